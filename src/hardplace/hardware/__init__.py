@@ -1,0 +1,1 @@
+"""Accelerators, networks, budgets, and spaces of chips."""

@@ -1,0 +1,111 @@
+"""Nouns of hardware: one accelerator, many of them as arrays, the network, the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+import numpy as np
+import numpy.typing as npt
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accelerator:
+    """A chip: tensor cores (rows x columns arrays), vector cores (lanes), one shared buffer, off-chip memory."""
+
+    name: str
+    tensor_cores: int
+    array_rows: int
+    array_columns: int
+    vector_cores: int
+    vector_lanes: int
+    buffer_bytes: int
+    clock_hz: float
+    memory_bytes: float
+    memory_bandwidth_bytes_per_s: float
+    area_mm2: float
+
+    @property
+    def peak_flops_per_s(self) -> float:
+        """Peak of the tensor cores, two operations a multiply-accumulate."""
+        return 2.0 * self.tensor_cores * self.array_rows * self.array_columns * self.clock_hz
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkLevel:
+    """One level of the network, inside out: devices in a group, bandwidth of a device one way, latency of a message."""
+
+    name: str
+    devices: int
+    bandwidth_bytes_per_s: float
+    latency_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """Devices and the levels that join them; the last level spans them all."""
+
+    devices: int
+    levels: tuple[NetworkLevel, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """What a chip may cost."""
+
+    area_mm2: float
+
+
+class OptimizerKind(StrEnum):
+    """Update rule of the optimizer step."""
+
+    SGD = "sgd"
+    ADAMW = "adamw"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """Everything that is the same for every candidate: memory system, network, batch, optimizer, vector functions."""
+
+    name: str
+    clock_hz: float
+    memory_bandwidth_bytes_per_s: float
+    memory_capacities_bytes: tuple[float, ...]
+    cluster: Cluster
+    batch_samples: int
+    optimizer: OptimizerKind
+    optimizer_sharded: bool
+    function_cycles: Mapping[str, int] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chips:
+    """Many chips as arrays of one length: what the cost step is vectorised over. Sizes in bytes and mm^2."""
+
+    tensor_cores: Ints
+    array_rows: Ints
+    array_columns: Ints
+    vector_cores: Ints
+    vector_lanes: Ints
+    buffer_bytes: Ints
+    area_mm2: Floats
+
+    def __len__(self) -> int:
+        return len(self.tensor_cores)
+
+    def take(self, index: Ints) -> Chips:
+        """Return the chips at these positions."""
+        return Chips(
+            tensor_cores=self.tensor_cores[index],
+            array_rows=self.array_rows[index],
+            array_columns=self.array_columns[index],
+            vector_cores=self.vector_cores[index],
+            vector_lanes=self.vector_lanes[index],
+            buffer_bytes=self.buffer_bytes[index],
+            area_mm2=self.area_mm2[index],
+        )

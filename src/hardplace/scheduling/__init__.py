@@ -1,0 +1,1 @@
+"""Kernels of a layer onto the cores of a chip."""

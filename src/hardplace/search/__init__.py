@@ -1,0 +1,1 @@
+"""Chips and plans: bounds, best-first search, certificate."""

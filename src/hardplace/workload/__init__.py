@@ -1,0 +1,1 @@
+"""A model as the operators of one training step."""
