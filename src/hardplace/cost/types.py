@@ -39,17 +39,33 @@ class Matmul:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kernel:
-    """Operators that run as one: matmuls on tensor cores, lane-cycles on vector cores, bytes to and from memory.
+class Reuse:
+    """What an attention kernel streams again and again: the keys and values of each of `heads` (batch x heads).
 
-    attention kernels stream their score matrix on chip, so their traffic is traffic_bytes; for a kernel with a
-    matmul, operand traffic comes from the tiling and stream_bytes is what the vector part reads and writes besides.
+    While resident_bytes (of one head) fit the buffer they are read once; otherwise once for each block of queries
+    that fits, at row_bytes a query.
+    """
+
+    heads: int
+    queries: int
+    row_bytes: int
+    resident_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kernel:
+    """Operators that run as one: matmuls on tensor cores, lane-cycles on vector cores, bytes from and to memory.
+
+    tiled: the operands of the one matmul go through memory as the buffer's tiling has it, and stream_bytes is what
+    comes on top; otherwise stream_bytes is all (for attention, with keys and values read once, see reuse).
+    collective_bytes: tensor bytes that an all-reduce over the tensor-parallel group takes.
     """
 
     name: str
     engine: Engine
     matmuls: tuple[Matmul, ...] = ()
-    fused_attention: bool = False
+    tiled: bool = False
+    reuse: Reuse | None = None
     lane_cycles: int = 0
     stream_bytes: int = 0
     collective_bytes: int = 0

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
-from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -61,26 +59,41 @@ class Budget:
     area_mm2: float
 
 
-class OptimizerKind(StrEnum):
-    """Update rule of the optimizer step."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Optimizer:
+    """What the update rule holds and moves, per parameter.
 
-    SGD = "sgd"
-    ADAMW = "adamw"
+    weight, gradient and state bytes are memory; states are divided among the replicas if sharded (ZeRO-1).
+    reduction_bytes pass through the network a batch: a group of d sends (d-1)/d of them (an all-reduce of x bytes
+    is a reduce-scatter and an all-gather, so 2x). step_bytes and step_functions are the update on the vector cores.
+    """
+
+    name: str
+    weight_bytes: int
+    gradient_bytes: int
+    state_bytes: int
+    sharded: bool
+    reduction_bytes: int
+    step_bytes: int
+    step_functions: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """Everything that is the same for every candidate: memory system, network, batch, optimizer, vector functions."""
+    """Everything that is the same for every candidate: clock, memory system, network, batch, optimizer.
+
+    function_cycles: vector lane-cycles an element of each function; a function that is not listed takes `other`.
+    """
 
     name: str
+    description: str
     clock_hz: float
     memory_bandwidth_bytes_per_s: float
     memory_capacities_bytes: tuple[float, ...]
     cluster: Cluster
     batch_samples: int
-    optimizer: OptimizerKind
-    optimizer_sharded: bool
-    function_cycles: Mapping[str, int] = MappingProxyType({})
+    optimizer: Optimizer
+    function_cycles: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

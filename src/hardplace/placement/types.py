@@ -75,6 +75,7 @@ class PlacementProblem:
     recompute: bool
     charge: Charge
     divisible: bool  # data_parallel must divide micro_batches
+    max_stages: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,219 @@
+"""The command line: `hardplace search`, `models`, `chips`. Exit codes: 0 answered, 2 bad input, 3 infeasible."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hardplace import __version__
+from hardplace.errors import BadInput, unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from hardplace.hardware.types import Setting
+    from hardplace.search.types import Choices, Progress, Question
+
+BAD_INPUT, INFEASIBLE, INTERRUPTED = 2, 3, 130
+
+
+class _Verbs(click.Group):
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            raise unknown("command", args[0], self.commands)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="hardplace")
+def app() -> None:
+    """Which accelerator, and which placement of a model on many of them, trains fastest within a budget.
+
+    \b
+    hardplace search llama2-7b     search 29,360 chips and all plans; with a certificate
+    hardplace models               list the models that ship with the package
+    hardplace chips                list the space of chips, the settings and the chips to compare with
+    """
+
+
+@app.command()
+@click.argument("model")
+@click.option("--setting", "setting_name", default="hbm3", show_default=True, help="Memory, network and optimizer: hbm3 or phaze.")
+@click.option("--area", "area_mm2", type=float, help="Area budget of the chip, mm2.  [default: 278.83, PHAZE's]")
+@click.option("--devices", type=click.IntRange(min=1), default=1024, show_default=True, help="Number of accelerators.")
+@click.option("--batch", type=click.IntRange(min=1), default=4096, show_default=True, help="Samples of a global batch.")
+@click.option("--memory", multiple=True, metavar="SIZE", help="Memory of a device to choose from, e.g. '80 GiB'.  [default: 32, 64, 80 GiB]")
+@click.option("--micro-batch", "micro_batches", type=click.IntRange(min=1), multiple=True, help="Samples of a micro-batch to choose from.  [default: 1, 2, 4, 8]")
+@click.option("--tensor-parallel", type=click.IntRange(min=1), multiple=True, help="Tensor-parallel degrees to choose from.  [default: 1, 2, 4, 8]")
+@click.option("--recompute", type=click.Choice(["none", "full"]), multiple=True, help="Recompute of activations to choose from.  [default: both]")
+@click.option("--gap", type=click.FloatRange(min=0, max=1, max_open=True), default=0.01, show_default=True, help="Stop when nothing can be faster by more than this share.")
+@click.option("--seconds", "limit_s", type=click.FloatRange(min=0, min_open=True), help="Stop after this many seconds.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for result.json and page.html.  [default: hardplace-out/MODEL]")
+@click.option("--json", "as_json", is_flag=True, help="Print the whole result as JSON on standard output, and nothing else there.")
+def search(
+    model: str,
+    setting_name: str,
+    area_mm2: float | None,
+    devices: int,
+    batch: int,
+    memory: tuple[str, ...],
+    micro_batches: tuple[int, ...],
+    tensor_parallel: tuple[int, ...],
+    recompute: tuple[str, ...],
+    gap: float,
+    limit_s: float | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Search for the chip within an area budget and the placement of MODEL that train fastest.
+
+    MODEL is a name that `hardplace models` lists, or a Workload file. The answer carries a certificate: nothing
+    in the space is faster than the printed bound. Ctrl-C stops with the best answer so far and its gap.
+    """
+    from hardplace.hardware.settings import setting as named
+    from hardplace.hardware.settings import with_devices
+    from hardplace.workload.load import load
+
+    setting = replace(with_devices(named(setting_name), devices), batch_samples=batch)
+    workload = load(model)
+    choices = _choices(setting, memory, micro_batches, tensor_parallel, recompute)
+    known = {shard.tensor_parallel for shard in workload.shards}
+    for width in choices.tensor_parallel:
+        if width not in known:
+            raise BadInput(f"--tensor-parallel: {width}: {workload.name} is recorded for {sorted(known)}")
+    question = _question(workload, setting, choices, area_mm2)
+    _run(question, gap, limit_s, out or Path("hardplace-out") / workload.name, as_json)
+
+
+def _question(workload, setting, choices, area_mm2) -> Question:  # type: ignore[no-untyped-def]
+    from hardplace.hardware.space import default_budget, phaze_space
+    from hardplace.hardware.types import Budget
+    from hardplace.search.types import Question
+
+    if area_mm2 is not None and not 0 < area_mm2 < float("inf"):
+        raise BadInput(f"--area: {area_mm2:g}: expected a positive number of mm2")
+    budget = default_budget() if area_mm2 is None else Budget(area_mm2=area_mm2)
+    chips = phaze_space(budget)
+    return Question(workload=workload, setting=setting, budget=budget, chips=chips, choices=choices)
+
+
+def _choices(
+    setting: Setting,
+    memory: tuple[str, ...],
+    micro_batches: tuple[int, ...],
+    tensor_parallel: tuple[int, ...],
+    recompute: tuple[str, ...],
+) -> Choices:
+    from hardplace.search.types import Choices
+    from hardplace.units import parse_quantity
+
+    sizes = tuple(parse_quantity(text, "B", "--memory") for text in memory)
+    fitting = tuple(size for size in micro_batches or (1, 2, 4, 8) if setting.batch_samples % size == 0)
+    if not fitting:
+        raise BadInput(f"--micro-batch: none of {micro_batches} divides the batch of {setting.batch_samples} samples")
+    return Choices(
+        memory_bytes=tuple(sorted(sizes or setting.memory_capacities_bytes)),
+        micro_batches=fitting,
+        recompute=tuple(word == "full" for word in recompute or ("none", "full")),
+        tensor_parallel=tuple(
+            width for width in tensor_parallel or (1, 2, 4, 8) if width <= setting.cluster.devices
+        ),
+    )
+
+
+def _run(question: Question, gap: float, limit_s: float | None, folder: Path, as_json: bool) -> None:
+    """Search, print, and write the folder."""
+    from hardplace.files import dumps, write, write_text
+    from hardplace.placement.types import Infeasible
+    from hardplace.report.terminal import infeasible_line, show
+    from hardplace.search.answer import answer
+
+    with _progress_bar(gap) as report:
+        exploration = answer(question, gap=gap, limit_s=limit_s, report=report)
+    if isinstance(exploration, Infeasible):
+        click.echo(f"infeasible: {question.workload.name}: {infeasible_line(exploration)}", err=True)
+        raise SystemExit(INFEASIBLE)
+    from hardplace.report.page import page
+
+    folder.mkdir(parents=True, exist_ok=True)
+    write(folder / "result.json", exploration)
+    write_text(folder / "page.html", page(exploration))
+    if as_json:
+        click.echo(dumps(exploration))
+    else:
+        show(exploration)
+        click.echo(f"\nwritten: {folder / 'result.json'}, {folder / 'page.html'} (open it in a browser)")
+
+
+@contextmanager
+def _progress_bar(gap: float) -> Iterator[Callable[[Progress], None]]:
+    """Show the incumbent, the bound and how far the gap has closed, on standard error."""
+    import math
+
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn())
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("laying out the space", total=1.0)
+
+        def report(now: Progress) -> None:
+            left = 1.0 - now.samples_per_s / now.bound_samples_per_s
+            closed = math.log(max(left, 1e-9)) / math.log(max(gap, 1e-6)) if left < 1 else 0.0
+            text = f"best {now.samples_per_s:,.1f}  bound {now.bound_samples_per_s:,.1f} samples/s  gap {left:.2%}"
+            bar.update(task, description=text, completed=min(1.0, closed))
+
+        yield report
+
+
+@app.command()
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def models(as_json: bool) -> None:
+    """List the models that ship with the package: parameters, sequence length, FLOPs and where the graph is from."""
+    from hardplace.report.terminal import show_models
+    from hardplace.workload.load import catalogue, load
+
+    show_models([load(name) for name in catalogue()], as_json)
+
+
+@app.command()
+@click.option("--area", "area_mm2", type=float, help="Area budget, mm2.  [default: 278.83, PHAZE's]")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def chips(area_mm2: float | None, as_json: bool) -> None:
+    """List the space of chips within a budget, the chips to compare with, and the settings they share."""
+    from hardplace.hardware.settings import settings
+    from hardplace.hardware.space import default_budget, phaze_space
+    from hardplace.hardware.types import Budget
+    from hardplace.report.terminal import show_chips
+
+    if area_mm2 is not None and not 0 < area_mm2 < float("inf"):
+        raise BadInput(f"--area: {area_mm2:g}: expected a positive number of mm2")
+    budget = default_budget() if area_mm2 is None else Budget(area_mm2=area_mm2)
+    show_chips(phaze_space(budget), budget, settings(), as_json)
+
+
+def main() -> None:
+    """Run the command line; every error ends in one line on standard error."""
+    try:
+        app(standalone_mode=False)
+    except BadInput as problem:
+        click.echo(f"hardplace: {problem}", err=True)
+        sys.exit(BAD_INPUT)
+    except click.ClickException as problem:
+        click.echo(f"hardplace: {problem.format_message()}", err=True)
+        sys.exit(BAD_INPUT)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("hardplace: interrupted before a first answer", err=True)
+        sys.exit(INTERRUPTED)
+    except OSError as problem:
+        click.echo(f"hardplace: {problem.filename}: {problem.strerror}", err=True)
+        sys.exit(BAD_INPUT)

@@ -1,0 +1,118 @@
+"""Settings: the memory system, network, batch and optimizer that all candidates of a search share."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hardplace.errors import unknown
+from hardplace.hardware.types import Cluster, NetworkLevel, Optimizer, Setting
+from hardplace.units import GIB
+
+# Lane-cycles an element. The numbers of PHAZE.md: add, mul, ReLU, norm arithmetic 1, dropout 2, division 10,
+# softmax 10, sigmoid 12, pow and sqrt 15, tanh 27. exp takes softmax's 10; log, rsqrt, erf are built from these.
+PHAZE_CYCLES = {
+    "other": 1,
+    "dropout": 2,
+    "div": 10,
+    "reciprocal": 10,
+    "exp": 10,
+    "softmax": 12,  # subtract the maximum, exp, and the row's reduction
+    "log": 15,
+    "log_softmax": 13,
+    "sigmoid": 12,
+    "silu": 13,  # sigmoid and a product
+    "pow": 15,
+    "sqrt": 15,
+    "rsqrt": 25,  # sqrt and division
+    "tanh": 27,
+    "erf": 27,
+    "gelu": 29,  # tanh or erf, and its polynomial
+    "square": 1,
+}
+
+# Mixed precision as Megatron-LM's distributed optimizer holds it: bf16 weights, fp32 gradients, and
+# fp32 master weights and two moments divided among the replicas (its documentation: 6 + 12/d bytes a parameter).
+# Reduction: fp32 reduce-scatter and bf16 all-gather. Step: read gradient, master, moments; write back and cast.
+ADAMW = Optimizer(
+    name="adamw",
+    weight_bytes=2,
+    gradient_bytes=4,
+    state_bytes=12,
+    sharded=True,
+    reduction_bytes=6,
+    step_bytes=30,
+    step_functions=("mul",) * 10 + ("sqrt", "div"),
+)
+# PHAZE: 2 bytes of weight and of gradient, no state; its reduction is 4(d-1)/d times the bytes of the weights.
+SGD = Optimizer(
+    name="sgd",
+    weight_bytes=2,
+    gradient_bytes=2,
+    state_bytes=0,
+    sharded=False,
+    reduction_bytes=8,
+    step_bytes=6,
+    step_functions=("mul", "add"),
+)
+
+_CAPACITIES = (32.0 * GIB, 64.0 * GIB, 80.0 * GIB)  # PHAZE's three
+_CLOCK_HZ = 1.05e9  # TPU v4 (PHAZE writes 1.05e6: a unit fault)
+
+PHAZE = Setting(
+    name="phaze",
+    description="PHAZE's constants, units mended: 268.8 GB/s memory, one flat 4 GiB/s link, SGD",
+    clock_hz=_CLOCK_HZ,
+    memory_bandwidth_bytes_per_s=268.8e9,  # 128 words x 2 bytes a cycle
+    memory_capacities_bytes=_CAPACITIES,
+    cluster=Cluster(
+        devices=1024,
+        levels=(NetworkLevel(name="link", devices=1024, bandwidth_bytes_per_s=4.0 * GIB, latency_s=0.0),),
+    ),
+    batch_samples=4096,
+    optimizer=SGD,
+    function_cycles=PHAZE_CYCLES,
+)
+
+# Memory: H100 SXM, 5 HBM3 stacks, 3.35 TB/s (NVIDIA data sheet). Network: DGX H100, 8 devices on NVLink 4 with
+# 450 GB/s a direction, then one 400 Gb/s NIC a device (NVIDIA data sheets). Latency of a step: NCCL's tuning
+# tables (src/graph/tuning.cc, ring, simple protocol): 3.4 us on NVLink, 14 us between nodes.
+HBM3 = Setting(
+    name="hbm3",
+    description="present-day memory and network: 3.35 TB/s HBM3, nodes of 8 at 450 GB/s, 400 Gb/s between, AdamW",
+    clock_hz=_CLOCK_HZ,
+    memory_bandwidth_bytes_per_s=3.35e12,
+    memory_capacities_bytes=_CAPACITIES,
+    cluster=Cluster(
+        devices=1024,
+        levels=(
+            NetworkLevel(name="node", devices=8, bandwidth_bytes_per_s=450e9, latency_s=3.4e-6),
+            NetworkLevel(name="between nodes", devices=1024, bandwidth_bytes_per_s=50e9, latency_s=14e-6),
+        ),
+    ),
+    batch_samples=4096,
+    optimizer=ADAMW,
+    function_cycles=PHAZE_CYCLES,
+)
+
+_SETTINGS = {setting.name: setting for setting in (HBM3, PHAZE)}
+
+
+def settings() -> tuple[Setting, ...]:
+    """Return the settings that ship with the package, the default first."""
+    return tuple(_SETTINGS.values())
+
+
+def setting(name: str) -> Setting:
+    """Return a setting by name; BadInput with the nearest names if there is none."""
+    if name not in _SETTINGS:
+        raise unknown("setting", name, _SETTINGS)
+    return _SETTINGS[name]
+
+
+def with_devices(setting: Setting, devices: int) -> Setting:
+    """Return the setting with another number of devices: inner levels that they do not fill up to a group are dropped."""
+    levels = setting.cluster.levels
+    inner = tuple(level for level in levels[:-1] if level.devices < devices)
+    last = levels[len(inner)]
+    cluster = Cluster(devices=devices, levels=(*inner, replace(last, devices=devices)))
+    return replace(setting, cluster=cluster)

@@ -1,0 +1,146 @@
+"""The page of one search: self-contained HTML that opens from disk, without a network."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from hardplace.report import cloud, gantt, pipeline, shares, words
+from hardplace.search.types import Evaluation, Exploration
+from hardplace.units import format_quantity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One plan of the comparison, its numbers as text; `short` says what an infeasible one lacks."""
+
+    name: str
+    chip: str = ""
+    plan: str = ""
+    samples: str = ""
+    tokens: str = ""
+    step: str = ""
+    utilisation: str = ""
+    memory: str = ""
+    answer_is: str = ""
+    short: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerRow:
+    """One distinct layer of the model and its makespans as text."""
+
+    layer: str
+    count: int
+    forward: str
+    backward: str
+    gap: str
+
+
+def page(exploration: Exploration) -> str:
+    """Return the HTML page of a search."""
+    environment = Environment(
+        loader=PackageLoader("hardplace.report"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters.update(
+        quantity=format_quantity, number=words.number, percent=words.percent, area=words.area
+    )
+    best = exploration.best
+    repeated, count = gantt.most_repeated(best)
+    shown = pipeline.timeline(best)
+    return environment.get_template("page.html").render(
+        exploration=exploration,
+        best=best,
+        chip=words.chip(best.chip),
+        certificate=words.certificate(exploration),
+        rows=comparison(exploration),
+        layers=layer_rows(best),
+        repeated=repeated,
+        repeated_count=count,
+        timeline=shown,
+        drawn=len(cloud.drawn(exploration)),
+        decimated=len(cloud.drawn(exploration)) < len(exploration.cloud.label),
+        tokens_per_s=best.samples_per_s * exploration.sequence_length,
+        memory_bytes=max(stage.memory_bytes for stage in best.placement.stages),
+        command=command(exploration),
+        plotly=Markup(get_plotlyjs()),  # noqa: S704
+        figures={
+            "cloud": _json(cloud.figure(exploration)),
+            "gantt": _json(gantt.figure(best)),
+            "pipeline": _json(pipeline.figure(best, shown)),
+            "time": _json(shares.time_figure(exploration)),
+            "memory": _json(shares.memory_figure(best)),
+            "search": _json(shares.search_figure(exploration)),
+        },
+    )
+
+
+def comparison(exploration: Exploration) -> tuple[Row, ...]:
+    """Return the answer and the baselines as rows."""
+    rows = [_row("the answer", exploration.best, exploration)]
+    for baseline in exploration.baselines:
+        if baseline.evaluation is not None:
+            rows.append(_row(baseline.name, baseline.evaluation, exploration))
+        elif baseline.infeasible is not None:
+            lack = baseline.infeasible
+            needed, available = (format_quantity(value, lack.unit) for value in (lack.needed, lack.available))
+            short = f"does not fit: {lack.what} needs {needed}, {available} available; {words.remedy(lack.remedy)}"
+            rows.append(Row(name=baseline.name, short=short))
+        else:
+            rows.append(Row(name=baseline.name, short="not a plan of this search"))
+    return tuple(rows)
+
+
+def layer_rows(evaluation: Evaluation) -> tuple[LayerRow, ...]:
+    """Return the distinct layers that the model has, in the order of their first appearance."""
+    return tuple(
+        LayerRow(
+            layer=evaluation.layers[index].layer,
+            count=evaluation.order.count(index),
+            forward=format_quantity(evaluation.layers[index].forward.schedule.makespan_s, "s"),
+            backward=format_quantity(evaluation.layers[index].backward.schedule.makespan_s, "s"),
+            gap=words.percent_up(
+                max(
+                    evaluation.layers[index].forward.schedule.gap, evaluation.layers[index].backward.schedule.gap
+                )
+            ),
+        )
+        for index in dict.fromkeys(evaluation.order)
+    )
+
+
+def command(exploration: Exploration) -> str:
+    """Return the command that asks the same question again, plan choices and stopping rule at their defaults."""
+    return shlex.join(
+        [
+            *("hardplace", "search", exploration.model, "--setting", exploration.setting),
+            *("--area", f"{exploration.budget.area_mm2:.10g}", "--devices", str(exploration.cluster.devices)),
+            *("--batch", str(exploration.batch_samples)),
+        ]
+    )
+
+
+def _row(name: str, evaluation: Evaluation, exploration: Exploration) -> Row:
+    memory = max(stage.memory_bytes for stage in evaluation.placement.stages)
+    return Row(
+        name=name,
+        chip=f"{words.chip(evaluation.chip)}, {words.area(evaluation.chip.area_mm2)}",
+        plan=words.plan(evaluation),
+        samples=words.number(evaluation.samples_per_s, 4),
+        tokens=words.number(evaluation.samples_per_s * exploration.sequence_length),
+        step=format_quantity(evaluation.placement.batch_s, "s"),
+        utilisation=words.percent(evaluation.model_flops_utilisation),
+        memory=format_quantity(memory, "B"),
+        answer_is=f"{exploration.best.samples_per_s / evaluation.samples_per_s:.2f}×",
+    )
+
+
+def _json(figure: go.Figure) -> Markup:
+    """Return a figure as JSON for a script element; plotly's encoder escapes <, > and /."""
+    return Markup(figure.to_json())  # noqa: S704

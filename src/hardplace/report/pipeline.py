@@ -1,0 +1,146 @@
+"""The figure of the pipeline's timeline: what each stage does when, from its first to its last moments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from hardplace.report import style
+from hardplace.report.timeline import Block, Kind, simulate, stage_seconds
+from hardplace.search.types import Evaluation
+from hardplace.units import format_quantity
+
+MOST_STAGES = 16
+STEADY = 6  # rounds of one forward and one backward to show after the pipeline has filled
+
+COLOURS = {
+    Kind.FORWARD: style.BLUE,
+    Kind.BACKWARD: style.ORANGE,
+    Kind.REDUCTION: style.PURPLE,
+    Kind.OPTIMIZER: style.GREEN,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeline:
+    """The blocks of a batch, the stages and the windows of time to draw, and what that leaves out."""
+
+    blocks: tuple[Block, ...]
+    stages: tuple[int, ...]
+    windows: tuple[tuple[float, float], ...]
+    end_s: float
+    cut: str
+
+
+def timeline(evaluation: Evaluation) -> Timeline:
+    """Return the simulated batch of one pipeline replica, cut where it is too long to be read."""
+    placement = evaluation.placement
+    blocks = simulate(stage_seconds(evaluation), placement.micro_batches_per_replica)
+    count, end_s = len(placement.stages), max(block.end_s for block in blocks)
+    half = MOST_STAGES // 2
+    stages = tuple(range(count)) if count <= MOST_STAGES else (*range(half), *range(count - half, count))
+    part_s = (len(stages) + STEADY) * placement.bottleneck_s
+    last_s = part_s + placement.end_of_batch_s
+    whole = end_s <= 1.2 * (part_s + last_s)
+    windows = ((0.0, end_s),) if whole else ((0.0, part_s), (end_s - last_s, end_s))
+    return Timeline(
+        blocks=blocks, stages=stages, windows=windows, end_s=end_s, cut=_cut(count, stages, windows, end_s)
+    )
+
+
+def _cut(count: int, stages: Sequence[int], windows: Sequence[tuple[float, float]], end_s: float) -> str:
+    """Return in words what the figure leaves out; empty if nothing."""
+    parts = []
+    if len(windows) > 1:
+        hidden_s = windows[1][0] - windows[0][1]
+        parts.append(
+            f"{format_quantity(hidden_s, 's')} of {format_quantity(end_s, 's')} in the middle, "
+            "where all stages alternate between forward and backward,"
+        )
+    if len(stages) < count:
+        half = len(stages) // 2
+        parts.append(f"stages {half + 1} to {count - half}")
+    return f"Not drawn: {' and '.join(parts).rstrip(',')}." if parts else ""
+
+
+def figure(evaluation: Evaluation, shown: Timeline) -> go.Figure:
+    """Return the timeline: a row for each stage, one panel or two (beginning and end)."""
+    scale, unit = style.seconds_scale(shown.end_s)
+    widths = [end_s - start_s for start_s, end_s in shown.windows]
+    titles = ["the beginning of the batch", "its end"] if len(widths) > 1 else None
+    chart = make_subplots(
+        rows=1, cols=len(widths), column_widths=widths, shared_yaxes=True, horizontal_spacing=0.02,
+        subplot_titles=titles,
+    )  # fmt: skip
+    names = [_name(stage) for stage in shown.stages]
+    for panel, window in enumerate(shown.windows, start=1):
+        _draw(chart, panel, evaluation, shown, window, scale)
+        chart.update_xaxes(col=panel, range=[end / scale for end in window], title_text=f"time ({unit})")
+        chart.update_yaxes(
+            col=panel, categoryorder="array", categoryarray=names[::-1], range=[-0.5, len(names) - 0.5],
+            showgrid=False,
+        )  # fmt: skip
+    chart.update_layout(barmode="overlay", bargap=0.14, uniformtext={"mode": "hide", "minsize": 9})
+    height = 26 * max(3, len(names)) + 150
+    chart.update_annotations(font={"size": 12})
+    return style.styled(chart, height).update_layout(
+        legend={**style.legend(1 + 24 / (height - 120)), "traceorder": "normal"}, margin={"t": 68}
+    )
+
+
+def _name(stage: int) -> str:
+    return f"stage {stage + 1}"
+
+
+def _draw(
+    chart: go.Figure,
+    panel: int,
+    evaluation: Evaluation,
+    shown: Timeline,
+    window: tuple[float, float],
+    scale: float,
+) -> None:
+    for kind, colour in COLOURS.items():
+        own = [
+            block
+            for block in shown.blocks
+            if block.kind is kind
+            and block.stage in shown.stages
+            and block.end_s > window[0]
+            and block.start_s < window[1]
+        ]
+        spans = [(max(block.start_s, window[0]), min(block.end_s, window[1])) for block in own]
+        chart.add_bar(
+            row=1,
+            col=panel,
+            name=kind.value,
+            legendgroup=kind.value,
+            showlegend=panel == len(shown.windows),
+            orientation="h",
+            y=[_name(block.stage) for block in own],
+            base=[start_s / scale for start_s, _ in spans],
+            x=[(end_s - start_s) / scale for start_s, end_s in spans],
+            text=[str(block.micro_batch + 1) if block.micro_batch >= 0 else "" for block in own],
+            textposition="inside",
+            insidetextanchor="middle",
+            textangle=0,
+            insidetextfont={"color": "white"},
+            marker={"color": colour, "line": {"color": "white", "width": 0.6}},
+            customdata=[_hover(block, evaluation) for block in own],
+            hovertemplate="%{customdata}<extra></extra>",
+        )
+
+
+def _hover(block: Block, evaluation: Evaluation) -> str:
+    what = block.kind.value
+    last = block.stage == len(evaluation.placement.stages) - 1
+    if block.kind is Kind.BACKWARD and evaluation.family.recompute and not last:
+        what = "recompute and backward"
+    which = f", micro-batch {block.micro_batch + 1}" if block.micro_batch >= 0 else ""
+    return (
+        f"<b>{_name(block.stage)}: {what}{which}</b><br>starts {format_quantity(block.start_s, 's', 4)}, "
+        f"takes {format_quantity(block.end_s - block.start_s, 's')}"
+    )

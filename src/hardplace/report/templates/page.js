@@ -1,0 +1,12 @@
+const drawn = [];
+for (const data of document.querySelectorAll('script[type="application/json"]')) {
+  const place = document.getElementById(data.id.replace("data-", "figure-"));
+  const figure = JSON.parse(data.textContent);
+  Plotly.newPlot(place, figure.data, figure.layout, {
+    responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+  });
+  drawn.push(place);
+}
+// Figures do not follow the width of a sheet of paper by themselves.
+addEventListener("beforeprint", () => drawn.forEach((place) => Plotly.relayout(place, { width: 680 })));
+addEventListener("afterprint", () => drawn.forEach((place) => Plotly.relayout(place, { width: null, autosize: true })));

@@ -1,0 +1,173 @@
+"""The answer as tables in the terminal."""
+
+from __future__ import annotations
+
+import json
+
+from rich.console import Console
+from rich.table import Table
+
+from hardplace.hardware.space import name, tpuv4
+from hardplace.hardware.types import Accelerator, Budget, Chips, Setting
+from hardplace.placement.types import Infeasible
+from hardplace.search.types import Evaluation, Exploration
+from hardplace.units import GIB, MIB, format_quantity
+from hardplace.workload.types import Workload
+
+
+def chip_words(chip: Accelerator) -> str:
+    """Return a chip in words."""
+    return (
+        f"{chip.tensor_cores} tensor cores of {chip.array_rows}x{chip.array_columns}, "
+        f"{chip.vector_cores} vector cores of {chip.vector_lanes} lanes, "
+        f"{chip.buffer_bytes // MIB} MiB buffer, {chip.area_mm2:.1f} mm2"
+    )
+
+
+def plan_words(evaluation: Evaluation) -> str:
+    """Return a plan in words."""
+    placement, family = evaluation.placement, evaluation.family
+    return (
+        f"tensor {placement.tensor_parallel} x pipeline {len(placement.stages)} x data {placement.data_parallel}, "
+        f"micro-batch {family.micro_batch}, recompute {'full' if family.recompute else 'none'}, "
+        f"{family.memory_bytes / GIB:g} GiB a device"
+    )
+
+
+def infeasible_line(short: Infeasible) -> str:
+    """Return what is short, by how much, and what would mend it."""
+    unit = "B" if short.unit == "bytes" else short.unit
+    return (
+        f"{short.what}: needs {format_quantity(short.needed, unit)}, "
+        f"has {format_quantity(short.available, unit)}; {short.remedy}"
+    )
+
+
+def show(exploration: Exploration) -> None:
+    """Print the answer, the stages, the plans to compare with, and the certificate."""
+    console = Console(highlight=False)
+    best = exploration.best
+    tokens = best.samples_per_s * exploration.sequence_length
+    console.print(
+        f"[bold]{exploration.model}[/bold]: {exploration.parameters / 1e9:.2f} B parameters, sequence "
+        f"{exploration.sequence_length}, batch {exploration.batch_samples}, {exploration.cluster.devices} devices, "
+        f"at most {exploration.budget.area_mm2:.2f} mm2 a chip, setting {exploration.setting}, {exploration.optimizer}"
+    )
+    answer = Table.grid(padding=(0, 2))
+    answer.add_row("chip", chip_words(best.chip))
+    answer.add_row("plan", plan_words(best))
+    answer.add_row(
+        "speed",
+        f"{best.samples_per_s:,.1f} samples/s, {tokens:,.0f} tokens/s, step {format_quantity(best.placement.batch_s, 's')}, "
+        f"MFU {best.model_flops_utilisation:.1%} of {format_quantity(best.chip.peak_flops_per_s, 'FLOP/s')}",
+    )
+    answer.add_row("certificate", certificate(exploration))
+    console.print(answer)
+    console.print(_stages(best))
+    console.print(_comparison(exploration))
+    for note in exploration.notes:
+        console.print(f"note: {note}")
+
+
+def certificate(exploration: Exploration) -> str:
+    """Return the certificate in one sentence."""
+    levels = ", ".join(f"{level.discarded:,} by {level.name}" for level in exploration.levels if level.discarded)
+    return (
+        f"none of the {exploration.candidates:,} candidates ({exploration.chips_in_space:,} chips) is faster by more than "
+        f"{exploration.gap:.2%}: bound {exploration.bound_samples_per_s:,.1f} samples/s; discarded {levels}; "
+        f"{exploration.stop.value} after {exploration.seconds:.1f} s"
+    )
+
+
+def _stages(best: Evaluation) -> Table:
+    table = Table("stage", "layers", "a micro-batch", "memory", "weights and states", "activations", title="pipeline stages")
+    stages = best.placement.stages
+    shown = stages if len(stages) <= 12 else (*stages[:6], *stages[-5:])
+    for stage in shown:
+        if stage is stages[-5] and len(shown) < len(stages):
+            table.add_row("...", f"{len(stages) - 11} more", "", "", "", "")
+        table.add_row(
+            str(stages.index(stage) + 1),
+            f"{stage.layers[0]} to {stage.layers[-1]}",
+            format_quantity(stage.load_s, "s"),
+            f"{stage.memory_bytes / GIB:.1f} of {best.family.memory_bytes / GIB:g} GiB",
+            f"{stage.state_bytes / GIB:.1f} GiB",
+            f"{stage.activation_bytes / GIB:.1f} GiB",
+        )
+    return table
+
+
+def _comparison(exploration: Exploration) -> Table:
+    table = Table("", "samples/s", "speed-up", "MFU", "plan", title="beside the answer")
+    best = exploration.best.samples_per_s
+    rows: list[tuple[str, Evaluation | None, Infeasible | None]] = [("answer", exploration.best, None)]
+    rows += [(line.name, line.evaluation, line.infeasible) for line in exploration.baselines]
+    for label, evaluation, short in rows:
+        if evaluation is not None:
+            table.add_row(
+                label,
+                f"{evaluation.samples_per_s:,.1f}",
+                f"{best / evaluation.samples_per_s:.3f}",
+                f"{evaluation.model_flops_utilisation:.1%}",
+                plan_words(evaluation),
+            )
+        else:
+            table.add_row(label, "-", "-", "-", f"infeasible: {infeasible_line(short)}" if short else "infeasible")
+    return table
+
+
+def show_models(workloads: list[Workload], as_json: bool) -> None:
+    """Print the models of the catalogue."""
+    if as_json:
+        rows = [
+            {
+                "name": one.name,
+                "parameters": one.parameters,
+                "sequence_length": one.sequence_length,
+                "flops_per_sample": one.flops_per_sample(),
+                "layers": len(one.order),
+                "tensor_parallel": [shard.tensor_parallel for shard in one.shards],
+                "source": one.source,
+            }
+            for one in workloads
+        ]
+        print(json.dumps(rows, indent=1))
+        return
+    table = Table("model", "parameters", "sequence", "FLOPs a sample", "layers", "tensor parallel", "recorded from")
+    for one in workloads:
+        table.add_row(
+            one.name,
+            f"{one.parameters:,}",
+            str(one.sequence_length),
+            format_quantity(one.flops_per_sample(), "FLOP"),
+            str(len(one.order)),
+            ", ".join(str(shard.tensor_parallel) for shard in one.shards),
+            one.source,
+        )
+    Console(highlight=False).print(table)
+
+
+def show_chips(chips: Chips, budget: Budget, settings: tuple[Setting, ...], as_json: bool) -> None:
+    """Print the extent of the space, the chips to compare with and the settings."""
+    peer = tpuv4()
+    if as_json:
+        columns = ("tensor_cores", "array_rows", "array_columns", "vector_cores", "vector_lanes", "buffer_bytes", "area_mm2")
+        table = {column: getattr(chips, column).tolist() for column in columns}
+        named = {"tpuv4": {column: getattr(peer, column)[0].item() for column in columns}}
+        print(json.dumps({"budget_mm2": budget.area_mm2, "named": named, "space": table}))
+        return
+    console = Console(highlight=False)
+    console.print(
+        f"space: {len(chips):,} chips within {budget.area_mm2:.2f} mm2, {chips.area_mm2.min():.2f} to {chips.area_mm2.max():.2f} mm2"
+    )
+    for label, column in (
+        ("tensor cores", chips.tensor_cores),
+        ("array rows", chips.array_rows),
+        ("array columns = vector lanes", chips.array_columns),
+        ("vector cores", chips.vector_cores),
+        ("buffer, MiB", chips.buffer_bytes // MIB),
+    ):
+        console.print(f"  {label}: {', '.join(str(value) for value in sorted(set(column.tolist())))}")
+    console.print(f"tpuv4: {name(peer, 0)} (PHAZE's TPUv4-like chip), {peer.area_mm2[0]:.2f} mm2")
+    for setting in settings:
+        console.print(f"setting {setting.name}: {setting.description}")

@@ -1,0 +1,94 @@
+"""Chips, plans, numbers and the certificate in words, for people to read."""
+
+from __future__ import annotations
+
+import math
+
+from hardplace.hardware.types import Accelerator
+from hardplace.search.types import Evaluation, Exploration, Stop
+from hardplace.units import MIB, format_quantity
+
+
+def number(value: float, digits: int = 3) -> str:
+    """Return a number with `digits` significant digits, in thousands where it is large.
+
+    >>> number(1234.5), number(0.012345), number(7.25e6)
+    ('1,234', '0.0123', '7.25 million')
+    """
+    if not math.isfinite(value):
+        return f"{value}"
+    if abs(value) >= 1e6:
+        return f"{value / 1e6:,.2f} million"
+    if abs(value) >= 1000 or value == 0:
+        return f"{value:,.0f}"
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{decimals}f}"
+
+
+def percent(share: float) -> str:
+    """Return a share in percent, to a tenth.
+
+    >>> percent(0.4123)
+    '41.2 %'
+    """
+    return f"{share:.1%}".replace("%", " %")
+
+
+def percent_up(share: float) -> str:
+    """Return a share in percent rounded up to a hundredth: what a bound may be printed as.
+
+    >>> percent_up(0.00901), percent_up(0.0)
+    ('0.91 %', '0.00 %')
+    """
+    return f"{math.ceil(share * 1e4 - 1e-6) / 100:.2f} %"
+
+
+def area(value_mm2: float) -> str:
+    """Return an area in square millimetres.
+
+    >>> area(278.834)
+    '278.8 mm²'
+    """
+    return f"{value_mm2:.1f} mm²"
+
+
+def plural(count: int, noun: str) -> str:
+    """Return a count with its noun.
+
+    >>> plural(1, "tensor core"), plural(4096, "tensor core")
+    ('1 tensor core', '4,096 tensor cores')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def chip(one: Accelerator) -> str:
+    """Return a chip in words."""
+    return (
+        f"{plural(one.tensor_cores, 'tensor core')} of {one.array_rows}×{one.array_columns}, "
+        f"{plural(one.vector_cores, 'vector core')} of {plural(one.vector_lanes, 'lane')}, "
+        f"{one.buffer_bytes / MIB:g} MiB buffer"
+    )
+
+
+def plan(evaluation: Evaluation) -> str:
+    """Return a plan in words."""
+    placement, family = evaluation.placement, evaluation.family
+    recompute = "recompute" if family.recompute else "no recompute"
+    return (
+        f"tensor {placement.tensor_parallel} × pipeline {len(placement.stages)} × data {placement.data_parallel}, "
+        f"micro-batch {family.micro_batch}, {recompute}, {format_quantity(family.memory_bytes, 'B')} memory"
+    )
+
+
+def certificate(exploration: Exploration) -> str:
+    """Return in one sentence how far from the best of the space the answer can be at most."""
+    above = exploration.bound_samples_per_s / exploration.best.samples_per_s - 1.0
+    what = f"of the {exploration.candidates:,} candidates (a chip with a plan family each)"
+    if exploration.stop is Stop.OPTIMAL and above <= 1e-9:
+        return f"None {what} can be faster than this one."
+    return f"No chip and plan {what} can be more than {percent_up(above)} faster than this one."
+
+
+def remedy(text: str) -> str:
+    """Return a remedy as a sentence's end: without a full stop of its own."""
+    return text.strip().rstrip(".")

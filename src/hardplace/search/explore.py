@@ -1,0 +1,358 @@
+"""Best-first search over chips and plan families with refined bounds; the answer carries a certificate.
+
+One loop, one heap of candidates by optimistic batch time. The top one is refined: roofline -> bounds from scheduled
+kernels, both for a block of chips at once -> placement of one (chip, family) on the bounds -> exact schedules and
+placement. Nothing in the heap can beat its bound, so the smallest bound is the bound of the whole space.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+import numpy as np
+
+from hardplace.cost.types import Floats, Ints
+from hardplace.placement.partition import feasible_shapes, place, shortage
+from hardplace.placement.types import Infeasible, Placement, PlacementProblem, Replication
+from hardplace.search.bounds import Shapes, batch_bound_s, roofline, shapes
+from hardplace.search.evaluate import evaluate
+from hardplace.search.plans import families, placement_problem, replications
+from hardplace.search.profile import Kernels, LayerSeconds
+from hardplace.search.types import Evaluation, Level, PlanFamily, Progress, Question, Stop
+
+_BLOCK = 1024  # chips refined together: large enough to vectorise, small enough to stop early
+
+
+class _Stage(IntEnum):
+    """How far a candidate has been refined."""
+
+    ROOFLINE = 0
+    SCHEDULE_BOUNDS = 1
+    PLACED_ON_BOUNDS = 2
+    EXACT = 3
+
+
+LEVEL_NAMES = {
+    _Stage.ROOFLINE: "roofline",
+    _Stage.SCHEDULE_BOUNDS: "schedule bounds",
+    _Stage.PLACED_ON_BOUNDS: "placement on schedule bounds",
+    _Stage.EXACT: "exact schedules and placement",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """Chips at one micro-batch size and tensor-parallel degree, known by their roofline only."""
+
+    group: tuple[int, int]
+    chips: Ints
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """One chip with one family; lower and upper hold its layers' bounds and reachable seconds."""
+
+    chip: int
+    family: PlanFamily
+    lower: LayerSeconds
+    upper: LayerSeconds
+    stage: _Stage
+
+
+@dataclass(slots=True)
+class _Count:
+    entered: int = 0
+    discarded: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """How the search ended: the incumbent (None if nothing fits), the bound, and the account of it."""
+
+    best: Evaluation | None
+    bound_batch_s: float
+    stop: Stop
+    levels: tuple[Level, ...]
+    progress: tuple[Progress, ...]
+    roofline_batch_s: Floats
+    candidates: int
+    exact_evaluations: int
+    seconds: float
+
+
+@dataclass
+class Search:
+    """The state of one search: the heap, the incumbent, and what is shared by all candidates of a family.
+
+    gap: relative gap at which to stop. limit_s: wall seconds, or None. report: called with each Progress.
+    """
+
+    question: Question
+    gap: float
+    limit_s: float | None = None
+    report: Callable[[Progress], None] | None = None
+    incumbent: tuple[float, int, PlanFamily] | None = None
+    best: Evaluation | None = None
+    _heap: list[tuple[float, int, _Block | _Pair]] = field(default_factory=list)
+    _serial: int = 0
+    _exact: int = 0
+    _progress: list[Progress] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Lay out families, kernels and shapes; nothing depends on the chips yet."""
+        self._start = time.perf_counter()
+        question = self.question
+        self.families = families(question.choices, question.setting.batch_samples)
+        self._count = {stage: _Count() for stage in _Stage}
+        self._kernels: dict[tuple[int, int], Kernels] = {}
+        self._replications: dict[tuple[int, int], tuple[Replication, ...]] = {}
+        self._shapes: dict[PlanFamily, Shapes] = {}
+        self.shortages: list[Infeasible] = []
+        for family in self.families:
+            self._lay_out(family)
+        self._roofline = np.full(len(question.chips), np.inf)
+
+    def _lay_out(self, family: PlanFamily) -> None:
+        question, group = self.question, _group(family)
+        if group not in self._kernels:
+            micro_batches = question.setting.batch_samples // family.micro_batch
+            self._replications[group] = replications(question.setting, family.tensor_parallel, micro_batches)
+            self._kernels[group] = Kernels(
+                shard=question.workload.shard(family.tensor_parallel),
+                micro_batch=family.micro_batch,
+                setting=question.setting,
+            )
+        layers = len(question.workload.shard(family.tensor_parallel).layers)
+        idle = LayerSeconds(*(np.zeros((layers, 1)) for _ in range(3)))
+        problem = placement_problem(
+            question.workload, question.setting, family, idle, self._replications[group]
+        )
+        fitting = feasible_shapes(problem)
+        if fitting:
+            self._shapes[family] = shapes(fitting, problem.micro_batches)
+        else:
+            self.shortages.append(shortage(problem))
+
+    # -- the loop ----------------------------------------------------------------------------------------------
+
+    def run(self) -> Found:
+        """Refine candidates best first until the gap, the time limit or an interrupt; return what was found."""
+        for group in {_group(family): None for family in self._shapes}:
+            self._enter_blocks(group)
+        stop = Stop.OPTIMAL
+        bound = self._heap[0][0] if self._heap else np.inf
+        try:
+            while self._heap:
+                bound = self._heap[0][0]
+                if bound >= self._incumbent_s * (1.0 - self.gap):
+                    stop = Stop.OPTIMAL if bound >= self._incumbent_s else Stop.GAP
+                    break
+                if self.limit_s is not None and time.perf_counter() - self._start > self.limit_s:
+                    stop = Stop.SECONDS
+                    break
+                _, _, candidate = self._heap[0]
+                if isinstance(candidate, _Pair) and candidate.stage is _Stage.EXACT:
+                    stop = Stop.SCHEDULES
+                    break
+                started = time.perf_counter()
+                self._refine(bound, candidate)
+                stage = candidate.stage if isinstance(candidate, _Pair) else _Stage.ROOFLINE
+                self._count[_Stage(stage + 1)].seconds += time.perf_counter() - started
+                self._tell(bound)
+            else:
+                bound = np.inf  # nothing is left that could beat the incumbent
+        except KeyboardInterrupt:
+            stop = Stop.INTERRUPTED
+        return self._found(min(bound, self._incumbent_s), stop)
+
+    def _refine(self, bound: float, candidate: _Block | _Pair) -> None:
+        """Replace the top of the heap by what its next level of refinement leaves of it."""
+        if isinstance(candidate, _Block):
+            left = self._bound_block(candidate)
+        elif candidate.stage is _Stage.SCHEDULE_BOUNDS:
+            left = self._place_on_bounds(candidate)
+        else:
+            left = self._evaluate(candidate)
+        # The candidate leaves the heap only now, so that an interrupt during its refinement cannot lose it.
+        heapq.heappop(self._heap)
+        for refined_s, pair in left:
+            self._push(max(bound, refined_s), pair)
+
+    # -- levels ------------------------------------------------------------------------------------------------
+
+    def _enter_blocks(self, group: tuple[int, int]) -> None:
+        """Push all chips of the space in blocks by their roofline bound at one micro-batch and tensor-parallel size."""
+        started = time.perf_counter()
+        question = self.question
+        seconds = roofline(self._kernels[group], question.chips, question.setting)
+        bounds = np.min([self._family_bound(family, seconds) for family in self._members(group)], axis=0)
+        self._roofline = np.minimum(self._roofline, bounds)
+        order = np.argsort(bounds, kind="stable")
+        self._count[_Stage.ROOFLINE].entered += len(order) * len(self._members(group))
+        for first in range(0, len(order), _BLOCK):
+            chips = order[first : first + _BLOCK]
+            self._push(float(bounds[chips[0]]), _Block(group, chips))
+        self._count[_Stage.ROOFLINE].seconds += time.perf_counter() - started
+
+    def _bound_block(self, block: _Block) -> list[tuple[float, _Pair]]:
+        """Return the pairs of a block whose bound from scheduled kernels is below the incumbent."""
+        members = self._members(block.group)
+        lower, upper = self._kernels[block.group].bounds(self.question.chips.take(block.chips))
+        count = self._count[_Stage.SCHEDULE_BOUNDS]
+        count.entered += len(block.chips) * len(members)
+        left: list[tuple[float, _Pair]] = []
+        for family in members:
+            bounds = self._family_bound(family, lower)
+            kept = np.flatnonzero(bounds < self._incumbent_s)
+            count.discarded += len(bounds) - len(kept)
+            for column in kept:
+                left.append(
+                    (
+                        float(bounds[column]),
+                        _Pair(
+                            chip=int(block.chips[column]),
+                            family=family,
+                            lower=lower.at(column),
+                            upper=upper.at(column),
+                            stage=_Stage.SCHEDULE_BOUNDS,
+                        ),
+                    )
+                )
+        return left
+
+    def _place_on_bounds(self, pair: _Pair) -> list[tuple[float, _Pair]]:
+        """Return the pair bounded by its best placement on lower bounds; list schedules may give an incumbent."""
+        count = self._count[_Stage.PLACED_ON_BOUNDS]
+        count.entered += 1
+        possible = place(self._problem(pair.family, pair.lower), cutoff_s=self._incumbent_s)
+        if not isinstance(possible, Placement):
+            count.discarded += 1
+            return []
+        reached = place(self._problem(pair.family, pair.upper), cutoff_s=self._incumbent_s)
+        if isinstance(reached, Placement) and reached.batch_s < self._incumbent_s:
+            self.incumbent = (reached.batch_s, pair.chip, pair.family)
+            self.best = None
+        return [(possible.batch_s, _refined(pair, _Stage.PLACED_ON_BOUNDS))]
+
+    def _evaluate(self, pair: _Pair) -> list[tuple[float, _Pair]]:
+        """Return the pair with the bound that its exact schedules leave; it may be the incumbent."""
+        count = self._count[_Stage.EXACT]
+        count.entered += 1
+        evaluation = self.evaluate(pair.chip, pair.family)
+        if isinstance(evaluation, Infeasible):
+            count.discarded += 1
+            return []
+        self._offer(pair.chip, evaluation)
+        bound_s = self.question.setting.batch_samples / evaluation.bound_samples_per_s
+        return [(bound_s, _refined(pair, _Stage.EXACT))]
+
+    # -- shared, and what callers ask -----------------------------------------------------------------
+
+    @property
+    def fits(self) -> bool:
+        """Whether any family has a plan that fits the memory."""
+        return bool(self._shapes)
+
+    def kernels(self, family: PlanFamily) -> Kernels:
+        """Return the kernels of a family, ready to be priced."""
+        return self._kernels[_group(family)]
+
+    def evaluate(self, chip: int, family: PlanFamily, max_stages: int | None = None) -> Evaluation | Infeasible:
+        """Return the exact evaluation of one chip of the space with one family."""
+        self._exact += 1
+        group = _group(family)
+        return evaluate(
+            self.question,
+            self._kernels[group],
+            self.question.chips.take(np.array([chip])),
+            family,
+            self._replications[group],
+            schedule_gap=self.gap / 4,
+            max_stages=max_stages,
+        )
+
+    def _offer(self, chip: int, evaluation: Evaluation) -> None:
+        if evaluation.placement.batch_s < self._incumbent_s or (
+            self.best is None and evaluation.placement.batch_s <= self._incumbent_s
+        ):
+            self.incumbent = (evaluation.placement.batch_s, chip, evaluation.family)
+            self.best = evaluation
+
+    @property
+    def _incumbent_s(self) -> float:
+        return self.incumbent[0] if self.incumbent else np.inf
+
+    def _members(self, group: tuple[int, int]) -> list[PlanFamily]:
+        return [family for family in self._shapes if _group(family) == group]
+
+    def _family_bound(self, family: PlanFamily, seconds: LayerSeconds) -> Floats:
+        question = self.question
+        return batch_bound_s(question.workload, question.setting, family, seconds, self._shapes[family])
+
+    def _problem(self, family: PlanFamily, seconds: LayerSeconds) -> PlacementProblem:
+        question = self.question
+        return placement_problem(
+            question.workload, question.setting, family, seconds, self._replications[_group(family)]
+        )
+
+    def _push(self, bound_s: float, candidate: _Block | _Pair) -> None:
+        self._serial += 1
+        heapq.heappush(self._heap, (bound_s, self._serial, candidate))
+
+    def _tell(self, bound_s: float) -> None:
+        batch = self.question.setting.batch_samples
+        now = Progress(
+            seconds=time.perf_counter() - self._start,
+            samples_per_s=batch / self._incumbent_s,
+            bound_samples_per_s=batch / min(bound_s, self._incumbent_s),
+        )
+        last = self._progress[-1] if self._progress else None
+        if last is None or (last.samples_per_s, last.bound_samples_per_s) != (
+            now.samples_per_s,
+            now.bound_samples_per_s,
+        ):
+            self._progress.append(now)
+        if self.report is not None:
+            self.report(now)
+
+    def _found(self, bound_s: float, stop: Stop) -> Found:
+        """Return the account; what is left in the heap was discarded by the bound that put it there."""
+        if self.incumbent is not None and self.best is None:
+            _, chip, family = self.incumbent
+            evaluation = self.evaluate(chip, family)
+            if isinstance(evaluation, Evaluation):
+                self.best = evaluation
+        for _, _, candidate in self._heap:
+            if isinstance(candidate, _Block):
+                pairs = len(candidate.chips) * len(self._members(candidate.group))
+                self._count[_Stage.ROOFLINE].discarded += pairs
+            elif candidate.stage is not _Stage.EXACT:
+                self._count[candidate.stage].discarded += 1
+        levels = tuple(
+            Level(name=LEVEL_NAMES[stage], entered=one.entered, discarded=one.discarded, seconds=one.seconds)
+            for stage, one in self._count.items()
+        )
+        return Found(
+            best=self.best,
+            bound_batch_s=bound_s,
+            stop=stop,
+            levels=levels,
+            progress=tuple(self._progress),
+            roofline_batch_s=self._roofline,
+            candidates=len(self.question.chips) * len(self.families),
+            exact_evaluations=self._exact,
+            seconds=time.perf_counter() - self._start,
+        )
+
+
+def _group(family: PlanFamily) -> tuple[int, int]:
+    return family.micro_batch, family.tensor_parallel
+
+
+def _refined(pair: _Pair, stage: _Stage) -> _Pair:
+    return _Pair(chip=pair.chip, family=pair.family, lower=pair.lower, upper=pair.upper, stage=stage)

@@ -1,0 +1,166 @@
+"""What each distinct layer takes on many chips at once: bounds from both sides, and the exact schedule on one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from hardplace.cost.fusion import kernel_graph, optimizer_kernel
+from hardplace.cost.times import kernel_times
+from hardplace.cost.types import Engine, Floats, Kernel, KernelGraph, KernelTimes
+from hardplace.hardware.types import Chips, Setting
+from hardplace.scheduling.bounds import lower_bound
+from hardplace.scheduling.exact import schedule
+from hardplace.scheduling.lists import list_schedule
+from hardplace.scheduling.types import ScheduleProblem, TaskGraph
+from hardplace.search.types import LayerSchedule, PhaseSchedule
+from hardplace.workload.types import Phase, Shard
+
+PHASES = (Phase.FORWARD, Phase.BACKWARD)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerSeconds:
+    """Seconds of each distinct layer on each chip for one micro-batch, shape (layers, chips).
+
+    optimizer_s is the update of all states of the layer's parameters, once a batch.
+    """
+
+    forward_s: Floats
+    backward_s: Floats
+    optimizer_s: Floats
+
+    def at(self, chip: int) -> LayerSeconds:
+        """Return one chip's column, shape (layers, 1)."""
+        column = slice(chip, chip + 1)
+        return LayerSeconds(
+            forward_s=self.forward_s[:, column],
+            backward_s=self.backward_s[:, column],
+            optimizer_s=self.optimizer_s[:, column],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kernels:
+    """The kernels of a shard's distinct layers at one micro-batch size, ready to be priced on chips."""
+
+    shard: Shard
+    micro_batch: int
+    setting: Setting
+
+    @cached_property
+    def graphs(self) -> tuple[tuple[KernelGraph, KernelGraph], ...]:
+        """Return (forward, backward) of each distinct layer."""
+        cycles = self.setting.function_cycles
+        return tuple(
+            (
+                kernel_graph(layer, Phase.FORWARD, self.micro_batch, cycles),
+                kernel_graph(layer, Phase.BACKWARD, self.micro_batch, cycles),
+            )
+            for layer in self.shard.layers
+        )
+
+    @cached_property
+    def _all(self) -> tuple[Kernel, ...]:
+        kernels = [kernel for pair in self.graphs for graph in pair for kernel in graph.kernels]
+        updates = [
+            optimizer_kernel(layer, self.setting.optimizer, self.setting.function_cycles)
+            for layer in self.shard.layers
+        ]
+        return (*kernels, *updates)
+
+    def work(self) -> tuple[Floats, Floats, Floats]:
+        """Return multiply-accumulates, vector lane-cycles and least memory bytes of each layer, forward and backward."""
+        table = [
+            [
+                (
+                    sum(matmul.macs for kernel in graph.kernels for matmul in kernel.matmuls),
+                    sum(kernel.lane_cycles for kernel in graph.kernels),
+                    sum(kernel.stream_bytes for kernel in graph.kernels),
+                )
+                for graph in pair
+            ]
+            for pair in self.graphs
+        ]
+        macs, cycles, streamed = np.moveaxis(np.array(table, dtype=np.float64), 2, 0)
+        return macs, cycles, streamed
+
+    def _phases(self, times: KernelTimes) -> list[tuple[int, int, TaskGraph, Floats, Floats]]:
+        """Return (layer, phase, task graph, single_s, whole_s) of every phase of every layer."""
+        phases, start = [], 0
+        for layer, pair in enumerate(self.graphs):
+            for phase, graph in enumerate(pair):
+                rows = slice(start, start + len(graph.kernels))
+                start = rows.stop
+                tasks = TaskGraph(
+                    engines=tuple(kernel.engine for kernel in graph.kernels),
+                    predecessors=tuple(kernel.predecessors for kernel in graph.kernels),
+                )
+                phases.append((layer, phase, tasks, times.single_s[rows], times.whole_s[rows]))
+        return phases
+
+    def bounds(self, chips: Chips) -> tuple[LayerSeconds, LayerSeconds]:
+        """Return lower bounds and reachable values (list schedules) of each layer's seconds on each chip."""
+        times = kernel_times(self._all, chips, self.setting, self.shard.tensor_parallel)
+        layers = len(self.shard.layers)
+        lower, upper = np.zeros((2, layers, len(chips))), np.zeros((2, layers, len(chips)))
+        for layer, phase, tasks, single_s, whole_s in self._phases(times):
+            if tasks.engines:
+                arguments = (tasks, chips.tensor_cores, chips.vector_cores, single_s, whole_s)
+                lower[phase, layer] = lower_bound(*arguments)
+                upper[phase, layer] = list_schedule(*arguments)
+        update = times.whole_s[-layers:]
+        return (
+            LayerSeconds(forward_s=lower[0], backward_s=lower[1], optimizer_s=update),
+            LayerSeconds(forward_s=upper[0], backward_s=upper[1], optimizer_s=update),
+        )
+
+    def schedules(self, chip: Chips, gap: float) -> tuple[LayerSchedule, ...]:
+        """Return the exact schedules of each distinct layer on one chip, to a relative gap where the solver gets there."""
+        times = kernel_times(self._all, chip, self.setting, self.shard.tensor_parallel)
+        layers = len(self.shard.layers)
+        solved: list[list[PhaseSchedule]] = [[] for _ in range(layers)]
+        for layer, phase, tasks, single_s, whole_s in self._phases(times):
+            problem = ScheduleProblem(
+                graph=tasks,
+                tensor_cores=int(chip.tensor_cores[0]),
+                vector_cores=int(chip.vector_cores[0]),
+                single_s=tuple(single_s[:, 0].tolist()),
+                whole_s=tuple(whole_s[:, 0].tolist()),
+            )
+            solved[layer].append(
+                PhaseSchedule(
+                    kernels=tuple(kernel.name for kernel in self.graphs[layer][phase].kernels),
+                    engines=tasks.engines,
+                    schedule=schedule(problem, gap=gap),
+                )
+            )
+        return tuple(
+            LayerSchedule(
+                layer=layer.name,
+                forward=solved[index][0],
+                backward=solved[index][1],
+                optimizer_s=float(times.whole_s[index - layers, 0]),
+            )
+            for index, layer in enumerate(self.shard.layers)
+        )
+
+
+def scheduled_seconds(layers: tuple[LayerSchedule, ...], *, bound: bool) -> LayerSeconds:
+    """Return the makespans of exact schedules, or their proven lower bounds, shape (layers, 1)."""
+
+    def seconds(phase: PhaseSchedule) -> float:
+        return phase.schedule.bound_s if bound else phase.schedule.makespan_s
+
+    return LayerSeconds(
+        forward_s=np.array([[seconds(layer.forward)] for layer in layers]),
+        backward_s=np.array([[seconds(layer.backward)] for layer in layers]),
+        optimizer_s=np.array([[layer.optimizer_s] for layer in layers]),
+    )
+
+
+def engines_in_use(layers: tuple[LayerSchedule, ...]) -> set[Engine]:
+    """Return the engines that any kernel of these layers runs on."""
+    return {engine for layer in layers for phase in (layer.forward, layer.backward) for engine in phase.engines}

@@ -1,0 +1,173 @@
+"""Nouns of the search: candidate plans, evaluations, and the exploration with its certificate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from hardplace.cost.types import Engine
+from hardplace.hardware.types import Accelerator, Budget, Chips, Cluster, Setting
+from hardplace.placement.types import Infeasible, Placement
+from hardplace.scheduling.types import Schedule
+from hardplace.workload.types import Workload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """What a plan may choose beside the chip; every combination is a candidate."""
+
+    memory_bytes: tuple[float, ...]
+    micro_batches: tuple[int, ...]
+    recompute: tuple[bool, ...]
+    tensor_parallel: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanFamily:
+    """One combination of Choices; the placement within it is found exactly."""
+
+    memory_bytes: float
+    micro_batch: int
+    recompute: bool
+    tensor_parallel: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What a search is asked: the model, what all candidates share, the chips and the plans to choose from."""
+
+    workload: Workload
+    setting: Setting
+    budget: Budget
+    chips: Chips
+    choices: Choices
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseSchedule:
+    """The schedule of a layer's forward or backward kernels on one chip."""
+
+    kernels: tuple[str, ...]
+    engines: tuple[Engine, ...]
+    schedule: Schedule
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerSchedule:
+    """Both phases of one distinct layer for one micro-batch, and the optimizer step on its unsharded states."""
+
+    layer: str
+    forward: PhaseSchedule
+    backward: PhaseSchedule
+    optimizer_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """A share of the time of a batch or of the memory of a stage: seconds or bytes, by what it is spent on."""
+
+    name: str
+    amount: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """A chip with its best plan of one family: what it reaches, and the bound on what the pair could reach.
+
+    order: which of `layers` each layer of the model is, from input to loss (placement stages index into it).
+    time: shares of placement.batch_s on the bottleneck stage. model FLOPs utilisation counts no recompute.
+    """
+
+    chip: Accelerator
+    family: PlanFamily
+    placement: Placement
+    layers: tuple[LayerSchedule, ...]
+    order: tuple[int, ...]
+    samples_per_s: float
+    bound_samples_per_s: float
+    model_flops_utilisation: float
+    time: tuple[Cause, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baseline:
+    """A plan to compare with, named, or what it lacks."""
+
+    name: str
+    evaluation: Evaluation | None
+    infeasible: Infeasible | None
+
+
+class Stop(StrEnum):
+    """Why the search ended."""
+
+    GAP = "gap reached"
+    OPTIMAL = "optimal"
+    SCHEDULES = "schedules not proven closer"  # the best candidate's own schedules hold the rest of the gap
+    SECONDS = "time limit"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Level:
+    """One level of refinement: candidates (chip, family) that reached it, those discarded by its bound, its time."""
+
+    name: str
+    entered: int
+    discarded: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Incumbent and bound at a moment of the search."""
+
+    seconds: float
+    samples_per_s: float
+    bound_samples_per_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cloud:
+    """Chips of the space with the chosen plan held fixed: columns of one length.
+
+    samples_per_s is what the plan reaches there with list schedules (an achieved value); bound_samples_per_s is
+    what no plan of the space can exceed on that chip.
+    """
+
+    area_mm2: tuple[float, ...]
+    samples_per_s: tuple[float, ...]
+    bound_samples_per_s: tuple[float, ...]
+    label: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exploration:
+    """The answer of a search with its certificate: no candidate of the space exceeds bound_samples_per_s."""
+
+    version: str
+    model: str
+    parameters: int
+    sequence_length: int
+    setting: str
+    budget: Budget
+    cluster: Cluster
+    batch_samples: int
+    optimizer: str
+    chips_in_space: int
+    candidates: int
+    best: Evaluation
+    baselines: tuple[Baseline, ...]
+    bound_samples_per_s: float
+    stop: Stop
+    seconds: float
+    exact_evaluations: int
+    levels: tuple[Level, ...]
+    progress: tuple[Progress, ...]
+    cloud: Cloud
+    notes: tuple[str, ...]
+
+    @property
+    def gap(self) -> float:
+        """How far the best of the space can be above the answer, relative to the bound."""
+        return max(0.0, 1.0 - self.best.samples_per_s / self.bound_samples_per_s)

@@ -1,0 +1,64 @@
+"""SI constants, parsing and formatting of quantities with units."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from hardplace.errors import BadInput
+
+KIB = 1024
+MIB = 1024**2
+GIB = 1024**3
+GB = 1e9
+UM2_PER_MM2 = 1e6
+
+_PREFIXES = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15}
+_BINARY = {"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40}
+_SMALL = {"m": 1e-3, "u": 1e-6, "µ": 1e-6, "n": 1e-9}
+
+
+def parse_quantity(text: str, unit: str, where: str) -> float:
+    """Return a positive quantity in its base unit from text such as "80 GiB", "3.35 TB/s" or a bare number.
+
+    unit: the base unit expected ("B", "B/s", "s", "mm2", ...). where: names the option or field for the error.
+    Raises BadInput for anything else than a finite, positive number with that unit.
+
+    >>> parse_quantity("80 GiB", "B", "--memory")
+    85899345920.0
+    >>> parse_quantity("3.35 TB/s", "B/s", "--bandwidth")
+    3350000000000.0
+    """
+    match = re.fullmatch(r"\s*([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*([^\s0-9]\S*)?\s*", text)
+    expected = f"expected a positive number in {unit}, such as '80 G{unit}'" if unit.startswith("B") else ""
+    problem = BadInput(f"{where}: {text!r}: {expected or f'expected a positive number in {unit}'}")
+    if match is None:
+        raise problem
+    suffix = match[2] or unit
+    if not suffix.endswith(unit):
+        raise problem
+    prefix = suffix[: len(suffix) - len(unit)]
+    scale = {**_PREFIXES, **_BINARY, **_SMALL}.get(prefix)
+    try:
+        value = float(match[1]) * (scale if scale is not None else math.nan)
+    except ValueError:
+        raise problem from None
+    if not math.isfinite(value) or value <= 0:
+        raise problem
+    return value
+
+
+def format_quantity(value: float, unit: str, digits: int = 3) -> str:
+    """Return value with an SI prefix and `digits` significant digits.
+
+    >>> format_quantity(0.00123, "s"), format_quantity(3.35e12, "B/s"), format_quantity(0, "s")
+    ('1.23 ms', '3.35 TB/s', '0 s')
+    """
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g} {unit}"
+    prefixes = ["n", "µ", "m", "", "k", "M", "G", "T", "P", "E"]
+    rounded = float(f"{value:.{digits}g}")
+    power = min(max(math.floor(math.log10(abs(rounded)) / 3 + 1e-12), -3), 6)
+    scaled = rounded / 1000.0**power
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(scaled)) + 1e-12))
+    return f"{scaled:.{decimals}f} {prefixes[power + 3]}{unit}"
