@@ -1,6 +1,8 @@
-"""A small, consistent exploration, written by hand: every derived number follows from the layers' schedules."""
+"""A small, consistent exploration, written by hand: derived numbers follow from the layers' schedules."""
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 from hardplace.cost.types import Engine
 from hardplace.hardware.types import Accelerator, Budget, Cluster, NetworkLevel
@@ -72,46 +74,50 @@ def layers() -> tuple[LayerSchedule, ...]:
         LayerSchedule(
             layer="embedding",
             forward=phase(("embed_tokens", vector, 0.0, 0.3, True, -1)),
-            backward=phase(("embed_tokens.grad", vector, 0.0, 0.5, True, -1)),
+            backward=phase(("embed_tokens grad", vector, 0.0, 0.5, True, -1)),
             optimizer_s=0.4e-3,
         ),
         LayerSchedule(
             layer="block",
             forward=phase(
-                ("input_layernorm", vector, 0.0, 0.1, True, -1),
-                ("self_attn.q_proj.linear", tensor, 0.1, 0.7, False, 0),
-                ("self_attn.k_proj.linear", tensor, 0.1, 0.7, False, 1),
-                ("self_attn.v_proj.linear", tensor, 0.1, 0.7, False, 2),
-                ("self_attn.rotary + cos", vector, 0.7, 0.8, False, 1),
-                ("self_attn.attention", both, 0.8, 1.4, True, -1),
-                ("self_attn.o_proj.linear", tensor, 1.4, 1.6, True, -1),
+                ("input_layernorm rms_norm", vector, 0.0, 0.1, True, -1),
+                ("self_attn.q_proj forward", tensor, 0.1, 0.7, False, 0),
+                ("self_attn.k_proj forward", tensor, 0.1, 0.7, False, 1),
+                ("self_attn.v_proj forward", tensor, 0.1, 0.7, False, 2),
+                ("self_attn.rotary mul +3", vector, 0.7, 0.8, False, 1),
+                ("self_attn attention", both, 0.8, 1.4, True, -1),
+                ("self_attn.o_proj forward", tensor, 1.4, 1.6, True, -1),
                 ("all_reduce", network, 1.6, 1.9, False, -1),
-                ("mlp.gate_proj.linear", tensor, 1.9, 2.4, True, -1),
-                ("mlp.up_proj.linear", tensor, 2.4, 2.9, True, -1),
-                ("mlp.silu + mul", vector, 2.9, 3.0, False, 0),
-                ("mlp.down_proj.linear", tensor, 3.0, 3.5, True, -1),
+                ("mlp.gate_proj forward", tensor, 1.9, 2.4, True, -1),
+                ("mlp.up_proj forward", tensor, 2.4, 2.9, True, -1),
+                ("mlp.act_fn silu +1", vector, 2.9, 3.0, False, 0),
+                ("mlp.down_proj forward", tensor, 3.0, 3.5, True, -1),
                 slack=0.98,
             ),
             backward=phase(
-                ("mlp.down_proj.dgrad", tensor, 0.0, 0.5, True, -1),
-                ("mlp.silu.grad", vector, 0.5, 0.6, False, 0),
-                ("mlp.down_proj.wgrad", tensor, 0.5, 1.9, False, 0),
-                ("mlp.up_proj.dgrad", tensor, 0.6, 2.0, False, 1),
-                ("mlp.gate_proj.dgrad", tensor, 0.6, 2.0, False, 2),
-                ("self_attn.o_proj.dgrad", tensor, 2.0, 2.2, True, -1),
-                ("self_attn.attention.grad", both, 2.2, 3.6, True, -1),
-                ("self_attn.qkv.dgrad", tensor, 3.6, 4.4, True, -1),
-                ("all_reduce.grad", network, 4.4, 4.7, False, -1),
-                ("self_attn.qkv.wgrad", tensor, 4.4, 5.6, True, -1),
-                ("input_layernorm.grad", vector, 5.6, 5.9, True, -1),
+                ("mlp.down_proj dgrad", tensor, 0.0, 0.5, True, -1),
+                ("mlp.act_fn silu_backward +1", vector, 0.5, 0.6, False, 0),
+                ("mlp.down_proj wgrad", tensor, 0.5, 1.9, False, 0),
+                ("mlp.up_proj dgrad", tensor, 0.6, 2.0, False, 1),
+                ("mlp.gate_proj dgrad", tensor, 0.6, 2.0, False, 2),
+                ("self_attn.o_proj dgrad", tensor, 2.0, 2.2, True, -1),
+                ("self_attn attention_backward", both, 2.2, 3.6, True, -1),
+                ("self_attn.qkv dgrad", tensor, 3.6, 4.4, True, -1),
+                ("all_reduce grad", network, 4.4, 4.7, False, -1),
+                ("self_attn.qkv wgrad", tensor, 4.4, 5.6, True, -1),
+                ("input_layernorm grad", vector, 5.6, 5.9, True, -1),
                 slack=0.99,
             ),
             optimizer_s=0.2e-3,
         ),
         LayerSchedule(
             layer="head",
-            forward=phase(("lm_head.linear", tensor, 0.0, 2.0, True, -1), ("loss", vector, 2.0, 2.4, True, -1)),
-            backward=phase(("loss.grad", vector, 0.0, 0.3, True, -1), ("lm_head.grad", tensor, 0.3, 4.3, True, -1)),
+            forward=phase(
+                ("lm_head forward", tensor, 0.0, 2.0, True, -1), ("loss", vector, 2.0, 2.4, True, -1)
+            ),
+            backward=phase(
+                ("loss grad", vector, 0.0, 0.3, True, -1), ("lm_head grad", tensor, 0.3, 4.3, True, -1)
+            ),
             optimizer_s=0.4e-3,
         ),
     )
@@ -124,7 +130,7 @@ def evaluation(
     kinds, used = layers(), on or chip()
     order = (0, *([1] * (4 * stages)), 2)
     bounds = [0, *(1 + 4 * (stage + 1) for stage in range(stages - 1)), len(order)]
-    held = [tuple(range(*span)) for span in zip(bounds, bounds[1:], strict=False)]
+    held = [tuple(range(*span)) for span in pairwise(bounds)]
     found = tuple(
         _stage(position, stages, [kinds[order[index]] for index in held[position]], held[position], recompute)
         for position in range(stages)
@@ -161,7 +167,7 @@ def _stage(
     backward_s = sum(layer.backward.schedule.makespan_s for layer in own)
     transfer_s = TRANSFER_S * ((position > 0) + (position < stages - 1))
     again_s = forward_s if recompute and position < stages - 1 else 0.0
-    state, activation = 6.5e9 * len(own), 2.5e9 * (stages - position)
+    state, activation = 6.5e9 * len(own), 2e9 * min(stages - position, 24) * (3 / max(3, stages))
     return Stage(
         layers=held,
         devices=2,
@@ -198,10 +204,15 @@ def exploration(
     *, best: Evaluation | None = None, points: int = 40, model: str = "llama2-7b", stop: Stop = Stop.GAP
 ) -> Exploration:
     best = best or evaluation()
-    peer = evaluation(recompute=True, on=chip(8, 2, 278.8), micro_batches=12, stages=len(best.placement.stages))
+    peer = evaluation(
+        recompute=True,
+        on=chip(8, 2, 278.8),
+        micro_batches=best.placement.micro_batches_per_replica,
+        stages=len(best.placement.stages),
+    )
     slower = Baseline(name="TPUv4", evaluation=peer, infeasible=None)
     lacking = Infeasible(
-        what="memory of a device", needed=112.4e9, available=85.9e9, unit="B", remedy="shard the states"
+        what="memory of a device", needed=112.4e9, available=85.9e9, unit="bytes", remedy="shard the states"
     )
     levels = (
         Level(name="roofline", entered=120 * points, discarded=100 * points, seconds=0.2),

@@ -62,54 +62,67 @@ def _ancestors(groups: Mapping[int, _Group], start: set[int]) -> set[int]:
     return seen
 
 
+def _apart(groups: Mapping[int, _Group], one: int, other: int) -> bool:
+    """Return whether a path joins two groups through a third, so that they cannot become one."""
+    return one in _ancestors(groups, groups[other].before - {one}) or other in _ancestors(
+        groups, groups[one].before - {other}
+    )
+
+
+def _absorb(groups: dict[int, _Group], into: int, number: int) -> None:
+    """Merge group `number` into group `into`."""
+    gone = groups.pop(number)
+    groups[into].operators += gone.operators
+    groups[into].before = (groups[into].before | gone.before) - {into, number}
+    for group in groups.values():
+        if number in group.before:
+            group.before = (group.before - {number}) | {into}
+
+
 def _vector_groups(layer: Layer, chosen: list[int]) -> dict[int, _Group]:
-    """Return groups by number, vector operators merged with the latest vector group that feeds them."""
+    """Return groups by number; a vector operator joins the vector groups that feed it, or one that reads the same."""
     groups: dict[int, _Group] = {}
     home: dict[int, int] = {}
+
+    def is_vector(number: int) -> bool:
+        return layer.operators[number].kind in _VECTOR
+
     for index, waits in _dependencies(layer, chosen).items():
         before = {home[other] for other in waits}
-        target = None
-        if layer.operators[index].kind in _VECTOR:
-            for candidate in sorted(before, reverse=True):
-                kind = layer.operators[groups[candidate].operators[0]].kind
-                others = before - {candidate}
-                if kind in _VECTOR and candidate not in _ancestors(groups, others):
-                    target = candidate
+        groups[index] = _Group(operators=[index], before=before)
+        home[index] = index
+        if not is_vector(index):
+            continue
+        siblings = [number for number in groups if number != index and groups[number].before == before]
+        for number in sorted(before, reverse=True):
+            if number in groups and is_vector(number) and not _apart(groups, number, home[index]):
+                _absorb(groups, number, home[index])
+                for operator in groups[number].operators:
+                    home[operator] = number
+        if before and home[index] == index:
+            for number in siblings:
+                if is_vector(number) and _pointwise(layer, groups[number]) and not _apart(groups, number, index):
+                    _absorb(groups, number, index)
+                    home[index] = number
                     break
-        if target is None:
-            target = index
-            groups[target] = _Group(operators=[], before=set())
-        groups[target].operators.append(index)
-        groups[target].before |= before - {target}
-        home[index] = target
     return groups
+
+
+def _pointwise(layer: Layer, group: _Group) -> bool:
+    return all(layer.operators[index].kind in _POINTWISE for index in group.operators)
 
 
 def _merge_epilogues(layer: Layer, groups: dict[int, _Group]) -> dict[int, _Group]:
     """Return groups with pointwise ones joined to the matmul whose result only they read."""
-    after: dict[int, set[int]] = {number: set() for number in groups}
-    for number, group in groups.items():
-        for other in group.before:
-            after[other].add(number)
-    for number in sorted(groups):
-        group = groups[number]
-        if layer.operators[number].kind is not OperatorKind.MATMUL or len(after[number]) != 1:
+    matmuls = [number for number in groups if layer.operators[number].kind is OperatorKind.MATMUL]
+    for number in sorted(matmuls):
+        followers = [other for other, group in groups.items() if number in group.before]
+        if len(followers) != 1:
             continue
-        (follower,) = after[number]
-        epilogue = groups[follower]
-        if any(layer.operators[index].kind not in _POINTWISE for index in epilogue.operators):
+        epilogue = groups[followers[0]]
+        if not _pointwise(layer, epilogue) or number in _ancestors(groups, epilogue.before - {number}):
             continue
-        if number in _ancestors(groups, epilogue.before - {number}):
-            continue
-        group.operators += epilogue.operators
-        group.before |= epilogue.before - {number}
-        after[number] = after.pop(follower)
-        del groups[follower]
-        for other in groups.values():
-            if follower in other.before:
-                other.before = (other.before - {follower}) | {number}
-        for other in group.before:
-            after[other] = (after[other] - {follower}) | {number}
+        _absorb(groups, number, followers[0])
     return groups
 
 

@@ -1,4 +1,4 @@
-"""Seconds of kernels on chips: the slowest of arrays, vector lanes and memory (docs/model.md, "Kernel time")."""
+"""Seconds of kernels on chips: the slowest of arrays, vector lanes, buffer and memory (docs/model.md, "Kernel time")."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def _vector_s(kernels: tuple[Kernel, ...], lanes: Ints, setting: Setting) -> Flo
     return np.asarray(np.ceil(work / lanes[None, :]) / setting.clock_hz)
 
 
-def _memory_bytes(kernels: tuple[Kernel, ...], buffer_bytes: Ints) -> Floats:
-    """Return bytes to and from memory, shape (kernels, chips)."""
+def _bytes_into(kernels: tuple[Kernel, ...], buffer_bytes: Ints) -> Floats:
+    """Return bytes that enter and leave a level of this size, shape (kernels, chips)."""
     sizes, which = np.unique(buffer_bytes, return_inverse=True)
     size = sizes.astype(np.float64)
     total = np.repeat(np.array([[float(kernel.stream_bytes)] for kernel in kernels]), len(sizes), axis=1)
@@ -52,26 +52,32 @@ def _memory_bytes(kernels: tuple[Kernel, ...], buffer_bytes: Ints) -> Floats:
     return np.asarray(total[:, which])
 
 
+def _slowest(*parts: Floats) -> Floats:
+    return np.asarray(np.max(parts, axis=0))
+
+
 def kernel_times(kernels: tuple[Kernel, ...], chips: Chips, setting: Setting, tensor_parallel: int) -> KernelTimes:
     """Return seconds of each kernel on each chip, shape (kernels, chips), on one core of its kind and on all.
 
-    A kernel on one core has that core's equal share of memory bandwidth and buffer (two shares if it takes a
-    tensor and a vector core), so that cores that run side by side never exceed the chip's memory.
+    A kernel on one core has that core's equal share of memory and buffer bandwidth and of the buffer (two shares if it takes a
+    tensor and a vector core), so that cores that run side by side never exceed what the chip has.
     """
-    bandwidth = setting.memory_bandwidth_bytes_per_s
     one = np.ones_like(chips.tensor_cores)
     cores = chips.tensor_cores + chips.vector_cores
     shares = np.array([[2.0 if kernel.engine is Engine.BOTH else 1.0] for kernel in kernels]) / cores[None, :]
-    whole_s = np.maximum(
-        np.maximum(
-            _tensor_s(kernels, chips.tensor_cores, chips, setting),
-            _vector_s(kernels, chips.vector_cores * chips.vector_lanes, setting),
-        ),
-        _memory_bytes(kernels, chips.buffer_bytes) / bandwidth,
+    # From the shared buffer into the cores' own ones, on whichever cores the tiles run.
+    fed_s = _bytes_into(kernels, chips.core_buffer_bytes) / setting.buffer_bandwidth_bytes_per_s
+    whole_s = _slowest(
+        _tensor_s(kernels, chips.tensor_cores, chips, setting),
+        _vector_s(kernels, chips.vector_cores * chips.vector_lanes, setting),
+        _bytes_into(kernels, chips.buffer_bytes) / setting.memory_bandwidth_bytes_per_s,
+        fed_s,
     )
-    single_s = np.maximum(
-        np.maximum(_tensor_s(kernels, one, chips, setting), _vector_s(kernels, chips.vector_lanes, setting)),
-        _memory_bytes(kernels, chips.buffer_bytes // cores) / (bandwidth * shares),
+    single_s = _slowest(
+        _tensor_s(kernels, one, chips, setting),
+        _vector_s(kernels, chips.vector_lanes, setting),
+        _bytes_into(kernels, chips.buffer_bytes // cores) / (setting.memory_bandwidth_bytes_per_s * shares),
+        fed_s / shares,
     )
     for index, kernel in enumerate(kernels):
         if kernel.engine is Engine.NETWORK:

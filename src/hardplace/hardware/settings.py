@@ -8,27 +8,36 @@ from hardplace.errors import unknown
 from hardplace.hardware.types import Cluster, NetworkLevel, Optimizer, Setting
 from hardplace.units import GIB
 
-# Lane-cycles an element. The numbers of PHAZE.md: add, mul, ReLU, norm arithmetic 1, dropout 2, division 10,
-# softmax 10, sigmoid 12, pow and sqrt 15, tanh 27. exp takes softmax's 10; log, rsqrt, erf are built from these.
+# Lane-cycles an element, as PHAZE has them: add, mul, ReLU, norm arithmetic 1, dropout 2, division 10, softmax 10,
+# sigmoid 12, pow and sqrt 15, tanh 27. exp takes softmax's 10, erf tanh's 27; composites are the sums of their
+# parts, by the names that torch gives the operators.
 PHAZE_CYCLES = {
     "other": 1,
-    "dropout": 2,
+    "native_dropout": 2,
+    "native_dropout_backward": 2,
     "div": 10,
     "reciprocal": 10,
     "exp": 10,
-    "softmax": 12,  # subtract the maximum, exp, and the row's reduction
     "log": 15,
-    "log_softmax": 13,
-    "sigmoid": 12,
-    "silu": 13,  # sigmoid and a product
     "pow": 15,
     "sqrt": 15,
     "rsqrt": 25,  # sqrt and division
+    "sigmoid": 12,
     "tanh": 27,
     "erf": 27,
-    "gelu": 29,  # tanh or erf, and its polynomial
-    "square": 1,
+    "silu": 13,  # sigmoid, product
+    "silu_backward": 17,  # sigmoid, and x (1 - s) + 1 times s times the gradient
+    "gelu": 30,  # erf and three products
+    "gelu_backward": 44,  # erf, exp, and seven
+    "tanh_backward": 3,
+    "softmax": 12,  # maximum, difference and exp, sum; 10 in PHAZE's table and a reduction
+    "softmax_backward_data": 4,
+    "log_softmax": 13,  # maximum, difference, exp, sum; one log a row
+    "log_softmax_backward_data": 13,  # exp, sum, product, difference
 }
+# A power in these models is a square or a cube, and layer norm is more than one operation an element: mean, squares,
+# difference, scale, weight, bias; backward: two sums for the input, two for the parameters, and the products.
+CYCLES = PHAZE_CYCLES | {"pow": 2, "native_layer_norm": 6, "native_layer_norm_backward": 10}
 
 # Mixed precision as Megatron-LM's distributed optimizer holds it: bf16 weights, fp32 gradients, and
 # fp32 master weights and two moments divided among the replicas (its documentation: 6 + 12/d bytes a parameter).
@@ -56,6 +65,9 @@ SGD = Optimizer(
 )
 
 _CAPACITIES = (32.0 * GIB, 64.0 * GIB, 80.0 * GIB)  # PHAZE's three
+# The shared buffer feeds all cores: H100's 50 MB L2, about 5.5 TB/s measured (jax-ml/scaling-book, gpus.md). PHAZE has
+# no such limit, and without one thousands of tiny arrays win that no buffer could feed.
+_BUFFER_BANDWIDTH = 5.5e12
 _CLOCK_HZ = 1.05e9  # TPU v4 (PHAZE writes 1.05e6: a unit fault)
 
 PHAZE = Setting(
@@ -63,6 +75,7 @@ PHAZE = Setting(
     description="PHAZE's constants, units mended: 268.8 GB/s memory, one flat 4 GiB/s link, SGD",
     clock_hz=_CLOCK_HZ,
     memory_bandwidth_bytes_per_s=268.8e9,  # 128 words x 2 bytes a cycle
+    buffer_bandwidth_bytes_per_s=_BUFFER_BANDWIDTH,
     memory_capacities_bytes=_CAPACITIES,
     cluster=Cluster(
         devices=1024,
@@ -81,6 +94,7 @@ HBM3 = Setting(
     description="present-day memory and network: 3.35 TB/s HBM3, nodes of 8 at 450 GB/s, 400 Gb/s between, AdamW",
     clock_hz=_CLOCK_HZ,
     memory_bandwidth_bytes_per_s=3.35e12,
+    buffer_bandwidth_bytes_per_s=_BUFFER_BANDWIDTH,
     memory_capacities_bytes=_CAPACITIES,
     cluster=Cluster(
         devices=1024,
@@ -91,7 +105,7 @@ HBM3 = Setting(
     ),
     batch_samples=4096,
     optimizer=ADAMW,
-    function_cycles=PHAZE_CYCLES,
+    function_cycles=CYCLES,
 )
 
 _SETTINGS = {setting.name: setting for setting in (HBM3, PHAZE)}

@@ -50,19 +50,14 @@ def _lookup(table: dict[int, float], sizes: Ints) -> Floats:
     return np.array([table[int(key)] for key in keys])[position]
 
 
-def core_buffer_bytes(lanes: Ints) -> Ints:
-    """Return a core's own buffer: one sixteenth byte a lane in units of 64 KiB, at least 1 KiB (PHAZE: w*d/64 KiB)."""
-    return np.maximum(KIB, lanes * 16)
-
-
 def area_mm2(chips: Chips) -> Floats:
     """Return die area (mm^2), shape (chips,); BadInput where a buffer is not one of the model's sizes."""
     array = chips.array_rows * chips.array_columns
     area_um2 = (
         TENSOR_LANE_UM2 * chips.tensor_cores * array
         + VECTOR_LANE_UM2 * chips.vector_cores * chips.vector_lanes
-        + chips.tensor_cores * _lookup(CORE_BUFFER_UM2, core_buffer_bytes(array))
-        + chips.vector_cores * _lookup(CORE_BUFFER_UM2, core_buffer_bytes(chips.vector_lanes))
+        + chips.tensor_cores * _lookup(CORE_BUFFER_UM2, chips.core_buffer_bytes)
+        + chips.vector_cores * _lookup(CORE_BUFFER_UM2, np.maximum(KIB, 16 * chips.vector_lanes))
         + _lookup(GLOBAL_BUFFER_UM2, chips.buffer_bytes)
     )
     return np.asarray(area_um2 / UM2_PER_MM2)
@@ -137,5 +132,6 @@ def accelerator(chips: Chips, index: int, setting: Setting, memory_bytes: float)
         clock_hz=setting.clock_hz,
         memory_bytes=memory_bytes,
         memory_bandwidth_bytes_per_s=setting.memory_bandwidth_bytes_per_s,
+        buffer_bandwidth_bytes_per_s=setting.buffer_bandwidth_bytes_per_s,
         area_mm2=float(chips.area_mm2[index]),
     )

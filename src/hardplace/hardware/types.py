@@ -26,6 +26,7 @@ class Accelerator:
     clock_hz: float
     memory_bytes: float
     memory_bandwidth_bytes_per_s: float
+    buffer_bandwidth_bytes_per_s: float
     area_mm2: float
 
     @property
@@ -89,6 +90,7 @@ class Setting:
     description: str
     clock_hz: float
     memory_bandwidth_bytes_per_s: float
+    buffer_bandwidth_bytes_per_s: float
     memory_capacities_bytes: tuple[float, ...]
     cluster: Cluster
     batch_samples: int
@@ -110,6 +112,11 @@ class Chips:
 
     def __len__(self) -> int:
         return len(self.tensor_cores)
+
+    @property
+    def core_buffer_bytes(self) -> Ints:
+        """A tensor core's own buffer (PHAZE: 1/64 KiB a multiply-accumulator, at least 1 KiB); its area is paid for."""
+        return np.maximum(1024, 16 * self.array_rows * self.array_columns)
 
     def take(self, index: Ints) -> Chips:
         """Return the chips at these positions."""

@@ -1,4 +1,4 @@
-"""The figure of all chips: area against throughput, the frontier and the bound, the answer and the baselines."""
+"""The figure of all chips: area against throughput, the frontier, the bound, the answer and the baselines."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ DRAWN = 4000  # SVG stays quick, and the page small, up to some thousand points
 
 
 def drawn(exploration: Exploration) -> Ints:
-    """Return the chips of the cloud that the figure draws: all of the frontier, and an even choice of the rest."""
+    """Return the chips of the cloud that the figure draws: the frontier, and an even choice of the rest."""
     area, value = _columns(exploration)
-    chosen = [place for place, label in enumerate(exploration.cloud.label) if label == exploration.best.chip.name]
+    chosen = [
+        place for place, label in enumerate(exploration.cloud.label) if label == exploration.best.chip.name
+    ]
     return thin(area, value, DRAWN, np.union1d(frontier(area, value), np.array(chosen, dtype=np.intp)))
 
 
@@ -36,9 +38,11 @@ def figure(exploration: Exploration) -> go.Figure:
         x=budget, y=0, yref="paper", text=f"budget {words.area(budget)}", textangle=-90,
         xanchor="right", yanchor="bottom", showarrow=False,
     )  # fmt: skip
-    chart.update_xaxes(title_text="chip area (mm²)", range=[0, 1.03 * max(budget, exploration.best.chip.area_mm2)])
+    chart.update_xaxes(
+        title_text="chip area (mm²)", range=[0, 1.03 * max(budget, exploration.best.chip.area_mm2)]
+    )
     chart.update_yaxes(title_text="training throughput (samples/s)", rangemode="tozero")
-    return style.styled(chart, 480).update_layout(legend=style.legend(1.02))
+    return style.styled(chart, 480).update_layout(legend=style.legend(1.02), margin={"t": 84})
 
 
 def _columns(exploration: Exploration) -> tuple[Floats, Floats]:
@@ -55,18 +59,26 @@ def _points(chart: go.Figure, exploration: Exploration) -> None:
         y=[float(f"{one:.5g}") for one in value[index]],
         text=[style.safe(exploration.cloud.label[place]) for place in index],
         mode="markers",
-        marker={"size": 4, "color": style.BLUE, "opacity": 0.35},
+        marker={"size": 4, "color": style.BLUE, "opacity": 0.45},
         hovertemplate="%{text}<br>%{x:.1f} mm²<br>%{y:,.4g} samples/s<extra></extra>",
     )
 
 
 def _bound(chart: go.Figure, exploration: Exploration) -> None:
-    """Draw what no chip up to an area can exceed with any plan: the lower of its own bound and the space's."""
+    """Draw what no chip up to an area can exceed with any plan: its own bound, or the space's if lower."""
     area, _ = _columns(exploration)
     own = np.array(exploration.cloud.bound_samples_per_s, dtype=np.float64)
     bound = np.minimum(np.where(np.isnan(own), np.inf, own), exploration.bound_samples_per_s)
     index = frontier(area, bound)
-    _steps(chart, "no plan exceeds this up to that area", area[index], bound[index], style.GREY, "dot", exploration)
+    _steps(
+        chart,
+        "no plan exceeds this up to that area",
+        area[index],
+        bound[index],
+        style.GREY,
+        "dot",
+        exploration,
+    )
 
 
 def _frontier(chart: go.Figure, exploration: Exploration) -> None:
@@ -76,7 +88,9 @@ def _frontier(chart: go.Figure, exploration: Exploration) -> None:
     area = np.append(area, best.chip.area_mm2)
     value = np.append(value, best.samples_per_s)
     index = frontier(area, value)
-    _steps(chart, "most reached up to that area", area[index], value[index], style.ORANGE, "solid", exploration)
+    _steps(
+        chart, "most reached up to that area", area[index], value[index], style.ORANGE, "solid", exploration
+    )
 
 
 def _steps(
@@ -95,14 +109,15 @@ def _steps(
 
 
 def _mark(chart: go.Figure, name: str, evaluation: Evaluation, colour: str, symbol: str, size: int) -> None:
+    label = style.safe(name)
     chart.add_scatter(
-        name=style.safe(name),
+        name=label,
         x=[evaluation.chip.area_mm2],
         y=[evaluation.samples_per_s],
         mode="markers",
         marker={"size": size, "color": colour, "symbol": symbol, "line": {"color": "white", "width": 1}},
         text=[f"{style.safe(words.chip(evaluation.chip))}<br>{style.safe(words.plan(evaluation))}"],
         hovertemplate=(
-            f"<b>{style.safe(name)}</b><br>%{{text}}<br>%{{x:.1f}} mm²<br>%{{y:,.4g}} samples/s<extra></extra>"
+            f"<b>{label}</b><br>%{{text}}<br>%{{x:.1f}} mm²<br>%{{y:,.4g}} samples/s<extra></extra>"
         ),
     )

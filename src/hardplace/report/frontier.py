@@ -10,7 +10,7 @@ Ints = npt.NDArray[np.intp]
 
 
 def frontier(cost: Floats, value: Floats) -> Ints:
-    """Return the positions of the points that no point of at most their cost exceeds in value, by rising cost.
+    """Return the positions of the points that no point of at most their cost reaches, by rising cost.
 
     Both have shape (points,). Of points equal in both the first counts; points that are not finite never do.
     """
@@ -20,13 +20,14 @@ def frontier(cost: Floats, value: Floats) -> Ints:
         return order
     reached = np.maximum.accumulate(value[order])
     rises = np.concatenate([[True], reached[1:] > reached[:-1]])
-    return order[rises]
+    return np.asarray(order[rises])
 
 
 def thin(cost: Floats, value: Floats, limit: int, keep: Ints) -> Ints:
-    """Return at most about `limit` finite positions, evenly spread over the points by cost, and all of `keep`.
+    """Return at most `limit` finite positions, evenly spread over the points by cost, with all of `keep`.
 
-    Even steps through the points in order of cost (then value) draw dense regions dense and sparse ones sparse.
+    Even steps through the points in order of cost (then value) leave dense regions dense. More than `limit`
+    are returned only where `keep` alone is more.
     """
     finite = np.flatnonzero(np.isfinite(cost) & np.isfinite(value))
     if len(finite) <= limit:

@@ -17,6 +17,8 @@ from hardplace.units import format_quantity
 
 MOST_ROWS = 16  # of one kind; beyond that only cores that run a kernel of their own get a row
 
+NAMES = ("forward", "backward")
+
 COLOURS = {
     Engine.TENSOR: (style.BLUE, "tensor cores"),
     Engine.VECTOR: (style.GREEN, "vector cores"),
@@ -105,7 +107,7 @@ def figure(evaluation: Evaluation) -> go.Figure:
     titles = [
         f"{name}: {format_quantity(phase.schedule.makespan_s, 's')} "
         f"(no schedule takes less than {format_quantity(phase.schedule.bound_s, 's')})"
-        for name, phase in zip(("forward", "backward"), phases, strict=True)
+        for name, phase in zip(NAMES, phases, strict=True)
     ]
     height = 24 * sum(heights) + 180
     chart = make_subplots(
@@ -113,17 +115,17 @@ def figure(evaluation: Evaluation) -> go.Figure:
     )
     seen: set[Engine] = set()
     for position, phase in enumerate(phases, start=1):
-        _draw(chart, position, phase, evaluation.chip, scale, unit, seen)
+        _draw(chart, position, phase, evaluation.chip, longest_s, seen)
         names = rows(phase, evaluation.chip)
         chart.update_yaxes(
             row=position, categoryorder="array", categoryarray=names[::-1], range=[-0.5, len(names) - 0.5],
             showgrid=False,
         )  # fmt: skip
         chart.update_xaxes(
-            row=position, title_text=f"time from the start of the {('forward', 'backward')[position - 1]} pass ({unit})",
+            row=position, title_text=f"time from the start of the {NAMES[position - 1]} pass ({unit})",
             range=[0, longest_s / scale * 1.01],
         )  # fmt: skip
-    chart.update_layout(barmode="overlay", bargap=0.12, uniformtext={"mode": "hide", "minsize": 9})
+    chart.update_layout(barmode="overlay", bargap=0.12)
     chart.update_annotations(x=0, xanchor="left", font={"size": 12})
     chart = style.styled(chart, height)
     return chart.update_layout(legend=style.legend(1 + 26 / (height - 92)), margin={"t": 64})
@@ -134,10 +136,10 @@ def _draw(
     position: int,
     phase: PhaseSchedule,
     chip: Accelerator,
-    scale: float,
-    unit: str,
+    longest_s: float,
     seen: set[Engine],
 ) -> None:
+    scale, _ = style.seconds_scale(longest_s)
     drawn = bars(phase, chip)
     for engine, (colour, name) in COLOURS.items():
         own = [bar for bar in drawn if phase.engines[bar.task] is engine]
@@ -153,7 +155,7 @@ def _draw(
             y=[bar.row for bar in own],
             base=[bar.start_s / scale for bar in own],
             x=[bar.duration_s / scale for bar in own],
-            text=[style.safe(_short(phase.kernels[bar.task])) for bar in own],
+            text=[_label(phase.kernels[bar.task], bar.duration_s / longest_s) for bar in own],
             textposition="inside",
             insidetextanchor="middle",
             textangle=0,
@@ -165,10 +167,11 @@ def _draw(
         seen.add(engine)
 
 
-def _short(name: str) -> str:
-    """Return the part of a dotted kernel name that tells it from its neighbours."""
-    parts = name.replace(" + ", "+").split(".")
-    return parts[-1] if len(parts) < 3 else ".".join(parts[-2:])
+def _label(name: str, share: float) -> str:
+    """Return as much of a kernel's name ("path.of.module what +fused") as fits, without the path."""
+    module, _, what = name.partition(" ")
+    nearest = module.rpartition(".")[2]
+    return style.fitting(f"{nearest} {what}".strip(), share) or style.fitting(nearest, share)
 
 
 def _hover(phase: PhaseSchedule, bar: Bar, chip: Accelerator) -> str:
@@ -179,7 +182,9 @@ def _hover(phase: PhaseSchedule, bar: Bar, chip: Accelerator) -> str:
         Engine.BOTH: f"{words.plural(chip.tensor_cores, 'tensor core')} and "
         + words.plural(chip.vector_cores, "vector core"),
     }
-    where = "network" if engine is Engine.NETWORK else f"on all: {kinds[engine]}" if item.whole else "on one core"
+    where = (
+        "network" if engine is Engine.NETWORK else f"on all: {kinds[engine]}" if item.whole else "on one core"
+    )
     return (
         f"<b>{style.safe(phase.kernels[bar.task])}</b><br>starts {format_quantity(bar.start_s, 's')}, "
         f"takes {format_quantity(bar.duration_s, 's')}<br>{where}"

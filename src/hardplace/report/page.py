@@ -11,7 +11,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from hardplace.report import cloud, gantt, pipeline, shares, words
-from hardplace.search.types import Evaluation, Exploration
+from hardplace.search.types import Evaluation, Exploration, LayerSchedule
 from hardplace.units import format_quantity
 
 
@@ -27,7 +27,7 @@ class Row:
     step: str = ""
     utilisation: str = ""
     memory: str = ""
-    answer_is: str = ""
+    speed_up: str = ""
     short: str = ""
 
 
@@ -39,7 +39,7 @@ class LayerRow:
     count: int
     forward: str
     backward: str
-    gap: str
+    above: str
 
 
 def page(exploration: Exploration) -> str:
@@ -69,7 +69,7 @@ def page(exploration: Exploration) -> str:
         tokens_per_s=best.samples_per_s * exploration.sequence_length,
         memory_bytes=max(stage.memory_bytes for stage in best.placement.stages),
         command=command(exploration),
-        plotly=Markup(get_plotlyjs()),  # noqa: S704
+        plotly=Markup(get_plotlyjs()),
         figures={
             "cloud": _json(cloud.figure(exploration)),
             "gantt": _json(gantt.figure(best)),
@@ -89,8 +89,10 @@ def comparison(exploration: Exploration) -> tuple[Row, ...]:
             rows.append(_row(baseline.name, baseline.evaluation, exploration))
         elif baseline.infeasible is not None:
             lack = baseline.infeasible
-            needed, available = (format_quantity(value, lack.unit) for value in (lack.needed, lack.available))
-            short = f"does not fit: {lack.what} needs {needed}, {available} available; {words.remedy(lack.remedy)}"
+            unit = "B" if lack.unit == "bytes" else lack.unit
+            needed, available = (format_quantity(value, unit) for value in (lack.needed, lack.available))
+            lacks = f"{lack.what} needs {needed}, {available} available"
+            short = f"does not fit: {lacks}; {words.remedy(lack.remedy)}"
             rows.append(Row(name=baseline.name, short=short))
         else:
             rows.append(Row(name=baseline.name, short="not a plan of this search"))
@@ -105,22 +107,24 @@ def layer_rows(evaluation: Evaluation) -> tuple[LayerRow, ...]:
             count=evaluation.order.count(index),
             forward=format_quantity(evaluation.layers[index].forward.schedule.makespan_s, "s"),
             backward=format_quantity(evaluation.layers[index].backward.schedule.makespan_s, "s"),
-            gap=words.percent_up(
-                max(
-                    evaluation.layers[index].forward.schedule.gap, evaluation.layers[index].backward.schedule.gap
-                )
-            ),
+            above=words.percent_up(_above(evaluation.layers[index])),
         )
         for index in dict.fromkeys(evaluation.order)
     )
 
 
+def _above(layer: LayerSchedule) -> float:
+    """Return how far the worse of a layer's schedules can be above the best possible, relative to that."""
+    schedules = (layer.forward.schedule, layer.backward.schedule)
+    return max(one.makespan_s / one.bound_s - 1.0 if one.bound_s > 0 else 0.0 for one in schedules)
+
+
 def command(exploration: Exploration) -> str:
-    """Return the command that asks the same question again, plan choices and stopping rule at their defaults."""
+    """Return the command that asks the same question, plan choices and stopping rule at their defaults."""
     return shlex.join(
         [
             *("hardplace", "search", exploration.model, "--setting", exploration.setting),
-            *("--area", f"{exploration.budget.area_mm2:.10g}", "--devices", str(exploration.cluster.devices)),
+            *("--area", repr(exploration.budget.area_mm2), "--devices", str(exploration.cluster.devices)),
             *("--batch", str(exploration.batch_samples)),
         ]
     )
@@ -137,10 +141,10 @@ def _row(name: str, evaluation: Evaluation, exploration: Exploration) -> Row:
         step=format_quantity(evaluation.placement.batch_s, "s"),
         utilisation=words.percent(evaluation.model_flops_utilisation),
         memory=format_quantity(memory, "B"),
-        answer_is=f"{exploration.best.samples_per_s / evaluation.samples_per_s:.2f}×",
+        speed_up=f"{exploration.best.samples_per_s / evaluation.samples_per_s:.2f}×",
     )
 
 
 def _json(figure: go.Figure) -> Markup:
     """Return a figure as JSON for a script element; plotly's encoder escapes <, > and /."""
-    return Markup(figure.to_json())  # noqa: S704
+    return Markup(figure.to_json())

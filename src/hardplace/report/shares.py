@@ -17,7 +17,8 @@ def time_figure(exploration: Exploration) -> go.Figure:
     compared = [("the answer", exploration.best)]
     compared += [(one.name, one.evaluation) for one in exploration.baselines if one.evaluation is not None]
     names = list(dict.fromkeys(cause.name for _, one in compared for cause in one.time if cause.amount > 0))
-    scale, unit = style.seconds_scale(max(one.placement.batch_s for _, one in compared))
+    longest_s = max(one.placement.batch_s for _, one in compared)
+    scale, unit = style.seconds_scale(longest_s)
     chart = go.Figure()
     for place, name in enumerate(names):
         amounts = [sum(cause.amount for cause in one.time if cause.name == name) for _, one in compared]
@@ -27,16 +28,25 @@ def time_figure(exploration: Exploration) -> go.Figure:
             orientation="h",
             y=[style.safe(label) for label, _ in compared],
             x=[amount / scale for amount in amounts],
-            text=[words.percent(share) for share in shares],
+            text=[
+                style.fitting(words.percent(share), amount / longest_s)
+                for share, amount in zip(shares, amounts, strict=True)
+            ],
             textposition="inside",
             insidetextanchor="middle",
             textangle=0,
             insidetextfont={"color": "white"},
-            marker={"color": style.PALETTE[place % len(style.PALETTE)], "line": {"color": "white", "width": 0.6}},
-            customdata=[format_quantity(amount, "s") for amount in amounts],
-            hovertemplate=f"<b>%{{y}}: {style.safe(name)}</b><br>%{{customdata}}, %{{text}} of the batch<extra></extra>",
+            marker={
+                "color": style.PALETTE[place % len(style.PALETTE)],
+                "line": {"color": "white", "width": 0.6},
+            },
+            customdata=[
+                f"{format_quantity(amount, 's')}, {words.percent(share)}"
+                for share, amount in zip(shares, amounts, strict=True)
+            ],
+            hovertemplate=f"<b>%{{y}}: {style.safe(name)}</b><br>%{{customdata}} of the batch<extra></extra>",
         )
-    chart.update_layout(barmode="stack", bargap=0.3, uniformtext={"mode": "hide", "minsize": 9})
+    chart.update_layout(barmode="stack", bargap=0.3)
     chart.update_xaxes(title_text=f"time of a batch of {exploration.batch_samples:,} samples ({unit})")
     chart.update_yaxes(autorange="reversed", showgrid=False)
     height = 44 * len(compared) + 170
@@ -56,7 +66,7 @@ def memory_figure(evaluation: Evaluation) -> go.Figure:
             [max(0.0, stage.memory_bytes - stage.state_bytes - stage.activation_bytes) for stage in stages],
         ),
     )
-    x = [f"stage {place + 1}" for place in range(len(stages))]
+    x = [str(place + 1) for place in range(len(stages))]
     chart = go.Figure()
     for name, colour, amounts in held:
         if max(amounts) <= 0:
@@ -67,7 +77,7 @@ def memory_figure(evaluation: Evaluation) -> go.Figure:
             y=[amount / 1e9 for amount in amounts],
             marker={"color": colour, "line": {"color": "white", "width": 0.6}},
             customdata=[format_quantity(amount, "B") for amount in amounts],
-            hovertemplate=f"<b>%{{x}}</b><br>{name}: %{{customdata}}<extra></extra>",
+            hovertemplate=f"<b>stage %{{x}}</b><br>{name}: %{{customdata}}<extra></extra>",
         )
     capacity = evaluation.family.memory_bytes / 1e9
     chart.add_hline(y=capacity, line={"color": style.RED, "dash": "dash", "width": 1.5})
@@ -77,7 +87,7 @@ def memory_figure(evaluation: Evaluation) -> go.Figure:
     )  # fmt: skip
     # A few stages would otherwise become slabs as wide as the page.
     chart.update_layout(barmode="stack", bargap=max(0.2, 1.0 - 0.08 * len(stages)))
-    chart.update_xaxes(showgrid=False)
+    chart.update_xaxes(showgrid=False, title_text="pipeline stage", type="category")
     most = max(stage.memory_bytes for stage in stages) / 1e9
     chart.update_yaxes(title_text="memory of a device (GB)", range=[0, 1.12 * max(capacity, most)])
     return style.styled(chart, 340)
@@ -110,7 +120,11 @@ def search_figure(exploration: Exploration) -> go.Figure:
             hovertemplate=f"{name}<br>after %{{x:.3g}} s: %{{y:,.5g}} samples/s<extra></extra>",
         )
     chart.update_xaxes(title_text="time of the search (s)", rangemode="tozero")
-    chart.update_yaxes(title_text="training throughput (samples/s)")
+    values = [value for trace in chart.data for value in trace.y]
+    wide = max(values) > 4 * min(values)  # the first bounds are loose; the meeting at the end is what matters
+    chart.update_yaxes(title_text="training throughput (samples/s)", type="log" if wide else "linear")
+    if wide:
+        chart.update_yaxes(dtick="D2")
     return style.styled(chart, 340)
 
 

@@ -27,6 +27,14 @@ def safe(text: str) -> str:
     return html.escape(text, quote=False)
 
 
+def fitting(text: str, share: float) -> str:
+    """Return text if it fits a bar that takes this share of a figure as wide as the page, else nothing.
+
+    Plotly would shrink it, or let it stick out, white on white.
+    """
+    return safe(text) if len(text) * 6.5 + 2 <= share * 780 else ""
+
+
 def legend(y: float = 1.0) -> dict[str, Any]:
     """Return a legend in one row above the plot, whose lower edge is at y (share of the plot's height)."""
     return {"orientation": "h", "x": 0, "xanchor": "left", "y": y, "yanchor": "bottom", "title": {"text": ""}}
@@ -38,12 +46,13 @@ def styled(figure: go.Figure, height: int) -> go.Figure:
         template="none",
         height=height,
         autosize=True,
-        margin={"l": 64, "r": 16, "t": 40, "b": 52},
+        margin={"l": 64, "r": 16, "t": 56, "b": 52},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font={"family": "system-ui, sans-serif", "size": 12},
         hoverlabel={"align": "left", "font": {"size": 12}},
         legend=legend(),
+        modebar={"bgcolor": "rgba(0,0,0,0)", "color": GREY, "activecolor": BLUE},
     )
     quiet = {"gridcolor": GREY, "zeroline": False, "automargin": True, "title_standoff": 8}
     figure.update_xaxes(**quiet)

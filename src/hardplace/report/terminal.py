@@ -10,28 +10,10 @@ from rich.table import Table
 from hardplace.hardware.space import name, tpuv4
 from hardplace.hardware.types import Accelerator, Budget, Chips, Setting
 from hardplace.placement.types import Infeasible
+from hardplace.report import words
 from hardplace.search.types import Evaluation, Exploration
 from hardplace.units import GIB, MIB, format_quantity
 from hardplace.workload.types import Workload
-
-
-def chip_words(chip: Accelerator) -> str:
-    """Return a chip in words."""
-    return (
-        f"{chip.tensor_cores} tensor cores of {chip.array_rows}x{chip.array_columns}, "
-        f"{chip.vector_cores} vector cores of {chip.vector_lanes} lanes, "
-        f"{chip.buffer_bytes // MIB} MiB buffer, {chip.area_mm2:.1f} mm2"
-    )
-
-
-def plan_words(evaluation: Evaluation) -> str:
-    """Return a plan in words."""
-    placement, family = evaluation.placement, evaluation.family
-    return (
-        f"tensor {placement.tensor_parallel} x pipeline {len(placement.stages)} x data {placement.data_parallel}, "
-        f"micro-batch {family.micro_batch}, recompute {'full' if family.recompute else 'none'}, "
-        f"{family.memory_bytes / GIB:g} GiB a device"
-    )
 
 
 def infeasible_line(short: Infeasible) -> str:
@@ -54,14 +36,16 @@ def show(exploration: Exploration) -> None:
         f"at most {exploration.budget.area_mm2:.2f} mm2 a chip, setting {exploration.setting}, {exploration.optimizer}"
     )
     answer = Table.grid(padding=(0, 2))
-    answer.add_row("chip", chip_words(best.chip))
-    answer.add_row("plan", plan_words(best))
+    answer.add_row("chip", f"{words.chip(best.chip)}, {words.area(best.chip.area_mm2)}")
+    answer.add_row("plan", words.plan(best))
     answer.add_row(
         "speed",
         f"{best.samples_per_s:,.1f} samples/s, {tokens:,.0f} tokens/s, step {format_quantity(best.placement.batch_s, 's')}, "
         f"MFU {best.model_flops_utilisation:.1%} of {format_quantity(best.chip.peak_flops_per_s, 'FLOP/s')}",
     )
-    answer.add_row("certificate", certificate(exploration))
+    answer.add_row("certificate", words.certificate(exploration))
+    answer.add_row("", f"bound {exploration.bound_samples_per_s:,.1f} samples/s")
+    answer.add_row("discarded", _account(exploration))
     console.print(answer)
     console.print(_stages(best))
     console.print(_comparison(exploration))
@@ -69,14 +53,10 @@ def show(exploration: Exploration) -> None:
         console.print(f"note: {note}")
 
 
-def certificate(exploration: Exploration) -> str:
-    """Return the certificate in one sentence."""
+def _account(exploration: Exploration) -> str:
+    """Return what discarded the candidates, and why the search stopped."""
     levels = ", ".join(f"{level.discarded:,} by {level.name}" for level in exploration.levels if level.discarded)
-    return (
-        f"none of the {exploration.candidates:,} candidates ({exploration.chips_in_space:,} chips) is faster by more than "
-        f"{exploration.gap:.2%}: bound {exploration.bound_samples_per_s:,.1f} samples/s; discarded {levels}; "
-        f"{exploration.stop.value} after {exploration.seconds:.1f} s"
-    )
+    return f"{levels}; {exploration.stop.value} after {exploration.seconds:.1f} s"
 
 
 def _stages(best: Evaluation) -> Table:
@@ -84,7 +64,7 @@ def _stages(best: Evaluation) -> Table:
     stages = best.placement.stages
     shown = stages if len(stages) <= 12 else (*stages[:6], *stages[-5:])
     for stage in shown:
-        if stage is stages[-5] and len(shown) < len(stages):
+        if len(shown) < len(stages) and stage is stages[-5]:
             table.add_row("...", f"{len(stages) - 11} more", "", "", "", "")
         table.add_row(
             str(stages.index(stage) + 1),
@@ -109,7 +89,7 @@ def _comparison(exploration: Exploration) -> Table:
                 f"{evaluation.samples_per_s:,.1f}",
                 f"{best / evaluation.samples_per_s:.3f}",
                 f"{evaluation.model_flops_utilisation:.1%}",
-                plan_words(evaluation),
+                words.plan(evaluation),
             )
         else:
             table.add_row(label, "-", "-", "-", f"infeasible: {infeasible_line(short)}" if short else "infeasible")

@@ -42,9 +42,9 @@ class Block:
 def stage_seconds(evaluation: Evaluation) -> tuple[StageSeconds, ...]:
     """Return what each stage of a placement takes, from the schedules of its layers.
 
-    A stage receives the activation before its forward pass and the gradient before its backward pass (the first
-    and the last stage only one of them). What remains of its load is the backward pass, with recompute where the
-    plan has it, so that both together are exactly the load that the placement counts.
+    A stage receives the activation before its forward pass and the gradient before its backward pass (the
+    first and the last stage only one of them). What remains of its load is the backward pass, with recompute
+    where the plan has it, so that both together are exactly the load that the placement counts.
     """
     stages = evaluation.placement.stages
     found = []
@@ -65,9 +65,10 @@ def stage_seconds(evaluation: Evaluation) -> tuple[StageSeconds, ...]:
 
 
 def one_forward_one_backward(from_end: int, micro_batches: int) -> tuple[tuple[Kind, int], ...]:
-    """Return the work of a stage in order; the last stage has from_end 1 (Narayanan et al., arXiv 2104.04473).
+    """Return the work of a stage in order; the last stage has from_end 1 (arXiv 2104.04473, section 2.2).
 
-    As many forwards as there are stages to come, itself included; then backward and forward in turn; then the rest.
+    As many forwards as there are stages to come, itself included; then backward and forward in turn; then the
+    backwards that are left.
     """
     warm_up = min(from_end, micro_batches)
     work = [(Kind.FORWARD, index) for index in range(warm_up)]
@@ -81,14 +82,14 @@ def one_forward_one_backward(from_end: int, micro_batches: int) -> tuple[tuple[K
 def simulate(stages: Sequence[StageSeconds], micro_batches: int) -> tuple[Block, ...]:
     """Return the blocks of one batch on every stage, by stage and then by start.
 
-    A block starts when its stage is free and what it depends on has ended: the forward pass of the stage before,
-    the backward pass of the stage after (on the last stage, its own forward pass).
+    A block starts when its stage is free and what it depends on has ended: the forward pass of the stage
+    before, the backward pass of the stage after (on the last stage, its own forward pass).
     """
     count = len(stages)
     queues = [one_forward_one_backward(count - stage, micro_batches) for stage in range(count)]
     ended: dict[tuple[Kind, int, int], float] = {}
     rows: list[list[Block]] = [[] for _ in stages]
-    # Sweep there and back until nothing is left: each sweep takes every stage as far as its dependencies allow.
+    # Sweep there and back until nothing is left; each sweep takes a stage as far as its dependencies allow.
     while any(len(row) < len(queue) for row, queue in zip(rows, queues, strict=True)):
         for stage in (*range(count), *reversed(range(count))):
             _advance(stage, stages[stage], queues[stage], rows[stage], ended, count)

@@ -17,8 +17,9 @@ def number(value: float, digits: int = 3) -> str:
     """
     if not math.isfinite(value):
         return f"{value}"
-    if abs(value) >= 1e6:
-        return f"{value / 1e6:,.2f} million"
+    for scale, name in ((1e12, "trillion"), (1e9, "billion"), (1e6, "million")):
+        if abs(value) >= scale:
+            return f"{value / scale:,.2f} {name}"
     if abs(value) >= 1000 or value == 0:
         return f"{value:,.0f}"
     decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
@@ -26,30 +27,30 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def percent(share: float) -> str:
-    """Return a share in percent, to a tenth.
+    r"""Return a share in percent, to a tenth.
 
     >>> percent(0.4123)
-    '41.2 %'
+    '41.2\xa0%'
     """
-    return f"{share:.1%}".replace("%", " %")
+    return f"{share:.1%}".replace("%", "\u00a0%")
 
 
 def percent_up(share: float) -> str:
-    """Return a share in percent rounded up to a hundredth: what a bound may be printed as.
+    r"""Return a share in percent rounded up to a hundredth: what a bound may be printed as.
 
     >>> percent_up(0.00901), percent_up(0.0)
-    ('0.91 %', '0.00 %')
+    ('0.91\xa0%', '0.00\xa0%')
     """
-    return f"{math.ceil(share * 1e4 - 1e-6) / 100:.2f} %"
+    return f"{math.ceil(share * 1e4 - 1e-6) / 100:.2f}\u00a0%"
 
 
 def area(value_mm2: float) -> str:
-    """Return an area in square millimetres.
+    r"""Return an area in square millimetres.
 
     >>> area(278.834)
-    '278.8 mm²'
+    '278.8\xa0mm²'
     """
-    return f"{value_mm2:.1f} mm²"
+    return f"{value_mm2:.1f}\u00a0mm²"
 
 
 def plural(count: int, noun: str) -> str:
@@ -75,7 +76,8 @@ def plan(evaluation: Evaluation) -> str:
     placement, family = evaluation.placement, evaluation.family
     recompute = "recompute" if family.recompute else "no recompute"
     return (
-        f"tensor {placement.tensor_parallel} × pipeline {len(placement.stages)} × data {placement.data_parallel}, "
+        f"tensor {placement.tensor_parallel} × pipeline {len(placement.stages)} "
+        f"× data {placement.data_parallel}, "
         f"micro-batch {family.micro_batch}, {recompute}, {format_quantity(family.memory_bytes, 'B')} memory"
     )
 

@@ -128,7 +128,8 @@ class Search:
                 setting=question.setting,
             )
         layers = len(question.workload.shard(family.tensor_parallel).layers)
-        idle = LayerSeconds(*(np.zeros((layers, 1)) for _ in range(3)))
+        nothing = np.zeros((layers, 1))
+        idle = LayerSeconds(forward_s=nothing, backward_s=nothing, optimizer_s=nothing)
         problem = placement_problem(
             question.workload, question.setting, family, idle, self._replications[group]
         )
@@ -149,7 +150,7 @@ class Search:
         try:
             while self._heap:
                 bound = self._heap[0][0]
-                if bound >= self._incumbent_s * (1.0 - self.gap):
+                if bound >= self._incumbent_s / (1.0 + self.gap):
                     stop = Stop.OPTIMAL if bound >= self._incumbent_s else Stop.GAP
                     break
                 if self.limit_s is not None and time.perf_counter() - self._start > self.limit_s:

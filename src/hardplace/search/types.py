@@ -103,7 +103,7 @@ class Stop(StrEnum):
 
     GAP = "gap reached"
     OPTIMAL = "optimal"
-    SCHEDULES = "schedules not proven closer"  # the best candidate's own schedules hold the rest of the gap
+    SCHEDULES = "schedule solver stopped"  # the rest of the gap is that of the best candidate's own schedules
     SECONDS = "time limit"
     INTERRUPTED = "interrupted"
 
@@ -154,6 +154,9 @@ class Exploration:
     cluster: Cluster
     batch_samples: int
     optimizer: str
+    choices: Choices
+    target_gap: float
+    limit_s: float | None
     chips_in_space: int
     candidates: int
     best: Evaluation
@@ -169,5 +172,5 @@ class Exploration:
 
     @property
     def gap(self) -> float:
-        """How far the best of the space can be above the answer, relative to the bound."""
-        return max(0.0, 1.0 - self.best.samples_per_s / self.bound_samples_per_s)
+        """By what share the best of the space can be faster than the answer at most."""
+        return max(0.0, self.bound_samples_per_s / self.best.samples_per_s - 1.0)

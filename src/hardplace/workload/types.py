@@ -74,7 +74,8 @@ class Operator:
     """One recorded operator on one tensor-parallel rank; views and metadata are not operators.
 
     dims by kind: matmul (batch, m, n, k); attention (batch, heads, kv_heads, query length, key length,
-    head dimension); collective (bytes of the tensor on one rank,); everything else (elements,), the larger of what is read and written.
+    head dimension); collective (bytes of the tensor on one rank,); everything else
+    (elements,), the larger of what is read and written, or what is looked up if that is less than the table.
     """
 
     name: str
@@ -95,7 +96,7 @@ class Layer:
 
     operators are in execution order (forward, backward, optimizer) and refer to tensors by index.
     saved_bytes: activations kept from forward to backward, without recompute.
-    output_bytes: the boundary tensor handed to the next layer (its gradient has the same size); 0 for the last.
+    output_bytes: the boundary tensor handed to the next layer (its gradient is as large); 0 for the last.
     """
 
     name: str

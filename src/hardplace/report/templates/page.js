@@ -3,7 +3,10 @@ for (const data of document.querySelectorAll('script[type="application/json"]'))
   const place = document.getElementById(data.id.replace("data-", "figure-"));
   const figure = JSON.parse(data.textContent);
   Plotly.newPlot(place, figure.data, figure.layout, {
-    responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+    responsive: true,
+    displaylogo: false,
+    showSendToCloud: false, // on by default since plotly.js 4: a page that needs no network offers none
+    modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
   });
   drawn.push(place);
 }

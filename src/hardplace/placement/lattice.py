@@ -1,0 +1,135 @@
+"""Downsets of a layer graph, and what the stage between two of them costs: matrices over pairs (proofs in docs/model.md)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from hardplace.errors import BadInput
+from hardplace.placement.types import Boundary, Replication, Variant
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+MOST_DOWNSETS = 4096  # pairs of them are held as dense matrices
+
+
+def downsets(layers: int, boundaries: tuple[Boundary, ...]) -> Bools:
+    """Return all sets of layers that hold the sources of their members' boundaries, shape (downsets, layers).
+
+    The empty set is first, the whole graph last; subsets come before their supersets. On a chain they are its
+    prefixes. Raises BadInput for a cyclic graph or one with more than MOST_DOWNSETS downsets.
+    """
+    before = [0] * layers
+    for boundary in boundaries:
+        before[boundary.target] |= 1 << boundary.source
+    level, found = {0}, [0]
+    for _ in range(layers):
+        level = {
+            held | 1 << layer
+            for held in level
+            for layer in range(layers)
+            if not held >> layer & 1 and before[layer] & ~held == 0
+        }
+        found.extend(sorted(level))
+        if len(found) > MOST_DOWNSETS:
+            raise BadInput(f"layer graph: more than {MOST_DOWNSETS} downsets; expected a chain or a graph close to one")
+    if not level:
+        raise BadInput("layer graph: its boundaries form a cycle; expected an acyclic graph")
+    return np.array([[bool(held >> layer & 1) for layer in range(layers)] for held in found], dtype=bool)
+
+
+@dataclass(frozen=True, slots=True)
+class Lattice:
+    """Sums over the stage between downsets a (what comes before it) and b, shape (downsets, downsets) each.
+
+    valid: a is a proper subset of b. arriving, leaving: bytes of the boundaries that cross into and out of it.
+    """
+
+    members: Bools
+    valid: Bools
+    tensor_parallel: Bools
+    forward_s: Floats
+    backward_s: Floats
+    gradient_bytes: Floats
+    state_bytes: Floats
+    sharded_bytes: Floats
+    activation_bytes: Floats
+    optimizer_s: Floats
+    arriving: Floats
+    leaving: Floats
+
+
+def lattice(variant: Variant) -> Lattice:
+    """Return the lattice of a variant's layer graph."""
+    members = downsets(len(variant.layers), variant.boundaries)
+    inside = members.astype(np.float64)
+    size = inside.sum(axis=1)
+    subset = (inside @ inside.T == size[:, None]) & (size[:, None] < size[None, :])
+
+    def between(values: list[float]) -> Floats:
+        total = inside @ np.array(values, dtype=np.float64)
+        return np.asarray(total[None, :] - total[:, None])
+
+    def of(field: str) -> Floats:
+        return between([getattr(layer, field) for layer in variant.layers])
+
+    source = members[:, [edge.source for edge in variant.boundaries]]
+    target = members[:, [edge.target for edge in variant.boundaries]]
+    weight = np.array([edge.bytes for edge in variant.boundaries], dtype=np.float64)
+    return Lattice(
+        members=members,
+        valid=subset,
+        tensor_parallel=between([float(layer.tensor_parallel) for layer in variant.layers]) > 0,
+        forward_s=of("forward_s"),
+        backward_s=of("backward_s"),
+        gradient_bytes=of("gradient_bytes"),
+        state_bytes=of("state_bytes"),
+        sharded_bytes=of("sharded_state_bytes"),
+        activation_bytes=of("activation_bytes"),
+        optimizer_s=of("optimizer_s"),
+        arriving=((source & ~target) * weight) @ target.T.astype(np.float64),
+        leaving=(~source).astype(np.float64) @ ((source & ~target) * weight).T,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class StageCosts:
+    """Load and memory of each pair of downsets as a stage; `last`: as the last stage of the pipeline."""
+
+    load_last_s: Floats
+    load_s: Floats
+    fixed_bytes: Floats
+    state_bytes: Floats
+    stash_bytes: Floats
+
+    def at(self, stage: int) -> Floats:
+        """Return loads as the stage-th from the end."""
+        return self.load_last_s if stage == 1 else self.load_s
+
+    def memory_bytes(self, stage: int) -> Floats:
+        """Return memory as the stage-th from the end: stage - 1 further micro-batches are in flight."""
+        return np.asarray(self.fixed_bytes + (stage - 1) * self.stash_bytes)
+
+
+def stage_costs(sums: Lattice, replication: Replication, *, recompute: bool) -> StageCosts:
+    """Return the costs of each stage (PHAZE's stage load and memory)."""
+
+    def transfer(size: Floats) -> Floats:
+        latency = np.where(size > 0, replication.boundary_latency_s, 0.0)
+        return np.asarray(latency + replication.boundary_s_per_byte * size)
+
+    arriving, leaving = transfer(sums.arriving), transfer(sums.leaving)
+    last = arriving + sums.forward_s + leaving + sums.backward_s
+    inner = arriving + sums.forward_s + np.maximum(sums.forward_s, leaving) + sums.backward_s if recompute else last
+    state = sums.state_bytes + sums.sharded_bytes / replication.optimizer_shards
+    return StageCosts(
+        load_last_s=last,
+        load_s=inner,
+        fixed_bytes=state + sums.activation_bytes,
+        state_bytes=state,
+        stash_bytes=sums.arriving if recompute else sums.activation_bytes,
+    )
+
