@@ -6,7 +6,7 @@ import math
 
 from hardplace.hardware.types import Accelerator
 from hardplace.search.types import Evaluation, Exploration, Stop
-from hardplace.units import MIB, format_quantity
+from hardplace.units import GIB, MIB
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -78,7 +78,7 @@ def plan(evaluation: Evaluation) -> str:
     return (
         f"tensor {placement.tensor_parallel} × pipeline {len(placement.stages)} "
         f"× data {placement.data_parallel}, "
-        f"micro-batch {family.micro_batch}, {recompute}, {format_quantity(family.memory_bytes, 'B')} memory"
+        f"micro-batch {family.micro_batch}, {recompute}, {family.memory_bytes / GIB:g} GiB memory"
     )
 
 

@@ -38,12 +38,11 @@ def schedule(problem: ScheduleProblem, *, gap: float = 0.0005, work: float = 3.0
     if bound_s < best.makespan_s * (1.0 - gap):
         fixed = always_whole(problem.graph, *columns)[:, 0]
         for pinned in (False, True):
-            # Cores are named only where a schedule without names cannot be given any.
-            model = _Model(problem, best, bound_s, fixed.tolist(), pinned=pinned)
-            found, bound_s, named = model.solve(gap, work)
+            # Cores are named in the model only where its schedule cannot be given any afterwards.
+            found, bound_s, named = _Model(problem, best, bound_s, fixed.tolist(), pinned=pinned).solve(gap, work)
             best = min(best, found, key=lambda one: one.makespan_s)
             bound_s = min(bound_s, best.makespan_s)
-            if named or bound_s >= best.makespan_s * (1.0 - gap):
+            if named:
                 break
     # Durations are rounded to a millionth of the makespan, so that is what "optimal" can mean.
     proven = bound_s >= best.makespan_s * (1.0 - max(gap, len(problem.single_s) / _UNITS))
@@ -197,10 +196,49 @@ class _Model:
         bound_s = max(self._known_s, solver.best_objective_bound / self._scale)
         if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
             return self._hint, self._known_s, True
-        order = sorted(
-            range(len(self._tasks)), key=lambda index: (solver.value(self._tasks[index].start), index)
-        )
+        starts = [solver.value(task.start) for task in self._tasks]
+        ends = [solver.value(task.end) for task in self._tasks]
         whole = [bool(solver.value(task.alone)) for task in self._tasks]
-        found = in_order(self._problem, order, whole)
-        slack = 2.0 * len(self._tasks) / _UNITS
-        return found, bound_s, found.makespan_s * self._scale <= solver.objective_value * (1.0 + slack) + 1
+        order = sorted(range(len(starts)), key=lambda index: (starts[index], ends[index], index))
+        given = _name_cores(self._problem, starts, ends, whole, order)
+        return in_order(self._problem, order, whole, given), bound_s, given is not None
+
+
+def _name_cores(
+    problem: ScheduleProblem, starts: list[int], ends: list[int], whole: list[bool], order: list[int]
+) -> list[tuple[int, int]] | None:
+    """Return (tensor, vector) cores for single tasks with fixed times, or None if there are none: depth first.
+
+    A fused task takes the core of one index of both kinds. Cores that are free at a task's start and were used alike
+    are interchangeable, so one of them is tried.
+    """
+    engines = problem.graph.engines
+    single = [index for index in order if not whole[index] and engines[index] is not Engine.NETWORK]
+    cores = [(-1, -1)] * len(starts)
+    free: tuple[list[int], list[int]] = ([0] * problem.tensor_cores, [0] * problem.vector_cores)
+    steps = 100_000
+
+    def place(depth: int) -> bool:
+        nonlocal steps
+        steps -= 1
+        if depth == len(single) or steps < 0:
+            return depth == len(single)
+        task = single[depth]
+        kinds = [kind for kind, group in ((0, _TENSOR), (1, _VECTOR)) if engines[task] in group]
+        tried = set()
+        for core in range(min(len(free[kind]) for kind in kinds)):
+            pair = tuple(max(0, row[core] - starts[task]) if core < len(row) else -1 for row in free)
+            if pair in tried or any(free[kind][core] > starts[task] for kind in kinds):
+                continue
+            tried.add(pair)
+            before = [free[kind][core] for kind in kinds]
+            for kind in kinds:
+                free[kind][core] = ends[task]
+            cores[task] = (core if 0 in kinds else -1, core if 1 in kinds else -1)
+            if place(depth + 1):
+                return True
+            for kind, value in zip(kinds, before, strict=True):
+                free[kind][core] = value
+        return False
+
+    return cores if place(0) else None

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from hardplace.cost.types import Engine, Floats, Ints
-from hardplace.scheduling.bounds import Bools, ancestors, always_whole
+from hardplace.scheduling.bounds import Bools, always_whole, ancestors
 from hardplace.scheduling.types import Assignment, Schedule, ScheduleProblem, Status, TaskGraph
 
 # A task that is not always whole goes on one core if that takes at most so many times as long as on all of them.
@@ -117,10 +117,13 @@ def _ends(
     return np.asarray(end.max(axis=0))
 
 
-def in_order(problem: ScheduleProblem, order: list[int], whole: list[bool]) -> Schedule:
+def in_order(
+    problem: ScheduleProblem, order: list[int], whole: list[bool], given: list[tuple[int, int]] | None = None
+) -> Schedule:
     """Return the schedule that serves tasks in order, each as early as its cores allow; its bound is zero.
 
-    The rule of _ends for one chip, with cores written down.
+    The rule of _ends for one chip, with cores written down. given: the (tensor, vector) core of each single task,
+    -1 where it takes none; without it, those that are free first.
     """
     graph = problem.graph
     tensor, vector = [0.0] * problem.tensor_cores, [0.0] * problem.vector_cores
@@ -136,7 +139,7 @@ def in_order(problem: ScheduleProblem, order: list[int], whole: list[bool]) -> S
         elif whole[task]:
             start = max(ready, every)
         else:
-            cores = _earliest(engine, tensor, vector)
+            cores = given[task] if given is not None else _earliest(engine, tensor, vector)
             start = max([ready] + [free[core] for free, core in zip((tensor, vector), cores, strict=True) if core >= 0])
         alone = whole[task] and engine is not Engine.NETWORK
         seconds = problem.whole_s[task] if alone or engine is Engine.NETWORK else problem.single_s[task]

@@ -16,10 +16,11 @@ from hardplace.workload.types import Workload
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shapes:
-    """The stage counts that fit the memory of one family, each with its most replicas and least end-of-batch costs.
+    """What fits the memory of one family, by stage count: the most replicas, half as many, and all fewer as one.
 
-    Columns of one length: stages, rounds (micro-batches of a replica plus stages less one), least seconds a byte
-    and of latency of the reduction, most shards of the optimizer states.
+    Columns of one length: stages; rounds (micro-batches of a replica plus stages less one); seconds a byte and of
+    latency of the gradient reduction; shards of the optimizer states. A row that stands for several degrees has
+    the least of each, so it is a bound for all of them.
     """
 
     stages: Floats
@@ -34,16 +35,15 @@ def shapes(feasible: list[tuple[Replication, int]], micro_batches: int) -> Shape
     by_stages: dict[int, list[Replication]] = {}
     for replication, stages in feasible:
         by_stages.setdefault(stages, []).append(replication)
-    rows = [
-        (
-            stages,
-            micro_batches // max(choice.data_parallel for choice in choices) + stages - 1,
-            min(choice.reduction_s_per_byte for choice in choices),
-            min(choice.reduction_latency_s for choice in choices),
-            max(choice.optimizer_shards for choice in choices),
-        )
-        for stages, choices in sorted(by_stages.items())
-    ]
+    rows = []
+    for stages, choices in sorted(by_stages.items()):
+        ordered = sorted(choices, key=lambda one: -one.data_parallel)
+        for group in (ordered[:1], ordered[1:2], ordered[2:]):
+            if group:
+                rounds = micro_batches // max(one.data_parallel for one in group) + stages - 1
+                per_byte = min(one.reduction_s_per_byte for one in group)
+                latency_s = min(one.reduction_latency_s for one in group)
+                rows.append((stages, rounds, per_byte, latency_s, max(one.optimizer_shards for one in group)))
     columns = np.array(rows, dtype=np.float64).reshape(-1, 5).T
     return Shapes(
         stages=columns[0],
@@ -83,12 +83,12 @@ def batch_bound_s(
     outer = setting.cluster.levels[-1]
     hop_s = min(hops, default=0) / outer.bandwidth_bytes_per_s + outer.latency_s
     best = np.full(seconds.forward_s.shape[1], np.inf)
-    for row in range(len(options.stages)):
-        stages = options.stages[row]
+    for stages in np.unique(options.stages):
         load = _bottleneck_s(seconds, counts, stages, family.recompute, hop_s)
-        end = reduced / stages * options.reduction_s_per_byte[row] + options.latency_s[row]
-        end_s = end + update_s / stages / options.shards[row]
-        best = np.minimum(best, load * options.rounds[row] + end_s)
+        for row in np.flatnonzero(options.stages == stages):
+            end = reduced / stages * options.reduction_s_per_byte[row] + options.latency_s[row]
+            end_s = end + update_s / stages / options.shards[row]
+            best = np.minimum(best, load * options.rounds[row] + end_s)
     return best
 
 
