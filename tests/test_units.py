@@ -13,7 +13,8 @@ def test_bad_quantities_name_the_place_and_the_value(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(999.96, "1.00 kB"), (1e-7, "100 nB"), (45.62e9, "45.6 GB"), (1.0, "1.00 B"), (2e21, "2000 EB")]
+    ("value", "text"),
+    [(999.96, "1.00 kB"), (1e-7, "100 nB"), (45.62e9, "45.6 GB"), (1.0, "1.00 B"), (2e21, "2000 EB")],
 )
 def test_format(value: float, text: str) -> None:
     assert format_quantity(value, "B") == text

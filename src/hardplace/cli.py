@@ -17,8 +17,9 @@ from hardplace.errors import BadInput, unknown
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from hardplace.hardware.types import Setting
+    from hardplace.hardware.types import Budget, Setting
     from hardplace.search.types import Choices, Progress, Question
+    from hardplace.workload.types import Workload
 
 BAD_INPUT, INFEASIBLE, INTERRUPTED = 2, 3, 130
 
@@ -46,18 +47,60 @@ def app() -> None:
 
 @app.command()
 @click.argument("model")
-@click.option("--setting", "setting_name", default="hbm3", show_default=True, help="Memory, network and optimizer: hbm3 or phaze.")
+@click.option(
+    "--setting",
+    "setting_name",
+    default="hbm3",
+    show_default=True,
+    help="Memory, network and optimizer: hbm3 or phaze.",
+)
 @click.option("--area", "area_mm2", type=float, help="Area budget of the chip, mm2.  [default: 278.83, PHAZE's]")
 @click.option("--devices", type=click.IntRange(min=1), default=1024, show_default=True, help="Number of accelerators.")
 @click.option("--batch", type=click.IntRange(min=1), default=4096, show_default=True, help="Samples of a global batch.")
-@click.option("--memory", multiple=True, metavar="SIZE", help="Memory of a device to choose from, e.g. '80 GiB'.  [default: 32, 64, 80 GiB]")
-@click.option("--micro-batch", "micro_batches", type=click.IntRange(min=1), multiple=True, help="Samples of a micro-batch to choose from.  [default: 1, 2, 4, 8]")
-@click.option("--tensor-parallel", type=click.IntRange(min=1), multiple=True, help="Tensor-parallel degrees to choose from.  [default: 1, 2, 4, 8]")
-@click.option("--recompute", type=click.Choice(["none", "full"]), multiple=True, help="Recompute of activations to choose from.  [default: both]")
-@click.option("--gap", type=click.FloatRange(min=0, max=1, max_open=True), default=0.01, show_default=True, help="Stop when nothing can be faster by more than this share.")
+@click.option(
+    "--memory",
+    multiple=True,
+    metavar="SIZE",
+    help="Memory of a device to choose from, e.g. '80 GiB'.  [default: 32, 64, 80 GiB]",
+)
+@click.option(
+    "--micro-batch",
+    "micro_batches",
+    type=click.IntRange(min=1),
+    multiple=True,
+    help="Samples of a micro-batch to choose from.  [default: 1, 2, 4, 8]",
+)
+@click.option(
+    "--tensor-parallel",
+    type=click.IntRange(min=1),
+    multiple=True,
+    help="Tensor-parallel degrees to choose from.  [default: 1, 2, 4, 8]",
+)
+@click.option(
+    "--recompute",
+    type=click.Choice(["none", "full"]),
+    multiple=True,
+    help="Recompute of activations to choose from.  [default: both]",
+)
+@click.option(
+    "--gap",
+    type=click.FloatRange(min=0, max=1, max_open=True),
+    default=0.01,
+    show_default=True,
+    help="Stop when nothing can be faster by more than this share.",
+)
 @click.option("--seconds", "limit_s", type=click.FloatRange(min=0, min_open=True), help="Stop after this many seconds.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for result.json and page.html.  [default: hardplace-out/MODEL]")
-@click.option("--json", "as_json", is_flag=True, help="Print the whole result as JSON on standard output, and nothing else there.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for result.json and page.html.  [default: hardplace-out/MODEL]",
+)
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print the whole result as JSON on standard output, and nothing else there.",
+)
 def search(
     model: str,
     setting_name: str,
@@ -93,16 +136,23 @@ def search(
     _run(question, gap, limit_s, out or Path("hardplace-out") / workload.name, as_json)
 
 
-def _question(workload, setting, choices, area_mm2) -> Question:  # type: ignore[no-untyped-def]
-    from hardplace.hardware.space import default_budget, phaze_space
-    from hardplace.hardware.types import Budget
+def _question(workload: Workload, setting: Setting, choices: Choices, area_mm2: float | None) -> Question:
+    from hardplace.hardware.space import phaze_space
     from hardplace.search.types import Question
 
-    if area_mm2 is not None and not 0 < area_mm2 < float("inf"):
+    budget = _budget(area_mm2)
+    return Question(workload=workload, setting=setting, budget=budget, chips=phaze_space(budget), choices=choices)
+
+
+def _budget(area_mm2: float | None) -> Budget:
+    from hardplace.hardware.space import default_budget
+    from hardplace.hardware.types import Budget
+
+    if area_mm2 is None:
+        return default_budget()
+    if not 0 < area_mm2 < float("inf"):
         raise BadInput(f"--area: {area_mm2:g}: expected a positive number of mm2")
-    budget = default_budget() if area_mm2 is None else Budget(area_mm2=area_mm2)
-    chips = phaze_space(budget)
-    return Question(workload=workload, setting=setting, budget=budget, chips=chips, choices=choices)
+    return Budget(area_mm2=area_mm2)
 
 
 def _choices(
@@ -123,9 +173,7 @@ def _choices(
         memory_bytes=tuple(sorted(sizes or setting.memory_capacities_bytes)),
         micro_batches=fitting,
         recompute=tuple(word == "full" for word in recompute or ("none", "full")),
-        tensor_parallel=tuple(
-            width for width in tensor_parallel or (1, 2, 4, 8) if width <= setting.cluster.devices
-        ),
+        tensor_parallel=tuple(width for width in tensor_parallel or (1, 2, 4, 8) if width <= setting.cluster.devices),
     )
 
 
@@ -191,13 +239,10 @@ def models(as_json: bool) -> None:
 def chips(area_mm2: float | None, as_json: bool) -> None:
     """List the space of chips within a budget, the chips to compare with, and the settings they share."""
     from hardplace.hardware.settings import settings
-    from hardplace.hardware.space import default_budget, phaze_space
-    from hardplace.hardware.types import Budget
+    from hardplace.hardware.space import phaze_space
     from hardplace.report.terminal import show_chips
 
-    if area_mm2 is not None and not 0 < area_mm2 < float("inf"):
-        raise BadInput(f"--area: {area_mm2:g}: expected a positive number of mm2")
-    budget = default_budget() if area_mm2 is None else Budget(area_mm2=area_mm2)
+    budget = _budget(area_mm2)
     show_chips(phaze_space(budget), budget, settings(), as_json)
 
 

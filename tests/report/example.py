@@ -11,6 +11,7 @@ from hardplace.scheduling.types import Assignment, Schedule, Status
 from hardplace.search.types import (
     Baseline,
     Cause,
+    Choices,
     Cloud,
     Evaluation,
     Exploration,
@@ -38,6 +39,7 @@ def chip(tensor_cores: int = 4, vector_cores: int = 2, area_mm2: float = 250.0) 
         clock_hz=1.05e9,
         memory_bytes=80 * 2**30,
         memory_bandwidth_bytes_per_s=3.35e12,
+        buffer_bandwidth_bytes_per_s=5.5e12,
         area_mm2=area_mm2,
     )
 
@@ -112,12 +114,8 @@ def layers() -> tuple[LayerSchedule, ...]:
         ),
         LayerSchedule(
             layer="head",
-            forward=phase(
-                ("lm_head forward", tensor, 0.0, 2.0, True, -1), ("loss", vector, 2.0, 2.4, True, -1)
-            ),
-            backward=phase(
-                ("loss grad", vector, 0.0, 0.3, True, -1), ("lm_head grad", tensor, 0.3, 4.3, True, -1)
-            ),
+            forward=phase(("lm_head forward", tensor, 0.0, 2.0, True, -1), ("loss", vector, 2.0, 2.4, True, -1)),
+            backward=phase(("loss grad", vector, 0.0, 0.3, True, -1), ("lm_head grad", tensor, 0.3, 4.3, True, -1)),
             optimizer_s=0.4e-3,
         ),
     )
@@ -160,9 +158,7 @@ def evaluation(
     )
 
 
-def _stage(
-    position: int, stages: int, own: list[LayerSchedule], held: tuple[int, ...], recompute: bool
-) -> Stage:
+def _stage(position: int, stages: int, own: list[LayerSchedule], held: tuple[int, ...], recompute: bool) -> Stage:
     forward_s = sum(layer.forward.schedule.makespan_s for layer in own)
     backward_s = sum(layer.backward.schedule.makespan_s for layer in own)
     transfer_s = TRANSFER_S * ((position > 0) + (position < stages - 1))
@@ -237,6 +233,14 @@ def exploration(
         ),
         batch_samples=DATA_PARALLEL * best.placement.micro_batches_per_replica,
         optimizer="adamw",
+        choices=Choices(
+            memory_bytes=(80.0 * 2**30,),
+            micro_batches=(1, 2),
+            recompute=(False, True),
+            tensor_parallel=(1, 2),
+        ),
+        target_gap=0.01,
+        limit_s=None,
         chips_in_space=points,
         candidates=120 * points,
         best=best,
@@ -266,6 +270,4 @@ def cloud(best: Evaluation, points: int) -> Cloud:
         value.append(best.samples_per_s * 0.95 * share**0.6 * ((index * 0.754877) % 1.0) ** 0.4)
         bound.append(min(best.samples_per_s * 1.6, value[-1] * 2.5))
     labels = (best.chip.name, *(f"chip-{index}" for index in range(1, points)))
-    return Cloud(
-        area_mm2=tuple(area), samples_per_s=tuple(value), bound_samples_per_s=tuple(bound), label=labels
-    )
+    return Cloud(area_mm2=tuple(area), samples_per_s=tuple(value), bound_samples_per_s=tuple(bound), label=labels)

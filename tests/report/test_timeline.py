@@ -36,9 +36,7 @@ def by_work(blocks: tuple[Block, ...]) -> dict[tuple[Kind, int, int], Block]:
 
 def test_order_of_the_first_and_the_last_of_three_stages() -> None:
     def letters(from_end: int, micro_batches: int) -> str:
-        return " ".join(
-            f"{kind.value[0]}{index}" for kind, index in one_forward_one_backward(from_end, micro_batches)
-        )
+        return " ".join(f"{kind.value[0]}{index}" for kind, index in one_forward_one_backward(from_end, micro_batches))
 
     assert letters(3, 4) == "f0 f1 f2 b0 f3 b1 b2 b3"
     assert letters(1, 3) == "f0 b0 f1 b1 f2 b2"
@@ -65,9 +63,7 @@ def test_one_stage_takes_its_work(forward: int, backward: int, micro_batches: in
 
 
 @given(st.integers(0, 9), st.integers(0, 9), st.integers(1, 6), st.integers(1, 12))
-def test_equal_stages_take_the_closed_form(
-    forward: int, backward: int, count: int, micro_batches: int
-) -> None:
+def test_equal_stages_take_the_closed_form(forward: int, backward: int, count: int, micro_batches: int) -> None:
     blocks = simulate([StageSeconds(forward_s=forward, backward_s=backward)] * count, micro_batches)
     assert max(block.end_s for block in blocks) == (micro_batches + count - 1) * (forward + backward)
 
@@ -100,9 +96,7 @@ def test_nothing_overlaps_and_dependencies_hold(stages: list[StageSeconds], micr
 
 
 @given(STAGES, st.integers(1, 10))
-def test_the_closed_form_is_never_below_the_simulation(
-    stages: list[StageSeconds], micro_batches: int
-) -> None:
+def test_the_closed_form_is_never_below_the_simulation(stages: list[StageSeconds], micro_batches: int) -> None:
     blocks = simulate(stages, micro_batches)
     slowest = max(stage.forward_s + stage.backward_s for stage in stages)
     end_of_batch = max(stage.reduction_s + stage.optimizer_s for stage in stages)

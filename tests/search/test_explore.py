@@ -49,9 +49,7 @@ def test_search_equals_exhaustive_evaluation_on_a_random_subspace(chips: list[in
     asked = question(chips, setting, micro_batches=(1, 4))
     gap = 0.002
     everything = Search(question=asked, gap=gap)
-    evaluations = [
-        everything.evaluate(chip, family) for chip in range(len(chips)) for family in everything.families
-    ]
+    evaluations = [everything.evaluate(chip, family) for chip in range(len(chips)) for family in everything.families]
     best = max(one.samples_per_s for one in evaluations if isinstance(one, Evaluation))
     limit = max(one.bound_samples_per_s for one in evaluations if isinstance(one, Evaluation))
     found = Search(question=asked, gap=gap).run()
@@ -132,7 +130,8 @@ def test_more_memory_bandwidth_is_never_slower() -> None:
     chips = list(range(0, len(SPACE), 3000))
     slow = answer(question(chips), gap=0.001)
     fast = answer(
-        question(chips, replace(HBM3, memory_bandwidth_bytes_per_s=2 * HBM3.memory_bandwidth_bytes_per_s)), gap=0.001
+        question(chips, replace(HBM3, memory_bandwidth_bytes_per_s=2 * HBM3.memory_bandwidth_bytes_per_s)),
+        gap=0.001,
     )
     assert isinstance(slow, Exploration)
     assert isinstance(fast, Exploration)

@@ -77,9 +77,7 @@ def test_execution_order(workload):
         for layer in shard.layers:
             places = [phases.index(operator.phase) for operator in layer.operators]
             assert places == sorted(places)
-            written = {
-                i for i, t in enumerate(layer.tensors) if t.role in (TensorRole.INPUT, TensorRole.PARAMETER)
-            }
+            written = {i for i, t in enumerate(layer.tensors) if t.role in (TensorRole.INPUT, TensorRole.PARAMETER)}
             for operator in layer.operators:
                 assert set(operator.reads) <= written
                 written |= set(operator.writes)
@@ -109,9 +107,7 @@ def test_optimizer_updates_every_parameter(workload):
 
 
 def test_no_operator_of_unknown_kind(workload):
-    kinds = {
-        operator.kind for shard in workload.shards for layer in shard.layers for operator in layer.operators
-    }
+    kinds = {operator.kind for shard in workload.shards for layer in shard.layers for operator in layer.operators}
     assert OperatorKind.OTHER not in kinds
 
 

@@ -196,9 +196,7 @@ def _kernel(layer: Layer, members: list[int], cycles: Mapping[str, int], micro_b
     if first.kind is OperatorKind.ATTENTION:
         return _attention(first, cycles, micro_batch)
     if first.kind is OperatorKind.COLLECTIVE:
-        return Kernel(
-            name=first.name, engine=Engine.NETWORK, collective_bytes=first.dims[0].at(micro_batch)
-        )
+        return Kernel(name=first.name, engine=Engine.NETWORK, collective_bytes=first.dims[0].at(micro_batch))
     lane_cycles = _lane_cycles(
         [operator for operator in operators if operator.kind is not OperatorKind.MATMUL], cycles, micro_batch
     )
@@ -223,7 +221,7 @@ def _label(operators: list[Operator]) -> str:
 
 
 def _memory(layer: Layer, members: list[int], used_later: Mapping[int, set[int]], micro_batch: int) -> int:
-    """Return a kernel's stream bytes; a matmul's operands and one result are its tiling's business, not counted here."""
+    """Return a kernel's stream bytes; a matmul's operands and one result are its tiling's, not counted here."""
     first = layer.operators[members[0]]
     if first.kind is OperatorKind.COLLECTIVE:
         return 0

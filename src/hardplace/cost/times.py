@@ -1,4 +1,4 @@
-"""Seconds of kernels on chips: the slowest of arrays, vector lanes, buffer and memory (docs/model.md, "Kernel time")."""
+"""Seconds of kernels on chips: the slowest of arrays, lanes, buffer and memory (docs/model.md, "Kernel time")."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def _slowest(*parts: Floats) -> Floats:
 def kernel_times(kernels: tuple[Kernel, ...], chips: Chips, setting: Setting, tensor_parallel: int) -> KernelTimes:
     """Return seconds of each kernel on each chip, shape (kernels, chips), on one core of its kind and on all.
 
-    A kernel on one core has that core's equal share of memory and buffer bandwidth and of the buffer (two shares if it takes a
-    tensor and a vector core), so that cores that run side by side never exceed what the chip has.
+    A kernel on one core has that core's equal share of memory and buffer bandwidth and of the buffer (two shares if
+    it takes a tensor and a vector core), so that cores that run side by side never exceed what the chip has.
     """
     one = np.ones_like(chips.tensor_cores)
     cores = chips.tensor_cores + chips.vector_cores

@@ -124,7 +124,7 @@ def setting(name: str) -> Setting:
 
 
 def with_devices(setting: Setting, devices: int) -> Setting:
-    """Return the setting with another number of devices: inner levels that they do not fill up to a group are dropped."""
+    """Return the setting with another number of devices: levels larger than that are dropped."""
     levels = setting.cluster.levels
     inner = tuple(level for level in levels[:-1] if level.devices < devices)
     last = levels[len(inner)]

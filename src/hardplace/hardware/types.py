@@ -116,7 +116,7 @@ class Chips:
     @property
     def core_buffer_bytes(self) -> Ints:
         """A tensor core's own buffer (PHAZE: 1/64 KiB a multiply-accumulator, at least 1 KiB); its area is paid for."""
-        return np.maximum(1024, 16 * self.array_rows * self.array_columns)
+        return np.asarray(np.maximum(1024, 16 * self.array_rows * self.array_columns))
 
     def take(self, index: Ints) -> Chips:
         """Return the chips at these positions."""

@@ -132,4 +132,3 @@ def stage_costs(sums: Lattice, replication: Replication, *, recompute: bool) -> 
         state_bytes=state,
         stash_bytes=sums.arriving if recompute else sums.activation_bytes,
     )
-

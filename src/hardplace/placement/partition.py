@@ -124,7 +124,11 @@ def _cases(problem: PlacementProblem) -> list[_Case]:
 
 
 def _case(
-    problem: PlacementProblem, variant: Variant, sums: Lattice, least_devices: int, group: tuple[Replication, ...]
+    problem: PlacementProblem,
+    variant: Variant,
+    sums: Lattice,
+    least_devices: int,
+    group: tuple[Replication, ...],
 ) -> _Case:
     degree = np.array([one.data_parallel for one in group], dtype=np.float64)
     rounds = np.ceil(problem.micro_batches / degree)
@@ -320,9 +324,7 @@ def _tighten(
 # -- from fronts to a plan -----------------------------------------------------------------------------------------
 
 
-def _bottlenecks(
-    case: _Case, fronts: list[_Front], stage: int, groups: int, at: int, load: Floats
-) -> Floats:
+def _bottlenecks(case: _Case, fronts: list[_Front], stage: int, groups: int, at: int, load: Floats) -> Floats:
     """Return, for each downset after a stage that starts at `at`, the bottleneck of it and the best that follows."""
     wide = case.sums.tensor_parallel[at]
     value = np.full(len(load), np.inf)

@@ -15,9 +15,7 @@ DRAWN = 4000  # SVG stays quick, and the page small, up to some thousand points
 def drawn(exploration: Exploration) -> Ints:
     """Return the chips of the cloud that the figure draws: the frontier, and an even choice of the rest."""
     area, value = _columns(exploration)
-    chosen = [
-        place for place, label in enumerate(exploration.cloud.label) if label == exploration.best.chip.name
-    ]
+    chosen = [place for place, label in enumerate(exploration.cloud.label) if label == exploration.best.chip.name]
     return thin(area, value, DRAWN, np.union1d(frontier(area, value), np.array(chosen, dtype=np.intp)))
 
 
@@ -38,9 +36,7 @@ def figure(exploration: Exploration) -> go.Figure:
         x=budget, y=0, yref="paper", text=f"budget {words.area(budget)}", textangle=-90,
         xanchor="right", yanchor="bottom", showarrow=False,
     )  # fmt: skip
-    chart.update_xaxes(
-        title_text="chip area (mm²)", range=[0, 1.03 * max(budget, exploration.best.chip.area_mm2)]
-    )
+    chart.update_xaxes(title_text="chip area (mm²)", range=[0, 1.03 * max(budget, exploration.best.chip.area_mm2)])
     chart.update_yaxes(title_text="training throughput (samples/s)", rangemode="tozero")
     return style.styled(chart, 480).update_layout(legend=style.legend(1.02), margin={"t": 84})
 
@@ -88,14 +84,10 @@ def _frontier(chart: go.Figure, exploration: Exploration) -> None:
     area = np.append(area, best.chip.area_mm2)
     value = np.append(value, best.samples_per_s)
     index = frontier(area, value)
-    _steps(
-        chart, "most reached up to that area", area[index], value[index], style.ORANGE, "solid", exploration
-    )
+    _steps(chart, "most reached up to that area", area[index], value[index], style.ORANGE, "solid", exploration)
 
 
-def _steps(
-    chart: go.Figure, name: str, x: Floats, y: Floats, colour: str, dash: str, exploration: Exploration
-) -> None:
+def _steps(chart: go.Figure, name: str, x: Floats, y: Floats, colour: str, dash: str, exploration: Exploration) -> None:
     """Add a line that holds each value until the next one, to the budget."""
     end = max(exploration.budget.area_mm2, float(x[-1])) if len(x) else exploration.budget.area_mm2
     chart.add_scatter(
@@ -117,7 +109,5 @@ def _mark(chart: go.Figure, name: str, evaluation: Evaluation, colour: str, symb
         mode="markers",
         marker={"size": size, "color": colour, "symbol": symbol, "line": {"color": "white", "width": 1}},
         text=[f"{style.safe(words.chip(evaluation.chip))}<br>{style.safe(words.plan(evaluation))}"],
-        hovertemplate=(
-            f"<b>{label}</b><br>%{{text}}<br>%{{x:.1f}} mm²<br>%{{y:,.4g}} samples/s<extra></extra>"
-        ),
+        hovertemplate=(f"<b>{label}</b><br>%{{text}}<br>%{{x:.1f}} mm²<br>%{{y:,.4g}} samples/s<extra></extra>"),
     )

@@ -182,9 +182,7 @@ def _hover(phase: PhaseSchedule, bar: Bar, chip: Accelerator) -> str:
         Engine.BOTH: f"{words.plural(chip.tensor_cores, 'tensor core')} and "
         + words.plural(chip.vector_cores, "vector core"),
     }
-    where = (
-        "network" if engine is Engine.NETWORK else f"on all: {kinds[engine]}" if item.whole else "on one core"
-    )
+    where = "network" if engine is Engine.NETWORK else f"on all: {kinds[engine]}" if item.whole else "on one core"
     return (
         f"<b>{style.safe(phase.kernels[bar.task])}</b><br>starts {format_quantity(bar.start_s, 's')}, "
         f"takes {format_quantity(bar.duration_s, 's')}<br>{where}"

@@ -12,7 +12,7 @@ from plotly.offline import get_plotlyjs
 
 from hardplace.report import cloud, gantt, pipeline, shares, words
 from hardplace.search.types import Evaluation, Exploration, LayerSchedule
-from hardplace.units import format_quantity
+from hardplace.units import GIB, format_quantity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +48,7 @@ def page(exploration: Exploration) -> str:
         loader=PackageLoader("hardplace.report"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters.update(
-        quantity=format_quantity, number=words.number, percent=words.percent, area=words.area
-    )
+    environment.filters.update(quantity=format_quantity, number=words.number, percent=words.percent, area=words.area)
     best = exploration.best
     repeated, count = gantt.most_repeated(best)
     shown = pipeline.timeline(best)
@@ -120,14 +118,21 @@ def _above(layer: LayerSchedule) -> float:
 
 
 def command(exploration: Exploration) -> str:
-    """Return the command that asks the same question, plan choices and stopping rule at their defaults."""
-    return shlex.join(
-        [
-            *("hardplace", "search", exploration.model, "--setting", exploration.setting),
-            *("--area", repr(exploration.budget.area_mm2), "--devices", str(exploration.cluster.devices)),
-            *("--batch", str(exploration.batch_samples)),
-        ]
-    )
+    """Return the command that asks the same question."""
+    choices = exploration.choices
+    words_ = ["hardplace", "search", exploration.model, "--setting", exploration.setting]
+    words_ += ["--area", repr(exploration.budget.area_mm2), "--devices", str(exploration.cluster.devices)]
+    words_ += ["--batch", str(exploration.batch_samples), "--gap", str(exploration.target_gap)]
+    words_ += [] if exploration.limit_s is None else ["--seconds", str(exploration.limit_s)]
+    for option, values in (
+        ("--memory", [f"{size / GIB:g}GiB" for size in choices.memory_bytes]),
+        ("--micro-batch", choices.micro_batches),
+        ("--tensor-parallel", choices.tensor_parallel),
+        ("--recompute", ["full" if full else "none" for full in choices.recompute]),
+    ):
+        for value in values:
+            words_ += [option, str(value)]
+    return shlex.join(words_)
 
 
 def _row(name: str, evaluation: Evaluation, exploration: Exploration) -> Row:

@@ -14,9 +14,7 @@ from hardplace.search.types import Evaluation
 from hardplace.units import format_quantity
 
 MOST_STAGES = 16
-STEADY = (
-    6  # rounds of one forward and one backward to show beside the filling and the draining of the pipeline
-)
+STEADY = 6  # rounds of one forward and one backward to show beside the filling and the draining of the pipeline
 MOST_ROUNDS = 40
 
 COLOURS = {
@@ -49,18 +47,14 @@ def timeline(evaluation: Evaluation) -> Timeline:
     last_s = part_s + placement.end_of_batch_s
     whole = end_s <= 1.2 * (part_s + last_s)
     windows = ((0.0, end_s),) if whole else ((0.0, part_s), (end_s - last_s, end_s))
-    return Timeline(
-        blocks=blocks, stages=stages, windows=windows, end_s=end_s, cut=_cut(count, stages, windows, end_s)
-    )
+    return Timeline(blocks=blocks, stages=stages, windows=windows, end_s=end_s, cut=_cut(count, stages, windows, end_s))
 
 
 def _cut(count: int, stages: Sequence[int], windows: Sequence[tuple[float, float]], end_s: float) -> str:
     parts = []
     if len(windows) > 1:
         hidden_s = windows[1][0] - windows[0][1]
-        parts.append(
-            f"{format_quantity(hidden_s, 's')} of {format_quantity(end_s, 's')} in the middle of the batch"
-        )
+        parts.append(f"{format_quantity(hidden_s, 's')} of {format_quantity(end_s, 's')} in the middle of the batch")
     if len(stages) < count:
         half = len(stages) // 2
         parts.append(f"stages {half + 1} to {count - half}")
@@ -99,9 +93,7 @@ def _name(stage: int) -> str:
     return f"stage {stage + 1}"
 
 
-def _draw(
-    chart: go.Figure, panel: int, evaluation: Evaluation, shown: Timeline, window: tuple[float, float]
-) -> None:
+def _draw(chart: go.Figure, panel: int, evaluation: Evaluation, shown: Timeline, window: tuple[float, float]) -> None:
     """Draw what lies within the window; a block that sticks out of it is cut."""
     scale, _ = style.seconds_scale(shown.end_s)
     length_s = window[1] - window[0]

@@ -8,12 +8,20 @@ from rich.console import Console
 from rich.table import Table
 
 from hardplace.hardware.space import name, tpuv4
-from hardplace.hardware.types import Accelerator, Budget, Chips, Setting
+from hardplace.hardware.types import Budget, Chips, Setting
 from hardplace.placement.types import Infeasible
 from hardplace.report import words
 from hardplace.search.types import Evaluation, Exploration
 from hardplace.units import GIB, MIB, format_quantity
 from hardplace.workload.types import Workload
+
+_WIDTH = 120  # columns where standard output is not a terminal
+
+
+def _console() -> Console:
+    """Return a console; where there is no terminal, one wide enough for the tables."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=_WIDTH)
 
 
 def infeasible_line(short: Infeasible) -> str:
@@ -27,7 +35,7 @@ def infeasible_line(short: Infeasible) -> str:
 
 def show(exploration: Exploration) -> None:
     """Print the answer, the stages, the plans to compare with, and the certificate."""
-    console = Console(highlight=False)
+    console = _console()
     best = exploration.best
     tokens = best.samples_per_s * exploration.sequence_length
     console.print(
@@ -40,7 +48,8 @@ def show(exploration: Exploration) -> None:
     answer.add_row("plan", words.plan(best))
     answer.add_row(
         "speed",
-        f"{best.samples_per_s:,.1f} samples/s, {tokens:,.0f} tokens/s, step {format_quantity(best.placement.batch_s, 's')}, "
+        f"{best.samples_per_s:,.1f} samples/s, {tokens:,.0f} tokens/s, "
+        f"step {format_quantity(best.placement.batch_s, 's')}, "
         f"MFU {best.model_flops_utilisation:.1%} of {format_quantity(best.chip.peak_flops_per_s, 'FLOP/s')}",
     )
     answer.add_row("certificate", words.certificate(exploration))
@@ -60,7 +69,15 @@ def _account(exploration: Exploration) -> str:
 
 
 def _stages(best: Evaluation) -> Table:
-    table = Table("stage", "layers", "a micro-batch", "memory", "weights and states", "activations", title="pipeline stages")
+    table = Table(
+        "stage",
+        "layers",
+        "a micro-batch",
+        "memory",
+        "weights and states",
+        "activations",
+        title="pipeline stages",
+    )
     stages = best.placement.stages
     shown = stages if len(stages) <= 12 else (*stages[:6], *stages[-5:])
     for stage in shown:
@@ -124,21 +141,30 @@ def show_models(workloads: list[Workload], as_json: bool) -> None:
             ", ".join(str(shard.tensor_parallel) for shard in one.shards),
             one.source,
         )
-    Console(highlight=False).print(table)
+    _console().print(table)
 
 
 def show_chips(chips: Chips, budget: Budget, settings: tuple[Setting, ...], as_json: bool) -> None:
     """Print the extent of the space, the chips to compare with and the settings."""
     peer = tpuv4()
     if as_json:
-        columns = ("tensor_cores", "array_rows", "array_columns", "vector_cores", "vector_lanes", "buffer_bytes", "area_mm2")
+        columns = (
+            "tensor_cores",
+            "array_rows",
+            "array_columns",
+            "vector_cores",
+            "vector_lanes",
+            "buffer_bytes",
+            "area_mm2",
+        )
         table = {column: getattr(chips, column).tolist() for column in columns}
         named = {"tpuv4": {column: getattr(peer, column)[0].item() for column in columns}}
         print(json.dumps({"budget_mm2": budget.area_mm2, "named": named, "space": table}))
         return
-    console = Console(highlight=False)
+    console = _console()
     console.print(
-        f"space: {len(chips):,} chips within {budget.area_mm2:.2f} mm2, {chips.area_mm2.min():.2f} to {chips.area_mm2.max():.2f} mm2"
+        f"space: {len(chips):,} chips within {budget.area_mm2:.2f} mm2, "
+        f"{chips.area_mm2.min():.2f} to {chips.area_mm2.max():.2f} mm2"
     )
     for label, column in (
         ("tensor cores", chips.tensor_cores),

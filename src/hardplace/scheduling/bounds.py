@@ -43,9 +43,7 @@ def always_whole(graph: TaskGraph, single_s: Floats, whole_s: Floats) -> Bools:
         fixed = grown
 
 
-def lower_bound(
-    graph: TaskGraph, tensor_cores: Ints, vector_cores: Ints, single_s: Floats, whole_s: Floats
-) -> Floats:
+def lower_bound(graph: TaskGraph, tensor_cores: Ints, vector_cores: Ints, single_s: Floats, whole_s: Floats) -> Floats:
     """Return a lower bound on the makespan (seconds) on each chip, shape (chips,).
 
     tensor_cores, vector_cores: (chips,). single_s, whole_s: (tasks, chips). The earliest start of each task is the

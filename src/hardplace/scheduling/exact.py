@@ -23,7 +23,7 @@ _UNITS = 1_000_000  # of time in the best list schedule: durations are rounded d
 _TENSOR, _VECTOR = (Engine.TENSOR, Engine.BOTH), (Engine.VECTOR, Engine.BOTH)
 
 
-def schedule(problem: ScheduleProblem, *, gap: float = 0.0005, work: float = 3.0) -> Schedule:
+def schedule(problem: ScheduleProblem, *, gap: float = 0.0005, work: float = 1.0) -> Schedule:
     """Return the best schedule found and a proven bound on any makespan.
 
     gap: relative gap at which to stop. work: limit of the solver in its deterministic seconds; at the limit the best
@@ -98,9 +98,7 @@ class _Model:
         single = model.new_optional_interval_var(
             start, self._units(problem.single_s[index]), end, ~alone, f"single{index}"
         )
-        whole = model.new_optional_interval_var(
-            start, self._units(problem.whole_s[index]), end, alone, f"whole{index}"
-        )
+        whole = model.new_optional_interval_var(start, self._units(problem.whole_s[index]), end, alone, f"whole{index}")
         model.add_hint(start, self._units(hint.start_s))
         if decided is None:
             model.add_hint(alone, hint.whole)
@@ -168,9 +166,7 @@ class _Model:
         """Start the first of two alike tasks first: same engine, times, predecessors and followers."""
         problem, seen = self._problem, {}
         for index, task in enumerate(self._tasks):
-            followers = tuple(
-                later for later, before in enumerate(problem.graph.predecessors) if index in before
-            )
+            followers = tuple(later for later, before in enumerate(problem.graph.predecessors) if index in before)
             key = (
                 problem.graph.engines[index],
                 problem.single_s[index],

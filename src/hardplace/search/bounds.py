@@ -99,8 +99,7 @@ def roofline(kernels: Kernels, chips: Chips, setting: Setting) -> LayerSeconds:
     lanes = chips.vector_cores * chips.vector_lanes * setting.clock_hz
     memory = np.full(len(chips), setting.memory_bandwidth_bytes_per_s)
     parts = [
-        work[:, :, None] / rate[None, None, :]
-        for work, rate in ((macs, arrays), (cycles, lanes), (streamed, memory))
+        work[:, :, None] / rate[None, None, :] for work, rate in ((macs, arrays), (cycles, lanes), (streamed, memory))
     ]
     seconds = np.maximum(np.maximum(parts[0], parts[1]), parts[2])
     return LayerSeconds(

@@ -130,9 +130,7 @@ class Search:
         layers = len(question.workload.shard(family.tensor_parallel).layers)
         nothing = np.zeros((layers, 1))
         idle = LayerSeconds(forward_s=nothing, backward_s=nothing, optimizer_s=nothing)
-        problem = placement_problem(
-            question.workload, question.setting, family, idle, self._replications[group]
-        )
+        problem = placement_problem(question.workload, question.setting, family, idle, self._replications[group])
         fitting = feasible_shapes(problem)
         if fitting:
             self._shapes[family] = shapes(fitting, problem.micro_batches)
@@ -218,8 +216,8 @@ class Search:
                         _Pair(
                             chip=int(block.chips[column]),
                             family=family,
-                            lower=lower.at(column),
-                            upper=upper.at(column),
+                            lower=lower.at(int(column)),
+                            upper=upper.at(int(column)),
                             stage=_Stage.SCHEDULE_BOUNDS,
                         ),
                     )

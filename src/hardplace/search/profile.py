@@ -66,13 +66,12 @@ class Kernels:
     def _all(self) -> tuple[Kernel, ...]:
         kernels = [kernel for pair in self.graphs for graph in pair for kernel in graph.kernels]
         updates = [
-            optimizer_kernel(layer, self.setting.optimizer, self.setting.function_cycles)
-            for layer in self.shard.layers
+            optimizer_kernel(layer, self.setting.optimizer, self.setting.function_cycles) for layer in self.shard.layers
         ]
         return (*kernels, *updates)
 
     def work(self) -> tuple[Floats, Floats, Floats]:
-        """Return multiply-accumulates, vector lane-cycles and least memory bytes of each layer, forward and backward."""
+        """Return multiply-accumulates, lane-cycles and least memory bytes, each of shape (layers, 2 phases)."""
         table = [
             [
                 (
@@ -118,7 +117,7 @@ class Kernels:
         )
 
     def schedules(self, chip: Chips, gap: float) -> tuple[LayerSchedule, ...]:
-        """Return the exact schedules of each distinct layer on one chip, to a relative gap where the solver gets there."""
+        """Return the exact schedules of each distinct layer on one chip, to a relative gap if the solver gets there."""
         times = kernel_times(self._all, chip, self.setting, self.shard.tensor_parallel)
         layers = len(self.shard.layers)
         solved: list[list[PhaseSchedule]] = [[] for _ in range(layers)]

@@ -14,9 +14,7 @@ class _Attention(torch.autograd.Function):
     """Fused attention with its own backward: queries, keys, values, output and row statistics are saved."""
 
     @staticmethod
-    def forward(
-        ctx: Any, query: Any, key: Any, value: Any, dropout: float, causal: bool, scale: float | None
-    ) -> Any:
+    def forward(ctx: Any, query: Any, key: Any, value: Any, dropout: float, causal: bool, scale: float | None) -> Any:
         output, statistics = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
             query, key, value, dropout, causal, scale=scale
         )
@@ -44,15 +42,11 @@ def _attention(
     enable_gqa: bool = False,
 ) -> torch.Tensor:
     if attn_mask is not None:
-        raise NotImplementedError(
-            "attention with a mask tensor is not recorded; causal and full attention are"
-        )
+        raise NotImplementedError("attention with a mask tensor is not recorded; causal and full attention are")
     return _Attention.apply(query, key, value, dropout_p, is_causal, scale)  # type: ignore[no-any-return]
 
 
-def _dropout(
-    input: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
-) -> torch.Tensor:
+def _dropout(input: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> torch.Tensor:
     """Dropout as devices run it: one operator that keeps a mask of one byte an element."""
     if not training or p == 0.0:
         return input

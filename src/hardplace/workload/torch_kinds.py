@@ -57,9 +57,7 @@ def dims_of(
         left, right = [value for value in args if isinstance(value, torch.Tensor)][-2:]
         return (*(left.shape[:-2] or (1,)), left.shape[-2], right.shape[-1], left.shape[-1])
     if kind is OperatorKind.ATTENTION:
-        query, key = [value for value in args if isinstance(value, torch.Tensor)][
-            name == ATTENTION_BACKWARD :
-        ][:2]
+        query, key = [value for value in args if isinstance(value, torch.Tensor)][name == ATTENTION_BACKWARD :][:2]
         batch, heads, queries, width = query.shape
         return (batch, heads, key.shape[1], queries, key.shape[2], width)
     if name in _LOOKUPS:

@@ -59,9 +59,7 @@ def _names(order: tuple[int, ...]) -> dict[int, str]:
     """Return the name of each distinct layer: embedding, head, and block, or block 1, ... if they differ."""
     blocks = sorted(set(order[1:-1]))
     names = {order[0]: "embedding", order[-1]: "head"}
-    return names | {
-        number: "block" if len(blocks) == 1 else f"block {place}" for place, number in enumerate(blocks, 1)
-    }
+    return names | {number: "block" if len(blocks) == 1 else f"block {place}" for place, number in enumerate(blocks, 1)}
 
 
 def layers_of(traces: tuple[Trace, Trace]) -> list[Layer]:
@@ -88,9 +86,7 @@ def _affine(values: tuple[int, ...]) -> Affine:
     factor, rest = divmod(high - low, y - x)
     constant = low - factor * x
     if rest or constant < 0 or factor < 0:
-        raise ValueError(
-            f"{values} at micro-batch sizes {MICRO_BATCHES} is not affine with whole, positive numbers"
-        )
+        raise ValueError(f"{values} at micro-batch sizes {MICRO_BATCHES} is not affine with whole, positive numbers")
     return Affine(constant, factor)
 
 
@@ -115,9 +111,7 @@ def _layer(traces: tuple[Trace, Trace], number: int) -> Layer:
         parameter_bytes=sum(first.storage_bytes[storage] for storage in weights),
         saved_bytes=_bytes(traces, _saved(first, number, made)),
         output_bytes=_bytes(traces, _boundary(first, number)),
-        tensors=tuple(
-            Tensor(role=_role(first, storage, made), bytes=_bytes(traces, {storage})) for storage in touched
-        ),
+        tensors=tuple(Tensor(role=_role(first, storage, made), bytes=_bytes(traces, {storage})) for storage in touched),
         operators=tuple(operators),
     )
 
@@ -157,9 +151,7 @@ def _boundary(one: Trace, number: int) -> set[int]:
         elif event.phase is Phase.FORWARD and event.place.layer > number:
             found = written & set(event.reads) & one.computed
             if found and event.place.layer > number + 1 and found - used:
-                raise ValueError(
-                    f"layer {event.place.layer} reads what layer {number} made: no chain of layers"
-                )
+                raise ValueError(f"layer {event.place.layer} reads what layer {number} made: no chain of layers")
             used |= found
     return used
 
@@ -182,9 +174,7 @@ def _operator(traces: tuple[Trace, Trace], index: int, local: dict[int, int]) ->
 
 def _optimizer(one: Trace, weights: dict[int, int], local: dict[int, int]) -> Operator:
     """Return the update of a layer's parameters; its states are the optimizer's business, not the graph's."""
-    gradients = [
-        storage for storage, weight in one.gradients.items() if weight in weights and storage in local
-    ]
+    gradients = [storage for storage, weight in one.gradients.items() if weight in weights and storage in local]
     return Operator(
         name="adamw",
         module="",

@@ -152,9 +152,7 @@ class Recorder(TorchDispatchMode):
             self._write_down(func, name, args, kwargs or {}, result, place, key)
         return result
 
-    def _write_down(
-        self, func: Any, name: str, args: Any, kwargs: Any, result: Any, place: Place, key: int
-    ) -> None:
+    def _write_down(self, func: Any, name: str, args: Any, kwargs: Any, result: Any, place: Place, key: int) -> None:
         inputs = [value for value in tree_iter((args, kwargs)) if isinstance(value, torch.Tensor)]
         outputs = [value for value in tree_iter(result) if isinstance(value, torch.Tensor)]
         reads = tuple(dict.fromkeys(self._number(value) for value in inputs))
