@@ -249,7 +249,7 @@ def chips(area_mm2: float | None, as_json: bool) -> None:
 def main() -> None:
     """Run the command line; every error ends in one line on standard error."""
     try:
-        app(standalone_mode=False)
+        app(prog_name="hardplace", standalone_mode=False)
     except BadInput as problem:
         click.echo(f"hardplace: {problem}", err=True)
         sys.exit(BAD_INPUT)

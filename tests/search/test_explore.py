@@ -86,8 +86,11 @@ def test_the_answer_is_certified_and_never_worse_than_the_baselines(explored: Ex
     for baseline in explored.baselines:
         if baseline.evaluation is not None:
             assert baseline.evaluation.samples_per_s <= explored.best.samples_per_s
-    entered = {level.name: level.entered for level in explored.levels}
-    assert entered["roofline"] == explored.candidates
+    levels = {level.name: level for level in explored.levels}
+    assert levels["memory"].entered == explored.candidates
+    assert levels["roofline"].entered == explored.candidates - levels["memory"].discarded
+    settled = sum(level.discarded for level in explored.levels)
+    assert explored.candidates - settled == levels["exact schedules and placement"].entered
 
 
 def test_shares_of_time_add_up(explored: Exploration) -> None:

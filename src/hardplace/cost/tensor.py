@@ -46,7 +46,7 @@ def array_cycles(matmuls: tuple[Matmul, ...], cores: Ints, rows: Ints, columns: 
     inputs = _streamed(batch * np.ceil(m / wide), deep, n, high, count)
     tiles = batch * np.ceil(m / high) * np.ceil(n / wide)
     output = np.ceil(tiles / count) * np.maximum(k, high)
-    return np.asarray(np.minimum(np.minimum(weight, inputs), output) + 2 * high + wide - 2
+    return np.asarray(np.minimum(np.minimum(weight, inputs), output) + 2 * high + wide - 2)
 
 
 def _strips(resident: Floats, depth: Floats, words: Floats) -> Floats:

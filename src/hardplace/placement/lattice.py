@@ -1,4 +1,4 @@
-"""Downsets of a layer graph, and what the stage between two of them costs: matrices over pairs (proofs in docs/model.md)."""
+"""Downsets of a layer graph, and what the stage between two of them costs: matrices over pairs."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ def downsets(layers: int, boundaries: tuple[Boundary, ...]) -> Bools:
 class Lattice:
     """Sums over the stage between downsets a (what comes before it) and b, shape (downsets, downsets) each.
 
-    valid: a is a proper subset of b. arriving, leaving: bytes of the boundaries that cross into and out of it.
+    valid: a is a proper subset of b. tensor_parallel: the stage is on a group of more than one device.
+    arriving, leaving: bytes of the boundaries that cross into and out of it.
     """
 
     members: Bools
@@ -82,7 +83,8 @@ def lattice(variant: Variant) -> Lattice:
     return Lattice(
         members=members,
         valid=subset,
-        tensor_parallel=between([float(layer.tensor_parallel) for layer in variant.layers]) > 0,
+        tensor_parallel=between([float(one.tensor_parallel and variant.tensor_parallel > 1) for one in variant.layers])
+        > 0,
         forward_s=of("forward_s"),
         backward_s=of("backward_s"),
         gradient_bytes=of("gradient_bytes"),

@@ -179,8 +179,9 @@ def _relax(problem: PlacementProblem, case: _Case, front: _Front, stage: int, lo
 
 def _kinds(case: _Case, wide: Bools) -> tuple[tuple[int, Bools | None], ...]:
     """Return whether a stage may be on a tensor-parallel group, with the stages that are; None: all of them."""
-    if case.least_devices == case.variant.tensor_parallel:
-        return ((int(case.variant.layers[0].tensor_parallel), None),)
+    flags = {layer.tensor_parallel and case.variant.tensor_parallel > 1 for layer in case.variant.layers}
+    if len(flags) == 1:
+        return ((int(flags.pop()), None),)
     return ((0, ~wide), (1, wide))
 
 
@@ -249,7 +250,7 @@ def _end_s(case: _Case, which: int) -> Floats:
 def _first_stage(
     problem: PlacementProblem, case: _Case, fronts: list[_Front], stages: int, groups: int, limit_s: float
 ) -> Placement | None:
-    """Return the best plan where the first stage alone counts at the end: each first stage with the best that follows."""
+    """Return the best plan where the first stage alone counts at the end: each with the best that follows it."""
     load = _bottlenecks(case, fronts, stages, groups, 0, _loads(problem, case, stages, case.sums.valid)[0])
     best: Placement | None = None
     usable = _usable(problem, case, stages, groups)
@@ -257,7 +258,7 @@ def _first_stage(
     if not len(reachable):
         return None
     floor_s = load[reachable].min() * (case.rounds + stages - 1)
-    for which in np.flatnonzero(usable & (floor_s < limit_s)):
+    for which in np.flatnonzero(usable & (floor_s < limit_s)).tolist():
         total = load[reachable] * (case.rounds[which] + stages - 1) + _end_s(case, which)[0, reachable]
         if total.min() < limit_s:
             first = int(reachable[np.argmin(total)])
@@ -275,14 +276,14 @@ def _slowest_stage(
         return None
     best: Placement | None = None
     loads_s = bottleneck_s * (case.rounds + stages - 1)
-    for which in np.argsort(loads_s, kind="stable"):
+    for which in np.argsort(loads_s, kind="stable").tolist():
         if not _usable(problem, case, stages, groups)[which]:
             continue
-        end_s = _end_s(case, int(which))
+        end_s = _end_s(case, which)
         # The slowest of the stages is at least their mean.
         if loads_s[which] + end_s[0, -1] / stages >= limit_s:
             continue
-        found = _tighten(problem, case, fronts, stages, groups, int(which), end_s, limit_s)
+        found = _tighten(problem, case, fronts, stages, groups, which, end_s, limit_s)
         if found is not None:
             best, limit_s = found, found.batch_s
     return best

@@ -145,9 +145,8 @@ class _Model:
                     rows[kind][core].append(interval)
             self._model.add(sum(taken) == 1).only_enforce_if(~task.alone)
             self._model.add(sum(taken) == 0).only_enforce_if(task.alone)
-        for kind in rows:
-            for row in kind:
-                self._model.add_no_overlap(row)
+        for row in (*rows[0], *rows[1]):
+            self._model.add_no_overlap(row)
 
     def _work(self) -> None:
         """Bound the span by work: whole tasks one after the other, single ones spread over the cores of a kind."""
@@ -164,7 +163,8 @@ class _Model:
 
     def _break_symmetry(self) -> None:
         """Start the first of two alike tasks first: same engine, times, predecessors and followers."""
-        problem, seen = self._problem, {}
+        problem = self._problem
+        seen: dict[object, int] = {}
         for index, task in enumerate(self._tasks):
             followers = tuple(later for later, before in enumerate(problem.graph.predecessors) if index in before)
             key = (

@@ -15,6 +15,8 @@ from hardplace.search.profile import LayerSeconds
 from hardplace.search.types import Baseline, Cloud, Evaluation, Exploration, Progress, Question
 from hardplace.workload.types import OperatorKind, Workload
 
+_REFERENCE_GAP = 0.01  # to which the plans on the chip to compare with are searched
+
 
 def answer(
     question: Question,
@@ -29,21 +31,24 @@ def answer(
     for the search, or None. report: called with the incumbent and the bound as they move. An interrupt
     (KeyboardInterrupt) ends the search with the best answer so far; it is raised again if there is none yet.
     """
-    peer = Search(question=replace(question, chips=tpuv4()), gap=gap)
-    if not peer.fits:
-        return min(peer.shortages, key=lambda short: short.needed / short.available)
     search = Search(question=question, gap=gap, limit_s=limit_s, report=report)
-    reference = peer.run()
+    if not search.fits:
+        return min(search.shortages, key=lambda short: short.needed / short.available)
     found = search.run()
     if found.best is None:
         raise KeyboardInterrupt
     best = found.best
-    parallel = _pure_data_parallel(search, best)
-    baselines = [Baseline(name="TPUv4", evaluation=reference.best, infeasible=None), parallel]
+    reference = Search(question=replace(question, chips=tpuv4()), gap=max(gap, _REFERENCE_GAP)).run().best
+    baselines = (
+        Baseline(name="TPUv4", evaluation=reference, infeasible=None),
+        _pure_data_parallel(search, best),
+    )
     for baseline in baselines:
-        if baseline.evaluation is not None and baseline.evaluation.samples_per_s > best.samples_per_s:
-            best = baseline.evaluation
-    return _exploration(question, found, best, tuple(baselines), search)
+        other = baseline.evaluation
+        within = other is not None and other.chip.area_mm2 <= question.budget.area_mm2
+        if other is not None and within and other.samples_per_s > best.samples_per_s:
+            best = other
+    return _exploration(question, found, best, baselines, search)
 
 
 def _pure_data_parallel(search: Search, best: Evaluation) -> Baseline:

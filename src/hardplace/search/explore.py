@@ -116,6 +116,7 @@ class Search:
         for family in self.families:
             self._lay_out(family)
         self._roofline = np.full(len(question.chips), np.inf)
+        self._laid_out_s = time.perf_counter() - self._start
 
     def _lay_out(self, family: PlanFamily) -> None:
         question, group = self.question, _group(family)
@@ -202,27 +203,35 @@ class Search:
         """Return the pairs of a block whose bound from scheduled kernels is below the incumbent."""
         members = self._members(block.group)
         lower, upper = self._kernels[block.group].bounds(self.question.chips.take(block.chips))
+        bounds = np.array([self._family_bound(family, lower) for family in members])
+        # The most promising pair is placed at once: a first incumbent soon, and better ones early.
+        row, column = np.unravel_index(int(np.argmin(bounds)), bounds.shape)
+        if bounds[row, column] < self._incumbent_s:
+            self._reach(int(block.chips[column]), members[row], upper.at(int(column)))
         count = self._count[_Stage.SCHEDULE_BOUNDS]
-        count.entered += len(block.chips) * len(members)
-        left: list[tuple[float, _Pair]] = []
-        for family in members:
-            bounds = self._family_bound(family, lower)
-            kept = np.flatnonzero(bounds < self._incumbent_s)
-            count.discarded += len(bounds) - len(kept)
-            for column in kept:
-                left.append(
-                    (
-                        float(bounds[column]),
-                        _Pair(
-                            chip=int(block.chips[column]),
-                            family=family,
-                            lower=lower.at(int(column)),
-                            upper=upper.at(int(column)),
-                            stage=_Stage.SCHEDULE_BOUNDS,
-                        ),
-                    )
-                )
-        return left
+        count.entered += bounds.size
+        kept = np.argwhere(bounds < self._incumbent_s)
+        count.discarded += bounds.size - len(kept)
+        return [
+            (
+                float(bounds[row, column]),
+                _Pair(
+                    chip=int(block.chips[column]),
+                    family=members[row],
+                    lower=lower.at(column),
+                    upper=upper.at(column),
+                    stage=_Stage.SCHEDULE_BOUNDS,
+                ),
+            )
+            for row, column in kept.tolist()
+        ]
+
+    def _reach(self, chip: int, family: PlanFamily, upper: LayerSeconds) -> None:
+        """Take the best placement on list schedules as the incumbent if it is faster."""
+        reached = place(self._problem(family, upper), cutoff_s=self._incumbent_s)
+        if isinstance(reached, Placement):
+            self.incumbent = (reached.batch_s, chip, family)
+            self.best = None
 
     def _place_on_bounds(self, pair: _Pair) -> list[tuple[float, _Pair]]:
         """Return the pair bounded by its best placement on lower bounds; list schedules may give an incumbent."""
@@ -232,10 +241,7 @@ class Search:
         if not isinstance(possible, Placement):
             count.discarded += 1
             return []
-        reached = place(self._problem(pair.family, pair.upper), cutoff_s=self._incumbent_s)
-        if isinstance(reached, Placement) and reached.batch_s < self._incumbent_s:
-            self.incumbent = (reached.batch_s, pair.chip, pair.family)
-            self.best = None
+        self._reach(pair.chip, pair.family, pair.upper)
         return [(possible.batch_s, _refined(pair, _Stage.PLACED_ON_BOUNDS))]
 
     def _evaluate(self, pair: _Pair) -> list[tuple[float, _Pair]]:
@@ -332,7 +338,10 @@ class Search:
                 self._count[_Stage.ROOFLINE].discarded += pairs
             elif candidate.stage is not _Stage.EXACT:
                 self._count[candidate.stage].discarded += 1
-        levels = tuple(
+        candidates = len(self.question.chips) * len(self.families)
+        misfits = len(self.question.chips) * (len(self.families) - len(self._shapes))
+        fit = Level(name="memory", entered=candidates, discarded=misfits, seconds=self._laid_out_s)
+        levels = (fit,) + tuple(
             Level(name=LEVEL_NAMES[stage], entered=one.entered, discarded=one.discarded, seconds=one.seconds)
             for stage, one in self._count.items()
         )
@@ -343,7 +352,7 @@ class Search:
             levels=levels,
             progress=tuple(self._progress),
             roofline_batch_s=self._roofline,
-            candidates=len(self.question.chips) * len(self.families),
+            candidates=candidates,
             exact_evaluations=self._exact,
             seconds=time.perf_counter() - self._start,
         )

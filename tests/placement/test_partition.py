@@ -1,0 +1,227 @@
+"""The placement programme against brute force, and its properties."""
+
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hardplace.errors import BadInput
+from hardplace.placement.partition import feasible_shapes, place, shortage
+from hardplace.placement.types import (
+    Boundary,
+    Charge,
+    Infeasible,
+    LayerLoad,
+    Placement,
+    PlacementProblem,
+    Replication,
+    Variant,
+)
+from oracles_placement import best_s, devices, load_s, memory_bytes, partitions
+
+amount = st.integers(0, 40).map(float)
+
+
+@st.composite
+def variants(draw: st.DrawFn, width: int, chain: bool) -> Variant:
+    count = draw(st.integers(1, 6 if chain else 5))
+    mixed = draw(st.booleans())
+    layers = tuple(
+        LayerLoad(
+            name=str(index),
+            forward_s=draw(amount),
+            backward_s=draw(st.integers(1, 40).map(float)),
+            gradient_bytes=draw(amount),
+            state_bytes=draw(amount),
+            sharded_state_bytes=draw(amount),
+            activation_bytes=draw(amount),
+            optimizer_s=draw(amount),
+            tensor_parallel=draw(st.booleans()) if mixed else width > 1,
+        )
+        for index in range(count)
+    )
+    pairs = [(index, index + 1) for index in range(count - 1)]
+    if not chain:
+        every = [(a, b) for a in range(count) for b in range(a + 1, count)]
+        pairs = draw(st.lists(st.sampled_from(every), unique=True, max_size=6)) if every else []
+    boundaries = tuple(Boundary(source=a, target=b, bytes=draw(amount)) for a, b in pairs)
+    degrees = draw(st.lists(st.integers(1, 5), unique=True, min_size=1, max_size=3))
+    sharded = draw(st.booleans())
+    replications = tuple(
+        Replication(
+            data_parallel=degree,
+            reduction_s_per_byte=draw(st.sampled_from([0.0, 0.5, 3.0])) * (degree - 1) / degree,
+            reduction_latency_s=1.0,
+            boundary_s_per_byte=draw(st.sampled_from([0.0, 0.25, 2.0])),
+            boundary_latency_s=0.5,
+            optimizer_shards=degree if sharded else 1,
+        )
+        for degree in degrees
+    )
+    return Variant(tensor_parallel=width, layers=layers, boundaries=boundaries, replications=replications)
+
+
+@st.composite
+def problems(draw: st.DrawFn, chain: bool = True) -> PlacementProblem:
+    widths = draw(st.sampled_from([(1,), (2,), (1, 4)]))
+    return PlacementProblem(
+        variants=tuple(draw(variants(width, chain)) for width in widths),
+        devices=draw(st.integers(1, 16)),
+        memory_bytes=draw(st.sampled_from([60.0, 150.0, 400.0, 4000.0])),
+        micro_batches=draw(st.integers(1, 12)),
+        recompute=draw(st.booleans()),
+        charge=draw(st.sampled_from(list(Charge))),
+        divisible=draw(st.booleans()),
+        max_stages=draw(st.sampled_from([None, None, 1, 3])),
+    )
+
+
+def seconds(problem: PlacementProblem) -> float:
+    found = place(problem)
+    return found.batch_s if isinstance(found, Placement) else math.inf
+
+
+@settings(max_examples=300, deadline=None)
+@given(problems())
+def test_chains_equal_brute_force(problem: PlacementProblem) -> None:
+    assert seconds(problem) == pytest.approx(best_s(problem), rel=1e-12)
+
+
+@settings(max_examples=150, deadline=None)
+@given(problems(chain=False))
+def test_graphs_equal_brute_force(problem: PlacementProblem) -> None:
+    assert seconds(problem) == pytest.approx(best_s(problem), rel=1e-12)
+
+
+@settings(max_examples=150, deadline=None)
+@given(problems(chain=False))
+def test_a_placement_is_what_it_says(problem: PlacementProblem) -> None:
+    found = place(problem)
+    if not isinstance(found, Placement):
+        return
+    variant = next(one for one in problem.variants if one.tensor_parallel == found.tensor_parallel)
+    one = next(one for one in variant.replications if one.data_parallel == found.data_parallel)
+    stages = [frozenset(stage.layers) for stage in found.stages]
+    assert stages in list(partitions(variant))
+    for index, stage in enumerate(found.stages):
+        s = len(stages) - index
+        assert stage.load_s == pytest.approx(load_s(problem, variant, one, stages[index], s))
+        assert stage.memory_bytes == pytest.approx(memory_bytes(problem, variant, one, stages[index], s))
+        assert stage.devices == devices(variant, stages[index])
+        assert stage.memory_bytes == pytest.approx(stage.state_bytes + stage.activation_bytes)
+    assert found.devices <= problem.devices
+
+
+@settings(max_examples=100, deadline=None)
+@given(problems(), st.floats(0.5, 1.5))
+def test_a_cutoff_hides_only_what_is_not_better(problem: PlacementProblem, share: float) -> None:
+    best = best_s(problem)
+    found = place(problem, cutoff_s=best * share if math.isfinite(best) else 1000.0)
+    if not math.isfinite(best):
+        assert isinstance(found, Infeasible)
+    elif share > 1.001:
+        assert isinstance(found, Placement)
+        assert found.batch_s == pytest.approx(best, rel=1e-12)
+    elif share < 0.999:
+        assert found is None
+
+
+@settings(max_examples=100, deadline=None)
+@given(problems())
+def test_feasible_shapes_are_those_that_some_partition_fits(problem: PlacementProblem) -> None:
+    flags = {layer.tensor_parallel for variant in problem.variants for layer in variant.layers}
+    if len(flags) > 1:
+        return
+    expected = set()
+    for variant in problem.variants:
+        for one in variant.replications:
+            for stages in partitions(variant):
+                order = [(stage, len(stages) - index) for index, stage in enumerate(stages)]
+                fits = all(memory_bytes(problem, variant, one, stage, s) <= problem.memory_bytes for stage, s in order)
+                enough = one.data_parallel * sum(devices(variant, stage) for stage in stages) <= problem.devices
+                divides = not (problem.divisible and problem.micro_batches % one.data_parallel)
+                few = problem.max_stages is None or len(stages) <= problem.max_stages
+                if fits and enough and divides and few:
+                    expected.add((one, len(stages)))
+    assert set(feasible_shapes(problem)) == expected
+
+
+@settings(max_examples=100, deadline=None)
+@given(problems())
+def test_more_is_never_slower(problem: PlacementProblem) -> None:
+    best = seconds(problem)
+    assert seconds(replace(problem, memory_bytes=2 * problem.memory_bytes)) <= best
+    assert seconds(replace(problem, devices=problem.devices + 5)) <= best
+
+
+def test_what_is_short_is_the_least_that_would_do() -> None:
+    layer = LayerLoad(
+        name="layer",
+        forward_s=1.0,
+        backward_s=2.0,
+        gradient_bytes=10.0,
+        state_bytes=100.0,
+        sharded_state_bytes=40.0,
+        activation_bytes=30.0,
+        optimizer_s=0.0,
+        tensor_parallel=False,
+    )
+    one = Replication(
+        data_parallel=4,
+        reduction_s_per_byte=0.0,
+        reduction_latency_s=0.0,
+        boundary_s_per_byte=0.0,
+        boundary_latency_s=0.0,
+        optimizer_shards=4,
+    )
+    variant = Variant(
+        tensor_parallel=1,
+        layers=(layer, layer),
+        boundaries=(Boundary(source=0, target=1, bytes=1.0),),
+        replications=(one,),
+    )
+    problem = PlacementProblem(
+        variants=(variant,),
+        devices=8,
+        memory_bytes=100.0,
+        micro_batches=4,
+        recompute=False,
+        charge=Charge.SLOWEST_STAGE,
+        divisible=True,
+    )
+    # Two stages: the first has states 100 + 40/4, its own activations, and those of one more micro-batch.
+    short = place(problem)
+    assert isinstance(short, Infeasible)
+    assert (short.needed, short.available, short.unit) == (170.0, 100.0, "bytes")
+    assert "recompute" in short.remedy
+    assert isinstance(place(replace(problem, memory_bytes=170.0)), Placement)
+    assert shortage(replace(problem, devices=3)).what == "devices"
+
+
+def test_a_cyclic_graph_is_refused() -> None:
+    layer = LayerLoad(
+        name="x",
+        forward_s=1.0,
+        backward_s=1.0,
+        gradient_bytes=0.0,
+        state_bytes=0.0,
+        sharded_state_bytes=0.0,
+        activation_bytes=0.0,
+        optimizer_s=0.0,
+        tensor_parallel=False,
+    )
+    edges = (Boundary(source=0, target=1, bytes=1.0), Boundary(source=1, target=0, bytes=1.0))
+    variant = Variant(tensor_parallel=1, layers=(layer, layer), boundaries=edges, replications=())
+    problem = PlacementProblem(
+        variants=(variant,),
+        devices=1,
+        memory_bytes=1.0,
+        micro_batches=1,
+        recompute=False,
+        charge=Charge.SLOWEST_STAGE,
+        divisible=True,
+    )
+    with pytest.raises(BadInput, match="cycle"):
+        place(problem)

@@ -1,0 +1,161 @@
+"""The command line as a user meets it: in a process of its own, with exit codes, streams and files."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from hardplace.files import read, write
+from hardplace.search.types import Exploration
+from hardplace.workload.load import load
+
+SMALL = ("--area", "30", "--micro-batch", "1", "--tensor-parallel", "1")
+
+
+def hardplace(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "hardplace", *arguments], capture_output=True, text=True, cwd=folder, timeout=300
+    )
+
+
+def test_search_prints_the_answer_and_writes_its_folder(tmp_path: Path) -> None:
+    done = hardplace("search", "opt-350m", *SMALL, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for word in ("chip", "plan", "samples/s", "MFU", "certificate", "TPUv4", "pure data parallel", "memory"):
+        assert word in done.stdout
+    result = read(tmp_path / "hardplace-out/opt-350m/result.json", Exploration)
+    assert result.gap <= 0.01
+    assert result.best.chip.area_mm2 <= 30
+    page = (tmp_path / "hardplace-out/opt-350m/page.html").read_text()
+    assert result.best.chip.name in page or f"{result.best.samples_per_s:,.0f}" in page
+
+
+def test_json_is_all_of_standard_output_and_the_same_as_the_file(tmp_path: Path) -> None:
+    done = hardplace("search", "opt-350m", *SMALL, "--json", "--out", "here", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == json.loads((tmp_path / "here/result.json").read_text())
+
+
+def test_a_budget_below_tpuv4_is_searched_against_it(tmp_path: Path) -> None:
+    done = hardplace("search", "opt-350m", *SMALL, "--json", folder=tmp_path)
+    result = json.loads(done.stdout)
+    assert result["best"]["chip"]["area_mm2"] <= 30, "a baseline outside the budget must not become the answer"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("search", "lama2-7b"), ["lama2-7b", "llama2-7b"]),
+        (("search", "llama2-7b", "--setting", "hbm"), ["setting 'hbm'", "hbm3"]),
+        (("serch", "llama2-7b"), ["serch", "search"]),
+        (("search", "llama2-7b", "--devces", "4"), ["--devces", "--devices"]),
+        (("search", "llama2-7b", "--devices", "0"), ["--devices", "0"]),
+        (("search", "llama2-7b", "--devices", "many"), ["--devices", "many"]),
+        (("search", "llama2-7b", "--batch", "-4"), ["--batch", "-4"]),
+        (("search", "llama2-7b", "--area", "-1"), ["--area", "-1"]),
+        (("search", "llama2-7b", "--area", "nan"), ["--area", "nan"]),
+        (("search", "llama2-7b", "--area", "1"), ["area budget 1 mm2", "3.36"]),
+        (("search", "llama2-7b", "--memory", "80 parsec"), ["--memory", "80 parsec"]),
+        (("search", "llama2-7b", "--memory", "0 GB"), ["--memory", "0 GB"]),
+        (("search", "llama2-7b", "--tensor-parallel", "3"), ["--tensor-parallel", "3", "1, 2, 4, 8"]),
+        (("search", "llama2-7b", "--micro-batch", "3"), ["--micro-batch", "3", "4096"]),
+        (("search", "llama2-7b", "--gap", "2"), ["--gap", "2"]),
+        (("search", "llama2-7b", "--recompute", "some"), ["--recompute", "some"]),
+        (("search",), ["MODEL"]),
+        (("search", "nowhere/model.json"), ["nowhere/model.json"]),
+        (("chips", "--area", "0"), ["--area", "0"]),
+    ],
+)
+def test_bad_input_is_one_line_and_code_2(arguments: tuple[str, ...], words: list[str], tmp_path: Path) -> None:
+    done = hardplace(*arguments, folder=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("hardplace: ")
+    assert done.stderr.count("\n") == 1
+    for word in words:
+        assert word in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("damage", ["truncated", "field", "type", "negative", "not json"])
+def test_a_damaged_workload_file_is_named_with_its_field(damage: str, tmp_path: Path) -> None:
+    path = tmp_path / "model.json"
+    write(path, load("opt-350m"))
+    text = path.read_text()
+    content = json.loads(text)
+    if damage == "field":
+        content["colour"] = "red"
+    elif damage == "type":
+        content["sequence_length"] = "long"
+    elif damage == "negative":
+        content["shards"][0]["layers"][0]["parameters"] = -1
+    text = {"truncated": text[:1000], "not json": "hello"}.get(damage, json.dumps(content))
+    path.write_text(text)
+    done = hardplace("search", "model.json", folder=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "model.json" in done.stderr
+    word = {"field": "colour", "type": "sequence_length", "negative": "parameters"}.get(damage, "")
+    assert word in done.stderr
+    assert [one.name for one in tmp_path.iterdir()] == ["model.json"]
+
+
+def test_a_workload_file_is_searched_like_a_model_of_the_catalogue(tmp_path: Path) -> None:
+    write(tmp_path / "mine.json", load("opt-350m"))
+    done = hardplace("search", "mine.json", *SMALL, "--json", folder=tmp_path)
+    assert json.loads(done.stdout)["model"] == "opt-350m"
+
+
+def test_infeasible_is_code_3_and_says_what_is_short(tmp_path: Path) -> None:
+    done = hardplace("search", "gpt3-175b", "--memory", "8 GiB", "--devices", "4", folder=tmp_path)
+    assert done.returncode == 3
+    assert done.stdout == ""
+    assert "memory" in done.stderr
+    assert "has 8.59 GB" in done.stderr
+    assert done.stderr.strip().count("\n") == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_leaves_the_best_answer_so_far_and_its_gap(tmp_path: Path) -> None:
+    running = subprocess.Popen(
+        [sys.executable, "-m", "hardplace", "search", "bert-large", "--setting", "phaze", "--gap", "0", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+    )
+    time.sleep(12)
+    running.send_signal(signal.SIGINT)
+    output, errors = running.communicate(timeout=120)
+    assert running.returncode == 0, errors
+    result = json.loads(output)
+    assert result["stop"] == "interrupted"
+    assert result["bound_samples_per_s"] >= result["best"]["samples_per_s"] > 0
+
+
+@pytest.mark.parametrize("verb", ["", "search", "models", "chips"])
+def test_help(verb: str) -> None:
+    done = hardplace(*([verb] if verb else []), "--help")
+    assert done.returncode == 0
+    assert "Usage: hardplace" in done.stdout
+
+
+def test_models_and_chips_list_what_is_there() -> None:
+    models = json.loads(hardplace("models", "--json").stdout)
+    assert {one["name"] for one in models} == {"bert-large", "gpt2-xl", "opt-350m", "llama2-7b", "gpt3-175b"}
+    chips = json.loads(hardplace("chips", "--json").stdout)
+    assert len(chips["space"]["area_mm2"]) == 29_360
+    assert "llama2-7b" in hardplace("models").stdout
+    assert "29,360" in hardplace("chips").stdout
+
+
+def test_import_is_light() -> None:
+    code = (
+        "import sys, hardplace.cli; heavy = {'torch', 'ortools', 'numpy', 'plotly'} & set(sys.modules); "
+        "assert not heavy, heavy"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
