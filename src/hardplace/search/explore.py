@@ -341,7 +341,7 @@ class Search:
         candidates = len(self.question.chips) * len(self.families)
         misfits = len(self.question.chips) * (len(self.families) - len(self._shapes))
         fit = Level(name="memory", entered=candidates, discarded=misfits, seconds=self._laid_out_s)
-        levels = (fit,) + tuple(
+        refined = tuple(
             Level(name=LEVEL_NAMES[stage], entered=one.entered, discarded=one.discarded, seconds=one.seconds)
             for stage, one in self._count.items()
         )
@@ -349,7 +349,7 @@ class Search:
             best=self.best,
             bound_batch_s=bound_s,
             stop=stop,
-            levels=levels,
+            levels=(fit, *refined),
             progress=tuple(self._progress),
             roofline_batch_s=self._roofline,
             candidates=candidates,
