@@ -7,38 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hardplace.errors import BadInput
-from hardplace.placement.types import Boundary, Replication, Variant
+from hardplace.graphs import downsets
+from hardplace.placement.types import Replication, Variant
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 MOST_DOWNSETS = 4096  # pairs of them are held as dense matrices
-
-
-def downsets(layers: int, boundaries: tuple[Boundary, ...]) -> Bools:
-    """Return all sets of layers that hold the sources of their members' boundaries, shape (downsets, layers).
-
-    The empty set is first, the whole graph last; subsets come before their supersets. On a chain they are its
-    prefixes. Raises BadInput for a cyclic graph or one with more than MOST_DOWNSETS downsets.
-    """
-    before = [0] * layers
-    for boundary in boundaries:
-        before[boundary.target] |= 1 << boundary.source
-    level, found = {0}, [0]
-    for _ in range(layers):
-        level = {
-            held | 1 << layer
-            for held in level
-            for layer in range(layers)
-            if not held >> layer & 1 and before[layer] & ~held == 0
-        }
-        found.extend(sorted(level))
-        if len(found) > MOST_DOWNSETS:
-            raise BadInput(f"layer graph: more than {MOST_DOWNSETS} downsets; expected a chain or a graph close to one")
-    if not level:
-        raise BadInput("layer graph: its boundaries form a cycle; expected an acyclic graph")
-    return np.array([[bool(held >> layer & 1) for layer in range(layers)] for held in found], dtype=bool)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +40,10 @@ class Lattice:
 
 def lattice(variant: Variant) -> Lattice:
     """Return the lattice of a variant's layer graph."""
-    members = downsets(len(variant.layers), variant.boundaries)
+    sources = [
+        [edge.source for edge in variant.boundaries if edge.target == layer] for layer in range(len(variant.layers))
+    ]
+    members = downsets(sources, MOST_DOWNSETS)
     inside = members.astype(np.float64)
     size = inside.sum(axis=1)
     subset = (inside @ inside.T == size[:, None]) & (size[:, None] < size[None, :])

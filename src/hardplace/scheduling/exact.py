@@ -14,11 +14,13 @@ import numpy as np
 from hardplace.cost.types import Engine
 from hardplace.scheduling.bounds import always_whole, lower_bound
 from hardplace.scheduling.lists import best_list_schedule, in_order
+from hardplace.scheduling.phases import alike, by_phases
 from hardplace.scheduling.types import Schedule, ScheduleProblem, Status
 
 if TYPE_CHECKING:
     from ortools.sat.python.cp_model import CpModel, CpSolver
 
+_FIRST_SHARE = 0.1  # of the work limit, for a first try and for each phase
 _UNITS = 1_000_000  # of time in the best list schedule: durations are rounded down to them
 _TENSOR, _VECTOR = (Engine.TENSOR, Engine.BOTH), (Engine.VECTOR, Engine.BOTH)
 
@@ -31,22 +33,43 @@ def schedule(problem: ScheduleProblem, *, gap: float = 0.0005, work: float = 1.0
     """
     if not problem.graph.engines:
         return Schedule(assignments=(), makespan_s=0.0, bound_s=0.0, status=Status.OPTIMAL)
+    # CP-SAT proves few cores at once; phases prove many cores, where its relaxation is weak; then CP-SAT at length.
+    best = _solved(problem, _listed(problem), gap, _FIRST_SHARE * work)
+    if best.bound_s < best.makespan_s * (1.0 - gap):
+        phased = by_phases(problem, lambda phase: _solved(phase, _listed(phase), gap / 4, _FIRST_SHARE * work), gap)
+        best = best if phased is None else _better(best, phased)
+        best = _solved(problem, best, gap, work)
+    # Durations are rounded to a millionth of the makespan, so that is what "optimal" can mean.
+    proven = best.bound_s >= best.makespan_s * (1.0 - max(gap, len(problem.single_s) / _UNITS))
+    return replace(best, status=Status.OPTIMAL if proven else Status.FEASIBLE)
+
+
+def _better(one: Schedule, other: Schedule) -> Schedule:
+    """Return the schedule with the smaller makespan, with the larger of both bounds."""
+    best = min(one, other, key=lambda each: each.makespan_s)
+    return replace(best, bound_s=min(max(one.bound_s, other.bound_s), best.makespan_s))
+
+
+def _listed(problem: ScheduleProblem) -> Schedule:
+    """Return the best list schedule with the closed-form bound."""
     best = best_list_schedule(problem)
     columns = (np.array([problem.single_s]).T, np.array([problem.whole_s]).T)
     cores = (np.array([problem.tensor_cores]), np.array([problem.vector_cores]))
-    bound_s = min(float(lower_bound(problem.graph, *cores, *columns)[0]), best.makespan_s)
-    if bound_s < best.makespan_s * (1.0 - gap):
-        fixed = always_whole(problem.graph, *columns)[:, 0]
-        for pinned in (False, True):
-            # Cores are named in the model only where its schedule cannot be given any afterwards.
-            found, bound_s, named = _Model(problem, best, bound_s, fixed.tolist(), pinned=pinned).solve(gap, work)
-            best = min(best, found, key=lambda one: one.makespan_s)
-            bound_s = min(bound_s, best.makespan_s)
-            if named:
-                break
-    # Durations are rounded to a millionth of the makespan, so that is what "optimal" can mean.
-    proven = bound_s >= best.makespan_s * (1.0 - max(gap, len(problem.single_s) / _UNITS))
-    return replace(best, bound_s=bound_s, status=Status.OPTIMAL if proven else Status.FEASIBLE)
+    bound_s = float(lower_bound(problem.graph, *cores, *columns)[0])
+    return replace(best, bound_s=min(bound_s, best.makespan_s))
+
+
+def _solved(problem: ScheduleProblem, best: Schedule, gap: float, work: float) -> Schedule:
+    """Return what CP-SAT makes of a schedule; cores are named in the model only if that fails afterwards."""
+    if best.bound_s >= best.makespan_s * (1.0 - gap):
+        return best
+    fixed = always_whole(problem.graph, np.array([problem.single_s]).T, np.array([problem.whole_s]).T)[:, 0]
+    for pinned in (False, True):
+        found, named = _Model(problem, best, fixed.tolist(), pinned=pinned).solve(gap, work)
+        best = _better(best, found)
+        if named:
+            break
+    return best
 
 
 @dataclass(slots=True)
@@ -61,18 +84,15 @@ class _Task:
 class _Model:
     """The constraint model of one problem. pinned: with a core of each kind for every fused task."""
 
-    def __init__(
-        self, problem: ScheduleProblem, hint: Schedule, bound_s: float, fixed: list[bool], *, pinned: bool
-    ) -> None:
+    def __init__(self, problem: ScheduleProblem, hint: Schedule, fixed: list[bool], *, pinned: bool) -> None:
         from ortools.sat.python import cp_model
 
         self._problem = problem
         self._hint = hint
         self._scale = _UNITS / hint.makespan_s
         self._model: CpModel = cp_model.CpModel()
-        self._known_s = bound_s
         self._tasks = [self._task(index, fixed[index]) for index in range(len(fixed))]
-        self._span = self._model.new_int_var(int(bound_s * self._scale), self._units(hint.makespan_s) + 1, "span")
+        self._span = self._model.new_int_var(int(hint.bound_s * self._scale), self._units(hint.makespan_s) + 1, "span")
         self._precede()
         self._share()
         if pinned:
@@ -162,24 +182,13 @@ class _Model:
             self._model.add(cores * self._span >= sum(terms))
 
     def _break_symmetry(self) -> None:
-        """Start the first of two alike tasks first: same engine, times, predecessors and followers."""
-        problem = self._problem
-        seen: dict[object, int] = {}
-        for index, task in enumerate(self._tasks):
-            followers = tuple(later for later, before in enumerate(problem.graph.predecessors) if index in before)
-            key = (
-                problem.graph.engines[index],
-                problem.single_s[index],
-                problem.whole_s[index],
-                problem.graph.predecessors[index],
-                followers,
-            )
-            if key in seen:
-                self._model.add(self._tasks[seen[key]].start <= task.start)
-            seen[key] = index
+        """Start the first of two alike tasks first."""
+        for task, other in zip(self._tasks, alike(self._problem), strict=True):
+            if other is not None:
+                self._model.add(self._tasks[other].start <= task.start)
 
-    def solve(self, gap: float, work: float) -> tuple[Schedule, float, bool]:
-        """Return the schedule found, the proven bound (seconds), and whether its makespan is what the model says."""
+    def solve(self, gap: float, work: float) -> tuple[Schedule, bool]:
+        """Return the schedule found with the proven bound, and whether its cores could be named as it stands."""
         from ortools.sat.python import cp_model
 
         solver: CpSolver = cp_model.CpSolver()
@@ -189,15 +198,16 @@ class _Model:
         solver.parameters.relative_gap_limit = gap / 2
         solver.parameters.catch_sigint_signal = False
         status = solver.solve(self._model)
-        bound_s = max(self._known_s, solver.best_objective_bound / self._scale)
         if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
-            return self._hint, self._known_s, True
+            return self._hint, True
+        bound_s = max(self._hint.bound_s, solver.best_objective_bound / self._scale)
         starts = [solver.value(task.start) for task in self._tasks]
         ends = [solver.value(task.end) for task in self._tasks]
         whole = [bool(solver.value(task.alone)) for task in self._tasks]
         order = sorted(range(len(starts)), key=lambda index: (starts[index], ends[index], index))
         given = _name_cores(self._problem, starts, ends, whole, order)
-        return in_order(self._problem, order, whole, given), bound_s, given is not None
+        found = in_order(self._problem, order, whole, given)
+        return replace(found, bound_s=bound_s), given is not None
 
 
 def _name_cores(
