@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ortools.sat.python.cp_model import CpModel, CpSolver
 
 _FIRST_SHARE = 0.1  # of the work limit, for a first try and for each phase
+_FEW_CORES = 8  # for which naming cores in the model of a phase helps more than it costs
 _UNITS = 1_000_000  # of time in the best list schedule: durations are rounded down to them
 _TENSOR, _VECTOR = (Engine.TENSOR, Engine.BOTH), (Engine.VECTOR, Engine.BOTH)
 
@@ -36,7 +37,10 @@ def schedule(problem: ScheduleProblem, *, gap: float = 0.0005, work: float = 1.0
     # CP-SAT proves few cores at once; phases prove many cores, where its relaxation is weak; then CP-SAT at length.
     best = _solved(problem, _listed(problem), gap, _FIRST_SHARE * work)
     if best.bound_s < best.makespan_s * (1.0 - gap):
-        phased = by_phases(problem, lambda phase: _solved(phase, _listed(phase), gap / 4, _FIRST_SHARE * work), gap)
+        few = problem.tensor_cores + problem.vector_cores <= _FEW_CORES
+        phased = by_phases(
+            problem, lambda phase: _solved(phase, _listed(phase), gap / 4, _FIRST_SHARE * work, named=few), gap
+        )
         best = best if phased is None else _better(best, phased)
         best = _solved(problem, best, gap, work)
     # Durations are rounded to a millionth of the makespan, so that is what "optimal" can mean.
@@ -59,15 +63,15 @@ def _listed(problem: ScheduleProblem) -> Schedule:
     return replace(best, bound_s=min(bound_s, best.makespan_s))
 
 
-def _solved(problem: ScheduleProblem, best: Schedule, gap: float, work: float) -> Schedule:
-    """Return what CP-SAT makes of a schedule; cores are named in the model only if that fails afterwards."""
+def _solved(problem: ScheduleProblem, best: Schedule, gap: float, work: float, *, named: bool = False) -> Schedule:
+    """Return what CP-SAT makes of a schedule; cores are named in the model if so asked, or if that fails afterwards."""
     if best.bound_s >= best.makespan_s * (1.0 - gap):
         return best
     fixed = always_whole(problem.graph, np.array([problem.single_s]).T, np.array([problem.whole_s]).T)[:, 0]
-    for pinned in (False, True):
-        found, named = _Model(problem, best, fixed.tolist(), pinned=pinned).solve(gap, work)
+    for pinned in (True,) if named else (False, True):
+        found, done = _Model(problem, best, fixed.tolist(), pinned=pinned).solve(gap, work)
         best = _better(best, found)
-        if named:
+        if done:
             break
     return best
 

@@ -24,7 +24,7 @@ def list_schedule(
     """
     best = np.full(whole_s.shape[1], np.inf)
     for whole in _modes(graph, single_s, whole_s):
-        for order in _orders(graph, whole_s):
+        for order in _orders(graph, np.minimum(single_s, whole_s)):
             ends = _ends(graph, order, whole, tensor_cores, vector_cores, single_s, whole_s)
             best = np.minimum(best, ends)
     return best
@@ -36,7 +36,7 @@ def best_list_schedule(problem: ScheduleProblem) -> Schedule:
     tensor_cores, vector_cores = np.array([problem.tensor_cores]), np.array([problem.vector_cores])
     best: Schedule | None = None
     for whole in _modes(problem.graph, single_s, whole_s):
-        for order in _orders(problem.graph, whole_s):
+        for order in _orders(problem.graph, np.minimum(single_s, whole_s)):
             found = in_order(problem, order, whole[:, 0].tolist())
             if best is None or found.makespan_s < best.makespan_s:
                 best = found
@@ -56,10 +56,10 @@ def _modes(graph: TaskGraph, single_s: Floats, whole_s: Floats) -> Iterator[Bool
         yield fixed | (single_s > patience * whole_s)
 
 
-def _orders(graph: TaskGraph, whole_s: Floats) -> list[list[int]]:
+def _orders(graph: TaskGraph, least_s: Floats) -> list[list[int]]:
     """Return orders that respect precedence: as recorded, and by the longest way to the end on the average chip."""
     count = len(graph.engines)
-    mean_s = whole_s.mean(axis=1)
+    mean_s = least_s.mean(axis=1)
     tail = np.zeros(count)
     for task in reversed(range(count)):
         for other in graph.predecessors[task]:

@@ -24,12 +24,13 @@ _MOST_PHASES = 30  # priced exactly before the rest is left as a gap
 
 
 def by_phases(problem: ScheduleProblem, solve: Callable[[ScheduleProblem], Schedule], gap: float) -> Schedule | None:
-    """Return the best schedule and its bound, or None for a graph with collectives or with too many downsets.
+    """Return the best schedule and its bound, or None for a graph with collectives or too many downsets.
 
+    With one core of each kind nearly all is one phase, so that nothing is won: None too.
     solve: an exact solver for problems whose tasks all run on one core. gap: relative gap at which to stop.
     """
     graph = problem.graph
-    if Engine.NETWORK in graph.engines:
+    if Engine.NETWORK in graph.engines or problem.tensor_cores == problem.vector_cores == 1:
         return None
     try:
         # Alike tasks may change places, so they are done in order: far fewer downsets.
@@ -46,16 +47,16 @@ def by_phases(problem: ScheduleProblem, solve: Callable[[ScheduleProblem], Sched
     upper_s = np.where(_adjacent(members), lower_s, np.inf)
     solved: dict[tuple[int, int], Schedule] = {}
     for _ in range(_MOST_PHASES):
-        path = _shortest(lower_s)
-        bound_s = _length(lower_s, path)
-        phases = [arc for arc in path if not np.isfinite(upper_s[arc])]
-        for arc in phases:
+        # A phase counts at its bound until it is solved, then at what was reached, so that the path moves on.
+        path = _shortest(np.where(np.isfinite(upper_s), upper_s, lower_s))
+        unsolved = [arc for arc in path if not np.isfinite(upper_s[arc])]
+        for arc in unsolved:
             solved[arc] = solve(_phase(problem, members[arc[1]] & ~members[arc[0]]))
             lower_s[arc], upper_s[arc] = max(lower_s[arc], solved[arc].bound_s), solved[arc].makespan_s
         best = _shortest(upper_s)
-        if not phases or bound_s >= _length(upper_s, best) * (1.0 - gap):
+        bound_s = min(_length(lower_s, _shortest(lower_s)), _length(upper_s, best))
+        if not unsolved or bound_s >= _length(upper_s, best) * (1.0 - gap):
             break
-    bound_s = min(_length(lower_s, _shortest(lower_s)), _length(upper_s, best))
     return _written(problem, members, best, solved, upper_s, bound_s)
 
 
