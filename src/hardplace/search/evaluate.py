@@ -1,4 +1,4 @@
-"""The whole walk for one chip and one plan family: kernels, costs, schedules, placement, throughput."""
+"""The end of the walk for one chip and one plan family: schedules, placement, throughput, shares of time."""
 
 from __future__ import annotations
 
@@ -10,26 +10,23 @@ from hardplace.hardware.types import Chips
 from hardplace.placement.partition import place
 from hardplace.placement.types import Infeasible, Placement, PlacementProblem, Replication, Stage
 from hardplace.search.plans import placement_problem
-from hardplace.search.profile import Kernels, scheduled_seconds
+from hardplace.search.profile import scheduled_seconds
 from hardplace.search.types import Cause, Evaluation, LayerSchedule, PhaseSchedule, PlanFamily, Question
 
 
 def evaluate(
     question: Question,
-    kernels: Kernels,
     chip: Chips,
     family: PlanFamily,
+    layers: tuple[LayerSchedule, ...],
     replications: tuple[Replication, ...],
-    *,
-    schedule_gap: float,
     max_stages: int | None = None,
 ) -> Evaluation | Infeasible:
     """Return the best plan of a family on one chip, or what it lacks.
 
-    chip: one chip. schedule_gap: relative gap to which layers are scheduled; what remains of it widens the
-    bound of the evaluation, so that the bound holds for any schedule and any placement.
+    chip: one chip. layers: the schedules of the distinct layers there (Kernels.schedules); what remains of their gaps
+    widens the bound of the evaluation, so that the bound holds for any schedule and any placement.
     """
-    layers = kernels.schedules(chip, schedule_gap)
     workload, setting = question.workload, question.setting
     reached = placement_problem(
         workload, setting, family, scheduled_seconds(layers, bound=False), replications, max_stages

@@ -22,7 +22,7 @@ from hardplace.search.bounds import Shapes, batch_bound_s, roofline, shapes
 from hardplace.search.evaluate import evaluate
 from hardplace.search.plans import families, placement_problem, replications
 from hardplace.search.profile import Kernels, LayerSeconds
-from hardplace.search.types import Evaluation, Level, PlanFamily, Progress, Question, Stop
+from hardplace.search.types import Evaluation, LayerSchedule, Level, PlanFamily, Progress, Question, Stop
 
 _BLOCK = 1024  # chips refined together: large enough to vectorise, small enough to stop early
 
@@ -100,7 +100,7 @@ class Search:
     best: Evaluation | None = None
     _heap: list[tuple[float, int, _Block | _Pair]] = field(default_factory=list)
     _serial: int = 0
-    _exact: int = 0
+    _schedules: dict[tuple[int, tuple[int, int]], tuple[LayerSchedule, ...]] = field(default_factory=dict)
     _progress: list[Progress] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -269,17 +269,13 @@ class Search:
 
     def evaluate(self, chip: int, family: PlanFamily, max_stages: int | None = None) -> Evaluation | Infeasible:
         """Return the exact evaluation of one chip of the space with one family."""
-        self._exact += 1
         group = _group(family)
-        return evaluate(
-            self.question,
-            self._kernels[group],
-            self.question.chips.take(np.array([chip])),
-            family,
-            self._replications[group],
-            schedule_gap=self.gap / 4,
-            max_stages=max_stages,
-        )
+        alone = self.question.chips.take(np.array([chip]))
+        if (chip, group) not in self._schedules:
+            # Families that differ in memory or recompute share them: 20 s of 45 s on a chip that is compared with.
+            self._schedules[chip, group] = self._kernels[group].schedules(alone, self.gap / 4)
+        layers = self._schedules[chip, group]
+        return evaluate(self.question, alone, family, layers, self._replications[group], max_stages)
 
     def _offer(self, chip: int, evaluation: Evaluation) -> None:
         if evaluation.placement.batch_s < self._incumbent_s or (
@@ -353,7 +349,7 @@ class Search:
             progress=tuple(self._progress),
             roofline_batch_s=self._roofline,
             candidates=candidates,
-            exact_evaluations=self._exact,
+            exact_evaluations=self._count[_Stage.EXACT].entered,
             seconds=time.perf_counter() - self._start,
         )
 
