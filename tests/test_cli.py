@@ -62,12 +62,14 @@ def test_a_budget_below_tpuv4_is_searched_against_it(tmp_path: Path) -> None:
         (("search", "llama2-7b", "--memory", "80 parsec"), ["--memory", "80 parsec"]),
         (("search", "llama2-7b", "--memory", "0 GB"), ["--memory", "0 GB"]),
         (("search", "llama2-7b", "--tensor-parallel", "3"), ["--tensor-parallel", "3", "1, 2, 4, 8"]),
+        (("search", "llama2-7b", "--tensor-parallel", "8", "--devices", "4"), ["--tensor-parallel", "8", "4 devices"]),
         (("search", "llama2-7b", "--micro-batch", "3"), ["--micro-batch", "3", "4096"]),
         (("search", "llama2-7b", "--gap", "2"), ["--gap", "2"]),
         (("search", "llama2-7b", "--recompute", "some"), ["--recompute", "some"]),
         (("search",), ["MODEL"]),
         (("search", "nowhere/model.json"), ["nowhere/model.json"]),
         (("chips", "--area", "0"), ["--area", "0"]),
+        (("search", "llama2-7b", "--out", "/dev/null/here"), ["--out", "/dev/null"]),
     ],
 )
 def test_bad_input_is_one_line_and_code_2(arguments: tuple[str, ...], words: list[str], tmp_path: Path) -> None:
@@ -135,6 +137,12 @@ def test_ctrl_c_leaves_the_best_answer_so_far_and_its_gap(tmp_path: Path) -> Non
     result = json.loads(output)
     assert result["stop"] == "interrupted"
     assert result["bound_samples_per_s"] >= result["best"]["samples_per_s"] > 0
+
+
+def test_no_arguments_print_the_help() -> None:
+    done = hardplace()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("Usage: hardplace")
 
 
 @pytest.mark.parametrize("verb", ["", "search", "models", "chips"])

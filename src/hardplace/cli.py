@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -133,7 +134,16 @@ def search(
         if width not in known:
             raise BadInput(f"--tensor-parallel: {width}: {workload.name} is recorded for {sorted(known)}")
     question = _question(workload, setting, choices, area_mm2)
-    _run(question, gap, limit_s, out or Path("hardplace-out") / workload.name, as_json)
+    folder = out or Path("hardplace-out") / workload.name
+    _check_writable(folder)
+    _run(question, gap, limit_s, folder, as_json)
+
+
+def _check_writable(folder: Path) -> None:
+    """Raise BadInput, before any work, if the folder cannot be made or written."""
+    nearest = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise BadInput(f"--out: {folder}: expected a folder that can be written; {nearest} cannot")
 
 
 def _question(workload: Workload, setting: Setting, choices: Choices, area_mm2: float | None) -> Question:
@@ -169,6 +179,9 @@ def _choices(
     fitting = tuple(size for size in micro_batches or (1, 2, 4, 8) if setting.batch_samples % size == 0)
     if not fitting:
         raise BadInput(f"--micro-batch: none of {micro_batches} divides the batch of {setting.batch_samples} samples")
+    for width in tensor_parallel:
+        if width > setting.cluster.devices:
+            raise BadInput(f"--tensor-parallel: {width}: more than the {setting.cluster.devices} devices")
     return Choices(
         memory_bytes=tuple(sorted(sizes or setting.memory_capacities_bytes)),
         micro_batches=fitting,
@@ -253,6 +266,8 @@ def main() -> None:
     except BadInput as problem:
         click.echo(f"hardplace: {problem}", err=True)
         sys.exit(BAD_INPUT)
+    except click.exceptions.NoArgsIsHelpError as problem:
+        click.echo(problem.format_message())
     except click.ClickException as problem:
         click.echo(f"hardplace: {problem.format_message()}", err=True)
         sys.exit(BAD_INPUT)
