@@ -8,11 +8,11 @@ stage the last one is redundant, and PHAZE's device dimension with it. Recurrenc
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
-from hardplace.placement.lattice import Bools, Floats, Lattice, StageCosts, lattice, stage_costs
+from hardplace.placement.cases import Case, cases_of, ends_s
+from hardplace.placement.lattice import Bools, Floats
 from hardplace.placement.types import (
     Charge,
     Infeasible,
@@ -20,28 +20,9 @@ from hardplace.placement.types import (
     PlacementProblem,
     Replication,
     Stage,
-    Variant,
 )
 
 _Front = dict[int, Floats]  # tensor-parallel stages -> least bottleneck from each downset to the end
-
-
-@dataclass(frozen=True, slots=True)
-class _Case:
-    """One variant under all replications that have the same loads and memory, so that one programme serves them.
-
-    Arrays over the replications: degree; rounds, micro-batches of a replica. least_devices: of a stage.
-    """
-
-    variant: Variant
-    replications: tuple[Replication, ...]
-    degree: Floats
-    rounds: Floats
-    sums: Lattice
-    costs: StageCosts
-    least_devices: int
-    most_stages: int
-    optimistic_s: Floats
 
 
 def place(problem: PlacementProblem, *, cutoff_s: float = math.inf) -> Placement | Infeasible | None:
@@ -51,7 +32,7 @@ def place(problem: PlacementProblem, *, cutoff_s: float = math.inf) -> Placement
     """
     best: Placement | None = None
     limit_s = cutoff_s
-    cases = _cases(problem)
+    cases = cases_of(problem)
     for case in sorted(cases, key=lambda one: float(one.optimistic_s[0])):
         found = _best_of(problem, case, limit_s)
         if found is not None:
@@ -67,7 +48,7 @@ def feasible_shapes(problem: PlacementProblem) -> list[tuple[Replication, int]]:
     """Return every (replication, stages) for which some partition fits the memory; times play no part."""
     return [
         (replication, stages)
-        for case in _cases(problem)
+        for case in cases_of(problem)
         for stages, needed in enumerate(_least_memory(problem, case), start=1)
         if needed <= problem.memory_bytes
         for replication in case.replications
@@ -79,7 +60,7 @@ def shortage(problem: PlacementProblem) -> Infeasible:
     """Return what the least demanding plan of an infeasible problem lacks: devices, or memory of a device."""
     needs = [
         (needed, case.variant.tensor_parallel)
-        for case in _cases(problem)
+        for case in cases_of(problem)
         for needed in _least_memory(problem, case)
         if math.isfinite(needed)
     ]
@@ -103,61 +84,10 @@ def shortage(problem: PlacementProblem) -> Infeasible:
     )
 
 
-# -- cases ---------------------------------------------------------------------------------------------------------
-
-
-def _cases(problem: PlacementProblem) -> list[_Case]:
-    """Return each variant with its replications that the devices and the batch allow, alike ones together."""
-    found = []
-    for variant in problem.variants:
-        sums = lattice(variant)
-        sharded = bool(np.any(sums.sharded_bytes))
-        least_devices = variant.tensor_parallel if all(one.tensor_parallel for one in variant.layers) else 1
-        alike: dict[tuple[float, ...], list[Replication]] = {}
-        for one in variant.replications:
-            fits = one.data_parallel * least_devices <= problem.devices
-            if fits and not (problem.divisible and problem.micro_batches % one.data_parallel):
-                shards = one.optimizer_shards if sharded else 1
-                alike.setdefault((one.boundary_s_per_byte, one.boundary_latency_s, shards), []).append(one)
-        found += [_case(problem, variant, sums, least_devices, tuple(group)) for group in alike.values()]
-    return found
-
-
-def _case(
-    problem: PlacementProblem,
-    variant: Variant,
-    sums: Lattice,
-    least_devices: int,
-    group: tuple[Replication, ...],
-) -> _Case:
-    degree = np.array([one.data_parallel for one in group], dtype=np.float64)
-    rounds = np.ceil(problem.micro_batches / degree)
-    most = min(len(variant.layers), int(problem.devices // (degree.min() * least_devices)))
-    most = min(most, problem.max_stages or most)
-    # Batch time with s stages or more is at least (mean load or largest layer) x rounds at the most replicas.
-    total = float(sums.forward_s[0, -1] + sums.backward_s[0, -1])
-    largest = max(layer.forward_s + layer.backward_s for layer in variant.layers)
-    stages = np.arange(1, most + 1)
-    fits = degree[None, :] * stages[:, None] * least_devices <= problem.devices
-    fewest = np.where(fits, rounds[None, :], np.inf).min(axis=1)
-    optimistic_s = np.maximum(total / stages, largest) * (fewest + stages - 1)
-    return _Case(
-        variant=variant,
-        replications=group,
-        degree=degree,
-        rounds=rounds,
-        sums=sums,
-        costs=stage_costs(sums, group[0], recompute=problem.recompute),
-        least_devices=least_devices,
-        most_stages=most,
-        optimistic_s=np.minimum.accumulate(optimistic_s[::-1])[::-1],
-    )
-
-
 # -- the programme -------------------------------------------------------------------------------------------------
 
 
-def _relax(problem: PlacementProblem, case: _Case, front: _Front, stage: int, load: Floats) -> _Front:
+def _relax(problem: PlacementProblem, case: Case, front: _Front, stage: int, load: Floats) -> _Front:
     """Return, for each downset and number of tensor-parallel stages, the least maximum of load and what follows.
 
     load: of every pair of downsets as the stage-th stage from the end, inf where it is not allowed.
@@ -177,7 +107,7 @@ def _relax(problem: PlacementProblem, case: _Case, front: _Front, stage: int, lo
     return following
 
 
-def _kinds(case: _Case, wide: Bools) -> tuple[tuple[int, Bools | None], ...]:
+def _kinds(case: Case, wide: Bools) -> tuple[tuple[int, Bools | None], ...]:
     """Return whether a stage may be on a tensor-parallel group, with the stages that are; None: all of them."""
     flags = {layer.tensor_parallel and case.variant.tensor_parallel > 1 for layer in case.variant.layers}
     if len(flags) == 1:
@@ -185,14 +115,14 @@ def _kinds(case: _Case, wide: Bools) -> tuple[tuple[int, Bools | None], ...]:
     return ((0, ~wide), (1, wide))
 
 
-def _start(case: _Case) -> _Front:
+def _start(case: Case) -> _Front:
     """Return the front of no stages: only the whole graph is done."""
     rest = np.full(len(case.sums.members), np.inf)
     rest[-1] = -np.inf
     return {0: rest}
 
 
-def _least_memory(problem: PlacementProblem, case: _Case) -> list[float]:
+def _least_memory(problem: PlacementProblem, case: Case) -> list[float]:
     """Return, for each number of stages, the least memory (bytes) that the fullest stage needs."""
     front, least = _start(case), []
     for stage in range(1, case.most_stages + 1):
@@ -202,17 +132,17 @@ def _least_memory(problem: PlacementProblem, case: _Case) -> list[float]:
     return least
 
 
-def _fits(problem: PlacementProblem, case: _Case) -> bool:
+def _fits(problem: PlacementProblem, case: Case) -> bool:
     return any(needed <= problem.memory_bytes for needed in _least_memory(problem, case))
 
 
-def _loads(problem: PlacementProblem, case: _Case, stage: int, allowed: Bools) -> Floats:
+def _loads(problem: PlacementProblem, case: Case, stage: int, allowed: Bools) -> Floats:
     """Return the load of every pair as the stage-th stage from the end, inf where it is not allowed or does not fit."""
     fits = allowed & (case.costs.memory_bytes(stage) <= problem.memory_bytes)
     return np.where(fits, case.costs.at(stage), np.inf)
 
 
-def _best_of(problem: PlacementProblem, case: _Case, limit_s: float) -> Placement | None:
+def _best_of(problem: PlacementProblem, case: Case, limit_s: float) -> Placement | None:
     """Return the best plan of a case if it takes less than limit_s.
 
     One programme finds the least bottleneck for each number of stages; it serves all replications. What a plan adds at
@@ -233,22 +163,14 @@ def _best_of(problem: PlacementProblem, case: _Case, limit_s: float) -> Placemen
     return best
 
 
-def _usable(problem: PlacementProblem, case: _Case, stages: int, groups: int) -> Bools:
+def _usable(problem: PlacementProblem, case: Case, stages: int, groups: int) -> Bools:
     """Return which replications have the devices for this many stages, `groups` of them tensor parallel."""
     devices = groups * case.variant.tensor_parallel + stages - groups
     return np.asarray(case.degree * devices <= problem.devices)
 
 
-def _end_s(case: _Case, which: int) -> Floats:
-    """Return what every pair of downsets adds at the end of a batch under one replication."""
-    one = case.replications[which]
-    latency_s = one.reduction_latency_s if one.data_parallel > 1 else 0.0
-    reduction_s = one.reduction_s_per_byte * case.sums.gradient_bytes + latency_s
-    return np.asarray(reduction_s + case.sums.optimizer_s / one.optimizer_shards)
-
-
 def _first_stage(
-    problem: PlacementProblem, case: _Case, fronts: list[_Front], stages: int, groups: int, limit_s: float
+    problem: PlacementProblem, case: Case, fronts: list[_Front], stages: int, groups: int, limit_s: float
 ) -> Placement | None:
     """Return the best plan where the first stage alone counts at the end: each with the best that follows it."""
     load = _bottlenecks(case, fronts, stages, groups, 0, _loads(problem, case, stages, case.sums.valid)[0])
@@ -259,7 +181,7 @@ def _first_stage(
         return None
     floor_s = load[reachable].min() * (case.rounds + stages - 1)
     for which in np.flatnonzero(usable & (floor_s < limit_s)).tolist():
-        total = load[reachable] * (case.rounds[which] + stages - 1) + _end_s(case, which)[0, reachable]
+        total = load[reachable] * (case.rounds[which] + stages - 1) + ends_s(case, which)[0, reachable]
         if total.min() < limit_s:
             first = int(reachable[np.argmin(total)])
             best = _plan(problem, case, fronts, groups, which, case.sums.valid, first)
@@ -268,7 +190,7 @@ def _first_stage(
 
 
 def _slowest_stage(
-    problem: PlacementProblem, case: _Case, fronts: list[_Front], stages: int, groups: int, limit_s: float
+    problem: PlacementProblem, case: Case, fronts: list[_Front], stages: int, groups: int, limit_s: float
 ) -> Placement | None:
     """Return the best plan where the slowest stage counts at the end of a batch."""
     bottleneck_s = fronts[stages][groups][0]
@@ -279,7 +201,7 @@ def _slowest_stage(
     for which in np.argsort(loads_s, kind="stable").tolist():
         if not _usable(problem, case, stages, groups)[which]:
             continue
-        end_s = _end_s(case, which)
+        end_s = ends_s(case, which)
         # The slowest of the stages is at least their mean.
         if loads_s[which] + end_s[0, -1] / stages >= limit_s:
             continue
@@ -291,7 +213,7 @@ def _slowest_stage(
 
 def _tighten(
     problem: PlacementProblem,
-    case: _Case,
+    case: Case,
     fronts: list[_Front],
     stages: int,
     groups: int,
@@ -325,7 +247,7 @@ def _tighten(
 # -- from fronts to a plan -----------------------------------------------------------------------------------------
 
 
-def _bottlenecks(case: _Case, fronts: list[_Front], stage: int, groups: int, at: int, load: Floats) -> Floats:
+def _bottlenecks(case: Case, fronts: list[_Front], stage: int, groups: int, at: int, load: Floats) -> Floats:
     """Return, for each downset after a stage that starts at `at`, the bottleneck of it and the best that follows."""
     wide = case.sums.tensor_parallel[at]
     value = np.full(len(load), np.inf)
@@ -338,7 +260,7 @@ def _bottlenecks(case: _Case, fronts: list[_Front], stage: int, groups: int, at:
 
 def _plan(
     problem: PlacementProblem,
-    case: _Case,
+    case: Case,
     fronts: list[_Front],
     groups: int,
     which: int,
@@ -368,14 +290,14 @@ def _plan(
     )
 
 
-def _row(problem: PlacementProblem, case: _Case, start: int, stage: int, allowed: Bools) -> Floats:
+def _row(problem: PlacementProblem, case: Case, start: int, stage: int, allowed: Bools) -> Floats:
     """Return one row of _loads."""
     costs = case.costs
     memory = costs.fixed_bytes[start] + (stage - 1) * costs.stash_bytes[start]
     return np.where(allowed[start] & (memory <= problem.memory_bytes), costs.at(stage)[start], np.inf)
 
 
-def _stage(problem: PlacementProblem, case: _Case, which: int, start: int, end: int, stage: int) -> Stage:
+def _stage(problem: PlacementProblem, case: Case, which: int, start: int, end: int, stage: int) -> Stage:
     sums, costs, one = case.sums, case.costs, case.replications[which]
     load_s = float(costs.at(stage)[start, end])
     again = 2.0 if problem.recompute and stage > 1 else 1.0
@@ -392,6 +314,6 @@ def _stage(problem: PlacementProblem, case: _Case, which: int, start: int, end: 
         memory_bytes=memory,
         state_bytes=state,
         activation_bytes=memory - state,
-        reduction_s=float(_end_s(case, which)[start, end]) - optimizer_s,
+        reduction_s=float(ends_s(case, which)[start, end]) - optimizer_s,
         optimizer_s=optimizer_s,
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from hardplace.cost.types import Engine
 from hardplace.hardware.space import accelerator
 from hardplace.hardware.types import Chips
@@ -95,12 +93,8 @@ def _time_by_cause(
         "gradient reduction": last.reduction_s,
         "optimizer step": last.optimizer_s,
     }
-    return _causes(causes.items())
+    return tuple(Cause(name=name, amount=amount) for name, amount in causes.items())
 
 
 def _recomputes(problem: PlacementProblem, stages: tuple[Stage, ...], stage: Stage) -> bool:
     return problem.recompute and stage is not stages[-1]
-
-
-def _causes(items: Iterable[tuple[str, float]]) -> tuple[Cause, ...]:
-    return tuple(Cause(name=name, amount=amount) for name, amount in items)

@@ -9,7 +9,7 @@ import numpy as np
 
 from hardplace.cost.fusion import kernel_graph, optimizer_kernel
 from hardplace.cost.times import kernel_times
-from hardplace.cost.types import Engine, Floats, Kernel, KernelGraph, KernelTimes
+from hardplace.cost.types import Floats, Kernel, KernelGraph, KernelTimes
 from hardplace.hardware.types import Chips, Setting
 from hardplace.scheduling.bounds import lower_bound
 from hardplace.scheduling.exact import schedule
@@ -158,8 +158,3 @@ def scheduled_seconds(layers: tuple[LayerSchedule, ...], *, bound: bool) -> Laye
         backward_s=np.array([[seconds(layer.backward)] for layer in layers]),
         optimizer_s=np.array([[layer.optimizer_s] for layer in layers]),
     )
-
-
-def engines_in_use(layers: tuple[LayerSchedule, ...]) -> set[Engine]:
-    """Return the engines that any kernel of these layers runs on."""
-    return {engine for layer in layers for phase in (layer.forward, layer.backward) for engine in phase.engines}
