@@ -10,7 +10,8 @@ import numpy as np
 from hardplace import __version__
 from hardplace.hardware.space import name, tpuv4
 from hardplace.placement.types import Infeasible
-from hardplace.search.explore import Found, Search
+from hardplace.search.candidates import Found
+from hardplace.search.explore import Search
 from hardplace.search.profile import LayerSeconds
 from hardplace.search.types import Baseline, Cloud, Evaluation, Exploration, Progress, Question
 from hardplace.workload.types import OperatorKind, Workload

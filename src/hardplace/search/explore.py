@@ -11,78 +11,20 @@ import heapq
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import IntEnum
 
 import numpy as np
 
-from hardplace.cost.types import Floats, Ints
+from hardplace.cost.types import Floats
 from hardplace.placement.partition import feasible_shapes, place, shortage
 from hardplace.placement.types import Infeasible, Placement, PlacementProblem, Replication
 from hardplace.search.bounds import Shapes, batch_bound_s, roofline, shapes
+from hardplace.search.candidates import LEVEL_NAMES, Block, Count, Found, Pair, Refinement, refined
 from hardplace.search.evaluate import evaluate
 from hardplace.search.plans import families, placement_problem, replications
 from hardplace.search.profile import Kernels, LayerSeconds
 from hardplace.search.types import Evaluation, LayerSchedule, Level, PlanFamily, Progress, Question, Stop
 
 _BLOCK = 1024  # chips refined together: large enough to vectorise, small enough to stop early
-
-
-class _Stage(IntEnum):
-    """How far a candidate has been refined."""
-
-    ROOFLINE = 0
-    SCHEDULE_BOUNDS = 1
-    PLACED_ON_BOUNDS = 2
-    EXACT = 3
-
-
-LEVEL_NAMES = {
-    _Stage.ROOFLINE: "roofline",
-    _Stage.SCHEDULE_BOUNDS: "schedule bounds",
-    _Stage.PLACED_ON_BOUNDS: "placement on schedule bounds",
-    _Stage.EXACT: "exact schedules and placement",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class _Block:
-    """Chips at one micro-batch size and tensor-parallel degree, known by their roofline only."""
-
-    group: tuple[int, int]
-    chips: Ints
-
-
-@dataclass(frozen=True, slots=True)
-class _Pair:
-    """One chip with one family; lower and upper hold its layers' bounds and reachable seconds."""
-
-    chip: int
-    family: PlanFamily
-    lower: LayerSeconds
-    upper: LayerSeconds
-    stage: _Stage
-
-
-@dataclass(slots=True)
-class _Count:
-    entered: int = 0
-    discarded: int = 0
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """How the search ended: the incumbent (None if nothing fits), the bound, and the account of it."""
-
-    best: Evaluation | None
-    bound_batch_s: float
-    stop: Stop
-    levels: tuple[Level, ...]
-    progress: tuple[Progress, ...]
-    roofline_batch_s: Floats
-    candidates: int
-    exact_evaluations: int
-    seconds: float
 
 
 @dataclass
@@ -98,7 +40,7 @@ class Search:
     report: Callable[[Progress], None] | None = None
     incumbent: tuple[float, int, PlanFamily] | None = None
     best: Evaluation | None = None
-    _heap: list[tuple[float, int, _Block | _Pair]] = field(default_factory=list)
+    _heap: list[tuple[float, int, Block | Pair]] = field(default_factory=list)
     _serial: int = 0
     _schedules: dict[tuple[int, tuple[int, int]], tuple[LayerSchedule, ...]] = field(default_factory=dict)
     _progress: list[Progress] = field(default_factory=list)
@@ -108,7 +50,7 @@ class Search:
         self._start = time.perf_counter()
         question = self.question
         self.families = families(question.choices, question.setting.batch_samples)
-        self._count = {stage: _Count() for stage in _Stage}
+        self._count = {stage: Count() for stage in Refinement}
         self._kernels: dict[tuple[int, int], Kernels] = {}
         self._replications: dict[tuple[int, int], tuple[Replication, ...]] = {}
         self._shapes: dict[PlanFamily, Shapes] = {}
@@ -156,13 +98,13 @@ class Search:
                     stop = Stop.SECONDS
                     break
                 _, _, candidate = self._heap[0]
-                if isinstance(candidate, _Pair) and candidate.stage is _Stage.EXACT:
+                if isinstance(candidate, Pair) and candidate.stage is Refinement.EXACT:
                     stop = Stop.SCHEDULES
                     break
                 started = time.perf_counter()
                 self._refine(bound, candidate)
-                stage = candidate.stage if isinstance(candidate, _Pair) else _Stage.ROOFLINE
-                self._count[_Stage(stage + 1)].seconds += time.perf_counter() - started
+                stage = candidate.stage if isinstance(candidate, Pair) else Refinement.ROOFLINE
+                self._count[Refinement(stage + 1)].seconds += time.perf_counter() - started
                 self._tell(bound)
             else:
                 bound = np.inf  # nothing is left that could beat the incumbent
@@ -170,11 +112,11 @@ class Search:
             stop = Stop.INTERRUPTED
         return self._found(min(bound, self._incumbent_s), stop)
 
-    def _refine(self, bound: float, candidate: _Block | _Pair) -> None:
+    def _refine(self, bound: float, candidate: Block | Pair) -> None:
         """Replace the top of the heap by what its next level of refinement leaves of it."""
-        if isinstance(candidate, _Block):
+        if isinstance(candidate, Block):
             left = self._bound_block(candidate)
-        elif candidate.stage is _Stage.SCHEDULE_BOUNDS:
+        elif candidate.stage is Refinement.SCHEDULE_BOUNDS:
             left = self._place_on_bounds(candidate)
         else:
             left = self._evaluate(candidate)
@@ -193,13 +135,13 @@ class Search:
         bounds = np.min([self._family_bound(family, seconds) for family in self._members(group)], axis=0)
         self._roofline = np.minimum(self._roofline, bounds)
         order = np.argsort(bounds, kind="stable")
-        self._count[_Stage.ROOFLINE].entered += len(order) * len(self._members(group))
+        self._count[Refinement.ROOFLINE].entered += len(order) * len(self._members(group))
         for first in range(0, len(order), _BLOCK):
             chips = order[first : first + _BLOCK]
-            self._push(float(bounds[chips[0]]), _Block(group, chips))
-        self._count[_Stage.ROOFLINE].seconds += time.perf_counter() - started
+            self._push(float(bounds[chips[0]]), Block(group, chips))
+        self._count[Refinement.ROOFLINE].seconds += time.perf_counter() - started
 
-    def _bound_block(self, block: _Block) -> list[tuple[float, _Pair]]:
+    def _bound_block(self, block: Block) -> list[tuple[float, Pair]]:
         """Return the pairs of a block whose bound from scheduled kernels is below the incumbent."""
         members = self._members(block.group)
         lower, upper = self._kernels[block.group].bounds(self.question.chips.take(block.chips))
@@ -208,19 +150,19 @@ class Search:
         row, column = np.unravel_index(int(np.argmin(bounds)), bounds.shape)
         if bounds[row, column] < self._incumbent_s:
             self._reach(int(block.chips[column]), members[row], upper.at(int(column)))
-        count = self._count[_Stage.SCHEDULE_BOUNDS]
+        count = self._count[Refinement.SCHEDULE_BOUNDS]
         count.entered += bounds.size
         kept = np.argwhere(bounds < self._incumbent_s)
         count.discarded += bounds.size - len(kept)
         return [
             (
                 float(bounds[row, column]),
-                _Pair(
+                Pair(
                     chip=int(block.chips[column]),
                     family=members[row],
                     lower=lower.at(column),
                     upper=upper.at(column),
-                    stage=_Stage.SCHEDULE_BOUNDS,
+                    stage=Refinement.SCHEDULE_BOUNDS,
                 ),
             )
             for row, column in kept.tolist()
@@ -233,20 +175,20 @@ class Search:
             self.incumbent = (reached.batch_s, chip, family)
             self.best = None
 
-    def _place_on_bounds(self, pair: _Pair) -> list[tuple[float, _Pair]]:
+    def _place_on_bounds(self, pair: Pair) -> list[tuple[float, Pair]]:
         """Return the pair bounded by its best placement on lower bounds; list schedules may give an incumbent."""
-        count = self._count[_Stage.PLACED_ON_BOUNDS]
+        count = self._count[Refinement.PLACED_ON_BOUNDS]
         count.entered += 1
         possible = place(self._problem(pair.family, pair.lower), cutoff_s=self._incumbent_s)
         if not isinstance(possible, Placement):
             count.discarded += 1
             return []
         self._reach(pair.chip, pair.family, pair.upper)
-        return [(possible.batch_s, _refined(pair, _Stage.PLACED_ON_BOUNDS))]
+        return [(possible.batch_s, refined(pair, Refinement.PLACED_ON_BOUNDS))]
 
-    def _evaluate(self, pair: _Pair) -> list[tuple[float, _Pair]]:
+    def _evaluate(self, pair: Pair) -> list[tuple[float, Pair]]:
         """Return the pair with the bound that its exact schedules leave; it may be the incumbent."""
-        count = self._count[_Stage.EXACT]
+        count = self._count[Refinement.EXACT]
         count.entered += 1
         evaluation = self.evaluate(pair.chip, pair.family)
         if isinstance(evaluation, Infeasible):
@@ -254,7 +196,7 @@ class Search:
             return []
         self._offer(pair.chip, evaluation)
         bound_s = self.question.setting.batch_samples / evaluation.bound_samples_per_s
-        return [(bound_s, _refined(pair, _Stage.EXACT))]
+        return [(bound_s, refined(pair, Refinement.EXACT))]
 
     # -- shared, and what callers ask -----------------------------------------------------------------
 
@@ -301,7 +243,7 @@ class Search:
             question.workload, question.setting, family, seconds, self._replications[_group(family)]
         )
 
-    def _push(self, bound_s: float, candidate: _Block | _Pair) -> None:
+    def _push(self, bound_s: float, candidate: Block | Pair) -> None:
         self._serial += 1
         heapq.heappush(self._heap, (bound_s, self._serial, candidate))
 
@@ -329,15 +271,15 @@ class Search:
             if isinstance(evaluation, Evaluation):
                 self.best = evaluation
         for _, _, candidate in self._heap:
-            if isinstance(candidate, _Block):
+            if isinstance(candidate, Block):
                 pairs = len(candidate.chips) * len(self._members(candidate.group))
-                self._count[_Stage.ROOFLINE].discarded += pairs
-            elif candidate.stage is not _Stage.EXACT:
+                self._count[Refinement.ROOFLINE].discarded += pairs
+            elif candidate.stage is not Refinement.EXACT:
                 self._count[candidate.stage].discarded += 1
         candidates = len(self.question.chips) * len(self.families)
         misfits = len(self.question.chips) * (len(self.families) - len(self._shapes))
         fit = Level(name="memory", entered=candidates, discarded=misfits, seconds=self._laid_out_s)
-        refined = tuple(
+        levels = tuple(
             Level(name=LEVEL_NAMES[stage], entered=one.entered, discarded=one.discarded, seconds=one.seconds)
             for stage, one in self._count.items()
         )
@@ -345,18 +287,14 @@ class Search:
             best=self.best,
             bound_batch_s=bound_s,
             stop=stop,
-            levels=(fit, *refined),
+            levels=(fit, *levels),
             progress=tuple(self._progress),
             roofline_batch_s=self._roofline,
             candidates=candidates,
-            exact_evaluations=self._count[_Stage.EXACT].entered,
+            exact_evaluations=self._count[Refinement.EXACT].entered,
             seconds=time.perf_counter() - self._start,
         )
 
 
 def _group(family: PlanFamily) -> tuple[int, int]:
     return family.micro_batch, family.tensor_parallel
-
-
-def _refined(pair: _Pair, stage: _Stage) -> _Pair:
-    return _Pair(chip=pair.chip, family=pair.family, lower=pair.lower, upper=pair.upper, stage=stage)
