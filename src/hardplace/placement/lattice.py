@@ -94,14 +94,19 @@ class StageCosts:
         return np.asarray(self.fixed_bytes + (stage - 1) * self.stash_bytes)
 
 
-def stage_costs(sums: Lattice, replication: Replication, *, recompute: bool) -> StageCosts:
-    """Return the costs of each stage (PHAZE's stage load and memory)."""
+def transfers_s(sums: Lattice, replication: Replication) -> tuple[Floats, Floats]:
+    """Return seconds of what crosses into and out of each stage."""
 
-    def transfer(size: Floats) -> Floats:
+    def seconds(size: Floats) -> Floats:
         latency = np.where(size > 0, replication.boundary_latency_s, 0.0)
         return np.asarray(latency + replication.boundary_s_per_byte * size)
 
-    arriving, leaving = transfer(sums.arriving), transfer(sums.leaving)
+    return seconds(sums.arriving), seconds(sums.leaving)
+
+
+def stage_costs(sums: Lattice, replication: Replication, *, recompute: bool) -> StageCosts:
+    """Return the costs of each stage (PHAZE's stage load and memory)."""
+    arriving, leaving = transfers_s(sums, replication)
     last = arriving + sums.forward_s + leaving + sums.backward_s
     inner = arriving + sums.forward_s + np.maximum(sums.forward_s, leaving) + sums.backward_s if recompute else last
     state = sums.state_bytes + sums.sharded_bytes / replication.optimizer_shards

@@ -71,9 +71,17 @@ def _bottleneck_s(seconds: LayerSeconds, counts: Floats, stages: float, recomput
 
 
 def batch_bound_s(
-    workload: Workload, setting: Setting, family: PlanFamily, seconds: LayerSeconds, options: Shapes
+    workload: Workload,
+    setting: Setting,
+    family: PlanFamily,
+    seconds: LayerSeconds,
+    options: Shapes,
+    bottlenecks_s: Floats | None = None,
 ) -> Floats:
-    """Return a lower bound on the batch time of any plan of a family on each chip, shape (chips,); inf if none fits."""
+    """Return a lower bound on the batch time of any plan of a family on each chip, shape (chips,); inf if none fits.
+
+    bottlenecks_s: least loads by number of stages, (stages, chips), where they are known; else closed forms.
+    """
     layers = workload.shard(family.tensor_parallel).layers
     counts = np.bincount(np.array(workload.order), minlength=len(layers)).astype(np.float64)
     parameters = np.array([layer.parameters for layer in layers], dtype=np.float64)
@@ -84,7 +92,10 @@ def batch_bound_s(
     hop_s = min(hops, default=0) / outer.bandwidth_bytes_per_s + outer.latency_s
     best = np.full(seconds.forward_s.shape[1], np.inf)
     for stages in np.unique(options.stages):
-        load = _bottleneck_s(seconds, counts, stages, family.recompute, hop_s)
+        if bottlenecks_s is None:
+            load = _bottleneck_s(seconds, counts, stages, family.recompute, hop_s)
+        else:
+            load = bottlenecks_s[int(stages) - 1]
         for row in np.flatnonzero(options.stages == stages):
             end = reduced / stages * options.reduction_s_per_byte[row] + options.latency_s[row]
             end_s = end + update_s / stages / options.shards[row]

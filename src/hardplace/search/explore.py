@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hardplace.cost.types import Floats
+from hardplace.placement.many import least_bottlenecks
 from hardplace.placement.partition import feasible_shapes, place, shortage
 from hardplace.placement.types import Infeasible, Placement, PlacementProblem, Replication
 from hardplace.search.bounds import Shapes, batch_bound_s, roofline, shapes
@@ -24,6 +25,7 @@ from hardplace.search.plans import families, placement_problem, replications
 from hardplace.search.profile import Kernels, LayerSeconds
 from hardplace.search.types import Evaluation, LayerSchedule, Level, PlanFamily, Progress, Question, Stop
 
+_MANY = 16  # open chips of a block from which the placement of all at once pays
 _BLOCK = 1024  # chips refined together: large enough to vectorise, small enough to stop early
 
 
@@ -150,6 +152,8 @@ class Search:
         row, column = np.unravel_index(int(np.argmin(bounds)), bounds.shape)
         if bounds[row, column] < self._incumbent_s:
             self._reach(int(block.chips[column]), members[row], upper.at(int(column)))
+        for family, known in zip(members, bounds, strict=True):
+            self._sharpen(family, lower, known)
         count = self._count[Refinement.SCHEDULE_BOUNDS]
         count.entered += bounds.size
         kept = np.argwhere(bounds < self._incumbent_s)
@@ -167,6 +171,25 @@ class Search:
             )
             for row, column in kept.tolist()
         ]
+
+    def _sharpen(self, family: PlanFamily, lower: LayerSeconds, bounds: Floats) -> None:
+        """Raise the bounds of the chips that are still open by the placement programme on all of them at once."""
+        still = np.flatnonzero(bounds < self._incumbent_s / (1.0 + self.gap))
+        if len(still) < _MANY:
+            return
+        question, options = self.question, self._shapes[family]
+        seconds = LayerSeconds(
+            forward_s=lower.forward_s[:, still],
+            backward_s=lower.backward_s[:, still],
+            optimizer_s=lower.optimizer_s[:, still],
+        )
+        order = list(question.workload.order)
+        problem = self._problem(family, lower.at(int(still[0])))
+        loads = least_bottlenecks(
+            problem, seconds.forward_s[order], seconds.backward_s[order], int(options.stages.max())
+        )
+        sharp = batch_bound_s(question.workload, question.setting, family, seconds, options, loads)
+        bounds[still] = np.maximum(bounds[still], sharp)
 
     def _reach(self, chip: int, family: PlanFamily, upper: LayerSeconds) -> None:
         """Take the best placement on list schedules as the incumbent if it is faster."""
