@@ -76,9 +76,9 @@ def _case(
     )
 
 
-def ends_s(case: Case, which: int) -> Floats:
-    """Return what every pair of downsets adds at the end of a batch under one replication."""
+def ends_s(case: Case, which: int, start: int | slice = slice(None)) -> Floats:
+    """Return what pairs of downsets add at the end of a batch under one replication; start: of that downset alone."""
     one = case.replications[which]
     latency_s = one.reduction_latency_s if one.data_parallel > 1 else 0.0
-    reduction_s = one.reduction_s_per_byte * case.sums.gradient_bytes + latency_s
-    return np.asarray(reduction_s + case.sums.optimizer_s / one.optimizer_shards)
+    reduction_s = one.reduction_s_per_byte * case.sums.gradient_bytes[start] + latency_s
+    return np.asarray(reduction_s + case.sums.optimizer_s[start] / one.optimizer_shards)

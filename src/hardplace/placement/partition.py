@@ -173,7 +173,7 @@ def _first_stage(
     problem: PlacementProblem, case: Case, fronts: list[_Front], stages: int, groups: int, limit_s: float
 ) -> Placement | None:
     """Return the best plan where the first stage alone counts at the end: each with the best that follows it."""
-    load = _bottlenecks(case, fronts, stages, groups, 0, _loads(problem, case, stages, case.sums.valid)[0])
+    load = _bottlenecks(case, fronts, stages, groups, 0, _row(problem, case, 0, stages, case.sums.valid))
     best: Placement | None = None
     usable = _usable(problem, case, stages, groups)
     reachable = np.flatnonzero(np.isfinite(load))
@@ -181,7 +181,7 @@ def _first_stage(
         return None
     floor_s = load[reachable].min() * (case.rounds + stages - 1)
     for which in np.flatnonzero(usable & (floor_s < limit_s)).tolist():
-        total = load[reachable] * (case.rounds[which] + stages - 1) + ends_s(case, which)[0, reachable]
+        total = load[reachable] * (case.rounds[which] + stages - 1) + ends_s(case, which, 0)[reachable]
         if total.min() < limit_s:
             first = int(reachable[np.argmin(total)])
             best = _plan(problem, case, fronts, groups, which, case.sums.valid, first)
@@ -314,6 +314,6 @@ def _stage(problem: PlacementProblem, case: Case, which: int, start: int, end: i
         memory_bytes=memory,
         state_bytes=state,
         activation_bytes=memory - state,
-        reduction_s=float(ends_s(case, which)[start, end]) - optimizer_s,
+        reduction_s=float(ends_s(case, which, start)[end]) - optimizer_s,
         optimizer_s=optimizer_s,
     )
