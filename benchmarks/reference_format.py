@@ -132,7 +132,11 @@ def schedule_problem(case: Any) -> ScheduleProblem:
     nodes = field(case, "nodes", dict)
     before: dict[str, set[str]] = {name: set() for name in nodes}
     for edge in field(case, "edges", list):
-        if not isinstance(edge, list) or len(edge) != 2 or any(end not in nodes for end in edge):
+        if (
+            not isinstance(edge, list)
+            or len(edge) != 2
+            or any(not isinstance(end, str) or end not in nodes for end in edge)
+        ):
             raise BadCase(f"edges: {edge!r:.60}: expected two names of nodes")
         before[edge[1]].add(edge[0])
     order: list[str] = []
@@ -142,10 +146,10 @@ def schedule_problem(case: Any) -> ScheduleProblem:
             raise BadCase("edges: a cycle; expected an acyclic graph")
         order += ready
     for name, node in nodes.items():
-        if not isinstance(node, list) or len(node) != 3 or node[0] not in ENGINES:
+        if not isinstance(node, list) or len(node) != 3 or node[0] not in list(ENGINES):
             raise BadCase(f"nodes.{name}: {node!r:.60}: expected [TC, VC or TCandVC, seconds, seconds]")
         for place in (1, 2):
-            positive({f"nodes.{name}": node[place]}, f"nodes.{name}")
+            field({f"nodes.{name}": node[place]}, f"nodes.{name}")
     return ScheduleProblem(
         graph=TaskGraph(
             engines=tuple(ENGINES[nodes[name][0]] for name in order),

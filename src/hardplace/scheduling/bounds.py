@@ -46,9 +46,48 @@ def always_whole(graph: TaskGraph, single_s: Floats, whole_s: Floats) -> Bools:
 def lower_bound(graph: TaskGraph, tensor_cores: Ints, vector_cores: Ints, single_s: Floats, whole_s: Floats) -> Floats:
     """Return a lower bound on the makespan (seconds) on each chip, shape (chips,).
 
-    tensor_cores, vector_cores: (chips,). single_s, whole_s: (tasks, chips). The earliest start of each task is the
-    largest of: the end of a predecessor; the end of any ancestor and the energy of all that lies between. The end of
-    the graph counts as a task that follows all others.
+    tensor_cores, vector_cores: (chips,). single_s, whole_s: (tasks, chips). The end of the graph counts as a task
+    that follows all others.
+    """
+    return np.asarray(_earliest_starts(graph, tensor_cores, vector_cores, single_s, whole_s)[-1])
+
+
+def least_tails(graph: TaskGraph, tensor_cores: Ints, vector_cores: Ints, single_s: Floats, whole_s: Floats) -> Floats:
+    """Return a lower bound on the seconds from the start of each task to the end of the graph, shape (tasks, chips).
+
+    Arguments as in lower_bound. It is the earliest start, in the graph run backwards, and the task itself.
+    """
+    last = len(graph.engines) - 1
+    followers: list[list[int]] = [[] for _ in graph.engines]
+    for task, predecessors in enumerate(graph.predecessors):
+        for other in predecessors:
+            followers[other].append(task)
+    backwards = TaskGraph(
+        engines=graph.engines[::-1],
+        predecessors=tuple(tuple(sorted(last - task for task in followers[last - row])) for row in range(last + 1)),
+    )
+    starts = _earliest_starts(backwards, tensor_cores, vector_cores, single_s[::-1], whole_s[::-1])
+    fixed = always_whole(graph, single_s, whole_s)
+    return np.asarray(starts[:-1][::-1] + np.where(fixed, whole_s, np.minimum(single_s, whole_s)))
+
+
+def work_shares(
+    graph: TaskGraph, tensor_cores: Ints, vector_cores: Ints, single_s: Floats, whole_s: Floats
+) -> tuple[tuple[float, ...], list[Floats]]:
+    """Return weights of tensor-core work, and for each the least time each task takes from a window it lies in.
+
+    Times of shape (tasks, chips); that of a collective is zero.
+    """
+    fixed = always_whole(graph, single_s, whole_s)
+    return _WEIGHTS, _energies(graph, tensor_cores, vector_cores, single_s, whole_s, fixed)
+
+
+def _earliest_starts(
+    graph: TaskGraph, tensor_cores: Ints, vector_cores: Ints, single_s: Floats, whole_s: Floats
+) -> Floats:
+    """Return the least start of each task, then of the end of the graph, shape (tasks + 1, chips).
+
+    The largest of: the end of a predecessor; the end of any ancestor and the energy of all that lies between.
     """
     count, chips = whole_s.shape
     before = ancestors(graph)
@@ -56,7 +95,7 @@ def lower_bound(graph: TaskGraph, tensor_cores: Ints, vector_cores: Ints, single
     least_s = np.where(fixed, whole_s, np.minimum(single_s, whole_s))
     energies = _energies(graph, tensor_cores, vector_cores, single_s, whole_s, fixed)
     network_s = np.where(_of(graph, Engine.NETWORK)[:, None], whole_s, 0.0)
-    end = np.zeros((count, chips))
+    starts, end = np.zeros((count + 1, chips)), np.zeros((count, chips))
     for task in range(count + 1):
         above = np.ones(count, dtype=bool) if task == count else before[task]
         start = np.max([energy[above].sum(axis=0) for energy in (*energies, network_s)], axis=0)
@@ -65,10 +104,10 @@ def lower_bound(graph: TaskGraph, tensor_cores: Ints, vector_cores: Ints, single
             between = (before.T[after] & above).astype(np.float64)
             window = np.max([between @ energy for energy in (*energies, network_s)], axis=0)
             start = np.maximum(start, (end[after] + window).max(axis=0))
-        if task == count:
-            return np.asarray(start)
-        end[task] = start + least_s[task]
-    raise AssertionError("unreachable")
+        starts[task] = start
+        if task < count:
+            end[task] = start + least_s[task]
+    return starts
 
 
 def _of(graph: TaskGraph, *engines: Engine) -> Bools:

@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hardplace.cost.types import Engine
+from hardplace.scheduling.alike import alike
 from hardplace.scheduling.bounds import always_whole, lower_bound
 from hardplace.scheduling.lists import best_list_schedule, in_order
-from hardplace.scheduling.phases import alike, by_phases
+from hardplace.scheduling.partial import by_partial_schedules
+from hardplace.scheduling.phases import by_phases
 from hardplace.scheduling.types import Schedule, ScheduleProblem, Status
 
 if TYPE_CHECKING:
     from ortools.sat.python.cp_model import CpModel, CpSolver
 
 _FIRST_SHARE = 0.1  # of the work limit, for a first try and for each phase
+_PARTIAL = 8_000  # partial schedules looked at for each unit of work, in about a second
 _FEW_CORES = 8  # for which naming cores in the model of a phase helps more than it costs
 _UNITS = 1_000_000  # of time in the best list schedule: durations are rounded down to them
 _TENSOR, _VECTOR = (Engine.TENSOR, Engine.BOTH), (Engine.VECTOR, Engine.BOTH)
@@ -34,15 +37,25 @@ def schedule(problem: ScheduleProblem, *, gap: float = 0.0005, work: float = 1.0
     """
     if not problem.graph.engines:
         return Schedule(assignments=(), makespan_s=0.0, bound_s=0.0, status=Status.OPTIMAL)
-    # CP-SAT proves few cores at once; phases prove many cores, where its relaxation is weak; then CP-SAT at length.
-    best = _solved(problem, _listed(problem), gap, _FIRST_SHARE * work)
-    if best.bound_s < best.makespan_s * (1.0 - gap):
-        few = problem.tensor_cores + problem.vector_cores <= _FEW_CORES
-        phased = by_phases(
-            problem, lambda phase: _solved(phase, _listed(phase), gap / 4, _FIRST_SHARE * work, named=few), gap
-        )
-        best = best if phased is None else _better(best, phased)
-        best = _solved(problem, best, gap, work)
+    # Partial schedules prove nearly serial graphs and many alike tasks, CP-SAT few cores, phases many cores, where the
+    # relaxation of CP-SAT is weak: each is tried for a short time, then partial schedules and CP-SAT at length.
+    few = problem.tensor_cores + problem.vector_cores <= _FEW_CORES
+    short = _FIRST_SHARE * work
+
+    def phased(best: Schedule) -> Schedule:
+        found = by_phases(problem, lambda phase: _solved(phase, _listed(phase), gap / 4, short, named=few), gap)
+        return best if found is None else _better(best, found)
+
+    best = _listed(problem)
+    for improve in (
+        lambda best: by_partial_schedules(problem, best, gap, int(_PARTIAL * short)),
+        lambda best: _solved(problem, best, gap, short),
+        phased,
+        lambda best: by_partial_schedules(problem, best, gap, int(_PARTIAL * work)),
+        lambda best: _solved(problem, best, gap, work),
+    ):
+        if best.bound_s < best.makespan_s * (1.0 - gap):
+            best = improve(best)
     # Durations are rounded to a millionth of the makespan, so that is what "optimal" can mean.
     proven = best.bound_s >= best.makespan_s * (1.0 - max(gap, len(problem.single_s) / _UNITS))
     return replace(best, status=Status.OPTIMAL if proven else Status.FEASIBLE)

@@ -10,8 +10,9 @@ from hardplace.cost.types import Engine, Floats, Ints
 from hardplace.scheduling.bounds import Bools, always_whole, ancestors
 from hardplace.scheduling.types import Assignment, Schedule, ScheduleProblem, Status, TaskGraph
 
-# A task that is not always whole goes on one core if that takes at most so many times as long as on all of them.
-_PATIENCE = (0.0, 1.2, 2.5, np.inf)
+# A task that is not always whole goes on one core if that takes at most so many times as long as on all of them;
+# and, last, however long it takes.
+_PATIENCE = (0.0, 1.2, 2.5)
 
 
 def list_schedule(
@@ -54,6 +55,7 @@ def _modes(graph: TaskGraph, single_s: Floats, whole_s: Floats) -> Iterator[Bool
     fixed = always_whole(graph, single_s, whole_s)
     for patience in _PATIENCE:
         yield fixed | (single_s > patience * whole_s)
+    yield fixed
 
 
 def _orders(graph: TaskGraph, least_s: Floats) -> list[list[int]]:

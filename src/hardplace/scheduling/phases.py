@@ -16,11 +16,12 @@ import numpy as np
 from hardplace.cost.types import Engine, Floats
 from hardplace.errors import BadInput
 from hardplace.graphs import downsets
+from hardplace.scheduling.alike import alike
 from hardplace.scheduling.bounds import Bools, always_whole
 from hardplace.scheduling.types import Assignment, Schedule, ScheduleProblem, Status, TaskGraph
 
 _MOST_DOWNSETS = 2048  # pairs of them are held as dense matrices
-_MOST_PHASES = 30  # priced exactly before the rest is left as a gap
+_MOST_PHASES = 4  # priced exactly before the rest is left as a gap
 
 
 def by_phases(problem: ScheduleProblem, solve: Callable[[ScheduleProblem], Schedule], gap: float) -> Schedule | None:
@@ -58,19 +59,6 @@ def by_phases(problem: ScheduleProblem, solve: Callable[[ScheduleProblem], Sched
         if not unsolved or bound_s >= _length(upper_s, best) * (1.0 - gap):
             break
     return _written(problem, members, best, solved, upper_s, bound_s)
-
-
-def alike(problem: ScheduleProblem) -> list[int | None]:
-    """Return for each task the last earlier one with the same engine, times, predecessors and followers, if any."""
-    graph = problem.graph
-    seen: dict[object, int] = {}
-    found: list[int | None] = []
-    for task, engine in enumerate(graph.engines):
-        followers = tuple(later for later, before in enumerate(graph.predecessors) if task in before)
-        key = (engine, problem.single_s[task], problem.whole_s[task], graph.predecessors[task], followers)
-        found.append(seen.get(key))
-        seen[key] = task
-    return found
 
 
 def _adjacent(members: Bools) -> Bools:
@@ -165,7 +153,7 @@ def _phase(problem: ScheduleProblem, held: Bools) -> ScheduleProblem:
         ),
     )
     # So slow on the whole chip that no task of the phase would be put there.
-    return replace(problem, graph=graph, single_s=seconds, whole_s=tuple(2.0 * sum(seconds) for _ in seconds))
+    return replace(problem, graph=graph, single_s=seconds, whole_s=tuple(2.0 * sum(seconds) or 1.0 for _ in seconds))
 
 
 def _written(
