@@ -1,10 +1,8 @@
-"""The command line: `hardplace search`, `models`, `chips`. Exit codes: 0 answered, 2 bad input, 3 infeasible."""
+"""`hardplace search`: the chip and the placement that train a model fastest."""
 
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,38 +10,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hardplace import __version__
-from hardplace.errors import BadInput, unknown
+from hardplace.cli.app import INFEASIBLE, app
+from hardplace.cli.chips import budget_of
+from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from hardplace.hardware.types import Budget, Setting
+    from hardplace.hardware.types import Setting
     from hardplace.search.types import Choices, Progress, Question
     from hardplace.workload.types import Workload
-
-BAD_INPUT, INFEASIBLE, INTERRUPTED = 2, 3, 130
-
-
-class _Verbs(click.Group):
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
-            raise unknown("command", args[0], self.commands)
-        return super().resolve_command(ctx, args)
-
-
-@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, prog_name="hardplace")
-def app() -> None:
-    """Which accelerator, and which placement of a model on many of them, trains fastest within a budget.
-
-    \b
-    hardplace search llama2-7b     search 29,360 chips and all plans; with a certificate
-    hardplace models               list the models that ship with the package
-    hardplace chips                list the space of chips, the settings and the chips to compare with
-    """
 
 
 @app.command()
@@ -150,19 +126,8 @@ def _question(workload: Workload, setting: Setting, choices: Choices, area_mm2: 
     from hardplace.hardware.space import phaze_space
     from hardplace.search.types import Question
 
-    budget = _budget(area_mm2)
+    budget = budget_of(area_mm2)
     return Question(workload=workload, setting=setting, budget=budget, chips=phaze_space(budget), choices=choices)
-
-
-def _budget(area_mm2: float | None) -> Budget:
-    from hardplace.hardware.space import default_budget
-    from hardplace.hardware.types import Budget
-
-    if area_mm2 is None:
-        return default_budget()
-    if not 0 < area_mm2 < float("inf"):
-        raise BadInput(f"--area: {area_mm2:g}: expected a positive number of mm2")
-    return Budget(area_mm2=area_mm2)
 
 
 def _choices(
@@ -234,46 +199,3 @@ def _progress_bar(gap: float) -> Iterator[Callable[[Progress], None]]:
             bar.update(task, description=text, completed=min(1.0, closed))
 
         yield report
-
-
-@app.command()
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-def models(as_json: bool) -> None:
-    """List the models that ship with the package: parameters, sequence length, FLOPs and where the graph is from."""
-    from hardplace.report.terminal import show_models
-    from hardplace.workload.load import catalogue, load
-
-    show_models([load(name) for name in catalogue()], as_json)
-
-
-@app.command()
-@click.option("--area", "area_mm2", type=float, help="Area budget, mm2.  [default: 278.83, PHAZE's]")
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-def chips(area_mm2: float | None, as_json: bool) -> None:
-    """List the space of chips within a budget, the chips to compare with, and the settings they share."""
-    from hardplace.hardware.settings import settings
-    from hardplace.hardware.space import phaze_space
-    from hardplace.report.terminal import show_chips
-
-    budget = _budget(area_mm2)
-    show_chips(phaze_space(budget), budget, settings(), as_json)
-
-
-def main() -> None:
-    """Run the command line; every error ends in one line on standard error."""
-    try:
-        app(prog_name="hardplace", standalone_mode=False)
-    except BadInput as problem:
-        click.echo(f"hardplace: {problem}", err=True)
-        sys.exit(BAD_INPUT)
-    except click.exceptions.NoArgsIsHelpError as problem:
-        click.echo(problem.format_message())
-    except click.ClickException as problem:
-        click.echo(f"hardplace: {problem.format_message()}", err=True)
-        sys.exit(BAD_INPUT)
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("hardplace: interrupted before a first answer", err=True)
-        sys.exit(INTERRUPTED)
-    except OSError as problem:
-        click.echo(f"hardplace: {problem.filename}: {problem.strerror}", err=True)
-        sys.exit(BAD_INPUT)

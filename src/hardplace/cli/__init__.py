@@ -1,0 +1,33 @@
+"""The command line: one module a verb; heavy imports happen within the verbs."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from hardplace.cli import chips, models, search
+from hardplace.cli.app import BAD_INPUT, INTERRUPTED, app
+from hardplace.errors import BadInput
+
+__all__ = ["chips", "main", "models", "search"]
+
+
+def main() -> None:
+    """Run the command line; every error ends in one line on standard error."""
+    try:
+        app(prog_name="hardplace", standalone_mode=False)
+    except BadInput as problem:
+        click.echo(f"hardplace: {problem}", err=True)
+        sys.exit(BAD_INPUT)
+    except click.exceptions.NoArgsIsHelpError as problem:
+        click.echo(problem.format_message())
+    except click.ClickException as problem:
+        click.echo(f"hardplace: {problem.format_message()}", err=True)
+        sys.exit(BAD_INPUT)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("hardplace: interrupted before a first answer", err=True)
+        sys.exit(INTERRUPTED)
+    except OSError as problem:
+        click.echo(f"hardplace: {problem.filename}: {problem.strerror}", err=True)
+        sys.exit(BAD_INPUT)

@@ -1,0 +1,31 @@
+"""The group that the verbs join. Exit codes: 0 answered, 2 bad input, 3 infeasible, 130 interrupted."""
+
+from __future__ import annotations
+
+import click
+
+from hardplace import __version__
+from hardplace.errors import unknown
+
+BAD_INPUT, INFEASIBLE, INTERRUPTED = 2, 3, 130
+
+
+class _Verbs(click.Group):
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            raise unknown("command", args[0], self.commands)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="hardplace")
+def app() -> None:
+    """Which accelerator, and which placement of a model on many of them, trains fastest within a budget.
+
+    \b
+    hardplace search llama2-7b     search 29,360 chips and all plans; with a certificate
+    hardplace models               list the models that ship with the package
+    hardplace chips                list the space of chips, the settings and the chips to compare with
+    """

@@ -1,0 +1,37 @@
+"""`hardplace chips`: the space of chips within a budget."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from hardplace.cli.app import app
+from hardplace.errors import BadInput
+
+if TYPE_CHECKING:
+    from hardplace.hardware.types import Budget
+
+
+def budget_of(area_mm2: float | None) -> Budget:
+    """Return the budget of --area, or the default one."""
+    from hardplace.hardware.types import Budget
+
+    if area_mm2 is None:
+        return default_budget()
+    if not 0 < area_mm2 < float("inf"):
+        raise BadInput(f"--area: {area_mm2:g}: expected a positive number of mm2")
+    return Budget(area_mm2=area_mm2)
+
+
+@app.command()
+@click.option("--area", "area_mm2", type=float, help="Area budget, mm2.  [default: 278.83, PHAZE's]")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def chips(area_mm2: float | None, as_json: bool) -> None:
+    """List the space of chips within a budget, the chips to compare with, and the settings they share."""
+    from hardplace.hardware.settings import settings
+    from hardplace.hardware.space import phaze_space
+    from hardplace.report.terminal import show_chips
+
+    budget = budget_of(area_mm2)
+    show_chips(phaze_space(budget), budget, settings(), as_json)
