@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 def budget_of(area_mm2: float | None) -> Budget:
     """Return the budget of --area, or the default one."""
+    from hardplace.hardware.space import default_budget
     from hardplace.hardware.types import Budget
 
     if area_mm2 is None:
