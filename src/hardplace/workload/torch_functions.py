@@ -9,26 +9,50 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+# Attention as a fused kernel runs it (Dao 2023): saves queries, keys, values, output and row statistics.
+_LIBRARY = torch.library.Library("hardplace", "DEF")
+_LIBRARY.define(
+    "attention(Tensor query, Tensor key, Tensor value, Tensor? bias, bool causal, int window) -> (Tensor, Tensor)"
+)
+_LIBRARY.define(
+    "attention_backward(Tensor gradient, Tensor query, Tensor key, Tensor value, Tensor output, Tensor statistics, "
+    "Tensor? bias, bool bias_gradient, bool causal, int window) -> (Tensor, Tensor, Tensor, Tensor?)"
+)
+
+
+def _by_token(like: torch.Tensor, width: int) -> torch.Tensor:
+    """Return an empty (batch, heads, tokens, width) tensor that lies in memory token by token."""
+    batch, heads, tokens, _ = like.shape
+    return like.new_empty((batch, tokens, heads, width)).transpose(1, 2)
+
+
+def _attention_shapes(query: Any, key: Any, value: Any, bias: Any, causal: bool, window: int) -> Any:
+    statistics = query.new_empty(query.shape[:3], dtype=torch.float32)
+    return _by_token(query, value.shape[-1]), statistics
+
+
+def _attention_backward_shapes(gradient: Any, query: Any, key: Any, value: Any, *rest: Any) -> Any:
+    bias, wanted = rest[2], rest[3]
+    gradients = tuple(_by_token(one, one.shape[-1]) for one in (query, key, value))
+    return (*gradients, torch.empty_like(bias) if wanted else None)
+
+
+_LIBRARY.impl("attention", _attention_shapes, "Meta")
+_LIBRARY.impl("attention_backward", _attention_backward_shapes, "Meta")
+
 
 class _Attention(torch.autograd.Function):
-    """Fused attention with its own backward: queries, keys, values, output and row statistics are saved."""
-
     @staticmethod
-    def forward(ctx: Any, query: Any, key: Any, value: Any, dropout: float, causal: bool, scale: float | None) -> Any:
-        output, statistics = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-            query, key, value, dropout, causal, scale=scale
-        )
-        ctx.save_for_backward(query, key, value, output, statistics)
-        ctx.options = (dropout, causal, scale)
+    def forward(ctx: Any, query: Any, key: Any, value: Any, bias: Any, causal: bool, window: int) -> Any:
+        output, statistics = torch.ops.hardplace.attention(query, key, value, bias, causal, window)
+        ctx.save_for_backward(query, key, value, output, statistics, bias)
+        ctx.options = (bias is not None and bias.requires_grad, causal, window)
         return output
 
     @staticmethod
     def backward(ctx: Any, gradient: Any) -> Any:
-        dropout, causal, scale = ctx.options
-        gradients = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
-            gradient, *ctx.saved_tensors, dropout, causal, scale=scale
-        )
-        return (*gradients, None, None, None)
+        gradients = torch.ops.hardplace.attention_backward(gradient, *ctx.saved_tensors, *ctx.options)
+        return (*gradients, None, None)
 
 
 def _attention(
@@ -41,9 +65,36 @@ def _attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> torch.Tensor:
-    if attn_mask is not None:
-        raise NotImplementedError("attention with a mask tensor is not recorded; causal and full attention are")
-    return _Attention.apply(query, key, value, dropout_p, is_causal, scale)  # type: ignore[no-any-return]
+    *lead, _, _ = query.shape
+    if query.dim() != 4:  # torch takes any number of leading dimensions
+        query, key, value = (one.reshape(1, -1, *one.shape[-2:]) for one in (query, key, value))
+        attn_mask = None if attn_mask is None else attn_mask.reshape(1, -1, *attn_mask.shape[-2:])
+    result = _Attention.apply(query, key, value, attn_mask, is_causal, 0)
+    return result.reshape(*lead, *result.shape[-2:])  # type: ignore[no-any-return]
+
+
+def _library_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    is_causal: bool | None = None,
+    position_bias: torch.Tensor | None = None,
+    sliding_window: int | None = None,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attention as the model library asks for it: (batch, heads, tokens, width) in, (batch, tokens, heads, width) out.
+
+    Fused kernels know causality, windows, soft caps and grouped key/value heads without a mask tensor.
+    """
+    causal = bool(getattr(module, "is_causal", True) if is_causal is None else is_causal) and query.shape[2] > 1
+    bias = position_bias if position_bias is not None else attention_mask
+    window = int(sliding_window or 0)
+    window = window if window < key.shape[2] else 0
+    output = _Attention.apply(query, key, value, bias, causal, window)
+    return output.transpose(1, 2).contiguous(), None
 
 
 def _dropout(input: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> torch.Tensor:
@@ -54,16 +105,14 @@ def _dropout(input: torch.Tensor, p: float = 0.5, training: bool = True, inplace
 
 
 class DeviceFunctions(TorchFunctionMode):
-    """Replaces attention and dropout by their fused versions, and the loss by `loss` if there is one."""
+    """Replaces attention and dropout by their fused versions."""
 
-    def __init__(self, loss: Callable[..., torch.Tensor] | None = None) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self._stand_ins: dict[Any, Callable[..., torch.Tensor]] = {
             torch.nn.functional.scaled_dot_product_attention: _attention,
             torch.nn.functional.dropout: _dropout,
         }
-        if loss is not None:
-            self._stand_ins[torch.nn.functional.cross_entropy] = loss
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call the stand-in of a function, or the function."""
@@ -71,22 +120,21 @@ class DeviceFunctions(TorchFunctionMode):
 
 
 @contextmanager
-def without_mask_tensors() -> Iterator[None]:
-    """Keep Hugging Face models from making 4-D masks for fake tensors: attention stays causal or full.
+def library_stand_ins() -> Iterator[None]:
+    """Let Hugging Face models call the fused attention, and make no 4-D masks for it.
 
-    Right because the step is recorded without padding and without packed sequences.
+    Right because the step is recorded without padding and without packed sequences. Models that were asked to
+    run "eager" attention keep it, and its masks.
     """
-    from transformers import masking_utils
+    from transformers import masking_utils, modeling_utils
 
-    stand_ins = {
-        "find_packed_sequence_indices": lambda position_ids: None,
-        "_ignore_causal_mask_sdpa": lambda *_, **__: True,
-    }
-    originals = {name: getattr(masking_utils, name) for name in stand_ins}
-    for name, stand_in in stand_ins.items():
-        setattr(masking_utils, name, stand_in)
+    attention = modeling_utils.AttentionInterface._global_mapping
+    masks = masking_utils.AttentionMaskInterface._global_mapping
+    kept = (attention["sdpa"], masks["sdpa"], masking_utils.find_packed_sequence_indices)
+    attention["sdpa"] = _library_attention
+    masks["sdpa"] = lambda *_, **__: None
+    masking_utils.find_packed_sequence_indices = lambda position_ids: None
     try:
         yield
     finally:
-        for name, original in originals.items():
-            setattr(masking_utils, name, original)
+        attention["sdpa"], masks["sdpa"], masking_utils.find_packed_sequence_indices = kept

@@ -2,186 +2,360 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
-from hardplace.workload.torch_models import Model
+import torch
+
+from hardplace.workload.torch_parts import Parts
 from hardplace.workload.torch_record import Event, Trace
-from hardplace.workload.torch_step import DTYPE, parameters_of, trace
+from hardplace.workload.torch_step import Step, parameters_of, trace
 from hardplace.workload.types import (
     Affine,
+    Edge,
     Layer,
     Operator,
     OperatorKind,
     Phase,
-    Shard,
+    Storage,
+    StorageRole,
     Tensor,
-    TensorRole,
     Workload,
 )
 
-# Not 1: torch treats dimensions of size one in its own way.
-MICRO_BATCHES = (2, 3)
-TENSOR_PARALLEL = (1, 2, 4, 8)
+# Recorded at the first two, checked at the third. Not 1: torch treats dimensions of size one in its own way.
+MICRO_BATCHES = (2, 3, 5)
 
 
-def record_workload(model: Model, degrees: tuple[int, ...] = TENSOR_PARALLEL) -> Workload:
-    """Return the Workload of a catalogue model, recorded on fake tensors."""
-    shards, orders = [], set()
-    for degree in degrees:
-        low, high = MICRO_BATCHES
-        chain = layers_of((trace(model, low, degree), trace(model, high, degree)))
-        shard, order = _distinct(degree, chain)
-        shards.append(shard)
-        orders.add(order)
-    if len(orders) != 1:
-        raise ValueError(f"{model.name}: layers repeat in another way at another tensor-parallel degree")
-    return Workload(
-        name=model.name,
-        source=model.source,
-        sequence_length=model.sequence_length,
-        dtype=str(DTYPE).removeprefix("torch."),
-        parameters=parameters_of(model),
-        order=orders.pop(),
-        shards=tuple(shards),
-    )
+@dataclass(slots=True)
+class Piece:
+    """A layer at one micro-batch size: events with local numbers of tensors, sizes apart from structure."""
+
+    name: str
+    storages: dict[int, int] = field(default_factory=dict)  # number in the trace -> here
+    tensors: dict[int, int] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+    saved: set[int] = field(default_factory=set)  # in the trace, as the next two
+    inputs: dict[int, None] = field(default_factory=dict)
+    outputs: dict[int, None] = field(default_factory=dict)
+    weights: int = 0
+
+    def key(self, one: Trace, *, sizes: bool) -> tuple[object, ...]:
+        """Return what makes two pieces equal; without sizes, at any micro-batch size."""
+        events = tuple(
+            (
+                event.name,
+                event.kind,
+                event.phase,
+                event.gradient,
+                event.layout,
+                event.causal,
+                event.window,
+                event.axes,
+                _relative(one.calls[event.call].path, self.name),
+                tuple(self.tensors[number] for number in event.reads),
+                tuple(self.tensors[number] for number in event.writes),
+                event.dims if sizes else len(event.dims),
+            )
+            for event in self.events
+        )
+        views = tuple(
+            (self.storages[one.views[number].storage], one.views[number].dtype, one.views[number].shape if sizes else 0)
+            for number in self.tensors
+        )
+        made = _made(one, self.events)
+        stored = tuple((_role(one, number, made), one.storage_bytes[number] if sizes else 0) for number in self.storages)
+        kept = tuple(sorted(self.storages[number] for number in self.saved))
+        return (events, views, stored, kept, self._local(self.inputs), self._local(self.outputs))
+
+    def _local(self, storages: dict[int, None]) -> tuple[int, ...]:
+        return tuple(sorted(self.storages[number] for number in storages))
 
 
-def _distinct(degree: int, chain: list[Layer]) -> tuple[Shard, tuple[int, ...]]:
-    """Return the distinct layers and which one each of the chain is; equal means equal graphs."""
-    numbers: dict[Layer, int] = {}
-    order = tuple(numbers.setdefault(replace(layer, name=""), len(numbers)) for layer in chain)
-    names = _names(order)
-    layers = tuple(replace(layer, name=names[number]) for layer, number in numbers.items())
-    return Shard(tensor_parallel=degree, layers=layers), order
+def _relative(path: str, part: str) -> str:
+    """Return a module's path within its part."""
+    return path.removeprefix(part).removeprefix(".") if part else path
 
 
-def _names(order: tuple[int, ...]) -> dict[int, str]:
-    """Return the name of each distinct layer: embedding, head, and block, or block 1, ... if they differ."""
-    blocks = sorted(set(order[1:-1]))
-    names = {order[0]: "embedding", order[-1]: "head"}
-    return names | {number: "block" if len(blocks) == 1 else f"block {place}" for place, number in enumerate(blocks, 1)}
-
-
-def layers_of(traces: tuple[Trace, Trace]) -> list[Layer]:
-    """Return a model's layers from traces at MICRO_BATCHES: before the blocks, each block, after."""
-    _same_graph(*traces)
-    return [_layer(traces, number) for number in range(traces[0].blocks + 2)]
-
-
-def _same_graph(first: Trace, second: Trace) -> None:
-    """Raise ValueError unless two traces differ in sizes only."""
-
-    def shape(event: Event) -> Event:
-        return replace(event, dims=(), flops=0)
-
-    if [shape(event) for event in first.events] != [shape(event) for event in second.events]:
-        raise ValueError("the graph itself depends on the micro-batch size")
-    if first.saved != second.saved:
-        raise ValueError("what is saved for backward depends on the micro-batch size")
-
-
-def _affine(values: tuple[int, ...]) -> Affine:
-    """Return constant and factor of a number seen at MICRO_BATCHES; ValueError if not whole."""
-    (x, y), (low, high) = MICRO_BATCHES, values
-    factor, rest = divmod(high - low, y - x)
-    constant = low - factor * x
-    if rest or constant < 0 or factor < 0:
-        raise ValueError(f"{values} at micro-batch sizes {MICRO_BATCHES} is not affine with whole, positive numbers")
-    return Affine(constant, factor)
-
-
-def _bytes(traces: tuple[Trace, Trace], storages: set[int]) -> Affine:
-    return _affine(tuple(sum(one.storage_bytes[number] for number in storages) for one in traces))
-
-
-def _layer(traces: tuple[Trace, Trace], number: int) -> Layer:
-    """Return one layer of the chain, not named yet."""
-    first = traces[0]
-    places = [index for index, event in enumerate(first.events) if event.place.layer == number]
-    events = [first.events[index] for index in places]
-    touched = list(dict.fromkeys(storage for event in events for storage in event.reads + event.writes))
-    local = {storage: index for index, storage in enumerate(touched)}
-    weights = {storage: first.parameters[storage] for storage in touched if storage in first.parameters}
-    operators = [_operator(traces, index, local) for index in places]
-    operators.append(_optimizer(first, weights, local))
-    made = _made(events)
-    return Layer(
-        name="",
-        parameters=sum(weights.values()),
-        parameter_bytes=sum(first.storage_bytes[storage] for storage in weights),
-        saved_bytes=_bytes(traces, _saved(first, number, made)),
-        output_bytes=_bytes(traces, _boundary(first, number)),
-        tensors=tuple(Tensor(role=_role(first, storage, made), bytes=_bytes(traces, {storage})) for storage in touched),
-        operators=tuple(operators),
-    )
-
-
-def _made(events: list[Event]) -> set[int]:
+def _made(one: Trace, events: list[Event]) -> set[int]:
     """Return the storages that were written before they were read."""
     read: set[int] = set()
     made: set[int] = set()
     for event in events:
-        read |= set(event.reads) - made
-        made |= set(event.writes) - read
+        read |= one.storages(event.reads) - made
+        if event.kind is not OperatorKind.VIEW:
+            made |= one.storages(event.writes) - read
     return made
 
 
-def _role(one: Trace, storage: int, made: set[int]) -> TensorRole:
+def _role(one: Trace, storage: int, made: set[int]) -> StorageRole:
     if storage in one.parameters:
-        return TensorRole.PARAMETER
+        return StorageRole.PARAMETER
     if storage not in made:
-        return TensorRole.INPUT
-    return TensorRole.GRADIENT if storage in one.gradients else TensorRole.ACTIVATION
+        return StorageRole.INPUT
+    return StorageRole.GRADIENT if storage in one.gradients else StorageRole.ACTIVATION
 
 
-def _saved(one: Trace, number: int, made: set[int]) -> set[int]:
-    """Return the storages that a layer keeps for backward, less parameters, buffers and others' tables."""
-    kept = {storage for layer, storage in one.saved if layer == number}
-    kept -= set(one.parameters) | one.buffers
-    return {storage for storage in kept if storage in one.computed or storage in made}
-
-
-def _boundary(one: Trace, number: int) -> set[int]:
-    """Return what a layer's forward pass hands to the next: computed, not a table such as rotary cosines."""
-    written: set[int] = set()
-    used: set[int] = set()
+def pieces_of(model: torch.nn.Module, one: Trace) -> tuple[list[Piece], list[tuple[int, int, int]]]:
+    """Return a trace's layers in the order they ran, and (source, target, storage) of what passes between them."""
+    parts = Parts(model, one)
+    home = _merged(parts, one)
+    pieces: dict[int, Piece] = {}
     for event in one.events:
-        if event.phase is Phase.FORWARD and event.place.layer == number:
-            written |= set(event.writes)
-        elif event.phase is Phase.FORWARD and event.place.layer > number:
-            found = written & set(event.reads) & one.computed
-            if found and event.place.layer > number + 1 and found - used:
-                raise ValueError(f"layer {event.place.layer} reads what layer {number} made: no chain of layers")
-            used |= found
-    return used
+        number = home[parts.of(event.call, event.moment)]
+        piece = pieces.setdefault(number, Piece(name=parts.parts[number].path))
+        piece.events.append(event)
+        for tensor in event.reads + event.writes:
+            piece.tensors.setdefault(tensor, len(piece.tensors))
+            piece.storages.setdefault(one.views[tensor].storage, len(piece.storages))
+    for call, moment, storage in one.saved:
+        piece = pieces[home[parts.of(call, moment)]]
+        if storage in piece.storages:
+            piece.saved.add(storage)
+    place = {number: position for position, number in enumerate(sorted(pieces))}
+    edges = _edges(one, pieces, lambda event: home[parts.of(event.call, event.moment)])
+    for piece in pieces.values():
+        made = _made(one, piece.events)
+        others = piece.saved - set(one.parameters) - one.buffers
+        piece.saved = {storage for storage in others if storage in one.computed or storage in made}
+        piece.weights = sum(one.parameters.get(storage, 0) for storage in piece.storages)
+    return [pieces[number] for number in sorted(pieces)], [(place[a], place[b], storage) for a, b, storage in edges]
 
 
-def _operator(traces: tuple[Trace, Trace], index: int, local: dict[int, int]) -> Operator:
-    event, other = (one.events[index] for one in traces)
-    return Operator(
-        name=event.name,
-        module=event.place.module,
-        kind=event.kind,
-        phase=event.phase,
-        dims=tuple(_affine(pair) for pair in zip(event.dims, other.dims, strict=True)),
-        flops=_affine((event.flops, other.flops)),
-        reads=tuple(local[storage] for storage in event.reads),
-        writes=tuple(local[storage] for storage in event.writes),
-        gradient=event.gradient,
-        causal=event.causal,
+def _merged(parts: Parts, one: Trace) -> list[int]:
+    """Return for each part the one that it goes with: one without parameters goes with the one before it."""
+    weighty: set[int] = set()
+    for event in one.events:
+        if event.phase is Phase.FORWARD and one.storages(event.reads) & set(one.parameters):
+            weighty.add(parts.of(event.call, event.moment))
+    first = min(weighty, default=0)
+    home, last = [], first
+    for number in range(len(parts.parts)):
+        last = number if number in weighty else last
+        home.append(last)
+    return home
+
+
+def _edges(one: Trace, pieces: dict[int, Piece], home: object) -> list[tuple[int, int, int]]:
+    """Return (source, target, storage) of every activation that a layer's forward pass takes from another's.
+
+    Tables such as rotary cosines depend on no parameter and no input: each stage makes its own.
+    """
+    writer: dict[int, int] = {}
+    found: dict[tuple[int, int, int], None] = {}
+    for event in one.events:
+        if event.phase is not Phase.FORWARD or event.kind is OperatorKind.VIEW:
+            continue
+        here = home(event)  # type: ignore[operator]
+        for storage in one.storages(event.reads) & one.computed:
+            source = writer.get(storage, here)
+            if source != here:
+                found[source, here, storage] = None
+                pieces[source].outputs[storage] = None
+                pieces[here].inputs[storage] = None
+        writer.update(dict.fromkeys(one.storages(event.writes), here))
+    return list(found)
+
+
+def affine(values: tuple[int, ...]) -> Affine:
+    """Return constant and factor of a number seen at the first two MICRO_BATCHES; ValueError if not whole."""
+    (x, y, _), (low, high) = MICRO_BATCHES, values[:2]
+    factor, rest = divmod(high - low, y - x)
+    constant = low - factor * x
+    if rest or constant < 0 or factor < 0:
+        raise ValueError(f"{values} at micro-batch sizes {x} and {y} is not affine with whole, positive numbers")
+    if any(Affine(constant, factor).at(size) != value for size, value in zip(MICRO_BATCHES, values, strict=False)):
+        raise ValueError(f"{values} at micro-batch sizes {MICRO_BATCHES} does not lie on a line")
+    return Affine(constant, factor)
+
+
+def _layer(name: str, pieces: list[Piece], traces: list[Trace], training: bool) -> Layer:
+    """Return one layer from the same piece at each of MICRO_BATCHES."""
+    first, one = pieces[0], traces[0]
+    made = _made(one, first.events)
+    storages = tuple(
+        Storage(
+            role=_role(one, numbers[0], made),
+            bytes=affine(tuple(each.storage_bytes[number] for each, number in zip(traces, numbers, strict=True))),
+            parameters=one.parameters.get(numbers[0], 0),
+        )
+        for numbers in zip(*(piece.storages for piece in pieces), strict=True)
+    )
+    tensors = []
+    for numbers in zip(*(piece.tensors for piece in pieces), strict=True):
+        views = [each.views[number] for each, number in zip(traces, numbers, strict=True)]
+        tensors.append(
+            Tensor(
+                storage=first.storages[views[0].storage],
+                shape=tuple(affine(sizes) for sizes in zip(*(view.shape for view in views), strict=True)),
+                dtype=views[0].dtype,
+            )
+        )
+    operators = [_operator(first, one, events) for events in zip(*(piece.events for piece in pieces), strict=True)]
+    if training and first.weights:
+        operators.append(_optimizer(storages, tensors))
+    return Layer(
+        name=name,
+        storages=storages,
+        tensors=tuple(tensors),
+        operators=tuple(operators),
+        saved=tuple(sorted(first.storages[storage] for storage in first.saved)),
+        inputs=tuple(sorted(first.storages[storage] for storage in first.inputs)),
+        outputs=tuple(sorted(first.storages[storage] for storage in first.outputs)),
     )
 
 
-def _optimizer(one: Trace, weights: dict[int, int], local: dict[int, int]) -> Operator:
+def _operator(piece: Piece, one: Trace, events: tuple[Event, ...]) -> Operator:
+    event = events[0]
+    return Operator(
+        name=event.name,
+        module=_relative(one.calls[event.call].path, piece.name),
+        kind=event.kind,
+        phase=event.phase,
+        dims=tuple(affine(sizes) for sizes in zip(*(each.dims for each in events), strict=True)),
+        flops=affine(tuple(each.flops for each in events)),
+        reads=tuple(piece.tensors[number] for number in event.reads),
+        writes=tuple(piece.tensors[number] for number in event.writes),
+        axes=event.axes,
+        gradient=event.gradient,
+        layout=event.layout,
+        causal=event.causal,
+        window=event.window,
+    )
+
+
+def _optimizer(storages: tuple[Storage, ...], tensors: list[Tensor]) -> Operator:
     """Return the update of a layer's parameters; its states are the optimizer's business, not the graph's."""
-    gradients = [storage for storage, weight in one.gradients.items() if weight in weights and storage in local]
+    by_role: dict[StorageRole, list[int]] = {role: [] for role in StorageRole}
+    seen = set()
+    for index, tensor in enumerate(tensors):
+        if tensor.storage not in seen:
+            by_role[storages[tensor.storage].role].append(index)
+            seen.add(tensor.storage)
+    weights = by_role[StorageRole.PARAMETER]
     return Operator(
         name="adamw",
         module="",
         kind=OperatorKind.OPTIMIZER,
         phase=Phase.OPTIMIZER,
-        dims=(Affine(sum(weights.values()), 0),),
+        dims=(Affine(sum(storage.parameters for storage in storages), 0),),
         flops=Affine(0, 0),
-        reads=tuple(local[storage] for storage in (*weights, *gradients)),
-        writes=tuple(local[storage] for storage in weights),
+        reads=tuple(weights + by_role[StorageRole.GRADIENT]),
+        writes=tuple(weights),
     )
+
+
+def record_workload(step: Step) -> Workload:
+    """Return the Workload of a step, recorded on fake tensors.
+
+    The whole model once; at the other micro-batch sizes only one of each kind of layer where that gives the same
+    graph. Raises ValueError if the graph depends on the micro-batch size in a way that is not affine.
+    """
+    low, *others = MICRO_BATCHES
+    whole = trace(step, low)
+    pieces, edges = pieces_of(step.module, whole)
+    numbers: dict[tuple[object, ...], int] = {}
+    order = tuple(numbers.setdefault(piece.key(whole, sizes=True), len(numbers)) for piece in pieces)
+    distinct = [pieces[order.index(number)] for number in range(len(numbers))]
+    rest = [_at(step, size, whole, pieces, distinct) for size in others]
+    names = _names(pieces, order)
+    layers = []
+    for number, piece in enumerate(distinct):
+        try:
+            traces = [whole, *(one for one, _ in rest)]
+            layers.append(
+                _layer(names[number], [piece, *(found[number] for _, found in rest)], traces, step.loss is not None)
+            )
+        except ValueError as problem:
+            raise ValueError(f"{step.name}: layer {names[number]}: {problem}") from None
+    local = [
+        {number: place for place, number in enumerate(sorted(piece.storages[storage] for storage in which))}
+        for piece in pieces
+        for which in (piece.outputs, piece.inputs)
+    ]
+    return Workload(
+        name=step.name,
+        source=step.source,
+        command=step.command,
+        sequence_length=step.sequence_length,
+        dtype=str(step.dtype).removeprefix("torch."),
+        training=step.loss is not None,
+        parameters=parameters_of(step.module),
+        order=order,
+        edges=tuple(
+            sorted(
+                Edge(
+                    source,
+                    local[2 * source][pieces[source].storages[storage]],
+                    target,
+                    local[2 * target + 1][pieces[target].storages[storage]],
+                )
+                for source, target, storage in edges
+            )
+        ),
+        layers=tuple(layers),
+    )
+
+
+def _at(step: Step, size: int, whole: Trace, pieces: list[Piece], distinct: list[Piece]) -> tuple[Trace, list[Piece]]:
+    """Return a trace at another micro-batch size and, in it, the same pieces as the distinct ones."""
+    wanted = [piece.key(whole, sizes=False) for piece in distinct]
+    with _shortened(step.module, distinct):
+        try:
+            one = trace(step, size)
+            found = {piece.key(one, sizes=False): piece for piece in pieces_of(step.module, one)[0]}
+        except Exception:  # a model that counts its own layers: the whole of it, then
+            found = {}
+    if not set(wanted) <= set(found):
+        one = trace(step, size)
+        again = pieces_of(step.module, one)[0]
+        alike = [piece.key(one, sizes=False) for piece in again]
+        if alike != [piece.key(whole, sizes=False) for piece in pieces]:
+            raise ValueError(f"{step.name}: the graph itself depends on the micro-batch size")
+        return one, [again[pieces.index(piece)] for piece in distinct]
+    return one, [found[key] for key in wanted]
+
+
+@contextmanager
+def _shortened(model: torch.nn.Module, distinct: list[Piece]) -> Iterator[None]:
+    """Leave only the children of containers that distinct pieces were recorded from."""
+    kept = {piece.name for piece in distinct}
+    held: list[tuple[torch.nn.Module, dict[str, torch.nn.Module | None]]] = []
+    for path, container in list(model.named_modules()):
+        names = [name for name, _ in container.named_children() if f"{path}.{name}" in kept]
+        if isinstance(container, torch.nn.ModuleList) and 0 < len(names) < len(container):
+            held.append((container, dict(container._modules)))
+            chosen = [container._modules[name] for name in names]
+            container._modules.clear()
+            container._modules.update({str(place): child for place, child in enumerate(chosen)})
+    try:
+        yield
+    finally:
+        for container, modules in held:
+            container._modules.clear()
+            container._modules.update(modules)
+
+
+def _names(pieces: list[Piece], order: tuple[int, ...]) -> list[str]:
+    """Return the name of each distinct layer: embedding or stem, blocks by their container, between, head."""
+    stems: dict[int, str] = {}
+    for place, (number, piece) in enumerate(zip(order, pieces, strict=True)):
+        if number in stems:
+            continue
+        if piece.name:
+            container = piece.name.rpartition(".")[0] or piece.name
+            stems[number] = container if len({one.name.rpartition(".")[0] for one in pieces if one.name}) > 1 else "block"
+        elif place == 0:
+            embeds = any(event.kind is OperatorKind.EMBEDDING for event in piece.events)
+            stems[number] = "embedding" if embeds else "stem"
+        else:
+            stems[number] = "head" if place == len(order) - 1 else "between"
+    counts = {stem: list(stems.values()).count(stem) for stem in stems.values()}
+    seen: dict[str, int] = {}
+    names = []
+    for number in range(len(stems)):
+        stem = stems[number]
+        seen[stem] = seen.get(stem, 0) + 1
+        names.append(stem if counts[stem] == 1 else f"{stem} {seen[stem]}")
+    return names

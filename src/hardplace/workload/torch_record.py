@@ -1,4 +1,4 @@
-"""Recording a training step of a torch module on fake tensors: operators, storages, saved bytes, places."""
+"""Recording a training step of a torch module on fake tensors: operators, tensors, storages, saved bytes, places."""
 
 from __future__ import annotations
 
@@ -6,192 +6,262 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from hardplace.workload.torch_kinds import (
-    ALLOCATIONS,
+from hardplace.workload.operators import (
     ATTENTION,
     ATTENTION_BACKWARD,
-    NAMES,
+    GROUPED,
+    TRANSPOSED,
     dims_of,
     flops_of,
+    gradient_of,
     kind_of,
+)
+from hardplace.workload.torch_axes import (
+    ALLOCATIONS,
+    UNDECLARED_VIEWS,
+    argument,
+    axes_of,
+    column_major,
+    view_name,
 )
 from hardplace.workload.types import Gradient, OperatorKind, Phase
 
-# Outputs of these share the storage of their input, though their schemas do not say so.
-_UNDECLARED_VIEWS = {"_unsafe_view", "_reshape_alias", "lift_fresh"}
+_PRODUCTS = (OperatorKind.MATMUL, OperatorKind.GROUPED_MATMUL)
+# Names of operators whose own torch name says less.
+_NAMES = {"_grouped_mm": GROUPED, "convolution_overrideable": "convolution"}
+_OVERWRITING = ("fill", "zero", "copy", "normal", "uniform", "bernoulli")
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where an operator runs: layer 0 is all before the blocks, 1 to L the blocks, L + 1 all after them."""
+class View(NamedTuple):
+    """A tensor: its storage's number, its shape and strides at one micro-batch size, its dtype."""
 
-    layer: int
-    module: str
+    storage: int
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    offset: int
+    dtype: str
+
+
+class Call(NamedTuple):
+    """One call of a module: its path, and the number of the call that it was made in (itself: the outermost)."""
+
+    path: str
+    caller: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """An operator at one micro-batch size; reads and writes are numbers of storages."""
+    """An operator at one micro-batch size; reads and writes are numbers of tensors, call that of a module's call.
+
+    moment: how many events came before it; of a backward operator, before its forward one.
+    """
 
     name: str
-    place: Place
+    call: int
+    moment: int
     kind: OperatorKind
     phase: Phase
     dims: tuple[int, ...]
     flops: int
     reads: tuple[int, ...]
     writes: tuple[int, ...]
+    axes: tuple[int, ...] = ()
     gradient: Gradient = Gradient.NONE
+    layout: str = ""
     causal: bool = False
+    window: int = 0
 
 
 @dataclass(slots=True)
 class Trace:
-    """One training step at one micro-batch size.
+    """One step at one micro-batch size.
 
-    storage_bytes, by storage number. parameters: elements of each parameter's storage. gradients: the storage
-    that holds a parameter's gradient -> the parameter's. computed: storages that depend on a parameter or on
-    the model's input, so neither tables nor buffers. saved: (layer, storage) kept for backward.
+    views: tensors by number. storage_bytes: by storage number. parameters: elements of each parameter's storage.
+    gradients: the storage that holds a parameter's gradient -> the parameter's. computed: storages that depend on
+    a parameter or on the model's input, so neither tables nor buffers. saved: (call, moment, storage) kept for
+    backward.
     """
 
-    blocks: int
+    calls: list[Call] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
+    views: list[View] = field(default_factory=list)
     storage_bytes: list[int] = field(default_factory=list)
     parameters: dict[int, int] = field(default_factory=dict)
     buffers: set[int] = field(default_factory=set)
     gradients: dict[int, int] = field(default_factory=dict)
     computed: set[int] = field(default_factory=set)
-    saved: list[tuple[int, int]] = field(default_factory=list)
+    saved: list[tuple[int, int, int]] = field(default_factory=list)
     seconds: float = 0.0
 
-
-def blocks_of(model: torch.nn.Module) -> str:
-    """Return the path of the module list of the model's repeated blocks: the one with most parameters."""
-    lists = [(path, part) for path, part in model.named_modules() if isinstance(part, torch.nn.ModuleList)]
-    if not lists:
-        raise ValueError("the model has no ModuleList of blocks to cut it by")
-    return max(lists, key=lambda found: sum(weight.numel() for weight in found[1].parameters()))[0]
+    def storages(self, tensors: tuple[int, ...]) -> set[int]:
+        """Return the storages of tensors."""
+        return {self.views[number].storage for number in tensors}
 
 
 class Recorder(TorchDispatchMode):
     """Writes down every aten operator that runs while it is active; see Trace."""
 
-    def __init__(self, model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> None:
+    def __init__(self, model: torch.nn.Module, inputs: list[torch.Tensor]) -> None:
         super().__init__()
-        self._container = blocks_of(model)
-        blocks = model.get_submodule(self._container)
-        self.trace = Trace(blocks=len(list(blocks.children())))
+        self.trace = Trace(calls=[Call("", 0)])
         self._paths = {id(part): path for path, part in model.named_modules()}
-        self._stack: list[str] = []
-        self._entered = False
+        self._model = model
+        self._stack = [0]
         self._phase = Phase.FORWARD
-        self._numbers: dict[int, int] = {}
+        self._numbers: dict[int, int] = {}  # of storages, by address
+        self._tensors: dict[View, int] = {}
         self._alive: list[torch.UntypedStorage] = []  # addresses must not be used again
-        self._places: dict[int, Place] = {}  # by autograd sequence number
-        self._operands: dict[int, tuple[int, int]] = {}  # of a matmul, by autograd sequence number
-        self._last = Place(self.trace.blocks + 1, "")
+        self._moments: dict[int, tuple[int, int]] = {}  # call and moment, by autograd sequence number
+        self._operands: dict[int, tuple[int, int]] = {}  # of a product, by autograd sequence number
+        self._now = (0, 0)  # call and moment of what runs
         for weight in model.parameters():
-            self.trace.parameters[self._number(weight)] = weight.numel()
-            weight.register_hook(self._gradient_hook(self._number(weight)))
-        self.trace.buffers = {self._number(buffer) for buffer in model.buffers()}
-        self.trace.computed = set(self.trace.parameters) | {self._number(value) for value in inputs.values()}
+            number = self._storage(weight)
+            self.trace.parameters[number] = weight.numel()
+            self._tensor(weight)
+            if weight.requires_grad:
+                weight.register_hook(self._gradient_hook(number))
+        self._weights = set(self.trace.parameters)  # parameters and their casts
+        self.trace.buffers = {self._storage(buffer) for buffer in model.buffers()}
+        self.trace.computed = set(self.trace.parameters) | {self._storage(value) for value in inputs}
 
-    def place(self) -> Place:
-        """Return where the model's forward pass is now."""
-        module = self._stack[-1] if self._stack else ""
-        prefix = f"{self._container}."
-        if module.startswith(prefix):
-            number, _, inner = module.removeprefix(prefix).partition(".")
-            self._entered = True
-            return Place(int(number) + 1, inner)
-        parent = self._container.rpartition(".")[0]
-        outer = module.removeprefix(f"{parent}.") if parent else module
-        return Place(self.trace.blocks + 1 if self._entered else 0, "" if outer == parent else outer)
-
-    def collective(self, name: str, tensor: torch.Tensor, place: Place) -> None:
-        """Write down a collective over a tensor, in place."""
-        number = self._number(tensor)
-        size = tensor.numel() * tensor.element_size()
-        self.trace.events.append(
-            Event(
-                name=name,
-                place=place,
-                kind=OperatorKind.COLLECTIVE,
-                phase=self._phase,
-                dims=(size,),
-                flops=0,
-                reads=(number,),
-                writes=(number,),
-            )
-        )
+    @property
+    def where(self) -> str:
+        """The path of the module that runs now."""
+        return self.trace.calls[self._stack[-1]].path
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operator and write it down."""
-        result = func(*args, **(kwargs or {}))
-        name = func._schema.name.removeprefix("aten::")
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        name = func._schema.name.partition("::")[2]
         node = torch._C._current_autograd_node() if self._phase is Phase.BACKWARD else None
         if node is not None and "AccumulateGrad" in node.name():
             # It copies a gradient into its own layout, which a training framework's flat buffer has already.
             return result
         key = torch._C._autograd._get_sequence_nr() if node is None else node._sequence_nr() + 1
         if self._phase is Phase.FORWARD:
-            place = self.place()
-            self._places.setdefault(key, place)
-        else:
+            self._now = (self._stack[-1], len(self.trace.events))
+            self._moments.setdefault(key, self._now)
+        elif node is not None:
             # Without a node the engine adds up gradients of one tensor; that belongs to the last node.
-            place = self._last = self._places.get(key, self._last) if node is not None else self._last
-        if name in _UNDECLARED_VIEWS:
+            self._now = self._moments.get(key, self._now)
+        if name in UNDECLARED_VIEWS:
             self._alias(result, args[0])
-        elif not func.is_view and name not in ALLOCATIONS:
-            self._write_down(func, name, args, kwargs or {}, result, place, key)
+        if func.is_view or name in UNDECLARED_VIEWS:
+            self._view(func, name, args, kwargs, result)
+        elif name not in ALLOCATIONS:
+            self._operator(func, name, args, kwargs, result, key)
         return result
 
-    def _write_down(self, func: Any, name: str, args: Any, kwargs: Any, result: Any, place: Place, key: int) -> None:
-        inputs = [value for value in tree_iter((args, kwargs)) if isinstance(value, torch.Tensor)]
-        outputs = [value for value in tree_iter(result) if isinstance(value, torch.Tensor)]
-        reads = tuple(dict.fromkeys(self._number(value) for value in inputs))
-        writes = tuple(dict.fromkeys(self._number(value) for value in outputs))
-        if not outputs or (set(writes) <= set(reads) and not func._schema.is_mutable):
+    def _view(self, func: Any, name: str, args: Any, kwargs: Any, result: Any) -> None:
+        origin = self._tensor(args[0])
+        views = tuple(self._tensor(value) for value in tree_iter(result) if isinstance(value, torch.Tensor))
+        if views == (origin,):
             return
-        if name in ("fill_", "zero_", "copy_"):
-            reads = tuple(number for number in reads if number not in writes)
-        if self.trace.computed & set(reads):
-            self.trace.computed |= set(writes)
-        dims = dims_of(name, args, inputs, outputs)
-        causal = name in (ATTENTION, ATTENTION_BACKWARD) and any(value is True for value in args)
         self.trace.events.append(
             Event(
-                # An operator in place is known by what it reads and writes.
-                name=f"aten.{NAMES.get(name, name.removesuffix('_'))}",
-                place=place,
-                kind=kind_of(name),
+                name=view_name(name),
+                call=self._now[0],
+                moment=self._now[1],
+                kind=OperatorKind.VIEW,
                 phase=self._phase,
-                dims=dims,
-                flops=flops_of(name, dims),
-                reads=reads,
-                writes=writes,
-                gradient=self._gradient(name, inputs, key),
-                causal=causal,
+                dims=(),
+                flops=0,
+                reads=(origin,),
+                writes=views,
+                axes=axes_of(func, name, args, kwargs),
             )
         )
 
-    def _gradient(self, name: str, inputs: list[torch.Tensor], key: int) -> Gradient:
-        """Return which of a linear's products this is: the left operand's gradient reads the right one."""
-        if kind_of(name) is not OperatorKind.MATMUL:
-            return Gradient.NONE
-        left, right = (self._number(value) for value in inputs[-2:])
-        if self._phase is Phase.FORWARD:
-            self._operands[key] = (left, right)
-            return Gradient.FORWARD
-        return Gradient.DGRAD if self._operands[key][1] in (left, right) else Gradient.WGRAD
+    def _operator(self, func: Any, name: str, args: Any, kwargs: Any, result: Any, key: int) -> None:
+        inputs = [value for value in tree_iter((args, kwargs)) if isinstance(value, torch.Tensor)]
+        outputs = [value for value in tree_iter(result) if isinstance(value, torch.Tensor)]
+        reads = tuple(self._tensor(value) for value in inputs)
+        writes = tuple(dict.fromkeys(self._tensor(value) for value in outputs))
+        stored = self.trace.storages(writes)
+        if not outputs or (stored <= self.trace.storages(reads) and not func._schema.is_mutable):
+            return
+        # An operator in place is known by what it reads and writes.
+        plain = name if name.startswith("__") else name.removesuffix("_")
+        plain = _NAMES.get(plain, plain)
+        if plain in _OVERWRITING:
+            reads = tuple(number for number in reads if self.trace.views[number].storage not in stored)
+        if self.trace.computed & self.trace.storages(reads):
+            self.trace.computed |= stored
+        if plain == "_to_copy" and self.trace.storages(reads) <= self._weights:
+            self._weights |= stored
+        if plain == "convolution" and argument(func, args, kwargs, "transposed"):
+            plain = TRANSPOSED
+        if plain == "convolution_backward":
+            self._convolution_backward(func, args, kwargs, result)
+            return
+        axes = axes_of(func, name, args, kwargs)
+        pointwise = torch.Tag.pointwise in func.tags
+        event = self._event(plain, kind_of(plain, pointwise), reads, writes, axes)
+        if event.kind in _PRODUCTS:
+            event = self._product(event, inputs, key)
+        elif plain in (ATTENTION, ATTENTION_BACKWARD):
+            event = self._attention(event, argument(func, args, kwargs, "causal"), argument(func, args, kwargs, "window"))
+        self.trace.events.append(event)
 
-    def _number(self, tensor: torch.Tensor) -> int:
+    def _event(
+        self, name: str, kind: OperatorKind, reads: tuple[int, ...], writes: tuple[int, ...], axes: Any = ()
+    ) -> Event:
+        shapes = [self.trace.views[number].shape for number in reads]
+        dims = dims_of(kind, name, shapes, [self.trace.views[number].shape for number in writes])
+        return Event(
+            name=name,
+            call=self._now[0],
+            moment=self._now[1],
+            kind=kind,
+            phase=self._phase,
+            dims=dims,
+            flops=flops_of(kind, name, self._phase, dims),
+            reads=reads,
+            writes=writes,
+            axes=axes,
+            gradient=gradient_of(kind, self._phase),
+        )
+
+    def _attention(self, event: Event, causal: bool, window: int) -> Event:
+        return _changed(event, causal=causal, window=window)
+
+    def _product(self, event: Event, inputs: list[torch.Tensor], key: int) -> Event:
+        """Say which of a linear's products this is: that which reads the weight not is the weight's gradient."""
+        left, right = inputs[:2] if event.kind is OperatorKind.GROUPED_MATMUL else inputs[-2:]
+        layout = "".join("T" if column_major(operand) else "N" for operand in (right, left))
+        operands = (self._storage(left), self._storage(right))
+        if self._phase is Phase.FORWARD:
+            self._operands[key] = operands
+            return _changed(event, layout=layout)
+        forward = self._operands.get(key, operands)
+        weights = [operand for operand in forward if operand in self._weights]
+        of_weight = bool(weights) and not set(weights) & set(operands)
+        return _changed(event, layout=layout, gradient=Gradient.WGRAD if of_weight else Gradient.DGRAD)
+
+    def _convolution_backward(self, func: Any, args: Any, kwargs: Any, result: Any) -> None:
+        """Write down the gradients of input, weight and bias as operators of their own."""
+        gradient, given, weight = (self._tensor(value) for value in args[:3])
+        name = f"{TRANSPOSED if argument(func, args, kwargs, 'transposed') else 'convolution'}_backward"
+        for which, value in zip((Gradient.DGRAD, Gradient.WGRAD), result[:2], strict=True):
+            if value is not None:
+                operands = (gradient, given, weight)
+                event = self._event(name, OperatorKind.CONVOLUTION, operands, (self._tensor(value),))
+                # Each gradient reads only the other operand; the shapes of all three say its dimensions.
+                used = (gradient, weight) if which is Gradient.DGRAD else (gradient, given)
+                self.trace.events.append(_changed(event, gradient=which, reads=used))
+        if result[2] is not None:
+            axes = tuple(axis for axis in range(args[0].dim()) if axis != 1)
+            event = self._event("sum", OperatorKind.REDUCTION, (gradient,), (self._tensor(result[2]),), axes)
+            self.trace.events.append(event)
+
+    def _storage(self, tensor: torch.Tensor) -> int:
         """Return the number of a tensor's storage."""
         storage = tensor.untyped_storage()
         number = self._numbers.get(storage._cdata)
@@ -201,21 +271,35 @@ class Recorder(TorchDispatchMode):
             self._alive.append(storage)
         return number
 
+    def _tensor(self, tensor: torch.Tensor) -> int:
+        """Return the number of a tensor: the same for the same place in memory seen in the same way."""
+        view = View(
+            self._storage(tensor),
+            tuple(tensor.shape),
+            tuple(tensor.stride()),
+            int(tensor.storage_offset()),
+            str(tensor.dtype).removeprefix("torch."),
+        )
+        number = self._tensors.setdefault(view, len(self.trace.views))
+        if number == len(self.trace.views):
+            self.trace.views.append(view)
+        return number
+
     def _alias(self, view: torch.Tensor, origin: torch.Tensor) -> None:
         """Let two storages be one."""
-        number = self._number(origin)
+        number = self._storage(origin)
         storage = view.untyped_storage()
         self._numbers[storage._cdata] = number
         self._alive.append(storage)
 
     def _gradient_hook(self, parameter: int) -> Callable[[torch.Tensor], None]:
         def hook(gradient: torch.Tensor) -> None:
-            self.trace.gradients[self._number(gradient)] = parameter
+            self.trace.gradients[self._storage(gradient)] = parameter
 
         return hook
 
     def _save(self, tensor: torch.Tensor) -> torch.Tensor:
-        self.trace.saved.append((self.place().layer, self._number(tensor)))
+        self.trace.saved.append((self._stack[-1], len(self.trace.events), self._storage(tensor)))
         return tensor
 
     @contextmanager
@@ -223,13 +307,18 @@ class Recorder(TorchDispatchMode):
         """Follow modules and saved tensors, and record."""
 
         def enter(module: torch.nn.Module, _: Any) -> None:
-            self._stack.append(self._paths.get(id(module), self._stack[-1] if self._stack else ""))
+            path = self._paths.get(id(module))
+            if module is self._model or path is None:
+                self._stack.append(self._stack[-1])
+            else:
+                self._stack.append(len(self.trace.calls))
+                self.trace.calls.append(Call(path, self._stack[-2]))
 
         def leave(module: torch.nn.Module, _: Any, __: Any) -> None:
             self._stack.pop()
 
         before = torch.nn.modules.module.register_module_forward_pre_hook(enter)
-        after = torch.nn.modules.module.register_module_forward_hook(leave, always_call=True)
+        after = torch.nn.modules.module.register_module_forward_hook(leave)
         try:
             with torch.autograd.graph.saved_tensors_hooks(self._save, lambda tensor: tensor), self:
                 yield
@@ -243,10 +332,18 @@ class Recorder(TorchDispatchMode):
         loss.backward()
 
 
-def record(recorder: Recorder, step: Callable[[], torch.Tensor]) -> Trace:
-    """Return the trace of one forward pass, which `step` runs to return the loss, and its backward pass."""
+def _changed(event: Event, **changes: Any) -> Event:
+    """Return an event with other fields; dataclasses.replace takes twice as long, and this runs for every operator."""
+    values = {name: getattr(event, name) for name in Event.__slots__}
+    return Event(**{**values, **changes})
+
+
+def record(recorder: Recorder, step: Callable[[], torch.Tensor], *, training: bool = True) -> Trace:
+    """Return the trace of one forward pass, which `step` runs to return the loss, and of its backward pass."""
     start = time.perf_counter()
     with recorder.listening():
-        recorder.backward(step())
+        loss = step()
+        if training:
+            recorder.backward(loss)
     recorder.trace.seconds = time.perf_counter() - start
     return recorder.trace

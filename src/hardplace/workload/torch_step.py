@@ -1,67 +1,129 @@
-"""One training step of a catalogue model on fake tensors, on one rank of a tensor-parallel group."""
+"""One training step of a module on fake tensors: what a user points at, and its trace."""
 
 from __future__ import annotations
 
-import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
 
-from hardplace.workload.torch_functions import DeviceFunctions, without_mask_tensors
-from hardplace.workload.torch_models import Model
-from hardplace.workload.torch_parallel import Cut, vocabulary_loss
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode, UnsupportedFakeTensorException
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from hardplace.errors import BadInput
+from hardplace.workload.torch_functions import DeviceFunctions, library_stand_ins
 from hardplace.workload.torch_record import Recorder, Trace, record
 
-DTYPE = torch.bfloat16
+Inputs = dict[str, Any]
 
 
-def fake(module: torch.nn.Module, shapes: dict[str, tuple[int, ...]], mode: FakeTensorMode) -> None:
-    """Give a module on the meta device fake bf16 parameters, in place, of other shapes where `shapes` says.
-
-    Shared parameters stay shared. Fake CPU tensors, not meta ones: those decompose attention.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A step to record. module: without values (on the meta device). inputs: keyword arguments of the module for a
+    micro-batch (samples), tensors on the meta device. loss: from what the module returns and its inputs; None
+    where there is no backward pass. dtype: of the parameters. autocast: dtype of mixed precision, or None.
     """
-    made: dict[int, torch.nn.Parameter] = {}
-    for path, weight in list(module.named_parameters(remove_duplicate=False)):
-        owner, _, name = path.rpartition(".")
-        if id(weight) not in made:
-            made[id(weight)] = torch.nn.Parameter(_empty(shapes.get(path, tuple(weight.shape)), DTYPE, mode))
-        setattr(module.get_submodule(owner), name, made[id(weight)])
-    for path, buffer in list(module.named_buffers()):
-        owner, _, name = path.rpartition(".")
-        setattr(module.get_submodule(owner), name, _empty(tuple(buffer.shape), buffer.dtype, mode))
+
+    name: str
+    source: str
+    command: str
+    sequence_length: int
+    module: torch.nn.Module
+    inputs: Callable[[int], Inputs]
+    loss: Callable[[Any, Inputs], torch.Tensor] | None
+    dtype: torch.dtype = torch.bfloat16
+    autocast: torch.dtype | None = None
 
 
-def _empty(shape: tuple[int, ...], dtype: torch.dtype, mode: FakeTensorMode) -> torch.Tensor:
-    with mode:
-        return torch.empty(shape, dtype=dtype, device="cpu")
+def parameters_of(module: torch.nn.Module) -> int:
+    """Return the number of a module's parameters, shared ones once."""
+    return sum(weight.numel() for weight in module.parameters())
 
 
-def parameters_of(model: Model) -> int:
-    """Return the number of a model's parameters, tied ones once."""
-    with torch.device("meta"):
-        return sum(weight.numel() for weight in model.build(True).parameters())
+def fake(module: torch.nn.Module, dtype: torch.dtype, mode: FakeTensorMode) -> dict[str, tuple[Any, Any]]:
+    """Give a module fake parameters and buffers of these shapes, in place; return (module, old ones) to put back.
 
-
-def trace(model: Model, micro_batch: int, tensor_parallel: int = 1) -> Trace:
-    """Return what one rank computes for one micro-batch (samples): forward, loss, backward.
-
-    Tied weights are recorded as two, since the first and the last pipeline stage hold one each.
+    Each module gets its own, so that tied weights are two: the first and the last pipeline stage hold one each.
+    Fake CPU tensors, not meta ones: those decompose attention, and models that look at their device go astray.
     """
-    with torch.device("meta"):
-        module = model.build(False)
-    cut = Cut(model, module, tensor_parallel) if tensor_parallel > 1 else None
-    mode = FakeTensorMode()
-    fake(module, cut.shapes if cut else {}, mode)
-    module.train()
-    with mode:
-        tokens = torch.empty((micro_batch, model.sequence_length), dtype=torch.int64)
-        labels = torch.empty_like(tokens)
-    recorder = Recorder(module, {"input_ids": tokens, "labels": labels})
-    if cut:
-        cut.apply(module, recorder)
-    functions = DeviceFunctions(vocabulary_loss(recorder) if cut else None)
+    kept = {}
+    for path, part in module.named_modules():
+        kept[path] = (dict(part._parameters), dict(part._buffers))
+        for name, weight in part._parameters.items():
+            if weight is not None:
+                made = _empty(weight, dtype if weight.is_floating_point() else weight.dtype, mode)
+                part._parameters[name] = torch.nn.Parameter(made, requires_grad=weight.requires_grad)
+        for name, buffer in part._buffers.items():
+            if buffer is not None:
+                part._buffers[name] = _empty(buffer, buffer.dtype, mode)
+    return kept
 
-    def step() -> torch.Tensor:
-        with functions, without_mask_tensors():
-            return module(input_ids=tokens, labels=labels).loss  # type: ignore[no-any-return]
 
+def _empty(like: torch.Tensor, dtype: torch.dtype, mode: FakeTensorMode) -> torch.Tensor:
     with mode:
-        return record(recorder, step)
+        return torch.empty(tuple(like.shape), dtype=dtype, device="cpu")
+
+
+@contextmanager
+def _faked(module: torch.nn.Module, dtype: torch.dtype, mode: FakeTensorMode) -> Iterator[None]:
+    kept = fake(module, dtype, mode)
+    parts = dict(module.named_modules())
+    try:
+        yield
+    finally:
+        for path, (parameters, buffers) in kept.items():
+            parts[path]._parameters.update(parameters)
+            parts[path]._buffers.update(buffers)
+
+
+def _stand_ins() -> Any:
+    """Return the context in which Hugging Face models run; nothing where that library is not installed."""
+    try:
+        return library_stand_ins()
+    except ImportError:
+        return ExitStack()
+
+
+def trace(step: Step, micro_batch: int) -> Trace:
+    """Return what one device computes for one micro-batch (samples): forward, loss, backward.
+
+    Raises BadInput, with the module's path and the operator, where the model needs values that do not exist.
+    """
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    step.module.train(step.loss is not None)
+    with _faked(step.module, step.dtype, mode):
+        inputs = tree_map_only(torch.Tensor, lambda one: _empty(one, one.dtype, mode), step.inputs(micro_batch))
+        given = [one for one in tree_leaves(inputs) if isinstance(one, torch.Tensor)]
+        recorder = Recorder(step.module, given)
+
+        def run() -> torch.Tensor:
+            with ExitStack() as stack:
+                stack.enter_context(DeviceFunctions())
+                stack.enter_context(_stand_ins())
+                if step.autocast is not None:
+                    stack.enter_context(torch.autocast("cpu", dtype=step.autocast))
+                output = step.module(**inputs)
+                return output if step.loss is None else step.loss(output, inputs)
+
+        with mode, torch.set_grad_enabled(step.loss is not None):
+            try:
+                return record(recorder, run, training=step.loss is not None)
+            except (DataDependentOutputException, DynamicOutputShapeException, UnsupportedFakeTensorException) as problem:
+                raise BadInput(_needs_values(step, recorder, problem)) from problem
+
+
+def _needs_values(step: Step, recorder: Recorder, problem: Exception) -> str:
+    func = getattr(problem, "func", None)
+    return (
+        f"{step.source}: module {recorder.where or '(the model itself)'}: operator {func or problem}: its result "
+        "depends on the values of a tensor, which do not exist here; expected a forward pass whose shapes follow "
+        "from shapes. Go on by giving the model a branch without it (an option of its configuration, or a wrapper "
+        "given as package.module:function)"
+    )
+
+
+def first_floats(values: Sequence[Any]) -> list[torch.Tensor]:
+    """Return the floating-point tensors among values that may be nested."""
+    return [one for one in tree_leaves(values) if isinstance(one, torch.Tensor) and one.is_floating_point()]

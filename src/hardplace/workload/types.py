@@ -1,7 +1,9 @@
-"""Nouns of a training step: tensors, operators, layers, and the workload that they make."""
+"""Nouns of a training step: storages, tensors, operators, layers, and the workload that they make."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -16,6 +18,25 @@ class Affine(NamedTuple):
     def at(self, micro_batch: int) -> int:
         """Return the number at one micro-batch size (samples)."""
         return self.constant + self.factor * micro_batch
+
+
+def total(sizes: Iterable[Affine]) -> Affine:
+    """Return the sum of sizes."""
+    constant = factor = 0
+    for size in sizes:
+        constant += size[0]
+        factor += size[1]
+    return Affine(constant, factor)
+
+
+def product(sizes: Iterable[Affine]) -> Affine:
+    """Return the product of sizes; ValueError if more than one of them depends on the micro-batch."""
+    constant, factor = 1, 0
+    for size in sizes:
+        if factor and size[1]:
+            raise ValueError("a product of two sizes that both depend on the micro-batch is not affine in it")
+        constant, factor = constant * size[0], factor * size[0] + constant * size[1]
+    return Affine(constant, factor)
 
 
 class OperatorKind(StrEnum):
@@ -36,6 +57,7 @@ class OperatorKind(StrEnum):
     CROSS_ENTROPY = "cross_entropy"
     COPY = "copy"
     COLLECTIVE = "collective"
+    VIEW = "view"
     OPTIMIZER = "optimizer"
     OTHER = "other"
 
@@ -57,8 +79,17 @@ class Gradient(StrEnum):
     WGRAD = "wgrad"
 
 
-class TensorRole(StrEnum):
-    """Where a tensor lives: INPUT comes from the neighbouring layer (or the data), the rest is made here."""
+class Group(StrEnum):
+    """The ranks that a collective joins; NONE for everything else."""
+
+    NONE = "none"
+    TENSOR = "tensor"
+    CONTEXT = "context"
+    EXPERT = "expert"
+
+
+class StorageRole(StrEnum):
+    """Where a storage lives: INPUT comes from another layer (or the data), the rest is made here."""
 
     INPUT = "input"
     PARAMETER = "parameter"
@@ -66,21 +97,62 @@ class TensorRole(StrEnum):
     ACTIVATION = "activation"
 
 
+class Recompute(StrEnum):
+    """What the backward pass computes again: nothing, the attention between its two products, the whole layer."""
+
+    NONE = "none"
+    SELECTIVE = "selective"
+    FULL = "full"
+
+
+ITEM_BYTES = {
+    "float64": 8,
+    "float32": 4,
+    "bfloat16": 2,
+    "float16": 2,
+    "float8_e4m3fn": 1,
+    "float8_e5m2": 1,
+    "int64": 8,
+    "int32": 4,
+    "int16": 2,
+    "int8": 1,
+    "uint8": 1,
+    "bool": 1,
+    "complex64": 8,
+    "complex128": 16,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Storage:
+    """Memory of one layer on one rank; views share it. parameters: elements, of a parameter's storage only."""
+
+    role: StorageRole
+    bytes: Affine
+    parameters: int = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tensor:
-    """A storage of one layer on one tensor-parallel rank; views share it."""
+    """A view of a storage (its index in the layer): shape and dtype."""
 
-    role: TensorRole
-    bytes: Affine
+    storage: int
+    shape: tuple[Affine, ...]
+    dtype: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operator:
-    """One recorded operator on one tensor-parallel rank; views and metadata are not operators.
+    """One operator on one rank. reads and writes are indices of the layer's tensors, in the order of the arguments.
 
-    dims by kind: matmul (batch, m, n, k); attention (batch, heads, kv_heads, query length, key length,
-    head dimension); collective (bytes of the tensor on one rank,); everything else
+    dims by kind: matmul (batch, m, n, k); grouped_matmul (groups, m over all groups, n, k); attention (batch,
+    heads, kv_heads, query length, key length, head dimension of q and k, of v); convolution (batch, in channels,
+    out channels, groups, spatial sizes in, out, of the kernel); scan (batch, length, heads, head dimension,
+    groups, state, chunk); collective (bytes of the whole tensor on one rank,); view (); everything else
     (elements,), the larger of what is read and written, or what is looked up if that is less than the table.
+    axes: the axes that an operator works along (permutation, reduced, sliced, joined or indexed axes).
+    layout: of a matmul, in BLAS's column-major letters: TN, NN or NT (forward, dgrad, wgrad of a linear).
+    window: of sliding-window attention, keys; 0 if there is none. group: the ranks of a collective.
     """
 
     name: str
@@ -91,59 +163,116 @@ class Operator:
     flops: Affine
     reads: tuple[int, ...]
     writes: tuple[int, ...]
+    axes: tuple[int, ...] = ()
     gradient: Gradient = Gradient.NONE
+    layout: str = ""
     causal: bool = False
+    window: int = 0
+    group: Group = Group.NONE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """A part of the model that a pipeline stage holds whole: its graph on one tensor-parallel rank.
+    """A part of the model that a pipeline stage holds whole.
 
-    operators are in execution order (forward, backward, optimizer) and refer to tensors by index.
-    saved_bytes: activations kept from forward to backward, without recompute.
-    output_bytes: the boundary tensor handed to the next layer (its gradient is as large); 0 for the last.
+    operators are in execution order (forward, backward, optimizer). saved: storages kept from forward to
+    backward without recompute. inputs, outputs: storages taken from and handed to other layers in the forward
+    pass, activations only; the gradient of each is as large and goes the other way. tables such as rotary
+    cosines are no outputs: each stage makes its own.
     """
 
     name: str
-    parameters: int
-    parameter_bytes: int
-    saved_bytes: Affine
-    output_bytes: Affine
+    storages: tuple[Storage, ...]
     tensors: tuple[Tensor, ...]
     operators: tuple[Operator, ...]
+    saved: tuple[int, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+    @property
+    def parameters(self) -> int:
+        """Elements of the parameters that one rank holds."""
+        return sum(storage.parameters for storage in self.storages)
+
+    @property
+    def parameter_bytes(self) -> int:
+        """Bytes of the parameters that one rank holds, in the dtype they were recorded in."""
+        return sum(one.bytes.constant for one in self.storages if one.role is StorageRole.PARAMETER)
+
+    @property
+    def saved_bytes(self) -> Affine:
+        """Activations kept from forward to backward, without recompute."""
+        return total(self.storages[index].bytes for index in self.saved)
+
+    @property
+    def output_bytes(self) -> Affine:
+        """Bytes handed to other layers; their gradients are as large."""
+        return total(self.storages[index].bytes for index in self.outputs)
+
+    def storages_of(self, tensors: Iterable[int]) -> tuple[int, ...]:
+        """Return the storages of tensors (indices), each once, in order."""
+        return tuple(dict.fromkeys(self.tensors[index].storage for index in tensors))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shard:
-    """What one rank of a tensor-parallel group computes: the distinct layers, each stored once."""
+class Edge(NamedTuple):
+    """Storage outputs[output] of the layer at position `source` is inputs[input] of the one at `target`."""
 
-    tensor_parallel: int
-    layers: tuple[Layer, ...]
+    source: int
+    output: int
+    target: int
+    input: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """One training step of a model; order lists, from input to loss, which of shard.layers comes next.
+    """One step of a model on one device, recorded: a graph of layers, each distinct one stored once.
 
-    parameters counts shared (tied) parameters once; the layers of a shard count each copy that a stage holds.
+    order: which of `layers` stands at each position, from input to loss. edges: the activations between
+    positions; a chain has those from each position to the next. parameters counts shared (tied) parameters
+    once; the layers count each copy that a stage holds. command: what made the file. training: with backward
+    pass and optimizer. A rank of a parallel version: hardplace.workload.sharding.shard.
     """
 
     name: str
     source: str
+    command: str
     sequence_length: int
     dtype: str
+    training: bool
     parameters: int
     order: tuple[int, ...]
-    shards: tuple[Shard, ...]
-
-    def shard(self, tensor_parallel: int) -> Shard:
-        """Return the shard of one tensor-parallel degree; KeyError if it was not recorded."""
-        for shard in self.shards:
-            if shard.tensor_parallel == tensor_parallel:
-                return shard
-        raise KeyError(tensor_parallel)
+    edges: tuple[Edge, ...]
+    layers: tuple[Layer, ...]
 
     def flops_per_sample(self) -> int:
-        """Return forward and backward FLOPs of one sample, without recompute (unsharded)."""
-        layers = self.shard(1).layers
-        return sum(operator.flops.factor for index in self.order for operator in layers[index].operators)
+        """Return forward and backward FLOPs of one sample, without recompute."""
+        flops = [sum(operator.flops.factor for operator in layer.operators) for layer in self.layers]
+        return sum(flops[index] for index in self.order)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parallelism:
+    """Degrees of what is parallel within a layer; sequence (Megatron's) goes with tensor."""
+
+    tensor: int = 1
+    sequence: bool = False
+    context: int = 1
+    expert: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """What one rank computes: the distinct layers at these degrees, with collectives, without views.
+
+    whole: parameters that stay whole on every rank of the tensor-parallel group although a matrix product uses
+    them, by layer and module, because the degree does not divide what they feed.
+    """
+
+    parallelism: Parallelism
+    layers: tuple[Layer, ...]
+    whole: tuple[str, ...] = ()
+
+
+def elements(shape: tuple[Affine, ...], micro_batch: int) -> int:
+    """Return the number of elements of a shape at one micro-batch size."""
+    return math.prod(size.at(micro_batch) for size in shape)
