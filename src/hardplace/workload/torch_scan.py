@@ -1,0 +1,202 @@
+"""Mamba's state-space scan as one operator, in the models of the transformers library.
+
+The library's version in plain torch takes the scan apart into some sixty operators on tensors that are quadratic in
+the chunk (Mamba-2), or into one operator a token (Mamba-1); a device runs fused kernels. Inside fused_scan() a mixer
+runs: in_proj matmul, causal depth-wise convolution, scan, gated RMS norm, out_proj matmul.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
+
+from hardplace.workload import torch_mamba  # noqa: F401  (defines the operators beside the scan)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanFlops:
+    """Floating-point operations of the matrix products of one scan."""
+
+    forward: int
+    backward: int
+
+
+def scan_flops(
+    *, batch: int, length: int, heads: int, head_dim: int, groups: int, state: int, chunk: int
+) -> ScanFlops:
+    """Return the FLOPs of Mamba-2's scan by blocks (Dao & Gu 2024, arXiv 2405.21060, section 6).
+
+    With chunks of Q steps, N states, P channels a head, the paper's four steps are products for each chunk of
+      scores C B'        2 Q Q N  a group (diagonal blocks, section 6.1)
+      scores times x     2 Q Q P  a head
+      state B' x         2 Q N P  a head (right factors)
+      C times the state  2 Q N P  a head (left factors)
+    and a recurrence over chunks that is no matrix product (section 6.2, centre). The masked half of the scores
+    counts, as in attention, and so does the rest of a last chunk that is not full.
+
+    Backward is what the kernel multiplies, recomputation included (state-spaces/mamba, ops/triton/ssd_combined.py,
+    _mamba_chunk_scan_combined_bwd): scores again and their two gradients (3 of the first kind); x's, the scores' and
+    the decay's gradient (3 of the second); the state again, its gradient, x's, B's and C's (5 of the last two).
+    """
+    chunks = batch * -(-length // chunk)
+    scores = 2 * chunks * groups * chunk * chunk * state
+    mixed = 2 * chunks * heads * chunk * chunk * head_dim
+    states = 2 * chunks * heads * chunk * state * head_dim
+    return ScanFlops(forward=scores + mixed + 2 * states, backward=3 * scores + 3 * mixed + 5 * states)
+
+
+_INPUTS = "Tensor x, Tensor dt, Tensor A, Tensor B, Tensor C, Tensor D, Tensor dt_bias"
+torch.library.define("hardplace::ssd_scan", f"({_INPUTS}, int chunk) -> (Tensor, Tensor)")
+torch.library.define(
+    "hardplace::ssd_scan_backward",
+    f"(Tensor gradient, {_INPUTS}, Tensor out, Tensor decay, int chunk)"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+)
+
+
+@torch.library.register_fake("hardplace::ssd_scan")
+def _scan(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, dt_bias: Tensor, chunk: int) -> Any:
+    """Return the output, of x's dtype as the kernel's, and the summed log decay of each chunk in fp32."""
+    batch, length, heads, _ = x.shape
+    decay = x.new_empty((batch, heads, -(-length // chunk), chunk), dtype=torch.float32)
+    return x.new_empty(x.shape), decay
+
+
+@torch.library.register_fake("hardplace::ssd_scan_backward")
+def _scan_gradients(gradient: Tensor, *saved: Any) -> Any:
+    return tuple(tensor.new_empty(tensor.shape) for tensor in saved[:7])
+
+
+def _scan_saves(ctx: Any, inputs: Any, output: Any) -> None:
+    """state-spaces/mamba, ops/triton/ssd_combined.py, MambaChunkScanCombinedFn.forward.
+
+    out, x, dt, dA_cumsum, A, B, C, D and dt_bias are kept; scores and states of the chunks are made again.
+    """
+    *tensors, ctx.chunk = inputs
+    ctx.mark_non_differentiable(output[1])
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(*tensors, *output)
+
+
+def _scan_backward(ctx: Any, gradient: Tensor, _: None) -> Any:
+    return *torch.ops.hardplace.ssd_scan_backward(gradient, *ctx.saved_tensors, ctx.chunk), None
+
+
+torch.library.register_autograd("hardplace::ssd_scan", _scan_backward, setup_context=_scan_saves)
+
+
+def scan_sizes(x: Any, B: Any, chunk: int) -> dict[str, int]:
+    """Return scan_flops' arguments from the shapes of x (batch, length, heads, head_dim) and B (.., groups, state)."""
+    batch, length, heads, head_dim = x
+    return {
+        "batch": batch,
+        "length": length,
+        "heads": heads,
+        "head_dim": head_dim,
+        "groups": B[2],
+        "state": B[3],
+        "chunk": chunk,
+    }
+
+
+@register_flop_formula(torch.ops.hardplace.ssd_scan)
+def _count(x: Any, dt: Any, A: Any, B: Any, C: Any, D: Any, dt_bias: Any, chunk: int, **_: Any) -> int:
+    return scan_flops(**scan_sizes(x, B, chunk)).forward
+
+
+@register_flop_formula(torch.ops.hardplace.ssd_scan_backward)
+def _count_backward(gradient: Any, x: Any, dt: Any, A: Any, B: Any, *rest: Any, **_: Any) -> int:
+    return scan_flops(**scan_sizes(x, B, rest[-1])).backward
+
+
+def _chunk_scan(
+    hidden_states: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    chunk_size: int,
+    D: Tensor,
+    dt_bias: Tensor,
+    initial_states: Tensor | None = None,
+    return_final_states: bool = False,
+    **_: Any,
+) -> Tensor:
+    """Stand in for mamba2_chunk_scan of the library; options that change values only are left out."""
+    if initial_states is not None or return_final_states:
+        raise NotImplementedError("a scan that carries a cache is not recorded; set use_cache=False")
+    return torch.ops.hardplace.ssd_scan(hidden_states, dt, A, B, C, D, dt_bias, chunk_size)[0]  # type: ignore[no-any-return]
+
+
+def _selective_scan(
+    hidden_states: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    z: Tensor,
+    delta_bias: Tensor,
+    return_last_state: bool = False,
+    **_: Any,
+) -> Tensor:
+    """Stand in for mamba_selective_scan of the library."""
+    if return_last_state:
+        raise NotImplementedError("a scan that carries a cache is not recorded; set use_cache=False")
+    return torch.ops.hardplace.selective_scan(hidden_states, dt, A, B, C, D, z, delta_bias)[0]  # type: ignore[no-any-return]
+
+
+def _convolution(
+    hidden_states: Tensor, weight: Tensor, bias: Tensor | None = None, activation: str | None = None, **_: Any
+) -> Tensor:
+    """Stand in for causal_conv1d_fn of the library: convolution and SiLU in one kernel."""
+    if activation not in (None, "silu", "swish"):
+        raise NotImplementedError(f"a causal convolution with {activation} is not recorded; with silu or none it is")
+    return torch.ops.hardplace.causal_conv1d(hidden_states, weight, bias, activation is not None)  # type: ignore[no-any-return]
+
+
+def _gated_norm(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Return the stand-in for the forward of a gated RMS norm that gates first and then normalises groups."""
+
+    def forward(self: Any, hidden_states: Tensor, gate: Tensor | None = None) -> Tensor:
+        if gate is None or not hasattr(self, "group_size"):
+            return original(self, hidden_states, gate)
+        return torch.ops.hardplace.gated_rms_norm(hidden_states, gate, self.weight, self.group_size)[0]  # type: ignore[no-any-return]
+
+    return forward
+
+
+_FUNCTIONS = {
+    "mamba2_chunk_scan": _chunk_scan,
+    "mamba_selective_scan": _selective_scan,
+}
+
+
+def _modules() -> list[ModuleType]:
+    """Return the loaded modules of the library that define a scan: Mamba, Mamba-2 and the hybrids' copies of them."""
+    names = [name for name in sys.modules if name.startswith("transformers.models.") and ".modeling_" in name]
+    return [sys.modules[name] for name in sorted(names) if _FUNCTIONS.keys() & vars(sys.modules[name]).keys()]
+
+
+@contextmanager
+def fused_scan() -> Iterator[None]:
+    """Let the mixers of Mamba models run one operator for each kernel; enter it with the model already made."""
+    with ExitStack() as stack:
+        for module in _modules():
+            defined = vars(module)
+            for name, stand_in in (*_FUNCTIONS.items(), ("causal_conv1d_fn", _convolution)):
+                if name in defined:
+                    stack.enter_context(mock.patch.object(module, name, stand_in))
+            for name, norm in list(defined.items()):
+                if name.endswith("RMSNormGated"):
+                    stack.enter_context(mock.patch.object(norm, "forward", _gated_norm(norm.forward)))
+        yield
