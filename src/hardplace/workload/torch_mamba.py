@@ -17,7 +17,7 @@ from torch.utils.flop_counter import register_flop_formula
 SELECTIVE_CHUNK = 2048
 
 
-def convolution_flops(batch: int, channels: int, length: int, width: int) -> tuple[int, int]:
+def convolution_flops(*, batch: int, channels: int, length: int, width: int) -> tuple[int, int]:
     """Return forward and backward FLOPs of the causal depth-wise convolution.
 
     A product and a sum for each tap. Backward: gradients of input and weight, and the output again for its SiLU.
@@ -55,19 +55,19 @@ def _convolution_backward(ctx: Any, gradient: Tensor) -> Any:
     return dx, dweight, None if bias is None else dbias, None
 
 
-torch.library.register_autograd(
-    "hardplace::causal_conv1d", _convolution_backward, setup_context=_convolution_saves
-)
+torch.library.register_autograd("hardplace::causal_conv1d", _convolution_backward, setup_context=_convolution_saves)
 
 
 @register_flop_formula(torch.ops.hardplace.causal_conv1d)
 def _count_convolution(x: Any, weight: Any, *_: Any, **__: Any) -> int:
-    return convolution_flops(*x, weight[1])[0]
+    batch, channels, length = x
+    return convolution_flops(batch=batch, channels=channels, length=length, width=weight[1])[0]
 
 
 @register_flop_formula(torch.ops.hardplace.causal_conv1d_backward)
 def _count_convolution_backward(gradient: Any, x: Any, weight: Any, *_: Any, **__: Any) -> int:
-    return convolution_flops(*x, weight[1])[1]
+    batch, channels, length = x
+    return convolution_flops(batch=batch, channels=channels, length=length, width=weight[1])[1]
 
 
 torch.library.define(

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
-from unittest import mock
 
 import torch
 from torch import Tensor
@@ -30,9 +28,7 @@ class ScanFlops:
     backward: int
 
 
-def scan_flops(
-    *, batch: int, length: int, heads: int, head_dim: int, groups: int, state: int, chunk: int
-) -> ScanFlops:
+def scan_flops(*, batch: int, length: int, heads: int, head_dim: int, groups: int, state: int, chunk: int) -> ScanFlops:
     """Return the FLOPs of Mamba-2's scan by blocks (Dao & Gu 2024, arXiv 2405.21060, section 6).
 
     With chunks of Q steps, N states, P channels a head, the paper's four steps are products for each chunk of
@@ -175,28 +171,39 @@ def _gated_norm(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return forward
 
 
-_FUNCTIONS = {
+def _not_whole(*_: Any, **__: Any) -> None:
+    """Stand in for a kernel that runs the whole mixer: None lets the library go on with the parts."""
+
+
+_STAND_INS: dict[str, Callable[..., Any]] = {
     "mamba2_chunk_scan": _chunk_scan,
     "mamba_selective_scan": _selective_scan,
+    "causal_conv1d_fn": _convolution,
+    "mamba2_split_conv1d_scan_combined": _not_whole,
+    "mamba_inner_fn": _not_whole,
 }
 
 
-def _modules() -> list[ModuleType]:
-    """Return the loaded modules of the library that define a scan: Mamba, Mamba-2 and the hybrids' copies of them."""
-    names = [name for name in sys.modules if name.startswith("transformers.models.") and ".modeling_" in name]
-    return [sys.modules[name] for name in sorted(names) if _FUNCTIONS.keys() & vars(sys.modules[name]).keys()]
+def _replacements() -> Iterator[tuple[Any, str, Callable[..., Any]]]:
+    """Yield owner, attribute and stand-in, for every loaded model with a scan: Mamba, Mamba-2, the hybrids' copies."""
+    for module in [part for name, part in sys.modules.items() if name.startswith("transformers.models.")]:
+        defined = vars(module)
+        if not {"mamba2_chunk_scan", "mamba_selective_scan"} & defined.keys():
+            continue
+        yield from ((module, name, stand_in) for name, stand_in in _STAND_INS.items() if name in defined)
+        norms = [part for name, part in defined.items() if name.endswith("RMSNormGated")]
+        yield from ((norm, "forward", _gated_norm(norm.forward)) for norm in norms)
 
 
 @contextmanager
 def fused_scan() -> Iterator[None]:
     """Let the mixers of Mamba models run one operator for each kernel; enter it with the model already made."""
-    with ExitStack() as stack:
-        for module in _modules():
-            defined = vars(module)
-            for name, stand_in in (*_FUNCTIONS.items(), ("causal_conv1d_fn", _convolution)):
-                if name in defined:
-                    stack.enter_context(mock.patch.object(module, name, stand_in))
-            for name, norm in list(defined.items()):
-                if name.endswith("RMSNormGated"):
-                    stack.enter_context(mock.patch.object(norm, "forward", _gated_norm(norm.forward)))
+    originals = []
+    try:
+        for owner, name, stand_in in list(_replacements()):
+            originals.append((owner, name, getattr(owner, name)))
+            setattr(owner, name, stand_in)
         yield
+    finally:
+        for owner, name, original in originals:
+            setattr(owner, name, original)

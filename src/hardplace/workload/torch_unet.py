@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -40,7 +42,7 @@ class UNet(nn.Module):
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
         levels = [nn.Sequential(*_double(channels, _WIDTHS[0]))]
-        for before, width in zip(_WIDTHS, _WIDTHS[1:], strict=False):
+        for before, width in pairwise(_WIDTHS):
             levels.append(nn.Sequential(nn.MaxPool2d(2), *_double(before, width)))
         for level in levels[-2:]:
             level.append(nn.Dropout(0.5))

@@ -19,7 +19,7 @@ _Size = int | tuple[int, int]
 
 
 class Chain(nn.Module):
-    """An image classifier: stem, then blocks one after the other, then head. (batch, 3, side, side) -> (batch, classes).
+    """An image classifier: stem, then blocks one after the other, then head.
 
     forward takes labels too, so that a step's inputs can be passed whole; only the loss reads them.
     """
@@ -126,20 +126,21 @@ def _reduction_35(channels: int) -> Branches:
     )
 
 
+def _row(channels: int, width: int) -> nn.Sequential:
+    return _conv(channels, width, (1, 7), padding=(0, 3))
+
+
+def _column(channels: int, width: int) -> nn.Sequential:
+    return _conv(channels, width, (7, 1), padding=(3, 0))
+
+
 def _inception_7x7(channels: int, width: int) -> Branches:
-    """7x7 convolutions as 1x7 and 7x1 (figure 6)."""
-    row: dict[str, tuple[int, int]] = {"kernel": (1, 7), "padding": (0, 3)}
-    column: dict[str, tuple[int, int]] = {"kernel": (7, 1), "padding": (3, 0)}
+    """7x7 convolutions as rows of 1x7 and columns of 7x1 (figure 6)."""
+    twice = [_column(width, width), _row(width, width), _column(width, width), _row(width, 192)]
     return Branches(
         _conv(channels, 192, 1),
-        nn.Sequential(_conv(channels, width, 1), _conv(width, width, **row), _conv(width, 192, **column)),
-        nn.Sequential(
-            _conv(channels, width, 1),
-            _conv(width, width, **column),
-            _conv(width, width, **row),
-            _conv(width, width, **column),
-            _conv(width, 192, **row),
-        ),
+        nn.Sequential(_conv(channels, width, 1), _row(width, width), _column(width, 192)),
+        nn.Sequential(_conv(channels, width, 1), *twice),
         _pooled(channels, 192),
     )
 
@@ -148,12 +149,7 @@ def _reduction_17(channels: int) -> Branches:
     """From 17 x 17 to 8 x 8."""
     return Branches(
         nn.Sequential(_conv(channels, 192, 1), _conv(192, 320, 3, stride=2)),
-        nn.Sequential(
-            _conv(channels, 192, 1),
-            _conv(192, 192, (1, 7), padding=(0, 3)),
-            _conv(192, 192, (7, 1), padding=(3, 0)),
-            _conv(192, 192, 3, stride=2),
-        ),
+        nn.Sequential(_conv(channels, 192, 1), _row(192, 192), _column(192, 192), _conv(192, 192, 3, stride=2)),
         nn.MaxPool2d(3, stride=2),
     )
 
@@ -225,11 +221,11 @@ def inception_v3(classes: int = 1000, aux: bool = False) -> InceptionV3:
 
 
 def _inception_loss(output: Tensor | tuple[Tensor, Tensor], inputs: dict[str, Tensor]) -> Tensor:
-    """Return the loss with the auxiliary classifier's at a weight of 0.4 (GoogLeNet's and torchvision's is 0.3-0.4)."""
+    """Return the loss; the auxiliary classifier's counts 0.3, as GoogLeNet's (Szegedy et al. 2014, section 5)."""
     if isinstance(output, Tensor):
         return classification_loss(output, inputs)
     logits, extra = output
-    return classification_loss(logits, inputs) + 0.4 * classification_loss(extra, inputs)
+    return classification_loss(logits, inputs) + 0.3 * classification_loss(extra, inputs)
 
 
 def inception_v3_step(micro_batch: int, aux: bool = False) -> Example:
