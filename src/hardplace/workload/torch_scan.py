@@ -207,3 +207,29 @@ def fused_scan() -> Iterator[None]:
     finally:
         for owner, name, original in originals:
             setattr(owner, name, original)
+
+
+def mamba2_2_7b(tied: bool) -> torch.nn.Module:
+    """Return Mamba-2 2.7B as huggingface.co/state-spaces/mamba2-2.7b config.json has it: 2,702,599,680 parameters.
+
+    64 layers of 40,216,560 (in_proj 2560 x 10576, out_proj 5120 x 2560, convolution 5376 x (4 + 1), norms 5120 and
+    2560, A, D and dt bias 80 each), the last norm's 2560, and a tied embedding of 50288 x 2560: vocab_size 50277 is
+    rounded up to pad_vocab_size_multiple 16. State 128, head 64, one group, chunks of 256 are the code's defaults.
+    """
+    import transformers
+
+    config = transformers.Mamba2Config(
+        vocab_size=50288,
+        hidden_size=2560,
+        num_hidden_layers=64,
+        num_heads=80,
+        head_dim=64,
+        state_size=128,
+        n_groups=1,
+        expand=2,
+        conv_kernel=4,
+        chunk_size=256,
+        use_cache=False,
+        tie_word_embeddings=tied,
+    )
+    return transformers.Mamba2ForCausalLM(config)  # type: ignore[no-any-return]
