@@ -6,6 +6,7 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
+from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 from transformers.models.mamba2 import modeling_mamba2  # noqa: E402
 
@@ -14,8 +15,8 @@ from hardplace.workload.torch_mamba import convolution_flops  # noqa: E402
 from hardplace.workload.torch_record import Recorder, record  # noqa: E402
 from hardplace.workload.torch_scan import fused_scan, mamba2_2_7b, scan_flops  # noqa: E402
 from hardplace.workload.torch_step import fake  # noqa: E402
-from hardplace.workload.types import Phase  # noqa: E402
 
+aten = torch.ops.aten
 SIZES = {"batch": 2, "length": 21, "heads": 6, "head_dim": 4, "groups": 2, "state": 5, "chunk": 8}
 
 
@@ -122,28 +123,28 @@ def test_torch_counts_the_operators():
     assert backward.get_total_flops() == scan_flops(**SIZES).backward + convolution[1]
 
 
-@pytest.fixture(scope="module")
-def traces():
-    """Mamba-2 2.7B's step at two micro-batch sizes, recorded."""
-    return {size: record_step(size) for size in (2, 3)}
-
-
-def record_step(micro_batch):
+def fake_mamba2():
     with torch.device("meta"):
         module = mamba2_2_7b(False)
     mode = FakeTensorMode()
     fake(module, {}, mode)
-    module.train()
-    with mode:
-        tokens = torch.empty((micro_batch, 2048), dtype=torch.int64)
-    recorder = Recorder(module, {"input_ids": tokens})
+    return module.train(), mode
 
-    def step():
-        with DeviceFunctions(), without_mask_tensors(), fused_scan():
-            return module(input_ids=tokens, labels=tokens).loss
 
-    with mode:
-        return record(recorder, step)
+class Kernels(TorchDispatchMode):
+    """Names of the operators that run and write more than a number a head, views left out."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        first = result[0] if isinstance(result, (tuple, list)) else result
+        computed = isinstance(first, torch.Tensor) and not func.is_view and func is not aten._unsafe_view.default
+        if computed and first.numel() > 80:
+            self.names.append(func._schema.name)
+        return result
 
 
 def test_parameters_of_mamba2_2_7b():
@@ -153,45 +154,62 @@ def test_parameters_of_mamba2_2_7b():
     assert 64 * layer + 2560 + 50288 * 2560 == 2_702_599_680
 
 
-def test_a_mixer_is_five_operators(traces):
-    """What is large: projections, convolution, scan, norm; and the gradients of slices put together."""
-    events = [event for event in traces[2].events if event.place.layer == 33 and event.place.module.startswith("mixer")]
-
-    def short(name):
-        return name.rpartition("::")[2].removeprefix("aten.")
-
-    large = {phase: [short(e.name) for e in events if e.phase is phase and max(e.dims) > 80] for phase in Phase}
-    mixer = ["aten.mm", "hardplace::causal_conv1d", "hardplace::ssd_scan", "hardplace::gated_rms_norm", "aten.mm"]
-    assert [name.removeprefix("aten.hardplace") for name in large[Phase.FORWARD]] == [
-        name.removeprefix("hardplace") for name in mixer
-    ]
-    backward = [name.removesuffix("_backward").split("::")[-1] for name in large[Phase.BACKWARD]]
-    assert (
-        backward
-        == ["aten.mm"] * 2 + ["gated_rms_norm", "ssd_scan", "aten.cat", "causal_conv1d", "aten.cat"] + ["aten.mm"] * 2
-    )
-
-
-def test_layers_are_alike(traces):
-    """But the first: it takes the embedding's bf16, the others a residual in fp32."""
-
-    def layer(number):
-        return [(e.name, e.phase, e.dims) for e in traces[2].events if e.place.layer == number]
-
-    assert all(layer(number) == layer(2) for number in range(3, 65))
+def test_a_mixer_is_five_operators():
+    """And backwards the same, with the gradients of slices put together."""
+    module, mode = fake_mamba2()
+    forward, backward = Kernels(), Kernels()
+    with mode:
+        hidden = torch.empty((2, 2048, 2560), dtype=torch.bfloat16, requires_grad=True)
+        with forward, fused_scan():
+            output = module.backbone.layers[5].mixer(hidden)
+        gradient = torch.empty_like(output)
+        with backward:
+            torch.autograd.grad(output, [hidden, *module.backbone.layers[5].mixer.parameters()], gradient)
+    kernels = ["causal_conv1d", "ssd_scan", "gated_rms_norm"]
+    assert forward.names == ["aten::mm", *(f"hardplace::{name}" for name in kernels), "aten::mm"]
+    convolution, scan, norm = (f"hardplace::{name}_backward" for name in kernels)
+    products = ["aten::mm", "aten::mm"]
+    assert backward.names == [*products, norm, scan, "aten::cat", convolution, "aten::cat", *products]
 
 
 @pytest.mark.parametrize("micro_batch", [2, 3])
-def test_saved_bytes_of_a_mixer(traces, micro_batch):
+def test_saved_bytes_of_a_mixer(micro_batch):
     """Each once: input, projection, convolution's and scan's output, norm's output, 1 / rms, decay; bf16 and fp32."""
-    trace = traces[micro_batch]
-    mixer = {
-        storage
-        for event in trace.events
-        if event.place.layer == 33 and event.place.module.startswith("mixer") and event.phase is Phase.FORWARD
-        for storage in (*event.reads, *event.writes)
-    }
-    saved = {storage for layer, storage in trace.saved if layer == 33} & mixer - trace.parameters.keys()
+    module, mode = fake_mamba2()
+    mixer = module.backbone.layers[5].mixer
+    weights = {weight.untyped_storage()._cdata for weight in mixer.parameters()}
+    saved = {}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        saved[storage._cdata] = storage
+        return tensor
+
+    with mode, fused_scan(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        output = mixer(torch.empty((micro_batch, 2048, 2560), dtype=torch.bfloat16, requires_grad=True))
+    assert output.shape == (micro_batch, 2048, 2560)
     token = 2 * (2560 + (2 * 5120 + 2 * 128 + 80) + (5120 + 2 * 128) + 5120 + 5120) + 4 + 4 * 80
     heads = 2 * 4 * 80  # A in fp32, and the exponential that it is made from
-    assert sum(trace.storage_bytes[storage] for storage in saved) == micro_batch * 2048 * token + heads
+    kept = sum(storage.nbytes() for key, storage in saved.items() if key not in weights)
+    assert kept == micro_batch * 2048 * token + heads
+
+
+def test_the_recorder_finds_layers_alike():
+    """All but the first: it takes the embedding's bf16, the others a residual in fp32."""
+    module, mode = fake_mamba2()
+    with mode:
+        tokens = torch.empty((2, 2048), dtype=torch.int64)
+    recorder = Recorder(module, {"input_ids": tokens})
+
+    def step():
+        with DeviceFunctions(), without_mask_tensors(), fused_scan():
+            return module(input_ids=tokens, labels=tokens).loss
+
+    with mode:
+        trace = record(recorder, step)
+
+    def layer(number):
+        return [(e.name, e.phase, e.place.module, e.dims) for e in trace.events if e.place.layer == number]
+
+    assert [event[2] for event in layer(2) if "ssd_scan_backward" in event[0]] == ["mixer"]
+    assert all(layer(number) == layer(2) for number in range(3, 65))
