@@ -1,0 +1,235 @@
+"""Mamba's state-space scan as one operator, in the models of the transformers library.
+
+The library's version in plain torch takes the scan apart into some sixty operators on tensors that are quadratic in
+the chunk (Mamba-2), or into one operator a token (Mamba-1); a device runs fused kernels. Inside fused_scan() a mixer
+runs: in_proj matmul, causal depth-wise convolution, scan, gated RMS norm, out_proj matmul.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
+
+from hardplace.workload import torch_mamba  # noqa: F401  (defines the operators beside the scan)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanFlops:
+    """Floating-point operations of the matrix products of one scan."""
+
+    forward: int
+    backward: int
+
+
+def scan_flops(*, batch: int, length: int, heads: int, head_dim: int, groups: int, state: int, chunk: int) -> ScanFlops:
+    """Return the FLOPs of Mamba-2's scan by blocks (Dao & Gu 2024, arXiv 2405.21060, section 6).
+
+    With chunks of Q steps, N states, P channels a head, the paper's four steps are products for each chunk of
+      scores C B'        2 Q Q N  a group (diagonal blocks, section 6.1)
+      scores times x     2 Q Q P  a head
+      state B' x         2 Q N P  a head (right factors)
+      C times the state  2 Q N P  a head (left factors)
+    and a recurrence over chunks that is no matrix product (section 6.2, centre). The masked half of the scores
+    counts, as in attention, and so does the rest of a last chunk that is not full.
+
+    Backward is what the kernel multiplies, recomputation included (state-spaces/mamba, ops/triton/ssd_combined.py,
+    _mamba_chunk_scan_combined_bwd): scores again and their two gradients (3 of the first kind); x's, the scores' and
+    the decay's gradient (3 of the second); the state again, its gradient, x's, B's and C's (5 of the last two).
+    """
+    chunks = batch * -(-length // chunk)
+    scores = 2 * chunks * groups * chunk * chunk * state
+    mixed = 2 * chunks * heads * chunk * chunk * head_dim
+    states = 2 * chunks * heads * chunk * state * head_dim
+    return ScanFlops(forward=scores + mixed + 2 * states, backward=3 * scores + 3 * mixed + 5 * states)
+
+
+_INPUTS = "Tensor x, Tensor dt, Tensor A, Tensor B, Tensor C, Tensor D, Tensor dt_bias"
+torch.library.define("hardplace::ssd_scan", f"({_INPUTS}, int chunk) -> (Tensor, Tensor)")
+torch.library.define(
+    "hardplace::ssd_scan_backward",
+    f"(Tensor gradient, {_INPUTS}, Tensor out, Tensor decay, int chunk)"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+)
+
+
+@torch.library.register_fake("hardplace::ssd_scan")
+def _scan(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, dt_bias: Tensor, chunk: int) -> Any:
+    """Return the output, of x's dtype as the kernel's, and the summed log decay of each chunk in fp32."""
+    batch, length, heads, _ = x.shape
+    decay = x.new_empty((batch, heads, -(-length // chunk), chunk), dtype=torch.float32)
+    return x.new_empty(x.shape), decay
+
+
+@torch.library.register_fake("hardplace::ssd_scan_backward")
+def _scan_gradients(gradient: Tensor, *saved: Any) -> Any:
+    return tuple(tensor.new_empty(tensor.shape) for tensor in saved[:7])
+
+
+def _scan_saves(ctx: Any, inputs: Any, output: Any) -> None:
+    """state-spaces/mamba, ops/triton/ssd_combined.py, MambaChunkScanCombinedFn.forward.
+
+    out, x, dt, dA_cumsum, A, B, C, D and dt_bias are kept; scores and states of the chunks are made again.
+    """
+    *tensors, ctx.chunk = inputs
+    ctx.mark_non_differentiable(output[1])
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(*tensors, *output)
+
+
+def _scan_backward(ctx: Any, gradient: Tensor, _: None) -> Any:
+    return *torch.ops.hardplace.ssd_scan_backward(gradient, *ctx.saved_tensors, ctx.chunk), None
+
+
+torch.library.register_autograd("hardplace::ssd_scan", _scan_backward, setup_context=_scan_saves)
+
+
+def scan_sizes(x: Any, B: Any, chunk: int) -> dict[str, int]:
+    """Return scan_flops' arguments from the shapes of x (batch, length, heads, head_dim) and B (.., groups, state)."""
+    batch, length, heads, head_dim = x
+    return {
+        "batch": batch,
+        "length": length,
+        "heads": heads,
+        "head_dim": head_dim,
+        "groups": B[2],
+        "state": B[3],
+        "chunk": chunk,
+    }
+
+
+@register_flop_formula(torch.ops.hardplace.ssd_scan)
+def _count(x: Any, dt: Any, A: Any, B: Any, C: Any, D: Any, dt_bias: Any, chunk: int, **_: Any) -> int:
+    return scan_flops(**scan_sizes(x, B, chunk)).forward
+
+
+@register_flop_formula(torch.ops.hardplace.ssd_scan_backward)
+def _count_backward(gradient: Any, x: Any, dt: Any, A: Any, B: Any, *rest: Any, **_: Any) -> int:
+    return scan_flops(**scan_sizes(x, B, rest[-1])).backward
+
+
+def _chunk_scan(
+    hidden_states: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    chunk_size: int,
+    D: Tensor,
+    dt_bias: Tensor,
+    initial_states: Tensor | None = None,
+    return_final_states: bool = False,
+    **_: Any,
+) -> Tensor:
+    """Stand in for mamba2_chunk_scan of the library; options that change values only are left out."""
+    if initial_states is not None or return_final_states:
+        raise NotImplementedError("a scan that carries a cache is not recorded; set use_cache=False")
+    return torch.ops.hardplace.ssd_scan(hidden_states, dt, A, B, C, D, dt_bias, chunk_size)[0]  # type: ignore[no-any-return]
+
+
+def _selective_scan(
+    hidden_states: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    z: Tensor,
+    delta_bias: Tensor,
+    return_last_state: bool = False,
+    **_: Any,
+) -> Tensor:
+    """Stand in for mamba_selective_scan of the library."""
+    if return_last_state:
+        raise NotImplementedError("a scan that carries a cache is not recorded; set use_cache=False")
+    return torch.ops.hardplace.selective_scan(hidden_states, dt, A, B, C, D, z, delta_bias)[0]  # type: ignore[no-any-return]
+
+
+def _convolution(
+    hidden_states: Tensor, weight: Tensor, bias: Tensor | None = None, activation: str | None = None, **_: Any
+) -> Tensor:
+    """Stand in for causal_conv1d_fn of the library: convolution and SiLU in one kernel."""
+    if activation not in (None, "silu", "swish"):
+        raise NotImplementedError(f"a causal convolution with {activation} is not recorded; with silu or none it is")
+    return torch.ops.hardplace.causal_conv1d(hidden_states, weight, bias, activation is not None)  # type: ignore[no-any-return]
+
+
+def _gated_norm(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Return the stand-in for the forward of a gated RMS norm that gates first and then normalises groups."""
+
+    def forward(self: Any, hidden_states: Tensor, gate: Tensor | None = None) -> Tensor:
+        if gate is None or not hasattr(self, "group_size"):
+            return original(self, hidden_states, gate)
+        return torch.ops.hardplace.gated_rms_norm(hidden_states, gate, self.weight, self.group_size)[0]  # type: ignore[no-any-return]
+
+    return forward
+
+
+def _not_whole(*_: Any, **__: Any) -> None:
+    """Stand in for a kernel that runs the whole mixer: None lets the library go on with the parts."""
+
+
+_STAND_INS: dict[str, Callable[..., Any]] = {
+    "mamba2_chunk_scan": _chunk_scan,
+    "mamba_selective_scan": _selective_scan,
+    "causal_conv1d_fn": _convolution,
+    "mamba2_split_conv1d_scan_combined": _not_whole,
+    "mamba_inner_fn": _not_whole,
+}
+
+
+def _replacements() -> Iterator[tuple[Any, str, Callable[..., Any]]]:
+    """Yield owner, attribute and stand-in, for every loaded model with a scan: Mamba, Mamba-2, the hybrids' copies."""
+    for module in [part for name, part in sys.modules.items() if name.startswith("transformers.models.")]:
+        defined = vars(module)
+        if not {"mamba2_chunk_scan", "mamba_selective_scan"} & defined.keys():
+            continue
+        yield from ((module, name, stand_in) for name, stand_in in _STAND_INS.items() if name in defined)
+        norms = [part for name, part in defined.items() if name.endswith("RMSNormGated")]
+        yield from ((norm, "forward", _gated_norm(norm.forward)) for norm in norms)
+
+
+@contextmanager
+def fused_scan() -> Iterator[None]:
+    """Let the mixers of Mamba models run one operator for each kernel; enter it with the model already made."""
+    originals = []
+    try:
+        for owner, name, stand_in in list(_replacements()):
+            originals.append((owner, name, getattr(owner, name)))
+            setattr(owner, name, stand_in)
+        yield
+    finally:
+        for owner, name, original in originals:
+            setattr(owner, name, original)
+
+
+def mamba2_2_7b(tied: bool) -> torch.nn.Module:
+    """Return Mamba-2 2.7B as huggingface.co/state-spaces/mamba2-2.7b config.json has it: 2,702,599,680 parameters.
+
+    64 layers of 40,216,560 (in_proj 2560 x 10576, out_proj 5120 x 2560, convolution 5376 x (4 + 1), norms 5120 and
+    2560, A, D and dt bias 80 each), the last norm's 2560, and a tied embedding of 50288 x 2560: vocab_size 50277 is
+    rounded up to pad_vocab_size_multiple 16. State 128, head 64, one group, chunks of 256 are the code's defaults.
+    """
+    import transformers
+
+    config = transformers.Mamba2Config(
+        vocab_size=50288,
+        hidden_size=2560,
+        num_hidden_layers=64,
+        num_heads=80,
+        head_dim=64,
+        state_size=128,
+        n_groups=1,
+        expand=2,
+        conv_kernel=4,
+        chunk_size=256,
+        use_cache=False,
+        tie_word_embeddings=tied,
+    )
+    return transformers.Mamba2ForCausalLM(config)  # type: ignore[no-any-return]
