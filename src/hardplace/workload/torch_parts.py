@@ -27,7 +27,7 @@ def _containers(path: str, module: torch.nn.Module) -> list[tuple[str, torch.nn.
     found = []
     for name, child in module.named_children():
         where = f"{path}.{name}" if path else name
-        if isinstance(child, _CONTAINERS) and len(list(child.children())) > 1:
+        if isinstance(child, _CONTAINERS) and len(list(child.children())) >= (1 if isinstance(child, torch.nn.ModuleList) else 2):
             found.append((where, child))
         else:
             found += _containers(where, child)

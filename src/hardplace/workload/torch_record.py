@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_iter
 
 from hardplace.workload.operators import (
     ATTENTION,
@@ -139,6 +138,8 @@ class Recorder(TorchDispatchMode):
         """Run an operator and write it down."""
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
+        if func is torch.ops.prim.device.default:  # the most frequent of all, and nothing that a device runs
+            return result
         name = func._schema.name.partition("::")[2]
         node = torch._C._current_autograd_node() if self._phase is Phase.BACKWARD else None
         if node is not None and "AccumulateGrad" in node.name():
@@ -161,7 +162,7 @@ class Recorder(TorchDispatchMode):
 
     def _view(self, func: Any, name: str, args: Any, kwargs: Any, result: Any) -> None:
         origin = self._tensor(args[0])
-        views = tuple(self._tensor(value) for value in tree_iter(result) if isinstance(value, torch.Tensor))
+        views = tuple(self._tensor(value) for value in _tensors(result))
         if views == (origin,):
             return
         self.trace.events.append(
@@ -180,8 +181,8 @@ class Recorder(TorchDispatchMode):
         )
 
     def _operator(self, func: Any, name: str, args: Any, kwargs: Any, result: Any, key: int) -> None:
-        inputs = [value for value in tree_iter((args, kwargs)) if isinstance(value, torch.Tensor)]
-        outputs = [value for value in tree_iter(result) if isinstance(value, torch.Tensor)]
+        inputs = [*_tensors(args), *_tensors(tuple(kwargs.values()))]
+        outputs = list(_tensors(result))
         reads = tuple(self._tensor(value) for value in inputs)
         writes = tuple(dict.fromkeys(self._tensor(value) for value in outputs))
         stored = self.trace.storages(writes)
@@ -330,6 +331,15 @@ class Recorder(TorchDispatchMode):
         """Run the backward pass."""
         self._phase = Phase.BACKWARD
         loss.backward()
+
+
+def _tensors(value: Any) -> Iterator[torch.Tensor]:
+    """Give the tensors in what an operator takes or returns: lists at most, so that torch's pytree is not needed."""
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _tensors(item)
 
 
 def _changed(event: Event, **changes: Any) -> Event:

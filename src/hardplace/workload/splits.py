@@ -1,0 +1,99 @@
+"""How one tensor lies on the ranks of a group: whole on each, split along an axis, or as partial sums."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from hardplace.workload.types import Affine
+
+# Sizes are compared at this micro-batch: a large prime, so that it is never mistaken for, nor divides, another size.
+GENERIC = 1_000_003
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Cut into `parts` equal parts along an axis, after the first `before` values of what is merged into that axis.
+
+    A (batch x sequence) axis split by sequence has before = batch. Parts fewer than ranks: copies on the rest.
+    origin: the parameters (storages) because of which it is split; none where it is split by sequence.
+    """
+
+    axis: int
+    parts: int
+    before: int = 1
+    origin: frozenset[int] = field(default=frozenset(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """The sum over the ranks is the tensor. routed: rows are tokens sent to experts, so sum after they are back.
+
+    onto: the split that the sum shall have, where the shape does not tell.
+    """
+
+    routed: bool = False
+    onto: Split | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """Rows are tokens that lie with the ranks of their experts; as many as before, where routing is balanced."""
+
+
+State = Split | Partial | Sent | None
+
+
+class DoesNotFit(Exception):
+    """A split cannot go on; size: what it would have to divide."""
+
+    def __init__(self, split: Split, size: int) -> None:
+        super().__init__(f"{size} does not divide into {split.parts}")
+        self.split, self.size = split, size
+
+
+def reshaped(split: Split, old: Shape, new: Shape) -> Split:
+    """Return a split after a reshape; DoesNotFit if it would cut through an axis of the new shape."""
+    if 0 in old:
+        return split
+    before = math.prod(old[: split.axis]) * split.before
+    done = 1
+    for axis, size in enumerate(new):
+        if size != 1 and before < done * size and before % done == 0 and (done * size) % before == 0:
+            within = before // done
+            if size // within % split.parts:
+                raise DoesNotFit(split, size // within)
+            return Split(axis, split.parts, within, split.origin)
+        done *= size
+    raise DoesNotFit(split, 1)
+
+
+def moved(split: Split, axis: int) -> Split:
+    """Return a split on another axis of another tensor."""
+    return Split(axis, split.parts, split.before, split.origin)
+
+
+def sequence_split(shape: Shape, parts: int) -> Split | None:
+    """Return the split by sequence of (batch, sequence, ...) or (batch x sequence, ...); None if there is none."""
+    if len(shape) < 2 or shape[0] % GENERIC:
+        return None
+    if shape[0] == GENERIC and len(shape) in (2, 3) and shape[1] >= parts:
+        return Split(1, parts) if shape[1] % parts == 0 else None
+    if len(shape) == 2 and shape[0] // GENERIC % parts == 0 and shape[0] > GENERIC:
+        return Split(0, parts, GENERIC)
+    return None
+
+
+def local_size(size: Affine, parts: int) -> Affine:
+    """Return the size of a part, rounded up."""
+    return Affine(-(-size.constant // parts), -(-size.factor // parts))
+
+
+def local_shape(shape: tuple[Affine, ...], states: tuple[State, ...]) -> tuple[Affine, ...]:
+    """Return the shape on one rank under the states of several groups."""
+    sizes = list(shape)
+    for state in states:
+        if isinstance(state, Split):
+            sizes[state.axis] = local_size(sizes[state.axis], state.parts)
+    return tuple(sizes)
