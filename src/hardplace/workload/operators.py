@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from hardplace.workload.scan import scan_flops
 from hardplace.workload.types import Gradient, OperatorKind, Phase
 
 Shape = tuple[int, ...]
@@ -13,17 +14,20 @@ ATTENTION = "attention"
 ATTENTION_BACKWARD = "attention_backward"
 GROUPED = "grouped_mm"
 TRANSPOSED = "convolution_transposed"
+CAUSAL = "causal_conv1d"  # depth-wise, with its activation (Mamba)
 
 _KINDS = {
     OperatorKind.MATMUL: "mm addmm bmm baddbmm mv addmv dot",
     OperatorKind.GROUPED_MATMUL: GROUPED,
     OperatorKind.ATTENTION: f"{ATTENTION} {ATTENTION_BACKWARD}",
-    OperatorKind.CONVOLUTION: f"convolution {TRANSPOSED} convolution_backward {TRANSPOSED}_backward",
+    OperatorKind.CONVOLUTION: (
+        f"convolution {TRANSPOSED} convolution_backward {TRANSPOSED}_backward {CAUSAL} {CAUSAL}_backward"
+    ),
     OperatorKind.SCAN: "ssd_scan ssd_scan_backward selective_scan selective_scan_backward",
     OperatorKind.NORMALISATION: (
         "native_layer_norm native_layer_norm_backward native_batch_norm native_batch_norm_backward "
         "native_group_norm native_group_norm_backward _fused_rms_norm _fused_rms_norm_backward "
-        "_native_batch_norm_legit _batch_norm_with_update batch_norm_backward"
+        "gated_rms_norm gated_rms_norm_backward _native_batch_norm_legit _batch_norm_with_update batch_norm_backward"
     ),
     OperatorKind.SOFTMAX: "_softmax _log_softmax _softmax_backward_data _log_softmax_backward_data logsumexp",
     OperatorKind.CROSS_ENTROPY: (
@@ -101,7 +105,7 @@ def dims_of(kind: OperatorKind, name: str, reads: Sequence[Shape], writes: Seque
     if kind is OperatorKind.CONVOLUTION:
         return _convolution(name, reads, writes)
     if kind is OperatorKind.SCAN:
-        return _scan(name, reads)
+        return _scan(name, reads, writes)
     if kind is OperatorKind.VIEW:
         return ()
     return (_elements(name, reads, writes),)
@@ -117,6 +121,8 @@ def _convolution(name: str, reads: Sequence[Shape], writes: Sequence[Shape]) -> 
     """Return (batch, in, out, groups, sizes in, sizes out, kernel); of a transposed one by the same meaning."""
     backward = name.endswith("_backward")
     given, weight = reads[backward : backward + 2]
+    if name.startswith(CAUSAL):
+        return (given[0], given[1], given[1], given[1], given[2], given[2], weight[1])
     made = reads[0] if backward else writes[0]
     per_group = weight[0] if name.startswith(TRANSPOSED) else weight[1]
     # Weights are (out, in / groups, ...), those of a transposed one (in, out / groups, ...).
@@ -124,8 +130,14 @@ def _convolution(name: str, reads: Sequence[Shape], writes: Sequence[Shape]) -> 
     return (given[0], given[1], made[1], groups, *given[2:], *made[2:], *weight[2:])
 
 
-def _scan(name: str, reads: Sequence[Shape]) -> tuple[int, ...]:
-    raise NotImplementedError(name)
+def _scan(name: str, reads: Sequence[Shape], writes: Sequence[Shape]) -> tuple[int, ...]:
+    """Return (batch, length, heads, head dimension, groups, state, chunk)."""
+    backward = name.endswith("_backward")
+    given, _, rates, first, *_ = reads[backward:]
+    if name.startswith("selective"):  # Mamba-1: each channel is a head of one; its kernel has no chunks of products
+        return (given[0], given[2], given[1], 1, 1, rates[1], given[2])
+    chunk = (reads[-1] if backward else writes[1])[-1]
+    return (*given, first[2], first[3], chunk)
 
 
 def _elements(name: str, reads: Sequence[Shape], writes: Sequence[Shape]) -> int:
@@ -152,7 +164,13 @@ def flops_of(kind: OperatorKind, name: str, phase: Phase, dims: tuple[int, ...])
         spatial = (len(dims) - 4) // 3
         sizes_in, sizes_out, kernel = (dims[4 + i * spatial : 4 + (i + 1) * spatial] for i in range(3))
         places = math.prod(sizes_in if name.startswith(TRANSPOSED) else sizes_out)
-        return 2 * batch * places * channels * filters // groups * math.prod(kernel)
+        # The gradients of input and weight, and the output again for its activation, in one kernel.
+        times = 3 if name == f"{CAUSAL}_backward" else 1
+        return 2 * times * batch * places * channels * filters // groups * math.prod(kernel)
+    if kind is OperatorKind.SCAN and name.startswith("ssd"):
+        names = ("batch", "length", "heads", "head_dim", "groups", "state", "chunk")
+        found = scan_flops(**dict(zip(names, dims, strict=True)))
+        return found.backward if phase is Phase.BACKWARD else found.forward
     return 0
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,36 +17,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from hardplace.workload import torch_mamba  # noqa: F401  (defines the operators beside the scan)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScanFlops:
-    """Floating-point operations of the matrix products of one scan."""
-
-    forward: int
-    backward: int
-
-
-def scan_flops(*, batch: int, length: int, heads: int, head_dim: int, groups: int, state: int, chunk: int) -> ScanFlops:
-    """Return the FLOPs of Mamba-2's scan by blocks (Dao & Gu 2024, arXiv 2405.21060, section 6).
-
-    With chunks of Q steps, N states, P channels a head, the paper's four steps are products for each chunk of
-      scores C B'        2 Q Q N  a group (diagonal blocks, section 6.1)
-      scores times x     2 Q Q P  a head
-      state B' x         2 Q N P  a head (right factors)
-      C times the state  2 Q N P  a head (left factors)
-    and a recurrence over chunks that is no matrix product (section 6.2, centre). The masked half of the scores
-    counts, as in attention, and so does the rest of a last chunk that is not full.
-
-    Backward is what the kernel multiplies, recomputation included (state-spaces/mamba, ops/triton/ssd_combined.py,
-    _mamba_chunk_scan_combined_bwd): scores again and their two gradients (3 of the first kind); x's, the scores' and
-    the decay's gradient (3 of the second); the state again, its gradient, x's, B's and C's (5 of the last two).
-    """
-    chunks = batch * -(-length // chunk)
-    scores = 2 * chunks * groups * chunk * chunk * state
-    mixed = 2 * chunks * heads * chunk * chunk * head_dim
-    states = 2 * chunks * heads * chunk * state * head_dim
-    return ScanFlops(forward=scores + mixed + 2 * states, backward=3 * scores + 3 * mixed + 5 * states)
+from hardplace.workload.scan import scan_flops
 
 
 _INPUTS = "Tensor x, Tensor dt, Tensor A, Tensor B, Tensor C, Tensor D, Tensor dt_bias"
@@ -207,29 +177,3 @@ def fused_scan() -> Iterator[None]:
     finally:
         for owner, name, original in originals:
             setattr(owner, name, original)
-
-
-def mamba2_2_7b(tied: bool) -> torch.nn.Module:
-    """Return Mamba-2 2.7B as huggingface.co/state-spaces/mamba2-2.7b config.json has it: 2,702,599,680 parameters.
-
-    64 layers of 40,216,560 (in_proj 2560 x 10576, out_proj 5120 x 2560, convolution 5376 x (4 + 1), norms 5120 and
-    2560, A, D and dt bias 80 each), the last norm's 2560, and a tied embedding of 50288 x 2560: vocab_size 50277 is
-    rounded up to pad_vocab_size_multiple 16. State 128, head 64, one group, chunks of 256 are the code's defaults.
-    """
-    import transformers
-
-    config = transformers.Mamba2Config(
-        vocab_size=50288,
-        hidden_size=2560,
-        num_hidden_layers=64,
-        num_heads=80,
-        head_dim=64,
-        state_size=128,
-        n_groups=1,
-        expand=2,
-        conv_kernel=4,
-        chunk_size=256,
-        use_cache=False,
-        tie_word_embeddings=tied,
-    )
-    return transformers.Mamba2ForCausalLM(config)  # type: ignore[no-any-return]
