@@ -416,15 +416,19 @@ class _Walk:
             return False
         states = [self._used(index) for index in partial]
         routed = all(isinstance(state, Partial) and state.routed for state in states)
-        sums = operator.name in _JOINS and len(partial) == len(reads)
+        # Gradients of one tensor are added up one by one: what is whole counts on one rank, so one sum is enough.
+        backward = operator.phase is Phase.BACKWARD and operator.name == "add" and not self.open & set(reads)
+        sums = operator.name in _JOINS and (len(partial) == len(reads) or backward)
         scaled = routed and len(partial) == 1 and operator.name in ("mul", "div", "_to_copy", "clone", "masked_fill")
         if not sums and not scaled:
             return False
-        if any(isinstance(self._used(index), Split) for index in reads):
+        split = [state for state in map(self._used, reads) if isinstance(state, Split)]
+        if any(state.origin for state in split) or (split and not sums):
             return False
         self.settle(*reads)
+        onto = next((state.onto for state in states if isinstance(state, Partial)), None)
         for index in operator.writes:
-            self.states[index] = Partial(routed)
+            self.states[index] = Partial(routed, onto)
         return True
 
     def _common(self, reads: list[int], rank: int) -> Split | None:
@@ -485,14 +489,16 @@ class _Walk:
         """Cut a weight by output features, or by input features where its input is cut so."""
         state, rank = self._used(left), len(self.shapes[right])
         inner = len(self.shapes[left]) - 1
+        rows, width = self.shapes[right][-2:]
+        logits = width >= max(_VOCABULARY, 3 * rows)
         if isinstance(state, Split) and state.axis == inner:
+            if logits and state.origin and self.may_cut(right):
+                raise _KeepWhole(state.origin)  # rather than to add up logits
             cut = self.may_cut(right) and state.before == 1
             self.decide(right, Split(rank - 2, state.parts, 1, frozenset([self.parameter(right)])) if cut else None)
             return
-        width = self.shapes[right][-1]
         parts = self.cuts_into(right)
-        padded = width >= max(_VOCABULARY, 3 * self.shapes[right][-2])
-        if self.may_cut(right) and (width % parts == 0 or padded):
+        if self.may_cut(right) and (width % parts == 0 or logits):
             self.decide(right, Split(rank - 1, parts, 1, frozenset([self.parameter(right)])))
         else:
             self.decide(right, None)
@@ -575,7 +581,12 @@ class _Walk:
                     self.need(index, None)
             self._cut_weight(left, right)
         self.settle(left, right)
-        result = self._product(left, right) if len(self.shapes[right]) == 3 else self._outer(left, right)
+        if len(self.shapes[right]) == 3:
+            result = self._product(left, right)
+            if isinstance(result, Split) and result.axis == 2:
+                result = moved(result, 1)
+        else:
+            result = self._outer(left, right)
         self.states[operator.writes[0]] = Partial(routed=True) if isinstance(result, Partial) else result
 
     def _outer(self, left: int, right: int) -> State:
@@ -860,6 +871,8 @@ class _Walk:
         given = operator.reads[0]
         state = self._used(given)
         values = operator.reads[-1]
+        if operator.name not in ("gather", "scatter", "scatter_add") and self._local(operator):
+            return
         if operator.name in ("index_put", "_index_put_impl", "_unsafe_index_put", "index_add"):
             moving = self._used(values)
             if isinstance(moving, Partial) and moving.routed:
@@ -886,7 +899,24 @@ class _Walk:
                 return
         self.alone(operator)
 
+    def _local(self, operator: Operator) -> bool:
+        """Let each rank of a context-parallel group route and permute its own tokens."""
+        if self.group is not Group.CONTEXT:
+            return False
+        found = [state for state in map(self._used, operator.reads) if isinstance(state, Split)]
+        if not found or any(state.axis != 0 or state.origin for state in found):
+            return False
+        self.settle(*operator.reads)
+        rows = {self.shapes[index][0] for index in operator.reads if isinstance(self._used(index), Split)}
+        for index in operator.writes:
+            shape = self.shapes[index]
+            tokens = bool(shape) and (shape[0] in rows or shape[0] % GENERIC == 0)
+            self.states[index] = moved(found[0], 0) if tokens else None
+        return True
+
     def routing(self, operator: Operator) -> None:
+        if self._local(operator):
+            return
         state = self._used(operator.reads[0]) if operator.reads else None
         if isinstance(state, Split) and operator.axes and state.axis not in operator.axes and operator.name != "histc":
             self.pointwise_like(operator, state)

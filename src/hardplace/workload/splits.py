@@ -62,7 +62,7 @@ def reshaped(split: Split, old: Shape, new: Shape) -> Split:
     for axis, size in enumerate(new):
         if size != 1 and before < done * size and before % done == 0 and (done * size) % before == 0:
             within = before // done
-            if size // within % split.parts:
+            if size // within % split.parts and size != old[split.axis]:
                 raise DoesNotFit(split, size // within)
             return Split(axis, split.parts, within, split.origin)
         done *= size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -301,20 +302,37 @@ def record_workload(step: Step) -> Workload:
 def _at(step: Step, size: int, whole: Trace, pieces: list[Piece], distinct: list[Piece]) -> tuple[Trace, list[Piece]]:
     """Return a trace at another micro-batch size and, in it, the same pieces as the distinct ones."""
     wanted = [piece.key(whole, sizes=False) for piece in distinct]
-    with _shortened(step.module, distinct):
+    with _shortened(step.module, distinct), _silent("torch._subclasses.fake_tensor"):
         try:
             one = trace(step, size)
-            found = {piece.key(one, sizes=False): piece for piece in pieces_of(step.module, one)[0]}
+            short = pieces_of(step.module, one)[0]
         except Exception:  # a model that counts its own layers: the whole of it, then
-            found = {}
-    if not set(wanted) <= set(found):
-        one = trace(step, size)
-        again = pieces_of(step.module, one)[0]
-        alike = [piece.key(one, sizes=False) for piece in again]
-        if alike != [piece.key(whole, sizes=False) for piece in pieces]:
-            raise ValueError(f"{step.name}: the graph itself depends on the micro-batch size")
-        return one, [again[pieces.index(piece)] for piece in distinct]
-    return one, [found[key] for key in wanted]
+            short = []
+    keys = [piece.key(one, sizes=False) for piece in short]
+    if keys == wanted:
+        return one, short
+    if len(set(wanted)) == len(wanted) and set(wanted) <= set(keys):
+        return one, [short[keys.index(key)] for key in wanted]
+    one = trace(step, size)
+    again = pieces_of(step.module, one)[0]
+    if [piece.key(one, sizes=False) for piece in again] != [piece.key(whole, sizes=False) for piece in pieces]:
+        raise ValueError(f"{step.name}: the graph itself depends on the micro-batch size")
+    return one, [again[_place(pieces, piece)] for piece in distinct]
+
+
+@contextmanager
+def _silent(logger: str) -> Iterator[None]:
+    """Keep torch from telling of a failure that is only a try."""
+    one = logging.getLogger(logger)
+    disabled, one.disabled = one.disabled, True
+    try:
+        yield
+    finally:
+        one.disabled = disabled
+
+
+def _place(pieces: list[Piece], piece: Piece) -> int:
+    return next(place for place, one in enumerate(pieces) if one is piece)
 
 
 @contextmanager
@@ -324,7 +342,7 @@ def _shortened(model: torch.nn.Module, distinct: list[Piece]) -> Iterator[None]:
     held: list[tuple[torch.nn.Module, dict[str, torch.nn.Module | None]]] = []
     for path, container in list(model.named_modules()):
         names = [name for name, _ in container.named_children() if f"{path}.{name}" in kept]
-        if isinstance(container, torch.nn.ModuleList) and 0 < len(names) < len(container):
+        if isinstance(container, torch.nn.ModuleList | torch.nn.Sequential) and 0 < len(names) < len(container):
             held.append((container, dict(container._modules)))
             chosen = [container._modules[name] for name in names]
             container._modules.clear()
@@ -340,12 +358,13 @@ def _shortened(model: torch.nn.Module, distinct: list[Piece]) -> Iterator[None]:
 def _names(pieces: list[Piece], order: tuple[int, ...]) -> list[str]:
     """Return the name of each distinct layer: embedding or stem, blocks by their container, between, head."""
     stems: dict[int, str] = {}
+    containers = {piece.name: piece.name.rpartition(".")[0] or piece.name for piece in pieces if piece.name}
+    short = _shortest(set(containers.values()))
     for place, (number, piece) in enumerate(zip(order, pieces, strict=True)):
         if number in stems:
             continue
         if piece.name:
-            container = piece.name.rpartition(".")[0] or piece.name
-            stems[number] = container if len({one.name.rpartition(".")[0] for one in pieces if one.name}) > 1 else "block"
+            stems[number] = short[containers[piece.name]] if len(short) > 1 else "block"
         elif place == 0:
             embeds = any(event.kind is OperatorKind.EMBEDDING for event in piece.events)
             stems[number] = "embedding" if embeds else "stem"
@@ -359,3 +378,17 @@ def _names(pieces: list[Piece], order: tuple[int, ...]) -> list[str]:
         seen[stem] = seen.get(stem, 0) + 1
         names.append(stem if counts[stem] == 1 else f"{stem} {seen[stem]}")
     return names
+
+
+def _shortest(paths: set[str]) -> dict[str, str]:
+    """Return the shortest ends of paths that tell them apart and begin with a name, not a number."""
+    found = {}
+    for path in paths:
+        parts = path.split(".")
+        for count in range(1, len(parts) + 1):
+            end = ".".join(parts[-count:])
+            alone = sum(f".{other}".endswith(f".{end}") for other in paths) == 1
+            if alone and not parts[-count].isdigit():
+                break
+        found[path] = end
+    return found

@@ -44,6 +44,7 @@ class Parts:
     def __init__(self, model: torch.nn.Module, trace: Trace) -> None:
         self._trace = trace
         self._paths: set[str] = set()
+        self._groups: set[str] = set()  # containers whose children run side by side: one part together
         for path, container in _containers("", model):
             self._add(path, container)
         self.parts, self._of_call = self._instances()
@@ -53,7 +54,7 @@ class Parts:
         """Cut a container at its children, or at those of the containers within them that hold nearly all."""
         children = [f"{path}.{name}" for name, _ in container.named_children()]
         if not self._chained(children):
-            self._paths.add(path)
+            self._groups.add(path)
             return
         for child, module in zip(children, container.children(), strict=True):
             inner = _containers(child, module)
@@ -106,7 +107,9 @@ class Parts:
         trace, spans = self._trace, self._spans(paths)
         made: dict[int, int] = {}
         used: dict[int, int] = {}
-        for index, event in enumerate(trace.events[: spans[-1][1] + 1] if spans else ()):
+        for index, event in enumerate(trace.events):
+            if event.phase is not Phase.FORWARD:
+                break
             if event.kind is not OperatorKind.VIEW:
                 used.update(dict.fromkeys(trace.storages(event.reads), index))
                 for storage in trace.storages(event.writes) & trace.computed:
@@ -120,9 +123,14 @@ class Parts:
         """Return the parts in the order they ran, what lies between among them, and the part of each call."""
         trace = self._trace
         owner: list[int] = []
+        first_of: dict[str, int] = {}
         for number, call in enumerate(trace.calls):
             above = owner[call.caller] if number else -1
+            group = call.path.rpartition(".")[0]
+            if above < 0 and group in self._groups:
+                above = first_of.setdefault(group, number)
             owner.append(above if above >= 0 else (number if call.path in self._paths else -1))
+        paths = {number: path for path, number in first_of.items()}
         parts = [Part("", 0)]
         numbers: dict[int, int] = {}
         inside = -1
@@ -130,15 +138,20 @@ class Parts:
             if event.phase is not Phase.FORWARD:
                 break
             instance = owner[event.call]
-            if instance == inside and (index or instance < 0):
+            if instance == inside or instance in numbers:
                 continue
             inside = instance
             if instance >= 0:
                 numbers[instance] = len(parts)
-            parts.append(Part(trace.calls[instance].path if instance >= 0 else "", index))
+            parts.append(Part(paths.get(instance, trace.calls[instance].path) if instance >= 0 else "", index))
         return parts, {call: numbers[one] for call, one in enumerate(owner) if one in numbers}
 
     def of(self, call: int, moment: int) -> int:
         """Return the part that an event of a call at a moment belongs to."""
         found = self._of_call.get(call)
-        return bisect_right(self._starts, moment) - 1 if found is None else found
+        if found is not None:
+            return found
+        number = bisect_right(self._starts, moment) - 1
+        # What a call outside all parts does at a boundary belongs to what follows there.
+        between = number + 1 < len(self.parts) and not self.parts[number + 1].path
+        return number + 1 if self.parts[number].path and between else number

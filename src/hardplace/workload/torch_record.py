@@ -191,6 +191,8 @@ class Recorder(TorchDispatchMode):
         # An operator in place is known by what it reads and writes.
         plain = name if name.startswith("__") else name.removesuffix("_")
         plain = _NAMES.get(plain, plain)
+        if plain.startswith("new_"):  # of the dtype of another tensor, whose values it does not read
+            reads = ()
         if plain in _OVERWRITING:
             reads = tuple(number for number in reads if self.trace.views[number].storage not in stored)
         if self.trace.computed & self.trace.storages(reads):
@@ -300,7 +302,10 @@ class Recorder(TorchDispatchMode):
         return hook
 
     def _save(self, tensor: torch.Tensor) -> torch.Tensor:
-        self.trace.saved.append((self._stack[-1], len(self.trace.events), self._storage(tensor)))
+        storage, now = self._storage(tensor), len(self.trace.events)
+        # Results are kept after the operator has run, inputs before.
+        just_made = now > 0 and storage in self.trace.storages(self.trace.events[-1].writes)
+        self.trace.saved.append((self._stack[-1], now - just_made, storage))
         return tensor
 
     @contextmanager
