@@ -23,7 +23,7 @@ from hardplace.workload.splits import (
     reshaped,
     sequence_split,
 )
-from hardplace.workload.types import Group, Layer, Operator, OperatorKind, Phase, StorageRole, elements
+from hardplace.workload.types import ITEM_BYTES, Group, Layer, Operator, OperatorKind, Phase, StorageRole, elements
 
 _VOCABULARY = 8192  # rows from which a table is cut by row, and outputs that may be padded up to a multiple
 _JOINS = ("add", "sub")
@@ -419,7 +419,8 @@ class _Walk:
         # Gradients of one tensor are added up one by one: what is whole counts on one rank, so one sum is enough.
         backward = operator.phase is Phase.BACKWARD and operator.name == "add" and not self.open & set(reads)
         sums = operator.name in _JOINS and (len(partial) == len(reads) or backward)
-        scaled = routed and len(partial) == 1 and operator.name in ("mul", "div", "_to_copy", "clone", "masked_fill")
+        scaled = routed and len(partial) == 1 and operator.name in ("mul", "div", "masked_fill")
+        scaled |= len(reads) == 1 and operator.name in ("_to_copy", "clone") and self._no_wider(operator)
         if not sums and not scaled:
             return False
         split = [state for state in map(self._used, reads) if isinstance(state, Split)]
@@ -430,6 +431,11 @@ class _Walk:
         for index in operator.writes:
             self.states[index] = Partial(routed, onto)
         return True
+
+    def _no_wider(self, operator: Operator) -> bool:
+        """Return whether a copy has no more bytes an element than what it copies."""
+        old, new = (ITEM_BYTES[self.layer.tensors[one[0]].dtype] for one in (operator.reads, operator.writes))
+        return new <= old
 
     def _common(self, reads: list[int], rank: int) -> Split | None:
         """Return the split of the result: that of the inputs, the finest where they differ in parts only."""
@@ -575,10 +581,9 @@ class _Walk:
                 self.need(index, None)
         self._note(left, right)
         if right in self.open:
-            for index in (left,):
-                state = self._used(index)
-                if isinstance(state, Split) and state.axis == 0:
-                    self.need(index, None)
+            state = self._used(left)
+            if isinstance(state, Split) and state.axis == 0 and self.may_cut(right):
+                self.need(left, None)
             self._cut_weight(left, right)
         self.settle(left, right)
         if len(self.shapes[right]) == 3:
@@ -593,6 +598,8 @@ class _Walk:
         """Return the state of the gradient of grouped weights: (groups, rows of the left, columns of the right)."""
         mine, theirs = self._used(left), self._used(right)
         if isinstance(mine, Split) and isinstance(theirs, Split):
+            if (mine.axis, theirs.axis) == (1, 0):
+                return Partial()
             self.need(right, None)
             theirs = None
         if isinstance(mine, Split):
@@ -791,7 +798,7 @@ class _Walk:
         state = self._used(given)
         if isinstance(state, Partial) and state.routed and operator.name == "sum":
             for index in operator.writes:
-                self.states[index] = state
+                self.states[index] = Partial()  # the experts' results of a token are added up: it is back
             return
         if isinstance(state, Partial):
             self.need(given, self.resolved(given))
@@ -876,7 +883,7 @@ class _Walk:
         if operator.name in ("index_put", "_index_put_impl", "_unsafe_index_put", "index_add"):
             moving = self._used(values)
             if isinstance(moving, Partial) and moving.routed:
-                self.states[operator.writes[0]] = moving
+                self.states[operator.writes[0]] = Partial()
                 return
             self.alone(operator)
             return
