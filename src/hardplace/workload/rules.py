@@ -121,6 +121,7 @@ class _Walk:
         self.tables: set[Shape] = set()  # shapes of tables cut by row
         self.in_products: set[int] = set()
         self.copies: dict[tuple[int, int], Phase] = {}  # (storage, elements) gathered in a phase
+        self.seen: set[int] = set()
         self.step = Step()
         self._enter()
 
@@ -135,6 +136,7 @@ class _Walk:
             made |= set(operator.writes) - seen
         splits = self.sequence or self.group is Group.CONTEXT
         given = set(self.layer.inputs)
+        images = {t for one in self.layer.operators if one.kind is OperatorKind.CONVOLUTION for t in one.reads}
         forward = {t for one in self.layer.operators if one.phase is Phase.FORWARD for t in one.reads}
         for index, tensor in enumerate(self.layer.tensors):
             role = self.layer.storages[tensor.storage].role
@@ -142,7 +144,8 @@ class _Walk:
                 self.open.add(index)
             elif role is StorageRole.INPUT and splits and index not in made:
                 activation = tensor.storage in given or index not in forward
-                if activation or self.group is Group.CONTEXT:
+                # What a convolution reads is cut by neither channel nor place.
+                if index not in images and (activation or self.group is Group.CONTEXT):
                     self.states[index] = sequence_split(self.shapes[index], self.parts)
 
     def run(self) -> Analysis:
@@ -158,6 +161,7 @@ class _Walk:
                     self.apply(operator)
                 except DoesNotFit as problem:
                     self._blame(problem.split, problem.size)
+                self._in_place(operator)
             self.step.reads = tuple(self._used(index) for index in operator.reads)
             self.step.writes = tuple(self.states.get(index) for index in operator.writes)
             steps.append(self.step)
@@ -180,6 +184,20 @@ class _Walk:
     def apply(self, operator: Operator) -> None:
         """Apply the rule of an operator's kind."""
         getattr(self, _RULES[operator.kind])(operator)
+
+    def _in_place(self, operator: Operator) -> None:
+        """Let the other views of memory that is written in parts lie as what was written there."""
+        self.seen |= set(operator.reads)
+        for index in operator.writes:
+            state = self.states.get(index)
+            if operator.kind is OperatorKind.VIEW or index not in self.seen or not isinstance(state, Split):
+                continue
+            shape = self.shapes[index]
+            for other in self.of_storage[self.layer.tensors[index].storage]:
+                alike = len(self.shapes[other]) == len(shape) and self.shapes[other][state.axis] == shape[state.axis]
+                if alike and self.states.get(other) is None:
+                    self.states[other] = state
+        self.seen |= set(operator.writes)
 
     def _used(self, index: int) -> State:
         """Return the state in which the current operator reads a tensor."""
@@ -646,7 +664,7 @@ class _Walk:
             state = self._used(index)
             if isinstance(state, Partial):
                 self.need(index, self.resolved(index))
-            elif isinstance(state, Split) and state.axis != 1 and not state.origin:
+            elif isinstance(state, Split) and not state.origin:
                 self.need(index, None)
         if operator.name != "convolution" and operator.name != "convolution_backward":
             self.alone(operator)

@@ -250,12 +250,13 @@ class _Rank:
         for position, index in enumerate(operator.reads):
             for states, one in zip(self.states, self.analyses, strict=True):
                 states[index] = one.steps[place].reads[position]
-        reads = tuple(self._tensor(index, self._now(index)) for index in operator.reads)
+        allocated = operator.kind is OperatorKind.VIEW and self._unwritten(operator.reads[0])
+        reads = () if allocated else tuple(self._tensor(index, self._now(index)) for index in operator.reads)
         for position, index in enumerate(operator.writes):
             for states, one in zip(self.states, self.analyses, strict=True):
                 states[index] = one.steps[place].writes[position]
         if operator.kind is OperatorKind.VIEW:
-            for index in operator.writes:
+            for index in operator.writes if not allocated else ():
                 self._tensor(index, self._now(index), self.tensors[reads[0]].storage)
             return
         writes = tuple(self._tensor(index, self._now(index)) for index in operator.writes)
@@ -273,6 +274,11 @@ class _Rank:
         for one, step in zip(self.analyses, steps, strict=True):
             for index in step.added:
                 self._statistics(operator, index, one.group)
+
+    def _unwritten(self, index: int) -> bool:
+        """Return whether a view is of memory that is only allocated: what is written there says its share."""
+        storage = self.old.tensors[index].storage
+        return storage not in self.storage and self.old.storages[storage].role is StorageRole.ACTIVATION
 
     def _masked(self, operator: Operator, reads: tuple[int, ...]) -> tuple[int, ...]:
         """Tokens of other ranks' rows are masked before a look-up in a table cut by row; so are their gradients."""
