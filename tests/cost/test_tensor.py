@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hardplace.cost.tensor import array_cycles, traffic_bytes
+from hardplace.cost.tensor import array_cycles
+from hardplace.cost.tiling import traffic_bytes
 from hardplace.cost.types import Matmul
 
 DATA = Path(__file__).parent / "data"

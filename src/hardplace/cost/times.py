@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from hardplace.cost.network import all_reduce_s
-from hardplace.cost.tensor import array_cycles, traffic_bytes
+from hardplace.cost.tensor import array_cycles
+from hardplace.cost.tiling import traffic_bytes
 from hardplace.cost.types import Engine, Floats, Ints, Kernel, KernelTimes
 from hardplace.hardware.types import Chips, Setting
 

@@ -23,14 +23,26 @@ class Engine(StrEnum):
     NETWORK = "network"
 
 
+class Dataflow(StrEnum):
+    """Which operand of a matmul an array holds while the others stream: weights (right), inputs (left) or outputs."""
+
+    WEIGHT = "weight"
+    INPUT = "input"
+    OUTPUT = "output"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matmul:
-    """batch independent products of an (m x k) and a (k x n) matrix."""
+    """batch independent products of an (m x k) and a (k x n) matrix.
+
+    left_words: distinct words of one left operand in memory where it is not m k (an unfolded convolution); 0: m k.
+    """
 
     batch: int
     m: int
     n: int
     k: int
+    left_words: int = 0
 
     @property
     def macs(self) -> int:
