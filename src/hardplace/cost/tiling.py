@@ -93,8 +93,8 @@ def _tile_bound(shape: _Shape, cuts: Floats) -> Floats:
     """Return a lower bound of `_tile` that is convex in the cuts: without rounding, m in one part at least."""
     slices = shape.operand * np.minimum(shape.k, shape.copies)
     room = shape.size * cuts - slices * shape.n
-    parts = shape.m * (shape.total * shape.n + slices * cuts) / np.where(room > 0.0, room, np.nan)
-    return np.asarray(shape.left * cuts + shape.right * np.maximum(1.0, np.nan_to_num(parts, nan=np.inf)))
+    parts = shape.m * (shape.total * shape.n + slices * cuts) / np.maximum(room, 1e-9)
+    return np.asarray(shape.left * cuts + shape.right * np.where(room > 0.0, np.maximum(1.0, parts), np.inf))
 
 
 def _start(shape: _Shape) -> Floats:
@@ -118,14 +118,14 @@ def _tiles(shape: _Shape, best: Floats) -> Floats:
     for step in (1.0, -1.0):
         cuts = start if step > 0 else start - 1.0
         index = np.flatnonzero((cuts >= 1.0) & (_tile_bound(shape, np.maximum(cuts, 1.0)) < best))
-        rows, cuts = shape.pick(index), cuts[index]
-        while len(index):
-            best[index] = np.minimum(best[index], _tile(rows, cuts))
-            cuts = cuts + step
-            going = (cuts >= 1.0) & (cuts <= rows.n)
-            going[going] &= _tile_bound(rows.pick(going), cuts[going]) < best[index[going]]
-            # Where a tile does not fit at all yet, fewer parts fit even less, more may fit.
-            index, cuts, rows = index[going], cuts[going], rows.pick(going)
+        rows, cuts, going = shape.pick(index), cuts[index], np.ones(len(index), dtype=bool)
+        while np.any(going):
+            if 2 * np.count_nonzero(going) < len(index):
+                index, cuts, rows = index[going], cuts[going], rows.pick(going)
+            least = best[index] = np.minimum(best[index], _tile(rows, cuts))
+            further = np.clip(cuts + step, 1.0, rows.n)
+            going = (further != cuts) & (_tile_bound(rows, further) < least)
+            cuts = further
     return best
 
 

@@ -70,6 +70,7 @@ class Kernel:
 
     tiled: the operands of the one matmul go through memory as the buffer's tiling has it, and stream_bytes is what
     comes on top; otherwise stream_bytes is all (for attention, with keys and values read once, see reuse).
+    reductions: steps of the chain that reduce over elements; each ends with a tree over the lanes of a core.
     collective_bytes: tensor bytes that an all-reduce over the tensor-parallel group takes.
     """
 
@@ -79,6 +80,7 @@ class Kernel:
     tiled: bool = False
     reuse: Reuse | None = None
     lane_cycles: int = 0
+    reductions: int = 0
     stream_bytes: int = 0
     collective_bytes: int = 0
     predecessors: tuple[int, ...] = ()
