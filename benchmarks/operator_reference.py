@@ -159,16 +159,19 @@ def answer(case: Case) -> dict[str, Any]:
 
 def _summary(lines: list[dict[str, Any]]) -> None:
     """Print, on standard error, the median and worst relative deviations from each tool."""
-    for key, ours, kind in (
-        ("theirs", lambda line, tool: line["same_setting"].get(tool, line["cycles"]), "cycles"),
-        ("their_dram_bytes", lambda line, tool: line["dram_bytes"], "DRAM bytes"),
-    ):
+    for key, kind in (("theirs", "cycles"), ("their_dram_bytes", "DRAM bytes")):
         for tool in sorted({tool for line in lines for tool in line[key]}):
-            ratios = np.array([ours(line, tool) / line[key][tool] for line in lines if tool in line[key]])
-            away = np.abs(ratios - 1.0)
+            ratios = []
+            for line in lines:
+                if tool in line[key]:
+                    ours = line["cycles"] if kind == "cycles" else line["dram_bytes"]
+                    ratios.append(
+                        (line["same_setting"].get(tool, ours) if kind == "cycles" else ours) / line[key][tool]
+                    )
+            away = np.abs(np.array(ratios) - 1.0)
             print(
                 f"{tool:12} {kind:10} {len(ratios):3} cases, deviation median {100 * np.median(away):.2f} %, "
-                f"ratio {ratios.min():.3f} to {ratios.max():.3f}, {int((away > 0.05).sum())} above 5 %",
+                f"ratio {min(ratios):.3f} to {max(ratios):.3f}, {int((away > 0.05).sum())} above 5 %",
                 file=sys.stderr,
             )
 

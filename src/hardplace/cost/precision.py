@@ -41,7 +41,14 @@ BF16 = PRECISIONS["bf16"]
 
 # What holds every value of a format (range and digits), nearest first: what a chip without the format computes in.
 # int8 products and sums are exact in fp32 only up to 24 bits, so int8 falls back to nothing.
-_WIDER = {"fp8": ("fp16", "bf16", "fp32"), "fp16": ("fp32",), "bf16": ("fp32",), "tf32": ("fp32",), "fp32": (), "int8": ()}
+_WIDER = {
+    "fp8": ("fp16", "bf16", "fp32"),
+    "fp16": ("fp32",),
+    "bf16": ("fp32",),
+    "tf32": ("fp32",),
+    "fp32": (),
+    "int8": (),
+}
 
 
 def precision(name: str, offered: Collection[str] = tuple(PRECISIONS)) -> Precision:

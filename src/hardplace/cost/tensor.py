@@ -47,7 +47,7 @@ def _columns(matmuls: tuple[Matmul, ...]) -> tuple[Floats, Floats, Floats, Float
 
 def _packed(batch: Floats, deep: Floats, wide: Floats, arrays: _Arrays) -> Floats:
     """Return the batch after small products are put side by side on the diagonal of an array, in powers of two."""
-    fit = np.minimum(arrays.rows / deep, arrays.columns / wide)
+    fit: Floats = np.minimum(arrays.rows / deep, arrays.columns / wide)
     if not np.any(fit >= 2.0):
         return batch
     return np.asarray(np.where(fit >= 2.0, np.ceil(batch / np.ldexp(0.5, np.frexp(fit)[1])), batch))

@@ -73,7 +73,7 @@ def _strips(shape: _Shape) -> Floats:
 
 def _once_bytes(shape: _Shape) -> Floats:
     """Return the least buffer with which every operand is read once, beyond what strips reach."""
-    e, s, m, n, k, left, right = shape.operand, shape.total, shape.m, shape.n, shape.k, shape.left, shape.right
+    e, s, m, n, left, right = shape.operand, shape.total, shape.m, shape.n, shape.left, shape.right
     least = s * m * n + e * (1.0 + np.minimum(m, n))  # the whole result
     for whole, other, extent in ((right, left / m, n), (left, right / n, m)):
         least = np.minimum(least, s + e * (whole + other))  # a whole operand and one row of the other

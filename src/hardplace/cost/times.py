@@ -46,7 +46,9 @@ def _tensor_s(kernels: tuple[Kernel, ...], cores: Ints, chips: Chips, rules: _Ru
     if len(flat):
         cycles = array_cycles(
             flat,
-            *configurations.T,
+            configurations[:, 0],
+            configurations[:, 1],
+            configurations[:, 2],
             rules.precision,
             double_buffered=rules.double_buffered,
             exchange_bytes_per_cycle=rules.setting.buffer_bandwidth_bytes_per_s / rules.setting.clock_hz,
@@ -68,10 +70,11 @@ def _bytes_into(kernels: tuple[Kernel, ...], buffer_bytes: Ints, rules: _Rules) 
     sizes, which = np.unique(buffer_bytes, return_inverse=True)
     size = sizes.astype(np.float64)
     total = np.repeat(np.array([[float(kernel.stream_bytes)] for kernel in kernels]), len(sizes), axis=1)
-    tiled = [index for index, kernel in enumerate(kernels) if kernel.tiled]
+    tiled = [(index, matmul) for index, kernel in enumerate(kernels) if kernel.tiled for matmul in kernel.matmuls]
     if tiled:
-        matmuls = tuple(kernels[index].matmuls[0] for index in tiled)
-        total[tiled] += traffic_bytes(matmuls, size, rules.precision, double_buffered=rules.double_buffered)
+        matmuls = tuple(matmul for _, matmul in tiled)
+        moved = traffic_bytes(matmuls, size, rules.precision, double_buffered=rules.double_buffered)
+        np.add.at(total, [index for index, _ in tiled], moved)
     for index, kernel in enumerate(kernels):
         if kernel.reuse is not None:
             reuse = kernel.reuse
@@ -142,8 +145,8 @@ def kernel_times(
     rules = _Rules(setting=setting, precision=precision, double_buffered=double_buffered)
     single_s, whole_s = np.empty((2, len(kernels), len(chips)))
     for block in blocks(len(kernels), len(chips)):
-        index = np.arange(len(chips))[block]
-        single_s[:, block], whole_s[:, block] = _block_times(kernels, chips.take(index), rules)
+        here = chips.take(np.arange(len(chips))[block])
+        single_s[:, block], whole_s[:, block] = _block_times(kernels, here, rules)
     for index, kernel in enumerate(kernels):
         if kernel.engine is Engine.NETWORK:
             seconds = all_reduce_s(setting.cluster, tensor_parallel, 1, kernel.collective_bytes)

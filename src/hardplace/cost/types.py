@@ -51,6 +51,22 @@ class Matmul:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fusion:
+    """Which operators run as one kernel.
+
+    chains: vector operators joined by dataflow; epilogues: a product with the element-wise chain that alone reads it;
+    flash: attention as one kernel with nothing quadratic in memory, else products and softmax apart. only_successor:
+    PHAZE's rules instead of chains and epilogues, an operator with its only successor.
+    """
+
+    name: str
+    chains: bool
+    epilogues: bool
+    flash: bool
+    only_successor: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reuse:
     """What an attention kernel streams again and again: the keys and values of each of `heads` (batch x heads).
 
@@ -68,7 +84,7 @@ class Reuse:
 class Kernel:
     """Operators that run as one: matmuls on tensor cores, lane-cycles on vector cores, bytes from and to memory.
 
-    tiled: the operands of the one matmul go through memory as the buffer's tiling has it, and stream_bytes is what
+    tiled: the operands of the matmuls go through memory as the buffer's tiling has it, and stream_bytes is what
     comes on top; otherwise stream_bytes is all (for attention, with keys and values read once, see reuse).
     reductions: steps of the chain that reduce over elements; each ends with a tree over the lanes of a core.
     collective_bytes: tensor bytes that an all-reduce over the tensor-parallel group takes.
