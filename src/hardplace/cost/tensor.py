@@ -47,7 +47,7 @@ def _columns(matmuls: tuple[Matmul, ...]) -> tuple[Floats, Floats, Floats, Float
 
 def _packed(batch: Floats, deep: Floats, wide: Floats, arrays: _Arrays) -> Floats:
     """Return the batch after small products are put side by side on the diagonal of an array, in powers of two."""
-    fit: Floats = np.minimum(arrays.rows / deep, arrays.columns / wide)
+    fit = np.asarray(np.minimum(arrays.rows / deep, arrays.columns / wide))
     if not np.any(fit >= 2.0):
         return batch
     return np.asarray(np.where(fit >= 2.0, np.ceil(batch / np.ldexp(0.5, np.frexp(fit)[1])), batch))
@@ -65,13 +65,14 @@ def _stationary(batch: Floats, stream: Floats, wide: Floats, deep: Floats, sums:
     most = arrays.cores.max()
     if most == 1.0:
         return np.asarray(best)
-    for cut in (arrays.cores, *(np.float64(cut) for cut in _STREAM_CUTS if cut <= most)):
+    cuts = [arrays.cores, *(np.full((1, 1), float(cut)) for cut in _STREAM_CUTS if cut <= most)]
+    for cut in cuts:
         cycles = np.ceil(jobs * cut / arrays.cores) * tiles * arrays.steps(np.ceil(stream / cut))
         best = np.minimum(best, np.where(cut <= arrays.cores, cycles, np.inf))
-    for cut in (np.float64(cut) for cut in _REDUCTION_CUTS if cut <= most):
-        cycles = np.ceil(jobs * cut / arrays.cores) * np.ceil(tiles / cut) * arrays.steps(stream)
-        cycles = cycles + (cut - 1.0) * sums * arrays.exchange
-        best = np.minimum(best, np.where(cut <= arrays.cores, cycles, np.inf))
+    for parts in (float(one) for one in _REDUCTION_CUTS if one <= most):
+        cycles = np.ceil(jobs * parts / arrays.cores) * np.ceil(tiles / parts) * arrays.steps(stream)
+        cycles = cycles + (parts - 1.0) * sums * arrays.exchange
+        best = np.minimum(best, np.where(parts <= arrays.cores, cycles, np.inf))
     return np.asarray(best)
 
 
@@ -86,9 +87,10 @@ def _output(batch: Floats, m: Floats, n: Floats, k: Floats, sums: Floats, arrays
 
     best = np.ceil(jobs / arrays.cores) * tile(k)
     most = arrays.cores.max()
-    for cut in (np.float64(cut) for cut in _REDUCTION_CUTS if cut <= most):
-        cycles = np.ceil(jobs * cut / arrays.cores) * tile(np.ceil(k / cut)) + (cut - 1.0) * sums * arrays.exchange
-        best = np.minimum(best, np.where(cut <= arrays.cores, cycles, np.inf))
+    for parts in (float(one) for one in _REDUCTION_CUTS if one <= most):
+        cycles = np.ceil(jobs * parts / arrays.cores) * tile(np.ceil(k / parts))
+        cycles = cycles + (parts - 1.0) * sums * arrays.exchange
+        best = np.minimum(best, np.where(parts <= arrays.cores, cycles, np.inf))
     return np.asarray(best)
 
 

@@ -31,6 +31,46 @@ class Dataflow(StrEnum):
     OUTPUT = "output"
 
 
+class Collective(StrEnum):
+    """What a group does with a tensor of x bytes.
+
+    all-reduce: each member has x, each gets their sum. reduce-scatter: each has x, gets 1/g of the sum. all-gather:
+    each has x/g, gets all x. all-to-all: each has x, sends 1/g of it to every member. point to point: x to another.
+    """
+
+    ALL_REDUCE = "all_reduce"
+    ALL_GATHER = "all_gather"
+    REDUCE_SCATTER = "reduce_scatter"
+    ALL_TO_ALL = "all_to_all"
+    POINT_TO_POINT = "p2p"
+
+
+class Algorithm(StrEnum):
+    """How a collective goes over the network (docs/model-cost.md, "Collectives")."""
+
+    DIRECT = "direct"
+    RING = "ring"
+    HALVING = "recursive halving and doubling"
+    DOUBLING = "recursive doubling"
+    TREE = "tree"
+    IN_NETWORK = "in network"
+    TORUS = "torus"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """How a communication library departs from the links: what a call takes before anything moves, the share of the
+    links' bandwidth that it reaches, and how long its pipeline takes to fill.
+
+    A transfer of t seconds at that share takes (sqrt(t) + sqrt(fill_s))^2: the best chunk of a pipeline with fill_s of
+    latency (Hockney's model, minimised over the chunk).
+    """
+
+    launch_s: float = 0.0
+    efficiency: float = 1.0
+    fill_s: float = 0.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matmul:
     """batch independent products of an (m x k) and a (k x n) matrix.

@@ -37,12 +37,18 @@ class Accelerator:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkLevel:
-    """One level of the network, inside out: devices in a group, bandwidth of a device one way, latency of a message."""
+    """One level of the network, inside out: devices in a group, bandwidth of a device one way, latency of a message.
+
+    axes: sides of a torus, whose links are wrapped rings; bandwidth is then that of all links of a device together,
+    one way (two an axis). Empty: a switch. in_network: the switch reduces and multicasts (NVLink SHARP).
+    """
 
     name: str
     devices: int
     bandwidth_bytes_per_s: float
     latency_s: float
+    axes: tuple[int, ...] = ()
+    in_network: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
