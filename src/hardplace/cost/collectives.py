@@ -28,15 +28,15 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """Seconds of latency, and of bytes on the busiest link at full bandwidth."""
+    """Seconds of latency, and of bytes on the busiest link."""
 
     latency_s: float
     transfer_s: float
 
     def seconds(self, calibration: Calibration) -> float:
         """Return seconds as a library reaches them."""
-        moved_s = self.transfer_s / calibration.efficiency
-        return calibration.launch_s + self.latency_s + (math.sqrt(moved_s) + math.sqrt(calibration.fill_s)) ** 2
+        pipelined_s = (math.sqrt(self.transfer_s) + math.sqrt(calibration.fill_s)) ** 2
+        return calibration.launch_s + self.latency_s + pipelined_s
 
 
 def parts(cluster: Cluster, group: int, stride: int) -> tuple[Part, ...]:
@@ -70,7 +70,9 @@ def _torus(part: Part, collective: Collective, volume: float) -> Cost:
     a link. A slice that spans an axis in part has that axis's share of the links all the same.
     """
     sides, level = _sides(part), part.level
-    axis = level.bandwidth_bytes_per_s / max(len(level.axes), len(sides))  # both directions of one axis
+    axis = (
+        level.bandwidth_bytes_per_s * level.efficiency / max(len(level.axes), len(sides))
+    )  # both directions of one axis
     latency_s = sum(side // 2 for side in sides) * level.latency_s
     if collective is Collective.POINT_TO_POINT:
         return Cost(latency_s=level.latency_s, transfer_s=volume / (axis / 2.0))
@@ -81,10 +83,17 @@ def _torus(part: Part, collective: Collective, volume: float) -> Cost:
     return Cost(latency_s=halves * latency_s, transfer_s=halves * share * volume / (axis * len(sides)))
 
 
+def _bandwidth(part: Part) -> float:
+    """Return the bandwidth of a member towards the others, one way, in bytes a second."""
+    level = part.level
+    reached = level.bandwidth_bytes_per_s * level.efficiency
+    return reached * min(1.0, (part.members - 1) / (level.devices - 1)) if level.meshed else reached
+
+
 def _switched(part: Part, collective: Collective, volume: float) -> Iterator[tuple[Algorithm, Cost]]:
     """Yield the algorithms on one switched level, bandwidth a device and direction."""
     members, step_s = part.members, part.level.latency_s
-    byte_s = 1.0 / part.level.bandwidth_bytes_per_s
+    byte_s = 1.0 / _bandwidth(part)
     share, rounds = (members - 1) / members, math.ceil(math.log2(members))
     if collective is Collective.POINT_TO_POINT:
         yield Algorithm.DIRECT, Cost(latency_s=step_s, transfer_s=volume * byte_s)
@@ -102,7 +111,7 @@ def _switched(part: Part, collective: Collective, volume: float) -> Iterator[tup
         yield Algorithm.TREE, Cost(latency_s=2 * rounds * step_s, transfer_s=2.0 * volume * byte_s)
         if part.level.in_network:
             # Each device sends all it has once, and the reduced share that it then multicasts.
-            moved_s = (1.0 + 1.0 / members) * volume * byte_s
+            moved_s = (1.0 + 1.0 / members) * volume * byte_s / part.level.in_network
             yield Algorithm.IN_NETWORK, Cost(latency_s=2 * step_s, transfer_s=moved_s)
 
 
@@ -121,7 +130,7 @@ def _rings(found: tuple[Part, ...], collective: Collective, volume: float) -> Co
     halves, inside, slowest, latency_s = _HALVES[collective], 1, math.inf, 0.0
     group = math.prod(part.members for part in found)
     for part in found:
-        slowest = min(slowest, inside * part.level.bandwidth_bytes_per_s)
+        slowest = min(slowest, inside * _bandwidth(part))
         inside *= part.members
         # Of the ring's `group` steps, those that stay below this level's groups were counted before.
         latency_s += halves * (group // inside) * (part.members - 1) * part.level.latency_s

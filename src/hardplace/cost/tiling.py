@@ -104,7 +104,7 @@ def _start(shape: _Shape) -> Floats:
     free = (slices * n + np.sqrt(shape.right * m * n * (total * size + slices**2) / shape.left)) / size
     room = size - slices * m
     whole = np.where(room > 0.0, n * (total * m + slices) / np.where(room > 0.0, room, 1.0), np.inf)
-    return np.clip(np.ceil(np.minimum(free, whole)), 1.0, n)
+    return np.asarray(np.clip(np.ceil(np.minimum(free, whole)), 1.0, n))
 
 
 def _tiles(shape: _Shape, best: Floats) -> Floats:

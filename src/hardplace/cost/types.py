@@ -59,15 +59,13 @@ class Algorithm(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """How a communication library departs from the links: what a call takes before anything moves, the share of the
-    links' bandwidth that it reaches, and how long its pipeline takes to fill.
+    """What a communication library adds to the links: a call's seconds before anything moves, and how long its
+    pipeline takes to fill.
 
-    A transfer of t seconds at that share takes (sqrt(t) + sqrt(fill_s))^2: the best chunk of a pipeline with fill_s of
-    latency (Hockney's model, minimised over the chunk).
+    A transfer of t seconds takes (sqrt(t) + sqrt(fill_s))^2: the best chunk of a pipeline with fill_s of latency.
     """
 
     launch_s: float = 0.0
-    efficiency: float = 1.0
     fill_s: float = 0.0
 
 
