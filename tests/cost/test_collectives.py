@@ -104,7 +104,7 @@ def test_a_mesh_of_direct_links_gives_a_pair_one_link() -> None:
 @pytest.mark.parametrize(
     ("level", "group", "volume", "measured_s"),
     [
-        # A100 and H200 nodes, nccl-tests (stas00/ml-engineering, Azure); launch and shares as benchmarks/collectives.py.
+        # A100 and H200 nodes, nccl-tests (stas00/ml-engineering, Azure); numbers as benchmarks/collectives.py fits.
         (replace(NODE, bandwidth_bytes_per_s=300e9, efficiency=0.8), 8, 2147483648, 16.32e-3),
         (replace(NODE, efficiency=0.84), 8, 8589934592, 41.1e-3),
         (replace(NODE, efficiency=0.84), 4, 8589934592, 35.5e-3),
