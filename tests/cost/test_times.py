@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hardplace.cost.fusion import kernel_graph
 from hardplace.cost.precision import PRECISIONS
-from hardplace.cost.times import blocks, kernel_times
+from hardplace.cost.times import blocks, kernel_levels, kernel_times
 from hardplace.cost.types import Engine, Kernel, Matmul
 from hardplace.hardware.settings import HBM3
 from hardplace.hardware.settings import settings as every_setting
@@ -169,6 +169,16 @@ def test_blocks_change_nothing_and_bound_the_memory() -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 2 * together.whole_s.nbytes + 40 * 8 * 2**18
+
+
+def test_the_slowest_level_is_the_time() -> None:
+    levels = kernel_levels(KERNELS, CHIPS, HBM3)
+    slowest = np.max([levels.array_s, levels.lane_s, levels.memory_s, levels.buffer_s], axis=0)
+    whole = kernel_times(KERNELS, CHIPS, HBM3, 4).whole_s
+    compute = np.array([kernel.engine is not Engine.NETWORK for kernel in KERNELS])
+    assert np.array_equal(whole[compute], slowest[compute])
+    # What a larger buffer spares the memory, the shared buffer moves into the cores all the same.
+    assert np.all(levels.buffer_bytes >= levels.memory_bytes * (CHIPS.buffer_bytes >= CHIPS.core_buffer_bytes))
 
 
 def test_without_double_buffering_the_levels_take_turns() -> None:

@@ -11,7 +11,7 @@ from hardplace.cost.network import all_reduce_s
 from hardplace.cost.precision import BF16, Precision
 from hardplace.cost.tensor import array_cycles
 from hardplace.cost.tiling import traffic_bytes
-from hardplace.cost.types import Engine, Floats, Ints, Kernel, KernelTimes
+from hardplace.cost.types import Engine, Floats, Ints, Kernel, KernelLevels, KernelTimes
 from hardplace.hardware.types import Chips, Setting
 
 
@@ -89,30 +89,54 @@ def _together(rules: _Rules, *parts: Floats) -> Floats:
     return np.asarray(np.max(parts, axis=0) if rules.double_buffered else np.sum(parts, axis=0))
 
 
+def _whole_levels(kernels: tuple[Kernel, ...], chips: Chips, rules: _Rules) -> KernelLevels:
+    """Return what each level takes where a kernel has the whole chip, shape (kernels, chips)."""
+    setting = rules.setting
+    memory, buffer = (_bytes_into(kernels, size, rules) for size in (chips.buffer_bytes, chips.core_buffer_bytes))
+    return KernelLevels(
+        array_s=_tensor_s(kernels, chips.tensor_cores, chips, rules),
+        lane_s=_vector_s(kernels, chips.vector_cores, chips, setting),
+        memory_s=memory / setting.memory_bandwidth_bytes_per_s,
+        buffer_s=buffer / setting.buffer_bandwidth_bytes_per_s,
+        memory_bytes=memory,
+        buffer_bytes=buffer,
+    )
+
+
 def _block_times(kernels: tuple[Kernel, ...], chips: Chips, rules: _Rules) -> tuple[Floats, Floats]:
     """Return seconds on one core and on all of them of the kernels that run on a chip, shape (kernels, chips)."""
     setting = rules.setting
     one = np.ones_like(chips.tensor_cores)
     cores = chips.tensor_cores + chips.vector_cores
     shares = np.array([[2.0 if kernel.engine is Engine.BOTH else 1.0] for kernel in kernels]) / cores[None, :]
-    # From the shared buffer into the cores' own ones, on whichever cores the tiles run.
-    fed_s = _bytes_into(kernels, chips.core_buffer_bytes, rules) / setting.buffer_bandwidth_bytes_per_s
-    whole_s = _together(
-        rules,
-        _tensor_s(kernels, chips.tensor_cores, chips, rules),
-        _vector_s(kernels, chips.vector_cores, chips, setting),
-        _bytes_into(kernels, chips.buffer_bytes, rules) / setting.memory_bandwidth_bytes_per_s,
-        fed_s,
-    )
+    levels = _whole_levels(kernels, chips, rules)
+    whole_s = _together(rules, levels.array_s, levels.lane_s, levels.memory_s, levels.buffer_s)
     single_s = _together(
         rules,
         _tensor_s(kernels, one, chips, rules),
         _vector_s(kernels, one, chips, setting),
         _bytes_into(kernels, chips.buffer_bytes // cores, rules) / (setting.memory_bandwidth_bytes_per_s * shares),
-        fed_s / shares,
+        # From the shared buffer into the cores' own ones, on whichever cores the tiles run.
+        levels.buffer_s / shares,
     )
     # More cores never hurt: the whole chip can always do what one core does.
     return single_s, np.minimum(whole_s, single_s)
+
+
+def kernel_levels(
+    kernels: tuple[Kernel, ...],
+    chips: Chips,
+    setting: Setting,
+    *,
+    precision: Precision = BF16,
+    double_buffered: bool = True,
+) -> KernelLevels:
+    """Return seconds and bytes by level of each kernel with a whole chip to itself, shape (kernels, chips).
+
+    `kernel_times`' whole_s is the slowest of the four (their sum without double buffering); collectives take none.
+    """
+    rules = _Rules(setting=setting, precision=precision, double_buffered=double_buffered)
+    return _whole_levels(kernels, chips, rules)
 
 
 def blocks(kernels: int, chips: int) -> Iterator[slice]:

@@ -155,3 +155,16 @@ class KernelTimes:
 
     single_s: Floats
     whole_s: Floats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelLevels:
+    """What bounds each kernel on each whole chip, shape (kernels, chips): seconds of arrays, lanes, memory and shared
+    buffer, and the bytes through memory and out of the shared buffer."""
+
+    array_s: Floats
+    lane_s: Floats
+    memory_s: Floats
+    buffer_s: Floats
+    memory_bytes: Floats
+    buffer_bytes: Floats
