@@ -106,6 +106,8 @@ def training_dtype(device: Device) -> str:
 def of_device(device: Device) -> Blueprint:
     """Return the blueprint of one device, as columns of length one."""
     dtype = training_dtype(device)
+    if dtype not in BITS:
+        raise BadInput(f"{device.name}: engines of {dtype} only: expected one of {', '.join(BITS)} for the area model")
     engine = device.engine
     kind = device.memory_kind
     stacks = device.memory_stacks or float(stacks_of(kind, device.memory_bandwidth_bytes_per_s))

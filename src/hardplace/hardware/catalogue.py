@@ -11,6 +11,7 @@ from hardplace.errors import BadInput, unknown
 from hardplace.files import read_toml
 from hardplace.hardware.device import DTYPES, Arrays, Device, Level, Multiprocessors, Node, Provenance
 from hardplace.hardware.records import Record
+from hardplace.hardware.technology import NODES
 
 _DEVICES = Path(__file__).parent / "devices"
 _NODES = Path(__file__).parent / "nodes"
@@ -156,6 +157,8 @@ def _check(found: Device, path: Path, top: Record, buffer: Record) -> None:
                 f"{path}: peak.{dtype}: {peak / 1e12:.4g} TFLOP/s: expected what the engines and the clock give, "
                 f"{found.peak_flops_per_s(dtype) / 1e12:.4g} TFLOP/s (dense, 2 operations a multiply-add)"
             )
+    if found.node_nm not in NODES:
+        raise BadInput(f"{path}: chip.node: {found.node_nm:g} nm: expected one of {', '.join(f'{n:g}' for n in NODES)} nm")
     if isinstance(found.engine, Arrays):
         # A stationary tile, the row that streams past it, and the row of fp32 sums that leaves it.
         rows, columns = found.engine.rows, found.engine.columns
