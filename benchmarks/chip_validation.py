@@ -1,6 +1,6 @@
 """Print the tables of docs/validation.md: areas by block and TDPs, modelled against published, misses included.
 
-    python benchmarks/chip_validation.py
+python benchmarks/chip_validation.py
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def blocks() -> Iterator[tuple[dict[str, Any], float]]:
     for row in tomllib.loads(DATA.read_text())["block"]:
         tech = technology(row["node_nm"])
         if "array" in row:
-            yield row, float(array_mm2(*row["array"], row["dtype"], tech))
+            yield row, float(array_mm2(row["array"][0], row["array"][1], row["dtype"], tech))
         else:
             yield row, float(sram_mm2(row["sram_bytes"], tech, row.get("ports", 1)))
 
@@ -40,10 +40,12 @@ def devices() -> Iterator[tuple[str, float, float, float | None, float | None]]:
 
 
 def verdict(off: float, target: float) -> str:
+    """Return whether a deviation is within a target."""
     return "yes" if abs(off) <= target else "**no**"
 
 
 def area_table() -> str:
+    """Return the table of areas by block."""
     lines = [
         f"| Chip | Block | Node | Published, mm² | Model, mm² | Off | Within {AREA_TARGET:.0%} | Set on it |",
         "|---|---|---:|---:|---:|---:|---|---|",
@@ -59,6 +61,7 @@ def area_table() -> str:
 
 
 def power_table() -> str:
+    """Return the table of TDPs and dies."""
     lines = [
         f"| Device | TDP, W | Model, W | Off | Within {POWER_TARGET:.0%} | Die, mm² | Model, mm² | Off |",
         "|---|---:|---:|---:|---|---:|---:|---:|",

@@ -41,7 +41,7 @@ _INSTRUCTION_BYTES = 16.0  # read and written by an fp32 multiply-add: three ope
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Activity:
-    """What share of the peak each part does while TDP is drawn. Published operation energies are for random operands."""
+    """What share of the peak each part does while TDP is drawn; published energies are for random operands."""
 
     matrix: float = 0.8
     vector: float = 0.2
@@ -89,12 +89,12 @@ def areas(plan: Blueprint, tech: Technology) -> dict[str, Floats]:
         found["memory interface"] = plan.memory_bandwidth_bytes_per_s / GB * MEMORY_MM2_PER_GB_S[plan.memory_kind]
     found["links"] = plan.link_bandwidth_bytes_per_s / GB * LINK_MM2_PER_GB_S
     found["host and management"] = np.full(len(plan), HOST_MM2)
-    found["unattributed"] = UNATTRIBUTED / (1.0 - UNATTRIBUTED) * np.asarray(sum(found.values()))
+    found["routing and spare"] = UNATTRIBUTED / (1.0 - UNATTRIBUTED) * np.asarray(sum(found.values()))
     return found
 
 
 def feed_bytes_per_mac(plan: Blueprint) -> Floats:
-    """Return bytes between an array and its own buffer a multiply-accumulate: streamed operand, sums, stationary one."""
+    """Return bytes between an array and its buffer a multiply-accumulate: streamed operand, sums, stationary one."""
     operand = BITS[plan.dtype] / 8.0
     return np.asarray(operand / plan.columns + 8.0 / plan.rows + operand / plan.reuse)
 
@@ -130,9 +130,7 @@ def powers(plan: Blueprint, tech: Technology, die_mm2: Floats, activity: Activit
     found["clock"] = CLOCK_SHARE * np.asarray(sum(found.values()))
     found["leakage"] = tech.leakage_w_per_mm2 * die_mm2
     pj_per_bit = MEMORY_PJ_PER_BIT[plan.memory_kind]
-    found["memory and its interface"] = (
-        8.0 * plan.memory_bandwidth_bytes_per_s * activity.memory * pj_per_bit * _PICO
-    )
+    found["memory and its interface"] = 8.0 * plan.memory_bandwidth_bytes_per_s * activity.memory * pj_per_bit * _PICO
     found["links"] = 2.0 * 8.0 * plan.link_bandwidth_bytes_per_s * activity.links * LINK_PJ_PER_BIT * _PICO
     found["host and management"] = np.full(len(plan), HOST_W)
     return found

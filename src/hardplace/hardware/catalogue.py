@@ -158,7 +158,9 @@ def _check(found: Device, path: Path, top: Record, buffer: Record) -> None:
                 f"{found.peak_flops_per_s(dtype) / 1e12:.4g} TFLOP/s (dense, 2 operations a multiply-add)"
             )
     if found.node_nm not in NODES:
-        raise BadInput(f"{path}: chip.node: {found.node_nm:g} nm: expected one of {', '.join(f'{n:g}' for n in NODES)} nm")
+        raise BadInput(
+            f"{path}: chip.node: {found.node_nm:g} nm: expected one of {', '.join(f'{n:g}' for n in NODES)} nm"
+        )
     if isinstance(found.engine, Arrays):
         # A stationary tile, the row that streams past it, and the row of fp32 sums that leaves it.
         rows, columns = found.engine.rows, found.engine.columns

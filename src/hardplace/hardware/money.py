@@ -1,4 +1,4 @@
-"""What a chip costs to make and in carbon, vectorised over chips (docs/model-chips.md). Cost is not the price of sale."""
+"""What a chip costs to make and in carbon, vectorised over chips (docs/model-chips.md): not the price of sale."""
 
 from __future__ import annotations
 

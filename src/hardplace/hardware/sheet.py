@@ -66,6 +66,7 @@ class Sheet:
     power: tuple[Part, ...]
     model_die_mm2: float
     published_die_mm2: float | None
+    die_is_bound: bool
     model_tdp_w: float
     published_tdp_w: float | None
     activity: Activity
@@ -98,7 +99,12 @@ def _of_space(name: str, count: int, rows: int, columns: int, cores: int, lanes:
         title=f"A chip of the search space: {name}",
         vendor="",
         engine=Arrays(
-            count=count, rows=rows, columns=columns, macs_per_clock={"bf16": 1.0}, vector_cores=cores, vector_lanes=lanes
+            count=count,
+            rows=rows,
+            columns=columns,
+            macs_per_clock={"bf16": 1.0},
+            vector_cores=cores,
+            vector_lanes=lanes,
         ),
         process="7 nm",
         node_nm=7.0,
@@ -156,6 +162,7 @@ def sheet(one: Device, node_nm: float | None = None, dtype: str | None = None) -
         power=_parts({name: float(part[0]) for name, part in found.power_w.items()}, one.tdp_w),
         model_die_mm2=die,
         published_die_mm2=one.die_area_mm2,
+        die_is_bound=any(item.field == "chip.die_area" and "upper bound" in item.note for item in one.provenance),
         model_tdp_w=tdp,
         published_tdp_w=one.tdp_w,
         activity=Activity(),

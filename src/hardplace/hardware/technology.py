@@ -39,10 +39,10 @@ class Technology:
 #   TSMC 10: 0.042, 7: 0.027, 5: 0.021 (WikiChip, IEDM; A), 3: N3E 0.021 (WikiChip, IEDM 2022; A).
 # energy below 7 nm: TSMC's claims at equal speed: N5 -30 % of N7, N4 -5 % of N5, N3E -32 % of N5 (B).
 # leakage: judged so that idle power of V100, A100 and TPU v4 is not exceeded (C).
-# wafer, USD: CSET / RetiredEngineer, TSMC in April 2020 (B); 45: the 40 nm price; 14: as 16; 4: as 5; 3: DigiTimes 2022.
+# wafer, USD: CSET / RetiredEngineer, TSMC in April 2020 (B); 45: as 40; 14: as 16; 4: as 5; 3: DigiTimes 2022.
 # defects: TSMC, Technology Symposium 2020: N7 0.09, N5 0.10-0.11, mature nodes lower (B); 3: as N5 at its start (C).
-# carbon: ACT (Gupta et al., ISCA 2022), logic/epa.json, gpa_95 and gpa_99 (mean: 97 % abatement) (A); 45: as 28; 4: as 5;
-#   16 and 12: as 14.
+# carbon: ACT (Gupta et al., ISCA 2022), logic/epa.json, gpa_95 and gpa_99 (mean: 97 % abatement) (A); 45: as 28;
+#   4: as 5; 16 and 12: as 14.
 _NODES = {
     45.0: (1.0, 0.346, 1.0, 0.050, 2274, 0.06, 0.90, 137.5),
     28.0: (0.368, 0.127, 1.0, 0.050, 2891, 0.06, 0.90, 137.5),
@@ -105,7 +105,9 @@ SPECIAL_FUNCTIONS = 1.3  # a vector lane's exp, rsqrt, conversions over its mult
 CORE_CONTROL_UM2_45 = 211_000.0  # Gemmini's controllers: 0.052 mm2 at 22 nm (Genc et al., DAC 2021)
 MULTIPROCESSOR_UM2_45 = 25e6  # a GPU's: schedulers, load/store, L1 tags, fp64: what is left of an A100's (C)
 NOC_SHARE = 0.10  # of cores and buffers (C: 5-15 % in published mesh designs)
-UNATTRIBUTED = 0.21  # of the die: what TPU v1's floor plan leaves without a name (Jouppi et al., ISCA 2017, figure 2; B)
+UNATTRIBUTED = (
+    0.21  # of the die: what TPU v1's floor plan leaves without a name (Jouppi et al., ISCA 2017, figure 2; B)
+)
 CLOCK_SHARE = 0.10  # of the power of logic (C)
 
 

@@ -24,10 +24,10 @@ _COLOURS = {
     "host and management": "#8a6d3b",
     "clock": "#6c8a3a",
     "leakage": "#5d6b7a",
-    "unattributed": "#5d6b7a",
+    "routing and spare": "#5d6b7a",
     OTHER: "none",
 }
-_SIDE, _LETTER = 420.0, 6.6  # of a square drawing, and of a letter of 12 px, in the units of the drawing
+_SIDE, _LETTER = 420.0, 7.2  # of a square drawing, and of a letter of 12 px, in the units of the drawing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +59,8 @@ class Roofline:
 
     slope: tuple[float, float, float, float]
     roofs: tuple[Roof, ...]
+    label_x: float
+    label_y: float
     x_ticks: tuple[tuple[float, str], ...]
     y_ticks: tuple[tuple[float, str], ...]
     memory: str
@@ -79,8 +81,8 @@ def page(sheet: Sheet) -> str:
         power=tiles(sheet.power, "W"),
         ruler=5.0 * _SIDE / max(die, sum(part.value for part in sheet.area)) ** 0.5,
         roofline=roofline(sheet),
-        area_off=_off(sheet.model_die_mm2, sheet.published_die_mm2),
-        power_off=_off(sheet.model_tdp_w, sheet.published_tdp_w),
+        die=words.total(sheet.model_die_mm2, sheet.published_die_mm2, sheet.die_is_bound, "mm²"),
+        tdp=words.total(sheet.model_tdp_w, sheet.published_tdp_w, False, "W"),
         usd=sum(part.value for part in sheet.cost),
         other=OTHER,
     )
@@ -124,31 +126,26 @@ def roofline(sheet: Sheet) -> Roofline:
     bandwidth = sheet.memory_bandwidth_bytes_per_s
     top = max(peak.flops_per_s for peak in sheet.peaks)
     low = min([sheet.vector_flops_per_s, *(peak.flops_per_s for peak in sheet.peaks)])
-    x = LogAxis(low=0.1, high=10_000.0, start=64, end=700)
+    x = LogAxis(low=0.1, high=10_000.0, start=100, end=700)
     y = LogAxis(low=min(0.1 * bandwidth, low), high=2.0 * top, start=300, end=16)
-    groups: dict[float, list[str]] = {}
-    for peak in sheet.peaks:
-        groups.setdefault(float(f"{peak.flops_per_s:.3g}"), []).append(peak.dtype)
-    groups.setdefault(float(f"{sheet.vector_flops_per_s:.3g}"), []).append("vector fp32")
+    groups: dict[str, tuple[float, list[str]]] = {}
+    rows = [(peak.dtype, peak.flops_per_s) for peak in sheet.peaks]
+    for name, value in (*rows, ("vector fp32", sheet.vector_flops_per_s)):
+        groups.setdefault(format_quantity(value, "FLOP/s"), (value, []))[1].append(name)
     return Roofline(
         slope=(x.at(0.1), y.at(0.1 * bandwidth), x.at(top / bandwidth), y.at(top)),
         roofs=tuple(
             Roof(
                 x=x.at(value / bandwidth),
                 y=y.at(value),
-                label=f"{', '.join(names)}: {format_quantity(value, 'FLOP/s')}",
-                ridge=f"{words.number(value / bandwidth)} FLOPs a byte",
+                label=f"{', '.join(names)}: {text}",
+                ridge=words.number(value / bandwidth),
             )
-            for value, names in sorted(groups.items())
+            for text, (value, names) in groups.items()
         ),
+        label_x=x.at(0.5) + 10,
+        label_y=y.at(0.5 * bandwidth) + 12,
         x_ticks=tuple((x.at(tick), f"{tick:g}") for tick in x.ticks()),
         y_ticks=tuple((y.at(tick), format_quantity(tick, "FLOP/s", 1)) for tick in y.ticks()),
         memory=f"{sheet.memory}, {format_quantity(bandwidth, 'B/s')}",
     )
-
-
-def _off(model: float, published: float | None) -> str:
-    """Return how far the model's total is from the published one, in words; nothing without one."""
-    return "" if published is None else f"{model / published - 1:+.0%}"
-
-

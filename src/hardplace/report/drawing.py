@@ -20,8 +20,8 @@ class Box:
 def treemap(values: Sequence[float], width: float, height: float) -> tuple[Box, ...]:
     """Return a box for each positive value, areas in proportion, together filling width x height.
 
-    Squarified (Bruls, Huizing, van Wijk 2000): rows are laid along the shorter side as long as that makes boxes squarer.
-    The values are taken in their order; largest first looks best.
+    Squarified (Bruls, Huizing, van Wijk 2000): rows are laid along the shorter side while that makes boxes
+    squarer. The values are taken in their order; largest first looks best.
 
     >>> [round(box.width * box.height, 6) for box in treemap([6, 3, 1], 10, 10)]
     [60.0, 30.0, 10.0]

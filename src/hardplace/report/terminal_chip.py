@@ -11,6 +11,7 @@ from hardplace.hardware.blueprint import training_dtype
 from hardplace.hardware.device import Device, Node
 from hardplace.hardware.sheet import Part, Sheet
 from hardplace.report import words
+from hardplace.report.words import total
 from hardplace.units import MIB, format_quantity
 
 _WIDTH, _BAR = 120, 24
@@ -32,19 +33,16 @@ def show_chip(sheet: Sheet) -> None:
             else ""
         )
     )
-    console.print(_bars(sheet.area, "mm²", _total("die", sheet.model_die_mm2, sheet.published_die_mm2, "mm²")))
-    console.print(_bars(sheet.power, "W", _total("TDP", sheet.model_tdp_w, sheet.published_tdp_w, "W")))
+    console.print(
+        _bars(
+            sheet.area, "mm²", f"die: {total(sheet.model_die_mm2, sheet.published_die_mm2, sheet.die_is_bound, 'mm²')}"
+        )
+    )
+    console.print(_bars(sheet.power, "W", f"TDP: {total(sheet.model_tdp_w, sheet.published_tdp_w, False, 'W')}"))
     console.print(_peaks(sheet))
     console.print(Group(*_costs(sheet)))
     for note in sheet.notes:
         console.print(f"note: {note}")
-
-
-def _total(what: str, model: float, published: float | None, unit: str) -> str:
-    if published is None:
-        return f"{what}: {words.number(model)} {unit} by the model; not published"
-    off = f"{model / published - 1:+.0%}"
-    return f"{what}: {words.number(published)} {unit} published; the parts add up to {words.number(model)} ({off})"
 
 
 def _bars(parts: tuple[Part, ...], unit: str, title: str) -> Table:
@@ -95,7 +93,8 @@ def show_catalogue(devices: tuple[Device, ...], nodes: tuple[Node, ...], as_json
     places = Table("node", "", "device", "network, inside out: devices at bandwidth of one, one way")
     for place in nodes:
         levels = "; ".join(
-            f"{level.devices or 'more'} at {format_quantity(level.bandwidth_bytes_per_s, 'B/s')}" for level in place.levels
+            f"{level.devices or 'more'} at {format_quantity(level.bandwidth_bytes_per_s, 'B/s')}"
+            for level in place.levels
         )
         places.add_row(place.name, place.title, place.device, levels)
     console = Console(highlight=False, width=None if Console().is_terminal else _WIDTH)
