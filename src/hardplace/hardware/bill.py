@@ -109,29 +109,65 @@ def buffer_bytes_per_mac(plan: Blueprint) -> Floats:
     return np.asarray(2.0 * BITS[plan.dtype] / 8.0 / side)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Energies:
+    """Energy of an operation and of a byte at each level; arrays of shape (chips,) where chips differ.
+
+    mac_j: product, sum and the element's registers. vector_j: an fp32 multiply-add of one lane with its operands.
+    feed: an array's own buffer (a GPU: registers). shared: a bank of the shared buffer, without the wires to it. wire:
+    once over half the side of the die, which every byte from the shared buffer or from memory takes. memory: with PHY
+    and DRAM. link: sent or received. idle_w: leakage and host, drawn whatever runs.
+    """
+
+    mac_j: float
+    vector_j: Floats
+    feed_j_per_byte: Floats
+    shared_j_per_byte: Floats
+    wire_j_per_byte: Floats
+    memory_j_per_byte: float
+    link_j_per_byte: float
+    idle_w: Floats
+
+
+def energies(plan: Blueprint, tech: Technology, die_mm2: Floats, dtype: str | None = None) -> Energies:
+    """Return energies of these chips at a node; dtype: of the operands, if other than what the arrays are built for.
+
+    The clock takes `CLOCK_SHARE` of the logic's energy on top.
+    """
+    operand = dtype or plan.dtype
+    banks = np.full(len(plan), _REGISTER_BANK_BYTES)
+    registers = blocks.element_bits(operand) * float(between(*FLIPFLOP_PJ, tech))
+    lane = mac_pj("fp32", tech) + _INSTRUCTION_BYTES * sram_pj_per_byte(np.minimum(plan.register_bytes, banks), tech)
+    return Energies(
+        mac_j=(mac_pj(operand, tech) + registers) * _PICO,
+        vector_j=lane * _PICO,
+        feed_j_per_byte=sram_pj_per_byte(banks if plan.gpu else plan.core_buffer_bytes, tech) * _PICO,
+        shared_j_per_byte=sram_pj_per_byte(np.minimum(plan.buffer_bytes, BANK_BYTES), tech) * _PICO,
+        wire_j_per_byte=WIRE_PJ_PER_BYTE_MM * np.sqrt(die_mm2) / 2.0 * _PICO,
+        memory_j_per_byte=8.0 * MEMORY_PJ_PER_BIT[plan.memory_kind] * _PICO,
+        link_j_per_byte=8.0 * LINK_PJ_PER_BIT * _PICO,
+        idle_w=tech.leakage_w_per_mm2 * die_mm2 + HOST_W,
+    )
+
+
 def powers(plan: Blueprint, tech: Technology, die_mm2: Floats, activity: Activity) -> dict[str, Floats]:
     """Return power of each part at an activity, W: operations, operands, clock, leakage, memory, links."""
+    energy = energies(plan, tech, die_mm2)
     macs = plan.macs_per_s * activity.matrix
-    registers = blocks.element_bits(plan.dtype) * float(between(*FLIPFLOP_PJ, tech))
-    banks = np.full(len(plan), _REGISTER_BANK_BYTES)
-    feed = feed_bytes_per_mac(plan) * sram_pj_per_byte(banks if plan.gpu else plan.core_buffer_bytes, tech)
     lanes = plan.vector_cores * plan.vector_lanes * plan.clock_hz * activity.vector
-    lane = mac_pj("fp32", tech) + _INSTRUCTION_BYTES * sram_pj_per_byte(np.minimum(plan.register_bytes, banks), tech)
-    distance_mm = np.sqrt(die_mm2) / 2.0
     moved = buffer_bytes_per_mac(plan) * macs
-    far = WIRE_PJ_PER_BYTE_MM * distance_mm
+    from_memory = plan.memory_bandwidth_bytes_per_s * activity.memory
     found = {
-        "matrix engines": macs * (mac_pj(plan.dtype, tech) + registers) * _PICO,
-        "vector units": lanes * lane * _PICO,
-        "core buffers and registers": macs * feed * _PICO,
-        "shared buffer": moved * sram_pj_per_byte(np.minimum(plan.buffer_bytes, BANK_BYTES), tech) * _PICO,
-        "network on chip": (moved + plan.memory_bandwidth_bytes_per_s * activity.memory) * far * _PICO,
+        "matrix engines": macs * energy.mac_j,
+        "vector units": lanes * energy.vector_j,
+        "core buffers and registers": macs * feed_bytes_per_mac(plan) * energy.feed_j_per_byte,
+        "shared buffer": moved * energy.shared_j_per_byte,
+        "network on chip": (moved + from_memory) * energy.wire_j_per_byte,
     }
     found["clock"] = CLOCK_SHARE * np.asarray(sum(found.values()))
-    found["leakage"] = tech.leakage_w_per_mm2 * die_mm2
-    pj_per_bit = MEMORY_PJ_PER_BIT[plan.memory_kind]
-    found["memory and its interface"] = 8.0 * plan.memory_bandwidth_bytes_per_s * activity.memory * pj_per_bit * _PICO
-    found["links"] = 2.0 * 8.0 * plan.link_bandwidth_bytes_per_s * activity.links * LINK_PJ_PER_BIT * _PICO
+    found["leakage"] = energy.idle_w - HOST_W
+    found["memory and its interface"] = from_memory * energy.memory_j_per_byte
+    found["links"] = 2.0 * plan.link_bandwidth_bytes_per_s * activity.links * energy.link_j_per_byte
     found["host and management"] = np.full(len(plan), HOST_W)
     return found
 
