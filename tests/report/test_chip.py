@@ -105,6 +105,7 @@ def test_the_sheet_is_json() -> None:
     ("name", "node_nm", "dtype", "words"),
     [
         ("h100", None, None, "unknown device 'h100'; did you mean h100-"),
+        ("dgx-h100", None, None, "dgx-h100 is a node, not a chip; expected its device, h100-sxm"),
         ("h100-sxm", 6.0, None, "technology node 6 nm: expected one of 45"),
         ("v100-sxm2", None, "bf16", "v100-sxm2: operands of bf16"),
         ("0x128x128-2x128-128MiB", None, None, "expected one or more of everything"),

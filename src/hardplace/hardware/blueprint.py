@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from hardplace.errors import BadInput
-from hardplace.hardware.device import Device, Multiprocessors
+from hardplace.hardware.device import Arrays, Device, Multiprocessors
 from hardplace.hardware.technology import BITS, STACK_BANDWIDTH
 from hardplace.hardware.types import Chips, Floats
 from hardplace.units import KIB
 
 _TENSOR_CORES = 4  # of a GPU's multiprocessor, which share its multiply-accumulators
+_ARRAY_ROWS_REUSED = 256.0
 _GPU_ROWS_REUSED = 16  # rows that pass a stationary operand in one instruction (m16n8k16)
 
 
@@ -93,7 +94,7 @@ def of_chips(
         memory_kind=memory_kind,
         dtype=dtype,
         types=1,
-        reuse=256.0,
+        reuse=_ARRAY_ROWS_REUSED,
         gpu=False,
     )
 
@@ -103,25 +104,27 @@ def training_dtype(device: Device) -> str:
     return next((dtype for dtype in ("bf16", "fp16") if dtype in device.dtypes), device.dtypes[-1])
 
 
+def _engines(engine: Multiprocessors | Arrays, dtype: str) -> tuple[float, ...]:
+    """Return arrays, rows, columns, vector cores, their lanes, bytes of an array's buffer and of registers, reuse."""
+    if isinstance(engine, Multiprocessors):
+        side = (engine.flops_per_clock[dtype] / 2.0 / _TENSOR_CORES) ** 0.5
+        own = engine.shared_memory_bytes / _TENSOR_CORES
+        count, lanes = engine.count, engine.vector_lanes
+        return count * _TENSOR_CORES, side, side, count, lanes, own, engine.register_bytes, _GPU_ROWS_REUSED
+    # A tile of weights twice, rows that stream, and sums: as PHAZE sizes a core's own buffer.
+    own, registers = 16.0 * engine.rows * engine.columns, 128.0 * engine.vector_lanes
+    cores, lanes = engine.vector_cores, engine.vector_lanes
+    return engine.count, engine.rows, engine.columns, cores, lanes, own, registers, _ARRAY_ROWS_REUSED
+
+
 def of_device(device: Device) -> Blueprint:
     """Return the blueprint of one device, as columns of length one."""
     dtype = training_dtype(device)
     if dtype not in BITS:
         raise BadInput(f"{device.name}: engines of {dtype} only: expected one of {', '.join(BITS)} for the area model")
-    engine = device.engine
     kind = device.memory_kind
     stacks = device.memory_stacks or float(stacks_of(kind, device.memory_bandwidth_bytes_per_s))
-    if isinstance(engine, Multiprocessors):
-        side = (engine.flops_per_clock[dtype] / 2.0 / _TENSOR_CORES) ** 0.5
-        arrays, rows, columns = float(engine.count * _TENSOR_CORES), side, side
-        cores, lanes = float(engine.count), float(engine.vector_lanes)
-        own, registers = engine.shared_memory_bytes / _TENSOR_CORES, float(engine.register_bytes)
-        reuse = float(_GPU_ROWS_REUSED)
-    else:
-        arrays, rows, columns = float(engine.count), float(engine.rows), float(engine.columns)
-        cores, lanes = float(engine.vector_cores), float(engine.vector_lanes)
-        # A tile of weights twice, rows that stream, and sums: as PHAZE sizes a core's own buffer.
-        own, registers, reuse = 16.0 * rows * columns, 128.0 * lanes, 256.0
+    arrays, rows, columns, cores, lanes, own, registers, reuse = _engines(device.engine, dtype)
 
     def column(value: float) -> Floats:
         return np.array([value], dtype=np.float64)
@@ -144,5 +147,5 @@ def of_device(device: Device) -> Blueprint:
         dtype=dtype,
         types=len(device.dtypes),
         reuse=reuse,
-        gpu=isinstance(engine, Multiprocessors),
+        gpu=isinstance(device.engine, Multiprocessors),
     )

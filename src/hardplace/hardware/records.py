@@ -48,6 +48,13 @@ class Record:
             raise BadInput(f"{self.where(field)}: {value!r}: expected a text")
         return value
 
+    def choice(self, field: str, known: Iterable[str]) -> str:
+        """Return a text that is one of those known."""
+        value = self.text(field)
+        if value not in (names := tuple(known)):
+            raise BadInput(f"{self.where(field)}: {value!r}: expected one of {', '.join(names)}")
+        return value
+
     def count(self, field: str) -> int:
         """Return a whole number, one or more."""
         value = self._figure(field, "a whole number, 1 or more")

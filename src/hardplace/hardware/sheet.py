@@ -10,9 +10,9 @@ import numpy as np
 from hardplace.errors import BadInput
 from hardplace.hardware.bill import Activity, bill
 from hardplace.hardware.blueprint import of_device, training_dtype
-from hardplace.hardware.catalogue import device, device_names
+from hardplace.hardware.catalogue import device, device_names, node, node_names
 from hardplace.hardware.device import Arrays, Device, Provenance
-from hardplace.hardware.money import cost
+from hardplace.hardware.money import Cost, cost
 from hardplace.hardware.settings import setting
 from hardplace.hardware.technology import technology
 from hardplace.units import MIB
@@ -86,6 +86,8 @@ def find(name: str) -> Device:
     """
     if name not in device_names() and (match := _SPACE_NAME.fullmatch(name)):
         return _of_space(name, *map(int, match.groups()))
+    if name in node_names():
+        raise BadInput(f"{name} is a node, not a chip; expected its device, {node(name).device}")
     return device(name)
 
 
@@ -127,7 +129,7 @@ def sheet(one: Device, node_nm: float | None = None, dtype: str | None = None) -
     the table and for a type that the chip cannot compute in.
     """
     moved = node_nm is not None and node_nm != one.node_nm
-    if moved and node_nm is not None:
+    if node_nm is not None and moved:
         one = replace(one, node_nm=node_nm, die_area_mm2=None, tdp_w=None, process=f"{node_nm:g} nm (asked for)")
     notes = _notes(one, dtype, moved)
     plan, tech = of_device(one), technology(one.node_nm)
@@ -149,14 +151,7 @@ def sheet(one: Device, node_nm: float | None = None, dtype: str | None = None) -
         buffer_bandwidth_bytes_per_s=one.buffer_bandwidth_bytes_per_s,
         link_bandwidth_bytes_per_s=one.link_bandwidth_bytes_per_s,
         training_dtype=training_dtype(one),
-        peaks=tuple(
-            Peak(
-                dtype=name,
-                flops_per_s=one.peak_flops_per_s(name),
-                ridge_flops_per_byte=one.ridge_flops_per_byte(name),
-            )
-            for name in one.dtypes
-        ),
+        peaks=_peaks(one),
         vector_flops_per_s=one.vector_flops_per_s,
         area=_parts({name: float(part[0]) for name, part in found.area_mm2.items()}, one.die_area_mm2),
         power=_parts({name: float(part[0]) for name, part in found.power_w.items()}, one.tdp_w),
@@ -168,20 +163,29 @@ def sheet(one: Device, node_nm: float | None = None, dtype: str | None = None) -
         activity=Activity(),
         dies=int(made.dies[0]),
         good_share=float(made.good_share[0]),
-        cost=tuple(
-            Part(name=name, value=float(value[0]))
-            for name, value in (
-                ("die", made.die_usd),
-                ("memory", made.memory_usd),
-                ("package", made.package_usd),
-                ("board and cooling", made.board_usd),
-            )
-        ),
+        cost=_costs(made),
         embodied_kg=float(made.embodied_kg[0]),
         use_kg=float(made.use_kg[0]),
         provenance=one.provenance,
         notes=notes,
     )
+
+
+def _peaks(one: Device) -> tuple[Peak, ...]:
+    return tuple(
+        Peak(dtype=name, flops_per_s=one.peak_flops_per_s(name), ridge_flops_per_byte=one.ridge_flops_per_byte(name))
+        for name in one.dtypes
+    )
+
+
+def _costs(made: Cost) -> tuple[Part, ...]:
+    named = (
+        ("die", made.die_usd),
+        ("memory", made.memory_usd),
+        ("package", made.package_usd),
+        ("board and cooling", made.board_usd),
+    )
+    return tuple(Part(name=name, value=float(value[0])) for name, value in named)
 
 
 def _parts(values: dict[str, float], published: float | None) -> tuple[Part, ...]:
