@@ -262,3 +262,10 @@ def test_a_file_that_is_no_device_at_all_is_one_line(content: bytes, tmp_path: P
     with pytest.raises(BadInput) as caught:
         read_device(path)
     assert "\n" not in str(caught.value)
+
+
+def test_the_examples_are_a_device_and_a_node_of_it() -> None:
+    folder = Path(__file__).parents[2] / "examples"
+    one = device(str(folder / "my-chip.toml"))
+    assert one.peak_flops_per_s("bf16") == 2 * 8 * 128 * 128 * 1.2e9
+    assert node(str(folder / "my-node.toml")).cluster(64).levels[0].devices == 16
