@@ -264,6 +264,17 @@ def test_a_file_that_is_no_device_at_all_is_one_line(content: bytes, tmp_path: P
     assert "\n" not in str(caught.value)
 
 
+def test_levels_carry_what_collectives_need() -> None:
+    switch = node("dgx-h100").cluster(16).levels
+    assert switch[0].in_network == 0.85
+    assert 0.5 < switch[0].efficiency < 1
+    assert not switch[1].in_network
+    assert node("tpu-v4-64").cluster(64).levels[0].axes == (4, 4, 4)
+    mesh = node("hgx-mi300x").cluster(4).levels[0]
+    assert mesh.meshed
+    assert mesh.devices == 8, "a mesh has a link to each of its devices, used or not"
+
+
 def test_the_examples_are_a_device_and_a_node_of_it() -> None:
     folder = Path(__file__).parents[2] / "examples"
     one = device(str(folder / "my-chip.toml"))

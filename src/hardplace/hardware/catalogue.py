@@ -218,17 +218,19 @@ def _level(record: Record, *, last: bool) -> Level:
             raise BadInput(f"{record.where('axes')}: {sides!r}: expected the sides of a torus, such as [4, 4, 4]")
         axes = tuple(sides)
     devices = record.count("devices") if record.has("devices") or not last else None
-    in_network = record.data.get("in_network", False)
-    record.has("in_network")
-    if in_network.__class__ is not bool:
-        raise BadInput(f"{record.where('in_network')}: {in_network!r}: expected true or false")
+    meshed = record.data.get("meshed", False)
+    record.has("meshed")
+    if meshed.__class__ is not bool:
+        raise BadInput(f"{record.where('meshed')}: {meshed!r}: expected true or false")
     level = Level(
         name=record.text("name"),
         devices=devices,
         bandwidth_bytes_per_s=record.quantity("bandwidth", "B/s"),
         latency_s=record.quantity("latency", "s"),
         axes=axes,
-        in_network=in_network,
+        meshed=meshed,
+        in_network=record.share("in_network") if record.has("in_network") else 0.0,
+        efficiency=record.share("efficiency") if record.has("efficiency") else 1.0,
     )
     product = 1
     for side in axes:

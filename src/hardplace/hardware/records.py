@@ -69,6 +69,13 @@ class Record:
             raise BadInput(f"{self.where(field)}: {value!r}: expected a positive number")
         return float(value)
 
+    def share(self, field: str) -> float:
+        """Return a number above 0 and at most 1."""
+        value = self.number(field)
+        if value > 1.0:
+            raise BadInput(f"{self.where(field)}: {value:g}: expected a share, above 0 and at most 1")
+        return value
+
     def quantity(self, field: str, unit: str) -> float:
         """Return a positive quantity in its base unit; the unit must be written."""
         example = _EXAMPLES.get(unit, f"1 {unit}")
