@@ -9,11 +9,12 @@ from enum import StrEnum
 from hardplace.errors import BadInput
 from hardplace.hardware.types import Cluster, NetworkLevel
 
-# A narrower type is a subset of each of these, in this order: what it holds, they hold. int8 fits bf16's 8 bits.
+# A narrower type is a subset of each of these, in this order: what it holds, they hold. int8 falls back to nothing:
+# its sums are exact in int32 and not in fp32.
 _WIDER = {
     "fp4": ("fp8", "fp16", "bf16", "tf32", "fp32"),
     "fp8": ("fp16", "bf16", "tf32", "fp32"),
-    "int8": ("bf16", "fp16", "tf32", "fp32"),
+    "int8": (),
     "bf16": ("tf32", "fp32"),
     "fp16": ("tf32", "fp32"),
     "tf32": ("fp32",),
