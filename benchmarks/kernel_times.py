@@ -25,6 +25,7 @@ from hardplace.hardware.settings import HBM3
 from hardplace.hardware.space import default_budget, phaze_space
 from hardplace.hardware.types import Chips
 from hardplace.workload.load import load
+from hardplace.workload.sharding import tensor_parallel
 from hardplace.workload.types import Phase
 
 
@@ -58,7 +59,7 @@ def main() -> None:
     chips = phaze_space(default_budget())
     kernels = tuple(
         kernel
-        for layer in load("llama2-7b").shard(1).layers
+        for layer in tensor_parallel(load("llama2-7b"), 1).layers
         for phase in (Phase.FORWARD, Phase.BACKWARD)
         for kernel in kernel_graph(layer, phase, 1, HBM3.function_cycles).kernels
     )

@@ -6,10 +6,11 @@ from hardplace.cost.fusion import kernel_graph, optimizer_kernel
 from hardplace.cost.types import Engine, KernelGraph
 from hardplace.hardware.settings import ADAMW, CYCLES
 from hardplace.workload.load import catalogue, load
+from hardplace.workload.sharding import tensor_parallel
 from hardplace.workload.types import Layer, OperatorKind, Phase
 
 LLAMA = load("llama2-7b")
-BLOCK = LLAMA.shard(1).layers[1]
+BLOCK = tensor_parallel(LLAMA, 1).layers[1]
 
 
 def graph(layer: Layer, phase: Phase, micro_batch: int = 1) -> KernelGraph:
@@ -47,7 +48,7 @@ def test_norm_reads_its_input_and_weight_and_writes_what_is_needed_later() -> No
 @pytest.mark.parametrize("tensor_parallel", [1, 8])
 def test_work_is_conserved(model: str, tensor_parallel: int) -> None:
     workload = load(model)
-    for layer in workload.shard(tensor_parallel).layers:
+    for layer in tensor_parallel(workload, tensor_parallel).layers:
         for phase in (Phase.FORWARD, Phase.BACKWARD):
             operators = [one for one in layer.operators if one.phase is phase]
             flops = sum(one.flops.at(2) for one in operators if one.kind is OperatorKind.MATMUL)

@@ -10,9 +10,10 @@ from hardplace.cost.fusion import FUSED, PHAZE, UNFUSED, kernel_graph
 from hardplace.cost.types import Engine, Fusion, Kernel, Matmul
 from hardplace.hardware.settings import CYCLES
 from hardplace.workload.load import catalogue, load
-from hardplace.workload.types import Affine, Gradient, Layer, Operator, OperatorKind, Phase, Tensor, TensorRole
+from hardplace.workload.sharding import tensor_parallel
+from hardplace.workload.types import Affine, Gradient, Layer, Operator, OperatorKind, Phase, Storage, StorageRole, Tensor
 
-BLOCK = load("llama2-7b").shard(1).layers[1]
+BLOCK = tensor_parallel(load("llama2-7b"), 1).layers[1]
 
 
 def number(value: int) -> Affine:
@@ -22,15 +23,14 @@ def number(value: int) -> Affine:
 def kernels(operator: Operator, rules: Fusion = FUSED) -> tuple[Kernel, ...]:
     """The kernels of a layer of one operator that reads and writes a tensor of 1000 bytes each."""
     sizes = (1000, 1000, 1000)
-    tensors = tuple(Tensor(role=TensorRole.INPUT, bytes=number(size)) for size in sizes)
     layer = Layer(
         name="layer",
-        parameters=1,
-        parameter_bytes=2,
-        saved_bytes=number(0),
-        output_bytes=number(0),
-        tensors=tensors,
+        storages=tuple(Storage(role=StorageRole.INPUT, bytes=number(size)) for size in sizes),
+        tensors=tuple(Tensor(storage=index, shape=(number(500),), dtype="bfloat16") for index in range(3)),
         operators=(operator,),
+        saved=(),
+        inputs=(),
+        outputs=(),
     )
     return kernel_graph(layer, operator.phase, 1, CYCLES, rules).kernels
 
@@ -132,7 +132,7 @@ def test_plain_attention_passes_its_scores_through_memory(phase: Phase, products
 @pytest.mark.parametrize("model", catalogue())
 @pytest.mark.parametrize("phase", [Phase.FORWARD, Phase.BACKWARD])
 def test_each_rule_saves_traffic_and_keeps_the_work(model: str, phase: Phase) -> None:
-    block = load(model).shard(1).layers[1]
+    block = tensor_parallel(load(model), 1).layers[1]
     rules = (FUSED, replace(FUSED, epilogues=False), replace(FUSED, chains=False, epilogues=False))
     moved, lanes, counts = [], [], []
     for one in rules:

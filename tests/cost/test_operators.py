@@ -14,10 +14,11 @@ from hardplace.hardware.catalogue import device, device_names
 from hardplace.hardware.device import Arrays
 from hardplace.report.operators import page
 from hardplace.workload.load import load
+from hardplace.workload.sharding import tensor_parallel
 from hardplace.workload.types import Phase
 
 ARRAYS = [name for name in device_names() if isinstance(device(name).engine, Arrays)]
-BLOCK = next(layer for layer in load("gpt2-xl").shard(1).layers if layer.name == "block")
+BLOCK = next(layer for layer in tensor_parallel(load("gpt2-xl"), 1).layers if layer.name == "block")
 
 
 def costs(name: str, dtype: str = "bf16") -> tuple[KernelCost, ...]:

@@ -17,11 +17,12 @@ from hardplace.hardware.settings import settings as every_setting
 from hardplace.hardware.space import default_budget, phaze_space, tpuv4
 from hardplace.hardware.types import Chips, Setting
 from hardplace.workload.load import load
+from hardplace.workload.sharding import tensor_parallel
 from hardplace.workload.types import Phase
 
 SPACE = phaze_space(default_budget())
 CHIPS = SPACE.take(np.arange(0, len(SPACE), 37))
-SHARD = load("llama2-7b").shard(4)
+SHARD = tensor_parallel(load("llama2-7b"), 4)
 KERNELS = tuple(
     kernel
     for layer in SHARD.layers

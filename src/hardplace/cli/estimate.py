@@ -68,16 +68,14 @@ def _named(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
 
 
 def estimated(workload: Workload, on: Machine, micro_batch: int, tensor_parallel: int) -> Estimate:
-    """Return the kernels of every distinct layer of a model on a chip; BadInput for a width that was not recorded."""
+    """Return the kernels of every distinct layer of a model on a chip."""
     from hardplace.cost.operators import kernel_costs
     from hardplace.report.operators import Estimate
-    from hardplace.workload.types import Phase
+    from hardplace.workload.sharding import shard
+    from hardplace.workload.types import Parallelism, Phase
 
-    widths = [shard.tensor_parallel for shard in workload.shards]
-    if tensor_parallel not in widths:
-        raise BadInput(f"--tensor-parallel: {tensor_parallel}: expected one of {', '.join(map(str, widths))}")
     times = Counter(workload.order)
-    layers = _named(workload.shard(tensor_parallel).layers)
+    layers = _named(shard(workload, Parallelism(tensor=tensor_parallel)).layers)
     network = ("collectives are left out",) if tensor_parallel > 1 else ()
     return Estimate(
         model=workload.name,

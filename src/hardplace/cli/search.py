@@ -105,14 +105,23 @@ def search(
     setting = replace(with_devices(named(setting_name), devices), batch_samples=batch)
     workload = load(model)
     choices = _choices(setting, memory, micro_batches, tensor_parallel, recompute)
-    known = {shard.tensor_parallel for shard in workload.shards}
-    for width in choices.tensor_parallel:
-        if width not in known:
-            raise BadInput(f"--tensor-parallel: {width}: {workload.name} is recorded for {sorted(known)}")
+    if not workload.training:
+        raise BadInput(f"{model}: recorded for inference; expected a training step, with its backward pass")
+    for width in tensor_parallel:
+        _check_width(workload, width)
     question = _question(workload, setting, choices, area_mm2)
     folder = out or Path("hardplace-out") / workload.name
     _check_writable(folder)
     _run(question, gap, limit_s, folder, as_json)
+
+
+def _check_width(workload: Workload, width: int) -> None:
+    """Raise BadInput if a tensor-parallel degree divides nothing that a model computes."""
+    from hardplace.workload.sharding import tensor_parallel
+
+    held = [sum(layer.parameters for layer in tensor_parallel(workload, degree).layers) for degree in (1, width)]
+    if width > 1 and held[0] == held[1]:
+        raise BadInput(f"--tensor-parallel: {width}: divides no parameter of {workload.name}")
 
 
 def _check_writable(folder: Path) -> None:

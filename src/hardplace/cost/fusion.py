@@ -12,7 +12,7 @@ from hardplace.cost.grouping import grouped
 from hardplace.cost.kernels import kernels_of
 from hardplace.cost.types import Engine, Fusion, Kernel, KernelGraph
 from hardplace.hardware.types import Optimizer
-from hardplace.workload.types import Layer, OperatorKind, Phase, TensorRole
+from hardplace.workload.types import Layer, OperatorKind, Phase, StorageRole
 
 FUSED = Fusion(name="fused", chains=True, epilogues=True, flash=True)
 UNFUSED = Fusion(name="unfused", chains=False, epilogues=False, flash=False)
@@ -27,14 +27,16 @@ def _stream_bytes(layer: Layer, members: list[int], used_later: Mapping[int, set
     writes: set[int] = set()
     for index in members:
         operator = layer.operators[index]
-        reads |= set(operator.reads) - writes
-        writes |= set(operator.writes)
+        reads |= set(layer.storages_of(operator.reads)) - writes
+        writes |= set(layer.storages_of(operator.writes))
     kept = {
-        tensor
-        for tensor in writes
-        if layer.tensors[tensor].role is TensorRole.GRADIENT or not used_later[tensor] or used_later[tensor] - inside
+        storage
+        for storage in writes
+        if layer.storages[storage].role is StorageRole.GRADIENT
+        or not used_later[storage]
+        or used_later[storage] - inside
     }
-    return sum(layer.tensors[tensor].bytes.at(micro_batch) for tensor in list(reads) + list(kept))
+    return sum(layer.storages[storage].bytes.at(micro_batch) for storage in list(reads) + list(kept))
 
 
 def _memory(
@@ -46,7 +48,7 @@ def _memory(
         return 0
     if first.kind in _LOOKUPS and first.phase is Phase.FORWARD:
         # Only the rows that are looked up are read, not the table.
-        written = sum(layer.tensors[tensor].bytes.at(micro_batch) for tensor in first.writes)
+        written = sum(layer.storages[one].bytes.at(micro_batch) for one in layer.storages_of(first.writes))
         return 2 * written
     total = _stream_bytes(layer, members, used_later, micro_batch)
     if not tiled:
@@ -55,12 +57,12 @@ def _memory(
 
 
 def _used_later(layer: Layer) -> dict[int, set[int]]:
-    """Return the operators that read each tensor, the optimizer's aside."""
-    used: dict[int, set[int]] = {tensor: set() for tensor in range(len(layer.tensors))}
+    """Return the operators that read each storage, the optimizer's aside."""
+    used: dict[int, set[int]] = {storage: set() for storage in range(len(layer.storages))}
     for index, operator in enumerate(layer.operators):
         if operator.phase is not Phase.OPTIMIZER:
-            for tensor in operator.reads:
-                used[tensor].add(index)
+            for storage in layer.storages_of(operator.reads):
+                used[storage].add(index)
     return used
 
 

@@ -33,15 +33,16 @@ def _dependencies(layer: Layer, chosen: list[int]) -> dict[int, set[int]]:
     waits: dict[int, set[int]] = {}
     for index in chosen:
         operator = layer.operators[index]
-        found = {writer[tensor] for tensor in operator.reads if tensor in writer}
-        for tensor in operator.writes:
-            found |= readers.get(tensor, set())
-            if tensor in writer:
-                found.add(writer[tensor])
-        for tensor in operator.reads:
-            readers.setdefault(tensor, set()).add(index)
-        for tensor in operator.writes:
-            writer[tensor], readers[tensor] = index, set()
+        reads, writes = layer.storages_of(operator.reads), layer.storages_of(operator.writes)
+        found = {writer[storage] for storage in reads if storage in writer}
+        for storage in writes:
+            found |= readers.get(storage, set())
+            if storage in writer:
+                found.add(writer[storage])
+        for storage in reads:
+            readers.setdefault(storage, set()).add(index)
+        for storage in writes:
+            writer[storage], readers[storage] = index, set()
         waits[index] = found - {index}
     return waits
 

@@ -120,7 +120,9 @@ def kernels_of(
     if first.kind is OperatorKind.ATTENTION:
         return flash_attention(first, cycles, micro_batch) if flash else plain_attention(first, cycles, micro_batch)
     if first.kind is OperatorKind.COLLECTIVE:
-        return (Kernel(name=first.name, engine=Engine.NETWORK, collective_bytes=first.dims[0].at(micro_batch)),)
+        size = first.dims[0].at(micro_batch)
+        scatters = 2 if first.name == "all_reduce" else 1
+        return (Kernel(name=first.name, engine=Engine.NETWORK, collective_bytes=size, scatters=scatters),)
     if first.kind is OperatorKind.SCAN:
         return (_scan(first, cycles, micro_batch),)
     vector = [operator for operator in operators if operator.kind not in PRODUCTS]

@@ -173,6 +173,7 @@ def kernel_times(
         single_s[:, block], whole_s[:, block] = _block_times(kernels, here, rules)
     for index, kernel in enumerate(kernels):
         if kernel.engine is Engine.NETWORK:
-            seconds = all_reduce_s(setting.cluster, tensor_parallel, 1, kernel.collective_bytes)
+            both_ways_s = all_reduce_s(setting.cluster, tensor_parallel, 1, kernel.collective_bytes)
+            seconds = both_ways_s * kernel.scatters / 2
             whole_s[index] = single_s[index] = seconds
     return KernelTimes(single_s=single_s, whole_s=whole_s)

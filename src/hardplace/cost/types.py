@@ -125,7 +125,8 @@ class Kernel:
     tiled: the operands of the matmuls go through memory as the buffer's tiling has it, and stream_bytes is what
     comes on top; otherwise stream_bytes is all (for attention, with keys and values read once, see reuse).
     reductions: steps of the chain that reduce over elements; each ends with a tree over the lanes of a core.
-    collective_bytes: tensor bytes that an all-reduce over the tensor-parallel group takes.
+    collective_bytes: of the whole tensor that the tensor-parallel group reduces, scatters or gathers; scatters: 2 for
+    an all-reduce (a reduce-scatter and an all-gather), 1 for either of them or an all-to-all.
     """
 
     name: str
@@ -137,6 +138,7 @@ class Kernel:
     reductions: int = 0
     stream_bytes: int = 0
     collective_bytes: int = 0
+    scatters: int = 2
     predecessors: tuple[int, ...] = ()
 
 

@@ -123,14 +123,14 @@ def show_models(workloads: list[Workload], as_json: bool) -> None:
                 "sequence_length": one.sequence_length,
                 "flops_per_sample": one.flops_per_sample(),
                 "layers": len(one.order),
-                "tensor_parallel": [shard.tensor_parallel for shard in one.shards],
+                "distinct_layers": len(one.layers),
                 "source": one.source,
             }
             for one in workloads
         ]
         print(json.dumps(rows, indent=1))
         return
-    table = Table("model", "parameters", "sequence", "FLOPs a sample", "layers", "tensor parallel", "recorded from")
+    table = Table("model", "parameters", "sequence", "FLOPs a sample", "layers", "distinct", "recorded from")
     for one in workloads:
         table.add_row(
             one.name,
@@ -138,7 +138,7 @@ def show_models(workloads: list[Workload], as_json: bool) -> None:
             str(one.sequence_length),
             format_quantity(one.flops_per_sample(), "FLOP"),
             str(len(one.order)),
-            ", ".join(str(shard.tensor_parallel) for shard in one.shards),
+            str(len(one.layers)),
             one.source,
         )
     _console().print(table)

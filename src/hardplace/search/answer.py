@@ -105,8 +105,13 @@ def _plan_seconds(best: Evaluation, seconds: LayerSeconds) -> np.ndarray[tuple[i
 def _notes(workload: Workload) -> tuple[str, ...]:
     """Return what the answer leaves out: operators without a model, tied parameters."""
     notes = []
-    layers = workload.shard(1).layers
-    priced = [operator for index in workload.order for operator in layers[index].operators]
+    layers = workload.layers
+    priced = [
+        operator
+        for index in workload.order
+        for operator in layers[index].operators
+        if operator.kind is not OperatorKind.VIEW
+    ]
     other = [operator for operator in priced if operator.kind is OperatorKind.OTHER]
     if other:
         elements = sum(operator.dims[0].factor for operator in other)

@@ -9,9 +9,10 @@ import numpy as np
 from hardplace.cost.types import Floats
 from hardplace.hardware.types import Chips, Setting
 from hardplace.placement.types import Replication
+from hardplace.search.plans import hops
 from hardplace.search.profile import Kernels, LayerSeconds
 from hardplace.search.types import PlanFamily
-from hardplace.workload.types import Workload
+from hardplace.workload.types import Shard, Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +73,7 @@ def _bottleneck_s(seconds: LayerSeconds, counts: Floats, stages: float, recomput
 
 def batch_bound_s(
     workload: Workload,
+    shard: Shard,
     setting: Setting,
     family: PlanFamily,
     seconds: LayerSeconds,
@@ -82,14 +84,15 @@ def batch_bound_s(
 
     bottlenecks_s: least loads by number of stages, (stages, chips), where they are known; else closed forms.
     """
-    layers = workload.shard(family.tensor_parallel).layers
+    layers = shard.layers
     counts = np.bincount(np.array(workload.order), minlength=len(layers)).astype(np.float64)
     parameters = np.array([layer.parameters for layer in layers], dtype=np.float64)
     reduced = float(counts @ parameters) * setting.optimizer.reduction_bytes
     update_s = counts @ seconds.optimizer_s
-    hops = [layers[index].output_bytes.at(family.micro_batch) for index in workload.order[:-1]]
+    sizes = [size.at(family.micro_batch) for _, _, size in hops(workload, layers)]
     outer = setting.cluster.levels[-1]
-    hop_s = min(hops, default=0) / outer.bandwidth_bytes_per_s + outer.latency_s
+    # Every cut of a connected graph crosses at least one of its tensors.
+    hop_s = min(sizes, default=0) / outer.bandwidth_bytes_per_s + outer.latency_s
     best = np.full(seconds.forward_s.shape[1], np.inf)
     for stages in np.unique(options.stages):
         if bottlenecks_s is None:

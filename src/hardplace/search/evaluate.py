@@ -10,10 +10,12 @@ from hardplace.placement.types import Infeasible, Placement, PlacementProblem, R
 from hardplace.search.plans import placement_problem
 from hardplace.search.profile import scheduled_seconds
 from hardplace.search.types import Cause, Evaluation, LayerSchedule, PhaseSchedule, PlanFamily, Question
+from hardplace.workload.types import Shard
 
 
 def evaluate(
     question: Question,
+    shard: Shard,
     chip: Chips,
     family: PlanFamily,
     layers: tuple[LayerSchedule, ...],
@@ -27,10 +29,10 @@ def evaluate(
     """
     workload, setting = question.workload, question.setting
     reached = placement_problem(
-        workload, setting, family, scheduled_seconds(layers, bound=False), replications, max_stages
+        workload, shard, setting, family, scheduled_seconds(layers, bound=False), replications, max_stages
     )
     possible = placement_problem(
-        workload, setting, family, scheduled_seconds(layers, bound=True), replications, max_stages
+        workload, shard, setting, family, scheduled_seconds(layers, bound=True), replications, max_stages
     )
     placement, best = place(reached), place(possible)
     if isinstance(placement, Infeasible):

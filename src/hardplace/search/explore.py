@@ -24,6 +24,7 @@ from hardplace.search.evaluate import evaluate
 from hardplace.search.plans import families, placement_problem, replications
 from hardplace.search.profile import Kernels, LayerSeconds
 from hardplace.search.types import Evaluation, LayerSchedule, Level, PlanFamily, Progress, Question, Stop
+from hardplace.workload.sharding import tensor_parallel
 
 _MANY = 16  # open chips of a block from which the placement of all at once pays
 _BLOCK = 1024  # chips refined together: large enough to vectorise, small enough to stop early
@@ -68,14 +69,14 @@ class Search:
             micro_batches = question.setting.batch_samples // family.micro_batch
             self._replications[group] = replications(question.setting, family.tensor_parallel, micro_batches)
             self._kernels[group] = Kernels(
-                shard=question.workload.shard(family.tensor_parallel),
+                shard=tensor_parallel(question.workload, family.tensor_parallel),
                 micro_batch=family.micro_batch,
                 setting=question.setting,
             )
-        layers = len(question.workload.shard(family.tensor_parallel).layers)
-        nothing = np.zeros((layers, 1))
+        shard = self._kernels[group].shard
+        nothing = np.zeros((len(shard.layers), 1))
         idle = LayerSeconds(forward_s=nothing, backward_s=nothing, optimizer_s=nothing)
-        problem = placement_problem(question.workload, question.setting, family, idle, self._replications[group])
+        problem = placement_problem(question.workload, shard, question.setting, family, idle, self._replications[group])
         fitting = feasible_shapes(problem)
         if fitting:
             self._shapes[family] = shapes(fitting, problem.micro_batches)
@@ -188,7 +189,8 @@ class Search:
         loads = least_bottlenecks(
             problem, seconds.forward_s[order], seconds.backward_s[order], int(options.stages.max())
         )
-        sharp = batch_bound_s(question.workload, question.setting, family, seconds, options, loads)
+        shard = self._kernels[_group(family)].shard
+        sharp = batch_bound_s(question.workload, shard, question.setting, family, seconds, options, loads)
         bounds[still] = np.maximum(bounds[still], sharp)
 
     def _reach(self, chip: int, family: PlanFamily, upper: LayerSeconds) -> None:
@@ -240,7 +242,8 @@ class Search:
             # Families that differ in memory or recompute share them: 20 s of 45 s on a chip that is compared with.
             self._schedules[chip, group] = self._kernels[group].schedules(alone, self.gap / 4)
         layers = self._schedules[chip, group]
-        return evaluate(self.question, alone, family, layers, self._replications[group], max_stages)
+        shard = self._kernels[group].shard
+        return evaluate(self.question, shard, alone, family, layers, self._replications[group], max_stages)
 
     def _offer(self, chip: int, evaluation: Evaluation) -> None:
         if evaluation.placement.batch_s < self._incumbent_s or (
@@ -257,14 +260,13 @@ class Search:
         return [family for family in self._shapes if _group(family) == group]
 
     def _family_bound(self, family: PlanFamily, seconds: LayerSeconds) -> Floats:
-        question = self.question
-        return batch_bound_s(question.workload, question.setting, family, seconds, self._shapes[family])
+        question, shard = self.question, self._kernels[_group(family)].shard
+        return batch_bound_s(question.workload, shard, question.setting, family, seconds, self._shapes[family])
 
     def _problem(self, family: PlanFamily, seconds: LayerSeconds) -> PlacementProblem:
-        question = self.question
-        return placement_problem(
-            question.workload, question.setting, family, seconds, self._replications[_group(family)]
-        )
+        question, group = self.question, _group(family)
+        shard = self._kernels[group].shard
+        return placement_problem(question.workload, shard, question.setting, family, seconds, self._replications[group])
 
     def _push(self, bound_s: float, candidate: Block | Pair) -> None:
         self._serial += 1

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hardplace.cost.network import scatter_s
 from hardplace.hardware.types import Setting
 from hardplace.placement.types import Boundary, Charge, LayerLoad, PlacementProblem, Replication, Variant
 from hardplace.search.profile import LayerSeconds
 from hardplace.search.types import Choices, PlanFamily
-from hardplace.workload.types import Layer, Workload
+from hardplace.workload.types import Affine, Layer, Shard, Workload
 
 
 def families(choices: Choices, batch_samples: int) -> tuple[PlanFamily, ...]:
@@ -63,8 +65,27 @@ def _load(layer: Layer, index: int, seconds: LayerSeconds, family: PlanFamily, s
     )
 
 
+def hops(workload: Workload, layers: tuple[Layer, ...]) -> list[tuple[int, int, Affine]]:
+    """Return (source, target, bytes) of every tensor that one position of the order hands to another.
+
+    A tensor that several positions read is handed on from each to the next, as a pipeline does it, so that a cut
+    between stages counts it once.
+    """
+    readers: dict[tuple[int, int], list[int]] = {}
+    for edge in workload.edges:
+        readers.setdefault((edge.source, edge.output), []).append(edge.target)
+    found = []
+    for (source, output), targets in readers.items():
+        layer = layers[workload.order[source]]
+        size = layer.storages[layer.outputs[output]].bytes
+        places = [source, *sorted(targets)]
+        found += [(one, other, size) for one, other in pairwise(places)]
+    return found
+
+
 def placement_problem(
     workload: Workload,
+    shard: Shard,
     setting: Setting,
     family: PlanFamily,
     seconds: LayerSeconds,
@@ -72,12 +93,12 @@ def placement_problem(
     max_stages: int | None = None,
 ) -> PlacementProblem:
     """Return the placement problem of one family on one chip (seconds has one column)."""
-    layers = workload.shard(family.tensor_parallel).layers
+    layers = shard.layers
     loads = [_load(layer, index, seconds, family, setting) for index, layer in enumerate(layers)]
     chain = tuple(loads[index] for index in workload.order)
     boundaries = tuple(
-        Boundary(source=place, target=place + 1, bytes=float(layers[index].output_bytes.at(family.micro_batch)))
-        for place, index in enumerate(workload.order[:-1])
+        Boundary(source=source, target=target, bytes=float(size.at(family.micro_batch)))
+        for source, target, size in hops(workload, layers)
     )
     return PlacementProblem(
         variants=(

@@ -102,7 +102,7 @@ class Kernels:
 
     def bounds(self, chips: Chips) -> tuple[LayerSeconds, LayerSeconds]:
         """Return lower bounds and reachable values (list schedules) of each layer's seconds on each chip."""
-        times = kernel_times(self._all, chips, self.setting, self.shard.tensor_parallel)
+        times = kernel_times(self._all, chips, self.setting, self.shard.parallelism.tensor)
         layers = len(self.shard.layers)
         lower, upper = np.zeros((2, layers, len(chips))), np.zeros((2, layers, len(chips)))
         for layer, phase, tasks, single_s, whole_s in self._phases(times):
@@ -118,7 +118,7 @@ class Kernels:
 
     def schedules(self, chip: Chips, gap: float) -> tuple[LayerSchedule, ...]:
         """Return the exact schedules of each distinct layer on one chip, to a relative gap if the solver gets there."""
-        times = kernel_times(self._all, chip, self.setting, self.shard.tensor_parallel)
+        times = kernel_times(self._all, chip, self.setting, self.shard.parallelism.tensor)
         layers = len(self.shard.layers)
         solved: list[list[PhaseSchedule]] = [[] for _ in range(layers)]
         for layer, phase, tasks, single_s, whole_s in self._phases(times):

@@ -7,11 +7,19 @@ from pathlib import Path
 
 from hardplace.errors import BadInput, unknown
 from hardplace.files import read
-from hardplace.workload.types import Affine, Layer, Operator, OperatorKind, Workload
+from hardplace.workload.types import ITEM_BYTES, Affine, Layer, Operator, OperatorKind, Workload
 
 _FOLDER = Path(__file__).parent / "catalogue"
 _SUFFIX = ".json.gz"
-_DIMS = {OperatorKind.MATMUL: 4, OperatorKind.ATTENTION: 6}
+# How many dimensions an operator of a kind has; of a convolution 4 and three for each spatial axis.
+_DIMS = {
+    OperatorKind.MATMUL: (4,),
+    OperatorKind.GROUPED_MATMUL: (4,),
+    OperatorKind.ATTENTION: (7,),
+    OperatorKind.CONVOLUTION: (7, 10, 13),
+    OperatorKind.SCAN: (7,),
+    OperatorKind.VIEW: (0,),
+}
 
 
 def catalogue() -> tuple[str, ...]:
@@ -49,40 +57,52 @@ def check(workload: Workload) -> None:
     _require(workload.sequence_length > 0, "sequence_length", workload.sequence_length, "at least 1")
     _require(workload.parameters > 0, "parameters", workload.parameters, "at least 1")
     _require(bool(workload.order), "order", workload.order, "at least one layer")
-    widths = [shard.tensor_parallel for shard in workload.shards]
-    _require(
-        1 in widths and min(widths) > 0 and len(set(widths)) == len(widths),
-        "shards",
-        widths,
-        "distinct tensor-parallel degrees, 1 among them",
-    )
-    for place, shard in enumerate(workload.shards):
-        for index in workload.order:
-            _require(0 <= index < len(shard.layers), "order", index, f"a layer of shards[{place}]")
-        for number, layer in enumerate(shard.layers):
-            _check_layer(layer, f"shards[{place}].layers[{number}]")
+    _require(bool(workload.layers), "layers", workload.layers, "at least one")
+    for index in workload.order:
+        _require(0 <= index < len(workload.layers), "order", index, f"below {len(workload.layers)}, a layer's index")
+    for number, layer in enumerate(workload.layers):
+        _check_layer(layer, f"layers[{number}]")
+    for number, edge in enumerate(workload.edges):
+        _require(
+            0 <= edge.source < edge.target < len(workload.order),
+            f"edges[{number}]",
+            list(edge),
+            f"source before target, both below {len(workload.order)}",
+        )
+        given = workload.layers[workload.order[edge.source]].outputs
+        taken = workload.layers[workload.order[edge.target]].inputs
+        sound = 0 <= edge.output < len(given) and 0 <= edge.input < len(taken)
+        _require(sound, f"edges[{number}]", list(edge), "an output of its source and an input of its target")
 
 
 def _check_layer(layer: Layer, where: str) -> None:
     """Raise BadInput if a layer is not sound."""
-    _require(layer.parameters >= 0, f"{where}.parameters", layer.parameters, "not negative")
-    _require(layer.parameter_bytes >= 0, f"{where}.parameter_bytes", layer.parameter_bytes, "not negative")
-    _require_size(layer.saved_bytes, f"{where}.saved_bytes")
-    _require_size(layer.output_bytes, f"{where}.output_bytes")
     _require(bool(layer.operators), f"{where}.operators", layer.operators, "at least one")
+    for number, storage in enumerate(layer.storages):
+        _require_size(storage.bytes, f"{where}.storages[{number}].bytes")
+        _require(storage.parameters >= 0, f"{where}.storages[{number}].parameters", storage.parameters, "not negative")
+    for name in ("saved", "inputs", "outputs"):
+        for index in getattr(layer, name):
+            _require(0 <= index < len(layer.storages), f"{where}.{name}", index, f"below {len(layer.storages)}")
     for number, tensor in enumerate(layer.tensors):
-        _require_size(tensor.bytes, f"{where}.tensors[{number}].bytes")
+        place = f"{where}.tensors[{number}]"
+        _require(0 <= tensor.storage < len(layer.storages), f"{place}.storage", tensor.storage, "a storage's index")
+        _require(tensor.dtype in ITEM_BYTES, f"{place}.dtype", tensor.dtype, f"one of {', '.join(ITEM_BYTES)}")
+        for size in tensor.shape:
+            _require_size(size, f"{place}.shape")
     for number, operator in enumerate(layer.operators):
         _check_operator(operator, len(layer.tensors), f"{where}.operators[{number}]")
 
 
 def _check_operator(operator: Operator, tensors: int, where: str) -> None:
     """Raise BadInput if an operator is not sound."""
-    expected = _DIMS.get(operator.kind, 1)
-    _require(len(operator.dims) == expected, f"{where}.dims", operator.dims, f"{expected} of them")
+    expected = _DIMS.get(operator.kind, (1,))
+    counts = " or ".join(map(str, expected))
+    _require(len(operator.dims) in expected, f"{where}.dims", operator.dims, f"{counts} of them")
     for dim in operator.dims:
         _require_size(dim, f"{where}.dims")
     _require_size(operator.flops, f"{where}.flops")
+    _require(operator.window >= 0, f"{where}.window", operator.window, "not negative")
     for index in operator.reads + operator.writes:
         _require(0 <= index < tensors, f"{where}.reads and writes", index, f"an index below {tensors}")
 

@@ -98,7 +98,7 @@ def dims_of(kind: OperatorKind, name: str, reads: Sequence[Shape], writes: Seque
         left, right = reads[:2]
         if len(right) == 3:
             return (right[0], left[0], right[2], right[1])
-        return (writes[0][0], left[1], right[1], left[0])
+        return (writes[0][0], left[0], right[1], left[1])  # gradient of the weights: a sum over all groups' rows
     if kind is OperatorKind.ATTENTION:
         query, key, value = reads[name == ATTENTION_BACKWARD :][:3]
         return (query[0], query[1], key[1], query[2], key[2], query[3], value[3])
@@ -134,8 +134,8 @@ def _scan(name: str, reads: Sequence[Shape], writes: Sequence[Shape]) -> tuple[i
     """Return (batch, length, heads, head dimension, groups, state, chunk)."""
     backward = name.endswith("_backward")
     given, _, rates, first, *_ = reads[backward:]
-    if name.startswith("selective"):  # Mamba-1: each channel is a head of one; its kernel has no chunks of products
-        return (given[0], given[2], given[1], 1, 1, rates[1], given[2])
+    if name.startswith("selective"):  # Mamba-1: each channel is a head of one; no products, so no chunks
+        return (given[0], given[2], given[1], 1, 1, rates[1], 1)
     chunk = (reads[-1] if backward else writes[1])[-1]
     return (*given, first[2], first[3], chunk)
 
@@ -175,6 +175,6 @@ def flops_of(kind: OperatorKind, name: str, phase: Phase, dims: tuple[int, ...])
 
 
 def gradient_of(kind: OperatorKind, phase: Phase) -> Gradient:
-    """Return FORWARD for the matrix products of the forward pass, else NONE: which backward one it is, the graph says."""
+    """Return FORWARD for products of the forward pass, else NONE: which backward one it is, the graph says."""
     products = (OperatorKind.MATMUL, OperatorKind.GROUPED_MATMUL, OperatorKind.CONVOLUTION)
     return Gradient.FORWARD if kind in products and phase is Phase.FORWARD else Gradient.NONE

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from hardplace.workload.splits import (
     GENERIC,
@@ -167,7 +168,7 @@ class _Walk:
             steps.append(self.step)
         after = self._hand_on() if after is None else after
         at_end = self._finish()
-        parameters = {}
+        parameters: dict[int, State] = {}
         for index, tensor in enumerate(self.layer.tensors):
             if self.layer.storages[tensor.storage].role is StorageRole.PARAMETER:
                 parameters.setdefault(tensor.storage, self.states.get(index))
@@ -281,7 +282,12 @@ class _Walk:
         moves: list[Move] = []
         if self.group is not Group.TENSOR:
             return moves
-        read = {index for operator in self.layer.operators for index in operator.reads if operator.phase is not Phase.OPTIMIZER}
+        read = {
+            index
+            for operator in self.layer.operators
+            for index in operator.reads
+            if operator.phase is not Phase.OPTIMIZER
+        }
         read = {self.layer.tensors[index].storage for index in read}
         done: set[int] = set()
         for index in range(len(self.layer.tensors)):
@@ -316,7 +322,7 @@ class _Walk:
         while chain[-1] in self.views:
             chain.append(self.views[chain[-1]][0])
         found = state
-        for view, origin in zip(chain, chain[1:], strict=False):
+        for view, origin in pairwise(chain):
             self.states[view] = found
             found = self._before_view(found, self.views[view][1], origin, view)
         self.states[chain[-1]] = found
@@ -399,7 +405,7 @@ class _Walk:
                 raise DoesNotFit(split, 1)
             return moved(split, split.axis - (axes[0] < split.axis))
         if name in ("slice", "split"):
-            # A part of a fused parameter is cut as the whole is (its rows lie interleaved); a shift of the sequence too.
+            # A part of a fused parameter is cut as the whole is (its rows interleave); a shift of the sequence too.
             if new[split.axis] % split.parts and split.origin:
                 raise DoesNotFit(split, new[split.axis])
             return split
@@ -479,7 +485,11 @@ class _Walk:
             spans = axis >= 0 and self.shapes[index][axis] != 1
             mine = moved(target, axis) if spans else None
             if index in self.open:
-                cut = mine if target.origin and self.may_cut(index) and self.shapes[index][axis] % target.parts == 0 else None
+                cut = (
+                    mine
+                    if target.origin and self.may_cut(index) and self.shapes[index][axis] % target.parts == 0
+                    else None
+                )
                 self.decide(index, cut)
             state = self._used(index)
             if isinstance(state, Split) and (mine is None or (state.axis, state.before) != (mine.axis, mine.before)):
@@ -574,10 +584,8 @@ class _Walk:
         state = self._used(split)
         assert isinstance(state, Split)
         rank = len(self.shapes[whole])
-        if place == "batch":
-            axis = state.axis
-        else:
-            axis = rank - 2 if state.axis == len(self.shapes[split]) - 1 else rank - 1
+        last = state.axis == len(self.shapes[split]) - 1
+        axis = state.axis if place == "batch" else rank - 2 if last else rank - 1
         self.need(whole, Split(axis, state.parts, state.before, state.origin))
 
     def _bias(self, bias: int, state: State, shape: Shape) -> None:
@@ -648,7 +656,7 @@ class _Walk:
                 spans = self.shapes[index][state.axis] != 1
                 self.need(index, moved(state, state.axis) if spans else None)
         writes = operator.writes
-        for index in (writes[:1] if backward else writes):
+        for index in writes[:1] if backward else writes:
             self.states[index] = state
         for index, of in zip(writes[1:], (key, value), strict=False) if backward else ():
             alike = isinstance(self._used(of), Split) or state is None
@@ -739,8 +747,12 @@ class _Walk:
 
     def normalisation(self, operator: Operator) -> None:
         batch = "batch_norm" in operator.name
-        axes = tuple(axis for axis in range(len(self.shapes[operator.reads[0]])) if axis != 1) if batch else operator.axes
-        full = [index for index in dict.fromkeys(operator.reads) if self.shapes[index] == self.shapes[operator.reads[0]]]
+        axes = (
+            tuple(axis for axis in range(len(self.shapes[operator.reads[0]])) if axis != 1) if batch else operator.axes
+        )
+        full = [
+            index for index in dict.fromkeys(operator.reads) if self.shapes[index] == self.shapes[operator.reads[0]]
+        ]
         for index in full:
             if isinstance(self._used(index), Partial):
                 self.need(index, self.resolved(index))

@@ -42,6 +42,11 @@ def shard(workload: Workload, parallelism: Parallelism) -> Shard:
     return Shard(parallelism=parallelism, layers=tuple(layers), whole=tuple(whole))
 
 
+def tensor_parallel(workload: Workload, degree: int) -> Shard:
+    """Return what one rank of a tensor-parallel group computes."""
+    return shard(workload, Parallelism(tensor=degree))
+
+
 def _analyses(layer: Layer, parallelism: Parallelism) -> tuple[Analysis, ...]:
     found = []
     if parallelism.tensor > 1:
@@ -179,7 +184,9 @@ class _Rank:
         after = self._now(move.tensor)
         given = self._tensor(move.tensor, before)
         if not move.collective:
-            gathered = self.gathered.get((self.old.tensors[move.tensor].storage, place)) if move.target is None else None
+            gathered = (
+                self.gathered.get((self.old.tensors[move.tensor].storage, place)) if move.target is None else None
+            )
             if (move.tensor, after) not in self.tensor_at:
                 self._tensor(move.tensor, after, self.tensors[given].storage if gathered is None else gathered)
             return
@@ -187,12 +194,18 @@ class _Rank:
         if move.collective == "all_reduce":
             made = self._tensor(move.tensor, after, self.tensors[given].storage)
         else:
-            made = self._tensor(move.tensor, after, self._new_storage(StorageRole.ACTIVATION, self._bytes(move.tensor, after)))
+            made = self._tensor(
+                move.tensor, after, self._new_storage(StorageRole.ACTIVATION, self._bytes(move.tensor, after))
+            )
             if move.stays:
                 self._replace(old, self.tensors[made].storage)
             else:
                 self.gathered[old, place] = self.tensors[made].storage
-        whole = before if isinstance(move.target, Split) or move.target is None and not isinstance(move.source, Split) else after
+        whole = (
+            before
+            if isinstance(move.target, Split) or (move.target is None and not isinstance(move.source, Split))
+            else after
+        )
         group = self.analyses[place].group
         self._collective(move.collective, self._bytes(move.tensor, whole), given, made, phase, module, group)
         bias = self.biases.pop(old, None)
@@ -342,4 +355,3 @@ def _convolution(
     }.get(operator.gradient, (reads[0], writes[0]))
     _, channels, _, groups, *rest = (one.at(size) for one in operator.dims)
     return (given[0], given[1], made[1], max(1, groups * given[1] // channels) if groups > 1 else 1, *rest)
-

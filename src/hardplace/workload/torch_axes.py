@@ -23,7 +23,22 @@ _VIEW = {name: view for view, names in _VIEWS.items() for name in names.split()}
 UNDECLARED_VIEWS = {"_unsafe_view", "_reshape_alias", "lift_fresh"}
 # Allocations alone: they cost nothing and write nothing.
 ALLOCATIONS = {"empty", "empty_like", "empty_strided", "empty_permuted", "new_empty", "new_empty_strided"}
-_OVER_ALL = {"sum", "mean", "amax", "amin", "max", "min", "prod", "var", "std", "any", "all", "argmax", "argmin", "norm"}
+_OVER_ALL = {
+    "sum",
+    "mean",
+    "amax",
+    "amin",
+    "max",
+    "min",
+    "prod",
+    "var",
+    "std",
+    "any",
+    "all",
+    "argmax",
+    "argmin",
+    "norm",
+}
 
 
 def view_name(name: str) -> str:
@@ -57,7 +72,9 @@ def axes_of(func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any])
     known = _positions(func)
     first = next((one for one in args if isinstance(one, torch.Tensor)), None)
     if first is None:
-        first = next((one for arg in args if isinstance(arg, (list, tuple)) for one in arg if torch.is_tensor(one)), None)
+        first = next(
+            (one for arg in args if isinstance(arg, (list, tuple)) for one in arg if torch.is_tensor(one)), None
+        )
     rank = first.dim() if first is not None else 0
     if name in ("t", "numpy_T", "mT"):
         return (1, 0) if rank == 2 else tuple(range(rank))
@@ -87,4 +104,4 @@ def _swapped(rank: int, one: int, other: int) -> tuple[int, ...]:
 
 def column_major(tensor: torch.Tensor) -> bool:
     """Return whether a matrix (or a batch of them) lies transposed in memory."""
-    return tensor.dim() > 1 and tensor.stride(-1) != 1 and tensor.stride(-2) == 1
+    return bool(tensor.dim() > 1 and tensor.stride(-1) != 1 and tensor.stride(-2) == 1)

@@ -11,14 +11,14 @@ import time
 from hardplace.files import write
 from hardplace.workload.load import check, path_of
 from hardplace.workload.torch_layers import record_workload
-from hardplace.workload.torch_models import MODELS
+from hardplace.workload.torch_models import MODELS, step_of
 
 
 def main(names: list[str]) -> None:
     """Record these models, or all; print how long each took (seconds) and its file size (bytes)."""
     for name in names or list(MODELS):
         start = time.perf_counter()
-        workload = record_workload(MODELS[name])
+        workload = record_workload(step_of(name))
         check(workload)
         path = path_of(name)
         write(path, workload)

@@ -114,8 +114,6 @@ def _check(fields: dict[str, Any], where: str) -> None:
             raise BadInput(f"{where}: {key}: {value}: expected at least 1")
 
 
-
-
 def _built(fields: dict[str, Any], where: str, options: Options) -> tuple[torch.nn.Module, Any]:
     """Return the module on the meta device and its config."""
     import transformers
@@ -163,7 +161,9 @@ def _line(problem: BaseException) -> str:
 
 def _prepare(config: Any, options: Options) -> None:
     """Set what a training step needs: no cache, the wanted attention (fused by default where a class can)."""
-    subs = [getattr(config, key) for key in getattr(config, "sub_configs", {}) if getattr(config, key, None) is not None]
+    subs = [
+        getattr(config, key) for key in getattr(config, "sub_configs", {}) if getattr(config, key, None) is not None
+    ]
     for one in (config, *subs):
         one.use_cache = False
         if not options.fused_attention:
@@ -178,12 +178,12 @@ def _class(fields: dict[str, Any], config: Any, where: str) -> Callable[[Any], t
     for name in names:
         found = getattr(transformers, name, None)
         if found is not None:
-            return found
+            return found  # type: ignore[no-any-return]
     for auto in _AUTO:
         mapping = getattr(transformers, auto)._model_mapping
         if type(config) in mapping:
             found = mapping[type(config)]
-            return found[0] if isinstance(found, tuple) else found
+            return found[0] if isinstance(found, tuple) else found  # type: ignore[no-any-return]
     raise BadInput(f"{where}: architectures: {names}: expected a class of the installed transformers library")
 
 
@@ -192,7 +192,7 @@ def _length(config: Any, module: torch.nn.Module) -> int:
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
     for key in _POSITIONS:
         if isinstance(getattr(text, key, None), int):
-            return min(getattr(text, key), _LONGEST)
+            return int(min(getattr(text, key), _LONGEST))
     if getattr(config, "max_target_positions", None):
         return int(config.max_target_positions)
     if getattr(config, "image_size", None) and getattr(config, "patch_size", None):
@@ -204,9 +204,7 @@ def _side(size: Any) -> int:
     return int(size[0] if isinstance(size, list | tuple) else size)
 
 
-def _inputs(
-    module: torch.nn.Module, config: Any, takes: set[str], length: int, where: str
-) -> Callable[[int], Inputs]:
+def _inputs(module: torch.nn.Module, config: Any, takes: set[str], length: int, where: str) -> Callable[[int], Inputs]:
     """Return what makes the inputs and labels of a micro-batch, by what the model's forward pass takes."""
 
     def tokens(rows: int, columns: int) -> torch.Tensor:
@@ -224,7 +222,11 @@ def _inputs(
         if kind == "input_ids" and "input_ids" in takes:
             given: Inputs = {"input_ids": tokens(rows, length)}
             if "pixel_values" in takes and "CLIP" in name:
-                given["pixel_values"] = floats(rows, getattr(config.vision_config, "num_channels", 3), *[_side(config.vision_config.image_size)] * 2)
+                given["pixel_values"] = floats(
+                    rows,
+                    getattr(config.vision_config, "num_channels", 3),
+                    *[_side(config.vision_config.image_size)] * 2,
+                )
         elif kind == "pixel_values":
             given = {"pixel_values": floats(rows, getattr(config, "num_channels", 3), side, side)}
         elif kind == "input_features":

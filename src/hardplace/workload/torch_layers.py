@@ -66,7 +66,9 @@ class Piece:
             for number in self.tensors
         )
         made = _made(one, self.events)
-        stored = tuple((_role(one, number, made), one.storage_bytes[number] if sizes else 0) for number in self.storages)
+        stored = tuple(
+            (_role(one, number, made), one.storage_bytes[number] if sizes else 0) for number in self.storages
+        )
         kept = tuple(sorted(self.storages[number] for number in self.saved))
         return (events, views, stored, kept, self._local(self.inputs), self._local(self.outputs))
 

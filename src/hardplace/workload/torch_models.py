@@ -116,20 +116,14 @@ def _qwen3(kind: str, architecture: str, **others: Any) -> dict[str, Any]:
 
 
 MODELS: dict[str, Model] = {
-    "bert-base": Model(
-        source=_hub("google-bert/bert-base-uncased"), sequence_length=512, config=_bert(768, 12, 12)
-    ),
-    "bert-large": Model(
-        source=_hub("google-bert/bert-large-uncased"), sequence_length=512, config=_bert(1024, 24, 16)
-    ),
+    "bert-base": Model(source=_hub("google-bert/bert-base-uncased"), sequence_length=512, config=_bert(768, 12, 12)),
+    "bert-large": Model(source=_hub("google-bert/bert-large-uncased"), sequence_length=512, config=_bert(1024, 24, 16)),
     "megatron-bert-3.9b": Model(
         source="arXiv 1909.08053, table 5, vocabulary 30,592 (padded)",
         sequence_length=512,
         config=_bert(2560, 48, 40, 30592),
     ),
-    "gpt2-xl": Model(
-        source=_hub("openai-community/gpt2-xl"), sequence_length=1024, config=_gpt(1600, 48, 25, 1024)
-    ),
+    "gpt2-xl": Model(source=_hub("openai-community/gpt2-xl"), sequence_length=1024, config=_gpt(1600, 48, 25, 1024)),
     "megatron-gpt2-2.5b": Model(
         source="arXiv 1909.08053, table 2, vocabulary 51,200 (padded)",
         sequence_length=1024,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 
@@ -27,7 +28,9 @@ def _containers(path: str, module: torch.nn.Module) -> list[tuple[str, torch.nn.
     found = []
     for name, child in module.named_children():
         where = f"{path}.{name}" if path else name
-        if isinstance(child, _CONTAINERS) and len(list(child.children())) >= (1 if isinstance(child, torch.nn.ModuleList) else 2):
+        if isinstance(child, _CONTAINERS) and len(list(child.children())) >= (
+            1 if isinstance(child, torch.nn.ModuleList) else 2
+        ):
             found.append((where, child))
         else:
             found += _containers(where, child)
@@ -91,7 +94,7 @@ class Parts:
         """Return whether each module's forward pass needs what the one before made."""
         spans = self._spans(paths)
         events = self._trace.events
-        for (start, end), (after, last) in zip(spans, spans[1:], strict=False):
+        for (start, end), (after, last) in pairwise(spans):
             reached = set().union(*(self._trace.storages(event.writes) for event in events[start : end + 1]))
             for index in range(end + 1, last + 1):
                 if reached & self._trace.storages(events[index].reads):

@@ -210,7 +210,9 @@ class Recorder(TorchDispatchMode):
         if event.kind in _PRODUCTS:
             event = self._product(event, inputs, key)
         elif plain in (ATTENTION, ATTENTION_BACKWARD):
-            event = self._attention(event, argument(func, args, kwargs, "causal"), argument(func, args, kwargs, "window"))
+            event = self._attention(
+                event, argument(func, args, kwargs, "causal"), argument(func, args, kwargs, "window")
+            )
         self.trace.events.append(event)
 
     def _event(

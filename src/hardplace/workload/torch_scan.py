@@ -19,7 +19,6 @@ from torch.utils.flop_counter import register_flop_formula
 from hardplace.workload import torch_mamba  # noqa: F401  (defines the operators beside the scan)
 from hardplace.workload.scan import scan_flops
 
-
 _INPUTS = "Tensor x, Tensor dt, Tensor A, Tensor B, Tensor C, Tensor D, Tensor dt_bias"
 torch.library.define("hardplace::ssd_scan", f"({_INPUTS}, int chunk) -> (Tensor, Tensor)")
 torch.library.define(

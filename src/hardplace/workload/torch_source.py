@@ -38,7 +38,7 @@ def step_of_function(source: str, name: str, options: Options, command: str = ""
 
     def make(micro_batch: int) -> Inputs:
         given = _named(source, module, _returned(source, function, micro_batch)[1]) if wants else inputs
-        return tree_map_only(torch.Tensor, lambda one: _resized(one, sizes[0], micro_batch, options.dtype), given)
+        return dict(tree_map_only(torch.Tensor, lambda one: _resized(one, sizes[0], micro_batch, options.dtype), given))
 
     return Step(
         name=name,
@@ -115,7 +115,7 @@ def _length(inputs: Inputs) -> int:
 def _own_loss(output: Any, _: Inputs) -> torch.Tensor:
     loss = getattr(output, "loss", None)
     if loss is not None:
-        return loss  # type: ignore[no-any-return]
+        return loss
     floats = first_floats([output.values()] if isinstance(output, Mapping) else [output])
     if not floats:
         raise BadInput("the module's output has no floating-point tensor to sum up; give a loss")

@@ -8,8 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode, UnsupportedFakeTensorException
-from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+    UnsupportedFakeTensorException,
+)
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from hardplace.errors import BadInput
@@ -110,7 +114,11 @@ def trace(step: Step, micro_batch: int) -> Trace:
         with mode, torch.set_grad_enabled(step.loss is not None):
             try:
                 return record(recorder, run, training=step.loss is not None)
-            except (DataDependentOutputException, DynamicOutputShapeException, UnsupportedFakeTensorException) as problem:
+            except (
+                DataDependentOutputException,
+                DynamicOutputShapeException,
+                UnsupportedFakeTensorException,
+            ) as problem:
                 raise BadInput(_needs_values(step, recorder, problem)) from problem
 
 

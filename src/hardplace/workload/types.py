@@ -145,11 +145,11 @@ class Tensor:
 class Operator:
     """One operator on one rank. reads and writes are indices of the layer's tensors, in the order of the arguments.
 
-    dims by kind: matmul (batch, m, n, k); grouped_matmul (groups, m over all groups, n, k); attention (batch,
-    heads, kv_heads, query length, key length, head dimension of q and k, of v); convolution (batch, in channels,
-    out channels, groups, spatial sizes in, out, of the kernel); scan (batch, length, heads, head dimension,
-    groups, state, chunk); collective (bytes of the whole tensor on one rank,); view (); everything else
-    (elements,), the larger of what is read and written, or what is looked up if that is less than the table.
+    dims by kind: matmul (batch, m, n, k); grouped_matmul (groups, m over all groups, n, k), of a weight gradient
+    k over all groups; attention (batch, heads, kv_heads, query length, key length, head dimension of q and k, of
+    v); convolution (batch, in channels, out channels, groups, sizes in, out, of the kernel); scan (batch, length,
+    heads, head dimension, groups, state, chunk); collective (bytes of the whole tensor on one rank,); view ();
+    everything else (elements,), the larger of what is read and written, or what is looked up if that is less.
     axes: the axes that an operator works along (permutation, reduced, sliced, joined or indexed axes).
     layout: of a matmul, in BLAS's column-major letters: TN, NN or NT (forward, dgrad, wgrad of a linear).
     window: of sliding-window attention, keys; 0 if there is none. group: the ranks of a collective.
