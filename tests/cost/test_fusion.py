@@ -45,16 +45,16 @@ def test_norm_reads_its_input_and_weight_and_writes_what_is_needed_later() -> No
 
 
 @pytest.mark.parametrize("model", catalogue())
-@pytest.mark.parametrize("tensor_parallel", [1, 8])
-def test_work_is_conserved(model: str, tensor_parallel: int) -> None:
-    workload = load(model)
-    for layer in tensor_parallel(workload, tensor_parallel).layers:
+@pytest.mark.parametrize("degree", [1, 8])
+def test_work_is_conserved(model: str, degree: int) -> None:
+    for layer in tensor_parallel(load(model), degree).layers:
         for phase in (Phase.FORWARD, Phase.BACKWARD):
             operators = [one for one in layer.operators if one.phase is phase]
             flops = sum(one.flops.at(2) for one in operators if one.kind is OperatorKind.MATMUL)
             kernels = graph(layer, phase, 2).kernels
             macs = sum(matmul.macs for kernel in kernels for matmul in kernel.matmuls if kernel.tiled)
-            assert 2 * macs == flops
+            others = {one.kind for one in operators} & {OperatorKind.CONVOLUTION, OperatorKind.GROUPED_MATMUL}
+            assert 2 * macs >= flops if others else 2 * macs == flops
             collectives = sum(kernel.engine is Engine.NETWORK for kernel in kernels)
             assert collectives == sum(one.kind is OperatorKind.COLLECTIVE for one in operators)
             for index, kernel in enumerate(kernels):
@@ -65,10 +65,10 @@ def test_work_is_conserved(model: str, tensor_parallel: int) -> None:
 def test_fused_traffic_is_below_the_sum_of_its_operators() -> None:
     for phase in (Phase.FORWARD, Phase.BACKWARD):
         alone = sum(
-            BLOCK.tensors[tensor].bytes.at(1)
+            BLOCK.storages[storage].bytes.at(1)
             for one in BLOCK.operators
             if one.phase is phase and one.kind is not OperatorKind.MATMUL
-            for tensor in {*one.reads, *one.writes}
+            for storage in BLOCK.storages_of(one.reads + one.writes)
         )
         fused = sum(kernel.stream_bytes for kernel in graph(BLOCK, phase).kernels)
         assert fused < 0.6 * alone

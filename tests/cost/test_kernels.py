@@ -9,9 +9,19 @@ from hardplace.cost.attention import seen_keys
 from hardplace.cost.fusion import FUSED, PHAZE, UNFUSED, kernel_graph
 from hardplace.cost.types import Engine, Fusion, Kernel, Matmul
 from hardplace.hardware.settings import CYCLES
-from hardplace.workload.load import catalogue, load
+from hardplace.workload.load import load
 from hardplace.workload.sharding import tensor_parallel
-from hardplace.workload.types import Affine, Gradient, Layer, Operator, OperatorKind, Phase, Storage, StorageRole, Tensor
+from hardplace.workload.types import (
+    Affine,
+    Gradient,
+    Layer,
+    Operator,
+    OperatorKind,
+    Phase,
+    Storage,
+    StorageRole,
+    Tensor,
+)
 
 BLOCK = tensor_parallel(load("llama2-7b"), 1).layers[1]
 
@@ -129,7 +139,9 @@ def test_plain_attention_passes_its_scores_through_memory(phase: Phase, products
     assert flash.reuse.queries == 1024  # two heads of queries share one of keys
 
 
-@pytest.mark.parametrize("model", catalogue())
+@pytest.mark.parametrize(
+    "model", ["bert-large", "gpt2-xl", "opt-350m", "llama2-7b", "mixtral-8x7b", "t5-large", "vit-l"]
+)
 @pytest.mark.parametrize("phase", [Phase.FORWARD, Phase.BACKWARD])
 def test_each_rule_saves_traffic_and_keeps_the_work(model: str, phase: Phase) -> None:
     block = tensor_parallel(load(model), 1).layers[1]
