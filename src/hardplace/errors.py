@@ -6,6 +6,9 @@ import difflib
 from collections.abc import Iterable
 
 
+_LISTED = 40  # names that a message gives at most
+
+
 class BadInput(Exception):
     """Input that the user can mend: its text is one line naming the place, the value and what was expected."""
 
@@ -19,4 +22,5 @@ def unknown(what: str, value: str, known: Iterable[str]) -> BadInput:
     names = sorted(known)
     near = difflib.get_close_matches(value.lower(), names, n=3, cutoff=0.5)
     hint = f"; did you mean {' or '.join(near)}?" if near else ";"
-    return BadInput(f"unknown {what} {value!r}{hint} (known: {', '.join(names)})")
+    listed = ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
+    return BadInput(f"unknown {what} {value!r}{hint} (known: {listed})")

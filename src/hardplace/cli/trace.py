@@ -1,0 +1,170 @@
+"""`hardplace trace`: any PyTorch model in, its training graph out, without weights."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hardplace.cli.app import app
+from hardplace.errors import BadInput
+
+if TYPE_CHECKING:
+    from hardplace.workload.torch_huggingface import Options
+    from hardplace.workload.torch_step import Step
+    from hardplace.workload.types import Workload
+
+_DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
+
+
+@app.command()
+@click.argument("source")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Workload file.  [default: NAME.json.gz]")
+@click.option("--name", help="Name of the workload.  [default: from the source]")
+@click.option("--sequence-length", type=int, help="Tokens a sample.  [default: the config's, at most 4096]")
+@click.option("--dtype", type=click.Choice(list(_DTYPES)), default="bf16", show_default=True, help="Of parameters.")
+@click.option("--autocast", type=click.Choice(["bf16", "fp16"]), help="Mixed precision: dtype that autocast picks.")
+@click.option(
+    "--attention",
+    type=click.Choice(["fused", "unfused"]),
+    default="fused",
+    show_default=True,
+    help="One kernel that keeps nothing quadratic, or products and softmax apart.",
+)
+@click.option("--size", multiple=True, metavar="NAME=N", help="A dynamic dimension of an ONNX file, such as batch=8.")
+@click.option(
+    "--trust-code", is_flag=True, help="Run the Python files beside a config of custom code. Read them first."
+)
+def trace(
+    source: str,
+    out: Path | None,
+    name: str | None,
+    sequence_length: int | None,
+    dtype: str,
+    autocast: str | None,
+    attention: str,
+    size: tuple[str, ...],
+    trust_code: bool,
+) -> None:
+    """Record one training step of SOURCE as a Workload file, on a laptop, for a model of any size.
+
+    \b
+    SOURCE is one of
+      config.json               of a Hugging Face model (or its folder): text, images or speech
+      package.module:function   that returns (module, example inputs[, loss])
+      model.onnx                an inference graph
+    No weights are made, no model hub is asked, no GPU is needed. Needs the extra: pip install 'hardplace[torch]'.
+    """
+    from hardplace.files import write
+
+    start = time.perf_counter()
+    step = _step(source, name, sequence_length, dtype, autocast, attention, size, trust_code)
+    loaded_s = time.perf_counter() - start
+    workload = _recorded(step)
+    path = out or Path(f"{workload.name}.json.gz")
+    if not path.name.endswith((".json", ".json.gz")):
+        raise BadInput(f"--out: {path}: expected a name that ends in .json or .json.gz")
+    write(path, workload)
+    _tell(workload, path, loaded_s, time.perf_counter() - start)
+
+
+def _step(
+    source: str,
+    name: str | None,
+    sequence_length: int | None,
+    dtype: str,
+    autocast: str | None,
+    attention: str,
+    size: tuple[str, ...],
+    trust_code: bool,
+) -> Step:
+    """Return the step that a source means."""
+    try:
+        import torch
+
+        from hardplace.workload.torch_huggingface import Options
+    except ImportError as problem:
+        raise BadInput(f"trace needs torch ({problem}): pip install 'hardplace[torch]'") from None
+    if sequence_length is not None and not 0 < sequence_length < 2**31:
+        raise BadInput(f"--sequence-length: {sequence_length}: expected a number of tokens from 1 to 2^31")
+    options = Options(
+        sequence_length=sequence_length,
+        dtype=getattr(torch, _DTYPES[dtype]),
+        autocast=getattr(torch, _DTYPES[autocast]) if autocast else None,
+        fused_attention=attention == "fused",
+        run_custom_code=trust_code,
+    )
+    command = f"hardplace trace {source}"
+    if source.endswith(".onnx"):
+        return _of_onnx(source, name, options, _sizes(size), command)
+    if size:
+        raise BadInput(f"--size: {size[0]}: only an ONNX file has dynamic dimensions; {source} is none")
+    if re.fullmatch(r"[\w.]+:\w+", source) and not Path(source).exists():
+        from hardplace.workload.torch_source import step_of_function
+
+        return step_of_function(source, name or source.partition(":")[2], options, command)
+    from hardplace.workload.torch_huggingface import read_config, step_of_config
+
+    path = Path(source) / "config.json" if Path(source).is_dir() else Path(source)
+    if path.suffix != ".json" or not path.exists():
+        expected = "a config.json, package.module:function, or an .onnx file"
+        raise BadInput(f"{source}: no such file: expected {expected}")
+    fields = read_config(path)
+    stem = path.absolute().parent.name if path.name == "config.json" else path.stem
+    return step_of_config(fields, str(path), name or stem, options, command=command)
+
+
+def _sizes(texts: tuple[str, ...]) -> dict[str, int]:
+    """Return the dimensions given as NAME=N."""
+    found = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        if not name or not value.isdigit() or int(value) < 1:
+            raise BadInput(f"--size: {text}: expected NAME=N with a whole number of at least 1, such as batch=8")
+        found[name] = int(value)
+    return found
+
+
+def _of_onnx(source: str, name: str | None, options: Options, sizes: dict[str, int], command: str) -> Step:
+    try:
+        from hardplace.workload.torch_onnx import step_of_onnx
+    except ImportError as problem:
+        raise BadInput(f"{source}: ONNX files need one more package ({problem}): pip install onnx") from None
+    return step_of_onnx(Path(source), name or Path(source).stem, sizes, options, command)
+
+
+def _recorded(step: Step) -> Workload:
+    from hardplace.workload.load import check
+    from hardplace.workload.torch_layers import record_workload
+
+    try:
+        workload = record_workload(step)
+        check(workload)
+    except ValueError as problem:
+        raise BadInput(f"{step.source}: {problem}") from problem
+    return workload
+
+
+def _tell(workload: Workload, path: Path, loaded_s: float, whole_s: float) -> None:
+    from hardplace.units import format_quantity
+    from hardplace.workload.shares import unmodelled
+
+    for name, (count, flops, moved) in unmodelled(workload).items():
+        click.echo(
+            f"warning: operator without a model of its own: {name}, {count} times, {flops:.2%} of the FLOPs and "
+            f"{moved:.2%} of the bytes of a step",
+            err=True,
+        )
+    kind = "training step" if workload.training else "inference"
+    click.echo(
+        f"{workload.name}: {kind}, {workload.parameters:,} parameters in {workload.dtype}, sequence "
+        f"{workload.sequence_length}, {format_quantity(workload.flops_per_sample(), 'FLOP')} a sample"
+    )
+    click.echo(
+        f"{len(workload.order)} layers, {len(workload.layers)} distinct; model built in {loaded_s:.1f} s, ", nl=False
+    )
+    click.echo(f"recorded in {whole_s - loaded_s:.1f} s")
+    click.echo(f"written: {path} ({path.stat().st_size:,} bytes); look at it with: hardplace show {path}")
