@@ -360,10 +360,7 @@ class _Run:
                     f"{self._path}: {step.node}: it needs the numbers in {step.node.inputs[place]!r}, which depend on "
                     "the model's data; only shapes that follow from the inputs' shapes can be read"
                 )
-        data = [value for place, value in enumerate(inputs) if place not in operator.values and value is not None]
-        if step.node.operator in ("Shape", "Size"):
-            with _aside():
-                return _known(operator.run(step.node, _tensor_of(data[0])))
+        data = [value for place, value in enumerate(inputs) if place not in operator.outlines and value is not None]
         if all(isinstance(value, _Known) for value in data):
             known = self._fold(step.known, inputs)
             if known is not None:
@@ -387,11 +384,15 @@ class _Run:
         """Return what a node makes of known values, or None if that is not a small thing about shapes."""
         operator = OPERATORS[node.operator]
 
+        def argument(place: int, value: Any, device: str) -> Any:
+            if isinstance(value, torch.Tensor):
+                return torch.empty(value.shape, dtype=value.dtype, device="meta")
+            if value is None or place in operator.values:
+                return None if value is None else value.array
+            return value.tensor.to(device)
+
         def arguments(device: str) -> list[Any]:
-            return [
-                value if value is None else value.array if place in operator.values else value.tensor.to(device)
-                for place, value in enumerate(inputs)
-            ]
+            return [argument(place, value, device) for place, value in enumerate(inputs)]
 
         with _aside():
             with torch.device("meta"):

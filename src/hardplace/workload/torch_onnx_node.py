@@ -56,12 +56,13 @@ class Operator:
 
     run: takes the node and its inputs, None for one left out; returns a tensor or, for more outputs, a tuple.
     values: which inputs it gets as numpy arrays, since they decide about shapes. scalars: which inputs come as
-    Python numbers where they are constants of rank 0.
+    Python numbers where they are constants of rank 0. outlines: which inputs it reads shape and type of only.
     """
 
     run: Callable[..., Any]
     values: tuple[int, ...] = ()
     scalars: tuple[int, ...] = ()
+    outlines: tuple[int, ...] = ()
 
 
 def whole(values: np.ndarray[Any, Any] | None) -> list[int] | None:

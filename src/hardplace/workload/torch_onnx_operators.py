@@ -242,7 +242,7 @@ _ARITHMETIC = {
     "Where": Operator(run=lambda node, condition, x, y: torch.where(condition, x, y)),
     "Clip": Operator(run=_clip, scalars=(1, 2)),
     "Cast": Operator(run=_cast),
-    "CastLike": Operator(run=lambda node, x, like: x.to(like.dtype)),
+    "CastLike": Operator(run=lambda node, x, like: x.to(like.dtype), outlines=(1,)),
     "IsInf": Operator(run=_is_infinite),
 }
 

@@ -89,6 +89,9 @@ def _gather(node: Node, x: Tensor, indices: Tensor | int) -> Tensor:
     axis = node.get("axis", 0) % max(x.dim(), 1)
     if not isinstance(indices, Tensor):
         return x.select(axis, indices)
+    if indices.dim() == 0:
+        place = torch.remainder(indices.to(torch.int64), x.shape[axis])
+        return torch.index_select(x, axis, place.reshape(1)).squeeze(axis)
     if isinstance(x, torch.nn.Parameter) and x.dim() == 2 and axis == 0:
         return functional.embedding(indices.to(torch.int64), x)
     return x[(slice(None),) * axis + (indices.to(torch.int64),)]
@@ -174,12 +177,12 @@ def _one_hot(node: Node, indices: Tensor, depth: Array, values: Tensor) -> Tenso
     size, axis = int(depth.reshape(-1)[0]), node.get("axis", -1)
     axis += indices.dim() + 1 if axis < 0 else 0
     places = torch.arange(size, device=indices.device).reshape([size] + [1] * (indices.dim() - axis))
-    hot = torch.remainder(indices, size).unsqueeze(axis) == places
+    hot = torch.where(indices < 0, indices + size, indices).unsqueeze(axis) == places
     return torch.where(hot, values[1], values[0])
 
 
 def _eye(node: Node, x: Tensor) -> Tensor:
-    ones = torch.ones(x.shape, dtype=node.get("dtype") or x.dtype, device=x.device)
+    ones = torch.ones(x.shape, dtype=node.get("dtype") or x.dtype)
     shift = node.get("k", 0)
     return ones.tril(shift).triu(shift)
 
@@ -217,14 +220,15 @@ def _depth_to_space(node: Node, x: Tensor) -> Tensor:
 def _space_to_depth(node: Node, x: Tensor) -> Tensor:
     n, channels, height, width = x.shape
     side = node.get("blocksize")
-    parts = x.reshape(n, channels, height // side, side, width // side, side).permute(0, 3, 5, 1, 2, 4)
+    parts = x.reshape(n, channels, height // side, side, width // side, side)
+    parts = parts.permute(0, 1, 3, 5, 2, 4) if node.get("mode", "DCR") == "CRD" else parts.permute(0, 3, 5, 1, 2, 4)
     return parts.reshape(n, channels * side**2, height // side, width // side)
 
 
 TENSORS: dict[str, Operator] = {
     "Identity": Operator(run=lambda node, x: x),
-    "Shape": Operator(run=_shape),
-    "Size": Operator(run=lambda node, x: torch.tensor(x.numel(), dtype=torch.int64)),
+    "Shape": Operator(run=_shape, outlines=(0,)),
+    "Size": Operator(run=lambda node, x: torch.tensor(x.numel(), dtype=torch.int64), outlines=(0,)),
     "Reshape": Operator(run=_reshape, values=(1,)),
     "Flatten": Operator(run=_flatten),
     "Squeeze": Operator(run=_squeeze, values=(1,)),
@@ -244,7 +248,7 @@ TENSORS: dict[str, Operator] = {
     "ConstantOfShape": Operator(run=_filled, values=(0,)),
     "Range": Operator(run=_range, values=(0, 1, 2)),
     "OneHot": Operator(run=_one_hot, values=(1,)),
-    "EyeLike": Operator(run=_eye),
+    "EyeLike": Operator(run=_eye, outlines=(0,)),
     "Trilu": Operator(run=_triangle, values=(1,)),
     "TopK": Operator(run=_top, values=(1,)),
     "NonZero": Operator(run=_non_zero, values=(0,)),
