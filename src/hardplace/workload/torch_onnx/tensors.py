@@ -9,18 +9,17 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from hardplace.workload.torch_onnx_node import Node, Operator, axes_of, whole
+from hardplace.workload.torch_onnx.node import Node, Operator, axes_of, whole
 
-Tensor = torch.Tensor
 Array = np.ndarray[Any, Any]
 
 
-def _shape(node: Node, x: Tensor) -> Tensor:
+def _shape(node: Node, x: torch.Tensor) -> torch.Tensor:
     sizes = list(x.shape)[slice(node.get("start", 0), node.get("end"))]
     return torch.tensor(sizes, dtype=torch.int64)
 
 
-def _reshape(node: Node, x: Tensor, shape: Array) -> Tensor:
+def _reshape(node: Node, x: torch.Tensor, shape: Array) -> torch.Tensor:
     """Reshape; 0 keeps a dimension unless allowzero is set."""
     sizes = whole(shape) or []
     if not node.get("allowzero", 0):
@@ -28,18 +27,18 @@ def _reshape(node: Node, x: Tensor, shape: Array) -> Tensor:
     return x.reshape(sizes)
 
 
-def _flatten(node: Node, x: Tensor) -> Tensor:
+def _flatten(node: Node, x: torch.Tensor) -> torch.Tensor:
     axis = node.get("axis", 1)
     axis += x.dim() if axis < 0 else 0
     return x.reshape(math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))
 
 
-def _squeeze(node: Node, x: Tensor, axes: Array | None = None) -> Tensor:
+def _squeeze(node: Node, x: torch.Tensor, axes: Array | None = None) -> torch.Tensor:
     named = axes_of(node, axes)
     return x.squeeze() if named is None else x.squeeze(tuple(named)) if named else x
 
 
-def _unsqueeze(node: Node, x: Tensor, axes: Array | None = None) -> Tensor:
+def _unsqueeze(node: Node, x: torch.Tensor, axes: Array | None = None) -> torch.Tensor:
     named = axes_of(node, axes) or []
     rank = x.dim() + len(named)
     for axis in sorted(axis % rank for axis in named):
@@ -47,30 +46,32 @@ def _unsqueeze(node: Node, x: Tensor, axes: Array | None = None) -> Tensor:
     return x
 
 
-def _transpose(node: Node, x: Tensor) -> Tensor:
+def _transpose(node: Node, x: torch.Tensor) -> torch.Tensor:
     return x.permute(node.get("perm") or list(range(x.dim()))[::-1])
 
 
-def _expand(node: Node, x: Tensor, shape: Array) -> Tensor:
+def _expand(node: Node, x: torch.Tensor, shape: Array) -> torch.Tensor:
     return x.expand(torch.broadcast_shapes(x.shape, whole(shape) or []))
 
 
-def _slice(node: Node, x: Tensor, starts: Array, ends: Array, axes: Any = None, steps: Any = None) -> Tensor:
+def _slice(
+    node: Node, x: torch.Tensor, starts: Array, ends: Array, axes: Any = None, steps: Any = None
+) -> torch.Tensor:
     firsts, lasts = whole(starts) or [], whole(ends) or []
     named = whole(axes) or list(range(len(firsts)))
     for first, last, axis, step in zip(firsts, lasts, named, whole(steps) or [1] * len(firsts), strict=True):
         size = x.shape[axis]
         if step > 0:
-            window = slice(first, last, step)
-            if window.indices(size) != (0, size, 1):
-                x = x[(slice(None),) * (axis % x.dim()) + (window,)]
+            window = slice(first, last, step).indices(size)
+            if window != (0, size, 1):
+                x = x[(slice(None),) * (axis % x.dim()) + (slice(*window),)]
         else:
             places = range(size)[slice(first, last if last >= -size else None, step)]
             x = torch.index_select(x, axis, torch.tensor(list(places), dtype=torch.int64, device=x.device))
     return x
 
 
-def _split(node: Node, x: Tensor, sizes: Array | None = None) -> tuple[Tensor, ...]:
+def _split(node: Node, x: torch.Tensor, sizes: Array | None = None) -> tuple[torch.Tensor, ...]:
     axis = node.get("axis", 0)
     given = node.get("split") if sizes is None else whole(sizes)
     if given is None:
@@ -80,14 +81,14 @@ def _split(node: Node, x: Tensor, sizes: Array | None = None) -> tuple[Tensor, .
     return torch.split(x, given, axis)
 
 
-def _concat(node: Node, *inputs: Tensor) -> Tensor:
+def _concat(node: Node, *inputs: torch.Tensor) -> torch.Tensor:
     return torch.cat(inputs, node.get("axis"))
 
 
-def _gather(node: Node, x: Tensor, indices: Tensor | int) -> Tensor:
+def _gather(node: Node, x: torch.Tensor, indices: torch.Tensor | int) -> torch.Tensor:
     """Gather; a table's rows are an embedding, one index a view."""
     axis = node.get("axis", 0) % max(x.dim(), 1)
-    if not isinstance(indices, Tensor):
+    if not isinstance(indices, torch.Tensor):
         return x.select(axis, indices)
     if indices.dim() == 0:
         place = torch.remainder(indices.to(torch.int64), x.shape[axis])
@@ -97,12 +98,12 @@ def _gather(node: Node, x: Tensor, indices: Tensor | int) -> Tensor:
     return x[(slice(None),) * axis + (indices.to(torch.int64),)]
 
 
-def _gather_elements(node: Node, x: Tensor, indices: Tensor) -> Tensor:
+def _gather_elements(node: Node, x: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
     axis = node.get("axis", 0)
     return torch.gather(x, axis, torch.remainder(indices.to(torch.int64), x.shape[axis]))
 
 
-def _gather_nd(node: Node, x: Tensor, indices: Tensor) -> Tensor:
+def _gather_nd(node: Node, x: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
     leading = node.get("batch_dims", 0)
     shape = x.shape[:leading]
     grids = []
@@ -112,7 +113,7 @@ def _gather_nd(node: Node, x: Tensor, indices: Tensor) -> Tensor:
     return x[(*grids, *indices.to(torch.int64).unbind(-1))]
 
 
-def _scatter_elements(node: Node, x: Tensor, indices: Tensor, updates: Tensor) -> Tensor:
+def _scatter_elements(node: Node, x: torch.Tensor, indices: torch.Tensor, updates: torch.Tensor) -> torch.Tensor:
     axis, reduction = node.get("axis", 0), node.get("reduction", "none")
     places = torch.remainder(indices.to(torch.int64), x.shape[axis])
     if reduction == "none":
@@ -123,7 +124,7 @@ def _scatter_elements(node: Node, x: Tensor, indices: Tensor, updates: Tensor) -
 _REDUCE = {"add": "sum", "mul": "prod", "max": "amax", "min": "amin"}
 
 
-def _scatter_nd(node: Node, x: Tensor, indices: Tensor, updates: Tensor) -> Tensor:
+def _scatter_nd(node: Node, x: torch.Tensor, indices: torch.Tensor, updates: torch.Tensor) -> torch.Tensor:
     reduction = node.get("reduction", "none")
     places = indices.to(torch.int64).unbind(-1)
     if reduction in ("none", "add"):
@@ -138,7 +139,9 @@ def _scatter_nd(node: Node, x: Tensor, indices: Tensor, updates: Tensor) -> Tens
     return flat.scatter_reduce(0, to, updates.reshape(-1, inner), _REDUCE[reduction]).reshape(x.shape)
 
 
-def _pad(node: Node, x: Tensor, pads: Array | None = None, value: Any = None, axes: Array | None = None) -> Tensor:
+def _pad(
+    node: Node, x: torch.Tensor, pads: Array | None = None, value: Any = None, axes: Array | None = None
+) -> torch.Tensor:
     widths = whole(pads) or []
     named = whole(axes) or list(range(x.dim()))
     around = [(0, 0)] * x.dim()
@@ -157,23 +160,20 @@ def _pad(node: Node, x: Tensor, pads: Array | None = None, value: Any = None, ax
     return x
 
 
-def _filled(node: Node, shape: Array) -> Tensor:
-    value = node.get("value")
-    if value is None:
-        return torch.zeros(whole(shape) or [], dtype=torch.float32)
-    return torch.full(whole(shape) or [], value.reshape(-1)[0].item(), dtype=value.dtype)
+def _filled(node: Node, shape: Array) -> torch.Tensor:
+    return torch.full(whole(shape) or [], node.get("value", 0.0), dtype=node.get("dtype", torch.float32))
 
 
-def _range(node: Node, start: Array, limit: Array, delta: Array) -> Tensor:
+def _range(node: Node, start: Array, limit: Array, delta: Array) -> torch.Tensor:
     first, last, step = (value.reshape(-1)[0].item() for value in (start, limit, delta))
     return torch.arange(first, first + step * max(math.ceil((last - first) / step), 0), step, dtype=_dtype(start))
 
 
 def _dtype(array: Array) -> torch.dtype:
-    return getattr(torch, array.dtype.name)  # type: ignore[no-any-return]
+    return getattr(torch, array.dtype.name)
 
 
-def _one_hot(node: Node, indices: Tensor, depth: Array, values: Tensor) -> Tensor:
+def _one_hot(node: Node, indices: torch.Tensor, depth: Array, values: torch.Tensor) -> torch.Tensor:
     size, axis = int(depth.reshape(-1)[0]), node.get("axis", -1)
     axis += indices.dim() + 1 if axis < 0 else 0
     places = torch.arange(size, device=indices.device).reshape([size] + [1] * (indices.dim() - axis))
@@ -181,34 +181,34 @@ def _one_hot(node: Node, indices: Tensor, depth: Array, values: Tensor) -> Tenso
     return torch.where(hot, values[1], values[0])
 
 
-def _eye(node: Node, x: Tensor) -> Tensor:
+def _eye(node: Node, x: torch.Tensor) -> torch.Tensor:
     ones = torch.ones(x.shape, dtype=node.get("dtype") or x.dtype)
     shift = node.get("k", 0)
     return ones.tril(shift).triu(shift)
 
 
-def _triangle(node: Node, x: Tensor, k: Array | None = None) -> Tensor:
+def _triangle(node: Node, x: torch.Tensor, k: Array | None = None) -> torch.Tensor:
     shift = 0 if k is None else int(k.reshape(-1)[0])
     return x.triu(shift) if node.get("upper", 1) else x.tril(shift)
 
 
-def _top(node: Node, x: Tensor, k: Array) -> tuple[Tensor, ...]:
+def _top(node: Node, x: torch.Tensor, k: Array) -> tuple[torch.Tensor, ...]:
     sizes = whole(k) or [1]
     largest, in_order = bool(node.get("largest", 1)), bool(node.get("sorted", 1))
     return tuple(torch.topk(x, sizes[0], node.get("axis", -1), largest=largest, sorted=in_order))
 
 
-def _non_zero(node: Node, x: Array) -> Tensor:
+def _non_zero(node: Node, x: Array) -> torch.Tensor:
     return torch.tensor(np.array(np.nonzero(x)).tolist(), dtype=torch.int64).reshape(max(x.ndim, 1), -1)
 
 
-def _compress(node: Node, x: Tensor, condition: Array) -> Tensor:
+def _compress(node: Node, x: torch.Tensor, condition: Array) -> torch.Tensor:
     axis = node.get("axis")
     places = torch.tensor(np.flatnonzero(condition).tolist(), dtype=torch.int64, device=x.device)
     return torch.index_select(x.flatten() if axis is None else x, axis or 0, places)
 
 
-def _depth_to_space(node: Node, x: Tensor) -> Tensor:
+def _depth_to_space(node: Node, x: torch.Tensor) -> torch.Tensor:
     n, channels, height, width = x.shape
     side = node.get("blocksize")
     if node.get("mode", "DCR") == "CRD":
@@ -217,7 +217,7 @@ def _depth_to_space(node: Node, x: Tensor) -> Tensor:
     return parts.reshape(n, channels // side**2, height * side, width * side)
 
 
-def _space_to_depth(node: Node, x: Tensor) -> Tensor:
+def _space_to_depth(node: Node, x: torch.Tensor) -> torch.Tensor:
     n, channels, height, width = x.shape
     side = node.get("blocksize")
     parts = x.reshape(n, channels, height // side, side, width // side, side)

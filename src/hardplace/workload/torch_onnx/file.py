@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import math
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
@@ -16,11 +14,23 @@ import torch
 
 from hardplace.errors import BadInput
 from hardplace.files import read_bytes
-from hardplace.workload.torch_onnx_node import TYPES, Node
-from hardplace.workload.torch_onnx_operators import OPERATORS
+from hardplace.workload.torch_onnx.node import Node
+from hardplace.workload.torch_onnx.operators import OPERATORS
+from hardplace.workload.torch_onnx.protobuf import (
+    attributes_of,
+    constant_of,
+    dtype_of,
+    elements_of,
+    export_kinds,
+    first_line,
+    key_of,
+    name_of,
+    stored_elements,
+    value_of,
+)
+from hardplace.workload.torch_onnx.scopes import scope_of, with_scopes
 
 OPSETS = (11, 28)  # the first and the last operator set of ai.onnx that the tests have seen
-MOST_ELEMENTS = 2**40  # of one tensor
 _SMALL = 48  # elements up to which a constant counts as one that shapes may be computed from
 _CONTROL = {"If", "Loop", "Scan", "SequenceMap"}
 # Inputs that are weights even where an exporter writes them as Constant nodes; statistics are no parameters.
@@ -100,12 +110,8 @@ def _model(where: Path) -> Any:
         try:
             model = onnx.inliner.inline_local_functions(model)
         except Exception as problem:  # C++ errors of several types
-            raise BadInput(f"{where}: functions of the file cannot be put in place: {_line(problem)}") from None
+            raise BadInput(f"{where}: functions of the file cannot be put in place: {first_line(problem)}") from None
     return model
-
-
-def _line(problem: BaseException) -> str:
-    return (str(problem) or type(problem).__name__).splitlines()[0][:200]
 
 
 class _Reader:
@@ -116,22 +122,22 @@ class _Reader:
         self._model = model
         self._versions = {entry.domain.replace("ai.onnx", ""): entry.version for entry in model.opset_import}
         self._uses: dict[str, set[tuple[str, int]]] = defaultdict(set)
-        self._kinds = _export_kinds(model.graph.value_info)
+        self._kinds = export_kinds(model.graph.value_info)
         for proto in model.graph.node:
             for slot, name in enumerate(proto.input):
-                self._uses[name].add((_key(proto), slot))
+                self._uses[name].add((key_of(proto), slot))
 
     def graph(self) -> Graph:
+        """Return the graph, checked."""
         self._check_operators()
         constants = {proto.name: self._constant(proto, self._trained(proto)) for proto in self._initializers()}
-        made = [proto for proto in self._model.graph.node if proto.op_type != "Constant"]
         for proto in self._model.graph.node:
             if proto.op_type == "Constant":
-                constants[proto.output[0]] = self._constant(_tensor(proto), self._weighs(proto.output[0]))
-        nodes = self._without_aliases([self._node(proto) for proto in made], constants)
+                constants[proto.output[0]] = self._constant(constant_of(proto), self._weighs(proto.output[0]))
+        nodes = [self._node(proto) for proto in self._model.graph.node if proto.op_type != "Constant"]
+        nodes = with_scopes(self._without_aliases(nodes, constants))
         inputs = tuple(self._input(info) for info in self._model.graph.input if info.name not in constants)
         outputs = tuple(info.name for info in self._model.graph.output)
-        nodes = _with_scopes(nodes)
         _check_order(nodes, {*constants, *(one.name for one in inputs)}, outputs)
         return Graph(path=self._where, nodes=tuple(nodes), constants=constants, inputs=inputs, outputs=outputs)
 
@@ -146,12 +152,12 @@ class _Reader:
         counts: Counter[str] = Counter()
         first: dict[str, str] = {}
         for proto in self._model.graph.node:
-            key = _key(proto)
+            key = key_of(proto)
             if proto.domain.replace("ai.onnx", "") not in self._versions:
-                raise BadInput(f"node {_name(proto)!r}: its domain {proto.domain!r} is missing in opset_import")
+                raise BadInput(f"node {name_of(proto)!r}: its domain {proto.domain!r} is missing in opset_import")
             if key not in OPERATORS and key != "Constant":
                 counts[key] += 1
-                first.setdefault(key, _name(proto))
+                first.setdefault(key, name_of(proto))
         if counts:
             found = "; ".join(
                 f"{key}{' (control flow)' if key in _CONTROL else ''}, {count} times, first in node {first[key]!r}"
@@ -162,15 +168,22 @@ class _Reader:
     def _initializers(self) -> Iterable[Any]:
         if self._model.graph.sparse_initializer:
             raise BadInput("sparse initializers cannot be read")
-        return self._model.graph.initializer  # type: ignore[no-any-return]
+        return self._model.graph.initializer
 
     def _trained(self, proto: Any) -> bool:
-        """Return whether a float initializer is a parameter: what the exporter says, or by its use."""
+        """Return whether a float initializer is a parameter: what the exporter says, else by its use.
+
+        Numbers of rank 0 are constants, and so are batch statistics. Where the exporter says which initializers
+        are parameters, those of an instance norm that it does not name are constants of a group norm.
+        """
         kind = self._kinds.get(proto.name)
         if kind is not None:
             return kind == "PARAMETER"
+        fixed = (
+            _STATISTICS | {("InstanceNormalization", 1), ("InstanceNormalization", 2)} if self._kinds else _STATISTICS
+        )
         uses = self._uses[proto.name]
-        return len(proto.dims) > 0 and not (uses and uses <= _STATISTICS)
+        return len(proto.dims) > 0 and not (uses and uses <= fixed)
 
     def _weighs(self, name: str) -> bool:
         """Return whether a Constant node is a weight."""
@@ -178,33 +191,32 @@ class _Reader:
 
     def _constant(self, proto: Any, trained: bool) -> Constant:
         what = f"constant {proto.name!r}"
-        dtype = _dtype(proto.data_type, what)
-        shape = tuple(proto.dims)
-        count = _elements(shape, what)
-        stored = len(proto.raw_data) // dtype.itemsize
-        if stored and stored != count:
-            raise BadInput(f"{what}: {stored} elements of data for shape {list(shape)}")
-        asked = any(key in OPERATORS and slot in OPERATORS[key].values for key, slot in self._uses[proto.name])
-        small = len(shape) < 2 or count <= _SMALL
-        if dtype.is_floating_point and trained and not asked and (count > 1 or shape or proto.name in self._kinds):
-            role = Role.PARAMETER
-        elif (small and proto.data_location == 0 and proto.name not in self._kinds) or asked:
+        dtype, shape = dtype_of(proto.data_type, what), tuple(proto.dims)
+        count = elements_of(shape, what)
+        stored = stored_elements(proto, dtype)
+        if stored not in (0, count):
+            raise BadInput(f"{what}: its shape {list(shape)} does not fit its {stored} elements")
+        small = (len(shape) < 2 or count <= _SMALL) and proto.data_location == 0
+        if any(key in OPERATORS and slot in OPERATORS[key].values for key, slot in self._uses[proto.name]):
             role = Role.VALUE
+        elif dtype.is_floating_point and trained:
+            role = Role.PARAMETER
         else:
-            role = Role.BUFFER
-        value = _value(proto, what) if role is Role.VALUE else None
+            noted = proto.name in self._kinds or self._uses[proto.name] & _STATISTICS
+            role = Role.BUFFER if noted or not small else Role.VALUE
+        value = value_of(proto, what) if role is Role.VALUE else None
         return Constant(name=proto.name, shape=shape, dtype=dtype, role=role, value=value)
 
     def _node(self, proto: Any) -> Node:
         domain = proto.domain.replace("ai.onnx", "")
         return Node(
-            name=_name(proto),
-            operator=_key(proto),
+            name=name_of(proto),
+            operator=key_of(proto),
             version=self._versions[domain],
             inputs=tuple(proto.input),
             outputs=tuple(proto.output),
-            attributes={attribute.name: _attribute(attribute, _name(proto)) for attribute in proto.attribute},
-            scope=_scope(proto),
+            attributes=attributes_of(proto),
+            scope=scope_of(proto),
         )
 
     def _input(self, info: Any) -> Input:
@@ -217,7 +229,7 @@ class _Reader:
                 shape.append(dim.dim_value)
             else:
                 shape.append(dim.dim_param or f"{info.name}.{axis}")
-        return Input(name=info.name, shape=tuple(shape), dtype=_dtype(info.type.tensor_type.elem_type, what))
+        return Input(name=info.name, shape=tuple(shape), dtype=dtype_of(info.type.tensor_type.elem_type, what))
 
     def _without_aliases(self, nodes: list[Node], constants: dict[str, Constant]) -> list[Node]:
         """Make parameters of their own of those that PyTorch's exporter merged since they held equal numbers.
@@ -235,126 +247,6 @@ class _Reader:
             else:
                 kept.append(node)
         return kept
-
-
-def _name(proto: Any) -> str:
-    return proto.name or (proto.output[0] if proto.output else proto.op_type)  # type: ignore[no-any-return]
-
-
-def _key(proto: Any) -> str:
-    """Return the name of a node's operator as OPERATORS has it."""
-    return proto.op_type if proto.domain in ("", "ai.onnx") else f"{proto.domain}.{proto.op_type}"
-
-
-def _dtype(code: int, what: str) -> torch.dtype:
-    if code not in TYPES:
-        raise BadInput(f"{what}: its element type {code} cannot be read; expected a number type of 8 bits or more")
-    return TYPES[code]
-
-
-def _elements(shape: tuple[int, ...], what: str) -> int:
-    """Return the number of elements of a shape that makes sense."""
-    count = math.prod(shape)
-    if any(size < 0 for size in shape) or count > MOST_ELEMENTS:
-        raise BadInput(f"{what}: shape {list(shape)}; expected no negative dimensions and at most 2^40 elements")
-    return count
-
-
-def _value(proto: Any, what: str) -> torch.Tensor:
-    from onnx import numpy_helper
-
-    if proto.data_location == 1:
-        raise BadInput(f"{what}: its value decides about shapes, but lies in another file")
-    try:
-        array = numpy_helper.to_array(proto)
-        if array.dtype.name == "bfloat16":
-            return torch.tensor(array.astype("float32").tolist(), dtype=torch.bfloat16)
-        return torch.from_numpy(array.copy())
-    except (ValueError, TypeError) as problem:
-        raise BadInput(f"{what}: its value cannot be read: {_line(problem)}") from None
-
-
-def _attribute(proto: Any, node: str) -> Any:
-    """Return an attribute as Python value, torch tensor (TENSOR) or torch dtype (of Cast and its like)."""
-    from onnx import helper
-
-    what = f"node {node!r}, attribute {proto.name!r}"
-    value = helper.get_attribute_value(proto)
-    if isinstance(value, bytes):
-        return value.decode(errors="replace")
-    if proto.name in ("to", "dtype") and isinstance(value, int):
-        return _dtype(value, what)
-    if proto.type == 4:  # AttributeProto.TENSOR
-        return _value(value, what)
-    if isinstance(value, (int, float)):
-        return value
-    return list(value) if proto.type in (6, 7, 8) else value  # FLOATS, INTS, STRINGS
-
-
-def _tensor(proto: Any) -> Any:
-    """Return the tensor of a Constant node under the name of its output."""
-    from onnx import TensorProto, helper
-
-    attribute = proto.attribute[0] if proto.attribute else None
-    types = {"value_int": TensorProto.INT64, "value_ints": TensorProto.INT64, "value_float": TensorProto.FLOAT}
-    types["value_floats"] = TensorProto.FLOAT
-    if attribute is None or attribute.name not in {*types, "value"}:
-        raise BadInput(f"node {_name(proto)!r} (Constant): expected a value, value_int(s) or value_float(s)")
-    value = helper.get_attribute_value(attribute)
-    if attribute.name == "value":
-        tensor = TensorProto()
-        tensor.CopyFrom(value)
-        tensor.name = proto.output[0]
-        return tensor
-    single = attribute.name in ("value_int", "value_float")
-    numbers = [value] if single else list(value)
-    return helper.make_tensor(proto.output[0], types[attribute.name], [] if single else [len(numbers)], numbers)
-
-
-def _export_kinds(infos: Iterable[Any]) -> dict[str, str]:
-    """Return what torch.export noted about constants: PARAMETER, BUFFER or CONSTANT_TENSOR, by name."""
-    kinds = {}
-    for info in infos:
-        for entry in getattr(info, "metadata_props", ()):
-            if entry.key == "pkg.torch.export.graph_signature.InputSpec.kind":
-                kinds[info.name] = entry.value
-    return kinds
-
-
-def _scope(proto: Any) -> tuple[str, ...]:
-    """Return the path of the module that a node came from, as its exporter left it; ("?",) if it did not.
-
-    PyTorch's exporter from 2.5 on leaves it in the metadata, the one before in the name: `/layer1/layer1.0/conv1/Conv`.
-    """
-    for entry in getattr(proto, "metadata_props", ()):
-        if entry.key == "pkg.torch.onnx.name_scopes":
-            try:
-                scopes = ast.literal_eval(entry.value)
-                path = str(scopes[-2]) if len(scopes) > 1 else ""
-            except (ValueError, SyntaxError, TypeError, IndexError):
-                break
-            return () if path.startswith("_empty") else tuple(part for part in path.split(".") if part)
-    if "/" not in proto.name:
-        return ("?",)
-    path, before = [], ""
-    for part in [part for part in proto.name.split("/")[:-1] if part]:
-        inner = part.removeprefix(f"{before}.") if before and part.startswith(f"{before}.") else part
-        path += [piece for piece in inner.split(".") if piece]
-        before = part
-    return tuple(path)
-
-
-def _with_scopes(nodes: list[Node]) -> list[Node]:
-    """Give nodes without a scope that of the node that made their first input; none if no node has one."""
-    of: dict[str, tuple[str, ...]] = {}
-    result = []
-    for node in nodes:
-        scope = node.scope
-        if scope == ("?",):
-            scope = next((of[name] for name in node.inputs if name in of), ())
-        of.update(dict.fromkeys(node.outputs, scope))
-        result.append(replace(node, scope=scope))
-    return result
 
 
 def _check_order(nodes: Iterable[Node], known: set[str], outputs: Iterable[str]) -> None:

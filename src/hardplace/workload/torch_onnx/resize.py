@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +11,17 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from hardplace.workload.torch_onnx_node import Node, whole
+from hardplace.workload.torch_onnx.node import Node, whole
 
-Tensor = torch.Tensor
 Array = np.ndarray[Any, Any]
 
+_PLACINGS = ("half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric")
+_ROUNDINGS: dict[str, Callable[..., Array]] = {
+    "round_prefer_floor": lambda places: np.ceil(places - 0.5),
+    "round_prefer_ceil": lambda places: np.floor(places + 0.5),
+    "floor": np.floor,
+    "ceil": np.ceil,
+}
 _LINEAR = {3: "linear", 4: "bilinear", 5: "trilinear"}
 
 
@@ -28,12 +35,14 @@ class _Axis:
     scale: float
 
 
-def resize(node: Node, x: Tensor, roi: Array | None = None, scales: Any = None, sizes: Any = None) -> Tensor:
+def resize(
+    node: Node, x: torch.Tensor, roi: Array | None = None, scales: Any = None, sizes: Any = None
+) -> torch.Tensor:
     """Resize the axes of x that change; ValueError for a mode that is not read."""
     axes = [axis for axis in _axes(node, x, scales, sizes) if axis.to != axis.size or axis.scale != 1.0]
-    if node.get("coordinate_transformation_mode") == "tf_crop_and_resize":
-        raise ValueError("coordinate_transformation_mode tf_crop_and_resize is not read")
-    mode = node.get("mode", "nearest")
+    mode, placing = node.get("mode", "nearest"), node.get("coordinate_transformation_mode", "half_pixel")
+    if mode not in ("nearest", "linear", "cubic") or placing not in _PLACINGS:
+        raise ValueError(f"mode {mode} with coordinate_transformation_mode {placing} cannot be read")
     if not axes:
         return x
     if mode == "nearest":
@@ -48,7 +57,7 @@ def resize(node: Node, x: Tensor, roi: Array | None = None, scales: Any = None, 
     return x
 
 
-def _axes(node: Node, x: Tensor, scales: Array | None, sizes: Array | None) -> list[_Axis]:
+def _axes(node: Node, x: torch.Tensor, scales: Array | None, sizes: Array | None) -> list[_Axis]:
     named = node.get("axes") or list(range(x.dim()))
     if sizes is None or sizes.size == 0:
         factors = [float(scale) for scale in (np.empty(0) if scales is None else scales)]
@@ -61,8 +70,7 @@ def _axes(node: Node, x: Tensor, scales: Array | None, sizes: Array | None) -> l
             factors = [min(factors) if policy == "not_larger" else max(factors)] * len(factors)
             wanted = [math.floor(factors[0] * x.shape[axis] + 0.5) for axis in named]
     return [
-        _Axis(axis % x.dim(), x.shape[axis], to, scale)
-        for axis, to, scale in zip(named, wanted, factors, strict=True)
+        _Axis(axis % x.dim(), x.shape[axis], to, scale) for axis, to, scale in zip(named, wanted, factors, strict=True)
     ]
 
 
@@ -80,13 +88,8 @@ def _sources(node: Node, axis: _Axis) -> Array:
     return shift + (places + 0.5) / axis.scale - 0.5
 
 
-def _nearest(node: Node, x: Tensor, axes: list[_Axis]) -> Tensor:
-    rounding = {
-        "round_prefer_floor": lambda places: np.ceil(places - 0.5),
-        "round_prefer_ceil": lambda places: np.floor(places + 0.5),
-        "floor": np.floor,
-        "ceil": np.ceil,
-    }[node.get("nearest_mode", "round_prefer_floor")]
+def _nearest(node: Node, x: torch.Tensor, axes: list[_Axis]) -> torch.Tensor:
+    rounding = _ROUNDINGS[node.get("nearest_mode", "round_prefer_floor")]
     indices = [np.clip(rounding(_sources(node, axis)), 0, axis.size - 1).astype(np.int64) for axis in axes]
     own = [np.array_equal(found, np.arange(axis.to) * axis.size // axis.to) for found, axis in zip(indices, axes)]  # noqa: B905
     if all(own) and x.dim() in _LINEAR and min(axis.axis for axis in axes) > 1:
@@ -99,7 +102,7 @@ def _nearest(node: Node, x: Tensor, axes: list[_Axis]) -> Tensor:
     return x
 
 
-def _as_torch(node: Node, x: Tensor, axes: list[_Axis]) -> bool:
+def _as_torch(node: Node, x: torch.Tensor, axes: list[_Axis]) -> bool:
     """Return whether torch.nn.functional.interpolate computes what the node says."""
     mode, placing = node.get("mode"), node.get("coordinate_transformation_mode", "half_pixel")
     if node.get("antialias", 0) or min(axis.axis for axis in axes) < 2:
@@ -135,8 +138,8 @@ def _cubic(distance: Array, a: float) -> Array:
     return np.where(distance <= 1, near, np.where(distance < 2, far, 0.0))
 
 
-def _weighted(x: Tensor, axis: _Axis, places: Array, weights: Array) -> Tensor:
-    total: Tensor | None = None
+def _weighted(x: torch.Tensor, axis: _Axis, places: Array, weights: Array) -> torch.Tensor:
+    total: torch.Tensor | None = None
     shape = [-1] + [1] * (x.dim() - 1 - axis.axis)
     for tap in range(places.shape[1]):
         index = torch.tensor(places[:, tap].tolist(), device=x.device)

@@ -8,22 +8,20 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from hardplace.workload.torch_onnx_node import Node, Operator
-
-Tensor = torch.Tensor
+from hardplace.workload.torch_onnx.node import Node, Operator
 
 
 def _attend(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
     *,
-    mask: Tensor | None = None,
+    mask: torch.Tensor | None = None,
     causal: bool = False,
     scale: float | None = None,
     softcap: float = 0.0,
     window: int = -1,
-) -> Tensor:
+) -> torch.Tensor:
     """Return attention of query (batch, heads, q, dim) over key and value (batch, kv heads, k, dim).
 
     The last query sees all keys when keys of earlier steps are in front (k > q); window: keys seen by each.
@@ -48,24 +46,26 @@ def _attend(
     return torch.softmax(scores, -1) @ value
 
 
-def _repeated(x: Tensor, heads: int) -> Tensor:
+def _repeated(x: torch.Tensor, heads: int) -> torch.Tensor:
     return x if x.shape[1] == heads else x.repeat_interleave(heads // x.shape[1], 1)
 
 
-def _heads(x: Tensor, count: int) -> Tensor:
+def _heads(x: torch.Tensor, count: int) -> torch.Tensor:
     """Return x (batch, length, features) by heads: (batch, heads, length, dim)."""
     return x.reshape(x.shape[0], x.shape[1], count, -1).transpose(1, 2)
 
 
-def _joined(x: Tensor) -> Tensor:
+def _joined(x: torch.Tensor) -> torch.Tensor:
     return x.transpose(1, 2).flatten(2)
 
 
-def _with_past(past: Tensor | None, x: Tensor) -> Tensor:
+def _with_past(past: torch.Tensor | None, x: torch.Tensor) -> torch.Tensor:
     return x if past is None else torch.cat((past, x), 2)
 
 
-def _attention(node: Node, q: Tensor, k: Tensor, v: Tensor, mask: Any = None, *more: Tensor | None) -> Any:
+def _attention(
+    node: Node, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: Any = None, *more: torch.Tensor | None
+) -> Any:
     """ai.onnx Attention: 4-D by heads or 3-D; outputs y and the keys and values with the past in front."""
     past_key, past_value, lengths = (*more, None, None, None)[:3]
     if lengths is not None or len([name for name in node.outputs[3:] if name]):
@@ -79,18 +79,21 @@ def _attention(node: Node, q: Tensor, k: Tensor, v: Tensor, mask: Any = None, *m
         raise ValueError("windows of attention that is not causal are not read")
     if causal and past_key is None and q.shape[2] != key.shape[2]:
         over = torch.ones(q.shape[2], key.shape[2], dtype=torch.bool, device=q.device).tril()
-        if mask is None:
-            mask = over
-        else:
-            mask = mask & over if mask.dtype is torch.bool else torch.where(over, mask, -math.inf)
-        causal = False
+        mask, causal = _masked(over, mask), False
     y = _attend(
-        q, key, value, mask=mask, causal=causal, scale=node.get("scale"), softcap=node.get("softcap", 0.0), window=window
+        q,
+        key,
+        value,
+        mask=mask,
+        causal=causal,
+        scale=node.get("scale"),
+        softcap=node.get("softcap", 0.0),
+        window=window,
     )
     return _joined(y) if flat else y, key, value
 
 
-def _rotated(x: Tensor, cosine: Tensor, sine: Tensor, interleaved: bool) -> Tensor:
+def _rotated(x: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor, interleaved: bool) -> torch.Tensor:
     """Rotate x (batch, heads, length, dim) by tables (batch or 1, length, half of the rotated dim)."""
     width = 2 * cosine.shape[-1]
     turned, rest = (x, None) if width == x.shape[-1] else (x[..., :width], x[..., width:])
@@ -101,7 +104,9 @@ def _rotated(x: Tensor, cosine: Tensor, sine: Tensor, interleaved: bool) -> Tens
     return result if rest is None else torch.cat((result, rest), -1)
 
 
-def _rotary(node: Node, x: Tensor, cosine: Tensor, sine: Tensor, positions: Tensor | None = None) -> Tensor:
+def _rotary(
+    node: Node, x: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor, positions: torch.Tensor | None = None
+) -> torch.Tensor:
     """ai.onnx RotaryEmbedding; without positions the tables come by batch and position."""
     if positions is not None:
         cosine, sine = cosine[positions], sine[positions]
@@ -110,7 +115,9 @@ def _rotary(node: Node, x: Tensor, cosine: Tensor, sine: Tensor, positions: Tens
     return _joined(result) if x.dim() == 3 else result
 
 
-def _rotary_of_microsoft(node: Node, x: Tensor, positions: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+def _rotary_of_microsoft(
+    node: Node, x: torch.Tensor, positions: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor
+) -> torch.Tensor:
     """com.microsoft RotaryEmbedding; positions (batch, length), or one that the rows count from."""
     heads = node.get("num_heads", 0)
     width = node.get("rotary_embedding_dim", 0)
@@ -124,20 +131,23 @@ def _rotary_of_microsoft(node: Node, x: Tensor, positions: Tensor, cosine: Tenso
     return _joined(result) if x.dim() == 3 else result
 
 
-def _padding(mask: Tensor | None) -> Tensor | None:
+def _padding(mask: torch.Tensor | None) -> torch.Tensor | None:
     """Return which keys are seen, from a mask (batch, keys) of ones and zeros."""
     if mask is not None and mask.dim() != 2:
         raise ValueError("a mask of keys other than (batch, keys) is not read")
     return None if mask is None else mask.to(torch.bool)[:, None, None, :]
 
 
-def _masked(padding: Tensor | None, bias: Tensor | None) -> Tensor | None:
+def _masked(padding: torch.Tensor | None, bias: torch.Tensor | None) -> torch.Tensor | None:
+    """Return one mask for both: of what is seen, and of what is added."""
     if padding is None or bias is None:
         return padding if bias is None else bias
-    return torch.where(padding, bias, -math.inf)
+    return padding & bias if bias.dtype is torch.bool else torch.where(padding, bias, -math.inf)
 
 
-def _attention_of_microsoft(node: Node, x: Tensor, weight: Tensor, *more: Tensor | None) -> Tensor:
+def _attention_of_microsoft(
+    node: Node, x: torch.Tensor, weight: torch.Tensor, *more: torch.Tensor | None
+) -> torch.Tensor:
     """com.microsoft Attention: the projection to queries, keys and values is part of it."""
     bias, mask, past, added = (*more, None, None, None, None)[:4]
     if past is not None:
@@ -151,7 +161,7 @@ def _attention_of_microsoft(node: Node, x: Tensor, weight: Tensor, *more: Tensor
     return _joined(_attend(q, k, v, mask=_masked(_padding(mask), added), causal=causal, scale=scale))
 
 
-def _multi_head(node: Node, q: Tensor, k: Tensor, v: Tensor, *more: Tensor | None) -> Any:
+def _multi_head(node: Node, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *more: torch.Tensor | None) -> Any:
     """com.microsoft MultiHeadAttention: queries (batch, length, features), not packed."""
     bias, mask, added, past_key, past_value = (*more, None, None, None, None, None)[:5]
     if q.dim() != 3 or k is None or v is None:
@@ -167,7 +177,9 @@ def _multi_head(node: Node, q: Tensor, k: Tensor, v: Tensor, *more: Tensor | Non
     return _joined(y), key, value
 
 
-def _grouped_query(node: Node, q: Tensor, k: Tensor | None, v: Tensor | None, *more: Tensor | None) -> Any:
+def _grouped_query(
+    node: Node, q: torch.Tensor, k: torch.Tensor | None, v: torch.Tensor | None, *more: torch.Tensor | None
+) -> Any:
     """com.microsoft GroupQueryAttention, causal; all rows are taken as full (no padding)."""
     past_key, past_value, _, _, cosine, sine = (*more, *[None] * 6)[:6]
     heads, groups = node.get("num_heads"), node.get("kv_num_heads")

@@ -9,11 +9,10 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from hardplace.workload.torch_onnx_attention import ATTENTIONS
-from hardplace.workload.torch_onnx_node import Node, Operator
-from hardplace.workload.torch_onnx_resize import resize
+from hardplace.workload.torch_onnx.attention import ATTENTIONS
+from hardplace.workload.torch_onnx.node import Node, Operator
+from hardplace.workload.torch_onnx.resize import resize
 
-Tensor = torch.Tensor
 Pads = list[tuple[int, int]]
 
 _CONVOLUTIONS = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
@@ -22,7 +21,7 @@ _MAXIMA = {1: functional.max_pool1d, 2: functional.max_pool2d, 3: functional.max
 _AVERAGES = {1: functional.avg_pool1d, 2: functional.avg_pool2d, 3: functional.avg_pool3d}
 
 
-def _spatial(node: Node, x: Tensor, table: dict[int, Any]) -> Any:
+def _spatial(node: Node, x: torch.Tensor, table: dict[int, Any]) -> Any:
     """Return the torch function for the number of spatial dimensions of x (batch, channels, spatial...)."""
     if x.dim() - 2 not in table:
         raise ValueError(f"expected 1 to 3 spatial dimensions, found {max(x.dim() - 2, 0)}")
@@ -43,7 +42,7 @@ def _pads(node: Node, sizes: Sequence[int], kernel: Sequence[int], strides: Sequ
     return list(zip(flat[:count], flat[count:], strict=True))
 
 
-def _padded(x: Tensor, pads: Pads, value: float) -> Tensor:
+def _padded(x: torch.Tensor, pads: Pads, value: float) -> torch.Tensor:
     flat = [width for pair in reversed(pads) for width in pair]
     return functional.pad(x, flat, value=value) if any(flat) else x
 
@@ -52,17 +51,19 @@ def _symmetric(pads: Pads) -> bool:
     return all(before == after for before, after in pads)
 
 
-def _convolution(node: Node, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def _convolution(node: Node, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     """Convolve x (batch, channels, spatial...) with weight (out channels, channels / group, kernel...)."""
     count = x.dim() - 2
     strides, dilations = node.get("strides") or [1] * count, node.get("dilations") or [1] * count
     pads = _pads(node, x.shape[2:], weight.shape[2:], strides, dilations)
     even = [before for before, _ in pads] if _symmetric(pads) else [0] * count
     x = x if _symmetric(pads) else _padded(x, pads, 0.0)
-    return _spatial(node, x, _CONVOLUTIONS)(x, weight, bias, strides, even, dilations, node.get("group", 1))  # type: ignore[no-any-return]
+    return _spatial(node, x, _CONVOLUTIONS)(x, weight, bias, strides, even, dilations, node.get("group", 1))
 
 
-def _transposed_pads(node: Node, x: Tensor, kernel: Sequence[int], strides: Any, dilations: Any, extra: Any) -> Pads:
+def _transposed_pads(
+    node: Node, x: torch.Tensor, kernel: Sequence[int], strides: Any, dilations: Any, extra: Any
+) -> Pads:
     """Return how much of each spatial dimension of the output is cut off (ONNX: ConvTranspose)."""
     automatic, wanted = node.get("auto_pad", "NOTSET"), node.get("output_shape")
     if not wanted and not automatic.startswith("SAME"):
@@ -76,7 +77,7 @@ def _transposed_pads(node: Node, x: Tensor, kernel: Sequence[int], strides: Any,
     return pads
 
 
-def _transposed(node: Node, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def _transposed(node: Node, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     """Convolve backwards: weight (channels, out channels / group, kernel...)."""
     count = x.dim() - 2
     strides, dilations = node.get("strides") or [1] * count, node.get("dilations") or [1] * count
@@ -86,12 +87,12 @@ def _transposed(node: Node, x: Tensor, weight: Tensor, bias: Tensor | None = Non
     small = all(more < max(step, gap) for more, step, gap in zip(extra, strides, dilations, strict=True))
     if _symmetric(pads) and small and all(before >= 0 for before, _ in pads):
         even = [before for before, _ in pads]
-        return function(x, weight, bias, strides, even, extra, group, dilations)  # type: ignore[no-any-return]
+        return function(x, weight, bias, strides, even, extra, group, dilations)
     full = function(x, weight, bias, strides, 0, 0, group, dilations)
     return _padded(full, [(-before, more - after) for (before, after), more in zip(pads, extra, strict=True)], 0.0)
 
 
-def _pool_pads(node: Node, x: Tensor) -> tuple[list[int], list[int], list[int], Pads, Pads]:
+def _pool_pads(node: Node, x: torch.Tensor) -> tuple[list[int], list[int], list[int], Pads, Pads]:
     """Return kernel, strides, dilations, padding, and what ceil_mode adds to it, of a pooling operator."""
     kernel = node.get("kernel_shape")
     strides, dilations = node.get("strides") or [1] * len(kernel), node.get("dilations") or [1] * len(kernel)
@@ -106,7 +107,7 @@ def _pool_pads(node: Node, x: Tensor) -> tuple[list[int], list[int], list[int], 
     return kernel, strides, dilations, pads, more
 
 
-def _maximum(node: Node, x: Tensor) -> Any:
+def _maximum(node: Node, x: torch.Tensor) -> Any:
     """Pool by the maximum; the second output numbers the elements of the whole input."""
     if node.get("storage_order", 0):
         raise ValueError("storage_order 1 is not read")
@@ -129,28 +130,30 @@ def _maximum(node: Node, x: Tensor) -> Any:
     return pooled, indices + planes.reshape(x.shape[0], x.shape[1], *[1] * (x.dim() - 2))
 
 
-def _average(node: Node, x: Tensor) -> Tensor:
+def _average(node: Node, x: torch.Tensor) -> torch.Tensor:
     kernel, strides, dilations, pads, more = _pool_pads(node, x)
     if any(gap != 1 for gap in dilations):
         raise ValueError("dilations of an average pool are not read")
     function, counted = _spatial(node, x, _AVERAGES), bool(node.get("count_include_pad", 0))
     even = _symmetric(pads) and all(2 * pad[0] <= size for pad, size in zip(pads, kernel, strict=True))
     if even and not any(after for _, after in more):
-        return function(x, kernel, strides, [b for b, _ in pads], False, counted)  # type: ignore[no-any-return]
+        return function(x, kernel, strides, [b for b, _ in pads], False, counted)
     inside = _padded(torch.ones_like(x[:1, :1]), pads, 1.0 if counted else 0.0)
     total = function(_padded(_padded(x, pads, 0.0), more, 0.0), kernel, strides)
-    return total / function(_padded(inside, more, 0.0), kernel, strides)  # type: ignore[no-any-return]
+    return total / function(_padded(inside, more, 0.0), kernel, strides)
 
 
-def _global_average(node: Node, x: Tensor) -> Tensor:
+def _global_average(node: Node, x: torch.Tensor) -> torch.Tensor:
     return x.mean(list(range(2, x.dim())), keepdim=True)
 
 
-def _global_maximum(node: Node, x: Tensor) -> Tensor:
+def _global_maximum(node: Node, x: torch.Tensor) -> torch.Tensor:
     return x.amax(list(range(2, x.dim())), keepdim=True)
 
 
-def _batch_norm(node: Node, x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, variance: Tensor) -> Any:
+def _batch_norm(
+    node: Node, x: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor, mean: torch.Tensor, variance: torch.Tensor
+) -> Any:
     """Normalise over all but the channels; with stored statistics unless the file says training_mode."""
     epsilon, training = node.get("epsilon", 1e-5), bool(node.get("training_mode", 0))
     if not training:
@@ -164,11 +167,11 @@ def _batch_norm(node: Node, x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor
         return result, mean * keep + middle * (1 - keep), variance * keep + spread * (1 - keep)
 
 
-def _instance_norm(node: Node, x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+def _instance_norm(node: Node, x: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     return functional.instance_norm(x, weight=scale, bias=bias, eps=node.get("epsilon", 1e-5))
 
 
-def _group_norm(node: Node, x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+def _group_norm(node: Node, x: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     """Normalise groups of channels; scale is by group before operator set 21, by channel from then on."""
     groups = node.get("num_groups")
     if node.version < 21 and scale.shape[0] != x.shape[1]:
@@ -177,16 +180,16 @@ def _group_norm(node: Node, x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
     return functional.group_norm(x, groups, scale, bias, node.get("epsilon", 1e-5))
 
 
-def _inner(node: Node, x: Tensor) -> tuple[int, ...]:
+def _inner(node: Node, x: torch.Tensor) -> tuple[int, ...]:
     axis = node.get("axis", -1)
     return tuple(x.shape[axis:] if axis >= 0 else x.shape[x.dim() + axis :])
 
 
-def _spread(weight: Tensor | None, shape: tuple[int, ...]) -> Tensor | None:
+def _spread(weight: torch.Tensor | None, shape: tuple[int, ...]) -> torch.Tensor | None:
     return weight if weight is None or tuple(weight.shape) == shape else weight.expand(shape)
 
 
-def _layer_norm(node: Node, x: Tensor, scale: Tensor, bias: Tensor | None = None) -> Any:
+def _layer_norm(node: Node, x: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor | None = None) -> Any:
     shape, epsilon = _inner(node, x), node.get("epsilon", 1e-5)
     weight, shift = _spread(scale, shape), _spread(bias, shape)
     if len([name for name in node.outputs if name]) < 2:
@@ -194,12 +197,12 @@ def _layer_norm(node: Node, x: Tensor, scale: Tensor, bias: Tensor | None = None
     return torch.native_layer_norm(x, shape, weight, shift, epsilon)
 
 
-def _rms_norm(node: Node, x: Tensor, scale: Tensor) -> Tensor:
+def _rms_norm(node: Node, x: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
     shape = _inner(node, x)
     return functional.rms_norm(x, shape, _spread(scale, shape), node.get("epsilon", 1e-5))
 
 
-def _skip_norm(node: Node, x: Tensor, skip: Tensor, gamma: Tensor, *rest: Tensor | None) -> Any:
+def _skip_norm(node: Node, x: torch.Tensor, skip: torch.Tensor, gamma: torch.Tensor, *rest: torch.Tensor | None) -> Any:
     """Add and normalise (com.microsoft); the fourth output is the sum."""
     simple = node.operator.endswith("SkipSimplifiedLayerNormalization")
     beta = None if simple or not rest else rest[0]
@@ -211,26 +214,26 @@ def _skip_norm(node: Node, x: Tensor, skip: Tensor, gamma: Tensor, *rest: Tensor
     return result, None, None, total
 
 
-def _lp_norm(node: Node, x: Tensor) -> Tensor:
+def _lp_norm(node: Node, x: torch.Tensor) -> torch.Tensor:
     axis = node.get("axis", -1)
     size = torch.linalg.vector_norm(x, node.get("p", 2), axis, keepdim=True)
     return torch.where(size == 0, torch.zeros_like(x), x / size)
 
 
-def _mean_variance(node: Node, x: Tensor) -> Tensor:
+def _mean_variance(node: Node, x: torch.Tensor) -> torch.Tensor:
     axes = node.get("axes") or [0, 2, 3]
     variance, mean = torch.var_mean(x, axes, correction=0, keepdim=True)
     return (x - mean) / (torch.sqrt(variance) + 1e-9)
 
 
-def _response_norm(node: Node, x: Tensor) -> Tensor:
+def _response_norm(node: Node, x: torch.Tensor) -> torch.Tensor:
     size = node.get("size")
     square = functional.pad((x * x).flatten(2).unsqueeze(1), (0, 0, (size - 1) // 2, size // 2))
     mean = functional.avg_pool2d(square, (size, 1), 1).reshape(x.shape)
     return x / (node.get("bias", 1.0) + node.get("alpha", 1e-4) * mean) ** node.get("beta", 0.75)
 
 
-def _dropout(node: Node, x: Tensor, ratio: Any = None, training: Any = None) -> Any:
+def _dropout(node: Node, x: torch.Tensor, ratio: Any = None, training: Any = None) -> Any:
     """Drop out only where the file says training_mode; otherwise the input."""
     if training is None or not bool(training):
         return (x, torch.ones_like(x, dtype=torch.bool)) if len(node.outputs) > 1 else x
@@ -240,7 +243,7 @@ def _dropout(node: Node, x: Tensor, ratio: Any = None, training: Any = None) -> 
     return functional.dropout(x, rate, True)
 
 
-def _cross_entropy(node: Node, scores: Tensor, labels: Tensor, weights: Tensor | None = None) -> Any:
+def _cross_entropy(node: Node, scores: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None = None) -> Any:
     ignored, reduction = node.get("ignore_index", -100), node.get("reduction", "mean")
     if node.operator == "NegativeLogLikelihoodLoss":
         return functional.nll_loss(scores, labels.to(torch.int64), weights, ignore_index=ignored, reduction=reduction)

@@ -31,7 +31,7 @@ TYPES = {
 class Node:
     """One operator of a graph. scope: path of the module that it came from, () if the exporter left none.
 
-    version: of the operator set. attributes: texts as str, tensors as torch tensors, types as torch dtypes.
+    version: of the operator set. attributes: plain values; element types as torch dtypes.
     """
 
     name: str

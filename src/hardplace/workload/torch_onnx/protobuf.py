@@ -1,0 +1,124 @@
+"""Parts of an ONNX file's protobuf as values of Python and torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+
+from hardplace.errors import BadInput
+from hardplace.workload.torch_onnx.node import TYPES
+
+MOST_ELEMENTS = 2**40  # of one tensor
+
+
+def first_line(problem: BaseException) -> str:
+    """Return the beginning of an error's text."""
+    return (str(problem) or type(problem).__name__).splitlines()[0][:200]
+
+
+def name_of(proto: Any) -> str:
+    """Return what a node is called in errors: its name, or its first output's."""
+    return proto.name or (proto.output[0] if proto.output else proto.op_type)
+
+
+def key_of(proto: Any) -> str:
+    """Return the name of a node's operator as OPERATORS has it."""
+    return proto.op_type if proto.domain in ("", "ai.onnx") else f"{proto.domain}.{proto.op_type}"
+
+
+def dtype_of(code: int, what: str) -> torch.dtype:
+    """Return the torch type of a TensorProto.DataType; BadInput if there is none."""
+    if code not in TYPES:
+        raise BadInput(f"{what}: its element type {code} cannot be read; expected a number type of 8 bits or more")
+    return TYPES[code]
+
+
+def elements_of(shape: tuple[int, ...], what: str) -> int:
+    """Return the number of elements of a shape that makes sense."""
+    count = math.prod(shape)
+    if any(size < 0 for size in shape) or count > MOST_ELEMENTS:
+        raise BadInput(f"{what}: shape {list(shape)}; expected no negative dimensions and at most 2^40 elements")
+    return count
+
+
+def stored_elements(proto: Any, dtype: torch.dtype) -> float:
+    """Return how many elements lie in the tensor's own data, not in a file beside; 0 if none."""
+    if proto.data_location == 1:
+        return 0
+    typed = (proto.float_data, proto.int32_data, proto.int64_data, proto.double_data, proto.uint64_data)
+    return len(proto.raw_data) / dtype.itemsize or sum(len(data) for data in typed)
+
+
+def value_of(proto: Any, what: str) -> torch.Tensor:
+    """Return the elements of a TensorProto; BadInput if they lie elsewhere or do not fit."""
+    from onnx import numpy_helper
+
+    if proto.data_location == 1:
+        raise BadInput(f"{what}: its value decides about shapes, but lies in another file")
+    try:
+        array = numpy_helper.to_array(proto)
+        if array.dtype.name == "bfloat16":
+            return torch.tensor(array.astype("float32").tolist(), dtype=torch.bfloat16)
+        return torch.from_numpy(array.copy())
+    except (ValueError, TypeError) as problem:
+        raise BadInput(f"{what}: its value cannot be read: {first_line(problem)}") from None
+
+
+def attributes_of(proto: Any) -> dict[str, Any]:
+    """Return a node's attributes as plain values; element types as torch dtypes, texts as str.
+
+    The one element of a tensor is a number, its type is under `dtype`.
+    """
+    from onnx import helper
+
+    result: dict[str, Any] = {}
+    for attribute in proto.attribute:
+        what = f"node {name_of(proto)!r}, attribute {attribute.name!r}"
+        value = helper.get_attribute_value(attribute)
+        if isinstance(value, bytes):
+            result[attribute.name] = value.decode(errors="replace")
+        elif attribute.type == attribute.TENSOR:
+            tensor = value_of(value, what)
+            if tensor.numel() != 1:
+                raise BadInput(f"{what}: {tensor.numel()} elements; expected 1")
+            result |= {attribute.name: tensor.reshape(-1).tolist()[0], "dtype": tensor.dtype}
+        elif attribute.name in ("to", "dtype"):
+            result[attribute.name] = dtype_of(value, what)
+        elif isinstance(value, (int, float)):
+            result[attribute.name] = value
+        else:
+            result[attribute.name] = list(value)
+    return result
+
+
+def constant_of(proto: Any) -> Any:
+    """Return the tensor of a Constant node under the name of its output."""
+    from onnx import TensorProto, helper
+
+    attribute = proto.attribute[0] if proto.attribute else None
+    types = {"value_int": TensorProto.INT64, "value_ints": TensorProto.INT64, "value_float": TensorProto.FLOAT}
+    types["value_floats"] = TensorProto.FLOAT
+    if attribute is None or attribute.name not in {*types, "value"}:
+        raise BadInput(f"node {name_of(proto)!r} (Constant): expected a value, value_int(s) or value_float(s)")
+    value = helper.get_attribute_value(attribute)
+    if attribute.name == "value":
+        tensor = TensorProto()
+        tensor.CopyFrom(value)
+        tensor.name = proto.output[0]
+        return tensor
+    single = attribute.name in ("value_int", "value_float")
+    numbers = [value] if single else list(value)
+    return helper.make_tensor(proto.output[0], types[attribute.name], [] if single else [len(numbers)], numbers)
+
+
+def export_kinds(infos: Iterable[Any]) -> dict[str, str]:
+    """Return what torch.export noted about constants: PARAMETER, BUFFER or CONSTANT_TENSOR, by name."""
+    kinds = {}
+    for info in infos:
+        for entry in getattr(info, "metadata_props", ()):
+            if entry.key == "pkg.torch.export.graph_signature.InputSpec.kind":
+                kinds[info.name] = entry.value
+    return kinds
