@@ -18,6 +18,7 @@ from hardplace.workload.torch_onnx.node import Node
 from hardplace.workload.torch_onnx.operators import OPERATORS
 from hardplace.workload.torch_onnx.protobuf import (
     attributes_of,
+    check_texts,
     constant_of,
     dtype_of,
     elements_of,
@@ -86,6 +87,7 @@ def read_graph(path: str | os.PathLike[str]) -> Graph:
     where = Path(path)
     model = _model(where)
     try:
+        check_texts(model)
         return _Reader(where, model).graph()
     except BadInput as problem:
         raise BadInput(f"{where}: {problem}") from None

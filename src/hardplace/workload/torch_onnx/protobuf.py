@@ -29,6 +29,24 @@ def key_of(proto: Any) -> str:
     return proto.op_type if proto.domain in ("", "ai.onnx") else f"{proto.domain}.{proto.op_type}"
 
 
+def check_texts(model: Any) -> None:
+    """Raise BadInput if a name is no text, as in damaged files: protobuf then gives bytes."""
+    graph = model.graph
+    owners = [*graph.initializer, *graph.input, *graph.output, *graph.value_info]
+    texts = [owner.name for owner in owners] + [dim.dim_param for info in graph.input for dim in _dims(info)]
+    texts += [entry.domain for entry in model.opset_import]
+    for node in graph.node:
+        texts += [node.name, node.op_type, node.domain, *node.input, *node.output]
+        texts += [attribute.name for attribute in node.attribute]
+        texts += [text for entry in node.metadata_props for text in (entry.key, entry.value)]
+    if any(isinstance(text, bytes) for text in texts):
+        raise BadInput("expected names in UTF-8; the file is damaged")
+
+
+def _dims(info: Any) -> Any:
+    return info.type.tensor_type.shape.dim
+
+
 def dtype_of(code: int, what: str) -> torch.dtype:
     """Return the torch type of a TensorProto.DataType; BadInput if there is none."""
     if code not in TYPES:
@@ -89,6 +107,8 @@ def attributes_of(proto: Any) -> dict[str, Any]:
             result[attribute.name] = dtype_of(value, what)
         elif isinstance(value, (int, float)):
             result[attribute.name] = value
+        elif value is None:
+            raise BadInput(f"{what}: it has no type")
         else:
             result[attribute.name] = list(value)
     return result
@@ -98,7 +118,7 @@ def constant_of(proto: Any) -> Any:
     """Return the tensor of a Constant node under the name of its output."""
     from onnx import TensorProto, helper
 
-    attribute = proto.attribute[0] if proto.attribute else None
+    attribute = proto.attribute[0] if proto.attribute and proto.output else None
     types = {"value_int": TensorProto.INT64, "value_ints": TensorProto.INT64, "value_float": TensorProto.FLOAT}
     types["value_floats"] = TensorProto.FLOAT
     if attribute is None or attribute.name not in {*types, "value"}:

@@ -112,9 +112,9 @@ class Run:
         inputs = [self._values[name] if name else None for name in step.node.inputs]
         try:
             result = self._result(step, inputs)
-        except (RuntimeError, ValueError, IndexError, TypeError, KeyError) as problem:
-            if isinstance(problem, BadInput):
-                raise
+        except BadInput:
+            raise
+        except Exception as problem:  # torch raises many types
             shapes = ", ".join(str(list(_tensor_of(value).shape)) for value in inputs if value is not None)
             text = (str(problem) or type(problem).__name__).splitlines()[0][:200]
             raise BadInput(f"{self._path}: {step.node}: {text} (inputs of shapes {shapes})") from problem

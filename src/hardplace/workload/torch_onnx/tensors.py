@@ -148,6 +148,8 @@ def _pad(
     for place, axis in enumerate(named):
         around[axis] = (widths[place], widths[place + len(named)])
     mode = node.get("mode", "constant")
+    if not any(widths):
+        return x
     if mode == "constant":
         flat = [width for pair in reversed(around) for width in pair]
         fill = 0 if value is None else value.reshape(-1)[0].item()
