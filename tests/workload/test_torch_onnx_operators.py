@@ -8,11 +8,11 @@ onnx = pytest.importorskip("onnx")
 import numpy as np  # noqa: E402
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 from onnx.reference import ReferenceEvaluator  # noqa: E402
-from onnx_cases import CASES  # noqa: E402
 from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
 
 from hardplace.workload.torch_onnx import onnx_module  # noqa: E402
 from hardplace.workload.torch_onnx.operators import OPERATORS  # noqa: E402
+from onnx_cases import CASES  # noqa: E402
 
 
 def model_of(one):

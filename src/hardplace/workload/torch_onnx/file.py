@@ -197,7 +197,7 @@ class _Reader:
         count = elements_of(shape, what)
         stored = stored_elements(proto, dtype)
         if stored not in (0, count):
-            raise BadInput(f"{what}: its shape {list(shape)} does not fit its {stored} elements")
+            raise BadInput(f"{what}: its shape {list(shape)} does not fit its {stored:g} elements")
         small = (len(shape) < 2 or count <= _SMALL) and proto.data_location == 0
         if any(key in OPERATORS and slot in OPERATORS[key].values for key, slot in self._uses[proto.name]):
             role = Role.VALUE
