@@ -50,11 +50,13 @@ def _symbols(dimension: str) -> set[str]:
     """Return the names in a dimension: itself, or those of an expression such as `past + 1`."""
     try:
         tree = ast.parse(dimension, mode="eval")
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
         return {dimension}
-    if any(not isinstance(part, _EXPRESSION) for part in ast.walk(tree)):
+    parts = list(ast.walk(tree))
+    numbers = [part.value for part in parts if isinstance(part, ast.Constant)]
+    if not all(isinstance(part, _EXPRESSION) for part in parts) or not all(type(one) is int for one in numbers):
         return {dimension}
-    return {part.id for part in ast.walk(tree) if isinstance(part, ast.Name)} or {dimension}
+    return {part.id for part in parts if isinstance(part, ast.Name)} or {dimension}
 
 
 _EXPRESSION = (

@@ -20,6 +20,7 @@ from hardplace.workload.torch_onnx.protobuf import (
     attributes_of,
     check_texts,
     constant_of,
+    domain_of,
     dtype_of,
     elements_of,
     export_kinds,
@@ -122,7 +123,7 @@ class _Reader:
     def __init__(self, where: Path, model: Any) -> None:
         self._where = where
         self._model = model
-        self._versions = {entry.domain.replace("ai.onnx", ""): entry.version for entry in model.opset_import}
+        self._versions = {domain_of(entry): entry.version for entry in model.opset_import}
         self._uses: dict[str, set[tuple[str, int]]] = defaultdict(set)
         self._kinds = export_kinds(model.graph.value_info)
         for proto in model.graph.node:
@@ -155,7 +156,7 @@ class _Reader:
         first: dict[str, str] = {}
         for proto in self._model.graph.node:
             key = key_of(proto)
-            if proto.domain.replace("ai.onnx", "") not in self._versions:
+            if domain_of(proto) not in self._versions:
                 raise BadInput(f"node {name_of(proto)!r}: its domain {proto.domain!r} is missing in opset_import")
             if key not in OPERATORS and key != "Constant":
                 counts[key] += 1
@@ -210,7 +211,7 @@ class _Reader:
         return Constant(name=proto.name, shape=shape, dtype=dtype, role=role, value=value)
 
     def _node(self, proto: Any) -> Node:
-        domain = proto.domain.replace("ai.onnx", "")
+        domain = domain_of(proto)
         return Node(
             name=name_of(proto),
             operator=key_of(proto),

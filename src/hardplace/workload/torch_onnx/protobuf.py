@@ -24,9 +24,14 @@ def name_of(proto: Any) -> str:
     return proto.name or (proto.output[0] if proto.output else proto.op_type)
 
 
+def domain_of(proto: Any) -> str:
+    """Return the domain of a node or an import; ONNX's own has two names."""
+    return "" if proto.domain == "ai.onnx" else proto.domain
+
+
 def key_of(proto: Any) -> str:
     """Return the name of a node's operator as OPERATORS has it."""
-    return proto.op_type if proto.domain in ("", "ai.onnx") else f"{proto.domain}.{proto.op_type}"
+    return f"{domain_of(proto)}.{proto.op_type}".lstrip(".")
 
 
 def check_texts(model: Any) -> None:
@@ -49,7 +54,7 @@ def _dims(info: Any) -> Any:
 
 def dtype_of(code: int, what: str) -> torch.dtype:
     """Return the torch type of a TensorProto.DataType; BadInput if there is none."""
-    if code not in TYPES:
+    if not isinstance(code, int) or code not in TYPES:
         raise BadInput(f"{what}: its element type {code} cannot be read; expected a number type of 8 bits or more")
     return TYPES[code]
 
@@ -81,7 +86,7 @@ def value_of(proto: Any, what: str) -> torch.Tensor:
         if array.dtype.name == "bfloat16":
             return torch.tensor(array.astype("float32").tolist(), dtype=torch.bfloat16)
         return torch.from_numpy(array.copy())
-    except (ValueError, TypeError) as problem:
+    except Exception as problem:  # numpy and onnx raise many types
         raise BadInput(f"{what}: its value cannot be read: {first_line(problem)}") from None
 
 
@@ -107,31 +112,36 @@ def attributes_of(proto: Any) -> dict[str, Any]:
             result[attribute.name] = dtype_of(value, what)
         elif isinstance(value, (int, float)):
             result[attribute.name] = value
-        elif value is None:
-            raise BadInput(f"{what}: it has no type")
-        else:
+        elif attribute.type in (attribute.FLOATS, attribute.INTS, attribute.STRINGS):
             result[attribute.name] = list(value)
+        else:
+            raise BadInput(f"{what}: expected numbers, texts or a tensor")
     return result
 
 
 def constant_of(proto: Any) -> Any:
     """Return the tensor of a Constant node under the name of its output."""
-    from onnx import TensorProto, helper
+    from onnx import AttributeProto, TensorProto, helper
 
-    attribute = proto.attribute[0] if proto.attribute and proto.output else None
-    types = {"value_int": TensorProto.INT64, "value_ints": TensorProto.INT64, "value_float": TensorProto.FLOAT}
-    types["value_floats"] = TensorProto.FLOAT
-    if attribute is None or attribute.name not in {*types, "value"}:
-        raise BadInput(f"node {name_of(proto)!r} (Constant): expected a value, value_int(s) or value_float(s)")
+    kinds = {
+        "value": (AttributeProto.TENSOR, None),
+        "value_int": (AttributeProto.INT, TensorProto.INT64),
+        "value_ints": (AttributeProto.INTS, TensorProto.INT64),
+        "value_float": (AttributeProto.FLOAT, TensorProto.FLOAT),
+        "value_floats": (AttributeProto.FLOATS, TensorProto.FLOAT),
+    }
+    attribute = proto.attribute[0] if len(proto.attribute) == len(proto.output) == 1 else AttributeProto()
+    kind, element = kinds.get(attribute.name, (None, None))
+    if attribute.type != kind:
+        raise BadInput(f"node {name_of(proto)!r} (Constant): expected one output and one of {', '.join(kinds)}")
     value = helper.get_attribute_value(attribute)
-    if attribute.name == "value":
+    if element is None:
         tensor = TensorProto()
         tensor.CopyFrom(value)
         tensor.name = proto.output[0]
         return tensor
-    single = attribute.name in ("value_int", "value_float")
-    numbers = [value] if single else list(value)
-    return helper.make_tensor(proto.output[0], types[attribute.name], [] if single else [len(numbers)], numbers)
+    shape = [len(value)] if attribute.name.endswith("s") else []
+    return helper.make_tensor(proto.output[0], element, shape, value if shape else [value])
 
 
 def export_kinds(infos: Iterable[Any]) -> dict[str, str]:

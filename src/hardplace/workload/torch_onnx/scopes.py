@@ -8,6 +8,8 @@ from typing import Any
 
 from hardplace.workload.torch_onnx.node import Node
 
+_DEEPEST = 64  # modules one in another
+
 
 def scope_of(proto: Any) -> tuple[str, ...]:
     """Return the path of the module that a node came from, as its exporter left it; ("?",) if it did not.
@@ -19,7 +21,7 @@ def scope_of(proto: Any) -> tuple[str, ...]:
             try:
                 scopes = ast.literal_eval(entry.value)
                 path = str(scopes[-2]) if len(scopes) > 1 else ""
-            except (ValueError, SyntaxError, TypeError, IndexError):
+            except (ValueError, SyntaxError, TypeError, IndexError, MemoryError, RecursionError):
                 break
             return () if path.startswith("_empty") else tuple(part for part in path.split(".") if part)
     if "/" not in proto.name:
@@ -42,5 +44,5 @@ def with_scopes(nodes: list[Node]) -> list[Node]:
         if scope == ("?",):
             scope = next((of[name] for name in node.inputs if name in of), ())
         of.update(dict.fromkeys(node.outputs, scope))
-        result.append(replace(node, scope=scope))
+        result.append(replace(node, scope=scope[:_DEEPEST]))
     return result
