@@ -87,6 +87,8 @@ CASES = [
     case("Cast", n(0, 1, 2), to=9),
     case("CastLike", f(3), n(1)),
     case("PRelu", f(2, 3), p(3)),
+    case("HardSigmoid", 5 * f(9), alpha=1 / 6, beta=0.5),
+    case("Selu", f(5), alpha=1.5, gamma=0.9),
     case("Shrink", f(9), lambd=0.3, bias=0.1),
     case("Mish", f(5), opset=18),
     case("Gelu", f(5), opset=20),

@@ -6,6 +6,7 @@ torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 
 import math  # noqa: E402
+import sys  # noqa: E402
 from contextlib import suppress  # noqa: E402
 
 import numpy as np  # noqa: E402
@@ -90,7 +91,7 @@ def test_a_gpt_gives_what_torch_gives(write, sizes):
 
 def test_parameters_are_the_files_and_lie_where_they_are_used(write):
     model, weights = gpt(stored=False)
-    module, _ = onnx_module(write(model), SIZES)
+    module, examples = onnx_module(write(model), SIZES)
     shapes = {name: tuple(weight.shape) for name, weight in module.named_parameters()}
     assert {module.names_in_file[name]: shape for name, shape in shapes.items()} == {
         name: value.shape for name, value in weights.items()
@@ -100,6 +101,7 @@ def test_parameters_are_the_files_and_lie_where_they_are_used(write):
     assert isinstance(module.transformer.h, torch.nn.ModuleList)
     assert len(module.transformer.h) == 2
     assert all(weight.device.type == "meta" for weight in module.parameters())
+    assert module(**examples)["logits"].shape == (2, 6, VOCABULARY)
 
 
 def test_batch_statistics_are_buffers_and_convolutions_count(write):
@@ -257,6 +259,36 @@ def test_fused_attention_is_attention(write):
     by_head = [x.unflatten(2, (4, 4)).transpose(1, 2) for x in (q, k, v)]
     expected = functional.scaled_dot_product_attention(*by_head).transpose(1, 2).flatten(2)
     torch.testing.assert_close(onnx_module(write(model), {})[0](q=q, k=k, v=v)["y"], expected)
+
+
+def test_rotary_embeddings_by_position(write):
+    """com.microsoft's takes positions second, also as one that the rows count from."""
+    x, cosine, sine = torch.randn(2, 3, 8), torch.randn(9, 2), torch.randn(9, 2)
+    positions = torch.tensor([[4, 5, 6]] * 2)
+    shapes = {"x": [2, 3, 8], "ids": [2, 3], "c": [9, 2], "s": [9, 2]}
+    y = {}
+    for name, order in (
+        ("ids", ["x", "ids", "c", "s"]),
+        ("first", ["x", "ids", "c", "s"]),
+        ("own", ["x", "c", "s", "ids"]),
+    ):
+        model = microsoft("RotaryEmbedding", order, shapes | ({"ids": [1]} if name == "first" else {}), num_heads=2)
+        if name == "own":
+            model.graph.node[0].domain, model.opset_import[0].version = "", 23
+        module, _ = onnx_module(write(model), {})
+        y[name] = module(x=x, ids=torch.tensor([4]) if name == "first" else positions, c=cosine, s=sine)["y"]
+    torch.testing.assert_close(y["ids"], y["own"])
+    torch.testing.assert_close(y["first"], y["own"])
+    pair, turn = x[..., [0, 2]], torch.stack((cosine[4:7, 0], sine[4:7, 0]), -1)
+    torch.testing.assert_close(y["own"][..., 0], pair[..., 0] * turn[:, 0] - pair[..., 1] * turn[:, 1])
+
+
+def test_random_numbers_lie_where_the_file_says(write):
+    model = one_node("RandomUniformLike", low=2.0, high=3.0)
+    y = onnx_module(write(model), {})[0](x=torch.zeros(2, 3))["y"]
+    assert ((y >= 2) & (y < 3)).all()
+    model = one_node("RandomNormalLike", mean=5.0, scale=0.0)
+    assert onnx_module(write(model), {})[0](x=torch.zeros(2, 3))["y"].tolist() == [[5.0] * 3] * 2
 
 
 def test_fused_norms_and_activations(write):
@@ -442,6 +474,12 @@ def test_damaged_files_are_read_or_refused(tmp_path_factory, changes):
         fake(module, {}, mode)
         with mode:
             module(**{name: torch.empty(value.shape, dtype=value.dtype) for name, value in inputs.items()})
+
+
+def test_without_the_onnx_package_it_says_what_to_install(write, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(BadInput, match=r"pip install 'hardplace\[onnx\]'"):
+        onnx_module(write(b""), {})
 
 
 def test_a_file_that_is_not_there(tmp_path):

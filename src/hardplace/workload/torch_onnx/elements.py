@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -92,7 +93,16 @@ def _prelu(node: Node, x: torch.Tensor, slope: torch.Tensor) -> torch.Tensor:
 
 def _selu(node: Node, x: torch.Tensor) -> torch.Tensor:
     alpha, gamma = node.get("alpha", 1.6732632), node.get("gamma", 1.0507010)
+    if math.isclose(alpha, 1.6732632, rel_tol=1e-6) and math.isclose(gamma, 1.0507010, rel_tol=1e-6):
+        return functional.selu(x)
     return gamma * torch.where(x > 0, x, alpha * torch.expm1(x))
+
+
+def _hard_sigmoid(node: Node, x: torch.Tensor) -> torch.Tensor:
+    alpha, beta = node.get("alpha", 0.2), node.get("beta", 0.5)
+    if math.isclose(alpha, 1 / 6, rel_tol=1e-6) and beta == 0.5:
+        return functional.hardsigmoid(x)
+    return torch.clamp(alpha * x + beta, 0.0, 1.0)
 
 
 def _shrink(node: Node, x: torch.Tensor) -> torch.Tensor:
@@ -110,7 +120,7 @@ def _is_infinite(node: Node, x: torch.Tensor) -> torch.Tensor:
 
 
 def _random(function: Callable[..., torch.Tensor], low: str, high: str) -> Operator:
-    """Random numbers in the shape of x; low and high name the attributes, of which only the shape matters."""
+    """Random numbers in the shape of x; low and high name the attributes that move and stretch them."""
 
     def run(node: Node, x: torch.Tensor) -> torch.Tensor:
         made = function(x, dtype=node.get("dtype") or x.dtype)
@@ -190,7 +200,7 @@ _ACTIVATIONS: dict[str, Callable[..., Any]] = {
     "Celu": lambda node, x: functional.celu(x, node.get("alpha", 1.0)),
     "Elu": lambda node, x: functional.elu(x, node.get("alpha", 1.0)),
     "Gelu": _gelu,
-    "HardSigmoid": lambda node, x: torch.clamp(node.get("alpha", 0.2) * x + node.get("beta", 0.5), 0.0, 1.0),
+    "HardSigmoid": _hard_sigmoid,
     "LeakyRelu": lambda node, x: functional.leaky_relu(x, node.get("alpha", 0.01)),
     "PRelu": _prelu,
     "Selu": _selu,

@@ -67,6 +67,11 @@ def _product(x: torch.Tensor, axes: list[int], keep: bool) -> torch.Tensor:
     return x
 
 
+def _length(x: torch.Tensor, axes: list[int], keep: bool) -> torch.Tensor:
+    total = _sum(x * x, axes, keep)
+    return torch.sqrt(total) if x.is_floating_point() else torch.sqrt(total.double()).to(x.dtype)
+
+
 def _extreme(function: Callable[..., torch.Tensor]) -> Operator:
     def run(x: torch.Tensor, axes: list[int], keep: bool) -> torch.Tensor:
         if not axes:
@@ -111,7 +116,7 @@ REDUCTIONS: dict[str, Operator] = {
     "ReduceMax": _extreme(torch.amax),
     "ReduceMin": _extreme(torch.amin),
     "ReduceL1": _reduce(lambda x, axes, keep: _sum(x.abs(), axes, keep)),
-    "ReduceL2": _reduce(lambda x, axes, keep: torch.sqrt(_sum(x * x, axes, keep).float()).to(x.dtype)),
+    "ReduceL2": _reduce(_length),
     "ReduceSumSquare": _reduce(lambda x, axes, keep: _sum(x * x, axes, keep)),
     "ReduceLogSum": _reduce(lambda x, axes, keep: torch.log(_sum(x, axes, keep))),
     "ReduceLogSumExp": _reduce(lambda x, axes, keep: torch.logsumexp(x, axes, keep) if axes else x),

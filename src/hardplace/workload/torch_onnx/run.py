@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -139,7 +139,7 @@ class Run:
             self._argument(value, place in operator.values, numbers and place in operator.scalars)
             for place, value in enumerate(inputs)
         ]
-        with self._device:
+        with nullcontext() if self._device.type == "cpu" else self._device:
             return operator.run(step.node, *arguments)
 
     def _argument(self, value: Any, as_array: bool, as_number: bool) -> Any:
