@@ -8,11 +8,12 @@ onnx = pytest.importorskip("onnx")
 import math  # noqa: E402
 import sys  # noqa: E402
 from contextlib import suppress  # noqa: E402
+from pathlib import Path  # noqa: E402
 
 import numpy as np  # noqa: E402
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
-from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+from onnx import TensorProto, helper, numpy_helper, version_converter  # noqa: E402
 from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
 from torch.nn import functional  # noqa: E402
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
@@ -225,6 +226,28 @@ def test_softmax_before_operator_set_13_is_over_all_axes_from_its_own(write):
     torch.testing.assert_close(module(x=values)["y"], values.flatten(1).softmax(1).reshape(2, 3, 4))
 
 
+@pytest.mark.parametrize(
+    ("name", "parameters", "flops"),
+    [
+        # torchvision's documentation, table of classification models: 19.63 and 4.09 GMACs; ResNet-50 with the
+        # stride in the first convolution of a block has 3.86 (He et al. 2016, table 1: 3.8).
+        ("vgg19", 143_667_240, 2 * 19.63e9),
+        ("resnet50", 25_557_032, 2 * 4.09e9),
+    ],
+)
+def test_published_counts_of_files_without_weights(write, name, parameters, flops):
+    """Models that the onnx package ships, their weights taken out by onnx.tools.replace_constants."""
+    path = Path(onnx.__file__).parent / f"backend/test/data/light/light_{name}.onnx"
+    if not path.exists():
+        pytest.skip("this version of onnx ships no such models")
+    model = version_converter.convert_version(onnx.load(path), 13)
+    module, examples = onnx_module(write(model), {})
+    assert sum(weight.numel() for weight in module.parameters()) == parameters
+    with FlopCounterMode(display=False) as counter:
+        module(**examples)
+    assert counter.get_total_flops() == pytest.approx(flops, rel=2e-3)
+
+
 def microsoft(operator, inputs, shapes, **attributes):
     """Return a model of one node of com.microsoft."""
     node = helper.make_node(operator, inputs, ["y"], domain="com.microsoft", **attributes)
@@ -341,10 +364,33 @@ def test_weights_that_an_exporter_merged_for_equal_numbers_are_two(write):
     b.nodes.append(helper.make_node("Identity", ["first.bias"], ["second.bias"], name="Identity_0"))
     b.nodes.append(helper.make_node("Add", ["x", "first.bias"], ["y"], name="/first/Add"))
     b.nodes.append(helper.make_node("Add", ["y", "second.bias"], ["z"], name="/second/Add"))
+    b.weight("third.bias", 4)
+    b.nodes.append(helper.make_node("Identity", ["third.bias"], ["fourth.bias"], name="Identity_1"))
+    b.nodes.append(helper.make_node("Add", ["z", "fourth.bias"], ["sum"], name="/fourth/Add"))
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [4])
-    for producer, count in (("pytorch", 2), ("other", 1)):
-        module, _ = onnx_module(write(b.model([x], ["z"], producer_name=producer)), {})
+    for producer, count in (("pytorch", 3), ("other", 2)):
+        module, _ = onnx_module(write(b.model([x], ["sum"], producer_name=producer)), {})
         assert len(list(module.parameters())) == count
+
+
+def test_biases_that_the_newer_exporter_merged_are_one_a_module(write):
+    """Equal biases of two linears are one initializer; a module that is called twice has one bias all the same."""
+    b = Builder()
+    b.weight("first.bias", 4)
+    for place, scope in enumerate(("first", "second", "second")):
+        b.nodes.append(helper.make_node("Add", [f"x{place}", "first.bias"], [f"x{place + 1}"]))
+        b.nodes[-1].metadata_props.add(key="pkg.torch.onnx.name_scopes", value=repr(["", scope, "add"]))
+    x = helper.make_tensor_value_info("x0", TensorProto.FLOAT, [4])
+    model = b.model([x], ["x3"], producer_name="pytorch")
+    info = helper.make_tensor_value_info("first.bias", TensorProto.FLOAT, None)
+    info.metadata_props.add(key="pkg.torch.export.graph_signature.InputSpec.kind", value="PARAMETER")
+    model.graph.value_info.append(info)
+    module, _ = onnx_module(write(model), {})
+    assert [name for name, _ in module.named_parameters()] == ["first.bias", "second.bias"]
+    assert set(module.names_in_file.values()) == {"first.bias"}
+    torch.testing.assert_close(
+        fill(module, b.weights)(x0=torch.ones(4))["x3"], 1 + 3 * torch.from_numpy(b.weights["first.bias"])
+    )
 
 
 def test_functions_of_the_file_are_put_in_place(write):

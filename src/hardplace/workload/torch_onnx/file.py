@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from enum import Enum, auto
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,8 @@ import torch
 
 from hardplace.errors import BadInput
 from hardplace.files import read_bytes
-from hardplace.workload.torch_onnx.node import Node
+from hardplace.workload.torch_onnx.merged import separate_aliases, separate_modules
+from hardplace.workload.torch_onnx.node import Constant, Node, Role
 from hardplace.workload.torch_onnx.operators import OPERATORS
 from hardplace.workload.torch_onnx.protobuf import (
     attributes_of,
@@ -27,6 +27,7 @@ from hardplace.workload.torch_onnx.protobuf import (
     first_line,
     key_of,
     name_of,
+    restore_weights,
     stored_elements,
     value_of,
 )
@@ -38,25 +39,6 @@ _CONTROL = {"If", "Loop", "Scan", "SequenceMap"}
 # Inputs that are weights even where an exporter writes them as Constant nodes; statistics are no parameters.
 _WEIGHTS = {"Conv": {1, 2}, "ConvTranspose": {1, 2}, "Gemm": {1, 2}, "MatMul": {0, 1}, "Gather": {0}}
 _STATISTICS = {("BatchNormalization", 3), ("BatchNormalization", 4)}
-
-
-class Role(Enum):
-    """What a constant of the file is to the module: trained, a fixed tensor, or a value known beforehand."""
-
-    PARAMETER = auto()
-    BUFFER = auto()
-    VALUE = auto()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Constant:
-    """An initializer or a Constant node. value: only where the role is VALUE; weights are never read."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: torch.dtype
-    role: Role
-    value: torch.Tensor | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +71,7 @@ def read_graph(path: str | os.PathLike[str]) -> Graph:
     model = _model(where)
     try:
         check_texts(model)
+        restore_weights(model.graph)
         return _Reader(where, model).graph()
     except BadInput as problem:
         raise BadInput(f"{where}: {problem}") from None
@@ -133,14 +116,19 @@ class _Reader:
     def graph(self) -> Graph:
         """Return the graph, checked."""
         self._check_operators()
-        constants = {proto.name: self._constant(proto, self._trained(proto)) for proto in self._initializers()}
+        outputs = tuple(info.name for info in self._model.graph.output)
+        initializers = {proto.name: proto for proto in self._initializers()}
+        used = {name: proto for name, proto in initializers.items() if name in self._uses or name in outputs}
+        constants = {name: self._constant(proto, self._trained(proto)) for name, proto in used.items()}
         for proto in self._model.graph.node:
             if proto.op_type == "Constant":
-                constants[proto.output[0]] = self._constant(constant_of(proto), self._weighs(proto.output[0]))
+                constant = constant_of(proto)
+                constants[constant.name] = self._constant(constant, self._weighs(constant.name))
         nodes = [self._node(proto) for proto in self._model.graph.node if proto.op_type != "Constant"]
-        nodes = with_scopes(self._without_aliases(nodes, constants))
-        inputs = tuple(self._input(info) for info in self._model.graph.input if info.name not in constants)
-        outputs = tuple(info.name for info in self._model.graph.output)
+        nodes = with_scopes(nodes)
+        if self._model.producer_name == "pytorch":
+            nodes = separate_modules(nodes, constants) if self._kinds else separate_aliases(nodes, constants)
+        inputs = tuple(self._input(info) for info in self._model.graph.input if info.name not in initializers)
         _check_order(nodes, {*constants, *(one.name for one in inputs)}, outputs)
         return Graph(path=self._where, nodes=tuple(nodes), constants=constants, inputs=inputs, outputs=outputs)
 
@@ -208,7 +196,7 @@ class _Reader:
             noted = proto.name in self._kinds or self._uses[proto.name] & _STATISTICS
             role = Role.BUFFER if noted or not small else Role.VALUE
         value = value_of(proto, what) if role is Role.VALUE else None
-        return Constant(name=proto.name, shape=shape, dtype=dtype, role=role, value=value)
+        return Constant(name=proto.name, source=proto.name, shape=shape, dtype=dtype, role=role, value=value)
 
     def _node(self, proto: Any) -> Node:
         domain = domain_of(proto)
@@ -233,23 +221,6 @@ class _Reader:
             else:
                 shape.append(dim.dim_param or f"{info.name}.{axis}")
         return Input(name=info.name, shape=tuple(shape), dtype=dtype_of(info.type.tensor_type.elem_type, what))
-
-    def _without_aliases(self, nodes: list[Node], constants: dict[str, Constant]) -> list[Node]:
-        """Make parameters of their own of those that PyTorch's exporter merged since they held equal numbers.
-
-        It writes Identity nodes for them, with the parameters' names; weights that the model itself shares are
-        one initializer without such a node.
-        """
-        if self._model.producer_name != "pytorch":
-            return nodes
-        kept = []
-        for node in nodes:
-            source = constants.get(node.inputs[0]) if node.operator == "Identity" else None
-            if source is not None and source.role is not Role.VALUE:
-                constants[node.outputs[0]] = replace(source, name=node.outputs[0])
-            else:
-                kept.append(node)
-        return kept
 
 
 def _check_order(nodes: Iterable[Node], known: set[str], outputs: Iterable[str]) -> None:

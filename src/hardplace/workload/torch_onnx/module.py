@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from hardplace.workload.torch_onnx.file import Constant, Graph, Role
-from hardplace.workload.torch_onnx.node import Node
+from hardplace.workload.torch_onnx.file import Graph
+from hardplace.workload.torch_onnx.node import Constant, Node, Role
 from hardplace.workload.torch_onnx.operators import OPERATORS
 from hardplace.workload.torch_onnx.run import Call, Run, Step, Types, known
 
@@ -53,7 +53,7 @@ class OnnxModule(nn.Module):
         else:
             owner.register_buffer(name, made)
         self._weights[constant.name] = (owner, name)
-        self.names_in_file[".".join((*path, name))] = constant.name
+        self.names_in_file[".".join((*path, name))] = constant.source
 
     def forward(self, **inputs: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the outputs by name; BadInput names the node that failed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,29 @@ class Node:
 
     def __str__(self) -> str:
         return f"node {self.name!r} ({self.operator})"
+
+
+class Role(Enum):
+    """What a constant of the file is to the module: trained, a fixed tensor, or a value known beforehand."""
+
+    PARAMETER = auto()
+    BUFFER = auto()
+    VALUE = auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Constant:
+    """An initializer or a Constant node. value: only where the role is VALUE; weights are never read.
+
+    source: name in the file of its numbers.
+    """
+
+    name: str
+    source: str
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    role: Role
+    value: torch.Tensor | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

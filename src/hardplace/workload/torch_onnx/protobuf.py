@@ -144,6 +144,31 @@ def constant_of(proto: Any) -> Any:
     return helper.make_tensor(proto.output[0], element, shape, value if shape else [value])
 
 
+def restore_weights(graph: Any) -> None:
+    """Put back, without numbers, the initializers that onnx.tools.replace_constants has taken out of a graph.
+
+    It leaves a ConstantOfShape node with a weight's name, whose shape is a constant of that name and `__SHAPE`.
+    """
+    from onnx import TensorProto
+
+    shapes = {tensor.name: tensor for tensor in graph.initializer if tensor.data_type == TensorProto.INT64}
+    kept = []
+    for node in graph.node:
+        shape = shapes.get(node.input[0]) if node.op_type == "ConstantOfShape" and len(node.input) == 1 else None
+        if shape is None or len(node.output) != 1 or shape.name != f"{node.output[0]}__SHAPE":
+            kept.append(node)
+            continue
+        kind = node.attribute[0].t.data_type if node.attribute else TensorProto.FLOAT
+        sizes = value_of(shape, f"constant {shape.name!r}").tolist()
+        graph.initializer.append(
+            TensorProto(name=node.output[0], dims=sizes, data_type=kind, data_location=TensorProto.EXTERNAL)
+        )
+    if len(kept) < len(graph.node):
+        copies = [type(node).FromString(node.SerializeToString()) for node in kept]
+        del graph.node[:]
+        graph.node.extend(copies)
+
+
 def export_kinds(infos: Iterable[Any]) -> dict[str, str]:
     """Return what torch.export noted about constants: PARAMETER, BUFFER or CONSTANT_TENSOR, by name."""
     kinds = {}
