@@ -484,6 +484,20 @@ def test_shapes_that_depend_on_data_are_refused(write):
         module(x=torch.randn(2, 3), to=torch.tensor([6]))
 
 
+def test_inputs_and_outputs_that_are_not_there_are_named(write):
+    module, _ = onnx_module(write(one_node("Relu")), {})
+    with pytest.raises(BadInput, match=r"expected the inputs \['x'\], found \['z'\]"):
+        module(z=torch.zeros(2, 3))
+    shapes = {"x": [2, 8], "skip": [2, 8], "g": [8]}
+    model = microsoft("SkipLayerNormalization", list(shapes), shapes)
+    model.graph.node[0].output.extend(["mean"])
+    model.graph.node.append(helper.make_node("Relu", ["mean"], ["z"], name="n2"))
+    with pytest.raises(
+        BadInput, match=r"node 'n2' \(Relu\): it reads 'mean', an output of an operator that is not made"
+    ):
+        onnx_module(write(model), {})[0](x=torch.zeros(2, 8), skip=torch.zeros(2, 8), g=torch.zeros(8))
+
+
 def test_operators_that_fail_are_named_with_their_shapes(write):
     model = one_node("MatMul", "w")
     model.graph.initializer.append(numpy_helper.from_array(np.zeros((4, 5), np.float32), "w"))

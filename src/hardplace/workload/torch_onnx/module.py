@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from hardplace.errors import BadInput
 from hardplace.workload.torch_onnx.file import Graph
 from hardplace.workload.torch_onnx.node import Constant, Node, Role
 from hardplace.workload.torch_onnx.operators import OPERATORS
@@ -36,6 +37,7 @@ class OnnxModule(nn.Module):
         self.names_in_file: dict[str, str] = {}
         self._types = types
         self._path = graph.path
+        self._inputs = {one.name for one in graph.inputs}
         self._outputs = graph.outputs
         self._weights: dict[str, tuple[nn.Module, str]] = {}
         self._values = {c.name: known(c.value) for c in graph.constants.values() if c.value is not None}
@@ -56,13 +58,15 @@ class OnnxModule(nn.Module):
         self.names_in_file[".".join((*path, name))] = constant.source
 
     def forward(self, **inputs: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return the outputs by name; BadInput names the node that failed."""
+        """Return the outputs by name; BadInput names the node that failed, or an input that is not there."""
+        if set(inputs) != self._inputs:
+            raise BadInput(f"{self._path}: expected the inputs {sorted(self._inputs)}, found {sorted(inputs)}")
         values: dict[str, Any] = {**self._values, **inputs}
         values.update({name: getattr(owner, inner) for name, (owner, inner) in self._weights.items()})
         device = next((value.device for value in inputs.values()), torch.device("cpu"))
         run = Run(self._path, values, self._types, device)
         run.steps(self._steps)
-        return {name: run.tensor(values[name]) for name in self._outputs}
+        return {name: run.output(name) for name in self._outputs}
 
 
 class _Tree:

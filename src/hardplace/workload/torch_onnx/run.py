@@ -17,7 +17,7 @@ from hardplace.errors import BadInput
 from hardplace.workload.torch_onnx.node import Node
 from hardplace.workload.torch_onnx.operators import OPERATORS
 
-_LONGEST = 2**20  # elements of a list of numbers about shapes
+_LONGEST = 2**20  # elements of numbers about shapes
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,6 @@ class Types:
 
     def node(self, node: Node) -> Node:
         """Return a node whose attributes have the types of the module."""
-
         return replace(
             node,
             attributes={
@@ -100,7 +99,11 @@ class Run:
             else:
                 self._node(step)
 
-    def tensor(self, value: Any) -> Any:
+    def output(self, name: str) -> Any:
+        """Return an output of the graph."""
+        return self._tensor(self._value("output", name))
+
+    def _tensor(self, value: Any) -> Any:
         """Return a known value as a tensor among the others."""
         if not isinstance(value, Known):
             return value
@@ -109,7 +112,7 @@ class Run:
         return torch.ops.aten.lift_fresh.default(true)
 
     def _node(self, step: Step) -> None:
-        inputs = [self._values[name] if name else None for name in step.node.inputs]
+        inputs = [self._value(step.node, name) for name in step.node.inputs]
         try:
             result = self._result(step, inputs)
         except BadInput:
@@ -119,7 +122,14 @@ class Run:
             text = (str(problem) or type(problem).__name__).splitlines()[0][:200]
             raise BadInput(f"{self._path}: {step.node}: {text} (inputs of shapes {shapes})") from problem
         results = result if isinstance(result, (tuple, list)) else (result,)
-        self._values.update({name: value for name, value in zip(step.node.outputs, results, strict=False) if name})
+        made = zip(step.node.outputs, results, strict=False)
+        self._values.update({name: value for name, value in made if name and value is not None})
+
+    def _value(self, node: Node | str, name: str) -> Any:
+        """Return a value that was made before; None for an input left out."""
+        if name and name not in self._values:
+            raise BadInput(f"{self._path}: {node}: it reads {name!r}, an output of an operator that is not made here")
+        return self._values[name] if name else None
 
     def _result(self, step: Step, inputs: list[Any]) -> Any:
         operator = OPERATORS[step.node.operator]
@@ -147,7 +157,7 @@ class Run:
             return value
         if as_array:
             return value.array
-        return value.array.item() if as_number and value.array.ndim == 0 else self.tensor(value)
+        return value.array.item() if as_number and value.array.ndim == 0 else self._tensor(value)
 
     def _fold(self, step: Step, inputs: list[Any]) -> Any:
         """Return what a node makes of known values, or None if that is a tensor like others.
@@ -170,11 +180,16 @@ class Run:
         with _aside():
             with torch.device("meta"):
                 dry = operator.run(node, *arguments("meta"))
-            results = dry if isinstance(dry, (tuple, list)) else (dry,)
-            if any(one.numel() > (_LONGEST if step.decides or one.dim() < 2 else 1) for one in results):
+            if not all(step.decides or one.dim() < 2 for one in _listed(dry)):
                 return None
-            true = operator.run(node, *arguments("cpu"))
-            return [known(one) for one in true] if isinstance(true, (tuple, list)) else known(true)
+            if any(one.numel() > _LONGEST for one in _listed(dry)):
+                return None
+            return [known(one) for one in _listed(operator.run(node, *arguments("cpu")))]
+
+
+def _listed(result: Any) -> list[torch.Tensor]:
+    """Return an operator's result as a list; what is None at the end is left out."""
+    return [one for one in (result if isinstance(result, (tuple, list)) else (result,)) if one is not None]
 
 
 def _tensor_of(value: Any) -> torch.Tensor:
