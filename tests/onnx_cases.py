@@ -205,6 +205,11 @@ CASES = [
     case("Attention", f(2, 4, 5, 8), f(2, 4, 5, 8), f(2, 4, 5, 8), is_causal=1, opset=23),
     case("Attention", f(2, 3, 16), f(2, 5, 8), f(2, 5, 8), q_num_heads=4, kv_num_heads=2, scale=0.3, opset=23),
     case("Attention", *[f(1, 2, 3, 4)] * 3, None, *[f(1, 2, 2, 4)] * 2, is_causal=1, softcap=2.0, opset=23, outputs=3),
+    case("Attention", f(1, 2, 4, 8), f(1, 2, 6, 8), f(1, 2, 6, 8), is_causal=1, opset=23),
+    case("Attention", f(1, 2, 4, 8), f(1, 2, 6, 8), f(1, 2, 6, 8), f(4, 6), is_causal=1, opset=23),
+    case("Attention", f(1, 2, 4, 8), *[f(1, 2, 6, 8)] * 2, is_causal=1, left_window_size=1, opset=26),
+    case("Attention", f(1, 2, 5, 8), *[f(1, 2, 5, 8)] * 2, left_window_size=1, right_window_size=2, opset=26),
+    case("Attention", *[f(1, 2, 3, 4)] * 3, None, *[f(1, 2, 2, 4)] * 2, left_window_size=1, is_causal=1, opset=26),
     case("RotaryEmbedding", f(2, 4, 3, 8), f(6, 4), f(6, 4), n([0, 1, 2], [3, 4, 5]), opset=23),
     case("RotaryEmbedding", f(2, 3, 8), f(2, 3, 2), f(2, 3, 2), interleaved=1, num_heads=2, opset=23),
     *[

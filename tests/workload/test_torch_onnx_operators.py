@@ -35,7 +35,10 @@ def model_of(one):
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", one.opset)], ir_version=9), inputs
 
 
-@pytest.mark.parametrize("one", CASES, ids=str)
+NEWEST = onnx.defs.onnx_opset_version()
+
+
+@pytest.mark.parametrize("one", [one for one in CASES if one.opset <= NEWEST], ids=str)
 def test_operator_gives_what_the_reference_gives(one, tmp_path):
     model, inputs = model_of(one)
     path = tmp_path / "model.onnx"

@@ -20,14 +20,17 @@ def _attend(
     causal: bool = False,
     scale: float | None = None,
     softcap: float = 0.0,
-    window: int = -1,
+    past: int = 0,
+    left: int = -1,
+    right: int = -1,
 ) -> torch.Tensor:
     """Return attention of query (batch, heads, q, dim) over key and value (batch, kv heads, k, dim).
 
-    The last query sees all keys when keys of earlier steps are in front (k > q); window: keys seen by each.
+    Query i is at place past + i among the keys; left and right: how many keys before and after its place it sees,
+    -1 for all. causal: none after it.
     """
-    length, seen = query.shape[2], key.shape[2]
-    if mask is None and not softcap and window < 0 and (not causal or length == seen):
+    right = 0 if causal else right
+    if mask is None and not softcap and left < 0 and (right < 0 or (causal and past == 0)):
         grouped = query.shape[1] != key.shape[1]
         return functional.scaled_dot_product_attention(
             query, key, value, is_causal=causal, scale=scale, enable_gqa=grouped
@@ -38,10 +41,10 @@ def _attend(
         scores = softcap * torch.tanh(scores / softcap)
     if mask is not None:
         scores = torch.where(mask, scores, -math.inf) if mask.dtype is torch.bool else scores + mask
-    if causal or window >= 0:
-        visible = torch.ones(length, seen, dtype=torch.bool, device=query.device).tril(seen - length)
-        if window >= 0:
-            visible = visible.triu(seen - length - window)
+    if left >= 0 or right >= 0:
+        visible = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=query.device)
+        visible = visible.tril(past + right) if right >= 0 else visible
+        visible = visible.triu(past - left) if left >= 0 else visible
         scores = torch.where(visible, scores, -math.inf)
     return torch.softmax(scores, -1) @ value
 
@@ -59,6 +62,10 @@ def _joined(x: torch.Tensor) -> torch.Tensor:
     return x.transpose(1, 2).flatten(2)
 
 
+def _length(past: torch.Tensor | None) -> int:
+    return 0 if past is None else past.shape[2]
+
+
 def _with_past(past: torch.Tensor | None, x: torch.Tensor) -> torch.Tensor:
     return x if past is None else torch.cat((past, x), 2)
 
@@ -74,21 +81,17 @@ def _attention(
     if flat:
         q, k, v = (_heads(x, node.get(f"{n}_num_heads")) for x, n in ((q, "q"), (k, "kv"), (v, "kv")))
     key, value = _with_past(past_key, k), _with_past(past_value, v)
-    causal, window = bool(node.get("is_causal", 0)), node.get("left_window_size", -1)
-    if node.get("right_window_size", -1) >= 0 or (window >= 0 and not causal):
-        raise ValueError("windows of attention that is not causal are not read")
-    if causal and past_key is None and q.shape[2] != key.shape[2]:
-        over = torch.ones(q.shape[2], key.shape[2], dtype=torch.bool, device=q.device).tril()
-        mask, causal = _masked(over, mask), False
     y = _attend(
         q,
         key,
         value,
         mask=mask,
-        causal=causal,
+        causal=bool(node.get("is_causal", 0)),
         scale=node.get("scale"),
         softcap=node.get("softcap", 0.0),
-        window=window,
+        past=_length(past_key),
+        left=node.get("left_window_size", -1),
+        right=node.get("right_window_size", -1),
     )
     return _joined(y) if flat else y, key, value
 
@@ -173,7 +176,8 @@ def _multi_head(node: Node, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *
     query, key, value = (x if x.dim() == 4 else _heads(x, heads) for x in (q, k, v))
     key, value = _with_past(past_key, key), _with_past(past_value, value)
     causal, scale = bool(node.get("unidirectional", 0)), node.get("scale") or None
-    y = _attend(query, key, value, mask=_masked(_padding(mask), added), causal=causal, scale=scale)
+    seen = _masked(_padding(mask), added)
+    y = _attend(query, key, value, mask=seen, causal=causal, scale=scale, past=_length(past_key))
     return _joined(y), key, value
 
 
@@ -188,7 +192,7 @@ def _grouped_query(
         q, k, v = q.split([heads * width, groups * width, groups * width], -1)
     query, key, value = _heads(q, heads), _heads(k, groups), _heads(v, groups)
     if node.get("do_rotary", 0) and cosine is not None and sine is not None:
-        start = 0 if past_key is None else past_key.shape[2]
+        start = _length(past_key)
         rows = slice(start, start + query.shape[2])
         tables = cosine[rows].unsqueeze(0), sine[rows].unsqueeze(0)
         interleaved = bool(node.get("rotary_interleaved", 0))
@@ -202,7 +206,8 @@ def _grouped_query(
         causal=True,
         scale=node.get("scale") or None,
         softcap=node.get("softcap", 0.0),
-        window=window - 1 if 0 < window < key.shape[2] else -1,
+        past=_length(past_key),
+        left=window - 1 if window > 0 else -1,
     )
     return _joined(y), key, value
 

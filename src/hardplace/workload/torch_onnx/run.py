@@ -17,6 +17,7 @@ from hardplace.errors import BadInput
 from hardplace.workload.torch_onnx.node import Node
 from hardplace.workload.torch_onnx.operators import OPERATORS
 
+_FAILURES = (RuntimeError, ValueError, IndexError, TypeError, KeyError, AttributeError, ArithmeticError, AssertionError)
 _LONGEST = 2**20  # elements of numbers about shapes
 
 
@@ -115,9 +116,7 @@ class Run:
         inputs = [self._value(step.node, name) for name in step.node.inputs]
         try:
             result = self._result(step, inputs)
-        except BadInput:
-            raise
-        except Exception as problem:  # torch raises many types
+        except _FAILURES as problem:
             shapes = ", ".join(str(list(_tensor_of(value).shape)) for value in inputs if value is not None)
             text = (str(problem) or type(problem).__name__).splitlines()[0][:200]
             raise BadInput(f"{self._path}: {step.node}: {text} (inputs of shapes {shapes})") from problem
