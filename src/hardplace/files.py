@@ -77,12 +77,17 @@ def dumps(value: object, *, compact: bool = False) -> str:
     return json.dumps(plain, indent=1, allow_nan=False, ensure_ascii=False)
 
 
-def _load(path: Path) -> str:
-    """Return the text of a file, unpacked."""
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
+    """Return the content of a file; BadInput if it cannot be read."""
     try:
-        content = path.read_bytes()
+        return Path(path).read_bytes()
     except OSError as problem:
         raise BadInput(f"{path}: cannot be read: {problem.strerror}") from None
+
+
+def _load(path: Path) -> str:
+    """Return the text of a file, unpacked."""
+    content = read_bytes(path)
     try:
         return (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
     except (OSError, EOFError, ValueError, zlib.error) as problem:
