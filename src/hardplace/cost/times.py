@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hardplace.cost.collectives import collective_s
 from hardplace.cost.network import all_reduce_s
 from hardplace.cost.precision import BF16, Precision
 from hardplace.cost.tensor import array_cycles
 from hardplace.cost.tiling import traffic_bytes
-from hardplace.cost.types import Engine, Floats, Ints, Kernel, KernelLevels, KernelTimes
+from hardplace.cost.types import Collective, Engine, Floats, Ints, Kernel, KernelLevels, KernelTimes
 from hardplace.hardware.types import Chips, Setting
 
 
@@ -123,6 +124,13 @@ def _block_times(kernels: tuple[Kernel, ...], chips: Chips, rules: _Rules) -> tu
     return single_s, np.minimum(whole_s, single_s)
 
 
+def _network_s(kernel: Kernel, setting: Setting, group: int) -> float:
+    """Return seconds of a collective among neighbours; all-reduces as the placement has them (`cost.network`)."""
+    if kernel.collective is Collective.ALL_REDUCE:
+        return all_reduce_s(setting.cluster, group, 1, kernel.collective_bytes)
+    return collective_s(setting.cluster, kernel.collective, group, 1, kernel.collective_bytes)
+
+
 def kernel_levels(
     kernels: tuple[Kernel, ...],
     chips: Chips,
@@ -173,6 +181,6 @@ def kernel_times(
         single_s[:, block], whole_s[:, block] = _block_times(kernels, here, rules)
     for index, kernel in enumerate(kernels):
         if kernel.engine is Engine.NETWORK:
-            seconds = all_reduce_s(setting.cluster, tensor_parallel, 1, kernel.collective_bytes)
+            seconds = _network_s(kernel, setting, tensor_parallel)
             whole_s[index] = single_s[index] = seconds
     return KernelTimes(single_s=single_s, whole_s=whole_s)
