@@ -1,6 +1,6 @@
 """Fit and score collectives against measured ones: one JSON line a machine, operation and set of rows.
 
-python benchmarks/collectives.py [FILE]
+python benchmarks/collectives.py [FILE...]
 
 Per machine five numbers are fitted (launch, latency of a step, share of the bandwidth, fill of the pipeline, share of
 the in-network reduction) on the all-reduces named in its `fit`; all other rows are scored with them. Error:
@@ -24,7 +24,7 @@ from hardplace.cost.collectives import collective_s
 from hardplace.cost.types import Calibration, Collective
 from hardplace.hardware.types import Cluster, NetworkLevel
 
-MEASURED = Path(__file__).parent.parent / "validation/collectives/measured.csv"
+MEASURED = sorted((Path(__file__).parent.parent / "validation/collectives").glob("*.csv"))
 # AWS P6-B200, 400 Gb/s a device; NCCL reaches 0.95 to 0.96 of the rails of a DGX A100 and H100 (GTC25 S72583), 14 us a
 # step between nodes (NCCL's tuning tables).
 RAILS = NetworkLevel(name="rails", devices=1024, bandwidth_bytes_per_s=50e9, latency_s=14e-6, efficiency=0.95)
@@ -93,25 +93,24 @@ MACHINES = {
 }
 
 
-def rows(path: Path) -> dict[str, list[Row]]:
+def rows(paths: list[Path]) -> dict[str, list[Row]]:
     """Return what can be scored, by machine: a size, a time, known hardware, not a fit."""
     found: dict[str, list[Row]] = {name: [] for name in MACHINES}
     home = {device: name for name, machine in MACHINES.items() for device in machine.devices}
-    with path.open() as file:
-        for row in csv.DictReader(file):
-            known = row["device"] in home and not row["flag"] and row["size_bytes"] and row["time_us"]
-            if known and row["devices"].isdigit() and int(row["devices"]) > 1:
-                found[home[row["device"]]].append(
-                    Row(
-                        source=row["source"],
-                        device=row["device"],
-                        collective=Collective(row["op"]),
-                        devices=int(row["devices"]),
-                        volume=float(row["size_bytes"]),
-                        seconds=float(row["time_us"]) * 1e-6,
-                        rings_only=row["algo"].lower().startswith("ring"),
-                    )
+    for row in (row for path in paths for row in csv.DictReader(path.read_text().splitlines())):
+        known = row["device"] in home and not row["flag"] and row["size_bytes"] and row["time_us"]
+        if known and row["devices"].isdigit() and int(row["devices"]) > 1:
+            found[home[row["device"]]].append(
+                Row(
+                    source=row["source"],
+                    device=row["device"],
+                    collective=Collective(row["op"]),
+                    devices=int(row["devices"]),
+                    volume=float(row["size_bytes"]),
+                    seconds=float(row["time_us"]) * 1e-6,
+                    rings_only=row["algo"].lower().startswith("ring"),
                 )
+            )
     return found
 
 
@@ -168,8 +167,7 @@ def _print(**fields: object) -> None:
 
 
 def main() -> None:
-    path = Path(sys.argv[1]) if len(sys.argv) > 1 else MEASURED
-    for name, some in rows(path).items():
+    for name, some in rows([Path(one) for one in sys.argv[1:]] or MEASURED).items():
         machine = MACHINES[name]
         groups: dict[tuple[str, int, str], list[Row]] = {}
         for row in some:

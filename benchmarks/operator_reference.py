@@ -115,8 +115,10 @@ def _case(row: dict[str, Any], setting: str, where: str) -> Case:
 def cases(path: Path) -> list[Case]:
     """Return the cases of one file."""
     document = json.loads(path.read_text())
+    rows = document.get("rows") if isinstance(document, dict) else document
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise BadInput(f"{path}: expected a list of rows, or an object with one as `rows`")
     setting = document.get("setting", "") if isinstance(document, dict) else ""
-    rows = document["rows"] if isinstance(document, dict) else document
     return [_case(row, setting, f"{path.name}, row {index}") for index, row in enumerate(rows)]
 
 

@@ -7,8 +7,10 @@ import pytest
 
 from hardplace.cost.attention import seen_keys
 from hardplace.cost.fusion import FUSED, PHAZE, UNFUSED, kernel_graph
+from hardplace.cost.times import kernel_times
 from hardplace.cost.types import Engine, Fusion, Kernel, Matmul
-from hardplace.hardware.settings import CYCLES
+from hardplace.hardware.settings import CYCLES, HBM3
+from hardplace.hardware.space import tpuv4
 from hardplace.workload.load import load
 from hardplace.workload.sharding import tensor_parallel
 from hardplace.workload.types import (
@@ -176,3 +178,13 @@ def test_phazes_rules_lie_between_none_and_ours(phase: Phase) -> None:
     assert ours < theirs < none
     made = kernel_graph(BLOCK, phase, 1, CYCLES, PHAZE).kernels
     assert all(before < index for index, kernel in enumerate(made) for before in kernel.predecessors)
+
+
+@pytest.mark.parametrize("name", ["all_reduce", "all_gather", "reduce_scatter", "all_to_all"])
+def test_a_collective_is_priced_as_what_it_is(name: str) -> None:
+    one = replace(operator(OperatorKind.COLLECTIVE, 10**9), name=name)
+    (kernel,) = kernels(one)
+    assert kernel.collective == name
+    seconds = kernel_times((kernel,), tpuv4(), HBM3, 8).whole_s[0, 0]
+    moved = 7 / 8 * 1e9 / 450e9 * (2 if name == "all_reduce" else 1)
+    assert moved < seconds < 1.05 * moved

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from hardplace.cost.attention import flash_attention, plain_attention
 from hardplace.cost.grouping import PRODUCTS
-from hardplace.cost.types import Engine, Kernel, Matmul
+from hardplace.cost.types import Collective, Engine, Kernel, Matmul
 from hardplace.workload.types import Gradient, Operator, OperatorKind, Phase
 
 _REDUCING = {
@@ -96,6 +96,14 @@ def _scan(operator: Operator, cycles: Mapping[str, int], micro_batch: int) -> Ke
     )
 
 
+def _collective(operator: Operator, micro_batch: int) -> Kernel:
+    """Return a collective's kernel by the operator's name; what is none of the known ones counts as an all-reduce."""
+    name = operator.name.split(".")[-1]
+    known = next((one for one in Collective if one.value in name), Collective.ALL_REDUCE)
+    volume = operator.dims[0].at(micro_batch)
+    return Kernel(name=operator.name, engine=Engine.NETWORK, collective=known, collective_bytes=volume)
+
+
 def _depthwise(operator: Operator, micro_batch: int) -> bool:
     """Return whether a convolution has one input channel a group: no reduction that an array could share."""
     if operator.kind is not OperatorKind.CONVOLUTION:
@@ -120,9 +128,7 @@ def kernels_of(
     if first.kind is OperatorKind.ATTENTION:
         return flash_attention(first, cycles, micro_batch) if flash else plain_attention(first, cycles, micro_batch)
     if first.kind is OperatorKind.COLLECTIVE:
-        size = first.dims[0].at(micro_batch)
-        scatters = 2 if first.name == "all_reduce" else 1
-        return (Kernel(name=first.name, engine=Engine.NETWORK, collective_bytes=size, scatters=scatters),)
+        return (_collective(first, micro_batch),)
     if first.kind is OperatorKind.SCAN:
         return (_scan(first, cycles, micro_batch),)
     vector = [operator for operator in operators if operator.kind not in PRODUCTS]

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from hardplace.cost.collectives import collective_s
 from hardplace.cost.network import all_reduce_s
 from hardplace.cost.precision import BF16, Precision
 from hardplace.cost.tensor import array_cycles
 from hardplace.cost.tiling import traffic_bytes
-from hardplace.cost.types import Engine, Floats, Ints, Kernel, KernelLevels, KernelTimes
+from hardplace.cost.types import Collective, Engine, Floats, Ints, Kernel, KernelLevels, KernelTimes, Matmul
 from hardplace.hardware.types import Chips, Setting
 
 
@@ -37,15 +38,29 @@ class _Rules:
     double_buffered: bool
 
 
+def _summed(kernels: tuple[Kernel, ...], price: Callable[[tuple[Matmul, ...]], Floats], columns: int) -> Floats:
+    """Return what the matmuls of each kernel come to, shape (kernels, columns).
+
+    price gives it for matmuls, shape (matmuls, columns); it is asked for the distinct ones only, since a layer's
+    projections are often alike.
+    """
+    total = np.zeros((len(kernels), columns))
+    distinct = tuple(dict.fromkeys(matmul for kernel in kernels for matmul in kernel.matmuls))
+    if distinct:
+        prices = dict(zip(distinct, price(distinct), strict=True))
+        for row, kernel in zip(total, kernels, strict=True):
+            for matmul in kernel.matmuls:
+                row += prices[matmul]
+    return total
+
+
 def _tensor_s(kernels: tuple[Kernel, ...], cores: Ints, chips: Chips, rules: _Rules) -> Floats:
     """Return array seconds, shape (kernels, chips); a kernel's matmuls follow one another."""
     configurations, which = _distinct(cores, chips.array_rows, chips.array_columns)
-    flat = tuple(matmul for kernel in kernels for matmul in kernel.matmuls)
-    owner = np.array([index for index, kernel in enumerate(kernels) for _ in kernel.matmuls], dtype=np.int64)
-    total = np.zeros((len(kernels), len(configurations)))
-    if len(flat):
-        cycles = array_cycles(
-            flat,
+
+    def price(matmuls: tuple[Matmul, ...]) -> Floats:
+        return array_cycles(
+            matmuls,
             configurations[:, 0],
             configurations[:, 1],
             configurations[:, 2],
@@ -53,8 +68,8 @@ def _tensor_s(kernels: tuple[Kernel, ...], cores: Ints, chips: Chips, rules: _Ru
             double_buffered=rules.double_buffered,
             exchange_bytes_per_cycle=rules.setting.buffer_bandwidth_bytes_per_s / rules.setting.clock_hz,
         )
-        np.add.at(total, owner, cycles)
-    return np.asarray(total[:, which] / rules.setting.clock_hz)
+
+    return np.asarray(_summed(kernels, price, len(configurations))[:, which] / rules.setting.clock_hz)
 
 
 def _vector_s(kernels: tuple[Kernel, ...], cores: Ints, chips: Chips, setting: Setting) -> Floats:
@@ -70,11 +85,12 @@ def _bytes_into(kernels: tuple[Kernel, ...], buffer_bytes: Ints, rules: _Rules) 
     sizes, which = np.unique(buffer_bytes, return_inverse=True)
     size = sizes.astype(np.float64)
     total = np.repeat(np.array([[float(kernel.stream_bytes)] for kernel in kernels]), len(sizes), axis=1)
-    tiled = [(index, matmul) for index, kernel in enumerate(kernels) if kernel.tiled for matmul in kernel.matmuls]
-    if tiled:
-        matmuls = tuple(matmul for _, matmul in tiled)
-        moved = traffic_bytes(matmuls, size, rules.precision, double_buffered=rules.double_buffered)
-        np.add.at(total, [index for index, _ in tiled], moved)
+
+    def price(matmuls: tuple[Matmul, ...]) -> Floats:
+        return traffic_bytes(matmuls, size, rules.precision, double_buffered=rules.double_buffered)
+
+    tiled = [index for index, kernel in enumerate(kernels) if kernel.tiled]
+    total[tiled] += _summed(tuple(kernels[index] for index in tiled), price, len(size))
     for index, kernel in enumerate(kernels):
         if kernel.reuse is not None:
             reuse = kernel.reuse
@@ -121,6 +137,13 @@ def _block_times(kernels: tuple[Kernel, ...], chips: Chips, rules: _Rules) -> tu
     )
     # More cores never hurt: the whole chip can always do what one core does.
     return single_s, np.minimum(whole_s, single_s)
+
+
+def _network_s(kernel: Kernel, setting: Setting, group: int) -> float:
+    """Return seconds of a collective among neighbours; all-reduces as the placement has them (`cost.network`)."""
+    if kernel.collective is Collective.ALL_REDUCE:
+        return all_reduce_s(setting.cluster, group, 1, kernel.collective_bytes)
+    return collective_s(setting.cluster, kernel.collective, group, 1, kernel.collective_bytes)
 
 
 def kernel_levels(
@@ -173,7 +196,6 @@ def kernel_times(
         single_s[:, block], whole_s[:, block] = _block_times(kernels, here, rules)
     for index, kernel in enumerate(kernels):
         if kernel.engine is Engine.NETWORK:
-            both_ways_s = all_reduce_s(setting.cluster, tensor_parallel, 1, kernel.collective_bytes)
-            seconds = both_ways_s * kernel.scatters / 2
+            seconds = _network_s(kernel, setting, tensor_parallel)
             whole_s[index] = single_s[index] = seconds
     return KernelTimes(single_s=single_s, whole_s=whole_s)

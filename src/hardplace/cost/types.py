@@ -125,8 +125,7 @@ class Kernel:
     tiled: the operands of the matmuls go through memory as the buffer's tiling has it, and stream_bytes is what
     comes on top; otherwise stream_bytes is all (for attention, with keys and values read once, see reuse).
     reductions: steps of the chain that reduce over elements; each ends with a tree over the lanes of a core.
-    collective_bytes: of the whole tensor that the tensor-parallel group reduces, scatters or gathers; scatters: 2 for
-    an all-reduce (a reduce-scatter and an all-gather), 1 for either of them or an all-to-all.
+    collective, collective_bytes: what the tensor-parallel group does, and the whole tensor's bytes (`Collective`).
     """
 
     name: str
@@ -137,8 +136,8 @@ class Kernel:
     lane_cycles: int = 0
     reductions: int = 0
     stream_bytes: int = 0
+    collective: Collective = Collective.ALL_REDUCE
     collective_bytes: int = 0
-    scatters: int = 2
     predecessors: tuple[int, ...] = ()
 
 

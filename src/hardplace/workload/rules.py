@@ -121,7 +121,7 @@ class _Walk:
             self.of_storage.setdefault(tensor.storage, []).append(index)
         self.tables: set[Shape] = set()  # shapes of tables cut by row
         self.in_products: set[int] = set()
-        self.copies: dict[tuple[int, int], Phase] = {}  # (storage, elements) gathered in a phase
+        self.copies: dict[tuple[str, int], Phase] = {}  # what was gathered in a phase
         self.seen: set[int] = set()
         self.step = Step()
         self._enter()
@@ -242,7 +242,9 @@ class _Walk:
         if source.origin:
             raise _KeepWhole(source.origin)
         # What was gathered in this phase is still there, also as another view of the same memory.
-        place = (self.layer.tensors[index].storage, self.sizes[index])
+        tensor = self.layer.tensors[index]
+        spans = self.sizes[index] * ITEM_BYTES[tensor.dtype] == self.layer.storages[tensor.storage].bytes.at(GENERIC)
+        place = ("storage", tensor.storage) if spans else ("tensor", index)
         known = self.copies.get(place) is self.operator.phase
         moves.append(Move(index, source, target, "" if known else "all_gather", False))
         self.copies[place] = self.operator.phase

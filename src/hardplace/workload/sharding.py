@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from hardplace.workload.operators import dims_of, flops_of
 from hardplace.workload.rules import Analysis, Move, analyse
-from hardplace.workload.splits import Split, State, local_shape
+from hardplace.workload.splits import State, local_shape
 from hardplace.workload.types import (
     ITEM_BYTES,
     Affine,
@@ -201,11 +201,7 @@ class _Rank:
                 self._replace(old, self.tensors[made].storage)
             else:
                 self.gathered[old, place] = self.tensors[made].storage
-        whole = (
-            before
-            if isinstance(move.target, Split) or (move.target is None and not isinstance(move.source, Split))
-            else after
-        )
+        whole = before if move.collective == "reduce_scatter" else after
         group = self.analyses[place].group
         self._collective(move.collective, self._bytes(move.tensor, whole), given, made, phase, module, group)
         bias = self.biases.pop(old, None)

@@ -106,14 +106,20 @@ def _dropout(input: torch.Tensor, p: float = 0.5, training: bool = True, inplace
     return torch.native_dropout(input, p, True)[0]
 
 
+def _rand(*size: Any, **options: Any) -> Any:
+    """Random numbers; a single one, which models compare with their layer-drop rate, is one: no layer is dropped."""
+    return 1.0 if size in ((), ([],), ((),)) and "size" not in options else torch.rand(*size, **options)
+
+
 class DeviceFunctions(TorchFunctionMode):
-    """Replaces attention and dropout by their fused versions."""
+    """Replaces attention and dropout by their fused versions; drops no layers."""
 
     def __init__(self) -> None:
         super().__init__()
         self._stand_ins: dict[Any, Callable[..., torch.Tensor]] = {
             torch.nn.functional.scaled_dot_product_attention: _attention,
             torch.nn.functional.dropout: _dropout,
+            torch.rand: _rand,
         }
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -166,6 +166,8 @@ def _prepare(config: Any, options: Options) -> None:
     ]
     for one in (config, *subs):
         one.use_cache = False
+        if hasattr(one, "apply_spec_augment"):
+            one.apply_spec_augment = False  # its masks are drawn on the host
         if not options.fused_attention:
             one._attn_implementation = "eager"
 

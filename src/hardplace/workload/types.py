@@ -245,8 +245,8 @@ class Workload:
     layers: tuple[Layer, ...]
 
     def flops_per_sample(self) -> int:
-        """Return forward and backward FLOPs of one sample, without recompute."""
-        flops = [sum(operator.flops.factor for operator in layer.operators) for layer in self.layers]
+        """Return forward and backward FLOPs of a micro-batch of one sample, without recompute."""
+        flops = [sum(operator.flops.at(1) for operator in layer.operators) for layer in self.layers]
         return sum(flops[index] for index in self.order)
 
 

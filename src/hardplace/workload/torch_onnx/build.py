@@ -36,14 +36,19 @@ def onnx_module(
     dimensions that are not positive or make a tensor of more than 2^40 elements.
     """
     graph = read_graph(path)
+    inputs = inputs_of(graph, sizes, dtype)
+    return OnnxModule(graph, Types(_main_type(graph), dtype)), inputs
+
+
+def inputs_of(graph: Graph, sizes: Mapping[str, int], dtype: torch.dtype | None = None) -> dict[str, torch.Tensor]:
+    """Return inputs for a graph, on the meta device, as onnx_module says it."""
+    types = Types(_main_type(graph), dtype)
     try:
         values = _sizes(graph.inputs, sizes)
         shapes = {one.name: _shape(one, values) for one in graph.inputs}
     except BadInput as problem:
         raise BadInput(f"{graph.path}: {problem}") from None
-    types = Types(_main_type(graph), dtype)
-    inputs = {one.name: torch.empty(shapes[one.name], dtype=types.of(one.dtype), device="meta") for one in graph.inputs}
-    return OnnxModule(graph, types), inputs
+    return {one.name: torch.empty(shapes[one.name], dtype=types.of(one.dtype), device="meta") for one in graph.inputs}
 
 
 def _symbols(dimension: str) -> set[str]:
