@@ -71,10 +71,11 @@ def estimated(workload: Workload, on: Machine, micro_batch: int, tensor_parallel
     """Return the kernels of every distinct layer of a model on a chip."""
     from hardplace.cost.operators import kernel_costs
     from hardplace.report.operators import Estimate
-    from hardplace.workload.sharding import shard
+    from hardplace.workload.sharding import check_degrees, shard
     from hardplace.workload.types import Parallelism, Phase
 
     times = Counter(workload.order)
+    check_degrees(workload, Parallelism(tensor=tensor_parallel))
     layers = _named(shard(workload, Parallelism(tensor=tensor_parallel)).layers)
     network = ("collectives are left out",) if tensor_parallel > 1 else ()
     return Estimate(

@@ -101,6 +101,8 @@ def search(
     from hardplace.hardware.settings import setting as named
     from hardplace.hardware.settings import with_devices
     from hardplace.workload.load import load
+    from hardplace.workload.sharding import check_degrees
+    from hardplace.workload.types import Parallelism
 
     setting = replace(with_devices(named(setting_name), devices), batch_samples=batch)
     workload = load(model)
@@ -108,20 +110,11 @@ def search(
     if not workload.training:
         raise BadInput(f"{model}: recorded for inference; expected a training step, with its backward pass")
     for width in tensor_parallel:
-        _check_width(workload, width)
+        check_degrees(workload, Parallelism(tensor=width))
     question = _question(workload, setting, choices, area_mm2)
     folder = out or Path("hardplace-out") / workload.name
     _check_writable(folder)
     _run(question, gap, limit_s, folder, as_json)
-
-
-def _check_width(workload: Workload, width: int) -> None:
-    """Raise BadInput if a tensor-parallel degree divides nothing that a model computes."""
-    from hardplace.workload.sharding import tensor_parallel
-
-    held = [sum(layer.parameters for layer in tensor_parallel(workload, degree).layers) for degree in (1, width)]
-    if width > 1 and held[0] == held[1]:
-        raise BadInput(f"--tensor-parallel: {width}: divides no parameter of {workload.name}")
 
 
 def _check_writable(folder: Path) -> None:

@@ -127,16 +127,33 @@ def pieces_of(model: torch.nn.Module, one: Trace) -> tuple[list[Piece], list[tup
 
 
 def _merged(parts: Parts, one: Trace) -> list[int]:
-    """Return for each part the one that it goes with: one without parameters goes with the one before it."""
+    """Return for each part the one that it goes with.
+
+    One without parameters goes with the one before it; where it joins what several made, with the one after it, so
+    that branches stay side by side.
+    """
     weighty: set[int] = set()
+    sources: dict[int, set[int]] = {}
+    writer: dict[int, int] = {}
+    weights = set(one.parameters)
     for event in one.events:
-        if event.phase is Phase.FORWARD and one.storages(event.reads) & set(one.parameters):
-            weighty.add(parts.of(event.call, event.moment))
-    first = min(weighty, default=0)
-    home, last = [], first
+        if event.phase is not Phase.FORWARD:
+            break
+        number = parts.of(event.call, event.moment)
+        read = one.storages(event.reads)
+        if read & weights:
+            weighty.add(number)
+        if event.kind is not OperatorKind.VIEW:
+            made = {writer[storage] for storage in read & one.computed if storage in writer}
+            sources.setdefault(number, set()).update(made - {number})
+            writer.update(dict.fromkeys(one.storages(event.writes), number))
+    home: list[int] = []
+    last = min(weighty, default=0)
     for number in range(len(parts.parts)):
         last = number if number in weighty else last
-        home.append(last)
+        after = min((one for one in weighty if one > number), default=last)
+        apart = {home[one] for one in sources.get(number, ()) if one < number} - {last}
+        home.append(after if number not in weighty and len(apart) and number > last else last)
     return home
 
 
