@@ -6,13 +6,12 @@ translated to the styles of torch.distributed.tensor.parallel, and a count of wh
 
 from __future__ import annotations
 
-import fnmatch
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from unittest import mock
 
+import pytest
 import torch
 import torch.distributed
 import transformers
@@ -32,6 +31,7 @@ from torch.distributed.tensor.parallel.style import ParallelStyle
 from torch.testing._internal.distributed.fake_pg import FakeStore
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
+from transformers.models.opt.modeling_opt import OPTAttention
 
 aten = torch.ops.aten
 FLASH = aten._scaled_dot_product_flash_attention_for_cpu
@@ -109,7 +109,8 @@ class Count(TorchDispatchMode):
             finally:
                 self.paused = before
 
-        with mock.patch.object(ShardingPropagator, "_propagate_tensor_meta_non_cached", paused):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ShardingPropagator, "_propagate_tensor_meta_non_cached", paused)
             yield
 
 
@@ -130,11 +131,22 @@ class HeadNorm(ParallelStyle):
         )
 
 
+class Whole(ParallelStyle):
+    """Weights whole on every rank, as DTensors: a router that takes its input as it lies."""
+
+    def _apply(self, module, mesh):
+        return distribute_module(module, mesh)
+
+
 class Experts(ParallelStyle):
     """Experts cut within ("moe_tp_experts"): gate_up (experts, 2 x inner, width) by column, down by row.
 
     Hooks, not distribute_module, which would make the local weights DTensors again.
     """
+
+    def __init__(self, *, sequence: bool = False) -> None:
+        super().__init__()
+        self.sequence = sequence
 
     def _apply(self, module, mesh):
         for name, axis in (("gate_up_proj", 1), ("down_proj", 2)):
@@ -142,26 +154,23 @@ class Experts(ParallelStyle):
             module.register_parameter(name, torch.nn.Parameter(part))
 
         def given(_, inputs):
-            hidden, index, weights = inputs
-            index = index.to_local() if isinstance(index, DTensor) else index
-            return (partial_gradient(hidden, mesh), index, partial_gradient(weights, mesh))
+            hidden, index, weights = (whole(one, mesh) for one in inputs)
+            return tuple(one.to_local(grad_placements=[Partial()]) for one in (hidden, index, weights))
 
         def added(_, inputs, output):
-            return DTensor.from_local(output, mesh, [Partial()], run_check=False).redistribute(
-                placements=[self.layout]).to_local()
+            partial = DTensor.from_local(output, mesh, [Partial()], run_check=False)
+            return partial.redistribute(placements=[Shard(0)]) if self.sequence else partial.full_tensor()
 
         module.register_forward_pre_hook(given)
         module.register_forward_hook(added)
         return module
 
-    layout = Replicate()
 
-
-def partial_gradient(tensor, mesh):
-    """Return a whole tensor to be read by a rank's part of the experts: its gradients are to be added up."""
-    if not isinstance(tensor, DTensor):
-        tensor = DTensor.from_local(tensor, mesh, [Replicate()], run_check=False)
-    return tensor.to_local(grad_placements=[Partial()])
+def whole(tensor, mesh):
+    """Return a tensor whole on every rank, as a DTensor."""
+    if isinstance(tensor, DTensor):
+        return tensor.redistribute(placements=[Replicate()])
+    return DTensor.from_local(tensor, mesh, [Replicate()], run_check=False)
 
 
 STYLES = {
@@ -172,37 +181,47 @@ STYLES = {
 }
 
 
+# OPT has none in the library: Megatron's.
+OPT = {
+    "decoder.layers.*.self_attn.q_proj": "colwise",
+    "decoder.layers.*.self_attn.k_proj": "colwise",
+    "decoder.layers.*.self_attn.v_proj": "colwise",
+    "decoder.layers.*.self_attn.out_proj": "rowwise",
+    "decoder.layers.*.fc1": "colwise",
+    "decoder.layers.*.fc2": "rowwise",
+}
+
+
 def plan_of(config, *, merged: bool, sequence: bool) -> dict[str, ParallelStyle]:
-    """Return torch's styles for the library's plan, with a vocabulary cut in embedding and head.
+    """Return torch's styles for the library's plan, and cut the vocabulary in embedding and head.
 
     merged: q, k, v take one whole DTensor, and so do gate and up, so that DTensor adds up one input gradient for
     all of them; as the library's plan is, each linear has its own. sequence: Megatron's sequence parallelism.
     """
-    experts = any(style == "moe_tp_experts" for style in config.base_model_tp_plan.values())
-    plan = {
-        f"model.{path}": STYLES[style]()
-        for path, style in config.base_model_tp_plan.items()
-        if ".experts." not in path
-    }
+    given = config.base_model_tp_plan or OPT
+    experts = "moe_tp_experts" in given.values()
+    plan = {f"model.{path}": STYLES[style]() for path, style in given.items() if ".experts." not in path}
+    blocks = "model.layers.*" if given is not OPT else "model.decoder.layers.*"
     cut = Shard(1) if sequence else Replicate()
-    local = not sequence
-    plan["model.embed_tokens"] = RowwiseParallel(
-        input_layouts=Replicate(), output_layouts=cut, use_local_output=local
+    plan[blocks.removesuffix("layers.*") + "embed_tokens"] = RowwiseParallel(
+        input_layouts=Replicate(), output_layouts=cut, use_local_output=not sequence
     )
     plan["lm_head"] = ColwiseParallel(input_layouts=cut, output_layouts=Shard(-1), use_local_output=False)
     if merged or sequence:
-        plan["model.layers.*.self_attn"] = PrepareModuleInput(
+        plan[f"{blocks}.self_attn"] = PrepareModuleInput(
             input_kwarg_layouts={"hidden_states": cut}, desired_input_kwarg_layouts={"hidden_states": Replicate()}
         )
-        if not experts:
-            plan["model.layers.*.mlp"] = PrepareModuleInput(
-                input_layouts=(cut,), desired_input_layouts=(Replicate(),)
-            )
+    gated = f"{blocks}.mlp.gate_proj" in plan
+    if gated and (merged or sequence):
+        plan[f"{blocks}.mlp"] = PrepareModuleInput(input_layouts=(cut,), desired_input_layouts=(Replicate(),))
     if sequence:
-        for path in ("layers.*.self_attn.o_proj", "layers.*.mlp.down_proj"):
-            plan[f"model.{path}"] = RowwiseParallel(output_layouts=cut, use_local_output=False)
-        for path in ("layers.*.input_layernorm", "layers.*.post_attention_layernorm", "norm"):
-            plan[f"model.{path}"] = SequenceParallel(use_local_output=False)
+        for path in ("self_attn.o_proj", *(("mlp.down_proj",) if gated else ())):
+            plan[f"{blocks}.{path}"] = RowwiseParallel(output_layouts=cut, use_local_output=False)
+        for path in (f"{blocks}.input_layernorm", f"{blocks}.post_attention_layernorm", "model.norm"):
+            plan[path] = SequenceParallel(use_local_output=False)
+    if sequence and experts:
+        plan[f"{blocks}.mlp.experts"] = Experts(sequence=True)
+        plan[f"{blocks}.mlp.gate"] = Whole()
     return plan
 
 
@@ -223,8 +242,7 @@ def model_of(fields) -> transformers.PreTrainedModel:
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.bfloat16)
     try:
-        with torch.device("cpu"), mock.patch.object(transformers.PreTrainedModel, "init_weights"):
-            return getattr(transformers, fields["architectures"][0])(config)
+        return getattr(transformers, fields["architectures"][0])(config)
     finally:
         torch.set_default_dtype(before)
 
@@ -236,6 +254,9 @@ def traced(fields, size: int, batch: int, length: int, *, merged: bool, sequence
         model = model_of(fields)
         plan = plan_of(model.config, merged=merged, sequence=sequence)
         parallelize_module(model, mesh, plan, src_data_rank=None)
+        for part in model.modules():
+            if isinstance(part, OPTAttention):
+                part.num_heads //= size  # what it reshapes its rank's features by
         tokens = torch.empty((batch, length), dtype=torch.int64)
         labels = DTensor.from_local(tokens.flatten(), mesh, [Replicate()], run_check=False)
         with loss_parallel(), counter.at_global_shapes_paused(), counter:
