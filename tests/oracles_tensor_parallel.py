@@ -46,14 +46,17 @@ COLLECTIVES = {
 
 @dataclass(slots=True)
 class Rank:
-    """What one rank computes. products: (phase, kind, dimensions); flops by phase; collectives: (phase, kind, bytes
-    of the whole tensor); parameters: elements of each local parameter. Each counted as often as it occurs.
+    """What one rank computes, each counted as often as it occurs.
+
+    products: (phase, kind, dimensions); flops by phase; collectives: (phase, kind, bytes of the whole tensor);
+    parameters, gradients: elements of each local parameter and of its gradient.
     """
 
     products: Counter[tuple[str, str, tuple[int, ...]]] = field(default_factory=Counter)
     flops: Counter[str] = field(default_factory=Counter)
     collectives: Counter[tuple[str, str, int]] = field(default_factory=Counter)
     parameters: Counter[int] = field(default_factory=Counter)
+    gradients: Counter[int] = field(default_factory=Counter)
 
 
 class Count(TorchDispatchMode):
@@ -265,9 +268,16 @@ def traced(fields, size: int, batch: int, length: int, *, merged: bool, sequence
             counter.phase = "backward"
             loss.backward()
             for weight in model.parameters():
-                gradient = weight.grad
-                if isinstance(gradient, DTensor) and gradient.placements == (Partial(),):
-                    gradient.redistribute(placements=[Replicate()])  # as the optimizer needs it
-    local = (one.to_local() if isinstance(one, DTensor) else one for one in model.parameters())
-    counter.rank.parameters.update(one.numel() for one in local)
+                # As the optimizer needs it: sums of the norms' parts; of the embedding, whose whole gradient DTensor
+                # computes on every rank, the rank's rows.
+                if isinstance(weight, DTensor):
+                    weight.grad = weight.grad.redistribute(placements=weight.placements)
+    for weight in model.parameters():
+        counter.rank.parameters[local(weight).numel()] += 1
+        counter.rank.gradients[local(weight.grad).numel()] += 1
     return counter.rank
+
+
+def local(tensor):
+    """Return the rank's part."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor

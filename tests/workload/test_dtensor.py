@@ -18,6 +18,7 @@ from oracles_tensor_parallel import Rank, traced  # noqa: E402
 
 LAYERS, LENGTH, BATCH = 2, 1024, 2
 TOKENS = LENGTH * BATCH
+ODD = "llama2-7b with a vocabulary that 8 does not divide"
 DENSE = ("llama2-7b", "llama3-70b", "qwen3-8b")
 # Real widths, two layers. llama2-13b: 5 heads a rank; opt-6.7b: biases, layer norms, one linear before the activation.
 MODELS_AT = [
@@ -25,11 +26,14 @@ MODELS_AT = [
     ("llama2-7b", 2),
     ("qwen3-8b", 4),
     ("llama2-7b", 16),
+    (ODD, 8),
 ]
 PRODUCTS = (OperatorKind.MATMUL, OperatorKind.GROUPED_MATMUL, OperatorKind.ATTENTION)
 
 
 def fields(name):
+    if name == ODD:
+        return {**fields("llama2-7b"), "vocab_size": 32001}
     return {**MODELS[name].config, "num_hidden_layers": LAYERS, "tie_word_embeddings": False}
 
 
@@ -49,8 +53,11 @@ def by_rules(name, size, *, sequence=False, batch=BATCH):
     workload, rank = recorded(name), Rank()
     layers = shard(workload, Parallelism(tensor=size, sequence=sequence)).layers
     for layer in (layers[index] for index in workload.order):
-        held = [one for one in layer.storages if one.role is StorageRole.PARAMETER]
-        rank.parameters.update(one.parameters for one in held)
+        for storage in layer.storages:
+            if storage.role is StorageRole.PARAMETER:
+                rank.parameters[storage.parameters] += 1
+            if storage.role is StorageRole.GRADIENT:
+                rank.gradients[storage.bytes.at(batch) // 2] += 1
         for operator in layer.operators:
             dims = tuple(size.at(batch) for size in operator.dims)
             if operator.kind is OperatorKind.COLLECTIVE:
@@ -65,7 +72,7 @@ def by_rules(name, size, *, sequence=False, batch=BATCH):
 
 def activation(name, batch=BATCH):
     """Return the bytes of what one layer hands to the next, whole."""
-    return 2 * LENGTH * batch * MODELS[name].config["hidden_size"]
+    return 2 * LENGTH * batch * fields(name)["hidden_size"]
 
 
 @pytest.mark.parametrize(("name", "size"), MODELS_AT)
@@ -77,7 +84,14 @@ def test_a_rank_computes_holds_and_sends_what_dtensor_does(name, size):
     assert ours.products == theirs.products
     assert ours.flops == theirs.flops
     assert ours.parameters == theirs.parameters
+    assert ours.gradients == theirs.gradients
     assert ours.collectives == theirs.collectives
+
+
+@pytest.mark.parametrize("name", DENSE)
+def test_eight_ranks_compute_what_one_device_does(name):
+    """The oracle itself: nothing counted twice or left out (DTensor runs operators at global shapes too)."""
+    assert 8 * by_dtensor(name, 8).flops.total() == BATCH * recorded(name).flops_per_sample()
 
 
 @pytest.mark.parametrize(("name", "a_layer"), [*((name, 3) for name in DENSE), ("mixtral-8x7b", 2), ("opt-6.7b", 2)])
