@@ -203,7 +203,11 @@ def plan_of(config, *, merged: bool, sequence: bool) -> dict[str, ParallelStyle]
     """
     given = config.base_model_tp_plan or OPT
     experts = "moe_tp_experts" in given.values()
-    plan = {f"model.{path}": STYLES[style]() for path, style in given.items() if ".experts." not in path}
+    plan = {
+        f"model.{path}": STYLES[style]()
+        for path, style in given.items()
+        if not experts or (".experts." not in path and ".mlp." not in path) or path.endswith(".experts")
+    }
     blocks = "model.layers.*" if given is not OPT else "model.decoder.layers.*"
     cut = Shard(1) if sequence else Replicate()
     plan[blocks.removesuffix("layers.*") + "embed_tokens"] = RowwiseParallel(
