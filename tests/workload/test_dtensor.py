@@ -135,11 +135,6 @@ def test_experts_with_sequence_parallel(name, size):
 
 
 @EXPERTS
-@pytest.mark.xfail(
-    strict=True,
-    reason="the rules gather the experts' output gradient after it was copied to each expert of a token (and, Mixtral, "
-    "widened to float32), and all-reduce the gradient of the routing weights where a reduce-scatter is enough",
-)
 def test_experts_with_sequence_parallel_backward(name, size):
     _, ours, expected = experts_with_sequence_parallel(name, size)
     assert ours.collectives == expected
@@ -191,10 +186,6 @@ def test_collectives_of_activations_with_copies_by_hand():
     assert (ours - collectives_of_copies()).total() == 2 * LAYERS  # gradients of the copies
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the two ranks of a key/value head add up 128 x 8192 gradients; the rules write the bytes of all 8 heads",
-)
 def test_gradients_of_copies_by_hand():
     ours = by_rules("llama3-70b", 16).collectives
     assert ours - collectives_of_copies() == {("backward", "all_reduce", 2 * KEYS): 2 * LAYERS}

@@ -71,6 +71,13 @@ class _Fewer(Exception):
         self.parameter, self.parts = parameter, parts
 
 
+class _Earlier(Exception):
+    """A tensor is gathered before this operator copies or widens it, which takes fewer bytes."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Analysis:
     """Steps of all operators of a layer for one group, the moves at the end of the forward pass and of the layer.
@@ -91,26 +98,37 @@ def analyse(layer: Layer, group: Group, parts: int, *, sequence: bool = False) -
     """Return what one group of `parts` ranks does to a layer. sequence: Megatron's, with tensor parallelism."""
     whole: frozenset[int] = frozenset()
     fewer: dict[int, int] = {}
+    early: set[int] = set()
     while True:
         try:
             walk = _Experts if group is Group.EXPERT else _Walk
-            return walk(layer, group, parts, sequence, whole, fewer).run()
+            return walk(layer, group, parts, sequence, (whole, fewer, early)).run()
         except _KeepWhole as cause:
             if cause.parameters <= whole:
                 raise AssertionError(f"{layer.name}: {sorted(whole)} are whole already") from None
             whole |= cause.parameters
         except _Fewer as cause:
             fewer[cause.parameter] = cause.parts
+        except _Earlier as cause:
+            if cause.number in early:
+                raise AssertionError(f"{layer.name}: operator {cause.number} is early already") from None
+            early.add(cause.number)
 
 
 class _Walk:
     """One pass over a layer's operators."""
 
     def __init__(
-        self, layer: Layer, group: Group, parts: int, sequence: bool, whole: frozenset[int], fewer: dict[int, int]
+        self,
+        layer: Layer,
+        group: Group,
+        parts: int,
+        sequence: bool,
+        decided: tuple[frozenset[int], dict[int, int], set[int]],
     ) -> None:
         self.layer, self.group, self.parts, self.sequence = layer, group, parts, sequence
-        self.whole, self.fewer = whole, fewer
+        self.whole, self.fewer, self.early = decided
+        self.made_of: dict[int, tuple[int, int]] = {}  # what a view or copy was made of, and by which operator
         self.shapes: list[Shape] = [tuple(size.at(GENERIC) for size in one.shape) for one in layer.tensors]
         self.sizes = [elements(one.shape, GENERIC) for one in layer.tensors]
         self.states: dict[int, State] = {}
@@ -152,16 +170,19 @@ class _Walk:
     def run(self) -> Analysis:
         steps: list[Step] = []
         after: list[Move] | None = None
-        for operator in self.layer.operators:
+        for number, operator in enumerate(self.layer.operators):
             if operator.phase is not Phase.FORWARD and after is None:
                 after = self._hand_on()
             self.step = Step()
             if operator.kind is not OperatorKind.OPTIMIZER:
                 self.operator, self.phase = operator, operator.phase
+                if number in self.early:
+                    self.need(operator.reads[0], None)
                 try:
                     self.apply(operator)
                 except DoesNotFit as problem:
                     self._blame(problem.split, problem.size)
+                self._note_copy(number, operator)
                 self._in_place(operator)
             self.step.reads = tuple(self._used(index) for index in operator.reads)
             self.step.writes = tuple(self.states.get(index) for index in operator.writes)
@@ -185,6 +206,29 @@ class _Walk:
     def apply(self, operator: Operator) -> None:
         """Apply the rule of an operator's kind."""
         getattr(self, _RULES[operator.kind])(operator)
+
+    def _note_copy(self, number: int, operator: Operator) -> None:
+        copies = operator.kind is OperatorKind.VIEW or operator.name in ("_to_copy", "clone")
+        if copies and len(operator.reads) == 1:
+            new = [index for index in operator.writes if index not in self.seen and index != operator.reads[0]]
+            self.made_of.update(dict.fromkeys(new, (operator.reads[0], number)))
+
+    def _bytes(self, index: int) -> int:
+        return self.sizes[index] * ITEM_BYTES[self.layer.tensors[index].dtype]
+
+    def _check_earlier(self, index: int) -> None:
+        """Raise _Earlier if what a tensor was copied from is smaller, and is split as well."""
+        least, place, now = self._bytes(index), None, index
+        while now in self.made_of:
+            now, number = self.made_of[now]
+            state = self.states.get(now)
+            inside = self.layer.operators[number].phase is self.operator.phase
+            if not inside or not isinstance(state, Split) or state.origin:
+                break
+            if self._bytes(now) < least:
+                least, place = self._bytes(now), number
+        if place is not None:
+            raise _Earlier(place)
 
     def _in_place(self, operator: Operator) -> None:
         """Let the other views of memory that is written in parts lie as what was written there."""
@@ -246,6 +290,8 @@ class _Walk:
         spans = self.sizes[index] * ITEM_BYTES[tensor.dtype] == self.layer.storages[tensor.storage].bytes.at(GENERIC)
         place = ("storage", tensor.storage) if spans else ("tensor", index)
         known = self.copies.get(place) is self.operator.phase
+        if not known:
+            self._check_earlier(index)
         moves.append(Move(index, source, target, "" if known else "all_gather", False))
         self.copies[place] = self.operator.phase
 
@@ -375,7 +421,7 @@ class _Walk:
                     self.open.add(index)
                     self.views[index] = (origin, operator)
             return
-        state = self.states.get(origin)
+        state = self._used(origin)
         for index in operator.writes:
             if isinstance(state, Split):
                 try:
@@ -829,8 +875,10 @@ class _Walk:
         given = operator.reads[0]
         state = self._used(given)
         if isinstance(state, Partial) and state.routed and operator.name == "sum":
+            # Once the experts' results of a token are added up, it is back; a sum over its width is still routed.
+            width = operator.axes == (len(self.shapes[given]) - 1,)
             for index in operator.writes:
-                self.states[index] = Partial()  # the experts' results of a token are added up: it is back
+                self.states[index] = Partial(routed=width)
             return
         if isinstance(state, Partial):
             self.need(given, self.resolved(given))

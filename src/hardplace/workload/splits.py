@@ -75,12 +75,12 @@ def moved(split: Split, axis: int) -> Split:
 
 
 def sequence_split(shape: Shape, parts: int) -> Split | None:
-    """Return the split by sequence of (batch, sequence, ...) or (batch x sequence, ...); None if there is none."""
-    if len(shape) < 2 or shape[0] % GENERIC:
+    """Return the split by sequence of (batch, sequence, ...) or (batch x sequence ...,); None if there is none."""
+    if not shape or shape[0] % GENERIC:
         return None
     if shape[0] == GENERIC and len(shape) in (2, 3) and shape[1] >= parts:
         return Split(1, parts) if shape[1] % parts == 0 else None
-    if len(shape) == 2 and shape[0] // GENERIC % parts == 0 and shape[0] > GENERIC:
+    if len(shape) <= 2 and shape[0] // GENERIC % parts == 0 and shape[0] > GENERIC:
         return Split(0, parts, GENERIC)
     return None
 
