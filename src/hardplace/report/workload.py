@@ -1,0 +1,301 @@
+"""A workload as tables in the terminal, and its page: facts, layers, kinds, the heaviest operators, the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from hardplace.report import style, words
+from hardplace.report.layers import Drawing
+from hardplace.units import format_quantity
+from hardplace.workload.summary import KindFacts, LayerFacts, OperatorFacts, Summary
+from hardplace.workload.types import Gradient, OperatorKind
+
+_WIDTH, _HEAVIEST, _MOST_LAYERS = 120, 10, 12
+_DIMS = {
+    OperatorKind.MATMUL: ("batch", "m", "n", "k"),
+    OperatorKind.GROUPED_MATMUL: ("groups", "m", "n", "k"),
+    OperatorKind.SCAN: ("batch", "length", "heads", "d", "groups", "state", "chunk"),
+}
+
+
+def dims_text(operator: OperatorFacts) -> str:
+    """Return an operator's dimensions in words."""
+    dims = operator.dims
+    if operator.kind is OperatorKind.CONVOLUTION:
+        batch, channels, filters, groups = dims[:4]
+        spatial = (len(dims) - 4) // 3
+        before, after, kernel = (
+            "x".join(map(str, dims[4 + part * spatial : 4 + (part + 1) * spatial])) for part in range(3)
+        )
+        grouped = f", {groups} groups" if groups > 1 else ""
+        return f"batch {batch}, {channels} to {filters} channels, {before} to {after}, kernel {kernel}{grouped}"
+    if operator.kind is OperatorKind.ATTENTION:
+        batch, heads, kv_heads, queries, keys, width, value_width = dims
+        kv = "" if kv_heads == heads else f" ({kv_heads} kv)"
+        values = "" if value_width == width else f" (v {value_width})"
+        return f"batch {batch}, heads {heads}{kv}, {queries:,} x {keys:,}, d {width}{values}"
+    if operator.kind in _DIMS:
+        named = [(name, size) for name, size in zip(_DIMS[operator.kind], dims, strict=True)]
+        if operator.kind is OperatorKind.MATMUL and dims[0] == 1:
+            named = named[1:]
+        return ", ".join(f"{name} {size:,}" for name, size in named)
+    if operator.kind is OperatorKind.COLLECTIVE:
+        return f"{format_quantity(dims[0], 'B')}, {operator.group} group"
+    return ", ".join(f"{size:,} elements" for size in dims)
+
+
+def what(operator: OperatorFacts) -> str:
+    """Return what an operator is: its name and phase, or which of the three products of a linear layer."""
+    which = operator.gradient if operator.gradient is not Gradient.NONE else operator.phase
+    return operator.name if operator.name.endswith(f"_{which}") else f"{operator.name} {which}"
+
+
+def heaviest(summary: Summary, by: str) -> tuple[OperatorFacts, ...]:
+    """Return the operators that cost most over the whole model by "flops" or "moved_bytes", the heaviest first."""
+    costly = [one for one in summary.operators if getattr(one, by)]
+    return tuple(sorted(costly, key=lambda one: -one.count * getattr(one, by))[:_HEAVIEST])
+
+
+def facts(summary: Summary) -> str:
+    """Return the line of facts."""
+    held = ""
+    if summary.parallelism == type(summary.parallelism)() and summary.held_parameters != summary.parameters:
+        held = f" ({summary.held_parameters:,} held, shared ones by each layer)"
+    forward, backward = summary.forward_flops_per_sample, summary.backward_flops_per_sample
+    pass_ = f" forward, {format_quantity(backward, 'FLOP')} backward" if summary.training else ""
+    return (
+        f"{summary.parameters:,} parameters{held}, {summary.dtype}, {format_quantity(summary.held_bytes, 'B')}"
+        f"{' on a rank' if parallel(summary) else ''}; sequence {summary.sequence_length:,}; a sample: "
+        f"{format_quantity(forward, 'FLOP')}{pass_}; {'training' if summary.training else 'inference'}"
+    )
+
+
+def parallel(summary: Summary) -> str:
+    """Return the degrees of what is parallel in words, nothing if nothing is."""
+    one = summary.parallelism
+    parts = [
+        f"{name} {degree}"
+        for name, degree in (("tensor", one.tensor), ("context", one.context), ("expert", one.expert))
+        if degree > 1
+    ]
+    return ", ".join(parts) + (", sequence parallel" if one.sequence else "")
+
+
+def notes(summary: Summary) -> tuple[str, ...]:
+    """Return warnings: operators without a model of their own, parameters that stay whole."""
+    found = []
+    for kind in summary.kinds:
+        if kind.kind is OperatorKind.OTHER:
+            found.append(
+                f"without a model of their own: {', '.join(summary.unmodelled)} ({kind.operators:,} operators, "
+                f"{kind.flops_share:.2%} of the FLOPs, {kind.bytes_share:.2%} of the bytes)"
+            )
+    by_layer = groupby(summary.whole, key=lambda text: text.partition(": ")[0])
+    for layer, group in by_layer:
+        modules = [text.partition(": ")[2] or "the layer itself" for text in group]
+        found.append(f"whole on every tensor-parallel rank: {layer}: {', '.join(modules)}")
+    return tuple(found)
+
+
+def show_summary(summary: Summary) -> None:
+    """Print a workload at a glance."""
+    console = _console(_WIDTH)
+    console.print(f"[bold]{escape(summary.model)}[/bold]: {facts(summary)}", soft_wrap=True)
+    console.print(f"source {escape(summary.source)}; made by: {escape(summary.command)}", soft_wrap=True)
+    rank = f"one rank of {parallel(summary)}, " if parallel(summary) else ""
+    console.print(f"below: {rank}one micro-batch of {summary.micro_batch}, no recompute", soft_wrap=True)
+    console.print(f"order: {escape(summary.order)}")
+    console.print(_layers(summary))
+    console.print(_kinds(summary.kinds))
+    for by, unit, title in (("flops", "FLOP", "heaviest by FLOPs"), ("moved_bytes", "B", "heaviest by bytes")):
+        console.print(_heaviest(summary, by, unit, title))
+    for note in notes(summary):
+        console.print(f"[yellow]warning[/yellow]: {escape(note)}", soft_wrap=True)
+
+
+def _console(width: int) -> Console:
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=width)
+
+
+def layer_cells(layer: LayerFacts, collectives: bool) -> tuple[str, ...]:
+    """Return the row of a layer."""
+    cells = (
+        layer.name,
+        f"{layer.count:,}",
+        words.number(layer.parameters),
+        format_quantity(layer.forward_flops, "FLOP"),
+        format_quantity(layer.backward_flops, "FLOP"),
+        format_quantity(layer.moved_bytes, "B"),
+        format_quantity(layer.saved_bytes, "B"),
+        format_quantity(layer.output_bytes, "B") if layer.output_bytes else "-",
+        f"{layer.operators:,}",
+    )
+    if not collectives:
+        return cells
+    return (*cells, f"{layer.collectives}", format_quantity(layer.collective_bytes, "B"))
+
+
+LAYER_COLUMNS = ("layer", "count", "parameters", "forward", "backward", "moved", "saved", "outputs", "operators")
+COLLECTIVE_COLUMNS = ("collectives", "their bytes")
+
+
+def _table(title: str, *columns: str, left: Sequence[str] = ()) -> Table:
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), title_style="bold")
+    for column in columns:
+        table.add_column(column, justify="left" if column in left else "right", no_wrap=column not in left)
+    return table
+
+
+def _layers(summary: Summary) -> Table:
+    collectives = any(layer.collectives for layer in summary.layers)
+    columns = LAYER_COLUMNS + (COLLECTIVE_COLUMNS if collectives else ())
+    table = _table("layers, one of each", *columns, left=("layer",))
+    shown = summary.layers
+    if len(shown) > _MOST_LAYERS:
+        ranked = sorted(shown, key=lambda one: -one.count * (one.forward_flops + one.backward_flops))
+        kept = {one.name for one in ranked[: _MOST_LAYERS - 1]}
+        shown = tuple(one for one in shown if one.name in kept)
+    for layer in shown:
+        table.add_row(*map(escape, layer_cells(layer, collectives)))
+    if len(shown) < len(summary.layers):
+        table.add_row(f"... {len(summary.layers) - len(shown)} more, lighter ones: on the page")
+    return table
+
+
+def kind_cells(kind: KindFacts) -> tuple[str, ...]:
+    """Return the row of a kind."""
+    moved = "-" if kind.kind is OperatorKind.COLLECTIVE else words.percent(kind.bytes_share)
+    return (
+        kind.kind.value,
+        f"{kind.operators:,}",
+        format_quantity(kind.flops, "FLOP"),
+        words.percent(kind.flops_share),
+        format_quantity(kind.moved_bytes, "B"),
+        moved,
+    )
+
+
+def _kinds(kinds: tuple[KindFacts, ...]) -> Table:
+    columns = ("kind", "operators", "FLOPs", "share", "bytes", "share")
+    table = _table("operators by kind, the whole model; FLOPs of matrix products", *columns, left=("kind",))
+    for kind in kinds:
+        table.add_row(*kind_cells(kind))
+    return table
+
+
+def heavy_cells(operator: OperatorFacts, by: str, unit: str, total: int) -> tuple[str, ...]:
+    """Return the row of a heavy operator."""
+    value = operator.count * getattr(operator, by)
+    where = f"{operator.layer} {operator.module}".strip()
+    times = f"{operator.count} x " if operator.count > 1 else ""
+    return (
+        words.percent(value / total),
+        f"{times}{format_quantity(getattr(operator, by), unit)}",
+        what(operator),
+        where,
+        dims_text(operator),
+    )
+
+
+HEAVY_COLUMNS = ("share", "each", "operator", "where", "dimensions")
+
+
+def _heaviest(summary: Summary, by: str, unit: str, title: str) -> Table:
+    rows = [heavy_cells(operator, by, unit, getattr(summary, by)) for operator in heaviest(summary, by)]
+    table = _table(title)
+    for place, column in enumerate(HEAVY_COLUMNS):
+        needed = max([len(column), *(len(row[place]) for row in rows)])
+        table.add_column(
+            column,
+            justify="right" if place < 2 else "left",
+            no_wrap=True,
+            overflow="ellipsis",
+            min_width=min(needed, 38) if place < 4 else None,
+        )
+    for row in rows:
+        table.add_row(*map(escape, row))
+    return table
+
+
+def operator_cells(operator: OperatorFacts) -> tuple[str, ...]:
+    """Return the row of an operator in the list of its layer."""
+    return (
+        operator.module or "-",
+        operator.name,
+        operator.kind.value,
+        operator.phase.value,
+        "" if operator.gradient is Gradient.NONE else operator.gradient.value,
+        operator.layout,
+        dims_text(operator),
+        format_quantity(operator.flops, "FLOP") if operator.flops else "-",
+        format_quantity(operator.read_bytes, "B"),
+        format_quantity(operator.written_bytes, "B"),
+    )
+
+
+OPERATOR_COLUMNS = (
+    "module",
+    "operator",
+    "kind",
+    "phase",
+    "gradient",
+    "layout",
+    "dimensions",
+    "FLOPs",
+    "read",
+    "written",
+)
+
+
+def show_layer(summary: Summary, layer: LayerFacts) -> None:
+    """Print every operator of a layer."""
+    console = _console(230)
+    console.print(
+        f"[bold]{escape(summary.model)}, {escape(layer.name)}[/bold]: {layer.count:,} of them, "
+        f"{layer.operators:,} operators, micro-batch {summary.micro_batch}"
+        + (f", one rank of {parallel(summary)}" if parallel(summary) else ""),
+        soft_wrap=True,
+    )
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in OPERATOR_COLUMNS:
+        number = column in OPERATOR_COLUMNS[-3:]
+        table.add_column(column, justify="right" if number else "left", no_wrap=number, overflow="fold")
+    for operator in summary.operators:
+        if operator.layer == layer.name:
+            table.add_row(*map(escape, operator_cells(operator)))
+    console.print(table)
+
+
+def page(summary: Summary, drawing: Drawing, listed: str | None = None) -> str:
+    """Return the HTML page: the layer graph and the tables; listed: a layer whose operators are listed too."""
+    environment = Environment(
+        loader=PackageLoader("hardplace.report"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters.update(quantity=format_quantity, number=words.number)
+    collectives = any(layer.collectives for layer in summary.layers)
+    return environment.get_template("workload.html").render(
+        summary=summary,
+        facts=facts(summary),
+        parallel=parallel(summary),
+        drawing=drawing,
+        colours=(style.BLUE, style.ORANGE),
+        layer_columns=LAYER_COLUMNS + (COLLECTIVE_COLUMNS if collectives else ()),
+        layers=[layer_cells(layer, collectives) for layer in summary.layers],
+        kinds=[kind_cells(kind) for kind in summary.kinds],
+        heavy=[
+            (title, [heavy_cells(one, by, unit, getattr(summary, by)) for one in heaviest(summary, by)])
+            for by, unit, title in (("flops", "FLOP", "by FLOPs"), ("moved_bytes", "B", "by bytes"))
+        ],
+        notes=notes(summary),
+        operator_columns=OPERATOR_COLUMNS,
+        listed=listed,
+        operators=[operator_cells(one) for one in summary.operators if one.layer == listed],
+    )
