@@ -13,8 +13,8 @@ from hardplace.workload.folding import runs
 from hardplace.workload.summary import Summary
 from hardplace.workload.types import Edge, Layer, OperatorKind, Phase, StorageRole, Workload
 
-WIDTH, HEIGHT = 270.0, 66.0  # of a node, in the units of the drawing
-_PITCH, _GAP, _MARGIN, _TOP, _BAR = 108.0, 170.0, 130.0, 40.0, 250.0
+WIDTH, HEIGHT = 270.0, 72.0  # of a node, in the units of the drawing
+_PITCH, _GAP, _MARGIN, _TOP, _BAR = 114.0, 170.0, 130.0, 40.0, 250.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +163,7 @@ def _box(node: Node, place: Place, layer: Layer, summary: Summary, own: Sequence
         x=_x(place),
         y=_y(place),
         name=f"{count} × {layer.name}" if count > 1 else layer.name,
-        lines=(f"{words.percent(flops_share)} of FLOPs, {words.number(count * one.parameters)} parameters", handed),
+        lines=(f"{words.percent(flops_share)} of FLOPs, {words.count(count * one.parameters)} parameters", handed),
         flops_bar=_BAR * flops_share,
         parameters_bar=_BAR * parameters_share,
         title=f"{layer.name}: {amounts}; saved {format_quantity(count * one.saved_bytes, 'B')}",
@@ -180,47 +180,51 @@ def _lines(
 ) -> tuple[Line, ...]:
     """Return the edges between different nodes; those of tables between neighbours share the others' line."""
     several = max(place.column for place in placed) > 0
+    tables = {(link.source, link.target): link for link in joined if link.table}
     made: list[Line] = []
     arrivals: dict[tuple[int, bool], int] = {}
     arcs: dict[int, int] = {}
-    straight = {(link.source, link.target): link for link in joined if not link.table}
-    for link in sorted(joined, key=lambda one: (one.table, one.target - one.source)):
+    for link in sorted(joined, key=lambda one: (one.table, placed[one.source].row, one.source)):
         pair = (link.source, link.target)
         start, end = placed[link.source], placed[link.target]
-        shared = link.table and pair in straight
-        if link.source == link.target or (shared and _near(start, end)):
-            continue
-        label = _sizes(link)
-        table = next((one for one in joined if one.table and (one.source, one.target) == pair), None)
-        if table is not None and not link.table and _near(start, end):
-            label += f" + {_sizes(table)} table"
-        if link.table:
-            label += " table"
-        if len(found[link.target].positions) > 1 and link.edges >= len(found[link.target].positions):
-            label += " to each"
-        if start.column == end.column:
-            if _near(start, end):
-                made.append(_straight(boxes[link.source], boxes[link.target], label, link.table))
-                continue
-            left = several and start.column == 0
+        boxed = boxes[link.source], boxes[link.target]
+        near = start.column == end.column and abs(start.row - end.row) == 1 and link.target > link.source
+        label = _label(link, found)
+        if link.source == link.target or (link.table and near and any(_is(one, pair) for one in joined)):
+            continue  # in the node's own text; in the label of the other line between the two
+        if near:
+            beside = f" + {_label(tables[pair], found)}" if pair in tables and not link.table else ""
+            made.append(_straight(*boxed, label + beside, link.table))
+        elif start.column == end.column:
             arcs[start.column] = arcs.get(start.column, 0) + 1
-            made.append(_arc(boxes[link.source], boxes[link.target], label, link.table, left, arcs[start.column]))
+            made.append(_arc(*boxed, label, link.table, several and start.column == 0, arcs[start.column]))
         else:
             side = (link.target, end.column > start.column)
             arrivals[side] = arrivals.get(side, 0) + 1
-            made.append(_across(boxes[link.source], boxes[link.target], label, link.table, arrivals[side] - 1))
+            made.append(_across(*boxed, label, link.table, arrivals[side] - 1))
     return tuple(made)
 
 
-def _near(start: Place, end: Place) -> bool:
-    return start.column == end.column and abs(start.row - end.row) == 1
+def _is(link: Link, pair: tuple[int, int]) -> bool:
+    """Return whether a link joins these two nodes and is no table."""
+    return (link.source, link.target) == pair and not link.table
+
+
+def _label(link: Link, found: Sequence[Node]) -> str:
+    """Return what a link carries in words."""
+    text = _sizes(link) + (" table" if link.table else "")
+    times = len(found[link.target].positions)
+    if link.target < link.source:
+        return f"{text} to the next"
+    fans_out = len(found[link.source].positions) == 1 and times > 1 and link.edges >= times
+    return f"{text} to each" if fans_out else text
 
 
 def _straight(start: Box, end: Box, label: str, table: bool) -> Line:
     x = start.x + WIDTH / 2
     down = end.y > start.y
     y0, y1 = (start.y + HEIGHT, end.y) if down else (start.y, end.y + HEIGHT)
-    tip = -2 if down else 2
+    tip = (-8 if end.repeated else -2) if down else 2
     return Line(
         path=f"M{x:.1f} {y0:.1f} V{y1 + tip:.1f}",
         label=label, x=x + 8, y=(y0 + y1) / 2 + 4, anchor="start", table=table,
@@ -248,9 +252,9 @@ def _across(start: Box, end: Box, label: str, table: bool, number: int) -> Line:
     right = end.x > start.x
     x0, x1 = (start.x + WIDTH, end.x - 2) if right else (start.x, end.x + WIDTH + 2)
     y0, y1 = start.y + HEIGHT / 2, end.y + HEIGHT / 2 + 18 * number
-    middle = (x0 + x1) / 2
+    bend = x0 + 0.45 * (x1 - x0), x0 + 0.05 * (x1 - x0)
     return Line(
-        path=f"M{x0:.1f} {y0:.1f} C{middle:.1f} {y0:.1f} {middle:.1f} {y1:.1f} {x1:.1f} {y1:.1f}",
+        path=f"M{x0:.1f} {y0:.1f} C{bend[0]:.1f} {y0:.1f} {bend[1]:.1f} {y1:.1f} {x1:.1f} {y1:.1f}",
         label=label, x=x1 - 10 if right else x1 + 10, y=y1 - 6, anchor="end" if right else "start", table=table,
     )  # fmt: skip
 
@@ -258,7 +262,7 @@ def _across(start: Box, end: Box, label: str, table: bool, number: int) -> Line:
 def _data(
     found: Sequence[Node], placed: Sequence[Place], layers: Sequence[Layer], boxes: Sequence[Box], micro_batch: int
 ) -> tuple[Line, ...]:
-    """Return an arrow into each node that reads the model's input: all before it for the first, look-ups elsewhere."""
+    """Return an arrow into each node that reads the model's input: of any type for the first, elsewhere tokens."""
     made = []
     for number, (node, box) in enumerate(zip(found, boxes, strict=True)):
         size = data_bytes(layers[node.layer], first=number == 0, micro_batch=micro_batch)
@@ -288,12 +292,14 @@ def data_bytes(layer: Layer, *, first: bool, micro_batch: int) -> int:
     """Return the bytes of the model's input that a layer reads in the forward pass; tables and labels are none."""
     written = {storage for operator in layer.operators for storage in layer.storages_of(operator.writes)
                if operator.kind is not OperatorKind.VIEW}  # fmt: skip
-    kinds = set(OperatorKind) - {OperatorKind.VIEW} if first else {OperatorKind.EMBEDDING}
+    forward = [one for one in layer.operators if one.phase is Phase.FORWARD and one.kind is not OperatorKind.VIEW]
+    if not first and all(one.kind is not OperatorKind.EMBEDDING for one in forward):
+        return 0
     read = {
-        storage
-        for operator in layer.operators
-        if operator.phase is Phase.FORWARD and operator.kind in kinds
-        for storage in layer.storages_of(operator.reads)
+        layer.tensors[index].storage
+        for operator in forward
+        for index in operator.reads
+        if first or layer.tensors[index].dtype.startswith("int")
     }
     return sum(
         layer.storages[one].bytes.at(micro_batch)

@@ -34,20 +34,24 @@ def dims_text(operator: OperatorFacts) -> str:
             "x".join(map(str, dims[4 + part * spatial : 4 + (part + 1) * spatial])) for part in range(3)
         )
         grouped = f", {groups} groups" if groups > 1 else ""
-        return f"batch {batch}, {channels} to {filters} channels, {before} to {after}, kernel {kernel}{grouped}"
+        return f"{_batch(batch)}{channels} to {filters} channels, {before} to {after}, kernel {kernel}{grouped}"
     if operator.kind is OperatorKind.ATTENTION:
         batch, heads, kv_heads, queries, keys, width, value_width = dims
         kv = "" if kv_heads == heads else f" ({kv_heads} kv)"
         values = "" if value_width == width else f" (v {value_width})"
-        return f"batch {batch}, heads {heads}{kv}, {queries:,} x {keys:,}, d {width}{values}"
+        return f"{_batch(batch)}heads {heads}{kv}, {queries:,} x {keys:,}, d {width}{values}"
     if operator.kind in _DIMS:
-        named = [(name, size) for name, size in zip(_DIMS[operator.kind], dims, strict=True)]
-        if operator.kind is OperatorKind.MATMUL and dims[0] == 1:
+        named = list(zip(_DIMS[operator.kind], dims, strict=True))
+        if operator.kind in (OperatorKind.MATMUL, OperatorKind.SCAN) and dims[0] == 1:
             named = named[1:]
         return ", ".join(f"{name} {size:,}" for name, size in named)
     if operator.kind is OperatorKind.COLLECTIVE:
         return f"{format_quantity(dims[0], 'B')}, {operator.group} group"
     return ", ".join(f"{size:,} elements" for size in dims)
+
+
+def _batch(size: int) -> str:
+    return f"batch {size}, " if size > 1 else ""
 
 
 def what(operator: OperatorFacts) -> str:
@@ -129,7 +133,7 @@ def layer_cells(layer: LayerFacts, collectives: bool) -> tuple[str, ...]:
     cells = (
         layer.name,
         f"{layer.count:,}",
-        words.number(layer.parameters),
+        words.count(layer.parameters),
         format_quantity(layer.forward_flops, "FLOP"),
         format_quantity(layer.backward_flops, "FLOP"),
         format_quantity(layer.moved_bytes, "B"),
@@ -165,7 +169,7 @@ def _layers(summary: Summary) -> Table:
     for layer in shown:
         table.add_row(*map(escape, layer_cells(layer, collectives)))
     if len(shown) < len(summary.layers):
-        table.add_row(f"... {len(summary.layers) - len(shown)} more, lighter ones: on the page")
+        table.add_row(f"and {len(summary.layers) - len(shown)} lighter")
     return table
 
 
@@ -279,7 +283,7 @@ def page(summary: Summary, drawing: Drawing, listed: str | None = None) -> str:
         loader=PackageLoader("hardplace.report"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters.update(quantity=format_quantity, number=words.number)
+    environment.filters.update(quantity=format_quantity, count_words=words.count)
     collectives = any(layer.collectives for layer in summary.layers)
     return environment.get_template("workload.html").render(
         summary=summary,
