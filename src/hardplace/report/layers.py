@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,7 +28,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """What one node hands to another, or to its own next repetition: bytes of each storage, and how many edges.
+    """What one node hands to another, or to its own next repetition: bytes of each storage, and its edges.
 
     table: the same for every sample, such as a position bias.
     """
@@ -35,7 +36,7 @@ class Link:
     source: int
     target: int
     bytes: tuple[int, ...]
-    edges: int
+    edges: tuple[int, ...]
     table: bool
 
 
@@ -104,11 +105,9 @@ def links(found: Sequence[Node], edges: Sequence[Edge], layers: Sequence[Layer],
     made = []
     for (source, target, table), group in groups.items():
         layer = layers[found[source].layer]
-        sizes = tuple(
-            layer.storages[layer.outputs[output]].bytes.at(micro_batch)
-            for output in sorted({edge.output for edge in group})
-        )
-        made.append(Link(source=source, target=target, bytes=sizes, edges=len(group), table=table))
+        edges_of = Counter(edge.output for edge in group)
+        sizes = tuple(layer.storages[layer.outputs[output]].bytes.at(micro_batch) for output in edges_of)
+        made.append(Link(source=source, target=target, bytes=sizes, edges=tuple(edges_of.values()), table=table))
     return tuple(made)
 
 
@@ -117,7 +116,9 @@ def drawing(workload: Workload, layers: dict[int, Layer], summary: Summary) -> D
     found = nodes(workload.order)
     by_index = [layers.get(index, layer) for index, layer in enumerate(workload.layers)]
     joined = links(found, workload.edges, by_index, summary.micro_batch)
-    far = [(link.source, link.target, link.edges) for link in joined if not link.table and link.source != link.target]
+    far = [
+        (link.source, link.target, sum(link.edges)) for link in joined if not link.table and link.source != link.target
+    ]
     placed = places(len(found), far)
     columns, rows = max(place.column for place in placed) + 1, max(place.row for place in placed) + 1
     boxes = tuple(
@@ -212,12 +213,14 @@ def _is(link: Link, pair: tuple[int, int]) -> bool:
 
 def _label(link: Link, found: Sequence[Node]) -> str:
     """Return what a link carries in words."""
-    text = _sizes(link) + (" table" if link.table else "")
+    if link.table or link.target < link.source:
+        return _sizes(link) + (" table" if link.table else " to the next")
     times = len(found[link.target].positions)
-    if link.target < link.source:
-        return f"{text} to the next"
-    fans_out = len(found[link.source].positions) == 1 and times > 1 and link.edges >= times
-    return f"{text} to each" if fans_out else text
+    fans_out = len(found[link.source].positions) == 1 and times > 1
+    return " + ".join(
+        format_quantity(size, "B") + (" to each" if fans_out and edges >= times else "")
+        for size, edges in sorted(zip(link.bytes, link.edges, strict=True), key=lambda one: one[1])
+    )
 
 
 def _straight(start: Box, end: Box, label: str, table: bool) -> Line:

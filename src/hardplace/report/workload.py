@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich.console import Console
@@ -16,7 +15,7 @@ from hardplace.units import format_quantity
 from hardplace.workload.summary import KindFacts, LayerFacts, OperatorFacts, Summary
 from hardplace.workload.types import Gradient, OperatorKind
 
-_WIDTH, _HEAVIEST, _MOST_LAYERS = 120, 10, 12
+_WIDTH, _HEAVIEST, _MOST_LAYERS = 132, 10, 12
 _DIMS = {
     OperatorKind.MATMUL: ("batch", "m", "n", "k"),
     OperatorKind.GROUPED_MATMUL: ("groups", "m", "n", "k"),
@@ -100,10 +99,16 @@ def notes(summary: Summary) -> tuple[str, ...]:
                 f"without a model of their own: {', '.join(summary.unmodelled)} ({kind.operators:,} operators, "
                 f"{kind.flops_share:.2%} of the FLOPs, {kind.bytes_share:.2%} of the bytes)"
             )
-    by_layer = groupby(summary.whole, key=lambda text: text.partition(": ")[0])
-    for layer, group in by_layer:
-        modules = [text.partition(": ")[2] or "the layer itself" for text in group]
-        found.append(f"whole on every tensor-parallel rank: {layer}: {', '.join(modules)}")
+    if summary.whole:
+        layers: dict[str, list[str]] = {}
+        for text in summary.whole:
+            layer, _, module = text.partition(": ")
+            layers.setdefault(layer, []).append(module)
+        alike: dict[tuple[str, ...], list[str]] = {}
+        for layer, modules in layers.items():
+            alike.setdefault(tuple(modules), []).append(layer)
+        places = [f"{', '.join(names)}: {', '.join(modules)}".removesuffix(": ") for modules, names in alike.items()]
+        found.append(f"whole on every tensor-parallel rank: {'; '.join(places)}")
     return tuple(found)
 
 

@@ -230,22 +230,43 @@ def _check_degrees(workload: Workload, parallelism: Parallelism) -> None:
 
 
 def _check_cut(workload: Workload, parallelism: Parallelism, made: tuple[Layer, ...]) -> None:
-    """Raise BadInput if a degree leaves every layer as it is."""
+    """Raise BadInput if a degree leaves the layers that matter most as they are."""
     for option in ("tensor", "expert"):
         degree = getattr(parallelism, option)
         if degree == 1:
             continue
-        only = Parallelism(**{option: degree})
+        only = _only(option, degree)
         layers = made if parallelism == only else shard(workload, only).layers
-        if all(_size(one) == _size(other) for one, other in zip(workload.layers, layers, strict=True)):
-            what = "experts" if option == "expert" else "matrix products, tables or heads"
-            raise BadInput(
-                f"--{option}-parallel {degree}: divides nothing of {workload.name}: no {what} that {degree} divides"
-            )
+        if _cuts(workload, layers, option):
+            continue
+        able = [one for one in (2, 4, 8) if _cuts(workload, shard(workload, _only(option, one)).layers, option)]
+        hint = f"a degree such as {', '.join(map(str, able))} does" if able else "2, 4 and 8 do not either"
+        what = "the experts" if option == "expert" else "the products, heads or channels of its largest layers"
+        raise BadInput(
+            f"--{option}-parallel {degree}: divides nothing of {workload.name}: expected to cut {what}; {hint}"
+        )
 
 
-def _size(layer: Layer) -> tuple[int, Affine]:
-    return layer.parameters, total(operator.flops for operator in layer.operators)
+def _only(option: str, degree: int) -> Parallelism:
+    return Parallelism(tensor=degree) if option == "tensor" else Parallelism(expert=degree)
+
+
+def _cuts(workload: Workload, layers: tuple[Layer, ...], option: str) -> bool:
+    """Return whether layers of a rank have less of the model than recorded.
+
+    Of a tensor-parallel rank the layers that count are those with most FLOPs and with most parameters over the model:
+    a vocabulary is padded to any degree, so that head and embedding are always cut.
+    """
+    times = Counter(workload.order)
+    chosen = set(times)
+    if option == "tensor":
+        chosen = {max(times, key=lambda one: times[one] * _size(workload.layers[one])[part]) for part in (0, 1)}
+    return any(_size(layers[one]) != _size(workload.layers[one]) for one in chosen)
+
+
+def _size(layer: Layer) -> tuple[int, int]:
+    """Return parameters and FLOPs a sample."""
+    return layer.parameters, total(operator.flops for operator in layer.operators).factor
 
 
 def _flops(layer: Layer, phase: Phase) -> Affine:
