@@ -15,7 +15,7 @@ from hardplace.workload.summary import Summary
 from hardplace.workload.types import Edge, Layer, OperatorKind, Phase, StorageRole, Workload
 
 WIDTH, HEIGHT = 270.0, 72.0  # of a node, in the units of the drawing
-_PITCH, _GAP, _MARGIN, _TOP, _BAR = 114.0, 170.0, 130.0, 40.0, 250.0
+_PITCH, _GAP, _MARGIN, _TOP, _BAR = 114.0, 190.0, 130.0, 40.0, 250.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,6 +53,10 @@ def _batch(size: int) -> str:
     return f"batch {size}, " if size > 1 else ""
 
 
+def _flops(value: int) -> str:
+    return format_quantity(value, "FLOP") if value else "-"
+
+
 def what(operator: OperatorFacts) -> str:
     """Return what an operator is: its name and phase, or which of the three products of a linear layer."""
     which = operator.gradient if operator.gradient is not Gradient.NONE else operator.phase
@@ -139,8 +143,8 @@ def layer_cells(layer: LayerFacts, collectives: bool) -> tuple[str, ...]:
         layer.name,
         f"{layer.count:,}",
         words.count(layer.parameters),
-        format_quantity(layer.forward_flops, "FLOP"),
-        format_quantity(layer.backward_flops, "FLOP"),
+        _flops(layer.forward_flops),
+        _flops(layer.backward_flops),
         format_quantity(layer.moved_bytes, "B"),
         format_quantity(layer.saved_bytes, "B"),
         format_quantity(layer.output_bytes, "B") if layer.output_bytes else "-",
@@ -184,9 +188,9 @@ def kind_cells(kind: KindFacts) -> tuple[str, ...]:
     return (
         kind.kind.value,
         f"{kind.operators:,}",
-        format_quantity(kind.flops, "FLOP"),
-        words.percent(kind.flops_share),
-        format_quantity(kind.moved_bytes, "B"),
+        _flops(kind.flops),
+        words.percent(kind.flops_share) if kind.flops else "-",
+        format_quantity(kind.moved_bytes, "B") if kind.moved_bytes else "-",
         moved,
     )
 
@@ -243,7 +247,7 @@ def operator_cells(operator: OperatorFacts) -> tuple[str, ...]:
         "" if operator.gradient is Gradient.NONE else operator.gradient.value,
         operator.layout,
         dims_text(operator),
-        format_quantity(operator.flops, "FLOP") if operator.flops else "-",
+        _flops(operator.flops),
         format_quantity(operator.read_bytes, "B"),
         format_quantity(operator.written_bytes, "B"),
     )
