@@ -63,7 +63,7 @@ def test_a_budget_below_tpuv4_is_searched_against_it(tmp_path: Path) -> None:
         (("search", "llama2-7b", "--memory", "0 GB"), ["--memory", "0 GB"]),
         (
             ("search", "llama2-7b", "--tensor-parallel", "3"),
-            ["--tensor-parallel", "3", "divides no matrix product", "block"],
+            ["--tensor-parallel", "3", "divides nothing of llama2-7b"],
         ),
         (("search", "llama2-7b", "--tensor-parallel", "8", "--devices", "4"), ["--tensor-parallel", "8", "4 devices"]),
         (("search", "llama2-7b", "--micro-batch", "3"), ["--micro-batch", "3", "4096"]),

@@ -71,7 +71,8 @@ def estimated(workload: Workload, on: Machine, micro_batch: int, tensor_parallel
     """Return the kernels of every distinct layer of a model on a chip."""
     from hardplace.cost.operators import kernel_costs
     from hardplace.report.operators import Estimate
-    from hardplace.workload.sharding import check_degrees, shard
+    from hardplace.workload.rank import check_degrees
+    from hardplace.workload.sharding import shard
     from hardplace.workload.types import Parallelism, Phase
 
     times = Counter(workload.order)

@@ -101,7 +101,7 @@ def search(
     from hardplace.hardware.settings import setting as named
     from hardplace.hardware.settings import with_devices
     from hardplace.workload.load import load
-    from hardplace.workload.sharding import check_degrees
+    from hardplace.workload.rank import check_degrees
     from hardplace.workload.types import Parallelism
 
     setting = replace(with_devices(named(setting_name), devices), batch_samples=batch)

@@ -26,6 +26,18 @@ def number(value: float, digits: int = 3) -> str:
     return f"{value:,.{decimals}f}"
 
 
+def count(value: int) -> str:
+    """Return a count with three digits, in words where it is large.
+
+    >>> count(369_172_480), count(1_990), count(24_034_227_072)
+    ('369 million', '1,990', '24.0 billion')
+    """
+    for scale, name in ((10**12, "trillion"), (10**9, "billion"), (10**6, "million")):
+        if value >= scale:
+            return f"{number(value / scale)} {name}"
+    return f"{value:,}"
+
+
 def percent(share: float) -> str:
     r"""Return a share in percent, to a tenth.
 

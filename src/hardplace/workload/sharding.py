@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
-from hardplace.errors import BadInput
 from hardplace.workload.operators import dims_of, flops_of
 from hardplace.workload.rules import Analysis, Move, analyse
 from hardplace.workload.splits import State, local_shape
@@ -42,34 +40,6 @@ def shard(workload: Workload, parallelism: Parallelism) -> Shard:
             if one.group is Group.TENSOR:
                 whole += [f"{layer.name}: {name}" for name in _modules(layer, one)]
     return Shard(parallelism=parallelism, layers=tuple(layers), whole=tuple(whole))
-
-
-def check_degrees(workload: Workload, parallelism: Parallelism) -> None:
-    """Raise BadInput for degrees that divide nothing of a model, or are no degrees."""
-    for name in ("tensor", "context", "expert"):
-        degree = getattr(parallelism, name)
-        if degree < 1:
-            raise BadInput(f"--{name}-parallel: {degree}: expected at least 1")
-        if name == "context" and degree > 1 and workload.sequence_length == 1:
-            raise BadInput(f"--context-parallel: {degree}: {workload.name} has no sequence to divide")
-        if degree > 1 and name != "context":
-            _check_divides(workload, name, degree)
-    if parallelism.sequence and workload.sequence_length == 1:
-        raise BadInput(f"--sequence-parallel: {workload.name} has no sequence to divide")
-
-
-def _check_divides(workload: Workload, name: str, degree: int) -> None:
-    """Raise BadInput if the layers that hold most of a model (tensor) or its experts are as whole as before."""
-    times = Counter(workload.order)
-    most = max(range(len(workload.layers)), key=lambda index: times[index] * workload.layers[index].parameters)
-    layer = workload.layers[most]
-    one = replace(workload, layers=(layer,), order=(0,), edges=())
-    if (
-        shard(one, Parallelism(tensor=degree) if name == "tensor" else Parallelism(expert=degree)).layers[0].parameters
-        == layer.parameters
-    ):
-        what = "experts" if name == "expert" else "matrix product"
-        raise BadInput(f"--{name}-parallel: {degree}: divides no {what} of layer {layer.name!r} of {workload.name}")
 
 
 def tensor_parallel(workload: Workload, degree: int) -> Shard:

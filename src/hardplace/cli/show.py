@@ -1,0 +1,63 @@
+"""`hardplace show FILE|MODEL`: a recorded graph at a glance, as tables and as a drawing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hardplace.cli.app import app
+
+
+@app.command()
+@click.argument("model", metavar="FILE|MODEL")
+@click.option("--tensor-parallel", type=click.IntRange(min=1), default=1, show_default=True, help="Degree.")
+@click.option("--sequence-parallel", is_flag=True, help="With tensor parallel, as Megatron-LM has it.")
+@click.option("--context-parallel", type=click.IntRange(min=1), default=1, show_default=True, help="Degree.")
+@click.option("--expert-parallel", type=click.IntRange(min=1), default=1, show_default=True, help="Degree.")
+@click.option("--micro-batch", type=click.IntRange(min=1), default=1, show_default=True, help="Samples.")
+@click.option("--layer", "layer_name", metavar="NAME", help="List every operator of this layer.")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the page.  [default: hardplace-out/MODEL]")
+def show(
+    model: str,
+    tensor_parallel: int,
+    sequence_parallel: bool,
+    context_parallel: int,
+    expert_parallel: int,
+    micro_batch: int,
+    layer_name: str | None,
+    as_json: bool,
+    out: Path | None,
+) -> None:
+    """Print and draw a model's graph: layers and their repetition, operators by cost, what one rank computes.
+
+    FILE is a Workload (.json, .json.gz), MODEL a name that `hardplace models` lists. Nothing is timed: costs are FLOPs
+    and bytes.
+    """
+    from hardplace.files import dumps, write_text
+    from hardplace.report.layers import drawing
+    from hardplace.report.workload import page, show_layer, show_summary
+    from hardplace.workload.load import load
+    from hardplace.workload.rank import layer_named, rank_layers
+    from hardplace.workload.summary import of_layer, summarise
+    from hardplace.workload.types import Parallelism
+
+    workload = load(model)
+    index = None if layer_name is None else layer_named(workload, layer_name)
+    parallelism = Parallelism(
+        tensor=tensor_parallel, sequence=sequence_parallel, context=context_parallel, expert=expert_parallel
+    )
+    layers, whole = rank_layers(workload, parallelism)
+    found = summarise(workload, parallelism, micro_batch, layers, whole)
+    if as_json:
+        click.echo(dumps(found if layer_name is None else of_layer(found, layer_name)))
+        return
+    folder = out or Path("hardplace-out") / workload.name.replace("/", "-")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "workload.html", page(found, drawing(workload, layers, found), layer_name))
+    if index is None:
+        show_summary(found)
+    else:
+        show_layer(found, next(one for one in found.layers if one.name == layers[index].name))
+    click.echo(f"\nwritten: {folder / 'workload.html'} (open it in a browser)")

@@ -1,0 +1,97 @@
+"""The layers of one rank, for degrees that a person asked for: checked, with names of their own."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+from hardplace.errors import BadInput, unknown
+from hardplace.workload.sharding import shard
+from hardplace.workload.types import Layer, Parallelism, Workload, total
+
+
+def rank_layers(workload: Workload, parallelism: Parallelism) -> tuple[dict[int, Layer], tuple[str, ...]]:
+    """Return what one rank computes, by index in the workload's layers, in the order of first appearance, and what
+    stays whole; layers of one name get a number."""
+    check_degrees(workload, parallelism)
+    names = _names(workload)
+    named = replace(
+        workload, layers=tuple(replace(one, name=name) for one, name in zip(workload.layers, names, strict=True))
+    )
+    made = shard(named, parallelism)
+    return {index: made.layers[index] for index in dict.fromkeys(workload.order)}, tuple(dict.fromkeys(made.whole))
+
+
+def layer_named(workload: Workload, name: str) -> int:
+    """Return the index of a layer by name; BadInput with the nearest names if there is none."""
+    names = _names(workload)
+    if name not in names:
+        raise unknown(f"layer of {workload.name}", name, names)
+    return names.index(name)
+
+
+def _names(workload: Workload) -> list[str]:
+    often = Counter(layer.name for layer in workload.layers)
+    return [
+        f"{layer.name} #{index}" if often[layer.name] > 1 else layer.name for index, layer in enumerate(workload.layers)
+    ]
+
+
+def check_degrees(workload: Workload, parallelism: Parallelism) -> None:
+    """Raise BadInput for degrees that make no sense for a workload, or leave what matters most of it as it is."""
+    length, name = workload.sequence_length, workload.name
+    for option in ("tensor", "context", "expert"):
+        degree = getattr(parallelism, option)
+        if degree < 1:
+            raise BadInput(f"--{option}-parallel: {degree}: expected at least 1")
+    if parallelism.sequence and parallelism.tensor == 1:
+        raise BadInput("--sequence-parallel: expected --tensor-parallel 2 or more with it")
+    if parallelism.context > 1 and length == 1:
+        raise BadInput(f"--context-parallel {parallelism.context}: {name} has no sequence to cut (sequence_length 1)")
+    if parallelism.sequence and length == 1:
+        raise BadInput(f"--sequence-parallel: {name} has no sequence to cut (sequence_length 1)")
+    if length % parallelism.context:
+        raise BadInput(f"--context-parallel {parallelism.context}: expected a divisor of the sequence of {length:,}")
+    if parallelism.sequence and length % parallelism.tensor:
+        raise BadInput(
+            f"--sequence-parallel: --tensor-parallel {parallelism.tensor} does not divide the sequence of {length:,}"
+        )
+    _check_cut(workload, parallelism)
+
+
+def _check_cut(workload: Workload, parallelism: Parallelism) -> None:
+    """Raise BadInput if a degree leaves the layers that matter most as they are."""
+    for option in ("tensor", "expert"):
+        degree = getattr(parallelism, option)
+        if degree == 1:
+            continue
+        if _cuts(workload, shard(workload, _only(option, degree)).layers, option):
+            continue
+        able = [one for one in (2, 4, 8) if _cuts(workload, shard(workload, _only(option, one)).layers, option)]
+        hint = f"a degree such as {', '.join(map(str, able))} does" if able else "2, 4 and 8 do not either"
+        what = "the experts" if option == "expert" else "the products, heads or channels of its largest layers"
+        raise BadInput(
+            f"--{option}-parallel {degree}: divides nothing of {workload.name}: expected to cut {what}; {hint}"
+        )
+
+
+def _only(option: str, degree: int) -> Parallelism:
+    return Parallelism(tensor=degree) if option == "tensor" else Parallelism(expert=degree)
+
+
+def _cuts(workload: Workload, layers: tuple[Layer, ...], option: str) -> bool:
+    """Return whether layers of a rank have less of the model than recorded.
+
+    Of a tensor-parallel rank the layers that count are those with most FLOPs and with most parameters over the model:
+    a vocabulary is padded to any degree, so that head and embedding are always cut.
+    """
+    times = Counter(workload.order)
+    chosen = set(times)
+    if option == "tensor":
+        chosen = {max(times, key=lambda one: times[one] * _size(workload.layers[one])[part]) for part in (0, 1)}
+    return any(_size(layers[one]) != _size(workload.layers[one]) for one in chosen)
+
+
+def _size(layer: Layer) -> tuple[int, int]:
+    """Return parameters and FLOPs a sample."""
+    return layer.parameters, total(operator.flops for operator in layer.operators).factor
