@@ -15,12 +15,13 @@ Ints = npt.NDArray[np.int64]
 
 
 class Engine(StrEnum):
-    """What runs a kernel: tensor cores, vector cores, both together (a fused kernel), or the network."""
+    """What runs a kernel: tensor cores, vector cores, both together (a fused kernel), the network, the copy engine."""
 
     TENSOR = "tensor"
     VECTOR = "vector"
     BOTH = "both"
     NETWORK = "network"
+    COPY = "copy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,8 +46,8 @@ def most_repeated(evaluation: Evaluation) -> tuple[LayerSchedule, int]:
 def rows(phase: PhaseSchedule, chip: Accelerator) -> tuple[str, ...]:
     """Return the rows of a phase from top to bottom."""
     kinds = (
-        ("tensor", chip.tensor_cores, [item.tensor_core for item in phase.schedule.assignments]),
-        ("vector", chip.vector_cores, [item.vector_core for item in phase.schedule.assignments]),
+        ("tensor", chip.tensor_cores, [core for item in phase.schedule.assignments for core in item.tensor_cores]),
+        ("vector", chip.vector_cores, [core for item in phase.schedule.assignments for core in item.vector_cores]),
     )
     found: list[str] = []
     for kind, count, used in kinds:
@@ -55,7 +55,7 @@ def rows(phase: PhaseSchedule, chip: Accelerator) -> tuple[str, ...]:
             found += [_core(kind, index) for index in range(count)]
         else:
             found.append(_all(kind, count))
-            found += [_core(kind, index) for index in sorted({core for core in used if core >= 0})]
+            found += [_core(kind, index) for index in sorted(set(used))]
     if Engine.NETWORK in phase.engines:
         found.append("network")
     return tuple(found)
@@ -83,13 +83,13 @@ def _rows_of(item: Assignment, engine: Engine, chip: Accelerator) -> list[str]:
         return ["network"]
     kinds = []
     if engine in (Engine.TENSOR, Engine.BOTH):
-        kinds.append(("tensor", chip.tensor_cores, item.tensor_core))
+        kinds.append(("tensor", chip.tensor_cores, item.tensor_cores))
     if engine in (Engine.VECTOR, Engine.BOTH):
-        kinds.append(("vector", chip.vector_cores, item.vector_core))
+        kinds.append(("vector", chip.vector_cores, item.vector_cores))
     found: list[str] = []
-    for kind, count, core in kinds:
+    for kind, count, cores in kinds:
         if not item.whole:
-            found.append(_core(kind, core))
+            found += [_core(kind, core) for core in cores]
         elif count > MOST_ROWS:
             found.append(_all(kind, count))
         else:

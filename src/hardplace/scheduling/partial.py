@@ -1,4 +1,4 @@
-"""Exact schedules by best-first search over partial schedules, with dominance (docs/model.md, "Scheduling").
+"""Exact schedules by best-first search over partial schedules, with dominance (docs/model-scheduling.md).
 
 Tasks are appended one by one, each as early as its cores allow. Of two partial schedules of the same tasks, one that is
 nowhere later makes the other superfluous. The least bound among those left open bounds every schedule.
@@ -15,13 +15,16 @@ import numpy as np
 
 from hardplace.cost.types import Engine, Floats
 from hardplace.scheduling.alike import alike
-from hardplace.scheduling.bounds import always_whole, least_tails, work_shares
+from hardplace.scheduling.bounds import energy, least_tails, weights
+from hardplace.scheduling.cores import Cores, choices
 from hardplace.scheduling.lists import in_order
+from hardplace.scheduling.modes import OFF_CHIP, modes_of
 from hardplace.scheduling.types import Schedule, ScheduleProblem
 
-_TENSOR, _VECTOR = (Engine.TENSOR, Engine.BOTH), (Engine.VECTOR, Engine.BOTH)
 _SLACK = 1e-11  # of the makespan, within which two times count as equal
+_NOWHERE: Cores = ((), ())
 _Key = tuple[float, ...]
+_Row = tuple[float, ...]
 
 
 def by_partial_schedules(problem: ScheduleProblem, best: Schedule, gap: float, most: int) -> Schedule:
@@ -31,16 +34,23 @@ def by_partial_schedules(problem: ScheduleProblem, best: Schedule, gap: float, m
 
 
 @dataclass(frozen=True, slots=True)
+class _Mode:
+    index: int
+    seconds: float
+    counts: tuple[int, int]  # of tensor and of vector cores
+    all_of: tuple[bool, bool]  # whether that is all of a kind
+
+
+@dataclass(frozen=True, slots=True)
 class _Partial:
-    """What matters of a partial schedule for what follows (seconds): when cores and the network are free."""
+    """What matters of a partial schedule for what follows (seconds): when cores and the other engines are free."""
 
     done: int  # bit mask of tasks
-    tensor: tuple[float, ...]
-    vector: tuple[float, ...]
-    network: float
-    every: float  # when all compute tasks so far have ended
-    ready: tuple[float, ...]  # when the predecessors so far of each task have ended
-    step: tuple[int, bool, tuple[int, int]]  # the last task, whether whole, its cores
+    rows: tuple[_Row, _Row]  # when each tensor core, each vector core is free
+    off_chip: _Row
+    ready: _Row  # when the predecessors so far of each task have ended
+    end: float
+    step: tuple[int, int, Cores]  # the last task, its mode, its cores
     before: _Partial | None
 
 
@@ -48,28 +58,52 @@ class _Search:
     def __init__(self, problem: ScheduleProblem, best: Schedule, gap: float) -> None:
         graph = problem.graph
         size = len(graph.engines)
-        columns = (np.array([problem.single_s]).T, np.array([problem.whole_s]).T)
-        cores = (np.array([problem.tensor_cores]), np.array([problem.vector_cores]))
         self._problem, self._best, self._gap, self._size = problem, best, gap, size
-        self._fixed = always_whole(graph, *columns)[:, 0].tolist()
-        self._tails = least_tails(graph, *cores, *columns)[:, 0].tolist()
-        weights, energies = work_shares(graph, *cores, *columns)
-        self._weights = weights
-        self._energies = [energy[:, 0] for energy in energies]
+        self._every = every = modes_of(problem)
+        self._cores = (problem.tensor_cores, problem.vector_cores)
+        self._modes = [self._modes_of(task) for task in range(size)]
+        self._tails = least_tails(every)[:, 0].tolist()
+        shares = weights(every)
+        self._weights = shares[:, 0].tolist()
+        self._energies = [energy(every, weight)[:, 0] for weight in shares]
         self._needs = [sum(1 << other for other in before) for before in graph.predecessors]
         for task, other in enumerate(alike(problem)):
             self._needs[task] |= 0 if other is None else 1 << other
         self._followers = [
             [later for later in range(size) if task in graph.predecessors[later]] for task in range(size)
         ]
-        self._network = [
-            seconds if engine is Engine.NETWORK else 0.0
-            for engine, seconds in zip(graph.engines, problem.whole_s, strict=True)
+        self._off_chip = [
+            [seconds if engine is one else 0.0 for engine, seconds in zip(graph.engines, problem.whole_s, strict=True)]
+            for one in OFF_CHIP
         ]
         self._fused = sum(
-            1 << task for task in range(size) if graph.engines[task] is Engine.BOTH and not self._fixed[task]
+            1 << task
+            for task in range(size)
+            if graph.engines[task] is Engine.BOTH and any(mode.all_of != (True, True) for mode in self._modes[task])
         )
-        self._rests: dict[int, tuple[list[int], list[float], float]] = {}
+        # The least number of cores of each kind that each task takes in any mode.
+        self._least = [
+            tuple(min((mode.counts[kind] for mode in each), default=0) for kind in (0, 1)) for each in self._modes
+        ]
+        self._rests: dict[int, tuple[list[int], list[float], list[float]]] = {}
+
+    def _modes_of(self, task: int) -> list[_Mode]:
+        """Return a task's modes on cores, none for a collective or copy."""
+        if self._problem.graph.engines[task] in OFF_CHIP:
+            return []
+        found = []
+        for index, (seconds, tensor, vector) in enumerate(
+            zip(
+                self._every.seconds[:, task, 0].tolist(),
+                self._every.tensor[:, task, 0].tolist(),
+                self._every.vector[:, task, 0].tolist(),
+                strict=True,
+            )
+        ):
+            if seconds < np.inf:
+                all_of = (tensor == self._cores[0], vector == self._cores[1])
+                found.append(_Mode(index, seconds, (tensor, vector), all_of))
+        return found
 
     def run(self, most: int) -> Schedule:
         """Return the best schedule with its bound."""
@@ -90,9 +124,8 @@ class _Search:
             most -= 1
             for child in self._children(partial):
                 if child.done == full:
-                    end_s = max(child.every, child.network)
-                    if end_s < upper_s:
-                        upper_s, found = end_s, child
+                    if child.end < upper_s:
+                        upper_s, found = child.end, child
                     continue
                 key, lower_s = self._look(child)
                 lower_s = max(lower_s, bound_s)
@@ -109,91 +142,114 @@ class _Search:
         return replace(best, bound_s=max(self._best.bound_s, min(left_s - size * slack_s, best.makespan_s)))
 
     def _first(self) -> _Partial:
-        problem = self._problem
-        # More cores than tasks that may run on one are of no use.
-        most = max(1, self._size - sum(self._fixed) - sum(engine is Engine.NETWORK for engine in problem.graph.engines))
-        tensor, vector = (0.0,) * min(problem.tensor_cores, most), (0.0,) * min(problem.vector_cores, most)
-        return _Partial(0, tensor, vector, 0.0, 0.0, (0.0,) * self._size, (-1, False, (-1, -1)), None)
+        rows = []
+        for kind, cores in enumerate(self._cores):
+            # More cores than the tasks can take that do not take all of them are of no use.
+            most = sum(
+                max((mode.counts[kind] for mode in each if not mode.all_of[kind]), default=0) for each in self._modes
+            )
+            rows.append((0.0,) * min(cores, max(1, most)))
+        nothing = (0.0,) * len(OFF_CHIP)
+        return _Partial(0, (rows[0], rows[1]), nothing, (0.0,) * self._size, 0.0, (-1, -1, _NOWHERE), None)
 
     def _children(self, partial: _Partial) -> Iterator[_Partial]:
-        problem = self._problem
         fused = bool(self._fused & ~partial.done)
-        for task, engine in enumerate(problem.graph.engines):
+        for task, engine in enumerate(self._problem.graph.engines):
             if partial.done >> task & 1 or self._needs[task] & ~partial.done:
                 continue
             ready = partial.ready[task]
-            if engine is Engine.NETWORK:
-                yield self._with(partial, task, False, (-1, -1), max(ready, partial.network))
+            if engine in OFF_CHIP:
+                which = OFF_CHIP.index(engine)
+                end = max(ready, partial.off_chip[which]) + self._problem.whole_s[task]
+                off_chip = tuple(end if index == which else one for index, one in enumerate(partial.off_chip))
+                yield self._with(partial, (task, -1, _NOWHERE), end, partial.rows, off_chip)
                 continue
-            if self._fixed[task] or problem.whole_s[task] < problem.single_s[task]:
-                yield self._with(partial, task, True, (-1, -1), max(ready, partial.every))
-            if not self._fixed[task]:
-                for cores, free in _choices(partial, engine, ready, fused):
-                    yield self._with(partial, task, False, cores, max(ready, free))
+            for mode in self._modes[task]:
+                yield from self._on_cores(partial, task, mode, ready, fused)
 
-    def _with(self, partial: _Partial, task: int, whole: bool, cores: tuple[int, int], start_s: float) -> _Partial:
-        problem = self._problem
-        network = problem.graph.engines[task] is Engine.NETWORK
-        end = start_s + (problem.whole_s[task] if whole or network else problem.single_s[task])
+    def _on_cores(self, partial: _Partial, task: int, mode: _Mode, ready: float, fused: bool) -> Iterator[_Partial]:
+        rows = partial.rows
+        used = [kind for kind in (0, 1) if mode.counts[kind]]
+        if all(mode.all_of[kind] for kind in used):
+            start_s = max([ready] + [max(rows[kind]) for kind in used])
+            yield self._given(partial, task, mode, used, _NOWHERE, start_s)
+            return
+        for cores, free in choices(*rows, mode.counts, ready, paired=fused):
+            yield self._given(partial, task, mode, [], cores, max(ready, free))
+
+    def _given(
+        self, partial: _Partial, task: int, mode: _Mode, held: list[int], cores: Cores, start_s: float
+    ) -> _Partial:
+        end = start_s + mode.seconds
+        rows = list(partial.rows)
+        for kind in (0, 1):
+            if kind in held:
+                rows[kind] = (end,) * len(rows[kind])
+            elif cores[kind]:
+                taken = cores[kind]
+                rows[kind] = tuple(end if index in taken else one for index, one in enumerate(rows[kind]))
+        return self._with(partial, (task, mode.index, cores), end, (rows[0], rows[1]), partial.off_chip)
+
+    def _with(
+        self,
+        partial: _Partial,
+        step: tuple[int, int, Cores],
+        end: float,
+        rows: tuple[_Row, _Row],
+        off_chip: _Row,
+    ) -> _Partial:
+        task = step[0]
         ready = list(partial.ready)
         ready[task] = 0.0
         for later in self._followers[task]:
             ready[later] = max(ready[later], end)
-        tensor, vector = partial.tensor, partial.vector
-        if whole:
-            tensor, vector = (end,) * len(tensor), (end,) * len(vector)
-        if cores[0] >= 0:
-            tensor = (*tensor[: cores[0]], end, *tensor[cores[0] + 1 :])
-        if cores[1] >= 0:
-            vector = (*vector[: cores[1]], end, *vector[cores[1] + 1 :])
-        return _Partial(
-            partial.done | 1 << task,
-            tensor,
-            vector,
-            end if network else partial.network,
-            partial.every if network else max(partial.every, end),
-            tuple(ready),
-            (task, whole, cores),
-            partial,
-        )
+        return _Partial(partial.done | 1 << task, rows, off_chip, tuple(ready), max(partial.end, end), step, partial)
 
-    def _rest(self, done: int) -> tuple[list[int], list[float], float]:
-        """Return the tasks left, their energy at each weight, and their seconds of network."""
+    def _rest(self, done: int) -> tuple[list[int], list[float], list[float]]:
+        """Return the tasks that are left, and the energy and the time off the cores that they take in all."""
         if done not in self._rests:
             left = [task for task in range(self._size) if not done >> task & 1]
             self._rests[done] = (
                 left,
                 [float(energy[left].sum()) for energy in self._energies],
-                sum(self._network[task] for task in left),
+                [sum(seconds[task] for task in left) for seconds in self._off_chip],
             )
         return self._rests[done]
 
     def _look(self, partial: _Partial) -> tuple[_Key, float]:
         """Return what is compared between partial schedules of the same tasks, and a bound on the makespan."""
-        left, energies, network_s = self._rest(partial.done)
+        left, energies, off_chip_s = self._rest(partial.done)
         ready, done = partial.ready, partial.done
         # Nothing can start before this, so that it does not matter what is free earlier.
         now = min(ready[task] for task in left if not self._needs[task] & ~done)
-        tensor = [max(now, free) for free in partial.tensor]
-        vector = [max(now, free) for free in partial.vector]
-        network, every = max(now, partial.network), max(now, partial.every)
+        tensor, vector = ([max(now, free) for free in row] for row in partial.rows)
+        off_chip = [max(now, free) for free in partial.off_chip]
         rest = [max(now, ready[task]) for task in left]
-        first = {Engine.TENSOR: min(tensor), Engine.VECTOR: min(vector), Engine.NETWORK: network}
-        first[Engine.BOTH] = min(max(pair) for pair in zip(tensor, vector, strict=False))
-        lower = max(every if partial.every > 0 else 0.0, network + network_s)
+        ranked = (sorted(tensor), sorted(vector))
+        together = min(max(pair) for pair in zip(tensor, vector, strict=False))
+        lower = max(partial.end, *(free + seconds for free, seconds in zip(off_chip, off_chip_s, strict=True)))
+        engines = self._problem.graph.engines
         for task, start in zip(left, rest, strict=True):
-            free = every if self._fixed[task] else first[self._problem.graph.engines[task]]
-            lower = max(lower, max(start, free) + self._tails[task])
-        means = (_mean(tensor, self._problem.tensor_cores), _mean(vector, self._problem.vector_cores))
-        for weight, energy in zip(self._weights, energies, strict=True):
-            lower = max(lower, weight * means[0] + (1.0 - weight) * means[1] + energy)
+            engine = engines[task]
+            if engine in OFF_CHIP:
+                start = max(start, off_chip[OFF_CHIP.index(engine)])
+            else:
+                for row, least in zip(ranked, self._least[task], strict=True):
+                    if least:
+                        start = max(start, row[min(least, len(row)) - 1])
+                if engine is Engine.BOTH:
+                    start = max(start, together)
+            lower = max(lower, start + self._tails[task])
+        means = (_mean(tensor, self._cores[0]), _mean(vector, self._cores[1]))
+        for weight, energy_s in zip(self._weights, energies, strict=True):
+            lower = max(lower, weight * means[0] + (1.0 - weight) * means[1] + energy_s)
         if self._fused & ~done:
             shared = min(len(tensor), len(vector))
             pairs = sorted(zip(tensor, vector, strict=False))
             free_at = [one for pair in pairs for one in pair] + sorted(tensor[shared:]) + sorted(vector[shared:])
         else:
-            free_at = sorted(tensor) + sorted(vector)
-        return (network, every, *free_at, *rest), lower
+            free_at = [*ranked[0], *ranked[1]]
+        return (*off_chip, *free_at, *rest), lower
 
     def _written(self, last: _Partial) -> Schedule:
         steps = []
@@ -201,29 +257,12 @@ class _Search:
         while partial is not None and partial.before is not None:
             steps.append(partial.step)
             partial = partial.before
-        size = self._size
-        whole, cores = [False] * size, [(-1, -1)] * size
-        for task, alone, given in steps:
-            whole[task], cores[task] = alone, given
-        return in_order(self._problem, [task for task, _, _ in reversed(steps)], whole, cores)
-
-
-def _choices(partial: _Partial, engine: Engine, ready: float, fused: bool) -> Iterator[tuple[tuple[int, int], float]]:
-    """Yield (tensor, vector) cores for a single task, with when they are free; cores alike in this only once."""
-    if engine is not Engine.BOTH and not fused:
-        # The last to become free of those free in time, else the first to: any other choice can be exchanged for it.
-        row = partial.tensor if engine is Engine.TENSOR else partial.vector
-        core = max(range(len(row)), key=lambda one: (row[one] <= ready, row[one] if row[one] <= ready else -row[one]))
-        yield ((core, -1) if engine is Engine.TENSOR else (-1, core)), row[core]
-        return
-    rows = (partial.tensor, partial.vector)
-    kinds = [kind for kind, group in ((0, _TENSOR), (1, _VECTOR)) if engine in group]
-    seen = set()
-    for core in range(min(len(rows[kind]) for kind in kinds)):
-        pair = tuple(row[core] if core < len(row) else -1.0 for row in rows)
-        if pair not in seen:
-            seen.add(pair)
-            yield (core if 0 in kinds else -1, core if 1 in kinds else -1), max(rows[kind][core] for kind in kinds)
+        chosen, cores = [-1] * self._size, [_NOWHERE] * self._size
+        for task, mode, given in steps:
+            chosen[task] = mode
+            counts = next((one.counts for one in self._modes[task] if one.index == mode), (0, 0))
+            cores[task] = given if given != _NOWHERE else (tuple(range(counts[0])), tuple(range(counts[1])))
+        return in_order(self._problem, self._every, [task for task, _, _ in reversed(steps)], chosen, cores)
 
 
 def _mean(free: list[float], cores: int) -> float:
