@@ -258,6 +258,7 @@ def kernel_graph(layer: Layer, phase: Phase, micro_batch: int, cycles: Mapping[s
                 kernel,
                 stream_bytes=_memory(layer, members, used_later, micro_batch),
                 predecessors=tuple(sorted(position[other] for other in groups[number].before)),
+                operators=tuple(members),
             )
         )
     return KernelGraph(layer=layer.name, phase=phase, kernels=tuple(kernels))

@@ -60,6 +60,7 @@ class Kernel:
     tiled: the operands of the one matmul go through memory as the buffer's tiling has it, and stream_bytes is what
     comes on top; otherwise stream_bytes is all (for attention, with keys and values read once, see reuse).
     collective_bytes: tensor bytes that an all-reduce over the tensor-parallel group takes.
+    operators: which of the layer's recorded operators it runs.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Kernel:
     stream_bytes: int = 0
     collective_bytes: int = 0
     predecessors: tuple[int, ...] = ()
+    operators: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

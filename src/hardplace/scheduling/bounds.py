@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from hardplace.cost.types import Engine, Floats, Ints
@@ -27,11 +29,12 @@ def lower_bound(
 ) -> Floats:
     """Return a lower bound on the makespan (seconds) on each chip, shape (chips,).
 
-    tensor_cores, vector_cores: (chips,). single_s, whole_s: (tasks, chips). split_s: (splits, tasks, chips), inf where
-    a task may not. The end of the graph counts as a task that follows all others. Raises BadInput as modes does.
+    tensor_cores, vector_cores: (chips,). single_s, whole_s: (tasks, chips). split_s: (splits, tasks, chips). Times are
+    inf where a task may not run so; the bound is inf where it may not run at all. The end of the graph counts as a
+    task that follows all others. Raises BadInput as modes does.
     """
     every = modes(graph, tensor_cores, vector_cores, single_s, whole_s, splits=splits, split_s=split_s, rule=rule)
-    return np.asarray(least_starts(every)[-1])
+    return np.where(every.impossible.any(axis=0), np.inf, least_starts(every)[-1])
 
 
 def least_tails(every: Modes) -> Floats:
@@ -49,12 +52,12 @@ def least_tails(every: Modes) -> Floats:
         engines=graph.engines[::-1],
         predecessors=tuple(tuple(sorted(last - task for task in followers[last - row])) for row in range(last + 1)),
     )
-    turned = Modes(
+    turned = replace(
+        every,
         graph=backwards,
         seconds=every.seconds[:, ::-1],
         tensor=every.tensor[:, ::-1],
         vector=every.vector[:, ::-1],
-        cores=every.cores,
     )
     return np.asarray(least_starts(turned)[:-1][::-1] + every.least_s)
 

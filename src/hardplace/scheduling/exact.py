@@ -6,11 +6,15 @@ excludes all other compute tasks; a fused task on one core takes the tensor and 
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
+import numpy as np
+
+from hardplace.errors import BadInput
 from hardplace.scheduling.bounds import least_starts
 from hardplace.scheduling.lists import best_list_schedule
-from hardplace.scheduling.modes import modes_of
+from hardplace.scheduling.modes import modes_of, place
 from hardplace.scheduling.partial import by_partial_schedules
 from hardplace.scheduling.phases import by_phases
 from hardplace.scheduling.solver import UNITS, solved
@@ -21,34 +25,42 @@ _PARTIAL = 8_000  # partial schedules looked at for each unit of work, in about 
 _FEW_CORES = 8  # for which naming cores in the model of a phase helps more than it costs
 
 
-def schedule(problem: ScheduleProblem, *, gap: float = 0.0005, work: float = 1.0) -> Schedule:
+def schedule(
+    problem: ScheduleProblem, *, gap: float = 0.0005, work: float = 1.0, limit_s: float | None = None
+) -> Schedule:
     """Return the best schedule found and a proven bound on any makespan.
 
-    gap: relative gap at which to stop. work: limit of the solver in its deterministic seconds; at the limit the best
-    schedule so far is returned, with what is proven. Raises nothing for a hard problem, and BadInput that names layer
-    and task for a cycle, a time that is negative or missing, or no cores of a kind that is needed.
+    gap: relative gap at which to stop. work: limit of the solver in its deterministic seconds; limit_s: of wall time.
+    At a limit the best schedule so far is returned, with what is proven. Raises nothing for a hard problem, and BadInput
+    that names layer and task for a cycle, a time that is negative or missing, or no cores of a kind that is needed.
     """
     if not problem.graph.engines:
         return Schedule(assignments=(), makespan_s=0.0, bound_s=0.0, status=Status.OPTIMAL)
+    _check(problem)
+    deadline = np.inf if limit_s is None else time.perf_counter() + limit_s
     # Partial schedules prove nearly serial graphs and many alike tasks, CP-SAT few cores, phases many cores, where the
     # relaxation of CP-SAT is weak: each is tried for a short time, then partial schedules and CP-SAT at length.
     few = problem.tensor_cores + problem.vector_cores <= _FEW_CORES
     short = _FIRST_SHARE * work
 
-    def phased(best: Schedule) -> Schedule:
-        found = by_phases(problem, lambda phase: solved(phase, _listed(phase), gap / 4, short, named=few), gap)
+    def partial(best: Schedule, work: float) -> Schedule:
+        return by_partial_schedules(problem, best, gap, int(_PARTIAL * work), deadline=deadline)
+
+    def by_solver(best: Schedule, work: float) -> Schedule:
+        return _better(best, solved(problem, best, gap, work, deadline=deadline))
+
+    def phased(best: Schedule, work: float) -> Schedule:
+        def solve(phase: ScheduleProblem) -> Schedule:
+            return solved(phase, _listed(phase), gap / 4, work, named=few, deadline=deadline)
+
+        found = by_phases(problem, solve, gap)
         return best if found is None else _better(best, found)
 
     best = _listed(problem)
-    for improve in (
-        lambda best: by_partial_schedules(problem, best, gap, int(_PARTIAL * short)),
-        lambda best: _solved(problem, best, gap, short),
-        phased,
-        lambda best: by_partial_schedules(problem, best, gap, int(_PARTIAL * work)),
-        lambda best: _solved(problem, best, gap, work),
-    ):
-        if best.bound_s < best.makespan_s * (1.0 - gap):
-            best = improve(best)
+    steps = ((partial, short), (by_solver, short), (phased, short), (partial, work), (by_solver, work))
+    for improve, share in steps:
+        if best.bound_s < best.makespan_s * (1.0 - gap) and time.perf_counter() < deadline:
+            best = improve(best, share)
     # Durations are rounded to a millionth of the makespan, so that is what "optimal" can mean.
     proven = best.bound_s >= best.makespan_s * (1.0 - max(gap, len(problem.single_s) / UNITS))
     return replace(best, status=Status.OPTIMAL if proven else Status.FEASIBLE)
@@ -67,5 +79,9 @@ def _listed(problem: ScheduleProblem) -> Schedule:
     return replace(best, bound_s=min(bound_s, best.makespan_s))
 
 
-def _solved(problem: ScheduleProblem, best: Schedule, gap: float, work: float) -> Schedule:
-    return _better(best, solved(problem, best, gap, work))
+def _check(problem: ScheduleProblem) -> None:
+    """Raise BadInput as modes does, and for the first task that may not run at all."""
+    impossible = np.flatnonzero(modes_of(problem).impossible[:, 0])
+    if len(impossible):
+        where = place(problem.graph, int(impossible[0]))
+        raise BadInput(f"{where}: no time on any number of cores: expected one that is finite")

@@ -41,7 +41,7 @@ def list_schedule(
     for choice in _choices(every):
         for order in _orders(every):
             best = np.minimum(best, _Service(every).run(order, choice))
-    return best
+    return np.where(every.impossible.any(axis=0), np.inf, best)
 
 
 def best_list_schedule(problem: ScheduleProblem) -> Schedule:

@@ -5,7 +5,7 @@ A mode takes a number of cores of either kind for some seconds. Modes are in ord
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,8 @@ OFF_CHIP = (Engine.NETWORK, Engine.COPY)  # engines of their own, each for one t
 class Modes:
     """Seconds (inf where a task may not run so) and the cores taken of either kind, each (modes, tasks, chips).
 
-    A collective or copy takes no core. cores: (tensor, vector) cores of each chip, (chips,).
+    A collective or copy takes no core. cores: (tensor, vector) cores of each chip, (chips,). impossible: whether a
+    chip has no way to run a task, (tasks, chips); all seconds of such a chip are zero.
     """
 
     graph: TaskGraph
@@ -31,6 +32,7 @@ class Modes:
     tensor: Ints
     vector: Ints
     cores: tuple[Ints, Ints]
+    impossible: Bools
 
     @property
     def least_s(self) -> Floats:
@@ -66,9 +68,9 @@ def modes(
 ) -> Modes:
     """Return the modes that an optimal schedule of each chip may need.
 
-    tensor_cores, vector_cores: (chips,). single_s, whole_s: (tasks, chips). split_s: (splits, tasks, chips), inf where
-    a task may not. Raises BadInput that names layer and task for a cycle, a time that is negative or missing, or
-    no cores of a kind that is needed.
+    tensor_cores, vector_cores: (chips,). single_s, whole_s: (tasks, chips). split_s: (splits, tasks, chips). Times are
+    inf where a task may not run so. Raises BadInput that names layer and task for a cycle, a time that is negative or
+    missing (nan), or no cores of a kind that is needed.
     """
     check(graph, tensor_cores, vector_cores, single_s, whole_s, splits, split_s)
     on_tensor, on_vector = of(graph, *TENSOR)[:, None], of(graph, *VECTOR)[:, None]
@@ -86,13 +88,16 @@ def modes(
     seconds.append(whole_s)
     tensor.append(np.where(on_tensor | everything, tensor_cores, 0))
     vector.append(np.where(on_vector | everything, vector_cores, 0))
+    every_s = np.stack(seconds)
+    impossible = np.isinf(every_s.min(axis=0))
     return _useful(
         Modes(
             graph=graph,
-            seconds=np.stack(seconds),
+            seconds=np.where(impossible.any(axis=0), 0.0, every_s) if impossible.any() else every_s,
             tensor=np.stack(tensor),
             vector=np.stack(vector),
             cores=(tensor_cores, vector_cores),
+            impossible=impossible,
         )
     )
 
@@ -146,7 +151,7 @@ def _useful(every: Modes) -> Modes:
                 beside[rows] = apart[rows] @ np.where(never, 0.0, fastest)
         useless = np.isfinite(seconds) & (seconds > fastest) & (seconds >= fastest + beside) & on_chip[:, None]
         if not useless.any():
-            return Modes(graph=graph, seconds=seconds, tensor=every.tensor, vector=every.vector, cores=every.cores)
+            return replace(every, seconds=seconds)
         seconds[useless] = np.inf
 
 
@@ -161,15 +166,16 @@ def check(
 ) -> None:
     """Raise BadInput, one line that names layer and task, for a problem that makes no sense."""
     check_order(graph)
-    for times, what in ((single_s, "on one core"), (whole_s, "on all cores")):
-        bad = ~(np.isfinite(times) & (times >= 0))
+    tables = [(single_s, "one core"), (whole_s, "all cores")]
+    tables += [(_not_none(split_s)[index], f"{count} cores") for index, count in enumerate(splits)]
+    for times, where in tables:
+        if len(times) != len(graph.engines):
+            raise BadInput(f"{place(graph, len(times))}: no time on {where}: expected one for each operator")
+        bad = ~(times >= 0)
         if bad.any():
             task, chip = np.argwhere(bad)[0]
-            raise BadInput(f"{place(graph, task)}: {times[task, chip]} s {what}: expected a time that is not negative")
-    if splits and np.any(np.isnan(_not_none(split_s)) | (_not_none(split_s) < 0)):
-        split, task, chip = np.argwhere(~(_not_none(split_s) >= 0))[0]
-        wrong = f"{_not_none(split_s)[split, task, chip]} s on {splits[split]} cores"
-        raise BadInput(f"{place(graph, task)}: {wrong}: expected a time that is not negative, or inf")
+            wrong = "missing" if np.isnan(times[task, chip]) else f"{times[task, chip]:g} s"
+            raise BadInput(f"{place(graph, task)}: time on {where}: {wrong}: expected one that is not negative")
     for kind, cores, name in ((TENSOR, tensor_cores, "tensor"), (VECTOR, vector_cores, "vector")):
         needy = [task for task, engine in enumerate(graph.engines) if engine in kind]
         if needy and np.any(cores < 1):

@@ -7,6 +7,7 @@ nowhere later makes the other superfluous. The least bound among those left open
 from __future__ import annotations
 
 import heapq
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import count
@@ -27,10 +28,15 @@ _Key = tuple[float, ...]
 _Row = tuple[float, ...]
 
 
-def by_partial_schedules(problem: ScheduleProblem, best: Schedule, gap: float, most: int) -> Schedule:
-    """Return the best schedule and its bound after at most so many partial schedules; best: one to start from."""
+def by_partial_schedules(
+    problem: ScheduleProblem, best: Schedule, gap: float, most: int, *, deadline: float = np.inf
+) -> Schedule:
+    """Return the best schedule and its bound after at most so many partial schedules; best: one to start from.
+
+    deadline: of time.perf_counter, at which to stop before.
+    """
     search = _Search(problem, best, gap)
-    return search.run(most)
+    return search.run(most, deadline)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +111,7 @@ class _Search:
                 found.append(_Mode(index, seconds, (tensor, vector), all_of))
         return found
 
-    def run(self, most: int) -> Schedule:
+    def run(self, most: int, deadline: float) -> Schedule:
         """Return the best schedule with its bound."""
         size = self._size
         upper_s, found, left_s = self._best.makespan_s, None, np.inf
@@ -114,7 +120,7 @@ class _Search:
         slack_s = _SLACK * upper_s
         heap: list[tuple[float, int, int, _Key, _Partial]] = [(self._best.bound_s, 0, next(ticket), (), self._first())]
         full = (1 << size) - 1
-        while heap and most > 0:
+        while heap and most > 0 and (most % 16 or time.perf_counter() < deadline):
             bound_s, _, _, key, partial = heapq.heappop(heap)
             if bound_s >= upper_s * (1.0 - self._gap):
                 left_s = min(left_s, bound_s)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,15 +23,27 @@ UNITS = 1_000_000  # of time in the best list schedule: durations are rounded do
 _NAMING_STEPS = 100_000
 
 
-def solved(problem: ScheduleProblem, best: Schedule, gap: float, work: float, *, named: bool = False) -> Schedule:
+def solved(
+    problem: ScheduleProblem,
+    best: Schedule,
+    gap: float,
+    work: float,
+    *,
+    named: bool = False,
+    deadline: float = np.inf,
+) -> Schedule:
     """Return what CP-SAT makes of a schedule; cores are named in the model if so asked, or if that fails afterwards.
 
     best: a schedule with a bound to start from. gap: relative gap at which to stop. work: deterministic seconds.
+    deadline: of time.perf_counter.
     """
     if best.bound_s >= best.makespan_s * (1.0 - gap):
         return best
     for pinned in (True,) if named else (False, True):
-        found, done = _Model(problem, best, pinned=pinned).solve(gap, work)
+        left_s = deadline - time.perf_counter()
+        if left_s <= 0:
+            break
+        found, done = _Model(problem, best, pinned=pinned).solve(gap, work, left_s)
         smaller = min(best, found, key=lambda each: each.makespan_s)
         best = replace(smaller, bound_s=min(max(best.bound_s, found.bound_s), smaller.makespan_s))
         if done:
@@ -171,12 +185,14 @@ class _Model:
             if other is not None:
                 self._model.add(self._tasks[other].start <= task.start)
 
-    def solve(self, gap: float, work: float) -> tuple[Schedule, bool]:
+    def solve(self, gap: float, work: float, left_s: float) -> tuple[Schedule, bool]:
         """Return the schedule found with the proven bound, and whether its cores could be named as it stands."""
         from ortools.sat.python import cp_model
 
         solver: CpSolver = cp_model.CpSolver()
         solver.parameters.max_deterministic_time = work
+        if left_s < np.inf:
+            solver.parameters.max_time_in_seconds = left_s
         solver.parameters.num_workers = 1
         solver.parameters.random_seed = 1
         solver.parameters.relative_gap_limit = gap / 2
@@ -210,15 +226,10 @@ class _Model:
             before = [list(row) for row in free]
             # What is free by now is alike.
             now = [[max(start, one) for one in row] for row in free]
+            options: Iterable[tuple[Cores, float]] = choices(now[0], now[1], ways[task].counts, start, paired=paired)
             if self._all(ways[task]):
-                options = [
-                    (
-                        self._everything(ways[task]),
-                        max(now[kind][core] for kind in (0, 1) for core in range(ways[task].counts[kind])),
-                    )
-                ]
-            else:
-                options = choices(now[0], now[1], ways[task].counts, start, paired=paired)
+                everything = self._everything(ways[task])
+                options = [(everything, max(now[kind][core] for kind in (0, 1) for core in everything[kind]))]
             for cores, at in options:
                 if at > start:
                     continue
