@@ -94,7 +94,7 @@ def main() -> None:
                 one = problem(graph, chip, width, split=options.splits, rule=options.rule)
                 listed = best_list_schedule(one).makespan_s
                 start = time.perf_counter()
-                found = schedule(one, gap=options.gap, work=1000.0, limit_s=options.seconds)
+                found = schedule(one, gap=options.gap, limit_s=options.seconds)
                 line = {
                     "model": model,
                     "graph": name,

@@ -15,13 +15,14 @@ from hardplace.errors import BadInput
 from hardplace.scheduling.bounds import least_starts
 from hardplace.scheduling.lists import best_list_schedule
 from hardplace.scheduling.modes import modes_of, place
-from hardplace.scheduling.partial import by_partial_schedules
+from hardplace.scheduling.partial import PartialSearch
 from hardplace.scheduling.phases import by_phases
 from hardplace.scheduling.solver import UNITS, solved
 from hardplace.scheduling.types import Schedule, ScheduleProblem, Status
 
 _FIRST_SHARE = 0.1  # of the work limit, for a first try and for each phase
 _PARTIAL = 8_000  # partial schedules looked at for each unit of work, in about a second
+_DOUBLINGS = 12  # of the work of each turn, under a limit in seconds
 _FEW_CORES = 8  # for which naming cores in the model of a phase helps more than it costs
 
 
@@ -30,40 +31,49 @@ def schedule(
 ) -> Schedule:
     """Return the best schedule found and a proven bound on any makespan.
 
-    gap: relative gap at which to stop. work: limit of the solver in its deterministic seconds; limit_s: of wall time.
-    At a limit the best schedule so far is returned, with what is proven. Raises nothing for a hard problem, and BadInput
-    that names layer and task for a cycle, a time that is negative or missing, or no cores of a kind that is needed.
+    gap: relative gap at which to stop. work: limit of each method in the solver's deterministic seconds; with limit_s,
+    of wall time, the methods take turns until then. At a limit the best schedule so far is returned, with what is
+    proven. Raises nothing for a hard problem, and BadInput that names layer and task for a cycle, a time that is
+    negative or missing, or no cores of a kind that is needed.
     """
     if not problem.graph.engines:
         return Schedule(assignments=(), makespan_s=0.0, bound_s=0.0, status=Status.OPTIMAL)
     _check(problem)
     deadline = np.inf if limit_s is None else time.perf_counter() + limit_s
-    # Partial schedules prove nearly serial graphs and many alike tasks, CP-SAT few cores, phases many cores, where the
-    # relaxation of CP-SAT is weak: each is tried for a short time, then partial schedules and CP-SAT at length.
-    few = problem.tensor_cores + problem.vector_cores <= _FEW_CORES
-    short = _FIRST_SHARE * work
+    best = _listed(problem)
+    search = PartialSearch(problem, best, gap)
 
     def partial(best: Schedule, work: float) -> Schedule:
-        return by_partial_schedules(problem, best, gap, int(_PARTIAL * work), deadline=deadline)
+        search.improve(best)
+        return search.run(int(_PARTIAL * work), deadline)
 
     def by_solver(best: Schedule, work: float) -> Schedule:
         return _better(best, solved(problem, best, gap, work, deadline=deadline))
 
     def phased(best: Schedule, work: float) -> Schedule:
-        def solve(phase: ScheduleProblem) -> Schedule:
-            return solved(phase, _listed(phase), gap / 4, work, named=few, deadline=deadline)
+        return _phased(problem, best, gap, work, deadline)
 
-        found = by_phases(problem, solve, gap)
-        return best if found is None else _better(best, found)
-
-    best = _listed(problem)
-    steps = ((partial, short), (by_solver, short), (phased, short), (partial, work), (by_solver, work))
+    # Partial schedules prove nearly all; CP-SAT few cores, phases many, where the relaxation of CP-SAT is weak.
+    short = _FIRST_SHARE * work
+    steps = [(partial, work), (by_solver, short), (phased, short), (partial, work), (by_solver, work)]
+    if limit_s is not None:
+        steps += [step for power in range(1, _DOUBLINGS) for step in ((partial, 2**power), (by_solver, 2**power))]
     for improve, share in steps:
         if best.bound_s < best.makespan_s * (1.0 - gap) and time.perf_counter() < deadline:
             best = improve(best, share)
     # Durations are rounded to a millionth of the makespan, so that is what "optimal" can mean.
     proven = best.bound_s >= best.makespan_s * (1.0 - max(gap, len(problem.single_s) / UNITS))
     return replace(best, status=Status.OPTIMAL if proven else Status.FEASIBLE)
+
+
+def _phased(problem: ScheduleProblem, best: Schedule, gap: float, work: float, deadline: float) -> Schedule:
+    few = problem.tensor_cores + problem.vector_cores <= _FEW_CORES
+
+    def solve(phase: ScheduleProblem) -> Schedule:
+        return solved(phase, _listed(phase), gap / 4, work, named=few, deadline=deadline)
+
+    found = by_phases(problem, solve, gap)
+    return best if found is None else _better(best, found)
 
 
 def _better(one: Schedule, other: Schedule) -> Schedule:

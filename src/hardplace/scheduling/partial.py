@@ -1,7 +1,7 @@
 """Exact schedules by best-first search over partial schedules, with dominance (docs/model-scheduling.md).
 
-Tasks are appended one by one, each as early as its cores allow. Of two partial schedules of the same tasks, one that is
-nowhere later makes the other superfluous. The least bound among those left open bounds every schedule.
+Tasks are appended in the order of their starts, each as early as its cores allow. Of two partial schedules of the same
+tasks, one that is nowhere later makes the other superfluous. The least bound of those left open bounds every schedule.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import count
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,20 +24,15 @@ from hardplace.scheduling.modes import OFF_CHIP, modes_of
 from hardplace.scheduling.types import Schedule, ScheduleProblem
 
 _SLACK = 1e-11  # of the makespan, within which two times count as equal
+_BEAM = 16  # partial schedules kept of those with as many tasks, to find a good schedule first
 _NOWHERE: Cores = ((), ())
 _Key = tuple[float, ...]
 _Row = tuple[float, ...]
 
 
-def by_partial_schedules(
-    problem: ScheduleProblem, best: Schedule, gap: float, most: int, *, deadline: float = np.inf
-) -> Schedule:
-    """Return the best schedule and its bound after at most so many partial schedules; best: one to start from.
-
-    deadline: of time.perf_counter, at which to stop before.
-    """
-    search = _Search(problem, best, gap)
-    return search.run(most, deadline)
+def by_partial_schedules(problem: ScheduleProblem, best: Schedule, gap: float, most: int) -> Schedule:
+    """Return the best schedule and its bound after at most so many partial schedules; best: one to start from."""
+    return PartialSearch(problem, best, gap).run(most)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +41,18 @@ class _Mode:
     seconds: float
     counts: tuple[int, int]  # of tensor and of vector cores
     all_of: tuple[bool, bool]  # whether that is all of a kind
+    alone: bool  # whether it is all of each kind that it takes
+
+
+class _Move(NamedTuple):
+    """A task that may be appended: its mode (-1 off the cores), when, and its cores, or whether all of a kind."""
+
+    task: int
+    mode: int
+    start: float
+    seconds: float
+    all_of: tuple[bool, bool]
+    cores: Cores
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +64,29 @@ class _Partial:
     off_chip: _Row
     ready: _Row  # when the predecessors so far of each task have ended
     end: float
+    last: float  # the last start: no later task starts before it
     step: tuple[int, int, Cores]  # the last task, its mode, its cores
     before: _Partial | None
 
 
-class _Search:
+_Class = tuple[Engine, int, int]  # an engine, and the least tensor and vector cores that a task takes
+
+
+@dataclass(frozen=True, slots=True)
+class _Rest:
+    """What is left after some tasks: which may start, which have a predecessor done, and bounds for all."""
+
+    soon: list[int]
+    reached: list[int]
+    tails: list[float]  # the longest of each class
+    energies: list[tuple[float, float, float]]  # weight of tensor cores, of vector cores, seconds
+    off_chip: list[float]
+    fused: bool
+
+
+class PartialSearch:
+    """A search that can be stopped and taken up again; best: a schedule to start from, gap: at which to stop."""
+
     def __init__(self, problem: ScheduleProblem, best: Schedule, gap: float) -> None:
         graph = problem.graph
         size = len(graph.engines)
@@ -87,11 +113,25 @@ class _Search:
             for task in range(size)
             if graph.engines[task] is Engine.BOTH and any(mode.all_of != (True, True) for mode in self._modes[task])
         )
-        # The least number of cores of each kind that each task takes in any mode.
-        self._least = [
-            tuple(min((mode.counts[kind] for mode in each), default=0) for kind in (0, 1)) for each in self._modes
+        self._before = [sum(1 << other for other in before) for before in graph.predecessors]
+        # Tasks that need the same engine and at least the same numbers of cores start alike.
+        needs: list[_Class] = [
+            (
+                engine,
+                min((mode.counts[0] for mode in modes), default=0),
+                min((mode.counts[1] for mode in modes), default=0),
+            )
+            for engine, modes in zip(graph.engines, self._modes, strict=True)
         ]
-        self._rests: dict[int, tuple[list[int], list[float], list[float]]] = {}
+        self._classes: list[_Class] = list(dict.fromkeys(needs))
+        self._class = [self._classes.index(one) for one in needs]
+        self._rests: dict[int, _Rest] = {}
+        self._heap: list[tuple[float, int, int, _Key, _Partial]] = []
+        self._done = False
+        self._left_s = np.inf  # the least bound of what was left out for the gap
+        self._slack_s = _SLACK * best.makespan_s
+        self._fronts: dict[int, _Front] = {}
+        self._ticket = count()
 
     def _modes_of(self, task: int) -> list[_Mode]:
         """Return a task's modes on cores, none for a collective or copy."""
@@ -108,44 +148,77 @@ class _Search:
         ):
             if seconds < np.inf:
                 all_of = (tensor == self._cores[0], vector == self._cores[1])
-                found.append(_Mode(index, seconds, (tensor, vector), all_of))
+                alone = all(whole or not count for whole, count in zip(all_of, (tensor, vector), strict=True))
+                found.append(_Mode(index, seconds, (tensor, vector), all_of, alone))
         return found
 
-    def run(self, most: int, deadline: float) -> Schedule:
-        """Return the best schedule with its bound."""
-        size = self._size
-        upper_s, found, left_s = self._best.makespan_s, None, np.inf
-        ticket = count()
-        fronts: dict[int, _Front] = {}
-        slack_s = _SLACK * upper_s
-        heap: list[tuple[float, int, int, _Key, _Partial]] = [(self._best.bound_s, 0, next(ticket), (), self._first())]
-        full = (1 << size) - 1
+    def _dive(self, deadline: float) -> None:
+        """Improve the best schedule by beam search: of the partial schedules with as many tasks, the most promising."""
+        full = (1 << self._size) - 1
+        best: _Partial | None = None
+        upper_s = self._best.makespan_s
+        beam = [self._first()]
+        for _ in range(self._size):
+            found: dict[tuple[int, _Key], tuple[float, float, _Partial]] = {}
+            for partial in beam:
+                for child in self._children(partial):
+                    if child.done == full:
+                        if child.end < upper_s:
+                            best, upper_s = child, child.end
+                        continue
+                    key, lower_s = self._look(child, upper_s * (1.0 - self._gap))
+                    if key:
+                        found[child.done, key] = (lower_s, child.end, child)
+            if not found or time.perf_counter() > deadline:
+                break
+            beam = [one[2] for one in heapq.nsmallest(_BEAM, found.values(), key=lambda one: one[:2])]
+        if best is not None:
+            self._best = replace(self._written(best), bound_s=self._best.bound_s)
+
+    def run(self, most: int, deadline: float = np.inf) -> Schedule:
+        """Return the best schedule with its bound after at most so many partial schedules more.
+
+        deadline: of time.perf_counter, at which to stop before.
+        """
+        if not self._heap and not self._done:
+            self._dive(deadline)
+            self._push(self._best.bound_s, (), self._first())
+        full, heap = (1 << self._size) - 1, self._heap
         while heap and most > 0 and (most % 16 or time.perf_counter() < deadline):
             bound_s, _, _, key, partial = heapq.heappop(heap)
-            if bound_s >= upper_s * (1.0 - self._gap):
-                left_s = min(left_s, bound_s)
+            if bound_s >= self._best.makespan_s * (1.0 - self._gap):
+                self._left_s = min(self._left_s, bound_s)
+                heap.clear()
                 break
-            if key and key not in fronts[partial.done]:
+            if key and key not in self._fronts[partial.done]:
                 continue
             most -= 1
             for child in self._children(partial):
                 if child.done == full:
-                    if child.end < upper_s:
-                        upper_s, found = child.end, child
+                    self.improve(self._written(child) if child.end < self._best.makespan_s else self._best)
                     continue
-                key, lower_s = self._look(child)
-                lower_s = max(lower_s, bound_s)
-                if lower_s >= upper_s * (1.0 - self._gap):
-                    left_s = min(left_s, lower_s)
+                key, lower_s = self._look(child, self._best.makespan_s * (1.0 - self._gap))
+                if not key:
+                    self._left_s = min(self._left_s, max(lower_s, bound_s))
                     continue
-                front = fronts.setdefault(child.done, _Front(len(key), slack_s))
+                front = self._fronts.setdefault(child.done, _Front(len(key), self._slack_s))
                 if front.enters(key):
-                    heapq.heappush(heap, (lower_s, -child.done.bit_count(), next(ticket), key, child))
-        if heap:
-            left_s = min(left_s, heap[0][0])
-        best = self._best if found is None else self._written(found)
+                    self._push(max(lower_s, bound_s), key, child)
+        self._done = not heap
+        left_s = min(self._left_s, heap[0][0] if heap else np.inf)
         # Each of the steps to the end may have lost the slack once.
-        return replace(best, bound_s=max(self._best.bound_s, min(left_s - size * slack_s, best.makespan_s)))
+        bound_s = max(self._best.bound_s, min(left_s - self._size * self._slack_s, self._best.makespan_s))
+        self._best = replace(self._best, bound_s=bound_s)
+        return self._best
+
+    def improve(self, best: Schedule) -> None:
+        """Take over a schedule or a bound that is better."""
+        smaller = min(self._best, best, key=lambda one: one.makespan_s)
+        bound_s = min(max(self._best.bound_s, best.bound_s), smaller.makespan_s)
+        self._best = replace(smaller, bound_s=bound_s)
+
+    def _push(self, bound_s: float, key: _Key, partial: _Partial) -> None:
+        heapq.heappush(self._heap, (bound_s, -partial.done.bit_count(), next(self._ticket), key, partial))
 
     def _first(self) -> _Partial:
         rows = []
@@ -156,106 +229,124 @@ class _Search:
             )
             rows.append((0.0,) * min(cores, max(1, most)))
         nothing = (0.0,) * len(OFF_CHIP)
-        return _Partial(0, (rows[0], rows[1]), nothing, (0.0,) * self._size, 0.0, (-1, -1, _NOWHERE), None)
+        return _Partial(0, (rows[0], rows[1]), nothing, (0.0,) * self._size, 0.0, 0.0, (-1, -1, _NOWHERE), None)
 
     def _children(self, partial: _Partial) -> Iterator[_Partial]:
+        """Yield the partial schedules with one task more, but for those where another would have fitted before it."""
+        moves = list(self._moves(partial))
+        # When each task could end at the earliest, the two that end first.
+        ends: dict[int, float] = {}
+        for move in moves:
+            if move.seconds > 0.0:
+                ends[move.task] = min(ends.get(move.task, np.inf), move.start + move.seconds)
+        first = sorted((end, task) for task, end in ends.items())[:2]
+        for move in moves:
+            if all(task == move.task or end > move.start for end, task in first):
+                yield self._moved(partial, move)
+
+    def _moves(self, partial: _Partial) -> Iterator[_Move]:
         fused = bool(self._fused & ~partial.done)
         for task, engine in enumerate(self._problem.graph.engines):
             if partial.done >> task & 1 or self._needs[task] & ~partial.done:
                 continue
-            ready = partial.ready[task]
+            ready = max(partial.last, partial.ready[task])
             if engine in OFF_CHIP:
-                which = OFF_CHIP.index(engine)
-                end = max(ready, partial.off_chip[which]) + self._problem.whole_s[task]
-                off_chip = tuple(end if index == which else one for index, one in enumerate(partial.off_chip))
-                yield self._with(partial, (task, -1, _NOWHERE), end, partial.rows, off_chip)
+                start = max(ready, partial.off_chip[OFF_CHIP.index(engine)])
+                yield _Move(task, -1, start, self._problem.whole_s[task], (False, False), _NOWHERE)
                 continue
             for mode in self._modes[task]:
-                yield from self._on_cores(partial, task, mode, ready, fused)
+                if mode.alone:
+                    start = max(max(row) for row, count in zip(partial.rows, mode.counts, strict=True) if count)
+                    yield _Move(task, mode.index, max(ready, start), mode.seconds, mode.all_of, _NOWHERE)
+                    continue
+                for cores, free in choices(*partial.rows, mode.counts, ready, paired=fused):
+                    yield _Move(task, mode.index, max(ready, free), mode.seconds, (False, False), cores)
 
-    def _on_cores(self, partial: _Partial, task: int, mode: _Mode, ready: float, fused: bool) -> Iterator[_Partial]:
-        rows = partial.rows
-        used = [kind for kind in (0, 1) if mode.counts[kind]]
-        if all(mode.all_of[kind] for kind in used):
-            start_s = max([ready] + [max(rows[kind]) for kind in used])
-            yield self._given(partial, task, mode, used, _NOWHERE, start_s)
-            return
-        for cores, free in choices(*rows, mode.counts, ready, paired=fused):
-            yield self._given(partial, task, mode, [], cores, max(ready, free))
-
-    def _given(
-        self, partial: _Partial, task: int, mode: _Mode, held: list[int], cores: Cores, start_s: float
-    ) -> _Partial:
-        end = start_s + mode.seconds
+    def _moved(self, partial: _Partial, move: _Move) -> _Partial:
+        task, end = move.task, move.start + move.seconds
         rows = list(partial.rows)
         for kind in (0, 1):
-            if kind in held:
+            if move.all_of[kind]:
                 rows[kind] = (end,) * len(rows[kind])
-            elif cores[kind]:
-                taken = cores[kind]
+            elif move.cores[kind]:
+                taken = move.cores[kind]
                 rows[kind] = tuple(end if index in taken else one for index, one in enumerate(rows[kind]))
-        return self._with(partial, (task, mode.index, cores), end, (rows[0], rows[1]), partial.off_chip)
-
-    def _with(
-        self,
-        partial: _Partial,
-        step: tuple[int, int, Cores],
-        end: float,
-        rows: tuple[_Row, _Row],
-        off_chip: _Row,
-    ) -> _Partial:
-        task = step[0]
+        off_chip = partial.off_chip
+        if move.mode < 0:
+            which = OFF_CHIP.index(self._problem.graph.engines[task])
+            off_chip = tuple(end if index == which else one for index, one in enumerate(off_chip))
         ready = list(partial.ready)
         ready[task] = 0.0
         for later in self._followers[task]:
             ready[later] = max(ready[later], end)
-        return _Partial(partial.done | 1 << task, rows, off_chip, tuple(ready), max(partial.end, end), step, partial)
+        step = (task, move.mode, move.cores)
+        longest = max(partial.end, end)
+        return _Partial(
+            partial.done | 1 << task, (rows[0], rows[1]), off_chip, tuple(ready), longest, move.start, step, partial
+        )
 
-    def _rest(self, done: int) -> tuple[list[int], list[float], list[float]]:
-        """Return the tasks that are left, and the energy and the time off the cores that they take in all."""
+    def _rest(self, done: int) -> _Rest:
+        """Return what is left to do after these tasks."""
         if done not in self._rests:
             left = [task for task in range(self._size) if not done >> task & 1]
-            self._rests[done] = (
-                left,
-                [float(energy[left].sum()) for energy in self._energies],
-                [sum(seconds[task] for task in left) for seconds in self._off_chip],
+            tails = [0.0] * len(self._classes)
+            for task in left:
+                tails[self._class[task]] = max(tails[self._class[task]], self._tails[task])
+            self._rests[done] = _Rest(
+                soon=[task for task in left if not self._needs[task] & ~done],
+                reached=[task for task in left if self._before[task] & done],
+                tails=tails,
+                energies=[
+                    (weight, 1.0 - weight, float(energy[left].sum()))
+                    for weight, energy in zip(self._weights, self._energies, strict=True)
+                ],
+                off_chip=[sum(seconds[task] for task in left) for seconds in self._off_chip],
+                fused=bool(self._fused & ~done),
             )
         return self._rests[done]
 
-    def _look(self, partial: _Partial) -> tuple[_Key, float]:
-        """Return what is compared between partial schedules of the same tasks, and a bound on the makespan."""
-        left, energies, off_chip_s = self._rest(partial.done)
-        ready, done = partial.ready, partial.done
+    def _look(self, partial: _Partial, limit_s: float) -> tuple[_Key, float]:
+        """Return what is compared between partial schedules of the same tasks, and a bound on the makespan.
+
+        Nothing to compare where the bound reaches the limit.
+        """
+        rest, ready = self._rest(partial.done), partial.ready
         # Nothing can start before this, so that it does not matter what is free earlier.
-        now = min(ready[task] for task in left if not self._needs[task] & ~done)
-        tensor, vector = ([max(now, free) for free in row] for row in partial.rows)
+        now = max(partial.last, min([ready[task] for task in rest.soon]))
+        tensor, vector = (sorted([free if free > now else now for free in row]) for row in partial.rows)
         off_chip = [max(now, free) for free in partial.off_chip]
-        rest = [max(now, ready[task]) for task in left]
-        ranked = (sorted(tensor), sorted(vector))
-        together = min(max(pair) for pair in zip(tensor, vector, strict=False))
-        lower = max(partial.end, *(free + seconds for free, seconds in zip(off_chip, off_chip_s, strict=True)))
-        engines = self._problem.graph.engines
-        for task, start in zip(left, rest, strict=True):
-            engine = engines[task]
-            if engine in OFF_CHIP:
-                start = max(start, off_chip[OFF_CHIP.index(engine)])
-            else:
-                for row, least in zip(ranked, self._least[task], strict=True):
-                    if least:
-                        start = max(start, row[min(least, len(row)) - 1])
-                if engine is Engine.BOTH:
-                    start = max(start, together)
-            lower = max(lower, start + self._tails[task])
+        lower = max(partial.end, off_chip[0] + rest.off_chip[0], off_chip[1] + rest.off_chip[1])
         means = (_mean(tensor, self._cores[0]), _mean(vector, self._cores[1]))
-        for weight, energy_s in zip(self._weights, energies, strict=True):
-            lower = max(lower, weight * means[0] + (1.0 - weight) * means[1] + energy_s)
-        if self._fused & ~done:
+        for tensor_share, vector_share, energy_s in rest.energies:
+            lower = max(lower, tensor_share * means[0] + vector_share * means[1] + energy_s)
+        if lower >= limit_s:
+            return (), lower
+        first = [self._first_start(one, tensor, vector, off_chip) for one in self._classes]
+        lower = max([lower] + [start + tail for start, tail in zip(first, rest.tails, strict=True) if tail])
+        reached = [ready[task] if ready[task] > now else now for task in rest.reached]
+        for task, start in zip(rest.reached, reached, strict=True):
+            lower = max(lower, max(start, first[self._class[task]]) + self._tails[task])
+        if lower >= limit_s:
+            return (), lower
+        free_at: list[float] = tensor + vector
+        if rest.fused:
+            rows = [[max(now, free) for free in row] for row in partial.rows]
             shared = min(len(tensor), len(vector))
-            pairs = sorted(zip(tensor, vector, strict=False))
-            free_at = [one for pair in pairs for one in pair] + sorted(tensor[shared:]) + sorted(vector[shared:])
-        else:
-            free_at = [*ranked[0], *ranked[1]]
-        return (*off_chip, *free_at, *rest), lower
+            pairs = sorted(zip(*rows, strict=False))
+            free_at = [one for pair in pairs for one in pair] + sorted(rows[0][shared:]) + sorted(rows[1][shared:])
+        return (now, *off_chip, *free_at, *reached), lower
+
+    def _first_start(self, one: _Class, tensor: list[float], vector: list[float], off_chip: list[float]) -> float:
+        """Return when a task of some class can start at the earliest, by its engine; cores in order of time."""
+        engine, on_tensor, on_vector = one
+        if engine in OFF_CHIP:
+            return off_chip[OFF_CHIP.index(engine)]
+        start = 0.0
+        if on_tensor:
+            start = tensor[min(on_tensor, len(tensor)) - 1]
+        if on_vector:
+            start = max(start, vector[min(on_vector, len(vector)) - 1])
+        return start
 
     def _written(self, last: _Partial) -> Schedule:
         steps = []
@@ -272,8 +363,8 @@ class _Search:
 
 
 def _mean(free: list[float], cores: int) -> float:
-    """Return when cores are free on average; those beyond the list are free as early as the earliest in it."""
-    return (sum(free) + (cores - len(free)) * min(free)) / cores
+    """Return when cores are free on average, given in order; those beyond the list are free as early as its first."""
+    return (sum(free) + (cores - len(free)) * free[0]) / cores
 
 
 class _Front:

@@ -13,7 +13,7 @@ from hardplace.scheduling.alike import alike
 from hardplace.scheduling.bounds import least_starts, least_tails, weights
 from hardplace.scheduling.cores import Cores, choices
 from hardplace.scheduling.lists import in_order
-from hardplace.scheduling.modes import OFF_CHIP, Modes, modes_of
+from hardplace.scheduling.modes import OFF_CHIP, Bools, Modes, ancestors, modes_of
 from hardplace.scheduling.types import Assignment, Schedule, ScheduleProblem
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 UNITS = 1_000_000  # of time in the best list schedule: durations are rounded down to them
 _NAMING_STEPS = 100_000
+_PART = 1000  # of a unit, in which work is counted
+_WEIGHTS_USED = [0, 5, 6, 7]  # nothing but vector, nothing but tensor, all cores alike, the best: see bounds.weights
 
 
 def solved(
@@ -166,18 +168,40 @@ class _Model:
         return all(count in (0, cores) for count, cores in zip(way.counts, self._cores, strict=True))
 
     def _work(self) -> None:
-        """Bound the span by the work of all tasks, at several weights of the two kinds of cores."""
-        tensor, vector = self._cores
-        for weight in weights(self._every)[:, 0].tolist():
-            # Rounded down to whole parts of a unit, so that the constraint holds for every real schedule.
-            part = 1000
-            shares = (part * weight / tensor, part * (1.0 - weight) / vector)
-            terms = [
-                int(way.units * (shares[0] * way.counts[0] + shares[1] * way.counts[1])) * way.taken
-                for task in self._tasks
-                for way in task.ways
+        """Bound windows between tasks by the work that lies in them, at several weights of the two kinds of cores."""
+        graph, count = self._problem.graph, len(self._tasks)
+        before = ancestors(graph)
+        everything = np.ones(count, dtype=bool)
+        windows: list[tuple[Any, Any, Bools]] = [(0, self._span, everything)]
+        for task in range(count):
+            after = before[:, task]
+            windows.append((0, self._tasks[task].start, before[task]))
+            windows.append((self._tasks[task].end, self._span, after))
+            windows += [
+                (self._tasks[task].end, self._tasks[later].start, after & before[later])
+                for later in np.flatnonzero(after).tolist()
             ]
-            self._model.add(part * self._span >= sum(terms))
+        for work in self._works():
+            for opens, closes, within in windows:
+                if within.sum() > 1:
+                    terms = [term for task in np.flatnonzero(within).tolist() for term in work[task]]
+                    self._model.add(_PART * (closes - opens) >= sum(terms))
+
+    def _works(self) -> list[list[list[Any]]]:
+        """Return for each weight and task the terms of its work, in parts of a unit, rounded down."""
+        found = []
+        for weight in sorted(set(np.round(weights(self._every)[_WEIGHTS_USED, 0], 6).tolist())):
+            shares = (_PART * weight / self._cores[0], _PART * (1.0 - weight) / self._cores[1])
+            found.append(
+                [
+                    [
+                        int(way.units * (shares[0] * way.counts[0] + shares[1] * way.counts[1])) * way.taken
+                        for way in task.ways
+                    ]
+                    for task in self._tasks
+                ]
+            )
+        return found
 
     def _break_symmetry(self) -> None:
         """Start the first of two alike tasks first."""
