@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hardplace.cost.types import Engine
+from hardplace.errors import BadInput
 from hardplace.scheduling.bounds import lower_bound
 from hardplace.scheduling.exact import schedule
 from hardplace.scheduling.lists import best_list_schedule, list_schedule
@@ -185,3 +186,54 @@ def test_the_rules_differ_as_they_should() -> None:
     # On two cores each takes 2.5 s: slower than alone, and still both fit beside one another.
     split = replace(problem, splits=(2,), split_s=((2.5, 2.5, np.inf, np.inf),))
     assert schedule(split).makespan_s == pytest.approx(3.0)
+
+
+NAMED = ScheduleProblem(
+    graph=TaskGraph(
+        engines=(Engine.VECTOR, Engine.TENSOR, Engine.TENSOR),
+        predecessors=((), (0,), (1,)),
+        names=("norm", "up_proj", "down_proj"),
+        layer="block",
+    ),
+    tensor_cores=2,
+    vector_cores=2,
+    single_s=(1.0, 2.0, 2.0),
+    whole_s=(0.5, 1.0, 1.0),
+)
+
+
+def linked(*predecessors: tuple[int, ...]) -> ScheduleProblem:
+    return replace(NAMED, graph=replace(NAMED.graph, predecessors=predecessors))
+
+
+@pytest.mark.parametrize(
+    ("problem", "words"),
+    [
+        (linked((), (2,), (1,)), ["up_proj", "cycle"]),
+        (linked((), (1,), (1,)), ["up_proj", "cycle"]),
+        (linked((), (2,), ()), ["up_proj", "order"]),
+        (linked((), (7,), ()), ["up_proj", "7"]),
+        (linked((), (-1,), ()), ["up_proj", "-1"]),
+        (replace(NAMED, single_s=(1.0, -2.0, 2.0)), ["up_proj", "one core", "-2"]),
+        (replace(NAMED, whole_s=(1.0, float("nan"), 2.0)), ["up_proj", "all cores", "missing"]),
+        (replace(NAMED, whole_s=(1.0, 2.0)), ["down_proj", "all cores"]),
+        (replace(NAMED, splits=(2,), split_s=((1.0, 2.0),)), ["down_proj", "2 cores"]),
+        (replace(NAMED, splits=(2,), split_s=((1.0, 2.0, -3.0),)), ["down_proj", "2 cores", "-3"]),
+        (replace(NAMED, splits=(2,)), ["splits"]),
+        (replace(NAMED, single_s=(1.0, 2.0, np.inf), whole_s=(1.0, 2.0, np.inf)), ["down_proj", "finite"]),
+        (replace(NAMED, tensor_cores=0), ["up_proj", "0 tensor cores"]),
+        (replace(NAMED, vector_cores=-1), ["norm", "-1 vector cores"]),
+    ],
+)
+def test_bad_problems_are_one_line_that_names_operator_and_layer(problem: ScheduleProblem, words: list[str]) -> None:
+    with pytest.raises(BadInput) as caught:
+        schedule(problem)
+    text = str(caught.value)
+    assert "\n" not in text
+    for word in ["block", *words]:
+        assert word in text
+
+
+def test_no_cores_of_a_kind_that_nothing_needs_are_no_problem() -> None:
+    tensor_only = replace(NAMED, graph=replace(NAMED.graph, engines=(Engine.TENSOR,) * 3), vector_cores=0)
+    assert schedule(tensor_only).makespan_s == pytest.approx(2.5)

@@ -39,6 +39,9 @@ def schedule(
     if not problem.graph.engines:
         return Schedule(assignments=(), makespan_s=0.0, bound_s=0.0, status=Status.OPTIMAL)
     _check(problem)
+    problem = replace(
+        problem, tensor_cores=max(1, problem.tensor_cores), vector_cores=max(1, problem.vector_cores)
+    )  # of a kind that nothing needs there may be none; one that is idle changes nothing
     deadline = np.inf if limit_s is None else time.perf_counter() + limit_s
     best = _listed(problem)
     search = PartialSearch(problem, best, gap)

@@ -73,6 +73,8 @@ def modes(
     missing (nan), or no cores of a kind that is needed.
     """
     check(graph, tensor_cores, vector_cores, single_s, whole_s, splits, split_s)
+    # Of a kind that nothing needs there may be none; one that is idle changes nothing.
+    tensor_cores, vector_cores = np.maximum(tensor_cores, 1), np.maximum(vector_cores, 1)
     on_tensor, on_vector = of(graph, *TENSOR)[:, None], of(graph, *VECTOR)[:, None]
     off_chip = of(graph, *OFF_CHIP)[:, None]
     everything = (rule is Rule.EXCLUSIVE) & ~off_chip
@@ -103,7 +105,17 @@ def modes(
 
 
 def modes_of(problem: ScheduleProblem) -> Modes:
-    """Return the modes of one chip's problem: arrays with one chip."""
+    """Return the modes of one chip's problem: arrays with one chip. Raises BadInput as modes does."""
+    count = len(problem.graph.engines)
+    rows = {"one core": problem.single_s, "all cores": problem.whole_s}
+    if len(problem.splits) != len(problem.split_s):
+        expected = f"expected one row for each of the {len(problem.splits)} splits"
+        raise BadInput(f"layer {problem.graph.layer}: {len(problem.split_s)} rows of times on splits: {expected}")
+    rows |= {f"{cores} cores": row for cores, row in zip(problem.splits, problem.split_s, strict=True)}
+    for where, row in rows.items():
+        if len(row) != count:
+            missing = place(problem.graph, min(len(row), count - 1))
+            raise BadInput(f"{missing}: {len(row)} times on {where}: expected one for each of the {count} operators")
     return modes(
         problem.graph,
         np.array([problem.tensor_cores]),
@@ -169,8 +181,6 @@ def check(
     tables = [(single_s, "one core"), (whole_s, "all cores")]
     tables += [(_not_none(split_s)[index], f"{count} cores") for index, count in enumerate(splits)]
     for times, where in tables:
-        if len(times) != len(graph.engines):
-            raise BadInput(f"{place(graph, len(times))}: no time on {where}: expected one for each operator")
         bad = ~(times >= 0)
         if bad.any():
             task, chip = np.argwhere(bad)[0]
