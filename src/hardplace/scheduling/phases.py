@@ -1,4 +1,4 @@
-"""Exact schedules by phases: a shortest path in the lattice of downsets (docs/model.md, "Scheduling").
+"""Exact schedules by phases: a shortest path in the lattice of downsets (docs/model-scheduling.md).
 
 A whole task runs alone. So a schedule is a sequence of whole tasks and of phases in which only single tasks run, and
 what is done between two of them is a downset. Its makespan is the sum of the whole tasks' times and of the phases' own
