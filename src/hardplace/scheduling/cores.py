@@ -13,7 +13,8 @@ def choices(
     """Yield cores for a task that takes counts of them, with when they are free.
 
     tensor, vector: when each core is free. A task of both kinds takes the cores of the same indices. paired: whether
-    such a task is still to come, so that it matters which cores are left together; else one choice is enough.
+    such a task is still to come, so that it matters which cores are left together; else one choice is enough. First
+    the cores that are free in time, those that became free last. There may be very many choices.
     """
     if counts[0] and counts[1]:
         rows = [max(pair) for pair in zip(tensor, vector, strict=False)]
@@ -31,7 +32,9 @@ def choices(
     for core in range(len(rows)):
         key = (tensor[core] if core < len(tensor) else -1.0, vector[core] if core < len(vector) else -1.0)
         groups.setdefault(key, []).append(core)
-    for taken in _subsets(list(groups.values()), count):
+    # Latest first among those free in time; then those that are free first.
+    ranked = sorted(groups.values(), key=lambda group: (rows[group[0]] > ready, abs(ready - rows[group[0]])))
+    for taken in _subsets(ranked, count):
         yield _by_kind(taken, counts), max(rows[core] for core in taken)
 
 
@@ -44,7 +47,7 @@ def _subsets(groups: list[list[int]], count: int) -> Iterator[tuple[int, ...]]:
     if count == 0:
         yield ()
         return
-    if not groups:
+    if sum(map(len, groups)) < count:
         return
     for here in range(min(count, len(groups[0])), -1, -1):
         for rest in _subsets(groups[1:], count - here):

@@ -12,12 +12,11 @@ import numpy as np
 from hardplace.cost.types import Engine, Floats, Ints
 from hardplace.scheduling.cores import Cores, choices
 from hardplace.scheduling.modes import OFF_CHIP, TENSOR, VECTOR, Modes, ancestors, modes, modes_of
+from hardplace.scheduling.service import Choice, Service
 from hardplace.scheduling.types import Assignment, Rule, Schedule, ScheduleProblem, Status, TaskGraph
 
 # A mode is chosen if it takes at most so many times as long as the fastest one, the one with fewest cores first.
 _PATIENCE = (0.0, 1.2, 2.5, np.inf)
-_GROUPS = 64  # of cores, where tasks take several; a task on fewer cores takes a group
-_Choice = Ints | None  # of a mode for each task and chip, (tasks, chips); None: whichever ends first
 
 
 def list_schedule(
@@ -40,7 +39,7 @@ def list_schedule(
     best = np.full(whole_s.shape[1], np.inf)
     for choice in _choices(every):
         for order in _orders(every):
-            best = np.minimum(best, _Service(every).run(order, choice))
+            best = np.minimum(best, Service(every).run(order, choice))
     return np.where(every.impossible.any(axis=0), np.inf, best)
 
 
@@ -57,14 +56,19 @@ def best_list_schedule(problem: ScheduleProblem) -> Schedule:
     return best
 
 
-def _choices(every: Modes) -> Iterator[_Choice]:
-    """Yield choices of a mode for each task and chip."""
+def _choices(every: Modes) -> Iterator[Choice]:
+    """Yield choices of a mode for each task and chip, those that differ on some chip."""
+    seen: list[Ints] = []
     for patience in _PATIENCE:
         allowed = np.isfinite(every.seconds)
         with np.errstate(invalid="ignore"):
             allowed &= every.seconds <= np.maximum(patience * every.least_s, every.least_s)
-        yield allowed.argmax(axis=0)
-    yield None
+        choice = allowed.argmax(axis=0)
+        if not any(np.array_equal(choice, other) for other in seen):
+            seen.append(choice)
+            yield choice
+    if len(seen) > 1:
+        yield None
 
 
 def _orders(every: Modes) -> list[list[int]]:
@@ -93,111 +97,6 @@ def _by_urgency(graph: TaskGraph, urgency: Floats) -> list[int]:
         order.append(min(ready, key=lambda task: (-urgency[task], task)))
         pending.remove(order[-1])
     return order
-
-
-class _Service:
-    """When cores are free while tasks are served, on many chips at once; cores of a chip in groups if they are many."""
-
-    def __init__(self, every: Modes) -> None:
-        self._every = every
-        tasks, chips = every.least_s.shape
-        some = (np.isfinite(every.seconds), every.tensor, every.vector)
-        split = any(
-            np.any(
-                finite & (tensor > 1) & (tensor < every.cores[0]) | finite & (vector > 1) & (vector < every.cores[1])
-            )
-            for finite, tensor, vector in zip(*some, strict=True)
-        )
-        # Where tasks run on one core or all, more cores than tasks are of no use.
-        slots = min(_GROUPS if split else tasks, int(max(cores.max() for cores in every.cores)))
-        largest = np.maximum(*every.cores)
-        self._size = np.maximum(1, -(-largest // slots)) if split else np.ones_like(largest)
-        index = np.arange(slots)[None, :]
-        # (chips, groups); groups that a chip does not have are never free.
-        groups = [np.maximum(1, cores // self._size) for cores in every.cores]
-        self._free = [np.where(index < count[:, None], 0.0, np.inf) for count in groups]
-        self._busy_until = [np.zeros(chips), np.zeros(chips)]  # when the last task of a kind of core ends
-        self._off_chip = {engine: np.zeros(chips) for engine in OFF_CHIP}
-        self._end = np.zeros((tasks, chips))
-
-    def run(self, order: list[int], choice: _Choice) -> Floats:
-        """Return the makespan of serving tasks in order, each in its chosen mode, shape (chips,)."""
-        graph = self._every.graph
-        for task in order:
-            ready = np.zeros(self._end.shape[1])
-            for other in graph.predecessors[task]:
-                ready = np.maximum(ready, self._end[other])
-            engine = graph.engines[task]
-            if engine in OFF_CHIP:
-                start = np.maximum(ready, self._off_chip[engine])
-                self._off_chip[engine] = self._end[task] = start + self._every.least_s[task]
-            else:
-                self._place(task, engine, ready, None if choice is None else choice[task])
-        return np.asarray(self._end.max(axis=0))
-
-    def _place(self, task: int, engine: Engine, ready: Floats, chosen: Ints | None) -> None:
-        kinds = [kind for kind, group in ((0, TENSOR), (1, VECTOR)) if engine in group]
-        free = np.maximum(*self._free) if len(kinds) == 2 else self._free[kinds[0]]
-        ranked: Floats | None = None
-        start, mode = np.full(len(ready), np.inf), np.full(len(ready), -1)
-        least = np.full(len(ready), np.inf)
-        for one in range(len(self._every.seconds)):
-            possible = np.isfinite(self._every.seconds[one, task])
-            possible = possible if chosen is None else possible & (chosen == one)
-            if not possible.any():
-                continue
-            taken = self._taken(one, task)
-            held = [taken[kind] >= self._every.cores[kind] for kind in (0, 1)]
-            count = -(-taken[kinds[0]] // self._size)
-            if (count == 1).all():
-                at = free.min(axis=1)
-            else:
-                ranked = np.sort(free, axis=1) if ranked is None else ranked
-                inside = np.minimum(count, ranked.shape[1]) - 1
-                at = np.take_along_axis(ranked, inside[:, None], axis=1)[:, 0]
-            partly = np.where(np.isfinite(at), at, 0.0) if len(kinds) == 2 else at
-            whole = np.maximum(
-                *(np.where(one_held, busy, 0.0) for one_held, busy in zip(held, self._busy_until, strict=True))
-            )
-            every_one = held[kinds[0]] & held[kinds[-1]]
-            begin = np.maximum(ready, np.where(every_one, whole, partly))
-            possible &= every_one | np.isfinite(at)
-            end = np.where(possible, begin + self._every.seconds[one, task], np.inf)
-            better = end < least
-            least, start, mode = (
-                np.where(better, end, least),
-                np.where(better, begin, start),
-                np.where(better, one, mode),
-            )
-        self._take(task, kinds, free, start, mode, least)
-
-    def _taken(self, mode: int, task: int) -> tuple[Ints, Ints]:
-        return self._every.tensor[mode, task], self._every.vector[mode, task]
-
-    def _take(self, task: int, kinds: list[int], free: Floats, start: Floats, mode: Ints, end: Floats) -> None:
-        """Give the task the last free of the cores that are free in time, or all of a kind."""
-        self._end[task] = end
-        column = np.arange(len(mode))
-        taken = [table[mode, task, column] for table in (self._every.tensor, self._every.vector)]
-        held = [taken[kind] >= self._every.cores[kind] for kind in (0, 1)]
-        count = np.where(held[kinds[0]] & held[kinds[-1]], 0, -(-taken[kinds[0]] // self._size))
-        most = int(count.max())
-        # Latest first among those in time; the others after them.
-        key = np.where(free <= start[:, None], -free, np.inf)
-        if most == 1:
-            mine = np.zeros(free.shape, dtype=bool)
-            mine[column, key.argmin(axis=1)] = count == 1
-        elif most > 1:
-            rank = np.empty(free.shape, dtype=np.int64)
-            np.put_along_axis(rank, key.argsort(axis=1), np.arange(free.shape[1])[None, :], axis=1)
-            mine = rank < count[:, None]
-        for kind in (0, 1):
-            row = self._free[kind]
-            if kind in kinds and most:
-                row[mine] = np.broadcast_to(end[:, None], row.shape)[mine]
-            row[:] = np.where(held[kind][:, None] & np.isfinite(row), end[:, None], row)
-            used = taken[kind] > 0
-            self._busy_until[kind] = np.where(used, np.maximum(self._busy_until[kind], end), self._busy_until[kind])
 
 
 def in_order(

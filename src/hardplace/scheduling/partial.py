@@ -10,7 +10,7 @@ import heapq
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import count
+from itertools import count, islice
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +25,10 @@ from hardplace.scheduling.types import Schedule, ScheduleProblem
 
 _SLACK = 1e-11  # of the makespan, within which two times count as equal
 _BEAM = 16  # partial schedules kept of those with as many tasks, to find a good schedule first
+_CHOICES = 512  # of cores, looked at for one mode of one task, over the number of cores
+_FEWEST_CHOICES = 4
+_UNIT = 256  # times at which a core is free, in new partial schedules, that count as one partial schedule
+_DIVE = 4_000  # such units at most in the beam search
 _NOWHERE: Cores = ((), ())
 _Key = tuple[float, ...]
 _Row = tuple[float, ...]
@@ -132,6 +136,8 @@ class PartialSearch:
         self._slack_s = _SLACK * best.makespan_s
         self._fronts: dict[int, _Front] = {}
         self._ticket = count()
+        self._width = sum(map(len, self._first().rows))
+        self._cut = False  # whether some choices of cores of the last partial schedule were not looked at
 
     def _modes_of(self, task: int) -> list[_Mode]:
         """Return a task's modes on cores, none for a collective or copy."""
@@ -157,11 +163,13 @@ class PartialSearch:
         full = (1 << self._size) - 1
         best: _Partial | None = None
         upper_s = self._best.makespan_s
-        beam = [self._first()]
+        beam, left = [self._first()], _DIVE
         for _ in range(self._size):
             found: dict[tuple[int, _Key], tuple[float, float, _Partial]] = {}
             for partial in beam:
-                for child in self._children(partial):
+                children = list(self._children(partial)) if left > 0 else []
+                left -= self._units(len(children))
+                for child in children:
                     if child.done == full:
                         if child.end < upper_s:
                             best, upper_s = child, child.end
@@ -184,7 +192,7 @@ class PartialSearch:
             self._dive(deadline)
             self._push(self._best.bound_s, (), self._first())
         full, heap = (1 << self._size) - 1, self._heap
-        while heap and most > 0 and (most % 16 or time.perf_counter() < deadline):
+        while heap and most > 0 and time.perf_counter() < deadline:
             bound_s, _, _, key, partial = heapq.heappop(heap)
             if bound_s >= self._best.makespan_s * (1.0 - self._gap):
                 self._left_s = min(self._left_s, bound_s)
@@ -192,8 +200,12 @@ class PartialSearch:
                 break
             if key and key not in self._fronts[partial.done]:
                 continue
-            most -= 1
-            for child in self._children(partial):
+            self._cut = False
+            children = list(self._children(partial))
+            most -= 1 + self._units(len(children))
+            if self._cut:
+                self._left_s = min(self._left_s, bound_s)
+            for child in children:
                 if child.done == full:
                     self.improve(self._written(child) if child.end < self._best.makespan_s else self._best)
                     continue
@@ -216,6 +228,10 @@ class PartialSearch:
         smaller = min(self._best, best, key=lambda one: one.makespan_s)
         bound_s = min(max(self._best.bound_s, best.bound_s), smaller.makespan_s)
         self._best = replace(smaller, bound_s=bound_s)
+
+    def _units(self, children: int) -> int:
+        """Return the work of so many partial schedules, which grows with the number of cores."""
+        return children * self._width // _UNIT
 
     def _push(self, bound_s: float, key: _Key, partial: _Partial) -> None:
         heapq.heappush(self._heap, (bound_s, -partial.done.bit_count(), next(self._ticket), key, partial))
@@ -259,8 +275,11 @@ class PartialSearch:
                     start = max(max(row) for row, count in zip(partial.rows, mode.counts, strict=True) if count)
                     yield _Move(task, mode.index, max(ready, start), mode.seconds, mode.all_of, _NOWHERE)
                     continue
-                for cores, free in choices(*partial.rows, mode.counts, ready, paired=fused):
+                found = choices(*partial.rows, mode.counts, ready, paired=fused)
+                for cores, free in islice(found, max(_FEWEST_CHOICES, _CHOICES // len(partial.rows[0]))):
                     yield _Move(task, mode.index, max(ready, free), mode.seconds, (False, False), cores)
+                # What is not looked at keeps its bound: that of the partial schedule.
+                self._cut |= next(found, None) is not None
 
     def _moved(self, partial: _Partial, move: _Move) -> _Partial:
         task, end = move.task, move.start + move.seconds

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from ortools.sat.python.cp_model import CpModel, CpSolver
 
 UNITS = 1_000_000  # of time in the best list schedule: durations are rounded down to them
-_NAMING_STEPS = 100_000
+_NAMING_STEPS = 20_000
+_CHOICES = 64  # of cores, looked at for one task
+_NAMED = 64  # cores of a kind at most that are named in the model
 _PART = 1000  # of a unit, in which work is counted
 _WEIGHTS_USED = [0, 5, 6, 7]  # nothing but vector, nothing but tensor, all cores alike, the best: see bounds.weights
 
@@ -41,7 +44,8 @@ def solved(
     """
     if best.bound_s >= best.makespan_s * (1.0 - gap):
         return best
-    for pinned in (True,) if named else (False, True):
+    few = max(problem.tensor_cores, problem.vector_cores) <= _NAMED
+    for pinned in (True,) if named else (False, True) if few else (False,):
         left_s = deadline - time.perf_counter()
         if left_s <= 0:
             break
@@ -250,7 +254,9 @@ class _Model:
             before = [list(row) for row in free]
             # What is free by now is alike.
             now = [[max(start, one) for one in row] for row in free]
-            options: Iterable[tuple[Cores, float]] = choices(now[0], now[1], ways[task].counts, start, paired=paired)
+            options: Iterable[tuple[Cores, float]] = islice(
+                choices(now[0], now[1], ways[task].counts, start, paired=paired), _CHOICES
+            )
             if self._all(ways[task]):
                 everything = self._everything(ways[task])
                 options = [(everything, max(now[kind][core] for kind in (0, 1) for core in everything[kind]))]
