@@ -12,7 +12,7 @@ from hardplace.scheduling.types import Rule, TaskGraph
 
 # Weights of tensor-core against vector-core work in the energetic bound; any value gives a bound.
 _WEIGHTS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-_HALVINGS = 12  # of the interval in which the best weight of a chip lies
+_HALVINGS = 6  # of the interval in which the best weight of a chip lies
 _GOLDEN = (5.0**0.5 - 1.0) / 2.0
 
 

@@ -76,7 +76,8 @@ def _orders(every: Modes) -> list[list[int]]:
     graph, mean_s = every.graph, every.least_s.mean(axis=1)
     count = len(graph.engines)
     orders = [list(range(count))]
-    for favoured in ((), TENSOR, VECTOR):
+    # Without splits other orders gain next to nothing on whole spaces of chips, and search asks for them often.
+    for favoured in ((), TENSOR, VECTOR) if len(every.seconds) > 2 else ((),):
         weight = np.array([4.0 if engine in favoured else 1.0 for engine in graph.engines]) * mean_s
         tail = weight.copy()
         for task in reversed(range(count)):
