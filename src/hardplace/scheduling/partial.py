@@ -25,7 +25,7 @@ from hardplace.scheduling.types import Schedule, ScheduleProblem
 
 _SLACK = 1e-11  # of the makespan, within which two times count as equal
 _BEAM = 16  # partial schedules kept of those with as many tasks, to find a good schedule first
-_CHOICES = 512  # of cores, looked at for one mode of one task, over the number of cores
+_CHOICES = 65536  # of cores, looked at for one mode of one task, over the square of their number
 _FEWEST_CHOICES = 4
 _UNIT = 256  # times at which a core is free, in new partial schedules, that count as one partial schedule
 _DIVE = 4_000  # such units at most in the beam search
@@ -276,7 +276,7 @@ class PartialSearch:
                     yield _Move(task, mode.index, max(ready, start), mode.seconds, mode.all_of, _NOWHERE)
                     continue
                 found = choices(*partial.rows, mode.counts, ready, paired=fused)
-                for cores, free in islice(found, max(_FEWEST_CHOICES, _CHOICES // len(partial.rows[0]))):
+                for cores, free in islice(found, max(_FEWEST_CHOICES, _CHOICES // len(partial.rows[0]) ** 2)):
                     yield _Move(task, mode.index, max(ready, free), mode.seconds, (False, False), cores)
                 # What is not looked at keeps its bound: that of the partial schedule.
                 self._cut |= next(found, None) is not None
