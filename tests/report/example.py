@@ -52,8 +52,8 @@ def phase(*kernels: tuple[str, Engine, float, float, bool, int], slack: float = 
             start_s=start * 1e-3,
             end_s=end * 1e-3,
             whole=whole,
-            tensor_core=core if engine in (Engine.TENSOR, Engine.BOTH) and not whole else -1,
-            vector_core=core if engine in (Engine.VECTOR, Engine.BOTH) and not whole else -1,
+            tensor_cores=(core,) if engine in (Engine.TENSOR, Engine.BOTH) and not whole else (),
+            vector_cores=(core,) if engine in (Engine.VECTOR, Engine.BOTH) and not whole else (),
         )
         for task, (_, engine, start, end, whole, core) in enumerate(kernels)
     )

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hardplace.cost.types import Engine
 from hardplace.hardware.settings import HBM3
 from hardplace.hardware.space import chips_from_rows
 from hardplace.scheduling.bounds import always_whole, lower_bound
@@ -22,46 +21,10 @@ from hardplace.search.profile import Kernels
 from hardplace.workload.load import load
 from hardplace.workload.sharding import tensor_parallel
 from oracles_scheduling import best_makespan_s, check
+from strategies_scheduling import OFF_CHIP, columns, graphs, problems
 
 ROOT = Path(__file__).parents[2]
 OPTIMA = Path(__file__).parent / "data/optima.json"
-
-
-@st.composite
-def graphs(draw: st.DrawFn, most: int) -> TaskGraph:
-    count = draw(st.integers(1, most))
-    engines = tuple(draw(st.sampled_from(list(Engine))) for _ in range(count))
-    predecessors = tuple(
-        tuple(sorted(draw(st.sets(st.integers(0, task - 1), max_size=2)))) if task else () for task in range(count)
-    )
-    return TaskGraph(engines=engines, predecessors=predecessors)
-
-
-@st.composite
-def problems(draw: st.DrawFn, most: int = 4) -> ScheduleProblem:
-    graph = draw(graphs(most))
-    whole = [draw(st.integers(1, 12)) for _ in graph.engines]
-    share = [draw(st.sampled_from([1.0, 1.25, 2.0, 2.5, 4.0])) for _ in graph.engines]
-    single = [
-        one * (1.0 if engine is Engine.NETWORK else more)
-        for one, more, engine in zip(whole, share, graph.engines, strict=True)
-    ]
-    return ScheduleProblem(
-        graph=graph,
-        tensor_cores=draw(st.integers(1, 3)),
-        vector_cores=draw(st.integers(1, 3)),
-        single_s=tuple(single),
-        whole_s=tuple(map(float, whole)),
-    )
-
-
-def columns(problem: ScheduleProblem) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    return (
-        np.array([problem.tensor_cores]),
-        np.array([problem.vector_cores]),
-        np.array([problem.single_s]).T,
-        np.array([problem.whole_s]).T,
-    )
 
 
 @settings(max_examples=150, deadline=None)
@@ -103,8 +66,7 @@ def test_partial_schedules_and_cp_sat_agree_at_any_limit(graph: TaskGraph, seed:
         tensor_cores=int(random.integers(1, 5)),
         vector_cores=int(random.integers(1, 5)),
         single_s=tuple(
-            float(whole[task] if engine is Engine.NETWORK else single[task])
-            for task, engine in enumerate(graph.engines)
+            float(whole[task] if engine in OFF_CHIP else single[task]) for task, engine in enumerate(graph.engines)
         ),
         whole_s=tuple(whole.tolist()),
     )
@@ -140,7 +102,7 @@ def test_many_chips_at_once_equal_one_by_one(graph: TaskGraph, seed: int) -> Non
     whole = random.uniform(1, 10, (count, chips))
     single = whole * random.uniform(1, 5, (count, chips))
     for task, engine in enumerate(graph.engines):
-        if engine is Engine.NETWORK:
+        if engine in OFF_CHIP:
             single[task] = whole[task]
     tensor, vector = random.choice([1, 2, 4, 64], chips), random.choice([1, 2, 4, 64], chips)
     lower = lower_bound(graph, tensor, vector, single, whole)

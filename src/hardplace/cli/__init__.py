@@ -6,11 +6,11 @@ import sys
 
 import click
 
-from hardplace.cli import chip, chips, estimate, models, search, show, trace
+from hardplace.cli import chip, chips, estimate, models, schedule, search, show, trace
 from hardplace.cli.app import BAD_INPUT, INTERRUPTED, app
 from hardplace.errors import BadInput
 
-__all__ = ["chip", "chips", "estimate", "main", "models", "search", "show", "trace"]
+__all__ = ["chip", "chips", "estimate", "main", "models", "schedule", "search", "show", "trace"]
 
 
 def main() -> None:

@@ -26,6 +26,8 @@ def app() -> None:
 
     \b
     hardplace search llama2-7b     search 29,360 chips and all plans; with a certificate
+    hardplace schedule llama2-7b --chip 8x128x128-2x128-128MiB
+                                   one layer on the cores of one chip
     hardplace models               list the models that ship with the package
     hardplace show t5-large        one model's graph: layers, operators by cost, a drawing
     hardplace chip h100-sxm        one chip: area, power, peaks, cost; without a name, the catalogue

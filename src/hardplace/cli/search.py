@@ -113,11 +113,11 @@ def search(
         check_degrees(workload, Parallelism(tensor=width))
     question = _question(workload, setting, choices, area_mm2)
     folder = out or Path("hardplace-out") / workload.name
-    _check_writable(folder)
+    check_writable(folder)
     _run(question, gap, limit_s, folder, as_json)
 
 
-def _check_writable(folder: Path) -> None:
+def check_writable(folder: Path) -> None:
     """Raise BadInput, before any work, if the folder cannot be made or written."""
     nearest = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):

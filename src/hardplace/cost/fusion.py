@@ -84,7 +84,7 @@ def kernel_graph(
         start = len(kernels)
         for kernel in made:
             inside = tuple(start + one for one in kernel.predecessors)
-            kernels.append(replace(kernel, predecessors=inside or before))
+            kernels.append(replace(kernel, predecessors=inside or before, operators=tuple(group.operators)))
         if len(made) == 1:
             streamed = _memory(layer, group.operators, used_later, micro_batch, tiled=made[0].tiled)
             kernels[start] = replace(kernels[start], stream_bytes=streamed)

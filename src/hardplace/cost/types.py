@@ -15,12 +15,13 @@ Ints = npt.NDArray[np.int64]
 
 
 class Engine(StrEnum):
-    """What runs a kernel: tensor cores, vector cores, both together (a fused kernel), or the network."""
+    """What runs a kernel: tensor cores, vector cores, both together (a fused kernel), the network, the copy engine."""
 
     TENSOR = "tensor"
     VECTOR = "vector"
     BOTH = "both"
     NETWORK = "network"
+    COPY = "copy"
 
 
 class Dataflow(StrEnum):
@@ -126,6 +127,7 @@ class Kernel:
     comes on top; otherwise stream_bytes is all (for attention, with keys and values read once, see reuse).
     reductions: steps of the chain that reduce over elements; each ends with a tree over the lanes of a core.
     collective, collective_bytes: what the tensor-parallel group does, and the whole tensor's bytes (`Collective`).
+    operators: which of the layer's recorded operators it runs.
     """
 
     name: str
@@ -139,6 +141,7 @@ class Kernel:
     collective: Collective = Collective.ALL_REDUCE
     collective_bytes: int = 0
     predecessors: tuple[int, ...] = ()
+    operators: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

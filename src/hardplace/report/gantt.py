@@ -24,7 +24,10 @@ COLOURS = {
     Engine.VECTOR: (style.GREEN, "vector cores"),
     Engine.BOTH: (style.PURPLE, "both (fused)"),
     Engine.NETWORK: (style.ORANGE, "network"),
+    Engine.COPY: (style.TEAL, "copy engine"),
 }
+
+_OFF_CHIP = {Engine.NETWORK: "network", Engine.COPY: "copy engine"}  # rows of engines that are no cores
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +49,8 @@ def most_repeated(evaluation: Evaluation) -> tuple[LayerSchedule, int]:
 def rows(phase: PhaseSchedule, chip: Accelerator) -> tuple[str, ...]:
     """Return the rows of a phase from top to bottom."""
     kinds = (
-        ("tensor", chip.tensor_cores, [item.tensor_core for item in phase.schedule.assignments]),
-        ("vector", chip.vector_cores, [item.vector_core for item in phase.schedule.assignments]),
+        ("tensor", chip.tensor_cores, [core for item in phase.schedule.assignments for core in item.tensor_cores]),
+        ("vector", chip.vector_cores, [core for item in phase.schedule.assignments for core in item.vector_cores]),
     )
     found: list[str] = []
     for kind, count, used in kinds:
@@ -55,9 +58,8 @@ def rows(phase: PhaseSchedule, chip: Accelerator) -> tuple[str, ...]:
             found += [_core(kind, index) for index in range(count)]
         else:
             found.append(_all(kind, count))
-            found += [_core(kind, index) for index in sorted({core for core in used if core >= 0})]
-    if Engine.NETWORK in phase.engines:
-        found.append("network")
+            found += [_core(kind, index) for index in sorted(set(used))]
+    found += [name for engine, name in _OFF_CHIP.items() if engine in phase.engines]
     return tuple(found)
 
 
@@ -79,17 +81,17 @@ def _all(kind: str, count: int) -> str:
 
 
 def _rows_of(item: Assignment, engine: Engine, chip: Accelerator) -> list[str]:
-    if engine is Engine.NETWORK:
-        return ["network"]
+    if engine in _OFF_CHIP:
+        return [_OFF_CHIP[engine]]
     kinds = []
     if engine in (Engine.TENSOR, Engine.BOTH):
-        kinds.append(("tensor", chip.tensor_cores, item.tensor_core))
+        kinds.append(("tensor", chip.tensor_cores, item.tensor_cores))
     if engine in (Engine.VECTOR, Engine.BOTH):
-        kinds.append(("vector", chip.vector_cores, item.vector_core))
+        kinds.append(("vector", chip.vector_cores, item.vector_cores))
     found: list[str] = []
-    for kind, count, core in kinds:
+    for kind, count, cores in kinds:
         if not item.whole:
-            found.append(_core(kind, core))
+            found += [_core(kind, core) for core in cores]
         elif count > MOST_ROWS:
             found.append(_all(kind, count))
         else:
@@ -100,29 +102,33 @@ def _rows_of(item: Assignment, engine: Engine, chip: Accelerator) -> list[str]:
 def figure(evaluation: Evaluation) -> go.Figure:
     """Return forward and backward of the most repeated layer, one above the other on one scale of time."""
     layer, _ = most_repeated(evaluation)
-    phases = (layer.forward, layer.backward)
-    longest_s = max(phase.schedule.makespan_s for phase in phases)
+    return passes_figure(tuple(zip(NAMES, (layer.forward, layer.backward), strict=True)), evaluation.chip)
+
+
+def passes_figure(passes: tuple[tuple[str, PhaseSchedule], ...], chip: Accelerator) -> go.Figure:
+    """Return the named schedules on one chip, one above the other on one scale of time."""
+    longest_s = max(phase.schedule.makespan_s for _, phase in passes)
     scale, unit = style.seconds_scale(longest_s)
-    heights = [max(2, len(rows(phase, evaluation.chip))) for phase in phases]
+    heights = [max(2, len(rows(phase, chip))) for _, phase in passes]
     titles = [
         f"{name}: {format_quantity(phase.schedule.makespan_s, 's')} "
         f"(no schedule takes less than {format_quantity(phase.schedule.bound_s, 's')})"
-        for name, phase in zip(NAMES, phases, strict=True)
+        for name, phase in passes
     ]
-    height = 24 * sum(heights) + 180
+    height = 24 * sum(heights) + 90 * len(passes)
     chart = make_subplots(
-        rows=2, cols=1, row_heights=heights, vertical_spacing=76 / (height - 92), subplot_titles=titles
+        rows=len(passes), cols=1, row_heights=heights, vertical_spacing=76 / (height - 92), subplot_titles=titles
     )
     seen: set[Engine] = set()
-    for position, phase in enumerate(phases, start=1):
-        _draw(chart, position, phase, evaluation.chip, longest_s, seen)
-        names = rows(phase, evaluation.chip)
+    for position, (name, phase) in enumerate(passes, start=1):
+        _draw(chart, position, phase, chip, longest_s, seen)
+        names = rows(phase, chip)
         chart.update_yaxes(
             row=position, categoryorder="array", categoryarray=names[::-1], range=[-0.5, len(names) - 0.5],
             showgrid=False,
         )  # fmt: skip
         chart.update_xaxes(
-            row=position, title_text=f"time from the start of the {NAMES[position - 1]} pass ({unit})",
+            row=position, title_text=f"time from the start of the {name} pass ({unit})",
             range=[0, longest_s / scale * 1.01],
         )  # fmt: skip
     chart.update_layout(barmode="overlay", bargap=0.12)
@@ -182,8 +188,15 @@ def _hover(phase: PhaseSchedule, bar: Bar, chip: Accelerator) -> str:
         Engine.BOTH: f"{words.plural(chip.tensor_cores, 'tensor core')} and "
         + words.plural(chip.vector_cores, "vector core"),
     }
-    where = "network" if engine is Engine.NETWORK else f"on all: {kinds[engine]}" if item.whole else "on one core"
+    count = cores_taken(item)
+    some = "on one core" if count == 1 else f"on {count} cores{' of each kind' if engine is Engine.BOTH else ''}"
+    where = _OFF_CHIP[engine] if engine in _OFF_CHIP else f"on all: {kinds[engine]}" if item.whole else some
     return (
         f"<b>{style.safe(phase.kernels[bar.task])}</b><br>starts {format_quantity(bar.start_s, 's')}, "
         f"takes {format_quantity(bar.duration_s, 's')}<br>{where}"
     )
+
+
+def cores_taken(item: Assignment) -> int:
+    """Return on how many cores of its kind a kernel runs that does not run on all of them; 0 on no cores."""
+    return max(len(item.tensor_cores), len(item.vector_cores))

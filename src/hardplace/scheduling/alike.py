@@ -12,7 +12,8 @@ def alike(problem: ScheduleProblem) -> list[int | None]:
     found: list[int | None] = []
     for task, engine in enumerate(graph.engines):
         followers = tuple(later for later, before in enumerate(graph.predecessors) if task in before)
-        key = (engine, problem.single_s[task], problem.whole_s[task], graph.predecessors[task], followers)
+        times = (problem.single_s[task], problem.whole_s[task], *(row[task] for row in problem.split_s))
+        key = (engine, times, graph.predecessors[task], followers)
         found.append(seen.get(key))
         seen[key] = task
     return found

@@ -1,62 +1,48 @@
-"""Lower bounds on the makespan of a task graph, vectorised over chips (proofs in docs/model.md, "Scheduling")."""
+"""Lower bounds on the makespan of a task graph, vectorised over chips (proofs in docs/model-scheduling.md)."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
-import numpy.typing as npt
 
 from hardplace.cost.types import Engine, Floats, Ints
-from hardplace.scheduling.types import TaskGraph
-
-Bools = npt.NDArray[np.bool_]
+from hardplace.scheduling.modes import OFF_CHIP, Bools, Modes, ancestors, modes, of
+from hardplace.scheduling.types import Rule, TaskGraph
 
 # Weights of tensor-core against vector-core work in the energetic bound; any value gives a bound.
 _WEIGHTS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+_HALVINGS = 6  # of the interval in which the best weight of a chip lies
+_GOLDEN = (5.0**0.5 - 1.0) / 2.0
 
 
-def ancestors(graph: TaskGraph) -> Bools:
-    """Return whether column j must end before row i starts, shape (tasks, tasks)."""
-    before = np.zeros((len(graph.engines), len(graph.engines)), dtype=bool)
-    for task, predecessors in enumerate(graph.predecessors):
-        for other in predecessors:
-            before[task] |= before[other]
-            before[task, other] = True
-    return before
-
-
-def always_whole(graph: TaskGraph, single_s: Floats, whole_s: Floats) -> Bools:
-    """Return which tasks run on the whole chip in some optimal schedule of each chip, shape (tasks, chips).
-
-    A task on one core that lasts at least as long as it would on the whole chip followed by everything that may
-    overlap it, one after the other on the whole chip, is better off whole. Tasks known to be whole overlap nothing, so
-    the argument repeats until nothing changes.
-    """
-    before = ancestors(graph)
-    apart = (~(before | before.T | np.eye(len(before), dtype=bool))).astype(np.float64)
-    network = _of(graph, Engine.NETWORK)[:, None]
-    fixed = np.zeros(whole_s.shape, dtype=bool)
-    while True:
-        beside = apart @ np.where(fixed, 0.0, whole_s)
-        grown = fixed | (~network & (single_s >= whole_s + beside))
-        if np.array_equal(grown, fixed):
-            return fixed
-        fixed = grown
-
-
-def lower_bound(graph: TaskGraph, tensor_cores: Ints, vector_cores: Ints, single_s: Floats, whole_s: Floats) -> Floats:
+def lower_bound(
+    graph: TaskGraph,
+    tensor_cores: Ints,
+    vector_cores: Ints,
+    single_s: Floats,
+    whole_s: Floats,
+    *,
+    splits: tuple[int, ...] = (),
+    split_s: Floats | None = None,
+    rule: Rule = Rule.EXCLUSIVE,
+) -> Floats:
     """Return a lower bound on the makespan (seconds) on each chip, shape (chips,).
 
-    tensor_cores, vector_cores: (chips,). single_s, whole_s: (tasks, chips). The end of the graph counts as a task
-    that follows all others.
+    tensor_cores, vector_cores: (chips,). single_s, whole_s: (tasks, chips). split_s: (splits, tasks, chips). Times are
+    inf where a task may not run so; the bound is inf where it may not run at all. The end of the graph counts as a
+    task that follows all others. Raises BadInput as modes does.
     """
-    return np.asarray(_earliest_starts(graph, tensor_cores, vector_cores, single_s, whole_s)[-1])
+    every = modes(graph, tensor_cores, vector_cores, single_s, whole_s, splits=splits, split_s=split_s, rule=rule)
+    return np.where(every.impossible.any(axis=0), np.inf, least_starts(every)[-1])
 
 
-def least_tails(graph: TaskGraph, tensor_cores: Ints, vector_cores: Ints, single_s: Floats, whole_s: Floats) -> Floats:
+def least_tails(every: Modes) -> Floats:
     """Return a lower bound on the seconds from the start of each task to the end of the graph, shape (tasks, chips).
 
-    Arguments as in lower_bound. It is the earliest start, in the graph run backwards, and the task itself.
+    It is the earliest start, in the graph run backwards, and the task itself.
     """
+    graph = every.graph
     last = len(graph.engines) - 1
     followers: list[list[int]] = [[] for _ in graph.engines]
     for task, predecessors in enumerate(graph.predecessors):
@@ -66,63 +52,100 @@ def least_tails(graph: TaskGraph, tensor_cores: Ints, vector_cores: Ints, single
         engines=graph.engines[::-1],
         predecessors=tuple(tuple(sorted(last - task for task in followers[last - row])) for row in range(last + 1)),
     )
-    starts = _earliest_starts(backwards, tensor_cores, vector_cores, single_s[::-1], whole_s[::-1])
-    fixed = always_whole(graph, single_s, whole_s)
-    return np.asarray(starts[:-1][::-1] + np.where(fixed, whole_s, np.minimum(single_s, whole_s)))
+    turned = replace(
+        every,
+        graph=backwards,
+        seconds=every.seconds[:, ::-1],
+        tensor=every.tensor[:, ::-1],
+        vector=every.vector[:, ::-1],
+    )
+    return np.asarray(least_starts(turned)[:-1][::-1] + every.least_s)
 
 
-def work_shares(
-    graph: TaskGraph, tensor_cores: Ints, vector_cores: Ints, single_s: Floats, whole_s: Floats
-) -> tuple[tuple[float, ...], list[Floats]]:
-    """Return weights of tensor-core work, and for each the least time each task takes from a window it lies in.
+def weights(every: Modes) -> Floats:
+    """Return weights of tensor-core work for each chip, shape (weights, chips).
 
-    Times of shape (tasks, chips); that of a collective is zero.
+    Some that are the same for all chips, that at which all cores count alike, and the one with most energy in all.
     """
-    fixed = always_whole(graph, single_s, whole_s)
-    return _WEIGHTS, _energies(graph, tensor_cores, vector_cores, single_s, whole_s, fixed)
+    tensor, vector = every.cores
+    fixed = np.repeat(np.array(_WEIGHTS)[:, None], every.seconds.shape[2], axis=1)
+    alike = tensor / (tensor + vector)
+    return np.concatenate([fixed, alike[None, :], _best_weight(every)[None, :]])
 
 
-def _earliest_starts(
-    graph: TaskGraph, tensor_cores: Ints, vector_cores: Ints, single_s: Floats, whole_s: Floats
-) -> Floats:
+def _best_weight(every: Modes) -> Floats:
+    """Return the weight of each chip at which the energy of all tasks, a concave function of it, is largest."""
+    low, high = np.zeros(every.seconds.shape[2]), np.ones(every.seconds.shape[2])
+    left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
+    at_left, at_right = (energy(every, one).sum(axis=0) for one in (left, right))
+    for _ in range(_HALVINGS):
+        up = at_left < at_right
+        low, high = np.where(up, left, low), np.where(up, high, right)
+        new = np.where(up, low + _GOLDEN * (high - low), high - _GOLDEN * (high - low))
+        at_new = energy(every, new).sum(axis=0)
+        left, right = np.where(up, right, new), np.where(up, new, left)
+        at_left, at_right = np.where(up, at_right, at_new), np.where(up, at_new, at_left)
+    return np.asarray((low + high) / 2.0)
+
+
+def energy(every: Modes, weight: Floats) -> Floats:
+    """Return the least time that each task takes from a window in which it lies, shape (tasks, chips).
+
+    weight: of tensor-core work against vector-core work, shape (chips,).
+    """
+    shares = (weight / every.cores[0], (1.0 - weight) / every.cores[1])
+    least = np.full(every.seconds.shape[1:], np.inf)
+    for seconds, tensor, vector in zip(every.seconds, every.tensor, every.vector, strict=True):
+        with np.errstate(invalid="ignore"):
+            spread = seconds * (shares[0] * tensor + shares[1] * vector)
+        least = np.minimum(least, np.where(np.isinf(seconds), np.inf, spread))
+    return least
+
+
+def least_starts(every: Modes) -> Floats:
     """Return the least start of each task, then of the end of the graph, shape (tasks + 1, chips).
 
     The largest of: the end of a predecessor; the end of any ancestor and the energy of all that lies between.
     """
-    count, chips = whole_s.shape
+    graph, least_s = every.graph, every.least_s
+    count, chips = least_s.shape
     before = ancestors(graph)
-    fixed = always_whole(graph, single_s, whole_s)
-    least_s = np.where(fixed, whole_s, np.minimum(single_s, whole_s))
-    energies = _energies(graph, tensor_cores, vector_cores, single_s, whole_s, fixed)
-    network_s = np.where(_of(graph, Engine.NETWORK)[:, None], whole_s, 0.0)
+    energies = [energy(every, weight) for weight in weights(every)]
+    for engine in OFF_CHIP:
+        if engine in graph.engines:
+            energies.append(np.where(of(graph, engine)[:, None], least_s, 0.0))
     starts, end = np.zeros((count + 1, chips)), np.zeros((count, chips))
     for task in range(count + 1):
         above = np.ones(count, dtype=bool) if task == count else before[task]
-        start = np.max([energy[above].sum(axis=0) for energy in (*energies, network_s)], axis=0)
-        after = [other for other in range(count) if above[other]]
-        if after:
-            between = (before.T[after] & above).astype(np.float64)
-            window = np.max([between @ energy for energy in (*energies, network_s)], axis=0)
-            start = np.maximum(start, (end[after] + window).max(axis=0))
-        starts[task] = start
+        starts[task] = _least_start(above, before, end, energies)
         if task < count:
-            end[task] = start + least_s[task]
+            end[task] = starts[task] + least_s[task]
     return starts
 
 
-def _of(graph: TaskGraph, *engines: Engine) -> Bools:
-    return np.array([engine in engines for engine in graph.engines], dtype=bool)
+def _least_start(above: Bools, before: Bools, end: Floats, energies: list[Floats]) -> Floats:
+    """Return the least start of a task with these ancestors, shape (chips,)."""
+    start = np.max([energy[above].sum(axis=0) for energy in energies], axis=0)
+    after = np.flatnonzero(above)
+    if len(after):
+        between = (before.T[after] & above).astype(np.float64)
+        window = np.max([between @ energy for energy in energies], axis=0)
+        start = np.maximum(start, (end[after] + window).max(axis=0))
+    return np.asarray(start)
 
 
-def _energies(
-    graph: TaskGraph, tensor_cores: Ints, vector_cores: Ints, single_s: Floats, whole_s: Floats, fixed: Bools
-) -> list[Floats]:
-    """Return for each weight the least time that each task takes from a window in which it lies, (tasks, chips)."""
-    tensor = _of(graph, Engine.TENSOR, Engine.BOTH)[:, None].astype(np.float64)
-    vector = _of(graph, Engine.VECTOR, Engine.BOTH)[:, None].astype(np.float64)
-    energies = []
-    for weight in _WEIGHTS:
-        share = weight * tensor / tensor_cores[None, :] + (1.0 - weight) * vector / vector_cores[None, :]
-        spread = np.minimum(whole_s, share * single_s)
-        energies.append(np.where(_of(graph, Engine.NETWORK)[:, None], 0.0, np.where(fixed, whole_s, spread)))
-    return energies
+def always_whole(graph: TaskGraph, single_s: Floats, whole_s: Floats) -> Bools:
+    """Return which tasks run on the whole chip in some optimal schedule of each chip, shape (tasks, chips).
+
+    Under the exclusive rule without splits, whatever the number of cores: see modes._useful.
+    """
+    before = ancestors(graph)
+    apart = (~(before | before.T | np.eye(len(before), dtype=bool))).astype(np.float64)
+    network = of(graph, Engine.NETWORK, Engine.COPY)[:, None]
+    fixed = np.zeros(whole_s.shape, dtype=bool)
+    while True:
+        beside = apart @ np.where(fixed, 0.0, whole_s)
+        grown = fixed | (~network & (single_s >= whole_s + beside))
+        if np.array_equal(grown, fixed):
+            return fixed
+        fixed = grown

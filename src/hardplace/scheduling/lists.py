@@ -1,162 +1,148 @@
-"""List schedules: feasible makespans, vectorised over chips, and the best one of a chip written out."""
+"""List schedules: feasible makespans, vectorised over chips, and the best one of a chip written out.
+
+Tasks are served in some order, each as early as the cores of its mode allow.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from hardplace.cost.types import Engine, Floats, Ints
-from hardplace.scheduling.bounds import Bools, always_whole, ancestors
-from hardplace.scheduling.types import Assignment, Schedule, ScheduleProblem, Status, TaskGraph
+from hardplace.scheduling.cores import Cores, choices
+from hardplace.scheduling.modes import OFF_CHIP, TENSOR, VECTOR, Modes, ancestors, modes, modes_of
+from hardplace.scheduling.service import Choice, Service
+from hardplace.scheduling.types import Assignment, Rule, Schedule, ScheduleProblem, Status, TaskGraph
 
-# A task that is not always whole goes on one core if that takes at most so many times as long as on all of them;
-# and, last, however long it takes.
-_PATIENCE = (0.0, 1.2, 2.5)
+# A mode is chosen if it takes at most so many times as long as the fastest one, the one with fewest cores first.
+_PATIENCE = (0.0, 1.2, 2.5, np.inf)
 
 
 def list_schedule(
-    graph: TaskGraph, tensor_cores: Ints, vector_cores: Ints, single_s: Floats, whole_s: Floats
-) -> Floats:
-    """Return the least makespan (seconds) of several list schedules on each chip, shape (chips,).
-
-    Arguments as in lower_bound. Orders: as recorded, and by the longest way to the end; modes: whole, or single
-    where that costs little.
-    """
-    best = np.full(whole_s.shape[1], np.inf)
-    for whole in _modes(graph, single_s, whole_s):
-        for order in _orders(graph, np.minimum(single_s, whole_s)):
-            ends = _ends(graph, order, whole, tensor_cores, vector_cores, single_s, whole_s)
-            best = np.minimum(best, ends)
-    return best
-
-
-def best_list_schedule(problem: ScheduleProblem) -> Schedule:
-    """Return the best list schedule of one chip; its makespan is list_schedule's."""
-    single_s, whole_s = (np.array([column]).T for column in (problem.single_s, problem.whole_s))
-    tensor_cores, vector_cores = np.array([problem.tensor_cores]), np.array([problem.vector_cores])
-    best: Schedule | None = None
-    for whole in _modes(problem.graph, single_s, whole_s):
-        for order in _orders(problem.graph, np.minimum(single_s, whole_s)):
-            found = in_order(problem, order, whole[:, 0].tolist())
-            if best is None or found.makespan_s < best.makespan_s:
-                best = found
-    assert best is not None
-    assert np.isclose(
-        best.makespan_s,
-        list_schedule(problem.graph, tensor_cores, vector_cores, single_s, whole_s)[0],
-        rtol=1e-9,
-    )
-    return best
-
-
-def _modes(graph: TaskGraph, single_s: Floats, whole_s: Floats) -> Iterator[Bools]:
-    """Yield choices of whole (True) or single for each task and chip."""
-    fixed = always_whole(graph, single_s, whole_s)
-    for patience in _PATIENCE:
-        yield fixed | (single_s > patience * whole_s)
-    yield fixed
-
-
-def _orders(graph: TaskGraph, least_s: Floats) -> list[list[int]]:
-    """Return orders that respect precedence: as recorded, and by the longest way to the end on the average chip."""
-    count = len(graph.engines)
-    mean_s = least_s.mean(axis=1)
-    tail = np.zeros(count)
-    for task in reversed(range(count)):
-        for other in graph.predecessors[task]:
-            tail[other] = max(tail[other], tail[task] + mean_s[task])
-    urgent = [-(tail[task] + mean_s[task]) for task in range(count)]
-    before = ancestors(graph)
-    order: list[int] = []
-    pending = set(range(count))
-    while pending:
-        ready = [task for task in pending if not any(before[task, other] for other in pending)]
-        chosen = min(ready, key=lambda task: (urgent[task], task))
-        order.append(chosen)
-        pending.remove(chosen)
-    return [list(range(count)), order]
-
-
-def _ends(
     graph: TaskGraph,
-    order: list[int],
-    whole: Bools,
     tensor_cores: Ints,
     vector_cores: Ints,
     single_s: Floats,
     whole_s: Floats,
+    *,
+    splits: tuple[int, ...] = (),
+    split_s: Floats | None = None,
+    rule: Rule = Rule.EXCLUSIVE,
 ) -> Floats:
-    """Return the makespan of serving tasks in order, each as early as its cores allow, shape (chips,)."""
-    count, chips = whole_s.shape
-    slots = min(count, int(max(tensor_cores.max(), vector_cores.max())))
-    index = np.arange(slots)[:, None]
-    # When each core is free; cores that a chip does not have never are. More cores than tasks are of no use.
-    tensor = np.where(index < tensor_cores[None, :], 0.0, np.inf)
-    vector = np.where(index < vector_cores[None, :], 0.0, np.inf)
-    network = np.zeros(chips)
-    every = np.zeros(chips)
-    end = np.zeros((count, chips))
-    column = np.arange(chips)
-    for task in order:
-        ready = np.zeros(chips)
-        for other in graph.predecessors[task]:
-            ready = np.maximum(ready, end[other])
-        engine = graph.engines[task]
-        if engine is Engine.NETWORK:
-            network = end[task] = np.maximum(ready, network) + whole_s[task]
-            continue
-        free = {Engine.TENSOR: tensor, Engine.VECTOR: vector, Engine.BOTH: np.maximum(tensor, vector)}[engine]
-        core = free.argmin(axis=0)
-        alone = whole[task]
-        start = np.maximum(ready, np.where(alone, every, free[core, column]))
-        end[task] = start + np.where(alone, whole_s[task], single_s[task])
-        for cores, used in ((tensor, engine is not Engine.VECTOR), (vector, engine is not Engine.TENSOR)):
-            if used:
-                cores[core, column] = end[task]
-            cores[:] = np.where(alone & np.isfinite(cores), end[task], cores)
-        every = np.maximum(every, end[task])
-    return np.asarray(end.max(axis=0))
+    """Return the least makespan (seconds) of several list schedules on each chip, shape (chips,).
+
+    Arguments as in lower_bound. Orders: as recorded, by the longest way to the end, and that for either kind of
+    core; modes: the fastest, those with fewer cores where that costs little, the least, and whichever ends first.
+    """
+    every = modes(graph, tensor_cores, vector_cores, single_s, whole_s, splits=splits, split_s=split_s, rule=rule)
+    best = np.full(whole_s.shape[1], np.inf)
+    for choice in _choices(every):
+        for order in _orders(every):
+            best = np.minimum(best, Service(every).run(order, choice))
+    return np.where(every.impossible.any(axis=0), np.inf, best)
+
+
+def best_list_schedule(problem: ScheduleProblem) -> Schedule:
+    """Return the best list schedule of one chip; its bound is zero."""
+    every = modes_of(problem)
+    best: Schedule | None = None
+    for choice in _choices(every):
+        for order in _orders(every):
+            found = in_order(problem, every, order, None if choice is None else choice[:, 0].tolist())
+            if best is None or found.makespan_s < best.makespan_s:
+                best = found
+    assert best is not None
+    return best
+
+
+def _choices(every: Modes) -> Iterator[Choice]:
+    """Yield choices of a mode for each task and chip, those that differ on some chip."""
+    seen: list[Ints] = []
+    for patience in _PATIENCE:
+        allowed = np.isfinite(every.seconds)
+        with np.errstate(invalid="ignore"):
+            allowed &= every.seconds <= np.maximum(patience * every.least_s, every.least_s)
+        choice = allowed.argmax(axis=0)
+        if not any(np.array_equal(choice, other) for other in seen):
+            seen.append(choice)
+            yield choice
+    if len(seen) > 1:
+        yield None
+
+
+def _orders(every: Modes) -> list[list[int]]:
+    """Return orders that respect precedence, the same for all chips: by what is urgent on the average one."""
+    graph, mean_s = every.graph, every.least_s.mean(axis=1)
+    count = len(graph.engines)
+    orders = [list(range(count))]
+    # Without splits other orders gain next to nothing on whole spaces of chips, and search asks for them often.
+    for favoured in ((), TENSOR, VECTOR) if len(every.seconds) > 2 else ((),):
+        weight = np.array([4.0 if engine in favoured else 1.0 for engine in graph.engines]) * mean_s
+        tail = weight.copy()
+        for task in reversed(range(count)):
+            for other in graph.predecessors[task]:
+                tail[other] = max(tail[other], tail[task] + weight[other])
+        order = _by_urgency(graph, tail)
+        if order not in orders:
+            orders.append(order)
+    return orders
+
+
+def _by_urgency(graph: TaskGraph, urgency: Floats) -> list[int]:
+    before = ancestors(graph)
+    order: list[int] = []
+    pending = set(range(len(graph.engines)))
+    while pending:
+        ready = [task for task in pending if not any(before[task, other] for other in pending)]
+        order.append(min(ready, key=lambda task: (-urgency[task], task)))
+        pending.remove(order[-1])
+    return order
 
 
 def in_order(
-    problem: ScheduleProblem, order: list[int], whole: list[bool], given: list[tuple[int, int]] | None = None
+    problem: ScheduleProblem,
+    every: Modes,
+    order: list[int],
+    chosen: Sequence[int] | None,
+    given: Sequence[Cores] | None = None,
 ) -> Schedule:
     """Return the schedule that serves tasks in order, each as early as its cores allow; its bound is zero.
 
-    The rule of _ends for one chip, with cores written down. given: the (tensor, vector) core of each single task,
-    -1 where it takes none; without it, those that are free first.
+    every: the problem's modes, chosen: which of them each task takes; without it, the one that ends first.
+    given: the cores of each task that does not take all of a kind; without it, the last to be free of those in time.
     """
     graph = problem.graph
-    tensor, vector = [0.0] * problem.tensor_cores, [0.0] * problem.vector_cores
-    network, every = 0.0, 0.0
+    free: list[list[float]] = [[0.0] * problem.tensor_cores, [0.0] * problem.vector_cores]
+    off_chip = dict.fromkeys(OFF_CHIP, 0.0)
     found: dict[int, Assignment] = {}
     for task in order:
         ready = max((found[other].end_s for other in graph.predecessors[task]), default=0.0)
         engine = graph.engines[task]
-        cores = (-1, -1)
-        if engine is Engine.NETWORK:
-            start = max(ready, network)
-            network = start + problem.whole_s[task]
-        elif whole[task]:
-            start = max(ready, every)
-        else:
-            cores = given[task] if given is not None else _earliest(engine, tensor, vector)
-            start = max([ready] + [free[core] for free, core in zip((tensor, vector), cores, strict=True) if core >= 0])
-        alone = whole[task] and engine is not Engine.NETWORK
-        seconds = problem.whole_s[task] if alone or engine is Engine.NETWORK else problem.single_s[task]
-        end = start + seconds
-        found[task] = Assignment(
-            task=task, start_s=start, end_s=end, whole=alone, tensor_core=cores[0], vector_core=cores[1]
-        )
-        if engine is Engine.NETWORK:
+        if engine in OFF_CHIP:
+            start = max(ready, off_chip[engine])
+            off_chip[engine] = start + problem.whole_s[task]
+            found[task] = Assignment(
+                task=task, start_s=start, end_s=off_chip[engine], whole=False, tensor_cores=(), vector_cores=()
+            )
             continue
-        every = max(every, end)
-        if alone:
-            tensor, vector = [end] * len(tensor), [end] * len(vector)
-        for free, core in zip((tensor, vector), cores, strict=True):
-            if core >= 0:
-                free[core] = end
+        candidates = range(len(every.seconds)) if chosen is None else (chosen[task],)
+        options = []
+        for mode in candidates:
+            seconds = float(every.seconds[mode, task, 0])
+            if seconds < np.inf:
+                counts = (int(every.tensor[mode, task, 0]), int(every.vector[mode, task, 0]))
+                whole = _is_whole(problem, engine, counts) and mode == len(every.seconds) - 1
+                cores, at = _served(free, counts, ready, whole, None if given is None else given[task])
+                options.append((max(ready, at) + seconds, mode, max(ready, at), whole, cores))
+        end, _, start, whole, cores = min(options, key=lambda option: option[:2])
+        for kind in (0, 1):
+            for core in cores[kind]:
+                free[kind][core] = end
+        named = ((), ()) if whole else cores
+        found[task] = Assignment(
+            task=task, start_s=start, end_s=end, whole=whole, tensor_cores=named[0], vector_cores=named[1]
+        )
     return Schedule(
         assignments=tuple(found[task] for task in range(len(graph.engines))),
         makespan_s=max((one.end_s for one in found.values()), default=0.0),
@@ -165,11 +151,29 @@ def in_order(
     )
 
 
-def _earliest(engine: Engine, tensor: list[float], vector: list[float]) -> tuple[int, int]:
-    """Return the (tensor core, vector core) that are free first; a fused task takes both of one index."""
-    if engine is Engine.TENSOR:
-        return min(range(len(tensor)), key=tensor.__getitem__), -1
-    if engine is Engine.VECTOR:
-        return -1, min(range(len(vector)), key=vector.__getitem__)
-    core = min(range(min(len(tensor), len(vector))), key=lambda one: max(tensor[one], vector[one]))
-    return core, core
+def _is_whole(problem: ScheduleProblem, engine: Engine, counts: tuple[int, int]) -> bool:
+    """Return whether so many cores are all of the kinds that an engine has."""
+    return (engine not in TENSOR or counts[0] == problem.tensor_cores) and (
+        engine not in VECTOR or counts[1] == problem.vector_cores
+    )
+
+
+def _served(
+    free: list[list[float]], counts: tuple[int, int], ready: float, whole: bool, given: Cores | None
+) -> tuple[Cores, float]:
+    """Return the cores that a task takes, and when they are free."""
+    if whole:
+        cores: Cores = (
+            tuple(range(len(free[0]))) if counts[0] else (),
+            tuple(range(len(free[1]))) if counts[1] else (),
+        )
+    elif given is not None:
+        cores = given
+    elif counts[0] and counts[1]:
+        both = [max(pair) for pair in zip(*free, strict=False)]
+        start = max(ready, sorted(both)[counts[0] - 1])
+        fitting = sorted((core for core in range(len(both)) if both[core] <= start), key=lambda core: -both[core])
+        cores = (tuple(sorted(fitting[: counts[0]])),) * 2
+    else:
+        return next(choices(free[0], free[1], counts, ready, paired=False))
+    return cores, max(free[kind][core] for kind in (0, 1) for core in cores[kind])

@@ -1,4 +1,4 @@
-"""Exact schedules by phases: a shortest path in the lattice of downsets (docs/model.md, "Scheduling").
+"""Exact schedules by phases: a shortest path in the lattice of downsets (docs/model-scheduling.md).
 
 A whole task runs alone. So a schedule is a sequence of whole tasks and of phases in which only single tasks run, and
 what is done between two of them is a downset. Its makespan is the sum of the whole tasks' times and of the phases' own
@@ -13,25 +13,28 @@ from dataclasses import replace
 
 import numpy as np
 
-from hardplace.cost.types import Engine, Floats
+from hardplace.cost.types import Floats
 from hardplace.errors import BadInput
 from hardplace.graphs import downsets
 from hardplace.scheduling.alike import alike
-from hardplace.scheduling.bounds import Bools, always_whole
-from hardplace.scheduling.types import Assignment, Schedule, ScheduleProblem, Status, TaskGraph
+from hardplace.scheduling.bounds import always_whole
+from hardplace.scheduling.modes import OFF_CHIP, TENSOR, VECTOR, Bools
+from hardplace.scheduling.types import Assignment, Rule, Schedule, ScheduleProblem, Status, TaskGraph
 
 _MOST_DOWNSETS = 2048  # pairs of them are held as dense matrices
 _MOST_PHASES = 4  # priced exactly before the rest is left as a gap
 
 
 def by_phases(problem: ScheduleProblem, solve: Callable[[ScheduleProblem], Schedule], gap: float) -> Schedule | None:
-    """Return the best schedule and its bound, or None for a graph with collectives or too many downsets.
+    """Return the best schedule and its bound, or None for a graph with collectives, splits, sharing or many downsets.
 
     With one core of each kind nearly all is one phase, so that nothing is won: None too.
     solve: an exact solver for problems whose tasks all run on one core. gap: relative gap at which to stop.
     """
     graph = problem.graph
-    if Engine.NETWORK in graph.engines or problem.tensor_cores == problem.vector_cores == 1:
+    if set(graph.engines) & set(OFF_CHIP) or problem.tensor_cores == problem.vector_cores == 1:
+        return None
+    if problem.splits or problem.rule is not Rule.EXCLUSIVE:
         return None
     try:
         # Alike tasks may change places, so they are done in order: far fewer downsets.
@@ -83,8 +86,8 @@ def _arcs(problem: ScheduleProblem, members: Bools) -> Floats:
     subset = (inside @ inside.T == size[:, None]) & (size[:, None] < size[None, :])
     phase = np.zeros(subset.shape)
     for kind, cores in (
-        ((Engine.TENSOR, Engine.BOTH), problem.tensor_cores),
-        ((Engine.VECTOR, Engine.BOTH), problem.vector_cores),
+        (TENSOR, problem.tensor_cores),
+        (VECTOR, problem.vector_cores),
     ):
         mine = np.array([engine in kind for engine in problem.graph.engines])
         phase = np.maximum(phase, _between(inside, np.where(mine, single_s, 0.0)) / cores)
@@ -176,14 +179,13 @@ def _written(
             (task,) = tasks
             whole = problem.whole_s[task] <= problem.single_s[task]
             engine = problem.graph.engines[task]
-            cores = (-1 if whole or engine is Engine.VECTOR else 0, -1 if whole or engine is Engine.TENSOR else 0)
             found[task] = Assignment(
                 task=task,
                 start_s=now,
                 end_s=now + float(upper_s[arc]),
                 whole=whole,
-                tensor_core=cores[0],
-                vector_core=cores[1],
+                tensor_cores=(0,) if engine in TENSOR and not whole else (),
+                vector_cores=(0,) if engine in VECTOR and not whole else (),
             )
         now += float(upper_s[arc])
     return Schedule(

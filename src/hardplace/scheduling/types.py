@@ -8,23 +8,43 @@ from enum import StrEnum
 from hardplace.cost.types import Engine
 
 
+class Rule(StrEnum):
+    """What a task on all cores of its kind leaves to the other kind: nothing (PHAZE), or all of it."""
+
+    EXCLUSIVE = "exclusive"
+    SHARING = "sharing"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskGraph:
-    """Tasks with the engine each needs; predecessors of a task have smaller indices (topological order)."""
+    """Tasks with the engine each needs; predecessors of a task have smaller indices (topological order).
+
+    Names of the tasks and of the layer they come from are for messages; they may be left out.
+    """
 
     engines: tuple[Engine, ...]
     predecessors: tuple[tuple[int, ...], ...]
+    names: tuple[str, ...] = ()
+    layer: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleProblem:
-    """One task graph on one chip: seconds of each task on one core, and on all cores of its kind (then alone)."""
+    """One task graph on one chip: seconds of each task on one core, and on all cores of its kind.
+
+    split_s: shape (splits, tasks), seconds on splits[j] > 1 cores of its kind (a fused task: of both kinds), inf where
+    a task may not; a split is used only where it is smaller than the number of cores. Collectives and copies take
+    whole_s on an engine of their own.
+    """
 
     graph: TaskGraph
     tensor_cores: int
     vector_cores: int
     single_s: tuple[float, ...]
     whole_s: tuple[float, ...]
+    splits: tuple[int, ...] = ()
+    split_s: tuple[tuple[float, ...], ...] = ()
+    rule: Rule = Rule.EXCLUSIVE
 
 
 class Status(StrEnum):
@@ -36,14 +56,14 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
-    """When and where a task runs; cores are -1 where none of that kind is used or where it runs on all of them."""
+    """When and where a task runs: the cores it takes, by index; none are listed where it runs on all of its kind."""
 
     task: int
     start_s: float
     end_s: float
     whole: bool
-    tensor_core: int
-    vector_core: int
+    tensor_cores: tuple[int, ...]
+    vector_cores: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

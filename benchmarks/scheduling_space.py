@@ -1,0 +1,74 @@
+"""Upper over lower bound of the schedules of every chip of the space, with no exact call; one JSON line a graph.
+
+python benchmarks/scheduling_space.py [MODEL] [--setting hbm3] [--splits] [--rule exclusive|sharing]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+
+import numpy as np
+
+from hardplace.cost.splits import powers_of_two, split_seconds
+from hardplace.cost.times import kernel_times
+from hardplace.cost.types import Floats
+from hardplace.hardware.settings import setting
+from hardplace.hardware.space import default_budget, phaze_space
+from hardplace.scheduling.bounds import lower_bound
+from hardplace.scheduling.lists import list_schedule
+from hardplace.scheduling.types import Rule, TaskGraph
+from hardplace.search.layer import LayerQuestion, Pass, pass_graph
+from hardplace.workload.load import load
+from hardplace.workload.sharding import tensor_parallel
+
+CLOSE = 1.02
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", nargs="?", default="llama2-7b")
+    parser.add_argument("--setting", default="hbm3")
+    parser.add_argument("--splits", action="store_true")
+    parser.add_argument("--rule", type=Rule, default=Rule.EXCLUSIVE)
+    options = parser.parse_args()
+    workload, chips, chosen = load(options.model), phaze_space(default_budget()), setting(options.setting)
+    total_s, sums = 0.0, np.zeros((2, len(chips)))
+    for index, layer in enumerate(tensor_parallel(workload, 1).layers):
+        asked = LayerQuestion(layer=layer, tensor_parallel=1, micro_batch=1, chips=chips, setting=chosen)
+        for which in Pass:
+            graph = pass_graph(asked, which)
+            if not graph.kernels:
+                continue
+            times = kernel_times(graph.kernels, chips, chosen, 1)
+            splits = powers_of_two(chips) if options.splits else ()
+            split_s = split_seconds(graph.kernels, chips, chosen, 1, splits) if options.splits else None
+            tasks = TaskGraph(
+                engines=tuple(kernel.engine for kernel in graph.kernels),
+                predecessors=tuple(kernel.predecessors for kernel in graph.kernels),
+            )
+            columns = (tasks, chips.tensor_cores, chips.vector_cores, times.single_s, times.whole_s)
+            started = time.perf_counter()
+            lower = lower_bound(*columns, splits=splits, split_s=split_s, rule=options.rule)
+            upper = list_schedule(*columns, splits=splits, split_s=split_s, rule=options.rule)
+            seconds = time.perf_counter() - started
+            line = {"layer": layer.name, "graph": which.value, "operators": len(graph.kernels)}
+            print(json.dumps(line | _ratios(upper / lower) | {"seconds": round(seconds, 2)}), flush=True)
+            if which is not Pass.RECOMPUTE:
+                total_s += seconds
+                sums += workload.order.count(index) * np.stack([lower, upper])
+    line = {"layer": "model", "graph": "forward and backward of all layers", "chips": len(chips)}
+    print(json.dumps(line | _ratios(sums[1] / sums[0]) | {"seconds": round(total_s, 2)}))
+
+
+def _ratios(ratio: Floats) -> dict[str, float]:
+    return {
+        f"at_most_{CLOSE}": round(float(np.mean(ratio <= CLOSE)), 4),
+        "median": round(float(np.median(ratio)), 4),
+        "largest": round(float(ratio.max()), 4),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,200 @@
+"""`hardplace schedule`: the kernels of one layer on the cores of one chip."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hardplace.cli.app import app
+from hardplace.cli.search import check_writable
+from hardplace.errors import BadInput, unknown
+
+if TYPE_CHECKING:
+    from hardplace.hardware.types import Chips
+    from hardplace.search.layer import LayerQuestion, Pass
+    from hardplace.workload.types import Layer, Workload
+
+_CHIP = re.compile(r"(\d+)x(\d+)x(\d+)[-+](\d+)x(\d+)[-,]\s*(\d+)\s*MiB")
+_MOST_CORES = 2**16  # of a kind, and lanes or rows
+
+
+@app.command()
+@click.argument("model")
+@click.option(
+    "--chip",
+    "chip_text",
+    required=True,
+    metavar="CHIP",
+    help="A name that `hardplace search` prints, such as 8x128x128-2x128-128MiB, or 8x128x128+2x128,128MiB: tensor "
+    "cores x rows x columns, vector cores x lanes, buffer.",
+)
+@click.option("--micro-batch", type=click.IntRange(min=1), default=1, show_default=True, help="Samples.")
+@click.option("--tensor-parallel", type=click.IntRange(min=1), default=1, show_default=True, help="Degree.")
+@click.option("--layer", "layer_name", help="The layer.  [default: the one that the model repeats most]")
+@click.option(
+    "--phase",
+    "phases",
+    type=click.Choice(["forward", "backward", "recompute"]),
+    multiple=True,
+    help="What to schedule; recompute: the recomputed forward pass joined to the backward pass.  "
+    "[default: forward, backward]",
+)
+@click.option(
+    "--rule",
+    type=click.Choice(["exclusive", "sharing"]),
+    default="exclusive",
+    show_default=True,
+    help="Whether a kernel on all cores of its kind has the chip to itself, or leaves the other kind free.",
+)
+@click.option("--splits", is_flag=True, help="Let kernels run on 2, 4, 8, ... cores, besides on one and on all.")
+@click.option(
+    "--setting",
+    "setting_name",
+    default="hbm3",
+    show_default=True,
+    help="Memory and network: hbm3 or phaze.",
+)
+@click.option(
+    "--gap",
+    type=click.FloatRange(min=0, max=1, max_open=True),
+    default=0.001,
+    show_default=True,
+    help="Stop when no schedule can be shorter by more than this share.",
+)
+@click.option(
+    "--seconds",
+    "limit_s",
+    type=click.FloatRange(min=0, min_open=True),
+    default=30.0,
+    show_default=True,
+    help="Stop each pass after this many seconds.",
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for schedule.json, page.html and trace.json.  [default: hardplace-out/MODEL-schedule]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output, and nothing else.")
+def schedule(
+    model: str,
+    chip_text: str,
+    micro_batch: int,
+    tensor_parallel: int,
+    layer_name: str | None,
+    phases: tuple[str, ...],
+    rule: str,
+    splits: bool,
+    setting_name: str,
+    gap: float,
+    limit_s: float,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Schedule one layer of MODEL on the cores of a chip: makespan, bound, utilisation, Gantt chart and trace.
+
+    MODEL is a name that `hardplace models` lists, or a Workload file. No schedule is shorter than the printed bound.
+    trace.json opens in ui.perfetto.dev.
+    """
+    from hardplace.hardware.settings import setting as named
+    from hardplace.scheduling.types import Rule
+    from hardplace.search.layer import LayerQuestion, Pass
+    from hardplace.workload.load import load
+
+    setting = named(setting_name)
+    workload = load(model)
+    question = LayerQuestion(
+        layer=_layer(workload, tensor_parallel, layer_name),
+        tensor_parallel=tensor_parallel,
+        micro_batch=micro_batch,
+        chips=chip_of(chip_text),
+        setting=setting,
+        rule=Rule(rule),
+        splits=splits,
+    )
+    folder = out or Path("hardplace-out") / f"{workload.name}-schedule"
+    check_writable(folder)
+    wanted = tuple(Pass(name) for name in dict.fromkeys(phases)) or (Pass.FORWARD, Pass.BACKWARD)
+    _run(question, workload.name, wanted, gap, limit_s, folder, as_json)
+
+
+def chip_of(text: str) -> Chips:
+    """Return the chip that a name or a specification stands for; BadInput for anything else."""
+    from hardplace.hardware.space import chips_from_rows
+    from hardplace.units import MIB
+
+    expected = "expected a chip such as 8x128x128-2x128-128MiB (tensor cores, vector cores, buffer)"
+    match = _CHIP.fullmatch(text.strip())
+    if match is None:
+        raise BadInput(f"--chip: {text!r}: {expected}")
+    sizes = [int(digits) for digits in match.groups()]
+    if not all(0 < size <= _MOST_CORES for size in sizes):
+        raise BadInput(f"--chip: {text!r}: every number must lie in 1 to {_MOST_CORES}; {expected}")
+    import numpy as np
+
+    try:
+        return chips_from_rows(np.array([[*sizes[:5], sizes[5] * MIB]], dtype=np.int64))
+    except BadInput as problem:
+        raise BadInput(f"--chip: {text!r}: {problem}") from None
+
+
+def _layer(workload: Workload, tensor_parallel: int, name: str | None) -> Layer:
+    """Return the layer by its name, or the one that the model repeats most."""
+    from hardplace.workload.rank import check_degrees
+    from hardplace.workload.sharding import shard
+    from hardplace.workload.types import Parallelism
+
+    check_degrees(workload, Parallelism(tensor=tensor_parallel))
+    layers = shard(workload, Parallelism(tensor=tensor_parallel)).layers
+    if name is None:
+        return layers[max(workload.order, key=workload.order.count)]
+    for layer in layers:
+        if layer.name == name:
+            return layer
+    raise unknown("layer", name, [layer.name for layer in layers])
+
+
+def _run(
+    question: LayerQuestion,
+    model: str,
+    wanted: tuple[Pass, ...],
+    gap: float,
+    limit_s: float,
+    folder: Path,
+    as_json: bool,
+) -> None:
+    """Schedule, print, and write the folder."""
+    from hardplace import __version__
+    from hardplace.files import dumps, write, write_text
+    from hardplace.hardware.space import accelerator
+    from hardplace.report.schedule import LayerReport, page, scheduled_pass, show, trace
+    from hardplace.search.layer import schedule_pass
+
+    chip = accelerator(question.chips, 0, question.setting, question.setting.memory_capacities_bytes[-1])
+    report = LayerReport(
+        version=__version__,
+        model=model,
+        layer=question.layer.name,
+        micro_batch=question.micro_batch,
+        tensor_parallel=question.tensor_parallel,
+        setting=question.setting.name,
+        rule=question.rule,
+        splits=question.splits,
+        chip=chip,
+        passes=tuple(
+            scheduled_pass(which.value, schedule_pass(question, which, gap=gap, limit_s=limit_s), chip)
+            for which in wanted
+        ),
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    write(folder / "schedule.json", report)
+    write_text(folder / "page.html", page(report))
+    write_text(folder / "trace.json", dumps(trace(report), compact=True))
+    if as_json:
+        click.echo(dumps(report))
+        return
+    show(report)
+    files = ", ".join(str(folder / name) for name in ("schedule.json", "page.html", "trace.json"))
+    click.echo(f"\nwritten: {files} (trace.json opens in ui.perfetto.dev)")

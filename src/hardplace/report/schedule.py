@@ -1,0 +1,139 @@
+"""The schedules of one layer on one chip: utilisation, the page with its Gantt chart, a trace that Perfetto opens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+from rich.console import Console
+from rich.table import Table
+
+from hardplace.cost.types import Engine
+from hardplace.hardware.types import Accelerator
+from hardplace.report import gantt, words
+from hardplace.scheduling.types import Rule
+from hardplace.search.types import PhaseSchedule
+from hardplace.units import format_quantity
+
+_MICROSECOND = 1e-6  # the unit of time of the trace format
+_WIDTH = 120  # columns where standard output is not a terminal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduledPass:
+    """One graph of the layer and its schedule; shares of the cores' time that are spent on a kernel, 0 to 1.
+
+    A core that only waits while a kernel has the whole chip to itself is not in use.
+    """
+
+    name: str
+    phase: PhaseSchedule
+    tensor_utilisation: float
+    vector_utilisation: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerReport:
+    """What `hardplace schedule` answers; seconds in the schedules, one micro-batch."""
+
+    version: str
+    model: str
+    layer: str
+    micro_batch: int
+    tensor_parallel: int
+    setting: str
+    rule: Rule
+    splits: bool
+    chip: Accelerator
+    passes: tuple[ScheduledPass, ...]
+
+
+def scheduled_pass(name: str, phase: PhaseSchedule, chip: Accelerator) -> ScheduledPass:
+    """Return a pass with the utilisation of its cores."""
+    shares = []
+    for engine, cores in ((Engine.TENSOR, chip.tensor_cores), (Engine.VECTOR, chip.vector_cores)):
+        busy_s = sum(
+            (item.end_s - item.start_s) * (cores if item.whole else gantt.cores_taken(item))
+            for item, mine in zip(phase.schedule.assignments, phase.engines, strict=True)
+            if mine in (engine, Engine.BOTH)
+        )
+        whole_s = cores * phase.schedule.makespan_s
+        shares.append(busy_s / whole_s if whole_s > 0 else 0.0)
+    return ScheduledPass(name=name, phase=phase, tensor_utilisation=shares[0], vector_utilisation=shares[1])
+
+
+def show(report: LayerReport) -> None:
+    """Print makespan, bound, gap and utilisation of each pass."""
+    out = Console(highlight=False)
+    if not out.is_terminal:
+        out = Console(highlight=False, width=_WIDTH)
+    out.print(
+        f"[bold]{report.model}[/bold], layer {report.layer}: micro-batch {report.micro_batch}, tensor parallel "
+        f"{report.tensor_parallel}, setting {report.setting}, whole-chip kernels {report.rule.value}"
+    )
+    out.print(f"{words.chip(report.chip)}, {words.area(report.chip.area_mm2)}")
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("pass", "kernels", "makespan", "no less than", "gap", "tensor cores busy", "vector cores busy"):
+        table.add_column(heading, justify="left" if heading == "pass" else "right")
+    for one in report.passes:
+        schedule = one.phase.schedule
+        table.add_row(
+            one.name,
+            str(len(one.phase.kernels)),
+            format_quantity(schedule.makespan_s, "s", 4),
+            format_quantity(schedule.bound_s, "s", 4),
+            f"{words.percent_up(schedule.gap)} ({schedule.status.value})",
+            words.percent(one.tensor_utilisation),
+            words.percent(one.vector_utilisation),
+        )
+    out.print(table)
+
+
+def page(report: LayerReport) -> str:
+    """Return the self-contained HTML page of a layer's schedules."""
+    environment = Environment(
+        loader=PackageLoader("hardplace.report"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters.update(quantity=format_quantity, percent=words.percent, percent_up=words.percent_up)
+    figure = gantt.passes_figure(tuple((one.name, one.phase) for one in report.passes), report.chip)
+    return environment.get_template("schedule.html").render(
+        report=report,
+        chip=words.chip(report.chip),
+        area=words.area(report.chip.area_mm2),
+        plotly=Markup(get_plotlyjs()),
+        figures={"gantt": Markup(figure.to_json())},
+    )
+
+
+def trace(report: LayerReport) -> dict[str, object]:
+    """Return the schedules in the Trace Event Format (JSON object form), which Perfetto and chrome://tracing open.
+
+    One process a pass and one thread a row of the Gantt chart; a kernel is a complete event ("X") on every row that it
+    fills, with times in microseconds from the start of its pass.
+    """
+    events: list[dict[str, object]] = []
+    for process, one in enumerate(report.passes, start=1):
+        names = gantt.rows(one.phase, report.chip)
+        title = f"{report.model} {report.layer} {one.name}"
+        events.append({"ph": "M", "pid": process, "tid": 0, "name": "process_name", "args": {"name": title}})
+        for thread, name in enumerate(names, start=1):
+            for what, value in (("thread_name", {"name": name}), ("thread_sort_index", {"sort_index": thread})):
+                events.append({"ph": "M", "pid": process, "tid": thread, "name": what, "args": value})
+        for bar in gantt.bars(one.phase, report.chip):
+            item = one.phase.schedule.assignments[bar.task]
+            events.append(
+                {
+                    "ph": "X",
+                    "pid": process,
+                    "tid": names.index(bar.row) + 1,
+                    "name": one.phase.kernels[bar.task],
+                    "cat": one.phase.engines[bar.task].value,
+                    "ts": bar.start_s / _MICROSECOND,
+                    "dur": bar.duration_s / _MICROSECOND,
+                    "args": {"task": bar.task, "cores": "all" if item.whole else gantt.cores_taken(item)},
+                }
+            )
+    return {"traceEvents": events, "displayTimeUnit": "ns", "otherData": {"version": f"hardplace {report.version}"}}
