@@ -1,0 +1,207 @@
+"""Time of a GEMM on a GPU: the best of tiles and splits, each a norm of waves, memory, L2 and power.
+
+Equations, assumptions and sources: docs/model-gpu.md, GEMM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+
+from hardplace.cost.gpu.types import Datasheet, Floats, GemmParameters, Ints, Layout
+
+STEP = 64  # along k, of one trip of a tile's loop
+# rows and columns of a tile, and the splits along k that are tried with it
+TILES = (
+    (256, 128, (1, 2, 4)),
+    (128, 256, (1, 2, 4)),
+    (128, 128, (1, 2, 4, 8)),
+    (64, 256, (1, 2, 4)),
+    (128, 64, (1, 2, 4)),
+    (64, 128, (1, 2, 4, 8)),
+    (64, 64, (1, 4, 16)),
+    (32, 128, (1, 2, 8)),
+    (32, 64, (1, 4, 16)),
+    (16, 128, (1, 4)),
+    (16, 32, (1, 4, 16)),
+)
+LAYOUTS = (Layout.TN, Layout.NN, Layout.NT)
+LARGEST = 1 << 20
+_WAVE_TILE = 128.0 * 256.0  # elements of the tile that a wave's footprint is reckoned with
+_CHUNK = 2048  # GEMMs a pass: the arrays of a pass stay in the cache
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gemms:
+    """Many GEMMs as arrays of one length: batch products of (m x k) and (k x n), 16-bit operands.
+
+    layout: index into LAYOUTS. output_bytes: moved for an element of the result: 2 in 16 bit, 8 for a weight gradient
+    that is added up in fp32.
+    """
+
+    m: Ints
+    n: Ints
+    k: Ints
+    batch: Ints
+    layout: Ints
+    output_bytes: Floats
+
+    def __len__(self) -> int:
+        return len(self.m)
+
+
+def gemms(
+    m: npt.ArrayLike,
+    n: npt.ArrayLike,
+    k: npt.ArrayLike,
+    *,
+    batch: npt.ArrayLike = 1,
+    layout: Layout = Layout.TN,
+    output_bytes: npt.ArrayLike = 2.0,
+) -> Gemms:
+    """Return GEMMs of these sizes, broadcast against each other; sizes from 1 to 2^20 (ValueError otherwise)."""
+    sizes = [np.asarray(size, dtype=np.int64) for size in (m, n, k, batch)]
+    for size in sizes:
+        if size.size and (size.min() < 1 or size.max() > LARGEST):
+            raise ValueError(f"sizes of a GEMM are 1 to {LARGEST}, got {size.min()} to {size.max()}")
+    codes = np.asarray(LAYOUTS.index(layout))
+    arrays = np.broadcast_arrays(*sizes, codes, np.asarray(output_bytes, dtype=np.float64))
+    rows, columns, depth, times, kind, written = (np.ascontiguousarray(one).reshape(-1) for one in arrays)
+    return Gemms(m=rows, n=columns, k=depth, batch=times, layout=kind, output_bytes=written)
+
+
+def gemm_s(shapes: Gemms, devices: Sequence[tuple[Datasheet, GemmParameters]]) -> Floats:
+    """Return seconds of each GEMM on each device, shape (GEMMs, devices); positive, and never less for a larger k
+    of the same alignment."""
+    rates = _rates(devices)
+    slow = np.array([parameters.alignment for _, parameters in devices])
+    layouts = np.array([parameters.layout for _, parameters in devices])
+    aligned = _alignment(shapes)
+    result = np.empty((len(shapes), len(devices)))
+    for start in range(0, len(shapes), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        size = [
+            np.asarray(one[part], dtype=np.float64)[:, None]
+            for one in (shapes.m, shapes.n, shapes.k, shapes.batch, shapes.output_bytes)
+        ]
+        best = _best(rates, *size, slow[:, aligned[part]].T)
+        result[part] = best * layouts[:, shapes.layout[part]].T + rates.launch_s
+    return result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rates:
+    """The figures of several devices as arrays over the devices, in seconds a unit of work."""
+
+    multiprocessors: Floats
+    flop_s: Floats  # on one multiprocessor
+    tile_byte_s: Floats
+    l2_byte_s: Floats
+    dram_byte_s: Floats
+    reread: Floats
+    warm: Floats
+    l2_bytes: Floats
+    launch_s: Floats
+    tile_start_s: Floats
+    step_s: Floats
+    rounding: Floats
+    power_flop_s: Floats
+    power_byte_s: Floats
+    split_s: Floats
+    split_byte_s: Floats
+
+
+def _rates(devices: Sequence[tuple[Datasheet, GemmParameters]]) -> _Rates:
+    columns = np.array([_device_rates(*device) for device in devices]).T
+    return _Rates(**{field.name: column for field, column in zip(fields(_Rates), columns, strict=True)})
+
+
+def _device_rates(sheet: Datasheet, fitted: GemmParameters) -> tuple[float, ...]:
+    """Return the figures of one device in the order of _Rates."""
+    count, clock_hz, bandwidth = sheet.multiprocessors, sheet.clock_hz, sheet.memory_bandwidth_bytes_per_s
+    return (
+        count,
+        count / (sheet.tensor_flops_per_s * fitted.tensor_efficiency),
+        1.0 / (fitted.tile_bytes_per_cycle * clock_hz),
+        1.0 / (fitted.l2_bytes_per_cycle * clock_hz * count),
+        1.0 / (bandwidth * fitted.dram_efficiency),
+        fitted.reread,
+        fitted.warm,
+        sheet.l2_bytes,
+        fitted.launch_s,
+        fitted.tile_start_s,
+        fitted.step_s,
+        fitted.wave_rounding,
+        fitted.joule_per_flop / sheet.power_w,
+        fitted.joule_per_byte / sheet.power_w,
+        fitted.split_s,
+        1.0 / (bandwidth * fitted.split_bandwidth),
+    )
+
+
+def _alignment(shapes: Gemms) -> Ints:
+    """Return log2 of the largest power of two, at most 64, that divides the leading dimensions of all operands.
+
+    Row-major: TN has k, k and n; NN has k, n and n; NT has m, n and n (docs/model-gpu.md, GEMM).
+    """
+    inner = np.where(shapes.layout == LAYOUTS.index(Layout.NT), shapes.m, shapes.k)
+    bits = inner | shapes.n | 64
+    return np.asarray(np.log2(bits & -bits).astype(np.int64))
+
+
+def _fourth(value: Floats) -> Floats:
+    square = value * value
+    return square * square
+
+
+def _root(value: Floats) -> Floats:
+    """Return the fourth root."""
+    return np.asarray(np.sqrt(np.sqrt(value)))
+
+
+def _memory_bytes(r: _Rates, m: Floats, n: Floats, k: Floats, batch: Floats, output_bytes: Floats) -> Floats:
+    """Return the bytes that go through memory: operands and result once, less what is warm, more what is read again.
+
+    A wave of tiles is taken as a square of side sqrt(multiprocessors * tile); operands that it shares with other waves
+    are read again as far as they do not stay in the L2.
+    """
+    operands = 2.0 * batch * (m * k + n * k)
+    written = output_bytes * batch * m * n
+    side = np.sqrt(r.multiprocessors * _WAVE_TILE)
+    waves = 4.0 * batch * m * n * k / np.minimum(side, np.maximum(m, n))
+    footprint = 2.0 * (m * k + n * k) / r.l2_bytes
+    missed = r.reread * footprint / (1.0 + footprint)
+    once = operands + written
+    found = r.warm / (1.0 + _fourth(once / r.l2_bytes))
+    return np.asarray(once * (1.0 - found) + np.maximum(waves - operands, 0.0) * missed)
+
+
+def _best(
+    r: _Rates, m: Floats, n: Floats, k: Floats, batch: Floats, output_bytes: Floats, misaligned: Floats
+) -> Floats:
+    """Return the least time over tiles and splits, without launch, shape (GEMMs, devices)."""
+    dram = _memory_bytes(r, m, n, k, batch, output_bytes)
+    power = 2.0 * batch * m * n * k * r.power_flop_s + dram * r.power_byte_s
+    fixed = _fourth(dram * r.dram_byte_s) + _fourth(power)
+    partial_s = 8.0 * batch * m * n * r.split_byte_s
+    best = np.full(fixed.shape, np.inf)
+    for rows, columns, splits in TILES:
+        tiles = batch * np.ceil(m / rows) * np.ceil(n / columns)
+        load = STEP * 2.0 * (rows + columns)
+        step = _root(_fourth(STEP * 2.0 * rows * columns * r.flop_s) + _fourth(load * r.tile_byte_s))
+        step_s = step * misaligned + r.step_s
+        start_s = r.tile_start_s + 2.0 * rows * columns * r.tile_byte_s
+        for split in splits:
+            steps = np.ceil(k / (STEP * split))
+            share = tiles * (split / r.multiprocessors)
+            waves = np.maximum(share + r.rounding * (np.ceil(share) - share), 1.0)
+            on_tiles = waves * (steps * step_s + start_s)
+            through_l2 = (tiles * split * load) * steps * r.l2_byte_s
+            time = _root(_fourth(on_tiles) + _fourth(through_l2) + fixed)
+            if split > 1:
+                time += r.split_s + split * partial_s
+            np.minimum(best, time, out=best)
+    return best
