@@ -26,7 +26,7 @@ class Datasheet:
     """What the vendor says about a GPU: dense 16-bit tensor peak, clock at that peak, memory, L2, board power."""
 
     name: str
-    generation: str
+    vendor: str
     multiprocessors: int
     clock_hz: float
     tensor_flops_per_s: float
