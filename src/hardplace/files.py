@@ -7,6 +7,7 @@ import json
 import math
 import os
 import tempfile
+import tomllib
 import typing
 import zlib
 from collections.abc import Callable, Sequence
@@ -39,6 +40,15 @@ def read(path: str | os.PathLike[str], kind: type[T]) -> T:
         return _converter(detailed=False).structure(data, kind)
     except Exception:  # cattrs raises many types; the slower, detailed converter says which field it was
         _explain(where, data, kind)
+
+
+def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the table that a TOML file holds; BadInput, one line, if it cannot be read or is no TOML."""
+    where = Path(path)
+    try:
+        return tomllib.loads(_load(where))
+    except tomllib.TOMLDecodeError as problem:
+        raise BadInput(f"{where}: expected TOML: {_line(problem)}") from None
 
 
 def write(path: str | os.PathLike[str], value: object) -> None:

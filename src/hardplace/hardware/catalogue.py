@@ -1,0 +1,238 @@
+"""The catalogue of devices and nodes, and the reading of a user's own ones (TOML)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hardplace.errors import BadInput, unknown
+from hardplace.files import read_toml
+from hardplace.hardware.device import DTYPES, Arrays, Device, Level, Multiprocessors, Node, Provenance
+from hardplace.hardware.records import Record
+
+_DEVICES = Path(__file__).parent / "devices"
+_NODES = Path(__file__).parent / "nodes"
+_PEAK_SLACK = 0.03  # between a published peak and count x rate x clock: vendors round the clock
+MEMORY_KINDS = ("HBM2", "HBM2e", "HBM3", "HBM3e", "GDDR6", "GDDR7", "LPDDR5", "DDR5")
+
+_T = TypeVar("_T")
+
+
+def device_names() -> tuple[str, ...]:
+    """Return the names of the devices that ship with the package."""
+    return tuple(sorted(path.stem for path in _DEVICES.glob("*.toml")))
+
+
+def node_names() -> tuple[str, ...]:
+    """Return the names of the nodes that ship with the package."""
+    return tuple(sorted(path.stem for path in _NODES.glob("*.toml")))
+
+
+@cache
+def device(name_or_file: str) -> Device:
+    """Return a device of the catalogue, or of a TOML file.
+
+    Raises BadInput with the nearest names if there is none, or with file, field and value for the first fault.
+    """
+    return _find(name_or_file, "device", _DEVICES, device_names(), read_device)
+
+
+@cache
+def node(name_or_file: str) -> Node:
+    """Return a node of the catalogue, or of a TOML file; BadInput as for `device`."""
+    return _find(name_or_file, "node", _NODES, node_names(), read_node)
+
+
+def _find(name: str, what: str, folder: Path, names: tuple[str, ...], read: Callable[[Path], _T]) -> _T:
+    if name in names:
+        return read(folder / f"{name}.toml")
+    path = Path(name)
+    if path.suffix == ".toml" or path.exists():
+        return read(path)
+    raise unknown(what, name, names)
+
+
+def read_device(path: Path) -> Device:
+    """Return the device that a TOML file describes; BadInput, one line, for the first fault in it."""
+    top, sources = _top(path)
+    chip, buffer, memory = top.table("chip"), top.table("buffer"), top.table("memory")
+    chip.sources = buffer.sources = memory.sources = sources
+    engine, parts = _engine(top)
+    links, parts_links = _links(top)
+    kind = memory.text("kind")
+    if kind not in MEMORY_KINDS:
+        raise BadInput(f"{memory.where('kind')}: {kind!r}: expected one of {', '.join(MEMORY_KINDS)}")
+    peaks = top.table("peak") if top.has("peak") else None
+    found = Device(
+        name=top.text("name"),
+        title=top.text("title"),
+        vendor=top.text("vendor"),
+        engine=engine,
+        process=chip.text("process"),
+        node_nm=chip.quantity("node", "nm"),
+        clock_hz=chip.quantity("clock", "Hz"),
+        max_clock_hz=_optional(chip, "max_clock", "Hz"),
+        die_area_mm2=_optional(chip, "die_area", "mm2"),
+        transistors=chip.number("transistors") if chip.has("transistors") else None,
+        tdp_w=_optional(chip, "tdp", "W"),
+        price_usd=_optional(chip, "price", "USD"),
+        buffer_bytes=int(buffer.quantity("size", "B")),
+        buffer_bandwidth_bytes_per_s=_optional(buffer, "bandwidth", "B/s"),
+        memory_kind=kind,
+        memory_bytes=memory.quantity("size", "B"),
+        memory_bandwidth_bytes_per_s=memory.quantity("bandwidth", "B/s"),
+        memory_stacks=memory.count("stacks") if memory.has("stacks") else None,
+        **links,
+        published_peaks={t: peaks.quantity(t, "FLOP/s") for t in peaks.keys(DTYPES, "type")} if peaks else {},
+        provenance=(),
+    )
+    records = [top, chip, buffer, memory, *parts, *parts_links, *([peaks] if peaks else [])]
+    _check(found, path, top, buffer)
+    return _with_provenance(found, records)
+
+
+def _top(path: Path) -> tuple[Record, Mapping[str, str]]:
+    """Return the whole file as a record, and its sources."""
+    data = read_toml(path)
+    sources = data.get("sources", {})
+    if not isinstance(sources, dict) or not all(isinstance(text, str) for text in sources.values()):
+        raise BadInput(f"{path}: sources: expected a table of texts")
+    top = Record(str(path), data, sources=sources)
+    top.has("sources")
+    return top, sources
+
+
+def _optional(record: Record, field: str, unit: str) -> float | None:
+    return record.quantity(field, unit) if record.has(field) else None
+
+
+def _engine(top: Record) -> tuple[Multiprocessors | Arrays, list[Record]]:
+    """Return the engines of a device, [gpu] or [array], and the tables they were read from."""
+    if top.has("gpu") == top.has("array"):
+        raise BadInput(f"{top.path}: expected one of the tables [gpu] and [array]")
+    if top.has("gpu"):
+        gpu = top.table("gpu")
+        rates = gpu.table("flops_per_clock")
+        engine: Multiprocessors | Arrays = Multiprocessors(
+            count=gpu.count("multiprocessors"),
+            flops_per_clock={t: rates.count(t) for t in rates.keys(DTYPES, "type")},
+            vector_lanes=gpu.count("vector_lanes"),
+            shared_memory_bytes=int(gpu.quantity("shared_memory", "B")),
+            register_bytes=int(gpu.quantity("registers", "B")),
+        )
+        return engine, [gpu, rates]
+    array = top.table("array")
+    rates = array.table("macs_per_clock")
+    engine = Arrays(
+        count=array.count("arrays"),
+        rows=array.count("rows"),
+        columns=array.count("columns"),
+        macs_per_clock={t: rates.number(t) for t in rates.keys(DTYPES, "type")},
+        vector_cores=array.count("vector_cores"),
+        vector_lanes=array.count("vector_lanes"),
+    )
+    return engine, [array, rates]
+
+
+def _links(top: Record) -> tuple[dict[str, Any], list[Record]]:
+    """Return the fields of the links, all of which may be missing."""
+    if not top.has("links"):
+        return {}, []
+    links = top.table("links")
+    return {
+        "link_bandwidth_bytes_per_s": _optional(links, "bandwidth", "B/s"),
+        "links": links.count("count") if links.has("count") else None,
+        "host_bandwidth_bytes_per_s": _optional(links, "host_bandwidth", "B/s"),
+    }, [links]
+
+
+def _check(found: Device, path: Path, top: Record, buffer: Record) -> None:
+    """Raise BadInput where the figures of a device contradict one another."""
+    for dtype, peak in found.published_peaks.items():
+        if dtype in found.dtypes and abs(found.peak_flops_per_s(dtype) / peak - 1) > _PEAK_SLACK:
+            raise BadInput(
+                f"{path}: peak.{dtype}: {peak / 1e12:.4g} TFLOP/s: expected what the engines and the clock give, "
+                f"{found.peak_flops_per_s(dtype) / 1e12:.4g} TFLOP/s (dense, 2 operations a multiply-add)"
+            )
+    if isinstance(found.engine, Arrays):
+        # A stationary tile, the row that streams past it, and the row of fp32 sums that leaves it.
+        rows, columns = found.engine.rows, found.engine.columns
+        tile = 2 * rows * columns + 2 * rows + 4 * columns
+        if found.buffer_bytes < tile:
+            raise BadInput(
+                f"{buffer.where('size')}: {found.buffer_bytes} B: expected at least one tile of a "
+                f"{rows} x {columns} array, {tile} B"
+            )
+
+
+def _with_provenance(found: Device, records: list[Record]) -> Device:
+    from dataclasses import replace
+
+    for record in records:
+        record.end()
+    return replace(found, provenance=_provenance(records))
+
+
+def _provenance(records: list[Record]) -> tuple[Provenance, ...]:
+    skipped = ("name", "title", "vendor", "device")
+    return tuple(one for record in records for one in record.provenance if one.field not in skipped)
+
+
+def read_node(path: Path) -> Node:
+    """Return the node that a TOML file describes; BadInput, one line, for the first fault in it."""
+    top, sources = _top(path)
+    top.has("levels")
+    levels = top.data.get("levels")
+    if not isinstance(levels, list) or not levels or not all(isinstance(level, dict) for level in levels):
+        raise BadInput(f"{path}: levels: missing; expected one or more tables [[levels]], inside out")
+    records = [Record(str(path), level, f"levels[{index}]", sources) for index, level in enumerate(levels)]
+    found = tuple(_level(record, last=record is records[-1]) for record in records)
+    for inner, outer, record in zip(found, found[1:], records[1:], strict=False):
+        if outer.devices is not None and inner.devices is not None and outer.devices <= inner.devices:
+            raise BadInput(
+                f"{record.where('devices')}: {outer.devices}: expected more than the level inside it, {inner.devices}"
+            )
+    answer = Node(
+        name=top.text("name"),
+        title=top.text("title"),
+        device=top.text("device"),
+        levels=found,
+        price_usd=_optional(top, "price", "USD"),
+        provenance=_provenance([top, *records]),
+    )
+    for record in (top, *records):
+        record.end()
+    if answer.device not in device_names() and not (path.parent / answer.device).is_file():
+        raise BadInput(f"{path}: device: {unknown('device', answer.device, device_names())}")
+    return answer
+
+
+def _level(record: Record, *, last: bool) -> Level:
+    """Return one level; only the last may leave out its number of devices."""
+    axes: tuple[int, ...] = ()
+    if record.has("axes"):
+        sides = record.data["axes"]
+        if not isinstance(sides, list) or not sides or not all(side.__class__ is int and side > 0 for side in sides):
+            raise BadInput(f"{record.where('axes')}: {sides!r}: expected the sides of a torus, such as [4, 4, 4]")
+        axes = tuple(sides)
+    devices = record.count("devices") if record.has("devices") or not last else None
+    in_network = record.data.get("in_network", False)
+    record.has("in_network")
+    if in_network.__class__ is not bool:
+        raise BadInput(f"{record.where('in_network')}: {in_network!r}: expected true or false")
+    level = Level(
+        name=record.text("name"),
+        devices=devices,
+        bandwidth_bytes_per_s=record.quantity("bandwidth", "B/s"),
+        latency_s=record.quantity("latency", "s"),
+        axes=axes,
+        in_network=in_network,
+    )
+    product = 1
+    for side in axes:
+        product *= side
+    if axes and devices != product:
+        raise BadInput(f"{record.where('axes')}: {list(axes)}: expected sides whose product is devices, {devices}")
+    return level

@@ -1,0 +1,195 @@
+"""Nouns of the catalogue: a device that exists (or that a user describes), and the node that it stands in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from hardplace.errors import BadInput
+from hardplace.hardware.types import Cluster, NetworkLevel
+
+# A narrower type is a subset of each of these, in this order: what it holds, they hold. int8 fits bf16's 8 bits.
+_WIDER = {
+    "fp4": ("fp8", "fp16", "bf16", "tf32", "fp32"),
+    "fp8": ("fp16", "bf16", "tf32", "fp32"),
+    "int8": ("bf16", "fp16", "tf32", "fp32"),
+    "bf16": ("tf32", "fp32"),
+    "fp16": ("tf32", "fp32"),
+    "tf32": ("fp32",),
+    "fp32": (),
+}
+DTYPES = tuple(_WIDER)
+
+
+class Trust(StrEnum):
+    """How far a figure may be relied on."""
+
+    A = "A"  # the vendor, or several that agree
+    B = "B"  # one secondary source, a vendor document that was not opened for this, or worked out from such figures
+    C = "C"  # from memory, conflicting, or an upper bound: check before use
+    OWN = "own"  # the user's file, without a source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """Where one figure of a device is from; field as in the file, e.g. memory.bandwidth."""
+
+    field: str
+    source: str
+    trust: Trust
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Multiprocessors:
+    """A GPU's engines. flops_per_clock: dense tensor FLOPs a clock and multiprocessor, by type of operand.
+
+    vector_lanes: fp32 multiply-adds a clock and multiprocessor, outside the tensor cores.
+    """
+
+    count: int
+    flops_per_clock: Mapping[str, int]
+    vector_lanes: int
+    shared_memory_bytes: int
+    register_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrays:
+    """Systolic arrays of rows x columns. macs_per_clock: multiply-accumulates a clock and element, by operand type."""
+
+    count: int
+    rows: int
+    columns: int
+    macs_per_clock: Mapping[str, float]
+    vector_cores: int
+    vector_lanes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """One accelerator. clock_hz is the clock at which the peaks hold; link bandwidth is all links, one way.
+
+    buffer: the outermost memory on the chip that all engines share (a GPU's L2 or last cache, a TPU's VMEM + CMEM).
+    None: not published. Peaks are dense: sparsity is not counted.
+    """
+
+    name: str
+    title: str
+    vendor: str
+    engine: Multiprocessors | Arrays
+    process: str
+    node_nm: float
+    clock_hz: float
+    buffer_bytes: int
+    memory_kind: str
+    memory_bytes: float
+    memory_bandwidth_bytes_per_s: float
+    memory_stacks: int | None = None
+    max_clock_hz: float | None = None
+    buffer_bandwidth_bytes_per_s: float | None = None
+    link_bandwidth_bytes_per_s: float | None = None
+    links: int | None = None
+    host_bandwidth_bytes_per_s: float | None = None
+    die_area_mm2: float | None = None
+    transistors: float | None = None
+    tdp_w: float | None = None
+    price_usd: float | None = None
+    published_peaks: Mapping[str, float]
+    provenance: tuple[Provenance, ...]
+
+    @property
+    def dtypes(self) -> tuple[str, ...]:
+        """Types of operand that the matrix engines take, widest last."""
+        rates = self.engine.flops_per_clock if isinstance(self.engine, Multiprocessors) else self.engine.macs_per_clock
+        return tuple(dtype for dtype in DTYPES if dtype in rates)
+
+    def peak_flops_per_s(self, dtype: str) -> float:
+        """Return the dense peak of the matrix engines for operands of this type; BadInput if they do not take it."""
+        if dtype not in self.dtypes:
+            raise BadInput(f"{self.name}: {dtype!r}: expected a type that its engines take: {', '.join(self.dtypes)}")
+        if isinstance(self.engine, Multiprocessors):
+            return self.engine.count * self.engine.flops_per_clock[dtype] * self.clock_hz
+        array = self.engine.count * self.engine.rows * self.engine.columns
+        return 2.0 * array * self.engine.macs_per_clock[dtype] * self.clock_hz
+
+    @property
+    def vector_flops_per_s(self) -> float:
+        """Peak of the vector units in fp32, two operations a multiply-add, at the highest clock."""
+        clock_hz = self.max_clock_hz or self.clock_hz
+        if isinstance(self.engine, Multiprocessors):
+            return 2.0 * self.engine.count * self.engine.vector_lanes * clock_hz
+        return 2.0 * self.engine.vector_cores * self.engine.vector_lanes * clock_hz
+
+    def ridge_flops_per_byte(self, dtype: str) -> float:
+        """Return the FLOPs a byte of memory traffic above which a kernel is bound by the engines."""
+        return self.peak_flops_per_s(dtype) / self.memory_bandwidth_bytes_per_s
+
+    def supports(self, dtype: str) -> tuple[str, str]:
+        """Return the type that operands of `dtype` are computed in, and a sentence if that is another one.
+
+        The fallback is the narrowest type that the engines take and that holds every value of `dtype`.
+        Raises BadInput for a type that is unknown or that nothing on the chip can hold.
+        """
+        if dtype not in _WIDER:
+            raise BadInput(f"operand type {dtype!r}: expected one of {', '.join(DTYPES)}")
+        if dtype in self.dtypes:
+            return dtype, ""
+        for wider in _WIDER[dtype]:
+            if wider in self.dtypes:
+                return wider, f"{self.name} has no {dtype}: computed in {wider}, which holds all its values"
+        raise BadInput(
+            f"{self.name}: operands of {dtype}: its matrix engines take only {', '.join(self.dtypes)}; "
+            f"expected one of these, or an operator on the vector units"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Level:
+    """One level of a node's network, inside out. bandwidth: of a device, one way, over all its links of this level.
+
+    devices: in a group; None for the outermost, which grows with the job. axes: sides of a torus, () if switched.
+    in_network: switches can reduce (NVLink SHARP).
+    """
+
+    name: str
+    devices: int | None
+    bandwidth_bytes_per_s: float
+    latency_s: float
+    axes: tuple[int, ...] = ()
+    in_network: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """Devices of one kind and the network that joins them."""
+
+    name: str
+    title: str
+    device: str
+    levels: tuple[Level, ...]
+    price_usd: float | None
+    provenance: tuple[Provenance, ...]
+
+    def cluster(self, devices: int) -> Cluster:
+        """Return the network of so many of these devices; inner levels that hold all of them are the last.
+
+        Raises BadInput where the number exceeds the outermost level's.
+        """
+        if devices < 1:
+            raise BadInput(f"{self.name}: {devices} devices: expected one or more")
+        found: list[NetworkLevel] = []
+        for level in self.levels:
+            here = devices if level.devices is None else min(devices, level.devices)
+            found.append(
+                NetworkLevel(
+                    name=level.name,
+                    devices=here,
+                    bandwidth_bytes_per_s=level.bandwidth_bytes_per_s,
+                    latency_s=level.latency_s,
+                )
+            )
+            if here == devices:
+                return Cluster(devices=devices, levels=tuple(found))
+        raise BadInput(f"{self.name}: {devices} devices: expected at most {self.levels[-1].devices}")
