@@ -79,7 +79,7 @@ def gemm_s(shapes: Gemms, devices: Sequence[tuple[Datasheet, GemmParameters]]) -
     rates = _rates(devices)
     slow = np.array([parameters.alignment for _, parameters in devices])
     layouts = np.array([parameters.layout for _, parameters in devices])
-    aligned = _alignment(shapes)
+    aligned = alignment_bits(shapes)
     result = np.empty((len(shapes), len(devices)))
     for start in range(0, len(shapes), _CHUNK):
         part = slice(start, start + _CHUNK)
@@ -142,7 +142,7 @@ def _device_rates(sheet: Datasheet, fitted: GemmParameters) -> tuple[float, ...]
     )
 
 
-def _alignment(shapes: Gemms) -> Ints:
+def alignment_bits(shapes: Gemms) -> Ints:
     """Return log2 of the largest power of two, at most 64, that divides the leading dimensions of all operands.
 
     Row-major: TN has k, k and n; NN has k, n and n; NT has m, n and n (docs/model-gpu.md, GEMM).

@@ -10,7 +10,7 @@ import numpy as np
 
 from hardplace.cost.gpu.gemm import LARGEST, LAYOUTS, Gemms
 from hardplace.cost.gpu.table import Table, parse
-from hardplace.cost.gpu.types import Floats, Ints
+from hardplace.cost.gpu.types import Bools, Floats, Ints
 from hardplace.errors import BadInput, unknown
 
 UNITS_S = {"us": 1e-6, "time_us": 1e-6, "latency_us": 1e-6, "ms": 1e-3, "seconds": 1.0, "s": 1.0}
@@ -58,7 +58,7 @@ class GemmRows:
         return GemmRows(shapes=shapes, time_s=self.time_s[rows], spread=self.spread[rows])
 
     @property
-    def held_out(self) -> Ints:
+    def held_out(self) -> Bools:
         """Whether each row is kept from every fit: by the hash of its (n, k)."""
         return _hashed(np.stack([self.shapes.n, self.shapes.k], axis=1))
 
@@ -84,12 +84,12 @@ class AttentionRows:
         return AttentionRows(backend=tuple(self.backend[row] for row in rows), **arrays)
 
     @property
-    def held_out(self) -> Ints:
+    def held_out(self) -> Bools:
         """Whether each row is kept from every fit: by the hash of its (sequence, heads, kv heads, head dimension)."""
         return _hashed(np.stack([self.sequence, self.heads, self.kv_heads, self.head_dim], axis=1))
 
 
-def _hashed(keys: Ints) -> Ints:
+def _hashed(keys: Ints) -> Bools:
     """Return whether the SHA-256 of "a,b,..." of each row, as a number, is divisible by four."""
     known: dict[bytes, bool] = {}
     result = np.empty(len(keys), dtype=bool)
@@ -98,7 +98,7 @@ def _hashed(keys: Ints) -> Ints:
         if text not in known:
             known[text] = int.from_bytes(hashlib.sha256(text).digest(), "big") % _HELD_OUT == 0
         result[row] = known[text]
-    return result.astype(np.int64)
+    return result
 
 
 def read_gemms(files: Sequence[tuple[str, str]]) -> GemmRows | None:

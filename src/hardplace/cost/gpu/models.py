@@ -1,0 +1,102 @@
+"""GPU models that ship with the package, and models of other GPUs by transfer from the nearest relative."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from math import log2
+from pathlib import Path
+
+from hardplace.cost.gpu.sheets import datasheet
+from hardplace.cost.gpu.types import Datasheet, Fit, GpuModel
+from hardplace.errors import unknown
+from hardplace.files import read
+from hardplace.hardware.catalogue import device, device_names
+from hardplace.hardware.device import Multiprocessors
+
+_DATA = Path(__file__).parent / "data"
+# Mean absolute error, m >= 1024 and n, k >= 512, of figures carried to another GPU without a row of it measured, by
+# whether the rate of a multiprocessor is the same (docs/validation-gpu.md, transfer): what to expect, not a bound.
+SAME_RATE_ERROR, OTHER_RATE_ERROR = 0.13, 0.25
+_OTHER_VENDOR = 4.0  # doublings that another vendor counts for
+
+
+def fitted_names() -> tuple[str, ...]:
+    """Return the names of the GPUs whose models ship with the package."""
+    return tuple(sorted(path.name.removesuffix(".json.gz") for path in _DATA.glob("*.json.gz")))
+
+
+@cache
+def shipped(name: str) -> GpuModel:
+    """Return the model of a GPU that ships with the package; BadInput with the nearest names otherwise."""
+    if name not in fitted_names():
+        raise unknown("GPU with measurements", name, fitted_names())
+    return read(_DATA / f"{name}.json.gz", GpuModel)
+
+
+@cache
+def gpu_model(name_or_file: str) -> GpuModel:
+    """Return the model of a GPU: shipped, a file that `hardplace calibrate` wrote, or by transfer.
+
+    name_or_file: a name of the catalogue, a device's TOML file, or a model's .json or .json.gz file. Raises BadInput
+    with the nearest names for an unknown device, and for one that is no GPU.
+    """
+    if name_or_file in fitted_names():
+        return shipped(name_or_file)
+    if name_or_file.endswith((".json", ".json.gz")):
+        return read(name_or_file, GpuModel)
+    if "/" not in name_or_file and not name_or_file.endswith(".toml") and name_or_file not in device_names():
+        raise unknown("device", name_or_file, gpu_names())
+    return transferred(datasheet(device(name_or_file)))
+
+
+def gpu_names() -> tuple[str, ...]:
+    """Return the GPUs of the catalogue."""
+    return tuple(name for name in device_names() if isinstance(device(name).engine, Multiprocessors))
+
+
+def relative_of(sheet: Datasheet, names: tuple[str, ...]) -> str:
+    """Return the nearest of these fitted GPUs: doublings of rate a clock and multiprocessor, of FLOPs a byte, of size.
+
+    Another vendor counts as four doublings.
+    """
+
+    def apart(name: str) -> float:
+        other = shipped(name).datasheet
+        rate = abs(log2(_rate(sheet) / _rate(other)))
+        ridge = abs(log2(_ridge(sheet) / _ridge(other)))
+        size = abs(log2(sheet.multiprocessors / other.multiprocessors))
+        return 2.0 * rate + ridge + 0.5 * size + (_OTHER_VENDOR if sheet.vendor != other.vendor else 0.0)
+
+    return min((name for name in names if name != sheet.name), key=apart)
+
+
+def transferred(sheet: Datasheet, source: str | None = None) -> GpuModel:
+    """Return a model with this datasheet and the figures of a fitted GPU: `source`, or the nearest relative.
+
+    Its provenance says from whom and which error to expect. The learned residual stays behind.
+    """
+    name = source or relative_of(sheet, fitted_names())
+    model = shipped(name)
+    same = abs(log2(_rate(sheet) / _rate(model.datasheet))) < 0.5 and sheet.vendor == model.datasheet.vendor
+    expected = SAME_RATE_ERROR if same else OTHER_RATE_ERROR
+    note = Fit(
+        part="all",
+        method=f"transferred from {name} with the datasheet of {sheet.name}; error to expect about {expected:.0%}",
+        source=f"figures of {name}",
+        rows=0,
+        held_out_rows=0,
+        held_out_error=None,
+        held_out_error_large=expected,
+        noise=None,
+    )
+    return replace(model, datasheet=sheet, residual=None, fits=(note,))
+
+
+def _rate(sheet: Datasheet) -> float:
+    """Return tensor FLOPs a clock and multiprocessor."""
+    return sheet.tensor_flops_per_s / sheet.multiprocessors / sheet.clock_hz
+
+
+def _ridge(sheet: Datasheet) -> float:
+    return sheet.tensor_flops_per_s / sheet.memory_bandwidth_bytes_per_s
