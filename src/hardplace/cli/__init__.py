@@ -6,11 +6,11 @@ import sys
 
 import click
 
-from hardplace.cli import chips, models, search
+from hardplace.cli import calibrate, chips, models, search, validate, verify
 from hardplace.cli.app import BAD_INPUT, INTERRUPTED, app
 from hardplace.errors import BadInput
 
-__all__ = ["chips", "main", "models", "search"]
+__all__ = ["calibrate", "chips", "main", "models", "search", "validate", "verify"]
 
 
 def main() -> None:

@@ -4,11 +4,31 @@ from __future__ import annotations
 
 import numpy as np
 
+from hardplace.cost.gpu.gemm import gemm_s, gemms
 from hardplace.cost.gpu.measured import AttentionRows
-from hardplace.cost.gpu.types import AttentionParameters, Datasheet, Floats, Ints
+from hardplace.cost.gpu.streams import Stream, stream_s
+from hardplace.cost.gpu.types import AttentionParameters, Datasheet, Floats, GpuModel, Ints, Layout
+from hardplace.errors import unknown
 
 _BLOCK = 128  # queries of a block, and keys of a trip of its loop
 _PAD = 16  # head dimensions that are not fitted are padded to a multiple of this
+
+
+def attention_shapes(
+    *,
+    batch: int,
+    sequence: int,
+    heads: int,
+    head_dim: int,
+    kv_heads: int | None = None,
+    causal: bool = True,
+    backward: bool = False,
+) -> AttentionRows:
+    """Return one attention kernel as rows for `attention_s`; its measured time is nan."""
+    sizes = {"batch": batch, "sequence": sequence, "heads": heads, "kv_heads": kv_heads or heads, "head_dim": head_dim}
+    flags = {"causal": int(causal), "backward": int(backward)}
+    arrays = {name: np.array([value], dtype=np.int64) for name, value in (sizes | flags).items()}
+    return AttentionRows(backend=("",), time_s=np.array([np.nan]), spread=np.array([np.nan]), **arrays)
 
 
 def attention_s(rows: AttentionRows, sheet: Datasheet, fitted: AttentionParameters) -> Floats:
@@ -37,6 +57,39 @@ def attention_s(rows: AttentionRows, sheet: Datasheet, fitted: AttentionParamete
     l2_s = tiles * met * 4.0 * blocks * _BLOCK * dim / (fitted.l2_bytes_per_cycle * clock_hz * count)
     kernel_s = _norm(work_s, memory_s, l2_s) * np.where(rows.backward == 1, fitted.backward, 1.0)
     return np.asarray(kernel_s + fitted.launch_s)
+
+
+# What stands in for a backend without figures, in this order. PyTorch's default, flash, is FA2; NVIDIA's own fused
+# kernels (trtllm) are the nearest measured to cuDNN's.
+_STAND_INS = {"default": ("sdpa", "fa2"), "cudnn": ("cudnn", "trtllm"), "sdpa": ("sdpa", "fa2")}
+
+
+def backend_named(name: str, model: GpuModel) -> str:
+    """Return the backend whose figures a name means on this GPU: itself, or what stands in for default, cudnn or sdpa.
+
+    Raises BadInput for a backend that the GPU has no figures for.
+    """
+    for candidate in _STAND_INS.get(name, (name,)):
+        if candidate in model.attention:
+            return candidate
+    raise unknown(f"attention backend of {model.datasheet.name}", name, {*model.attention, "default", "cudnn"})
+
+
+def unfused_attention_s(rows: AttentionRows, model: GpuModel) -> Floats:
+    """Return seconds of attention as score GEMM, softmax and value GEMM; backward: two GEMMs for each, and the softmax.
+
+    The scores go through memory: written by the GEMM, scaled and masked (one element-wise kernel), softmax, read again.
+    """
+    batch, length, dim = rows.batch * rows.heads, rows.sequence, rows.head_dim
+    sheet, devices = model.datasheet, [(model.datasheet, model.gemm)]
+    score_s = gemm_s(gemms(length, length, dim, batch=batch), devices)[:, 0]
+    value_s = gemm_s(gemms(length, dim, length, batch=batch, layout=Layout.NN), devices)[:, 0]
+    scores = 4.0 * batch * np.asarray(length, dtype=np.float64) ** 2  # bytes, read and written once
+    softmax_s = stream_s(Stream.SOFTMAX, scores, sheet, model.streams[Stream.SOFTMAX], row=length)
+    mask_s = stream_s(Stream.ELEMENTWISE, scores, sheet, model.streams[Stream.ELEMENTWISE])
+    forward_s = score_s + value_s + softmax_s + mask_s
+    more_s = 2.0 * (score_s + value_s) + 1.5 * softmax_s + mask_s
+    return np.asarray(np.where(rows.backward == 1, more_s, forward_s))
 
 
 def head_dim_cost(head_dim: Ints, fitted: AttentionParameters) -> Floats:

@@ -28,10 +28,11 @@ TILES = (
     (16, 128, (1, 4)),
     (16, 32, (1, 4, 16)),
 )
+SPLITS = (1, 2, 4, 8, 16)
 LAYOUTS = (Layout.TN, Layout.NN, Layout.NT)
 LARGEST = 1 << 20
 _WAVE_TILE = 128.0 * 256.0  # elements of the tile that a wave's footprint is reckoned with
-_CHUNK = 2048  # GEMMs a pass: the arrays of a pass stay in the cache
+_CHUNK = 4096  # pairs of GEMM and device a pass: the arrays of a pass stay in the cache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +82,9 @@ def gemm_s(shapes: Gemms, devices: Sequence[tuple[Datasheet, GemmParameters]]) -
     layouts = np.array([parameters.layout for _, parameters in devices])
     aligned = alignment_bits(shapes)
     result = np.empty((len(shapes), len(devices)))
-    for start in range(0, len(shapes), _CHUNK):
-        part = slice(start, start + _CHUNK)
+    chunk = max(1, _CHUNK // len(devices))
+    for start in range(0, len(shapes), chunk):
+        part = slice(start, start + chunk)
         size = [
             np.asarray(one[part], dtype=np.float64)[:, None]
             for one in (shapes.m, shapes.n, shapes.k, shapes.batch, shapes.output_bytes)
@@ -182,26 +184,39 @@ def _memory_bytes(r: _Rates, m: Floats, n: Floats, k: Floats, batch: Floats, out
 def _best(
     r: _Rates, m: Floats, n: Floats, k: Floats, batch: Floats, output_bytes: Floats, misaligned: Floats
 ) -> Floats:
-    """Return the least time over tiles and splits, without launch, shape (GEMMs, devices)."""
+    """Return the least time over tiles and splits, without launch, shape (GEMMs, devices).
+
+    Fourth powers are compared within a number of splits, so that roots are drawn once for each number.
+    """
     dram = _memory_bytes(r, m, n, k, batch, output_bytes)
-    power = 2.0 * batch * m * n * k * r.power_flop_s + dram * r.power_byte_s
-    fixed = _fourth(dram * r.dram_byte_s) + _fourth(power)
-    partial_s = 8.0 * batch * m * n * r.split_byte_s
-    best = np.full(fixed.shape, np.inf)
+    power = 2.0 * batch * m * n * k * misaligned * r.power_flop_s + dram * r.power_byte_s
+    down = {rows: batch * np.ceil(m / rows) for rows in {rows for rows, _, _ in TILES}}
+    across = {columns: np.ceil(n / columns) for columns in {columns for _, columns, _ in TILES}}
+    steps = {split: np.ceil(k / (STEP * split)) for split in SPLITS}
+    least: dict[int, Floats] = {}
     for rows, columns, splits in TILES:
-        tiles = batch * np.ceil(m / rows) * np.ceil(n / columns)
+        tiles = down[rows] * across[columns]
         load = STEP * 2.0 * (rows + columns)
         step = _root(_fourth(STEP * 2.0 * rows * columns * r.flop_s) + _fourth(load * r.tile_byte_s))
         step_s = step * misaligned + r.step_s
         start_s = r.tile_start_s + 2.0 * rows * columns * r.tile_byte_s
         for split in splits:
-            steps = np.ceil(k / (STEP * split))
             share = tiles * (split / r.multiprocessors)
-            waves = np.maximum(share + r.rounding * (np.ceil(share) - share), 1.0)
-            on_tiles = waves * (steps * step_s + start_s)
-            through_l2 = (tiles * split * load) * steps * r.l2_byte_s
-            time = _root(_fourth(on_tiles) + _fourth(through_l2) + fixed)
-            if split > 1:
-                time += r.split_s + split * partial_s
-            np.minimum(best, time, out=best)
+            waves = np.ceil(share)
+            waves -= share
+            waves *= r.rounding
+            waves += share
+            np.maximum(waves, 1.0, out=waves)
+            on_tiles = steps[split] * step_s
+            on_tiles += start_s
+            on_tiles *= waves
+            through_l2 = tiles * steps[split] * (split * load * r.l2_byte_s)
+            fourth = _fourth(on_tiles)
+            fourth += _fourth(through_l2)
+            least[split] = fourth if split not in least else np.minimum(least[split], fourth, out=fourth)
+    fixed = _fourth(dram * r.dram_byte_s) + _fourth(power)
+    best = _root(least.pop(1) + fixed)
+    partial_s = 8.0 * batch * m * n * r.split_byte_s
+    for split, fourth in least.items():
+        np.minimum(best, _root(fourth + fixed) + (r.split_s + split * partial_s), out=best)
     return best

@@ -7,12 +7,11 @@ from functools import cache
 from math import log2
 from pathlib import Path
 
-from hardplace.cost.gpu.sheets import datasheet
+from hardplace.cost.gpu.calibrate import carried
+from hardplace.cost.gpu.sheets import datasheet, flops_per_clock, gpu
 from hardplace.cost.gpu.types import Datasheet, Fit, GpuModel
 from hardplace.errors import unknown
 from hardplace.files import read
-from hardplace.hardware.catalogue import device, device_names
-from hardplace.hardware.device import Multiprocessors
 
 _DATA = Path(__file__).parent / "data"
 # Mean absolute error, m >= 1024 and n, k >= 512, of figures carried to another GPU without a row of it measured, by
@@ -45,14 +44,7 @@ def gpu_model(name_or_file: str) -> GpuModel:
         return shipped(name_or_file)
     if name_or_file.endswith((".json", ".json.gz")):
         return read(name_or_file, GpuModel)
-    if "/" not in name_or_file and not name_or_file.endswith(".toml") and name_or_file not in device_names():
-        raise unknown("device", name_or_file, gpu_names())
-    return transferred(datasheet(device(name_or_file)))
-
-
-def gpu_names() -> tuple[str, ...]:
-    """Return the GPUs of the catalogue."""
-    return tuple(name for name in device_names() if isinstance(device(name).engine, Multiprocessors))
+    return transferred(datasheet(gpu(name_or_file)))
 
 
 def relative_of(sheet: Datasheet, names: tuple[str, ...]) -> str:
@@ -63,7 +55,7 @@ def relative_of(sheet: Datasheet, names: tuple[str, ...]) -> str:
 
     def apart(name: str) -> float:
         other = shipped(name).datasheet
-        rate = abs(log2(_rate(sheet) / _rate(other)))
+        rate = abs(log2(flops_per_clock(sheet) / flops_per_clock(other)))
         ridge = abs(log2(_ridge(sheet) / _ridge(other)))
         size = abs(log2(sheet.multiprocessors / other.multiprocessors))
         return 2.0 * rate + ridge + 0.5 * size + (_OTHER_VENDOR if sheet.vendor != other.vendor else 0.0)
@@ -78,7 +70,7 @@ def transferred(sheet: Datasheet, source: str | None = None) -> GpuModel:
     """
     name = source or relative_of(sheet, fitted_names())
     model = shipped(name)
-    same = abs(log2(_rate(sheet) / _rate(model.datasheet))) < 0.5 and sheet.vendor == model.datasheet.vendor
+    same = abs(log2(flops_per_clock(sheet) / flops_per_clock(model.datasheet))) < 0.5 and sheet.vendor == model.datasheet.vendor
     expected = SAME_RATE_ERROR if same else OTHER_RATE_ERROR
     note = Fit(
         part="all",
@@ -90,12 +82,8 @@ def transferred(sheet: Datasheet, source: str | None = None) -> GpuModel:
         held_out_error_large=expected,
         noise=None,
     )
-    return replace(model, datasheet=sheet, residual=None, fits=(note,))
-
-
-def _rate(sheet: Datasheet) -> float:
-    """Return tensor FLOPs a clock and multiprocessor."""
-    return sheet.tensor_flops_per_s / sheet.multiprocessors / sheet.clock_hz
+    attention = {backend: carried(figures, model, sheet) for backend, figures in model.attention.items()}
+    return replace(model, datasheet=sheet, residual=None, attention=attention, fits=(note,))
 
 
 def _ridge(sheet: Datasheet) -> float:

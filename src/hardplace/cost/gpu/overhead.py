@@ -8,6 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
+from hardplace.cost.gpu.least import fit
 from hardplace.cost.gpu.streams import Stream
 from hardplace.cost.gpu.table import Table, parse
 from hardplace.cost.gpu.types import Datasheet, Fit, Floats, StepOverhead, StreamParameters
@@ -15,8 +16,8 @@ from hardplace.errors import BadInput
 
 _LARGEST_BYTES = 1 << 50
 _HOST_S = 1e-5  # a floor above this is the host's time to launch, which a queue hides
-_BOUND = 3.0  # times the shortest: from here on bandwidth, not launch, is measured
-_WIDE_ROWS = (0.0, *np.geomspace(2**10, 2**20, 41).tolist())
+_LARGE_BYTES = 2e8  # smaller kernels count less in a fit
+_RANGES = {"efficiency": (0.02, 1.0), "wide_row": (1e3, 1e6), "launch_s": (5e-7, 2e-4)}
 _TERMS = 3
 
 
@@ -86,32 +87,29 @@ def read_steps(files: Sequence[tuple[str, str]]) -> StepRows | None:
 
 
 def fit_stream(sheet: Datasheet, rows: StreamRows, gemm_launch_s: float, source: str) -> tuple[StreamParameters, Fit]:
-    """Return the figures of one kind: efficiency and its fall with the row from rows where bandwidth is what counts.
+    """Return the figures of one kind. A launch above 10 us is the host's and is fitted, but not kept: a GEMM's is."""
+    count, bandwidth = len(rows.time_s), sheet.memory_bandwidth_bytes_per_s
+    varied = len(set(rows.row.tolist())) > 1
 
-    The launch is the shortest time; if that is the host's (above 10 us), it is a GEMM's.
-    """
-    shortest = float(rows.time_s.min())
-    launch_s = shortest if shortest < _HOST_S else gemm_launch_s
-    chosen = np.flatnonzero(rows.time_s >= _BOUND * shortest)
-    if not len(chosen):
-        chosen = np.arange(len(rows.time_s))
-    rate = rows.moved_bytes[chosen] / (rows.time_s[chosen] - launch_s).clip(1e-9) / sheet.memory_bandwidth_bytes_per_s
-    best = (np.inf, 0.0, 0.0)
-    varied = len(set(rows.row[chosen].tolist())) > 1
-    for wide in _WIDE_ROWS if varied else (0.0,):
-        slow = 1.0 + rows.row[chosen] / wide if wide else np.ones(len(chosen))
-        efficiency = float(np.median(rate * slow))
-        error = float(np.abs(rate * slow / efficiency - 1.0).mean())
-        if error < best[0]:
-            best = (error, efficiency, wide)
+    def predict_s(figures: dict[str, float]) -> Floats:
+        slow = 1.0 + rows.row / figures["wide_row"] if varied else np.ones(count)
+        return figures.get("launch_s", gemm_launch_s) + rows.moved_bytes * slow / (bandwidth * figures["efficiency"])
+
+    weight = np.clip(rows.moved_bytes / _LARGE_BYTES, 0.05, 1.0)
+    start = {"efficiency": 0.6} | ({"wide_row": 1e5} if varied else {}) | ({"launch_s": 5e-6} if count > 2 else {})
+    found = fit(predict_s, start, {name: _RANGES[name] for name in start}, rows.time_s, weight)
+    error = float(np.abs(predict_s(found) / rows.time_s - 1.0).mean())
+    launch_s = found.get("launch_s", gemm_launch_s)
     fitted = StreamParameters(
-        efficiency=float(f"{min(best[1], 1.0):.4g}"), wide_row=float(f"{best[2]:.5g}"), launch_s=launch_s
+        efficiency=float(f"{found['efficiency']:.4g}"),
+        wide_row=float(f"{found['wide_row']:.5g}") if varied else 0.0,
+        launch_s=float(f"{launch_s if launch_s < _HOST_S else gemm_launch_s:.4g}"),
     )
     note = Fit(
         part=rows.kind.value,
-        method=f"fitted; mean error on its own rows {best[0]:.1%}",
+        method=f"fitted; mean error on its own rows {error:.1%}",
         source=source,
-        rows=len(chosen),
+        rows=count,
         held_out_rows=0,
         held_out_error=None,
         held_out_error_large=None,
