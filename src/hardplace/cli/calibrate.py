@@ -18,13 +18,17 @@ if TYPE_CHECKING:
 @click.option("--device", "name", required=True, help="GPU that was measured: a name of the catalogue or a TOML file.")
 @click.option("--relative", help="GPU whose figures stand in for what DATA lacks.  [default: itself, or the nearest]")
 @click.option("--source", default="", help="Where the data are from, for the provenance.  [default: the file names]")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File to write.  [default: DEVICE.gpu.json]")
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="File to write.  [default: DEVICE.gpu.json]"
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the provenance and errors as JSON.")
-def calibrate(data: tuple[Path, ...], name: str, relative: str | None, source: str, out: Path | None, as_json: bool) -> None:
+def calibrate(
+    data: tuple[Path, ...], name: str, relative: str | None, source: str, out: Path | None, as_json: bool
+) -> None:
     """Fit the times of kernels on a GPU to DATA, CSV files as `hardplace verify` and its script write them.
 
-    One (n, k) in four is never fitted, by its hash; the errors printed are on those. With few rows only three figures are
-    fitted and the rest is of the nearest relative; with fewer still all is, and both are said.
+    One (n, k) in four is never fitted, by its hash; the errors printed are on those. With few rows only three figures
+    are fitted and the rest is of the nearest relative; with fewer still all is, and both are said.
     """
     from hardplace.cost.gpu import calibrate as fitting
     from hardplace.cost.gpu.models import fitted_names, relative_of, shipped

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from hardplace.cost.gpu.types import GpuModel
 
 _FILES = click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-_DEVICE = click.option("--device", required=True, help="GPU: a name, a device's TOML file, or a calibrated model's file.")
+_DEVICE = click.option(
+    "--device", required=True, help="GPU: a name, a device's TOML file, or a calibrated model's file."
+)
 _ALL = click.option("--all-rows", is_flag=True, help="Judge on all rows, not only on those that no fit has seen.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 
@@ -82,8 +84,9 @@ def gpu(folder: Path) -> None:
             tables.append(gemm_errors(shipped(name), rows, every_row=False))
             for other in _fully_fitted():
                 if other != name:
-                    table = gemm_errors(transferred(shipped(name).datasheet, other), rows, every_row=False)
-                    carried.append((name, other, table.rows[1]))
+                    model = transferred(shipped(name).datasheet, other)
+                    plain, scaled = (gemm_errors(model, rows, every_row=False, scaled=one) for one in (False, True))
+                    carried.append((name, other, plain.rows[1], scaled.rows[1].mean))
     for path in sorted(folder.glob("attention_*.csv.gz")):
         name = path.name.removeprefix("attention_").removesuffix(".csv.gz")
         kernels = read_attention(_texts([path]))
@@ -91,9 +94,9 @@ def gpu(folder: Path) -> None:
             tables += attention_errors(shipped(name), kernels, every_row=False)
     click.echo(f"## Held-out shapes\n\n{markdown(tables)}\n\n## Transfer\n")
     click.echo("m >= 1024, n and k >= 512; figures of another GPU with the device's own datasheet, no row measured.\n")
-    click.echo("| device | figures of | mean error | after one scalar |\n|---|---|--:|--:|")
-    for name, other, row in carried:
-        click.echo(f"| {name} | {other} | {row.mean:.1%} | {row.bias:+.1%} |")
+    click.echo("| device | figures of | mean error | bias | after one scalar |\n|---|---|--:|--:|--:|")
+    for name, other, row, scaled_mean in carried:
+        click.echo(f"| {name} | {other} | {row.mean:.1%} | {row.bias:+.1%} | {scaled_mean:.1%} |")
 
 
 def _fully_fitted() -> tuple[str, ...]:

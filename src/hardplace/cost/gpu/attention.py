@@ -11,7 +11,8 @@ from hardplace.cost.gpu.types import AttentionParameters, Datasheet, Floats, Gpu
 from hardplace.errors import unknown
 
 _BLOCK = 128  # queries of a block, and keys of a trip of its loop
-_PAD = 16  # head dimensions that are not fitted are padded to a multiple of this
+_PAD = 32  # head dimensions that are not fitted are padded to a multiple of this
+_BELOW = 0.75  # power of the head dimension by which the cost falls below the least that was fitted (FA3: 0.76)
 
 
 def attention_shapes(
@@ -38,7 +39,8 @@ def attention_s(rows: AttentionRows, sheet: Datasheet, fitted: AttentionParamete
     exponential units; the blocks fill the chip in waves; memory and L2 carry what they must (docs/model-gpu.md).
     """
     batch, sequence, heads, kv_heads, dim = (
-        np.asarray(one, dtype=np.float64) for one in (rows.batch, rows.sequence, rows.heads, rows.kv_heads, rows.head_dim)
+        np.asarray(one, dtype=np.float64)
+        for one in (rows.batch, rows.sequence, rows.heads, rows.kv_heads, rows.head_dim)
     )
     count, clock_hz = sheet.multiprocessors, sheet.clock_hz
     blocks = np.ceil(sequence / _BLOCK)
@@ -95,7 +97,7 @@ def unfused_attention_s(rows: AttentionRows, model: GpuModel) -> Floats:
 def head_dim_cost(head_dim: Ints, fitted: AttentionParameters) -> Floats:
     """Return head dimension / efficiency: fitted, or, between fitted ones, interpolated after padding.
 
-    Below the least that was fitted the work is padded to that one; above the largest it grows in proportion.
+    Below the least that was fitted it falls with the power 3/4; above the largest it grows in proportion.
     """
     known = np.array(fitted.head_dims, dtype=np.float64)
     cost = known / np.array(fitted.efficiency)
@@ -106,7 +108,7 @@ def head_dim_cost(head_dim: Ints, fitted: AttentionParameters) -> Floats:
     if not regular.any():
         regular[:] = True
     between = np.interp(padded, known[regular], np.maximum.accumulate(cost[regular]))
-    beyond = np.maximum(padded / known[regular][-1], 1.0)
+    beyond = np.maximum(padded / known[regular][-1], 1.0) * np.minimum(padded / known[regular][0], 1.0) ** _BELOW
     at = np.searchsorted(known, head_dim).clip(max=len(known) - 1)
     return np.asarray(np.where(exact, cost[at], between * beyond))
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from hardplace.cost.gpu.carry import carried_attention, carried_gemm
 from hardplace.cost.gpu.fit import GEMM_START, MANY_ROWS, fit_attention, fit_gemm
 from hardplace.cost.gpu.measured import AttentionRows, GemmRows, read_attention, read_gemms
 from hardplace.cost.gpu.overhead import fit_overhead, fit_stream, read_steps, read_streams
-from hardplace.cost.gpu.sheets import flops_per_clock
 from hardplace.cost.gpu.streams import Stream
 from hardplace.cost.gpu.types import (
     AttentionParameters,
@@ -28,9 +28,7 @@ _SLIPS = ((1e3, "milliseconds"), (1e6, "seconds"), (1e-3, "nanoseconds"))
 NO_OVERHEAD = StepOverhead(gap_s=0.0, framework=0.0, constant_s=0.0)
 
 
-def calibrate(
-    sheet: Datasheet, files: Sequence[tuple[str, str]], relative: GpuModel | None, source: str
-) -> GpuModel:
+def calibrate(sheet: Datasheet, files: Sequence[tuple[str, str]], relative: GpuModel | None, source: str) -> GpuModel:
     """Return the model of a GPU from CSV texts (place, text); what they do not hold is the relative's.
 
     Raises BadInput for columns, cells or units that cannot be right, and if there is nothing to fit.
@@ -38,9 +36,12 @@ def calibrate(
     gemms, attention = read_gemms(files), read_attention(files)
     streams, steps = read_streams(files), read_steps(files)
     if gemms is None and attention is None and not streams and steps is None:
-        raise BadInput(f"{files[0][0]}: no rows of a kind that can be fitted: expected GEMMs, attention, streams, steps")
+        raise BadInput(
+            f"{files[0][0]}: no rows of a kind that can be fitted: expected GEMMs, attention, streams, steps"
+        )
     fits: list[Fit] = []
-    figures, trees = relative.gemm if relative else GEMM_START, None
+    trees = None
+    figures = carried_gemm(relative.gemm, relative.datasheet, sheet) if relative else GEMM_START
     if gemms is not None:
         check_units(gemms, sheet, files[0][0])
         start = GEMM_START if len(gemms.time_s) >= 2 * MANY_ROWS else figures
@@ -77,22 +78,16 @@ def calibrate(
 def _backends(
     sheet: Datasheet, rows: AttentionRows | None, relative: GpuModel | None, source: str
 ) -> tuple[Mapping[str, AttentionParameters], tuple[Fit, ...]]:
-    known = {name: carried(figures, relative, sheet) for name, figures in relative.attention.items()} if relative else {}
+    known = (
+        {name: carried_attention(figures, relative.datasheet, sheet) for name, figures in relative.attention.items()}
+        if relative
+        else {}
+    )
     if rows is None:
         return known, (_stand_in("attention", relative),)
     found, notes = fit_attention(sheet, rows, source)
     absent = sorted(set(known) - set(found))
     return known | found, (*notes, *([_stand_in(f"attention {', '.join(absent)}", relative)] if absent else []))
-
-
-def carried(figures: AttentionParameters, relative: GpuModel, sheet: Datasheet) -> AttentionParameters:
-    """Return a relative's figures of a backend for a GPU whose multiprocessors may be faster.
-
-    A kernel written for slower tensor units keeps its FLOPs a clock: FA2 reaches 64 % of A100's peak and 35 % of H100's
-    (Shah et al. 2024, FlashAttention-3), where the rate of a multiprocessor is twice as high.
-    """
-    faster = max(1.0, flops_per_clock(sheet) / flops_per_clock(relative.datasheet))
-    return replace(figures, efficiency=tuple(float(f"{one / faster:.4g}") for one in figures.efficiency))
 
 
 def _stand_in(part: str, relative: GpuModel | None) -> Fit:
@@ -130,7 +125,9 @@ def default_streams(launch_s: float) -> dict[str, StreamParameters]:
 
 def least_s(rows: GemmRows, sheet: Datasheet) -> Floats:
     """Return the least time that the datasheet allows each GEMM: tensor peak or memory bandwidth."""
-    m, n, k, batch = (np.asarray(s, dtype=np.float64) for s in (rows.shapes.m, rows.shapes.n, rows.shapes.k, rows.shapes.batch))
+    m, n, k, batch = (
+        np.asarray(s, dtype=np.float64) for s in (rows.shapes.m, rows.shapes.n, rows.shapes.k, rows.shapes.batch)
+    )
     compute = 2.0 * batch * m * n * k / sheet.tensor_flops_per_s
     memory = 2.0 * batch * (m * k + n * k + m * n) / sheet.memory_bandwidth_bytes_per_s
     return np.maximum(compute, memory)
@@ -152,5 +149,3 @@ def check_units(rows: GemmRows, sheet: Datasheet, place: str) -> None:
                 f"{place}: latencies are {off} than {sheet.name} can be: they look like {unit}; expected microseconds"
             )
     raise BadInput(f"{place}: latencies are {off} than {sheet.name} can be: expected microseconds on this device")
-
-

@@ -65,9 +65,7 @@ def gemm_errors(model: GpuModel, rows: GemmRows, *, every_row: bool, scaled: boo
             without = float(np.abs(plain[mask] * scale / rows.time_s[mask] - 1.0).mean())
             bound = float(np.abs(floor[mask] / rows.time_s[mask] - 1.0).mean())
             found.append(replace(row, without_residual=without, roofline=bound))
-    return ErrorTable(
-        device=model.datasheet.name, what="gemm", held_out=not every_row, scale=scale, rows=tuple(found)
-    )
+    return ErrorTable(device=model.datasheet.name, what="gemm", held_out=not every_row, scale=scale, rows=tuple(found))
 
 
 def _gemm_classes(rows: GemmRows) -> list[tuple[str, Bools]]:
@@ -106,9 +104,7 @@ def attention_errors(model: GpuModel, rows: AttentionRows, *, every_row: bool) -
     return tuple(tables)
 
 
-def _attention_table(
-    device: str, backend: str, rows: AttentionRows, predicted: Floats, every_row: bool
-) -> ErrorTable:
+def _attention_table(device: str, backend: str, rows: AttentionRows, predicted: Floats, every_row: bool) -> ErrorTable:
     long = rows.sequence >= 1024
     classes: list[tuple[str, Bools]] = [
         ("all", rows.sequence > 0),
@@ -119,12 +115,8 @@ def _attention_table(
         ("s < 1024", ~long),
     ]
     classes += [(f"s >= 1024, d = {dim}", long & (rows.head_dim == dim)) for dim in sorted(set(rows.head_dim.tolist()))]
-    found = [
-        _row(name, predicted[mask], rows.time_s[mask], rows.spread[mask]) for name, mask in classes if mask.any()
-    ]
-    return ErrorTable(
-        device=device, what=f"attention {backend}", held_out=not every_row, scale=1.0, rows=tuple(found)
-    )
+    found = [_row(name, predicted[mask], rows.time_s[mask], rows.spread[mask]) for name, mask in classes if mask.any()]
+    return ErrorTable(device=device, what=f"attention {backend}", held_out=not every_row, scale=1.0, rows=tuple(found))
 
 
 def _row(name: str, predicted: Floats, measured: Floats, spread: Floats) -> ErrorRow:

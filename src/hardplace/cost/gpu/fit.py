@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -138,21 +139,25 @@ def _figures(sheet: Datasheet, seen: GemmRows, start: GemmParameters) -> tuple[G
     if len(usual.time_s) < MANY_ROWS and len(seen.time_s) >= SOME_ROWS:
         names = _MIDDLE
     rows, weight = _sample(usual)
-    values = asdict(start)
 
     def predict_s(changed: dict[str, float]) -> Floats:
-        return predict_gemm_s(rows, sheet, replace(start, **changed), None)
+        return predict_gemm_s(rows, sheet, changed_figures(start, changed), None)
 
     found = fit(
         predict_s,
-        {name: values[name] for name in names},
+        {name: float(getattr(start, name)) for name in names},
         {name: GEMM_RANGES[name] for name in names},
         rows.time_s,
         weight,
     )
-    figures = replace(start, **{name: _digits(value) for name, value in found.items()})
+    figures = changed_figures(start, {name: _digits(value) for name, value in found.items()})
     how = "all figures" if len(names) == len(GEMM_RANGES) else f"{', '.join(names)}; the rest of the nearest relative"
     return _factors(sheet, seen, figures), f"fitted: {how}"
+
+
+def changed_figures(start: GemmParameters, changed: Mapping[str, float]) -> GemmParameters:
+    """Return the figures with some of them changed, by name."""
+    return GemmParameters(**(asdict(start) | dict(changed)))
 
 
 def _digits(value: float) -> float:
@@ -196,7 +201,8 @@ def _alignment_factor(sheet: Datasheet, rows: GemmRows, figures: GemmParameters,
         predicted = predict_gemm_s(rows, sheet, replace(figures, alignment=alignment), None)
         return float(np.abs(np.log(predicted / rows.time_s)).mean())
 
-    return min(np.geomspace(1.0, 8.0, 105).tolist(), key=error)
+    grid: list[float] = np.geomspace(1.0, 8.0, 105).tolist()
+    return min(grid, key=error)
 
 
 def _correction(sheet: Datasheet, seen: GemmRows, figures: GemmParameters) -> Trees:
@@ -247,5 +253,3 @@ def _attention_figures(sheet: Datasheet, seen: AttentionRows) -> AttentionParame
     once = attention_s(back, sheet, replace(found, backward=1.0)) - found.launch_s
     ratio = float(np.median((back.time_s - found.launch_s) / once))
     return replace(found, backward=_digits(max(1.0, ratio)))
-
-

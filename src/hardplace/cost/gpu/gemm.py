@@ -85,11 +85,11 @@ def gemm_s(shapes: Gemms, devices: Sequence[tuple[Datasheet, GemmParameters]]) -
     chunk = max(1, _CHUNK // len(devices))
     for start in range(0, len(shapes), chunk):
         part = slice(start, start + chunk)
-        size = [
-            np.asarray(one[part], dtype=np.float64)[:, None]
-            for one in (shapes.m, shapes.n, shapes.k, shapes.batch, shapes.output_bytes)
-        ]
-        best = _best(rates, *size, slow[:, aligned[part]].T)
+        m, n, k, batch = (
+            np.asarray(one[part], dtype=np.float64)[:, None] for one in (shapes.m, shapes.n, shapes.k, shapes.batch)
+        )
+        written = shapes.output_bytes[part, None]
+        best = _best(rates, m, n, k, batch, written, slow[:, aligned[part]].T)
         result[part] = best * layouts[:, shapes.layout[part]].T + rates.launch_s
     return result
 

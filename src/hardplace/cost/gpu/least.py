@@ -24,8 +24,8 @@ def fit(
     """Return figures within their ranges that predict the measured times best.
 
     Least sum of weight * |log(predicted / measured)| (smoothed near zero, so that single outliers do not pull), by
-    iteratively reweighted Levenberg-Marquardt steps in the logits of the figures; deterministic. A weak pull towards the
-    start keeps figures that the data do not settle where they are physically sensible.
+    iteratively reweighted Levenberg-Marquardt steps in the logits of the figures; deterministic. A weak pull towards
+    the start keeps figures that the data do not settle where they are physically sensible.
     """
     names = list(start)
     low, high = np.array([ranges[name] for name in names]).T

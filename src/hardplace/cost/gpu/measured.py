@@ -65,7 +65,7 @@ class GemmRows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionRows:
-    """Attention kernels: causal and backward are 0 or 1; the median time over sources of one backend, and the spread."""
+    """Attention kernels: causal and backward are 0 or 1; the median time over sources of a backend, and the spread."""
 
     backend: tuple[str, ...]
     batch: Ints
@@ -111,7 +111,8 @@ def read_gemms(files: Sequence[tuple[str, str]]) -> GemmRows | None:
     if not parts:
         return None
     shapes = Gemms(**{f.name: np.concatenate([getattr(p.shapes, f.name) for p in parts]) for f in fields(Gemms)})
-    time_s, spread = (np.concatenate([getattr(part, name) for part in parts]) for name in ("time_s", "spread"))
+    time_s = np.concatenate([part.time_s for part in parts])
+    spread = np.concatenate([part.spread for part in parts])
     _check_varied(time_s, files[0][0])
     return GemmRows(shapes=shapes, time_s=time_s, spread=spread)
 
@@ -124,8 +125,8 @@ def read_attention(files: Sequence[tuple[str, str]]) -> AttentionRows | None:
     """
     groups: dict[tuple[str | int, ...], list[float]] = {}
     for table in _of_kind(files, "attention", ("num_heads", "head_dim")):
-        for key, time_s in _attention(table):
-            groups.setdefault(key, []).append(time_s)
+        for key, one_s in _attention(table):
+            groups.setdefault(key, []).append(one_s)
     if not groups:
         return None
     sizes = np.array([key[1:] for key in groups], dtype=np.int64).T

@@ -7,7 +7,7 @@ from functools import cache
 from math import log2
 from pathlib import Path
 
-from hardplace.cost.gpu.calibrate import carried
+from hardplace.cost.gpu.carry import carried_attention, carried_gemm, same_design
 from hardplace.cost.gpu.sheets import datasheet, flops_per_clock, gpu
 from hardplace.cost.gpu.types import Datasheet, Fit, GpuModel
 from hardplace.errors import unknown
@@ -70,7 +70,7 @@ def transferred(sheet: Datasheet, source: str | None = None) -> GpuModel:
     """
     name = source or relative_of(sheet, fitted_names())
     model = shipped(name)
-    same = abs(log2(flops_per_clock(sheet) / flops_per_clock(model.datasheet))) < 0.5 and sheet.vendor == model.datasheet.vendor
+    same = same_design(sheet, model.datasheet)
     expected = SAME_RATE_ERROR if same else OTHER_RATE_ERROR
     note = Fit(
         part="all",
@@ -82,8 +82,15 @@ def transferred(sheet: Datasheet, source: str | None = None) -> GpuModel:
         held_out_error_large=expected,
         noise=None,
     )
-    attention = {backend: carried(figures, model, sheet) for backend, figures in model.attention.items()}
-    return replace(model, datasheet=sheet, residual=None, attention=attention, fits=(note,))
+    old = model.datasheet
+    return replace(
+        model,
+        datasheet=sheet,
+        gemm=carried_gemm(model.gemm, old, sheet),
+        residual=None,
+        attention={backend: carried_attention(one, old, sheet) for backend, one in model.attention.items()},
+        fits=(note,),
+    )
 
 
 def _ridge(sheet: Datasheet) -> float:

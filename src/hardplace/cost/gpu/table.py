@@ -35,7 +35,9 @@ class Table:
         index = self.columns.index(column)
         return [row[index].strip() for row in self.rows]
 
-    def whole(self, column: str, largest: int, default: int | None = None) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    def whole(
+        self, column: str, largest: int, default: int | None = None
+    ) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         """Return a column of whole numbers from 1 to largest; `default` for a column that is not there or a cell
         that is empty."""
         if column not in self.columns and default is not None:

@@ -25,8 +25,8 @@ def boost(columns: Floats, growing: Sequence[bool], log_model: Floats, log_measu
     """
     target = log_measured - (1.0 - DAMPING) * log_model
     intercept = float(np.median(target))
-    edges = [np.unique(np.quantile(one, np.linspace(0, 1, _BINS + 1)[1:-1]).astype(np.float32)) for one in columns.T]
-    edges = [one.astype(np.float64) for one in edges]
+    cuts_at = np.linspace(0, 1, _BINS + 1)[1:-1]
+    edges = [np.unique(np.quantile(one, cuts_at).astype(np.float32)).astype(np.float64) for one in columns.T]
     bins = np.stack([np.searchsorted(e, one, side="right") for e, one in zip(edges, columns.T, strict=True)], axis=1)
     random = np.random.default_rng(_SEED)
     total = np.zeros(len(target))
@@ -99,9 +99,9 @@ def _gains(key: Ints, nodes: int, grows: bool, errors: Floats, weights: Floats) 
 def _values(leaf: Ints, growing: Sequence[bool], errors: Floats, weights: Floats) -> Floats:
     """Return the mean error of each leaf, shrunk, and not falling along the levels that ask about growing features."""
     shape = (2,) * _DEPTH
-    weight = np.bincount(leaf, weights, 1 << _DEPTH)
-    value = (np.bincount(leaf, errors, 1 << _DEPTH) / (weight + _RIDGE)).reshape(shape)
-    weight = (weight + 1e-9).reshape(shape)
+    rows = np.bincount(leaf, weights, 1 << _DEPTH)
+    value = np.asarray(np.bincount(leaf, errors, 1 << _DEPTH) / (rows + _RIDGE)).reshape(shape)
+    weight = (rows + 1e-9).reshape(shape)
     for _ in range(4):
         for axis in np.flatnonzero(growing).tolist():
             low, high = value.take(0, axis), value.take(1, axis)

@@ -74,8 +74,8 @@ class Trees:
     """Oblivious regression trees on features of a GEMM: a correction to the logarithm of its time.
 
     Every level of a tree asks one question (feature >= threshold) of all its nodes; features, thresholds are (trees,
-    depth), values (trees, 2^depth) in units of `unit`. log(time) = intercept + (1 - damping) log(model) + sum of values.
-    No value falls as a feature that grows with k does, and (1 - damping) log(model) grows with k, so the whole does.
+    depth), values (trees, 2^depth) in units of `unit`. log(time) = intercept + (1 - damping) log(model) + sum of the
+    values. Values do not fall along features that grow with k, and the model's time grows with k: so does the whole.
     limit: of the correction either way, in log(time).
     """
 
@@ -136,7 +136,7 @@ class StepOverhead:
 class Fit:
     """Provenance of one part of a model: data, rows fitted, rows held out, mean absolute errors on the latter.
 
-    noise: mean spread of the sources of one shape, (largest - smallest) / smallest. method: fitted, or transferred from.
+    noise: mean spread of the sources of one shape, (largest - smallest) / smallest. method: fitted, or from whom.
     """
 
     part: str
