@@ -7,6 +7,7 @@ from dataclasses import replace
 from hardplace.cost.gpu.sheets import flops_per_clock
 from hardplace.cost.gpu.types import AttentionParameters, Datasheet, GemmParameters
 
+HOST_S = 1e-5  # a launch above this is the host's, which a queue hides
 _SAME = 1.5  # ratio of FLOPs a clock up to which two multiprocessors count as one design
 
 
@@ -21,8 +22,9 @@ def carried_gemm(figures: GemmParameters, source: Datasheet, target: Datasheet) 
 
     Of one design: as they are; energy for a FLOP and a byte is physical, so another board power throttles elsewhere.
     Of another: a tile's loads and latencies keep their ratio to its tensor time, and power its share of the peaks, as
-    designs are balanced anew.
+    designs are balanced anew. A launch that took the host's time (above 10 us) is cut to that.
     """
+    figures = replace(figures, launch_s=min(figures.launch_s, HOST_S))
     if same_design(source, target):
         return figures
     rate = flops_per_clock(target) / flops_per_clock(source)

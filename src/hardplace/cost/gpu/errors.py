@@ -48,7 +48,7 @@ class ErrorTable:
 def gemm_errors(model: GpuModel, rows: GemmRows, *, every_row: bool, scaled: bool = False) -> ErrorTable:
     """Return the errors by class of size, layout and alignment; of held-out (n, k) only, unless every_row.
 
-    scaled: divide out the median ratio first: how well the model ranks shapes on a machine of another absolute speed.
+    scaled: divide out the median ratio (of large GEMMs) first: how well the model ranks shapes on a machine of another absolute speed.
     """
     chosen = np.ones(len(rows.time_s), dtype=bool) if every_row else rows.held_out
     if not chosen.any():
@@ -56,7 +56,8 @@ def gemm_errors(model: GpuModel, rows: GemmRows, *, every_row: bool, scaled: boo
     rows = rows.take(np.flatnonzero(chosen))
     predicted = predict_gemm_s(rows, model.datasheet, model.gemm, model.residual)
     plain = predict_gemm_s(rows, model.datasheet, model.gemm, None)
-    scale = float(np.median(rows.time_s / predicted)) if scaled else 1.0
+    most = large(rows) if large(rows).any() else np.ones(len(predicted), dtype=bool)
+    scale = float(np.median(rows.time_s[most] / predicted[most])) if scaled else 1.0
     floor = least_s(rows, model.datasheet)
     found = []
     for name, mask in _gemm_classes(rows):

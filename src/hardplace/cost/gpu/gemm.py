@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from hardplace.cost.gpu.types import Datasheet, Floats, GemmParameters, Ints, Layout
 
-STEP = 64  # along k, of one trip of a tile's loop
+STEP = 32  # along k, of one trip of a tile's loop
 # rows and columns of a tile, and the splits along k that are tried with it
 TILES = (
     (256, 128, (1, 2, 4)),

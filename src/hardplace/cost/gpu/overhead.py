@@ -8,6 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
+from hardplace.cost.gpu.carry import HOST_S
 from hardplace.cost.gpu.least import fit
 from hardplace.cost.gpu.streams import Stream
 from hardplace.cost.gpu.table import Table, parse
@@ -15,7 +16,6 @@ from hardplace.cost.gpu.types import Datasheet, Fit, Floats, StepOverhead, Strea
 from hardplace.errors import BadInput
 
 _LARGEST_BYTES = 1 << 50
-_HOST_S = 1e-5  # a floor above this is the host's time to launch, which a queue hides
 _LARGE_BYTES = 2e8  # smaller kernels count less in a fit
 _RANGES = {"efficiency": (0.02, 1.0), "wide_row": (1e3, 1e6), "launch_s": (5e-7, 2e-4)}
 _TERMS = 3
@@ -103,7 +103,7 @@ def fit_stream(sheet: Datasheet, rows: StreamRows, gemm_launch_s: float, source:
     fitted = StreamParameters(
         efficiency=float(f"{found['efficiency']:.4g}"),
         wide_row=float(f"{found['wide_row']:.5g}") if varied else 0.0,
-        launch_s=float(f"{launch_s if launch_s < _HOST_S else gemm_launch_s:.4g}"),
+        launch_s=float(f"{launch_s if launch_s < HOST_S else gemm_launch_s:.4g}"),
     )
     note = Fit(
         part=rows.kind.value,

@@ -44,7 +44,7 @@ class GemmParameters:
     a cycle; l2_bytes_per_cycle: the same when all load at once. dram_efficiency: share of the memory bandwidth.
     reread: share of what a wave reads again that misses the L2. warm: share of operands that a benchmark's loop
     finds in the L2 when they fit. launch_s: of a kernel. tile_start_s: prologue and epilogue of a tile. step_s: latency
-    of 64 steps along k. wave_rounding: 1 when a last, partial wave costs a whole one, 0 when it costs its share.
+    of 32 steps along k. wave_rounding: 1 when a last, partial wave costs a whole one, 0 when it costs its share.
     joule_per_flop, joule_per_byte: with the board power they bound the rate (power throttle). split_s: what a split
     along k adds; split_bandwidth: of its partial sums, in shares of the memory bandwidth. alignment: factors on the
     tile time for 1, 2, 4, ... 64 as the largest power of two in the worst leading dimension. layout: factors on the
