@@ -59,7 +59,9 @@ def test_held_out_shapes_of_the_other_devices(name: str, most: float) -> None:
     assert every.mean <= 0.12
 
 
-@pytest.mark.parametrize(("name", "most"), [("v100-sxm2", 0.06), ("t4", 0.08), ("mi210", 0.03), ("a100-80gb-pcie", 0.05)])
+@pytest.mark.parametrize(
+    ("name", "most"), [("v100-sxm2", 0.06), ("t4", 0.08), ("mi210", 0.03), ("a100-80gb-pcie", 0.05)]
+)
 def test_devices_with_few_rows(name: str, most: float) -> None:
     path = DATA / f"gemm_{name}.csv"
     rows = read_gemms([(str(path), read_text(path))])

@@ -90,9 +90,7 @@ def test_attention_is_positive_and_grows(name: str, sequence: int, heads: int, d
     figures = model.attention[backend_named("default", model)]
 
     def time_s(length: int, causal: bool) -> float:
-        rows = attention_shapes(
-            batch=2, sequence=length, heads=heads, head_dim=dim, causal=causal, backward=backward
-        )
+        rows = attention_shapes(batch=2, sequence=length, heads=heads, head_dim=dim, causal=causal, backward=backward)
         return float(attention_s(rows, model.datasheet, figures)[0])
 
     assert time_s(sequence, True) > 0

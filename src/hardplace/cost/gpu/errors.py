@@ -48,7 +48,8 @@ class ErrorTable:
 def gemm_errors(model: GpuModel, rows: GemmRows, *, every_row: bool, scaled: bool = False) -> ErrorTable:
     """Return the errors by class of size, layout and alignment; of held-out (n, k) only, unless every_row.
 
-    scaled: divide out the median ratio (of large GEMMs) first: how well the model ranks shapes on a machine of another absolute speed.
+    scaled: divide out the median ratio (of large GEMMs) first: how well the model ranks shapes on a machine of another
+    absolute speed.
     """
     chosen = np.ones(len(rows.time_s), dtype=bool) if every_row else rows.held_out
     if not chosen.any():

@@ -5,8 +5,9 @@ Equations, assumptions and sources: docs/model-gpu.md, GEMM.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +33,7 @@ SPLITS = (1, 2, 4, 8, 16)
 LAYOUTS = (Layout.TN, Layout.NN, Layout.NT)
 LARGEST = 1 << 20
 _WAVE_TILE = 128.0 * 256.0  # elements of the tile that a wave's footprint is reckoned with
-_CHUNK = 4096  # pairs of GEMM and device a pass: the arrays of a pass stay in the cache
+_CHUNK = 8192  # GEMMs a pass: the arrays of a pass stay in the cache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,70 +78,61 @@ def gemms(
 def gemm_s(shapes: Gemms, devices: Sequence[tuple[Datasheet, GemmParameters]]) -> Floats:
     """Return seconds of each GEMM on each device, shape (GEMMs, devices); positive, and never less for a larger k
     of the same alignment."""
-    rates = _rates(devices)
-    slow = np.array([parameters.alignment for _, parameters in devices])
-    layouts = np.array([parameters.layout for _, parameters in devices])
     aligned = alignment_bits(shapes)
-    result = np.empty((len(shapes), len(devices)))
-    chunk = max(1, _CHUNK // len(devices))
-    for start in range(0, len(shapes), chunk):
-        part = slice(start, start + chunk)
-        m, n, k, batch = (
-            np.asarray(one[part], dtype=np.float64)[:, None] for one in (shapes.m, shapes.n, shapes.k, shapes.batch)
-        )
-        written = shapes.output_bytes[part, None]
-        best = _best(rates, m, n, k, batch, written, slow[:, aligned[part]].T)
-        result[part] = best * layouts[:, shapes.layout[part]].T + rates.launch_s
-    return result
+    result = np.empty((len(devices), len(shapes)))
+    for row, (sheet, fitted) in zip(result, devices, strict=True):
+        rates = _rates(sheet, fitted)
+        misaligned = np.array(fitted.alignment)[aligned]
+        for start in range(0, len(shapes), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            m, n, k, batch = (
+                np.asarray(one[part], dtype=np.float64) for one in (shapes.m, shapes.n, shapes.k, shapes.batch)
+            )
+            row[part] = _best(rates, m, n, k, batch, shapes.output_bytes[part], misaligned[part])
+        row *= np.array(fitted.layout)[shapes.layout]
+        row += fitted.launch_s
+    return np.ascontiguousarray(result.T)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Rates:
-    """The figures of several devices as arrays over the devices, in seconds a unit of work."""
+    """The figures of one device in seconds a unit of work."""
 
-    multiprocessors: Floats
-    flop_s: Floats  # on one multiprocessor
-    tile_byte_s: Floats
-    l2_byte_s: Floats
-    dram_byte_s: Floats
-    reread: Floats
-    warm: Floats
-    l2_bytes: Floats
-    launch_s: Floats
-    tile_start_s: Floats
-    step_s: Floats
-    rounding: Floats
-    power_flop_s: Floats
-    power_byte_s: Floats
-    split_s: Floats
-    split_byte_s: Floats
-
-
-def _rates(devices: Sequence[tuple[Datasheet, GemmParameters]]) -> _Rates:
-    columns = np.array([_device_rates(*device) for device in devices]).T
-    return _Rates(**{field.name: column for field, column in zip(fields(_Rates), columns, strict=True)})
+    multiprocessors: int
+    flop_s: float  # on one multiprocessor
+    tile_byte_s: float
+    l2_byte_s: float
+    dram_byte_s: float
+    reread: float
+    warm: float
+    l2_bytes: float
+    tile_start_s: float
+    step_s: float
+    rounding: float
+    power_flop_s: float
+    power_byte_s: float
+    split_s: float
+    split_byte_s: float
 
 
-def _device_rates(sheet: Datasheet, fitted: GemmParameters) -> tuple[float, ...]:
-    """Return the figures of one device in the order of _Rates."""
+def _rates(sheet: Datasheet, fitted: GemmParameters) -> _Rates:
     count, clock_hz, bandwidth = sheet.multiprocessors, sheet.clock_hz, sheet.memory_bandwidth_bytes_per_s
-    return (
-        count,
-        count / (sheet.tensor_flops_per_s * fitted.tensor_efficiency),
-        1.0 / (fitted.tile_bytes_per_cycle * clock_hz),
-        1.0 / (fitted.l2_bytes_per_cycle * clock_hz * count),
-        1.0 / (bandwidth * fitted.dram_efficiency),
-        fitted.reread,
-        fitted.warm,
-        sheet.l2_bytes,
-        fitted.launch_s,
-        fitted.tile_start_s,
-        fitted.step_s,
-        fitted.wave_rounding,
-        fitted.joule_per_flop / sheet.power_w,
-        fitted.joule_per_byte / sheet.power_w,
-        fitted.split_s,
-        1.0 / (bandwidth * fitted.split_bandwidth),
+    return _Rates(
+        multiprocessors=count,
+        flop_s=count / (sheet.tensor_flops_per_s * fitted.tensor_efficiency),
+        tile_byte_s=1.0 / (fitted.tile_bytes_per_cycle * clock_hz),
+        l2_byte_s=1.0 / (fitted.l2_bytes_per_cycle * clock_hz * count),
+        dram_byte_s=1.0 / (bandwidth * fitted.dram_efficiency),
+        reread=fitted.reread,
+        warm=fitted.warm,
+        l2_bytes=sheet.l2_bytes,
+        tile_start_s=fitted.tile_start_s,
+        step_s=fitted.step_s,
+        rounding=fitted.wave_rounding,
+        power_flop_s=fitted.joule_per_flop / sheet.power_w,
+        power_byte_s=fitted.joule_per_byte / sheet.power_w,
+        split_s=fitted.split_s,
+        split_byte_s=1.0 / (bandwidth * fitted.split_bandwidth),
     )
 
 
@@ -184,7 +176,7 @@ def _memory_bytes(r: _Rates, m: Floats, n: Floats, k: Floats, batch: Floats, out
 def _best(
     r: _Rates, m: Floats, n: Floats, k: Floats, batch: Floats, output_bytes: Floats, misaligned: Floats
 ) -> Floats:
-    """Return the least time over tiles and splits, without launch, shape (GEMMs, devices).
+    """Return the least time over tiles and splits, without launch.
 
     Fourth powers are compared within a number of splits, so that roots are drawn once for each number.
     """
@@ -197,7 +189,7 @@ def _best(
     for rows, columns, splits in TILES:
         tiles = down[rows] * across[columns]
         load = STEP * 2.0 * (rows + columns)
-        step = _root(_fourth(STEP * 2.0 * rows * columns * r.flop_s) + _fourth(load * r.tile_byte_s))
+        step = math.hypot((STEP * 2.0 * rows * columns * r.flop_s) ** 2, (load * r.tile_byte_s) ** 2) ** 0.5
         step_s = step * misaligned + r.step_s
         start_s = r.tile_start_s + 2.0 * rows * columns * r.tile_byte_s
         for split in splits:

@@ -106,6 +106,8 @@ def _streams(operators: list[Operator], micro_batch: int) -> tuple[tuple[str, in
         kind = _STREAMS.get(operator.kind)
         if kind is not None and operator.phase is Phase.FORWARD:
             sizes.setdefault(kind, set()).add(operator.dims[0].at(micro_batch))
+    for kind in ("norm", "softmax") if "elementwise" in sizes else ():  # recorded as their parts
+        sizes.setdefault(kind, {max(sizes["elementwise"])})
     return tuple(
         (kind, elements, _ROWS.get(kind, 4096))
         for kind, found in sizes.items()
