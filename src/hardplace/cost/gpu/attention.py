@@ -27,7 +27,7 @@ def attention_shapes(
 ) -> AttentionRows:
     """Return one attention kernel as rows for `attention_s`; its measured time is nan."""
     sizes = {"batch": batch, "sequence": sequence, "heads": heads, "kv_heads": kv_heads or heads, "head_dim": head_dim}
-    flags = {"causal": int(causal), "backward": int(backward)}
+    flags = {"causal": int(causal), "backward": int(backward), "cached": 0}
     arrays = {name: np.array([value], dtype=np.int64) for name, value in (sizes | flags).items()}
     return AttentionRows(backend=("",), time_s=np.array([np.nan]), spread=np.array([np.nan]), **arrays)
 
@@ -58,7 +58,8 @@ def attention_s(rows: AttentionRows, sheet: Datasheet, fitted: AttentionParamete
     memory_s = moved / (sheet.memory_bandwidth_bytes_per_s * fitted.dram_efficiency)
     l2_s = tiles * met * 4.0 * blocks * _BLOCK * dim / (fitted.l2_bytes_per_cycle * clock_hz * count)
     kernel_s = _norm(work_s, memory_s, l2_s) * np.where(rows.backward == 1, fitted.backward, 1.0)
-    return np.asarray(kernel_s + fitted.launch_s)
+    held = 4.0 * batch * sequence * kv_heads * dim / sheet.memory_bandwidth_bytes_per_s
+    return np.asarray(kernel_s + fitted.launch_s + np.where(rows.cached == 1, fitted.cache_bytes * held, 0.0))
 
 
 # What stands in for a backend without figures, in this order. PyTorch's default, flash, is FA2; NVIDIA's own fused

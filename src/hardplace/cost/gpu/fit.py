@@ -73,6 +73,7 @@ ATTENTION_RANGES = {
     "dram_efficiency": (0.2, 1.0),
     "l2_bytes_per_cycle": (8.0, 256.0),
     "launch_s": (1e-6, 4e-5),
+    "cache_bytes": (0.0, 20.0),
 }
 _ATTENTION_START = {
     "exponentials_per_cycle": 16.0,
@@ -83,6 +84,7 @@ _ATTENTION_START = {
     "dram_efficiency": 0.7,
     "l2_bytes_per_cycle": 60.0,
     "launch_s": 4e-6,
+    "cache_bytes": 1.0,
 }
 _EFFICIENCY, _EFFICIENCY_START = (0.03, 1.0), 0.6
 BACKWARD = 3.0  # SimuMax, A100 and B200: 2.9-3.3 times the forward's time where launches do not count

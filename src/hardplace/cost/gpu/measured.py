@@ -65,7 +65,8 @@ class GemmRows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionRows:
-    """Attention kernels: causal and backward are 0 or 1; the median time over sources of a backend, and the spread."""
+    """Attention kernels: causal, backward, cached are 0 or 1 (cached:
+    a serving benchmark, which also writes keys and values to its cache); the median time over sources of a backend, and the spread."""
 
     backend: tuple[str, ...]
     batch: Ints
@@ -75,6 +76,7 @@ class AttentionRows:
     head_dim: Ints
     causal: Ints
     backward: Ints
+    cached: Ints
     time_s: Floats
     spread: Floats
 
@@ -133,7 +135,7 @@ def read_attention(files: Sequence[tuple[str, str]]) -> AttentionRows | None:
     time_s = np.array([np.median(times) for times in groups.values()])
     spread = [max(times) / min(times) - 1.0 if len(times) > 1 else np.nan for times in groups.values()]
     _check_varied(time_s, files[0][0])
-    names = [field.name for field in fields(AttentionRows)][1:8]
+    names = [field.name for field in fields(AttentionRows)][1:9]
     return AttentionRows(
         backend=tuple(str(key[0]) for key in groups),
         time_s=time_s,
@@ -191,7 +193,7 @@ def _layouts(table: Table) -> list[str]:
 
 
 def _attention(table: Table) -> list[tuple[tuple[str | int, ...], float]]:
-    """Return (backend, batch, sequence, heads, kv heads, head dim, causal, backward) and seconds of each row."""
+    """Return (backend, batch, sequence, heads, kv heads, head dim, causal, backward, cached) and seconds of each row."""
     length = "isl" if table.has("isl") else "sequence"
     source = "kernel_source" if table.has("kernel_source") else "backend"
     for name in ("batch_size", length, source, "us"):
@@ -199,6 +201,7 @@ def _attention(table: Table) -> list[tuple[tuple[str | int, ...], float]]:
             raise BadInput(f"{table.place}: column {name}: missing; expected it for attention kernels")
     times = table.latencies_s(["us"], 1e-6)[:, 0]
     heads = table.whole("num_heads", LARGEST)
+    serving = table.has("isl")  # aiconfigurator's prefill
     encoder = not table.has("num_key_value_heads") and not table.has("causal")
     kv_heads = table.whole("num_key_value_heads", LARGEST) if table.has("num_key_value_heads") else heads
     causal = [text in ("1", "true", "True") for text in table.texts("causal")] if table.has("causal") else None
@@ -212,7 +215,8 @@ def _attention(table: Table) -> list[tuple[tuple[str | int, ...], float]]:
         masked = int(causal[row]) if causal else int(not encoder)
         key = (_SOURCES[name], batch[row], sequence[row], heads[row], kv_heads[row], dim[row], masked)
         whole = (int(part) if not isinstance(part, str) else part for part in key)
-        rows.append(((*whole, int(backward[row] in ("1", "true", "True"))), float(times[row])))
+        flags = (int(backward[row] in ("1", "true", "True")), int(masked and serving))
+        rows.append(((*whole, *flags), float(times[row])))
     return rows
 
 
