@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hardplace.cost.gpu.attention import attention_s, attention_shapes, backend_named, unfused_attention_s
 from hardplace.cost.gpu.errors import attention_errors
 from hardplace.cost.gpu.gemm import gemm_s, gemms
+from hardplace.cost.gpu.grouped import grouped_gemm_s
 from hardplace.cost.gpu.measured import read_attention
 from hardplace.cost.gpu.models import gpu_model, shipped
 from hardplace.cost.gpu.overhead import StepRows, fit_overhead
@@ -114,6 +115,42 @@ def test_backends_by_name() -> None:
     assert backend_named("cudnn", h100) == "trtllm"
     with pytest.raises(BadInput, match="fa3"):
         backend_named("fa5", h100)
+
+
+STAGES = {"fwd": (Layout.TN, 2.0), "bwd_grad_act": (Layout.NN, 2.0), "bwd_grad_w": (Layout.NT, 8.0)}
+
+
+def test_grouped_gemms_that_were_not_fitted() -> None:
+    path, model = DATA / "grouped_a100-80gb-pcie.csv", gpu_model("a100-80gb-pcie")
+    table = parse(read_text(path), str(path))
+    assert len(table.rows) == 12
+    for row in table.rows:
+        stage, *sizes, time_us = row
+        groups, tokens, n, k = map(int, sizes)
+        layout, output_bytes = STAGES[stage]
+        time_s = grouped_gemm_s(
+            [tokens] * groups,
+            n,
+            k,
+            model.datasheet,
+            model.gemm,
+            one_kernel=True,
+            layout=layout,
+            output_bytes=output_bytes,
+        )
+        assert time_s == pytest.approx(float(time_us) * 1e-6, rel=0.12)
+
+
+@given(tokens=st.lists(st.integers(0, 5000), max_size=20), one_kernel=st.booleans())
+@settings(max_examples=30, deadline=None)
+def test_empty_groups_cost_nothing_and_no_group_is_faster_than_alone(tokens: list[int], one_kernel: bool) -> None:
+    model = gpu_model("h100-sxm")
+
+    def time_s(counts: list[int]) -> float:
+        return grouped_gemm_s(counts, 1024, 2048, model.datasheet, model.gemm, one_kernel=one_kernel)
+
+    assert time_s(tokens) == time_s([count for count in tokens if count])
+    assert time_s(tokens) >= max((time_s([count]) for count in tokens if count), default=0.0) * (1 - 1e-12)
 
 
 def layer_seconds() -> tuple[list[float], list[float], float]:

@@ -72,10 +72,16 @@ def backend_named(name: str, model: GpuModel) -> str:
 
     Raises BadInput for a backend that the GPU has no figures for.
     """
-    for candidate in _STAND_INS.get(name, (name,)):
-        if candidate in model.attention:
-            return candidate
+    found = stand_in(name, model)
+    if found is not None:
+        return found
     raise unknown(f"attention backend of {model.datasheet.name}", name, {*model.attention, "default", "cudnn"})
+
+
+def stand_in(name: str, model: GpuModel) -> str | None:
+    """Return the backend whose figures a name means on this GPU; None if there is none."""
+    candidates = _STAND_INS.get(name, (name,))
+    return next((candidate for candidate in candidates if candidate in model.attention), None)
 
 
 def unfused_attention_s(rows: AttentionRows, model: GpuModel) -> Floats:

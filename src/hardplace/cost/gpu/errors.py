@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hardplace.cost.gpu.attention import attention_s
+from hardplace.cost.gpu.attention import attention_s, stand_in
 from hardplace.cost.gpu.calibrate import least_s
 from hardplace.cost.gpu.fit import large, predict_gemm_s
 from hardplace.cost.gpu.gemm import LAYOUTS, alignment_bits
@@ -95,10 +95,11 @@ def attention_errors(model: GpuModel, rows: AttentionRows, *, every_row: bool) -
     names = np.array(rows.backend)
     held = np.ones(len(names), dtype=bool) if every_row else rows.held_out
     tables = []
-    for backend in sorted(set(rows.backend) & set(model.attention)):
+    for backend in sorted(set(rows.backend)):
         of = rows.take(np.flatnonzero((names == backend) & held))
-        if len(of.time_s):
-            predicted = attention_s(of, model.datasheet, model.attention[backend])
+        figures = stand_in(backend, model)
+        if len(of.time_s) and figures is not None:
+            predicted = attention_s(of, model.datasheet, model.attention[figures])
             tables.append(_attention_table(model.datasheet.name, backend, of, predicted, every_row))
     if not tables:
         known = ", ".join(sorted(model.attention)) or "none"

@@ -65,8 +65,10 @@ class GemmRows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionRows:
-    """Attention kernels: causal, backward, cached are 0 or 1 (cached:
-    a serving benchmark, which also writes keys and values to its cache); the median time over sources of a backend, and the spread."""
+    """Attention kernels with the median of their times over the sources of one backend, and the spread.
+
+    causal, backward and cached are 0 or 1; cached: a serving benchmark, which also writes keys and values to its cache.
+    """
 
     backend: tuple[str, ...]
     batch: Ints
@@ -193,7 +195,7 @@ def _layouts(table: Table) -> list[str]:
 
 
 def _attention(table: Table) -> list[tuple[tuple[str | int, ...], float]]:
-    """Return (backend, batch, sequence, heads, kv heads, head dim, causal, backward, cached) and seconds of each row."""
+    """Return (backend, the fields of AttentionRows from batch to cached) and seconds of each row."""
     length = "isl" if table.has("isl") else "sequence"
     source = "kernel_source" if table.has("kernel_source") else "backend"
     for name in ("batch_size", length, source, "us"):

@@ -94,8 +94,8 @@ class AttentionParameters:
 
     efficiency: share of the tensor peak by head dimension. exponentials_per_cycle: of one multiprocessor. causal: extra
     work of a masked kernel. wave_rounding, dram_efficiency, l2_bytes_per_cycle, launch_s: as of a GEMM. block_start_s:
-    of a block of queries. lone: time of the longest block over its share of the chip. cache_bytes: moved for each byte of keys and
-    values by a benchmark that also writes them to its cache; training does not. backward: time over the
+    of a block of queries. lone: time of the longest block over its share of the chip. cache_bytes: moved for each byte
+    of keys and values by a benchmark that also writes them to its cache; training does not. backward: time over the
     forward's, without launches.
     """
 
