@@ -137,6 +137,13 @@ def test_slips_of_units_are_recognised(factor: float, unit: str) -> None:
         calibrate(H100, [("own.csv", "\n".join(slipped))], shipped("h100-sxm"), "test")
 
 
+def test_a_slip_in_attention_is_recognised() -> None:
+    kernels = "backend,batch_size,sequence,num_heads,head_dim,causal,us\n"
+    kernels += "".join(f"fa3,{batch},4096,32,128,1,{0.26 * batch}\n" for batch in (1, 2, 4, 8))
+    with pytest.raises(BadInput, match="look like milliseconds"):
+        calibrate(H100, [("own.csv", kernels)], shipped("h100-sxm"), "test")
+
+
 def test_other_units_are_read_where_the_column_names_them() -> None:
     micro = read_gemms([("a.csv", "m,n,k,us\n64,64,64,5\n64,64,128,7000\n")])
     milli = read_gemms([("b.csv", "m,n,k,ms\n64,64,64,0.005\n64,64,128,7\n")])

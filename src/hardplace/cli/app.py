@@ -28,4 +28,7 @@ def app() -> None:
     hardplace search llama2-7b     search 29,360 chips and all plans; with a certificate
     hardplace models               list the models that ship with the package
     hardplace chips                list the space of chips, the settings and the chips to compare with
+    hardplace verify llama2-7b     write a script that times a model's kernels on your GPU
+    hardplace calibrate X.csv      fit the GPU model to what the script measured
+    hardplace validate gemm X.csv  compare the GPU model with measurements
     """

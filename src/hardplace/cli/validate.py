@@ -40,7 +40,7 @@ def gemm(
     files: tuple[Path, ...], device: str, all_rows: bool, transfer: str | None, scaled: bool, as_json: bool
 ) -> None:
     """Compare the GEMM model with measured GEMMs (CSV)."""
-    from hardplace.cost.gpu.calibrate import check_units
+    from hardplace.cost.gpu.calibrate import check_units, least_s
     from hardplace.cost.gpu.errors import gemm_errors
     from hardplace.cost.gpu.measured import read_gemms
 
@@ -48,7 +48,7 @@ def gemm(
     rows = read_gemms(_texts(files))
     if rows is None:
         raise BadInput(f"{files[0]}: no GEMMs: expected columns m, n, k and latencies")
-    check_units(rows, model.datasheet, str(files[0]))
+    check_units(rows.time_s, least_s(rows, model.datasheet), model.datasheet, str(files[0]))
     _print([gemm_errors(model, rows, every_row=all_rows, scaled=scaled)], as_json)
 
 
@@ -59,13 +59,15 @@ def gemm(
 @_JSON
 def attention(files: tuple[Path, ...], device: str, all_rows: bool, as_json: bool) -> None:
     """Compare the attention model with measured attention kernels (CSV), by backend."""
+    from hardplace.cost.gpu.calibrate import attention_least_s, check_units
     from hardplace.cost.gpu.errors import attention_errors
     from hardplace.cost.gpu.measured import read_attention
 
-    rows = read_attention(_texts(files))
+    model, rows = _model(device, None), read_attention(_texts(files))
     if rows is None:
         raise BadInput(f"{files[0]}: no attention: expected columns num_heads, head_dim, ... and us")
-    _print(attention_errors(_model(device, None), rows, every_row=all_rows), as_json)
+    check_units(rows.time_s, attention_least_s(rows, model.datasheet), model.datasheet, str(files[0]))
+    _print(attention_errors(model, rows, every_row=all_rows), as_json)
 
 
 @validate.command()

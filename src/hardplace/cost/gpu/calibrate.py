@@ -43,13 +43,13 @@ def calibrate(sheet: Datasheet, files: Sequence[tuple[str, str]], relative: GpuM
     trees = None
     figures = carried_gemm(relative.gemm, relative.datasheet, sheet) if relative else GEMM_START
     if gemms is not None:
-        check_units(gemms, sheet, files[0][0])
+        check_units(gemms.time_s, least_s(gemms, sheet), sheet, files[0][0])
         start = GEMM_START if len(gemms.time_s) >= 2 * MANY_ROWS else figures
         figures, trees, note = fit_gemm(sheet, gemms, start, source)
         fits.append(note)
     else:
         fits.append(_stand_in("gemm", relative))
-    backends, notes = _backends(sheet, attention, relative, source)
+    backends, notes = _backends(sheet, attention, relative, source, files[0][0])
     fits += notes
     kinds = default_streams(figures.launch_s) | (dict(relative.streams) if relative else {})
     for rows in streams:
@@ -76,7 +76,7 @@ def calibrate(sheet: Datasheet, files: Sequence[tuple[str, str]], relative: GpuM
 
 
 def _backends(
-    sheet: Datasheet, rows: AttentionRows | None, relative: GpuModel | None, source: str
+    sheet: Datasheet, rows: AttentionRows | None, relative: GpuModel | None, source: str, place: str
 ) -> tuple[Mapping[str, AttentionParameters], tuple[Fit, ...]]:
     known = (
         {name: carried_attention(figures, relative.datasheet, sheet) for name, figures in relative.attention.items()}
@@ -85,6 +85,7 @@ def _backends(
     )
     if rows is None:
         return known, (_stand_in("attention", relative),)
+    check_units(rows.time_s, attention_least_s(rows, sheet), sheet, place)
     found, notes = fit_attention(sheet, rows, source)
     absent = sorted(set(known) - set(found))
     return known | found, (*notes, *([_stand_in(f"attention {', '.join(absent)}", relative)] if absent else []))
@@ -133,13 +134,20 @@ def least_s(rows: GemmRows, sheet: Datasheet) -> Floats:
     return np.maximum(compute, memory)
 
 
-def check_units(rows: GemmRows, sheet: Datasheet, place: str) -> None:
-    """Raise BadInput if the latencies are off the datasheet's by a factor that a slip of units would explain."""
-    least = least_s(rows, sheet)
+def attention_least_s(rows: AttentionRows, sheet: Datasheet) -> Floats:
+    """Return the time of the two products of each attention kernel at the tensor peak, half of it if causal."""
+    batch, heads, length, dim = (
+        np.asarray(one, dtype=np.float64) for one in (rows.batch, rows.heads, rows.sequence, rows.head_dim)
+    )
+    return np.asarray(4.0 * batch * heads * length**2 * dim / sheet.tensor_flops_per_s / (1 + rows.causal))
+
+
+def check_units(time_s: Floats, least: Floats, sheet: Datasheet, place: str) -> None:
+    """Raise BadInput if times are off the least possible ones by a factor that a slip of units would explain."""
     sure = least >= _SURE_S
     if not sure.any():
         sure = least >= least.max() / 2
-    ratio = float(np.median(rows.time_s[sure] / least[sure]))
+    ratio = float(np.median(time_s[sure] / least[sure]))
     if 0.3 <= ratio <= 100:
         return
     off = f"{1 / ratio:.3g} times faster" if ratio < 1 else f"{ratio:.3g} times slower"

@@ -23,8 +23,8 @@ def grouped_gemm_s(
     """Return seconds of the products of each expert's tokens with its own weights.
 
     tokens: rows of each group, zeros allowed. In layout NT (weight gradients) tokens are the summed dimension, and
-    n x k is the size of the result. one_kernel: all groups share the waves, as a batch of their mean size, and no group is
-    faster than if it were alone; otherwise the groups follow each other with a launch each.
+    n x k is the size of the result. one_kernel: all groups share the waves, as a batch of their mean size, and none is
+    faster than alone; otherwise the groups follow each other with a launch each.
     """
     counts = np.asarray(tokens, dtype=np.int64)
     counts = counts[counts > 0]
