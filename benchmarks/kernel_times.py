@@ -1,19 +1,57 @@
-"""How many (kernel, chip) pairs a second the cost step prices: Llama-2-7B's kernels on PHAZE's 29,360 chips.
+"""How many (kernel, chip) pairs a second the cost step prices, with one thread and with two (numpy frees the lock).
 
-python benchmarks/kernel_times.py
+python benchmarks/kernel_times.py [SECONDS FILE...]
+
+grid: Llama-2-7B's kernels on PHAZE's 29,360 chips, which share cores, arrays and buffers. random: as many chips that
+share none of them, so that every pair is computed. FILE: a table of a mapper's seconds an estimate (Sunstone's wall_s,
+ZigZag's zz_cpu) to compare with.
 """
 
 from __future__ import annotations
 
 import json
+import resource
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
 
 from hardplace.cost.fusion import kernel_graph
 from hardplace.cost.times import kernel_times
+from hardplace.cost.types import Kernel
 from hardplace.hardware.settings import HBM3
 from hardplace.hardware.space import default_budget, phaze_space
+from hardplace.hardware.types import Chips
 from hardplace.workload.load import load
 from hardplace.workload.types import Phase
+
+
+def random_chips(count: int, seed: int = 0) -> Chips:
+    """Return chips with sides, lanes and buffers of any size, so that hardly two are alike."""
+    random = np.random.default_rng(seed)
+    return Chips(
+        tensor_cores=random.integers(1, 257, count),
+        array_rows=random.integers(8, 257, count),
+        array_columns=random.integers(8, 257, count),
+        vector_cores=random.integers(1, 257, count),
+        vector_lanes=random.integers(8, 257, count),
+        buffer_bytes=random.integers(2**21, 2**27, count),
+        area_mm2=np.ones(count),
+    )
+
+
+def pairs_per_second(kernels: tuple[Kernel, ...], chips: Chips, threads: int) -> float:
+    """Return pairs a second, the median of five runs."""
+    parts = [chips.take(part) for part in np.array_split(np.arange(len(chips)), threads)]
+    seconds = []
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in range(5):
+            start = time.perf_counter()
+            list(pool.map(lambda part: kernel_times(kernels, part, HBM3, 1), parts))
+            seconds.append(time.perf_counter() - start)
+    return len(kernels) * len(chips) / sorted(seconds)[2]
 
 
 def main() -> None:
@@ -24,14 +62,24 @@ def main() -> None:
         for phase in (Phase.FORWARD, Phase.BACKWARD)
         for kernel in kernel_graph(layer, phase, 1, HBM3.function_cycles).kernels
     )
-    seconds = []
-    for _ in range(5):
-        start = time.perf_counter()
-        kernel_times(kernels, chips, HBM3, 1)
-        seconds.append(time.perf_counter() - start)
-    median = sorted(seconds)[2]
-    line = {"kernels": len(kernels), "chips": len(chips), "seconds": median}
-    print(json.dumps({**line, "pairs_per_second": len(kernels) * len(chips) / median}))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    rates = {
+        (name, threads): pairs_per_second(kernels, one, threads)
+        for name, one in (("grid", chips), ("random", random_chips(len(chips))))
+        for threads in (1, 2)
+    }
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    line = {"kernels": len(kernels), "chips": len(chips), "peak_memory_growth_mib": grown / 1024}
+    named = {f"{name}_{threads}_threads": round(rate) for (name, threads), rate in rates.items()}
+    print(json.dumps(line | {"pairs_per_second": named}))
+    for path in sys.argv[1:]:
+        document = json.loads(Path(path).read_text())
+        rows = document["rows"] if isinstance(document, dict) else document
+        for key, tool in (("wall_s", "sunstone"), ("zz_cpu", "zigzag"), ("af_cpu", "accelforge")):
+            found = [row[key] for row in rows if key in row]
+            if found:
+                ratio = round(np.median(found) * rates["random", 1])
+                print(json.dumps({"tool": tool, "seconds": np.median(found), "ratio_one_thread": ratio}))
 
 
 if __name__ == "__main__":

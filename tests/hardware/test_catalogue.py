@@ -1,5 +1,6 @@
 """The catalogue: every device agrees with itself and with published peaks; bad files are one line."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -214,3 +215,68 @@ def test_more_devices_than_a_node_s_outermost_level_are_refused(tmp_path: Path) 
     one = read_node(write(tmp_path, f'name="n"\ntitle="N"\ndevice="h100-sxm"\n{level}'))
     with pytest.raises(BadInput, match="n: 9 devices: expected at most 8"):
         one.cluster(9)
+
+
+ODD = [
+    "",
+    "x",
+    "-1 GB",
+    "nan GB",
+    "1e999 GB",
+    0,
+    -1,
+    2.5,
+    True,
+    [],
+    [1],
+    ["1 GB", "x"],
+    {},
+    {"a": 1},
+    float("nan"),
+    "\u0000",
+]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=repr)
+def test_whatever_stands_in_a_field_is_refused_in_one_line(odd: object, tmp_path: Path) -> None:
+    lines = OWN.strip().split("\n")
+    fields = [index for index, line in enumerate(lines) if " = " in line]
+    value = {"nan": "nan"}.get(str(odd), json.dumps(odd)) if not isinstance(odd, dict) else "{a = 1}" if odd else "{}"
+    for index in fields:
+        key = lines[index].split(" = ")[0]
+        if isinstance(odd, str) and odd and key in ("name", "title", "vendor", "process"):
+            continue  # any text will do
+        if odd == 2.5 and key == "bf16":
+            continue  # a rate need not be whole
+        path = write(tmp_path, "\n".join([*lines[:index], f"{key} = {value}", *lines[index + 1 :]]))
+        with pytest.raises(BadInput) as caught:
+            read_device(path)
+        assert "\n" not in str(caught.value)
+        assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"a = 1", b"[chip]\nchip = 1", b"chip = 3", b"sources = 1"])
+def test_a_file_that_is_no_device_at_all_is_one_line(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_bytes(content)
+    with pytest.raises(BadInput) as caught:
+        read_device(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_levels_carry_what_collectives_need() -> None:
+    switch = node("dgx-h100").cluster(16).levels
+    assert switch[0].in_network == 0.85
+    assert 0.5 < switch[0].efficiency < 1
+    assert not switch[1].in_network
+    assert node("tpu-v4-64").cluster(64).levels[0].axes == (4, 4, 4)
+    mesh = node("hgx-mi300x").cluster(4).levels[0]
+    assert mesh.meshed
+    assert mesh.devices == 8, "a mesh has a link to each of its devices, used or not"
+
+
+def test_the_examples_are_a_device_and_a_node_of_it() -> None:
+    folder = Path(__file__).parents[2] / "examples"
+    one = device(str(folder / "my-chip.toml"))
+    assert one.peak_flops_per_s("bf16") == 2 * 8 * 128 * 128 * 1.2e9
+    assert node(str(folder / "my-node.toml")).cluster(64).levels[0].devices == 16

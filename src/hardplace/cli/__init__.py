@@ -6,11 +6,11 @@ import sys
 
 import click
 
-from hardplace.cli import calibrate, chips, models, search, validate, verify
+from hardplace.cli import calibrate, chip, chips, estimate, models, search, validate, verify
 from hardplace.cli.app import BAD_INPUT, INTERRUPTED, app
 from hardplace.errors import BadInput
 
-__all__ = ["calibrate", "chips", "main", "models", "search", "validate", "verify"]
+__all__ = ["calibrate", "chip", "chips", "estimate", "main", "models", "search", "validate", "verify"]
 
 
 def main() -> None:

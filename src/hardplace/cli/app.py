@@ -27,6 +27,8 @@ def app() -> None:
     \b
     hardplace search llama2-7b     search 29,360 chips and all plans; with a certificate
     hardplace models               list the models that ship with the package
+    hardplace chip h100-sxm        one chip: area, power, peaks, cost; without a name, the catalogue
+    hardplace estimate llama2-7b --operators --on tpu-v4   every kernel on a chip
     hardplace chips                list the space of chips, the settings and the chips to compare with
     hardplace verify llama2-7b     write a script that times a model's kernels on your GPU
     hardplace calibrate X.csv      fit the GPU model to what the script measured

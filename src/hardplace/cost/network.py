@@ -16,7 +16,7 @@ def _split(cluster: Cluster, group: int, stride: int) -> list[tuple[int, float, 
         if level is cluster.levels[-1]:
             inside = left
         if inside > 1:
-            parts.append((inside, level.bandwidth_bytes_per_s, level.latency_s))
+            parts.append((inside, level.bandwidth_bytes_per_s * level.efficiency, level.latency_s))
         left //= inside
         reach *= inside
     return parts

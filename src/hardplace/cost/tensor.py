@@ -1,17 +1,42 @@
-"""Matmuls on systolic arrays: cycles by dataflow and memory traffic by tiling, vectorised over matmuls and chips.
+"""Matmuls on systolic arrays: cycles by dataflow and by split over cores, vectorised over matmuls and chips.
 
-Equations in docs/model.md, "Tensor core". Stationary dataflows as in SCALE-Sim (arXiv 1811.02883) with the next
-stationary tile loaded behind the current one; tilings as in Goto and van de Geijn's analysis of blocked GEMM.
+Equations in docs/model-cost.md, "Tensor core". Stationary dataflows as in SCALE-Sim (arXiv 1811.02883); with double
+buffering the next stationary tile is loaded behind the current one.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from hardplace.cost.types import Floats, Ints, Matmul
+from hardplace.cost.precision import BF16, Precision
+from hardplace.cost.types import Dataflow, Floats, Ints, Matmul
 
-ELEMENT_BYTES = 2  # bf16 operands
-ACCUMULATOR_BYTES = 4  # fp32 partial sums
+_STREAM_CUTS = (2, 3, 4, 6, 8, 12, 16, 32, 64)  # parts of the streamed dimension that go to different cores
+_REDUCTION_CUTS = (2, 4, 8, 16, 32, 64)  # parts of k whose sums are added up through the shared buffer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Arrays:
+    """Columns of chips, shape (1, chips): cores, rows and columns of their arrays; cycles a byte of exchanged sums."""
+
+    cores: Floats
+    rows: Floats
+    columns: Floats
+    exchange: float
+    double_buffered: bool
+
+    def steps(self, stream: Floats) -> Floats:
+        """Return cycles of one stationary tile past which `stream` rows flow (output stationary: k slices)."""
+        if self.double_buffered:
+            return np.maximum(stream, self.rows)
+        return np.asarray(stream + self.skew)
+
+    @property
+    def skew(self) -> Floats:
+        """Cycles to load a tile and to drain the last row across the array."""
+        return 2.0 * self.rows + self.columns - 2.0
 
 
 def _columns(matmuls: tuple[Matmul, ...]) -> tuple[Floats, Floats, Floats, Floats]:
@@ -20,68 +45,89 @@ def _columns(matmuls: tuple[Matmul, ...]) -> tuple[Floats, Floats, Floats, Float
     return shape[:, :1], shape[:, 1:2], shape[:, 2:3], shape[:, 3:]
 
 
-def _streamed(jobs: Floats, inner: Floats, stream: Floats, rows: Floats, cores: Floats) -> Floats:
-    """Return cycles of a dataflow with a stationary tile: jobs x inner tiles, past each of which `stream` rows flow.
+def _packed(batch: Floats, deep: Floats, wide: Floats, arrays: _Arrays) -> Floats:
+    """Return the batch after small products are put side by side on the diagonal of an array, in powers of two."""
+    fit = np.asarray(np.minimum(arrays.rows / deep, arrays.columns / wide))
+    if not np.any(fit >= 2.0):
+        return batch
+    return np.asarray(np.where(fit >= 2.0, np.ceil(batch / np.ldexp(0.5, np.frexp(fit)[1])), batch))
 
-    Jobs go to the cores whole, or each is cut along the stream so that idle cores get a part; the best of
-    three cuts (none, as many as there are idle cores for a job, one a core).
+
+def _stationary(batch: Floats, stream: Floats, wide: Floats, deep: Floats, sums: Floats, arrays: _Arrays) -> Floats:
+    """Return cycles with a tile of (deep x wide) held while `stream` rows flow: weights held, or inputs.
+
+    Columns of tiles go to the cores whole, or cut along the stream, or along the reduction (then `sums` partial
+    results for each further part are exchanged); the best of a fixed set of cuts that no core count exceeds.
     """
-    best = np.full(np.broadcast_shapes(jobs.shape, cores.shape), np.inf)
-    for cut in (np.ones_like(cores), np.maximum(1.0, np.floor(cores / jobs)), cores):
-        rounds = np.ceil(jobs * cut / cores)
-        # Loading the next tile (one row a cycle) is hidden behind the stream unless the stream is shorter.
-        best = np.minimum(best, rounds * inner * np.maximum(np.ceil(stream / cut), rows))
-    return best
+    jobs = _packed(batch, deep, wide, arrays) * np.ceil(wide / arrays.columns)
+    tiles = np.ceil(deep / arrays.rows)
+    best = np.ceil(jobs / arrays.cores) * tiles * arrays.steps(stream)
+    most = arrays.cores.max()
+    if most == 1.0:
+        return np.asarray(best)
+    cuts = [arrays.cores, *(np.full((1, 1), float(cut)) for cut in _STREAM_CUTS if cut <= most)]
+    for cut in cuts:
+        cycles = np.ceil(jobs * cut / arrays.cores) * tiles * arrays.steps(np.ceil(stream / cut))
+        best = np.minimum(best, np.where(cut <= arrays.cores, cycles, np.inf))
+    for parts in (float(one) for one in _REDUCTION_CUTS if one <= most):
+        cycles = np.ceil(jobs * parts / arrays.cores) * np.ceil(tiles / parts) * arrays.steps(stream)
+        cycles = cycles + (parts - 1.0) * sums * arrays.exchange
+        best = np.minimum(best, np.where(parts <= arrays.cores, cycles, np.inf))
+    return np.asarray(best)
 
 
-def array_cycles(matmuls: tuple[Matmul, ...], cores: Ints, rows: Ints, columns: Ints) -> Floats:
+def _output(batch: Floats, m: Floats, n: Floats, k: Floats, sums: Floats, arrays: _Arrays) -> Floats:
+    """Return cycles with a tile of the result held while k streams; tiles, or parts of k, go to the cores."""
+    jobs = _packed(batch, m, n, arrays) * np.ceil(m / arrays.rows) * np.ceil(n / arrays.columns)
+
+    def tile(slices: Floats) -> Floats:
+        if arrays.double_buffered:
+            return arrays.steps(slices)
+        return np.asarray(slices + arrays.rows + arrays.columns - 2.0)
+
+    best = np.ceil(jobs / arrays.cores) * tile(k)
+    most = arrays.cores.max()
+    for parts in (float(one) for one in _REDUCTION_CUTS if one <= most):
+        cycles = np.ceil(jobs * parts / arrays.cores) * tile(np.ceil(k / parts))
+        cycles = cycles + (parts - 1.0) * sums * arrays.exchange
+        best = np.minimum(best, np.where(parts <= arrays.cores, cycles, np.inf))
+    return np.asarray(best)
+
+
+def array_cycles(
+    matmuls: tuple[Matmul, ...],
+    cores: Ints,
+    rows: Ints,
+    columns: Ints,
+    precision: Precision = BF16,
+    *,
+    dataflows: tuple[Dataflow, ...] = tuple(Dataflow),
+    double_buffered: bool = True,
+    exchange_bytes_per_cycle: float = np.inf,
+) -> Floats:
     """Return cycles of each matmul on `cores` arrays of rows x columns, shape (matmuls, chips).
 
-    The best of weight, input and output stationary, each with its edge tiles whole, plus one fill and drain.
+    The best of the dataflows, each with its edge tiles whole. Double-buffered: one fill and drain in all; otherwise
+    one a tile, as SCALE-Sim has it. exchange_bytes_per_cycle: what the shared buffer takes of the partial sums of a
+    matmul that is split along k (written and read once each).
     """
     batch, m, n, k = _columns(matmuls)
     count, high, wide = (np.asarray(value, dtype=np.float64)[None, :] for value in (cores, rows, columns))
-    deep = np.ceil(k / high)
-    weight = _streamed(batch * np.ceil(n / wide), deep, m, high, count)
-    inputs = _streamed(batch * np.ceil(m / wide), deep, n, high, count)
-    tiles = batch * np.ceil(m / high) * np.ceil(n / wide)
-    output = np.ceil(tiles / count) * np.maximum(k, high)
-    return np.asarray(np.minimum(np.minimum(weight, inputs), output) + 2 * high + wide - 2)
-
-
-def _strips(resident: Floats, depth: Floats, words: Floats) -> Floats:
-    """Return into how many strips `resident` rows of length depth fall, so that a strip and two streamed rows fit."""
-    rows = np.floor((words - 2 * depth) / (depth + 1))
-    return np.where(rows >= 1, np.ceil(resident / np.maximum(rows, 1)), np.inf)
-
-
-def _held_output(m: Floats, n: Floats, k: Floats, buffer: Floats) -> Floats:
-    """Return operand words read where an output tile stays in the buffer with its fp32 sums while k streams past."""
-    words = buffer / ACCUMULATOR_BYTES
-    side = np.sqrt(words)
-    best = np.full(np.broadcast_shapes(m.shape, buffer.shape), np.inf)
-    for cuts_n in (np.ones_like(n), np.floor(n / side), np.ceil(n / side)):
-        cuts = np.maximum(1.0, cuts_n)
-        across = np.ceil(n / cuts)
-        # 4 a b + 2 * 2 (a + b) bytes: sums, and two slices of each operand.
-        down = np.floor((words - across) / (across + 1))
-        passes = np.where(down >= 1, np.ceil(m / np.maximum(down, 1)), np.inf)
-        best = np.minimum(best, m * k * cuts + k * n * passes)
-    return best
-
-
-def traffic_bytes(matmuls: tuple[Matmul, ...], buffer_bytes: Floats) -> Floats:
-    """Return bytes between memory and a buffer for each matmul, shape (matmuls, buffers).
-
-    The best of: strips of either operand held while the other streams; an output tile held while both stream
-    (either way round); never below each operand and the result once.
-    """
-    batch, m, n, k = _columns(matmuls)
-    buffer = np.asarray(buffer_bytes, dtype=np.float64)[None, :]
-    words = buffer / ELEMENT_BYTES
-    with np.errstate(invalid="ignore"):
-        left_held = m * k + k * n * _strips(m, k, words)
-        right_held = k * n + m * k * _strips(n, k, words)
-        output_held = np.minimum(_held_output(m, n, k, buffer), _held_output(n, m, k, buffer))
-    operands = np.minimum(np.minimum(left_held, right_held), output_held)
-    return np.asarray(ELEMENT_BYTES * batch * (operands + m * n))
+    deep = np.ceil(k / max(1.0, precision.rate))  # several products a unit and cycle
+    sums = batch * m * n
+    arrays = _Arrays(
+        cores=count,
+        rows=high,
+        columns=wide,
+        exchange=2.0 * precision.sum_bytes / exchange_bytes_per_cycle,
+        double_buffered=double_buffered,
+    )
+    best = np.full(np.broadcast_shapes(batch.shape, count.shape), np.inf)
+    if Dataflow.WEIGHT in dataflows:
+        best = np.minimum(best, _stationary(batch, m, n, deep, sums, arrays))
+    if Dataflow.INPUT in dataflows:
+        best = np.minimum(best, _stationary(batch, n, m, deep, sums, arrays))
+    if Dataflow.OUTPUT in dataflows:
+        best = np.minimum(best, _output(batch, m, n, deep, sums, arrays))
+    fill = arrays.skew if double_buffered else 0.0
+    return np.asarray(best * max(1.0, 1.0 / precision.rate) + fill)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import numpy as np
 
 from hardplace.cost.network import all_reduce_s
-from hardplace.cost.tensor import array_cycles, traffic_bytes
+from hardplace.cost.precision import BF16, Precision
+from hardplace.cost.tensor import array_cycles
+from hardplace.cost.tiling import traffic_bytes
 from hardplace.cost.types import Engine, Floats, Ints, Kernel, KernelTimes
 from hardplace.hardware.types import Chips, Setting
 
@@ -20,29 +25,56 @@ def _distinct(*columns: Ints) -> tuple[Ints, Ints]:
     return np.stack([column[first] for column in columns], axis=1), inverse
 
 
-def _tensor_s(kernels: tuple[Kernel, ...], cores: Ints, chips: Chips, setting: Setting) -> Floats:
+_BLOCK_PAIRS = 2**18
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rules:
+    """What holds for all kernels and chips of a call."""
+
+    setting: Setting
+    precision: Precision
+    double_buffered: bool
+
+
+def _tensor_s(kernels: tuple[Kernel, ...], cores: Ints, chips: Chips, rules: _Rules) -> Floats:
     """Return array seconds, shape (kernels, chips); a kernel's matmuls follow one another."""
     configurations, which = _distinct(cores, chips.array_rows, chips.array_columns)
     flat = tuple(matmul for kernel in kernels for matmul in kernel.matmuls)
     owner = np.array([index for index, kernel in enumerate(kernels) for _ in kernel.matmuls], dtype=np.int64)
     total = np.zeros((len(kernels), len(configurations)))
-    np.add.at(total, owner, array_cycles(flat, *configurations.T))
-    return np.asarray(total[:, which] / setting.clock_hz)
+    if len(flat):
+        cycles = array_cycles(
+            flat,
+            configurations[:, 0],
+            configurations[:, 1],
+            configurations[:, 2],
+            rules.precision,
+            double_buffered=rules.double_buffered,
+            exchange_bytes_per_cycle=rules.setting.buffer_bandwidth_bytes_per_s / rules.setting.clock_hz,
+        )
+        np.add.at(total, owner, cycles)
+    return np.asarray(total[:, which] / rules.setting.clock_hz)
 
 
-def _vector_s(kernels: tuple[Kernel, ...], lanes: Ints, setting: Setting) -> Floats:
-    """Return vector-lane seconds, shape (kernels, chips)."""
+def _vector_s(kernels: tuple[Kernel, ...], cores: Ints, chips: Chips, setting: Setting) -> Floats:
+    """Return vector-lane seconds, shape (kernels, chips): the work, and a tree over a core's lanes a reduction."""
     work = np.array([kernel.lane_cycles for kernel in kernels], dtype=np.float64)[:, None]
-    return np.asarray(np.ceil(work / lanes[None, :]) / setting.clock_hz)
+    trees = np.array([kernel.reductions for kernel in kernels], dtype=np.float64)[:, None]
+    depth = np.ceil(np.log2(chips.vector_lanes))[None, :]
+    return np.asarray((np.ceil(work / (cores * chips.vector_lanes)[None, :]) + trees * depth) / setting.clock_hz)
 
 
-def _bytes_into(kernels: tuple[Kernel, ...], buffer_bytes: Ints) -> Floats:
+def _bytes_into(kernels: tuple[Kernel, ...], buffer_bytes: Ints, rules: _Rules) -> Floats:
     """Return bytes that enter and leave a level of this size, shape (kernels, chips)."""
     sizes, which = np.unique(buffer_bytes, return_inverse=True)
     size = sizes.astype(np.float64)
     total = np.repeat(np.array([[float(kernel.stream_bytes)] for kernel in kernels]), len(sizes), axis=1)
-    tiled = [index for index, kernel in enumerate(kernels) if kernel.tiled]
-    total[tiled] += traffic_bytes(tuple(kernels[index].matmuls[0] for index in tiled), size)
+    tiled = [(index, matmul) for index, kernel in enumerate(kernels) if kernel.tiled for matmul in kernel.matmuls]
+    if tiled:
+        matmuls = tuple(matmul for _, matmul in tiled)
+        moved = traffic_bytes(matmuls, size, rules.precision, double_buffered=rules.double_buffered)
+        np.add.at(total, [index for index, _ in tiled], moved)
     for index, kernel in enumerate(kernels):
         if kernel.reuse is not None:
             reuse = kernel.reuse
@@ -52,36 +84,71 @@ def _bytes_into(kernels: tuple[Kernel, ...], buffer_bytes: Ints) -> Floats:
     return np.asarray(total[:, which])
 
 
-def _slowest(*parts: Floats) -> Floats:
-    return np.asarray(np.max(parts, axis=0))
+def _together(rules: _Rules, *parts: Floats) -> Floats:
+    """Return the time of parts that overlap, the slowest; without double buffering they follow one another."""
+    return np.asarray(np.max(parts, axis=0) if rules.double_buffered else np.sum(parts, axis=0))
 
 
-def kernel_times(kernels: tuple[Kernel, ...], chips: Chips, setting: Setting, tensor_parallel: int) -> KernelTimes:
-    """Return seconds of each kernel on each chip, shape (kernels, chips), on one core of its kind and on all.
-
-    A kernel on one core has that core's equal share of memory and buffer bandwidth and of the buffer (two shares if
-    it takes a tensor and a vector core), so that cores that run side by side never exceed what the chip has.
-    """
+def _block_times(kernels: tuple[Kernel, ...], chips: Chips, rules: _Rules) -> tuple[Floats, Floats]:
+    """Return seconds on one core and on all of them of the kernels that run on a chip, shape (kernels, chips)."""
+    setting = rules.setting
     one = np.ones_like(chips.tensor_cores)
     cores = chips.tensor_cores + chips.vector_cores
     shares = np.array([[2.0 if kernel.engine is Engine.BOTH else 1.0] for kernel in kernels]) / cores[None, :]
     # From the shared buffer into the cores' own ones, on whichever cores the tiles run.
-    fed_s = _bytes_into(kernels, chips.core_buffer_bytes) / setting.buffer_bandwidth_bytes_per_s
-    whole_s = _slowest(
-        _tensor_s(kernels, chips.tensor_cores, chips, setting),
-        _vector_s(kernels, chips.vector_cores * chips.vector_lanes, setting),
-        _bytes_into(kernels, chips.buffer_bytes) / setting.memory_bandwidth_bytes_per_s,
+    fed_s = _bytes_into(kernels, chips.core_buffer_bytes, rules) / setting.buffer_bandwidth_bytes_per_s
+    whole_s = _together(
+        rules,
+        _tensor_s(kernels, chips.tensor_cores, chips, rules),
+        _vector_s(kernels, chips.vector_cores, chips, setting),
+        _bytes_into(kernels, chips.buffer_bytes, rules) / setting.memory_bandwidth_bytes_per_s,
         fed_s,
     )
-    single_s = _slowest(
-        _tensor_s(kernels, one, chips, setting),
-        _vector_s(kernels, chips.vector_lanes, setting),
-        _bytes_into(kernels, chips.buffer_bytes // cores) / (setting.memory_bandwidth_bytes_per_s * shares),
+    single_s = _together(
+        rules,
+        _tensor_s(kernels, one, chips, rules),
+        _vector_s(kernels, one, chips, setting),
+        _bytes_into(kernels, chips.buffer_bytes // cores, rules) / (setting.memory_bandwidth_bytes_per_s * shares),
         fed_s / shares,
     )
+    # More cores never hurt: the whole chip can always do what one core does.
+    return single_s, np.minimum(whole_s, single_s)
+
+
+def blocks(kernels: int, chips: int) -> Iterator[slice]:
+    """Yield slices of the chips so that no array over (kernels, chips) inside a block has more than 2**18 numbers.
+
+    >>> list(blocks(2**17, 5))
+    [slice(0, 2, None), slice(2, 4, None), slice(4, 6, None)]
+    """
+    size = max(1, _BLOCK_PAIRS // max(1, kernels))
+    for start in range(0, chips, size):
+        yield slice(start, start + size)
+
+
+def kernel_times(
+    kernels: tuple[Kernel, ...],
+    chips: Chips,
+    setting: Setting,
+    tensor_parallel: int,
+    *,
+    precision: Precision = BF16,
+    double_buffered: bool = True,
+) -> KernelTimes:
+    """Return seconds of each kernel on each chip, shape (kernels, chips), on one core of its kind and on all.
+
+    A kernel on one core has that core's equal share of memory and buffer bandwidth and of the buffer (two shares if
+    it takes a tensor and a vector core), so that cores that run side by side never exceed what the chip has.
+    Not double-buffered: arrays drain after each tile and the levels take turns (their times add up).
+    Memory beside the result is bounded for any number of chips (`blocks`). Infinite where a buffer holds no tile.
+    """
+    rules = _Rules(setting=setting, precision=precision, double_buffered=double_buffered)
+    single_s, whole_s = np.empty((2, len(kernels), len(chips)))
+    for block in blocks(len(kernels), len(chips)):
+        here = chips.take(np.arange(len(chips))[block])
+        single_s[:, block], whole_s[:, block] = _block_times(kernels, here, rules)
     for index, kernel in enumerate(kernels):
         if kernel.engine is Engine.NETWORK:
             seconds = all_reduce_s(setting.cluster, tensor_parallel, 1, kernel.collective_bytes)
             whole_s[index] = single_s[index] = seconds
-    # More cores never hurt: the whole chip can always do what one core does.
-    return KernelTimes(single_s=single_s, whole_s=np.minimum(whole_s, single_s))
+    return KernelTimes(single_s=single_s, whole_s=whole_s)

@@ -23,19 +23,85 @@ class Engine(StrEnum):
     NETWORK = "network"
 
 
+class Dataflow(StrEnum):
+    """Which operand of a matmul an array holds while the others stream: weights (right), inputs (left) or outputs."""
+
+    WEIGHT = "weight"
+    INPUT = "input"
+    OUTPUT = "output"
+
+
+class Collective(StrEnum):
+    """What a group does with a tensor of x bytes.
+
+    all-reduce: each member has x, each gets their sum. reduce-scatter: each has x, gets 1/g of the sum. all-gather:
+    each has x/g, gets all x. all-to-all: each has x, sends 1/g of it to every member. point to point: x to another.
+    """
+
+    ALL_REDUCE = "all_reduce"
+    ALL_GATHER = "all_gather"
+    REDUCE_SCATTER = "reduce_scatter"
+    ALL_TO_ALL = "all_to_all"
+    POINT_TO_POINT = "p2p"
+
+
+class Algorithm(StrEnum):
+    """How a collective goes over the network (docs/model-cost.md, "Collectives")."""
+
+    DIRECT = "direct"
+    RING = "ring"
+    HALVING = "recursive halving and doubling"
+    DOUBLING = "recursive doubling"
+    TREE = "tree"
+    IN_NETWORK = "in network"
+    TORUS = "torus"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """What a communication library adds to the links: a call's seconds before anything moves, and how long its
+    pipeline takes to fill.
+
+    A transfer of t seconds takes (sqrt(t) + sqrt(fill_s))^2: the best chunk of a pipeline with fill_s of latency.
+    """
+
+    launch_s: float = 0.0
+    fill_s: float = 0.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matmul:
-    """batch independent products of an (m x k) and a (k x n) matrix."""
+    """batch independent products of an (m x k) and a (k x n) matrix.
+
+    left_words: distinct words of one left operand in memory where it is not m k (an unfolded convolution); 0: m k.
+    """
 
     batch: int
     m: int
     n: int
     k: int
+    left_words: int = 0
 
     @property
     def macs(self) -> int:
         """Multiply-accumulates."""
         return self.batch * self.m * self.n * self.k
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fusion:
+    """Which operators run as one kernel.
+
+    chains: vector operators joined by dataflow; epilogues: a product with the element-wise chain that alone reads it;
+    flash: attention as one kernel with nothing quadratic in memory, else products and softmax apart. only_successor:
+    PHAZE's rules instead of chains and epilogues, an operator with its only successor.
+    """
+
+    name: str
+    chains: bool
+    epilogues: bool
+    flash: bool
+    only_successor: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +122,9 @@ class Reuse:
 class Kernel:
     """Operators that run as one: matmuls on tensor cores, lane-cycles on vector cores, bytes from and to memory.
 
-    tiled: the operands of the one matmul go through memory as the buffer's tiling has it, and stream_bytes is what
+    tiled: the operands of the matmuls go through memory as the buffer's tiling has it, and stream_bytes is what
     comes on top; otherwise stream_bytes is all (for attention, with keys and values read once, see reuse).
+    reductions: steps of the chain that reduce over elements; each ends with a tree over the lanes of a core.
     collective_bytes: tensor bytes that an all-reduce over the tensor-parallel group takes.
     """
 
@@ -67,6 +134,7 @@ class Kernel:
     tiled: bool = False
     reuse: Reuse | None = None
     lane_cycles: int = 0
+    reductions: int = 0
     stream_bytes: int = 0
     collective_bytes: int = 0
     predecessors: tuple[int, ...] = ()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +12,7 @@ from hardplace.errors import BadInput, unknown
 from hardplace.files import read_toml
 from hardplace.hardware.device import DTYPES, Arrays, Device, Level, Multiprocessors, Node, Provenance
 from hardplace.hardware.records import Record
+from hardplace.hardware.technology import NODES
 
 _DEVICES = Path(__file__).parent / "devices"
 _NODES = Path(__file__).parent / "nodes"
@@ -56,14 +58,10 @@ def _find(name: str, what: str, folder: Path, names: tuple[str, ...], read: Call
 
 def read_device(path: Path) -> Device:
     """Return the device that a TOML file describes; BadInput, one line, for the first fault in it."""
-    top, sources = _top(path)
+    top = _top(path)
     chip, buffer, memory = top.table("chip"), top.table("buffer"), top.table("memory")
-    chip.sources = buffer.sources = memory.sources = sources
     engine, parts = _engine(top)
     links, parts_links = _links(top)
-    kind = memory.text("kind")
-    if kind not in MEMORY_KINDS:
-        raise BadInput(f"{memory.where('kind')}: {kind!r}: expected one of {', '.join(MEMORY_KINDS)}")
     peaks = top.table("peak") if top.has("peak") else None
     found = Device(
         name=top.text("name"),
@@ -80,7 +78,7 @@ def read_device(path: Path) -> Device:
         price_usd=_optional(chip, "price", "USD"),
         buffer_bytes=int(buffer.quantity("size", "B")),
         buffer_bandwidth_bytes_per_s=_optional(buffer, "bandwidth", "B/s"),
-        memory_kind=kind,
+        memory_kind=memory.choice("kind", MEMORY_KINDS),
         memory_bytes=memory.quantity("size", "B"),
         memory_bandwidth_bytes_per_s=memory.quantity("bandwidth", "B/s"),
         memory_stacks=memory.count("stacks") if memory.has("stacks") else None,
@@ -93,15 +91,15 @@ def read_device(path: Path) -> Device:
     return _with_provenance(found, records)
 
 
-def _top(path: Path) -> tuple[Record, Mapping[str, str]]:
-    """Return the whole file as a record, and its sources."""
+def _top(path: Path) -> Record:
+    """Return the whole file as a record that knows its sources."""
     data = read_toml(path)
     sources = data.get("sources", {})
     if not isinstance(sources, dict) or not all(isinstance(text, str) for text in sources.values()):
         raise BadInput(f"{path}: sources: expected a table of texts")
     top = Record(str(path), data, sources=sources)
     top.has("sources")
-    return top, sources
+    return top
 
 
 def _optional(record: Record, field: str, unit: str) -> float | None:
@@ -156,6 +154,10 @@ def _check(found: Device, path: Path, top: Record, buffer: Record) -> None:
                 f"{path}: peak.{dtype}: {peak / 1e12:.4g} TFLOP/s: expected what the engines and the clock give, "
                 f"{found.peak_flops_per_s(dtype) / 1e12:.4g} TFLOP/s (dense, 2 operations a multiply-add)"
             )
+    if found.node_nm not in NODES:
+        raise BadInput(
+            f"{path}: chip.node: {found.node_nm:g} nm: expected one of {', '.join(f'{n:g}' for n in NODES)} nm"
+        )
     if isinstance(found.engine, Arrays):
         # A stationary tile, the row that streams past it, and the row of fp32 sums that leaves it.
         rows, columns = found.engine.rows, found.engine.columns
@@ -168,8 +170,6 @@ def _check(found: Device, path: Path, top: Record, buffer: Record) -> None:
 
 
 def _with_provenance(found: Device, records: list[Record]) -> Device:
-    from dataclasses import replace
-
     for record in records:
         record.end()
     return replace(found, provenance=_provenance(records))
@@ -182,12 +182,12 @@ def _provenance(records: list[Record]) -> tuple[Provenance, ...]:
 
 def read_node(path: Path) -> Node:
     """Return the node that a TOML file describes; BadInput, one line, for the first fault in it."""
-    top, sources = _top(path)
+    top = _top(path)
     top.has("levels")
     levels = top.data.get("levels")
     if not isinstance(levels, list) or not levels or not all(isinstance(level, dict) for level in levels):
         raise BadInput(f"{path}: levels: missing; expected one or more tables [[levels]], inside out")
-    records = [Record(str(path), level, f"levels[{index}]", sources) for index, level in enumerate(levels)]
+    records = [Record(str(path), level, f"levels[{index}]", top.sources) for index, level in enumerate(levels)]
     found = tuple(_level(record, last=record is records[-1]) for record in records)
     for inner, outer, record in zip(found, found[1:], records[1:], strict=False):
         if outer.devices is not None and inner.devices is not None and outer.devices <= inner.devices:
@@ -218,17 +218,19 @@ def _level(record: Record, *, last: bool) -> Level:
             raise BadInput(f"{record.where('axes')}: {sides!r}: expected the sides of a torus, such as [4, 4, 4]")
         axes = tuple(sides)
     devices = record.count("devices") if record.has("devices") or not last else None
-    in_network = record.data.get("in_network", False)
-    record.has("in_network")
-    if in_network.__class__ is not bool:
-        raise BadInput(f"{record.where('in_network')}: {in_network!r}: expected true or false")
+    meshed = record.data.get("meshed", False)
+    record.has("meshed")
+    if meshed.__class__ is not bool:
+        raise BadInput(f"{record.where('meshed')}: {meshed!r}: expected true or false")
     level = Level(
         name=record.text("name"),
         devices=devices,
         bandwidth_bytes_per_s=record.quantity("bandwidth", "B/s"),
         latency_s=record.quantity("latency", "s"),
         axes=axes,
-        in_network=in_network,
+        meshed=meshed,
+        in_network=record.share("in_network") if record.has("in_network") else 0.0,
+        efficiency=record.share("efficiency") if record.has("efficiency") else 1.0,
     )
     product = 1
     for side in axes:

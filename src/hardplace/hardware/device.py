@@ -9,11 +9,12 @@ from enum import StrEnum
 from hardplace.errors import BadInput
 from hardplace.hardware.types import Cluster, NetworkLevel
 
-# A narrower type is a subset of each of these, in this order: what it holds, they hold. int8 fits bf16's 8 bits.
+# A narrower type is a subset of each of these, in this order: what it holds, they hold. int8 falls back to nothing:
+# its sums are exact in int32 and not in fp32.
 _WIDER = {
     "fp4": ("fp8", "fp16", "bf16", "tf32", "fp32"),
     "fp8": ("fp16", "bf16", "tf32", "fp32"),
-    "int8": ("bf16", "fp16", "tf32", "fp32"),
+    "int8": (),
     "bf16": ("tf32", "fp32"),
     "fp16": ("tf32", "fp32"),
     "tf32": ("fp32",),
@@ -147,10 +148,10 @@ class Device:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Level:
-    """One level of a node's network, inside out. bandwidth: of a device, one way, over all its links of this level.
+    """One level of a node's network, inside out, as `NetworkLevel` has it.
 
-    devices: in a group; None for the outermost, which grows with the job. axes: sides of a torus, () if switched.
-    in_network: switches can reduce (NVLink SHARP).
+    devices: in a group; None for the outermost, which grows with the job. bandwidth: of a device, one way, over all its
+    links of this level. efficiency: share of it that collectives reach.
     """
 
     name: str
@@ -158,7 +159,22 @@ class Level:
     bandwidth_bytes_per_s: float
     latency_s: float
     axes: tuple[int, ...] = ()
-    in_network: bool = False
+    meshed: bool = False
+    in_network: float = 0.0
+    efficiency: float = 1.0
+
+    def of(self, devices: int) -> NetworkLevel:
+        """Return the level with this number of devices; a mesh keeps its own, since it has a link to each."""
+        return NetworkLevel(
+            name=self.name,
+            devices=devices,
+            bandwidth_bytes_per_s=self.bandwidth_bytes_per_s,
+            latency_s=self.latency_s,
+            axes=self.axes,
+            meshed=self.meshed,
+            in_network=self.in_network,
+            efficiency=self.efficiency,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,14 +198,7 @@ class Node:
         found: list[NetworkLevel] = []
         for level in self.levels:
             here = devices if level.devices is None else min(devices, level.devices)
-            found.append(
-                NetworkLevel(
-                    name=level.name,
-                    devices=here,
-                    bandwidth_bytes_per_s=level.bandwidth_bytes_per_s,
-                    latency_s=level.latency_s,
-                )
-            )
+            found.append(level.of(level.devices if level.meshed and level.devices else here))
             if here == devices:
                 return Cluster(devices=devices, levels=tuple(found))
         raise BadInput(f"{self.name}: {devices} devices: expected at most {self.levels[-1].devices}")

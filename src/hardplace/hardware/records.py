@@ -48,6 +48,13 @@ class Record:
             raise BadInput(f"{self.where(field)}: {value!r}: expected a text")
         return value
 
+    def choice(self, field: str, known: Iterable[str]) -> str:
+        """Return a text that is one of those known."""
+        value = self.text(field)
+        if value not in (names := tuple(known)):
+            raise BadInput(f"{self.where(field)}: {value!r}: expected one of {', '.join(names)}")
+        return value
+
     def count(self, field: str) -> int:
         """Return a whole number, one or more."""
         value = self._figure(field, "a whole number, 1 or more")
@@ -61,6 +68,13 @@ class Record:
         if value.__class__ not in (int, float) or not 0 < value < float("inf"):
             raise BadInput(f"{self.where(field)}: {value!r}: expected a positive number")
         return float(value)
+
+    def share(self, field: str) -> float:
+        """Return a number above 0 and at most 1."""
+        value = self.number(field)
+        if value > 1.0:
+            raise BadInput(f"{self.where(field)}: {value:g}: expected a share, above 0 and at most 1")
+        return value
 
     def quantity(self, field: str, unit: str) -> float:
         """Return a positive quantity in its base unit; the unit must be written."""

@@ -37,12 +37,22 @@ class Accelerator:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkLevel:
-    """One level of the network, inside out: devices in a group, bandwidth of a device one way, latency of a message."""
+    """One level of the network, inside out: devices in a group, bandwidth of a device one way, latency of a message.
+
+    axes: sides of a torus, whose links are wrapped rings; bandwidth is then that of all links of a device together,
+    one way (two an axis). Empty: a switch. meshed: every device has a link to every other one instead, so that a group
+    of g reaches (g-1)/(devices-1) of the bandwidth. in_network: the switch reduces and multicasts (NVLink SHARP), at
+    this share of the bandwidth; 0: it does not. efficiency: share of the bandwidth that collectives reach.
+    """
 
     name: str
     devices: int
     bandwidth_bytes_per_s: float
     latency_s: float
+    axes: tuple[int, ...] = ()
+    meshed: bool = False
+    in_network: float = 0.0
+    efficiency: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -94,3 +94,12 @@ def certificate(exploration: Exploration) -> str:
 def remedy(text: str) -> str:
     """Return a remedy as a sentence's end: without a full stop of its own."""
     return text.strip().rstrip(".")
+
+
+def total(model: float, published: float | None, is_bound: bool, unit: str) -> str:
+    """Return in words what a total is published as and what the parts add up to."""
+    parts = f"the parts add up to {number(model)} {unit}"
+    if published is None:
+        return f"not published; {parts}"
+    known = f"{'at most ' if is_bound else ''}{number(published)} {unit} published"
+    return f"{known}; {parts} ({model / published - 1:+.0%})"

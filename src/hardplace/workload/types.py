@@ -78,9 +78,12 @@ class Tensor:
 class Operator:
     """One recorded operator on one tensor-parallel rank; views and metadata are not operators.
 
-    dims by kind: matmul (batch, m, n, k); attention (batch, heads, kv_heads, query length, key length,
-    head dimension); collective (bytes of the tensor on one rank,); everything else
+    dims by kind: matmul (batch, m, n, k); grouped_matmul (groups, m over all groups, n, k); attention (batch, heads,
+    kv_heads, query length, key length, width of queries and keys, width of values if another); convolution (batch,
+    channels in, channels out, groups, sizes in ..., sizes out ..., kernel sizes ...); scan (batch, length, heads, head
+    width, groups, state, chunk); collective (bytes of the tensor on one rank,); everything else
     (elements,), the larger of what is read and written, or what is looked up if that is less than the table.
+    window: keys that a query of an attention sees at most; 0: all.
     """
 
     name: str
@@ -93,6 +96,7 @@ class Operator:
     writes: tuple[int, ...]
     gradient: Gradient = Gradient.NONE
     causal: bool = False
+    window: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

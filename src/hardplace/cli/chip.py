@@ -1,0 +1,42 @@
+"""`hardplace chip`: one chip, its area and power by part, peaks and ridge points, cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hardplace.cli.app import app
+
+
+@app.command()
+@click.argument("chip", metavar="FILE|NAME", required=False)
+@click.option("--node", "node_nm", type=float, help="Build it at this process node, nm.  [default: its own]")
+@click.option("--dtype", help="Say what operands of this type are computed in.")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the page.  [default: hardplace-out/NAME]")
+def chip(chip: str | None, node_nm: float | None, dtype: str | None, as_json: bool, out: Path | None) -> None:
+    """Print and draw a chip: area and power by part, peaks and ridge points, cost and carbon.
+
+    FILE is a device in TOML, NAME one of the catalogue or of a search (8x128x128-2x128-128MiB). Without either, list
+    the catalogue.
+    """
+    from hardplace.files import dumps, write_text
+    from hardplace.hardware.catalogue import device, device_names, node, node_names
+    from hardplace.hardware.sheet import find, sheet
+    from hardplace.report.terminal_chip import show_catalogue, show_chip
+
+    if chip is None:
+        show_catalogue(tuple(map(device, device_names())), tuple(map(node, node_names())), as_json)
+        return
+    found = sheet(find(chip), node_nm, dtype)
+    if as_json:
+        click.echo(dumps(found))
+        return
+    from hardplace.report.chip import page
+
+    folder = out or Path("hardplace-out") / found.name.replace("/", "-")
+    folder.mkdir(parents=True, exist_ok=True)
+    show_chip(found)
+    write_text(folder / "chip.html", page(found))
+    click.echo(f"\nwritten: {folder / 'chip.html'} (open it in a browser)")

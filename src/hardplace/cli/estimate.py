@@ -1,0 +1,97 @@
+"""`hardplace estimate MODEL --operators`: every kernel of a model on one chip."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hardplace.cli.app import app
+from hardplace.errors import BadInput
+
+if TYPE_CHECKING:
+    from hardplace.cost.operators import Machine
+    from hardplace.report.operators import Estimate
+    from hardplace.workload.types import Layer, Workload
+
+
+@app.command()
+@click.argument("model", metavar="MODEL")
+@click.option("--operators", is_flag=True, help="Every kernel: mapping, time, bound, utilisation, traffic, energy.")
+@click.option("--on", "chip", required=True, metavar="FILE|NAME", help="The chip, as `hardplace chip` takes it.")
+@click.option("--micro-batch", type=click.IntRange(min=1), default=1, show_default=True, help="Samples.")
+@click.option("--tensor-parallel", type=click.IntRange(min=1), default=1, show_default=True, help="Width.")
+@click.option("--dtype", default="bf16", show_default=True, help="Type of the operands of products.")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the page.  [default: hardplace-out/MODEL]")
+def estimate(
+    model: str,
+    operators: bool,
+    chip: str,
+    micro_batch: int,
+    tensor_parallel: int,
+    dtype: str,
+    as_json: bool,
+    out: Path | None,
+) -> None:
+    """Print every operator of a model on one chip, and draw its roofline."""
+    from hardplace.cost.operators import machine
+    from hardplace.files import dumps, write_text
+    from hardplace.hardware.sheet import find
+    from hardplace.report.operators import page, show_estimate
+    from hardplace.workload.load import load
+
+    if not operators:
+        raise BadInput("estimate: expected --operators")
+    workload, on = load(model), machine(find(chip), dtype)
+    found = estimated(workload, on, micro_batch, tensor_parallel)
+    if as_json:
+        click.echo(dumps(found))
+        return
+    folder = out or Path("hardplace-out") / workload.name
+    folder.mkdir(parents=True, exist_ok=True)
+    show_estimate(found)
+    write_text(folder / "operators.html", page(found, on.device))
+    click.echo(f"\nwritten: {folder / 'operators.html'} (open it in a browser)")
+
+
+def _named(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+    """Return the layers with names of their own: distinct ones of one name get a number."""
+    often = Counter(layer.name for layer in layers)
+    return tuple(
+        replace(layer, name=f"{layer.name} {index}") if often[layer.name] > 1 else layer
+        for index, layer in enumerate(layers)
+    )
+
+
+def estimated(workload: Workload, on: Machine, micro_batch: int, tensor_parallel: int) -> Estimate:
+    """Return the kernels of every distinct layer of a model on a chip; BadInput for a width that was not recorded."""
+    from hardplace.cost.operators import kernel_costs
+    from hardplace.report.operators import Estimate
+    from hardplace.workload.types import Phase
+
+    widths = [shard.tensor_parallel for shard in workload.shards]
+    if tensor_parallel not in widths:
+        raise BadInput(f"--tensor-parallel: {tensor_parallel}: expected one of {', '.join(map(str, widths))}")
+    times = Counter(workload.order)
+    layers = _named(workload.shard(tensor_parallel).layers)
+    network = ("collectives are left out",) if tensor_parallel > 1 else ()
+    return Estimate(
+        model=workload.name,
+        chip=on.device.name,
+        title=on.device.title,
+        dtype=on.precision.name,
+        micro_batch=micro_batch,
+        tensor_parallel=tensor_parallel,
+        counts={layers[index].name: times[index] for index in dict.fromkeys(workload.order)},
+        kernels=tuple(
+            cost
+            for index in dict.fromkeys(workload.order)
+            for phase in (Phase.FORWARD, Phase.BACKWARD, Phase.OPTIMIZER)
+            for cost in kernel_costs(layers[index], phase, micro_batch, on)
+        ),
+        notes=(*on.notes, *network),
+    )

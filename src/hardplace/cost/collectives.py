@@ -1,0 +1,195 @@
+"""Collectives on network levels by algorithm, the best one taken (docs/model-cost.md, "Collectives").
+
+Every algorithm is steps, each with the latency of its level, and bytes through the busiest link of a level. Sources:
+Thakur, Rabenseifner, Gropp 2005 (ring, recursive halving and doubling); Sanders, Speck, Traeff 2009 (double tree);
+NVIDIA's NCCL (rings over all rails of a node); Klenk et al. 2020 (in-network); jax-ml/scaling-book (torus).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from hardplace.cost.types import Algorithm, Calibration, Collective
+from hardplace.hardware.types import Cluster, NetworkLevel
+
+IDEAL = Calibration()
+_HALVES = {Collective.ALL_GATHER: 1, Collective.REDUCE_SCATTER: 1, Collective.ALL_REDUCE: 2}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """The members of a group at one level: how many meet there, and over what."""
+
+    members: int
+    level: NetworkLevel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """Seconds of latency, and of bytes on the busiest link."""
+
+    latency_s: float
+    transfer_s: float
+
+    def seconds(self, calibration: Calibration) -> float:
+        """Return seconds as a library reaches them."""
+        pipelined_s = (math.sqrt(self.transfer_s) + math.sqrt(calibration.fill_s)) ** 2
+        return calibration.launch_s + self.latency_s + pipelined_s
+
+
+def parts(cluster: Cluster, group: int, stride: int) -> tuple[Part, ...]:
+    """Return the levels, inside out, on which the members of a group meet that are `stride` devices apart."""
+    found = []
+    left, reach = group, stride
+    for level in cluster.levels:
+        inside = left if level is cluster.levels[-1] else math.gcd(left, max(1, level.devices // reach))
+        if inside > 1:
+            found.append(Part(members=inside, level=level))
+        left //= inside
+        reach *= inside
+    return tuple(found)
+
+
+def _sides(part: Part) -> tuple[int, ...]:
+    """Return the sides of the torus that a part spans: whole axes as far as they multiply to its members."""
+    sides, left = [], part.members
+    for side in part.level.axes:
+        side = math.gcd(left, side)
+        if side > 1:
+            sides.append(side)
+            left //= side
+    return (*sides, left) if left > 1 else tuple(sides)
+
+
+def _torus(part: Part, collective: Collective, volume: float) -> Cost:
+    """Return the cost on a wrapped torus: both directions of all its axes at once, half way round each ring.
+
+    All-to-all: half of the bytes cross the middle of the longest axis, over 2 links a ring each way, so x a / 8 bytes
+    a link. A slice that spans an axis in part has that axis's share of the links all the same.
+    """
+    sides, level = _sides(part), part.level
+    axis = (
+        level.bandwidth_bytes_per_s * level.efficiency / max(len(level.axes), len(sides))
+    )  # both directions of one axis
+    latency_s = sum(side // 2 for side in sides) * level.latency_s
+    if collective is Collective.POINT_TO_POINT:
+        return Cost(latency_s=level.latency_s, transfer_s=volume / (axis / 2.0))
+    if collective is Collective.ALL_TO_ALL:
+        return Cost(latency_s=latency_s, transfer_s=volume * max(max(sides) / 4.0, 1.0) / axis)
+    halves = _HALVES[collective]
+    share = (part.members - 1) / part.members
+    return Cost(latency_s=halves * latency_s, transfer_s=halves * share * volume / (axis * len(sides)))
+
+
+def _bandwidth(part: Part) -> float:
+    """Return the bandwidth of a member towards the others, one way, in bytes a second."""
+    level = part.level
+    reached = level.bandwidth_bytes_per_s * level.efficiency
+    return reached * min(1.0, (part.members - 1) / (level.devices - 1)) if level.meshed else reached
+
+
+def _switched(part: Part, collective: Collective, volume: float) -> Iterator[tuple[Algorithm, Cost]]:
+    """Yield the algorithms on one switched level, bandwidth a device and direction."""
+    members, step_s = part.members, part.level.latency_s
+    byte_s = 1.0 / _bandwidth(part)
+    share, rounds = (members - 1) / members, math.ceil(math.log2(members))
+    if collective is Collective.POINT_TO_POINT:
+        yield Algorithm.DIRECT, Cost(latency_s=step_s, transfer_s=volume * byte_s)
+        return
+    if collective is Collective.ALL_TO_ALL:
+        yield Algorithm.DIRECT, Cost(latency_s=(members - 1) * step_s, transfer_s=share * volume * byte_s)
+        yield Algorithm.DOUBLING, Cost(latency_s=rounds * step_s, transfer_s=rounds * volume / 2.0 * byte_s)
+        return
+    halves = _HALVES[collective]
+    moved_s = halves * share * volume * byte_s
+    yield Algorithm.RING, Cost(latency_s=halves * (members - 1) * step_s, transfer_s=moved_s)
+    yield Algorithm.HALVING, Cost(latency_s=halves * rounds * step_s, transfer_s=moved_s)
+    if collective is Collective.ALL_REDUCE:
+        yield Algorithm.DOUBLING, Cost(latency_s=rounds * step_s, transfer_s=rounds * volume * byte_s)
+        yield Algorithm.TREE, Cost(latency_s=2 * rounds * step_s, transfer_s=2.0 * volume * byte_s)
+        if part.level.in_network:
+            # Each device sends all it has once, and the reduced share that it then multicasts.
+            moved_s = (1.0 + 1.0 / members) * volume * byte_s / part.level.in_network
+            yield Algorithm.IN_NETWORK, Cost(latency_s=2 * step_s, transfer_s=moved_s)
+
+
+def on_level(part: Part, collective: Collective, volume: float) -> dict[Algorithm, Cost]:
+    """Return the cost of every algorithm among the members at one level."""
+    if part.level.axes:
+        return {Algorithm.TORUS: _torus(part, collective, volume)}
+    return dict(_switched(part, collective, volume))
+
+
+def _rings(found: tuple[Part, ...], collective: Collective, volume: float) -> Cost:
+    """Return flat rings through all levels, one a device of the innermost, each crossing a level once a group of it.
+
+    So the outer links of all devices inside serve the rings together (rails), and the slowest level rules.
+    """
+    halves, inside, slowest, latency_s = _HALVES[collective], 1, math.inf, 0.0
+    group = math.prod(part.members for part in found)
+    for part in found:
+        slowest = min(slowest, inside * _bandwidth(part))
+        inside *= part.members
+        # Of the ring's `group` steps, those that stay below this level's groups were counted before.
+        latency_s += halves * (group // inside) * (part.members - 1) * part.level.latency_s
+    return Cost(latency_s=latency_s, transfer_s=halves * (group - 1) / group * volume / slowest)
+
+
+def _layered(
+    found: tuple[Part, ...], collective: Collective, volume: float, calibration: Calibration
+) -> tuple[str, Cost]:
+    """Return the hierarchical algorithm: scatter level by level inwards out, gather back, the best way at each.
+
+    An all-to-all is split by where its bytes go; every level carries those that leave the level inside.
+    """
+    latency_s, transfer_s, names, group, inside = 0.0, 0.0, [], math.prod(part.members for part in found), 1
+    share = volume
+    for index, part in enumerate(found):
+        last = index == len(found) - 1
+        scattered = collective is Collective.ALL_REDUCE and not last
+        one = Collective.REDUCE_SCATTER if scattered else collective
+        size = volume * inside * part.members / group if collective is Collective.ALL_TO_ALL else share
+        algorithm, cost = best(part, one, size, calibration)
+        turns = 2 if scattered else 1  # and the all-gather on the way back
+        latency_s, transfer_s = latency_s + turns * cost.latency_s, transfer_s + turns * cost.transfer_s
+        share /= part.members
+        inside *= part.members
+        names.append(f"{algorithm} {part.level.name}")
+    return ", ".join(names), Cost(latency_s=latency_s, transfer_s=transfer_s)
+
+
+def best(part: Part, collective: Collective, volume: float, calibration: Calibration) -> tuple[Algorithm, Cost]:
+    """Return the fastest algorithm among the members at one level."""
+    choices = on_level(part, collective, volume)
+    return min(choices.items(), key=lambda item: item[1].seconds(calibration))
+
+
+def algorithms(
+    cluster: Cluster, collective: Collective, group: int, stride: int, volume: float, calibration: Calibration = IDEAL
+) -> dict[str, Cost]:
+    """Return the cost of every algorithm for a tensor of `volume` bytes, by name; empty for a group of one.
+
+    stride: devices from one member to the next. volume as `Collective` defines it.
+    """
+    found = parts(cluster, group, stride)
+    if not found:
+        return {}
+    if collective is Collective.POINT_TO_POINT:
+        return {str(Algorithm.DIRECT): best(found[-1], collective, volume, calibration)[1]}
+    if len(found) == 1:
+        return {str(name): cost for name, cost in on_level(found[0], collective, volume).items()}
+    name, cost = _layered(found, collective, volume, calibration)
+    choices = {name: cost}
+    if collective in _HALVES and not any(part.level.axes for part in found):
+        choices["rings over all rails"] = _rings(found, collective, volume)
+    return choices
+
+
+def collective_s(
+    cluster: Cluster, collective: Collective, group: int, stride: int, volume: float, calibration: Calibration = IDEAL
+) -> float:
+    """Return seconds of a collective by its fastest algorithm; 0 for a group of one."""
+    costs = algorithms(cluster, collective, group, stride, volume, calibration).values()
+    return min((cost.seconds(calibration) for cost in costs), default=0.0)

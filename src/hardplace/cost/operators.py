@@ -1,0 +1,190 @@
+"""Every kernel of a model on one chip: mapping, time and its parts, traffic, energy (`estimate --operators`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from hardplace.cost import times
+from hardplace.cost.fusion import kernel_graph, optimizer_kernel
+from hardplace.cost.precision import PRECISIONS, Precision
+from hardplace.cost.tensor import array_cycles
+from hardplace.cost.types import Dataflow, Engine, Kernel
+from hardplace.errors import BadInput
+from hardplace.hardware.bill import Energies, areas, energies, feed_bytes_per_mac
+from hardplace.hardware.blueprint import Blueprint, of_device
+from hardplace.hardware.device import Arrays, Device
+from hardplace.hardware.settings import setting
+from hardplace.hardware.technology import CLOCK_SHARE, technology
+from hardplace.hardware.types import Chips, Cluster, NetworkLevel, Setting
+from hardplace.workload.types import Layer, Phase
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelCost:
+    """One kernel on the whole chip. The parts overlap: seconds is the longest of them, bound_by its name.
+
+    mapping: the operand that the arrays hold, of each distinct matmul. utilisation: of the arrays' peak in this type
+    (0 for a kernel without products). energy_j includes leakage over its seconds.
+    """
+
+    layer: str
+    phase: str
+    name: str
+    engine: str
+    mapping: str
+    seconds: float
+    bound_by: str
+    array_s: float
+    vector_s: float
+    memory_s: float
+    buffer_s: float
+    flops: float
+    memory_bytes: float
+    utilisation: float
+    energy_j: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """A device in the terms of the cost model: one chip as columns of length one, and what it shares with no other."""
+
+    device: Device
+    chips: Chips
+    setting: Setting
+    precision: Precision
+    plan: Blueprint
+    energy: Energies
+    notes: tuple[str, ...]
+
+
+def machine(device: Device, dtype: str) -> Machine:
+    """Return a device with arrays in the terms of the cost model, computing in `dtype` or in what it falls back to.
+
+    Raises BadInput for a GPU, whose kernels are not those of arrays, and for a type that the chip cannot compute in.
+    """
+    engine = device.engine
+    if not isinstance(engine, Arrays):
+        raise BadInput(
+            f"{device.name}: a GPU; expected a chip with arrays, such as tpu-v4, trainium2 or a file of yours"
+        )
+    used, words = device.supports(dtype)
+    if used not in PRECISIONS:
+        raise BadInput(f"{device.name}: operands of {used}: expected one of {', '.join(PRECISIONS)}")
+    shared = setting("hbm3")
+    notes = [words] if words else []
+    if device.buffer_bandwidth_bytes_per_s is None:
+        notes.append(f"buffer bandwidth is not published: {shared.buffer_bandwidth_bytes_per_s / 1e12:g} TB/s taken")
+    plan = of_device(device)
+    tech = technology(device.node_nm)
+    die_mm2 = np.array([device.die_area_mm2 or float(np.sum(list(areas(plan, tech).values())))])
+    columns = {
+        "tensor_cores": engine.count,
+        "array_rows": engine.rows,
+        "array_columns": engine.columns,
+        "vector_cores": engine.vector_cores,
+        "vector_lanes": engine.vector_lanes,
+        "buffer_bytes": device.buffer_bytes,
+    }
+    alone = NetworkLevel(name="none", devices=1, bandwidth_bytes_per_s=np.inf, latency_s=0.0)
+    return Machine(
+        device=device,
+        chips=Chips(**{name: np.array([value], dtype=np.int64) for name, value in columns.items()}, area_mm2=die_mm2),
+        setting=replace(
+            shared,
+            name=device.name,
+            description=device.title,
+            clock_hz=device.clock_hz,
+            memory_bandwidth_bytes_per_s=device.memory_bandwidth_bytes_per_s,
+            buffer_bandwidth_bytes_per_s=device.buffer_bandwidth_bytes_per_s or shared.buffer_bandwidth_bytes_per_s,
+            memory_capacities_bytes=(device.memory_bytes,),
+            cluster=Cluster(devices=1, levels=(alone,)),
+        ),
+        precision=replace(PRECISIONS[used], rate=engine.macs_per_clock[used]),
+        plan=plan,
+        energy=energies(plan, tech, die_mm2, used),
+        notes=tuple(notes),
+    )
+
+
+def kernel_costs(layer: Layer, phase: Phase, micro_batch: int, on: Machine) -> tuple[KernelCost, ...]:
+    """Return the kernels of one phase of a layer at a micro-batch size (samples), in order; collectives left out."""
+    cycles = on.setting.function_cycles
+    graph = () if phase is Phase.OPTIMIZER else kernel_graph(layer, phase, micro_batch, cycles).kernels
+    made = graph if phase is not Phase.OPTIMIZER else (optimizer_kernel(layer, on.setting.optimizer, cycles),)
+    kernels = tuple(kernel for kernel in made if kernel.engine is not Engine.NETWORK)
+    if not kernels:
+        return ()
+    rules = times._Rules(setting=on.setting, precision=on.precision, double_buffered=True)
+    memory = times._bytes_into(kernels, on.chips.buffer_bytes, rules)[:, 0]
+    fed = times._bytes_into(kernels, on.chips.core_buffer_bytes, rules)[:, 0]
+    array_s = times._tensor_s(kernels, on.chips.tensor_cores, on.chips, rules)[:, 0]
+    vector_s = times._vector_s(kernels, on.chips.vector_cores, on.chips, on.setting)[:, 0]
+    return tuple(
+        _cost(kernel, layer.name, phase, on, float(array_s[i]), float(vector_s[i]), float(memory[i]), float(fed[i]))
+        for i, kernel in enumerate(kernels)
+    )
+
+
+def _cost(
+    kernel: Kernel, layer: str, phase: Phase, on: Machine, array_s: float, vector_s: float, memory: float, fed: float
+) -> KernelCost:
+    """Return one kernel's row from its seconds on arrays and lanes and its bytes at memory and buffer."""
+    parts = {
+        "arrays": array_s,
+        "lanes": vector_s,
+        "memory": memory / on.setting.memory_bandwidth_bytes_per_s,
+        "buffer": fed / on.setting.buffer_bandwidth_bytes_per_s,
+    }
+    bound = max(parts, key=lambda name: parts[name])
+    macs = float(sum(matmul.macs for matmul in kernel.matmuls))
+    peak = float(on.plan.macs_per_s[0]) * on.precision.rate
+    return KernelCost(
+        layer=layer,
+        phase=phase.value,
+        name=kernel.name,
+        engine=kernel.engine.value,
+        mapping=_mapping(kernel, on),
+        seconds=parts[bound],
+        bound_by=bound,
+        array_s=array_s,
+        vector_s=vector_s,
+        memory_s=parts["memory"],
+        buffer_s=parts["buffer"],
+        flops=2.0 * macs + float(kernel.lane_cycles),
+        memory_bytes=memory,
+        utilisation=macs / (peak * parts[bound]) if macs else 0.0,
+        energy_j=_energy_j(kernel, on, macs, memory, fed, parts[bound]),
+    )
+
+
+def _mapping(kernel: Kernel, on: Machine) -> str:
+    """Return the stationary operand of each distinct matmul, the best of the three."""
+    found: dict[str, None] = {}
+    chips, exchange = on.chips, on.setting.buffer_bandwidth_bytes_per_s / on.setting.clock_hz
+    for matmul in dict.fromkeys(kernel.matmuls):
+        cycles = {
+            dataflow: float(
+                array_cycles(
+                    (matmul,), chips.tensor_cores, chips.array_rows, chips.array_columns, on.precision,
+                    dataflows=(dataflow,), exchange_bytes_per_cycle=exchange,
+                )[0, 0]
+            )
+            for dataflow in Dataflow
+        }  # fmt: skip
+        found[min(cycles, key=lambda dataflow: cycles[dataflow]).value] = None
+    return ", ".join(found)
+
+
+def _energy_j(kernel: Kernel, on: Machine, macs: float, memory: float, fed: float, seconds: float) -> float:
+    """Return joules: operations and their operands, buffer, wires, the clock on these; memory; leakage."""
+    energy = on.energy
+    logic = (
+        macs * (energy.mac_j + float(feed_bytes_per_mac(on.plan)[0] * energy.feed_j_per_byte[0]))
+        + kernel.lane_cycles * float(energy.vector_j[0])
+        + fed * float(energy.shared_j_per_byte[0] + energy.wire_j_per_byte[0])
+        + memory * float(energy.wire_j_per_byte[0])
+    )
+    idle_w = float(energy.idle_w[0])
+    return logic * (1.0 + CLOCK_SHARE) + memory * energy.memory_j_per_byte + idle_w * seconds

@@ -1,0 +1,179 @@
+"""Area and power of chips by part, vectorised over chips (docs/model-chips.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from hardplace.hardware import blocks
+from hardplace.hardware.blueprint import Blueprint
+from hardplace.hardware.technology import (
+    BANK_BYTES,
+    BITS,
+    CLOCK_SHARE,
+    CORE_CONTROL_UM2_45,
+    FLIPFLOP_PJ,
+    HOST_MM2,
+    HOST_W,
+    LINK_MM2_PER_GB_S,
+    LINK_PJ_PER_BIT,
+    MEMORY_MM2_PER_GB_S,
+    MEMORY_MM2_PER_STACK,
+    MEMORY_PJ_PER_BIT,
+    MULTIPROCESSOR_UM2_45,
+    NOC_SHARE,
+    UNATTRIBUTED,
+    WIRE_PJ_PER_BYTE_MM,
+    Technology,
+    between,
+    mac_pj,
+    sram_pj_per_byte,
+)
+from hardplace.hardware.types import Floats
+from hardplace.units import GB, KIB, UM2_PER_MM2
+
+_PICO = 1e-12
+_REGISTER_BANK_BYTES = 16.0 * KIB
+_INSTRUCTION_BYTES = 16.0  # read and written by an fp32 multiply-add: three operands and a result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Activity:
+    """What share of the peak each part does while TDP is drawn; published energies are for random operands."""
+
+    matrix: float = 0.8
+    vector: float = 0.2
+    memory: float = 0.8
+    links: float = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bill:
+    """Area (mm2) and power (W) of each part, arrays of shape (chips,). Memory's power includes the DRAM itself."""
+
+    area_mm2: Mapping[str, Floats]
+    power_w: Mapping[str, Floats]
+
+    @property
+    def die_mm2(self) -> Floats:
+        """Area of the die."""
+        return np.asarray(sum(self.area_mm2.values()))
+
+    @property
+    def tdp_w(self) -> Floats:
+        """Power of the whole at the stated activity."""
+        return np.asarray(sum(self.power_w.values()))
+
+
+def areas(plan: Blueprint, tech: Technology) -> dict[str, Floats]:
+    """Return area of each part, mm2."""
+    scale = tech.logic_scale / UM2_PER_MM2
+    control = plan.arrays * CORE_CONTROL_UM2_45 * scale
+    if plan.gpu:
+        control = plan.vector_cores * MULTIPROCESSOR_UM2_45 * scale
+    own = plan.arrays * blocks.sram_mm2(plan.core_buffer_bytes, tech)
+    own = own + plan.vector_cores * blocks.sram_mm2(plan.register_bytes, tech, ports=2)
+    found = {
+        "matrix engines": plan.arrays * blocks.array_mm2(plan.rows, plan.columns, plan.dtype, tech, plan.types),
+        "vector units": plan.vector_cores * plan.vector_lanes * blocks.lane_mm2(tech),
+        "core buffers and registers": own,
+        "control": control,
+        "shared buffer": blocks.sram_mm2(plan.buffer_bytes, tech),
+    }
+    found["network on chip"] = NOC_SHARE * np.asarray(sum(found.values()))
+    if plan.memory_kind in MEMORY_MM2_PER_STACK:
+        found["memory interface"] = plan.stacks * MEMORY_MM2_PER_STACK[plan.memory_kind]
+    else:
+        found["memory interface"] = plan.memory_bandwidth_bytes_per_s / GB * MEMORY_MM2_PER_GB_S[plan.memory_kind]
+    found["links"] = plan.link_bandwidth_bytes_per_s / GB * LINK_MM2_PER_GB_S
+    found["host and management"] = np.full(len(plan), HOST_MM2)
+    found["routing and spare"] = UNATTRIBUTED / (1.0 - UNATTRIBUTED) * np.asarray(sum(found.values()))
+    return found
+
+
+def feed_bytes_per_mac(plan: Blueprint) -> Floats:
+    """Return bytes between an array and its buffer a multiply-accumulate: streamed operand, sums, stationary one."""
+    operand = BITS[plan.dtype] / 8.0
+    return np.asarray(operand / plan.columns + 8.0 / plan.rows + operand / plan.reuse)
+
+
+def buffer_bytes_per_mac(plan: Blueprint) -> Floats:
+    """Return bytes between shared and own buffers a multiply-accumulate: square tiles of fp32 sums fill half a core's.
+
+    A GPU's multiprocessor holds its sums in registers (256 KiB: 181 x 181, as the 128 x 256 of its libraries).
+    """
+    own = plan.register_bytes if plan.gpu else plan.core_buffer_bytes
+    side = np.sqrt(np.maximum(own / 2.0 / 4.0, 1.0))
+    return np.asarray(2.0 * BITS[plan.dtype] / 8.0 / side)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Energies:
+    """Energy of an operation and of a byte at each level; arrays of shape (chips,) where chips differ.
+
+    mac_j: product, sum and the element's registers. vector_j: an fp32 multiply-add of one lane with its operands.
+    feed: an array's own buffer (a GPU: registers). shared: a bank of the shared buffer, without the wires to it. wire:
+    once over half the side of the die, which every byte from the shared buffer or from memory takes. memory: with PHY
+    and DRAM. link: sent or received. idle_w: leakage and host, drawn whatever runs.
+    """
+
+    mac_j: float
+    vector_j: Floats
+    feed_j_per_byte: Floats
+    shared_j_per_byte: Floats
+    wire_j_per_byte: Floats
+    memory_j_per_byte: float
+    link_j_per_byte: float
+    idle_w: Floats
+
+
+def energies(plan: Blueprint, tech: Technology, die_mm2: Floats, dtype: str | None = None) -> Energies:
+    """Return energies of these chips at a node; dtype: of the operands, if other than what the arrays are built for.
+
+    The clock takes `CLOCK_SHARE` of the logic's energy on top.
+    """
+    operand = dtype or plan.dtype
+    banks = np.full(len(plan), _REGISTER_BANK_BYTES)
+    registers = blocks.element_bits(operand) * float(between(*FLIPFLOP_PJ, tech))
+    lane = mac_pj("fp32", tech) + _INSTRUCTION_BYTES * sram_pj_per_byte(np.minimum(plan.register_bytes, banks), tech)
+    return Energies(
+        mac_j=(mac_pj(operand, tech) + registers) * _PICO,
+        vector_j=lane * _PICO,
+        feed_j_per_byte=sram_pj_per_byte(banks if plan.gpu else plan.core_buffer_bytes, tech) * _PICO,
+        shared_j_per_byte=sram_pj_per_byte(np.minimum(plan.buffer_bytes, BANK_BYTES), tech) * _PICO,
+        wire_j_per_byte=WIRE_PJ_PER_BYTE_MM * np.sqrt(die_mm2) / 2.0 * _PICO,
+        memory_j_per_byte=8.0 * MEMORY_PJ_PER_BIT[plan.memory_kind] * _PICO,
+        link_j_per_byte=8.0 * LINK_PJ_PER_BIT * _PICO,
+        idle_w=tech.leakage_w_per_mm2 * die_mm2 + HOST_W,
+    )
+
+
+def powers(plan: Blueprint, tech: Technology, die_mm2: Floats, activity: Activity) -> dict[str, Floats]:
+    """Return power of each part at an activity, W: operations, operands, clock, leakage, memory, links."""
+    energy = energies(plan, tech, die_mm2)
+    macs = plan.macs_per_s * activity.matrix
+    lanes = plan.vector_cores * plan.vector_lanes * plan.clock_hz * activity.vector
+    moved = buffer_bytes_per_mac(plan) * macs
+    from_memory = plan.memory_bandwidth_bytes_per_s * activity.memory
+    found = {
+        "matrix engines": macs * energy.mac_j,
+        "vector units": lanes * energy.vector_j,
+        "core buffers and registers": macs * feed_bytes_per_mac(plan) * energy.feed_j_per_byte,
+        "shared buffer": moved * energy.shared_j_per_byte,
+        "network on chip": (moved + from_memory) * energy.wire_j_per_byte,
+    }
+    found["clock"] = CLOCK_SHARE * np.asarray(sum(found.values()))
+    found["leakage"] = energy.idle_w - HOST_W
+    found["memory and its interface"] = from_memory * energy.memory_j_per_byte
+    found["links"] = 2.0 * plan.link_bandwidth_bytes_per_s * activity.links * energy.link_j_per_byte
+    found["host and management"] = np.full(len(plan), HOST_W)
+    return found
+
+
+def bill(plan: Blueprint, tech: Technology, activity: Activity | None = None) -> Bill:
+    """Return area and power of each part of these chips at a node."""
+    area = areas(plan, tech)
+    die_mm2 = np.asarray(sum(area.values()))
+    return Bill(area_mm2=area, power_w=powers(plan, tech, die_mm2, activity or Activity()))

@@ -1,0 +1,151 @@
+"""What the area, power and price models need to know of chips: columns of one length, from Chips or a Device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hardplace.errors import BadInput
+from hardplace.hardware.device import Arrays, Device, Multiprocessors
+from hardplace.hardware.technology import BITS, STACK_BANDWIDTH
+from hardplace.hardware.types import Chips, Floats
+from hardplace.units import KIB
+
+_TENSOR_CORES = 4  # of a GPU's multiprocessor, which share its multiply-accumulators
+_ARRAY_ROWS_REUSED = 256.0
+_GPU_ROWS_REUSED = 16  # rows that pass a stationary operand in one instruction (m16n8k16)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blueprint:
+    """Chips as columns of shape (chips,). core_buffer_bytes belong to an array, register_bytes to a vector core.
+
+    dtype: what the arrays are built for; types: how many types they take in all. reuse: rows that pass a stationary
+    operand. gpu: the vector cores are multiprocessors, whose control is paid for, and arrays feed from registers.
+    """
+
+    arrays: Floats
+    rows: Floats
+    columns: Floats
+    vector_cores: Floats
+    vector_lanes: Floats
+    core_buffer_bytes: Floats
+    register_bytes: Floats
+    buffer_bytes: Floats
+    clock_hz: Floats
+    memory_bandwidth_bytes_per_s: Floats
+    memory_bytes: Floats
+    stacks: Floats
+    link_bandwidth_bytes_per_s: Floats
+    memory_kind: str
+    dtype: str
+    types: int
+    reuse: float
+    gpu: bool
+
+    def __len__(self) -> int:
+        return len(self.arrays)
+
+    @property
+    def macs_per_s(self) -> Floats:
+        """Multiply-accumulates a second with every element busy."""
+        return self.arrays * self.rows * self.columns * self.clock_hz
+
+
+def stacks_of(kind: str, bandwidth_bytes_per_s: Floats | float) -> Floats:
+    """Return how many stacks of this kind of memory give a bandwidth; 0 for memory that does not come in stacks."""
+    if kind not in STACK_BANDWIDTH:
+        return np.zeros_like(np.asarray(bandwidth_bytes_per_s, dtype=np.float64))
+    return np.asarray(np.maximum(1.0, np.ceil(np.asarray(bandwidth_bytes_per_s) / STACK_BANDWIDTH[kind] - 0.02)))
+
+
+def of_chips(
+    chips: Chips,
+    *,
+    clock_hz: float,
+    memory_kind: str,
+    memory_bandwidth_bytes_per_s: float,
+    memory_bytes: float,
+    link_bandwidth_bytes_per_s: float,
+    dtype: str = "bf16",
+) -> Blueprint:
+    """Return the blueprint of every chip of a space, with a clock and memory system that they share."""
+    if dtype not in BITS:
+        raise BadInput(f"operand type {dtype!r}: expected one of {', '.join(BITS)}")
+
+    def column(value: object) -> Floats:
+        return np.broadcast_to(np.asarray(value, dtype=np.float64), (len(chips),))
+
+    return Blueprint(
+        arrays=column(chips.tensor_cores),
+        rows=column(chips.array_rows),
+        columns=column(chips.array_columns),
+        vector_cores=column(chips.vector_cores),
+        vector_lanes=column(chips.vector_lanes),
+        core_buffer_bytes=column(chips.core_buffer_bytes),
+        register_bytes=column(np.maximum(KIB, 16 * chips.vector_lanes)),
+        buffer_bytes=column(chips.buffer_bytes),
+        clock_hz=column(clock_hz),
+        memory_bandwidth_bytes_per_s=column(memory_bandwidth_bytes_per_s),
+        memory_bytes=column(memory_bytes),
+        stacks=column(stacks_of(memory_kind, memory_bandwidth_bytes_per_s)),
+        link_bandwidth_bytes_per_s=column(link_bandwidth_bytes_per_s),
+        memory_kind=memory_kind,
+        dtype=dtype,
+        types=1,
+        reuse=_ARRAY_ROWS_REUSED,
+        gpu=False,
+    )
+
+
+def training_dtype(device: Device) -> str:
+    """Return the type that training mostly runs in: bf16, else fp16, else the widest that the engines take."""
+    return next((dtype for dtype in ("bf16", "fp16") if dtype in device.dtypes), device.dtypes[-1])
+
+
+def _engines(engine: Multiprocessors | Arrays, dtype: str) -> tuple[float, ...]:
+    """Return arrays, rows, columns, vector cores, their lanes, bytes of an array's buffer and of registers, reuse."""
+    if isinstance(engine, Multiprocessors):
+        side = (engine.flops_per_clock[dtype] / 2.0 / _TENSOR_CORES) ** 0.5
+        own = engine.shared_memory_bytes / _TENSOR_CORES
+        count, lanes = engine.count, engine.vector_lanes
+        return count * _TENSOR_CORES, side, side, count, lanes, own, engine.register_bytes, _GPU_ROWS_REUSED
+    # A tile of weights twice, rows that stream, and sums: as PHAZE sizes a core's own buffer.
+    own, registers = 16.0 * engine.rows * engine.columns, 128.0 * engine.vector_lanes
+    cores, lanes = engine.vector_cores, engine.vector_lanes
+    return engine.count, engine.rows, engine.columns, cores, lanes, own, registers, _ARRAY_ROWS_REUSED
+
+
+def of_device(device: Device) -> Blueprint:
+    """Return the blueprint of one device, as columns of length one."""
+    dtype = training_dtype(device)
+    if dtype not in BITS:
+        raise BadInput(f"{device.name}: engines of {dtype} only: expected one of {', '.join(BITS)} for the area model")
+    kind = device.memory_kind
+    stacks = device.memory_stacks or float(stacks_of(kind, device.memory_bandwidth_bytes_per_s))
+    arrays, rows, columns, cores, lanes, own, registers, reuse = _engines(device.engine, dtype)
+
+    def column(value: float) -> Floats:
+        return np.array([value], dtype=np.float64)
+
+    return Blueprint(
+        arrays=column(arrays),
+        rows=column(rows),
+        columns=column(columns),
+        vector_cores=column(cores),
+        vector_lanes=column(lanes),
+        core_buffer_bytes=column(own),
+        register_bytes=column(registers),
+        buffer_bytes=column(float(device.buffer_bytes)),
+        clock_hz=column(device.clock_hz),
+        memory_bandwidth_bytes_per_s=column(device.memory_bandwidth_bytes_per_s),
+        memory_bytes=column(device.memory_bytes),
+        stacks=column(float(stacks)),
+        link_bandwidth_bytes_per_s=column(device.link_bandwidth_bytes_per_s or 0.0),
+        memory_kind=kind,
+        dtype=dtype,
+        types=len(device.dtypes),
+        reuse=reuse,
+        gpu=isinstance(device.engine, Multiprocessors),
+    )

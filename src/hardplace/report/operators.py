@@ -1,0 +1,156 @@
+"""Every kernel of a model on one chip: a table in the terminal, a page with a roofline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from rich.console import Console
+from rich.table import Table
+
+from hardplace.cost.operators import KernelCost
+from hardplace.hardware.device import Device
+from hardplace.report import style, words
+from hardplace.report.drawing import LogAxis
+from hardplace.units import format_quantity
+
+_COLOURS = {"arrays": style.BLUE, "lanes": style.GREEN, "memory": style.PINK, "buffer": style.PURPLE}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """The kernels of a model on a chip, each of one repetition; counts: how often each layer occurs."""
+
+    model: str
+    chip: str
+    title: str
+    dtype: str
+    micro_batch: int
+    tensor_parallel: int
+    counts: dict[str, int]
+    kernels: tuple[KernelCost, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of all kernels one after the other, every repetition."""
+        return sum(kernel.seconds * self.counts[kernel.layer] for kernel in self.kernels)
+
+    @property
+    def energy_j(self) -> float:
+        """Joules of all kernels, every repetition."""
+        return sum(kernel.energy_j * self.counts[kernel.layer] for kernel in self.kernels)
+
+    @property
+    def bound_shares(self) -> tuple[tuple[str, float], ...]:
+        """Share of the seconds of the kernels that each part bounds, largest first."""
+        found: dict[str, float] = {}
+        for kernel in self.kernels:
+            share = kernel.seconds * self.counts[kernel.layer] / self.seconds
+            found[kernel.bound_by] = found.get(kernel.bound_by, 0.0) + share
+        return tuple(sorted(found.items(), key=lambda item: -item[1]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dot:
+    """A kernel on the roofline; radius by its share of the seconds."""
+
+    x: float
+    y: float
+    radius: float
+    colour: str
+    title: str
+
+
+def show_estimate(estimate: Estimate) -> None:
+    """Print every kernel and the totals."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=170)
+    console.print(
+        f"[bold]{estimate.model}[/bold] on {estimate.chip} ({estimate.title}): {estimate.dtype}, micro-batch "
+        f"{estimate.micro_batch}, tensor parallel {estimate.tensor_parallel}"
+    )
+    headings = ("kernel", "on", "held", "time", "bound by", "of peak", "memory traffic", "FLOPs a byte", "energy")
+    for layer, count in estimate.counts.items():
+        table = Table(*headings, title=f"{layer}, {count} of them", title_justify="left", box=None)
+        for kernel in estimate.kernels:
+            if kernel.layer == layer:
+                table.add_row(*_cells(kernel))
+        console.print(table)
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in estimate.bound_shares)
+    console.print(
+        f"all kernels, one after the other on the whole chip: {format_quantity(estimate.seconds, 's')}, "
+        f"{format_quantity(estimate.energy_j, 'J')}, {estimate.energy_j / estimate.seconds:.0f} W; bound by {shares}"
+    )
+    for note in estimate.notes:
+        console.print(f"note: {note}")
+
+
+def _cells(kernel: KernelCost) -> tuple[str, ...]:
+    return (
+        f"{kernel.phase} {kernel.name}",
+        kernel.engine,
+        kernel.mapping or "-",
+        format_quantity(kernel.seconds, "s"),
+        kernel.bound_by,
+        f"{kernel.utilisation:.0%}" if kernel.mapping else "-",
+        format_quantity(kernel.memory_bytes, "B"),
+        words.number(kernel.flops / kernel.memory_bytes) if kernel.memory_bytes else "-",
+        format_quantity(kernel.energy_j, "J"),
+    )
+
+
+def page(estimate: Estimate, device: Device) -> str:
+    """Return the HTML page: the roofline with every kernel, and the table."""
+    environment = Environment(
+        loader=PackageLoader("hardplace.report"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters.update(quantity=format_quantity, number=words.number, percent=words.percent)
+    bandwidth, peak = device.memory_bandwidth_bytes_per_s, device.peak_flops_per_s(estimate.dtype)
+    x, y = _axes(estimate, bandwidth, peak)
+    return environment.get_template("operators.html").render(
+        estimate=estimate,
+        dots=dots(estimate, x, y),
+        slope=(x.at(y.low / bandwidth), y.at(max(y.low, x.low * bandwidth)), x.at(peak / bandwidth), y.at(peak)),
+        peak=f"{estimate.dtype}, {format_quantity(peak, 'FLOP/s')}",
+        memory=f"{device.memory_kind}, {format_quantity(bandwidth, 'B/s')}",
+        ridge=words.number(peak / bandwidth),
+        x_ticks=[(x.at(tick), f"{tick:g}") for tick in x.ticks()],
+        y_ticks=[(y.at(tick), format_quantity(tick, "FLOP/s", 1)) for tick in y.ticks()],
+        colours=_COLOURS,
+        cells=[(kernel.layer, *_cells(kernel)) for kernel in estimate.kernels],
+    )
+
+
+def _axes(estimate: Estimate, bandwidth: float, peak: float) -> tuple[LogAxis, LogAxis]:
+    drawn = [kernel for kernel in estimate.kernels if kernel.flops and kernel.memory_bytes]
+    rates = [kernel.flops / kernel.seconds for kernel in drawn]
+    intensities = [kernel.flops / kernel.memory_bytes for kernel in drawn]
+    low = min([0.1, *(value / 1.5 for value in intensities)])
+    return (
+        LogAxis(
+            low=low, high=max([10 * peak / bandwidth, *(1.5 * value for value in intensities)]), start=100, end=700
+        ),
+        LogAxis(low=min([low * bandwidth, *(rate / 1.5 for rate in rates)]), high=2 * peak, start=340, end=16),
+    )
+
+
+def dots(estimate: Estimate, x: LogAxis, y: LogAxis) -> tuple[Dot, ...]:
+    """Return a dot for every kernel that computes and moves something; the largest first, so that none is hidden."""
+    found = []
+    for kernel in estimate.kernels:
+        if kernel.flops and kernel.memory_bytes:
+            share = kernel.seconds * estimate.counts[kernel.layer] / estimate.seconds
+            found.append(
+                Dot(
+                    x=x.at(kernel.flops / kernel.memory_bytes),
+                    y=y.at(kernel.flops / kernel.seconds),
+                    radius=2.5 + 22.0 * share**0.5,
+                    colour=_COLOURS[kernel.bound_by],
+                    title=f"{kernel.layer} {' '.join(_cells(kernel)[:1])}: {format_quantity(kernel.seconds, 's')}, "
+                    f"{share:.1%} of the time, bound by {kernel.bound_by}",
+                )
+            )
+    return tuple(sorted(found, key=lambda dot: -dot.radius))

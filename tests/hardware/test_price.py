@@ -1,0 +1,172 @@
+"""Area, power and cost models: published blocks and TDPs, anchors of constants, properties, PHAZE's preset."""
+
+import itertools
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hardplace.errors import BadInput
+from hardplace.hardware import space
+from hardplace.hardware.bill import bill
+from hardplace.hardware.blocks import array_mm2, sram_mm2
+from hardplace.hardware.blueprint import of_chips, of_device
+from hardplace.hardware.catalogue import device, device_names
+from hardplace.hardware.money import cost, dies_per_wafer, good_share, murphy_share
+from hardplace.hardware.presets import Preset, priced
+from hardplace.hardware.settings import setting
+from hardplace.hardware.technology import NODES, mac_pj, sram_pj_per_byte, technology
+
+ROOT = Path(__file__).parents[2]
+sys.path.append(str(ROOT / "benchmarks"))
+import chip_validation  # noqa: E402  (a command, not a package)
+
+
+def test_blocks_of_published_chips_within_25_percent() -> None:
+    rows = list(chip_validation.blocks())
+    assert {row["chip"] for row, _ in rows} == {"TPU v1", "TPU v4i", "Gemmini"}
+    for row, model in rows:
+        assert model == pytest.approx(row["mm2"], rel=0.25), row["name"]
+
+
+@pytest.mark.parametrize(("name", "watts"), [("tpu-v4", 192), ("a100-80gb-sxm", 400), ("h100-sxm", 700)])
+def test_tdp_within_30_percent(name: str, watts: float) -> None:
+    one = device(name)
+    assert float(bill(of_device(one), technology(one.node_nm)).tdp_w[0]) == pytest.approx(watts, rel=0.30)
+
+
+def test_the_tables_of_the_document_are_what_the_command_prints() -> None:
+    text = (ROOT / "docs/validation.md").read_text()
+    assert chip_validation.area_table() in text
+    assert chip_validation.power_table() in text
+
+
+def test_energies_are_the_published_ones_at_their_nodes() -> None:
+    old, new = technology(45), technology(7)
+    assert mac_pj("fp32", old) == pytest.approx(3.7 + 0.9)
+    assert mac_pj("fp32", new) == pytest.approx(1.31 + 0.38)
+    assert mac_pj("bf16", new) == pytest.approx(0.21 + 0.38)
+    assert mac_pj("int8", old) == pytest.approx(0.2 + 0.1)
+    sizes = np.array([8, 32, 1024]) * 1024.0
+    np.testing.assert_allclose(sram_pj_per_byte(sizes, old) * 8, [10, 20, 100])
+    np.testing.assert_allclose(sram_pj_per_byte(sizes, new) * 8, [7.5, 8.5, 14])
+
+
+def test_newer_nodes_take_less_area_and_energy_and_dearer_wafers() -> None:
+    order = [node for node in sorted(NODES, reverse=True) if node != 12]  # 12 has 14's age and 16's cells
+    for older, newer in itertools.pairwise(order):
+        a, b = technology(older), technology(newer)
+        assert b.logic_scale <= a.logic_scale
+        assert b.bitcell_um2 <= a.bitcell_um2
+        assert mac_pj("bf16", b) <= mac_pj("bf16", a)
+        assert b.wafer_usd >= a.wafer_usd
+
+
+def test_wider_types_take_more() -> None:
+    tech = technology(7)
+    areas = [float(array_mm2(128, 128, dtype, tech)) for dtype in ("int8", "fp8", "bf16", "fp16", "fp32")]
+    assert areas == sorted(areas)
+    energies = [mac_pj(dtype, tech) for dtype in ("int8", "fp8", "bf16", "fp16", "fp32")]
+    assert energies == sorted(energies)
+
+
+@given(
+    st.sampled_from(NODES),
+    st.integers(1, 64),
+    st.sampled_from([4, 16, 64, 128, 256]),
+    st.integers(1, 64),
+    st.sampled_from([2, 16, 128]),
+)
+def test_more_of_anything_takes_more_area_and_power(node: float, cores: int, side: int, vectors: int, mib: int) -> None:
+    row = np.array([cores, side, side, vectors, side, mib * 2**20])
+    more = np.stack([row] + [row * np.where(np.arange(6) == column, 2, 1) for column in range(6) if column != 5])
+    chips = space.Chips(
+        tensor_cores=more[:, 0], array_rows=more[:, 1], array_columns=more[:, 2], vector_cores=more[:, 3],
+        vector_lanes=more[:, 4], buffer_bytes=more[:, 5], area_mm2=np.zeros(len(more)),
+    )  # fmt: skip
+    found = priced(chips, setting("hbm3"), node_nm=node)
+    assert np.all(found.area_mm2[1:] > found.area_mm2[0])
+    assert found.tdp_w is not None
+    assert np.all(found.tdp_w > 0)
+    assert found.tdp_w[1] > found.tdp_w[0]
+    np.testing.assert_allclose(
+        priced(chips.take(np.array([3])), setting("hbm3"), node_nm=node).area_mm2[0], found.area_mm2[3]
+    )
+
+
+def test_parts_add_up_and_a_die_is_more_than_its_arithmetic() -> None:
+    for name in device_names():
+        one = device(name)
+        found = bill(of_device(one), technology(one.node_nm))
+        assert float(found.die_mm2[0]) == pytest.approx(sum(float(part[0]) for part in found.area_mm2.values()))
+        assert all(float(part[0]) >= 0 for part in (*found.area_mm2.values(), *found.power_w.values()))
+        assert float(found.area_mm2["matrix engines"][0]) < 0.7 * float(found.die_mm2[0])
+
+
+def test_phaze_s_preset_is_its_linear_area_to_the_last_digit() -> None:
+    points = space.phaze_points()
+    found = priced(points, setting("phaze"), preset=Preset.PHAZE)
+    assert np.array_equal(found.area_mm2, points.area_mm2)
+    assert found.tdp_w is None
+
+
+def test_one_call_prices_the_space_as_one_chip_at_a_time_does() -> None:
+    points = space.phaze_points()
+    found = priced(points, setting("hbm3"))
+    assert found.usd is not None
+    for index in (0, 4_711, 75_711):
+        one = priced(points.take(np.array([index])), setting("hbm3"))
+        assert one.usd is not None
+        assert one.area_mm2[0] == found.area_mm2[index]
+        assert one.usd[0] == found.usd[index]
+
+
+def test_yield_lies_between_poisson_and_one_and_near_murphy() -> None:
+    tech = technology(7)
+    area = np.array([10.0, 100.0, 400.0, 800.0])
+    poisson = np.exp(-area / 100 * tech.defects_per_cm2)
+    assert np.all((good_share(area, tech) > poisson) & (good_share(area, tech) < 1))
+    np.testing.assert_allclose(good_share(area, tech), murphy_share(area, tech), rtol=0.04)
+    assert dies_per_wafer(np.array([100.0]))[0] == 613  # pi 147^2 / 100 - pi 294 / sqrt(200)
+
+
+def test_larger_dies_cost_more_than_in_proportion_and_beyond_the_reticle_they_are_several() -> None:
+    one = of_device(device("h100-sxm"))
+    tech = technology(4)
+    watts = np.array([700.0])
+    small, large = (cost(one, tech, np.array([area]), watts) for area in (400.0, 800.0))
+    assert large.die_usd[0] > 2 * small.die_usd[0]
+    assert cost(one, tech, np.array([1700.0]), watts).dies[0] == 2
+    assert 500 < large.die_usd[0] < 1000
+    assert 20 < large.embodied_kg[0] < 100 < large.use_kg[0]
+
+
+def test_carbon_of_a_wafer_is_act_s() -> None:
+    # ACT, 7 nm, Taiwan, 97 % abatement: 583 x 2.15 + 275 + 500 = 2028.45 g/cm2 before yield.
+    plan, tech = of_device(device("a100-80gb-sxm")), technology(7)
+    found = cost(plan, tech, np.array([100.0]), np.array([0.0]))
+    memory_g, packages_g = 80 * 65, 150 * 6
+    assert found.embodied_kg[0] * 1000 == pytest.approx(2028.45 / found.good_share[0] + memory_g + packages_g)
+
+
+def test_bad_input_is_one_line() -> None:
+    with pytest.raises(
+        BadInput, match=r"technology node 6 nm: expected one of 45, 28, 22, 16, 14, 12, 10, 7, 5, 4, 3 nm"
+    ):
+        technology(6)
+    with pytest.raises(BadInput, match="operand type 'fp12'"):
+        of_chips(
+            space.tpuv4(), clock_hz=1e9, memory_kind="HBM3", memory_bandwidth_bytes_per_s=1e12,
+            memory_bytes=32e9, link_bandwidth_bytes_per_s=1e11, dtype="fp12",
+        )  # fmt: skip
+
+
+def test_sram_overhead_grows_with_size_but_never_below_its_cells() -> None:
+    tech = technology(7)
+    sizes = 2.0 ** np.arange(10, 30)
+    per_bit = sram_mm2(sizes, tech) * 1e6 / 8 / sizes
+    assert np.all(np.diff(per_bit) >= -1e-12)
+    assert np.all(per_bit > 2 * tech.bitcell_um2)
