@@ -69,6 +69,11 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     _replace(Path(path), text.encode())
 
 
+def read_text(path: str | os.PathLike[str]) -> str:
+    """Return a text file, unpacked if its name ends in .gz; BadInput if it cannot be read or is not UTF-8."""
+    return _load(Path(path))
+
+
 def dumps(value: object, *, compact: bool = False) -> str:
     """Return a value as JSON text; ValueError for numbers that JSON does not have (inf, nan)."""
     plain = _converter(detailed=False).unstructure(value)

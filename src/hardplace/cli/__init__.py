@@ -6,11 +6,24 @@ import sys
 
 import click
 
-from hardplace.cli import chip, chips, estimate, models, schedule, search, show, trace
+from hardplace.cli import calibrate, chip, chips, estimate, models, schedule, search, show, trace, validate, verify
 from hardplace.cli.app import BAD_INPUT, INTERRUPTED, app
 from hardplace.errors import BadInput
 
-__all__ = ["chip", "chips", "estimate", "main", "models", "schedule", "search", "show", "trace"]
+__all__ = [
+    "calibrate",
+    "chip",
+    "chips",
+    "estimate",
+    "main",
+    "models",
+    "schedule",
+    "search",
+    "show",
+    "trace",
+    "validate",
+    "verify",
+]
 
 
 def main() -> None:

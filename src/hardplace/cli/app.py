@@ -33,4 +33,7 @@ def app() -> None:
     hardplace chip h100-sxm        one chip: area, power, peaks, cost; without a name, the catalogue
     hardplace estimate llama2-7b --operators --on tpu-v4   every kernel on a chip
     hardplace chips                list the space of chips, the settings and the chips to compare with
+    hardplace verify llama2-7b     write a script that times a model's kernels on your GPU
+    hardplace calibrate X.csv      fit the GPU model to what the script measured
+    hardplace validate gemm X.csv  compare the GPU model with measurements
     """

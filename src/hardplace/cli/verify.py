@@ -1,0 +1,41 @@
+"""`hardplace verify`: a script that times a model's kernels on the user's own GPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hardplace.cli.app import app
+from hardplace.errors import BadInput
+
+
+@app.command()
+@click.argument("model")
+@click.option(
+    "--micro-batch", type=click.IntRange(min=1), default=1, show_default=True, help="Samples of a micro-batch."
+)
+@click.option("--tensor-parallel", type=click.IntRange(min=1), default=1, show_default=True, help="Degree of the plan.")
+@click.option("--sweep", is_flag=True, help="Also time 300 GEMMs, unaligned ones above all, and two reference layers.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File.  [default: verify_MODEL.py]")
+def verify(model: str, micro_batch: int, tensor_parallel: int, sweep: bool, out: Path | None) -> None:
+    """Write a script that times each distinct kernel of a plan of MODEL, and a real layer, on your GPU.
+
+    The script needs only PyTorch. It writes the CSV that `hardplace calibrate` reads and `hardplace validate` judges.
+    """
+    from hardplace.cost.gpu.script import plan_of, script_text
+    from hardplace.files import write_text
+    from hardplace.workload.load import load
+
+    workload = load(model)
+    known = sorted(shard.tensor_parallel for shard in workload.shards)
+    if tensor_parallel not in known:
+        raise BadInput(f"--tensor-parallel: {tensor_parallel}: {workload.name} is recorded for {known}")
+    plan = plan_of(workload, micro_batch, tensor_parallel, sweep=sweep)
+    where = out or Path(f"verify_{workload.name}.py")
+    write_text(where, script_text(plan))
+    click.echo(
+        f"written: {where}: {len(plan.gemms)} GEMMs, {len(plan.attention)} attention kernels, "
+        f"{len(plan.layers)} layers\n"
+        f"next: python {where} --out measured.csv, then hardplace calibrate measured.csv --device NAME"
+    )

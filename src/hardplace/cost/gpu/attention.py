@@ -1,0 +1,125 @@
+"""Time of attention on a GPU: flash attention by backend, and unfused attention as GEMMs and a softmax."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hardplace.cost.gpu.gemm import gemm_s, gemms
+from hardplace.cost.gpu.measured import AttentionRows
+from hardplace.cost.gpu.streams import Stream, stream_s
+from hardplace.cost.gpu.types import AttentionParameters, Datasheet, Floats, GpuModel, Ints, Layout
+from hardplace.errors import unknown
+
+_BLOCK = 128  # queries of a block, and keys of a trip of its loop
+_PAD = 32  # head dimensions that are not fitted are padded to a multiple of this
+_BELOW = 0.75  # power of the head dimension by which the cost falls below the least that was fitted (FA3: 0.76)
+
+
+def attention_shapes(
+    *,
+    batch: int,
+    sequence: int,
+    heads: int,
+    head_dim: int,
+    kv_heads: int | None = None,
+    causal: bool = True,
+    backward: bool = False,
+) -> AttentionRows:
+    """Return one attention kernel as rows for `attention_s`; its measured time is nan."""
+    sizes = {"batch": batch, "sequence": sequence, "heads": heads, "kv_heads": kv_heads or heads, "head_dim": head_dim}
+    flags = {"causal": int(causal), "backward": int(backward), "cached": 0}
+    arrays = {name: np.array([value], dtype=np.int64) for name, value in (sizes | flags).items()}
+    return AttentionRows(backend=("",), time_s=np.array([np.nan]), spread=np.array([np.nan]), **arrays)
+
+
+def attention_s(rows: AttentionRows, sheet: Datasheet, fitted: AttentionParameters) -> Floats:
+    """Return seconds of each kernel with one backend, forward or backward; rows.backend and rows.time_s are not read.
+
+    A block of queries meets the keys before it (causal) or all of them; its scores take the longer of tensor and
+    exponential units; the blocks fill the chip in waves; memory and L2 carry what they must (docs/model-gpu.md).
+    """
+    batch, sequence, heads, kv_heads, dim = (
+        np.asarray(one, dtype=np.float64)
+        for one in (rows.batch, rows.sequence, rows.heads, rows.kv_heads, rows.head_dim)
+    )
+    count, clock_hz = sheet.multiprocessors, sheet.clock_hz
+    blocks = np.ceil(sequence / _BLOCK)
+    longest = _BLOCK * blocks * _BLOCK  # scores of the last block
+    met = np.where(rows.causal == 1, (blocks + 1) / (2 * blocks), 1.0)
+    tensor_s = 4.0 * head_dim_cost(rows.head_dim, fitted) / sheet.tensor_flops_per_s
+    exponential_s = 1.0 / (fitted.exponentials_per_cycle * clock_hz * count)
+    score_s = _norm(tensor_s, exponential_s) * np.where(rows.causal == 1, 1.0 + fitted.causal, 1.0)
+    tiles = batch * heads * blocks
+    share = tiles / count
+    waves = np.maximum(share + fitted.wave_rounding * (np.ceil(share) - share), 1.0)
+    all_s = tiles * longest * met * score_s * waves / share
+    work_s = np.maximum(all_s, longest * score_s * count * fitted.lone) + fitted.block_start_s * waves
+    moved = 2.0 * batch * sequence * dim * (2 * heads + 2 * kv_heads)
+    memory_s = moved / (sheet.memory_bandwidth_bytes_per_s * fitted.dram_efficiency)
+    l2_s = tiles * met * 4.0 * blocks * _BLOCK * dim / (fitted.l2_bytes_per_cycle * clock_hz * count)
+    kernel_s = _norm(work_s, memory_s, l2_s) * np.where(rows.backward == 1, fitted.backward, 1.0)
+    held = 4.0 * batch * sequence * kv_heads * dim / sheet.memory_bandwidth_bytes_per_s
+    return np.asarray(kernel_s + fitted.launch_s + np.where(rows.cached == 1, fitted.cache_bytes * held, 0.0))
+
+
+# What stands in for a backend without figures, in this order. PyTorch's default, flash, is FA2; NVIDIA's own fused
+# kernels (trtllm) are the nearest measured to cuDNN's.
+_STAND_INS = {"default": ("sdpa", "fa2"), "cudnn": ("cudnn", "trtllm"), "sdpa": ("sdpa", "fa2")}
+
+
+def backend_named(name: str, model: GpuModel) -> str:
+    """Return the backend whose figures a name means on this GPU: itself, or what stands in for default, cudnn or sdpa.
+
+    Raises BadInput for a backend that the GPU has no figures for.
+    """
+    found = stand_in(name, model)
+    if found is not None:
+        return found
+    raise unknown(f"attention backend of {model.datasheet.name}", name, {*model.attention, "default", "cudnn"})
+
+
+def stand_in(name: str, model: GpuModel) -> str | None:
+    """Return the backend whose figures a name means on this GPU; None if there is none."""
+    candidates = _STAND_INS.get(name, (name,))
+    return next((candidate for candidate in candidates if candidate in model.attention), None)
+
+
+def unfused_attention_s(rows: AttentionRows, model: GpuModel) -> Floats:
+    """Return seconds of attention as score GEMM, softmax and value GEMM; backward: two GEMMs for each, and the softmax.
+
+    The scores go through memory: written by the GEMM, scaled and masked (one element-wise kernel), softmax, read again.
+    """
+    batch, length, dim = rows.batch * rows.heads, rows.sequence, rows.head_dim
+    sheet, devices = model.datasheet, [(model.datasheet, model.gemm)]
+    score_s = gemm_s(gemms(length, length, dim, batch=batch), devices)[:, 0]
+    value_s = gemm_s(gemms(length, dim, length, batch=batch, layout=Layout.NN), devices)[:, 0]
+    scores = 4.0 * batch * np.asarray(length, dtype=np.float64) ** 2  # bytes, read and written once
+    softmax_s = stream_s(Stream.SOFTMAX, scores, sheet, model.streams[Stream.SOFTMAX], row=length)
+    mask_s = stream_s(Stream.ELEMENTWISE, scores, sheet, model.streams[Stream.ELEMENTWISE])
+    forward_s = score_s + value_s + softmax_s + mask_s
+    more_s = 2.0 * (score_s + value_s) + 1.5 * softmax_s + mask_s
+    return np.asarray(np.where(rows.backward == 1, more_s, forward_s))
+
+
+def head_dim_cost(head_dim: Ints, fitted: AttentionParameters) -> Floats:
+    """Return head dimension / efficiency: fitted, or, between fitted ones, interpolated after padding.
+
+    Below the least that was fitted it falls with the power 3/4; above the largest it grows in proportion.
+    """
+    known = np.array(fitted.head_dims, dtype=np.float64)
+    cost = known / np.array(fitted.efficiency)
+    padded = np.ceil(head_dim / _PAD) * _PAD
+    exact = np.isin(head_dim, known)
+    # Odd head dimensions (72, 80) may run on a slow path: only multiples of 32 stand for their neighbours.
+    regular = known % 32 == 0
+    if not regular.any():
+        regular[:] = True
+    between = np.interp(padded, known[regular], np.maximum.accumulate(cost[regular]))
+    beyond = np.maximum(padded / known[regular][-1], 1.0) * np.minimum(padded / known[regular][0], 1.0) ** _BELOW
+    at = np.searchsorted(known, head_dim).clip(max=len(known) - 1)
+    return np.asarray(np.where(exact, cost[at], between * beyond))
+
+
+def _norm(*parts: Floats | float) -> Floats:
+    """Return the 4-norm."""
+    return np.asarray(sum(np.asarray(part) ** 4 for part in parts) ** 0.25)

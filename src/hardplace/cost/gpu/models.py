@@ -1,0 +1,99 @@
+"""GPU models that ship with the package, and models of other GPUs by transfer from the nearest relative."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from math import log2
+from pathlib import Path
+
+from hardplace.cost.gpu.carry import carried_attention, carried_gemm, same_design
+from hardplace.cost.gpu.sheets import datasheet, flops_per_clock, gpu
+from hardplace.cost.gpu.types import Datasheet, Fit, GpuModel
+from hardplace.errors import unknown
+from hardplace.files import read
+
+_DATA = Path(__file__).parent / "data"
+# Mean absolute error, m >= 1024 and n, k >= 512, of figures carried to another GPU without a row of it measured, by
+# whether the multiprocessors are of one design (means over the table in docs/validation-gpu.md): no bounds.
+SAME_DESIGN_ERROR, OTHER_DESIGN_ERROR = 0.11, 0.15
+_OTHER_VENDOR, _FEW_ROWS = 4.0, 0.5  # doublings that another vendor, or a fit of three figures, counts for
+
+
+def fitted_names() -> tuple[str, ...]:
+    """Return the names of the GPUs whose models ship with the package."""
+    return tuple(sorted(path.name.removesuffix(".json.gz") for path in _DATA.glob("*.json.gz")))
+
+
+@cache
+def shipped(name: str) -> GpuModel:
+    """Return the model of a GPU that ships with the package; BadInput with the nearest names otherwise."""
+    if name not in fitted_names():
+        raise unknown("GPU with measurements", name, fitted_names())
+    return read(_DATA / f"{name}.json.gz", GpuModel)
+
+
+@cache
+def gpu_model(name_or_file: str) -> GpuModel:
+    """Return the model of a GPU: shipped, a file that `hardplace calibrate` wrote, or by transfer.
+
+    name_or_file: a name of the catalogue, a device's TOML file, or a model's .json or .json.gz file. Raises BadInput
+    with the nearest names for an unknown device, and for one that is no GPU.
+    """
+    if name_or_file in fitted_names():
+        return shipped(name_or_file)
+    if name_or_file.endswith((".json", ".json.gz")):
+        return read(name_or_file, GpuModel)
+    return transferred(datasheet(gpu(name_or_file)))
+
+
+def relative_of(sheet: Datasheet, names: tuple[str, ...]) -> str:
+    """Return the nearest of these fitted GPUs: doublings of rate a clock and multiprocessor, of FLOPs a byte, of size.
+
+    Another vendor counts as four doublings, few rows measured as half a one.
+    """
+
+    def apart(name: str) -> float:
+        other = shipped(name).datasheet
+        rate = abs(log2(flops_per_clock(sheet) / flops_per_clock(other)))
+        ridge = abs(log2(_ridge(sheet) / _ridge(other)))
+        size = abs(log2(sheet.multiprocessors / other.multiprocessors))
+        vendor = 0.0 if sheet.vendor == other.vendor else _OTHER_VENDOR
+        few = 0.0 if shipped(name).residual is not None else _FEW_ROWS
+        return 2.0 * rate + ridge + 0.5 * size + vendor + few
+
+    return min((name for name in names if name != sheet.name), key=apart)
+
+
+def transferred(sheet: Datasheet, source: str | None = None) -> GpuModel:
+    """Return a model with this datasheet and the figures of a fitted GPU: `source`, or the nearest relative.
+
+    Its provenance says from whom and which error to expect. The learned residual stays behind.
+    """
+    name = source or relative_of(sheet, fitted_names())
+    model = shipped(name)
+    same = same_design(sheet, model.datasheet)
+    expected = SAME_DESIGN_ERROR if same else OTHER_DESIGN_ERROR
+    note = Fit(
+        part="all",
+        method=f"transferred from {name} with the datasheet of {sheet.name}; error to expect about {expected:.0%}",
+        source=f"figures of {name}",
+        rows=0,
+        held_out_rows=0,
+        held_out_error=None,
+        held_out_error_large=expected,
+        noise=None,
+    )
+    old = model.datasheet
+    return replace(
+        model,
+        datasheet=sheet,
+        gemm=carried_gemm(model.gemm, old, sheet),
+        residual=None,
+        attention={backend: carried_attention(one, old, sheet) for backend, one in model.attention.items()},
+        fits=(note,),
+    )
+
+
+def _ridge(sheet: Datasheet) -> float:
+    return sheet.tensor_flops_per_s / sheet.memory_bandwidth_bytes_per_s

@@ -1,0 +1,48 @@
+"""The learned correction on top of the GEMM model: features of a GEMM, and trees on them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hardplace.cost.gpu.gemm import Gemms
+from hardplace.cost.gpu.types import Datasheet, Floats, Trees
+
+_WAVE_TILES = ((128, 256), (128, 128), (256, 128))
+
+
+def features(shapes: Gemms, sheet: Datasheet, model_s: Floats) -> tuple[Floats, tuple[bool, ...]]:
+    """Return the features of GEMMs, shape (GEMMs, features), and which of them grow with k (the others do not know k).
+
+    model_s: the model's time of each GEMM on this device.
+    """
+    m, n, k = (np.asarray(size, dtype=np.float64) for size in (shapes.m, shapes.n, shapes.k))
+    free = [np.log2(m), np.log2(n), np.log2(m * n), np.log2(m / n)]
+    for rows, columns in _WAVE_TILES:
+        waves = np.ceil(m / rows) * np.ceil(n / columns) / sheet.multiprocessors
+        free += [np.log2(waves), np.ceil(waves) / waves]
+    free += [np.ceil(m / 128) * 128 / m, np.ceil(n / 256) * 256 / n, np.ceil(m / 256) * 256 / m]
+    free += [np.minimum(np.log2(shapes.m & -shapes.m), 8.0)]
+    moved = 2.0 * (m * n + n * k + m * k)
+    growing = [np.log2(k), np.log2(n * k), np.log2(m * k), np.log2(m * n * k), np.log2(model_s)]
+    growing += [np.log2(m * n * k / moved), np.log2(moved / sheet.l2_bytes)]
+    return np.stack(free + growing, axis=1), (False,) * len(free) + (True,) * len(growing)
+
+
+def corrected_s(shapes: Gemms, sheet: Datasheet, model_s: Floats, trees: Trees) -> Floats:
+    """Return the model's times of GEMMs with the correction; batched ones, which were not fitted, are as they were."""
+    columns, _ = features(shapes, sheet, model_s)
+    log_model = np.log(model_s)
+    total = trees.intercept + (1.0 - trees.damping) * log_model + tree_sum(trees, columns)
+    limited = np.clip(total, log_model - trees.limit, log_model + trees.limit)
+    return np.asarray(np.where(shapes.batch == 1, np.exp(limited), model_s))
+
+
+def tree_sum(trees: Trees, columns: Floats) -> Floats:
+    """Return the sum of the trees' values for rows of features."""
+    total = np.zeros(len(columns))
+    for which, thresholds, values in zip(trees.features, trees.thresholds, trees.values, strict=True):
+        leaf = np.zeros(len(columns), dtype=np.int64)
+        for feature, threshold in zip(which, thresholds, strict=True):
+            leaf = 2 * leaf + (columns[:, feature] >= threshold)
+        total += np.asarray(values)[leaf]
+    return total * trees.unit
