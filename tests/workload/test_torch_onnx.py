@@ -20,10 +20,9 @@ from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from hardplace.errors import BadInput  # noqa: E402
-from hardplace.workload.torch_functions import DeviceFunctions  # noqa: E402
-from hardplace.workload.torch_layers import layers_of  # noqa: E402
-from hardplace.workload.torch_onnx import onnx_module  # noqa: E402
-from hardplace.workload.torch_record import Recorder, record  # noqa: E402
+from hardplace.workload.torch_huggingface import Options  # noqa: E402
+from hardplace.workload.torch_layers import record_workload  # noqa: E402
+from hardplace.workload.torch_onnx import onnx_module, step_of_onnx  # noqa: E402
 from hardplace.workload.torch_step import fake  # noqa: E402
 from onnx_models import HEADS, HIDDEN, POSITIONS, VOCABULARY, Builder, bottleneck, gpt  # noqa: E402
 
@@ -142,49 +141,22 @@ def torch_bottleneck(weights, x):
     return x.mean((2, 3)) @ w["fc.weight"].T + w["fc.bias"]
 
 
-def recorded(path, batch, dtype=torch.bfloat16):
-    """Record forward and backward of the GPT on fake tensors, as `hardplace trace` does."""
-    module, examples = onnx_module(path, {"batch": batch, "sequence": 6}, dtype)
-    mode = FakeTensorMode()
-    fake(module, {}, mode)
-    with mode:
-        inputs = {name: torch.empty(value.shape, dtype=value.dtype) for name, value in examples.items()}
-    recorder, functions = Recorder(module, inputs), DeviceFunctions()
-
-    def step():
-        with functions:
-            return module(**inputs)["logits"].float().sum()
-
-    with mode:
-        trace = record(recorder, step)
-    assert all(weight.grad is not None and weight.grad.dtype is dtype for weight in module.parameters())
-    return trace
+def recorded(path):
+    return record_workload(step_of_onnx(path, "gpt", {"sequence": 6}, Options()))
 
 
 def test_recorder_finds_equal_blocks_and_no_shape_arithmetic(write):
     """Two layers, numbers affine in the micro-batch; what computes shapes is no operator."""
-    path = write(gpt(stored=False)[0])
-    traces = recorded(path, 2), recorded(path, 3)
-    layers = layers_of(traces)
-    assert len(layers) == 4
-    assert layers[1] == layers[2]
-    assert layers[1].parameters == 12 * HIDDEN**2 + 13 * HIDDEN
-    third = recorded(path, 5)
-    assert sum(event.flops for event in third.events) == sum(
-        operator.flops.at(5) for layer in layers for operator in layer.operators
-    )
-    forward = {event.name for event in third.events if event.phase.name == "FORWARD"}
-    assert "aten.bmm" in forward
-    assert not forward & {
-        "aten.cat",
-        "aten.floor_divide",
-        "aten.scalar_tensor",
-        "aten.sqrt",
-        "aten.arange",
-        "aten.index",
-    }
-    places = {(event.place.layer, event.place.module) for event in third.events}
-    assert {(0, "wte"), (1, "attn.c_attn"), (2, "mlp.c_proj"), (3, "lm_head")} <= places
+    workload = recorded(write(gpt(stored=False)[0]))
+    assert workload.order == (0, 1, 1, 2)
+    assert not workload.training
+    assert workload.sequence_length == 6
+    assert workload.layers[1].parameters == 12 * HIDDEN**2 + 13 * HIDDEN
+    names = {operator.name for layer in workload.layers for operator in layer.operators}
+    assert "bmm" in names
+    assert not names & {"cat", "floor_divide", "scalar_tensor", "sqrt", "arange", "index"}
+    places = {operator.module for operator in workload.layers[1].operators}
+    assert {"attn.c_attn", "mlp.c_proj"} <= places
 
 
 class Names(TorchDispatchMode):
@@ -531,7 +503,7 @@ def test_damaged_files_are_read_or_refused(tmp_path_factory, changes):
     with suppress(BadInput):
         module, inputs = onnx_module(path, SIZES)
         mode = FakeTensorMode()
-        fake(module, {}, mode)
+        fake(module, torch.bfloat16, mode)
         with mode:
             module(**{name: torch.empty(value.shape, dtype=value.dtype) for name, value in inputs.items()})
 

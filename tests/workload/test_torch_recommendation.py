@@ -9,11 +9,10 @@ torch = pytest.importorskip("torch")
 from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
-from hardplace.workload.torch_functions import DeviceFunctions  # noqa: E402
+from hardplace.workload.load import load  # noqa: E402
 from hardplace.workload.torch_recommendation import CRITEO_TERABYTE_40M, dlrm, dlrm_step  # noqa: E402
-from hardplace.workload.torch_record import Recorder, record  # noqa: E402
 from hardplace.workload.torch_step import fake  # noqa: E402
-from hardplace.workload.types import OperatorKind  # noqa: E402
+from hardplace.workload.types import Affine, OperatorKind  # noqa: E402
 
 BOTTOM = [13, 512, 256, 128]
 TOP = [27 * 26 // 2 + 128, 1024, 1024, 512, 256, 1]
@@ -25,7 +24,7 @@ def products(widths):
 
 def fakes(micro_batch):
     example, mode = dlrm_step(micro_batch), FakeTensorMode()
-    fake(example.module, {}, mode)
+    fake(example.module, torch.bfloat16, mode)
     with mode:
         inputs = {
             name: torch.empty(value.shape, dtype=torch.bfloat16 if value.is_floating_point() else value.dtype)
@@ -58,19 +57,14 @@ def test_a_step_without_values(micro_batch):
 
 
 def test_a_table_is_recorded_by_what_is_looked_up():
-    example, inputs, mode = fakes(2)
-    recorder = Recorder(example.module, inputs)
-
-    def step():
-        with DeviceFunctions():
-            return example.loss(example.module(**inputs), inputs)
-
-    with mode:
-        trace = record(recorder, step)
-    lookups = [event for event in trace.events if event.kind is OperatorKind.EMBEDDING]
-    assert [event.place.layer for event in lookups[:26]] == list(range(1, 27))
+    """And the tables are one layer beside the dense tower, since none needs another."""
+    workload = load("dlrm")
+    tables = next(layer for layer in workload.layers if layer.name == "tables")
+    lookups = [one for one in tables.operators if one.kind is OperatorKind.EMBEDDING]
     assert len(lookups) == 52
-    assert {event.dims for event in lookups} == {(2 * 128,)}
+    assert {one.dims for one in lookups} == {(Affine(0, 128),)}
+    assert tables.parameters == 128 * 187_767_399
+    assert not tables.inputs
 
 
 def test_interaction_is_the_lower_triangle_of_dot_products():

@@ -10,11 +10,14 @@ from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 from transformers.models.mamba2 import modeling_mamba2  # noqa: E402
 
-from hardplace.workload.torch_functions import DeviceFunctions, without_mask_tensors  # noqa: E402
+from hardplace.workload.load import load  # noqa: E402
+from hardplace.workload.scan import scan_flops  # noqa: E402
+from hardplace.workload.torch_functions import library_stand_ins  # noqa: E402
 from hardplace.workload.torch_mamba import convolution_flops  # noqa: E402
-from hardplace.workload.torch_record import Recorder, record  # noqa: E402
-from hardplace.workload.torch_scan import fused_scan, mamba2_2_7b, scan_flops  # noqa: E402
+from hardplace.workload.torch_models import step_of  # noqa: E402
+from hardplace.workload.torch_scan import fused_scan  # noqa: E402
 from hardplace.workload.torch_step import fake  # noqa: E402
+from hardplace.workload.types import OperatorKind  # noqa: E402
 
 aten = torch.ops.aten
 SIZES = {"batch": 2, "length": 21, "heads": 6, "head_dim": 4, "groups": 2, "state": 5, "chunk": 8}
@@ -69,7 +72,7 @@ def test_a_small_model_has_the_librarys_outputs_and_gradients(config, dtype):
         return described([logits]) + described(weight.grad for weight in module.parameters())
 
     expected = step()
-    with FakeTensorMode(), fused_scan(), without_mask_tensors():
+    with FakeTensorMode(), library_stand_ins():
         assert step() == expected
 
 
@@ -124,10 +127,9 @@ def test_torch_counts_the_operators():
 
 
 def fake_mamba2():
-    with torch.device("meta"):
-        module = mamba2_2_7b(False)
+    module = step_of("mamba2-2.7b").module
     mode = FakeTensorMode()
-    fake(module, {}, mode)
+    fake(module, torch.bfloat16, mode)
     return module.train(), mode
 
 
@@ -148,8 +150,7 @@ class Kernels(TorchDispatchMode):
 
 
 def test_parameters_of_mamba2_2_7b():
-    with torch.device("meta"):
-        assert sum(weight.numel() for weight in mamba2_2_7b(True).parameters()) == 2_702_599_680
+    assert load("mamba2-2.7b").parameters == 2_702_599_680
     layer = 2560 * (2 * 5120 + 2 * 128 + 80) + 5120 * 2560 + (5120 + 2 * 128) * 5 + 3 * 80 + 5120 + 2560
     assert 64 * layer + 2560 + 50288 * 2560 == 2_702_599_680
 
@@ -196,20 +197,8 @@ def test_saved_bytes_of_a_mixer(micro_batch):
 
 def test_the_recorder_finds_layers_alike():
     """All but the first: it takes the embedding's bf16, the others a residual in fp32."""
-    module, mode = fake_mamba2()
-    with mode:
-        tokens = torch.empty((2, 2048), dtype=torch.int64)
-    recorder = Recorder(module, {"input_ids": tokens})
-
-    def step():
-        with DeviceFunctions(), without_mask_tensors(), fused_scan():
-            return module(input_ids=tokens, labels=tokens).loss
-
-    with mode:
-        trace = record(recorder, step)
-
-    def layer(number):
-        return [(e.name, e.phase, e.place.module, e.dims) for e in trace.events if e.place.layer == number]
-
-    assert [event[2] for event in layer(2) if "ssd_scan_backward" in event[0]] == ["mixer"]
-    assert all(layer(number) == layer(2) for number in range(3, 65))
+    workload = load("mamba2-2.7b")
+    assert workload.order == (0, 1, *[2] * 63, 3)
+    scans = [one for one in workload.layers[2].operators if one.kind is OperatorKind.SCAN]
+    assert [one.module for one in scans] == ["mixer", "mixer"]
+    assert [dim.at(1) for dim in scans[0].dims] == [1, 2048, 80, 64, 1, 128, 256]

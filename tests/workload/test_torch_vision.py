@@ -24,7 +24,7 @@ STEPS = {
 def run(example):
     """Forward and backward on fake bf16 tensors: the output, and FLOPs forward and backward."""
     mode = FakeTensorMode()
-    fake(example.module, {}, mode)
+    fake(example.module, torch.bfloat16, mode)
     forward, backward = FlopCounterMode(display=False), FlopCounterMode(display=False)
     with mode:
         inputs = {
@@ -102,7 +102,7 @@ def test_flops_of_the_librarys_resnet_50():
         model = transformers.ResNetForImageClassification(config)
     assert sum(weight.numel() for weight in model.parameters()) == 25_557_032
     mode, counter = FakeTensorMode(), FlopCounterMode(display=False)
-    fake(model, {}, mode)
+    fake(model, torch.bfloat16, mode)
     with mode, counter:
         model(pixel_values=torch.empty((2, 3, 224, 224), dtype=torch.bfloat16))
     assert counter.get_total_flops() / 2 / 2 == pytest.approx(4.09e9, rel=0.001)

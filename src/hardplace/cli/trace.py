@@ -150,9 +150,14 @@ def _recorded(step: Step) -> Workload:
 
 def _tell(workload: Workload, path: Path, loaded_s: float, whole_s: float) -> None:
     from hardplace.units import format_quantity
-    from hardplace.workload.shares import unmodelled
+    from hardplace.workload.rank import rank_layers
+    from hardplace.workload.summary import summarise
+    from hardplace.workload.types import Parallelism
 
-    for name, (count, flops, moved) in unmodelled(workload).items():
+    alone = Parallelism()
+    summary = summarise(workload, alone, 1, *rank_layers(workload, alone))
+    for name in summary.unmodelled:
+        count, flops, moved = summary.share(name)
         click.echo(
             f"warning: operator without a model of its own: {name}, {count} times, {flops:.2%} of the FLOPs and "
             f"{moved:.2%} of the bytes of a step",

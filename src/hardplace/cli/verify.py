@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from hardplace.cli.app import app
-from hardplace.errors import BadInput
 
 
 @app.command()
@@ -26,11 +25,11 @@ def verify(model: str, micro_batch: int, tensor_parallel: int, sweep: bool, out:
     from hardplace.cost.gpu.script import plan_of, script_text
     from hardplace.files import write_text
     from hardplace.workload.load import load
+    from hardplace.workload.rank import check_degrees
+    from hardplace.workload.types import Parallelism
 
     workload = load(model)
-    known = sorted(shard.tensor_parallel for shard in workload.shards)
-    if tensor_parallel not in known:
-        raise BadInput(f"--tensor-parallel: {tensor_parallel}: {workload.name} is recorded for {known}")
+    check_degrees(workload, Parallelism(tensor=tensor_parallel))
     plan = plan_of(workload, micro_batch, tensor_parallel, sweep=sweep)
     where = out or Path(f"verify_{workload.name}.py")
     write_text(where, script_text(plan))

@@ -115,6 +115,15 @@ class Summary:
         """Names of the operators without a model of their own."""
         return tuple(dict.fromkeys(one.name for one in self.operators if one.kind is OperatorKind.OTHER))
 
+    def share(self, name: str) -> tuple[int, float, float]:
+        """Return how often an operator of this name runs, and its shares of the FLOPs and of the bytes moved."""
+        named = [one for one in self.operators if one.name == name]
+        return (
+            sum(one.count for one in named),
+            sum(one.count * one.flops for one in named) / max(1, self.flops),
+            sum(one.count * one.moved_bytes for one in named) / max(1, self.moved_bytes),
+        )
+
     @property
     def held_parameters(self) -> int:
         """Parameters that the layers of one rank hold together, shared ones with every layer that uses them."""
@@ -156,8 +165,8 @@ def summarise(
         dtype=workload.dtype,
         training=workload.training,
         parameters=workload.parameters,
-        forward_flops_per_sample=sum(_flops(layer, Phase.FORWARD).factor for layer in recorded),
-        backward_flops_per_sample=sum(_flops(layer, Phase.BACKWARD).factor for layer in recorded),
+        forward_flops_per_sample=sum(_flops(layer, Phase.FORWARD).at(1) for layer in recorded),
+        backward_flops_per_sample=sum(_flops(layer, Phase.BACKWARD).at(1) for layer in recorded),
         micro_batch=micro_batch,
         parallelism=parallelism,
         positions=len(workload.order),

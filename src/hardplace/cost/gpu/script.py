@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hardplace.cost.gpu.types import Layout
+from hardplace.workload.sharding import tensor_parallel as rank_of
 from hardplace.workload.types import Gradient, Layer, Operator, OperatorKind, Phase, Workload
 
 _TEMPLATE = Path(__file__).parent / "data" / "verify_script.py.txt"
@@ -48,15 +49,13 @@ REFERENCE_LAYERS = {
 def plan_of(workload: Workload, micro_batch: int, tensor_parallel: int, *, sweep: bool) -> Plan:
     """Return the distinct kernels of one rank's step; sweep: 300 more GEMMs, unaligned ones above all, attention at
     head dimensions 64 to 128, and two reference layers.
-
-    Raises KeyError for a tensor-parallel degree that was not recorded.
     """
-    shard = workload.shard(tensor_parallel)
-    operators = [operator for layer in shard.layers for operator in layer.operators]
+    layers_ = rank_of(workload, tensor_parallel).layers
+    operators = [operator for layer in layers_ for operator in layer.operators]
     gemms = {_gemm(one, micro_batch): None for one in operators if one.kind is OperatorKind.MATMUL}
     attention = {_attention(one, micro_batch): None for one in operators if one.kind is OperatorKind.ATTENTION}
     layers = dict(REFERENCE_LAYERS) if sweep else {}
-    for layer in shard.layers:
+    for layer in layers_:
         shape = _layer(layer, micro_batch)
         if shape is not None and tensor_parallel == 1:
             layers[workload.name] = shape
@@ -95,7 +94,7 @@ def _gemm(operator: Operator, micro_batch: int) -> tuple[int, int, int, int, str
 
 
 def _attention(operator: Operator, micro_batch: int) -> tuple[int, int, int, int, int, int]:
-    batch, heads, kv_heads, queries, _, head_dim = (size.at(micro_batch) for size in operator.dims)
+    batch, heads, kv_heads, queries, _, head_dim, _ = (size.at(micro_batch) for size in operator.dims)
     return batch, queries, heads, kv_heads, head_dim, int(operator.causal)
 
 
