@@ -77,8 +77,6 @@ _PUTS = {
     "_index_put_impl": -1,
     "_unsafe_index_put": -1,
     "index_add": -1,
-    "slice_backward": 0,
-    "select_backward": 0,
 }
 
 
