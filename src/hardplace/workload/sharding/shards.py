@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from hardplace.workload.operators import dims_of, flops_of
-from hardplace.workload.rules import Analysis, Move, analyse
-from hardplace.workload.splits import State, local_shape
+from hardplace.workload.sharding.analysis import analyse
+from hardplace.workload.sharding.splits import State, local_shape
+from hardplace.workload.sharding.steps import Analysis, Move
 from hardplace.workload.types import (
     ITEM_BYTES,
     Affine,

@@ -1,0 +1,129 @@
+"""Sharding rules of normalisations, softmax, losses and reductions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hardplace.workload.sharding.pointwise import alone, common, pointwise, pointwise_like
+from hardplace.workload.sharding.splits import DoesNotFit, Partial, Split, State, moved
+from hardplace.workload.sharding.steps import KeepWhole
+from hardplace.workload.types import Operator, Phase
+
+if TYPE_CHECKING:
+    from hardplace.workload.sharding.walk import Walk
+
+
+def normalisation(walk: Walk, operator: Operator) -> None:
+    """Rows stay whole: the axes that are normalised over cannot be cut; batch statistics are by channel."""
+    batch = "batch_norm" in operator.name
+    axes = tuple(axis for axis in range(len(walk.shapes[operator.reads[0]])) if axis != 1) if batch else operator.axes
+    full = [index for index in dict.fromkeys(operator.reads) if walk.shapes[index] == walk.shapes[operator.reads[0]]]
+    for index in full:
+        if isinstance(walk.used(index), Partial):
+            walk.need(index, walk.resolved(index))
+    target = common(walk, full, len(walk.shapes[full[0]]))
+    if target is not None and (target.axis in axes or not axes):
+        if target.origin:
+            raise KeepWhole(target.origin)
+        target = None
+    for index in full:
+        walk.need(index, target)
+    small = [index for index in dict.fromkeys(operator.reads) if index not in full]
+    for index in small:
+        if batch and target is not None and len(walk.shapes[index]) == 1:
+            if index in walk.open:
+                walk.decide(index, moved(target, 0))
+            walk.need(index, moved(target, 0))
+        else:
+            walk.settle(index)
+            if isinstance(walk.used(index), Split) and target is None:
+                walk.need(index, None)
+    for index in operator.writes:
+        walk.states[index] = _normalised(walk, index, full[0], target, batch)
+
+
+def _normalised(walk: Walk, index: int, given: int, target: Split | None, batch: bool) -> State:
+    if target is None:
+        return None
+    if len(walk.shapes[index]) == len(walk.shapes[given]):
+        return target
+    if batch:
+        return moved(target, 0) if walk.shapes[index] else None
+    return Partial()  # gradients of weight and bias
+
+
+def softmax(walk: Walk, operator: Operator) -> None:
+    """Cut along other axes only; the logarithm over a cut vocabulary adds two all-reduces."""
+    for index in operator.reads:
+        if isinstance(walk.used(index), Partial):
+            walk.need(index, walk.resolved(index))
+    target = common(walk, list(operator.reads), len(walk.shapes[operator.reads[0]]))
+    if target is not None and target.axis in operator.axes:
+        if operator.name not in ("_log_softmax", "_log_softmax_backward_data"):
+            raise DoesNotFit(target, 1)
+        if operator.phase is Phase.FORWARD:
+            walk.step.added = [operator.reads[0]] * 2  # the largest, and the sum of exponentials
+    walk.settle(*operator.reads)
+    for index in operator.reads:
+        walk.need(index, target)
+    for index in operator.writes:
+        walk.states[index] = target
+
+
+def cross_entropy(walk: Walk, operator: Operator) -> None:
+    """The target's logit over a cut vocabulary takes an all-reduce; a mean over cut tokens is a partial sum."""
+    if not operator.name.startswith("nll_loss"):
+        if operator.writes and walk.sizes[operator.writes[0]] > 1:
+            pointwise(walk, operator)
+        else:
+            alone(walk, operator)
+        return
+    values = operator.reads[operator.phase is Phase.BACKWARD]
+    state = walk.used(values)
+    by_class = isinstance(state, Split) and state.axis == 1
+    for index in operator.reads:
+        if index != values and walk.sizes[index] > 1:
+            split = moved(state, 0) if isinstance(state, Split) and not by_class else None
+            walk.need(index, split)
+    if operator.phase is Phase.BACKWARD:
+        walk.states[operator.writes[0]] = state
+        return
+    if by_class:
+        walk.step.added = [values]  # the target's logarithm
+    for index in operator.writes:
+        walk.states[index] = Partial() if isinstance(state, Split) and not by_class else None
+
+
+def reduction(walk: Walk, operator: Operator) -> None:
+    """A sum over a cut axis is a partial sum: of tokens, in the backward pass of anything."""
+    given = operator.reads[0]
+    state = walk.used(given)
+    if isinstance(state, Partial) and state.routed and operator.name == "sum":
+        # Once the experts' results of a token are added up, it is back; a sum over its width is still routed.
+        width = operator.axes == (len(walk.shapes[given]) - 1,)
+        for index in operator.writes:
+            walk.states[index] = Partial(routed=width)
+        return
+    if isinstance(state, Partial):
+        walk.need(given, walk.resolved(given))
+        state = walk.used(given)
+    if "pool" in operator.name:
+        if isinstance(state, Split) and state.axis == 1:
+            pointwise_like(walk, operator, state)
+        else:
+            alone(walk, operator)
+        return
+    walk.settle(*operator.reads)
+    if not isinstance(state, Split):
+        alone(walk, operator)
+        return
+    inside = state.axis in operator.axes
+    if inside and (operator.name not in ("sum", "mean") or (state.origin and operator.phase is Phase.FORWARD)):
+        if state.origin:
+            raise KeepWhole(state.origin)
+        alone(walk, operator)
+        return
+    for index in operator.writes:
+        kept = len(walk.shapes[index]) == len(walk.shapes[given])
+        axis = state.axis if kept else state.axis - sum(axis < state.axis for axis in operator.axes)
+        walk.states[index] = Partial() if inside else moved(state, axis)

@@ -1,0 +1,194 @@
+"""Sharding rules of matrix products and attention."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hardplace.workload.sharding.pointwise import alone
+from hardplace.workload.sharding.splits import DoesNotFit, Partial, Shape, Split, State, moved
+from hardplace.workload.sharding.steps import VOCABULARY, KeepWhole
+from hardplace.workload.types import Operator, Phase
+
+if TYPE_CHECKING:
+    from hardplace.workload.sharding.walk import Walk
+
+
+def matmul(walk: Walk, operator: Operator) -> None:
+    """A product, with its bias if it has one."""
+    left, right = operator.reads[-2:]
+    bias = operator.reads[0] if operator.name.startswith("add") or operator.name == "baddbmm" else None
+    for index in (left, right):
+        if isinstance(walk.used(index), Partial):
+            walk.need(index, walk.resolved(index))
+    note_weights(walk, left, right)
+    if len(walk.shapes[left]) < 2 or len(walk.shapes[right]) < 2:
+        alone(walk, operator)
+        return
+    if right in walk.open and left not in walk.open:
+        _cut_weight(walk, left, right)
+    walk.settle(left, right)
+    state = _product(walk, left, right)
+    walk.states[operator.writes[0]] = state
+    if bias is not None:
+        _bias(walk, bias, state, walk.shapes[operator.writes[0]])
+
+
+def note_weights(walk: Walk, *operands: int) -> None:
+    """Note the weights that products use, to name those that stay whole."""
+    walk.in_products |= {walk.parameter(index) for index in operands if index in walk.open}
+
+
+def _cut_weight(walk: Walk, left: int, right: int) -> None:
+    """Cut a weight by output features, or by input features where its input is cut so."""
+    state, rank = walk.used(left), len(walk.shapes[right])
+    inner = len(walk.shapes[left]) - 1
+    rows, width = walk.shapes[right][-2:]
+    logits = width >= max(VOCABULARY, 3 * rows)
+    if isinstance(state, Split) and state.axis == inner:
+        if logits and state.origin and walk.may_cut(right):
+            raise KeepWhole(state.origin)  # rather than to add up logits
+        cut = walk.may_cut(right) and state.before == 1
+        walk.decide(right, Split(rank - 2, state.parts, 1, frozenset([walk.parameter(right)])) if cut else None)
+        return
+    parts = walk.cuts_into(right)
+    if walk.may_cut(right) and (width % parts == 0 or logits):
+        walk.decide(right, Split(rank - 1, parts, 1, frozenset([walk.parameter(right)])))
+    else:
+        walk.decide(right, None)
+
+
+def _product(walk: Walk, left: int, right: int) -> State:
+    """Return the state of a product of two operands whose states are known, after the moves that it takes."""
+    places = {"left": ("m", "k"), "right": ("k", "n")}
+
+    def place(index: int, side: str) -> str:
+        state, rank = walk.used(index), len(walk.shapes[index])
+        if not isinstance(state, Split):
+            return ""
+        return places[side][state.axis - rank + 2] if state.axis >= rank - 2 else "batch"
+
+    one, other = place(left, "left"), place(right, "right")
+    if one and other and (one, other) not in (("k", "k"), ("batch", "batch")):
+        mine, theirs = walk.used(left), walk.used(right)
+        assert isinstance(mine, Split)
+        assert isinstance(theirs, Split)
+        if mine.origin and theirs.origin:
+            raise KeepWhole(theirs.origin - walk.whole or mine.origin)
+        if theirs.origin:
+            walk.need(left, None)
+        else:
+            walk.need(right, None)
+        one, other = place(left, "left"), place(right, "right")
+    if one in ("k", "batch") and not other:
+        _mirror(walk, left, right, one)
+        other = one
+    elif other in ("k", "batch") and not one:
+        _mirror(walk, right, left, other)
+        one = other
+    mine, theirs = walk.used(left), walk.used(right)
+    if one == other and isinstance(mine, Split) and isinstance(theirs, Split) and mine.parts != theirs.parts:
+        parts = max(mine.parts, theirs.parts)
+        walk.need(left, Split(mine.axis, parts, mine.before, mine.origin))
+        walk.need(right, Split(theirs.axis, parts, theirs.before, theirs.origin))
+    mine, theirs = walk.used(left), walk.used(right)
+    if one == "k":
+        return Partial()
+    if one in ("m", "batch"):
+        assert isinstance(mine, Split)
+        origin = mine.origin | (theirs.origin if isinstance(theirs, Split) else frozenset())
+        return Split(mine.axis, mine.parts, mine.before, origin)
+    return theirs if other == "n" else None
+
+
+def _mirror(walk: Walk, split: int, whole: int, place: str) -> None:
+    """Cut the other operand of a product as this one is cut."""
+    state = walk.used(split)
+    assert isinstance(state, Split)
+    rank = len(walk.shapes[whole])
+    last = state.axis == len(walk.shapes[split]) - 1
+    axis = state.axis if place == "batch" else rank - 2 if last else rank - 1
+    walk.need(whole, Split(axis, state.parts, state.before, state.origin))
+
+
+def _bias(walk: Walk, bias: int, state: State, shape: Shape) -> None:
+    if isinstance(state, Partial):
+        walk.settle(bias)
+        walk.step.bias_after = True
+    elif isinstance(state, Split) and state.axis == len(shape) - 1:
+        mine = moved(state, len(walk.shapes[bias]) - 1)
+        if bias in walk.open:
+            walk.decide(bias, mine)
+        walk.need(bias, mine)
+    else:
+        walk.settle(bias)
+
+
+def grouped(walk: Walk, operator: Operator) -> None:
+    """A product of each expert's tokens; its partial sums wait until the tokens are back."""
+    left, right = operator.reads[:2]
+    for index in (left, right):
+        if isinstance(walk.used(index), Partial):
+            walk.need(index, None)
+    note_weights(walk, left, right)
+    if right in walk.open:
+        state = walk.used(left)
+        if isinstance(state, Split) and state.axis == 0 and walk.may_cut(right):
+            walk.need(left, None)
+        _cut_weight(walk, left, right)
+    walk.settle(left, right)
+    if len(walk.shapes[right]) == 3:
+        result = _product(walk, left, right)
+        if isinstance(result, Split) and result.axis == 2:
+            result = moved(result, 1)
+    else:
+        result = _outer(walk, left, right)
+    walk.states[operator.writes[0]] = Partial(routed=True) if isinstance(result, Partial) else result
+
+
+def _outer(walk: Walk, left: int, right: int) -> State:
+    """Return the state of the gradient of grouped weights: (groups, rows of the left, columns of the right)."""
+    mine, theirs = walk.used(left), walk.used(right)
+    if isinstance(mine, Split) and isinstance(theirs, Split):
+        if (mine.axis, theirs.axis) == (1, 0):
+            return Partial()
+        walk.need(right, None)
+        theirs = None
+    if isinstance(mine, Split):
+        return Partial() if mine.axis == 1 else moved(mine, 1)
+    if isinstance(theirs, Split):
+        return Partial() if theirs.axis == 0 else moved(theirs, 2)
+    return None
+
+
+def attention(walk: Walk, operator: Operator) -> None:
+    """By heads, or by queries with all keys and values gathered."""
+    backward = operator.phase is Phase.BACKWARD
+    query, key, value = operator.reads[backward : backward + 3]
+    for index in operator.reads:
+        if isinstance(walk.used(index), Partial):
+            walk.need(index, walk.resolved(index))
+    walk.settle(*operator.reads)
+    state = walk.used(query)
+    if isinstance(state, Split) and state.axis == 3:
+        raise DoesNotFit(state, 1)
+    if not isinstance(state, Split):
+        for index in operator.reads:
+            walk.need(index, None)
+    by_sequence = isinstance(state, Split) and state.axis == 2
+    for index in (key, value):
+        if by_sequence:
+            walk.need(index, None)
+    for index in operator.reads:
+        if isinstance(state, Split) and index not in (query, key, value) and len(walk.shapes[index]) >= 3:
+            spans = walk.shapes[index][state.axis] != 1
+            walk.need(index, moved(state, state.axis) if spans else None)
+    writes = operator.writes
+    for index in writes[:1] if backward else writes:
+        walk.states[index] = state
+    for index, of in zip(writes[1:], (key, value), strict=False) if backward else ():
+        alike = isinstance(walk.used(of), Split) or state is None
+        # By heads, a whole key has a gradient from each rank's queries; by sequence, a gathered one.
+        onto = Split(2, state.parts) if isinstance(state, Split) and by_sequence else None
+        walk.states[index] = walk.used(of) if alike else Partial(onto=onto)
+    for index in writes[3:] if backward else ():
+        walk.states[index] = state

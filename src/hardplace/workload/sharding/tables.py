@@ -1,0 +1,167 @@
+"""Sharding rules of look-ups, routing and copies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hardplace.workload.sharding.pointwise import align, alone, common, pointwise, pointwise_like
+from hardplace.workload.sharding.splits import GENERIC, Partial, Split, moved
+from hardplace.workload.sharding.steps import VOCABULARY
+from hardplace.workload.types import Group, Operator
+
+if TYPE_CHECKING:
+    from hardplace.workload.sharding.walk import Walk
+
+
+def embedding(walk: Walk, operator: Operator) -> None:
+    """Look-ups: word tables are cut by row, others stay whole."""
+    if operator.name not in ("embedding", "embedding_dense_backward"):
+        alone(walk, operator)
+        return
+    one, tokens = operator.reads[:2]
+    if operator.name == "embedding_dense_backward":
+        _embedding_gradient(walk, operator, one, tokens)
+        return
+    shape = walk.shapes[one]
+    if one in walk.open and walk.may_cut(one) and shape[0] >= VOCABULARY:
+        walk.decide(one, Split(0, walk.cuts_into(one), 1, frozenset([walk.parameter(one)])))
+        walk.tables.add(shape)
+    walk.settle(one)
+    state = walk.used(one)
+    if isinstance(state, Split) and state.axis == 0:
+        walk.need(tokens, None)
+        walk.step.masked = True
+        walk.states[operator.writes[0]] = Partial()
+        return
+    walk.states[operator.writes[0]] = walk.used(tokens)
+
+
+def _embedding_gradient(walk: Walk, operator: Operator, gradient: int, tokens: int) -> None:
+    result = operator.writes[0]
+    if isinstance(walk.used(gradient), Partial):
+        walk.need(gradient, walk.resolved(gradient))
+    if walk.shapes[result] in walk.tables:
+        walk.need(gradient, None)
+        walk.need(tokens, None)
+        walk.step.masked = True
+        walk.states[result] = Split(0, walk.parts)
+        return
+    state = walk.used(gradient)
+    if isinstance(state, Split) and state.axis < len(walk.shapes[tokens]):
+        walk.need(tokens, moved(state, state.axis))
+        walk.states[result] = Partial()
+    elif isinstance(state, Split):
+        walk.states[result] = moved(state, 1)
+    else:
+        walk.need(tokens, None)
+        walk.states[result] = None
+
+
+def gather(walk: Walk, operator: Operator) -> None:
+    """Indexed reads and writes."""
+    given = operator.reads[0]
+    state = walk.used(given)
+    values = operator.reads[-1]
+    if operator.name not in ("gather", "scatter", "scatter_add") and _local(walk, operator):
+        return
+    if operator.name in ("index_put", "_index_put_impl", "_unsafe_index_put", "index_add"):
+        moving = walk.used(values)
+        if isinstance(moving, Partial) and moving.routed:
+            walk.states[operator.writes[0]] = Partial()
+            return
+        alone(walk, operator)
+        return
+    if operator.name == "index" and operator.axes == (0,) and len(operator.reads) == 2:
+        if isinstance(state, Partial) and state.routed:
+            walk.states[operator.writes[0]] = state
+            return
+        if isinstance(state, Split) and state.axis > 0:
+            walk.states[operator.writes[0]] = moved(state, state.axis - 1 + len(walk.shapes[values]))
+            walk.need(values, None)
+            return
+        if state is None and isinstance(walk.used(values), Split):
+            walk.settle(given)
+            walk.states[operator.writes[0]] = walk.used(values)
+            return
+    if operator.name in ("gather", "scatter", "scatter_add") and not isinstance(state, Partial):
+        states = [walk.used(index) for index in operator.reads]
+        if not any(isinstance(one, Split) and one.axis in operator.axes for one in states):
+            pointwise(walk, operator)
+            return
+    alone(walk, operator)
+
+
+def _local(walk: Walk, operator: Operator) -> bool:
+    """Let each rank of a context-parallel group route and permute its own tokens."""
+    if walk.group is not Group.CONTEXT:
+        return False
+    found = [state for state in map(walk.used, operator.reads) if isinstance(state, Split)]
+    if not found or any(state.axis != 0 or state.origin for state in found):
+        return False
+    walk.settle(*operator.reads)
+    rows = {walk.shapes[index][0] for index in operator.reads if isinstance(walk.used(index), Split)}
+    for index in operator.writes:
+        shape = walk.shapes[index]
+        tokens = bool(shape) and (shape[0] in rows or shape[0] % GENERIC == 0)
+        walk.states[index] = moved(found[0], 0) if tokens else None
+    return True
+
+
+def routing(walk: Walk, operator: Operator) -> None:
+    """Sorts and choices along other axes than the cut one; of its own tokens under context parallelism."""
+    if _local(walk, operator):
+        return
+    state = walk.used(operator.reads[0]) if operator.reads else None
+    if isinstance(state, Split) and operator.axes and state.axis not in operator.axes and operator.name != "histc":
+        pointwise_like(walk, operator, state)
+    else:
+        alone(walk, operator)
+
+
+def copy(walk: Walk, operator: Operator) -> None:
+    """Copies, joins and paddings."""
+    name = operator.name
+    if name in ("cat", "stack") and operator.reads:
+        _joined(walk, operator)
+    elif name in ("slice_backward", "select_backward"):
+        given, result = operator.reads[0], operator.writes[0]
+        state = walk.used(given)
+        if isinstance(state, Split) and name == "select_backward":
+            state = moved(state, state.axis + (operator.axes[0] <= state.axis))
+        walk.states[result] = state
+    elif name == "constant_pad_nd" and operator.reads:
+        walk.states[operator.writes[0]] = None
+        state = walk.used(operator.reads[0])
+        if isinstance(state, Partial):
+            walk.need(operator.reads[0], walk.resolved(operator.reads[0]))
+        if isinstance(walk.used(operator.reads[0]), Split):
+            walk.states[operator.writes[0]] = walk.used(operator.reads[0])
+    elif name.startswith("upsample") and isinstance(walk.used(operator.reads[0]), Split):
+        pointwise_like(walk, operator, walk.used(operator.reads[0]))  # type: ignore[arg-type]
+    elif name in ("repeat", "flip", "roll", "slice_scatter", "select_scatter"):
+        alone(walk, operator)
+    else:
+        pointwise(walk, operator)
+
+
+def _joined(walk: Walk, operator: Operator) -> None:
+    """Tensors one after the other along an axis."""
+    reads = list(dict.fromkeys(operator.reads))
+    states = [walk.used(index) for index in reads]
+    result, axis = operator.writes[0], operator.axes[0]
+    if all(isinstance(state, Partial) for state in states):
+        walk.states[result] = states[0]
+        return
+    for index in reads:
+        if isinstance(walk.used(index), Partial):
+            walk.need(index, walk.resolved(index))
+    target = common(walk, reads, len(walk.shapes[reads[0]]))
+    along = target is not None and operator.name == "cat" and target.axis == axis
+    if along and not all(walk.used(index) == target for index in reads):
+        alone(walk, operator)
+        return
+    if target is not None and not along:
+        align(walk, reads, target, walk.shapes[reads[0]])
+    walk.settle(*reads)
+    shift = operator.name == "stack" and target is not None and axis <= target.axis
+    walk.states[result] = moved(target, target.axis + shift) if target is not None else None
