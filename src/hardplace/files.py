@@ -160,7 +160,13 @@ def _fixed(types: Sequence[Any], names: str, make: Callable[[list[Any]], Any], c
             raise ValueError(f"expected a list of {names}")
         return make([structure(item, part) for item, (part, structure) in zip(value, parts, strict=True)])
 
-    return hook
+    def whole_numbers(value: Any, kind: Any) -> Any:
+        """The same for whole numbers alone, of which a Workload has thousands."""
+        if value.__class__ is list and len(value) == len(parts) and all(item.__class__ is int for item in value):
+            return make(value)
+        return hook(value, kind)
+
+    return whole_numbers if all(part is int for part in types) else hook
 
 
 def _named_tuple(kind: Any, converter: Converter) -> Hook:
