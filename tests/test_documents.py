@@ -23,7 +23,8 @@ COMMANDS += [block for block in BLOCKS if "trace" in block[0]]
 
 @pytest.mark.parametrize("commands", COMMANDS, ids=lambda commands: commands[0])
 def test_a_command_of_the_readme_runs(commands: list[str], tmp_path: Path) -> None:
-    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    for folder in ("examples", "validation"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
     for command in commands:
         words = shlex.split(command)
         done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, cwd=tmp_path, timeout=300)
