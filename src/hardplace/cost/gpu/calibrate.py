@@ -24,7 +24,7 @@ from hardplace.cost.gpu.types import (
 from hardplace.errors import BadInput
 
 _SURE_S = 2e-5  # GEMMs whose least time is above this are not bound by launches
-_SLIPS = ((1e3, "milliseconds"), (1e6, "seconds"), (1e-3, "nanoseconds"))
+_UNITS = {1e-9: "nanoseconds", 1e-6: "microseconds", 1e-3: "milliseconds", 1.0: "seconds"}
 NO_OVERHEAD = StepOverhead(gap_s=0.0, framework=0.0, constant_s=0.0)
 
 
@@ -40,12 +40,14 @@ def calibrate(sheet: Datasheet, files: Sequence[tuple[str, str]], relative: GpuM
             f"{files[0][0]}: no rows of a kind that can be fitted: expected GEMMs, attention, streams, steps"
         )
     fits: list[Fit] = []
-    trees = None
+    same = relative is not None and relative.datasheet == sheet
+    trees = relative.residual if relative is not None and same else None
     figures = carried_gemm(relative.gemm, relative.datasheet, sheet) if relative else GEMM_START
     if gemms is not None:
-        check_units(gemms.time_s, least_s(gemms, sheet), sheet, files[0][0])
+        check_units(gemms.time_s, least_s(gemms, sheet), sheet, files[0][0], gemms.unit_s)
         start = GEMM_START if len(gemms.time_s) >= 2 * MANY_ROWS else figures
-        figures, trees, note = fit_gemm(sheet, gemms, start, source)
+        before = (figures, trees) if trees is not None else None
+        figures, trees, note = fit_gemm(sheet, gemms, start, source, before)
         fits.append(note)
     else:
         fits.append(_stand_in("gemm", relative))
@@ -142,8 +144,11 @@ def attention_least_s(rows: AttentionRows, sheet: Datasheet) -> Floats:
     return np.asarray(4.0 * batch * heads * length**2 * dim / sheet.tensor_flops_per_s / (1 + rows.causal))
 
 
-def check_units(time_s: Floats, least: Floats, sheet: Datasheet, place: str) -> None:
-    """Raise BadInput if times are off the least possible ones by a factor that a slip of units would explain."""
+def check_units(time_s: Floats, least: Floats, sheet: Datasheet, place: str, unit_s: float = 1e-6) -> None:
+    """Raise BadInput if times are off the least possible ones by a factor that a slip of units would explain.
+
+    unit_s: seconds in the unit that the file names.
+    """
     sure = least >= _SURE_S
     if not sure.any():
         sure = least >= least.max() / 2
@@ -151,9 +156,10 @@ def check_units(time_s: Floats, least: Floats, sheet: Datasheet, place: str) -> 
     if 0.3 <= ratio <= 100:
         return
     off = f"{1 / ratio:.3g} times faster" if ratio < 1 else f"{ratio:.3g} times slower"
-    for factor, unit in _SLIPS:
-        if 0.3 <= ratio * factor <= 30:
+    meant = _UNITS[unit_s]
+    for other_s, unit in _UNITS.items():
+        if 0.3 <= ratio * other_s / unit_s <= 30:
             raise BadInput(
-                f"{place}: latencies are {off} than {sheet.name} can be: they look like {unit}; expected microseconds"
+                f"{place}: latencies are {off} than {sheet.name} can be: they look like {unit}; expected {meant}"
             )
-    raise BadInput(f"{place}: latencies are {off} than {sheet.name} can be: expected microseconds on this device")
+    raise BadInput(f"{place}: latencies are {off} than {sheet.name} can be: expected {meant} on this device")
