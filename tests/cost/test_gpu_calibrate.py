@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -61,6 +62,13 @@ def test_three_figures_are_fitted_on_few_rows_and_none_on_fewer() -> None:
     fewer = calibrate(H100, [("own.csv", table(8, slower))], base, "test")
     assert fewer.gemm == base.gemm
     assert "too few rows" in fewer.fits[0].method
+
+
+def test_few_rows_say_whose_figures_stand_in_and_the_error_to_expect() -> None:
+    text = "m,n,k,us\n4096,4096,4096,400\n8192,8192,8192,2800\n"
+    mi300x = datasheet(device("mi300x"))
+    how = calibrate(mi300x, [("own.csv", text)], shipped("mi210"), "test").fits[0].method
+    assert re.search(r"too few rows to fit .*: those of mi210, its nearest relative; error to expect about 1[15]%", how)
 
 
 def test_factors_of_layouts_and_alignments_are_fitted() -> None:

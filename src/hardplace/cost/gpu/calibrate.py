@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from hardplace.cost.gpu.carry import carried_attention, carried_gemm
+from hardplace.cost.gpu.carry import carried_attention, carried_gemm, expected_error
 from hardplace.cost.gpu.fit import GEMM_START, MANY_ROWS, fit_attention, fit_gemm
 from hardplace.cost.gpu.measured import AttentionRows, GemmRows, read_attention, read_gemms
 from hardplace.cost.gpu.overhead import fit_overhead, fit_stream, read_steps, read_streams
@@ -47,7 +47,7 @@ def calibrate(sheet: Datasheet, files: Sequence[tuple[str, str]], relative: GpuM
         check_units(gemms.time_s, least_s(gemms, sheet), sheet, files[0][0], gemms.unit_s)
         start = GEMM_START if len(gemms.time_s) >= 2 * MANY_ROWS else figures
         before = (figures, trees) if trees is not None else None
-        figures, trees, note = fit_gemm(sheet, gemms, start, source, before)
+        figures, trees, note = fit_gemm(sheet, gemms, start, source, before, _whose(relative, sheet))
         fits.append(note)
     else:
         fits.append(_stand_in("gemm", relative))
@@ -91,6 +91,16 @@ def _backends(
     found, notes = fit_attention(sheet, rows, source)
     absent = sorted(set(known) - set(found))
     return known | found, (*notes, *([_stand_in(f"attention {', '.join(absent)}", relative)] if absent else []))
+
+
+def _whose(relative: GpuModel | None, sheet: Datasheet) -> str:
+    """Return in words whom figures that are not fitted are of, and the error to expect where that is another GPU."""
+    if relative is None:
+        return "the defaults"
+    if relative.datasheet == sheet:
+        return f"{sheet.name} as shipped"
+    name = relative.datasheet.name
+    return f"{name}, its nearest relative; error to expect about {expected_error(sheet, relative.datasheet):.0%}"
 
 
 def _stand_in(part: str, relative: GpuModel | None) -> Fit:

@@ -105,30 +105,36 @@ def predict_gemm_s(rows: GemmRows, sheet: Datasheet, figures: GemmParameters, tr
 
 
 def fit_gemm(
-    sheet: Datasheet, rows: GemmRows, start: GemmParameters, source: str, before: Corrected | None = None
+    sheet: Datasheet,
+    rows: GemmRows,
+    start: GemmParameters,
+    source: str,
+    before: Corrected | None = None,
+    whose: str = "the defaults",
 ) -> tuple[GemmParameters, Trees | None, Fit]:
     """Return the figures and the correction that fit the rows outside the held-out (n, k), and how well they do.
 
     With few rows only three figures are fitted, from those of the nearest relative (`start`); with fewer still, none.
     before: the figures and correction fitted earlier for the same device. Rows too few for a correction of their own
-    keep it, on figures fitted anew beneath it, unless new figures without it meet these rows better.
+    keep it, on figures fitted anew beneath it, unless new figures without it meet these rows better. whose: in words,
+    whom the figures to start from are of.
     """
     seen = rows.take(np.flatnonzero(~rows.held_out))
-    figures, method = _figures(sheet, seen, start)
+    figures, method = _figures(sheet, seen, start, whose)
     trees = _correction(sheet, seen, figures) if len(seen.time_s) >= RESIDUAL_ROWS else None
     if trees is None and before is not None:
-        figures, trees, method = _better_of(sheet, seen, (figures, method), before)
+        figures, trees, method = _better_of(sheet, seen, (figures, method), before, whose)
     held = rows.take(np.flatnonzero(rows.held_out))
     error = np.abs(predict_gemm_s(held, sheet, figures, trees) / held.time_s - 1.0)
     return figures, trees, _report("gemm", method, source, len(seen.time_s), error, error[large(held)], rows.spread)
 
 
 def _better_of(
-    sheet: Datasheet, seen: GemmRows, fitted: tuple[GemmParameters, str], before: Corrected
+    sheet: Datasheet, seen: GemmRows, fitted: tuple[GemmParameters, str], before: Corrected, whose: str
 ) -> tuple[GemmParameters, Trees | None, str]:
     """Return the figures without a correction, or with the earlier one, whichever meets the rows better."""
     earlier, trees = before
-    beneath, method = _figures(sheet, seen, earlier, trees)
+    beneath, method = _figures(sheet, seen, earlier, whose, trees)
 
     def error(figures: GemmParameters, correction: Trees | None) -> float:
         return float(np.abs(np.log(predict_gemm_s(seen, sheet, figures, correction) / seen.time_s)).mean())
@@ -153,11 +159,11 @@ def _report(part: str, method: str, source: str, rows: int, error: Floats, most:
 
 
 def _figures(
-    sheet: Datasheet, seen: GemmRows, start: GemmParameters, trees: Trees | None = None
+    sheet: Datasheet, seen: GemmRows, start: GemmParameters, whose: str, trees: Trees | None = None
 ) -> tuple[GemmParameters, str]:
     """Return the figures that fit the rows best, beneath a correction if one is given, and which were fitted."""
     if len(seen.time_s) < FEW_ROWS:
-        return start, f"too few rows to fit ({len(seen.time_s)} of {FEW_ROWS}): those of the nearest relative"
+        return start, f"too few rows to fit ({len(seen.time_s)} of {FEW_ROWS}): those of {whose}"
     aligned = alignment_bits(seen.shapes) >= _ALIGNED
     plain = aligned & (seen.shapes.layout == 0)
     chosen = np.flatnonzero(plain if plain.sum() >= MANY_ROWS else aligned)
@@ -178,7 +184,7 @@ def _figures(
         weight,
     )
     figures = changed_figures(start, {name: _digits(value) for name, value in found.items()})
-    how = "all figures" if len(names) == len(GEMM_RANGES) else f"{', '.join(names)}; the rest of the nearest relative"
+    how = "all figures" if len(names) == len(GEMM_RANGES) else f"{', '.join(names)}; the rest of {whose}"
     return _factors(sheet, seen, figures, trees), f"fitted: {how}"
 
 
