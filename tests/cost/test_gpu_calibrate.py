@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from hardplace.cost.gpu.calibrate import calibrate
 from hardplace.cost.gpu.carry import carried_gemm
+from hardplace.cost.gpu.errors import attention_errors, gemm_errors
 from hardplace.cost.gpu.fit import GEMM_START
 from hardplace.cost.gpu.gemm import LAYOUTS, gemm_s, gemms
 from hardplace.cost.gpu.least import fit
@@ -123,6 +124,10 @@ BAD = {
     "fp8": ("m,n,k,dtype,us\n64,64,64,bf16,5\n64,64,128,fp8,6\n", "line 3: dtype: 'fp8': expected bf16 or fp16"),
     "fp32": ("m,n,k,dtype,us\n64,64,64,fp32,5\n", "line 2: dtype: 'fp32'"),
     "other table": ("a,b\n1,2\n", "expected m, n, k"),
+    "causal": (
+        "backend,batch_size,sequence,num_heads,head_dim,causal,us\nfa3,1,64,2,64,maybe,3\n",
+        "line 2: causal: 'maybe': expected 0 or 1",
+    ),
     "backend": ("backend,batch_size,sequence,num_heads,head_dim,causal,us\nfa9,1,64,2,64,1,3\n", "fa3"),
 }
 
@@ -177,6 +182,19 @@ def test_attention_alone_keeps_the_gemm_model_of_the_same_device() -> None:
     own = calibrate(H100, [("own.csv", kernels)], before, "test")
     assert (own.gemm, own.residual) == (before.gemm, before.residual)
     assert calibrate(H100, [("own.csv", kernels)], shipped("h200-sxm"), "test").residual is None, "of another device"
+
+
+def test_no_held_out_row_is_said_as_such() -> None:
+    kernels = "backend,batch_size,sequence,num_heads,head_dim,causal,us\nfa3,1,4096,32,128,1,260\n"
+    attention, products = read_attention([("a.csv", kernels)]), read_gemms([("b.csv", "m,n,k,us\n64,64,64,5\n")])
+    assert attention is not None
+    assert products is not None
+    assert not attention.held_out.any()
+    assert not products.held_out.any()
+    with pytest.raises(BadInput, match=r"no row has a held-out \(sequence, .*--all-rows"):
+        attention_errors(shipped("h100-sxm"), attention, every_row=False)
+    with pytest.raises(BadInput, match=r"no row has a held-out \(n, k\).*--all-rows"):
+        gemm_errors(shipped("h100-sxm"), products, every_row=False)
 
 
 def test_a_slip_in_attention_is_recognised() -> None:

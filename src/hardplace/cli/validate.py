@@ -49,8 +49,6 @@ def gemm(
     if rows is None:
         raise BadInput(f"{files[0]}: no GEMMs: expected columns m, n, k and latencies")
     check_units(rows.time_s, least_s(rows, model.datasheet), model.datasheet, str(files[0]), rows.unit_s)
-    if not all_rows and not rows.held_out.any():
-        raise BadInput(f"{files[0]}: no row has a held-out (n, k); expected some, or --all-rows to judge on every row")
     _print([gemm_errors(model, rows, every_row=all_rows, scaled=scaled)], as_json)
 
 

@@ -223,8 +223,8 @@ def _attention(table: Table) -> list[tuple[tuple[str | int, ...], float]]:
     serving = table.has("isl")  # aiconfigurator's prefill
     encoder = not table.has("num_key_value_heads") and not table.has("causal")
     kv_heads = table.whole("num_key_value_heads", LARGEST) if table.has("num_key_value_heads") else heads
-    causal = [text in ("1", "true", "True") for text in table.texts("causal")] if table.has("causal") else None
-    backward = table.texts("backward") if table.has("backward") else ["0"] * len(heads)
+    causal = table.flags("causal") if table.has("causal") else None
+    backward = table.flags("backward") if table.has("backward") else [False] * len(heads)
     rows = []
     batch, sequence = table.whole("batch_size", LARGEST), table.whole(length, LARGEST)
     dim = table.whole("head_dim", 4096)
@@ -234,7 +234,7 @@ def _attention(table: Table) -> list[tuple[tuple[str | int, ...], float]]:
         masked = int(causal[row]) if causal else int(not encoder)
         key = (_SOURCES[name], batch[row], sequence[row], heads[row], kv_heads[row], dim[row], masked)
         whole = (int(part) if not isinstance(part, str) else part for part in key)
-        flags = (int(backward[row] in ("1", "true", "True")), int(masked and serving))
+        flags = (int(backward[row]), int(masked and serving))
         rows.append(((*whole, *flags), float(times[row])))
     return rows
 
