@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -14,12 +15,13 @@ from hypothesis import strategies as st
 
 from hardplace.cost.gpu.calibrate import calibrate
 from hardplace.cost.gpu.carry import carried_gemm
+from hardplace.cost.gpu.errors import attention_errors, gemm_errors
 from hardplace.cost.gpu.fit import GEMM_START
 from hardplace.cost.gpu.gemm import LAYOUTS, gemm_s, gemms
 from hardplace.cost.gpu.least import fit
 from hardplace.cost.gpu.measured import read_attention, read_gemms
 from hardplace.cost.gpu.models import fitted_names, relative_of, shipped
-from hardplace.cost.gpu.residual import tree_sum
+from hardplace.cost.gpu.residual import corrected_s, tree_sum
 from hardplace.cost.gpu.sheets import datasheet
 from hardplace.cost.gpu.table import parse
 from hardplace.cost.gpu.trees import boost
@@ -61,6 +63,13 @@ def test_three_figures_are_fitted_on_few_rows_and_none_on_fewer() -> None:
     fewer = calibrate(H100, [("own.csv", table(8, slower))], base, "test")
     assert fewer.gemm == base.gemm
     assert "too few rows" in fewer.fits[0].method
+
+
+def test_few_rows_say_whose_figures_stand_in_and_the_error_to_expect() -> None:
+    text = "m,n,k,us\n4096,4096,4096,400\n8192,8192,8192,2800\n"
+    mi300x = datasheet(device("mi300x"))
+    how = calibrate(mi300x, [("own.csv", text)], shipped("mi210"), "test").fits[0].method
+    assert re.search(r"too few rows to fit .*: those of mi210, its nearest relative; error to expect about 1[15]%", how)
 
 
 def test_factors_of_layouts_and_alignments_are_fitted() -> None:
@@ -111,7 +120,14 @@ BAD = {
     "constant": ("m,n,k,us\n64,64,64,3\n128,64,64,3\n4096,4096,64,3\n", "every latency is 3 us"),
     "ragged": ("m,n,k,us\n64,64,64\n", "line 2: 3 cells: expected 4"),
     "no rows": ("m,n,k,us\n", "no rows"),
+    "several devices": ("m,n,k,device,us\n64,64,64,H100,5\n64,64,128,B200,6\n", "column device: rows of B200, H100"),
+    "fp8": ("m,n,k,dtype,us\n64,64,64,bf16,5\n64,64,128,fp8,6\n", "line 3: dtype: 'fp8': expected bf16 or fp16"),
+    "fp32": ("m,n,k,dtype,us\n64,64,64,fp32,5\n", "line 2: dtype: 'fp32'"),
     "other table": ("a,b\n1,2\n", "expected m, n, k"),
+    "causal": (
+        "backend,batch_size,sequence,num_heads,head_dim,causal,us\nfa3,1,64,2,64,maybe,3\n",
+        "line 2: causal: 'maybe': expected 0 or 1",
+    ),
     "backend": ("backend,batch_size,sequence,num_heads,head_dim,causal,us\nfa9,1,64,2,64,1,3\n", "fa3"),
 }
 
@@ -135,6 +151,50 @@ def test_slips_of_units_are_recognised(factor: float, unit: str) -> None:
         slipped.append(",".join([*sizes, repr(float(time_us) * factor)]))
     with pytest.raises(BadInput, match=f"look like {unit}; expected microseconds"):
         calibrate(H100, [("own.csv", "\n".join(slipped))], shipped("h100-sxm"), "test")
+
+
+def test_a_slip_is_named_against_the_unit_of_the_column() -> None:
+    slipped = table(200, GEMM_START).replace(",us", ",ms")
+    with pytest.raises(BadInput, match="look like microseconds; expected milliseconds"):
+        calibrate(H100, [("own.csv", slipped)], shipped("h100-sxm"), "test")
+
+
+@pytest.mark.parametrize("rows", [4, 40, 400])
+def test_few_rows_of_a_fitted_device_keep_its_residual(rows: int) -> None:
+    """A machine that is 5 % slower throughout: its rows are met by the residual on figures fitted beneath it."""
+    before = shipped("h100-sxm")
+    random = np.random.default_rng(4)
+    m, n, k = (32 * np.exp(random.uniform(0, 5.5, rows)).astype(int) for _ in range(3))
+    shapes = gemms(m, n, k)
+    assert before.residual is not None
+    time_s = 1.05 * corrected_s(shapes, H100, gemm_s(shapes, [(H100, before.gemm)])[:, 0], before.residual)
+    lines = [f"{a},{b},{c},{t * 1e6:.4f}" for a, b, c, t in zip(m, n, k, time_s, strict=True)]
+    own = calibrate(H100, [("own.csv", "\n".join(["m,n,k,us", *lines]))], before, "test")
+    assert own.residual == before.residual
+    error = np.abs(corrected_s(shapes, H100, gemm_s(shapes, [(H100, own.gemm)])[:, 0], before.residual) / time_s - 1)
+    assert error.mean() < (0.051 if rows < 10 else 0.03)
+
+
+def test_attention_alone_keeps_the_gemm_model_of_the_same_device() -> None:
+    kernels = "backend,batch_size,sequence,num_heads,head_dim,causal,us\n"
+    kernels += "".join(f"fa3,{batch},4096,32,128,1,{260.0 * batch}\n" for batch in (1, 2, 4, 8))
+    before = shipped("h100-sxm")
+    own = calibrate(H100, [("own.csv", kernels)], before, "test")
+    assert (own.gemm, own.residual) == (before.gemm, before.residual)
+    assert calibrate(H100, [("own.csv", kernels)], shipped("h200-sxm"), "test").residual is None, "of another device"
+
+
+def test_no_held_out_row_is_said_as_such() -> None:
+    kernels = "backend,batch_size,sequence,num_heads,head_dim,causal,us\nfa3,1,4096,32,128,1,260\n"
+    attention, products = read_attention([("a.csv", kernels)]), read_gemms([("b.csv", "m,n,k,us\n64,64,64,5\n")])
+    assert attention is not None
+    assert products is not None
+    assert not attention.held_out.any()
+    assert not products.held_out.any()
+    with pytest.raises(BadInput, match=r"no row has a held-out \(sequence, .*--all-rows"):
+        attention_errors(shipped("h100-sxm"), attention, every_row=False)
+    with pytest.raises(BadInput, match=r"no row has a held-out \(n, k\).*--all-rows"):
+        gemm_errors(shipped("h100-sxm"), products, every_row=False)
 
 
 def test_a_slip_in_attention_is_recognised() -> None:

@@ -220,6 +220,8 @@ def linked(*predecessors: tuple[int, ...]) -> ScheduleProblem:
         (replace(NAMED, splits=(2,), split_s=((1.0, 2.0),)), ["down_proj", "2 cores"]),
         (replace(NAMED, splits=(2,), split_s=((1.0, 2.0, -3.0),)), ["down_proj", "2 cores", "-3"]),
         (replace(NAMED, splits=(2,)), ["splits"]),
+        (replace(NAMED, splits=(0,), split_s=((1.0, 2.0, 3.0),)), ["block", "0 cores", "two or more"]),
+        (replace(NAMED, single_s=(1.0, None, 2.0)), ["up_proj", "one core", "missing"]),  # type: ignore[arg-type]
         (replace(NAMED, single_s=(1.0, 2.0, np.inf), whole_s=(1.0, 2.0, np.inf)), ["down_proj", "finite"]),
         (replace(NAMED, tensor_cores=0), ["up_proj", "0 tensor cores"]),
         (replace(NAMED, vector_cores=-1), ["norm", "-1 vector cores"]),
@@ -237,3 +239,9 @@ def test_bad_problems_are_one_line_that_names_operator_and_layer(problem: Schedu
 def test_no_cores_of_a_kind_that_nothing_needs_are_no_problem() -> None:
     tensor_only = replace(NAMED, graph=replace(NAMED.graph, engines=(Engine.TENSOR,) * 3), vector_cores=0)
     assert schedule(tensor_only).makespan_s == pytest.approx(2.5)
+
+
+@pytest.mark.parametrize("gap", [-0.1, 1.0, 2.0, float("nan")])
+def test_a_gap_that_would_call_anything_optimal_is_refused(gap: float) -> None:
+    with pytest.raises(BadInput, match="gap: "):
+        schedule(NAMED, gap=gap)

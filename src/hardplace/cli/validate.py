@@ -48,7 +48,7 @@ def gemm(
     rows = read_gemms(_texts(files))
     if rows is None:
         raise BadInput(f"{files[0]}: no GEMMs: expected columns m, n, k and latencies")
-    check_units(rows.time_s, least_s(rows, model.datasheet), model.datasheet, str(files[0]))
+    check_units(rows.time_s, least_s(rows, model.datasheet), model.datasheet, str(files[0]), rows.unit_s)
     _print([gemm_errors(model, rows, every_row=all_rows, scaled=scaled)], as_json)
 
 

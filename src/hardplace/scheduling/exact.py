@@ -34,8 +34,10 @@ def schedule(
     gap: relative gap at which to stop. work: limit of each method in the solver's deterministic seconds; with limit_s,
     of wall time, the methods take turns until then. At a limit the best schedule so far is returned, with what is
     proven. Raises nothing for a hard problem, and BadInput that names layer and task for a cycle, a time that is
-    negative or missing, or no cores of a kind that is needed.
+    negative or missing, no cores of a kind that is needed, or a gap that is no share.
     """
+    if not 0.0 <= gap < 1.0:
+        raise BadInput(f"gap: {gap:g}: expected a share from 0 to below 1")
     if not problem.graph.engines:
         return Schedule(assignments=(), makespan_s=0.0, bound_s=0.0, status=Status.OPTIMAL)
     _check(problem)

@@ -5,6 +5,7 @@ A mode takes a number of cores of either kind for some seconds. Modes are in ord
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -120,12 +121,19 @@ def modes_of(problem: ScheduleProblem) -> Modes:
         problem.graph,
         np.array([problem.tensor_cores]),
         np.array([problem.vector_cores]),
-        np.array([problem.single_s]).T,
-        np.array([problem.whole_s]).T,
+        _seconds(problem.single_s)[:, None],
+        _seconds(problem.whole_s)[:, None],
         splits=problem.splits,
-        split_s=np.array(problem.split_s).reshape(len(problem.splits), len(problem.single_s), 1),
+        split_s=np.array([_seconds(row) for row in problem.split_s]).reshape(
+            len(problem.splits), len(problem.single_s), 1
+        ),
         rule=problem.rule,
     )
+
+
+def _seconds(times: Sequence[float | None]) -> Floats:
+    """Return times, those that are None as nan: missing."""
+    return np.array([np.nan if one is None else one for one in times], dtype=np.float64)
 
 
 def _not_none(split_s: Floats | None) -> Floats:
@@ -178,6 +186,9 @@ def check(
 ) -> None:
     """Raise BadInput, one line that names layer and task, for a problem that makes no sense."""
     check_order(graph)
+    for count in splits:
+        if count < 2:
+            raise BadInput(f"layer {graph.layer}: split on {count} cores: expected two or more; one is single_s")
     tables = [(single_s, "one core"), (whole_s, "all cores")]
     tables += [(_not_none(split_s)[index], f"{count} cores") for index, count in enumerate(splits)]
     for times, where in tables:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from hardplace.cost.gpu.carry import carried_attention, carried_gemm
+from hardplace.cost.gpu.carry import carried_attention, carried_gemm, expected_error
 from hardplace.cost.gpu.fit import GEMM_START, MANY_ROWS, fit_attention, fit_gemm
 from hardplace.cost.gpu.measured import AttentionRows, GemmRows, read_attention, read_gemms
 from hardplace.cost.gpu.overhead import fit_overhead, fit_stream, read_steps, read_streams
@@ -24,7 +24,7 @@ from hardplace.cost.gpu.types import (
 from hardplace.errors import BadInput
 
 _SURE_S = 2e-5  # GEMMs whose least time is above this are not bound by launches
-_SLIPS = ((1e3, "milliseconds"), (1e6, "seconds"), (1e-3, "nanoseconds"))
+_UNITS = {1e-9: "nanoseconds", 1e-6: "microseconds", 1e-3: "milliseconds", 1.0: "seconds"}
 NO_OVERHEAD = StepOverhead(gap_s=0.0, framework=0.0, constant_s=0.0)
 
 
@@ -40,12 +40,14 @@ def calibrate(sheet: Datasheet, files: Sequence[tuple[str, str]], relative: GpuM
             f"{files[0][0]}: no rows of a kind that can be fitted: expected GEMMs, attention, streams, steps"
         )
     fits: list[Fit] = []
-    trees = None
+    same = relative is not None and relative.datasheet == sheet
+    trees = relative.residual if relative is not None and same else None
     figures = carried_gemm(relative.gemm, relative.datasheet, sheet) if relative else GEMM_START
     if gemms is not None:
-        check_units(gemms.time_s, least_s(gemms, sheet), sheet, files[0][0])
+        check_units(gemms.time_s, least_s(gemms, sheet), sheet, files[0][0], gemms.unit_s)
         start = GEMM_START if len(gemms.time_s) >= 2 * MANY_ROWS else figures
-        figures, trees, note = fit_gemm(sheet, gemms, start, source)
+        before = (figures, trees) if trees is not None else None
+        figures, trees, note = fit_gemm(sheet, gemms, start, source, before, _whose(relative, sheet))
         fits.append(note)
     else:
         fits.append(_stand_in("gemm", relative))
@@ -89,6 +91,16 @@ def _backends(
     found, notes = fit_attention(sheet, rows, source)
     absent = sorted(set(known) - set(found))
     return known | found, (*notes, *([_stand_in(f"attention {', '.join(absent)}", relative)] if absent else []))
+
+
+def _whose(relative: GpuModel | None, sheet: Datasheet) -> str:
+    """Return in words whom figures that are not fitted are of, and the error to expect where that is another GPU."""
+    if relative is None:
+        return "the defaults"
+    if relative.datasheet == sheet:
+        return f"{sheet.name} as shipped"
+    name = relative.datasheet.name
+    return f"{name}, its nearest relative; error to expect about {expected_error(sheet, relative.datasheet):.0%}"
 
 
 def _stand_in(part: str, relative: GpuModel | None) -> Fit:
@@ -142,8 +154,11 @@ def attention_least_s(rows: AttentionRows, sheet: Datasheet) -> Floats:
     return np.asarray(4.0 * batch * heads * length**2 * dim / sheet.tensor_flops_per_s / (1 + rows.causal))
 
 
-def check_units(time_s: Floats, least: Floats, sheet: Datasheet, place: str) -> None:
-    """Raise BadInput if times are off the least possible ones by a factor that a slip of units would explain."""
+def check_units(time_s: Floats, least: Floats, sheet: Datasheet, place: str, unit_s: float = 1e-6) -> None:
+    """Raise BadInput if times are off the least possible ones by a factor that a slip of units would explain.
+
+    unit_s: seconds in the unit that the file names.
+    """
     sure = least >= _SURE_S
     if not sure.any():
         sure = least >= least.max() / 2
@@ -151,9 +166,10 @@ def check_units(time_s: Floats, least: Floats, sheet: Datasheet, place: str) -> 
     if 0.3 <= ratio <= 100:
         return
     off = f"{1 / ratio:.3g} times faster" if ratio < 1 else f"{ratio:.3g} times slower"
-    for factor, unit in _SLIPS:
-        if 0.3 <= ratio * factor <= 30:
+    meant = _UNITS[unit_s]
+    for other_s, unit in _UNITS.items():
+        if 0.3 <= ratio * other_s / unit_s <= 30:
             raise BadInput(
-                f"{place}: latencies are {off} than {sheet.name} can be: they look like {unit}; expected microseconds"
+                f"{place}: latencies are {off} than {sheet.name} can be: they look like {unit}; expected {meant}"
             )
-    raise BadInput(f"{place}: latencies are {off} than {sheet.name} can be: expected microseconds on this device")
+    raise BadInput(f"{place}: latencies are {off} than {sheet.name} can be: expected {meant} on this device")

@@ -9,12 +9,20 @@ from hardplace.cost.gpu.types import AttentionParameters, Datasheet, GemmParamet
 
 HOST_S = 1e-5  # a launch above this is the host's, which a queue hides
 _SAME = 1.5  # ratio of FLOPs a clock up to which two multiprocessors count as one design
+# Mean absolute error, m >= 1024 and n, k >= 512, of figures carried to another GPU without a row of it measured, by
+# whether the multiprocessors are of one design (means over the table in docs/validation-gpu.md): no bounds.
+_SAME_DESIGN_ERROR, _OTHER_DESIGN_ERROR = 0.11, 0.15
 
 
 def same_design(one: Datasheet, other: Datasheet) -> bool:
     """Return whether two GPUs have multiprocessors of about the same rate, of one vendor."""
     ratio = flops_per_clock(one) / flops_per_clock(other)
     return one.vendor == other.vendor and 1 / _SAME < ratio < _SAME
+
+
+def expected_error(one: Datasheet, other: Datasheet) -> float:
+    """Return the mean error to expect of figures carried between two GPUs, large GEMMs."""
+    return _SAME_DESIGN_ERROR if same_design(one, other) else _OTHER_DESIGN_ERROR
 
 
 def carried_gemm(figures: GemmParameters, source: Datasheet, target: Datasheet) -> GemmParameters:

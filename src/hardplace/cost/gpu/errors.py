@@ -53,7 +53,7 @@ def gemm_errors(model: GpuModel, rows: GemmRows, *, every_row: bool, scaled: boo
     """
     chosen = np.ones(len(rows.time_s), dtype=bool) if every_row else rows.held_out
     if not chosen.any():
-        raise BadInput("no row has a held-out (n, k): expected some, or the option for all rows")
+        raise BadInput("no row has a held-out (n, k); expected some, or --all-rows")
     rows = rows.take(np.flatnonzero(chosen))
     predicted = predict_gemm_s(rows, model.datasheet, model.gemm, model.residual)
     plain = predict_gemm_s(rows, model.datasheet, model.gemm, None)
@@ -94,6 +94,10 @@ def attention_errors(model: GpuModel, rows: AttentionRows, *, every_row: bool) -
     """Return a table for each backend in the rows that the model knows; BadInput if it knows none of them."""
     names = np.array(rows.backend)
     held = np.ones(len(names), dtype=bool) if every_row else rows.held_out
+    if not held.any():
+        raise BadInput(
+            "no row has a held-out (sequence, heads, kv heads, head dimension); expected some, or --all-rows"
+        )
     tables = []
     for backend in sorted(set(rows.backend)):
         of = rows.take(np.flatnonzero((names == backend) & held))

@@ -90,6 +90,9 @@ _EFFICIENCY, _EFFICIENCY_START = (0.03, 1.0), 0.6
 BACKWARD = 3.0  # SimuMax, A100 and B200: 2.9-3.3 times the forward's time where launches do not count
 
 
+Corrected = tuple[GemmParameters, Trees]  # figures, and the residual that was fitted on them
+
+
 def large(rows: GemmRows) -> Bools:
     """Return which GEMMs are large: m >= 1024 and n, k >= 512."""
     return np.asarray((rows.shapes.m >= 1024) & (rows.shapes.n >= 512) & (rows.shapes.k >= 512))
@@ -102,18 +105,43 @@ def predict_gemm_s(rows: GemmRows, sheet: Datasheet, figures: GemmParameters, tr
 
 
 def fit_gemm(
-    sheet: Datasheet, rows: GemmRows, start: GemmParameters, source: str
+    sheet: Datasheet,
+    rows: GemmRows,
+    start: GemmParameters,
+    source: str,
+    before: Corrected | None = None,
+    whose: str = "the defaults",
 ) -> tuple[GemmParameters, Trees | None, Fit]:
     """Return the figures and the correction that fit the rows outside the held-out (n, k), and how well they do.
 
     With few rows only three figures are fitted, from those of the nearest relative (`start`); with fewer still, none.
+    before: the figures and correction fitted earlier for the same device. Rows too few for a correction of their own
+    keep it, on figures fitted anew beneath it, unless new figures without it meet these rows better. whose: in words,
+    whom the figures to start from are of.
     """
     seen = rows.take(np.flatnonzero(~rows.held_out))
-    figures, method = _figures(sheet, seen, start)
+    figures, method = _figures(sheet, seen, start, whose)
     trees = _correction(sheet, seen, figures) if len(seen.time_s) >= RESIDUAL_ROWS else None
+    if trees is None and before is not None:
+        figures, trees, method = _better_of(sheet, seen, (figures, method), before, whose)
     held = rows.take(np.flatnonzero(rows.held_out))
     error = np.abs(predict_gemm_s(held, sheet, figures, trees) / held.time_s - 1.0)
     return figures, trees, _report("gemm", method, source, len(seen.time_s), error, error[large(held)], rows.spread)
+
+
+def _better_of(
+    sheet: Datasheet, seen: GemmRows, fitted: tuple[GemmParameters, str], before: Corrected, whose: str
+) -> tuple[GemmParameters, Trees | None, str]:
+    """Return the figures without a correction, or with the earlier one, whichever meets the rows better."""
+    earlier, trees = before
+    beneath, method = _figures(sheet, seen, earlier, whose, trees)
+
+    def error(figures: GemmParameters, correction: Trees | None) -> float:
+        return float(np.abs(np.log(predict_gemm_s(seen, sheet, figures, correction) / seen.time_s)).mean())
+
+    if len(seen.time_s) >= FEW_ROWS and error(fitted[0], None) < error(beneath, trees):
+        return fitted[0], None, f"{fitted[1]}; no residual"
+    return beneath, trees, f"{method}; residual of the model before"
 
 
 def _report(part: str, method: str, source: str, rows: int, error: Floats, most: Floats, spread: Floats) -> Fit:
@@ -130,9 +158,12 @@ def _report(part: str, method: str, source: str, rows: int, error: Floats, most:
     )
 
 
-def _figures(sheet: Datasheet, seen: GemmRows, start: GemmParameters) -> tuple[GemmParameters, str]:
+def _figures(
+    sheet: Datasheet, seen: GemmRows, start: GemmParameters, whose: str, trees: Trees | None = None
+) -> tuple[GemmParameters, str]:
+    """Return the figures that fit the rows best, beneath a correction if one is given, and which were fitted."""
     if len(seen.time_s) < FEW_ROWS:
-        return start, f"too few rows to fit ({len(seen.time_s)} of {FEW_ROWS}): those of the nearest relative"
+        return start, f"too few rows to fit ({len(seen.time_s)} of {FEW_ROWS}): those of {whose}"
     aligned = alignment_bits(seen.shapes) >= _ALIGNED
     plain = aligned & (seen.shapes.layout == 0)
     chosen = np.flatnonzero(plain if plain.sum() >= MANY_ROWS else aligned)
@@ -143,7 +174,7 @@ def _figures(sheet: Datasheet, seen: GemmRows, start: GemmParameters) -> tuple[G
     rows, weight = _sample(usual)
 
     def predict_s(changed: dict[str, float]) -> Floats:
-        return predict_gemm_s(rows, sheet, changed_figures(start, changed), None)
+        return predict_gemm_s(rows, sheet, changed_figures(start, changed), trees)
 
     found = fit(
         predict_s,
@@ -153,8 +184,8 @@ def _figures(sheet: Datasheet, seen: GemmRows, start: GemmParameters) -> tuple[G
         weight,
     )
     figures = changed_figures(start, {name: _digits(value) for name, value in found.items()})
-    how = "all figures" if len(names) == len(GEMM_RANGES) else f"{', '.join(names)}; the rest of the nearest relative"
-    return _factors(sheet, seen, figures), f"fitted: {how}"
+    how = "all figures" if len(names) == len(GEMM_RANGES) else f"{', '.join(names)}; the rest of {whose}"
+    return _factors(sheet, seen, figures, trees), f"fitted: {how}"
 
 
 def changed_figures(start: GemmParameters, changed: Mapping[str, float]) -> GemmParameters:
@@ -175,7 +206,7 @@ def _sample(rows: GemmRows) -> tuple[GemmRows, Floats]:
     return rows.take(np.concatenate(parts)), weight
 
 
-def _factors(sheet: Datasheet, seen: GemmRows, figures: GemmParameters) -> GemmParameters:
+def _factors(sheet: Datasheet, seen: GemmRows, figures: GemmParameters, trees: Trees | None) -> GemmParameters:
     """Return the figures with the factors of layouts and alignments that have rows enough; the rest keep theirs."""
     aligned = alignment_bits(seen.shapes)
     layout = list(figures.layout)
@@ -183,24 +214,26 @@ def _factors(sheet: Datasheet, seen: GemmRows, figures: GemmParameters) -> GemmP
         chosen = np.flatnonzero((seen.shapes.layout == code) & (aligned >= _ALIGNED))
         if len(chosen) >= _FACTOR_ROWS:
             rows = seen.take(chosen)
-            layout[code] *= float(np.median(rows.time_s / predict_gemm_s(rows, sheet, figures, None)))
+            layout[code] *= float(np.median(rows.time_s / predict_gemm_s(rows, sheet, figures, trees)))
     figures = replace(figures, layout=tuple(_digits(one) for one in layout))
     alignment = list(figures.alignment)
     for power in range(_ALIGNED):
         chosen = np.flatnonzero(aligned == power)
         if len(chosen) >= _FACTOR_ROWS:
-            alignment[power] = _alignment_factor(sheet, seen.take(chosen), figures, power)
+            alignment[power] = _alignment_factor(sheet, seen.take(chosen), figures, trees, power)
     # a better alignment is never slower
     alignment = np.maximum.accumulate(alignment[::-1])[::-1].tolist()
     return replace(figures, alignment=tuple(_digits(one) for one in alignment))
 
 
-def _alignment_factor(sheet: Datasheet, rows: GemmRows, figures: GemmParameters, power: int) -> float:
+def _alignment_factor(
+    sheet: Datasheet, rows: GemmRows, figures: GemmParameters, trees: Trees | None, power: int
+) -> float:
     """Return the factor on the tile time, of a fine grid, that fits these rows best."""
 
     def error(factor: float) -> float:
         alignment = (*figures.alignment[:power], factor, *figures.alignment[power + 1 :])
-        predicted = predict_gemm_s(rows, sheet, replace(figures, alignment=alignment), None)
+        predicted = predict_gemm_s(rows, sheet, replace(figures, alignment=alignment), trees)
         return float(np.abs(np.log(predicted / rows.time_s)).mean())
 
     grid: list[float] = np.geomspace(1.0, 8.0, 105).tolist()

@@ -16,6 +16,7 @@ from hardplace.errors import BadInput, unknown
 UNITS_S = {"us": 1e-6, "time_us": 1e-6, "latency_us": 1e-6, "ms": 1e-3, "seconds": 1.0, "s": 1.0}
 BACKENDS = ("fa2", "fa3", "fa4", "cudnn", "trtllm", "flashinfer", "triton", "sdpa")
 _HELD_OUT = 4  # one in so many
+_FORMATS = ("", "bf16", "bfloat16", "fp16", "float16", "half")  # of two bytes, on tensor cores
 _SIZES = ("m", "n", "k")
 _NOT_LATENCIES = (*_SIZES, "batch", "b", "layout", "output_bytes", "kind", "dtype", "name", "accumulate", "out_dtype")
 # Names that measurements go by -> backend
@@ -45,17 +46,18 @@ _SOURCES = {
 class GemmRows:
     """GEMMs with the median of their measured times over the sources, and the spread (largest / smallest - 1).
 
-    spread is nan where there is one source only.
+    spread is nan where there is one source only. unit_s: the unit that the file gave them in.
     """
 
     shapes: Gemms
     time_s: Floats
     spread: Floats
+    unit_s: float = 1e-6
 
     def take(self, rows: Ints) -> GemmRows:
         """Return these rows."""
         shapes = Gemms(**{field.name: getattr(self.shapes, field.name)[rows] for field in fields(Gemms)})
-        return GemmRows(shapes=shapes, time_s=self.time_s[rows], spread=self.spread[rows])
+        return GemmRows(shapes=shapes, time_s=self.time_s[rows], spread=self.spread[rows], unit_s=self.unit_s)
 
     @property
     def held_out(self) -> Bools:
@@ -118,7 +120,7 @@ def read_gemms(files: Sequence[tuple[str, str]]) -> GemmRows | None:
     time_s = np.concatenate([part.time_s for part in parts])
     spread = np.concatenate([part.spread for part in parts])
     _check_varied(time_s, files[0][0])
-    return GemmRows(shapes=shapes, time_s=time_s, spread=spread)
+    return GemmRows(shapes=shapes, time_s=time_s, spread=spread, unit_s=parts[0].unit_s)
 
 
 def read_attention(files: Sequence[tuple[str, str]]) -> AttentionRows | None:
@@ -151,6 +153,7 @@ def _of_kind(files: Sequence[tuple[str, str]], kind: str, needed: tuple[str, ...
     found = []
     for place, text in files:
         table = parse(text, place)
+        _check_one(table)
         if table.has("kind"):
             rows = [row for row, name in enumerate(table.texts("kind")) if name == kind]
             if rows:
@@ -163,6 +166,19 @@ def _of_kind(files: Sequence[tuple[str, str]], kind: str, needed: tuple[str, ...
     return found
 
 
+def _check_one(table: Table) -> None:
+    """Raise BadInput for a table of several devices, or of a number format that the models do not know."""
+    for name in ("device", "accelerator", "gpu"):
+        if table.has(name) and len(found := sorted(set(table.texts(name)))) > 1:
+            several = ", ".join(found)[:80]
+            raise BadInput(f"{table.place}: column {name}: rows of {several}: expected those of one device alone")
+    if table.has("dtype"):
+        for row, text in enumerate(table.texts("dtype")):
+            if text.lower() not in _FORMATS:
+                expected = "expected bf16 or fp16, the formats that the models are of"
+                raise BadInput(f"{table.where(row, 'dtype')}: {text!r}: {expected}")
+
+
 def _gemms(table: Table) -> GemmRows:
     for name in _SIZES:
         if name not in table.columns:
@@ -172,7 +188,8 @@ def _gemms(table: Table) -> GemmRows:
     sources = units[:1] or [name for name in table.columns if name not in _NOT_LATENCIES]
     if not sources:
         raise BadInput(f"{table.place}: columns {', '.join(table.columns)}: expected latencies, e.g. a column us")
-    times = table.latencies_s(sources, UNITS_S[units[0]] if units else 1e-6)
+    unit_s = UNITS_S[units[0]] if units else 1e-6
+    times = table.latencies_s(sources, unit_s)
     measured = np.isfinite(times).sum(axis=1)
     spread = np.where(measured > 1, np.nanmax(times, axis=1) / np.nanmin(times, axis=1) - 1.0, np.nan)
     layout = np.array([LAYOUTS.index(name) for name in _layouts(table)], dtype=np.int64)
@@ -181,7 +198,7 @@ def _gemms(table: Table) -> GemmRows:
         output_bytes = np.where(np.array(table.texts("out_dtype")) == "fp32", 8.0, output_bytes)
     batch = table.whole("batch" if table.has("batch") else "b", LARGEST, 1)
     shapes = Gemms(**sizes, batch=batch, layout=layout, output_bytes=output_bytes)
-    return GemmRows(shapes=shapes, time_s=np.nanmedian(times, axis=1), spread=spread)
+    return GemmRows(shapes=shapes, time_s=np.nanmedian(times, axis=1), spread=spread, unit_s=unit_s)
 
 
 def _layouts(table: Table) -> list[str]:
@@ -206,8 +223,8 @@ def _attention(table: Table) -> list[tuple[tuple[str | int, ...], float]]:
     serving = table.has("isl")  # aiconfigurator's prefill
     encoder = not table.has("num_key_value_heads") and not table.has("causal")
     kv_heads = table.whole("num_key_value_heads", LARGEST) if table.has("num_key_value_heads") else heads
-    causal = [text in ("1", "true", "True") for text in table.texts("causal")] if table.has("causal") else None
-    backward = table.texts("backward") if table.has("backward") else ["0"] * len(heads)
+    causal = table.flags("causal") if table.has("causal") else None
+    backward = table.flags("backward") if table.has("backward") else [False] * len(heads)
     rows = []
     batch, sequence = table.whole("batch_size", LARGEST), table.whole(length, LARGEST)
     dim = table.whole("head_dim", 4096)
@@ -217,7 +234,7 @@ def _attention(table: Table) -> list[tuple[tuple[str | int, ...], float]]:
         masked = int(causal[row]) if causal else int(not encoder)
         key = (_SOURCES[name], batch[row], sequence[row], heads[row], kv_heads[row], dim[row], masked)
         whole = (int(part) if not isinstance(part, str) else part for part in key)
-        flags = (int(backward[row] in ("1", "true", "True")), int(masked and serving))
+        flags = (int(backward[row]), int(masked and serving))
         rows.append(((*whole, *flags), float(times[row])))
     return rows
 

@@ -7,16 +7,13 @@ from functools import cache
 from math import log2
 from pathlib import Path
 
-from hardplace.cost.gpu.carry import carried_attention, carried_gemm, same_design
+from hardplace.cost.gpu.carry import carried_attention, carried_gemm, expected_error
 from hardplace.cost.gpu.sheets import datasheet, flops_per_clock, gpu
 from hardplace.cost.gpu.types import Datasheet, Fit, GpuModel
 from hardplace.errors import unknown
 from hardplace.files import read
 
 _DATA = Path(__file__).parent / "data"
-# Mean absolute error, m >= 1024 and n, k >= 512, of figures carried to another GPU without a row of it measured, by
-# whether the multiprocessors are of one design (means over the table in docs/validation-gpu.md): no bounds.
-SAME_DESIGN_ERROR, OTHER_DESIGN_ERROR = 0.11, 0.15
 _OTHER_VENDOR, _FEW_ROWS = 4.0, 0.5  # doublings that another vendor, or a fit of three figures, counts for
 
 
@@ -72,8 +69,7 @@ def transferred(sheet: Datasheet, source: str | None = None) -> GpuModel:
     """
     name = source or relative_of(sheet, fitted_names())
     model = shipped(name)
-    same = same_design(sheet, model.datasheet)
-    expected = SAME_DESIGN_ERROR if same else OTHER_DESIGN_ERROR
+    expected = expected_error(sheet, model.datasheet)
     note = Fit(
         part="all",
         method=f"transferred from {name} with the datasheet of {sheet.name}; error to expect about {expected:.0%}",

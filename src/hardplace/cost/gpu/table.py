@@ -52,6 +52,15 @@ class Table:
             values.append(int(text))
         return np.array(values, dtype=np.int64)
 
+    def flags(self, column: str) -> list[bool]:
+        """Return a column of 0 or 1, true or false; an empty cell is false. BadInput for anything else."""
+        values = []
+        for row, text in enumerate(self.texts(column)):
+            if text.lower() not in ("", "0", "1", "false", "true"):
+                raise BadInput(f"{self.where(row, column)}: {text!r}: expected 0 or 1")
+            values.append(text.lower() in ("1", "true"))
+        return values
+
     def latencies_s(self, columns: Sequence[str], unit_s: float) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
         """Return columns of latencies in seconds, shape (rows, columns), nan where a cell is empty.
 
