@@ -12,6 +12,7 @@ from hardplace.cost.gpu.sheets import datasheet, flops_per_clock, gpu
 from hardplace.cost.gpu.types import Datasheet, Fit, GpuModel
 from hardplace.errors import unknown
 from hardplace.files import read
+from hardplace.hardware.device import Device
 
 _DATA = Path(__file__).parent / "data"
 # Mean absolute error, m >= 1024 and n, k >= 512, of figures carried to another GPU without a row of it measured, by
@@ -45,6 +46,17 @@ def gpu_model(name_or_file: str) -> GpuModel:
     if name_or_file.endswith((".json", ".json.gz")):
         return read(name_or_file, GpuModel)
     return transferred(datasheet(gpu(name_or_file)))
+
+
+def model_of(chip: Device) -> GpuModel:
+    """Return the model of a GPU: the shipped one where its datasheet is this one's, otherwise by transfer.
+
+    Raises BadInput for a device that is no GPU or that has no published power.
+    """
+    sheet = datasheet(chip)
+    if chip.name in fitted_names() and shipped(chip.name).datasheet == sheet:
+        return shipped(chip.name)
+    return transferred(sheet)
 
 
 def relative_of(sheet: Datasheet, names: tuple[str, ...]) -> str:
