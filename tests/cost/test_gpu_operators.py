@@ -103,6 +103,8 @@ def test_convolutions_scans_and_experts_have_a_time(model: str) -> None:
 def test_transfer_is_said_and_other_operands_are_refused() -> None:
     notes = gpu(device("h100-pcie"), "bf16").notes
     assert any("transferred from" in note and "error to expect" in note for note in notes)
+    model = gpu(device("mi300x"), "bf16").model
+    assert max(one.launch_s for one in (model.gemm, *model.streams.values())) <= 1e-5, "the host's launches stay behind"
     changed = replace(device("h100-sxm"), memory_bandwidth_bytes_per_s=1e12)
     assert any("transferred from" in note for note in gpu(changed, "bf16").notes), "the user's own device of that name"
     with pytest.raises(BadInput, match="h100-sxm: operands of fp8: expected bf16 or fp16"):

@@ -7,7 +7,7 @@ from functools import cache
 from math import log2
 from pathlib import Path
 
-from hardplace.cost.gpu.carry import carried_attention, carried_gemm, same_design
+from hardplace.cost.gpu.carry import HOST_S, carried_attention, carried_gemm, same_design
 from hardplace.cost.gpu.sheets import datasheet, flops_per_clock, gpu
 from hardplace.cost.gpu.types import Datasheet, Fit, GpuModel
 from hardplace.errors import unknown
@@ -103,6 +103,7 @@ def transferred(sheet: Datasheet, source: str | None = None) -> GpuModel:
         gemm=carried_gemm(model.gemm, old, sheet),
         residual=None,
         attention={backend: carried_attention(one, old, sheet) for backend, one in model.attention.items()},
+        streams={kind: replace(one, launch_s=min(one.launch_s, HOST_S)) for kind, one in model.streams.items()},
         fits=(note,),
     )
 
