@@ -103,6 +103,9 @@ def test_convolutions_scans_and_experts_have_a_time(model: str) -> None:
 def test_transfer_is_said_and_other_operands_are_refused() -> None:
     notes = gpu(device("h100-pcie"), "bf16").notes
     assert any("transferred from" in note and "error to expect" in note for note in notes)
+    for name, dtype in (("t4", "fp16"), ("h100-sxm", "bf16")):
+        said = [note for note in gpu(device(name), dtype).notes if note.startswith("attention")]
+        assert len(said) == 1, "one backend is used, and its figures are accounted for"
     model = gpu(device("mi300x"), "bf16").model
     assert max(one.launch_s for one in (model.gemm, *model.streams.values())) <= 1e-5, "the host's launches stay behind"
     changed = replace(device("h100-sxm"), memory_bandwidth_bytes_per_s=1e12)

@@ -106,10 +106,10 @@ def gpu(device: Device, dtype: str) -> Gpu:
 
 def _provenance(model: GpuModel) -> tuple[str, ...]:
     """Return where the figures that are used here are from, as sentences."""
-    backend = stand_in("default", model)
+    used = {"attention", f"attention {stand_in('default', model)}"}
     found = []
     for fit in model.fits:
-        if fit.part == "step overhead" or (fit.part.startswith("attention") and fit.part != f"attention {backend}"):
+        if fit.part == "step overhead" or (fit.part.startswith("attention") and fit.part not in used):
             continue
         error = fit.held_out_error
         found.append(f"{fit.part}: {fit.method}" + (f", mean error {error:.1%} on shapes held out" if error else ""))
