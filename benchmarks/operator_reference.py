@@ -71,8 +71,23 @@ def _number(text: str, pattern: str, scale: float) -> float | None:
     return float(found[1]) * scale if found else None
 
 
+_EXTENTS = ("M", "N", "K", "C", "batch", "A", "array", "width", "depth", "num_tc")
+_SIZES = ("glb_mb", "memory_GBs", "cycles", "wall_s", *_TOOLS, *_TRAFFIC, *(f"ss_{flow}" for flow in _SCALE_SIM))
+
+
+def _check(row: dict[str, Any], where: str) -> None:
+    """Raise BadInput for an extent that is no whole number from 1 and for a size or time that is not positive."""
+    for name, value in row.items():
+        number = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
+        if name in _EXTENTS and not (number and value == int(value)):
+            raise BadInput(f"{where}: {name}: {value!r}: expected a whole number, 1 or more")
+        if name in _SIZES and value is not None and not number:
+            raise BadInput(f"{where}: {name}: {value!r}: expected a positive number")
+
+
 def _case(row: dict[str, Any], setting: str, where: str) -> Case:
     """Return the case of one row; BadInput if it lacks a shape, an array or a buffer."""
+    _check(row, where)
     sunstone = "num_tc" in row
     names = {"m": "N", "n": "K", "k": "C"} if sunstone else {"m": "M", "n": "N", "k": "K"}
     missing = [name for name in names.values() if name not in row]
@@ -114,7 +129,10 @@ def _case(row: dict[str, Any], setting: str, where: str) -> Case:
 
 def cases(path: Path) -> list[Case]:
     """Return the cases of one file."""
-    document = json.loads(path.read_text())
+    try:
+        document = json.loads(path.read_text())
+    except ValueError as error:
+        raise BadInput(f"{path}: expected JSON: {error}") from None
     rows = document.get("rows") if isinstance(document, dict) else document
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise BadInput(f"{path}: expected a list of rows, or an object with one as `rows`")
@@ -187,7 +205,7 @@ def main() -> None:
             for case in cases(path):
                 lines.append(answer(case))
                 print(json.dumps(lines[-1]), flush=True)
-    except (BadInput, OSError, ValueError) as error:
+    except (BadInput, OSError) as error:
         sys.exit(f"operator_reference: {error}")
     _summary(lines)
 

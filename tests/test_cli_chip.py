@@ -88,11 +88,14 @@ def test_bad_input_is_one_line_and_code_2(arguments: tuple[str, ...], words: lis
 def test_estimate_prints_every_operator_and_draws_the_roofline(tmp_path: Path) -> None:
     done = hardplace("estimate", "opt-350m", "--operators", "--on", "tpu-v4", folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    for word in ("block, 24 of them", "held", "bound by", "of peak", "memory traffic", "energy", "fc1"):
+    for word in ("block, 24 of them", "mapping", "bound by", "of peak", "memory traffic", "energy", "fc1"):
         assert word in done.stdout
     assert "<circle" in (tmp_path / "hardplace-out/opt-350m/operators.html").read_text()
     done = hardplace("estimate", "opt-350m", "--operators", "--on", "trainium2", "--dtype", "fp4", folder=tmp_path)
     assert "no fp4: computed in fp8" in done.stdout
+    done = hardplace("estimate", "opt-350m", "--operators", "--on", "h100-sxm", folder=tmp_path)
+    for word in ("GEMM TN", "fa2", "bound by", "energy", "gemm: fitted"):
+        assert word in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -101,7 +104,7 @@ def test_estimate_prints_every_operator_and_draws_the_roofline(tmp_path: Path) -
         (("--on", "tpu-v4"), ["--operators"]),
         (("--operators",), ["--on"]),
         (("--operators", "--on", "tpuv4"), ["tpuv4", "tpu-v4"]),
-        (("--operators", "--on", "h100-sxm"), ["h100-sxm", "arrays"]),
+        (("--operators", "--on", "h100-sxm", "--dtype", "fp8"), ["h100-sxm", "fp8", "bf16"]),
         (("--operators", "--on", "tpu-v4", "--dtype", "fp32"), ["tpu-v4", "fp32", "bf16"]),
         (("--operators", "--on", "tpu-v4", "--tensor-parallel", "3"), ["--tensor-parallel", "3"]),
         (("--operators", "--on", "tpu-v4", "--micro-batch", "0"), ["--micro-batch", "0"]),

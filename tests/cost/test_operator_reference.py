@@ -71,3 +71,24 @@ def test_what_it_cannot_use_is_one_line(tmp_path: Path, text: str, said: str) ->
     assert done.returncode != 0
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("M", 0), ("K", "x"), ("N", 2.5), ("A", 0), ("glb_mb", -1), ("memory_GBs", 0), ("zz", "fast")]
+)
+def test_a_row_with_a_bad_number_is_one_line_that_names_it(tmp_path: Path, field: str, value: object) -> None:
+    row = {"M": 4, "N": 5, "K": 3, "A": 16, "glb_mb": 1, "memory_GBs": 1}
+    (tmp_path / "bad.json").write_text(json.dumps([row, {**row, field: value}]))
+    done = run(tmp_path / "bad.json")
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    for word in ("bad.json", "row 1", field, str(value)):
+        assert word in done.stderr
+
+
+def test_a_file_that_is_no_json_is_named(tmp_path: Path) -> None:
+    (tmp_path / "cut.json").write_text("{")
+    done = run(tmp_path / "cut.json")
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "cut.json" in done.stderr

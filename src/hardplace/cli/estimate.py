@@ -13,7 +13,9 @@ from hardplace.cli.app import app
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
+    from hardplace.cost.gpu.operators import Gpu
     from hardplace.cost.operators import Machine
+    from hardplace.hardware.device import Device
     from hardplace.report.operators import Estimate
     from hardplace.workload.types import Layer, Workload
 
@@ -38,7 +40,6 @@ def estimate(
     out: Path | None,
 ) -> None:
     """Print every operator of a model on one chip, and draw its roofline."""
-    from hardplace.cost.operators import machine
     from hardplace.files import dumps, write_text
     from hardplace.hardware.sheet import find
     from hardplace.report.operators import page, show_estimate
@@ -46,7 +47,7 @@ def estimate(
 
     if not operators:
         raise BadInput("estimate: expected --operators")
-    workload, on = load(model), machine(find(chip), dtype)
+    workload, on = load(model), priced_on(find(chip), dtype)
     found = estimated(workload, on, micro_batch, tensor_parallel)
     if as_json:
         click.echo(dumps(found))
@@ -67,13 +68,28 @@ def _named(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
     )
 
 
-def estimated(workload: Workload, on: Machine, micro_batch: int, tensor_parallel: int) -> Estimate:
+def priced_on(chip: Device, dtype: str) -> Machine | Gpu:
+    """Return a device in the terms of its cost model: arrays, or the fitted model of GPUs."""
+    from hardplace.cost.gpu.operators import gpu
+    from hardplace.cost.operators import machine
+    from hardplace.hardware.device import Multiprocessors
+
+    return gpu(chip, dtype) if isinstance(chip.engine, Multiprocessors) else machine(chip, dtype)
+
+
+def estimated(workload: Workload, on: Machine | Gpu, micro_batch: int, tensor_parallel: int) -> Estimate:
     """Return the kernels of every distinct layer of a model on a chip."""
-    from hardplace.cost.operators import kernel_costs
+    from hardplace.cost.gpu.operators import Gpu, gpu_kernel_costs
+    from hardplace.cost.operators import KernelCost, kernel_costs
     from hardplace.report.operators import Estimate
     from hardplace.workload.rank import check_degrees
     from hardplace.workload.sharding import shard
     from hardplace.workload.types import Parallelism, Phase
+
+    def costs(layer: Layer, phase: Phase) -> tuple[KernelCost, ...]:
+        if isinstance(on, Gpu):
+            return gpu_kernel_costs(layer, phase, micro_batch, on)
+        return kernel_costs(layer, phase, micro_batch, on)
 
     times = Counter(workload.order)
     check_degrees(workload, Parallelism(tensor=tensor_parallel))
@@ -83,7 +99,7 @@ def estimated(workload: Workload, on: Machine, micro_batch: int, tensor_parallel
         model=workload.name,
         chip=on.device.name,
         title=on.device.title,
-        dtype=on.precision.name,
+        dtype=on.dtype,
         micro_batch=micro_batch,
         tensor_parallel=tensor_parallel,
         counts={layers[index].name: times[index] for index in dict.fromkeys(workload.order)},
@@ -91,7 +107,7 @@ def estimated(workload: Workload, on: Machine, micro_batch: int, tensor_parallel
             cost
             for index in dict.fromkeys(workload.order)
             for phase in (Phase.FORWARD, Phase.BACKWARD, Phase.OPTIMIZER)
-            for cost in kernel_costs(layers[index], phase, micro_batch, on)
+            for cost in costs(layers[index], phase)
         ),
         notes=(*on.notes, *network),
     )

@@ -10,7 +10,7 @@ from hardplace.cost import times
 from hardplace.cost.fusion import kernel_graph, optimizer_kernel
 from hardplace.cost.precision import PRECISIONS, Precision
 from hardplace.cost.tensor import array_cycles
-from hardplace.cost.types import Dataflow, Engine, Kernel
+from hardplace.cost.types import Dataflow, Engine, Floats, Kernel
 from hardplace.errors import BadInput
 from hardplace.hardware.bill import Energies, areas, energies, feed_bytes_per_mac
 from hardplace.hardware.blueprint import Blueprint, of_device
@@ -27,6 +27,8 @@ class KernelCost:
 
     mapping: the operand that the arrays hold, of each distinct matmul. utilisation: of the arrays' peak in this type
     (0 for a kernel without products). energy_j includes leakage over its seconds.
+    On a GPU seconds is its fitted model's, the parts are at the rates that this model reaches (power and launch may
+    bound a kernel too; 0 for what it does not tell apart), mapping is what the kernel was fitted as.
     """
 
     layer: str
@@ -58,6 +60,18 @@ class Machine:
     energy: Energies
     notes: tuple[str, ...]
 
+    @property
+    def dtype(self) -> str:
+        """Type that operands are computed in."""
+        return self.precision.name
+
+
+def chip_energies(device: Device, dtype: str) -> tuple[Blueprint, Floats, Energies]:
+    """Return a device's blueprint, its die (published, otherwise modelled; shape (1,)) and its energies in `dtype`."""
+    plan, tech = of_device(device), technology(device.node_nm)
+    die_mm2 = np.array([device.die_area_mm2 or float(np.sum(list(areas(plan, tech).values())))])
+    return plan, die_mm2, energies(plan, tech, die_mm2, dtype)
+
 
 def machine(device: Device, dtype: str) -> Machine:
     """Return a device with arrays in the terms of the cost model, computing in `dtype` or in what it falls back to.
@@ -76,9 +90,7 @@ def machine(device: Device, dtype: str) -> Machine:
     notes = [words] if words else []
     if device.buffer_bandwidth_bytes_per_s is None:
         notes.append(f"buffer bandwidth is not published: {shared.buffer_bandwidth_bytes_per_s / 1e12:g} TB/s taken")
-    plan = of_device(device)
-    tech = technology(device.node_nm)
-    die_mm2 = np.array([device.die_area_mm2 or float(np.sum(list(areas(plan, tech).values())))])
+    plan, die_mm2, energy = chip_energies(device, used)
     columns = {
         "tensor_cores": engine.count,
         "array_rows": engine.rows,
@@ -103,7 +115,7 @@ def machine(device: Device, dtype: str) -> Machine:
         ),
         precision=replace(PRECISIONS[used], rate=engine.macs_per_clock[used]),
         plan=plan,
-        energy=energies(plan, tech, die_mm2, used),
+        energy=energy,
         notes=tuple(notes),
     )
 
@@ -117,14 +129,22 @@ def kernel_costs(layer: Layer, phase: Phase, micro_batch: int, on: Machine) -> t
     if not kernels:
         return ()
     rules = times._Rules(setting=on.setting, precision=on.precision, double_buffered=True)
-    memory = times._bytes_into(kernels, on.chips.buffer_bytes, rules)[:, 0]
-    fed = times._bytes_into(kernels, on.chips.core_buffer_bytes, rules)[:, 0]
+    memory = level_bytes(kernels, int(on.chips.buffer_bytes[0]), on.precision)
+    fed = level_bytes(kernels, int(on.chips.core_buffer_bytes[0]), on.precision)
     array_s = times._tensor_s(kernels, on.chips.tensor_cores, on.chips, rules)[:, 0]
     vector_s = times._vector_s(kernels, on.chips.vector_cores, on.chips, on.setting)[:, 0]
     return tuple(
         _cost(kernel, layer.name, phase, on, float(array_s[i]), float(vector_s[i]), float(memory[i]), float(fed[i]))
         for i, kernel in enumerate(kernels)
     )
+
+
+def level_bytes(kernels: tuple[Kernel, ...], size_bytes: int, precision: Precision) -> Floats:
+    """Return the least bytes that enter and leave a level of this size, double-buffered, shape (kernels,)."""
+    rules = times._Rules(
+        setting=setting("hbm3"), precision=precision, double_buffered=True
+    )  # the setting plays no part
+    return times._bytes_into(kernels, np.array([size_bytes]), rules)[:, 0]
 
 
 def _cost(
@@ -155,7 +175,7 @@ def _cost(
         flops=2.0 * macs + float(kernel.lane_cycles),
         memory_bytes=memory,
         utilisation=macs / (peak * parts[bound]) if macs else 0.0,
-        energy_j=_energy_j(kernel, on, macs, memory, fed, parts[bound]),
+        energy_j=energy_j(kernel, on.energy, on.plan, memory, fed, parts[bound]),
     )
 
 
@@ -177,11 +197,14 @@ def _mapping(kernel: Kernel, on: Machine) -> str:
     return ", ".join(found)
 
 
-def _energy_j(kernel: Kernel, on: Machine, macs: float, memory: float, fed: float, seconds: float) -> float:
-    """Return joules: operations and their operands, buffer, wires, the clock on these; memory; leakage."""
-    energy = on.energy
+def energy_j(kernel: Kernel, energy: Energies, plan: Blueprint, memory: float, fed: float, seconds: float) -> float:
+    """Return joules: operations and their operands, buffer, wires, the clock on these; memory; leakage.
+
+    memory, fed: bytes through memory and from the shared buffer into the cores.
+    """
+    macs = float(sum(matmul.macs for matmul in kernel.matmuls))
     logic = (
-        macs * (energy.mac_j + float(feed_bytes_per_mac(on.plan)[0] * energy.feed_j_per_byte[0]))
+        macs * (energy.mac_j + float(feed_bytes_per_mac(plan)[0] * energy.feed_j_per_byte[0]))
         + kernel.lane_cycles * float(energy.vector_j[0])
         + fed * float(energy.shared_j_per_byte[0] + energy.wire_j_per_byte[0])
         + memory * float(energy.wire_j_per_byte[0])

@@ -14,7 +14,14 @@ from hardplace.report import style, words
 from hardplace.report.drawing import LogAxis
 from hardplace.units import format_quantity
 
-_COLOURS = {"arrays": style.BLUE, "lanes": style.GREEN, "memory": style.PINK, "buffer": style.PURPLE}
+_COLOURS = {
+    "arrays": style.BLUE,
+    "lanes": style.GREEN,
+    "memory": style.PINK,
+    "buffer": style.PURPLE,
+    "power": style.ORANGE,
+    "launch": style.GREY,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +78,7 @@ def show_estimate(estimate: Estimate) -> None:
         f"[bold]{estimate.model}[/bold] on {estimate.chip} ({estimate.title}): {estimate.dtype}, micro-batch "
         f"{estimate.micro_batch}, tensor parallel {estimate.tensor_parallel}"
     )
-    headings = ("kernel", "on", "held", "time", "bound by", "of peak", "memory traffic", "FLOPs a byte", "energy")
+    headings = ("kernel", "on", "mapping", "time", "bound by", "of peak", "memory traffic", "FLOPs a byte", "energy")
     for layer, count in estimate.counts.items():
         table = Table(*headings, title=f"{layer}, {count} of them", title_justify="left", box=None)
         for kernel in estimate.kernels:
@@ -94,7 +101,7 @@ def _cells(kernel: KernelCost) -> tuple[str, ...]:
         kernel.mapping or "-",
         format_quantity(kernel.seconds, "s"),
         kernel.bound_by,
-        f"{kernel.utilisation:.0%}" if kernel.mapping else "-",
+        f"{kernel.utilisation:.0%}" if kernel.utilisation else "-",
         format_quantity(kernel.memory_bytes, "B"),
         words.number(kernel.flops / kernel.memory_bytes) if kernel.memory_bytes else "-",
         format_quantity(kernel.energy_j, "J"),
@@ -119,7 +126,7 @@ def page(estimate: Estimate, device: Device) -> str:
         ridge=words.number(peak / bandwidth),
         x_ticks=[(x.at(tick), f"{tick:g}") for tick in x.ticks()],
         y_ticks=[(y.at(tick), format_quantity(tick, "FLOP/s", 1)) for tick in y.ticks()],
-        colours=_COLOURS,
+        colours={name: _COLOURS[name] for name in _COLOURS if name in dict(estimate.bound_shares)},
         cells=[(kernel.layer, *_cells(kernel)) for kernel in estimate.kernels],
     )
 

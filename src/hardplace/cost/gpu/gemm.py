@@ -136,6 +136,12 @@ def _rates(sheet: Datasheet, fitted: GemmParameters) -> _Rates:
     )
 
 
+def memory_bytes(shapes: Gemms, sheet: Datasheet, fitted: GemmParameters) -> Floats:
+    """Return the bytes of each GEMM through memory as the model has them, shape (GEMMs,)."""
+    m, n, k, batch = (np.asarray(one, dtype=np.float64) for one in (shapes.m, shapes.n, shapes.k, shapes.batch))
+    return _memory_bytes(_rates(sheet, fitted), m, n, k, batch, shapes.output_bytes)
+
+
 def alignment_bits(shapes: Gemms) -> Ints:
     """Return log2 of the largest power of two, at most 64, that divides the leading dimensions of all operands.
 

@@ -7,11 +7,12 @@ from functools import cache
 from math import log2
 from pathlib import Path
 
-from hardplace.cost.gpu.carry import carried_attention, carried_gemm, expected_error
+from hardplace.cost.gpu.carry import HOST_S, carried_attention, carried_gemm, expected_error
 from hardplace.cost.gpu.sheets import datasheet, flops_per_clock, gpu
 from hardplace.cost.gpu.types import Datasheet, Fit, GpuModel
 from hardplace.errors import unknown
 from hardplace.files import read
+from hardplace.hardware.device import Device
 
 _DATA = Path(__file__).parent / "data"
 _OTHER_VENDOR, _FEW_ROWS = 4.0, 0.5  # doublings that another vendor, or a fit of three figures, counts for
@@ -42,6 +43,17 @@ def gpu_model(name_or_file: str) -> GpuModel:
     if name_or_file.endswith((".json", ".json.gz")):
         return read(name_or_file, GpuModel)
     return transferred(datasheet(gpu(name_or_file)))
+
+
+def model_of(chip: Device) -> GpuModel:
+    """Return the model of a GPU: the shipped one where its datasheet is this one's, otherwise by transfer.
+
+    Raises BadInput for a device that is no GPU or that has no published power.
+    """
+    sheet = datasheet(chip)
+    if chip.name in fitted_names() and shipped(chip.name).datasheet == sheet:
+        return shipped(chip.name)
+    return transferred(sheet)
 
 
 def relative_of(sheet: Datasheet, names: tuple[str, ...]) -> str:
@@ -87,6 +99,7 @@ def transferred(sheet: Datasheet, source: str | None = None) -> GpuModel:
         gemm=carried_gemm(model.gemm, old, sheet),
         residual=None,
         attention={backend: carried_attention(one, old, sheet) for backend, one in model.attention.items()},
+        streams={kind: replace(one, launch_s=min(one.launch_s, HOST_S)) for kind, one in model.streams.items()},
         fits=(note,),
     )
 
