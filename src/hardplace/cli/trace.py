@@ -62,7 +62,9 @@ def trace(
 
     _check_names(name, out)
     if attention == "unfused" and ":" in source and not Path(source).exists():
-        raise BadInput("--attention: unfused: expected a config.json; what a function returns chooses its attention itself")
+        raise BadInput(
+            "--attention: unfused: expected a config.json; what a function returns chooses its attention itself"
+        )
     start = time.perf_counter()
     step = _step(source, name, sequence_length, dtype, autocast, attention, size, trust_code)
     loaded_s = time.perf_counter() - start

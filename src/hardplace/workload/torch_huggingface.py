@@ -28,6 +28,7 @@ _AUTO = (
 )
 _POSITIONS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "max_sequence_length")
 _LONGEST = 4096  # tokens a sample where nothing was asked for: long contexts are an extension, not the training length
+_MOST_LAYERS = 10_000  # each is a module in memory
 _HUGE = 2**40  # no dimension of a model is as large
 # Fields that a model cannot do with zero of.
 _NEVER_ZERO = {
@@ -110,6 +111,8 @@ def _check(fields: dict[str, Any], where: str) -> None:
             continue
         if not (value == int(value) and abs(value) < _HUGE):
             raise BadInput(f"{where}: {key}: {value}: expected a whole number below 2^40")
+        if key.endswith("layers") and value > _MOST_LAYERS:
+            raise BadInput(f"{where}: {key}: {value}: expected at most {_MOST_LAYERS:,} layers")
         if value < 0 or (value == 0 and key in _NEVER_ZERO):
             raise BadInput(f"{where}: {key}: {value}: expected at least 1")
 
