@@ -53,6 +53,19 @@ def picky():
 
 def three():
     return 3
+
+class Raising(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = torch.nn.Sequential(torch.nn.Linear(8, 9), torch.nn.Linear(8, 8))
+    def forward(self, x):
+        return self.inner(x)
+
+def raising():
+    return Raising(), torch.randn(2, 8)
+
+def frozen():
+    return torch.nn.Linear(8, 8).requires_grad_(False), torch.randn(2, 8)
 """
 
 LLAMA = {
@@ -143,6 +156,10 @@ def test_onnx_is_recorded_for_inference(tmp_path):
         ("[1]", (), ["expected an object"]),
         ('{"model_type"', (), ["expected JSON"]),
         ('{"model_type": "llama"}', ("--sequence-length", "0"), ["--sequence-length", "0"]),
+        ('{"model_type": "llama", "num_hidden_layers": 10000000}', (), ["num_hidden_layers", "at most 10,000"]),
+        ('{"model_type": "llama", "architectures": ["LlamaForWriting"]}', (), ["architectures", "LlamaForWriting"]),
+        ('{"model_type": "llama"}', ("--name", "a/b"), ["--name", "'a/b'"]),
+        ('{"model_type": "llama"}', ("--out", "there/a.json"), ["--out", "there"]),
         ('{"model_type": "llama"}', ("--size", "batch=2"), ["--size", "ONNX"]),
     ],
 )
@@ -159,6 +176,8 @@ def test_a_bad_config_is_one_line(tmp_path, config, arguments, words):
     ("source", "words"),
     [
         ("own:picky", ["module inner.1", "nonzero", "package.module:function"]),
+        ("own:raising", ["module inner.1", "RuntimeError", "reduction dim"]),
+        ("own:frozen", ["no parameter with requires_grad"]),
         ("own:three", ["returned int", "(torch.nn.Module, inputs[, loss])"]),
         ("own:tour", ["no function 'tour'", "tower"]),
         ("nowhere:tower", ["No module named 'nowhere'"]),

@@ -52,7 +52,7 @@ def estimate(
     if as_json:
         click.echo(dumps(found))
         return
-    folder = out or Path("hardplace-out") / workload.name
+    folder = out or Path("hardplace-out") / workload.name.replace("/", "-")
     folder.mkdir(parents=True, exist_ok=True)
     show_estimate(found)
     write_text(folder / "operators.html", page(found, on.device))

@@ -114,7 +114,7 @@ def schedule(
         rule=Rule(rule),
         splits=splits,
     )
-    folder = out or Path("hardplace-out") / f"{workload.name}-schedule"
+    folder = out or Path("hardplace-out") / f"{workload.name.replace('/', '-')}-schedule"
     check_writable(folder)
     wanted = tuple(Pass(name) for name in dict.fromkeys(phases)) or (Pass.FORWARD, Pass.BACKWARD)
     _run(question, workload.name, wanted, gap, limit_s, folder, as_json)

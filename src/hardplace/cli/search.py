@@ -112,7 +112,7 @@ def search(
     for width in tensor_parallel:
         check_degrees(workload, Parallelism(tensor=width))
     question = _question(workload, setting, choices, area_mm2)
-    folder = out or Path("hardplace-out") / workload.name
+    folder = out or Path("hardplace-out") / workload.name.replace("/", "-")
     check_writable(folder)
     _run(question, gap, limit_s, folder, as_json)
 

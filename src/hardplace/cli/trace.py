@@ -60,15 +60,30 @@ def trace(
     """
     from hardplace.files import write
 
+    _check_names(name, out)
+    if attention == "unfused" and ":" in source and not Path(source).exists():
+        raise BadInput(
+            "--attention: unfused: expected a config.json; what a function returns chooses its attention itself"
+        )
     start = time.perf_counter()
     step = _step(source, name, sequence_length, dtype, autocast, attention, size, trust_code)
     loaded_s = time.perf_counter() - start
     workload = _recorded(step)
     path = out or Path(f"{workload.name}.json.gz")
-    if not path.name.endswith((".json", ".json.gz")):
-        raise BadInput(f"--out: {path}: expected a name that ends in .json or .json.gz")
     write(path, workload)
     _tell(workload, path, loaded_s, time.perf_counter() - start)
+
+
+def _check_names(name: str | None, out: Path | None) -> None:
+    """Refuse what cannot be written before minutes of recording."""
+    if name is not None and (not name.strip() or "/" in name or not name.isprintable()):
+        raise BadInput(f"--name: {name!r}: expected a name without slashes")
+    if out is None:
+        return
+    if not out.name.endswith((".json", ".json.gz")):
+        raise BadInput(f"--out: {out}: expected a name that ends in .json or .json.gz")
+    if not out.absolute().parent.is_dir():
+        raise BadInput(f"--out: {out}: expected a file in a folder that exists; {out.parent} is none")
 
 
 def _step(
@@ -111,7 +126,7 @@ def _step(
     path = Path(source) / "config.json" if Path(source).is_dir() else Path(source)
     if path.suffix != ".json" or not path.exists():
         expected = "a config.json, package.module:function, or an .onnx file"
-        raise BadInput(f"{source}: no such file: expected {expected}")
+        raise BadInput(f"{path}: no such file: expected {expected}")
     fields = read_config(path)
     stem = path.absolute().parent.name if path.name == "config.json" else path.stem
     return step_of_config(fields, str(path), name or stem, options, command=command)
@@ -161,6 +176,13 @@ def _tell(workload: Workload, path: Path, loaded_s: float, whole_s: float) -> No
         click.echo(
             f"warning: operator without a model of its own: {name}, {count} times, {flops:.2%} of the FLOPs and "
             f"{moved:.2%} of the bytes of a step",
+            err=True,
+        )
+    held = sum(workload.layers[number].parameters for number in workload.order)
+    if held < workload.parameters:
+        click.echo(
+            f"warning: {workload.parameters - held:,} of {workload.parameters:,} parameters take no part in what was "
+            "recorded, such as a tower that these inputs do not reach; give a function with the inputs that it needs",
             err=True,
         )
     kind = "training step" if workload.training else "inference"

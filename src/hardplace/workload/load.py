@@ -110,6 +110,8 @@ def _check_operator(operator: Operator, tensors: int, where: str) -> None:
 def _require_size(size: Affine, where: str) -> None:
     if size.constant < 0 or size.factor < 0:
         raise BadInput(f"{where}: {list(size)}: expected no negative number")
+    if max(size) >= 2**80:
+        raise BadInput(f"{where}: expected numbers below 2^80")
 
 
 def _require(holds: bool, where: str, value: object, expected: str) -> None:

@@ -128,6 +128,32 @@ class DeviceFunctions(TorchFunctionMode):
 
 
 @contextmanager
+def device_choices() -> Iterator[None]:
+    """Let a model choose as on its device, not as on the CPU where the tensors of a recording lie.
+
+    Autocast for any device acts; recurrent layers are the products they are made of; torch's own attention layer,
+    which a function mode does not see into, calls the stand-ins.
+    """
+    functions = torch.nn.functional
+    kept = torch.autocast.__init__
+    called = (functions.scaled_dot_product_attention, functions.dropout)
+    mkldnn = torch._C._get_mkldnn_enabled()
+
+    def init(self: Any, device_type: str, dtype: torch.dtype | None = None, *rest: Any, **named: Any) -> None:
+        kept(self, "cpu", torch.get_autocast_dtype(device_type) if dtype is None else dtype, *rest, **named)
+
+    torch.autocast.__init__ = init  # type: ignore[method-assign]
+    functions.scaled_dot_product_attention, functions.dropout = _attention, _dropout
+    torch._C._set_mkldnn_enabled(False)
+    try:
+        yield
+    finally:
+        torch._C._set_mkldnn_enabled(mkldnn)
+        functions.scaled_dot_product_attention, functions.dropout = called
+        torch.autocast.__init__ = kept  # type: ignore[method-assign]
+
+
+@contextmanager
 def library_stand_ins() -> Iterator[None]:
     """Let Hugging Face models call the fused attention, and make no 4-D masks for it.
 

@@ -28,6 +28,7 @@ _AUTO = (
 )
 _POSITIONS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "max_sequence_length")
 _LONGEST = 4096  # tokens a sample where nothing was asked for: long contexts are an extension, not the training length
+_MOST_LAYERS = 10_000  # each is a module in memory
 _HUGE = 2**40  # no dimension of a model is as large
 # Fields that a model cannot do with zero of.
 _NEVER_ZERO = {
@@ -110,6 +111,8 @@ def _check(fields: dict[str, Any], where: str) -> None:
             continue
         if not (value == int(value) and abs(value) < _HUGE):
             raise BadInput(f"{where}: {key}: {value}: expected a whole number below 2^40")
+        if key.endswith("layers") and value > _MOST_LAYERS:
+            raise BadInput(f"{where}: {key}: {value}: expected at most {_MOST_LAYERS:,} layers")
         if value < 0 or (value == 0 and key in _NEVER_ZERO):
             raise BadInput(f"{where}: {key}: {value}: expected at least 1")
 
@@ -177,11 +180,11 @@ def _class(fields: dict[str, Any], config: Any, where: str) -> Callable[[Any], t
     import transformers
 
     names = fields.get("architectures") or []
-    for name in names:
-        found = getattr(transformers, name, None)
-        if found is not None:
-            return found  # type: ignore[no-any-return]
-    for auto in _AUTO:
+    for name in [names] if isinstance(names, str) else names:
+        found = getattr(transformers, str(name), None)
+        if isinstance(found, type) and issubclass(found, torch.nn.Module):
+            return found
+    for auto in () if names else _AUTO:  # never another model than the one that is asked for
         mapping = getattr(transformers, auto)._model_mapping
         if type(config) in mapping:
             found = mapping[type(config)]
@@ -206,6 +209,15 @@ def _side(size: Any) -> int:
     return int(size[0] if isinstance(size, list | tuple) else size)
 
 
+def _samples(config: Any, length: int) -> int:
+    """Return the samples of sound that convolutions make this many tokens of; a second where there are none."""
+    if not getattr(config, "conv_kernel", None):
+        return 16000
+    for kernel, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride), strict=True):
+        length = (length - 1) * stride + kernel
+    return int(length)
+
+
 def _inputs(module: torch.nn.Module, config: Any, takes: set[str], length: int, where: str) -> Callable[[int], Inputs]:
     """Return what makes the inputs and labels of a micro-batch, by what the model's forward pass takes."""
 
@@ -216,7 +228,8 @@ def _inputs(module: torch.nn.Module, config: Any, takes: set[str], length: int, 
         return torch.empty(shape, dtype=next(module.parameters()).dtype, device="meta")
 
     kind = getattr(module, "main_input_name", "input_ids")
-    side = _side(getattr(config, "image_size", None) or 224)
+    seen = getattr(config, "encoder", None) if getattr(config, "image_size", None) is None else config
+    side = _side(getattr(seen, "image_size", None) or 224)
     name = type(module).__name__
 
     def make(rows: int) -> Inputs:
@@ -230,19 +243,19 @@ def _inputs(module: torch.nn.Module, config: Any, takes: set[str], length: int, 
                     *[_side(config.vision_config.image_size)] * 2,
                 )
         elif kind == "pixel_values":
-            given = {"pixel_values": floats(rows, getattr(config, "num_channels", 3), side, side)}
+            given = {"pixel_values": floats(rows, getattr(seen, "num_channels", 3), side, side)}
         elif kind == "input_features":
             frames = 2 * getattr(config, "max_source_positions", length)
             given = {"input_features": floats(rows, config.num_mel_bins, frames)}
         elif kind == "input_values":
-            given = {"input_values": floats(rows, 16000)}
+            given = {"input_values": floats(rows, _samples(config, length))}
         else:
             raise BadInput(f"{where}: {name} takes {kind}: expected a model of text, images or speech; give a function")
         if "Classification" in name and "Token" not in name:
             labels = torch.empty((rows,), dtype=torch.int64, device="meta")
         if "return_loss" in takes:
             given["return_loss"] = True
-        elif "labels" in takes:
+        elif "labels" in takes and not name.endswith("ForCTC"):  # that loss needs the labels' values
             given["labels"] = labels
         elif getattr(config, "is_encoder_decoder", False) and "decoder_input_ids" in takes:
             given["decoder_input_ids"] = tokens(rows, length)

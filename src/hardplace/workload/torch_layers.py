@@ -213,8 +213,9 @@ def _layer(name: str, pieces: list[Piece], traces: list[Trace], training: bool) 
             )
         )
     operators = [_operator(first, one, events) for events in zip(*(piece.events for piece in pieces), strict=True)]
-    if training and first.weights:
-        operators.append(_optimizer(storages, tensors))
+    trained = one.trained & set(first.storages)
+    if training and trained:
+        operators.append(_optimizer(storages, tensors, {first.storages[number] for number in trained}))
     return Layer(
         name=name,
         storages=storages,
@@ -245,21 +246,21 @@ def _operator(piece: Piece, one: Trace, events: tuple[Event, ...]) -> Operator:
     )
 
 
-def _optimizer(storages: tuple[Storage, ...], tensors: list[Tensor]) -> Operator:
-    """Return the update of a layer's parameters; its states are the optimizer's business, not the graph's."""
+def _optimizer(storages: tuple[Storage, ...], tensors: list[Tensor], trained: set[int]) -> Operator:
+    """Return the update of a layer's trained parameters; its states are the optimizer's business, not the graph's."""
     by_role: dict[StorageRole, list[int]] = {role: [] for role in StorageRole}
     seen = set()
     for index, tensor in enumerate(tensors):
         if tensor.storage not in seen:
             by_role[storages[tensor.storage].role].append(index)
             seen.add(tensor.storage)
-    weights = by_role[StorageRole.PARAMETER]
+    weights = [index for index in by_role[StorageRole.PARAMETER] if tensors[index].storage in trained]
     return Operator(
         name="adamw",
         module="",
         kind=OperatorKind.OPTIMIZER,
         phase=Phase.OPTIMIZER,
-        dims=(Affine(sum(storage.parameters for storage in storages), 0),),
+        dims=(Affine(sum(storages[tensors[index].storage].parameters for index in weights), 0),),
         flops=Affine(0, 0),
         reads=tuple(weights + by_role[StorageRole.GRADIENT]),
         writes=tuple(weights),
@@ -273,7 +274,8 @@ def record_workload(step: Step) -> Workload:
     graph. Raises ValueError if the graph depends on the micro-batch size in a way that is not affine.
     """
     low, *others = MICRO_BATCHES
-    whole = trace(step, low)
+    with _silent("torch._subclasses.fake_tensor"):
+        whole = trace(step, low)
     pieces, edges = pieces_of(step.module, whole)
     numbers: dict[tuple[object, ...], int] = {}
     order = tuple(numbers.setdefault(piece.key(whole, sizes=True), len(numbers)) for piece in pieces)

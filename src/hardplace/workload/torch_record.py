@@ -82,6 +82,7 @@ class Trace:
     """One step at one micro-batch size.
 
     views: tensors by number. storage_bytes: by storage number. parameters: elements of each parameter's storage.
+    trained: the parameters that are not frozen.
     gradients: the storage that holds a parameter's gradient -> the parameter's. computed: storages that depend on
     a parameter or on the model's input, so neither tables nor buffers. saved: (call, moment, storage) kept for
     backward.
@@ -92,6 +93,7 @@ class Trace:
     views: list[View] = field(default_factory=list)
     storage_bytes: list[int] = field(default_factory=list)
     parameters: dict[int, int] = field(default_factory=dict)
+    trained: set[int] = field(default_factory=set)
     buffers: set[int] = field(default_factory=set)
     gradients: dict[int, int] = field(default_factory=dict)
     computed: set[int] = field(default_factory=set)
@@ -124,6 +126,7 @@ class Recorder(TorchDispatchMode):
             self.trace.parameters[number] = weight.numel()
             self._tensor(weight)
             if weight.requires_grad:
+                self.trace.trained.add(number)
                 weight.register_hook(self._gradient_hook(number))
         self._weights = set(self.trace.parameters)  # parameters and their casts
         self.trace.buffers = {self._storage(buffer) for buffer in model.buffers()}
@@ -220,6 +223,7 @@ class Recorder(TorchDispatchMode):
     ) -> Event:
         shapes = [self.trace.views[number].shape for number in reads]
         dims = dims_of(kind, name, shapes, [self.trace.views[number].shape for number in writes])
+        computes = Phase.FORWARD if name == ATTENTION or self._recomputing() else self._phase
         return Event(
             name=name,
             call=self._now[0],
@@ -227,12 +231,16 @@ class Recorder(TorchDispatchMode):
             kind=kind,
             phase=self._phase,
             dims=dims,
-            flops=flops_of(kind, name, self._phase, dims),
+            flops=flops_of(kind, name, computes, dims),
             reads=reads,
             writes=writes,
             axes=axes,
-            gradient=gradient_of(kind, self._phase),
+            gradient=gradient_of(kind, computes),
         )
+
+    def _recomputing(self) -> bool:
+        """Return whether a model's own checkpointing runs its forward pass again: the engine itself tracks none."""
+        return self._phase is Phase.BACKWARD and torch.is_grad_enabled()
 
     def _attention(self, event: Event, causal: bool, window: int) -> Event:
         return _changed(event, causal=causal, window=window)
@@ -244,6 +252,8 @@ class Recorder(TorchDispatchMode):
         operands = (self._storage(left), self._storage(right))
         if self._phase is Phase.FORWARD:
             self._operands[key] = operands
+            return _changed(event, layout=layout)
+        if self._recomputing():
             return _changed(event, layout=layout)
         forward = self._operands.get(key, operands)
         weights = [operand for operand in forward if operand in self._weights]

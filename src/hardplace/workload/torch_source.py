@@ -116,7 +116,7 @@ def _own_loss(output: Any, _: Inputs) -> torch.Tensor:
     loss = getattr(output, "loss", None)
     if loss is not None:
         return loss
-    floats = first_floats([output.values()] if isinstance(output, Mapping) else [output])
+    floats = first_floats(list(output.values()) if isinstance(output, Mapping) else [output])
     if not floats:
         raise BadInput("the module's output has no floating-point tensor to sum up; give a loss")
     return floats[0].sum()

@@ -17,7 +17,7 @@ from torch._subclasses.fake_tensor import (
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from hardplace.errors import BadInput
-from hardplace.workload.torch_functions import DeviceFunctions, library_stand_ins
+from hardplace.workload.torch_functions import DeviceFunctions, device_choices, library_stand_ins
 from hardplace.workload.torch_record import Recorder, Trace, record
 
 Inputs = dict[str, Any]
@@ -104,14 +104,13 @@ def trace(step: Step, micro_batch: int) -> Trace:
 
         def run() -> torch.Tensor:
             with ExitStack() as stack:
-                stack.enter_context(DeviceFunctions())
-                stack.enter_context(_stand_ins())
                 if step.autocast is not None:
                     stack.enter_context(torch.autocast("cpu", dtype=step.autocast))
                 output = step.module(**inputs)
                 return output if step.loss is None else step.loss(output, inputs)
 
-        with mode, torch.set_grad_enabled(step.loss is not None):
+        # The backward pass too, in which checkpointed parts run forward again.
+        with mode, DeviceFunctions(), device_choices(), _stand_ins(), torch.set_grad_enabled(step.loss is not None):
             try:
                 return record(recorder, run, training=step.loss is not None)
             except (
@@ -120,6 +119,10 @@ def trace(step: Step, micro_batch: int) -> Trace:
                 UnsupportedFakeTensorException,
             ) as problem:
                 raise BadInput(_needs_values(step, recorder, problem)) from problem
+            except BadInput:
+                raise
+            except Exception as problem:  # whatever the model's own code raises
+                raise BadInput(_fails(step, recorder, problem)) from problem
 
 
 def _needs_values(step: Step, recorder: Recorder, problem: Exception) -> str:
@@ -129,6 +132,19 @@ def _needs_values(step: Step, recorder: Recorder, problem: Exception) -> str:
         "depends on the values of a tensor, which do not exist here; expected a forward pass whose shapes follow "
         "from shapes. Go on by giving the model a branch without it (an option of its configuration, or a wrapper "
         "given as package.module:function)"
+    )
+
+
+def _fails(step: Step, recorder: Recorder, problem: Exception) -> str:
+    said = " ".join(str(problem).split())[:300]
+    if "does not require grad" in said:
+        return (
+            f"{step.source}: the loss depends on no parameter with requires_grad: there is no backward pass to record; "
+            "expected at least one parameter that is trained"
+        )
+    return (
+        f"{step.source}: module {recorder.where or '(the model itself)'}: {type(problem).__name__}: {said}; "
+        "expected a model that runs on tensors without values"
     )
 
 
