@@ -235,6 +235,7 @@ def test_unsound_workloads_are_told_on_one_line(tmp_path):
         (replace(good, layers=()), "layers"),
         (replace(good, sequence_length=0), "sequence_length: 0"),
         (replace(good, parameters=-1), "parameters: -1"),
+        (replace(good, edges=()), "edges: [0, 1, 2]: expected every position"),
         (replace(good, edges=(Edge(1, 0, 0, 0),)), "edges[0]: [1, 0, 0, 0]: expected source before target"),
         (replace(good, edges=(Edge(0, 9, 1, 0),)), "edges[0]: [0, 9, 1, 0]: expected an output"),
         (broken(good, saved=(99,)), "layers[0].saved: 99"),

@@ -62,6 +62,7 @@ def check(workload: Workload) -> None:
         _require(0 <= index < len(workload.layers), "order", index, f"below {len(workload.layers)}, a layer's index")
     for number, layer in enumerate(workload.layers):
         _check_layer(layer, f"layers[{number}]")
+    joined: set[int] = set()
     for number, edge in enumerate(workload.edges):
         _require(
             0 <= edge.source < edge.target < len(workload.order),
@@ -71,8 +72,11 @@ def check(workload: Workload) -> None:
         )
         given = workload.layers[workload.order[edge.source]].outputs
         taken = workload.layers[workload.order[edge.target]].inputs
+        joined |= {edge.source, edge.target}
         sound = 0 <= edge.output < len(given) and 0 <= edge.input < len(taken)
         _require(sound, f"edges[{number}]", list(edge), "an output of its source and an input of its target")
+    alone = set(range(len(workload.order))) - joined
+    _require(len(workload.order) == 1 or not alone, "edges", sorted(alone)[:3], "every position of the order in one")
 
 
 def _check_layer(layer: Layer, where: str) -> None:

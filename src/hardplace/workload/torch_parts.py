@@ -23,11 +23,15 @@ class Part:
     start: int
 
 
+def _joined(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
 def _containers(path: str, module: torch.nn.Module) -> list[tuple[str, torch.nn.Module]]:
     """Return the outermost containers within a module, with their paths."""
     found = []
     for name, child in module.named_children():
-        where = f"{path}.{name}" if path else name
+        where = _joined(path, name)
         if isinstance(child, _CONTAINERS) and len(list(child.children())) >= (
             1 if isinstance(child, torch.nn.ModuleList) else 2
         ):
@@ -48,14 +52,15 @@ class Parts:
         self._trace = trace
         self._paths: set[str] = set()
         self._groups: set[str] = set()  # containers whose children run side by side: one part together
-        for path, container in _containers("", model):
+        outermost = [("", model)] if isinstance(model, _CONTAINERS) else _containers("", model)
+        for path, container in outermost:
             self._add(path, container)
         self.parts, self._of_call = self._instances()
         self._starts = [part.start for part in self.parts]
 
     def _add(self, path: str, container: torch.nn.Module) -> None:
         """Cut a container at its children, or at those of the containers within them that hold nearly all."""
-        children = [f"{path}.{name}" for name, _ in container.named_children()]
+        children = [_joined(path, name) for name, _ in container.named_children()]
         if not self._chained(children):
             self._groups.add(path)
             return
@@ -73,7 +78,7 @@ class Parts:
         alike = len({type(child) for child in container.children()}) == 1
         if not alike or _size(container) < _MOSTLY * _size(whole):
             return False
-        return self._crossings([f"{path}.{name}" for name, _ in container.named_children()]) <= 1
+        return self._crossings([_joined(path, name) for name, _ in container.named_children()]) <= 1
 
     def _spans(self, paths: list[str]) -> list[tuple[int, int]]:
         """Return first and last forward event of modules, in the order they ran."""

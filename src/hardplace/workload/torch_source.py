@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import inspect
 import sys
@@ -65,7 +66,8 @@ def _function(source: str) -> Callable[..., Any]:
     function = getattr(module, name, None)
     if not callable(function):
         there = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        raise BadInput(f"{source}: {path} has no function {name!r}; it has {', '.join(sorted(there)[:8])}")
+        there = difflib.get_close_matches(name, there, n=3, cutoff=0) + sorted(there)  # the likeliest first
+        raise BadInput(f"{source}: {path} has no function {name!r}; it has {', '.join(list(dict.fromkeys(there))[:8])}")
     return function  # type: ignore[no-any-return]
 
 
