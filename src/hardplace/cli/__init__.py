@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from hardplace.cli import calibrate, chip, chips, estimate, models, schedule, search, show, trace, validate, verify
+from hardplace.cli import calibrate, chip, chips, estimate, models, schedule, search, show, trace, validate, validate_training, verify
 from hardplace.cli.app import BAD_INPUT, INTERRUPTED, app
 from hardplace.errors import BadInput
 
@@ -22,6 +22,7 @@ __all__ = [
     "show",
     "trace",
     "validate",
+    "validate_training",
     "verify",
 ]
 

@@ -149,7 +149,8 @@ def estimate_plan(chain: Chain, plan: Plan, cluster: Cluster, pricer: Pricer, me
         )
     counts = stage_layers(len(chain.layers), plan)
     stages = _stages(chain, counts)
-    priced = {id(one): _priced(one, plan, cluster, pricer) for stage in stages for one in stage}
+    distinct = {id(one): one for stage in stages for one in stage}
+    priced = {key: _priced(one, plan, cluster, pricer) for key, one in distinct.items()}
     forward_s = [sum(priced[id(one)].forward_s for one in stage) for stage in stages]
     backward_s = [sum(priced[id(one)].backward_s for one in stage) for stage in stages]
     boundary = chain.layers[0].output_bytes
@@ -168,6 +169,7 @@ def estimate_plan(chain: Chain, plan: Plan, cluster: Cluster, pricer: Pricer, me
         Share(name="matrix products", seconds=times * parts.products_s),
         Share(name="attention", seconds=times * parts.attention_s),
         Share(name="norms, chains, losses", seconds=times * parts.streams_s),
+        Share(name="waits for the host", seconds=times * parts.host_s),
         Share(name="tensor, context and expert exchange", seconds=times * parts.exchange_s),
         Share(name="weights gathered and gradients scattered (ZeRO-3), exposed", seconds=times * gathers_s),
         Share(name="pipeline bubble", seconds=run.bubble_s),
@@ -235,9 +237,15 @@ def _priced(layer: LayerWork, plan: Plan, cluster: Cluster, pricer: Pricer) -> _
     return _Layer(
         forward=forward,
         backward=backward,
-        forward_gather_s=max(0.0, gather_s - hidden * forward.compute_s),
-        backward_gather_s=max(0.0, gather_s + scatter_s - hidden * backward.compute_s),
+        forward_gather_s=_beside_s(gather_s, forward.compute_s, hidden, pricer.efficiencies.contention),
+        backward_gather_s=_beside_s(gather_s + scatter_s, backward.compute_s, hidden, pricer.efficiencies.contention),
     )
+
+
+def _beside_s(traffic_s: float, compute_s: float, hidden: float, contention: float) -> float:
+    """Return what traffic beside compute adds: what does not hide, and what it slows the compute down by."""
+    inside_s = min(traffic_s, hidden * compute_s)
+    return traffic_s - inside_s + contention * inside_s
 
 
 def _traffic_s(

@@ -10,6 +10,7 @@ from hardplace.cost.gpu.decoder import DecoderShape, Experts, Latent
 from hardplace.cost.gpu.table import Table
 from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import node
+from hardplace.search.clusters import even_cluster
 from hardplace.hardware.types import Cluster
 from hardplace.placement.plan import Format, Plan, Update, problems
 from hardplace.workload.types import Recompute
@@ -178,7 +179,7 @@ def _zero(text: str, default: int, replicas: int) -> tuple[int, int]:
 
 def _cluster(name: str, devices: int, fabric: str) -> Cluster:
     """Return the node's cluster with the row's fabric as the bandwidth of a device between nodes."""
-    found = node(name).cluster(devices)
+    found = even_cluster(node(name), devices)
     match = _RATE.search(fabric)
     if match is None or len(found.levels) < 2:
         return found

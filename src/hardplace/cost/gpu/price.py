@@ -22,16 +22,21 @@ from hardplace.workload.types import Group
 class Efficiencies:
     """What a training step reaches of what its kernels take alone; 1 and 0 where nothing was fitted.
 
-    kernels: seconds of kernels in a step over the sum of their seconds alone (clocks of a loaded chip, gaps, kernels that
-    the model leaves out). low_rate: GEMMs in fp8 over bf16's rate, casts included. network: seconds of a collective over
-    those of the model of the network. hidden: share of a data-parallel transfer that can hide behind compute that is
-    there for it.
+    kernels: seconds of products and attention in a step over the sum of their seconds alone (clocks of a loaded chip,
+    gaps). streams: the same of kernels that move bytes (chains that a framework does not fuse). low_rate: GEMMs in fp8
+    over bf16's rate, casts included. network: seconds of a collective over those of the model of the network. hidden:
+    share of compute behind which data-parallel traffic can hide. contention: seconds by which compute is slowed for a
+    second of traffic beside it (NCCL takes multiprocessors and memory bandwidth). host_s: of the host for each kernel; a
+    layer's pass takes at least its kernels times this.
     """
 
     kernels: float = 1.0
+    streams: float = 1.0
     low_rate: float = 1.6
     network: float = 1.0
     hidden: float = 1.0
+    contention: float = 0.0
+    host_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,22 +49,24 @@ class Ring:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seconds:
-    """Where a piece of work's time goes: matrix products, attention, kernels that move bytes, collectives."""
+    """Where a piece of work's time goes: matrix products, attention, kernels that move bytes, collectives, waits
+    for the host."""
 
     products_s: float = 0.0
     attention_s: float = 0.0
     streams_s: float = 0.0
     exchange_s: float = 0.0
+    host_s: float = 0.0
 
     @property
     def total_s(self) -> float:
         """All of it, one after the other."""
-        return self.products_s + self.attention_s + self.streams_s + self.exchange_s
+        return self.products_s + self.attention_s + self.streams_s + self.exchange_s + self.host_s
 
     @property
     def compute_s(self) -> float:
         """All but the collectives."""
-        return self.products_s + self.attention_s + self.streams_s
+        return self.products_s + self.attention_s + self.streams_s + self.host_s
 
     def __add__(self, other: Seconds) -> Seconds:
         return Seconds(
@@ -67,6 +74,7 @@ class Seconds:
             attention_s=self.attention_s + other.attention_s,
             streams_s=self.streams_s + other.streams_s,
             exchange_s=self.exchange_s + other.exchange_s,
+            host_s=self.host_s + other.host_s,
         )
 
     def __mul__(self, times: float) -> Seconds:
@@ -75,6 +83,7 @@ class Seconds:
             attention_s=self.attention_s * times,
             streams_s=self.streams_s * times,
             exchange_s=self.exchange_s * times,
+            host_s=self.host_s * times,
         )
 
 
@@ -91,11 +100,12 @@ class Pricer:
     flash: bool = True
     backend: str = "default"
     _known: dict[Product | Attending, float] = field(default_factory=dict)
+    _moved: dict[tuple[Stream, float, int], float] = field(default_factory=dict)
 
     def seconds(self, work: Iterable[Work], cluster: Cluster, groups: Mapping[Group, Ring]) -> Seconds:
         """Return the seconds of work, one after the other; groups: the ranks that join each kind of collective."""
         listed = tuple(work)
-        self._price({one for one in listed if isinstance(one, Product | Attending)} - self._known.keys())
+        self._price({one for one in listed if isinstance(one, Product | Attending) and one not in self._known})
         found = {"products_s": 0.0, "attention_s": 0.0, "streams_s": 0.0, "exchange_s": 0.0}
         for one in listed:
             match one:
@@ -110,12 +120,16 @@ class Pricer:
                     found["exchange_s"] += self.exchange_s(one.collective, one.bytes, cluster, groups[one.group])
         for part in ("products_s", "attention_s"):
             found[part] *= self.efficiencies.kernels
-        return Seconds(**found)
+        waits_s = max(0.0, len(listed) * self.efficiencies.host_s - sum(found.values()))
+        return Seconds(**found, host_s=waits_s)
 
     def moved_s(self, kind: Stream, moved_bytes: float, row: int = 0) -> float:
         """Return seconds of a kernel that only moves bytes, as a step reaches them."""
-        alone_s = float(stream_s(kind, moved_bytes, self.model.datasheet, self.model.streams[kind], row=row))
-        return alone_s * self.efficiencies.kernels
+        key = (kind, moved_bytes, row)
+        if key not in self._moved:
+            alone_s = stream_s(kind, moved_bytes, self.model.datasheet, self.model.streams[kind], row=row)
+            self._moved[key] = float(alone_s)
+        return self._moved[key] * self.efficiencies.streams
 
     def exchange_s(self, collective: Collective, moved_bytes: float, cluster: Cluster, ring: Ring) -> float:
         """Return seconds of a collective, as a step reaches them."""
