@@ -10,6 +10,8 @@ import click
 from hardplace.cli.validate import validate
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from hardplace.search.validation import Scored, Summary
 
 _PUBLISHED = Path("validation/training/training.csv")
@@ -73,7 +75,7 @@ def _reasons(rows: list[Scored], *, markdown: bool) -> None:
     _table(f"not modelled: {sum(reasons.values())} of {len(rows)} rows", ("reason", "rows"), cells, markdown=markdown)
 
 
-def _table(title: str, heading: tuple[str, ...], cells: list[tuple[str, ...]], *, markdown: bool) -> None:
+def _table(title: str, heading: tuple[str, ...], cells: Sequence[tuple[str, ...]], *, markdown: bool) -> None:
     if markdown:
         lines = [f"## {title}", "", "| " + " | ".join(heading) + " |", "|" + "---|" * len(heading)]
         click.echo("\n".join([*lines, *("| " + " | ".join(row) + " |" for row in cells), ""]))

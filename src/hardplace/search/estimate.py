@@ -161,9 +161,7 @@ def estimate_plan(chain: Chain, plan: Plan, cluster: Cluster, pricer: Pricer, me
     end_s = end_of_step_s([sum(one) for one in ends], backward_s)
     step_s = run.total_s + end_s
     parts = sum((priced[id(one)].forward + priced[id(one)].backward for one in stages[run.stage]), Seconds())
-    gathers_s = sum(
-        priced[id(one)].forward_gather_s + priced[id(one)].backward_gather_s for one in stages[run.stage]
-    )
+    gathers_s = sum(priced[id(one)].forward_gather_s + priced[id(one)].backward_gather_s for one in stages[run.stage])
     times = plan.micro_batches
     shares = (
         Share(name="matrix products", seconds=times * parts.products_s),
@@ -255,8 +253,10 @@ def _traffic_s(
     total_s = 0.0
     for count, ring in zip((layer.parameters, layer.expert_parameters), _replicas(plan), strict=True):
         if count and ring.members > 1:
-            members = min(ring.members, plan.shard) if plan.shard and collective is not Collective.ALL_REDUCE else (
-                ring.members
+            members = (
+                min(ring.members, plan.shard)
+                if plan.shard and collective is not Collective.ALL_REDUCE
+                else (ring.members)
             )
             part = Ring(members=members, stride=ring.stride)
             total_s += pricer.exchange_s(collective, float(bytes_each * count), cluster, part)
@@ -332,5 +332,7 @@ def _flops(chain: Chain, plan: Plan) -> float:
 def _notes(pricer: Pricer) -> tuple[str, ...]:
     said = [fit.method for fit in pricer.model.fits if fit.part == "all"]
     if pricer.low:
-        said.append(f"products in fp8 at {pricer.efficiencies.low_rate:g} times the rate of bf16: no fp8 GEMM is fitted")
+        said.append(
+            f"products in fp8 at {pricer.efficiencies.low_rate:g} times the rate of bf16: no fp8 GEMM is fitted"
+        )
     return tuple(said)

@@ -90,7 +90,9 @@ def _count(row: Mapping[str, str], column: str, default: int | None = None) -> i
 
 def _shape(row: Mapping[str, str]) -> DecoderShape:
     hidden, heads = _count(row, "hidden"), _count(row, "heads")
-    fields = dict(part.split("=", 1) for part in row["moe"].replace("mla:", "").replace(",", ";").split(";") if "=" in part)
+    fields = dict(
+        part.split("=", 1) for part in row["moe"].replace("mla:", "").replace(",", ";").split(";") if "=" in part
+    )
     numbers = {name: int(value) for name, value in fields.items() if value.isdigit()}
     moe = row["moe"]
     experts = latent = None

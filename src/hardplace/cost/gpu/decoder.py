@@ -299,9 +299,13 @@ def block(shape: DecoderShape, degrees: Degrees, recompute: Recompute, number: i
         saved, kept, working = out, forward, saved
     elif recompute is Recompute.SELECTIVE:
         if not degrees.flash:
-            core = 5.0 * degrees.micro_batch * (shape.heads // degrees.tensor) * (
-                shape.sequence // degrees.context
-            ) * shape.sequence
+            core = (
+                5.0
+                * degrees.micro_batch
+                * (shape.heads // degrees.tensor)
+                * (shape.sequence // degrees.context)
+                * shape.sequence
+            )
             saved, working = saved - core, core
             kept = tuple(one for one in forward if isinstance(one, Attending))
     assert attention_saved <= b.saved
@@ -322,9 +326,7 @@ def embedding(shape: DecoderShape, degrees: Degrees) -> LayerWork:
     """Return the word embedding (cut by vocabulary) with learned positions if there are any."""
     b = _Builder(shape, degrees)
     size = float(degrees.activation_bytes * b.tokens * shape.hidden)
-    b.add(
-        [Moved(kind=Stream.EMBEDDING, bytes=2.0 * size)], [Moved(kind=Stream.EMBEDDING_BACKWARD, bytes=2.0 * size)]
-    )
+    b.add([Moved(kind=Stream.EMBEDDING, bytes=2.0 * size)], [Moved(kind=Stream.EMBEDDING_BACKWARD, bytes=2.0 * size)])
     if degrees.tensor > 1:
         kind = Collective.REDUCE_SCATTER if degrees.sequence else Collective.ALL_REDUCE
         back = [Exchange(collective=Collective.ALL_GATHER, bytes=size, group=Group.TENSOR)]

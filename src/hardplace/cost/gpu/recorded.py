@@ -34,9 +34,7 @@ def layer_work(layer: Layer, micro_batch: int, recompute: Recompute) -> LayerWor
     """Return what one rank's recorded layer gives to do (samples: micro_batch)."""
     by_phase = {phase: _phase(layer, phase, micro_batch) for phase in (Phase.FORWARD, Phase.BACKWARD)}
     chosen = set(recomputed(layer, recompute))
-    again = tuple(
-        one for members, work in by_phase[Phase.FORWARD] if chosen and set(members) <= chosen for one in work
-    )
+    again = tuple(one for members, work in by_phase[Phase.FORWARD] if chosen and set(members) <= chosen for one in work)
     kept, whole = (saved_bytes(layer, one).at(micro_batch) for one in (recompute, Recompute.NONE))
     experts = {
         layer.tensors[index].storage
@@ -71,9 +69,7 @@ def _work(layer: Layer, kernel: Kernel, operators: list[Operator], micro_batch: 
     first = operators[0]
     if first.kind is OperatorKind.COLLECTIVE:
         name = next(name for name in _COLLECTIVES if name in first.name)
-        return [
-            Exchange(collective=_COLLECTIVES[name], bytes=float(first.dims[0].at(micro_batch)), group=first.group)
-        ]
+        return [Exchange(collective=_COLLECTIVES[name], bytes=float(first.dims[0].at(micro_batch)), group=first.group)]
     if first.kind is OperatorKind.ATTENTION:
         batch, heads, kv_heads, queries, keys, query_dim, value_dim = (size.at(micro_batch) for size in first.dims)
         return [
@@ -90,7 +86,9 @@ def _work(layer: Layer, kernel: Kernel, operators: list[Operator], micro_batch: 
             )
         ]
     if not kernel.matmuls:
-        return [Moved(kind=_stream(operators), bytes=float(kernel.stream_bytes), row=_row(layer, operators, micro_batch))]
+        return [
+            Moved(kind=_stream(operators), bytes=float(kernel.stream_bytes), row=_row(layer, operators, micro_batch))
+        ]
     layout = Layout(first.layout) if first.layout else Layout.TN
     made: list[Work] = []
     for one in kernel.matmuls:
