@@ -36,8 +36,8 @@ GRID = {
     "contention": (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7),
     "host_s": (0.0, 4e-6, 8e-6, 12e-6, 16e-6, 24e-6, 32e-6),
 }
-PASSES = 5
-RESTARTS = 8
+PASSES = 3
+RESTARTS = 3
 PENALTY = 2e-4  # a step away from 1 or 0 must pay: of what the data do not tell, nothing is claimed
 
 

@@ -70,7 +70,19 @@ def _show(title: str, found: Placed) -> None:
 
     from hardplace.units import GIB
 
-    heads = ("step s", "MFU", "tensor", "pipe", "virtual", "data", "ZeRO", "micro", "recompute", "GiB", "next to products")
+    heads = (
+        "step s",
+        "MFU",
+        "tensor",
+        "pipe",
+        "virtual",
+        "data",
+        "ZeRO",
+        "micro",
+        "recompute",
+        "GiB",
+        "next to products",
+    )
     table = Table(*heads, box=None)
     for one in found.best:
         plan = one.plan
@@ -83,7 +95,9 @@ def _show(title: str, found: Placed) -> None:
         )
     console = Console(width=140)
     console.print(title)
-    console.print(f"best of {found.tried:,} plans, {found.fitting:,} of which fit: the optimum of the model in its space\n")
+    console.print(
+        f"best of {found.tried:,} plans, {found.fitting:,} of which fit: the optimum of the model in its space\n"
+    )
     console.print(table)
     for note in found.best[0].notes:
         console.print(f"note: {note}")
@@ -93,10 +107,12 @@ def _say_short(found: Short) -> None:
     plan = found.nearest
     click.echo(
         f"infeasible: none of {found.tried:,} plans fits; the nearest (tensor {plan.tensor}, pipeline {plan.pipeline}, "
-        f"data {plan.data}, ZeRO {plan.zero}, recompute {plan.recompute}) is short of {found.short_bytes:,.0f} bytes on "
-        f"stage {found.stage}"
+        f"data {plan.data}, ZeRO {plan.zero}, recompute {plan.recompute}) is short of {found.short_bytes:,.0f} bytes "
+        f"on stage {found.stage}"
     )
     for one in found.remedies:
         click.echo(f"  fits with {one.what}: {one.step_s:.4g} s a step")
     if not found.remedies:
-        click.echo("  nothing tried makes it fit (gradients in bf16, 8-bit states, context 2 and 4, up to 16 x the devices)")
+        click.echo(
+            "  nothing tried makes it fit (gradients in bf16, 8-bit states, context 2 and 4, up to 16 x the devices)"
+        )

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hardplace.cost.gpu.decoder import Degrees, DecoderShape, block, embedding, head
+from hardplace.cost.gpu.decoder import DecoderShape, Degrees, block, embedding, head
 from hardplace.cost.gpu.price import Pricer, Ring, Seconds
 from hardplace.cost.gpu.recorded import layer_work
 from hardplace.cost.gpu.streams import Stream
@@ -140,8 +140,17 @@ class _Layer:
         return self.backward.total_s + self.backward_gather_s
 
 
-def estimate_plan(chain: Chain, plan: Plan, cluster: Cluster, pricer: Pricer, memory_bytes: float) -> PlanEstimate:
-    """Return seconds and memory of a plan; cluster: of exactly the plan's devices."""
+Known = dict[int, tuple[LayerWork, Seconds, Seconds]]  # by id: the layer (kept alive), its forward, its backward
+
+
+def estimate_plan(
+    chain: Chain, plan: Plan, cluster: Cluster, pricer: Pricer, memory_bytes: float, known: Known | None = None
+) -> PlanEstimate:
+    """Return seconds and memory of a plan; cluster: of exactly the plan's devices.
+
+    known: layers already priced on this cluster by this pricer, for callers with many plans of one chain.
+    """
+    known = {} if known is None else known
     if cluster.devices != plan.devices:
         raise BadInput(
             f"tensor x context x data x pipeline: {plan.tensor} x {plan.context} x {plan.data} x {plan.pipeline} = "
@@ -150,7 +159,7 @@ def estimate_plan(chain: Chain, plan: Plan, cluster: Cluster, pricer: Pricer, me
     counts = stage_layers(len(chain.layers), plan)
     stages = _stages(chain, counts)
     distinct = {id(one): one for stage in stages for one in stage}
-    priced = {key: _priced(one, plan, cluster, pricer) for key, one in distinct.items()}
+    priced = {key: _priced(one, plan, cluster, pricer, known) for key, one in distinct.items()}
     forward_s = [sum(priced[id(one)].forward_s for one in stage) for stage in stages]
     backward_s = [sum(priced[id(one)].backward_s for one in stage) for stage in stages]
     boundary = chain.layers[0].output_bytes
@@ -222,11 +231,13 @@ def _replicas(plan: Plan) -> tuple[Ring, Ring]:
     )
 
 
-def _priced(layer: LayerWork, plan: Plan, cluster: Cluster, pricer: Pricer) -> _Layer:
+def _priced(layer: LayerWork, plan: Plan, cluster: Cluster, pricer: Pricer, known: Known) -> _Layer:
     """Return a layer's seconds; under ZeRO-3 its weights are gathered in each pass and its gradients scattered."""
-    groups = _groups(plan)
-    forward = pricer.seconds(layer.forward, cluster, groups)
-    backward = pricer.seconds((*layer.again, *layer.backward), cluster, groups)
+    if id(layer) not in known:
+        groups = _groups(plan)
+        forward = pricer.seconds(layer.forward, cluster, groups)
+        known[id(layer)] = layer, forward, pricer.seconds((*layer.again, *layer.backward), cluster, groups)
+    _, forward, backward = known[id(layer)]
     if plan.zero < 3:
         return _Layer(forward=forward, backward=backward, forward_gather_s=0.0, backward_gather_s=0.0)
     gather_s = _traffic_s(layer, plan, cluster, pricer, Collective.ALL_GATHER, WEIGHT_BYTES)

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from hardplace.cost.gpu.models import gpu_model
 from hardplace.cost.gpu.efficiencies import efficiencies
+from hardplace.cost.gpu.models import gpu_model
 from hardplace.cost.gpu.price import Pricer
 from hardplace.errors import BadInput
 from hardplace.hardware.device import Device, Node
 from hardplace.placement.plan import Format, Plan, Update, problems
 from hardplace.search.clusters import even_cluster
-from hardplace.search.estimate import Chain, PlanEstimate, estimate_plan, of_workload
+from hardplace.search.estimate import Chain, Known, PlanEstimate, estimate_plan, of_workload
 from hardplace.workload.types import Recompute, Workload
 
 _MICRO_BATCHES = (1, 2, 4, 8, 16)
@@ -65,12 +65,13 @@ class Places:
         """Return the best plans, or what is short. asked: context, expert, precision, optimizer, gradient and batch."""
         fitting, tried, nearest = [], 0, None
         cluster = even_cluster(self.node, devices)
+        known: Known = {}
         for plan in self.plans(asked, devices):
             chain = self._chain(plan)
             if chain is None or len(chain.layers) < plan.pipeline * plan.virtual:
                 continue
             tried += 1
-            found = estimate_plan(chain, plan, cluster, self._pricer(plan), self.chip.memory_bytes)
+            found = estimate_plan(chain, plan, cluster, self._pricer(plan), self.chip.memory_bytes, known)
             if found.fits:
                 fitting.append(found)
             elif nearest is None or _fullest(found) < _fullest(nearest):
@@ -160,7 +161,7 @@ def _choices(degrees: Plan) -> Iterator[Plan]:
     for micro_batch in _MICRO_BATCHES:
         for virtual in _VIRTUAL if degrees.pipeline > 1 else (1,):
             for zero in (0, 1, 3) if degrees.data * degrees.context > 1 else (0,):
-                for recompute in Recompute:
+                for recompute in (Recompute.NONE, Recompute.FULL) if degrees.flash else Recompute:
                     yield replace(degrees, micro_batch=micro_batch, virtual=virtual, zero=zero, recompute=recompute)
 
 

@@ -10,9 +10,9 @@ from hardplace.cost.gpu.decoder import DecoderShape, Experts, Latent
 from hardplace.cost.gpu.table import Table
 from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import node
-from hardplace.search.clusters import even_cluster
 from hardplace.hardware.types import Cluster
 from hardplace.placement.plan import Format, Plan, Update, problems
+from hardplace.search.clusters import even_cluster
 from hardplace.workload.types import Recompute
 
 # device of the table: (GPU, node) of the catalogue
@@ -25,10 +25,40 @@ DEVICES = {
     "GB200": ("gb200", "gb200-nvl72"),
 }
 COLUMNS = (
-    "id,source,layers,hidden,heads,kv_heads,ffn,gated_mlp,vocab,seq,precision,device,devices,inter_bw,tp,pp,vpp,dp,cp,ep,"
-    "zero_stage/fsdp,sp,recompute,flash_attention,micro_batch,global_batch,memory_gb,head_dim,moe,target_iter_s,flag,grade,"
-    "split"
-).split(",")
+    "id",
+    "source",
+    "layers",
+    "hidden",
+    "heads",
+    "kv_heads",
+    "ffn",
+    "gated_mlp",
+    "vocab",
+    "seq",
+    "precision",
+    "device",
+    "devices",
+    "inter_bw",
+    "tp",
+    "pp",
+    "vpp",
+    "dp",
+    "cp",
+    "ep",
+    "zero_stage/fsdp",
+    "sp",
+    "recompute",
+    "flash_attention",
+    "micro_batch",
+    "global_batch",
+    "memory_gb",
+    "head_dim",
+    "moe",
+    "target_iter_s",
+    "flag",
+    "grade",
+    "split",
+)
 _RATE = re.compile(r"(?:(\d+)x)?(\d+) ?G([bB])/s")
 _NUMBERED = re.compile(r"(\d+)")
 _FORMATS = {"bf16": Format.BF16, "bf16(amp)": Format.BF16, "bf16(pure)": Format.BF16, "fp16": Format.FP16}

@@ -17,7 +17,7 @@ from hardplace.workload.types import Group, Recompute
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latent:
-    """Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434): ranks and head dimensions; query 0: not compressed."""
+    """Latent attention (DeepSeek-V2, arXiv 2405.04434): ranks and head dimensions; query 0: not compressed."""
 
     query: int
     key_value: int
@@ -271,7 +271,6 @@ def block(shape: DecoderShape, degrees: Degrees, recompute: Recompute, number: i
     b = _Builder(shape, degrees)
     b.norm()
     _attention(b, number)
-    attention_saved = b.saved
     b.norm()
     moe = shape.experts
     if moe is not None and number >= moe.dense_layers:
@@ -289,26 +288,19 @@ def block(shape: DecoderShape, degrees: Degrees, recompute: Recompute, number: i
         b.leave()
     out = float(degrees.activation_bytes * b.local * shape.hidden)
     forward = tuple(b.forward)
-    saved, again, working = b.saved, (), 0.0
+    saved, working = b.saved, 0.0
     if not shape.gated:
         saved += 2.0 * b.local * shape.hidden  # masks of two dropouts, 1 byte each
     # products' inputs: norms' outputs are kept too (the shard, gathered again in the backward pass)
     saved += 2.0 * out
-    kept: tuple[Work, ...] = again
+    kept: tuple[Work, ...] = ()
     if recompute is Recompute.FULL:
         saved, kept, working = out, forward, saved
-    elif recompute is Recompute.SELECTIVE:
-        if not degrees.flash:
-            core = (
-                5.0
-                * degrees.micro_batch
-                * (shape.heads // degrees.tensor)
-                * (shape.sequence // degrees.context)
-                * shape.sequence
-            )
-            saved, working = saved - core, core
-            kept = tuple(one for one in forward if isinstance(one, Attending))
-    assert attention_saved <= b.saved
+    elif recompute is Recompute.SELECTIVE and not degrees.flash:
+        queries, heads = shape.sequence // degrees.context, shape.heads // degrees.tensor
+        core = 5.0 * degrees.micro_batch * heads * queries * shape.sequence
+        saved, working = saved - core, core
+        kept = tuple(one for one in forward if isinstance(one, Attending))
     return LayerWork(
         name="layer",
         forward=forward,
