@@ -29,13 +29,13 @@ _PLAIN = {int: "a whole number", str: "a text", bool: "true or false", type(None
 
 
 def read(path: str | os.PathLike[str], kind: type[T]) -> T:
-    """Return the value of type `kind` that a JSON file holds.
+    """Return the value of type `kind` that a JSON file, or a TOML file by its name, holds.
 
     Raises BadInput, one line with file, field, value and what was expected, for anything that is not exactly
     that: no such file, damaged, not JSON, unknown or missing fields, a text or a fraction for a whole number.
     """
     where = Path(path)
-    data = _parse(where, _load(where))
+    data = read_toml(where) if where.suffix == ".toml" else _parse(where, _load(where))
     try:
         return _converter(detailed=False).structure(data, kind)
     except Exception:  # cattrs raises many types; the slower, detailed converter says which field it was

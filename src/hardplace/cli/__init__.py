@@ -6,7 +6,21 @@ import sys
 
 import click
 
-from hardplace.cli import calibrate, chip, chips, estimate, models, schedule, search, show, trace, validate, verify
+from hardplace.cli import (
+    calibrate,
+    chip,
+    chips,
+    estimate,
+    models,
+    place,
+    schedule,
+    search,
+    show,
+    trace,
+    validate,
+    validate_training,
+    verify,
+)
 from hardplace.cli.app import BAD_INPUT, INTERRUPTED, app
 from hardplace.errors import BadInput
 
@@ -17,11 +31,13 @@ __all__ = [
     "estimate",
     "main",
     "models",
+    "place",
     "schedule",
     "search",
     "show",
     "trace",
     "validate",
+    "validate_training",
     "verify",
 ]
 

@@ -1,4 +1,4 @@
-"""`hardplace estimate MODEL --operators`: every kernel of a model on one chip."""
+"""`hardplace estimate MODEL`: every kernel of a model on one chip (--operators), or a plan on many GPUs (--plan)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 @app.command()
 @click.argument("model", metavar="MODEL")
 @click.option("--operators", is_flag=True, help="Every kernel: mapping, time, bound, utilisation, traffic, energy.")
-@click.option("--on", "chip", required=True, metavar="FILE|NAME", help="The chip, as `hardplace chip` takes it.")
+@click.option("--plan", type=click.Path(dir_okay=False, path_type=Path), help="A plan's JSON or TOML file.")
+@click.option("--device", metavar="NAME", help="With --plan: a GPU of the catalogue.")
+@click.option("--node", "node_name", metavar="FILE|NAME", help="With --plan: the node.  [default: the device's usual]")
+@click.option("--on", "chip", metavar="FILE|NAME", help="The chip, as `hardplace chip` takes it.")
 @click.option("--micro-batch", type=click.IntRange(min=1), default=1, show_default=True, help="Samples.")
 @click.option("--tensor-parallel", type=click.IntRange(min=1), default=1, show_default=True, help="Width.")
 @click.option("--dtype", default="bf16", show_default=True, help="Type of the operands of products.")
@@ -32,21 +35,34 @@ if TYPE_CHECKING:
 def estimate(
     model: str,
     operators: bool,
-    chip: str,
+    plan: Path | None,
+    device: str | None,
+    node_name: str | None,
+    chip: str | None,
     micro_batch: int,
     tensor_parallel: int,
     dtype: str,
     as_json: bool,
     out: Path | None,
 ) -> None:
-    """Print every operator of a model on one chip, and draw its roofline."""
+    """Print every operator of a model on one chip, and draw its roofline; or what a plan costs.
+
+    \b
+    hardplace estimate llama2-7b --operators --on tpu-v4
+    hardplace estimate llama3-70b --plan plan.json --device h100-sxm
+    """
+    if plan is not None:
+        if operators or chip is not None or device is None:
+            raise BadInput("estimate: --plan: expected --device with it, without --operators and --on")
+        _print_plan(model, plan, device, node_name, as_json)
+        return
     from hardplace.files import dumps, write_text
     from hardplace.hardware.sheet import find
     from hardplace.report.operators import page, show_estimate
     from hardplace.workload.load import load
 
-    if not operators:
-        raise BadInput("estimate: expected --operators")
+    if not operators or chip is None:
+        raise BadInput("estimate: expected --operators with --on, or --plan with --device")
     workload, on = load(model), priced_on(find(chip), dtype)
     found = estimated(workload, on, micro_batch, tensor_parallel)
     if as_json:
@@ -111,3 +127,36 @@ def estimated(workload: Workload, on: Machine | Gpu, micro_batch: int, tensor_pa
         ),
         notes=(*on.notes, *network),
     )
+
+
+def _print_plan(model: str, path: Path, device: str, node_name: str | None, as_json: bool) -> None:
+    """Print what a plan costs on GPUs that exist."""
+    from hardplace.cost.gpu.efficiencies import efficiencies
+    from hardplace.cost.gpu.models import gpu_model
+    from hardplace.cost.gpu.price import Pricer
+    from hardplace.cost.gpu.sheets import gpu
+    from hardplace.files import dumps
+    from hardplace.hardware.catalogue import node
+    from hardplace.placement.plan import Format, read_plan
+    from hardplace.report.plan import show_plan
+    from hardplace.search.clusters import even_cluster, node_of
+    from hardplace.search.estimate import estimate_plan, of_workload
+    from hardplace.workload.load import load
+
+    plan, chip = read_plan(path), gpu(device)
+    where = node(node_name) if node_name else node_of(chip.name)
+    if where.device != chip.name:
+        raise BadInput(f"--node {where.name}: has {where.device}: expected a node of {chip.name}")
+    workload = load(model)
+    pricer = Pricer(
+        model=gpu_model(device),
+        efficiencies=efficiencies(chip.name),
+        low=plan.precision is Format.FP8,
+        flash=plan.flash,
+    )
+    cluster = even_cluster(where, plan.devices)
+    found = estimate_plan(of_workload(workload, plan), plan, cluster, pricer, chip.memory_bytes)
+    if as_json:
+        click.echo(dumps(found))
+        return
+    show_plan(workload.name, f"{plan.devices} {chip.title} in {where.title}", found)

@@ -1,0 +1,89 @@
+"""`hardplace validate training`: published training runs through the model of plans."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hardplace.cli.validate import validate
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hardplace.search.validation import Scored, Summary
+
+_PUBLISHED = Path("validation/training/training.csv")
+
+
+@validate.command()
+@click.option("--data", type=click.Path(path_type=Path), default=_PUBLISHED, show_default=True, help="Runs (CSV).")
+@click.option("--split", type=click.Choice(["test", "calibration", "all"]), default="all", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON a row.")
+@click.option("--markdown", is_flag=True, help="Print the tables of docs/validation-training.md.")
+def training(data: Path, split: str, as_json: bool, markdown: bool) -> None:
+    """Predict the step times of published training runs and print the errors by source.
+
+    Rows of grade C, with a flag, without a measured time or not modelled do not count in the summaries; every row of
+    the data has its line with --json. Efficiencies are fitted on the calibration split only.
+    """
+    import json
+
+    from hardplace.cost.gpu.table import parse
+    from hardplace.files import read_text
+    from hardplace.search.published import rows_of
+    from hardplace.search.validation import score
+
+    rows = [score(row) for row in rows_of(parse(read_text(data), str(data)))]
+    rows = [one for one in rows if split == "all" or one.split == split]
+    if as_json:
+        for one in rows:
+            fields = ("id", "predicted_s", "measured_s", "error", "not_modelled", "split", "counted", "allocated_gb")
+            click.echo(json.dumps({name: getattr(one, name) for name in fields}))
+        return
+    for name in ("test", "calibration") if split == "all" else (split,):
+        _print(name, [one for one in rows if one.split == name], markdown=markdown)
+    _reasons(rows, markdown=markdown)
+
+
+def _print(name: str, rows: list[Scored], *, markdown: bool) -> None:
+    from hardplace.search.validation import by_source
+
+    found = by_source(rows)
+    heading = ("source", "rows", "mean", "median", "worst", "which", "bias", "rank correlation")
+    cells = [_cells(one) for one in found]
+    if len(found) > 2:
+        mean = sum(one.mean for one in found[:-1]) / (len(found) - 1)
+        cells.append(("mean of the sources' means", "", f"{mean:.1%}", "", "", "", "", ""))
+    _table(f"{name} split", heading, cells, markdown=markdown)
+
+
+def _cells(one: Summary) -> tuple[str, ...]:
+    rank = "" if one.rank is None else f"{one.rank:.3f}"
+    shares = (f"{one.mean:.1%}", f"{one.median:.1%}", f"{one.worst:.1%}")
+    return (one.name, str(one.rows), *shares, one.worst_id, f"{one.bias:+.1%}", rank)
+
+
+def _reasons(rows: list[Scored], *, markdown: bool) -> None:
+    from collections import Counter
+
+    reasons = Counter(one.not_modelled for one in rows if one.not_modelled)
+    cells = [(reason, str(count)) for reason, count in reasons.most_common()]
+    left = sum(not one.counted and not one.not_modelled for one in rows)
+    cells.append(("predicted, not counted: grade C, flagged, or nothing measured", str(left)))
+    _table(f"not modelled: {sum(reasons.values())} of {len(rows)} rows", ("reason", "rows"), cells, markdown=markdown)
+
+
+def _table(title: str, heading: tuple[str, ...], cells: Sequence[tuple[str, ...]], *, markdown: bool) -> None:
+    if markdown:
+        lines = [f"## {title}", "", "| " + " | ".join(heading) + " |", "|" + "---|" * len(heading)]
+        click.echo("\n".join([*lines, *("| " + " | ".join(row) + " |" for row in cells), ""]))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*heading, box=None, title=title, title_justify="left")
+    for row in cells:
+        table.add_row(*row)
+    Console(width=140).print(table)

@@ -1,0 +1,116 @@
+"""Layers of a recorded model on one rank as work for a GPU: kernels after cost's fusion, collectives as recorded."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hardplace.cost.fusion import kernel_graph
+from hardplace.cost.gpu.streams import Stream
+from hardplace.cost.gpu.types import Layout
+from hardplace.cost.gpu.work import Attending, Exchange, LayerWork, Moved, Product, Work
+from hardplace.cost.types import Collective, Kernel
+from hardplace.workload.memory import recomputed, saved_bytes
+from hardplace.workload.types import Gradient, Layer, Operator, OperatorKind, Phase, Recompute, StorageRole
+
+_CYCLES = {"other": 1}
+_STREAMS = {
+    OperatorKind.NORMALISATION: Stream.NORM,
+    OperatorKind.SOFTMAX: Stream.SOFTMAX,
+    OperatorKind.EMBEDDING: Stream.EMBEDDING,
+    OperatorKind.GATHER: Stream.EMBEDDING,
+    OperatorKind.CROSS_ENTROPY: Stream.CROSS_ENTROPY,
+    OperatorKind.ROUTING: Stream.DISPATCH,
+}
+_COLLECTIVES = {
+    "all_reduce": Collective.ALL_REDUCE,
+    "all_gather": Collective.ALL_GATHER,
+    "reduce_scatter": Collective.REDUCE_SCATTER,
+    "all_to_all": Collective.ALL_TO_ALL,
+}
+_WIDE = {Gradient.WGRAD: 8.0}  # added up in fp32: read and written
+
+
+def layer_work(layer: Layer, micro_batch: int, recompute: Recompute) -> LayerWork:
+    """Return what one rank's recorded layer gives to do (samples: micro_batch)."""
+    by_phase = {phase: _phase(layer, phase, micro_batch) for phase in (Phase.FORWARD, Phase.BACKWARD)}
+    chosen = set(recomputed(layer, recompute))
+    again = tuple(one for members, work in by_phase[Phase.FORWARD] if chosen and set(members) <= chosen for one in work)
+    kept, whole = (saved_bytes(layer, one).at(micro_batch) for one in (recompute, Recompute.NONE))
+    experts = {
+        layer.tensors[index].storage
+        for operator in layer.operators
+        if operator.kind is OperatorKind.GROUPED_MATMUL
+        for index in operator.reads
+        if layer.storages[layer.tensors[index].storage].role is StorageRole.PARAMETER
+    }
+    expert_parameters = sum(layer.storages[one].parameters for one in experts)
+    return LayerWork(
+        name=layer.name,
+        forward=tuple(one for _, work in by_phase[Phase.FORWARD] for one in work),
+        again=again,
+        backward=tuple(one for _, work in by_phase[Phase.BACKWARD] for one in work),
+        parameters=layer.parameters - expert_parameters,
+        expert_parameters=expert_parameters,
+        saved_bytes=float(kept),
+        working_bytes=float(whole - kept) if recompute is not Recompute.NONE else 0.0,
+        output_bytes=float(layer.output_bytes.at(micro_batch)),
+    )
+
+
+def _phase(layer: Layer, phase: Phase, micro_batch: int) -> list[tuple[tuple[int, ...], tuple[Work, ...]]]:
+    found = []
+    for kernel in kernel_graph(layer, phase, micro_batch, _CYCLES).kernels:
+        operators = [layer.operators[index] for index in kernel.operators]
+        found.append((kernel.operators, tuple(_work(layer, kernel, operators, micro_batch))))
+    return found
+
+
+def _work(layer: Layer, kernel: Kernel, operators: list[Operator], micro_batch: int) -> list[Work]:
+    first = operators[0]
+    if first.kind is OperatorKind.COLLECTIVE:
+        name = next(name for name in _COLLECTIVES if name in first.name)
+        return [Exchange(collective=_COLLECTIVES[name], bytes=float(first.dims[0].at(micro_batch)), group=first.group)]
+    if first.kind is OperatorKind.ATTENTION:
+        batch, heads, kv_heads, queries, keys, query_dim, value_dim = (size.at(micro_batch) for size in first.dims)
+        return [
+            Attending(
+                batch=batch,
+                heads=heads,
+                kv_heads=kv_heads,
+                queries=queries,
+                keys=keys,
+                head_dim=(query_dim + value_dim) // 2,
+                causal=first.causal,
+                backward=first.phase is Phase.BACKWARD,
+                window=first.window,
+            )
+        ]
+    if not kernel.matmuls:
+        return [
+            Moved(kind=_stream(operators), bytes=float(kernel.stream_bytes), row=_row(layer, operators, micro_batch))
+        ]
+    layout = Layout(first.layout) if first.layout else Layout.TN
+    made: list[Work] = []
+    for one in kernel.matmuls:
+        output_bytes = _WIDE.get(first.gradient, 2.0)
+        made.append(Product(m=one.m, n=one.n, k=one.k, batch=one.batch, layout=layout, output_bytes=output_bytes))
+    if kernel.tiled and kernel.stream_bytes:
+        made.append(Moved(kind=Stream.ELEMENTWISE, bytes=float(kernel.stream_bytes)))
+    return made
+
+
+def _stream(operators: list[Operator]) -> Stream:
+    """Return the kind of a chain: that of its most telling operator."""
+    kinds = Counter(operator.kind for operator in operators)
+    for kind, stream in _STREAMS.items():
+        if kinds[kind]:
+            scattered = stream is Stream.EMBEDDING and operators[0].phase is Phase.BACKWARD
+            return Stream.EMBEDDING_BACKWARD if scattered else stream
+    return Stream.NORM if kinds[OperatorKind.REDUCTION] else Stream.ELEMENTWISE
+
+
+def _row(layer: Layer, operators: list[Operator], micro_batch: int) -> int:
+    if _stream(operators) not in (Stream.NORM, Stream.SOFTMAX, Stream.CROSS_ENTROPY):
+        return 0
+    shapes = [layer.tensors[index].shape for operator in operators for index in operator.reads]
+    return max((shape[-1].at(micro_batch) for shape in shapes if shape), default=0)

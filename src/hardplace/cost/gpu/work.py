@@ -1,0 +1,91 @@
+"""What a rank's layer gives a GPU and a network to do, whichever way it was derived: recorded, or from a shape."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hardplace.cost.gpu.streams import Stream
+from hardplace.cost.gpu.types import Layout
+from hardplace.cost.types import Collective
+from hardplace.workload.types import Group
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Product:
+    """batch independent products of (m x k) and (k x n); grouped: of a mixture of experts, one kernel.
+
+    output_bytes: moved for an element of the result, as `hardplace.cost.gpu.gemm.Gemms` has it. low: the plan's low
+    precision (fp8) applies: a linear layer, not a head or a router.
+    """
+
+    m: int
+    n: int
+    k: int
+    batch: int = 1
+    layout: Layout = Layout.TN
+    output_bytes: float = 2.0
+    low: bool = True
+
+    @property
+    def flops(self) -> float:
+        """Floating-point operations, two a multiply-add."""
+        return 2.0 * self.batch * self.m * self.n * self.k
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attending:
+    """Attention of `queries` queries a sample over `keys` keys; queries < keys: a context-parallel rank's share.
+
+    head_dim: the mean of queries' and values' where they differ. window: keys that a query sees at most; 0: all.
+    """
+
+    batch: int
+    heads: int
+    kv_heads: int
+    queries: int
+    keys: int
+    head_dim: int
+    causal: bool
+    backward: bool
+    window: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """A kernel that only moves bytes; row: elements of one reduction."""
+
+    kind: Stream
+    bytes: float
+    row: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """A collective within a layer: bytes of the whole tensor on one rank, and the group that joins it."""
+
+    collective: Collective
+    bytes: float
+    group: Group
+
+
+Work = Product | Attending | Moved | Exchange
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerWork:
+    """One layer on one rank at one micro-batch: kernels and collectives in order, and what it holds.
+
+    again: what the backward pass runs again before it (recompute). parameters, expert_parameters: elements on the rank;
+    the second are reduced over fewer replicas. saved_bytes: kept from forward to backward. working_bytes: of one layer
+    that is computed again, on top. output_bytes: handed on, of the whole tensor on the rank.
+    """
+
+    name: str
+    forward: tuple[Work, ...]
+    again: tuple[Work, ...]
+    backward: tuple[Work, ...]
+    parameters: int
+    expert_parameters: int
+    saved_bytes: float
+    working_bytes: float
+    output_bytes: float

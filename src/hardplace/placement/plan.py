@@ -1,0 +1,163 @@
+"""A plan: how a training step is divided among devices, read strictly from JSON or TOML and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from hardplace.errors import BadInput
+from hardplace.files import read
+from hardplace.workload.types import Recompute
+
+
+class Schedule(StrEnum):
+    """Order of micro-batches in a pipeline; 1F1B with virtual stages is interleaved."""
+
+    ONE_F_ONE_B = "1f1b"
+    GPIPE = "gpipe"
+
+
+class Format(StrEnum):
+    """What linear layers multiply in: 16 bit, or fp8 with everything else in bf16."""
+
+    BF16 = "bf16"
+    FP16 = "fp16"
+    FP8 = "fp8"
+
+
+class Update(StrEnum):
+    """The optimizer: Adam with fp32 master weights and moments, with 8-bit moments, all in bf16; SGD with momentum."""
+
+    ADAMW = "adamw"
+    ADAMW_8BIT = "adamw-8bit"
+    ADAMW_BF16 = "adamw-bf16"
+    SGD = "sgd"
+
+
+# Bytes of states a parameter beside the 16-bit weight: fp32 master and two fp32 moments; master and two of 1 byte;
+# two moments of 2 bytes; master and momentum.
+STATE_BYTES = {Update.ADAMW: 12, Update.ADAMW_8BIT: 6, Update.ADAMW_BF16: 4, Update.SGD: 8}
+GRADIENT_BYTES = {"fp32": 4, "bf16": 2}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Degrees, batch and memory choices of one training step (samples: global_batch, micro_batch).
+
+    Devices = tensor x context x data x pipeline; expert groups fold into tensor x context x data. virtual: chunks of
+    layers a pipeline stage. stages: layers a stage, () as even as it goes. zero: 0 nothing sharded over the replicas, 1
+    optimizer states, 2 gradients too, 3 weights too. shard: replicas that ZeRO shards over, 0 all (hybrid sharding).
+    gradient: fp32 or bf16, in which gradients are added up and reduced. overlap: data-parallel traffic runs beside
+    compute. flash: attention as one kernel. fragmentation: share of memory lost to the allocator; reserve_bytes: of the
+    driver and communication libraries.
+    """
+
+    global_batch: int
+    tensor: int = 1
+    sequence: bool = False
+    pipeline: int = 1
+    virtual: int = 1
+    data: int = 1
+    context: int = 1
+    expert: int = 1
+    zero: int = 1
+    shard: int = 0
+    micro_batch: int = 1
+    schedule: Schedule = Schedule.ONE_F_ONE_B
+    stages: tuple[int, ...] = ()
+    recompute: Recompute = Recompute.NONE
+    precision: Format = Format.BF16
+    optimizer: Update = Update.ADAMW
+    gradient: str = "fp32"
+    overlap: bool = True
+    flash: bool = True
+    fragmentation: float = 0.04
+    reserve_bytes: float = 2e9
+
+    @property
+    def devices(self) -> int:
+        """Devices that the degrees multiply to."""
+        return self.tensor * self.context * self.data * self.pipeline
+
+    @property
+    def micro_batches(self) -> int:
+        """Micro-batches of one replica in a step."""
+        return self.global_batch // (self.data * self.micro_batch)
+
+    @property
+    def sharded_over(self) -> int:
+        """Ranks that ZeRO shards over: context-parallel ranks hold the same weights and count."""
+        return self.shard or self.data * self.context
+
+
+def read_plan(path: Path) -> Plan:
+    """Return the plan that a JSON or TOML file holds; BadInput with file, field, value and what was expected."""
+    plan = read(path, Plan)
+    for problem in problems(plan):
+        raise BadInput(f"{path}: {problem}")
+    return plan
+
+
+def problems(plan: Plan) -> Iterator[str]:
+    """Yield what is wrong with a plan by itself, one line each."""
+    counts = ("global_batch", "tensor", "pipeline", "virtual", "data", "context", "expert", "micro_batch")
+    for name in counts:
+        if getattr(plan, name) < 1:
+            yield f"{name}: {getattr(plan, name)}: expected a whole number from 1"
+            return
+    if plan.global_batch % (plan.data * plan.micro_batch):
+        yield (
+            f"global_batch: {plan.global_batch}: expected a multiple of data x micro_batch, "
+            f"{plan.data} x {plan.micro_batch}"
+        )
+    if not 0 <= plan.zero <= 3:
+        yield f"zero: {plan.zero}: expected 0, 1, 2 or 3"
+    if plan.zero == 3 and plan.pipeline > 1:
+        yield f"zero: 3: expected pipeline 1 with it, not {plan.pipeline} (weights would be gathered every micro-batch)"
+    if plan.shard < 0 or (plan.shard and (plan.data * plan.context) % plan.shard):
+        yield f"shard: {plan.shard}: expected 0 or a divisor of data x context, {plan.data * plan.context}"
+    if plan.sequence and plan.tensor == 1:
+        yield "sequence: true: expected tensor 2 or more with it"
+    if plan.virtual > 1 and plan.pipeline == 1:
+        yield f"virtual: {plan.virtual}: expected pipeline 2 or more with it"
+    if plan.virtual > 1 and plan.schedule is Schedule.GPIPE:
+        yield f"virtual: {plan.virtual}: expected schedule 1f1b with it"
+    if plan.virtual > 1 and plan.micro_batches % plan.pipeline:
+        yield (
+            f"virtual: {plan.virtual}: interleaving expects the {plan.micro_batches} micro-batches of a replica to be a "
+            f"multiple of pipeline, {plan.pipeline}"
+        )
+    if (plan.tensor * plan.context * plan.data) % plan.expert:
+        whole = plan.tensor * plan.context * plan.data
+        yield f"expert: {plan.expert}: expected a divisor of tensor x context x data, {whole}"
+    if plan.stages and len(plan.stages) != plan.pipeline:
+        yield f"stages: {list(plan.stages)}: expected {plan.pipeline} numbers, one a pipeline stage"
+    if plan.gradient not in GRADIENT_BYTES:
+        yield f"gradient: {plan.gradient!r}: expected fp32 or bf16"
+    if not 0.0 <= plan.fragmentation < 1.0:
+        yield f"fragmentation: {plan.fragmentation}: expected a share from 0 to below 1"
+    if plan.reserve_bytes < 0.0:
+        yield f"reserve_bytes: {plan.reserve_bytes}: expected zero or more"
+
+
+def stage_layers(layers: int, plan: Plan) -> tuple[int, ...]:
+    """Return the layers of each stage: the plan's own, else even.
+
+    Where the layers do not divide but with embedding and head counted as a layer each they do, first and last stage
+    have one less (Megatron-LM's account_for_embedding_in_pipeline_split); else the middle stages have one more.
+    """
+    if plan.stages:
+        if sum(plan.stages) != layers or min(plan.stages) < 0:
+            raise BadInput(f"stages: {list(plan.stages)}: expected numbers that sum to the model's {layers} layers")
+        return plan.stages
+    count = plan.pipeline
+    if layers < count:
+        raise BadInput(f"pipeline: {count}: expected at most the model's {layers} layers")
+    if layers % count and (layers + 2) % count == 0:
+        each = (layers + 2) // count
+        return (each - 1, *(each,) * (count - 2), each - 1)
+    each, more = divmod(layers, count)
+    first = (count - more) // 2
+    return tuple(each + (1 if first <= index < first + more else 0) for index in range(count))

@@ -1,0 +1,222 @@
+"""Published training runs: a row of the table as a shape and a plan on a node, or the reason why it is not modelled."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from hardplace.cost.gpu.decoder import DecoderShape, Experts, Latent
+from hardplace.cost.gpu.table import Table
+from hardplace.errors import BadInput
+from hardplace.hardware.catalogue import node
+from hardplace.hardware.types import Cluster
+from hardplace.placement.plan import Format, Plan, Update, problems
+from hardplace.search.clusters import even_cluster
+from hardplace.workload.types import Recompute
+
+# device of the table: (GPU, node) of the catalogue
+DEVICES = {
+    "A100-80GB": ("a100-80gb-sxm", "dgx-a100"),
+    "A100-40GB": ("a100-40gb-sxm", "dgx-a100-320gb"),
+    "H100-80GB": ("h100-sxm", "dgx-h100"),
+    "V100-32GB": ("v100-sxm2", "dgx-v100"),
+    "B200": ("b200-sxm", "dgx-b200"),
+    "GB200": ("gb200", "gb200-nvl72"),
+}
+COLUMNS = (
+    "id",
+    "source",
+    "layers",
+    "hidden",
+    "heads",
+    "kv_heads",
+    "ffn",
+    "gated_mlp",
+    "vocab",
+    "seq",
+    "precision",
+    "device",
+    "devices",
+    "inter_bw",
+    "tp",
+    "pp",
+    "vpp",
+    "dp",
+    "cp",
+    "ep",
+    "zero_stage/fsdp",
+    "sp",
+    "recompute",
+    "flash_attention",
+    "micro_batch",
+    "global_batch",
+    "memory_gb",
+    "head_dim",
+    "moe",
+    "target_iter_s",
+    "flag",
+    "grade",
+    "split",
+)
+_RATE = re.compile(r"(?:(\d+)x)?(\d+) ?G([bB])/s")
+_NUMBERED = re.compile(r"(\d+)")
+_FORMATS = {"bf16": Format.BF16, "bf16(amp)": Format.BF16, "bf16(pure)": Format.BF16, "fp16": Format.FP16}
+
+
+class NotModelled(Exception):
+    """Why a row has no prediction."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A published run, ready to be estimated; gpu and node are names of the catalogue, cluster has the row's fabric."""
+
+    shape: DecoderShape
+    plan: Plan
+    gpu: str
+    cluster: Cluster
+    backend: str
+
+
+def rows_of(table: Table) -> list[dict[str, str]]:
+    """Return the rows by column name; BadInput for a column that is missing."""
+    for name in COLUMNS:
+        if name not in table.columns:
+            raise BadInput(f"{table.place}: column {name}: missing; expected the columns of validation/training")
+    return [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+
+
+def run_of(row: Mapping[str, str]) -> Run:
+    """Return a row's run; NotModelled with the reason."""
+    if row["device"] not in DEVICES:
+        raise NotModelled(f"device {row['device']}: no GPU of the catalogue with a node")
+    if not row["precision"].startswith(("bf16", "fp16", "fp8", "mxfp8")):
+        raise NotModelled(f"precision {row['precision']}: no GEMM model")
+    plan = _plan(row)
+    shape = _shape(row)
+    for problem in problems(plan):
+        raise NotModelled(problem)
+    if plan.devices != _count(row, "devices"):
+        raise NotModelled(f"degrees multiply to {plan.devices}, not to the {_count(row, 'devices')} devices of the row")
+    gpu, name = DEVICES[row["device"]]
+    nvidia = "NVIDIA" in row["source"] and row["device"] not in ("A100-80GB", "A100-40GB", "V100-32GB")
+    backend = "cudnn" if nvidia or row["device"] in ("B200", "GB200") else "default"
+    return Run(shape=shape, plan=plan, gpu=gpu, cluster=_cluster(name, plan.devices, row["inter_bw"]), backend=backend)
+
+
+def _count(row: Mapping[str, str], column: str, default: int | None = None) -> int:
+    text = row[column].strip()
+    if not text and default is not None:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        raise NotModelled(f"{column}: {text!r}: not given as a number") from None
+    if value != int(value) or value < 0:
+        raise NotModelled(f"{column}: {text!r}: no whole number")
+    return int(value)
+
+
+def _shape(row: Mapping[str, str]) -> DecoderShape:
+    hidden, heads = _count(row, "hidden"), _count(row, "heads")
+    fields = dict(
+        part.split("=", 1) for part in row["moe"].replace("mla:", "").replace(",", ";").split(";") if "=" in part
+    )
+    numbers = {name: int(value) for name, value in fields.items() if value.isdigit()}
+    moe = row["moe"]
+    experts = latent = None
+    if moe:
+        if not {"experts", "topk", "expert_ffn"} <= numbers.keys():
+            raise NotModelled(f"moe: {moe!r}: experts, topk or expert_ffn not given")
+        experts = Experts(
+            count=numbers["experts"],
+            chosen=numbers["topk"],
+            ffn=numbers["expert_ffn"],
+            shared_ffn=numbers.get("shared_ffn", 0),
+            dense_layers=numbers.get("first_dense_layers", 0),
+        )
+    if "mla:" in moe:
+        names = {"query": "q_lora", "key_value": "kv_lora", "nope": "nope", "rope": "rope", "value": "v"}
+        latent = Latent(**{field: numbers[name] for field, name in names.items()})
+    gated = bool(_count(row, "gated_mlp"))
+    return DecoderShape(
+        layers=_count(row, "layers"),
+        hidden=hidden,
+        heads=heads,
+        kv_heads=_count(row, "kv_heads", heads),
+        head_dim=_count(row, "head_dim", hidden // heads if heads else 0),
+        ffn=_count(row, "ffn", 0 if experts and not experts.dense_layers else None),
+        vocab=_count(row, "vocab"),
+        sequence=_count(row, "seq"),
+        gated=gated,
+        positions=not gated,
+        experts=experts,
+        latent=latent,
+        window=numbers.get("swa_window", 0),
+        window_every=2 if "every_2" in moe else 1,
+        predicted=numbers.get("mtp", 0),
+    )
+
+
+def _plan(row: Mapping[str, str]) -> Plan:
+    """Return the row's plan. What a source leaves out: ZeRO 1 on H100 and later (Megatron's distributed optimizer), 0
+    before; no recompute; context and expert degrees 1. Gradients are reduced in fp32, in 16 bit for fp16 and pure bf16
+    runs. "selective" of any kind is taken as Megatron-LM's."""
+    old = row["device"] in ("A100-80GB", "A100-40GB", "V100-32GB")
+    data, context = _count(row, "dp"), _count(row, "cp", 1)
+    zero, shard = _zero(row["zero_stage/fsdp"].strip(), 0 if old else 1, data * context)
+    recompute = row["recompute"].strip()
+    if recompute.startswith("full(") and "layer" in recompute and "/" in recompute:
+        raise NotModelled(f"recompute: {recompute!r}: of some layers only")
+    kind = next((one for one in Recompute if recompute.startswith(one.value)), Recompute.NONE)
+    short = row["precision"] in ("fp16", "bf16(pure)")
+    return Plan(
+        global_batch=_count(row, "global_batch"),
+        tensor=_count(row, "tp"),
+        sequence=bool(_count(row, "sp", 0)) and _count(row, "tp") > 1,
+        pipeline=_count(row, "pp"),
+        virtual=max(1, _count(row, "vpp", 1)),
+        data=data,
+        context=context,
+        expert=_count(row, "ep", 1),
+        zero=zero,
+        shard=shard,
+        micro_batch=_count(row, "micro_batch"),
+        recompute=kind,
+        precision=_FORMATS.get(row["precision"], Format.FP8),
+        optimizer=Update.ADAMW_BF16 if row["precision"] == "bf16(pure)" else Update.ADAMW,
+        gradient="bf16" if short else "fp32",
+        flash=row["flash_attention"] != "0",
+    )
+
+
+def _zero(text: str, default: int, replicas: int) -> tuple[int, int]:
+    if not text:
+        return default, 0
+    if text[0].isdigit() and "MiCS" not in text:
+        return int(text[0]), 0
+    if text == "FSDP(3)" or text == "FSDP":
+        return 3, 0
+    if "in node" in text:
+        return 3, 8 if replicas % 8 == 0 else 0
+    numbers = _NUMBERED.findall(text)
+    if "MiCS" in text:
+        return 3, int(numbers[-1])
+    if text.startswith("FSDP") and "ICI" not in text and numbers:
+        size = int(numbers[0])
+        return 3, size if size < replicas else 0
+    raise NotModelled(f"zero_stage/fsdp: {text!r}: not a plan of this model")
+
+
+def _cluster(name: str, devices: int, fabric: str) -> Cluster:
+    """Return the node's cluster with the row's fabric as the bandwidth of a device between nodes."""
+    found = even_cluster(node(name), devices)
+    match = _RATE.search(fabric)
+    if match is None or len(found.levels) < 2:
+        return found
+    times, size, unit = match.groups()
+    rate = int(times or 1) * int(size) * 1e9 / (8 if unit == "b" else 1)
+    if "node" in fabric or "VM" in fabric:
+        rate /= found.levels[0].devices
+    return replace(found, levels=(*found.levels[:-1], replace(found.levels[-1], bandwidth_bytes_per_s=rate)))

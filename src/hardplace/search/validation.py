@@ -1,0 +1,142 @@
+"""Predictions of published training runs beside what was measured, and the summary of their errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from hardplace.cost.gpu.efficiencies import efficiencies
+from hardplace.cost.gpu.models import gpu_model
+from hardplace.cost.gpu.price import Pricer
+from hardplace.errors import BadInput
+from hardplace.hardware.catalogue import device
+from hardplace.placement.plan import Format
+from hardplace.search.estimate import PlanEstimate, estimate_plan, of_shape
+from hardplace.search.published import NotModelled, Run, run_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """One row: seconds predicted and measured, relative error, why there is no prediction (empty: there is one).
+
+    counted: the row counts in the summary (grade A or B, no flag, measured, predicted). memory: GB, largest stage,
+    what the allocator counts, and all with fragmentation and reserve, against published.
+    """
+
+    id: str
+    source: str
+    device: str
+    split: str
+    predicted_s: float | None
+    measured_s: float | None
+    error: float | None
+    not_modelled: str
+    counted: bool
+    allocated_gb: float | None = None
+    total_gb: float | None = None
+    published_gb: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """Absolute relative errors over rows: mean, median, worst, and Spearman's rank correlation of times."""
+
+    name: str
+    rows: int
+    mean: float
+    median: float
+    worst: float
+    worst_id: str
+    bias: float
+    rank: float | None
+
+
+@cache
+def pricer_of(gpu: str, low: bool, flash: bool, backend: str) -> Pricer:
+    """Return the pricer of a GPU with its fitted efficiencies, shared so that kernels are priced once."""
+    return Pricer(model=gpu_model(gpu), efficiencies=efficiencies(gpu), low=low, flash=flash, backend=backend)
+
+
+def estimated(run: Run) -> PlanEstimate:
+    """Return the estimate of a run."""
+    pricer = pricer_of(run.gpu, run.plan.precision is Format.FP8, run.plan.flash, run.backend)
+    return estimate_plan(of_shape(run.shape, run.plan), run.plan, run.cluster, pricer, device(run.gpu).memory_bytes)
+
+
+def score(row: Mapping[str, str], estimate: Callable[[Run], PlanEstimate] = estimated) -> Scored:
+    """Return a row's prediction beside its measurement."""
+    measured_s = _number(row["target_iter_s"])
+    published = _number(row["memory_gb"])
+    found, reason = None, ""
+    try:
+        found = estimate(run_of(row))
+    except (NotModelled, BadInput) as problem:
+        reason = str(problem)
+    predicted_s = found.step_s if found else None
+    known = predicted_s is not None and measured_s is not None
+    return Scored(
+        id=row["id"],
+        source=row["source"].split(" ")[0],
+        device=row["device"],
+        split=row["split"],
+        predicted_s=predicted_s,
+        measured_s=measured_s,
+        error=predicted_s / measured_s - 1.0 if predicted_s is not None and measured_s is not None else None,
+        not_modelled=reason,
+        counted=known and row["grade"] != "C" and not row["flag"],
+        allocated_gb=max(one.allocated_bytes for one in found.memory) / 1e9 if found else None,
+        total_gb=max(one.total_bytes for one in found.memory) / 1e9 if found else None,
+        published_gb=published,
+    )
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if value > 0 else None
+
+
+def summary(name: str, rows: Sequence[Scored]) -> Summary | None:
+    """Return the summary of the rows that count; None if none does."""
+    counted = [(abs(one.error), one) for one in rows if one.counted and one.error is not None]
+    if not counted:
+        return None
+    errors = np.array([error for error, _ in counted])
+    worst, of = max(counted, key=lambda item: item[0])
+    return Summary(
+        name=name,
+        rows=len(counted),
+        mean=float(errors.mean()),
+        median=float(np.median(errors)),
+        worst=worst,
+        worst_id=of.id,
+        bias=float(np.mean([one.error for _, one in counted])),
+        rank=_spearman([(one.predicted_s or 0.0, one.measured_s or 0.0) for _, one in counted]),
+    )
+
+
+def _spearman(pairs: Sequence[tuple[float, float]]) -> float | None:
+    """Return the rank correlation, ties ranked by their mean; None below three rows or without spread."""
+    if len(pairs) < 3:
+        return None
+    ranks = [_ranks(np.array(side)) for side in zip(*pairs, strict=True)]
+    if any(side.std() == 0.0 for side in ranks):
+        return None
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+
+
+def _ranks(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    return np.array([(values < one).sum() + ((values == one).sum() - 1) / 2.0 for one in values])
+
+
+def by_source(rows: Iterable[Scored]) -> list[Summary]:
+    """Return the summary of each source, then of the sources' means, then of all rows."""
+    listed = list(rows)
+    names = dict.fromkeys(one.source for one in listed)
+    found = [summary(name, [one for one in listed if one.source == name]) for name in names]
+    return [one for one in (*found, summary("all rows", listed)) if one is not None]

@@ -1,0 +1,140 @@
+"""Plans of recorded models: shares add up, memory by hand, bad input, and more of anything is never worse."""
+
+from dataclasses import replace
+
+import pytest
+
+from hardplace.cost.gpu.models import gpu_model
+from hardplace.cost.gpu.price import Efficiencies, Pricer
+from hardplace.errors import BadInput
+from hardplace.hardware.catalogue import device, node
+from hardplace.placement.plan import Plan, problems, read_plan, stage_layers
+from hardplace.search.clusters import even_cluster
+from hardplace.search.estimate import estimate_plan, of_workload
+from hardplace.search.place import Placed, Places, Short
+from hardplace.workload.load import load
+from hardplace.workload.types import Recompute
+
+PLAN = Plan(global_batch=64, tensor=2, sequence=True, pipeline=2, data=2, reserve_bytes=0.0, fragmentation=0.0)
+
+
+def estimate(plan, cluster=None, memory_bytes=80e9):
+    pricer = Pricer(model=gpu_model("h100-sxm"), efficiencies=Efficiencies())
+    where = cluster or even_cluster(node("dgx-h100"), plan.devices)
+    return estimate_plan(of_workload(load("llama2-7b"), plan), plan, where, pricer, memory_bytes)
+
+
+@pytest.mark.parametrize("zero", [0, 1, 2])
+@pytest.mark.parametrize("recompute", [Recompute.NONE, Recompute.FULL])
+def test_shares_add_up_to_the_step(zero, recompute):
+    found = estimate(replace(PLAN, zero=zero, recompute=recompute))
+    assert sum(share.seconds for share in found.shares) == pytest.approx(found.step_s)
+    assert 0 < found.mfu < 1
+
+
+def test_weights_and_states_by_hand():
+    first, last = estimate(PLAN).memory
+    embedding, block, head = 32000 * 4096, 202383360, 32000 * 4096 + 4096
+    rank = (embedding + 16 * block) / 2
+    assert first.weights_bytes == pytest.approx(2 * rank, rel=1e-3)  # norms are whole on both ranks
+    assert first.gradients_bytes == pytest.approx(4 * rank, rel=1e-3)
+    assert first.states_bytes == pytest.approx(12 * rank / 2, rel=1e-3)
+    assert last.weights_bytes == pytest.approx(head + 16 * block, rel=1e-3)
+
+
+def test_zero_three_divides_everything():
+    plan = Plan(global_batch=64, data=8, zero=3, reserve_bytes=0.0, fragmentation=0.0)
+    (room,) = estimate(plan).memory
+    total = load("llama2-7b").parameters
+    assert room.weights_bytes + room.gradients_bytes + room.states_bytes == pytest.approx(18 * total / 8, rel=1e-3)
+
+
+def test_more_bandwidth_is_never_slower():
+    plan = replace(PLAN, global_batch=128, data=8)
+    cluster = even_cluster(node("dgx-h100"), plan.devices)
+    fast = replace(
+        cluster, levels=tuple(replace(one, bandwidth_bytes_per_s=2 * one.bandwidth_bytes_per_s) for one in cluster.levels)
+    )
+    assert estimate(plan, fast).step_s < estimate(plan, cluster).step_s
+
+
+def test_degrees_must_multiply_to_the_devices():
+    with pytest.raises(BadInput, match=r"2 x 1 x 2 x 2 = 8: expected the number of devices, 16"):
+        estimate(PLAN, even_cluster(node("dgx-h100"), 16))
+
+
+def test_devices_must_fill_nodes():
+    with pytest.raises(BadInput, match=r"devices: 12: expected a multiple of the 8 devices of one dgx-h100"):
+        even_cluster(node("dgx-h100"), 12)
+    assert even_cluster(node("gb200-nvl72"), 256).levels[0].devices == 64
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"global_batch": 63}, "global_batch: 63: expected a multiple of data x micro_batch, 2 x 1"),
+        ({"zero": 4}, "zero: 4: expected 0, 1, 2 or 3"),
+        ({"tensor": 0}, "tensor: 0: expected a whole number from 1"),
+        ({"stages": (1, 2, 3)}, r"stages: \[1, 2, 3\]: expected 2 numbers"),
+        ({"virtual": 2, "global_batch": 6}, "multiple of pipeline, 2"),
+        ({"gradient": "fp8"}, "gradient: 'fp8': expected fp32 or bf16"),
+    ],
+)
+def test_bad_plans(changes, words):
+    with pytest.raises(BadInput, match=words):
+        for problem in problems(replace(PLAN, **changes)):
+            raise BadInput(problem)
+
+
+def test_plan_files_are_read_strictly(tmp_path):
+    good = tmp_path / "plan.toml"
+    good.write_text('global_batch = 64\ntensor = 2\nrecompute = "full"\n')
+    assert read_plan(good) == Plan(global_batch=64, tensor=2, recompute=Recompute.FULL)
+    bad = tmp_path / "plan.json"
+    bad.write_text('{"global_batch": 64, "tensors": 2}')
+    with pytest.raises(BadInput, match="unknown field 'tensors'"):
+        read_plan(bad)
+
+
+def test_layers_of_stages():
+    assert stage_layers(126, Plan(global_batch=1, pipeline=8)) == (15, 16, 16, 16, 16, 16, 16, 15)
+    assert stage_layers(10, Plan(global_batch=1, pipeline=4)) == (2, 3, 3, 2)
+    with pytest.raises(BadInput, match="expected numbers that sum to the model's 10 layers"):
+        stage_layers(10, Plan(global_batch=1, pipeline=2, stages=(4, 5)))
+
+
+def places():
+    return Places(load("llama2-7b"), device("h100-sxm"), node("dgx-h100"))
+
+
+def test_best_is_the_least_of_all_that_fit():
+    """Brute force over the same space, each plan estimated afresh without the search's caches."""
+    search, asked = places(), Plan(global_batch=16)
+    found = search.best(asked, 4)
+    assert isinstance(found, Placed)
+    pricer = search._pricer(asked)
+    steps = []
+    for plan in search.plans(asked, 4):
+        cluster = even_cluster(node("dgx-h100"), 4)
+        chain = of_workload(load("llama2-7b"), plan)
+        one = estimate_plan(chain, plan, cluster, pricer, device("h100-sxm").memory_bytes)
+        if one.fits:
+            steps.append(one.step_s)
+    assert found.fitting == len(steps)
+    assert [one.step_s for one in found.best] == sorted(steps)[:10]
+
+
+def test_more_memory_is_never_worse():
+    few = places().best(Plan(global_batch=32), 8)
+    large = replace(device("h100-sxm"), memory_bytes=160e9)
+    more = Places(load("llama2-7b"), large, node("dgx-h100")).best(Plan(global_batch=32), 8)
+    assert isinstance(few, Placed)
+    assert isinstance(more, Placed)
+    assert more.best[0].step_s <= few.best[0].step_s
+
+
+def test_what_does_not_fit_says_how_short_and_what_mends_it():
+    found = Places(load("llama2-7b"), device("h100-sxm"), node("dgx-h100")).with_remedies(Plan(global_batch=8), 1)
+    assert isinstance(found, Short)
+    assert found.short_bytes > 18 * load("llama2-7b").parameters - 80e9
+    assert len(found.remedies) == 3
