@@ -177,9 +177,13 @@ def test_optimizer_updates_every_parameter(workload):
         if layer.parameters:
             step = layer.operators[-1]
             assert (step.name, step.kind, step.phase) == ("adamw", OperatorKind.OPTIMIZER, Phase.OPTIMIZER)
-            assert step.dims == (Affine(layer.parameters, 0),)
             kept = {index for index, one in enumerate(layer.storages) if one.role is StorageRole.PARAMETER}
-            assert set(layer.storages_of(step.writes)) == kept
+            updated = set(layer.storages_of(step.writes))
+            frozen = sum(layer.storages[one].parameters for one in kept - updated)
+            assert updated <= kept
+            assert step.dims == (Affine(layer.parameters - frozen, 0),)
+            positions = 1500 * 1024 if (workload.name, layer.name) == ("whisper-medium", workload.layers[0].name) else 0
+            assert frozen == positions  # Whisper's encoder keeps its sinusoids
 
 
 def test_no_operator_without_a_model(workload):

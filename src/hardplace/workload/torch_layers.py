@@ -25,8 +25,8 @@ from hardplace.workload.types import (
     Workload,
 )
 
-# Recorded at the first two, checked at the third. Not 1: torch treats dimensions of size one in its own way. Primes that
-# no width of a model is likely to have, so that a view over samples is never mistaken for another.
+# Recorded at the first two, checked at the third. Not 1: torch treats dimensions of size one in its own way. Primes
+# that are hardly a model's widths, so that a view over samples is not mistaken for another.
 MICRO_BATCHES = (11, 13, 17)
 
 

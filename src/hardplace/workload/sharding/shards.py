@@ -335,10 +335,10 @@ class _Rank:
         return replace(operator, dims=dims, flops=flops)
 
     def _optimizer(self, operator: Operator) -> Operator:
-        """Return the update of the rank's parameters."""
+        """Return the update of the rank's parameters; frozen ones are not among its writes."""
         reads = tuple(self._tensor(index, self._now(index)) for index in operator.reads)
         writes = tuple(self._tensor(index, self._now(index)) for index in operator.writes)
-        held = sum(storage.parameters for storage in self.storages)
+        held = sum(self.storages[one].parameters for one in {self.tensors[tensor].storage for tensor in writes})
         return replace(operator, reads=reads, writes=writes, dims=(Affine(held, 0),))
 
 
