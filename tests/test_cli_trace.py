@@ -172,6 +172,14 @@ def test_a_bad_config_is_one_line(tmp_path, config, arguments, words):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "own.py"]
 
 
+@pytest.mark.parametrize("source", ["own:tower", "model.onnx"])
+def test_sequence_length_belongs_to_configs(tmp_path, source):
+    (tmp_path / "own.py").write_text(OWN)
+    done = hardplace("trace", source, "--sequence-length", "64", folder=tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "--sequence-length: 64: expected a config.json" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("source", "words"),
     [

@@ -14,8 +14,9 @@ from hardplace.workload.memory import recomputed, saved_bytes  # noqa: E402
 from hardplace.workload.sharding import shard, tensor_parallel  # noqa: E402
 from hardplace.workload.torch_functions import DeviceFunctions, library_stand_ins  # noqa: E402
 from hardplace.workload.torch_huggingface import Options, step_of_config  # noqa: E402
-from hardplace.workload.torch_layers import affine, pieces_of, record_workload  # noqa: E402
+from hardplace.workload.torch_layers import affine, record_workload  # noqa: E402
 from hardplace.workload.torch_models import MODELS, step_of  # noqa: E402
+from hardplace.workload.torch_pieces import pieces_of  # noqa: E402
 from hardplace.workload.torch_step import Step, fake, parameters_of, trace  # noqa: E402
 from hardplace.workload.types import Affine, Gradient, OperatorKind, Parallelism, Phase, Recompute  # noqa: E402
 

@@ -61,10 +61,14 @@ def trace(
     from hardplace.files import write
 
     _check_names(name, out)
-    if attention == "unfused" and ":" in source and not Path(source).exists():
+    function = re.fullmatch(r"[\w.]+:\w+", source) is not None and not Path(source).exists()
+    if attention == "unfused" and function:
         raise BadInput(
             "--attention: unfused: expected a config.json; what a function returns chooses its attention itself"
         )
+    if sequence_length is not None and (function or source.endswith(".onnx")):
+        given = "the function's example inputs" if function else "the file, or by --size where it leaves one open"
+        raise BadInput(f"--sequence-length: {sequence_length}: expected a config.json; here it is set by {given}")
     start = time.perf_counter()
     step = _step(source, name, sequence_length, dtype, autocast, attention, size, trust_code)
     loaded_s = time.perf_counter() - start

@@ -30,7 +30,7 @@ def step_of_onnx(path: Path, name: str, sizes: Mapping[str, int], options: Optio
         name=name,
         source=str(path),
         command=command,
-        sequence_length=options.sequence_length or int(tokens),
+        sequence_length=int(tokens),
         module=module,
         inputs=make,
         loss=None,
