@@ -42,7 +42,9 @@ class DecoderShape:
     """A decoder-only transformer. ffn: of a dense layer (0: none is). gated: three matrices (SwiGLU) and RMS norms.
 
     window: keys of sliding-window attention in every `window_every`-th layer; the others see all. predicted: extra
-    layers that predict further tokens (MTP), each with a head of its own.
+    layers that predict further tokens (MTP), each with a head of its own. hidden, heads, kv_heads, head_dim, ffn and
+    vocab may be columns (arrays of one length, `hardplace.search.shapes`): `block`, `embedding` and `head` are arithmetic
+    on them, and give work whose sizes are columns.
     """
 
     layers: int
@@ -142,7 +144,7 @@ class _Builder:
         all-reduce of the input's gradient."""
         if self.degrees.tensor == 1:
             return
-        size = float(self.degrees.activation_bytes * self.tokens * self.shape.hidden)
+        size = 1.0 * self.degrees.activation_bytes * self.tokens * self.shape.hidden
         gather = Exchange(collective=Collective.ALL_GATHER, bytes=size, group=Group.TENSOR)
         scatter = Exchange(collective=Collective.REDUCE_SCATTER, bytes=size, group=Group.TENSOR)
         reduce = Exchange(collective=Collective.ALL_REDUCE, bytes=size, group=Group.TENSOR)
@@ -153,7 +155,7 @@ class _Builder:
 
     def leave(self) -> None:
         """Add what stands after products cut by input features: the sum, and bias, dropout and residual as a kernel."""
-        size = float(self.degrees.activation_bytes * self.tokens * self.shape.hidden)
+        size = 1.0 * self.degrees.activation_bytes * self.tokens * self.shape.hidden
         if self.degrees.tensor > 1:
             kinds = (Collective.REDUCE_SCATTER, Collective.ALL_GATHER)
             if self.degrees.sequence:
@@ -168,7 +170,7 @@ class _Builder:
 def _attention(b: _Builder, number: int) -> None:
     shape, degrees = b.shape, b.degrees
     tensor, size, bias = degrees.tensor, degrees.activation_bytes, not shape.gated
-    heads, kv_heads = shape.heads // tensor, max(1, shape.kv_heads // tensor)
+    heads, kv_heads = shape.heads // tensor, -(-shape.kv_heads // tensor)
     b.enter()
     if shape.latent is None:
         width = (heads + 2 * kv_heads) * shape.head_dim
@@ -231,7 +233,7 @@ def _dense(b: _Builder, ffn: int, rows: int, tensor: int) -> None:
     shape, size = b.shape, b.degrees.activation_bytes
     own, matrices, bias = ffn // tensor, 2 if shape.gated else 1, not shape.gated
     b.linear(rows, matrices * own, shape.hidden, bias=bias)
-    one = float(size * rows * own)
+    one = 1.0 * size * rows * own
     b.moved(Stream.ELEMENTWISE, (matrices + 1) * one, (2 * matrices + 1) * one, saved=(matrices + 1) * one)
     b.linear(rows, shape.hidden, own, bias=bias)
 
@@ -247,17 +249,17 @@ def _mixture(b: _Builder) -> None:
     b.linear(tokens, moe.count, width, low=False)
     moved = 2.0 * size * copies * width
     b.moved(Stream.DISPATCH, moved, moved)
-    whole = float(size * copies * width)
+    whole = 1.0 * size * copies * width
     to_all = Exchange(collective=Collective.ALL_TO_ALL, bytes=whole, group=Group.EXPERT)
     if degrees.expert > 1:
         b.add([to_all], [to_all])
     rows, matrices = max(1, copies // held), 2 if shape.gated else 1
     for outputs, inputs in ((matrices * moe.ffn, width), (width, moe.ffn)):
         one, input_gradient, weight_gradient = _linear(rows, outputs, inputs, degrees, batch=held)
-        b.add([one], [input_gradient, weight_gradient], float(size * copies * inputs))
+        b.add([one], [input_gradient, weight_gradient], 1.0 * size * copies * inputs)
         b.expert_parameters += held * outputs * inputs
         if inputs == width:
-            act = float(size * copies * moe.ffn)
+            act = 1.0 * size * copies * moe.ffn
             b.moved(Stream.ELEMENTWISE, (matrices + 1) * act, (2 * matrices + 1) * act, saved=matrices * act)
     if degrees.expert > 1:
         b.add([to_all], [to_all])
@@ -280,13 +282,13 @@ def block(shape: DecoderShape, degrees: Degrees, recompute: Recompute, number: i
         if moe.shared_ffn and degrees.tensor > 1:
             b.leave()
         else:
-            own = float(degrees.activation_bytes * b.local * shape.hidden)
+            own = 1.0 * degrees.activation_bytes * b.local * shape.hidden
             b.moved(Stream.ELEMENTWISE, 3.0 * own, 2.0 * own)
     else:
         b.enter()
         _dense(b, shape.ffn, b.tokens, degrees.tensor)
         b.leave()
-    out = float(degrees.activation_bytes * b.local * shape.hidden)
+    out = 1.0 * degrees.activation_bytes * b.local * shape.hidden
     forward = tuple(b.forward)
     saved, working = b.saved, 0.0
     if not shape.gated:
@@ -317,7 +319,7 @@ def block(shape: DecoderShape, degrees: Degrees, recompute: Recompute, number: i
 def embedding(shape: DecoderShape, degrees: Degrees) -> LayerWork:
     """Return the word embedding (cut by vocabulary) with learned positions if there are any."""
     b = _Builder(shape, degrees)
-    size = float(degrees.activation_bytes * b.tokens * shape.hidden)
+    size = 1.0 * degrees.activation_bytes * b.tokens * shape.hidden
     b.add([Moved(kind=Stream.EMBEDDING, bytes=2.0 * size)], [Moved(kind=Stream.EMBEDDING_BACKWARD, bytes=2.0 * size)])
     if degrees.tensor > 1:
         kind = Collective.REDUCE_SCATTER if degrees.sequence else Collective.ALL_REDUCE
@@ -345,7 +347,7 @@ def head(shape: DecoderShape, degrees: Degrees) -> LayerWork:
     b.enter()
     vocab = -(-shape.vocab // degrees.tensor)
     b.linear(b.tokens, vocab, shape.hidden, low=False)
-    logits = float(b.tokens * vocab)
+    logits = 1.0 * b.tokens * vocab
     # read in 16 bit, fp32 copy written; backward reads it and writes the gradient in 16 bit
     b.moved(Stream.CROSS_ENTROPY, 6.0 * logits, 6.0 * logits, vocab, 4.0 * logits)
     if degrees.tensor > 1:
