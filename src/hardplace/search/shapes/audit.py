@@ -1,0 +1,111 @@
+"""One model on one device: every GEMM of a step, and the rules of co-design with what breaking them costs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from hardplace.cost.columns import kernels_s
+from hardplace.cost.gpu.decoder import DecoderShape
+from hardplace.cost.gpu.work import Attending, Exchange, LayerWork, Product
+from hardplace.placement.plan import Plan
+from hardplace.search.estimate import Chain, of_shape, of_workload
+from hardplace.search.shapes.gemms import GemmRow, gemm_rows, works_of
+from hardplace.search.shapes.rules import Rule, rules
+from hardplace.search.shapes.sources import Model, Target
+from hardplace.search.shapes.types import Conditions
+
+_DENSE = ("QKV", "attention out", "MLP up", "MLP down")
+_GATED = ("QKV", "attention out", "MLP gate and up", "MLP down")
+_MOE = ("QKV", "attention out", "router", "experts gate and up", "experts down")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """A step's GEMMs and the rules. shares: of the step's seconds, by kind of work. step_s: forward and backward of one
+    micro-batch on one rank; the optimizer and traffic between replicas are left out. rules: () of what is no decoder."""
+
+    model: str
+    device: str
+    title: str
+    shape: DecoderShape | None
+    conditions: Conditions
+    step_s: float
+    shares: tuple[tuple[str, float], ...]
+    gemms: tuple[GemmRow, ...]
+    rules: tuple[Rule, ...]
+    notes: tuple[str, ...]
+
+
+def audited(model: Model, target: Target, conditions: Conditions) -> Audit:
+    """Return the audit; BadInput where a degree does not divide the model or a product is too large for the model."""
+    plan = Plan(
+        global_batch=conditions.micro_batch,
+        micro_batch=conditions.micro_batch,
+        tensor=conditions.tensor,
+        sequence=conditions.sequence,
+        flash=conditions.flash,
+    )
+    if model.shape is not None:
+        chain = of_shape(model.shape, plan)
+    else:
+        assert model.workload is not None
+        chain = of_workload(model.workload, plan)
+    layers = _counted(chain, model.shape)
+    parts: dict[str, float] = {}
+    for layer, times, _ in layers:
+        works = works_of(layer)
+        for work, seconds in zip(works, kernels_s(works, target.timer, 1)[:, 0].tolist(), strict=True):
+            parts[_kind(work)] = parts.get(_kind(work), 0.0) + seconds * times
+    step_s = sum(parts.values())
+    found = gemm_rows(layers, target.timer, step_s)
+    return Audit(
+        model=model.name,
+        device=target.name,
+        title=target.title,
+        shape=model.shape,
+        conditions=conditions,
+        step_s=step_s,
+        shares=tuple((name, seconds / step_s) for name, seconds in parts.items()),
+        gemms=found,
+        rules=rules(model.shape, conditions, target, found) if model.shape is not None else (),
+        notes=(*target.notes, *_notes(model, conditions)),
+    )
+
+
+def _counted(chain: Chain, shape: DecoderShape | None) -> list[tuple[LayerWork, int, tuple[str, ...]]]:
+    """Return the distinct layers, how often each is there, and names of their products."""
+    often = Counter(id(one) for one in (*chain.before, *chain.layers, *chain.after))
+    distinct = {id(one): one for one in (*chain.before, *chain.layers, *chain.after)}
+    found = []
+    for key, layer in distinct.items():
+        names: tuple[str, ...] = ()
+        if shape is not None and layer.name == "head":
+            names = ("logits",)
+        elif shape is not None:
+            names = _MOE if shape.experts else _GATED if shape.gated else _DENSE
+        found.append((layer, often[key], names))
+    return found
+
+
+def _kind(work: object) -> str:
+    match work:
+        case Product():
+            return "matrix products"
+        case Attending():
+            return "attention"
+        case Exchange():
+            return "tensor-parallel exchange"
+    return "norms, chains, losses"
+
+
+def _notes(model: Model, conditions: Conditions) -> tuple[str, ...]:
+    found = []
+    if model.shape is None:
+        found.append("no decoder of equal layers: products as recorded, and no rules")
+    else:
+        found.append("Q, K and V are one product, gate and up another, as Megatron-LM runs them")
+    found.append("tiles are the GEMM model's choice, not read from a library")
+    if conditions.pipeline > 1:
+        found.append("the step is of all pipeline stages added up")
+    return tuple(found)
