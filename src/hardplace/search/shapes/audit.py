@@ -14,6 +14,8 @@ from hardplace.search.shapes.gemms import GemmRow, gemm_rows, works_of
 from hardplace.search.shapes.rules import Rule, rules
 from hardplace.search.shapes.sources import Model, Target
 from hardplace.search.shapes.types import Conditions
+from hardplace.workload.sharding import shard
+from hardplace.workload.types import OperatorKind, Parallelism, Phase
 
 _DENSE = ("QKV", "attention out", "MLP up", "MLP down")
 _GATED = ("QKV", "attention out", "MLP gate and up", "MLP down")
@@ -51,7 +53,7 @@ def audited(model: Model, target: Target, conditions: Conditions) -> Audit:
     else:
         assert model.workload is not None
         chain = of_workload(model.workload, plan)
-    layers = _counted(chain, model.shape)
+    layers = _counted(chain, model, conditions)
     parts: dict[str, float] = {}
     for layer, times, _ in layers:
         works = works_of(layer)
@@ -73,18 +75,36 @@ def audited(model: Model, target: Target, conditions: Conditions) -> Audit:
     )
 
 
-def _counted(chain: Chain, shape: DecoderShape | None) -> list[tuple[LayerWork, int, tuple[str, ...]]]:
-    """Return the distinct layers, how often each is there, and names of their products."""
+def _counted(chain: Chain, model: Model, conditions: Conditions) -> list[tuple[LayerWork, int, tuple[str, ...]]]:
+    """Return the distinct layers, how often each is there, and what their forward products are."""
     often = Counter(id(one) for one in (*chain.before, *chain.layers, *chain.after))
     distinct = {id(one): one for one in (*chain.before, *chain.layers, *chain.after)}
+    modules = _modules(model, conditions)
     found = []
     for key, layer in distinct.items():
         names: tuple[str, ...] = ()
-        if shape is not None and layer.name == "head":
+        if model.shape is None:
+            products = [one for one in layer.forward if isinstance(one, Product)]
+            names = tuple(modules.get((layer.name, one.m, one.n, one.k), f"{layer.name} product") for one in products)
+        elif layer.name == "head":
             names = ("logits",)
-        elif shape is not None:
-            names = _MOE if shape.experts else _GATED if shape.gated else _DENSE
+        else:
+            names = _MOE if model.shape.experts else _GATED if model.shape.gated else _DENSE
         found.append((layer, often[key], names))
+    return found
+
+
+def _modules(model: Model, conditions: Conditions) -> dict[tuple[str, int, int, int], str]:
+    """Return the modules of a recorded model's forward products by layer and size."""
+    found: dict[tuple[str, int, int, int], str] = {}
+    if model.shape is not None or model.workload is None:
+        return found
+    degrees = Parallelism(tensor=conditions.tensor, sequence=conditions.sequence)
+    for layer in shard(model.workload, degrees).layers:
+        for one in layer.operators:
+            if one.kind is OperatorKind.MATMUL and one.phase is Phase.FORWARD:
+                _, m, n, k = (size.at(conditions.micro_batch) for size in one.dims)
+                found.setdefault((layer.name, m, n, k), f"{layer.name} {one.module}".strip())
     return found
 
 

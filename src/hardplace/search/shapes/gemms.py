@@ -50,7 +50,7 @@ class GemmRow:
     share: float
 
 
-Layers = Sequence[tuple[LayerWork, int, tuple[str, ...]]]  # a layer, how often, names of its forward products in order
+Layers = Sequence[tuple[LayerWork, int, tuple[str, ...]]]  # a layer, how often, what its forward products are, in order
 
 
 def works_of(layer: LayerWork) -> tuple[Work, ...]:
@@ -123,7 +123,7 @@ def _gradient(forward: Product, other: Product) -> str:
     if other.batch != forward.batch:
         return ""
     sizes = (other.m, other.n, other.k)
-    if sizes == (forward.m, forward.k, forward.n):
+    if sizes == (forward.m, forward.k, forward.n) and other.layout is not Layout.NT:
         return "dgrad"
     return "wgrad" if sizes == (forward.n, forward.k, forward.m) else ""
 

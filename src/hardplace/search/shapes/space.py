@@ -18,9 +18,9 @@ from hardplace.errors import BadInput, unknown
 from hardplace.search.shapes.price import parameter_counts
 from hardplace.search.shapes.types import FIELDS, Conditions, Shapes, columns
 
-ASPECT = 2.0  # hidden / layers may be at most so many times the model's, or the model's so many times it
+ASPECT = 1.5  # hidden / layers may be at most so many times the model's, or the model's so many times it
 _DEPTH, _WIDTH = 0.5, 0.4  # share by which layers and hidden size may differ
-_MLP = 1.34  # ratio either way by which ffn / hidden may differ
+_MLP = 1.25  # ratio either way by which ffn / hidden may differ
 _PADDED = 0.03  # share by which the safe tier pads the MLP
 _HEAD_DIMS = (64, 80, 96, 128, 160, 192, 256)
 _PADS = (1, 8, 64, 128, 256)

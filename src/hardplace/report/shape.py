@@ -1,0 +1,160 @@
+"""A ranking of shapes in the terminal and as a page: two tiers, speed-ups with their bands, what to heed."""
+
+from __future__ import annotations
+
+import math
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from rich.console import Console
+from rich.table import Table
+
+from hardplace.report import style
+from hardplace.search.shapes.types import FIELDS, Alternative, Ranking
+from hardplace.units import format_quantity
+
+_HEADS = {"layers": "layers", "hidden": "hidden", "heads": "heads", "kv_heads": "KV", "head_dim": "head dim",
+          "ffn": "MLP", "vocab": "vocabulary"}  # fmt: skip
+
+
+def show_ranking(found: Ranking) -> None:
+    """Print the model, the two tiers and the verdict."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=200)
+    console.print(f"[bold]{found.model}[/bold]: {summary(found)}")
+    for title, tier in tiers(found):
+        console.print()
+        console.print(f"[bold]{title}[/bold]")
+        if len(tier) == 1:
+            console.print("nothing faster within the budget")
+            continue
+        table = Table(*heads(found), box=None)
+        for one in tier:
+            table.add_row(*cells(one, found))
+        console.print(table)
+    console.print()
+    console.print(verdict(found))
+    for note in notes(found):
+        console.print(f"note: {note}")
+
+
+def summary(found: Ranking) -> str:
+    """Return the model, the budget and the conditions in words."""
+    low, high = found.budget
+    one = found.conditions
+    parts = [
+        f"{found.parameters / 1e9:.3f} B parameters, {low / 1e9:.3f} to {high / 1e9:.3f} B allowed",
+        f"{found.candidates:,} shapes priced",
+        f"micro-batch {one.micro_batch} of {found.shape.sequence} tokens",
+        f"tensor {one.tensor} x pipeline {one.pipeline}",
+        f"attention {one.attention}",
+    ]
+    if found.indivisible:
+        parts.insert(2, f"{found.indivisible:,} left out because a degree does not divide them")
+    return "; ".join(parts)
+
+
+def tiers(found: Ranking) -> list[tuple[str, tuple[Alternative, ...]]]:
+    """Return the two tiers with their titles, the model itself first."""
+    return [
+        ("Safe: padding and head split, depth and width as they are", (found.base, *found.safe)),
+        ("Reshaped: depth and width change, so quality may too", (found.base, *found.reshaped)),
+    ]
+
+
+def heads(found: Ranking) -> tuple[str, ...]:
+    """Return the headings of a tier's table."""
+    on = tuple(f"per parameter, {one.device}" for one in found.base.devices)
+    raw = tuple(f"raw, {one.device}" for one in found.base.devices)
+    return (*_HEADS.values(), "parameters", *on, *raw, "states, GB", "activations, GB", "divisible by", "heed")
+
+
+def cells(one: Alternative, found: Ranking) -> tuple[str, ...]:
+    """Return an alternative's cells; what differs from the model is marked with an asterisk."""
+    sizes = tuple(
+        f"{getattr(one.shape, name)}" + ("*" if getattr(one.shape, name) != getattr(found.shape, name) else "")
+        for name in FIELDS
+    )
+    return (
+        *sizes,
+        f"{one.parameters / 1e9:.3f} B",
+        *(band(on.per_parameter, on.band, tie=on.tie and bool(one.changes)) for on in one.devices),
+        *(f"{on.speedup:.3f}" for on in one.devices),
+        f"{one.state_bytes / 1e9:.1f}",
+        f"{one.saved_bytes / 1e9:.2f}",
+        one.divides,
+        "; ".join(one.risks) or "-",
+    )
+
+
+def band(value: float, half: float, *, tie: bool) -> str:
+    """Return a speed-up with its band, and whether it is a tie."""
+    if half == 0.0:
+        return f"{value:.3f}"
+    low, high = value * math.exp(-half), value * math.exp(half)
+    return f"{value:.3f} ({low:.2f}-{high:.2f})" + (" tie: measure" if tie else "")
+
+
+def verdict(found: Ranking) -> str:
+    """Return the answer in one sentence."""
+    best = found.best
+    if not best.changes:
+        return "No shape in this space is faster: keep the model's."
+    several = f" on all of {', '.join(on.device for on in best.devices)}" if len(best.devices) > 1 else ""
+    sure = "a tie within the model's error: measure both" if best.tie else "beyond the model's error"
+    return (
+        f"Fastest{several}: {', '.join(best.changes)}: {best.worst:.3f} times as fast for each parameter, "
+        f"{sure} ({best.tier.value} tier)."
+    )
+
+
+def notes(found: Ranking) -> tuple[str, ...]:
+    """Return what to know of the numbers."""
+    return (
+        *found.notes,
+        "a step is forward and backward of one micro-batch; the optimizer and traffic between replicas are left out",
+        "per parameter: speed-up times the ratio of parameters; the range is two standard deviations of the model's error",
+        "of equal depth, width and heads only the best width of the MLP is listed",
+    )
+
+
+def page(found: Ranking) -> str:
+    """Return the HTML page."""
+    environment = Environment(
+        loader=PackageLoader("hardplace.report"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters["quantity"] = format_quantity
+    return environment.get_template("shape.html").render(
+        found=found,
+        summary=summary(found),
+        verdict=verdict(found),
+        notes=notes(found),
+        heads=heads(found),
+        tiers=[(title, [cells(one, found) for one in tier], _bars(tier)) for title, tier in tiers(found)],
+        seconds=[(one.device, one.step_s) for one in found.base.devices],
+    )
+
+
+def _bars(tier: tuple[Alternative, ...]) -> list[tuple[str, float, list[tuple[float, float, float, str, str]]]]:
+    """Return for each alternative a label, its y, and for each device the point, the ends of its band, a colour and a
+    title, on an axis from the least to the largest end."""
+    ends = [
+        (on.per_parameter * math.exp(-on.band), on.per_parameter * math.exp(on.band)) for one in tier for on in one.devices
+    ]
+    low, high = min(end[0] for end in ends) - 0.01, max(end[1] for end in ends) + 0.01
+
+    def at(value: float) -> float:
+        return 210.0 + 480.0 * (value - low) / (high - low)
+
+    found = []
+    for place, one in enumerate(tier):
+        label = f"{one.shape.layers} x {one.shape.hidden}, {one.shape.heads} heads" if one.changes else "as it is"
+        points = []
+        for number, on in enumerate(one.devices):
+            colour = style.GREY if on.tie else style.PALETTE[number % len(style.PALETTE)]
+            first, last = on.per_parameter * math.exp(-on.band), on.per_parameter * math.exp(on.band)
+            title = f"{on.device}: {band(on.per_parameter, on.band, tie=on.tie)}; {', '.join(one.changes)}"
+            points.append((at(on.per_parameter), at(first), at(last), colour, title))
+        found.append((label, 20.0 + 24.0 * place, points))
+    return found
