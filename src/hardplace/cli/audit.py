@@ -12,15 +12,22 @@ from hardplace.errors import BadInput
 
 @app.command()
 @click.argument("model", metavar="CONFIG|MODEL")
-@click.option("--device", metavar="NAME|FILE", help="A GPU of the catalogue, a TOML file, or a calibrated model's file.")
+@click.option(
+    "--device", metavar="NAME|FILE", help="A GPU of the catalogue, a TOML file, or a calibrated model's file."
+)
 @click.option("--on", "chip", metavar="NAME|FILE", help="A chip, as `hardplace chip` takes it, in place of --device.")
 @click.option("--micro-batch", type=click.IntRange(min=1), default=1, show_default=True, help="Samples.")
 @click.option("--tensor-parallel", type=click.IntRange(min=1), default=1, show_default=True, help="Width.")
 @click.option("--sequence-parallel", is_flag=True, help="With tensor parallelism.")
 @click.option("--pipeline-parallel", type=click.IntRange(min=1), default=1, show_default=True, help="Stages.")
-@click.option("--sequence", type=click.IntRange(min=1), help="Tokens.  [default: the model's, of a config at most 4096]")
 @click.option(
-    "--attention", default="default", show_default=True, help="unfused, default (PyTorch's flash), or a backend: fa3, ..."
+    "--sequence", type=click.IntRange(min=1), help="Tokens.  [default: the model's, of a config at most 4096]"
+)
+@click.option(
+    "--attention",
+    default="default",
+    show_default=True,
+    help="unfused, default (PyTorch's flash), or a backend: fa3, ...",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the page.  [default: hardplace-out/MODEL]")

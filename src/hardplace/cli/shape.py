@@ -17,14 +17,21 @@ _SHARE = re.compile(r"(?:±|\+-|\+/-)?\s*([0-9]+(?:\.[0-9]+)?)\s*%")
 @click.argument("model", metavar="CONFIG|MODEL")
 @click.option("--params", default="2%", show_default=True, help="How far the number of parameters may be off.")
 @click.option("--device", "devices", multiple=True, metavar="NAME|FILE", help="A GPU; repeat for a shape good on all.")
-@click.option("--on", "chips", multiple=True, metavar="NAME|FILE", help="A chip, as `hardplace chip` takes it; repeats.")
+@click.option(
+    "--on", "chips", multiple=True, metavar="NAME|FILE", help="A chip, as `hardplace chip` takes it; repeats."
+)
 @click.option("--micro-batch", type=click.IntRange(min=1), default=1, show_default=True, help="Samples.")
 @click.option("--tensor-parallel", type=click.IntRange(min=1), default=1, show_default=True, help="Width in use.")
 @click.option("--sequence-parallel", is_flag=True, help="With tensor parallelism.")
 @click.option("--pipeline-parallel", type=click.IntRange(min=1), default=1, show_default=True, help="Stages in use.")
-@click.option("--sequence", type=click.IntRange(min=1), help="Tokens.  [default: the model's, of a config at most 4096]")
 @click.option(
-    "--attention", default="default", show_default=True, help="unfused, default (PyTorch's flash), or a backend: fa3, ..."
+    "--sequence", type=click.IntRange(min=1), help="Tokens.  [default: the model's, of a config at most 4096]"
+)
+@click.option(
+    "--attention",
+    default="default",
+    show_default=True,
+    help="unfused, default (PyTorch's flash), or a backend: fa3, ...",
 )
 @click.option("--freeze", multiple=True, metavar="FIELD", help="Keep a field: layers, hidden, heads, kv_heads, ...")
 @click.option("--range", "ranges", multiple=True, metavar="FIELD=FROM:TO:STEP|A,B", help="Values of a field.")
@@ -78,9 +85,7 @@ def shape(
         pipeline=pipeline_parallel,
         attention=attention,
     )
-    asked = Asked(
-        share=float(match[1]) / 100, frozen=freeze, ranges=dict(parse_range(one) for one in ranges), top=top
-    )
+    asked = Asked(share=float(match[1]) / 100, frozen=freeze, ranges=dict(parse_range(one) for one in ranges), top=top)
     found = ranked(model_named(model, sequence), [target(name, where) for name in names], where, asked)
     if as_json:
         click.echo(dumps(found))

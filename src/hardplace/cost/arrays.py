@@ -21,7 +21,7 @@ _LANE_CYCLES = {Stream.NORM: 3, Stream.SOFTMAX: 4, Stream.CROSS_ENTROPY: 4, Stre
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArrayTimer(Timer):
-    """One chip with arrays, the whole chip for each kernel; collectives are left out. flash: attention as one kernel."""
+    """One chip with arrays, all of it for each kernel; collectives are left out. flash: attention as one kernel."""
 
     machine: Machine
     flash: bool = True

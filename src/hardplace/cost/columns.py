@@ -23,7 +23,10 @@ Sizes = tuple[Ints, ...]
 class Timer(ABC):
     """Prices kernels on one device; every method takes columns of one length and returns seconds of that length."""
 
-    waits_s: float = 0.0  # of the host, a kernel: a pass takes at least its kernels times this
+    @property
+    def waits_s(self) -> float:
+        """Seconds of the host for each kernel: a pass takes at least its kernels times this."""
+        return 0.0
 
     @abstractmethod
     def products_s(self, like: Product, m: Ints, n: Ints, k: Ints) -> Floats:

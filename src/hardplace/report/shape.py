@@ -140,7 +140,9 @@ def _bars(tier: tuple[Alternative, ...]) -> list[tuple[str, float, list[tuple[fl
     """Return for each alternative a label, its y, and for each device the point, the ends of its band, a colour and a
     title, on an axis from the least to the largest end."""
     ends = [
-        (on.per_parameter * math.exp(-on.band), on.per_parameter * math.exp(on.band)) for one in tier for on in one.devices
+        (on.per_parameter * math.exp(-on.band), on.per_parameter * math.exp(on.band))
+        for one in tier
+        for on in one.devices
     ]
     low, high = min(end[0] for end in ends) - 0.01, max(end[1] for end in ends) + 0.01
 

@@ -1,6 +1,6 @@
 """Seconds of work in columns on a GPU by its fitted model: `cost.columns.Timer`, as `cost.gpu.price.Pricer` has it.
 
-Products take the learned correction too, where the GPU has one: ranking alike shapes needs it (docs/validation-shape.md).
+Products take the learned correction too where the GPU has one: ranking needs it (docs/validation-shape.md).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from hardplace.cost.columns import Timer
 from hardplace.cost.gpu.attention import attention_s, backend_named, unfused_attention_s
 from hardplace.cost.gpu.gemm import gemm_s, gemms
 from hardplace.cost.gpu.measured import AttentionRows
-from hardplace.cost.gpu.price import Efficiencies, Ring
+from hardplace.cost.gpu.price import Ring
 from hardplace.cost.gpu.residual import corrected_s
 from hardplace.cost.gpu.streams import stream_s
 from hardplace.cost.gpu.types import Floats, GpuModel, Ints
@@ -24,13 +24,26 @@ from hardplace.hardware.types import Cluster
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuTimer(Timer):
-    """One GPU; attention "unfused" or a backend's name; cluster and ring: of the tensor-parallel group, None alone."""
+    """One GPU; attention "unfused" or a backend's name; cluster and ring: of the tensor-parallel group, None alone.
+
+    products, attentions, streams, network: seconds in a step over those alone, of products, of attention, of kernels
+    that move bytes, of collectives. launch_s: of the host for each kernel.
+    """
 
     model: GpuModel
-    efficiencies: Efficiencies
+    products: float = 1.0
+    attentions: float = 1.0
+    streams: float = 1.0
+    network: float = 1.0
+    launch_s: float = 0.0
     attention: str = "default"
     cluster: Cluster | None = None
     ring: Ring | None = None
+
+    @property
+    def waits_s(self) -> float:
+        """See Timer."""
+        return self.launch_s
 
     def products_s(self, like: Product, m: Ints, n: Ints, k: Ints) -> Floats:
         """See Timer: with the correction, where there is one."""
@@ -39,7 +52,7 @@ class GpuTimer(Timer):
         seconds = gemm_s(shapes, [(model.datasheet, model.gemm)])[:, 0]
         if model.residual is not None:
             seconds = corrected_s(shapes, model.datasheet, seconds, model.residual)
-        return np.asarray(seconds * self.efficiencies.kernels)
+        return np.asarray(seconds * self.products)
 
     def attentions_s(self, like: Attending, heads: Ints, kv_heads: Ints, head_dim: Ints) -> Floats:
         """See Timer: a window, or a share of the queries, scales the time by the work."""
@@ -63,12 +76,12 @@ class GpuTimer(Timer):
         else:
             fitted = self.model.attention[backend_named(self.attention, self.model)]
             seconds = attention_s(rows, self.model.datasheet, fitted)
-        return np.asarray(seconds * share * self.efficiencies.kernels)
+        return np.asarray(seconds * share * self.attentions)
 
     def moved_s(self, like: Moved, moved_bytes: Floats, row: Ints) -> Floats:
         """See Timer."""
         seconds = stream_s(like.kind, moved_bytes, self.model.datasheet, self.model.streams[like.kind], row=row)
-        return np.asarray(seconds * self.efficiencies.streams)
+        return np.asarray(seconds * self.streams)
 
     def exchanged_s(self, like: Exchange, moved_bytes: Floats) -> Floats:
         """See Timer: on the level of the network that the group lands on; nothing without a group."""
@@ -78,4 +91,4 @@ class GpuTimer(Timer):
             collective_s(self.cluster, like.collective, self.ring.members, self.ring.stride, one)
             for one in moved_bytes.tolist()
         ]
-        return np.array(alone) * self.efficiencies.network
+        return np.array(alone) * self.network

@@ -43,8 +43,8 @@ class DecoderShape:
 
     window: keys of sliding-window attention in every `window_every`-th layer; the others see all. predicted: extra
     layers that predict further tokens (MTP), each with a head of its own. hidden, heads, kv_heads, head_dim, ffn and
-    vocab may be columns (arrays of one length, `hardplace.search.shapes`): `block`, `embedding` and `head` are arithmetic
-    on them, and give work whose sizes are columns.
+    vocab may be columns (arrays of one length, `hardplace.search.shapes`): `block`, `embedding` and `head` are
+    arithmetic on them, and give work whose sizes are columns.
     """
 
     layers: int

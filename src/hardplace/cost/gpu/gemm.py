@@ -75,9 +75,7 @@ def gemms(
     return Gemms(m=rows, n=columns, k=depth, batch=times, layout=kind, output_bytes=written)
 
 
-def gemm_s(
-    shapes: Gemms, devices: Sequence[tuple[Datasheet, GemmParameters]], tiles: Sequence[Tile] = TILES
-) -> Floats:
+def gemm_s(shapes: Gemms, devices: Sequence[tuple[Datasheet, GemmParameters]], tiles: Sequence[Tile] = TILES) -> Floats:
     """Return seconds of each GEMM on each device, shape (GEMMs, devices); positive, and never less for a larger k
     of the same alignment. tiles: to choose from; each is tried without a split too."""
     aligned = alignment_bits(shapes)

@@ -10,7 +10,7 @@ import numpy as np
 from hardplace.cost.arrays import ArrayTimer
 from hardplace.cost.columns import Timer, kernels_s
 from hardplace.cost.gpu.columns import GpuTimer
-from hardplace.cost.gpu.gemm import LAYOUTS, LARGEST, Gemms
+from hardplace.cost.gpu.gemm import LARGEST, LAYOUTS, Gemms
 from hardplace.cost.gpu.types import Layout
 from hardplace.cost.gpu.waves import tiling
 from hardplace.cost.gpu.work import Attending, LayerWork, Product, Work
@@ -27,9 +27,9 @@ class GemmRow:
     """GEMMs of one size: what they are, how many a step has, and the model's view of one of them.
 
     leading: the leading dimension of each operand and of the result; alignment_bytes: the largest power of two, at most
-    128, in each. tile: rows x columns (x parts of k) on a GPU, the operand that is held on a chip with arrays; waves and
-    wave_efficiency only on a GPU. edge_efficiency: share of the tiles' or arrays' work that is the GEMM's. share: of the
-    step's seconds, all of them together.
+    128, in each. tile: rows x columns (/ parts of k) on a GPU, the operand that is held on a chip with arrays; waves and
+    wave_efficiency: only on a GPU. edge_efficiency: share of the tiles' or arrays' work that is the GEMM's. share: of
+    the step's seconds, all of them together.
     """
 
     what: tuple[str, ...]
@@ -102,7 +102,9 @@ def gemm_rows(layers: Layers, timer: Timer, step_s: float) -> tuple[GemmRow, ...
 
 def _check(one: Product) -> None:
     if max(one.m, one.n, one.k, one.batch) > LARGEST:
-        raise BadInput(f"a product of {one.m} x {one.n} x {one.k}: expected sizes up to {LARGEST}: take a smaller micro-batch")
+        raise BadInput(
+            f"a product of {one.m} x {one.n} x {one.k}: expected sizes up to {LARGEST}: take a smaller micro-batch"
+        )
 
 
 def _names(layer: LayerWork, names: tuple[str, ...]) -> dict[Product, str]:
@@ -166,7 +168,10 @@ def _details(products: Sequence[Product], timer: Timer) -> list[_Detail]:
 
 def _tiles(products: Sequence[Product], timer: GpuTimer) -> list[_Detail]:
     shapes = Gemms(
-        **{name: np.array([getattr(one, name) for one in products], dtype=np.int64) for name in ("m", "n", "k", "batch")},
+        **{
+            name: np.array([getattr(one, name) for one in products], dtype=np.int64)
+            for name in ("m", "n", "k", "batch")
+        },
         layout=np.array([LAYOUTS.index(one.layout) for one in products], dtype=np.int64),
         output_bytes=np.array([one.output_bytes for one in products], dtype=np.float64),
     )
@@ -196,7 +201,9 @@ def _held(one: Product, timer: ArrayTimer) -> _Detail:
         for dataflow in Dataflow
     }  # fmt: skip
     held = min(cycles, key=lambda dataflow: cycles[dataflow])
-    deep, wide = {Dataflow.WEIGHT: (one.k, one.n), Dataflow.INPUT: (one.k, one.m), Dataflow.OUTPUT: (one.m, one.n)}[held]
+    deep, wide = {Dataflow.WEIGHT: (one.k, one.n), Dataflow.INPUT: (one.k, one.m), Dataflow.OUTPUT: (one.m, one.n)}[
+        held
+    ]
     rows, columns = int(chips.array_rows[0]), int(chips.array_columns[0])
     filled = deep * wide / (-(-deep // rows) * rows * -(-wide // columns) * columns)
     return _Detail(tile=f"{held.value} held", edge_efficiency=filled)

@@ -90,6 +90,5 @@ def _kinds(base: DecoderShape, most: int) -> list[tuple[int, Ints]]:
         key = (dense, bool(base.window) and number % base.window_every == 0)
         of.append(kinds.setdefault(key, number))
     return [
-        (number, np.concatenate([[0], np.cumsum(np.array(of) == number)]).astype(np.int64))
-        for number in kinds.values()
+        (number, np.concatenate([[0], np.cumsum(np.array(of) == number)]).astype(np.int64)) for number in kinds.values()
     ]

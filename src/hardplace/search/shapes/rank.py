@@ -84,7 +84,8 @@ def dense(model: Model) -> DecoderShape:
     """Return the shape of a dense decoder; BadInput, one line, for anything else."""
     shape = model.shape
     if shape is None:
-        raise BadInput(f"{model.name}: expected a decoder of equal layers (Llama, GPT, Mistral, Qwen and alike): shapes of other models are not searched")  # fmt: skip
+        kinds = "expected a decoder of equal layers (Llama, GPT, Mistral, Qwen and alike)"
+        raise BadInput(f"{model.name}: {kinds}: shapes of other models are not searched")
     if shape.experts is not None:
         raise BadInput(f"{model.name}: a mixture of experts: expected a dense decoder (hardplace audit takes it)")
     return shape

@@ -83,9 +83,7 @@ def held_bytes(shape: DecoderShape, conditions: Conditions) -> float:
     return STATE_BYTES * float(parameter_counts(one)[0]) / ranks + kept
 
 
-def rules(
-    shape: DecoderShape, conditions: Conditions, target: Target, gemms: Sequence[GemmRow]
-) -> tuple[Rule, ...]:
+def rules(shape: DecoderShape, conditions: Conditions, target: Target, gemms: Sequence[GemmRow]) -> tuple[Rule, ...]:
     """Return every rule for a decoder on a device, in the paper's order and then those of tiles, waves and stages."""
     seconds = float(step_s(columns([shape]), conditions, target.timer)[0])
     case = _Case(shape=shape, conditions=conditions, target=target, step_s=seconds, gemms=gemms)
@@ -93,7 +91,7 @@ def rules(
     found += [_large_heads(case), _batched_heads(case), _kv_heads(case), _tensor(case), _layers(case)]
     if isinstance(target.timer, GpuTimer):
         found += [_waves(case)]
-    return tuple((*found, _edges(case)))
+    return (*found, _edges(case))
 
 
 def _verdict(broken: bool, cost: float) -> Verdict:
@@ -174,10 +172,8 @@ def _mlp(case: _Case) -> Rule:
     width = experts.ffn if experts else case.shape.ffn
     cut = 1 if experts else t
     padded = _up(width, step * cut)
-    if experts:
-        other = replace(case.shape, experts=replace(experts, ffn=padded))
-    else:
-        other = replace(case.shape, ffn=padded)
+    changed = {"experts": replace(experts, ffn=padded)} if experts else {"ffn": padded}
+    other = replace(case.shape, **changed)
     cost = case.saved(other, alike=True) if padded != width else 0.0
     ratio = "8/3 h is no aim of its own: search near it" if case.shape.gated else "4 h as a rule"
     return Rule(

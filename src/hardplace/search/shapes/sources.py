@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hardplace.cost.arrays import ArrayTimer
@@ -74,8 +74,6 @@ def model_named(name: str, sequence: int | None) -> Model:
     if sequence is not None and sequence != workload.sequence_length:
         if shape is None:
             raise BadInput(f"--sequence: {sequence}: {workload.name} was recorded at {workload.sequence_length} tokens")
-        from dataclasses import replace
-
         shape = replace(shape, sequence=sequence)
     return Model(name=workload.name, shape=shape, workload=workload)
 
@@ -112,12 +110,17 @@ def _gpu(model: GpuModel, device: Device, conditions: Conditions) -> Target:
             notes.append(f"attention: no figures of PyTorch's default on {device.name}: {backend}")
         else:
             backend = backend_named(conditions.attention, model)
+    reached = efficiencies(device.name)
     return Target(
         name=device.name,
         title=device.title,
         timer=GpuTimer(
             model=model,
-            efficiencies=efficiencies(device.name),
+            products=reached.kernels,
+            attentions=reached.kernels,
+            streams=reached.streams,
+            network=reached.network,
+            launch_s=reached.host_s,
             attention=backend,
             cluster=cluster,
             ring=ring,
@@ -171,9 +174,7 @@ def _by_roofline(device: Device, conditions: Conditions) -> Target:
     return Target(
         name=device.name,
         title=device.title,
-        timer=Roofline(
-            flops_per_s=device.peak_flops_per_s(dtype), bytes_per_s=device.memory_bandwidth_bytes_per_s
-        ),
+        timer=Roofline(flops_per_s=device.peak_flops_per_s(dtype), bytes_per_s=device.memory_bandwidth_bytes_per_s),
         product_error=_ROOFLINE,
         attention_error=_ROOFLINE,
         stream_error=_ROOFLINE,

@@ -90,9 +90,7 @@ def space(
     if not kept[1:].any():
         raise _impossible(shape, skeletons, values, wanted, share, frozen)
     shapes = joined.take(kept)
-    return Space(
-        shapes=shapes, parameters=counts[kept], safe=_is_safe(shape, shapes), indivisible=dropped
-    )
+    return Space(shapes=shapes, parameters=counts[kept], safe=_is_safe(shape, shapes), indivisible=dropped)
 
 
 def _values(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import cast
+from typing import Any
 
 import numpy as np
 
 from hardplace.cost.gpu.decoder import DecoderShape, Degrees
-from hardplace.cost.types import Floats, Ints
+from hardplace.cost.types import Ints
 
 FIELDS = ("layers", "hidden", "heads", "kv_heads", "head_dim", "ffn", "vocab")
 UNFUSED = "unfused"  # attention as products and a softmax
@@ -59,11 +59,13 @@ class Shapes:
 
     def at(self, row: int) -> DecoderShape:
         """Return one of them."""
-        return replace(self.base, **{name: int(getattr(self, name)[row]) for name in FIELDS})
+        found: dict[str, Any] = {name: int(getattr(self, name)[row]) for name in FIELDS}
+        return replace(self.base, **found)
 
     def in_columns(self) -> DecoderShape:
         """Return a shape whose sizes are these columns; its number of layers is base's."""
-        return replace(self.base, **{name: cast(int, getattr(self, name)) for name in FIELDS if name != "layers"})
+        found: dict[str, Any] = {name: getattr(self, name) for name in FIELDS if name != "layers"}
+        return replace(self.base, **found)
 
 
 def columns(shapes: list[DecoderShape]) -> Shapes:
@@ -145,6 +147,3 @@ class Ranking:
     reshaped: tuple[Alternative, ...]
     base: Alternative
     notes: tuple[str, ...]
-
-
-Columns = tuple[Floats, ...]
