@@ -27,8 +27,8 @@ from hardplace.search.shapes.types import (
 )
 
 TOP = 10
-_BAND = 2.0  # half width of the band in standard deviations
-_SPREAD = 1.2533  # standard deviation of a normal error over its mean absolute value
+# Half width of the band over the mean absolute error: two standard deviations, of 1.2533 mean absolute errors each.
+BAND = 2.0 * 1.2533
 _STATE_BYTES = 2 + 4 + 12  # of a parameter: weight, gradient in fp32, AdamW's fp32 weight and moments
 _LABELS = {"ffn": "MLP", "vocab": "vocabulary", "kv_heads": "KV heads", "head_dim": "head dim"}
 
@@ -156,7 +156,7 @@ def band(base: DecoderShape, shape: DecoderShape, conditions: Conditions, target
         (errors.get(type(work), target.stream_error) * (after - before)) ** 2
         for work, (before, after) in shares.items()
     )
-    return float(_BAND * _SPREAD * np.sqrt(variance))
+    return float(BAND * np.sqrt(variance))
 
 
 def _kernel_seconds(shape: DecoderShape, conditions: Conditions, target: Target) -> dict[Work, float]:

@@ -125,13 +125,18 @@ def _gpu(model: GpuModel, device: Device, conditions: Conditions) -> Target:
             cluster=cluster,
             ring=ring,
         ),
-        product_error=_error(model, "gemm"),
+        product_error=product_error(model),
         attention_error=_error(model, f"attention {backend}"),
         stream_error=_UNKNOWN,
         quantum=64,
         memory_bytes=device.memory_bytes,
         notes=tuple(notes),
     )
+
+
+def product_error(model: GpuModel) -> float:
+    """Return the mean error of a GPU's model on large products that no fit has seen."""
+    return _error(model, "gemm")
 
 
 def _error(model: GpuModel, part: str) -> float:

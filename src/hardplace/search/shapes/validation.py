@@ -1,0 +1,195 @@
+"""How good the ranking of shapes is: layers of measured GEMMs ranked as the model has them, and published facts.
+
+docs/validation-shape.md has the tables (benchmarks/shape_validation.py prints them).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from hardplace.cost.gpu.columns import GpuTimer
+from hardplace.cost.gpu.decoder import DecoderShape
+from hardplace.cost.gpu.measured import GemmRows
+from hardplace.cost.gpu.models import shipped
+from hardplace.cost.gpu.streams import Stream
+from hardplace.cost.gpu.table import Table
+from hardplace.cost.gpu.types import Bools, GpuModel, Layout
+from hardplace.cost.gpu.work import Moved, Product
+from hardplace.cost.types import Floats
+from hardplace.search.shapes.price import step_s
+from hardplace.search.shapes.rank import BAND
+from hardplace.search.shapes.sources import product_error, target
+from hardplace.search.shapes.types import Conditions, columns
+
+TOKENS = (1024, 2048, 3072, 4096, 8192, 16384, 32768)
+APART, ALIKE = 0.05, 0.25  # gaps that are to be ranked; ln of FLOPs up to which two layers count as alike
+_LEAST = 512
+GPT3 = DecoderShape(  # 2.7B, arXiv 2005.14165, table 2.1
+    layers=32,
+    hidden=2560,
+    heads=32,
+    kv_heads=32,
+    head_dim=80,
+    ffn=10240,
+    vocab=50257,
+    sequence=2048,
+    gated=False,
+    positions=True,
+    tied=True,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layers:
+    """Layers made up of measured GEMMs, columns of one length: measured and predicted seconds of each product, shape
+    (layers, products), and FLOPs."""
+
+    measured_s: Floats
+    predicted_s: Floats
+    flops: Floats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankingScore:
+    """Pairs of layers on one device whose measured figures differ by more than 5 %, and the share ranked right.
+
+    per_flop: by seconds for each FLOP, any two layers; alike: by seconds, layers whose FLOPs differ by at most 28 %.
+    covered: pairs (per FLOP) whose error lies within the band that `shape` prints.
+    """
+
+    device: str
+    layers: int
+    pairs: int
+    per_flop: float
+    alike_pairs: int
+    alike: float
+    covered: float
+    mean_error: float
+
+
+def layers_of(rows: GemmRows, model: GpuModel, tokens: int, *, whole: bool) -> Layers:
+    """Return the layers that held-out measured GEMMs of this many rows make up; nothing of them was fitted.
+
+    Two products: up (n x h) and down (h x f) for every measured pair with a common h. whole: four, QKV and output of
+    attention before them, where QKV is 1 to 3 times as wide as the output's depth, and up as wide as f or twice.
+    """
+    held = rows.take(np.flatnonzero(rows.held_out & (rows.shapes.m == tokens) & (rows.shapes.batch == 1)))
+    sizes = list(zip(held.shapes.n.tolist(), held.shapes.k.tolist(), strict=True))
+    timer = GpuTimer(model=model)
+    m = np.full(len(sizes), tokens, dtype=np.int64)
+    predicted = timer.products_s(Product(m=1, n=1, k=1), m, held.shapes.n, held.shapes.k)
+    known = {size: place for place, size in enumerate(sizes)}
+    made = [[known[one] for one in group] for group in _groups(sorted(known), whole=whole)]
+    index = np.array(made, dtype=np.int64).reshape(len(made), 4 if whole else 2)
+    flops = 2.0 * tokens * (held.shapes.n * held.shapes.k)[index].sum(axis=1)
+    return Layers(measured_s=held.time_s[index], predicted_s=predicted[index], flops=flops)
+
+
+def _groups(sizes: Sequence[tuple[int, int]], *, whole: bool) -> list[tuple[tuple[int, int], ...]]:
+    found: list[tuple[tuple[int, int], ...]] = []
+    for hidden in sorted({k for _, k in sizes}):
+        if hidden < _LEAST:
+            continue
+        ups = [n for n, k in sizes if k == hidden and n >= _LEAST]
+        downs = [k for n, k in sizes if n == hidden and k >= _LEAST]
+        mlps = [((up, hidden), (hidden, down)) for up, down in itertools.product(ups, downs)]
+        if not whole:
+            found += mlps
+            continue
+        wide = [mlp for mlp in mlps if mlp[0][0] in (mlp[1][1], 2 * mlp[1][1])]
+        attention = [one for one in mlps if one[1][1] <= one[0][0] <= 3 * one[1][1]]
+        found += [(*one, *mlp) for one, mlp in itertools.product(attention, wide)]
+    return found
+
+
+def score(device: str, rows: GemmRows, *, whole: bool) -> RankingScore:
+    """Return how well the shipped model of a GPU ranks layers of measured GEMMs, over all TOKENS."""
+    model = shipped(device)
+    error = product_error(model)
+    tally = np.zeros(5)
+    errors, layers = [], 0
+    for tokens in TOKENS:
+        made = layers_of(rows, model, tokens, whole=whole)
+        layers = max(layers, len(made.flops))
+        one, other = np.triu_indices(len(made.flops), 1)
+        real, ours = (np.log(seconds.sum(axis=1)) for seconds in (made.measured_s, made.predicted_s))
+        apart, predicted = real[one] - real[other], ours[one] - ours[other]
+        size = np.log(made.flops[one] / made.flops[other])
+        by_flop = _right(apart - size, predicted - size)
+        by_time = _right(apart, predicted, np.abs(size) < ALIKE)
+        shares = made.predicted_s / made.predicted_s.sum(axis=1, keepdims=True)
+        square = (shares**2).sum(axis=1)
+        band = BAND * error * np.sqrt(square[one] + square[other])
+        missed = np.abs(predicted - apart)
+        tally += [*by_flop, *by_time, float((missed <= band).mean()) if len(missed) else 0.0]
+        errors.append(float(missed.mean()))
+    return RankingScore(
+        device=device,
+        layers=layers,
+        pairs=int(tally[1]),
+        per_flop=tally[0] / tally[1],
+        alike_pairs=int(tally[3]),
+        alike=tally[2] / max(1.0, tally[3]),
+        covered=tally[4] / len(TOKENS),
+        mean_error=float(np.mean(errors)),
+    )
+
+
+def _right(real: Floats, ours: Floats, mask: Bools | bool = True) -> tuple[float, float]:
+    """Return how many pairs are ranked right, and how many there are to rank."""
+    counted = (np.abs(real) > np.log1p(APART)) & mask
+    return float((np.sign(real) == np.sign(ours))[counted].sum()), float(counted.sum())
+
+
+def swiglu_ratio(tokens: int) -> float:
+    """Return the rate of a SwiGLU MLP of width 10922 over one of 11008 at h = 4096 on H100 (published: 0.69)."""
+    timer = GpuTimer(model=shipped("h100-sxm"))
+
+    def rate(width: int) -> float:
+        sizes = np.array([tokens]), np.array([width]), np.array([4096])
+        up, down = (float(timer.products_s(Product(m=1, n=1, k=1), *one)[0]) for one in (sizes, (sizes[0], *sizes[:0:-1])))
+        return width / (2.0 * up + down)
+
+    return rate(10922) / rate(11008)
+
+
+def vocabulary_share(device: str, attention: str, micro_batch: int) -> float:
+    """Return the share of a step of GPT-3 2.7B that padding its vocabulary to 50304 saves (published: 3-6 %)."""
+    seconds = _steps(device, attention, micro_batch, replace(GPT3, vocab=50304))
+    return 1.0 - seconds[1] / seconds[0]
+
+
+def heads_speedup(device: str, attention: str, micro_batch: int) -> float:
+    """Return the speed-up of GPT-3 2.7B with 20 heads of 128 over 32 of 80 (published, A100, unfused: about 1.17)."""
+    seconds = _steps(device, attention, micro_batch, replace(GPT3, heads=20, kv_heads=20, head_dim=128))
+    return seconds[0] / seconds[1]
+
+
+def _steps(device: str, attention: str, micro_batch: int, other: DecoderShape) -> list[float]:
+    conditions = Conditions(micro_batch=micro_batch, attention=attention)
+    return [float(one) for one in step_s(columns([GPT3, other]), conditions, target(device, conditions).timer)]
+
+
+def measured_layer(table: Table) -> tuple[float, float]:
+    """Return predicted and measured seconds of a layer's operators (validation/gpu/gpt3_layer_*.csv); collectives, which
+    are measured too, count in both as they were measured."""
+    timer = GpuTimer(model=shipped("a100-80gb-sxm"))
+    predicted = measured = 0.0
+    for cells in table.rows:
+        row = dict(zip(table.columns, cells, strict=True))
+        seconds = float(row["us"]) * 1e-6
+        measured += seconds
+        if row["operator"] == "all_reduce":
+            predicted += seconds
+        elif row["m"]:
+            m, n, k = (np.array([int(row[name])]) for name in ("m", "n", "k"))
+            like = Product(m=1, n=1, k=1, batch=int(row["batch"]), layout=Layout(row["layout"]))
+            predicted += float(timer.products_s(like, m, n, k)[0])
+        else:
+            moved, length = np.array([float(row["bytes"])]), np.array([int(row["row"] or 0)])
+            predicted += float(timer.moved_s(Moved(kind=Stream(row["operator"]), bytes=0.0), moved, length)[0])
+    return predicted, measured
