@@ -1,6 +1,6 @@
 """Print the tables of docs/validation-shape.md: how well shapes are ranked, published facts, seconds of a search.
 
-    python benchmarks/shape_validation.py
+python benchmarks/shape_validation.py
 """
 
 import time
@@ -22,7 +22,9 @@ RANGES = {"hidden": "hidden=2560:5632:32", "layers": "layers=16:48"}
 
 def rankings() -> None:
     """Print the share of pairs ranked right by device."""
-    heading = "| device | products | layers | pairs | right, s a FLOP | alike pairs | right, s | in the band | mean error |"
+    heading = (
+        "| device | products | layers | pairs | right, s a FLOP | alike pairs | right, s | in the band | mean error |"
+    )
     print(heading + "\n|---|--:|--:|--:|--:|--:|--:|--:|--:|")
     for name in DEVICES:
         path = DATA / f"gemm_{name}.csv.gz"
@@ -31,8 +33,8 @@ def rankings() -> None:
         for whole in (False, True):
             one = validation.score(name, rows, whole=whole)
             print(
-                f"| {name} | {4 if whole else 2} | {one.layers} | {one.pairs} | {one.per_flop:.1%} | {one.alike_pairs} | "
-                f"{one.alike:.1%} | {one.covered:.1%} | {one.mean_error:.1%} |"
+                f"| {name} | {4 if whole else 2} | {one.layers} | {one.pairs} | {one.per_flop:.1%} | "
+                f"{one.alike_pairs} | {one.alike:.1%} | {one.covered:.1%} | {one.mean_error:.1%} |"
             )
 
 
@@ -40,7 +42,9 @@ def facts() -> None:
     """Print published facts and what the model has."""
     print("\n| fact | conditions | published | model |\n|---|---|--:|--:|")
     for tokens in (2048, 8192, 32768):
-        print(f"| SwiGLU 10922 over 11008, rate | H100, {tokens} tokens | 0.69 | {validation.swiglu_ratio(tokens):.3f} |")
+        print(
+            f"| SwiGLU 10922 over 11008, rate | H100, {tokens} tokens | 0.69 | {validation.swiglu_ratio(tokens):.3f} |"
+        )
     for device in ("a100-80gb-sxm", "h100-sxm", "b200-sxm"):
         for attention in ("unfused", "default"):
             share = validation.vocabulary_share(device, attention, 4)
@@ -49,10 +53,13 @@ def facts() -> None:
         for micro_batch in (1, 4, 8):
             found = validation.heads_speedup("a100-80gb-sxm", attention, micro_batch)
             said = "1.17" if attention == "unfused" else ""
-            print(f"| 20 over 32 heads | A100, {attention} attention, micro-batch {micro_batch} | {said} | {found:.3f} |")
+            print(
+                f"| 20 over 32 heads | A100, {attention} attention, micro-batch {micro_batch} | {said} | {found:.3f} |"
+            )
     path = DATA / "gpt3_layer_a100-80gb-sxm.csv"
     ours, real = validation.measured_layer(parse(read_text(path), str(path)))
-    print(f"| GPT-3 layer, LLMCompass | A100, tensor parallel 4 | {1e3 * real:.2f} ms | {1e3 * ours:.2f} ms ({ours / real - 1:+.1%}) |")
+    said = f"{1e3 * real:.2f} ms | {1e3 * ours:.2f} ms ({ours / real - 1:+.1%})"
+    print(f"| GPT-3 layer, LLMCompass | A100, tensor parallel 4 | {said} |")
 
 
 def seconds() -> None:

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from hardplace.cost.gpu.gemm import LARGEST
 from hardplace.cost.gpu.work import Attending, Exchange, Moved, Product, Work
 from hardplace.cost.types import Floats, Ints
+from hardplace.errors import BadInput
 
 _BITS = 21  # of a size in a packed key: sizes reach 2^20
 Sizes = tuple[Ints, ...]
@@ -73,6 +75,11 @@ def _kernel_s(one: Work, timer: Timer, length: int) -> Floats:
 def _distinct_s(price: Callable[..., Floats], sizes: Sequence[npt.ArrayLike], length: int) -> Floats:
     """Return price(*sizes), asked for distinct sizes only; sizes below 2^21."""
     rows = [np.asarray(size, dtype=np.int64).reshape(-1) for size in sizes]
+    largest = max(int(row.max()) for row in rows)
+    if largest > LARGEST:
+        raise BadInput(
+            f"a kernel of size {largest}: expected at most {LARGEST}: a smaller micro-batch, sequence or width"
+        )
     most = max(len(row) for row in rows)
     rows = [np.broadcast_to(row, most) for row in rows]
     key = (rows[0] << 2 * _BITS) | (rows[1] << _BITS) | rows[2]

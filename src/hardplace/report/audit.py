@@ -113,7 +113,8 @@ def _bars(audit: Audit, best: float) -> list[tuple[float, float, float, float, s
     for row in audit.gemms:
         width, rate = 640.0 * row.share / total, row.flops_per_s / best
         colour = next((ink for below, ink in _LOW if rate < below), style.BLUE)
-        title = f"{', '.join(row.what)}: {row.m} x {row.n} x {row.k}, {row.flops_per_s / 1e12:.0f} TFLOP/s, {row.share:.1%} of the step"  # fmt: skip
+        what = f"{', '.join(row.what)}: {row.m} x {row.n} x {row.k}"
+        title = f"{what}, {row.flops_per_s / 1e12:.0f} TFLOP/s, {row.share:.1%} of the step"
         found.append((x, max(0.5, width - 0.8), 200.0 - 180.0 * rate, 180.0 * rate, colour, title))
         x += width
     return found

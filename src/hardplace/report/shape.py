@@ -33,7 +33,8 @@ def show_ranking(found: Ranking) -> None:
             table.add_row(*cells(one, found))
         console.print(table)
     console.print()
-    console.print(verdict(found))
+    for said in verdict(found):
+        console.print(said)
     for note in notes(found):
         console.print(f"note: {note}")
 
@@ -95,17 +96,20 @@ def band(value: float, half: float, *, tie: bool) -> str:
     return f"{value:.3f} ({low:.2f}-{high:.2f})" + (" tie: measure" if tie else "")
 
 
-def verdict(found: Ranking) -> str:
-    """Return the answer in one sentence."""
-    best = found.best
-    if not best.changes:
-        return "No shape in this space is faster: keep the model's."
-    several = f" on all of {', '.join(on.device for on in best.devices)}" if len(best.devices) > 1 else ""
-    sure = "a tie within the model's error: measure both" if best.tie else "beyond the model's error"
-    return (
-        f"Fastest{several}: {', '.join(best.changes)}: {best.worst:.3f} times as fast for each parameter, "
-        f"{sure} ({best.tier.value} tier)."
-    )
+def verdict(found: Ranking) -> tuple[str, ...]:
+    """Return the best of each tier in a sentence."""
+    said = []
+    names = ", ".join(on.device for on in found.base.devices)
+    for tier, one in (("safe", found.safe), ("reshaped", found.reshaped)):
+        if not one:
+            said.append(f"{tier}: nothing is faster for each parameter on {names}: keep the model's shape")
+            continue
+        best = one[0]
+        sure = "a tie within the model's error: measure both" if best.tie else "beyond the model's error"
+        said.append(
+            f"{tier}: {', '.join(best.changes)}: {best.worst:.3f} times as fast for each parameter on {names}, {sure}"
+        )
+    return tuple(said)
 
 
 def notes(found: Ranking) -> tuple[str, ...]:
@@ -113,8 +117,8 @@ def notes(found: Ranking) -> tuple[str, ...]:
     return (
         *found.notes,
         "a step is forward and backward of one micro-batch; the optimizer and traffic between replicas are left out",
-        "per parameter: speed-up times the ratio of parameters; the range is two standard deviations of the model's error",
-        "of equal depth, width and heads only the best width of the MLP is listed",
+        "per parameter: speed-up times the ratio of parameters; range: two standard deviations of the model's error",
+        f"of equal depth, width and heads only the best MLP is listed; its widths are multiples of {found.mlp_step}",
     )
 
 

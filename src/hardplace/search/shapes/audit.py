@@ -25,7 +25,7 @@ _MOE = ("QKV", "attention out", "router", "experts gate and up", "experts down")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audit:
     """A step's GEMMs and the rules. shares: of the step's seconds, by kind of work. step_s: forward and backward of one
-    micro-batch on one rank; the optimizer and traffic between replicas are left out. rules: () of what is no decoder."""
+    micro-batch on one rank, without optimizer and traffic between replicas. rules: () of what is no decoder."""
 
     model: str
     device: str

@@ -10,13 +10,12 @@ import numpy as np
 from hardplace.cost.arrays import ArrayTimer
 from hardplace.cost.columns import Timer, kernels_s
 from hardplace.cost.gpu.columns import GpuTimer
-from hardplace.cost.gpu.gemm import LARGEST, LAYOUTS, Gemms
+from hardplace.cost.gpu.gemm import LAYOUTS, Gemms
 from hardplace.cost.gpu.types import Layout
 from hardplace.cost.gpu.waves import tiling
 from hardplace.cost.gpu.work import Attending, LayerWork, Product, Work
 from hardplace.cost.tensor import array_cycles
 from hardplace.cost.types import Dataflow, Matmul
-from hardplace.errors import BadInput
 
 _ITEM_BYTES = 2
 _ALIGNMENT = 128  # bytes: beyond, a larger power of two is no faster
@@ -27,7 +26,7 @@ class GemmRow:
     """GEMMs of one size: what they are, how many a step has, and the model's view of one of them.
 
     leading: the leading dimension of each operand and of the result; alignment_bytes: the largest power of two, at most
-    128, in each. tile: rows x columns (/ parts of k) on a GPU, the operand that is held on a chip with arrays; waves and
+    128, in each. tile: rows x columns (/ parts of k) on a GPU, the operand that is held on a chip with arrays. waves,
     wave_efficiency: only on a GPU. edge_efficiency: share of the tiles' or arrays' work that is the GEMM's. share: of
     the step's seconds, all of them together.
     """
@@ -69,8 +68,6 @@ def gemm_rows(layers: Layers, timer: Timer, step_s: float) -> tuple[GemmRow, ...
                 whats, before = found.get(product, ([], 0))
                 found[product] = whats if what in whats else [*whats, what], before + count * times
     products = tuple(found)
-    for one in products:
-        _check(one)
     seconds = kernels_s(products, timer, 1)[:, 0]
     details = _details(products, timer)
     rows = []
@@ -98,13 +95,6 @@ def gemm_rows(layers: Layers, timer: Timer, step_s: float) -> tuple[GemmRow, ...
             )
         )
     return tuple(sorted(rows, key=lambda row: -row.share))
-
-
-def _check(one: Product) -> None:
-    if max(one.m, one.n, one.k, one.batch) > LARGEST:
-        raise BadInput(
-            f"a product of {one.m} x {one.n} x {one.k}: expected sizes up to {LARGEST}: take a smaller micro-batch"
-        )
 
 
 def _names(layer: LayerWork, names: tuple[str, ...]) -> dict[Product, str]:

@@ -13,6 +13,7 @@ from hardplace.cost.types import Floats, Ints
 from hardplace.search.shapes.types import Conditions, Shapes
 from hardplace.workload.types import Recompute
 
+STATE_BYTES = 18  # of a parameter: 16-bit weight, fp32 gradient, AdamW's fp32 weight and two moments
 _BLOCK = ("hidden", "heads", "kv_heads", "head_dim", "ffn")
 _ENDS = ("hidden", "vocab")
 
@@ -43,13 +44,18 @@ def parts(shapes: Shapes, degrees: Degrees) -> tuple[Part, ...]:
 
 
 def step_s(shapes: Shapes, conditions: Conditions, timer: Timer) -> Floats:
-    """Return seconds of the forward and backward pass of one micro-batch on one rank of each shape, all stages added
-    up, shape (shapes,); the optimizer and traffic between replicas are left out."""
+    """Return seconds of the forward and backward pass of one micro-batch on one rank of each shape, all pipeline
+    stages added up, shape (shapes,); the optimizer and traffic between replicas are left out.
+
+    Every stage takes as long as the one with most layers: layers that the stages do not divide count in full.
+    """
     total = np.zeros(len(shapes))
+    stages = conditions.pipeline
+    fullest = -(-shapes.layers // stages) * stages / shapes.layers
     for part in parts(shapes, conditions.degrees):
         for work in (part.work.forward, (*part.work.again, *part.work.backward)):
             one_s = pass_s(kernels_s(work, timer, part.length), timer)
-            total += one_s[part.which] * part.times
+            total += one_s[part.which] * part.times * (fullest if part.work.name == "layer" else 1.0)
     return total
 
 

@@ -12,7 +12,7 @@ from hardplace.cost.gpu.decoder import DecoderShape
 from hardplace.cost.gpu.work import Attending, Exchange, Moved, Product, Work
 from hardplace.cost.types import Floats, Ints
 from hardplace.errors import BadInput
-from hardplace.search.shapes.price import parts, saved_bytes, step_s
+from hardplace.search.shapes.price import STATE_BYTES, parameter_counts, parts, saved_bytes, step_s
 from hardplace.search.shapes.sources import Model, Target
 from hardplace.search.shapes.space import ASPECT, space
 from hardplace.search.shapes.types import (
@@ -23,13 +23,11 @@ from hardplace.search.shapes.types import (
     Ranking,
     Shapes,
     Tier,
-    columns,
 )
 
 TOP = 10
 # Half width of the band over the mean absolute error: two standard deviations, of 1.2533 mean absolute errors each.
 BAND = 2.0 * 1.2533
-_STATE_BYTES = 2 + 4 + 12  # of a parameter: weight, gradient in fp32, AdamW's fp32 weight and moments
 _LABELS = {"ffn": "MLP", "vocab": "vocabulary", "kv_heads": "KV heads", "head_dim": "head dim"}
 
 
@@ -55,15 +53,12 @@ def ranked(model: Model, targets: Sequence[Target], conditions: Conditions, aske
     raw = seconds[:, :1] / seconds
     least = (raw * counts / counts[0]).min(axis=0)
     order = np.argsort(-least, kind="stable")
-    safe = _families(found.shapes, order[found.safe[order] & (order != 0)], asked.top)
-    reshaped = _families(found.shapes, order[~found.safe[order]], asked.top)
-
-    def alternative(row: int) -> Alternative:
-        return _alternative(found.shapes.at(row), shape, int(counts[row]), int(counts[0]), seconds[:, row],
-                            seconds[:, 0], targets, conditions, safe=bool(found.safe[row]))  # fmt: skip
-
-    listed = {row: alternative(row) for row in (0, *safe, *reshaped)}
-    best = max(listed, key=lambda row: least[row])
+    faster = order[least[order] > 1.0]
+    safe = _families(found.shapes, faster[found.safe[faster]], asked.top)
+    reshaped = _families(found.shapes, faster[~found.safe[faster]], asked.top)
+    rows = np.array([0, *safe, *reshaped], dtype=np.int64)
+    listed = _alternatives(found.shapes.take(rows), seconds[:, rows], targets, conditions, found.safe[rows])
+    split = 1 + len(safe)
     return Ranking(
         model=model.name,
         shape=shape,
@@ -72,9 +67,9 @@ def ranked(model: Model, targets: Sequence[Target], conditions: Conditions, aske
         conditions=conditions,
         candidates=len(found.shapes),
         indivisible=found.indivisible,
-        best=listed[best],
-        safe=tuple(listed[row] for row in safe),
-        reshaped=tuple(listed[row] for row in reshaped),
+        mlp_step=found.mlp_step,
+        safe=listed[1:split],
+        reshaped=listed[split:],
         base=listed[0],
         notes=tuple(dict.fromkeys(note for one in targets for note in one.notes)),
     )
@@ -102,93 +97,87 @@ def _families(shapes: Shapes, order: Ints, top: int) -> list[int]:
     return list(seen.values())
 
 
-def _alternative(
-    shape: DecoderShape,
-    base: DecoderShape,
-    parameters: int,
-    base_parameters: int,
-    seconds: Floats,
-    base_s: Floats,
-    targets: Sequence[Target],
-    conditions: Conditions,
-    *,
-    safe: bool,
-) -> Alternative:
-    ranks = conditions.tensor * conditions.pipeline
-    on = []
-    for target, one_s, from_s in zip(targets, seconds.tolist(), base_s.tolist(), strict=True):
-        on.append(
+def _alternatives(
+    shapes: Shapes, seconds: Floats, targets: Sequence[Target], conditions: Conditions, safe: np.ndarray
+) -> tuple[Alternative, ...]:
+    """Return shapes, the model's own first, beside it; seconds: of a step, shape (devices, shapes)."""
+    counts, kept = parameter_counts(shapes), saved_bytes(shapes, conditions)
+    bands = [bands_of(shapes, conditions, target) for target in targets]
+    base, ranks = shapes.at(0), conditions.tensor * conditions.pipeline
+
+    def on(row: int) -> tuple[OnDevice, ...]:
+        return tuple(
             OnDevice(
                 device=target.name,
-                step_s=one_s,
-                speedup=from_s / one_s,
-                per_parameter=from_s / one_s * parameters / base_parameters,
-                band=band(base, shape, conditions, target),
+                step_s=float(times[row]),
+                speedup=float(times[0] / times[row]),
+                per_parameter=float(times[0] / times[row] * counts[row] / counts[0]),
+                band=float(band[row]),
             )
+            for target, times, band in zip(targets, seconds, bands, strict=True)
         )
-    return Alternative(
-        shape=shape,
-        tier=Tier.SAFE if safe else Tier.RESHAPED,
-        changes=_changes(base, shape),
-        parameters=parameters,
-        state_bytes=_STATE_BYTES * parameters / ranks,
-        saved_bytes=float(saved_bytes(columns([shape]), conditions)[0]) / conditions.pipeline,
-        divides=divides(shape),
-        risks=_risks(base, shape),
-        devices=tuple(on),
+
+    return tuple(
+        Alternative(
+            shape=shapes.at(row),
+            tier=Tier.SAFE if safe[row] else Tier.RESHAPED,
+            changes=_changes(base, shapes.at(row)),
+            parameters=int(counts[row]),
+            state_bytes=STATE_BYTES * float(counts[row]) / ranks,
+            saved_bytes=float(kept[row]) / conditions.pipeline,
+            divides=divides(shapes.at(row)),
+            risks=_risks(base, shapes.at(row)),
+            devices=on(row),
+        )
+        for row in range(len(shapes))
     )
 
 
-def band(base: DecoderShape, shape: DecoderShape, conditions: Conditions, target: Target) -> float:
-    """Return the half width of the band of ln(time of base / time of shape), two standard deviations.
+def bands_of(shapes: Shapes, conditions: Conditions, target: Target) -> Floats:
+    """Return the half width of the band of ln(time of the first shape / time of each), shape (shapes,).
 
     Errors of distinct kernels are taken as independent, with the device's mean error for their kind: a kernel counts
     by how much its share of the step changes, so what both shapes have alike cancels (docs/model-shape.md, "Band").
     """
-    shares: dict[Work, list[float]] = {}
-    for place, one in enumerate((base, shape)):
-        found = _kernel_seconds(one, conditions, target)
-        total = sum(found.values())
-        for work, seconds in found.items():
-            shares.setdefault(work, [0.0, 0.0])[place] += seconds / total
+    shares = _shares(shapes, conditions, target)
     errors = {Product: target.product_error, Attending: target.attention_error}
-    variance = sum(
-        (errors.get(type(work), target.stream_error) * (after - before)) ** 2
-        for work, (before, after) in shares.items()
-    )
-    return float(BAND * np.sqrt(variance))
+    found = []
+    for one in shares:
+        gaps = ((kernel, one.get(kernel, 0.0) - shares[0].get(kernel, 0.0)) for kernel in {**one, **shares[0]})
+        found.append(sum((errors.get(kernel[0], target.stream_error) * gap) ** 2 for kernel, gap in gaps))
+    return np.asarray(BAND * np.sqrt(found))
 
 
-def _kernel_seconds(shape: DecoderShape, conditions: Conditions, target: Target) -> dict[Work, float]:
-    """Return the seconds of each distinct kernel of a step; what only moves bytes is one kernel for each kind of
-    stream, as its bytes are right and its rate is what is uncertain."""
-    found: dict[Work, float] = {}
-    for part in parts(columns([shape]), conditions.degrees):
+Kernel = tuple[type[Work], object]  # products and attention by their sizes; others by kind, whose rate is uncertain
+
+
+def _shares(shapes: Shapes, conditions: Conditions, target: Target) -> list[dict[Kernel, float]]:
+    """Return the share of the step of each distinct kernel of each shape."""
+    found: list[dict[Kernel, float]] = [{} for _ in range(len(shapes))]
+    for part in parts(shapes, conditions.degrees):
         works = (*part.work.forward, *part.work.again, *part.work.backward)
-        for work, seconds in zip(works, kernels_s(works, target.timer, 1)[:, 0].tolist(), strict=True):
-            one = _plain(work)
-            found[one] = found.get(one, 0.0) + seconds * int(part.times[0])
-    return found
+        for work, seconds in zip(works, kernels_s(works, target.timer, part.length), strict=True):
+            keys = _keys(work, part.length)
+            for shares, which, times in zip(found, part.which.tolist(), part.times.tolist(), strict=True):
+                shares[keys[which]] = shares.get(keys[which], 0.0) + float(seconds[which]) * times
+    return [{kernel: one / sum(shares.values()) for kernel, one in shares.items()} for shares in found]
 
 
-def _plain(work: Work) -> Work:
-    """Return work with whole numbers for columns of one."""
+def _keys(work: Work, length: int) -> list[Kernel]:
+    """Return what tells a kernel apart, of each of the columns."""
 
-    def one(value: object) -> int:
-        return int(np.asarray(value).reshape(-1)[0])
+    def rows(*sizes: object) -> list[tuple[int, ...]]:
+        table = [np.broadcast_to(np.asarray(size), length).tolist() for size in sizes]
+        return list(zip(*table, strict=True))
 
     match work:
         case Product():
-            return Product(m=one(work.m), n=one(work.n), k=one(work.k), batch=work.batch, layout=work.layout,
-                           output_bytes=work.output_bytes, low=work.low)  # fmt: skip
+            return [(Product, (work.layout, work.batch, *one)) for one in rows(work.m, work.n, work.k)]
         case Attending():
-            return Attending(batch=work.batch, heads=one(work.heads), kv_heads=one(work.kv_heads),
-                             queries=work.queries, keys=work.keys, head_dim=one(work.head_dim), causal=work.causal,
-                             backward=work.backward, window=work.window)  # fmt: skip
+            return [(Attending, (work.backward, *one)) for one in rows(work.heads, work.kv_heads, work.head_dim)]
         case Moved():
-            return Moved(kind=work.kind, bytes=0.0)
-        case Exchange():
-            return Exchange(collective=work.collective, bytes=0.0, group=work.group)
+            return [(Moved, work.kind)] * length
+    return [(Exchange, work.collective)] * length
 
 
 def _changes(base: DecoderShape, shape: DecoderShape) -> tuple[str, ...]:

@@ -12,13 +12,13 @@ from enum import StrEnum
 
 from hardplace.cost.gpu.columns import GpuTimer
 from hardplace.cost.gpu.decoder import DecoderShape
+from hardplace.cost.gpu.gemm import LARGEST
 from hardplace.search.shapes.gemms import GemmRow
-from hardplace.search.shapes.price import parameter_counts, saved_bytes, step_s
+from hardplace.search.shapes.price import STATE_BYTES, parameter_counts, saved_bytes, step_s
 from hardplace.search.shapes.sources import Target, target
 from hardplace.search.shapes.types import Conditions, columns
 
 MATTERS = 0.01  # share of a step from which a violation fails and advice warns
-STATE_BYTES = 18  # of a parameter: weight, fp32 gradient, AdamW's fp32 weight and moments
 _WIDE_HEAD, _BATCHES = 128, 4
 
 
@@ -125,7 +125,10 @@ def _vocabulary(case: _Case) -> Rule:
 def _micro_batch(case: _Case) -> Rule:
     b = case.conditions.micro_batch
     twice = replace(case.conditions, micro_batch=2 * b)
-    cost = 1.0 - float(step_s(columns([case.shape]), twice, case.target.timer)[0]) / (2.0 * case.step_s)
+    if 2 * b * case.shape.sequence > LARGEST:
+        twice = case.conditions
+    per_sample = float(step_s(columns([case.shape]), twice, case.target.timer)[0]) / twice.micro_batch
+    cost = 1.0 - per_sample / (case.step_s / b)
     need, has = held_bytes(case.shape, twice), case.target.memory_bytes
     fits = "fits without sharding" if need <= has else "only with states sharded, recompute, or more ranks"
     return Rule(
@@ -311,6 +314,8 @@ def _waves(case: _Case) -> Rule:
     b = case.conditions.micro_batch
     per_sample = {}
     for size in range(b, b + _BATCHES + 1):
+        if size > b and size * case.shape.sequence > LARGEST:
+            break
         there = replace(case.conditions, micro_batch=size)
         per_sample[size] = float(step_s(columns([case.shape]), there, case.target.timer)[0]) / size
     best = min(per_sample, key=lambda size: per_sample[size])

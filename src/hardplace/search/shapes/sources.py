@@ -154,6 +154,7 @@ def _error(model: GpuModel, part: str) -> float:
 
 
 def _chip(device: Device, conditions: Conditions) -> Target:
+    _known_attention(device, conditions)
     on = machine(device, "bf16")
     notes = [*on.notes, "closed forms of a chip with arrays: not fitted on measurements"]
     if conditions.tensor > 1:
@@ -171,7 +172,14 @@ def _chip(device: Device, conditions: Conditions) -> Target:
     )
 
 
+def _known_attention(device: Device, conditions: Conditions) -> None:
+    if conditions.attention not in (UNFUSED, "default"):
+        said = f"--attention: {conditions.attention!r}: {device.name} has no figures of backends"
+        raise BadInput(f"{said}: expected default or {UNFUSED}")
+
+
 def _by_roofline(device: Device, conditions: Conditions) -> Target:
+    _known_attention(device, conditions)
     dtype = "bf16" if "bf16" in device.dtypes else "fp16"
     notes = [f"{device.name}: no calibration: ranked by the roofline of its datasheet only, which knows no alignment"]
     if conditions.tensor > 1:

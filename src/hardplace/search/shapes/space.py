@@ -13,6 +13,7 @@ from itertools import product
 import numpy as np
 
 from hardplace.cost.gpu.decoder import DecoderShape
+from hardplace.cost.gpu.gemm import LARGEST
 from hardplace.cost.types import Ints
 from hardplace.errors import BadInput, unknown
 from hardplace.search.shapes.price import parameter_counts
@@ -24,6 +25,7 @@ _MLP = 1.25  # ratio either way by which ffn / hidden may differ
 _PADDED = 0.03  # share by which the safe tier pads the MLP
 _HEAD_DIMS = (64, 80, 96, 128, 160, 192, 256)
 _PADS = (1, 8, 64, 128, 256)
+_MOST_VALUES, _MOST_LAYERS, _MOST_SKELETONS = 4096, 1000, 2_000_000
 _LARGEST = 300_000  # candidates: beyond, the MLP is taken in coarser steps
 
 
@@ -31,13 +33,14 @@ _LARGEST = 300_000  # candidates: beyond, the MLP is taken in coarser steps
 class Space:
     """Shapes in columns, the first of them the model's own; safe: of the tier that keeps depth and width.
 
-    indivisible: shapes that were left out because a degree does not divide them.
+    indivisible: shapes that were left out because a degree does not divide them. mlp_step: of the widths of the MLP.
     """
 
     shapes: Shapes
     parameters: Ints
     safe: np.ndarray
     indivisible: int
+    mlp_step: int
 
 
 def parse_range(text: str) -> tuple[str, tuple[int, ...]]:
@@ -53,15 +56,15 @@ def parse_range(text: str) -> tuple[str, tuple[int, ...]]:
     try:
         if ":" in values:
             first, last, *step = (int(part) for part in values.split(":"))
-            found = tuple(range(first, last + 1, *step[:1]))
-            if len(step) > 1:
-                raise problem
+            steps = range(first, last + 1, *step)
+            found = tuple(steps) if len(steps) <= _MOST_VALUES else ()
         else:
             found = tuple(sorted({int(part) for part in values.split(",")}))
-    except ValueError:
+    except (ValueError, TypeError):
         raise problem from None
-    if not found or found[0] < 1:
-        raise BadInput(f"--range {text!r}: expected values from 1, and no more than 2^20 of them")
+    largest = LARGEST if name != "layers" else _MOST_LAYERS
+    if not found or found[0] < 1 or found[-1] > largest:
+        raise BadInput(f"--range {text!r}: expected 1 to {_MOST_VALUES} values from 1 to {largest}")
     return name, found
 
 
@@ -78,11 +81,17 @@ def space(
     frozen: fields that stay; ranges: values of fields that replace the default ones. Raises BadInput, with the nearest
     reachable number of parameters, where none of them is within the budget.
     """
-    values = _values(shape, conditions, quantum, frozen, ranges or {})
+    _check_own(shape, conditions)
+    asked = ranges or {}
+    values = _values(shape, conditions, quantum, frozen, asked)
+    free = not ({*frozen, *asked} >= {"heads", "head_dim"})
     wanted = int(parameter_counts(columns([shape]))[0])
-    skeletons, dropped = _skeletons(shape, values, conditions, bounded="hidden" not in (ranges or {}))
-    found = _filled(shape, skeletons, values, conditions, (wanted, share), quantum) if len(skeletons) else skeletons
-    safe = _safe(shape, values, conditions, frozen, ranges or {})
+    skeletons, dropped = _skeletons(shape, values, conditions, bounded="hidden" not in asked, whole=free)
+    step = max(quantum, 64) * conditions.tensor
+    found = skeletons
+    if len(skeletons):
+        found, step = _filled(shape, skeletons, values, (wanted, share), step)
+    safe = _safe(shape, values, conditions, frozen, asked)
     joined = _joined(columns([shape]), safe, found)
     counts = parameter_counts(joined)
     kept = np.abs(counts / wanted - 1.0) <= share
@@ -90,7 +99,9 @@ def space(
     if not kept[1:].any():
         raise _impossible(shape, skeletons, values, wanted, share, frozen)
     shapes = joined.take(kept)
-    return Space(shapes=shapes, parameters=counts[kept], safe=_is_safe(shape, shapes), indivisible=dropped)
+    return Space(
+        shapes=shapes, parameters=counts[kept], safe=_is_safe(shape, shapes), indivisible=dropped, mlp_step=step
+    )
 
 
 def _values(
@@ -117,6 +128,10 @@ def _values(
         "ffn": (),  # what the budget leaves
         "vocab": tuple(sorted({-(-shape.vocab // pad) * pad for pad in pads})),
     }
+    if min(ranges.get("vocab", (shape.vocab,))) < shape.vocab:
+        raise BadInput(
+            f"--range vocab: {min(ranges['vocab'])}: expected at least the model's {shape.vocab} (padding only)"
+        )
     fixed = {name: (getattr(shape, name),) for name in frozen}
     return defaults | fixed | dict(ranges)
 
@@ -127,12 +142,18 @@ def _multiples(size: int, share: float, step: int) -> tuple[int, ...]:
 
 
 def _skeletons(
-    shape: DecoderShape, values: Mapping[str, tuple[int, ...]], conditions: Conditions, *, bounded: bool
+    shape: DecoderShape, values: Mapping[str, tuple[int, ...]], conditions: Conditions, *, bounded: bool, whole: bool
 ) -> tuple[Shapes, int]:
     """Return all but the width of the MLP, which is 1, and how many were left out because a degree divides them not.
 
-    bounded: the aspect ratio is held within ASPECT of the model's.
+    bounded: the aspect ratio is held within ASPECT of the model's. whole: the heads make up the same share of the
+    hidden size.
     """
+    if (
+        math.prod(len(values[name]) for name in ("layers", "hidden", "head_dim", "heads") if values[name])
+        > _MOST_SKELETONS
+    ):
+        raise BadInput(f"--range: expected at most {_MOST_SKELETONS} combinations of layers, hidden and heads")
     made: list[tuple[int, ...]] = []
     dropped = 0
     share = shape.heads * shape.head_dim / shape.hidden
@@ -141,7 +162,7 @@ def _skeletons(
         if bounded and not 1 / ASPECT <= aspect <= ASPECT:
             continue
         for heads in values["heads"] or (round(share * hidden / width),):
-            if heads < 1 or (not values["heads"] and heads * width != round(share * hidden)):
+            if heads < 1 or (whole and heads * width != round(share * hidden)):
                 continue
             for kv_heads in values["kv_heads"] or _kv_heads(shape, heads):
                 if heads % kv_heads:
@@ -161,6 +182,18 @@ def _kv_heads(shape: DecoderShape, heads: int) -> tuple[int, ...]:
     return tuple(sorted({one for one in (shape.kv_heads, heads // group) if one and heads % one == 0}))
 
 
+def _check_own(shape: DecoderShape, conditions: Conditions) -> None:
+    """Raise BadInput where tensor parallelism does not divide the model itself."""
+    t = conditions.tensor
+    for what, size in (("heads", shape.heads), ("MLP width", shape.ffn)):
+        if size % t:
+            raise BadInput(f"--tensor-parallel {t}: expected a divisor of the model's {what}, {size}")
+    if shape.kv_heads % t and t % shape.kv_heads:
+        raise BadInput(
+            f"--tensor-parallel {t}: expected a divisor or a multiple of the model's {shape.kv_heads} KV heads"
+        )
+
+
 def _divides(heads: int, kv_heads: int, layers: int, conditions: Conditions) -> bool:
     t = conditions.tensor
     return heads % t == 0 and (kv_heads % t == 0 or t % kv_heads == 0) and layers % conditions.pipeline == 0
@@ -170,21 +203,20 @@ def _filled(
     shape: DecoderShape,
     skeletons: Shapes,
     values: Mapping[str, tuple[int, ...]],
-    conditions: Conditions,
     budget: tuple[int, float],
-    quantum: int,
-) -> Shapes:
-    """Return skeletons with every width of the MLP, in steps, that meets the budget and the ratio to hidden."""
+    step: int,
+) -> tuple[Shapes, int]:
+    """Return skeletons with every width of the MLP, in steps, that meets the budget and the ratio to hidden; and the
+    step, doubled until there are not too many."""
     wanted, share = budget
     one = parameter_counts(skeletons)
     each = (parameter_counts(replace(skeletons, ffn=skeletons.ffn + 1)) - one).astype(np.float64)
     none = one - each
     if values["ffn"]:
-        return _chosen(skeletons, values["ffn"], (none, each), budget)
+        return _chosen(skeletons, values["ffn"], (none, each), budget), 1
     ratio = shape.ffn / shape.hidden
     low = np.maximum((wanted * (1 - share) - none) / each, skeletons.hidden * ratio / _MLP)
     high = np.minimum((wanted * (1 + share) - none) / each, skeletons.hidden * ratio * _MLP)
-    step = math.lcm(max(quantum, 64), conditions.tensor)
     while True:
         first, last = np.ceil(low / step).astype(np.int64), np.floor(high / step).astype(np.int64)
         counts = np.maximum(last - first + 1, 0)
@@ -193,7 +225,7 @@ def _filled(
         step *= 2
     rows = np.repeat(np.arange(len(skeletons)), counts)
     offsets = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return replace(skeletons.take(rows), ffn=(first[rows] + offsets) * step)
+    return replace(skeletons.take(rows), ffn=(first[rows] + offsets) * step), step
 
 
 def _chosen(
@@ -278,6 +310,8 @@ def _impossible(
     tried = [replace(skeletons, ffn=np.maximum(end, 1.0).astype(np.int64)) for end in ends]
     counts = np.concatenate([parameter_counts(one) for one in tried])
     nearest = int(counts[np.argmin(np.abs(counts - wanted))])
+    if abs(nearest / wanted - 1.0) <= share:
+        return BadInput(f"{said}{fixed} but the model's own: expected a wider range, or a larger share")
     return BadInput(
         f"{said}{fixed}: the nearest that can be reached has {nearest / 1e9:.3f} B parameters, "
         f"{nearest / wanted - 1.0:+.2%} of {wanted / 1e9:.3f} B"

@@ -133,7 +133,8 @@ class Alternative:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranking:
-    """Alternatives to a model's shape, best first within their tier; candidates: all that were priced."""
+    """Alternatives to a model's shape that are faster for each parameter, best first within their tier, one for each
+    depth, width and kind of heads. base: the model's own. candidates: all that were priced."""
 
     model: str
     shape: DecoderShape
@@ -142,7 +143,7 @@ class Ranking:
     conditions: Conditions
     candidates: int
     indivisible: int
-    best: Alternative
+    mlp_step: int
     safe: tuple[Alternative, ...]
     reshaped: tuple[Alternative, ...]
     base: Alternative

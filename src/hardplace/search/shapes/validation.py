@@ -151,7 +151,9 @@ def swiglu_ratio(tokens: int) -> float:
 
     def rate(width: int) -> float:
         sizes = np.array([tokens]), np.array([width]), np.array([4096])
-        up, down = (float(timer.products_s(Product(m=1, n=1, k=1), *one)[0]) for one in (sizes, (sizes[0], *sizes[:0:-1])))
+        up, down = (
+            float(timer.products_s(Product(m=1, n=1, k=1), *one)[0]) for one in (sizes, (sizes[0], *sizes[:0:-1]))
+        )
         return width / (2.0 * up + down)
 
     return rate(10922) / rate(11008)
@@ -175,8 +177,8 @@ def _steps(device: str, attention: str, micro_batch: int, other: DecoderShape) -
 
 
 def measured_layer(table: Table) -> tuple[float, float]:
-    """Return predicted and measured seconds of a layer's operators (validation/gpu/gpt3_layer_*.csv); collectives, which
-    are measured too, count in both as they were measured."""
+    """Return predicted and measured seconds of a layer's operators (validation/gpu/gpt3_layer_*.csv); collectives count
+    in both as they were measured."""
     timer = GpuTimer(model=shipped("a100-80gb-sxm"))
     predicted = measured = 0.0
     for cells in table.rows:
