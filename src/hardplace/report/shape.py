@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich.console import Console
@@ -105,10 +106,13 @@ def verdict(found: Ranking) -> tuple[str, ...]:
             said.append(f"{tier}: nothing is faster for each parameter on {names}: keep the model's shape")
             continue
         best = one[0]
-        sure = "a tie within the model's error: measure both" if best.tie else "beyond the model's error"
-        said.append(
-            f"{tier}: {', '.join(best.changes)}: {best.worst:.3f} times as fast for each parameter on {names}, {sure}"
-        )
+        ties = [on.device for on in best.devices if on.tie]
+        sure = "beyond the model's error"
+        if ties:
+            where = f" on {', '.join(ties)}" if len(best.devices) > 1 else ""
+            sure = f"a tie within the model's error{where}: measure both"
+        gain = f"{best.worst:.3f} times as fast for each parameter on {names}"
+        said.append(f"{tier}: {', '.join(best.changes)}: {gain}, {sure}")
     return tuple(said)
 
 
@@ -116,6 +120,7 @@ def notes(found: Ranking) -> tuple[str, ...]:
     """Return what to know of the numbers."""
     return (
         *found.notes,
+        "what is to be heeded may cost quality, which nothing here predicts: train a small pair first",
         "a step is forward and backward of one micro-batch; the optimizer and traffic between replicas are left out",
         "per parameter: speed-up times the ratio of parameters; range: two standard deviations of the model's error",
         f"of equal depth, width and heads only the best MLP is listed; its widths are multiples of {found.mlp_step}",
@@ -135,25 +140,33 @@ def page(found: Ranking) -> str:
         verdict=verdict(found),
         notes=notes(found),
         heads=heads(found),
-        tiers=[(title, [cells(one, found) for one in tier], _bars(tier)) for title, tier in tiers(found)],
+        tiers=[(title, [cells(one, found) for one in tier], bars(tier)) for title, tier in tiers(found)],
         seconds=[(one.device, one.step_s) for one in found.base.devices],
     )
 
 
-def _bars(tier: tuple[Alternative, ...]) -> list[tuple[str, float, list[tuple[float, float, float, str, str]]]]:
-    """Return for each alternative a label, its y, and for each device the point, the ends of its band, a colour and a
-    title, on an axis from the least to the largest end."""
-    ends = [
-        (on.per_parameter * math.exp(-on.band), on.per_parameter * math.exp(on.band))
-        for one in tier
-        for on in one.devices
-    ]
-    low, high = min(end[0] for end in ends) - 0.01, max(end[1] for end in ends) + 0.01
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bars:
+    """Points with bands on one axis: of each shape a label, its y, and for each device x, both ends, colour, title.
+
+    ticks: x and label; one: x of the model as it is.
+    """
+
+    rows: list[tuple[str, float, list[tuple[float, float, float, str, str]]]]
+    ticks: list[tuple[float, str]]
+    one: float
+
+
+def bars(tier: tuple[Alternative, ...]) -> Bars:
+    """Return the points of a tier, the model's own first."""
+    ends = [on.per_parameter * math.exp(sign * on.band) for one in tier for on in one.devices for sign in (-1.0, 1.0)]
+    low, high = min(ends) - 0.01, max(ends) + 0.01
+    step = next(size for size in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 10.0) if (high - low) / size <= 8)
 
     def at(value: float) -> float:
         return 210.0 + 480.0 * (value - low) / (high - low)
 
-    found = []
+    rows = []
     for place, one in enumerate(tier):
         label = f"{one.shape.layers} x {one.shape.hidden}, {one.shape.heads} heads" if one.changes else "as it is"
         points = []
@@ -162,5 +175,6 @@ def _bars(tier: tuple[Alternative, ...]) -> list[tuple[str, float, list[tuple[fl
             first, last = on.per_parameter * math.exp(-on.band), on.per_parameter * math.exp(on.band)
             title = f"{on.device}: {band(on.per_parameter, on.band, tie=on.tie)}; {', '.join(one.changes)}"
             points.append((at(on.per_parameter), at(first), at(last), colour, title))
-        found.append((label, 20.0 + 24.0 * place, points))
-    return found
+        rows.append((label, 20.0 + 24.0 * place, points))
+    ticks = [step * number for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    return Bars(rows=rows, ticks=[(at(tick), f"{tick:.2f}") for tick in ticks], one=at(1.0))

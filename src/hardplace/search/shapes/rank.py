@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,9 +12,9 @@ from hardplace.cost.gpu.decoder import DecoderShape
 from hardplace.cost.gpu.work import Attending, Exchange, Moved, Product, Work
 from hardplace.cost.types import Floats, Ints
 from hardplace.errors import BadInput
-from hardplace.search.shapes.price import STATE_BYTES, parameter_counts, parts, saved_bytes, step_s
+from hardplace.search.shapes.price import STATE_BYTES, parts, saved_bytes, step_s
 from hardplace.search.shapes.sources import Model, Target
-from hardplace.search.shapes.space import ASPECT, space
+from hardplace.search.shapes.space import Space, space
 from hardplace.search.shapes.types import (
     FIELDS,
     Alternative,
@@ -49,15 +49,17 @@ def ranked(model: Model, targets: Sequence[Target], conditions: Conditions, aske
     shape = dense(model)
     found = space(shape, conditions, max(one.quantum for one in targets), asked.share, asked.frozen, asked.ranges)
     seconds = np.stack([step_s(found.shapes, conditions, one.timer) for one in targets])
-    counts = found.parameters.astype(np.float64)
-    raw = seconds[:, :1] / seconds
-    least = (raw * counts / counts[0]).min(axis=0)
+    counts, trained = found.parameters, found.trained
+    least = (seconds[:, :1] / seconds * trained / trained[0]).min(axis=0)
     order = np.argsort(-least, kind="stable")
     faster = order[least[order] > 1.0]
     safe = _families(found.shapes, faster[found.safe[faster]], asked.top)
     reshaped = _families(found.shapes, faster[~found.safe[faster]], asked.top)
     rows = np.array([0, *safe, *reshaped], dtype=np.int64)
-    listed = _alternatives(found.shapes.take(rows), seconds[:, rows], targets, conditions, found.safe[rows])
+    few = replace(
+        found, shapes=found.shapes.take(rows), parameters=counts[rows], trained=trained[rows], safe=found.safe[rows]
+    )
+    listed = _alternatives(few, seconds[:, rows], targets, conditions)
     split = 1 + len(safe)
     return Ranking(
         model=model.name,
@@ -98,10 +100,11 @@ def _families(shapes: Shapes, order: Ints, top: int) -> list[int]:
 
 
 def _alternatives(
-    shapes: Shapes, seconds: Floats, targets: Sequence[Target], conditions: Conditions, safe: np.ndarray
+    found: Space, seconds: Floats, targets: Sequence[Target], conditions: Conditions
 ) -> tuple[Alternative, ...]:
     """Return shapes, the model's own first, beside it; seconds: of a step, shape (devices, shapes)."""
-    counts, kept = parameter_counts(shapes), saved_bytes(shapes, conditions)
+    shapes, counts, trained = found.shapes, found.parameters, found.trained
+    kept = saved_bytes(shapes, conditions)
     bands = [bands_of(shapes, conditions, target) for target in targets]
     base, ranks = shapes.at(0), conditions.tensor * conditions.pipeline
 
@@ -111,7 +114,7 @@ def _alternatives(
                 device=target.name,
                 step_s=float(times[row]),
                 speedup=float(times[0] / times[row]),
-                per_parameter=float(times[0] / times[row] * counts[row] / counts[0]),
+                per_parameter=float(times[0] / times[row] * trained[row] / trained[0]),
                 band=float(band[row]),
             )
             for target, times, band in zip(targets, seconds, bands, strict=True)
@@ -120,7 +123,7 @@ def _alternatives(
     return tuple(
         Alternative(
             shape=shapes.at(row),
-            tier=Tier.SAFE if safe[row] else Tier.RESHAPED,
+            tier=Tier.SAFE if found.safe[row] else Tier.RESHAPED,
             changes=_changes(base, shapes.at(row)),
             parameters=int(counts[row]),
             state_bytes=STATE_BYTES * float(counts[row]) / ranks,
@@ -200,16 +203,16 @@ def _risks(base: DecoderShape, shape: DecoderShape) -> tuple[str, ...]:
     found = []
     aspect = (shape.hidden / shape.layers) / (base.hidden / base.layers)
     if shape.layers < base.layers:
-        found.append(f"{1 - shape.layers / base.layers:.0%} fewer layers: quality may suffer")
+        found.append(f"{1 - shape.layers / base.layers:.0%} fewer layers")
     if aspect > 1.25 or aspect < 0.8:
-        found.append(f"{aspect:.2f} times the width a layer (at most {ASPECT:g}): train a small pair first")
+        found.append(f"{aspect:.2f} x width a layer")
     if shape.heads / shape.kv_heads > base.heads / base.kv_heads:
-        found.append("more queries share keys: quality may suffer")
-    if shape.heads < base.heads and shape.hidden == base.hidden:
-        found.append(f"{shape.heads} heads for {base.heads}: little or no effect in published ablations; check")
+        found.append("more queries share keys")
+    if shape.heads < base.heads:
+        found.append(f"{shape.heads} heads for {base.heads}")
     mlp = (shape.ffn / shape.hidden) / (base.ffn / base.hidden)
     if not 0.9 <= mlp <= 1.1:
-        found.append(f"MLP {mlp:.2f} times as wide for its hidden size")
+        found.append(f"MLP / hidden {mlp:.2f} x")
     if shape.vocab > base.vocab:
-        found.append("rows of the vocabulary that no token uses: mask them in the loss")
+        found.append("mask padded vocabulary")
     return tuple(found)

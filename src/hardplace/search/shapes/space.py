@@ -33,11 +33,14 @@ _LARGEST = 300_000  # candidates: beyond, the MLP is taken in coarser steps
 class Space:
     """Shapes in columns, the first of them the model's own; safe: of the tier that keeps depth and width.
 
+    parameters: of each; trained: without the rows that pad the vocabulary.
+
     indivisible: shapes that were left out because a degree does not divide them. mlp_step: of the widths of the MLP.
     """
 
     shapes: Shapes
     parameters: Ints
+    trained: Ints
     safe: np.ndarray
     indivisible: int
     mlp_step: int
@@ -99,8 +102,14 @@ def space(
     if not kept[1:].any():
         raise _impossible(shape, skeletons, values, wanted, share, frozen)
     shapes = joined.take(kept)
+    plain = replace(shapes, vocab=np.full(len(shapes), shape.vocab, dtype=np.int64))
     return Space(
-        shapes=shapes, parameters=counts[kept], safe=_is_safe(shape, shapes), indivisible=dropped, mlp_step=step
+        shapes=shapes,
+        parameters=counts[kept],
+        trained=parameter_counts(plain),
+        safe=_is_safe(shape, shapes),
+        indivisible=dropped,
+        mlp_step=step,
     )
 
 
@@ -276,7 +285,13 @@ def _safe(
 
 
 def _is_safe(shape: DecoderShape, shapes: Shapes) -> np.ndarray:
-    same = (shapes.layers == shape.layers) & (shapes.hidden == shape.hidden) & (shapes.vocab >= shape.vocab)
+    """Return which shapes keep depth, width, the projections of attention, and half of the heads at least."""
+    same = (
+        (2 * shapes.heads >= shape.heads)
+        & (shapes.layers == shape.layers)
+        & (shapes.hidden == shape.hidden)
+        & (shapes.vocab >= shape.vocab)
+    )
     for heads, own in ((shapes.heads, shape.heads), (shapes.kv_heads, shape.kv_heads)):
         same &= heads * shapes.head_dim == own * shape.head_dim
     return np.asarray(same & (shapes.ffn >= shape.ffn) & (shapes.ffn <= shape.ffn * (1 + _PADDED)))
