@@ -109,7 +109,9 @@ def test_a_bad_field_is_one_line(change: dict[str, Any], words: str, tmp_path: P
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize(("text", "words"), [("{", "expected JSON"), ("[]", ""), ("{}", "model_type: missing")])
+@pytest.mark.parametrize(
+    ("text", "words"), [("{", "expected JSON"), ("[]", "expected an object"), ("{}", "model_type: missing")]
+)
 def test_what_is_no_config(text: str, words: str, tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     path.write_text(text)

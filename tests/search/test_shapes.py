@@ -30,7 +30,8 @@ from hardplace.search.shapes.sources import Model, model_named, target
 from hardplace.search.shapes.space import ASPECT, parse_range, space
 from hardplace.search.shapes.types import FIELDS, Conditions, Tier, columns
 from hardplace.workload.load import catalogue, load
-from hardplace.workload.types import Group, OperatorKind, Phase
+from hardplace.workload.sharding import shard
+from hardplace.workload.types import Group, OperatorKind, Parallelism, Phase
 
 LLAMA = DecoderShape(
     layers=32, hidden=4096, heads=32, kv_heads=32, head_dim=128, ffn=11008, vocab=32000, sequence=4096, gated=True
@@ -111,7 +112,7 @@ def test_layers_that_stages_do_not_divide_count_in_full() -> None:
 
 def test_an_array_prices_a_product_as_estimate_operators_does() -> None:
     on = machine(device("tpu-v4"), "bf16")
-    layer = next(one for one in load("llama2-7b").layers if one.name == "head")
+    layer = next(one for one in shard(load("llama2-7b"), Parallelism()).layers if one.name == "head")
     (real,) = [one for one in kernel_costs(layer, Phase.FORWARD, 1, on) if one.mapping]
     (matmul,) = [one for one in layer.operators if one.kind is OperatorKind.MATMUL and one.phase is Phase.FORWARD]
     _, m, n, k = (np.array([size.at(1)]) for size in matmul.dims)
@@ -119,9 +120,11 @@ def test_an_array_prices_a_product_as_estimate_operators_does() -> None:
 
 
 def test_edges_of_an_array_are_paid_for() -> None:
-    conditions = Conditions()
-    whole, edge = step_s(columns([LLAMA, replace(LLAMA, ffn=11009)]), conditions, target("tpu-v4", conditions).timer)
-    assert edge > 1.005 * whole, "one column more takes a whole array more"
+    timer = ArrayTimer(machine=machine(device("tpu-v4"), "bf16"))
+    sizes = np.array([1024, 1025])
+    whole, edge = timer.products_s(Product(m=1, n=1, k=1), sizes, sizes, sizes)
+    assert edge > 1.1 * whole, "a row and a column more in every dimension take whole arrays more"
+    assert whole >= 2 * 1024**3 / device("tpu-v4").peak_flops_per_s("bf16")
 
 
 # Recognising what a Workload is
@@ -158,7 +161,7 @@ def test_the_space_is_what_brute_force_finds() -> None:
         if hidden % width == 0 and shape.heads % 2 == 0 and abs(parameters(shape) / wanted - 1) <= share:
             brute.add(tuple(getattr(shape, name) for name in FIELDS))
     assert ours == brute - {tuple(getattr(SMALL, name) for name in FIELDS)}
-    assert len(brute) > 20
+    assert len(brute) > 10
 
 
 @pytest.mark.parametrize(("tensor", "pipeline", "quantum"), [(1, 1, 64), (4, 8, 64), (1, 1, 128)])
