@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from hardplace.cost.arrays import ArrayTimer
 from hardplace.cost.gpu.columns import GpuTimer
 from hardplace.cost.gpu.decoder import DecoderShape, Experts, parameters
-from hardplace.cost.gpu.efficiencies import efficiencies
 from hardplace.cost.gpu.models import shipped
-from hardplace.cost.gpu.price import Pricer, Ring
+from hardplace.cost.gpu.price import Efficiencies, Pricer, Ring
 from hardplace.cost.gpu.work import Product
 from hardplace.cost.operators import kernel_costs, machine
 from hardplace.errors import BadInput
@@ -22,7 +21,7 @@ from hardplace.hardware.catalogue import device
 from hardplace.hardware.types import Cluster, NetworkLevel
 from hardplace.placement.plan import Plan
 from hardplace.search.clusters import even_cluster, node_of
-from hardplace.search.estimate import of_shape
+from hardplace.search.chain import of_shape
 from hardplace.search.shapes.price import parameter_counts, saved_bytes, step_s
 from hardplace.search.shapes.rank import Asked, bands_of, ranked
 from hardplace.search.shapes.recognise import shape_of_workload
@@ -74,7 +73,7 @@ def test_columns_equal_one_shape_at_a_time(name: str, tensor: int, sequence: boo
         )
         timer = GpuTimer(model=model, attention=conditions.attention, cluster=cluster, ring=ring)
         found = step_s(columns(shapes), conditions, timer)
-        pricer = Pricer(model=model, efficiencies=type(efficiencies(name))(), flash=flash)
+        pricer = Pricer(model=model, efficiencies=Efficiencies(), flash=flash)
         for shape, seconds in zip(shapes, found, strict=True):
             plan = Plan(global_batch=2, micro_batch=2, tensor=tensor, sequence=sequence, flash=flash)
             chain = of_shape(shape, plan)
@@ -273,7 +272,7 @@ def test_memory_is_that_of_a_rank() -> None:
     conditions = Conditions(micro_batch=2, tensor=2, pipeline=2)
     (kept,) = saved_bytes(columns([LLAMA]), conditions)
     chain = of_shape(LLAMA, Plan(global_batch=2, micro_batch=2, tensor=2))
-    assert kept == sum(one.saved_bytes for one in (*chain.before, *chain.layers, *chain.after))
+    assert kept == sum(one.saved_bytes + one.logits_bytes for one in (*chain.before, *chain.layers, *chain.after))
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from hardplace.cost.gpu.decoder import DecoderShape, Experts, Latent
+from hardplace.cost.gpu.efficiencies import DEFAULT, fitted
 from hardplace.cost.gpu.table import Table
 from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import node
 from hardplace.hardware.types import Cluster
-from hardplace.placement.plan import Format, Plan, Update, problems
+from hardplace.placement.plan import ContextExchange, Format, Plan, Update, problems
 from hardplace.search.clusters import even_cluster
 from hardplace.workload.types import Recompute
 
@@ -22,8 +23,12 @@ DEVICES = {
     "H100-80GB": ("h100-sxm", "dgx-h100"),
     "V100-32GB": ("v100-sxm2", "dgx-v100"),
     "B200": ("b200-sxm", "dgx-b200"),
+    "B300": ("b300-sxm", "dgx-b300"),
+    "GB300": ("gb300", "gb300-nvl72"),
+    "V100-16GB": ("v100-sxm2", "dgx-v100"),  # the same chip with half the memory, which seconds do not depend on
     "GB200": ("gb200", "gb200-nvl72"),
 }
+FABRICS = ("Omni-Path",)  # that reach less than their rate
 COLUMNS = (
     "id",
     "source",
@@ -38,6 +43,7 @@ COLUMNS = (
     "precision",
     "device",
     "devices",
+    "intra_bw",
     "inter_bw",
     "tp",
     "pp",
@@ -61,7 +67,17 @@ COLUMNS = (
 )
 _RATE = re.compile(r"(?:(\d+)x)?(\d+) ?G([bB])/s")
 _NUMBERED = re.compile(r"(\d+)")
-_FORMATS = {"bf16": Format.BF16, "bf16(amp)": Format.BF16, "bf16(pure)": Format.BF16, "fp16": Format.FP16}
+# What a source names, or its table's place: the software (`hardplace.cost.gpu.efficiencies`), first match.
+_SOFTWARE = (
+    (re.compile(r"mosaicml"), "fsdp-eager"),
+    (re.compile(r"fms-fsdp|torchtitan"), "fsdp-compiled"),
+    (re.compile(r"maxtext|MaxText|tpu-recipes", re.IGNORECASE), "xla"),
+    (re.compile(r"SimuMax"), "megatron-core-plain"),
+    (re.compile(r"Megatron-Bridge|NeMo|dgxc"), "megatron-core"),
+    (re.compile(r"Megatron-LM|bigscience|vTrain|2104\.04473|2201\.11990|BloombergGPT|NeoX|OPT|GLM"), "megatron-2021"),
+)
+_ALLOCATED = re.compile(r"SimuMax|torchtitan")
+_LATER = re.compile(r"^26\.(?:0[6-9]|1\d)")  # containers with CUDA graphs and fused dispatch
 
 
 class NotModelled(Exception):
@@ -70,13 +86,20 @@ class NotModelled(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """A published run, ready to be estimated; gpu and node are names of the catalogue, cluster has the row's fabric."""
+    """A published run, ready to be estimated; gpu: a name of the catalogue. cluster: with the row's fabric at its rate.
+
+    backend: of attention. stack: software, fabric: between nodes ("" where it reaches its rate), of the fitted figures.
+    open: columns (recompute, micro_batch) that the source leaves out and that an estimate settles.
+    """
 
     shape: DecoderShape
     plan: Plan
     gpu: str
     cluster: Cluster
     backend: str
+    stack: str
+    fabric: str
+    open: tuple[str, ...] = ()
 
 
 def rows_of(table: Table) -> list[dict[str, str]]:
@@ -91,7 +114,7 @@ def run_of(row: Mapping[str, str]) -> Run:
     """Return a row's run; NotModelled with the reason."""
     if row["device"] not in DEVICES:
         raise NotModelled(f"device {row['device']}: no GPU of the catalogue with a node")
-    if not row["precision"].startswith(("bf16", "fp16", "fp8", "mxfp8")):
+    if _format(row["precision"]) is None:
         raise NotModelled(f"precision {row['precision']}: no GEMM model")
     plan = _plan(row)
     shape = _shape(row)
@@ -102,7 +125,38 @@ def run_of(row: Mapping[str, str]) -> Run:
     gpu, name = DEVICES[row["device"]]
     nvidia = "NVIDIA" in row["source"] and row["device"] not in ("A100-80GB", "A100-40GB", "V100-32GB")
     backend = "cudnn" if nvidia or row["device"] in ("B200", "GB200") else "default"
-    return Run(shape=shape, plan=plan, gpu=gpu, cluster=_cluster(name, plan.devices, row["inter_bw"]), backend=backend)
+    cluster = _cluster(name, plan.devices, row["inter_bw"])
+    if "NVSwitch" in row["intra_bw"]:
+        cluster = replace(cluster, levels=(replace(cluster.levels[0], meshed=False), *cluster.levels[1:]))
+    kept = {"recompute": software(row) == "xla", "micro_batch": False}  # MaxText's policies keep products, or offload
+    fabric = next((one for one in FABRICS if one in row["inter_bw"]), "")
+    return Run(
+        shape=shape,
+        plan=plan,
+        gpu=gpu,
+        cluster=cluster,
+        backend=backend,
+        stack=software(row),
+        fabric=fabric,
+        open=tuple(name for name in ("recompute", "micro_batch") if not row[name].strip() and not kept[name]),
+    )
+
+
+def allocated_only(row: Mapping[str, str]) -> bool:
+    """Return whether the row's memory is what the allocator counts (torch), rather than all of it (nvidia-smi)."""
+    return bool(_ALLOCATED.search(row["source"]))
+
+
+def _format(text: str) -> Format | None:
+    known = {"bf16": Format.BF16, "fp16": Format.FP16, "fp8": Format.FP8, "mxfp8": Format.FP8, "nvfp4": Format.FP4}
+    return next((found for name, found in (known | {"fp32": Format.FP32}).items() if text.startswith(name)), None)
+
+
+def software(row: Mapping[str, str]) -> str:
+    """Return the software that a row's source ran, by the source's name; Megatron Core if it names none."""
+    text = " ".join(row.get(name, "") for name in ("source", "model", "note"))
+    found = next((name for pattern, name in _SOFTWARE if pattern.search(text)), DEFAULT)
+    return "megatron-core-graphs" if found == DEFAULT and _LATER.match(row.get("note", "")) else found
 
 
 def _count(row: Mapping[str, str], column: str, default: int | None = None) -> int:
@@ -161,15 +215,20 @@ def _shape(row: Mapping[str, str]) -> DecoderShape:
 
 def _plan(row: Mapping[str, str]) -> Plan:
     """Return the row's plan. What a source leaves out: ZeRO 1 on H100 and later (Megatron's distributed optimizer), 0
-    before; no recompute; context and expert degrees 1. Gradients are reduced in fp32, in 16 bit for fp16 and pure bf16
-    runs. "selective" of any kind is taken as Megatron-LM's."""
+    before; no recompute if that fits, else full; the fastest micro-batch; context and expert degrees 1. Gradients are
+    reduced in fp32, in 16 bit for fp16 and pure bf16 runs; DeepSpeed keeps the 16-bit ones beside. "selective" of any
+    kind is taken as Megatron-LM's. Keys travel around a ring. Memory lost and reserved: as the software's.
+    """
     old = row["device"] in ("A100-80GB", "A100-40GB", "V100-32GB")
-    data, context = _count(row, "dp"), _count(row, "cp", 1)
+    context = _count(row, "cp", 1)
+    inside = _count(row, "tp") * _count(row, "pp") * context
+    data = _count(row, "dp", max(1, _count(row, "devices") // inside))
     zero, shard = _zero(row["zero_stage/fsdp"].strip(), 0 if old else 1, data * context)
     recompute = row["recompute"].strip()
     if recompute.startswith("full(") and "layer" in recompute and "/" in recompute:
         raise NotModelled(f"recompute: {recompute!r}: of some layers only")
     kind = next((one for one in Recompute if recompute.startswith(one.value)), Recompute.NONE)
+    stack = software(row)
     short = row["precision"] in ("fp16", "bf16(pure)")
     return Plan(
         global_batch=_count(row, "global_batch"),
@@ -182,11 +241,14 @@ def _plan(row: Mapping[str, str]) -> Plan:
         expert=_count(row, "ep", 1),
         zero=zero,
         shard=shard,
-        micro_batch=_count(row, "micro_batch"),
+        micro_batch=_count(row, "micro_batch", 1),
         recompute=kind,
-        precision=_FORMATS.get(row["precision"], Format.FP8),
+        precision=_format(row["precision"]) or Format.BF16,
         optimizer=Update.ADAMW_BF16 if row["precision"] == "bf16(pure)" else Update.ADAMW,
-        gradient="bf16" if short else "fp32",
+        gradient="bf16" if short else "bf16+fp32" if stack == "megatron-2021" else "fp32",
+        fragmentation=fitted().stacks[stack].fragmentation,
+        reserve_bytes=fitted().stacks[stack].reserve_bytes,
+        context_exchange=ContextExchange.RING,
         flash=row["flash_attention"] != "0",
     )
 

@@ -9,7 +9,7 @@ from hardplace.cost.columns import kernels_s
 from hardplace.cost.gpu.decoder import DecoderShape
 from hardplace.cost.gpu.work import Attending, Exchange, LayerWork, Product
 from hardplace.placement.plan import Plan
-from hardplace.search.estimate import Chain, of_shape, of_workload
+from hardplace.search.chain import Chain, of_shape, of_workload
 from hardplace.search.shapes.gemms import GemmRow, gemm_rows, works_of
 from hardplace.search.shapes.rules import Rule, rules
 from hardplace.search.shapes.sources import Model, Target

@@ -110,17 +110,17 @@ def _gpu(model: GpuModel, device: Device, conditions: Conditions) -> Target:
             notes.append(f"attention: no figures of PyTorch's default on {device.name}: {backend}")
         else:
             backend = backend_named(conditions.attention, model)
-    reached = efficiencies(device.name)
+    reached = efficiencies(model.datasheet, flash=backend != UNFUSED)
     return Target(
         name=device.name,
         title=device.title,
         timer=GpuTimer(
             model=model,
-            products=reached.kernels,
-            attentions=reached.kernels,
+            products=reached.products,
+            attentions=reached.attention,
             streams=reached.streams,
-            network=reached.network,
-            launch_s=reached.host_s,
+            network=reached.tensor,
+            launch_s=reached.launch_s,
             attention=backend,
             cluster=cluster,
             ring=ring,
