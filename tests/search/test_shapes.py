@@ -60,22 +60,20 @@ def decoders(draw: st.DrawFn, tensor: int = 1) -> DecoderShape:
 
 
 @pytest.mark.parametrize("name", ["h100-sxm", "a100-80gb-sxm"])
-@pytest.mark.parametrize(("tensor", "sequence", "flash"), [(1, False, True), (4, True, True), (2, False, False)])
-def test_columns_equal_one_shape_at_a_time(name: str, tensor: int, sequence: bool, flash: bool) -> None:
+@pytest.mark.parametrize(("tensor", "sequence"), [(1, False), (4, True), (2, False)])
+def test_columns_equal_one_shape_at_a_time(name: str, tensor: int, sequence: bool) -> None:
     @settings(max_examples=10, deadline=None)
     @given(shapes=st.lists(decoders(tensor), min_size=1, max_size=5))
     def check(shapes: list[DecoderShape]) -> None:
         model = replace(shipped(name), residual=None)
         cluster = even_cluster(node_of(name), tensor) if tensor > 1 else ALONE
         ring = Ring(members=tensor, stride=1)
-        conditions = Conditions(
-            micro_batch=2, tensor=tensor, sequence=sequence, attention="default" if flash else "unfused"
-        )
+        conditions = Conditions(micro_batch=2, tensor=tensor, sequence=sequence)
         timer = GpuTimer(model=model, attention=conditions.attention, cluster=cluster, ring=ring)
         found = step_s(columns(shapes), conditions, timer)
-        pricer = Pricer(model=model, efficiencies=Efficiencies(), flash=flash)
+        pricer = Pricer(model=model, efficiencies=Efficiencies())
         for shape, seconds in zip(shapes, found, strict=True):
-            plan = Plan(global_batch=2, micro_batch=2, tensor=tensor, sequence=sequence, flash=flash)
+            plan = Plan(global_batch=2, micro_batch=2, tensor=tensor, sequence=sequence)
             chain = of_shape(shape, plan)
             parts = [
                 pricer.seconds(work, cluster, {Group.TENSOR: ring}).total_s

@@ -5,7 +5,7 @@ Products take the learned correction too where the GPU has one: ranking needs it
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from hardplace.cost.gpu.gemm import gemm_s, gemms
 from hardplace.cost.gpu.measured import AttentionRows
 from hardplace.cost.gpu.price import Ring
 from hardplace.cost.gpu.residual import corrected_s
-from hardplace.cost.gpu.streams import Stream, stream_s
+from hardplace.cost.gpu.streams import stream_s
 from hardplace.cost.gpu.types import Floats, GpuModel, Ints
 from hardplace.cost.gpu.work import Attending, Exchange, Moved, Product
 from hardplace.hardware.types import Cluster
@@ -55,7 +55,8 @@ class GpuTimer(Timer):
         return np.asarray(seconds * self.products)
 
     def attentions_s(self, like: Attending, heads: Ints, kv_heads: Ints, head_dim: Ints) -> Floats:
-        """See Timer: a window, or a share of the queries, scales the time by the work."""
+        """See Timer: a window, or a share of the queries, scales the time by the work. Unfused is without dropout,
+        which the Pricer counts (Megatron-LM's older runs)."""
         whole = {"batch": like.batch, "sequence": like.keys, "causal": int(like.causal)}
         whole |= {"backward": int(like.backward), "cached": 0}
         rows = AttentionRows(
@@ -72,11 +73,7 @@ class GpuTimer(Timer):
             inside = like.window / like.keys
             share *= inside * (2.0 - inside) if like.causal else inside
         if self.attention == "unfused":
-            # dropout on the probabilities, as the Pricer has it: read, written, and its mask
-            dropped = Moved(kind=Stream.ELEMENTWISE, bytes=0.0)
-            dropped_bytes = 5.0 * like.batch * heads.astype(np.float64) * float(like.keys) ** 2
-            dropped_s = replace(self, streams=1.0).moved_s(dropped, dropped_bytes, np.zeros_like(heads))
-            seconds = unfused_attention_s(rows, self.model) + dropped_s
+            seconds = unfused_attention_s(rows, self.model)
         else:
             fitted = self.model.attention[backend_named(self.attention, self.model)]
             seconds = attention_s(rows, self.model.datasheet, fitted)

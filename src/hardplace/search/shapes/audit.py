@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from hardplace.cost.columns import kernels_s
+from hardplace.cost.columns import kernels_s, pass_s
 from hardplace.cost.gpu.decoder import DecoderShape
 from hardplace.cost.gpu.work import Attending, Exchange, LayerWork, Product
 from hardplace.placement.plan import Plan
 from hardplace.search.chain import Chain, of_shape, of_workload
-from hardplace.search.shapes.gemms import GemmRow, gemm_rows, works_of
+from hardplace.search.shapes.gemms import GemmRow, gemm_rows
 from hardplace.search.shapes.rules import Rule, rules
 from hardplace.search.shapes.sources import Model, Target
 from hardplace.search.shapes.types import Conditions
@@ -56,9 +56,13 @@ def audited(model: Model, target: Target, conditions: Conditions) -> Audit:
     layers = _counted(chain, model, conditions)
     parts: dict[str, float] = {}
     for layer, times, _ in layers:
-        works = works_of(layer)
-        for work, seconds in zip(works, kernels_s(works, target.timer, 1)[:, 0].tolist(), strict=True):
-            parts[_kind(work)] = parts.get(_kind(work), 0.0) + seconds * times
+        for works in (layer.forward, (*layer.again, *layer.backward)):
+            busy = kernels_s(works, target.timer, 1)[:, 0].tolist()
+            for work, seconds in zip(works, busy, strict=True):
+                parts[_kind(work)] = parts.get(_kind(work), 0.0) + seconds * times
+            idle_s = float(pass_s(works, target.timer, 1)[0]) - sum(busy)
+            parts["waits for the host"] = parts.get("waits for the host", 0.0) + max(0.0, idle_s) * times
+    parts = {name: seconds for name, seconds in parts.items() if seconds > 1e-12}
     step_s = sum(parts.values())
     found = gemm_rows(layers, target.timer, step_s)
     return Audit(
