@@ -20,8 +20,8 @@ from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import device
 from hardplace.hardware.types import Cluster, NetworkLevel
 from hardplace.placement.plan import Plan
-from hardplace.search.clusters import even_cluster, node_of
 from hardplace.search.chain import of_shape
+from hardplace.search.clusters import even_cluster, node_of
 from hardplace.search.shapes.price import parameter_counts, saved_bytes, step_s
 from hardplace.search.shapes.rank import Asked, bands_of, ranked
 from hardplace.search.shapes.recognise import shape_of_workload
