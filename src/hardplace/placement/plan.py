@@ -70,14 +70,14 @@ GRADIENT_BYTES = {"fp32": 4, "bf16": 2}
 class Plan:
     """Degrees, batch and memory choices of one training step (samples: global_batch, micro_batch).
 
-    Devices = tensor x context x data x pipeline; expert groups fold into tensor x context x data. order: of the degrees'
-    groups on the devices, from the inside out. virtual: chunks of layers a pipeline stage. stages: layers a stage, () as
-    even as it goes. assignment: stage of every layer, for a model whose layers branch. kinds: device of every stage in a
-    cluster of several, () all the same. zero: 0 nothing sharded over the replicas, 1 optimizer states, 2 gradients too,
-    3 weights too. shard: replicas that ZeRO shards over, 0 all (hybrid sharding). recompute_layers: of each stage, its
-    first ones; 0 all. gradient: fp32 or bf16, in which gradients are added up and reduced. offload: optimizer states
-    live in host memory. overlap: data-parallel traffic runs beside compute. flash: attention as one kernel.
-    fragmentation: share of memory lost to the allocator; reserve_bytes: of the driver and communication libraries.
+    Devices = tensor x context x data x pipeline; expert groups fold into tensor x context x data. order: of the
+    degrees' groups on the devices, from the inside out. virtual: chunks of layers a pipeline stage. stages: layers a
+    stage, () as even as it goes. assignment: stage of every layer, for a model whose layers branch. kinds: device of
+    every stage in a cluster of several, () all the same. zero: 0 nothing sharded over the replicas, 1 optimizer states,
+    2 gradients too, 3 weights too. shard: replicas that ZeRO shards over, 0 all (hybrid sharding). recompute_layers: of
+    each stage, its first ones; 0 all. gradient: fp32 or bf16, in which gradients are added up and reduced. offload:
+    optimizer states live in host memory. overlap: data-parallel traffic runs beside compute. flash: attention as one
+    kernel. fragmentation: share of memory lost to the allocator; reserve_bytes: of driver and communication libraries.
     """
 
     global_batch: int
