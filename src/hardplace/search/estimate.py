@@ -165,9 +165,11 @@ def estimate_plan(
     boundary = chain.layers[0].output_bytes
     hop = Ring(members=2, stride=plan.tensor * plan.context * plan.data)
     hop_s = pricer.exchange_s(Collective.POINT_TO_POINT, boundary, cluster, hop) if plan.pipeline > 1 else 0.0
-    run = pipelined(forward_s, backward_s, hop_s, plan.micro_batches, plan.virtual, plan.schedule)
+    chunks = [[[one / plan.virtual] * plan.virtual for one in side] for side in (forward_s, backward_s)]
+    nothing = [[0.0] * plan.virtual] * plan.pipeline
+    run = pipelined(*chunks, nothing, hop_s, plan.micro_batches, plan.schedule)
     ends = [_end(stage, plan, cluster, pricer, f, b) for stage, f, b in zip(stages, forward_s, backward_s, strict=True)]
-    end_s = end_of_step_s([sum(one) for one in ends], backward_s)
+    end_s = end_of_step_s([sum(one) for one in ends], run.ends_s)
     step_s = run.total_s + end_s
     parts = sum((priced[id(one)].forward + priced[id(one)].backward for one in stages[run.stage]), Seconds())
     gathers_s = sum(priced[id(one)].forward_gather_s + priced[id(one)].backward_gather_s for one in stages[run.stage])
@@ -179,8 +181,7 @@ def estimate_plan(
         Share(name="waits for the host", seconds=times * parts.host_s),
         Share(name="tensor, context and expert exchange", seconds=times * parts.exchange_s),
         Share(name="weights gathered and gradients scattered (ZeRO-3), exposed", seconds=times * gathers_s),
-        Share(name="pipeline bubble", seconds=run.bubble_s),
-        Share(name="pipeline hops", seconds=run.hops_s),
+        Share(name="pipeline: filling, draining, hops, slower stages", seconds=run.bubble_s),
         Share(name="end of step: reduction and gather not hidden, optimizer", seconds=end_s),
     )
     flops = _flops(chain, plan)
