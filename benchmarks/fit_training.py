@@ -21,6 +21,7 @@ from hardplace.errors import BadInput
 from hardplace.files import read_text, write
 from hardplace.hardware.catalogue import device
 from hardplace.placement.plan import Format
+from hardplace.search.clusters import Fleet, Site
 from hardplace.search.estimate import Chain, estimate_plan, of_shape
 from hardplace.search.published import NotModelled, Run, rows_of, run_of
 from hardplace.search.validation import pricer_of
@@ -65,7 +66,8 @@ def loss(listed: list[Case], figures: Efficiencies) -> float:
     for source, run, chain, measured_s in listed:
         pricer = pricer_of(run.gpu, run.plan.precision is Format.FP8, run.plan.flash, run.backend)
         pricer.efficiencies = figures
-        step_s = estimate_plan(chain, run.plan, run.cluster, pricer, device(run.gpu).memory_bytes).step_s
+        site = Site(device=run.gpu, cluster=run.cluster, pricer=pricer, memory_bytes=device(run.gpu).memory_bytes)
+        step_s = estimate_plan(chain, run.plan, Fleet(sites=(site,))).step_s
         errors[source].append(abs(math.log(step_s / measured_s)))
     rows = [one for part in errors.values() for one in part]
     sources = [sum(part) / len(part) for part in errors.values()]

@@ -1,5 +1,6 @@
 """Plans of recorded models: shares add up, memory by hand, bad input, and more of anything is never worse."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ from hardplace.cost.gpu.price import Efficiencies, Pricer
 from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import device, node
 from hardplace.placement.plan import Plan, problems, read_plan, stage_layers
-from hardplace.search.clusters import even_cluster
+from hardplace.search.clusters import Fleet, Site, even_cluster, fleet_of
 from hardplace.search.estimate import estimate_plan, of_workload
 from hardplace.search.place import Placed, Places, Short
 from hardplace.workload.load import load
@@ -21,7 +22,8 @@ PLAN = Plan(global_batch=64, tensor=2, sequence=True, pipeline=2, data=2, reserv
 def estimate(plan, cluster=None, memory_bytes=80e9):
     pricer = Pricer(model=gpu_model("h100-sxm"), efficiencies=Efficiencies())
     where = cluster or even_cluster(node("dgx-h100"), plan.devices)
-    return estimate_plan(of_workload(load("llama2-7b"), plan), plan, where, pricer, memory_bytes)
+    site = Site(device="h100-sxm", cluster=where, pricer=pricer, memory_bytes=memory_bytes)
+    return estimate_plan(of_workload(load("llama2-7b"), plan), plan, Fleet(sites=(site,)))
 
 
 @pytest.mark.parametrize("zero", [0, 1, 2])
@@ -53,7 +55,8 @@ def test_more_bandwidth_is_never_slower():
     plan = replace(PLAN, global_batch=128, data=8)
     cluster = even_cluster(node("dgx-h100"), plan.devices)
     fast = replace(
-        cluster, levels=tuple(replace(one, bandwidth_bytes_per_s=2 * one.bandwidth_bytes_per_s) for one in cluster.levels)
+        cluster,
+        levels=tuple(replace(one, bandwidth_bytes_per_s=2 * one.bandwidth_bytes_per_s) for one in cluster.levels),
     )
     assert estimate(plan, fast).step_s < estimate(plan, cluster).step_s
 
@@ -81,9 +84,7 @@ def test_devices_must_fill_nodes():
     ],
 )
 def test_bad_plans(changes, words):
-    with pytest.raises(BadInput, match=words):
-        for problem in problems(replace(PLAN, **changes)):
-            raise BadInput(problem)
+    assert any(re.search(words, problem) for problem in problems(replace(PLAN, **changes)))
 
 
 def test_plan_files_are_read_strictly(tmp_path):
@@ -112,12 +113,11 @@ def test_best_is_the_least_of_all_that_fit():
     search, asked = places(), Plan(global_batch=16)
     found = search.best(asked, 4)
     assert isinstance(found, Placed)
-    pricer = search._pricer(asked)
+    fleet = fleet_of([(device("h100-sxm"), node("dgx-h100"), 4)], asked)
     steps = []
     for plan in search.plans(asked, 4):
-        cluster = even_cluster(node("dgx-h100"), 4)
         chain = of_workload(load("llama2-7b"), plan)
-        one = estimate_plan(chain, plan, cluster, pricer, device("h100-sxm").memory_bytes)
+        one = estimate_plan(chain, plan, fleet)
         if one.fits:
             steps.append(one.step_s)
     assert found.fitting == len(steps)

@@ -177,6 +177,12 @@ def problems(plan: Plan) -> Iterator[str]:
         yield f"kinds: {list(plan.kinds)}: expected {plan.pipeline} devices, one a pipeline stage"
     if sorted(plan.order) != sorted(Dimension):
         yield f"order: {[str(one) for one in plan.order]}: expected tensor, context, data and pipeline, once each"
+    elif abs(plan.order.index(Dimension.CONTEXT) - plan.order.index(Dimension.DATA)) != 1:
+        yield f"order: {[str(one) for one in plan.order]}: expected context and data side by side (one reduction)"
+    elif plan.expert > 1 and plan.order.index(Dimension.PIPELINE) in (1, 2):
+        yield f"order: {[str(one) for one in plan.order]}: expected pipeline first or last with expert parallelism"
+    if plan.kinds and plan.order[-1] is not Dimension.PIPELINE:
+        yield f"order: {[str(one) for one in plan.order]}: expected pipeline last with several kinds of device"
     if plan.recompute_layers < 0 or (plan.recompute_layers and plan.recompute is not Recompute.FULL):
         yield f"recompute_layers: {plan.recompute_layers}: expected 0, or a number of layers with recompute full"
     if plan.virtual > 1 and plan.schedule is Schedule.ZERO_BUBBLE:

@@ -105,7 +105,9 @@ def program(stages: int, micro_batches: int, virtual: int, schedule: Schedule) -
                 if source is not None and source not in known:
                     break
                 known[stage, item] = len(found)
-                found.append((stage, item, -1 if source is None else known[source], bool(source and source[0] != stage)))
+                found.append(
+                    (stage, item, -1 if source is None else known[source], bool(source and source[0] != stage))
+                )
                 at[stage] += 1
         assert len(found) > before, "a schedule that waits for itself"
     return Program(

@@ -28,12 +28,13 @@ def show_plan(model: str, where: str, found: PlanEstimate) -> None:
         if one.seconds > 0:
             shares.add_row(one.name, f"{one.seconds:.4g}", f"{one.seconds / found.step_s:.1%}")
     console.print(shares)
-    memory = Table("stage", *_PARTS, "reserve", "total GiB", f"of {found.memory_bytes / GIB:.0f}", box=None)
+    memory = Table("stage", *_PARTS, "reserve", "total GiB", "of", "", box=None)
     for index, room in enumerate(found.memory):
         sizes = [getattr(room, f"{name}_bytes") for name in _PARTS] + [room.reserve_bytes, room.total_bytes]
-        short = room.total_bytes - found.memory_bytes
+        held = found.memory_bytes[index]
+        short = room.total_bytes - held
         fit = "fits" if short <= 0 else f"short of {short / GIB:.2f}"
-        memory.add_row(str(index), *(f"{size / GIB:.2f}" for size in sizes), fit)
+        memory.add_row(str(index), *(f"{size / GIB:.2f}" for size in sizes), f"{held / GIB:.0f}", fit)
     console.print()
     console.print(memory)
     for note in found.notes:

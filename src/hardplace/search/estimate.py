@@ -5,7 +5,6 @@ Every equation, with units and sources: docs/model-placement.md. Read `estimate_
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,23 +15,42 @@ from hardplace.cost.gpu.streams import Stream
 from hardplace.cost.gpu.work import Attending, LayerWork, Product
 from hardplace.cost.types import Collective
 from hardplace.errors import BadInput
-from hardplace.hardware.types import Cluster
 from hardplace.placement.pipeline import end_of_step_s, pipelined
-from hardplace.placement.plan import GRADIENT_BYTES, STATE_BYTES, Plan, stage_layers
+from hardplace.placement.plan import GRADIENT_BYTES, STATE_BYTES, Dimension, Plan, stage_layers
 from hardplace.placement.room import WEIGHT_BYTES, Held, Room, room
+from hardplace.search.clusters import Fleet, Site
 from hardplace.workload.rank import check_degrees
 from hardplace.workload.sharding import shard
-from hardplace.workload.types import Group, Parallelism, Workload
+from hardplace.workload.types import Group, Layer, Parallelism, Recompute, Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chain:
-    """A model's layers on one rank, in order: what runs before the repeated layers, these, and what runs after."""
+    """A model's layers on one rank: what is always on the first stage, what is cut into stages, what is on the last.
+
+    plain: `layers` without recompute, for plans that recompute some of a stage's layers; () where none does. edges:
+    (from, to, bytes) between all layers where they branch; () for a chain, which hands its first layer's output on.
+    """
 
     before: tuple[LayerWork, ...]
     layers: tuple[LayerWork, ...]
     after: tuple[LayerWork, ...]
     sequence_length: int
+    plain: tuple[LayerWork, ...] = ()
+    edges: tuple[tuple[int, int, float], ...] = ()
+
+    @property
+    def whole(self) -> tuple[LayerWork, ...]:
+        """All layers in order."""
+        return (*self.before, *self.layers, *self.after)
+
+    def crossing_bytes(self, stages: Sequence[int]) -> float:
+        """Return the most bytes that pass from one stage to the next; stages: of every layer, in order."""
+        if not self.edges:
+            return self.layers[0].output_bytes if self.layers else 0.0
+        cuts = range(max(stages))
+        sums = [sum(size for a, b, size in self.edges if stages[a] <= cut < stages[b]) for cut in cuts]
+        return max(sums, default=0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,24 +63,27 @@ class Share:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanEstimate:
-    """What a plan costs. shares add up to step_s. memory: by stage. mfu: without recompute, whole attention, over the
-    peak of 16-bit products."""
+    """What a plan costs. shares add up to step_s. memory: by stage, of memory_bytes each. mfu: without recompute, whole
+    attention, over the peak of 16-bit products. forward_s, backward_s: of a micro-batch by stage."""
 
     plan: Plan
     devices: int
     step_s: float
     shares: tuple[Share, ...]
     memory: tuple[Room, ...]
-    memory_bytes: float
+    memory_bytes: tuple[float, ...]
     mfu: float
     tokens_per_s: float
     stage_layers: tuple[int, ...]
+    forward_s: tuple[float, ...]
+    backward_s: tuple[float, ...]
+    hop_s: float
     notes: tuple[str, ...]
 
     @property
     def fits(self) -> bool:
         """Whether every stage fits the device."""
-        return all(one.total_bytes <= self.memory_bytes for one in self.memory)
+        return all(one.total_bytes <= held for one, held in zip(self.memory, self.memory_bytes, strict=True))
 
 
 def of_shape(shape: DecoderShape, plan: Plan) -> Chain:
@@ -103,27 +124,52 @@ def of_shape(shape: DecoderShape, plan: Plan) -> Chain:
 
 
 def of_workload(workload: Workload, plan: Plan) -> Chain:
-    """Return a recorded model's layers on one rank; BadInput if it is no chain of layers or a degree divides nothing."""
+    """Return a recorded model's layers on one rank; BadInput if a degree divides nothing of it.
+
+    The first layer stays on the first stage and the last on the last, and neither is recomputed (embedding, head).
+    """
     degrees = Parallelism(tensor=plan.tensor, sequence=plan.sequence, context=plan.context, expert=plan.expert)
     check_degrees(workload, degrees)
-    if any(edge.target != edge.source + 1 for edge in workload.edges) and plan.pipeline > 1:
-        raise BadInput(f"{workload.name}: layers branch: expected pipeline 1 (only chains are cut into stages here)")
-    made = shard(workload, degrees).layers
-    work = {index: layer_work(made[index], plan.micro_batch, plan.recompute) for index in set(workload.order)}
-    often = Counter(workload.order).most_common(1)[0][0]
-    places = [place for place, index in enumerate(workload.order) if index == often]
-    start, end = places[0], places[-1] + 1
-    chain = tuple(work[index] for index in workload.order)
+    return chain_of(workload, shard(workload, degrees).layers, plan)
+
+
+def chain_of(workload: Workload, made: Sequence[Layer], plan: Plan) -> Chain:
+    """Return the chain of layers that are sharded already; of the plan, micro-batch and recompute count."""
+    ends = {workload.order[0], workload.order[-1]}
+    kinds = {index: Recompute.NONE if index in ends else plan.recompute for index in workload.order}
+    work = {index: layer_work(made[index], plan.micro_batch, kind) for index, kind in kinds.items()}
+    order = tuple(work[index] for index in workload.order)
+    inner = workload.order[1:-1]
+    plain: tuple[LayerWork, ...] = ()
+    if plan.recompute_layers:
+        eased = {index: layer_work(made[index], plan.micro_batch, Recompute.NONE) for index in set(inner)}
+        plain = tuple(eased[index] for index in inner)
+    if len(order) < 2:
+        return Chain(before=(), layers=order, after=(), sequence_length=workload.sequence_length)
     return Chain(
-        before=chain[:start],
-        layers=chain[start:end],
-        after=chain[end:],
+        before=order[:1],
+        layers=order[1:-1],
+        after=order[-1:],
         sequence_length=workload.sequence_length,
+        plain=plain,
+        edges=_edges(workload, made, plan.micro_batch),
     )
 
 
+def _edges(workload: Workload, made: Sequence[Layer], micro_batch: int) -> tuple[tuple[int, int, float], ...]:
+    """Return what passes between layers that branch, a tensor once for each layer that takes it; () for a chain."""
+    if all(edge.target == edge.source + 1 for edge in workload.edges):
+        return ()
+    found = []
+    for edge in workload.edges:
+        source = made[workload.order[edge.source]]
+        size = source.storages[source.outputs[edge.output]].bytes.at(micro_batch)
+        found.append((edge.source, edge.target, float(size)))
+    return tuple(found)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Layer:
+class LayerSeconds:
     """Seconds of a layer: forward, backward with recompute, data-parallel traffic that compute does not hide."""
 
     forward: Seconds
@@ -133,46 +179,51 @@ class _Layer:
 
     @property
     def forward_s(self) -> float:
+        """Of the forward pass."""
         return self.forward.total_s + self.forward_gather_s
 
     @property
     def backward_s(self) -> float:
+        """Of the backward pass, with recompute."""
         return self.backward.total_s + self.backward_gather_s
 
 
-Known = dict[int, tuple[LayerWork, Seconds, Seconds]]  # by id: the layer (kept alive), its forward, its backward
+# By the layer's id, the site and the groups: the layer (kept alive), its forward, its backward.
+Known = dict[tuple[object, ...], tuple[LayerWork, Seconds, Seconds]]
 
 
-def estimate_plan(
-    chain: Chain, plan: Plan, cluster: Cluster, pricer: Pricer, memory_bytes: float, known: Known | None = None
-) -> PlanEstimate:
-    """Return seconds and memory of a plan; cluster: of exactly the plan's devices.
+def estimate_plan(chain: Chain, plan: Plan, fleet: Fleet, known: Known | None = None) -> PlanEstimate:
+    """Return seconds and memory of a plan; fleet: of exactly the plan's devices.
 
-    known: layers already priced on this cluster by this pricer, for callers with many plans of one chain.
+    known: layers already priced on this fleet, for callers with many plans of one chain.
     """
     known = {} if known is None else known
-    if cluster.devices != plan.devices:
+    if fleet.devices != plan.devices:
         raise BadInput(
             f"tensor x context x data x pipeline: {plan.tensor} x {plan.context} x {plan.data} x {plan.pipeline} = "
-            f"{plan.devices}: expected the number of devices, {cluster.devices}"
+            f"{plan.devices}: expected the number of devices, {fleet.devices}"
         )
-    counts = stage_layers(len(chain.layers), plan)
-    stages = _stages(chain, counts)
-    distinct = {id(one): one for stage in stages for one in stage}
-    priced = {key: _priced(one, plan, cluster, pricer, known) for key, one in distinct.items()}
-    forward_s = [sum(priced[id(one)].forward_s for one in stage) for stage in stages]
-    backward_s = [sum(priced[id(one)].backward_s for one in stage) for stage in stages]
-    boundary = chain.layers[0].output_bytes
-    hop = Ring(members=2, stride=plan.tensor * plan.context * plan.data)
-    hop_s = pricer.exchange_s(Collective.POINT_TO_POINT, boundary, cluster, hop) if plan.pipeline > 1 else 0.0
+    places = stages_of(chain, plan)
+    stages, sites = stage_work(chain, plan, places), fleet.of_stages(plan)
+    priced = [
+        {id(one): layer_seconds(one, plan, site, known) for one in stage}
+        for stage, site in zip(stages, sites, strict=True)
+    ]
+    forward_s = [sum(by[id(one)].forward_s for one in stage) for by, stage in zip(priced, stages, strict=True)]
+    backward_s = [sum(by[id(one)].backward_s for one in stage) for by, stage in zip(priced, stages, strict=True)]
+    hop_s = fleet.hop_s(plan, sites, chain.crossing_bytes(places)) if plan.pipeline > 1 else 0.0
     chunks = [[[one / plan.virtual] * plan.virtual for one in side] for side in (forward_s, backward_s)]
     nothing = [[0.0] * plan.virtual] * plan.pipeline
     run = pipelined(*chunks, nothing, hop_s, plan.micro_batches, plan.schedule)
-    ends = [_end(stage, plan, cluster, pricer, f, b) for stage, f, b in zip(stages, forward_s, backward_s, strict=True)]
+    ends = [
+        end_of_stage(stage, plan, site, f, b)
+        for stage, site, f, b in zip(stages, sites, forward_s, backward_s, strict=True)
+    ]
     end_s = end_of_step_s([sum(one) for one in ends], run.ends_s)
     step_s = run.total_s + end_s
-    parts = sum((priced[id(one)].forward + priced[id(one)].backward for one in stages[run.stage]), Seconds())
-    gathers_s = sum(priced[id(one)].forward_gather_s + priced[id(one)].backward_gather_s for one in stages[run.stage])
+    busiest = [priced[run.stage][id(one)] for one in stages[run.stage]]
+    parts = sum((one.forward + one.backward for one in busiest), Seconds())
+    gathers_s = sum(one.forward_gather_s + one.backward_gather_s for one in busiest)
     times = plan.micro_batches
     shares = (
         Share(name="matrix products", seconds=times * parts.products_s),
@@ -185,66 +236,95 @@ def estimate_plan(
         Share(name="end of step: reduction and gather not hidden, optimizer", seconds=end_s),
     )
     flops = _flops(chain, plan)
+    each = plan.devices // plan.pipeline
+    peak_flops_per_s = each * sum(site.pricer.model.datasheet.tensor_flops_per_s for site in sites)
     return PlanEstimate(
         plan=plan,
         devices=plan.devices,
         step_s=step_s,
         shares=shares,
-        memory=tuple(room(plan, index, _held(stage)) for index, stage in enumerate(stages)),
-        memory_bytes=memory_bytes,
-        mfu=flops / (step_s * plan.devices * pricer.model.datasheet.tensor_flops_per_s),
+        memory=tuple(room(plan, index, held(stage)) for index, stage in enumerate(stages)),
+        memory_bytes=tuple(site.memory_bytes for site in sites),
+        mfu=flops / (step_s * peak_flops_per_s),
         tokens_per_s=plan.global_batch * chain.sequence_length / step_s,
-        stage_layers=counts,
-        notes=_notes(pricer),
+        stage_layers=tuple(
+            places[len(chain.before) : len(places) - len(chain.after)].count(one) for one in range(plan.pipeline)
+        ),
+        forward_s=tuple(forward_s),
+        backward_s=tuple(backward_s),
+        hop_s=hop_s,
+        notes=tuple(dict.fromkeys(note for site in fleet.sites for note in _notes(site.pricer))),
     )
 
 
-def _stages(chain: Chain, counts: Sequence[int]) -> list[tuple[LayerWork, ...]]:
-    stages, start = [], 0
-    for index, count in enumerate(counts):
-        stage = chain.layers[start : start + count]
-        start += count
-        if index == 0:
-            stage = (*chain.before, *stage)
-        if index == len(counts) - 1:
-            stage = (*stage, *chain.after)
-        stages.append(stage)
-    return stages
+def stages_of(chain: Chain, plan: Plan) -> list[int]:
+    """Return the stage of every layer; BadInput where the plan's do not fit the model."""
+    count = len(chain.whole)
+    if plan.assignment:
+        if len(plan.assignment) != count:
+            raise BadInput(f"assignment: {len(plan.assignment)} stages: expected one for each of the {count} layers")
+        back = [(a, b) for a, b, _ in chain.edges or [(one, one + 1, 0.0) for one in range(count - 1)]]
+        if any(plan.assignment[a] > plan.assignment[b] for a, b in back):
+            raise BadInput("assignment: a layer stands before one that it needs: expected stages in the model's order")
+        return list(plan.assignment)
+    if chain.edges and plan.pipeline > 1:
+        raise BadInput("assignment: (): expected the stage of every layer, since the model's layers branch")
+    if plan.pipeline == 1:
+        return [0] * count
+    inner = [stage for stage, size in enumerate(stage_layers(len(chain.layers), plan)) for _ in range(size)]
+    return [0] * len(chain.before) + inner + [plan.pipeline - 1] * len(chain.after)
+
+
+def stage_work(chain: Chain, plan: Plan, places: Sequence[int]) -> list[tuple[LayerWork, ...]]:
+    """Return each stage's layers; recompute_layers: of those that are cut, only so many of each are recomputed."""
+    stages: list[list[LayerWork]] = [[] for _ in range(plan.pipeline)]
+    seen = [0] * plan.pipeline
+    first, last = len(chain.before), len(chain.before) + len(chain.layers)
+    for place, (layer, stage) in enumerate(zip(chain.whole, places, strict=True)):
+        if first <= place < last:
+            seen[stage] += 1
+            if plan.recompute_layers and seen[stage] > plan.recompute_layers:
+                layer = chain.plain[place - first]
+        stages[stage].append(layer)
+    return [tuple(one) for one in stages]
 
 
 def _groups(plan: Plan) -> dict[Group, Ring]:
-    """Return the ranks of each collective: tensor innermost, then context, data, pipeline (Megatron-LM's order).
-
-    Experts fold into tensor x context x data, innermost first.
-    """
+    """Return the ranks of each collective; experts fold into tensor x context x data, innermost first."""
     return {
-        Group.TENSOR: Ring(members=plan.tensor, stride=1),
-        Group.CONTEXT: Ring(members=plan.context, stride=plan.tensor),
-        Group.EXPERT: Ring(members=plan.expert, stride=1),
+        Group.TENSOR: Ring(members=plan.tensor, stride=plan.stride(Dimension.TENSOR)),
+        Group.CONTEXT: Ring(members=plan.context, stride=plan.stride(Dimension.CONTEXT)),
+        Group.EXPERT: Ring(members=plan.expert, stride=_innermost(plan)),
     }
+
+
+def _innermost(plan: Plan) -> int:
+    return plan.pipeline if plan.order[0] is Dimension.PIPELINE else 1
 
 
 def _replicas(plan: Plan) -> tuple[Ring, Ring]:
     """Return the ranks that share the gradients of dense layers, and of experts."""
     whole = plan.tensor * plan.context * plan.data
-    return Ring(members=plan.data * plan.context, stride=plan.tensor), Ring(
-        members=whole // plan.expert, stride=plan.expert
+    stride = min(plan.stride(Dimension.CONTEXT), plan.stride(Dimension.DATA))
+    return Ring(members=plan.data * plan.context, stride=stride), Ring(
+        members=whole // plan.expert, stride=plan.expert * _innermost(plan)
     )
 
 
-def _priced(layer: LayerWork, plan: Plan, cluster: Cluster, pricer: Pricer, known: Known) -> _Layer:
+def layer_seconds(layer: LayerWork, plan: Plan, site: Site, known: Known) -> LayerSeconds:
     """Return a layer's seconds; under ZeRO-3 its weights are gathered in each pass and its gradients scattered."""
-    if id(layer) not in known:
-        groups = _groups(plan)
-        forward = pricer.seconds(layer.forward, cluster, groups)
-        known[id(layer)] = layer, forward, pricer.seconds((*layer.again, *layer.backward), cluster, groups)
-    _, forward, backward = known[id(layer)]
+    pricer, groups = site.pricer, _groups(plan)
+    key = (id(layer), site.device, *groups.values())
+    if key not in known:
+        forward = pricer.seconds(layer.forward, site.cluster, groups)
+        known[key] = layer, forward, pricer.seconds((*layer.again, *layer.backward), site.cluster, groups)
+    _, forward, backward = known[key]
     if plan.zero < 3:
-        return _Layer(forward=forward, backward=backward, forward_gather_s=0.0, backward_gather_s=0.0)
-    gather_s = _traffic_s(layer, plan, cluster, pricer, Collective.ALL_GATHER, WEIGHT_BYTES)
-    scatter_s = _traffic_s(layer, plan, cluster, pricer, Collective.REDUCE_SCATTER, GRADIENT_BYTES[plan.gradient])
+        return LayerSeconds(forward=forward, backward=backward, forward_gather_s=0.0, backward_gather_s=0.0)
+    gather_s = _traffic_s(layer, plan, site, Collective.ALL_GATHER, WEIGHT_BYTES)
+    scatter_s = _traffic_s(layer, plan, site, Collective.REDUCE_SCATTER, GRADIENT_BYTES[plan.gradient])
     hidden = pricer.efficiencies.hidden if plan.overlap else 0.0
-    return _Layer(
+    return LayerSeconds(
         forward=forward,
         backward=backward,
         forward_gather_s=_beside_s(gather_s, forward.compute_s, hidden, pricer.efficiencies.contention),
@@ -258,9 +338,7 @@ def _beside_s(traffic_s: float, compute_s: float, hidden: float, contention: flo
     return traffic_s - inside_s + contention * inside_s
 
 
-def _traffic_s(
-    layer: LayerWork, plan: Plan, cluster: Cluster, pricer: Pricer, collective: Collective, bytes_each: int
-) -> float:
+def _traffic_s(layer: LayerWork, plan: Plan, site: Site, collective: Collective, bytes_each: int) -> float:
     """Return seconds of a collective of a layer's parameters over its replicas (ZeRO's shards, if fewer)."""
     total_s = 0.0
     for count, ring in zip((layer.parameters, layer.expert_parameters), _replicas(plan), strict=True):
@@ -271,17 +349,18 @@ def _traffic_s(
                 else (ring.members)
             )
             part = Ring(members=members, stride=ring.stride)
-            total_s += pricer.exchange_s(collective, float(bytes_each * count), cluster, part)
+            total_s += site.pricer.exchange_s(collective, float(bytes_each * count), site.cluster, part)
     return total_s
 
 
-def _end(
-    stage: Sequence[LayerWork], plan: Plan, cluster: Cluster, pricer: Pricer, forward_s: float, backward_s: float
+def end_of_stage(
+    stage: Sequence[LayerWork], plan: Plan, site: Site, forward_s: float, backward_s: float
 ) -> tuple[float, float]:
     """Return a stage's (exposed reduction and gather, optimizer step) in seconds.
 
     Reduction hides behind the last micro-batch's backward but for its last layer, gather behind the first forward.
     """
+    pricer = site.pricer
     whole = LayerWork(
         name="stage",
         forward=(),
@@ -302,22 +381,24 @@ def _end(
     hidden = pricer.efficiencies.hidden * (1.0 - 1.0 / max(1, len(stage))) if plan.overlap else 0.0
     exposed_s = 0.0
     if plan.zero == 0:
-        whole_s = _traffic_s(whole, plan, cluster, pricer, Collective.ALL_REDUCE, gradient)
+        whole_s = _traffic_s(whole, plan, site, Collective.ALL_REDUCE, gradient)
         exposed_s = max(whole_s - hidden * backward_s, whole_s / max(1, len(stage)))
     elif plan.zero < 3:
-        scatter_s = _traffic_s(whole, plan, cluster, pricer, Collective.REDUCE_SCATTER, gradient)
-        gather_s = _traffic_s(whole, plan, cluster, pricer, Collective.ALL_GATHER, WEIGHT_BYTES)
+        scatter_s = _traffic_s(whole, plan, site, Collective.REDUCE_SCATTER, gradient)
+        gather_s = _traffic_s(whole, plan, site, Collective.ALL_GATHER, WEIGHT_BYTES)
         exposed_s = max(scatter_s - hidden * backward_s, scatter_s / max(1, len(stage)))
         exposed_s += max(gather_s - hidden * forward_s, gather_s / max(1, len(stage)))
     if plan.shard and plan.zero and plan.shard < plan.data * plan.context:
-        between = Ring(members=plan.data * plan.context // plan.shard, stride=plan.tensor * plan.shard)
+        inside = _replicas(plan)[0].stride * plan.shard
+        between = Ring(members=plan.data * plan.context // plan.shard, stride=inside)
         part = gradient * whole.parameters / plan.shard
-        all_s = pricer.exchange_s(Collective.ALL_REDUCE, part, cluster, between)
+        all_s = pricer.exchange_s(Collective.ALL_REDUCE, part, site.cluster, between)
         exposed_s += max(all_s - hidden * backward_s, all_s / max(1, len(stage)))
     return exposed_s, update_s
 
 
-def _held(stage: Sequence[LayerWork]) -> Held:
+def held(stage: Sequence[LayerWork]) -> Held:
+    """Return what a stage's layers hold."""
     return Held(
         parameters=sum(one.parameters for one in stage),
         expert_parameters=sum(one.expert_parameters for one in stage),
@@ -331,7 +412,7 @@ def _held(stage: Sequence[LayerWork]) -> Held:
 def _flops(chain: Chain, plan: Plan) -> float:
     """Return FLOPs of a step over all devices: forward and backward products and attention, without recompute."""
     rank = 0.0
-    for layer in (*chain.before, *chain.layers, *chain.after):
+    for layer in chain.whole:
         for one in (*layer.forward, *layer.backward):
             if isinstance(one, Product):
                 rank += one.flops

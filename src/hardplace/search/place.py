@@ -10,13 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from hardplace.cost.gpu.efficiencies import efficiencies
-from hardplace.cost.gpu.models import gpu_model
-from hardplace.cost.gpu.price import Pricer
 from hardplace.errors import BadInput
 from hardplace.hardware.device import Device, Node
-from hardplace.placement.plan import Format, Plan, Update, problems
-from hardplace.search.clusters import even_cluster
+from hardplace.placement.plan import Plan, Update, problems
+from hardplace.search.clusters import even_cluster, fleet_of
 from hardplace.search.estimate import Chain, Known, PlanEstimate, estimate_plan, of_workload
 from hardplace.workload.types import Recompute, Workload
 
@@ -59,19 +56,18 @@ class Places:
     def __init__(self, workload: Workload, chip: Device, node: Node) -> None:
         self.workload, self.chip, self.node = workload, chip, node
         self._chains: dict[tuple[object, ...], Chain | None] = {}
-        self._pricers: dict[bool, Pricer] = {}
 
     def best(self, asked: Plan, devices: int) -> Placed | Short:
         """Return the best plans, or what is short. asked: context, expert, precision, optimizer, gradient and batch."""
         fitting, tried, nearest = [], 0, None
-        cluster = even_cluster(self.node, devices)
+        fleet = fleet_of([(self.chip, self.node, devices)], asked)
         known: Known = {}
         for plan in self.plans(asked, devices):
             chain = self._chain(plan)
             if chain is None or len(chain.layers) < plan.pipeline * plan.virtual:
                 continue
             tried += 1
-            found = estimate_plan(chain, plan, cluster, self._pricer(plan), self.chip.memory_bytes, known)
+            found = estimate_plan(chain, plan, fleet, known)
             if found.fits:
                 fitting.append(found)
             elif nearest is None or _fullest(found) < _fullest(nearest):
@@ -138,14 +134,6 @@ class Places:
         if key not in self._chains:
             self._chains[key] = _unless_bad(lambda: of_workload(self.workload, plan))
         return self._chains[key]
-
-    def _pricer(self, plan: Plan) -> Pricer:
-        low = plan.precision is Format.FP8
-        if low not in self._pricers:
-            self._pricers[low] = Pricer(
-                model=gpu_model(self.chip.name), efficiencies=efficiencies(self.chip.name), low=low
-            )
-        return self._pricers[low]
 
 
 def _unless_bad(make: Callable[[], Chain]) -> Chain | None:

@@ -14,6 +14,7 @@ from hardplace.cost.gpu.price import Pricer
 from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import device
 from hardplace.placement.plan import Format
+from hardplace.search.clusters import Fleet, Site
 from hardplace.search.estimate import PlanEstimate, estimate_plan, of_shape
 from hardplace.search.published import NotModelled, Run, run_of
 
@@ -63,7 +64,8 @@ def pricer_of(gpu: str, low: bool, flash: bool, backend: str) -> Pricer:
 def estimated(run: Run) -> PlanEstimate:
     """Return the estimate of a run."""
     pricer = pricer_of(run.gpu, run.plan.precision is Format.FP8, run.plan.flash, run.backend)
-    return estimate_plan(of_shape(run.shape, run.plan), run.plan, run.cluster, pricer, device(run.gpu).memory_bytes)
+    site = Site(device=run.gpu, cluster=run.cluster, pricer=pricer, memory_bytes=device(run.gpu).memory_bytes)
+    return estimate_plan(of_shape(run.shape, run.plan), run.plan, Fleet(sites=(site,)))
 
 
 def score(row: Mapping[str, str], estimate: Callable[[Run], PlanEstimate] = estimated) -> Scored:
