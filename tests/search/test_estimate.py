@@ -10,8 +10,9 @@ from hardplace.cost.gpu.price import Efficiencies, Pricer
 from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import device, node
 from hardplace.placement.plan import Plan, problems, read_plan, stage_layers
+from hardplace.search.chain import of_workload
 from hardplace.search.clusters import Fleet, Site, even_cluster, fleet_of
-from hardplace.search.estimate import estimate_plan, of_workload
+from hardplace.search.estimate import estimate_plan
 from hardplace.search.place import Placed, Places, Short
 from hardplace.workload.load import load
 from hardplace.workload.types import Recompute

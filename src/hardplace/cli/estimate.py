@@ -136,8 +136,9 @@ def _print_plan(model: str, path: Path, device: str, node_name: str | None, as_j
     from hardplace.hardware.catalogue import node
     from hardplace.placement.plan import read_plan
     from hardplace.report.plan import show_plan
+    from hardplace.search.chain import of_workload
     from hardplace.search.clusters import fleet_of, node_of
-    from hardplace.search.estimate import estimate_plan, of_workload
+    from hardplace.search.estimate import estimate_plan
     from hardplace.workload.load import load
 
     plan, chip = read_plan(path), gpu(device)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from hardplace.cost.gpu.efficiencies import efficiencies
+from hardplace.cost.gpu.efficiencies import DEFAULT, efficiencies
 from hardplace.cost.gpu.models import gpu_model
-from hardplace.cost.gpu.price import Pricer, Ring
+from hardplace.cost.gpu.price import Low, Pricer, Ring
 from hardplace.cost.types import Collective
 from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import node, node_names
@@ -79,17 +79,39 @@ def fleet_of(parts: Sequence[tuple[Device, Node, int]], plan: Plan) -> Fleet:
     if len(parts) > 1:
         outer = min((where.levels[-1] for _, where, _ in parts), key=lambda level: level.bandwidth_bytes_per_s)
         joint = outer.of(2)
-    low = plan.precision is Format.FP8
     sites = tuple(
         Site(
             device=chip.name,
             cluster=even_cluster(where, count),
-            pricer=Pricer(model=gpu_model(chip.name), efficiencies=efficiencies(chip.name), low=low, flash=plan.flash),
+            pricer=pricer_of(chip, plan),
             memory_bytes=chip.memory_bytes,
         )
         for chip, where, count in parts
     )
     return Fleet(sites=sites, joint=joint)
+
+
+def pricer_of(chip: Device, plan: Plan, stack: str = DEFAULT, backend: str = "default") -> Pricer:
+    """Return what prices a plan's work on a GPU, in the plan's precision, with a software's fitted efficiencies.
+
+    Raises BadInput for a device that is no GPU, or has no rate for the plan's precision.
+    """
+    low = {Format.FP8: Low.FP8, Format.FP4: Low.FP4}.get(plan.precision)
+    wide = 1.0
+    if low is not None:
+        chip.peak_flops_per_s(low.value)
+    elif plan.precision is Format.FP32:
+        half = chip.peak_flops_per_s("bf16" if "bf16" in chip.dtypes else "fp16")
+        wide = half / (chip.peak_flops_per_s("tf32") if "tf32" in chip.dtypes else chip.vector_flops_per_s)
+    model = gpu_model(chip.name)
+    return Pricer(
+        model=model,
+        efficiencies=efficiencies(model.datasheet, stack),
+        low=low,
+        wide=wide,
+        flash=plan.flash,
+        backend=backend,
+    )
 
 
 def even_cluster(one: Node, devices: int) -> Cluster:

@@ -13,8 +13,10 @@ from dataclasses import dataclass, replace
 from hardplace.errors import BadInput
 from hardplace.hardware.device import Device, Node
 from hardplace.placement.plan import Plan, Update, problems
+from hardplace.search.chain import Chain, of_workload
 from hardplace.search.clusters import even_cluster, fleet_of
-from hardplace.search.estimate import Chain, Known, PlanEstimate, estimate_plan, of_workload
+from hardplace.search.estimate import PlanEstimate, estimate_plan
+from hardplace.search.timing import Known
 from hardplace.workload.types import Recompute, Workload
 
 _MICRO_BATCHES = (1, 2, 4, 8, 16)

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from hardplace.cost.gpu.decoder import DecoderShape, Experts, Latent
+from hardplace.cost.gpu.efficiencies import DEFAULT
 from hardplace.cost.gpu.table import Table
 from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import node
 from hardplace.hardware.types import Cluster
-from hardplace.placement.plan import Format, Plan, Update, problems
+from hardplace.placement.plan import ContextExchange, Format, Plan, Update, problems
 from hardplace.search.clusters import even_cluster
 from hardplace.workload.types import Recompute
 
@@ -22,6 +23,9 @@ DEVICES = {
     "H100-80GB": ("h100-sxm", "dgx-h100"),
     "V100-32GB": ("v100-sxm2", "dgx-v100"),
     "B200": ("b200-sxm", "dgx-b200"),
+    "B300": ("b300-sxm", "dgx-b300"),
+    "GB300": ("gb300", "gb300-nvl72"),
+    "V100-16GB": ("v100-sxm2", "dgx-v100"),  # the same chip with half the memory, which seconds do not depend on
     "GB200": ("gb200", "gb200-nvl72"),
 }
 COLUMNS = (
@@ -61,7 +65,16 @@ COLUMNS = (
 )
 _RATE = re.compile(r"(?:(\d+)x)?(\d+) ?G([bB])/s")
 _NUMBERED = re.compile(r"(\d+)")
-_FORMATS = {"bf16": Format.BF16, "bf16(amp)": Format.BF16, "bf16(pure)": Format.BF16, "fp16": Format.FP16}
+# What a source names, or its table's place: the software (`hardplace.cost.gpu.efficiencies`), first match.
+_SOFTWARE = (
+    (re.compile(r"mosaicml"), "fsdp-eager"),
+    (re.compile(r"fms-fsdp|torchtitan"), "fsdp-compiled"),
+    (re.compile(r"maxtext|MaxText|tpu-recipes", re.IGNORECASE), "xla"),
+    (re.compile(r"SimuMax"), "megatron-core-plain"),
+    (re.compile(r"Megatron-Bridge|NeMo|dgxc"), "megatron-core"),
+    (re.compile(r"Megatron-LM|bigscience|vTrain|2104\.04473|2201\.11990|BloombergGPT|NeoX|OPT|GLM"), "megatron-2021"),
+)
+_LATER = re.compile(r"^26\.(?:06\.01|0[7-9]|1\d)")  # containers with CUDA graphs and fused dispatch
 
 
 class NotModelled(Exception):
@@ -77,6 +90,7 @@ class Run:
     gpu: str
     cluster: Cluster
     backend: str
+    stack: str
 
 
 def rows_of(table: Table) -> list[dict[str, str]]:
@@ -91,7 +105,7 @@ def run_of(row: Mapping[str, str]) -> Run:
     """Return a row's run; NotModelled with the reason."""
     if row["device"] not in DEVICES:
         raise NotModelled(f"device {row['device']}: no GPU of the catalogue with a node")
-    if not row["precision"].startswith(("bf16", "fp16", "fp8", "mxfp8")):
+    if _format(row["precision"]) is None:
         raise NotModelled(f"precision {row['precision']}: no GEMM model")
     plan = _plan(row)
     shape = _shape(row)
@@ -102,7 +116,26 @@ def run_of(row: Mapping[str, str]) -> Run:
     gpu, name = DEVICES[row["device"]]
     nvidia = "NVIDIA" in row["source"] and row["device"] not in ("A100-80GB", "A100-40GB", "V100-32GB")
     backend = "cudnn" if nvidia or row["device"] in ("B200", "GB200") else "default"
-    return Run(shape=shape, plan=plan, gpu=gpu, cluster=_cluster(name, plan.devices, row["inter_bw"]), backend=backend)
+    return Run(
+        shape=shape,
+        plan=plan,
+        gpu=gpu,
+        cluster=_cluster(name, plan.devices, row["inter_bw"]),
+        backend=backend,
+        stack=software(row),
+    )
+
+
+def _format(text: str) -> Format | None:
+    known = {"bf16": Format.BF16, "fp16": Format.FP16, "fp8": Format.FP8, "mxfp8": Format.FP8, "nvfp4": Format.FP4}
+    return next((found for name, found in (known | {"fp32": Format.FP32}).items() if text.startswith(name)), None)
+
+
+def software(row: Mapping[str, str]) -> str:
+    """Return the software that a row's source ran, by the source's name; Megatron Core if it names none."""
+    text = " ".join(row.get(name, "") for name in ("source", "model", "note"))
+    found = next((name for pattern, name in _SOFTWARE if pattern.search(text)), DEFAULT)
+    return "megatron-core-graphs" if found == DEFAULT and _LATER.match(row.get("note", "")) else found
 
 
 def _count(row: Mapping[str, str], column: str, default: int | None = None) -> int:
@@ -184,9 +217,10 @@ def _plan(row: Mapping[str, str]) -> Plan:
         shard=shard,
         micro_batch=_count(row, "micro_batch"),
         recompute=kind,
-        precision=_FORMATS.get(row["precision"], Format.FP8),
+        precision=_format(row["precision"]) or Format.BF16,
         optimizer=Update.ADAMW_BF16 if row["precision"] == "bf16(pure)" else Update.ADAMW,
         gradient="bf16" if short else "fp32",
+        context_exchange=ContextExchange.RING,
         flash=row["flash_attention"] != "0",
     )
 

@@ -8,14 +8,13 @@ from functools import cache
 
 import numpy as np
 
-from hardplace.cost.gpu.efficiencies import efficiencies
-from hardplace.cost.gpu.models import gpu_model
 from hardplace.cost.gpu.price import Pricer
 from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import device
-from hardplace.placement.plan import Format
-from hardplace.search.clusters import Fleet, Site
-from hardplace.search.estimate import PlanEstimate, estimate_plan, of_shape
+from hardplace.placement.plan import Format, Plan
+from hardplace.search.chain import of_shape
+from hardplace.search.clusters import Fleet, Site, pricer_of
+from hardplace.search.estimate import PlanEstimate, estimate_plan
 from hardplace.search.published import NotModelled, Run, run_of
 
 
@@ -56,16 +55,20 @@ class Summary:
 
 
 @cache
-def pricer_of(gpu: str, low: bool, flash: bool, backend: str) -> Pricer:
+def _pricer(gpu: str, precision: Format, flash: bool, stack: str, backend: str) -> Pricer:
     """Return the pricer of a GPU with its fitted efficiencies, shared so that kernels are priced once."""
-    return Pricer(model=gpu_model(gpu), efficiencies=efficiencies(gpu), low=low, flash=flash, backend=backend)
+    return pricer_of(device(gpu), Plan(global_batch=1, precision=precision, flash=flash), stack, backend)
+
+
+def site_of(run: Run) -> Site:
+    """Return the run's devices with what prices its work on them."""
+    pricer = _pricer(run.gpu, run.plan.precision, run.plan.flash, run.stack, run.backend)
+    return Site(device=run.gpu, cluster=run.cluster, pricer=pricer, memory_bytes=device(run.gpu).memory_bytes)
 
 
 def estimated(run: Run) -> PlanEstimate:
     """Return the estimate of a run."""
-    pricer = pricer_of(run.gpu, run.plan.precision is Format.FP8, run.plan.flash, run.backend)
-    site = Site(device=run.gpu, cluster=run.cluster, pricer=pricer, memory_bytes=device(run.gpu).memory_bytes)
-    return estimate_plan(of_shape(run.shape, run.plan), run.plan, Fleet(sites=(site,)))
+    return estimate_plan(of_shape(run.shape, run.plan), run.plan, Fleet(sites=(site_of(run),)))
 
 
 def score(row: Mapping[str, str], estimate: Callable[[Run], PlanEstimate] = estimated) -> Scored:

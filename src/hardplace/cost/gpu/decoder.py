@@ -92,7 +92,9 @@ def parameters(shape: DecoderShape) -> int:
     return blocks + ends + (1 if shape.gated else 2) * shape.hidden
 
 
-def _linear(t: int, outputs: int, inputs: int, degrees: Degrees, *, experts: int = 0, low: bool = True) -> list[Product]:
+def _linear(
+    t: int, outputs: int, inputs: int, degrees: Degrees, *, experts: int = 0, low: bool = True
+) -> list[Product]:
     """Return the forward, input-gradient and weight-gradient products of a linear layer of t rows; experts: of each of
     so many."""
     written = 2.0 * degrees.gradient_bytes if degrees.gradient_bytes == 4 else float(degrees.gradient_bytes)

@@ -181,16 +181,18 @@ class Pricer:
             launches=launches,
         )
 
-    def reached(self, parts: Parts) -> Seconds:
-        """Return the seconds that a step reaches."""
+    def reached(self, parts: Parts, *, ring: bool = False) -> Seconds:
+        """Return the seconds that a step reaches; ring: keys of other ranks travel beside attention."""
         by = self.efficiencies
         rate = by.fp4_rate if self.low is Low.FP4 else by.low_rate
         casts_s = self._alone_s(Stream.ELEMENTWISE, parts.casts_bytes, 0) if parts.casts_bytes else 0.0
+        attention_s = by.attention * parts.attention_s
+        context_s = max(0.0, parts.context_s - attention_s) if ring else parts.context_s
         found = Seconds(
             products_s=by.products * (parts.products_s + parts.low_s / rate),
-            attention_s=by.attention * parts.attention_s,
+            attention_s=attention_s,
             streams_s=by.streams * parts.streams_s + casts_s,
-            exchange_s=by.tensor * parts.tensor_s + parts.context_s + by.expert * parts.expert_s,
+            exchange_s=by.tensor * parts.tensor_s + context_s + by.expert * parts.expert_s,
         )
         waits_s = max(0.0, parts.launches * by.launch_s - found.total_s)
         return found + Seconds(host_s=waits_s)
