@@ -125,7 +125,7 @@ def test_events_follow_each_other():
 
 
 def test_zero_bubble_keeps_a_third_of_the_bubble():
-    """Qi et al. 2024, table 2: bubbles of (p - 1) (f + b + w) in 1F1B and (p - 1) (f + b - w) in ZB-H1; memory as 1F1B."""
+    """Qi et al. 2024, table 2: bubbles of (p - 1) (f + b + w) in 1F1B and (p - 1) (f + b - w) in ZB-H1."""
     stages, count, chunks = 4, 12, [[1.0]] * 4
     one = pipelined(chunks, chunks, chunks, 0.0, count, Schedule.ONE_F_ONE_B)
     zero = pipelined(chunks, chunks, chunks, 0.0, count, Schedule.ZERO_BUBBLE)
@@ -153,7 +153,7 @@ def test_in_flight_is_what_the_simulation_holds(schedule, virtual):
 
 
 def test_in_flight_of_interleaved_1f1b():
-    """Narayanan et al. 2021 / Korthikanti et al. 2022, section 4.2.3: 1 + (p - 1) / (p v) of a stage's p on the first."""
+    """Narayanan et al. 2021 / Korthikanti et al. 2022, section 4.2.3: 1 + (p - 1) / (p v) of p on the first stage."""
     assert in_flight(0, 4, 64, 2, Schedule.ONE_F_ONE_B) == pytest.approx(4 * (1 + 3 / (4 * 2)))
 
 

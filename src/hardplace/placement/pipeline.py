@@ -107,8 +107,8 @@ def least_s(
 def in_flight(stage: int, stages: int, micro_batches: int, virtual: int, schedule: Schedule) -> float:
     """Return how many micro-batches' activations a stage (from 0 at the input) holds at once.
 
-    1F1B: stages - stage. ZB-H1: stages, at most (what weight gradients wait for). Interleaved: 2 (stages - stage - 1) + (virtual - 1) stages + 1 chunks (Megatron-LM's warm-up
-    and one), of virtual a micro-batch. GPipe: all.
+    1F1B: stages - stage. ZB-H1: stages, at most (what weight gradients wait for). Interleaved: 2 (stages - stage - 1) +
+    (virtual - 1) stages + 1 chunks (Megatron-LM's warm-up and one), of virtual a micro-batch. GPipe: all.
     """
     if schedule is Schedule.GPIPE:
         return float(micro_batches)

@@ -23,7 +23,8 @@ class Schedule(StrEnum):
 
 
 class Format(StrEnum):
-    """What linear layers multiply in: 16 bit, fp8 or fp4 (nvfp4) with everything else in bf16, or all in fp32 (TF32 products)."""
+    """What linear layers multiply in: 16 bit, fp8 or fp4 (nvfp4) with everything else in bf16, or all in fp32
+    (TF32 products)."""
 
     BF16 = "bf16"
     FP16 = "fp16"

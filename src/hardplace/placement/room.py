@@ -13,7 +13,7 @@ WEIGHT_BYTES = 2
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
     """What a stage's layers hold on one rank: parameters (elements), of dense layers and of experts, bytes kept a
-    micro-batch, bytes that one layer's recompute works in, bytes of logits beside it, the largest layer's parameters."""
+    micro-batch, bytes that one layer's recompute works in, the largest layer's parameters, a boundary tensor."""
 
     parameters: int
     expert_parameters: int

@@ -5,6 +5,7 @@ Every equation, with units and sources: docs/model-placement.md. Read `estimate_
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from hardplace.placement.plan import Plan
 from hardplace.placement.room import Held, Room, room
 from hardplace.search.chain import Chain, stage_work, stages_of
 from hardplace.search.clusters import Fleet
-from hardplace.search.timing import Known, end_of_stage, layer_seconds
+from hardplace.search.timing import Known, LayerSeconds, end_of_stage, layer_seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,10 +68,13 @@ def estimate_plan(chain: Chain, plan: Plan, fleet: Fleet, known: Known | None = 
         )
     places = stages_of(chain, plan)
     stages, sites = stage_work(chain, plan, places), fleet.of_stages(plan)
-    priced = [
-        {id(one): layer_seconds(one, plan, site, known) for one in stage}
-        for stage, site in zip(stages, sites, strict=True)
-    ]
+    known_here: dict[tuple[int, str], LayerSeconds] = {}
+    priced: list[dict[int, LayerSeconds]] = []
+    for stage, site in zip(stages, sites, strict=True):
+        for key, one in {id(one): one for one in stage}.items():
+            if (key, site.device) not in known_here:
+                known_here[key, site.device] = layer_seconds(one, plan, site, known)
+        priced.append({id(one): known_here[id(one), site.device] for one in stage})
     chunks = [_chunks(stage, index, chain, plan) for index, stage in enumerate(stages)]
     forward_s, backward_s, weight_s = (
         tuple(
@@ -151,13 +155,14 @@ def held(stage: Sequence[LayerWork]) -> Held:
 def _flops(chain: Chain, plan: Plan) -> float:
     """Return FLOPs of a step over all devices: forward and backward products and attention, without recompute."""
     rank = 0.0
-    for layer in chain.whole:
+    for key, count in Counter(map(id, chain.whole)).items():
+        layer = next(one for one in chain.whole if id(one) == key)
         for one in (*layer.forward, *layer.backward):
             if isinstance(one, Product):
-                rank += one.flops
+                rank += count * one.flops
             elif isinstance(one, Attending):
                 products = 4 if one.backward else 2
-                rank += 2.0 * products * one.batch * one.heads * one.queries * one.keys * one.head_dim
+                rank += count * 2.0 * products * one.batch * one.heads * one.queries * one.keys * one.head_dim
     return rank * plan.tensor * plan.context * plan.data * plan.micro_batches
 
 

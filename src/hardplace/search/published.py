@@ -28,6 +28,7 @@ DEVICES = {
     "V100-16GB": ("v100-sxm2", "dgx-v100"),  # the same chip with half the memory, which seconds do not depend on
     "GB200": ("gb200", "gb200-nvl72"),
 }
+FABRICS = ("Omni-Path",)  # that reach less than their rate
 COLUMNS = (
     "id",
     "source",
@@ -83,7 +84,10 @@ class NotModelled(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """A published run, ready to be estimated; gpu and node are names of the catalogue, cluster has the row's fabric."""
+    """A published run, ready to be estimated; gpu: a name of the catalogue. cluster: with the row's fabric at its rate.
+
+    backend: of attention. stack: software, fabric: between nodes ("" where it reaches its rate), of the fitted figures.
+    """
 
     shape: DecoderShape
     plan: Plan
@@ -91,6 +95,7 @@ class Run:
     cluster: Cluster
     backend: str
     stack: str
+    fabric: str
 
 
 def rows_of(table: Table) -> list[dict[str, str]]:
@@ -116,13 +121,10 @@ def run_of(row: Mapping[str, str]) -> Run:
     gpu, name = DEVICES[row["device"]]
     nvidia = "NVIDIA" in row["source"] and row["device"] not in ("A100-80GB", "A100-40GB", "V100-32GB")
     backend = "cudnn" if nvidia or row["device"] in ("B200", "GB200") else "default"
+    cluster = _cluster(name, plan.devices, row["inter_bw"])
+    fabric = next((one for one in FABRICS if one in row["inter_bw"]), "")
     return Run(
-        shape=shape,
-        plan=plan,
-        gpu=gpu,
-        cluster=_cluster(name, plan.devices, row["inter_bw"]),
-        backend=backend,
-        stack=software(row),
+        shape=shape, plan=plan, gpu=gpu, cluster=cluster, backend=backend, stack=software(row), fabric=fabric
     )
 
 

@@ -82,7 +82,8 @@ def layer_seconds(layer: LayerWork, plan: Plan, site: Site, known: Known) -> Lay
         back = (*layer.again, *layer.backward)
         late = [one for one in back if apart and isinstance(one, Product) and one.layout is Layout.NT]
         rest = [one for one in back if one not in late] if late else back
-        known[key] = layer, *(pricer.parts(work, site.cluster, groups) for work in (layer.forward, rest, late))
+        first, second, third = (pricer.parts(work, site.cluster, groups) for work in (layer.forward, rest, late))
+        known[key] = layer, first, second, third
     ring = plan.context_exchange is ContextExchange.RING
     forward, backward, weight = (pricer.reached(one, ring=ring) for one in known[key][1:])
     gather_s = scatter_s = 0.0

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 
+from hardplace.cost.gpu.efficiencies import FittedEfficiencies, efficiencies, fitted
 from hardplace.cost.gpu.price import Pricer
 from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import device
@@ -60,15 +61,22 @@ def _pricer(gpu: str, precision: Format, flash: bool, stack: str, backend: str) 
     return pricer_of(device(gpu), Plan(global_batch=1, precision=precision, flash=flash), stack, backend)
 
 
-def site_of(run: Run) -> Site:
-    """Return the run's devices with what prices its work on them."""
+def fleet_of_run(run: Run, found: FittedEfficiencies | None = None) -> Fleet:
+    """Return the run's devices with what prices its work on them; found: other figures than those that ship."""
+    known = found or fitted()
     pricer = _pricer(run.gpu, run.plan.precision, run.plan.flash, run.stack, run.backend)
-    return Site(device=run.gpu, cluster=run.cluster, pricer=pricer, memory_bytes=device(run.gpu).memory_bytes)
+    pricer.efficiencies = efficiencies(pricer.model.datasheet, run.stack, known)
+    cluster, share = run.cluster, known.fabrics.get(run.fabric, 1.0)
+    if share != 1.0 and len(cluster.levels) > 1:
+        cluster = replace(cluster, levels=(*cluster.levels[:-1], replace(cluster.levels[-1], efficiency=share)))
+    return Fleet(
+        sites=(Site(device=run.gpu, cluster=cluster, pricer=pricer, memory_bytes=device(run.gpu).memory_bytes),)
+    )
 
 
 def estimated(run: Run) -> PlanEstimate:
     """Return the estimate of a run."""
-    return estimate_plan(of_shape(run.shape, run.plan), run.plan, Fleet(sites=(site_of(run),)))
+    return estimate_plan(of_shape(run.shape, run.plan), run.plan, fleet_of_run(run))
 
 
 def score(row: Mapping[str, str], estimate: Callable[[Run], PlanEstimate] = estimated) -> Scored:

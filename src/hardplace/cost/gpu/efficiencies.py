@@ -46,11 +46,13 @@ class OfStack:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FittedEfficiencies:
-    """What benchmarks/fit_training.py found: by generation of GPU (`generation`) and by software."""
+    """What benchmarks/fit_training.py found: by generation of GPU (`generation`), by software, and which share of its
+    rate a fabric between nodes reaches."""
 
     method: str
     gpus: Mapping[str, OfGpu]
     stacks: Mapping[str, OfStack]
+    fabrics: Mapping[str, float]
 
 
 def generation(sheet: Datasheet) -> str:

@@ -33,8 +33,8 @@ class Efficiencies:
     Of the GPU: products, attention: seconds in a step over seconds alone (clocks of a loaded chip, gaps). low_rate:
     GEMMs in fp8 over bf16's rate; fp4_rate: in nvfp4. Casts are counted as kernels that move bytes.
 
-    Of the software: streams: seconds of kernels that move bytes over those of the fused kernels counted. tensor, expert:
-    seconds of tensor-parallel collectives, and of all-to-alls, that show, over those of the network's model (overlap).
+    Of the software: streams: seconds of kernels that move bytes over those of the fused kernels counted. tensor,
+    expert: seconds of tensor-parallel collectives, and of all-to-alls, that show, over those of the network's model.
     hidden: share of compute behind which data-parallel traffic can hide. contention: seconds by which compute is slowed
     for a second of traffic beside it (NCCL takes multiprocessors and memory bandwidth). reduction: seconds of
     data-parallel collectives over those of the network's model. launch_s: of the host for each kernel; a layer's pass
@@ -126,7 +126,8 @@ class Pricer:
     """Prices work on one GPU; every distinct kernel once, kept for the next call.
 
     low: the precision of products that allow it (None: 16 bit). wide: 16-bit peak over
-    that of fp32 (or TF32) products where all is in fp32, else 1. flash: attention as one kernel (backend: whose), else unfused.
+    that of fp32 (or TF32) products where all is in fp32, else 1. flash: attention as one kernel (backend: whose), else
+    unfused.
     """
 
     model: GpuModel
