@@ -47,9 +47,7 @@ seconds = st.floats(0.1, 10.0)
 plain = st.sampled_from([Schedule.ONE_F_ONE_B, Schedule.GPIPE])
 
 
-@given(
-    pairs=st.lists(st.tuples(seconds, seconds), min_size=1, max_size=5), count=st.integers(1, 10), schedule=plain
-)
+@given(pairs=st.lists(st.tuples(seconds, seconds), min_size=1, max_size=5), count=st.integers(1, 10), schedule=plain)
 @settings(max_examples=200, deadline=None)
 def test_the_simulation_equals_the_plain_one(pairs, count, schedule):
     forward_s, backward_s = ([[one] for one in side] for side in zip(*pairs, strict=True))
