@@ -6,7 +6,7 @@ norms and losses are the fused kernels of Megatron-LM and Transformer Engine. Eq
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hardplace.cost.gpu.streams import Stream
 from hardplace.cost.gpu.types import Layout
@@ -92,13 +92,15 @@ def parameters(shape: DecoderShape) -> int:
     return blocks + ends + (1 if shape.gated else 2) * shape.hidden
 
 
-def _linear(t: int, outputs: int, inputs: int, degrees: Degrees, *, batch: int = 1, low: bool = True) -> list[Product]:
-    """Return the forward, input-gradient and weight-gradient products of a linear layer of t rows."""
+def _linear(t: int, outputs: int, inputs: int, degrees: Degrees, *, experts: int = 0, low: bool = True) -> list[Product]:
+    """Return the forward, input-gradient and weight-gradient products of a linear layer of t rows; experts: of each of
+    so many."""
     written = 2.0 * degrees.gradient_bytes if degrees.gradient_bytes == 4 else float(degrees.gradient_bytes)
+    one = Product(m=t, n=outputs, k=inputs, batch=max(1, experts), low=low, grouped=experts > 0)
     return [
-        Product(m=t, n=outputs, k=inputs, batch=batch, low=low),
-        Product(m=t, n=inputs, k=outputs, batch=batch, layout=Layout.NN, low=low),
-        Product(m=outputs, n=inputs, k=t, batch=batch, layout=Layout.NT, output_bytes=written, low=low),
+        one,
+        replace(one, n=inputs, k=outputs, layout=Layout.NN),
+        replace(one, m=outputs, n=inputs, k=t, layout=Layout.NT, output_bytes=written),
     ]
 
 
@@ -248,12 +250,12 @@ def _mixture(b: _Builder) -> None:
     moved = 2.0 * size * copies * width
     b.moved(Stream.DISPATCH, moved, moved)
     whole = float(size * copies * width)
-    to_all = Exchange(collective=Collective.ALL_TO_ALL, bytes=whole, group=Group.EXPERT)
+    to_all = Exchange(collective=Collective.ALL_TO_ALL, bytes=whole, group=Group.EXPERT, copies=moe.chosen)
     if degrees.expert > 1:
         b.add([to_all], [to_all])
     rows, matrices = max(1, copies // held), 2 if shape.gated else 1
     for outputs, inputs in ((matrices * moe.ffn, width), (width, moe.ffn)):
-        one, input_gradient, weight_gradient = _linear(rows, outputs, inputs, degrees, batch=held)
+        one, input_gradient, weight_gradient = _linear(rows, outputs, inputs, degrees, experts=held)
         b.add([one], [input_gradient, weight_gradient], float(size * copies * inputs))
         b.expert_parameters += held * outputs * inputs
         if inputs == width:

@@ -91,9 +91,14 @@ def _work(layer: Layer, kernel: Kernel, operators: list[Operator], micro_batch: 
         ]
     layout = Layout(first.layout) if first.layout else Layout.TN
     made: list[Work] = []
+    grouped = first.kind is OperatorKind.GROUPED_MATMUL
     for one in kernel.matmuls:
         output_bytes = _WIDE.get(first.gradient, 2.0)
-        made.append(Product(m=one.m, n=one.n, k=one.k, batch=one.batch, layout=layout, output_bytes=output_bytes))
+        made.append(
+            Product(
+                m=one.m, n=one.n, k=one.k, batch=one.batch, layout=layout, output_bytes=output_bytes, grouped=grouped
+            )
+        )
     if kernel.tiled and kernel.stream_bytes:
         made.append(Moved(kind=Stream.ELEMENTWISE, bytes=float(kernel.stream_bytes)))
     return made

@@ -12,7 +12,8 @@ from hardplace.workload.types import Group
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Product:
-    """batch independent products of (m x k) and (k x n); grouped: of a mixture of experts, one kernel.
+    """batch independent products of (m x k) and (k x n); grouped: of a mixture of
+    experts.
 
     output_bytes: moved for an element of the result, as `hardplace.cost.gpu.gemm.Gemms` has it. low: the plan's low
     precision (fp8) applies: a linear layer, not a head or a router.
@@ -25,6 +26,7 @@ class Product:
     layout: Layout = Layout.TN
     output_bytes: float = 2.0
     low: bool = True
+    grouped: bool = False
 
     @property
     def flops(self) -> float:
@@ -61,11 +63,15 @@ class Moved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
-    """A collective within a layer: bytes of the whole tensor on one rank, and the group that joins it."""
+    """A collective within a layer: bytes of the whole tensor on one rank, and the group that joins it.
+
+    copies: of each token among the bytes of an all-to-all (experts a token).
+    """
 
     collective: Collective
     bytes: float
     group: Group
+    copies: int = 1
 
 
 Work = Product | Attending | Moved | Exchange
