@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from hardplace.placement.plan import Schedule
 from hardplace.placement.simulate import Chunks, ends_of, program
 
-_WARM = 8  # groups of `stages` micro-batches that are simulated; later ones follow at the last one's pace
+Floats = npt.NDArray[np.float64]
+
+WARM = 8  # groups of `stages` micro-batches that are simulated; later ones follow at the last one's pace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,12 +61,16 @@ def pipelined(
             return ends_of(program(stages, count, virtual, schedule), forward_s, back_s, weight_s, hop_s)[1]
 
         groups, rest = divmod(micro_batches, stages)
-        ends_s = simulated(min(groups, _WARM) * stages + rest if groups > _WARM + 1 else micro_batches)
-        if groups > _WARM + 1:
-            before_s = simulated((_WARM - 1) * stages + rest)
-            more = groups - _WARM
+        ends_s = simulated(min(groups, WARM) * stages + rest if groups > WARM + 1 else micro_batches)
+        if groups > WARM + 1:
+            before_s = simulated((WARM - 1) * stages + rest)
+            more = groups - WARM
             ends_s = [end + more * (end - early) for end, early in zip(ends_s, before_s, strict=True)]
-            short_s = least_s(forward_s, backward_s, weight_s, hop_s, micro_batches, schedule) - max(ends_s)
+            least_done_s, least_total_s = least(
+                np.array([forward_s, backward_s, weight_s])[..., None], np.array([hop_s]), micro_batches, schedule
+            )
+            ends_s = [max(end, float(one)) for end, one in zip(ends_s, least_done_s[:, 0], strict=True)]
+            short_s = float(least_total_s[0]) - max(ends_s)
             ends_s = [end + max(0.0, short_s) for end in ends_s]
     return Pipelined(busy_s=busy_s, ends_s=tuple(ends_s), stage=slowest)
 
@@ -84,24 +93,50 @@ def _gpipe(forward_s: Sequence[float], backward_s: Sequence[float], hop_s: float
 def least_s(
     forward_s: Chunks, backward_s: Chunks, weight_s: Chunks, hop_s: float, micro_batches: int, schedule: Schedule
 ) -> float:
-    """Return the closed form: a proven lower bound of `pipelined`, arguments as there.
+    """Return the closed form: a proven lower bound of `pipelined`, arguments as there."""
+    seconds = np.array([forward_s, backward_s, weight_s])[..., None]
+    return float(least(seconds, np.array([hop_s]), micro_batches, schedule)[1][0])
 
+
+def least(seconds: Floats, hop_s: Floats, micro_batches: int, schedule: Schedule) -> tuple[Floats, Floats]:
+    """Return proven lower bounds of when each stage is done, (stages, plans), and of the total, (plans,).
+
+    seconds: of a micro-batch, (forward, backward, weight gradient; stages; chunks; plans). hop_s: (plans,). Proofs:
+    docs/model-placement.md, "Bounds". Exact for equal chunks without hops in 1F1B (interleaved or not) and GPipe.
     A stage works all its micro-batches between the first one's way down to it and the last one's way up from it, both
-    through one chunk a stage. Exact for equal chunks without hops in 1F1B (interleaved or not) and GPipe. Zero bubble:
-    weight gradients, but the first stage's last, may come when the last micro-batch is on its way up.
+    through one chunk a stage. Not in a zero-bubble schedule: its first backward pass comes when the first micro-batch
+    has been down all chunks and up to it, after so many forward passes as the schedule has before it.
     """
+    forward, backward, weight = seconds
     apart = schedule is Schedule.ZERO_BUBBLE
-    best_s, down_s, up_s = 0.0, 0.0, 0.0
-    for forward, backward, weight in zip(forward_s, backward_s, weight_s, strict=True):
-        back_s, late_s = sum(backward), sum(weight)
-        chain_s = down_s + micro_batches * (sum(forward) + back_s) + up_s
-        if not apart:
-            best_s = max(best_s, chain_s + micro_batches * late_s)
-        else:
-            best_s = max(best_s, down_s + micro_batches * (sum(forward) + back_s + late_s), chain_s + weight_s[0][0])
-        down_s += forward[0] + hop_s
-        up_s += backward[0] + (0.0 if apart else weight[0]) + hop_s
-    return best_s
+    stages, virtual, plans = forward.shape
+    back = backward if apart else backward + weight
+    f, b, w = forward.sum(axis=1), backward.sum(axis=1), weight.sum(axis=1)
+    hops = np.arange(stages)[:, None] * hop_s
+    down = _before(forward[:, 0]) + hops
+    up = _before(back[:, 0]) + hops
+    done = down + micro_batches * (f + b + w)
+    if apart:
+        chain = down + micro_batches * (f + b) + up + weight[0, 0]
+        return done, np.maximum(done.max(axis=0), chain.max(axis=0))
+    if schedule is Schedule.ONE_F_ONE_B and stages > 1:
+        turn = f.sum(axis=0) + (stages * virtual - 1) * hop_s
+        above = back[:, -1].sum(axis=0) - _before(back[:, -1]) - back[:, -1] + hops[::-1]
+        left = np.array([forwards_left(stage, stages, micro_batches, virtual) for stage in range(stages)])
+        rest = left[:, None] * forward.min(axis=1) + micro_batches * (b + w)
+        done = np.maximum(done, turn + above + rest)
+    return done, np.asarray((done + up).max(axis=0))
+
+
+def forwards_left(stage: int, stages: int, micro_batches: int, virtual: int) -> int:
+    """Return the forward passes (of a chunk) that a stage runs after its first backward pass in 1F1B."""
+    warm = stages - stage if virtual == 1 else 2 * (stages - stage - 1) + (virtual - 1) * stages + 1
+    return max(0, micro_batches * virtual - warm)
+
+
+def _before(values: Floats) -> Floats:
+    """Return, for each stage, the sum over the stages before it."""
+    return np.asarray(np.cumsum(values, axis=0) - values)
 
 
 def in_flight(stage: int, stages: int, micro_batches: int, virtual: int, schedule: Schedule) -> float:
