@@ -114,7 +114,7 @@ class _Builder:
         self.forward: list[Work] = []
         self.backward: list[list[Work]] = []
         self.parameters = self.expert_parameters = 0
-        self.saved = 0.0
+        self.saved = self.widest = 0.0
         self.tokens = degrees.micro_batch * shape.sequence // degrees.context
         self.local = self.tokens // (degrees.tensor if degrees.sequence else 1)
 
@@ -125,10 +125,16 @@ class _Builder:
         self.saved += saved_bytes
 
     def linear(self, rows: int, outputs: int, inputs: int, *, low: bool = True, bias: bool = False) -> None:
-        """Add a linear layer of the rank's own size."""
+        """Add a linear layer of the rank's own size; its backward pass holds a 16-bit weight gradient, before it is
+        added up, and the gradients of its input and output."""
         one, input_gradient, weight_gradient = _linear(rows, outputs, inputs, self.degrees, low=low)
         self.add([one], [input_gradient, weight_gradient])
         self.parameters += outputs * inputs + (outputs if bias else 0)
+        self.transient(2.0 * outputs * inputs + self.degrees.activation_bytes * float(rows) * (outputs + inputs))
+
+    def transient(self, size: float) -> None:
+        """Take note of bytes that a backward pass holds for a moment."""
+        self.widest = max(self.widest, size)
 
     def moved(self, kind: Stream, forward: float, backward: float, row: int = 0, saved: float = 0.0) -> None:
         """Add a kernel that moves so many bytes forward and backward."""
@@ -260,6 +266,7 @@ def _mixture(b: _Builder) -> None:
         one, input_gradient, weight_gradient = _linear(rows, outputs, inputs, degrees, experts=held)
         b.add([one], [input_gradient, weight_gradient], float(size * copies * inputs))
         b.expert_parameters += held * outputs * inputs
+        b.transient(2.0 * held * outputs * inputs + size * float(copies) * (outputs + inputs))
         if inputs == width:
             act = float(size * copies * moe.ffn)
             b.moved(Stream.ELEMENTWISE, (matrices + 1) * act, (2 * matrices + 1) * act, saved=matrices * act)
@@ -305,6 +312,7 @@ def block(shape: DecoderShape, degrees: Degrees, recompute: Recompute, number: i
         core = 5.0 * degrees.micro_batch * heads * queries * shape.sequence
         saved, working = saved - core, core
         kept = tuple(one for one in forward if isinstance(one, Attending))
+    working += b.widest
     return LayerWork(
         name="layer",
         forward=forward,
@@ -337,7 +345,7 @@ def embedding(shape: DecoderShape, degrees: Degrees) -> LayerWork:
         parameters=vocab * shape.hidden + positions,
         expert_parameters=0,
         saved_bytes=8.0 * b.tokens,
-        working_bytes=0.0,
+        working_bytes=2.0 * vocab * shape.hidden,
         output_bytes=size * b.local / b.tokens,
     )
 
@@ -363,6 +371,6 @@ def head(shape: DecoderShape, degrees: Degrees) -> LayerWork:
         parameters=b.parameters,
         expert_parameters=0,
         saved_bytes=b.saved + degrees.activation_bytes * (logits + b.local * shape.hidden),
-        working_bytes=0.0,
+        working_bytes=b.widest,
         output_bytes=0.0,
     )

@@ -82,8 +82,8 @@ class LayerWork:
     """One layer on one rank at one micro-batch: kernels and collectives in order, and what it holds.
 
     again: what the backward pass runs again before it (recompute). parameters, expert_parameters: elements on the rank;
-    the second are reduced over fewer replicas. saved_bytes: kept from forward to backward. working_bytes: of one layer
-    that is computed again, on top. output_bytes: handed on, of the whole tensor on the rank.
+    the second are reduced over fewer replicas. saved_bytes: kept from forward to backward. working_bytes: that its
+    backward pass holds for a moment on top: gradients of a product, and what recompute makes again. output_bytes: handed on, of the whole tensor on the rank.
     """
 
     name: str
