@@ -25,7 +25,7 @@ from hardplace.search.chain import Chain, of_shape
 from hardplace.search.estimate import estimate_plan
 from hardplace.search.published import NotModelled, Run, rows_of, run_of
 from hardplace.search.timing import Known
-from hardplace.search.validation import fleet_of_run
+from hardplace.search.validation import fleet_of_run, settled
 
 ROOT = Path(__file__).parent.parent
 OUT = ROOT / "src/hardplace/cost/gpu/data/training.json"
@@ -33,12 +33,12 @@ RATIOS = (0.8, 0.9, 1.0, 1.05, 1.1, 1.15, 1.2, 1.25, 1.3, 1.35, 1.4, 1.5, 1.6, 1
 GPU = {
     "products": tuple(one for one in RATIOS if 1.0 <= one <= 1.5),
     "attention": tuple(one for one in RATIOS if 1.0 <= one <= 2.0),
-    "low_rate": (1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9, 2.0),
-    "fp4_rate": (1.6, 1.8, 2.0, 2.2, 2.4, 2.6, 2.8, 3.0, 3.5),
+    "low_rate": (1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9, 2.0, 2.1),
+    "fp4_rate": (1.6, 1.8, 2.0, 2.2, 2.4, 2.6, 2.8, 3.0, 3.5, 4.0),
 }
 STACK = {
     "attention": RATIOS[2:],
-    "streams": RATIOS[2:],
+    "streams": (0.5, 0.6, 0.7, *RATIOS),
     "tensor": (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0, 1.2, 1.4, 1.6, 2.0),
     "expert": (0.2, 0.4, 0.6, 0.8, 1.0, 1.3, 1.6, 2.0),
     "hidden": (0.0, 0.2, 0.35, 0.5, 0.65, 0.8, 1.0),
@@ -77,7 +77,7 @@ def cases() -> list[Case]:
         if row["split"] != "calibration" or row["grade"] == "C" or row["flag"] or not row["target_iter_s"]:
             continue
         try:
-            run = run_of(row)
+            run = settled(run_of(row))
             chain = of_shape(run.shape, run.plan)
             one = Case(
                 id=row["id"],
@@ -121,15 +121,13 @@ def fit(listed: list[Case]) -> FittedEfficiencies:
     found = FittedEfficiencies(
         method="",
         gpus={name: OfGpu(rows=len(part)) for name, part in sorted(gpus.items())},
-        stacks={
-            name: OfStack(software=one.software, rows=len(stacks.get(name, []))) for name, one in shipped.items()
-        },
+        stacks={name: OfStack(software=one.software, rows=len(stacks.get(name, []))) for name, one in shipped.items()},
         fabrics=dict.fromkeys(fabrics, 1.0),
     )
     errors = {one.id: one.score(found) for one in listed}
-    moves = [("gpus", name, figure, grid, part) for name, part in gpus.items() for figure, grid in GPU.items()]
+    moves = [("fabrics", name, "", FABRIC, part) for name, part in fabrics.items()]
+    moves += [("gpus", name, figure, grid, part) for name, part in gpus.items() for figure, grid in GPU.items()]
     moves += [("stacks", name, figure, grid, part) for name, part in stacks.items() for figure, grid in STACK.items()]
-    moves += [("fabrics", name, "", FABRIC, part) for name, part in fabrics.items()]
     least = loss(listed, errors)
     for turn in range(PASSES):
         before = least

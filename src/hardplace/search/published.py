@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from hardplace.cost.gpu.decoder import DecoderShape, Experts, Latent
-from hardplace.cost.gpu.efficiencies import DEFAULT
+from hardplace.cost.gpu.efficiencies import DEFAULT, fitted
 from hardplace.cost.gpu.table import Table
 from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import node
@@ -75,7 +75,7 @@ _SOFTWARE = (
     (re.compile(r"Megatron-Bridge|NeMo|dgxc"), "megatron-core"),
     (re.compile(r"Megatron-LM|bigscience|vTrain|2104\.04473|2201\.11990|BloombergGPT|NeoX|OPT|GLM"), "megatron-2021"),
 )
-_LATER = re.compile(r"^26\.(?:06\.01|0[7-9]|1\d)")  # containers with CUDA graphs and fused dispatch
+_LATER = re.compile(r"^26\.(?:0[6-9]|1\d)")  # containers with CUDA graphs and fused dispatch
 
 
 class NotModelled(Exception):
@@ -87,6 +87,7 @@ class Run:
     """A published run, ready to be estimated; gpu: a name of the catalogue. cluster: with the row's fabric at its rate.
 
     backend: of attention. stack: software, fabric: between nodes ("" where it reaches its rate), of the fitted figures.
+    open: columns (recompute, micro_batch) that the source leaves out and that an estimate settles.
     """
 
     shape: DecoderShape
@@ -96,6 +97,7 @@ class Run:
     backend: str
     stack: str
     fabric: str
+    open: tuple[str, ...] = ()
 
 
 def rows_of(table: Table) -> list[dict[str, str]]:
@@ -124,7 +126,14 @@ def run_of(row: Mapping[str, str]) -> Run:
     cluster = _cluster(name, plan.devices, row["inter_bw"])
     fabric = next((one for one in FABRICS if one in row["inter_bw"]), "")
     return Run(
-        shape=shape, plan=plan, gpu=gpu, cluster=cluster, backend=backend, stack=software(row), fabric=fabric
+        shape=shape,
+        plan=plan,
+        gpu=gpu,
+        cluster=cluster,
+        backend=backend,
+        stack=software(row),
+        fabric=fabric,
+        open=tuple(name for name in ("recompute", "micro_batch") if not row[name].strip()),
     )
 
 
@@ -196,15 +205,20 @@ def _shape(row: Mapping[str, str]) -> DecoderShape:
 
 def _plan(row: Mapping[str, str]) -> Plan:
     """Return the row's plan. What a source leaves out: ZeRO 1 on H100 and later (Megatron's distributed optimizer), 0
-    before; no recompute; context and expert degrees 1. Gradients are reduced in fp32, in 16 bit for fp16 and pure bf16
-    runs. "selective" of any kind is taken as Megatron-LM's."""
+    before; no recompute if that fits, else full; the fastest micro-batch; context and expert degrees 1. Gradients are
+    reduced in fp32, in 16 bit for fp16 and pure bf16 runs; DeepSpeed keeps the 16-bit ones beside. "selective" of any
+    kind is taken as Megatron-LM's. Keys travel around a ring. Memory lost and reserved: as the software's.
+    """
     old = row["device"] in ("A100-80GB", "A100-40GB", "V100-32GB")
-    data, context = _count(row, "dp"), _count(row, "cp", 1)
+    context = _count(row, "cp", 1)
+    inside = _count(row, "tp") * _count(row, "pp") * context
+    data = _count(row, "dp", max(1, _count(row, "devices") // inside))
     zero, shard = _zero(row["zero_stage/fsdp"].strip(), 0 if old else 1, data * context)
     recompute = row["recompute"].strip()
     if recompute.startswith("full(") and "layer" in recompute and "/" in recompute:
         raise NotModelled(f"recompute: {recompute!r}: of some layers only")
     kind = next((one for one in Recompute if recompute.startswith(one.value)), Recompute.NONE)
+    stack = software(row)
     short = row["precision"] in ("fp16", "bf16(pure)")
     return Plan(
         global_batch=_count(row, "global_batch"),
@@ -217,11 +231,13 @@ def _plan(row: Mapping[str, str]) -> Plan:
         expert=_count(row, "ep", 1),
         zero=zero,
         shard=shard,
-        micro_batch=_count(row, "micro_batch"),
+        micro_batch=_count(row, "micro_batch", 1),
         recompute=kind,
         precision=_format(row["precision"]) or Format.BF16,
         optimizer=Update.ADAMW_BF16 if row["precision"] == "bf16(pure)" else Update.ADAMW,
-        gradient="bf16" if short else "fp32",
+        gradient="bf16" if short else "bf16+fp32" if stack == "megatron-2021" else "fp32",
+        fragmentation=fitted().stacks[stack].fragmentation,
+        reserve_bytes=fitted().stacks[stack].reserve_bytes,
         context_exchange=ContextExchange.RING,
         flash=row["flash_attention"] != "0",
     )

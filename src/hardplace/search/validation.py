@@ -12,11 +12,14 @@ from hardplace.cost.gpu.efficiencies import FittedEfficiencies, efficiencies, fi
 from hardplace.cost.gpu.price import Pricer
 from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import device
-from hardplace.placement.plan import Format, Plan
+from hardplace.placement.plan import Format, Plan, problems
 from hardplace.search.chain import of_shape
 from hardplace.search.clusters import Fleet, Site, pricer_of
 from hardplace.search.estimate import PlanEstimate, estimate_plan
 from hardplace.search.published import NotModelled, Run, run_of
+from hardplace.workload.types import Recompute
+
+_SIZES = (1, 2, 4, 8, 16)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,9 +77,30 @@ def fleet_of_run(run: Run, found: FittedEfficiencies | None = None) -> Fleet:
     )
 
 
+def settled(run: Run) -> Run:
+    """Return the run with what its source leaves out: recompute full where the step does not fit without, and of the
+    micro-batches 1, 2, 4, ... that divide the batch the fastest that fits."""
+    each = run.plan.global_batch // run.plan.data
+    sizes = [one for one in _SIZES if each % one == 0] if "micro_batch" in run.open else [run.plan.micro_batch]
+    kinds = [run.plan.recompute] + ([Recompute.FULL] if "recompute" in run.open else [])
+    tried: list[tuple[bool, float, Run]] = []
+    for kind in kinds:
+        for size in sizes:
+            one = replace(run, plan=replace(run.plan, recompute=kind, micro_batch=size), open=())
+            if next(problems(one.plan), None) is None:
+                found = estimate_plan(of_shape(one.shape, one.plan), one.plan, fleet_of_run(one))
+                tried.append((not found.fits, found.step_s, one))
+        if any(not full for full, _, _ in tried):
+            break
+    if not tried or all(full for full, _, _ in tried):
+        return replace(run, open=())
+    return min(tried, key=lambda item: item[:2])[2]
+
+
 def estimated(run: Run) -> PlanEstimate:
     """Return the estimate of a run."""
-    return estimate_plan(of_shape(run.shape, run.plan), run.plan, fleet_of_run(run))
+    one = settled(run) if run.open else run
+    return estimate_plan(of_shape(one.shape, one.plan), one.plan, fleet_of_run(one))
 
 
 def score(row: Mapping[str, str], estimate: Callable[[Run], PlanEstimate] = estimated) -> Scored:

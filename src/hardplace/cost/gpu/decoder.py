@@ -370,7 +370,8 @@ def head(shape: DecoderShape, degrees: Degrees) -> LayerWork:
         backward=tuple(one for part in reversed(b.backward) for one in part),
         parameters=b.parameters,
         expert_parameters=0,
-        saved_bytes=b.saved + degrees.activation_bytes * (logits + b.local * shape.hidden),
+        saved_bytes=float(degrees.activation_bytes * 2 * b.local * shape.hidden),
+        logits_bytes=(4.0 + degrees.activation_bytes) * logits,
         working_bytes=b.widest,
         output_bytes=0.0,
     )

@@ -150,7 +150,7 @@ class Pricer:
         self._price({one for one in listed if isinstance(one, Product | Attending) and one not in self._known})
         products_s = low_s = casts_bytes = attention_s = streams_s = 0.0
         shared_s = {Group.TENSOR: 0.0, Group.CONTEXT: 0.0, Group.EXPERT: 0.0}
-        launches = 0
+        launches, wide = 0, 2.0 if self.wide > 1.0 else 1.0
         for one in listed:
             launches += 1
             match one:
@@ -160,16 +160,16 @@ class Pricer:
                         low_s += self._known[one]
                         # read in 16 bit, written in 8 as it is and transposed: the input forward, the gradient backward
                         casts_bytes += 0.0 if one.layout is Layout.NT else 4.0 * one.batch * one.m * one.k
-                        launches += one.batch if one.grouped and one.layout is not Layout.NT else 0
+                        launches += 2 * one.batch  # casts, scales in the order that the product wants
                     else:
                         products_s += self._known[one]
                 case Attending():
                     attention_s += self._known[one]
                 case Moved():
-                    streams_s += self._alone_s(one.kind, one.bytes * (2.0 if self.wide > 1.0 else 1.0), one.row)
+                    streams_s += self._alone_s(one.kind, one.bytes * wide, one.row)
                 case Exchange():
                     ring = groups[one.group]
-                    shared_s[one.group] += self._exchange_s(one.collective, one.bytes, cluster, ring, one.copies)
+                    shared_s[one.group] += self._exchange_s(one.collective, one.bytes * wide, cluster, ring, one.copies)
         return Parts(
             products_s=products_s,
             low_s=low_s,
@@ -192,7 +192,7 @@ class Pricer:
         found = Seconds(
             products_s=by.products * (parts.products_s + parts.low_s / rate),
             attention_s=attention_s,
-            streams_s=by.streams * parts.streams_s + casts_s,
+            streams_s=by.streams * (parts.streams_s + casts_s),
             exchange_s=by.tensor * parts.tensor_s + context_s + by.expert * parts.expert_s,
         )
         waits_s = max(0.0, parts.launches * by.launch_s - found.total_s)

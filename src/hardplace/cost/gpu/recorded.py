@@ -43,6 +43,7 @@ def layer_work(layer: Layer, micro_batch: int, recompute: Recompute) -> LayerWor
         for index in operator.reads
         if layer.storages[layer.tensors[index].storage].role is StorageRole.PARAMETER
     }
+    lost = any(one.kind is OperatorKind.CROSS_ENTROPY for one in layer.operators)
     expert_parameters = sum(layer.storages[one].parameters for one in experts)
     return LayerWork(
         name=layer.name,
@@ -51,7 +52,8 @@ def layer_work(layer: Layer, micro_batch: int, recompute: Recompute) -> LayerWor
         backward=tuple(one for _, work in by_phase[Phase.BACKWARD] for one in work),
         parameters=layer.parameters - expert_parameters,
         expert_parameters=expert_parameters,
-        saved_bytes=float(kept),
+        saved_bytes=0.0 if lost else float(kept),
+        logits_bytes=float(kept) if lost else 0.0,
         working_bytes=float(whole - kept) if recompute is not Recompute.NONE else 0.0,
         output_bytes=float(layer.output_bytes.at(micro_batch)),
     )
