@@ -14,6 +14,18 @@ if TYPE_CHECKING:
 
     from hardplace.search.validation import Scored, Summary
 
+_FIELDS = (
+    "id",
+    "predicted_s",
+    "measured_s",
+    "error",
+    "not_modelled",
+    "split",
+    "counted",
+    "memory_gib",
+    "published_gib",
+    "fits",
+)
 _PUBLISHED = Path("validation/training/training.csv")
 
 
@@ -21,7 +33,7 @@ _PUBLISHED = Path("validation/training/training.csv")
 @click.option("--data", type=click.Path(path_type=Path), default=_PUBLISHED, show_default=True, help="Runs (CSV).")
 @click.option("--split", type=click.Choice(["test", "calibration", "all"]), default="all", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON a row.")
-@click.option("--markdown", is_flag=True, help="Print the tables of docs/validation-training.md.")
+@click.option("--markdown", is_flag=True, help="Print the tables of docs/validation.md.")
 def training(data: Path, split: str, as_json: bool, markdown: bool) -> None:
     """Predict the step times of published training runs and print the errors by source.
 
@@ -39,24 +51,26 @@ def training(data: Path, split: str, as_json: bool, markdown: bool) -> None:
     rows = [one for one in rows if split == "all" or one.split == split]
     if as_json:
         for one in rows:
-            fields = ("id", "predicted_s", "measured_s", "error", "not_modelled", "split", "counted", "allocated_gb")
-            click.echo(json.dumps({name: getattr(one, name) for name in fields}))
+            click.echo(json.dumps({name: getattr(one, name) for name in _FIELDS}))
         return
     for name in ("test", "calibration") if split == "all" else (split,):
-        _print(name, [one for one in rows if one.split == name], markdown=markdown)
+        part = [one for one in rows if one.split == name]
+        _print(f"Step times, {name} split", part, markdown=markdown)
+        _print(f"Memory of the fullest stage, {name} split", part, memory=True, markdown=markdown)
     _reasons(rows, markdown=markdown)
 
 
-def _print(name: str, rows: list[Scored], *, markdown: bool) -> None:
+def _print(title: str, rows: list[Scored], *, memory: bool = False, markdown: bool) -> None:
     from hardplace.search.validation import by_source
 
-    found = by_source(rows)
+    found = by_source(rows, memory=memory)
     heading = ("source", "rows", "mean", "median", "worst", "which", "bias", "rank correlation")
     cells = [_cells(one) for one in found]
     if len(found) > 2:
         mean = sum(one.mean for one in found[:-1]) / (len(found) - 1)
         cells.append(("mean of the sources' means", "", f"{mean:.1%}", "", "", "", "", ""))
-    _table(f"{name} split", heading, cells, markdown=markdown)
+    if cells:
+        _table(title, heading, cells, markdown=markdown)
 
 
 def _cells(one: Summary) -> tuple[str, ...]:

@@ -112,7 +112,7 @@ def pricer_of(chip: Device, plan: Plan, stack: str = DEFAULT, backend: str = "de
     model = gpu_model(chip.name)
     return Pricer(
         model=model,
-        efficiencies=efficiencies(model.datasheet, stack),
+        efficiencies=efficiencies(model.datasheet, stack, flash=plan.flash),
         low=low,
         wide=wide,
         flash=plan.flash,

@@ -1,6 +1,6 @@
 """One plan of one model on GPUs that exist: seconds of a step, where they go, and memory by stage.
 
-Every equation, with units and sources: docs/model-placement.md. Read `estimate_plan` first.
+Every equation, with units and sources: docs/model-training.md. Read `estimate_plan` first.
 """
 
 from __future__ import annotations

@@ -43,6 +43,7 @@ COLUMNS = (
     "precision",
     "device",
     "devices",
+    "intra_bw",
     "inter_bw",
     "tp",
     "pp",
@@ -75,6 +76,7 @@ _SOFTWARE = (
     (re.compile(r"Megatron-Bridge|NeMo|dgxc"), "megatron-core"),
     (re.compile(r"Megatron-LM|bigscience|vTrain|2104\.04473|2201\.11990|BloombergGPT|NeoX|OPT|GLM"), "megatron-2021"),
 )
+_ALLOCATED = re.compile(r"SimuMax|torchtitan")
 _LATER = re.compile(r"^26\.(?:0[6-9]|1\d)")  # containers with CUDA graphs and fused dispatch
 
 
@@ -124,6 +126,9 @@ def run_of(row: Mapping[str, str]) -> Run:
     nvidia = "NVIDIA" in row["source"] and row["device"] not in ("A100-80GB", "A100-40GB", "V100-32GB")
     backend = "cudnn" if nvidia or row["device"] in ("B200", "GB200") else "default"
     cluster = _cluster(name, plan.devices, row["inter_bw"])
+    if "NVSwitch" in row["intra_bw"]:
+        cluster = replace(cluster, levels=(replace(cluster.levels[0], meshed=False), *cluster.levels[1:]))
+    kept = {"recompute": software(row) == "xla", "micro_batch": False}  # MaxText's policies keep products, or offload
     fabric = next((one for one in FABRICS if one in row["inter_bw"]), "")
     return Run(
         shape=shape,
@@ -133,8 +138,13 @@ def run_of(row: Mapping[str, str]) -> Run:
         backend=backend,
         stack=software(row),
         fabric=fabric,
-        open=tuple(name for name in ("recompute", "micro_batch") if not row[name].strip()),
+        open=tuple(name for name in ("recompute", "micro_batch") if not row[name].strip() and not kept[name]),
     )
+
+
+def allocated_only(row: Mapping[str, str]) -> bool:
+    """Return whether the row's memory is what the allocator counts (torch), rather than all of it (nvidia-smi)."""
+    return bool(_ALLOCATED.search(row["source"]))
 
 
 def _format(text: str) -> Format | None:

@@ -35,6 +35,7 @@ class OfStack:
     """
 
     software: str
+    products: float = 1.0
     attention: float = 1.0
     streams: float = 1.0
     tensor: float = 1.0
@@ -80,16 +81,18 @@ def fitted() -> FittedEfficiencies:
     return read(_FILE, FittedEfficiencies)
 
 
-def efficiencies(sheet: Datasheet, stack: str = DEFAULT, found: FittedEfficiencies | None = None) -> Efficiencies:
+def efficiencies(
+    sheet: Datasheet, stack: str = DEFAULT, found: FittedEfficiencies | None = None, *, flash: bool = True
+) -> Efficiencies:
     """Return the efficiencies of a GPU with a software; for a generation without figures those of kernels alone.
 
-    found: other figures than those that ship.
+    found: other figures than those that ship. flash: attention is one kernel; products and a softmax otherwise.
     """
     known = found or fitted()
     gpu, software = _nearest(sheet, known), known.stacks[stack]
     return Efficiencies(
-        products=gpu.products,
-        attention=gpu.attention * software.attention,
+        products=gpu.products * software.products,
+        attention=(gpu.attention if flash else gpu.products) * software.attention,
         low_rate=gpu.low_rate,
         fp4_rate=gpu.fp4_rate,
         streams=software.streams,

@@ -265,6 +265,8 @@ class Pricer:
             inside = one.window / one.keys
             share *= inside * (2.0 - inside) if one.causal else inside
         if not self.flash:
-            return float(unfused_attention_s(rows, self.model)[0]) * share
+            # dropout on the probabilities: read, written, and its mask
+            dropped_s = self._alone_s(Stream.ELEMENTWISE, 5.0 * one.batch * one.heads * float(one.keys) ** 2, 0)
+            return (float(unfused_attention_s(rows, self.model)[0]) + dropped_s) * share
         fitted = self.model.attention[backend_named(self.backend, self.model)]
         return float(attention_s(rows, self.model.datasheet, fitted)[0]) * share
