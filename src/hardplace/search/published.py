@@ -123,9 +123,7 @@ def run_of(row: Mapping[str, str]) -> Run:
     backend = "cudnn" if nvidia or row["device"] in ("B200", "GB200") else "default"
     cluster = _cluster(name, plan.devices, row["inter_bw"])
     fabric = next((one for one in FABRICS if one in row["inter_bw"]), "")
-    return Run(
-        shape=shape, plan=plan, gpu=gpu, cluster=cluster, backend=backend, stack=software(row), fabric=fabric
-    )
+    return Run(shape=shape, plan=plan, gpu=gpu, cluster=cluster, backend=backend, stack=software(row), fabric=fabric)
 
 
 def _format(text: str) -> Format | None:
