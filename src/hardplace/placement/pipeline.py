@@ -116,22 +116,29 @@ def least(seconds: Floats, hop_s: Floats, micro_batches: int, schedule: Schedule
     down = _before(forward[:, 0]) + hops
     up = _before(back[:, 0]) + hops
     done = down + micro_batches * (f + b + w)
-    if apart:
-        chain = down + micro_batches * (f + b) + up + weight[0, 0]
-        return done, np.maximum(done.max(axis=0), chain.max(axis=0))
-    if schedule is Schedule.ONE_F_ONE_B and stages > 1:
+    if schedule is not Schedule.GPIPE and stages > 1:
         turn = f.sum(axis=0) + (stages * virtual - 1) * hop_s
         above = back[:, -1].sum(axis=0) - _before(back[:, -1]) - back[:, -1] + hops[::-1]
         left = np.array([forwards_left(stage, stages, micro_batches, virtual) for stage in range(stages)])
-        rest = left[:, None] * forward.min(axis=1) + micro_batches * (b + w)
+        rest = (left[:, :, None] * forward).sum(axis=1) + micro_batches * (b + w)
         done = np.maximum(done, turn + above + rest)
+    if apart:
+        chain = down + micro_batches * (f + b) + up + weight[0, 0]
+        return done, np.maximum(done.max(axis=0), chain.max(axis=0))
     return done, np.asarray((done + up).max(axis=0))
 
 
-def forwards_left(stage: int, stages: int, micro_batches: int, virtual: int) -> int:
-    """Return the forward passes (of a chunk) that a stage runs after its first backward pass in 1F1B."""
-    warm = stages - stage if virtual == 1 else 2 * (stages - stage - 1) + (virtual - 1) * stages + 1
-    return max(0, micro_batches * virtual - warm)
+def forwards_left(stage: int, stages: int, micro_batches: int, virtual: int) -> tuple[int, ...]:
+    """Return how many forward passes of each chunk a stage runs after its first backward pass in 1F1B.
+
+    Before it: stages - stage; interleaved: its warm-up and one, in groups of `stages` micro-batches a chunk.
+    """
+    if virtual == 1:
+        return (max(0, micro_batches - (stages - stage)),)
+    before = 2 * (stages - stage - 1) + (virtual - 1) * stages + 1
+    rounds, more = divmod(min(before, micro_batches * virtual), stages * virtual)
+    done = [rounds * stages + min(stages, max(0, more - chunk * stages)) for chunk in range(virtual)]
+    return tuple(micro_batches - one for one in done)
 
 
 def _before(values: Floats) -> Floats:

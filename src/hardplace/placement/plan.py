@@ -121,6 +121,18 @@ class Plan:
         inside = self.order[: self.order.index(dimension)]
         return math.prod(getattr(self, one.value) for one in inside)
 
+    def order_problem(self) -> str:
+        """Return what an order of degrees should be instead; empty: nothing."""
+        if sorted(self.order) != sorted(Dimension):
+            return "tensor, context, data and pipeline, once each"
+        if abs(self.order.index(Dimension.CONTEXT) - self.order.index(Dimension.DATA)) != 1:
+            return "context and data side by side (one reduction)"
+        if self.expert > 1 and self.order.index(Dimension.PIPELINE) in (1, 2):
+            return "pipeline first or last with expert parallelism"
+        if self.kinds and self.order[-1] is not Dimension.PIPELINE:
+            return "pipeline last with several kinds of device"
+        return ""
+
     @property
     def micro_batches(self) -> int:
         """Micro-batches of one replica in a step."""
@@ -178,14 +190,8 @@ def problems(plan: Plan) -> Iterator[str]:
         yield f"assignment: {list(plan.assignment)}: expected a stage a layer, each of 0 to {plan.pipeline - 1} used"
     if plan.kinds and len(plan.kinds) != plan.pipeline:
         yield f"kinds: {list(plan.kinds)}: expected {plan.pipeline} devices, one a pipeline stage"
-    if sorted(plan.order) != sorted(Dimension):
-        yield f"order: {[str(one) for one in plan.order]}: expected tensor, context, data and pipeline, once each"
-    elif abs(plan.order.index(Dimension.CONTEXT) - plan.order.index(Dimension.DATA)) != 1:
-        yield f"order: {[str(one) for one in plan.order]}: expected context and data side by side (one reduction)"
-    elif plan.expert > 1 and plan.order.index(Dimension.PIPELINE) in (1, 2):
-        yield f"order: {[str(one) for one in plan.order]}: expected pipeline first or last with expert parallelism"
-    if plan.kinds and plan.order[-1] is not Dimension.PIPELINE:
-        yield f"order: {[str(one) for one in plan.order]}: expected pipeline last with several kinds of device"
+    if plan.order_problem():
+        yield f"order: {[str(one) for one in plan.order]}: expected {plan.order_problem()}"
     if plan.recompute_layers < 0 or (plan.recompute_layers and plan.recompute is not Recompute.FULL):
         yield f"recompute_layers: {plan.recompute_layers}: expected 0, or a number of layers with recompute full"
     if plan.virtual > 1 and plan.schedule is Schedule.ZERO_BUBBLE:
