@@ -5,12 +5,17 @@ from collections import Counter
 import pytest
 
 from hardplace.cost.gpu.decoder import DecoderShape, Degrees, Experts, block, embedding, head, parameters
+from hardplace.cost.gpu.models import gpu_model
+from hardplace.cost.gpu.operators import gpu, gpu_kernel_costs
+from hardplace.cost.gpu.price import Efficiencies, Pricer, Ring
 from hardplace.cost.gpu.recorded import layer_work
 from hardplace.cost.gpu.work import Exchange, Product
 from hardplace.cost.types import Collective
+from hardplace.hardware.catalogue import device, node
+from hardplace.search.clusters import even_cluster
 from hardplace.workload.load import load
 from hardplace.workload.sharding import shard
-from hardplace.workload.types import Parallelism, Recompute
+from hardplace.workload.types import Group, Parallelism, Phase, Recompute
 
 SHAPES = {
     "llama2-7b": DecoderShape(
@@ -65,6 +70,30 @@ def test_equals_the_recorded_model(name, tensor, sequence):
             known -= Counter({(Collective.ALL_REDUCE, 2.0 * 2 * shape.sequence * shape.hidden / 2): 1})
         assert exchanges(one.backward) == known
         assert one.output_bytes == other.output_bytes
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize(("tensor", "sequence"), [(1, False), (8, True)])
+@pytest.mark.parametrize("gpu_name", ["h100-sxm", "a100-80gb-sxm"])
+def test_seconds_of_a_block_are_the_recorded_ones(name, tensor, sequence, gpu_name):
+    """Both ways into a layer, and the way that prices a recorded layer's kernels one by one, with residual."""
+    workload, shape = load(name), SHAPES[name]
+    made = shard(workload, Parallelism(tensor=tensor, sequence=sequence)).layers
+    layer = made[Counter(workload.order).most_common(1)[0][0]]
+    ours, recorded = (
+        block(shape, Degrees(tensor=tensor, sequence=sequence, micro_batch=2), Recompute.NONE),
+        layer_work(layer, 2, Recompute.NONE),
+    )
+    pricer = Pricer(model=gpu_model(gpu_name), efficiencies=Efficiencies())
+    groups, cluster = {Group.TENSOR: Ring(members=tensor, stride=1)}, even_cluster(node("dgx-h100"), 8)
+    for phase in ("forward", "backward"):
+        mine, theirs = (pricer.seconds(getattr(one, phase), cluster, groups) for one in (ours, recorded))
+        assert mine.total_s == pytest.approx(theirs.total_s, rel=0.08)
+        assert mine.products_s == pytest.approx(theirs.products_s, rel=0.09)
+        assert mine.attention_s == pytest.approx(theirs.attention_s)
+        if tensor == 1:
+            one_by_one = gpu_kernel_costs(layer, Phase(phase), 2, gpu(device(gpu_name), "bf16"))
+            assert sum(one.seconds for one in one_by_one) == pytest.approx(theirs.total_s, rel=0.1)
 
 
 @pytest.mark.parametrize("name", SHAPES)

@@ -102,7 +102,9 @@ class Stages:
         for chunk in range(count):
             low = self.low if chunk == 0 else self._start + size * chunk // count
             high = self.high if chunk == count - 1 else self._start + size * (chunk + 1) // count
-            found.append([self._split(lambda one, side=side: one.seconds[side], low, high, self._start) for side in range(3)])
+            found.append(
+                [self._split(lambda one, side=side: one.seconds[side], low, high, self._start) for side in range(3)]
+            )
         return np.asarray(np.array(found).transpose(1, 0, 2))
 
     def _held(self) -> Held:
