@@ -89,7 +89,7 @@ class Run:
     """A published run, ready to be estimated; gpu: a name of the catalogue. cluster: with the row's fabric at its rate.
 
     backend: of attention. stack: software, fabric: between nodes ("" where it reaches its rate), of the fitted figures.
-    open: columns (recompute, micro_batch) that the source leaves out and that an estimate settles.
+    open: columns (micro_batch) that the source leaves out and that estimates settle.
     """
 
     shape: DecoderShape
@@ -128,7 +128,6 @@ def run_of(row: Mapping[str, str]) -> Run:
     cluster = _cluster(name, plan.devices, row["inter_bw"])
     if "NVSwitch" in row["intra_bw"]:
         cluster = replace(cluster, levels=(replace(cluster.levels[0], meshed=False), *cluster.levels[1:]))
-    kept = {"recompute": software(row) == "xla", "micro_batch": False}  # MaxText's policies keep products, or offload
     fabric = next((one for one in FABRICS if one in row["inter_bw"]), "")
     return Run(
         shape=shape,
@@ -138,7 +137,7 @@ def run_of(row: Mapping[str, str]) -> Run:
         backend=backend,
         stack=software(row),
         fabric=fabric,
-        open=tuple(name for name in ("recompute", "micro_batch") if not row[name].strip() and not kept[name]),
+        open=() if row["micro_batch"].strip() else ("micro_batch",),
     )
 
 
@@ -215,8 +214,9 @@ def _shape(row: Mapping[str, str]) -> DecoderShape:
 
 def _plan(row: Mapping[str, str]) -> Plan:
     """Return the row's plan. What a source leaves out: ZeRO 1 on H100 and later (Megatron's distributed optimizer), 0
-    before; no recompute if that fits, else full; the fastest micro-batch; context and expert degrees 1. Gradients are
-    reduced in fp32, in 16 bit for fp16 and pure bf16 runs; DeepSpeed keeps the 16-bit ones beside. "selective" of any
+    before; no recompute; the fastest micro-batch; context and expert degrees 1. Gradients are
+    reduced in fp32, in 16 bit for fp16, pure bf16 and NVIDIA's own runs (grad_reduce_in_fp32 is off in their recipes of
+    NeMo and Megatron-Bridge); DeepSpeed keeps the 16-bit ones beside. "selective" of any
     kind is taken as Megatron-LM's. Keys travel around a ring. Memory lost and reserved: as the software's.
     """
     old = row["device"] in ("A100-80GB", "A100-40GB", "V100-32GB")
@@ -229,7 +229,7 @@ def _plan(row: Mapping[str, str]) -> Plan:
         raise NotModelled(f"recompute: {recompute!r}: of some layers only")
     kind = next((one for one in Recompute if recompute.startswith(one.value)), Recompute.NONE)
     stack = software(row)
-    short = row["precision"] in ("fp16", "bf16(pure)")
+    short = row["precision"] in ("fp16", "bf16(pure)") or stack in (DEFAULT, "megatron-core-graphs")
     return Plan(
         global_batch=_count(row, "global_batch"),
         tensor=_count(row, "tp"),
