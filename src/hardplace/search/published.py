@@ -76,6 +76,7 @@ _SOFTWARE = (
     (re.compile(r"Megatron-Bridge|NeMo|dgxc"), "megatron-core"),
     (re.compile(r"Megatron-LM|bigscience|vTrain|2104\.04473|2201\.11990|BloombergGPT|NeoX|OPT|GLM"), "megatron-2021"),
 )
+_SOME_LAYERS = re.compile(r"full\((\d+)/\d+ layers\)")  # of a stage
 _ALLOCATED = re.compile(r"SimuMax|torchtitan")
 _LATER = re.compile(r"^26\.(?:0[6-9]|1\d)")  # containers with CUDA graphs and fused dispatch
 
@@ -116,6 +117,10 @@ def run_of(row: Mapping[str, str]) -> Run:
         raise NotModelled(f"device {row['device']}: no GPU of the catalogue with a node")
     if _format(row["precision"]) is None:
         raise NotModelled(f"precision {row['precision']}: no GEMM model")
+    if not row["hidden"].strip():
+        raise NotModelled("shape: not given")
+    if not row["global_batch"].strip():
+        raise NotModelled("global_batch: not given")
     plan = _plan(row)
     shape = _shape(row)
     for problem in problems(plan):
@@ -209,6 +214,7 @@ def _shape(row: Mapping[str, str]) -> DecoderShape:
         window=numbers.get("swa_window", 0),
         window_every=2 if "every_2" in moe else 1,
         predicted=numbers.get("mtp", 0),
+        dropout=software(row) == "megatron-2021",
     )
 
 
@@ -225,8 +231,7 @@ def _plan(row: Mapping[str, str]) -> Plan:
     data = _count(row, "dp", max(1, _count(row, "devices") // inside))
     zero, shard = _zero(row["zero_stage/fsdp"].strip(), 0 if old else 1, data * context)
     recompute = row["recompute"].strip()
-    if recompute.startswith("full(") and "layer" in recompute and "/" in recompute:
-        raise NotModelled(f"recompute: {recompute!r}: of some layers only")
+    some = _SOME_LAYERS.match(recompute)
     kind = next((one for one in Recompute if recompute.startswith(one.value)), Recompute.NONE)
     stack = software(row)
     short = row["precision"] in ("fp16", "bf16(pure)") or stack in (DEFAULT, "megatron-core-graphs")
@@ -243,6 +248,7 @@ def _plan(row: Mapping[str, str]) -> Plan:
         shard=shard,
         micro_batch=_count(row, "micro_batch", 1),
         recompute=kind,
+        recompute_layers=int(some[1]) if some else 0,
         precision=_format(row["precision"]) or Format.BF16,
         optimizer=Update.ADAMW_BF16 if row["precision"] == "bf16(pure)" else Update.ADAMW,
         gradient="bf16" if short else "bf16+fp32" if stack == "megatron-2021" else "fp32",
