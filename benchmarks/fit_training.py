@@ -14,6 +14,7 @@ import argparse
 import json
 import math
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from hardplace.cost.gpu.efficiencies import FittedEfficiencies, OfGpu, OfStack, 
 from hardplace.cost.gpu.table import parse
 from hardplace.errors import BadInput
 from hardplace.files import read_text, write
+from hardplace.placement.plan import Format, Plan
 from hardplace.search.chain import Chain, of_shape
 from hardplace.search.estimate import estimate_plan
 from hardplace.search.published import NotModelled, Run, allocated_only, rows_of, run_of
@@ -38,16 +40,28 @@ GPU = {
     "fp4_rate": (1.6, 1.8, 2.0, 2.2, 2.4, 2.6, 2.8, 3.0, 3.5, 4.0),
 }
 STACK = {
-    "products": (1.0, 1.05, 1.1, 1.15, 1.2, 1.25, 1.3),
+    "products": (0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.15, 1.2, 1.25, 1.3),
     "attention": RATIOS[2:],
     "streams": (0.5, 0.6, 0.7, *RATIOS),
     "tensor": (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0, 1.2, 1.4, 1.6, 2.0),
+    "sync_s": (0.0, 5e-5, 1e-4, 2e-4, 3e-4, 4e-4, 6e-4, 8e-4, 1e-3),
     "expert": (0.2, 0.4, 0.6, 0.8, 1.0, 1.3, 1.6, 2.0),
     "hidden": (0.0, 0.2, 0.35, 0.5, 0.65, 0.8, 1.0),
     "contention": (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7),
     "reduction": (1.0, 1.2, 1.5, 2.0, 2.5, 3.0),
     "launch_s": (0.0, 3e-6, 5e-6, 8e-6, 10e-6, 12e-6, 15e-6, 20e-6, 25e-6, 30e-6),
-    "step_s": (0.0, 5e-3, 1e-2, 2e-2, 4e-2, 8e-2),
+    "step_s": (0.0, 5e-3, 1e-2, 2e-2, 4e-2),
+}
+# rows that a figure says something of
+TELLING: dict[str, Callable[[Plan], bool]] = {
+    "low_rate": lambda plan: plan.precision is Format.FP8,
+    "fp4_rate": lambda plan: plan.precision is Format.FP4,
+    "tensor": lambda plan: plan.tensor > 1,
+    "sync_s": lambda plan: plan.tensor > 1,
+    "expert": lambda plan: plan.expert > 1,
+    "hidden": lambda plan: plan.data * plan.context > 1,
+    "contention": lambda plan: plan.data * plan.context > 1,
+    "reduction": lambda plan: plan.data * plan.context > 1,
 }
 FABRIC = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 LOST = (0.0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3)
@@ -140,6 +154,10 @@ def fit(listed: list[Case]) -> FittedEfficiencies:
     moves = [("fabrics", name, "", FABRIC, part) for name, part in fabrics.items()]
     moves += [("gpus", name, figure, grid, part) for name, part in gpus.items() for figure, grid in GPU.items()]
     moves += [("stacks", name, figure, grid, part) for name, part in stacks.items() for figure, grid in STACK.items()]
+    for place, (kind, name, figure, grid, part) in enumerate(moves):
+        tells = TELLING.get(figure, lambda _: True)
+        moves[place] = kind, name, figure, grid, [one for one in part if tells(one.run.plan)]
+    moves = [one for one in moves if one[4]]
     least = loss(listed, errors)
     for turn in range(PASSES):
         before = least

@@ -33,7 +33,7 @@ _PUBLISHED = Path("validation/training/training.csv")
 @click.option("--data", type=click.Path(path_type=Path), default=_PUBLISHED, show_default=True, help="Runs (CSV).")
 @click.option("--split", type=click.Choice(["test", "calibration", "all"]), default="all", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON a row.")
-@click.option("--markdown", is_flag=True, help="Print the tables of docs/validation.md.")
+@click.option("--markdown", is_flag=True, help="Print the tables as docs/validation.md has them.")
 def training(data: Path, split: str, as_json: bool, markdown: bool) -> None:
     """Predict the step times of published training runs and print the errors by source.
 
@@ -53,7 +53,7 @@ def training(data: Path, split: str, as_json: bool, markdown: bool) -> None:
         for one in rows:
             click.echo(json.dumps({name: getattr(one, name) for name in _FIELDS}))
         return
-    for name in ("test", "calibration") if split == "all" else (split,):
+    for name in sorted({one.split for one in rows}, reverse=True):
         part = [one for one in rows if one.split == name]
         _print(f"Step times, {name} split", part, markdown=markdown)
         _print(f"Memory of the fullest stage, {name} split", part, memory=True, markdown=markdown)
@@ -84,14 +84,21 @@ def _reasons(rows: list[Scored], *, markdown: bool) -> None:
 
     reasons = Counter(one.not_modelled for one in rows if one.not_modelled)
     cells = [(reason, str(count)) for reason, count in reasons.most_common()]
+    room = [one for one in rows if one.fits is not None]
+    cells.append((f"ran out of memory, {sum(one.oom for one in room)} runs: fit by the model", _count(room, oom=True)))
+    cells.append((f"ran, {sum(not one.oom for one in room)} runs: do not fit by the model", _count(room, oom=False)))
     left = sum(not one.counted and not one.not_modelled for one in rows)
     cells.append(("predicted, not counted: grade C, flagged, or nothing measured", str(left)))
-    _table(f"not modelled: {sum(reasons.values())} of {len(rows)} rows", ("reason", "rows"), cells, markdown=markdown)
+    _table(f"Not modelled, {sum(reasons.values())} of {len(rows)} rows", ("reason", "rows"), cells, markdown=markdown)
+
+
+def _count(rows: list[Scored], *, oom: bool) -> str:
+    return str(sum(one.oom is oom and one.fits is oom for one in rows))
 
 
 def _table(title: str, heading: tuple[str, ...], cells: Sequence[tuple[str, ...]], *, markdown: bool) -> None:
     if markdown:
-        lines = [f"## {title}", "", "| " + " | ".join(heading) + " |", "|" + "---|" * len(heading)]
+        lines = [f"**{title}**", "", "| " + " | ".join(heading) + " |", "|---|" + "---:|" * (len(heading) - 1)]
         click.echo("\n".join([*lines, *("| " + " | ".join(row) + " |" for row in cells), ""]))
         return
     from rich.console import Console

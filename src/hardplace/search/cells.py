@@ -44,8 +44,18 @@ def least_of(chain: Chain, plain: Sequence[Layers], recomputed: Sequence[Layers]
     return Least(float(forward.sum()), float(backward.sum()), inner(forward), inner(backward), max(0.0, inner(again)))
 
 
-def least_step_s(least: Least, layers: int, plan: Plan, hop_s: float) -> float:
-    """Return a lower bound of the step over all ways to cut `layers` layers into the plan's stages.
+def compute_step_s(chain: Chain, priced: Sequence[Layers], layers: int, plan: Plan) -> float:
+    """Return a lower bound of the step over all orders, schedules and recompute: its compute alone."""
+    first, last = len(chain.before), len(chain.whole) - len(chain.after)
+    each = np.min([one.compute_s.sum(axis=0) for one in priced], axis=0)
+    most = -(-layers // plan.pipeline)
+    layer_s = float(each[first:last].min()) if last > first else 0.0
+    return plan.micro_batches * max(float(each.sum()) / plan.pipeline, most * layer_s)
+
+
+def least_step_s(least: Least, layers: int, plan: Plan, hop_s: float, *, any_schedule: bool = False) -> float:
+    """Return a lower bound of the step over all ways to cut `layers` layers into the plan's stages, and over all
+    schedules.
 
     Some stage has at least the mean of the seconds, and one at least layers / stages, rounded up, of the layers.
     """
@@ -60,7 +70,7 @@ def least_step_s(least: Least, layers: int, plan: Plan, hop_s: float) -> float:
     backward_s = most * least.layer_backward_s + count * least.again_s
     mean_s = (least.forward_s + least.backward_s) / stages
     bound_s = times * max(mean_s, forward_s + backward_s)
-    if stages == 1:
+    if stages == 1 or any_schedule:
         return bound_s
     turn_s = least.forward_s + (stages * plan.virtual - 1) * hop_s
     if plan.schedule is Schedule.GPIPE:

@@ -13,7 +13,7 @@ from hardplace.placement.cuts import Bottleneck, bottleneck
 from hardplace.placement.plan import Plan
 from hardplace.placement.waves import stages_done_s
 from hardplace.search.clusters import Fleet
-from hardplace.search.stages import Ints, Parts, Stages, around, stage_bound_s
+from hardplace.search.stages import Ints, Stages, around, stage_bound_s
 
 Cut = tuple[int, ...]  # the cut after each stage
 _AT_ONCE = 64
@@ -28,19 +28,19 @@ class Priced:
 
 
 class Family:
-    """All partitions of one plan, bounded and priced. limit_s: what is not faster than this is of no interest."""
+    """All partitions of one plan, bounded and priced.
+
+    by_site: the stages on each site. ends: what was worked out for the same degrees and sharding; None: the end of the
+    step is left out of the bounds. limit_s: what is not faster than this is of no interest.
+    """
 
     def __init__(
-        self, plan: Plan, fleet: Fleet, parts: dict[str, Parts], ends: dict[object, float], limit_s: float
+        self, plan: Plan, fleet: Fleet, by_site: dict[str, Stages], ends: dict[object, float] | None, limit_s: float
     ) -> None:
-        self.plan, self.fleet = plan, fleet
+        self.plan, self.fleet, self._ends, self._by_site = plan, fleet, ends, by_site
         self.sites = fleet.of_stages(plan)
-        self.chain = parts[self.sites[0].device].chain
-        self._by_site = {
-            site.device: Stages(parts[site.device], plan, site, ends)
-            for site in {id(s): s for s in self.sites}.values()
-        }
-        self._near = around([parts[name] for name in self._by_site], plan)
+        self.chain = by_site[self.sites[0].device].parts.chain
+        self._near = around([one.parts for one in by_site.values()], plan)
         self._hop_s = 0.0
         if plan.pipeline > 1 and not self.chain.edges:
             self._hop_s = fleet.hop_s(plan, self.sites, self.chain.crossing_bytes([0, 1]))
@@ -80,29 +80,39 @@ class Family:
 
     def _bounded(self, limit_s: float) -> Bottleneck:
         """Return bounds of every stage at every place; memory first, then seconds."""
-        chosen = []
-        for stage in range(self.plan.pipeline):
-            one = self._stages(stage)
-            here = self.allowed(stage)
-            chosen.append(here[one.fit(stage)[here]])
-        self.fits = _coverable([(self._stages(i).low[c], self._stages(i).high[c]) for i, c in enumerate(chosen)])
+        chosen = [self._stages(stage).fit(self.plan, stage, self.allowed(stage)) for stage in range(self.plan.pipeline)]
+        self.fits = self._covered(chosen)
         costs = []
         for stage, here in enumerate(chosen):
             one = self._stages(stage)
             count = len(one.parts.cuts.members)
             cost = np.full((count, count), np.inf)
-            if self.fits and len(here):
-                done, total = stage_bound_s(one, here, stage, self._near, self._hop_s)
-                near = total + self._fixed_s < limit_s
-                here, done, total = here[near], done[near], total[near]
-                bound = np.maximum(total, done + one.end_s(here)) + self._fixed_s
-                cost[one.low[here], one.high[here]] = bound
+            if self.fits:
+                here = here[self.plan.micro_batches * one.load_s[here] + self._fixed_s < limit_s]
+                done, total = stage_bound_s(one, self.plan, here, stage, self._near, self._hop_s)
+                if self._ends is not None:
+                    near = total + self._fixed_s < limit_s
+                    here, done, total = here[near], done[near], total[near]
+                    total = np.maximum(total, done + one.end_s(self.plan, here, self._ends))
+                cost[one.low[here], one.high[here]] = total + self._fixed_s
             costs.append(cost)
         return bottleneck(costs)
+
+    def _covered(self, chosen: Sequence[Ints]) -> bool:
+        """Return whether some of the chosen stages lead from the first cut to the last."""
+        reached = np.zeros(len(self._stages(0).parts.cuts.members), dtype=bool)
+        reached[0] = True
+        for stage, here in enumerate(chosen):
+            one = self._stages(stage)
+            following = np.zeros_like(reached)
+            following[one.high[here[reached[one.low[here]]]]] = True
+            reached = following
+        return bool(reached[-1])
 
     def prices(self, cuts: Sequence[Cut]) -> list[Priced]:
         """Return the seconds of a step of each way to cut, as `estimate_plan` has them."""
         plan = self.plan
+        known = {} if self._ends is None else self._ends
         shape = (3, plan.pipeline, plan.virtual, len(cuts))
         seconds, ends = np.empty(shape), np.empty((plan.pipeline, len(cuts)))
         after = np.array(cuts).reshape(len(cuts), plan.pipeline)
@@ -111,7 +121,7 @@ class Family:
             one = self._stages(stage)
             which = one.at(before[:, stage], after[:, stage])
             seconds[:, stage] = one.seconds[:, :, which]
-            ends[stage] = one.end_s(which)
+            ends[stage] = one.end_s(plan, which, known)
         hop_s = np.full(len(cuts), self._hop_s)
         if self.chain.edges and plan.pipeline > 1:
             crossing = [self.chain.crossing_bytes(self.places(cut)) for cut in cuts]
@@ -144,12 +154,3 @@ class Family:
             return replace(self.plan, assignment=tuple(places))
         inner = places[len(self.chain.before) : len(places) - len(self.chain.after)]
         return replace(self.plan, stages=tuple(inner.count(stage) for stage in range(self.plan.pipeline)))
-
-
-def _coverable(pairs: Sequence[tuple[Ints, Ints]]) -> bool:
-    """Return whether stages (cuts before and after, by stage) lead from the first cut to the last."""
-    reached = {0}
-    for low, high in pairs:
-        held = np.isin(low, list(reached))
-        reached = set(high[held].tolist())
-    return bool(reached)

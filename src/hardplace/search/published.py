@@ -76,6 +76,7 @@ _SOFTWARE = (
     (re.compile(r"Megatron-Bridge|NeMo|dgxc"), "megatron-core"),
     (re.compile(r"Megatron-LM|bigscience|vTrain|2104\.04473|2201\.11990|BloombergGPT|NeoX|OPT|GLM"), "megatron-2021"),
 )
+_SOME_LAYERS = re.compile(r"full\((\d+)/\d+ layers\)")  # of a stage
 _ALLOCATED = re.compile(r"SimuMax|torchtitan")
 _LATER = re.compile(r"^26\.(?:0[6-9]|1\d)")  # containers with CUDA graphs and fused dispatch
 
@@ -89,7 +90,7 @@ class Run:
     """A published run, ready to be estimated; gpu: a name of the catalogue. cluster: with the row's fabric at its rate.
 
     backend: of attention. stack: software, fabric: between nodes ("" where it reaches its rate), of the fitted figures.
-    open: columns (recompute, micro_batch) that the source leaves out and that an estimate settles.
+    open: columns (micro_batch) that the source leaves out and that estimates settle.
     """
 
     shape: DecoderShape
@@ -116,6 +117,10 @@ def run_of(row: Mapping[str, str]) -> Run:
         raise NotModelled(f"device {row['device']}: no GPU of the catalogue with a node")
     if _format(row["precision"]) is None:
         raise NotModelled(f"precision {row['precision']}: no GEMM model")
+    if not row["hidden"].strip():
+        raise NotModelled("shape: not given")
+    if not row["global_batch"].strip():
+        raise NotModelled("global_batch: not given")
     plan = _plan(row)
     shape = _shape(row)
     for problem in problems(plan):
@@ -128,7 +133,6 @@ def run_of(row: Mapping[str, str]) -> Run:
     cluster = _cluster(name, plan.devices, row["inter_bw"])
     if "NVSwitch" in row["intra_bw"]:
         cluster = replace(cluster, levels=(replace(cluster.levels[0], meshed=False), *cluster.levels[1:]))
-    kept = {"recompute": software(row) == "xla", "micro_batch": False}  # MaxText's policies keep products, or offload
     fabric = next((one for one in FABRICS if one in row["inter_bw"]), "")
     return Run(
         shape=shape,
@@ -138,7 +142,7 @@ def run_of(row: Mapping[str, str]) -> Run:
         backend=backend,
         stack=software(row),
         fabric=fabric,
-        open=tuple(name for name in ("recompute", "micro_batch") if not row[name].strip() and not kept[name]),
+        open=() if row["micro_batch"].strip() else ("micro_batch",),
     )
 
 
@@ -210,13 +214,15 @@ def _shape(row: Mapping[str, str]) -> DecoderShape:
         window=numbers.get("swa_window", 0),
         window_every=2 if "every_2" in moe else 1,
         predicted=numbers.get("mtp", 0),
+        dropout=software(row) == "megatron-2021",
     )
 
 
 def _plan(row: Mapping[str, str]) -> Plan:
     """Return the row's plan. What a source leaves out: ZeRO 1 on H100 and later (Megatron's distributed optimizer), 0
-    before; no recompute if that fits, else full; the fastest micro-batch; context and expert degrees 1. Gradients are
-    reduced in fp32, in 16 bit for fp16 and pure bf16 runs; DeepSpeed keeps the 16-bit ones beside. "selective" of any
+    before; no recompute; the fastest micro-batch; context and expert degrees 1. Gradients are
+    reduced in fp32, in 16 bit for fp16, pure bf16 and NVIDIA's own runs (grad_reduce_in_fp32 is off in their recipes of
+    NeMo and Megatron-Bridge); DeepSpeed keeps the 16-bit ones beside. "selective" of any
     kind is taken as Megatron-LM's. Keys travel around a ring. Memory lost and reserved: as the software's.
     """
     old = row["device"] in ("A100-80GB", "A100-40GB", "V100-32GB")
@@ -225,11 +231,10 @@ def _plan(row: Mapping[str, str]) -> Plan:
     data = _count(row, "dp", max(1, _count(row, "devices") // inside))
     zero, shard = _zero(row["zero_stage/fsdp"].strip(), 0 if old else 1, data * context)
     recompute = row["recompute"].strip()
-    if recompute.startswith("full(") and "layer" in recompute and "/" in recompute:
-        raise NotModelled(f"recompute: {recompute!r}: of some layers only")
+    some = _SOME_LAYERS.match(recompute)
     kind = next((one for one in Recompute if recompute.startswith(one.value)), Recompute.NONE)
     stack = software(row)
-    short = row["precision"] in ("fp16", "bf16(pure)")
+    short = row["precision"] in ("fp16", "bf16(pure)") or stack in (DEFAULT, "megatron-core-graphs")
     return Plan(
         global_batch=_count(row, "global_batch"),
         tensor=_count(row, "tp"),
@@ -243,6 +248,7 @@ def _plan(row: Mapping[str, str]) -> Plan:
         shard=shard,
         micro_batch=_count(row, "micro_batch", 1),
         recompute=kind,
+        recompute_layers=int(some[1]) if some else 0,
         precision=_format(row["precision"]) or Format.BF16,
         optimizer=Update.ADAMW_BF16 if row["precision"] == "bf16(pure)" else Update.ADAMW,
         gradient="bf16" if short else "bf16+fp32" if stack == "megatron-2021" else "fp32",

@@ -17,7 +17,6 @@ from hardplace.search.chain import of_shape
 from hardplace.search.clusters import Fleet, Site, pricer_of
 from hardplace.search.estimate import PlanEstimate, estimate_plan
 from hardplace.search.published import NotModelled, Run, allocated_only, run_of
-from hardplace.workload.types import Recompute
 
 GIB = 1 << 30
 _SIZES = (1, 2, 4, 8, 16)
@@ -87,28 +86,21 @@ def fleet_of_run(run: Run, found: FittedEfficiencies | None = None) -> Fleet:
 
 
 def settled(run: Run) -> Run:
-    """Return the run with what its source leaves out: recompute full where the step does not fit without, and of the
-    micro-batches 1, 2, 4, ... that divide the batch the fastest that fits."""
+    """Return the run with what its source leaves out: of the micro-batches 1, 2, 4, ... that divide the batch the
+    fastest that fits."""
     each = run.plan.global_batch // run.plan.data
-    sizes = [one for one in _SIZES if each % one == 0] if "micro_batch" in run.open else [run.plan.micro_batch]
-    kinds = [run.plan.recompute] + ([Recompute.FULL] if "recompute" in run.open else [])
-    tried: list[tuple[bool, float, Run]] = []
-    for kind in kinds:
-        for size in sizes:
-            one = replace(run, plan=replace(run.plan, recompute=kind, micro_batch=size), open=())
-            if next(problems(one.plan), None) is None:
-                found = estimate_plan(of_shape(one.shape, one.plan), one.plan, fleet_of_run(one))
-                tried.append((not found.fits, found.step_s, one))
-        if any(not full for full, _, _ in tried):
-            break
-    if not tried or all(full for full, _, _ in tried):
-        return replace(run, open=())
-    return min(tried, key=lambda item: item[:2])[2]
+    found: list[tuple[bool, float, Run]] = []
+    for size in _SIZES:
+        one = replace(run, plan=replace(run.plan, micro_batch=size), open=())
+        if run.open and each % size == 0 and next(problems(one.plan), None) is None:
+            tried = estimate_plan(of_shape(one.shape, one.plan), one.plan, fleet_of_run(one))
+            found.append((not tried.fits, tried.step_s, one))
+    return min(found, key=lambda item: item[:2])[2] if found else run
 
 
 def estimated(run: Run) -> PlanEstimate:
     """Return the estimate of a run."""
-    one = settled(run) if run.open else run
+    one = settled(run)
     return estimate_plan(of_shape(one.shape, one.plan), one.plan, fleet_of_run(one))
 
 

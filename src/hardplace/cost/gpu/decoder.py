@@ -44,9 +44,10 @@ class DecoderShape:
     """A decoder-only transformer. ffn: of a dense layer (0: none is). gated: three matrices (SwiGLU) and RMS norms.
 
     window: keys of sliding-window attention in every `window_every`-th layer; the others see all. predicted: extra
-    layers that predict further tokens (MTP), each with a head of its own. hidden, heads, kv_heads, head_dim, ffn and
-    vocab may be columns (arrays of one length, `hardplace.search.shapes`): `block`, `embedding` and `head` are
-    arithmetic on them, and give work whose sizes are columns.
+    layers that predict further tokens (MTP), each with a head of its own. dropout: after attention and MLP.
+
+    hidden, heads, kv_heads, head_dim, ffn and vocab may be columns (arrays of one length, `hardplace.search.shapes`):
+    `block`, `embedding` and `head` are arithmetic on them, and give work whose sizes are columns.
     """
 
     layers: int
@@ -65,6 +66,7 @@ class DecoderShape:
     window: int = 0
     window_every: int = 1
     predicted: int = 0
+    dropout: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +74,7 @@ class Degrees:
     """How a layer is divided: tensor with or without sequence, context, expert; experts are not cut by tensor.
 
     micro_batch: samples. flash: attention as one kernel. gradient_bytes: of a weight gradient's element in memory (4:
-    added up in fp32). activation_bytes: of an element.
+    added up in fp32). activation_bytes: of an element. low: linear layers keep their inputs in 8 bits.
     """
 
     tensor: int = 1
@@ -83,6 +85,7 @@ class Degrees:
     flash: bool = True
     gradient_bytes: int = 4
     activation_bytes: int = 2
+    low: bool = False
 
 
 def parameters(shape: DecoderShape) -> int:
@@ -120,6 +123,7 @@ class _Builder:
         self.parameters = self.expert_parameters = 0
         self.saved = self.widest = 0.0
         self.tokens = degrees.micro_batch * shape.sequence // degrees.context
+        self.kept = 0.5 if degrees.low else 1.0  # of the bytes of a linear layer's input
         self.local = self.tokens // (degrees.tensor if degrees.sequence else 1)
 
     def add(self, forward: list[Work], backward: list[Work], saved_bytes: float = 0.0) -> None:
@@ -218,7 +222,8 @@ def _attention(b: _Builder, number: int) -> None:
         b.add([gather], [gather, scatter])
     scores = 0.0 if degrees.flash else 5.0 * degrees.micro_batch * heads * queries * keys  # 2 a s^2 twice, mask 1
     out = heads * value
-    b.add([both[0]], [both[1]], size * b.tokens * (width + out) + scores)
+    twice = 1.0 + b.kept if degrees.low else 1.0  # attention's output as it is, and as the projection's input
+    b.add([both[0]], [both[1]], size * b.tokens * (width + twice * out) + scores)
     b.linear(b.tokens, shape.hidden, out, bias=bias)
     b.leave()
 
@@ -246,7 +251,7 @@ def _dense(b: _Builder, ffn: int, rows: int, tensor: int) -> None:
     own, matrices, bias = ffn // tensor, 2 if shape.gated else 1, not shape.gated
     b.linear(rows, matrices * own, shape.hidden, bias=bias)
     one = 1.0 * size * rows * own
-    b.moved(Stream.ELEMENTWISE, (matrices + 1) * one, (2 * matrices + 1) * one, saved=(matrices + 1) * one)
+    b.moved(Stream.ELEMENTWISE, (matrices + 1) * one, (2 * matrices + 1) * one, saved=(matrices + b.kept) * one)
     b.linear(rows, shape.hidden, own, bias=bias)
 
 
@@ -268,7 +273,7 @@ def _mixture(b: _Builder) -> None:
     rows, matrices = max(1, copies // held), 2 if shape.gated else 1
     for outputs, inputs in ((matrices * moe.ffn, width), (width, moe.ffn)):
         one, input_gradient, weight_gradient = _linear(rows, outputs, inputs, degrees, experts=held)
-        b.add([one], [input_gradient, weight_gradient], 1.0 * size * copies * inputs)
+        b.add([one], [input_gradient, weight_gradient], b.kept * 1.0 * size * copies * inputs)
         b.expert_parameters += held * outputs * inputs
         b.transient(2.0 * held * outputs * inputs + size * float(copies) * (outputs + inputs))
         if inputs == width:
@@ -304,10 +309,10 @@ def block(shape: DecoderShape, degrees: Degrees, recompute: Recompute, number: i
     out = 1.0 * degrees.activation_bytes * b.local * shape.hidden
     forward = tuple(b.forward)
     saved, working = b.saved, 0.0
-    if not shape.gated:
-        saved += 2.0 * b.local * shape.hidden  # masks of two dropouts, 1 byte each
+    if shape.dropout:
+        saved += 2.0 * b.local * shape.hidden  # masks of two, 1 byte each
     # products' inputs: norms' outputs are kept too (the shard, gathered again in the backward pass)
-    saved += 2.0 * out
+    saved += 2.0 * b.kept * out
     kept: tuple[Work, ...] = ()
     if recompute is Recompute.FULL:
         saved, kept, working = out, forward, saved
@@ -374,7 +379,7 @@ def head(shape: DecoderShape, degrees: Degrees) -> LayerWork:
         backward=tuple(one for part in reversed(b.backward) for one in part),
         parameters=b.parameters,
         expert_parameters=0,
-        saved_bytes=2.0 * degrees.activation_bytes * b.local * shape.hidden,
+        saved_bytes=1.0 * degrees.activation_bytes * 2 * b.local * shape.hidden,
         logits_bytes=(4.0 + degrees.activation_bytes) * logits,
         working_bytes=b.widest,
         output_bytes=0.0,

@@ -39,6 +39,7 @@ class OfStack:
     attention: float = 1.0
     streams: float = 1.0
     tensor: float = 1.0
+    sync_s: float = 0.0
     expert: float = 1.0
     hidden: float = 0.5
     contention: float = 0.0
@@ -97,6 +98,7 @@ def efficiencies(
         fp4_rate=gpu.fp4_rate,
         streams=software.streams,
         tensor=software.tensor,
+        sync_s=software.sync_s,
         expert=software.expert,
         hidden=software.hidden,
         contention=software.contention,
