@@ -11,9 +11,9 @@ from hardplace.cost.gpu.models import shipped
 from hardplace.cost.gpu.table import parse
 from hardplace.files import read_text
 from hardplace.search.shapes import validation
+from hardplace.search.shapes.ranges import parse_range
 from hardplace.search.shapes.rank import Asked, ranked
 from hardplace.search.shapes.sources import model_named, target
-from hardplace.search.shapes.space import parse_range
 from hardplace.search.shapes.types import Conditions
 
 DATA = Path(__file__).parent.parent / "validation/gpu"

@@ -23,10 +23,11 @@ from hardplace.placement.plan import Plan
 from hardplace.search.chain import of_shape
 from hardplace.search.clusters import even_cluster, node_of
 from hardplace.search.shapes.price import parameter_counts, saved_bytes, step_s
+from hardplace.search.shapes.ranges import parse_range
 from hardplace.search.shapes.rank import Asked, bands_of, ranked
 from hardplace.search.shapes.recognise import shape_of_workload
 from hardplace.search.shapes.sources import Model, model_named, target
-from hardplace.search.shapes.space import ASPECT, parse_range, space
+from hardplace.search.shapes.space import ASPECT, space
 from hardplace.search.shapes.types import FIELDS, Conditions, Tier, columns
 from hardplace.workload.load import catalogue, load
 from hardplace.workload.sharding import shard

@@ -11,7 +11,8 @@ from hardplace.cost.gpu.work import Attending, Exchange, LayerWork, Product
 from hardplace.placement.plan import Plan
 from hardplace.search.chain import Chain, of_shape, of_workload
 from hardplace.search.shapes.gemms import GemmRow, gemm_rows
-from hardplace.search.shapes.rules import Rule, rules
+from hardplace.search.shapes.rule import Rule
+from hardplace.search.shapes.rules import rules
 from hardplace.search.shapes.sources import Model, Target
 from hardplace.search.shapes.types import Conditions
 from hardplace.workload.sharding import shard
