@@ -23,7 +23,7 @@ from hardplace.search.cells import Least, Weights, compute_step_s, least_of, lea
 from hardplace.search.chain import Chain, chain_of, of_workload
 from hardplace.search.clusters import Fleet, Site, fleet_of
 from hardplace.search.estimate import PlanEstimate, estimate_plan
-from hardplace.search.family import Cut, Family
+from hardplace.search.family import Cut, Family, Priced
 from hardplace.search.space import (
     Shape,
     Space,
@@ -102,6 +102,7 @@ class _Block:
 @dataclass(slots=True)
 class _Found:
     step_s: float
+    name: Plan
     family: Family
     cut: Cut
 
@@ -185,7 +186,11 @@ class Search:
     def _cut(self, bound_s: float, one: _Variant) -> None:
         """Bound a variant over all ways to cut its stages; then one more layer of each recomputed."""
         family = self._family(one.cell, one.plan)
-        self._push(max(bound_s, family.least_s), family)
+        if family.least_s < self.limit_s:
+            self.priced += 1
+            self.cut_count += 1
+            self._keep(family, family.first())
+            self._push(max(bound_s, family.least_s), family)
         count = one.plan.recompute_layers
         if count and count + 1 < self._each(one.plan) and self.space.allows("recompute_layers", count + 1):
             more = _Variant(one.cell, replace(one.plan, recompute_layers=count + 1))
@@ -204,16 +209,26 @@ class Search:
             heapq.heappush(self._heap, (bound_s, next(self._count), one))
 
     def _price(self, family: Family) -> None:
-        """Price the partition with the least bound, then all others whose bound is below what is known."""
-        self.priced += 1
-        found = family.first()
-        self.cut_count += 1
+        """Price all partitions whose bound is below what is known of a plan."""
+        found = next((one for one in self.best if one.family is family), None)
+        if found is None:
+            return
+        best, count = Priced(found.cut, found.step_s), 0
         for batch in family.better(min(found.step_s, self.limit_s), MOST_CUTS):
-            self.cut_count += len(batch)
-            found = min(found, *batch, key=lambda one: one.step_s)
-        self.best.append(_Found(found.step_s, family, found.cut))
-        self.best.sort(key=lambda one: one.step_s)
-        del self.best[BEST:]
+            count += len(batch)
+            best = min(best, *batch, key=lambda one: one.step_s)
+        self.cut_count += count
+        if count == MOST_CUTS:  # some may be left
+            self.open_s = min(self.open_s, family.least_s)
+        self._keep(family, best)
+
+    def _keep(self, family: Family, found: Priced) -> None:
+        """Keep the best plans that differ in more than how many layers of a stage are recomputed."""
+        name = replace(family.plan, recompute_layers=min(1, family.plan.recompute_layers))
+        others = [one for one in self.best if one.name != name or one.step_s < found.step_s]
+        if not any(one.name == name for one in others):
+            others.append(_Found(found.step_s, name, family, found.cut))
+        self.best = sorted(others, key=lambda one: one.step_s)[:BEST]
 
     def _tell(self, bound_s: float) -> None:
         if self.watch is not None:

@@ -147,7 +147,7 @@ class Stages:
 
     def allowed(self, first: bool, last: bool) -> Ints:
         """Return the stages that may stand there: the first begins the model and the last ends it; each has a layer that
-        is cut a chunk, but a first and a last may have none beside what is always theirs."""
+        is cut a chunk, one less in the first and the last, which have layers that are always theirs."""
         if (first, last) not in self._allowed:
             self._allowed[first, last] = self._stand(first, last)
         return self._allowed[first, last]
@@ -162,8 +162,8 @@ class Stages:
             right &= (self.low >= start) & (self.low <= stop)
         if not last:
             right &= (self.high >= start) & (self.high <= stop)
-        bare = self.virtual == 1 and ((first and chain.before) or (last and chain.after))
-        return np.flatnonzero(right & (self.inner >= (0 if bare else self.virtual)))
+        bare = (first and chain.before) or (last and chain.after)
+        return np.flatnonzero(right & (self.inner >= self.virtual - (1 if bare else 0)))
 
     def fits(self, plan: Plan, stage: int, chosen: Ints) -> npt.NDArray[np.bool_]:
         """Return which of the chosen stages fit the device as the stage-th of the pipeline."""
