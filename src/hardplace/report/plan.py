@@ -8,7 +8,7 @@ from rich.table import Table
 from hardplace.search.estimate import PlanEstimate
 from hardplace.units import GIB
 
-_PARTS = ("weights", "gradients", "states", "activations", "working", "buffers", "fragmentation")
+_PARTS = ("weights", "gradients", "states", "activations", "logits", "working", "buffers", "fragmentation")
 
 
 def show_plan(model: str, where: str, found: PlanEstimate) -> None:

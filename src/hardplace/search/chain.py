@@ -9,7 +9,7 @@ from hardplace.cost.gpu.decoder import DecoderShape, Degrees, block, embedding, 
 from hardplace.cost.gpu.recorded import layer_work
 from hardplace.cost.gpu.work import LayerWork
 from hardplace.errors import BadInput
-from hardplace.placement.plan import GRADIENT_BYTES, Plan, stage_layers
+from hardplace.placement.plan import GRADIENT_BYTES, Format, Plan, stage_layers
 from hardplace.workload.rank import check_degrees
 from hardplace.workload.sharding import shard
 from hardplace.workload.types import Layer, Parallelism, Recompute, Workload
@@ -62,23 +62,31 @@ def of_shape(shape: DecoderShape, plan: Plan) -> Chain:
         micro_batch=plan.micro_batch,
         flash=plan.flash,
         gradient_bytes=GRADIENT_BYTES[plan.gradient],
+        low=plan.precision in (Format.FP8, Format.FP4),
     )
+    layers = _blocks(shape, degrees, plan.recompute)
+    last = head(shape, degrees)
+    more = (layers[-1], last) * shape.predicted
+    return Chain(
+        before=(embedding(shape, degrees),),
+        layers=layers,
+        after=(last, *more),
+        sequence_length=shape.sequence,
+        plain=_blocks(shape, degrees, Recompute.NONE) if plan.recompute_layers else (),
+    )
+
+
+def _blocks(shape: DecoderShape, degrees: Degrees, recompute: Recompute) -> tuple[LayerWork, ...]:
+    """Return the transformer layers, equal ones as one object."""
     known: dict[tuple[bool, bool], LayerWork] = {}
     layers = []
     for number in range(shape.layers):
         dense = shape.experts is None or number < shape.experts.dense_layers
         key = (dense, bool(shape.window) and number % shape.window_every == 0)
         if key not in known:
-            known[key] = block(shape, degrees, plan.recompute, number)
+            known[key] = block(shape, degrees, recompute, number)
         layers.append(known[key])
-    last = head(shape, degrees)
-    more = (layers[-1], last) * shape.predicted
-    return Chain(
-        before=(embedding(shape, degrees),),
-        layers=tuple(layers),
-        after=(last, *more),
-        sequence_length=shape.sequence,
-    )
+    return tuple(layers)
 
 
 def of_workload(workload: Workload, plan: Plan) -> Chain:
