@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -118,8 +117,12 @@ class Plan:
 
     def stride(self, dimension: Dimension) -> int:
         """Devices from one rank of a dimension's group to the next: the degrees further inside."""
-        inside = self.order[: self.order.index(dimension)]
-        return math.prod(getattr(self, one.value) for one in inside)
+        found = 1
+        for inside in self.order:
+            if inside is dimension:
+                break
+            found *= int(getattr(self, inside))
+        return found
 
     def order_problem(self) -> str:
         """Return what an order of degrees should be instead; empty: nothing."""

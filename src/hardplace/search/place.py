@@ -13,6 +13,8 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from hardplace.errors import BadInput
 from hardplace.hardware.device import Device, Node
 from hardplace.placement.cuts import Cuts, cuts_of
@@ -21,7 +23,7 @@ from hardplace.search.cells import Least, Weights, compute_step_s, least_of, lea
 from hardplace.search.chain import Chain, chain_of, of_workload
 from hardplace.search.clusters import Fleet, Site, fleet_of
 from hardplace.search.estimate import PlanEstimate, estimate_plan
-from hardplace.search.family import Cut, Family
+from hardplace.search.family import Cut, Family, Priced
 from hardplace.search.space import (
     Shape,
     Space,
@@ -34,7 +36,7 @@ from hardplace.search.space import (
     shards,
 )
 from hardplace.search.stages import Layers, Parts, Stages, layers_of
-from hardplace.search.timing import Known
+from hardplace.search.timing import Known, end_of_stage
 from hardplace.workload.rank import check_degrees
 from hardplace.workload.sharding import shard
 from hardplace.workload.types import Layer, Parallelism, Recompute, Workload
@@ -69,7 +71,7 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class _Cell:
-    """A plan's degrees with its layers, before schedule, recompute and sharding; priced: with its collectives."""
+    """A plan's degrees with its layers, before sharding, schedule and recompute; priced: with its collectives."""
 
     plan: Plan
     block: _Block
@@ -81,11 +83,11 @@ class _Cell:
 
 @dataclass(frozen=True, slots=True)
 class _Variant:
-    """A cell's plan with schedule and recompute, before sharding; bounded: over all ways to cut its stages."""
+    """A cell's plan, sharded; whole: with schedule and recompute, ready to be cut into stages."""
 
     cell: _Cell
     plan: Plan
-    bounded: bool = False
+    whole: bool = False
 
 
 @dataclass(slots=True)
@@ -100,6 +102,7 @@ class _Block:
 @dataclass(slots=True)
 class _Found:
     step_s: float
+    name: Plan
     family: Family
     cut: Cut
 
@@ -158,37 +161,40 @@ class Search:
                 priced = replace(one, priced=True)
                 self._push(max(bound_s, self._least_s(priced, one.plan, any_schedule=True)), priced)
             case _Cell():
-                for plan in self._variants(one):
-                    self._push(max(bound_s, self._least_s(one, plan)), _Variant(one, plan))
-            case _Variant(bounded=False):
-                self._bound(bound_s, one)
-            case _Variant():
-                for zero, over in one.cell.sharded:
+                for zero, over in one.sharded:
                     plan = replace(one.plan, zero=zero, shard=over)
-                    if any(problems(plan)) or not self._may_fit(one.cell, plan):
-                        self.short += 1
-                        continue
-                    family = self._family(one.cell, plan, ends=True)
-                    self.short += not family.fits
-                    self._push(family.least_s, family)
+                    self._push(max(bound_s, self._end_s(one, plan)), _Variant(one, plan))
+            case _Variant(whole=False):
+                for plan in self._variants(one.cell, one.plan):
+                    self._next(bound_s, _Variant(one.cell, plan, True))
+            case _Variant():
+                self._cut(bound_s, one)
             case Family():
                 self._price(one)
 
-    def _bound(self, bound_s: float, one: _Variant) -> None:
-        """Bound a variant over all ways to cut its stages, sharded as far as it goes; then one more layer recomputed."""
-        cell, plan = one.cell, replace(one.plan, zero=max(zero for zero, _ in one.cell.sharded), shard=0)
-        if plan.pipeline == 1:  # one way to cut; ZeRO-3 takes longer than what it saves memory for
-            self._push(bound_s, _Variant(cell, one.plan, True))
-        elif self._may_fit(cell, plan):
-            family = self._family(cell, plan, ends=False)
-            self.short += 0 if family.fits else len(cell.sharded)
-            self._push(max(bound_s, family.least_s), _Variant(cell, one.plan, True))
-        else:
-            self.short += len(cell.sharded)
-        count = plan.recompute_layers
-        if count and self.space.allows("recompute_layers", count + 1) and count + 1 < self._each(plan):
-            more = replace(one.plan, recompute_layers=count + 1)
-            self._push(max(bound_s, self._least_s(cell, more)), _Variant(cell, more))
+    def _next(self, bound_s: float, one: _Variant) -> None:
+        """Push a variant, or the first that may fit of those with more layers of each stage recomputed."""
+        plan = one.plan
+        while not self._may_fit(one.cell, plan):
+            self.short += 1
+            count = plan.recompute_layers
+            if not count or count + 1 >= self._each(plan) or not self.space.allows("recompute_layers", count + 1):
+                return
+            plan = replace(plan, recompute_layers=count + 1)
+        self._push(max(bound_s, self._least_s(one.cell, plan)), _Variant(one.cell, plan, True))
+
+    def _cut(self, bound_s: float, one: _Variant) -> None:
+        """Bound a variant over all ways to cut its stages; then one more layer of each recomputed."""
+        family = self._family(one.cell, one.plan)
+        if family.least_s < self.limit_s:
+            self.priced += 1
+            self.cut_count += 1
+            self._keep(family, family.first())
+            self._push(max(bound_s, family.least_s), family)
+        count = one.plan.recompute_layers
+        if count and count + 1 < self._each(one.plan) and self.space.allows("recompute_layers", count + 1):
+            more = _Variant(one.cell, replace(one.plan, recompute_layers=count + 1))
+            self._next(max(bound_s, family.free_s), more)
 
     def _each(self, plan: Plan) -> int:
         return -(-self.shape.layers // plan.pipeline)
@@ -203,16 +209,26 @@ class Search:
             heapq.heappush(self._heap, (bound_s, next(self._count), one))
 
     def _price(self, family: Family) -> None:
-        """Price the partition with the least bound, then all others whose bound is below what is known."""
-        self.priced += 1
-        found = family.first()
-        self.cut_count += 1
+        """Price all partitions whose bound is below what is known of a plan."""
+        found = next((one for one in self.best if one.family is family), None)
+        if found is None:
+            return
+        best, count = Priced(found.cut, found.step_s), 0
         for batch in family.better(min(found.step_s, self.limit_s), MOST_CUTS):
-            self.cut_count += len(batch)
-            found = min(found, *batch, key=lambda one: one.step_s)
-        self.best.append(_Found(found.step_s, family, found.cut))
-        self.best.sort(key=lambda one: one.step_s)
-        del self.best[BEST:]
+            count += len(batch)
+            best = min(best, *batch, key=lambda one: one.step_s)
+        self.cut_count += count
+        if count == MOST_CUTS:  # some may be left
+            self.open_s = min(self.open_s, family.least_s)
+        self._keep(family, best)
+
+    def _keep(self, family: Family, found: Priced) -> None:
+        """Keep the best plans that differ in more than how many layers of a stage are recomputed."""
+        name = replace(family.plan, recompute_layers=min(1, family.plan.recompute_layers))
+        others = [one for one in self.best if one.name != name or one.step_s < found.step_s]
+        if not any(one.name == name for one in others):
+            others.append(_Found(found.step_s, name, family, found.cut))
+        self.best = sorted(others, key=lambda one: one.step_s)[:BEST]
 
     def _tell(self, bound_s: float) -> None:
         if self.watch is not None:
@@ -289,15 +305,19 @@ class Search:
             hop_s = fleet.hop_s(plan, fleet.of_stages(plan), block.plain.crossing_bytes([0, 1]))
         return _Cell(plan, block, fleet, hop_s, tuple(shards(self.space, plan, fleet)))
 
-    def _variants(self, cell: _Cell) -> Iterable[Plan]:
+    def _variants(self, cell: _Cell, sharded: Plan) -> Iterable[Plan]:
         """Yield schedules with recompute; of plans that recompute so many layers of each stage the first."""
-        for schedule, virtual in schedules(self.space, cell.plan, self.shape):
+        for schedule, virtual in schedules(self.space, sharded, self.shape):
             some = False
-            for kind, count in recomputes(self.space, cell.plan, self.shape):
+            for kind, count in recomputes(self.space, sharded, self.shape):
                 if count and some and "recompute_layers" not in self.space.fixed:
                     continue
                 some = some or count > 0
-                yield replace(cell.plan, schedule=schedule, virtual=virtual, recompute=kind, recompute_layers=count)
+                plan = replace(sharded, schedule=schedule, virtual=virtual, recompute=kind, recompute_layers=count)
+                if any(problems(plan)):
+                    self.short += 1
+                else:
+                    yield plan
 
     # -- bounds -----------------------------------------------------------------------------------------------------
 
@@ -308,6 +328,36 @@ class Search:
             free = replace(plan, recompute=Recompute.NONE, recompute_layers=0)
             return least_step_s(least, self.shape.layers, free, cell.hop_s, any_schedule=True)
         return least_step_s(least, self.shape.layers, plan, cell.hop_s)
+
+    def _end_s(self, cell: _Cell, plan: Plan) -> float:
+        """Return a bound over all schedules, recompute and ways to cut: a stage with at least the mean of the layers does
+        all its micro-batches, then ends its step. Recompute adds more to them than it hides of the end."""
+        if not self.shape.layers or cell.block.plain.edges or len(cell.fleet.sites) > 1:
+            return 0.0
+        site, chain = cell.fleet.sites[0], cell.block.plain
+        priced = self._priced(cell, plan, chain, site, 1)
+        first, last = len(chain.before), len(chain.whole) - len(chain.after)
+        if len(np.unique(priced.marks[first:last])) > 1:
+            return 0.0
+        layer_s, fixed_s = priced.seconds[:, first], site.pricer.efficiencies.step_s
+        known = self._ends_of(cell, plan)
+        best_s = math.inf
+        for count in range(self._each(plan), self.shape.layers + 1):
+            floor_s = plan.micro_batches * count * float(layer_s.sum()) + fixed_s
+            if floor_s >= min(best_s, self.limit_s):
+                return min(best_s, floor_s)
+            if count not in known:
+                work = chain.layers[:count]
+                known[count] = sum(
+                    end_of_stage(work, plan, site, count * float(layer_s[0]), count * float(layer_s[1:].sum()))
+                )
+            best_s = min(best_s, floor_s + known[count])
+        return best_s
+
+    def _ends_of(self, cell: _Cell, plan: Plan) -> dict[object, float]:
+        group = (id(cell.block), cell.plan.order, cell.plan.pipeline, cell.plan.kinds)
+        key = (*group, plan.zero, plan.shard, plan.recompute, plan.schedule is Schedule.ZERO_BUBBLE)
+        return self._ends.setdefault(key, {})
 
     def _least(self, cell: _Cell, plan: Plan) -> Least:
         chain = cell.block.recomputed[plan.recompute]
@@ -331,7 +381,7 @@ class Search:
         memory = [site.memory_bytes for site in cell.fleet.of_stages(plan)]
         return may_fit(cell.block.weights[plan.recompute], self.shape.layers, plan, memory)
 
-    def _family(self, cell: _Cell, plan: Plan, *, ends: bool) -> Family:
+    def _family(self, cell: _Cell, plan: Plan) -> Family:
         chain = cell.block.recomputed[plan.recompute]
         by_site = {}
         for site in cell.fleet.sites:
@@ -342,10 +392,7 @@ class Search:
                 parts = Parts(chain, self.cuts, again, plain)
                 self._stages[key] = Stages(parts, plan.virtual, plan.recompute_layers, site)
             by_site[site.device] = self._stages[key]
-        group = (id(cell.block), cell.plan.order, cell.plan.pipeline, cell.plan.kinds)
-        key = (*group, plan.zero, plan.shard, plan.recompute, plan.schedule is Schedule.ZERO_BUBBLE)
-        known = self._ends.setdefault(key, {}) if ends else None
-        return Family(plan, cell.fleet, by_site, known, self.limit_s)
+        return Family(plan, cell.fleet, by_site, self._ends_of(cell, plan), self.limit_s)
 
     # -- the answer -------------------------------------------------------------------------------------------------
 

@@ -86,6 +86,7 @@ class Stages:
         self.last = len(cuts.members) - 1
         self._start = np.maximum(self.low, len(chain.before))
         self.seconds = self._chunks()
+        self._allowed: dict[tuple[bool, bool], Ints] = {}
         self.load_s = self.seconds.sum(axis=(0, 1))
         self.held = self._held()
 
@@ -144,10 +145,30 @@ class Stages:
         """Return the stages between cuts."""
         return np.asarray(self._index[low, high])
 
-    def fit(self, plan: Plan, stage: int, chosen: Ints) -> Ints:
-        """Return those of the chosen stages that fit the device as the stage-th of the pipeline."""
+    def allowed(self, first: bool, last: bool) -> Ints:
+        """Return the stages that may stand there: the first begins the model and the last ends it; each has a layer that
+        is cut a chunk, one less in the first and the last, which have layers that are always theirs."""
+        if (first, last) not in self._allowed:
+            self._allowed[first, last] = self._stand(first, last)
+        return self._allowed[first, last]
+
+    def _stand(self, first: bool, last: bool) -> Ints:
+        chain = self.parts.chain
+        right = ((self.low == 0) == first) & ((self.high == self.last) == last)
+        if chain.edges or (first and last):
+            return np.flatnonzero(right)
+        start, stop = len(chain.before), self.last - len(chain.after)
+        if not first:
+            right &= (self.low >= start) & (self.low <= stop)
+        if not last:
+            right &= (self.high >= start) & (self.high <= stop)
+        bare = (first and chain.before) or (last and chain.after)
+        return np.flatnonzero(right & (self.inner >= self.virtual - (1 if bare else 0)))
+
+    def fits(self, plan: Plan, stage: int, chosen: Ints) -> npt.NDArray[np.bool_]:
+        """Return which of the chosen stages fit the device as the stage-th of the pipeline."""
         held = {name: getattr(self.held, name)[chosen] for name in _HELD}
-        return chosen[room(plan, stage, Held(**held)).total_bytes <= self.site.memory_bytes]
+        return np.asarray(room(plan, stage, Held(**held)).total_bytes <= self.site.memory_bytes)
 
     def end_s(self, plan: Plan, chosen: Ints, known: dict[object, float]) -> Floats:
         """Return the end of the step (reduction, gather, optimizer) of the chosen stages in seconds; known: those that
