@@ -4,22 +4,17 @@ python benchmarks/shape_validation.py
 """
 
 import time
-from collections import defaultdict
-from itertools import combinations
-from math import log
 from pathlib import Path
 
-from hardplace.cost.gpu.decoder import DecoderShape
 from hardplace.cost.gpu.measured import read_gemms
 from hardplace.cost.gpu.models import shipped
 from hardplace.cost.gpu.table import parse
 from hardplace.files import read_text
 from hardplace.search.shapes import validation
-from hardplace.search.shapes.price import parameter_counts, step_s
 from hardplace.search.shapes.ranges import parse_range
 from hardplace.search.shapes.rank import Asked, ranked
 from hardplace.search.shapes.sources import model_named, target
-from hardplace.search.shapes.types import Conditions, columns
+from hardplace.search.shapes.types import Conditions
 
 DATA = Path(__file__).parent.parent / "validation/gpu"
 DEVICES = ("a100-80gb-sxm", "h100-sxm", "b200-sxm", "h200-sxm", "gb200", "l40s", "rtx-pro-6000")
@@ -62,35 +57,10 @@ def whole_steps() -> None:
     """Print pairs of whole measured steps (vTrain, A100, small GPTs, one pipeline stage) at equal degrees and batch."""
     path = DATA.parent / "training/training_single_node.csv.gz"
     table = parse(read_text(path), str(path))
-    rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
     print("\n| steps | pairs | right, s | pairs | right, s a parameter |\n|---|--:|--:|--:|--:|")
-    for said, most_tensor, least_batch in (("all", 8, 1), ("tensor at most 2, micro-batch from 4", 2, 4)):
-        groups = defaultdict(list)
-        for row in rows:
-            kept = row["pp"] == "1" and not row["flag"] and row["target_iter_s"]
-            if kept and int(row["tp"]) <= most_tensor and int(row["micro_batch"]) >= least_batch:
-                groups[tuple(row[name] for name in ("tp", "dp", "micro_batch", "global_batch"))].append(row)
-        tally = [0, 0, 0, 0]
-        for (tensor, _, micro_batch, _), same in groups.items():
-            shapes = columns([_small_gpt(row) for row in same])
-            where = Conditions(micro_batch=int(micro_batch), tensor=int(tensor), attention="unfused")
-            ours = step_s(shapes, where, target("a100-80gb-sxm", where).timer)
-            for one, other in combinations(range(len(same)), 2):
-                real = log(float(same[one]["target_iter_s"]) / float(same[other]["target_iter_s"]))
-                size = log(parameter_counts(shapes)[one] / parameter_counts(shapes)[other])
-                found = log(ours[one] / ours[other])
-                for place, less in ((0, 0.0), (2, size)):
-                    if abs(real - less) > log(1.05):
-                        tally[place] += (real > less) == (found > less)
-                        tally[place + 1] += 1
-        right = (tally[0] / tally[1], tally[2] / tally[3])
-        print(f"| {said} | {tally[1]} | {right[0]:.1%} | {tally[3]} | {right[1]:.1%} |")
-
-
-def _small_gpt(row: dict[str, str]) -> DecoderShape:
-    sizes = {name: int(row[name]) for name in ("layers", "hidden", "heads", "kv_heads", "ffn", "vocab")}
-    head_dim = sizes["hidden"] // sizes["heads"]
-    return DecoderShape(**sizes, head_dim=head_dim, sequence=int(row["seq"]), gated=False, positions=True, tied=True)
+    for said, tensor, batch in (("all", 8, 1), ("tensor at most 2, micro-batch from 4", 2, 4)):
+        one = validation.steps_ranked(table, most_tensor=tensor, least_micro_batch=batch)
+        print(f"| {said} | {one.pairs} | {one.right:.1%} | {one.parameter_pairs} | {one.parameter_right:.1%} |")
 
 
 def facts() -> None:

@@ -21,7 +21,7 @@ from hardplace.cost.gpu.table import Table
 from hardplace.cost.gpu.types import Bools, GpuModel, Layout
 from hardplace.cost.gpu.work import Moved, Product
 from hardplace.cost.types import Floats
-from hardplace.search.shapes.price import step_s
+from hardplace.search.shapes.price import parameter_counts, step_s
 from hardplace.search.shapes.rank import BAND
 from hardplace.search.shapes.sources import product_error, target
 from hardplace.search.shapes.types import Conditions, columns
@@ -164,6 +164,54 @@ def _right(real: Floats, ours: Floats, mask: Bools | bool = True) -> tuple[float
     """Return how many pairs are ranked right, and how many there are to rank."""
     counted = (np.abs(real) > np.log1p(APART)) & mask
     return float((np.sign(real) == np.sign(ours))[counted].sum()), float(counted.sum())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepScore:
+    """Pairs of whole measured steps that differ by more than 5 %, and the share ranked right: by seconds, and by seconds
+    for each parameter."""
+
+    pairs: int
+    right: float
+    parameter_pairs: int
+    parameter_right: float
+
+
+def steps_ranked(table: Table, *, most_tensor: int, least_micro_batch: int) -> StepScore:
+    """Return how whole measured steps of GPTs on A100 are ranked, two shapes at equal degrees and batch at a time.
+
+    table: columns of validation/training; one pipeline stage, no flag, tensor-parallel degree and micro-batch within
+    bounds. Recompute, optimizer and replicas are in the measured times of both and in the predicted ones of neither.
+    """
+    groups: dict[tuple[int, ...], list[dict[str, str]]] = {}
+    for cells in table.rows:
+        row = dict(zip(table.columns, cells, strict=True))
+        degrees = tuple(int(row[name]) for name in ("tp", "micro_batch", "dp", "global_batch"))
+        within = degrees[0] <= most_tensor and degrees[1] >= least_micro_batch
+        if within and row["pp"] == "1" and not row["flag"] and row["target_iter_s"]:
+            groups.setdefault(degrees, []).append(row)
+    tally = np.zeros(4)
+    for (tensor, micro_batch, *_), rows in groups.items():
+        shapes = columns([_small_gpt(row) for row in rows])
+        where = Conditions(micro_batch=micro_batch, tensor=tensor, attention="unfused")
+        ours = np.log(step_s(shapes, where, target("a100-80gb-sxm", where).timer))
+        real = np.log([float(row["target_iter_s"]) for row in rows])
+        size = np.log(parameter_counts(shapes))
+        one, other = np.triu_indices(len(rows), 1)
+        apart, predicted, more = (column[one] - column[other] for column in (real, ours, size))
+        tally += [*_right(apart, predicted), *_right(apart - more, predicted - more)]
+    return StepScore(
+        pairs=int(tally[1]),
+        right=tally[0] / tally[1],
+        parameter_pairs=int(tally[3]),
+        parameter_right=tally[2] / tally[3],
+    )
+
+
+def _small_gpt(row: dict[str, str]) -> DecoderShape:
+    hidden, heads = int(row["hidden"]), int(row["heads"])
+    changed = {name: int(row[name]) for name in ("layers", "hidden", "heads", "kv_heads", "ffn", "vocab")}
+    return replace(GPT3, **changed, head_dim=hidden // heads, sequence=int(row["seq"]))  # type: ignore[arg-type]
 
 
 def swiglu_ratio(tokens: int) -> float:
