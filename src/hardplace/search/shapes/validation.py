@@ -168,8 +168,8 @@ def _right(real: Floats, ours: Floats, mask: Bools | bool = True) -> tuple[float
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepScore:
-    """Pairs of whole measured steps that differ by more than 5 %, and the share ranked right: by seconds, and by seconds
-    for each parameter."""
+    """Pairs of whole measured steps that differ by more than 5 %, and the share ranked right: by seconds, and by
+    seconds for each parameter."""
 
     pairs: int
     right: float
