@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hardplace.cost.columns import kernels_s, pass_s
@@ -76,7 +77,7 @@ def audited(model: Model, target: Target, conditions: Conditions) -> Audit:
         shares=tuple((name, seconds / step_s) for name, seconds in parts.items()),
         gemms=found,
         rules=rules(model.shape, conditions, target, found) if model.shape is not None else (),
-        notes=(*target.notes, *_notes(model, conditions)),
+        notes=(*target.notes, *_notes(model, conditions, found)),
     )
 
 
@@ -124,13 +125,14 @@ def _kind(work: object) -> str:
     return "norms, chains, losses"
 
 
-def _notes(model: Model, conditions: Conditions) -> tuple[str, ...]:
+def _notes(model: Model, conditions: Conditions, gemms: Sequence[GemmRow]) -> tuple[str, ...]:
     found = []
     if model.shape is None:
         found.append("no decoder of equal layers: products as recorded, and no rules")
     else:
         found.append("Q, K and V are one product, gate and up another, as Megatron-LM runs them")
-    found.append("tiles are the GEMM model's choice, not read from a library")
+    if any(row.waves is not None for row in gemms):
+        found.append("tiles are the GEMM model's choice, not read from a library")
     if conditions.pipeline > 1:
         found.append("the step is of all pipeline stages added up")
     return tuple(found)

@@ -6,6 +6,7 @@ the model of the device. Sources and forms: docs/model-shape.md, "Rules".
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -63,13 +64,14 @@ def _micro_batch(case: Case) -> Rule:
     per_sample = float(step_s(columns([case.shape]), twice, case.target.timer)[0]) / twice.micro_batch
     cost = 1.0 - per_sample / (case.step_s / b)
     need, has = held_bytes(case.shape, twice), case.target.memory_bytes
+    room = f"{need / 1e9:.0f} of {has / 1e9:.0f} GB" if math.isfinite(has) else f"{need / 1e9:.0f} GB"
     fits = "fits without sharding" if need <= has else "only with states sharded, recompute, or more ranks"
     return Rule(
         name="micro-batch as large as fits",
         value=f"{b}",
         verdict=advice_of(cost),
         cost=cost,
-        fix=f"micro-batch {2 * b} ({need / 1e9:.0f} of {has / 1e9:.0f} GB: {fits})" if cost >= MATTERS else "",
+        fix=f"micro-batch {2 * b} ({room}: {fits})" if cost >= MATTERS else "",
         why="more rows fill waves of tiles and spread launches and weights' traffic",
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from hardplace.cost.gpu.sheets import gpu
 from hardplace.cost.gpu.types import Fit, GpuModel
 from hardplace.cost.operators import machine
 from hardplace.errors import BadInput
+from hardplace.hardware.catalogue import device_names
 from hardplace.hardware.device import Device, Multiprocessors
 from hardplace.hardware.sheet import find
 from hardplace.search.clusters import even_cluster, node_of
@@ -88,7 +90,8 @@ def target(name: str, conditions: Conditions) -> Target:
     """
     if name.endswith((".json", ".json.gz")):
         model = gpu_model(name)
-        return _gpu(model, gpu(model.datasheet.name), conditions)
+        known = model.datasheet.name in device_names()
+        return _gpu(model, gpu(model.datasheet.name) if known else None, conditions)
     device = find(name)
     if not isinstance(device.engine, Multiprocessors):
         return _chip(device, conditions)
@@ -97,26 +100,28 @@ def target(name: str, conditions: Conditions) -> Target:
     return _gpu(gpu_model(name), device, conditions)
 
 
-def _gpu(model: GpuModel, device: Device, conditions: Conditions) -> Target:
-    notes = [f"{fit.part}: {fit.method}" for fit in model.fits if fit.part == "all"]
+def _gpu(model: GpuModel, device: Device | None, conditions: Conditions) -> Target:
+    """Return a GPU with its model; device: None where only its datasheet within the model is known."""
+    name = model.datasheet.name
+    notes = [f"{name}: no calibration of its own: {fit.method}" for fit in model.fits if fit.part == "all"]
     cluster = ring = None
     if conditions.tensor > 1:
         try:
-            cluster = even_cluster(node_of(device.name), conditions.tensor)
+            cluster = even_cluster(node_of(name), conditions.tensor)
             ring = Ring(members=conditions.tensor, stride=1)
         except BadInput:
-            notes.append(f"{device.name}: no node of the catalogue has it: tensor-parallel collectives are left out")
+            notes.append(f"{name}: no node of the catalogue has it: tensor-parallel collectives are left out")
     backend = UNFUSED
     if conditions.flash:
         if conditions.attention == "default" and stand_in("default", model) is None:
             backend = min(model.attention, default=UNFUSED)
-            notes.append(f"attention: no figures of PyTorch's default on {device.name}: {backend}")
+            notes.append(f"attention: no figures of PyTorch's default on {name}: {backend}")
         else:
             backend = backend_named(conditions.attention, model)
     reached = efficiencies(model.datasheet, flash=backend != UNFUSED)
     return Target(
-        name=device.name,
-        title=device.title,
+        name=name,
+        title=device.title if device else name,
         timer=GpuTimer(
             model=model,
             products=reached.products,
@@ -133,7 +138,7 @@ def _gpu(model: GpuModel, device: Device, conditions: Conditions) -> Target:
         attention_error=_error(model, f"attention {backend}"),
         stream_error=_UNKNOWN,
         quantum=64,
-        memory_bytes=device.memory_bytes,
+        memory_bytes=device.memory_bytes if device else math.inf,
         notes=tuple(notes),
     )
 
