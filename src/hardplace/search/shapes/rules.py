@@ -255,7 +255,9 @@ def _waves(case: Case) -> Rule:
         per_sample[size] = float(step_s(columns([case.shape]), there, case.target.timer)[0]) / size
     best = min(per_sample, key=lambda size: per_sample[size])
     cost = 1.0 - per_sample[best] / per_sample[b]
-    said = f", worst {', '.join(worst.what[:2])} {worst.wave_efficiency:.0%}" if worst is not None else ""
+    said = (
+        f", worst {', '.join(worst.what[:2])} {worst.wave_efficiency:.0%}" if worst is not None and mean < 0.995 else ""
+    )
     return Rule(
         name="whole waves of tiles",
         value=f"{mean:.1%} of the multiprocessors on average{said}",
@@ -268,7 +270,9 @@ def _waves(case: Case) -> Rule:
 
 def _edges(case: Case) -> Rule:
     mean, worst = _weighted(case, "edge_efficiency")
-    said = f", worst {', '.join(worst.what[:2])} {worst.edge_efficiency:.0%}" if worst is not None else ""
+    said = (
+        f", worst {', '.join(worst.what[:2])} {worst.edge_efficiency:.0%}" if worst is not None and mean < 0.995 else ""
+    )
     lost = sum(row.share * (1.0 - row.edge_efficiency) for row in case.gemms if row.edge_efficiency is not None)
     what = "tiles" if isinstance(case.target.timer, GpuTimer) else "arrays"
     return Rule(

@@ -119,6 +119,8 @@ def _gpu(model: GpuModel, device: Device | None, conditions: Conditions) -> Targ
         else:
             backend = backend_named(conditions.attention, model)
     reached = efficiencies(model.datasheet, flash=backend != UNFUSED)
+    if reached.products != 1.0:
+        notes.append(f"{name}: products take {reached.products:g} times their seconds alone, as in training steps")
     return Target(
         name=name,
         title=device.title if device else name,
