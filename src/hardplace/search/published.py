@@ -225,8 +225,8 @@ def _shape(row: Mapping[str, str]) -> DecoderShape:
 def _plan(row: Mapping[str, str]) -> Plan:
     """Return the row's plan. What a source leaves out: ZeRO 1 on H100 and later (Megatron's distributed optimizer), 0
     before; no recompute; the fastest micro-batch; context and expert degrees 1. Gradients are
-    reduced in fp32, in 16 bit for fp16, pure bf16 and NVIDIA's own runs (grad_reduce_in_fp32 is off in their recipes of
-    NeMo and Megatron-Bridge); DeepSpeed keeps the 16-bit ones beside. "selective" of any
+    reduced in fp32, in 16 bit for fp16, pure bf16, fms-fsdp (its policy bfSixteen) and NVIDIA's own runs (their recipes
+    of NeMo and Megatron-Bridge turn grad_reduce_in_fp32 off); DeepSpeed keeps the 16-bit ones beside. "selective" of any
     kind is taken as Megatron-LM's. Keys travel around a ring. Memory lost and reserved: as the software's.
     """
     old = row["device"] in ("A100-80GB", "A100-40GB", "V100-32GB")
@@ -239,6 +239,7 @@ def _plan(row: Mapping[str, str]) -> Plan:
     kind = next((one for one in Recompute if recompute.startswith(one.value)), Recompute.NONE)
     stack = software(row)
     short = row["precision"] in ("fp16", "bf16(pure)") or stack in (DEFAULT, "megatron-core-graphs")
+    short = short or "fms-fsdp" in row["source"]
     return Plan(
         global_batch=_count(row, "global_batch"),
         tensor=_count(row, "tp"),
