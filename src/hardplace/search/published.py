@@ -224,10 +224,10 @@ def _shape(row: Mapping[str, str]) -> DecoderShape:
 
 def _plan(row: Mapping[str, str]) -> Plan:
     """Return the row's plan. What a source leaves out: ZeRO 1 on H100 and later (Megatron's distributed optimizer), 0
-    before; no recompute; the fastest micro-batch; context and expert degrees 1. Gradients are
-    reduced in fp32, in 16 bit for fp16, pure bf16, fms-fsdp (its policy bfSixteen) and NVIDIA's own runs (their recipes
-    of NeMo and Megatron-Bridge turn grad_reduce_in_fp32 off); DeepSpeed keeps the 16-bit ones beside. "selective" of any
-    kind is taken as Megatron-LM's. Keys travel around a ring. Memory lost and reserved: as the software's.
+    before; no recompute; the fastest micro-batch; context and expert degrees 1. Gradients are reduced in fp32, in 16
+    bit for fp16, pure bf16, fms-fsdp (its policy bfSixteen) and NVIDIA's own runs (their recipes of NeMo and
+    Megatron-Bridge turn grad_reduce_in_fp32 off); DeepSpeed keeps the 16-bit ones beside. "selective" of any kind is
+    taken as Megatron-LM's. Keys travel around a ring. Memory lost and reserved: as the software's.
     """
     old = row["device"] in ("A100-80GB", "A100-40GB", "V100-32GB")
     context = _count(row, "cp", 1)
