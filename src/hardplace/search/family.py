@@ -32,8 +32,8 @@ class Family:
     """All partitions of one plan, bounded and priced.
 
     by_site: the stages on each site. ends: what was worked out for the same degrees and sharding. limit_s: what is not
-    faster than this is of no interest. free_s, where so many layers of a stage are recomputed: a bound without regard to
-    memory, which holds for any larger number of them too.
+    faster than this is of no interest. free_s, where so many layers of a stage are recomputed: a bound without regard
+    to memory, which holds for any larger number of them too.
     """
 
     def __init__(
