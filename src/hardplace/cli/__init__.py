@@ -7,6 +7,7 @@ import sys
 import click
 
 from hardplace.cli import (
+    audit,
     calibrate,
     chip,
     chips,
@@ -15,6 +16,7 @@ from hardplace.cli import (
     place,
     schedule,
     search,
+    shape,
     show,
     trace,
     validate,
@@ -25,6 +27,7 @@ from hardplace.cli.app import BAD_INPUT, INTERRUPTED, app
 from hardplace.errors import BadInput
 
 __all__ = [
+    "audit",
     "calibrate",
     "chip",
     "chips",
@@ -34,6 +37,7 @@ __all__ = [
     "place",
     "schedule",
     "search",
+    "shape",
     "show",
     "trace",
     "validate",

@@ -1,12 +1,14 @@
 """Layers of a decoder from its shape alone, as Megatron-LM's fused kernels and the library of GEMMs run them.
 
 The GEMMs and collectives equal those of the recorded models (tests/cost/test_gpu_decoder.py); element-wise chains,
-norms and losses are the fused kernels of Megatron-LM and Transformer Engine. Equations: docs/model-placement.md.
+norms and losses are the fused kernels of Megatron-LM and Transformer Engine. Equations: docs/model-training.md.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from hardplace.cost.gpu.streams import Stream
 from hardplace.cost.gpu.types import Layout
@@ -42,7 +44,10 @@ class DecoderShape:
     """A decoder-only transformer. ffn: of a dense layer (0: none is). gated: three matrices (SwiGLU) and RMS norms.
 
     window: keys of sliding-window attention in every `window_every`-th layer; the others see all. predicted: extra
-    layers that predict further tokens (MTP), each with a head of its own.
+    layers that predict further tokens (MTP), each with a head of its own. dropout: after attention and MLP.
+
+    hidden, heads, kv_heads, head_dim, ffn and vocab may be columns (arrays of one length, `hardplace.search.shapes`):
+    `block`, `embedding` and `head` are arithmetic on them, and give work whose sizes are columns.
     """
 
     layers: int
@@ -61,6 +66,7 @@ class DecoderShape:
     window: int = 0
     window_every: int = 1
     predicted: int = 0
+    dropout: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +74,7 @@ class Degrees:
     """How a layer is divided: tensor with or without sequence, context, expert; experts are not cut by tensor.
 
     micro_batch: samples. flash: attention as one kernel. gradient_bytes: of a weight gradient's element in memory (4:
-    added up in fp32). activation_bytes: of an element.
+    added up in fp32). activation_bytes: of an element. low: linear layers keep their inputs in 8 bits.
     """
 
     tensor: int = 1
@@ -79,6 +85,7 @@ class Degrees:
     flash: bool = True
     gradient_bytes: int = 4
     activation_bytes: int = 2
+    low: bool = False
 
 
 def parameters(shape: DecoderShape) -> int:
@@ -92,13 +99,17 @@ def parameters(shape: DecoderShape) -> int:
     return blocks + ends + (1 if shape.gated else 2) * shape.hidden
 
 
-def _linear(t: int, outputs: int, inputs: int, degrees: Degrees, *, batch: int = 1, low: bool = True) -> list[Product]:
-    """Return the forward, input-gradient and weight-gradient products of a linear layer of t rows."""
+def _linear(
+    t: int, outputs: int, inputs: int, degrees: Degrees, *, experts: int = 0, low: bool = True
+) -> list[Product]:
+    """Return the forward, input-gradient and weight-gradient products of a linear layer of t rows; experts: of each of
+    so many."""
     written = 2.0 * degrees.gradient_bytes if degrees.gradient_bytes == 4 else float(degrees.gradient_bytes)
+    one = Product(m=t, n=outputs, k=inputs, batch=max(1, experts), low=low, grouped=experts > 0)
     return [
-        Product(m=t, n=outputs, k=inputs, batch=batch, low=low),
-        Product(m=t, n=inputs, k=outputs, batch=batch, layout=Layout.NN, low=low),
-        Product(m=outputs, n=inputs, k=t, batch=batch, layout=Layout.NT, output_bytes=written, low=low),
+        one,
+        replace(one, n=inputs, k=outputs, layout=Layout.NN),
+        replace(one, m=outputs, n=inputs, k=t, layout=Layout.NT, output_bytes=written),
     ]
 
 
@@ -110,8 +121,9 @@ class _Builder:
         self.forward: list[Work] = []
         self.backward: list[list[Work]] = []
         self.parameters = self.expert_parameters = 0
-        self.saved = 0.0
+        self.saved = self.widest = 0.0
         self.tokens = degrees.micro_batch * shape.sequence // degrees.context
+        self.kept = 0.5 if degrees.low else 1.0  # of the bytes of a linear layer's input
         self.local = self.tokens // (degrees.tensor if degrees.sequence else 1)
 
     def add(self, forward: list[Work], backward: list[Work], saved_bytes: float = 0.0) -> None:
@@ -121,10 +133,16 @@ class _Builder:
         self.saved += saved_bytes
 
     def linear(self, rows: int, outputs: int, inputs: int, *, low: bool = True, bias: bool = False) -> None:
-        """Add a linear layer of the rank's own size."""
+        """Add a linear layer of the rank's own size; its backward pass holds a 16-bit weight gradient, before it is
+        added up, and the gradients of its input and output."""
         one, input_gradient, weight_gradient = _linear(rows, outputs, inputs, self.degrees, low=low)
         self.add([one], [input_gradient, weight_gradient])
         self.parameters += outputs * inputs + (outputs if bias else 0)
+        self.transient(2.0 * outputs * inputs + self.degrees.activation_bytes * float(rows) * (outputs + inputs))
+
+    def transient(self, size: float) -> None:
+        """Take note of bytes that a backward pass holds for a moment."""
+        self.widest = np.maximum(self.widest, size)
 
     def moved(self, kind: Stream, forward: float, backward: float, row: int = 0, saved: float = 0.0) -> None:
         """Add a kernel that moves so many bytes forward and backward."""
@@ -142,7 +160,7 @@ class _Builder:
         all-reduce of the input's gradient."""
         if self.degrees.tensor == 1:
             return
-        size = float(self.degrees.activation_bytes * self.tokens * self.shape.hidden)
+        size = 1.0 * self.degrees.activation_bytes * self.tokens * self.shape.hidden
         gather = Exchange(collective=Collective.ALL_GATHER, bytes=size, group=Group.TENSOR)
         scatter = Exchange(collective=Collective.REDUCE_SCATTER, bytes=size, group=Group.TENSOR)
         reduce = Exchange(collective=Collective.ALL_REDUCE, bytes=size, group=Group.TENSOR)
@@ -153,7 +171,7 @@ class _Builder:
 
     def leave(self) -> None:
         """Add what stands after products cut by input features: the sum, and bias, dropout and residual as a kernel."""
-        size = float(self.degrees.activation_bytes * self.tokens * self.shape.hidden)
+        size = 1.0 * self.degrees.activation_bytes * self.tokens * self.shape.hidden
         if self.degrees.tensor > 1:
             kinds = (Collective.REDUCE_SCATTER, Collective.ALL_GATHER)
             if self.degrees.sequence:
@@ -168,7 +186,7 @@ class _Builder:
 def _attention(b: _Builder, number: int) -> None:
     shape, degrees = b.shape, b.degrees
     tensor, size, bias = degrees.tensor, degrees.activation_bytes, not shape.gated
-    heads, kv_heads = shape.heads // tensor, max(1, shape.kv_heads // tensor)
+    heads, kv_heads = shape.heads // tensor, -(-shape.kv_heads // tensor)
     b.enter()
     if shape.latent is None:
         width = (heads + 2 * kv_heads) * shape.head_dim
@@ -204,7 +222,8 @@ def _attention(b: _Builder, number: int) -> None:
         b.add([gather], [gather, scatter])
     scores = 0.0 if degrees.flash else 5.0 * degrees.micro_batch * heads * queries * keys  # 2 a s^2 twice, mask 1
     out = heads * value
-    b.add([both[0]], [both[1]], size * b.tokens * (width + out) + scores)
+    twice = 1.0 + b.kept if degrees.low else 1.0  # attention's output as it is, and as the projection's input
+    b.add([both[0]], [both[1]], size * b.tokens * (width + twice * out) + scores)
     b.linear(b.tokens, shape.hidden, out, bias=bias)
     b.leave()
 
@@ -231,8 +250,8 @@ def _dense(b: _Builder, ffn: int, rows: int, tensor: int) -> None:
     shape, size = b.shape, b.degrees.activation_bytes
     own, matrices, bias = ffn // tensor, 2 if shape.gated else 1, not shape.gated
     b.linear(rows, matrices * own, shape.hidden, bias=bias)
-    one = float(size * rows * own)
-    b.moved(Stream.ELEMENTWISE, (matrices + 1) * one, (2 * matrices + 1) * one, saved=(matrices + 1) * one)
+    one = 1.0 * size * rows * own
+    b.moved(Stream.ELEMENTWISE, (matrices + 1) * one, (2 * matrices + 1) * one, saved=(matrices + b.kept) * one)
     b.linear(rows, shape.hidden, own, bias=bias)
 
 
@@ -247,17 +266,18 @@ def _mixture(b: _Builder) -> None:
     b.linear(tokens, moe.count, width, low=False)
     moved = 2.0 * size * copies * width
     b.moved(Stream.DISPATCH, moved, moved)
-    whole = float(size * copies * width)
-    to_all = Exchange(collective=Collective.ALL_TO_ALL, bytes=whole, group=Group.EXPERT)
+    whole = 1.0 * size * copies * width
+    to_all = Exchange(collective=Collective.ALL_TO_ALL, bytes=whole, group=Group.EXPERT, copies=moe.chosen)
     if degrees.expert > 1:
         b.add([to_all], [to_all])
     rows, matrices = max(1, copies // held), 2 if shape.gated else 1
     for outputs, inputs in ((matrices * moe.ffn, width), (width, moe.ffn)):
-        one, input_gradient, weight_gradient = _linear(rows, outputs, inputs, degrees, batch=held)
-        b.add([one], [input_gradient, weight_gradient], float(size * copies * inputs))
+        one, input_gradient, weight_gradient = _linear(rows, outputs, inputs, degrees, experts=held)
+        b.add([one], [input_gradient, weight_gradient], b.kept * 1.0 * size * copies * inputs)
         b.expert_parameters += held * outputs * inputs
+        b.transient(2.0 * held * outputs * inputs + size * float(copies) * (outputs + inputs))
         if inputs == width:
-            act = float(size * copies * moe.ffn)
+            act = 1.0 * size * copies * moe.ffn
             b.moved(Stream.ELEMENTWISE, (matrices + 1) * act, (2 * matrices + 1) * act, saved=matrices * act)
     if degrees.expert > 1:
         b.add([to_all], [to_all])
@@ -280,19 +300,19 @@ def block(shape: DecoderShape, degrees: Degrees, recompute: Recompute, number: i
         if moe.shared_ffn and degrees.tensor > 1:
             b.leave()
         else:
-            own = float(degrees.activation_bytes * b.local * shape.hidden)
+            own = 1.0 * degrees.activation_bytes * b.local * shape.hidden
             b.moved(Stream.ELEMENTWISE, 3.0 * own, 2.0 * own)
     else:
         b.enter()
         _dense(b, shape.ffn, b.tokens, degrees.tensor)
         b.leave()
-    out = float(degrees.activation_bytes * b.local * shape.hidden)
+    out = 1.0 * degrees.activation_bytes * b.local * shape.hidden
     forward = tuple(b.forward)
     saved, working = b.saved, 0.0
-    if not shape.gated:
-        saved += 2.0 * b.local * shape.hidden  # masks of two dropouts, 1 byte each
+    if shape.dropout:
+        saved += 2.0 * b.local * shape.hidden  # masks of two, 1 byte each
     # products' inputs: norms' outputs are kept too (the shard, gathered again in the backward pass)
-    saved += 2.0 * out
+    saved += 2.0 * b.kept * out
     kept: tuple[Work, ...] = ()
     if recompute is Recompute.FULL:
         saved, kept, working = out, forward, saved
@@ -301,6 +321,7 @@ def block(shape: DecoderShape, degrees: Degrees, recompute: Recompute, number: i
         core = 5.0 * degrees.micro_batch * heads * queries * shape.sequence
         saved, working = saved - core, core
         kept = tuple(one for one in forward if isinstance(one, Attending))
+    working += b.widest
     return LayerWork(
         name="layer",
         forward=forward,
@@ -317,7 +338,7 @@ def block(shape: DecoderShape, degrees: Degrees, recompute: Recompute, number: i
 def embedding(shape: DecoderShape, degrees: Degrees) -> LayerWork:
     """Return the word embedding (cut by vocabulary) with learned positions if there are any."""
     b = _Builder(shape, degrees)
-    size = float(degrees.activation_bytes * b.tokens * shape.hidden)
+    size = 1.0 * degrees.activation_bytes * b.tokens * shape.hidden
     b.add([Moved(kind=Stream.EMBEDDING, bytes=2.0 * size)], [Moved(kind=Stream.EMBEDDING_BACKWARD, bytes=2.0 * size)])
     if degrees.tensor > 1:
         kind = Collective.REDUCE_SCATTER if degrees.sequence else Collective.ALL_REDUCE
@@ -333,7 +354,7 @@ def embedding(shape: DecoderShape, degrees: Degrees) -> LayerWork:
         parameters=vocab * shape.hidden + positions,
         expert_parameters=0,
         saved_bytes=8.0 * b.tokens,
-        working_bytes=0.0,
+        working_bytes=2.0 * vocab * shape.hidden,
         output_bytes=size * b.local / b.tokens,
     )
 
@@ -345,7 +366,7 @@ def head(shape: DecoderShape, degrees: Degrees) -> LayerWork:
     b.enter()
     vocab = -(-shape.vocab // degrees.tensor)
     b.linear(b.tokens, vocab, shape.hidden, low=False)
-    logits = float(b.tokens * vocab)
+    logits = 1.0 * b.tokens * vocab
     # read in 16 bit, fp32 copy written; backward reads it and writes the gradient in 16 bit
     b.moved(Stream.CROSS_ENTROPY, 6.0 * logits, 6.0 * logits, vocab, 4.0 * logits)
     if degrees.tensor > 1:
@@ -358,7 +379,8 @@ def head(shape: DecoderShape, degrees: Degrees) -> LayerWork:
         backward=tuple(one for part in reversed(b.backward) for one in part),
         parameters=b.parameters,
         expert_parameters=0,
-        saved_bytes=b.saved + degrees.activation_bytes * (logits + b.local * shape.hidden),
-        working_bytes=0.0,
+        saved_bytes=1.0 * degrees.activation_bytes * 2 * b.local * shape.hidden,
+        logits_bytes=(4.0 + degrees.activation_bytes) * logits,
+        working_bytes=b.widest,
         output_bytes=0.0,
     )

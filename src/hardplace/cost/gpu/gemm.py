@@ -15,8 +15,8 @@ import numpy.typing as npt
 from hardplace.cost.gpu.types import Datasheet, Floats, GemmParameters, Ints, Layout
 
 STEP = 32  # along k, of one trip of a tile's loop
-# rows and columns of a tile, and the splits along k that are tried with it
-TILES = (
+Tile = tuple[int, int, tuple[int, ...]]  # rows and columns, and the splits along k that are tried with it, 1 first
+TILES: tuple[Tile, ...] = (
     (256, 128, (1, 2, 4)),
     (128, 256, (1, 2, 4)),
     (128, 128, (1, 2, 4, 8)),
@@ -75,9 +75,9 @@ def gemms(
     return Gemms(m=rows, n=columns, k=depth, batch=times, layout=kind, output_bytes=written)
 
 
-def gemm_s(shapes: Gemms, devices: Sequence[tuple[Datasheet, GemmParameters]]) -> Floats:
+def gemm_s(shapes: Gemms, devices: Sequence[tuple[Datasheet, GemmParameters]], tiles: Sequence[Tile] = TILES) -> Floats:
     """Return seconds of each GEMM on each device, shape (GEMMs, devices); positive, and never less for a larger k
-    of the same alignment."""
+    of the same alignment. tiles: to choose from; each is tried without a split too."""
     aligned = alignment_bits(shapes)
     result = np.empty((len(devices), len(shapes)))
     for row, (sheet, fitted) in zip(result, devices, strict=True):
@@ -88,7 +88,7 @@ def gemm_s(shapes: Gemms, devices: Sequence[tuple[Datasheet, GemmParameters]]) -
             m, n, k, batch = (
                 np.asarray(one[part], dtype=np.float64) for one in (shapes.m, shapes.n, shapes.k, shapes.batch)
             )
-            row[part] = _best(rates, m, n, k, batch, shapes.output_bytes[part], misaligned[part])
+            row[part] = _best(rates, m, n, k, batch, shapes.output_bytes[part], misaligned[part], tiles)
         row *= np.array(fitted.layout)[shapes.layout]
         row += fitted.launch_s
     return np.ascontiguousarray(result.T)
@@ -180,7 +180,14 @@ def _memory_bytes(r: _Rates, m: Floats, n: Floats, k: Floats, batch: Floats, out
 
 
 def _best(
-    r: _Rates, m: Floats, n: Floats, k: Floats, batch: Floats, output_bytes: Floats, misaligned: Floats
+    r: _Rates,
+    m: Floats,
+    n: Floats,
+    k: Floats,
+    batch: Floats,
+    output_bytes: Floats,
+    misaligned: Floats,
+    tried: Sequence[Tile],
 ) -> Floats:
     """Return the least time over tiles and splits, without launch.
 
@@ -188,11 +195,11 @@ def _best(
     """
     dram = _memory_bytes(r, m, n, k, batch, output_bytes)
     power = 2.0 * batch * m * n * k * misaligned * r.power_flop_s + dram * r.power_byte_s
-    down = {rows: batch * np.ceil(m / rows) for rows in {rows for rows, _, _ in TILES}}
-    across = {columns: np.ceil(n / columns) for columns in {columns for _, columns, _ in TILES}}
+    down = {rows: batch * np.ceil(m / rows) for rows in {rows for rows, _, _ in tried}}
+    across = {columns: np.ceil(n / columns) for columns in {columns for _, columns, _ in tried}}
     steps = {split: np.ceil(k / (STEP * split)) for split in SPLITS}
     least: dict[int, Floats] = {}
-    for rows, columns, splits in TILES:
+    for rows, columns, splits in tried:
         tiles = down[rows] * across[columns]
         load = STEP * 2.0 * (rows + columns)
         step = math.hypot((STEP * 2.0 * rows * columns * r.flop_s) ** 2, (load * r.tile_byte_s) ** 2) ** 0.5

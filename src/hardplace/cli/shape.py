@@ -1,0 +1,97 @@
+"""`hardplace shape`: model shapes of the same size that train faster on a device."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+
+from hardplace.cli.app import app
+from hardplace.errors import BadInput
+
+_SHARE = re.compile(r"(?:±|\+-|\+/-)?\s*([0-9]+(?:\.[0-9]+)?)\s*%")
+
+
+@app.command()
+@click.argument("model", metavar="CONFIG|MODEL")
+@click.option("--params", default="2%", show_default=True, help="How far the number of parameters may be off.")
+@click.option("--device", "devices", multiple=True, metavar="NAME|FILE", help="A GPU; repeat for a shape good on all.")
+@click.option(
+    "--on", "chips", multiple=True, metavar="NAME|FILE", help="A chip, as `hardplace chip` takes it; repeats."
+)
+@click.option("--micro-batch", type=click.IntRange(min=1), default=1, show_default=True, help="Samples.")
+@click.option("--tensor-parallel", type=click.IntRange(min=1), default=1, show_default=True, help="Width in use.")
+@click.option("--sequence-parallel", is_flag=True, help="With tensor parallelism.")
+@click.option("--pipeline-parallel", type=click.IntRange(min=1), default=1, show_default=True, help="Stages in use.")
+@click.option(
+    "--sequence", type=click.IntRange(min=1), help="Tokens.  [default: the model's, of a config at most 4096]"
+)
+@click.option(
+    "--attention",
+    default="default",
+    show_default=True,
+    help="unfused, default (PyTorch's flash), or a backend: fa3, ...",
+)
+@click.option("--freeze", multiple=True, metavar="FIELD", help="Keep a field: layers, hidden, heads, kv_heads, ...")
+@click.option("--range", "ranges", multiple=True, metavar="FIELD=FROM:TO:STEP|A,B", help="Values of a field.")
+@click.option("--top", type=click.IntRange(min=1), default=10, show_default=True, help="Alternatives of each tier.")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the page.  [default: hardplace-out/MODEL]")
+def shape(
+    model: str,
+    params: str,
+    devices: tuple[str, ...],
+    chips: tuple[str, ...],
+    micro_batch: int,
+    tensor_parallel: int,
+    sequence_parallel: bool,
+    pipeline_parallel: int,
+    sequence: int | None,
+    attention: str,
+    freeze: tuple[str, ...],
+    ranges: tuple[str, ...],
+    top: int,
+    as_json: bool,
+    out: Path | None,
+) -> None:
+    """Rank shapes with about the same number of parameters by how fast they train.
+
+    Fields: layers, hidden, heads, kv_heads, head_dim, ffn, vocab. The safe tier pads the MLP and the vocabulary and
+    splits heads another way; the other changes depth and width, within 1.5 times the aspect ratio. Every speed-up has
+    a band of confidence; what lies within it is a tie: measure.
+
+    \b
+    hardplace shape gpt3-2.7b --device a100-80gb-sxm
+    hardplace shape llama2-7b --device h100-sxm --device b200-sxm --freeze layers --range hidden=3584:4608:64
+    """
+    from hardplace.files import dumps, write_text
+    from hardplace.report.shape import page, show_ranking
+    from hardplace.search.shapes.ranges import parse_range
+    from hardplace.search.shapes.rank import Asked, ranked
+    from hardplace.search.shapes.sources import model_named, target
+    from hardplace.search.shapes.types import Conditions
+
+    names = tuple(dict.fromkeys((*devices, *chips)))
+    if not names:
+        raise BadInput("shape: expected --device or --on")
+    match = _SHARE.fullmatch(params.strip())
+    if match is None or not 0 < float(match[1]) <= 50:
+        raise BadInput(f"--params: {params!r}: expected a share up to 50%, such as 2%")
+    where = Conditions(
+        micro_batch=micro_batch,
+        tensor=tensor_parallel,
+        sequence=sequence_parallel,
+        pipeline=pipeline_parallel,
+        attention=attention,
+    )
+    asked = Asked(share=float(match[1]) / 100, frozen=freeze, ranges=dict(parse_range(one) for one in ranges), top=top)
+    found = ranked(model_named(model, sequence), [target(name, where) for name in names], where, asked)
+    if as_json:
+        click.echo(dumps(found))
+        return
+    show_ranking(found)
+    folder = out or Path("hardplace-out") / found.model.replace("/", "-")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "shape.html", page(found))
+    click.echo(f"\nwritten: {folder / 'shape.html'} (open it in a browser)")
