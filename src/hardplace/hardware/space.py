@@ -119,6 +119,13 @@ def name(chips: Chips, index: int) -> str:
     )
 
 
+def chips_of(chip: Accelerator) -> Chips:
+    """Return one chip as columns of length one."""
+    names = ("tensor_cores", "array_rows", "array_columns", "vector_cores", "vector_lanes", "buffer_bytes")
+    columns = {one: np.array([getattr(chip, one)], dtype=np.int64) for one in names}
+    return Chips(**columns, area_mm2=np.array([chip.area_mm2]))
+
+
 def accelerator(chips: Chips, index: int, setting: Setting, memory_bytes: float) -> Accelerator:
     """Return one chip of many, with the setting's clock and memory system."""
     return Accelerator(

@@ -14,7 +14,10 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accelerator:
-    """A chip: tensor cores (rows x columns arrays), vector cores (lanes), one shared buffer, off-chip memory."""
+    """A chip: tensor cores (rows x columns arrays), vector cores (lanes), one shared buffer, off-chip memory.
+
+    link_bandwidth_bytes_per_s: of the network's innermost level where the chip chose it; None: the setting's.
+    """
 
     name: str
     tensor_cores: int
@@ -28,6 +31,7 @@ class Accelerator:
     memory_bandwidth_bytes_per_s: float
     buffer_bandwidth_bytes_per_s: float
     area_mm2: float
+    link_bandwidth_bytes_per_s: float | None = None
 
     @property
     def peak_flops_per_s(self) -> float:

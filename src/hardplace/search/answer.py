@@ -12,6 +12,7 @@ from hardplace.hardware.space import name, tpuv4
 from hardplace.placement.types import Infeasible
 from hardplace.search.candidates import Found
 from hardplace.search.explore import Search
+from hardplace.search.loop import Evaluator
 from hardplace.search.profile import LayerSeconds
 from hardplace.search.types import Baseline, Cloud, Evaluation, Exploration, Progress, Question
 from hardplace.workload.types import OperatorKind, Workload
@@ -24,15 +25,20 @@ def answer(
     *,
     gap: float = 0.01,
     limit_s: float | None = None,
+    evaluations: int | None = None,
     report: Callable[[Progress], None] | None = None,
+    evaluator: Evaluator | None = None,
 ) -> Exploration | Infeasible:
     """Return the best chip and plan of a question with its certificate, or what every plan lacks.
 
     gap: relative gap at which to stop (0.01: nothing in the space is more than 1 % faster). limit_s: wall seconds
-    for the search, or None. report: called with the incumbent and the bound as they move. An interrupt
+    for the search, or None. evaluations: exact ones at most, or None. evaluator: where they are done (None: in this
+    process). report: called with the incumbent and the bound as they move. An interrupt
     (KeyboardInterrupt) ends the search with the best answer so far; it is raised again if there is none yet.
     """
-    search = Search(question=question, gap=gap, limit_s=limit_s, report=report)
+    search = Search(
+        question=question, gap=gap, limit_s=limit_s, evaluations=evaluations, report=report, evaluator=evaluator
+    )
     if not search.fits:
         return min(search.shortages, key=lambda short: short.needed / short.available)
     found = search.run()
@@ -61,7 +67,7 @@ def _pure_data_parallel(search: Search, best: Evaluation) -> Baseline:
     lacking: list[Infeasible] = []
     for family in search.families:
         if family.tensor_parallel == 1:
-            one = search.evaluate(chip, family, max_stages=1)
+            one = search.evaluate(search.job_of(chip, family, max_stages=1))
             if isinstance(one, Infeasible):
                 lacking.append(one)
             elif reached is None or one.samples_per_s > reached.samples_per_s:
@@ -76,7 +82,7 @@ def _cloud(search: Search, found: Found, best: Evaluation) -> Cloud:
     """Return every chip of the space with the chosen plan held fixed: what list schedules reach there."""
     chips = search.question.chips
     batch = search.question.setting.batch_samples
-    _, seconds = search.kernels(best.family).bounds(chips)
+    _, seconds = search.kernels(best.family).bounds(chips, search.question.setting)
     batch_s = _plan_seconds(best, seconds)
     return Cloud(
         area_mm2=tuple(chips.area_mm2.tolist()),

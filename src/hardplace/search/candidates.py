@@ -7,7 +7,7 @@ from enum import IntEnum
 
 from hardplace.cost.types import Floats, Ints
 from hardplace.search.profile import LayerSeconds
-from hardplace.search.types import Evaluation, Level, PlanFamily, Progress, Stop
+from hardplace.search.types import Evaluation, Job, Level, PlanFamily, Progress, Stop
 
 
 class Refinement(IntEnum):
@@ -44,6 +44,14 @@ class Pair:
     lower: LayerSeconds
     upper: LayerSeconds
     stage: Refinement
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """What was reached by a job: on list schedules, until evaluation holds the exact ones."""
+
+    job: Job
+    evaluation: Evaluation | None
 
 
 @dataclass(slots=True)

@@ -7,23 +7,25 @@ placement. Nothing in the heap can beat its bound, so the smallest bound is the 
 
 from __future__ import annotations
 
-import heapq
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from hardplace.cost.types import Floats
+from hardplace.hardware.space import accelerator
 from hardplace.placement.many import least_bottlenecks
 from hardplace.placement.partition import feasible_shapes, place, shortage
 from hardplace.placement.types import Infeasible, Placement, PlacementProblem, Replication
 from hardplace.search.bounds import Shapes, batch_bound_s, roofline, shapes
-from hardplace.search.candidates import LEVEL_NAMES, Block, Count, Found, Pair, Refinement, refined
-from hardplace.search.evaluate import evaluate
+from hardplace.search.candidates import LEVEL_NAMES, Block, Count, Found, Pair, Reached, Refinement, refined
+from hardplace.search.exact import InProcess, Task
+from hardplace.search.front import Front, Scores
+from hardplace.search.loop import Deadline, Ended, Evaluator, Loop, Stops
 from hardplace.search.plans import families, placement_problem, replications
-from hardplace.search.profile import Kernels, LayerSeconds
-from hardplace.search.types import Evaluation, LayerSchedule, Level, PlanFamily, Progress, Question, Stop
+from hardplace.search.profile import Kernels, LayerSeconds, kernels_of
+from hardplace.search.types import Evaluation, Job, Level, Outcome, PlanFamily, Progress, Question
 from hardplace.workload.sharding import tensor_parallel
 
 _MANY = 16  # open chips of a block from which the placement of all at once pays
@@ -35,23 +37,24 @@ class Search:
     """The state of one search: the heap, the incumbent, and what is shared by all candidates of a family.
 
     gap: relative gap at which to stop. limit_s: wall seconds, or None. report: called with each Progress.
+    evaluations: exact evaluations at most, or None. evaluator: where they are done; None: in this process.
     """
 
     question: Question
     gap: float
     limit_s: float | None = None
     report: Callable[[Progress], None] | None = None
-    incumbent: tuple[float, int, PlanFamily] | None = None
-    best: Evaluation | None = None
-    _heap: list[tuple[float, int, Block | Pair]] = field(default_factory=list)
-    _serial: int = 0
-    _schedules: dict[tuple[int, tuple[int, int]], tuple[LayerSchedule, ...]] = field(default_factory=dict)
-    _progress: list[Progress] = field(default_factory=list)
+    evaluations: int | None = None
+    evaluator: Evaluator | None = None
+    front: Front[Reached] = field(default_factory=Front)
 
     def __post_init__(self) -> None:
         """Lay out families, kernels and shapes; nothing depends on the chips yet."""
-        self._start = time.perf_counter()
+        self.deadline = Deadline(limit_s=self.limit_s)
         question = self.question
+        task = Task(workload=question.workload, setting=question.setting)
+        here = InProcess(tasks={question.workload.name: task}, gap=self.gap / 4)
+        self._evaluator: Evaluator = self.evaluator or here
         self.families = families(question.choices, question.setting.batch_samples)
         self._count = {stage: Count() for stage in Refinement}
         self._kernels: dict[tuple[int, int], Kernels] = {}
@@ -61,18 +64,15 @@ class Search:
         for family in self.families:
             self._lay_out(family)
         self._roofline = np.full(len(question.chips), np.inf)
-        self._laid_out_s = time.perf_counter() - self._start
+        self._laid_out_s = self.deadline.elapsed_s
 
     def _lay_out(self, family: PlanFamily) -> None:
         question, group = self.question, _group(family)
         if group not in self._kernels:
             micro_batches = question.setting.batch_samples // family.micro_batch
             self._replications[group] = replications(question.setting, family.tensor_parallel, micro_batches)
-            self._kernels[group] = Kernels(
-                shard=tensor_parallel(question.workload, family.tensor_parallel),
-                micro_batch=family.micro_batch,
-                setting=question.setting,
-            )
+            shard = tensor_parallel(question.workload, family.tensor_parallel)
+            self._kernels[group] = kernels_of(shard, family.micro_batch, question.setting)
         shard = self._kernels[group].shard
         nothing = np.zeros((len(shard.layers), 1))
         idle = LayerSeconds(forward_s=nothing, backward_s=nothing, optimizer_s=nothing)
@@ -83,55 +83,52 @@ class Search:
         else:
             self.shortages.append(shortage(problem))
 
-    # -- the loop ----------------------------------------------------------------------------------------------
+    # -- the problem, as the loop sees it ------------------------------------------------------------------------
 
     def run(self) -> Found:
-        """Refine candidates best first until the gap, the time limit or an interrupt; return what was found."""
-        for group in {_group(family): None for family in self._shapes}:
-            self._enter_blocks(group)
-        stop = Stop.OPTIMAL
-        bound = self._heap[0][0] if self._heap else np.inf
-        try:
-            while self._heap:
-                bound = self._heap[0][0]
-                if bound >= self._incumbent_s / (1.0 + self.gap):
-                    stop = Stop.OPTIMAL if bound >= self._incumbent_s else Stop.GAP
-                    break
-                if self.limit_s is not None and time.perf_counter() - self._start > self.limit_s:
-                    stop = Stop.SECONDS
-                    break
-                _, _, candidate = self._heap[0]
-                if isinstance(candidate, Pair) and candidate.stage is Refinement.EXACT:
-                    stop = Stop.SCHEDULES
-                    break
-                started = time.perf_counter()
-                self._refine(bound, candidate)
-                stage = candidate.stage if isinstance(candidate, Pair) else Refinement.ROOFLINE
-                self._count[Refinement(stage + 1)].seconds += time.perf_counter() - started
-                self._tell(bound)
-            else:
-                bound = np.inf  # nothing is left that could beat the incumbent
-        except KeyboardInterrupt:
-            stop = Stop.INTERRUPTED
-        return self._found(min(bound, self._incumbent_s), stop)
+        """Refine candidates best first until the gap, a limit or an interrupt; return what was found."""
+        stops = Stops(gap=self.gap, deadline=self.deadline, evaluations=self.evaluations)
+        return self._found(Loop(self, self.front, self._evaluator, stops, self.report).run())
 
-    def _refine(self, bound: float, candidate: Block | Pair) -> None:
-        """Replace the top of the heap by what its next level of refinement leaves of it."""
+    def roots(self) -> Iterator[tuple[Scores, Block | Pair]]:
+        """Yield all chips of the space in blocks by their roofline bound."""
+        for group in {_group(family): None for family in self._shapes}:
+            yield from self._enter_blocks(group)
+
+    def job(self, candidate: Block | Pair) -> Job | None:
+        """Return the exact evaluation of a pair that has been placed on bounds."""
+        if isinstance(candidate, Block) or candidate.stage is not Refinement.PLACED_ON_BOUNDS:
+            return None
+        return self.job_of(candidate.chip, candidate.family)
+
+    def refine(self, candidate: Block | Pair, outcome: Outcome | None) -> Sequence[tuple[Scores, Block | Pair | None]]:
+        """Return what the next level of refinement leaves of a candidate."""
+        started = time.perf_counter()
+        stage = candidate.stage if isinstance(candidate, Pair) else Refinement.ROOFLINE
+        try:
+            if outcome is not None:
+                return self._settled(candidate, outcome)
+            if isinstance(candidate, Block):
+                return [(self._scores(bound_s), pair) for bound_s, pair in self._bound_block(candidate)]
+            return [(self._scores(bound_s), pair) for bound_s, pair in self._place_on_bounds(candidate)]
+        finally:
+            self._count[Refinement(stage + 1)].seconds += time.perf_counter() - started
+
+    def discard(self, candidate: Block | Pair) -> None:
+        """Count what was left in the heap: it was discarded by the bound that put it there."""
         if isinstance(candidate, Block):
-            left = self._bound_block(candidate)
-        elif candidate.stage is Refinement.SCHEDULE_BOUNDS:
-            left = self._place_on_bounds(candidate)
+            pairs = len(candidate.chips) * len(self._members(candidate.group))
+            self._count[Refinement.ROOFLINE].discarded += pairs
         else:
-            left = self._evaluate(candidate)
-        # The candidate leaves the heap only now, so that an interrupt during its refinement cannot lose it.
-        heapq.heappop(self._heap)
-        for refined_s, pair in left:
-            self._push(max(bound, refined_s), pair)
+            self._count[candidate.stage].discarded += 1
+
+    def _scores(self, batch_s: float) -> Scores:
+        return (self.question.setting.batch_samples / batch_s,)
 
     # -- levels ------------------------------------------------------------------------------------------------
 
-    def _enter_blocks(self, group: tuple[int, int]) -> None:
-        """Push all chips of the space in blocks by their roofline bound at one micro-batch and tensor-parallel size."""
+    def _enter_blocks(self, group: tuple[int, int]) -> Iterator[tuple[Scores, Block]]:
+        """Yield all chips of the space in blocks by their roofline bound at one micro-batch size and degree."""
         started = time.perf_counter()
         question = self.question
         seconds = roofline(self._kernels[group], question.chips, question.setting)
@@ -141,13 +138,13 @@ class Search:
         self._count[Refinement.ROOFLINE].entered += len(order) * len(self._members(group))
         for first in range(0, len(order), _BLOCK):
             chips = order[first : first + _BLOCK]
-            self._push(float(bounds[chips[0]]), Block(group, chips))
+            yield self._scores(float(bounds[chips[0]])), Block(group, chips)
         self._count[Refinement.ROOFLINE].seconds += time.perf_counter() - started
 
     def _bound_block(self, block: Block) -> list[tuple[float, Pair]]:
         """Return the pairs of a block whose bound from scheduled kernels is below the incumbent."""
         members = self._members(block.group)
-        lower, upper = self._kernels[block.group].bounds(self.question.chips.take(block.chips))
+        lower, upper = self._kernels[block.group].bounds(self.question.chips.take(block.chips), self.question.setting)
         bounds = np.array([self._family_bound(family, lower) for family in members])
         # The most promising pair is placed at once: a first incumbent soon, and better ones early.
         row, column = np.unravel_index(int(np.argmin(bounds)), bounds.shape)
@@ -194,11 +191,10 @@ class Search:
         bounds[still] = np.maximum(bounds[still], sharp)
 
     def _reach(self, chip: int, family: PlanFamily, upper: LayerSeconds) -> None:
-        """Take the best placement on list schedules as the incumbent if it is faster."""
+        """Offer the best placement on list schedules if it is faster than what was reached."""
         reached = place(self._problem(family, upper), cutoff_s=self._incumbent_s)
         if isinstance(reached, Placement):
-            self.incumbent = (reached.batch_s, chip, family)
-            self.best = None
+            self.front.offer(self._scores(reached.batch_s), Reached(self.job_of(chip, family), None))
 
     def _place_on_bounds(self, pair: Pair) -> list[tuple[float, Pair]]:
         """Return the pair bounded by its best placement on lower bounds; list schedules may give an incumbent."""
@@ -211,17 +207,17 @@ class Search:
         self._reach(pair.chip, pair.family, pair.upper)
         return [(possible.batch_s, refined(pair, Refinement.PLACED_ON_BOUNDS))]
 
-    def _evaluate(self, pair: Pair) -> list[tuple[float, Pair]]:
-        """Return the pair with the bound that its exact schedules leave; it may be the incumbent."""
+    def _settled(self, candidate: Block | Pair, outcome: Outcome) -> Sequence[tuple[Scores, None]]:
+        """Return the bound that a pair's exact schedules leave; it may be the incumbent."""
+        assert isinstance(candidate, Pair)
         count = self._count[Refinement.EXACT]
         count.entered += 1
-        evaluation = self.evaluate(pair.chip, pair.family)
-        if isinstance(evaluation, Infeasible):
+        if isinstance(outcome, Infeasible):
             count.discarded += 1
             return []
-        self._offer(pair.chip, evaluation)
-        bound_s = self.question.setting.batch_samples / evaluation.bound_samples_per_s
-        return [(bound_s, refined(pair, Refinement.EXACT))]
+        job = self.job_of(candidate.chip, candidate.family)
+        self.front.offer((outcome.samples_per_s,), Reached(job, outcome))
+        return [((outcome.bound_samples_per_s,), None)]
 
     # -- shared, and what callers ask -----------------------------------------------------------------
 
@@ -234,27 +230,20 @@ class Search:
         """Return the kernels of a family, ready to be priced."""
         return self._kernels[_group(family)]
 
-    def evaluate(self, chip: int, family: PlanFamily, max_stages: int | None = None) -> Evaluation | Infeasible:
+    def job_of(self, chip: int, family: PlanFamily, max_stages: int | None = None) -> Job:
         """Return the exact evaluation of one chip of the space with one family."""
-        group = _group(family)
-        alone = self.question.chips.take(np.array([chip]))
-        if (chip, group) not in self._schedules:
-            # Families that differ in memory or recompute share them: 20 s of 45 s on a chip that is compared with.
-            self._schedules[chip, group] = self._kernels[group].schedules(alone, self.gap / 4)
-        layers = self._schedules[chip, group]
-        shard = self._kernels[group].shard
-        return evaluate(self.question, shard, alone, family, layers, self._replications[group], max_stages)
+        question = self.question
+        made = accelerator(question.chips, chip, question.setting, family.memory_bytes)
+        return Job(model=question.workload.name, chip=made, family=family, max_stages=max_stages)
 
-    def _offer(self, chip: int, evaluation: Evaluation) -> None:
-        if evaluation.placement.batch_s < self._incumbent_s or (
-            self.best is None and evaluation.placement.batch_s <= self._incumbent_s
-        ):
-            self.incumbent = (evaluation.placement.batch_s, chip, evaluation.family)
-            self.best = evaluation
+    def evaluate(self, job: Job) -> Outcome:
+        """Return the outcome of a job."""
+        return self._evaluator.evaluate(job)
 
     @property
     def _incumbent_s(self) -> float:
-        return self.incumbent[0] if self.incumbent else np.inf
+        best = self.front.best
+        return self.question.setting.batch_samples / best if best else np.inf
 
     def _members(self, group: tuple[int, int]) -> list[PlanFamily]:
         return [family for family in self._shapes if _group(family) == group]
@@ -268,39 +257,12 @@ class Search:
         shard = self._kernels[group].shard
         return placement_problem(question.workload, shard, question.setting, family, seconds, self._replications[group])
 
-    def _push(self, bound_s: float, candidate: Block | Pair) -> None:
-        self._serial += 1
-        heapq.heappush(self._heap, (bound_s, self._serial, candidate))
-
-    def _tell(self, bound_s: float) -> None:
-        batch = self.question.setting.batch_samples
-        now = Progress(
-            seconds=time.perf_counter() - self._start,
-            samples_per_s=batch / self._incumbent_s,
-            bound_samples_per_s=batch / min(bound_s, self._incumbent_s),
-        )
-        last = self._progress[-1] if self._progress else None
-        if last is None or (last.samples_per_s, last.bound_samples_per_s) != (
-            now.samples_per_s,
-            now.bound_samples_per_s,
-        ):
-            self._progress.append(now)
-        if self.report is not None:
-            self.report(now)
-
-    def _found(self, bound_s: float, stop: Stop) -> Found:
-        """Return the account; what is left in the heap was discarded by the bound that put it there."""
-        if self.incumbent is not None and self.best is None:
-            _, chip, family = self.incumbent
-            evaluation = self.evaluate(chip, family)
-            if isinstance(evaluation, Evaluation):
-                self.best = evaluation
-        for _, _, candidate in self._heap:
-            if isinstance(candidate, Block):
-                pairs = len(candidate.chips) * len(self._members(candidate.group))
-                self._count[Refinement.ROOFLINE].discarded += pairs
-            elif candidate.stage is not Refinement.EXACT:
-                self._count[candidate.stage].discarded += 1
+    def _found(self, ended: Ended) -> Found:
+        """Return the account of a search."""
+        best: Evaluation | None = None
+        for _, reached in self.front.points:
+            outcome = reached.evaluation or self.evaluate(reached.job)
+            best = outcome if isinstance(outcome, Evaluation) else None
         candidates = len(self.question.chips) * len(self.families)
         misfits = len(self.question.chips) * (len(self.families) - len(self._shapes))
         fit = Level(name="memory", entered=candidates, discarded=misfits, seconds=self._laid_out_s)
@@ -309,15 +271,15 @@ class Search:
             for stage, one in self._count.items()
         )
         return Found(
-            best=self.best,
-            bound_batch_s=bound_s,
-            stop=stop,
+            best=best,
+            bound_batch_s=self._incumbent_s / (1.0 + ended.excess),
+            stop=ended.stop,
             levels=(fit, *levels),
-            progress=tuple(self._progress),
+            progress=ended.progress,
             roofline_batch_s=self._roofline,
             candidates=candidates,
-            exact_evaluations=self._count[Refinement.EXACT].entered,
-            seconds=time.perf_counter() - self._start,
+            exact_evaluations=ended.evaluations,
+            seconds=self.deadline.elapsed_s,
         )
 
 

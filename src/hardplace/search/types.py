@@ -89,6 +89,22 @@ class Evaluation:
     time: tuple[Cause, ...]
 
 
+Outcome = Evaluation | Infeasible
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One exact evaluation, as plain data: the best plan of a family for a model on a chip.
+
+    max_stages: pipeline stages at most; None: as many as there are layers.
+    """
+
+    model: str
+    chip: Accelerator
+    family: PlanFamily
+    max_stages: int | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
     """A plan to compare with, named, or what it lacks."""
@@ -105,6 +121,7 @@ class Stop(StrEnum):
     OPTIMAL = "optimal"
     SCHEDULES = "schedule solver stopped"  # the rest of the gap is that of the best candidate's own schedules
     SECONDS = "time limit"
+    EVALUATIONS = "evaluations spent"
     INTERRUPTED = "interrupted"
 
 
@@ -120,11 +137,11 @@ class Level:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """Incumbent and bound at a moment of the search."""
+    """Incumbent (0: none yet) and bound of the objective at a moment of the search; more is better."""
 
     seconds: float
-    samples_per_s: float
-    bound_samples_per_s: float
+    score: float
+    bound: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
