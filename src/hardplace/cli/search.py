@@ -12,11 +12,13 @@ import click
 
 from hardplace.cli.app import INFEASIBLE, app
 from hardplace.cli.chips import budget_of
+from hardplace.cli.working import options, working
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from hardplace.cli.working import Where
     from hardplace.hardware.types import Setting
     from hardplace.search.types import Choices, Progress, Question
     from hardplace.workload.types import Workload
@@ -78,7 +80,10 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Print the whole result as JSON on standard output, and nothing else there.",
 )
+@options
 def search(
+    *,
+    where: Where,
     model: str,
     setting_name: str,
     area_mm2: float | None,
@@ -96,7 +101,8 @@ def search(
     """Search for the chip within an area budget and the placement of MODEL that train fastest.
 
     MODEL is a name that `hardplace models` lists, or a Workload file. The answer carries a certificate: nothing
-    in the space is faster than the printed bound. Ctrl-C stops with the best answer so far and its gap.
+    in the space is faster than the printed bound. Ctrl-C stops with the best answer so far and its gap. After a kill,
+    the same command goes on from the journal in the folder, and ends at the same answer.
     """
     from hardplace.hardware.settings import setting as named
     from hardplace.hardware.settings import with_devices
@@ -106,15 +112,15 @@ def search(
 
     setting = replace(with_devices(named(setting_name), devices), batch_samples=batch)
     workload = load(model)
-    choices = _choices(setting, memory, micro_batches, tensor_parallel, recompute)
+    choices = choices_of(setting, memory, micro_batches, tensor_parallel, recompute)
     if not workload.training:
         raise BadInput(f"{model}: recorded for inference; expected a training step, with its backward pass")
     for width in tensor_parallel:
         check_degrees(workload, Parallelism(tensor=width))
-    question = _question(workload, setting, choices, area_mm2)
+    question = question_of(workload, setting, choices, area_mm2)
     folder = out or Path("hardplace-out") / workload.name.replace("/", "-")
     check_writable(folder)
-    _run(question, gap, limit_s, folder, as_json)
+    _run(question, gap, limit_s, folder, where, as_json)
 
 
 def check_writable(folder: Path) -> None:
@@ -124,7 +130,8 @@ def check_writable(folder: Path) -> None:
         raise BadInput(f"--out: {folder}: expected a folder that can be written; {nearest} cannot")
 
 
-def _question(workload: Workload, setting: Setting, choices: Choices, area_mm2: float | None) -> Question:
+def question_of(workload: Workload, setting: Setting, choices: Choices, area_mm2: float | None) -> Question:
+    """Return the question about PHAZE's space within an area budget."""
     from hardplace.hardware.space import phaze_space
     from hardplace.search.types import Question
 
@@ -132,13 +139,14 @@ def _question(workload: Workload, setting: Setting, choices: Choices, area_mm2: 
     return Question(workload=workload, setting=setting, budget=budget, chips=phaze_space(budget), choices=choices)
 
 
-def _choices(
+def choices_of(
     setting: Setting,
     memory: tuple[str, ...],
     micro_batches: tuple[int, ...],
     tensor_parallel: tuple[int, ...],
     recompute: tuple[str, ...],
 ) -> Choices:
+    """Return what a plan may choose; an empty option leaves its default. BadInput for what divides nothing."""
     from hardplace.search.types import Choices
     from hardplace.units import parse_quantity
 
@@ -157,21 +165,23 @@ def _choices(
     )
 
 
-def _run(question: Question, gap: float, limit_s: float | None, folder: Path, as_json: bool) -> None:
+def _run(question: Question, gap: float, limit_s: float | None, folder: Path, where: Where, as_json: bool) -> None:
     """Search, print, and write the folder."""
     from hardplace.files import dumps, write, write_text
     from hardplace.placement.types import Infeasible
     from hardplace.report.terminal import infeasible_line, show
     from hardplace.search.answer import answer
 
-    with _progress_bar(gap) as report:
-        exploration = answer(question, gap=gap, limit_s=limit_s, report=report)
+    with working(question, gap, folder, where) as work, _progress_bar(gap) as report:
+        exploration = answer(
+            question, gap=gap, limit_s=limit_s, report=work.reporting(report), evaluator=work.evaluator
+        )
+        work.journal.end(exploration)
     if isinstance(exploration, Infeasible):
         click.echo(f"infeasible: {question.workload.name}: {infeasible_line(exploration)}", err=True)
         raise SystemExit(INFEASIBLE)
     from hardplace.report.page import page
 
-    folder.mkdir(parents=True, exist_ok=True)
     write(folder / "result.json", exploration)
     write_text(folder / "page.html", page(exploration))
     if as_json:

@@ -14,7 +14,7 @@ from hardplace.errors import BadInput
 from hardplace.placement.types import Infeasible
 from hardplace.report import words
 from hardplace.search.journal import Run, evaluations
-from hardplace.search.types import Evaluation, Job
+from hardplace.search.types import Evaluation, Job, Outcome
 
 _WIDTH = 140  # columns where standard output is not a terminal
 
@@ -89,23 +89,23 @@ def _asked(job: Job) -> dict[str, Cell]:
     }
 
 
-def _reached(outcome: Evaluation | Infeasible) -> dict[str, Cell]:
+def _reached(outcome: Outcome) -> dict[str, Cell]:
     found = outcome if isinstance(outcome, Evaluation) else None
     return {
-        "samples_per_s": found and found.samples_per_s,
-        "bound_samples_per_s": found and found.bound_samples_per_s,
-        "batch_s": found and found.placement.batch_s,
-        "model_flops_utilisation": found and found.model_flops_utilisation,
-        "pipeline_stages": found and len(found.placement.stages),
-        "data_parallel": found and found.placement.data_parallel,
+        "samples_per_s": found.samples_per_s if found else None,
+        "bound_samples_per_s": found.bound_samples_per_s if found else None,
+        "batch_s": found.placement.batch_s if found else None,
+        "model_flops_utilisation": found.model_flops_utilisation if found else None,
+        "pipeline_stages": len(found.placement.stages) if found else None,
+        "data_parallel": found.placement.data_parallel if found else None,
     }
 
 
-def _short(outcome: Evaluation | Infeasible) -> dict[str, Cell]:
+def _short(outcome: Outcome) -> dict[str, Cell]:
     lack = outcome if isinstance(outcome, Infeasible) else None
     return {
-        "short_of": lack and lack.what,
-        "needed": lack and lack.needed,
-        "available": lack and lack.available,
-        "unit": lack and lack.unit,
+        "short_of": lack.what if lack else None,
+        "needed": lack.needed if lack else None,
+        "available": lack.available if lack else None,
+        "unit": lack.unit if lack else None,
     }

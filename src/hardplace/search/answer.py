@@ -11,6 +11,7 @@ from hardplace import __version__
 from hardplace.hardware.space import name, tpuv4
 from hardplace.placement.types import Infeasible
 from hardplace.search.candidates import Found
+from hardplace.search.exact import in_process
 from hardplace.search.explore import Search
 from hardplace.search.loop import Evaluator
 from hardplace.search.profile import LayerSeconds
@@ -36,6 +37,7 @@ def answer(
     process). report: called with the incumbent and the bound as they move. An interrupt
     (KeyboardInterrupt) ends the search with the best answer so far; it is raised again if there is none yet.
     """
+    evaluator = evaluator or in_process(question, gap)
     search = Search(
         question=question, gap=gap, limit_s=limit_s, evaluations=evaluations, report=report, evaluator=evaluator
     )
@@ -45,7 +47,9 @@ def answer(
     if found.best is None:
         raise KeyboardInterrupt
     best = found.best
-    reference = Search(question=replace(question, chips=tpuv4()), gap=max(gap, _REFERENCE_GAP)).run().best
+    reference = Search(
+        question=replace(question, chips=tpuv4()), gap=max(gap, _REFERENCE_GAP), evaluator=evaluator
+    ).run().best  # fmt: skip
     baselines = (
         Baseline(name="TPUv4", evaluation=reference, infeasible=None),
         _pure_data_parallel(search, best),
@@ -65,13 +69,15 @@ def _pure_data_parallel(search: Search, best: Evaluation) -> Baseline:
     chip = next(index for index in range(len(question.chips)) if name(question.chips, index) == best.chip.name)
     reached: Evaluation | None = None
     lacking: list[Infeasible] = []
-    for family in search.families:
-        if family.tensor_parallel == 1:
-            one = search.evaluate(search.job_of(chip, family, max_stages=1))
-            if isinstance(one, Infeasible):
-                lacking.append(one)
-            elif reached is None or one.samples_per_s > reached.samples_per_s:
-                reached = one
+    unsplit = [family for family in search.families if family.tensor_parallel == 1]
+    jobs = [search.job_of(chip, family, max_stages=1) for family in unsplit]
+    for place, job in enumerate(jobs):
+        search.prefetch(jobs[place:])
+        one = search.evaluate(job)
+        if isinstance(one, Infeasible):
+            lacking.append(one)
+        elif reached is None or one.samples_per_s > reached.samples_per_s:
+            reached = one
     if reached is not None:
         return Baseline(name=label, evaluation=reached, infeasible=None)
     short = min(lacking, key=lambda one: one.needed / one.available, default=None)

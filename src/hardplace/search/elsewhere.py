@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from hardplace.errors import BadInput
 from hardplace.search.asked import code
@@ -36,27 +36,30 @@ class Handle(Protocol):
         """Return whether the outcome is there."""
 
 
-class Pool(Protocol):
+H = TypeVar("H", bound=Handle)
+
+
+class Pool(Protocol[H]):
     """Workers that do jobs. A lost worker's job is done by another; the search never sees it."""
 
     @property
     def workers(self) -> int:
         """How many jobs are done at once."""
 
-    def submit(self, evaluator: bytes, job: Job) -> Handle:
+    def submit(self, evaluator: bytes, job: Job) -> H:
         """Hand out a job; evaluator: the pickled InProcess that does it."""
 
-    def outcome(self, handle: Handle) -> Outcome | None:
+    def outcome(self, handle: H) -> Outcome | None:
         """Wait for an outcome; None: its worker was lost, hand the job out again. BadInput if no workers are left."""
 
 
-class Elsewhere:
+class Elsewhere(Generic[H]):
     """An evaluator (search.loop) that does its jobs on a pool."""
 
-    def __init__(self, evaluator: InProcess, pool: Pool) -> None:
+    def __init__(self, evaluator: InProcess, pool: Pool[H]) -> None:
         self._evaluator = pickle.dumps(evaluator)
         self._pool = pool
-        self._out: dict[Job, Handle] = {}
+        self._out: dict[Job, H] = {}
 
     def prefetch(self, jobs: Sequence[Job]) -> None:
         """Hand out as many jobs as keep the workers busy, and take back those that nobody waits for any more."""
@@ -104,7 +107,7 @@ class Processes:
             return self._pool.submit(work, evaluator, code(), job)
 
     def outcome(self, handle: Future[Outcome]) -> Outcome | None:
-        """Wait for an outcome; None where a worker's end broke the pool, which takes all that was handed out with it."""
+        """Wait for an outcome; None where a worker's end broke the pool, with all that was handed out."""
         try:
             return handle.result()
         except BrokenProcessPool:

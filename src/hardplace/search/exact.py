@@ -10,7 +10,7 @@ from hardplace.hardware.types import Accelerator, NetworkLevel, Setting
 from hardplace.search.evaluate import evaluate
 from hardplace.search.plans import replications
 from hardplace.search.profile import Kernels, kernels_of
-from hardplace.search.types import Job, LayerSchedule, Outcome
+from hardplace.search.types import Job, LayerSchedule, Outcome, Question
 from hardplace.workload.sharding import tensor_parallel
 from hardplace.workload.types import Workload
 
@@ -55,6 +55,12 @@ class InProcess:
         layers = self._schedules[key]
         shard = kernels.shard
         return evaluate(task.workload, setting, shard, job.chip, family, layers, choices, job.max_stages)
+
+
+def in_process(question: Question, gap: float) -> InProcess:
+    """Return the evaluator of a search to a relative gap, a quarter of which its schedules may leave."""
+    task = Task(workload=question.workload, setting=question.setting)
+    return InProcess(tasks={question.workload.name: task}, gap=gap / 4)
 
 
 def on_chip(setting: Setting, chip: Accelerator) -> Setting:

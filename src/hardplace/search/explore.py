@@ -20,7 +20,7 @@ from hardplace.placement.partition import feasible_shapes, place, shortage
 from hardplace.placement.types import Infeasible, Placement, PlacementProblem, Replication
 from hardplace.search.bounds import Shapes, batch_bound_s, roofline, shapes
 from hardplace.search.candidates import LEVEL_NAMES, Block, Count, Found, Pair, Reached, Refinement, refined
-from hardplace.search.exact import InProcess, Task
+from hardplace.search.exact import in_process
 from hardplace.search.front import Front, Scores
 from hardplace.search.loop import Deadline, Ended, Evaluator, Loop, Stops
 from hardplace.search.plans import families, placement_problem, replications
@@ -52,9 +52,7 @@ class Search:
         """Lay out families, kernels and shapes; nothing depends on the chips yet."""
         self.deadline = Deadline(limit_s=self.limit_s)
         question = self.question
-        task = Task(workload=question.workload, setting=question.setting)
-        here = InProcess(tasks={question.workload.name: task}, gap=self.gap / 4)
-        self._evaluator: Evaluator = self.evaluator or here
+        self._evaluator: Evaluator = self.evaluator or in_process(question, self.gap)
         self.families = families(question.choices, question.setting.batch_samples)
         self._count = {stage: Count() for stage in Refinement}
         self._kernels: dict[tuple[int, int], Kernels] = {}
@@ -226,6 +224,11 @@ class Search:
         """Whether any family has a plan that fits the memory."""
         return bool(self._shapes)
 
+    @property
+    def fitting(self) -> tuple[PlanFamily, ...]:
+        """The families that have a plan that fits the memory."""
+        return tuple(self._shapes)
+
     def kernels(self, family: PlanFamily) -> Kernels:
         """Return the kernels of a family, ready to be priced."""
         return self._kernels[_group(family)]
@@ -239,6 +242,10 @@ class Search:
     def evaluate(self, job: Job) -> Outcome:
         """Return the outcome of a job."""
         return self._evaluator.evaluate(job)
+
+    def prefetch(self, jobs: Sequence[Job]) -> None:
+        """Let jobs be started that will be asked for."""
+        self._evaluator.prefetch(jobs)
 
     @property
     def _incumbent_s(self) -> float:

@@ -19,7 +19,7 @@ from hardplace.files import dumps, parse
 from hardplace.placement.types import Infeasible
 from hardplace.search.asked import Asked, difference
 from hardplace.search.loop import Evaluator
-from hardplace.search.types import Evaluation, Job, Outcome
+from hardplace.search.types import Evaluation, Exploration, Job, Outcome
 
 FILE = "journal.sqlite"
 _FORMAT = 1  # of the tables below
@@ -65,7 +65,7 @@ class Journalled:
 
     def prefetch(self, jobs: Sequence[Job]) -> None:
         """Let the jobs that the journal lacks be started."""
-        self._evaluator.prefetch([job for job in jobs if self._journal.get(job) is None])
+        self._evaluator.prefetch([job for job in jobs if job not in self._journal])
 
     def evaluate(self, job: Job) -> Outcome:
         """Return the outcome of a job."""
@@ -85,6 +85,12 @@ class Journal:
         self._told_s = 0.0
         (self.found,) = connection.execute("SELECT count(*) FROM evaluations").fetchone()
 
+    def __contains__(self, job: Job) -> bool:
+        """Return whether the outcome of a job is there."""
+        with _explained(self.path):
+            rows = self._connection.execute("SELECT 1 FROM evaluations WHERE job = ?", (_key(job),))
+            return rows.fetchone() is not None
+
     def get(self, job: Job) -> Outcome | None:
         """Return the outcome of a job, or None if there is none yet."""
         with _explained(self.path):
@@ -98,6 +104,13 @@ class Journal:
         row = (_key(job), kind, dumps(outcome, compact=True))
         with _explained(self.path):
             self._connection.execute("INSERT OR IGNORE INTO evaluations VALUES (?, ?, ?)", row)
+
+    def end(self, answer: Exploration | Infeasible) -> None:
+        """Record how the run ended."""
+        if isinstance(answer, Infeasible):
+            self.tell(None, None, "infeasible")
+        else:
+            self.tell(answer.best.samples_per_s, answer.bound_samples_per_s, answer.stop.value)
 
     def tell(self, incumbent: float | None, bound: float | None, stop: str | None = None) -> None:
         """Record where the run stands, at most four times a second, and always when it stops."""

@@ -6,12 +6,13 @@ Spotlight models the objective with a Gaussian process over features of its own;
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hardplace.errors import BadInput
 from hardplace.search.strategies.oracle import Oracle, Row, rows
+from hardplace.search.types import PlanFamily
 
 if TYPE_CHECKING:
     import optuna
@@ -31,7 +32,9 @@ def search(oracle: Oracle, seed: int) -> None:
         raise BadInput("compare: the strategy bayesian needs Optuna: pip install 'hardplace[compare]'") from None
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
-    axes = {name: sorted(set(column)) for name, column in zip(_NAMES, zip(*rows(oracle.chips), strict=True), strict=True)}
+    axes = {
+        name: sorted(set(column)) for name, column in zip(_NAMES, zip(*rows(oracle.chips), strict=True), strict=True)
+    }
     tied = bool(np.array_equal(oracle.chips.vector_lanes, oracle.chips.array_columns))
     every = len(oracle.chips) * len(oracle.families)
     while oracle.families and len(oracle.seen) < every:
@@ -46,12 +49,12 @@ def _row(trial: optuna.Trial, axes: dict[str, list[int]], tied: bool) -> Row:
     """Return the sizes that the sampler suggests; an axis of ordered choices is its place in them."""
 
     def chosen(name: str) -> int:
-        return axes[name][trial.suggest_int(name, 0, len(axes[name]) - 1)]
+        return axes[name][int(trial.suggest_int(name, 0, len(axes[name]) - 1))]
 
     tensor_cores, depth, width, vector_cores = (chosen(name) for name in _NAMES[:4])
     lanes = width if tied else chosen("vector_lanes")
     return tensor_cores, depth, width, vector_cores, lanes, chosen("buffer_bytes")
 
 
-def _family(trial: optuna.Trial, oracle: Oracle) -> Any:
-    return oracle.families[trial.suggest_int("family", 0, len(oracle.families) - 1)]
+def _family(trial: optuna.Trial, oracle: Oracle) -> PlanFamily:
+    return oracle.families[int(trial.suggest_int("family", 0, len(oracle.families) - 1))]

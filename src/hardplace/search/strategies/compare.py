@@ -66,9 +66,7 @@ def _certified(question: Question, found: Found) -> Certified:
         for now in found.progress
         if now.score > 0
     ]
-    last = Point(
-        seconds=found.seconds, evaluations=found.exact_evaluations, samples_per_s=found.best.samples_per_s
-    )
+    last = Point(seconds=found.seconds, evaluations=found.exact_evaluations, samples_per_s=found.best.samples_per_s)
     return Certified(
         samples_per_s=found.best.samples_per_s,
         bound_samples_per_s=question.setting.batch_samples / found.bound_batch_s,

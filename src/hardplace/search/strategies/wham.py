@@ -87,7 +87,7 @@ def _scheduled(
 ) -> tuple[float, list[int]]:
     """Schedule the layers on a design; return the model's seconds and what to grow first."""
     oracle.check()
-    layers = kernels.schedules(chips_from_rows(np.array([row])), oracle.search.gap / 4)
+    layers = kernels.schedules(chips_from_rows(np.array([row])), oracle.search.question.setting, oracle.search.gap / 4)
     critical_s = dict.fromkeys((Engine.TENSOR, Engine.VECTOR), 0.0)
     total_s = 0.0
     counts = np.bincount(np.array(oracle.search.question.workload.order), minlength=len(layers))
