@@ -18,6 +18,7 @@ from hardplace.files import dumps
 from hardplace.search.types import Question
 
 _LONG = 400  # characters of JSON above which a value stands as its hash
+_HASHED = "SHA-256"
 _SOLVERS = ("ortools", "numpy")  # whose version may change a number in the last place, or a schedule
 
 Asked = dict[str, Any]  # field, e.g. setting.clock_hz, -> a JSON scalar
@@ -37,11 +38,10 @@ def asked(question: Question, **limits: float | None) -> Asked:
 
 def difference(before: Asked, now: Asked) -> list[str]:
     """Return what changed, a text for each field: `budget.area_mm2 was 278.83, now 60`."""
-    return [
-        f"{name} was {_shown(before.get(name))}, now {_shown(now.get(name))}"
-        for name in {**now, **before}
-        if before.get(name) != now.get(name)
-    ]
+    changed = [name for name in {**now, **before} if before.get(name) != now.get(name)]
+    # What a person can read comes first; a hash only says that something changed.
+    changed.sort(key=lambda name: _HASHED in str(now.get(name)))
+    return [f"{name} was {_shown(before.get(name))}, now {_shown(now.get(name))}" for name in changed]
 
 
 def _flatten(name: str, value: Any, found: Asked) -> None:
@@ -54,12 +54,12 @@ def _flatten(name: str, value: Any, found: Asked) -> None:
         for key in value:
             _flatten(prefix + str(key), value[key], found)
     elif isinstance(value, np.ndarray):
-        found[name] = f"{value.size:,} values, SHA-256 {_hash(value.dtype.str.encode() + value.tobytes())}"
+        found[name] = f"{value.size:,} values, {_HASHED} {_hash(value.dtype.str.encode() + value.tobytes())}"
     elif value is None or isinstance(value, bool | int | float | str):
         found[name] = value
     else:
         text = dumps(value, compact=True)
-        found[name] = text if len(text) <= _LONG else f"{len(value):,} values, SHA-256 {_hash(text.encode())}"
+        found[name] = text if len(text) <= _LONG else f"{len(value):,} values, {_HASHED} {_hash(text.encode())}"
 
 
 def _hash(content: bytes) -> str:
