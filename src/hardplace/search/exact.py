@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from hardplace.hardware.space import chips_of
 from hardplace.hardware.types import Accelerator, NetworkLevel, Setting
+from hardplace.scheduling.exact import schedule
+from hardplace.scheduling.types import Schedule, ScheduleProblem
 from hardplace.search.evaluate import evaluate
 from hardplace.search.plans import replications
 from hardplace.search.profile import Kernels, kernels_of
@@ -50,11 +52,14 @@ class InProcess:
         # Families that differ in memory or recompute share schedules: 20 s of 45 s on a chip that is compared with.
         key = (job.model, replace(job.chip, memory_bytes=0.0), family.micro_batch, family.tensor_parallel)
         if key not in self._schedules:
-            self._schedules[key] = kernels.schedules(chips_of(job.chip), setting, self.gap)
+            self._schedules[key] = kernels.schedules(chips_of(job.chip), setting, self._solve)
         choices = replications(setting, family.tensor_parallel, setting.batch_samples // family.micro_batch)
         layers = self._schedules[key]
         shard = kernels.shard
         return evaluate(task.workload, setting, shard, job.chip, family, layers, choices, job.max_stages)
+
+    def _solve(self, problem: ScheduleProblem) -> Schedule:
+        return schedule(problem, gap=self.gap)
 
 
 def in_process(question: Question, gap: float) -> InProcess:

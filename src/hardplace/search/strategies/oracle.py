@@ -54,6 +54,11 @@ class Oracle:
         """Where in the space the chip of these sizes is."""
         return {row: place for place, row in enumerate(rows(self.chips))}
 
+    @cached_property
+    def axes(self) -> tuple[frozenset[int], ...]:
+        """The values that each size takes in the space."""
+        return tuple(frozenset(column) for column in zip(*self.places, strict=True))
+
     @property
     def seconds(self) -> float:
         """Seconds since the start."""

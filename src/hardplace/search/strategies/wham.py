@@ -9,12 +9,13 @@ WHAM fixes the buffer by its template; here it grows like the cores.
 from __future__ import annotations
 
 import heapq
-from itertools import product
+from itertools import product, zip_longest
 
 import numpy as np
 
 from hardplace.cost.types import Engine
 from hardplace.hardware.space import chips_from_rows
+from hardplace.scheduling.lists import best_list_schedule
 from hardplace.search.profile import Kernels
 from hardplace.search.strategies.oracle import Oracle, Row
 from hardplace.search.types import PhaseSchedule
@@ -32,14 +33,16 @@ def search(oracle: Oracle, seed: int) -> None:
     """
     del seed
     widths = {family.tensor_parallel: family for family in reversed(oracle.families)}
-    for family in widths.values():
+    for _, family in sorted(widths.items()):
         kernels = oracle.search.kernels(family)
         kept: dict[int, list[tuple[float, Row]]] = {}
-        for columns in sorted({row[2] for row in oracle.places}, reverse=True):
+        for columns in sorted(oracle.axes[2], reverse=True):
             _branch(oracle, kernels, columns, kept)
-        designs = dict.fromkeys(row for heap in kept.values() for _, row in sorted(heap, reverse=True))
-        for row in designs:
-            oracle.most(oracle.places[row], oracle.families)
+        families = tuple(one for one in oracle.families if one.tensor_parallel == family.tensor_parallel)
+        # The slowest stage first, and the best design of each before the second best of any.
+        ranked = [sorted(heap, reverse=True) for _, heap in sorted(kept.items(), key=lambda item: min(item[1]))]
+        for row in dict.fromkeys(row for rank in zip_longest(*ranked) for _, row in filter(None, rank)):
+            oracle.most(oracle.places[row], families)
 
 
 def _branch(oracle: Oracle, kernels: Kernels, columns: int, kept: dict[int, list[tuple[float, Row]]]) -> None:
@@ -72,8 +75,8 @@ def _grow(oracle: Oracle, kernels: Kernels, row: Row, kept: dict[int, list[tuple
 
 
 def _possible(oracle: Oracle, row: Row, most_mm2: float) -> bool:
-    axes = [{one[place] for one in oracle.places} for place in (_TENSOR, _VECTOR, _BUFFER)]
-    if any(row[place] not in axis for place, axis in zip((_TENSOR, _VECTOR, _BUFFER), axes, strict=True)):
+    """Return whether the space has these numbers of cores and this buffer, and the area for them together."""
+    if any(row[place] not in oracle.axes[place] for place in (_TENSOR, _VECTOR, _BUFFER)):
         return False
     return float(chips_from_rows(np.array([row])).area_mm2[0]) <= most_mm2 * (1 + 1e-9)
 
@@ -87,7 +90,7 @@ def _scheduled(
 ) -> tuple[float, list[int]]:
     """Schedule the layers on a design; return the model's seconds and what to grow first."""
     oracle.check()
-    layers = kernels.schedules(chips_from_rows(np.array([row])), oracle.search.question.setting, oracle.search.gap / 4)
+    layers = kernels.schedules(chips_from_rows(np.array([row])), oracle.search.question.setting, best_list_schedule)
     critical_s = dict.fromkeys((Engine.TENSOR, Engine.VECTOR), 0.0)
     total_s = 0.0
     counts = np.bincount(np.array(oracle.search.question.workload.order), minlength=len(layers))
