@@ -24,8 +24,8 @@ from pathlib import Path
 
 # Short, and with exact evaluations: the lower the gap, the more of them.
 COMMANDS = (
-    "search bert-large --setting phaze --gap 0.0001 --micro-batch 1 --tensor-parallel 1 --area 60",
     "search gpt2-xl --setting phaze --gap 0 --area 20 --micro-batch 1 --tensor-parallel 1",
+    "search bert-large --setting phaze --gap 0.0001 --micro-batch 1 --tensor-parallel 1 --area 60",
     "search opt-350m --setting phaze --gap 0.0001 --area 30 --micro-batch 1",
     "search bert-large --gap 0 --area 20 --devices 64 --batch 512 --micro-batch 1 --tensor-parallel 1",
     "search opt-350m --area 30 --micro-batch 1 --tensor-parallel 1 --workers 2",

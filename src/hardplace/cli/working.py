@@ -15,6 +15,7 @@ from hardplace.errors import BadInput
 if TYPE_CHECKING:
     from hardplace.search.journal import Journal
     from hardplace.search.loop import Evaluator
+    from hardplace.search.steps import Pool
     from hardplace.search.types import Progress, Question
 
 
@@ -69,19 +70,19 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
 def working(question: Question, gap: float, folder: Path, where: Where) -> Iterator[Work]:
     """Open the folder's journal and the workers of a search; BadInput if the journal is of another question."""
     from hardplace.search.asked import asked
-    from hardplace.search.elsewhere import Elsewhere, Processes
     from hardplace.search.exact import in_process
     from hardplace.search.journal import FILE, Journalled, journal
 
-    mine = in_process(question, gap)
-    here: Evaluator = mine
     with ExitStack() as stack:
+        pool: Pool[Any] | None = None
         if where.scheduler is not None:
             from hardplace.search.distributed import Dask
 
-            here = Elsewhere(mine, stack.enter_context(Dask(where.scheduler)))
+            pool = stack.enter_context(Dask(where.scheduler))
         elif where.workers > 1:
-            here = Elsewhere(mine, stack.enter_context(Processes(where.workers)))
+            from hardplace.search.processes import Processes
+
+            pool = stack.enter_context(Processes(where.workers))
         folder.mkdir(parents=True, exist_ok=True)
         if where.fresh:
             for name in (FILE, f"{FILE}-wal", f"{FILE}-shm"):
@@ -89,4 +90,4 @@ def working(question: Question, gap: float, folder: Path, where: Where) -> Itera
         opened = stack.enter_context(
             journal(folder / FILE, asked(question, gap=gap), question.workload.name, "samples/s")
         )
-        yield Work(evaluator=Journalled(opened, here), journal=opened)
+        yield Work(evaluator=Journalled(opened, in_process(question, gap), pool), journal=opened)

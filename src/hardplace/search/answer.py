@@ -69,15 +69,13 @@ def _pure_data_parallel(search: Search, best: Evaluation) -> Baseline:
     chip = next(index for index in range(len(question.chips)) if name(question.chips, index) == best.chip.name)
     reached: Evaluation | None = None
     lacking: list[Infeasible] = []
-    unsplit = [family for family in search.families if family.tensor_parallel == 1]
-    jobs = [search.job_of(chip, family, max_stages=1) for family in unsplit]
-    for place, job in enumerate(jobs):
-        search.prefetch(jobs[place:])
-        one = search.evaluate(job)
-        if isinstance(one, Infeasible):
-            lacking.append(one)
-        elif reached is None or one.samples_per_s > reached.samples_per_s:
-            reached = one
+    for family in search.families:
+        if family.tensor_parallel == 1:
+            one = search.evaluate(search.job_of(chip, family, max_stages=1))
+            if isinstance(one, Infeasible):
+                lacking.append(one)
+            elif reached is None or one.samples_per_s > reached.samples_per_s:
+                reached = one
     if reached is not None:
         return Baseline(name=label, evaluation=reached, infeasible=None)
     short = min(lacking, key=lambda one: one.needed / one.available, default=None)

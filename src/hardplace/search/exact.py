@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from hardplace.hardware.space import chips_of
@@ -10,8 +10,10 @@ from hardplace.hardware.types import Accelerator, NetworkLevel, Setting
 from hardplace.scheduling.exact import schedule
 from hardplace.scheduling.types import Schedule, ScheduleProblem
 from hardplace.search.evaluate import evaluate
+from hardplace.search.loop import C, Problem, Steps
 from hardplace.search.plans import replications
 from hardplace.search.profile import Kernels, kernels_of
+from hardplace.search.steps import Here
 from hardplace.search.types import Job, LayerSchedule, Outcome, Question
 from hardplace.workload.sharding import tensor_parallel
 from hardplace.workload.types import Workload
@@ -37,8 +39,9 @@ class InProcess:
     _kernels: dict[tuple[str, int, int], Kernels] = field(default_factory=dict)
     _schedules: dict[tuple[str, Accelerator, int, int], tuple[LayerSchedule, ...]] = field(default_factory=dict)
 
-    def prefetch(self, jobs: Sequence[Job]) -> None:
-        """Do nothing: there is nothing to start them on."""
+    def steps(self, problem: Problem[C]) -> Steps[C]:
+        """Return steps in this process."""
+        return Here(problem, self)
 
     def evaluate(self, job: Job) -> Outcome:
         """Return the best plan of the job's family on its chip, or what every plan lacks."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -86,7 +87,7 @@ class Search:
     def run(self) -> Found:
         """Refine candidates best first until the gap, a limit or an interrupt; return what was found."""
         stops = Stops(gap=self.gap, deadline=self.deadline, evaluations=self.evaluations)
-        return self._found(Loop(self, self.front, self._evaluator, stops, self.report).run())
+        return self._found(Loop(self, self.front, self._evaluator.steps(self), stops, self.report).run())
 
     def roots(self) -> Iterator[tuple[Scores, Block | Pair]]:
         """Yield all chips of the space in blocks by their roofline bound."""
@@ -119,6 +120,30 @@ class Search:
             self._count[Refinement.ROOFLINE].discarded += pairs
         else:
             self._count[candidate.stage].discarded += 1
+
+    def tally(self) -> dict[Refinement, Count]:
+        """Return the counts since the last call, which begin anew."""
+        counted, self._count = self._count, {stage: Count() for stage in Refinement}
+        return counted
+
+    def add(self, tally: dict[Refinement, Count]) -> None:
+        """Add counts."""
+        for stage, one in tally.items():
+            count = self._count[stage]
+            count.entered += one.entered
+            count.discarded += one.discarded
+            count.seconds += one.seconds
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave here what only this process can use: where jobs are done, who is told, when time is up."""
+        mine: dict[str, Any] = {
+            "evaluator": None,
+            "_evaluator": None,
+            "report": None,
+            "deadline": Deadline(),
+            "front": Front(),
+        }
+        return {**self.__dict__, **mine}
 
     def _scores(self, batch_s: float) -> Scores:
         return (self.question.setting.batch_samples / batch_s,)
@@ -242,10 +267,6 @@ class Search:
     def evaluate(self, job: Job) -> Outcome:
         """Return the outcome of a job."""
         return self._evaluator.evaluate(job)
-
-    def prefetch(self, jobs: Sequence[Job]) -> None:
-        """Let jobs be started that will be asked for."""
-        self._evaluator.prefetch(jobs)
 
     @property
     def _incumbent_s(self) -> float:

@@ -9,16 +9,18 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hardplace.errors import BadInput
 from hardplace.files import dumps, parse
 from hardplace.placement.types import Infeasible
 from hardplace.search.asked import Asked, difference
-from hardplace.search.loop import Evaluator
+from hardplace.search.loop import C, Evaluator, Problem, Steps
+from hardplace.search.steps import Elsewhere, Here, Pool
 from hardplace.search.types import Evaluation, Exploration, Job, Outcome
 
 FILE = "journal.sqlite"
@@ -58,14 +60,13 @@ class Run:
 
 
 class Journalled:
-    """An evaluator (search.loop) that asks the journal first, and keeps in it what another evaluator had to do."""
+    """An evaluator (search.loop) that asks the journal first, and keeps in it what had to be done.
 
-    def __init__(self, journal: Journal, evaluator: Evaluator) -> None:
-        self._journal, self._evaluator = journal, evaluator
+    pool: workers that do refinements; None: this process does.
+    """
 
-    def prefetch(self, jobs: Sequence[Job]) -> None:
-        """Let the jobs that the journal lacks be started."""
-        self._evaluator.prefetch([job for job in jobs if job not in self._journal])
+    def __init__(self, journal: Journal, evaluator: Evaluator, pool: Pool[Any] | None = None) -> None:
+        self._journal, self._evaluator, self._pool = journal, evaluator, pool
 
     def evaluate(self, job: Job) -> Outcome:
         """Return the outcome of a job."""
@@ -74,6 +75,12 @@ class Journalled:
             outcome = self._evaluator.evaluate(job)
             self._journal.put(job, outcome)
         return outcome
+
+    def steps(self, problem: Problem[C]) -> Steps[C]:
+        """Return steps on the pool, or in this process."""
+        if self._pool is None:
+            return Here(problem, self)
+        return Elsewhere(problem, self._evaluator, self._pool, self._journal)
 
 
 class Journal:
@@ -84,12 +91,6 @@ class Journal:
         self._connection = connection
         self._told_s = 0.0
         (self.found,) = connection.execute("SELECT count(*) FROM evaluations").fetchone()
-
-    def __contains__(self, job: Job) -> bool:
-        """Return whether the outcome of a job is there."""
-        with _explained(self.path):
-            rows = self._connection.execute("SELECT 1 FROM evaluations WHERE job = ?", (_key(job),))
-            return rows.fetchone() is not None
 
     def get(self, job: Job) -> Outcome | None:
         """Return the outcome of a job, or None if there is none yet."""
