@@ -29,7 +29,7 @@ QUESTION = Question(
     workload=load("bert-large"),
     setting=PHAZE,
     budget=default_budget(),
-    chips=SPACE.take(np.arange(0, len(SPACE), 20)),
+    chips=SPACE.take(np.arange(0, len(SPACE), 60)),
     choices=Choices(memory_bytes=(32.0 * GIB,), micro_batches=(1, 2), recompute=(False, True), tensor_parallel=(1, 2)),
 )
 GAP = 0.0  # many placements, and exact evaluations
@@ -60,15 +60,14 @@ def reference() -> tuple[Exploration, set[str]]:
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
         yield cluster.scheduler_address
 
 
 def test_there_is_something_to_share_out() -> None:
     found, kept = reference()
-    assert len(found.progress) > 5
-    assert found.exact_evaluations > 0
-    assert len(kept) >= found.exact_evaluations
+    assert len(found.progress) > 20
+    assert kept
 
 
 def test_processes_give_the_same_answer_on_the_same_way_to_it(tmp_path: Path) -> None:
@@ -111,7 +110,7 @@ def test_a_killed_worker_of_the_cluster_loses_nothing(address: str, tmp_path: Pa
 
 def test_a_lost_scheduler_is_one_line_and_the_journal_goes_on(tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")
-    cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None)
+    cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0")
     closed = []
 
     def close(now: Progress) -> None:
