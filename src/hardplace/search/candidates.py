@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from hardplace.cost.types import Floats, Ints
+from hardplace.hardware.axes import Box
+from hardplace.search.goals import Costs
 from hardplace.search.profile import LayerSeconds
-from hardplace.search.types import Evaluation, Job, Level, PlanFamily, Progress, Stop
+from hardplace.search.types import Evaluation, Job, Level, Progress, Stop
 
 
 class Refinement(IntEnum):
-    """How far a candidate has been refined."""
+    """How far a candidate has been refined: what its scores are bounded by."""
 
-    ROOFLINE = 0
-    SCHEDULE_BOUNDS = 1
-    PLACED_ON_BOUNDS = 2
-    EXACT = 3
+    BOX = 0
+    PARTS = 1
+    SCHEDULE_BOUNDS = 2
+    PLACED_ON_BOUNDS = 3
+    EXACT = 4
 
 
 LEVEL_NAMES = {
-    Refinement.ROOFLINE: "roofline",
+    Refinement.BOX: "boxes",
+    Refinement.PARTS: "parts",
     Refinement.SCHEDULE_BOUNDS: "schedule bounds",
     Refinement.PLACED_ON_BOUNDS: "placement on schedule bounds",
     Refinement.EXACT: "exact schedules and placement",
@@ -28,35 +32,76 @@ LEVEL_NAMES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
-    """Chips at one micro-batch size and tensor-parallel degree, known by their roofline only."""
+class Region:
+    """All chips of a box in one section, known by their best corner only."""
 
-    group: tuple[int, int]
-    chips: Ints
+    section: int
+    box: Box
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """One chip with one family; lower and upper hold its layers' bounds and reachable seconds."""
+class Block:
+    """Chips of one section by their places on the axes, (axes, chips), each known by its parts.
 
-    chip: int
-    family: PlanFamily
+    samples_per_s, joules: by model, (families, chips); costs: of the chips.
+    """
+
+    section: int
+    places: Ints
+    samples_per_s: tuple[Floats, ...]
+    joules: tuple[Floats, ...]
+    costs: Costs
+
+
+@dataclass(slots=True)
+class Seconds:
+    """Bounds and reachable seconds of the layers of many chips; a chip's column is taken when it is needed."""
+
     lower: LayerSeconds
     upper: LayerSeconds
-    stage: Refinement
+    column: int
+
+
+@dataclass(slots=True)
+class One:
+    """One chip with its families, for each model: what each reaches at most, and how far that has been refined.
+
+    samples_per_s, joules: by model, (families,). seconds: by (model, family). reached: by model, the best plan so far.
+    """
+
+    section: int
+    places: Ints
+    costs: Costs
+    samples_per_s: tuple[Floats, ...]
+    joules: tuple[Floats, ...]
+    stages: tuple[Ints, ...]
+    seconds: dict[tuple[int, int], Seconds]
+    reached: dict[int, Plan] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A plan that was reached for one model: on list schedules, until evaluation holds the exact ones."""
+
+    job: Job
+    samples_per_s: float
+    joules: float
+    evaluation: Evaluation | None
 
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """What was reached by a job: on list schedules, until evaluation holds the exact ones."""
+    """A chip that was reached, with its plan for each model."""
 
-    job: Job
-    evaluation: Evaluation | None
+    section: int
+    places: Ints
+    costs: Costs
+    plans: tuple[Plan, ...]
 
 
 @dataclass(slots=True)
 class Count:
-    """Candidates and seconds of one level, while the search runs."""
+    """Candidates (chips times families) and seconds of one level, while the search runs."""
 
     entered: int = 0
     discarded: int = 0
@@ -65,19 +110,15 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """How the search ended: the incumbent (None if nothing fits), the bound, and the account of it."""
+    """How the search ended: what was reached, by what share anything can exceed it, and the account of it."""
 
-    best: Evaluation | None
-    bound_batch_s: float
+    reached: tuple[Reached, ...]
+    scores: tuple[tuple[float, ...], ...]
+    excess: float
     stop: Stop
     levels: tuple[Level, ...]
     progress: tuple[Progress, ...]
-    roofline_batch_s: Floats
+    chips: int
     candidates: int
     exact_evaluations: int
     seconds: float
-
-
-def refined(pair: Pair, stage: Refinement) -> Pair:
-    """Return the pair at its next level."""
-    return Pair(chip=pair.chip, family=pair.family, lower=pair.lower, upper=pair.upper, stage=stage)

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from hardplace.cost.types import Engine
-from hardplace.hardware.types import Accelerator, Budget, Chips, Cluster, Setting
+from hardplace.hardware.types import Accelerator, Budget, Cluster
 from hardplace.placement.types import Infeasible, Placement
 from hardplace.scheduling.types import Schedule
-from hardplace.workload.types import Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,17 +29,6 @@ class PlanFamily:
     micro_batch: int
     recompute: bool
     tensor_parallel: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """What a search is asked: the model, what all candidates share, the chips and the plans to choose from."""
-
-    workload: Workload
-    setting: Setting
-    budget: Budget
-    chips: Chips
-    choices: Choices
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
