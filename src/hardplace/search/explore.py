@@ -12,23 +12,21 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from hardplace.cost.types import Ints
-from hardplace.hardware.axes import Space
-from hardplace.hardware.types import Accelerator
+from hardplace.errors import BadInput
 from hardplace.placement.types import Infeasible
 from hardplace.search import ones
 from hardplace.search.blocks import scheduled
 from hardplace.search.candidates import LEVEL_NAMES, Block, Count, Found, One, Plan, Reached, Refinement, Region
 from hardplace.search.exact import InProcess, Task
 from hardplace.search.front import Front, Scores
-from hardplace.search.goals import Combine, Goal, Objective
+from hardplace.search.goals import Objective
 from hardplace.search.layout import Layout
 from hardplace.search.loop import Deadline, Ended, Evaluator, Loop, Stops
 from hardplace.search.question import Question
 from hardplace.search.regions import opened
 from hardplace.search.scoring import Scoring
 from hardplace.search.sections import Limits, sections
-from hardplace.search.types import Evaluation, Job, Level, Outcome, Progress
+from hardplace.search.types import Evaluation, Job, Level, Outcome, Progress, Stop
 
 Candidate = Region | Block | One
 
@@ -145,10 +143,39 @@ class Search:
 
     # -- shared, and what callers ask -----------------------------------------------------------------
 
-    @property
-    def fits(self) -> bool:
-        """Whether every model has a plan that fits the memory of some section."""
-        return all(any(there[index].families for there in self.scoring.there) for index in range(len(self.scoring.models)))
+    def shortage(self) -> Infeasible | None:
+        """Return what is short if some model fits no memory of any section, before any search."""
+        if not self.scoring.sections:
+            limit = float(self.question.budget.memory_bytes or 0.0)
+            sizes = [one.bytes for one in self.question.space.memories] or [*self.question.choices.memory_bytes]
+            return Infeasible(
+                what="memory of a chip: every choice is beyond the limit, and the smallest",
+                needed=min(sizes),
+                available=limit,
+                unit="bytes",
+                remedy="a higher limit",
+            )
+        for index, model in enumerate(self.scoring.models):
+            if not any(there[index].families for there in self.scoring.there):
+                return min(model.shortages, key=lambda short: short.needed / short.available)
+        return None
+
+    def nothing(self, found: Found) -> Infeasible:
+        """Return what every candidate lacks when a search reached nothing."""
+        short = self.scoring.limits.shortage()
+        limit_s = self.question.budget.step_s
+        least_s = self.scoring.limits.least_step_s
+        if limit_s is not None and np.isfinite(least_s):
+            return Infeasible(
+                what="time of a step: no chip and plan within the other limits is as fast, and the fastest bound on one",
+                needed=least_s,
+                available=limit_s,
+                unit="s",
+                remedy="a longer step, more devices, a smaller batch, or larger chips",
+            )
+        if short is None or found.stop in (Stop.SECONDS, Stop.EVALUATIONS):
+            raise BadInput(f"search: {found.stop.value} before any plan was reached; expected more of it")
+        return short
 
     def evaluate(self, job: Job) -> Outcome:
         """Return the outcome of a job."""

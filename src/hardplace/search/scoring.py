@@ -94,7 +94,11 @@ class Scoring:
         limit_s = self.limits.budget.step_s
         if limit_s is None:
             return samples_per_s
-        return np.where(samples_per_s * limit_s * (1.0 + 1e-9) >= layout.batch, samples_per_s, 0.0)
+        slow = samples_per_s * limit_s * (1.0 + 1e-9) < layout.batch
+        possible = samples_per_s[slow & (samples_per_s > 0.0)]
+        if len(possible):
+            self.limits.least_step_s = min(self.limits.least_step_s, layout.batch / float(possible.max()))
+        return np.where(slow, 0.0, samples_per_s)
 
     def vectors(self, known: Known) -> Floats:
         """Return what nothing exceeds, shape (objectives, chips): by model the best family, for each objective."""

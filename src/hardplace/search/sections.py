@@ -89,7 +89,7 @@ class Limits:
     budget: Budget
     billed: bool
     excluded: dict[str, Excluded] = field(default_factory=dict)
-    cut: int = 0  # chips that the upper places of axes would have had
+    least_step_s: float = np.inf  # that a chip left out by the limit on steps can reach
 
     def costs(self, section: Section, chips: Chips) -> tuple[Costs, Energies | None, Blueprint | None]:
         """Return what chips cost; where only the area is asked for, the rest is nan."""
@@ -203,10 +203,7 @@ def tightened(limits: Limits, section: Section, boxes: list[Box]) -> list[Box]:
     for which in np.flatnonzero(~limits.within(costs)).tolist():
         index, axis, place = owners[which]
         tops_of[index][axis] = min(tops_of[index][axis], place)
-    made = [Box(low=box.low, high=tuple(top)) for box, top in zip(boxes, tops_of, strict=True)]
-    cut = np.array([box.size - one.size for box, one in zip(boxes, made, strict=True)])
-    limits.cut += int(cut.sum())
-    return made
+    return [Box(low=box.low, high=tuple(top)) for box, top in zip(boxes, tops_of, strict=True)]
 
 
 def least_costs(limits: Limits, section: Section, low: Ints, high: Ints) -> Costs:
