@@ -75,9 +75,7 @@ class Space:
         if not self.vector_lanes:
             columns["vector_lanes"] = columns["array_columns"]
         sizes = {axis: column.astype(np.int64) for axis, column in columns.items()}
-        return Chips(
-            **sizes, area_mm2=np.full(places.shape[1], np.nan), clock_hz=clock_hz if self.clock_hz else None
-        )
+        return Chips(**sizes, area_mm2=np.full(places.shape[1], np.nan), clock_hz=clock_hz if self.clock_hz else None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -138,9 +138,7 @@ def _memories(path: Path, files: tuple[_Memories, ...]) -> Iterator[Memory]:
         size = parse_quantity(one.stack_size, "B", f"{path}: memories.stack_size")
         bandwidth = parse_quantity(one.stack_bandwidth, "B/s", f"{path}: memories.stack_bandwidth")
         for stacks in _counts(path, "memories.stacks", one.stacks):
-            yield Memory(
-                kind=one.kind, stacks=stacks, bytes=stacks * size, bandwidth_bytes_per_s=stacks * bandwidth
-            )
+            yield Memory(kind=one.kind, stacks=stacks, bytes=stacks * size, bandwidth_bytes_per_s=stacks * bandwidth)
 
 
 def _check_phaze(path: Path, found: Space) -> None:

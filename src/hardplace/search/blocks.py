@@ -13,6 +13,7 @@ from hardplace.search.bounds import batch_bound_s
 from hardplace.search.candidates import Block, One, Refinement, Seconds
 from hardplace.search.front import Scores
 from hardplace.search.layout import Group, Layout, There
+from hardplace.search.ones import scores
 from hardplace.search.profile import LayerSeconds
 from hardplace.search.scoring import Known, Scoring
 
@@ -58,7 +59,7 @@ def scheduled(scoring: Scoring, block: Block, check: Callable[[], None]) -> Sche
     vectors = scoring.vectors(known)
     kept = np.flatnonzero(scoring.excess(vectors) > 0.0)
     left = [
-        (tuple(vectors[:, chip].tolist()), one)
+        (tuple(vectors[:, chip].tolist()) if len(vectors) == 1 else scores(scoring, one), one)
         for chip in kept.tolist()
         for one in _ones(scoring, block, known, chip, seconds)
     ]
@@ -129,13 +130,12 @@ def _ones(
     seconds: dict[tuple[int, Group], tuple[LayerSeconds, LayerSeconds, dict[int, int]]],
 ) -> list[One]:
     """Return a chip as a candidate; with several objectives each of its families is one, since plans differ in all."""
-    held: dict[tuple[int, int], Seconds] = {}
+    held: dict[tuple[int, Group], Seconds] = {}
     stages = tuple(np.full(len(table), int(Refinement.PARTS)) for table in known.samples_per_s)
     for (model, group), (lower, upper, columns) in seconds.items():
         if chip in columns:
-            for member in scoring.there[block.section][model].members[group]:
-                held[model, member] = Seconds(lower, upper, columns[chip])
-                stages[model][member] = Refinement.SCHEDULE_BOUNDS
+            held[model, group] = Seconds(lower.at(columns[chip]), upper.at(columns[chip]))
+            stages[model][list(scoring.there[block.section][model].members[group])] = Refinement.SCHEDULE_BOUNDS
     speeds = tuple(table[:, chip].copy() for table in known.samples_per_s)
 
     def one(speed: tuple[Floats, ...]) -> One:

@@ -9,6 +9,7 @@ from hardplace.cost.types import Floats, Ints
 from hardplace.hardware.axes import Box
 from hardplace.search.goals import Costs
 from hardplace.search.profile import LayerSeconds
+from hardplace.search.sections import Excluded
 from hardplace.search.types import Evaluation, Job, Level, Progress, Stop
 
 
@@ -53,20 +54,19 @@ class Block:
     costs: Costs
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Seconds:
-    """Bounds and reachable seconds of the layers of many chips; a chip's column is taken when it is needed."""
+    """Bounds and reachable seconds of the layers of one chip at one micro-batch size and degree."""
 
     lower: LayerSeconds
     upper: LayerSeconds
-    column: int
 
 
 @dataclass(slots=True)
 class One:
     """One chip with its families, for each model: what each reaches at most, and how far that has been refined.
 
-    samples_per_s, joules: by model, (families,). seconds: by (model, family). reached: by model, the best plan so far.
+    samples_per_s, joules: by model, (families,). seconds: by (model, group). reached: by model, the best plan so far.
     """
 
     section: int
@@ -75,8 +75,21 @@ class One:
     samples_per_s: tuple[Floats, ...]
     joules: tuple[Floats, ...]
     stages: tuple[Ints, ...]
-    seconds: dict[tuple[int, int], Seconds]
+    seconds: dict[tuple[int, tuple[int, int]], Seconds]
     reached: dict[int, Plan] = field(default_factory=dict)
+
+    def copy(self) -> One:
+        """Return a candidate that can be refined without touching this one."""
+        return One(
+            section=self.section,
+            places=self.places,
+            costs=self.costs,
+            samples_per_s=tuple(row.copy() for row in self.samples_per_s),
+            joules=self.joules,
+            stages=tuple(row.copy() for row in self.stages),
+            seconds=dict(self.seconds),
+            reached=dict(self.reached),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +119,30 @@ class Count:
     entered: int = 0
     discarded: int = 0
     seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a search has counted: candidates by level, those beyond the limits, and what the limits left out.
+
+    within: the most by which anything that was left alone, for being within the gap, exceeded the front.
+    """
+
+    levels: dict[Refinement, Count] = field(default_factory=lambda: {stage: Count() for stage in Refinement})
+    beyond: int = 0
+    excluded: Excluded = field(default_factory=Excluded)
+    within: float = 0.0
+
+    def add(self, other: Tally) -> None:
+        """Add what was counted elsewhere."""
+        for stage, one in other.levels.items():
+            mine = self.levels[stage]
+            mine.entered += one.entered
+            mine.discarded += one.discarded
+            mine.seconds += one.seconds
+        self.beyond += other.beyond
+        self.excluded.add(other.excluded)
+        self.within = max(self.within, other.within)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from hardplace.errors import BadInput
 from hardplace.placement.types import Infeasible
 from hardplace.search import ones
 from hardplace.search.blocks import scheduled
-from hardplace.search.candidates import LEVEL_NAMES, Block, Count, Found, One, Plan, Reached, Refinement, Region
+from hardplace.search.candidates import LEVEL_NAMES, Block, Found, One, Plan, Reached, Refinement, Region, Tally
 from hardplace.search.exact import InProcess, Task
 from hardplace.search.front import Front, Scores
 from hardplace.search.goals import Objective
@@ -26,6 +27,7 @@ from hardplace.search.question import Question
 from hardplace.search.regions import opened
 from hardplace.search.scoring import Scoring
 from hardplace.search.sections import Limits, sections
+from hardplace.search.spread import spread
 from hardplace.search.types import Evaluation, Job, Level, Outcome, Progress, Stop
 
 Candidate = Region | Block | One
@@ -45,15 +47,12 @@ class Search:
     report: Callable[[Progress], None] | None = None
     evaluations: int | None = None
     evaluator: Evaluator | None = None
-    front: Front[Reached] = field(default_factory=Front)
 
     def __post_init__(self) -> None:
         """Lay out models and sections; nothing depends on the chips yet."""
         self.deadline = Deadline(limit_s=self.limit_s)
         question, goal = self.question, self.question.goal
-        tasks = {
-            workload.name: Task(workload=workload, setting=question.setting) for workload in question.workloads
-        }
+        tasks = {workload.name: Task(workload=workload, setting=question.setting) for workload in question.workloads}
         self._evaluator: Evaluator = self.evaluator or InProcess(tasks=tasks, gap=self.gap / 4)
         budget = question.budget
         billed = any(one not in (Objective.THROUGHPUT, Objective.AREA) for one in goal.objectives)
@@ -71,10 +70,9 @@ class Search:
             models=models,
             sections=parts,
             there=tuple(tuple(model.on(section) for model in models) for section in parts),
-            front=self.front,
+            front=Front[Reached](),
         )
-        self._count = {stage: Count() for stage in Refinement}
-        self._beyond = 0
+        self._tally = Tally(excluded=self.scoring.limits.excluded)
         self._laid_out_s = self.deadline.elapsed_s
 
     # -- the problem, as the loop sees it ------------------------------------------------------------------------
@@ -89,8 +87,10 @@ class Search:
         whole = self.question.space.whole
         size = len(self.question.goal.objectives) if self.question.goal.fleet == 1 else len(self.scoring.models)
         for index, there in enumerate(self.scoring.there):
-            if all(one.families for one in there) or (self.question.goal.fleet > 1 and any(one.families for one in there)):
-                self._count[Refinement.BOX].entered += whole.size * self._families(index)
+            if all(one.families for one in there) or (
+                self.question.goal.fleet > 1 and any(one.families for one in there)
+            ):
+                self._tally.levels[Refinement.BOX].entered += whole.size * self._families(index)
                 yield (np.inf,) * size, Region(index, whole)
 
     def job(self, candidate: Candidate) -> Job | None:
@@ -101,7 +101,7 @@ class Search:
         """Return what the next level of refinement leaves of a candidate."""
         started = time.perf_counter()
         level, left = self._refined(candidate, outcome)
-        self._count[level].seconds += time.perf_counter() - started
+        self._tally.levels[level].seconds += time.perf_counter() - started
         return left
 
     def _refined(
@@ -111,35 +111,76 @@ class Search:
         families = self._families(candidate.section)
         if isinstance(candidate, Region):
             result = opened(self.scoring, candidate, check)
-            self._beyond += result.beyond * families
+            self._tally.beyond += result.beyond * families
             small = candidate.box.size and all(isinstance(one, Block) for _, one in result.left)
             level = Refinement.PARTS if small else Refinement.BOX
-            self._count[level].discarded += result.hopeless * families
+            self._tally.levels[level].discarded += result.hopeless * families
             return level, result.left
         if isinstance(candidate, Block):
-            done = scheduled(self.scoring, candidate, check)
-            count = self._count[Refinement.SCHEDULE_BOUNDS]
-            count.entered += done.priced
-            kept = len({one.places.tobytes() for _, one in done.left})
-            count.discarded += (candidate.places.shape[1] - kept) * families
-            if done.left:
-                ones.attempt(self.scoring, max(done.left, key=lambda one: one[0])[1])
-            return Refinement.SCHEDULE_BOUNDS, done.left
+            return Refinement.SCHEDULE_BOUNDS, self._priced(candidate)
         level = Refinement.EXACT if outcome is not None else Refinement.PLACED_ON_BOUNDS
-        self._count[level].entered += 1
+        self._tally.levels[level].entered += 1
         left = ones.refine(self.scoring, candidate, outcome)
-        self._count[level].discarded += not left
+        self._tally.levels[level].discarded += not left
         return level, left
+
+    def _priced(self, block: Block) -> Sequence[tuple[Scores, Candidate]]:
+        """Return the chips of a block, with bounds from scheduled kernels, that may matter."""
+        families = self._families(block.section)
+        count = self._tally.levels[Refinement.SCHEDULE_BOUNDS]
+        if self.several:
+            found = spread(self.scoring, block, self.deadline.check)
+            count.entered += found.priced
+            count.discarded += found.alone * families
+            self._tally.within = max(self._tally.within, found.within)
+            return found.left
+        done = scheduled(self.scoring, block, self.deadline.check)
+        count.entered += done.priced
+        kept = len({one.places.tobytes() for _, one in done.left})
+        count.discarded += (block.places.shape[1] - kept) * families
+        if done.left:
+            ones.attempt(self.scoring, max(done.left, key=lambda one: one[0])[1])
+        return done.left
+
+    @property
+    def several(self) -> bool:
+        """Whether several scores count: objectives, or the models of a fleet."""
+        goal = self.question.goal
+        return len(goal.objectives) > 1 or (goal.fleet > 1 and len(self.scoring.models) > 1)
 
     def discard(self, candidate: Candidate) -> None:
         """Count what was left in the heap: it was discarded by the bound that put it there."""
         families = self._families(candidate.section)
         if isinstance(candidate, Region):
-            self._count[Refinement.BOX].discarded += candidate.box.size * families
+            self._tally.levels[Refinement.BOX].discarded += candidate.box.size * families
         elif isinstance(candidate, Block):
-            self._count[Refinement.PARTS].discarded += candidate.places.shape[1] * families
+            self._tally.levels[Refinement.PARTS].discarded += candidate.places.shape[1] * families
         else:
-            self._count[Refinement.SCHEDULE_BOUNDS].discarded += families
+            self._tally.levels[Refinement.SCHEDULE_BOUNDS].discarded += families
+
+    def tally(self) -> Tally:
+        """Return what was counted since the last call; counts begin anew."""
+        counted, self._tally = self._tally, Tally()
+        self.scoring.limits.excluded = self._tally.excluded
+        return counted
+
+    def add(self, tally: Tally) -> None:
+        """Add counts."""
+        self._tally.add(tally)
+
+    @property
+    def front(self) -> Front[Any]:
+        """What was reached, or what a refinement that is done for another process may take as reached."""
+        return self.scoring.front
+
+    @front.setter
+    def front(self, front: Front[Any]) -> None:
+        self.scoring.front = front
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave here what only this process can use: where jobs are done, who is told, when time is up."""
+        mine: dict[str, Any] = {"evaluator": None, "_evaluator": None, "report": None, "deadline": Deadline()}
+        return {**self.__dict__, **mine}
 
     # -- shared, and what callers ask -----------------------------------------------------------------
 
@@ -164,7 +205,7 @@ class Search:
         """Return what every candidate lacks when a search reached nothing."""
         short = self.scoring.limits.shortage()
         limit_s = self.question.budget.step_s
-        least_s = self.scoring.limits.least_step_s
+        least_s = self.scoring.limits.excluded.step_s
         if limit_s is not None and np.isfinite(least_s):
             return Infeasible(
                 what="time of a step: no chip and plan within the other limits is as fast, and the fastest bound on one",
@@ -189,17 +230,20 @@ class Search:
         points = sorted(self.front.points, key=lambda one: one[0], reverse=True)
         reached = tuple(self._exactly(one) for _, one in points)
         chips = self.question.space.chips
-        every = sum(self.question.space.whole.size * self._families(index) for index in range(len(self.scoring.sections)))
+        every = sum(
+            self.question.space.whole.size * self._families(index) for index in range(len(self.scoring.sections))
+        )
         levels = tuple(
             Level(name=LEVEL_NAMES[stage], entered=one.entered, discarded=one.discarded, seconds=one.seconds)
-            for stage, one in self._count.items()
+            for stage, one in self._tally.levels.items()
         )
-        limits = Level(name="limits", entered=every, discarded=self._beyond, seconds=self._laid_out_s)
+        within = self._tally.within
+        limits = Level(name="limits", entered=every, discarded=self._tally.beyond, seconds=self._laid_out_s)
         return Found(
             reached=reached,
             scores=tuple(ones.reached_scores(self.scoring, one.costs, one.plans) for one in reached),
-            excess=ended.excess,
-            stop=ended.stop,
+            excess=max(ended.excess, within),
+            stop=Stop.GAP if ended.stop is Stop.OPTIMAL and within > 0.0 else ended.stop,
             levels=(limits, *levels),
             progress=ended.progress,
             chips=chips,

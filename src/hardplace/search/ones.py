@@ -13,6 +13,7 @@ from hardplace.placement.types import Infeasible, Placement
 from hardplace.search.candidates import One, Plan, Reached, Refinement, Seconds
 from hardplace.search.front import Scores
 from hardplace.search.goals import Costs
+from hardplace.search.layout import group_of
 from hardplace.search.profile import LayerSeconds
 from hardplace.search.scoring import Known, Scoring
 from hardplace.search.types import Job, Outcome, PlanFamily
@@ -72,7 +73,7 @@ def refine(scoring: Scoring, one: One, outcome: Outcome | None) -> list[tuple[Sc
     """Refine a chip by one step; a chip whose best families are all exact can be refined no more."""
     step = next_step(scoring, one)
     assert step is not None
-    model, family = step
+    one, (model, family) = one.copy(), step
     if outcome is not None:
         _settle(scoring, one, model, family, outcome)
     elif one.stages[model][family] == Refinement.PARTS:
@@ -110,27 +111,28 @@ def _price(scoring: Scoring, one: One, model: int, family: int) -> None:
     """Bound the schedules of a family that was not priced with the chip's block."""
     layout, there = scoring.models[model], scoring.there[one.section][model]
     which = there.families[family]
-    group = (which.micro_batch, which.tensor_parallel)
+    group = group_of(which)
     chips = scoring.space.at(one.places)
     lower, upper = layout.kernels[group].bounds(chips, scoring.sections[one.section].setting)
-    for member in there.members[group]:
-        one.seconds[model, member] = Seconds(lower, upper, 0)
-        one.stages[model][member] = Refinement.SCHEDULE_BOUNDS
+    one.seconds[model, group] = Seconds(lower, upper)
+    one.stages[model][list(there.members[group])] = np.maximum(
+        one.stages[model][list(there.members[group])], Refinement.SCHEDULE_BOUNDS
+    )
 
 
 def _place(scoring: Scoring, one: One, model: int, family: int) -> None:
     """Place a family on its lower bounds, which bounds it, and on its list schedules, which it reaches."""
-    held = one.seconds[model, family]
+    which = scoring.there[one.section][model].families[family]
+    held = one.seconds[model, group_of(which)]
     cutoff = _needed(scoring, one, model, family)
-    possible = _placed(scoring, one, model, family, held.lower.at(held.column), cutoff)
+    possible = _placed(scoring, one, model, family, held.lower, cutoff)
     one.stages[model][family] = Refinement.PLACED_ON_BOUNDS
     speed = one.samples_per_s[model]
     speed[family] = min(speed[family], _in_time(scoring, model, possible))
     if speed[family] <= 0.0:
         return
-    reached = _placed(scoring, one, model, family, held.upper.at(held.column), cutoff)
+    reached = _placed(scoring, one, model, family, held.upper, cutoff)
     if reached > 0.0:
-        which = scoring.there[one.section][model].families[family]
         made = job_of(scoring, one.section, one.places, model, which)
         _reach(scoring, one, model, Plan(made, reached, float(one.joules[model][family]), None))
 
@@ -167,7 +169,9 @@ def _reach(scoring: Scoring, one: One, model: int, plan: Plan) -> None:
     one.reached[model] = plan
     if len(one.reached) == len(scoring.models):
         plans = tuple(one.reached[index] for index in range(len(scoring.models)))
-        scoring.front.offer(reached_scores(scoring, one.costs, plans), Reached(one.section, one.places, one.costs, plans))
+        scoring.front.offer(
+            reached_scores(scoring, one.costs, plans), Reached(one.section, one.places, one.costs, plans)
+        )
 
 
 def _value(scoring: Scoring, one: One, plan: Plan) -> float:

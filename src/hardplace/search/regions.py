@@ -89,10 +89,9 @@ def _chips(scoring: Scoring, region: Region) -> Opened:
     vectors = scoring.vectors(known)
     matters = np.flatnonzero(scoring.excess(vectors) > 0.0)
     order = matters[_best_first(vectors[:, matters], known.costs.area_mm2[matters])]
-    left = [
-        (scores_of(vectors[:, chosen]), _block(region.section, places, known, chosen))
-        for chosen in _sliced(order)
-    ]
+    # Where several scores count a block has no best chip, and is taken as it is (search.spread).
+    parts = list(_sliced(order)) if len(vectors) == 1 else [order] * bool(len(order))
+    left = [(scores_of(vectors[:, chosen]), _block(region.section, places, known, chosen)) for chosen in parts]
     return Opened(left=list(left), beyond=beyond, hopeless=len(inside) - len(matters))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +11,6 @@ from hardplace.cost.types import Floats, Ints
 from hardplace.hardware.axes import Space
 from hardplace.hardware.blueprint import Blueprint
 from hardplace.search.bounds import batch_bound_s
-from hardplace.search.candidates import Reached
 from hardplace.search.energy import Prices, joules, prices
 from hardplace.search.front import Front, Scores
 from hardplace.search.goals import Costs, Goal
@@ -39,9 +39,12 @@ class Known:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Scoring:
-    """What all candidates of a search are judged by. gap: at which it may stop. there: by section, the models in it."""
+    """What all candidates of a search are judged by. gap: at which it may stop. there: by section, the models in it.
+
+    front: what was reached; another one stands here while a refinement is done elsewhere.
+    """
 
     goal: Goal
     gap: float
@@ -50,7 +53,7 @@ class Scoring:
     models: tuple[Layout, ...]
     sections: tuple[Section, ...]
     there: tuple[tuple[There, ...], ...]
-    front: Front[Reached]
+    front: Front[Any]
 
     def known(self, section: int, low: Ints, high: Ints) -> Known:
         """Return what is known of boxes by their lowest and highest places, shape (axes, boxes), from parts alone."""
@@ -97,7 +100,8 @@ class Scoring:
         slow = samples_per_s * limit_s * (1.0 + 1e-9) < layout.batch
         possible = samples_per_s[slow & (samples_per_s > 0.0)]
         if len(possible):
-            self.limits.least_step_s = min(self.limits.least_step_s, layout.batch / float(possible.max()))
+            excluded = self.limits.excluded
+            excluded.step_s = min(excluded.step_s, layout.batch / float(possible.max()))
         return np.where(slow, 0.0, samples_per_s)
 
     def vectors(self, known: Known) -> Floats:

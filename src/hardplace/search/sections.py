@@ -12,7 +12,7 @@ from hardplace.hardware.axes import AXES, Box, Space, corners
 from hardplace.hardware.bill import Energies
 from hardplace.hardware.blueprint import Blueprint
 from hardplace.hardware.money import RETICLE_MM2
-from hardplace.hardware.presets import Pricer, Preset
+from hardplace.hardware.presets import Preset, Pricer
 from hardplace.hardware.types import Budget, Chips, Setting
 from hardplace.placement.types import Infeasible
 from hardplace.search.goals import Costs
@@ -75,10 +75,22 @@ def sections(
 
 @dataclass(slots=True)
 class Excluded:
-    """What one limit left out: how many chips, and the least that any of them takes."""
+    """What limits left out: by name, how many chips and the least that any of them takes; the least seconds of a step."""
 
-    chips: int = 0
-    least: float = np.inf
+    chips: dict[str, int] = field(default_factory=dict)
+    least: dict[str, float] = field(default_factory=dict)
+    step_s: float = np.inf
+
+    def add(self, other: Excluded) -> None:
+        """Add what was left out elsewhere."""
+        for name, chips in other.chips.items():
+            self.note(name, chips, other.least[name])
+        self.step_s = min(self.step_s, other.step_s)
+
+    def note(self, name: str, chips: int, least: float) -> None:
+        """Count chips that a limit left out."""
+        self.chips[name] = self.chips.get(name, 0) + chips
+        self.least[name] = min(self.least.get(name, np.inf), least)
 
 
 @dataclass
@@ -88,8 +100,7 @@ class Limits:
     space: Space
     budget: Budget
     billed: bool
-    excluded: dict[str, Excluded] = field(default_factory=dict)
-    least_step_s: float = np.inf  # that a chip left out by the limit on steps can reach
+    excluded: Excluded = field(default_factory=Excluded)
 
     def costs(self, section: Section, chips: Chips) -> tuple[Costs, Energies | None, Blueprint | None]:
         """Return what chips cost; where only the area is asked for, the rest is nan."""
@@ -139,21 +150,19 @@ class Limits:
         for name, taken, limit in self.rows(costs):
             beyond = taken > limit * (1.0 + 1e-9)
             if beyond.any():
-                one = self.excluded.setdefault(name, Excluded())
-                one.chips += int(sizes[beyond].sum())
-                one.least = min(one.least, float(taken[beyond].min()))
+                self.excluded.note(name, int(sizes[beyond].sum()), float(taken[beyond].min()))
 
     def shortage(self) -> Infeasible | None:
         """Return the limit that leaves out most chips, if any did, with the least that one of them takes."""
-        if not self.excluded:
+        chips = self.excluded.chips
+        if not chips:
             return None
-        name = max(self.excluded, key=lambda one: self.excluded[one].chips)
+        name = max(chips, key=lambda one: chips[one])
         limit = {"area": self.budget.area_mm2, "TDP": self.budget.tdp_w, "price": self.budget.usd}[name]
-        one = self.excluded[name]
         return Infeasible(
             what=f"{name} of a chip: no chip of space {self.space.name} is within every limit; the limit on {name} "
-            f"excludes most, {one.chips:,}, the least of which",
-            needed=one.least,
+            f"excludes most, {chips[name]:,}, the least of which",
+            needed=self.excluded.least[name],
             available=float(limit or 0.0),
             unit={"area": "mm2", "TDP": "W", "price": "USD"}[name],
             remedy="a higher limit, or a space with smaller chips",

@@ -141,9 +141,7 @@ def array_cycles_of(done: Work, on: Rates) -> Floats:
     if np.array_equal(top, bottom) and np.array_equal(left, right):
         return np.asarray(done.array_cycles[:, :, top, left])
     sides, which = np.unique(np.stack([top, bottom, left, right]), axis=1, return_inverse=True)
-    least = [
-        done.array_cycles[:, :, a : b + 1, c : d + 1].min(axis=(2, 3)) for a, b, c, d in sides.T.tolist()
-    ]
+    least = [done.array_cycles[:, :, a : b + 1, c : d + 1].min(axis=(2, 3)) for a, b, c, d in sides.T.tolist()]
     return np.asarray(np.stack(least, axis=-1)[:, :, which.ravel()])
 
 
