@@ -14,7 +14,7 @@ from hardplace.search.candidates import Block, One
 from hardplace.search.front import Scores
 from hardplace.search.scoring import Known, Scoring, scores_of
 
-_FEW = 32  # chips that are priced together
+_FEW = 512  # chips that are priced together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,14 +64,17 @@ def spread(scoring: Scoring, block: Block, check: Callable[[], None]) -> Spread:
 
 
 def _apart(vectors: Floats, factor: float) -> Ints:
-    """Return a few columns, the largest products first, of which none is nearly as good as another in every row."""
+    """Return a few columns, the largest products first, those first of which none is nearly as good as another."""
     size = np.log(vectors).sum(axis=0)
-    open_ = np.ones(vectors.shape[1], dtype=bool)
+    left = np.ones(vectors.shape[1], dtype=bool)
     found: list[int] = []
-    while open_.any() and len(found) < _FEW:
-        best = int(np.argmax(np.where(open_, size, -np.inf)))
-        found.append(best)
-        open_ &= (vectors > factor * vectors[:, best : best + 1]).any(axis=0)
+    while left.any() and len(found) < _FEW:
+        open_ = left.copy()
+        while open_.any() and len(found) < _FEW:
+            best = int(np.argmax(np.where(open_, size, -np.inf)))
+            found.append(best)
+            left[best] = False
+            open_ &= left & (vectors > factor * vectors[:, best : best + 1]).any(axis=0)
     return np.array(found, dtype=np.int64)
 
 
