@@ -52,7 +52,8 @@ def compare(
     """
     from dataclasses import replace
 
-    from hardplace.cli.search import check_writable, choices_of, question_of
+    from hardplace.cli.goal import Asking, question_of
+    from hardplace.cli.search import check_writable, choices_of
     from hardplace.files import dumps, write, write_text
     from hardplace.hardware.settings import setting as named
     from hardplace.hardware.settings import with_devices
@@ -66,7 +67,8 @@ def compare(
             raise unknown("strategy", name, STRATEGIES)
     setting = replace(with_devices(named(setting_name), devices), batch_samples=batch)
     workload = load(model)
-    question = question_of(workload, setting, choices_of(setting, (), (), (), ()), area_mm2)
+    limits = () if area_mm2 is None else (f"area={area_mm2}mm2",)
+    question = question_of((workload,), setting, choices_of(setting, (), (), (), ()), Asking(limits=limits))
     folder = out or Path("hardplace-out") / workload.name.replace("/", "-")
     check_writable(folder)
     comparison = compared(

@@ -15,8 +15,9 @@ from hardplace.errors import BadInput
 if TYPE_CHECKING:
     from hardplace.search.journal import Journal
     from hardplace.search.loop import Evaluator
+    from hardplace.search.question import Question
     from hardplace.search.steps import Pool
-    from hardplace.search.types import Progress, Question
+    from hardplace.search.types import Progress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +68,7 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @contextmanager
-def working(question: Question, gap: float, folder: Path, where: Where) -> Iterator[Work]:
+def working(question: Question, gap: float, folder: Path, where: Where, unit: str = "samples/s") -> Iterator[Work]:
     """Open the folder's journal and the workers of a search; BadInput if the journal is of another question."""
     from hardplace.search.asked import asked
     from hardplace.search.exact import in_process
@@ -88,6 +89,6 @@ def working(question: Question, gap: float, folder: Path, where: Where) -> Itera
             for name in (FILE, f"{FILE}-wal", f"{FILE}-shm"):
                 (folder / name).unlink(missing_ok=True)
         opened = stack.enter_context(
-            journal(folder / FILE, asked(question, gap=gap), question.workload.name, "samples/s")
+            journal(folder / FILE, asked(question, gap=gap), ", ".join(one.name for one in question.workloads), unit)
         )
         yield Work(evaluator=Journalled(opened, in_process(question, gap), pool), journal=opened)

@@ -13,8 +13,9 @@ from hardplace.search.evaluate import evaluate
 from hardplace.search.loop import C, Problem, Steps
 from hardplace.search.plans import replications
 from hardplace.search.profile import Kernels, kernels_of
+from hardplace.search.question import Question
 from hardplace.search.steps import Here
-from hardplace.search.types import Job, LayerSchedule, Outcome, Question
+from hardplace.search.types import Job, LayerSchedule, Outcome
 from hardplace.workload.sharding import tensor_parallel
 from hardplace.workload.types import Workload
 
@@ -67,8 +68,8 @@ class InProcess:
 
 def in_process(question: Question, gap: float) -> InProcess:
     """Return the evaluator of a search to a relative gap, a quarter of which its schedules may leave."""
-    task = Task(workload=question.workload, setting=question.setting)
-    return InProcess(tasks={question.workload.name: task}, gap=gap / 4)
+    tasks = {one.name: Task(workload=one, setting=question.setting) for one in question.workloads}
+    return InProcess(tasks=tasks, gap=gap / 4)
 
 
 def on_chip(setting: Setting, chip: Accelerator) -> Setting:

@@ -6,6 +6,10 @@ import math
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+import numpy as np
+
+from hardplace.cost.types import Floats
+
 Scores = tuple[float, ...]
 P = TypeVar("P")
 
@@ -27,6 +31,13 @@ class Front(Generic[P]):
         """
         shares = (max(a / b for a, b in zip(scores, point, strict=True)) for point, _ in self.points)
         return min(shares, default=math.inf) - 1.0
+
+    def excesses(self, scores: Floats) -> Floats:
+        """Return the excess of each column of scores, shape (objectives, candidates)."""
+        if not self.points:
+            return np.full(scores.shape[1], np.inf)
+        reached = np.array([point for point, _ in self.points])
+        return np.asarray((scores[None, :, :] / reached[:, :, None]).max(axis=1).min(axis=0) - 1.0)
 
     def offer(self, scores: Scores, payload: P) -> bool:
         """Take a point unless one that is there is at least as good; drop those that it makes useless."""

@@ -21,7 +21,7 @@ from hardplace.placement.types import Infeasible
 from hardplace.search.asked import Asked, difference
 from hardplace.search.loop import C, Evaluator, Problem, Steps
 from hardplace.search.steps import Elsewhere, Here, Pool
-from hardplace.search.types import Evaluation, Exploration, Job, Outcome
+from hardplace.search.types import Evaluation, Exploration, Frontier, Job, Outcome, Shared
 
 FILE = "journal.sqlite"
 _FORMAT = 1  # of the tables below
@@ -106,12 +106,14 @@ class Journal:
         with _explained(self.path):
             self._connection.execute("INSERT OR IGNORE INTO evaluations VALUES (?, ?, ?)", row)
 
-    def end(self, answer: Exploration | Infeasible) -> None:
+    def end(self, answer: Exploration | Frontier | Shared | Infeasible) -> None:
         """Record how the run ended."""
         if isinstance(answer, Infeasible):
             self.tell(None, None, "infeasible")
+        elif isinstance(answer, Frontier):
+            self.tell(1.0, 1.0 + answer.gap, answer.stop.value)
         else:
-            self.tell(answer.best.samples_per_s, answer.bound_samples_per_s, answer.stop.value)
+            self.tell(answer.score, answer.bound, answer.stop.value)
 
     def tell(self, incumbent: float | None, bound: float | None, stop: str | None = None) -> None:
         """Record where the run stands, at most four times a second, and always when it stops."""

@@ -64,26 +64,14 @@ class Kernels:
         )
 
     @cached_property
+    def updates(self) -> tuple[Kernel, ...]:
+        """Return the optimizer step of each distinct layer, on unsharded states."""
+        return tuple(optimizer_kernel(layer, self.optimizer, self.function_cycles) for layer in self.shard.layers)
+
+    @cached_property
     def _all(self) -> tuple[Kernel, ...]:
         kernels = [kernel for pair in self.graphs for graph in pair for kernel in graph.kernels]
-        updates = [optimizer_kernel(layer, self.optimizer, self.function_cycles) for layer in self.shard.layers]
-        return (*kernels, *updates)
-
-    def work(self) -> tuple[Floats, Floats, Floats]:
-        """Return multiply-accumulates, lane-cycles and least memory bytes, each of shape (layers, 2 phases)."""
-        table = [
-            [
-                (
-                    sum(matmul.macs for kernel in graph.kernels for matmul in kernel.matmuls),
-                    sum(kernel.lane_cycles for kernel in graph.kernels),
-                    sum(kernel.stream_bytes for kernel in graph.kernels),
-                )
-                for graph in pair
-            ]
-            for pair in self.graphs
-        ]
-        macs, cycles, streamed = np.moveaxis(np.array(table, dtype=np.float64), 2, 0)
-        return macs, cycles, streamed
+        return (*kernels, *self.updates)
 
     def _phases(self, times: KernelTimes) -> list[tuple[int, int, TaskGraph, Floats, Floats]]:
         """Return (layer, phase, task graph, single_s, whole_s) of every phase of every layer."""
@@ -99,12 +87,18 @@ class Kernels:
                 phases.append((layer, phase, tasks, times.single_s[rows], times.whole_s[rows]))
         return phases
 
-    def bounds(self, chips: Chips, setting: Setting) -> tuple[LayerSeconds, LayerSeconds]:
-        """Return lower bounds and reachable values (list schedules) of each layer's seconds on each chip."""
+    def bounds(
+        self, chips: Chips, setting: Setting, check: Callable[[], None] = lambda: None
+    ) -> tuple[LayerSeconds, LayerSeconds]:
+        """Return lower bounds and reachable values (list schedules) of each layer's seconds on each chip.
+
+        check: called between layers; may raise to end it.
+        """
         times = kernel_times(self._all, chips, setting, self.shard.parallelism.tensor)
         layers = len(self.shard.layers)
         lower, upper = np.zeros((2, layers, len(chips))), np.zeros((2, layers, len(chips)))
         for layer, phase, tasks, single_s, whole_s in self._phases(times):
+            check()
             if tasks.engines:
                 arguments = (tasks, chips.tensor_cores, chips.vector_cores, single_s, whole_s)
                 lower[phase, layer] = lower_bound(*arguments)

@@ -9,10 +9,11 @@ from hardplace import __version__
 from hardplace.errors import BadInput
 from hardplace.search.candidates import Found
 from hardplace.search.explore import Search
+from hardplace.search.question import Question
 from hardplace.search.strategies import bayesian, phaze, random, wham
 from hardplace.search.strategies.oracle import Oracle, Spent
 from hardplace.search.strategies.types import Certified, Comparison, End, Point, Trial
-from hardplace.search.types import Evaluation, Question
+from hardplace.search.types import Evaluation
 from hardplace.units import GIB
 
 STRATEGIES = MappingProxyType({"phaze": phaze, "wham": wham, "bayesian": bayesian, "random": random})
@@ -36,8 +37,10 @@ def compare(
     tell = report or (lambda name: None)
     tell("certified search")
     search = Search(question=question, gap=gap)
-    if not search.fits:
-        raise BadInput(f"{question.workload.name}: no plan of the space fits its memory: nothing to compare")
+    if len(search.scoring.sections) != 1 or len(question.workloads) != 1:
+        raise BadInput("compare: expected one model and a space with one memory and one kind of link")
+    if search.shortage() is not None:
+        raise BadInput(f"{question.workloads[0].name}: no plan of the space fits its memory: nothing to compare")
     found = search.run()
     trials = []
     for name in names:
@@ -45,10 +48,10 @@ def compare(
         trials.append(_trial(question, name, limit_s, limit_evaluations, gap, seed))
     return Comparison(
         version=__version__,
-        model=question.workload.name,
+        model=question.workloads[0].name,
         setting=question.setting.name,
         area_mm2=question.budget.area_mm2,
-        chips_in_space=len(question.chips),
+        chips_in_space=found.chips,
         candidates=found.candidates,
         seed=seed,
         limit_s=limit_s,
@@ -59,19 +62,21 @@ def compare(
 
 
 def _certified(question: Question, found: Found) -> Certified:
-    if found.best is None:
+    if not found.reached:
         raise KeyboardInterrupt
+    best = found.reached[0].plans[0].evaluation
+    assert best is not None
     way = [
         Point(seconds=now.seconds, evaluations=found.exact_evaluations, samples_per_s=now.score)
         for now in found.progress
         if now.score > 0
     ]
-    last = Point(seconds=found.seconds, evaluations=found.exact_evaluations, samples_per_s=found.best.samples_per_s)
+    last = Point(seconds=found.seconds, evaluations=found.exact_evaluations, samples_per_s=best.samples_per_s)
     return Certified(
-        samples_per_s=found.best.samples_per_s,
-        bound_samples_per_s=question.setting.batch_samples / found.bound_batch_s,
-        chip=found.best.chip.name,
-        plan=_plan(found.best),
+        samples_per_s=best.samples_per_s,
+        bound_samples_per_s=best.samples_per_s * (1.0 + found.excess),
+        chip=best.chip.name,
+        plan=_plan(best),
         evaluations=found.exact_evaluations,
         seconds=found.seconds,
         stop=found.stop.value,

@@ -9,8 +9,11 @@ import numpy as np
 
 from hardplace.hardware.types import Chips
 from hardplace.search.explore import Search
+from hardplace.search.ones import job_of
+from hardplace.search.question import Question
+from hardplace.search.regions import chips_of_section
 from hardplace.search.strategies.types import End, Point
-from hardplace.search.types import Evaluation, PlanFamily, Question
+from hardplace.search.types import Evaluation, PlanFamily
 
 Row = tuple[int, int, int, int, int, int]  # tensor cores, rows, columns, vector cores, lanes, buffer bytes
 
@@ -33,6 +36,7 @@ class Oracle:
     def __init__(self, question: Question, gap: float, limit_s: float | None, limit_evaluations: int | None) -> None:
         self._start = time.perf_counter()
         self.search = Search(question=question, gap=gap)
+        self.chips, self._places = chips_of_section(self.search.scoring, 0)
         self.best: Evaluation | None = None
         self.way: list[Point] = []
         self.seen: dict[tuple[int, PlanFamily], float] = {}
@@ -40,14 +44,9 @@ class Oracle:
         self._limit = np.inf if limit_evaluations is None else limit_evaluations
 
     @property
-    def chips(self) -> Chips:
-        """The chips of the space."""
-        return self.search.question.chips
-
-    @property
     def families(self) -> tuple[PlanFamily, ...]:
         """The plan families whose states fit the memory at all."""
-        return self.search.fitting
+        return self.search.scoring.there[0][0].families
 
     @cached_property
     def places(self) -> dict[Row, int]:
@@ -76,7 +75,8 @@ class Oracle:
         if (chip, family) in self.seen:
             return self.seen[chip, family]
         self.check()
-        found = self.search.evaluate(self.search.job_of(chip, family))
+        places = self._places[:, chip : chip + 1]
+        found = self.search.evaluate(job_of(self.search.scoring, 0, places, 0, family))
         value = found.samples_per_s if isinstance(found, Evaluation) else 0.0
         self.seen[chip, family] = value
         if isinstance(found, Evaluation) and (self.best is None or value > self.best.samples_per_s):

@@ -34,7 +34,7 @@ def search(oracle: Oracle, seed: int) -> None:
     del seed
     widths = {family.tensor_parallel: family for family in reversed(oracle.families)}
     for _, family in sorted(widths.items()):
-        kernels = oracle.search.kernels(family)
+        kernels = oracle.search.scoring.models[0].kernels[family.micro_batch, family.tensor_parallel]
         kept: dict[int, list[tuple[float, Row]]] = {}
         for columns in sorted(oracle.axes[2], reverse=True):
             _branch(oracle, kernels, columns, kept)
@@ -93,7 +93,7 @@ def _scheduled(
     layers = kernels.schedules(chips_from_rows(np.array([row])), oracle.search.question.setting, best_list_schedule)
     critical_s = dict.fromkeys((Engine.TENSOR, Engine.VECTOR), 0.0)
     total_s = 0.0
-    counts = np.bincount(np.array(oracle.search.question.workload.order), minlength=len(layers))
+    counts = np.bincount(np.array(oracle.search.question.workloads[0].order), minlength=len(layers))
     for stage, (layer, count) in enumerate(zip(layers, counts.tolist(), strict=True)):
         phases = (layer.forward, layer.backward)
         stage_s = sum(phase.schedule.makespan_s for phase in phases)
