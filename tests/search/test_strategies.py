@@ -1,5 +1,6 @@
 """Strategies on small spaces: within their budget, repeatable, never above the certified bound, and as published."""
 
+import contextlib
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from hardplace.search.strategies import phaze, wham
 from hardplace.search.strategies.compare import STRATEGIES, compare
 from hardplace.search.strategies.oracle import Oracle, Spent
 from hardplace.search.strategies.types import Comparison, End, Trial
-from strategies_search import small
+from strategies_search import ONE_PLAN, TINY, small
 
 GAP = 0.01
 
@@ -20,7 +21,7 @@ GAP = 0.01
 @pytest.fixture(scope="module")
 def compared() -> Comparison:
     pytest.importorskip("optuna")
-    return compare(small(), tuple(STRATEGIES), limit_s=None, limit_evaluations=40, gap=GAP, seed=5)
+    return compare(small(), tuple(STRATEGIES), limit_s=None, limit_evaluations=12, gap=GAP, seed=5)
 
 
 def test_every_strategy_keeps_its_budget_and_the_certified_bound(compared: Comparison) -> None:
@@ -28,7 +29,7 @@ def test_every_strategy_keeps_its_budget_and_the_certified_bound(compared: Compa
     assert compared.certified.samples_per_s <= bound <= compared.certified.samples_per_s * (1 + GAP)
     assert [trial.strategy for trial in compared.trials] == list(STRATEGIES)
     for trial in compared.trials:
-        assert 0 < trial.evaluations <= 40
+        assert 0 < trial.evaluations <= 12
         assert trial.end in (End.EVALUATIONS, End.OWN)
         assert 0 < trial.samples_per_s <= bound * (1 + 1e-9)
         values = [point.samples_per_s for point in trial.way]
@@ -42,8 +43,8 @@ def timeless(trial: Trial) -> tuple[object, ...]:
 
 
 def test_the_same_seed_gives_the_same_trials_and_another_seed_others(compared: Comparison) -> None:
-    again = compare(small(), tuple(STRATEGIES), limit_s=None, limit_evaluations=40, gap=GAP, seed=5)
-    assert [timeless(one) for one in again.trials] == [timeless(one) for one in compared.trials]
+    again = compare(small(), ("bayesian", "random"), limit_s=None, limit_evaluations=12, gap=GAP, seed=5)
+    assert [timeless(one) for one in again.trials] == [timeless(one) for one in compared.trials[2:]]
 
     def first(seed: int) -> list[object]:
         oracle = Oracle(small(), GAP, None, 10)
@@ -57,7 +58,7 @@ def test_the_same_seed_gives_the_same_trials_and_another_seed_others(compared: C
 @pytest.mark.parametrize("name", ["random", "bayesian"])
 def test_a_strategy_that_sees_everything_finds_the_certified_optimum(name: str) -> None:
     pytest.importorskip("optuna")
-    asked = small(every=4000, plans=1)
+    asked = small(chips=TINY, choices=ONE_PLAN)
     found = compare(asked, (name,), limit_s=None, limit_evaluations=10_000, gap=0.0, seed=0)
     (trial,) = found.trials
     assert trial.end is End.OWN
@@ -65,7 +66,7 @@ def test_a_strategy_that_sees_everything_finds_the_certified_optimum(name: str) 
 
 
 def test_phaze_walks_down_the_area_and_stops_after_five_buckets_that_do_not_rise() -> None:
-    oracle = Oracle(small(every=100, plans=1), GAP, None, None)
+    oracle = Oracle(small(choices=ONE_PLAN), GAP, None, None)
     phaze.search(oracle, 0)
     bucket = np.floor(oracle.chips.area_mm2 / 0.01)
     (family,) = oracle.families
@@ -83,12 +84,10 @@ def test_phaze_walks_down_the_area_and_stops_after_five_buckets_that_do_not_rise
 
 
 def test_wham_evaluates_only_chips_of_the_space_and_grows_them() -> None:
-    oracle = Oracle(small(every=1, plans=1), GAP, None, 6)
-    try:
+    oracle = Oracle(small(choices=ONE_PLAN), GAP, None, 6)
+    with contextlib.suppress(Spent):
         wham.search(oracle, 0)
-    except Spent as spent:
-        assert spent.end is End.EVALUATIONS
-    assert oracle.seen
+    assert 0 < len(oracle.seen) <= 6
     cores = [int(oracle.chips.tensor_cores[chip] * oracle.chips.vector_cores[chip]) for chip, _ in oracle.seen]
     assert max(cores) > 1
 
@@ -97,7 +96,7 @@ def test_the_page_shows_every_search(compared: Comparison, tmp_path: Path) -> No
     from hardplace.files import write
 
     text = page(compared)
-    for word in ("certified", *STRATEGIES, compared.certified.chip, "seed 5", "40 exact evaluations"):
+    for word in ("certified", *STRATEGIES, compared.certified.chip, "seed 5", "12 exact evaluations"):
         assert word in text
     names = [line.name for line in figure(compared).data]
     assert names == ["certified", *STRATEGIES]
