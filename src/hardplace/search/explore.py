@@ -17,7 +17,7 @@ from hardplace.errors import BadInput
 from hardplace.hardware.axes import corners
 from hardplace.placement.types import Infeasible
 from hardplace.search import ones
-from hardplace.search.blocks import scheduled
+from hardplace.search.blocks import first_of, scheduled
 from hardplace.search.candidates import LEVEL_NAMES, Block, Found, One, Plan, Reached, Refinement, Region, Tally
 from hardplace.search.exact import in_process
 from hardplace.search.fleet import best_fleet
@@ -114,6 +114,7 @@ class Search:
             small = candidate.box.size and all(isinstance(one, Block) for _, one in result.left)
             level = Refinement.PARTS if small else Refinement.BOX
             self._tally.levels[level].discarded += result.hopeless * families
+            self._dive(result.left)
             return level, result.left
         if isinstance(candidate, Block):
             return Refinement.SCHEDULE_BOUNDS, self._priced(candidate)
@@ -122,6 +123,11 @@ class Search:
         left = ones.refine(self.scoring, candidate, outcome)
         self._tally.levels[level].discarded += not left
         return level, left
+
+    def _dive(self, left: list[tuple[Scores, Region | Block]]) -> None:
+        """Attempt the best chip of the first region that is opened, so that something is reached."""
+        if not self.several and not self.front.points and left and isinstance(left[0][1], Block):
+            ones.attempt(self.scoring, first_of(self.scoring, left[0][1]))
 
     def _priced(self, block: Block) -> Sequence[tuple[Scores, Candidate]]:
         """Return the chips of a block, with bounds from scheduled kernels, that may matter."""

@@ -90,6 +90,8 @@ def attempt(scoring: Scoring, one: One) -> None:
     """Place each model's best family, so that something is reached soon."""
     for model in range(len(scoring.models)):
         family = _top(scoring, one, model)
+        if one.stages[model][family] == Refinement.PARTS:
+            _price(scoring, one, model, family)
         if one.stages[model][family] == Refinement.SCHEDULE_BOUNDS:
             _place(scoring, one, model, family)
 

@@ -15,7 +15,7 @@ from hardplace.search.front import Scores
 from hardplace.search.scoring import Known, Scoring, scores_of
 from hardplace.search.sections import tightened
 
-_LEAF = 8192  # chips of a box that are looked at one by one
+_LEAF = 512  # chips of a box that are looked at one by one
 _PARTS = 32  # boxes that one is divided into at a time
 _BLOCKS = (64, 256, 1024)  # chips refined together: few at first, to reach something; then enough to vectorise
 # How much a doubling along each axis matters, to choose where to divide: a buffer's size less than a rate.
