@@ -102,7 +102,11 @@ def machine(device: Device, dtype: str) -> Machine:
     alone = NetworkLevel(name="none", devices=1, bandwidth_bytes_per_s=np.inf, latency_s=0.0)
     return Machine(
         device=device,
-        chips=Chips(**{name: np.array([value], dtype=np.int64) for name, value in columns.items()}, area_mm2=die_mm2),
+        chips=Chips(
+            **{name: np.array([value], dtype=np.int64) for name, value in columns.items()},
+            area_mm2=die_mm2,
+            clock_hz=None,
+        ),
         setting=replace(
             shared,
             name=device.name,
@@ -204,7 +208,7 @@ def energy_j(kernel: Kernel, energy: Energies, plan: Blueprint, memory: float, f
     """
     macs = float(sum(matmul.macs for matmul in kernel.matmuls))
     logic = (
-        macs * (energy.mac_j + float(feed_bytes_per_mac(plan)[0] * energy.feed_j_per_byte[0]))
+        macs * (float(energy.mac_j[0]) + float(feed_bytes_per_mac(plan)[0] * energy.feed_j_per_byte[0]))
         + kernel.lane_cycles * float(energy.vector_j[0])
         + fed * float(energy.shared_j_per_byte[0] + energy.wire_j_per_byte[0])
         + memory * float(energy.wire_j_per_byte[0])
