@@ -81,7 +81,7 @@ def place(
 
 
 def _inventory(asked: tuple[str, ...], devices: int | None, nodes: tuple[str, ...]) -> list[tuple[Device, Node, int]]:
-    """Return the devices with their nodes and numbers; BadInput where a number is missing or a node has another kind."""
+    """Return the devices, their nodes and numbers; BadInput where a number is missing or a node has another kind."""
     from hardplace.cost.gpu.sheets import gpu
     from hardplace.hardware.catalogue import node
     from hardplace.hardware.device import Arrays
