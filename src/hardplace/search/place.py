@@ -16,12 +16,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from hardplace.cost.gpu.fused import decoder_of
 from hardplace.errors import BadInput
 from hardplace.hardware.device import Device, Node
 from hardplace.placement.cuts import Cuts, cuts_of
 from hardplace.placement.plan import INSIDE_OUT, Plan, Schedule, problems
 from hardplace.search.cells import Least, Weights, compute_step_s, least_of, least_step_s, may_fit, weights_of
-from hardplace.search.chain import Chain, chain_of
+from hardplace.search.chain import Chain, chain_of, of_shape, rank_layers
 from hardplace.search.clusters import Fleet, Site, fleet_of
 from hardplace.search.estimate import PlanEstimate, estimate_plan
 from hardplace.search.family import Cut, Family, Priced
@@ -39,9 +40,7 @@ from hardplace.search.space import (
 )
 from hardplace.search.stages import Layers, Parts, Stages, layers_of
 from hardplace.search.timing import Known, end_of_stage
-from hardplace.workload.rank import check_degrees
-from hardplace.workload.sharding import shard
-from hardplace.workload.types import Layer, Parallelism, Recompute, Workload
+from hardplace.workload.types import Layer, Recompute, Workload
 
 BEST = 10
 MOST_CUTS = 1000  # partitions of one plan that are priced in search of a better one
@@ -123,6 +122,7 @@ class Search:
         self.most = most
         self.workload, self.inventory, self.space, self.watch = workload, inventory, space, watch
         self.shape: Shape = shape_of(workload)
+        self.decoder = decoder_of(workload)
         edges = [(edge.source, edge.target) for edge in workload.edges] if self.shape.branches else []
         self.cuts: Cuts = cuts_of(len(workload.order), edges)
         self.best: list[_Found] = []
@@ -277,23 +277,22 @@ class Search:
 
     def _made(self, ranked: Plan) -> tuple[Layer, ...] | None:
         """Return the layers of a rank; None where a degree divides nothing of the model."""
-        degrees = Parallelism(
-            tensor=ranked.tensor, sequence=ranked.sequence, context=ranked.context, expert=ranked.expert
-        )
         try:
-            check_degrees(self.workload, degrees)
+            if self.decoder is not None:
+                of_shape(self.decoder, ranked)
+                return ()
+            return rank_layers(self.workload, ranked)
         except BadInput as problem:
             self.refused = self.refused or str(problem)
             return None
-        return shard(self.workload, degrees).layers
 
     def _block(self, made: Sequence[Layer], plan: Plan) -> _Block:
-        full = chain_of(self.workload, made, replace(plan, recompute=Recompute.FULL, recompute_layers=1))
+        full = chain_of(self.workload, made, self.decoder, replace(plan, recompute=Recompute.FULL, recompute_layers=1))
         plain = replace(full, layers=full.plain, plain=()) if full.plain else full
         recomputed = {Recompute.NONE: plain, Recompute.FULL: full}
         if not plan.flash:
             recomputed[Recompute.SELECTIVE] = chain_of(
-                self.workload, made, replace(plan, recompute=Recompute.SELECTIVE, recompute_layers=0)
+                self.workload, made, self.decoder, replace(plan, recompute=Recompute.SELECTIVE, recompute_layers=0)
             )
         weights = {kind: weights_of(plain.layers, chain.layers) for kind, chain in recomputed.items()}
         return _Block(plain, recomputed, weights)
