@@ -381,7 +381,9 @@ class Search:
         plain = [self._priced(cell, plan, cell.block.plain, site, 1) for site in cell.fleet.sites]
         key = (id(chain), *(id(one) for one in plain))
         if key not in self._leasts:
-            again = [self._priced(cell, plan, chain, site, 2) for site in cell.fleet.sites]
+            again = plain
+            if chain is not cell.block.plain:
+                again = [self._priced(cell, plan, chain, site, 2) for site in cell.fleet.sites]
             self._leasts[key] = least_of(chain, plain, again)
         return self._leasts[key]
 
@@ -403,7 +405,7 @@ class Search:
         by_site = {}
         for site in cell.fleet.sites:
             plain = self._priced(cell, plan, cell.block.plain, site, 1)
-            again = self._priced(cell, plan, chain, site, 2)
+            again = plain if chain is cell.block.plain else self._priced(cell, plan, chain, site, 2)
             key = (id(plain), id(again), plan.virtual, plan.recompute_layers)
             if key not in self._stages:
                 parts = Parts(chain, self.cuts, again, plain)
