@@ -52,7 +52,7 @@ STACK = {
     "hidden": (0.6, 0.0, 1.0),
     "contention": (0.1, 0.0, 0.6),
     "reduction": (1.2, 0.8, 4.0),
-    "launch_s": (5e-6, 0.0, 4e-5),
+    "launch_s": (2e-5, 0.0, 6e-5),
     "step_s": (3e-3, 0.0, 4e-2),
 }
 FABRIC = (0.6, 0.1, 1.0)
