@@ -75,6 +75,7 @@ _SOFTWARE = (
     (re.compile(r"SimuMax"), "megatron-core-plain"),
     (re.compile(r"Megatron-Bridge|NeMo|dgxc"), "megatron-core"),
     (re.compile(r"bigscience"), "megatron-deepspeed"),
+    (re.compile(r"^github.com/NVIDIA/Megatron-LM git history"), "megatron-2020"),
     (re.compile(r"Megatron-LM|vTrain|2104\.04473|2201\.11990|BloombergGPT|NeoX|OPT|GLM"), "megatron-2021"),
 )
 _SOME_LAYERS = re.compile(r"full\((\d+)/\d+ layers\)")  # of a stage
@@ -218,7 +219,7 @@ def _shape(row: Mapping[str, str]) -> DecoderShape:
         window=numbers.get("swa_window", 0),
         window_every=2 if "every_2" in moe else 1,
         predicted=numbers.get("mtp", 0),
-        dropout=software(row) in ("megatron-2021", "megatron-deepspeed"),
+        dropout=software(row) in ("megatron-2020", "megatron-2021", "megatron-deepspeed"),
     )
 
 
