@@ -79,7 +79,7 @@ class Divided:
         """Yield every division, in each order of its degrees that lands some group on other levels."""
         for base in self.space.bases():
             fleet = self._fleet(base)
-            for ranked in rank_degrees(self.space, base, self.shape, fleet.devices):
+            for ranked in rank_degrees(self.space, base, self.shape, fleet):
                 made = self._made(ranked)
                 if made is None:
                     continue
