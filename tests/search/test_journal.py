@@ -8,7 +8,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,7 +15,6 @@ from hypothesis import strategies as st
 from hardplace.errors import BadInput
 from hardplace.files import dumps, parse, read
 from hardplace.hardware.settings import HBM3, PHAZE
-from hardplace.hardware.space import default_budget, phaze_space
 from hardplace.placement.types import Infeasible
 from hardplace.search.answer import answer
 from hardplace.search.asked import asked, difference
@@ -24,28 +22,27 @@ from hardplace.search.exact import in_process
 from hardplace.search.explore import Search
 from hardplace.search.journal import FILE, Journal, Journalled, evaluations, journal, run
 from hardplace.search.loop import C, Problem, Steps
+from hardplace.search.ones import job_of
+from hardplace.search.question import Question
 from hardplace.search.steps import Here
-from hardplace.search.types import Choices, Evaluation, Exploration, Job, Outcome, Question
+from hardplace.search.types import Choices, Evaluation, Exploration, Job, Outcome
 from hardplace.units import GIB
 from hardplace.workload.load import load
+from search_questions import question, small_space
 
 ROOT = Path(__file__).parent.parent.parent
-SPACE = phaze_space(default_budget())
+SPACE = small_space(
+    tensor_cores=(1, 4, 16, 64), array_rows=(4, 16, 64), array_columns=(16, 128), vector_cores=(1, 4, 32)
+)
 CHOICES = Choices(
     memory_bytes=(16 * GIB, 80.0 * GIB), micro_batches=(1,), recompute=(False, True), tensor_parallel=(1, 2)
 )
-QUESTION = Question(
-    workload=load("opt-350m"),
-    setting=PHAZE,
-    budget=default_budget(),
-    chips=SPACE.take(np.arange(0, len(SPACE), 300)),
-    choices=CHOICES,
-)
+QUESTION = replace(question("opt-350m", setting=PHAZE, space=SPACE), choices=CHOICES)
 GAP = 0.0  # many exact evaluations
 
 
 def opened(path: Path, question: Question = QUESTION, gap: float = GAP) -> "journal":
-    return journal(path, asked(question, gap=gap), question.workload.name, "samples/s")
+    return journal(path, asked(question, gap=gap), question.workloads[0].name, "samples/s")
 
 
 class Counting:
@@ -65,8 +62,10 @@ class Counting:
 
 
 def jobs() -> list[Job]:
-    search = Search(question=QUESTION, gap=GAP)
-    return [search.job_of(chip, family) for chip in (0, 40) for family in search.families]
+    scoring = Search(question=QUESTION, gap=GAP).scoring
+    places = SPACE.whole.places()
+    families = scoring.there[0][0].families
+    return [job_of(scoring, 0, places[:, chip : chip + 1], 0, family) for chip in (0, 40) for family in families]
 
 
 @settings(max_examples=50, deadline=None)
@@ -126,8 +125,8 @@ def test_a_run_that_was_cut_goes_on_from_its_journal_to_the_same_answer(tmp_path
             ["setting.batch_samples was 4096, now 512"],
         ),
         (replace(QUESTION, setting=HBM3), GAP, ["setting.name was phaze, now hbm3"]),
-        (replace(QUESTION, workload=load("bert-large")), GAP, ["workload.name was opt-350m, now bert-large"]),
-        (replace(QUESTION, chips=SPACE.take(np.arange(5))), GAP, ["chips", "SHA-256"]),
+        (replace(QUESTION, workloads=(load("bert-large"),)), GAP, ["workloads.name was opt-350m, now bert-large"]),
+        (replace(QUESTION, space=small_space()), GAP, ["space.tensor_cores was [1,4,16,64], now [4,16]"]),
         (QUESTION, 0.25, ["gap was 0.0, now 0.25"]),
         (
             replace(QUESTION, choices=replace(CHOICES, micro_batches=(1, 2))),
@@ -150,7 +149,7 @@ def test_another_question_is_refused_and_what_changed_is_said(
 
 def test_every_field_of_a_question_is_compared() -> None:
     fields = asked(QUESTION, gap=GAP)
-    for name in ("version", "code", "ortools", "budget.area_mm2", "setting.clock_hz", "workload.layers", "gap"):
+    for name in ("version", "code", "ortools", "budget.area_mm2", "setting.clock_hz", "workloads.layers", "gap"):
         assert name in fields
     assert difference(fields, json.loads(json.dumps(fields))) == []
     assert difference(fields, {**fields, "version": "9"}) == [f"version was {fields['version']}, now 9"]

@@ -7,12 +7,10 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from hardplace.errors import BadInput
 from hardplace.hardware.settings import PHAZE
-from hardplace.hardware.space import default_budget, phaze_space
 from hardplace.search.answer import answer
 from hardplace.search.asked import asked
 from hardplace.search.distributed import Dask, _refined
@@ -20,17 +18,15 @@ from hardplace.search.exact import in_process
 from hardplace.search.journal import FILE, Journalled, evaluations, journal
 from hardplace.search.processes import Processes
 from hardplace.search.steps import Asked, Pool
-from hardplace.search.types import Choices, Exploration, Progress, Question
+from hardplace.search.types import Exploration, Progress
 from hardplace.units import GIB
-from hardplace.workload.load import load
+from search_questions import question, small_space
 
-SPACE = phaze_space(default_budget())
-QUESTION = Question(
-    workload=load("bert-large"),
-    setting=PHAZE,
-    budget=default_budget(),
-    chips=SPACE.take(np.arange(0, len(SPACE), 60)),
-    choices=Choices(memory_bytes=(32.0 * GIB,), micro_batches=(1, 2), recompute=(False, True), tensor_parallel=(1, 2)),
+SPACE = small_space(
+    tensor_cores=(1, 4, 8, 16, 64), array_rows=(8, 32, 128), array_columns=(32, 256), vector_cores=(1, 4, 16)
+)
+QUESTION = question(
+    "bert-large", setting=PHAZE, space=SPACE, memory_bytes=(32.0 * GIB,), micro_batches=(1, 2), tensor_parallel=(1, 2)
 )
 GAP = 0.0  # many placements, and exact evaluations
 
