@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+import shlex
 import sqlite3
 import subprocess
 import sys
@@ -224,23 +226,25 @@ def test_three_kills_leave_a_whole_journal_and_the_same_answer() -> None:
 def test_runs_are_listed_and_exported(tmp_path: Path) -> None:
     pyarrow = pytest.importorskip("pyarrow.parquet")
     hardplace = [sys.executable, "-m", "hardplace"]
-    narrow = ["--area", "30", "--micro-batch", "1", "--tensor-parallel", "1"]
-    asking = [*hardplace, "search", "opt-350m", *narrow]
-    assert subprocess.run(asking, cwd=tmp_path, capture_output=True, timeout=120).returncode == 0
+    shown = re.findall(r"^    (hardplace .*)$", (ROOT / "docs/distributed.md").read_text(), flags=re.M)
+    assert len(shown) == 3
+    for command in shown:
+        words = [sys.executable, "-m", *shlex.split(command)]
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=240)
+        assert done.returncode == 0, done.stderr
+    asking = [sys.executable, "-m", *shlex.split(shown[0])]
     changed = subprocess.run(
         [*asking, "--devices", "64"], cwd=tmp_path, capture_output=True, text=True, timeout=120
     )  # fmt: skip
     assert changed.returncode == 2
     assert "setting.cluster.devices was 1024, now 64" in changed.stderr
     assert changed.stderr.count("\n") == 1
-    listed = subprocess.run(
-        [*hardplace, "runs", "--json", "--parquet", "all.parquet"], cwd=tmp_path, capture_output=True, text=True
-    )
+    listed = subprocess.run([*hardplace, "runs", "--json"], cwd=tmp_path, capture_output=True, text=True)
     (only,) = json.loads(listed.stdout)
     result = read(tmp_path / "hardplace-out/opt-350m/result.json", Exploration)
     assert only["incumbent"] == result.score
     assert only["stop"] == result.stop.value
-    rows = pyarrow.read_table(tmp_path / "all.parquet").to_pylist()
+    rows = pyarrow.read_table(tmp_path / "evaluations.parquet").to_pylist()
     assert len(rows) == only["evaluations"]
     assert result.best.samples_per_s in [row["samples_per_s"] for row in rows]
     missing = subprocess.run([*hardplace, "runs", "nowhere"], cwd=tmp_path, capture_output=True, text=True)
