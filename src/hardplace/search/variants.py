@@ -13,14 +13,15 @@ import numpy.typing as npt
 
 from hardplace.errors import BadInput
 from hardplace.hardware.device import Device, Node
-from hardplace.placement.pipeline import least_s
+from hardplace.placement.pipeline import end_of_step_s, least_s, pipelined
 from hardplace.placement.plan import Plan, Schedule, problems, stage_layers
+from hardplace.placement.room import room
 from hardplace.search.cells import Weights, may_fit, weights_of
 from hardplace.search.chain import Chain, chain_of
 from hardplace.search.clusters import Fleet, Site, even_cluster, pricer_of
-from hardplace.search.estimate import PlanEstimate, estimate_plan
+from hardplace.search.estimate import PlanEstimate, estimate_plan, held
 from hardplace.search.space import divisors
-from hardplace.search.timing import Known, layer_seconds
+from hardplace.search.timing import Known, end_of_stage, layer_seconds
 from hardplace.workload.rank import check_degrees
 from hardplace.workload.sharding import shard
 from hardplace.workload.types import Layer, Parallelism, Recompute, Workload
@@ -33,9 +34,25 @@ NEAR = 0.02  # by what share an uneven batch may differ from the running one
 
 
 @dataclass(frozen=True, slots=True)
+class _Cut:
+    """A chain cut into stages: where each begins, and the end; where their chunks do, by number of chunks."""
+
+    first: int
+    last: int
+    edges: Ints
+
+    def chunks(self, virtual: int) -> Ints:
+        """Return where every chunk begins and ends, (stages, chunks + 1): what is always first in the first chunk."""
+        low, high = self.edges[:-1, None], self.edges[1:, None]
+        start, end = np.maximum(low, self.first), np.minimum(high, self.last)
+        inner = start + (end - start) * np.arange(1, virtual) // virtual
+        return np.concatenate([low, inner, high], axis=1)
+
+
+@dataclass(frozen=True, slots=True)
 class _Kind:
     """Layers of a rank under degrees, micro-batch, recompute and schedule (plan), with seconds of all layers before
-    each: (forward, backward, weight gradients; layers + 1). Degrees: rows of pipeline, data and batch."""
+    each: (forward, backward, weight gradients; layers + 1). degrees: rows of pipeline, data and batch."""
 
     plan: Plan
     chain: Chain
@@ -43,28 +60,15 @@ class _Kind:
     weights: Weights
     degrees: Ints
 
-    @property
-    def ends(self) -> tuple[int, int]:
-        """Where the layers that are cut begin and end."""
-        return len(self.chain.before), len(self.chain.whole) - len(self.chain.after)
 
-    def cuts(self, plan: Plan) -> Ints:
-        """Return where each stage begins, and the end."""
-        if plan.pipeline == 1:
-            return np.array([0, len(self.chain.whole)])
-        first, last = self.ends
-        found = np.concatenate([[0], first + np.cumsum(stage_layers(last - first, plan))])
-        found[-1] = len(self.chain.whole)
-        return np.asarray(found)
+@dataclass(frozen=True, slots=True)
+class _Timed:
+    """A plan whose ZeRO is not yet chosen, and seconds of its micro-batches by (pass, stage, chunk)."""
 
-    def chunks_s(self, plan: Plan) -> Floats:
-        """Return seconds of a micro-batch: (forward, backward, weight gradients; stages; chunks)."""
-        first, last = self.ends
-        cuts = self.cuts(plan)
-        start, end = np.maximum(cuts[:-1], first), np.minimum(cuts[1:], last)
-        inner = start[:, None] + (end - start)[:, None] * np.arange(1, plan.virtual) // plan.virtual
-        edges = np.concatenate([cuts[:-1, None], inner, cuts[1:, None]], axis=1)
-        return np.diff(self.before_s[:, edges], axis=2)
+    kind: _Kind
+    plan: Plan
+    cut: _Cut
+    hop_s: float
 
 
 class Variants:
@@ -88,6 +92,7 @@ class Variants:
         self._made: dict[tuple[int, bool], tuple[Layer, ...] | None] = {}
         self._chains: dict[tuple[object, ...], tuple[Chain, Chain]] = {}
         self._fleets: dict[int, Fleet | None] = {}
+        self._cuts: dict[tuple[int, tuple[int, ...]], _Cut] = {}
 
     # -- one plan ---------------------------------------------------------------------------------------------------
 
@@ -159,26 +164,22 @@ class Variants:
         for kind in self._kinds(uneven):
             bounds = self._bounds(kind)
             order = np.argsort(bounds, kind="stable")
-            push(float(bounds[order[0]]), (kind, bounds[order], order, 0))
+            push(float(bounds[order[0]]), (kind, bounds[order].tolist(), order.tolist(), 0))
         while heap:
             bound_s, _, one = heapq.heappop(heap)
             match one:
-                case PlanEstimate():
-                    yield one
                 case Plan():
-                    estimate = self._estimate(one, _fleet(self, one.devices))
-                    if estimate.fits:
-                        push(estimate.step_s / one.global_batch, estimate)
-                case (_Kind() as kind, Plan() as plan):
-                    for zero in self._zeros(kind, plan):
-                        push(bound_s, zero)
+                    yield self._estimate(one, _fleet(self, one.devices))
+                case _Timed():
+                    for plan, step_s in self._divided(one):
+                        push(step_s / plan.global_batch, plan)
                 case (kind, bounds, order, at):
                     if at + 1 < len(order):
-                        push(float(bounds[at + 1]), (kind, bounds, order, at + 1))
+                        push(bounds[at + 1], (kind, bounds, order, at + 1))
                     pipeline, data, batch = kind.degrees[order[at]].tolist()
                     plan = replace(kind.plan, pipeline=pipeline, data=data, global_batch=batch)
-                    for scheduled in self._schedules(kind, plan):
-                        push(max(bound_s, self._least_s(kind, scheduled)), (kind, scheduled))
+                    for timed in self._schedules(kind, plan):
+                        push(max(bound_s, _least_s(timed) / batch), timed)
 
     def _kinds(self, uneven: bool) -> Iterator[_Kind]:
         """Yield the ways to run a layer, each with the degrees that the devices at hand allow it."""
@@ -241,64 +242,124 @@ class Variants:
 
     def _kind(self, plan: Plan, degrees: Ints) -> _Kind:
         chain = self._chain(plan)
-        priced_as = self._chain(replace(plan, recompute=Recompute.NONE)) if plan.recompute_layers else chain
+        plain = self._chain(replace(plan, recompute=Recompute.NONE, recompute_layers=0))
+        priced_as = plain if plan.recompute_layers else chain
         first = degrees[0].tolist()
         fleet = _fleet(self, plan.tensor * plan.context * int(first[0]) * int(first[1]))
         site, known = fleet.sites[0], self._known_on(fleet)
-        priced = {id(one): layer_seconds(one, plan, site, known) for one in priced_as.whole}
-        seconds = np.array([[getattr(priced[id(one)], side) for one in priced_as.whole] for side in _SIDES])
-        before_s = np.concatenate([np.zeros((3, 1)), np.cumsum(seconds, axis=1)], axis=1)
-        plain = self._chain(replace(plan, recompute=Recompute.NONE, recompute_layers=0))
+        distinct = {id(one): one for one in priced_as.whole}
+        seconds = {}
+        for key, one in distinct.items():
+            priced = layer_seconds(one, plan, site, known)
+            seconds[key] = priced.forward_s, priced.backward_s, priced.weight_s
+        table = np.array([seconds[id(one)] for one in priced_as.whole]).T
+        before_s = np.concatenate([np.zeros((3, 1)), np.cumsum(table, axis=1)], axis=1)
         return _Kind(plan, chain, before_s, weights_of(plain.layers, chain.layers), degrees)
 
+    def _cut(self, pipeline: int, stages: tuple[int, ...], chain: Chain) -> _Cut:
+        """Return the stages of a chain, as `stages_of` has them."""
+        key = pipeline, stages
+        if key not in self._cuts:
+            first, last = len(chain.before), len(chain.whole) - len(chain.after)
+            edges = np.array([0, len(chain.whole)])
+            if pipeline > 1:
+                sizes = stage_layers(last - first, replace(self.running, pipeline=pipeline, stages=stages))
+                edges = np.concatenate([[0], first + np.cumsum(sizes)])
+                edges[-1] = len(chain.whole)
+            self._cuts[key] = _Cut(first, last, edges)
+        return self._cuts[key]
+
     def _bounds(self, kind: _Kind) -> Floats:
-        """Return lower bounds of seconds a sample by degrees: all micro-batches on the slowest stage."""
-        total, slowest = kind.before_s.sum(axis=0), {}
-        for pipeline in np.unique(kind.degrees[:, 0]).tolist():
-            loads = [
-                np.diff(total[kind.cuts(replace(kind.plan, pipeline=pipeline, stages=stages))]).max()
+        """Return lower bounds of seconds a sample by degrees: all micro-batches on the slowest stage, and the way of the
+        first one down to it and of the last one back, a layer a stage; where weight gradients run apart, the way of the
+        first one to the last stage and all on it."""
+        pipelines = np.unique(kind.degrees[:, 0])
+        apart = kind.plan.schedule is Schedule.ZERO_BUBBLE
+        layer_s = np.diff(kind.before_s, axis=1)[:2].sum(axis=0)[len(kind.chain.before) :].min()
+        slowest, way, last = np.empty((3, int(pipelines[-1]) + 1))
+        for pipeline in pipelines.tolist():
+            tables = [
+                np.diff(kind.before_s[:, self._cut(pipeline, stages, kind.chain).edges])
                 for stages in self._stages(pipeline)
             ]
-            slowest[pipeline] = min(loads)
-        load_s = np.array([slowest[one] for one in kind.degrees[:, 0].tolist()])
-        return np.asarray(load_s / (kind.degrees[:, 1] * kind.plan.micro_batch))
+            slowest[pipeline] = min(one.sum(axis=0).max() for one in tables)
+            both = [one[:2].sum(axis=0) for one in tables]
+            way[pipeline] = min(one[:-1].sum() for one in both) if apart else (pipeline - 1) * layer_s
+            last[pipeline] = min(one[-1] for one in both)
+        pipeline, data, batch = kind.degrees.T
+        times = batch // (data * kind.plan.micro_batch)
+        if apart:
+            return np.asarray(np.maximum(times * slowest[pipeline], way[pipeline] + times * last[pipeline]) / batch)
+        hidden = kind.plan.recompute_layers or kind.plan.schedule is Schedule.GPIPE
+        return np.asarray((times * slowest[pipeline] + (0.0 if hidden else way[pipeline])) / batch)
 
     def _stages(self, pipeline: int) -> tuple[tuple[int, ...], ...]:
         """Return the ways to cut stages: even, and as the running plan has them."""
         own = self.running.stages
         return ((), own) if own and pipeline == self.running.pipeline else ((),)
 
-    def _schedules(self, kind: _Kind, plan: Plan) -> Iterator[Plan]:
-        first, last = kind.ends
-        each = -(-(last - first) // plan.pipeline)
-        virtuals = [1]
-        if plan.schedule is Schedule.ONE_F_ONE_B and plan.pipeline > 1 and plan.micro_batches % plan.pipeline == 0:
-            virtuals = divisors(each)
-            if self.running.pipeline == plan.pipeline:
-                virtuals = sorted({*virtuals, self.running.virtual})
-        for virtual, stages in itertools.product(virtuals, self._stages(plan.pipeline)):
-            one = replace(plan, virtual=virtual, stages=stages)
-            if not any(problems(one)):
-                yield one
-
-    def _least_s(self, kind: _Kind, plan: Plan) -> float:
-        """Return a lower bound of seconds a sample of a plan with its schedule, whatever ZeRO divides."""
-        if plan.pipeline == 1:
-            return 0.0
+    def _schedules(self, kind: _Kind, plan: Plan) -> Iterator[_Timed]:
         fleet = _fleet(self, plan.devices)
-        hop_s = fleet.hop_s(plan, fleet.of_stages(plan), kind.chain.crossing_bytes([0, 1]))
-        forward_s, backward_s, weight_s = kind.chunks_s(plan)
-        return least_s(forward_s, backward_s, weight_s, hop_s, plan.micro_batches, plan.schedule) / plan.global_batch
+        for stages in self._stages(plan.pipeline):
+            cut = self._cut(plan.pipeline, stages, kind.chain)
+            hop_s = 0.0
+            if plan.pipeline > 1:
+                hop_s = fleet.hop_s(plan, fleet.of_stages(plan), kind.chain.crossing_bytes([0, 1]))
+            virtuals = [1]
+            if plan.schedule is Schedule.ONE_F_ONE_B and plan.pipeline > 1 and plan.micro_batches % plan.pipeline == 0:
+                virtuals = divisors(-(-(cut.last - cut.first) // plan.pipeline))
+                if self.running.pipeline == plan.pipeline:
+                    virtuals = sorted({*virtuals, self.running.virtual})
+            for virtual in virtuals:
+                yield _Timed(kind, replace(plan, virtual=virtual, stages=stages), cut, hop_s)
 
-    def _zeros(self, kind: _Kind, plan: Plan) -> Iterator[Plan]:
-        """Yield what ZeRO may divide, as far as it may fit."""
+    def _divided(self, timed: _Timed) -> Iterator[tuple[Plan, float]]:
+        """Yield what ZeRO may divide, as far as it fits, with the seconds of a step as `estimate_plan` has them."""
+        kind, plan = timed.kind, timed.plan
         replicas, own = plan.data * plan.context, self.running.shard
         memory = [self.chip.memory_bytes] * plan.pipeline
+        some = []
         for zero in (0, 1, 2, 3) if replicas > 1 else (0,):
             for over in {0, own} if zero and replicas % max(1, own) == 0 else {0}:
                 one = replace(plan, zero=zero, shard=over)
-                if not any(problems(one)) and may_fit(kind.weights, kind.ends[1] - kind.ends[0], one, memory):
-                    yield one
+                if not any(problems(one)) and may_fit(kind.weights, timed.cut.last - timed.cut.first, one, memory):
+                    some.append(one)
+        if not some:
+            return
+        fleet, site = _fleet(self, plan.devices), _fleet(self, plan.devices).sites[0]
+        stages = [kind.chain.whole[low:high] for low, high in itertools.pairwise(timed.cut.edges.tolist())]
+        holds = None
+        run = None
+        for one in some:
+            if one.zero == 3 or one.recompute_layers:
+                estimate = self._estimate(one, fleet)
+                if estimate.fits:
+                    yield one, estimate.step_s
+                continue
+            holds = holds or [held(stage) for stage in stages]
+            if any(room(one, at, hold).total_bytes > site.memory_bytes for at, hold in enumerate(holds)):
+                continue
+            if run is None:
+                self.priced += 1
+                forward_s, backward_s, weight_s = np.diff(kind.before_s[:, timed.cut.chunks(plan.virtual)]).tolist()
+                run = pipelined(forward_s, backward_s, weight_s, timed.hop_s, plan.micro_batches, plan.schedule)
+            alike: dict[object, float] = {}
+            ends = []
+            for stage, hold, f, b in zip(stages, holds, forward_s, backward_s, strict=True):
+                key = hold.parameters, hold.expert_parameters, len(stage), sum(f), sum(b)
+                if key not in alike:
+                    alike[key] = sum(end_of_stage(stage, one, site, sum(f), sum(b)))
+                ends.append(alike[key])
+            yield one, run.total_s + end_of_step_s(ends, run.ends_s) + self.pricer.efficiencies.step_s
+
+
+def _least_s(timed: _Timed) -> float:
+    """Return a lower bound of the seconds of a step, whatever ZeRO divides."""
+    plan = timed.plan
+    if plan.pipeline == 1 or plan.recompute_layers:
+        return 0.0
+    forward_s, backward_s, weight_s = np.diff(timed.kind.before_s[:, timed.cut.chunks(plan.virtual)])
+    return least_s(forward_s, backward_s, weight_s, timed.hop_s, plan.micro_batches, plan.schedule)
 
 
 def _degrees(plan: Plan) -> Parallelism:
