@@ -1,37 +1,32 @@
-"""The best plan to go on with when the devices or the links of a running plan change (docs/model-replan.md).
-
-Best first: plans come in rising order of their step's seconds (`search.variants`); each is charged the pause that it
-takes to move there, until no later one can do more work over the horizon. Read `replan` first.
-"""
+"""The best plan to go on with when devices or links of a running plan change (docs/model-replan.md). Read `replan` first:
+plans come in rising order of seconds (`search.variants`), each is charged the pause that moving to it takes, and the loop
+ends when no later one can do more work over the horizon."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-
-import numpy as np
 
 from hardplace.errors import BadInput
 from hardplace.hardware.device import Device, Node
-from hardplace.placement.moves import GONE, Ints, Moves, Part, Spread, moves, standing
-from hardplace.placement.plan import Plan, stage_layers
+from hardplace.placement.moves import GONE, Ints, Moves, moves, standing
+from hardplace.placement.plan import STATE_BYTES, Plan
+from hardplace.placement.room import WEIGHT_BYTES
 from hardplace.search.clusters import even_cluster
 from hardplace.search.estimate import PlanEstimate
-from hardplace.search.variants import Shortage, Variants
-from hardplace.workload.sharding import shard
-from hardplace.workload.types import OperatorKind, Parallelism, StorageRole, Workload
+from hardplace.search.state import States, spread_of
+from hardplace.search.variants import Variants
+from hardplace.workload.types import Workload
 
-RESTART_S = 60.0
-STORE_BYTES_PER_S = 1e9  # of a node: 2 TB/s sustained for 2,048 nodes (Llama 3, arXiv 2407.21783, section 3.3.1)
+RESTART_S = 60.0  # docs/model-replan.md, "Pause"
+STORE_BYTES_PER_S = 1e9  # of a node: 2 TB/s for 2,048 nodes of 8 (Llama 3, arXiv 2407.21783, section 3.3.1)
 BEST = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What is at hand: devices (those left of the running plan, then new ones), which of the running plan's are lost,
-    node and links as they are now. horizon_s: until the next change; restart_s: of a stop without any transfer;
-    store_bytes_per_s: at which a node reads checkpoints."""
+    """What is at hand from now on: devices, those left of the running plan before new ones; lost: devices of the
+    running plan, numbered by rank; node: with its links as they are now. horizon_s: until the next change. restart_s:
+    of a stop without any transfer. store_bytes_per_s: at which a node reads checkpoints."""
 
     devices: int
     lost: frozenset[int]
@@ -43,27 +38,24 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
-    """A plan to go on with: what it does, what moves, and the pause. samples: of the horizon."""
+    """A plan to go on with: bytes that move, the pause, and the samples that it trains over the horizon. spares: devices
+    at hand that it leaves idle."""
 
     estimate: PlanEstimate
     moves: Moves
     transfer_s: float
     read_s: float
     pause_s: float
-    samples: float
+    samples_per_s: float
+    effective_samples_per_s: float
     spares: int
-
-    @property
-    def samples_per_s(self) -> float:
-        """While it runs."""
-        return self.estimate.plan.global_batch / self.estimate.step_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replanned:
-    """The best options, most work first, and the running plan's seconds before the change. reread_s: how much longer
-    the pause is if no host keeps the last checkpoint in memory (all state is read). uneven: the best plan whose batch is
-    only near the asked one, where that is faster."""
+    """Options, most work first; the first is the best of its space. running: the old plan on its old devices.
+    reread_bytes, reread_s: of all state, which the store must give if hosts keep no snapshot of the checkpoint; 0 where
+    nothing is lost for good. uneven: the best plan whose batch is only near the running one, where it is faster."""
 
     options: tuple[Option, ...]
     running: PlanEstimate
@@ -74,28 +66,157 @@ class Replanned:
     priced: int
 
 
-def replan(workload: Workload, chip: Device, running: Plan, before: Node, change: Change) -> Replanned | Shortage:
-    """Return the plans that do most work until the next change, or what every plan is short of.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stuck:
+    """No plan does any work: nearest is short of memory on a stage by so many bytes, or (0) the least pause exceeds the
+    horizon."""
 
-    before: the node as it was. Work is samples_per_s x (horizon - pause); the first option is the optimum of the space
-    (docs/model-replan.md, "The space"). Raises BadInput for a plan that does not suit the model, or devices that are not
-    among its own.
+    nearest: Plan | None
+    stage: int
+    short_bytes: float
+    pause_s: float
+
+
+def replan(workload: Workload, chip: Device, running: Plan, before: Node, change: Change) -> Replanned | Stuck:
+    """Return the plans that do most work until the next change, or why none does any.
+
+    before: the node of the running plan, as it was. Work of a plan is samples/s x (horizon - pause). Raises BadInput for
+    a plan that does not suit the model, or a change that does not suit the plan.
     """
-    _check(running, change)
-    was = Variants(workload, chip, before, running, running.devices)
-    now = Variants(workload, chip, change.node, running, change.devices)
-    slots = _slots(running, before, change)
-    found: list[Option] = []
-    mover = _Mover(workload, running, was.estimate(running), slots, change)
-    limit_s = float("inf")
-    able = _room(slots)
-    for estimate in now.rising(able):
-        if estimate.step_s > limit_s:
+    _check(running, before, change)
+    old = Variants(workload, chip, before, running, running.devices).estimate(running)
+    mover = _Mover(workload, old, before, change)
+    now = Variants(workload, chip, change.node, running, change.devices, mover.room_for)
+    stay = mover.stay(now.estimate(running)) if mover.can_stay else None
+    found = [stay] if stay else []
+    idle: list[Option] = []
+    for estimate in now.rising():
+        most = _rate(estimate) * (change.horizon_s - change.restart_s)
+        enough = found[BEST - 1].effective_samples_per_s if len(found) >= BEST else 0.0
+        if most <= enough * change.horizon_s or len(idle) == BEST:
             break
-        found.append(mover.option(estimate))
-        found.sort(key=lambda one: -one.samples)
+        if stay and _same(estimate, old):
+            continue
+        option = mover.option(estimate)
+        (found if option.effective_samples_per_s > 0.0 else idle).append(option)
+        found.sort(key=lambda one: (-one.effective_samples_per_s, -one.samples_per_s))
         del found[BEST:]
-        if len(found) == BEST and found[-1].samples > 0.0:
-            batch = running.global_batch
-            limit_s = batch * max(0.0, change.horizon_s - change.restart_s) / found[-1].samples
-    return now.shortage() if not found else _answer(found, mover, now, change)
+    if not found:
+        return _stuck(now, idle, change)
+    return _answer(found, mover, now, old)
+
+
+def _rate(estimate: PlanEstimate) -> float:
+    return estimate.plan.global_batch / estimate.step_s
+
+
+def _same(one: PlanEstimate, other: PlanEstimate) -> bool:
+    return replace(one.plan, stages=one.stage_layers) == replace(other.plan, stages=other.stage_layers)
+
+
+def _check(running: Plan, before: Node, change: Change) -> None:
+    strange = sorted(one for one in change.lost if not 0 <= one < running.devices)
+    if strange:
+        raise BadInput(f"--lost {strange[0]}: expected a device of the running plan, 0 to {running.devices - 1}")
+    left = running.devices - len(change.lost)
+    if change.devices < left:
+        raise BadInput(f"--devices {change.devices}: expected at least the {left} that are left of the running plan")
+    if change.devices < 1:
+        raise BadInput(f"--devices {change.devices}: expected one or more")
+    was, now = before.levels[0].devices, change.node.levels[0].devices
+    if before.device != change.node.device or was != now:
+        raise BadInput(
+            f"--cluster {change.node.name}: {now} {change.node.device} a node: expected nodes as the running plan has "
+            f"them, {was} {before.device}"
+        )
+    if running.kinds:
+        raise BadInput(f"kinds: {list(running.kinds)}: expected a plan on devices of one kind")
+
+
+class _Mover:
+    """What it takes to go from the running plan to others, on the devices at hand."""
+
+    def __init__(self, workload: Workload, old: PlanEstimate, before: Node, change: Change) -> None:
+        self.old, self.change, self.states = old, change, States(workload)
+        self.layers, self.parameters = len(workload.order), workload.parameters
+        levels = even_cluster(before, old.devices).levels
+        size = levels[0].devices if len(levels) > 1 else before.levels[0].devices or old.devices
+        gained = change.devices - (old.devices - len(change.lost))
+        self.slots: Ints = standing(old.devices, size, change.lost, gained)
+        self.present = (self.slots != GONE).sum(axis=1)
+        self.can_stay = not change.lost
+        inner, *outer = change.node.levels
+        self.inside_bytes_per_s = inner.bandwidth_bytes_per_s * inner.efficiency
+        rates = [one.bandwidth_bytes_per_s * one.efficiency for one in outer] or [self.inside_bytes_per_s]
+        self.across_bytes_per_s = min(rates)
+
+    def room_for(self, nodes: int, each: int) -> bool:
+        """Return whether so many nodes have so many devices."""
+        return int((self.present >= each).sum()) >= nodes
+
+    def stay(self, estimate: PlanEstimate) -> Option:
+        """Return the running plan, going on without a stop on the links as they are now."""
+        return replace(self.option(estimate), transfer_s=0.0, read_s=0.0, **self._paused(estimate, 0.0))
+
+    def option(self, estimate: PlanEstimate) -> Option:
+        """Return what moves and the pause of going to a plan."""
+        old, new = self.old, estimate
+        per_node = even_cluster(self.change.node, new.devices).levels[0].devices
+        moved = moves(
+            self.states.parts(old.plan, new.plan),
+            spread_of(old, self.layers),
+            spread_of(new, self.layers),
+            self.slots,
+            per_node,
+        )
+        transfer_s = max(
+            moved.busiest_across_bytes / self.across_bytes_per_s, moved.busiest_inside_bytes / self.inside_bytes_per_s
+        )
+        read_s = moved.checkpoint_bytes / self.store_bytes_per_s(new.devices)
+        return Option(
+            estimate=new,
+            moves=moved,
+            transfer_s=transfer_s,
+            read_s=read_s,
+            samples_per_s=_rate(new),
+            spares=self.change.devices - new.devices,
+            **self._paused(new, self.change.restart_s + transfer_s + read_s),
+        )
+
+    def _paused(self, estimate: PlanEstimate, pause_s: float) -> dict[str, float]:
+        left = max(0.0, 1.0 - pause_s / self.change.horizon_s)
+        return {"pause_s": pause_s, "effective_samples_per_s": _rate(estimate) * left}
+
+    def store_bytes_per_s(self, devices: int) -> float:
+        """Return at which rate the nodes of so many devices read checkpoints."""
+        return self.change.store_bytes_per_s * -(-devices // self.slots.shape[1])
+
+
+def _answer(found: list[Option], mover: _Mover, now: Variants, old: PlanEstimate) -> Replanned:
+    best = found[0]
+    every_bytes = (WEIGHT_BYTES + STATE_BYTES[old.plan.optimizer]) * mover.parameters
+    again = best.moves.checkpoint_bytes > 0.0
+    uneven = None
+    if best.spares:
+        limit_s = 1.0 / best.samples_per_s
+        uneven = next(now.rising(uneven=True, limit_s=limit_s), None)
+    return Replanned(
+        options=tuple(found),
+        running=old,
+        reread_bytes=float(every_bytes) if again else 0.0,
+        reread_s=every_bytes / mover.store_bytes_per_s(best.estimate.devices) if again else 0.0,
+        uneven=uneven,
+        considered=now.considered,
+        priced=now.priced,
+    )
+
+
+def _stuck(now: Variants, idle: list[Option], change: Change) -> Stuck:
+    """Return why no plan does any work: the horizon is over before the pause, or nothing fits."""
+    least_s = min((one.pause_s for one in idle), default=change.restart_s)
+    nearest = None if idle else now.nearest()
+    if nearest is None or nearest.fits:
+        return Stuck(nearest=None, stage=0, short_bytes=0.0, pause_s=least_s)
+    over = [room.total_bytes - held for room, held in zip(nearest.memory, nearest.memory_bytes, strict=True)]
+    stage = max(range(len(over)), key=over.__getitem__)
+    return Stuck(nearest=nearest.plan, stage=stage, short_bytes=over[stage], pause_s=least_s)

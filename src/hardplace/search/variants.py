@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -148,10 +149,26 @@ class Variants:
             self._chains[key] = both, replace(both, layers=both.plain or both.layers, plain=())
         return self._chains[key][0 if plan.recompute is Recompute.FULL else 1]
 
+    def nearest(self) -> PlanEstimate | None:
+        """Return, of plans as divided as they go (all recomputed, micro-batches of 1), the one that is nearest to fit."""
+        best: tuple[float, PlanEstimate] | None = None
+        for kind in self._kinds(False):
+            plan = kind.plan
+            if plan.recompute is not Recompute.FULL or plan.recompute_layers or plan.micro_batch > 1:
+                continue
+            for pipeline in np.unique(kind.degrees[:, 0]).tolist():
+                data = int(kind.degrees[kind.degrees[:, 0] == pipeline, 1].max())
+                zero = (3 if pipeline == 1 else 2) if data * plan.context > 1 else 0
+                found = self.estimate(replace(plan, pipeline=pipeline, data=data, zero=zero))
+                over = max(one.total_bytes - has for one, has in zip(found.memory, found.memory_bytes, strict=True))
+                if best is None or over < best[0]:
+                    best = over, found
+        return best[1] if best else None
+
     # -- all plans --------------------------------------------------------------------------------------------------
 
-    def rising(self, *, uneven: bool = False) -> Iterator[PlanEstimate]:
-        """Yield all plans that fit, in rising order of seconds a sample, exactly.
+    def rising(self, *, uneven: bool = False, limit_s: float = math.inf) -> Iterator[PlanEstimate]:
+        """Yield all plans that fit, in rising order of seconds a sample, exactly, as far as those are below a limit.
 
         uneven: of batches near the running one instead, which more devices divide.
         """
@@ -165,7 +182,7 @@ class Variants:
             bounds = self._bounds(kind)
             order = np.argsort(bounds, kind="stable")
             push(float(bounds[order[0]]), (kind, bounds[order].tolist(), order.tolist(), 0))
-        while heap:
+        while heap and heap[0][0] < limit_s:
             bound_s, _, one = heapq.heappop(heap)
             match one:
                 case Plan():
