@@ -74,6 +74,15 @@ class Bottleneck:
             found.append(at)
         return tuple(found)
 
+    def useful(self, limit: float) -> Iterator[Bools]:
+        """Yield, by stage, which pairs some partition with a bottleneck below the limit has."""
+        start = np.full(self.to_go.shape[1], np.inf)
+        start[0] = -np.inf
+        for stage, cost in enumerate(self.costs):
+            through = np.maximum(cost, start[:, None])
+            yield np.maximum(through, self.to_go[stage + 1][None, :]) < limit
+            start = through.min(axis=0)
+
     def below(self, limit: float) -> Iterator[tuple[int, ...]]:
         """Yield every partition whose bottleneck is below a limit, the most promising branch first."""
         return self._below(0, 0, limit, ())

@@ -19,13 +19,14 @@ from hardplace.workload.types import Recompute
 
 @dataclass(frozen=True, slots=True)
 class Least:
-    """Least seconds of a model under a plan's degrees, over the sites: of all layers and of one that is cut; forward and
-    backward with weight gradients. again_s: what recompute adds to the backward pass of a layer."""
+    """Least seconds of a model under a plan's degrees, over the sites: of all layers and of one that is cut; forward,
+    backward with weight gradients, and of these the ones that run apart. again_s: what recompute adds to a layer."""
 
     forward_s: float
     backward_s: float
     layer_forward_s: float
     layer_backward_s: float
+    layer_weight_s: float
     again_s: float
 
 
@@ -34,6 +35,7 @@ def least_of(chain: Chain, plain: Sequence[Layers], recomputed: Sequence[Layers]
     first, last = len(chain.before), len(chain.whole) - len(chain.after)
     forward = np.min([one.seconds[0] for one in plain], axis=0)
     backward = np.min([one.seconds[1] + one.seconds[2] for one in plain], axis=0)
+    weight = np.max([one.seconds[2] for one in plain], axis=0)
     again = np.min(
         [(b.seconds[1:] - a.seconds[1:]).sum(axis=0) for a, b in zip(plain, recomputed, strict=True)], axis=0
     )
@@ -41,11 +43,28 @@ def least_of(chain: Chain, plain: Sequence[Layers], recomputed: Sequence[Layers]
     def inner(values: Floats) -> float:
         return float(values[first:last].min()) if last > first else 0.0
 
-    return Least(float(forward.sum()), float(backward.sum()), inner(forward), inner(backward), max(0.0, inner(again)))
+    return Least(
+        float(forward.sum()),
+        float(backward.sum()),
+        inner(forward),
+        inner(backward),
+        inner(weight),
+        max(0.0, inner(again)),
+    )
 
 
-def least_step_s(least: Least, layers: int, plan: Plan, hop_s: float) -> float:
-    """Return a lower bound of the step over all ways to cut `layers` layers into the plan's stages.
+def compute_step_s(chain: Chain, priced: Sequence[Layers], layers: int, plan: Plan) -> float:
+    """Return a lower bound of the step over all orders, schedules and recompute: its compute alone."""
+    first, last = len(chain.before), len(chain.whole) - len(chain.after)
+    each = np.min([one.compute_s.sum(axis=0) for one in priced], axis=0)
+    most = -(-layers // plan.pipeline)
+    layer_s = float(each[first:last].min()) if last > first else 0.0
+    return plan.micro_batches * max(float(each.sum()) / plan.pipeline, most * layer_s)
+
+
+def least_step_s(least: Least, layers: int, plan: Plan, hop_s: float, *, any_schedule: bool = False) -> float:
+    """Return a lower bound of the step over all ways to cut `layers` layers into the plan's stages, and over all
+    schedules.
 
     Some stage has at least the mean of the seconds, and one at least layers / stages, rounded up, of the layers.
     """
@@ -60,8 +79,9 @@ def least_step_s(least: Least, layers: int, plan: Plan, hop_s: float) -> float:
     backward_s = most * least.layer_backward_s + count * least.again_s
     mean_s = (least.forward_s + least.backward_s) / stages
     bound_s = times * max(mean_s, forward_s + backward_s)
-    if stages == 1:
+    if stages == 1 or any_schedule:
         return bound_s
+    ways: list[float] = []
     turn_s = least.forward_s + (stages * plan.virtual - 1) * hop_s
     if plan.schedule is Schedule.GPIPE:
         return least.forward_s + least.backward_s + (times - 1) * max(mean_s, forward_s + backward_s)
@@ -70,8 +90,15 @@ def least_step_s(least: Least, layers: int, plan: Plan, hop_s: float) -> float:
         way_s = turn_s + least.backward_s + (stages - 1) * hop_s
         mean_s = ((times - 1) * least.backward_s + left[0] * least.forward_s) / stages
         return max(bound_s, way_s + max(mean_s, (times - 1) * backward_s + left[0] * forward_s))
+    apart_s = least.layer_weight_s if plan.schedule is Schedule.ZERO_BUBBLE else 0.0
     chunk_s = (most // plan.virtual) * least.layer_forward_s
-    return max(bound_s, turn_s + times * backward_s + sum(left) * chunk_s)
+    # of the first stage with so many layers: the stages before it have fewer, the others what is left
+    for stage in (0, stages - 1):
+        after = max(0, layers - stage * (most - 1) - most) / plan.virtual
+        left = forwards_left(stage, stages, times, plan.virtual)
+        above_s = after * (least.layer_backward_s - apart_s)
+        ways.append(turn_s + above_s + times * backward_s + sum(left) * chunk_s)
+    return max(bound_s, min(ways))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from hardplace.placement.cuts import Bottleneck, bottleneck
 from hardplace.placement.plan import Plan
 from hardplace.placement.waves import stages_done_s
 from hardplace.search.clusters import Fleet
-from hardplace.search.stages import Ints, Parts, Stages, around, stage_bound_s
+from hardplace.search.stages import Floats, Ints, Stages, around, stage_bound_s
 
 Cut = tuple[int, ...]  # the cut after each stage
 _AT_ONCE = 64
@@ -28,24 +28,25 @@ class Priced:
 
 
 class Family:
-    """All partitions of one plan, bounded and priced. limit_s: what is not faster than this is of no interest."""
+    """All partitions of one plan, bounded and priced.
+
+    by_site: the stages on each site. ends: what was worked out for the same degrees and sharding. limit_s: what is not
+    faster than this is of no interest. free_s, where so many layers of a stage are recomputed: a bound without regard to
+    memory, which holds for any larger number of them too.
+    """
 
     def __init__(
-        self, plan: Plan, fleet: Fleet, parts: dict[str, Parts], ends: dict[object, float], limit_s: float
+        self, plan: Plan, fleet: Fleet, by_site: dict[str, Stages], ends: dict[object, float], limit_s: float
     ) -> None:
-        self.plan, self.fleet = plan, fleet
+        self.plan, self.fleet, self._ends, self._by_site = plan, fleet, ends, by_site
         self.sites = fleet.of_stages(plan)
-        self.chain = parts[self.sites[0].device].chain
-        self._by_site = {
-            site.device: Stages(parts[site.device], plan, site, ends)
-            for site in {id(s): s for s in self.sites}.values()
-        }
-        self._near = around([parts[name] for name in self._by_site], plan)
+        self.chain = by_site[self.sites[0].device].parts.chain
+        self._near = around([one.parts for one in by_site.values()], plan)
         self._hop_s = 0.0
         if plan.pipeline > 1 and not self.chain.edges:
             self._hop_s = fleet.hop_s(plan, self.sites, self.chain.crossing_bytes([0, 1]))
         self._fixed_s = max(site.pricer.efficiencies.step_s for site in fleet.sites)
-        self.fits = True
+        self.free_s = 0.0
         self.bottleneck = self._bounded(limit_s)
 
     @property
@@ -56,49 +57,51 @@ class Family:
     def _stages(self, stage: int) -> Stages:
         return self._by_site[self.sites[stage].device]
 
-    def allowed(self, stage: int) -> Ints:
-        """Return the stages that may stand there: the first begins the model, the last ends it, each has a layer that is
-        cut a chunk (first and last may have none where they have what is always theirs)."""
-        one, last = self._stages(stage), self.plan.pipeline - 1
-        least = np.full(len(one.inner), self.plan.virtual)
-        if self.plan.virtual == 1 and last:
-            if stage == 0 and self.chain.before:
-                least[:] = 0
-            if stage == last and self.chain.after:
-                least[:] = 0
-        if not self.chain.layers or not last:
-            least[:] = 0
-        bounds = len(self.chain.before), one.last - len(self.chain.after)
-        inside = np.ones(len(one.low), dtype=bool)
-        if not self.chain.edges:
-            inside = (one.low >= (bounds[0] if stage else 0)) & (one.high <= (bounds[1] if stage < last else one.last))
-            inside &= (one.high >= bounds[0]) & (one.low <= bounds[1])
-        elif self.plan.pipeline > 1:
-            least[:] = 0
-        right = ((one.low == 0) == (stage == 0)) & ((one.high == one.last) == (stage == last))
-        return np.flatnonzero(right & inside & (one.inner >= least))
-
     def _bounded(self, limit_s: float) -> Bottleneck:
-        """Return bounds of every stage at every place; memory first, then seconds."""
-        chosen = []
-        for stage in range(self.plan.pipeline):
+        """Return bounds of every stage at every place: first without the end of the step, then with it for those that a
+        partition below the limit may have. Where so many layers are recomputed, memory comes last (free_s)."""
+        plan, late = self.plan, self.plan.recompute_layers > 0
+        roles: dict[tuple[str, bool, bool], Ints] = {}
+        costs, chosen = [], []
+        for stage in range(plan.pipeline):
+            one, ends = self._stages(stage), (stage == 0, stage == plan.pipeline - 1)
+            if (one.site.device, *ends) not in roles:
+                here = one.allowed(*ends)
+                near = plan.micro_batches * one.load_s[here] + self._fixed_s < limit_s
+                roles[one.site.device, *ends] = here[near]
+            here = roles[one.site.device, *ends]
+            if not late:
+                here = here[one.fits(plan, stage, here)]
+            done, total = stage_bound_s(one, plan, here, stage, self._near, self._hop_s)
+            total = np.maximum(total, done)
+            costs.append(self._spread(one, here, total + self._fixed_s))
+            chosen.append((here, done, total))
+        found = bottleneck(costs)
+        self.free_s = found.least
+        if found.least >= limit_s:
+            return found
+        for stage, ((here, done, total), useful) in enumerate(zip(chosen, found.useful(limit_s), strict=True)):
             one = self._stages(stage)
-            here = self.allowed(stage)
-            chosen.append(here[one.fit(stage)[here]])
-        self.fits = _coverable([(self._stages(i).low[c], self._stages(i).high[c]) for i, c in enumerate(chosen)])
-        costs = []
-        for stage, here in enumerate(chosen):
+            which = useful[one.low[here], one.high[here]]
+            here, done, total = here[which], done[which], total[which]
+            bound = np.maximum(total, done + one.end_s(plan, here, self._ends)) + self._fixed_s
+            costs[stage] = self._spread(one, here, bound)
+        found = bottleneck(costs)
+        self.free_s = found.least
+        if not late or found.least >= limit_s:
+            return found
+        for stage, cost in enumerate(costs):
             one = self._stages(stage)
-            count = len(one.parts.cuts.members)
-            cost = np.full((count, count), np.inf)
-            if self.fits and len(here):
-                done, total = stage_bound_s(one, here, stage, self._near, self._hop_s)
-                near = total + self._fixed_s < limit_s
-                here, done, total = here[near], done[near], total[near]
-                bound = np.maximum(total, done + one.end_s(here)) + self._fixed_s
-                cost[one.low[here], one.high[here]] = bound
-            costs.append(cost)
+            here = one.at(*np.nonzero(cost < limit_s))
+            here = here[one.fits(plan, stage, here)]
+            costs[stage] = self._spread(one, here, cost[one.low[here], one.high[here]])
         return bottleneck(costs)
+
+    def _spread(self, one: Stages, here: Ints, values: Floats) -> Floats:
+        """Return values of stages as a matrix over pairs of cuts, inf elsewhere."""
+        found = np.full(one.parts.cuts.valid.shape, np.inf)
+        found[one.low[here], one.high[here]] = values
+        return found
 
     def prices(self, cuts: Sequence[Cut]) -> list[Priced]:
         """Return the seconds of a step of each way to cut, as `estimate_plan` has them."""
@@ -111,7 +114,7 @@ class Family:
             one = self._stages(stage)
             which = one.at(before[:, stage], after[:, stage])
             seconds[:, stage] = one.seconds[:, :, which]
-            ends[stage] = one.end_s(which)
+            ends[stage] = one.end_s(plan, which, self._ends)
         hop_s = np.full(len(cuts), self._hop_s)
         if self.chain.edges and plan.pipeline > 1:
             crossing = [self.chain.crossing_bytes(self.places(cut)) for cut in cuts]
@@ -144,12 +147,3 @@ class Family:
             return replace(self.plan, assignment=tuple(places))
         inner = places[len(self.chain.before) : len(places) - len(self.chain.after)]
         return replace(self.plan, stages=tuple(inner.count(stage) for stage in range(self.plan.pipeline)))
-
-
-def _coverable(pairs: Sequence[tuple[Ints, Ints]]) -> bool:
-    """Return whether stages (cuts before and after, by stage) lead from the first cut to the last."""
-    reached = {0}
-    for low, high in pairs:
-        held = np.isin(low, list(reached))
-        reached = set(high[held].tolist())
-    return bool(reached)

@@ -13,11 +13,13 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from hardplace.errors import BadInput
 from hardplace.hardware.device import Device, Node
 from hardplace.placement.cuts import Cuts, cuts_of
-from hardplace.placement.plan import Plan, Schedule, problems
-from hardplace.search.cells import Least, Weights, least_of, least_step_s, may_fit, weights_of
+from hardplace.placement.plan import INSIDE_OUT, Plan, Schedule, problems
+from hardplace.search.cells import Least, Weights, compute_step_s, least_of, least_step_s, may_fit, weights_of
 from hardplace.search.chain import Chain, chain_of, of_workload
 from hardplace.search.clusters import Fleet, Site, fleet_of
 from hardplace.search.estimate import PlanEstimate, estimate_plan
@@ -33,8 +35,8 @@ from hardplace.search.space import (
     shape_of,
     shards,
 )
-from hardplace.search.stages import Layers, Parts, layers_of
-from hardplace.search.timing import Known
+from hardplace.search.stages import Layers, Parts, Stages, layers_of
+from hardplace.search.timing import Known, end_of_stage
 from hardplace.workload.rank import check_degrees
 from hardplace.workload.sharding import shard
 from hardplace.workload.types import Layer, Parallelism, Recompute, Workload
@@ -69,19 +71,23 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class _Cell:
-    """A plan's degrees with its chains and what they take, before schedule, recompute and sharding."""
+    """A plan's degrees with its layers, before sharding, schedule and recompute; priced: with its collectives."""
 
     plan: Plan
     block: _Block
     fleet: Fleet
     hop_s: float
+    sharded: tuple[tuple[int, int], ...]
+    priced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class _Node:
+class _Variant:
+    """A cell's plan, sharded; whole: with schedule and recompute, ready to be cut into stages."""
+
     cell: _Cell
     plan: Plan
-    sharded: bool
+    whole: bool = False
 
 
 @dataclass(slots=True)
@@ -118,11 +124,13 @@ class Search:
         self.considered = self.short = self.priced = self.cut_count = 0
         self.open_s = math.inf
         self.refused: str = ""
-        self._heap: list[tuple[float, int, _Node | Family]] = []
+        self._heap: list[tuple[float, int, _Cell | _Variant | Family]] = []
         self._count = itertools.count()
         self._known: Known = {}
         self._layers: dict[tuple[object, ...], Layers] = {}
         self._ends: dict[tuple[object, ...], dict[object, float]] = {}
+        self._leasts: dict[tuple[object, ...], Least] = {}
+        self._stages: dict[tuple[object, ...], Stages] = {}
         self._fleets: dict[tuple[object, ...], Fleet] = {}
 
     # -- the loop ---------------------------------------------------------------------------------------------------
@@ -132,36 +140,66 @@ class Search:
         stopped = False
         try:
             for cell in self._cells():
-                for plan in self._variants(cell):
-                    self._push(self._least_s(cell, plan), _Node(cell, plan, False))
+                self._enter(cell)
             if not self.considered:
                 raise BadInput(self.refused or self._nothing())
             while self._heap and self._heap[0][0] < self.limit_s:
                 bound_s, _, one = heapq.heappop(self._heap)
                 self._tell(bound_s)
-                if isinstance(one, Family):
-                    self._price(one)
-                elif not self._may_fit(one.cell, one.plan):
-                    self.short += 1
-                elif one.sharded:
-                    family = self._family(one.cell, one.plan)
-                    self.short += not family.fits
-                    self._push(family.least_s, family)
-                else:
-                    for plan in self._sharded(one.cell, one.plan):
-                        self._push(bound_s, _Node(one.cell, plan, True))
+                self._refine(bound_s, one)
         except KeyboardInterrupt:
             if not self.best:
                 raise
             stopped = True
         return self._answer(stopped) if self.best else None
 
+    def _refine(self, bound_s: float, one: _Cell | _Variant | Family) -> None:
+        """Take what is most promising one step further: collectives, schedules, ways to cut, sharding, price."""
+        match one:
+            case _Cell(priced=False):
+                priced = replace(one, priced=True)
+                self._push(max(bound_s, self._least_s(priced, one.plan, any_schedule=True)), priced)
+            case _Cell():
+                for zero, over in one.sharded:
+                    plan = replace(one.plan, zero=zero, shard=over)
+                    self._push(max(bound_s, self._end_s(one, plan)), _Variant(one, plan))
+            case _Variant(whole=False):
+                for plan in self._variants(one.cell, one.plan):
+                    self._next(bound_s, _Variant(one.cell, plan, True))
+            case _Variant():
+                self._cut(bound_s, one)
+            case Family():
+                self._price(one)
+
+    def _next(self, bound_s: float, one: _Variant) -> None:
+        """Push a variant, or the first that may fit of those with more layers of each stage recomputed."""
+        plan = one.plan
+        while not self._may_fit(one.cell, plan):
+            self.short += 1
+            count = plan.recompute_layers
+            if not count or count + 1 >= self._each(plan) or not self.space.allows("recompute_layers", count + 1):
+                return
+            plan = replace(plan, recompute_layers=count + 1)
+        self._push(max(bound_s, self._least_s(one.cell, plan)), _Variant(one.cell, plan, True))
+
+    def _cut(self, bound_s: float, one: _Variant) -> None:
+        """Bound a variant over all ways to cut its stages; then one more layer of each recomputed."""
+        family = self._family(one.cell, one.plan)
+        self._push(max(bound_s, family.least_s), family)
+        count = one.plan.recompute_layers
+        if count and count + 1 < self._each(one.plan) and self.space.allows("recompute_layers", count + 1):
+            more = _Variant(one.cell, replace(one.plan, recompute_layers=count + 1))
+            self._next(max(bound_s, family.free_s), more)
+
+    def _each(self, plan: Plan) -> int:
+        return -(-self.shape.layers // plan.pipeline)
+
     @property
     def limit_s(self) -> float:
         """What a plan must beat to be among the best."""
         return self.best[-1].step_s if len(self.best) == BEST else math.inf
 
-    def _push(self, bound_s: float, one: _Node | Family) -> None:
+    def _push(self, bound_s: float, one: _Cell | _Variant | Family) -> None:
         if bound_s < self.limit_s:
             heapq.heappush(self._heap, (bound_s, next(self._count), one))
 
@@ -227,36 +265,93 @@ class Search:
         weights = {kind: weights_of(plain.layers, chain.layers) for kind, chain in recomputed.items()}
         return _Block(plain, recomputed, weights)
 
+    def _enter(self, cell: _Cell) -> None:
+        """Put a cell on the heap, unless no plan of it can fit."""
+        plans = [(schedule, virtual) for schedule, virtual in schedules(self.space, cell.plan, self.shape)]
+        kinds = recomputes(self.space, cell.plan, self.shape)
+        count = len(plans) * len(kinds) * len(cell.sharded)
+        self.considered += count
+        if not count:
+            return
+        lightest = Recompute.FULL if any(kind is Recompute.FULL for kind, _ in kinds) else kinds[-1][0]
+        zero = max(zero for zero, _ in cell.sharded)
+        if not self._may_fit(cell, replace(cell.plan, recompute=lightest, zero=zero)):
+            self.short += count
+            return
+        plain = [self._priced(cell, self._inward(cell.plan), cell.block.plain, site, 1) for site in cell.fleet.sites]
+        self._push(compute_step_s(cell.block.plain, plain, self.shape.layers, cell.plan), cell)
+
+    def _inward(self, plan: Plan) -> Plan:
+        return replace(plan, order=INSIDE_OUT)
+
     def _cell(self, plan: Plan, block: _Block, fleet: Fleet) -> _Cell:
         hop_s = 0.0
         if plan.pipeline > 1 and not block.plain.edges:
             hop_s = fleet.hop_s(plan, fleet.of_stages(plan), block.plain.crossing_bytes([0, 1]))
-        return _Cell(plan, block, fleet, hop_s)
+        return _Cell(plan, block, fleet, hop_s, tuple(shards(self.space, plan, fleet)))
 
-    def _variants(self, cell: _Cell) -> Iterable[Plan]:
-        for schedule, virtual in schedules(self.space, cell.plan, self.shape):
-            for kind, count in recomputes(self.space, cell.plan, self.shape):
-                plan = replace(
-                    cell.plan, schedule=schedule, virtual=virtual, recompute=kind, recompute_layers=count, zero=0
-                )
-                self.considered += len(shards(self.space, plan, cell.fleet))
-                yield plan
-
-    def _sharded(self, cell: _Cell, plan: Plan) -> Iterable[Plan]:
-        for zero, over in shards(self.space, plan, cell.fleet):
-            one = replace(plan, zero=zero, shard=over)
-            if not any(problems(one)):
-                yield one
+    def _variants(self, cell: _Cell, sharded: Plan) -> Iterable[Plan]:
+        """Yield schedules with recompute; of plans that recompute so many layers of each stage the first."""
+        for schedule, virtual in schedules(self.space, sharded, self.shape):
+            some = False
+            for kind, count in recomputes(self.space, sharded, self.shape):
+                if count and some and "recompute_layers" not in self.space.fixed:
+                    continue
+                some = some or count > 0
+                plan = replace(sharded, schedule=schedule, virtual=virtual, recompute=kind, recompute_layers=count)
+                if any(problems(plan)):
+                    self.short += 1
+                else:
+                    yield plan
 
     # -- bounds -----------------------------------------------------------------------------------------------------
 
-    def _least_s(self, cell: _Cell, plan: Plan) -> float:
-        return least_step_s(self._least(cell, plan), self.shape.layers, plan, cell.hop_s)
+    def _least_s(self, cell: _Cell, plan: Plan, *, any_schedule: bool = False) -> float:
+        """Return a bound over all ways to cut; any_schedule: over all schedules and recompute too."""
+        least = self._least(cell, plan)
+        if any_schedule:
+            free = replace(plan, recompute=Recompute.NONE, recompute_layers=0)
+            return least_step_s(least, self.shape.layers, free, cell.hop_s, any_schedule=True)
+        return least_step_s(least, self.shape.layers, plan, cell.hop_s)
+
+    def _end_s(self, cell: _Cell, plan: Plan) -> float:
+        """Return a bound over all schedules, recompute and ways to cut: a stage with at least the mean of the layers does
+        all its micro-batches, then ends its step. Recompute adds more to them than it hides of the end."""
+        if not self.shape.layers or cell.block.plain.edges or len(cell.fleet.sites) > 1:
+            return 0.0
+        site, chain = cell.fleet.sites[0], cell.block.plain
+        priced = self._priced(cell, plan, chain, site, 1)
+        first, last = len(chain.before), len(chain.whole) - len(chain.after)
+        if len(np.unique(priced.marks[first:last])) > 1:
+            return 0.0
+        layer_s, fixed_s = priced.seconds[:, first], site.pricer.efficiencies.step_s
+        known = self._ends_of(cell, plan)
+        best_s = math.inf
+        for count in range(self._each(plan), self.shape.layers + 1):
+            floor_s = plan.micro_batches * count * float(layer_s.sum()) + fixed_s
+            if floor_s >= min(best_s, self.limit_s):
+                return min(best_s, floor_s)
+            if count not in known:
+                work = chain.layers[:count]
+                known[count] = sum(
+                    end_of_stage(work, plan, site, count * float(layer_s[0]), count * float(layer_s[1:].sum()))
+                )
+            best_s = min(best_s, floor_s + known[count])
+        return best_s
+
+    def _ends_of(self, cell: _Cell, plan: Plan) -> dict[object, float]:
+        group = (id(cell.block), cell.plan.order, cell.plan.pipeline, cell.plan.kinds)
+        key = (*group, plan.zero, plan.shard, plan.recompute, plan.schedule is Schedule.ZERO_BUBBLE)
+        return self._ends.setdefault(key, {})
 
     def _least(self, cell: _Cell, plan: Plan) -> Least:
-        plain = [self._priced(cell, plan, cell.block.plain, site, 1) for site in cell.fleet.sites]
         chain = cell.block.recomputed[plan.recompute]
-        return least_of(chain, plain, [self._priced(cell, plan, chain, site, 2) for site in cell.fleet.sites])
+        plain = [self._priced(cell, plan, cell.block.plain, site, 1) for site in cell.fleet.sites]
+        key = (id(chain), *(id(one) for one in plain))
+        if key not in self._leasts:
+            again = [self._priced(cell, plan, chain, site, 2) for site in cell.fleet.sites]
+            self._leasts[key] = least_of(chain, plain, again)
+        return self._leasts[key]
 
     def _priced(self, cell: _Cell, plan: Plan, chain: Chain, site: Site, seed: int) -> Layers:
         apart = plan.schedule is Schedule.ZERO_BUBBLE
@@ -268,27 +363,21 @@ class Search:
         return self._layers[key]
 
     def _may_fit(self, cell: _Cell, plan: Plan) -> bool:
-        weights = cell.block.weights[plan.recompute]
         memory = [site.memory_bytes for site in cell.fleet.of_stages(plan)]
-        if plan.zero == 0:  # not yet chosen: as divided as it goes
-            last = max(shards(self.space, plan, cell.fleet), key=lambda one: (one[0], -one[1]))
-            plan = replace(plan, zero=last[0], shard=0)
-        return may_fit(weights, self.shape.layers, plan, memory)
+        return may_fit(cell.block.weights[plan.recompute], self.shape.layers, plan, memory)
 
     def _family(self, cell: _Cell, plan: Plan) -> Family:
-        parts = {}
+        chain = cell.block.recomputed[plan.recompute]
+        by_site = {}
         for site in cell.fleet.sites:
             plain = self._priced(cell, plan, cell.block.plain, site, 1)
-            chain = cell.block.recomputed[plan.recompute]
-            parts[site.device] = Parts(chain, self.cuts, self._priced(cell, plan, chain, site, 2), plain)
-        key = (
-            id(cell),
-            plan.zero,
-            plan.shard,
-            plan.recompute,
-            plan.schedule is Schedule.ZERO_BUBBLE,
-        )
-        return Family(plan, cell.fleet, parts, self._ends.setdefault(key, {}), self.limit_s)
+            again = self._priced(cell, plan, chain, site, 2)
+            key = (id(plain), id(again), plan.virtual, plan.recompute_layers)
+            if key not in self._stages:
+                parts = Parts(chain, self.cuts, again, plain)
+                self._stages[key] = Stages(parts, plan.virtual, plan.recompute_layers, site)
+            by_site[site.device] = self._stages[key]
+        return Family(plan, cell.fleet, by_site, self._ends_of(cell, plan), self.limit_s)
 
     # -- the answer -------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, cast
 
 import numpy as np
@@ -16,19 +16,26 @@ from hardplace.placement.plan import Plan, Schedule
 from hardplace.placement.room import Held, room
 from hardplace.search.chain import Chain
 from hardplace.search.clusters import Site
-from hardplace.search.timing import Known, end_of_stage, layer_seconds
+from hardplace.search.timing import Known, LayerSeconds, end_of_stage, layer_seconds
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+_COMPUTE: tuple[Callable[[LayerSeconds], float], ...] = (
+    lambda one: one.forward.compute_s,
+    lambda one: one.backward.compute_s + one.weight.compute_s,
+)
+_HELD = tuple(one.name for one in fields(Held))
 _SIDES = ("forward_s", "backward_s", "weight_s")
 
 
 @dataclass(frozen=True, slots=True)
 class Layers:
-    """The layers of a chain in order, one column a quantity: seconds (forward, backward, weight) and what they hold."""
+    """The layers of a chain in order, one column a quantity: seconds (forward, backward, weight), of them
+    compute (forward, the rest), and what they hold."""
 
     work: tuple[LayerWork, ...]
     seconds: Floats
+    compute_s: Floats
     saved_bytes: Floats
     working_bytes: Floats
     marks: Ints  # a random number for each distinct layer: sums tell what a stage holds
@@ -43,6 +50,7 @@ def layers_of(work: tuple[LayerWork, ...], plan: Plan, site: Site, known: Known,
     return Layers(
         work,
         np.array([[getattr(priced[id(one)], side) for one in work] for side in _SIDES]),
+        np.array([[side(priced[id(one)]) for one in work] for side in _COMPUTE]),
         np.array([one.saved_bytes for one in work]),
         np.array([one.working_bytes for one in work]),
         np.array([mark[id(one)] for one in work]),
@@ -60,13 +68,13 @@ class Parts:
 
 
 class Stages:
-    """Stages (pairs of cuts, arrays over them) of one plan on one site; `ends` are worked out where they are needed.
+    """Stages (pairs of cuts, arrays over them) of a model on one site, so many of a stage's layers recomputed.
 
     low, high: the cuts before and after; inner: layers of them that are neither always first nor always last.
     """
 
-    def __init__(self, parts: Parts, plan: Plan, site: Site, ends: dict[object, float]) -> None:
-        self.parts, self.plan, self.site, self._ends = parts, plan, site, ends
+    def __init__(self, parts: Parts, virtual: int, recompute_layers: int, site: Site) -> None:
+        self.parts, self.virtual, self.recompute_layers, self.site = parts, virtual, recompute_layers, site
         cuts, chain = parts.cuts, parts.chain
         self.low, self.high = np.nonzero(cuts.valid)
         between = np.zeros(len(chain.whole))
@@ -78,6 +86,8 @@ class Stages:
         self.last = len(cuts.members) - 1
         self._start = np.maximum(self.low, len(chain.before))
         self.seconds = self._chunks()
+        self._allowed: dict[tuple[bool, bool], Ints] = {}
+        self.load_s = self.seconds.sum(axis=(0, 1))
         self.held = self._held()
 
     def _split(self, values: Callable[[Layers], Floats], low: Ints, high: Ints, start: Ints) -> Floats:
@@ -85,24 +95,26 @@ class Stages:
         others as plain."""
         members = self.parts.cuts.members
         whole = members @ values(self.parts.recomputed)
-        if not self.plan.recompute_layers:
+        if not self.recompute_layers:
             return np.asarray(whole[high] - whole[low])
         plain = members @ values(self.parts.plain)
         begin = np.clip(start, low, high)
-        stop = np.clip(start + self.plan.recompute_layers, low, high)
+        stop = np.clip(start + self.recompute_layers, low, high)
         more = whole - plain
         return np.asarray(plain[high] - plain[low] + more[stop] - more[begin])
 
     def _chunks(self) -> Floats:
         """Return seconds of every stage, (forward, backward, weight gradient; chunks; stages)."""
-        count = self.plan.virtual
+        count = self.virtual
         inner_end = np.minimum(self.high, self.last - len(self.parts.chain.after))
         size = np.maximum(0, inner_end - self._start)
         found = []
         for chunk in range(count):
             low = self.low if chunk == 0 else self._start + size * chunk // count
             high = self.high if chunk == count - 1 else self._start + size * (chunk + 1) // count
-            found.append([self._split(lambda one, side=side: one.seconds[side], low, high, self._start) for side in range(3)])
+            found.append(
+                [self._split(lambda one, side=side: one.seconds[side], low, high, self._start) for side in range(3)]
+            )
         return np.asarray(np.array(found).transpose(1, 0, 2))
 
     def _held(self) -> Held:
@@ -115,7 +127,7 @@ class Stages:
 
         sizes = np.array([one.parameters + one.expert_parameters for one in again.work], dtype=np.float64)
         working = cuts.largest(again.working_bytes)[self.low, self.high]
-        if self.plan.recompute_layers:
+        if self.recompute_layers:
             working = np.maximum(working, cuts.largest(plain.working_bytes)[self.low, self.high])
         first = np.argmax(~cuts.members, axis=1)  # the first layer outside a cut
         outputs = np.array([one.output_bytes for one in again.work])
@@ -133,31 +145,53 @@ class Stages:
         """Return the stages between cuts."""
         return np.asarray(self._index[low, high])
 
-    def fit(self, stage: int) -> npt.NDArray[np.bool_]:
-        """Return which stages fit the device as the stage-th of the pipeline."""
-        return np.asarray(room(self.plan, stage, self.held).total_bytes <= self.site.memory_bytes)
+    def allowed(self, first: bool, last: bool) -> Ints:
+        """Return the stages that may stand there: the first begins the model and the last ends it; each has a layer that
+        is cut a chunk, but a first and a last may have none beside what is always theirs."""
+        if (first, last) not in self._allowed:
+            self._allowed[first, last] = self._stand(first, last)
+        return self._allowed[first, last]
 
-    def end_s(self, chosen: Ints) -> Floats:
-        """Return the end of the step (reduction, gather, optimizer) of the chosen stages in seconds."""
+    def _stand(self, first: bool, last: bool) -> Ints:
+        chain = self.parts.chain
+        right = ((self.low == 0) == first) & ((self.high == self.last) == last)
+        if chain.edges or (first and last):
+            return np.flatnonzero(right)
+        start, stop = len(chain.before), self.last - len(chain.after)
+        if not first:
+            right &= (self.low >= start) & (self.low <= stop)
+        if not last:
+            right &= (self.high >= start) & (self.high <= stop)
+        bare = self.virtual == 1 and ((first and chain.before) or (last and chain.after))
+        return np.flatnonzero(right & (self.inner >= (0 if bare else self.virtual)))
+
+    def fits(self, plan: Plan, stage: int, chosen: Ints) -> npt.NDArray[np.bool_]:
+        """Return which of the chosen stages fit the device as the stage-th of the pipeline."""
+        held = {name: getattr(self.held, name)[chosen] for name in _HELD}
+        return np.asarray(room(plan, stage, Held(**held)).total_bytes <= self.site.memory_bytes)
+
+    def end_s(self, plan: Plan, chosen: Ints, known: dict[object, float]) -> Floats:
+        """Return the end of the step (reduction, gather, optimizer) of the chosen stages in seconds; known: those that
+        were worked out for the same degrees and sharding."""
         low, high, start = self.low[chosen], self.high[chosen], self._start[chosen]
         marks = self._split(lambda one: cast(Floats, one.marks), low, high, start)
         names, place, which = np.unique(marks, return_index=True, return_inverse=True)
         found = np.empty(len(names))
         for index, (name, at) in enumerate(zip(names.tolist(), place.tolist(), strict=True)):
             key = (self.site.device, name)
-            if key not in self._ends:
+            if key not in known:
                 one = int(chosen[at])
                 forward_s, backward_s = self.seconds[:2, :, one].sum(axis=1)
                 work = self.layers(one)
-                self._ends[key] = sum(end_of_stage(work, self.plan, self.site, float(forward_s), float(backward_s)))
-            found[index] = self._ends[key]
+                known[key] = sum(end_of_stage(work, plan, self.site, float(forward_s), float(backward_s)))
+            found[index] = known[key]
         return found[which]
 
     def layers(self, stage: int) -> tuple[LayerWork, ...]:
         """Return the layers of a stage, as they are run."""
         members = self.parts.cuts.members
         inside = np.flatnonzero(members[self.high[stage]] & ~members[self.low[stage]]).tolist()
-        more = self.plan.recompute_layers
+        more = self.recompute_layers
         if not more:
             return tuple(self.parts.recomputed.work[one] for one in inside)
         end = int(self._start[stage]) + more
@@ -196,9 +230,10 @@ def around(parts: list[Parts], plan: Plan) -> Around:
     return Around(lead[0] + f * less, lead[1] + b * less, tail + b * (whole[-1] - whole), float(forward.sum()))
 
 
-def stage_bound_s(stages: Stages, chosen: Ints, stage: int, near: Around, hop_s: float) -> tuple[Floats, Floats]:
+def stage_bound_s(
+    stages: Stages, plan: Plan, chosen: Ints, stage: int, near: Around, hop_s: float
+) -> tuple[Floats, Floats]:
     """Return lower bounds for the chosen stages as the stage-th: when it is done, and of the whole step without ends."""
-    plan = stages.plan
     forward, backward, weight = stages.seconds[:, :, chosen]
     low, high = stages.low[chosen], stages.high[chosen]
     times, apart = plan.micro_batches, plan.schedule is Schedule.ZERO_BUBBLE
