@@ -5,7 +5,7 @@ Read `moves` first. State is weights and optimizer states; gradients and activat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -248,6 +248,7 @@ def _values(
     value = np.zeros((len(groups), len(slots)))
     order: dict[tuple[int, int], Ints] = {}
     known: dict[bytes, Ints] = {}
+    met: dict[tuple[int, bytes, bytes], Floats] = {}
     shared = sum((item.shared for item in items), np.zeros_like(items[0].shared)) > 0
     for new_number, group in news:
         for old_number, node in olds:
@@ -261,7 +262,7 @@ def _values(
                 known[key] = assign(table)
             chosen = order[new_number, old_number] = known[key]
             rows, columns = np.flatnonzero(new_kind == new_number), np.flatnonzero(old_kind == old_number)
-            block = _block(items, stages, groups[rows], slots[columns][:, chosen])
+            block = _block(items, stages, groups[rows], slots[columns][:, chosen], met)
             value[np.ix_(rows, columns)] = block
     return value, lambda group, node: order[int(new_kind[group]), int(old_kind[node])]
 
@@ -290,21 +291,26 @@ def _table(items: Sequence[_Item], stages: tuple[Ints, Ints], node: Ints, group:
     return np.asarray(np.where(at == GONE, -2.0 * len(group), found))
 
 
-def _block(items: Sequence[_Item], stages: tuple[Ints, Ints], groups: Ints, nodes: Ints) -> Floats:
-    """Return the bytes kept by each group (groups, ranks) on each node (nodes, ranks), rank by rank."""
+def _block(
+    items: Sequence[_Item],
+    stages: tuple[Ints, Ints],
+    groups: Ints,
+    nodes: Ints,
+    met: dict[tuple[int, bytes, bytes], Floats],
+) -> Floats:
+    """Return the bytes kept by each group (groups, ranks) on each node (nodes, ranks), rank by rank; all groups are of
+    one kind, and all nodes. met: overlaps that were worked out before."""
     total = np.zeros((len(groups), len(nodes)))
-    for size, old, old_count, new, new_count in _columns(items, stages, groups, nodes):
-        total += size * _overlap(old[None, :], old_count, new[:, None], new_count)
-    return total
-
-
-def _columns(
-    items: Sequence[_Item], stages: tuple[Ints, Ints], groups: Ints, nodes: Ints
-) -> Iterator[tuple[Floats, Ints, int, Ints, int]]:
     for column in range(groups.shape[1]):
         at, rank = nodes[:, column], groups[:, column]
-        here = (at >= 0).astype(np.float64)
-        for item in items:
-            size = item.shared[np.ix_(stages[0][at], stages[1][rank])].T * here[None, :]
-            if size.any():
-                yield size, item.old[at], item.old_count, item.new[rank], item.new_count
+        if at[0] < 0:
+            continue
+        for index, item in enumerate(items):
+            size = item.shared[stages[0][at[0]], stages[1][rank[0]]]
+            if size:
+                old, new = item.old[at], item.new[rank]
+                key = index, old.tobytes(), new.tobytes()
+                if key not in met:
+                    met[key] = _overlap(old[None, :], item.old_count, new[:, None], item.new_count)
+                total += size * met[key]
+    return total

@@ -15,7 +15,7 @@ from hardplace.search.clusters import even_cluster
 from hardplace.search.estimate import PlanEstimate
 from hardplace.search.state import States, spread_of
 from hardplace.search.variants import Variants
-from hardplace.workload.types import Workload
+from hardplace.workload.types import Recompute, Workload
 
 RESTART_S = 60.0  # docs/model-replan.md, "Pause"
 STORE_BYTES_PER_S = 1e9  # of a node: 2 TB/s for 2,048 nodes of 8 (Llama 3, arXiv 2407.21783, section 3.3.1)
@@ -142,6 +142,7 @@ class _Mover:
         levels = even_cluster(before, old.devices).levels
         size = levels[0].devices if len(levels) > 1 else before.levels[0].devices or old.devices
         gained = change.devices - (old.devices - len(change.lost))
+        self._moves: dict[tuple[Plan, tuple[int, ...]], Moves] = {}
         self.slots: Ints = standing(old.devices, size, change.lost, gained)
         self.present = (self.slots != GONE).sum(axis=1)
         self.can_stay = not change.lost
@@ -162,13 +163,13 @@ class _Mover:
         """Return what moves and the pause of going to a plan."""
         old, new = self.old, estimate
         per_node = even_cluster(self.change.node, new.devices).levels[0].devices
-        moved = moves(
-            self.states.parts(old.plan, new.plan),
-            spread_of(old, self.layers),
-            spread_of(new, self.layers),
-            self.slots,
-            per_node,
-        )
+        after = spread_of(new, self.layers)
+        plan = replace(new.plan, zero=1 if new.plan.zero == 2 else new.plan.zero, stages=(), global_batch=1)
+        key = replace(plan, micro_batch=1, recompute=Recompute.NONE, recompute_layers=0), after.places
+        if key not in self._moves:  # plans that divide the state alike
+            parts = self.states.parts(old.plan, new.plan)
+            self._moves[key] = moves(parts, spread_of(old, self.layers), after, self.slots, per_node)
+        moved = self._moves[key]
         transfer_s = max(
             moved.busiest_across_bytes / self.across_bytes_per_s, moved.busiest_inside_bytes / self.inside_bytes_per_s
         )

@@ -6,7 +6,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -93,6 +93,7 @@ class Variants:
         self._made: dict[tuple[int, bool], tuple[Layer, ...] | None] = {}
         self._chains: dict[tuple[object, ...], tuple[Chain, Chain]] = {}
         self._fleets: dict[int, Fleet | None] = {}
+        self._timed: dict[Plan, tuple[Chain, Floats, Weights]] = {}
         self._cuts: dict[tuple[int, tuple[int, ...]], _Cut] = {}
 
     # -- one plan ---------------------------------------------------------------------------------------------------
@@ -258,11 +259,17 @@ class Variants:
         return np.array(rows, dtype=np.int64).reshape(-1, 3)
 
     def _kind(self, plan: Plan, degrees: Ints) -> _Kind:
+        """Return a way to run a layer; its seconds are those of every row of the degrees."""
+        key = replace(plan, global_batch=1)
+        if key not in self._timed:
+            self._timed[key] = self._times(plan, degrees[0].tolist())
+        return _Kind(plan, *self._timed[key], degrees)
+
+    def _times(self, plan: Plan, degrees: Sequence[int]) -> tuple[Chain, Floats, Weights]:
         chain = self._chain(plan)
         plain = self._chain(replace(plan, recompute=Recompute.NONE, recompute_layers=0))
         priced_as = plain if plan.recompute_layers else chain
-        first = degrees[0].tolist()
-        fleet = _fleet(self, plan.tensor * plan.context * int(first[0]) * int(first[1]))
+        fleet = _fleet(self, plan.tensor * plan.context * degrees[0] * degrees[1])
         site, known = fleet.sites[0], self._known_on(fleet)
         distinct = {id(one): one for one in priced_as.whole}
         seconds = {}
@@ -271,7 +278,7 @@ class Variants:
             seconds[key] = priced.forward_s, priced.backward_s, priced.weight_s
         table = np.array([seconds[id(one)] for one in priced_as.whole]).T
         before_s = np.concatenate([np.zeros((3, 1)), np.cumsum(table, axis=1)], axis=1)
-        return _Kind(plan, chain, before_s, weights_of(plain.layers, chain.layers), degrees)
+        return chain, before_s, weights_of(plain.layers, chain.layers)
 
     def _cut(self, pipeline: int, stages: tuple[int, ...], chain: Chain) -> _Cut:
         """Return the stages of a chain, as `stages_of` has them."""
@@ -293,16 +300,19 @@ class Variants:
         pipelines = np.unique(kind.degrees[:, 0])
         apart = kind.plan.schedule is Schedule.ZERO_BUBBLE
         layer_s = np.diff(kind.before_s, axis=1)[:2].sum(axis=0)[len(kind.chain.before) :].min()
-        slowest, way, last = np.empty((3, int(pipelines[-1]) + 1))
-        for pipeline in pipelines.tolist():
-            tables = [
-                np.diff(kind.before_s[:, self._cut(pipeline, stages, kind.chain).edges])
-                for stages in self._stages(pipeline)
-            ]
-            slowest[pipeline] = min(one.sum(axis=0).max() for one in tables)
-            both = [one[:2].sum(axis=0) for one in tables]
-            way[pipeline] = min(one[:-1].sum() for one in both) if apart else (pipeline - 1) * layer_s
-            last[pipeline] = min(one[-1] for one in both)
+        slowest, way, last = np.full((3, int(pipelines[-1]) + 1), np.inf)
+        total_s, both_s = kind.before_s.sum(axis=0), kind.before_s[:2].sum(axis=0)
+        for stages in {(), self.running.stages}:
+            here = [one for one in pipelines.tolist() if stages in self._stages(one)]
+            if not here:
+                continue
+            edges = [self._cut(one, stages, kind.chain).edges for one in here]
+            starts = np.cumsum([0, *(len(one) for one in edges[:-1])])
+            loads = np.diff(total_s[np.concatenate(edges)], append=0.0)  # from one pipeline's end to the next: below 0
+            slowest[here] = np.minimum(slowest[here], np.maximum.reduceat(loads, starts))
+            final = both_s[[one[-2] for one in edges]]
+            way[here] = np.minimum(way[here], final if apart else (np.array(here) - 1) * layer_s)
+            last[here] = np.minimum(last[here], both_s[-1] - final)
         pipeline, data, batch = kind.degrees.T
         times = batch // (data * kind.plan.micro_batch)
         if apart:
