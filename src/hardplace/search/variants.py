@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from hardplace.cost.gpu.work import LayerWork
 from hardplace.errors import BadInput
 from hardplace.hardware.device import Device, Node
-from hardplace.placement.pipeline import end_of_step_s, least_s, pipelined
+from hardplace.placement.pipeline import Pipelined, end_of_step_s, least, pipelined
 from hardplace.placement.plan import Plan, Schedule, problems, stage_layers
-from hardplace.placement.room import room
+from hardplace.placement.room import Held, room
 from hardplace.search.cells import Weights, may_fit, weights_of
 from hardplace.search.chain import Chain, chain_of
 from hardplace.search.clusters import Fleet, Site, even_cluster, pricer_of
@@ -64,12 +65,37 @@ class _Kind:
 
 @dataclass(frozen=True, slots=True)
 class _Timed:
-    """A plan whose ZeRO is not yet chosen, and seconds of its micro-batches by (pass, stage, chunk)."""
+    """A plan whose ZeRO is not yet chosen, with lower bounds: when each stage is done, and of the whole step but its
+    end."""
 
     kind: _Kind
     plan: Plan
     cut: _Cut
     hop_s: float
+    done_s: Floats
+    total_s: float
+    runs: list[Pipelined]
+
+    def chunks_s(self) -> list[list[list[float]]]:
+        """Return seconds of a micro-batch, [forward, backward, weight gradients][stage][chunk]."""
+        found: list[list[list[float]]] = np.diff(self.kind.before_s[:, self.cut.chunks(self.plan.virtual)]).tolist()
+        return found
+
+    def run(self) -> Pipelined:
+        """Return the pipeline's seconds, worked out once."""
+        if not self.runs:
+            plan = self.plan
+            self.runs.append(pipelined(*self.chunks_s(), self.hop_s, plan.micro_batches, plan.schedule))
+        return self.runs[0]
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """A plan with the end of the step of every stage; timed: None where `estimate_plan` must price it."""
+
+    plan: Plan
+    timed: _Timed | None
+    ends_s: tuple[float, ...]
 
 
 class Variants:
@@ -94,6 +120,7 @@ class Variants:
         self._chains: dict[tuple[object, ...], tuple[Chain, Chain]] = {}
         self._fleets: dict[int, Fleet | None] = {}
         self._timed: dict[Plan, tuple[Chain, Floats, Weights]] = {}
+        self._holds: dict[tuple[object, ...], tuple[list[tuple[LayerWork, ...]], list[Held]]] = {}
         self._cuts: dict[tuple[int, tuple[int, ...]], _Cut] = {}
 
     # -- one plan ---------------------------------------------------------------------------------------------------
@@ -105,7 +132,6 @@ class Variants:
         return self._estimate(plan, _fleet(self, plan.devices))
 
     def _estimate(self, plan: Plan, fleet: Fleet) -> PlanEstimate:
-        self.priced += 1
         return estimate_plan(self._chain(plan), plan, fleet, self._known_on(fleet))
 
     def fleet(self, devices: int) -> Fleet | None:
@@ -189,15 +215,19 @@ class Variants:
                 case Plan():
                     yield self._estimate(one, _fleet(self, one.devices))
                 case _Timed():
-                    for plan, step_s in self._divided(one):
-                        push(step_s / plan.global_batch, plan)
+                    for ended, least_s in self._divided(one):
+                        push(max(bound_s, least_s / one.plan.global_batch), ended)
+                case _Ended():
+                    step_s = self._step_s(one)
+                    if step_s < math.inf:
+                        push(step_s / one.plan.global_batch, one.plan)
                 case (kind, bounds, order, at):
                     if at + 1 < len(order):
                         push(bounds[at + 1], (kind, bounds, order, at + 1))
                     pipeline, data, batch = kind.degrees[order[at]].tolist()
                     plan = replace(kind.plan, pipeline=pipeline, data=data, global_batch=batch)
                     for timed in self._schedules(kind, plan):
-                        push(max(bound_s, _least_s(timed) / batch), timed)
+                        push(max(bound_s, timed.total_s / batch), timed)
 
     def _kinds(self, uneven: bool) -> Iterator[_Kind]:
         """Yield the ways to run a layer, each with the degrees that the devices at hand allow it."""
@@ -338,55 +368,68 @@ class Variants:
                 if self.running.pipeline == plan.pipeline:
                     virtuals = sorted({*virtuals, self.running.virtual})
             for virtual in virtuals:
-                yield _Timed(kind, replace(plan, virtual=virtual, stages=stages), cut, hop_s)
+                one = replace(plan, virtual=virtual, stages=stages)
+                yield _Timed(kind, one, cut, hop_s, *_least_s(kind, one, cut, hop_s), [])
 
-    def _divided(self, timed: _Timed) -> Iterator[tuple[Plan, float]]:
-        """Yield what ZeRO may divide, as far as it fits, with the seconds of a step as `estimate_plan` has them."""
-        kind, plan = timed.kind, timed.plan
-        replicas, own = plan.data * plan.context, self.running.shard
+    def _divided(self, timed: _Timed) -> Iterator[tuple[_Ended, float]]:
+        """Yield what ZeRO may divide, as far as it fits, with a lower bound of the seconds of a step."""
+        plan, fixed_s = timed.plan, self.pricer.efficiencies.step_s
+        for one in self._zeros(timed):
+            if one.zero == 3 or one.recompute_layers:
+                yield _Ended(one, None, ()), timed.total_s
+                continue
+            stages, holds = self._held(timed)
+            if any(room(one, at, hold).total_bytes > self.chip.memory_bytes for at, hold in enumerate(holds)):
+                continue
+            site = _fleet(self, plan.devices).sites[0]
+            forward_s, backward_s, _ = timed.chunks_s()
+            known: dict[object, float] = {}
+            ends = []
+            for stage, hold, f, b in zip(stages, holds, map(sum, forward_s), map(sum, backward_s), strict=True):
+                key = hold.parameters, hold.expert_parameters, len(stage), f, b
+                if key not in known:
+                    known[key] = sum(end_of_stage(stage, one, site, f, b))
+                ends.append(known[key])
+            least_s = max(timed.total_s + min(ends), float((timed.done_s + ends).max()))
+            yield _Ended(one, timed, tuple(ends)), least_s + fixed_s
+
+    def _zeros(self, timed: _Timed) -> Iterator[Plan]:
+        plan, own = timed.plan, self.running.shard
         memory = [self.chip.memory_bytes] * plan.pipeline
-        some = []
+        replicas = plan.data * plan.context
         for zero in (0, 1, 2, 3) if replicas > 1 else (0,):
             for over in {0, own} if zero and replicas % max(1, own) == 0 else {0}:
                 one = replace(plan, zero=zero, shard=over)
-                if not any(problems(one)) and may_fit(kind.weights, timed.cut.last - timed.cut.first, one, memory):
-                    some.append(one)
-        if not some:
-            return
-        fleet, site = _fleet(self, plan.devices), _fleet(self, plan.devices).sites[0]
-        stages = [kind.chain.whole[low:high] for low, high in itertools.pairwise(timed.cut.edges.tolist())]
-        holds = None
-        run = None
-        for one in some:
-            if one.zero == 3 or one.recompute_layers:
-                estimate = self._estimate(one, fleet)
-                if estimate.fits:
-                    yield one, estimate.step_s
-                continue
-            holds = holds or [held(stage) for stage in stages]
-            if any(room(one, at, hold).total_bytes > site.memory_bytes for at, hold in enumerate(holds)):
-                continue
-            if run is None:
-                self.priced += 1
-                forward_s, backward_s, weight_s = np.diff(kind.before_s[:, timed.cut.chunks(plan.virtual)]).tolist()
-                run = pipelined(forward_s, backward_s, weight_s, timed.hop_s, plan.micro_batches, plan.schedule)
-            alike: dict[object, float] = {}
-            ends = []
-            for stage, hold, f, b in zip(stages, holds, forward_s, backward_s, strict=True):
-                key = hold.parameters, hold.expert_parameters, len(stage), sum(f), sum(b)
-                if key not in alike:
-                    alike[key] = sum(end_of_stage(stage, one, site, sum(f), sum(b)))
-                ends.append(alike[key])
-            yield one, run.total_s + end_of_step_s(ends, run.ends_s) + self.pricer.efficiencies.step_s
+                fits = may_fit(timed.kind.weights, timed.cut.last - timed.cut.first, one, memory)
+                if fits and not any(problems(one)):
+                    yield one
+
+    def _held(self, timed: _Timed) -> tuple[list[tuple[LayerWork, ...]], list[Held]]:
+        """Return each stage's layers, and what they hold."""
+        key = id(timed.kind.chain), timed.plan.pipeline, timed.plan.stages
+        if key not in self._holds:
+            whole = timed.kind.chain.whole
+            stages = [whole[low:high] for low, high in itertools.pairwise(timed.cut.edges.tolist())]
+            self._holds[key] = stages, [held(stage) for stage in stages]
+        return self._holds[key]
+
+    def _step_s(self, ended: _Ended) -> float:
+        """Return the seconds of a step as `estimate_plan` has them; inf where it does not fit."""
+        self.priced += 1
+        if ended.timed is None:
+            estimate = self._estimate(ended.plan, _fleet(self, ended.plan.devices))
+            return estimate.step_s if estimate.fits else math.inf
+        run = ended.timed.run()
+        return run.total_s + end_of_step_s(ended.ends_s, run.ends_s) + self.pricer.efficiencies.step_s
 
 
-def _least_s(timed: _Timed) -> float:
-    """Return a lower bound of the seconds of a step, whatever ZeRO divides."""
-    plan = timed.plan
-    if plan.pipeline == 1 or plan.recompute_layers:
-        return 0.0
-    forward_s, backward_s, weight_s = np.diff(timed.kind.before_s[:, timed.cut.chunks(plan.virtual)])
-    return least_s(forward_s, backward_s, weight_s, timed.hop_s, plan.micro_batches, plan.schedule)
+def _least_s(kind: _Kind, plan: Plan, cut: _Cut, hop_s: float) -> tuple[Floats, float]:
+    """Return lower bounds of when each stage is done and of the step without its end, whatever ZeRO divides."""
+    if plan.recompute_layers:
+        return np.zeros(plan.pipeline), 0.0
+    seconds = np.diff(kind.before_s[:, cut.chunks(plan.virtual)])[..., None]
+    done, total = least(seconds, np.array([hop_s]), plan.micro_batches, plan.schedule)
+    return done[:, 0], float(total[0])
 
 
 def _degrees(plan: Plan) -> Parallelism:
