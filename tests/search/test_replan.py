@@ -165,7 +165,10 @@ def test_what_is_short_or_too_late_is_said() -> None:
     [
         (change(8, 8), "--lost 8: expected a device of the running plan, 0 to 7"),
         (change(6, 1), "--devices 6: expected at least the 7"),
-        (change(8, where=node("dgx-h100")), "--cluster dgx-h100: 8 h100-sxm a node: expected nodes as the running plan"),
+        (
+            change(8, where=node("dgx-h100")),
+            "--cluster dgx-h100: 8 h100-sxm a node: expected nodes as the running plan",
+        ),
     ],
 )
 def test_a_change_that_does_not_suit_the_plan_is_refused(what: Change, message: str) -> None:

@@ -19,7 +19,9 @@ _SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 @click.option("--cluster", metavar="FILE|NAME", help="The node with its links as they are now.  [default: as before]")
 @click.option("--devices", type=click.IntRange(min=1), help="Devices at hand.  [default: those not lost]")
 @click.option("--lost", metavar="LIST", help="Lost ones by rank: 16-23,40.  [default: the last, if --devices is fewer]")
-@click.option("--horizon", default="4h", show_default=True, metavar="TIME", help="Until the next change: 90min, 4h, 2d.")
+@click.option(
+    "--horizon", default="4h", show_default=True, metavar="TIME", help="Until the next change: 90min, 4h, 2d."
+)
 @click.option("--restart", default="60s", show_default=True, metavar="TIME", help="A stop without any transfer.")
 @click.option("--store", default="1 GB/s", show_default=True, help="At which a node reads checkpoints.")
 @click.option("--model", metavar="NAME|FILE", help="Of a PLAN that is a plan alone.")

@@ -215,9 +215,8 @@ def _answer(found: list[Option], mover: _Mover, now: Variants, old: PlanEstimate
 def _stuck(now: Variants, idle: list[Option], change: Change) -> Stuck:
     """Return why no plan does any work: the horizon is over before the pause, or nothing fits."""
     least_s = min((one.pause_s for one in idle), default=change.restart_s)
-    nearest = None if idle else now.nearest()
-    if nearest is None or nearest.fits:
+    nearest = None if idle or change.horizon_s <= change.restart_s else now.nearest()
+    if nearest is None:
         return Stuck(nearest=None, stage=0, short_bytes=0.0, pause_s=least_s)
-    over = [room.total_bytes - held for room, held in zip(nearest.memory, nearest.memory_bytes, strict=True)]
-    stage = max(range(len(over)), key=over.__getitem__)
-    return Stuck(nearest=nearest.plan, stage=stage, short_bytes=over[stage], pause_s=least_s)
+    plan, stage, short_bytes = nearest
+    return Stuck(nearest=plan, stage=stage, short_bytes=short_bytes, pause_s=least_s)

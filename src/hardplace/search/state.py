@@ -24,9 +24,7 @@ class States:
         before, after = self._elements(old.tensor, old.expert), self._elements(new.tensor, new.expert)
         found: dict[tuple[int, int, bool], list[Counter[int]]] = {}
         for index, layer in enumerate(self.workload.layers):
-            for each, one, two, expert in zip(
-                whole[index], before[index], after[index], _experts(layer), strict=True
-            ):
+            for each, one, two, expert in zip(whole[index], before[index], after[index], _experts(layer), strict=True):
                 key = round(each / one), round(each / two), expert
                 found.setdefault(key, [Counter()])[0][index] += each
         return tuple(

@@ -127,8 +127,10 @@ class Variants:
 
     def estimate(self, plan: Plan) -> PlanEstimate:
         """Return what a plan costs; BadInput where it does not suit the model or the nodes."""
-        check_degrees(self.workload, _degrees(plan))
-        self._made.setdefault((plan.tensor, plan.sequence), shard(self.workload, _degrees(plan)).layers)
+        key = plan.tensor, plan.sequence
+        if key not in self._made:
+            check_degrees(self.workload, _degrees(plan))
+            self._made[key] = shard(self.workload, _degrees(plan)).layers
         return self._estimate(plan, _fleet(self, plan.devices))
 
     def _estimate(self, plan: Plan, fleet: Fleet) -> PlanEstimate:
@@ -176,21 +178,24 @@ class Variants:
             self._chains[key] = both, replace(both, layers=both.plain or both.layers, plain=())
         return self._chains[key][0 if plan.recompute is Recompute.FULL else 1]
 
-    def nearest(self) -> PlanEstimate | None:
-        """Return, of plans as divided as they go (all recomputed, micro-batches of 1), the one that is nearest to fit."""
-        best: tuple[float, PlanEstimate] | None = None
+    def nearest(self) -> tuple[Plan, int, float] | None:
+        """Return, of plans as divided as they go (all recomputed, micro-batches of 1), the one that is nearest to fit, with
+        its fullest stage and the bytes that it is short of; None where there are no degrees at all."""
+        best: tuple[Plan, int, float] | None = None
         for kind in self._kinds(False):
-            plan = kind.plan
-            if plan.recompute is not Recompute.FULL or plan.recompute_layers or plan.micro_batch > 1:
+            if kind.plan.recompute is not Recompute.FULL or kind.plan.recompute_layers or kind.plan.micro_batch > 1:
                 continue
             for pipeline in np.unique(kind.degrees[:, 0]).tolist():
                 data = int(kind.degrees[kind.degrees[:, 0] == pipeline, 1].max())
-                zero = (3 if pipeline == 1 else 2) if data * plan.context > 1 else 0
-                found = self.estimate(replace(plan, pipeline=pipeline, data=data, zero=zero))
-                over = max(one.total_bytes - has for one, has in zip(found.memory, found.memory_bytes, strict=True))
-                if best is None or over < best[0]:
-                    best = over, found
-        return best[1] if best else None
+                zero = (3 if pipeline == 1 else 2) if data * kind.plan.context > 1 else 0
+                plan = replace(kind.plan, pipeline=pipeline, data=data, zero=zero)
+                _, holds = self._held(kind.chain, self._cut(pipeline, (), kind.chain), plan)
+                full = [room(plan, at, hold).total_bytes for at, hold in enumerate(holds)]
+                stage = max(range(pipeline), key=full.__getitem__)
+                over = full[stage] - self.chip.memory_bytes
+                if best is None or over < best[2]:
+                    best = plan, stage, over
+        return best
 
     # -- all plans --------------------------------------------------------------------------------------------------
 
@@ -378,7 +383,7 @@ class Variants:
             if one.zero == 3 or one.recompute_layers:
                 yield _Ended(one, None, ()), timed.total_s
                 continue
-            stages, holds = self._held(timed)
+            stages, holds = self._held(timed.kind.chain, timed.cut, timed.plan)
             if any(room(one, at, hold).total_bytes > self.chip.memory_bytes for at, hold in enumerate(holds)):
                 continue
             site = _fleet(self, plan.devices).sites[0]
@@ -404,12 +409,11 @@ class Variants:
                 if fits and not any(problems(one)):
                     yield one
 
-    def _held(self, timed: _Timed) -> tuple[list[tuple[LayerWork, ...]], list[Held]]:
+    def _held(self, chain: Chain, cut: _Cut, plan: Plan) -> tuple[list[tuple[LayerWork, ...]], list[Held]]:
         """Return each stage's layers, and what they hold."""
-        key = id(timed.kind.chain), timed.plan.pipeline, timed.plan.stages
+        key = id(chain), plan.pipeline, plan.stages
         if key not in self._holds:
-            whole = timed.kind.chain.whole
-            stages = [whole[low:high] for low, high in itertools.pairwise(timed.cut.edges.tolist())]
+            stages = [chain.whole[low:high] for low, high in itertools.pairwise(cut.edges.tolist())]
             self._holds[key] = stages, [held(stage) for stage in stages]
         return self._holds[key]
 
