@@ -2,10 +2,10 @@
 
     python benchmarks/fit_training.py [--without SOURCE] [--dry]
 
-Only rows that count (grade A or B, no flag) of the calibration split are read; the test split never is. Coordinate
-search over the grids below, from the figures of kernels alone, on the mean absolute logarithm of predicted over
-measured plus its square, half over rows and half over sources. A figure moves away from 1 or 0 only where that gains
-more than PENALTY. --without leaves a source out and prints its errors with the others' figures; --dry writes nothing.
+Only rows that count (grade A or B, no flag) of the calibration split are read; the test split never is. Least sum of
+absolute logarithms of predicted over measured, half over rows and half over sources, all figures at once
+(`hardplace.cost.gpu.least`), with a weak pull to where each starts. --without leaves out the sources whose name has
+SOURCE in it and prints their errors with the others' figures; --dry writes nothing.
 """
 
 from __future__ import annotations
@@ -13,43 +13,62 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
 from hardplace.cost.gpu.efficiencies import FittedEfficiencies, OfGpu, OfStack, fitted, generation
+from hardplace.cost.gpu.least import fit as least_error
 from hardplace.cost.gpu.table import parse
+from hardplace.cost.gpu.types import Floats
 from hardplace.errors import BadInput
 from hardplace.files import read_text, write
+from hardplace.placement.plan import Format, Plan
 from hardplace.search.chain import Chain, of_shape
 from hardplace.search.estimate import estimate_plan
-from hardplace.search.published import NotModelled, Run, rows_of, run_of
+from hardplace.search.published import NotModelled, Run, allocated_only, rows_of, run_of
 from hardplace.search.timing import Known
-from hardplace.search.validation import fleet_of_run
+from hardplace.search.validation import GIB, fleet_of_run, settled
 
 ROOT = Path(__file__).parent.parent
 OUT = ROOT / "src/hardplace/cost/gpu/data/training.json"
-RATIOS = (0.8, 0.9, 1.0, 1.05, 1.1, 1.15, 1.2, 1.25, 1.3, 1.35, 1.4, 1.5, 1.6, 1.8, 2.0, 2.3, 2.6, 3.0, 3.5, 4.0)
+# figure: start, least, most. The start is where a figure stays of which the rows say nothing.
 GPU = {
-    "products": tuple(one for one in RATIOS if 1.0 <= one <= 1.5),
-    "attention": tuple(one for one in RATIOS if 1.0 <= one <= 2.0),
-    "low_rate": (1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9, 2.0),
-    "fp4_rate": (1.6, 1.8, 2.0, 2.2, 2.4, 2.6, 2.8, 3.0, 3.5),
+    "products": (1.1, 0.85, 1.6),
+    "attention": (1.1, 0.8, 2.0),
+    "low_rate": (1.7, 1.2, 2.4),
+    "fp4_rate": (2.6, 1.5, 4.0),
 }
 STACK = {
-    "attention": RATIOS[2:],
-    "streams": RATIOS[2:],
-    "tensor": (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0, 1.2, 1.4, 1.6, 2.0),
-    "expert": (0.2, 0.4, 0.6, 0.8, 1.0, 1.3, 1.6, 2.0),
-    "hidden": (0.0, 0.2, 0.35, 0.5, 0.65, 0.8, 1.0),
-    "contention": (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7),
-    "reduction": (1.0, 1.2, 1.5, 2.0, 2.5, 3.0),
-    "launch_s": (0.0, 3e-6, 5e-6, 8e-6, 10e-6, 12e-6, 15e-6, 20e-6, 25e-6, 30e-6),
-    "step_s": (0.0, 5e-3, 1e-2, 2e-2, 4e-2, 8e-2),
+    "products": (1.0, 0.8, 1.3),
+    "attention": (1.0, 0.7, 2.0),
+    "streams": (1.0, 0.4, 4.0),
+    "tensor": (0.7, 0.0, 2.0),
+    "sync_s": (1e-4, 0.0, 1e-3),
+    "expert": (0.8, 0.0, 2.0),
+    "hidden": (0.6, 0.0, 1.0),
+    "contention": (0.1, 0.0, 0.6),
+    "reduction": (1.2, 0.8, 4.0),
+    "launch_s": (5e-6, 0.0, 4e-5),
+    "step_s": (3e-3, 0.0, 4e-2),
 }
-FABRIC = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
-PASSES = 4
-PENALTY = 3e-4
+FABRIC = (0.6, 0.1, 1.0)
+LOST = (0.0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3)
+KEPT = tuple(1e9 * one for one in range(1, 11))
+# rows that a figure says something of
+TELLING: dict[str, Callable[[Plan], bool]] = {
+    "low_rate": lambda plan: plan.precision is Format.FP8,
+    "fp4_rate": lambda plan: plan.precision is Format.FP4,
+    "tensor": lambda plan: plan.tensor > 1,
+    "sync_s": lambda plan: plan.tensor > 1,
+    "expert": lambda plan: plan.expert > 1,
+    "hidden": lambda plan: plan.data * plan.context > 1,
+    "contention": lambda plan: plan.data * plan.context > 1,
+    "reduction": lambda plan: plan.data * plan.context > 1,
+}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -61,8 +80,14 @@ class Case:
     run: Run
     chain: Chain
     measured_s: float
+    memory_bytes: float  # all of the fullest device's; 0: not published
+    gpu: str  # its generation
     known: Known = field(default_factory=dict)
     error: float = 0.0
+
+    def owners(self) -> list[tuple[str, str]]:
+        """Return whose figures the row depends on."""
+        return [("gpus", self.gpu), ("stacks", self.run.stack), ("fabrics", self.run.fabric)]
 
     def score(self, found: FittedEfficiencies) -> float:
         """Return the logarithm of predicted over measured."""
@@ -77,7 +102,7 @@ def cases() -> list[Case]:
         if row["split"] != "calibration" or row["grade"] == "C" or row["flag"] or not row["target_iter_s"]:
             continue
         try:
-            run = run_of(row)
+            run = settled(run_of(row))
             chain = of_shape(run.shape, run.plan)
             one = Case(
                 id=row["id"],
@@ -85,6 +110,8 @@ def cases() -> list[Case]:
                 run=run,
                 chain=chain,
                 measured_s=float(row["target_iter_s"]),
+                gpu=generation(fleet_of_run(run).sites[0].pricer.model.datasheet),
+                memory_bytes=0.0 if allocated_only(row) else float(row["memory_gb"] or 0.0) * GIB,
             )
             one.score(fitted())
         except (NotModelled, BadInput):
@@ -93,70 +120,100 @@ def cases() -> list[Case]:
     return found
 
 
-def gpu_of(one: Case) -> str:
-    return generation(fleet_of_run(one.run).sites[0].pricer.model.datasheet)
+def weights(listed: list[Case]) -> Floats:
+    """Return the weight of each row: rows by half, sources by half."""
+    often = Counter(one.source for one in listed)
+    return np.array([0.5 / len(listed) + 0.5 / (len(often) * often[one.source]) for one in listed])
 
 
-def loss(listed: list[Case], errors: dict[str, float]) -> float:
-    """Return the loss: rows by half, sources by half."""
-    by: dict[str, list[float]] = defaultdict(list)
+def named(listed: list[Case]) -> dict[str, tuple[float, float, float]]:
+    """Return what is fitted, by "kind/name/figure", of which some row says something."""
+    found: dict[str, tuple[float, float, float]] = {}
     for one in listed:
-        error = abs(errors[one.id])
-        by[one.source].append(error + error**2)
-    rows = [one for part in by.values() for one in part]
-    sources = [sum(part) / len(part) for part in by.values()]
-    return 0.5 * sum(rows) / len(rows) + 0.5 * sum(sources) / len(sources)
+        tells = {figure for figure in (*GPU, *STACK) if figure not in TELLING or TELLING[figure](one.run.plan)}
+        found |= {f"gpus/{one.gpu}/{figure}": three for figure, three in GPU.items() if figure in tells}
+        found |= {f"stacks/{one.run.stack}/{figure}": three for figure, three in STACK.items() if figure in tells}
+        if one.run.fabric:
+            found[f"fabrics/{one.run.fabric}/share"] = FABRIC
+    return dict(sorted(found.items()))
+
+
+def figures(values: Mapping[str, float], listed: list[Case], *, rounded: bool = False) -> FittedEfficiencies:
+    """Return the figures by name as what the package reads."""
+    tables: dict[str, dict[str, dict[str, float]]] = {"gpus": {}, "stacks": {}, "fabrics": {}}
+    for name, value in values.items():
+        kind, of, figure = name.split("/")
+        tables[kind].setdefault(of, {})[figure] = float(f"{value:.3g}") if rounded else value
+    rows = Counter(one.gpu for one in listed)
+    stacks = Counter(one.run.stack for one in listed)
+    return FittedEfficiencies(
+        method="benchmarks/fit_training.py on the calibration split of validation/training",
+        gpus={name: OfGpu(rows=rows[name], **table) for name, table in tables["gpus"].items()},
+        stacks={
+            name: OfStack(software=one.software, rows=stacks[name], **tables["stacks"].get(name, {}))
+            for name, one in fitted().stacks.items()
+        },
+        fabrics={name: table["share"] for name, table in tables["fabrics"].items()},
+    )
 
 
 def fit(listed: list[Case]) -> FittedEfficiencies:
-    gpus: dict[str, list[Case]] = defaultdict(list)
-    stacks: dict[str, list[Case]] = defaultdict(list)
-    fabrics: dict[str, list[Case]] = defaultdict(list)
+    asked = named(listed)
+    known: list[dict[tuple[float, ...], float]] = [{} for _ in listed]
+    ours = [
+        [name for name in asked if any(name.startswith(f"{kind}/{of}/") for kind, of in one.owners())] for one in listed
+    ]
+
+    def predict_s(values: dict[str, float]) -> Floats:
+        found = figures(values, listed)
+        times = []
+        for one, names, cache in zip(listed, ours, known, strict=True):
+            key = tuple(values[name] for name in names)
+            if key not in cache:
+                if len(cache) > 200:
+                    cache.clear()
+                cache[key] = one.measured_s * math.exp(one.score(found))
+            times.append(cache[key])
+        print(".", end="", flush=True)
+        return np.array(times)
+
+    measured_s = np.array([one.measured_s for one in listed])
+    start = {name: three[0] for name, three in asked.items()}
+    ranges = {name: three[1:] for name, three in asked.items()}
+    found = figures(least_error(predict_s, start, ranges, measured_s, weights(listed)), listed, rounded=True)
+    print()
     for one in listed:
-        gpus[gpu_of(one)].append(one)
-        stacks[one.run.stack].append(one)
-        if one.run.fabric:
-            fabrics[one.run.fabric].append(one)
-    shipped = fitted().stacks
-    found = FittedEfficiencies(
-        method="",
-        gpus={name: OfGpu(rows=len(part)) for name, part in sorted(gpus.items())},
-        stacks={
-            name: OfStack(software=one.software, rows=len(stacks.get(name, []))) for name, one in shipped.items()
-        },
-        fabrics=dict.fromkeys(fabrics, 1.0),
-    )
-    errors = {one.id: one.score(found) for one in listed}
-    moves = [("gpus", name, figure, grid, part) for name, part in gpus.items() for figure, grid in GPU.items()]
-    moves += [("stacks", name, figure, grid, part) for name, part in stacks.items() for figure, grid in STACK.items()]
-    moves += [("fabrics", name, "", FABRIC, part) for name, part in fabrics.items()]
-    least = loss(listed, errors)
-    for turn in range(PASSES):
-        before = least
-        for kind, name, figure, grid, part in moves:
-            table = dict(getattr(found, kind))
-            now = table[name] if kind == "fabrics" else getattr(table[name], figure)
-            plain = 1.0 if kind == "fabrics" else getattr(OfGpu() if kind == "gpus" else OfStack(software=""), figure)
-            best, lowest, known = now, least + (PENALTY if now != plain else 0.0), errors
-            for value in grid:
-                if value == now:
-                    continue
-                changed = value if kind == "fabrics" else replace(table[name], **{figure: value})
-                trial = replace(found, **{kind: table | {name: changed}})
-                tried = errors | {one.id: one.score(trial) for one in part}
-                reached = loss(listed, tried) + (PENALTY if value != plain else 0.0)
-                if reached < lowest - 1e-9:
-                    best, lowest, known = value, reached, tried
-            if best != now:
-                changed = best if kind == "fabrics" else replace(table[name], **{figure: best})
-                found = replace(found, **{kind: table | {name: changed}})
-                errors, least = known, loss(listed, known)
-        print(f"pass {turn + 1}: {least:.4f}", flush=True)
-        if before - least < 1e-5:
-            break
-    for one in listed:
-        one.error = errors[one.id]
+        one.error = one.score(found)
     return found
+
+
+def fit_memory(listed: list[Case], found: FittedEfficiencies) -> FittedEfficiencies:
+    """Return the figures with the memory that an allocator loses and what is reserved, of software whose runs' whole
+    memory is published."""
+    stacks = dict(found.stacks)
+    for name in stacks:
+        rows = [
+            (
+                max(
+                    one.allocated_bytes
+                    for one in estimate_plan(case.chain, case.run.plan, fleet_of_run(case.run)).memory
+                ),
+                case,
+            )
+            for case in listed
+            if case.run.stack == name and case.memory_bytes
+        ]
+        if len(rows) < 5:
+            continue
+        trials = [
+            (sum(abs(math.log((own * (1 + lost) + kept) / case.memory_bytes)) for own, case in rows), lost, kept)
+            for lost in LOST
+            for kept in KEPT
+        ]
+        error, lost, kept = min(trials)
+        print(f"memory of {name}: {len(rows)} rows, mean {error / len(rows):.1%}")
+        stacks[name] = replace(stacks[name], fragmentation=lost, reserve_bytes=kept)
+    return replace(found, stacks=stacks)
 
 
 def main() -> None:
@@ -166,13 +223,12 @@ def main() -> None:
     asked = parser.parse_args()
     listed = cases()
     kept = [one for one in listed if not asked.without or asked.without not in one.source]
-    found = fit(kept)
-    method = "benchmarks/fit_training.py on the calibration split of validation/training"
+    found = fit_memory(kept, fit(kept))
     if asked.without:
         errors = [abs(math.expm1(one.score(found))) for one in listed if one not in kept]
         print(json.dumps({"without": asked.without, "rows": len(errors), "mean": sum(errors) / len(errors)}))
     elif not asked.dry:
-        write(OUT, replace(found, method=method))
+        write(OUT, found)
     by: dict[str, list[float]] = defaultdict(list)
     for one in kept:
         by[one.source].append(math.expm1(one.error))

@@ -1,5 +1,5 @@
-"""Ways to cut layers into consecutive stages: downsets of the layer graph, the least bottleneck over all partitions, and
-every partition below a limit. Proofs: docs/model-placement.md, "Partitions"."""
+"""Ways to cut layers into stages: downsets of the layer graph, the least bottleneck over all partitions, and every
+partition below a limit. Proofs: docs/model-placement.md, "Partitions"."""
 
 from __future__ import annotations
 

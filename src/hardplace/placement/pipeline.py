@@ -109,7 +109,7 @@ def least(seconds: Floats, hop_s: Floats, micro_batches: int, schedule: Schedule
     """
     forward, backward, weight = seconds
     apart = schedule is Schedule.ZERO_BUBBLE
-    stages, virtual, plans = forward.shape
+    stages, virtual, _ = forward.shape
     back = backward if apart else backward + weight
     f, b, w = forward.sum(axis=1), backward.sum(axis=1), weight.sum(axis=1)
     hops = np.arange(stages)[:, None] * hop_s

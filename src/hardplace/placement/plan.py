@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -65,7 +64,7 @@ INSIDE_OUT = (Dimension.TENSOR, Dimension.CONTEXT, Dimension.DATA, Dimension.PIP
 # Bytes of states a parameter beside the 16-bit weight: fp32 master and two fp32 moments; master and two of 1 byte;
 # two moments of 2 bytes; master and momentum (SGD, Muon).
 STATE_BYTES = {Update.ADAMW: 12, Update.ADAMW_8BIT: 6, Update.ADAMW_BF16: 4, Update.SGD: 8, Update.MUON: 8}
-GRADIENT_BYTES = {"fp32": 4, "bf16": 2}
+GRADIENT_BYTES = {"fp32": 4, "bf16": 2, "bf16+fp32": 4}  # as they are reduced
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +76,8 @@ class Plan:
     stage, () as even as it goes. assignment: stage of every layer, for a model whose layers branch. kinds: device of
     every stage in a cluster of several, () all the same. zero: 0 nothing sharded over the replicas, 1 optimizer states,
     2 gradients too, 3 weights too. shard: replicas that ZeRO shards over, 0 all (hybrid sharding). recompute_layers: of
-    each stage, its first ones; 0 all. gradient: fp32 or bf16, in which gradients are added up and reduced. offload:
+    each stage, its first ones; 0 all. gradient: fp32 or bf16, in which gradients are added up and reduced;
+    bf16+fp32: added up in fp32 with the 16-bit ones kept (DeepSpeed). offload:
     optimizer states live in host memory. overlap: data-parallel traffic runs beside compute. flash: attention as one
     kernel. fragmentation: share of memory lost to the allocator; reserve_bytes: of driver and communication libraries.
     """
@@ -117,8 +117,12 @@ class Plan:
 
     def stride(self, dimension: Dimension) -> int:
         """Devices from one rank of a dimension's group to the next: the degrees further inside."""
-        inside = self.order[: self.order.index(dimension)]
-        return math.prod(getattr(self, one.value) for one in inside)
+        found = 1
+        for inside in self.order:
+            if inside is dimension:
+                break
+            found *= int(getattr(self, inside))
+        return found
 
     def order_problem(self) -> str:
         """Return what an order of degrees should be instead; empty: nothing."""
@@ -196,7 +200,7 @@ def problems(plan: Plan) -> Iterator[str]:
     if plan.virtual > 1 and plan.schedule is Schedule.ZERO_BUBBLE:
         yield f"virtual: {plan.virtual}: expected schedule 1f1b with it"
     if plan.gradient not in GRADIENT_BYTES:
-        yield f"gradient: {plan.gradient!r}: expected fp32 or bf16"
+        yield f"gradient: {plan.gradient!r}: expected fp32, bf16 or bf16+fp32"
     if not 0.0 <= plan.fragmentation < 1.0:
         yield f"fragmentation: {plan.fragmentation}: expected a share from 0 to below 1"
     if plan.reserve_bytes < 0.0:

@@ -47,9 +47,10 @@ def _waves(stages: int, micro_batches: int, virtual: int, schedule: Schedule) ->
     deep = np.array(depth)
     order = np.argsort(deep, kind="stable")[1:]
     groups = np.split(order, np.flatnonzero(np.diff(deep[order])) + 1)
-    columns = [np.array(one) for one in (kinds, before, [0, *(one + 1 for one in made.inputs)])]
+    kind, prior = np.array(kinds), np.array(before)
+    inputs = np.array([0, *(one + 1 for one in made.inputs)])
     hops = np.array([0.0, *map(float, made.hops)])[:, None]
-    waves = tuple(_Wave(one, *(column[one] for column in columns), hops[one]) for one in groups)
+    waves = tuple(_Wave(one, kind[one], prior[one], inputs[one], hops[one]) for one in groups)
     return waves, np.array(last)
 
 
@@ -71,7 +72,7 @@ def stages_done_s(seconds: Floats, hop_s: Floats, micro_batches: int, schedule: 
     seconds: of a micro-batch, (forward, backward, weight gradient; stages; chunks; plans), weight gradients apart only
     in zero-bubble schedules. hop_s: (plans,).
     """
-    _, stages, virtual, _ = seconds.shape
+    stages = seconds.shape[1]
     if schedule is not Schedule.ZERO_BUBBLE:
         back = seconds[1] + seconds[2]
         seconds = np.stack([seconds[0], back, np.zeros_like(back)])

@@ -8,7 +8,7 @@ from rich.table import Table
 from hardplace.search.estimate import PlanEstimate
 from hardplace.units import GIB
 
-_PARTS = ("weights", "gradients", "states", "activations", "working", "buffers", "fragmentation")
+_PARTS = ("weights", "gradients", "states", "activations", "logits", "working", "buffers", "fragmentation")
 
 
 def show_plan(model: str, where: str, found: PlanEstimate) -> None:
@@ -23,6 +23,13 @@ def show_plan(model: str, where: str, found: PlanEstimate) -> None:
     console.print(
         f"step {found.step_s:.4g} s, {found.tokens_per_s:,.0f} tokens/s, MFU {found.mfu:.1%} of 16-bit peak\n"
     )
+    show_parts(console, found)
+    for note in found.notes:
+        console.print(f"note: {note}")
+
+
+def show_parts(console: Console, found: PlanEstimate) -> None:
+    """Print where a step's time goes, and the memory of each stage."""
     shares = Table("where a step's time goes (busiest stage)", "seconds", "share", box=None)
     for one in found.shares:
         if one.seconds > 0:
@@ -37,5 +44,3 @@ def show_plan(model: str, where: str, found: PlanEstimate) -> None:
         memory.add_row(str(index), *(f"{size / GIB:.2f}" for size in sizes), f"{held / GIB:.0f}", fit)
     console.print()
     console.print(memory)
-    for note in found.notes:
-        console.print(f"note: {note}")

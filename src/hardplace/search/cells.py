@@ -131,6 +131,7 @@ def may_fit(weights: Weights, layers: int, plan: Plan, memory_bytes: Sequence[fl
         parameters=0,
         expert_parameters=0,
         saved_bytes=0.0,
+        logits_bytes=0.0,
         working_bytes=0.0,
         largest_parameters=0,
         boundary_bytes=0.0,

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hardplace.cost.gpu.decoder import DecoderShape, Degrees, block, embedding, head
+from hardplace.cost.gpu.fused import decoder_of
 from hardplace.cost.gpu.recorded import layer_work
 from hardplace.cost.gpu.work import LayerWork
 from hardplace.errors import BadInput
-from hardplace.placement.plan import GRADIENT_BYTES, Plan, stage_layers
+from hardplace.placement.plan import GRADIENT_BYTES, Format, Plan, stage_layers
 from hardplace.workload.rank import check_degrees
 from hardplace.workload.sharding import shard
 from hardplace.workload.types import Layer, Parallelism, Recompute, Workload
@@ -62,37 +63,54 @@ def of_shape(shape: DecoderShape, plan: Plan) -> Chain:
         micro_batch=plan.micro_batch,
         flash=plan.flash,
         gradient_bytes=GRADIENT_BYTES[plan.gradient],
+        low=plan.precision in (Format.FP8, Format.FP4),
     )
+    layers = _blocks(shape, degrees, plan.recompute)
+    last = head(shape, degrees)
+    more = (layers[-1], last) * shape.predicted
+    return Chain(
+        before=(embedding(shape, degrees),),
+        layers=layers,
+        after=(last, *more),
+        sequence_length=shape.sequence,
+        plain=_blocks(shape, degrees, Recompute.NONE) if plan.recompute_layers else (),
+    )
+
+
+def _blocks(shape: DecoderShape, degrees: Degrees, recompute: Recompute) -> tuple[LayerWork, ...]:
+    """Return the transformer layers, equal ones as one object."""
     known: dict[tuple[bool, bool], LayerWork] = {}
     layers = []
     for number in range(shape.layers):
         dense = shape.experts is None or number < shape.experts.dense_layers
         key = (dense, bool(shape.window) and number % shape.window_every == 0)
         if key not in known:
-            known[key] = block(shape, degrees, plan.recompute, number)
+            known[key] = block(shape, degrees, recompute, number)
         layers.append(known[key])
-    last = head(shape, degrees)
-    more = (layers[-1], last) * shape.predicted
-    return Chain(
-        before=(embedding(shape, degrees),),
-        layers=tuple(layers),
-        after=(last, *more),
-        sequence_length=shape.sequence,
-    )
+    return tuple(layers)
 
 
 def of_workload(workload: Workload, plan: Plan) -> Chain:
     """Return a recorded model's layers on one rank; BadInput if a degree divides nothing of it.
 
-    The first layer stays on the first stage and the last on the last, and neither is recomputed (embedding, head).
+    A dense decoder runs as fused kernels, as published runs do (`decoder_of`); others as recorded. The first layer
+    stays on the first stage and the last on the last, and neither is recomputed (embedding, head).
     """
+    shape = decoder_of(workload)
+    return chain_of(workload, () if shape else rank_layers(workload, plan), shape, plan)
+
+
+def rank_layers(workload: Workload, plan: Plan) -> tuple[Layer, ...]:
+    """Return the recorded layers on one rank; BadInput if a degree divides nothing of them."""
     degrees = Parallelism(tensor=plan.tensor, sequence=plan.sequence, context=plan.context, expert=plan.expert)
     check_degrees(workload, degrees)
-    return chain_of(workload, shard(workload, degrees).layers, plan)
+    return shard(workload, degrees).layers
 
 
-def chain_of(workload: Workload, made: Sequence[Layer], plan: Plan) -> Chain:
-    """Return the chain of layers that are sharded already; of the plan, micro-batch and recompute count."""
+def chain_of(workload: Workload, made: Sequence[Layer], shape: DecoderShape | None, plan: Plan) -> Chain:
+    """Return the chain of a decoder's shape, else of layers that are sharded already."""
+    if shape is not None:
+        return of_shape(shape, plan)
     ends = {workload.order[0], workload.order[-1]}
     kinds = {index: Recompute.NONE if index in ends else plan.recompute for index in workload.order}
     work = {index: layer_work(made[index], plan.micro_batch, kind) for index, kind in kinds.items()}

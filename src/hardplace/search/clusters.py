@@ -20,14 +20,19 @@ _USUAL = ("dgx-a100", "dgx-a100-320gb", "dgx-h100", "dgx-h200", "dgx-b200", "dgx
 _USED = 0.8  # least share of a node's devices that a plan may use where its devices do not divide into whole nodes
 
 
+HOST_BYTES_PER_S = 31.5e9  # PCIe 4.0 x16, of a device whose link to the host is not known
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """Devices of one kind: their network, what prices their work, and the memory of one in bytes."""
+    """Devices of one kind: their network, what prices their work, the memory of one in bytes, and its link
+    to the host in bytes a second."""
 
     device: str
     cluster: Cluster
     pricer: Pricer
     memory_bytes: float
+    host_bytes_per_s: float = HOST_BYTES_PER_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +90,7 @@ def fleet_of(parts: Sequence[tuple[Device, Node, int]], plan: Plan) -> Fleet:
             cluster=even_cluster(where, count),
             pricer=pricer_of(chip, plan),
             memory_bytes=chip.memory_bytes,
+            host_bytes_per_s=chip.host_bandwidth_bytes_per_s or HOST_BYTES_PER_S,
         )
         for chip, where, count in parts
     )
@@ -106,7 +112,7 @@ def pricer_of(chip: Device, plan: Plan, stack: str = DEFAULT, backend: str = "de
     model = gpu_model(chip.name)
     return Pricer(
         model=model,
-        efficiencies=efficiencies(model.datasheet, stack),
+        efficiencies=efficiencies(model.datasheet, stack, flash=plan.flash),
         low=low,
         wide=wide,
         flash=plan.flash,

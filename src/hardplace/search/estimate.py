@@ -1,6 +1,6 @@
 """One plan of one model on GPUs that exist: seconds of a step, where they go, and memory by stage.
 
-Every equation, with units and sources: docs/model-placement.md. Read `estimate_plan` first.
+Every equation, with units and sources: docs/model-training.md. Read `estimate_plan` first.
 """
 
 from __future__ import annotations
@@ -146,6 +146,7 @@ def held(stage: Sequence[LayerWork]) -> Held:
         parameters=sum(one.parameters for one in stage),
         expert_parameters=sum(one.expert_parameters for one in stage),
         saved_bytes=sum(one.saved_bytes for one in stage),
+        logits_bytes=sum(one.logits_bytes for one in stage),
         working_bytes=max(one.working_bytes for one in stage),
         largest_parameters=max(one.parameters + one.expert_parameters for one in stage),
         boundary_bytes=stage[0].output_bytes,

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -31,8 +32,8 @@ class Family:
     """All partitions of one plan, bounded and priced.
 
     by_site: the stages on each site. ends: what was worked out for the same degrees and sharding. limit_s: what is not
-    faster than this is of no interest. free_s, where so many layers of a stage are recomputed: a bound without regard to
-    memory, which holds for any larger number of them too.
+    faster than this is of no interest. free_s, where so many layers of a stage are recomputed: a bound without regard
+    to memory, which holds for any larger number of them too.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Family:
     def _bounded(self, limit_s: float) -> Bottleneck:
         """Return bounds of every stage at every place: first without the end of the step, then with it for those that a
         partition below the limit may have. Where so many layers are recomputed, memory comes last (free_s)."""
-        plan, late = self.plan, self.plan.recompute_layers > 0
+        plan, late = self.plan, self.plan.recompute_layers > 0 and math.isfinite(limit_s)
         roles: dict[tuple[str, bool, bool], Ints] = {}
         costs, chosen = [], []
         for stage in range(plan.pipeline):
@@ -77,7 +78,9 @@ class Family:
             costs.append(self._spread(one, here, total + self._fixed_s))
             chosen.append((here, done, total))
         found = bottleneck(costs)
-        self.free_s = found.least
+        if math.isinf(limit_s) and math.isfinite(found.least):  # what is not below one of its own is of no interest
+            limit_s = self.prices([found.best()])[0].step_s * (1.0 + 1e-9)
+        self.free_s = found.least if late else 0.0
         if found.least >= limit_s:
             return found
         for stage, ((here, done, total), useful) in enumerate(zip(chosen, found.useful(limit_s), strict=True)):
@@ -87,7 +90,7 @@ class Family:
             bound = np.maximum(total, done + one.end_s(plan, here, self._ends)) + self._fixed_s
             costs[stage] = self._spread(one, here, bound)
         found = bottleneck(costs)
-        self.free_s = found.least
+        self.free_s = found.least if late else 0.0
         if not late or found.least >= limit_s:
             return found
         for stage, cost in enumerate(costs):

@@ -10,23 +10,26 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from hardplace.cost.gpu.fused import decoder_of
 from hardplace.errors import BadInput
 from hardplace.hardware.device import Device, Node
 from hardplace.placement.cuts import Cuts, cuts_of
 from hardplace.placement.plan import INSIDE_OUT, Plan, Schedule, problems
 from hardplace.search.cells import Least, Weights, compute_step_s, least_of, least_step_s, may_fit, weights_of
-from hardplace.search.chain import Chain, chain_of, of_workload
+from hardplace.search.chain import Chain, chain_of, of_shape, rank_layers
 from hardplace.search.clusters import Fleet, Site, fleet_of
 from hardplace.search.estimate import PlanEstimate, estimate_plan
-from hardplace.search.family import Cut, Family
+from hardplace.search.family import Cut, Family, Priced
 from hardplace.search.space import (
     Shape,
     Space,
+    check,
     orders,
     pipelines,
     rank_degrees,
@@ -37,12 +40,10 @@ from hardplace.search.space import (
 )
 from hardplace.search.stages import Layers, Parts, Stages, layers_of
 from hardplace.search.timing import Known, end_of_stage
-from hardplace.workload.rank import check_degrees
-from hardplace.workload.sharding import shard
-from hardplace.workload.types import Layer, Parallelism, Recompute, Workload
+from hardplace.workload.types import Layer, Recompute, Workload
 
 BEST = 10
-MOST_CUTS = 2000  # partitions of one plan that are priced in search of a better one
+MOST_CUTS = 1000  # partitions of one plan that are priced in search of a better one
 Inventory = Sequence[tuple[Device, Node, int]]
 
 
@@ -102,12 +103,13 @@ class _Block:
 @dataclass(slots=True)
 class _Found:
     step_s: float
+    name: Plan
     family: Family
     cut: Cut
 
 
 class Search:
-    """One search; watch: told (considered, left in the heap, best seconds, bound) now and then."""
+    """One search; watch: told (considered, left in the heap, best seconds, bound) at each step; most: plans to keep."""
 
     def __init__(
         self,
@@ -115,9 +117,12 @@ class Search:
         inventory: Inventory,
         space: Space,
         watch: Callable[[int, int, float, float], None] | None = None,
+        most: int = BEST,
     ) -> None:
+        self.most = most
         self.workload, self.inventory, self.space, self.watch = workload, inventory, space, watch
         self.shape: Shape = shape_of(workload)
+        self.decoder = decoder_of(workload)
         edges = [(edge.source, edge.target) for edge in workload.edges] if self.shape.branches else []
         self.cuts: Cuts = cuts_of(len(workload.order), edges)
         self.best: list[_Found] = []
@@ -126,7 +131,7 @@ class Search:
         self.refused: str = ""
         self._heap: list[tuple[float, int, _Cell | _Variant | Family]] = []
         self._count = itertools.count()
-        self._known: Known = {}
+        self._known: dict[int, Known] = defaultdict(dict)
         self._layers: dict[tuple[object, ...], Layers] = {}
         self._ends: dict[tuple[object, ...], dict[object, float]] = {}
         self._leasts: dict[tuple[object, ...], Least] = {}
@@ -136,7 +141,8 @@ class Search:
     # -- the loop ---------------------------------------------------------------------------------------------------
 
     def run(self) -> Placed | None:
-        """Return the best plans; None if none fits. Raises BadInput if no degrees of the space suit model and devices."""
+        """Return the best plans; None if none fits. Raises BadInput if no degrees suit the model and the devices."""
+        check(self.space, self.shape, sum(count for _, _, count in self.inventory))
         stopped = False
         try:
             for cell in self._cells():
@@ -185,7 +191,11 @@ class Search:
     def _cut(self, bound_s: float, one: _Variant) -> None:
         """Bound a variant over all ways to cut its stages; then one more layer of each recomputed."""
         family = self._family(one.cell, one.plan)
-        self._push(max(bound_s, family.least_s), family)
+        if family.least_s < self.limit_s:
+            self.priced += 1
+            self.cut_count += 1
+            self._keep(family, family.first())
+            self._push(max(bound_s, family.least_s), family)
         count = one.plan.recompute_layers
         if count and count + 1 < self._each(one.plan) and self.space.allows("recompute_layers", count + 1):
             more = _Variant(one.cell, replace(one.plan, recompute_layers=count + 1))
@@ -197,23 +207,33 @@ class Search:
     @property
     def limit_s(self) -> float:
         """What a plan must beat to be among the best."""
-        return self.best[-1].step_s if len(self.best) == BEST else math.inf
+        return self.best[-1].step_s if len(self.best) == self.most else math.inf
 
     def _push(self, bound_s: float, one: _Cell | _Variant | Family) -> None:
         if bound_s < self.limit_s:
             heapq.heappush(self._heap, (bound_s, next(self._count), one))
 
     def _price(self, family: Family) -> None:
-        """Price the partition with the least bound, then all others whose bound is below what is known."""
-        self.priced += 1
-        found = family.first()
-        self.cut_count += 1
+        """Price all partitions whose bound is below what is known of a plan."""
+        found = next((one for one in self.best if one.family is family), None)
+        if found is None:
+            return
+        best, count = Priced(found.cut, found.step_s), 0
         for batch in family.better(min(found.step_s, self.limit_s), MOST_CUTS):
-            self.cut_count += len(batch)
-            found = min(found, *batch, key=lambda one: one.step_s)
-        self.best.append(_Found(found.step_s, family, found.cut))
-        self.best.sort(key=lambda one: one.step_s)
-        del self.best[BEST:]
+            count += len(batch)
+            best = min(best, *batch, key=lambda one: one.step_s)
+        self.cut_count += count
+        if count == MOST_CUTS:  # some may be left
+            self.open_s = min(self.open_s, family.least_s)
+        self._keep(family, best)
+
+    def _keep(self, family: Family, found: Priced) -> None:
+        """Keep the best plans that differ in more than order and how many layers of a stage are recomputed."""
+        name = replace(family.plan, recompute_layers=min(1, family.plan.recompute_layers), order=INSIDE_OUT)
+        others = [one for one in self.best if one.name != name or one.step_s < found.step_s]
+        if not any(one.name == name for one in others):
+            others.append(_Found(found.step_s, name, family, found.cut))
+        self.best = sorted(others, key=lambda one: one.step_s)[: self.most]
 
     def _tell(self, bound_s: float) -> None:
         if self.watch is not None:
@@ -236,6 +256,19 @@ class Search:
                     for ordered in orders(self.space, plan, fleet):
                         yield self._cell(ordered, blocks[plan.micro_batch], fleet)
 
+    def divisions(self) -> Iterable[tuple[Plan, dict[Recompute, Chain], Fleet]]:
+        """Yield every way to divide the model at its least micro-batch, sharded as far as it goes, with its chains."""
+        seen: set[Plan] = set()
+        for cell in self._cells():
+            least = replace(cell.plan, micro_batch=1, order=INSIDE_OUT)
+            if least not in seen:
+                seen.add(least)
+                yield replace(cell.plan, zero=max(zero for zero, _ in cell.sharded)), cell.block.recomputed, cell.fleet
+
+    def estimated(self, plan: Plan, chain: Chain, fleet: Fleet) -> PlanEstimate:
+        """Return the estimate of a plan whose layers are priced already where they can be."""
+        return estimate_plan(chain, plan, fleet, self._known[id(fleet)])
+
     def _fleet(self, base: Plan) -> Fleet:
         key = (base.precision, base.flash)
         if key not in self._fleets:
@@ -244,23 +277,22 @@ class Search:
 
     def _made(self, ranked: Plan) -> tuple[Layer, ...] | None:
         """Return the layers of a rank; None where a degree divides nothing of the model."""
-        degrees = Parallelism(
-            tensor=ranked.tensor, sequence=ranked.sequence, context=ranked.context, expert=ranked.expert
-        )
         try:
-            check_degrees(self.workload, degrees)
+            if self.decoder is not None:
+                of_shape(self.decoder, ranked)
+                return ()
+            return rank_layers(self.workload, ranked)
         except BadInput as problem:
             self.refused = self.refused or str(problem)
             return None
-        return shard(self.workload, degrees).layers
 
     def _block(self, made: Sequence[Layer], plan: Plan) -> _Block:
-        full = chain_of(self.workload, made, replace(plan, recompute=Recompute.FULL, recompute_layers=1))
+        full = chain_of(self.workload, made, self.decoder, replace(plan, recompute=Recompute.FULL, recompute_layers=1))
         plain = replace(full, layers=full.plain, plain=()) if full.plain else full
         recomputed = {Recompute.NONE: plain, Recompute.FULL: full}
         if not plan.flash:
             recomputed[Recompute.SELECTIVE] = chain_of(
-                self.workload, made, replace(plan, recompute=Recompute.SELECTIVE, recompute_layers=0)
+                self.workload, made, self.decoder, replace(plan, recompute=Recompute.SELECTIVE, recompute_layers=0)
             )
         weights = {kind: weights_of(plain.layers, chain.layers) for kind, chain in recomputed.items()}
         return _Block(plain, recomputed, weights)
@@ -315,8 +347,8 @@ class Search:
         return least_step_s(least, self.shape.layers, plan, cell.hop_s)
 
     def _end_s(self, cell: _Cell, plan: Plan) -> float:
-        """Return a bound over all schedules, recompute and ways to cut: a stage with at least the mean of the layers does
-        all its micro-batches, then ends its step. Recompute adds more to them than it hides of the end."""
+        """Return a bound over all schedules, recompute and ways to cut: a stage with at least the mean of the layers
+        does all its micro-batches, then ends its step. Recompute adds more to them than it hides of the end."""
         if not self.shape.layers or cell.block.plain.edges or len(cell.fleet.sites) > 1:
             return 0.0
         site, chain = cell.fleet.sites[0], cell.block.plain
@@ -355,11 +387,11 @@ class Search:
 
     def _priced(self, cell: _Cell, plan: Plan, chain: Chain, site: Site, seed: int) -> Layers:
         apart = plan.schedule is Schedule.ZERO_BUBBLE
-        three = (plan.zero, plan.shard, plan.data) if plan.zero == 3 else ()
+        three = (plan.zero, plan.shard, plan.data, plan.overlap, plan.gradient) if plan.zero == 3 else ()
         strides = (plan.order, plan.pipeline, plan.data) if plan.order[0] is not plan.order[0].TENSOR else ()
         key = (id(chain), id(cell.fleet), site.device, seed, apart, three, strides)
         if key not in self._layers:
-            self._layers[key] = layers_of(chain.whole, plan, site, self._known, seed)
+            self._layers[key] = layers_of(chain.whole, plan, site, self._known[id(cell.fleet)], seed)
         return self._layers[key]
 
     def _may_fit(self, cell: _Cell, plan: Plan) -> bool:
@@ -384,9 +416,7 @@ class Search:
     def _answer(self, stopped: bool) -> Placed:
         estimates = []
         for one in self.best:
-            plan = one.family.planned(one.cut)
-            chain = of_workload(self.workload, plan)
-            estimates.append(estimate_plan(chain, plan, one.family.fleet))
+            estimates.append(estimate_plan(one.family.chain, one.family.planned(one.cut), one.family.fleet))
         left_s = min((bound_s for bound_s, _, _ in self._heap), default=math.inf)
         return Placed(
             best=tuple(estimates),
@@ -401,7 +431,13 @@ class Search:
 
     def _nothing(self) -> str:
         devices = sum(count for _, _, count in self.inventory)
+        if self.space.fixed:
+            names = ", ".join(f"{name}={','.join(map(str, values))}" for name, values in self.space.fixed.items())
+            return (
+                f"--fix {names}: no plan of {devices:,} devices with {self.space.global_batch:,} samples has these: "
+                f"expected degrees that multiply to the devices, and data x micro_batch that divides the batch"
+            )
         return (
-            f"--batch {self.space.global_batch}: no data-parallel degree of {devices} devices divides it: expected a "
+            f"--batch {self.space.global_batch}: no data-parallel degree of {devices:,} devices divides it: expected a "
             f"multiple of devices / (tensor x pipeline)"
         )

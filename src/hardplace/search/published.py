@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from hardplace.cost.gpu.decoder import DecoderShape, Experts, Latent
-from hardplace.cost.gpu.efficiencies import DEFAULT
+from hardplace.cost.gpu.efficiencies import DEFAULT, fitted
 from hardplace.cost.gpu.table import Table
 from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import node
@@ -43,6 +43,7 @@ COLUMNS = (
     "precision",
     "device",
     "devices",
+    "intra_bw",
     "inter_bw",
     "tp",
     "pp",
@@ -75,7 +76,9 @@ _SOFTWARE = (
     (re.compile(r"Megatron-Bridge|NeMo|dgxc"), "megatron-core"),
     (re.compile(r"Megatron-LM|bigscience|vTrain|2104\.04473|2201\.11990|BloombergGPT|NeoX|OPT|GLM"), "megatron-2021"),
 )
-_LATER = re.compile(r"^26\.(?:06\.01|0[7-9]|1\d)")  # containers with CUDA graphs and fused dispatch
+_SOME_LAYERS = re.compile(r"full\((\d+)/\d+ layers\)")  # of a stage
+_ALLOCATED = re.compile(r"SimuMax|torchtitan")
+_LATER = re.compile(r"^26\.(?:0[6-9]|1\d)")  # containers with CUDA graphs and fused dispatch
 
 
 class NotModelled(Exception):
@@ -87,6 +90,7 @@ class Run:
     """A published run, ready to be estimated; gpu: a name of the catalogue. cluster: with the row's fabric at its rate.
 
     backend: of attention. stack: software, fabric: between nodes ("" where it reaches its rate), of the fitted figures.
+    open: columns (micro_batch) that the source leaves out and that estimates settle.
     """
 
     shape: DecoderShape
@@ -96,6 +100,7 @@ class Run:
     backend: str
     stack: str
     fabric: str
+    open: tuple[str, ...] = ()
 
 
 def rows_of(table: Table) -> list[dict[str, str]]:
@@ -112,6 +117,10 @@ def run_of(row: Mapping[str, str]) -> Run:
         raise NotModelled(f"device {row['device']}: no GPU of the catalogue with a node")
     if _format(row["precision"]) is None:
         raise NotModelled(f"precision {row['precision']}: no GEMM model")
+    if not row["hidden"].strip():
+        raise NotModelled("shape: not given")
+    if not row["global_batch"].strip():
+        raise NotModelled("global_batch: not given")
     plan = _plan(row)
     shape = _shape(row)
     for problem in problems(plan):
@@ -122,8 +131,24 @@ def run_of(row: Mapping[str, str]) -> Run:
     nvidia = "NVIDIA" in row["source"] and row["device"] not in ("A100-80GB", "A100-40GB", "V100-32GB")
     backend = "cudnn" if nvidia or row["device"] in ("B200", "GB200") else "default"
     cluster = _cluster(name, plan.devices, row["inter_bw"])
+    if "NVSwitch" in row["intra_bw"]:
+        cluster = replace(cluster, levels=(replace(cluster.levels[0], meshed=False), *cluster.levels[1:]))
     fabric = next((one for one in FABRICS if one in row["inter_bw"]), "")
-    return Run(shape=shape, plan=plan, gpu=gpu, cluster=cluster, backend=backend, stack=software(row), fabric=fabric)
+    return Run(
+        shape=shape,
+        plan=plan,
+        gpu=gpu,
+        cluster=cluster,
+        backend=backend,
+        stack=software(row),
+        fabric=fabric,
+        open=() if row["micro_batch"].strip() else ("micro_batch",),
+    )
+
+
+def allocated_only(row: Mapping[str, str]) -> bool:
+    """Return whether the row's memory is what the allocator counts (torch), rather than all of it (nvidia-smi)."""
+    return bool(_ALLOCATED.search(row["source"]))
 
 
 def _format(text: str) -> Format | None:
@@ -189,21 +214,27 @@ def _shape(row: Mapping[str, str]) -> DecoderShape:
         window=numbers.get("swa_window", 0),
         window_every=2 if "every_2" in moe else 1,
         predicted=numbers.get("mtp", 0),
+        dropout=software(row) == "megatron-2021",
     )
 
 
 def _plan(row: Mapping[str, str]) -> Plan:
     """Return the row's plan. What a source leaves out: ZeRO 1 on H100 and later (Megatron's distributed optimizer), 0
-    before; no recompute; context and expert degrees 1. Gradients are reduced in fp32, in 16 bit for fp16 and pure bf16
-    runs. "selective" of any kind is taken as Megatron-LM's."""
+    before; no recompute; the fastest micro-batch; context and expert degrees 1. Gradients are
+    reduced in fp32, in 16 bit for fp16, pure bf16 and NVIDIA's own runs (grad_reduce_in_fp32 is off in their recipes of
+    NeMo and Megatron-Bridge); DeepSpeed keeps the 16-bit ones beside. "selective" of any
+    kind is taken as Megatron-LM's. Keys travel around a ring. Memory lost and reserved: as the software's.
+    """
     old = row["device"] in ("A100-80GB", "A100-40GB", "V100-32GB")
-    data, context = _count(row, "dp"), _count(row, "cp", 1)
+    context = _count(row, "cp", 1)
+    inside = _count(row, "tp") * _count(row, "pp") * context
+    data = _count(row, "dp", max(1, _count(row, "devices") // inside))
     zero, shard = _zero(row["zero_stage/fsdp"].strip(), 0 if old else 1, data * context)
     recompute = row["recompute"].strip()
-    if recompute.startswith("full(") and "layer" in recompute and "/" in recompute:
-        raise NotModelled(f"recompute: {recompute!r}: of some layers only")
+    some = _SOME_LAYERS.match(recompute)
     kind = next((one for one in Recompute if recompute.startswith(one.value)), Recompute.NONE)
-    short = row["precision"] in ("fp16", "bf16(pure)")
+    stack = software(row)
+    short = row["precision"] in ("fp16", "bf16(pure)") or stack in (DEFAULT, "megatron-core-graphs")
     return Plan(
         global_batch=_count(row, "global_batch"),
         tensor=_count(row, "tp"),
@@ -215,11 +246,14 @@ def _plan(row: Mapping[str, str]) -> Plan:
         expert=_count(row, "ep", 1),
         zero=zero,
         shard=shard,
-        micro_batch=_count(row, "micro_batch"),
+        micro_batch=_count(row, "micro_batch", 1),
         recompute=kind,
+        recompute_layers=int(some[1]) if some else 0,
         precision=_format(row["precision"]) or Format.BF16,
         optimizer=Update.ADAMW_BF16 if row["precision"] == "bf16(pure)" else Update.ADAMW,
-        gradient="bf16" if short else "fp32",
+        gradient="bf16" if short else "bf16+fp32" if stack == "megatron-2021" else "fp32",
+        fragmentation=fitted().stacks[stack].fragmentation,
+        reserve_bytes=fitted().stacks[stack].reserve_bytes,
         context_exchange=ContextExchange.RING,
         flash=row["flash_attention"] != "0",
     )

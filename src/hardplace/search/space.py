@@ -1,9 +1,10 @@
-"""The space of plans: the values that each dimension may take, fixed by the user or the default (docs/model-placement.md,
-"The space")."""
+"""The space of plans: the values that each dimension may take, fixed by the user or the default
+(docs/model-placement.md, "The space")."""
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -75,15 +76,6 @@ def fixed(asked: Sequence[str]) -> dict[str, tuple[Any, ...]]:
     return found
 
 
-def of_plan(values: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
-    """Return what a plan's file holds dimensions to: each value one, or a list of them."""
-    texts = []
-    for name, value in values.items():
-        listed = value if isinstance(value, list) else [value]
-        texts.append(f"{name}={','.join(str(one).lower() if isinstance(one, bool) else str(one) for one in listed)}")
-    return fixed(texts)
-
-
 def _value(name: str, text: str, kind: Any) -> Any:
     if name == "order":
         order = tuple(_value("", one, kind) for one in text.split("-"))
@@ -110,10 +102,12 @@ def divisors(number: int) -> list[int]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """What the space needs to know of a model: layers that are cut, sequence, experts, whether layers branch."""
+    """What the space needs to know of a model: layers that are cut, sequence, heads (their greatest common divisor; 0:
+    no attention), experts, whether layers branch."""
 
     layers: int
     sequence: int
+    heads: int
     experts: int
     branches: bool
 
@@ -126,12 +120,33 @@ def shape_of(workload: Workload) -> Shape:
         for operator in layer.operators
         if operator.kind is OperatorKind.GROUPED_MATMUL
     }
+    heads = [
+        operator.dims[1].at(1)
+        for layer in workload.layers
+        for operator in layer.operators
+        if operator.kind is OperatorKind.ATTENTION
+    ]
     return Shape(
+        heads=math.gcd(*heads),
         layers=max(1, len(workload.order) - 2),
         sequence=workload.sequence_length,
         experts=max(counts, default=1),
         branches=any(edge.target != edge.source + 1 for edge in workload.edges),
     )
+
+
+def check(space: Space, shape: Shape, devices: int) -> None:
+    """Raise BadInput for values that --fix holds dimensions to, none of which the model or the devices allow."""
+    for name, size, what in (
+        ("tensor", shape.heads, "the model's {} heads"),
+        ("expert", shape.experts, "the model's {} experts"),
+        ("context", shape.sequence, "the sequence of {}"),
+        *((name, devices, "the {} devices") for name in ("tensor", "context", "data", "pipeline")),
+    ):
+        values = space.fixed.get(name, ())
+        if values and not any(value >= 1 and size % value == 0 for value in values):
+            listed = ",".join(map(str, values))
+            raise BadInput(f"--fix {name}={listed}: expected a divisor of {what.format(f'{size:,}')}")
 
 
 def rank_degrees(space: Space, base: Plan, shape: Shape, devices: int) -> Iterator[Plan]:
@@ -142,7 +157,7 @@ def rank_degrees(space: Space, base: Plan, shape: Shape, devices: int) -> Iterat
             for context in space.of("context", contexts):
                 for exchange in space.of("context_exchange", tuple(ContextExchange) if context > 1 else (None,)):
                     for expert in space.of("expert", divisors(shape.experts)):
-                        if devices % (tensor * context) or (sequence and tensor == 1):
+                        if devices % (tensor * context) or (sequence and tensor == 1) or shape.heads % tensor:
                             continue
                         yield replace(
                             base,
@@ -155,7 +170,7 @@ def rank_degrees(space: Space, base: Plan, shape: Shape, devices: int) -> Iterat
 
 
 def pipelines(space: Space, ranked: Plan, shape: Shape, fleet: Fleet) -> Iterator[Plan]:
-    """Yield pipeline and data degrees that use all devices, with the kind of device of each stage, and micro-batches."""
+    """Yield pipeline and data degrees that use all devices, the kind of device of each stage, and micro-batches."""
     width = ranked.tensor * ranked.context
     for pipeline in space.of("pipeline", divisors(fleet.devices // width)):
         data, left = divmod(fleet.devices, width * pipeline)
@@ -220,7 +235,7 @@ def schedules(space: Space, plan: Plan, shape: Shape) -> list[tuple[Schedule, in
     found = []
     for schedule in space.of("schedule", tuple(Schedule)):
         for virtual in space.of("virtual", chunked) if schedule is Schedule.ONE_F_ONE_B else (1,):
-            if space.allows("virtual", virtual) and (virtual == 1 or virtual in divisors(each) and chunked != [1]):
+            if space.allows("virtual", virtual) and (virtual == 1 or chunked != [1]):
                 found.append((schedule, virtual))
     return found
 

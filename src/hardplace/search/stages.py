@@ -90,14 +90,14 @@ class Stages:
         self.load_s = self.seconds.sum(axis=(0, 1))
         self.held = self._held()
 
-    def _split(self, values: Callable[[Layers], Floats], low: Ints, high: Ints, start: Ints) -> Floats:
+    def _split(self, again: Floats, eased: Floats, low: Ints, high: Ints, start: Ints) -> Floats:
         """Return sums between cuts: of the first recompute_layers inner layers of each stage as recomputed, of the
         others as plain."""
         members = self.parts.cuts.members
-        whole = members @ values(self.parts.recomputed)
+        whole = members @ again
         if not self.recompute_layers:
             return np.asarray(whole[high] - whole[low])
-        plain = members @ values(self.parts.plain)
+        plain = members @ eased
         begin = np.clip(start, low, high)
         stop = np.clip(start + self.recompute_layers, low, high)
         more = whole - plain
@@ -105,16 +105,14 @@ class Stages:
 
     def _chunks(self) -> Floats:
         """Return seconds of every stage, (forward, backward, weight gradient; chunks; stages)."""
-        count = self.virtual
+        count, again, plain = self.virtual, self.parts.recomputed.seconds, self.parts.plain.seconds
         inner_end = np.minimum(self.high, self.last - len(self.parts.chain.after))
         size = np.maximum(0, inner_end - self._start)
         found = []
         for chunk in range(count):
             low = self.low if chunk == 0 else self._start + size * chunk // count
             high = self.high if chunk == count - 1 else self._start + size * (chunk + 1) // count
-            found.append(
-                [self._split(lambda one, side=side: one.seconds[side], low, high, self._start) for side in range(3)]
-            )
+            found.append([self._split(again[side], plain[side], low, high, self._start) for side in range(3)])
         return np.asarray(np.array(found).transpose(1, 0, 2))
 
     def _held(self) -> Held:
@@ -134,7 +132,8 @@ class Stages:
         held = {
             "parameters": of("parameters"),
             "expert_parameters": of("expert_parameters"),
-            "saved_bytes": self._split(lambda one: one.saved_bytes, self.low, self.high, self._start),
+            "saved_bytes": self._split(again.saved_bytes, plain.saved_bytes, self.low, self.high, self._start),
+            "logits_bytes": of("logits_bytes"),
             "working_bytes": working,
             "largest_parameters": cuts.largest(sizes)[self.low, self.high],
             "boundary_bytes": outputs[first[self.low]],
@@ -146,8 +145,8 @@ class Stages:
         return np.asarray(self._index[low, high])
 
     def allowed(self, first: bool, last: bool) -> Ints:
-        """Return the stages that may stand there: the first begins the model and the last ends it; each has a layer that
-        is cut a chunk, but a first and a last may have none beside what is always theirs."""
+        """Return the stages that may stand there: the first begins the model and the last ends it; each has a layer
+        that is cut a chunk, one less in the first and the last, which have layers that are always theirs."""
         if (first, last) not in self._allowed:
             self._allowed[first, last] = self._stand(first, last)
         return self._allowed[first, last]
@@ -162,8 +161,8 @@ class Stages:
             right &= (self.low >= start) & (self.low <= stop)
         if not last:
             right &= (self.high >= start) & (self.high <= stop)
-        bare = self.virtual == 1 and ((first and chain.before) or (last and chain.after))
-        return np.flatnonzero(right & (self.inner >= (0 if bare else self.virtual)))
+        bare = (first and chain.before) or (last and chain.after)
+        return np.flatnonzero(right & (self.inner >= self.virtual - (1 if bare else 0)))
 
     def fits(self, plan: Plan, stage: int, chosen: Ints) -> npt.NDArray[np.bool_]:
         """Return which of the chosen stages fit the device as the stage-th of the pipeline."""
@@ -173,8 +172,9 @@ class Stages:
     def end_s(self, plan: Plan, chosen: Ints, known: dict[object, float]) -> Floats:
         """Return the end of the step (reduction, gather, optimizer) of the chosen stages in seconds; known: those that
         were worked out for the same degrees and sharding."""
+        again, plain = self.parts.recomputed, self.parts.plain
         low, high, start = self.low[chosen], self.high[chosen], self._start[chosen]
-        marks = self._split(lambda one: cast(Floats, one.marks), low, high, start)
+        marks = self._split(cast(Floats, again.marks), cast(Floats, plain.marks), low, high, start)
         names, place, which = np.unique(marks, return_index=True, return_inverse=True)
         found = np.empty(len(names))
         for index, (name, at) in enumerate(zip(names.tolist(), place.tolist(), strict=True)):
@@ -200,8 +200,8 @@ class Stages:
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """Least seconds of what is before and after each cut, over the sites: of the first chunk of each stage (down, up) and
-    of the last (above), and of all forward passes."""
+    """Least seconds of what is before and after each cut, over the sites: of the first chunk of each stage (down, up)
+    and of the last (above), and of all forward passes."""
 
     down_s: Floats
     up_s: Floats
@@ -233,7 +233,7 @@ def around(parts: list[Parts], plan: Plan) -> Around:
 def stage_bound_s(
     stages: Stages, plan: Plan, chosen: Ints, stage: int, near: Around, hop_s: float
 ) -> tuple[Floats, Floats]:
-    """Return lower bounds for the chosen stages as the stage-th: when it is done, and of the whole step without ends."""
+    """Return lower bounds for the chosen stages as the stage-th: when it is done, and the step without its end."""
     forward, backward, weight = stages.seconds[:, :, chosen]
     low, high = stages.low[chosen], stages.high[chosen]
     times, apart = plan.micro_batches, plan.schedule is Schedule.ZERO_BUBBLE

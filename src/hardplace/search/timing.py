@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hardplace.cost.gpu.price import Parts, Ring, Seconds
 from hardplace.cost.gpu.streams import Stream
 from hardplace.cost.gpu.types import Layout
 from hardplace.cost.gpu.work import LayerWork, Product
 from hardplace.cost.types import Collective
-from hardplace.placement.plan import GRADIENT_BYTES, STATE_BYTES, ContextExchange, Dimension, Plan, Schedule
-from hardplace.placement.room import WEIGHT_BYTES
+from hardplace.placement.plan import GRADIENT_BYTES, ContextExchange, Dimension, Plan, Schedule, Update
+from hardplace.placement.room import state_bytes, weight_bytes
 from hardplace.search.clusters import Site
 from hardplace.workload.types import Group
 
@@ -88,7 +88,7 @@ def layer_seconds(layer: LayerWork, plan: Plan, site: Site, known: Known) -> Lay
     forward, backward, weight = (pricer.reached(one, ring=ring) for one in known[key][1:])
     gather_s = scatter_s = 0.0
     if plan.zero == 3:
-        gather_s = _traffic_s(layer, plan, site, Collective.ALL_GATHER, WEIGHT_BYTES)
+        gather_s = _traffic_s(layer, plan, site, Collective.ALL_GATHER, weight_bytes(plan))
         scatter_s = _traffic_s(layer, plan, site, Collective.REDUCE_SCATTER, GRADIENT_BYTES[plan.gradient])
     hidden = pricer.efficiencies.hidden if plan.overlap else 0.0
     return LayerSeconds(
@@ -121,6 +121,39 @@ def _traffic_s(layer: LayerWork, plan: Plan, site: Site, collective: Collective,
     return total_s
 
 
+def _update_s(stage: Sequence[LayerWork], count: float, whole: int, plan: Plan, site: Site) -> float:
+    """Return seconds of the optimizer on `count` of a stage's `whole` parameters on a rank.
+
+    Gradients are read for their norm, for clipping (and written), and for the update; all that are not divided are set
+    to zero. Offloaded states are read and written in host memory at the rate of the link, gradients and weights cross
+    it. Muon: five Newton-Schulz steps of three products for each matrix, ranks sharing the matrices (Jordan 2024).
+    """
+    gradient, pricer = GRADIENT_BYTES[plan.gradient], site.pricer
+    zeroed = whole if plan.zero < 2 else count
+    states = 2 * state_bytes(plan) * count
+    device = count * (4 * gradient + weight_bytes(plan)) + gradient * zeroed
+    if plan.offload:
+        crossing = count * (gradient + weight_bytes(plan))
+        return pricer.moved_s(Stream.OPTIMIZER, device) + (states + crossing) / site.host_bytes_per_s
+    update_s = pricer.moved_s(Stream.OPTIMIZER, device + states)
+    if plan.optimizer is not Update.MUON:
+        return update_s
+    steps = [product for one in stage for product in _orthogonal(one)]
+    made = pricer.reached(pricer.parts(steps, site.cluster, _groups(plan)))
+    return update_s + made.products_s / (plan.sharded_over if plan.zero else 1)
+
+
+def _orthogonal(layer: LayerWork) -> list[Product]:
+    """Return the products that make a layer's gradients orthogonal: of every matrix of its linear layers."""
+    found = []
+    for one in layer.forward:
+        if isinstance(one, Product) and one.low and one.layout is Layout.TN:
+            small, large = sorted((one.n, one.k))
+            square = replace(one, m=small, n=small, k=large, low=False, output_bytes=2.0)
+            found += 5 * [square, replace(square, k=small), replace(square, n=large, k=small)]
+    return found
+
+
 def end_of_stage(
     stage: Sequence[LayerWork], plan: Plan, site: Site, forward_s: float, backward_s: float
 ) -> tuple[float, float]:
@@ -144,10 +177,7 @@ def end_of_stage(
     count = whole.parameters / (plan.sharded_over if plan.zero else 1)
     expert_replicas = _replicas(plan)[1].members
     count += whole.expert_parameters / (min(expert_replicas, plan.sharded_over) if plan.zero else 1)
-    # gradients: norm, clipping (read and written), update; all of them, if not divided, set to zero for the next step
-    zeroed = (whole.parameters + whole.expert_parameters) if plan.zero < 2 else count
-    moved = count * (4 * gradient + 2 * STATE_BYTES[plan.optimizer] + WEIGHT_BYTES) + gradient * zeroed
-    update_s = pricer.moved_s(Stream.OPTIMIZER, moved)
+    update_s = _update_s(stage, count, whole.parameters + whole.expert_parameters, plan, site)
     hidden = pricer.efficiencies.hidden * (1.0 - 1.0 / max(1, len(stage))) if plan.overlap else 0.0
     exposed_s = 0.0
     if plan.zero == 0:
@@ -155,7 +185,7 @@ def end_of_stage(
         exposed_s = max(whole_s - hidden * backward_s, whole_s / max(1, len(stage)))
     elif plan.zero < 3:
         scatter_s = _traffic_s(whole, plan, site, Collective.REDUCE_SCATTER, gradient)
-        gather_s = _traffic_s(whole, plan, site, Collective.ALL_GATHER, WEIGHT_BYTES)
+        gather_s = _traffic_s(whole, plan, site, Collective.ALL_GATHER, weight_bytes(plan))
         exposed_s = max(scatter_s - hidden * backward_s, scatter_s / max(1, len(stage)))
         exposed_s += max(gather_s - hidden * forward_s, gather_s / max(1, len(stage)))
     if plan.shard and plan.zero and plan.shard < plan.data * plan.context:

@@ -35,6 +35,7 @@ class Efficiencies:
 
     Of the software: streams: seconds of kernels that move bytes over those of the fused kernels counted. tensor,
     expert: seconds of tensor-parallel collectives, and of all-to-alls, that show, over those of the network's model.
+    sync_s: that ranks of a tensor-parallel group wait for each other at each collective.
     hidden: share of compute behind which data-parallel traffic can hide. contention: seconds by which compute is slowed
     for a second of traffic beside it (NCCL takes multiprocessors and memory bandwidth). reduction: seconds of
     data-parallel collectives over those of the network's model. launch_s: of the host for each kernel; a layer's pass
@@ -47,6 +48,7 @@ class Efficiencies:
     fp4_rate: float = 2.4
     streams: float = 1.0
     tensor: float = 1.0
+    sync_s: float = 0.0
     expert: float = 1.0
     hidden: float = 1.0
     contention: float = 0.0
@@ -116,6 +118,7 @@ class Parts:
     attention_s: float
     streams_s: float
     tensor_s: float
+    tensor_calls: int
     context_s: float
     expert_s: float
     launches: int
@@ -150,7 +153,7 @@ class Pricer:
         self._price({one for one in listed if isinstance(one, Product | Attending) and one not in self._known})
         products_s = low_s = casts_bytes = attention_s = streams_s = 0.0
         shared_s = {Group.TENSOR: 0.0, Group.CONTEXT: 0.0, Group.EXPERT: 0.0}
-        launches = 0
+        launches, calls, wide = 0, 0, 2.0 if self.wide > 1.0 else 1.0
         for one in listed:
             launches += 1
             match one:
@@ -160,16 +163,17 @@ class Pricer:
                         low_s += self._known[one]
                         # read in 16 bit, written in 8 as it is and transposed: the input forward, the gradient backward
                         casts_bytes += 0.0 if one.layout is Layout.NT else 4.0 * one.batch * one.m * one.k
-                        launches += one.batch if one.grouped and one.layout is not Layout.NT else 0
+                        launches += 2 * one.batch  # casts, scales in the order that the product wants
                     else:
                         products_s += self._known[one]
                 case Attending():
                     attention_s += self._known[one]
                 case Moved():
-                    streams_s += self._alone_s(one.kind, one.bytes * (2.0 if self.wide > 1.0 else 1.0), one.row)
+                    streams_s += self._alone_s(one.kind, one.bytes * wide, one.row)
                 case Exchange():
                     ring = groups[one.group]
-                    shared_s[one.group] += self._exchange_s(one.collective, one.bytes, cluster, ring, one.copies)
+                    calls += 1 if one.group is Group.TENSOR and ring.members > 1 else 0
+                    shared_s[one.group] += self._exchange_s(one.collective, one.bytes * wide, cluster, ring, one.copies)
         return Parts(
             products_s=products_s,
             low_s=low_s,
@@ -177,6 +181,7 @@ class Pricer:
             attention_s=attention_s,
             streams_s=streams_s,
             tensor_s=shared_s[Group.TENSOR],
+            tensor_calls=calls,
             context_s=shared_s[Group.CONTEXT],
             expert_s=shared_s[Group.EXPERT],
             launches=launches,
@@ -192,8 +197,11 @@ class Pricer:
         found = Seconds(
             products_s=by.products * (parts.products_s + parts.low_s / rate),
             attention_s=attention_s,
-            streams_s=by.streams * parts.streams_s + casts_s,
-            exchange_s=by.tensor * parts.tensor_s + context_s + by.expert * parts.expert_s,
+            streams_s=by.streams * (parts.streams_s + casts_s),
+            exchange_s=by.tensor * parts.tensor_s
+            + by.sync_s * parts.tensor_calls
+            + context_s
+            + by.expert * parts.expert_s,
         )
         waits_s = max(0.0, parts.launches * by.launch_s - found.total_s)
         return found + Seconds(host_s=waits_s)
@@ -265,6 +273,8 @@ class Pricer:
             inside = one.window / one.keys
             share *= inside * (2.0 - inside) if one.causal else inside
         if not self.flash:
-            return float(unfused_attention_s(rows, self.model)[0]) * share
+            # dropout on the probabilities: read, written, and its mask
+            dropped_s = self._alone_s(Stream.ELEMENTWISE, 5.0 * one.batch * one.heads * float(one.keys) ** 2, 0)
+            return (float(unfused_attention_s(rows, self.model)[0]) + dropped_s) * share
         fitted = self.model.attention[backend_named(self.backend, self.model)]
         return float(attention_s(rows, self.model.datasheet, fitted)[0]) * share

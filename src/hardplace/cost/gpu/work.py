@@ -82,8 +82,9 @@ class LayerWork:
     """One layer on one rank at one micro-batch: kernels and collectives in order, and what it holds.
 
     again: what the backward pass runs again before it (recompute). parameters, expert_parameters: elements on the rank;
-    the second are reduced over fewer replicas. saved_bytes: kept from forward to backward. working_bytes: of one layer
-    that is computed again, on top. output_bytes: handed on, of the whole tensor on the rank.
+    the second are reduced over fewer replicas. saved_bytes: kept from forward to backward, without logits and loss
+    (logits_bytes: of one micro-batch at a time). working_bytes: that its backward pass holds for a moment on top:
+    gradients of a product, and what recompute makes again. output_bytes: handed on, of the whole tensor on the rank.
     """
 
     name: str
@@ -95,3 +96,4 @@ class LayerWork:
     saved_bytes: float
     working_bytes: float
     output_bytes: float
+    logits_bytes: float = 0.0
