@@ -41,8 +41,8 @@ def replan(
     node: str | None,
     as_json: bool,
 ) -> None:
-    """Print the plans that do most work until the next change when devices of a running plan are lost or gained, or links
-    are slower: throughput, bytes to move from the running plan, the pause.
+    """Print the plans that do most work until the next change when devices of a running plan are lost or gained, or
+    links are slower: throughput, bytes to move from the running plan, the pause.
 
     \b
     hardplace replan examples/gpt3-175b-4096.json --lost 4080-4095
@@ -91,7 +91,7 @@ def _devices(running: int, lost: str | None, devices: int | None) -> tuple[froze
     if lost is None:
         left = running if devices is None else devices
         return frozenset(range(min(left, running), running)), left
-    gone = set()
+    gone: set[int] = set()
     for part in lost.split(","):
         match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
         low, high = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hardplace.placement.assignment import assign
-from hardplace.placement.plan import STATE_BYTES, Dimension, Plan
-from hardplace.placement.room import WEIGHT_BYTES
+from hardplace.placement.plan import Dimension, Plan
+from hardplace.placement.room import state_bytes, weight_bytes
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -128,7 +128,7 @@ def _items(parts: Sequence[Part], old: Spread, new: Spread) -> list[_Item]:
     found = []
     for part in parts:
         elements = np.array(part.elements, dtype=np.float64)
-        for each, from_zero in ((WEIGHT_BYTES, 3), (STATE_BYTES[old.plan.optimizer], 1)):
+        for each, from_zero in ((weight_bytes(old.plan), 3), (state_bytes(old.plan), 1)):
             held = before.shares(part.old_parts, part.expert, old.plan.zero >= from_zero)
             asked = after.shares(part.new_parts, part.expert, new.plan.zero >= from_zero)
             size = each * elements
@@ -224,7 +224,7 @@ def _most(item: _Item, stages: tuple[Ints, Ints]) -> Floats:
     return np.asarray((best * item.shared.max(axis=0)[names // item.new_count])[back])
 
 
-# -- ranks to devices ---------------------------------------------------------------------------------------------------
+# -- ranks to devices -------------------------------------------------------------------------------------------------
 
 
 def _mapped(items: Sequence[_Item], stages: tuple[Ints, Ints], slots: Ints, per_node: int) -> Ints:

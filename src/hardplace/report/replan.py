@@ -31,19 +31,20 @@ def show_replanned(title: str, found: Replanned, change: Change) -> None:
     _say_moves(console, best)
     if found.reread_bytes:
         console.print(
-            f"note: the run goes back to its last checkpoint; hosts are taken to keep their part of it in memory. If they "
-            f"do not, all {format_quantity(found.reread_bytes, 'B')} are read, which takes {found.reread_s:.1f} s"
+            f"note: the run goes back to its last checkpoint; hosts are taken to keep their part of it in memory. If "
+            f"they do not, all {format_quantity(found.reread_bytes, 'B')} are read, which takes {found.reread_s:.1f} s"
         )
     if best.spares:
         console.print(
-            f"note: {best.spares} of {change.devices} devices stay idle: no plan of the space with more of them does more"
+            f"note: {best.spares} of {change.devices} devices stay idle: no plan of the space with more of them does "
+            f"more"
         )
     if found.uneven is not None:
-        one = found.uneven
+        other = found.uneven
         console.print(
-            f"note: with a batch of {one.plan.global_batch} instead of {old.plan.global_batch} samples: "
-            f"{one.plan.global_batch / one.step_s:,.1f} samples/s on {one.devices} devices (tensor {one.plan.tensor}, "
-            f"pipeline {one.plan.pipeline}, data {one.plan.data})"
+            f"note: with a batch of {other.plan.global_batch} instead of {old.plan.global_batch} samples: "
+            f"{other.plan.global_batch / other.step_s:,.1f} samples/s on {other.devices} devices (tensor "
+            f"{other.plan.tensor}, pipeline {other.plan.pipeline}, data {other.plan.data})"
         )
     for note in best.estimate.notes:
         console.print(f"note: {note}")

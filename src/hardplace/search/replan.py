@@ -1,6 +1,6 @@
-"""The best plan to go on with when devices or links of a running plan change (docs/model-replan.md). Read `replan` first:
-plans come in rising order of seconds (`search.variants`), each is charged the pause that moving to it takes, and the loop
-ends when no later one can do more work over the horizon."""
+"""The best plan to go on with when devices or links of a running plan change (docs/model-replan.md). Read `replan`
+first: plans come in rising order of seconds (`search.variants`), each is charged the pause that moving to it takes, and
+the loop ends when no later one can do more work over the horizon."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from hardplace.errors import BadInput
 from hardplace.hardware.device import Device, Node
 from hardplace.placement.moves import GONE, Ints, Moves, moves, standing
-from hardplace.placement.plan import STATE_BYTES, Plan
-from hardplace.placement.room import WEIGHT_BYTES
+from hardplace.placement.plan import Plan
+from hardplace.placement.room import state_bytes, weight_bytes
 from hardplace.search.clusters import even_cluster
 from hardplace.search.estimate import PlanEstimate
 from hardplace.search.state import States, spread_of
@@ -38,8 +38,8 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
-    """A plan to go on with: bytes that move, the pause, and the samples that it trains over the horizon. spares: devices
-    at hand that it leaves idle."""
+    """A plan to go on with: bytes that move, the pause, samples/s while it runs and in the mean of the horizon. spares:
+    devices at hand that it leaves idle."""
 
     estimate: PlanEstimate
     moves: Moves
@@ -80,8 +80,8 @@ class Stuck:
 def replan(workload: Workload, chip: Device, running: Plan, before: Node, change: Change) -> Replanned | Stuck:
     """Return the plans that do most work until the next change, or why none does any.
 
-    before: the node of the running plan, as it was. Work of a plan is samples/s x (horizon - pause). Raises BadInput for
-    a plan that does not suit the model, or a change that does not suit the plan.
+    before: the node of the running plan, as it was. Work of a plan is samples/s x (horizon - pause). Raises BadInput
+    for a plan that does not suit the model, or a change that does not suit the plan.
     """
     _check(running, before, change)
     old = Variants(workload, chip, before, running, running.devices).estimate(running)
@@ -157,7 +157,13 @@ class _Mover:
 
     def stay(self, estimate: PlanEstimate) -> Option:
         """Return the running plan, going on without a stop on the links as they are now."""
-        return replace(self.option(estimate), transfer_s=0.0, read_s=0.0, **self._paused(estimate, 0.0))
+        return replace(
+            self.option(estimate),
+            transfer_s=0.0,
+            read_s=0.0,
+            pause_s=0.0,
+            effective_samples_per_s=self._effective(estimate, 0.0),
+        )
 
     def option(self, estimate: PlanEstimate) -> Option:
         """Return what moves and the pause of going to a plan."""
@@ -174,28 +180,31 @@ class _Mover:
             moved.busiest_across_bytes / self.across_bytes_per_s, moved.busiest_inside_bytes / self.inside_bytes_per_s
         )
         read_s = moved.checkpoint_bytes / self.store_bytes_per_s(new.devices)
+        pause_s = self.change.restart_s + transfer_s + read_s
         return Option(
             estimate=new,
             moves=moved,
             transfer_s=transfer_s,
             read_s=read_s,
+            pause_s=pause_s,
             samples_per_s=_rate(new),
+            effective_samples_per_s=self._effective(new, pause_s),
             spares=self.change.devices - new.devices,
-            **self._paused(new, self.change.restart_s + transfer_s + read_s),
         )
 
-    def _paused(self, estimate: PlanEstimate, pause_s: float) -> dict[str, float]:
-        left = max(0.0, 1.0 - pause_s / self.change.horizon_s)
-        return {"pause_s": pause_s, "effective_samples_per_s": _rate(estimate) * left}
+    def _effective(self, estimate: PlanEstimate, pause_s: float) -> float:
+        """Return the mean samples/s of the horizon with a pause at its start."""
+        return _rate(estimate) * max(0.0, 1.0 - pause_s / self.change.horizon_s)
 
     def store_bytes_per_s(self, devices: int) -> float:
         """Return at which rate the nodes of so many devices read checkpoints."""
-        return self.change.store_bytes_per_s * -(-devices // self.slots.shape[1])
+        nodes: int = -(-devices // self.slots.shape[1])
+        return self.change.store_bytes_per_s * nodes
 
 
 def _answer(found: list[Option], mover: _Mover, now: Variants, old: PlanEstimate) -> Replanned:
     best = found[0]
-    every_bytes = (WEIGHT_BYTES + STATE_BYTES[old.plan.optimizer]) * mover.parameters
+    every_bytes = (weight_bytes(old.plan) + state_bytes(old.plan)) * mover.parameters
     again = best.moves.checkpoint_bytes > 0.0
     uneven = None
     if best.spares:

@@ -68,8 +68,8 @@ def _experts(layer: Layer) -> list[bool]:
 
 
 def spread_of(found: PlanEstimate, layers: int) -> Spread:
-    """Return the stage of every layer (layers: of the model, embedding and head too); chunk c of v of stage s of p holds
-    what comes at c p + s."""
+    """Return the stage of every layer (layers: of the model, embedding and head too); chunk c of stage s of p stages
+    comes at place c p + s."""
     plan = found.plan
     if plan.assignment or plan.pipeline == 1:
         return Spread(plan=plan, places=plan.assignment or (0,) * layers)

@@ -6,96 +6,61 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
-from hardplace.cost.gpu.work import LayerWork
+from hardplace.cost.gpu.fused import decoder_of
+from hardplace.cost.gpu.work import Product
 from hardplace.errors import BadInput
 from hardplace.hardware.device import Device, Node
-from hardplace.placement.pipeline import Pipelined, end_of_step_s, least, pipelined
-from hardplace.placement.plan import Plan, Schedule, problems, stage_layers
-from hardplace.placement.room import Held, room
-from hardplace.search.cells import Weights, may_fit, weights_of
-from hardplace.search.chain import Chain, chain_of
+from hardplace.placement.pipeline import end_of_step_s
+from hardplace.placement.plan import INSIDE_OUT, Dimension, Plan, Schedule, problems
+from hardplace.placement.room import room
+from hardplace.search.cells import may_fit
+from hardplace.search.chain import Chain, chain_of, rank_layers
 from hardplace.search.clusters import Fleet, Site, even_cluster, pricer_of
-from hardplace.search.estimate import PlanEstimate, estimate_plan, held
+from hardplace.search.estimate import PlanEstimate, estimate_plan
+from hardplace.search.kinds import Cuts, Ints, Kind, Timed, bounds, kind_of, timed
 from hardplace.search.space import divisors
-from hardplace.search.timing import Known, end_of_stage, layer_seconds
-from hardplace.workload.rank import check_degrees
-from hardplace.workload.sharding import shard
-from hardplace.workload.types import Layer, Parallelism, Recompute, Workload
+from hardplace.search.timing import Known, end_of_stage
+from hardplace.workload.types import Layer, Recompute, Workload
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 MICRO_BATCHES = (1, 2, 4, 8, 16)
-_SIDES = ("forward_s", "backward_s", "weight_s")
 NEAR = 0.02  # by what share an uneven batch may differ from the running one
+Inside = tuple[int, ...]  # how many levels the network has, and the devices in a group of each but the last
 
 
-@dataclass(frozen=True, slots=True)
-class _Cut:
-    """A chain cut into stages: where each begins, and the end; where their chunks do, by number of chunks."""
-
-    first: int
-    last: int
-    edges: Ints
-
-    def chunks(self, virtual: int) -> Ints:
-        """Return where every chunk begins and ends, (stages, chunks + 1): what is always first in the first chunk."""
-        low, high = self.edges[:-1, None], self.edges[1:, None]
-        start, end = np.maximum(low, self.first), np.minimum(high, self.last)
-        inner = start + (end - start) * np.arange(1, virtual) // virtual
-        return np.concatenate([low, inner, high], axis=1)
-
-
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """Layers of a rank under degrees, micro-batch, recompute and schedule (plan), with seconds of all layers before
-    each: (forward, backward, weight gradients; layers + 1). degrees: rows of pipeline, data and batch."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rows:
+    """A way to run the layers, not yet priced, and degrees that it may have on networks alike."""
 
     plan: Plan
-    chain: Chain
-    before_s: Floats
-    weights: Weights
+    inside: Inside
     degrees: Ints
 
 
-@dataclass(frozen=True, slots=True)
-class _Timed:
-    """A plan whose ZeRO is not yet chosen, with lower bounds: when each stage is done, and of the whole step but its
-    end."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Next:
+    """The degrees (in rising order of their bounds) of a kind that are not yet looked at, from `at` on."""
 
-    kind: _Kind
-    plan: Plan
-    cut: _Cut
-    hop_s: float
-    done_s: Floats
-    total_s: float
-    runs: list[Pipelined]
-
-    def chunks_s(self) -> list[list[list[float]]]:
-        """Return seconds of a micro-batch, [forward, backward, weight gradients][stage][chunk]."""
-        found: list[list[list[float]]] = np.diff(self.kind.before_s[:, self.cut.chunks(self.plan.virtual)]).tolist()
-        return found
-
-    def run(self) -> Pipelined:
-        """Return the pipeline's seconds, worked out once."""
-        if not self.runs:
-            plan = self.plan
-            self.runs.append(pipelined(*self.chunks_s(), self.hop_s, plan.micro_batches, plan.schedule))
-        return self.runs[0]
+    kind: Kind
+    degrees: list[list[int]]
+    bounds_s: list[float]
+    at: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Ended:
     """A plan with the end of the step of every stage; timed: None where `estimate_plan` must price it."""
 
     plan: Plan
-    timed: _Timed | None
+    timed: Timed | None
     ends_s: tuple[float, ...]
+
+
+_Entry = _Rows | _Next | Timed | _Ended | Plan
 
 
 class Variants:
@@ -113,89 +78,68 @@ class Variants:
     ) -> None:
         self.workload, self.chip, self.node, self.running = workload, chip, node, running
         self.devices, self.room_for = devices, room_for
-        self.pricer = pricer_of(chip, running)
+        self.pricer, self.decoder = pricer_of(chip, running), decoder_of(workload)
         self.considered = self.priced = 0
-        self._known: dict[object, Known] = {}
-        self._made: dict[tuple[int, bool], tuple[Layer, ...] | None] = {}
-        self._chains: dict[tuple[object, ...], tuple[Chain, Chain]] = {}
+        self._cuts = Cuts(running)
+        self._known: dict[Inside, Known] = {}
+        self._made: dict[tuple[int, bool], tuple[Layer, ...]] = {}
+        self._chains: dict[tuple[object, ...], Chain] = {}
         self._fleets: dict[int, Fleet | None] = {}
-        self._timed: dict[Plan, tuple[Chain, Floats, Weights]] = {}
-        self._holds: dict[tuple[object, ...], tuple[list[tuple[LayerWork, ...]], list[Held]]] = {}
-        self._cuts: dict[tuple[int, tuple[int, ...]], _Cut] = {}
+        self._kinds: dict[tuple[Plan, Inside], Kind] = {}
 
     # -- one plan ---------------------------------------------------------------------------------------------------
 
     def estimate(self, plan: Plan) -> PlanEstimate:
         """Return what a plan costs; BadInput where it does not suit the model or the nodes."""
-        key = plan.tensor, plan.sequence
-        if key not in self._made:
-            check_degrees(self.workload, _degrees(plan))
-            self._made[key] = shard(self.workload, _degrees(plan)).layers
-        return self._estimate(plan, _fleet(self, plan.devices))
+        fleet = self._fleet(plan.devices)
+        self.priced += 1
+        return estimate_plan(self._chain(plan), plan, fleet, self._known.setdefault(_inside(fleet), {}))
 
-    def _estimate(self, plan: Plan, fleet: Fleet) -> PlanEstimate:
-        return estimate_plan(self._chain(plan), plan, fleet, self._known_on(fleet))
+    def _fleet(self, devices: int) -> Fleet:
+        """Return so many of the devices; BadInput where they do not fill their nodes."""
+        site = Site(
+            device=self.chip.name,
+            cluster=even_cluster(self.node, devices),
+            pricer=self.pricer,
+            memory_bytes=self.chip.memory_bytes,
+        )
+        return Fleet(sites=(site,))
 
-    def fleet(self, devices: int) -> Fleet | None:
+    def _placed(self, devices: int) -> Fleet | None:
         """Return so many of the devices; None where they do not fill nodes, or not so many nodes are there."""
         if devices not in self._fleets:
-            found: Fleet | None
-            try:
-                found = _fleet(self, devices)
-                each = found.sites[0].cluster.levels[0].devices
-                found = found if self.room_for(devices // each, each) else None
-            except BadInput:
-                found = None
+            found: Fleet | None = None
+            if devices <= self.devices:
+                try:
+                    found = self._fleet(devices)
+                    each = found.sites[0].cluster.levels[0].devices
+                    found = found if self.room_for(devices // each, each) else None
+                except BadInput:
+                    found = None
             self._fleets[devices] = found
         return self._fleets[devices]
 
-    def _known_on(self, fleet: Fleet) -> Known:
-        """Return layers priced on nodes alike: collectives within a layer do not see how many nodes there are beyond."""
-        levels = fleet.sites[0].cluster.levels
-        key = (len(levels), *(level.devices for level in levels[: -1 if len(levels) > 1 else None]))
-        return self._known.setdefault(key, {})
-
-    def _layers(self, plan: Plan) -> tuple[Layer, ...] | None:
-        """Return the layers of a rank; None where a degree divides nothing of the model."""
-        key = (plan.tensor, plan.sequence)
-        if key not in self._made:
-            try:
-                check_degrees(self.workload, _degrees(plan))
-                self._made[key] = shard(self.workload, _degrees(plan)).layers
-            except BadInput:
-                self._made[key] = None
-        return self._made[key]
-
     def _chain(self, plan: Plan) -> Chain:
-        """Return a plan's layers: recomputed as it says, with the plain ones beside where it recomputes only some."""
-        made = self._layers(plan)
-        assert made is not None
-        if plan.recompute is Recompute.SELECTIVE:
-            return chain_of(self.workload, made, plan)
-        key = (plan.tensor, plan.sequence, plan.micro_batch)
+        """Return a plan's layers, with the plain ones beside where it recomputes; BadInput where a degree divides
+        nothing."""
+        again = 1 if plan.recompute is not Recompute.NONE else 0
+        key = (plan.tensor, plan.sequence, plan.micro_batch, plan.recompute)
         if key not in self._chains:
-            both = chain_of(self.workload, made, replace(plan, recompute=Recompute.FULL, recompute_layers=1))
-            self._chains[key] = both, replace(both, layers=both.plain or both.layers, plain=())
-        return self._chains[key][0 if plan.recompute is Recompute.FULL else 1]
+            made: tuple[Layer, ...] = ()
+            if self.decoder is None:
+                if key[:2] not in self._made:
+                    self._made[key[:2]] = rank_layers(self.workload, plan)
+                made = self._made[key[:2]]
+            self._chains[key] = chain_of(self.workload, made, self.decoder, replace(plan, recompute_layers=again))
+        return self._chains[key]
 
-    def nearest(self) -> tuple[Plan, int, float] | None:
-        """Return, of plans as divided as they go (all recomputed, micro-batches of 1), the one that is nearest to fit, with
-        its fullest stage and the bytes that it is short of; None where there are no degrees at all."""
-        best: tuple[Plan, int, float] | None = None
-        for kind in self._kinds(False):
-            if kind.plan.recompute is not Recompute.FULL or kind.plan.recompute_layers or kind.plan.micro_batch > 1:
-                continue
-            for pipeline in np.unique(kind.degrees[:, 0]).tolist():
-                data = int(kind.degrees[kind.degrees[:, 0] == pipeline, 1].max())
-                zero = (3 if pipeline == 1 else 2) if data * kind.plan.context > 1 else 0
-                plan = replace(kind.plan, pipeline=pipeline, data=data, zero=zero)
-                _, holds = self._held(kind.chain, self._cut(pipeline, (), kind.chain), plan)
-                full = [room(plan, at, hold).total_bytes for at, hold in enumerate(holds)]
-                stage = max(range(pipeline), key=full.__getitem__)
-                over = full[stage] - self.chip.memory_bytes
-                if best is None or over < best[2]:
-                    best = plan, stage, over
-        return best
+    def _divides(self, plan: Plan) -> bool:
+        """Return whether a plan's degrees divide the model."""
+        try:
+            self._chain(plan)
+        except BadInput:
+            return False
+        return True
 
     # -- all plans --------------------------------------------------------------------------------------------------
 
@@ -205,57 +149,63 @@ class Variants:
         uneven: of batches near the running one instead, which more devices divide.
         """
         counter = itertools.count()
-        heap: list[tuple[float, int, object]] = []
+        heap: list[tuple[float, int, _Entry]] = []
 
-        def push(bound_s: float, one: object) -> None:
+        def push(bound_s: float, one: _Entry) -> None:
             heapq.heappush(heap, (bound_s, next(counter), one))
 
-        for kind in self._kinds(uneven):
-            bounds = self._bounds(kind)
-            order = np.argsort(bounds, kind="stable")
-            push(float(bounds[order[0]]), (kind, bounds[order].tolist(), order.tolist(), 0))
+        for rows in self._rows(uneven):
+            push(self._peak_s(rows), rows)
         while heap and heap[0][0] < limit_s:
             bound_s, _, one = heapq.heappop(heap)
             match one:
-                case Plan():
-                    yield self._estimate(one, _fleet(self, one.devices))
-                case _Timed():
+                case _Rows():
+                    more = self._priced_rows(one)
+                    push(more.bounds_s[0], more)
+                case _Next():
+                    if one.at + 1 < len(one.degrees):
+                        push(one.bounds_s[one.at + 1], replace(one, at=one.at + 1))
+                    for way in self._scheduled(one.kind, one.degrees[one.at]):
+                        push(max(bound_s, way.least_s / way.plan.global_batch), way)
+                case Timed():
                     for ended, least_s in self._divided(one):
-                        push(max(bound_s, least_s / one.plan.global_batch), ended)
+                        push(max(bound_s, least_s / ended.plan.global_batch), ended)
                 case _Ended():
                     step_s = self._step_s(one)
                     if step_s < math.inf:
                         push(step_s / one.plan.global_batch, one.plan)
-                case (kind, bounds, order, at):
-                    if at + 1 < len(order):
-                        push(bounds[at + 1], (kind, bounds, order, at + 1))
-                    pipeline, data, batch = kind.degrees[order[at]].tolist()
-                    plan = replace(kind.plan, pipeline=pipeline, data=data, global_batch=batch)
-                    for timed in self._schedules(kind, plan):
-                        push(max(bound_s, timed.total_s / batch), timed)
+                case Plan():
+                    yield self.estimate(one)
 
-    def _kinds(self, uneven: bool) -> Iterator[_Kind]:
+    def _rows(self, uneven: bool) -> Iterator[_Rows]:
         """Yield the ways to run a layer, each with the degrees that the devices at hand allow it."""
         running = self.running
-        base = replace(running, stages=(), assignment=(), zero=0, shard=0, virtual=1, recompute_layers=0)
+        base = replace(running, order=self._order(), stages=(), assignment=(), zero=0, shard=0, virtual=1)
         recomputes = [(one, 0) for one in Recompute if not (running.flash and one is Recompute.SELECTIVE)]
         if running.recompute_layers:
             recomputes.append((running.recompute, running.recompute_layers))
         schedules = dict.fromkeys((Schedule.ONE_F_ONE_B, Schedule.ZERO_BUBBLE, running.schedule))
         for tensor in sorted({*divisors(self._per_node()), running.tensor}):
             sequence = tensor > 1 and (running.sequence or running.tensor == 1)
-            ranked = replace(base, tensor=tensor, sequence=sequence)
-            if self._layers(ranked) is None:
+            ranked = replace(base, tensor=tensor, sequence=sequence, micro_batch=1)
+            if not self._divides(ranked):
                 continue
-            degrees = self._near(ranked) if uneven else self._even(ranked)
-            for micro_batch in MICRO_BATCHES:
-                able = degrees[(degrees[:, 2] // degrees[:, 1]) % micro_batch == 0]
-                for (recompute, count), schedule in itertools.product(recomputes, schedules):
-                    here = able if schedule is Schedule.ONE_F_ONE_B else able[able[:, 0] > 1]
-                    if len(here):
-                        plan = replace(ranked, micro_batch=micro_batch, schedule=schedule, recompute=recompute)
-                        self.considered += len(here)
-                        yield self._kind(replace(plan, recompute_layers=count), here)
+            for inside, degrees in (self._near(ranked) if uneven else self._even(ranked)).items():
+                for micro_batch in MICRO_BATCHES:
+                    able = degrees[(degrees[:, 2] // degrees[:, 1]) % micro_batch == 0]
+                    for (recompute, count), schedule in itertools.product(recomputes, schedules):
+                        here = able if schedule is Schedule.ONE_F_ONE_B else able[able[:, 0] > 1]
+                        if len(here):
+                            self.considered += len(here)
+                            plan = replace(ranked, micro_batch=micro_batch, schedule=schedule, recompute=recompute)
+                            yield _Rows(plan=replace(plan, recompute_layers=count), inside=inside, degrees=here)
+
+    def _order(self) -> tuple[Dimension, ...]:
+        """Return the running plan's order of degrees, if collectives within a layer then do not depend on pipeline and
+        data degree, else Megatron-LM's."""
+        own = self.running.order
+        inner = own[0] is Dimension.TENSOR and (self.running.context == 1 or own[1] is Dimension.CONTEXT)
+        return own if inner else INSIDE_OUT
 
     def _per_node(self) -> int:
         inner = self.node.levels[0].devices
@@ -266,128 +216,98 @@ class Variants:
         branches = any(edge.target != edge.source + 1 for edge in self.workload.edges)
         return range(1, 2 if branches else layers + 1)
 
-    def _even(self, ranked: Plan) -> Ints:
+    def _even(self, ranked: Plan) -> dict[Inside, Ints]:
         """Return (pipeline, data, batch) of all degrees that divide the batch and that there is room for."""
         width, batch = ranked.tensor * ranked.context, ranked.global_batch
         rows = [
             (pipeline, data, batch)
             for pipeline in self._pipelines()
             for data in divisors(batch)
-            if width * pipeline * data <= self.devices
-            and (width * data) % ranked.expert == 0
-            and self.fleet(width * pipeline * data) is not None
+            if width * pipeline * data <= self.devices and (width * data) % ranked.expert == 0
         ]
-        return np.array(rows, dtype=np.int64).reshape(-1, 3)
+        return self._grouped(ranked, rows)
 
-    def _near(self, ranked: Plan) -> Ints:
+    def _near(self, ranked: Plan) -> dict[Inside, Ints]:
         """Return for each pipeline the most replicas that there is room for, with the nearest batch they divide."""
         width, asked = ranked.tensor * ranked.context, ranked.global_batch
         rows = []
         for pipeline in self._pipelines():
             data = self.devices // (width * pipeline)
-            while data > 1 and self.fleet(width * pipeline * data) is None:
+            while data > 1 and self._placed(width * pipeline * data) is None:
                 data -= 1
             batch = round(asked / data) * data if data else 0
-            if batch and batch != asked and abs(batch - asked) <= NEAR * asked and (width * data) % ranked.expert == 0:
-                if self.fleet(width * pipeline * data) is not None:
-                    rows.append((pipeline, data, batch))
-        return np.array(rows, dtype=np.int64).reshape(-1, 3)
+            near = 0 < abs(batch - asked) <= NEAR * asked
+            if batch and near and (width * data) % ranked.expert == 0:
+                rows.append((pipeline, data, batch))
+        return self._grouped(ranked, rows)
 
-    def _kind(self, plan: Plan, degrees: Ints) -> _Kind:
-        """Return a way to run a layer; its seconds are those of every row of the degrees."""
-        key = replace(plan, global_batch=1)
-        if key not in self._timed:
-            self._timed[key] = self._times(plan, degrees[0].tolist())
-        return _Kind(plan, *self._timed[key], degrees)
+    def _grouped(self, ranked: Plan, rows: list[tuple[int, int, int]]) -> dict[Inside, Ints]:
+        """Return the degrees that there is room for, by the network that they see."""
+        found: dict[Inside, list[tuple[int, int, int]]] = {}
+        for row in rows:
+            fleet = self._placed(ranked.tensor * ranked.context * row[0] * row[1])
+            if fleet is not None:
+                found.setdefault(_inside(fleet), []).append(row)
+        return {inside: np.array(some, dtype=np.int64) for inside, some in found.items()}
 
-    def _times(self, plan: Plan, degrees: Sequence[int]) -> tuple[Chain, Floats, Weights]:
-        chain = self._chain(plan)
-        plain = self._chain(replace(plan, recompute=Recompute.NONE, recompute_layers=0))
-        priced_as = plain if plan.recompute_layers else chain
-        fleet = _fleet(self, plan.tensor * plan.context * degrees[0] * degrees[1])
-        site, known = fleet.sites[0], self._known_on(fleet)
-        distinct = {id(one): one for one in priced_as.whole}
-        seconds = {}
-        for key, one in distinct.items():
-            priced = layer_seconds(one, plan, site, known)
-            seconds[key] = priced.forward_s, priced.backward_s, priced.weight_s
-        table = np.array([seconds[id(one)] for one in priced_as.whole]).T
-        before_s = np.concatenate([np.zeros((3, 1)), np.cumsum(table, axis=1)], axis=1)
-        return chain, before_s, weights_of(plain.layers, chain.layers)
+    # -- bounds and seconds -----------------------------------------------------------------------------------------
 
-    def _cut(self, pipeline: int, stages: tuple[int, ...], chain: Chain) -> _Cut:
-        """Return the stages of a chain, as `stages_of` has them."""
-        key = pipeline, stages
-        if key not in self._cuts:
-            first, last = len(chain.before), len(chain.whole) - len(chain.after)
-            edges = np.array([0, len(chain.whole)])
-            if pipeline > 1:
-                sizes = stage_layers(last - first, replace(self.running, pipeline=pipeline, stages=stages))
-                edges = np.concatenate([[0], first + np.cumsum(sizes)])
-                edges[-1] = len(chain.whole)
-            self._cuts[key] = _Cut(first, last, edges)
-        return self._cuts[key]
+    def _peak_s(self, rows: _Rows) -> float:
+        """Return a lower bound of seconds a sample: matrix products at four times the peak of 16 bit (fp4's)."""
+        chain = self._chain(replace(rows.plan, recompute=Recompute.NONE))
+        distinct = {id(one): one for one in chain.whole}
+        flops = {
+            key: sum(work.flops for work in (*one.forward, *one.backward) if isinstance(work, Product))
+            for key, one in distinct.items()
+        }
+        most = int((rows.degrees[:, 0] * rows.degrees[:, 1]).max()) * rows.plan.micro_batch
+        total = sum(flops[id(one)] for one in chain.whole)
+        return total / (4.0 * self.pricer.model.datasheet.tensor_flops_per_s * most)
 
-    def _bounds(self, kind: _Kind) -> Floats:
-        """Return lower bounds of seconds a sample by degrees: all micro-batches on the slowest stage, and the way of the
-        first one down to it and of the last one back, a layer a stage; where weight gradients run apart, the way of the
-        first one to the last stage and all on it."""
-        pipelines = np.unique(kind.degrees[:, 0])
-        apart = kind.plan.schedule is Schedule.ZERO_BUBBLE
-        layer_s = np.diff(kind.before_s, axis=1)[:2].sum(axis=0)[len(kind.chain.before) :].min()
-        slowest, way, last = np.full((3, int(pipelines[-1]) + 1), np.inf)
-        total_s, both_s = kind.before_s.sum(axis=0), kind.before_s[:2].sum(axis=0)
-        for stages in {(), self.running.stages}:
-            here = [one for one in pipelines.tolist() if stages in self._stages(one)]
-            if not here:
-                continue
-            edges = [self._cut(one, stages, kind.chain).edges for one in here]
-            starts = np.cumsum([0, *(len(one) for one in edges[:-1])])
-            loads = np.diff(total_s[np.concatenate(edges)], append=0.0)  # from one pipeline's end to the next: below 0
-            slowest[here] = np.minimum(slowest[here], np.maximum.reduceat(loads, starts))
-            final = both_s[[one[-2] for one in edges]]
-            way[here] = np.minimum(way[here], final if apart else (np.array(here) - 1) * layer_s)
-            last[here] = np.minimum(last[here], both_s[-1] - final)
-        pipeline, data, batch = kind.degrees.T
-        times = batch // (data * kind.plan.micro_batch)
-        if apart:
-            return np.asarray(np.maximum(times * slowest[pipeline], way[pipeline] + times * last[pipeline]) / batch)
-        hidden = kind.plan.recompute_layers or kind.plan.schedule is Schedule.GPIPE
-        return np.asarray((times * slowest[pipeline] + (0.0 if hidden else way[pipeline])) / batch)
+    def _priced_rows(self, rows: _Rows) -> _Next:
+        """Return the degrees of a way to run the layers by their bounds."""
+        plan = replace(rows.plan, global_batch=1)
+        if (plan, rows.inside) not in self._kinds:
+            pipeline, data, _ = rows.degrees[0].tolist()
+            site = self._fleet(plan.tensor * plan.context * pipeline * data).sites[0]
+            chain, plain = self._chain(plan), self._chain(replace(plan, recompute=Recompute.NONE))
+            known = self._known.setdefault(rows.inside, {})
+            self._kinds[plan, rows.inside] = kind_of(rows.plan, chain, plain, site, known)
+        kind = self._kinds[plan, rows.inside]
+        bounds_s = bounds(kind, rows.degrees, self._cuts)
+        order = np.argsort(bounds_s, kind="stable")
+        return _Next(kind=kind, degrees=rows.degrees[order].tolist(), bounds_s=bounds_s[order].tolist(), at=0)
 
-    def _stages(self, pipeline: int) -> tuple[tuple[int, ...], ...]:
-        """Return the ways to cut stages: even, and as the running plan has them."""
-        own = self.running.stages
-        return ((), own) if own and pipeline == self.running.pipeline else ((),)
-
-    def _schedules(self, kind: _Kind, plan: Plan) -> Iterator[_Timed]:
-        fleet = _fleet(self, plan.devices)
-        for stages in self._stages(plan.pipeline):
-            cut = self._cut(plan.pipeline, stages, kind.chain)
-            hop_s = 0.0
-            if plan.pipeline > 1:
-                hop_s = fleet.hop_s(plan, fleet.of_stages(plan), kind.chain.crossing_bytes([0, 1]))
+    def _scheduled(self, kind: Kind, degrees: list[int]) -> Iterator[Timed]:
+        """Yield the ways to cut the stages and their chunks."""
+        pipeline, data, batch = degrees
+        plan = replace(kind.plan, pipeline=pipeline, data=data, global_batch=batch)
+        hop_s = 0.0
+        if pipeline > 1:
+            fleet = self._fleet(plan.devices)
+            hop_s = fleet.hop_s(plan, fleet.of_stages(plan), kind.chain.crossing_bytes([0, 1]))
+        for stages in self._cuts.ways(pipeline):
+            cut = self._cuts.cut(pipeline, stages, kind.chain)
             virtuals = [1]
-            if plan.schedule is Schedule.ONE_F_ONE_B and plan.pipeline > 1 and plan.micro_batches % plan.pipeline == 0:
-                virtuals = divisors(-(-(cut.last - cut.first) // plan.pipeline))
-                if self.running.pipeline == plan.pipeline:
+            if plan.schedule is Schedule.ONE_F_ONE_B and pipeline > 1 and plan.micro_batches % pipeline == 0:
+                virtuals = divisors(-(-(cut.last - cut.first) // pipeline))
+                if self.running.pipeline == pipeline:
                     virtuals = sorted({*virtuals, self.running.virtual})
             for virtual in virtuals:
-                one = replace(plan, virtual=virtual, stages=stages)
-                yield _Timed(kind, one, cut, hop_s, *_least_s(kind, one, cut, hop_s), [])
+                yield timed(kind, replace(plan, virtual=virtual, stages=stages), cut, hop_s)
 
-    def _divided(self, timed: _Timed) -> Iterator[tuple[_Ended, float]]:
+    def _divided(self, way: Timed) -> Iterator[tuple[_Ended, float]]:
         """Yield what ZeRO may divide, as far as it fits, with a lower bound of the seconds of a step."""
-        plan, fixed_s = timed.plan, self.pricer.efficiencies.step_s
-        for one in self._zeros(timed):
+        fixed_s = self.pricer.efficiencies.step_s
+        for one in self._zeros(way):
             if one.zero == 3 or one.recompute_layers:
-                yield _Ended(one, None, ()), timed.total_s
+                yield _Ended(plan=one, timed=None, ends_s=()), way.least_s
                 continue
-            stages, holds = self._held(timed.kind.chain, timed.cut, timed.plan)
+            stages, holds = self._cuts.held(way.kind.chain, one)
             if any(room(one, at, hold).total_bytes > self.chip.memory_bytes for at, hold in enumerate(holds)):
                 continue
-            site = _fleet(self, plan.devices).sites[0]
-            forward_s, backward_s, _ = timed.chunks_s()
+            site = self._fleet(one.devices).sites[0]
+            forward_s, backward_s, _ = way.chunks_s()
             known: dict[object, float] = {}
             ends = []
             for stage, hold, f, b in zip(stages, holds, map(sum, forward_s), map(sum, backward_s), strict=True):
@@ -395,56 +315,47 @@ class Variants:
                 if key not in known:
                     known[key] = sum(end_of_stage(stage, one, site, f, b))
                 ends.append(known[key])
-            least_s = max(timed.total_s + min(ends), float((timed.done_s + ends).max()))
-            yield _Ended(one, timed, tuple(ends)), least_s + fixed_s
+            least_s = max(way.least_s + min(ends), float((way.done_s + ends).max()))
+            yield _Ended(plan=one, timed=way, ends_s=tuple(ends)), least_s + fixed_s
 
-    def _zeros(self, timed: _Timed) -> Iterator[Plan]:
-        plan, own = timed.plan, self.running.shard
-        memory = [self.chip.memory_bytes] * plan.pipeline
-        replicas = plan.data * plan.context
+    def _zeros(self, way: Timed) -> Iterator[Plan]:
+        plan, own = way.plan, self.running.shard
+        memory, replicas = [self.chip.memory_bytes] * plan.pipeline, plan.data * plan.context
         for zero in (0, 1, 2, 3) if replicas > 1 else (0,):
-            for over in {0, own} if zero and replicas % max(1, own) == 0 else {0}:
+            for over in sorted({0, own}) if zero and own and replicas % own == 0 else (0,):
                 one = replace(plan, zero=zero, shard=over)
-                fits = may_fit(timed.kind.weights, timed.cut.last - timed.cut.first, one, memory)
-                if fits and not any(problems(one)):
+                if may_fit(way.kind.weights, way.cut.last - way.cut.first, one, memory) and not any(problems(one)):
                     yield one
-
-    def _held(self, chain: Chain, cut: _Cut, plan: Plan) -> tuple[list[tuple[LayerWork, ...]], list[Held]]:
-        """Return each stage's layers, and what they hold."""
-        key = id(chain), plan.pipeline, plan.stages
-        if key not in self._holds:
-            stages = [chain.whole[low:high] for low, high in itertools.pairwise(cut.edges.tolist())]
-            self._holds[key] = stages, [held(stage) for stage in stages]
-        return self._holds[key]
 
     def _step_s(self, ended: _Ended) -> float:
         """Return the seconds of a step as `estimate_plan` has them; inf where it does not fit."""
-        self.priced += 1
         if ended.timed is None:
-            estimate = self._estimate(ended.plan, _fleet(self, ended.plan.devices))
+            estimate = self.estimate(ended.plan)
             return estimate.step_s if estimate.fits else math.inf
         run = ended.timed.run()
         return run.total_s + end_of_step_s(ended.ends_s, run.ends_s) + self.pricer.efficiencies.step_s
 
+    def nearest(self) -> tuple[Plan, int, float] | None:
+        """Return, of plans as divided as they go (all recomputed, micro-batches of 1), the one that is nearest to fit,
+        with its fullest stage and the bytes that it is short of; None where there are no degrees at all."""
+        best: tuple[Plan, int, float] | None = None
+        for rows in self._rows(False):
+            if rows.plan.recompute is not Recompute.FULL or rows.plan.recompute_layers or rows.plan.micro_batch > 1:
+                continue
+            for pipeline in np.unique(rows.degrees[:, 0]).tolist():
+                data = int(rows.degrees[rows.degrees[:, 0] == pipeline, 1].max())
+                zero = (3 if pipeline == 1 else 2) if data * rows.plan.context > 1 else 0
+                plan = replace(rows.plan, pipeline=pipeline, data=data, zero=zero)
+                holds = self._cuts.held(self._chain(plan), plan)[1]
+                full = [room(plan, at, hold).total_bytes for at, hold in enumerate(holds)]
+                stage = max(range(pipeline), key=full.__getitem__)
+                over = full[stage] - self.chip.memory_bytes
+                if best is None or over < best[2]:
+                    best = plan, stage, over
+        return best
 
-def _least_s(kind: _Kind, plan: Plan, cut: _Cut, hop_s: float) -> tuple[Floats, float]:
-    """Return lower bounds of when each stage is done and of the step without its end, whatever ZeRO divides."""
-    if plan.recompute_layers:
-        return np.zeros(plan.pipeline), 0.0
-    seconds = np.diff(kind.before_s[:, cut.chunks(plan.virtual)])[..., None]
-    done, total = least(seconds, np.array([hop_s]), plan.micro_batches, plan.schedule)
-    return done[:, 0], float(total[0])
 
-
-def _degrees(plan: Plan) -> Parallelism:
-    return Parallelism(tensor=plan.tensor, sequence=plan.sequence, context=plan.context, expert=plan.expert)
-
-
-def _fleet(variants: Variants, devices: int) -> Fleet:
-    site = Site(
-        device=variants.chip.name,
-        cluster=even_cluster(variants.node, devices),
-        pricer=variants.pricer,
-        memory_bytes=variants.chip.memory_bytes,
-    )
-    return Fleet(sites=(site,))
+def _inside(fleet: Fleet) -> Inside:
+    """Return what collectives within a layer see of the network: not how many groups its last level joins."""
+    levels = fleet.sites[0].cluster.levels
+    return len(levels), *(level.devices for level in levels[: -1 if len(levels) > 1 else None])
