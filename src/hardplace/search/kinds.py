@@ -109,8 +109,9 @@ def kind_of(plan: Plan, chain: Chain, plain: Chain, site: Site, known: Known) ->
 def bounds(kind: Kind, degrees: Ints, cuts: Cuts) -> Floats:
     """Return lower bounds of seconds a sample by degrees, rows of (pipeline, data, batch).
 
-    All micro-batches on the slowest stage, with the way of the first one down to it and of the last one back, a layer a
-    stage; where weight gradients run apart, the way of the first one to the last stage and all on it.
+    All micro-batches on the slowest stage, with (stages alike, so that every chunk has a layer) the way of the first
+    one down to it and of the last one back, a layer a stage; where weight gradients run apart, the way of the first one
+    to the last stage and all on it.
     """
     pipelines = np.unique(degrees[:, 0])
     apart = kind.plan.schedule is Schedule.ZERO_BUBBLE
@@ -135,8 +136,10 @@ def bounds(kind: Kind, degrees: Ints, cuts: Cuts) -> Floats:
     work_s = times * slowest[pipeline]
     if apart:
         return np.asarray(np.maximum(work_s, way[pipeline] + times * final[pipeline]) / batch)
-    hidden = kind.bounded or kind.plan.schedule is Schedule.GPIPE or bool(cuts.running.stages)
-    return np.asarray((work_s + (0.0 if hidden else way[pipeline])) / batch)
+    alike = ((last - first) % pipeline == 0) & (pipeline != cuts.running.pipeline)
+    if kind.bounded or kind.plan.schedule is Schedule.GPIPE:
+        alike[:] = False
+    return np.asarray((work_s + np.where(alike, way[pipeline], 0.0)) / batch)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

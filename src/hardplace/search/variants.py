@@ -185,10 +185,10 @@ class Variants:
         if running.recompute_layers:
             recomputes.append((running.recompute, running.recompute_layers))
         schedules = dict.fromkeys((Schedule.ONE_F_ONE_B, Schedule.ZERO_BUBBLE, running.schedule))
-        for tensor in sorted({*divisors(self._per_node()), running.tensor}):
+        for tensor in sorted({*divisors(self.node.levels[0].devices or self.devices), running.tensor}):
             sequence = tensor > 1 and (running.sequence or running.tensor == 1)
             ranked = replace(base, tensor=tensor, sequence=sequence, micro_batch=1)
-            if not self._divides(ranked):
+            if tensor * running.context > self.devices or not self._divides(ranked):
                 continue
             for inside, degrees in (self._near(ranked) if uneven else self._even(ranked)).items():
                 for micro_batch in MICRO_BATCHES:
@@ -206,10 +206,6 @@ class Variants:
         own = self.running.order
         inner = own[0] is Dimension.TENSOR and (self.running.context == 1 or own[1] is Dimension.CONTEXT)
         return own if inner else INSIDE_OUT
-
-    def _per_node(self) -> int:
-        inner = self.node.levels[0].devices
-        return min(self.devices, inner) if inner else self.devices
 
     def _pipelines(self) -> range:
         layers = max(1, len(self.workload.order) - 2)
