@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from hardplace.cli.app import app
 from hardplace.cli import main  # noqa: F401  (joins the verbs)
+from hardplace.cli.app import app
 from hardplace.cost.gpu.table import parse
 from hardplace.search.published import rows_of
 from hardplace.search.validation import score, summary

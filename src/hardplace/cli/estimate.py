@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 @click.argument("model", metavar="MODEL")
 @click.option("--operators", is_flag=True, help="Every kernel: mapping, time, bound, utilisation, traffic, energy.")
 @click.option("--plan", type=click.Path(dir_okay=False, path_type=Path), help="A plan's JSON or TOML file.")
-@click.option("--device", metavar="NAME", help="With --plan: a GPU of the catalogue.")
-@click.option("--node", "node_name", metavar="FILE|NAME", help="With --plan: the node.  [default: the device's usual]")
+@click.option("--device", "devices", multiple=True, metavar="NAME[:COUNT]", help="With --plan: as `place` takes it.")
+@click.option("--node", "nodes", multiple=True, metavar="FILE|NAME", help="With --plan: as `place` takes it.")
 @click.option("--on", "chip", metavar="FILE|NAME", help="The chip, as `hardplace chip` takes it.")
 @click.option("--micro-batch", type=click.IntRange(min=1), default=1, show_default=True, help="Samples.")
 @click.option("--tensor-parallel", type=click.IntRange(min=1), default=1, show_default=True, help="Width.")
@@ -36,8 +36,8 @@ def estimate(
     model: str,
     operators: bool,
     plan: Path | None,
-    device: str | None,
-    node_name: str | None,
+    devices: tuple[str, ...],
+    nodes: tuple[str, ...],
     chip: str | None,
     micro_batch: int,
     tensor_parallel: int,
@@ -52,9 +52,9 @@ def estimate(
     hardplace estimate llama3-70b --plan plan.json --device h100-sxm
     """
     if plan is not None:
-        if operators or chip is not None or device is None:
+        if operators or chip is not None or not devices:
             raise BadInput("estimate: --plan: expected --device with it, without --operators and --on")
-        _print_plan(model, plan, device, node_name, as_json)
+        _print_plan(model, plan, devices, nodes, as_json)
         return
     from hardplace.files import dumps, write_text
     from hardplace.hardware.sheet import find
@@ -129,26 +129,24 @@ def estimated(workload: Workload, on: Machine | Gpu, micro_batch: int, tensor_pa
     )
 
 
-def _print_plan(model: str, path: Path, device: str, node_name: str | None, as_json: bool) -> None:
-    """Print what a plan costs on GPUs that exist."""
-    from hardplace.cost.gpu.sheets import gpu
+def _print_plan(model: str, path: Path, asked: tuple[str, ...], nodes: tuple[str, ...], as_json: bool) -> None:
+    """Print what a plan costs on GPUs that exist; a device without a number: as many as the plan's degrees make."""
+    from hardplace.cli.place import inventory
     from hardplace.files import dumps
-    from hardplace.hardware.catalogue import node
     from hardplace.placement.plan import read_plan
     from hardplace.report.plan import show_plan
     from hardplace.search.chain import of_workload
-    from hardplace.search.clusters import fleet_of, node_of
+    from hardplace.search.clusters import fleet_of
     from hardplace.search.estimate import estimate_plan
     from hardplace.workload.load import load
 
-    plan, chip = read_plan(path), gpu(device)
-    where = node(node_name) if node_name else node_of(chip.name)
-    if where.device != chip.name:
-        raise BadInput(f"--node {where.name}: has {where.device}: expected a node of {chip.name}")
+    plan = read_plan(path)
+    counted = any(":" in one for one in asked)
+    parts = inventory(asked, None if counted else plan.devices, nodes)
     workload = load(model)
-    fleet = fleet_of([(chip, where, plan.devices)], plan)
-    found = estimate_plan(of_workload(workload, plan), plan, fleet)
+    found = estimate_plan(of_workload(workload, plan), plan, fleet_of(parts, plan))
     if as_json:
         click.echo(dumps(found))
         return
-    show_plan(workload.name, f"{plan.devices} {chip.title} in {where.title}", found)
+    where = " and ".join(f"{count:,} {chip.title} in {node.title}" for chip, node, count in parts)
+    show_plan(workload.name, where, found)

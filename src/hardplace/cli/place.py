@@ -56,15 +56,15 @@ def place(
     from hardplace.search.space import Space, fixed
     from hardplace.workload.load import load
 
-    inventory = _inventory(asked, devices, nodes)
+    parts = inventory(asked, devices, nodes)
     space, workload = Space(global_batch=batch, fixed=fixed(fixes)), load(model)
     if not workload.training:
         raise BadInput(f"{model}: recorded for inference; expected a training step, with its backward pass")
     folder = out or Path("hardplace-out") / workload.name.replace("/", "-")
     check_writable(folder)
-    title = f"{model} on " + " and ".join(f"{count:,} {chip.title}" for chip, _, count in inventory)
+    title = f"{model} on " + " and ".join(f"{count:,} {chip.title}" for chip, _, count in parts)
     with _progress_bar() as watch:
-        found = placed_or_short(workload, inventory, space, Search(workload, inventory, space, watch))
+        found = placed_or_short(workload, parts, space, Search(workload, parts, space, watch))
     if isinstance(found, Short):
         click.echo(dumps(found)) if as_json else show_short(title, found)
         sys.exit(INFEASIBLE)
@@ -80,7 +80,7 @@ def place(
     )
 
 
-def _inventory(asked: tuple[str, ...], devices: int | None, nodes: tuple[str, ...]) -> list[tuple[Device, Node, int]]:
+def inventory(asked: tuple[str, ...], devices: int | None, nodes: tuple[str, ...]) -> list[tuple[Device, Node, int]]:
     """Return the devices, their nodes and numbers; BadInput where a number is missing or a node has another kind."""
     from hardplace.cost.gpu.sheets import gpu
     from hardplace.hardware.catalogue import node

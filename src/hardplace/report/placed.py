@@ -41,7 +41,7 @@ def certificate(found: Placed) -> str:
     if found.stopped:
         return f"stopped early: no plan of the space is more than {words.percent_up(found.gap)} faster than the first"
     if found.gap < 1e-9:
-        return "the first is the optimum of the model over the whole space"
+        return "the first is the optimum of the model over the space"
     return (
         f"no plan of the space is more than {words.percent_up(found.gap)} faster than the first: not all ways to cut "
         f"stages were priced"
@@ -80,7 +80,7 @@ def row(one: PlanEstimate) -> tuple[str, ...]:
 
 
 def _recompute(plan: Plan) -> str:
-    return f"{plan.recompute} of {plan.recompute_layers}" if plan.recompute_layers else str(plan.recompute)
+    return f"{plan.recompute}, {plan.recompute_layers} a stage" if plan.recompute_layers else str(plan.recompute)
 
 
 def show_placed(title: str, found: Placed) -> None:

@@ -74,9 +74,12 @@ _SOFTWARE = (
     (re.compile(r"maxtext|MaxText|tpu-recipes", re.IGNORECASE), "xla"),
     (re.compile(r"SimuMax"), "megatron-core-plain"),
     (re.compile(r"Megatron-Bridge|NeMo|dgxc"), "megatron-core"),
-    (re.compile(r"Megatron-LM|bigscience|vTrain|2104\.04473|2201\.11990|BloombergGPT|NeoX|OPT|GLM"), "megatron-2021"),
+    (re.compile(r"bigscience"), "megatron-deepspeed"),
+    (re.compile(r"^github.com/NVIDIA/Megatron-LM git history"), "megatron-2020"),
+    (re.compile(r"Megatron-LM|vTrain|2104\.04473|2201\.11990|BloombergGPT|NeoX|OPT|GLM"), "megatron-2021"),
 )
 _SOME_LAYERS = re.compile(r"full\((\d+)/\d+ layers\)")  # of a stage
+_SAID = re.compile(r"inter-node fabric[^;]*?(\d+ Gb/s)")
 _ALLOCATED = re.compile(r"SimuMax|torchtitan")
 _LATER = re.compile(r"^26\.(?:0[6-9]|1\d)")  # containers with CUDA graphs and fused dispatch
 
@@ -130,7 +133,8 @@ def run_of(row: Mapping[str, str]) -> Run:
     gpu, name = DEVICES[row["device"]]
     nvidia = "NVIDIA" in row["source"] and row["device"] not in ("A100-80GB", "A100-40GB", "V100-32GB")
     backend = "cudnn" if nvidia or row["device"] in ("B200", "GB200") else "default"
-    cluster = _cluster(name, plan.devices, row["inter_bw"])
+    said = _SAID.search(row.get("note", ""))  # fms-fsdp's fabric stands in the note, of a node
+    cluster = _cluster(name, plan.devices, row["inter_bw"] or (f"{said[1]} per node" if said else ""))
     if "NVSwitch" in row["intra_bw"]:
         cluster = replace(cluster, levels=(replace(cluster.levels[0], meshed=False), *cluster.levels[1:]))
     fabric = next((one for one in FABRICS if one in row["inter_bw"]), "")
@@ -160,7 +164,8 @@ def software(row: Mapping[str, str]) -> str:
     """Return the software that a row's source ran, by the source's name; Megatron Core if it names none."""
     text = " ".join(row.get(name, "") for name in ("source", "model", "note"))
     found = next((name for pattern, name in _SOFTWARE if pattern.search(text)), DEFAULT)
-    return "megatron-core-graphs" if found == DEFAULT and _LATER.match(row.get("note", "")) else found
+    later = _LATER.match(row.get("note", "")) and "GPT OSS" not in text  # whose times no release changed
+    return "megatron-core-graphs" if found == DEFAULT and later else found
 
 
 def _count(row: Mapping[str, str], column: str, default: int | None = None) -> int:
@@ -214,16 +219,16 @@ def _shape(row: Mapping[str, str]) -> DecoderShape:
         window=numbers.get("swa_window", 0),
         window_every=2 if "every_2" in moe else 1,
         predicted=numbers.get("mtp", 0),
-        dropout=software(row) == "megatron-2021",
+        dropout=software(row) in ("megatron-2020", "megatron-2021", "megatron-deepspeed"),
     )
 
 
 def _plan(row: Mapping[str, str]) -> Plan:
     """Return the row's plan. What a source leaves out: ZeRO 1 on H100 and later (Megatron's distributed optimizer), 0
-    before; no recompute; the fastest micro-batch; context and expert degrees 1. Gradients are
-    reduced in fp32, in 16 bit for fp16, pure bf16 and NVIDIA's own runs (grad_reduce_in_fp32 is off in their recipes of
-    NeMo and Megatron-Bridge); DeepSpeed keeps the 16-bit ones beside. "selective" of any
-    kind is taken as Megatron-LM's. Keys travel around a ring. Memory lost and reserved: as the software's.
+    before; no recompute; the fastest micro-batch; context and expert degrees 1. Gradients are reduced in fp32, in 16
+    bit for fp16, pure bf16, fms-fsdp (its policy bfSixteen) and NVIDIA's own runs (their recipes of NeMo and
+    Megatron-Bridge turn grad_reduce_in_fp32 off); DeepSpeed keeps the 16-bit ones beside. "selective" of any kind is
+    taken as Megatron-LM's. Keys travel around a ring. Memory lost and reserved: as the software's.
     """
     old = row["device"] in ("A100-80GB", "A100-40GB", "V100-32GB")
     context = _count(row, "cp", 1)
@@ -235,6 +240,7 @@ def _plan(row: Mapping[str, str]) -> Plan:
     kind = next((one for one in Recompute if recompute.startswith(one.value)), Recompute.NONE)
     stack = software(row)
     short = row["precision"] in ("fp16", "bf16(pure)") or stack in (DEFAULT, "megatron-core-graphs")
+    short = short or "fms-fsdp" in row["source"]
     return Plan(
         global_batch=_count(row, "global_batch"),
         tensor=_count(row, "tp"),
@@ -250,13 +256,19 @@ def _plan(row: Mapping[str, str]) -> Plan:
         recompute=kind,
         recompute_layers=int(some[1]) if some else 0,
         precision=_format(row["precision"]) or Format.BF16,
-        optimizer=Update.ADAMW_BF16 if row["precision"] == "bf16(pure)" else Update.ADAMW,
-        gradient="bf16" if short else "bf16+fp32" if stack == "megatron-2021" else "fp32",
+        optimizer=_optimizer(row),
+        gradient="bf16" if short else "bf16+fp32" if stack == "megatron-deepspeed" else "fp32",
         fragmentation=fitted().stacks[stack].fragmentation,
         reserve_bytes=fitted().stacks[stack].reserve_bytes,
         context_exchange=ContextExchange.RING,
         flash=row["flash_attention"] != "0",
     )
+
+
+def _optimizer(row: Mapping[str, str]) -> Update:
+    if "Muon" in row.get("note", ""):
+        return Update.MUON
+    return Update.ADAMW_BF16 if row["precision"] == "bf16(pure)" else Update.ADAMW
 
 
 def _zero(text: str, default: int, replicas: int) -> tuple[int, int]:

@@ -9,8 +9,9 @@ from typing import Any
 from hardplace.errors import BadInput
 from hardplace.hardware.device import Device, Node
 from hardplace.placement.plan import Plan, Schedule, Update
+from hardplace.search.divided import Inventory
 from hardplace.search.estimate import PlanEstimate
-from hardplace.search.place import Inventory, Placed, Search
+from hardplace.search.place import Placed, Search
 from hardplace.search.space import Space
 from hardplace.workload.types import Recompute, Workload
 
@@ -64,11 +65,11 @@ def _shortage(one: PlanEstimate) -> float:
 def lightest(search: Search) -> Iterator[PlanEstimate]:
     """Yield, for each way to divide the model, an estimate of its plan that holds least: all recomputed, sharded as far
     as it goes, one micro-batch after the other, stages as even as they go."""
-    for plan, chains, fleet in search.divisions():
+    for plan, chains, fleet in search.divided.divisions():
         kind = Recompute.FULL if Recompute.FULL in chains else Recompute.NONE
         one = replace(plan, recompute=kind, schedule=Schedule.ONE_F_ONE_B)
         try:
-            yield search.estimated(one, chains[kind], fleet)
+            yield search.divided.estimated(one, chains[kind], fleet)
         except BadInput:
             continue
 

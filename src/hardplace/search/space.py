@@ -149,10 +149,15 @@ def check(space: Space, shape: Shape, devices: int) -> None:
             raise BadInput(f"--fix {name}={listed}: expected a divisor of {what.format(f'{size:,}')}")
 
 
-def rank_degrees(space: Space, base: Plan, shape: Shape, devices: int) -> Iterator[Plan]:
-    """Yield the ways to divide a layer: tensor, sequence, context and how keys travel, expert."""
+def rank_degrees(space: Space, base: Plan, shape: Shape, fleet: Fleet) -> Iterator[Plan]:
+    """Yield the ways to divide a layer: tensor, sequence, context and how keys travel, expert.
+
+    Tensor within the innermost level, where every run stays that efficiencies are fitted on, unless asked for more.
+    """
+    devices = fleet.devices
+    inner = min(site.cluster.levels[0].devices for site in fleet.sites)
     contexts = _CONTEXTS if shape.sequence >= LONG_SEQUENCE else (1,)
-    for tensor in space.of("tensor", divisors(devices)):
+    for tensor in space.of("tensor", [one for one in divisors(devices) if one <= inner]):
         for sequence in space.of("sequence", (False, True)):
             for context in space.of("context", contexts):
                 for exchange in space.of("context_exchange", tuple(ContextExchange) if context > 1 else (None,)):
@@ -197,9 +202,11 @@ def _kinds(fleet: Fleet, replica: int, pipeline: int) -> Iterator[tuple[str, ...
 
 
 def orders(space: Space, plan: Plan, fleet: Fleet) -> list[Plan]:
-    """Return a plan with each order of its degrees that lands some group on other levels of the network."""
+    """Return a plan with each order of its degrees, tensor innermost unless asked for another, that lands some group on
+    other levels of the network."""
     seen: dict[object, Plan] = {}
-    for order in space.of("order", (INSIDE_OUT, *itertools.permutations(INSIDE_OUT))):
+    tensor, *others = INSIDE_OUT
+    for order in space.of("order", [(tensor, *rest) for rest in itertools.permutations(others)]):
         one = replace(plan, order=order)
         if not one.order_problem():
             seen.setdefault(_landing(one, fleet), one)

@@ -44,16 +44,16 @@ class Layers:
 def layers_of(work: tuple[LayerWork, ...], plan: Plan, site: Site, known: Known, seed: int) -> Layers:
     """Return the layers of a chain, priced on a site under a plan; seed: of their marks."""
     distinct = {id(one): one for one in work}
-    priced = {key: layer_seconds(one, plan, site, known) for key, one in distinct.items()}
-    draw = np.random.default_rng(seed).integers(1, 2**60, len(distinct))
-    mark = dict(zip(distinct, draw.tolist(), strict=True))
+    number = {key: index for index, key in enumerate(distinct)}
+    each = np.array([number[id(one)] for one in work])
+    priced = [layer_seconds(one, plan, site, known) for one in distinct.values()]
     return Layers(
         work,
-        np.array([[getattr(priced[id(one)], side) for one in work] for side in _SIDES]),
-        np.array([[side(priced[id(one)]) for one in work] for side in _COMPUTE]),
-        np.array([one.saved_bytes for one in work]),
-        np.array([one.working_bytes for one in work]),
-        np.array([mark[id(one)] for one in work]),
+        np.array([[getattr(one, side) for one in priced] for side in _SIDES])[:, each],
+        np.array([[side(one) for one in priced] for side in _COMPUTE])[:, each],
+        np.array([one.saved_bytes for one in distinct.values()])[each],
+        np.array([one.working_bytes for one in distinct.values()])[each],
+        np.random.default_rng(seed).integers(1, 2**60, len(distinct))[each],
     )
 
 
