@@ -53,7 +53,9 @@ def main() -> None:
             )
             inner.append([float(one) for one in done.stdout.split()])
             start, before = time.perf_counter(), os.times()
-            subprocess.run([sys.executable, "-m", "hardplace", "replan", PLAN, *options], check=True, capture_output=True)
+            subprocess.run(
+                [sys.executable, "-m", "hardplace", "replan", PLAN, *options], check=True, capture_output=True
+            )
             after = os.times()
             cpu_s = after.children_user + after.children_system - before.children_user - before.children_system
             outer.append([time.perf_counter() - start, cpu_s])

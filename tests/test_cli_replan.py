@@ -112,3 +112,16 @@ def test_the_example_is_as_written(tmp_path: Path) -> None:
     example = ROOT / "examples/gpt3-175b-4096.json"
     write(tmp_path / "again.json", read(example, Running))
     assert (tmp_path / "again.json").read_text() == example.read_text()
+
+
+def test_what_place_writes_is_taken(tmp_path: Path) -> None:
+    words = ["place", "opt-350m", "--device", "h100-sxm", "--devices", "4", "--batch", "16", "--fix", "schedule=1f1b"]
+    made = subprocess.run(
+        [sys.executable, "-m", "hardplace", *words, "--fix", "zero=1", "--out", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert made.returncode == 0, made.stderr
+    done = replan(str(tmp_path / "running.json"), "--lost", "0")
+    assert done.returncode == 0, done.stderr
