@@ -21,7 +21,7 @@ def show_replanned(title: str, found: Replanned, change: Change) -> None:
     console.print(title)
     console.print(
         f"running plan: {old.plan.global_batch / old.step_s:,.1f} samples/s; best of {found.considered:,} degrees and "
-        f"kinds of layer for a horizon of {format_quantity(change.horizon_s, 's')}\n"
+        f"kinds of layer for a horizon of {change.horizon_s / 3600.0:.3g} h\n"
     )
     table = Table(*_HEADS, box=None)
     for one in found.options:
