@@ -89,7 +89,7 @@ def test_the_best_option_is_the_best_of_all_plans(link_bytes_per_s: float) -> No
         inside_s = moved.busiest_inside_bytes / (link_bytes_per_s * inner.efficiency)
         across_s = moved.busiest_across_bytes / (outer.bandwidth_bytes_per_s * outer.efficiency)
         transfer_s = max(inside_s, across_s)  # what is read from a checkpoint comes over the outer links
-        pause_s = 1.0 + transfer_s + moved.checkpoint_bytes / what.store_bytes_per_s
+        pause_s = 1.0 + transfer_s + moved.checkpoint_bytes / (what.store_bytes_per_s * one.devices)
         best = max(best, one.plan.global_batch / one.step_s * (1.0 - pause_s / what.horizon_s))
     assert found.options[0].effective_samples_per_s == pytest.approx(best, rel=1e-12)
 

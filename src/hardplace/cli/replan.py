@@ -23,7 +23,7 @@ _SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
     "--horizon", default="4h", show_default=True, metavar="TIME", help="Until the next change: 90min, 4h, 2d."
 )
 @click.option("--restart", default="60s", show_default=True, metavar="TIME", help="A stop without any transfer.")
-@click.option("--store", default="1 GB/s", show_default=True, help="At which a node reads checkpoints.")
+@click.option("--store", default="125 MB/s", show_default=True, help="Reading of checkpoints, a device.")
 @click.option("--model", metavar="NAME|FILE", help="Of a PLAN that is a plan alone.")
 @click.option("--device", metavar="NAME", help="Of a PLAN that is a plan alone.")
 @click.option("--node", metavar="FILE|NAME", help="Of a PLAN that is a plan alone.  [default: the device's usual]")

@@ -18,7 +18,7 @@ from hardplace.search.variants import Variants
 from hardplace.workload.types import Recompute, Workload
 
 RESTART_S = 60.0  # docs/model-replan.md, "Pause"
-STORE_BYTES_PER_S = 1e9  # of a node: 2 TB/s for 2,048 nodes of 8 (Llama 3, arXiv 2407.21783, section 3.3.1)
+STORE_BYTES_PER_S = 125e6  # of a device: 2 TB/s for 16,384 (Llama 3, arXiv 2407.21783, section 3.3.1)
 BEST = 5
 
 
@@ -26,7 +26,7 @@ BEST = 5
 class Change:
     """What is at hand from now on: devices, those left of the running plan before new ones; lost: devices of the
     running plan, numbered by rank; node: with its links as they are now. horizon_s: until the next change. restart_s:
-    of a stop without any transfer. store_bytes_per_s: at which a node reads checkpoints."""
+    of a stop without any transfer. store_bytes_per_s: at which checkpoints are read, times the devices."""
 
     devices: int
     lost: frozenset[int]
@@ -179,7 +179,7 @@ class _Mover:
         transfer_s = max(
             moved.busiest_across_bytes / self.across_bytes_per_s, moved.busiest_inside_bytes / self.inside_bytes_per_s
         )
-        read_s = moved.checkpoint_bytes / self.store_bytes_per_s(new.devices)
+        read_s = moved.checkpoint_bytes / (self.change.store_bytes_per_s * new.devices)
         pause_s = self.change.restart_s + transfer_s + read_s
         return Option(
             estimate=new,
@@ -196,11 +196,6 @@ class _Mover:
         """Return the mean samples/s of the horizon with a pause at its start."""
         return _rate(estimate) * max(0.0, 1.0 - pause_s / self.change.horizon_s)
 
-    def store_bytes_per_s(self, devices: int) -> float:
-        """Return at which rate the nodes of so many devices read checkpoints."""
-        nodes: int = -(-devices // self.slots.shape[1])
-        return self.change.store_bytes_per_s * nodes
-
 
 def _answer(found: list[Option], mover: _Mover, now: Variants, old: PlanEstimate) -> Replanned:
     best = found[0]
@@ -214,7 +209,7 @@ def _answer(found: list[Option], mover: _Mover, now: Variants, old: PlanEstimate
         options=tuple(found),
         running=old,
         reread_bytes=float(every_bytes) if again else 0.0,
-        reread_s=every_bytes / mover.store_bytes_per_s(best.estimate.devices) if again else 0.0,
+        reread_s=every_bytes / (mover.change.store_bytes_per_s * best.estimate.devices) if again else 0.0,
         uneven=uneven,
         considered=now.considered,
         priced=now.priced,
