@@ -50,6 +50,7 @@ def place(
     optimizer adamw, gradient fp32, offload, overlap, flash, fragmentation, reserve_bytes. All of these can be fixed.
     """
     from hardplace.files import dumps, write, write_text
+    from hardplace.placement.running import Running
     from hardplace.report.placed import page, show_placed, show_short
     from hardplace.search.place import Search
     from hardplace.search.short import Short, placed_or_short
@@ -70,13 +71,20 @@ def place(
         sys.exit(INFEASIBLE)
     folder.mkdir(parents=True, exist_ok=True)
     write(folder / "plan.json", found.best[0].plan)
+    if len(parts) == 1:
+        chip, where, _ = parts[0]
+        named = nodes[0] if nodes else where.name
+        running = Running(model=model, device=chip.name, node=named, plan=found.best[0].plan)
+        write(folder / "running.json", running)
     write_text(folder / "place.html", page(f"{title}, {batch:,} samples a step", found))
     if as_json:
         click.echo(dumps(found))
         return
     show_placed(f"{title}, {batch:,} samples a step", found)
     click.echo(
-        f"\nwritten: {folder / 'plan.json'} (for estimate --plan), {folder / 'place.html'} (open it in a browser)"
+        f"\nwritten: {folder / 'plan.json'} (for estimate --plan)"
+        + (f", {folder / 'running.json'} (for replan)" if len(parts) == 1 else "")
+        + f", {folder / 'place.html'} (open it in a browser)"
     )
 
 

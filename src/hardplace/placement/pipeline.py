@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from hardplace.placement.line import line_ends_s
 from hardplace.placement.plan import Schedule
 from hardplace.placement.simulate import Chunks, ends_of, program
 
@@ -58,6 +59,9 @@ def pipelined(
     else:
 
         def simulated(count: int) -> list[float]:
+            if virtual == 1:
+                f, b, w = ([one for (one,) in side] for side in (forward_s, back_s, weight_s))
+                return line_ends_s(f, b, w, hop_s, count, apart=apart)
             return ends_of(program(stages, count, virtual, schedule), forward_s, back_s, weight_s, hop_s)[1]
 
         groups, rest = divmod(micro_batches, stages)

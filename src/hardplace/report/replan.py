@@ -1,0 +1,106 @@
+"""Plans to go on with, in the terminal: throughput, what moves, the pause."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from hardplace.search.replan import Change, Option, Replanned, Stuck
+from hardplace.units import format_quantity
+
+_HEADS = (
+    "samples/s", "over the horizon", "step s", "tensor", "pipe", "virtual", "data", "ZeRO", "micro", "recompute",
+    "schedule", "spares", "to move", "pause",
+)  # fmt: skip
+
+
+def show_replanned(title: str, found: Replanned, change: Change) -> None:
+    """Print the options, what becomes of the bytes of the first, and what to know beside it."""
+    console = Console(width=150, soft_wrap=True)
+    best, old = found.options[0], found.running
+    console.print(title)
+    console.print(
+        f"running plan: {old.plan.global_batch / old.step_s:,.1f} samples/s; best of {found.considered:,} degrees and "
+        f"kinds of layer for a horizon of {change.horizon_s / 3600.0:.3g} h\n"
+    )
+    table = Table(*_HEADS, box=None)
+    for one in found.options:
+        table.add_row(*_row(one))
+    console.print(table)
+    console.print()
+    _say_moves(console, best)
+    if found.reread_bytes:
+        console.print(
+            f"note: the run goes back to its last checkpoint; hosts are taken to keep their part of it in memory. If "
+            f"they do not, all {format_quantity(found.reread_bytes, 'B')} are read, which takes {found.reread_s:.1f} s"
+        )
+    if best.spares:
+        console.print(
+            f"note: {best.spares} of {change.devices} devices stay idle: no plan of the space with more of them does "
+            f"more"
+        )
+    if found.uneven is not None:
+        other = found.uneven
+        console.print(
+            f"note: with a batch of {other.plan.global_batch} instead of {old.plan.global_batch} samples: "
+            f"{other.plan.global_batch / other.step_s:,.1f} samples/s on {other.devices} devices (tensor "
+            f"{other.plan.tensor}, pipeline {other.plan.pipeline}, data {other.plan.data})"
+        )
+    for note in best.estimate.notes:
+        console.print(f"note: {note}")
+
+
+def _row(one: Option) -> tuple[str, ...]:
+    plan = one.estimate.plan
+    degrees = (plan.tensor, plan.pipeline, plan.virtual, plan.data, plan.zero, plan.micro_batch)
+    return (
+        f"{one.samples_per_s:,.1f}",
+        f"{one.effective_samples_per_s:,.1f}",
+        f"{one.estimate.step_s:.4g}",
+        *map(str, degrees),
+        str(plan.recompute),
+        str(plan.schedule),
+        str(one.spares),
+        format_quantity(one.moves.moved_bytes, "B"),
+        f"{one.pause_s:.1f} s",
+    )
+
+
+def _say_moves(console: Console, best: Option) -> None:
+    moves = best.moves
+    if best.pause_s == 0.0:
+        console.print("best: the running plan goes on without a stop; nothing moves")
+        return
+    console.print(
+        f"best: of {format_quantity(moves.needed_bytes, 'B')} of weights and optimizer states on all devices, "
+        f"{format_quantity(moves.kept_bytes, 'B')} are in place, {format_quantity(moves.moved_bytes, 'B')} move (no "
+        f"mapping of ranks moves less than {format_quantity(moves.least_moved_bytes, 'B')}), "
+        f"{format_quantity(moves.across_bytes, 'B')} come from other nodes"
+    )
+    console.print(
+        f"      the busiest device receives {format_quantity(moves.busiest_across_bytes, 'B')} from other nodes and "
+        f"{format_quantity(moves.busiest_inside_bytes, 'B')} within its own: {format_quantity(best.transfer_s, 's')}"
+    )
+    console.print(
+        f"      no copy is left of {format_quantity(moves.checkpoint_bytes, 'B')}, read from a checkpoint in "
+        f"{format_quantity(best.read_s, 's')}"
+        if moves.checkpoint_bytes
+        else "      every byte has a copy left: no checkpoint is needed"
+    )
+
+
+def say_stuck(found: Stuck, change: Change) -> None:
+    """Print why no plan does any work."""
+    console = Console(width=150, soft_wrap=True)
+    if found.nearest is None:
+        console.print(
+            f"infeasible: a horizon of {format_quantity(change.horizon_s, 's')} is over before any plan goes on: the "
+            f"shortest pause is {format_quantity(found.pause_s, 's')}"
+        )
+        return
+    plan = found.nearest
+    console.print(
+        f"infeasible: no plan fits {change.devices} devices; the nearest (tensor {plan.tensor}, pipeline "
+        f"{plan.pipeline}, data {plan.data}, ZeRO {plan.zero}, recompute {plan.recompute}) is short of "
+        f"{found.short_bytes:,.0f} bytes on stage {found.stage}"
+    )

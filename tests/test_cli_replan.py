@@ -1,0 +1,127 @@
+"""`hardplace replan`: files, changes, answers and bad input."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hardplace.files import read, write, write_text
+from hardplace.placement.plan import Plan
+from hardplace.placement.running import Running
+
+ROOT = Path(__file__).parent.parent
+PLAN = Plan(global_batch=16, tensor=2, sequence=True, pipeline=2, data=2)
+RUNNING = Running(model="opt-350m", device="h100-sxm", node="dgx-h100", plan=PLAN)
+
+
+def replan(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "hardplace", "replan", *arguments], capture_output=True, text=True, timeout=300
+    )
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    write(tmp_path / "plan.json", RUNNING)
+    return str(tmp_path / "plan.json")
+
+
+def test_a_lost_device(path: str) -> None:
+    done = replan(path, "--lost", "3", "--horizon", "2h")
+    assert done.returncode == 0, done.stderr
+    assert "7 in NVIDIA DGX H100 at hand" in done.stdout
+    assert "read from a checkpoint" in done.stdout
+    found = json.loads(replan(path, "--lost", "3", "--horizon", "2h", "--json").stdout)
+    assert len(found["options"]) == 5
+    assert 3 not in found["options"][0]["moves"]["devices"]
+
+
+def test_a_plan_alone_says_the_same_with_its_names_beside_it(path: str, tmp_path: Path) -> None:
+    write(tmp_path / "alone.json", PLAN)
+    alone = replan(str(tmp_path / "alone.json"), "--model", "opt-350m", "--device", "h100-sxm", "--devices", "6")
+    assert alone.stdout == replan(path, "--devices", "6").stdout != ""
+    bare = replan(str(tmp_path / "alone.json"))
+    assert bare.returncode == 2
+    assert bare.stderr.strip().endswith("a plan alone: expected --model and --device with it")
+
+
+def test_slower_links_from_a_file(path: str, tmp_path: Path) -> None:
+    text = (ROOT / "src/hardplace/hardware/nodes/dgx-h100.toml").read_text()
+    write_text(tmp_path / "slow.toml", text.replace('"450 GB/s"', '"45 GB/s"'))
+    before, after = (
+        json.loads(replan(path, "--json", *more).stdout)["options"][0]["samples_per_s"]
+        for more in ((), ("--cluster", str(tmp_path / "slow.toml")))
+    )
+    assert after < before
+
+
+def test_what_fits_nowhere_is_infeasible(tmp_path: Path) -> None:
+    plan = replace(PLAN, tensor=8, pipeline=16, data=4, global_batch=64)
+    write(tmp_path / "big.json", replace(RUNNING, model="gpt3-175b", plan=plan))
+    done = replan(str(tmp_path / "big.json"), "--devices", "8")
+    assert done.returncode == 3
+    assert "is short of" in done.stdout
+    late = replan(str(tmp_path / "big.json"), "--devices", "504", "--horizon", "30s")
+    assert late.returncode == 3
+    assert "the shortest pause is 60.0 s" in late.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--horizon", "0h"), "--horizon 0h: expected a time above zero"),
+        (("--horizon", "4"), "--horizon 4: expected a time above zero with its unit"),
+        (("--lost", "8"), "--lost 8: 8: expected a device of the running plan, 0 to 7"),
+        (("--lost", "3-1"), "--lost 3-1: '3-1': expected devices by number"),
+        (("--lost", "0", "--devices", "5"), "--devices 5: expected at least the 7 that are left"),
+        (("--cluster", "dgx-h10"), "unknown node 'dgx-h10'; did you mean dgx-h100"),
+        (("--cluster", "dgx-a100"), "expected nodes as the running plan has them, 8 h100-sxm"),
+        (("--model", "gpt2-xl"), "is a plan of opt-350m: expected that, or the option left out"),
+        (("--store", "0"), "--store: '0': expected a positive number in B/s"),
+    ],
+)
+def test_bad_input_is_one_line(path: str, arguments: tuple[str, ...], message: str) -> None:
+    done = replan(path, *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("running", "message"),
+    [
+        (replace(RUNNING, device="h10"), "unknown device 'h10'"),
+        (replace(RUNNING, model="gpt3"), "unknown model 'gpt3'"),
+        (replace(RUNNING, node="dgx-a100"), "node: dgx-a100: has a100-80gb-sxm: expected a node of h100-sxm"),
+        (replace(RUNNING, plan=replace(PLAN, stages=(48, 48))), "expected numbers that sum to the model's 24 layers"),
+        (replace(RUNNING, plan=replace(PLAN, global_batch=15)), "plan.global_batch: 15: expected a multiple of"),
+    ],
+)
+def test_a_file_that_does_not_suit_is_refused(running: Running, message: str, tmp_path: Path) -> None:
+    write(tmp_path / "plan.json", running)
+    done = replan(str(tmp_path / "plan.json"))
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_example_is_as_written(tmp_path: Path) -> None:
+    example = ROOT / "examples/gpt3-175b-4096.json"
+    write(tmp_path / "again.json", read(example, Running))
+    assert (tmp_path / "again.json").read_text() == example.read_text()
+
+
+def test_what_place_writes_is_taken(tmp_path: Path) -> None:
+    words = ["place", "opt-350m", "--device", "h100-sxm", "--devices", "4", "--batch", "16", "--fix", "schedule=1f1b"]
+    made = subprocess.run(
+        [sys.executable, "-m", "hardplace", *words, "--fix", "zero=1", "--out", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert made.returncode == 0, made.stderr
+    done = replan(str(tmp_path / "running.json"), "--lost", "0")
+    assert done.returncode == 0, done.stderr
