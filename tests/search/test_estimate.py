@@ -53,7 +53,8 @@ def test_more_bandwidth_is_never_slower():
     plan = replace(PLAN, global_batch=128, data=8)
     cluster = even_cluster(node("dgx-h100"), plan.devices)
     fast = replace(
-        cluster, levels=tuple(replace(one, bandwidth_bytes_per_s=2 * one.bandwidth_bytes_per_s) for one in cluster.levels)
+        cluster,
+        levels=tuple(replace(one, bandwidth_bytes_per_s=2 * one.bandwidth_bytes_per_s) for one in cluster.levels),
     )
     assert estimate(plan, fast).step_s < estimate(plan, cluster).step_s
 

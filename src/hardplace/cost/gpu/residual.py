@@ -7,6 +7,7 @@ import numpy as np
 from hardplace.cost.gpu.gemm import Gemms
 from hardplace.cost.gpu.types import Datasheet, Floats, Trees
 
+_CHUNK = 512  # GEMMs a pass: the arrays over (GEMMs, trees) stay in the cache
 _WAVE_TILES = ((128, 256), (128, 128), (256, 128))
 
 
@@ -39,10 +40,14 @@ def corrected_s(shapes: Gemms, sheet: Datasheet, model_s: Floats, trees: Trees) 
 
 def tree_sum(trees: Trees, columns: Floats) -> Floats:
     """Return the sum of the trees' values for rows of features."""
-    total = np.zeros(len(columns))
-    for which, thresholds, values in zip(trees.features, trees.thresholds, trees.values, strict=True):
-        leaf = np.zeros(len(columns), dtype=np.int64)
-        for feature, threshold in zip(which, thresholds, strict=True):
-            leaf = 2 * leaf + (columns[:, feature] >= threshold)
-        total += np.asarray(values)[leaf]
+    which, thresholds = np.array(trees.features), np.array(trees.thresholds)
+    flat = np.array(trees.values).reshape(-1)
+    first = np.arange(len(which), dtype=np.int32) << which.shape[1]  # of each tree's leaves
+    total = np.empty(len(columns))
+    for start in range(0, len(columns), _CHUNK):
+        part = np.ascontiguousarray(columns[start : start + _CHUNK].T)
+        leaf = first[:, None] + np.zeros(part.shape[1], dtype=np.int32)
+        for level in range(which.shape[1]):
+            leaf += (part[which[:, level]] >= thresholds[:, level, None]) * np.int32(1 << which.shape[1] - 1 - level)
+        total[start : start + _CHUNK] = flat[leaf].sum(axis=0)
     return total * trees.unit

@@ -86,8 +86,9 @@ class OnDevice:
     """A shape on one device beside the model asked about.
 
     step_s: forward and backward of one micro-batch on one rank over all pipeline stages. speedup: of the model's time
-    over this one's; per_parameter: the same times the ratio of trained parameters (a padded vocabulary's
-    rows aside). band: half width of the band of confidence of ln(speedup), from the errors of the device's model. tie: the band holds 1.
+    over this one's; per_parameter: the same times the ratio of trained parameters (a padded vocabulary's rows aside).
+    band: half width of the band of confidence of ln(speedup), from the errors of the device's model. tie: the band
+    holds 1.
     """
 
     device: str
