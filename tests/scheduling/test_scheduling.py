@@ -17,7 +17,7 @@ from hardplace.scheduling.exact import schedule
 from hardplace.scheduling.lists import best_list_schedule, list_schedule
 from hardplace.scheduling.partial import by_partial_schedules
 from hardplace.scheduling.types import ScheduleProblem, Status, TaskGraph
-from hardplace.search.profile import Kernels
+from hardplace.search.profile import kernels_of
 from hardplace.workload.load import load
 from hardplace.workload.sharding import tensor_parallel
 from oracles_scheduling import best_makespan_s, check
@@ -174,11 +174,11 @@ def test_a_bad_file_is_one_line_and_code_2(damage: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("model", "width"), [("llama2-7b", 1), ("gpt3-175b", 8), ("bert-large", 1)])
 def test_layers_of_real_models(model: str, width: int) -> None:
-    kernels = Kernels(shard=tensor_parallel(load(model), width), micro_batch=1, setting=HBM3)
+    kernels = kernels_of(tensor_parallel(load(model), width), 1, HBM3)
     for cores in ((1, 1), (16, 16), (16, 128)):
         chip = chips_from_rows(np.array([[cores[0], 128, 128, cores[1], 128, 2**23]]))
-        lower, upper = kernels.bounds(chip)
-        for index, layer in enumerate(kernels.schedules(chip, 0.0025)):
+        lower, upper = kernels.bounds(chip, HBM3)
+        for index, layer in enumerate(kernels.schedules(chip, HBM3, 0.0025)):
             for phase, low, high in (
                 (layer.forward, lower.forward_s[index, 0], upper.forward_s[index, 0]),
                 (layer.backward, lower.backward_s[index, 0], upper.backward_s[index, 0]),

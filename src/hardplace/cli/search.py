@@ -195,9 +195,9 @@ def _progress_bar(gap: float) -> Iterator[Callable[[Progress], None]]:
         task = bar.add_task("laying out the space", total=1.0)
 
         def report(now: Progress) -> None:
-            left = now.bound_samples_per_s / now.samples_per_s - 1.0 if now.samples_per_s else math.inf
+            left = now.bound / now.score - 1.0 if now.score else math.inf
             closed = math.log(max(left, 1e-9)) / math.log(max(gap, 1e-6)) if left < 1 else 0.0
-            text = f"best {now.samples_per_s:,.1f}  bound {now.bound_samples_per_s:,.1f} samples/s  gap {left:.2%}"
+            text = f"best {now.score:,.1f}  bound {now.bound:,.1f} samples/s  gap {left:.2%}"
             bar.update(task, description=text, completed=min(1.0, closed))
 
         yield report

@@ -204,7 +204,7 @@ def energy_j(kernel: Kernel, energy: Energies, plan: Blueprint, memory: float, f
     """
     macs = float(sum(matmul.macs for matmul in kernel.matmuls))
     logic = (
-        macs * (energy.mac_j + float(feed_bytes_per_mac(plan)[0] * energy.feed_j_per_byte[0]))
+        macs * (float(energy.mac_j[0]) + float(feed_bytes_per_mac(plan)[0] * energy.feed_j_per_byte[0]))
         + kernel.lane_cycles * float(energy.vector_j[0])
         + fed * float(energy.shared_j_per_byte[0] + energy.wire_j_per_byte[0])
         + memory * float(energy.wire_j_per_byte[0])

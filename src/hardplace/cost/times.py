@@ -69,7 +69,7 @@ def _tensor_s(kernels: tuple[Kernel, ...], cores: Ints, chips: Chips, rules: _Ru
             exchange_bytes_per_cycle=rules.setting.buffer_bandwidth_bytes_per_s / rules.setting.clock_hz,
         )
 
-    return np.asarray(_summed(kernels, price, len(configurations))[:, which] / rules.setting.clock_hz)
+    return np.asarray(_summed(kernels, price, len(configurations))[:, which] / chips.clocks_hz(rules.setting))
 
 
 def _vector_s(kernels: tuple[Kernel, ...], cores: Ints, chips: Chips, setting: Setting) -> Floats:
@@ -77,7 +77,8 @@ def _vector_s(kernels: tuple[Kernel, ...], cores: Ints, chips: Chips, setting: S
     work = np.array([kernel.lane_cycles for kernel in kernels], dtype=np.float64)[:, None]
     trees = np.array([kernel.reductions for kernel in kernels], dtype=np.float64)[:, None]
     depth = np.ceil(np.log2(chips.vector_lanes))[None, :]
-    return np.asarray((np.ceil(work / (cores * chips.vector_lanes)[None, :]) + trees * depth) / setting.clock_hz)
+    cycles = np.ceil(work / (cores * chips.vector_lanes)[None, :]) + trees * depth
+    return np.asarray(cycles / chips.clocks_hz(setting))
 
 
 def _bytes_into(kernels: tuple[Kernel, ...], buffer_bytes: Ints, rules: _Rules) -> Floats:
@@ -113,10 +114,15 @@ def _whole_levels(kernels: tuple[Kernel, ...], chips: Chips, rules: _Rules) -> K
         array_s=_tensor_s(kernels, chips.tensor_cores, chips, rules),
         lane_s=_vector_s(kernels, chips.vector_cores, chips, setting),
         memory_s=memory / setting.memory_bandwidth_bytes_per_s,
-        buffer_s=buffer / setting.buffer_bandwidth_bytes_per_s,
+        buffer_s=buffer / buffer_bandwidth_bytes_per_s(chips, setting),
         memory_bytes=memory,
         buffer_bytes=buffer,
     )
+
+
+def buffer_bandwidth_bytes_per_s(chips: Chips, setting: Setting) -> Floats:
+    """Return the bandwidth of each chip's shared buffer: so many bytes a cycle, the setting's at its clock."""
+    return setting.buffer_bandwidth_bytes_per_s * (chips.clocks_hz(setting) / setting.clock_hz)
 
 
 def _block_times(kernels: tuple[Kernel, ...], chips: Chips, rules: _Rules) -> tuple[Floats, Floats]:

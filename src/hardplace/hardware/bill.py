@@ -116,10 +116,11 @@ class Energies:
     mac_j: product, sum and the element's registers. vector_j: an fp32 multiply-add of one lane with its operands.
     feed: an array's own buffer (a GPU: registers). shared: a bank of the shared buffer, without the wires to it. wire:
     once over half the side of the die, which every byte from the shared buffer or from memory takes. memory: with PHY
-    and DRAM. link: sent or received. idle_w: leakage and host, drawn whatever runs.
+    and DRAM. link: sent or received. idle_w: leakage and host, drawn whatever runs. On the die, energies go with the
+    square of the voltage, leakage with the voltage.
     """
 
-    mac_j: float
+    mac_j: Floats
     vector_j: Floats
     feed_j_per_byte: Floats
     shared_j_per_byte: Floats
@@ -137,16 +138,17 @@ def energies(plan: Blueprint, tech: Technology, die_mm2: Floats, dtype: str | No
     operand = dtype or plan.dtype
     banks = np.full(len(plan), _REGISTER_BANK_BYTES)
     registers = blocks.element_bits(operand) * float(between(*FLIPFLOP_PJ, tech))
+    square = plan.volts**2
     lane = mac_pj("fp32", tech) + _INSTRUCTION_BYTES * sram_pj_per_byte(np.minimum(plan.register_bytes, banks), tech)
     return Energies(
-        mac_j=(mac_pj(operand, tech) + registers) * _PICO,
-        vector_j=lane * _PICO,
-        feed_j_per_byte=sram_pj_per_byte(banks if plan.gpu else plan.core_buffer_bytes, tech) * _PICO,
-        shared_j_per_byte=sram_pj_per_byte(np.minimum(plan.buffer_bytes, BANK_BYTES), tech) * _PICO,
-        wire_j_per_byte=WIRE_PJ_PER_BYTE_MM * np.sqrt(die_mm2) / 2.0 * _PICO,
+        mac_j=(mac_pj(operand, tech) + registers) * _PICO * square,
+        vector_j=lane * _PICO * square,
+        feed_j_per_byte=sram_pj_per_byte(banks if plan.gpu else plan.core_buffer_bytes, tech) * _PICO * square,
+        shared_j_per_byte=sram_pj_per_byte(np.minimum(plan.buffer_bytes, BANK_BYTES), tech) * _PICO * square,
+        wire_j_per_byte=WIRE_PJ_PER_BYTE_MM * np.sqrt(die_mm2) / 2.0 * _PICO * square,
         memory_j_per_byte=8.0 * MEMORY_PJ_PER_BIT[plan.memory_kind] * _PICO,
         link_j_per_byte=8.0 * LINK_PJ_PER_BIT * _PICO,
-        idle_w=tech.leakage_w_per_mm2 * die_mm2 + HOST_W,
+        idle_w=tech.leakage_w_per_mm2 * die_mm2 * plan.volts + HOST_W,
     )
 
 

@@ -22,7 +22,7 @@ class Blueprint:
     """Chips as columns of shape (chips,). core_buffer_bytes belong to an array, register_bytes to a vector core.
 
     dtype: what the arrays are built for; types: how many types they take in all. reuse: rows that pass a stationary
-    operand. gpu: the vector cores are multiprocessors, whose control is paid for, and arrays feed from registers.
+    operand. volts: relative to the voltage that the tables' energies are for. gpu: the vector cores are multiprocessors, whose control is paid for, and arrays feed from registers.
     """
 
     arrays: Floats
@@ -38,6 +38,7 @@ class Blueprint:
     memory_bytes: Floats
     stacks: Floats
     link_bandwidth_bytes_per_s: Floats
+    volts: Floats
     memory_kind: str
     dtype: str
     types: int
@@ -60,6 +61,15 @@ def stacks_of(kind: str, bandwidth_bytes_per_s: Floats | float) -> Floats:
     return np.asarray(np.maximum(1.0, np.ceil(np.asarray(bandwidth_bytes_per_s) / STACK_BANDWIDTH[kind] - 0.02)))
 
 
+def volts_at(clock: Floats | float) -> Floats:
+    """Return the voltage for a clock, both relative to the nominal ones: a line above a floor (C).
+
+    V = max(0.7, 0.5 + 0.5 f): near nominal, half of the voltage is overdrive, which speed is about proportional to
+    (alpha-power law with alpha near 1, Sakurai and Newton 1990; threshold about half of nominal); SRAM sets the floor.
+    """
+    return np.asarray(np.maximum(0.7, 0.5 + 0.5 * np.asarray(clock, dtype=np.float64)))
+
+
 def of_chips(
     chips: Chips,
     *,
@@ -68,9 +78,15 @@ def of_chips(
     memory_bandwidth_bytes_per_s: float,
     memory_bytes: float,
     link_bandwidth_bytes_per_s: float,
+    stacks: float | None = None,
     dtype: str = "bf16",
 ) -> Blueprint:
-    """Return the blueprint of every chip of a space, with a clock and memory system that they share."""
+    """Return the blueprint of every chip of a space, with the memory system and links that they share.
+
+    clock_hz: at which the tables' energies hold, and of chips that have no clock of their own; another clock takes
+    another voltage (`volts_at`). stacks: of memory; None: as many as its bandwidth takes.
+    """
+    clocks_hz = chips.clock_hz if chips.clock_hz is not None else clock_hz
     if dtype not in BITS:
         raise BadInput(f"operand type {dtype!r}: expected one of {', '.join(BITS)}")
 
@@ -86,11 +102,12 @@ def of_chips(
         core_buffer_bytes=column(chips.core_buffer_bytes),
         register_bytes=column(np.maximum(KIB, 16 * chips.vector_lanes)),
         buffer_bytes=column(chips.buffer_bytes),
-        clock_hz=column(clock_hz),
+        clock_hz=column(clocks_hz),
         memory_bandwidth_bytes_per_s=column(memory_bandwidth_bytes_per_s),
         memory_bytes=column(memory_bytes),
-        stacks=column(stacks_of(memory_kind, memory_bandwidth_bytes_per_s)),
+        stacks=column(stacks if stacks is not None else stacks_of(memory_kind, memory_bandwidth_bytes_per_s)),
         link_bandwidth_bytes_per_s=column(link_bandwidth_bytes_per_s),
+        volts=column(volts_at(np.asarray(clocks_hz) / clock_hz)),
         memory_kind=memory_kind,
         dtype=dtype,
         types=1,
@@ -143,6 +160,7 @@ def of_device(device: Device) -> Blueprint:
         memory_bytes=column(device.memory_bytes),
         stacks=column(float(stacks)),
         link_bandwidth_bytes_per_s=column(device.link_bandwidth_bytes_per_s or 0.0),
+        volts=column(1.0),
         memory_kind=kind,
         dtype=dtype,
         types=len(device.dtypes),

@@ -119,8 +119,16 @@ def name(chips: Chips, index: int) -> str:
     )
 
 
+def chips_of(chip: Accelerator) -> Chips:
+    """Return one chip as columns of length one."""
+    names = ("tensor_cores", "array_rows", "array_columns", "vector_cores", "vector_lanes", "buffer_bytes")
+    columns = {one: np.array([getattr(chip, one)], dtype=np.int64) for one in names}
+    return Chips(**columns, area_mm2=np.array([chip.area_mm2]), clock_hz=np.array([chip.clock_hz]))
+
+
 def accelerator(chips: Chips, index: int, setting: Setting, memory_bytes: float) -> Accelerator:
-    """Return one chip of many, with the setting's clock and memory system."""
+    """Return one chip of many, with its clock or the setting's, and the setting's memory system and links."""
+    clock_hz = float(chips.clocks_hz(setting)[index])
     return Accelerator(
         name=name(chips, index),
         tensor_cores=int(chips.tensor_cores[index]),
@@ -129,9 +137,9 @@ def accelerator(chips: Chips, index: int, setting: Setting, memory_bytes: float)
         vector_cores=int(chips.vector_cores[index]),
         vector_lanes=int(chips.vector_lanes[index]),
         buffer_bytes=int(chips.buffer_bytes[index]),
-        clock_hz=setting.clock_hz,
+        clock_hz=clock_hz,
         memory_bytes=memory_bytes,
         memory_bandwidth_bytes_per_s=setting.memory_bandwidth_bytes_per_s,
-        buffer_bandwidth_bytes_per_s=setting.buffer_bandwidth_bytes_per_s,
+        buffer_bandwidth_bytes_per_s=setting.buffer_bandwidth_bytes_per_s * (clock_hz / setting.clock_hz),
         area_mm2=float(chips.area_mm2[index]),
     )

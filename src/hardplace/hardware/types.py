@@ -14,7 +14,10 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accelerator:
-    """A chip: tensor cores (rows x columns arrays), vector cores (lanes), one shared buffer, off-chip memory."""
+    """A chip: tensor cores (rows x columns arrays), vector cores (lanes), one shared buffer, off-chip memory.
+
+    link_bandwidth_bytes_per_s: of the network's innermost level where the chip chose it; None: the setting's.
+    """
 
     name: str
     tensor_cores: int
@@ -28,6 +31,7 @@ class Accelerator:
     memory_bandwidth_bytes_per_s: float
     buffer_bandwidth_bytes_per_s: float
     area_mm2: float
+    link_bandwidth_bytes_per_s: float | None = None
 
     @property
     def peak_flops_per_s(self) -> float:
@@ -65,9 +69,13 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """What a chip may cost."""
+    """What a chip and a step may take at most; None: any. usd: of making it (`hardware.money`)."""
 
     area_mm2: float
+    tdp_w: float | None = None
+    usd: float | None = None
+    memory_bytes: float | None = None
+    step_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +118,10 @@ class Setting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chips:
-    """Many chips as arrays of one length: what the cost step is vectorised over. Sizes in bytes and mm^2."""
+    """Many chips as arrays of one length: what the cost step is vectorised over. Sizes in bytes and mm^2.
+
+    clock_hz: where chips differ in it; None: the setting's.
+    """
 
     tensor_cores: Ints
     array_rows: Ints
@@ -119,6 +130,7 @@ class Chips:
     vector_lanes: Ints
     buffer_bytes: Ints
     area_mm2: Floats
+    clock_hz: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.tensor_cores)
@@ -127,6 +139,10 @@ class Chips:
     def core_buffer_bytes(self) -> Ints:
         """A tensor core's own buffer (PHAZE: 1/64 KiB a multiply-accumulator, at least 1 KiB); its area is paid for."""
         return np.asarray(np.maximum(1024, 16 * self.array_rows * self.array_columns))
+
+    def clocks_hz(self, setting: Setting) -> Floats:
+        """Return the clock of each chip."""
+        return np.full(len(self), setting.clock_hz) if self.clock_hz is None else self.clock_hz
 
     def take(self, index: Ints) -> Chips:
         """Return the chips at these positions."""
@@ -138,4 +154,5 @@ class Chips:
             vector_lanes=self.vector_lanes[index],
             buffer_bytes=self.buffer_bytes[index],
             area_mm2=self.area_mm2[index],
+            clock_hz=None if self.clock_hz is None else self.clock_hz[index],
         )

@@ -15,7 +15,10 @@ def least_bottlenecks(problem: PlacementProblem, forward_s: Floats, backward_s: 
     problem: one variant; its layers' own times are not used. forward_s, backward_s: (layers, chips). The memory is that
     of the replication that divides the optimizer states most, so the result is a lower bound for all of them.
     """
-    case = max(cases_of(problem), key=lambda one: max(each.optimizer_shards for each in one.replications))
+    cases = cases_of(problem)
+    case = max(cases, key=lambda one: max(each.optimizer_shards for each in one.replications))
+    # Those that divide the states most have the most replicas, and so the fewest stages: that limit is not for all.
+    possible = max(one.most_stages for one in cases)
     arriving, leaving = transfers_s(case.sums, case.replications[0])
     inside = case.sums.members.astype(np.float64)
     forward, backward = inside @ forward_s, inside @ backward_s
@@ -31,7 +34,7 @@ def least_bottlenecks(problem: PlacementProblem, forward_s: Floats, backward_s: 
     front = np.full((count, chips), np.inf)
     front[-1] = -np.inf
     found = np.full((most_stages, chips), np.inf)
-    for stage in range(1, min(most_stages, case.most_stages) + 1):
+    for stage in range(1, min(most_stages, possible) + 1):
         fits = case.costs.memory_bytes(stage) <= problem.memory_bytes
         following = np.full((count, chips), np.inf)
         for start, ends in enumerate(after):

@@ -98,8 +98,8 @@ def search_figure(exploration: Exploration) -> go.Figure:
     chart = go.Figure()
     progress = exploration.progress
     lines = (
-        ("bound: nothing left can be faster", style.ORANGE, [now.bound_samples_per_s for now in progress]),
-        ("best found so far", style.BLUE, [now.samples_per_s for now in progress]),
+        ("bound: nothing left can be faster", style.ORANGE, [now.bound for now in progress]),
+        ("best found so far", style.BLUE, [now.score for now in progress]),
     )
     ends = (exploration.bound_samples_per_s, exploration.best.samples_per_s)
     for (name, colour, values), end in zip(lines, ends, strict=True):

@@ -1,19 +1,22 @@
-"""From a question to its answer: the search, the plans to compare with, and the chips that were seen."""
+"""From a question about one model to its answer: the search, the plans to compare with, the chips that were seen."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
 
-import numpy as np
-
 from hardplace import __version__
-from hardplace.hardware.space import name, tpuv4
+from hardplace.hardware.space import TPUV4
+from hardplace.hardware.spaces import space as space_of
 from hardplace.placement.types import Infeasible
-from hardplace.search.candidates import Found
+from hardplace.search.candidates import Found, Plan
+from hardplace.search.cloud import cloud
 from hardplace.search.explore import Search
-from hardplace.search.profile import LayerSeconds
-from hardplace.search.types import Baseline, Cloud, Evaluation, Exploration, Progress, Question
+from hardplace.search.goals import UNITS, Goal, Objective
+from hardplace.search.loop import Evaluator
+from hardplace.search.plans import families
+from hardplace.search.question import Question
+from hardplace.search.types import Baseline, Evaluation, Exploration, Frontier, FrontierPoint, Job, Progress, Stop
 from hardplace.workload.types import OperatorKind, Workload
 
 _REFERENCE_GAP = 0.01  # to which the plans on the chip to compare with are searched
@@ -24,44 +27,129 @@ def answer(
     *,
     gap: float = 0.01,
     limit_s: float | None = None,
+    evaluations: int | None = None,
     report: Callable[[Progress], None] | None = None,
+    evaluator: Evaluator | None = None,
 ) -> Exploration | Infeasible:
-    """Return the best chip and plan of a question with its certificate, or what every plan lacks.
+    """Return the best chip and plan of a question with its certificate, or what every candidate lacks.
 
-    gap: relative gap at which to stop (0.01: nothing in the space is more than 1 % faster). limit_s: wall seconds
-    for the search, or None. report: called with the incumbent and the bound as they move. An interrupt
+    gap: relative gap at which to stop (0.01: nothing in the space is more than 1 % better). limit_s: wall seconds
+    for the search, or None. evaluations: exact ones at most, or None. evaluator: where they are done (None: in this
+    process). report: called with the incumbent and the bound as they move. An interrupt
     (KeyboardInterrupt) ends the search with the best answer so far; it is raised again if there is none yet.
     """
-    search = Search(question=question, gap=gap, limit_s=limit_s, report=report)
-    if not search.fits:
-        return min(search.shortages, key=lambda short: short.needed / short.available)
-    found = search.run()
-    if found.best is None:
-        raise KeyboardInterrupt
-    best = found.best
-    reference = Search(question=replace(question, chips=tpuv4()), gap=max(gap, _REFERENCE_GAP)).run().best
-    baselines = (
-        Baseline(name="TPUv4", evaluation=reference, infeasible=None),
-        _pure_data_parallel(search, best),
+    search = Search(
+        question=question, gap=gap, limit_s=limit_s, evaluations=evaluations, report=report, evaluator=evaluator
     )
-    for baseline in baselines:
-        other = baseline.evaluation
-        within = other is not None and other.chip.area_mm2 <= question.budget.area_mm2
-        if other is not None and within and other.samples_per_s > best.samples_per_s:
-            best = other
-    return _exploration(question, found, best, baselines, search)
+    found = explored(search)
+    if isinstance(found, Infeasible):
+        return found
+    plan = found.reached[0].plans[0]
+    baselines = (_reference(question, gap, evaluator), _pure_data_parallel(search, plan))
+    best, score = plan, found.scores[0][0]
+    if question.goal.objectives == (Objective.THROUGHPUT,):
+        best = _fastest(question, plan, baselines)
+        score = best.samples_per_s
+    return _exploration(search, found, best, score, baselines)
 
 
-def _pure_data_parallel(search: Search, best: Evaluation) -> Baseline:
+def frontier(
+    question: Question,
+    *,
+    gap: float = 0.01,
+    limit_s: float | None = None,
+    evaluations: int | None = None,
+    report: Callable[[Progress], None] | None = None,
+    evaluator: Evaluator | None = None,
+) -> Frontier | Infeasible:
+    """Return the frontier of a question with several objectives; arguments as for `answer`."""
+    search = Search(
+        question=question, gap=gap, limit_s=limit_s, evaluations=evaluations, report=report, evaluator=evaluator
+    )
+    found = explored(search)
+    if isinstance(found, Infeasible):
+        return found
+    objectives = question.goal.objectives
+    points = [
+        FrontierPoint(values=tuple(shown(one, value) for one, value in zip(objectives, scores, strict=True)),
+                      evaluation=evaluated(reached.plans[0]))
+        for reached, scores in zip(found.reached, found.scores, strict=True)
+    ]  # fmt: skip
+    return Frontier(
+        version=__version__,
+        model=question.workloads[0].name,
+        setting=question.setting.name,
+        space=question.space.name,
+        objectives=tuple(objectives),
+        units=tuple(UNITS[one][0] for one in objectives),
+        inverse=tuple(UNITS[one][1] for one in objectives),
+        budget=question.budget,
+        devices=question.setting.cluster.devices,
+        points=tuple(points),
+        gap=found.excess,
+        stop=found.stop,
+        seconds=found.seconds,
+        chips_in_space=found.chips,
+        candidates=found.candidates,
+        exact_evaluations=found.exact_evaluations,
+        levels=found.levels,
+        notes=notes(question),
+    )
+
+
+def shown(objective: Objective, score: float) -> float:
+    """Return a score as people read it: its inverse where less is better."""
+    return 1.0 / score if UNITS[objective][1] else score
+
+
+def explored(search: Search) -> Found | Infeasible:
+    """Return what a search reached, or what every candidate lacks; KeyboardInterrupt if it ended before either."""
+    short = search.shortage()
+    if short is not None:
+        return short
+    found = search.run()
+    if found.reached:
+        return found
+    if found.stop is Stop.INTERRUPTED:
+        raise KeyboardInterrupt
+    return search.nothing(found)
+
+
+def evaluated(plan: Plan) -> Evaluation:
+    """Return the exact evaluation of a plan of an answer."""
+    assert plan.evaluation is not None
+    return plan.evaluation
+
+
+def _reference(question: Question, gap: float, evaluator: Evaluator | None) -> Baseline:
+    """Return PHAZE's TPUv4-like chip with its best plan in the same setting."""
+    cores, rows, columns, vectors, lanes, buffer_bytes = TPUV4
+    chip = replace(
+        space_of("phaze"), tensor_cores=(cores,), array_rows=(rows,), array_columns=(columns,), vector_cores=(vectors,),
+        vector_lanes=(lanes,), buffer_bytes=(buffer_bytes,),
+    )  # fmt: skip
+    budget = replace(question.budget, area_mm2=chip.area_limit_mm2, tdp_w=None, usd=None, memory_bytes=None)
+    goal = Goal(devices=question.goal.devices)
+    asked = replace(question, space=chip, budget=replace(budget, step_s=None), goal=goal)
+    search = Search(question=asked, gap=max(gap, _REFERENCE_GAP), evaluator=evaluator)
+    short = search.shortage()
+    found = None if short is not None else search.run()
+    if found is None or not found.reached:
+        return Baseline(name="TPUv4", evaluation=None, infeasible=short)
+    return Baseline(name="TPUv4", evaluation=evaluated(found.reached[0].plans[0]), infeasible=None)
+
+
+def _pure_data_parallel(search: Search, plan: Plan) -> Baseline:
     """Return the best plan on the chosen chip in which every device holds the whole model."""
     label = "pure data parallel"
     question = search.question
-    chip = next(index for index in range(len(question.chips)) if name(question.chips, index) == best.chip.name)
     reached: Evaluation | None = None
     lacking: list[Infeasible] = []
-    for family in search.families:
+    own = (plan.job.chip.memory_bytes,) if question.space.memories else question.choices.memory_bytes
+    for family in families(replace(question.choices, memory_bytes=own), question.setting.batch_samples):
         if family.tensor_parallel == 1:
-            one = search.evaluate(chip, family, max_stages=1)
+            chip = replace(plan.job.chip, memory_bytes=family.memory_bytes)
+            one = search.evaluate(Job(model=plan.job.model, chip=chip, family=family, max_stages=1))
             if isinstance(one, Infeasible):
                 lacking.append(one)
             elif reached is None or one.samples_per_s > reached.samples_per_s:
@@ -72,39 +160,42 @@ def _pure_data_parallel(search: Search, best: Evaluation) -> Baseline:
     return Baseline(name=label, evaluation=None, infeasible=short)
 
 
-def _cloud(search: Search, found: Found, best: Evaluation) -> Cloud:
-    """Return every chip of the space with the chosen plan held fixed: what list schedules reach there."""
-    chips = search.question.chips
-    batch = search.question.setting.batch_samples
-    _, seconds = search.kernels(best.family).bounds(chips)
-    batch_s = _plan_seconds(best, seconds)
-    return Cloud(
-        area_mm2=tuple(chips.area_mm2.tolist()),
-        samples_per_s=tuple((batch / batch_s).tolist()),
-        bound_samples_per_s=tuple((batch / found.roofline_batch_s).tolist()),
-        label=tuple(name(chips, index) for index in range(len(chips))),
-    )
+def _fastest(question: Question, plan: Plan, baselines: tuple[Baseline, ...]) -> Plan:
+    """Return the answer, or a plan to compare with that is within the limits and faster (by less than the gap)."""
+    budget = question.budget
+    if any(limit is not None for limit in (budget.tdp_w, budget.usd, budget.memory_bytes, budget.step_s)):
+        return plan
+    if question.space.memories or question.space.name != "phaze":
+        return plan
+    for baseline in baselines:
+        other = baseline.evaluation
+        within = other is not None and other.chip.area_mm2 <= budget.area_mm2
+        if other is not None and within and other.samples_per_s > plan.samples_per_s:
+            job = Job(model=plan.job.model, chip=other.chip, family=other.family)
+            plan = Plan(job, other.samples_per_s, plan.joules, other)
+    return plan
 
 
-def _plan_seconds(best: Evaluation, seconds: LayerSeconds) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """Return the batch time of one placement on each chip: the placement's closed form with other layer times."""
-    placement = best.placement
-    loads, ends = [], []
-    for stage in placement.stages:
-        held = [best.order[index] for index in stage.layers]
-        forward_s = seconds.forward_s[held].sum(axis=0)
-        again = best.family.recompute and stage is not placement.stages[-1]
-        loads.append(forward_s * (2 if again else 1) + seconds.backward_s[held].sum(axis=0) + stage.transfer_s)
-        own = sum(best.layers[index].optimizer_s for index in held)
-        scale = stage.optimizer_s / own if own else 0.0
-        ends.append(stage.reduction_s + scale * seconds.optimizer_s[held].sum(axis=0))
-    rounds = placement.micro_batches_per_replica + len(placement.stages) - 1
-    return np.asarray(np.max(loads, axis=0) * rounds + np.max(ends, axis=0))
+def notes(question: Question) -> tuple[str, ...]:
+    """Return what an answer leaves out: operators without a model, tied parameters, mixed models of area."""
+    found = [text for workload in question.workloads for text in _notes(workload)]
+    if question.goal.needs_energy:
+        found.append(
+            "energy is of the kernels and of idle chips; not of the gradient reduction, transfers between stages and the "
+            "optimizer step; a plan with recompute is charged a second forward pass in every layer"
+        )
+    if question.space.area_model.value == "phaze" and any(
+        one not in (Objective.THROUGHPUT, Objective.AREA) for one in question.goal.objectives
+    ):
+        found.append(
+            f"area is PHAZE's model at 45 nm; TDP, price, carbon and energy are those of the parts at "
+            f"{question.space.node_nm:g} nm"
+        )
+    return tuple(found)
 
 
 def _notes(workload: Workload) -> tuple[str, ...]:
-    """Return what the answer leaves out: operators without a model, tied parameters."""
-    notes = []
+    found = []
     layers = workload.layers
     priced = [
         operator
@@ -118,27 +209,32 @@ def _notes(workload: Workload) -> tuple[str, ...]:
         every = sum(operator.dims[0].factor for operator in priced if operator.kind is not OperatorKind.MATMUL)
         names = ", ".join(sorted({operator.name for operator in other}))
         share = elements / every if every else 0.0
-        notes.append(f"operators without a model of their own ({share:.2%} of vector elements): {names}")
+        found.append(f"operators without a model of their own ({share:.2%} of vector elements): {names}")
     held = sum(layers[index].parameters for index in workload.order)
     if held > workload.parameters:
-        notes.append(
+        found.append(
             f"{held - workload.parameters:,} tied parameters are held by the first and the last layer alike; "
             "the all-reduce that keeps the copies equal is not charged"
         )
-    return tuple(notes)
+    return tuple(found)
 
 
 def _exploration(
-    question: Question, found: Found, best: Evaluation, baselines: tuple[Baseline, ...], search: Search
+    search: Search, found: Found, plan: Plan, score: float, baselines: tuple[Baseline, ...]
 ) -> Exploration:
-    setting = question.setting
-    bound_s = min(found.bound_batch_s, best.placement.batch_s)
+    question = search.question
+    setting, workload = question.setting, question.workloads[0]
+    (objective,) = question.goal.objectives
     return Exploration(
         version=__version__,
-        model=question.workload.name,
-        parameters=question.workload.parameters,
-        sequence_length=question.workload.sequence_length,
+        model=workload.name,
+        parameters=workload.parameters,
+        sequence_length=workload.sequence_length,
         setting=setting.name,
+        space=question.space.name,
+        objective=objective.value,
+        unit=UNITS[objective][0],
+        inverse=UNITS[objective][1],
         budget=question.budget,
         cluster=setting.cluster,
         batch_samples=setting.batch_samples,
@@ -146,16 +242,17 @@ def _exploration(
         choices=question.choices,
         target_gap=search.gap,
         limit_s=search.limit_s,
-        chips_in_space=len(question.chips),
+        chips_in_space=found.chips,
         candidates=found.candidates,
-        best=best,
+        best=evaluated(plan),
         baselines=baselines,
-        bound_samples_per_s=setting.batch_samples / bound_s,
+        score=score,
+        bound=max(score, found.scores[0][0] * (1.0 + found.excess)),
         stop=found.stop,
         seconds=found.seconds,
         exact_evaluations=found.exact_evaluations,
         levels=found.levels,
         progress=found.progress,
-        cloud=_cloud(search, found, best),
-        notes=_notes(question.workload),
+        cloud=cloud(search, found.reached[0].section, evaluated(plan)),
+        notes=notes(question),
     )

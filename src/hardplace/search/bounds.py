@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from hardplace.cost.types import Floats
-from hardplace.hardware.types import Chips, Setting
+from hardplace.hardware.types import Setting
 from hardplace.placement.types import Replication
 from hardplace.search.plans import hops
-from hardplace.search.profile import Kernels, LayerSeconds
-from hardplace.search.types import PlanFamily
+from hardplace.search.profile import LayerSeconds
 from hardplace.workload.types import Shard, Workload
 
 
@@ -43,7 +42,7 @@ def shapes(feasible: list[tuple[Replication, int]], micro_batches: int) -> Shape
             if group:
                 rounds = micro_batches // max(one.data_parallel for one in group) + stages - 1
                 per_byte = min(one.reduction_s_per_byte for one in group)
-                latency_s = min(one.reduction_latency_s for one in group)
+                latency_s = min(one.reduction_latency_s if one.data_parallel > 1 else 0.0 for one in group)
                 rows.append((stages, rounds, per_byte, latency_s, max(one.optimizer_shards for one in group)))
     columns = np.array(rows, dtype=np.float64).reshape(-1, 5).T
     return Shapes(
@@ -55,28 +54,53 @@ def shapes(feasible: list[tuple[Replication, int]], micro_batches: int) -> Shape
     )
 
 
-def _bottleneck_s(seconds: LayerSeconds, counts: Floats, stages: float, recompute: bool, hop_s: float) -> Floats:
-    """Return a lower bound on the load of the slowest of `stages` stages, shape (chips,)."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chain:
+    """What bounds need of a shard's layers at one micro-batch size: how often each is there, its gradients, the hops.
+
+    counts, reduced_bytes: (layers,). hop_s: the least that a boundary between two stages costs one way.
+    """
+
+    counts: Floats
+    reduced_bytes: Floats
+    hop_s: float
+
+
+def chain(workload: Workload, shard: Shard, setting: Setting, micro_batch: int) -> Chain:
+    """Return a model's chain on the network of a setting."""
+    layers = shard.layers
+    parameters = np.array([layer.parameters for layer in layers], dtype=np.float64)
+    sizes = [size.at(micro_batch) for _, _, size in hops(workload, layers)]
+    outer = setting.cluster.levels[-1]
+    return Chain(
+        counts=np.bincount(np.array(workload.order), minlength=len(layers)).astype(np.float64),
+        reduced_bytes=parameters * setting.optimizer.reduction_bytes,
+        # Every cut of a connected graph crosses at least one of its tensors.
+        hop_s=min(sizes, default=0) / outer.bandwidth_bytes_per_s + outer.latency_s,
+    )
+
+
+def _bottlenecks_s(seconds: LayerSeconds, links: Chain, stages: Floats, recompute: bool) -> Floats:
+    """Return lower bounds on the load of the slowest of so many stages, shape (stage counts, chips)."""
     both = seconds.forward_s + seconds.backward_s
-    total = counts[:, None] * both
-    # Some stage has at least ceil(n / stages) of the n layers of a kind.
-    integral = (np.ceil(counts / stages)[:, None] * both).max(axis=0)
-    transfers = 2.0 * (stages - 1) * hop_s
-    mean = (total.sum(axis=0) + transfers) / stages
-    if recompute and stages > 1:
+    total = links.counts[:, None] * both
+    count = stages[:, None]
+    best = (total.sum(axis=0)[None, :] + 2.0 * (count - 1.0) * links.hop_s) / count
+    if recompute:
         # All stages but the last run the forward part again: a share of at least rho of what they hold.
         rho = np.divide(seconds.forward_s, both, out=np.zeros_like(both), where=both > 0)
-        again = ((total * (1.0 + rho)).sum(axis=0)) / (stages + rho.max(axis=0))
-        mean = np.maximum(mean, again)
-    return np.asarray(np.maximum(integral, mean))
+        again = (total * (1.0 + rho)).sum(axis=0)[None, :] / (count + rho.max(axis=0)[None, :])
+        best = np.maximum(best, np.where(count > 1.0, again, 0.0))
+    for layer, number in enumerate(links.counts):
+        # Some stage has at least ceil(n / stages) of the n layers of a kind.
+        best = np.maximum(best, np.ceil(number / stages)[:, None] * both[layer][None, :])
+    return best
 
 
 def batch_bound_s(
-    workload: Workload,
-    shard: Shard,
-    setting: Setting,
-    family: PlanFamily,
     seconds: LayerSeconds,
+    links: Chain,
+    recompute: bool,
     options: Shapes,
     bottlenecks_s: Floats | None = None,
 ) -> Floats:
@@ -84,38 +108,21 @@ def batch_bound_s(
 
     bottlenecks_s: least loads by number of stages, (stages, chips), where they are known; else closed forms.
     """
-    layers = shard.layers
-    counts = np.bincount(np.array(workload.order), minlength=len(layers)).astype(np.float64)
-    parameters = np.array([layer.parameters for layer in layers], dtype=np.float64)
-    reduced = float(counts @ parameters) * setting.optimizer.reduction_bytes
-    update_s = counts @ seconds.optimizer_s
-    sizes = [size.at(family.micro_batch) for _, _, size in hops(workload, layers)]
-    outer = setting.cluster.levels[-1]
-    # Every cut of a connected graph crosses at least one of its tensors.
-    hop_s = min(sizes, default=0) / outer.bandwidth_bytes_per_s + outer.latency_s
-    best = np.full(seconds.forward_s.shape[1], np.inf)
-    for stages in np.unique(options.stages):
-        if bottlenecks_s is None:
-            load = _bottleneck_s(seconds, counts, stages, family.recompute, hop_s)
-        else:
-            load = bottlenecks_s[int(stages) - 1]
-        for row in np.flatnonzero(options.stages == stages):
-            end = reduced / stages * options.reduction_s_per_byte[row] + options.latency_s[row]
-            end_s = end + update_s / stages / options.shards[row]
-            best = np.minimum(best, load * options.rounds[row] + end_s)
-    return best
-
-
-def roofline(kernels: Kernels, chips: Chips, setting: Setting) -> LayerSeconds:
-    """Return what physics allows each layer on each chip: work over peak, of arrays, lanes and memory alike."""
-    macs, cycles, streamed = kernels.work()
-    arrays = chips.tensor_cores * chips.array_rows * chips.array_columns * setting.clock_hz
-    lanes = chips.vector_cores * chips.vector_lanes * setting.clock_hz
-    memory = np.full(len(chips), setting.memory_bandwidth_bytes_per_s)
-    parts = [
-        work[:, :, None] / rate[None, None, :] for work, rate in ((macs, arrays), (cycles, lanes), (streamed, memory))
-    ]
-    seconds = np.maximum(np.maximum(parts[0], parts[1]), parts[2])
-    return LayerSeconds(
-        forward_s=seconds[:, 0], backward_s=seconds[:, 1], optimizer_s=np.zeros((len(macs), len(chips)))
-    )
+    chips = seconds.forward_s.shape[1]
+    if not len(options.stages):
+        return np.full(chips, np.inf)
+    stages, which = np.unique(options.stages, return_inverse=True)
+    if bottlenecks_s is None:
+        load = _bottlenecks_s(seconds, links, stages, recompute)
+    else:
+        load = bottlenecks_s[stages.astype(np.int64) - 1]
+    # End of the batch: the slowest stage is at least the mean, and at least the one with most layers of a kind.
+    per_byte, shards, count = options.reduction_s_per_byte[:, None], options.shards[:, None], options.stages[:, None]
+    update_s = links.counts @ seconds.optimizer_s
+    end = (float(links.counts @ links.reduced_bytes) * per_byte + update_s[None, :] / shards) / count
+    for layer, number in enumerate(links.counts):
+        held = np.ceil(number / count)
+        own = links.reduced_bytes[layer] * per_byte + seconds.optimizer_s[layer][None, :] / shards
+        end = np.maximum(end, held * own)
+    batch = load[which] * options.rounds[:, None] + end + options.latency_s[:, None]
+    return np.asarray(batch.min(axis=0))

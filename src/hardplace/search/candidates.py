@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from hardplace.cost.types import Floats, Ints
+from hardplace.hardware.axes import Box
+from hardplace.search.goals import Costs
 from hardplace.search.profile import LayerSeconds
-from hardplace.search.types import Evaluation, Level, PlanFamily, Progress, Stop
+from hardplace.search.sections import Excluded
+from hardplace.search.types import Evaluation, Job, Level, Progress, Stop
 
 
 class Refinement(IntEnum):
-    """How far a candidate has been refined."""
+    """How far a candidate has been refined: what its scores are bounded by."""
 
-    ROOFLINE = 0
-    SCHEDULE_BOUNDS = 1
-    PLACED_ON_BOUNDS = 2
-    EXACT = 3
+    BOX = 0
+    PARTS = 1
+    SCHEDULE_BOUNDS = 2
+    PLACED_ON_BOUNDS = 3
+    EXACT = 4
 
 
 LEVEL_NAMES = {
-    Refinement.ROOFLINE: "roofline",
+    Refinement.BOX: "boxes",
+    Refinement.PARTS: "parts",
     Refinement.SCHEDULE_BOUNDS: "schedule bounds",
     Refinement.PLACED_ON_BOUNDS: "placement on schedule bounds",
     Refinement.EXACT: "exact schedules and placement",
@@ -28,48 +33,129 @@ LEVEL_NAMES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
-    """Chips at one micro-batch size and tensor-parallel degree, known by their roofline only."""
+class Region:
+    """All chips of a box in one section, known by their best corner only."""
 
-    group: tuple[int, int]
-    chips: Ints
+    section: int
+    box: Box
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """One chip with one family; lower and upper hold its layers' bounds and reachable seconds."""
+class Block:
+    """Chips of one section by their places on the axes, (axes, chips), each known by its parts.
 
-    chip: int
-    family: PlanFamily
+    samples_per_s, joules: by model, (families, chips); costs: of the chips.
+    """
+
+    section: int
+    places: Ints
+    samples_per_s: tuple[Floats, ...]
+    joules: tuple[Floats, ...]
+    costs: Costs
+
+
+@dataclass(frozen=True, slots=True)
+class Seconds:
+    """Bounds and reachable seconds of the layers of one chip at one micro-batch size and degree."""
+
     lower: LayerSeconds
     upper: LayerSeconds
-    stage: Refinement
+
+
+@dataclass(slots=True)
+class One:
+    """One chip with its families, for each model: what each reaches at most, and how far that has been refined.
+
+    samples_per_s, joules: by model, (families,). seconds: by (model, group). reached: by model, the best plan so far.
+    """
+
+    section: int
+    places: Ints
+    costs: Costs
+    samples_per_s: tuple[Floats, ...]
+    joules: tuple[Floats, ...]
+    stages: tuple[Ints, ...]
+    seconds: dict[tuple[int, tuple[int, int]], Seconds]
+    reached: dict[int, Plan] = field(default_factory=dict)
+
+    def copy(self) -> One:
+        """Return a candidate that can be refined without touching this one."""
+        return One(
+            section=self.section,
+            places=self.places,
+            costs=self.costs,
+            samples_per_s=tuple(row.copy() for row in self.samples_per_s),
+            joules=self.joules,
+            stages=tuple(row.copy() for row in self.stages),
+            seconds=dict(self.seconds),
+            reached=dict(self.reached),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A plan that was reached for one model: on list schedules, until evaluation holds the exact ones."""
+
+    job: Job
+    samples_per_s: float
+    joules: float
+    evaluation: Evaluation | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """A chip that was reached, with its plan for each model."""
+
+    section: int
+    places: Ints
+    costs: Costs
+    plans: tuple[Plan, ...]
 
 
 @dataclass(slots=True)
 class Count:
-    """Candidates and seconds of one level, while the search runs."""
+    """Candidates (chips times families) and seconds of one level, while the search runs."""
 
     entered: int = 0
     discarded: int = 0
     seconds: float = 0.0
 
 
+@dataclass(slots=True)
+class Tally:
+    """What a search has counted: candidates by level, those beyond the limits, and what the limits left out.
+
+    within: the most by which anything that was left alone, for being within the gap, exceeded the front.
+    """
+
+    levels: dict[Refinement, Count] = field(default_factory=lambda: {stage: Count() for stage in Refinement})
+    beyond: int = 0
+    excluded: Excluded = field(default_factory=Excluded)
+    within: float = 0.0
+
+    def add(self, other: Tally) -> None:
+        """Add what was counted elsewhere."""
+        for stage, one in other.levels.items():
+            mine = self.levels[stage]
+            mine.entered += one.entered
+            mine.discarded += one.discarded
+            mine.seconds += one.seconds
+        self.beyond += other.beyond
+        self.excluded.add(other.excluded)
+        self.within = max(self.within, other.within)
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
-    """How the search ended: the incumbent (None if nothing fits), the bound, and the account of it."""
+    """How the search ended: what was reached, by what share anything can exceed it, and the account of it."""
 
-    best: Evaluation | None
-    bound_batch_s: float
+    reached: tuple[Reached, ...]
+    scores: tuple[tuple[float, ...], ...]
+    excess: float
     stop: Stop
     levels: tuple[Level, ...]
     progress: tuple[Progress, ...]
-    roofline_batch_s: Floats
+    chips: int
     candidates: int
     exact_evaluations: int
     seconds: float
-
-
-def refined(pair: Pair, stage: Refinement) -> Pair:
-    """Return the pair at its next level."""
-    return Pair(chip=pair.chip, family=pair.family, lower=pair.lower, upper=pair.upper, stage=stage)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from hardplace.cost.types import Engine
-from hardplace.hardware.space import accelerator
-from hardplace.hardware.types import Chips
+from hardplace.hardware.types import Accelerator, Setting
 from hardplace.placement.partition import place
 from hardplace.placement.types import Infeasible, Placement, PlacementProblem, Replication, Stage
 from hardplace.search.plans import placement_problem
 from hardplace.search.profile import scheduled_seconds
-from hardplace.search.types import Cause, Evaluation, LayerSchedule, PhaseSchedule, PlanFamily, Question
-from hardplace.workload.types import Shard
+from hardplace.search.types import Cause, Evaluation, LayerSchedule, PhaseSchedule, PlanFamily
+from hardplace.workload.types import Shard, Workload
 
 
 def evaluate(
-    question: Question,
+    workload: Workload,
+    setting: Setting,
     shard: Shard,
-    chip: Chips,
+    chip: Accelerator,
     family: PlanFamily,
     layers: tuple[LayerSchedule, ...],
     replications: tuple[Replication, ...],
@@ -24,10 +24,10 @@ def evaluate(
 ) -> Evaluation | Infeasible:
     """Return the best plan of a family on one chip, or what it lacks.
 
-    chip: one chip. layers: the schedules of the distinct layers there (Kernels.schedules); what remains of their gaps
+    setting: with what the chip brings (`exact.on_chip`). layers:
+    the schedules of the distinct layers there (Kernels.schedules); what remains of their gaps
     widens the bound of the evaluation, so that the bound holds for any schedule and any placement.
     """
-    workload, setting = question.workload, question.setting
     reached = placement_problem(
         workload, shard, setting, family, scheduled_seconds(layers, bound=False), replications, max_stages
     )
@@ -39,11 +39,10 @@ def evaluate(
         return placement
     assert isinstance(placement, Placement)
     assert isinstance(best, Placement)
-    accelerator_ = accelerator(chip, 0, setting, family.memory_bytes)
     samples_per_s = setting.batch_samples / placement.batch_s
-    peak = accelerator_.peak_flops_per_s * placement.devices
+    peak = chip.peak_flops_per_s * placement.devices
     return Evaluation(
-        chip=accelerator_,
+        chip=chip,
         family=family,
         placement=placement,
         layers=layers,

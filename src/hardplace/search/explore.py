@@ -1,325 +1,269 @@
-"""Best-first search over chips and plan families with refined bounds; the answer carries a certificate.
+"""The search as a problem for the loop: boxes of chips, blocks of them, single chips with their plan families.
 
-One loop, one heap of candidates by optimistic batch time. The top one is refined: roofline -> bounds from scheduled
-kernels, both for a block of chips at once -> placement of one (chip, family) on the bounds -> exact schedules and
-placement. Nothing in the heap can beat its bound, so the smallest bound is the bound of the whole space.
+Read `refine` first: what each kind of candidate becomes. Nothing in the heap can exceed its scores, so what exceeds
+the front most bounds the whole space.
 """
 
 from __future__ import annotations
 
-import heapq
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from hardplace.cost.types import Floats
-from hardplace.placement.many import least_bottlenecks
-from hardplace.placement.partition import feasible_shapes, place, shortage
-from hardplace.placement.types import Infeasible, Placement, PlacementProblem, Replication
-from hardplace.search.bounds import Shapes, batch_bound_s, roofline, shapes
-from hardplace.search.candidates import LEVEL_NAMES, Block, Count, Found, Pair, Refinement, refined
-from hardplace.search.evaluate import evaluate
-from hardplace.search.plans import families, placement_problem, replications
-from hardplace.search.profile import Kernels, LayerSeconds
-from hardplace.search.types import Evaluation, LayerSchedule, Level, PlanFamily, Progress, Question, Stop
-from hardplace.workload.sharding import tensor_parallel
+from hardplace.errors import BadInput
+from hardplace.placement.types import Infeasible
+from hardplace.search import ones
+from hardplace.search.blocks import scheduled
+from hardplace.search.candidates import LEVEL_NAMES, Block, Found, One, Plan, Reached, Refinement, Region, Tally
+from hardplace.search.exact import InProcess, Task
+from hardplace.search.front import Front, Scores
+from hardplace.search.goals import Objective
+from hardplace.search.layout import Layout
+from hardplace.search.loop import Deadline, Ended, Evaluator, Loop, Stops
+from hardplace.search.question import Question
+from hardplace.search.regions import opened
+from hardplace.search.scoring import Scoring
+from hardplace.search.sections import Limits, sections
+from hardplace.search.spread import spread
+from hardplace.search.types import Evaluation, Job, Level, Outcome, Progress, Stop
 
-_MANY = 16  # open chips of a block from which the placement of all at once pays
-_BLOCK = 1024  # chips refined together: large enough to vectorise, small enough to stop early
+Candidate = Region | Block | One
 
 
 @dataclass
 class Search:
-    """The state of one search: the heap, the incumbent, and what is shared by all candidates of a family.
+    """One search over a space of chips and the plans of one model or several.
 
     gap: relative gap at which to stop. limit_s: wall seconds, or None. report: called with each Progress.
+    evaluations: exact evaluations at most, or None. evaluator: where they are done; None: in this process.
     """
 
     question: Question
     gap: float
     limit_s: float | None = None
     report: Callable[[Progress], None] | None = None
-    incumbent: tuple[float, int, PlanFamily] | None = None
-    best: Evaluation | None = None
-    _heap: list[tuple[float, int, Block | Pair]] = field(default_factory=list)
-    _serial: int = 0
-    _schedules: dict[tuple[int, tuple[int, int]], tuple[LayerSchedule, ...]] = field(default_factory=dict)
-    _progress: list[Progress] = field(default_factory=list)
+    evaluations: int | None = None
+    evaluator: Evaluator | None = None
 
     def __post_init__(self) -> None:
-        """Lay out families, kernels and shapes; nothing depends on the chips yet."""
-        self._start = time.perf_counter()
-        question = self.question
-        self.families = families(question.choices, question.setting.batch_samples)
-        self._count = {stage: Count() for stage in Refinement}
-        self._kernels: dict[tuple[int, int], Kernels] = {}
-        self._replications: dict[tuple[int, int], tuple[Replication, ...]] = {}
-        self._shapes: dict[PlanFamily, Shapes] = {}
-        self.shortages: list[Infeasible] = []
-        for family in self.families:
-            self._lay_out(family)
-        self._roofline = np.full(len(question.chips), np.inf)
-        self._laid_out_s = time.perf_counter() - self._start
+        """Lay out models and sections; nothing depends on the chips yet."""
+        self.deadline = Deadline(limit_s=self.limit_s)
+        question, goal = self.question, self.question.goal
+        tasks = {workload.name: Task(workload=workload, setting=question.setting) for workload in question.workloads}
+        self._evaluator: Evaluator = self.evaluator or InProcess(tasks=tasks, gap=self.gap / 4)
+        budget = question.budget
+        billed = any(one not in (Objective.THROUGHPUT, Objective.AREA) for one in goal.objectives)
+        billed = billed or budget.tdp_w is not None or budget.usd is not None
+        parts = sections(question.space, question.setting, question.choices.memory_bytes, budget, apart=billed)
+        models = tuple(
+            Layout(workload=workload, setting=question.setting, choices=question.choices, space=question.space)
+            for workload in question.workloads
+        )
+        self.scoring = Scoring(
+            goal=goal,
+            gap=self.gap,
+            space=question.space,
+            limits=Limits(space=question.space, budget=budget, billed=billed),
+            models=models,
+            sections=parts,
+            there=tuple(tuple(model.on(section) for model in models) for section in parts),
+            front=Front[Reached](),
+        )
+        self._tally = Tally(excluded=self.scoring.limits.excluded)
+        self._laid_out_s = self.deadline.elapsed_s
 
-    def _lay_out(self, family: PlanFamily) -> None:
-        question, group = self.question, _group(family)
-        if group not in self._kernels:
-            micro_batches = question.setting.batch_samples // family.micro_batch
-            self._replications[group] = replications(question.setting, family.tensor_parallel, micro_batches)
-            self._kernels[group] = Kernels(
-                shard=tensor_parallel(question.workload, family.tensor_parallel),
-                micro_batch=family.micro_batch,
-                setting=question.setting,
-            )
-        shard = self._kernels[group].shard
-        nothing = np.zeros((len(shard.layers), 1))
-        idle = LayerSeconds(forward_s=nothing, backward_s=nothing, optimizer_s=nothing)
-        problem = placement_problem(question.workload, shard, question.setting, family, idle, self._replications[group])
-        fitting = feasible_shapes(problem)
-        if fitting:
-            self._shapes[family] = shapes(fitting, problem.micro_batches)
-        else:
-            self.shortages.append(shortage(problem))
-
-    # -- the loop ----------------------------------------------------------------------------------------------
+    # -- the problem, as the loop sees it ------------------------------------------------------------------------
 
     def run(self) -> Found:
-        """Refine candidates best first until the gap, the time limit or an interrupt; return what was found."""
-        for group in {_group(family): None for family in self._shapes}:
-            self._enter_blocks(group)
-        stop = Stop.OPTIMAL
-        bound = self._heap[0][0] if self._heap else np.inf
-        try:
-            while self._heap:
-                bound = self._heap[0][0]
-                if bound >= self._incumbent_s / (1.0 + self.gap):
-                    stop = Stop.OPTIMAL if bound >= self._incumbent_s else Stop.GAP
-                    break
-                if self.limit_s is not None and time.perf_counter() - self._start > self.limit_s:
-                    stop = Stop.SECONDS
-                    break
-                _, _, candidate = self._heap[0]
-                if isinstance(candidate, Pair) and candidate.stage is Refinement.EXACT:
-                    stop = Stop.SCHEDULES
-                    break
-                started = time.perf_counter()
-                self._refine(bound, candidate)
-                stage = candidate.stage if isinstance(candidate, Pair) else Refinement.ROOFLINE
-                self._count[Refinement(stage + 1)].seconds += time.perf_counter() - started
-                self._tell(bound)
-            else:
-                bound = np.inf  # nothing is left that could beat the incumbent
-        except KeyboardInterrupt:
-            stop = Stop.INTERRUPTED
-        return self._found(min(bound, self._incumbent_s), stop)
+        """Refine candidates best first until the gap, a limit or an interrupt; return what was found."""
+        stops = Stops(gap=self.gap, deadline=self.deadline, evaluations=self.evaluations)
+        return self._found(Loop(self, self.front, self._evaluator, stops, self.report).run())
 
-    def _refine(self, bound: float, candidate: Block | Pair) -> None:
-        """Replace the top of the heap by what its next level of refinement leaves of it."""
-        if isinstance(candidate, Block):
-            left = self._bound_block(candidate)
-        elif candidate.stage is Refinement.SCHEDULE_BOUNDS:
-            left = self._place_on_bounds(candidate)
-        else:
-            left = self._evaluate(candidate)
-        # The candidate leaves the heap only now, so that an interrupt during its refinement cannot lose it.
-        heapq.heappop(self._heap)
-        for refined_s, pair in left:
-            self._push(max(bound, refined_s), pair)
+    def roots(self) -> Iterator[tuple[Scores, Candidate]]:
+        """Yield all chips of each section in which every model has a plan that fits."""
+        whole = self.question.space.whole
+        size = len(self.question.goal.objectives) if self.question.goal.fleet == 1 else len(self.scoring.models)
+        for index, there in enumerate(self.scoring.there):
+            if all(one.families for one in there) or (
+                self.question.goal.fleet > 1 and any(one.families for one in there)
+            ):
+                self._tally.levels[Refinement.BOX].entered += whole.size * self._families(index)
+                yield (np.inf,) * size, Region(index, whole)
 
-    # -- levels ------------------------------------------------------------------------------------------------
+    def job(self, candidate: Candidate) -> Job | None:
+        """Return the exact evaluation that refining a candidate needs."""
+        return ones.job(self.scoring, candidate) if isinstance(candidate, One) else None
 
-    def _enter_blocks(self, group: tuple[int, int]) -> None:
-        """Push all chips of the space in blocks by their roofline bound at one micro-batch and tensor-parallel size."""
+    def refine(self, candidate: Candidate, outcome: Outcome | None) -> Sequence[tuple[Scores, Candidate | None]]:
+        """Return what the next level of refinement leaves of a candidate."""
         started = time.perf_counter()
-        question = self.question
-        seconds = roofline(self._kernels[group], question.chips, question.setting)
-        bounds = np.min([self._family_bound(family, seconds) for family in self._members(group)], axis=0)
-        self._roofline = np.minimum(self._roofline, bounds)
-        order = np.argsort(bounds, kind="stable")
-        self._count[Refinement.ROOFLINE].entered += len(order) * len(self._members(group))
-        for first in range(0, len(order), _BLOCK):
-            chips = order[first : first + _BLOCK]
-            self._push(float(bounds[chips[0]]), Block(group, chips))
-        self._count[Refinement.ROOFLINE].seconds += time.perf_counter() - started
+        level, left = self._refined(candidate, outcome)
+        self._tally.levels[level].seconds += time.perf_counter() - started
+        return left
 
-    def _bound_block(self, block: Block) -> list[tuple[float, Pair]]:
-        """Return the pairs of a block whose bound from scheduled kernels is below the incumbent."""
-        members = self._members(block.group)
-        lower, upper = self._kernels[block.group].bounds(self.question.chips.take(block.chips))
-        bounds = np.array([self._family_bound(family, lower) for family in members])
-        # The most promising pair is placed at once: a first incumbent soon, and better ones early.
-        row, column = np.unravel_index(int(np.argmin(bounds)), bounds.shape)
-        if bounds[row, column] < self._incumbent_s:
-            self._reach(int(block.chips[column]), members[row], upper.at(int(column)))
-        for family, known in zip(members, bounds, strict=True):
-            self._sharpen(family, lower, known)
-        count = self._count[Refinement.SCHEDULE_BOUNDS]
-        count.entered += bounds.size
-        kept = np.argwhere(bounds < self._incumbent_s)
-        count.discarded += bounds.size - len(kept)
-        return [
-            (
-                float(bounds[row, column]),
-                Pair(
-                    chip=int(block.chips[column]),
-                    family=members[row],
-                    lower=lower.at(column),
-                    upper=upper.at(column),
-                    stage=Refinement.SCHEDULE_BOUNDS,
-                ),
-            )
-            for row, column in kept.tolist()
-        ]
+    def _refined(
+        self, candidate: Candidate, outcome: Outcome | None
+    ) -> tuple[Refinement, Sequence[tuple[Scores, Candidate | None]]]:
+        check = self.deadline.check
+        families = self._families(candidate.section)
+        if isinstance(candidate, Region):
+            result = opened(self.scoring, candidate, check)
+            self._tally.beyond += result.beyond * families
+            small = candidate.box.size and all(isinstance(one, Block) for _, one in result.left)
+            level = Refinement.PARTS if small else Refinement.BOX
+            self._tally.levels[level].discarded += result.hopeless * families
+            return level, result.left
+        if isinstance(candidate, Block):
+            return Refinement.SCHEDULE_BOUNDS, self._priced(candidate)
+        level = Refinement.EXACT if outcome is not None else Refinement.PLACED_ON_BOUNDS
+        self._tally.levels[level].entered += 1
+        left = ones.refine(self.scoring, candidate, outcome)
+        self._tally.levels[level].discarded += not left
+        return level, left
 
-    def _sharpen(self, family: PlanFamily, lower: LayerSeconds, bounds: Floats) -> None:
-        """Raise the bounds of the chips that are still open by the placement programme on all of them at once."""
-        still = np.flatnonzero(bounds < self._incumbent_s / (1.0 + self.gap))
-        if len(still) < _MANY:
-            return
-        question, options = self.question, self._shapes[family]
-        seconds = LayerSeconds(
-            forward_s=lower.forward_s[:, still],
-            backward_s=lower.backward_s[:, still],
-            optimizer_s=lower.optimizer_s[:, still],
-        )
-        order = list(question.workload.order)
-        problem = self._problem(family, lower.at(int(still[0])))
-        loads = least_bottlenecks(
-            problem, seconds.forward_s[order], seconds.backward_s[order], int(options.stages.max())
-        )
-        shard = self._kernels[_group(family)].shard
-        sharp = batch_bound_s(question.workload, shard, question.setting, family, seconds, options, loads)
-        bounds[still] = np.maximum(bounds[still], sharp)
+    def _priced(self, block: Block) -> Sequence[tuple[Scores, Candidate]]:
+        """Return the chips of a block, with bounds from scheduled kernels, that may matter."""
+        families = self._families(block.section)
+        count = self._tally.levels[Refinement.SCHEDULE_BOUNDS]
+        if self.several:
+            found = spread(self.scoring, block, self.deadline.check)
+            count.entered += found.priced
+            count.discarded += found.alone * families
+            self._tally.within = max(self._tally.within, found.within)
+            return found.left
+        done = scheduled(self.scoring, block, self.deadline.check)
+        count.entered += done.priced
+        kept = len({one.places.tobytes() for _, one in done.left})
+        count.discarded += (block.places.shape[1] - kept) * families
+        if done.left:
+            ones.attempt(self.scoring, max(done.left, key=lambda one: one[0])[1])
+        return done.left
 
-    def _reach(self, chip: int, family: PlanFamily, upper: LayerSeconds) -> None:
-        """Take the best placement on list schedules as the incumbent if it is faster."""
-        reached = place(self._problem(family, upper), cutoff_s=self._incumbent_s)
-        if isinstance(reached, Placement):
-            self.incumbent = (reached.batch_s, chip, family)
-            self.best = None
+    @property
+    def several(self) -> bool:
+        """Whether several scores count: objectives, or the models of a fleet."""
+        goal = self.question.goal
+        return len(goal.objectives) > 1 or (goal.fleet > 1 and len(self.scoring.models) > 1)
 
-    def _place_on_bounds(self, pair: Pair) -> list[tuple[float, Pair]]:
-        """Return the pair bounded by its best placement on lower bounds; list schedules may give an incumbent."""
-        count = self._count[Refinement.PLACED_ON_BOUNDS]
-        count.entered += 1
-        possible = place(self._problem(pair.family, pair.lower), cutoff_s=self._incumbent_s)
-        if not isinstance(possible, Placement):
-            count.discarded += 1
-            return []
-        self._reach(pair.chip, pair.family, pair.upper)
-        return [(possible.batch_s, refined(pair, Refinement.PLACED_ON_BOUNDS))]
+    def discard(self, candidate: Candidate) -> None:
+        """Count what was left in the heap: it was discarded by the bound that put it there."""
+        families = self._families(candidate.section)
+        if isinstance(candidate, Region):
+            self._tally.levels[Refinement.BOX].discarded += candidate.box.size * families
+        elif isinstance(candidate, Block):
+            self._tally.levels[Refinement.PARTS].discarded += candidate.places.shape[1] * families
+        else:
+            self._tally.levels[Refinement.SCHEDULE_BOUNDS].discarded += families
 
-    def _evaluate(self, pair: Pair) -> list[tuple[float, Pair]]:
-        """Return the pair with the bound that its exact schedules leave; it may be the incumbent."""
-        count = self._count[Refinement.EXACT]
-        count.entered += 1
-        evaluation = self.evaluate(pair.chip, pair.family)
-        if isinstance(evaluation, Infeasible):
-            count.discarded += 1
-            return []
-        self._offer(pair.chip, evaluation)
-        bound_s = self.question.setting.batch_samples / evaluation.bound_samples_per_s
-        return [(bound_s, refined(pair, Refinement.EXACT))]
+    def tally(self) -> Tally:
+        """Return what was counted since the last call; counts begin anew."""
+        counted, self._tally = self._tally, Tally()
+        self.scoring.limits.excluded = self._tally.excluded
+        return counted
+
+    def add(self, tally: Tally) -> None:
+        """Add counts."""
+        self._tally.add(tally)
+
+    @property
+    def front(self) -> Front[Any]:
+        """What was reached, or what a refinement that is done for another process may take as reached."""
+        return self.scoring.front
+
+    @front.setter
+    def front(self, front: Front[Any]) -> None:
+        self.scoring.front = front
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave here what only this process can use: where jobs are done, who is told, when time is up."""
+        mine: dict[str, Any] = {"evaluator": None, "_evaluator": None, "report": None, "deadline": Deadline()}
+        return {**self.__dict__, **mine}
 
     # -- shared, and what callers ask -----------------------------------------------------------------
 
-    @property
-    def fits(self) -> bool:
-        """Whether any family has a plan that fits the memory."""
-        return bool(self._shapes)
+    def shortage(self) -> Infeasible | None:
+        """Return what is short if some model fits no memory of any section, before any search."""
+        if not self.scoring.sections:
+            limit = float(self.question.budget.memory_bytes or 0.0)
+            sizes = [one.bytes for one in self.question.space.memories] or [*self.question.choices.memory_bytes]
+            return Infeasible(
+                what="memory of a chip: every choice is beyond the limit, and the smallest",
+                needed=min(sizes),
+                available=limit,
+                unit="bytes",
+                remedy="a higher limit",
+            )
+        for index, model in enumerate(self.scoring.models):
+            if not any(there[index].families for there in self.scoring.there):
+                return min(model.shortages, key=lambda short: short.needed / short.available)
+        return None
 
-    def kernels(self, family: PlanFamily) -> Kernels:
-        """Return the kernels of a family, ready to be priced."""
-        return self._kernels[_group(family)]
+    def nothing(self, found: Found) -> Infeasible:
+        """Return what every candidate lacks when a search reached nothing."""
+        short = self.scoring.limits.shortage()
+        limit_s = self.question.budget.step_s
+        least_s = self.scoring.limits.excluded.step_s
+        if limit_s is not None and np.isfinite(least_s):
+            return Infeasible(
+                what="time of a step: no chip and plan within the other limits is as fast, and the fastest bound on one",
+                needed=least_s,
+                available=limit_s,
+                unit="s",
+                remedy="a longer step, more devices, a smaller batch, or larger chips",
+            )
+        if short is None or found.stop in (Stop.SECONDS, Stop.EVALUATIONS):
+            raise BadInput(f"search: {found.stop.value} before any plan was reached; expected more of it")
+        return short
 
-    def evaluate(self, chip: int, family: PlanFamily, max_stages: int | None = None) -> Evaluation | Infeasible:
-        """Return the exact evaluation of one chip of the space with one family."""
-        group = _group(family)
-        alone = self.question.chips.take(np.array([chip]))
-        if (chip, group) not in self._schedules:
-            # Families that differ in memory or recompute share them: 20 s of 45 s on a chip that is compared with.
-            self._schedules[chip, group] = self._kernels[group].schedules(alone, self.gap / 4)
-        layers = self._schedules[chip, group]
-        shard = self._kernels[group].shard
-        return evaluate(self.question, shard, alone, family, layers, self._replications[group], max_stages)
+    def evaluate(self, job: Job) -> Outcome:
+        """Return the outcome of a job."""
+        return self._evaluator.evaluate(job)
 
-    def _offer(self, chip: int, evaluation: Evaluation) -> None:
-        if evaluation.placement.batch_s < self._incumbent_s or (
-            self.best is None and evaluation.placement.batch_s <= self._incumbent_s
-        ):
-            self.incumbent = (evaluation.placement.batch_s, chip, evaluation.family)
-            self.best = evaluation
+    def _families(self, section: int) -> int:
+        return sum(len(there.families) for there in self.scoring.there[section])
 
-    @property
-    def _incumbent_s(self) -> float:
-        return self.incumbent[0] if self.incumbent else np.inf
-
-    def _members(self, group: tuple[int, int]) -> list[PlanFamily]:
-        return [family for family in self._shapes if _group(family) == group]
-
-    def _family_bound(self, family: PlanFamily, seconds: LayerSeconds) -> Floats:
-        question, shard = self.question, self._kernels[_group(family)].shard
-        return batch_bound_s(question.workload, shard, question.setting, family, seconds, self._shapes[family])
-
-    def _problem(self, family: PlanFamily, seconds: LayerSeconds) -> PlacementProblem:
-        question, group = self.question, _group(family)
-        shard = self._kernels[group].shard
-        return placement_problem(question.workload, shard, question.setting, family, seconds, self._replications[group])
-
-    def _push(self, bound_s: float, candidate: Block | Pair) -> None:
-        self._serial += 1
-        heapq.heappush(self._heap, (bound_s, self._serial, candidate))
-
-    def _tell(self, bound_s: float) -> None:
-        batch = self.question.setting.batch_samples
-        now = Progress(
-            seconds=time.perf_counter() - self._start,
-            samples_per_s=batch / self._incumbent_s,
-            bound_samples_per_s=batch / min(bound_s, self._incumbent_s),
+    def _found(self, ended: Ended) -> Found:
+        """Return the account of a search: what was reached, evaluated exactly, in the smallest memories that do."""
+        points = sorted(self.front.points, key=lambda one: one[0], reverse=True)
+        reached = tuple(self._exactly(one) for _, one in points)
+        chips = self.question.space.chips
+        every = sum(
+            self.question.space.whole.size * self._families(index) for index in range(len(self.scoring.sections))
         )
-        last = self._progress[-1] if self._progress else None
-        if last is None or (last.samples_per_s, last.bound_samples_per_s) != (
-            now.samples_per_s,
-            now.bound_samples_per_s,
-        ):
-            self._progress.append(now)
-        if self.report is not None:
-            self.report(now)
-
-    def _found(self, bound_s: float, stop: Stop) -> Found:
-        """Return the account; what is left in the heap was discarded by the bound that put it there."""
-        if self.incumbent is not None and self.best is None:
-            _, chip, family = self.incumbent
-            evaluation = self.evaluate(chip, family)
-            if isinstance(evaluation, Evaluation):
-                self.best = evaluation
-        for _, _, candidate in self._heap:
-            if isinstance(candidate, Block):
-                pairs = len(candidate.chips) * len(self._members(candidate.group))
-                self._count[Refinement.ROOFLINE].discarded += pairs
-            elif candidate.stage is not Refinement.EXACT:
-                self._count[candidate.stage].discarded += 1
-        candidates = len(self.question.chips) * len(self.families)
-        misfits = len(self.question.chips) * (len(self.families) - len(self._shapes))
-        fit = Level(name="memory", entered=candidates, discarded=misfits, seconds=self._laid_out_s)
         levels = tuple(
             Level(name=LEVEL_NAMES[stage], entered=one.entered, discarded=one.discarded, seconds=one.seconds)
-            for stage, one in self._count.items()
+            for stage, one in self._tally.levels.items()
         )
+        within = self._tally.within
+        limits = Level(name="limits", entered=every, discarded=self._tally.beyond, seconds=self._laid_out_s)
         return Found(
-            best=self.best,
-            bound_batch_s=bound_s,
-            stop=stop,
-            levels=(fit, *levels),
-            progress=tuple(self._progress),
-            roofline_batch_s=self._roofline,
-            candidates=candidates,
-            exact_evaluations=self._count[Refinement.EXACT].entered,
-            seconds=time.perf_counter() - self._start,
+            reached=reached,
+            scores=tuple(ones.reached_scores(self.scoring, one.costs, one.plans) for one in reached),
+            excess=max(ended.excess, within),
+            stop=Stop.GAP if ended.stop is Stop.OPTIMAL and within > 0.0 else ended.stop,
+            levels=(limits, *levels),
+            progress=ended.progress,
+            chips=chips,
+            candidates=every,
+            exact_evaluations=ended.evaluations,
+            seconds=self.deadline.elapsed_s,
         )
 
+    def _exactly(self, reached: Reached) -> Reached:
+        return replace(reached, plans=tuple(self._best_memory(reached, index) for index in range(len(reached.plans))))
 
-def _group(family: PlanFamily) -> tuple[int, int]:
-    return family.micro_batch, family.tensor_parallel
+    def _best_memory(self, reached: Reached, model: int) -> Plan:
+        """Return a plan evaluated exactly, in the smallest memory in which it is as fast."""
+        plan = reached.plans[model]
+        outcome = plan.evaluation or self.evaluate(plan.job)
+        assert isinstance(outcome, Evaluation)
+        for capacity in self.scoring.sections[reached.section].capacities[:-1]:
+            family = replace(plan.job.family, memory_bytes=capacity)
+            job = replace(plan.job, family=family, chip=replace(plan.job.chip, memory_bytes=capacity))
+            smaller = self.evaluate(job)
+            if isinstance(smaller, Evaluation) and smaller.samples_per_s >= outcome.samples_per_s:
+                return Plan(job, smaller.samples_per_s, plan.joules, smaller)
+        return Plan(plan.job, outcome.samples_per_s, plan.joules, outcome)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,7 +11,7 @@ import numpy as np
 from hardplace.cost.fusion import kernel_graph, optimizer_kernel
 from hardplace.cost.times import kernel_times
 from hardplace.cost.types import Floats, Kernel, KernelGraph, KernelTimes
-from hardplace.hardware.types import Chips, Setting
+from hardplace.hardware.types import Chips, Optimizer, Setting
 from hardplace.scheduling.bounds import lower_bound
 from hardplace.scheduling.exact import schedule
 from hardplace.scheduling.lists import list_schedule
@@ -48,12 +49,13 @@ class Kernels:
 
     shard: Shard
     micro_batch: int
-    setting: Setting
+    function_cycles: Mapping[str, int]
+    optimizer: Optimizer
 
     @cached_property
     def graphs(self) -> tuple[tuple[KernelGraph, KernelGraph], ...]:
         """Return (forward, backward) of each distinct layer."""
-        cycles = self.setting.function_cycles
+        cycles = self.function_cycles
         return tuple(
             (
                 kernel_graph(layer, Phase.FORWARD, self.micro_batch, cycles),
@@ -63,28 +65,14 @@ class Kernels:
         )
 
     @cached_property
+    def updates(self) -> tuple[Kernel, ...]:
+        """Return the optimizer step of each distinct layer, on unsharded states."""
+        return tuple(optimizer_kernel(layer, self.optimizer, self.function_cycles) for layer in self.shard.layers)
+
+    @cached_property
     def _all(self) -> tuple[Kernel, ...]:
         kernels = [kernel for pair in self.graphs for graph in pair for kernel in graph.kernels]
-        updates = [
-            optimizer_kernel(layer, self.setting.optimizer, self.setting.function_cycles) for layer in self.shard.layers
-        ]
-        return (*kernels, *updates)
-
-    def work(self) -> tuple[Floats, Floats, Floats]:
-        """Return multiply-accumulates, lane-cycles and least memory bytes, each of shape (layers, 2 phases)."""
-        table = [
-            [
-                (
-                    sum(matmul.macs for kernel in graph.kernels for matmul in kernel.matmuls),
-                    sum(kernel.lane_cycles for kernel in graph.kernels),
-                    sum(kernel.stream_bytes for kernel in graph.kernels),
-                )
-                for graph in pair
-            ]
-            for pair in self.graphs
-        ]
-        macs, cycles, streamed = np.moveaxis(np.array(table, dtype=np.float64), 2, 0)
-        return macs, cycles, streamed
+        return (*kernels, *self.updates)
 
     def _phases(self, times: KernelTimes) -> list[tuple[int, int, TaskGraph, Floats, Floats]]:
         """Return (layer, phase, task graph, single_s, whole_s) of every phase of every layer."""
@@ -100,12 +88,18 @@ class Kernels:
                 phases.append((layer, phase, tasks, times.single_s[rows], times.whole_s[rows]))
         return phases
 
-    def bounds(self, chips: Chips) -> tuple[LayerSeconds, LayerSeconds]:
-        """Return lower bounds and reachable values (list schedules) of each layer's seconds on each chip."""
-        times = kernel_times(self._all, chips, self.setting, self.shard.parallelism.tensor)
+    def bounds(
+        self, chips: Chips, setting: Setting, check: Callable[[], None] = lambda: None
+    ) -> tuple[LayerSeconds, LayerSeconds]:
+        """Return lower bounds and reachable values (list schedules) of each layer's seconds on each chip.
+
+        check: called between layers; may raise to end it.
+        """
+        times = kernel_times(self._all, chips, setting, self.shard.parallelism.tensor)
         layers = len(self.shard.layers)
         lower, upper = np.zeros((2, layers, len(chips))), np.zeros((2, layers, len(chips)))
         for layer, phase, tasks, single_s, whole_s in self._phases(times):
+            check()
             if tasks.engines:
                 arguments = (tasks, chips.tensor_cores, chips.vector_cores, single_s, whole_s)
                 lower[phase, layer] = lower_bound(*arguments)
@@ -116,9 +110,9 @@ class Kernels:
             LayerSeconds(forward_s=upper[0], backward_s=upper[1], optimizer_s=update),
         )
 
-    def schedules(self, chip: Chips, gap: float) -> tuple[LayerSchedule, ...]:
+    def schedules(self, chip: Chips, setting: Setting, gap: float) -> tuple[LayerSchedule, ...]:
         """Return the exact schedules of each distinct layer on one chip, to a relative gap if the solver gets there."""
-        times = kernel_times(self._all, chip, self.setting, self.shard.parallelism.tensor)
+        times = kernel_times(self._all, chip, setting, self.shard.parallelism.tensor)
         layers = len(self.shard.layers)
         solved: list[list[PhaseSchedule]] = [[] for _ in range(layers)]
         for layer, phase, tasks, single_s, whole_s in self._phases(times):
@@ -145,6 +139,13 @@ class Kernels:
             )
             for index, layer in enumerate(self.shard.layers)
         )
+
+
+def kernels_of(shard: Shard, micro_batch: int, setting: Setting) -> Kernels:
+    """Return the kernels of a shard at a micro-batch size, with the setting's cycles and optimizer."""
+    return Kernels(
+        shard=shard, micro_batch=micro_batch, function_cycles=setting.function_cycles, optimizer=setting.optimizer
+    )
 
 
 def scheduled_seconds(layers: tuple[LayerSchedule, ...], *, bound: bool) -> LayerSeconds:

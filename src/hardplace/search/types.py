@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from hardplace.cost.types import Engine
-from hardplace.hardware.types import Accelerator, Budget, Chips, Cluster, Setting
+from hardplace.hardware.types import Accelerator, Budget, Cluster
 from hardplace.placement.types import Infeasible, Placement
 from hardplace.scheduling.types import Schedule
-from hardplace.workload.types import Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,17 +29,6 @@ class PlanFamily:
     micro_batch: int
     recompute: bool
     tensor_parallel: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """What a search is asked: the model, what all candidates share, the chips and the plans to choose from."""
-
-    workload: Workload
-    setting: Setting
-    budget: Budget
-    chips: Chips
-    choices: Choices
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +77,22 @@ class Evaluation:
     time: tuple[Cause, ...]
 
 
+Outcome = Evaluation | Infeasible
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One exact evaluation, as plain data: the best plan of a family for a model on a chip.
+
+    max_stages: pipeline stages at most; None: as many as there are layers.
+    """
+
+    model: str
+    chip: Accelerator
+    family: PlanFamily
+    max_stages: int | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
     """A plan to compare with, named, or what it lacks."""
@@ -105,6 +109,7 @@ class Stop(StrEnum):
     OPTIMAL = "optimal"
     SCHEDULES = "schedule solver stopped"  # the rest of the gap is that of the best candidate's own schedules
     SECONDS = "time limit"
+    EVALUATIONS = "evaluations spent"
     INTERRUPTED = "interrupted"
 
 
@@ -120,11 +125,11 @@ class Level:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """Incumbent and bound at a moment of the search."""
+    """Incumbent (0: none yet) and bound of the objective at a moment of the search; more is better."""
 
     seconds: float
-    samples_per_s: float
-    bound_samples_per_s: float
+    score: float
+    bound: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,13 +148,20 @@ class Cloud:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exploration:
-    """The answer of a search with its certificate: no candidate of the space exceeds bound_samples_per_s."""
+    """The answer of a search with its certificate: no candidate of the space exceeds `bound`.
+
+    score, bound: of the objective, more is better, in `unit` (or its inverse, where less of it is better).
+    """
 
     version: str
     model: str
     parameters: int
     sequence_length: int
     setting: str
+    space: str
+    objective: str
+    unit: str
+    inverse: bool
     budget: Budget
     cluster: Cluster
     batch_samples: int
@@ -161,7 +173,8 @@ class Exploration:
     candidates: int
     best: Evaluation
     baselines: tuple[Baseline, ...]
-    bound_samples_per_s: float
+    score: float
+    bound: float
     stop: Stop
     seconds: float
     exact_evaluations: int
@@ -172,5 +185,85 @@ class Exploration:
 
     @property
     def gap(self) -> float:
-        """By what share the best of the space can be faster than the answer at most."""
-        return max(0.0, self.bound_samples_per_s / self.best.samples_per_s - 1.0)
+        """By what share the best of the space can be better than the answer at most."""
+        return max(0.0, self.bound / self.score - 1.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrontierPoint:
+    """One chip and plan of a frontier: its value in each objective, in that objective's unit."""
+
+    values: tuple[float, ...]
+    evaluation: Evaluation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frontier:
+    """What is best in several objectives: no candidate beats every point by more than the gap in all of them.
+
+    inverse: whether less of a unit is better. points: none is at least as good as another in every objective.
+    """
+
+    version: str
+    model: str
+    setting: str
+    space: str
+    objectives: tuple[str, ...]
+    units: tuple[str, ...]
+    inverse: tuple[bool, ...]
+    budget: Budget
+    devices: int
+    points: tuple[FrontierPoint, ...]
+    gap: float
+    stop: Stop
+    seconds: float
+    chips_in_space: int
+    candidates: int
+    exact_evaluations: int
+    levels: tuple[Level, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A model on its chip: which of the answer's chips, its plan there, its value and that of its own best chip."""
+
+    model: str
+    chip: int
+    score: float
+    own_best: float
+    evaluation: Evaluation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """One chip for several models, or the best few of a fleet: which model runs where.
+
+    score, bound: of the combination, more is better; own_best of a run is what its score is divided by.
+    """
+
+    version: str
+    setting: str
+    space: str
+    objective: str
+    unit: str
+    combine: str
+    weights: tuple[float, ...]
+    budget: Budget
+    devices: int
+    chips: tuple[Accelerator, ...]
+    runs: tuple[Run, ...]
+    score: float
+    bound: float
+    stop: Stop
+    seconds: float
+    chips_in_space: int
+    candidates: int
+    exact_evaluations: int
+    levels: tuple[Level, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def gap(self) -> float:
+        """By what share the best of the space can be better than the answer at most."""
+        return max(0.0, self.bound / self.score - 1.0)

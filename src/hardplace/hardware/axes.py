@@ -1,0 +1,109 @@
+"""Spaces of chips as products of axes, boxes (sub-products) of them, and the chips of a box."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from hardplace.hardware.presets import Preset
+from hardplace.hardware.types import Chips, Floats, Ints
+
+AXES = ("tensor_cores", "array_rows", "array_columns", "vector_cores", "vector_lanes", "buffer_bytes", "clock_hz")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """One choice of off-chip memory: so many stacks of a kind, what they hold and give together."""
+
+    kind: str
+    stacks: int
+    bytes: float
+    bandwidth_bytes_per_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Space:
+    """A space of chips: every combination of the values of its axes, each sorted, with each memory and each link.
+
+    vector_lanes: empty: a vector core has as many lanes as an array has columns. clock_hz, memories, links: empty: the
+    setting's. links_bytes_per_s: bandwidths of the network's innermost level. area_model, node_nm, dtype: how chips are
+    priced (`hardware.presets`). least_area_share: of the area limit; smaller chips are left out unless they have
+    one core of either kind (PHAZE). area_limit_mm2: where nothing else is asked for.
+    """
+
+    name: str
+    description: str
+    tensor_cores: tuple[int, ...]
+    array_rows: tuple[int, ...]
+    array_columns: tuple[int, ...]
+    vector_cores: tuple[int, ...]
+    vector_lanes: tuple[int, ...]
+    buffer_bytes: tuple[int, ...]
+    clock_hz: tuple[float, ...]
+    memories: tuple[Memory, ...]
+    links_bytes_per_s: tuple[float, ...]
+    area_model: Preset
+    node_nm: float
+    dtype: str
+    area_limit_mm2: float
+    least_area_share: float = 0.0
+
+    @cached_property
+    def values(self) -> tuple[Floats, ...]:
+        """Return the values of each axis; an axis that is tied or the setting's has one place, of value nan."""
+        axes = (getattr(self, axis) for axis in AXES)
+        return tuple(np.array(axis if axis else (math.nan,), dtype=np.float64) for axis in axes)
+
+    @property
+    def whole(self) -> Box:
+        """Return the box that is everything but memories and links."""
+        return Box(low=(0,) * len(AXES), high=tuple(len(values) for values in self.values))
+
+    @property
+    def chips(self) -> int:
+        """How many combinations there are, memories and links among them."""
+        return self.whole.size * max(1, len(self.memories)) * max(1, len(self.links_bytes_per_s))
+
+    def at(self, places: Ints) -> Chips:
+        """Return the chips at these places on the axes, shape (axes, chips); their area is not known yet (nan)."""
+        columns = {axis: values[place] for axis, values, place in zip(AXES, self.values, places, strict=True)}
+        clock_hz = columns.pop("clock_hz")
+        if not self.vector_lanes:
+            columns["vector_lanes"] = columns["array_columns"]
+        sizes = {axis: column.astype(np.int64) for axis, column in columns.items()}
+        return Chips(**sizes, area_mm2=np.full(places.shape[1], np.nan), clock_hz=clock_hz if self.clock_hz else None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Box:
+    """A sub-product of the axes: places low to high (not included) on each, in the order of AXES."""
+
+    low: tuple[int, ...]
+    high: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """How many chips it has."""
+        return math.prod(high - low for low, high in zip(self.low, self.high, strict=True))
+
+    def places(self) -> Ints:
+        """Return the places of all its chips, shape (axes, chips)."""
+        grids = np.meshgrid(*(np.arange(low, high) for low, high in zip(self.low, self.high, strict=True)))
+        return np.stack([grid.ravel() for grid in grids])
+
+    def halves(self, axis: int) -> Iterator[Box]:
+        """Yield the two halves along an axis of two places or more."""
+        middle = (self.low[axis] + self.high[axis]) // 2
+        yield Box(low=self.low, high=(*self.high[:axis], middle, *self.high[axis + 1 :]))
+        yield Box(low=(*self.low[:axis], middle, *self.low[axis + 1 :]), high=self.high)
+
+
+def corners(boxes: list[Box]) -> tuple[Ints, Ints]:
+    """Return the places of the lowest and of the highest chip of each box, each of shape (axes, boxes)."""
+    low = np.array([box.low for box in boxes], dtype=np.int64).reshape(len(boxes), len(AXES)).T
+    high = np.array([box.high for box in boxes], dtype=np.int64).reshape(len(boxes), len(AXES)).T - 1
+    return low, high

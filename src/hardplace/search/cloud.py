@@ -1,0 +1,65 @@
+"""The chips of a space with a chosen plan held fixed, for the page."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from hardplace.cost.types import Floats, Ints
+from hardplace.hardware.axes import Space
+from hardplace.hardware.space import name
+from hardplace.search.explore import Search
+from hardplace.search.profile import LayerSeconds
+from hardplace.search.types import Cloud, Evaluation
+
+_ALL = 100_000  # chips of a space that are all looked at
+_SOME = 6_000  # of a larger one, drawn at random
+
+
+def cloud(search: Search, section: int, best: Evaluation) -> Cloud:
+    """Return the chips of the answer's section within the limits with its plan held fixed: what list schedules reach.
+
+    All of a small space; of a large one an even random choice, always the same one.
+    """
+    scoring = search.scoring
+    places = _places(search.question.space)
+    costs, _, _ = scoring.limits.costs(scoring.sections[section], scoring.space.at(places))
+    kept = np.flatnonzero(scoring.limits.within(costs) & scoring.limits.large(scoring.space.at(places), costs))
+    places = places[:, kept]
+    chips = replace(scoring.space.at(places), area_mm2=costs.area_mm2[kept])
+    layout, setting = scoring.models[0], scoring.sections[section].setting
+    group = (best.family.micro_batch, best.family.tensor_parallel)
+    _, seconds = layout.kernels[group].bounds(chips, setting)
+    known = scoring.known(section, places, places)
+    bound = known.samples_per_s[0].max(axis=0) if len(known.samples_per_s[0]) else np.zeros(len(chips))
+    return Cloud(
+        area_mm2=tuple(chips.area_mm2.tolist()),
+        samples_per_s=tuple((layout.batch / _plan_seconds(best, seconds)).tolist()),
+        bound_samples_per_s=tuple(bound.tolist()),
+        label=tuple(name(chips, index) for index in range(len(chips))),
+    )
+
+
+def _places(space: Space) -> Ints:
+    whole = space.whole
+    if whole.size <= _ALL:
+        return whole.places()
+    random = np.random.default_rng(0)
+    return np.stack([random.integers(0, high, _SOME) for high in whole.high])
+
+
+def _plan_seconds(best: Evaluation, seconds: LayerSeconds) -> Floats:
+    """Return the batch time of one placement on each chip: the placement's closed form with other layer times."""
+    placement = best.placement
+    loads, ends = [], []
+    for stage in placement.stages:
+        held = [best.order[index] for index in stage.layers]
+        forward_s = seconds.forward_s[held].sum(axis=0)
+        again = best.family.recompute and stage is not placement.stages[-1]
+        loads.append(forward_s * (2 if again else 1) + seconds.backward_s[held].sum(axis=0) + stage.transfer_s)
+        own = sum(best.layers[index].optimizer_s for index in held)
+        scale = stage.optimizer_s / own if own else 0.0
+        ends.append(stage.reduction_s + scale * seconds.optimizer_s[held].sum(axis=0))
+    rounds = placement.micro_batches_per_replica + len(placement.stages) - 1
+    return np.asarray(np.max(loads, axis=0) * rounds + np.max(ends, axis=0))

@@ -1,0 +1,57 @@
+"""What a search has reached: the points that no other point beats in every objective."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from hardplace.cost.types import Floats
+
+Scores = tuple[float, ...]
+P = TypeVar("P")
+
+
+@dataclass(slots=True)
+class Front(Generic[P]):
+    """Points (scores, payload) of which none is at least as good as another in every score; more is better.
+
+    With one score it holds one point, the incumbent. All scores are positive.
+    """
+
+    points: list[tuple[Scores, P]] = field(default_factory=list)
+
+    def excess(self, scores: Scores) -> float:
+        """Return the least share by which some point must grow to be at least these scores; inf without points.
+
+        Not above e: some point, each score times 1 + e, is at least as good in every score. Negative where a point is
+        better in every score.
+        """
+        shares = (max(a / b for a, b in zip(scores, point, strict=True)) for point, _ in self.points)
+        return min(shares, default=math.inf) - 1.0
+
+    def excesses(self, scores: Floats) -> Floats:
+        """Return the excess of each column of scores, shape (objectives, candidates)."""
+        if not self.points:
+            return np.full(scores.shape[1], np.inf)
+        reached = np.array([point for point, _ in self.points])
+        return np.asarray((scores[None, :, :] / reached[:, :, None]).max(axis=1).min(axis=0) - 1.0)
+
+    def offer(self, scores: Scores, payload: P) -> bool:
+        """Take a point unless one that is there is at least as good; drop those that it makes useless."""
+        if any(all(a >= b for a, b in zip(point, scores, strict=True)) for point, _ in self.points):
+            return False
+        self.points = [
+            (point, other)
+            for point, other in self.points
+            if any(a > b for a, b in zip(point, scores, strict=True))
+        ]  # fmt: skip
+        self.points.append((scores, payload))
+        return True
+
+    @property
+    def best(self) -> float:
+        """The largest first score; 0 without points."""
+        return max((point[0] for point, _ in self.points), default=0.0)

@@ -1,0 +1,158 @@
+"""What a search is for: objectives as scores (more is better), limits, and several models as one (docs/model-search.md).
+
+Every objective is a function of the samples a second that never falls, for a given chip and family, so that a bound on
+throughput and the least costs of a box of chips bound it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from hardplace.cost.types import Floats, Ints
+from hardplace.hardware.money import Use
+
+Bools = np.ndarray[tuple[int], np.dtype[np.bool_]]
+USD_PER_KWH = 0.08  # electricity, industry in the USA in 2023 (EIA, Electric Power Monthly; B)
+_J_PER_KWH = 3.6e6
+_S_PER_YEAR = 365.25 * 24.0 * 3600.0
+
+
+class Objective(StrEnum):
+    """What is made as large as possible, or (energy, carbon, tdp, price, area) as small as possible."""
+
+    THROUGHPUT = "throughput"
+    PER_WATT = "throughput-per-watt"
+    PER_DOLLAR = "throughput-per-dollar"
+    ENERGY = "energy"
+    CARBON = "carbon"
+    TDP = "tdp"
+    PRICE = "price"
+    AREA = "area"
+
+
+# What one unit of a score is, and of its inverse where that is what people ask for.
+UNITS = {
+    Objective.THROUGHPUT: ("samples/s", False),
+    Objective.PER_WATT: ("samples/s/W", False),
+    Objective.PER_DOLLAR: ("samples/USD", False),
+    Objective.ENERGY: ("J/sample", True),
+    Objective.CARBON: ("kg CO2/sample", True),
+    Objective.TDP: ("W", True),
+    Objective.PRICE: ("USD", True),
+    Objective.AREA: ("mm2", True),
+}
+_OF_PLANS = (Objective.PER_DOLLAR, Objective.ENERGY, Objective.CARBON)  # need the energy of a sample
+
+
+class Combine(StrEnum):
+    """How one chip's scores on several models become one, each over the model's own best chip's."""
+
+    GEOMETRIC = "geometric"
+    WORST = "worst"
+    WEIGHTS = "weights"  # geometric mean with weights
+    ARITHMETIC = "arithmetic"  # PHAZE: of raw throughputs, not normalised; only in its preset
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Costs:
+    """What chips cost, arrays of shape (chips,): area, TDP, price of making, carbon of making, power when idle.
+
+    area_mm2 is by the space's model, die_mm2 by parts.
+    """
+
+    area_mm2: Floats
+    die_mm2: Floats
+    tdp_w: Floats
+    usd: Floats
+    embodied_kg: Floats
+    idle_w: Floats
+
+    def take(self, index: Ints | Bools) -> Costs:
+        """Return the costs of the chips at these positions."""
+        return Costs(**{name: getattr(self, name)[index] for name in self.__dataclass_fields__})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goal:
+    """What is asked for. objectives: one, or several for a frontier. weights, norms: by model (norms: own bests).
+
+    fleet: chips that share the models; with more than one, every model's score is an objective of its own.
+    """
+
+    objectives: tuple[Objective, ...] = (Objective.THROUGHPUT,)
+    devices: int = 1
+    combine: Combine = Combine.GEOMETRIC
+    weights: tuple[float, ...] = (1.0,)
+    norms: tuple[float, ...] = (1.0,)
+    fleet: int = 1
+    use: Use = Use()
+
+    @property
+    def needs_energy(self) -> bool:
+        """Whether the energy of a sample matters."""
+        return any(one in _OF_PLANS for one in self.objectives)
+
+    def scores(self, objective: Objective, samples_per_s: Floats, joules: Floats, costs: Costs) -> Floats:
+        """Return scores, shape (..., chips), from samples a second and joules a sample of running; 0 where none run.
+
+        Costs of standing (making over the years of service, idle power) are for all devices all the time.
+        """
+        seconds = self.use.years * _S_PER_YEAR
+        paid = self.use.effectiveness / _J_PER_KWH
+        usd_j, kg_j = paid * USD_PER_KWH, paid * self.use.grid_g_per_kwh / 1000.0
+        chips = self.devices
+        match objective:
+            case Objective.THROUGHPUT:
+                return samples_per_s
+            case Objective.PER_WATT:
+                cost = np.asarray(chips * costs.tdp_w)
+            case Objective.PER_DOLLAR:
+                cost = chips * (costs.usd / seconds + costs.idle_w * usd_j) + samples_per_s * joules * usd_j
+            case Objective.ENERGY:
+                cost = chips * costs.idle_w + samples_per_s * joules
+            case Objective.CARBON:
+                cost = chips * (costs.embodied_kg / seconds + costs.idle_w * kg_j) + samples_per_s * joules * kg_j
+            case _:
+                each = {
+                    Objective.TDP: costs.tdp_w,
+                    Objective.PRICE: costs.usd,
+                    Objective.AREA: costs.area_mm2,
+                }[objective]
+                return np.where(samples_per_s > 0.0, 1.0 / each, 0.0)
+        return np.asarray(samples_per_s / cost)
+
+    def least_samples_per_s(self, score: float, joules: float, costs: Costs) -> float:
+        """Return the samples a second that one chip needs for a score of the only objective; 0 where any will do."""
+        if len(self.objectives) > 1 or len(self.norms) > 1 or score <= 0.0:
+            return 0.0
+        # Every score of throughput is X / (standing + running X).
+        one, two = (
+            1.0 / float(self.scores(self.objectives[0], np.array([x]), np.array([joules]), costs)[0])
+            for x in (1.0, 2.0)
+        )
+        running = 2.0 * two - one
+        standing = one - running
+        if standing <= 0.0:
+            return 0.0
+        return score * standing / (1.0 - score * running) if score * running < 1.0 else np.inf
+
+    def vectors(self, scores: Floats) -> Floats:
+        """Return what the front compares, shape (objectives or models of a fleet, chips), from (objectives, models, chips).
+
+        Models are combined into one, but for a fleet. 0 where a model does not run at all.
+        """
+        if scores.shape[1] == 1:
+            return scores[:, 0]
+        norms = np.array(self.norms)[None, :, None]
+        if self.fleet > 1:
+            return np.asarray((scores / norms)[0])
+        if self.combine is Combine.ARITHMETIC:
+            return np.where((scores > 0.0).all(axis=1), scores.mean(axis=1), 0.0)
+        if self.combine is Combine.WORST:
+            return np.asarray((scores / norms).min(axis=1))
+        share = np.array(self.weights)[None, :, None] / sum(self.weights)
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.exp((np.log(scores / norms) * share).sum(axis=1)))

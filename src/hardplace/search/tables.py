@@ -1,0 +1,161 @@
+"""What the layers of a model use of each part of a chip at least, however they are scheduled, by the chip's sizes.
+
+A part is busy for at least its work over its rate; a layer's phase takes at least as long as its busiest part. Values
+are looked up by the places of chips on the axes of a space, so that a box of chips costs as little as one
+(proofs in docs/model-search.md, "Parts").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hardplace.cost import times
+from hardplace.cost.precision import BF16
+from hardplace.cost.tensor import array_cycles
+from hardplace.cost.types import Engine, Floats, Ints, Kernel
+from hardplace.hardware.axes import Space
+from hardplace.hardware.types import Setting
+from hardplace.search.profile import Kernels, LayerSeconds
+
+_SKEW = (2.0, 1.0, -2.0)  # rows, columns, one: cycles of filling and draining that array_cycles counts once a matmul
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """Work of the (forward, backward) phases of each layer, first axes (layers, 2).
+
+    array_cycles: of one array by (rows, columns) on the space's axes; then lane-cycles, and bytes through memory by
+    buffer size and through the shared buffer by size of a core's own. macs: multiply-accumulates. update_bytes: of the
+    optimizer step on unsharded states, (layers,).
+    """
+
+    macs: Floats
+    lane_cycles: Floats
+    array_cycles: Floats
+    memory_bytes: Floats
+    fed_bytes: Floats
+    own_sizes: Ints
+    update_bytes: Floats
+
+
+def work(kernels: Kernels, space: Space, setting: Setting) -> Work:
+    """Return the work of every phase of every layer at all sizes that a space has."""
+    phases = [[tuple(k for k in graph.kernels) for graph in pair] for pair in kernels.graphs]
+    every = tuple(kernel for pair in phases for part in pair for kernel in part)
+    rows, columns = (np.array(one, dtype=np.int64) for one in (space.array_rows, space.array_columns))
+    high, wide = (grid.ravel() for grid in np.meshgrid(rows, columns, indexing="ij"))
+    own_sizes = np.unique(np.maximum(1024, 16 * high * wide))
+    cycles = _array_cycles(every, high, wide).reshape(len(every), len(rows), len(columns))
+    rules = times._Rules(setting=setting, precision=BF16, double_buffered=True)
+    memory = times._bytes_into(every, np.array(space.buffer_bytes, dtype=np.int64), rules)
+    fed = times._bytes_into(every, own_sizes, rules)
+    start = 0
+    found: list[list[Floats]] = [[] for _ in range(5)]
+    for pair in phases:
+        for part in pair:
+            held = slice(start, start := start + len(part))
+            found[0].append(np.array(sum(m.macs for k in part for m in k.matmuls), dtype=np.float64))
+            found[1].append(np.array(sum(k.lane_cycles for k in part), dtype=np.float64))
+            for place, table in enumerate((cycles, memory, fed), start=2):
+                found[place].append(table[held].sum(axis=0))
+    macs, lanes, arrays, through, into = (
+        np.stack(parts).reshape(len(phases), 2, *np.shape(parts[0])) for parts in found
+    )
+    return Work(
+        macs=macs,
+        lane_cycles=lanes,
+        array_cycles=arrays,
+        memory_bytes=through,
+        fed_bytes=into,
+        own_sizes=own_sizes,
+        update_bytes=np.array([kernel.stream_bytes for kernel in kernels.updates], dtype=np.float64),
+    )
+
+
+def _array_cycles(kernels: tuple[Kernel, ...], rows: Ints, columns: Ints) -> Floats:
+    """Return cycles of each kernel's matmuls on one array without filling, which many cores do side by side."""
+    fill = _SKEW[0] * rows + _SKEW[1] * columns + _SKEW[2]
+    total = np.zeros((len(kernels), len(rows)))
+    distinct = tuple(dict.fromkeys(matmul for kernel in kernels for matmul in kernel.matmuls))
+    if not distinct:
+        return total
+    cycles = array_cycles(distinct, np.ones_like(rows), rows, columns) - fill[None, :]
+    each = dict(zip(distinct, cycles, strict=True))
+    for row, kernel in zip(total, kernels, strict=True):
+        for matmul in kernel.matmuls:
+            row += each[matmul]
+    return total
+
+
+def network_s(kernels: Kernels, setting: Setting) -> Floats:
+    """Return seconds of the collectives of each phase of each layer, one after the other, shape (layers, 2)."""
+    group = kernels.shard.parallelism.tensor
+    return np.array(
+        [
+            [
+                sum(times._network_s(k, setting, group) for k in graph.kernels if k.engine is Engine.NETWORK)
+                for graph in pair
+            ]
+            for pair in kernels.graphs
+        ],
+        dtype=np.float64,
+    ).reshape(len(kernels.graphs), 2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """What boxes of chips have of each part at most, arrays over boxes: a second's cycles and bytes, and places.
+
+    rows, columns: first and last place on the axes of array sides. A chip is a box of one.
+    """
+
+    arrays_per_s: Floats
+    lanes_per_s: Floats
+    buffer_bytes_per_s: Floats
+    buffer: Ints
+    own_bytes: Ints
+    rows: tuple[Ints, Ints]
+    columns: tuple[Ints, Ints]
+
+
+def rates(space: Space, low: Ints, high: Ints, setting: Setting) -> Rates:
+    """Return the rates of boxes by the places of their lowest and highest chips, each of shape (axes, boxes)."""
+    top = space.at(high)
+    clock = top.clocks_hz(setting)
+    return Rates(
+        arrays_per_s=top.tensor_cores * clock,
+        lanes_per_s=top.vector_cores * top.vector_lanes * clock,
+        buffer_bytes_per_s=times.buffer_bandwidth_bytes_per_s(top, setting),
+        buffer=high[5],
+        own_bytes=top.core_buffer_bytes,
+        rows=(low[1], high[1]),
+        columns=(low[2], high[2]),
+    )
+
+
+def array_cycles_of(done: Work, on: Rates) -> Floats:
+    """Return the least cycles of one array over the sides in each box, shape (layers, 2, boxes)."""
+    (top, bottom), (left, right) = on.rows, on.columns
+    if np.array_equal(top, bottom) and np.array_equal(left, right):
+        return np.asarray(done.array_cycles[:, :, top, left])
+    sides, which = np.unique(np.stack([top, bottom, left, right]), axis=1, return_inverse=True)
+    least = [done.array_cycles[:, :, a : b + 1, c : d + 1].min(axis=(2, 3)) for a, b, c, d in sides.T.tolist()]
+    return np.asarray(np.stack(least, axis=-1)[:, :, which.ravel()])
+
+
+def least_seconds(done: Work, on: Rates, collectives_s: Floats, setting: Setting) -> LayerSeconds:
+    """Return lower bounds on the seconds of each layer in each box."""
+    own = np.searchsorted(done.own_sizes, on.own_bytes)
+    seconds = array_cycles_of(done, on) / on.arrays_per_s
+    seconds = np.maximum(seconds, done.lane_cycles[:, :, None] / on.lanes_per_s)
+    seconds = np.maximum(seconds, done.memory_bytes[:, :, on.buffer] / setting.memory_bandwidth_bytes_per_s)
+    seconds = np.maximum(seconds, done.fed_bytes[:, :, own] / on.buffer_bytes_per_s)
+    seconds = np.maximum(seconds, collectives_s[:, :, None])
+    update_s = done.update_bytes / setting.memory_bandwidth_bytes_per_s
+    return LayerSeconds(
+        forward_s=seconds[:, 0],
+        backward_s=seconds[:, 1],
+        optimizer_s=np.repeat(update_s[:, None], seconds.shape[2], axis=1),
+    )
