@@ -54,7 +54,8 @@ class Reshaping:
         return found
 
     @cached_property
-    def _bytes(self) -> tuple[tuple[Polynomial, ...], ...]:
+    def bytes(self) -> tuple[tuple[Polynomial, ...], ...]:
+        """Return the bytes of each storage, by layer."""
         pairs = zip(self.workload.layers, self.labels, strict=True)
         return tuple(_storages(layer, labels, self.workload.name) for layer, labels in pairs)
 
@@ -79,7 +80,7 @@ class Reshaping:
         _sound(wanted, name)
         layers = tuple(
             _layer(layer, labels, held, wanted)
-            for layer, labels, held in zip(self.workload.layers, self.labels, self._bytes, strict=True)
+            for layer, labels, held in zip(self.workload.layers, self.labels, self.bytes, strict=True)
         )
         order = (0, *[1] * wanted["layers"], 2)
         shared = wanted["vocab"] * wanted["hidden"] if self.tied else 0
@@ -92,16 +93,6 @@ class Reshaping:
             edges=self._edges(wanted["layers"]),
             layers=layers,
         )
-
-    def macs(self) -> tuple[Polynomial, Polynomial, Polynomial]:
-        """Return the multiply-accumulates of matrix products, attention's among them, of embedding, block and head."""
-        found = []
-        for layer, labels in zip(self.workload.layers, self.labels, strict=True):
-            total = number(0)
-            for operator in layer.operators:
-                total = total + _macs(operator, labels)
-            found.append(total)
-        return found[0], found[1], found[2]
 
     def _check(self) -> None:
         """Raise BadInput unless this is a chain of embedding, equal blocks and head."""
@@ -207,14 +198,3 @@ def _storages(layer: Layer, labels: Labels, name: str) -> tuple[Polynomial, ...]
         raise BadInput(f"{name}: layer {layer.name}: storages[{number_}]: no tensor fills its {size_} bytes")
     return tuple(one for one in found if one is not None)
 
-
-def _macs(operator: Operator, labels: Labels) -> Polynomial:
-    """Return an operator's multiply-accumulates; 0 of what is no matrix product."""
-    if operator.kind is OperatorKind.MATMUL:
-        left, right = (labels[index] for index in operator.reads[-2:])
-        return multiplied((*left, right[-1]))
-    if operator.kind is OperatorKind.ATTENTION:
-        backward = operator.phase.value == "backward"
-        query, key = (labels[index] for index in operator.reads[backward : backward + 2])
-        return multiplied((*query, key[2])) * number(5 if backward else 2)
-    return number(0)
