@@ -25,7 +25,7 @@ from hardplace.search.layout import Group
 from hardplace.search.loop import Deadline, Ended, Evaluator, Loop, Stops
 from hardplace.search.question import Question
 from hardplace.search.shapes.types import FIELDS, Shapes
-from hardplace.search.shapes.work import most_samples_per_s
+from hardplace.search.shapes.bounding import Bounding, places_of
 from hardplace.search.types import Evaluation, Job, Level, Outcome, PlanFamily, Progress
 from hardplace.workload.reshape import Reshaping
 from hardplace.workload.types import Workload
@@ -54,9 +54,19 @@ class Reshapes:
 
 
 @dataclass(frozen=True, slots=True)
-class Unopened:
-    """Shapes with a group of plans each, by their bounds, from a place on: nothing is laid out."""
+class Grouped:
+    """All shapes with one group of plans, known by what no shape of their smallest sizes exceeds."""
 
+    group: Group
+
+
+@dataclass(frozen=True, slots=True)
+class Unopened:
+    """Shapes with a group of plans by their bounds, the largest first, from a place on: nothing is laid out."""
+
+    group: Group
+    order: Ints
+    bounds: Floats
     first: int
 
 
@@ -67,6 +77,9 @@ class Inner:
     row: int
     group: Group
     candidate: Candidate
+
+
+Element = Grouped | Unopened | Inner
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +130,8 @@ class Joint:
         self._tally = Tally()
         batch, choices = self.question.setting.batch_samples, self.question.choices
         self.groups = tuple((b, t) for t in choices.tensor_parallel for b in choices.micro_batches if batch % b == 0)
+        self.places = places_of(self.question)
+        self._boundings: dict[Group, Bounding] = {}
         if self.start is not None:
             self.front.offer((self.start[0],), self.start[1])
 
@@ -127,29 +142,57 @@ class Joint:
         stops = Stops(gap=self.gap, deadline=self.deadline)
         return self._found(Loop(self, self.front, self._evaluator, stops, self.report).run())
 
-    def roots(self) -> Iterator[tuple[Scores, Unopened | Inner]]:
-        """Yield all shapes with all groups, by their bounds."""
+    def roots(self) -> Iterator[tuple[Scores, Grouped]]:
+        """Yield all shapes with each group of plans, by what no shape of their smallest sizes exceeds."""
+        for group in self.groups:
+            started = time.perf_counter()
+            bounding = self._bounding(group)
+            yield (bounding.most(),), Grouped(group)
+            self._seconds["shapes"] += time.perf_counter() - started
+
+    def _bounding(self, group: Group) -> Bounding:
+        if group not in self._boundings:
+            self._boundings[group] = Bounding(
+                question=self.question, shapes=self.reshapes.shapes, weights=self.reshapes.weights,
+                reshaping=self.reshapes.reshaping, workload=self._workload, group=group, places=self.places,
+                check=self.deadline.check,
+            )  # fmt: skip
+        return self._boundings[group]
+
+    def _bounds(self, candidate: Grouped) -> list[tuple[Scores, Element | None]]:
+        """Bound each shape with a group; the most promising one is laid out and searched, so that something is reached."""
         started = time.perf_counter()
-        bounds = np.stack([self._bounds(group) for group in self.groups])
-        order = np.argsort(-bounds.ravel(), kind="stable")
-        self._order = np.stack([order // bounds.shape[1], order % bounds.shape[1]], axis=1)
-        self._bound = bounds.ravel()[order]
+        known = self.front.best * (1.0 + self.gap)
+        bounds = self._bounding(candidate.group).bounds(known)
+        order = np.argsort(-bounds, kind="stable")
         self._seconds["shapes"] += time.perf_counter() - started
-        yield (float(self._bound[0]),), Unopened(0)
+        if bounds[order[0]] > known:
+            self._attempt(int(order[0]), candidate.group)
+        left = Unopened(candidate.group, order, bounds[order], 0)
+        return [((float(bounds[order[0]]),), left)] if bounds[order[0]] > 0.0 else []
 
-    def _bounds(self, group: Group) -> Floats:
-        return most_samples_per_s(self.reshapes.reshaping, self.reshapes.shapes, self.question, group) * self.reshapes.weights
+    def _attempt(self, row: int, group: Group) -> None:
+        """Search one shape with one group of plans alone; it stays a candidate."""
+        search = self._laid_out(row, group)
+        if search.shortage() is not None:
+            return
+        found = search.run()
+        if found.reached:
+            self.front.offer((found.scores[0][0] * float(self.reshapes.weights[row]),), Best(row, group, found.reached[0]))
+        self._searches.pop((row, group))
 
-    def job(self, candidate: Unopened | Inner) -> Job | None:
+    def job(self, candidate: Element) -> Job | None:
         """Return the exact evaluation that refining a candidate needs."""
-        if isinstance(candidate, Unopened):
+        if not isinstance(candidate, Inner):
             return None
         return self._searches[candidate.row, candidate.group].job(candidate.candidate)
 
     def refine(
-        self, candidate: Unopened | Inner, outcome: Outcome | None
-    ) -> Sequence[tuple[Scores, Unopened | Inner | None]]:
+        self, candidate: Element, outcome: Outcome | None
+    ) -> Sequence[tuple[Scores, Element | None]]:
         """Return what the next level leaves: of shapes the next one laid out, of a shape what its own search leaves."""
+        if isinstance(candidate, Grouped):
+            return self._bounds(candidate)
         if isinstance(candidate, Unopened):
             return self._open(candidate)
         row, group = candidate.row, candidate.group
@@ -164,36 +207,40 @@ class Joint:
             ((scores[0] * weight,), None if rest is None else Inner(row, group, rest)) for scores, rest in left
         ]
 
-    def discard(self, candidate: Unopened | Inner) -> None:
+    def discard(self, candidate: Element) -> None:
         """Count what was left in the heap."""
         if isinstance(candidate, Inner):
             self._searches[candidate.row, candidate.group].discard(candidate.candidate)
 
     # -- opening shapes ------------------------------------------------------------------------------------------
 
-    def _open(self, candidate: Unopened) -> list[tuple[Scores, Unopened | Inner | None]]:
+    def _open(self, candidate: Unopened) -> list[tuple[Scores, Element | None]]:
         """Lay out the shape and group with the largest bound; what is left of it is all of its chips."""
         started = time.perf_counter()
-        place, row = (int(one) for one in self._order[candidate.first])
-        group, bound = self.groups[place], float(self._bound[candidate.first])
-        left: list[tuple[Scores, Unopened | Inner | None]] = []
+        row, group, bound = int(candidate.order[candidate.first]), candidate.group, float(candidate.bounds[candidate.first])
+        left: list[tuple[Scores, Element | None]] = []
         search = self._laid_out(row, group)
         short = search.shortage()
         if short is not None:
             self._shortages.append(short)
         else:
             left = [((bound,), Inner(row, group, one)) for _, one in search.roots()]
-        if candidate.first + 1 < len(self._order):
-            left.append(((float(self._bound[candidate.first + 1]),), Unopened(candidate.first + 1)))
+        if candidate.first + 1 < len(candidate.order):
+            rest = replace(candidate, first=candidate.first + 1)
+            left.append(((float(rest.bounds[rest.first]),), rest))
         self._seconds["laying out"] += time.perf_counter() - started
         return left
 
-    def _laid_out(self, row: int, group: Group) -> Search:
+    def _workload(self, row: int) -> Workload:
         if row not in self._workloads:
-            workload = self._workloads[row] = self.reshapes.workload(row)
-            self._tasks[workload.name] = Task(workload=workload, setting=self.question.setting)
+            self._workloads[row] = self.reshapes.workload(row)
+        return self._workloads[row]
+
+    def _laid_out(self, row: int, group: Group) -> Search:
+        workload = self._workload(row)
+        self._tasks[workload.name] = Task(workload=workload, setting=self.question.setting)
         choices = replace(self.question.choices, micro_batches=(group[0],), tensor_parallel=(group[1],))
-        question = replace(self.question, workloads=(self._workloads[row],), choices=choices)
+        question = replace(self.question, workloads=(workload,), choices=choices)
         search = Search(question=question, gap=self.gap, evaluator=self._evaluator)
         search.deadline = self.deadline
         self._searches[row, group] = search

@@ -1,0 +1,152 @@
+"""Bounds of many shapes with one group of plans over all chips, by boxes of shapes: most chips are left out for many at once.
+
+A shape whose every size is at most another's is never slower on a chip: the smallest sizes of a box of shapes bound all
+of them. Chips on which not even those reach what is known are left out; boxes are divided, and single shapes priced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from hardplace.cost.types import Floats, Ints
+from hardplace.errors import BadInput
+from hardplace.hardware.axes import AXES
+from hardplace.hardware.types import Chips
+from hardplace.search.layout import Group
+from hardplace.search.question import Question
+from hardplace.search.sections import Limits, Section, sections
+from hardplace.search.shapes.bounds import Plans, most_samples_per_s
+from hardplace.search.shapes.kernels import Layout, alike, layouts
+from hardplace.search.shapes.types import FIELDS, Shapes
+from hardplace.workload.reshape import Reshaping
+from hardplace.workload.types import Workload
+
+_LEAF = 24  # shapes of a box that are priced one by one
+_MOST_CHIPS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A section of the space and its chips within the limits, none of which differs from another in the buffer only."""
+
+    section: Section
+    chips: Chips
+
+
+def places_of(question: Question) -> tuple[Place, ...]:
+    """Return the sections of a space with their chips; BadInput for a space too large to be listed.
+
+    Of chips that differ in the buffer only, all take at least as long as the one with the largest.
+    """
+    space = question.space
+    if space.whole.size > _MOST_CHIPS:
+        raise BadInput(f"--shapes: space {space.name}: {space.whole.size:,} chips: expected at most {_MOST_CHIPS:,}")
+    limits = Limits(space=space, budget=question.budget, billed=False)
+    places = space.whole.places()
+    chips = space.at(places)
+    found = []
+    for section in sections(space, question.setting, question.choices.memory_bytes, question.budget, apart=False):
+        costs, _, _ = limits.costs(section, chips)
+        inside = np.flatnonzero(limits.within(costs) & limits.large(chips, costs))
+        buffers, others = places[AXES.index("buffer_bytes"), inside], np.delete(places[:, inside], AXES.index("buffer_bytes"), 0)
+        order = np.lexsort((buffers, *others))
+        last = np.ones(len(order), dtype=bool)
+        last[:-1] = (np.diff(others[:, order], axis=1) != 0).any(axis=0)
+        found.append(Place(section=section, chips=chips.take(inside[order[last]])))
+    return tuple(found)
+
+
+@dataclass(kw_only=True)
+class Bounding:
+    """Shapes with a group of plans. workload: of one of the shapes. check: raises when time is up."""
+
+    question: Question
+    shapes: Shapes
+    weights: Floats
+    reshaping: Reshaping
+    workload: Callable[[int], Workload]
+    group: Group
+    places: tuple[Place, ...]
+    check: Callable[[], None]
+    _boxes: int = field(default=0)
+
+    @cached_property
+    def classes(self) -> list[tuple[Ints, tuple[Layout, ...] | None]]:
+        """Return the shapes whose sizes the ranks divide alike, and how each such class is sharded and fused."""
+        numbers = alike(self.shapes, self.group[1])
+        found = []
+        for number in np.unique(numbers):
+            rows = np.flatnonzero(numbers == number)
+            like, cycles = self.workload(int(rows[0])), self.question.setting.function_cycles
+            found.append((rows, layouts(self.reshaping, like, self.group[1], self.group[0], cycles)))
+        return found
+
+    def most(self) -> float:
+        """Return what no shape exceeds: of each class, the smallest sizes with the largest weight."""
+        best = 0.0
+        for rows, made in self.classes:
+            if made is None:
+                return float("inf")
+            for place in self.places:
+                best = max(best, float(self._corner(made, rows, place, place.chips).max(initial=0.0)))
+        return best
+
+    def bounds(self, known: float) -> Floats:
+        """Return what each shape does not exceed, shape (shapes,); exact work stops where that is at most `known`."""
+        found = np.zeros(len(self.shapes))
+        for rows, made in self.classes:
+            if made is None:
+                found[rows] = np.inf
+                continue
+            for place in self.places:
+                self._divide(made, rows, place, place.chips, known, found)
+        return found
+
+    def _divide(
+        self, made: Sequence[Layout], rows: Ints, place: Place, chips: Chips, known: float, found: Floats
+    ) -> None:
+        """Raise the bounds of a box of shapes to what these chips may reach with them."""
+        if len(rows) > 1:
+            corner = self._corner(made, rows, place, chips)
+            out = corner <= known
+            if out.any():
+                found[rows] = np.maximum(found[rows], corner[out].max())
+            if out.all():
+                return
+            chips = chips.take(np.flatnonzero(~out))
+        if len(rows) > _LEAF:
+            for part in self._halves(rows):
+                self._divide(made, part, place, chips, known, found)
+            return
+        speed = most_samples_per_s(made, self.shapes.take(rows), chips, self._plans(place), self.check)
+        found[rows] = np.maximum(found[rows], speed.max(axis=1) * self.weights[rows])
+
+    def _corner(self, made: Sequence[Layout], rows: Ints, place: Place, chips: Chips) -> Floats:
+        """Return what no shape of a box exceeds on each chip, shape (chips,).
+
+        The smallest sizes need not divide as the shapes do: sizes are taken as they are, and so is the vocabulary.
+        """
+        least = {name: getattr(self.shapes, name)[rows].min(keepdims=True) for name in FIELDS}
+        corner = Shapes(base=self.shapes.base, **least)
+        speed = most_samples_per_s(made, corner, chips, self._plans(place), self.check)
+        return np.asarray(speed[0] * self.weights[rows].max())
+
+    def _plans(self, place: Place) -> Plans:
+        return Plans(
+            group=self.group,
+            setting=place.section.setting,
+            memory_bytes=place.section.capacity_bytes,
+            recompute=True in self.question.choices.recompute,
+        )
+
+    def _halves(self, rows: Ints) -> tuple[Ints, Ints]:
+        """Return the shapes on either side of the middle of the field in which they differ most."""
+        spread = {name: np.ptp(np.log(getattr(self.shapes, name)[rows])) for name in FIELDS}
+        values = getattr(self.shapes, max(spread, key=lambda name: spread[name]))[rows]
+        middle = np.sort(values)[len(values) // 2]
+        low = values < middle if (values < middle).any() else values <= middle
+        return rows[low], rows[~low]
