@@ -6,7 +6,7 @@ of them. Chips on which not even those reach what is known are left out; boxes a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -20,12 +20,12 @@ from hardplace.search.layout import Group
 from hardplace.search.question import Question
 from hardplace.search.sections import Limits, Section, sections
 from hardplace.search.shapes.bounds import Plans, most_samples_per_s
-from hardplace.search.shapes.kernels import Layout, alike, layouts
+from hardplace.search.shapes.kernels import Columns, Layout, alike, kernels, layouts
 from hardplace.search.shapes.types import FIELDS, Shapes
 from hardplace.workload.reshape import Reshaping
 from hardplace.workload.types import Workload
 
-_LEAF = 24  # shapes of a box that are priced one by one
+_LEAF = 12  # shapes of a box that are priced one by one
 _MOST_CHIPS = 1_000_000
 
 
@@ -61,18 +61,62 @@ def places_of(question: Question) -> tuple[Place, ...]:
 
 
 @dataclass(kw_only=True)
+class Layouts:
+    """How shapes are sharded and fused, by one of them; kept, since only kernels depend on the micro-batch."""
+
+    reshaping: Reshaping
+    workload: Callable[[int], Workload]
+    cycles: Mapping[str, int]
+    _known: dict[tuple[int, int], tuple[Layout, ...] | None] = field(default_factory=dict)
+
+    def of(self, row: int, group: Group) -> tuple[Layout, ...] | None:
+        """Return embedding, block and head of the shapes that are like one of them; None if they cannot be told."""
+        micro_batch, ranks = group
+        if (row, ranks) not in self._known:
+            self._known[row, ranks] = layouts(self.reshaping, self.workload(row), ranks, micro_batch, self.cycles)
+        found = self._known[row, ranks]
+        return None if found is None else tuple(one.at(micro_batch, self.cycles) for one in found)
+
+
+def macs(made: Sequence[Layout], shapes: Shapes, cycles: Mapping[str, int]) -> Floats:
+    """Return the multiply-accumulates of one sample of each shape on one rank, shape (shapes,)."""
+    columns = Columns(shapes=shapes, micro_batch=1)
+    total = np.zeros(len(shapes))
+    for place, layout in enumerate(made):
+        for phase in kernels(layout.at(1, cycles), columns, cycles):
+            for alike_ in phase:
+                each = np.array([sum(one.macs for one in kernel.matmuls) for kernel in alike_], dtype=np.float64)
+                total += each * (shapes.layers if place == 1 else 1)
+    return total
+
+
+def fastest_macs_per_s(place: Place) -> float:
+    """Return what the fastest arrays of a section do; 0 where it has no chip within the limits."""
+    return float(_macs_per_s(place).max(initial=0.0))
+
+
+def fast_enough(place: Place, least_macs_per_s: float) -> Place:
+    """Return a section with the chips whose arrays do more than so many multiply-accumulates a second."""
+    return Place(section=place.section, chips=place.chips.take(np.flatnonzero(_macs_per_s(place) > least_macs_per_s)))
+
+
+def _macs_per_s(place: Place) -> Floats:
+    chips = place.chips
+    each = chips.tensor_cores * chips.array_rows * chips.array_columns
+    return np.asarray(each * chips.clocks_hz(place.section.setting))
+
+
+@dataclass(kw_only=True)
 class Bounding:
-    """Shapes with a group of plans. workload: of one of the shapes. check: raises when time is up."""
+    """Shapes with a group of plans, on the chips of places. check: raises when time is up."""
 
     question: Question
     shapes: Shapes
     weights: Floats
-    reshaping: Reshaping
-    workload: Callable[[int], Workload]
+    layouts: Layouts
     group: Group
     places: tuple[Place, ...]
     check: Callable[[], None]
-    _boxes: int = field(default=0)
 
     @cached_property
     def classes(self) -> list[tuple[Ints, tuple[Layout, ...] | None]]:
@@ -81,19 +125,8 @@ class Bounding:
         found = []
         for number in np.unique(numbers):
             rows = np.flatnonzero(numbers == number)
-            like, cycles = self.workload(int(rows[0])), self.question.setting.function_cycles
-            found.append((rows, layouts(self.reshaping, like, self.group[1], self.group[0], cycles)))
+            found.append((rows, self.layouts.of(int(rows[0]), self.group)))
         return found
-
-    def most(self) -> float:
-        """Return what no shape exceeds: of each class, the smallest sizes with the largest weight."""
-        best = 0.0
-        for rows, made in self.classes:
-            if made is None:
-                return float("inf")
-            for place in self.places:
-                best = max(best, float(self._corner(made, rows, place, place.chips).max(initial=0.0)))
-        return best
 
     def bounds(self, known: float) -> Floats:
         """Return what each shape does not exceed, shape (shapes,); exact work stops where that is at most `known`."""

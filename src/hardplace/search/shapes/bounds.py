@@ -158,17 +158,23 @@ def most_samples_per_s(
     best = np.full(np.shape(forward), np.inf)
     batch = setting.batch_samples
     rows = _rows(plans, int(shapes.layers.max()) + 2)
+    rooms = {
+        shards: _room(holds, which, int(rows.stages.max()), shards, plans.memory_bytes)
+        for shards in set(rows.shards.tolist())
+    }
     hop_s = _hop_s(shapes, micro_batch, setting)
     for index, stages in enumerate(rows.stages):
         check()
-        fits = _fits(shapes, holds, which, int(stages), float(rows.shards[index]), plans)
+        with_it, without = rooms[float(rows.shards[index])]
+        fits = (with_it if plans.recompute else without)[int(stages) - 1] >= shapes.layers
         if not fits.any():
             continue
         total = forward + backward
         mean = (total + 2.0 * (stages - 1.0) * hop_s[:, None]) / stages
         if stages > 1:
             again = (total + forward) / (stages + rho)
-            mean = np.where(_needs_recompute(shapes, holds, which, int(stages), float(rows.shards[index]), plans)[:, None], np.maximum(mean, again), mean)
+            needed = without[int(stages) - 1] < shapes.layers
+            mean = np.where(needed[:, None], np.maximum(mean, again), mean)
         load = np.maximum(mean, np.ceil(times / stages)[:, None] * one)
         end = reduced / stages * rows.reduction_s_per_byte[index] + rows.latency_s[index]
         seconds = load * rows.rounds[index] + end[:, None]
@@ -198,21 +204,13 @@ def _hop_s(shapes: Shapes, micro_batch: int, setting: Setting) -> Floats:
     return np.asarray(size / outer.bandwidth_bytes_per_s + outer.latency_s)
 
 
-def _room(holds: Held, which: Ints, stages: int, shards: float, memory: float, *, stash: bool) -> Floats:
-    """Return how many blocks fit the stages at most: the n-th from the end holds n micro-batches of each, or one."""
+def _room(holds: Held, which: Ints, most: int, shards: float, memory: float) -> tuple[Floats, Floats]:
+    """Return how many blocks 1, 2, ... `most` stages hold at most, shape (stages, shapes): with recompute and without.
+
+    Without, the n-th stage from the end holds n micro-batches of each; with it, one (what is kept of others is left out).
+    Necessary, not sufficient: embedding and head are not counted.
+    """
     state = (holds.whole + holds.shared / shards)[which]
-    found = np.zeros(len(which))
-    for stage in range(1, stages + 1):
-        found = found + np.floor(memory / (state + holds.saved[which] * (stage if stash else 1)))
-    return found
-
-
-def _fits(shapes: Shapes, holds: Held, which: Ints, stages: int, shards: float, plans: Plans) -> np.ndarray:
-    """Return which shapes may fit at all; necessary, not sufficient: embedding and head are not counted."""
-    room = _room(holds, which, stages, shards, plans.memory_bytes, stash=not plans.recompute)
-    return np.asarray(room >= shapes.layers)
-
-
-def _needs_recompute(shapes: Shapes, holds: Held, which: Ints, stages: int, shards: float, plans: Plans) -> np.ndarray:
-    """Return which shapes cannot fit so many stages without recompute."""
-    return np.asarray(_room(holds, which, stages, shards, plans.memory_bytes, stash=True) < shapes.layers)
+    again = np.floor(memory / (state + holds.saved[which]))
+    stage = np.arange(1.0, most + 1.0)[:, None]
+    return stage * again, np.cumsum(np.floor(memory / (state + stage * holds.saved[which])), axis=0)

@@ -25,7 +25,7 @@ from hardplace.search.layout import Group
 from hardplace.search.loop import Deadline, Ended, Evaluator, Loop, Stops
 from hardplace.search.question import Question
 from hardplace.search.shapes.types import FIELDS, Shapes
-from hardplace.search.shapes.bounding import Bounding, places_of
+from hardplace.search.shapes.bounding import Bounding, Layouts, fast_enough, fastest_macs_per_s, macs, places_of
 from hardplace.search.types import Evaluation, Job, Level, Outcome, PlanFamily, Progress
 from hardplace.workload.reshape import Reshaping
 from hardplace.workload.types import Workload
@@ -131,7 +131,9 @@ class Joint:
         batch, choices = self.question.setting.batch_samples, self.question.choices
         self.groups = tuple((b, t) for t in choices.tensor_parallel for b in choices.micro_batches if batch % b == 0)
         self.places = places_of(self.question)
-        self._boundings: dict[Group, Bounding] = {}
+        self._layouts = Layouts(
+            reshaping=self.reshapes.reshaping, workload=self._workload, cycles=self.question.setting.function_cycles
+        )
         if self.start is not None:
             self.front.offer((self.start[0],), self.start[1])
 
@@ -143,27 +145,35 @@ class Joint:
         return self._found(Loop(self, self.front, self._evaluator, stops, self.report).run())
 
     def roots(self) -> Iterator[tuple[Scores, Grouped]]:
-        """Yield all shapes with each group of plans, by what no shape of their smallest sizes exceeds."""
-        for group in self.groups:
-            started = time.perf_counter()
-            bounding = self._bounding(group)
-            yield (bounding.most(),), Grouped(group)
-            self._seconds["shapes"] += time.perf_counter() - started
+        """Yield all shapes with each group of plans, by their products on the fastest arrays; the model's own group first."""
+        started = time.perf_counter()
+        self._workload(0)
+        made = self._layouts.of(0, (1, 1))
+        fastest = max(fastest_macs_per_s(place) for place in self.places)
+        if made is None or not fastest:
+            bound, self._hardest = (np.inf if fastest else 0.0), 0.0
+        else:
+            worth = self.reshapes.weights / macs(made, self.reshapes.shapes, self._layouts.cycles)
+            self._hardest = float(worth.max()) * self.question.setting.cluster.devices
+            bound = self._hardest * fastest
+        self._seconds["shapes"] += time.perf_counter() - started
+        first = self.start[1].group if self.start is not None else self.groups[0]
+        for group in sorted(self.groups, key=lambda one: one != first):
+            yield (bound,), Grouped(group)
 
-    def _bounding(self, group: Group) -> Bounding:
-        if group not in self._boundings:
-            self._boundings[group] = Bounding(
-                question=self.question, shapes=self.reshapes.shapes, weights=self.reshapes.weights,
-                reshaping=self.reshapes.reshaping, workload=self._workload, group=group, places=self.places,
-                check=self.deadline.check,
-            )  # fmt: skip
-        return self._boundings[group]
+    def _bounding(self, group: Group, known: float) -> Bounding:
+        """Return what bounds shapes with a group, on the chips whose arrays can do more than what is known."""
+        least = known / self._hardest if self._hardest else 0.0
+        return Bounding(
+            question=self.question, shapes=self.reshapes.shapes, weights=self.reshapes.weights, layouts=self._layouts,
+            group=group, places=tuple(fast_enough(place, least) for place in self.places), check=self.deadline.check,
+        )  # fmt: skip
 
     def _bounds(self, candidate: Grouped) -> list[tuple[Scores, Element | None]]:
         """Bound each shape with a group; the most promising one is laid out and searched, so that something is reached."""
         started = time.perf_counter()
         known = self.front.best * (1.0 + self.gap)
-        bounds = self._bounding(candidate.group).bounds(known)
+        bounds = self._bounding(candidate.group, known).bounds(known)
         order = np.argsort(-bounds, kind="stable")
         self._seconds["shapes"] += time.perf_counter() - started
         if bounds[order[0]] > known:

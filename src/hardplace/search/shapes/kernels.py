@@ -8,10 +8,12 @@ matmuls, lane-cycles and bytes are polynomials of its sizes (`workload.polynomia
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
 from fractions import Fraction
+from functools import cached_property
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -42,6 +44,11 @@ class Layout:
     bytes: tuple[Polynomial, ...]
     saved: Polynomial
     parameters: Polynomial
+
+    def at(self, micro_batch: int, cycles: Mapping[str, int]) -> Layout:
+        """Return it with the kernels of another micro-batch size (samples)."""
+        forward, backward = (kernel_graph(self.layer, phase, micro_batch, cycles) for phase in PHASES)
+        return replace(self, graphs=(forward, backward))
 
 
 def layouts(
@@ -219,13 +226,21 @@ class Columns:
 
     shapes: Shapes
     micro_batch: int
+    known: dict[tuple[Polynomial, ...], Ints] = field(default_factory=dict)
 
     def of(self, polynomials: Sequence[Polynomial]) -> Ints:
         """Return the largest of polynomials for each shape, shape (shapes,)."""
-        sizes = {name: getattr(self.shapes, name) for name in FIELDS} | {"micro_batch": self.micro_batch}
-        values = [one.columns(sizes) for one in polynomials]
-        whole = np.max([np.broadcast_to(np.asarray(one, dtype=np.float64), len(self.shapes)) for one in values], axis=0)
-        return np.asarray(np.rint(whole), dtype=np.int64)
+        key = tuple(polynomials)
+        if key not in self.known:
+            count = len(self.shapes)
+            values = [np.broadcast_to(np.asarray(one.columns(self.sizes), dtype=np.float64), count) for one in key]
+            self.known[key] = np.asarray(np.rint(np.max(values, axis=0)), dtype=np.int64)
+        return self.known[key]
+
+    @cached_property
+    def sizes(self) -> Mapping[str, Any]:
+        """What the polynomials are of."""
+        return {name: getattr(self.shapes, name) for name in FIELDS} | {"micro_batch": self.micro_batch}
 
 
 def kernels(layout: Layout, columns: Columns, cycles: Mapping[str, int]) -> list[tuple[tuple[Kernel, ...], ...]]:
