@@ -35,7 +35,16 @@ def read(path: str | os.PathLike[str], kind: type[T]) -> T:
     that: no such file, damaged, not JSON, unknown or missing fields, a text or a fraction for a whole number.
     """
     where = Path(path)
-    data = read_toml(where) if where.suffix == ".toml" else _parse(where, _load(where))
+    return _typed(where, read_toml(where) if where.suffix == ".toml" else _parse(where, _load(where)), kind)
+
+
+def parse(text: str, kind: type[T], where: str | os.PathLike[str]) -> T:
+    """Return the value of type `kind` that a JSON text holds, as strictly as read; where: what a message names."""
+    return _typed(Path(where), _parse(Path(where), text), kind)
+
+
+def _typed(where: Path, data: Any, kind: type[T]) -> T:
+    """Return the JSON value as a value of type `kind`."""
     try:
         return _converter(detailed=False).structure(data, kind)
     except Exception:  # cattrs raises many types; the slower, detailed converter says which field it was
@@ -67,6 +76,11 @@ def write(path: str | os.PathLike[str], value: object) -> None:
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write a text as UTF-8; the file is whole or as it was before."""
     _replace(Path(path), text.encode())
+
+
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write bytes; the file is whole or as it was before."""
+    _replace(Path(path), content)
 
 
 def read_text(path: str | os.PathLike[str]) -> str:

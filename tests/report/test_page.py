@@ -131,9 +131,9 @@ def test_names_from_outside_are_escaped() -> None:
 
 def test_the_certificate_is_rounded_up_and_knows_the_optimum() -> None:
     found = example.exploration()
-    close = replace(found, bound_samples_per_s=found.best.samples_per_s * 1.00001)
+    close = replace(found, bound=found.best.samples_per_s * 1.00001)
     assert "more than 0.01\u00a0% faster" in words.certificate(close)
-    proven = replace(found, bound_samples_per_s=found.best.samples_per_s, stop=Stop.OPTIMAL)
+    proven = replace(found, bound=found.best.samples_per_s, stop=Stop.OPTIMAL)
     assert words.certificate(proven).startswith("None of the 4,800 candidates")
 
 
@@ -196,7 +196,7 @@ def test_figures_add_up() -> None:
     held = [sum(trace.y[stage] for trace in memory_figure(found.best).data) for stage in range(3)]
     assert held == pytest.approx([stage.memory_bytes / 1e9 for stage in found.best.placement.stages])
     bound, best = search_figure(found).data
-    assert bound.y[-1] == pytest.approx(found.bound_samples_per_s)
+    assert bound.y[-1] == pytest.approx(found.bound)
     assert best.y[-1] == pytest.approx(found.best.samples_per_s)
     assert min(best.y) > 0
 

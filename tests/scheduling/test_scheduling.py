@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -178,7 +179,7 @@ def test_layers_of_real_models(model: str, width: int) -> None:
     for cores in ((1, 1), (16, 16), (16, 128)):
         chip = chips_from_rows(np.array([[cores[0], 128, 128, cores[1], 128, 2**23]]))
         lower, upper = kernels.bounds(chip, HBM3)
-        for index, layer in enumerate(kernels.schedules(chip, HBM3, 0.0025)):
+        for index, layer in enumerate(kernels.schedules(chip, HBM3, partial(schedule, gap=0.0025))):
             for phase, low, high in (
                 (layer.forward, lower.forward_s[index, 0], upper.forward_s[index, 0]),
                 (layer.backward, lower.backward_s[index, 0], upper.backward_s[index, 0]),

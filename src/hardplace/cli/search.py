@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from hardplace.cli.app import INFEASIBLE, app
-from hardplace.cli.chips import budget_of
+from hardplace.cli.chips import budget_of as area_budget
+from hardplace.cli.goal import Asking, question_of
+from hardplace.cli.goal import options as asking_options
+from hardplace.cli.working import options, working
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from hardplace.cli.working import Where
     from hardplace.hardware.types import Setting
-    from hardplace.search.types import Choices, Progress, Question
+    from hardplace.placement.types import Infeasible
+    from hardplace.search.question import Question
+    from hardplace.search.types import Choices, Exploration, Frontier, Progress, Shared
     from hardplace.workload.types import Workload
 
 
 @app.command()
-@click.argument("model")
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
 @click.option(
     "--setting",
     "setting_name",
@@ -78,8 +84,15 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Print the whole result as JSON on standard output, and nothing else there.",
 )
+@click.option("--evaluations", type=click.IntRange(min=1), help="Stop after this many exact evaluations.")
+@asking_options
+@options
 def search(
-    model: str,
+    *,
+    asking: Asking,
+    where: Where,
+    evaluations: int | None,
+    models: tuple[str, ...],
     setting_name: str,
     area_mm2: float | None,
     devices: int,
@@ -93,28 +106,55 @@ def search(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Search for the chip within an area budget and the placement of MODEL that train fastest.
+    """Search for the chip within limits and the placement of MODEL that train fastest, or do best at what is asked.
 
     MODEL is a name that `hardplace models` lists, or a Workload file. The answer carries a certificate: nothing
-    in the space is faster than the printed bound. Ctrl-C stops with the best answer so far and its gap.
+    in the space is better than the printed bound. Several models share one chip, or a fleet of the best few.
+    Ctrl-C stops with the best answer so far and its gap. After a kill, the same command goes on from the journal in
+    the folder, and ends at the same answer.
     """
     from hardplace.hardware.settings import setting as named
     from hardplace.hardware.settings import with_devices
     from hardplace.workload.load import load
+
+    setting = replace(with_devices(named(setting_name), devices), batch_samples=batch)
+    workloads = tuple(load(model) for model in models)
+    choices = choices_of(setting, memory, micro_batches, tensor_parallel, recompute)
+    for model, workload in zip(models, workloads, strict=True):
+        _check(model, workload, tensor_parallel)
+    if len({workload.name for workload in workloads}) < len(workloads):
+        raise BadInput(f"{' '.join(models)}: a model twice; expected different ones")
+    if area_mm2 is not None:
+        area = area_budget(area_mm2).area_mm2
+        asking = replace(asking, limits=(f"area={area}mm2", *asking.limits))
+    question = question_of(workloads, setting, choices, asking)
+    if memory and question.space.memories:
+        raise BadInput(
+            f"--memory: the chips of space {question.space.name} bring their own; expected --limit memory=SIZE"
+        )
+    folder = out or Path("hardplace-out") / "-".join(workload.name.replace("/", "-") for workload in workloads)
+    check_writable(folder)
+    _run(question, Ends(gap=gap, limit_s=limit_s, evaluations=evaluations), folder, where, as_json)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ends:
+    """When a search may stop."""
+
+    gap: float
+    limit_s: float | None
+    evaluations: int | None
+
+
+def _check(model: str, workload: Workload, tensor_parallel: tuple[int, ...]) -> None:
+    """Raise BadInput for a model that cannot be trained, or a degree that cannot divide it."""
     from hardplace.workload.rank import check_degrees
     from hardplace.workload.types import Parallelism
 
-    setting = replace(with_devices(named(setting_name), devices), batch_samples=batch)
-    workload = load(model)
-    choices = _choices(setting, memory, micro_batches, tensor_parallel, recompute)
     if not workload.training:
         raise BadInput(f"{model}: recorded for inference; expected a training step, with its backward pass")
     for width in tensor_parallel:
         check_degrees(workload, Parallelism(tensor=width))
-    question = _question(workload, setting, choices, area_mm2)
-    folder = out or Path("hardplace-out") / workload.name.replace("/", "-")
-    check_writable(folder)
-    _run(question, gap, limit_s, folder, as_json)
 
 
 def check_writable(folder: Path) -> None:
@@ -124,21 +164,14 @@ def check_writable(folder: Path) -> None:
         raise BadInput(f"--out: {folder}: expected a folder that can be written; {nearest} cannot")
 
 
-def _question(workload: Workload, setting: Setting, choices: Choices, area_mm2: float | None) -> Question:
-    from hardplace.hardware.space import phaze_space
-    from hardplace.search.types import Question
-
-    budget = budget_of(area_mm2)
-    return Question(workload=workload, setting=setting, budget=budget, chips=phaze_space(budget), choices=choices)
-
-
-def _choices(
+def choices_of(
     setting: Setting,
     memory: tuple[str, ...],
     micro_batches: tuple[int, ...],
     tensor_parallel: tuple[int, ...],
     recompute: tuple[str, ...],
 ) -> Choices:
+    """Return what a plan may choose; an empty option leaves its default. BadInput for what divides nothing."""
     from hardplace.search.types import Choices
     from hardplace.units import parse_quantity
 
@@ -157,28 +190,61 @@ def _choices(
     )
 
 
-def _run(question: Question, gap: float, limit_s: float | None, folder: Path, as_json: bool) -> None:
+def _run(question: Question, ends: Ends, folder: Path, where: Where, as_json: bool) -> None:
     """Search, print, and write the folder."""
     from hardplace.files import dumps, write, write_text
     from hardplace.placement.types import Infeasible
-    from hardplace.report.terminal import infeasible_line, show
-    from hardplace.search.answer import answer
+    from hardplace.report.terminal import infeasible_line
+    from hardplace.search.goals import UNITS
 
-    with _progress_bar(gap) as report:
-        exploration = answer(question, gap=gap, limit_s=limit_s, report=report)
-    if isinstance(exploration, Infeasible):
-        click.echo(f"infeasible: {question.workload.name}: {infeasible_line(exploration)}", err=True)
+    unit = UNITS[question.goal.objectives[0]][0]
+    with working(question, ends.gap, folder, where, unit) as work, _progress_bar(ends.gap) as report:
+        found = _asked(question)(
+            question,
+            gap=ends.gap,
+            limit_s=ends.limit_s,
+            evaluations=ends.evaluations,
+            report=work.reporting(report),
+            evaluator=work.evaluator,
+        )
+        work.journal.end(found)
+    if isinstance(found, Infeasible):
+        names = ", ".join(workload.name for workload in question.workloads)
+        click.echo(f"infeasible: {names}: {infeasible_line(found)}", err=True)
         raise SystemExit(INFEASIBLE)
-    from hardplace.report.page import page
-
-    folder.mkdir(parents=True, exist_ok=True)
-    write(folder / "result.json", exploration)
-    write_text(folder / "page.html", page(exploration))
+    show, page = _shown(found)
+    write(folder / "result.json", found)
+    write_text(folder / "page.html", page)
     if as_json:
-        click.echo(dumps(exploration))
+        click.echo(dumps(found))
     else:
-        show(exploration)
+        show()
         click.echo(f"\nwritten: {folder / 'result.json'}, {folder / 'page.html'} (open it in a browser)")
+
+
+def _asked(question: Question) -> Callable[..., Exploration | Frontier | Shared | Infeasible]:
+    """Return the search that a question takes."""
+    from hardplace.search.answer import answer, frontier
+    from hardplace.search.together import together
+
+    if len(question.workloads) > 1:
+        return together
+    return frontier if len(question.goal.objectives) > 1 else answer
+
+
+def _shown(found: Exploration | Frontier | Shared) -> tuple[Callable[[], None], str]:
+    """Return what prints an answer, and its page."""
+    from functools import partial
+
+    from hardplace.report import several, terminal
+    from hardplace.report.page import page
+    from hardplace.search.types import Exploration, Frontier
+
+    if isinstance(found, Exploration):
+        return partial(terminal.show, found), page(found)
+    if isinstance(found, Frontier):
+        return partial(several.show_frontier, found), several.frontier_page(found)
+    return partial(several.show_shared, found), several.shared_page(found)
 
 
 @contextmanager
@@ -197,7 +263,7 @@ def _progress_bar(gap: float) -> Iterator[Callable[[Progress], None]]:
         def report(now: Progress) -> None:
             left = now.bound / now.score - 1.0 if now.score else math.inf
             closed = math.log(max(left, 1e-9)) / math.log(max(gap, 1e-6)) if left < 1 else 0.0
-            text = f"best {now.score:,.1f}  bound {now.bound:,.1f} samples/s  gap {left:.2%}"
+            text = f"best {now.score:,.5g}  bound {now.bound:,.5g}  gap {left:.2%}"
             bar.update(task, description=text, completed=min(1.0, closed))
 
         yield report

@@ -102,7 +102,11 @@ def machine(device: Device, dtype: str) -> Machine:
     alone = NetworkLevel(name="none", devices=1, bandwidth_bytes_per_s=np.inf, latency_s=0.0)
     return Machine(
         device=device,
-        chips=Chips(**{name: np.array([value], dtype=np.int64) for name, value in columns.items()}, area_mm2=die_mm2),
+        chips=Chips(
+            **{name: np.array([value], dtype=np.int64) for name, value in columns.items()},
+            area_mm2=die_mm2,
+            clock_hz=None,
+        ),
         setting=replace(
             shared,
             name=device.name,

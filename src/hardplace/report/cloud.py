@@ -63,8 +63,9 @@ def _points(chart: go.Figure, exploration: Exploration) -> None:
 def _bound(chart: go.Figure, exploration: Exploration) -> None:
     """Draw what no chip up to an area can exceed with any plan: its own bound, or the space's if lower."""
     area, _ = _columns(exploration)
+    limit = exploration.bound if exploration.objective == "throughput" else np.inf
     own = np.array(exploration.cloud.bound_samples_per_s, dtype=np.float64)
-    bound = np.minimum(np.where(np.isnan(own), np.inf, own), exploration.bound_samples_per_s)
+    bound = np.minimum(np.where(np.isnan(own), np.inf, own), limit)
     index = frontier(area, bound)
     _steps(
         chart,

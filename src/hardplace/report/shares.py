@@ -97,11 +97,12 @@ def search_figure(exploration: Exploration) -> go.Figure:
     """Return incumbent and bound against the seconds of the search."""
     chart = go.Figure()
     progress = exploration.progress
+    unit = f"1/({exploration.unit})" if exploration.inverse else exploration.unit
     lines = (
         ("bound: nothing left can be faster", style.ORANGE, [now.bound for now in progress]),
         ("best found so far", style.BLUE, [now.score for now in progress]),
     )
-    ends = (exploration.bound_samples_per_s, exploration.best.samples_per_s)
+    ends = (exploration.bound, exploration.score)
     for (name, colour, values), end in zip(lines, ends, strict=True):
         seen = [
             (now.seconds, value)
@@ -117,12 +118,12 @@ def search_figure(exploration: Exploration) -> go.Figure:
             mode="lines+markers" if len(kept) <= 40 else "lines",
             marker={"size": 5},
             line={"shape": "hv", "color": colour, "width": 2},
-            hovertemplate=f"{name}<br>after %{{x:.3g}} s: %{{y:,.5g}} samples/s<extra></extra>",
+            hovertemplate=f"{name}<br>after %{{x:.3g}} s: %{{y:,.5g}} {unit}<extra></extra>",
         )
     chart.update_xaxes(title_text="time of the search (s)", rangemode="tozero")
     values = [value for trace in chart.data for value in trace.y]
     wide = max(values) > 4 * min(values)  # the first bounds are loose; the meeting at the end is what matters
-    chart.update_yaxes(title_text="training throughput (samples/s)", type="log" if wide else "linear")
+    chart.update_yaxes(title_text=f"{exploration.objective} ({unit})", type="log" if wide else "linear")
     if wide:
         chart.update_yaxes(dtick="D2")
     return style.styled(chart, 340)

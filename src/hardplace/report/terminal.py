@@ -53,7 +53,7 @@ def show(exploration: Exploration) -> None:
         f"MFU {best.model_flops_utilisation:.1%} of {format_quantity(best.chip.peak_flops_per_s, 'FLOP/s')}",
     )
     answer.add_row("certificate", words.certificate(exploration))
-    answer.add_row("", f"bound {exploration.bound_samples_per_s:,.1f} samples/s")
+    answer.add_row("", words.bound(exploration))
     answer.add_row("discarded", _account(exploration))
     console.print(answer)
     console.print(_stages(best))

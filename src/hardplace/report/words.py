@@ -96,11 +96,22 @@ def plan(evaluation: Evaluation) -> str:
 
 def certificate(exploration: Exploration) -> str:
     """Return in one sentence how far from the best of the space the answer can be at most."""
-    above = exploration.bound_samples_per_s / exploration.best.samples_per_s - 1.0
+    above = exploration.gap
+    better = "faster" if exploration.objective == "throughput" else "better"
     what = f"of the {exploration.candidates:,} candidates (a chip with a plan family each)"
     if exploration.stop is Stop.OPTIMAL and above <= 1e-9:
-        return f"None {what} can be faster than this one."
-    return f"No chip and plan {what} can be more than {percent_up(above)} faster than this one."
+        return f"None {what} can be {better} than this one."
+    return f"No chip and plan {what} can be more than {percent_up(above)} {better} than this one."
+
+
+def bound(exploration: Exploration) -> str:
+    """Return the bound on the objective, beside what was reached where that is not the speed."""
+    if exploration.objective == "throughput":
+        return f"bound {exploration.bound:,.1f} samples/s"
+    value, limit = exploration.score, exploration.bound
+    if exploration.inverse:
+        value, limit = 1.0 / value, 1.0 / limit
+    return f"{exploration.objective} {value:,.5g} {exploration.unit}, bound {limit:,.5g} {exploration.unit}"
 
 
 def remedy(text: str) -> str:

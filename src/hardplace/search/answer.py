@@ -11,6 +11,7 @@ from hardplace.hardware.spaces import space as space_of
 from hardplace.placement.types import Infeasible
 from hardplace.search.candidates import Found, Plan
 from hardplace.search.cloud import cloud
+from hardplace.search.exact import in_process
 from hardplace.search.explore import Search
 from hardplace.search.goals import UNITS, Goal, Objective
 from hardplace.search.loop import Evaluator
@@ -38,6 +39,7 @@ def answer(
     process). report: called with the incumbent and the bound as they move. An interrupt
     (KeyboardInterrupt) ends the search with the best answer so far; it is raised again if there is none yet.
     """
+    evaluator = evaluator or in_process(question, gap)
     search = Search(
         question=question, gap=gap, limit_s=limit_s, evaluations=evaluations, report=report, evaluator=evaluator
     )

@@ -153,3 +153,9 @@ def _ones(
         return [one(speeds)]
     alone = [np.where(np.arange(len(speeds[0])) == member, speeds[0], 0.0) for member in range(len(speeds[0]))]
     return [one((speed,)) for speed in alone if speed.any()]
+
+
+def first_of(scoring: Scoring, block: Block) -> One:
+    """Return a block's first chip, none of whose families is priced yet."""
+    known = Known(samples_per_s=block.samples_per_s, joules=block.joules, costs=block.costs)
+    return _ones(scoring, block, known, 0, {})[0]

@@ -94,7 +94,7 @@ def _bottlenecks_s(seconds: LayerSeconds, links: Chain, stages: Floats, recomput
     for layer, number in enumerate(links.counts):
         # Some stage has at least ceil(n / stages) of the n layers of a kind.
         best = np.maximum(best, np.ceil(number / stages)[:, None] * both[layer][None, :])
-    return best
+    return np.asarray(best)
 
 
 def batch_bound_s(

@@ -43,11 +43,11 @@ def joules(
     counts: how often each layer is there. Recompute runs the forward pass again in every layer.
     """
     own = np.searchsorted(done.own_sizes, on.own_bytes)
-    phases = (
-        done.macs[:, :, None] * each.mac_j
-        + done.lane_cycles[:, :, None] * each.lane_j
-        + done.fed_bytes[:, :, own] * each.fed_j
-        + done.memory_bytes[:, :, on.buffer] * each.memory_j
+    kernels = (
+        done.macs[:, None] * each.mac_j
+        + done.lane_cycles[:, None] * each.lane_j
+        + done.fed_bytes[:, own] * each.fed_j
+        + done.memory_bytes[:, on.buffer] * each.memory_j
     )
-    forward, backward = np.einsum("l,lpb->pb", counts, phases) * (tensor_parallel / micro_batch)
+    forward, backward = np.einsum("l,lpb->pb", counts, done.summed(kernels)) * (tensor_parallel / micro_batch)
     return forward + backward, 2.0 * forward + backward

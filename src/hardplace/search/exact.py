@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from hardplace.hardware.space import chips_of
 from hardplace.hardware.types import Accelerator, NetworkLevel, Setting
+from hardplace.scheduling.exact import schedule
+from hardplace.scheduling.types import Schedule, ScheduleProblem
 from hardplace.search.evaluate import evaluate
+from hardplace.search.loop import C, Problem, Steps
 from hardplace.search.plans import replications
 from hardplace.search.profile import Kernels, kernels_of
+from hardplace.search.question import Question
+from hardplace.search.steps import Here
 from hardplace.search.types import Job, LayerSchedule, Outcome
 from hardplace.workload.sharding import tensor_parallel
 from hardplace.workload.types import Workload
@@ -35,8 +40,9 @@ class InProcess:
     _kernels: dict[tuple[str, int, int], Kernels] = field(default_factory=dict)
     _schedules: dict[tuple[str, Accelerator, int, int], tuple[LayerSchedule, ...]] = field(default_factory=dict)
 
-    def prefetch(self, jobs: Sequence[Job]) -> None:
-        """Do nothing: there is nothing to start them on."""
+    def steps(self, problem: Problem[C]) -> Steps[C]:
+        """Return steps in this process."""
+        return Here(problem, self)
 
     def evaluate(self, job: Job) -> Outcome:
         """Return the best plan of the job's family on its chip, or what every plan lacks."""
@@ -50,11 +56,20 @@ class InProcess:
         # Families that differ in memory or recompute share schedules: 20 s of 45 s on a chip that is compared with.
         key = (job.model, replace(job.chip, memory_bytes=0.0), family.micro_batch, family.tensor_parallel)
         if key not in self._schedules:
-            self._schedules[key] = kernels.schedules(chips_of(job.chip), setting, self.gap)
+            self._schedules[key] = kernels.schedules(chips_of(job.chip), setting, self._solve)
         choices = replications(setting, family.tensor_parallel, setting.batch_samples // family.micro_batch)
         layers = self._schedules[key]
         shard = kernels.shard
         return evaluate(task.workload, setting, shard, job.chip, family, layers, choices, job.max_stages)
+
+    def _solve(self, problem: ScheduleProblem) -> Schedule:
+        return schedule(problem, gap=self.gap)
+
+
+def in_process(question: Question, gap: float) -> InProcess:
+    """Return the evaluator of a search to a relative gap, a quarter of which its schedules may leave."""
+    tasks = {one.name: Task(workload=one, setting=question.setting) for one in question.workloads}
+    return InProcess(tasks=tasks, gap=gap / 4)
 
 
 def on_chip(setting: Setting, chip: Accelerator) -> Setting:

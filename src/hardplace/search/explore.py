@@ -14,18 +14,20 @@ from typing import Any
 import numpy as np
 
 from hardplace.errors import BadInput
+from hardplace.hardware.axes import corners
 from hardplace.placement.types import Infeasible
 from hardplace.search import ones
-from hardplace.search.blocks import scheduled
+from hardplace.search.blocks import first_of, scheduled
 from hardplace.search.candidates import LEVEL_NAMES, Block, Found, One, Plan, Reached, Refinement, Region, Tally
-from hardplace.search.exact import InProcess, Task
+from hardplace.search.exact import in_process
+from hardplace.search.fleet import best_fleet
 from hardplace.search.front import Front, Scores
 from hardplace.search.goals import Objective
 from hardplace.search.layout import Layout
 from hardplace.search.loop import Deadline, Ended, Evaluator, Loop, Stops
 from hardplace.search.question import Question
 from hardplace.search.regions import opened
-from hardplace.search.scoring import Scoring
+from hardplace.search.scoring import Scoring, scores_of
 from hardplace.search.sections import Limits, sections
 from hardplace.search.spread import spread
 from hardplace.search.types import Evaluation, Job, Level, Outcome, Progress, Stop
@@ -52,8 +54,7 @@ class Search:
         """Lay out models and sections; nothing depends on the chips yet."""
         self.deadline = Deadline(limit_s=self.limit_s)
         question, goal = self.question, self.question.goal
-        tasks = {workload.name: Task(workload=workload, setting=question.setting) for workload in question.workloads}
-        self._evaluator: Evaluator = self.evaluator or InProcess(tasks=tasks, gap=self.gap / 4)
+        self._evaluator: Evaluator = self.evaluator or in_process(question, self.gap)
         budget = question.budget
         billed = any(one not in (Objective.THROUGHPUT, Objective.AREA) for one in goal.objectives)
         billed = billed or budget.tdp_w is not None or budget.usd is not None
@@ -80,18 +81,16 @@ class Search:
     def run(self) -> Found:
         """Refine candidates best first until the gap, a limit or an interrupt; return what was found."""
         stops = Stops(gap=self.gap, deadline=self.deadline, evaluations=self.evaluations)
-        return self._found(Loop(self, self.front, self._evaluator, stops, self.report).run())
+        return self._found(Loop(self, self.front, self._evaluator.steps(self), stops, self.report).run())
 
     def roots(self) -> Iterator[tuple[Scores, Candidate]]:
         """Yield all chips of each section in which every model has a plan that fits."""
         whole = self.question.space.whole
-        size = len(self.question.goal.objectives) if self.question.goal.fleet == 1 else len(self.scoring.models)
-        for index, there in enumerate(self.scoring.there):
-            if all(one.families for one in there) or (
-                self.question.goal.fleet > 1 and any(one.families for one in there)
-            ):
+        for index in range(len(self.scoring.sections)):
+            scores = scores_of(self.scoring.vectors(self.scoring.known(index, *corners([whole]))))
+            if min(scores) > 0.0:
                 self._tally.levels[Refinement.BOX].entered += whole.size * self._families(index)
-                yield (np.inf,) * size, Region(index, whole)
+                yield scores, Region(index, whole)
 
     def job(self, candidate: Candidate) -> Job | None:
         """Return the exact evaluation that refining a candidate needs."""
@@ -115,6 +114,7 @@ class Search:
             small = candidate.box.size and all(isinstance(one, Block) for _, one in result.left)
             level = Refinement.PARTS if small else Refinement.BOX
             self._tally.levels[level].discarded += result.hopeless * families
+            self._dive(result.left)
             return level, result.left
         if isinstance(candidate, Block):
             return Refinement.SCHEDULE_BOUNDS, self._priced(candidate)
@@ -123,6 +123,11 @@ class Search:
         left = ones.refine(self.scoring, candidate, outcome)
         self._tally.levels[level].discarded += not left
         return level, left
+
+    def _dive(self, left: list[tuple[Scores, Region | Block]]) -> None:
+        """Attempt the best chip of the first region that is opened, so that something is reached."""
+        if not self.several and not self.front.points and left and isinstance(left[0][1], Block):
+            ones.attempt(self.scoring, first_of(self.scoring, left[0][1]))
 
     def _priced(self, block: Block) -> Sequence[tuple[Scores, Candidate]]:
         """Return the chips of a block, with bounds from scheduled kernels, that may matter."""
@@ -228,6 +233,9 @@ class Search:
     def _found(self, ended: Ended) -> Found:
         """Return the account of a search: what was reached, evaluated exactly, in the smallest memories that do."""
         points = sorted(self.front.points, key=lambda one: one[0], reverse=True)
+        if self.several and self.question.goal.fleet > 1 and points:
+            _, places = best_fleet(self.question.goal, np.array([scores for scores, _ in points]))
+            points = [points[place] for place in sorted(set(places))]
         reached = tuple(self._exactly(one) for _, one in points)
         chips = self.question.space.chips
         every = sum(

@@ -72,14 +72,18 @@ class Layout:
 
     def on(self, section: Section) -> There:
         """Return the model in a section."""
-        degrees, chains, collectives, members = {}, {}, {}, {}
+        degrees: dict[Group, tuple[Replication, ...]] = {}
+        chains: dict[Group, Chain] = {}
+        collectives: dict[Group, Floats] = {}
+        members: dict[Group, tuple[int, ...]] = {}
         for group, kernels in self.kernels.items():
             micro_batch, width = group
             degrees[group] = replications(section.setting, width, self.batch // micro_batch)
             chains[group] = chain(self.workload, kernels.shard, section.setting, micro_batch)
             collectives[group] = network_s(kernels, section.setting)
             members[group] = ()
-        kept, found = [], []
+        kept: list[PlanFamily] = []
+        found: list[Shapes] = []
         for family in families(self.choices_in(section), self.batch):
             group = group_of(family)
             fitting = self._fitting(family, section, degrees[group])

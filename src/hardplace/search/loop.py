@@ -10,16 +10,18 @@ from __future__ import annotations
 import heapq
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from hardplace.search.front import Front, Scores
 from hardplace.search.types import Job, Outcome, Progress, Stop
 
 C = TypeVar("C")
 P = TypeVar("P")
-_AHEAD = 32  # candidates next to the top whose jobs the evaluator may start
+_Entry = tuple[float, float, int, Scores, C]  # key, tie-breaker, serial number, scores, candidate
+AHEAD = 8  # refinements under way at most; the answer depends on it, so it is the same wherever they are done
 
 
 class TimeUp(Exception):
@@ -54,21 +56,51 @@ class Stops:
 
 
 class Evaluator(Protocol):
-    """Does exact evaluations. THE seam for a journal, processes and clusters: jobs and outcomes are plain data.
-
-    The loop asks for the outcome of one job at a time, in an order that depends on outcomes alone, so that the answer
-    is the same wherever they are done. prefetch tells which ones may be asked for next, the likeliest first.
-    """
-
-    def prefetch(self, jobs: Sequence[Job]) -> None:
-        """Start these jobs, if there is anything to start them on."""
+    """Does exact evaluations; jobs and outcomes are plain data, and an outcome depends on its job alone."""
 
     def evaluate(self, job: Job) -> Outcome:
         """Return the outcome of a job."""
 
+    def steps(self, problem: Problem[C]) -> Steps[C]:
+        """Return where the refinements of a problem are done."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done(Generic[C]):
+    """A refinement: what is left of a candidate (None: no more can be learned), points offered, counts; its job."""
+
+    left: tuple[tuple[Scores, C | None], ...]
+    offers: tuple[tuple[Scores, Any], ...]
+    tally: Any
+    job: Job | None
+    outcome: Outcome | None
+
+
+class Steps(Protocol[C]):
+    """Does refinements. THE seam for processes and clusters.
+
+    The loop starts up to AHEAD refinements, each with what was reached when it started, and takes their results in
+    the order in which it started them. So what it does next depends on results alone, never on which was ready first,
+    and the answer is the same to the last bit wherever they are done.
+    """
+
+    def start(self, number: int, candidate: C, reached: tuple[Scores, ...]) -> None:
+        """Begin a refinement, or keep it until its result is asked for."""
+
+    def finish(self, number: int) -> Done[C]:
+        """Return the result of a refinement."""
+
+    def drop(self, number: int) -> None:
+        """Forget a refinement whose result nobody will ask for."""
+
 
 class Problem(Protocol[C]):
-    """What is searched. Scores of what refine returns need not be below the candidate's own: the loop cuts them."""
+    """What is searched. Scores of what refine returns need not be below the candidate's own: the loop cuts them.
+
+    front: what refine may take as reached, and offers to; it is a copy while a refinement is done.
+    """
+
+    front: Front[Any]
 
     def roots(self) -> Iterable[tuple[Scores, C]]:
         """Return candidates that hold everything, with their scores."""
@@ -80,7 +112,13 @@ class Problem(Protocol[C]):
         """Return what is left of a candidate (None: no more can be learned of it); may offer to the front."""
 
     def discard(self, candidate: C) -> None:
-        """Count a candidate that the loop left unrefined when it ended."""
+        """Count a candidate that is left unrefined."""
+
+    def tally(self) -> Any:
+        """Return the counts since the last call, which begin anew."""
+
+    def add(self, tally: Any) -> None:
+        """Add counts that a refinement made elsewhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,22 +132,22 @@ class Ended:
 
 
 class Loop(Generic[C, P]):
-    """One search: what is open, the front, and where exact evaluations are done."""
+    """One search: what is open, what is being refined, the front, and where refinements are done."""
 
     def __init__(
         self,
         problem: Problem[C],
         front: Front[P],
-        evaluator: Evaluator,
+        steps: Steps[C],
         stops: Stops,
         report: Callable[[Progress], None] | None = None,
     ) -> None:
-        self._problem, self._front, self._evaluator, self._stops, self._report = (
-            problem, front, evaluator, stops, report,
-        )  # fmt: skip
-        self._heap: list[tuple[float, float, int, Scores, C]] = []
+        self._problem, self._front, self._steps, self._stops, self._report = problem, front, steps, stops, report
+        self._heap: list[_Entry[C]] = []
+        self._flight: deque[_Entry[C]] = deque()
         self._closed: list[Scores] = []
         self._serial = 0
+        self._merged = 0
         self._evaluations = 0
         self._progress: list[Progress] = []
 
@@ -128,32 +166,39 @@ class Loop(Generic[C, P]):
                     stop = reason
                     break
                 self._stops.deadline.check()
-                self._step()
+                self._start()
+                self._merge()
         except TimeUp:
             stop = Stop.SECONDS
         except KeyboardInterrupt:
             stop = Stop.INTERRUPTED
         if whole:
             excess, _ = self._state()
-        for *_, candidate in self._heap:
+        for *_, serial, _, _ in self._flight:
+            self._steps.drop(serial)
+        for *_, candidate in (*self._flight, *self._heap):
             self._problem.discard(candidate)
         return Ended(stop=stop, excess=excess, evaluations=self._evaluations, progress=tuple(self._progress))
 
     def _state(self) -> tuple[float, Stop | None]:
         """Return by what share anything can exceed the front, and why to stop, if so."""
-        # What cannot be refined any more keeps its gap; less than that is not worth anything.
-        self._closed = [scores for scores in self._closed if self._front.excess(scores) > 0.0]
-        closed = max((self._front.excess(scores) for scores in self._closed), default=0.0)
+        closed = self._settled()
         self._settle()
-        opened = max(0.0, self._front.excess(self._heap[0][3])) if self._heap else 0.0
+        opened = max(0.0, *(self._front.excess(entry[3]) for entry in (*self._flight, *self._heap[:1])), 0.0)
         excess = max(opened, closed)
-        if not self._heap or opened <= max(self._stops.gap, closed):
+        if not (self._heap or self._flight) or opened <= max(self._stops.gap, closed):
             if excess <= 0.0:
                 return excess, Stop.OPTIMAL
             return excess, Stop.GAP if excess <= self._stops.gap else Stop.SCHEDULES
         if self._stops.evaluations is not None and self._evaluations >= self._stops.evaluations:
             return excess, Stop.EVALUATIONS
         return excess, None
+
+    def _settled(self) -> float:
+        """Return by what share anything that cannot be refined any more exceeds the front."""
+        # It keeps its gap; less than that is not worth anything.
+        self._closed = [scores for scores in self._closed if self._front.excess(scores) > 0.0]
+        return max((self._front.excess(scores) for scores in self._closed), default=0.0)
 
     def _settle(self) -> None:
         """Bring the candidate that exceeds the front most to the top: keys only fall as the front grows."""
@@ -168,24 +213,43 @@ class Loop(Generic[C, P]):
         # With one objective the order is that of the scores, whatever the front is.
         return scores[0] if len(scores) == 1 else self._front.excess(scores)
 
-    def _step(self) -> None:
-        """Replace the top of the heap by what its refinement leaves of it."""
-        *_, scores, candidate = self._heap[0]
-        job, outcome = self._problem.job(candidate), None
-        if job is not None:
-            ahead = (self._problem.job(entry[4]) for entry in heapq.nsmallest(_AHEAD, self._heap))
-            self._evaluator.prefetch([one for one in ahead if one is not None])
-            outcome = self._evaluator.evaluate(job)
-            self._evaluations += 1
-        left = list(self._problem.refine(candidate, outcome))
-        # The candidate leaves the heap only now, so that an interrupt during its refinement cannot lose it.
-        heapq.heappop(self._heap)
-        for refined, rest in left:
+    def _matters(self, entry: _Entry[C]) -> bool:
+        return self._front.excess(entry[3]) > max(self._stops.gap, self._settled())
+
+    def _start(self) -> None:
+        """Start the most promising candidates; one at first, then as many more as there are results."""
+        reached = tuple(scores for scores, _ in self._front.points)
+        while len(self._flight) < min(AHEAD, 1 + self._merged) and self._heap and self._matters(self._heap[0]):
+            # A candidate is in the heap or in flight until its result is here, so that an interrupt cannot lose it.
+            entry = self._heap[0]
+            self._flight.append(entry)
+            heapq.heappop(self._heap)
+            self._steps.start(entry[2], entry[4], reached)
+            self._settle()
+
+    def _merge(self) -> None:
+        """Take the result of what was started first; what no longer matters goes back as it was."""
+        entry = self._flight[0]
+        _, _, serial, scores, _ = entry
+        if not self._matters(entry):
+            self._steps.drop(serial)
+            heapq.heappush(self._heap, self._flight.popleft())
+            return
+        done = self._steps.finish(serial)
+        self._flight.popleft()
+        self._merged += 1
+        self._evaluations += done.job is not None
+        self._problem.add(done.tally)
+        for offered, payload in done.offers:
+            self._front.offer(offered, payload)
+        for refined, rest in done.left:
             cut = tuple(min(one, other) for one, other in zip(scores, refined, strict=True))
             if rest is None:
                 self._closed.append(cut)
-            else:
+            elif self._front.excess(cut) > 0.0:
                 self._push(cut, rest)
+            else:
+                self._problem.discard(rest)
 
     def _push(self, scores: Scores, candidate: C) -> None:
         self._serial += 1
@@ -194,7 +258,8 @@ class Loop(Generic[C, P]):
 
     def _tell(self, excess: float) -> None:
         best = self._front.best
-        bound = best * (1.0 + excess) if best else (self._heap[0][3][0] if self._heap else 0.0)
+        opened = max((entry[3][0] for entry in (*self._flight, *self._heap[:1])), default=0.0)
+        bound = best * (1.0 + excess) if best else opened
         now = Progress(seconds=self._stops.deadline.elapsed_s, score=best, bound=bound)
         last = self._progress[-1] if self._progress else None
         if last is None or (last.score, last.bound) != (now.score, now.bound):

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from hardplace.cost.types import Floats
+from hardplace.cost.types import Ints
 from hardplace.hardware.space import accelerator
 from hardplace.placement.partition import place
 from hardplace.placement.types import Infeasible, Placement
@@ -30,11 +30,11 @@ def scores(scoring: Scoring, one: One) -> Scores:
 
 
 def job_of(
-    scoring: Scoring, section: int, places: Floats, model: int, family: PlanFamily, max_stages: int | None = None
+    scoring: Scoring, section: int, places: Ints, model: int, family: PlanFamily, max_stages: int | None = None
 ) -> Job:
     """Return the exact evaluation of one chip of a section with one family of a model."""
     where = scoring.sections[section]
-    chips = scoring.space.at(np.asarray(places, dtype=np.int64))
+    chips = scoring.space.at(places)
     chips = replace(chips, area_mm2=where.pricer.area_mm2(chips))
     chip = accelerator(chips, 0, where.setting, family.memory_bytes)
     if where.links:
@@ -90,6 +90,8 @@ def attempt(scoring: Scoring, one: One) -> None:
     """Place each model's best family, so that something is reached soon."""
     for model in range(len(scoring.models)):
         family = _top(scoring, one, model)
+        if one.stages[model][family] == Refinement.PARTS:
+            _price(scoring, one, model, family)
         if one.stages[model][family] == Refinement.SCHEDULE_BOUNDS:
             _place(scoring, one, model, family)
 

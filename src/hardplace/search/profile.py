@@ -13,9 +13,8 @@ from hardplace.cost.times import kernel_times
 from hardplace.cost.types import Floats, Kernel, KernelGraph, KernelTimes
 from hardplace.hardware.types import Chips, Optimizer, Setting
 from hardplace.scheduling.bounds import lower_bound
-from hardplace.scheduling.exact import schedule
 from hardplace.scheduling.lists import list_schedule
-from hardplace.scheduling.types import ScheduleProblem, TaskGraph
+from hardplace.scheduling.types import Schedule, ScheduleProblem, TaskGraph
 from hardplace.search.types import LayerSchedule, PhaseSchedule
 from hardplace.workload.types import Phase, Shard
 
@@ -110,8 +109,10 @@ class Kernels:
             LayerSeconds(forward_s=upper[0], backward_s=upper[1], optimizer_s=update),
         )
 
-    def schedules(self, chip: Chips, setting: Setting, gap: float) -> tuple[LayerSchedule, ...]:
-        """Return the exact schedules of each distinct layer on one chip, to a relative gap if the solver gets there."""
+    def schedules(
+        self, chip: Chips, setting: Setting, solve: Callable[[ScheduleProblem], Schedule]
+    ) -> tuple[LayerSchedule, ...]:
+        """Return the schedules of each distinct layer on one chip, made by `solve`."""
         times = kernel_times(self._all, chip, setting, self.shard.parallelism.tensor)
         layers = len(self.shard.layers)
         solved: list[list[PhaseSchedule]] = [[] for _ in range(layers)]
@@ -127,7 +128,7 @@ class Kernels:
                 PhaseSchedule(
                     kernels=tuple(kernel.name for kernel in self.graphs[layer][phase].kernels),
                     engines=tasks.engines,
-                    schedule=schedule(problem, gap=gap),
+                    schedule=solve(problem),
                 )
             )
         return tuple(

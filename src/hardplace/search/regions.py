@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from hardplace.cost.types import Floats, Ints
 from hardplace.hardware.axes import AXES, Box, Space, corners
+from hardplace.hardware.types import Chips
 from hardplace.search.candidates import Block, Region
 from hardplace.search.front import Scores
 from hardplace.search.scoring import Known, Scoring, scores_of
 from hardplace.search.sections import tightened
 
-_LEAF = 8192  # chips of a box that are looked at one by one
+_LEAF = 512  # chips of a box that are looked at one by one
 _PARTS = 32  # boxes that one is divided into at a time
 _BLOCKS = (64, 256, 1024)  # chips refined together: few at first, to reach something; then enough to vectorise
 # How much a doubling along each axis matters, to choose where to divide: a buffer's size less than a rate.
@@ -93,6 +94,14 @@ def _chips(scoring: Scoring, region: Region) -> Opened:
     parts = list(_sliced(order)) if len(vectors) == 1 else [order] * bool(len(order))
     left = [(scores_of(vectors[:, chosen]), _block(region.section, places, known, chosen)) for chosen in parts]
     return Opened(left=list(left), beyond=beyond, hopeless=len(inside) - len(matters))
+
+
+def chips_of_section(scoring: Scoring, section: int) -> tuple[Chips, Ints]:
+    """Return the chips of a section within the limits, with their areas, and their places on the axes."""
+    places = scoring.space.whole.places()
+    costs, _, _ = scoring.limits.costs(scoring.sections[section], scoring.space.at(places))
+    kept = np.flatnonzero(scoring.limits.within(costs) & scoring.limits.large(scoring.space.at(places), costs))
+    return replace(scoring.space.at(places[:, kept]), area_mm2=costs.area_mm2[kept]), places[:, kept]
 
 
 def _best_first(vectors: Floats, area_mm2: Floats) -> Ints:

@@ -1,0 +1,89 @@
+"""`hardplace compare`: other ways to search, beside the certified one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hardplace.cli.app import app
+from hardplace.errors import unknown
+
+
+@app.command()
+@click.argument("model")
+@click.option("--setting", "setting_name", default="hbm3", show_default=True, help="hbm3 or phaze.")
+@click.option("--area", "area_mm2", type=float, help="Area budget of the chip, mm2.  [default: 278.83, PHAZE's]")
+@click.option("--devices", type=click.IntRange(min=1), default=1024, show_default=True, help="Number of accelerators.")
+@click.option("--batch", type=click.IntRange(min=1), default=4096, show_default=True, help="Samples of a global batch.")
+@click.option("--strategy", "strategies", multiple=True, help="phaze, wham, bayesian or random.  [default: all four]")
+@click.option(
+    "--seconds",
+    "limit_s",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds for each strategy.  [default: 30, or none with --evaluations]",
+)
+@click.option(
+    "--evaluations",
+    "limit_evaluations",
+    type=click.IntRange(min=1),
+    help="Exact evaluations (a chip with a plan family each) for each strategy.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of bayesian and random.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder.  [default: hardplace-out/MODEL]")
+@click.option("--json", "as_json", is_flag=True, help="Print the whole comparison as JSON.")
+def compare(
+    model: str,
+    setting_name: str,
+    area_mm2: float | None,
+    devices: int,
+    batch: int,
+    strategies: tuple[str, ...],
+    limit_s: float | None,
+    limit_evaluations: int | None,
+    seed: int,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Search the space of MODEL with PHAZE's, WHAM's, Bayesian and random search, and with the certified one.
+
+    All use the same cost model and exact evaluations; each strategy has the same budget. The certified search runs to
+    its proof. Writes compare.json and compare.html (the best found over time).
+    """
+    from dataclasses import replace
+
+    from hardplace.cli.goal import Asking, question_of
+    from hardplace.cli.search import check_writable, choices_of
+    from hardplace.files import dumps, write, write_text
+    from hardplace.hardware.settings import setting as named
+    from hardplace.hardware.settings import with_devices
+    from hardplace.report.compare import page, show
+    from hardplace.search.strategies.compare import STRATEGIES
+    from hardplace.search.strategies.compare import compare as compared
+    from hardplace.workload.load import load
+
+    for name in strategies:
+        if name not in STRATEGIES:
+            raise unknown("strategy", name, STRATEGIES)
+    setting = replace(with_devices(named(setting_name), devices), batch_samples=batch)
+    workload = load(model)
+    limits = () if area_mm2 is None else (f"area={area_mm2}mm2",)
+    question = question_of((workload,), setting, choices_of(setting, (), (), (), ()), Asking(limits=limits))
+    folder = out or Path("hardplace-out") / workload.name.replace("/", "-")
+    check_writable(folder)
+    comparison = compared(
+        question,
+        strategies or tuple(STRATEGIES),
+        limit_s=30.0 if limit_s is None and limit_evaluations is None else limit_s,
+        limit_evaluations=limit_evaluations,
+        seed=seed,
+        report=lambda name: click.echo(f"{name} ...", err=True),
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    write(folder / "compare.json", comparison)
+    write_text(folder / "compare.html", page(comparison))
+    if as_json:
+        click.echo(dumps(comparison))
+    else:
+        show(comparison)
+        click.echo(f"\nwritten: {folder / 'compare.json'}, {folder / 'compare.html'} (open it in a browser)")

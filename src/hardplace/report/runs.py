@@ -1,0 +1,111 @@
+"""Runs by their journals: the terminal's table, and every evaluation as a Parquet file."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from hardplace.errors import BadInput
+from hardplace.placement.types import Infeasible
+from hardplace.report import words
+from hardplace.search.journal import Run, evaluations
+from hardplace.search.types import Evaluation, Job, Outcome
+
+_WIDTH = 140  # columns where standard output is not a terminal
+
+Cell = str | float | int | bool | None
+
+
+def show(runs: tuple[Run, ...], folder: str) -> None:
+    """Print a line for each run."""
+    console = Console(highlight=False)
+    console = console if console.is_terminal else Console(highlight=False, width=_WIDTH)
+    if not runs:
+        console.print(f"no runs in {folder}")
+        return
+    lines = Table("folder", "model", "objective", box=None, padding=(0, 2, 0, 0))
+    for heading in ("best", "bound", "gap", "evaluations"):
+        lines.add_column(heading, justify="right")
+    lines.add_column("ended")
+    lines.add_column("last written (UTC)")
+    for run in runs:
+        lines.add_row(
+            str(Path(run.path).parent),
+            run.model,
+            run.objective,
+            "none yet" if run.incumbent is None else words.number(run.incumbent, 5),
+            "" if run.bound is None else words.number(run.bound, 5),
+            "" if run.gap is None else words.percent_up(run.gap),
+            f"{run.evaluations:,}",
+            run.stop or "not yet",
+            f"{datetime.fromtimestamp(run.updated_unix_s, UTC):%Y-%m-%d %H:%M:%S}",
+        )
+    console.print(lines)
+
+
+def table(runs: tuple[Run, ...]) -> bytes:
+    """Return a Parquet file with a row for each evaluation of the runs; BadInput if pyarrow is not installed."""
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise BadInput("--parquet: needs pyarrow: pip install 'hardplace[parquet]'") from None
+    cells = [row for run in runs for row in _rows(run)]
+    columns = {name: [row[name] for row in cells] for name in (cells[0] if cells else {})}
+    content = io.BytesIO()
+    parquet.write_table(pyarrow.table(columns), content)
+    return content.getvalue()
+
+
+def _rows(run: Run) -> Iterator[dict[str, Cell]]:
+    for job, outcome in evaluations(Path(run.path)):
+        yield {"run": str(Path(run.path).parent), **_asked(job), **_reached(outcome), **_short(outcome)}
+
+
+def _asked(job: Job) -> dict[str, Cell]:
+    chip, family = job.chip, job.family
+    return {
+        "model": job.model,
+        "chip": chip.name,
+        "tensor_cores": chip.tensor_cores,
+        "array_rows": chip.array_rows,
+        "array_columns": chip.array_columns,
+        "vector_cores": chip.vector_cores,
+        "vector_lanes": chip.vector_lanes,
+        "buffer_bytes": chip.buffer_bytes,
+        "clock_hz": chip.clock_hz,
+        "memory_bandwidth_bytes_per_s": chip.memory_bandwidth_bytes_per_s,
+        "area_mm2": chip.area_mm2,
+        "memory_bytes": family.memory_bytes,
+        "micro_batch": family.micro_batch,
+        "recompute": family.recompute,
+        "tensor_parallel": family.tensor_parallel,
+        "max_stages": job.max_stages,
+    }
+
+
+def _reached(outcome: Outcome) -> dict[str, Cell]:
+    found = outcome if isinstance(outcome, Evaluation) else None
+    return {
+        "samples_per_s": found.samples_per_s if found else None,
+        "bound_samples_per_s": found.bound_samples_per_s if found else None,
+        "batch_s": found.placement.batch_s if found else None,
+        "model_flops_utilisation": found.model_flops_utilisation if found else None,
+        "pipeline_stages": len(found.placement.stages) if found else None,
+        "data_parallel": found.placement.data_parallel if found else None,
+    }
+
+
+def _short(outcome: Outcome) -> dict[str, Cell]:
+    lack = outcome if isinstance(outcome, Infeasible) else None
+    return {
+        "short_of": lack.what if lack else None,
+        "needed": lack.needed if lack else None,
+        "available": lack.available if lack else None,
+        "unit": lack.unit if lack else None,
+    }

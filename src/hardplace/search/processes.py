@@ -1,0 +1,91 @@
+"""A pool of processes on this machine."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import lru_cache
+from typing import Any
+
+from hardplace.search.loop import Done, Evaluator, Problem
+from hardplace.search.steps import Asked, step
+
+
+class Processes:
+    """Processes that do refinements (search.steps.Pool); a context manager."""
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+        self._work = b""
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Processes:
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        self._close()
+
+    def take(self, work: bytes) -> None:
+        """Start processes that have the work from their start."""
+        self._close()
+        self._work = work
+
+    def submit(self, asked: Asked) -> Future[Done[Any]]:
+        """Hand out a refinement, to new processes if one was lost: a lost one breaks the whole pool."""
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(
+                self._workers,
+                multiprocessing.get_context("spawn"),
+                initializer=_begin,
+                initargs=(self._work,),
+            )
+        try:
+            return self._pool.submit(_refined, asked)
+        except BrokenProcessPool:
+            self._close()
+            return self.submit(asked)
+
+    def result(self, handle: Future[Done[Any]]) -> Done[Any] | None:
+        """Wait for a refinement; None where a process was lost, with all that was handed out."""
+        try:
+            return handle.result()
+        except BrokenProcessPool:
+            return None
+
+    def _close(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
+
+
+@lru_cache(maxsize=1)
+def opened(work: bytes) -> tuple[Problem[Any], Evaluator]:
+    """Return the problem and the evaluator of a search; kept, as is what they remember of earlier refinements."""
+    problem, evaluator = pickle.loads(work)
+    return problem, evaluator
+
+
+_WORK: list[bytes] = []  # of this worker process, from its start to its end
+
+
+def _begin(work: bytes) -> None:
+    """Take the work, leave Ctrl-C to the search, and end with it even where it is killed."""
+    _WORK[:] = [work]
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
+def _refined(asked: Asked) -> Done[Any]:
+    return step(*opened(_WORK[0]), asked)

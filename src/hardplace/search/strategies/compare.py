@@ -1,0 +1,120 @@
+"""Every strategy on one question with one budget, and the certified search beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import MappingProxyType
+
+from hardplace import __version__
+from hardplace.errors import BadInput
+from hardplace.search.candidates import Found
+from hardplace.search.explore import Search
+from hardplace.search.question import Question
+from hardplace.search.strategies import bayesian, phaze, random, wham
+from hardplace.search.strategies.oracle import Oracle, Spent
+from hardplace.search.strategies.types import Certified, Comparison, End, Point, Trial
+from hardplace.search.types import Evaluation
+from hardplace.units import GIB
+
+STRATEGIES = MappingProxyType({"phaze": phaze, "wham": wham, "bayesian": bayesian, "random": random})
+
+
+def compare(
+    question: Question,
+    names: tuple[str, ...],
+    *,
+    limit_s: float | None,
+    limit_evaluations: int | None = None,
+    gap: float = 0.001,
+    seed: int = 0,
+    report: Callable[[str], None] | None = None,
+) -> Comparison:
+    """Run the certified search to its gap, then each strategy from scratch within the same limits.
+
+    The limits are for the strategies; the certified search runs until its gap, so that it is the optimum that stands
+    beside them. report: called with the name of what begins. Raises BadInput if nothing fits the memory.
+    """
+    tell = report or (lambda name: None)
+    tell("certified search")
+    search = Search(question=question, gap=gap)
+    if len(search.scoring.sections) != 1 or len(question.workloads) != 1:
+        raise BadInput("compare: expected one model and a space with one memory and one kind of link")
+    if search.shortage() is not None:
+        raise BadInput(f"{question.workloads[0].name}: no plan of the space fits its memory: nothing to compare")
+    found = search.run()
+    trials = []
+    for name in names:
+        tell(name)
+        trials.append(_trial(question, name, limit_s, limit_evaluations, gap, seed))
+    return Comparison(
+        version=__version__,
+        model=question.workloads[0].name,
+        setting=question.setting.name,
+        area_mm2=question.budget.area_mm2,
+        chips_in_space=found.chips,
+        candidates=found.candidates,
+        seed=seed,
+        limit_s=limit_s,
+        limit_evaluations=limit_evaluations,
+        certified=_certified(question, found),
+        trials=tuple(trials),
+    )
+
+
+def _certified(question: Question, found: Found) -> Certified:
+    if not found.reached:
+        raise KeyboardInterrupt
+    best = found.reached[0].plans[0].evaluation
+    assert best is not None
+    way = [
+        Point(seconds=now.seconds, evaluations=found.exact_evaluations, samples_per_s=now.score)
+        for now in found.progress
+        if now.score > 0
+    ]
+    last = Point(seconds=found.seconds, evaluations=found.exact_evaluations, samples_per_s=best.samples_per_s)
+    return Certified(
+        samples_per_s=best.samples_per_s,
+        bound_samples_per_s=best.samples_per_s * (1.0 + found.excess),
+        chip=best.chip.name,
+        plan=_plan(best),
+        evaluations=found.exact_evaluations,
+        seconds=found.seconds,
+        stop=found.stop.value,
+        way=(*way, last),
+    )
+
+
+def _trial(
+    question: Question, name: str, limit_s: float | None, limit_evaluations: int | None, gap: float, seed: int
+) -> Trial:
+    oracle = Oracle(question, gap, limit_s, limit_evaluations)
+    end = End.OWN
+    try:
+        STRATEGIES[name].search(oracle, seed)
+    except Spent as spent:
+        end = spent.end
+    best = oracle.best
+    last = Point(
+        seconds=oracle.seconds, evaluations=len(oracle.seen), samples_per_s=best.samples_per_s if best else 0.0
+    )
+    return Trial(
+        strategy=name,
+        source=STRATEGIES[name].SOURCE,
+        samples_per_s=last.samples_per_s,
+        chip=best.chip.name if best else "",
+        plan=_plan(best) if best else "",
+        evaluations=last.evaluations,
+        chips=len({chip for chip, _ in oracle.seen}),
+        seconds=last.seconds,
+        end=end,
+        way=(*oracle.way, last),
+    )
+
+
+def _plan(evaluation: Evaluation) -> str:
+    family, placement = evaluation.family, evaluation.placement
+    return (
+        f"tensor {family.tensor_parallel} × pipeline {len(placement.stages)} × data {placement.data_parallel}, "
+        f"micro-batch {family.micro_batch}, {'full' if family.recompute else 'no'} recompute, "
+        f"{family.memory_bytes / GIB:g} GiB"
+    )

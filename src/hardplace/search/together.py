@@ -1,0 +1,101 @@
+"""Several models at once: one chip for all of them, or a fleet of the best few (docs/model-search.md, "Several models")."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from hardplace import __version__
+from hardplace.placement.types import Infeasible
+from hardplace.search.answer import evaluated, explored, notes
+from hardplace.search.candidates import Found
+from hardplace.search.exact import in_process
+from hardplace.search.explore import Search
+from hardplace.search.fleet import best_fleet
+from hardplace.search.goals import UNITS
+from hardplace.search.loop import Evaluator
+from hardplace.search.question import Question
+from hardplace.search.types import Progress, Run, Shared
+
+
+def together(
+    question: Question,
+    *,
+    gap: float = 0.01,
+    limit_s: float | None = None,
+    evaluations: int | None = None,
+    report: Callable[[Progress], None] | None = None,
+    evaluator: Evaluator | None = None,
+) -> Shared | Infeasible:
+    """Return the best chip for several models, or the best few, and which model runs where; arguments as for `answer`.
+
+    Each model is searched alone first, to the same gap: what its own best chip reaches is what the others are
+    divided by. limit_s is for each of these searches and for the one after them.
+    """
+    evaluator = evaluator or in_process(question, gap)
+    goal, norms = question.goal, []
+    for workload in question.workloads:
+        own = replace(goal, weights=(1.0,), norms=(1.0,), fleet=1)
+        alone = explored(
+            Search(
+                question=replace(question, workloads=(workload,), goal=own), gap=gap, limit_s=limit_s,
+                evaluations=evaluations, report=report, evaluator=evaluator,
+            )
+        )  # fmt: skip
+        if isinstance(alone, Infeasible):
+            return replace(alone, what=f"{workload.name}: {alone.what}")
+        norms.append(alone.scores[0][0])
+    asked = replace(question, goal=replace(goal, norms=tuple(norms)))
+    found = explored(
+        Search(question=asked, gap=gap, limit_s=limit_s, evaluations=evaluations, report=report, evaluator=evaluator)
+    )
+    return found if isinstance(found, Infeasible) else _shared(asked, found)
+
+
+def _shared(question: Question, found: Found) -> Shared:
+    goal = question.goal
+    (objective,) = goal.objectives
+    if goal.fleet > 1:
+        score, places = best_fleet(goal, np.array(found.scores))
+    else:
+        score, places = found.scores[0][0], (0,) * len(question.workloads)
+    used = sorted(set(places), key=places.index)
+    runs = []
+    for model, place in enumerate(places):
+        plan = found.reached[place].plans[model]
+        evaluation = evaluated(plan)
+        costs = found.reached[place].costs
+        value = goal.scores(objective, np.array([plan.samples_per_s]), np.array([plan.joules]), costs)
+        runs.append(
+            Run(
+                model=question.workloads[model].name,
+                chip=used.index(place),
+                score=float(value[0]),
+                own_best=goal.norms[model],
+                evaluation=evaluation,
+            )
+        )
+    return Shared(
+        version=__version__,
+        setting=question.setting.name,
+        space=question.space.name,
+        objective=objective.value,
+        unit=UNITS[objective][0],
+        combine=goal.combine.value,
+        weights=goal.weights,
+        budget=question.budget,
+        devices=question.setting.cluster.devices,
+        chips=tuple(evaluated(found.reached[place].plans[places.index(place)]).chip for place in used),
+        runs=tuple(runs),
+        score=score,
+        bound=score * (1.0 + found.excess),
+        stop=found.stop,
+        seconds=found.seconds,
+        chips_in_space=found.chips,
+        candidates=found.candidates,
+        exact_evaluations=found.exact_evaluations,
+        levels=found.levels,
+        notes=notes(question),
+    )

@@ -1,0 +1,257 @@
+"""The journal: values back to the last bit, nothing mixed, nothing lost by a kill, one line for what is wrong."""
+
+import json
+import math
+import sqlite3
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hardplace.errors import BadInput
+from hardplace.files import dumps, parse, read
+from hardplace.hardware.settings import HBM3, PHAZE
+from hardplace.hardware.space import default_budget, phaze_space
+from hardplace.placement.types import Infeasible
+from hardplace.search.answer import answer
+from hardplace.search.asked import asked, difference
+from hardplace.search.exact import in_process
+from hardplace.search.explore import Search
+from hardplace.search.journal import FILE, Journal, Journalled, evaluations, journal, run
+from hardplace.search.loop import C, Problem, Steps
+from hardplace.search.steps import Here
+from hardplace.search.types import Choices, Evaluation, Exploration, Job, Outcome, Question
+from hardplace.units import GIB
+from hardplace.workload.load import load
+
+ROOT = Path(__file__).parent.parent.parent
+SPACE = phaze_space(default_budget())
+CHOICES = Choices(
+    memory_bytes=(16 * GIB, 80.0 * GIB), micro_batches=(1,), recompute=(False, True), tensor_parallel=(1, 2)
+)
+QUESTION = Question(
+    workload=load("opt-350m"),
+    setting=PHAZE,
+    budget=default_budget(),
+    chips=SPACE.take(np.arange(0, len(SPACE), 300)),
+    choices=CHOICES,
+)
+GAP = 0.0  # many exact evaluations
+
+
+def opened(path: Path, question: Question = QUESTION, gap: float = GAP) -> "journal":
+    return journal(path, asked(question, gap=gap), question.workload.name, "samples/s")
+
+
+class Counting:
+    """An evaluator that counts what it is asked, and fails after some."""
+
+    def __init__(self, most: float = math.inf) -> None:
+        self.inner, self.done, self.most = in_process(QUESTION, GAP), 0, most
+
+    def steps(self, problem: Problem[C]) -> Steps[C]:
+        return Here(problem, self)
+
+    def evaluate(self, job: Job) -> Outcome:
+        if self.done >= self.most:
+            raise RuntimeError("killed")
+        self.done += 1
+        return self.inner.evaluate(job)
+
+
+def jobs() -> list[Job]:
+    search = Search(question=QUESTION, gap=GAP)
+    return [search.job_of(chip, family) for chip in (0, 40) for family in search.families]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1))
+def test_numbers_come_back_to_the_last_bit(values: list[float]) -> None:
+    short = Infeasible(what="memory", needed=values[0], available=values[-1], unit="bytes", remedy="more")
+    back = parse(dumps(short, compact=True), Infeasible, "journal")
+    assert (back.needed.hex(), back.available.hex()) == (short.needed.hex(), short.available.hex())
+
+
+def test_outcomes_come_back_as_they_were_put(tmp_path: Path) -> None:
+    here = in_process(QUESTION, GAP)
+    outcomes = {job: here.evaluate(job) for job in jobs()}
+    with opened(tmp_path / FILE) as made:
+        for job, outcome in outcomes.items():
+            assert made.get(job) is None
+            made.put(job, outcome)
+    with opened(tmp_path / FILE) as again:
+        assert again.found == len(outcomes)
+        for job, outcome in outcomes.items():
+            assert again.get(job) == outcome
+    assert dict(evaluations(tmp_path / FILE)) == outcomes
+
+
+def _answer(evaluator: object) -> Exploration:
+    found = answer(QUESTION, gap=GAP, evaluator=evaluator)  # type: ignore[arg-type]
+    assert isinstance(found, Exploration)
+    return found
+
+
+def _timeless(found: Exploration) -> Exploration:
+    levels = tuple(replace(level, seconds=0.0) for level in found.levels)
+    return replace(found, seconds=0.0, progress=(), levels=levels)
+
+
+def test_a_run_that_was_cut_goes_on_from_its_journal_to_the_same_answer(tmp_path: Path) -> None:
+    whole = Counting()
+    reference = _answer(whole)
+    assert whole.done >= 4
+    cut = Counting(most=whole.done // 2)
+    with opened(tmp_path / FILE) as made, pytest.raises(RuntimeError, match="killed"):
+        _answer(Journalled(made, cut))
+    with opened(tmp_path / FILE) as again:
+        assert again.found == cut.done
+        rest = Counting()
+        assert _timeless(_answer(Journalled(again, rest))) == _timeless(reference)
+        # Some are asked for twice, by the search and by the plans to compare with.
+        assert rest.done <= whole.done - cut.done
+
+
+@pytest.mark.parametrize(
+    ("question", "gap", "words"),
+    [
+        (
+            replace(QUESTION, setting=replace(PHAZE, batch_samples=512)),
+            GAP,
+            ["setting.batch_samples was 4096, now 512"],
+        ),
+        (replace(QUESTION, setting=HBM3), GAP, ["setting.name was phaze, now hbm3"]),
+        (replace(QUESTION, workload=load("bert-large")), GAP, ["workload.name was opt-350m, now bert-large"]),
+        (replace(QUESTION, chips=SPACE.take(np.arange(5))), GAP, ["chips", "SHA-256"]),
+        (QUESTION, 0.25, ["gap was 0.0, now 0.25"]),
+        (
+            replace(QUESTION, choices=replace(CHOICES, micro_batches=(1, 2))),
+            GAP,
+            ["choices.micro_batches was [1], now [1,2]"],
+        ),
+    ],
+)
+def test_another_question_is_refused_and_what_changed_is_said(
+    question: Question, gap: float, words: list[str], tmp_path: Path
+) -> None:
+    with opened(tmp_path / FILE):
+        pass
+    with pytest.raises(BadInput) as raised, opened(tmp_path / FILE, question, gap):
+        pass
+    for word in (str(tmp_path / FILE), *words, "--fresh", "--out"):
+        assert word in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_every_field_of_a_question_is_compared() -> None:
+    fields = asked(QUESTION, gap=GAP)
+    for name in ("version", "code", "ortools", "budget.area_mm2", "setting.clock_hz", "workload.layers", "gap"):
+        assert name in fields
+    assert difference(fields, json.loads(json.dumps(fields))) == []
+    assert difference(fields, {**fields, "version": "9"}) == [f"version was {fields['version']}, now 9"]
+
+
+@pytest.mark.parametrize("damage", ["another program", "later format", "no database", "version"])
+def test_a_file_that_is_no_journal_of_this_version_is_one_line(damage: str, tmp_path: Path) -> None:
+    path = tmp_path / FILE
+    with opened(path):
+        pass
+    if damage == "no database":
+        path.write_text("hello, this is a text and no database at all")
+    else:
+        statement = {
+            "another program": "PRAGMA application_id = 7",
+            "later format": "PRAGMA user_version = 99",
+            "version": "UPDATE asked SET value = '\"0.0.1\"' WHERE field = 'version'",
+        }[damage]
+        with sqlite3.connect(path) as connection:
+            connection.execute(statement)
+        connection.close()
+    with pytest.raises(BadInput) as raised, opened(path):
+        pass
+    word = {"later format": "format 99", "version": "version was 0.0.1"}.get(damage, "expected a journal of hardplace")
+    assert word in str(raised.value)
+
+
+def test_a_full_disk_is_one_line_and_what_was_put_is_safe(tmp_path: Path) -> None:
+    here, some = in_process(QUESTION, GAP), jobs()
+    outcome = here.evaluate(some[-1])
+    with opened(tmp_path / FILE) as made:
+        (pages,) = made._connection.execute("PRAGMA page_count").fetchone()
+        made._connection.execute(f"PRAGMA max_page_count = {pages + 12}")  # SQLite's own "database or disk is full"
+        with pytest.raises(BadInput) as raised:
+            fill(made, some, outcome)
+    assert "disk" in str(raised.value)
+    assert "\n" not in str(raised.value)
+    kept = list(evaluations(tmp_path / FILE))
+    assert kept
+    assert all(one == outcome for _, one in kept)
+
+
+def fill(made: Journal, some: list[Job], outcome: Outcome) -> None:
+    for stages in range(1, 200):
+        for job in some:
+            made.put(replace(job, max_stages=stages), outcome)
+
+
+def test_a_journal_says_how_far_its_run_is(tmp_path: Path) -> None:
+    with opened(tmp_path / FILE) as made:
+        made.tell(None, 12.5)
+        assert (run(tmp_path / FILE).incumbent, run(tmp_path / FILE).bound) == (None, 12.5)
+        made.end(_answer(Journalled(made, in_process(QUESTION, GAP))))
+    told = run(tmp_path / FILE)
+    assert told.stop in ("optimal", "gap reached", "schedule solver stopped")
+    assert told.gap is not None
+    assert told.gap >= 0
+    assert told.evaluations > 0
+
+
+def test_three_kills_leave_a_whole_journal_and_the_same_answer() -> None:
+    script = ROOT / "benchmarks/kills.py"
+    done = subprocess.run(
+        [sys.executable, script, "--kills", "3", "--each", "3", "--seed", "1", "--commands", "1"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "| 3 |" in done.stdout
+
+
+def test_runs_are_listed_and_exported(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow.parquet")
+    hardplace = [sys.executable, "-m", "hardplace"]
+    narrow = ["--area", "30", "--micro-batch", "1", "--tensor-parallel", "1"]
+    asking = [*hardplace, "search", "opt-350m", *narrow]
+    assert subprocess.run(asking, cwd=tmp_path, capture_output=True, timeout=120).returncode == 0
+    changed = subprocess.run(
+        [*asking, "--devices", "64"], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )  # fmt: skip
+    assert changed.returncode == 2
+    assert "setting.cluster.devices was 1024, now 64" in changed.stderr
+    assert changed.stderr.count("\n") == 1
+    listed = subprocess.run(
+        [*hardplace, "runs", "--json", "--parquet", "all.parquet"], cwd=tmp_path, capture_output=True, text=True
+    )
+    (only,) = json.loads(listed.stdout)
+    result = read(tmp_path / "hardplace-out/opt-350m/result.json", Exploration)
+    assert only["incumbent"] == result.best.samples_per_s
+    assert only["stop"] == result.stop.value
+    rows = pyarrow.read_table(tmp_path / "all.parquet").to_pylist()
+    assert len(rows) == only["evaluations"]
+    assert result.best.samples_per_s in [row["samples_per_s"] for row in rows]
+    missing = subprocess.run([*hardplace, "runs", "nowhere"], cwd=tmp_path, capture_output=True, text=True)
+    assert missing.returncode == 2
+
+
+def test_evaluations_of_a_search_are_all_in_its_journal(tmp_path: Path) -> None:
+    counting = Counting()
+    with opened(tmp_path / FILE) as made:
+        found = _answer(Journalled(made, counting))
+        assert counting.done == len(list(evaluations(tmp_path / FILE)))
+    assert any(one == found.best for _, one in evaluations(tmp_path / FILE) if isinstance(one, Evaluation))
