@@ -1,115 +1,240 @@
-"""Fit the efficiencies of training steps by GPU on the calibration split, and write the package's file.
+"""Fit the efficiencies of training steps by generation of GPU and by software, and write the package's file.
 
-    python benchmarks/fit_training.py
+    python benchmarks/fit_training.py [--without SOURCE] [--dry]
 
-Only rows that count (grade A or B, no flag) of the calibration split are read. Per GPU: coordinate search on the mean
-absolute logarithm of predicted over measured, sources weighted equally (half) and rows equally (half).
+Only rows that count (grade A or B, no flag) of the calibration split are read; the test split never is. Least sum of
+absolute logarithms of predicted over measured, half over rows and half over sources, all figures at once
+(`hardplace.cost.gpu.least`), with a weak pull to where each starts. --without leaves out the sources whose name has
+SOURCE in it and prints their errors with the others' figures; --dry writes nothing.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import math
-from collections import defaultdict
-from dataclasses import replace
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from random import Random
 
-from hardplace.cost.gpu.efficiencies import FittedEfficiencies
-from hardplace.cost.gpu.price import Efficiencies
+import numpy as np
+
+from hardplace.cost.gpu.efficiencies import FittedEfficiencies, OfGpu, OfStack, fitted, generation
+from hardplace.cost.gpu.least import fit as least_error
 from hardplace.cost.gpu.table import parse
+from hardplace.cost.gpu.types import Floats
 from hardplace.errors import BadInput
 from hardplace.files import read_text, write
-from hardplace.hardware.catalogue import device
-from hardplace.placement.plan import Format
-from hardplace.search.estimate import Chain, estimate_plan, of_shape
-from hardplace.search.published import NotModelled, Run, rows_of, run_of
-from hardplace.search.validation import pricer_of
+from hardplace.placement.plan import Format, Plan
+from hardplace.search.chain import Chain, of_shape
+from hardplace.search.estimate import estimate_plan
+from hardplace.search.published import NotModelled, Run, allocated_only, rows_of, run_of
+from hardplace.search.timing import Known
+from hardplace.search.validation import GIB, fleet_of_run, settled
 
 ROOT = Path(__file__).parent.parent
 OUT = ROOT / "src/hardplace/cost/gpu/data/training.json"
-GRID = {
-    "kernels": (0.95, 1.0, 1.05, 1.1, 1.15, 1.2, 1.25, 1.3, 1.35, 1.4, 1.5),
-    "streams": (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0),
-    "low_rate": (1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9, 2.0, 2.2, 2.4, 2.6),
-    "network": (1.0, 1.25, 1.5, 2.0, 2.5, 3.0),
-    "hidden": (1.0, 0.8, 0.6, 0.4, 0.2, 0.0),
-    "contention": (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7),
-    "host_s": (0.0, 4e-6, 8e-6, 12e-6, 16e-6, 24e-6, 32e-6),
+# figure: start, least, most. The start is where a figure stays of which the rows say nothing.
+GPU = {
+    "products": (1.1, 0.85, 1.6),
+    "attention": (1.1, 0.8, 2.0),
+    "low_rate": (1.7, 1.2, 2.4),
+    "fp4_rate": (2.6, 1.5, 4.0),
 }
-PASSES = 3
-RESTARTS = 3
-PENALTY = 2e-4  # a step away from 1 or 0 must pay: of what the data do not tell, nothing is claimed
+STACK = {
+    "products": (1.0, 0.8, 1.3),
+    "attention": (1.0, 0.7, 2.0),
+    "streams": (1.0, 0.4, 4.0),
+    "tensor": (0.7, 0.0, 2.0),
+    "sync_s": (1e-4, 0.0, 1e-3),
+    "expert": (0.8, 0.0, 2.0),
+    "hidden": (0.6, 0.0, 1.0),
+    "contention": (0.1, 0.0, 0.6),
+    "reduction": (1.2, 0.8, 4.0),
+    "launch_s": (2e-5, 0.0, 6e-5),
+    "step_s": (3e-3, 0.0, 4e-2),
+}
+FABRIC = (0.6, 0.1, 1.0)
+LOST = (0.0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3)
+KEPT = tuple(1e9 * one for one in range(1, 11))
+# rows that a figure says something of
+TELLING: dict[str, Callable[[Plan], bool]] = {
+    "low_rate": lambda plan: plan.precision is Format.FP8,
+    "fp4_rate": lambda plan: plan.precision is Format.FP4,
+    "tensor": lambda plan: plan.tensor > 1,
+    "sync_s": lambda plan: plan.tensor > 1,
+    "expert": lambda plan: plan.expert > 1,
+    "hidden": lambda plan: plan.data * plan.context > 1,
+    "contention": lambda plan: plan.data * plan.context > 1,
+    "reduction": lambda plan: plan.data * plan.context > 1,
+}
 
 
-Case = tuple[str, Run, Chain, float]
+@dataclass(slots=True, kw_only=True)
+class Case:
+    """A row of the calibration split, with what is priced once."""
+
+    id: str
+    source: str
+    run: Run
+    chain: Chain
+    measured_s: float
+    memory_bytes: float  # all of the fullest device's; 0: not published
+    gpu: str  # its generation
+    known: Known = field(default_factory=dict)
+    error: float = 0.0
+
+    def owners(self) -> list[tuple[str, str]]:
+        """Return whose figures the row depends on."""
+        return [("gpus", self.gpu), ("stacks", self.run.stack), ("fabrics", self.run.fabric)]
+
+    def score(self, found: FittedEfficiencies) -> float:
+        """Return the logarithm of predicted over measured."""
+        fleet = fleet_of_run(self.run, found)
+        return math.log(estimate_plan(self.chain, self.run.plan, fleet, self.known).step_s / self.measured_s)
 
 
-def cases() -> dict[str, list[Case]]:
-    found: dict[str, list[Case]] = defaultdict(list)
+def cases() -> list[Case]:
+    found = []
     path = ROOT / "validation/training/training.csv"
     for row in rows_of(parse(read_text(path), str(path))):
         if row["split"] != "calibration" or row["grade"] == "C" or row["flag"] or not row["target_iter_s"]:
             continue
         try:
-            run = run_of(row)
-            found[run.gpu].append(
-                (row["source"].split(" ")[0], run, of_shape(run.shape, run.plan), float(row["target_iter_s"]))
+            run = settled(run_of(row))
+            chain = of_shape(run.shape, run.plan)
+            one = Case(
+                id=row["id"],
+                source=row["source"].split(" ")[0],
+                run=run,
+                chain=chain,
+                measured_s=float(row["target_iter_s"]),
+                gpu=generation(fleet_of_run(run).sites[0].pricer.model.datasheet),
+                memory_bytes=0.0 if allocated_only(row) else float(row["memory_gb"] or 0.0) * GIB,
             )
+            one.score(fitted())
         except (NotModelled, BadInput):
             continue
+        found.append(one)
     return found
 
 
-def loss(listed: list[Case], figures: Efficiencies) -> float:
-    errors: dict[str, list[float]] = defaultdict(list)
-    for source, run, chain, measured_s in listed:
-        pricer = pricer_of(run.gpu, run.plan.precision is Format.FP8, run.plan.flash, run.backend)
-        pricer.efficiencies = figures
-        step_s = estimate_plan(chain, run.plan, run.cluster, pricer, device(run.gpu).memory_bytes).step_s
-        errors[source].append(abs(math.log(step_s / measured_s)))
-    rows = [one for part in errors.values() for one in part]
-    sources = [sum(part) / len(part) for part in errors.values()]
-    return 0.5 * sum(rows) / len(rows) + 0.5 * sum(sources) / len(sources)
+def weights(listed: list[Case]) -> Floats:
+    """Return the weight of each row: rows by half, sources by half."""
+    often = Counter(one.source for one in listed)
+    return np.array([0.5 / len(listed) + 0.5 / (len(often) * often[one.source]) for one in listed])
 
 
-def fit(listed: list[Case]) -> Efficiencies:
-    start = Efficiencies()
-    random = Random(7)
-    others = [Efficiencies(**{name: random.choice(values) for name, values in GRID.items()}) for _ in range(RESTARTS)]
-    found = [descend(listed, one) for one in (start, *others)]
-    least, best = min(found, key=lambda one: one[0])
-    print(f"{least:.4f} {best}", flush=True)
-    return best
+def named(listed: list[Case]) -> dict[str, tuple[float, float, float]]:
+    """Return what is fitted, by "kind/name/figure", of which some row says something."""
+    found: dict[str, tuple[float, float, float]] = {}
+    for one in listed:
+        tells = {figure for figure in (*GPU, *STACK) if figure not in TELLING or TELLING[figure](one.run.plan)}
+        found |= {f"gpus/{one.gpu}/{figure}": three for figure, three in GPU.items() if figure in tells}
+        found |= {f"stacks/{one.run.stack}/{figure}": three for figure, three in STACK.items() if figure in tells}
+        if one.run.fabric:
+            found[f"fabrics/{one.run.fabric}/share"] = FABRIC
+    return dict(sorted(found.items()))
 
 
-def descend(listed: list[Case], first: Efficiencies) -> tuple[float, Efficiencies]:
-    """Return the loss and figures where no single figure's change helps, or after some passes."""
-    start = Efficiencies()
-    away = sum(getattr(first, one) != getattr(start, one) for one in GRID)
-    best, least = first, loss(listed, first) + PENALTY * away
-    for _ in range(PASSES):
-        before = best
-        for name, values in GRID.items():
-            for value in values:
-                trial = replace(best, **{name: value})
-                away = sum(getattr(trial, one) != getattr(start, one) for one in GRID)
-                found = loss(listed, trial) + PENALTY * away
-                if found < least:
-                    best, least = trial, found
-        if best == before:
-            break
-    return least, best
+def figures(values: Mapping[str, float], listed: list[Case], *, rounded: bool = False) -> FittedEfficiencies:
+    """Return the figures by name as what the package reads."""
+    tables: dict[str, dict[str, dict[str, float]]] = {"gpus": {}, "stacks": {}, "fabrics": {}}
+    for name, value in values.items():
+        kind, of, figure = name.split("/")
+        tables[kind].setdefault(of, {})[figure] = float(f"{value:.3g}") if rounded else value
+    rows = Counter(one.gpu for one in listed)
+    stacks = Counter(one.run.stack for one in listed)
+    return FittedEfficiencies(
+        method="benchmarks/fit_training.py on the calibration split of validation/training",
+        gpus={name: OfGpu(rows=rows[name], **table) for name, table in tables["gpus"].items()},
+        stacks={
+            name: OfStack(software=one.software, rows=stacks[name], **tables["stacks"].get(name, {}))
+            for name, one in fitted().stacks.items()
+        },
+        fabrics={name: table["share"] for name, table in tables["fabrics"].items()},
+    )
+
+
+def fit(listed: list[Case]) -> FittedEfficiencies:
+    asked = named(listed)
+    known: list[dict[tuple[float, ...], float]] = [{} for _ in listed]
+    ours = [
+        [name for name in asked if any(name.startswith(f"{kind}/{of}/") for kind, of in one.owners())] for one in listed
+    ]
+
+    def predict_s(values: dict[str, float]) -> Floats:
+        found = figures(values, listed)
+        times = []
+        for one, names, cache in zip(listed, ours, known, strict=True):
+            key = tuple(values[name] for name in names)
+            if key not in cache:
+                if len(cache) > 200:
+                    cache.clear()
+                cache[key] = one.measured_s * math.exp(one.score(found))
+            times.append(cache[key])
+        print(".", end="", flush=True)
+        return np.array(times)
+
+    measured_s = np.array([one.measured_s for one in listed])
+    start = {name: three[0] for name, three in asked.items()}
+    ranges = {name: three[1:] for name, three in asked.items()}
+    found = figures(least_error(predict_s, start, ranges, measured_s, weights(listed)), listed, rounded=True)
+    print()
+    for one in listed:
+        one.error = one.score(found)
+    return found
+
+
+def fit_memory(listed: list[Case], found: FittedEfficiencies) -> FittedEfficiencies:
+    """Return the figures with the memory that an allocator loses and what is reserved, of software whose runs' whole
+    memory is published."""
+    stacks = dict(found.stacks)
+    for name in stacks:
+        rows = [
+            (
+                max(
+                    one.allocated_bytes
+                    for one in estimate_plan(case.chain, case.run.plan, fleet_of_run(case.run)).memory
+                ),
+                case,
+            )
+            for case in listed
+            if case.run.stack == name and case.memory_bytes
+        ]
+        if len(rows) < 5:
+            continue
+        trials = [
+            (sum(abs(math.log((own * (1 + lost) + kept) / case.memory_bytes)) for own, case in rows), lost, kept)
+            for lost in LOST
+            for kept in KEPT
+        ]
+        error, lost, kept = min(trials)
+        print(f"memory of {name}: {len(rows)} rows, mean {error / len(rows):.1%}")
+        stacks[name] = replace(stacks[name], fragmentation=lost, reserve_bytes=kept)
+    return replace(found, stacks=stacks)
 
 
 def main() -> None:
-    figures, rows = {}, {}
-    for gpu, listed in sorted(cases().items()):
-        print(gpu, len(listed), flush=True)
-        if len(listed) < 5:
-            continue
-        figures[gpu], rows[gpu] = fit(listed), len(listed)
-    method = "benchmarks/fit_training.py on the calibration split of validation/training"
-    write(OUT, FittedEfficiencies(method=method, figures=figures, rows=rows))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--without", default="", help="leave out the sources whose name contains this")
+    parser.add_argument("--dry", action="store_true")
+    asked = parser.parse_args()
+    listed = cases()
+    kept = [one for one in listed if not asked.without or asked.without not in one.source]
+    found = fit_memory(kept, fit(kept))
+    if asked.without:
+        errors = [abs(math.expm1(one.score(found))) for one in listed if one not in kept]
+        print(json.dumps({"without": asked.without, "rows": len(errors), "mean": sum(errors) / len(errors)}))
+    elif not asked.dry:
+        write(OUT, found)
+    by: dict[str, list[float]] = defaultdict(list)
+    for one in kept:
+        by[one.source].append(math.expm1(one.error))
+    for source, errors in by.items():
+        mean, bias = sum(map(abs, errors)) / len(errors), sum(errors) / len(errors)
+        print(f"{source[-30:]:32} {len(errors):4} mean {mean:.1%} bias {bias:+.1%}")
 
 
 if __name__ == "__main__":

@@ -7,17 +7,18 @@ import time
 from pathlib import Path
 
 from hardplace.cost.gpu.measured import read_gemms
+from hardplace.cost.gpu.models import shipped
 from hardplace.cost.gpu.table import parse
 from hardplace.files import read_text
 from hardplace.search.shapes import validation
+from hardplace.search.shapes.ranges import parse_range
 from hardplace.search.shapes.rank import Asked, ranked
 from hardplace.search.shapes.sources import model_named, target
-from hardplace.search.shapes.space import parse_range
 from hardplace.search.shapes.types import Conditions
 
 DATA = Path(__file__).parent.parent / "validation/gpu"
 DEVICES = ("a100-80gb-sxm", "h100-sxm", "b200-sxm", "h200-sxm", "gb200", "l40s", "rtx-pro-6000")
-RANGES = {"hidden": "hidden=2560:5632:32", "layers": "layers=16:48"}
+RANGES = ("hidden=2560:5632:16", "layers=16:48")
 
 
 def rankings() -> None:
@@ -36,6 +37,30 @@ def rankings() -> None:
                 f"| {name} | {4 if whole else 2} | {one.layers} | {one.pairs} | {one.per_flop:.1%} | "
                 f"{one.alike_pairs} | {one.alike:.1%} | {one.covered:.1%} | {one.mean_error:.1%} |"
             )
+
+
+def other_sources() -> None:
+    """Print the same for linear layers of another source, whose machines are no part of any fit of these models."""
+    print("\n| rows | layers | pairs | right, s a FLOP | alike pairs | right, s | in the band | mean error |")
+    print("|---|--:|--:|--:|--:|--:|--:|--:|")
+    for name, file in (("b200-sxm", "gemm_b200-sxm_simumax.csv"), ("a100-80gb-pcie", "gemm_a100-80gb-pcie.csv")):
+        rows = read_gemms([(file, read_text(DATA / file))])
+        assert rows is not None
+        one = validation.ranking_of(name, [validation.linear_layers(rows, shipped(name))])
+        print(
+            f"| {file} | {one.layers} | {one.pairs} | {one.per_flop:.1%} | {one.alike_pairs} | {one.alike:.1%} | "
+            f"{one.covered:.1%} | {one.mean_error:.1%} |"
+        )
+
+
+def whole_steps() -> None:
+    """Print pairs of whole measured steps (vTrain, A100, small GPTs, one pipeline stage) at equal degrees and batch."""
+    path = DATA.parent / "training/training_single_node.csv.gz"
+    table = parse(read_text(path), str(path))
+    print("\n| steps | pairs | right, s | pairs | right, s a parameter |\n|---|--:|--:|--:|--:|")
+    for said, tensor, batch in (("all", 8, 1), ("tensor at most 2, micro-batch from 4", 2, 4)):
+        one = validation.steps_ranked(table, most_tensor=tensor, least_micro_batch=batch)
+        print(f"| {said} | {one.pairs} | {one.right:.1%} | {one.parameter_pairs} | {one.parameter_right:.1%} |")
 
 
 def facts() -> None:
@@ -65,16 +90,18 @@ def facts() -> None:
 def seconds() -> None:
     """Print how long a search over many shapes takes."""
     print("\n| device | candidates | seconds |\n|---|--:|--:|")
-    ranges = dict(parse_range(one) for one in RANGES.values())
+    ranges = dict(parse_range(one) for one in RANGES)
     for names in (("h100-sxm",), ("h100-sxm", "b200-sxm"), ("tpu-v4",)):
         conditions = Conditions()
         model, targets = model_named("llama2-7b", None), [target(name, conditions) for name in names]
         start = time.perf_counter()
-        found = ranked(model, targets, conditions, Asked(share=0.05, ranges=ranges))
+        found = ranked(model, targets, conditions, Asked(share=0.15, ranges=ranges))
         print(f"| {' and '.join(names)} | {found.candidates} | {time.perf_counter() - start:.1f} |")
 
 
 if __name__ == "__main__":
     rankings()
+    other_sources()
+    whole_steps()
     facts()
     seconds()

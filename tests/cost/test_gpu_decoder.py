@@ -1,16 +1,22 @@
 """Layers from a shape against the same layers from the recorded models, which are the oracle."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from hardplace.cost.gpu.decoder import DecoderShape, Degrees, Experts, block, embedding, head, parameters
+from hardplace.cost.gpu.models import gpu_model
+from hardplace.cost.gpu.operators import gpu, gpu_kernel_costs
+from hardplace.cost.gpu.price import Efficiencies, Pricer, Ring
 from hardplace.cost.gpu.recorded import layer_work
 from hardplace.cost.gpu.work import Exchange, Product
 from hardplace.cost.types import Collective
+from hardplace.hardware.catalogue import device, node
+from hardplace.search.clusters import even_cluster
 from hardplace.workload.load import load
 from hardplace.workload.sharding import shard
-from hardplace.workload.types import Parallelism, Recompute
+from hardplace.workload.types import Group, Parallelism, Phase, Recompute
 
 SHAPES = {
     "llama2-7b": DecoderShape(
@@ -68,6 +74,30 @@ def test_equals_the_recorded_model(name, tensor, sequence):
 
 
 @pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize(("tensor", "sequence"), [(1, False), (8, True)])
+@pytest.mark.parametrize("gpu_name", ["h100-sxm", "a100-80gb-sxm"])
+def test_seconds_of_a_block_are_the_recorded_ones(name, tensor, sequence, gpu_name):
+    """Both ways into a layer, and the way that prices a recorded layer's kernels one by one, with residual."""
+    workload, shape = load(name), SHAPES[name]
+    made = shard(workload, Parallelism(tensor=tensor, sequence=sequence)).layers
+    layer = made[Counter(workload.order).most_common(1)[0][0]]
+    ours, recorded = (
+        block(shape, Degrees(tensor=tensor, sequence=sequence, micro_batch=2), Recompute.NONE),
+        layer_work(layer, 2, Recompute.NONE),
+    )
+    pricer = Pricer(model=gpu_model(gpu_name), efficiencies=Efficiencies())
+    groups, cluster = {Group.TENSOR: Ring(members=tensor, stride=1)}, even_cluster(node("dgx-h100"), 8)
+    for phase in ("forward", "backward"):
+        mine, theirs = (pricer.seconds(getattr(one, phase), cluster, groups) for one in (ours, recorded))
+        assert mine.total_s == pytest.approx(theirs.total_s, rel=0.08)
+        assert mine.products_s == pytest.approx(theirs.products_s, rel=0.09)
+        assert mine.attention_s == pytest.approx(theirs.attention_s)
+        if tensor == 1:
+            one_by_one = gpu_kernel_costs(layer, Phase(phase), 2, gpu(device(gpu_name), "bf16"))
+            assert sum(one.seconds for one in one_by_one) == pytest.approx(theirs.total_s, rel=0.1)
+
+
+@pytest.mark.parametrize("name", SHAPES)
 def test_parameters_of_the_model(name):
     assert parameters(SHAPES[name]) == load(name).parameters
 
@@ -90,7 +120,7 @@ def test_parameters_of_a_mixture():
 
 def test_saved_bytes_of_a_gpt_layer_with_fused_attention():
     """Korthikanti et al. 2022 (arXiv 2205.05198), section 4: 34 s b h without the scores."""
-    shape = SHAPES["gpt3-175b"]
+    shape = replace(SHAPES["gpt3-175b"], dropout=True)
     saved = block(shape, Degrees(), Recompute.NONE).saved_bytes / (shape.sequence * shape.hidden)
     assert saved == pytest.approx(34, rel=0.02)
 
@@ -100,4 +130,4 @@ def test_full_recompute_runs_the_forward_again_and_keeps_its_input():
     full, none = (block(shape, Degrees(), one) for one in (Recompute.FULL, Recompute.NONE))
     assert full.again == none.forward
     assert full.saved_bytes == 2 * shape.sequence * shape.hidden
-    assert full.working_bytes == none.saved_bytes
+    assert full.working_bytes == none.working_bytes + none.saved_bytes

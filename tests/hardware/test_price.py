@@ -148,7 +148,7 @@ def test_carbon_of_a_wafer_is_act_s() -> None:
     # ACT, 7 nm, Taiwan, 97 % abatement: 583 x 2.15 + 275 + 500 = 2028.45 g/cm2 before yield.
     plan, tech = of_device(device("a100-80gb-sxm")), technology(7)
     found = cost(plan, tech, np.array([100.0]), np.array([0.0]))
-    memory_g, packages_g = 80 * 65, 150 * 6
+    memory_g, packages_g = 80 * 1.073741824 * 65, 150 * 6  # of 80 GiB
     assert found.embodied_kg[0] * 1000 == pytest.approx(2028.45 / found.good_share[0] + memory_g + packages_g)
 
 

@@ -17,7 +17,7 @@ from hardplace.errors import BadInput
 from hardplace.files import dumps
 from hardplace.search.shapes.audit import Audit, audited
 from hardplace.search.shapes.price import step_s
-from hardplace.search.shapes.rules import Rule, Verdict
+from hardplace.search.shapes.rule import Rule, Verdict
 from hardplace.search.shapes.sources import Model, model_named, target
 from hardplace.search.shapes.types import Conditions, columns
 from hardplace.search.shapes.validation import GPT3

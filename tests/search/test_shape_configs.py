@@ -1,13 +1,19 @@
 """Hugging Face configs as shapes without torch: families, defaults, and what is wrong in one line."""
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hardplace.cost.gpu.decoder import Experts, parameters
+from hardplace.cost.gpu.models import shipped
 from hardplace.errors import BadInput
+from hardplace.files import write
+from hardplace.hardware.catalogue import device
+from hardplace.search.shapes.audit import audited
 from hardplace.search.shapes.configs import FAMILIES
 from hardplace.search.shapes.sources import model_named, target
 from hardplace.search.shapes.types import Conditions
@@ -79,6 +85,10 @@ def test_experts_and_windows(tmp_path: Path) -> None:
     assert shape is not None
     assert shape.experts == Experts(count=8, chosen=2, ffn=11008)
     assert shape.window == 4096
+    neo = {"model_type": "gpt_neo", "hidden_size": 2048, "num_layers": 24, "num_heads": 16, "intermediate_size": None}
+    turns = model_named(written(tmp_path, neo | {"vocab_size": 50257, "max_position_embeddings": 2048}), None).shape
+    assert turns is not None
+    assert (turns.window, turns.window_every, turns.ffn) == (256, 2, 8192)
     quiet = LLAMA | {"model_type": "qwen2", "sliding_window": 4096, "use_sliding_window": False}
     found = model_named(written(tmp_path, quiet), None).shape
     assert found is not None
@@ -97,6 +107,10 @@ def test_experts_and_windows(tmp_path: Path) -> None:
         ({"num_hidden_layers": -1}, "num_hidden_layers: -1: expected a whole number from 1"),
         ({"model_type": "lama"}, "model_type: unknown decoder 'lama'; did you mean llama"),
         ({"model_type": 3}, "model_type: 3: expected a text"),
+        (
+            {"model_type": "opt", "ffn_dim": 4, "word_embed_proj_dim": 512},
+            "word_embed_proj_dim: 512: expected hidden_size",
+        ),
         ({"tie_word_embeddings": "no"}, "tie_word_embeddings: 'no': expected true or false"),
         ({"intermediate_size": None}, "intermediate_size: None: expected a whole number"),
     ],
@@ -131,9 +145,22 @@ def test_every_family_has_a_name_that_is_said() -> None:
 
 
 def test_a_device_without_calibration_says_so(tmp_path: Path) -> None:
-    assert any("transferred from" in note for note in target("mi300x", Conditions()).notes)
+    notes = target("mi300x", Conditions()).notes
+    assert any(note.startswith("mi300x: no calibration of its own: transferred from mi210") for note in notes)
     text = (Path(__file__).parents[2] / "src/hardplace/hardware/devices/l40s.toml").read_text()
     path = tmp_path / "mine.toml"
     path.write_text("\n".join(line for line in text.splitlines() if not line.startswith("tdp")))
     found = target(str(path), Conditions())
     assert any("no calibration: ranked by the roofline" in note for note in found.notes)
+
+
+def test_a_calibrated_models_file_is_a_device_even_if_the_catalogue_lacks_it(tmp_path: Path) -> None:
+    model = shipped("h100-sxm")
+    write(tmp_path / "mine.gpu.json", replace(model, datasheet=replace(model.datasheet, name="mine")))
+    write(tmp_path / "h100.gpu.json", model)
+    known, mine = (target(str(tmp_path / name), Conditions()) for name in ("h100.gpu.json", "mine.gpu.json"))
+    assert known.memory_bytes == device("h100-sxm").memory_bytes
+    assert (mine.name, mine.memory_bytes) == ("mine", math.inf)
+    assert mine.product_error == known.product_error == target("h100-sxm", Conditions()).product_error
+    shape = model_named("llama2-7b", None)
+    assert audited(shape, mine, Conditions()).rules

@@ -59,3 +59,12 @@ def test_the_measured_gpt3_layer() -> None:
     path = DATA / "gpt3_layer_a100-80gb-sxm.csv"
     ours, real = validation.measured_layer(parse(read_text(path), str(path)))
     assert ours == pytest.approx(real, rel=0.10)
+
+
+def test_whole_measured_steps_that_no_launch_bounds_are_ranked_right() -> None:
+    path = DATA.parent / "training/training_single_node.csv.gz"
+    found = validation.steps_ranked(parse(read_text(path), str(path)), most_tensor=2, least_micro_batch=4)
+    assert found.pairs > 200
+    assert found.right >= 0.97
+    assert found.parameter_pairs > 100
+    assert found.parameter_right >= 0.90

@@ -12,22 +12,22 @@ from hypothesis import strategies as st
 from hardplace.cost.arrays import ArrayTimer
 from hardplace.cost.gpu.columns import GpuTimer
 from hardplace.cost.gpu.decoder import DecoderShape, Experts, parameters
-from hardplace.cost.gpu.efficiencies import efficiencies
 from hardplace.cost.gpu.models import shipped
-from hardplace.cost.gpu.price import Pricer, Ring
+from hardplace.cost.gpu.price import Efficiencies, Pricer, Ring
 from hardplace.cost.gpu.work import Product
 from hardplace.cost.operators import kernel_costs, machine
 from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import device
 from hardplace.hardware.types import Cluster, NetworkLevel
 from hardplace.placement.plan import Plan
+from hardplace.search.chain import of_shape
 from hardplace.search.clusters import even_cluster, node_of
-from hardplace.search.estimate import of_shape
 from hardplace.search.shapes.price import parameter_counts, saved_bytes, step_s
+from hardplace.search.shapes.ranges import parse_range
 from hardplace.search.shapes.rank import Asked, bands_of, ranked
 from hardplace.search.shapes.recognise import shape_of_workload
 from hardplace.search.shapes.sources import Model, model_named, target
-from hardplace.search.shapes.space import ASPECT, parse_range, space
+from hardplace.search.shapes.space import ASPECT, space
 from hardplace.search.shapes.types import FIELDS, Conditions, Tier, columns
 from hardplace.workload.load import catalogue, load
 from hardplace.workload.sharding import shard
@@ -61,22 +61,20 @@ def decoders(draw: st.DrawFn, tensor: int = 1) -> DecoderShape:
 
 
 @pytest.mark.parametrize("name", ["h100-sxm", "a100-80gb-sxm"])
-@pytest.mark.parametrize(("tensor", "sequence", "flash"), [(1, False, True), (4, True, True), (2, False, False)])
-def test_columns_equal_one_shape_at_a_time(name: str, tensor: int, sequence: bool, flash: bool) -> None:
+@pytest.mark.parametrize(("tensor", "sequence"), [(1, False), (4, True), (2, False)])
+def test_columns_equal_one_shape_at_a_time(name: str, tensor: int, sequence: bool) -> None:
     @settings(max_examples=10, deadline=None)
     @given(shapes=st.lists(decoders(tensor), min_size=1, max_size=5))
     def check(shapes: list[DecoderShape]) -> None:
         model = replace(shipped(name), residual=None)
         cluster = even_cluster(node_of(name), tensor) if tensor > 1 else ALONE
         ring = Ring(members=tensor, stride=1)
-        conditions = Conditions(
-            micro_batch=2, tensor=tensor, sequence=sequence, attention="default" if flash else "unfused"
-        )
+        conditions = Conditions(micro_batch=2, tensor=tensor, sequence=sequence)
         timer = GpuTimer(model=model, attention=conditions.attention, cluster=cluster, ring=ring)
         found = step_s(columns(shapes), conditions, timer)
-        pricer = Pricer(model=model, efficiencies=type(efficiencies(name))(), flash=flash)
+        pricer = Pricer(model=model, efficiencies=Efficiencies())
         for shape, seconds in zip(shapes, found, strict=True):
-            plan = Plan(global_batch=2, micro_batch=2, tensor=tensor, sequence=sequence, flash=flash)
+            plan = Plan(global_batch=2, micro_batch=2, tensor=tensor, sequence=sequence)
             chain = of_shape(shape, plan)
             parts = [
                 pricer.seconds(work, cluster, {Group.TENSOR: ring}).total_s
@@ -273,7 +271,7 @@ def test_memory_is_that_of_a_rank() -> None:
     conditions = Conditions(micro_batch=2, tensor=2, pipeline=2)
     (kept,) = saved_bytes(columns([LLAMA]), conditions)
     chain = of_shape(LLAMA, Plan(global_batch=2, micro_batch=2, tensor=2))
-    assert kept == sum(one.saved_bytes for one in (*chain.before, *chain.layers, *chain.after))
+    assert kept == sum(one.saved_bytes + one.logits_bytes for one in (*chain.before, *chain.layers, *chain.after))
 
 
 @pytest.mark.parametrize(

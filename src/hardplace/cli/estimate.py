@@ -131,16 +131,14 @@ def estimated(workload: Workload, on: Machine | Gpu, micro_batch: int, tensor_pa
 
 def _print_plan(model: str, path: Path, device: str, node_name: str | None, as_json: bool) -> None:
     """Print what a plan costs on GPUs that exist."""
-    from hardplace.cost.gpu.efficiencies import efficiencies
-    from hardplace.cost.gpu.models import gpu_model
-    from hardplace.cost.gpu.price import Pricer
     from hardplace.cost.gpu.sheets import gpu
     from hardplace.files import dumps
     from hardplace.hardware.catalogue import node
-    from hardplace.placement.plan import Format, read_plan
+    from hardplace.placement.plan import read_plan
     from hardplace.report.plan import show_plan
-    from hardplace.search.clusters import even_cluster, node_of
-    from hardplace.search.estimate import estimate_plan, of_workload
+    from hardplace.search.chain import of_workload
+    from hardplace.search.clusters import fleet_of, node_of
+    from hardplace.search.estimate import estimate_plan
     from hardplace.workload.load import load
 
     plan, chip = read_plan(path), gpu(device)
@@ -148,14 +146,8 @@ def _print_plan(model: str, path: Path, device: str, node_name: str | None, as_j
     if where.device != chip.name:
         raise BadInput(f"--node {where.name}: has {where.device}: expected a node of {chip.name}")
     workload = load(model)
-    pricer = Pricer(
-        model=gpu_model(device),
-        efficiencies=efficiencies(chip.name),
-        low=plan.precision is Format.FP8,
-        flash=plan.flash,
-    )
-    cluster = even_cluster(where, plan.devices)
-    found = estimate_plan(of_workload(workload, plan), plan, cluster, pricer, chip.memory_bytes)
+    fleet = fleet_of([(chip, where, plan.devices)], plan)
+    found = estimate_plan(of_workload(workload, plan), plan, fleet)
     if as_json:
         click.echo(dumps(found))
         return

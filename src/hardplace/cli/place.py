@@ -1,118 +1,128 @@
-"""`hardplace place MODEL`: the best plans of a model on so many GPUs."""
+"""`hardplace place MODEL`: the best plans of a model on devices that exist, with a certificate."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from hardplace.cli.app import INFEASIBLE, app
+from hardplace.cli.search import check_writable
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
-    from hardplace.search.place import Placed, Short
+    from hardplace.hardware.device import Device, Node
 
 
 @app.command()
 @click.argument("model", metavar="MODEL")
-@click.option("--device", required=True, metavar="NAME", help="A GPU of the catalogue.")
-@click.option("--devices", required=True, type=click.IntRange(min=1), help="How many.")
+@click.option("--device", "asked", required=True, multiple=True, metavar="NAME[:COUNT]", help="A GPU; several: stages.")
+@click.option("--devices", type=click.IntRange(min=1), help="How many, of one kind.")
 @click.option("--batch", required=True, type=click.IntRange(min=1), help="Samples a step.")
-@click.option("--node", "node_name", metavar="FILE|NAME", help="The node.  [default: the device's usual]")
-@click.option("--context", type=click.IntRange(min=1), default=1, show_default=True, help="Context-parallel degree.")
-@click.option("--expert", type=click.IntRange(min=1), default=1, show_default=True, help="Expert-parallel degree.")
-@click.option("--precision", type=click.Choice(["bf16", "fp16", "fp8"]), default="bf16", show_default=True)
+@click.option("--node", "nodes", multiple=True, metavar="FILE|NAME", help="A node.  [default: the device's usual]")
+@click.option("--fix", "fixes", multiple=True, metavar="NAME=VALUE,..", help="Hold a dimension to values: tensor=4,8.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of plan and page.  [default: hardplace-out/MODEL]")
 def place(
     model: str,
-    device: str,
-    devices: int,
+    asked: tuple[str, ...],
+    devices: int | None,
     batch: int,
-    node_name: str | None,
-    context: int,
-    expert: int,
-    precision: str,
+    nodes: tuple[str, ...],
+    fixes: tuple[str, ...],
     as_json: bool,
+    out: Path | None,
 ) -> None:
-    """Price every plan of a stated space for MODEL on GPUs that exist and print the ten best, or what is short.
+    """Find the ten best plans for MODEL on GPUs that exist, and prove it; or say what is short, and what mends it.
 
-    The space: tensor within a node, pipeline, data, virtual stages, ZeRO, micro-batch, recompute; context, expert and
-    precision as asked for. The answer is the optimum of the model within it.
+    \b
+    hardplace place llama2-7b --device h100-sxm --devices 64 --batch 512
+    hardplace place llama2-7b --device h100-sxm --devices 64 --batch 512 --fix tensor=1,2 --fix zero=3
+    hardplace place gpt3-175b --device a100-80gb-sxm:512 --device h100-sxm:512 --batch 1024
+
+    Searched: tensor, sequence, pipeline, virtual, data, context (long sequences), context_exchange, expert, zero,
+    shard, micro_batch, schedule, recompute, recompute_layers, order (of the degrees on the network, inside out:
+    tensor-context-data-pipeline), and where the stages are cut. As they are unless --fix says more: precision bf16,
+    optimizer adamw, gradient fp32, offload, overlap, flash, fragmentation, reserve_bytes. All of these can be fixed.
     """
-    from hardplace.cost.gpu.sheets import gpu
-    from hardplace.files import dumps
-    from hardplace.hardware.catalogue import node
-    from hardplace.placement.plan import Format, Plan
-    from hardplace.search.clusters import node_of
-    from hardplace.search.place import Places, Short
+    from hardplace.files import dumps, write, write_text
+    from hardplace.report.placed import page, show_placed, show_short
+    from hardplace.search.place import Search
+    from hardplace.search.short import Short, placed_or_short
+    from hardplace.search.space import Space, fixed
     from hardplace.workload.load import load
 
-    chip = gpu(device)
-    where = node(node_name) if node_name else node_of(chip.name)
-    if where.device != chip.name:
-        raise BadInput(f"--node {where.name}: has {where.device}: expected a node of {chip.name}")
-    asked = Plan(global_batch=batch, context=context, expert=expert, precision=Format(precision))
-    found = Places(load(model), chip, where).with_remedies(asked, devices)
+    inventory = _inventory(asked, devices, nodes)
+    space, workload = Space(global_batch=batch, fixed=fixed(fixes)), load(model)
+    if not workload.training:
+        raise BadInput(f"{model}: recorded for inference; expected a training step, with its backward pass")
+    folder = out or Path("hardplace-out") / workload.name.replace("/", "-")
+    check_writable(folder)
+    title = f"{model} on " + " and ".join(f"{count:,} {chip.title}" for chip, _, count in inventory)
+    with _progress_bar() as watch:
+        found = placed_or_short(workload, inventory, space, Search(workload, inventory, space, watch))
+    if isinstance(found, Short):
+        click.echo(dumps(found)) if as_json else show_short(title, found)
+        sys.exit(INFEASIBLE)
+    folder.mkdir(parents=True, exist_ok=True)
+    write(folder / "plan.json", found.best[0].plan)
+    write_text(folder / "place.html", page(f"{title}, {batch:,} samples a step", found))
     if as_json:
         click.echo(dumps(found))
-    elif isinstance(found, Short):
-        _say_short(found)
-    else:
-        _show(f"{model} on {devices} {chip.title} in {where.title}, {batch} samples a step", found)
-    if isinstance(found, Short):
-        sys.exit(INFEASIBLE)
-
-
-def _show(title: str, found: Placed) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from hardplace.units import GIB
-
-    heads = (
-        "step s",
-        "MFU",
-        "tensor",
-        "pipe",
-        "virtual",
-        "data",
-        "ZeRO",
-        "micro",
-        "recompute",
-        "GiB",
-        "next to products",
-    )
-    table = Table(*heads, box=None)
-    for one in found.best:
-        plan = one.plan
-        most = max(one.shares[1:], key=lambda share: share.seconds)
-        degrees = (plan.tensor, plan.pipeline, plan.virtual, plan.data, plan.zero, plan.micro_batch)
-        full = max(room.total_bytes for room in one.memory) / GIB
-        bound = f"{most.name} {most.seconds / one.step_s:.0%}"
-        table.add_row(
-            f"{one.step_s:.4g}", f"{one.mfu:.1%}", *map(str, degrees), str(plan.recompute), f"{full:.1f}", bound
-        )
-    console = Console(width=140)
-    console.print(title)
-    console.print(
-        f"best of {found.tried:,} plans, {found.fitting:,} of which fit: the optimum of the model in its space\n"
-    )
-    console.print(table)
-    for note in found.best[0].notes:
-        console.print(f"note: {note}")
-
-
-def _say_short(found: Short) -> None:
-    plan = found.nearest
+        return
+    show_placed(f"{title}, {batch:,} samples a step", found)
     click.echo(
-        f"infeasible: none of {found.tried:,} plans fits; the nearest (tensor {plan.tensor}, pipeline {plan.pipeline}, "
-        f"data {plan.data}, ZeRO {plan.zero}, recompute {plan.recompute}) is short of {found.short_bytes:,.0f} bytes "
-        f"on stage {found.stage}"
+        f"\nwritten: {folder / 'plan.json'} (for estimate --plan), {folder / 'place.html'} (open it in a browser)"
     )
-    for one in found.remedies:
-        click.echo(f"  fits with {one.what}: {one.step_s:.4g} s a step")
-    if not found.remedies:
-        click.echo(
-            "  nothing tried makes it fit (gradients in bf16, 8-bit states, context 2 and 4, up to 16 x the devices)"
-        )
+
+
+def _inventory(asked: tuple[str, ...], devices: int | None, nodes: tuple[str, ...]) -> list[tuple[Device, Node, int]]:
+    """Return the devices with their nodes and numbers; BadInput where a number is missing or a node has another kind."""
+    from hardplace.cost.gpu.sheets import gpu
+    from hardplace.hardware.catalogue import node
+    from hardplace.hardware.device import Arrays
+    from hardplace.search.clusters import node_of
+
+    named = [node(one) for one in nodes]
+    found = []
+    for text in asked:
+        name, colon, number = text.partition(":")
+        if colon and (not number.isdigit() or int(number) < 1):
+            raise BadInput(f"--device {text}: {number!r}: expected NAME:COUNT with a whole number from 1")
+        if bool(colon) == (devices is not None) or (devices is not None and len(asked) > 1):
+            raise BadInput(f"--device {text}: expected --devices with one kind, or NAME:COUNT with each of several")
+        chip = gpu(name)
+        if isinstance(chip.engine, Arrays):
+            raise BadInput(f"--device {name}: a systolic array: expected a GPU (plans are priced on fitted GPU models)")
+        own = [one for one in named if one.device == chip.name]
+        found.append((chip, own[0] if own else node_of(chip.name), int(number) if colon else devices or 0))
+    for one in named:
+        if one.device not in {chip.name for chip, _, _ in found}:
+            names = ", ".join(chip.name for chip, _, _ in found)
+            raise BadInput(f"--node {one.name}: has {one.device}: expected a node of {names}")
+    return found
+
+
+@contextmanager
+def _progress_bar() -> Iterator[Callable[[int, int, float, float], None]]:
+    """Show the best step, the bound and what is left, on standard error."""
+    import math
+
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("laying out the space", total=1.0)
+
+        def watch(considered: int, left: int, best_s: float, bound_s: float) -> None:
+            best = f"best {best_s:.4g} s" if math.isfinite(best_s) else "no plan fits yet"
+            closed = min(1.0, bound_s / best_s) if math.isfinite(best_s) else 0.0
+            text = f"{best}, bound {bound_s:.4g} s, {considered:,} plans, {left:,} to look at"
+            bar.update(task, description=text, completed=closed)
+
+        yield watch

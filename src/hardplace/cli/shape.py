@@ -67,9 +67,9 @@ def shape(
     """
     from hardplace.files import dumps, write_text
     from hardplace.report.shape import page, show_ranking
+    from hardplace.search.shapes.ranges import parse_range
     from hardplace.search.shapes.rank import Asked, ranked
     from hardplace.search.shapes.sources import model_named, target
-    from hardplace.search.shapes.space import parse_range
     from hardplace.search.shapes.types import Conditions
 
     names = tuple(dict.fromkeys((*devices, *chips)))

@@ -14,6 +14,18 @@ if TYPE_CHECKING:
 
     from hardplace.search.validation import Scored, Summary
 
+_FIELDS = (
+    "id",
+    "predicted_s",
+    "measured_s",
+    "error",
+    "not_modelled",
+    "split",
+    "counted",
+    "memory_gib",
+    "published_gib",
+    "fits",
+)
 _PUBLISHED = Path("validation/training/training.csv")
 
 
@@ -21,7 +33,7 @@ _PUBLISHED = Path("validation/training/training.csv")
 @click.option("--data", type=click.Path(path_type=Path), default=_PUBLISHED, show_default=True, help="Runs (CSV).")
 @click.option("--split", type=click.Choice(["test", "calibration", "all"]), default="all", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON a row.")
-@click.option("--markdown", is_flag=True, help="Print the tables of docs/validation-training.md.")
+@click.option("--markdown", is_flag=True, help="Print the tables as docs/validation.md has them.")
 def training(data: Path, split: str, as_json: bool, markdown: bool) -> None:
     """Predict the step times of published training runs and print the errors by source.
 
@@ -39,24 +51,26 @@ def training(data: Path, split: str, as_json: bool, markdown: bool) -> None:
     rows = [one for one in rows if split == "all" or one.split == split]
     if as_json:
         for one in rows:
-            fields = ("id", "predicted_s", "measured_s", "error", "not_modelled", "split", "counted", "allocated_gb")
-            click.echo(json.dumps({name: getattr(one, name) for name in fields}))
+            click.echo(json.dumps({name: getattr(one, name) for name in _FIELDS}))
         return
-    for name in ("test", "calibration") if split == "all" else (split,):
-        _print(name, [one for one in rows if one.split == name], markdown=markdown)
+    for name in sorted({one.split for one in rows}, reverse=True):
+        part = [one for one in rows if one.split == name]
+        _print(f"Step times, {name} split", part, markdown=markdown)
+        _print(f"Memory of the fullest stage, {name} split", part, memory=True, markdown=markdown)
     _reasons(rows, markdown=markdown)
 
 
-def _print(name: str, rows: list[Scored], *, markdown: bool) -> None:
+def _print(title: str, rows: list[Scored], *, memory: bool = False, markdown: bool) -> None:
     from hardplace.search.validation import by_source
 
-    found = by_source(rows)
+    found = by_source(rows, memory=memory)
     heading = ("source", "rows", "mean", "median", "worst", "which", "bias", "rank correlation")
     cells = [_cells(one) for one in found]
     if len(found) > 2:
         mean = sum(one.mean for one in found[:-1]) / (len(found) - 1)
         cells.append(("mean of the sources' means", "", f"{mean:.1%}", "", "", "", "", ""))
-    _table(f"{name} split", heading, cells, markdown=markdown)
+    if cells:
+        _table(title, heading, cells, markdown=markdown)
 
 
 def _cells(one: Summary) -> tuple[str, ...]:
@@ -70,14 +84,21 @@ def _reasons(rows: list[Scored], *, markdown: bool) -> None:
 
     reasons = Counter(one.not_modelled for one in rows if one.not_modelled)
     cells = [(reason, str(count)) for reason, count in reasons.most_common()]
+    room = [one for one in rows if one.fits is not None]
+    cells.append((f"ran out of memory, {sum(one.oom for one in room)} runs: fit by the model", _count(room, oom=True)))
+    cells.append((f"ran, {sum(not one.oom for one in room)} runs: do not fit by the model", _count(room, oom=False)))
     left = sum(not one.counted and not one.not_modelled for one in rows)
     cells.append(("predicted, not counted: grade C, flagged, or nothing measured", str(left)))
-    _table(f"not modelled: {sum(reasons.values())} of {len(rows)} rows", ("reason", "rows"), cells, markdown=markdown)
+    _table(f"Not modelled, {sum(reasons.values())} of {len(rows)} rows", ("reason", "rows"), cells, markdown=markdown)
+
+
+def _count(rows: list[Scored], *, oom: bool) -> str:
+    return str(sum(one.oom is oom and one.fits is oom for one in rows))
 
 
 def _table(title: str, heading: tuple[str, ...], cells: Sequence[tuple[str, ...]], *, markdown: bool) -> None:
     if markdown:
-        lines = [f"## {title}", "", "| " + " | ".join(heading) + " |", "|" + "---|" * len(heading)]
+        lines = [f"**{title}**", "", "| " + " | ".join(heading) + " |", "|---|" + "---:|" * (len(heading) - 1)]
         click.echo("\n".join([*lines, *("| " + " | ".join(row) + " |" for row in cells), ""]))
         return
     from rich.console import Console

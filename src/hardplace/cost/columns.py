@@ -52,9 +52,10 @@ def kernels_s(work: Iterable[Work], timer: Timer, length: int) -> Floats:
     return np.array([_kernel_s(one, timer, length) for one in work]).reshape(-1, length)
 
 
-def pass_s(seconds: Floats, timer: Timer) -> Floats:
-    """Return seconds of one pass from its kernels', shape (length,): their sum, or the host's time if that is more."""
-    return np.asarray(np.maximum(seconds.sum(axis=0), timer.waits_s * len(seconds)))
+def pass_s(work: Sequence[Work], timer: Timer, length: int) -> Floats:
+    """Return seconds of one pass over work, shape (length,): of its kernels, or of the host if that is more."""
+    launches = sum(one.batch if isinstance(one, Product) and one.grouped else 1 for one in work)
+    return np.asarray(np.maximum(kernels_s(work, timer, length).sum(axis=0), timer.waits_s * launches))
 
 
 def _kernel_s(one: Work, timer: Timer, length: int) -> Floats:

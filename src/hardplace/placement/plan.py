@@ -13,45 +13,73 @@ from hardplace.workload.types import Recompute
 
 
 class Schedule(StrEnum):
-    """Order of micro-batches in a pipeline; 1F1B with virtual stages is interleaved."""
+    """Order of micro-batches in a pipeline; 1F1B with virtual stages is interleaved. Zero-bubble: ZB-H1 (arXiv
+    2401.10241), weight gradients fill the bubble at 1F1B's memory."""
 
     ONE_F_ONE_B = "1f1b"
     GPIPE = "gpipe"
+    ZERO_BUBBLE = "zero-bubble"
 
 
 class Format(StrEnum):
-    """What linear layers multiply in: 16 bit, or fp8 with everything else in bf16."""
+    """What linear layers multiply in: 16 bit, fp8 or fp4 (nvfp4) with everything else in bf16, or all in fp32
+    (TF32 products)."""
 
     BF16 = "bf16"
     FP16 = "fp16"
     FP8 = "fp8"
+    FP4 = "fp4"
+    FP32 = "fp32"
 
 
 class Update(StrEnum):
-    """The optimizer: Adam with fp32 master weights and moments, with 8-bit moments, all in bf16; SGD with momentum."""
+    """The optimizer: Adam with fp32 master weights and moments, with 8-bit moments, all in bf16; SGD with momentum;
+    Muon (fp32 master and momentum, gradients made orthogonal)."""
 
     ADAMW = "adamw"
     ADAMW_8BIT = "adamw-8bit"
     ADAMW_BF16 = "adamw-bf16"
     SGD = "sgd"
+    MUON = "muon"
 
+
+class ContextExchange(StrEnum):
+    """How context-parallel ranks see the others' keys: passed around a ring beside compute, or gathered before."""
+
+    RING = "ring"
+    ALL_GATHER = "all-gather"
+
+
+class Dimension(StrEnum):
+    """A degree of a plan whose groups land on the network's levels."""
+
+    TENSOR = "tensor"
+    CONTEXT = "context"
+    DATA = "data"
+    PIPELINE = "pipeline"
+
+
+INSIDE_OUT = (Dimension.TENSOR, Dimension.CONTEXT, Dimension.DATA, Dimension.PIPELINE)  # Megatron-LM's order
 
 # Bytes of states a parameter beside the 16-bit weight: fp32 master and two fp32 moments; master and two of 1 byte;
-# two moments of 2 bytes; master and momentum.
-STATE_BYTES = {Update.ADAMW: 12, Update.ADAMW_8BIT: 6, Update.ADAMW_BF16: 4, Update.SGD: 8}
-GRADIENT_BYTES = {"fp32": 4, "bf16": 2}
+# two moments of 2 bytes; master and momentum (SGD, Muon).
+STATE_BYTES = {Update.ADAMW: 12, Update.ADAMW_8BIT: 6, Update.ADAMW_BF16: 4, Update.SGD: 8, Update.MUON: 8}
+GRADIENT_BYTES = {"fp32": 4, "bf16": 2, "bf16+fp32": 4}  # as they are reduced
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """Degrees, batch and memory choices of one training step (samples: global_batch, micro_batch).
 
-    Devices = tensor x context x data x pipeline; expert groups fold into tensor x context x data. virtual: chunks of
-    layers a pipeline stage. stages: layers a stage, () as even as it goes. zero: 0 nothing sharded over the replicas, 1
-    optimizer states, 2 gradients too, 3 weights too. shard: replicas that ZeRO shards over, 0 all (hybrid sharding).
-    gradient: fp32 or bf16, in which gradients are added up and reduced. overlap: data-parallel traffic runs beside
-    compute. flash: attention as one kernel. fragmentation: share of memory lost to the allocator; reserve_bytes: of the
-    driver and communication libraries.
+    Devices = tensor x context x data x pipeline; expert groups fold into tensor x context x data. order: of the
+    degrees' groups on the devices, from the inside out. virtual: chunks of layers a pipeline stage. stages: layers a
+    stage, () as even as it goes. assignment: stage of every layer, for a model whose layers branch. kinds: device of
+    every stage in a cluster of several, () all the same. zero: 0 nothing sharded over the replicas, 1 optimizer states,
+    2 gradients too, 3 weights too. shard: replicas that ZeRO shards over, 0 all (hybrid sharding). recompute_layers: of
+    each stage, its first ones; 0 all. gradient: fp32 or bf16, in which gradients are added up and reduced;
+    bf16+fp32: added up in fp32 with the 16-bit ones kept (DeepSpeed). offload:
+    optimizer states live in host memory. overlap: data-parallel traffic runs beside compute. flash: attention as one
+    kernel. fragmentation: share of memory lost to the allocator; reserve_bytes: of driver and communication libraries.
     """
 
     global_batch: int
@@ -67,10 +95,16 @@ class Plan:
     micro_batch: int = 1
     schedule: Schedule = Schedule.ONE_F_ONE_B
     stages: tuple[int, ...] = ()
+    assignment: tuple[int, ...] = ()
+    kinds: tuple[str, ...] = ()
+    order: tuple[Dimension, ...] = INSIDE_OUT
+    context_exchange: ContextExchange = ContextExchange.ALL_GATHER
     recompute: Recompute = Recompute.NONE
+    recompute_layers: int = 0
     precision: Format = Format.BF16
     optimizer: Update = Update.ADAMW
     gradient: str = "fp32"
+    offload: bool = False
     overlap: bool = True
     flash: bool = True
     fragmentation: float = 0.04
@@ -80,6 +114,27 @@ class Plan:
     def devices(self) -> int:
         """Devices that the degrees multiply to."""
         return self.tensor * self.context * self.data * self.pipeline
+
+    def stride(self, dimension: Dimension) -> int:
+        """Devices from one rank of a dimension's group to the next: the degrees further inside."""
+        found = 1
+        for inside in self.order:
+            if inside is dimension:
+                break
+            found *= int(getattr(self, inside))
+        return found
+
+    def order_problem(self) -> str:
+        """Return what an order of degrees should be instead; empty: nothing."""
+        if sorted(self.order) != sorted(Dimension):
+            return "tensor, context, data and pipeline, once each"
+        if abs(self.order.index(Dimension.CONTEXT) - self.order.index(Dimension.DATA)) != 1:
+            return "context and data side by side (one reduction)"
+        if self.expert > 1 and self.order.index(Dimension.PIPELINE) in (1, 2):
+            return "pipeline first or last with expert parallelism"
+        if self.kinds and self.order[-1] is not Dimension.PIPELINE:
+            return "pipeline last with several kinds of device"
+        return ""
 
     @property
     def micro_batches(self) -> int:
@@ -126,16 +181,26 @@ def problems(plan: Plan) -> Iterator[str]:
         yield f"virtual: {plan.virtual}: expected schedule 1f1b with it"
     if plan.virtual > 1 and plan.micro_batches % plan.pipeline:
         yield (
-            f"virtual: {plan.virtual}: interleaving expects the {plan.micro_batches} micro-batches of a replica to be a "
-            f"multiple of pipeline, {plan.pipeline}"
+            f"virtual: {plan.virtual}: interleaving expects the {plan.micro_batches} micro-batches of a replica to be "
+            f"a multiple of pipeline, {plan.pipeline}"
         )
     if (plan.tensor * plan.context * plan.data) % plan.expert:
         whole = plan.tensor * plan.context * plan.data
         yield f"expert: {plan.expert}: expected a divisor of tensor x context x data, {whole}"
     if plan.stages and len(plan.stages) != plan.pipeline:
         yield f"stages: {list(plan.stages)}: expected {plan.pipeline} numbers, one a pipeline stage"
+    if plan.assignment and sorted(set(plan.assignment)) != list(range(plan.pipeline)):
+        yield f"assignment: {list(plan.assignment)}: expected a stage a layer, each of 0 to {plan.pipeline - 1} used"
+    if plan.kinds and len(plan.kinds) != plan.pipeline:
+        yield f"kinds: {list(plan.kinds)}: expected {plan.pipeline} devices, one a pipeline stage"
+    if plan.order_problem():
+        yield f"order: {[str(one) for one in plan.order]}: expected {plan.order_problem()}"
+    if plan.recompute_layers < 0 or (plan.recompute_layers and plan.recompute is not Recompute.FULL):
+        yield f"recompute_layers: {plan.recompute_layers}: expected 0, or a number of layers with recompute full"
+    if plan.virtual > 1 and plan.schedule is Schedule.ZERO_BUBBLE:
+        yield f"virtual: {plan.virtual}: expected schedule 1f1b with it"
     if plan.gradient not in GRADIENT_BYTES:
-        yield f"gradient: {plan.gradient!r}: expected fp32 or bf16"
+        yield f"gradient: {plan.gradient!r}: expected fp32, bf16 or bf16+fp32"
     if not 0.0 <= plan.fragmentation < 1.0:
         yield f"fragmentation: {plan.fragmentation}: expected a share from 0 to below 1"
     if plan.reserve_bytes < 0.0:

@@ -9,7 +9,7 @@ from rich.table import Table
 from hardplace.report import style
 from hardplace.search.shapes.audit import Audit
 from hardplace.search.shapes.gemms import GemmRow
-from hardplace.search.shapes.rules import Rule, Verdict
+from hardplace.search.shapes.rule import Rule, Verdict
 from hardplace.units import format_quantity
 
 _SHOWN = 24  # GEMMs in the terminal; the page has all

@@ -8,7 +8,7 @@ from rich.table import Table
 from hardplace.search.estimate import PlanEstimate
 from hardplace.units import GIB
 
-_PARTS = ("weights", "gradients", "states", "activations", "working", "buffers", "fragmentation")
+_PARTS = ("weights", "gradients", "states", "activations", "logits", "working", "buffers", "fragmentation")
 
 
 def show_plan(model: str, where: str, found: PlanEstimate) -> None:
@@ -23,18 +23,24 @@ def show_plan(model: str, where: str, found: PlanEstimate) -> None:
     console.print(
         f"step {found.step_s:.4g} s, {found.tokens_per_s:,.0f} tokens/s, MFU {found.mfu:.1%} of 16-bit peak\n"
     )
+    show_parts(console, found)
+    for note in found.notes:
+        console.print(f"note: {note}")
+
+
+def show_parts(console: Console, found: PlanEstimate) -> None:
+    """Print where a step's time goes, and the memory of each stage."""
     shares = Table("where a step's time goes (busiest stage)", "seconds", "share", box=None)
     for one in found.shares:
         if one.seconds > 0:
             shares.add_row(one.name, f"{one.seconds:.4g}", f"{one.seconds / found.step_s:.1%}")
     console.print(shares)
-    memory = Table("stage", *_PARTS, "reserve", "total GiB", f"of {found.memory_bytes / GIB:.0f}", box=None)
+    memory = Table("stage", *_PARTS, "reserve", "total GiB", "of", "", box=None)
     for index, room in enumerate(found.memory):
         sizes = [getattr(room, f"{name}_bytes") for name in _PARTS] + [room.reserve_bytes, room.total_bytes]
-        short = room.total_bytes - found.memory_bytes
+        held = found.memory_bytes[index]
+        short = room.total_bytes - held
         fit = "fits" if short <= 0 else f"short of {short / GIB:.2f}"
-        memory.add_row(str(index), *(f"{size / GIB:.2f}" for size in sizes), fit)
+        memory.add_row(str(index), *(f"{size / GIB:.2f}" for size in sizes), f"{held / GIB:.0f}", fit)
     console.print()
     console.print(memory)
-    for note in found.notes:
-        console.print(f"note: {note}")

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from hardplace.cost.gpu.decoder import DecoderShape, Experts, Latent
+from hardplace.cost.gpu.efficiencies import DEFAULT, fitted
 from hardplace.cost.gpu.table import Table
 from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import node
 from hardplace.hardware.types import Cluster
-from hardplace.placement.plan import Format, Plan, Update, problems
+from hardplace.placement.plan import ContextExchange, Format, Plan, Update, problems
 from hardplace.search.clusters import even_cluster
 from hardplace.workload.types import Recompute
 
@@ -22,8 +23,12 @@ DEVICES = {
     "H100-80GB": ("h100-sxm", "dgx-h100"),
     "V100-32GB": ("v100-sxm2", "dgx-v100"),
     "B200": ("b200-sxm", "dgx-b200"),
+    "B300": ("b300-sxm", "dgx-b300"),
+    "GB300": ("gb300", "gb300-nvl72"),
+    "V100-16GB": ("v100-sxm2", "dgx-v100"),  # the same chip with half the memory, which seconds do not depend on
     "GB200": ("gb200", "gb200-nvl72"),
 }
+FABRICS = ("Omni-Path",)  # that reach less than their rate
 COLUMNS = (
     "id",
     "source",
@@ -38,6 +43,7 @@ COLUMNS = (
     "precision",
     "device",
     "devices",
+    "intra_bw",
     "inter_bw",
     "tp",
     "pp",
@@ -61,7 +67,20 @@ COLUMNS = (
 )
 _RATE = re.compile(r"(?:(\d+)x)?(\d+) ?G([bB])/s")
 _NUMBERED = re.compile(r"(\d+)")
-_FORMATS = {"bf16": Format.BF16, "bf16(amp)": Format.BF16, "bf16(pure)": Format.BF16, "fp16": Format.FP16}
+# What a source names, or its table's place: the software (`hardplace.cost.gpu.efficiencies`), first match.
+_SOFTWARE = (
+    (re.compile(r"mosaicml"), "fsdp-eager"),
+    (re.compile(r"fms-fsdp|torchtitan"), "fsdp-compiled"),
+    (re.compile(r"maxtext|MaxText|tpu-recipes", re.IGNORECASE), "xla"),
+    (re.compile(r"SimuMax"), "megatron-core-plain"),
+    (re.compile(r"Megatron-Bridge|NeMo|dgxc"), "megatron-core"),
+    (re.compile(r"bigscience"), "megatron-deepspeed"),
+    (re.compile(r"Megatron-LM|vTrain|2104\.04473|2201\.11990|BloombergGPT|NeoX|OPT|GLM"), "megatron-2021"),
+)
+_SOME_LAYERS = re.compile(r"full\((\d+)/\d+ layers\)")  # of a stage
+_SAID = re.compile(r"inter-node fabric[^;]*?(\d+ Gb/s)")
+_ALLOCATED = re.compile(r"SimuMax|torchtitan")
+_LATER = re.compile(r"^26\.(?:0[6-9]|1\d)")  # containers with CUDA graphs and fused dispatch
 
 
 class NotModelled(Exception):
@@ -70,13 +89,20 @@ class NotModelled(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """A published run, ready to be estimated; gpu and node are names of the catalogue, cluster has the row's fabric."""
+    """A published run, ready to be estimated; gpu: a name of the catalogue. cluster: with the row's fabric at its rate.
+
+    backend: of attention. stack: software, fabric: between nodes ("" where it reaches its rate), of the fitted figures.
+    open: columns (micro_batch) that the source leaves out and that estimates settle.
+    """
 
     shape: DecoderShape
     plan: Plan
     gpu: str
     cluster: Cluster
     backend: str
+    stack: str
+    fabric: str
+    open: tuple[str, ...] = ()
 
 
 def rows_of(table: Table) -> list[dict[str, str]]:
@@ -91,8 +117,12 @@ def run_of(row: Mapping[str, str]) -> Run:
     """Return a row's run; NotModelled with the reason."""
     if row["device"] not in DEVICES:
         raise NotModelled(f"device {row['device']}: no GPU of the catalogue with a node")
-    if not row["precision"].startswith(("bf16", "fp16", "fp8", "mxfp8")):
+    if _format(row["precision"]) is None:
         raise NotModelled(f"precision {row['precision']}: no GEMM model")
+    if not row["hidden"].strip():
+        raise NotModelled("shape: not given")
+    if not row["global_batch"].strip():
+        raise NotModelled("global_batch: not given")
     plan = _plan(row)
     shape = _shape(row)
     for problem in problems(plan):
@@ -102,7 +132,39 @@ def run_of(row: Mapping[str, str]) -> Run:
     gpu, name = DEVICES[row["device"]]
     nvidia = "NVIDIA" in row["source"] and row["device"] not in ("A100-80GB", "A100-40GB", "V100-32GB")
     backend = "cudnn" if nvidia or row["device"] in ("B200", "GB200") else "default"
-    return Run(shape=shape, plan=plan, gpu=gpu, cluster=_cluster(name, plan.devices, row["inter_bw"]), backend=backend)
+    said = _SAID.search(row.get("note", ""))  # fms-fsdp's fabric stands in the note, of a node
+    cluster = _cluster(name, plan.devices, row["inter_bw"] or (f"{said[1]} per node" if said else ""))
+    if "NVSwitch" in row["intra_bw"]:
+        cluster = replace(cluster, levels=(replace(cluster.levels[0], meshed=False), *cluster.levels[1:]))
+    fabric = next((one for one in FABRICS if one in row["inter_bw"]), "")
+    return Run(
+        shape=shape,
+        plan=plan,
+        gpu=gpu,
+        cluster=cluster,
+        backend=backend,
+        stack=software(row),
+        fabric=fabric,
+        open=() if row["micro_batch"].strip() else ("micro_batch",),
+    )
+
+
+def allocated_only(row: Mapping[str, str]) -> bool:
+    """Return whether the row's memory is what the allocator counts (torch), rather than all of it (nvidia-smi)."""
+    return bool(_ALLOCATED.search(row["source"]))
+
+
+def _format(text: str) -> Format | None:
+    known = {"bf16": Format.BF16, "fp16": Format.FP16, "fp8": Format.FP8, "mxfp8": Format.FP8, "nvfp4": Format.FP4}
+    return next((found for name, found in (known | {"fp32": Format.FP32}).items() if text.startswith(name)), None)
+
+
+def software(row: Mapping[str, str]) -> str:
+    """Return the software that a row's source ran, by the source's name; Megatron Core if it names none."""
+    text = " ".join(row.get(name, "") for name in ("source", "model", "note"))
+    found = next((name for pattern, name in _SOFTWARE if pattern.search(text)), DEFAULT)
+    later = _LATER.match(row.get("note", "")) and "GPT OSS" not in text  # whose times no release changed
+    return "megatron-core-graphs" if found == DEFAULT and later else found
 
 
 def _count(row: Mapping[str, str], column: str, default: int | None = None) -> int:
@@ -156,21 +218,28 @@ def _shape(row: Mapping[str, str]) -> DecoderShape:
         window=numbers.get("swa_window", 0),
         window_every=2 if "every_2" in moe else 1,
         predicted=numbers.get("mtp", 0),
+        dropout=software(row) in ("megatron-2021", "megatron-deepspeed"),
     )
 
 
 def _plan(row: Mapping[str, str]) -> Plan:
     """Return the row's plan. What a source leaves out: ZeRO 1 on H100 and later (Megatron's distributed optimizer), 0
-    before; no recompute; context and expert degrees 1. Gradients are reduced in fp32, in 16 bit for fp16 and pure bf16
-    runs. "selective" of any kind is taken as Megatron-LM's."""
+    before; no recompute; the fastest micro-batch; context and expert degrees 1. Gradients are reduced in fp32, in 16
+    bit for fp16, pure bf16, fms-fsdp (its policy bfSixteen) and NVIDIA's own runs (their recipes of NeMo and
+    Megatron-Bridge turn grad_reduce_in_fp32 off); DeepSpeed keeps the 16-bit ones beside. "selective" of any kind is
+    taken as Megatron-LM's. Keys travel around a ring. Memory lost and reserved: as the software's.
+    """
     old = row["device"] in ("A100-80GB", "A100-40GB", "V100-32GB")
-    data, context = _count(row, "dp"), _count(row, "cp", 1)
+    context = _count(row, "cp", 1)
+    inside = _count(row, "tp") * _count(row, "pp") * context
+    data = _count(row, "dp", max(1, _count(row, "devices") // inside))
     zero, shard = _zero(row["zero_stage/fsdp"].strip(), 0 if old else 1, data * context)
     recompute = row["recompute"].strip()
-    if recompute.startswith("full(") and "layer" in recompute and "/" in recompute:
-        raise NotModelled(f"recompute: {recompute!r}: of some layers only")
+    some = _SOME_LAYERS.match(recompute)
     kind = next((one for one in Recompute if recompute.startswith(one.value)), Recompute.NONE)
-    short = row["precision"] in ("fp16", "bf16(pure)")
+    stack = software(row)
+    short = row["precision"] in ("fp16", "bf16(pure)") or stack in (DEFAULT, "megatron-core-graphs")
+    short = short or "fms-fsdp" in row["source"]
     return Plan(
         global_batch=_count(row, "global_batch"),
         tensor=_count(row, "tp"),
@@ -182,13 +251,23 @@ def _plan(row: Mapping[str, str]) -> Plan:
         expert=_count(row, "ep", 1),
         zero=zero,
         shard=shard,
-        micro_batch=_count(row, "micro_batch"),
+        micro_batch=_count(row, "micro_batch", 1),
         recompute=kind,
-        precision=_FORMATS.get(row["precision"], Format.FP8),
-        optimizer=Update.ADAMW_BF16 if row["precision"] == "bf16(pure)" else Update.ADAMW,
-        gradient="bf16" if short else "fp32",
+        recompute_layers=int(some[1]) if some else 0,
+        precision=_format(row["precision"]) or Format.BF16,
+        optimizer=_optimizer(row),
+        gradient="bf16" if short else "bf16+fp32" if stack == "megatron-deepspeed" else "fp32",
+        fragmentation=fitted().stacks[stack].fragmentation,
+        reserve_bytes=fitted().stacks[stack].reserve_bytes,
+        context_exchange=ContextExchange.RING,
         flash=row["flash_attention"] != "0",
     )
+
+
+def _optimizer(row: Mapping[str, str]) -> Update:
+    if "Muon" in row.get("note", ""):
+        return Update.MUON
+    return Update.ADAMW_BF16 if row["precision"] == "bf16(pure)" else Update.ADAMW
 
 
 def _zero(text: str, default: int, replicas: int) -> tuple[int, int]:

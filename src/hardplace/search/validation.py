@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 
-from hardplace.cost.gpu.efficiencies import efficiencies
-from hardplace.cost.gpu.models import gpu_model
+from hardplace.cost.gpu.efficiencies import FittedEfficiencies, efficiencies, fitted
 from hardplace.cost.gpu.price import Pricer
 from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import device
-from hardplace.placement.plan import Format
-from hardplace.search.estimate import PlanEstimate, estimate_plan, of_shape
-from hardplace.search.published import NotModelled, Run, run_of
+from hardplace.placement.plan import Format, Plan, problems
+from hardplace.search.chain import of_shape
+from hardplace.search.clusters import Fleet, Site, pricer_of
+from hardplace.search.estimate import PlanEstimate, estimate_plan
+from hardplace.search.published import NotModelled, Run, allocated_only, run_of
+
+GIB = 1 << 30
+_SIZES = (1, 2, 4, 8, 16)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scored:
     """One row: seconds predicted and measured, relative error, why there is no prediction (empty: there is one).
 
-    counted: the row counts in the summary (grade A or B, no flag, measured, predicted). memory: GB, largest stage,
-    what the allocator counts, and all with fragmentation and reserve, against published.
+    counted: the row counts in the summary (grade A or B, no flag, measured, predicted). memory_gib, published_gib: of
+    the fullest stage, what the allocator counts or all, as the source measured it. fits: the plan fits the device.
     """
 
     id: str
@@ -35,9 +39,17 @@ class Scored:
     error: float | None
     not_modelled: str
     counted: bool
-    allocated_gb: float | None = None
-    total_gb: float | None = None
-    published_gb: float | None = None
+    memory_gib: float | None = None
+    published_gib: float | None = None
+    fits: bool | None = None
+    oom: bool = False
+
+    @property
+    def memory_error(self) -> float | None:
+        """Relative error of the memory; None without a published one."""
+        if self.memory_gib is None or self.published_gib is None:
+            return None
+        return self.memory_gib / self.published_gib - 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,15 +67,41 @@ class Summary:
 
 
 @cache
-def pricer_of(gpu: str, low: bool, flash: bool, backend: str) -> Pricer:
+def _pricer(gpu: str, precision: Format, flash: bool, stack: str, backend: str) -> Pricer:
     """Return the pricer of a GPU with its fitted efficiencies, shared so that kernels are priced once."""
-    return Pricer(model=gpu_model(gpu), efficiencies=efficiencies(gpu), low=low, flash=flash, backend=backend)
+    return pricer_of(device(gpu), Plan(global_batch=1, precision=precision, flash=flash), stack, backend)
+
+
+def fleet_of_run(run: Run, found: FittedEfficiencies | None = None) -> Fleet:
+    """Return the run's devices with what prices its work on them; found: other figures than those that ship."""
+    known = found or fitted()
+    pricer = _pricer(run.gpu, run.plan.precision, run.plan.flash, run.stack, run.backend)
+    pricer.efficiencies = efficiencies(pricer.model.datasheet, run.stack, known, flash=run.plan.flash)
+    cluster, share = run.cluster, known.fabrics.get(run.fabric, 1.0)
+    if share != 1.0 and len(cluster.levels) > 1:
+        cluster = replace(cluster, levels=(*cluster.levels[:-1], replace(cluster.levels[-1], efficiency=share)))
+    return Fleet(
+        sites=(Site(device=run.gpu, cluster=cluster, pricer=pricer, memory_bytes=device(run.gpu).memory_bytes),)
+    )
+
+
+def settled(run: Run) -> Run:
+    """Return the run with what its source leaves out: of the micro-batches 1, 2, 4, ... that divide the batch the
+    fastest that fits."""
+    each = run.plan.global_batch // run.plan.data
+    found: list[tuple[bool, float, Run]] = []
+    for size in _SIZES:
+        one = replace(run, plan=replace(run.plan, micro_batch=size), open=())
+        if run.open and each % size == 0 and next(problems(one.plan), None) is None:
+            tried = estimate_plan(of_shape(one.shape, one.plan), one.plan, fleet_of_run(one))
+            found.append((not tried.fits, tried.step_s, one))
+    return min(found, key=lambda item: item[:2])[2] if found else run
 
 
 def estimated(run: Run) -> PlanEstimate:
     """Return the estimate of a run."""
-    pricer = pricer_of(run.gpu, run.plan.precision is Format.FP8, run.plan.flash, run.backend)
-    return estimate_plan(of_shape(run.shape, run.plan), run.plan, run.cluster, pricer, device(run.gpu).memory_bytes)
+    one = settled(run)
+    return estimate_plan(of_shape(one.shape, one.plan), one.plan, fleet_of_run(one))
 
 
 def score(row: Mapping[str, str], estimate: Callable[[Run], PlanEstimate] = estimated) -> Scored:
@@ -87,10 +125,17 @@ def score(row: Mapping[str, str], estimate: Callable[[Run], PlanEstimate] = esti
         error=predicted_s / measured_s - 1.0 if predicted_s is not None and measured_s is not None else None,
         not_modelled=reason,
         counted=known and row["grade"] != "C" and not row["flag"],
-        allocated_gb=max(one.allocated_bytes for one in found.memory) / 1e9 if found else None,
-        total_gb=max(one.total_bytes for one in found.memory) / 1e9 if found else None,
-        published_gb=published,
+        memory_gib=_fullest_gib(found, row) if found else None,
+        published_gib=published,
+        fits=found.fits if found else None,
+        oom=row.get("oom", "").startswith("1"),
     )
+
+
+def _fullest_gib(found: PlanEstimate, row: Mapping[str, str]) -> float:
+    """Return the fullest stage's memory in GiB, as the row's source measured it."""
+    only = allocated_only(row)
+    return max(one.allocated_bytes if only else one.total_bytes for one in found.memory) / GIB
 
 
 def _number(text: str) -> float | None:
@@ -101,22 +146,29 @@ def _number(text: str) -> float | None:
     return value if value > 0 else None
 
 
-def summary(name: str, rows: Sequence[Scored]) -> Summary | None:
-    """Return the summary of the rows that count; None if none does."""
-    counted = [(abs(one.error), one) for one in rows if one.counted and one.error is not None]
-    if not counted:
+def summary(name: str, rows: Sequence[Scored], *, memory: bool = False) -> Summary | None:
+    """Return the summary of the rows that count, of seconds or of memory; None if none does."""
+    counted = [
+        (one.memory_error, one.memory_gib, one.published_gib, one)
+        if memory
+        else (one.error, one.predicted_s, one.measured_s, one)
+        for one in rows
+        if one.counted
+    ]
+    known = [(error, found, true, one) for error, found, true, one in counted if error is not None]
+    if not known:
         return None
-    errors = np.array([error for error, _ in counted])
-    worst, of = max(counted, key=lambda item: item[0])
+    errors = np.array([abs(error) for error, *_ in known])
+    worst = max(known, key=lambda item: abs(item[0]))
     return Summary(
         name=name,
-        rows=len(counted),
+        rows=len(known),
         mean=float(errors.mean()),
         median=float(np.median(errors)),
-        worst=worst,
-        worst_id=of.id,
-        bias=float(np.mean([one.error for _, one in counted])),
-        rank=_spearman([(one.predicted_s or 0.0, one.measured_s or 0.0) for _, one in counted]),
+        worst=abs(worst[0]),
+        worst_id=worst[3].id,
+        bias=float(np.mean([error for error, *_ in known])),
+        rank=_spearman([(found or 0.0, true or 0.0) for _, found, true, _ in known]),
     )
 
 
@@ -134,9 +186,9 @@ def _ranks(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> np.ndarray[t
     return np.array([(values < one).sum() + ((values == one).sum() - 1) / 2.0 for one in values])
 
 
-def by_source(rows: Iterable[Scored]) -> list[Summary]:
-    """Return the summary of each source, then of the sources' means, then of all rows."""
+def by_source(rows: Iterable[Scored], *, memory: bool = False) -> list[Summary]:
+    """Return the summary of each source, then of all rows; of seconds, or of memory."""
     listed = list(rows)
     names = dict.fromkeys(one.source for one in listed)
-    found = [summary(name, [one for one in listed if one.source == name]) for name in names]
-    return [one for one in (*found, summary("all rows", listed)) if one is not None]
+    found = [summary(name, [one for one in listed if one.source == name], memory=memory) for name in names]
+    return [one for one in (*found, summary("all rows", listed, memory=memory)) if one is not None]

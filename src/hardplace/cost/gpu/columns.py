@@ -55,7 +55,8 @@ class GpuTimer(Timer):
         return np.asarray(seconds * self.products)
 
     def attentions_s(self, like: Attending, heads: Ints, kv_heads: Ints, head_dim: Ints) -> Floats:
-        """See Timer: a window, or a share of the queries, scales the time by the work."""
+        """See Timer: a window, or a share of the queries, scales the time by the work. Unfused is without dropout,
+        which the Pricer counts (Megatron-LM's older runs)."""
         whole = {"batch": like.batch, "sequence": like.keys, "causal": int(like.causal)}
         whole |= {"backward": int(like.backward), "cached": 0}
         rows = AttentionRows(

@@ -1,12 +1,14 @@
 """Layers of a decoder from its shape alone, as Megatron-LM's fused kernels and the library of GEMMs run them.
 
 The GEMMs and collectives equal those of the recorded models (tests/cost/test_gpu_decoder.py); element-wise chains,
-norms and losses are the fused kernels of Megatron-LM and Transformer Engine. Equations: docs/model-placement.md.
+norms and losses are the fused kernels of Megatron-LM and Transformer Engine. Equations: docs/model-training.md.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from hardplace.cost.gpu.streams import Stream
 from hardplace.cost.gpu.types import Layout
@@ -42,9 +44,10 @@ class DecoderShape:
     """A decoder-only transformer. ffn: of a dense layer (0: none is). gated: three matrices (SwiGLU) and RMS norms.
 
     window: keys of sliding-window attention in every `window_every`-th layer; the others see all. predicted: extra
-    layers that predict further tokens (MTP), each with a head of its own. hidden, heads, kv_heads, head_dim, ffn and
-    vocab may be columns (arrays of one length, `hardplace.search.shapes`): `block`, `embedding` and `head` are
-    arithmetic on them, and give work whose sizes are columns.
+    layers that predict further tokens (MTP), each with a head of its own. dropout: after attention and MLP.
+
+    hidden, heads, kv_heads, head_dim, ffn and vocab may be columns (arrays of one length, `hardplace.search.shapes`):
+    `block`, `embedding` and `head` are arithmetic on them, and give work whose sizes are columns.
     """
 
     layers: int
@@ -63,6 +66,7 @@ class DecoderShape:
     window: int = 0
     window_every: int = 1
     predicted: int = 0
+    dropout: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +74,7 @@ class Degrees:
     """How a layer is divided: tensor with or without sequence, context, expert; experts are not cut by tensor.
 
     micro_batch: samples. flash: attention as one kernel. gradient_bytes: of a weight gradient's element in memory (4:
-    added up in fp32). activation_bytes: of an element.
+    added up in fp32). activation_bytes: of an element. low: linear layers keep their inputs in 8 bits.
     """
 
     tensor: int = 1
@@ -81,6 +85,7 @@ class Degrees:
     flash: bool = True
     gradient_bytes: int = 4
     activation_bytes: int = 2
+    low: bool = False
 
 
 def parameters(shape: DecoderShape) -> int:
@@ -94,13 +99,17 @@ def parameters(shape: DecoderShape) -> int:
     return blocks + ends + (1 if shape.gated else 2) * shape.hidden
 
 
-def _linear(t: int, outputs: int, inputs: int, degrees: Degrees, *, batch: int = 1, low: bool = True) -> list[Product]:
-    """Return the forward, input-gradient and weight-gradient products of a linear layer of t rows."""
+def _linear(
+    t: int, outputs: int, inputs: int, degrees: Degrees, *, experts: int = 0, low: bool = True
+) -> list[Product]:
+    """Return the forward, input-gradient and weight-gradient products of a linear layer of t rows; experts: of each of
+    so many."""
     written = 2.0 * degrees.gradient_bytes if degrees.gradient_bytes == 4 else float(degrees.gradient_bytes)
+    one = Product(m=t, n=outputs, k=inputs, batch=max(1, experts), low=low, grouped=experts > 0)
     return [
-        Product(m=t, n=outputs, k=inputs, batch=batch, low=low),
-        Product(m=t, n=inputs, k=outputs, batch=batch, layout=Layout.NN, low=low),
-        Product(m=outputs, n=inputs, k=t, batch=batch, layout=Layout.NT, output_bytes=written, low=low),
+        one,
+        replace(one, n=inputs, k=outputs, layout=Layout.NN),
+        replace(one, m=outputs, n=inputs, k=t, layout=Layout.NT, output_bytes=written),
     ]
 
 
@@ -112,8 +121,9 @@ class _Builder:
         self.forward: list[Work] = []
         self.backward: list[list[Work]] = []
         self.parameters = self.expert_parameters = 0
-        self.saved = 0.0
+        self.saved = self.widest = 0.0
         self.tokens = degrees.micro_batch * shape.sequence // degrees.context
+        self.kept = 0.5 if degrees.low else 1.0  # of the bytes of a linear layer's input
         self.local = self.tokens // (degrees.tensor if degrees.sequence else 1)
 
     def add(self, forward: list[Work], backward: list[Work], saved_bytes: float = 0.0) -> None:
@@ -123,10 +133,16 @@ class _Builder:
         self.saved += saved_bytes
 
     def linear(self, rows: int, outputs: int, inputs: int, *, low: bool = True, bias: bool = False) -> None:
-        """Add a linear layer of the rank's own size."""
+        """Add a linear layer of the rank's own size; its backward pass holds a 16-bit weight gradient, before it is
+        added up, and the gradients of its input and output."""
         one, input_gradient, weight_gradient = _linear(rows, outputs, inputs, self.degrees, low=low)
         self.add([one], [input_gradient, weight_gradient])
         self.parameters += outputs * inputs + (outputs if bias else 0)
+        self.transient(2.0 * outputs * inputs + self.degrees.activation_bytes * float(rows) * (outputs + inputs))
+
+    def transient(self, size: float) -> None:
+        """Take note of bytes that a backward pass holds for a moment."""
+        self.widest = np.maximum(self.widest, size)
 
     def moved(self, kind: Stream, forward: float, backward: float, row: int = 0, saved: float = 0.0) -> None:
         """Add a kernel that moves so many bytes forward and backward."""
@@ -206,7 +222,8 @@ def _attention(b: _Builder, number: int) -> None:
         b.add([gather], [gather, scatter])
     scores = 0.0 if degrees.flash else 5.0 * degrees.micro_batch * heads * queries * keys  # 2 a s^2 twice, mask 1
     out = heads * value
-    b.add([both[0]], [both[1]], size * b.tokens * (width + out) + scores)
+    twice = 1.0 + b.kept if degrees.low else 1.0  # attention's output as it is, and as the projection's input
+    b.add([both[0]], [both[1]], size * b.tokens * (width + twice * out) + scores)
     b.linear(b.tokens, shape.hidden, out, bias=bias)
     b.leave()
 
@@ -234,7 +251,7 @@ def _dense(b: _Builder, ffn: int, rows: int, tensor: int) -> None:
     own, matrices, bias = ffn // tensor, 2 if shape.gated else 1, not shape.gated
     b.linear(rows, matrices * own, shape.hidden, bias=bias)
     one = 1.0 * size * rows * own
-    b.moved(Stream.ELEMENTWISE, (matrices + 1) * one, (2 * matrices + 1) * one, saved=(matrices + 1) * one)
+    b.moved(Stream.ELEMENTWISE, (matrices + 1) * one, (2 * matrices + 1) * one, saved=(matrices + b.kept) * one)
     b.linear(rows, shape.hidden, own, bias=bias)
 
 
@@ -250,14 +267,15 @@ def _mixture(b: _Builder) -> None:
     moved = 2.0 * size * copies * width
     b.moved(Stream.DISPATCH, moved, moved)
     whole = 1.0 * size * copies * width
-    to_all = Exchange(collective=Collective.ALL_TO_ALL, bytes=whole, group=Group.EXPERT)
+    to_all = Exchange(collective=Collective.ALL_TO_ALL, bytes=whole, group=Group.EXPERT, copies=moe.chosen)
     if degrees.expert > 1:
         b.add([to_all], [to_all])
     rows, matrices = max(1, copies // held), 2 if shape.gated else 1
     for outputs, inputs in ((matrices * moe.ffn, width), (width, moe.ffn)):
-        one, input_gradient, weight_gradient = _linear(rows, outputs, inputs, degrees, batch=held)
-        b.add([one], [input_gradient, weight_gradient], 1.0 * size * copies * inputs)
+        one, input_gradient, weight_gradient = _linear(rows, outputs, inputs, degrees, experts=held)
+        b.add([one], [input_gradient, weight_gradient], b.kept * 1.0 * size * copies * inputs)
         b.expert_parameters += held * outputs * inputs
+        b.transient(2.0 * held * outputs * inputs + size * float(copies) * (outputs + inputs))
         if inputs == width:
             act = 1.0 * size * copies * moe.ffn
             b.moved(Stream.ELEMENTWISE, (matrices + 1) * act, (2 * matrices + 1) * act, saved=matrices * act)
@@ -291,10 +309,10 @@ def block(shape: DecoderShape, degrees: Degrees, recompute: Recompute, number: i
     out = 1.0 * degrees.activation_bytes * b.local * shape.hidden
     forward = tuple(b.forward)
     saved, working = b.saved, 0.0
-    if not shape.gated:
-        saved += 2.0 * b.local * shape.hidden  # masks of two dropouts, 1 byte each
+    if shape.dropout:
+        saved += 2.0 * b.local * shape.hidden  # masks of two, 1 byte each
     # products' inputs: norms' outputs are kept too (the shard, gathered again in the backward pass)
-    saved += 2.0 * out
+    saved += 2.0 * b.kept * out
     kept: tuple[Work, ...] = ()
     if recompute is Recompute.FULL:
         saved, kept, working = out, forward, saved
@@ -303,6 +321,7 @@ def block(shape: DecoderShape, degrees: Degrees, recompute: Recompute, number: i
         core = 5.0 * degrees.micro_batch * heads * queries * shape.sequence
         saved, working = saved - core, core
         kept = tuple(one for one in forward if isinstance(one, Attending))
+    working += b.widest
     return LayerWork(
         name="layer",
         forward=forward,
@@ -335,7 +354,7 @@ def embedding(shape: DecoderShape, degrees: Degrees) -> LayerWork:
         parameters=vocab * shape.hidden + positions,
         expert_parameters=0,
         saved_bytes=8.0 * b.tokens,
-        working_bytes=0.0,
+        working_bytes=2.0 * vocab * shape.hidden,
         output_bytes=size * b.local / b.tokens,
     )
 
@@ -360,7 +379,8 @@ def head(shape: DecoderShape, degrees: Degrees) -> LayerWork:
         backward=tuple(one for part in reversed(b.backward) for one in part),
         parameters=b.parameters,
         expert_parameters=0,
-        saved_bytes=b.saved + degrees.activation_bytes * (logits + b.local * shape.hidden),
-        working_bytes=0.0,
+        saved_bytes=1.0 * degrees.activation_bytes * 2 * b.local * shape.hidden,
+        logits_bytes=(4.0 + degrees.activation_bytes) * logits,
+        working_bytes=b.widest,
         output_bytes=0.0,
     )

@@ -1,4 +1,4 @@
-"""Efficiencies of training steps by GPU, fitted on the calibration split of validation/training only."""
+"""Efficiencies of training steps by GPU and software, fitted on the calibration split of validation/training only."""
 
 from __future__ import annotations
 
@@ -8,18 +8,72 @@ from functools import cache
 from pathlib import Path
 
 from hardplace.cost.gpu.price import Efficiencies
+from hardplace.cost.gpu.sheets import flops_per_clock
+from hardplace.cost.gpu.types import Datasheet
 from hardplace.files import read
 
 _FILE = Path(__file__).parent / "data" / "training.json"
+DEFAULT = "megatron-core"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfGpu:
+    """What steps on a generation of GPUs reach (`Efficiencies`); rows: that it was fitted on."""
+
+    products: float = 1.0
+    attention: float = 1.0
+    low_rate: float = 1.6
+    fp4_rate: float = 2.4
+    rows: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfStack:
+    """What a software reaches (`Efficiencies`), and which it is; rows: that it was fitted on.
+
+    fragmentation, reserve_bytes: memory lost to its allocator, and held by driver and communication libraries.
+    """
+
+    software: str
+    products: float = 1.0
+    attention: float = 1.0
+    streams: float = 1.0
+    tensor: float = 1.0
+    sync_s: float = 0.0
+    expert: float = 1.0
+    hidden: float = 0.5
+    contention: float = 0.0
+    reduction: float = 1.0
+    launch_s: float = 0.0
+    step_s: float = 0.0
+    fragmentation: float = 0.04
+    reserve_bytes: float = 2e9
+    rows: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FittedEfficiencies:
-    """What benchmarks/fit_training.py found, by GPU: figures and how many rows they were fitted on."""
+    """What benchmarks/fit_training.py found: by generation of GPU (`generation`), by software, and which share of its
+    rate a fabric between nodes reaches."""
 
     method: str
-    figures: Mapping[str, Efficiencies]
-    rows: Mapping[str, int]
+    gpus: Mapping[str, OfGpu]
+    stacks: Mapping[str, OfStack]
+    fabrics: Mapping[str, float]
+
+
+def generation(sheet: Datasheet) -> str:
+    """Return the key of GPUs that are alike: vendor, tensor FLOPs a clock of a multiprocessor, board power in W."""
+    return f"{sheet.vendor.lower()}-{flops_per_clock(sheet):.0f}-{sheet.power_w:.0f}"
+
+
+def _nearest(sheet: Datasheet, known: FittedEfficiencies) -> OfGpu:
+    """Return the figures of the GPU's generation, of the nearest board power; without, those of kernels alone."""
+    kind = generation(sheet).rpartition("-")[0]
+    alike = [name for name in known.gpus if name.rpartition("-")[0] == kind]
+    if not alike:
+        return OfGpu()
+    return known.gpus[min(alike, key=lambda name: abs(float(name.rpartition("-")[2]) - sheet.power_w))]
 
 
 @cache
@@ -28,6 +82,27 @@ def fitted() -> FittedEfficiencies:
     return read(_FILE, FittedEfficiencies)
 
 
-def efficiencies(gpu: str) -> Efficiencies:
-    """Return a GPU's fitted efficiencies; for a GPU without, those of kernels alone."""
-    return fitted().figures.get(gpu, Efficiencies())
+def efficiencies(
+    sheet: Datasheet, stack: str = DEFAULT, found: FittedEfficiencies | None = None, *, flash: bool = True
+) -> Efficiencies:
+    """Return the efficiencies of a GPU with a software; for a generation without figures those of kernels alone.
+
+    found: other figures than those that ship. flash: attention is one kernel; products and a softmax otherwise.
+    """
+    known = found or fitted()
+    gpu, software = _nearest(sheet, known), known.stacks[stack]
+    return Efficiencies(
+        products=gpu.products * software.products,
+        attention=(gpu.attention if flash else gpu.products) * software.attention,
+        low_rate=gpu.low_rate,
+        fp4_rate=gpu.fp4_rate,
+        streams=software.streams,
+        tensor=software.tensor,
+        sync_s=software.sync_s,
+        expert=software.expert,
+        hidden=software.hidden,
+        contention=software.contention,
+        reduction=software.reduction,
+        launch_s=software.launch_s,
+        step_s=software.step_s,
+    )

@@ -13,6 +13,7 @@ from hardplace.cost.functions import EIGHTH_RATE, QUARTER_RATE
 from hardplace.cost.fusion import kernel_graph, optimizer_kernel
 from hardplace.cost.gpu.attention import attention_s, attention_shapes, backend_named, stand_in
 from hardplace.cost.gpu.gemm import LARGEST, Gemms, gemm_s, gemms, memory_bytes
+from hardplace.cost.gpu.kinds import row_of, stream_of
 from hardplace.cost.gpu.models import model_of
 from hardplace.cost.gpu.residual import corrected_s
 from hardplace.cost.gpu.streams import Stream, stream_s
@@ -25,21 +26,10 @@ from hardplace.hardware.bill import Energies
 from hardplace.hardware.blueprint import Blueprint
 from hardplace.hardware.device import Device, Multiprocessors
 from hardplace.hardware.settings import setting
-from hardplace.workload.types import Layer, Operator, OperatorKind, Phase
+from hardplace.workload.types import Layer, Operator, Phase
 
 DTYPES = ("bf16", "fp16")  # what the figures were fitted on
 _SAME_WIDTH_AS_EXP = 128  # multiply-add lanes of a multiprocessor whose 16 special-function units are an eighth of them
-_STREAMS = (  # a chain is timed as the first of these that it has
-    (OperatorKind.OPTIMIZER, Stream.OPTIMIZER),
-    (OperatorKind.CROSS_ENTROPY, Stream.CROSS_ENTROPY),
-    (OperatorKind.SOFTMAX, Stream.SOFTMAX),
-    (OperatorKind.ATTENTION, Stream.SOFTMAX),  # unfused: between its products
-    (OperatorKind.NORMALISATION, Stream.NORM),
-    (OperatorKind.REDUCTION, Stream.NORM),
-    (OperatorKind.ROUTING, Stream.DISPATCH),
-    (OperatorKind.EMBEDDING, Stream.EMBEDDING),
-    (OperatorKind.GATHER, Stream.EMBEDDING),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,25 +241,8 @@ def _streamed(
     kernel: Kernel, layer: Layer, operators: list[Operator], phase: Phase, micro_batch: int, on: Gpu
 ) -> _Timed:
     """Return a chain of vector operators as the kind of stream that it has been measured as."""
-    if phase is Phase.OPTIMIZER:
-        return _stream(kernel, Stream.OPTIMIZER, 0, on)
-    kinds = {operator.kind for operator in operators}
-    kind = next((stream for has, stream in _STREAMS if has in kinds), Stream.ELEMENTWISE)
-    if kind is Stream.EMBEDDING and phase is Phase.BACKWARD:
-        kind = Stream.EMBEDDING_BACKWARD
-    row = 0
-    if kind in (Stream.NORM, Stream.SOFTMAX, Stream.CROSS_ENTROPY):
-        row = max((_row(operator, layer, micro_batch) for operator in operators), default=0)
-    return _stream(kernel, kind, row, on)
-
-
-def _row(operator: Operator, layer: Layer, micro_batch: int) -> int:
-    """Return the elements of a row that an operator reduces along the last axis; 0 if it reduces none or others."""
-    if operator.kind is OperatorKind.ATTENTION:
-        return operator.dims[4].at(micro_batch)
-    shape = layer.tensors[operator.reads[0]].shape if operator.reads else ()
-    reducing = operator.kind in (OperatorKind.REDUCTION, OperatorKind.NORMALISATION, OperatorKind.SOFTMAX)
-    return shape[-1].at(micro_batch) if reducing and shape and len(shape) - 1 in operator.axes else 0
+    kind = stream_of(operators, phase)
+    return _stream(kernel, kind, row_of(operators, layer, kind, micro_batch), on)
 
 
 def _stream(kernel: Kernel, kind: Stream, row: int, on: Gpu) -> _Timed:

@@ -4,39 +4,57 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 import numpy as np
 
-from hardplace.cost.collectives import collective_s
+from hardplace.cost.collectives import collective_s, parts
 from hardplace.cost.gpu.attention import attention_s, attention_shapes, backend_named, unfused_attention_s
 from hardplace.cost.gpu.gemm import LAYOUTS, Gemms, gemm_s
 from hardplace.cost.gpu.streams import Stream, stream_s
-from hardplace.cost.gpu.types import GpuModel
+from hardplace.cost.gpu.types import GpuModel, Layout
 from hardplace.cost.gpu.work import Attending, Exchange, Moved, Product, Work
 from hardplace.cost.types import Collective
 from hardplace.hardware.types import Cluster
 from hardplace.workload.types import Group
 
 
+class Low(StrEnum):
+    """Precisions below 16 bit that linear layers multiply in."""
+
+    FP8 = "fp8"
+    FP4 = "fp4"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Efficiencies:
     """What a training step reaches of what its kernels take alone; 1 and 0 where nothing was fitted.
 
-    kernels: seconds of products and attention in a step over the sum of their seconds alone (clocks of a loaded chip,
-    gaps). streams: the same of kernels that move bytes (chains that a framework does not fuse). low_rate: GEMMs in fp8
-    over bf16's rate, casts included. network: seconds of a collective over those of the model of the network. hidden:
-    share of compute behind which data-parallel traffic can hide. contention: seconds by which compute is slowed for a
-    second of traffic beside it (NCCL takes multiprocessors and memory bandwidth). host_s: of the host for each kernel; a
-    layer's pass takes at least its kernels times this.
+    Of the GPU: products, attention: seconds in a step over seconds alone (clocks of a loaded chip, gaps). low_rate:
+    GEMMs in fp8 over bf16's rate; fp4_rate: in nvfp4. Casts are counted as kernels that move bytes.
+
+    Of the software: streams: seconds of kernels that move bytes over those of the fused kernels counted. tensor,
+    expert: seconds of tensor-parallel collectives, and of all-to-alls, that show, over those of the network's model.
+    sync_s: that ranks of a tensor-parallel group wait for each other at each collective.
+    hidden: share of compute behind which data-parallel traffic can hide. contention: seconds by which compute is slowed
+    for a second of traffic beside it (NCCL takes multiprocessors and memory bandwidth). reduction: seconds of
+    data-parallel collectives over those of the network's model. launch_s: of the host for each kernel; a layer's pass
+    takes at least its kernels times this. step_s: of the host each step.
     """
 
-    kernels: float = 1.0
-    streams: float = 1.0
+    products: float = 1.0
+    attention: float = 1.0
     low_rate: float = 1.6
-    network: float = 1.0
+    fp4_rate: float = 2.4
+    streams: float = 1.0
+    tensor: float = 1.0
+    sync_s: float = 0.0
+    expert: float = 1.0
     hidden: float = 1.0
     contention: float = 0.0
-    host_s: float = 0.0
+    reduction: float = 1.0
+    launch_s: float = 0.0
+    step_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,54 +105,139 @@ class Seconds:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """Seconds of a piece of work as its kernels and collectives take alone, and how many kernels it launches.
+
+    low_s: of products that run in low precision, at bf16's rate. casts_bytes: that they move beside.
+    """
+
+    products_s: float
+    low_s: float
+    casts_bytes: float
+    attention_s: float
+    streams_s: float
+    tensor_s: float
+    tensor_calls: int
+    context_s: float
+    expert_s: float
+    launches: int
+
+
 @dataclass(slots=True, kw_only=True)
 class Pricer:
     """Prices work on one GPU; every distinct kernel once, kept for the next call.
 
-    low: products that allow it run in fp8. flash: attention as one kernel (backend: whose), else unfused.
+    low: the precision of products that allow it (None: 16 bit). wide: 16-bit peak over
+    that of fp32 (or TF32) products where all is in fp32, else 1. flash: attention as one kernel (backend: whose), else
+    unfused.
     """
 
     model: GpuModel
     efficiencies: Efficiencies
-    low: bool = False
+    low: Low | None = None
+    wide: float = 1.0
     flash: bool = True
     backend: str = "default"
     _known: dict[Product | Attending, float] = field(default_factory=dict)
     _moved: dict[tuple[Stream, float, int], float] = field(default_factory=dict)
+    _exchanged: dict[tuple[Collective, float, Cluster, Ring, int], float] = field(default_factory=dict)
 
     def seconds(self, work: Iterable[Work], cluster: Cluster, groups: Mapping[Group, Ring]) -> Seconds:
         """Return the seconds of work, one after the other; groups: the ranks that join each kind of collective."""
+        return self.reached(self.parts(work, cluster, groups))
+
+    def parts(self, work: Iterable[Work], cluster: Cluster, groups: Mapping[Group, Ring]) -> Parts:
+        """Return what the pieces of work take alone."""
         listed = tuple(work)
         self._price({one for one in listed if isinstance(one, Product | Attending) and one not in self._known})
-        found = {"products_s": 0.0, "attention_s": 0.0, "streams_s": 0.0, "exchange_s": 0.0}
+        products_s = low_s = casts_bytes = attention_s = streams_s = 0.0
+        shared_s = {Group.TENSOR: 0.0, Group.CONTEXT: 0.0, Group.EXPERT: 0.0}
+        launches, calls, wide = 0, 0, 2.0 if self.wide > 1.0 else 1.0
         for one in listed:
+            launches += 1
             match one:
                 case Product():
-                    rate = self.efficiencies.low_rate if self.low and one.low else 1.0
-                    found["products_s"] += self._known[one] / rate
+                    launches += one.batch - 1 if one.grouped else 0
+                    if self.low is not None and one.low:
+                        low_s += self._known[one]
+                        # read in 16 bit, written in 8 as it is and transposed: the input forward, the gradient backward
+                        casts_bytes += 0.0 if one.layout is Layout.NT else 4.0 * one.batch * one.m * one.k
+                        launches += 2 * one.batch  # casts, scales in the order that the product wants
+                    else:
+                        products_s += self._known[one]
                 case Attending():
-                    found["attention_s"] += self._known[one]
+                    attention_s += self._known[one]
                 case Moved():
-                    found["streams_s"] += self.moved_s(one.kind, one.bytes, one.row)
+                    streams_s += self._alone_s(one.kind, one.bytes * wide, one.row)
                 case Exchange():
-                    found["exchange_s"] += self.exchange_s(one.collective, one.bytes, cluster, groups[one.group])
-        for part in ("products_s", "attention_s"):
-            found[part] *= self.efficiencies.kernels
-        waits_s = max(0.0, len(listed) * self.efficiencies.host_s - sum(found.values()))
-        return Seconds(**found, host_s=waits_s)
+                    ring = groups[one.group]
+                    calls += 1 if one.group is Group.TENSOR and ring.members > 1 else 0
+                    shared_s[one.group] += self._exchange_s(one.collective, one.bytes * wide, cluster, ring, one.copies)
+        return Parts(
+            products_s=products_s,
+            low_s=low_s,
+            casts_bytes=casts_bytes,
+            attention_s=attention_s,
+            streams_s=streams_s,
+            tensor_s=shared_s[Group.TENSOR],
+            tensor_calls=calls,
+            context_s=shared_s[Group.CONTEXT],
+            expert_s=shared_s[Group.EXPERT],
+            launches=launches,
+        )
+
+    def reached(self, parts: Parts, *, ring: bool = False) -> Seconds:
+        """Return the seconds that a step reaches; ring: keys of other ranks travel beside attention."""
+        by = self.efficiencies
+        rate = by.fp4_rate if self.low is Low.FP4 else by.low_rate
+        casts_s = self._alone_s(Stream.ELEMENTWISE, parts.casts_bytes, 0) if parts.casts_bytes else 0.0
+        attention_s = by.attention * parts.attention_s
+        context_s = max(0.0, parts.context_s - attention_s) if ring else parts.context_s
+        found = Seconds(
+            products_s=by.products * (parts.products_s + parts.low_s / rate),
+            attention_s=attention_s,
+            streams_s=by.streams * (parts.streams_s + casts_s),
+            exchange_s=by.tensor * parts.tensor_s
+            + by.sync_s * parts.tensor_calls
+            + context_s
+            + by.expert * parts.expert_s,
+        )
+        waits_s = max(0.0, parts.launches * by.launch_s - found.total_s)
+        return found + Seconds(host_s=waits_s)
 
     def moved_s(self, kind: Stream, moved_bytes: float, row: int = 0) -> float:
-        """Return seconds of a kernel that only moves bytes, as a step reaches them."""
+        """Return seconds of a kernel that only moves bytes."""
+        return self._alone_s(kind, moved_bytes, row)
+
+    def exchange_s(self, collective: Collective, moved_bytes: float, cluster: Cluster, ring: Ring) -> float:
+        """Return seconds of a data-parallel collective or a hop, as a step reaches them."""
+        reduced = 1.0 if collective is Collective.POINT_TO_POINT else self.efficiencies.reduction
+        return reduced * self._exchange_s(collective, moved_bytes, cluster, ring, 1)
+
+    def _alone_s(self, kind: Stream, moved_bytes: float, row: int) -> float:
         key = (kind, moved_bytes, row)
         if key not in self._moved:
             alone_s = stream_s(kind, moved_bytes, self.model.datasheet, self.model.streams[kind], row=row)
             self._moved[key] = float(alone_s)
-        return self._moved[key] * self.efficiencies.streams
+        return self._moved[key]
 
-    def exchange_s(self, collective: Collective, moved_bytes: float, cluster: Cluster, ring: Ring) -> float:
-        """Return seconds of a collective, as a step reaches them."""
-        alone_s = collective_s(cluster, collective, ring.members, ring.stride, moved_bytes)
-        return alone_s * self.efficiencies.network
+    def _exchange_s(
+        self, collective: Collective, moved_bytes: float, cluster: Cluster, ring: Ring, copies: int
+    ) -> float:
+        """Return seconds alone; copies of a token to experts in one group of the innermost level leave it once
+        (DeepEP, HybridEP)."""
+        key = (collective, moved_bytes, cluster, ring, copies)
+        if key not in self._exchanged:
+            found = parts(cluster, ring.members, ring.stride)
+            whole_s = collective_s(cluster, collective, ring.members, ring.stride, moved_bytes)
+            if copies > 1 and len(found) > 1:
+                inside_s = collective_s(cluster, collective, found[0].members, ring.stride, moved_bytes)
+                groups = ring.members // found[0].members
+                distinct = groups * (1.0 - (1.0 - 1.0 / groups) ** copies) / copies
+                whole_s = max(inside_s, whole_s * distinct)
+            self._exchanged[key] = whole_s
+        return self._exchanged[key]
 
     def _price(self, fresh: set[Product | Attending]) -> None:
         products = [one for one in fresh if isinstance(one, Product)]
@@ -148,7 +251,7 @@ class Pricer:
                 output_bytes=np.array([one.output_bytes for one in products]),
             )
             times = gemm_s(shapes, [(self.model.datasheet, self.model.gemm)])[:, 0]
-            self._known.update(zip(products, times.tolist(), strict=True))
+            self._known.update((one, time_s * self.wide) for one, time_s in zip(products, times.tolist(), strict=True))
         for one in fresh:
             if isinstance(one, Attending):
                 self._known[one] = self._attending_s(one)
@@ -170,6 +273,8 @@ class Pricer:
             inside = one.window / one.keys
             share *= inside * (2.0 - inside) if one.causal else inside
         if not self.flash:
-            return float(unfused_attention_s(rows, self.model)[0]) * share
+            # dropout on the probabilities: read, written, and its mask
+            dropped_s = self._alone_s(Stream.ELEMENTWISE, 5.0 * one.batch * one.heads * float(one.keys) ** 2, 0)
+            return (float(unfused_attention_s(rows, self.model)[0]) + dropped_s) * share
         fitted = self.model.attention[backend_named(self.backend, self.model)]
         return float(attention_s(rows, self.model.datasheet, fitted)[0]) * share

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 from hardplace.cost.fusion import kernel_graph
+from hardplace.cost.gpu.kinds import row_of, stream_of
 from hardplace.cost.gpu.streams import Stream
 from hardplace.cost.gpu.types import Layout
 from hardplace.cost.gpu.work import Attending, Exchange, LayerWork, Moved, Product, Work
@@ -13,14 +12,6 @@ from hardplace.workload.memory import recomputed, saved_bytes
 from hardplace.workload.types import Gradient, Layer, Operator, OperatorKind, Phase, Recompute, StorageRole
 
 _CYCLES = {"other": 1}
-_STREAMS = {
-    OperatorKind.NORMALISATION: Stream.NORM,
-    OperatorKind.SOFTMAX: Stream.SOFTMAX,
-    OperatorKind.EMBEDDING: Stream.EMBEDDING,
-    OperatorKind.GATHER: Stream.EMBEDDING,
-    OperatorKind.CROSS_ENTROPY: Stream.CROSS_ENTROPY,
-    OperatorKind.ROUTING: Stream.DISPATCH,
-}
 _COLLECTIVES = {
     "all_reduce": Collective.ALL_REDUCE,
     "all_gather": Collective.ALL_GATHER,
@@ -43,6 +34,7 @@ def layer_work(layer: Layer, micro_batch: int, recompute: Recompute) -> LayerWor
         for index in operator.reads
         if layer.storages[layer.tensors[index].storage].role is StorageRole.PARAMETER
     }
+    lost = any(one.kind is OperatorKind.CROSS_ENTROPY for one in layer.operators)
     expert_parameters = sum(layer.storages[one].parameters for one in experts)
     return LayerWork(
         name=layer.name,
@@ -51,7 +43,8 @@ def layer_work(layer: Layer, micro_batch: int, recompute: Recompute) -> LayerWor
         backward=tuple(one for _, work in by_phase[Phase.BACKWARD] for one in work),
         parameters=layer.parameters - expert_parameters,
         expert_parameters=expert_parameters,
-        saved_bytes=float(kept),
+        saved_bytes=0.0 if lost else float(kept),
+        logits_bytes=float(kept) if lost else 0.0,
         working_bytes=float(whole - kept) if recompute is not Recompute.NONE else 0.0,
         output_bytes=float(layer.output_bytes.at(micro_batch)),
     )
@@ -86,31 +79,19 @@ def _work(layer: Layer, kernel: Kernel, operators: list[Operator], micro_batch: 
             )
         ]
     if not kernel.matmuls:
-        return [
-            Moved(kind=_stream(operators), bytes=float(kernel.stream_bytes), row=_row(layer, operators, micro_batch))
-        ]
+        kind = stream_of(operators, first.phase)
+        row = row_of(operators, layer, kind, micro_batch)
+        return [Moved(kind=kind, bytes=float(kernel.stream_bytes), row=row)]
     layout = Layout(first.layout) if first.layout else Layout.TN
     made: list[Work] = []
+    grouped = first.kind is OperatorKind.GROUPED_MATMUL
     for one in kernel.matmuls:
         output_bytes = _WIDE.get(first.gradient, 2.0)
-        made.append(Product(m=one.m, n=one.n, k=one.k, batch=one.batch, layout=layout, output_bytes=output_bytes))
+        made.append(
+            Product(
+                m=one.m, n=one.n, k=one.k, batch=one.batch, layout=layout, output_bytes=output_bytes, grouped=grouped
+            )
+        )
     if kernel.tiled and kernel.stream_bytes:
         made.append(Moved(kind=Stream.ELEMENTWISE, bytes=float(kernel.stream_bytes)))
     return made
-
-
-def _stream(operators: list[Operator]) -> Stream:
-    """Return the kind of a chain: that of its most telling operator."""
-    kinds = Counter(operator.kind for operator in operators)
-    for kind, stream in _STREAMS.items():
-        if kinds[kind]:
-            scattered = stream is Stream.EMBEDDING and operators[0].phase is Phase.BACKWARD
-            return Stream.EMBEDDING_BACKWARD if scattered else stream
-    return Stream.NORM if kinds[OperatorKind.REDUCTION] else Stream.ELEMENTWISE
-
-
-def _row(layer: Layer, operators: list[Operator], micro_batch: int) -> int:
-    if _stream(operators) not in (Stream.NORM, Stream.SOFTMAX, Stream.CROSS_ENTROPY):
-        return 0
-    shapes = [layer.tensors[index].shape for operator in operators for index in operator.reads]
-    return max((shape[-1].at(micro_batch) for shape in shapes if shape), default=0)

@@ -12,7 +12,8 @@ from hardplace.workload.types import Group
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Product:
-    """batch independent products of (m x k) and (k x n); grouped: of a mixture of experts, one kernel.
+    """batch independent products of (m x k) and (k x n); grouped: of a mixture of
+    experts.
 
     output_bytes: moved for an element of the result, as `hardplace.cost.gpu.gemm.Gemms` has it. low: the plan's low
     precision (fp8) applies: a linear layer, not a head or a router.
@@ -25,6 +26,7 @@ class Product:
     layout: Layout = Layout.TN
     output_bytes: float = 2.0
     low: bool = True
+    grouped: bool = False
 
     @property
     def flops(self) -> float:
@@ -61,11 +63,15 @@ class Moved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
-    """A collective within a layer: bytes of the whole tensor on one rank, and the group that joins it."""
+    """A collective within a layer: bytes of the whole tensor on one rank, and the group that joins it.
+
+    copies: of each token among the bytes of an all-to-all (experts a token).
+    """
 
     collective: Collective
     bytes: float
     group: Group
+    copies: int = 1
 
 
 Work = Product | Attending | Moved | Exchange
@@ -76,8 +82,9 @@ class LayerWork:
     """One layer on one rank at one micro-batch: kernels and collectives in order, and what it holds.
 
     again: what the backward pass runs again before it (recompute). parameters, expert_parameters: elements on the rank;
-    the second are reduced over fewer replicas. saved_bytes: kept from forward to backward. working_bytes: of one layer
-    that is computed again, on top. output_bytes: handed on, of the whole tensor on the rank.
+    the second are reduced over fewer replicas. saved_bytes: kept from forward to backward, without logits and loss
+    (logits_bytes: of one micro-batch at a time). working_bytes: that its backward pass holds for a moment on top:
+    gradients of a product, and what recompute makes again. output_bytes: handed on, of the whole tensor on the rank.
     """
 
     name: str
@@ -89,3 +96,4 @@ class LayerWork:
     saved_bytes: float
     working_bytes: float
     output_bytes: float
+    logits_bytes: float = 0.0

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hardplace.cost.columns import kernels_s
+from hardplace.cost.columns import kernels_s, pass_s
 from hardplace.cost.gpu.decoder import DecoderShape
 from hardplace.cost.gpu.work import Attending, Exchange, LayerWork, Product
 from hardplace.placement.plan import Plan
-from hardplace.search.estimate import Chain, of_shape, of_workload
-from hardplace.search.shapes.gemms import GemmRow, gemm_rows, works_of
-from hardplace.search.shapes.rules import Rule, rules
+from hardplace.search.chain import Chain, of_shape, of_workload
+from hardplace.search.shapes.gemms import GemmRow, gemm_rows
+from hardplace.search.shapes.rule import Rule
+from hardplace.search.shapes.rules import rules
 from hardplace.search.shapes.sources import Model, Target
 from hardplace.search.shapes.types import Conditions
 from hardplace.workload.sharding import shard
@@ -56,9 +58,13 @@ def audited(model: Model, target: Target, conditions: Conditions) -> Audit:
     layers = _counted(chain, model, conditions)
     parts: dict[str, float] = {}
     for layer, times, _ in layers:
-        works = works_of(layer)
-        for work, seconds in zip(works, kernels_s(works, target.timer, 1)[:, 0].tolist(), strict=True):
-            parts[_kind(work)] = parts.get(_kind(work), 0.0) + seconds * times
+        for works in (layer.forward, (*layer.again, *layer.backward)):
+            busy = kernels_s(works, target.timer, 1)[:, 0].tolist()
+            for work, seconds in zip(works, busy, strict=True):
+                parts[_kind(work)] = parts.get(_kind(work), 0.0) + seconds * times
+            idle_s = float(pass_s(works, target.timer, 1)[0]) - sum(busy)
+            parts["waits for the host"] = parts.get("waits for the host", 0.0) + max(0.0, idle_s) * times
+    parts = {name: seconds for name, seconds in parts.items() if seconds > 1e-12}
     step_s = sum(parts.values())
     found = gemm_rows(layers, target.timer, step_s)
     return Audit(
@@ -71,7 +77,7 @@ def audited(model: Model, target: Target, conditions: Conditions) -> Audit:
         shares=tuple((name, seconds / step_s) for name, seconds in parts.items()),
         gemms=found,
         rules=rules(model.shape, conditions, target, found) if model.shape is not None else (),
-        notes=(*target.notes, *_notes(model, conditions)),
+        notes=(*target.notes, *_notes(model, conditions, found)),
     )
 
 
@@ -119,13 +125,14 @@ def _kind(work: object) -> str:
     return "norms, chains, losses"
 
 
-def _notes(model: Model, conditions: Conditions) -> tuple[str, ...]:
+def _notes(model: Model, conditions: Conditions, gemms: Sequence[GemmRow]) -> tuple[str, ...]:
     found = []
     if model.shape is None:
         found.append("no decoder of equal layers: products as recorded, and no rules")
     else:
         found.append("Q, K and V are one product, gate and up another, as Megatron-LM runs them")
-    found.append("tiles are the GEMM model's choice, not read from a library")
+    if any(row.waves is not None for row in gemms):
+        found.append("tiles are the GEMM model's choice, not read from a library")
     if conditions.pipeline > 1:
         found.append("the step is of all pipeline stages added up")
     return tuple(found)

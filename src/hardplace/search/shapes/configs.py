@@ -112,6 +112,9 @@ def shape_of_config(values: Mapping[str, Any], place: str, sequence: int | None)
     most = fields.count(family.positions_field, SEQUENCE)
     length = min(most, SEQUENCE) if sequence is None else sequence
     experts = _experts(fields, family)
+    if fields.count("word_embed_proj_dim", hidden) != hidden:
+        width = values["word_embed_proj_dim"]
+        raise BadInput(f"{place}: word_embed_proj_dim: {width}: expected {family.hidden}, {hidden}")
     return DecoderShape(
         layers=fields.count(family.layers, most=_MOST_LAYERS),
         hidden=hidden,
@@ -126,6 +129,7 @@ def shape_of_config(values: Mapping[str, Any], place: str, sequence: int | None)
         tied=fields.flag("tie_word_embeddings", family.tied),
         experts=experts,
         window=_window(fields, kind),
+        window_every=2 if kind == "gpt_neo" else 1,  # global and local attention take turns
     )
 
 
@@ -150,6 +154,8 @@ def _experts(fields: _Fields, family: _Family) -> Experts | None:
 
 def _window(fields: _Fields, kind: str) -> int:
     """Return the keys of a window; Qwen's configs name one that is off unless they say so."""
+    if kind == "gpt_neo":
+        return fields.count("window_size", 256)
     if kind.startswith("qwen") and not fields.values.get("use_sliding_window"):
         return 0
     return fields.count("sliding_window", 0) if fields.values.get("sliding_window") else 0

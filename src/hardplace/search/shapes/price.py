@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hardplace.cost.columns import Timer, kernels_s, pass_s
+from hardplace.cost.columns import Timer, pass_s
 from hardplace.cost.gpu.decoder import DecoderShape, Degrees, block, embedding, head
 from hardplace.cost.gpu.work import LayerWork
 from hardplace.cost.types import Floats, Ints
@@ -54,7 +54,7 @@ def step_s(shapes: Shapes, conditions: Conditions, timer: Timer) -> Floats:
     fullest = -(-shapes.layers // stages) * stages / shapes.layers
     for part in parts(shapes, conditions.degrees):
         for work in (part.work.forward, (*part.work.again, *part.work.backward)):
-            one_s = pass_s(kernels_s(work, timer, part.length), timer)
+            one_s = pass_s(work, timer, part.length)
             total += one_s[part.which] * part.times * (fullest if part.work.name == "layer" else 1.0)
     return total
 
@@ -69,10 +69,12 @@ def parameter_counts(shapes: Shapes) -> Ints:
 
 
 def saved_bytes(shapes: Shapes, conditions: Conditions) -> Floats:
-    """Return the activations kept from forward to backward of one micro-batch on a rank, all stages added up."""
+    """Return the activations kept from forward to backward of one micro-batch on a rank, all stages added up, with the
+    logits."""
     total = np.zeros(len(shapes))
     for part in parts(shapes, conditions.degrees):
-        per = np.broadcast_to(np.asarray(part.work.saved_bytes, dtype=np.float64), part.length)
+        kept = part.work.saved_bytes + part.work.logits_bytes
+        per = np.broadcast_to(np.asarray(kept, dtype=np.float64), part.length)
         total += per[part.which] * part.times
     return total
 

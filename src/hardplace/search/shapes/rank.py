@@ -9,6 +9,7 @@ import numpy as np
 
 from hardplace.cost.columns import kernels_s
 from hardplace.cost.gpu.decoder import DecoderShape
+from hardplace.cost.gpu.types import Layout
 from hardplace.cost.gpu.work import Attending, Exchange, Moved, Product, Work
 from hardplace.cost.types import Floats, Ints
 from hardplace.errors import BadInput
@@ -143,15 +144,25 @@ def bands_of(shapes: Shapes, conditions: Conditions, target: Target) -> Floats:
     by how much its share of the step changes, so what both shapes have alike cancels (docs/model-shape.md, "Band").
     """
     shares = _shares(shapes, conditions, target)
-    errors = {Product: target.product_error, Attending: target.attention_error}
     found = []
     for one in shares:
         gaps = ((kernel, one.get(kernel, 0.0) - shares[0].get(kernel, 0.0)) for kernel in {**one, **shares[0]})
-        found.append(sum((errors.get(kernel[0], target.stream_error) * gap) ** 2 for kernel, gap in gaps))
+        found.append(sum((_error(kernel, target) * gap) ** 2 for kernel, gap in gaps))
     return np.asarray(BAND * np.sqrt(found))
 
 
-Kernel = tuple[type[Work], object]  # products and attention by their sizes; others by kind, whose rate is uncertain
+# Products (with the largest power of two that divides them, at most 32) and attention by their sizes; others by kind,
+# whose rate is what is uncertain.
+Kernel = tuple[type[Work], int, object]
+_ALIGNED = 32
+
+
+def _error(kernel: Kernel, target: Target) -> float:
+    """Return the mean relative error to expect of a kernel."""
+    kind, divisor, _ = kernel
+    if kind is Product:
+        return target.product_error if divisor == _ALIGNED else target.unaligned_error
+    return target.attention_error if kind is Attending else target.stream_error
 
 
 def _shares(shapes: Shapes, conditions: Conditions, target: Target) -> list[dict[Kernel, float]]:
@@ -175,12 +186,22 @@ def _keys(work: Work, length: int) -> list[Kernel]:
 
     match work:
         case Product():
-            return [(Product, (work.layout, work.batch, *one)) for one in rows(work.m, work.n, work.k)]
+            return [
+                (Product, _divisor(one, work.layout), (work.layout, work.batch, *one))
+                for one in rows(work.m, work.n, work.k)
+            ]
         case Attending():
-            return [(Attending, (work.backward, *one)) for one in rows(work.heads, work.kv_heads, work.head_dim)]
+            return [(Attending, 0, (work.backward, *one)) for one in rows(work.heads, work.kv_heads, work.head_dim)]
         case Moved():
-            return [(Moved, work.kind)] * length
-    return [(Exchange, work.collective)] * length
+            return [(Moved, 0, work.kind)] * length
+    return [(Exchange, 0, work.collective)] * length
+
+
+def _divisor(sizes: tuple[int, ...], layout: Layout) -> int:
+    """Return the largest power of two, at most 32, that divides the leading dimensions of a product."""
+    m, n, k = sizes
+    bits = (m if layout is Layout.NT else k) | n | _ALIGNED
+    return bits & -bits
 
 
 def _changes(base: DecoderShape, shape: DecoderShape) -> tuple[str, ...]:

@@ -6,87 +6,35 @@ the model of the device. Sources and forms: docs/model-shape.md, "Rules".
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 
 from hardplace.cost.gpu.columns import GpuTimer
 from hardplace.cost.gpu.decoder import DecoderShape
 from hardplace.cost.gpu.gemm import LARGEST
 from hardplace.search.shapes.gemms import GemmRow
-from hardplace.search.shapes.price import STATE_BYTES, parameter_counts, saved_bytes, step_s
+from hardplace.search.shapes.price import step_s
+from hardplace.search.shapes.rule import (
+    MATTERS,
+    Case,
+    Rule,
+    Verdict,
+    advice_of,
+    held_bytes,
+    rounded_up,
+    verdict_of,
+)
 from hardplace.search.shapes.sources import Target, target
 from hardplace.search.shapes.types import Conditions, columns
 
-MATTERS = 0.01  # share of a step from which a violation fails and advice warns
 _WIDE_HEAD, _BATCHES = 128, 4
-
-
-class Verdict(StrEnum):
-    """pass; warn: broken, or to be improved, at little cost; fail: broken at 1 % of the step or more; void: flash
-    attention has done away with it."""
-
-    PASS = "pass"
-    WARN = "warn"
-    FAIL = "fail"
-    VOID = "void"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
-    """One rule. cost: share of the step that the fix saves, for the same parameters (tokens, GPU-seconds) of work; None
-    where there is no fix to price. fix: the smallest change; "" where none is needed."""
-
-    name: str
-    value: str
-    verdict: Verdict
-    cost: float | None
-    fix: str
-    why: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Case:
-    shape: DecoderShape
-    conditions: Conditions
-    target: Target
-    step_s: float
-    gemms: Sequence[GemmRow]
-
-    def saved(self, shape: DecoderShape | None = None, *, alike: bool = False) -> float:
-        """Return the share of the step that another shape saves; alike: time a parameter, where widths change."""
-        other = shape or self.shape
-        both = columns([self.shape, other])
-        seconds = step_s(both, self.conditions, self.target.timer)
-        ratio = float(seconds[1] / seconds[0])
-        if alike:
-            counts = parameter_counts(both)
-            ratio *= float(counts[0] / counts[1])
-        return 1.0 - ratio
-
-    @property
-    def rank_width(self) -> int:
-        """What a rank's widths are to be multiples of."""
-        return self.target.quantum
-
-    @property
-    def memory_bytes(self) -> float:
-        """Bytes of weights, gradients, states and one micro-batch's activations on a rank, nothing sharded."""
-        return held_bytes(self.shape, self.conditions)
-
-
-def held_bytes(shape: DecoderShape, conditions: Conditions) -> float:
-    """Return bytes on a rank: weights, gradients, AdamW's states without sharding, activations of a micro-batch."""
-    one = columns([shape])
-    ranks = conditions.tensor * conditions.pipeline
-    kept = float(saved_bytes(one, conditions)[0]) / conditions.pipeline
-    return STATE_BYTES * float(parameter_counts(one)[0]) / ranks + kept
 
 
 def rules(shape: DecoderShape, conditions: Conditions, target: Target, gemms: Sequence[GemmRow]) -> tuple[Rule, ...]:
     """Return every rule for a decoder on a device, in the paper's order and then those of tiles, waves and stages."""
     seconds = float(step_s(columns([shape]), conditions, target.timer)[0])
-    case = _Case(shape=shape, conditions=conditions, target=target, step_s=seconds, gemms=gemms)
+    case = Case(shape=shape, conditions=conditions, target=target, step_s=seconds, gemms=gemms)
     found = [_vocabulary(case), _micro_batch(case), _tokens(case), _hidden(case), _mlp(case), _head_dim(case)]
     found += [_large_heads(case), _batched_heads(case), _kv_heads(case), _tensor(case), _layers(case)]
     if isinstance(target.timer, GpuTimer):
@@ -94,35 +42,21 @@ def rules(shape: DecoderShape, conditions: Conditions, target: Target, gemms: Se
     return (*found, _edges(case))
 
 
-def _verdict(broken: bool, cost: float) -> Verdict:
-    if not broken:
-        return Verdict.PASS
-    return Verdict.FAIL if cost >= MATTERS else Verdict.WARN
-
-
-def _advice(cost: float) -> Verdict:
-    return Verdict.WARN if cost >= MATTERS else Verdict.PASS
-
-
-def _up(size: int, multiple: int) -> int:
-    return -(-size // multiple) * multiple
-
-
-def _vocabulary(case: _Case) -> Rule:
+def _vocabulary(case: Case) -> Rule:
     step, vocab, t = case.rank_width, case.shape.vocab, case.conditions.tensor
-    padded = _up(vocab, step * t)
+    padded = rounded_up(vocab, step * t)
     cost = case.saved(replace(case.shape, vocab=padded)) if padded != vocab else 0.0
     return Rule(
         name=f"vocabulary / t a multiple of {step}",
         value=f"{vocab} / {t}",
-        verdict=_verdict(padded != vocab, cost),
+        verdict=verdict_of(padded != vocab, cost),
         cost=cost if padded != vocab else None,
         fix=f"pad the vocabulary to {padded}" if padded != vocab else "",
         why="the logits are the largest GEMM outside the layers; a misaligned width takes slow kernels",
     )
 
 
-def _micro_batch(case: _Case) -> Rule:
+def _micro_batch(case: Case) -> Rule:
     b = case.conditions.micro_batch
     twice = replace(case.conditions, micro_batch=2 * b)
     if 2 * b * case.shape.sequence > LARGEST:
@@ -130,18 +64,19 @@ def _micro_batch(case: _Case) -> Rule:
     per_sample = float(step_s(columns([case.shape]), twice, case.target.timer)[0]) / twice.micro_batch
     cost = 1.0 - per_sample / (case.step_s / b)
     need, has = held_bytes(case.shape, twice), case.target.memory_bytes
+    room = f"{need / 1e9:.0f} of {has / 1e9:.0f} GB" if math.isfinite(has) else f"{need / 1e9:.0f} GB"
     fits = "fits without sharding" if need <= has else "only with states sharded, recompute, or more ranks"
     return Rule(
         name="micro-batch as large as fits",
         value=f"{b}",
-        verdict=_advice(cost),
+        verdict=advice_of(cost),
         cost=cost,
-        fix=f"micro-batch {2 * b} ({need / 1e9:.0f} of {has / 1e9:.0f} GB: {fits})" if cost >= MATTERS else "",
+        fix=f"micro-batch {2 * b} ({room}: {fits})" if cost >= MATTERS else "",
         why="more rows fill waves of tiles and spread launches and weights' traffic",
     )
 
 
-def _tokens(case: _Case) -> Rule:
+def _tokens(case: Case) -> Rule:
     step, b, s = case.rank_width, case.conditions.micro_batch, case.shape.sequence
     broken = bool(b * s % step)
     padded = next((length for length in range(s, s + step + 1) if not b * length % step), s)
@@ -149,32 +84,32 @@ def _tokens(case: _Case) -> Rule:
     return Rule(
         name=f"b s a multiple of {step}",
         value=f"{b} x {s} = {b * s}",
-        verdict=_verdict(broken, cost),
+        verdict=verdict_of(broken, cost),
         cost=cost if broken else None,
         fix=f"sequence {padded}" if broken else "",
         why="rows of every GEMM, and the leading dimension of weight gradients",
     )
 
 
-def _hidden(case: _Case) -> Rule:
+def _hidden(case: Case) -> Rule:
     step, h, t = case.rank_width, case.shape.hidden, case.conditions.tensor
-    wider = _up(h, step * t)
+    wider = rounded_up(h, step * t)
     cost = case.saved(replace(case.shape, hidden=wider), alike=True) if wider != h else 0.0
     return Rule(
         name=f"h / t a multiple of {step}",
         value=f"{h} / {t}",
-        verdict=_verdict(wider != h, cost),
+        verdict=verdict_of(wider != h, cost),
         cost=cost if wider != h else None,
         fix=f"hidden size {wider} with the heads as they are, or {wider - step * t}" if wider != h else "",
         why="width or depth of every GEMM of a layer",
     )
 
 
-def _mlp(case: _Case) -> Rule:
+def _mlp(case: Case) -> Rule:
     step, t, experts = case.rank_width, case.conditions.tensor, case.shape.experts
     width = experts.ffn if experts else case.shape.ffn
     cut = 1 if experts else t
-    padded = _up(width, step * cut)
+    padded = rounded_up(width, step * cut)
     changed = {"experts": replace(experts, ffn=padded)} if experts else {"ffn": padded}
     other = replace(case.shape, **changed)
     cost = case.saved(other, alike=True) if padded != width else 0.0
@@ -182,14 +117,14 @@ def _mlp(case: _Case) -> Rule:
     return Rule(
         name=f"MLP width / t a multiple of {step}",
         value=f"{width} / {cut} = {width / cut:g} ({width / case.shape.hidden:.3f} h)",
-        verdict=_verdict(padded != width, cost),
+        verdict=verdict_of(padded != width, cost),
         cost=cost if padded != width else None,
         fix=f"MLP width {padded}" if padded != width else "",
         why=f"the MLP is most of a layer; {ratio}",
     )
 
 
-def _split(case: _Case, width: int) -> DecoderShape | None:
+def _split(case: Case, width: int) -> DecoderShape | None:
     """Return the same projections with heads of another dimension; None where they do not divide."""
     shape = case.shape
     all_, kv = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
@@ -200,7 +135,7 @@ def _split(case: _Case, width: int) -> DecoderShape | None:
     return replace(shape, heads=heads, kv_heads=kv_heads, head_dim=width)
 
 
-def _head_dim(case: _Case) -> Rule:
+def _head_dim(case: Case) -> Rule:
     width, step = case.shape.head_dim, 64
     name, why = f"h / a a multiple of {step}", "depth of the score GEMM and width of the value GEMM"
     if case.conditions.flash:
@@ -222,27 +157,27 @@ def _head_dim(case: _Case) -> Rule:
     return Rule(
         name=name,
         value=str(width),
-        verdict=_verdict(broken, cost),
+        verdict=verdict_of(broken, cost),
         cost=cost if broken and split is not None else None,
         fix=f"{split.heads} heads of {split.head_dim}" if broken and split is not None else "",
         why=why,
     )
 
 
-def _large_heads(case: _Case) -> Rule:
+def _large_heads(case: Case) -> Rule:
     split = _split(case, _WIDE_HEAD) if case.shape.head_dim < _WIDE_HEAD else None
     cost = case.saved(split) if split is not None else 0.0
     return Rule(
         name="h / a as large as quality allows",
         value=f"{case.shape.head_dim} ({case.shape.heads} heads)",
-        verdict=_advice(cost),
+        verdict=advice_of(cost),
         cost=cost if split is not None else None,
         fix=f"{split.heads} heads of {split.head_dim}" if split is not None and cost >= MATTERS else "",
         why="fewer scores for the same products; exponentials bound small heads",
     )
 
 
-def _batched_heads(case: _Case) -> Rule:
+def _batched_heads(case: Case) -> Rule:
     b, a, t = case.conditions.micro_batch, case.shape.heads, case.conditions.tensor
     if case.conditions.flash:
         verdict, why = Verdict.VOID, "flash attention has no batched GEMMs; heads / t must still be whole"
@@ -251,7 +186,7 @@ def _batched_heads(case: _Case) -> Rule:
     return Rule(name="(b a) / t whole", value=f"{b} x {a} / {t}", verdict=verdict, cost=None, fix="", why=why)
 
 
-def _kv_heads(case: _Case) -> Rule:
+def _kv_heads(case: Case) -> Rule:
     kv, t = case.shape.kv_heads, case.conditions.tensor
     copies = max(1, t // kv)
     return Rule(
@@ -264,7 +199,7 @@ def _kv_heads(case: _Case) -> Rule:
     )
 
 
-def _tensor(case: _Case) -> Rule:
+def _tensor(case: Case) -> Rule:
     t = case.conditions.tensor
     name, why = "t as small as memory allows", "narrower GEMMs, and collectives that nothing hides"
     if t == 1:
@@ -277,28 +212,28 @@ def _tensor(case: _Case) -> Rule:
     return Rule(
         name=name,
         value=str(t),
-        verdict=_advice(cost),
+        verdict=advice_of(cost),
         cost=cost,
         fix=f"tensor parallel {t // 2} ({need / 1e9:.0f} GB a rank without sharding)" if cost >= MATTERS else "",
         why=why,
     )
 
 
-def _layers(case: _Case) -> Rule:
+def _layers(case: Case) -> Rule:
     layers, stages = case.shape.layers, case.conditions.pipeline
     fullest = -(-layers // stages)
     cost = 1.0 - layers / (fullest * stages)
     return Rule(
         name="layers a multiple of the pipeline's stages",
         value=f"{layers} / {stages}",
-        verdict=_verdict(bool(layers % stages), cost),
+        verdict=verdict_of(bool(layers % stages), cost),
         cost=cost if layers % stages else None,
         fix=f"{fullest * stages} or {(fullest - 1) * stages} layers" if layers % stages else "",
         why="the fullest stage sets the pace",
     )
 
 
-def _weighted(case: _Case, name: str) -> tuple[float, GemmRow | None]:
+def _weighted(case: Case, name: str) -> tuple[float, GemmRow | None]:
     """Return the mean efficiency over the GEMMs by their time, and the one that loses most."""
     known = [row for row in case.gemms if getattr(row, name) is not None]
     total = sum(row.share for row in known)
@@ -309,7 +244,7 @@ def _weighted(case: _Case, name: str) -> tuple[float, GemmRow | None]:
     )
 
 
-def _waves(case: _Case) -> Rule:
+def _waves(case: Case) -> Rule:
     mean, worst = _weighted(case, "wave_efficiency")
     b = case.conditions.micro_batch
     per_sample = {}
@@ -320,26 +255,30 @@ def _waves(case: _Case) -> Rule:
         per_sample[size] = float(step_s(columns([case.shape]), there, case.target.timer)[0]) / size
     best = min(per_sample, key=lambda size: per_sample[size])
     cost = 1.0 - per_sample[best] / per_sample[b]
-    said = f", worst {', '.join(worst.what[:2])} {worst.wave_efficiency:.0%}" if worst is not None else ""
+    said = (
+        f", worst {', '.join(worst.what[:2])} {worst.wave_efficiency:.0%}" if worst is not None and mean < 0.995 else ""
+    )
     return Rule(
         name="whole waves of tiles",
         value=f"{mean:.1%} of the multiprocessors on average{said}",
-        verdict=_advice(cost),
+        verdict=advice_of(cost),
         cost=cost,
         fix=f"micro-batch {best}" if cost >= MATTERS else "",
         why="a last, partial wave leaves multiprocessors idle; other micro-batches up to 4 more are tried",
     )
 
 
-def _edges(case: _Case) -> Rule:
+def _edges(case: Case) -> Rule:
     mean, worst = _weighted(case, "edge_efficiency")
-    said = f", worst {', '.join(worst.what[:2])} {worst.edge_efficiency:.0%}" if worst is not None else ""
+    said = (
+        f", worst {', '.join(worst.what[:2])} {worst.edge_efficiency:.0%}" if worst is not None and mean < 0.995 else ""
+    )
     lost = sum(row.share * (1.0 - row.edge_efficiency) for row in case.gemms if row.edge_efficiency is not None)
     what = "tiles" if isinstance(case.target.timer, GpuTimer) else "arrays"
     return Rule(
         name=f"whole {what}",
         value=f"{mean:.1%} of the {what}' work is the model's{said}",
-        verdict=_advice(lost),
+        verdict=advice_of(lost),
         cost=lost,
         fix="" if lost < MATTERS else "hardplace shape: widths that fill them",
         why="edges are computed and thrown away; the cost is the share of the step that they take at most",

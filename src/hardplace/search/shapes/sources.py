@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from hardplace.cost.gpu.sheets import gpu
 from hardplace.cost.gpu.types import Fit, GpuModel
 from hardplace.cost.operators import machine
 from hardplace.errors import BadInput
+from hardplace.hardware.catalogue import device_names
 from hardplace.hardware.device import Device, Multiprocessors
 from hardplace.hardware.sheet import find
 from hardplace.search.clusters import even_cluster, node_of
@@ -26,6 +28,8 @@ from hardplace.search.shapes.types import UNFUSED, Conditions
 from hardplace.workload.load import catalogue, load
 from hardplace.workload.types import Workload
 
+# Mean error to expect of products that 32 does not divide, of which no public data has any: the factors are A100's.
+_UNALIGNED = 0.15
 # Mean error to expect where nothing was measured: of a chip's closed forms (docs/validation.md has 10 to 20 % on
 # TPUv4), of attention and of kernels that only move bytes where no fit says.
 _CLOSED_FORM, _UNKNOWN, _ROOFLINE = 0.15, 0.15, 0.35
@@ -42,13 +46,14 @@ class Model:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A device to price shapes on. errors: mean relative errors of products, attention, and the rest; quantum: what a
-    width is padded to there. roofline: nothing but the datasheet is known."""
+    """A device to price shapes on, with the mean relative errors to expect of products, of those of which 32 does not
+    divide a leading dimension, of attention, and of the rest. quantum: what a width is padded to there."""
 
     name: str
     title: str
     timer: Timer
     product_error: float
+    unaligned_error: float
     attention_error: float
     stream_error: float
     quantum: int
@@ -85,7 +90,8 @@ def target(name: str, conditions: Conditions) -> Target:
     """
     if name.endswith((".json", ".json.gz")):
         model = gpu_model(name)
-        return _gpu(model, gpu(model.datasheet.name), conditions)
+        known = model.datasheet.name in device_names()
+        return _gpu(model, gpu(model.datasheet.name) if known else None, conditions)
     device = find(name)
     if not isinstance(device.engine, Multiprocessors):
         return _chip(device, conditions)
@@ -94,42 +100,47 @@ def target(name: str, conditions: Conditions) -> Target:
     return _gpu(gpu_model(name), device, conditions)
 
 
-def _gpu(model: GpuModel, device: Device, conditions: Conditions) -> Target:
-    notes = [f"{fit.part}: {fit.method}" for fit in model.fits if fit.part == "all"]
+def _gpu(model: GpuModel, device: Device | None, conditions: Conditions) -> Target:
+    """Return a GPU with its model; device: None where only its datasheet within the model is known."""
+    name = model.datasheet.name
+    notes = [f"{name}: no calibration of its own: {fit.method}" for fit in model.fits if fit.part == "all"]
     cluster = ring = None
     if conditions.tensor > 1:
         try:
-            cluster = even_cluster(node_of(device.name), conditions.tensor)
+            cluster = even_cluster(node_of(name), conditions.tensor)
             ring = Ring(members=conditions.tensor, stride=1)
         except BadInput:
-            notes.append(f"{device.name}: no node of the catalogue has it: tensor-parallel collectives are left out")
+            notes.append(f"{name}: no node of the catalogue has it: tensor-parallel collectives are left out")
     backend = UNFUSED
     if conditions.flash:
         if conditions.attention == "default" and stand_in("default", model) is None:
             backend = min(model.attention, default=UNFUSED)
-            notes.append(f"attention: no figures of PyTorch's default on {device.name}: {backend}")
+            notes.append(f"attention: no figures of PyTorch's default on {name}: {backend}")
         else:
             backend = backend_named(conditions.attention, model)
-    reached = efficiencies(device.name)
+    reached = efficiencies(model.datasheet, flash=backend != UNFUSED)
+    if reached.products != 1.0:
+        notes.append(f"{name}: products take {reached.products:g} times their seconds alone, as in training steps")
     return Target(
-        name=device.name,
-        title=device.title,
+        name=name,
+        title=device.title if device else name,
         timer=GpuTimer(
             model=model,
-            products=reached.kernels,
-            attentions=reached.kernels,
+            products=reached.products,
+            attentions=reached.attention,
             streams=reached.streams,
-            network=reached.network,
-            launch_s=reached.host_s,
+            network=reached.tensor,
+            launch_s=reached.launch_s,
             attention=backend,
             cluster=cluster,
             ring=ring,
         ),
         product_error=product_error(model),
+        unaligned_error=max(_UNALIGNED, product_error(model)),
         attention_error=_error(model, f"attention {backend}"),
         stream_error=_UNKNOWN,
         quantum=64,
-        memory_bytes=device.memory_bytes,
+        memory_bytes=device.memory_bytes if device else math.inf,
         notes=tuple(notes),
     )
 
@@ -164,6 +175,7 @@ def _chip(device: Device, conditions: Conditions) -> Target:
         title=device.title,
         timer=ArrayTimer(machine=on, flash=conditions.flash),
         product_error=_CLOSED_FORM,
+        unaligned_error=_CLOSED_FORM,
         attention_error=_CLOSED_FORM,
         stream_error=_CLOSED_FORM,
         quantum=int(on.chips.array_columns[0]),
@@ -189,6 +201,7 @@ def _by_roofline(device: Device, conditions: Conditions) -> Target:
         title=device.title,
         timer=Roofline(flops_per_s=device.peak_flops_per_s(dtype), bytes_per_s=device.memory_bandwidth_bytes_per_s),
         product_error=_ROOFLINE,
+        unaligned_error=_ROOFLINE,
         attention_error=_ROOFLINE,
         stream_error=_ROOFLINE,
         quantum=64,

@@ -13,7 +13,6 @@ from itertools import product
 import numpy as np
 
 from hardplace.cost.gpu.decoder import DecoderShape
-from hardplace.cost.gpu.gemm import LARGEST
 from hardplace.cost.types import Ints
 from hardplace.errors import BadInput, unknown
 from hardplace.search.shapes.price import parameter_counts
@@ -25,7 +24,7 @@ _MLP = 1.25  # ratio either way by which ffn / hidden may differ
 _PADDED = 0.03  # share by which the safe tier pads the MLP
 _HEAD_DIMS = (64, 80, 96, 128, 160, 192, 256)
 _PADS = (1, 8, 64, 128, 256)
-_MOST_VALUES, _MOST_LAYERS, _MOST_SKELETONS = 4096, 1000, 2_000_000
+_MOST_SKELETONS = 2_000_000
 _LARGEST = 300_000  # candidates: beyond, the MLP is taken in coarser steps
 
 
@@ -44,31 +43,6 @@ class Space:
     safe: np.ndarray
     indivisible: int
     mlp_step: int
-
-
-def parse_range(text: str) -> tuple[str, tuple[int, ...]]:
-    """Return a field and its values from "hidden=3584:4608:64", "kv_heads=8" or "head_dim=64,128"; BadInput otherwise.
-
-    >>> parse_range("hidden=3584:3712:64"), parse_range("head_dim=64,128")
-    (('hidden', (3584, 3648, 3712)), ('head_dim', (64, 128)))
-    """
-    name, _, values = text.partition("=")
-    if name not in FIELDS:
-        raise unknown("field", name, FIELDS)
-    problem = BadInput(f"--range {text!r}: expected FIELD=FROM:TO:STEP, FIELD=FROM:TO or FIELD=A,B with whole numbers")
-    try:
-        if ":" in values:
-            first, last, *step = (int(part) for part in values.split(":"))
-            steps = range(first, last + 1, *step)
-            found = tuple(steps) if len(steps) <= _MOST_VALUES else ()
-        else:
-            found = tuple(sorted({int(part) for part in values.split(",")}))
-    except (ValueError, TypeError):
-        raise problem from None
-    largest = LARGEST if name != "layers" else _MOST_LAYERS
-    if not found or found[0] < 1 or found[-1] > largest:
-        raise BadInput(f"--range {text!r}: expected 1 to {_MOST_VALUES} values from 1 to {largest}")
-    return name, found
 
 
 def space(

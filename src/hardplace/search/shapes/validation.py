@@ -13,6 +13,7 @@ import numpy as np
 
 from hardplace.cost.gpu.columns import GpuTimer
 from hardplace.cost.gpu.decoder import DecoderShape
+from hardplace.cost.gpu.fit import predict_gemm_s
 from hardplace.cost.gpu.measured import GemmRows
 from hardplace.cost.gpu.models import shipped
 from hardplace.cost.gpu.streams import Stream
@@ -20,7 +21,7 @@ from hardplace.cost.gpu.table import Table
 from hardplace.cost.gpu.types import Bools, GpuModel, Layout
 from hardplace.cost.gpu.work import Moved, Product
 from hardplace.cost.types import Floats
-from hardplace.search.shapes.price import step_s
+from hardplace.search.shapes.price import parameter_counts, step_s
 from hardplace.search.shapes.rank import BAND
 from hardplace.search.shapes.sources import product_error, target
 from hardplace.search.shapes.types import Conditions, columns
@@ -106,15 +107,35 @@ def _groups(sizes: Sequence[tuple[int, int]], *, whole: bool) -> list[tuple[tupl
     return found
 
 
+def linear_layers(rows: GemmRows, model: GpuModel) -> Layers:
+    """Return linear layers of which forward, input gradient and weight gradient were all measured; every row."""
+    sizes = zip(*(getattr(rows.shapes, name).tolist() for name in ("m", "n", "k", "layout", "batch")), strict=True)
+    known = {size: place for place, size in enumerate(sizes)}
+    made = []
+    for m, n, k, layout, batch in known:
+        group = [(m, n, k, 0, 1), (m, k, n, 1, 1), (n, k, m, 2, 1)]
+        if layout == 0 and batch == 1 and all(one in known for one in group):
+            made.append([known[one] for one in group])
+    index = np.array(made, dtype=np.int64).reshape(-1, 3)
+    predicted = predict_gemm_s(rows, model.datasheet, model.gemm, model.residual)
+    flops = 2.0 * rows.shapes.m * rows.shapes.n * rows.shapes.k
+    return Layers(
+        measured_s=rows.time_s[index], predicted_s=predicted[index], flops=np.asarray(flops[index].sum(axis=1))
+    )
+
+
 def score(device: str, rows: GemmRows, *, whole: bool) -> RankingScore:
-    """Return how well the shipped model of a GPU ranks layers of measured GEMMs, over all TOKENS."""
+    """Return how well the shipped model of a GPU ranks layers of held-out measured GEMMs, over all TOKENS."""
     model = shipped(device)
-    error = product_error(model)
+    return ranking_of(device, [layers_of(rows, model, tokens, whole=whole) for tokens in TOKENS])
+
+
+def ranking_of(device: str, batches: Sequence[Layers]) -> RankingScore:
+    """Return how well layers are ranked within each batch of them, with the device's own band."""
+    error = product_error(shipped(device))
     tally = np.zeros(5)
-    errors, layers = [], 0
-    for tokens in TOKENS:
-        made = layers_of(rows, model, tokens, whole=whole)
-        layers = max(layers, len(made.flops))
+    errors = []
+    for made in batches:
         one, other = np.triu_indices(len(made.flops), 1)
         real, ours = (np.log(seconds.sum(axis=1)) for seconds in (made.measured_s, made.predicted_s))
         apart, predicted = real[one] - real[other], ours[one] - ours[other]
@@ -125,16 +146,16 @@ def score(device: str, rows: GemmRows, *, whole: bool) -> RankingScore:
         square = (shares**2).sum(axis=1)
         band = BAND * error * np.sqrt(square[one] + square[other])
         missed = np.abs(predicted - apart)
-        tally += [*by_flop, *by_time, float((missed <= band).mean()) if len(missed) else 0.0]
+        tally += [*by_flop, *by_time, float((missed <= band).mean())]
         errors.append(float(missed.mean()))
     return RankingScore(
         device=device,
-        layers=layers,
+        layers=max(len(made.flops) for made in batches),
         pairs=int(tally[1]),
         per_flop=tally[0] / tally[1],
         alike_pairs=int(tally[3]),
         alike=tally[2] / max(1.0, tally[3]),
-        covered=tally[4] / len(TOKENS),
+        covered=tally[4] / len(batches),
         mean_error=float(np.mean(errors)),
     )
 
@@ -143,6 +164,54 @@ def _right(real: Floats, ours: Floats, mask: Bools | bool = True) -> tuple[float
     """Return how many pairs are ranked right, and how many there are to rank."""
     counted = (np.abs(real) > np.log1p(APART)) & mask
     return float((np.sign(real) == np.sign(ours))[counted].sum()), float(counted.sum())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepScore:
+    """Pairs of whole measured steps that differ by more than 5 %, and the share ranked right: by seconds, and by
+    seconds for each parameter."""
+
+    pairs: int
+    right: float
+    parameter_pairs: int
+    parameter_right: float
+
+
+def steps_ranked(table: Table, *, most_tensor: int, least_micro_batch: int) -> StepScore:
+    """Return how whole measured steps of GPTs on A100 are ranked, two shapes at equal degrees and batch at a time.
+
+    table: columns of validation/training; one pipeline stage, no flag, tensor-parallel degree and micro-batch within
+    bounds. Recompute, optimizer and replicas are in the measured times of both and in the predicted ones of neither.
+    """
+    groups: dict[tuple[int, ...], list[dict[str, str]]] = {}
+    for cells in table.rows:
+        row = dict(zip(table.columns, cells, strict=True))
+        degrees = tuple(int(row[name]) for name in ("tp", "micro_batch", "dp", "global_batch"))
+        within = degrees[0] <= most_tensor and degrees[1] >= least_micro_batch
+        if within and row["pp"] == "1" and not row["flag"] and row["target_iter_s"]:
+            groups.setdefault(degrees, []).append(row)
+    tally = np.zeros(4)
+    for (tensor, micro_batch, *_), rows in groups.items():
+        shapes = columns([_small_gpt(row) for row in rows])
+        where = Conditions(micro_batch=micro_batch, tensor=tensor, attention="unfused")
+        ours = np.log(step_s(shapes, where, target("a100-80gb-sxm", where).timer))
+        real = np.log([float(row["target_iter_s"]) for row in rows])
+        size = np.log(parameter_counts(shapes))
+        one, other = np.triu_indices(len(rows), 1)
+        apart, predicted, more = (column[one] - column[other] for column in (real, ours, size))
+        tally += [*_right(apart, predicted), *_right(apart - more, predicted - more)]
+    return StepScore(
+        pairs=int(tally[1]),
+        right=tally[0] / tally[1],
+        parameter_pairs=int(tally[3]),
+        parameter_right=tally[2] / tally[3],
+    )
+
+
+def _small_gpt(row: dict[str, str]) -> DecoderShape:
+    hidden, heads = int(row["hidden"]), int(row["heads"])
+    changed = {name: int(row[name]) for name in ("layers", "hidden", "heads", "kv_heads", "ffn", "vocab")}
+    return replace(GPT3, **changed, head_dim=hidden // heads, sequence=int(row["seq"]))  # type: ignore[arg-type]
 
 
 def swiglu_ratio(tokens: int) -> float:

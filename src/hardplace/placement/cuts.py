@@ -1,0 +1,108 @@
+"""Ways to cut layers into stages: downsets of the layer graph, the least bottleneck over all partitions, and every
+partition below a limit. Proofs: docs/model-placement.md, "Partitions"."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from hardplace.graphs import downsets
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+MOST_DOWNSETS = 2048  # pairs of them are held as dense matrices
+
+
+@dataclass(frozen=True, slots=True)
+class Cuts:
+    """Downsets of the layers, shape (downsets, layers), the empty one first and the whole last; of a chain: prefixes.
+
+    valid: pairs (before, after) of which the first is a proper subset of the second: the stages.
+    """
+
+    members: Bools
+    valid: Bools
+
+    def between(self, values: Floats) -> Floats:
+        """Return the sum of a value over the layers of each pair, (downsets, downsets); values: (layers,)."""
+        total = self.members @ values
+        return np.asarray(total[None, :] - total[:, None])
+
+    def largest(self, values: Floats) -> Floats:
+        """Return the largest of a value that is never negative over the layers of each pair."""
+        found = np.zeros_like(self.valid, dtype=np.float64)
+        for value in np.unique(values[values > 0]):
+            inside = self.between((values == value).astype(np.float64)) > 0
+            found[inside] = value
+        return found
+
+
+def cuts_of(layers: int, edges: Sequence[tuple[int, int]]) -> Cuts:
+    """Return the cuts of a layer graph; edges (from, to), none for a chain. BadInput if there are too many."""
+    if not edges:
+        members = np.tri(layers + 1, layers, -1, dtype=bool)
+        return Cuts(members, np.triu(np.ones((layers + 1, layers + 1), dtype=bool), 1))
+    members = downsets([[a for a, b in edges if b == layer] for layer in range(layers)], MOST_DOWNSETS)
+    inside = members.astype(np.float64)
+    size = inside.sum(axis=1)
+    return Cuts(members, (inside @ inside.T == size[:, None]) & (size[:, None] < size[None, :]))
+
+
+@dataclass(frozen=True, slots=True)
+class Bottleneck:
+    """What stages cost as pairs of cuts, by stage, and the least bottleneck from each cut to the end.
+
+    costs: inf where a stage is not allowed. to_go: (stages + 1, downsets).
+    """
+
+    costs: Sequence[Floats]
+    to_go: Floats
+
+    @property
+    def least(self) -> float:
+        """The least over all partitions of the largest cost of a stage; inf if none is allowed."""
+        return float(self.to_go[0, 0])
+
+    def best(self) -> tuple[int, ...]:
+        """Return the cuts after each stage of one partition with the least bottleneck."""
+        at, found = 0, []
+        for stage, cost in enumerate(self.costs):
+            at = int(np.argmin(np.maximum(cost[at], self.to_go[stage + 1])))
+            found.append(at)
+        return tuple(found)
+
+    def useful(self, limit: float) -> Iterator[Bools]:
+        """Yield, by stage, which pairs some partition with a bottleneck below the limit has."""
+        start = np.full(self.to_go.shape[1], np.inf)
+        start[0] = -np.inf
+        for stage, cost in enumerate(self.costs):
+            through = np.maximum(cost, start[:, None])
+            yield np.maximum(through, self.to_go[stage + 1][None, :]) < limit
+            start = through.min(axis=0)
+
+    def below(self, limit: float) -> Iterator[tuple[int, ...]]:
+        """Yield every partition whose bottleneck is below a limit, the most promising branch first."""
+        return self._below(0, 0, limit, ())
+
+    def _below(self, stage: int, at: int, limit: float, done: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+        if stage == len(self.costs):
+            yield done
+            return
+        value = np.maximum(self.costs[stage][at], self.to_go[stage + 1])
+        for following in np.argsort(value, kind="stable").tolist():
+            if value[following] >= limit:
+                return
+            yield from self._below(stage + 1, following, limit, (*done, following))
+
+
+def bottleneck(costs: Sequence[Floats]) -> Bottleneck:
+    """Return the least bottleneck from every cut, stage by stage from the end."""
+    count = len(costs[0])
+    to_go = np.full((len(costs) + 1, count), np.inf)
+    to_go[-1, -1] = -np.inf
+    for stage in range(len(costs) - 1, -1, -1):
+        to_go[stage] = np.maximum(costs[stage], to_go[stage + 1][None, :]).min(axis=1)
+    return Bottleneck(costs, to_go)

@@ -1,0 +1,218 @@
+"""The best plans of a model in the terminal, and a page: memory by stage, where a step's time goes, the timeline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from rich.console import Console
+from rich.table import Table
+
+from hardplace.placement.plan import INSIDE_OUT, Plan
+from hardplace.placement.simulate import Pass, simulate
+from hardplace.report import style, words
+from hardplace.search.estimate import PlanEstimate
+from hardplace.search.place import Placed
+from hardplace.search.short import Short
+from hardplace.units import GIB, format_quantity
+
+PARTS = ("weights", "gradients", "states", "activations", "logits", "working", "buffers", "fragmentation", "reserve")
+_PART_COLOURS = dict(zip(PARTS, (*style.PALETTE, style.RED), strict=False)) | {"reserve": "#c9ccd1"}
+_PASS_COLOURS = {Pass.FORWARD: style.BLUE, Pass.BACKWARD: style.ORANGE, Pass.WEIGHT: style.PURPLE}
+MOST_STAGES = 16
+MOST_MICRO_BATCHES = 3  # times the stages: of these the drawn timeline is
+_HEADS = ("step s", "MFU", "tensor", "pipe", "data", "ctx", "exp", "ZeRO", "micro", "schedule", "recompute", "GiB")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """A rectangle of a figure, in its units, with what a tooltip says."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    colour: str
+    title: str
+
+
+def certificate(found: Placed) -> str:
+    """Return in one sentence what is proven."""
+    if found.stopped:
+        return f"stopped early: no plan of the space is more than {words.percent_up(found.gap)} faster than the first"
+    if found.gap < 1e-9:
+        return "the first is the optimum of the model over the whole space"
+    return (
+        f"no plan of the space is more than {words.percent_up(found.gap)} faster than the first: not all ways to cut "
+        f"stages were priced"
+    )
+
+
+def counted(found: Placed) -> str:
+    """Return how many plans were considered, and what became of them."""
+    return (
+        f"{found.considered:,} plans, each with all ways to cut its stages: {found.short:,} short of memory, "
+        f"{found.bounded:,} discarded by bounds, {found.priced:,} priced in {found.cuts:,} ways to cut them"
+    )
+
+
+def row(one: PlanEstimate) -> tuple[str, ...]:
+    """Return a plan as cells of the table, what bounds it last."""
+    plan = one.plan
+    most = max(one.shares[1:], key=lambda share: share.seconds)
+    full = max(room.total_bytes for room in one.memory) / GIB
+    return (
+        f"{one.step_s:.4g}",
+        f"{one.mfu:.1%}",
+        f"{plan.tensor}{' sp' if plan.sequence else ''}",
+        str(plan.pipeline),
+        str(plan.data),
+        str(plan.context),
+        str(plan.expert),
+        f"{plan.zero}{f'/{plan.shard}' if plan.shard else ''}",
+        str(plan.micro_batch),
+        f"{plan.schedule}{f' x{plan.virtual}' if plan.virtual > 1 else ''}",
+        _recompute(plan),
+        f"{full:.1f}",
+        f"{most.name.split(':')[0].split(',')[0]} {most.seconds / one.step_s:.0%}",
+        "" if plan.order == INSIDE_OUT else "-".join(plan.order),
+    )
+
+
+def _recompute(plan: Plan) -> str:
+    return f"{plan.recompute} of {plan.recompute_layers}" if plan.recompute_layers else str(plan.recompute)
+
+
+def show_placed(title: str, found: Placed) -> None:
+    """Print the ten best plans, the certificate, the memory and the timeline of the best."""
+    from hardplace.report.plan import show_parts
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=170)
+    console.print(f"[bold]{title}[/bold]")
+    console.print(f"certificate  {certificate(found)}")
+    console.print(f"considered   {counted(found)}\n")
+    table = Table(*_HEADS, "bound by, beside products", "order", box=None)
+    for one in found.best:
+        table.add_row(*row(one))
+    console.print(table)
+    show_parts(console, found.best[0])
+    console.print("\n[bold]timeline of the best plan[/bold] (a row a stage: f forward, b backward, w weight gradient)")
+    for line in text_timeline(found.best[0]):
+        console.print(line, markup=False)
+    for note in found.best[0].notes:
+        console.print(f"note: {note}")
+
+
+def show_short(title: str, found: Short) -> None:
+    """Print what is short, and what would mend it."""
+    plan, console = found.nearest, Console(highlight=False, width=200, soft_wrap=True)
+    console.print(
+        f"infeasible: {title}: none of {found.considered:,} plans fits; the nearest (tensor {plan.tensor}, pipeline "
+        f"{plan.pipeline}, data {plan.data}, ZeRO {plan.zero}, recompute {plan.recompute}) is short of "
+        f"{found.short_bytes:,.0f} bytes on stage {found.stage}"
+    )
+    for one in found.remedies:
+        console.print(f"  fits with {one.what}: {one.step_s:.4g} s a step")
+    if not found.remedies:
+        console.print("  nothing tried makes it fit (bf16 gradients, 8-bit states, offload, context, more devices)")
+
+
+def drawn(one: PlanEstimate) -> tuple[list[tuple[int, Pass, int, float, float]], float, str]:
+    """Return (stage, pass, micro-batch, start, end) of the timeline, its end in seconds, and what it leaves out."""
+    plan = one.plan
+    count = min(plan.micro_batches, MOST_MICRO_BATCHES * plan.pipeline)
+    stages = set(range(plan.pipeline))
+    if plan.pipeline > MOST_STAGES:
+        stages = {*range(MOST_STAGES // 2), *range(plan.pipeline - MOST_STAGES // 2, plan.pipeline)}
+    events = simulate(one.forward_s, one.backward_s, one.weight_s, one.hop_s, count, plan.schedule)
+    blocks = [(e.stage, e.phase, e.micro_batch, e.start_s, e.end_s) for e in events if e.stage in stages]
+    left = []
+    if count < plan.micro_batches:
+        left.append(f"{plan.micro_batches - count} further micro-batches")
+    if len(stages) < plan.pipeline:
+        left.append(f"the {plan.pipeline - len(stages)} stages in the middle")
+    return blocks, max(block[4] for block in blocks), f"Not drawn: {' and '.join(left)}." if left else ""
+
+
+def text_timeline(one: PlanEstimate, width: int = 120) -> list[str]:
+    """Return the timeline as lines of text, a character a slice of time."""
+    blocks, end_s, left = drawn(one)
+    letters = {Pass.FORWARD: "f", Pass.BACKWARD: "b", Pass.WEIGHT: "w"}
+    lines = []
+    for stage in sorted({block[0] for block in blocks}):
+        cells = ["."] * width
+        for _, phase, _, start_s, stop_s in (block for block in blocks if block[0] == stage):
+            middle = [cell for cell in range(width) if start_s <= (cell + 0.5) * end_s / width < stop_s]
+            for cell in middle:
+                cells[cell] = letters[phase]
+        lines.append(f"{stage:>3} {''.join(cells)}")
+    lines.append(f"    0 to {format_quantity(end_s, 's')}; . waits. {left}".rstrip())
+    return lines
+
+
+def page(title: str, found: Placed) -> str:
+    """Return the HTML page of the best plans."""
+    environment = Environment(
+        loader=PackageLoader("hardplace.report"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    best = found.best[0]
+    blocks, end_s, left = drawn(best)
+    return environment.get_template("place.html").render(
+        title=title,
+        best=best,
+        certificate=certificate(found),
+        counted=counted(found),
+        heads=(*_HEADS, "bound by, beside products", "order"),
+        rows=[row(one) for one in found.best],
+        memory=memory_bars(best),
+        memory_names=[(name, _PART_COLOURS[name]) for name in PARTS],
+        stages=_stage_rows(len(best.memory)),
+        limit=max(best.memory_bytes) / GIB,
+        shares=[(one.name, one.seconds, one.seconds / best.step_s) for one in best.shares if one.seconds > 0.0],
+        timeline=timeline_bars(blocks, end_s),
+        passes=[(phase.value, colour) for phase, colour in _PASS_COLOURS.items() if any(b[1] is phase for b in blocks)],
+        rows_drawn=sorted({block[0] for block in blocks}),
+        end=format_quantity(end_s, "s"),
+        left=left,
+        step=format_quantity(best.step_s, "s", 4),
+    )
+
+
+def _stage_rows(count: int) -> list[tuple[int, float]]:
+    return [(stage, 10.0 + 22.0 * stage) for stage in range(count)]
+
+
+def memory_bars(one: PlanEstimate) -> list[Bar]:
+    """Return the memory of every stage, stacked from the left; 600 units are the largest device or stage."""
+    most = max(*one.memory_bytes, *(room.total_bytes for room in one.memory))
+    bars = []
+    for stage, room in enumerate(one.memory):
+        at = 0.0
+        for name in PARTS:
+            size = getattr(room, f"{name}_bytes")
+            width = 600.0 * size / most
+            title = f"stage {stage}: {name} {format_quantity(size, 'B')}"
+            bars.append(
+                Bar(x=80 + at, y=10 + 22 * stage, width=width, height=16, colour=_PART_COLOURS[name], title=title)
+            )
+            at += width
+    return bars
+
+
+def timeline_bars(blocks: list[tuple[int, Pass, int, float, float]], end_s: float) -> list[Bar]:
+    """Return the passes as rectangles, a row a stage; 620 units are the whole time."""
+    rows = {stage: index for index, stage in enumerate(sorted({block[0] for block in blocks}))}
+    return [
+        Bar(
+            x=80 + 620 * start_s / end_s,
+            y=10 + 22 * rows[stage],
+            width=620 * (stop_s - start_s) / end_s,
+            height=16,
+            colour=_PASS_COLOURS[phase],
+            title=f"stage {stage}: {phase} of micro-batch {micro}, {format_quantity(stop_s - start_s, 's')}",
+        )
+        for stage, phase, micro, start_s, stop_s in blocks
+    ]

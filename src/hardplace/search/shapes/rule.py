@@ -1,0 +1,89 @@
+"""A rule of co-design, and the case that it is judged on: a shape, its conditions, a device that prices changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from hardplace.cost.gpu.decoder import DecoderShape
+from hardplace.search.shapes.gemms import GemmRow
+from hardplace.search.shapes.price import STATE_BYTES, parameter_counts, saved_bytes, step_s
+from hardplace.search.shapes.sources import Target
+from hardplace.search.shapes.types import Conditions, columns
+
+MATTERS = 0.01  # share of a step from which a violation fails and advice warns
+
+
+class Verdict(StrEnum):
+    """pass; warn: broken, or to be improved, at little cost; fail: broken at 1 % of the step or more; void: flash
+    attention has done away with it."""
+
+    PASS = "pass"
+    WARN = "warn"
+    FAIL = "fail"
+    VOID = "void"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One rule. cost: share of the step that the fix saves, for the same parameters (tokens, GPU-seconds) of work; None
+    where there is no fix to price. fix: the smallest change; "" where none is needed."""
+
+    name: str
+    value: str
+    verdict: Verdict
+    cost: float | None
+    fix: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A decoder on a device: seconds of its step, and its GEMMs there."""
+
+    shape: DecoderShape
+    conditions: Conditions
+    target: Target
+    step_s: float
+    gemms: Sequence[GemmRow]
+
+    def saved(self, other: DecoderShape, *, alike: bool = False) -> float:
+        """Return the share of the step that another shape saves; alike: time a parameter, where widths change."""
+        both = columns([self.shape, other])
+        seconds = step_s(both, self.conditions, self.target.timer)
+        ratio = float(seconds[1] / seconds[0])
+        if alike:
+            counts = parameter_counts(both)
+            ratio *= float(counts[0] / counts[1])
+        return 1.0 - ratio
+
+    @property
+    def rank_width(self) -> int:
+        """What a rank's widths are to be multiples of."""
+        return self.target.quantum
+
+
+def held_bytes(shape: DecoderShape, conditions: Conditions) -> float:
+    """Return bytes on a rank: weights, gradients, AdamW's states without sharding, activations of a micro-batch."""
+    one = columns([shape])
+    ranks = conditions.tensor * conditions.pipeline
+    kept = float(saved_bytes(one, conditions)[0]) / conditions.pipeline
+    return STATE_BYTES * float(parameter_counts(one)[0]) / ranks + kept
+
+
+def verdict_of(broken: bool, cost: float) -> Verdict:
+    """Return the verdict on a rule that is broken at this cost, or kept."""
+    if not broken:
+        return Verdict.PASS
+    return Verdict.FAIL if cost >= MATTERS else Verdict.WARN
+
+
+def advice_of(cost: float) -> Verdict:
+    """Return the verdict on advice that would save this much."""
+    return Verdict.WARN if cost >= MATTERS else Verdict.PASS
+
+
+def rounded_up(size: int, multiple: int) -> int:
+    """Return the least multiple that is not below a size."""
+    return -(-size // multiple) * multiple

@@ -1,0 +1,197 @@
+"""Seconds of a layer and of the end of a step on one site (docs/model-training.md, sections 2 and 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from hardplace.cost.gpu.price import Parts, Ring, Seconds
+from hardplace.cost.gpu.streams import Stream
+from hardplace.cost.gpu.types import Layout
+from hardplace.cost.gpu.work import LayerWork, Product
+from hardplace.cost.types import Collective
+from hardplace.placement.plan import GRADIENT_BYTES, ContextExchange, Dimension, Plan, Schedule, Update
+from hardplace.placement.room import state_bytes, weight_bytes
+from hardplace.search.clusters import Site
+from hardplace.workload.types import Group
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerSeconds:
+    """Seconds of a layer: forward, backward with recompute, weight gradients where the schedule runs them apart, and
+    data-parallel traffic that compute does not hide."""
+
+    forward: Seconds
+    backward: Seconds
+    weight: Seconds
+    forward_gather_s: float
+    backward_gather_s: float
+
+    @property
+    def forward_s(self) -> float:
+        """Of the forward pass."""
+        return self.forward.total_s + self.forward_gather_s
+
+    @property
+    def backward_s(self) -> float:
+        """Of the backward pass, with recompute."""
+        return self.backward.total_s + self.backward_gather_s
+
+    @property
+    def weight_s(self) -> float:
+        """Of the weight gradients that run apart."""
+        return self.weight.total_s
+
+
+# By the layer's id, the site and the groups: the layer (kept alive), its forward, its backward, its weight gradients
+# where they run apart.
+Known = dict[tuple[object, ...], tuple[LayerWork, Parts, Parts, Parts]]
+
+
+def _groups(plan: Plan) -> dict[Group, Ring]:
+    """Return the ranks of each collective; experts fold into tensor x context x data, innermost first."""
+    return {
+        Group.TENSOR: Ring(members=plan.tensor, stride=plan.stride(Dimension.TENSOR)),
+        Group.CONTEXT: Ring(members=plan.context, stride=plan.stride(Dimension.CONTEXT)),
+        Group.EXPERT: Ring(members=plan.expert, stride=_innermost(plan)),
+    }
+
+
+def _innermost(plan: Plan) -> int:
+    return plan.pipeline if plan.order[0] is Dimension.PIPELINE else 1
+
+
+def _replicas(plan: Plan) -> tuple[Ring, Ring]:
+    """Return the ranks that share the gradients of dense layers, and of experts."""
+    whole = plan.tensor * plan.context * plan.data
+    stride = min(plan.stride(Dimension.CONTEXT), plan.stride(Dimension.DATA))
+    return Ring(members=plan.data * plan.context, stride=stride), Ring(
+        members=whole // plan.expert, stride=plan.expert * _innermost(plan)
+    )
+
+
+def layer_seconds(layer: LayerWork, plan: Plan, site: Site, known: Known) -> LayerSeconds:
+    """Return a layer's seconds; under ZeRO-3 its weights are gathered in each pass and its gradients scattered.
+
+    Zero bubble: weight gradients (products of layout NT) are apart.
+    """
+    pricer, groups = site.pricer, _groups(plan)
+    apart = plan.schedule is Schedule.ZERO_BUBBLE
+    key = (id(layer), site.device, apart, *groups.values())
+    if key not in known:
+        back = (*layer.again, *layer.backward)
+        late = [one for one in back if apart and isinstance(one, Product) and one.layout is Layout.NT]
+        rest = [one for one in back if one not in late] if late else back
+        first, second, third = (pricer.parts(work, site.cluster, groups) for work in (layer.forward, rest, late))
+        known[key] = layer, first, second, third
+    ring = plan.context_exchange is ContextExchange.RING
+    forward, backward, weight = (pricer.reached(one, ring=ring) for one in known[key][1:])
+    gather_s = scatter_s = 0.0
+    if plan.zero == 3:
+        gather_s = _traffic_s(layer, plan, site, Collective.ALL_GATHER, weight_bytes(plan))
+        scatter_s = _traffic_s(layer, plan, site, Collective.REDUCE_SCATTER, GRADIENT_BYTES[plan.gradient])
+    hidden = pricer.efficiencies.hidden if plan.overlap else 0.0
+    return LayerSeconds(
+        forward=forward,
+        backward=backward,
+        weight=weight,
+        forward_gather_s=_beside_s(gather_s, forward.compute_s, hidden, pricer.efficiencies.contention),
+        backward_gather_s=_beside_s(gather_s + scatter_s, backward.compute_s, hidden, pricer.efficiencies.contention),
+    )
+
+
+def _beside_s(traffic_s: float, compute_s: float, hidden: float, contention: float) -> float:
+    """Return what traffic beside compute adds: what does not hide, and what it slows the compute down by."""
+    inside_s = min(traffic_s, hidden * compute_s)
+    return traffic_s - inside_s + contention * inside_s
+
+
+def _traffic_s(layer: LayerWork, plan: Plan, site: Site, collective: Collective, bytes_each: int) -> float:
+    """Return seconds of a collective of a layer's parameters over its replicas (ZeRO's shards, if fewer)."""
+    total_s = 0.0
+    for count, ring in zip((layer.parameters, layer.expert_parameters), _replicas(plan), strict=True):
+        if count and ring.members > 1:
+            members = (
+                min(ring.members, plan.shard)
+                if plan.shard and collective is not Collective.ALL_REDUCE
+                else (ring.members)
+            )
+            part = Ring(members=members, stride=ring.stride)
+            total_s += site.pricer.exchange_s(collective, float(bytes_each * count), site.cluster, part)
+    return total_s
+
+
+def _update_s(stage: Sequence[LayerWork], count: float, whole: int, plan: Plan, site: Site) -> float:
+    """Return seconds of the optimizer on `count` of a stage's `whole` parameters on a rank.
+
+    Gradients are read for their norm, for clipping (and written), and for the update; all that are not divided are set
+    to zero. Offloaded states are read and written in host memory at the rate of the link, gradients and weights cross
+    it. Muon: five Newton-Schulz steps of three products for each matrix, ranks sharing the matrices (Jordan 2024).
+    """
+    gradient, pricer = GRADIENT_BYTES[plan.gradient], site.pricer
+    zeroed = whole if plan.zero < 2 else count
+    states = 2 * state_bytes(plan) * count
+    device = count * (4 * gradient + weight_bytes(plan)) + gradient * zeroed
+    if plan.offload:
+        crossing = count * (gradient + weight_bytes(plan))
+        return pricer.moved_s(Stream.OPTIMIZER, device) + (states + crossing) / site.host_bytes_per_s
+    update_s = pricer.moved_s(Stream.OPTIMIZER, device + states)
+    if plan.optimizer is not Update.MUON:
+        return update_s
+    steps = [product for one in stage for product in _orthogonal(one)]
+    made = pricer.reached(pricer.parts(steps, site.cluster, _groups(plan)))
+    return update_s + made.products_s / (plan.sharded_over if plan.zero else 1)
+
+
+def _orthogonal(layer: LayerWork) -> list[Product]:
+    """Return the products that make a layer's gradients orthogonal: of every matrix of its linear layers."""
+    found = []
+    for one in layer.forward:
+        if isinstance(one, Product) and one.low and one.layout is Layout.TN:
+            small, large = sorted((one.n, one.k))
+            square = replace(one, m=small, n=small, k=large, low=False, output_bytes=2.0)
+            found += 5 * [square, replace(square, k=small), replace(square, n=large, k=small)]
+    return found
+
+
+def end_of_stage(
+    stage: Sequence[LayerWork], plan: Plan, site: Site, forward_s: float, backward_s: float
+) -> tuple[float, float]:
+    """Return a stage's (exposed reduction and gather, optimizer step) in seconds.
+
+    Reduction hides behind the last micro-batch's backward but for its last layer, gather behind the first forward.
+    """
+    pricer = site.pricer
+    whole = LayerWork(
+        name="stage",
+        forward=(),
+        again=(),
+        backward=(),
+        parameters=sum(one.parameters for one in stage),
+        expert_parameters=sum(one.expert_parameters for one in stage),
+        saved_bytes=0.0,
+        working_bytes=0.0,
+        output_bytes=0.0,
+    )
+    gradient = GRADIENT_BYTES[plan.gradient]
+    count = whole.parameters / (plan.sharded_over if plan.zero else 1)
+    expert_replicas = _replicas(plan)[1].members
+    count += whole.expert_parameters / (min(expert_replicas, plan.sharded_over) if plan.zero else 1)
+    update_s = _update_s(stage, count, whole.parameters + whole.expert_parameters, plan, site)
+    hidden = pricer.efficiencies.hidden * (1.0 - 1.0 / max(1, len(stage))) if plan.overlap else 0.0
+    exposed_s = 0.0
+    if plan.zero == 0:
+        whole_s = _traffic_s(whole, plan, site, Collective.ALL_REDUCE, gradient)
+        exposed_s = max(whole_s - hidden * backward_s, whole_s / max(1, len(stage)))
+    elif plan.zero < 3:
+        scatter_s = _traffic_s(whole, plan, site, Collective.REDUCE_SCATTER, gradient)
+        gather_s = _traffic_s(whole, plan, site, Collective.ALL_GATHER, weight_bytes(plan))
+        exposed_s = max(scatter_s - hidden * backward_s, scatter_s / max(1, len(stage)))
+        exposed_s += max(gather_s - hidden * forward_s, gather_s / max(1, len(stage)))
+    if plan.shard and plan.zero and plan.shard < plan.data * plan.context:
+        inside = _replicas(plan)[0].stride * plan.shard
+        between = Ring(members=plan.data * plan.context // plan.shard, stride=inside)
+        part = gradient * whole.parameters / plan.shard
+        all_s = pricer.exchange_s(Collective.ALL_REDUCE, part, site.cluster, between)
+        exposed_s += max(all_s - hidden * backward_s, all_s / max(1, len(stage)))
+    return exposed_s, update_s

@@ -1,0 +1,234 @@
+"""The search over plans: brute force over all plans and partitions, monotonicity, several kinds of device, branches."""
+
+import itertools
+from dataclasses import replace
+
+import pytest
+
+from hardplace.errors import BadInput
+from hardplace.hardware.catalogue import device, node
+from hardplace.placement.plan import INSIDE_OUT, Format, Plan, Schedule, problems
+from hardplace.search.chain import of_workload
+from hardplace.search.clusters import fleet_of
+from hardplace.search.estimate import estimate_plan
+from hardplace.search.place import Search
+from hardplace.search.short import Short, placed_or_short
+from hardplace.search.space import Space, fixed
+from hardplace.workload.load import load
+from hardplace.workload.types import Edge, Recompute
+
+H100 = device("h100-sxm"), node("dgx-h100")
+A100 = device("a100-80gb-sxm"), node("dgx-a100")
+
+
+def short_llama(blocks):
+    """Llama-2-7B with fewer blocks."""
+    whole = load("llama2-7b")
+    order = (whole.order[0], *(whole.order[1],) * blocks, whole.order[-1])
+    edges = tuple(Edge(place, 0, place + 1, 0) for place in range(len(order) - 1))
+    return replace(whole, order=order, edges=edges)
+
+
+def inventory(count, memory_bytes=None, kind=H100):
+    chip, where = kind
+    return [(replace(chip, memory_bytes=memory_bytes or chip.memory_bytes), where, count)]
+
+
+def search(workload, devices, batch, *fixes, memory_bytes=None):
+    return Search(workload, inventory(devices, memory_bytes), Space(global_batch=batch, fixed=fixed(fixes)))
+
+
+def compositions(total, parts, least):
+    if parts == 1:
+        yield (total,)
+        return
+    for first in range(least, total + 1):
+        for rest in compositions(total - first, parts - 1, least):
+            yield (first, *rest)
+
+
+def every_plan(devices, batch, layers, tensors, micro_batches, orders=(INSIDE_OUT,), virtuals=(1, 2, 3)):
+    """Every plan of a small space, by nested loops: the oracle has no bounds, caches or programmes."""
+    for tensor, pipeline in itertools.product(tensors, (1, 2, 4, 8)):
+        if devices % (tensor * pipeline):
+            continue
+        data = devices // tensor // pipeline
+        for sequence, zero, schedule, micro, order in itertools.product(
+            (False, True), range(4), Schedule, micro_batches, orders
+        ):
+            for virtual in virtuals if pipeline > 1 and schedule is Schedule.ONE_F_ONE_B else (1,):
+                most = -(-layers // pipeline)
+                if most % virtual or (pipeline == 1 and schedule is not Schedule.ONE_F_ONE_B):
+                    continue
+                recomputes = [(Recompute.NONE, 0), *((Recompute.FULL, count) for count in range(most))]
+                for stages in compositions(layers, pipeline, 0) if pipeline > 1 else [()]:
+                    inner = stages[1:-1]
+                    least = min([*inner, *(one + 1 for one in (stages[:1] + stages[-1:]))], default=virtual)
+                    if least < virtual or any(one < max(1, virtual) for one in inner):
+                        continue
+                    for recompute, count in recomputes:
+                        plan = Plan(
+                            global_batch=batch,
+                            tensor=tensor,
+                            sequence=sequence,
+                            pipeline=pipeline,
+                            data=data,
+                            zero=zero if data > 1 else 0,
+                            schedule=schedule,
+                            virtual=virtual,
+                            micro_batch=micro,
+                            order=order,
+                            recompute=recompute,
+                            recompute_layers=count,
+                            stages=stages,
+                        )
+                        if not any(problems(plan)):
+                            yield plan
+
+
+def brute(workload, devices, memory_bytes, plans):
+    chains, known, steps = {}, {}, {}
+    fleet = fleet_of(inventory(devices, memory_bytes), Plan(global_batch=1))
+    for plan in plans:
+        key = plan.tensor, plan.sequence, plan.micro_batch, plan.recompute, plan.recompute_layers > 0
+        if key not in chains:
+            chains[key] = of_workload(workload, plan)
+        one = estimate_plan(chains[key], plan, fleet, known)
+        if one.fits:
+            name = replace(plan, stages=(), recompute_layers=min(1, plan.recompute_layers), order=INSIDE_OUT)
+            steps[name] = min(one.step_s, steps.get(name, 1e9))
+    return sorted(steps.values())
+
+
+@pytest.mark.parametrize(
+    ("blocks", "devices", "batch", "memory_bytes", "tensors", "micro_batches"),
+    [
+        (6, 8, 16, 80e9, (1, 2), (1, 2)),
+        (6, 8, 16, 9e9, (1, 2), (1,)),
+        (5, 4, 12, 14e9, (1,), (1, 2)),
+        (4, 8, 24, 7.5e9, (2, 4), (1,)),
+    ],
+)
+def test_search_equals_brute_force(blocks, devices, batch, memory_bytes, tensors, micro_batches):
+    workload = short_llama(blocks)
+    expected = brute(workload, devices, memory_bytes, every_plan(devices, batch, blocks, tensors, micro_batches))
+    assert len(expected) >= 5
+    fixes = [
+        f"tensor={','.join(map(str, tensors))}",
+        f"micro_batch={','.join(map(str, micro_batches))}",
+        "pipeline=1,2,4,8",
+        "order=tensor-context-data-pipeline",
+        "shard=0",
+    ]
+    one = search(workload, devices, batch, *fixes, memory_bytes=memory_bytes)
+    found = one.run()
+    count = min(len(expected), 10)
+    assert [each.step_s for each in found.best][:count] == pytest.approx(expected[:count], rel=1e-9)
+    assert found.gap == pytest.approx(0.0, abs=1e-9)
+    assert all(each.fits for each in found.best)
+    # what the search priced is what `estimate` says of the plan
+    assert [each.step_s for each in one.best] == pytest.approx([each.step_s for each in found.best], rel=1e-9)
+
+
+def test_more_memory_bandwidth_or_devices_is_never_worse():
+    workload = short_llama(6)
+    few = search(workload, 8, 32, memory_bytes=12e9).run().best[0].step_s
+    assert search(workload, 8, 32, memory_bytes=24e9).run().best[0].step_s <= few
+    assert search(workload, 16, 32, memory_bytes=12e9).run().best[0].step_s <= few
+    chip, where = H100
+    wide = tuple(replace(one, bandwidth_bytes_per_s=2 * one.bandwidth_bytes_per_s) for one in where.levels)
+    parts = [(replace(chip, memory_bytes=12e9), replace(where, levels=wide), 8)]
+    assert Search(workload, parts, Space(global_batch=32)).run().best[0].step_s <= few * (1 + 1e-9)
+
+
+def test_two_kinds_of_device_are_placed_exactly():
+    """All ways to cut two stages, either kind first, by hand."""
+    workload, batch = short_llama(6), 8
+    parts = [*inventory(2), *inventory(2, kind=A100)]
+    fixes = (
+        "tensor=1",
+        "micro_batch=1",
+        "schedule=1f1b",
+        "virtual=1",
+        "recompute=none",
+        "zero=1",
+        "shard=0",
+        "order=tensor-context-data-pipeline",
+    )
+    found = Search(workload, parts, Space(global_batch=batch, fixed=fixed((*fixes, "pipeline=2")))).run()
+    steps = []
+    for kinds in (("h100-sxm", "a100-80gb-sxm"), ("a100-80gb-sxm", "h100-sxm")):
+        for first in range(7):
+            plan = Plan(global_batch=batch, pipeline=2, data=2, zero=1, kinds=kinds, stages=(first, 6 - first))
+            steps.append(estimate_plan(of_workload(workload, plan), plan, fleet_of(parts, plan)).step_s)
+    assert found.best[0].step_s == pytest.approx(min(steps))
+    fast = found.best[0].plan.kinds.index("h100-sxm")
+    assert found.best[0].plan.stages[fast] > 3  # the H100s take more of the layers
+
+
+@pytest.mark.parametrize("model", ["t5-large", "u-net", "dlrm"])
+def test_branching_models_are_cut_at_downsets(model):
+    fixes = ("pipeline=2", "schedule=1f1b", "micro_batch=1", "sequence=false", "tensor=1")
+    found = search(load(model), 4, 16, *fixes, memory_bytes=900e9).run()
+    plan = found.best[0].plan
+    assert set(plan.assignment) == {0, 1}
+    workload = load(model)
+    assert all(plan.assignment[edge.source] <= plan.assignment[edge.target] for edge in workload.edges)
+    again = estimate_plan(of_workload(workload, plan), plan, fleet_of(inventory(4), plan))
+    assert again.step_s == pytest.approx(found.best[0].step_s)
+
+
+def test_branching_model_against_all_assignments():
+    workload, batch = load("dlrm"), 64
+    fixes = ("pipeline=2", "schedule=1f1b", "micro_batch=1", "tensor=1", "recompute=none", "zero=0")
+    found = search(workload, 2, batch, *fixes, memory_bytes=900e9).run()
+    steps = []
+    for stages in itertools.product((0, 1), repeat=len(workload.order)):
+        plan = Plan(global_batch=batch, pipeline=2, zero=0, assignment=stages)
+        if any(problems(plan)) or any(stages[e.source] > stages[e.target] for e in workload.edges):
+            continue
+        one = estimate_plan(of_workload(workload, plan), plan, fleet_of(inventory(2, 900e9), plan))
+        if one.fits:
+            steps.append(one.step_s)
+    assert found.best[0].step_s == pytest.approx(min(steps))
+
+
+def test_precision_and_optimizer_are_searched_when_asked():
+    found = search(short_llama(4), 4, 16, "precision=bf16,fp8", "optimizer=adamw,adamw-8bit", "gradient=bf16").run()
+    assert found.best[0].plan.precision is Format.FP8
+    assert {one.plan.gradient for one in found.best} == {"bf16"}
+
+
+def test_what_does_not_fit_says_how_short_and_what_mends_it():
+    found = placed_or_short(load("llama2-7b"), inventory(1), Space(global_batch=8))
+    assert isinstance(found, Short)
+    assert found.short_bytes > 18 * load("llama2-7b").parameters - 80e9
+    assert len(found.remedies) == 3
+
+
+@pytest.mark.parametrize(
+    ("fixes", "words"),
+    [
+        (("tensor",), "expected NAME=VALUE"),
+        (("tensors=2",), "tensors"),
+        (("tensor=two",), "--fix tensor=two: expected a whole number"),
+        (("schedule=fast",), "expected 1f1b, gpipe, zero-bubble"),
+        (("order=tensor-data",), "inside out"),
+        (("sequence=maybe",), "expected true or false"),
+    ],
+)
+def test_bad_fixes(fixes, words):
+    with pytest.raises(BadInput, match=words):
+        fixed(fixes)
+
+
+def test_a_batch_that_nothing_divides():
+    with pytest.raises(BadInput, match="no plan of 16 devices with 7 samples has these"):
+        search(short_llama(2), 16, 7, "tensor=1", "pipeline=1").run()
+    with pytest.raises(BadInput, match="--batch 7: no data-parallel degree of 1,024 devices divides it"):
+        search(short_llama(2), 1024, 7).run()
+
+
+def test_tensor_parallel_beyond_the_heads():
+    with pytest.raises(BadInput, match=r"--fix tensor=64: expected a divisor of the model's 25 heads"):
+        search(load("gpt2-xl"), 64, 64, "tensor=64").run()
