@@ -45,11 +45,12 @@ def places_of(question: Question) -> tuple[Place, ...]:
     space = question.space
     if space.whole.size > _MOST_CHIPS:
         raise BadInput(f"--shapes: space {space.name}: {space.whole.size:,} chips: expected at most {_MOST_CHIPS:,}")
-    limits = Limits(space=space, budget=question.budget, billed=False)
+    billed = question.budget.tdp_w is not None or question.budget.usd is not None
+    limits = Limits(space=space, budget=question.budget, billed=billed)
     places = space.whole.places()
     chips = space.at(places)
     found = []
-    for section in sections(space, question.setting, question.choices.memory_bytes, question.budget, apart=False):
+    for section in sections(space, question.setting, question.choices.memory_bytes, question.budget, apart=billed):
         costs, _, _ = limits.costs(section, chips)
         inside = np.flatnonzero(limits.within(costs) & limits.large(chips, costs))
         buffers, others = places[AXES.index("buffer_bytes"), inside], np.delete(places[:, inside], AXES.index("buffer_bytes"), 0)

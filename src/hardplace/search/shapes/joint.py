@@ -142,7 +142,7 @@ class Joint:
     def run(self) -> JointFound:
         """Refine candidates best first until the gap, a limit or an interrupt; return what was found."""
         stops = Stops(gap=self.gap, deadline=self.deadline)
-        return self._found(Loop(self, self.front, self._evaluator, stops, self.report).run())
+        return self._found(Loop(self, self.front, self._evaluator.steps(self), stops, self.report).run())
 
     def roots(self) -> Iterator[tuple[Scores, Grouped]]:
         """Yield all shapes with each group of plans, by their products on the fastest arrays; the model's own group first."""
@@ -210,6 +210,7 @@ class Joint:
         known = self.front.best
         search.front = Front([((known / weight,), None)] if known else [])
         left = search.refine(candidate.candidate, outcome)
+        self._tally.add(search.tally())
         (points, payload), *_ = search.front.points or [((0.0,), None)]
         if payload is not None:
             self.front.offer((points[0] * weight,), Best(row, group, payload))
@@ -221,6 +222,15 @@ class Joint:
         """Count what was left in the heap."""
         if isinstance(candidate, Inner):
             self._searches[candidate.row, candidate.group].discard(candidate.candidate)
+
+    def tally(self) -> Tally:
+        """Return what was counted since the last call; counts begin anew."""
+        counted, self._tally = self._tally, Tally()
+        return counted
+
+    def add(self, tally: Tally) -> None:
+        """Add counts."""
+        self._tally.add(tally)
 
     # -- opening shapes ------------------------------------------------------------------------------------------
 
