@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ from hardplace.workload.reshape import Reshaping
 from hardplace.workload.types import Workload
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Reshapes:
     """The shapes of a search beside what is asked of each: columns, the first of them the model's own.
 
@@ -51,6 +52,13 @@ class Reshapes:
     def take(self, rows: Ints) -> Reshapes:
         """Return these shapes; the first of the rows has to be the model's own."""
         return replace(self, shapes=self.shapes.take(rows), weights=self.weights[rows])
+
+
+def layouts_of(question: Question, reshapes: Reshapes) -> Layouts:
+    """Return how shapes are laid out, with nothing laid out yet; workloads are made once."""
+    return Layouts(
+        reshaping=reshapes.reshaping, workload=cache(reshapes.workload), cycles=question.setting.function_cycles
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +101,14 @@ class Best:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JointFound:
-    """How a joint search ended; score, bound: weighted samples a second. best: None if nothing was reached."""
+    """How a joint search ended. score: weighted samples a second, exact; reached: what the front has of it, to which
+    the end's excess is relative. best: None if nothing was reached."""
 
     best: Best | None
     evaluation: Evaluation | None
     score: float
     ended: Ended
+    reached: float
     levels: tuple[Level, ...]
     shapes_opened: int
     candidates: int
@@ -108,32 +118,32 @@ class JointFound:
 
 @dataclass
 class Joint:
-    """One search over shapes, chips and plans. question: of the model's own shape; its space is every shape's."""
+    """One search over shapes, chips and plans. question: of the model's own shape; its space is every shape's.
+
+    start: a score that is reached already, and with what. layouts: kept from another search of the same shapes.
+    """
 
     question: Question
     reshapes: Reshapes
     gap: float
-    limit_s: float | None = None
+    deadline: Deadline = field(default_factory=Deadline)
     report: Callable[[Progress], None] | None = None
     start: tuple[float, Best] | None = None
+    layouts: Layouts | None = None
     front: Front[Best] = field(default_factory=Front)
 
     def __post_init__(self) -> None:
         """Bound every shape with every group of plans; nothing is laid out yet."""
-        self.deadline = Deadline(limit_s=self.limit_s)
         self._tasks: dict[str, Task] = {}
         self._evaluator: Evaluator = InProcess(tasks=self._tasks, gap=self.gap / 4)
         self._searches: dict[tuple[int, Group], Search] = {}
-        self._workloads: dict[int, Workload] = {}
         self._shortages: list[Infeasible] = []
         self._seconds = {"shapes": 0.0, "laying out": 0.0}
         self._tally = Tally()
         batch, choices = self.question.setting.batch_samples, self.question.choices
         self.groups = tuple((b, t) for t in choices.tensor_parallel for b in choices.micro_batches if batch % b == 0)
         self.places = places_of(self.question)
-        self._layouts = Layouts(
-            reshaping=self.reshapes.reshaping, workload=self._workload, cycles=self.question.setting.function_cycles
-        )
+        self._layouts = self.layouts or layouts_of(self.question, self.reshapes)
         if self.start is not None:
             self.front.offer((self.start[0],), self.start[1])
 
@@ -147,7 +157,6 @@ class Joint:
     def roots(self) -> Iterator[tuple[Scores, Grouped]]:
         """Yield all shapes with each group of plans, by their products on the fastest arrays; the model's own group first."""
         started = time.perf_counter()
-        self._workload(0)
         made = self._layouts.of(0, (1, 1))
         fastest = max(fastest_macs_per_s(place) for place in self.places)
         if made is None or not fastest:
@@ -251,13 +260,8 @@ class Joint:
         self._seconds["laying out"] += time.perf_counter() - started
         return left
 
-    def _workload(self, row: int) -> Workload:
-        if row not in self._workloads:
-            self._workloads[row] = self.reshapes.workload(row)
-        return self._workloads[row]
-
     def _laid_out(self, row: int, group: Group) -> Search:
-        workload = self._workload(row)
+        workload = self._layouts.workload(row)
         self._tasks[workload.name] = Task(workload=workload, setting=self.question.setting)
         choices = replace(self.question.choices, micro_batches=(group[0],), tensor_parallel=(group[1],))
         question = replace(self.question, workloads=(workload,), choices=choices)
@@ -279,6 +283,7 @@ class Joint:
             best=best,
             evaluation=evaluation,
             score=score,
+            reached=self.front.best,
             ended=ended,
             levels=self._levels(),
             shapes_opened=opened,
@@ -288,6 +293,9 @@ class Joint:
         )
 
     def _exactly(self, best: Best) -> Evaluation:
+        known = best.reached.plans[0].evaluation
+        if self.start is not None and best is self.start[1] and known is not None:
+            return known
         search = self._searches.get((best.row, best.group)) or self._laid_out(best.row, best.group)
         plan = search._best_memory(best.reached, 0)
         assert plan.evaluation is not None
