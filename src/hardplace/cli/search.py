@@ -139,7 +139,9 @@ def search(
     folder = out or Path("hardplace-out") / "-".join(workload.name.replace("/", "-") for workload in workloads)
     check_writable(folder)
     if shaping.shapes:
-        _with_shapes(models, question, shaping, Ends(gap=gap, limit_s=limit_s, evaluations=evaluations), folder, where, as_json)
+        _with_shapes(
+            models, question, shaping, Ends(gap=gap, limit_s=limit_s, evaluations=evaluations), folder, where, as_json
+        )
         return
     check_alone(shaping)
     _run(question, Ends(gap=gap, limit_s=limit_s, evaluations=evaluations), folder, where, as_json)
@@ -165,7 +167,9 @@ def _with_shapes(
     if len(models) > 1:
         raise BadInput(f"--shapes: {len(models)} models: expected one")
     if where.workers > 1 or where.scheduler is not None or ends.evaluations is not None:
-        raise BadInput("--shapes: not beside --workers, --scheduler or --evaluations: expected one process, and --seconds")
+        raise BadInput(
+            "--shapes: not beside --workers, --scheduler or --evaluations: expected one process, and --seconds"
+        )
     bar = partial(_progress_bar, ends.gap)
     run(models[0], question, shaping, (ends.gap, ends.limit_s), folder, bar, as_json=as_json)
 

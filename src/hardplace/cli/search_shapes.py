@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,6 @@ from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
     from hardplace.search.question import Question
-    from hardplace.search.types import Progress
 
 _SHARE = re.compile(r"(?:±|\+-|\+/-)?\s*([0-9]+(?:\.[0-9]+)?)\s*%")
 
@@ -65,7 +64,12 @@ def share_of(params: str) -> float:
 
 def check_alone(shaping: Shaping) -> None:
     """Raise BadInput where an option of shapes is given without --shapes."""
-    for name, given in (("params", shaping.params != "2%"), ("freeze", shaping.freeze), ("range", shaping.ranges), ("raw", shaping.raw)):
+    for name, given in (
+        ("params", shaping.params != "2%"),
+        ("freeze", shaping.freeze),
+        ("range", shaping.ranges),
+        ("raw", shaping.raw),
+    ):
         if given:
             raise BadInput(f"--{name}: only with --shapes (or `hardplace shape`)")
 

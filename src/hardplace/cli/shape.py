@@ -11,7 +11,6 @@ from hardplace.cli.search_shapes import share_of
 from hardplace.errors import BadInput
 
 
-
 @app.command()
 @click.argument("model", metavar="CONFIG|MODEL")
 @click.option("--params", default="2%", show_default=True, help="How far the number of parameters may be off.")

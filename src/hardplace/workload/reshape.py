@@ -197,4 +197,3 @@ def _storages(layer: Layer, labels: Labels, name: str) -> tuple[Polynomial, ...]
         size_ = layer.storages[number_].bytes.at(1)
         raise BadInput(f"{name}: layer {layer.name}: storages[{number_}]: no tensor fills its {size_} bytes")
     return tuple(one for one in found if one is not None)
-

@@ -1,4 +1,4 @@
-"""Bounds of many shapes with one group of plans over all chips, by boxes of shapes: most chips are left out for many at once.
+"""Bounds of many shapes with one group of plans over all chips; most chips are left out for boxes of shapes at once.
 
 A shape whose every size is at most another's is never slower on a chip: the smallest sizes of a box of shapes bound all
 of them. Chips on which not even those reach what is known are left out; boxes are divided, and single shapes priced.
@@ -25,7 +25,7 @@ from hardplace.search.shapes.types import FIELDS, Shapes
 from hardplace.workload.reshape import Reshaping
 from hardplace.workload.types import Workload
 
-_LEAF = 12  # shapes of a box that are priced one by one
+_LEAF = 16  # shapes of a box
 _MOST_CHIPS = 1_000_000
 
 
@@ -53,7 +53,10 @@ def places_of(question: Question) -> tuple[Place, ...]:
     for section in sections(space, question.setting, question.choices.memory_bytes, question.budget, apart=billed):
         costs, _, _ = limits.costs(section, chips)
         inside = np.flatnonzero(limits.within(costs) & limits.large(chips, costs))
-        buffers, others = places[AXES.index("buffer_bytes"), inside], np.delete(places[:, inside], AXES.index("buffer_bytes"), 0)
+        buffers, others = (
+            places[AXES.index("buffer_bytes"), inside],
+            np.delete(places[:, inside], AXES.index("buffer_bytes"), 0),
+        )
         order = np.lexsort((buffers, *others))
         last = np.ones(len(order), dtype=bool)
         last[:-1] = (np.diff(others[:, order], axis=1) != 0).any(axis=0)
@@ -136,38 +139,47 @@ class Bounding:
             if made is None:
                 found[rows] = np.inf
                 continue
+            boxes = self._boxes(rows)
             for place in self.places:
-                self._divide(made, rows, place, place.chips, known, found)
+                if len(place.chips):
+                    self._raise(made, boxes, place, known, found)
         return found
 
-    def _divide(
-        self, made: Sequence[Layout], rows: Ints, place: Place, chips: Chips, known: float, found: Floats
-    ) -> None:
-        """Raise the bounds of a box of shapes to what these chips may reach with them."""
-        if len(rows) > 1:
-            corner = self._corner(made, rows, place, chips)
-            out = corner <= known
-            if out.any():
-                found[rows] = np.maximum(found[rows], corner[out].max())
-            if out.all():
-                return
-            chips = chips.take(np.flatnonzero(~out))
-        if len(rows) > _LEAF:
-            for part in self._halves(rows):
-                self._divide(made, part, place, chips, known, found)
-            return
-        speed = most_samples_per_s(made, self.shapes.take(rows), chips, self._plans(place), self.check)
-        found[rows] = np.maximum(found[rows], speed.max(axis=1) * self.weights[rows])
+    def _raise(self, made: Sequence[Layout], boxes: list[Ints], place: Place, known: float, found: Floats) -> None:
+        """Raise the bounds of shapes to what the chips of a section may reach with them.
 
-    def _corner(self, made: Sequence[Layout], rows: Ints, place: Place, chips: Chips) -> Floats:
-        """Return what no shape of a box exceeds on each chip, shape (chips,).
-
-        The smallest sizes need not divide as the shapes do: sizes are taken as they are, and so is the vocabulary.
+        Chips on which no box of shapes may exceed what is known are left out for all; the rest is priced by shape.
         """
-        least = {name: getattr(self.shapes, name)[rows].min(keepdims=True) for name in FIELDS}
-        corner = Shapes(base=self.shapes.base, **least)
-        speed = most_samples_per_s(made, corner, chips, self._plans(place), self.check)
-        return np.asarray(speed[0] * self.weights[rows].max())
+        corners = self._corners(made, boxes, place)
+        matter = corners > known
+        chips, alive = np.asarray(matter.any(axis=0)), np.asarray(matter.any(axis=1)).tolist()
+        left = corners[:, ~chips].max(axis=1, initial=0.0)
+        open_ = [box for box, some in zip(boxes, alive, strict=True) if some]
+        for box, corner, some, rest in zip(boxes, corners.max(axis=1), alive, left, strict=True):
+            found[box] = np.maximum(found[box], rest if some else corner)
+        if open_:
+            rows = np.concatenate(open_)
+            few = place.chips.take(np.flatnonzero(chips))
+            speed = most_samples_per_s(made, self.shapes.take(rows), few, self._plans(place), self.check)
+            found[rows] = np.maximum(found[rows], speed.max(axis=1) * self.weights[rows])
+
+    def _corners(self, made: Sequence[Layout], boxes: list[Ints], place: Place) -> Floats:
+        """Return what no shape of each box exceeds on each chip, shape (boxes, chips): of the smallest sizes in it.
+
+        They need not divide as the shapes do: they are taken as if they did.
+        """
+        least = {name: np.array([getattr(self.shapes, name)[box].min() for box in boxes]) for name in FIELDS}
+        speed = most_samples_per_s(
+            made, Shapes(base=self.shapes.base, **least), place.chips, self._plans(place), self.check
+        )
+        return np.asarray(speed * np.array([self.weights[box].max() for box in boxes])[:, None])
+
+    def _boxes(self, rows: Ints) -> list[Ints]:
+        """Return shapes in boxes of at most _LEAF."""
+        if len(rows) <= _LEAF:
+            return [rows]
+        low, high = self._halves(rows)
+        return [*self._boxes(low), *self._boxes(high)]
 
     def _plans(self, place: Place) -> Plans:
         return Plans(

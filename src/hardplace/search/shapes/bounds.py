@@ -1,4 +1,4 @@
-"""What no chip of a space and no plan of a group exceeds, for many shapes at once (docs/model-shape.md, "Joint search").
+"""What no chip and no plan of a group exceeds, for many shapes at once (docs/model-shape.md, "Joint search").
 
 A phase of a layer takes at least the sum, over its kernels, of the lesser of two: the seconds it has the whole chip to
 itself, and its seconds on one core of each kind that it needs, as a share of all cores. Collectives come on top of the
@@ -57,7 +57,7 @@ def least_s(graph: KernelGraph, per_kernel: Sequence[Floats], chips: Chips) -> F
     network = of(tasks, Engine.NETWORK)
     before = ancestors(tasks)
     comparable = before | before.T | np.eye(len(graph.kernels), dtype=bool)
-    tied = comparable[:, network].all(axis=1)
+    tied = np.asarray(comparable[:, network].all(axis=1))
     ends: list[Floats] = []
     for kernel, seconds in zip(graph.kernels, per_kernel, strict=True):
         start = np.max([ends[other] for other in kernel.predecessors], axis=0) if kernel.predecessors else 0.0
@@ -122,7 +122,7 @@ def held(layout: Layout, shapes: Shapes, micro_batch: int, setting: Setting) -> 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plans:
-    """What plans of a group have to choose from: devices, memory at most, recompute or not, micro-batches of a batch."""
+    """What plans of a group have to choose from: devices, memory at most, recompute or not, micro-batches."""
 
     group: Group
     setting: Setting
@@ -207,7 +207,7 @@ def _hop_s(shapes: Shapes, micro_batch: int, setting: Setting) -> Floats:
 def _room(holds: Held, which: Ints, most: int, shards: float, memory: float) -> tuple[Floats, Floats]:
     """Return how many blocks 1, 2, ... `most` stages hold at most, shape (stages, shapes): with recompute and without.
 
-    Without, the n-th stage from the end holds n micro-batches of each; with it, one (what is kept of others is left out).
+    Without, the n-th stage from the end holds n micro-batches of each; with it, one (what others keep is left out).
     Necessary, not sufficient: embedding and head are not counted.
     """
     state = (holds.whole + holds.shared / shards)[which]

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any
 
 import numpy as np
 
@@ -25,9 +24,9 @@ from hardplace.search.front import Front, Scores
 from hardplace.search.layout import Group
 from hardplace.search.loop import Deadline, Ended, Evaluator, Loop, Stops
 from hardplace.search.question import Question
-from hardplace.search.shapes.types import FIELDS, Shapes
 from hardplace.search.shapes.bounding import Bounding, Layouts, fast_enough, fastest_macs_per_s, macs, places_of
-from hardplace.search.types import Evaluation, Job, Level, Outcome, PlanFamily, Progress
+from hardplace.search.shapes.types import FIELDS, Shapes
+from hardplace.search.types import Evaluation, Job, Level, Outcome, Progress
 from hardplace.workload.reshape import Reshaping
 from hardplace.workload.types import Workload
 
@@ -155,7 +154,7 @@ class Joint:
         return self._found(Loop(self, self.front, self._evaluator.steps(self), stops, self.report).run())
 
     def roots(self) -> Iterator[tuple[Scores, Grouped]]:
-        """Yield all shapes with each group of plans, by their products on the fastest arrays; the model's own group first."""
+        """Yield all shapes with each group of plans, by their products on the fastest arrays; the start's group first."""
         started = time.perf_counter()
         made = self._layouts.of(0, (1, 1))
         fastest = max(fastest_macs_per_s(place) for place in self.places)
@@ -179,7 +178,7 @@ class Joint:
         )  # fmt: skip
 
     def _bounds(self, candidate: Grouped) -> list[tuple[Scores, Element | None]]:
-        """Bound each shape with a group; the most promising one is laid out and searched, so that something is reached."""
+        """Bound each shape with a group; the most promising one is searched, so that something is reached."""
         started = time.perf_counter()
         known = self.front.best * (1.0 + self.gap)
         bounds = self._bounding(candidate.group, known).bounds(known)
@@ -197,7 +196,9 @@ class Joint:
             return
         found = search.run()
         if found.reached:
-            self.front.offer((found.scores[0][0] * float(self.reshapes.weights[row]),), Best(row, group, found.reached[0]))
+            self.front.offer(
+                (found.scores[0][0] * float(self.reshapes.weights[row]),), Best(row, group, found.reached[0])
+            )
         self._searches.pop((row, group))
 
     def job(self, candidate: Element) -> Job | None:
@@ -206,9 +207,7 @@ class Joint:
             return None
         return self._searches[candidate.row, candidate.group].job(candidate.candidate)
 
-    def refine(
-        self, candidate: Element, outcome: Outcome | None
-    ) -> Sequence[tuple[Scores, Element | None]]:
+    def refine(self, candidate: Element, outcome: Outcome | None) -> Sequence[tuple[Scores, Element | None]]:
         """Return what the next level leaves: of shapes the next one laid out, of a shape what its own search leaves."""
         if isinstance(candidate, Grouped):
             return self._bounds(candidate)
@@ -223,9 +222,7 @@ class Joint:
         (points, payload), *_ = search.front.points or [((0.0,), None)]
         if payload is not None:
             self.front.offer((points[0] * weight,), Best(row, group, payload))
-        return [
-            ((scores[0] * weight,), None if rest is None else Inner(row, group, rest)) for scores, rest in left
-        ]
+        return [((scores[0] * weight,), None if rest is None else Inner(row, group, rest)) for scores, rest in left]
 
     def discard(self, candidate: Element) -> None:
         """Count what was left in the heap."""
@@ -246,7 +243,11 @@ class Joint:
     def _open(self, candidate: Unopened) -> list[tuple[Scores, Element | None]]:
         """Lay out the shape and group with the largest bound; what is left of it is all of its chips."""
         started = time.perf_counter()
-        row, group, bound = int(candidate.order[candidate.first]), candidate.group, float(candidate.bounds[candidate.first])
+        row, group, bound = (
+            int(candidate.order[candidate.first]),
+            candidate.group,
+            float(candidate.bounds[candidate.first]),
+        )
         left: list[tuple[Scores, Element | None]] = []
         search = self._laid_out(row, group)
         short = search.shortage()
@@ -305,16 +306,25 @@ class Joint:
         return len(self.reshapes.shapes) * len(self.groups) * self._each()
 
     def _each(self) -> int:
-        """Return candidates of one shape and group: chips, times memories (where they are the plan's) and recomputes."""
+        """Return candidates of one shape and group: chips, with or without recompute."""
         return self.question.space.chips * len(self.question.choices.recompute)
 
     def _levels(self) -> tuple[Level, ...]:
         for search in self._searches.values():
             self._tally.add(search.tally())
         every, opened = self._every(), len(self._searches) * self._each()
-        levels = [Level(name="shapes by products", entered=every, discarded=every - opened, seconds=self._seconds["shapes"])]
+        levels = [
+            Level(name="shapes by products", entered=every, discarded=every - opened, seconds=self._seconds["shapes"])
+        ]
         boxes = self._tally.levels[Refinement.BOX].entered
-        levels.append(Level(name="limits and memory", entered=opened, discarded=opened - boxes + self._tally.beyond, seconds=self._seconds["laying out"]))
+        levels.append(
+            Level(
+                name="limits and memory",
+                entered=opened,
+                discarded=opened - boxes + self._tally.beyond,
+                seconds=self._seconds["laying out"],
+            )
+        )
         levels += [
             Level(name=LEVEL_NAMES[stage], entered=one.entered, discarded=one.discarded, seconds=one.seconds)
             for stage, one in self._tally.levels.items()

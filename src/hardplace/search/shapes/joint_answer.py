@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -22,9 +23,9 @@ from hardplace.search.question import Question
 from hardplace.search.shapes.joint import Best, Joint, Reshapes, layouts_of
 from hardplace.search.shapes.joint_types import Fitted, JointExploration
 from hardplace.search.shapes.rank import Asked, changes_of, dense, divides, risks_of
+from hardplace.search.shapes.sources import Model
 from hardplace.search.shapes.space import Space as ShapeSpace
 from hardplace.search.shapes.space import space as shapes_within
-from hardplace.search.shapes.sources import Model
 from hardplace.search.shapes.types import FIELDS, Conditions, Tier
 from hardplace.search.types import Evaluation, Progress, Stop
 from hardplace.workload.reshape import Reshaping
@@ -130,9 +131,7 @@ def reshapes_of(model: Model, asked: Asked, *, raw: bool) -> tuple[ShapeSpace, R
         raise BadInput(f"--shapes: {len(found.shapes):,} shapes: expected at most {MOST:,}; --freeze or --range fields")
     reshaping = Reshaping(workload=model.workload, sizes={name: getattr(shape, name) for name in FIELDS})
     trained = found.trained / found.trained[0]
-    return found, Reshapes(
-        shapes=found.shapes, weights=np.ones(len(trained)) if raw else trained, reshaping=reshaping
-    )
+    return found, Reshapes(shapes=found.shapes, weights=np.ones(len(trained)) if raw else trained, reshaping=reshaping)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +165,7 @@ def _best(reached: Reached) -> Best:
 
 def only(space: Space, chip: Accelerator) -> Space:
     """Return the space of one chip, with the memories and links that it was chosen with."""
-    values = {axis: (getattr(chip, axis),) for axis in AXES if getattr(space, axis)}
+    values: dict[str, Any] = {axis: (getattr(chip, axis),) for axis in AXES if getattr(space, axis)}
     memories = tuple(
         one
         for one in space.memories

@@ -1,8 +1,8 @@
 """The kernels of many shapes of a recorded decoder, none of which is recorded, sharded or fused: sizes are put in.
 
-Which operators run as one does not depend on sizes, so the kernels of the recorded shape are those of every shape; their
-matmuls, lane-cycles and bytes are polynomials of its sizes (`workload.polynomials`). They equal what
-`cost.fusion.kernel_graph` gives for the reshaped workload (tests/search/test_joint.py). One rank, no tensor parallelism.
+Which operators run as one does not depend on sizes, so the kernels of one shape are those of every shape whose sizes
+the ranks divide alike; their matmuls, lane-cycles, bytes and collectives are polynomials of its sizes
+(`workload.polynomials`). They equal what `cost.fusion.kernel_graph` gives for the sharded workload of each shape.
 """
 
 from __future__ import annotations
@@ -199,14 +199,16 @@ def _dims(operator: Operator, layer: Layer, rows: Rows) -> tuple[tuple[Polynomia
     reads, writes = rows
     if operator.kind is OperatorKind.MATMUL:
         left, right = reads[-2:]
-        return ((number(1),), (left[-2],), (right[-1],), (left[-1],))
+        return ((left[0] if len(left) > len(right[-2:]) else number(1),), (left[-2],), (right[-1],), (left[-1],))
     if operator.kind is OperatorKind.ATTENTION:
         query, key, value = reads[operator.phase is Phase.BACKWARD :][:3]
         sizes = (query[0], query[1], key[1], query[2], key[2], query[3], value[3])
         return tuple((one,) for one in sizes)
     if operator.kind is OperatorKind.COLLECTIVE:
         item = ITEM_BYTES[layer.tensors[operator.reads[0]].dtype]
-        return ((multiplied(reads[0]) * number(item * operator.dims[0].at(1) // max(1, item * _size(layer, operator))),),)
+        return (
+            (multiplied(reads[0]) * number(item * operator.dims[0].at(1) // max(1, item * _size(layer, operator))),),
+        )
     if operator.name == "embedding":
         return (tuple(multiplied(one) for one in writes),)
     if operator.name == "embedding_dense_backward":
@@ -296,7 +298,9 @@ def _streams(layout: Layout, kernel: Kernel, columns: Columns, later: Mapping[in
     first = layer.operators[members[0]]
 
     def total(storages: Sequence[int]) -> Ints:
-        return sum((columns.of((layout.bytes[one],)) for one in storages), np.zeros(len(columns.shapes), dtype=np.int64))
+        return sum(
+            (columns.of((layout.bytes[one],)) for one in storages), np.zeros(len(columns.shapes), dtype=np.int64)
+        )
 
     if first.kind in LOOKUPS and first.phase is Phase.FORWARD:
         return [2 * one for one in total(layer.storages_of(first.writes)).tolist()]
@@ -304,4 +308,3 @@ def _streams(layout: Layout, kernel: Kernel, columns: Columns, later: Mapping[in
     if kernel.tiled:
         every = np.maximum(0, every - total(streamed(layer, members[:1], later)))
     return [int(one) for one in every.tolist()]
-

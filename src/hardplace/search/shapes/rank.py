@@ -205,6 +205,7 @@ def _divisor(sizes: tuple[int, ...], layout: Layout) -> int:
 
 
 def changes_of(base: DecoderShape, shape: DecoderShape) -> tuple[str, ...]:
+    """Return the fields in which a shape differs, in words."""
     return tuple(
         f"{_LABELS.get(name, name)} {getattr(base, name)} -> {getattr(shape, name)}"
         for name in FIELDS
