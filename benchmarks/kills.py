@@ -3,8 +3,8 @@
     PYTHONPATH=src python benchmarks/kills.py --kills 200 --seed 0
 
 Each run is started, killed after a random time, started again, ... until it has had its share of kills, and then left
-to its end. Its answer must equal that of a run that nobody disturbed, to the last bit, and its journal must pass SQLite's
-integrity check after every kill. Prints a table; exit code 1 if anything differs.
+to its end. Its answer must equal that of a run that nobody disturbed, to the last bit, and its journal must pass the
+integrity check of SQLite after every kill. Prints a table; exit code 1 if anything differs.
 """
 
 from __future__ import annotations

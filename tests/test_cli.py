@@ -58,7 +58,6 @@ def test_a_budget_below_tpuv4_is_searched_against_it(tmp_path: Path) -> None:
         (("search", "llama2-7b", "--batch", "-4"), ["--batch", "-4"]),
         (("search", "llama2-7b", "--area", "-1"), ["--area", "-1"]),
         (("search", "llama2-7b", "--area", "nan"), ["--area", "nan"]),
-        (("search", "llama2-7b", "--area", "1"), ["area budget 1 mm2", "3.36"]),
         (("search", "llama2-7b", "--memory", "80 parsec"), ["--memory", "80 parsec"]),
         (("search", "llama2-7b", "--memory", "0 GB"), ["--memory", "0 GB"]),
         (
@@ -170,3 +169,10 @@ def test_import_is_light() -> None:
         "assert not heavy, heavy"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_an_area_that_no_chip_meets_is_infeasible_and_names_the_least() -> None:
+    done = hardplace("search", "llama2-7b", "--area", "1")
+    assert done.returncode == 3
+    assert "area of a chip" in done.stderr.strip().splitlines()[-1]
+    assert "3.36 mm2" in done.stderr

@@ -114,7 +114,7 @@ def test_the_best_fleet_is_the_best_of_all_subsets(seed: int, combine: Combine, 
 
 
 def test_levels_bound_one_another() -> None:
-    asked = question(space=small_space(**OPEN))
+    asked = question(space=small_space(**OPEN), recompute=(False,), micro_batches=(1,))
     search = Search(question=asked, gap=0.01)
     scoring = search.scoring
     whole = asked.space.whole
@@ -134,10 +134,12 @@ def test_levels_bound_one_another() -> None:
             assert np.all(parts.samples_per_s[0][number] >= layout.batch / bound_s * (1 - 1e-9))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_boxes_bound_their_chips_in_speed_costs_and_energy(data: st.DataObject) -> None:
-    asked = question(space=small_space(**OPEN), goal=Goal(objectives=(Objective.ENERGY,)))
+    # With recompute a box's bound may be the sharper one: both hold, but its share of recompute is another one.
+    goal = Goal(objectives=(Objective.ENERGY,))
+    asked = question(space=small_space(**OPEN), goal=goal, recompute=(False,), micro_batches=(1,))
     scoring = SEARCHES.setdefault("open", Search(question=asked, gap=0.01)).scoring
     low, high, inside = [], [], []
     for values in asked.space.values:

@@ -2,13 +2,14 @@
 
 import json
 import math
+import re
+import shlex
 import sqlite3
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,36 +17,26 @@ from hypothesis import strategies as st
 from hardplace.errors import BadInput
 from hardplace.files import dumps, parse, read
 from hardplace.hardware.settings import HBM3, PHAZE
-from hardplace.hardware.space import default_budget, phaze_space
 from hardplace.placement.types import Infeasible
 from hardplace.search.answer import answer
 from hardplace.search.asked import asked, difference
 from hardplace.search.exact import in_process
-from hardplace.search.explore import Search
 from hardplace.search.journal import FILE, Journal, Journalled, evaluations, journal, run
 from hardplace.search.loop import C, Problem, Steps
+from hardplace.search.question import Question
 from hardplace.search.steps import Here
-from hardplace.search.types import Choices, Evaluation, Exploration, Job, Outcome, Question
-from hardplace.units import GIB
+from hardplace.search.strategies.oracle import Oracle
+from hardplace.search.types import Evaluation, Exploration, Job, Outcome
 from hardplace.workload.load import load
+from strategies_search import TINY, small
 
 ROOT = Path(__file__).parent.parent.parent
-SPACE = phaze_space(default_budget())
-CHOICES = Choices(
-    memory_bytes=(16 * GIB, 80.0 * GIB), micro_batches=(1,), recompute=(False, True), tensor_parallel=(1, 2)
-)
-QUESTION = Question(
-    workload=load("opt-350m"),
-    setting=PHAZE,
-    budget=default_budget(),
-    chips=SPACE.take(np.arange(0, len(SPACE), 300)),
-    choices=CHOICES,
-)
+QUESTION = small()
 GAP = 0.0  # many exact evaluations
 
 
 def opened(path: Path, question: Question = QUESTION, gap: float = GAP) -> "journal":
-    return journal(path, asked(question, gap=gap), question.workload.name, "samples/s")
+    return journal(path, asked(question, gap=gap), question.workloads[0].name, "samples/s")
 
 
 class Counting:
@@ -65,8 +56,8 @@ class Counting:
 
 
 def jobs() -> list[Job]:
-    search = Search(question=QUESTION, gap=GAP)
-    return [search.job_of(chip, family) for chip in (0, 40) for family in search.families]
+    oracle = Oracle(QUESTION, GAP, None, None)
+    return [oracle.job(chip, family) for chip in (0, 40) for family in oracle.families]
 
 
 @settings(max_examples=50, deadline=None)
@@ -126,13 +117,13 @@ def test_a_run_that_was_cut_goes_on_from_its_journal_to_the_same_answer(tmp_path
             ["setting.batch_samples was 4096, now 512"],
         ),
         (replace(QUESTION, setting=HBM3), GAP, ["setting.name was phaze, now hbm3"]),
-        (replace(QUESTION, workload=load("bert-large")), GAP, ["workload.name was opt-350m, now bert-large"]),
-        (replace(QUESTION, chips=SPACE.take(np.arange(5))), GAP, ["chips", "SHA-256"]),
+        (replace(QUESTION, workloads=(load("bert-large"),)), GAP, ["workloads.name was opt-350m, now bert-large"]),
+        (replace(QUESTION, space=TINY), GAP, ["space.array_rows was [64,128], now [128]"]),
         (QUESTION, 0.25, ["gap was 0.0, now 0.25"]),
         (
-            replace(QUESTION, choices=replace(CHOICES, micro_batches=(1, 2))),
+            replace(QUESTION, choices=replace(QUESTION.choices, micro_batches=(1,))),
             GAP,
-            ["choices.micro_batches was [1], now [1,2]"],
+            ["choices.micro_batches was [1,2], now [1]"],
         ),
     ],
 )
@@ -150,7 +141,16 @@ def test_another_question_is_refused_and_what_changed_is_said(
 
 def test_every_field_of_a_question_is_compared() -> None:
     fields = asked(QUESTION, gap=GAP)
-    for name in ("version", "code", "ortools", "budget.area_mm2", "setting.clock_hz", "workload.layers", "gap"):
+    for name in (
+        "version",
+        "code",
+        "ortools",
+        "budget.area_mm2",
+        "setting.clock_hz",
+        "workloads.name",
+        "goal.devices",
+        "gap",
+    ):
         assert name in fields
     assert difference(fields, json.loads(json.dumps(fields))) == []
     assert difference(fields, {**fields, "version": "9"}) == [f"version was {fields['version']}, now 9"]
@@ -226,23 +226,25 @@ def test_three_kills_leave_a_whole_journal_and_the_same_answer() -> None:
 def test_runs_are_listed_and_exported(tmp_path: Path) -> None:
     pyarrow = pytest.importorskip("pyarrow.parquet")
     hardplace = [sys.executable, "-m", "hardplace"]
-    narrow = ["--area", "30", "--micro-batch", "1", "--tensor-parallel", "1"]
-    asking = [*hardplace, "search", "opt-350m", *narrow]
-    assert subprocess.run(asking, cwd=tmp_path, capture_output=True, timeout=120).returncode == 0
+    shown = re.findall(r"^    (hardplace .*)$", (ROOT / "docs/distributed.md").read_text(), flags=re.M)
+    assert len(shown) == 3
+    for command in shown:
+        words = [sys.executable, "-m", *shlex.split(command)]
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=240)
+        assert done.returncode == 0, done.stderr
+    asking = [sys.executable, "-m", *shlex.split(shown[0])]
     changed = subprocess.run(
         [*asking, "--devices", "64"], cwd=tmp_path, capture_output=True, text=True, timeout=120
     )  # fmt: skip
     assert changed.returncode == 2
     assert "setting.cluster.devices was 1024, now 64" in changed.stderr
     assert changed.stderr.count("\n") == 1
-    listed = subprocess.run(
-        [*hardplace, "runs", "--json", "--parquet", "all.parquet"], cwd=tmp_path, capture_output=True, text=True
-    )
+    listed = subprocess.run([*hardplace, "runs", "--json"], cwd=tmp_path, capture_output=True, text=True)
     (only,) = json.loads(listed.stdout)
     result = read(tmp_path / "hardplace-out/opt-350m/result.json", Exploration)
-    assert only["incumbent"] == result.best.samples_per_s
+    assert only["incumbent"] == result.score
     assert only["stop"] == result.stop.value
-    rows = pyarrow.read_table(tmp_path / "all.parquet").to_pylist()
+    rows = pyarrow.read_table(tmp_path / "evaluations.parquet").to_pylist()
     assert len(rows) == only["evaluations"]
     assert result.best.samples_per_s in [row["samples_per_s"] for row in rows]
     missing = subprocess.run([*hardplace, "runs", "nowhere"], cwd=tmp_path, capture_output=True, text=True)

@@ -7,12 +7,9 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from hardplace.errors import BadInput
-from hardplace.hardware.settings import PHAZE
-from hardplace.hardware.space import default_budget, phaze_space
 from hardplace.search.answer import answer
 from hardplace.search.asked import asked
 from hardplace.search.distributed import Dask, _refined
@@ -20,18 +17,10 @@ from hardplace.search.exact import in_process
 from hardplace.search.journal import FILE, Journalled, evaluations, journal
 from hardplace.search.processes import Processes
 from hardplace.search.steps import Asked, Pool
-from hardplace.search.types import Choices, Exploration, Progress, Question
-from hardplace.units import GIB
-from hardplace.workload.load import load
+from hardplace.search.types import Exploration, Progress
+from strategies_search import small
 
-SPACE = phaze_space(default_budget())
-QUESTION = Question(
-    workload=load("bert-large"),
-    setting=PHAZE,
-    budget=default_budget(),
-    chips=SPACE.take(np.arange(0, len(SPACE), 60)),
-    choices=Choices(memory_bytes=(32.0 * GIB,), micro_batches=(1, 2), recompute=(False, True), tensor_parallel=(1, 2)),
-)
+QUESTION = small("bert-large")
 GAP = 0.0  # many placements, and exact evaluations
 
 
@@ -66,7 +55,7 @@ def address() -> Iterator[str]:
 
 def test_there_is_something_to_share_out() -> None:
     found, kept = reference()
-    assert len(found.progress) > 20
+    assert len(found.progress) > 4
     assert kept
 
 

@@ -9,9 +9,11 @@ import click
 from hardplace.cli.app import app
 from hardplace.errors import BadInput
 
+_DEFAULT = Path("hardplace-out")  # where searches write; before the first one there is none
+
 
 @app.command()
-@click.argument("folder", type=click.Path(path_type=Path), default=Path("hardplace-out"))
+@click.argument("folder", type=click.Path(path_type=Path), default=_DEFAULT)
 @click.option("--parquet", type=click.Path(dir_okay=False, path_type=Path), help="Write every evaluation to this file.")
 @click.option("--json", "as_json", is_flag=True, help="Print the runs as JSON.")
 def runs(folder: Path, parquet: Path | None, as_json: bool) -> None:
@@ -23,7 +25,7 @@ def runs(folder: Path, parquet: Path | None, as_json: bool) -> None:
     from hardplace.report.runs import show, table
     from hardplace.search.journal import FILE, run
 
-    if not folder.is_dir():
+    if not folder.is_dir() and folder != _DEFAULT:
         raise BadInput(f"{folder}: expected a folder that `hardplace search` wrote")
     paths = sorted(folder.rglob(FILE))
     found = tuple(run(path) for path in paths)

@@ -22,7 +22,8 @@ class Blueprint:
     """Chips as columns of shape (chips,). core_buffer_bytes belong to an array, register_bytes to a vector core.
 
     dtype: what the arrays are built for; types: how many types they take in all. reuse: rows that pass a stationary
-    operand. volts: relative to the voltage that the tables' energies are for. gpu: the vector cores are multiprocessors, whose control is paid for, and arrays feed from registers.
+    operand. volts: relative to the voltage that the energies of the tables are for. gpu: the vector cores are
+    multiprocessors, whose control is paid for, and arrays feed from registers.
     """
 
     arrays: Floats

@@ -45,8 +45,8 @@ def frontier_sheet(found: Frontier) -> Sheet:
         about=f"{words.count(found.chips_in_space)} chips of space {found.space}, setting {found.setting}, "
         f"{found.devices:,} devices; {words.plural(len(found.points), 'point')}, {found.exact_evaluations:,} exact "
         f"evaluations; {found.stop.value} after {found.seconds:.1f} s",
-        certificate=f"No chip and plan is more than {words.percent_up(found.gap)} better than every point in some "
-        "objective: each is matched by a point to within that share in all of them.",
+        certificate=f"Every chip and plan of the space is matched by one of these points to within "
+        f"{words.percent_up(found.gap)} in all objectives.",
         headings=(*units, "chip", "plan"),
         rows=rows,
         notes=found.notes,

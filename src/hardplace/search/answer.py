@@ -183,8 +183,8 @@ def notes(question: Question) -> tuple[str, ...]:
     found = [text for workload in question.workloads for text in _notes(workload)]
     if question.goal.needs_energy:
         found.append(
-            "energy is of the kernels and of idle chips; not of the gradient reduction, transfers between stages and the "
-            "optimizer step; a plan with recompute is charged a second forward pass in every layer"
+            "energy is of the kernels and of idle chips; not of the gradient reduction, transfers between stages and "
+            "the optimizer step; a plan with recompute is charged a second forward pass in every layer"
         )
     if question.space.area_model.value == "phaze" and any(
         one not in (Objective.THROUGHPUT, Objective.AREA) for one in question.goal.objectives

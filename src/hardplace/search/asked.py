@@ -18,7 +18,6 @@ from hardplace.files import dumps
 from hardplace.search.question import Question
 
 _LONG = 400  # characters of JSON above which a value stands as its hash
-_FEW = 8  # values of a list that are compared one by one
 _HASHED = "SHA-256"
 _SOLVERS = ("ortools", "numpy")  # whose version may change a number in the last place, or a schedule
 
@@ -54,9 +53,9 @@ def _flatten(name: str, value: Any, found: Asked) -> None:
     elif isinstance(value, Mapping):
         for key in value:
             _flatten(prefix + str(key), value[key], found)
-    elif isinstance(value, tuple) and value and all(is_dataclass(one) for one in value) and len(value) <= _FEW:
+    elif name == "workloads":
         for place, one in enumerate(value):
-            _flatten(f"{prefix}{place}" if len(value) > 1 else name, one, found)
+            _flatten(f"{name}.{place}" if len(value) > 1 else name, one, found)
     elif isinstance(value, np.ndarray):
         found[name] = f"{value.size:,} values, {_HASHED} {_hash(value.dtype.str.encode() + value.tobytes())}"
     elif value is None or isinstance(value, bool | int | float | str):

@@ -213,7 +213,7 @@ class Search:
         least_s = self.scoring.limits.excluded.step_s
         if limit_s is not None and np.isfinite(least_s):
             return Infeasible(
-                what="time of a step: no chip and plan within the other limits is as fast, and the fastest bound on one",
+                what="time of a step: no chip and plan within the other limits is as fast; the least bound on one",
                 needed=least_s,
                 available=limit_s,
                 unit="s",

@@ -1,4 +1,4 @@
-"""What a search is for: objectives as scores (more is better), limits, and several models as one (docs/model-search.md).
+"""What a search is for: objectives as scores, more is better, and several models as one (docs/model-search.md).
 
 Every objective is a function of the samples a second that never falls, for a given chip and family, so that a bound on
 throughput and the least costs of a box of chips bound it.
@@ -6,7 +6,7 @@ throughput and the least costs of a box of chips bound it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
@@ -88,7 +88,7 @@ class Goal:
     weights: tuple[float, ...] = (1.0,)
     norms: tuple[float, ...] = (1.0,)
     fleet: int = 1
-    use: Use = Use()
+    use: Use = field(default_factory=Use)
 
     @property
     def needs_energy(self) -> bool:
@@ -140,9 +140,9 @@ class Goal:
         return score * standing / (1.0 - score * running) if score * running < 1.0 else np.inf
 
     def vectors(self, scores: Floats) -> Floats:
-        """Return what the front compares, shape (objectives or models of a fleet, chips), from (objectives, models, chips).
+        """Return what the front compares, shape (objectives or a fleet's models, chips).
 
-        Models are combined into one, but for a fleet. 0 where a model does not run at all.
+        scores: (objectives, models, chips). Models are combined into one, but for a fleet. 0 where one does not run.
         """
         if scores.shape[1] == 1:
             return scores[:, 0]

@@ -30,7 +30,7 @@ def group_of(family: PlanFamily) -> Group:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class There:
-    """A model in one section: by group the data-parallel degrees, the chain, seconds of collectives; by family what fits.
+    """A model in one section: by group data-parallel degrees, chain, seconds of collectives; by family what fits.
 
     families: with the section's largest memory; those that fit. shapes: of each of them.
     """

@@ -44,7 +44,7 @@ def job_of(
 
 
 def next_step(scoring: Scoring, one: One) -> tuple[int, int] | None:
-    """Return the (model, family) to refine: of the models' best families the one refined least; None if all are exact."""
+    """Return the (model, family) to refine: of the models' best families the one refined least; None: all exact."""
     tops = [_top(scoring, one, model) for model in range(len(scoring.models))]
     stages = [int(one.stages[model][family]) for model, family in enumerate(tops)]
     model = int(np.argmin(stages))

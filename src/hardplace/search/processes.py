@@ -37,18 +37,18 @@ class Processes:
 
     def submit(self, asked: Asked) -> Future[Done[Any]]:
         """Hand out a refinement, to new processes if one was lost: a lost one breaks the whole pool."""
-        if self._pool is None:
-            self._pool = ProcessPoolExecutor(
-                self._workers,
-                multiprocessing.get_context("spawn"),
-                initializer=_begin,
-                initargs=(self._work,),
-            )
         try:
-            return self._pool.submit(_refined, asked)
-        except BrokenProcessPool:
+            return self._begun().submit(_refined, asked)
+        except (BrokenProcessPool, ValueError, OSError):
+            # The last two: the pool starts processes as they are needed, and may be closing its pipes at that moment.
             self._close()
-            return self.submit(asked)
+            return self._begun().submit(_refined, asked)
+
+    def _begun(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            spawn = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(self._workers, spawn, initializer=_begin, initargs=(self._work,))
+        return self._pool
 
     def result(self, handle: Future[Done[Any]]) -> Done[Any] | None:
         """Wait for a refinement; None where a process was lost, with all that was handed out."""

@@ -38,7 +38,7 @@ class Section:
 def sections(
     space: Space, setting: Setting, capacities: tuple[float, ...], budget: Budget, *, apart: bool
 ) -> tuple[Section, ...]:
-    """Return the sections of a space within the memory limit; capacities: where the space has no memories of its own.
+    """Return the sections of a space within the memory limit; capacities: where the space has no memories itself.
 
     apart: each capacity is a section of its own, as it must be where it has a price.
     """
@@ -48,34 +48,35 @@ def sections(
     found = []
     allowed = tuple(one for one in sorted(capacities) if one <= limit)
     groups = tuple((one,) for one in allowed) if apart else ((allowed,) if allowed else ())
-    memories = [
-        ((one.bytes,), one.bandwidth_bytes_per_s, one.kind, float(one.stacks))
-        for one in space.memories
-        if one.bytes <= limit
-    ] if space.memories else [(group, setting.memory_bandwidth_bytes_per_s, "HBM3", None) for group in groups]  # fmt: skip
+    own = [one for one in space.memories if one.bytes <= limit]
+    memories: list[tuple[tuple[float, ...], float, str, float | None]] = [
+        ((one.bytes,), one.bandwidth_bytes_per_s, one.kind, float(one.stacks)) for one in own
+    ]
+    if not space.memories:
+        memories = [(group, setting.memory_bandwidth_bytes_per_s, "HBM3", None) for group in groups]
     for (sizes, bandwidth, kind, stacks), link in product(memories, links):
         levels = (replace(level, bandwidth_bytes_per_s=link), *setting.cluster.levels[1:])
-        own = replace(
+        shared = replace(
             setting,
             memory_bandwidth_bytes_per_s=bandwidth,
             memory_capacities_bytes=sizes,
             cluster=replace(setting.cluster, levels=levels),
         )
         pricer = Pricer(
-            setting=own,
+            setting=shared,
             preset=space.area_model,
             node_nm=space.node_nm,
             dtype=space.dtype,
             memory_kind=kind,
             stacks=stacks,
         )
-        found.append(Section(setting=own, capacities=sizes, pricer=pricer, links=bool(space.links_bytes_per_s)))
+        found.append(Section(setting=shared, capacities=sizes, pricer=pricer, links=bool(space.links_bytes_per_s)))
     return tuple(found)
 
 
 @dataclass(slots=True)
 class Excluded:
-    """What limits left out: by name, how many chips and the least that any of them takes; the least seconds of a step."""
+    """What limits left out: by name, how many chips and the least that one takes; the least seconds of a step."""
 
     chips: dict[str, int] = field(default_factory=dict)
     least: dict[str, float] = field(default_factory=dict)
@@ -189,8 +190,8 @@ class Limits:
 def tightened(limits: Limits, section: Section, boxes: list[Box]) -> list[Box]:
     """Return boxes without the upper places of each axis that no chip within the limits has.
 
-    A place is out if the chip that has it and the lowest place on every other axis is beyond a limit. Boxes whose lowest
-    chip is beyond one are left out, and noted.
+    A place is out if the chip that has it and the lowest place on every other axis is beyond a limit. Boxes whose
+    lowest chip is beyond one are left out, and noted.
     """
     if not boxes:
         return []

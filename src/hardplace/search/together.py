@@ -1,4 +1,4 @@
-"""Several models at once: one chip for all of them, or a fleet of the best few (docs/model-search.md, "Several models")."""
+"""Several models at once: one chip for all of them, or a fleet of the best few (docs/model-search.md)."""
 
 from __future__ import annotations
 

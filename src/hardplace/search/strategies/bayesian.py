@@ -11,19 +11,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hardplace.errors import BadInput
-from hardplace.search.strategies.oracle import Oracle, Row, rows
+from hardplace.search.strategies.oracle import Oracle, rows
 from hardplace.search.types import PlanFamily
 
 if TYPE_CHECKING:
     import optuna
 
 SOURCE = "as Spotlight (HPCA 2023), with Optuna's TPE"
+_STALE = 1000  # suggestions in a row that were seen before, after which the sampler has nothing new
 _NAMES = ("tensor_cores", "array_rows", "array_columns", "vector_cores", "vector_lanes", "buffer_bytes")
 
 
 def search(oracle: Oracle, seed: int) -> None:
-    """Ask the sampler for sizes and a plan, tell it the throughput; sizes that no chip of the space has are told 0.
+    """Ask the sampler for sizes and a plan, tell it the throughput of the nearest chip of the space.
 
+    Nearest: least sum of squared differences of the sizes' places on their axes. It ends of itself when all was seen,
+    or after a thousand suggestions in a row that were evaluated before.
     Raises BadInput if Optuna is not installed.
     """
     try:
@@ -32,28 +35,17 @@ def search(oracle: Oracle, seed: int) -> None:
         raise BadInput("compare: the strategy bayesian needs Optuna: pip install 'hardplace[compare]'") from None
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
-    axes = {
-        name: sorted(set(column)) for name, column in zip(_NAMES, zip(*rows(oracle.chips), strict=True), strict=True)
-    }
-    tied = bool(np.array_equal(oracle.chips.vector_lanes, oracle.chips.array_columns))
-    every = len(oracle.chips) * len(oracle.families)
-    while oracle.families and len(oracle.seen) < every:
+    columns = np.array(rows(oracle.chips)).T
+    axes = [np.unique(column) for column in columns]
+    places = np.array([np.searchsorted(axis, column) for axis, column in zip(axes, columns, strict=True)])
+    stale = 0
+    while oracle.families and stale < _STALE and len(oracle.seen) < len(oracle.chips) * len(oracle.families):
         oracle.check()
-        trial = study.ask()
-        place = oracle.places.get(_row(trial, axes, tied))
-        value = 0.0 if place is None else oracle.value(place, _family(trial, oracle))
-        study.tell(trial, value)
-
-
-def _row(trial: optuna.Trial, axes: dict[str, list[int]], tied: bool) -> Row:
-    """Return the sizes that the sampler suggests; an axis of ordered choices is its place in them."""
-
-    def chosen(name: str) -> int:
-        return axes[name][int(trial.suggest_int(name, 0, len(axes[name]) - 1))]
-
-    tensor_cores, depth, width, vector_cores = (chosen(name) for name in _NAMES[:4])
-    lanes = width if tied else chosen("vector_lanes")
-    return tensor_cores, depth, width, vector_cores, lanes, chosen("buffer_bytes")
+        trial, before = study.ask(), len(oracle.seen)
+        wanted = [trial.suggest_int(name, 0, len(axis) - 1) for name, axis in zip(_NAMES, axes, strict=True)]
+        nearest = int(np.argmin(((places - np.array(wanted)[:, None]) ** 2).sum(axis=0)))
+        study.tell(trial, oracle.value(nearest, _family(trial, oracle)))
+        stale = stale + 1 if len(oracle.seen) == before else 0
 
 
 def _family(trial: optuna.Trial, oracle: Oracle) -> PlanFamily:

@@ -13,7 +13,7 @@ from hardplace.search.ones import job_of
 from hardplace.search.question import Question
 from hardplace.search.regions import chips_of_section
 from hardplace.search.strategies.types import End, Point
-from hardplace.search.types import Evaluation, PlanFamily
+from hardplace.search.types import Evaluation, Job, PlanFamily
 
 Row = tuple[int, int, int, int, int, int]  # tensor cores, rows, columns, vector cores, lanes, buffer bytes
 
@@ -75,14 +75,17 @@ class Oracle:
         if (chip, family) in self.seen:
             return self.seen[chip, family]
         self.check()
-        places = self._places[:, chip : chip + 1]
-        found = self.search.evaluate(job_of(self.search.scoring, 0, places, 0, family))
+        found = self.search.evaluate(self.job(chip, family))
         value = found.samples_per_s if isinstance(found, Evaluation) else 0.0
         self.seen[chip, family] = value
         if isinstance(found, Evaluation) and (self.best is None or value > self.best.samples_per_s):
             self.best = found
             self.way.append(Point(seconds=self.seconds, evaluations=len(self.seen), samples_per_s=value))
         return value
+
+    def job(self, chip: int, family: PlanFamily) -> Job:
+        """Return the exact evaluation of one chip with one family."""
+        return job_of(self.search.scoring, 0, self._places[:, chip : chip + 1], 0, family)
 
     def most(self, chip: int, families: tuple[PlanFamily, ...]) -> float:
         """Return the largest value of one chip over several families."""

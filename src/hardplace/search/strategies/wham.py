@@ -110,7 +110,7 @@ def _scheduled(
 
 
 def _critical_s(phase: PhaseSchedule, engine: Engine) -> float:
-    """Return the seconds of an engine on the chain of tasks, each starting as the one after it... ends the schedule."""
+    """Return the seconds of an engine on the critical path: back from the end, each task ends where the next began."""
     items = sorted(phase.schedule.assignments, key=lambda item: -item.end_s)
     reach, found_s = phase.schedule.makespan_s, 0.0
     for item in items:
