@@ -70,9 +70,13 @@ def test_columns_equal_one_shape_at_a_time(name: str, tensor: int, sequence: boo
         cluster = even_cluster(node_of(name), tensor) if tensor > 1 else ALONE
         ring = Ring(members=tensor, stride=1)
         conditions = Conditions(micro_batch=2, tensor=tensor, sequence=sequence)
-        timer = GpuTimer(model=model, attention=conditions.attention, cluster=cluster, ring=ring)
+        reached = Efficiencies(products=1.1, attention=1.3, streams=0.8, tensor=0.5, sync_s=5e-5, launch_s=2e-6)
+        timer = GpuTimer(
+            model=model, cluster=cluster, ring=ring, products=reached.products, attentions=reached.attention,
+            streams=reached.streams, network=reached.tensor, sync_s=reached.sync_s, launch_s=reached.launch_s,
+        )  # fmt: skip
         found = step_s(columns(shapes), conditions, timer)
-        pricer = Pricer(model=model, efficiencies=Efficiencies())
+        pricer = Pricer(model=model, efficiencies=reached)
         for shape, seconds in zip(shapes, found, strict=True):
             plan = Plan(global_batch=2, micro_batch=2, tensor=tensor, sequence=sequence)
             chain = of_shape(shape, plan)

@@ -27,7 +27,8 @@ class GpuTimer(Timer):
     """One GPU; attention "unfused" or a backend's name; cluster and ring: of the tensor-parallel group, None alone.
 
     products, attentions, streams, network: seconds in a step over those alone, of products, of attention, of kernels
-    that move bytes, of collectives. launch_s: of the host for each kernel.
+    that move bytes, of collectives. sync_s: that ranks wait for each other at
+    each collective. launch_s: of the host for each kernel.
     """
 
     model: GpuModel
@@ -35,6 +36,7 @@ class GpuTimer(Timer):
     attentions: float = 1.0
     streams: float = 1.0
     network: float = 1.0
+    sync_s: float = 0.0
     launch_s: float = 0.0
     attention: str = "default"
     cluster: Cluster | None = None
@@ -92,4 +94,4 @@ class GpuTimer(Timer):
             collective_s(self.cluster, like.collective, self.ring.members, self.ring.stride, one)
             for one in moved_bytes.tolist()
         ]
-        return np.array(alone) * self.network
+        return np.array(alone) * self.network + self.sync_s

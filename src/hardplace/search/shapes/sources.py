@@ -130,6 +130,7 @@ def _gpu(model: GpuModel, device: Device | None, conditions: Conditions) -> Targ
             attentions=reached.attention,
             streams=reached.streams,
             network=reached.tensor,
+            sync_s=reached.sync_s,
             launch_s=reached.launch_s,
             attention=backend,
             cluster=cluster,
