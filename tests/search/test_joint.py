@@ -187,10 +187,13 @@ def test_other_models_are_refused(name: str) -> None:
 
 
 def test_too_many_shapes_are_refused() -> None:
+    frozen = ("layers", "hidden", "heads", "kv_heads", "head_dim")
+    model, wide = (
+        model_named("gpt2-xl", None),
+        asked("ffn=6000:8000:1", "vocab=50257:50280:1", share=0.4, frozen=frozen),
+    )
     with pytest.raises(BadInput, match="expected at most 20,000"):
-        frozen = ("layers", "hidden", "heads", "kv_heads", "head_dim")
-        wide = asked("ffn=6000:8000:1", "vocab=50257:50280:1", share=0.4, frozen=frozen)
-        reshapes_of(model_named("gpt2-xl", None), wide, raw=False)
+        reshapes_of(model, wide, raw=False)
 
 
 def test_reshapes_name_their_rows() -> None:

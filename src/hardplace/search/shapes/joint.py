@@ -154,7 +154,7 @@ class Joint:
         return self._found(Loop(self, self.front, self._evaluator.steps(self), stops, self.report).run())
 
     def roots(self) -> Iterator[tuple[Scores, Grouped]]:
-        """Yield all shapes with each group of plans, by their products on the fastest arrays; the start's group first."""
+        """Yield all shapes with each group, by their products on the fastest arrays; the start's group first."""
         started = time.perf_counter()
         made = self._layouts.of(0, (1, 1))
         fastest = max(fastest_macs_per_s(place) for place in self.places)
