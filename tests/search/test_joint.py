@@ -20,6 +20,7 @@ from hardplace.search.shapes.bounding import places_of
 from hardplace.search.shapes.bounds import Plans, layer_s, most_samples_per_s
 from hardplace.search.shapes.joint import Joint, Reshapes
 from hardplace.search.shapes.joint_answer import Ending, jointly, only, reshapes_of
+from hardplace.search.shapes.joint_types import JointExploration
 from hardplace.search.shapes.kernels import PHASES, Columns, kernels, layouts
 from hardplace.search.shapes.ranges import parse_range
 from hardplace.search.shapes.rank import Asked
@@ -143,9 +144,9 @@ def test_no_search_of_a_shape_exceeds_its_bound() -> None:
 
 @pytest.mark.parametrize("raw", [False, True])
 def test_joint_search_is_exhaustive_search(raw: bool) -> None:
-    question = question_of("gpt2-xl")
+    question = question_of("gpt2-xl", micro_batches=(1,), widths=(1, 2) if raw else (1,))
     model, _ = model_of("gpt2-xl")
-    wanted = asked("layers=44:52:4", "hidden=1536:1664:128", "head_dim=64,128", share=0.02)
+    wanted = asked("layers=44:48:4", "hidden=1536:1664:128", "head_dim=64,128", share=0.02)
     _, reshapes = reshapes_of(model, wanted, raw=raw)
     assert 4 <= len(reshapes.shapes) <= 40
     best = 0.0
@@ -163,8 +164,9 @@ def test_joint_search_is_exhaustive_search(raw: bool) -> None:
 
 def test_the_answer_holds_what_each_choice_alone_gives() -> None:
     model = model_named("gpt2-xl", None)
-    found = jointly(model, question_of("gpt2-xl"), asked("layers=44:52:4", "hidden=1536:1664:64"), Ending(gap=0.01))
-    assert not hasattr(found, "needed")
+    question = question_of("gpt2-xl", micro_batches=(1,), widths=(1,))
+    found = jointly(model, question, asked("layers=44:52:4", "hidden=1536:1664:128"), Ending(gap=0.01))
+    assert isinstance(found, JointExploration)
     assert found.base.changes == ()
     assert found.base.score <= found.then_shape.score * (1 + 1e-9) <= found.best.score * (1 + 2e-9)
     assert found.then_shape.evaluation.chip.name == found.base.evaluation.chip.name
@@ -176,6 +178,7 @@ def test_the_answer_holds_what_each_choice_alone_gives() -> None:
 def test_a_time_limit_gives_the_best_so_far() -> None:
     model, _ = model_of("gpt2-xl")
     found = jointly(model, question_of("gpt2-xl"), asked("layers=40:56:1"), Ending(gap=0.0, limit_s=1.5))
+    assert isinstance(found, JointExploration)
     assert found.stop is Stop.SECONDS
     assert found.bound > found.score > 0
 
@@ -201,3 +204,19 @@ def test_reshapes_name_their_rows() -> None:
     assert isinstance(reshapes, Reshapes)
     assert reshapes.workload(0).name == "gpt2-xl"
     assert reshapes.workload(1).name != "gpt2-xl"
+
+
+def test_an_interrupt_gives_the_best_so_far_with_its_bound() -> None:
+    told = []
+
+    def report(now: object) -> None:
+        told.append(now)
+        if len(told) == 2:
+            raise KeyboardInterrupt
+
+    question = question_of("gpt2-xl", micro_batches=(1,), widths=(1,))
+    wanted = asked("layers=44:52:4", "hidden=1536:1664:128")
+    found = jointly(model_named("gpt2-xl", None), question, wanted, Ending(gap=0.0, report=report))
+    assert isinstance(found, JointExploration)
+    assert found.stop is Stop.INTERRUPTED
+    assert found.bound >= found.score >= found.base.score > 0

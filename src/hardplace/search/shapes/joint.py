@@ -26,7 +26,7 @@ from hardplace.search.loop import Deadline, Ended, Evaluator, Loop, Stops
 from hardplace.search.question import Question
 from hardplace.search.shapes.bounding import Bounding, Layouts, fast_enough, fastest_macs_per_s, macs, places_of
 from hardplace.search.shapes.types import FIELDS, Shapes
-from hardplace.search.types import Evaluation, Job, Level, Outcome, Progress
+from hardplace.search.types import Evaluation, Job, Level, Outcome, Progress, Stop
 from hardplace.workload.reshape import Reshaping
 from hardplace.workload.types import Workload
 
@@ -195,6 +195,8 @@ class Joint:
         if search.shortage() is not None:
             return
         found = search.run()
+        if found.stop is Stop.INTERRUPTED:
+            raise KeyboardInterrupt
         if found.reached:
             self.front.offer(
                 (found.scores[0][0] * float(self.reshapes.weights[row]),), Best(row, group, found.reached[0])

@@ -61,6 +61,8 @@ def jointly(
     start = None
     if not isinstance(own, Infeasible):
         start = own.scores[0][0], _best(own.reached[0])
+        if own.stop is Stop.INTERRUPTED:
+            deadline.limit_s = 0.0
     joint = Joint(
         question=question, reshapes=reshapes, gap=ending.gap, deadline=deadline, report=ending.report, start=start,
         layouts=layouts,
@@ -72,6 +74,8 @@ def jointly(
         if isinstance(own, Infeasible):
             return ended.shortage or own
         raise BadInput(f"search: {ended.ended.stop.value} before any plan was reached; expected more of it")
+    if not np.isfinite(ended.ended.excess):
+        raise KeyboardInterrupt  # before anything was bounded
     listing = Listing(model=model, found=found, weights=reshapes.weights)
     best = listing.fitted(ended.best.row, ended.evaluation)
     base = best if isinstance(own, Infeasible) else listing.fitted(0, evaluated(own.reached[0].plans[0]))
@@ -111,7 +115,7 @@ def jointly(
         bound=bound,
         target_gap=ending.gap,
         limit_s=ending.limit_s,
-        stop=ended.ended.stop,
+        stop=Stop.INTERRUPTED if not isinstance(own, Infeasible) and own.stop is Stop.INTERRUPTED else ended.ended.stop,
         seconds=deadline.elapsed_s,
         levels=ended.levels,
         progress=ended.ended.progress,
