@@ -14,6 +14,8 @@ from hardplace.cli.app import INFEASIBLE, app
 from hardplace.cli.chips import budget_of as area_budget
 from hardplace.cli.goal import Asking, question_of
 from hardplace.cli.goal import options as asking_options
+from hardplace.cli.search_shapes import Shaping, check_alone
+from hardplace.cli.search_shapes import options as shape_options
 from hardplace.cli.working import options, working
 from hardplace.errors import BadInput
 
@@ -86,10 +88,12 @@ if TYPE_CHECKING:
 )
 @click.option("--evaluations", type=click.IntRange(min=1), help="Stop after this many exact evaluations.")
 @asking_options
+@shape_options
 @options
 def search(
     *,
     asking: Asking,
+    shaping: Shaping,
     where: Where,
     evaluations: int | None,
     models: tuple[str, ...],
@@ -134,6 +138,12 @@ def search(
         )
     folder = out or Path("hardplace-out") / "-".join(workload.name.replace("/", "-") for workload in workloads)
     check_writable(folder)
+    if shaping.shapes:
+        _with_shapes(
+            models, question, shaping, Ends(gap=gap, limit_s=limit_s, evaluations=evaluations), folder, where, as_json
+        )
+        return
+    check_alone(shaping)
     _run(question, Ends(gap=gap, limit_s=limit_s, evaluations=evaluations), folder, where, as_json)
 
 
@@ -144,6 +154,24 @@ class Ends:
     gap: float
     limit_s: float | None
     evaluations: int | None
+
+
+def _with_shapes(
+    models: tuple[str, ...], question: Question, shaping: Shaping, ends: Ends, folder: Path, where: Where, as_json: bool
+) -> None:
+    """Search shapes too; BadInput for what goes with chips and plans only."""
+    from functools import partial
+
+    from hardplace.cli.search_shapes import run
+
+    if len(models) > 1:
+        raise BadInput(f"--shapes: {len(models)} models: expected one")
+    if where.workers > 1 or where.scheduler is not None or ends.evaluations is not None:
+        raise BadInput(
+            "--shapes: not beside --workers, --scheduler or --evaluations: expected one process, and --seconds"
+        )
+    bar = partial(_progress_bar, ends.gap)
+    run(models[0], question, shaping, (ends.gap, ends.limit_s), folder, bar, as_json=as_json)
 
 
 def _check(model: str, workload: Workload, tensor_parallel: tuple[int, ...]) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import click
 
 from hardplace.cli.app import app
+from hardplace.cli.search_shapes import share_of
 from hardplace.errors import BadInput
-
-_SHARE = re.compile(r"(?:±|\+-|\+/-)?\s*([0-9]+(?:\.[0-9]+)?)\s*%")
 
 
 @app.command()
@@ -75,9 +73,7 @@ def shape(
     names = tuple(dict.fromkeys((*devices, *chips)))
     if not names:
         raise BadInput("shape: expected --device or --on")
-    match = _SHARE.fullmatch(params.strip())
-    if match is None or not 0 < float(match[1]) <= 50:
-        raise BadInput(f"--params: {params!r}: expected a share up to 50%, such as 2%")
+    share = share_of(params)
     where = Conditions(
         micro_batch=micro_batch,
         tensor=tensor_parallel,
@@ -85,7 +81,7 @@ def shape(
         pipeline=pipeline_parallel,
         attention=attention,
     )
-    asked = Asked(share=float(match[1]) / 100, frozen=freeze, ranges=dict(parse_range(one) for one in ranges), top=top)
+    asked = Asked(share=share, frozen=freeze, ranges=dict(parse_range(one) for one in ranges), top=top)
     found = ranked(model_named(model, sequence), [target(name, where) for name in names], where, asked)
     if as_json:
         click.echo(dumps(found))

@@ -5,7 +5,7 @@ Rules and what they save: docs/model-cost.md, "Fusion". Tensors that live and di
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from hardplace.cost.grouping import grouped
@@ -17,11 +17,14 @@ from hardplace.workload.types import Layer, OperatorKind, Phase, StorageRole
 FUSED = Fusion(name="fused", chains=True, epilogues=True, flash=True)
 UNFUSED = Fusion(name="unfused", chains=False, epilogues=False, flash=False)
 PHAZE = Fusion(name="phaze", chains=False, epilogues=False, flash=False, only_successor=True)
-_LOOKUPS = {OperatorKind.EMBEDDING, OperatorKind.GATHER}
+LOOKUPS = {OperatorKind.EMBEDDING, OperatorKind.GATHER}
 
 
-def _stream_bytes(layer: Layer, members: list[int], used_later: Mapping[int, set[int]], micro_batch: int) -> int:
-    """Return bytes that a kernel reads from and writes to memory, each storage once each way."""
+def streamed(layer: Layer, members: Sequence[int], used_later: Mapping[int, set[int]]) -> list[int]:
+    """Return the storages that a kernel of these operators reads from or writes to memory, one for each way.
+
+    used_later: by storage, the operators that read it (`readers`).
+    """
     inside = set(members)
     reads: set[int] = set()
     writes: set[int] = set()
@@ -36,7 +39,12 @@ def _stream_bytes(layer: Layer, members: list[int], used_later: Mapping[int, set
         or not used_later[storage]
         or used_later[storage] - inside
     }
-    return sum(layer.storages[storage].bytes.at(micro_batch) for storage in list(reads) + list(kept))
+    return list(reads) + list(kept)
+
+
+def _stream_bytes(layer: Layer, members: list[int], used_later: Mapping[int, set[int]], micro_batch: int) -> int:
+    """Return bytes that a kernel reads from and writes to memory, each storage once each way."""
+    return sum(layer.storages[one].bytes.at(micro_batch) for one in streamed(layer, members, used_later))
 
 
 def _memory(
@@ -46,7 +54,7 @@ def _memory(
     first = layer.operators[members[0]]
     if first.kind is OperatorKind.COLLECTIVE:
         return 0
-    if first.kind in _LOOKUPS and first.phase is Phase.FORWARD:
+    if first.kind in LOOKUPS and first.phase is Phase.FORWARD:
         # Only the rows that are looked up are read, not the table.
         written = sum(layer.storages[one].bytes.at(micro_batch) for one in layer.storages_of(first.writes))
         return 2 * written
@@ -56,7 +64,7 @@ def _memory(
     return max(0, total - _stream_bytes(layer, members[:1], used_later, micro_batch))
 
 
-def _used_later(layer: Layer) -> dict[int, set[int]]:
+def readers(layer: Layer) -> dict[int, set[int]]:
     """Return the operators that read each storage, the optimizer's aside."""
     used: dict[int, set[int]] = {storage: set() for storage in range(len(layer.storages))}
     for index, operator in enumerate(layer.operators):
@@ -74,7 +82,7 @@ def kernel_graph(
     cycles: vector lane-cycles an element by function name, with "other" for the rest.
     """
     chosen = [index for index, operator in enumerate(layer.operators) if operator.phase is phase]
-    used_later = _used_later(layer)
+    used_later = readers(layer)
     ends: dict[int, tuple[int, ...]] = {}  # the kernels of a group that nothing in it waits for
     kernels: list[Kernel] = []
     for number, group in grouped(layer, chosen, rules):

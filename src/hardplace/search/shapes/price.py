@@ -31,9 +31,9 @@ class Part:
 def parts(shapes: Shapes, degrees: Degrees) -> tuple[Part, ...]:
     """Return the kinds of layers of shapes, the distinct ones of each: embedding, blocks (dense, with experts, with a
     window), head."""
-    ends, which_end = _distinct(shapes, _ENDS)
+    ends, which_end = distinct(shapes, _ENDS)
     ones = np.ones(len(shapes), dtype=np.int64)
-    blocks, which = _distinct(shapes, _BLOCK)
+    blocks, which = distinct(shapes, _BLOCK)
     length, sizes = len(blocks), blocks.in_columns()
     found = [Part(work=embedding(ends.in_columns(), degrees), length=len(ends), which=which_end, times=ones)]
     for number, counts in _kinds(shapes.base, int(shapes.layers.max())):
@@ -79,7 +79,7 @@ def saved_bytes(shapes: Shapes, conditions: Conditions) -> Floats:
     return total
 
 
-def _distinct(shapes: Shapes, names: tuple[str, ...]) -> tuple[Shapes, Ints]:
+def distinct(shapes: Shapes, names: tuple[str, ...]) -> tuple[Shapes, Ints]:
     """Return the shapes that differ in these columns, each once, and which of them each shape is."""
     key = np.zeros(len(shapes), dtype=np.int64)
     for name in names:

@@ -125,12 +125,12 @@ def _alternatives(
         Alternative(
             shape=shapes.at(row),
             tier=Tier.SAFE if found.safe[row] else Tier.RESHAPED,
-            changes=_changes(base, shapes.at(row)),
+            changes=changes_of(base, shapes.at(row)),
             parameters=int(counts[row]),
             state_bytes=STATE_BYTES * float(counts[row]) / ranks,
             saved_bytes=float(kept[row]) / conditions.pipeline,
             divides=divides(shapes.at(row)),
-            risks=_risks(base, shapes.at(row)),
+            risks=risks_of(base, shapes.at(row)),
             devices=on(row),
         )
         for row in range(len(shapes))
@@ -204,7 +204,8 @@ def _divisor(sizes: tuple[int, ...], layout: Layout) -> int:
     return bits & -bits
 
 
-def _changes(base: DecoderShape, shape: DecoderShape) -> tuple[str, ...]:
+def changes_of(base: DecoderShape, shape: DecoderShape) -> tuple[str, ...]:
+    """Return the fields in which a shape differs, in words."""
     return tuple(
         f"{_LABELS.get(name, name)} {getattr(base, name)} -> {getattr(shape, name)}"
         for name in FIELDS
@@ -219,7 +220,7 @@ def divides(shape: DecoderShape) -> str:
     return f"TP {'/'.join(map(str, tensor))}, PP {'/'.join(map(str, pipeline))}"
 
 
-def _risks(base: DecoderShape, shape: DecoderShape) -> tuple[str, ...]:
+def risks_of(base: DecoderShape, shape: DecoderShape) -> tuple[str, ...]:
     """Return what a change may cost in quality, which nothing here predicts."""
     found = []
     aspect = (shape.hidden / shape.layers) / (base.hidden / base.layers)

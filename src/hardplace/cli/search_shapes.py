@@ -1,0 +1,106 @@
+"""`hardplace search --shapes`: model shape, chip and plan in one search."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hardplace.cli.app import INFEASIBLE
+from hardplace.errors import BadInput
+
+if TYPE_CHECKING:
+    from hardplace.search.question import Question
+
+_SHARE = re.compile(r"(?:±|\+-|\+/-)?\s*([0-9]+(?:\.[0-9]+)?)\s*%")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shaping:
+    """The options as they were given; shapes: whether shapes are searched at all."""
+
+    shapes: bool = False
+    params: str = "2%"
+    freeze: tuple[str, ...] = ()
+    ranges: tuple[str, ...] = ()
+    raw: bool = False
+
+
+def options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of Shaping to a command, which takes it as `shaping`."""
+    from functools import wraps
+
+    @wraps(command)
+    def with_shaping(**given: Any) -> None:
+        mine = {name: given.pop(name) for name in Shaping.__dataclass_fields__}
+        command(shaping=Shaping(**mine), **given)
+
+    for option in (
+        click.option("--raw", is_flag=True, help="With --shapes: samples a second, not times the parameters."),
+        click.option(
+            "--range", "ranges", multiple=True, metavar="FIELD=FROM:TO:STEP|A,B", help="With --shapes: values."
+        ),
+        click.option("--freeze", multiple=True, metavar="FIELD", help="With --shapes: keep layers, hidden, heads, ..."),
+        click.option(
+            "--params", default="2%", show_default=True, help="With --shapes: how far the parameters may be off."
+        ),
+        click.option("--shapes", is_flag=True, help="Search the model's shape too, as `hardplace shape` has them."),
+    ):
+        with_shaping = option(with_shaping)
+    return with_shaping
+
+
+def share_of(params: str) -> float:
+    """Return a share such as "2%" as a number; BadInput for another text, or more than half."""
+    match = _SHARE.fullmatch(params.strip())
+    if match is None or not 0 < float(match[1]) <= 50:
+        raise BadInput(f"--params: {params!r}: expected a share up to 50%, such as 2%")
+    return float(match[1]) / 100
+
+
+def check_alone(shaping: Shaping) -> None:
+    """Raise BadInput where an option of shapes is given without --shapes."""
+    for name, given in (
+        ("params", shaping.params != "2%"),
+        ("freeze", shaping.freeze),
+        ("range", shaping.ranges),
+        ("raw", shaping.raw),
+    ):
+        if given:
+            raise BadInput(f"--{name}: only with --shapes (or `hardplace shape`)")
+
+
+def run(
+    name: str, question: Question, shaping: Shaping, ends: tuple[float, float | None], folder: Path,
+    progress: Callable[[], Any], *, as_json: bool,
+) -> None:  # fmt: skip
+    """Search shape, chip and plan of one model; print, and write the folder. ends: gap and seconds."""
+    from hardplace.files import dumps, write
+    from hardplace.placement.types import Infeasible
+    from hardplace.report.joint import show
+    from hardplace.report.terminal import infeasible_line
+    from hardplace.search.shapes.joint_answer import Ending, jointly
+    from hardplace.search.shapes.ranges import parse_range
+    from hardplace.search.shapes.rank import Asked
+    from hardplace.search.shapes.sources import model_named
+
+    asked = Asked(
+        share=share_of(shaping.params), frozen=shaping.freeze, ranges=dict(parse_range(one) for one in shaping.ranges)
+    )
+    with progress() as report:
+        ending = Ending(gap=ends[0], limit_s=ends[1], report=report)
+        found = jointly(model_named(name, None), question, asked, ending, raw=shaping.raw)
+    if isinstance(found, Infeasible):
+        click.echo(f"infeasible: {name}: {infeasible_line(found)}", err=True)
+        raise SystemExit(INFEASIBLE)
+    folder.mkdir(parents=True, exist_ok=True)
+    write(folder / "shapes.json", found)
+    if as_json:
+        click.echo(dumps(found))
+    else:
+        show(found)
+        click.echo(f"\nwritten: {folder / 'shapes.json'}")
