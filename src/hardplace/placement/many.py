@@ -13,9 +13,12 @@ def least_bottlenecks(problem: PlacementProblem, forward_s: Floats, backward_s: 
     """Return the least bottleneck load (seconds) for 1 to most_stages stages on each chip, shape (stages, chips).
 
     problem: one variant; its layers' own times are not used. forward_s, backward_s: (layers, chips). The memory is that
-    of the replication that divides the optimizer states most, so the result is a lower bound for all of them.
+    of the replication that divides the optimizer states most, so the result is a lower bound for all of them; transfers
+    between stages must cost the same under all (search.plans).
     """
     cases = cases_of(problem)
+    if not cases:
+        return np.full((most_stages, forward_s.shape[1]), np.inf)
     case = max(cases, key=lambda one: max(each.optimizer_shards for each in one.replications))
     # Those that divide the states most have the most replicas, and so the fewest stages: that limit is not for all.
     possible = max(one.most_stages for one in cases)
