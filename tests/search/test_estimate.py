@@ -9,7 +9,7 @@ from hardplace.cost.gpu.models import gpu_model
 from hardplace.cost.gpu.price import Efficiencies, Pricer
 from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import node
-from hardplace.placement.plan import Plan, problems, read_plan, stage_layers
+from hardplace.placement.plan import Plan, PlanFile, problems, read_plan, stage_layers
 from hardplace.search.chain import of_workload
 from hardplace.search.clusters import Fleet, Site, even_cluster
 from hardplace.search.estimate import estimate_plan
@@ -119,7 +119,7 @@ def test_bad_plans(changes, words):
 def test_plan_files_are_read_strictly(tmp_path):
     good = tmp_path / "plan.toml"
     good.write_text('global_batch = 64\ntensor = 2\nrecompute = "full"\n')
-    assert read_plan(good) == Plan(global_batch=64, tensor=2, recompute=Recompute.FULL)
+    assert read_plan(good) == PlanFile(global_batch=64, tensor=2, recompute=Recompute.FULL)
     bad = tmp_path / "plan.json"
     bad.write_text('{"global_batch": 64, "tensors": 2}')
     with pytest.raises(BadInput, match="unknown field 'tensors'"):
