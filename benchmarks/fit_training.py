@@ -35,7 +35,8 @@ from hardplace.search.validation import GIB, fleet_of_run, settled
 
 ROOT = Path(__file__).parent.parent
 OUT = ROOT / "src/hardplace/cost/gpu/data/training.json"
-# figure: start, least, most. The start is where a figure stays of which the rows say nothing.
+# figure: start, least, most. The start is where a figure stays of which the rows say nothing. Why no less and no more:
+# docs/model-training.md, section 6 (traffic is never free, nothing hides whole).
 GPU = {
     "products": (1.1, 0.85, 1.6),
     "attention": (1.1, 0.8, 2.0),
@@ -45,15 +46,15 @@ GPU = {
 STACK = {
     "products": (1.0, 0.8, 1.3),
     "attention": (1.0, 0.7, 2.0),
-    "streams": (1.0, 0.4, 4.0),
-    "tensor": (0.7, 0.0, 2.0),
-    "sync_s": (1e-4, 0.0, 1e-3),
-    "expert": (0.8, 0.0, 2.0),
-    "hidden": (0.6, 0.0, 1.0),
-    "contention": (0.1, 0.0, 0.6),
-    "reduction": (1.2, 0.8, 4.0),
-    "launch_s": (2e-5, 0.0, 6e-5),
-    "step_s": (3e-3, 0.0, 4e-2),
+    "streams": (1.0, 0.5, 4.0),
+    "tensor": (0.7, 0.125, 2.0),
+    "sync_s": (1e-4, 5e-6, 1e-3),
+    "expert": (0.8, 0.125, 2.0),
+    "hidden": (0.6, 0.0, 0.95),
+    "contention": (0.1, 0.02, 0.6),
+    "reduction": (1.2, 1.0, 4.0),
+    "launch_s": (2e-5, 2e-6, 6e-5),
+    "step_s": (3e-3, 1e-4, 4e-2),
 }
 FABRIC = (0.6, 0.1, 1.0)
 LOST = (0.0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3)

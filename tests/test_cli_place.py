@@ -25,6 +25,11 @@ def test_the_best_plan_comes_back_through_its_file(tmp_path):
     again = run("estimate", "llama2-7b", "--plan", str(tmp_path / "plan.json"), "--device", "h100-sxm", "--json")
     assert again.exit_code == 0, again.output
     assert json.loads(again.output)["step_s"] == pytest.approx(found["best"][0]["step_s"], rel=1e-9)
+    alone = run("estimate", "llama2-7b", "--plan", str(tmp_path / "plan.json"), "--json")
+    assert alone.exit_code == 0, alone.output
+    assert json.loads(alone.output) == json.loads(again.output)
+    words = ("estimate", "llama2-7b", "--plan", str(tmp_path / "plan.json"), "--device", "a100-80gb-sxm", "--json")
+    assert json.loads(run(*words).output)["step_s"] > 1.5 * found["best"][0]["step_s"]
     page = (tmp_path / "place.html").read_text()
     assert "Memory by stage" in page
     assert page.count("<rect") > 100
@@ -46,6 +51,7 @@ def test_two_kinds_come_back_through_their_file(tmp_path):
     words = ("estimate", "llama2-7b", "--plan", str(tmp_path / "plan.json"), "--device", "h100-sxm:8")
     again = run(*words, "--device", "a100-80gb-sxm:8", "--json")
     assert again.exit_code == 0, again.output
+    assert run(*words[:4], "--json").output == again.output
     assert json.loads(again.output)["step_s"] == pytest.approx(json.loads(done.output)["best"][0]["step_s"], rel=1e-9)
 
 
@@ -88,6 +94,21 @@ def test_a_plan_whose_degrees_do_not_multiply_to_the_devices(tmp_path):
     done = run("estimate", "llama2-7b", "--plan", str(path), "--device", "h100-sxm:8")
     assert isinstance(done.exception, BadInput)
     assert "2 x 1 x 2 x 1 = 4: expected the number of devices, 8" in str(done.exception)
+
+
+def test_a_plan_without_devices(tmp_path):
+    path = tmp_path / "plan.toml"
+    for text, expected in (
+        ("global_batch = 16\n", "plan.toml: on: missing: expected --device NAME"),
+        (
+            'global_batch = 16\n[[on]]\ndevice = "h100-sxm"\nnode = "dgx-h100"\ncount = 0\n',
+            "on: count: 0: expected a whole number of devices from 1",
+        ),
+    ):
+        path.write_text(text)
+        done = run("estimate", "llama2-7b", "--plan", str(path))
+        assert isinstance(done.exception, BadInput)
+        assert expected in str(done.exception)
 
 
 def test_stopped_early_it_answers_with_its_bound(tmp_path, monkeypatch):

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from hardplace.files import read, write, write_text
-from hardplace.placement.plan import Plan
-from hardplace.placement.running import Running
+from hardplace.placement.plan import Lot, PlanFile
 
 ROOT = Path(__file__).parent.parent
-PLAN = Plan(global_batch=16, tensor=2, sequence=True, pipeline=2, data=2)
-RUNNING = Running(model="opt-350m", device="h100-sxm", node="dgx-h100", plan=PLAN)
+LOT = Lot(device="h100-sxm", node="dgx-h100", count=8)
+PLAN = PlanFile(global_batch=16, tensor=2, sequence=True, pipeline=2, data=2)
+RUNNING = replace(PLAN, model="opt-350m", on=(LOT,))
 
 
 def replan(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -59,8 +59,8 @@ def test_slower_links_from_a_file(path: str, tmp_path: Path) -> None:
 
 
 def test_what_fits_nowhere_is_infeasible(tmp_path: Path) -> None:
-    plan = replace(PLAN, tensor=8, pipeline=16, data=4, global_batch=64)
-    write(tmp_path / "big.json", replace(RUNNING, model="gpt3-175b", plan=plan))
+    big = replace(RUNNING, model="gpt3-175b", tensor=8, pipeline=16, data=4, global_batch=64)
+    write(tmp_path / "big.json", replace(big, on=(replace(LOT, count=512),)))
     done = replan(str(tmp_path / "big.json"), "--devices", "8")
     assert done.returncode == 3
     assert "is short of" in done.stdout
@@ -93,14 +93,19 @@ def test_bad_input_is_one_line(path: str, arguments: tuple[str, ...], message: s
 @pytest.mark.parametrize(
     ("running", "message"),
     [
-        (replace(RUNNING, device="h10"), "unknown device 'h10'"),
+        (replace(RUNNING, on=(replace(LOT, device="h10"),)), "unknown device 'h10'"),
         (replace(RUNNING, model="gpt3"), "unknown model 'gpt3'"),
-        (replace(RUNNING, node="dgx-a100"), "node: dgx-a100: has a100-80gb-sxm: expected a node of h100-sxm"),
-        (replace(RUNNING, plan=replace(PLAN, stages=(48, 48))), "expected numbers that sum to the model's 24 layers"),
-        (replace(RUNNING, plan=replace(PLAN, global_batch=15)), "plan.global_batch: 15: expected a multiple of"),
+        (
+            replace(RUNNING, on=(replace(LOT, node="dgx-a100"),)),
+            "node: dgx-a100: has a100-80gb-sxm: expected a node of h100-sxm",
+        ),
+        (replace(RUNNING, stages=(48, 48)), "expected numbers that sum to the model's 24 layers"),
+        (replace(RUNNING, global_batch=15), "global_batch: 15: expected a multiple of"),
+        (replace(RUNNING, on=(replace(LOT, count=7),)), "on: count: 7: expected as many devices as the plan has, 8"),
+        (replace(RUNNING, on=(LOT, LOT)), "on: 2 kinds of device: expected a plan on devices of one kind"),
     ],
 )
-def test_a_file_that_does_not_suit_is_refused(running: Running, message: str, tmp_path: Path) -> None:
+def test_a_file_that_does_not_suit_is_refused(running: PlanFile, message: str, tmp_path: Path) -> None:
     write(tmp_path / "plan.json", running)
     done = replan(str(tmp_path / "plan.json"))
     assert done.returncode == 2
@@ -110,7 +115,7 @@ def test_a_file_that_does_not_suit_is_refused(running: Running, message: str, tm
 
 def test_the_example_is_as_written(tmp_path: Path) -> None:
     example = ROOT / "examples/gpt3-175b-4096.json"
-    write(tmp_path / "again.json", read(example, Running))
+    write(tmp_path / "again.json", read(example, PlanFile))
     assert (tmp_path / "again.json").read_text() == example.read_text()
 
 
@@ -123,5 +128,5 @@ def test_what_place_writes_is_taken(tmp_path: Path) -> None:
         timeout=300,
     )
     assert made.returncode == 0, made.stderr
-    done = replan(str(tmp_path / "running.json"), "--lost", "0")
+    done = replan(str(tmp_path / "plan.json"), "--lost", "0")
     assert done.returncode == 0, done.stderr

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from hardplace.cli import main  # noqa: F401  (joins the verbs)
 from hardplace.cli.app import app
 from hardplace.cost.gpu.table import parse
+from hardplace.errors import BadInput
 from hardplace.search.published import rows_of
 from hardplace.search.validation import score, summary
 
@@ -72,16 +73,44 @@ def test_a_line_a_row_of_another_file(tmp_path):
         assert abs(line["error"]) < 0.3
 
 
+@pytest.mark.parametrize("words", [("validate",), ("validate", "training")])
+def test_without_a_command_it_is_training(words, tmp_path):
+    path = str(few(tmp_path))
+    done = CliRunner().invoke(app, [*words, "--data", path, "--json"])
+    assert done.exit_code == 0, done.output
+    assert [json.loads(line)["id"] for line in done.output.splitlines()] == ["nara21-003", "fmsfsdp-003"]
+    assert "Step times" in CliRunner().invoke(app, [*words, "--data", path]).output
+
+
+def test_options_before_a_command_are_not_lost(tmp_path):
+    done = CliRunner().invoke(app, ["validate", "--data", str(few(tmp_path)), "training"])
+    assert isinstance(done.exception, BadInput)
+    assert "expected options after training" in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("column", "text", "expected"),
+    [
+        ("micro_batch", "many", "'many': expected a whole number from 0, or an empty cell"),
+        ("hidden", "nan", "'nan': expected a whole number from 0, or an empty cell"),
+        ("tp", "1.5", "'1.5': expected a whole number from 0, or an empty cell"),
+        ("target_iter_s", "nan", "'nan': expected a number from 0, or an empty cell"),
+        ("target_iter_s", "-1", "'-1': expected a number from 0, or an empty cell"),
+        ("memory_gb", "inf", "'inf': expected a number from 0, or an empty cell"),
+    ],
+)
+def test_cells_that_are_no_numbers(column, text, expected, tmp_path):
+    path = few(tmp_path, lambda row: row | {column: text})
+    done = CliRunner().invoke(app, ["validate", "--data", str(path)])
+    assert isinstance(done.exception, BadInput)
+    assert str(done.exception) == f"{path}: line 2: {column}: {expected}"
+
+
 def test_what_cannot_be_read_says_so(tmp_path):
-    path = few(tmp_path, lambda row: row | {"device": "TPUv9", "micro_batch": "many"})
+    path = few(tmp_path, lambda row: row | {"device": "TPUv9"})
     done = CliRunner().invoke(app, ["validate", "training", "--data", str(path), "--json"])
     assert {json.loads(line)["not_modelled"] for line in done.output.splitlines()} == {
         "device TPUv9: no GPU of the catalogue with a node"
-    }
-    path = few(tmp_path, lambda row: row | {"micro_batch": "many"})
-    done = CliRunner().invoke(app, ["validate", "training", "--data", str(path), "--json"])
-    assert {json.loads(line)["not_modelled"] for line in done.output.splitlines()} == {
-        "micro_batch: 'many': not given as a number"
     }
     path = few(tmp_path, keep=lambda name: name != "seq")
     done = CliRunner().invoke(app, ["validate", "training", "--data", str(path)])

@@ -32,7 +32,7 @@ def app() -> None:
     hardplace show t5-large        one model's graph: layers, operators by cost, a drawing
     hardplace chip h100-sxm        one chip: area, power, peaks, cost; without a name, the catalogue
     hardplace estimate llama2-7b --operators --on tpu-v4   every kernel on a chip
-    hardplace estimate llama2-7b --plan plan.json --device h100-sxm   what a plan costs
+    hardplace estimate llama2-7b --plan plan.json   what a plan costs
     hardplace place llama2-7b --device h100-sxm --devices 64 --batch 512   the ten best plans
     hardplace audit llama2-7b --device h100-sxm   every GEMM of a step, and the rules of shapes
     hardplace shape llama2-7b --device h100-sxm   shapes of the same size that train faster
@@ -41,5 +41,5 @@ def app() -> None:
     hardplace verify llama2-7b     write a script that times a model's kernels on your GPU
     hardplace calibrate X.csv      fit the GPU model to what the script measured
     hardplace validate gemm X.csv  compare the GPU model with measurements
-    hardplace validate training    published training runs: predicted, measured, error
+    hardplace validate             published training runs: predicted, measured, error
     """

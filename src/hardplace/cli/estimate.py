@@ -24,7 +24,13 @@ if TYPE_CHECKING:
 @click.argument("model", metavar="MODEL")
 @click.option("--operators", is_flag=True, help="Every kernel: mapping, time, bound, utilisation, traffic, energy.")
 @click.option("--plan", type=click.Path(dir_okay=False, path_type=Path), help="A plan's JSON or TOML file.")
-@click.option("--device", "devices", multiple=True, metavar="NAME[:COUNT]", help="With --plan: as `place` takes it.")
+@click.option(
+    "--device",
+    "devices",
+    multiple=True,
+    metavar="NAME[:COUNT]",
+    help="With --plan: as `place` takes it.  [default: the file's]",
+)
 @click.option("--node", "nodes", multiple=True, metavar="FILE|NAME", help="With --plan: as `place` takes it.")
 @click.option("--on", "chip", metavar="FILE|NAME", help="The chip, as `hardplace chip` takes it.")
 @click.option("--micro-batch", type=click.IntRange(min=1), default=1, show_default=True, help="Samples.")
@@ -49,11 +55,12 @@ def estimate(
 
     \b
     hardplace estimate llama2-7b --operators --on tpu-v4
-    hardplace estimate llama3-70b --plan plan.json --device h100-sxm
+    hardplace estimate llama3-70b --plan hardplace-out/llama3-70b/plan.json
+    hardplace estimate llama3-70b --plan plan.toml --device a100-80gb-sxm
     """
     if plan is not None:
-        if operators or chip is not None or not devices:
-            raise BadInput("estimate: --plan: expected --device with it, without --operators and --on")
+        if operators or chip is not None:
+            raise BadInput("estimate: --plan: expected neither --operators nor --on with it")
         _print_plan(model, plan, devices, nodes, as_json)
         return
     from hardplace.files import dumps, write_text
@@ -62,7 +69,7 @@ def estimate(
     from hardplace.workload.load import load
 
     if not operators or chip is None:
-        raise BadInput("estimate: expected --operators with --on, or --plan with --device")
+        raise BadInput("estimate: expected --operators with --on, or --plan")
     workload, on = load(model), priced_on(find(chip), dtype)
     found = estimated(workload, on, micro_batch, tensor_parallel)
     if as_json:
@@ -130,7 +137,8 @@ def estimated(workload: Workload, on: Machine | Gpu, micro_batch: int, tensor_pa
 
 
 def _print_plan(model: str, path: Path, asked: tuple[str, ...], nodes: tuple[str, ...], as_json: bool) -> None:
-    """Print what a plan costs on GPUs that exist; a device without a number: as many as the plan's degrees make."""
+    """Print what a plan costs on GPUs that exist: those asked for (without a number: as many as the plan's degrees
+    make), else those that its file names."""
     from hardplace.cli.place import inventory
     from hardplace.files import dumps
     from hardplace.placement.plan import read_plan
@@ -141,6 +149,11 @@ def _print_plan(model: str, path: Path, asked: tuple[str, ...], nodes: tuple[str
     from hardplace.workload.load import load
 
     plan = read_plan(path)
+    if not asked and not plan.on:
+        raise BadInput(f"{path}: on: missing: expected --device NAME, or the file that `hardplace place` wrote")
+    if not asked:
+        asked = tuple(f"{lot.device}:{lot.count}" for lot in plan.on)
+        nodes = nodes or tuple(dict.fromkeys(lot.node for lot in plan.on))
     counted = any(":" in one for one in asked)
     parts = inventory(asked, None if counted else plan.devices, nodes)
     workload = load(model)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
     from hardplace.hardware.device import Device, Node
+    from hardplace.placement.plan import Plan, PlanFile
 
 
 @app.command()
@@ -50,7 +52,6 @@ def place(
     optimizer adamw, gradient fp32, offload, overlap, flash, fragmentation, reserve_bytes. All of these can be fixed.
     """
     from hardplace.files import dumps, write, write_text
-    from hardplace.placement.running import Running
     from hardplace.report.placed import page, show_placed, show_short
     from hardplace.search.place import Search
     from hardplace.search.short import Short, placed_or_short
@@ -70,22 +71,30 @@ def place(
         click.echo(dumps(found)) if as_json else show_short(title, found)
         sys.exit(INFEASIBLE)
     folder.mkdir(parents=True, exist_ok=True)
-    write(folder / "plan.json", found.best[0].plan)
-    if len(parts) == 1:
-        chip, where, _ = parts[0]
-        named = nodes[0] if nodes else where.name
-        running = Running(model=model, device=chip.name, node=named, plan=found.best[0].plan)
-        write(folder / "running.json", running)
+    write(folder / "plan.json", _as_file(model, found.best[0].plan, asked, parts, nodes))
     write_text(folder / "place.html", page(f"{title}, {batch:,} samples a step", found))
     if as_json:
         click.echo(dumps(found))
         return
     show_placed(f"{title}, {batch:,} samples a step", found)
     click.echo(
-        f"\nwritten: {folder / 'plan.json'} (for estimate --plan)"
-        + (f", {folder / 'running.json'} (for replan)" if len(parts) == 1 else "")
-        + f", {folder / 'place.html'} (open it in a browser)"
+        f"\nwritten: {folder / 'plan.json'} (for estimate --plan and replan), {folder / 'place.html'} (for a browser)"
     )
+
+
+def _as_file(
+    model: str, plan: Plan, asked: tuple[str, ...], parts: list[tuple[Device, Node, int]], nodes: tuple[str, ...]
+) -> PlanFile:
+    """Return the plan with its model, devices and nodes by the names that were asked for."""
+    from hardplace.hardware.catalogue import node
+    from hardplace.placement.plan import Lot, PlanFile
+
+    named = {node(one).name: one for one in nodes}
+    lots = tuple(
+        Lot(device=text.partition(":")[0], node=named.get(where.name, where.name), count=count)
+        for text, (_, where, count) in zip(asked, parts, strict=True)
+    )
+    return PlanFile(**{one.name: getattr(plan, one.name) for one in fields(plan)}, model=model, on=lots)
 
 
 def inventory(asked: tuple[str, ...], devices: int | None, nodes: tuple[str, ...]) -> list[tuple[Device, Node, int]]:

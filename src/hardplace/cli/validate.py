@@ -11,7 +11,8 @@ from hardplace.cli.app import app
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from typing import Any
 
     from hardplace.cost.gpu.errors import ErrorTable
     from hardplace.cost.gpu.types import GpuModel
@@ -24,9 +25,32 @@ _ALL = click.option("--all-rows", is_flag=True, help="Judge on all rows, not onl
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 
 
-@app.group()
-def validate() -> None:
-    """Compare the models with measurements: mean and worst error by class of size, and the noise beside it."""
+_RUNS = (
+    click.option("--data", type=click.Path(path_type=Path), help="Runs (CSV).  [default: the published ones]"),
+    click.option("--split", type=click.Choice(["test", "calibration", "all"]), default="all", show_default=True),
+    click.option("--json", "as_json", is_flag=True, help="Print a line of JSON a row."),
+    click.option("--markdown", is_flag=True, help="Print the tables as docs/validation.md has them."),
+)
+
+
+def of_runs(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options of `validate training`."""
+    for option in reversed(_RUNS):
+        command = option(command)
+    return command
+
+
+@app.group(invoke_without_command=True)
+@of_runs
+@click.pass_context
+def validate(context: click.Context, data: Path | None, split: str, as_json: bool, markdown: bool) -> None:
+    """Compare the models with measurements; without a command: published training runs (`validate training`)."""
+    if context.invoked_subcommand is None:
+        from hardplace.cli.validate_training import show_runs
+
+        show_runs(data, split, as_json=as_json, markdown=markdown)
+    elif data is not None or split != "all" or as_json or markdown:
+        raise BadInput(f"validate: expected options after {context.invoked_subcommand}, not before it")
 
 
 @validate.command()

@@ -1,4 +1,4 @@
-"""`hardplace validate training`: published training runs through the model of plans."""
+"""`hardplace validate` and `hardplace validate training`: published training runs through the model of plans."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hardplace.cli.validate import validate
+from hardplace.cli.validate import of_runs, validate
+from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,16 +31,26 @@ _PUBLISHED = Path("validation/training/training.csv")
 
 
 @validate.command()
-@click.option("--data", type=click.Path(path_type=Path), default=_PUBLISHED, show_default=True, help="Runs (CSV).")
-@click.option("--split", type=click.Choice(["test", "calibration", "all"]), default="all", show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON a row.")
-@click.option("--markdown", is_flag=True, help="Print the tables as docs/validation.md has them.")
-def training(data: Path, split: str, as_json: bool, markdown: bool) -> None:
+@of_runs
+def training(data: Path | None, split: str, as_json: bool, markdown: bool) -> None:
     """Predict the step times of published training runs and print the errors by source.
 
     Rows of grade C, with a flag, without a measured time or not modelled do not count in the summaries; every row of
     the data has its line with --json. Efficiencies are fitted on the calibration split only.
     """
+    show_runs(data, split, as_json=as_json, markdown=markdown)
+
+
+def _published() -> Path:
+    """Return the table of published runs, here or where this package's source is."""
+    for folder in (Path(), Path(__file__).parents[3]):
+        if (folder / _PUBLISHED).is_file():
+            return folder / _PUBLISHED
+    raise BadInput(f"validate: {_PUBLISHED}: not here: expected the repository's folder, or --data FILE.csv")
+
+
+def show_runs(data: Path | None, split: str, *, as_json: bool, markdown: bool) -> None:
+    """Print what is predicted of runs (None: the published ones)."""
     import json
 
     from hardplace.cost.gpu.table import parse
@@ -47,7 +58,8 @@ def training(data: Path, split: str, as_json: bool, markdown: bool) -> None:
     from hardplace.search.published import rows_of
     from hardplace.search.validation import score
 
-    rows = [score(row) for row in rows_of(parse(read_text(data), str(data)))]
+    path = data or _published()
+    rows = [score(row) for row in rows_of(parse(read_text(path), str(path)))]
     rows = [one for one in rows if split == "all" or one.split == split]
     if as_json:
         for one in rows:

@@ -147,9 +147,30 @@ class Plan:
         return self.shard or self.data * self.context
 
 
-def read_plan(path: Path) -> Plan:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lot:
+    """So many devices of a kind in nodes of a kind, by the names (or files) that `--device` and `--node` take."""
+
+    device: str
+    node: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanFile(Plan):
+    """A plan as a file holds it; model (a name or a Workload file) and the devices (on) that it was made for, empty in
+    one that says nothing of them."""
+
+    model: str = ""
+    on: tuple[Lot, ...] = ()
+
+
+def read_plan(path: Path) -> PlanFile:
     """Return the plan that a JSON or TOML file holds; BadInput with file, field, value and what was expected."""
-    plan = read(path, Plan)
+    plan = read(path, PlanFile)
+    for lot in plan.on:
+        if lot.count < 1:
+            raise BadInput(f"{path}: on: count: {lot.count}: expected a whole number of devices from 1")
     for problem in problems(plan):
         raise BadInput(f"{path}: {problem}")
     return plan

@@ -89,8 +89,9 @@ def room(plan: Plan, stage: int, held: Held) -> Room:
     weights, gradients = divided(weight, 3), divided(gradient, 2)
     states = 0.0 if plan.offload else divided(state_bytes(plan), 1)
     flight = in_flight(stage, plan.pipeline, plan.micro_batches, plan.virtual, plan.schedule)
-    # ZeRO-3: a layer in use and the next one gathered, and one's whole gradient; pipelines: a tensor each way.
-    gathered = held.largest_parameters * (2 * weight + gradient) if plan.zero == 3 and over > 1 else 0.0
+    # One layer's whole gradient; ZeRO-3: a layer in use and the next one gathered; pipelines: a tensor each way.
+    whole = {2: gradient, 3: 2 * weight + gradient}.get(plan.zero, 0) if over > 1 else 0
+    gathered = held.largest_parameters * float(whole)
     wide = weight / 2.0  # activations in fp32
     hops = 2.0 * wide * held.boundary_bytes if plan.pipeline > 1 else 0.0
     kept = tuple(wide * one for one in (flight * held.saved_bytes, held.logits_bytes, held.working_bytes))

@@ -189,9 +189,9 @@ class Divided:
     def priced(self, cell: Cell, plan: Plan, chain: Chain, site: Site, seed: int) -> Layers:
         """Return a chain's layers on a site."""
         apart = plan.schedule is Schedule.ZERO_BUBBLE
-        three = (plan.zero, plan.shard, plan.data, plan.overlap, plan.gradient) if plan.zero == 3 else ()
+        divided = (plan.zero, plan.shard, plan.data, plan.overlap, plan.gradient) if plan.zero >= 2 else ()
         strides = (plan.order, plan.pipeline, plan.data) if plan.order[0] is not plan.order[0].TENSOR else ()
-        key = (id(chain), id(cell.fleet), site.device, seed, apart, three, strides)
+        key = (id(chain), id(cell.fleet), site.device, seed, apart, divided, strides)
         if key not in self._layers:
             self._layers[key] = layers_of(chain.whole, plan, site, self._known[id(cell.fleet)], seed)
         return self._layers[key]

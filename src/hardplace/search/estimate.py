@@ -102,7 +102,7 @@ def estimate_plan(chain: Chain, plan: Plan, fleet: Fleet, known: Known | None = 
         Share(name="norms, chains, losses", seconds=times * parts.streams_s),
         Share(name="waits for the host", seconds=times * parts.host_s),
         Share(name="tensor, context and expert exchange", seconds=times * parts.exchange_s),
-        Share(name="weights gathered and gradients scattered (ZeRO-3), exposed", seconds=times * gathers_s),
+        Share(name="weights gathered, gradients scattered (ZeRO-2, ZeRO-3), exposed", seconds=times * gathers_s),
         Share(name="pipeline: filling, draining, hops, slower stages", seconds=run.bubble_s),
         Share(name="end of step: reduction and gather not hidden, optimizer", seconds=end_s),
     )
@@ -125,7 +125,7 @@ def estimate_plan(chain: Chain, plan: Plan, fleet: Fleet, known: Known | None = 
         backward_s=backward_s,
         weight_s=weight_s,
         hop_s=hop_s,
-        notes=tuple(dict.fromkeys(note for site in fleet.sites for note in _notes(site.pricer))),
+        notes=tuple(dict.fromkeys(note for site in fleet.sites for note in _notes(site.pricer, plan))),
     )
 
 
@@ -167,9 +167,11 @@ def _flops(chain: Chain, plan: Plan) -> float:
     return rank * plan.tensor * plan.context * plan.data * plan.micro_batches
 
 
-def _notes(pricer: Pricer) -> tuple[str, ...]:
+def _notes(pricer: Pricer, plan: Plan) -> tuple[str, ...]:
     said = [fit.method for fit in pricer.model.fits if fit.part == "all"]
     if pricer.low:
         rate = pricer.efficiencies.low_rate if pricer.low is Low.FP8 else pricer.efficiencies.fp4_rate
         said.append(f"products in {pricer.low} at {rate:g} times the rate of bf16, fitted on training runs")
+    if plan.zero == 2 and plan.pipeline > 1:
+        said.append("ZeRO-2 with a pipeline: DeepSpeed and Megatron-LM do not combine them")
     return tuple(said)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -65,6 +66,11 @@ COLUMNS = (
     "grade",
     "split",
 )
+_WHOLE = (
+    *("layers", "hidden", "heads", "kv_heads", "ffn", "gated_mlp", "vocab", "seq", "devices", "head_dim"),
+    *("tp", "pp", "vpp", "dp", "cp", "ep", "sp", "micro_batch", "global_batch"),
+)
+_MEASURED = ("memory_gb", "target_iter_s")
 _RATE = re.compile(r"(?:(\d+)x)?(\d+) ?G([bB])/s")
 _NUMBERED = re.compile(r"(\d+)")
 # What a source names, or its table's place: the software (`hardplace.cost.gpu.efficiencies`), first match.
@@ -107,11 +113,25 @@ class Run:
 
 
 def rows_of(table: Table) -> list[dict[str, str]]:
-    """Return the rows by column name; BadInput for a column that is missing."""
+    """Return the rows by column name; BadInput for a column that is missing, or a cell that is no such number."""
     for name in COLUMNS:
         if name not in table.columns:
             raise BadInput(f"{table.place}: column {name}: missing; expected the columns of validation/training")
+    for column in (*_WHOLE, *_MEASURED):
+        for index, text in enumerate(table.texts(column)):
+            if not _is_number(text, whole=column in _WHOLE):
+                expected = "a whole number" if column in _WHOLE else "a number"
+                raise BadInput(f"{table.where(index, column)}: {text!r}: expected {expected} from 0, or an empty cell")
     return [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+
+
+def _is_number(text: str, *, whole: bool) -> bool:
+    """Return whether a cell is empty or a finite number from 0."""
+    try:
+        value = float(text or 0)
+    except ValueError:
+        return False
+    return 0.0 <= value < math.inf and (not whole or value == int(value))
 
 
 def run_of(row: Mapping[str, str]) -> Run:

@@ -266,7 +266,7 @@ def shards(space: Space, plan: Plan, fleet: Fleet) -> list[tuple[int, int]]:
     near = (0, inner) if 1 < inner < replicas and replicas % inner == 0 else (0,)
     found = []
     for zero in space.of("zero", zeros):
-        if zero == 3 and plan.pipeline > 1:
-            continue
+        if plan.pipeline > 1 and (zero == 3 or (zero == 2 and "zero" not in space.fixed)):
+            continue  # which no framework runs; ZeRO-2 if asked for
         found += [(zero, shard) for shard in space.of("shard", near) if zero or not shard]
     return [(zero, shard) for zero, shard in found if not shard or replicas % shard == 0]

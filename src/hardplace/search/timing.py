@@ -73,7 +73,9 @@ def _replicas(plan: Plan) -> tuple[Ring, Ring]:
 def layer_seconds(layer: LayerWork, plan: Plan, site: Site, known: Known) -> LayerSeconds:
     """Return a layer's seconds; under ZeRO-3 its weights are gathered in each pass and its gradients scattered.
 
-    Zero bubble: weight gradients (products of layout NT) are apart.
+    Under ZeRO-2 gradients are scattered after every micro-batch too; the last one's scatter is as ZeRO-1's, at the end
+    of the step (`end_of_stage`), so a micro-batch has its share of the others'. Zero bubble: weight gradients
+    (products of layout NT) are apart.
     """
     pricer, groups = site.pricer, _groups(plan)
     apart = plan.schedule is Schedule.ZERO_BUBBLE
@@ -89,14 +91,17 @@ def layer_seconds(layer: LayerWork, plan: Plan, site: Site, known: Known) -> Lay
     gather_s = scatter_s = 0.0
     if plan.zero == 3:
         gather_s = _traffic_s(layer, plan, site, Collective.ALL_GATHER, weight_bytes(plan))
+    early = (plan.micro_batches - 1) / plan.micro_batches if plan.zero == 2 else float(plan.zero == 3)
+    if early:
         scatter_s = _traffic_s(layer, plan, site, Collective.REDUCE_SCATTER, GRADIENT_BYTES[plan.gradient])
     hidden = pricer.efficiencies.hidden if plan.overlap else 0.0
+    beside_s = _beside_s(gather_s + scatter_s, backward.compute_s, hidden, pricer.efficiencies.contention)
     return LayerSeconds(
         forward=forward,
         backward=backward,
         weight=weight,
         forward_gather_s=_beside_s(gather_s, forward.compute_s, hidden, pricer.efficiencies.contention),
-        backward_gather_s=_beside_s(gather_s + scatter_s, backward.compute_s, hidden, pricer.efficiencies.contention),
+        backward_gather_s=early * beside_s,
     )
 
 
@@ -159,7 +164,8 @@ def end_of_stage(
 ) -> tuple[float, float]:
     """Return a stage's (exposed reduction and gather, optimizer step) in seconds.
 
-    Reduction hides behind the last micro-batch's backward but for its last layer, gather behind the first forward.
+    Reduction (ZeRO-2: of the last micro-batch) hides behind the last micro-batch's backward but for its last layer,
+    gather behind the first forward.
     """
     pricer = site.pricer
     whole = LayerWork(
