@@ -40,6 +40,12 @@ def test_the_table_says_what_is_proven(tmp_path):
     assert done.exit_code == 0, done.output
     assert "the first is the optimum of the model over the space" in done.output
     assert "timeline of the best plan" in done.output
+    assert (
+        "the 10 best plans: 1 way to divide the devices (tensor, context, data, pipeline, expert); those" in done.output
+    )
+    assert "differ in" in done.output
+    page = (tmp_path / "place.html").read_text()
+    assert "1 way to divide the devices" in page
 
 
 def test_two_kinds_come_back_through_their_file(tmp_path):
@@ -93,7 +99,8 @@ def test_a_plan_whose_degrees_do_not_multiply_to_the_devices(tmp_path):
     path.write_text("global_batch = 16\ntensor = 2\ndata = 2\n")
     done = run("estimate", "llama2-7b", "--plan", str(path), "--device", "h100-sxm:8")
     assert isinstance(done.exception, BadInput)
-    assert "2 x 1 x 2 x 1 = 4: expected the number of devices, 8" in str(done.exception)
+    expected = "tensor x context x data x pipeline: 2 x 1 x 2 x 1 = 4: expected the number of devices, 8"
+    assert str(done.exception) == f"{path}: {expected}"
 
 
 def test_a_plan_without_devices(tmp_path):

@@ -48,6 +48,14 @@ def test_what_is_reached_on_rows_that_no_fit_has_seen(scored):
     assert memory.mean < MEMORY
 
 
+def test_runs_that_ran_fit(scored):
+    """117 of 683 did not before the loss's fp32 copy went where one kernel makes it; those left are in the docs."""
+    short = [one for one in scored if one.fits is False and not one.oom]
+    assert len(short) < 75
+    assert sum(not one.unstated for one in short) < 20
+    assert not any("mosaic" in one.id and one.split == "calibration" for one in short)
+
+
 TIME, MEMORY = 0.10, 0.05
 
 

@@ -157,7 +157,11 @@ def _print_plan(model: str, path: Path, asked: tuple[str, ...], nodes: tuple[str
     counted = any(":" in one for one in asked)
     parts = inventory(asked, None if counted else plan.devices, nodes)
     workload = load(model)
-    found = estimate_plan(of_workload(workload, plan), plan, fleet_of(parts, plan))
+    fleet = fleet_of(parts, plan)
+    try:
+        found = estimate_plan(of_workload(workload, plan), plan, fleet)
+    except BadInput as problem:
+        raise BadInput(f"{path}: {problem}") from None
     if as_json:
         click.echo(dumps(found))
         return

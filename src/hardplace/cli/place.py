@@ -133,7 +133,8 @@ def _progress_bar() -> Iterator[Callable[[int, int, float, float], None]]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("laying out the space", total=1.0)
 
         def watch(considered: int, left: int, best_s: float, bound_s: float) -> None:

@@ -56,6 +56,23 @@ def counted(found: Placed) -> str:
     )
 
 
+_DIVISION = ("tensor", "context", "data", "pipeline", "expert")
+_REST = ("sequence", "zero", "shard", "micro_batch", "schedule", "virtual", "recompute", "recompute_layers", "kinds")
+
+
+def alike(found: Placed) -> str:
+    """Return in how many ways the best plans divide the devices, and in what those that do so alike differ."""
+    groups: dict[tuple[int, ...], list[Plan]] = {}
+    for one in found.best:
+        groups.setdefault(tuple(getattr(one.plan, name) for name in _DIVISION), []).append(one.plan)
+    differ = [
+        name for name in _REST if any(len({getattr(one, name) for one in group}) > 1 for group in groups.values())
+    ]
+    ways = f"{len(groups)} way{'s' if len(groups) > 1 else ''} to divide the devices"
+    said = f"the {len(found.best)} best plans: {ways} (tensor, context, data, pipeline, expert)"
+    return f"{said}; those that divide them alike differ in {', '.join(differ)}" if differ else said
+
+
 def row(one: PlanEstimate) -> tuple[str, ...]:
     """Return a plan as cells of the table, what bounds it last."""
     plan = one.plan
@@ -93,6 +110,7 @@ def show_placed(title: str, found: Placed) -> None:
     console.print(f"[bold]{title}[/bold]")
     console.print(f"certificate  {certificate(found)}")
     console.print(f"considered   {counted(found)}\n")
+    console.print(alike(found))
     table = Table(*_HEADS, "bound by, beside products", "order", box=None)
     for one in found.best:
         table.add_row(*row(one))
@@ -164,7 +182,7 @@ def page(title: str, found: Placed) -> str:
         title=title,
         best=best,
         certificate=certificate(found),
-        counted=counted(found),
+        counted=f"{counted(found)}; {alike(found)}",
         heads=(*_HEADS, "bound by, beside products", "order"),
         rows=[row(one) for one in found.best],
         memory=memory_bars(best),

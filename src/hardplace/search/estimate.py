@@ -13,7 +13,7 @@ from hardplace.cost.gpu.price import Low, Pricer, Seconds
 from hardplace.cost.gpu.work import Attending, LayerWork, Product
 from hardplace.errors import BadInput
 from hardplace.placement.pipeline import end_of_step_s, pipelined
-from hardplace.placement.plan import Plan
+from hardplace.placement.plan import Plan, Schedule
 from hardplace.placement.room import Held, Room, room
 from hardplace.search.chain import Chain, stage_work, stages_of
 from hardplace.search.clusters import Fleet
@@ -174,4 +174,6 @@ def _notes(pricer: Pricer, plan: Plan) -> tuple[str, ...]:
         said.append(f"products in {pricer.low} at {rate:g} times the rate of bf16, fitted on training runs")
     if plan.zero == 2 and plan.pipeline > 1:
         said.append("ZeRO-2 with a pipeline: DeepSpeed and Megatron-LM do not combine them")
+    if plan.schedule is Schedule.ZERO_BUBBLE:
+        said.append("zero-bubble (ZB-H1) is not in Megatron-LM; `place --fix schedule=1f1b` leaves it out")
     return tuple(said)

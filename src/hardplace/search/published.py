@@ -86,6 +86,8 @@ _SOFTWARE = (
 )
 _SOME_LAYERS = re.compile(r"full\((\d+)/\d+ layers\)")  # of a stage
 _SAID = re.compile(r"inter-node fabric[^;]*?(\d+ Gb/s)")
+_FUSED_LOSS = re.compile(r"mosaicml|Megatron-Bridge")  # loss_fn fused_crossentropy; cross_entropy_fusion_impl te
+_UNSTATED = re.compile(r"offload|recompute modules per recipe|remat policy")
 _ALLOCATED = re.compile(r"SimuMax|torchtitan")
 _LATER = re.compile(r"^26\.(?:0[6-9]|1\d)")  # containers with CUDA graphs and fused dispatch
 
@@ -175,6 +177,11 @@ def allocated_only(row: Mapping[str, str]) -> bool:
     return bool(_ALLOCATED.search(row["source"]))
 
 
+def memory_unstated(row: Mapping[str, str]) -> bool:
+    """Return whether a row leaves out what its memory depends on: recompute, or how much is offloaded to the host."""
+    return not row["recompute"].strip() or bool(_UNSTATED.search(f"{row['recompute']} {row.get('note', '')}"))
+
+
 def _format(text: str) -> Format | None:
     known = {"bf16": Format.BF16, "fp16": Format.FP16, "fp8": Format.FP8, "mxfp8": Format.FP8, "nvfp4": Format.FP4}
     return next((found for name, found in (known | {"fp32": Format.FP32}).items() if text.startswith(name)), None)
@@ -240,6 +247,7 @@ def _shape(row: Mapping[str, str]) -> DecoderShape:
         window_every=2 if "every_2" in moe else 1,
         predicted=numbers.get("mtp", 0),
         dropout=software(row) in ("megatron-2020", "megatron-2021", "megatron-deepspeed"),
+        fused_loss=bool(_FUSED_LOSS.search(row["source"])),
     )
 
 

@@ -16,7 +16,7 @@ from hardplace.placement.plan import Format, Plan, problems
 from hardplace.search.chain import of_shape
 from hardplace.search.clusters import Fleet, Site, pricer_of
 from hardplace.search.estimate import PlanEstimate, estimate_plan
-from hardplace.search.published import NotModelled, Run, allocated_only, run_of
+from hardplace.search.published import NotModelled, Run, allocated_only, memory_unstated, run_of
 
 GIB = 1 << 30
 _SIZES = (1, 2, 4, 8, 16)
@@ -28,6 +28,7 @@ class Scored:
 
     counted: the row counts in the summary (grade A or B, no flag, measured, predicted). memory_gib, published_gib: of
     the fullest stage, what the allocator counts or all, as the source measured it. fits: the plan fits the device.
+    oom: the run ran out of memory. unstated: the source leaves out recompute, or how much is offloaded.
     """
 
     id: str
@@ -43,6 +44,7 @@ class Scored:
     published_gib: float | None = None
     fits: bool | None = None
     oom: bool = False
+    unstated: bool = False
 
     @property
     def memory_error(self) -> float | None:
@@ -129,6 +131,7 @@ def score(row: Mapping[str, str], estimate: Callable[[Run], PlanEstimate] = esti
         published_gib=published,
         fits=found.fits if found else None,
         oom=row.get("oom", "").startswith("1"),
+        unstated=memory_unstated(row),
     )
 
 

@@ -45,6 +45,7 @@ class DecoderShape:
 
     window: keys of sliding-window attention in every `window_every`-th layer; the others see all. predicted: extra
     layers that predict further tokens (MTP), each with a head of its own. dropout: after attention and MLP.
+    fused_loss: the loss is one kernel that keeps the 16-bit logits, without an fp32 copy of them.
 
     hidden, heads, kv_heads, head_dim, ffn and vocab may be columns (arrays of one length, `hardplace.search.shapes`):
     `block`, `embedding` and `head` are arithmetic on them, and give work whose sizes are columns.
@@ -67,6 +68,7 @@ class DecoderShape:
     window_every: int = 1
     predicted: int = 0
     dropout: bool = False
+    fused_loss: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -380,7 +382,7 @@ def head(shape: DecoderShape, degrees: Degrees) -> LayerWork:
         parameters=b.parameters,
         expert_parameters=0,
         saved_bytes=1.0 * degrees.activation_bytes * 2 * b.local * shape.hidden,
-        logits_bytes=(4.0 + degrees.activation_bytes) * logits,
+        logits_bytes=((0.0 if shape.fused_loss else 4.0) + degrees.activation_bytes) * logits,
         working_bytes=b.widest,
         output_bytes=0.0,
     )
