@@ -296,7 +296,7 @@ class Variants:
         """Yield what ZeRO may divide, as far as it fits, with a lower bound of the seconds of a step."""
         fixed_s = self.pricer.efficiencies.step_s
         for one in self._zeros(way):
-            if one.zero == 3 or one.recompute_layers:
+            if one.zero >= 2 or one.recompute_layers:  # layers take other seconds: priced whole
                 yield _Ended(plan=one, timed=None, ends_s=()), way.least_s
                 continue
             stages, holds = self._cuts.held(way.kind.chain, one)
@@ -317,7 +317,11 @@ class Variants:
     def _zeros(self, way: Timed) -> Iterator[Plan]:
         plan, own = way.plan, self.running.shard
         memory, replicas = [self.chip.memory_bytes] * plan.pipeline, plan.data * plan.context
+        # ZeRO-2 scatters gradients after every micro-batch: no framework joins it to a pipeline.
+        apart = plan.pipeline == 1 or self.running.zero == 2
         for zero in (0, 1, 2, 3) if replicas > 1 else (0,):
+            if zero == 2 and not apart:
+                continue
             for over in sorted({0, own}) if zero and own and replicas % own == 0 else (0,):
                 one = replace(plan, zero=zero, shard=over)
                 if may_fit(way.kind.weights, way.cut.last - way.cut.first, one, memory) and not any(problems(one)):
@@ -340,7 +344,7 @@ class Variants:
                 continue
             for pipeline in np.unique(rows.degrees[:, 0]).tolist():
                 data = int(rows.degrees[rows.degrees[:, 0] == pipeline, 1].max())
-                zero = (3 if pipeline == 1 else 2) if data * rows.plan.context > 1 else 0
+                zero = (3 if pipeline == 1 else 1) if data * rows.plan.context > 1 else 0
                 plan = replace(rows.plan, pipeline=pipeline, data=data, zero=zero)
                 holds = self._cuts.held(self._chain(plan), plan)[1]
                 full = [room(plan, at, hold).total_bytes for at, hold in enumerate(holds)]
