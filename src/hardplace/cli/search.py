@@ -14,7 +14,7 @@ from hardplace.cli.app import INFEASIBLE, app
 from hardplace.cli.chips import budget_of as area_budget
 from hardplace.cli.goal import Asking, question_of
 from hardplace.cli.goal import options as asking_options
-from hardplace.cli.working import options, working
+from hardplace.cli.working import journalled, models_name, options, own_folder, working
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ if TYPE_CHECKING:
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for result.json and page.html.  [default: hardplace-out/MODEL]",
+    help="Folder for result.json and page.html.  [default: hardplace-out/MODEL, MODEL-2, ...]",
 )
 @click.option(
     "--json",
@@ -84,6 +84,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Print the whole result as JSON on standard output, and nothing else there.",
 )
+@click.option("--exhaustive", is_flag=True, help="Evaluate every candidate of a small space exactly.")
 @click.option("--evaluations", type=click.IntRange(min=1), help="Stop after this many exact evaluations.")
 @asking_options
 @options
@@ -92,6 +93,7 @@ def search(
     asking: Asking,
     where: Where,
     evaluations: int | None,
+    exhaustive: bool,
     models: tuple[str, ...],
     setting_name: str,
     area_mm2: float | None,
@@ -111,7 +113,7 @@ def search(
     MODEL is a name that `hardplace models` lists, or a Workload file. The answer carries a certificate: nothing
     in the space is better than the printed bound. Several models share one chip, or a fleet of the best few.
     Ctrl-C stops with the best answer so far and its gap. After a kill, the same command goes on from the journal in
-    the folder, and ends at the same answer.
+    the folder, and ends at the same answer. Without --out, each different search has a folder of its own.
     """
     from hardplace.hardware.settings import setting as named
     from hardplace.hardware.settings import with_devices
@@ -132,9 +134,14 @@ def search(
         raise BadInput(
             f"--memory: the chips of space {question.space.name} bring their own; expected --limit memory=SIZE"
         )
-    folder = out or Path("hardplace-out") / "-".join(workload.name.replace("/", "-") for workload in workloads)
+    if exhaustive and (limit_s or evaluations or where.workers > 1 or where.scheduler):
+        raise BadInput(
+            "--exhaustive: runs to its end, here; expected no --seconds, --evaluations, --workers, --scheduler"
+        )
+    folder = out or own_folder("-".join(models_name(one) for one in workloads), journalled(question, gap))
     check_writable(folder)
-    _run(question, Ends(gap=gap, limit_s=limit_s, evaluations=evaluations), folder, where, as_json)
+    ends = Ends(gap=gap, limit_s=limit_s, evaluations=evaluations, exhaustive=exhaustive)
+    _run(question, ends, folder, where, as_json)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +151,7 @@ class Ends:
     gap: float
     limit_s: float | None
     evaluations: int | None
+    exhaustive: bool
 
 
 def _check(model: str, workload: Workload, tensor_parallel: tuple[int, ...]) -> None:
@@ -204,6 +212,7 @@ def _run(question: Question, ends: Ends, folder: Path, where: Where, as_json: bo
             gap=ends.gap,
             limit_s=ends.limit_s,
             evaluations=ends.evaluations,
+            exhaustive=ends.exhaustive,
             report=work.reporting(report),
             evaluator=work.evaluator,
         )
