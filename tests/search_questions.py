@@ -10,7 +10,7 @@ import numpy as np
 
 from hardplace.hardware.axes import AXES, Memory, Space
 from hardplace.hardware.presets import Preset
-from hardplace.hardware.settings import HBM3
+from hardplace.hardware.settings import HBM3, PHAZE
 from hardplace.hardware.spaces import space as named
 from hardplace.hardware.types import Budget, Setting
 from hardplace.placement.types import Infeasible
@@ -20,7 +20,7 @@ from hardplace.search.goals import Goal
 from hardplace.search.ones import job_of
 from hardplace.search.question import Question
 from hardplace.search.types import Choices
-from hardplace.units import GIB
+from hardplace.units import GIB, MIB
 from hardplace.workload.load import load
 
 SMALL: dict[str, Any] = {
@@ -48,6 +48,18 @@ OPEN: dict[str, Any] = {
     "area_limit_mm2": 800.0,
     "least_area_share": 0.0,
 }
+# A few hundred chips of PHAZE's space with eight plan families, and a handful with one, for PHAZE's setting.
+CHIPS = replace(named("phaze"), array_rows=(64, 128), array_columns=(64, 128), buffer_bytes=(2 * MIB, 8 * MIB))
+TINY = replace(
+    CHIPS,
+    array_rows=(128,),
+    array_columns=(128,),
+    tensor_cores=(1, 2, 8),
+    vector_cores=(1, 2, 8),
+    buffer_bytes=(2 * MIB,),
+)
+ONE_PLAN = Choices(memory_bytes=(80.0 * GIB,), micro_batches=(1,), recompute=(False,), tensor_parallel=(1,))
+PLANS = replace(ONE_PLAN, micro_batches=(1, 2), recompute=(False, True), tensor_parallel=(1, 2))
 
 
 def small_space(**axes: Any) -> Space:
@@ -82,6 +94,11 @@ def question(
         choices=Choices(**chosen),
         goal=replace(goal, devices=setting.cluster.devices),
     )
+
+
+def small(model: str = "opt-350m", chips: Space = CHIPS, choices: Choices = PLANS) -> Question:
+    """Return a question about a few hundred chips of PHAZE's space in its setting."""
+    return replace(question(model, setting=PHAZE, space=chips), choices=choices)
 
 
 def exhaustive(asked: Question, gap: float) -> list[tuple[tuple[float, ...], tuple[float, ...]]]:

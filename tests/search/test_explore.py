@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hardplace.errors import BadInput
 from hardplace.hardware.settings import HBM3, PHAZE
+from hardplace.hardware.spaces import space as named
 from hardplace.hardware.types import Setting
 from hardplace.placement.types import Infeasible
 from hardplace.search.answer import answer
@@ -97,6 +99,37 @@ def test_a_fleet_equals_exhaustive_evaluation() -> None:
     )
     assert best / (1 + GAP) * (1 - 1e-9) <= score <= best * (1 + GAP)
     assert score * (1 + found.excess) >= best * (1 - 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("models", "goal"),
+    [
+        (("opt-350m",), Goal(objectives=(Objective.PER_DOLLAR,))),
+        (("opt-350m",), Goal(objectives=(Objective.THROUGHPUT, Objective.TDP))),
+        (("opt-350m", "bert-large"), Goal(weights=(1.0, 1.0), norms=(2000.0, 300000.0))),
+    ],
+)
+def test_an_exhaustive_search_reaches_all_that_can_be_reached(models: tuple[str, ...], goal: Goal) -> None:
+    space = small_space(**{**OPEN, "links_bytes_per_s": (450e9,), "array_columns": (160,)})
+    asked = question(*models, space=space, goal=goal, micro_batches=(1,), tensor_parallel=(1,))
+    found = Search(question=asked, gap=GAP, exhaustive=True).run()
+    assert found.stop in (Stop.GAP, Stop.OPTIMAL)
+    assert found.excess <= GAP
+    every = exhaustive(asked, GAP)
+    front = {point for point, _ in every if not any(dominates(other, point) for other, _ in every)}
+    assert {tuple(f"{value:.9e}" for value in point) for point in found.scores} == {
+        tuple(f"{value:.9e}" for value in point) for point in front
+    }
+
+
+def dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return one != other and all(a >= b for a, b in zip(one, other, strict=True))
+
+
+def test_too_many_candidates_are_refused_in_one_line() -> None:
+    with pytest.raises(BadInput, match=r"--exhaustive: 234,880 candidates .* at most 20,000") as raised:
+        Search(question=question("opt-350m", space=named("phaze")), gap=GAP, exhaustive=True).run()
+    assert "\n" not in str(raised.value)
 
 
 @given(st.integers(0, 10**6), st.sampled_from([Combine.GEOMETRIC, Combine.WORST]), st.integers(1, 4))
@@ -205,6 +238,16 @@ def test_the_cloud_holds_the_plan_at_what_it_reaches_and_below_the_bound(explore
     assert np.all(reached <= bound * (1 + 1e-9))
     mine = cloud.label.index(explored.best.chip.name)
     assert cloud.samples_per_s[mine] <= explored.best.samples_per_s * (1 + 1e-9)
+
+
+def test_a_search_with_a_time_limit_looks_at_some_chips_and_at_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    from hardplace.search import cloud
+
+    monkeypatch.setattr(cloud, "_HURRIED", 6)
+    found = answer(question("opt-350m", recompute=(False,), micro_batches=(1,)), limit_s=600.0)
+    assert isinstance(found, Exploration)
+    assert len(found.cloud.label) <= 7
+    assert found.best.chip.name in found.cloud.label
 
 
 def test_a_model_that_fits_no_placement_says_what_is_short() -> None:

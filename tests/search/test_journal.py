@@ -28,7 +28,7 @@ from hardplace.search.steps import Here
 from hardplace.search.strategies.oracle import Oracle
 from hardplace.search.types import Evaluation, Exploration, Job, Outcome
 from hardplace.workload.load import load
-from strategies_search import TINY, small
+from search_questions import TINY, small
 
 ROOT = Path(__file__).parent.parent.parent
 QUESTION = small()
@@ -233,9 +233,8 @@ def test_runs_are_listed_and_exported(tmp_path: Path) -> None:
         done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=240)
         assert done.returncode == 0, done.stderr
     asking = [sys.executable, "-m", *shlex.split(shown[0])]
-    changed = subprocess.run(
-        [*asking, "--devices", "64"], cwd=tmp_path, capture_output=True, text=True, timeout=120
-    )  # fmt: skip
+    asking += ["--devices", "64", "--out", "hardplace-out/opt-350m"]
+    changed = subprocess.run(asking, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert changed.returncode == 2
     assert "setting.cluster.devices was 1024, now 64" in changed.stderr
     assert changed.stderr.count("\n") == 1

@@ -18,7 +18,7 @@ from hardplace.search.journal import FILE, Journalled, evaluations, journal
 from hardplace.search.processes import Processes
 from hardplace.search.steps import Asked, Pool
 from hardplace.search.types import Exploration, Progress
-from strategies_search import small
+from search_questions import small
 
 QUESTION = small("bert-large")
 GAP = 0.0  # many placements, and exact evaluations

@@ -13,7 +13,7 @@ from hardplace.search.strategies import phaze, wham
 from hardplace.search.strategies.compare import STRATEGIES, compare
 from hardplace.search.strategies.oracle import Oracle, Spent
 from hardplace.search.strategies.types import Comparison, End, Trial
-from strategies_search import ONE_PLAN, TINY, small
+from search_questions import ONE_PLAN, TINY, small
 
 GAP = 0.01
 

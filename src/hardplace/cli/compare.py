@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
 
 from hardplace.cli.app import app
 from hardplace.errors import unknown
+
+_ASKED = "compare-asked.json"  # what the comparison in a folder was asked: another one goes to another folder
 
 
 @app.command()
@@ -30,7 +33,11 @@ from hardplace.errors import unknown
     help="Exact evaluations (a chip with a plan family each) for each strategy.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of bayesian and random.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder.  [default: hardplace-out/MODEL]")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder.  [default: hardplace-out/MODEL, MODEL-2, ...]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the whole comparison as JSON.")
 def compare(
     model: str,
@@ -54,10 +61,12 @@ def compare(
 
     from hardplace.cli.goal import Asking, question_of
     from hardplace.cli.search import check_writable, choices_of
+    from hardplace.cli.working import models_name, own_folder
     from hardplace.files import dumps, write, write_text
     from hardplace.hardware.settings import setting as named
     from hardplace.hardware.settings import with_devices
     from hardplace.report.compare import page, show
+    from hardplace.search.asked import asked
     from hardplace.search.strategies.compare import STRATEGIES
     from hardplace.search.strategies.compare import compare as compared
     from hardplace.workload.load import load
@@ -69,17 +78,23 @@ def compare(
     workload = load(model)
     limits = () if area_mm2 is None else (f"area={area_mm2}mm2",)
     question = question_of((workload,), setting, choices_of(setting, (), (), (), ()), Asking(limits=limits))
-    folder = out or Path("hardplace-out") / workload.name.replace("/", "-")
+    if limit_s is None and limit_evaluations is None:
+        limit_s = 30.0
+    strategies = strategies or tuple(STRATEGIES)
+    own = {"strategies": list(strategies), "limit_s": limit_s, "limit_evaluations": limit_evaluations, "seed": seed}
+    mine = json.dumps({**asked(question), **own}, indent=1)
+    folder = out or own_folder(models_name(workload), lambda one: _same(one / _ASKED, mine))
     check_writable(folder)
     comparison = compared(
         question,
-        strategies or tuple(STRATEGIES),
-        limit_s=30.0 if limit_s is None and limit_evaluations is None else limit_s,
+        strategies,
+        limit_s=limit_s,
         limit_evaluations=limit_evaluations,
         seed=seed,
         report=lambda name: click.echo(f"{name} ...", err=True),
     )
     folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / _ASKED, mine)
     write(folder / "compare.json", comparison)
     write_text(folder / "compare.html", page(comparison))
     if as_json:
@@ -87,3 +102,8 @@ def compare(
     else:
         show(comparison)
         click.echo(f"\nwritten: {folder / 'compare.json'}, {folder / 'compare.html'} (open it in a browser)")
+
+
+def _same(path: Path, mine: str) -> bool | None:
+    """Return whether a folder's comparison was asked the same; None where there is none."""
+    return path.read_text() == mine if path.exists() else None

@@ -16,7 +16,7 @@ from hardplace.cli.goal import Asking, question_of
 from hardplace.cli.goal import options as asking_options
 from hardplace.cli.search_shapes import Shaping, check_alone
 from hardplace.cli.search_shapes import options as shape_options
-from hardplace.cli.working import options, working
+from hardplace.cli.working import journalled, models_name, options, own_folder, working
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ if TYPE_CHECKING:
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for result.json and page.html.  [default: hardplace-out/MODEL]",
+    help="Folder for result.json and page.html.  [default: hardplace-out/MODEL, MODEL-2, ...]",
 )
 @click.option(
     "--json",
@@ -86,6 +86,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Print the whole result as JSON on standard output, and nothing else there.",
 )
+@click.option("--exhaustive", is_flag=True, help="Evaluate every candidate of a small space exactly.")
 @click.option("--evaluations", type=click.IntRange(min=1), help="Stop after this many exact evaluations.")
 @asking_options
 @shape_options
@@ -96,6 +97,7 @@ def search(
     shaping: Shaping,
     where: Where,
     evaluations: int | None,
+    exhaustive: bool,
     models: tuple[str, ...],
     setting_name: str,
     area_mm2: float | None,
@@ -115,7 +117,7 @@ def search(
     MODEL is a name that `hardplace models` lists, or a Workload file. The answer carries a certificate: nothing
     in the space is better than the printed bound. Several models share one chip, or a fleet of the best few.
     Ctrl-C stops with the best answer so far and its gap. After a kill, the same command goes on from the journal in
-    the folder, and ends at the same answer.
+    the folder, and ends at the same answer. Without --out, each different search has a folder of its own.
     """
     from hardplace.hardware.settings import setting as named
     from hardplace.hardware.settings import with_devices
@@ -136,15 +138,20 @@ def search(
         raise BadInput(
             f"--memory: the chips of space {question.space.name} bring their own; expected --limit memory=SIZE"
         )
-    folder = out or Path("hardplace-out") / "-".join(workload.name.replace("/", "-") for workload in workloads)
-    check_writable(folder)
-    if shaping.shapes:
-        _with_shapes(
-            models, question, shaping, Ends(gap=gap, limit_s=limit_s, evaluations=evaluations), folder, where, as_json
+    if exhaustive and (limit_s or evaluations or where.workers > 1 or where.scheduler):
+        raise BadInput(
+            "--exhaustive: runs to its end, here; expected no --seconds, --evaluations, --workers, --scheduler"
         )
+    ends = Ends(gap=gap, limit_s=limit_s, evaluations=evaluations, exhaustive=exhaustive)
+    if shaping.shapes:
+        folder = out or Path("hardplace-out") / models_name(workloads[0])  # shapes keep no journal
+        check_writable(folder)
+        _with_shapes(models, question, shaping, ends, folder, where, as_json)
         return
     check_alone(shaping)
-    _run(question, Ends(gap=gap, limit_s=limit_s, evaluations=evaluations), folder, where, as_json)
+    folder = out or own_folder("-".join(models_name(one) for one in workloads), journalled(question, gap))
+    check_writable(folder)
+    _run(question, ends, folder, where, as_json)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +161,7 @@ class Ends:
     gap: float
     limit_s: float | None
     evaluations: int | None
+    exhaustive: bool
 
 
 def _with_shapes(
@@ -166,9 +174,9 @@ def _with_shapes(
 
     if len(models) > 1:
         raise BadInput(f"--shapes: {len(models)} models: expected one")
-    if where.workers > 1 or where.scheduler is not None or ends.evaluations is not None:
+    if where.workers > 1 or where.scheduler is not None or ends.evaluations is not None or ends.exhaustive:
         raise BadInput(
-            "--shapes: not beside --workers, --scheduler or --evaluations: expected one process, and --seconds"
+            "--shapes: not beside --workers, --scheduler, --evaluations, --exhaustive: expected one process, and --seconds"
         )
     bar = partial(_progress_bar, ends.gap)
     run(models[0], question, shaping, (ends.gap, ends.limit_s), folder, bar, as_json=as_json)
@@ -232,6 +240,7 @@ def _run(question: Question, ends: Ends, folder: Path, where: Where, as_json: bo
             gap=ends.gap,
             limit_s=ends.limit_s,
             evaluations=ends.evaluations,
+            exhaustive=ends.exhaustive,
             report=work.reporting(report),
             evaluator=work.evaluator,
         )

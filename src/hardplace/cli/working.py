@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from hardplace.search.question import Question
     from hardplace.search.steps import Pool
     from hardplace.search.types import Progress
+    from hardplace.workload.types import Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +67,36 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
     ):
         with_where = option(with_where)
     return with_where
+
+
+def models_name(workload: Workload) -> str:
+    """Return a model's name as a part of a path."""
+    return workload.name.replace("/", "-")
+
+
+def own_folder(name: str, same: Callable[[Path], bool | None]) -> Path:
+    """Return hardplace-out/NAME, or the first of NAME-2, NAME-3, ... that is of the same run, or of none.
+
+    same: whether a folder is of this run; None where no run has left anything in it.
+    """
+    for number in count(1):
+        folder = Path("hardplace-out") / (name if number == 1 else f"{name}-{number}")
+        if same(folder) is not False:
+            return folder
+    raise AssertionError
+
+
+def journalled(question: Question, gap: float) -> Callable[[Path], bool | None]:
+    """Return what tells whether a folder's journal asks a question; None where there is no journal."""
+    from hardplace.search.asked import asked
+    from hardplace.search.journal import FILE, changed
+
+    mine = asked(question, gap=gap)
+
+    def same(folder: Path) -> bool | None:
+        return not changed(folder / FILE, mine) if (folder / FILE).exists() else None
+
+    return same
 
 
 @contextmanager

@@ -31,17 +31,25 @@ def answer(
     evaluations: int | None = None,
     report: Callable[[Progress], None] | None = None,
     evaluator: Evaluator | None = None,
+    exhaustive: bool = False,
 ) -> Exploration | Infeasible:
     """Return the best chip and plan of a question with its certificate, or what every candidate lacks.
 
     gap: relative gap at which to stop (0.01: nothing in the space is more than 1 % better). limit_s: wall seconds
     for the search, or None. evaluations: exact ones at most, or None. evaluator: where they are done (None: in this
-    process). report: called with the incumbent and the bound as they move. An interrupt
+    process). report: called with the incumbent and the bound as they move. exhaustive: evaluate every candidate, of
+    `search.everything.MOST` at most, to the end instead. An interrupt
     (KeyboardInterrupt) ends the search with the best answer so far; it is raised again if there is none yet.
     """
     evaluator = evaluator or in_process(question, gap)
     search = Search(
-        question=question, gap=gap, limit_s=limit_s, evaluations=evaluations, report=report, evaluator=evaluator
+        question=question,
+        gap=gap,
+        limit_s=limit_s,
+        evaluations=evaluations,
+        report=report,
+        evaluator=evaluator,
+        exhaustive=exhaustive,
     )
     found = explored(search)
     if isinstance(found, Infeasible):
@@ -63,10 +71,17 @@ def frontier(
     evaluations: int | None = None,
     report: Callable[[Progress], None] | None = None,
     evaluator: Evaluator | None = None,
+    exhaustive: bool = False,
 ) -> Frontier | Infeasible:
     """Return the frontier of a question with several objectives; arguments as for `answer`."""
     search = Search(
-        question=question, gap=gap, limit_s=limit_s, evaluations=evaluations, report=report, evaluator=evaluator
+        question=question,
+        gap=gap,
+        limit_s=limit_s,
+        evaluations=evaluations,
+        report=report,
+        evaluator=evaluator,
+        exhaustive=exhaustive,
     )
     found = explored(search)
     if isinstance(found, Infeasible):

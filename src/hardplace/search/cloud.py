@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from hardplace.cost.types import Floats, Ints
-from hardplace.hardware.axes import Space
+from hardplace.hardware.axes import AXES
 from hardplace.hardware.space import name
 from hardplace.search.explore import Search
 from hardplace.search.profile import LayerSeconds
@@ -15,15 +15,17 @@ from hardplace.search.types import Cloud, Evaluation
 
 _ALL = 100_000  # chips of a space that are all looked at
 _SOME = 6_000  # of a larger one, drawn at random
+_HURRIED = 1_500  # where the search has a time limit: all of PHAZE's space take 18 s for dlrm, longer than its limit
 
 
 def cloud(search: Search, section: int, best: Evaluation) -> Cloud:
     """Return the chips of the answer's section within the limits with its plan held fixed: what list schedules reach.
 
-    All of a small space; of a large one an even random choice, always the same one.
+    All of a small space; of a large one, and where the search has a time limit, an even random choice, always the same
+    one, and the answer.
     """
     scoring = search.scoring
-    places = _places(search.question.space)
+    places = _places(search, best)
     costs, _, _ = scoring.limits.costs(scoring.sections[section], scoring.space.at(places))
     kept = np.flatnonzero(scoring.limits.within(costs) & scoring.limits.large(scoring.space.at(places), costs))
     places = places[:, kept]
@@ -41,12 +43,20 @@ def cloud(search: Search, section: int, best: Evaluation) -> Cloud:
     )
 
 
-def _places(space: Space) -> Ints:
-    whole = space.whole
-    if whole.size <= _ALL:
-        return whole.places()
+def _places(search: Search, best: Evaluation) -> Ints:
+    """Return the places of the chips to look at, with that of the answer."""
+    space = search.question.space
+    most, some = (_ALL, _SOME) if search.limit_s is None else (_HURRIED, _HURRIED)
+    if space.whole.size <= most:
+        return space.whole.places()
     random = np.random.default_rng(0)
-    return np.stack([random.integers(0, high, _SOME) for high in whole.high])
+    drawn = np.stack([random.integers(0, high, some) for high in space.whole.high])
+    own = [
+        np.flatnonzero(np.isnan(values) | (values == getattr(best.chip, axis)))
+        for axis, values in zip(AXES, space.values, strict=True)
+    ]
+    mine = np.array(own).reshape(len(AXES), 1) if all(len(one) == 1 for one in own) else drawn[:, :0]
+    return np.unique(np.concatenate([mine, drawn], axis=1), axis=1)
 
 
 def _plan_seconds(best: Evaluation, seconds: LayerSeconds) -> Floats:

@@ -18,7 +18,8 @@ from hardplace.hardware.axes import corners
 from hardplace.placement.types import Infeasible
 from hardplace.search import ones
 from hardplace.search.blocks import first_of, scheduled
-from hardplace.search.candidates import LEVEL_NAMES, Block, Found, One, Plan, Reached, Refinement, Region, Tally
+from hardplace.search.candidates import LEVEL_NAMES, Block, Count, Found, One, Plan, Reached, Refinement, Region, Tally
+from hardplace.search.everything import everything
 from hardplace.search.exact import in_process
 from hardplace.search.fleet import best_fleet
 from hardplace.search.front import Front, Scores
@@ -41,6 +42,7 @@ class Search:
 
     gap: relative gap at which to stop. limit_s: wall seconds, or None. report: called with each Progress.
     evaluations: exact evaluations at most, or None. evaluator: where they are done; None: in this process.
+    exhaustive: evaluate every candidate instead, to its end (search.everything).
     """
 
     question: Question
@@ -49,6 +51,7 @@ class Search:
     report: Callable[[Progress], None] | None = None
     evaluations: int | None = None
     evaluator: Evaluator | None = None
+    exhaustive: bool = False
 
     def __post_init__(self) -> None:
         """Lay out models and sections; nothing depends on the chips yet."""
@@ -80,6 +83,8 @@ class Search:
 
     def run(self) -> Found:
         """Refine candidates best first until the gap, a limit or an interrupt; return what was found."""
+        if self.exhaustive:
+            return self._found(everything(self))
         stops = Stops(gap=self.gap, deadline=self.deadline, evaluations=self.evaluations)
         return self._found(Loop(self, self.front, self._evaluator.steps(self), stops, self.report).run())
 
@@ -152,6 +157,10 @@ class Search:
         """Whether several scores count: objectives, or the models of a fleet."""
         goal = self.question.goal
         return len(goal.objectives) > 1 or (goal.fleet > 1 and len(self.scoring.models) > 1)
+
+    def counted(self, level: Refinement) -> Count:
+        """Return the counts of a level, to count on."""
+        return self._tally.levels[level]
 
     def discard(self, candidate: Candidate) -> None:
         """Count what was left in the heap: it was discarded by the bound that put it there."""

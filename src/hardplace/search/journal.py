@@ -148,6 +148,19 @@ def journal(path: Path, question: Asked, model: str, objective: str) -> Iterator
         connection.close()
 
 
+def changed(path: Path, question: Asked) -> list[str]:
+    """Return what an existing journal was asked otherwise, a text for each field; nothing where it was just begun."""
+    with _explained(path):
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=60.0)
+        try:
+            if _head(connection) == (0, 0):
+                return []
+            _check(path, connection, None)
+            return _others(connection, question)
+        finally:
+            connection.close()
+
+
 def run(path: Path) -> Run:
     """Return what a journal says of its run."""
     with _reading(path) as connection:
@@ -215,14 +228,19 @@ def _check(path: Path, connection: sqlite3.Connection, question: Asked | None) -
     if question is None:
         return
     connection.execute("PRAGMA synchronous = NORMAL")
-    before = {field: json.loads(value) for field, value in connection.execute("SELECT field, value FROM asked")}
-    changed = difference(before, json.loads(json.dumps(question)))
-    if changed:
-        more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+    others = _others(connection, question)
+    if others:
+        more = f" and {len(others) - 3} more" if len(others) > 3 else ""
         raise BadInput(
-            f"{path}: the journal of another run: {'; '.join(changed[:3])}{more}; give --out another folder, or "
+            f"{path}: the journal of another run: {'; '.join(others[:3])}{more}; give --out another folder, or "
             "--fresh to forget it and start over"
         )
+
+
+def _others(connection: sqlite3.Connection, question: Asked) -> list[str]:
+    """Return what a journal was asked otherwise."""
+    before = {field: json.loads(value) for field, value in connection.execute("SELECT field, value FROM asked")}
+    return difference(before, json.loads(json.dumps(question)))
 
 
 @contextmanager

@@ -28,6 +28,7 @@ def together(
     evaluations: int | None = None,
     report: Callable[[Progress], None] | None = None,
     evaluator: Evaluator | None = None,
+    exhaustive: bool = False,
 ) -> Shared | Infeasible:
     """Return the best chip for several models, or the best few, and which model runs where; arguments as for `answer`.
 
@@ -41,7 +42,7 @@ def together(
         alone = explored(
             Search(
                 question=replace(question, workloads=(workload,), goal=own), gap=gap, limit_s=limit_s,
-                evaluations=evaluations, report=report, evaluator=evaluator,
+                evaluations=evaluations, report=report, evaluator=evaluator, exhaustive=exhaustive,
             )
         )  # fmt: skip
         if isinstance(alone, Infeasible):
@@ -49,7 +50,15 @@ def together(
         norms.append(alone.scores[0][0])
     asked = replace(question, goal=replace(goal, norms=tuple(norms)))
     found = explored(
-        Search(question=asked, gap=gap, limit_s=limit_s, evaluations=evaluations, report=report, evaluator=evaluator)
+        Search(
+            question=asked,
+            gap=gap,
+            limit_s=limit_s,
+            evaluations=evaluations,
+            report=report,
+            evaluator=evaluator,
+            exhaustive=exhaustive,
+        )
     )
     return found if isinstance(found, Infeasible) else _shared(asked, found)
 
