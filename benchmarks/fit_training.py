@@ -29,7 +29,8 @@ from hardplace.files import read_text, write
 from hardplace.placement.plan import Format, Plan
 from hardplace.search.chain import Chain, of_shape
 from hardplace.search.estimate import estimate_plan
-from hardplace.search.published import NotModelled, Run, allocated_only, rows_of, run_of
+from hardplace.search.published import NotModelled, Run, run_of
+from hardplace.search.published_rows import allocated_only, rows_of
 from hardplace.search.timing import Known
 from hardplace.search.validation import GIB, fleet_of_run, settled
 

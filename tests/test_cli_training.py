@@ -11,7 +11,7 @@ from hardplace.cli import main  # noqa: F401  (joins the verbs)
 from hardplace.cli.app import app
 from hardplace.cost.gpu.table import parse
 from hardplace.errors import BadInput
-from hardplace.search.published import rows_of
+from hardplace.search.published_rows import rows_of
 from hardplace.search.validation import score, summary
 
 ROOT = Path(__file__).parent.parent

@@ -55,7 +55,7 @@ def show_runs(data: Path | None, split: str, *, as_json: bool, markdown: bool) -
 
     from hardplace.cost.gpu.table import parse
     from hardplace.files import read_text
-    from hardplace.search.published import rows_of
+    from hardplace.search.published_rows import rows_of
     from hardplace.search.validation import score
 
     path = data or _published()

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from hardplace.cost.gpu.decoder import DecoderShape, Experts, Latent
 from hardplace.cost.gpu.efficiencies import DEFAULT, fitted
-from hardplace.cost.gpu.table import Table
-from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import node
 from hardplace.hardware.types import Cluster
 from hardplace.placement.plan import ContextExchange, Format, Plan, Update, problems
@@ -30,47 +27,6 @@ DEVICES = {
     "GB200": ("gb200", "gb200-nvl72"),
 }
 FABRICS = ("Omni-Path",)  # that reach less than their rate
-COLUMNS = (
-    "id",
-    "source",
-    "layers",
-    "hidden",
-    "heads",
-    "kv_heads",
-    "ffn",
-    "gated_mlp",
-    "vocab",
-    "seq",
-    "precision",
-    "device",
-    "devices",
-    "intra_bw",
-    "inter_bw",
-    "tp",
-    "pp",
-    "vpp",
-    "dp",
-    "cp",
-    "ep",
-    "zero_stage/fsdp",
-    "sp",
-    "recompute",
-    "flash_attention",
-    "micro_batch",
-    "global_batch",
-    "memory_gb",
-    "head_dim",
-    "moe",
-    "target_iter_s",
-    "flag",
-    "grade",
-    "split",
-)
-_WHOLE = (
-    *("layers", "hidden", "heads", "kv_heads", "ffn", "gated_mlp", "vocab", "seq", "devices", "head_dim"),
-    *("tp", "pp", "vpp", "dp", "cp", "ep", "sp", "micro_batch", "global_batch"),
-)
-_MEASURED = ("memory_gb", "target_iter_s")
 _RATE = re.compile(r"(?:(\d+)x)?(\d+) ?G([bB])/s")
 _NUMBERED = re.compile(r"(\d+)")
 # What a source names, or its table's place: the software (`hardplace.cost.gpu.efficiencies`), first match.
@@ -87,8 +43,6 @@ _SOFTWARE = (
 _SOME_LAYERS = re.compile(r"full\((\d+)/\d+ layers\)")  # of a stage
 _SAID = re.compile(r"inter-node fabric[^;]*?(\d+ Gb/s)")
 _FUSED_LOSS = re.compile(r"mosaicml|Megatron-Bridge")  # loss_fn fused_crossentropy; cross_entropy_fusion_impl te
-_UNSTATED = re.compile(r"offload|recompute modules per recipe|remat policy")
-_ALLOCATED = re.compile(r"SimuMax|torchtitan")
 _LATER = re.compile(r"^26\.(?:0[6-9]|1\d)")  # containers with CUDA graphs and fused dispatch
 
 
@@ -112,28 +66,6 @@ class Run:
     stack: str
     fabric: str
     open: tuple[str, ...] = ()
-
-
-def rows_of(table: Table) -> list[dict[str, str]]:
-    """Return the rows by column name; BadInput for a column that is missing, or a cell that is no such number."""
-    for name in COLUMNS:
-        if name not in table.columns:
-            raise BadInput(f"{table.place}: column {name}: missing; expected the columns of validation/training")
-    for column in (*_WHOLE, *_MEASURED):
-        for index, text in enumerate(table.texts(column)):
-            if not _is_number(text, whole=column in _WHOLE):
-                expected = "a whole number" if column in _WHOLE else "a number"
-                raise BadInput(f"{table.where(index, column)}: {text!r}: expected {expected} from 0, or an empty cell")
-    return [dict(zip(table.columns, row, strict=True)) for row in table.rows]
-
-
-def _is_number(text: str, *, whole: bool) -> bool:
-    """Return whether a cell is empty or a finite number from 0."""
-    try:
-        value = float(text or 0)
-    except ValueError:
-        return False
-    return 0.0 <= value < math.inf and (not whole or value == int(value))
 
 
 def run_of(row: Mapping[str, str]) -> Run:
@@ -170,16 +102,6 @@ def run_of(row: Mapping[str, str]) -> Run:
         fabric=fabric,
         open=() if row["micro_batch"].strip() else ("micro_batch",),
     )
-
-
-def allocated_only(row: Mapping[str, str]) -> bool:
-    """Return whether the row's memory is what the allocator counts (torch), rather than all of it (nvidia-smi)."""
-    return bool(_ALLOCATED.search(row["source"]))
-
-
-def memory_unstated(row: Mapping[str, str]) -> bool:
-    """Return whether a row leaves out what its memory depends on: recompute, or how much is offloaded to the host."""
-    return not row["recompute"].strip() or bool(_UNSTATED.search(f"{row['recompute']} {row.get('note', '')}"))
 
 
 def _format(text: str) -> Format | None:

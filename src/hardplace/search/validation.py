@@ -16,7 +16,8 @@ from hardplace.placement.plan import Format, Plan, problems
 from hardplace.search.chain import of_shape
 from hardplace.search.clusters import Fleet, Site, pricer_of
 from hardplace.search.estimate import PlanEstimate, estimate_plan
-from hardplace.search.published import NotModelled, Run, allocated_only, memory_unstated, run_of
+from hardplace.search.published import NotModelled, Run, run_of
+from hardplace.search.published_rows import allocated_only, memory_unstated
 
 GIB = 1 << 30
 _SIZES = (1, 2, 4, 8, 16)
