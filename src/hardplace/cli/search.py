@@ -176,7 +176,7 @@ def _with_shapes(
         raise BadInput(f"--shapes: {len(models)} models: expected one")
     if where.workers > 1 or where.scheduler is not None or ends.evaluations is not None or ends.exhaustive:
         raise BadInput(
-            "--shapes: not beside --workers, --scheduler, --evaluations, --exhaustive: expected one process, and --seconds"
+            "--shapes: not beside --workers, --scheduler, --evaluations, --exhaustive: expected one process, --seconds"
         )
     bar = partial(_progress_bar, ends.gap)
     run(models[0], question, shaping, (ends.gap, ends.limit_s), folder, bar, as_json=as_json)
