@@ -45,7 +45,7 @@ def test_json_is_all_of_standard_output_and_the_same_as_the_file(tmp_path: Path)
 
 def test_searches_after_each_other_have_a_folder_each_and_the_same_one_its_own_again(tmp_path: Path) -> None:
     first = (*SMALL, "--devices", "64", "--batch", "512")
-    for arguments, folder in ((first, "opt-350m"), (SMALL, "opt-350m-2"), (first, "opt-350m"), (SMALL, "opt-350m-2")):
+    for arguments, folder in ((first, "opt-350m"), (SMALL, "opt-350m-2"), (first, "opt-350m")):
         done = hardplace("search", "opt-350m", *arguments, folder=tmp_path)
         assert done.returncode == 0, done.stderr
         assert f"written: hardplace-out/{folder}/result.json" in done.stdout
@@ -53,8 +53,6 @@ def test_searches_after_each_other_have_a_folder_each_and_the_same_one_its_own_a
     other = hardplace("search", "opt-350m", *SMALL, "--out", "hardplace-out/opt-350m", folder=tmp_path)
     assert other.returncode == 2
     assert "setting.cluster.devices was 64, now 1024" in other.stderr
-    forgotten = hardplace("search", "opt-350m", *SMALL, "--out", "hardplace-out/opt-350m", "--fresh", folder=tmp_path)
-    assert forgotten.returncode == 0
     assert sorted(one.name for one in (tmp_path / "hardplace-out").iterdir()) == ["opt-350m", "opt-350m-2"]
 
 
@@ -75,7 +73,7 @@ buffers = ["2 MiB", "4 MiB"]
 
 def test_an_exhaustive_search_ends_at_the_same_answer(tmp_path: Path) -> None:
     (tmp_path / "few.toml").write_text(SPACE)
-    asked = ("search", "opt-350m", "--space", "few.toml", "--micro-batch", "1", "--json", "--gap", "0.001")
+    asked = ("search", "opt-350m", "--space", "few.toml", *SMALL[2:], "--json", "--gap", "0.001")
     every = json.loads(hardplace(*asked, "--exhaustive", "--out", "every", folder=tmp_path).stdout)
     best = json.loads(hardplace(*asked, "--out", "best", folder=tmp_path).stdout)
     assert every["candidates"] == best["candidates"]
