@@ -59,7 +59,7 @@ def every_plan(
             (False, True), zeros, Schedule, micro_batches, orders
         ):
             if zero == 2 and pipeline > 1 and len(zeros) > 1:
-                continue  # no framework runs it: only where it is asked for
+                continue  # not in DeepSpeed or Megatron-LM: only where it is asked for
             for virtual in virtuals if pipeline > 1 and schedule is Schedule.ONE_F_ONE_B else (1,):
                 most = -(-layers // pipeline)
                 if most % virtual or (pipeline == 1 and schedule is not Schedule.ONE_F_ONE_B):

@@ -267,6 +267,6 @@ def shards(space: Space, plan: Plan, fleet: Fleet) -> list[tuple[int, int]]:
     found = []
     for zero in space.of("zero", zeros):
         if plan.pipeline > 1 and (zero == 3 or (zero == 2 and "zero" not in space.fixed)):
-            continue  # which no framework runs; ZeRO-2 if asked for
+            continue  # not in DeepSpeed or Megatron-LM; ZeRO-2 if asked for
         found += [(zero, shard) for shard in space.of("shard", near) if zero or not shard]
     return [(zero, shard) for zero, shard in found if not shard or replicas % shard == 0]
