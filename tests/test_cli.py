@@ -174,7 +174,9 @@ def test_infeasible_is_code_3_and_says_what_is_short(tmp_path: Path) -> None:
     assert "memory" in done.stderr
     assert "has 8.59 GB" in done.stderr
     assert done.stderr.strip().count("\n") == 0
-    assert list(tmp_path.iterdir()) == []
+    # That nothing fits is an answer: the journal keeps it, and there is no result.
+    assert [one.name for one in tmp_path.rglob("*") if one.is_file()] == ["journal.sqlite"]
+    assert "infeasible" in hardplace("runs", folder=tmp_path).stdout
 
 
 def test_ctrl_c_leaves_the_best_answer_so_far_and_its_gap(tmp_path: Path) -> None:
