@@ -69,7 +69,9 @@ def _bound(chart: go.Figure, exploration: Exploration) -> None:
     index = frontier(area, bound)
     _steps(
         chart,
-        "no plan exceeds this up to that area",
+        "no plan exceeds this on the chips drawn"
+        if exploration.cloud.sampled
+        else "no plan exceeds this up to that area",
         area[index],
         bound[index],
         style.GREY,

@@ -40,14 +40,20 @@ def cloud(search: Search, section: int, best: Evaluation) -> Cloud:
         samples_per_s=tuple((layout.batch / _plan_seconds(best, seconds)).tolist()),
         bound_samples_per_s=tuple(bound.tolist()),
         label=tuple(name(chips, index) for index in range(len(chips))),
+        sampled=scoring.space.whole.size > _most(search),
     )
+
+
+def _most(search: Search) -> int:
+    """Return how many chips a space may have of which all are looked at."""
+    return _ALL if search.limit_s is None else _HURRIED
 
 
 def _places(search: Search, best: Evaluation) -> Ints:
     """Return the places of the chips to look at, with that of the answer."""
     space = search.question.space
-    most, some = (_ALL, _SOME) if search.limit_s is None else (_HURRIED, _HURRIED)
-    if space.whole.size <= most:
+    some = _SOME if search.limit_s is None else _HURRIED
+    if space.whole.size <= _most(search):
         return space.whole.places()
     random = np.random.default_rng(0)
     drawn = np.stack([random.integers(0, high, some) for high in space.whole.high])

@@ -137,13 +137,14 @@ class Cloud:
     """Chips of the space with the chosen plan held fixed: columns of one length.
 
     samples_per_s is what the plan reaches there with list schedules (an achieved value); bound_samples_per_s is
-    what no plan of the space can exceed on that chip.
+    what no plan of the space can exceed on that chip. sampled: a choice of the space's chips, not all.
     """
 
     area_mm2: tuple[float, ...]
     samples_per_s: tuple[float, ...]
     bound_samples_per_s: tuple[float, ...]
     label: tuple[str, ...]
+    sampled: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
