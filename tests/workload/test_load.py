@@ -1,7 +1,6 @@
 """The shipped models against published counts; files read back; unsound ones refused."""
 
 import gzip
-import time
 from collections import Counter
 from dataclasses import replace
 
@@ -83,15 +82,6 @@ def workload(request):
 def test_catalogue_is_complete_and_small():
     assert catalogue() == tuple(sorted(PARAMETERS))
     assert all(path_of(name).stat().st_size <= 200_000 for name in PARAMETERS)
-
-
-def test_loads_quickly():
-    load("bert-large")
-    for name in PARAMETERS:
-        start = time.perf_counter()
-        load(name)
-        # 5-35 ms on 2 idle cores; 50 ms is the budget, and this machine may be busy.
-        assert time.perf_counter() - start < 0.5
 
 
 def test_parameters(workload):
