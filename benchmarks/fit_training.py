@@ -1,11 +1,12 @@
 """Fit the efficiencies of training steps by generation of GPU and by software, and write the package's file.
 
-    python benchmarks/fit_training.py [--without SOURCE] [--dry]
+    python benchmarks/fit_training.py [--without SOURCE] [--only STACK] [--dry]
 
 Only rows that count (grade A or B, no flag) of the calibration split are read; the test split never is. Least sum of
 absolute logarithms of predicted over measured, a source weighing the root of its rows, all figures at once
 (`hardplace.cost.gpu.least`), with a weak pull to where each starts. --without leaves out the sources whose name has
-SOURCE in it and prints their errors with the others' figures; --dry writes nothing.
+SOURCE in it and prints their errors with the others' figures; --only fits one software and the devices that only it
+runs on, and keeps all other figures; --dry writes nothing.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from pathlib import Path
 
 import numpy as np
 
-from hardplace.cost.gpu.efficiencies import FittedEfficiencies, OfGpu, OfStack, fitted, generation
+from hardplace.cost.gpu.efficiencies import ON_ARRAYS, FittedEfficiencies, OfGpu, OfStack, fitted
 from hardplace.cost.gpu.least import fit as least_error
 from hardplace.cost.gpu.table import parse
 from hardplace.cost.gpu.types import Floats
 from hardplace.errors import BadInput
 from hardplace.files import read_text, write
-from hardplace.placement.plan import Format, Plan
+from hardplace.placement.plan import Format
 from hardplace.search.chain import Chain, of_shape
 from hardplace.search.estimate import estimate_plan
 from hardplace.search.published import NotModelled, Run, run_of
@@ -61,15 +62,16 @@ FABRIC = (0.6, 0.1, 1.0)
 LOST = (0.0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3)
 KEPT = tuple(1e9 * one for one in range(1, 11))
 # rows that a figure says something of
-TELLING: dict[str, Callable[[Plan], bool]] = {
-    "low_rate": lambda plan: plan.precision is Format.FP8,
-    "fp4_rate": lambda plan: plan.precision is Format.FP4,
-    "tensor": lambda plan: plan.tensor > 1,
-    "sync_s": lambda plan: plan.tensor > 1,
-    "expert": lambda plan: plan.expert > 1,
-    "hidden": lambda plan: plan.data * plan.context > 1,
-    "contention": lambda plan: plan.data * plan.context > 1,
-    "reduction": lambda plan: plan.data * plan.context > 1,
+TELLING: dict[str, Callable[[Run], bool]] = {
+    "low_rate": lambda run: run.plan.precision is Format.FP8,
+    "fp4_rate": lambda run: run.plan.precision is Format.FP4,
+    "tensor": lambda run: run.plan.tensor > 1,
+    "sync_s": lambda run: run.plan.tensor > 1,
+    "expert": lambda run: run.plan.expert > 1,
+    "hidden": lambda run: run.plan.data * run.plan.context > 1,
+    "contention": lambda run: run.plan.data * run.plan.context > 1,
+    "reduction": lambda run: run.plan.data * run.plan.context > 1,
+    "launch_s": lambda run: run.stack != ON_ARRAYS,  # a step is one program there
 }
 
 
@@ -112,7 +114,7 @@ def cases() -> list[Case]:
                 run=run,
                 chain=chain,
                 measured_s=float(row["target_iter_s"]),
-                gpu=generation(fleet_of_run(run).sites[0].pricer.model.datasheet),
+                gpu=fleet_of_run(run).sites[0].pricer.kind,
                 memory_bytes=0.0 if allocated_only(row) else float(row["memory_gb"] or 0.0) * GIB,
             )
             one.score(fitted())
@@ -133,7 +135,7 @@ def named(listed: list[Case]) -> dict[str, tuple[float, float, float]]:
     """Return what is fitted, by "kind/name/figure", of which some row says something."""
     found: dict[str, tuple[float, float, float]] = {}
     for one in listed:
-        tells = {figure for figure in (*GPU, *STACK) if figure not in TELLING or TELLING[figure](one.run.plan)}
+        tells = {figure for figure in (*GPU, *STACK) if figure not in TELLING or TELLING[figure](one.run)}
         found |= {f"gpus/{one.gpu}/{figure}": three for figure, three in GPU.items() if figure in tells}
         found |= {f"stacks/{one.run.stack}/{figure}": three for figure, three in STACK.items() if figure in tells}
         if one.run.fabric:
@@ -219,14 +221,26 @@ def fit_memory(listed: list[Case], found: FittedEfficiencies) -> FittedEfficienc
     return replace(found, stacks=stacks)
 
 
+def fitted_elsewhere(listed: list[Case], stack: str) -> dict[str, OfGpu]:
+    """Return the shipped figures of devices that other software runs on."""
+    others = {one.gpu for one in listed if one.run.stack != stack}
+    return {name: one for name, one in fitted().gpus.items() if name in others}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--without", default="", help="leave out the sources whose name contains this")
+    parser.add_argument("--only", default="", help="fit this software only")
     parser.add_argument("--dry", action="store_true")
     asked = parser.parse_args()
     listed = cases()
     kept = [one for one in listed if not asked.without or asked.without not in one.source]
+    if asked.only:
+        kept = [one for one in kept if one.run.stack == asked.only]
     found = fit_memory(kept, fit(kept))
+    if asked.only:
+        stacks = {name: found.stacks[name] if name == asked.only else one for name, one in fitted().stacks.items()}
+        found = replace(fitted(), gpus={**found.gpus, **fitted_elsewhere(listed, asked.only)}, stacks=stacks)
     if asked.without:
         errors = [abs(math.expm1(one.score(found))) for one in listed if one not in kept]
         print(json.dumps({"without": asked.without, "rows": len(errors), "mean": sum(errors) / len(errors)}))

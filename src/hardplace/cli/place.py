@@ -99,9 +99,7 @@ def _as_file(
 
 def inventory(asked: tuple[str, ...], devices: int | None, nodes: tuple[str, ...]) -> list[tuple[Device, Node, int]]:
     """Return the devices, their nodes and numbers; BadInput where a number is missing or a node has another kind."""
-    from hardplace.cost.gpu.sheets import gpu
-    from hardplace.hardware.catalogue import node
-    from hardplace.hardware.device import Arrays
+    from hardplace.hardware.catalogue import device, node
     from hardplace.search.clusters import node_of
 
     named = [node(one) for one in nodes]
@@ -112,9 +110,7 @@ def inventory(asked: tuple[str, ...], devices: int | None, nodes: tuple[str, ...
             raise BadInput(f"--device {text}: {number!r}: expected NAME:COUNT with a whole number from 1")
         if bool(colon) == (devices is not None) or (devices is not None and len(asked) > 1):
             raise BadInput(f"--device {text}: expected --devices with one kind, or NAME:COUNT with each of several")
-        chip = gpu(name)
-        if isinstance(chip.engine, Arrays):
-            raise BadInput(f"--device {name}: a systolic array: expected a GPU (plans are priced on fitted GPU models)")
+        chip = device(name)
         own = [one for one in named if one.device == chip.name]
         found.append((chip, own[0] if own else node_of(chip.name), int(number) if colon else devices or 0))
     for one in named:

@@ -49,8 +49,8 @@ def replan(
     hardplace replan examples/gpt3-175b-4096.json --devices 4032 --horizon 30min
     hardplace replan examples/gpt3-175b-4096.json --cluster slow-links.toml
     """
-    from hardplace.cost.gpu.sheets import gpu
     from hardplace.files import dumps
+    from hardplace.hardware.catalogue import device as device_named
     from hardplace.hardware.catalogue import node as node_named
     from hardplace.placement.running import read_running
     from hardplace.report.replan import say_stuck, show_replanned
@@ -61,7 +61,7 @@ def replan(
     from hardplace.workload.load import load
 
     running = read_running(path, model, device, node)
-    chip = gpu(running.device)
+    chip = device_named(running.device)
     before = node_named(running.node) if running.node else node_of(chip.name)
     if before.device != chip.name:
         raise BadInput(f"{path}: node: {before.name}: has {before.device}: expected a node of {chip.name}")

@@ -35,11 +35,11 @@ class ArrayTimer(Timer):
         return self._seconds(kernels)
 
     def attentions_s(self, like: Attending, heads: Ints, kv_heads: Ints, head_dim: Ints) -> Floats:
-        """See Timer."""
+        """See Timer: of the whole sequence, and of that the share of the rank's queries."""
         found = []
         for sizes in zip(heads.tolist(), kv_heads.tolist(), head_dim.tolist(), strict=True):
             made = self._attention(like, *sizes)
-            found.append(float(self._seconds(made).sum()))
+            found.append(float(self._seconds(made).sum()) * like.queries / like.keys)
         return np.array(found)
 
     def moved_s(self, like: Moved, moved_bytes: Floats, row: Ints) -> Floats:
@@ -54,7 +54,7 @@ class ArrayTimer(Timer):
         return np.zeros_like(moved_bytes)
 
     def _attention(self, like: Attending, heads: int, kv_heads: int, head_dim: int) -> tuple[Kernel, ...]:
-        dims = (like.batch, heads, kv_heads, like.queries, like.keys, head_dim, head_dim)
+        dims = (like.batch, heads, kv_heads, like.keys, like.keys, head_dim, head_dim)
         operator = Operator(
             name="attention",
             module="",
@@ -72,7 +72,7 @@ class ArrayTimer(Timer):
             return plain_attention(operator, cycles, 1)
         (kernel,) = flash_attention(operator, cycles, 1)
         passes = 2 if like.backward else 1  # q, k, v, o, and the gradients of each
-        streamed = passes * 2 * like.batch * head_dim * 2 * (heads * like.queries + kv_heads * like.keys)
+        streamed = passes * 2 * like.batch * head_dim * 2 * (heads + kv_heads) * like.keys
         return (replace(kernel, stream_bytes=streamed),)
 
     def _seconds(self, kernels: tuple[Kernel, ...]) -> Floats:

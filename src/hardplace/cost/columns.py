@@ -34,6 +34,17 @@ class Timer(ABC):
     def products_s(self, like: Product, m: Ints, n: Ints, k: Ints) -> Floats:
         """Return seconds of products of these sizes; batch, layout and bytes of the result are those of `like`."""
 
+    def listed_s(self, products: Sequence[Product]) -> Floats:
+        """Return seconds of products of single sizes, shape (len(products),)."""
+        alike: dict[tuple[object, ...], list[int]] = {}
+        for index, one in enumerate(products):
+            alike.setdefault((one.batch, one.layout, one.output_bytes, one.grouped), []).append(index)
+        found = np.zeros(len(products))
+        for rows in alike.values():
+            sizes = np.array([(products[row].m, products[row].n, products[row].k) for row in rows], dtype=np.int64)
+            found[rows] = self.products_s(products[rows[0]], sizes[:, 0], sizes[:, 1], sizes[:, 2])
+        return found
+
     @abstractmethod
     def attentions_s(self, like: Attending, heads: Ints, kv_heads: Ints, head_dim: Ints) -> Floats:
         """Return seconds of attention of these heads; the rest is of `like`."""

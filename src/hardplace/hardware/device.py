@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -164,17 +165,30 @@ class Level:
     efficiency: float = 1.0
 
     def of(self, devices: int) -> NetworkLevel:
-        """Return the level with this number of devices; a mesh keeps its own, since it has a link to each."""
+        """Return the level with this number of devices; a part of a torus has sides as equal as they can be."""
         return NetworkLevel(
             name=self.name,
             devices=devices,
             bandwidth_bytes_per_s=self.bandwidth_bytes_per_s,
             latency_s=self.latency_s,
-            axes=self.axes,
+            axes=_sides(devices, len(self.axes)) if math.prod(self.axes) != devices else self.axes,
             meshed=self.meshed,
             in_network=self.in_network,
             efficiency=self.efficiency,
         )
+
+
+def _sides(devices: int, count: int) -> tuple[int, ...]:
+    """Return so many sides of a torus of these devices, as equal as they can be, the shortest first.
+
+    >>> _sides(64, 3), _sides(96, 3), _sides(32, 2), _sides(7, 2)
+    ((4, 4, 4), (4, 4, 6), (4, 8), (1, 7))
+    """
+    if count <= 1:
+        return (devices,) * count
+    most = round(devices ** (1.0 / count))
+    side = next(one for one in range(most, 0, -1) if devices % one == 0)
+    return (side, *_sides(devices // side, count - 1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from hardplace.cost.gpu.efficiencies import DEFAULT, efficiencies
-from hardplace.cost.gpu.models import gpu_model
-from hardplace.cost.gpu.price import Low, Pricer, Ring
+from hardplace.cost.gpu.price import Pricer, Ring
 from hardplace.cost.types import Collective
 from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import node, node_names
 from hardplace.hardware.device import Device, Node
 from hardplace.hardware.types import Cluster, NetworkLevel
-from hardplace.placement.plan import Dimension, Format, Plan
+from hardplace.placement.plan import Dimension, Plan
+from hardplace.search.pricers import pricer_of
 
 _USUAL = ("dgx-a100", "dgx-a100-320gb", "dgx-h100", "dgx-h200", "dgx-b200", "dgx-v100", "gb200-nvl72", "hgx-mi300x")
 _USED = 0.8  # least share of a node's devices that a plan may use where its devices do not divide into whole nodes
@@ -95,29 +94,6 @@ def fleet_of(parts: Sequence[tuple[Device, Node, int]], plan: Plan) -> Fleet:
         for chip, where, count in parts
     )
     return Fleet(sites=sites, joint=joint)
-
-
-def pricer_of(chip: Device, plan: Plan, stack: str = DEFAULT, backend: str = "default") -> Pricer:
-    """Return what prices a plan's work on a GPU, in the plan's precision, with a software's fitted efficiencies.
-
-    Raises BadInput for a device that is no GPU, or has no rate for the plan's precision.
-    """
-    low = {Format.FP8: Low.FP8, Format.FP4: Low.FP4}.get(plan.precision)
-    wide = 1.0
-    if low is not None:
-        chip.peak_flops_per_s(low.value)
-    elif plan.precision is Format.FP32:
-        half = chip.peak_flops_per_s("bf16" if "bf16" in chip.dtypes else "fp16")
-        wide = half / (chip.peak_flops_per_s("tf32") if "tf32" in chip.dtypes else chip.vector_flops_per_s)
-    model = gpu_model(chip.name)
-    return Pricer(
-        model=model,
-        efficiencies=efficiencies(model.datasheet, stack, flash=plan.flash),
-        low=low,
-        wide=wide,
-        flash=plan.flash,
-        backend=backend,
-    )
 
 
 def even_cluster(one: Node, devices: int) -> Cluster:

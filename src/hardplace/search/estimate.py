@@ -1,4 +1,4 @@
-"""One plan of one model on GPUs that exist: seconds of a step, where they go, and memory by stage.
+"""One plan of one model on devices that exist: seconds of a step, where they go, and memory by stage.
 
 Every equation, with units and sources: docs/model-training.md. Read `estimate_plan` first.
 """
@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hardplace.cost.gpu.price import Low, Pricer, Seconds
+from hardplace.cost.gpu.price import Pricer, Seconds
 from hardplace.cost.gpu.work import Attending, LayerWork, Product
 from hardplace.errors import BadInput
 from hardplace.placement.pipeline import end_of_step_s, pipelined
@@ -108,7 +108,7 @@ def estimate_plan(chain: Chain, plan: Plan, fleet: Fleet, known: Known | None = 
     )
     flops = _flops(chain, plan)
     each = plan.devices // plan.pipeline
-    peak_flops_per_s = each * sum(site.pricer.model.datasheet.tensor_flops_per_s for site in sites)
+    peak_flops_per_s = each * sum(site.pricer.peak_flops_per_s for site in sites)
     return PlanEstimate(
         plan=plan,
         devices=plan.devices,
@@ -168,10 +168,7 @@ def _flops(chain: Chain, plan: Plan) -> float:
 
 
 def _notes(pricer: Pricer, plan: Plan) -> tuple[str, ...]:
-    said = [fit.method for fit in pricer.model.fits if fit.part == "all"]
-    if pricer.low:
-        rate = pricer.efficiencies.low_rate if pricer.low is Low.FP8 else pricer.efficiencies.fp4_rate
-        said.append(f"products in {pricer.low} at {rate:g} times the rate of bf16, fitted on training runs")
+    said = list(pricer.notes)
     if plan.zero == 2 and plan.pipeline > 1:
         said.append("ZeRO-2 with a pipeline: DeepSpeed and Megatron-LM do not combine them")
     if plan.schedule is Schedule.ZERO_BUBBLE:

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from hardplace.cost.gpu.decoder import DecoderShape, Experts, Latent
-from hardplace.cost.gpu.efficiencies import DEFAULT, fitted
+from hardplace.cost.gpu.efficiencies import DEFAULT, ON_ARRAYS, fitted
 from hardplace.hardware.catalogue import node
 from hardplace.hardware.types import Cluster
 from hardplace.placement.plan import ContextExchange, Format, Plan, Update, problems
 from hardplace.search.clusters import even_cluster
 from hardplace.workload.types import Recompute
 
-# device of the table: (GPU, node) of the catalogue
+# device of the table: (device, node) of the catalogue
 DEVICES = {
     "A100-80GB": ("a100-80gb-sxm", "dgx-a100"),
     "A100-40GB": ("a100-40gb-sxm", "dgx-a100-320gb"),
@@ -25,6 +25,11 @@ DEVICES = {
     "GB300": ("gb300", "gb300-nvl72"),
     "V100-16GB": ("v100-sxm2", "dgx-v100"),  # the same chip with half the memory, which seconds do not depend on
     "GB200": ("gb200", "gb200-nvl72"),
+    "TPUv3": ("tpu-v3", "tpu-v3-1024"),
+    "TPUv4": ("tpu-v4", "tpu-v4-4096"),
+    "TPUv5e": ("tpu-v5e", "tpu-v5e-256"),
+    "TPUv5p": ("tpu-v5p", "tpu-v5p-8960"),
+    "Gaudi2": ("gaudi2", "hls-gaudi2"),
 }
 FABRICS = ("Omni-Path",)  # that reach less than their rate
 _RATE = re.compile(r"(?:(\d+)x)?(\d+) ?G([bB])/s")
@@ -41,6 +46,7 @@ _SOFTWARE = (
     (re.compile(r"Megatron-LM|vTrain|2104\.04473|2201\.11990|BloombergGPT|NeoX|OPT|GLM"), "megatron-2021"),
 )
 _SOME_LAYERS = re.compile(r"full\((\d+)/\d+ layers\)")  # of a stage
+_SLICES = re.compile(r"(\d+) (?:slice|pod)")  # of a torus, joined by the data-centre network
 _SAID = re.compile(r"inter-node fabric[^;]*?(\d+ Gb/s)")
 _FUSED_LOSS = re.compile(r"mosaicml|Megatron-Bridge")  # loss_fn fused_crossentropy; cross_entropy_fusion_impl te
 _LATER = re.compile(r"^26\.(?:0[6-9]|1\d)")  # containers with CUDA graphs and fused dispatch
@@ -52,7 +58,7 @@ class NotModelled(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """A published run, ready to be estimated; gpu: a name of the catalogue. cluster: with the row's fabric at its rate.
+    """A published run, ready to be estimated; device: a name of the catalogue. cluster: with the row's fabric at its rate.
 
     backend: of attention. stack: software, fabric: between nodes ("" where it reaches its rate), of the fitted figures.
     open: columns (micro_batch) that the source leaves out and that estimates settle.
@@ -60,7 +66,7 @@ class Run:
 
     shape: DecoderShape
     plan: Plan
-    gpu: str
+    device: str
     cluster: Cluster
     backend: str
     stack: str
@@ -71,7 +77,10 @@ class Run:
 def run_of(row: Mapping[str, str]) -> Run:
     """Return a row's run; NotModelled with the reason."""
     if row["device"] not in DEVICES:
-        raise NotModelled(f"device {row['device']}: no GPU of the catalogue with a node")
+        reason = "no device of the catalogue with a node"
+        if "NeuronCores" in row.get("note", ""):
+            reason = "degrees count NeuronCores, two a device of the catalogue"
+        raise NotModelled(f"device {row['device']}: {reason}")
     if _format(row["precision"]) is None:
         raise NotModelled(f"precision {row['precision']}: no GEMM model")
     if not row["hidden"].strip():
@@ -84,18 +93,18 @@ def run_of(row: Mapping[str, str]) -> Run:
         raise NotModelled(problem)
     if plan.devices != _count(row, "devices"):
         raise NotModelled(f"degrees multiply to {plan.devices}, not to the {_count(row, 'devices')} devices of the row")
-    gpu, name = DEVICES[row["device"]]
+    device, name = DEVICES[row["device"]]
     nvidia = "NVIDIA" in row["source"] and row["device"] not in ("A100-80GB", "A100-40GB", "V100-32GB")
     backend = "cudnn" if nvidia or row["device"] in ("B200", "GB200") else "default"
     said = _SAID.search(row.get("note", ""))  # fms-fsdp's fabric stands in the note, of a node
-    cluster = _cluster(name, plan.devices, row["inter_bw"] or (f"{said[1]} per node" if said else ""))
+    cluster = _cluster(name, plan.devices, row["inter_bw"] or (f"{said[1]} per node" if said else ""), _slices(row))
     if "NVSwitch" in row["intra_bw"]:
         cluster = replace(cluster, levels=(replace(cluster.levels[0], meshed=False), *cluster.levels[1:]))
     fabric = next((one for one in FABRICS if one in row["inter_bw"]), "")
     return Run(
         shape=shape,
         plan=plan,
-        gpu=gpu,
+        device=device,
         cluster=cluster,
         backend=backend,
         stack=software(row),
@@ -111,6 +120,8 @@ def _format(text: str) -> Format | None:
 
 def software(row: Mapping[str, str]) -> str:
     """Return the software that a row's source ran, by the source's name; Megatron Core if it names none."""
+    if row["device"].startswith("TPU"):
+        return ON_ARRAYS
     text = " ".join(row.get(name, "") for name in ("source", "model", "note"))
     found = next((name for pattern, name in _SOFTWARE if pattern.search(text)), DEFAULT)
     later = _LATER.match(row.get("note", "")) and "GPT OSS" not in text  # whose times no release changed
@@ -178,23 +189,26 @@ def _plan(row: Mapping[str, str]) -> Plan:
     before; no recompute; the fastest micro-batch; context and expert degrees 1. Gradients are reduced in fp32, in 16
     bit for fp16, pure bf16, fms-fsdp (its policy bfSixteen) and NVIDIA's own runs (their recipes of NeMo and
     Megatron-Bridge turn grad_reduce_in_fp32 off); DeepSpeed keeps the 16-bit ones beside. "selective" of any kind is
-    taken as Megatron-LM's. Keys travel around a ring. Memory lost and reserved: as the software's.
+    taken as Megatron-LM's. Keys travel around a ring. Memory lost and reserved: as the software's. MaxText gives the
+    batch of a device, and divides the residual stream among the ranks of a tensor-parallel group (base.yml,
+    activation_embed), as sequence parallelism does.
     """
     old = row["device"] in ("A100-80GB", "A100-40GB", "V100-32GB")
     context = _count(row, "cp", 1)
     inside = _count(row, "tp") * _count(row, "pp") * context
     data = _count(row, "dp", max(1, _count(row, "devices") // inside))
-    zero, shard = _zero(row["zero_stage/fsdp"].strip(), 0 if old else 1, data * context)
+    zero, shard = _zero(row["zero_stage/fsdp"].strip(), 0 if old else 1, data * context, _slices(row))
     recompute = row["recompute"].strip()
     some = _SOME_LAYERS.match(recompute)
     kind = next((one for one in Recompute if recompute.startswith(one.value)), Recompute.NONE)
     stack = software(row)
     short = row["precision"] in ("fp16", "bf16(pure)") or stack in (DEFAULT, "megatron-core-graphs")
     short = short or "fms-fsdp" in row["source"]
+    tensor, each = _count(row, "tp"), _count(row, "micro_batch", 1)
     return Plan(
         global_batch=_count(row, "global_batch"),
-        tensor=_count(row, "tp"),
-        sequence=bool(_count(row, "sp", 0)) and _count(row, "tp") > 1,
+        tensor=tensor,
+        sequence=tensor > 1 and (stack == ON_ARRAYS or bool(_count(row, "sp", 0))),
         pipeline=_count(row, "pp"),
         virtual=max(1, _count(row, "vpp", 1)),
         data=data,
@@ -202,7 +216,7 @@ def _plan(row: Mapping[str, str]) -> Plan:
         expert=_count(row, "ep", 1),
         zero=zero,
         shard=shard,
-        micro_batch=_count(row, "micro_batch", 1),
+        micro_batch=each * tensor * context if "maxtext" in row["source"] else each,
         recompute=kind,
         recompute_layers=int(some[1]) if some else 0,
         precision=_format(row["precision"]) or Format.BF16,
@@ -221,7 +235,15 @@ def _optimizer(row: Mapping[str, str]) -> Update:
     return Update.ADAMW_BF16 if row["precision"] == "bf16(pure)" else Update.ADAMW
 
 
-def _zero(text: str, default: int, replicas: int) -> tuple[int, int]:
+def _slices(row: Mapping[str, str]) -> int:
+    """Return how many slices of a torus the run has; 1 where the source speaks of none."""
+    said = _SLICES.match(row["inter_bw"])
+    return int(said[1]) if said else 1
+
+
+def _zero(text: str, default: int, replicas: int, slices: int) -> tuple[int, int]:
+    if text == "FSDP over ICI, DP over DCN":
+        return 3, replicas // slices if slices > 1 else 0
     if not text:
         return default, 0
     if text[0].isdigit() and "MiCS" not in text:
@@ -239,8 +261,11 @@ def _zero(text: str, default: int, replicas: int) -> tuple[int, int]:
     raise NotModelled(f"zero_stage/fsdp: {text!r}: not a plan of this model")
 
 
-def _cluster(name: str, devices: int, fabric: str) -> Cluster:
-    """Return the node's cluster with the row's fabric as the bandwidth of a device between nodes."""
+def _cluster(name: str, devices: int, fabric: str, slices: int) -> Cluster:
+    """Return the node's cluster with the row's fabric as the bandwidth of a device between nodes, or its slices."""
+    if slices > 1:
+        inside, outside = node(name).levels
+        return Cluster(devices=devices, levels=(inside.of(devices // slices), outside.of(devices)))
     found = even_cluster(node(name), devices)
     match = _RATE.search(fabric)
     if match is None or len(found.levels) < 2:

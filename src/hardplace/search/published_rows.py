@@ -82,5 +82,8 @@ def allocated_only(row: Mapping[str, str]) -> bool:
 
 
 def memory_unstated(row: Mapping[str, str]) -> bool:
-    """Return whether a row leaves out what its memory depends on: recompute, or how much is offloaded to the host."""
+    """Return whether a row leaves out what its memory depends on: recompute, or how much is offloaded to the host; on
+    TPUs, what XLA keeps (it orders kernels for memory, and its policies keep other tensors than Megatron-LM's)."""
+    if row["device"].startswith("TPU"):
+        return True
     return not row["recompute"].strip() or bool(_UNSTATED.search(f"{row['recompute']} {row.get('note', '')}"))

@@ -14,8 +14,9 @@ from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import device
 from hardplace.placement.plan import Format, Plan, problems
 from hardplace.search.chain import of_shape
-from hardplace.search.clusters import Fleet, Site, pricer_of
+from hardplace.search.clusters import Fleet, Site
 from hardplace.search.estimate import PlanEstimate, estimate_plan
+from hardplace.search.pricers import pricer_of
 from hardplace.search.published import NotModelled, Run, run_of
 from hardplace.search.published_rows import allocated_only, memory_unstated
 
@@ -78,13 +79,13 @@ def _pricer(gpu: str, precision: Format, flash: bool, stack: str, backend: str) 
 def fleet_of_run(run: Run, found: FittedEfficiencies | None = None) -> Fleet:
     """Return the run's devices with what prices its work on them; found: other figures than those that ship."""
     known = found or fitted()
-    pricer = _pricer(run.gpu, run.plan.precision, run.plan.flash, run.stack, run.backend)
-    pricer.efficiencies = efficiencies(pricer.model.datasheet, run.stack, known, flash=run.plan.flash)
+    pricer = _pricer(run.device, run.plan.precision, run.plan.flash, run.stack, run.backend)
+    pricer.efficiencies = efficiencies(pricer.kind, run.stack, known, flash=run.plan.flash)
     cluster, share = run.cluster, known.fabrics.get(run.fabric, 1.0)
     if share != 1.0 and len(cluster.levels) > 1:
         cluster = replace(cluster, levels=(*cluster.levels[:-1], replace(cluster.levels[-1], efficiency=share)))
     return Fleet(
-        sites=(Site(device=run.gpu, cluster=cluster, pricer=pricer, memory_bytes=device(run.gpu).memory_bytes),)
+        sites=(Site(device=run.device, cluster=cluster, pricer=pricer, memory_bytes=device(run.device).memory_bytes),)
     )
 
 

@@ -20,9 +20,10 @@ from hardplace.placement.plan import INSIDE_OUT, Dimension, Plan, Schedule, prob
 from hardplace.placement.room import room
 from hardplace.search.cells import may_fit
 from hardplace.search.chain import Chain, chain_of, rank_layers
-from hardplace.search.clusters import Fleet, Site, even_cluster, pricer_of
+from hardplace.search.clusters import Fleet, Site, even_cluster
 from hardplace.search.estimate import PlanEstimate, estimate_plan
 from hardplace.search.kinds import Cuts, Ints, Kind, Timed, bounds, kind_of, timed
+from hardplace.search.pricers import pricer_of
 from hardplace.search.space import divisors
 from hardplace.search.timing import Known, end_of_stage
 from hardplace.workload.types import Layer, Recompute, Workload
@@ -258,7 +259,7 @@ class Variants:
         }
         most = int((rows.degrees[:, 0] * rows.degrees[:, 1]).max()) * rows.plan.micro_batch
         total = sum(flops[id(one)] for one in chain.whole)
-        return total / (4.0 * self.pricer.model.datasheet.tensor_flops_per_s * most)
+        return total / (4.0 * self.pricer.peak_flops_per_s * most)
 
     def _priced_rows(self, rows: _Rows) -> _Next:
         """Return the degrees of a way to run the layers by their bounds."""

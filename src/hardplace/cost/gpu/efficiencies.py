@@ -1,4 +1,4 @@
-"""Efficiencies of training steps by GPU and software, fitted on the calibration split of validation/training only."""
+"""Efficiencies of training steps by device and software, fitted on the calibration split of validation/training."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from pathlib import Path
 from hardplace.cost.gpu.price import Efficiencies
 from hardplace.cost.gpu.sheets import flops_per_clock
 from hardplace.cost.gpu.types import Datasheet
+from hardplace.errors import BadInput
 from hardplace.files import read
+from hardplace.hardware.device import Arrays, Device
 
 _FILE = Path(__file__).parent / "data" / "training.json"
-DEFAULT = "megatron-core"
+DEFAULT, ON_ARRAYS = "megatron-core", "xla-tpu"  # of GPUs, and of chips with arrays
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfGpu:
-    """What steps on a generation of GPUs reach (`Efficiencies`); rows: that it was fitted on."""
+    """What steps on a generation of devices reach (`Efficiencies`); rows: that it was fitted on."""
 
     products: float = 1.0
     attention: float = 1.0
@@ -67,13 +69,27 @@ def generation(sheet: Datasheet) -> str:
     return f"{sheet.vendor.lower()}-{flops_per_clock(sheet):.0f}-{sheet.power_w:.0f}"
 
 
-def _nearest(sheet: Datasheet, known: FittedEfficiencies) -> OfGpu:
-    """Return the figures of the GPU's generation, of the nearest board power; without, those of kernels alone."""
-    kind = generation(sheet).rpartition("-")[0]
-    alike = [name for name in known.gpus if name.rpartition("-")[0] == kind]
+def generation_of_arrays(chip: Device) -> str:
+    """Return the key of chips with arrays that are alike: vendor, FLOPs a clock of an array, peak in TFLOP/s (their
+    power is seldom published). Raises BadInput for a GPU."""
+    if not isinstance(chip.engine, Arrays):
+        raise BadInput(f"{chip.name}: a GPU: expected a chip with arrays")
+    peak = chip.peak_flops_per_s("bf16")
+    return f"{chip.vendor.lower()}-{peak / chip.engine.count / chip.clock_hz:.0f}-{peak / 1e12:.0f}"
+
+
+def _nearest(kind: str, known: FittedEfficiencies) -> OfGpu:
+    """Return the figures of the generation, of the nearest board power or peak; without, those of kernels alone."""
+    family, _, size = kind.rpartition("-")
+    alike = [name for name in known.gpus if name.rpartition("-")[0] == family]
     if not alike:
         return OfGpu()
-    return known.gpus[min(alike, key=lambda name: abs(float(name.rpartition("-")[2]) - sheet.power_w))]
+    return known.gpus[min(alike, key=lambda name: abs(float(name.rpartition("-")[2]) - float(size)))]
+
+
+def is_fitted(kind: str) -> bool:
+    """Return whether published runs of the generation were fitted."""
+    return kind in fitted().gpus
 
 
 @cache
@@ -83,14 +99,14 @@ def fitted() -> FittedEfficiencies:
 
 
 def efficiencies(
-    sheet: Datasheet, stack: str = DEFAULT, found: FittedEfficiencies | None = None, *, flash: bool = True
+    kind: str, stack: str = DEFAULT, found: FittedEfficiencies | None = None, *, flash: bool = True
 ) -> Efficiencies:
-    """Return the efficiencies of a GPU with a software; for a generation without figures those of kernels alone.
+    """Return the efficiencies of a generation with a software; for one without figures those of kernels alone.
 
     found: other figures than those that ship. flash: attention is one kernel; products and a softmax otherwise.
     """
     known = found or fitted()
-    gpu, software = _nearest(sheet, known), known.stacks[stack]
+    gpu, software = _nearest(kind, known), known.stacks[stack]
     return Efficiencies(
         products=gpu.products * software.products,
         attention=(gpu.attention if flash else gpu.products) * software.attention,

@@ -1,4 +1,4 @@
-"""Seconds of a layer's work on a GPU and a cluster: kernels by their models, collectives on the level they land on."""
+"""Seconds of a layer's work on a device and a cluster: kernels by what times them, collectives on their level."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from enum import StrEnum
 import numpy as np
 
 from hardplace.cost.collectives import collective_s, parts
-from hardplace.cost.gpu.attention import attention_s, attention_shapes, backend_named, unfused_attention_s
-from hardplace.cost.gpu.gemm import LAYOUTS, Gemms, gemm_s
-from hardplace.cost.gpu.streams import Stream, stream_s
-from hardplace.cost.gpu.types import GpuModel, Layout
+from hardplace.cost.columns import Timer
+from hardplace.cost.gpu.streams import Stream
+from hardplace.cost.gpu.types import Layout
 from hardplace.cost.gpu.work import Attending, Exchange, Moved, Product, Work
 from hardplace.cost.types import Collective
 from hardplace.hardware.types import Cluster
@@ -30,7 +29,7 @@ class Low(StrEnum):
 class Efficiencies:
     """What a training step reaches of what its kernels take alone; 1 and 0 where nothing was fitted.
 
-    Of the GPU: products, attention: seconds in a step over seconds alone (clocks of a loaded chip, gaps). low_rate:
+    Of the device: products, attention: seconds in a step over seconds alone (clocks of a loaded chip, gaps). low_rate:
     GEMMs in fp8 over bf16's rate; fp4_rate: in nvfp4. Casts are counted as kernels that move bytes.
 
     Of the software: streams: seconds of kernels that move bytes over those of the fused kernels counted. tensor,
@@ -126,19 +125,22 @@ class Parts:
 
 @dataclass(slots=True, kw_only=True)
 class Pricer:
-    """Prices work on one GPU; every distinct kernel once, kept for the next call.
+    """Prices work on one device; every distinct kernel once, kept for the next call.
 
-    low: the precision of products that allow it (None: 16 bit). wide: 16-bit peak over
-    that of fp32 (or TF32) products where all is in fp32, else 1. flash: attention as one kernel (backend: whose), else
-    unfused.
+    kind: whose fitted figures a step reaches (`efficiencies.generation`). peak_flops_per_s: dense, of 16 bit. timer:
+    seconds of kernels alone, without collectives. low: the precision of products that allow it (None: 16 bit).
+    wide: 16-bit peak over that of fp32 (or TF32) products where all is in fp32, else 1. flash: attention as one kernel,
+    else unfused. notes: what to know of the timer's figures.
     """
 
-    model: GpuModel
+    kind: str
+    peak_flops_per_s: float
+    timer: Timer
     efficiencies: Efficiencies
     low: Low | None = None
     wide: float = 1.0
     flash: bool = True
-    backend: str = "default"
+    notes: tuple[str, ...] = ()
     _known: dict[Product | Attending, float] = field(default_factory=dict)
     _moved: dict[tuple[Stream, float, int], float] = field(default_factory=dict)
     _exchanged: dict[tuple[Collective, float, Cluster, Ring, int], float] = field(default_factory=dict)
@@ -218,8 +220,8 @@ class Pricer:
     def _alone_s(self, kind: Stream, moved_bytes: float, row: int) -> float:
         key = (kind, moved_bytes, row)
         if key not in self._moved:
-            alone_s = stream_s(kind, moved_bytes, self.model.datasheet, self.model.streams[kind], row=row)
-            self._moved[key] = float(alone_s)
+            moved = self.timer.moved_s(Moved(kind=kind, bytes=moved_bytes), np.array([moved_bytes]), np.array([row]))
+            self._moved[key] = float(moved[0])
         return self._moved[key]
 
     def _exchange_s(
@@ -241,40 +243,17 @@ class Pricer:
 
     def _price(self, fresh: set[Product | Attending]) -> None:
         products = [one for one in fresh if isinstance(one, Product)]
-        if products:
-            shapes = Gemms(
-                **{
-                    name: np.array([getattr(one, name) for one in products], dtype=np.int64)
-                    for name in ("m", "n", "k", "batch")
-                },
-                layout=np.array([LAYOUTS.index(one.layout) for one in products], dtype=np.int64),
-                output_bytes=np.array([one.output_bytes for one in products]),
-            )
-            times = gemm_s(shapes, [(self.model.datasheet, self.model.gemm)])[:, 0]
-            self._known.update((one, time_s * self.wide) for one, time_s in zip(products, times.tolist(), strict=True))
+        times = self.timer.listed_s(products) * self.wide
+        self._known.update(zip(products, times.tolist(), strict=True))
         for one in fresh:
             if isinstance(one, Attending):
                 self._known[one] = self._attending_s(one)
 
     def _attending_s(self, one: Attending) -> float:
-        """Return seconds of attention over the whole sequence, in the share of it that the rank's queries and window
-        leave."""
-        rows = attention_shapes(
-            batch=one.batch,
-            sequence=one.keys,
-            heads=one.heads,
-            head_dim=one.head_dim,
-            kv_heads=one.kv_heads,
-            causal=one.causal,
-            backward=one.backward,
-        )
-        share = one.queries / one.keys
-        if one.window and one.window < one.keys:
-            inside = one.window / one.keys
-            share *= inside * (2.0 - inside) if one.causal else inside
-        if not self.flash:
-            # dropout on the probabilities: read, written, and its mask
-            dropped_s = self._alone_s(Stream.ELEMENTWISE, 5.0 * one.batch * one.heads * float(one.keys) ** 2, 0)
-            return (float(unfused_attention_s(rows, self.model)[0]) + dropped_s) * share
-        fitted = self.model.attention[backend_named(self.backend, self.model)]
-        return float(attention_s(rows, self.model.datasheet, fitted)[0]) * share
+        """Return seconds of attention; unfused with dropout on the probabilities: read, written, and its mask."""
+        sizes = (np.array([size]) for size in (one.heads, one.kv_heads, one.head_dim))
+        alone_s = float(self.timer.attentions_s(one, *sizes)[0])
+        if self.flash:
+            return alone_s
+        dropped_s = self._alone_s(Stream.ELEMENTWISE, 5.0 * one.batch * one.heads * float(one.keys) ** 2, 0)
+        return alone_s + dropped_s * one.share

@@ -51,6 +51,15 @@ class Attending:
     backward: bool
     window: int = 0
 
+    @property
+    def share(self) -> float:
+        """Of the work over the whole sequence, what the rank's queries and the window leave."""
+        share = self.queries / self.keys
+        if self.window and self.window < self.keys:
+            inside = self.window / self.keys
+            share *= inside * (2.0 - inside) if self.causal else inside
+        return share
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moved:

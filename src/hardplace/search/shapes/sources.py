@@ -11,7 +11,7 @@ from hardplace.cost.columns import Roofline, Timer
 from hardplace.cost.gpu.attention import backend_named, stand_in
 from hardplace.cost.gpu.columns import GpuTimer
 from hardplace.cost.gpu.decoder import DecoderShape
-from hardplace.cost.gpu.efficiencies import efficiencies
+from hardplace.cost.gpu.efficiencies import efficiencies, generation
 from hardplace.cost.gpu.models import gpu_model
 from hardplace.cost.gpu.price import Ring
 from hardplace.cost.gpu.sheets import gpu
@@ -118,7 +118,7 @@ def _gpu(model: GpuModel, device: Device | None, conditions: Conditions) -> Targ
             notes.append(f"attention: no figures of PyTorch's default on {name}: {backend}")
         else:
             backend = backend_named(conditions.attention, model)
-    reached = efficiencies(model.datasheet, flash=backend != UNFUSED)
+    reached = efficiencies(generation(model.datasheet), flash=backend != UNFUSED)
     if reached.products != 1.0:
         notes.append(f"{name}: products take {reached.products:g} times their seconds alone, as in training steps")
     return Target(
