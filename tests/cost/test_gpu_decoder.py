@@ -6,14 +6,15 @@ from dataclasses import replace
 import pytest
 
 from hardplace.cost.gpu.decoder import DecoderShape, Degrees, Experts, block, embedding, head, parameters
-from hardplace.cost.gpu.models import gpu_model
 from hardplace.cost.gpu.operators import gpu, gpu_kernel_costs
-from hardplace.cost.gpu.price import Efficiencies, Pricer, Ring
+from hardplace.cost.gpu.price import Efficiencies, Ring
 from hardplace.cost.gpu.recorded import layer_work
 from hardplace.cost.gpu.work import Exchange, Product
 from hardplace.cost.types import Collective
 from hardplace.hardware.catalogue import device, node
+from hardplace.placement.plan import Plan
 from hardplace.search.clusters import even_cluster
+from hardplace.search.pricers import pricer_of
 from hardplace.workload.load import load
 from hardplace.workload.sharding import shard
 from hardplace.workload.types import Group, Parallelism, Phase, Recompute
@@ -85,7 +86,7 @@ def test_seconds_of_a_block_are_the_recorded_ones(name, tensor, sequence, gpu_na
         block(shape, Degrees(tensor=tensor, sequence=sequence, micro_batch=2), Recompute.NONE),
         layer_work(layer, 2, Recompute.NONE),
     )
-    pricer = Pricer(model=gpu_model(gpu_name), efficiencies=Efficiencies())
+    pricer = replace(pricer_of(device(gpu_name), Plan(global_batch=1)), efficiencies=Efficiencies())
     groups, cluster = {Group.TENSOR: Ring(members=tensor, stride=1)}, even_cluster(node("dgx-h100"), 8)
     for phase in ("forward", "backward"):
         mine, theirs = (pricer.seconds(getattr(one, phase), cluster, groups) for one in (ours, recorded))

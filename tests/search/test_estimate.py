@@ -5,14 +5,14 @@ from dataclasses import replace
 
 import pytest
 
-from hardplace.cost.gpu.models import gpu_model
-from hardplace.cost.gpu.price import Efficiencies, Pricer
+from hardplace.cost.gpu.price import Efficiencies
 from hardplace.errors import BadInput
-from hardplace.hardware.catalogue import node
+from hardplace.hardware.catalogue import device, node
 from hardplace.placement.plan import Plan, PlanFile, problems, read_plan, stage_layers
 from hardplace.search.chain import of_workload
 from hardplace.search.clusters import Fleet, Site, even_cluster
 from hardplace.search.estimate import estimate_plan
+from hardplace.search.pricers import pricer_of
 from hardplace.workload.load import load
 from hardplace.workload.types import Recompute
 
@@ -20,7 +20,7 @@ PLAN = Plan(global_batch=64, tensor=2, sequence=True, pipeline=2, data=2, reserv
 
 
 def estimate(plan, cluster=None, memory_bytes=80e9):
-    pricer = Pricer(model=gpu_model("h100-sxm"), efficiencies=Efficiencies())
+    pricer = replace(pricer_of(device("h100-sxm"), plan), efficiencies=Efficiencies())
     where = cluster or even_cluster(node("dgx-h100"), plan.devices)
     site = Site(device="h100-sxm", cluster=where, pricer=pricer, memory_bytes=memory_bytes)
     return estimate_plan(of_workload(load("llama2-7b"), plan), plan, Fleet(sites=(site,)))

@@ -13,7 +13,7 @@ from hardplace.cost.arrays import ArrayTimer
 from hardplace.cost.gpu.columns import GpuTimer
 from hardplace.cost.gpu.decoder import DecoderShape, Experts, parameters
 from hardplace.cost.gpu.models import shipped
-from hardplace.cost.gpu.price import Efficiencies, Pricer, Ring
+from hardplace.cost.gpu.price import Efficiencies, Ring
 from hardplace.cost.gpu.work import Product
 from hardplace.cost.operators import kernel_costs, machine
 from hardplace.errors import BadInput
@@ -22,6 +22,7 @@ from hardplace.hardware.types import Cluster, NetworkLevel
 from hardplace.placement.plan import Plan
 from hardplace.search.chain import of_shape
 from hardplace.search.clusters import even_cluster, node_of
+from hardplace.search.pricers import pricer_of
 from hardplace.search.shapes.price import parameter_counts, saved_bytes, step_s
 from hardplace.search.shapes.ranges import parse_range
 from hardplace.search.shapes.rank import Asked, bands_of, ranked
@@ -76,7 +77,7 @@ def test_columns_equal_one_shape_at_a_time(name: str, tensor: int, sequence: boo
             streams=reached.streams, network=reached.tensor, sync_s=reached.sync_s, launch_s=reached.launch_s,
         )  # fmt: skip
         found = step_s(columns(shapes), conditions, timer)
-        pricer = Pricer(model=model, efficiencies=reached)
+        pricer = replace(pricer_of(device(name), Plan(global_batch=1)), efficiencies=reached)
         for shape, seconds in zip(shapes, found, strict=True):
             plan = Plan(global_batch=2, micro_batch=2, tensor=tensor, sequence=sequence)
             chain = of_shape(shape, plan)

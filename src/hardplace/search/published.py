@@ -58,9 +58,9 @@ class NotModelled(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """A published run, ready to be estimated; device: a name of the catalogue. cluster: with the row's fabric at its rate.
+    """A published run, ready to be estimated.
 
-    backend: of attention. stack: software, fabric: between nodes ("" where it reaches its rate), of the fitted figures.
+    device: a name of the catalogue. cluster: with the row's fabric at its rate. backend: of attention. stack: software, fabric: between nodes ("" where it reaches its rate), of the fitted figures.
     open: columns (micro_batch) that the source leaves out and that estimates settle.
     """
 

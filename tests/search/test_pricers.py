@@ -1,0 +1,103 @@
+"""What prices plans on devices of every kind: arrays by hand, every node of the catalogue, bad input."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hardplace.cost.gpu.price import Efficiencies
+from hardplace.cost.gpu.types import Layout
+from hardplace.cost.gpu.work import Attending, Product
+from hardplace.errors import BadInput
+from hardplace.hardware.catalogue import device, device_names, node, node_names
+from hardplace.placement.plan import Format, Plan
+from hardplace.search.chain import of_workload
+from hardplace.search.clusters import fleet_of
+from hardplace.search.estimate import estimate_plan
+from hardplace.search.pricers import pricer_of
+from hardplace.workload.load import load
+
+PLAN = Plan(global_batch=8)
+
+
+def alone(name: str, plan: Plan = PLAN):
+    return replace(pricer_of(device(name), plan), efficiencies=Efficiencies())
+
+
+def seconds(pricer, *work):
+    return pricer.seconds(work, None, {}).total_s
+
+
+def test_products_on_arrays_by_hand():
+    # TPU v4: 8 arrays of 128 x 128 at 1.05 GHz. Whole tiles: all of the peak, but for filling and draining.
+    pricer, big = alone("tpu-v4"), Product(m=16384, n=8192, k=8192)
+    peak = 8 * 128 * 128 * 2 * 1.05e9
+    assert pricer.peak_flops_per_s == pytest.approx(peak)
+    assert big.flops / peak <= seconds(pricer, big) <= 1.02 * big.flops / peak
+    # 129 columns take the arrays as long as 256 do.
+    wide, narrow = (seconds(pricer, Product(m=16384, n=n, k=8192)) for n in (256, 129))
+    assert narrow == pytest.approx(wide, rel=0.01)
+    # A product of one row reads its weights: memory bound, at 1,200 GB/s.
+    assert seconds(pricer, Product(m=1, n=8192, k=8192)) == pytest.approx(2 * 8192 * 8192 / 1.2e12, rel=0.01)
+
+
+@pytest.mark.parametrize("name", ["tpu-v5p", "h100-sxm"])
+def test_a_list_of_products_costs_what_each_costs(name):
+    timer = alone(name).timer
+    listed = [
+        Product(m=m, n=512, k=1024, batch=batch, layout=layout, output_bytes=size)
+        for m in (64, 4096)
+        for batch in (1, 16)
+        for layout in Layout
+        for size in (2.0, 4.0)
+    ]
+    each = [timer.products_s(one, *(np.array([size]) for size in (one.m, one.n, one.k)))[0] for one in listed]
+    assert timer.listed_s(listed).tolist() == each
+
+
+@pytest.mark.parametrize("name", ["tpu-v5p", "h100-sxm"])
+def test_a_rank_of_queries_does_its_share(name):
+    whole = Attending(batch=1, heads=16, kv_heads=4, queries=8192, keys=8192, head_dim=128, causal=True, backward=False)
+    pricer = alone(name)
+    assert seconds(pricer, replace(whole, queries=2048)) == pytest.approx(seconds(pricer, whole) / 4)
+    assert seconds(pricer, replace(whole, window=1024)) < 0.5 * seconds(pricer, whole)
+
+
+def test_precisions_of_arrays():
+    wide = Product(m=8192, n=8192, k=8192)
+    whole_s, half_s = (
+        seconds(alone("gaudi2", replace(PLAN, precision=one)), wide) for one in (Format.BF16, Format.FP8)
+    )
+    fast = pricer_of(device("gaudi2"), replace(PLAN, precision=Format.FP8))
+    assert fast.efficiencies.low_rate == 2.0
+    assert half_s < whole_s
+    with pytest.raises(BadInput, match=r"^tpu-v4: 'fp8': expected a type that its engines take: "):
+        pricer_of(device("tpu-v4"), replace(PLAN, precision=Format.FP8))
+    with pytest.raises(BadInput, match=r"^tpu-v4: 'fp32': expected"):
+        pricer_of(device("tpu-v4"), replace(PLAN, precision=Format.FP32))
+
+
+@pytest.mark.parametrize("name", node_names())
+def test_plans_are_priced_on_every_node(name):
+    """A step on two devices takes longer than products at the peak, and says what its figures are worth."""
+    where = node(name)
+    chip = device(where.device)
+    plan = Plan(global_batch=8, tensor=2, sequence=True, precision=Format.BF16)
+    workload = load("llama2-7b")
+    found = estimate_plan(of_workload(workload, plan), plan, fleet_of([(chip, where, 2)], plan))
+    assert 0.0 < found.mfu < 1.0
+    assert sum(one.seconds for one in found.shares) == pytest.approx(found.step_s)
+    if pricer_of(chip, plan).notes:
+        assert set(pricer_of(chip, plan).notes) <= set(found.notes)
+
+
+def test_every_device_with_a_node_is_of_the_catalogue():
+    assert {node(name).device for name in node_names()} <= set(device_names())
+
+
+def test_a_slice_of_a_torus_is_as_equal_as_it_can_be():
+    pod = node("tpu-v5p-8960")
+    assert pod.cluster(8960).levels[0].axes == (16, 20, 28)
+    assert pod.cluster(512).levels[0].axes == (8, 8, 8)
+    assert pod.cluster(96).levels[0].axes == (4, 4, 6)
+    assert node("tpu-v5e-256").cluster(64).levels[0].axes == (8, 8)
