@@ -20,6 +20,8 @@ from hardplace.cost.operators import machine
 from hardplace.hardware.device import Arrays, Device
 from hardplace.placement.plan import Format, Plan
 
+# Measured over predicted on Trainium 1 before its own runs were fitted (docs/model-training.md, section 6).
+_UNFITTED = 1.8
 _LOW = {Format.FP8: Low.FP8, Format.FP4: Low.FP4}
 
 
@@ -63,7 +65,10 @@ def _on_arrays(chip: Device, plan: Plan, stack: str) -> Pricer:
     found, on = efficiencies(kind, stack, flash=plan.flash), machine(chip, "bf16")
     notes = [*on.notes, f"{chip.name}: kernels by closed forms of arrays, not fitted on kernels"]
     if not is_fitted(kind):
-        notes.append(f"{chip.name}: no published runs were fitted: what steps reach is that of {stack} on other chips")
+        notes.append(
+            f"{chip.name}: no published runs were fitted: steps may take up to {_UNFITTED:g} times these seconds"
+        )
+    notes.append(f"{chip.name}: memory is what Megatron-LM keeps; compilers for arrays may keep less")
     if low is not None:
         rate = chip.peak_flops_per_s(low.value) / half
         found = replace(found, low_rate=rate, fp4_rate=rate)

@@ -29,8 +29,11 @@ DEVICES = {
     "TPUv4": ("tpu-v4", "tpu-v4-4096"),
     "TPUv5e": ("tpu-v5e", "tpu-v5e-256"),
     "TPUv5p": ("tpu-v5p", "tpu-v5p-8960"),
+    "Trainium1-chip": ("trainium1", "trn1"),
     "Gaudi2": ("gaudi2", "hls-gaudi2"),
 }
+_ARRAYS = ("TPU", "Trainium", "Gaudi")
+_CORES = {"Trainium1-chip": 2}  # that a source counts as devices of a tensor-parallel group; of one chip they are one
 FABRICS = ("Omni-Path",)  # that reach less than their rate
 _RATE = re.compile(r"(?:(\d+)x)?(\d+) ?G([bB])/s")
 _NUMBERED = re.compile(r"(\d+)")
@@ -78,10 +81,7 @@ class Run:
 def run_of(row: Mapping[str, str]) -> Run:
     """Return a row's run; NotModelled with the reason."""
     if row["device"] not in DEVICES:
-        reason = "no device of the catalogue with a node"
-        if "NeuronCores" in row.get("note", ""):
-            reason = "degrees count NeuronCores, two a device of the catalogue"
-        raise NotModelled(f"device {row['device']}: {reason}")
+        raise NotModelled(f"device {row['device']}: no device of the catalogue with a node")
     if _format(row["precision"]) is None:
         raise NotModelled(f"precision {row['precision']}: no GEMM model")
     if not row["hidden"].strip():
@@ -121,7 +121,7 @@ def _format(text: str) -> Format | None:
 
 def software(row: Mapping[str, str]) -> str:
     """Return the software that a row's source ran, by the source's name; Megatron Core if it names none."""
-    if row["device"].startswith("TPU"):
+    if row["device"].startswith(_ARRAYS):
         return ON_ARRAYS
     text = " ".join(row.get(name, "") for name in ("source", "model", "note"))
     found = next((name for pattern, name in _SOFTWARE if pattern.search(text)), DEFAULT)
@@ -196,7 +196,8 @@ def _plan(row: Mapping[str, str]) -> Plan:
     """
     old = row["device"] in ("A100-80GB", "A100-40GB", "V100-32GB")
     context = _count(row, "cp", 1)
-    inside = _count(row, "tp") * _count(row, "pp") * context
+    tensor = max(1, _count(row, "tp") // _CORES.get(row["device"], 1))
+    inside = tensor * _count(row, "pp") * context
     data = _count(row, "dp", max(1, _count(row, "devices") // inside))
     zero, shard = _zero(row["zero_stage/fsdp"].strip(), 0 if old else 1, data * context, _slices(row))
     recompute = row["recompute"].strip()
@@ -205,7 +206,7 @@ def _plan(row: Mapping[str, str]) -> Plan:
     stack = software(row)
     short = row["precision"] in ("fp16", "bf16(pure)") or stack in (DEFAULT, "megatron-core-graphs")
     short = short or "fms-fsdp" in row["source"]
-    tensor, each = _count(row, "tp"), _count(row, "micro_batch", 1)
+    each = _count(row, "micro_batch", 1)
     return Plan(
         global_batch=_count(row, "global_batch"),
         tensor=tensor,

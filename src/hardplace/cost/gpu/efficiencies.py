@@ -15,7 +15,7 @@ from hardplace.files import read
 from hardplace.hardware.device import Arrays, Device
 
 _FILE = Path(__file__).parent / "data" / "training.json"
-DEFAULT, ON_ARRAYS = "megatron-core", "xla-tpu"  # of GPUs, and of chips with arrays
+DEFAULT, ON_ARRAYS = "megatron-core", "xla-arrays"  # of GPUs, and of chips with arrays
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
