@@ -19,6 +19,7 @@ from hardplace.workload.types import Edge, Recompute
 
 H100 = device("h100-sxm"), node("dgx-h100")
 A100 = device("a100-80gb-sxm"), node("dgx-a100")
+TPU, TRAINIUM = (device("tpu-v4"), node("tpu-v4-64")), (device("trainium1"), node("trn1"))
 
 
 def short_llama(blocks):
@@ -34,8 +35,8 @@ def inventory(count, memory_bytes=None, kind=H100):
     return [(replace(chip, memory_bytes=memory_bytes or chip.memory_bytes), where, count)]
 
 
-def search(workload, devices, batch, *fixes, memory_bytes=None):
-    return Search(workload, inventory(devices, memory_bytes), Space(global_batch=batch, fixed=fixed(fixes)))
+def search(workload, devices, batch, *fixes, memory_bytes=None, kind=H100):
+    return Search(workload, inventory(devices, memory_bytes, kind), Space(global_batch=batch, fixed=fixed(fixes)))
 
 
 def compositions(total, parts, least):
@@ -90,9 +91,9 @@ def every_plan(
                             yield plan
 
 
-def brute(workload, devices, memory_bytes, plans):
+def brute(workload, devices, memory_bytes, plans, kind=H100):
     chains, known, steps = {}, {}, {}
-    fleet = fleet_of(inventory(devices, memory_bytes), Plan(global_batch=1))
+    fleet = fleet_of(inventory(devices, memory_bytes, kind), Plan(global_batch=1))
     for plan in plans:
         key = plan.tensor, plan.sequence, plan.micro_batch, plan.recompute, plan.recompute_layers > 0
         if key not in chains:
@@ -105,19 +106,21 @@ def brute(workload, devices, memory_bytes, plans):
 
 
 @pytest.mark.parametrize(
-    ("blocks", "devices", "batch", "memory_bytes", "tensors", "micro_batches", "zeros"),
+    ("kind", "blocks", "devices", "batch", "memory_bytes", "tensors", "micro_batches", "zeros"),
     [
-        (6, 8, 16, 80e9, (1, 2), (1, 2), (0, 1, 2, 3)),
-        (6, 8, 16, 9e9, (1, 2), (1,), (0, 1, 2, 3)),
-        (5, 4, 12, 14e9, (1,), (1, 2), (0, 1, 2, 3)),
-        (4, 8, 24, 7.5e9, (2, 4), (1,), (0, 1, 2, 3)),
-        (5, 8, 48, 14e9, (1, 2), (1, 2), (2,)),
+        (H100, 6, 8, 16, 80e9, (1, 2), (1, 2), (0, 1, 2, 3)),
+        (H100, 6, 8, 16, 9e9, (1, 2), (1,), (0, 1, 2, 3)),
+        (H100, 5, 4, 12, 14e9, (1,), (1, 2), (0, 1, 2, 3)),
+        (H100, 4, 8, 24, 7.5e9, (2, 4), (1,), (0, 1, 2, 3)),
+        (H100, 5, 8, 48, 14e9, (1, 2), (1, 2), (2,)),
+        (TPU, 5, 8, 16, 12e9, (1, 2), (1, 2), (0, 1, 2, 3)),
+        (TRAINIUM, 4, 8, 24, 8e9, (2, 4), (1,), (0, 1, 2, 3)),
     ],
 )
-def test_search_equals_brute_force(blocks, devices, batch, memory_bytes, tensors, micro_batches, zeros):
+def test_search_equals_brute_force(kind, blocks, devices, batch, memory_bytes, tensors, micro_batches, zeros):
     workload = short_llama(blocks)
     plans = every_plan(devices, batch, blocks, tensors, micro_batches, zeros=zeros)
-    expected = brute(workload, devices, memory_bytes, (plan for plan in plans if plan.zero in zeros))
+    expected = brute(workload, devices, memory_bytes, (plan for plan in plans if plan.zero in zeros), kind)
     assert len(expected) >= 5
     fixes = [
         f"tensor={','.join(map(str, tensors))}",
@@ -127,7 +130,7 @@ def test_search_equals_brute_force(blocks, devices, batch, memory_bytes, tensors
         "shard=0",
         *(["zero=2"] if zeros == (2,) else []),
     ]
-    one = search(workload, devices, batch, *fixes, memory_bytes=memory_bytes)
+    one = search(workload, devices, batch, *fixes, memory_bytes=memory_bytes, kind=kind)
     found = one.run()
     count = min(len(expected), 10)
     assert [each.step_s for each in found.best][:count] == pytest.approx(expected[:count], rel=1e-9)
