@@ -118,6 +118,21 @@ def test_parameters_of_a_mixture():
     assert parameters(mixtral) == load("mixtral-8x7b").parameters
 
 
+def test_experts_as_wide_as_the_model_have_one_activation():
+    """GPT OSS: 2,880 both ways. One expert width more or less moves bytes in proportion, at equality too."""
+    wide = DecoderShape(
+        layers=36, hidden=2880, heads=64, kv_heads=8, head_dim=64, ffn=0, vocab=201088, sequence=4096, gated=True,
+        experts=Experts(count=128, chosen=4, ffn=2880),
+    )  # fmt: skip
+    below, at, above = (
+        block(replace(wide, experts=Experts(count=128, chosen=4, ffn=ffn)), Degrees(), Recompute.NONE)
+        for ffn in (2880 - 64, 2880, 2880 + 64)
+    )
+    assert at.saved_bytes == (below.saved_bytes + above.saved_bytes) / 2
+    assert len(at.forward) == len(below.forward) == len(above.forward)
+    assert len(at.backward) == len(below.backward) == len(above.backward)
+
+
 def test_saved_bytes_of_a_gpt_layer_with_fused_attention():
     """Korthikanti et al. 2022 (arXiv 2205.05198), section 4: 34 s b h without the scores."""
     shape = replace(SHAPES["gpt3-175b"], dropout=True)

@@ -273,12 +273,12 @@ def _mixture(b: _Builder) -> None:
     if degrees.expert > 1:
         b.add([to_all], [to_all])
     rows, matrices = max(1, copies // held), 2 if shape.gated else 1
-    for outputs, inputs in ((matrices * moe.ffn, width), (width, moe.ffn)):
+    for outputs, inputs, first in ((matrices * moe.ffn, width, True), (width, moe.ffn, False)):
         one, input_gradient, weight_gradient = _linear(rows, outputs, inputs, degrees, experts=held)
         b.add([one], [input_gradient, weight_gradient], b.kept * 1.0 * size * copies * inputs)
         b.expert_parameters += held * outputs * inputs
         b.transient(2.0 * held * outputs * inputs + size * float(copies) * (outputs + inputs))
-        if inputs == width:
+        if first:  # the activation stands between the two, whatever their widths (GPT OSS: equal ones)
             act = 1.0 * size * copies * moe.ffn
             b.moved(Stream.ELEMENTWISE, (matrices + 1) * act, (2 * matrices + 1) * act, saved=matrices * act)
     if degrees.expert > 1:
