@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from hardplace.cost.gpu.decoder import DecoderShape, Degrees, Experts, block, embedding, head, parameters
+from hardplace.cost.gpu.decoder import block, embedding, head, parameters
 from hardplace.cost.gpu.models import gpu_model
 from hardplace.cost.gpu.operators import gpu, gpu_kernel_costs
 from hardplace.cost.gpu.price import Efficiencies, Pricer, Ring
 from hardplace.cost.gpu.recorded import layer_work
+from hardplace.cost.gpu.shape import DecoderShape, Degrees, Experts
 from hardplace.cost.gpu.work import Exchange, Product
 from hardplace.cost.types import Collective
 from hardplace.hardware.catalogue import device, node
