@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from hardplace.cost.gpu.decoder import DecoderShape, Degrees, Experts, block, embedding, head, parameters
+from hardplace.cost.gpu.decoder import block, embedding, head, parameters
 from hardplace.cost.gpu.operators import gpu, gpu_kernel_costs
 from hardplace.cost.gpu.price import Efficiencies, Ring
 from hardplace.cost.gpu.recorded import layer_work
+from hardplace.cost.gpu.shape import DecoderShape, Degrees, Experts
 from hardplace.cost.gpu.work import Exchange, Product
 from hardplace.cost.types import Collective
 from hardplace.hardware.catalogue import device, node
@@ -117,6 +118,21 @@ def test_parameters_of_a_mixture():
         experts=Experts(count=8, chosen=2, ffn=14336),
     )
     assert parameters(mixtral) == load("mixtral-8x7b").parameters
+
+
+def test_experts_as_wide_as_the_model_have_one_activation():
+    """GPT OSS: 2,880 both ways. One expert width more or less moves bytes in proportion, at equality too."""
+    wide = DecoderShape(
+        layers=36, hidden=2880, heads=64, kv_heads=8, head_dim=64, ffn=0, vocab=201088, sequence=4096, gated=True,
+        experts=Experts(count=128, chosen=4, ffn=2880),
+    )  # fmt: skip
+    below, at, above = (
+        block(replace(wide, experts=Experts(count=128, chosen=4, ffn=ffn)), Degrees(), Recompute.NONE)
+        for ffn in (2880 - 64, 2880, 2880 + 64)
+    )
+    assert at.saved_bytes == (below.saved_bytes + above.saved_bytes) / 2
+    assert len(at.forward) == len(below.forward) == len(above.forward)
+    assert len(at.backward) == len(below.backward) == len(above.backward)
 
 
 def test_saved_bytes_of_a_gpt_layer_with_fused_attention():

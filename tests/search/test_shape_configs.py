@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from hardplace.cost.gpu.decoder import Experts, parameters
+from hardplace.cost.gpu.decoder import parameters
 from hardplace.cost.gpu.models import shipped
+from hardplace.cost.gpu.shape import Experts
 from hardplace.errors import BadInput
 from hardplace.files import write
 from hardplace.hardware.catalogue import device

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from hardplace.cost.arrays import ArrayTimer
 from hardplace.cost.gpu.columns import GpuTimer
-from hardplace.cost.gpu.decoder import DecoderShape, Experts, parameters
+from hardplace.cost.gpu.decoder import parameters
 from hardplace.cost.gpu.models import shipped
 from hardplace.cost.gpu.price import Efficiencies, Ring
+from hardplace.cost.gpu.shape import DecoderShape, Experts
 from hardplace.cost.gpu.work import Product
 from hardplace.cost.operators import kernel_costs, machine
 from hardplace.errors import BadInput

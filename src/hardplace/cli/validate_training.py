@@ -100,7 +100,9 @@ def _reasons(rows: list[Scored], *, markdown: bool) -> None:
     cells.append((f"ran out of memory, {sum(one.oom for one in room)} runs: fit by the model", _count(room, oom=True)))
     cells.append((f"ran, {sum(not one.oom for one in room)} runs: do not fit by the model", _count(room, oom=False)))
     short = [one for one in room if not one.oom and not one.fits]
-    cells.append(("of these, on TPUs, or recompute or offload not stated by the source", str(sum(one.unstated for one in short))))
+    cells.append(
+        ("of these, on TPUs, or recompute or offload not stated by the source", str(sum(one.unstated for one in short)))
+    )
     left = sum(not one.counted and not one.not_modelled for one in rows)
     cells.append(("predicted, not counted: grade C, flagged, or nothing measured", str(left)))
     _table(f"Not modelled, {sum(reasons.values())} of {len(rows)} rows", ("reason", "rows"), cells, markdown=markdown)

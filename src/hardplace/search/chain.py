@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hardplace.cost.gpu.decoder import DecoderShape, Degrees, block, embedding, head
+from hardplace.cost.gpu.decoder import block, embedding, head
 from hardplace.cost.gpu.fused import decoder_of
 from hardplace.cost.gpu.recorded import layer_work
+from hardplace.cost.gpu.shape import DecoderShape, Degrees
 from hardplace.cost.gpu.work import LayerWork
 from hardplace.errors import BadInput
 from hardplace.placement.plan import GRADIENT_BYTES, Format, Plan, stage_layers

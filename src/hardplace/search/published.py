@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from hardplace.cost.gpu.decoder import DecoderShape, Experts, Latent
 from hardplace.cost.gpu.efficiencies import DEFAULT, ON_ARRAYS, fitted
+from hardplace.cost.gpu.shape import DecoderShape, Experts, Latent
 from hardplace.hardware.catalogue import node
 from hardplace.hardware.types import Cluster
 from hardplace.placement.plan import ContextExchange, Format, Plan, Update, problems

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from hardplace.cost.gpu.decoder import DecoderShape, Degrees, block, embedding, head
+from hardplace.cost.gpu.decoder import block, embedding, head
+from hardplace.cost.gpu.shape import DecoderShape, Degrees
 from hardplace.cost.gpu.work import Product
 from hardplace.workload.types import Layer, Operator, OperatorKind, Phase, Recompute, Workload
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hardplace.cost.columns import kernels_s, pass_s
-from hardplace.cost.gpu.decoder import DecoderShape
+from hardplace.cost.gpu.shape import DecoderShape
 from hardplace.cost.gpu.work import Attending, Exchange, LayerWork, Product
 from hardplace.placement.plan import Plan
 from hardplace.search.chain import Chain, of_shape, of_workload

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hardplace.cost.gpu.decoder import DecoderShape, Experts
 from hardplace.cost.gpu.gemm import LARGEST
+from hardplace.cost.gpu.shape import DecoderShape, Experts
 from hardplace.errors import BadInput, unknown
 from hardplace.files import read_text
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hardplace.cost.gpu.decoder import DecoderShape
+from hardplace.cost.gpu.shape import DecoderShape
 from hardplace.hardware.types import Budget
 from hardplace.search.shapes.types import Tier
 from hardplace.search.types import Choices, Evaluation, Level, Progress, Stop

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from hardplace.cost.columns import Timer, pass_s
-from hardplace.cost.gpu.decoder import DecoderShape, Degrees, block, embedding, head
+from hardplace.cost.gpu.decoder import block, embedding, head
+from hardplace.cost.gpu.shape import DecoderShape, Degrees
 from hardplace.cost.gpu.work import LayerWork
 from hardplace.cost.types import Floats, Ints
 from hardplace.search.shapes.types import Conditions, Shapes

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hardplace.cost.columns import kernels_s
-from hardplace.cost.gpu.decoder import DecoderShape
+from hardplace.cost.gpu.shape import DecoderShape
 from hardplace.cost.gpu.types import Layout
 from hardplace.cost.gpu.work import Attending, Exchange, Moved, Product, Work
 from hardplace.cost.types import Floats, Ints

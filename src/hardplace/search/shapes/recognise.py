@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hardplace.cost.gpu.decoder import DecoderShape, Degrees, Experts, block, head, parameters
+from hardplace.cost.gpu.decoder import block, head, parameters
+from hardplace.cost.gpu.shape import DecoderShape, Degrees, Experts
 from hardplace.cost.gpu.work import Product
 from hardplace.workload.types import Gradient, Layer, Operator, OperatorKind, Phase, Recompute, Workload
 

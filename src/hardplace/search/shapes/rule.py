@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from hardplace.cost.gpu.decoder import DecoderShape
+from hardplace.cost.gpu.shape import DecoderShape
 from hardplace.search.shapes.gemms import GemmRow
 from hardplace.search.shapes.price import STATE_BYTES, parameter_counts, saved_bytes, step_s
 from hardplace.search.shapes.sources import Target

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from hardplace.cost.gpu.columns import GpuTimer
-from hardplace.cost.gpu.decoder import DecoderShape
 from hardplace.cost.gpu.gemm import LARGEST
+from hardplace.cost.gpu.shape import DecoderShape
 from hardplace.search.shapes.gemms import GemmRow
 from hardplace.search.shapes.price import step_s
 from hardplace.search.shapes.rule import (

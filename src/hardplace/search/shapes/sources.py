@@ -10,10 +10,10 @@ from hardplace.cost.arrays import ArrayTimer
 from hardplace.cost.columns import Roofline, Timer
 from hardplace.cost.gpu.attention import backend_named, stand_in
 from hardplace.cost.gpu.columns import GpuTimer
-from hardplace.cost.gpu.decoder import DecoderShape
 from hardplace.cost.gpu.efficiencies import efficiencies, generation
 from hardplace.cost.gpu.models import gpu_model
 from hardplace.cost.gpu.price import Ring
+from hardplace.cost.gpu.shape import DecoderShape
 from hardplace.cost.gpu.sheets import gpu
 from hardplace.cost.gpu.types import Fit, GpuModel
 from hardplace.cost.operators import machine

@@ -12,7 +12,7 @@ from itertools import product
 
 import numpy as np
 
-from hardplace.cost.gpu.decoder import DecoderShape
+from hardplace.cost.gpu.shape import DecoderShape
 from hardplace.cost.types import Ints
 from hardplace.errors import BadInput, unknown
 from hardplace.search.shapes.price import parameter_counts

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hardplace.cost.gpu.decoder import DecoderShape, Degrees
+from hardplace.cost.gpu.shape import DecoderShape, Degrees
 from hardplace.cost.types import Ints
 
 FIELDS = ("layers", "hidden", "heads", "kv_heads", "head_dim", "ffn", "vocab")

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hardplace.cost.gpu.columns import GpuTimer
-from hardplace.cost.gpu.decoder import DecoderShape
 from hardplace.cost.gpu.fit import predict_gemm_s
 from hardplace.cost.gpu.measured import GemmRows
 from hardplace.cost.gpu.models import shipped
+from hardplace.cost.gpu.shape import DecoderShape
 from hardplace.cost.gpu.streams import Stream
 from hardplace.cost.gpu.table import Table
 from hardplace.cost.gpu.types import Bools, GpuModel, Layout
