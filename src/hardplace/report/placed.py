@@ -41,7 +41,8 @@ def certificate(found: Placed) -> str:
     if found.stopped:
         return f"stopped early: no plan of the space is more than {words.percent_up(found.gap)} faster than the first"
     if found.gap < 1e-9:
-        return "the first is the optimum of the model over the space"
+        others = "; of those after it not all ways to cut stages were priced" if found.cuts_left else ""
+        return f"the first is the optimum of the model over the space{others}"
     return (
         f"no plan of the space is more than {words.percent_up(found.gap)} faster than the first: not all ways to cut "
         f"stages were priced"

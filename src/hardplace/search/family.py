@@ -11,10 +11,10 @@ from itertools import islice
 import numpy as np
 
 from hardplace.placement.cuts import Bottleneck, bottleneck
-from hardplace.placement.plan import Plan
+from hardplace.placement.plan import Plan, Schedule
 from hardplace.placement.waves import stages_done_s
 from hardplace.search.clusters import Fleet
-from hardplace.search.stages import Floats, Ints, Stages, around, stage_bound_s
+from hardplace.search.stages import Ahead, Floats, Ints, Stages, around, stage_bound_s
 
 Cut = tuple[int, ...]  # the cut after each stage
 _AT_ONCE = 64
@@ -48,7 +48,7 @@ class Family:
             self._hop_s = fleet.hop_s(plan, self.sites, self.chain.crossing_bytes([0, 1]))
         self._fixed_s = max(site.pricer.efficiencies.step_s for site in fleet.sites)
         self.free_s = 0.0
-        self.bottleneck = self._bounded(limit_s)
+        self.bottleneck = self._bounded(limit_s, late=plan.recompute_layers > 0 and math.isfinite(limit_s))
 
     @property
     def least_s(self) -> float:
@@ -58,28 +58,17 @@ class Family:
     def _stages(self, stage: int) -> Stages:
         return self._by_site[self.sites[stage].device]
 
-    def _bounded(self, limit_s: float) -> Bottleneck:
+    def _bounded(self, limit_s: float, *, late: bool) -> Bottleneck:
         """Return bounds of every stage at every place: first without the end of the step, then with it for those that a
-        partition below the limit may have. Where so many layers are recomputed, memory comes last (free_s)."""
-        plan, late = self.plan, self.plan.recompute_layers > 0 and math.isfinite(limit_s)
-        roles: dict[tuple[str, bool, bool], Ints] = {}
-        costs, chosen = [], []
-        for stage in range(plan.pipeline):
-            one, ends = self._stages(stage), (stage == 0, stage == plan.pipeline - 1)
-            if (one.site.device, *ends) not in roles:
-                here = one.allowed(*ends)
-                near = plan.micro_batches * one.load_s[here] + self._fixed_s < limit_s
-                roles[one.site.device, *ends] = here[near]
-            here = roles[one.site.device, *ends]
-            if not late:
-                here = here[one.fits(plan, stage, here)]
-            done, total = stage_bound_s(one, plan, here, stage, self._near, self._hop_s)
-            total = np.maximum(total, done)
-            costs.append(self._spread(one, here, total + self._fixed_s))
-            chosen.append((here, done, total))
+        partition below the limit may have. late: memory comes last, what is known before in free_s."""
+        plan = self.plan
+        chosen, costs = self._standing(limit_s, late)
         found = bottleneck(costs)
         if math.isinf(limit_s) and math.isfinite(found.least):  # what is not below one of its own is of no interest
             limit_s = self.prices([found.best()])[0].step_s * (1.0 + 1e-9)
+            if plan.virtual > 1:
+                chosen, costs = self._standing(limit_s, late)
+                found = bottleneck(costs)
         self.free_s = found.least if late else 0.0
         if found.least >= limit_s:
             return found
@@ -99,6 +88,31 @@ class Family:
             here = here[one.fits(plan, stage, here)]
             costs[stage] = self._spread(one, here, cost[one.low[here], one.high[here]])
         return bottleneck(costs)
+
+    def _standing(self, limit_s: float, late: bool) -> tuple[list[tuple[Ints, Floats, Floats]], list[Floats]]:
+        """Return, by stage, the stages that may stand there with their bounds (done, step without its end), and these
+        bounds as matrices over pairs of cuts. late: without regard to memory."""
+        plan, apart = self.plan, self.plan.schedule is Schedule.ZERO_BUBBLE
+        roles: dict[tuple[str, bool, bool], Ints] = {}
+        chosen, costs = [], []
+        ahead = Ahead(len(self._near.down_s), self._near) if plan.virtual > 1 else None
+        for stage in range(plan.pipeline):
+            one, ends = self._stages(stage), (stage == 0, stage == plan.pipeline - 1)
+            if (one.site.device, *ends) not in roles:
+                here = one.allowed(*ends)
+                near = plan.micro_batches * one.load_s[here] + self._fixed_s < limit_s
+                roles[one.site.device, *ends] = here[near]
+            here = roles[one.site.device, *ends]
+            if not late:
+                here = here[one.fits(plan, stage, here)]
+            before = self._near if ahead is None else ahead.near()
+            done, total = stage_bound_s(one, plan, here, stage, before, self._hop_s)
+            total = np.maximum(total, done)
+            if ahead is not None:
+                ahead.past(one, here[total + self._fixed_s < limit_s], apart=apart)
+            costs.append(self._spread(one, here, total + self._fixed_s))
+            chosen.append((here, done, total))
+        return chosen, costs
 
     def _spread(self, one: Stages, here: Ints, values: Floats) -> Floats:
         """Return values of stages as a matrix over pairs of cuts, inf elsewhere."""
@@ -125,6 +139,18 @@ class Family:
         done = stages_done_s(seconds, hop_s, plan.micro_batches, plan.schedule)
         step_s = (done + ends).max(axis=0) + self._fixed_s
         return [Priced(cut, float(one)) for cut, one in zip(cuts, step_s, strict=True)]
+
+    def below(self, limit_s: float, most: int) -> tuple[Priced | None, float]:
+        """Return the best partition that is faster than a limit, and a bound of those that were not priced: inf if they
+        were at most `most`. The bounds are anew of what may be faster than the limit, so they are as tight as it is."""
+        found, count = None, 0
+        tight = self._bounded(limit_s, late=False)
+        cuts = list(islice(tight.below(limit_s), most + 1))
+        for start in range(0, len(cuts), _AT_ONCE):
+            count += len(cuts[start : start + _AT_ONCE])
+            one = min(self.prices(cuts[start : start + _AT_ONCE]), key=lambda one: one.step_s)
+            found = min((one, found or one), key=lambda one: one.step_s)
+        return found, math.inf if count <= most else max(self.least_s, tight.least)
 
     def first(self) -> Priced:
         """Return the partition with the least bound, priced."""

@@ -30,7 +30,8 @@ class Placed:
     """The best plans, fastest first, and the certificate.
 
     bound_s: no plan of the space is faster. considered: plans before their stages are cut; of them short of memory,
-    discarded by their bounds, priced (with so many ways to cut). stopped: by the user before the end.
+    discarded by their bounds, priced (with so many ways to cut). cuts_left: of plans after the first not all ways to
+    cut their stages were priced. stopped: by the user before the end.
     """
 
     best: tuple[PlanEstimate, ...]
@@ -40,6 +41,7 @@ class Placed:
     bounded: int
     priced: int
     cuts: int
+    cuts_left: bool
     stopped: bool
 
     @property
@@ -79,7 +81,7 @@ class Search:
         self.divided, self.space, self.watch, self.most = Divided(workload, inventory, space), space, watch, most
         self.best: list[_Found] = []
         self.considered = self.short = self.priced = self.cut_count = 0
-        self.open_s = math.inf
+        self.open_s, self.cuts_left = math.inf, False
         self._heap: list[tuple[float, int, Cell | _Variant | Family]] = []
         self._count = itertools.count()
 
@@ -169,8 +171,10 @@ class Search:
             count += len(batch)
             best = min(best, *batch, key=lambda one: one.step_s)
         self.cut_count += count
-        if count == MOST_CUTS:  # some may be left
-            self.open_s = min(self.open_s, family.least_s)
+        if count == MOST_CUTS:  # some may be left: of the ten best, or even faster than the best
+            faster, left_s = family.below(min(self.best[0].step_s, best.step_s), MOST_CUTS)
+            best = min(best, faster or best, key=lambda one: one.step_s)
+            self.open_s, self.cuts_left = min(self.open_s, left_s), True
         self._keep(family, best)
 
     def _keep(self, family: Family, found: Priced) -> None:
@@ -230,6 +234,7 @@ class Search:
             bounded=self.considered - self.short - self.priced,
             priced=self.priced,
             cuts=self.cut_count,
+            cuts_left=self.cuts_left,
             stopped=stopped,
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, cast
 
 import numpy as np
@@ -210,7 +210,8 @@ class Around:
 
 
 def around(parts: list[Parts], plan: Plan) -> Around:
-    """Return what a stage must at least wait for; up and above without weight gradients that run apart."""
+    """Return what a stage must at least wait for; up and above without weight gradients that run apart. With chunks,
+    what comes before a cut depends on the cuts before it: nothing here, `Ahead` adds it stage by stage."""
     cuts, chain = parts[0].cuts, parts[0].chain
     every = [layers.seconds for one in parts for layers in (one.recomputed, one.plain)]
     least = np.min(every, axis=0)
@@ -220,14 +221,34 @@ def around(parts: list[Parts], plan: Plan) -> Around:
         before_f, before_b = cuts.members @ forward, cuts.members @ back
         return Around(before_f, before_b, before_b[-1] - before_b, float(forward.sum()))
     first, last = len(chain.before), len(chain.whole) - len(chain.after)
-    lead = (cuts.members[:, :first] @ forward[:first], cuts.members[:, :first] @ back[:first])
     tail = back[last:].sum() - cuts.members[:, last:] @ back[last:]
     inside = cuts.members[:, first:last].sum(axis=1)
-    f, b = (float(side[first:last].min(initial=np.inf)) if last > first else 0.0 for side in (forward, back))
-    whole = inside / plan.virtual
-    # of n layers the first of v chunks has n // v, at least (n - v + 1) / v; the last has at least n / v
-    less = np.maximum(0.0, whole - (plan.pipeline - 1) * (plan.virtual - 1) / plan.virtual)
-    return Around(lead[0] + f * less, lead[1] + b * less, tail + b * (whole[-1] - whole), float(forward.sum()))
+    b = float(back[first:last].min(initial=np.inf)) if last > first else 0.0
+    whole = inside / plan.virtual  # of n layers the last of v chunks has at least n / v
+    none = np.zeros(len(cuts.members))
+    return Around(none, none, tail + b * (whole[-1] - whole), float(forward.sum()))
+
+
+class Ahead:
+    """Least seconds of the first chunks of the stages before a stage, by the cut before it, over all ways to cut those
+    stages of which each may stand in a step below a limit. Each sum is least by itself: a lower bound of both."""
+
+    def __init__(self, cuts: int, near: Around) -> None:
+        self.down_s, self.up_s, self._near = np.full(cuts, np.inf), np.full(cuts, np.inf), near
+        self.down_s[0] = self.up_s[0] = 0.0
+
+    def near(self) -> Around:
+        """Return what a stage must wait for."""
+        return replace(self._near, down_s=self.down_s, up_s=self.up_s)
+
+    def past(self, stages: Stages, chosen: Ints, *, apart: bool) -> None:
+        """Go on to the next stage; chosen: the stages that may stand here; apart: weight gradients run apart."""
+        forward, backward, weight = stages.seconds[:, 0, chosen]
+        low, high = stages.low[chosen], stages.high[chosen]
+        down_s, up_s = np.full_like(self.down_s, np.inf), np.full_like(self.up_s, np.inf)
+        np.minimum.at(down_s, high, self.down_s[low] + forward)
+        np.minimum.at(up_s, high, self.up_s[low] + backward + (0.0 if apart else weight))
+        self.down_s, self.up_s = down_s, up_s
 
 
 def stage_bound_s(
