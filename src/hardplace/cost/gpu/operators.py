@@ -18,8 +18,9 @@ from hardplace.cost.gpu.models import model_of
 from hardplace.cost.gpu.residual import corrected_s
 from hardplace.cost.gpu.streams import Stream, stream_s
 from hardplace.cost.gpu.types import GpuModel, Layout
-from hardplace.cost.operators import KernelCost, chip_energies, energy_j, level_bytes
+from hardplace.cost.operators import KernelCost, chip_energies, energy_j
 from hardplace.cost.precision import PRECISIONS
+from hardplace.cost.times import bytes_into
 from hardplace.cost.types import Engine, Fusion, Kernel
 from hardplace.errors import BadInput
 from hardplace.hardware.bill import Energies
@@ -116,14 +117,14 @@ def gpu_kernel_costs(layer: Layer, phase: Phase, micro_batch: int, on: Gpu) -> t
     kernels = tuple(kernel for kernel in made if kernel.engine is not Engine.NETWORK)
     if not kernels:
         return ()
-    fed = level_bytes(kernels, on.engine.shared_memory_bytes, PRECISIONS[on.dtype])
+    fed_bytes = bytes_into(kernels, np.array([on.engine.shared_memory_bytes]), PRECISIONS[on.dtype])[:, 0]
     return tuple(
-        _cost(kernel, layer, phase, on, _timed(kernel, layer, phase, micro_batch, on), fed[i])
-        for i, kernel in enumerate(kernels)
+        _cost(kernel, layer, phase, on, _timed(kernel, layer, phase, micro_batch, on), fed)
+        for kernel, fed in zip(kernels, fed_bytes.tolist(), strict=True)
     )
 
 
-def _cost(kernel: Kernel, layer: Layer, phase: Phase, on: Gpu, timed: _Timed, fed: float) -> KernelCost:
+def _cost(kernel: Kernel, layer: Layer, phase: Phase, on: Gpu, timed: _Timed, fed_bytes: float) -> KernelCost:
     macs = float(sum(matmul.macs for matmul in kernel.matmuls))
     peak = on.model.datasheet.tensor_flops_per_s
     least = max(2.0 * macs / peak, timed.memory_bytes / on.model.datasheet.memory_bandwidth_bytes_per_s)
@@ -143,7 +144,7 @@ def _cost(kernel: Kernel, layer: Layer, phase: Phase, on: Gpu, timed: _Timed, fe
         flops=2.0 * macs + float(kernel.lane_cycles),
         memory_bytes=timed.memory_bytes,
         utilisation=2.0 * macs / (peak * seconds),
-        energy_j=energy_j(kernel, on.energy, on.plan, timed.memory_bytes, fed, seconds),
+        energy_j=energy_j(kernel, on.energy, on.plan, timed.memory_bytes, fed_bytes, seconds),
     )
 
 
