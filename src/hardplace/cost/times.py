@@ -1,4 +1,4 @@
-"""Seconds of kernels on chips: the slowest of arrays, lanes, buffer and memory (docs/model.md, "Kernel time")."""
+"""Seconds of kernels on chips: the slowest of arrays, lanes, buffer and memory (docs/model-cost.md, "Kernels")."""
 
 from __future__ import annotations
 
