@@ -15,8 +15,8 @@ from hardplace.hardware.bill import bill
 from hardplace.hardware.blocks import array_mm2, sram_mm2
 from hardplace.hardware.blueprint import of_chips, of_device
 from hardplace.hardware.catalogue import device, device_names
-from hardplace.hardware.money import cost, dies_per_wafer, good_share, murphy_share
-from hardplace.hardware.presets import Preset, priced
+from hardplace.hardware.money import cost, dies_per_wafer, good_share
+from hardplace.hardware.presets import Preset, Pricer
 from hardplace.hardware.settings import setting
 from hardplace.hardware.technology import NODES, mac_pj, sram_pj_per_byte, technology
 
@@ -87,14 +87,12 @@ def test_more_of_anything_takes_more_area_and_power(node: float, cores: int, sid
         tensor_cores=more[:, 0], array_rows=more[:, 1], array_columns=more[:, 2], vector_cores=more[:, 3],
         vector_lanes=more[:, 4], buffer_bytes=more[:, 5], area_mm2=np.zeros(len(more)),
     )  # fmt: skip
-    found = priced(chips, setting("hbm3"), node_nm=node)
-    assert np.all(found.area_mm2[1:] > found.area_mm2[0])
-    assert found.tdp_w is not None
+    pricer = Pricer(setting=setting("hbm3"), node_nm=node)
+    found, _, _ = pricer.bill(chips)
+    assert np.all(found.die_mm2[1:] > found.die_mm2[0])
     assert np.all(found.tdp_w > 0)
     assert found.tdp_w[1] > found.tdp_w[0]
-    np.testing.assert_allclose(
-        priced(chips.take(np.array([3])), setting("hbm3"), node_nm=node).area_mm2[0], found.area_mm2[3]
-    )
+    np.testing.assert_allclose(pricer.area_mm2(chips.take(np.array([3]))), found.die_mm2[3])
 
 
 def test_parts_add_up_and_a_die_is_more_than_its_arithmetic() -> None:
@@ -108,20 +106,18 @@ def test_parts_add_up_and_a_die_is_more_than_its_arithmetic() -> None:
 
 def test_phaze_s_preset_is_its_linear_area_to_the_last_digit() -> None:
     points = space.phaze_points()
-    found = priced(points, setting("phaze"), preset=Preset.PHAZE)
-    assert np.array_equal(found.area_mm2, points.area_mm2)
-    assert found.tdp_w is None
+    pricer = Pricer(setting=setting("phaze"), preset=Preset.PHAZE)
+    assert np.array_equal(pricer.area_mm2(points), points.area_mm2)
 
 
 def test_one_call_prices_the_space_as_one_chip_at_a_time_does() -> None:
     points = space.phaze_points()
-    found = priced(points, setting("hbm3"))
-    assert found.usd is not None
+    pricer = Pricer(setting=setting("hbm3"))
+    found, made, _ = pricer.bill(points)
     for index in (0, 4_711, 75_711):
-        one = priced(points.take(np.array([index])), setting("hbm3"))
-        assert one.usd is not None
-        assert one.area_mm2[0] == found.area_mm2[index]
-        assert one.usd[0] == found.usd[index]
+        one, its, _ = pricer.bill(points.take(np.array([index])))
+        assert one.die_mm2[0] == found.die_mm2[index]
+        assert its.usd[0] == made.usd[index]
 
 
 def test_yield_lies_between_poisson_and_one_and_near_murphy() -> None:
@@ -129,7 +125,9 @@ def test_yield_lies_between_poisson_and_one_and_near_murphy() -> None:
     area = np.array([10.0, 100.0, 400.0, 800.0])
     poisson = np.exp(-area / 100 * tech.defects_per_cm2)
     assert np.all((good_share(area, tech) > poisson) & (good_share(area, tech) < 1))
-    np.testing.assert_allclose(good_share(area, tech), murphy_share(area, tech), rtol=0.04)
+    defects = area / 100 * tech.defects_per_cm2
+    murphy = ((1 - np.exp(-defects)) / defects) ** 2
+    np.testing.assert_allclose(good_share(area, tech), murphy, rtol=0.04)
     assert dies_per_wafer(np.array([100.0]))[0] == 613  # pi 147^2 / 100 - pi 294 / sqrt(200)
 
 
