@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from hardplace.errors import BadInput
 from hardplace.hardware import space
+from hardplace.hardware.axes import AXES
 from hardplace.hardware.bill import bill
 from hardplace.hardware.blocks import array_mm2, sram_mm2
 from hardplace.hardware.blueprint import of_chips, of_device
@@ -18,6 +19,7 @@ from hardplace.hardware.catalogue import device, device_names
 from hardplace.hardware.money import cost, dies_per_wafer, good_share
 from hardplace.hardware.presets import Preset, Pricer
 from hardplace.hardware.settings import setting
+from hardplace.hardware.sheet import find, sheet
 from hardplace.hardware.technology import NODES, mac_pj, sram_pj_per_byte, technology
 
 ROOT = Path(__file__).parents[2]
@@ -118,6 +120,19 @@ def test_one_call_prices_the_space_as_one_chip_at_a_time_does() -> None:
         one, its, _ = pricer.bill(points.take(np.array([index])))
         assert one.die_mm2[0] == found.die_mm2[index]
         assert its.usd[0] == made.usd[index]
+
+
+@pytest.mark.parametrize("row", [(8, 128, 128, 2, 128, 128), (4096, 4, 4, 256, 4, 2), (1, 8, 8, 64, 256, 8)])
+def test_the_sheet_of_a_chip_of_the_space_is_what_the_search_prices(row: tuple[int, ...]) -> None:
+    """Within 2 %: a device's vector core has 128 bytes of registers a lane, a chip's of the space PHAZE's 16."""
+    *sizes, mib = (np.array([one]) for one in row)
+    chips = space.Chips(
+        **dict(zip(AXES, (*sizes, mib * 2**20), strict=False)), area_mm2=np.zeros(1)
+    )  # fmt: skip
+    found, _, _ = Pricer(setting=setting("hbm3")).bill(chips)
+    shown = sheet(find(space.name(chips, 0)))
+    assert shown.model_die_mm2 == pytest.approx(float(found.die_mm2[0]), rel=0.02)
+    assert shown.model_tdp_w == pytest.approx(float(found.tdp_w[0]), rel=0.02)
 
 
 def test_yield_lies_between_poisson_and_one_and_near_murphy() -> None:

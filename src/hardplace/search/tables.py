@@ -15,7 +15,7 @@ from hardplace.cost import times
 from hardplace.cost.tensor import array_cycles
 from hardplace.cost.types import Engine, Floats, Ints, Kernel
 from hardplace.hardware.axes import Space
-from hardplace.hardware.types import Setting
+from hardplace.hardware.types import Setting, own_buffer_bytes
 from hardplace.search.profile import Kernels, LayerSeconds
 
 _SKEW = (2.0, 1.0, -2.0)  # rows, columns, one: cycles of filling and draining that array_cycles counts once a matmul
@@ -67,7 +67,7 @@ def work(kernels: Kernels, space: Space) -> Work:
     every = tuple(kernel for pair in kernels.graphs for graph in pair for kernel in graph.kernels)
     rows, columns = (np.array(one, dtype=np.int64) for one in (space.array_rows, space.array_columns))
     high, wide = (grid.ravel() for grid in np.meshgrid(rows, columns, indexing="ij"))
-    own_sizes = np.unique(np.maximum(1024, 16 * high * wide))
+    own_sizes = np.unique(own_buffer_bytes(high * wide))
     phases, start = [], 0
     for pair in kernels.graphs:
         for graph in pair:
