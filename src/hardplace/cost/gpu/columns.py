@@ -27,8 +27,8 @@ class GpuTimer(Timer):
     """One GPU; attention "unfused" or a backend's name; cluster and ring: of the tensor-parallel group, None alone.
 
     products, attentions, streams, network: seconds in a step over those alone, of products, of attention, of kernels
-    that move bytes, of collectives. sync_s: that ranks wait for each other at
-    each collective. launch_s: of the host for each kernel.
+    that move bytes, of collectives. sync_s: that ranks wait for each other at each collective. launch_s: of the host
+    for each kernel.
     """
 
     model: GpuModel
@@ -70,16 +70,12 @@ class GpuTimer(Timer):
             spread=np.full(len(heads), np.nan),
             **{name: np.full(len(heads), value, dtype=np.int64) for name, value in whole.items()},
         )
-        share = like.queries / like.keys
-        if like.window and like.window < like.keys:
-            inside = like.window / like.keys
-            share *= inside * (2.0 - inside) if like.causal else inside
         if self.attention == "unfused":
             seconds = unfused_attention_s(rows, self.model)
         else:
             fitted = self.model.attention[backend_named(self.attention, self.model)]
             seconds = attention_s(rows, self.model.datasheet, fitted)
-        return np.asarray(seconds * share * self.attentions)
+        return np.asarray(seconds * like.share * self.attentions)
 
     def moved_s(self, like: Moved, moved_bytes: Floats, row: Ints) -> Floats:
         """See Timer."""

@@ -257,8 +257,7 @@ class Pricer:
                 self._known[one] = self._attending_s(one)
 
     def _attending_s(self, one: Attending) -> float:
-        """Return seconds of attention over the whole sequence, in the share of it that the rank's queries and window
-        leave."""
+        """Return seconds of attention over the whole sequence, scaled to the scores that the rank has of it."""
         rows = attention_shapes(
             batch=one.batch,
             sequence=one.keys,
@@ -268,13 +267,9 @@ class Pricer:
             causal=one.causal,
             backward=one.backward,
         )
-        share = one.queries / one.keys
-        if one.window and one.window < one.keys:
-            inside = one.window / one.keys
-            share *= inside * (2.0 - inside) if one.causal else inside
         if not self.flash:
             # dropout on the probabilities: read, written, and its mask
             dropped_s = self._alone_s(Stream.ELEMENTWISE, 5.0 * one.batch * one.heads * float(one.keys) ** 2, 0)
-            return (float(unfused_attention_s(rows, self.model)[0]) + dropped_s) * share
+            return (float(unfused_attention_s(rows, self.model)[0]) + dropped_s) * one.share
         fitted = self.model.attention[backend_named(self.backend, self.model)]
-        return float(attention_s(rows, self.model.datasheet, fitted)[0]) * share
+        return float(attention_s(rows, self.model.datasheet, fitted)[0]) * one.share
