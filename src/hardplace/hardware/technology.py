@@ -82,7 +82,7 @@ _SRAM_7_PJ = np.array([7.5, 8.5, 14.0])
 BANK_BYTES = 1024.0 * 1024.0  # larger memories are banks of this size behind wires
 
 WIRE_PJ_PER_BYTE_MM = 0.64  # 80 fJ a bit and mm (Dally, Hot Chips 2023; B), taken for all nodes: wires do not scale
-# Off-chip memory, energy pJ a bit with PHY and controller; area mm2 of PHY and controller; both per unit of _UNIT.
+# Off-chip memory, energy pJ a bit with PHY and controller; area mm2 of PHY and controller.
 # HBM2 3.9 (O'Connor et al., MICRO 2017) to 250-450 pJ a 64-bit access (Jouppi 2021: 3.9-7.0): HBM2 5.5, later
 # generations by the vendors' claims (B). GDDR6 350-480 pJ a 64-bit access (Jouppi 2021). DDR 1300 pJ (Jouppi 2021).
 MEMORY_PJ_PER_BIT = {
