@@ -36,11 +36,12 @@ class ArrayTimer(Timer):
 
     def attentions_s(self, like: Attending, heads: Ints, kv_heads: Ints, head_dim: Ints) -> Floats:
         """See Timer."""
-        found = []
-        for sizes in zip(heads.tolist(), kv_heads.tolist(), head_dim.tolist(), strict=True):
-            made = self._attention(like, *sizes)
-            found.append(float(self._seconds(made).sum()))
-        return np.array(found)
+        made = [
+            self._attention(like, *sizes)
+            for sizes in zip(heads.tolist(), kv_heads.tolist(), head_dim.tolist(), strict=True)
+        ]
+        every = tuple(kernel for kernels in made for kernel in kernels)
+        return np.asarray(self._seconds(every).reshape(len(made), -1).sum(axis=1))  # each has as many kernels
 
     def moved_s(self, like: Moved, moved_bytes: Floats, row: Ints) -> Floats:
         """See Timer: the longer of memory and lanes."""
