@@ -8,7 +8,7 @@ import numpy as np
 
 from hardplace.errors import BadInput
 from hardplace.hardware.device import Arrays, Device, Multiprocessors
-from hardplace.hardware.technology import BITS, STACK_BANDWIDTH
+from hardplace.hardware.technology import BITS, STACK_BYTES_PER_S
 from hardplace.hardware.types import Chips, Floats, own_buffer_bytes
 
 _TENSOR_CORES = 4  # of a GPU's multiprocessor, which share its multiply-accumulators
@@ -56,9 +56,9 @@ class Blueprint:
 
 def stacks_of(kind: str, bandwidth_bytes_per_s: Floats | float) -> Floats:
     """Return how many stacks of this kind of memory give a bandwidth; 0 for memory that does not come in stacks."""
-    if kind not in STACK_BANDWIDTH:
+    if kind not in STACK_BYTES_PER_S:
         return np.zeros_like(np.asarray(bandwidth_bytes_per_s, dtype=np.float64))
-    return np.asarray(np.maximum(1.0, np.ceil(np.asarray(bandwidth_bytes_per_s) / STACK_BANDWIDTH[kind] - 0.02)))
+    return np.asarray(np.maximum(1.0, np.ceil(np.asarray(bandwidth_bytes_per_s) / STACK_BYTES_PER_S[kind] - 0.02)))
 
 
 def volts_at(clock: Floats | float) -> Floats:

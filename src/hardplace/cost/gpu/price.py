@@ -128,9 +128,8 @@ class Parts:
 class Pricer:
     """Prices work on one GPU; every distinct kernel once, kept for the next call.
 
-    low: the precision of products that allow it (None: 16 bit). wide: 16-bit peak over
-    that of fp32 (or TF32) products where all is in fp32, else 1. flash: attention as one kernel (backend: whose), else
-    unfused.
+    low: the precision of products that allow it (None: 16 bit). wide: 16-bit peak over that of fp32 (or TF32) products
+    where all is in fp32, else 1. flash: attention as one kernel (backend: whose), else unfused.
     """
 
     model: GpuModel
