@@ -158,7 +158,7 @@ def layer_seconds() -> tuple[list[float], list[float], float]:
         else:
             kind = Stream(cell["operator"])
             figures, length = model.streams[kind], int(cell["row"] or 0)
-            modelled.append(float(stream_s(kind, float(cell["bytes"]), model.datasheet, figures, row=length)))
+            modelled.append(float(stream_s(float(cell["bytes"]), model.datasheet, figures, row=length)))
     return modelled, measured, network
 
 
@@ -173,7 +173,7 @@ def test_streams_take_their_launch_and_grow(moved: int, row: int, name: str) -> 
     model = shipped(name)
     for kind in Stream:
         figures = model.streams[kind]
-        time_s = stream_s(kind, [moved, 2 * moved], model.datasheet, figures, row=row)
+        time_s = stream_s([moved, 2 * moved], model.datasheet, figures, row=row)
         assert figures.launch_s < time_s[0] < time_s[1]
         best = moved / model.datasheet.memory_bandwidth_bytes_per_s
         assert time_s[0] >= best

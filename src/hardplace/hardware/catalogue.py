@@ -86,7 +86,7 @@ def read_device(path: Path) -> Device:
         provenance=(),
     )
     records = [top, chip, buffer, memory, *parts, *parts_links, *([peaks] if peaks else [])]
-    _check(found, path, top, buffer)
+    _check(found, path, buffer)
     return _with_provenance(found, records)
 
 
@@ -145,7 +145,7 @@ def _links(top: Record) -> tuple[dict[str, Any], list[Record]]:
     }, [links]
 
 
-def _check(found: Device, path: Path, top: Record, buffer: Record) -> None:
+def _check(found: Device, path: Path, buffer: Record) -> None:
     """Raise BadInput where the figures of a device contradict one another."""
     for dtype, peak in found.published_peaks.items():
         if dtype in found.dtypes and abs(found.peak_flops_per_s(dtype) / peak - 1) > _PEAK_SLACK:

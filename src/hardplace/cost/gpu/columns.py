@@ -79,7 +79,7 @@ class GpuTimer(Timer):
 
     def moved_s(self, like: Moved, moved_bytes: Floats, row: Ints) -> Floats:
         """See Timer."""
-        seconds = stream_s(like.kind, moved_bytes, self.model.datasheet, self.model.streams[like.kind], row=row)
+        seconds = stream_s(moved_bytes, self.model.datasheet, self.model.streams[like.kind], row=row)
         return np.asarray(seconds * self.streams)
 
     def exchanged_s(self, like: Exchange, moved_bytes: Floats) -> Floats:

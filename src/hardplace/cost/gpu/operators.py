@@ -249,7 +249,7 @@ def _streamed(
 def _stream(kernel: Kernel, kind: Stream, row: int, on: Gpu) -> _Timed:
     fitted, sheet = on.model.streams[kind], on.model.datasheet
     moved = float(kernel.stream_bytes)
-    memory_s = float(np.asarray(stream_s(kind, moved, sheet, fitted, row=row))) - fitted.launch_s
+    memory_s = float(np.asarray(stream_s(moved, sheet, fitted, row=row))) - fitted.launch_s
     lanes = on.engine.count * on.engine.vector_lanes
     parts = {"memory": memory_s, "lanes": kernel.lane_cycles / (lanes * sheet.clock_hz), "launch": fitted.launch_s}
     seconds = fitted.launch_s + max(memory_s, parts["lanes"])

@@ -217,7 +217,7 @@ class Pricer:
     def _alone_s(self, kind: Stream, moved_bytes: float, row: int) -> float:
         key = (kind, moved_bytes, row)
         if key not in self._moved:
-            alone_s = stream_s(kind, moved_bytes, self.model.datasheet, self.model.streams[kind], row=row)
+            alone_s = stream_s(moved_bytes, self.model.datasheet, self.model.streams[kind], row=row)
             self._moved[key] = float(alone_s)
         return self._moved[key]
 

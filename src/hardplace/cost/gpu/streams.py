@@ -24,7 +24,6 @@ class Stream(StrEnum):
 
 
 def stream_s(
-    kind: Stream,
     moved_bytes: npt.ArrayLike,
     sheet: Datasheet,
     fitted: StreamParameters,
