@@ -15,7 +15,7 @@ from hardplace.cost.times import kernel_levels
 from hardplace.cost.types import Engine, Floats, Ints, Kernel, Matmul
 from hardplace.workload.types import Affine, Operator, OperatorKind, Phase
 
-# Lane-cycles an element of 16 bit that a chain moves: a few functions each; memory is what bounds them as a rule.
+# Lane-cycles an element of 16 bit that a chain moves, judged (C): a few functions each; memory is what bounds them.
 _LANE_CYCLES = {Stream.NORM: 3, Stream.SOFTMAX: 4, Stream.CROSS_ENTROPY: 4, Stream.OPTIMIZER: 2}
 
 
