@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hardplace.cost.fusion import kernel_graph, optimizer_kernel
+from hardplace.cost.fusion import FUSED, kernel_graph, optimizer_kernel
 from hardplace.cost.precision import PRECISIONS, Precision
 from hardplace.cost.tensor import array_cycles
 from hardplace.cost.times import kernel_levels
-from hardplace.cost.types import Dataflow, Engine, Floats, Kernel, KernelLevels
+from hardplace.cost.types import Dataflow, Engine, Floats, Fusion, Kernel, KernelLevels
 from hardplace.errors import BadInput
 from hardplace.hardware.bill import Energies, areas, energies, feed_bytes_per_mac
 from hardplace.hardware.blueprint import Blueprint, of_device
@@ -124,12 +125,19 @@ def machine(device: Device, dtype: str) -> Machine:
     )
 
 
+def phase_kernels(
+    layer: Layer, phase: Phase, micro_batch: int, on: Setting, cycles: Mapping[str, int], rules: Fusion = FUSED
+) -> tuple[Kernel, ...]:
+    """Return the kernels of one phase of a layer, the setting's optimizer as one; collectives left out."""
+    if phase is Phase.OPTIMIZER:
+        return (optimizer_kernel(layer, on.optimizer, cycles),)
+    made = kernel_graph(layer, phase, micro_batch, cycles, rules).kernels
+    return tuple(kernel for kernel in made if kernel.engine is not Engine.NETWORK)
+
+
 def kernel_costs(layer: Layer, phase: Phase, micro_batch: int, on: Machine) -> tuple[KernelCost, ...]:
     """Return the kernels of one phase of a layer at a micro-batch size (samples), in order; collectives left out."""
-    cycles = on.setting.function_cycles
-    graph = () if phase is Phase.OPTIMIZER else kernel_graph(layer, phase, micro_batch, cycles).kernels
-    made = graph if phase is not Phase.OPTIMIZER else (optimizer_kernel(layer, on.setting.optimizer, cycles),)
-    kernels = tuple(kernel for kernel in made if kernel.engine is not Engine.NETWORK)
+    kernels = phase_kernels(layer, phase, micro_batch, on.setting, on.setting.function_cycles)
     if not kernels:
         return ()
     levels = kernel_levels(kernels, on.chips, on.setting, precision=on.precision)

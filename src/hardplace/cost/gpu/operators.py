@@ -10,7 +10,6 @@ import numpy as np
 
 from hardplace.cost.attention import seen_keys
 from hardplace.cost.functions import EIGHTH_RATE, QUARTER_RATE
-from hardplace.cost.fusion import kernel_graph, optimizer_kernel
 from hardplace.cost.gpu.attention import attention_s, attention_shapes, backend_named, stand_in
 from hardplace.cost.gpu.gemm import LARGEST, Gemms, gemm_s, gemms, memory_bytes
 from hardplace.cost.gpu.kinds import row_of, stream_of
@@ -18,10 +17,10 @@ from hardplace.cost.gpu.models import model_of
 from hardplace.cost.gpu.residual import corrected_s
 from hardplace.cost.gpu.streams import Stream, stream_s
 from hardplace.cost.gpu.types import GpuModel, Layout
-from hardplace.cost.operators import KernelCost, chip_energies, energy_j
+from hardplace.cost.operators import KernelCost, chip_energies, energy_j, phase_kernels
 from hardplace.cost.precision import PRECISIONS
 from hardplace.cost.times import bytes_into
-from hardplace.cost.types import Engine, Fusion, Kernel
+from hardplace.cost.types import Fusion, Kernel
 from hardplace.errors import BadInput
 from hardplace.hardware.bill import Energies
 from hardplace.hardware.blueprint import Blueprint
@@ -109,12 +108,7 @@ def _provenance(model: GpuModel) -> tuple[str, ...]:
 
 def gpu_kernel_costs(layer: Layer, phase: Phase, micro_batch: int, on: Gpu) -> tuple[KernelCost, ...]:
     """Return the kernels of one phase of a layer at a micro-batch size (samples), in order; collectives left out."""
-    optimizer = setting("hbm3").optimizer
-    if phase is Phase.OPTIMIZER:
-        made: tuple[Kernel, ...] = (optimizer_kernel(layer, optimizer, on.cycles),)
-    else:
-        made = kernel_graph(layer, phase, micro_batch, on.cycles, on.rules).kernels
-    kernels = tuple(kernel for kernel in made if kernel.engine is not Engine.NETWORK)
+    kernels = phase_kernels(layer, phase, micro_batch, setting("hbm3"), on.cycles, on.rules)
     if not kernels:
         return ()
     fed_bytes = bytes_into(kernels, np.array([on.engine.shared_memory_bytes]), PRECISIONS[on.dtype])[:, 0]
