@@ -11,7 +11,7 @@ from hardplace.cost.fusion import FUSED, kernel_graph, optimizer_kernel
 from hardplace.cost.precision import PRECISIONS, Precision
 from hardplace.cost.tensor import array_cycles
 from hardplace.cost.times import kernel_levels
-from hardplace.cost.types import Dataflow, Engine, Floats, Fusion, Kernel, KernelLevels
+from hardplace.cost.types import Dataflow, Engine, Floats, Fusion, Kernel, KernelLevels, Matmul
 from hardplace.errors import BadInput
 from hardplace.hardware.bill import Energies, areas, energies, feed_bytes_per_mac
 from hardplace.hardware.blueprint import Blueprint, of_device
@@ -175,22 +175,23 @@ def _cost(kernel: Kernel, layer: str, phase: Phase, on: Machine, levels: KernelL
     )
 
 
+def held_operand(matmul: Matmul, on: Machine) -> Dataflow:
+    """Return the operand that the arrays hold while the others stream: that of the fastest dataflow."""
+    chips, exchange = on.chips, on.setting.buffer_bandwidth_bytes_per_s / on.setting.clock_hz
+
+    def cycles(dataflow: Dataflow) -> float:
+        found = array_cycles(
+            (matmul,), chips.tensor_cores, chips.array_rows, chips.array_columns, on.precision,
+            dataflows=(dataflow,), exchange_bytes_per_cycle=exchange,
+        )  # fmt: skip
+        return float(found[0, 0])
+
+    return min(Dataflow, key=cycles)
+
+
 def _mapping(kernel: Kernel, on: Machine) -> str:
     """Return the stationary operand of each distinct matmul, the best of the three."""
-    found: dict[str, None] = {}
-    chips, exchange = on.chips, on.setting.buffer_bandwidth_bytes_per_s / on.setting.clock_hz
-    for matmul in dict.fromkeys(kernel.matmuls):
-        cycles = {
-            dataflow: float(
-                array_cycles(
-                    (matmul,), chips.tensor_cores, chips.array_rows, chips.array_columns, on.precision,
-                    dataflows=(dataflow,), exchange_bytes_per_cycle=exchange,
-                )[0, 0]
-            )
-            for dataflow in Dataflow
-        }  # fmt: skip
-        found[min(cycles, key=lambda dataflow: cycles[dataflow]).value] = None
-    return ", ".join(found)
+    return ", ".join(dict.fromkeys(held_operand(matmul, on).value for matmul in dict.fromkeys(kernel.matmuls)))
 
 
 def energy_j(
