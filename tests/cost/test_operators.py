@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from hardplace.cli.estimate import estimated
+from hardplace.cost.arrays import ArrayTimer
 from hardplace.cost.fusion import kernel_graph
+from hardplace.cost.gpu.work import Attending
 from hardplace.cost.operators import KernelCost, kernel_costs, machine
 from hardplace.cost.times import kernel_times
 from hardplace.errors import BadInput
@@ -69,3 +71,16 @@ def test_bad_input_is_one_line() -> None:
         machine(device("tpu-v4"), "fp32")
     with pytest.raises(BadInput, match="--tensor-parallel 3: divides nothing of bert-large"):
         estimated(load("bert-large"), machine(device("tpu-v4"), "bf16"), 1, 3)
+
+
+@pytest.mark.parametrize("flash", [True, False])
+@pytest.mark.parametrize("backward", [True, False])
+def test_attention_in_columns_is_that_of_each_shape(flash: bool, backward: bool) -> None:
+    timer = ArrayTimer(machine=machine(device("tpu-v4"), "bf16"), flash=flash)
+    like = Attending(
+        batch=2, heads=1, kv_heads=1, queries=1024, keys=1024, head_dim=1, causal=True, backward=backward
+    )  # fmt: skip
+    columns = np.array([[8, 16, 32], [8, 4, 1], [64, 128, 80]])
+    alone = [timer.attentions_s(like, *one)[0] for one in columns.T[:, :, None]]
+    assert timer.attentions_s(like, *columns).tolist() == alone
+    assert len(set(alone)) == 3

@@ -102,6 +102,8 @@ def test_a_type_that_a_chip_lacks_falls_back_to_one_that_holds_it_or_is_refused(
     assert "a100-80gb-sxm has no fp8" in words
     with pytest.raises(BadInput, match="v100-sxm2: operands of bf16: its matrix engines take only fp16"):
         device("v100-sxm2").supports("bf16")
+    with pytest.raises(BadInput, match="v100-sxm2: operands of int8: its matrix engines take only fp16"):
+        device("v100-sxm2").supports("int8")
     with pytest.raises(BadInput, match="operand type 'fp12'"):
         device("v100-sxm2").supports("fp12")
 

@@ -15,7 +15,7 @@ from hardplace.cost.times import kernel_levels
 from hardplace.cost.types import Engine, Floats, Ints, Kernel, Matmul
 from hardplace.workload.types import Affine, Operator, OperatorKind, Phase
 
-# Lane-cycles an element of 16 bit that a chain moves: a few functions each; memory is what bounds them as a rule.
+# Lane-cycles an element of 16 bit that a chain moves, judged (C): a few functions each; memory is what bounds them.
 _LANE_CYCLES = {Stream.NORM: 3, Stream.SOFTMAX: 4, Stream.CROSS_ENTROPY: 4, Stream.OPTIMIZER: 2}
 
 
@@ -36,11 +36,13 @@ class ArrayTimer(Timer):
 
     def attentions_s(self, like: Attending, heads: Ints, kv_heads: Ints, head_dim: Ints) -> Floats:
         """See Timer: of the whole sequence, and of that the share of the rank's queries."""
-        found = []
-        for sizes in zip(heads.tolist(), kv_heads.tolist(), head_dim.tolist(), strict=True):
-            made = self._attention(like, *sizes)
-            found.append(float(self._seconds(made).sum()) * like.queries / like.keys)
-        return np.array(found)
+        made = [
+            self._attention(like, *sizes)
+            for sizes in zip(heads.tolist(), kv_heads.tolist(), head_dim.tolist(), strict=True)
+        ]
+        every = tuple(kernel for kernels in made for kernel in kernels)
+        seconds = self._seconds(every).reshape(len(made), -1).sum(axis=1)  # each has as many kernels
+        return np.asarray(seconds * like.queries / like.keys)
 
     def moved_s(self, like: Moved, moved_bytes: Floats, row: Ints) -> Floats:
         """See Timer: the longer of memory and lanes."""

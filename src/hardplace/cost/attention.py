@@ -1,4 +1,4 @@
-"""Attention as one kernel (flash attention) or as products and softmax (docs/model-cost.md, "Attention")."""
+"""Attention as one kernel (flash attention) or as products and softmax (docs/model-cost.md, "Kernels")."""
 
 from __future__ import annotations
 

@@ -63,66 +63,67 @@ def _sides(part: Part) -> tuple[int, ...]:
     return (*sides, left) if left > 1 else tuple(sides)
 
 
-def _torus(part: Part, collective: Collective, volume: float) -> Cost:
+def _torus(part: Part, collective: Collective, tensor_bytes: float) -> Cost:
     """Return the cost on a wrapped torus: both directions of all its axes at once, half way round each ring.
 
     All-to-all: half of the bytes cross the middle of the longest axis, over 2 links a ring each way, so x a / 8 bytes
     a link. A slice that spans an axis in part has that axis's share of the links all the same.
     """
     sides, level = _sides(part), part.level
-    axis = (
-        level.bandwidth_bytes_per_s * level.efficiency / max(len(level.axes), len(sides))
-    )  # both directions of one axis
+    # Both directions of one axis together.
+    axis_bytes_per_s = level.bandwidth_bytes_per_s * level.efficiency / max(len(level.axes), len(sides))
     latency_s = sum(side // 2 for side in sides) * level.latency_s
     if collective is Collective.POINT_TO_POINT:
-        return Cost(latency_s=level.latency_s, transfer_s=volume / (axis / 2.0))
+        return Cost(latency_s=level.latency_s, transfer_s=tensor_bytes / (axis_bytes_per_s / 2.0))
     if collective is Collective.ALL_TO_ALL:
-        return Cost(latency_s=latency_s, transfer_s=volume * max(max(sides) / 4.0, 1.0) / axis)
+        return Cost(latency_s=latency_s, transfer_s=tensor_bytes * max(max(sides) / 4.0, 1.0) / axis_bytes_per_s)
     halves = _HALVES[collective]
     share = (part.members - 1) / part.members
-    return Cost(latency_s=halves * latency_s, transfer_s=halves * share * volume / (axis * len(sides)))
+    return Cost(
+        latency_s=halves * latency_s, transfer_s=halves * share * tensor_bytes / (axis_bytes_per_s * len(sides))
+    )
 
 
-def _bandwidth(part: Part) -> float:
-    """Return the bandwidth of a member towards the others, one way, in bytes a second."""
+def _bandwidth_bytes_per_s(part: Part) -> float:
+    """Return the bandwidth of a member towards the others, one way."""
     level = part.level
     reached = level.bandwidth_bytes_per_s * level.efficiency
     return reached * min(1.0, (part.members - 1) / (level.devices - 1)) if level.meshed else reached
 
 
-def _switched(part: Part, collective: Collective, volume: float) -> Iterator[tuple[Algorithm, Cost]]:
+def _switched(part: Part, collective: Collective, tensor_bytes: float) -> Iterator[tuple[Algorithm, Cost]]:
     """Yield the algorithms on one switched level, bandwidth a device and direction."""
     members, step_s = part.members, part.level.latency_s
-    byte_s = 1.0 / _bandwidth(part)
+    byte_s = 1.0 / _bandwidth_bytes_per_s(part)
     share, rounds = (members - 1) / members, math.ceil(math.log2(members))
     if collective is Collective.POINT_TO_POINT:
-        yield Algorithm.DIRECT, Cost(latency_s=step_s, transfer_s=volume * byte_s)
+        yield Algorithm.DIRECT, Cost(latency_s=step_s, transfer_s=tensor_bytes * byte_s)
         return
     if collective is Collective.ALL_TO_ALL:
-        yield Algorithm.DIRECT, Cost(latency_s=(members - 1) * step_s, transfer_s=share * volume * byte_s)
-        yield Algorithm.DOUBLING, Cost(latency_s=rounds * step_s, transfer_s=rounds * volume / 2.0 * byte_s)
+        yield Algorithm.DIRECT, Cost(latency_s=(members - 1) * step_s, transfer_s=share * tensor_bytes * byte_s)
+        yield Algorithm.DOUBLING, Cost(latency_s=rounds * step_s, transfer_s=rounds * tensor_bytes / 2.0 * byte_s)
         return
     halves = _HALVES[collective]
-    moved_s = halves * share * volume * byte_s
+    moved_s = halves * share * tensor_bytes * byte_s
     yield Algorithm.RING, Cost(latency_s=halves * (members - 1) * step_s, transfer_s=moved_s)
     yield Algorithm.HALVING, Cost(latency_s=halves * rounds * step_s, transfer_s=moved_s)
     if collective is Collective.ALL_REDUCE:
-        yield Algorithm.DOUBLING, Cost(latency_s=rounds * step_s, transfer_s=rounds * volume * byte_s)
-        yield Algorithm.TREE, Cost(latency_s=2 * rounds * step_s, transfer_s=2.0 * volume * byte_s)
+        yield Algorithm.DOUBLING, Cost(latency_s=rounds * step_s, transfer_s=rounds * tensor_bytes * byte_s)
+        yield Algorithm.TREE, Cost(latency_s=2 * rounds * step_s, transfer_s=2.0 * tensor_bytes * byte_s)
         if part.level.in_network:
             # Each device sends all it has once, and the reduced share that it then multicasts.
-            moved_s = (1.0 + 1.0 / members) * volume * byte_s / part.level.in_network
+            moved_s = (1.0 + 1.0 / members) * tensor_bytes * byte_s / part.level.in_network
             yield Algorithm.IN_NETWORK, Cost(latency_s=2 * step_s, transfer_s=moved_s)
 
 
-def on_level(part: Part, collective: Collective, volume: float) -> dict[Algorithm, Cost]:
+def on_level(part: Part, collective: Collective, tensor_bytes: float) -> dict[Algorithm, Cost]:
     """Return the cost of every algorithm among the members at one level."""
     if part.level.axes:
-        return {Algorithm.TORUS: _torus(part, collective, volume)}
-    return dict(_switched(part, collective, volume))
+        return {Algorithm.TORUS: _torus(part, collective, tensor_bytes)}
+    return dict(_switched(part, collective, tensor_bytes))
 
 
-def _rings(found: tuple[Part, ...], collective: Collective, volume: float) -> Cost:
+def _rings(found: tuple[Part, ...], collective: Collective, tensor_bytes: float) -> Cost:
     """Return flat rings through all levels, one a device of the innermost, each crossing a level once a group of it.
 
     So the outer links of all devices inside serve the rings together (rails), and the slowest level rules.
@@ -130,27 +131,27 @@ def _rings(found: tuple[Part, ...], collective: Collective, volume: float) -> Co
     halves, inside, slowest, latency_s = _HALVES[collective], 1, math.inf, 0.0
     group = math.prod(part.members for part in found)
     for part in found:
-        slowest = min(slowest, inside * _bandwidth(part))
+        slowest = min(slowest, inside * _bandwidth_bytes_per_s(part))
         inside *= part.members
         # Of the ring's `group` steps, those that stay below this level's groups were counted before.
         latency_s += halves * (group // inside) * (part.members - 1) * part.level.latency_s
-    return Cost(latency_s=latency_s, transfer_s=halves * (group - 1) / group * volume / slowest)
+    return Cost(latency_s=latency_s, transfer_s=halves * (group - 1) / group * tensor_bytes / slowest)
 
 
 def _layered(
-    found: tuple[Part, ...], collective: Collective, volume: float, calibration: Calibration
+    found: tuple[Part, ...], collective: Collective, tensor_bytes: float, calibration: Calibration
 ) -> tuple[str, Cost]:
     """Return the hierarchical algorithm: scatter level by level inwards out, gather back, the best way at each.
 
     An all-to-all is split by where its bytes go; every level carries those that leave the level inside.
     """
     latency_s, transfer_s, names, group, inside = 0.0, 0.0, [], math.prod(part.members for part in found), 1
-    share = volume
+    share = tensor_bytes
     for index, part in enumerate(found):
         last = index == len(found) - 1
         scattered = collective is Collective.ALL_REDUCE and not last
         one = Collective.REDUCE_SCATTER if scattered else collective
-        size = volume * inside * part.members / group if collective is Collective.ALL_TO_ALL else share
+        size = tensor_bytes * inside * part.members / group if collective is Collective.ALL_TO_ALL else share
         algorithm, cost = best(part, one, size, calibration)
         turns = 2 if scattered else 1  # and the all-gather on the way back
         latency_s, transfer_s = latency_s + turns * cost.latency_s, transfer_s + turns * cost.transfer_s
@@ -160,36 +161,46 @@ def _layered(
     return ", ".join(names), Cost(latency_s=latency_s, transfer_s=transfer_s)
 
 
-def best(part: Part, collective: Collective, volume: float, calibration: Calibration) -> tuple[Algorithm, Cost]:
+def best(part: Part, collective: Collective, tensor_bytes: float, calibration: Calibration) -> tuple[Algorithm, Cost]:
     """Return the fastest algorithm among the members at one level."""
-    choices = on_level(part, collective, volume)
+    choices = on_level(part, collective, tensor_bytes)
     return min(choices.items(), key=lambda item: item[1].seconds(calibration))
 
 
 def algorithms(
-    cluster: Cluster, collective: Collective, group: int, stride: int, volume: float, calibration: Calibration = IDEAL
+    cluster: Cluster,
+    collective: Collective,
+    group: int,
+    stride: int,
+    tensor_bytes: float,
+    calibration: Calibration = IDEAL,
 ) -> dict[str, Cost]:
-    """Return the cost of every algorithm for a tensor of `volume` bytes, by name; empty for a group of one.
+    """Return the cost of every algorithm for a tensor of so many bytes, by name; empty for a group of one.
 
-    stride: devices from one member to the next. volume as `Collective` defines it.
+    stride: devices from one member to the next. tensor_bytes: as `Collective` defines it.
     """
     found = parts(cluster, group, stride)
     if not found:
         return {}
     if collective is Collective.POINT_TO_POINT:
-        return {str(Algorithm.DIRECT): best(found[-1], collective, volume, calibration)[1]}
+        return {str(Algorithm.DIRECT): best(found[-1], collective, tensor_bytes, calibration)[1]}
     if len(found) == 1:
-        return {str(name): cost for name, cost in on_level(found[0], collective, volume).items()}
-    name, cost = _layered(found, collective, volume, calibration)
+        return {str(name): cost for name, cost in on_level(found[0], collective, tensor_bytes).items()}
+    name, cost = _layered(found, collective, tensor_bytes, calibration)
     choices = {name: cost}
     if collective in _HALVES and not any(part.level.axes for part in found):
-        choices["rings over all rails"] = _rings(found, collective, volume)
+        choices["rings over all rails"] = _rings(found, collective, tensor_bytes)
     return choices
 
 
 def collective_s(
-    cluster: Cluster, collective: Collective, group: int, stride: int, volume: float, calibration: Calibration = IDEAL
+    cluster: Cluster,
+    collective: Collective,
+    group: int,
+    stride: int,
+    tensor_bytes: float,
+    calibration: Calibration = IDEAL,
 ) -> float:
     """Return seconds of a collective by its fastest algorithm; 0 for a group of one."""
-    costs = algorithms(cluster, collective, group, stride, volume, calibration).values()
+    costs = algorithms(cluster, collective, group, stride, tensor_bytes, calibration).values()
     return min((cost.seconds(calibration) for cost in costs), default=0.0)

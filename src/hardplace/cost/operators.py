@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hardplace.cost import times
-from hardplace.cost.fusion import kernel_graph, optimizer_kernel
+from hardplace.cost.fusion import FUSED, kernel_graph, optimizer_kernel
 from hardplace.cost.precision import PRECISIONS, Precision
 from hardplace.cost.tensor import array_cycles
-from hardplace.cost.types import Dataflow, Engine, Floats, Kernel
+from hardplace.cost.times import kernel_levels
+from hardplace.cost.types import Dataflow, Engine, Floats, Fusion, Kernel, KernelLevels, Matmul
 from hardplace.errors import BadInput
 from hardplace.hardware.bill import Energies, areas, energies, feed_bytes_per_mac
 from hardplace.hardware.blueprint import Blueprint, of_device
@@ -124,43 +125,34 @@ def machine(device: Device, dtype: str) -> Machine:
     )
 
 
+def phase_kernels(
+    layer: Layer, phase: Phase, micro_batch: int, on: Setting, cycles: Mapping[str, int], rules: Fusion = FUSED
+) -> tuple[Kernel, ...]:
+    """Return the kernels of one phase of a layer, the setting's optimizer as one; collectives left out."""
+    if phase is Phase.OPTIMIZER:
+        return (optimizer_kernel(layer, on.optimizer, cycles),)
+    made = kernel_graph(layer, phase, micro_batch, cycles, rules).kernels
+    return tuple(kernel for kernel in made if kernel.engine is not Engine.NETWORK)
+
+
 def kernel_costs(layer: Layer, phase: Phase, micro_batch: int, on: Machine) -> tuple[KernelCost, ...]:
     """Return the kernels of one phase of a layer at a micro-batch size (samples), in order; collectives left out."""
-    cycles = on.setting.function_cycles
-    graph = () if phase is Phase.OPTIMIZER else kernel_graph(layer, phase, micro_batch, cycles).kernels
-    made = graph if phase is not Phase.OPTIMIZER else (optimizer_kernel(layer, on.setting.optimizer, cycles),)
-    kernels = tuple(kernel for kernel in made if kernel.engine is not Engine.NETWORK)
+    kernels = phase_kernels(layer, phase, micro_batch, on.setting, on.setting.function_cycles)
     if not kernels:
         return ()
-    rules = times._Rules(setting=on.setting, precision=on.precision, double_buffered=True)
-    memory = level_bytes(kernels, int(on.chips.buffer_bytes[0]), on.precision)
-    fed = level_bytes(kernels, int(on.chips.core_buffer_bytes[0]), on.precision)
-    array_s = times._tensor_s(kernels, on.chips.tensor_cores, on.chips, rules)[:, 0]
-    vector_s = times._vector_s(kernels, on.chips.vector_cores, on.chips, on.setting)[:, 0]
-    return tuple(
-        _cost(kernel, layer.name, phase, on, float(array_s[i]), float(vector_s[i]), float(memory[i]), float(fed[i]))
-        for i, kernel in enumerate(kernels)
-    )
+    levels = kernel_levels(kernels, on.chips, on.setting, precision=on.precision)
+    return tuple(_cost(kernel, layer.name, phase, on, levels, row) for row, kernel in enumerate(kernels))
 
 
-def level_bytes(kernels: tuple[Kernel, ...], size_bytes: int, precision: Precision) -> Floats:
-    """Return the least bytes that enter and leave a level of this size, double-buffered, shape (kernels,)."""
-    rules = times._Rules(
-        setting=setting("hbm3"), precision=precision, double_buffered=True
-    )  # the setting plays no part
-    return times._bytes_into(kernels, np.array([size_bytes]), rules)[:, 0]
-
-
-def _cost(
-    kernel: Kernel, layer: str, phase: Phase, on: Machine, array_s: float, vector_s: float, memory: float, fed: float
-) -> KernelCost:
-    """Return one kernel's row from its seconds on arrays and lanes and its bytes at memory and buffer."""
+def _cost(kernel: Kernel, layer: str, phase: Phase, on: Machine, levels: KernelLevels, row: int) -> KernelCost:
+    """Return one kernel's row of the table from its row of the levels."""
     parts = {
-        "arrays": array_s,
-        "lanes": vector_s,
-        "memory": memory / on.setting.memory_bandwidth_bytes_per_s,
-        "buffer": fed / on.setting.buffer_bandwidth_bytes_per_s,
+        "arrays": float(levels.array_s[row, 0]),
+        "lanes": float(levels.lane_s[row, 0]),
+        "memory": float(levels.memory_s[row, 0]),
+        "buffer": float(levels.buffer_s[row, 0]),
     }
+    memory_bytes, fed_bytes = float(levels.memory_bytes[row, 0]), float(levels.buffer_bytes[row, 0])
     bound = max(parts, key=lambda name: parts[name])
     macs = float(sum(matmul.macs for matmul in kernel.matmuls))
     peak = float(on.plan.macs_per_s[0]) * on.precision.rate
@@ -172,46 +164,49 @@ def _cost(
         mapping=_mapping(kernel, on),
         seconds=parts[bound],
         bound_by=bound,
-        array_s=array_s,
-        vector_s=vector_s,
+        array_s=parts["arrays"],
+        vector_s=parts["lanes"],
         memory_s=parts["memory"],
         buffer_s=parts["buffer"],
         flops=2.0 * macs + float(kernel.lane_cycles),
-        memory_bytes=memory,
+        memory_bytes=memory_bytes,
         utilisation=macs / (peak * parts[bound]) if macs else 0.0,
-        energy_j=energy_j(kernel, on.energy, on.plan, memory, fed, parts[bound]),
+        energy_j=energy_j(kernel, on.energy, on.plan, memory_bytes, fed_bytes, parts[bound]),
     )
+
+
+def held_operand(matmul: Matmul, on: Machine) -> Dataflow:
+    """Return the operand that the arrays hold while the others stream: that of the fastest dataflow."""
+    chips, exchange = on.chips, on.setting.buffer_bandwidth_bytes_per_s / on.setting.clock_hz
+
+    def cycles(dataflow: Dataflow) -> float:
+        found = array_cycles(
+            (matmul,), chips.tensor_cores, chips.array_rows, chips.array_columns, on.precision,
+            dataflows=(dataflow,), exchange_bytes_per_cycle=exchange,
+        )  # fmt: skip
+        return float(found[0, 0])
+
+    return min(Dataflow, key=cycles)
 
 
 def _mapping(kernel: Kernel, on: Machine) -> str:
     """Return the stationary operand of each distinct matmul, the best of the three."""
-    found: dict[str, None] = {}
-    chips, exchange = on.chips, on.setting.buffer_bandwidth_bytes_per_s / on.setting.clock_hz
-    for matmul in dict.fromkeys(kernel.matmuls):
-        cycles = {
-            dataflow: float(
-                array_cycles(
-                    (matmul,), chips.tensor_cores, chips.array_rows, chips.array_columns, on.precision,
-                    dataflows=(dataflow,), exchange_bytes_per_cycle=exchange,
-                )[0, 0]
-            )
-            for dataflow in Dataflow
-        }  # fmt: skip
-        found[min(cycles, key=lambda dataflow: cycles[dataflow]).value] = None
-    return ", ".join(found)
+    return ", ".join(dict.fromkeys(held_operand(matmul, on).value for matmul in dict.fromkeys(kernel.matmuls)))
 
 
-def energy_j(kernel: Kernel, energy: Energies, plan: Blueprint, memory: float, fed: float, seconds: float) -> float:
+def energy_j(
+    kernel: Kernel, energy: Energies, plan: Blueprint, memory_bytes: float, fed_bytes: float, seconds: float
+) -> float:
     """Return joules: operations and their operands, buffer, wires, the clock on these; memory; leakage.
 
-    memory, fed: bytes through memory and from the shared buffer into the cores.
+    memory_bytes, fed_bytes: through memory, and from the shared buffer into the cores.
     """
     macs = float(sum(matmul.macs for matmul in kernel.matmuls))
     logic = (
         macs * (float(energy.mac_j[0]) + float(feed_bytes_per_mac(plan)[0] * energy.feed_j_per_byte[0]))
         + kernel.lane_cycles * float(energy.vector_j[0])
-        + fed * float(energy.shared_j_per_byte[0] + energy.wire_j_per_byte[0])
-        + memory * float(energy.wire_j_per_byte[0])
+        + fed_bytes * float(energy.shared_j_per_byte[0] + energy.wire_j_per_byte[0])
+        + memory_bytes * float(energy.wire_j_per_byte[0])
     )
     idle_w = float(energy.idle_w[0])
-    return logic * (1.0 + CLOCK_SHARE) + memory * energy.memory_j_per_byte + idle_w * seconds
+    return logic * (1.0 + CLOCK_SHARE) + memory_bytes * energy.memory_j_per_byte + idle_w * seconds

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
-
-from hardplace.errors import BadInput, unknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,34 +35,3 @@ PRECISIONS = {
     )
 }
 BF16 = PRECISIONS["bf16"]
-
-# What holds every value of a format (range and digits), nearest first: what a chip without the format computes in.
-# int8 products and sums are exact in fp32 only up to 24 bits, so int8 falls back to nothing.
-_WIDER = {
-    "fp8": ("fp16", "bf16", "fp32"),
-    "fp16": ("fp32",),
-    "bf16": ("fp32",),
-    "tf32": ("fp32",),
-    "fp32": (),
-    "int8": (),
-}
-
-
-def precision(name: str, offered: Collection[str] = tuple(PRECISIONS)) -> Precision:
-    """Return the format in which a chip that offers these computes an operator of format `name`.
-
-    That is `name` itself, else the nearest offered format that holds its values (fp8: fp16, bf16, fp32; fp16, bf16,
-    tf32: fp32); BadInput if there is none, or if the name is unknown. Compare the result's name to say so.
-
-    >>> precision("fp8", ("bf16", "fp32")).name
-    'bf16'
-    """
-    if name not in PRECISIONS:
-        raise unknown("precision", name, PRECISIONS)
-    for candidate in (name, *_WIDER[name]):
-        if candidate in offered:
-            return PRECISIONS[candidate]
-    raise BadInput(
-        f"the chip computes in {', '.join(sorted(offered))}; expected {name!r} or one of its fall-backs "
-        f"({', '.join(_WIDER[name]) or 'none'})"
-    )

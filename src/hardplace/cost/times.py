@@ -1,4 +1,4 @@
-"""Seconds of kernels on chips: the slowest of arrays, lanes, buffer and memory (docs/model.md, "Kernel time")."""
+"""Seconds of kernels on chips: the slowest of arrays, lanes, buffer and memory (docs/model-cost.md, "Kernels")."""
 
 from __future__ import annotations
 
@@ -37,8 +37,12 @@ class _Rules:
     precision: Precision
     double_buffered: bool
 
+    def bytes_into(self, kernels: tuple[Kernel, ...], buffer_bytes: Ints) -> Floats:
+        """Return `bytes_into` by these rules."""
+        return bytes_into(kernels, buffer_bytes, self.precision, double_buffered=self.double_buffered)
 
-def _summed(kernels: tuple[Kernel, ...], price: Callable[[tuple[Matmul, ...]], Floats], columns: int) -> Floats:
+
+def summed(kernels: tuple[Kernel, ...], price: Callable[[tuple[Matmul, ...]], Floats], columns: int) -> Floats:
     """Return what the matmuls of each kernel come to, shape (kernels, columns).
 
     price gives it for matmuls, shape (matmuls, columns); it is asked for the distinct ones only, since a layer's
@@ -69,7 +73,7 @@ def _tensor_s(kernels: tuple[Kernel, ...], cores: Ints, chips: Chips, rules: _Ru
             exchange_bytes_per_cycle=rules.setting.buffer_bandwidth_bytes_per_s / rules.setting.clock_hz,
         )
 
-    return np.asarray(_summed(kernels, price, len(configurations))[:, which] / chips.clocks_hz(rules.setting))
+    return np.asarray(summed(kernels, price, len(configurations))[:, which] / chips.clocks_hz(rules.setting))
 
 
 def _vector_s(kernels: tuple[Kernel, ...], cores: Ints, chips: Chips, setting: Setting) -> Floats:
@@ -81,17 +85,19 @@ def _vector_s(kernels: tuple[Kernel, ...], cores: Ints, chips: Chips, setting: S
     return np.asarray(cycles / chips.clocks_hz(setting))
 
 
-def _bytes_into(kernels: tuple[Kernel, ...], buffer_bytes: Ints, rules: _Rules) -> Floats:
-    """Return bytes that enter and leave a level of this size, shape (kernels, chips)."""
+def bytes_into(
+    kernels: tuple[Kernel, ...], buffer_bytes: Ints, precision: Precision = BF16, *, double_buffered: bool = True
+) -> Floats:
+    """Return the least bytes that enter and leave levels of these sizes, shape (kernels, sizes)."""
     sizes, which = np.unique(buffer_bytes, return_inverse=True)
     size = sizes.astype(np.float64)
     total = np.repeat(np.array([[float(kernel.stream_bytes)] for kernel in kernels]), len(sizes), axis=1)
 
     def price(matmuls: tuple[Matmul, ...]) -> Floats:
-        return traffic_bytes(matmuls, size, rules.precision, double_buffered=rules.double_buffered)
+        return traffic_bytes(matmuls, size, precision, double_buffered=double_buffered)
 
     tiled = [index for index, kernel in enumerate(kernels) if kernel.tiled]
-    total[tiled] += _summed(tuple(kernels[index] for index in tiled), price, len(size))
+    total[tiled] += summed(tuple(kernels[index] for index in tiled), price, len(size))
     for index, kernel in enumerate(kernels):
         if kernel.reuse is not None:
             reuse = kernel.reuse
@@ -109,7 +115,7 @@ def _together(rules: _Rules, *parts: Floats) -> Floats:
 def _whole_levels(kernels: tuple[Kernel, ...], chips: Chips, rules: _Rules) -> KernelLevels:
     """Return what each level takes where a kernel has the whole chip, shape (kernels, chips)."""
     setting = rules.setting
-    memory, buffer = (_bytes_into(kernels, size, rules) for size in (chips.buffer_bytes, chips.core_buffer_bytes))
+    memory, buffer = (rules.bytes_into(kernels, size) for size in (chips.buffer_bytes, chips.core_buffer_bytes))
     return KernelLevels(
         array_s=_tensor_s(kernels, chips.tensor_cores, chips, rules),
         lane_s=_vector_s(kernels, chips.vector_cores, chips, setting),
@@ -137,7 +143,7 @@ def _block_times(kernels: tuple[Kernel, ...], chips: Chips, rules: _Rules) -> tu
         rules,
         _tensor_s(kernels, one, chips, rules),
         _vector_s(kernels, one, chips, setting),
-        _bytes_into(kernels, chips.buffer_bytes // cores, rules) / (setting.memory_bandwidth_bytes_per_s * shares),
+        rules.bytes_into(kernels, chips.buffer_bytes // cores) / (setting.memory_bandwidth_bytes_per_s * shares),
         # From the shared buffer into the cores' own ones, on whichever cores the tiles run.
         levels.buffer_s / shares,
     )
@@ -145,7 +151,7 @@ def _block_times(kernels: tuple[Kernel, ...], chips: Chips, rules: _Rules) -> tu
     return single_s, np.minimum(whole_s, single_s)
 
 
-def _network_s(kernel: Kernel, setting: Setting, group: int) -> float:
+def network_s(kernel: Kernel, setting: Setting, group: int) -> float:
     """Return seconds of a collective among neighbours; all-reduces as the placement has them (`cost.network`)."""
     if kernel.collective is Collective.ALL_REDUCE:
         return all_reduce_s(setting.cluster, group, 1, kernel.collective_bytes)
@@ -202,6 +208,6 @@ def kernel_times(
         single_s[:, block], whole_s[:, block] = _block_times(kernels, here, rules)
     for index, kernel in enumerate(kernels):
         if kernel.engine is Engine.NETWORK:
-            seconds = _network_s(kernel, setting, tensor_parallel)
+            seconds = network_s(kernel, setting, tensor_parallel)
             whole_s[index] = single_s[index] = seconds
     return KernelTimes(single_s=single_s, whole_s=whole_s)

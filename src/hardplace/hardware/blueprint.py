@@ -8,9 +8,8 @@ import numpy as np
 
 from hardplace.errors import BadInput
 from hardplace.hardware.device import Arrays, Device, Multiprocessors
-from hardplace.hardware.technology import BITS, STACK_BANDWIDTH
-from hardplace.hardware.types import Chips, Floats
-from hardplace.units import KIB
+from hardplace.hardware.technology import BITS, STACK_BYTES_PER_S
+from hardplace.hardware.types import Chips, Floats, own_buffer_bytes
 
 _TENSOR_CORES = 4  # of a GPU's multiprocessor, which share its multiply-accumulators
 _ARRAY_ROWS_REUSED = 256.0
@@ -57,9 +56,9 @@ class Blueprint:
 
 def stacks_of(kind: str, bandwidth_bytes_per_s: Floats | float) -> Floats:
     """Return how many stacks of this kind of memory give a bandwidth; 0 for memory that does not come in stacks."""
-    if kind not in STACK_BANDWIDTH:
+    if kind not in STACK_BYTES_PER_S:
         return np.zeros_like(np.asarray(bandwidth_bytes_per_s, dtype=np.float64))
-    return np.asarray(np.maximum(1.0, np.ceil(np.asarray(bandwidth_bytes_per_s) / STACK_BANDWIDTH[kind] - 0.02)))
+    return np.asarray(np.maximum(1.0, np.ceil(np.asarray(bandwidth_bytes_per_s) / STACK_BYTES_PER_S[kind] - 0.02)))
 
 
 def volts_at(clock: Floats | float) -> Floats:
@@ -101,7 +100,7 @@ def of_chips(
         vector_cores=column(chips.vector_cores),
         vector_lanes=column(chips.vector_lanes),
         core_buffer_bytes=column(chips.core_buffer_bytes),
-        register_bytes=column(np.maximum(KIB, 16 * chips.vector_lanes)),
+        register_bytes=column(chips.vector_buffer_bytes),
         buffer_bytes=column(chips.buffer_bytes),
         clock_hz=column(clocks_hz),
         memory_bandwidth_bytes_per_s=column(memory_bandwidth_bytes_per_s),
@@ -129,8 +128,8 @@ def _engines(engine: Multiprocessors | Arrays, dtype: str) -> tuple[float, ...]:
         own = engine.shared_memory_bytes / _TENSOR_CORES
         count, lanes = engine.count, engine.vector_lanes
         return count * _TENSOR_CORES, side, side, count, lanes, own, engine.register_bytes, _GPU_ROWS_REUSED
-    # A tile of weights twice, rows that stream, and sums: as PHAZE sizes a core's own buffer.
-    own, registers = 16.0 * engine.rows * engine.columns, 128.0 * engine.vector_lanes
+    # An array's buffer holds a tile of weights twice, rows that stream, and sums. Registers: 32 of fp32 a lane (C).
+    own, registers = float(own_buffer_bytes(engine.rows * engine.columns)), max(1024.0, 128.0 * engine.vector_lanes)
     cores, lanes = engine.vector_cores, engine.vector_lanes
     return engine.count, engine.rows, engine.columns, cores, lanes, own, registers, _ARRAY_ROWS_REUSED
 

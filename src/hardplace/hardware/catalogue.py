@@ -12,12 +12,11 @@ from hardplace.errors import BadInput, unknown
 from hardplace.files import read_toml
 from hardplace.hardware.device import DTYPES, Arrays, Device, Level, Multiprocessors, Node, Provenance
 from hardplace.hardware.records import Record
-from hardplace.hardware.technology import NODES
+from hardplace.hardware.technology import MEMORY_PJ_PER_BIT, NODES
 
 _DEVICES = Path(__file__).parent / "devices"
 _NODES = Path(__file__).parent / "nodes"
 _PEAK_SLACK = 0.03  # between a published peak and count x rate x clock: vendors round the clock
-MEMORY_KINDS = ("HBM2", "HBM2e", "HBM3", "HBM3e", "GDDR6", "GDDR7", "LPDDR5", "DDR5")
 
 _T = TypeVar("_T")
 
@@ -78,7 +77,7 @@ def read_device(path: Path) -> Device:
         price_usd=_optional(chip, "price", "USD"),
         buffer_bytes=int(buffer.quantity("size", "B")),
         buffer_bandwidth_bytes_per_s=_optional(buffer, "bandwidth", "B/s"),
-        memory_kind=memory.choice("kind", MEMORY_KINDS),
+        memory_kind=memory.choice("kind", MEMORY_PJ_PER_BIT),
         memory_bytes=memory.quantity("size", "B"),
         memory_bandwidth_bytes_per_s=memory.quantity("bandwidth", "B/s"),
         memory_stacks=memory.count("stacks") if memory.has("stacks") else None,
@@ -87,7 +86,7 @@ def read_device(path: Path) -> Device:
         provenance=(),
     )
     records = [top, chip, buffer, memory, *parts, *parts_links, *([peaks] if peaks else [])]
-    _check(found, path, top, buffer)
+    _check(found, path, buffer)
     return _with_provenance(found, records)
 
 
@@ -146,7 +145,7 @@ def _links(top: Record) -> tuple[dict[str, Any], list[Record]]:
     }, [links]
 
 
-def _check(found: Device, path: Path, top: Record, buffer: Record) -> None:
+def _check(found: Device, path: Path, buffer: Record) -> None:
     """Raise BadInput where the figures of a device contradict one another."""
     for dtype, peak in found.published_peaks.items():
         if dtype in found.dtypes and abs(found.peak_flops_per_s(dtype) / peak - 1) > _PEAK_SLACK:

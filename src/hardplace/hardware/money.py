@@ -70,12 +70,6 @@ def good_share(die_mm2: Floats, tech: Technology) -> Floats:
     return np.asarray((1.0 + defects / CLUSTERING) ** -CLUSTERING)
 
 
-def murphy_share(die_mm2: Floats, tech: Technology) -> Floats:
-    """Return the yield by Murphy's model (1964), to compare with."""
-    defects = np.asarray(die_mm2, dtype=np.float64) / 100.0 * tech.defects_per_cm2
-    return np.asarray((-np.expm1(-defects) / defects) ** 2)
-
-
 def cost(plan: Blueprint, tech: Technology, die_mm2: Floats, tdp_w: Floats, use: Use | None = None) -> Cost:
     """Return cost and carbon of chips of this area and power at a node."""
     use = use or Use()

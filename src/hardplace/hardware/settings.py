@@ -64,10 +64,10 @@ SGD = Optimizer(
     step_functions=("mul", "add"),
 )
 
-_CAPACITIES = (32.0 * GIB, 64.0 * GIB, 80.0 * GIB)  # PHAZE's three
+_CAPACITIES_BYTES = (32.0 * GIB, 64.0 * GIB, 80.0 * GIB)  # PHAZE's three
 # The shared buffer feeds all cores: H100's 50 MB L2, about 5.5 TB/s measured (jax-ml/scaling-book, gpus.md). PHAZE has
 # no such limit, and without one thousands of tiny arrays win that no buffer could feed.
-_BUFFER_BANDWIDTH = 5.5e12
+_BUFFER_BYTES_PER_S = 5.5e12
 _CLOCK_HZ = 1.05e9  # TPU v4 (PHAZE writes 1.05e6: a unit fault)
 
 PHAZE = Setting(
@@ -75,8 +75,8 @@ PHAZE = Setting(
     description="PHAZE's constants, units mended: 268.8 GB/s memory, one flat 4 GiB/s link, SGD",
     clock_hz=_CLOCK_HZ,
     memory_bandwidth_bytes_per_s=268.8e9,  # 128 words x 2 bytes a cycle
-    buffer_bandwidth_bytes_per_s=_BUFFER_BANDWIDTH,
-    memory_capacities_bytes=_CAPACITIES,
+    buffer_bandwidth_bytes_per_s=_BUFFER_BYTES_PER_S,
+    memory_capacities_bytes=_CAPACITIES_BYTES,
     cluster=Cluster(
         devices=1024,
         levels=(NetworkLevel(name="link", devices=1024, bandwidth_bytes_per_s=4.0 * GIB, latency_s=0.0),),
@@ -94,8 +94,8 @@ HBM3 = Setting(
     description="present-day memory and network: 3.35 TB/s HBM3, nodes of 8 at 450 GB/s, 400 Gb/s between, AdamW",
     clock_hz=_CLOCK_HZ,
     memory_bandwidth_bytes_per_s=3.35e12,
-    buffer_bandwidth_bytes_per_s=_BUFFER_BANDWIDTH,
-    memory_capacities_bytes=_CAPACITIES,
+    buffer_bandwidth_bytes_per_s=_BUFFER_BYTES_PER_S,
+    memory_capacities_bytes=_CAPACITIES_BYTES,
     cluster=Cluster(
         devices=1024,
         levels=(

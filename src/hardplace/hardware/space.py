@@ -57,7 +57,7 @@ def area_mm2(chips: Chips) -> Floats:
         TENSOR_LANE_UM2 * chips.tensor_cores * array
         + VECTOR_LANE_UM2 * chips.vector_cores * chips.vector_lanes
         + chips.tensor_cores * _lookup(CORE_BUFFER_UM2, chips.core_buffer_bytes)
-        + chips.vector_cores * _lookup(CORE_BUFFER_UM2, np.maximum(KIB, 16 * chips.vector_lanes))
+        + chips.vector_cores * _lookup(CORE_BUFFER_UM2, chips.vector_buffer_bytes)
         + _lookup(GLOBAL_BUFFER_UM2, chips.buffer_bytes)
     )
     return np.asarray(area_um2 / UM2_PER_MM2)

@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from hardplace.errors import BadInput, unknown
 from hardplace.files import read
 from hardplace.hardware import space as phaze
 from hardplace.hardware.axes import Memory, Space
 from hardplace.hardware.presets import Preset
 from hardplace.hardware.technology import BITS, MEMORY_MM2_PER_STACK, technology
+from hardplace.hardware.types import own_buffer_bytes
 from hardplace.units import parse_quantity
 
 _FOLDER = Path(__file__).parent / "spaces"
@@ -143,9 +146,9 @@ def _memories(path: Path, files: tuple[_Memories, ...]) -> Iterator[Memory]:
 
 def _check_phaze(path: Path, found: Space) -> None:
     """Raise BadInput for sizes that PHAZE's area model has no figure for."""
-    lanes = found.vector_lanes or found.array_columns
-    arrays = {max(1024, 16 * rows * columns) for rows in found.array_rows for columns in found.array_columns}
-    own = arrays | {max(1024, 16 * one) for one in lanes}
+    arrays = np.outer(found.array_rows, found.array_columns).ravel()
+    lanes = np.array(found.vector_lanes or found.array_columns)
+    own = set(own_buffer_bytes(np.concatenate([arrays, lanes])).tolist())
     for field, sizes, known in (
         ("array_rows, array_columns, vector_lanes", own, phaze.CORE_BUFFER_UM2),
         ("buffers", set(found.buffer_bytes), phaze.GLOBAL_BUFFER_UM2),

@@ -82,7 +82,7 @@ _SRAM_7_PJ = np.array([7.5, 8.5, 14.0])
 BANK_BYTES = 1024.0 * 1024.0  # larger memories are banks of this size behind wires
 
 WIRE_PJ_PER_BYTE_MM = 0.64  # 80 fJ a bit and mm (Dally, Hot Chips 2023; B), taken for all nodes: wires do not scale
-# Off-chip memory, energy pJ a bit with PHY and controller; area mm2 of PHY and controller; both per unit of _UNIT.
+# Off-chip memory, energy pJ a bit with PHY and controller; area mm2 of PHY and controller.
 # HBM2 3.9 (O'Connor et al., MICRO 2017) to 250-450 pJ a 64-bit access (Jouppi 2021: 3.9-7.0): HBM2 5.5, later
 # generations by the vendors' claims (B). GDDR6 350-480 pJ a 64-bit access (Jouppi 2021). DDR 1300 pJ (Jouppi 2021).
 MEMORY_PJ_PER_BIT = {
@@ -92,7 +92,9 @@ MEMORY_PJ_PER_BIT = {
 # GDDR: 64 bits about 8 mm2 in Navi 10's die shot, 56-64 GB/s (C); DDR the like (C).
 MEMORY_MM2_PER_STACK = {"HBM2": 14.0, "HBM2e": 14.0, "HBM3": 16.0, "HBM3e": 16.0}
 MEMORY_MM2_PER_GB_S = {"GDDR6": 0.14, "GDDR7": 0.08, "LPDDR5": 0.3, "DDR5": 0.3}
-STACK_BANDWIDTH = {"HBM2": 300e9, "HBM2e": 420e9, "HBM3": 670e9, "HBM3e": 1000e9}  # as sold, for the number of stacks
+# About the fastest as sold, for the number of stacks: HBM2e A100 80 GB, 2039 GB/s of 5; HBM3 H100, 3350 of 5; HBM3e
+# B200, 8000 of 8 (devices/*.toml; B); HBM2 2.4 Gb/s a pin, from memory (C).
+STACK_BYTES_PER_S = {"HBM2": 300e9, "HBM2e": 420e9, "HBM3": 670e9, "HBM3e": 1000e9}
 LINK_MM2_PER_GB_S = 0.04  # one way; a lane of 112 Gb/s is about 0.5 mm2 (ISSCC papers; C)
 LINK_PJ_PER_BIT = 6.0  # long reach, each way (ISSCC papers on 56-112 Gb/s; C)
 HOST_MM2, HOST_W = 12.0, 5.0  # PCIe x16, PLLs, fuses, management; and on the board (C)

@@ -116,6 +116,11 @@ class Setting:
     function_cycles: Mapping[str, int]
 
 
+def own_buffer_bytes(units: Ints | int) -> Ints:
+    """Return the buffer of a core's own: PHAZE's 16 bytes a multiply-accumulator or a lane, at least 1 KiB."""
+    return np.asarray(np.maximum(1024, 16 * units))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chips:
     """Many chips as arrays of one length: what the cost step is vectorised over. Sizes in bytes and mm^2.
@@ -137,8 +142,13 @@ class Chips:
 
     @property
     def core_buffer_bytes(self) -> Ints:
-        """A tensor core's own buffer (PHAZE: 1/64 KiB a multiply-accumulator, at least 1 KiB); its area is paid for."""
-        return np.asarray(np.maximum(1024, 16 * self.array_rows * self.array_columns))
+        """A tensor core's own buffer; its area is paid for."""
+        return own_buffer_bytes(self.array_rows * self.array_columns)
+
+    @property
+    def vector_buffer_bytes(self) -> Ints:
+        """A vector core's own buffer, or registers."""
+        return own_buffer_bytes(self.vector_lanes)
 
     def clocks_hz(self, setting: Setting) -> Floats:
         """Return the clock of each chip."""

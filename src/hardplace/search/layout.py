@@ -63,7 +63,7 @@ class Layout:
             if group not in self.kernels:
                 shard = tensor_parallel(self.workload, family.tensor_parallel)
                 self.kernels[group] = kernels_of(shard, family.micro_batch, self.setting)
-                self.work[group] = work(self.kernels[group], self.space, self.setting)
+                self.work[group] = work(self.kernels[group], self.space)
 
     @property
     def batch(self) -> int:

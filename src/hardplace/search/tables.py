@@ -12,11 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from hardplace.cost import times
-from hardplace.cost.precision import BF16
 from hardplace.cost.tensor import array_cycles
 from hardplace.cost.types import Engine, Floats, Ints, Kernel
 from hardplace.hardware.axes import Space
-from hardplace.hardware.types import Setting
+from hardplace.hardware.types import Setting, own_buffer_bytes
 from hardplace.search.profile import Kernels, LayerSeconds
 
 _SKEW = (2.0, 1.0, -2.0)  # rows, columns, one: cycles of filling and draining that array_cycles counts once a matmul
@@ -63,13 +62,12 @@ class Work:
         return found.reshape(self.layers, 2, seconds.shape[1])
 
 
-def work(kernels: Kernels, space: Space, setting: Setting) -> Work:
+def work(kernels: Kernels, space: Space) -> Work:
     """Return the work of every kernel at all sizes that a space has."""
     every = tuple(kernel for pair in kernels.graphs for graph in pair for kernel in graph.kernels)
     rows, columns = (np.array(one, dtype=np.int64) for one in (space.array_rows, space.array_columns))
     high, wide = (grid.ravel() for grid in np.meshgrid(rows, columns, indexing="ij"))
-    own_sizes = np.unique(np.maximum(1024, 16 * high * wide))
-    rules = times._Rules(setting=setting, precision=BF16, double_buffered=True)
+    own_sizes = np.unique(own_buffer_bytes(high * wide))
     phases, start = [], 0
     for pair in kernels.graphs:
         for graph in pair:
@@ -81,8 +79,8 @@ def work(kernels: Kernels, space: Space, setting: Setting) -> Work:
         macs=np.array([sum(matmul.macs for matmul in kernel.matmuls) for kernel in every], dtype=np.float64),
         lane_cycles=np.array([kernel.lane_cycles for kernel in every], dtype=np.float64),
         array_cycles=_array_cycles(every, high, wide).reshape(len(every), len(rows), len(columns)),
-        memory_bytes=times._bytes_into(every, np.array(space.buffer_bytes, dtype=np.int64), rules),
-        fed_bytes=times._bytes_into(every, own_sizes, rules),
+        memory_bytes=times.bytes_into(every, np.array(space.buffer_bytes, dtype=np.int64)),
+        fed_bytes=times.bytes_into(every, own_sizes),
         own_sizes=own_sizes,
         update_bytes=np.array([kernel.stream_bytes for kernel in kernels.updates], dtype=np.float64),
     )
@@ -91,16 +89,9 @@ def work(kernels: Kernels, space: Space, setting: Setting) -> Work:
 def _array_cycles(kernels: tuple[Kernel, ...], rows: Ints, columns: Ints) -> Floats:
     """Return cycles of each kernel's matmuls on one array without filling, which many cores do side by side."""
     fill = _SKEW[0] * rows + _SKEW[1] * columns + _SKEW[2]
-    total = np.zeros((len(kernels), len(rows)))
-    distinct = tuple(dict.fromkeys(matmul for kernel in kernels for matmul in kernel.matmuls))
-    if not distinct:
-        return total
-    cycles = array_cycles(distinct, np.ones_like(rows), rows, columns) - fill[None, :]
-    each = dict(zip(distinct, cycles, strict=True))
-    for row, kernel in zip(total, kernels, strict=True):
-        for matmul in kernel.matmuls:
-            row += each[matmul]
-    return total
+    return times.summed(
+        kernels, lambda matmuls: array_cycles(matmuls, np.ones_like(rows), rows, columns) - fill[None, :], len(rows)
+    )
 
 
 def network_s(kernels: Kernels, setting: Setting) -> Floats:
@@ -108,7 +99,7 @@ def network_s(kernels: Kernels, setting: Setting) -> Floats:
     group = kernels.shard.parallelism.tensor
     every = [kernel for pair in kernels.graphs for graph in pair for kernel in graph.kernels]
     return np.array(
-        [times._network_s(one, setting, group) if one.engine is Engine.NETWORK else 0.0 for one in every],
+        [times.network_s(one, setting, group) if one.engine is Engine.NETWORK else 0.0 for one in every],
         dtype=np.float64,
     )
 

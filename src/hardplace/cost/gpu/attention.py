@@ -94,8 +94,8 @@ def unfused_attention_s(rows: AttentionRows, model: GpuModel) -> Floats:
     score_s = gemm_s(gemms(length, length, dim, batch=batch), devices)[:, 0]
     value_s = gemm_s(gemms(length, dim, length, batch=batch, layout=Layout.NN), devices)[:, 0]
     scores = 4.0 * batch * np.asarray(length, dtype=np.float64) ** 2  # bytes, read and written once
-    softmax_s = stream_s(Stream.SOFTMAX, scores, sheet, model.streams[Stream.SOFTMAX], row=length)
-    mask_s = stream_s(Stream.ELEMENTWISE, scores, sheet, model.streams[Stream.ELEMENTWISE])
+    softmax_s = stream_s(scores, sheet, model.streams[Stream.SOFTMAX], row=length)
+    mask_s = stream_s(scores, sheet, model.streams[Stream.ELEMENTWISE])
     forward_s = score_s + value_s + softmax_s + mask_s
     more_s = 2.0 * (score_s + value_s) + 1.5 * softmax_s + mask_s
     return np.asarray(np.where(rows.backward == 1, more_s, forward_s))

@@ -27,8 +27,8 @@ class GpuTimer(Timer):
     """One GPU; attention "unfused" or a backend's name; cluster and ring: of the tensor-parallel group, None alone.
 
     products, attentions, streams, network: seconds in a step over those alone, of products, of attention, of kernels
-    that move bytes, of collectives. sync_s: that ranks wait for each other at
-    each collective. launch_s: of the host for each kernel.
+    that move bytes, of collectives. sync_s: that ranks wait for each other at each collective. launch_s: of the host
+    for each kernel.
     """
 
     model: GpuModel
@@ -79,7 +79,7 @@ class GpuTimer(Timer):
 
     def moved_s(self, like: Moved, moved_bytes: Floats, row: Ints) -> Floats:
         """See Timer."""
-        seconds = stream_s(like.kind, moved_bytes, self.model.datasheet, self.model.streams[like.kind], row=row)
+        seconds = stream_s(moved_bytes, self.model.datasheet, self.model.streams[like.kind], row=row)
         return np.asarray(seconds * self.streams)
 
     def exchanged_s(self, like: Exchange, moved_bytes: Floats) -> Floats:

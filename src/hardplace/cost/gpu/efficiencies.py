@@ -20,7 +20,10 @@ DEFAULT, ON_ARRAYS = "megatron-core", "xla-arrays"  # of GPUs, and of chips with
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfGpu:
-    """What steps on a generation of devices reach (`Efficiencies`); rows: that it was fitted on."""
+    """What steps on a generation of devices reach (`Efficiencies`); rows: that it was fitted on.
+
+    low_rate, fp4_rate where no row is in such a precision: judged (C), 0.8 and 0.6 of the datasheets' 2 and 4.
+    """
 
     products: float = 1.0
     attention: float = 1.0
@@ -33,7 +36,8 @@ class OfGpu:
 class OfStack:
     """What a software reaches (`Efficiencies`), and which it is; rows: that it was fitted on.
 
-    fragmentation, reserve_bytes: memory lost to its allocator, and held by driver and communication libraries.
+    fragmentation, reserve_bytes: memory lost to its allocator, and held by driver and communication libraries. Where
+    no row says anything: as kernels and network alone, half of compute hides traffic, memory judged (C).
     """
 
     software: str

@@ -10,7 +10,6 @@ import numpy as np
 
 from hardplace.cost.attention import seen_keys
 from hardplace.cost.functions import EIGHTH_RATE, QUARTER_RATE
-from hardplace.cost.fusion import kernel_graph, optimizer_kernel
 from hardplace.cost.gpu.attention import attention_s, attention_shapes, backend_named, stand_in
 from hardplace.cost.gpu.gemm import LARGEST, Gemms, gemm_s, gemms, memory_bytes
 from hardplace.cost.gpu.kinds import row_of, stream_of
@@ -18,9 +17,10 @@ from hardplace.cost.gpu.models import model_of
 from hardplace.cost.gpu.residual import corrected_s
 from hardplace.cost.gpu.streams import Stream, stream_s
 from hardplace.cost.gpu.types import GpuModel, Layout
-from hardplace.cost.operators import KernelCost, chip_energies, energy_j, level_bytes
+from hardplace.cost.operators import KernelCost, chip_energies, energy_j, phase_kernels
 from hardplace.cost.precision import PRECISIONS
-from hardplace.cost.types import Engine, Fusion, Kernel
+from hardplace.cost.times import bytes_into
+from hardplace.cost.types import Fusion, Kernel
 from hardplace.errors import BadInput
 from hardplace.hardware.bill import Energies
 from hardplace.hardware.blueprint import Blueprint
@@ -108,22 +108,17 @@ def _provenance(model: GpuModel) -> tuple[str, ...]:
 
 def gpu_kernel_costs(layer: Layer, phase: Phase, micro_batch: int, on: Gpu) -> tuple[KernelCost, ...]:
     """Return the kernels of one phase of a layer at a micro-batch size (samples), in order; collectives left out."""
-    optimizer = setting("hbm3").optimizer
-    if phase is Phase.OPTIMIZER:
-        made: tuple[Kernel, ...] = (optimizer_kernel(layer, optimizer, on.cycles),)
-    else:
-        made = kernel_graph(layer, phase, micro_batch, on.cycles, on.rules).kernels
-    kernels = tuple(kernel for kernel in made if kernel.engine is not Engine.NETWORK)
+    kernels = phase_kernels(layer, phase, micro_batch, setting("hbm3"), on.cycles, on.rules)
     if not kernels:
         return ()
-    fed = level_bytes(kernels, on.engine.shared_memory_bytes, PRECISIONS[on.dtype])
+    fed_bytes = bytes_into(kernels, np.array([on.engine.shared_memory_bytes]), PRECISIONS[on.dtype])[:, 0]
     return tuple(
-        _cost(kernel, layer, phase, on, _timed(kernel, layer, phase, micro_batch, on), fed[i])
-        for i, kernel in enumerate(kernels)
+        _cost(kernel, layer, phase, on, _timed(kernel, layer, phase, micro_batch, on), fed)
+        for kernel, fed in zip(kernels, fed_bytes.tolist(), strict=True)
     )
 
 
-def _cost(kernel: Kernel, layer: Layer, phase: Phase, on: Gpu, timed: _Timed, fed: float) -> KernelCost:
+def _cost(kernel: Kernel, layer: Layer, phase: Phase, on: Gpu, timed: _Timed, fed_bytes: float) -> KernelCost:
     macs = float(sum(matmul.macs for matmul in kernel.matmuls))
     peak = on.model.datasheet.tensor_flops_per_s
     least = max(2.0 * macs / peak, timed.memory_bytes / on.model.datasheet.memory_bandwidth_bytes_per_s)
@@ -143,7 +138,7 @@ def _cost(kernel: Kernel, layer: Layer, phase: Phase, on: Gpu, timed: _Timed, fe
         flops=2.0 * macs + float(kernel.lane_cycles),
         memory_bytes=timed.memory_bytes,
         utilisation=2.0 * macs / (peak * seconds),
-        energy_j=energy_j(kernel, on.energy, on.plan, timed.memory_bytes, fed, seconds),
+        energy_j=energy_j(kernel, on.energy, on.plan, timed.memory_bytes, fed_bytes, seconds),
     )
 
 
@@ -248,7 +243,7 @@ def _streamed(
 def _stream(kernel: Kernel, kind: Stream, row: int, on: Gpu) -> _Timed:
     fitted, sheet = on.model.streams[kind], on.model.datasheet
     moved = float(kernel.stream_bytes)
-    memory_s = float(np.asarray(stream_s(kind, moved, sheet, fitted, row=row))) - fitted.launch_s
+    memory_s = float(np.asarray(stream_s(moved, sheet, fitted, row=row))) - fitted.launch_s
     lanes = on.engine.count * on.engine.vector_lanes
     parts = {"memory": memory_s, "lanes": kernel.lane_cycles / (lanes * sheet.clock_hz), "launch": fitted.launch_s}
     seconds = fitted.launch_s + max(memory_s, parts["lanes"])

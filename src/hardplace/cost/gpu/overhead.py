@@ -124,7 +124,7 @@ def fit_overhead(rows: StepRows) -> StepOverhead:
     Least squares of relative errors over (share of the kernels' time, gap a kernel, constant), the best subset of
     columns with no negative figure; with fewer than four steps the share alone.
     """
-    beyond = rows.time_s / rows.time_s - rows.kernels_s / rows.time_s
+    beyond = 1.0 - rows.kernels_s / rows.time_s
     columns = np.stack([rows.kernels_s, rows.kernels, np.ones(len(rows.kernels))], axis=1) / rows.time_s[:, None]
     most = _TERMS if len(beyond) > _TERMS else 1
     best, figures = float((beyond**2).sum()), np.zeros(_TERMS)

@@ -7,17 +7,11 @@ from hardplace.cost.gpu.kinds import row_of, stream_of
 from hardplace.cost.gpu.streams import Stream
 from hardplace.cost.gpu.types import Layout
 from hardplace.cost.gpu.work import Attending, Exchange, LayerWork, Moved, Product, Work
-from hardplace.cost.types import Collective, Kernel
+from hardplace.cost.types import Kernel
 from hardplace.workload.memory import recomputed, saved_bytes
 from hardplace.workload.types import Gradient, Layer, Operator, OperatorKind, Phase, Recompute, StorageRole
 
 _CYCLES = {"other": 1}
-_COLLECTIVES = {
-    "all_reduce": Collective.ALL_REDUCE,
-    "all_gather": Collective.ALL_GATHER,
-    "reduce_scatter": Collective.REDUCE_SCATTER,
-    "all_to_all": Collective.ALL_TO_ALL,
-}
 _WIDE = {Gradient.WGRAD: 8.0}  # added up in fp32: read and written
 
 
@@ -61,8 +55,7 @@ def _phase(layer: Layer, phase: Phase, micro_batch: int) -> list[tuple[tuple[int
 def _work(layer: Layer, kernel: Kernel, operators: list[Operator], micro_batch: int) -> list[Work]:
     first = operators[0]
     if first.kind is OperatorKind.COLLECTIVE:
-        name = next(name for name in _COLLECTIVES if name in first.name)
-        return [Exchange(collective=_COLLECTIVES[name], bytes=float(first.dims[0].at(micro_batch)), group=first.group)]
+        return [Exchange(collective=kernel.collective, bytes=float(kernel.collective_bytes), group=first.group)]
     if first.kind is OperatorKind.ATTENTION:
         batch, heads, kv_heads, queries, keys, query_dim, value_dim = (size.at(micro_batch) for size in first.dims)
         return [

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from hardplace.cost.gpu.gemm import Gemms
-from hardplace.cost.gpu.types import Datasheet, Floats, Trees
+from hardplace.cost.gpu.types import Datasheet, Floats, Ints, Trees
 
 _CHUNK = 512  # GEMMs a pass: the arrays over (GEMMs, trees) stay in the cache
 _WAVE_TILES = ((128, 256), (128, 128), (256, 128))
@@ -38,10 +40,15 @@ def corrected_s(shapes: Gemms, sheet: Datasheet, model_s: Floats, trees: Trees) 
     return np.asarray(np.where(shapes.batch == 1, np.exp(limited), model_s))
 
 
+@lru_cache(maxsize=16)
+def _arrays(trees: Trees) -> tuple[Ints, Floats, Ints]:
+    """Return features and thresholds, shape (trees, depth), and the leaves of all trees in a row."""
+    return np.array(trees.features), np.array(trees.thresholds), np.array(trees.values).reshape(-1)
+
+
 def tree_sum(trees: Trees, columns: Floats) -> Floats:
     """Return the sum of the trees' values for rows of features."""
-    which, thresholds = np.array(trees.features), np.array(trees.thresholds)
-    flat = np.array(trees.values).reshape(-1)
+    which, thresholds, flat = _arrays(trees)
     first = np.arange(len(which), dtype=np.int32) << which.shape[1]  # of each tree's leaves
     total = np.empty(len(columns))
     for start in range(0, len(columns), _CHUNK):

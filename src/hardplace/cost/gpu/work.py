@@ -12,8 +12,7 @@ from hardplace.workload.types import Group
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Product:
-    """batch independent products of (m x k) and (k x n); grouped: of a mixture of
-    experts.
+    """batch independent products of (m x k) and (k x n); grouped: of a mixture of experts.
 
     output_bytes: moved for an element of the result, as `hardplace.cost.gpu.gemm.Gemms` has it. low: the plan's low
     precision (fp8) applies: a linear layer, not a head or a router.
@@ -53,7 +52,8 @@ class Attending:
 
     @property
     def share(self) -> float:
-        """Of the work over the whole sequence, what the rank's queries and the window leave."""
+        """Scores over those of as many queries as keys that see all keys (causal: all before them): by the rank's
+        queries, and by the window, w of n keys: w (2n - w) / n^2 of the causal ones, w / n of all."""
         share = self.queries / self.keys
         if self.window and self.window < self.keys:
             inside = self.window / self.keys

@@ -14,7 +14,7 @@ from hardplace.cost.gpu.gemm import LAYOUTS, Gemms
 from hardplace.cost.gpu.types import Layout
 from hardplace.cost.gpu.waves import tiling
 from hardplace.cost.gpu.work import Attending, LayerWork, Product, Work
-from hardplace.cost.tensor import array_cycles
+from hardplace.cost.operators import held_operand
 from hardplace.cost.types import Dataflow, Matmul
 
 _ITEM_BYTES = 2
@@ -180,17 +180,7 @@ def _tiles(products: Sequence[Product], timer: GpuTimer) -> list[_Detail]:
 def _held(one: Product, timer: ArrayTimer) -> _Detail:
     """Return the operand that the arrays hold, and the share of their cells that its edges leave at work."""
     chips = timer.machine.chips
-    matmul = (Matmul(batch=one.batch, m=one.m, n=one.n, k=one.k),)
-    cycles = {
-        dataflow: float(
-            array_cycles(
-                matmul, chips.tensor_cores, chips.array_rows, chips.array_columns, timer.machine.precision,
-                dataflows=(dataflow,),
-            )[0, 0]
-        )
-        for dataflow in Dataflow
-    }  # fmt: skip
-    held = min(cycles, key=lambda dataflow: cycles[dataflow])
+    held = held_operand(Matmul(batch=one.batch, m=one.m, n=one.n, k=one.k), timer.machine)
     deep, wide = {Dataflow.WEIGHT: (one.k, one.n), Dataflow.INPUT: (one.k, one.m), Dataflow.OUTPUT: (one.m, one.n)}[
         held
     ]
