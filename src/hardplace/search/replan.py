@@ -18,7 +18,7 @@ from hardplace.search.variants import Variants
 from hardplace.workload.types import Recompute, Workload
 
 RESTART_S = 60.0  # docs/model-replan.md, "Pause"
-STORE_BYTES_PER_S = 125e6  # of a device: 2 TB/s for 16,384 (Llama 3, arXiv 2407.21783, section 3.3.1)
+STORE_BYTES_PER_S = 125e6  # of a device; docs/model-replan.md, "Pause"
 BEST = 5
 
 
