@@ -76,27 +76,51 @@ def test_partly_filled_nodes_are_priced_as_they_are() -> None:
     assert {14, 28} <= {one.devices for one in found}  # 7 a node, where 2 of a tensor-parallel group are far apart
 
 
-@pytest.mark.parametrize("link_bytes_per_s", [300e9, 1e9])
-def test_the_best_option_is_the_best_of_all_plans(link_bytes_per_s: float) -> None:
-    where = replace(NODE, levels=(replace(NODE.levels[0], bandwidth_bytes_per_s=link_bytes_per_s), NODE.levels[1]))
-    what = change(3, 2, hours=0.01, where=where, restart_s=1.0)  # 36 s, of which a slow transfer takes seconds
-    running = replace(RUNNING, data=1, global_batch=6)
-    found = solved(running, what)
-    old = Variants(SMALL, CHIP, NODE, running, 4).estimate(running)
+def links(bytes_per_s: float) -> Node:
+    return replace(NODE, levels=(replace(NODE.levels[0], bandwidth_bytes_per_s=bytes_per_s), NODE.levels[1]))
+
+
+def pauses(running: Plan, what: Change) -> list[tuple[float, float]]:
+    """Return (samples/s, pause in seconds) of every plan, from the definition."""
+    old = Variants(SMALL, CHIP, NODE, running, running.devices).estimate(running)
     states, layers = States(SMALL), len(SMALL.order)
-    slots = standing(4, 8, what.lost, 0)
-    best = 0.0
-    for one in Variants(SMALL, CHIP, where, running, 3).rising():
+    slots = standing(running.devices, 8, what.lost, 0)
+    inner, outer = what.node.levels
+    found = []
+    for one in Variants(SMALL, CHIP, what.node, running, what.devices).rising():
         moved = moves(
             states.parts(running, one.plan), spread_of(old, layers), spread_of(one, layers), slots, one.devices
         )
-        inner, outer = where.levels
-        inside_s = moved.busiest_inside_bytes / (link_bytes_per_s * inner.efficiency)
+        inside_s = moved.busiest_inside_bytes / (inner.bandwidth_bytes_per_s * inner.efficiency)
         across_s = moved.busiest_across_bytes / (outer.bandwidth_bytes_per_s * outer.efficiency)
         transfer_s = max(inside_s, across_s)  # what is read from a checkpoint comes over the outer links
-        pause_s = 1.0 + transfer_s + moved.checkpoint_bytes / (what.store_bytes_per_s * one.devices)
-        best = max(best, one.plan.global_batch / one.step_s * (1.0 - pause_s / what.horizon_s))
+        read_s = moved.checkpoint_bytes / (what.store_bytes_per_s * one.devices)
+        found.append((one.plan.global_batch / one.step_s, what.restart_s + transfer_s + read_s))
+    return found
+
+
+@pytest.mark.parametrize("link_bytes_per_s", [300e9, 1e9])
+def test_the_best_option_is_the_best_of_all_plans(link_bytes_per_s: float) -> None:
+    what = change(3, 2, hours=0.01, where=links(link_bytes_per_s), restart_s=1.0)  # 36 s; a slow transfer takes seconds
+    running = replace(RUNNING, data=1, global_batch=6)
+    found = solved(running, what)
+    best = max(rate * (1.0 - pause_s / what.horizon_s) for rate, pause_s in pauses(running, what))
     assert found.options[0].effective_samples_per_s == pytest.approx(best, rel=1e-12)
+
+
+def test_plans_that_are_too_late_hide_no_slower_one_that_is_not() -> None:
+    running = replace(RUNNING, zero=0)  # nothing is lost: two replicas less one device leave a plan that moves nothing
+    what = change(7, 3, where=links(1e9), restart_s=0.1)
+    every = pauses(running, what)
+    least_s = min(pause_s for _, pause_s in every)
+    assert sum(pause_s > 0.8 for _, pause_s in every[:8]) >= 5  # the fastest plans
+    for horizon_s in (least_s + 0.05, 0.5, 0.8):
+        best = max(rate * (1.0 - pause_s / horizon_s) for rate, pause_s in every)
+        found = solved(running, replace(what, horizon_s=horizon_s))
+        assert found.options[0].effective_samples_per_s == pytest.approx(best, rel=1e-12)
+    short = replan(SMALL, CHIP, running, NODE, replace(what, horizon_s=least_s / 2.0))
+    assert isinstance(short, Stuck)
+    assert short.pause_s == pytest.approx(least_s, rel=1e-12)
 
 
 def test_nothing_changed_keeps_the_best_plan_running() -> None:
@@ -172,6 +196,9 @@ def test_what_is_short_or_too_late_is_said() -> None:
     assert isinstance(late, Stuck)
     assert late.nearest is None
     assert late.pause_s == 60.0
+    wide = replan(SMALL, CHIP, replace(RUNNING, context=4, tensor=1, sequence=False), NODE, change(3, *range(3, 16)))
+    assert isinstance(wide, Stuck)
+    assert (wide.nearest, wide.pause_s) == (None, 60.0)  # of a horizon of 4 h: nothing has a context of 4
 
 
 @pytest.mark.parametrize(
