@@ -11,9 +11,11 @@ from hardplace.hardware.catalogue import node
 from hardplace.hardware.device import Node
 from hardplace.placement.moves import moves, standing
 from hardplace.placement.plan import Plan, Schedule, problems
+from hardplace.search.at_hand import AtHand
+from hardplace.search.degrees import MICRO_BATCHES
 from hardplace.search.replan import Change, Replanned, Stuck, replan
 from hardplace.search.state import States, spread_of
-from hardplace.search.variants import MICRO_BATCHES, Variants
+from hardplace.search.variants import Variants
 from hardplace.workload.load import load
 from hardplace.workload.types import Recompute
 
@@ -27,6 +29,10 @@ def change(devices: int, *lost: int, hours: float = 4.0, where: Node = NODE, res
     return Change(devices=devices, lost=frozenset(lost), node=where, horizon_s=hours * HOUR, restart_s=restart_s)
 
 
+def variants(running: Plan, devices: int, where: Node = NODE) -> Variants:
+    return Variants(AtHand(SMALL, CHIP, where, running, devices))
+
+
 def solved(running: Plan, what: Change) -> Replanned:
     found = replan(SMALL, CHIP, running, NODE, what)
     assert isinstance(found, Replanned)
@@ -36,8 +42,7 @@ def solved(running: Plan, what: Change) -> Replanned:
 @pytest.mark.parametrize(("devices", "batch", "own"), [(4, 4, (11, 13)), (5, 10, ())])
 def test_plans_come_in_rising_order_and_none_is_left_out(devices: int, batch: int, own: tuple[int, ...]) -> None:
     running = replace(RUNNING, global_batch=batch, data=1, stages=own)
-    space = Variants(SMALL, CHIP, NODE, running, devices)
-    got = list(space.rising())
+    got = list(variants(running, devices).rising())
     assert [one.step_s for one in got] == sorted(one.step_s for one in got)
     every = []
     for tensor, pipeline, data in itertools.product((1, 2, 4), range(1, 6), range(1, 6)):
@@ -61,7 +66,7 @@ def test_plans_come_in_rising_order_and_none_is_left_out(devices: int, batch: in
                 continue
             if not any(problems(plan)):
                 every.append(plan)
-    known = Variants(SMALL, CHIP, NODE, running, devices)
+    known = AtHand(SMALL, CHIP, NODE, running, devices)
     expected = [found for found in map(known.estimate, every) if found.fits]
     assert len(got) == len(expected) > 100
     assert [one.step_s for one in got] == pytest.approx(sorted(one.step_s for one in expected), rel=1e-12)
@@ -70,7 +75,7 @@ def test_plans_come_in_rising_order_and_none_is_left_out(devices: int, batch: in
 
 def test_partly_filled_nodes_are_priced_as_they_are() -> None:
     running = replace(RUNNING, global_batch=28)
-    found = list(itertools.islice(Variants(SMALL, CHIP, NODE, running, 28).rising(), 200))
+    found = list(itertools.islice(variants(running, 28).rising(), 200))
     seconds = [one.step_s for one in found]
     assert seconds == sorted(seconds)
     assert {14, 28} <= {one.devices for one in found}  # 7 a node, where 2 of a tensor-parallel group are far apart
@@ -82,12 +87,12 @@ def links(bytes_per_s: float) -> Node:
 
 def pauses(running: Plan, what: Change) -> list[tuple[float, float]]:
     """Return (samples/s, pause in seconds) of every plan, from the definition."""
-    old = Variants(SMALL, CHIP, NODE, running, running.devices).estimate(running)
+    old = AtHand(SMALL, CHIP, NODE, running, running.devices).estimate(running)
     states, layers = States(SMALL), len(SMALL.order)
     slots = standing(running.devices, 8, what.lost, 0)
     inner, outer = what.node.levels
     found = []
-    for one in Variants(SMALL, CHIP, what.node, running, what.devices).rising():
+    for one in variants(running, what.devices, what.node).rising():
         moved = moves(
             states.parts(running, one.plan), spread_of(old, layers), spread_of(one, layers), slots, one.devices
         )
@@ -124,7 +129,7 @@ def test_plans_that_are_too_late_hide_no_slower_one_that_is_not() -> None:
 
 
 def test_nothing_changed_keeps_the_best_plan_running() -> None:
-    best = next(Variants(SMALL, CHIP, NODE, RUNNING, 8).rising()).plan
+    best = next(variants(RUNNING, 8).rising()).plan
     option = solved(best, change(8)).options[0]
     assert (option.estimate.plan, option.pause_s, option.moves.moved_bytes) == (best, 0.0, 0.0)
     assert option.moves.kept_bytes == option.moves.needed_bytes
@@ -154,7 +159,7 @@ def test_a_longer_horizon_never_chooses_a_slower_plan() -> None:
 def test_slower_links_and_fewer_devices_are_never_faster() -> None:
     def rate(devices: int, share: float) -> float:
         levels = tuple(replace(one, bandwidth_bytes_per_s=share * one.bandwidth_bytes_per_s) for one in NODE.levels)
-        plans = Variants(SMALL, CHIP, replace(NODE, levels=levels), replace(RUNNING, global_batch=48), devices).rising()
+        plans = variants(replace(RUNNING, global_batch=48), devices, replace(NODE, levels=levels)).rising()
         first = next(plans)
         return first.plan.global_batch / first.step_s
 

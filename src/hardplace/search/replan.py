@@ -12,6 +12,7 @@ from hardplace.hardware.device import Device, Node
 from hardplace.placement.moves import GONE, Ints, Moves, moves, standing
 from hardplace.placement.plan import Plan
 from hardplace.placement.room import state_bytes, weight_bytes
+from hardplace.search.at_hand import AtHand
 from hardplace.search.clusters import even_cluster
 from hardplace.search.estimate import PlanEstimate
 from hardplace.search.state import States, spread_of
@@ -86,10 +87,10 @@ def replan(workload: Workload, chip: Device, running: Plan, before: Node, change
     for a plan that does not suit the model, or a change that does not suit the plan.
     """
     _check(running, before, change)
-    old = Variants(workload, chip, before, running, running.devices).estimate(running)
+    old = AtHand(workload, chip, before, running, running.devices).estimate(running)
     mover = _Mover(workload, old, before, change)
-    now = Variants(workload, chip, change.node, running, change.devices, mover.room_for)
-    stay = mover.stay(now.estimate(running)) if mover.can_stay else None
+    now = Variants(AtHand(workload, chip, change.node, running, change.devices, mover.room_for))
+    stay = mover.stay(now.hand.estimate(running)) if mover.can_stay else None
     found = [stay] if stay else []
     least_s, late_s = change.restart_s, math.inf  # no pause is shorter; the shortest of those that were too long
     for estimate in now.rising():
@@ -223,7 +224,7 @@ def _answer(found: list[Option], mover: _Mover, now: Variants, old: PlanEstimate
         reread_s=every_bytes / (mover.change.store_bytes_per_s * best.estimate.devices) if again else 0.0,
         uneven=uneven,
         considered=now.considered,
-        priced=now.priced,
+        priced=now.hand.priced,
     )
 
 
