@@ -100,19 +100,15 @@ class _Ranks:
 
         self.plan = plan
         self.stage, self.tensor = of(Dimension.PIPELINE, plan.pipeline), of(Dimension.TENSOR, plan.tensor)
-        replicas = plan.context * plan.data
-        inner = min(plan.stride(Dimension.CONTEXT), plan.stride(Dimension.DATA))
-        self.replica = rank // inner % replicas
-        innermost = plan.pipeline if plan.order[0] is Dimension.PIPELINE else 1
-        self.folded = rank // innermost % (plan.tensor * replicas)  # position of a rank among those of its stage
+        self.replica = rank // plan.replica_stride % plan.replicas
+        self.folded = rank // plan.stage_stride % plan.stage_ranks  # position of a rank among those of its stage
 
     def shares(self, parts: int, expert: bool, divided: bool) -> tuple[Ints, Ints, int]:
         """Return (part, interval, number of intervals) of each rank; divided: by ZeRO."""
         plan = self.plan
         if expert:
             part, replica = self.folded % parts, self.folded // parts
-            replicas = plan.tensor * plan.context * plan.data // parts
-            over = max(1, min(replicas, plan.sharded_over))
+            over = min(plan.stage_ranks // parts, plan.sharded_over)
         else:
             part, replica = self.tensor * parts // plan.tensor, self.replica
             over = plan.sharded_over

@@ -76,8 +76,7 @@ class Room:
 
 def room(plan: Plan, stage: int, held: Held) -> Room:
     """Return the memory of a stage: weights, gradients, states as ZeRO divides them, activations in flight."""
-    expert_replicas = plan.tensor * plan.context * plan.data // plan.expert
-    over, expert_over = plan.sharded_over, max(1, min(expert_replicas, plan.sharded_over))
+    over, expert_over = plan.sharded_over, plan.experts_sharded_over
 
     def divided(bytes_each: int, from_zero: int) -> float:
         cut = plan.zero >= from_zero

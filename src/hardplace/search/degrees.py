@@ -117,7 +117,7 @@ def zeros(hand: AtHand, way: Timed) -> Iterator[Plan]:
     """Yield the plan with each stage of ZeRO that it may have, over all replicas or as the running plan, as far as a
     cheap bound of its memory fits."""
     plan, own = way.plan, hand.running.shard
-    memory, replicas = [hand.chip.memory_bytes] * plan.pipeline, plan.data * plan.context
+    memory, replicas = [hand.chip.memory_bytes] * plan.pipeline, plan.replicas
     # ZeRO-2 scatters gradients after every micro-batch: no framework joins it to a pipeline.
     apart = plan.pipeline == 1 or hand.running.zero == 2
     for zero in (0, 1, 2, 3) if replicas > 1 else (0,):

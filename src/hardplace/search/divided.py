@@ -164,9 +164,8 @@ class Divided:
                 return min(best_s, floor_s)
             if count not in known:
                 work = chain.layers[:count]
-                known[count] = sum(
-                    end_of_stage(work, plan, site, count * float(layer_s[0]), count * float(layer_s[1:].sum()))
-                )
+                forward_s, backward_s = count * float(layer_s[0]), count * float(layer_s[1:].sum())
+                known[count] = end_of_stage(work, plan, site, forward_s, backward_s)
             best_s = min(best_s, floor_s + known[count])
         return best_s
 

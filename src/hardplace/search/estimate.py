@@ -89,7 +89,7 @@ def estimate_plan(chain: Chain, plan: Plan, fleet: Fleet, known: Known | None = 
         end_of_stage(stage, plan, site, sum(f), sum(b))
         for stage, site, f, b in zip(stages, sites, forward_s, backward_s, strict=True)
     ]
-    end_s = end_of_step_s([sum(one) for one in ends], run.ends_s)
+    end_s = end_of_step_s(ends, run.ends_s)
     end_s += max(site.pricer.efficiencies.step_s for site in fleet.sites)
     step_s = run.total_s + end_s
     busiest = [priced[run.stage][id(one)] for one in stages[run.stage]]
@@ -164,7 +164,7 @@ def _flops(chain: Chain, plan: Plan) -> float:
             elif isinstance(one, Attending):
                 products = 4 if one.backward else 2
                 rank += count * 2.0 * products * one.batch * one.heads * one.queries * one.keys * one.head_dim
-    return rank * plan.tensor * plan.context * plan.data * plan.micro_batches
+    return rank * plan.stage_ranks * plan.micro_batches
 
 
 def _notes(pricer: Pricer, plan: Plan) -> tuple[str, ...]:

@@ -183,7 +183,7 @@ class Stages:
                 one = int(chosen[at])
                 forward_s, backward_s = self.seconds[:2, :, one].sum(axis=1)
                 work = self.layers(one)
-                known[key] = sum(end_of_stage(work, plan, self.site, float(forward_s), float(backward_s)))
+                known[key] = end_of_stage(work, plan, self.site, float(forward_s), float(backward_s))
             found[index] = known[key]
         return found[which]
 

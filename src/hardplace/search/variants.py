@@ -146,7 +146,7 @@ class Variants:
             for stage, hold, f, b in zip(stages, holds, map(sum, forward_s), map(sum, backward_s), strict=True):
                 key = hold.parameters, hold.expert_parameters, len(stage), f, b
                 if key not in known:
-                    known[key] = sum(end_of_stage(stage, one, site, f, b))
+                    known[key] = end_of_stage(stage, one, site, f, b)
                 ends.append(known[key])
             least_s = max(way.least_s + min(ends), float((way.done_s + ends).max()))
             yield _Ended(plan=one, timed=way, ends_s=tuple(ends)), least_s + fixed_s
