@@ -121,6 +121,17 @@ def _traffic_s(held: tuple[int, int], plan: Plan, site: Site, collective: Collec
     return total_s
 
 
+def _between_s(held: tuple[int, int], plan: Plan, site: Site) -> float:
+    """Return seconds of adding up the gradients of a shard (dense, of experts) over the groups of a hybrid sharding."""
+    total_s = 0.0
+    for count, ring in zip(held, replicas_of(plan), strict=True):
+        if count and ring.members > plan.shard:
+            between = Ring(members=-(-ring.members // plan.shard), stride=ring.stride * plan.shard)
+            part = GRADIENT_BYTES[plan.gradient] * count / plan.shard
+            total_s += site.pricer.exchange_s(Collective.ALL_REDUCE, part, site.cluster, between)
+    return total_s
+
+
 def _update_s(stage: Sequence[LayerWork], count: float, whole: int, plan: Plan, site: Site) -> float:
     """Return seconds of the optimizer on `count` of a stage's `whole` parameters on a rank.
 
@@ -173,10 +184,8 @@ def end_of_stage(stage: Sequence[LayerWork], plan: Plan, site: Site, forward_s: 
     elif plan.zero < 3:
         total_s = exposed_s(_traffic_s(held, plan, site, Collective.REDUCE_SCATTER, gradient), backward_s)
         total_s += exposed_s(_traffic_s(held, plan, site, Collective.ALL_GATHER, weight_bytes(plan)), forward_s)
-    if plan.shard and plan.zero and plan.shard < plan.replicas:
-        between = Ring(members=plan.replicas // plan.shard, stride=plan.replica_stride * plan.shard)
-        part = gradient * held[0] / plan.shard
-        total_s += exposed_s(site.pricer.exchange_s(Collective.ALL_REDUCE, part, site.cluster, between), backward_s)
+    if plan.shard and plan.zero:
+        total_s += exposed_s(_between_s(held, plan, site), backward_s)
     count = held[0] / (plan.sharded_over if plan.zero else 1)
     count += held[1] / (plan.experts_sharded_over if plan.zero else 1)
     return total_s + _update_s(stage, count, sum(held), plan, site)
