@@ -71,7 +71,7 @@ def standing(running: int, size: int, lost: frozenset[int], gained: int) -> Ints
     return found.reshape(nodes, size)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Item:
     """One kind of state of one part: bytes that stages of both plans share, (old stages, new stages); which of how many
     equal intervals each rank holds. rough: the same without ZeRO's division."""
@@ -125,16 +125,24 @@ def _items(parts: Sequence[Part], old: Spread, new: Spread) -> list[_Item]:
     for part in parts:
         elements = np.array(part.elements, dtype=np.float64)
         for each, from_zero in ((weight_bytes(old.plan), 3), (state_bytes(old.plan), 1)):
-            held = before.shares(part.old_parts, part.expert, old.plan.zero >= from_zero)
-            asked = after.shares(part.new_parts, part.expert, new.plan.zero >= from_zero)
+            old_part, old_interval, old_count = before.shares(part.old_parts, part.expert, old.plan.zero >= from_zero)
+            new_part, new_interval, new_count = after.shares(part.new_parts, part.expert, new.plan.zero >= from_zero)
             size = each * elements
-            shared = (one * size) @ two.T
             found.append(
                 _Item(
-                    shared, one @ size, two @ size, held[1], held[2], asked[1], asked[2],
-                    held[0], part.old_parts, asked[0], part.new_parts,
+                    shared=(one * size) @ two.T,
+                    whole=one @ size,
+                    needed=two @ size,
+                    old=old_interval,
+                    old_count=old_count,
+                    new=new_interval,
+                    new_count=new_count,
+                    old_rough=old_part,
+                    old_parts=part.old_parts,
+                    new_rough=new_part,
+                    new_parts=part.new_parts,
                 )
-            )  # fmt: skip
+            )
     return found
 
 

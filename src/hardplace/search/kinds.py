@@ -42,7 +42,7 @@ class Cut:
         return np.concatenate([low, inner, high], axis=1)
 
 
-class Cuts:
+class WaysToCut:
     """The ways to cut a model: as even as it goes, and as the running plan does."""
 
     def __init__(self, running: Plan) -> None:
@@ -106,7 +106,7 @@ def kind_of(plan: Plan, chain: Chain, plain: Chain, site: Site, known: Known) ->
     return Kind(plan=plan, chain=chain, before_s=before_s, weights=weights_of(plain.layers, chain.layers))
 
 
-def bounds(kind: Kind, degrees: Ints, cuts: Cuts) -> Floats:
+def bounds(kind: Kind, degrees: Ints, cuts: WaysToCut) -> Floats:
     """Return lower bounds of seconds a sample by degrees, rows of (pipeline, data, batch).
 
     All micro-batches on the slowest stage, with (stages alike, so that every chunk has a layer) the way of the first

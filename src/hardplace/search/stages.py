@@ -28,7 +28,7 @@ _HELD = tuple(one.name for one in fields(Held))
 _SIDES = ("forward_s", "backward_s", "weight_s")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Layers:
     """The layers of a chain in order, one column a quantity: seconds (forward, backward, weight), of them
     compute (forward, the rest), and what they hold."""
@@ -48,12 +48,12 @@ def layers_of(work: tuple[LayerWork, ...], plan: Plan, site: Site, known: Known,
     each = np.array([number[id(one)] for one in work])
     priced = [layer_seconds(one, plan, site, known) for one in distinct.values()]
     return Layers(
-        work,
-        np.array([[getattr(one, side) for one in priced] for side in _SIDES])[:, each],
-        np.array([[side(one) for one in priced] for side in _COMPUTE])[:, each],
-        np.array([one.saved_bytes for one in distinct.values()])[each],
-        np.array([one.working_bytes for one in distinct.values()])[each],
-        np.random.default_rng(seed).integers(1, 2**60, len(distinct))[each],
+        work=work,
+        seconds=np.array([[getattr(one, side) for one in priced] for side in _SIDES])[:, each],
+        compute_s=np.array([[side(one) for one in priced] for side in _COMPUTE])[:, each],
+        saved_bytes=np.array([one.saved_bytes for one in distinct.values()])[each],
+        working_bytes=np.array([one.working_bytes for one in distinct.values()])[each],
+        marks=np.random.default_rng(seed).integers(1, 2**60, len(distinct))[each],
     )
 
 
@@ -198,7 +198,7 @@ class Stages:
         return tuple((self.parts.recomputed if one < end else self.parts.plain).work[one] for one in inside)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Around:
     """Least seconds of what is before and after each cut, over the sites: of the first chunk of each stage (down, up)
     and of the last (above), and of all forward passes."""
@@ -218,7 +218,7 @@ def around(parts: list[Parts], plan: Plan) -> Around:
     back = least[1] + (0.0 if plan.schedule is Schedule.ZERO_BUBBLE else least[2])
     if plan.virtual == 1:
         before_f, before_b = cuts.members @ forward, cuts.members @ back
-        return Around(before_f, before_b, before_b[-1] - before_b, float(forward.sum()))
+        return Around(down_s=before_f, up_s=before_b, above_s=before_b[-1] - before_b, turn_s=float(forward.sum()))
     first, last = len(chain.before), len(chain.whole) - len(chain.after)
     lead = (cuts.members[:, :first] @ forward[:first], cuts.members[:, :first] @ back[:first])
     tail = back[last:].sum() - cuts.members[:, last:] @ back[last:]
@@ -227,7 +227,12 @@ def around(parts: list[Parts], plan: Plan) -> Around:
     whole = inside / plan.virtual
     # of n layers the first of v chunks has n // v, at least (n - v + 1) / v; the last has at least n / v
     less = np.maximum(0.0, whole - (plan.pipeline - 1) * (plan.virtual - 1) / plan.virtual)
-    return Around(lead[0] + f * less, lead[1] + b * less, tail + b * (whole[-1] - whole), float(forward.sum()))
+    return Around(
+        down_s=lead[0] + f * less,
+        up_s=lead[1] + b * less,
+        above_s=tail + b * (whole[-1] - whole),
+        turn_s=float(forward.sum()),
+    )
 
 
 def stage_bound_s(

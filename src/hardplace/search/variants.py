@@ -18,7 +18,7 @@ from hardplace.placement.room import room
 from hardplace.search.at_hand import AtHand, Inside
 from hardplace.search.degrees import Rows, rows, virtuals, zeros
 from hardplace.search.estimate import PlanEstimate
-from hardplace.search.kinds import Cuts, Kind, Timed, bounds, kind_of, timed
+from hardplace.search.kinds import Kind, Timed, WaysToCut, bounds, kind_of, timed
 from hardplace.search.timing import end_of_stage
 from hardplace.workload.types import Recompute
 
@@ -52,7 +52,7 @@ class Variants:
     def __init__(self, hand: AtHand) -> None:
         self.hand = hand
         self.considered = 0
-        self._cuts = Cuts(hand.running)
+        self._cuts = WaysToCut(hand.running)
         self._kinds: dict[tuple[Plan, Inside], Kind] = {}
 
     def rising(self, *, uneven: bool = False, limit_s: float = math.inf) -> Iterator[PlanEstimate]:
