@@ -9,7 +9,8 @@ from hardplace.cost.gpu.sheets import gpu
 from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import node
 from hardplace.hardware.device import Node
-from hardplace.placement.moves import moves, standing
+from hardplace.placement.mapping import standing
+from hardplace.placement.moves import moves
 from hardplace.placement.plan import Plan, Schedule, problems
 from hardplace.search.at_hand import AtHand
 from hardplace.search.degrees import MICRO_BATCHES

@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 
 from hardplace.errors import BadInput
 from hardplace.hardware.device import Device, Node
-from hardplace.placement.moves import GONE, Ints, Moves, moves, standing
+from hardplace.placement.mapping import GONE, standing
+from hardplace.placement.moves import Moves, moves
 from hardplace.placement.plan import Plan
 from hardplace.placement.room import state_bytes, weight_bytes
+from hardplace.placement.shares import Ints
 from hardplace.search.at_hand import AtHand
 from hardplace.search.clusters import even_cluster
 from hardplace.search.estimate import PlanEstimate
