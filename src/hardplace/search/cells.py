@@ -42,7 +42,6 @@ class Least:
 
 def least_of(chain: Chain, plain: Sequence[Layers], recomputed: Sequence[Layers]) -> Least:
     """Return the least seconds over the sites' layers."""
-    first, last = len(chain.before), len(chain.whole) - len(chain.after)
     forward = np.min([one.seconds[0] for one in plain], axis=0)
     backward = np.min([one.seconds[1] + one.seconds[2] for one in plain], axis=0)
     weight = np.max([one.seconds[2] for one in plain], axis=0)
@@ -51,7 +50,7 @@ def least_of(chain: Chain, plain: Sequence[Layers], recomputed: Sequence[Layers]
     )
 
     def inner(values: Floats) -> float:
-        return float(values[first:last].min()) if last > first else 0.0
+        return float(values[chain.inner].min()) if chain.layers else 0.0
 
     return Least(
         forward_s=float(forward.sum()),
@@ -65,10 +64,9 @@ def least_of(chain: Chain, plain: Sequence[Layers], recomputed: Sequence[Layers]
 
 def compute_step_s(chain: Chain, priced: Sequence[Layers], layers: int, plan: Plan) -> float:
     """Return a lower bound of the step over all orders, schedules and recompute: its compute alone."""
-    first, last = len(chain.before), len(chain.whole) - len(chain.after)
     each = np.min([one.compute_s.sum(axis=0) for one in priced], axis=0)
     most = -(-layers // plan.pipeline)
-    layer_s = float(each[first:last].min()) if last > first else 0.0
+    layer_s = float(each[chain.inner].min()) if chain.layers else 0.0
     return plan.micro_batches * max(float(each.sum()) / plan.pipeline, most * layer_s)
 
 

@@ -118,9 +118,7 @@ def estimate_plan(chain: Chain, plan: Plan, fleet: Fleet, known: Known | None = 
         memory_bytes=tuple(site.memory_bytes for site in sites),
         mfu=flops / (step_s * peak_flops_per_s),
         tokens_per_s=plan.global_batch * chain.sequence_length / step_s,
-        stage_layers=tuple(
-            places[len(chain.before) : len(places) - len(chain.after)].count(one) for one in range(plan.pipeline)
-        ),
+        stage_layers=tuple(places[chain.inner].count(one) for one in range(plan.pipeline)),
         forward_s=forward_s,
         backward_s=backward_s,
         weight_s=weight_s,

@@ -78,13 +78,13 @@ class Stages:
         cuts, chain = parts.cuts, parts.chain
         self.low, self.high = np.nonzero(cuts.valid)
         between = np.zeros(len(chain.whole))
-        between[len(chain.before) : len(chain.whole) - len(chain.after)] = 1.0
+        between[chain.inner] = 1.0
         self._inside = (cuts.members @ between).astype(np.int64)
         self._index = np.zeros(cuts.valid.shape, dtype=np.int64)
         self._index[self.low, self.high] = np.arange(len(self.low))
         self.inner = self._inside[self.high] - self._inside[self.low]
         self.last = len(cuts.members) - 1
-        self._start = np.maximum(self.low, len(chain.before))
+        self._start = np.maximum(self.low, chain.inner.start)
         self.seconds = self._chunks()
         self._allowed: dict[tuple[bool, bool], Ints] = {}
         self.load_s = self.seconds.sum(axis=(0, 1))
@@ -219,7 +219,7 @@ def around(parts: list[Parts], plan: Plan) -> Around:
     if plan.virtual == 1:
         before_f, before_b = cuts.members @ forward, cuts.members @ back
         return Around(down_s=before_f, up_s=before_b, above_s=before_b[-1] - before_b, turn_s=float(forward.sum()))
-    first, last = len(chain.before), len(chain.whole) - len(chain.after)
+    first, last = chain.inner.start, chain.inner.stop
     lead = (cuts.members[:, :first] @ forward[:first], cuts.members[:, :first] @ back[:first])
     tail = back[last:].sum() - cuts.members[:, last:] @ back[last:]
     inside = cuts.members[:, first:last].sum(axis=1)
