@@ -68,11 +68,6 @@ class Room:
         """All of it."""
         return self.allocated_bytes + self.fragmentation_bytes + self.reserve_bytes
 
-    @property
-    def update_bytes(self) -> float:
-        """All of it during the optimizer's step, when activations are gone."""
-        return self.total_bytes - self.activations_bytes - self.logits_bytes - self.working_bytes
-
 
 def room(plan: Plan, stage: int, held: Held) -> Room:
     """Return the memory of a stage: weights, gradients, states as ZeRO divides them, activations in flight."""
