@@ -13,8 +13,8 @@ from hardplace.placement.mapping import standing
 from hardplace.placement.moves import moves
 from hardplace.placement.plan import Plan, Schedule, problems
 from hardplace.search.at_hand import AtHand
-from hardplace.search.degrees import MICRO_BATCHES
 from hardplace.search.replan import Change, Replanned, Stuck, replan
+from hardplace.search.space import MICRO_BATCHES
 from hardplace.search.state import States, spread_of
 from hardplace.search.variants import Variants
 from hardplace.workload.load import load

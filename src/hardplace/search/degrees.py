@@ -13,10 +13,9 @@ from hardplace.placement.plan import INSIDE_OUT, Dimension, Plan, Schedule, prob
 from hardplace.search.at_hand import AtHand, Inside, inside
 from hardplace.search.cells import may_fit
 from hardplace.search.kinds import Ints, Timed
-from hardplace.search.space import divisors
+from hardplace.search.space import MICRO_BATCHES, divisors
 from hardplace.workload.types import Recompute
 
-MICRO_BATCHES = (1, 2, 4, 8, 16)
 NEAR = 0.02  # by what share an uneven batch may differ from the running one
 
 

@@ -19,7 +19,7 @@ from hardplace.search.timing import groups_of, replicas_of
 from hardplace.workload.types import OperatorKind, Recompute, Workload
 
 LONG_SEQUENCE = 16384  # tokens from which context parallelism is searched
-_MICRO_BATCHES = (1, 2, 4, 8, 16)
+MICRO_BATCHES = (1, 2, 4, 8, 16)  # samples
 _CONTEXTS = (1, 2, 4, 8, 16)
 _NUMERICS = ("precision", "optimizer", "gradient", "offload", "overlap", "flash", "fragmentation", "reserve_bytes")
 _SEARCHED = (
@@ -187,7 +187,7 @@ def pipelines(space: Space, ranked: Plan, shape: Shape, fleet: Fleet) -> Iterato
             continue
         each = ranked.global_batch // data
         for kinds in _kinds(fleet, width * data, pipeline):
-            for micro_batch in space.of("micro_batch", _MICRO_BATCHES):
+            for micro_batch in space.of("micro_batch", MICRO_BATCHES):
                 if each % micro_batch == 0:
                     yield replace(ranked, pipeline=pipeline, data=data, micro_batch=micro_batch, kinds=kinds)
 
