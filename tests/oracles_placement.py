@@ -60,6 +60,15 @@ def load_s(problem: PlacementProblem, variant: Variant, one: Replication, stage:
     return into + forward + out + backward
 
 
+def fits(problem: PlacementProblem, variant: Variant, one: Replication, stages: Stages) -> bool:
+    needed = (memory_bytes(problem, variant, one, stage, len(stages) - at) for at, stage in enumerate(stages))
+    return all(size <= problem.memory_bytes for size in needed)
+
+
+def slowest_s(problem: PlacementProblem, variant: Variant, one: Replication, stages: Stages) -> float:
+    return max(load_s(problem, variant, one, stage, len(stages) - at) for at, stage in enumerate(stages))
+
+
 def end_s(variant: Variant, one: Replication, stage: frozenset[int]) -> float:
     held = [variant.layers[layer] for layer in stage]
     latency = one.reduction_latency_s if one.data_parallel > 1 else 0.0
@@ -75,13 +84,12 @@ def batch_s(problem: PlacementProblem, variant: Variant, one: Replication, stage
         return math.inf
     if problem.max_stages is not None and count > problem.max_stages:
         return math.inf
-    order = [(stage, count - index) for index, stage in enumerate(stages)]
-    if any(memory_bytes(problem, variant, one, stage, s) > problem.memory_bytes for stage, s in order):
+    if not fits(problem, variant, one, stages):
         return math.inf
     ends = [end_s(variant, one, stage) for stage in stages]
     end = ends[0] if problem.charge is Charge.FIRST_STAGE else max(ends)
     rounds = math.ceil(problem.micro_batches / degree) + count - 1
-    return max(load_s(problem, variant, one, stage, s) for stage, s in order) * rounds + end
+    return slowest_s(problem, variant, one, stages) * rounds + end
 
 
 def best_s(problem: PlacementProblem) -> float:

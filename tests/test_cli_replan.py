@@ -66,7 +66,11 @@ def test_what_fits_nowhere_is_infeasible(tmp_path: Path) -> None:
     assert "is short of" in done.stdout
     late = replan(str(tmp_path / "big.json"), "--devices", "504", "--horizon", "30s")
     assert late.returncode == 3
-    assert "the shortest pause is 60.0 s" in late.stdout
+    assert "no pause is shorter than 60.0 s" in late.stdout
+    write(tmp_path / "wide.json", replace(RUNNING, context=2, on=(replace(LOT, count=2 * RUNNING.devices),)))
+    wide = replan(str(tmp_path / "wide.json"), "--devices", "1")
+    assert wide.returncode == 3
+    assert "the context and expert degrees of the running plan suit no plan on 1 devices" in wide.stdout
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hardplace.placement.many import least_bottlenecks
-from hardplace.placement.types import Charge, LayerLoad, PlacementProblem, Replication, Variant
-from oracles_placement import batch_s, load_s, memory_bytes, partitions
+from hardplace.placement.types import PlacementProblem
+from oracles_placement import batch_s, fits, partitions, slowest_s
+from placement_problems import LAYER, problem_of
 from strategies import problems
 
 
@@ -34,10 +35,8 @@ def test_least_bottlenecks_equal_brute_force(problem: PlacementProblem, seed: in
         timed = replace(variant, layers=layers)
         best = [math.inf] * count
         for stages in partitions(timed):
-            order = [(stage, len(stages) - index) for index, stage in enumerate(stages)]
-            if all(memory_bytes(problem, timed, one, stage, s) <= problem.memory_bytes for stage, s in order):
-                load = max(load_s(problem, timed, one, stage, s) for stage, s in order)
-                best[len(stages) - 1] = min(best[len(stages) - 1], load)
+            if fits(problem, timed, one, stages):
+                best[len(stages) - 1] = min(best[len(stages) - 1], slowest_s(problem, timed, one, stages))
         assert found[:, chip].tolist() == pytest.approx(best, rel=1e-9)
 
 
@@ -49,15 +48,13 @@ def exceeded(problem: PlacementProblem) -> list[tuple[int, int]]:
         np.array([[one.backward_s] for one in variant.layers]),
     )
     bound_s = least_bottlenecks(problem, *times, len(variant.layers))[:, 0]
-    found = []
-    for one in variant.replications:
-        for stages in partitions(variant):
-            if math.isfinite(batch_s(problem, variant, one, stages)):
-                order = [(stage, len(stages) - index) for index, stage in enumerate(stages)]
-                load = max(load_s(problem, variant, one, stage, s) for stage, s in order)
-                if load < bound_s[len(stages) - 1] * (1 - 1e-9):
-                    found.append((one.data_parallel, len(stages)))
-    return found
+    return [
+        (one.data_parallel, len(stages))
+        for one in variant.replications
+        for stages in partitions(variant)
+        if math.isfinite(batch_s(problem, variant, one, stages))
+        and slowest_s(problem, variant, one, stages) < bound_s[len(stages) - 1] * (1 - 1e-9)
+    ]
 
 
 @settings(max_examples=120, deadline=None)
@@ -71,38 +68,9 @@ def test_no_possible_plan_of_any_replication_is_below_the_bound(problem: Placeme
 
 
 def test_the_replication_that_shards_most_does_not_limit_the_stages_of_others() -> None:
-    layer = LayerLoad(
-        name="layer",
-        forward_s=1.0,
-        backward_s=2.0,
-        gradient_bytes=1.0,
-        state_bytes=1.0,
-        sharded_state_bytes=4.0,
-        activation_bytes=1.0,
-        optimizer_s=0.0,
-        tensor_parallel=False,
-    )
-    degrees = tuple(
-        Replication(
-            data_parallel=degree,
-            reduction_s_per_byte=0.0,
-            reduction_latency_s=0.0,
-            boundary_s_per_byte=0.0,
-            boundary_latency_s=0.0,
-            optimizer_shards=degree,
-        )
-        for degree in (1, 4)
-    )
+    layer = replace(LAYER, gradient_bytes=1.0, state_bytes=1.0, sharded_state_bytes=4.0, activation_bytes=1.0)
     # Four replicas leave one stage to each, one replica may have four.
-    problem = PlacementProblem(
-        variants=(Variant(tensor_parallel=1, layers=(layer,) * 4, boundaries=(), replications=degrees),),
-        devices=4,
-        memory_bytes=100.0,
-        micro_batches=8,
-        recompute=False,
-        charge=Charge.SLOWEST_STAGE,
-        divisible=True,
-    )
+    problem = problem_of((layer,) * 4, (), (1, 4))
     times = np.full((4, 1), 1.0), np.full((4, 1), 2.0)
     assert least_bottlenecks(problem, *times, 4)[:, 0].tolist() == [12.0, 6.0, 6.0, 3.0]
     assert exceeded(problem) == []

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from hardplace.placement.assignment import assign
-from hardplace.placement.moves import EMPTY, GONE, Moves, Part, Spread, moves, standing
+from hardplace.placement.mapping import EMPTY, GONE, standing
+from hardplace.placement.moves import Moves, moves
 from hardplace.placement.plan import Dimension, Plan
+from hardplace.placement.shares import Part, Spread
 
 UNITS = 48  # of which every interval of these plans is a whole number
 Held = frozenset[tuple[int, int, int, str]]  # part, layer, unit, kind of state

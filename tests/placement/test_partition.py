@@ -9,17 +9,9 @@ from hypothesis import strategies as st
 
 from hardplace.errors import BadInput
 from hardplace.placement.partition import feasible_shapes, place, shortage
-from hardplace.placement.types import (
-    Boundary,
-    Charge,
-    Infeasible,
-    LayerLoad,
-    Placement,
-    PlacementProblem,
-    Replication,
-    Variant,
-)
-from oracles_placement import best_s, devices, load_s, memory_bytes, partitions
+from hardplace.placement.types import Infeasible, Placement, PlacementProblem
+from oracles_placement import best_s, devices, fits, load_s, memory_bytes, partitions
+from placement_problems import LAYER, problem_of
 from strategies import problems
 
 
@@ -83,12 +75,10 @@ def test_feasible_shapes_are_those_that_some_partition_fits(problem: PlacementPr
     for variant in problem.variants:
         for one in variant.replications:
             for stages in partitions(variant):
-                order = [(stage, len(stages) - index) for index, stage in enumerate(stages)]
-                fits = all(memory_bytes(problem, variant, one, stage, s) <= problem.memory_bytes for stage, s in order)
                 enough = one.data_parallel * sum(devices(variant, stage) for stage in stages) <= problem.devices
                 divides = not (problem.divisible and problem.micro_batches % one.data_parallel)
                 few = problem.max_stages is None or len(stages) <= problem.max_stages
-                if fits and enough and divides and few:
+                if fits(problem, variant, one, stages) and enough and divides and few:
                     expected.add((one, len(stages)))
     assert set(feasible_shapes(problem)) == expected
 
@@ -102,40 +92,8 @@ def test_more_is_never_slower(problem: PlacementProblem) -> None:
 
 
 def test_what_is_short_is_the_least_that_would_do() -> None:
-    layer = LayerLoad(
-        name="layer",
-        forward_s=1.0,
-        backward_s=2.0,
-        gradient_bytes=10.0,
-        state_bytes=100.0,
-        sharded_state_bytes=40.0,
-        activation_bytes=30.0,
-        optimizer_s=0.0,
-        tensor_parallel=False,
-    )
-    one = Replication(
-        data_parallel=4,
-        reduction_s_per_byte=0.0,
-        reduction_latency_s=0.0,
-        boundary_s_per_byte=0.0,
-        boundary_latency_s=0.0,
-        optimizer_shards=4,
-    )
-    variant = Variant(
-        tensor_parallel=1,
-        layers=(layer, layer),
-        boundaries=(Boundary(source=0, target=1, bytes=1.0),),
-        replications=(one,),
-    )
-    problem = PlacementProblem(
-        variants=(variant,),
-        devices=8,
-        memory_bytes=100.0,
-        micro_batches=4,
-        recompute=False,
-        charge=Charge.SLOWEST_STAGE,
-        divisible=True,
-    )
+    layer = replace(LAYER, gradient_bytes=10.0, state_bytes=100.0, sharded_state_bytes=40.0, activation_bytes=30.0)
+    problem = problem_of((layer, layer), ((0, 1),), (4,), devices=8, micro_batches=4)
     # Two stages: the first has states 100 + 40/4, its own activations, and those of one more micro-batch.
     short = place(problem)
     assert isinstance(short, Infeasible)
@@ -146,27 +104,5 @@ def test_what_is_short_is_the_least_that_would_do() -> None:
 
 
 def test_a_cyclic_graph_is_refused() -> None:
-    layer = LayerLoad(
-        name="x",
-        forward_s=1.0,
-        backward_s=1.0,
-        gradient_bytes=0.0,
-        state_bytes=0.0,
-        sharded_state_bytes=0.0,
-        activation_bytes=0.0,
-        optimizer_s=0.0,
-        tensor_parallel=False,
-    )
-    edges = (Boundary(source=0, target=1, bytes=1.0), Boundary(source=1, target=0, bytes=1.0))
-    variant = Variant(tensor_parallel=1, layers=(layer, layer), boundaries=edges, replications=())
-    problem = PlacementProblem(
-        variants=(variant,),
-        devices=1,
-        memory_bytes=1.0,
-        micro_batches=1,
-        recompute=False,
-        charge=Charge.SLOWEST_STAGE,
-        divisible=True,
-    )
     with pytest.raises(BadInput, match="cycle"):
-        place(problem)
+        place(problem_of((LAYER, LAYER), ((0, 1), (1, 0)), ()))

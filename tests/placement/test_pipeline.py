@@ -3,11 +3,12 @@ published formulas."""
 
 from random import Random
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hardplace.placement.pipeline import end_of_step_s, in_flight, least_s, pipelined
+from hardplace.placement.pipeline import end_of_step_s, in_flight, least, pipelined
 from hardplace.placement.plan import Schedule
 from hardplace.placement.simulate import Pass, simulate
 
@@ -73,6 +74,12 @@ def test_the_closed_form_is_exact_for_equal_chunks_without_hops(f, b, stages, gr
     assert found == pytest.approx((virtual * count + stages - 1) * (f + b))
 
 
+def least_s(forward_s, backward_s, weight_s, hop_s, count, schedule):
+    """The closed form of one plan."""
+    seconds_s = np.array([forward_s, backward_s, weight_s])[..., None]
+    return float(least(seconds_s, np.array([hop_s]), count, schedule)[1][0])
+
+
 def plans(number):
     """Random pipelines: seconds by stage and chunk, even or up to four times apart; hops; micro-batches; schedule."""
     random = Random(7)
@@ -102,10 +109,10 @@ def test_a_thousand_plans_against_the_simulation_of_all_micro_batches():
             assert found.total_s == pytest.approx(end_s)
             exact += 1
         else:
-            assert found.total_s == pytest.approx(end_s, rel=0.01)
+            assert found.total_s == pytest.approx(end_s, rel=0.007)
             beyond += 1
-        least = least_s(forward_s, backward_s, weight_s, hop_s, count, schedule)
-        assert least <= min(found.total_s, end_s) * (1 + 1e-9)
+        bound_s = least_s(forward_s, backward_s, weight_s, hop_s, count, schedule)
+        assert bound_s <= min(found.total_s, end_s) * (1 + 1e-9)
     assert exact > 400
     assert beyond > 300
 

@@ -13,17 +13,22 @@ from hardplace.search.chain import of_workload
 from hardplace.search.clusters import Fleet, Site, even_cluster
 from hardplace.search.estimate import estimate_plan
 from hardplace.search.pricers import pricer_of
+from hardplace.search.timing import end_of_stage
 from hardplace.workload.load import load
 from hardplace.workload.types import Recompute
 
 PLAN = Plan(global_batch=64, tensor=2, sequence=True, pipeline=2, data=2, reserve_bytes=0.0, fragmentation=0.0)
 
 
-def estimate(plan, cluster=None, memory_bytes=80e9):
+def site_of(plan, cluster=None, memory_bytes=80e9):
     pricer = replace(pricer_of(device("h100-sxm"), plan), efficiencies=Efficiencies())
     where = cluster or even_cluster(node("dgx-h100"), plan.devices)
-    site = Site(device="h100-sxm", cluster=where, pricer=pricer, memory_bytes=memory_bytes)
-    return estimate_plan(of_workload(load("llama2-7b"), plan), plan, Fleet(sites=(site,)))
+    return Site(device="h100-sxm", cluster=where, pricer=pricer, memory_bytes=memory_bytes)
+
+
+def estimate(plan, cluster=None, memory_bytes=80e9):
+    fleet = Fleet(sites=(site_of(plan, cluster, memory_bytes),))
+    return estimate_plan(of_workload(load("llama2-7b"), plan), plan, fleet)
 
 
 @pytest.mark.parametrize("zero", [0, 1, 2])
@@ -65,6 +70,24 @@ def test_zero_two_scatters_gradients_after_every_micro_batch(overlap):
         least_s = 15 * 4 * total * 7 / 8 / 450e9
         assert least_s < more[2].step_s - more[1].step_s < 2 * least_s
     assert more[2].step_s < more[3].step_s  # which gathers weights too
+
+
+@pytest.mark.parametrize("zero", [0, 1, 3])
+@pytest.mark.parametrize("shard", [0, 8])
+def test_experts_that_every_rank_has_end_their_step_as_dense_layers_do(zero, shard):
+    plan = Plan(global_batch=64, data=64, zero=zero, shard=shard, overlap=False)
+    layer = next(one for one in of_workload(load("llama2-7b"), plan).layers)
+    count, site = layer.parameters, site_of(plan)
+    ends = [
+        end_of_stage([replace(layer, parameters=dense, expert_parameters=count - dense)], plan, site, 0.0, 0.0)
+        for dense in (count, 0)
+    ]
+    assert ends[0] == ends[1]
+    if zero and shard:  # its eighth is added up over 8 nodes as well
+        gradient_bytes, level = 4 * count / 8, site.cluster.levels[1]
+        least_s = 2 * 7 / 8 * gradient_bytes / level.bandwidth_bytes_per_s
+        inside = end_of_stage([layer], replace(plan, data=8, global_batch=8), site, 0.0, 0.0)
+        assert ends[1] > inside + least_s
 
 
 def test_zero_two_holds_the_largest_layers_whole_gradient():

@@ -9,11 +9,14 @@ from hardplace.cost.gpu.sheets import gpu
 from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import node
 from hardplace.hardware.device import Node
-from hardplace.placement.moves import moves, standing
+from hardplace.placement.mapping import standing
+from hardplace.placement.moves import moves
 from hardplace.placement.plan import Plan, Schedule, problems
+from hardplace.search.at_hand import AtHand
 from hardplace.search.replan import Change, Replanned, Stuck, replan
+from hardplace.search.space import MICRO_BATCHES
 from hardplace.search.state import States, spread_of
-from hardplace.search.variants import MICRO_BATCHES, Variants
+from hardplace.search.variants import Variants
 from hardplace.workload.load import load
 from hardplace.workload.types import Recompute
 
@@ -27,6 +30,10 @@ def change(devices: int, *lost: int, hours: float = 4.0, where: Node = NODE, res
     return Change(devices=devices, lost=frozenset(lost), node=where, horizon_s=hours * HOUR, restart_s=restart_s)
 
 
+def variants(running: Plan, devices: int, where: Node = NODE) -> Variants:
+    return Variants(AtHand(SMALL, CHIP, where, running, devices))
+
+
 def solved(running: Plan, what: Change) -> Replanned:
     found = replan(SMALL, CHIP, running, NODE, what)
     assert isinstance(found, Replanned)
@@ -36,8 +43,7 @@ def solved(running: Plan, what: Change) -> Replanned:
 @pytest.mark.parametrize(("devices", "batch", "own"), [(4, 4, (11, 13)), (5, 10, ())])
 def test_plans_come_in_rising_order_and_none_is_left_out(devices: int, batch: int, own: tuple[int, ...]) -> None:
     running = replace(RUNNING, global_batch=batch, data=1, stages=own)
-    space = Variants(SMALL, CHIP, NODE, running, devices)
-    got = list(space.rising())
+    got = list(variants(running, devices).rising())
     assert [one.step_s for one in got] == sorted(one.step_s for one in got)
     every = []
     for tensor, pipeline, data in itertools.product((1, 2, 4), range(1, 6), range(1, 6)):
@@ -61,7 +67,7 @@ def test_plans_come_in_rising_order_and_none_is_left_out(devices: int, batch: in
                 continue
             if not any(problems(plan)):
                 every.append(plan)
-    known = Variants(SMALL, CHIP, NODE, running, devices)
+    known = AtHand(SMALL, CHIP, NODE, running, devices)
     expected = [found for found in map(known.estimate, every) if found.fits]
     assert len(got) == len(expected) > 100
     assert [one.step_s for one in got] == pytest.approx(sorted(one.step_s for one in expected), rel=1e-12)
@@ -70,37 +76,61 @@ def test_plans_come_in_rising_order_and_none_is_left_out(devices: int, batch: in
 
 def test_partly_filled_nodes_are_priced_as_they_are() -> None:
     running = replace(RUNNING, global_batch=28)
-    found = list(itertools.islice(Variants(SMALL, CHIP, NODE, running, 28).rising(), 200))
+    found = list(itertools.islice(variants(running, 28).rising(), 200))
     seconds = [one.step_s for one in found]
     assert seconds == sorted(seconds)
     assert {14, 28} <= {one.devices for one in found}  # 7 a node, where 2 of a tensor-parallel group are far apart
 
 
-@pytest.mark.parametrize("link_bytes_per_s", [300e9, 1e9])
-def test_the_best_option_is_the_best_of_all_plans(link_bytes_per_s: float) -> None:
-    where = replace(NODE, levels=(replace(NODE.levels[0], bandwidth_bytes_per_s=link_bytes_per_s), NODE.levels[1]))
-    what = change(3, 2, hours=0.01, where=where, restart_s=1.0)  # 36 s, of which a slow transfer takes seconds
-    running = replace(RUNNING, data=1, global_batch=6)
-    found = solved(running, what)
-    old = Variants(SMALL, CHIP, NODE, running, 4).estimate(running)
+def links(bytes_per_s: float) -> Node:
+    return replace(NODE, levels=(replace(NODE.levels[0], bandwidth_bytes_per_s=bytes_per_s), NODE.levels[1]))
+
+
+def pauses(running: Plan, what: Change) -> list[tuple[float, float]]:
+    """Return (samples/s, pause in seconds) of every plan, from the definition."""
+    old = AtHand(SMALL, CHIP, NODE, running, running.devices).estimate(running)
     states, layers = States(SMALL), len(SMALL.order)
-    slots = standing(4, 8, what.lost, 0)
-    best = 0.0
-    for one in Variants(SMALL, CHIP, where, running, 3).rising():
+    slots = standing(running.devices, 8, what.lost, 0)
+    inner, outer = what.node.levels
+    found = []
+    for one in variants(running, what.devices, what.node).rising():
         moved = moves(
             states.parts(running, one.plan), spread_of(old, layers), spread_of(one, layers), slots, one.devices
         )
-        inner, outer = where.levels
-        inside_s = moved.busiest_inside_bytes / (link_bytes_per_s * inner.efficiency)
+        inside_s = moved.busiest_inside_bytes / (inner.bandwidth_bytes_per_s * inner.efficiency)
         across_s = moved.busiest_across_bytes / (outer.bandwidth_bytes_per_s * outer.efficiency)
         transfer_s = max(inside_s, across_s)  # what is read from a checkpoint comes over the outer links
-        pause_s = 1.0 + transfer_s + moved.checkpoint_bytes / (what.store_bytes_per_s * one.devices)
-        best = max(best, one.plan.global_batch / one.step_s * (1.0 - pause_s / what.horizon_s))
+        read_s = moved.checkpoint_bytes / (what.store_bytes_per_s * one.devices)
+        found.append((one.plan.global_batch / one.step_s, what.restart_s + transfer_s + read_s))
+    return found
+
+
+@pytest.mark.parametrize("link_bytes_per_s", [300e9, 1e9])
+def test_the_best_option_is_the_best_of_all_plans(link_bytes_per_s: float) -> None:
+    what = change(3, 2, hours=0.01, where=links(link_bytes_per_s), restart_s=1.0)  # 36 s; a slow transfer takes seconds
+    running = replace(RUNNING, data=1, global_batch=6)
+    found = solved(running, what)
+    best = max(rate * (1.0 - pause_s / what.horizon_s) for rate, pause_s in pauses(running, what))
     assert found.options[0].effective_samples_per_s == pytest.approx(best, rel=1e-12)
 
 
+def test_plans_that_are_too_late_hide_no_slower_one_that_is_not() -> None:
+    running = replace(RUNNING, zero=0)  # nothing is lost: two replicas less one device leave a plan that moves nothing
+    what = change(7, 3, where=links(1e9), restart_s=0.1)
+    every = pauses(running, what)
+    least_s = min(pause_s for _, pause_s in every)
+    assert sum(pause_s > 0.8 for _, pause_s in every[:8]) >= 5  # the fastest plans
+    for horizon_s in (least_s + 0.05, 0.5, 0.8):
+        best = max(rate * (1.0 - pause_s / horizon_s) for rate, pause_s in every)
+        found = solved(running, replace(what, horizon_s=horizon_s))
+        assert found.options[0].effective_samples_per_s == pytest.approx(best, rel=1e-12)
+    short = replan(SMALL, CHIP, running, NODE, replace(what, horizon_s=least_s / 2.0))
+    assert isinstance(short, Stuck)
+    assert short.pause_s == pytest.approx(least_s, rel=1e-12)
+
+
 def test_nothing_changed_keeps_the_best_plan_running() -> None:
-    best = next(Variants(SMALL, CHIP, NODE, RUNNING, 8).rising()).plan
+    best = next(variants(RUNNING, 8).rising()).plan
     option = solved(best, change(8)).options[0]
     assert (option.estimate.plan, option.pause_s, option.moves.moved_bytes) == (best, 0.0, 0.0)
     assert option.moves.kept_bytes == option.moves.needed_bytes
@@ -130,7 +160,7 @@ def test_a_longer_horizon_never_chooses_a_slower_plan() -> None:
 def test_slower_links_and_fewer_devices_are_never_faster() -> None:
     def rate(devices: int, share: float) -> float:
         levels = tuple(replace(one, bandwidth_bytes_per_s=share * one.bandwidth_bytes_per_s) for one in NODE.levels)
-        plans = Variants(SMALL, CHIP, replace(NODE, levels=levels), replace(RUNNING, global_batch=48), devices).rising()
+        plans = variants(replace(RUNNING, global_batch=48), devices, replace(NODE, levels=levels)).rising()
         first = next(plans)
         return first.plan.global_batch / first.step_s
 
@@ -172,6 +202,9 @@ def test_what_is_short_or_too_late_is_said() -> None:
     assert isinstance(late, Stuck)
     assert late.nearest is None
     assert late.pause_s == 60.0
+    wide = replan(SMALL, CHIP, replace(RUNNING, context=4, tensor=1, sequence=False), NODE, change(3, *range(3, 16)))
+    assert isinstance(wide, Stuck)
+    assert (wide.nearest, wide.pause_s) == (None, 60.0)  # of a horizon of 4 h: nothing has a context of 4
 
 
 @pytest.mark.parametrize(

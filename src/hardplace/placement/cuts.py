@@ -45,7 +45,12 @@ def cuts_of(layers: int, edges: Sequence[tuple[int, int]]) -> Cuts:
     if not edges:
         members = np.tri(layers + 1, layers, -1, dtype=bool)
         return Cuts(members, np.triu(np.ones((layers + 1, layers + 1), dtype=bool), 1))
-    members = downsets([[a for a, b in edges if b == layer] for layer in range(layers)], MOST_DOWNSETS)
+    return graph_cuts(layers, edges, MOST_DOWNSETS)
+
+
+def graph_cuts(layers: int, edges: Sequence[tuple[int, int]], most: int) -> Cuts:
+    """Return the cuts of a layer graph, all subsets where it has no edges; BadInput if there are more than `most`."""
+    members = downsets([[a for a, b in edges if b == layer] for layer in range(layers)], most)
     inside = members.astype(np.float64)
     size = inside.sum(axis=1)
     return Cuts(members, (inside @ inside.T == size[:, None]) & (size[:, None] < size[None, :]))

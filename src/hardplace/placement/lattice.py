@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hardplace.graphs import downsets
+from hardplace.placement.cuts import graph_cuts
 from hardplace.placement.types import Replication, Variant
 
 Floats = npt.NDArray[np.float64]
@@ -40,29 +40,20 @@ class Lattice:
 
 def lattice(variant: Variant) -> Lattice:
     """Return the lattice of a variant's layer graph."""
-    sources = [
-        [edge.source for edge in variant.boundaries if edge.target == layer] for layer in range(len(variant.layers))
-    ]
-    members = downsets(sources, MOST_DOWNSETS)
-    inside = members.astype(np.float64)
-    size = inside.sum(axis=1)
-    subset = (inside @ inside.T == size[:, None]) & (size[:, None] < size[None, :])
-
-    def between(values: list[float]) -> Floats:
-        total = inside @ np.array(values, dtype=np.float64)
-        return np.asarray(total[None, :] - total[:, None])
+    edges = [(edge.source, edge.target) for edge in variant.boundaries]
+    cuts = graph_cuts(len(variant.layers), edges, MOST_DOWNSETS)
+    members = cuts.members
 
     def of(field: str) -> Floats:
-        return between([getattr(layer, field) for layer in variant.layers])
+        return cuts.between(np.array([getattr(layer, field) for layer in variant.layers], dtype=np.float64))
 
     source = members[:, [edge.source for edge in variant.boundaries]]
     target = members[:, [edge.target for edge in variant.boundaries]]
     weight = np.array([edge.bytes for edge in variant.boundaries], dtype=np.float64)
     return Lattice(
         members=members,
-        valid=subset,
-        tensor_parallel=between([float(one.tensor_parallel and variant.tensor_parallel > 1) for one in variant.layers])
-        > 0,
+        valid=cuts.valid,
+        tensor_parallel=(of("tensor_parallel") > 0) & (variant.tensor_parallel > 1),
         forward_s=of("forward_s"),
         backward_s=of("backward_s"),
         gradient_bytes=of("gradient_bytes"),

@@ -113,7 +113,7 @@ class Plan:
     @property
     def devices(self) -> int:
         """Devices that the degrees multiply to."""
-        return self.tensor * self.context * self.data * self.pipeline
+        return self.stage_ranks * self.pipeline
 
     def stride(self, dimension: Dimension) -> int:
         """Devices from one rank of a dimension's group to the next: the degrees further inside."""
@@ -142,9 +142,39 @@ class Plan:
         return self.global_batch // (self.data * self.micro_batch)
 
     @property
+    def replicas(self) -> int:
+        """Ranks with the same dense weights: data x context."""
+        return self.data * self.context
+
+    @property
+    def replica_stride(self) -> int:
+        """Devices from one replica to the next; context and data stand side by side."""
+        return min(self.stride(Dimension.CONTEXT), self.stride(Dimension.DATA))
+
+    @property
+    def stage_ranks(self) -> int:
+        """Ranks of one pipeline stage, into which experts fold: tensor x context x data."""
+        return self.tensor * self.replicas
+
+    @property
+    def stage_stride(self) -> int:
+        """Devices from one rank of a stage to the next, innermost first; with experts pipeline is first or last."""
+        return self.pipeline if self.order[0] is Dimension.PIPELINE else 1
+
+    @property
+    def expert_replicas(self) -> int:
+        """Ranks with the same experts."""
+        return self.stage_ranks // self.expert
+
+    @property
     def sharded_over(self) -> int:
         """Ranks that ZeRO shards over: context-parallel ranks hold the same weights and count."""
-        return self.shard or self.data * self.context
+        return self.shard or self.replicas
+
+    @property
+    def experts_sharded_over(self) -> int:
+        """Ranks that ZeRO shards experts over: no more than hold them."""
+        return min(self.expert_replicas, self.sharded_over)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,8 +222,8 @@ def problems(plan: Plan) -> Iterator[str]:
         yield f"zero: {plan.zero}: expected 0, 1, 2 or 3"
     if plan.zero == 3 and plan.pipeline > 1:
         yield f"zero: 3: expected pipeline 1 with it, not {plan.pipeline} (weights would be gathered every micro-batch)"
-    if plan.shard < 0 or (plan.shard and (plan.data * plan.context) % plan.shard):
-        yield f"shard: {plan.shard}: expected 0 or a divisor of data x context, {plan.data * plan.context}"
+    if plan.shard < 0 or (plan.shard and plan.replicas % plan.shard):
+        yield f"shard: {plan.shard}: expected 0 or a divisor of data x context, {plan.replicas}"
     if plan.sequence and plan.tensor == 1:
         yield "sequence: true: expected tensor 2 or more with it"
     if plan.virtual > 1 and plan.pipeline == 1:
@@ -205,9 +235,8 @@ def problems(plan: Plan) -> Iterator[str]:
             f"virtual: {plan.virtual}: interleaving expects the {plan.micro_batches} micro-batches of a replica to be "
             f"a multiple of pipeline, {plan.pipeline}"
         )
-    if (plan.tensor * plan.context * plan.data) % plan.expert:
-        whole = plan.tensor * plan.context * plan.data
-        yield f"expert: {plan.expert}: expected a divisor of tensor x context x data, {whole}"
+    if plan.stage_ranks % plan.expert:
+        yield f"expert: {plan.expert}: expected a divisor of tensor x context x data, {plan.stage_ranks}"
     if plan.stages and len(plan.stages) != plan.pipeline:
         yield f"stages: {list(plan.stages)}: expected {plan.pipeline} numbers, one a pipeline stage"
     if plan.assignment and sorted(set(plan.assignment)) != list(range(plan.pipeline)):

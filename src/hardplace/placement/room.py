@@ -68,16 +68,10 @@ class Room:
         """All of it."""
         return self.allocated_bytes + self.fragmentation_bytes + self.reserve_bytes
 
-    @property
-    def update_bytes(self) -> float:
-        """All of it during the optimizer's step, when activations are gone."""
-        return self.total_bytes - self.activations_bytes - self.logits_bytes - self.working_bytes
-
 
 def room(plan: Plan, stage: int, held: Held) -> Room:
     """Return the memory of a stage: weights, gradients, states as ZeRO divides them, activations in flight."""
-    expert_replicas = plan.tensor * plan.context * plan.data // plan.expert
-    over, expert_over = plan.sharded_over, max(1, min(expert_replicas, plan.sharded_over))
+    over, expert_over = plan.sharded_over, plan.experts_sharded_over
 
     def divided(bytes_each: int, from_zero: int) -> float:
         cut = plan.zero >= from_zero

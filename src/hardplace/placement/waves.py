@@ -18,7 +18,7 @@ Ints = npt.NDArray[np.int64]
 _PASSES = tuple(Pass)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Wave:
     """Passes of one wave: their place, what each takes (row of the table of seconds), the pass before it on its stage
     and its input (0: none), whether that comes from another stage."""
@@ -50,7 +50,9 @@ def _waves(stages: int, micro_batches: int, virtual: int, schedule: Schedule) ->
     kind, prior = np.array(kinds), np.array(before)
     inputs = np.array([0, *(one + 1 for one in made.inputs)])
     hops = np.array([0.0, *map(float, made.hops)])[:, None]
-    waves = tuple(_Wave(one, kind[one], prior[one], inputs[one], hops[one]) for one in groups)
+    waves = tuple(
+        _Wave(places=one, kinds=kind[one], before=prior[one], inputs=inputs[one], hops=hops[one]) for one in groups
+    )
     return waves, np.array(last)
 
 

@@ -92,10 +92,15 @@ def _say_moves(console: Console, best: Option) -> None:
 def say_stuck(found: Stuck, change: Change) -> None:
     """Print why no plan does any work."""
     console = Console(width=150, soft_wrap=True)
+    if found.nearest is None and found.pause_s < change.horizon_s:
+        console.print(
+            f"infeasible: the context and expert degrees of the running plan suit no plan on {change.devices} devices"
+        )
+        return
     if found.nearest is None:
         console.print(
-            f"infeasible: a horizon of {format_quantity(change.horizon_s, 's')} is over before any plan goes on: the "
-            f"shortest pause is {format_quantity(found.pause_s, 's')}"
+            f"infeasible: a horizon of {format_quantity(change.horizon_s, 's')} is over before any plan goes on: no "
+            f"pause is shorter than {format_quantity(found.pause_s, 's')}"
         )
         return
     plan = found.nearest

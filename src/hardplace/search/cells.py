@@ -16,8 +16,18 @@ from hardplace.search.chain import Chain
 from hardplace.search.stages import Floats, Layers
 from hardplace.workload.types import Recompute
 
+_NOTHING = Held(
+    parameters=0,
+    expert_parameters=0,
+    saved_bytes=0.0,
+    logits_bytes=0.0,
+    working_bytes=0.0,
+    largest_parameters=0,
+    boundary_bytes=0.0,
+)
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Least:
     """Least seconds of a model under a plan's degrees, over the sites: of all layers and of one that is cut; forward,
     backward with weight gradients, and of these the ones that run apart. again_s: what recompute adds to a layer."""
@@ -32,7 +42,6 @@ class Least:
 
 def least_of(chain: Chain, plain: Sequence[Layers], recomputed: Sequence[Layers]) -> Least:
     """Return the least seconds over the sites' layers."""
-    first, last = len(chain.before), len(chain.whole) - len(chain.after)
     forward = np.min([one.seconds[0] for one in plain], axis=0)
     backward = np.min([one.seconds[1] + one.seconds[2] for one in plain], axis=0)
     weight = np.max([one.seconds[2] for one in plain], axis=0)
@@ -41,24 +50,23 @@ def least_of(chain: Chain, plain: Sequence[Layers], recomputed: Sequence[Layers]
     )
 
     def inner(values: Floats) -> float:
-        return float(values[first:last].min()) if last > first else 0.0
+        return float(values[chain.inner].min()) if chain.layers else 0.0
 
     return Least(
-        float(forward.sum()),
-        float(backward.sum()),
-        inner(forward),
-        inner(backward),
-        inner(weight),
-        max(0.0, inner(again)),
+        forward_s=float(forward.sum()),
+        backward_s=float(backward.sum()),
+        layer_forward_s=inner(forward),
+        layer_backward_s=inner(backward),
+        layer_weight_s=inner(weight),
+        again_s=max(0.0, inner(again)),
     )
 
 
 def compute_step_s(chain: Chain, priced: Sequence[Layers], layers: int, plan: Plan) -> float:
     """Return a lower bound of the step over all orders, schedules and recompute: its compute alone."""
-    first, last = len(chain.before), len(chain.whole) - len(chain.after)
     each = np.min([one.compute_s.sum(axis=0) for one in priced], axis=0)
     most = -(-layers // plan.pipeline)
-    layer_s = float(each[first:last].min()) if last > first else 0.0
+    layer_s = float(each[chain.inner].min()) if chain.layers else 0.0
     return plan.micro_batches * max(float(each.sum()) / plan.pipeline, most * layer_s)
 
 
@@ -101,12 +109,12 @@ def least_step_s(least: Least, layers: int, plan: Plan, hop_s: float, *, any_sch
     return max(bound_s, min(ways))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Weights:
-    """Bytes of the lightest layer that is cut, under a plan: held whatever is in flight, and kept a micro-batch."""
+    """The lightest layer that is cut, under a plan: parameters (elements), and bytes kept a micro-batch."""
 
-    parameters: float
-    expert_parameters: float
+    parameters: int
+    expert_parameters: int
     saved_bytes: float
     eased_bytes: float  # kept where it is recomputed
 
@@ -114,10 +122,10 @@ class Weights:
 def weights_of(plain: Sequence[LayerWork], recomputed: Sequence[LayerWork]) -> Weights:
     """Return the least of each over the layers that are cut."""
     return Weights(
-        min((one.parameters for one in plain), default=0),
-        min((one.expert_parameters for one in plain), default=0),
-        min((one.saved_bytes for one in plain), default=0.0),
-        min((one.saved_bytes for one in recomputed), default=0.0),
+        parameters=min((one.parameters for one in plain), default=0),
+        expert_parameters=min((one.expert_parameters for one in plain), default=0),
+        saved_bytes=min((one.saved_bytes for one in plain), default=0.0),
+        eased_bytes=min((one.saved_bytes for one in recomputed), default=0.0),
     )
 
 
@@ -127,17 +135,8 @@ def may_fit(weights: Weights, layers: int, plan: Plan, memory_bytes: Sequence[fl
     memory_bytes: of a device by stage. A stage holds as many layers as their weights, gradients, states and kept
     activations allow.
     """
-    nothing = Held(
-        parameters=0,
-        expert_parameters=0,
-        saved_bytes=0.0,
-        logits_bytes=0.0,
-        working_bytes=0.0,
-        largest_parameters=0,
-        boundary_bytes=0.0,
-    )
-    one = replace(nothing, parameters=int(weights.parameters), expert_parameters=int(weights.expert_parameters))
-    base = room(plan, 0, nothing).total_bytes
+    one = replace(_NOTHING, parameters=weights.parameters, expert_parameters=weights.expert_parameters)
+    base = room(plan, 0, _NOTHING).total_bytes
     layer = room(plan, 0, one).total_bytes - base
     held = 0
     again = 0 if plan.recompute is Recompute.NONE else plan.recompute_layers or layers

@@ -37,6 +37,11 @@ class Chain:
         """All layers in order."""
         return (*self.before, *self.layers, *self.after)
 
+    @property
+    def inner(self) -> slice:
+        """Where among all layers those stand that are cut."""
+        return slice(len(self.before), len(self.before) + len(self.layers))
+
     def crossing_bytes(self, stages: Sequence[int]) -> float:
         """Return the most bytes that pass from one stage to the next; stages: of every layer, in order."""
         if not self.edges:
@@ -167,7 +172,7 @@ def stage_work(chain: Chain, plan: Plan, places: Sequence[int]) -> list[tuple[La
     """Return each stage's layers; recompute_layers: of those that are cut, only so many of each are recomputed."""
     stages: list[list[LayerWork]] = [[] for _ in range(plan.pipeline)]
     seen = [0] * plan.pipeline
-    first, last = len(chain.before), len(chain.before) + len(chain.layers)
+    first, last = chain.inner.start, chain.inner.stop
     for place, (layer, stage) in enumerate(zip(chain.whole, places, strict=True)):
         if first <= place < last:
             seen[stage] += 1

@@ -152,10 +152,9 @@ class Divided:
             return 0.0
         site, chain = cell.fleet.sites[0], cell.block.plain
         priced = self.priced(cell, plan, chain, site, 1)
-        first, last = len(chain.before), len(chain.whole) - len(chain.after)
-        if len(np.unique(priced.marks[first:last])) > 1:
+        if len(np.unique(priced.marks[chain.inner])) > 1:
             return 0.0
-        layer_s, fixed_s = priced.seconds[:, first], site.pricer.efficiencies.step_s
+        layer_s, fixed_s = priced.seconds[:, chain.inner.start], site.pricer.efficiencies.step_s
         known = self._ends_of(cell, plan)
         best_s = math.inf
         for count in range(self.each(plan), self.shape.layers + 1):
@@ -164,9 +163,8 @@ class Divided:
                 return min(best_s, floor_s)
             if count not in known:
                 work = chain.layers[:count]
-                known[count] = sum(
-                    end_of_stage(work, plan, site, count * float(layer_s[0]), count * float(layer_s[1:].sum()))
-                )
+                forward_s, backward_s = count * float(layer_s[0]), count * float(layer_s[1:].sum())
+                known[count] = end_of_stage(work, plan, site, forward_s, backward_s)
             best_s = min(best_s, floor_s + known[count])
         return best_s
 

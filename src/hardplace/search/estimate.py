@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from hardplace.cost.gpu.price import Pricer, Seconds
 from hardplace.cost.gpu.work import Attending, LayerWork, Product
 from hardplace.errors import BadInput
-from hardplace.placement.pipeline import end_of_step_s, pipelined
+from hardplace.placement.pipeline import Pipelined, end_of_step_s, pipelined
 from hardplace.placement.plan import Plan, Schedule
 from hardplace.placement.room import Held, Room, room
 from hardplace.search.chain import Chain, stage_work, stages_of
-from hardplace.search.clusters import Fleet
+from hardplace.search.clusters import Fleet, Site
 from hardplace.search.timing import Known, LayerSeconds, end_of_stage, layer_seconds
 
 
@@ -68,13 +68,7 @@ def estimate_plan(chain: Chain, plan: Plan, fleet: Fleet, known: Known | None = 
         )
     places = stages_of(chain, plan)
     stages, sites = stage_work(chain, plan, places), fleet.of_stages(plan)
-    known_here: dict[tuple[int, str], LayerSeconds] = {}
-    priced: list[dict[int, LayerSeconds]] = []
-    for stage, site in zip(stages, sites, strict=True):
-        for key, one in {id(one): one for one in stage}.items():
-            if (key, site.device) not in known_here:
-                known_here[key, site.device] = layer_seconds(one, plan, site, known)
-        priced.append({id(one): known_here[id(one), site.device] for one in stage})
+    priced = _priced(stages, sites, plan, known)
     chunks = [_chunks(stage, index, chain, plan) for index, stage in enumerate(stages)]
     forward_s, backward_s, weight_s = (
         tuple(
@@ -89,14 +83,49 @@ def estimate_plan(chain: Chain, plan: Plan, fleet: Fleet, known: Known | None = 
         end_of_stage(stage, plan, site, sum(f), sum(b))
         for stage, site, f, b in zip(stages, sites, forward_s, backward_s, strict=True)
     ]
-    end_s = end_of_step_s([sum(one) for one in ends], run.ends_s)
+    end_s = end_of_step_s(ends, run.ends_s)
     end_s += max(site.pricer.efficiencies.step_s for site in fleet.sites)
     step_s = run.total_s + end_s
-    busiest = [priced[run.stage][id(one)] for one in stages[run.stage]]
+    each = plan.devices // plan.pipeline
+    peak_flops_per_s = each * sum(site.pricer.peak_flops_per_s for site in sites)
+    return PlanEstimate(
+        plan=plan,
+        devices=plan.devices,
+        step_s=step_s,
+        shares=_shares([priced[run.stage][id(one)] for one in stages[run.stage]], plan, run, end_s),
+        memory=tuple(room(plan, index, held(stage)) for index, stage in enumerate(stages)),
+        memory_bytes=tuple(site.memory_bytes for site in sites),
+        mfu=_flops(chain, plan) / (step_s * peak_flops_per_s),
+        tokens_per_s=plan.global_batch * chain.sequence_length / step_s,
+        stage_layers=tuple(places[chain.inner].count(one) for one in range(plan.pipeline)),
+        forward_s=forward_s,
+        backward_s=backward_s,
+        weight_s=weight_s,
+        hop_s=hop_s,
+        notes=tuple(dict.fromkeys(note for site in fleet.sites for note in _notes(site.pricer, plan))),
+    )
+
+
+def _priced(
+    stages: Sequence[Sequence[LayerWork]], sites: Sequence[Site], plan: Plan, known: Known
+) -> list[dict[int, LayerSeconds]]:
+    """Return the seconds of each stage's layers by their id, equal layers on one kind of device priced once."""
+    here: dict[tuple[int, str], LayerSeconds] = {}
+    priced: list[dict[int, LayerSeconds]] = []
+    for stage, site in zip(stages, sites, strict=True):
+        for key, one in {id(one): one for one in stage}.items():
+            if (key, site.device) not in here:
+                here[key, site.device] = layer_seconds(one, plan, site, known)
+        priced.append({id(one): here[id(one), site.device] for one in stage})
+    return priced
+
+
+def _shares(busiest: Sequence[LayerSeconds], plan: Plan, run: Pipelined, end_s: float) -> tuple[Share, ...]:
+    """Return where a step's seconds go; busiest: the layers of the stage that works longest."""
     parts = sum((one.forward + one.backward + one.weight for one in busiest), Seconds())
     gathers_s = sum(one.forward_gather_s + one.backward_gather_s for one in busiest)
     times = plan.micro_batches
-    shares = (
+    return (
         Share(name="matrix products", seconds=times * parts.products_s),
         Share(name="attention", seconds=times * parts.attention_s),
         Share(name="norms, chains, losses", seconds=times * parts.streams_s),
@@ -105,27 +134,6 @@ def estimate_plan(chain: Chain, plan: Plan, fleet: Fleet, known: Known | None = 
         Share(name="weights gathered, gradients scattered (ZeRO-2, ZeRO-3), exposed", seconds=times * gathers_s),
         Share(name="pipeline: filling, draining, hops, slower stages", seconds=run.bubble_s),
         Share(name="end of step: reduction and gather not hidden, optimizer", seconds=end_s),
-    )
-    flops = _flops(chain, plan)
-    each = plan.devices // plan.pipeline
-    peak_flops_per_s = each * sum(site.pricer.peak_flops_per_s for site in sites)
-    return PlanEstimate(
-        plan=plan,
-        devices=plan.devices,
-        step_s=step_s,
-        shares=shares,
-        memory=tuple(room(plan, index, held(stage)) for index, stage in enumerate(stages)),
-        memory_bytes=tuple(site.memory_bytes for site in sites),
-        mfu=flops / (step_s * peak_flops_per_s),
-        tokens_per_s=plan.global_batch * chain.sequence_length / step_s,
-        stage_layers=tuple(
-            places[len(chain.before) : len(places) - len(chain.after)].count(one) for one in range(plan.pipeline)
-        ),
-        forward_s=forward_s,
-        backward_s=backward_s,
-        weight_s=weight_s,
-        hop_s=hop_s,
-        notes=tuple(dict.fromkeys(note for site in fleet.sites for note in _notes(site.pricer, plan))),
     )
 
 
@@ -156,15 +164,16 @@ def held(stage: Sequence[LayerWork]) -> Held:
 def _flops(chain: Chain, plan: Plan) -> float:
     """Return FLOPs of a step over all devices: forward and backward products and attention, without recompute."""
     rank = 0.0
-    for key, count in Counter(map(id, chain.whole)).items():
-        layer = next(one for one in chain.whole if id(one) == key)
+    counts = Counter(map(id, chain.whole))
+    for key, layer in {id(one): one for one in chain.whole}.items():
+        count = counts[key]
         for one in (*layer.forward, *layer.backward):
             if isinstance(one, Product):
                 rank += count * one.flops
             elif isinstance(one, Attending):
                 products = 4 if one.backward else 2
                 rank += count * 2.0 * products * one.batch * one.heads * one.queries * one.keys * one.head_dim
-    return rank * plan.tensor * plan.context * plan.data * plan.micro_batches
+    return rank * plan.stage_ranks * plan.micro_batches
 
 
 def _notes(pricer: Pricer, plan: Plan) -> tuple[str, ...]:

@@ -174,5 +174,5 @@ class Family:
         places = self.places(cut)
         if self.chain.edges:
             return replace(self.plan, assignment=tuple(places))
-        inner = places[len(self.chain.before) : len(places) - len(self.chain.after)]
+        inner = places[self.chain.inner]
         return replace(self.plan, stages=tuple(inner.count(stage) for stage in range(self.plan.pipeline)))

@@ -42,7 +42,7 @@ class Cut:
         return np.concatenate([low, inner, high], axis=1)
 
 
-class Cuts:
+class WaysToCut:
     """The ways to cut a model: as even as it goes, and as the running plan does."""
 
     def __init__(self, running: Plan) -> None:
@@ -58,7 +58,7 @@ class Cuts:
     def cut(self, pipeline: int, stages: Stages, chain: Chain) -> Cut:
         """Return the stages of a chain, as `chain.stages_of` has them."""
         if (pipeline, stages) not in self._known:
-            first, last = len(chain.before), len(chain.whole) - len(chain.after)
+            first, last = chain.inner.start, chain.inner.stop
             edges = np.array([0, len(chain.whole)])
             if pipeline > 1:
                 sizes = stage_layers(last - first, replace(self.running, pipeline=pipeline, stages=stages))
@@ -106,7 +106,7 @@ def kind_of(plan: Plan, chain: Chain, plain: Chain, site: Site, known: Known) ->
     return Kind(plan=plan, chain=chain, before_s=before_s, weights=weights_of(plain.layers, chain.layers))
 
 
-def bounds(kind: Kind, degrees: Ints, cuts: Cuts) -> Floats:
+def bounds(kind: Kind, degrees: Ints, cuts: WaysToCut) -> Floats:
     """Return lower bounds of seconds a sample by degrees, rows of (pipeline, data, batch).
 
     All micro-batches on the slowest stage, with (stages alike, so that every chunk has a layer) the way of the first
@@ -115,9 +115,9 @@ def bounds(kind: Kind, degrees: Ints, cuts: Cuts) -> Floats:
     """
     pipelines = np.unique(degrees[:, 0])
     apart = kind.plan.schedule is Schedule.ZERO_BUBBLE
-    first, last = len(kind.chain.before), len(kind.chain.whole) - len(kind.chain.after)
-    inner = np.diff(kind.before_s, axis=1)[:2].sum(axis=0)[first:last]
-    layer_s = float(inner.min(initial=np.inf)) if last > first else 0.0
+    count = len(kind.chain.layers)
+    inner = np.diff(kind.before_s, axis=1)[:2].sum(axis=0)[kind.chain.inner]
+    layer_s = float(inner.min()) if count else 0.0
     slowest, way, final = np.full((3, int(pipelines[-1]) + 1), np.inf)
     total_s, both_s = kind.before_s.sum(axis=0), kind.before_s[:2].sum(axis=0)
     for stages in {(), cuts.running.stages}:
@@ -136,7 +136,7 @@ def bounds(kind: Kind, degrees: Ints, cuts: Cuts) -> Floats:
     work_s = times * slowest[pipeline]
     if apart:
         return np.asarray(np.maximum(work_s, way[pipeline] + times * final[pipeline]) / batch)
-    alike = ((last - first) % pipeline == 0) & (pipeline != cuts.running.pipeline)
+    alike = (count % pipeline == 0) & (pipeline != cuts.running.pipeline)
     if kind.bounded or kind.plan.schedule is Schedule.GPIPE:
         alike[:] = False
     return np.asarray((work_s + np.where(alike, way[pipeline], 0.0)) / batch)

@@ -4,13 +4,17 @@ the loop ends when no later one can do more work over the horizon."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from hardplace.errors import BadInput
 from hardplace.hardware.device import Device, Node
-from hardplace.placement.moves import GONE, Ints, Moves, moves, standing
+from hardplace.placement.mapping import GONE, standing
+from hardplace.placement.moves import Moves, moves
 from hardplace.placement.plan import Plan
 from hardplace.placement.room import state_bytes, weight_bytes
+from hardplace.placement.shares import Ints
+from hardplace.search.at_hand import AtHand
 from hardplace.search.clusters import even_cluster
 from hardplace.search.estimate import PlanEstimate
 from hardplace.search.state import States, spread_of
@@ -18,7 +22,7 @@ from hardplace.search.variants import Variants
 from hardplace.workload.types import Recompute, Workload
 
 RESTART_S = 60.0  # docs/model-replan.md, "Pause"
-STORE_BYTES_PER_S = 125e6  # of a device: 2 TB/s for 16,384 (Llama 3, arXiv 2407.21783, section 3.3.1)
+STORE_BYTES_PER_S = 125e6  # of a device; docs/model-replan.md, "Pause"
 BEST = 5
 
 
@@ -68,8 +72,9 @@ class Replanned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stuck:
-    """No plan does any work: nearest is short of memory on a stage by so many bytes, or (0) the least pause exceeds the
-    horizon."""
+    """No plan does any work: nearest is short of memory on a stage by so many bytes; or (None) the horizon is over
+    before any goes on, since no pause is shorter than pause_s; or, where that is less than the horizon, the degrees
+    that stay as they are suit none."""
 
     nearest: Plan | None
     stage: int
@@ -84,25 +89,29 @@ def replan(workload: Workload, chip: Device, running: Plan, before: Node, change
     for a plan that does not suit the model, or a change that does not suit the plan.
     """
     _check(running, before, change)
-    old = Variants(workload, chip, before, running, running.devices).estimate(running)
+    old = AtHand(workload, chip, before, running, running.devices).estimate(running)
     mover = _Mover(workload, old, before, change)
-    now = Variants(workload, chip, change.node, running, change.devices, mover.room_for)
-    stay = mover.stay(now.estimate(running)) if mover.can_stay else None
+    now = Variants(AtHand(workload, chip, change.node, running, change.devices, mover.room_for))
+    stay = mover.stay(now.hand.estimate(running)) if mover.can_stay else None
     found = [stay] if stay else []
-    idle: list[Option] = []
+    least_s, late_s = change.restart_s, math.inf  # no pause is shorter; the shortest of those that were too long
     for estimate in now.rising():
-        most = _rate(estimate) * (change.horizon_s - change.restart_s)
+        most = _rate(estimate) * (change.horizon_s - least_s)
         enough = found[BEST - 1].effective_samples_per_s if len(found) >= BEST else 0.0
-        if most <= enough * change.horizon_s or len(idle) == BEST:
+        if most <= enough * change.horizon_s:
             break
         if stay and _same(estimate, old):
             continue
         option = mover.option(estimate)
-        (found if option.effective_samples_per_s > 0.0 else idle).append(option)
-        found.sort(key=lambda one: (-one.effective_samples_per_s, -one.samples_per_s))
-        del found[BEST:]
+        least_s = mover.least_pause_s(option)
+        if option.effective_samples_per_s > 0.0:
+            found.append(option)
+            found.sort(key=lambda one: (-one.effective_samples_per_s, -one.samples_per_s))
+            del found[BEST:]
+        else:
+            late_s = min(late_s, option.pause_s)
     if not found:
-        return _stuck(now, idle, change)
+        return _stuck(now, change, least_s, late_s)
     return _answer(found, mover, now, old)
 
 
@@ -165,6 +174,11 @@ class _Mover:
             effective_samples_per_s=self._effective(estimate, 0.0),
         )
 
+    def least_pause_s(self, option: Option) -> float:
+        """Return what no pause is shorter than: what is lost is as much whatever the plan, and read by all devices."""
+        read_s = option.moves.checkpoint_bytes / (self.change.store_bytes_per_s * self.change.devices)
+        return self.change.restart_s + read_s
+
     def option(self, estimate: PlanEstimate) -> Option:
         """Return what moves and the pause of going to a plan."""
         old, new = self.old, estimate
@@ -212,15 +226,14 @@ def _answer(found: list[Option], mover: _Mover, now: Variants, old: PlanEstimate
         reread_s=every_bytes / (mover.change.store_bytes_per_s * best.estimate.devices) if again else 0.0,
         uneven=uneven,
         considered=now.considered,
-        priced=now.priced,
+        priced=now.hand.priced,
     )
 
 
-def _stuck(now: Variants, idle: list[Option], change: Change) -> Stuck:
+def _stuck(now: Variants, change: Change, least_s: float, late_s: float) -> Stuck:
     """Return why no plan does any work: the horizon is over before the pause, or nothing fits."""
-    least_s = min((one.pause_s for one in idle), default=change.restart_s)
-    nearest = None if idle or change.horizon_s <= change.restart_s else now.nearest()
-    if nearest is None:
-        return Stuck(nearest=None, stage=0, short_bytes=0.0, pause_s=least_s)
-    plan, stage, short_bytes = nearest
+    late_s = least_s if change.horizon_s <= least_s else late_s
+    if math.isfinite(late_s):
+        return Stuck(nearest=None, stage=0, short_bytes=0.0, pause_s=late_s)
+    plan, stage, short_bytes = now.nearest() or (None, 0, 0.0)
     return Stuck(nearest=plan, stage=stage, short_bytes=short_bytes, pause_s=least_s)

@@ -46,20 +46,20 @@ def placed_or_short(
     found = search.run()
     if found is not None:
         return found
-    nearest = min(lightest(search), key=_shortage)
-    spare = [room.total_bytes - held for room, held in zip(nearest.memory, nearest.memory_bytes, strict=True)]
-    stage = max(range(len(spare)), key=spare.__getitem__)
+    nearest = min(lightest(search), key=lambda one: max(_over_bytes(one)))
+    over = _over_bytes(nearest)
     return Short(
         nearest=nearest.plan,
-        stage=stage,
-        short_bytes=spare[stage],
+        stage=over.index(max(over)),
+        short_bytes=max(over),
         considered=search.considered,
         remedies=tuple(_remedies(workload, inventory, space)),
     )
 
 
-def _shortage(one: PlanEstimate) -> float:
-    return max(room.total_bytes - held for room, held in zip(one.memory, one.memory_bytes, strict=True))
+def _over_bytes(one: PlanEstimate) -> list[float]:
+    """Return by how many bytes each stage exceeds its device."""
+    return [room.total_bytes - held for room, held in zip(one.memory, one.memory_bytes, strict=True)]
 
 
 def lightest(search: Search) -> Iterator[PlanEstimate]:

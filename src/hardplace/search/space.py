@@ -11,13 +11,15 @@ from enum import StrEnum
 from typing import Any, get_type_hints
 
 from hardplace.cost.collectives import parts
+from hardplace.cost.gpu.price import Ring
 from hardplace.errors import BadInput, unknown
 from hardplace.placement.plan import INSIDE_OUT, ContextExchange, Dimension, Plan, Schedule
 from hardplace.search.clusters import Fleet
+from hardplace.search.timing import groups_of, replicas_of
 from hardplace.workload.types import OperatorKind, Recompute, Workload
 
 LONG_SEQUENCE = 16384  # tokens from which context parallelism is searched
-_MICRO_BATCHES = (1, 2, 4, 8, 16)
+MICRO_BATCHES = (1, 2, 4, 8, 16)  # samples
 _CONTEXTS = (1, 2, 4, 8, 16)
 _NUMERICS = ("precision", "optimizer", "gradient", "offload", "overlap", "flash", "fragmentation", "reserve_bytes")
 _SEARCHED = (
@@ -185,7 +187,7 @@ def pipelines(space: Space, ranked: Plan, shape: Shape, fleet: Fleet) -> Iterato
             continue
         each = ranked.global_batch // data
         for kinds in _kinds(fleet, width * data, pipeline):
-            for micro_batch in space.of("micro_batch", _MICRO_BATCHES):
+            for micro_batch in space.of("micro_batch", MICRO_BATCHES):
                 if each % micro_batch == 0:
                     yield replace(ranked, pipeline=pipeline, data=data, micro_batch=micro_batch, kinds=kinds)
 
@@ -214,19 +216,14 @@ def orders(space: Space, plan: Plan, fleet: Fleet) -> list[Plan]:
 
 
 def _landing(plan: Plan, fleet: Fleet) -> object:
-    replicas = plan.data * plan.context
-    inner = plan.pipeline if plan.order[0] is Dimension.PIPELINE else 1
-    whole = plan.tensor * replicas
-    rings = [
-        (plan.tensor, plan.stride(Dimension.TENSOR)),
-        (plan.context, plan.stride(Dimension.CONTEXT)),
-        (replicas, min(plan.stride(Dimension.CONTEXT), plan.stride(Dimension.DATA))),
-        (2 if plan.pipeline > 1 else 1, plan.stride(Dimension.PIPELINE)),
-    ]
+    """Return the levels that each group of ranks meets on."""
+    dense, experts = replicas_of(plan)
+    hop = Ring(members=2 if plan.pipeline > 1 else 1, stride=plan.stride(Dimension.PIPELINE))
+    rings = [*groups_of(plan).values(), dense, hop]
     if plan.expert > 1:
-        rings += [(plan.expert, inner), (whole // plan.expert, plan.expert * inner)]
+        rings.append(experts)
     return tuple(
-        tuple((part.members, part.level.name) for part in parts(site.cluster, *ring))
+        tuple((part.members, part.level.name) for part in parts(site.cluster, ring.members, ring.stride))
         for site in fleet.sites
         for ring in rings
     )
@@ -260,7 +257,7 @@ def recomputes(space: Space, plan: Plan, shape: Shape) -> list[tuple[Recompute, 
 
 def shards(space: Space, plan: Plan, fleet: Fleet) -> list[tuple[int, int]]:
     """Return ZeRO stages with the replicas that they shard over: all, or those within the innermost level."""
-    replicas = plan.data * plan.context
+    replicas = plan.replicas
     zeros = (0, 1, 2, 3) if replicas > 1 else (0,)
     inner = min(site.cluster.levels[0].devices for site in fleet.sites) // plan.stride(Dimension.DATA)
     near = (0, inner) if 1 < inner < replicas and replicas % inner == 0 else (0,)

@@ -28,7 +28,7 @@ _HELD = tuple(one.name for one in fields(Held))
 _SIDES = ("forward_s", "backward_s", "weight_s")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Layers:
     """The layers of a chain in order, one column a quantity: seconds (forward, backward, weight), of them
     compute (forward, the rest), and what they hold."""
@@ -48,12 +48,12 @@ def layers_of(work: tuple[LayerWork, ...], plan: Plan, site: Site, known: Known,
     each = np.array([number[id(one)] for one in work])
     priced = [layer_seconds(one, plan, site, known) for one in distinct.values()]
     return Layers(
-        work,
-        np.array([[getattr(one, side) for one in priced] for side in _SIDES])[:, each],
-        np.array([[side(one) for one in priced] for side in _COMPUTE])[:, each],
-        np.array([one.saved_bytes for one in distinct.values()])[each],
-        np.array([one.working_bytes for one in distinct.values()])[each],
-        np.random.default_rng(seed).integers(1, 2**60, len(distinct))[each],
+        work=work,
+        seconds=np.array([[getattr(one, side) for one in priced] for side in _SIDES])[:, each],
+        compute_s=np.array([[side(one) for one in priced] for side in _COMPUTE])[:, each],
+        saved_bytes=np.array([one.saved_bytes for one in distinct.values()])[each],
+        working_bytes=np.array([one.working_bytes for one in distinct.values()])[each],
+        marks=np.random.default_rng(seed).integers(1, 2**60, len(distinct))[each],
     )
 
 
@@ -78,13 +78,13 @@ class Stages:
         cuts, chain = parts.cuts, parts.chain
         self.low, self.high = np.nonzero(cuts.valid)
         between = np.zeros(len(chain.whole))
-        between[len(chain.before) : len(chain.whole) - len(chain.after)] = 1.0
+        between[chain.inner] = 1.0
         self._inside = (cuts.members @ between).astype(np.int64)
         self._index = np.zeros(cuts.valid.shape, dtype=np.int64)
         self._index[self.low, self.high] = np.arange(len(self.low))
         self.inner = self._inside[self.high] - self._inside[self.low]
         self.last = len(cuts.members) - 1
-        self._start = np.maximum(self.low, len(chain.before))
+        self._start = np.maximum(self.low, chain.inner.start)
         self.seconds = self._chunks()
         self._allowed: dict[tuple[bool, bool], Ints] = {}
         self.load_s = self.seconds.sum(axis=(0, 1))
@@ -183,7 +183,7 @@ class Stages:
                 one = int(chosen[at])
                 forward_s, backward_s = self.seconds[:2, :, one].sum(axis=1)
                 work = self.layers(one)
-                known[key] = sum(end_of_stage(work, plan, self.site, float(forward_s), float(backward_s)))
+                known[key] = end_of_stage(work, plan, self.site, float(forward_s), float(backward_s))
             found[index] = known[key]
         return found[which]
 
@@ -198,7 +198,7 @@ class Stages:
         return tuple((self.parts.recomputed if one < end else self.parts.plain).work[one] for one in inside)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Around:
     """Least seconds of what is before and after each cut, over the sites: of the first chunk of each stage (down, up)
     and of the last (above), and of all forward passes."""
@@ -219,14 +219,15 @@ def around(parts: list[Parts], plan: Plan) -> Around:
     back = least[1] + (0.0 if plan.schedule is Schedule.ZERO_BUBBLE else least[2])
     if plan.virtual == 1:
         before_f, before_b = cuts.members @ forward, cuts.members @ back
-        return Around(before_f, before_b, before_b[-1] - before_b, float(forward.sum()))
-    first, last = len(chain.before), len(chain.whole) - len(chain.after)
+        return Around(down_s=before_f, up_s=before_b, above_s=before_b[-1] - before_b, turn_s=float(forward.sum()))
+    first, last = chain.inner.start, chain.inner.stop
     tail = back[last:].sum() - cuts.members[:, last:] @ back[last:]
     inside = cuts.members[:, first:last].sum(axis=1)
     b = float(back[first:last].min(initial=np.inf)) if last > first else 0.0
     whole = inside / plan.virtual  # of n layers the last of v chunks has at least n / v
     none = np.zeros(len(cuts.members))
-    return Around(none, none, tail + b * (whole[-1] - whole), float(forward.sum()))
+    above_s = tail + b * (whole[-1] - whole)
+    return Around(down_s=none, up_s=none, above_s=above_s, turn_s=float(forward.sum()))
 
 
 class Ahead:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from hardplace.placement.moves import Part, Spread
 from hardplace.placement.plan import Plan
+from hardplace.placement.shares import Part, Spread
 from hardplace.search.estimate import PlanEstimate
 from hardplace.workload.sharding import shard
 from hardplace.workload.types import Layer, OperatorKind, Parallelism, StorageRole, Workload

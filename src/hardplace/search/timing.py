@@ -48,25 +48,20 @@ class LayerSeconds:
 Known = dict[tuple[object, ...], tuple[LayerWork, Parts, Parts, Parts]]
 
 
-def _groups(plan: Plan) -> dict[Group, Ring]:
-    """Return the ranks of each collective; experts fold into tensor x context x data, innermost first."""
+def groups_of(plan: Plan) -> dict[Group, Ring]:
+    """Return the ranks of each collective within a layer; experts fold into tensor x context x data, innermost
+    first."""
     return {
         Group.TENSOR: Ring(members=plan.tensor, stride=plan.stride(Dimension.TENSOR)),
         Group.CONTEXT: Ring(members=plan.context, stride=plan.stride(Dimension.CONTEXT)),
-        Group.EXPERT: Ring(members=plan.expert, stride=_innermost(plan)),
+        Group.EXPERT: Ring(members=plan.expert, stride=plan.stage_stride),
     }
 
 
-def _innermost(plan: Plan) -> int:
-    return plan.pipeline if plan.order[0] is Dimension.PIPELINE else 1
-
-
-def _replicas(plan: Plan) -> tuple[Ring, Ring]:
+def replicas_of(plan: Plan) -> tuple[Ring, Ring]:
     """Return the ranks that share the gradients of dense layers, and of experts."""
-    whole = plan.tensor * plan.context * plan.data
-    stride = min(plan.stride(Dimension.CONTEXT), plan.stride(Dimension.DATA))
-    return Ring(members=plan.data * plan.context, stride=stride), Ring(
-        members=whole // plan.expert, stride=plan.expert * _innermost(plan)
+    return Ring(members=plan.replicas, stride=plan.replica_stride), Ring(
+        members=plan.expert_replicas, stride=plan.expert * plan.stage_stride
     )
 
 
@@ -77,7 +72,7 @@ def layer_seconds(layer: LayerWork, plan: Plan, site: Site, known: Known) -> Lay
     of the step (`end_of_stage`), so a micro-batch has its share of the others'. Zero bubble: weight gradients
     (products of layout NT) are apart.
     """
-    pricer, groups = site.pricer, _groups(plan)
+    pricer, groups = site.pricer, groups_of(plan)
     apart = plan.schedule is Schedule.ZERO_BUBBLE
     key = (id(layer), site.device, apart, *groups.values())
     if key not in known:
@@ -89,11 +84,12 @@ def layer_seconds(layer: LayerWork, plan: Plan, site: Site, known: Known) -> Lay
     ring = plan.context_exchange is ContextExchange.RING
     forward, backward, weight = (pricer.reached(one, ring=ring) for one in known[key][1:])
     gather_s = scatter_s = 0.0
+    held = layer.parameters, layer.expert_parameters
     if plan.zero == 3:
-        gather_s = _traffic_s(layer, plan, site, Collective.ALL_GATHER, weight_bytes(plan))
+        gather_s = _traffic_s(held, plan, site, Collective.ALL_GATHER, weight_bytes(plan))
     early = (plan.micro_batches - 1) / plan.micro_batches if plan.zero == 2 else float(plan.zero == 3)
     if early:
-        scatter_s = _traffic_s(layer, plan, site, Collective.REDUCE_SCATTER, GRADIENT_BYTES[plan.gradient])
+        scatter_s = _traffic_s(held, plan, site, Collective.REDUCE_SCATTER, GRADIENT_BYTES[plan.gradient])
     hidden = pricer.efficiencies.hidden if plan.overlap else 0.0
     beside_s = _beside_s(gather_s + scatter_s, backward.compute_s, hidden, pricer.efficiencies.contention)
     return LayerSeconds(
@@ -111,18 +107,28 @@ def _beside_s(traffic_s: float, compute_s: float, hidden: float, contention: flo
     return traffic_s - inside_s + contention * inside_s
 
 
-def _traffic_s(layer: LayerWork, plan: Plan, site: Site, collective: Collective, bytes_each: int) -> float:
-    """Return seconds of a collective of a layer's parameters over its replicas (ZeRO's shards, if fewer)."""
+def _traffic_s(held: tuple[int, int], plan: Plan, site: Site, collective: Collective, bytes_each: int) -> float:
+    """Return seconds of a collective of parameters (dense, of experts) over their replicas (ZeRO's shards, if
+    fewer)."""
     total_s = 0.0
-    for count, ring in zip((layer.parameters, layer.expert_parameters), _replicas(plan), strict=True):
+    for count, ring in zip(held, replicas_of(plan), strict=True):
         if count and ring.members > 1:
-            members = (
-                min(ring.members, plan.shard)
-                if plan.shard and collective is not Collective.ALL_REDUCE
-                else (ring.members)
-            )
+            members = ring.members
+            if plan.shard and collective is not Collective.ALL_REDUCE:
+                members = min(members, plan.shard)
             part = Ring(members=members, stride=ring.stride)
             total_s += site.pricer.exchange_s(collective, float(bytes_each * count), site.cluster, part)
+    return total_s
+
+
+def _between_s(held: tuple[int, int], plan: Plan, site: Site) -> float:
+    """Return seconds of adding up the gradients of a shard (dense, of experts) over the groups of a hybrid sharding."""
+    total_s = 0.0
+    for count, ring in zip(held, replicas_of(plan), strict=True):
+        if count and ring.members > plan.shard:
+            between = Ring(members=-(-ring.members // plan.shard), stride=ring.stride * plan.shard)
+            part = GRADIENT_BYTES[plan.gradient] * count / plan.shard
+            total_s += site.pricer.exchange_s(Collective.ALL_REDUCE, part, site.cluster, between)
     return total_s
 
 
@@ -144,7 +150,7 @@ def _update_s(stage: Sequence[LayerWork], count: float, whole: int, plan: Plan, 
     if plan.optimizer is not Update.MUON:
         return update_s
     steps = [product for one in stage for product in _orthogonal(one)]
-    made = pricer.reached(pricer.parts(steps, site.cluster, _groups(plan)))
+    made = pricer.reached(pricer.parts(steps, site.cluster, groups_of(plan)))
     return update_s + made.products_s / (plan.sharded_over if plan.zero else 1)
 
 
@@ -159,45 +165,27 @@ def _orthogonal(layer: LayerWork) -> list[Product]:
     return found
 
 
-def end_of_stage(
-    stage: Sequence[LayerWork], plan: Plan, site: Site, forward_s: float, backward_s: float
-) -> tuple[float, float]:
-    """Return a stage's (exposed reduction and gather, optimizer step) in seconds.
+def end_of_stage(stage: Sequence[LayerWork], plan: Plan, site: Site, forward_s: float, backward_s: float) -> float:
+    """Return the seconds of a stage's end: exposed reduction and gather, and the optimizer's step.
 
     Reduction (ZeRO-2: of the last micro-batch) hides behind the last micro-batch's backward but for its last layer,
     gather behind the first forward.
     """
-    pricer = site.pricer
-    whole = LayerWork(
-        name="stage",
-        forward=(),
-        again=(),
-        backward=(),
-        parameters=sum(one.parameters for one in stage),
-        expert_parameters=sum(one.expert_parameters for one in stage),
-        saved_bytes=0.0,
-        working_bytes=0.0,
-        output_bytes=0.0,
-    )
-    gradient = GRADIENT_BYTES[plan.gradient]
-    count = whole.parameters / (plan.sharded_over if plan.zero else 1)
-    expert_replicas = _replicas(plan)[1].members
-    count += whole.expert_parameters / (min(expert_replicas, plan.sharded_over) if plan.zero else 1)
-    update_s = _update_s(stage, count, whole.parameters + whole.expert_parameters, plan, site)
-    hidden = pricer.efficiencies.hidden * (1.0 - 1.0 / max(1, len(stage))) if plan.overlap else 0.0
-    exposed_s = 0.0
+    held = sum(one.parameters for one in stage), sum(one.expert_parameters for one in stage)
+    gradient, layers = GRADIENT_BYTES[plan.gradient], max(1, len(stage))
+    hidden = site.pricer.efficiencies.hidden * (1.0 - 1.0 / layers) if plan.overlap else 0.0
+
+    def exposed_s(traffic_s: float, beside_s: float) -> float:
+        return max(traffic_s - hidden * beside_s, traffic_s / layers)
+
+    total_s = 0.0
     if plan.zero == 0:
-        whole_s = _traffic_s(whole, plan, site, Collective.ALL_REDUCE, gradient)
-        exposed_s = max(whole_s - hidden * backward_s, whole_s / max(1, len(stage)))
+        total_s = exposed_s(_traffic_s(held, plan, site, Collective.ALL_REDUCE, gradient), backward_s)
     elif plan.zero < 3:
-        scatter_s = _traffic_s(whole, plan, site, Collective.REDUCE_SCATTER, gradient)
-        gather_s = _traffic_s(whole, plan, site, Collective.ALL_GATHER, weight_bytes(plan))
-        exposed_s = max(scatter_s - hidden * backward_s, scatter_s / max(1, len(stage)))
-        exposed_s += max(gather_s - hidden * forward_s, gather_s / max(1, len(stage)))
-    if plan.shard and plan.zero and plan.shard < plan.data * plan.context:
-        inside = _replicas(plan)[0].stride * plan.shard
-        between = Ring(members=plan.data * plan.context // plan.shard, stride=inside)
-        part = gradient * whole.parameters / plan.shard
-        all_s = pricer.exchange_s(Collective.ALL_REDUCE, part, site.cluster, between)
-        exposed_s += max(all_s - hidden * backward_s, all_s / max(1, len(stage)))
-    return exposed_s, update_s
+        total_s = exposed_s(_traffic_s(held, plan, site, Collective.REDUCE_SCATTER, gradient), backward_s)
+        total_s += exposed_s(_traffic_s(held, plan, site, Collective.ALL_GATHER, weight_bytes(plan)), forward_s)
+    if plan.shard and plan.zero:
+        total_s += exposed_s(_between_s(held, plan, site), backward_s)
+    count = held[0] / (plan.sharded_over if plan.zero else 1)
+    count += held[1] / (plan.experts_sharded_over if plan.zero else 1)
+    return total_s + _update_s(stage, count, sum(held), plan, site)

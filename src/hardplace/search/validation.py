@@ -19,9 +19,9 @@ from hardplace.search.estimate import PlanEstimate, estimate_plan
 from hardplace.search.pricers import pricer_of
 from hardplace.search.published import NotModelled, Run, run_of
 from hardplace.search.published_rows import allocated_only, memory_unstated
+from hardplace.search.space import MICRO_BATCHES
 
 GIB = 1 << 30
-_SIZES = (1, 2, 4, 8, 16)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +94,7 @@ def settled(run: Run) -> Run:
     fastest that fits."""
     each = run.plan.global_batch // run.plan.data
     found: list[tuple[bool, float, Run]] = []
-    for size in _SIZES:
+    for size in MICRO_BATCHES:
         one = replace(run, plan=replace(run.plan, micro_batch=size), open=())
         if run.open and each % size == 0 and next(problems(one.plan), None) is None:
             tried = estimate_plan(of_shape(one.shape, one.plan), one.plan, fleet_of_run(one))
