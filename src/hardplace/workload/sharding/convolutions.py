@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from hardplace.workload.sharding.moves import Moves
 from hardplace.workload.sharding.pointwise import alone
 from hardplace.workload.sharding.products import note_weights
 from hardplace.workload.sharding.splits import Partial, Split, State, moved
 from hardplace.workload.sharding.steps import KeepWhole
 from hardplace.workload.types import Operator, Phase
 
-if TYPE_CHECKING:
-    from hardplace.workload.sharding.walk import Walk
 
-
-def convolution(walk: Walk, operator: Operator) -> None:
+def convolution(walk: Moves, operator: Operator) -> None:
     """Cut a convolution by channels: of its output where the input is whole, of its input where that is cut."""
     for index in operator.reads:
         state = walk.used(index)
@@ -55,7 +51,7 @@ def convolution(walk: Walk, operator: Operator) -> None:
         walk.states[operator.writes[0]] = None
 
 
-def _convolve(walk: Walk, operator: Operator, groups: int) -> None:
+def _convolve(walk: Moves, operator: Operator, groups: int) -> None:
     given, weight, *bias = operator.reads
     state = walk.used(given)
     origin = frozenset([walk.parameter(weight)])
