@@ -146,17 +146,19 @@ def _elements(name: str, reads: Sequence[Shape], writes: Sequence[Shape]) -> int
     return max((math.prod(shape) for shape in (*reads, *writes)), default=0)
 
 
-def flops_of(kind: OperatorKind, name: str, phase: Phase, dims: tuple[int, ...]) -> int:
+def flops_of(kind: OperatorKind, name: str, dims: tuple[int, ...]) -> int:
     """Return multiplications and additions of the matrix products; the masked half of attention counts too.
 
-    Attention: two products forward, five backward (the scores are computed again), as in Dao 2023, section 3.
+    Attention: two products forward, five backward (the scores are computed again), as in Dao 2023, section 3. Its
+    name, not its phase, says which: checkpointing runs forward operators in the backward pass.
     """
+    backward = name.endswith("_backward")
     if kind in (OperatorKind.MATMUL, OperatorKind.GROUPED_MATMUL):
         return 2 * math.prod(dims if kind is OperatorKind.MATMUL else dims[1:])
     if kind is OperatorKind.ATTENTION:
         batch, heads, _, queries, keys, width, value_width = dims
         scores, values = (2 * batch * heads * queries * keys * size for size in (width, value_width))
-        return 3 * scores + 2 * values if phase is Phase.BACKWARD else scores + values
+        return 3 * scores + 2 * values if backward else scores + values
     if kind is OperatorKind.CONVOLUTION:
         batch, channels, filters, groups = dims[:4]
         spatial = (len(dims) - 4) // 3
@@ -168,7 +170,7 @@ def flops_of(kind: OperatorKind, name: str, phase: Phase, dims: tuple[int, ...])
     if kind is OperatorKind.SCAN and name.startswith("ssd"):
         names = ("batch", "length", "heads", "head_dim", "groups", "state", "chunk")
         found = scan_flops(**dict(zip(names, dims, strict=True)))
-        return found.backward if phase is Phase.BACKWARD else found.forward
+        return found.backward if backward else found.forward
     return 0
 
 

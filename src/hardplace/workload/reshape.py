@@ -173,7 +173,7 @@ def _numbers(operator: Operator, tensors: tuple[Tensor, ...], micro_batch: int) 
     if operator.kind is OperatorKind.OPTIMIZER:
         return (sum(prod(shape) for shape in writes),), 0
     dims = dims_of(operator.kind, operator.name, reads, writes)
-    return dims, flops_of(operator.kind, operator.name, operator.phase, dims)
+    return dims, flops_of(operator.kind, operator.name, dims)
 
 
 def _affine(one: int, two: int) -> Affine:

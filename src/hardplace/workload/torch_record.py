@@ -223,7 +223,6 @@ class Recorder(TorchDispatchMode):
     ) -> Event:
         shapes = [self.trace.views[number].shape for number in reads]
         dims = dims_of(kind, name, shapes, [self.trace.views[number].shape for number in writes])
-        computes = Phase.FORWARD if name == ATTENTION or self._recomputing() else self._phase
         return Event(
             name=name,
             call=self._now[0],
@@ -231,11 +230,11 @@ class Recorder(TorchDispatchMode):
             kind=kind,
             phase=self._phase,
             dims=dims,
-            flops=flops_of(kind, name, computes, dims),
+            flops=flops_of(kind, name, dims),
             reads=reads,
             writes=writes,
             axes=axes,
-            gradient=gradient_of(kind, computes),
+            gradient=gradient_of(kind, Phase.FORWARD if self._recomputing() else self._phase),
         )
 
     def _recomputing(self) -> bool:

@@ -8,8 +8,9 @@ from itertools import combinations, count
 from math import prod
 
 from hardplace.workload.labels.known import Labels
+from hardplace.workload.operators import ATTENTION_BACKWARD
 from hardplace.workload.polynomials import multiplied, number, of_affine, symbol
-from hardplace.workload.types import Operator, OperatorKind, Phase
+from hardplace.workload.types import Operator, OperatorKind
 
 
 def apply(labels: Labels, operator: Operator) -> None:
@@ -143,7 +144,7 @@ def _matmul(labels: Labels, operator: Operator) -> None:
 
 
 def _embedding(labels: Labels, operator: Operator) -> None:
-    backward = operator.phase is Phase.BACKWARD
+    backward = operator.name.endswith("_backward")
     rows = operator.reads[0] if backward else operator.writes[0]
     table, ids = operator.writes[0] if backward else operator.reads[0], operator.reads[1]
     for axis in range(len(labels.known[ids])):
@@ -172,7 +173,7 @@ def _loss(labels: Labels, operator: Operator) -> None:
 
 def _attention(labels: Labels, operator: Operator) -> None:
     """The output is as the queries, gradients as what they are of; log-sums lack the last axis."""
-    backward = operator.phase is Phase.BACKWARD
+    backward = operator.name == ATTENTION_BACKWARD
     query, key, value = operator.reads[backward : backward + 3]
     others = (query, key, value) if backward else (query,)
     pairs = list(zip(operator.writes, others, strict=False))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from hardplace.workload.labels.known import Labels
+from hardplace.workload.operators import ATTENTION_BACKWARD
 from hardplace.workload.polynomials import of_affine, symbol
-from hardplace.workload.types import Gradient, Operator, OperatorKind, Phase, StorageRole
+from hardplace.workload.types import Gradient, Operator, OperatorKind, StorageRole
 
 
 def seed(labels: Labels) -> None:
@@ -29,7 +30,7 @@ def seed(labels: Labels) -> None:
 
 def _seed_table(labels: Labels, operator: Operator) -> None:
     """Label the rows of a table: tokens where they come from the data, else positions, which no size of a shape is."""
-    backward = operator.phase is Phase.BACKWARD
+    backward = operator.name.endswith("_backward")
     table = operator.writes[0] if backward else operator.reads[0]
     layer, ids = labels.layer, operator.reads[1]
     given = layer.storages[layer.tensors[ids].storage].role is StorageRole.INPUT
@@ -41,7 +42,7 @@ def seed_block(labels: Labels) -> None:
     """Label attention's heads, and the width that the MLP's last product sums over."""
     for operator in labels.layer.operators:
         if operator.kind is OperatorKind.ATTENTION:
-            backward = int(operator.phase is Phase.BACKWARD)
+            backward = int(operator.name == ATTENTION_BACKWARD)
             for place, tensor in enumerate(operator.reads[backward : backward + 3]):
                 shape = labels.layer.tensors[tensor].shape
                 heads = symbol("kv_heads" if place else "heads")

@@ -57,7 +57,7 @@ def softmax(walk: Moves, operator: Operator) -> None:
     if target is not None and target.axis in operator.axes:
         if operator.name not in ("_log_softmax", "_log_softmax_backward_data"):
             raise DoesNotFit(target, 1)
-        if operator.phase is Phase.FORWARD:
+        if operator.name == "_log_softmax":
             walk.step.added = [operator.reads[0]] * 2  # the largest, and the sum of exponentials
     walk.settle(*operator.reads)
     for index in operator.reads:
@@ -74,14 +74,15 @@ def cross_entropy(walk: Moves, operator: Operator) -> None:
         else:
             alone(walk, operator)
         return
-    values = operator.reads[operator.phase is Phase.BACKWARD]
+    backward = operator.name.endswith("_backward")
+    values = operator.reads[backward]
     state = walk.used(values)
     by_class = isinstance(state, Split) and state.axis == 1
     for index in operator.reads:
         if index != values and walk.sizes[index] > 1:
             split = moved(state, 0) if isinstance(state, Split) and not by_class else None
             walk.need(index, split)
-    if operator.phase is Phase.BACKWARD:
+    if backward:
         walk.states[operator.writes[0]] = state
         return
     if by_class:

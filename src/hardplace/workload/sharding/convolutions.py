@@ -7,7 +7,7 @@ from hardplace.workload.sharding.pointwise import alone
 from hardplace.workload.sharding.products import note_weights
 from hardplace.workload.sharding.splits import Partial, Split, State, moved
 from hardplace.workload.sharding.steps import KeepWhole
-from hardplace.workload.types import Operator, Phase
+from hardplace.workload.types import Gradient, Operator
 
 
 def convolution(walk: Moves, operator: Operator) -> None:
@@ -22,12 +22,12 @@ def convolution(walk: Moves, operator: Operator) -> None:
         alone(walk, operator)
         return
     groups = operator.dims[3].constant
-    if operator.phase is Phase.FORWARD:
+    if operator.gradient is Gradient.FORWARD:
         _convolve(walk, operator, groups)
         return
     gradient, other = operator.reads
     mine, theirs = walk.used(gradient), walk.used(other)
-    if operator.gradient.value == "dgrad":
+    if operator.gradient is Gradient.DGRAD:
         # other: the weight (out, in / groups, ...).
         if isinstance(theirs, Split) and theirs.axis == 0:
             walk.need(gradient, Split(1, theirs.parts, 1, theirs.origin))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from hardplace.workload.operators import ATTENTION_BACKWARD
 from hardplace.workload.sharding.moves import Moves
 from hardplace.workload.sharding.pointwise import alone
 from hardplace.workload.sharding.splits import DoesNotFit, Partial, Shape, Split, State, moved
 from hardplace.workload.sharding.steps import VOCABULARY, KeepWhole
-from hardplace.workload.types import Operator, Phase
+from hardplace.workload.types import Operator
 
 
 def matmul(walk: Moves, operator: Operator) -> None:
@@ -158,7 +159,7 @@ def _outer(walk: Moves, left: int, right: int) -> State:
 
 def attention(walk: Moves, operator: Operator) -> None:
     """By heads, or by queries with all keys and values gathered."""
-    backward = operator.phase is Phase.BACKWARD
+    backward = operator.name == ATTENTION_BACKWARD
     query, key, value = operator.reads[backward : backward + 3]
     for index in operator.reads:
         if isinstance(walk.used(index), Partial):

@@ -328,8 +328,7 @@ class _Rank:
         dims = tuple(line(dict(zip(_SIZES, pair, strict=True)).__getitem__) for pair in zip(*at, strict=True))
         flops = line(
             {
-                size: flops_of(operator.kind, operator.name, operator.phase, sizes)
-                for size, sizes in zip(_SIZES, at, strict=True)
+                size: flops_of(operator.kind, operator.name, sizes) for size, sizes in zip(_SIZES, at, strict=True)
             }.__getitem__
         )
         return replace(operator, dims=dims, flops=flops)
