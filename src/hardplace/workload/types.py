@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -37,6 +37,13 @@ def product(sizes: Iterable[Affine]) -> Affine:
             raise ValueError("a product of two sizes that both depend on the micro-batch is not affine in it")
         constant, factor = constant * size[0], factor * size[0] + constant * size[1]
     return Affine(constant, factor)
+
+
+def line(value: Callable[[int], int]) -> Affine:
+    """Return a number that is affine in the micro-batch by what it is at two sizes of it."""
+    low, high = value(2), value(3)
+    factor = high - low
+    return Affine(low - 2 * factor, factor)
 
 
 class OperatorKind(StrEnum):
