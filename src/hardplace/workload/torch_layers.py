@@ -9,8 +9,8 @@ from contextlib import contextmanager
 import torch
 
 from hardplace.workload.torch_pieces import Piece, made_by, pieces_of, relative, role_of
-from hardplace.workload.torch_record import Event, Trace
 from hardplace.workload.torch_step import Step, parameters_of, trace
+from hardplace.workload.torch_trace import Event, Trace
 from hardplace.workload.types import (
     Affine,
     Edge,

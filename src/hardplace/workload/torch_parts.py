@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import torch
 
-from hardplace.workload.torch_record import Trace
+from hardplace.workload.torch_trace import Trace
 from hardplace.workload.types import OperatorKind, Phase
 
 _CONTAINERS = (torch.nn.ModuleList, torch.nn.Sequential)

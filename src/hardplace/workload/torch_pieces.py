@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 
 from hardplace.workload.torch_parts import Parts
-from hardplace.workload.torch_record import Event, Trace
+from hardplace.workload.torch_trace import Event, Trace
 from hardplace.workload.types import OperatorKind, Phase, StorageRole
 
 

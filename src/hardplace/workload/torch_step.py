@@ -18,7 +18,8 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from hardplace.errors import BadInput
 from hardplace.workload.torch_functions import DeviceFunctions, device_choices, library_stand_ins
-from hardplace.workload.torch_record import Recorder, Trace, record
+from hardplace.workload.torch_record import Recorder, record
+from hardplace.workload.torch_trace import Trace
 
 Inputs = dict[str, Any]
 
