@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -253,10 +252,8 @@ def _changed(event: Event, **changes: Any) -> Event:
 
 def record(recorder: Recorder, step: Callable[[], torch.Tensor], *, training: bool = True) -> Trace:
     """Return the trace of one forward pass, which `step` runs to return the loss, and of its backward pass."""
-    start = time.perf_counter()
     with recorder.listening():
         loss = step()
         if training:
             recorder.backward(loss)
-    recorder.trace.seconds = time.perf_counter() - start
     return recorder.trace

@@ -69,7 +69,6 @@ class Trace:
     gradients: dict[int, int] = field(default_factory=dict)
     computed: set[int] = field(default_factory=set)
     saved: list[tuple[int, int, int]] = field(default_factory=list)
-    seconds: float = 0.0
 
     def storages(self, tensors: tuple[int, ...]) -> set[int]:
         """Return the storages of tensors."""
