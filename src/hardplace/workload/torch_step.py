@@ -149,6 +149,14 @@ def _fails(step: Step, recorder: Recorder, problem: Exception) -> str:
     )
 
 
+def tokens_of(inputs: Inputs) -> int:
+    """Return the tokens of a sample: the second dimension of the first whole-number matrix; 1 if there is none."""
+    for one in tree_leaves(inputs):
+        if isinstance(one, torch.Tensor) and not one.is_floating_point() and one.dim() == 2:
+            return int(one.shape[1])
+    return 1
+
+
 def first_floats(values: Sequence[Any]) -> list[torch.Tensor]:
     """Return the floating-point tensors among values that may be nested."""
     return [one for one in tree_leaves(values) if isinstance(one, torch.Tensor) and one.is_floating_point()]
