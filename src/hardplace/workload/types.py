@@ -20,6 +20,10 @@ class Affine(NamedTuple):
         return self.constant + self.factor * micro_batch
 
 
+# Sizes are compared at this micro-batch: a large prime, so that it is never mistaken for, nor divides, another size.
+GENERIC = 1_000_003
+
+
 def total(sizes: Iterable[Affine]) -> Affine:
     """Return the sum of sizes."""
     constant = factor = 0

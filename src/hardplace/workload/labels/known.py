@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 
 from hardplace.errors import BadInput
 from hardplace.workload.polynomials import Polynomial, number, symbol
-from hardplace.workload.types import Affine, Layer
-
-_AT = 1_000_003  # a micro-batch size at which products of axes are compared: a prime no size has
+from hardplace.workload.types import GENERIC, Affine, Layer
 
 
 @dataclass
@@ -49,5 +47,5 @@ class Labels:
         self.put(*other, self.known[one[0]][one[1]])
 
     def shape(self, tensor: int) -> tuple[int, ...]:
-        """Return a tensor's recorded shape at one micro-batch size."""
-        return tuple(size.at(_AT) for size in self.layer.tensors[tensor].shape)
+        """Return a tensor's recorded shape at a micro-batch that no size is."""
+        return tuple(size.at(GENERIC) for size in self.layer.tensors[tensor].shape)

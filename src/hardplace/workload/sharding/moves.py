@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from hardplace.workload.sharding.held import Decided, Held
-from hardplace.workload.sharding.splits import GENERIC, Partial, Split, State, sequence_split
+from hardplace.workload.sharding.splits import Partial, Split, State, sequence_split
 from hardplace.workload.sharding.steps import Earlier, KeepWhole, Move, Step
-from hardplace.workload.types import ITEM_BYTES, Group, Layer, Operator, Phase
+from hardplace.workload.types import GENERIC, ITEM_BYTES, Group, Layer, Operator, Phase
 
 
 class Moves(Held):

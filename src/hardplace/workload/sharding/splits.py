@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from hardplace.workload.types import Affine, Operator
+from hardplace.workload.types import GENERIC, Affine, Operator
 
-# Sizes are compared at this micro-batch: a large prime, so that it is never mistaken for, nor divides, another size.
-GENERIC = 1_000_003
 Shape = tuple[int, ...]
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from hardplace.workload.sharding.moves import Moves
 from hardplace.workload.sharding.pointwise import align, alone, common, pointwise, pointwise_like
-from hardplace.workload.sharding.splits import GENERIC, Partial, Split, moved
+from hardplace.workload.sharding.splits import Partial, Split, moved
 from hardplace.workload.sharding.steps import VOCABULARY
-from hardplace.workload.types import Group, Operator
+from hardplace.workload.types import GENERIC, Group, Operator
 
 
 def embedding(walk: Moves, operator: Operator) -> None:
