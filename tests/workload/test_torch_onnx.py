@@ -345,6 +345,22 @@ def test_weights_that_an_exporter_merged_for_equal_numbers_are_two(write):
         assert len(list(module.parameters())) == count
 
 
+@pytest.mark.parametrize("stored", [("bn.weight", "bn.bias"), ("bn.running_var", "bn.running_mean")])
+def test_statistics_that_an_exporter_merged_with_parameters_are_none(write, stored):
+    """Of a batch norm not yet trained: bias and mean are zeros, scale and variance ones; one of each pair is stored."""
+    b = Builder()
+    names = ["bn.weight", "bn.bias", "bn.running_mean", "bn.running_var"]
+    for one, other in (("bn.weight", "bn.running_var"), ("bn.bias", "bn.running_mean")):
+        source, alias = (one, other) if one in stored else (other, one)
+        b.weight(source, 4)
+        b.nodes.append(helper.make_node("Identity", [source], [alias], name=f"Identity_{alias}"))
+    b.nodes.append(helper.make_node("BatchNormalization", ["x", *names], ["y"], name="/bn/BatchNormalization"))
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 4])
+    module, _ = onnx_module(write(b.model([x], ["y"], producer_name="pytorch")), {})
+    assert {name for name, _ in module.named_parameters()} == {"bn.weight", "bn.bias"}
+    assert {name for name, _ in module.named_buffers()} == {"bn.running_mean", "bn.running_var"}
+
+
 def test_biases_that_the_newer_exporter_merged_are_one_a_module(write):
     """Equal biases of two linears are one initializer; a module that is called twice has one bias all the same."""
     b = Builder()
