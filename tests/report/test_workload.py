@@ -14,7 +14,7 @@ from hardplace.report.layers_graph import links, nodes
 from hardplace.report.layers_places import places
 from hardplace.report.workload import page
 from hardplace.report.workload_rows import dims_text, facts, heaviest, notes
-from hardplace.workload.folding import expand, order_text, runs
+from hardplace.workload.folding import order_text, runs
 from hardplace.workload.load import catalogue, load
 from hardplace.workload.rank import rank_layers
 from hardplace.workload.summary import Summary, summarise
@@ -33,7 +33,7 @@ def summary_of(workload: Workload, parallelism: Parallelism | None = None, micro
 
 @given(st.lists(st.integers(0, 3), max_size=40))
 def test_folded_runs_expand_to_the_order(order: list[int]) -> None:
-    assert expand(runs(order)) == tuple(order)
+    assert [index for run in runs(order) for index in run.pattern * run.count] == order
     for before, after in pairwise(runs(order)):
         assert after.start == before.start + before.count * len(before.pattern)
 

@@ -98,9 +98,9 @@ def test_every_model_divides_and_never_below_its_share(model, degrees):
         degrees = Parallelism(tensor=degrees.tensor, expert=degrees.expert)
     ranks = degrees.tensor * degrees.context * degrees.expert
     for recorded, layer in zip(workload.layers, shard(workload, degrees).layers, strict=True):
-        assert flops(recorded) / ranks <= flops(layer) <= flops(recorded) * 1.001
+        assert flops(recorded) / ranks <= flops(layer) <= flops(recorded)
         assert recorded.parameters / ranks <= layer.parameters <= recorded.parameters
-        assert layer.saved_bytes.at(1) <= recorded.saved_bytes.at(1) * 1.3
+        assert layer.saved_bytes.at(1) <= recorded.saved_bytes.at(1)
         written = {
             index for index, one in enumerate(layer.storages) if one.role in (StorageRole.INPUT, StorageRole.PARAMETER)
         }
@@ -152,17 +152,21 @@ def test_sequence_parallel_scatters_and_gathers(model, degree):
     whole = block(model)
     assert layer.output_bytes.at(1) * degree == whole.output_bytes.at(1)
     assert flops(layer) * degree == flops(whole)
-    assert layer.saved_bytes.at(1) * degree == pytest.approx(whole.saved_bytes.at(1), rel=2e-3)
+    assert layer.saved_bytes.at(1) * degree == whole.saved_bytes.at(1)
 
 
 @pytest.mark.parametrize("degree", [1, 2, 4, 8])
 def test_saved_bytes_of_a_gpt_block(degree):
-    """Korthikanti et al. 2022, equations 2 and 4, less the 5as/h that flash attention spares."""
-    unit = 2048 * 12288
-    assert block("gpt3-175b", tensor=degree).saved_bytes.at(1) == pytest.approx(unit * (10 + 24 / degree), rel=0.002)
+    """Korthikanti et al. 2022, equations 2 and 4, less the 5as/h that flash attention spares.
+
+    And what the formula leaves out, a token: 8 bytes of the norms' statistics, 4 a head of attention's rows.
+    """
+    tokens, width = 2048, 12288
+    whole, cut = 10 * width + 8, 24 * width + 4 * 96
+    assert block("gpt3-175b", tensor=degree).saved_bytes.at(1) == tokens * (whole + cut // degree)
     if degree > 1:
-        cut = block("gpt3-175b", tensor=degree, sequence=True).saved_bytes.at(1)
-        assert cut == pytest.approx(unit * 34 / degree, rel=0.002)
+        layer = block("gpt3-175b", tensor=degree, sequence=True)
+        assert layer.saved_bytes.at(1) == tokens * (whole + cut) // degree
 
 
 def test_key_and_value_heads_that_do_not_divide_are_copied():

@@ -1,5 +1,6 @@
 """A recording does as the device does where a model runs, not as the CPU where its fake tensors lie."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -8,10 +9,11 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from hardplace.workload.sharding import shard  # noqa: E402
 from hardplace.workload.torch_huggingface import Options, step_of_config  # noqa: E402
 from hardplace.workload.torch_layers import record_workload  # noqa: E402
 from hardplace.workload.torch_step import Step  # noqa: E402
-from hardplace.workload.types import Gradient, OperatorKind, Phase  # noqa: E402
+from hardplace.workload.types import Gradient, OperatorKind, Parallelism, Phase  # noqa: E402
 
 
 class Called(torch.nn.Module):
@@ -85,6 +87,25 @@ def test_what_checkpointing_computes_again_counts_as_forward():
     assert again.flops_per_sample() == plain.flops_per_sample() + forward
     kinds = [one.gradient for one in operators(again) if one.kind is OperatorKind.MATMUL]
     assert kinds == [Gradient.FORWARD, Gradient.FORWARD, Gradient.WGRAD]
+
+
+@pytest.mark.parametrize(
+    "degrees", [Parallelism(tensor=2), Parallelism(tensor=2, sequence=True), Parallelism(context=2)], ids=str
+)
+def test_a_rank_computes_its_share_of_what_checkpointing_computes_again(degrees):
+    """Forward operators in the backward pass are divided, and counted, as forward ones."""
+    fields = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 32000, "hidden_size": 512}
+    fields |= {"intermediate_size": 1024, "num_hidden_layers": 3, "num_attention_heads": 8}
+    step = step_of_config(fields, "again", "again", Options(sequence_length=128))
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):  # of the newer name of the same method
+        step.module.gradient_checkpointing_enable({"use_reentrant": False})
+    workload = record_workload(step)
+    assert [one.phase for one in operators(workload) if one.name == "attention"] == [Phase.FORWARD, Phase.BACKWARD]
+    whole, half = (
+        [sum(one.flops.at(1) for one in layer.operators) for layer in layers]
+        for layers in (workload.layers, shard(workload, degrees).layers)
+    )
+    assert [2 * flops for flops in half] == whole
 
 
 def test_the_optimizer_leaves_frozen_parameters():

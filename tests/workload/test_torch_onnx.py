@@ -7,6 +7,7 @@ onnx = pytest.importorskip("onnx")
 
 import math  # noqa: E402
 import sys  # noqa: E402
+import warnings  # noqa: E402
 from contextlib import suppress  # noqa: E402
 from pathlib import Path  # noqa: E402
 
@@ -343,6 +344,40 @@ def test_weights_that_an_exporter_merged_for_equal_numbers_are_two(write):
     for producer, count in (("pytorch", 3), ("other", 2)):
         module, _ = onnx_module(write(b.model([x], ["sum"], producer_name=producer)), {})
         assert len(list(module.parameters())) == count
+
+
+@pytest.mark.parametrize("stored", [("bn.weight", "bn.bias"), ("bn.running_var", "bn.running_mean")])
+def test_statistics_that_an_exporter_merged_with_parameters_are_none(write, stored):
+    """Of a batch norm not yet trained: bias and mean are zeros, scale and variance ones; one of each pair is stored."""
+    b = Builder()
+    names = ["bn.weight", "bn.bias", "bn.running_mean", "bn.running_var"]
+    for one, other in (("bn.weight", "bn.running_var"), ("bn.bias", "bn.running_mean")):
+        source, alias = (one, other) if one in stored else (other, one)
+        b.weight(source, 4)
+        b.nodes.append(helper.make_node("Identity", [source], [alias], name=f"Identity_{alias}"))
+    b.nodes.append(helper.make_node("BatchNormalization", ["x", *names], ["y"], name="/bn/BatchNormalization"))
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 4])
+    module, _ = onnx_module(write(b.model([x], ["y"], producer_name="pytorch")), {})
+    assert {name for name, _ in module.named_parameters()} == {"bn.weight", "bn.bias"}
+    assert {name for name, _ in module.named_buffers()} == {"bn.running_mean", "bn.running_var"}
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_an_export_without_folding_has_the_models_parameters(tmp_path, training):
+    """Not yet trained, so that biases, means and variances are equal numbers, which the exporter merges."""
+    layers = [torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.Conv2d(4, 4, 3), torch.nn.BatchNorm2d(4)]
+    model = torch.nn.Sequential(*layers, torch.nn.Flatten(), torch.nn.Linear(4 * 16, 4)).train(training)
+    for layer in model:
+        if getattr(layer, "bias", None) is not None:
+            torch.nn.init.zeros_(layer.bias)
+    path = tmp_path / "model.onnx"
+    mode = torch.onnx.TrainingMode.TRAINING if training else torch.onnx.TrainingMode.EVAL
+    with warnings.catch_warnings(action="ignore"):  # of the newer exporter
+        torch.onnx.export(
+            model, (torch.zeros(2, 3, 8, 8),), str(path), dynamo=False, do_constant_folding=False, training=mode
+        )
+    found = {name: tuple(weight.shape) for name, weight in onnx_module(path, {})[0].named_parameters()}
+    assert sorted(found.values()) == sorted(tuple(weight.shape) for weight in model.parameters())
 
 
 def test_biases_that_the_newer_exporter_merged_are_one_a_module(write):

@@ -42,15 +42,6 @@ def _times(order: Sequence[int], start: int, period: int) -> int:
     return (end - start) // period
 
 
-def expand(folded: Sequence[Run]) -> tuple[int, ...]:
-    """Return the order that runs stand for.
-
-    >>> expand(runs([0, 1, 2, 1, 2, 3]))
-    (0, 1, 2, 1, 2, 3)
-    """
-    return tuple(index for run in folded for index in run.pattern * run.count)
-
-
 def order_text(order: Sequence[int], name: Callable[[int], str]) -> str:
     """Return an order in words, repeated stretches folded, within them again.
 

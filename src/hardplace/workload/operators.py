@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
 
 from hardplace.workload.scan import scan_flops
-from hardplace.workload.types import Gradient, OperatorKind, Phase
+from hardplace.workload.types import Gradient, Operator, OperatorKind, Phase, Tensor, line
 
 Shape = tuple[int, ...]
 
@@ -146,17 +148,19 @@ def _elements(name: str, reads: Sequence[Shape], writes: Sequence[Shape]) -> int
     return max((math.prod(shape) for shape in (*reads, *writes)), default=0)
 
 
-def flops_of(kind: OperatorKind, name: str, phase: Phase, dims: tuple[int, ...]) -> int:
+def flops_of(kind: OperatorKind, name: str, dims: tuple[int, ...]) -> int:
     """Return multiplications and additions of the matrix products; the masked half of attention counts too.
 
-    Attention: two products forward, five backward (the scores are computed again), as in Dao 2023, section 3.
+    Attention: two products forward, five backward (the scores are computed again), as in Dao 2023, section 3. Its
+    name, not its phase, says which: checkpointing runs forward operators in the backward pass.
     """
+    backward = name.endswith("_backward")
     if kind in (OperatorKind.MATMUL, OperatorKind.GROUPED_MATMUL):
         return 2 * math.prod(dims if kind is OperatorKind.MATMUL else dims[1:])
     if kind is OperatorKind.ATTENTION:
         batch, heads, _, queries, keys, width, value_width = dims
         scores, values = (2 * batch * heads * queries * keys * size for size in (width, value_width))
-        return 3 * scores + 2 * values if phase is Phase.BACKWARD else scores + values
+        return 3 * scores + 2 * values if backward else scores + values
     if kind is OperatorKind.CONVOLUTION:
         batch, channels, filters, groups = dims[:4]
         spatial = (len(dims) - 4) // 3
@@ -168,8 +172,40 @@ def flops_of(kind: OperatorKind, name: str, phase: Phase, dims: tuple[int, ...])
     if kind is OperatorKind.SCAN and name.startswith("ssd"):
         names = ("batch", "length", "heads", "head_dim", "groups", "state", "chunk")
         found = scan_flops(**dict(zip(names, dims, strict=True)))
-        return found.backward if phase is Phase.BACKWARD else found.forward
+        return found.backward if backward else found.forward
     return 0
+
+
+def sized(operator: Operator, tensors: Sequence[Tensor]) -> Operator:
+    """Return an operator with the dimensions and FLOPs that its tensors' shapes give, as recording computes them."""
+
+    @cache
+    def dims(micro_batch: int) -> tuple[int, ...]:
+        reads, writes = (
+            [tuple(size.at(micro_batch) for size in tensors[index].shape) for index in indices]
+            for indices in (operator.reads, operator.writes)
+        )
+        if operator.kind is OperatorKind.CONVOLUTION:
+            return _cut_convolution(operator, micro_batch, reads, writes)
+        return dims_of(operator.kind, operator.name, reads, writes)
+
+    return replace(
+        operator,
+        dims=tuple(line(lambda size, place=place: dims(size)[place]) for place in range(len(operator.dims))),  # type: ignore[misc]
+        flops=line(lambda size: flops_of(operator.kind, operator.name, dims(size))),
+    )
+
+
+def _cut_convolution(
+    operator: Operator, micro_batch: int, reads: Sequence[Shape], writes: Sequence[Shape]
+) -> tuple[int, ...]:
+    """Return the dimensions of a convolution whose channels may be cut; a gradient reads only one of its operands."""
+    given, made = {
+        Gradient.DGRAD: (writes[0], reads[0]),
+        Gradient.WGRAD: (reads[-1], reads[0]),
+    }.get(operator.gradient, (reads[0], writes[0]))
+    _, channels, _, groups, *rest = (one.at(micro_batch) for one in operator.dims)
+    return (given[0], given[1], made[1], max(1, groups * given[1] // channels) if groups > 1 else 1, *rest)
 
 
 def gradient_of(kind: OperatorKind, phase: Phase) -> Gradient:

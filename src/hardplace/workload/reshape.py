@@ -13,7 +13,7 @@ from math import prod
 
 from hardplace.errors import BadInput
 from hardplace.workload.labels import labels_of
-from hardplace.workload.operators import dims_of, flops_of
+from hardplace.workload.operators import sized
 from hardplace.workload.polynomials import Polynomial, multiplied, number
 from hardplace.workload.types import (
     ITEM_BYTES,
@@ -25,6 +25,8 @@ from hardplace.workload.types import (
     Storage,
     Tensor,
     Workload,
+    product,
+    total,
 )
 
 Labels = tuple[tuple[Polynomial, ...], ...]
@@ -158,26 +160,10 @@ def _layer(layer: Layer, labels: Labels, held: tuple[Polynomial, ...], sizes: Ma
 
 
 def _operator(operator: Operator, tensors: tuple[Tensor, ...]) -> Operator:
-    """Return an operator with the dimensions that its tensors give, as recording computes them."""
-    first, second = (_numbers(operator, tensors, micro_batch) for micro_batch in (1, 2))
-    dims, flops = zip(first[0], second[0], strict=True), (first[1], second[1])
-    return replace(operator, dims=tuple(_affine(*pair) for pair in dims), flops=_affine(*flops))
-
-
-def _numbers(operator: Operator, tensors: tuple[Tensor, ...], micro_batch: int) -> tuple[tuple[int, ...], int]:
-    """Return dimensions and FLOPs at one micro-batch size."""
-    reads, writes = (
-        [tuple(size.at(micro_batch) for size in tensors[index].shape) for index in indices]
-        for indices in (operator.reads, operator.writes)
-    )
+    """Return an operator with the dimensions that its tensors give; of an optimizer, what it updates."""
     if operator.kind is OperatorKind.OPTIMIZER:
-        return (sum(prod(shape) for shape in writes),), 0
-    dims = dims_of(operator.kind, operator.name, reads, writes)
-    return dims, flops_of(operator.kind, operator.name, operator.phase, dims)
-
-
-def _affine(one: int, two: int) -> Affine:
-    return Affine(2 * one - two, two - one)
+        return replace(operator, dims=(total(product(tensors[index].shape) for index in operator.writes),))
+    return sized(operator, tensors)
 
 
 def _storages(layer: Layer, labels: Labels, name: str) -> tuple[Polynomial, ...]:

@@ -150,12 +150,8 @@ def summarise(
 ) -> Summary:
     """Return a workload at a glance; layers, whole: rank_layers of these degrees."""
     times = Counter(workload.order)
-    operators = tuple(
-        facts_of(layer, operator, times[index], micro_batch)
-        for index, layer in layers.items()
-        for operator in layer.operators
-        if operator.kind is not OperatorKind.VIEW
-    )
+    facts = {index: _operators(layer, times[index], micro_batch) for index, layer in layers.items()}
+    operators = tuple(one for each in facts.values() for one in each)
     recorded = [workload.layers[index] for index in workload.order]
     return Summary(
         model=workload.name,
@@ -171,7 +167,7 @@ def summarise(
         parallelism=parallelism,
         positions=len(workload.order),
         order=order_text(workload.order, lambda index: layers[index].name),
-        layers=tuple(_layer_facts(layer, times[index], micro_batch) for index, layer in layers.items()),
+        layers=tuple(_layer_facts(layer, times[index], facts[index], micro_batch) for index, layer in layers.items()),
         kinds=_kinds(operators),
         operators=operators,
         whole=whole,
@@ -191,8 +187,12 @@ def _flops(layer: Layer, phase: Phase) -> Affine:
     return total(operator.flops for operator in layer.operators if operator.phase is phase)
 
 
-def facts_of(layer: Layer, operator: Operator, count: int, micro_batch: int) -> OperatorFacts:
-    """Return what an operator costs at a micro-batch."""
+def _operators(layer: Layer, count: int, micro_batch: int) -> tuple[OperatorFacts, ...]:
+    """Return what a layer's operators cost at a micro-batch; views cost nothing."""
+    return tuple(_facts(layer, one, count, micro_batch) for one in layer.operators if one.kind is not OperatorKind.VIEW)
+
+
+def _facts(layer: Layer, operator: Operator, count: int, micro_batch: int) -> OperatorFacts:
     collective = operator.kind is OperatorKind.COLLECTIVE
     read, written = (0, 0) if collective else _moved(layer, operator, micro_batch)
     return OperatorFacts(
@@ -233,8 +233,7 @@ def _bytes(layer: Layer, tensors: Iterable[int], micro_batch: int) -> int:
     return sum(min(size, layer.storages[one].bytes.at(micro_batch)) for one, size in seen.items())
 
 
-def _layer_facts(layer: Layer, count: int, micro_batch: int) -> LayerFacts:
-    facts = [facts_of(layer, one, count, micro_batch) for one in layer.operators if one.kind is not OperatorKind.VIEW]
+def _layer_facts(layer: Layer, count: int, facts: tuple[OperatorFacts, ...], micro_batch: int) -> LayerFacts:
     return LayerFacts(
         name=layer.name,
         count=count,

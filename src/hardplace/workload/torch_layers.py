@@ -9,8 +9,8 @@ from contextlib import contextmanager
 import torch
 
 from hardplace.workload.torch_pieces import Piece, made_by, pieces_of, relative, role_of
-from hardplace.workload.torch_record import Event, Trace
 from hardplace.workload.torch_step import Step, parameters_of, trace
+from hardplace.workload.torch_trace import Event, Trace
 from hardplace.workload.types import (
     Affine,
     Edge,
@@ -131,22 +131,7 @@ def record_workload(step: Step) -> Workload:
     numbers: dict[tuple[object, ...], int] = {}
     order = tuple(numbers.setdefault(piece.key(whole, sizes=True), len(numbers)) for piece in pieces)
     distinct = [pieces[order.index(number)] for number in range(len(numbers))]
-    rest = [_at(step, size, whole, pieces, distinct) for size in others]
     names = _names(pieces, order)
-    layers = []
-    for number, piece in enumerate(distinct):
-        try:
-            traces = [whole, *(one for one, _ in rest)]
-            layers.append(
-                _layer(names[number], [piece, *(found[number] for _, found in rest)], traces, step.loss is not None)
-            )
-        except ValueError as problem:
-            raise ValueError(f"{step.name}: layer {names[number]}: {problem}") from None
-    local = [
-        {number: place for place, number in enumerate(sorted(piece.storages[storage] for storage in which))}
-        for piece in pieces
-        for which in (piece.outputs, piece.inputs)
-    ]
     return Workload(
         name=step.name,
         source=step.source,
@@ -156,18 +141,41 @@ def record_workload(step: Step) -> Workload:
         training=step.loss is not None,
         parameters=parameters_of(step.module),
         order=order,
-        edges=tuple(
-            sorted(
-                Edge(
-                    source,
-                    local[2 * source][pieces[source].storages[storage]],
-                    target,
-                    local[2 * target + 1][pieces[target].storages[storage]],
-                )
-                for source, target, storage in edges
+        edges=_edges(pieces, edges),
+        layers=_layers(step, names, (whole, distinct), [_at(step, size, whole, pieces, distinct) for size in others]),
+    )
+
+
+def _layers(
+    step: Step, names: list[str], first: tuple[Trace, list[Piece]], rest: list[tuple[Trace, list[Piece]]]
+) -> tuple[Layer, ...]:
+    """Return the distinct layers, from their pieces of each trace."""
+    traces = [one for one, _ in (first, *rest)]
+    layers = []
+    for name, *pieces in zip(names, *(found for _, found in (first, *rest)), strict=True):
+        try:
+            layers.append(_layer(name, pieces, traces, step.loss is not None))
+        except ValueError as problem:
+            raise ValueError(f"{step.name}: layer {name}: {problem}") from None
+    return tuple(layers)
+
+
+def _edges(pieces: list[Piece], edges: list[tuple[int, int, int]]) -> tuple[Edge, ...]:
+    """Return (source, target, storage) by the places of the storage in the source's outputs and the target's inputs."""
+
+    def place(piece: Piece, among: dict[int, None], storage: int) -> int:
+        return sorted(piece.storages[one] for one in among).index(piece.storages[storage])
+
+    return tuple(
+        sorted(
+            Edge(
+                source,
+                place(pieces[source], pieces[source].outputs, storage),
+                target,
+                place(pieces[target], pieces[target].inputs, storage),
             )
-        ),
-        layers=tuple(layers),
+            for source, target, storage in edges
+        )
     )
 
 

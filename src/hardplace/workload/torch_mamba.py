@@ -10,20 +10,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import register_flop_formula
 
 # Steps of the sequence between two states that the selective scan's kernel writes out
 # (state-spaces/mamba, csrc/selective_scan/selective_scan.cpp: n_chunks = (seqlen + 2048 - 1) / 2048).
 SELECTIVE_CHUNK = 2048
-
-
-def convolution_flops(*, batch: int, channels: int, length: int, width: int) -> tuple[int, int]:
-    """Return forward and backward FLOPs of the causal depth-wise convolution.
-
-    A product and a sum for each tap. Backward: gradients of input and weight, and the output again for its SiLU.
-    """
-    forward = 2 * batch * channels * length * width
-    return forward, 3 * forward
 
 
 torch.library.define("hardplace::causal_conv1d", "(Tensor x, Tensor weight, Tensor? bias, bool silu) -> Tensor")
@@ -56,18 +46,6 @@ def _convolution_backward(ctx: Any, gradient: Tensor) -> Any:
 
 
 torch.library.register_autograd("hardplace::causal_conv1d", _convolution_backward, setup_context=_convolution_saves)
-
-
-@register_flop_formula(torch.ops.hardplace.causal_conv1d)
-def _count_convolution(x: Any, weight: Any, *_: Any, **__: Any) -> int:
-    batch, channels, length = x
-    return convolution_flops(batch=batch, channels=channels, length=length, width=weight[1])[0]
-
-
-@register_flop_formula(torch.ops.hardplace.causal_conv1d_backward)
-def _count_convolution_backward(gradient: Any, x: Any, weight: Any, *_: Any, **__: Any) -> int:
-    batch, channels, length = x
-    return convolution_flops(batch=batch, channels=channels, length=length, width=weight[1])[1]
 
 
 torch.library.define(

@@ -275,7 +275,7 @@ MODELS: dict[str, Model] = {
         },
     ),
     "vit-l": Model(
-        source="huggingface.co/google/vit-large-patch16-224 config.json",
+        source=_hub("google/vit-large-patch16-224"),
         sequence_length=197,
         config={
             "model_type": "vit",

@@ -8,7 +8,8 @@ from itertools import pairwise
 
 import torch
 
-from hardplace.workload.torch_record import Trace
+from hardplace.workload.torch_step import parameters_of
+from hardplace.workload.torch_trace import Trace
 from hardplace.workload.types import OperatorKind, Phase
 
 _CONTAINERS = (torch.nn.ModuleList, torch.nn.Sequential)
@@ -39,10 +40,6 @@ def _containers(path: str, module: torch.nn.Module) -> list[tuple[str, torch.nn.
         else:
             found += _containers(where, child)
     return found
-
-
-def _size(module: torch.nn.Module) -> int:
-    return sum(weight.numel() for weight in module.parameters())
 
 
 class Parts:
@@ -76,7 +73,7 @@ class Parts:
     def _finer(self, whole: torch.nn.Module, path: str, container: torch.nn.Module) -> bool:
         """Return whether a container's children are alike, hold nearly all and hand on one tensor at a time."""
         alike = len({type(child) for child in container.children()}) == 1
-        if not alike or _size(container) < _MOSTLY * _size(whole):
+        if not alike or parameters_of(container) < _MOSTLY * parameters_of(whole):
             return False
         return self._crossings([_joined(path, name) for name, _ in container.named_children()]) <= 1
 

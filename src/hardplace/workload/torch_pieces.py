@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 
 from hardplace.workload.torch_parts import Parts
-from hardplace.workload.torch_record import Event, Trace
+from hardplace.workload.torch_trace import Event, Trace
 from hardplace.workload.types import OperatorKind, Phase, StorageRole
 
 
@@ -22,7 +23,6 @@ class Piece:
     saved: set[int] = field(default_factory=set)  # in the trace, as the next two
     inputs: dict[int, None] = field(default_factory=dict)
     outputs: dict[int, None] = field(default_factory=dict)
-    weights: int = 0
 
     def key(self, one: Trace, *, sizes: bool) -> tuple[object, ...]:
         """Return what makes two pieces equal; without sizes, at any micro-batch size."""
@@ -105,7 +105,6 @@ def pieces_of(model: torch.nn.Module, one: Trace) -> tuple[list[Piece], list[tup
         made = made_by(one, piece.events)
         others = piece.saved - set(one.parameters) - one.buffers
         piece.saved = {storage for storage in others if storage in one.computed or storage in made}
-        piece.weights = sum(one.parameters.get(storage, 0) for storage in piece.storages)
     return [pieces[number] for number in sorted(pieces)], [(place[a], place[b], storage) for a, b, storage in edges]
 
 
@@ -140,7 +139,7 @@ def _merged(parts: Parts, one: Trace) -> list[int]:
     return home
 
 
-def _edges(one: Trace, pieces: dict[int, Piece], home: object) -> list[tuple[int, int, int]]:
+def _edges(one: Trace, pieces: dict[int, Piece], home: Callable[[Event], int]) -> list[tuple[int, int, int]]:
     """Return (source, target, storage) of every activation that a layer's forward pass takes from another's.
 
     Tables such as rotary cosines depend on no parameter and no input: each stage makes its own.
@@ -150,7 +149,7 @@ def _edges(one: Trace, pieces: dict[int, Piece], home: object) -> list[tuple[int
     for event in one.events:
         if event.phase is not Phase.FORWARD or event.kind is OperatorKind.VIEW:
             continue
-        here = home(event)  # type: ignore[operator]
+        here = home(event)
         for storage in one.storages(event.reads) & one.computed:
             source = writer.get(storage, here)
             if source != here:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -29,6 +27,8 @@ from hardplace.workload.torch_axes import (
     column_major,
     view_name,
 )
+from hardplace.workload.torch_memory import Memory, tensors_in
+from hardplace.workload.torch_trace import Call, Event, Trace
 from hardplace.workload.types import Gradient, OperatorKind, Phase
 
 _PRODUCTS = (OperatorKind.MATMUL, OperatorKind.GROUPED_MATMUL)
@@ -37,100 +37,30 @@ _NAMES = {"_grouped_mm": GROUPED, "convolution_overrideable": "convolution"}
 _OVERWRITING = ("fill", "zero", "copy", "normal", "uniform", "bernoulli")
 
 
-class View(NamedTuple):
-    """A tensor: its storage's number, its shape and strides at one micro-batch size, its dtype."""
-
-    storage: int
-    shape: tuple[int, ...]
-    stride: tuple[int, ...]
-    offset: int
-    dtype: str
-
-
-class Call(NamedTuple):
-    """One call of a module: its path, and the number of the call that it was made in (itself: the outermost)."""
-
-    path: str
-    caller: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """An operator at one micro-batch size; reads and writes are numbers of tensors, call that of a module's call.
-
-    moment: how many events came before it; of a backward operator, before its forward one.
-    """
-
-    name: str
-    call: int
-    moment: int
-    kind: OperatorKind
-    phase: Phase
-    dims: tuple[int, ...]
-    flops: int
-    reads: tuple[int, ...]
-    writes: tuple[int, ...]
-    axes: tuple[int, ...] = ()
-    gradient: Gradient = Gradient.NONE
-    layout: str = ""
-    causal: bool = False
-    window: int = 0
-
-
-@dataclass(slots=True)
-class Trace:
-    """One step at one micro-batch size.
-
-    views: tensors by number. storage_bytes: by storage number. parameters: elements of each parameter's storage.
-    trained: the parameters that are not frozen.
-    gradients: the storage that holds a parameter's gradient -> the parameter's. computed: storages that depend on
-    a parameter or on the model's input, so neither tables nor buffers. saved: (call, moment, storage) kept for
-    backward.
-    """
-
-    calls: list[Call] = field(default_factory=list)
-    events: list[Event] = field(default_factory=list)
-    views: list[View] = field(default_factory=list)
-    storage_bytes: list[int] = field(default_factory=list)
-    parameters: dict[int, int] = field(default_factory=dict)
-    trained: set[int] = field(default_factory=set)
-    buffers: set[int] = field(default_factory=set)
-    gradients: dict[int, int] = field(default_factory=dict)
-    computed: set[int] = field(default_factory=set)
-    saved: list[tuple[int, int, int]] = field(default_factory=list)
-    seconds: float = 0.0
-
-    def storages(self, tensors: tuple[int, ...]) -> set[int]:
-        """Return the storages of tensors."""
-        return {self.views[number].storage for number in tensors}
-
-
 class Recorder(TorchDispatchMode):
     """Writes down every aten operator that runs while it is active; see Trace."""
 
     def __init__(self, model: torch.nn.Module, inputs: list[torch.Tensor]) -> None:
         super().__init__()
         self.trace = Trace(calls=[Call("", 0)])
+        self.memory = Memory(self.trace)
         self._paths = {id(part): path for path, part in model.named_modules()}
         self._model = model
         self._stack = [0]
         self._phase = Phase.FORWARD
-        self._numbers: dict[int, int] = {}  # of storages, by address
-        self._tensors: dict[View, int] = {}
-        self._alive: list[torch.UntypedStorage] = []  # addresses must not be used again
         self._moments: dict[int, tuple[int, int]] = {}  # call and moment, by autograd sequence number
         self._operands: dict[int, tuple[int, int]] = {}  # of a product, by autograd sequence number
         self._now = (0, 0)  # call and moment of what runs
         for weight in model.parameters():
-            number = self._storage(weight)
+            number = self.memory.storage(weight)
             self.trace.parameters[number] = weight.numel()
-            self._tensor(weight)
+            self.memory.tensor(weight)
             if weight.requires_grad:
                 self.trace.trained.add(number)
                 weight.register_hook(self._gradient_hook(number))
         self._weights = set(self.trace.parameters)  # parameters and their casts
-        self.trace.buffers = {self._storage(buffer) for buffer in model.buffers()}
-        self.trace.computed = set(self.trace.parameters) | {self._storage(value) for value in inputs}
+        self.trace.buffers = {self.memory.storage(buffer) for buffer in model.buffers()}
+        self.trace.computed = set(self.trace.parameters) | {self.memory.storage(value) for value in inputs}
 
     @property
     def where(self) -> str:
@@ -156,7 +86,7 @@ class Recorder(TorchDispatchMode):
             # Without a node the engine adds up gradients of one tensor; that belongs to the last node.
             self._now = self._moments.get(key, self._now)
         if name in UNDECLARED_VIEWS:
-            self._alias(result, args[0])
+            self.memory.alias(result, args[0])
         if func.is_view or name in UNDECLARED_VIEWS:
             self._view(func, name, args, kwargs, result)
         elif name not in ALLOCATIONS:
@@ -164,8 +94,8 @@ class Recorder(TorchDispatchMode):
         return result
 
     def _view(self, func: Any, name: str, args: Any, kwargs: Any, result: Any) -> None:
-        origin = self._tensor(args[0])
-        views = tuple(self._tensor(value) for value in _tensors(result))
+        origin = self.memory.tensor(args[0])
+        views = tuple(self.memory.tensor(value) for value in tensors_in(result))
         if views == (origin,):
             return
         self.trace.events.append(
@@ -184,10 +114,10 @@ class Recorder(TorchDispatchMode):
         )
 
     def _operator(self, func: Any, name: str, args: Any, kwargs: Any, result: Any, key: int) -> None:
-        inputs = [*_tensors(args), *_tensors(tuple(kwargs.values()))]
-        outputs = list(_tensors(result))
-        reads = tuple(self._tensor(value) for value in inputs)
-        writes = tuple(dict.fromkeys(self._tensor(value) for value in outputs))
+        inputs = [*tensors_in(args), *tensors_in(tuple(kwargs.values()))]
+        outputs = list(tensors_in(result))
+        reads = tuple(self.memory.tensor(value) for value in inputs)
+        writes = tuple(dict.fromkeys(self.memory.tensor(value) for value in outputs))
         stored = self.trace.storages(writes)
         if not outputs or (stored <= self.trace.storages(reads) and not func._schema.is_mutable):
             return
@@ -213,9 +143,8 @@ class Recorder(TorchDispatchMode):
         if event.kind in _PRODUCTS:
             event = self._product(event, inputs, key)
         elif plain in (ATTENTION, ATTENTION_BACKWARD):
-            event = self._attention(
-                event, argument(func, args, kwargs, "causal"), argument(func, args, kwargs, "window")
-            )
+            causal, window = (argument(func, args, kwargs, name) for name in ("causal", "window"))
+            event = _changed(event, causal=causal, window=window)
         self.trace.events.append(event)
 
     def _event(
@@ -223,7 +152,6 @@ class Recorder(TorchDispatchMode):
     ) -> Event:
         shapes = [self.trace.views[number].shape for number in reads]
         dims = dims_of(kind, name, shapes, [self.trace.views[number].shape for number in writes])
-        computes = Phase.FORWARD if name == ATTENTION or self._recomputing() else self._phase
         return Event(
             name=name,
             call=self._now[0],
@@ -231,25 +159,22 @@ class Recorder(TorchDispatchMode):
             kind=kind,
             phase=self._phase,
             dims=dims,
-            flops=flops_of(kind, name, computes, dims),
+            flops=flops_of(kind, name, dims),
             reads=reads,
             writes=writes,
             axes=axes,
-            gradient=gradient_of(kind, computes),
+            gradient=gradient_of(kind, Phase.FORWARD if self._recomputing() else self._phase),
         )
 
     def _recomputing(self) -> bool:
         """Return whether a model's own checkpointing runs its forward pass again: the engine itself tracks none."""
         return self._phase is Phase.BACKWARD and torch.is_grad_enabled()
 
-    def _attention(self, event: Event, causal: bool, window: int) -> Event:
-        return _changed(event, causal=causal, window=window)
-
     def _product(self, event: Event, inputs: list[torch.Tensor], key: int) -> Event:
         """Say which of a linear's products this is: that which reads the weight not is the weight's gradient."""
         left, right = inputs[:2] if event.kind is OperatorKind.GROUPED_MATMUL else inputs[-2:]
         layout = "".join("T" if column_major(operand) else "N" for operand in (right, left))
-        operands = (self._storage(left), self._storage(right))
+        operands = (self.memory.storage(left), self.memory.storage(right))
         if self._phase is Phase.FORWARD:
             self._operands[key] = operands
             return _changed(event, layout=layout)
@@ -262,59 +187,28 @@ class Recorder(TorchDispatchMode):
 
     def _convolution_backward(self, func: Any, args: Any, kwargs: Any, result: Any) -> None:
         """Write down the gradients of input, weight and bias as operators of their own."""
-        gradient, given, weight = (self._tensor(value) for value in args[:3])
+        gradient, given, weight = (self.memory.tensor(value) for value in args[:3])
         name = f"{TRANSPOSED if argument(func, args, kwargs, 'transposed') else 'convolution'}_backward"
         for which, value in zip((Gradient.DGRAD, Gradient.WGRAD), result[:2], strict=True):
             if value is not None:
                 operands = (gradient, given, weight)
-                event = self._event(name, OperatorKind.CONVOLUTION, operands, (self._tensor(value),))
+                event = self._event(name, OperatorKind.CONVOLUTION, operands, (self.memory.tensor(value),))
                 # Each gradient reads only the other operand; the shapes of all three say its dimensions.
                 used = (gradient, weight) if which is Gradient.DGRAD else (gradient, given)
                 self.trace.events.append(_changed(event, gradient=which, reads=used))
         if result[2] is not None:
             axes = tuple(axis for axis in range(args[0].dim()) if axis != 1)
-            event = self._event("sum", OperatorKind.REDUCTION, (gradient,), (self._tensor(result[2]),), axes)
+            event = self._event("sum", OperatorKind.REDUCTION, (gradient,), (self.memory.tensor(result[2]),), axes)
             self.trace.events.append(event)
-
-    def _storage(self, tensor: torch.Tensor) -> int:
-        """Return the number of a tensor's storage."""
-        storage = tensor.untyped_storage()
-        number = self._numbers.get(storage._cdata)
-        if number is None:
-            number = self._numbers[storage._cdata] = len(self.trace.storage_bytes)
-            self.trace.storage_bytes.append(storage.nbytes())
-            self._alive.append(storage)
-        return number
-
-    def _tensor(self, tensor: torch.Tensor) -> int:
-        """Return the number of a tensor: the same for the same place in memory seen in the same way."""
-        view = View(
-            self._storage(tensor),
-            tuple(tensor.shape),
-            tuple(tensor.stride()),
-            int(tensor.storage_offset()),
-            str(tensor.dtype).removeprefix("torch."),
-        )
-        number = self._tensors.setdefault(view, len(self.trace.views))
-        if number == len(self.trace.views):
-            self.trace.views.append(view)
-        return number
-
-    def _alias(self, view: torch.Tensor, origin: torch.Tensor) -> None:
-        """Let two storages be one."""
-        number = self._storage(origin)
-        storage = view.untyped_storage()
-        self._numbers[storage._cdata] = number
-        self._alive.append(storage)
 
     def _gradient_hook(self, parameter: int) -> Callable[[torch.Tensor], None]:
         def hook(gradient: torch.Tensor) -> None:
-            self.trace.gradients[self._storage(gradient)] = parameter
+            self.trace.gradients[self.memory.storage(gradient)] = parameter
 
         return hook
 
     def _save(self, tensor: torch.Tensor) -> torch.Tensor:
-        storage, now = self._storage(tensor), len(self.trace.events)
+        storage, now = self.memory.storage(tensor), len(self.trace.events)
         # Results are kept after the operator has run, inputs before.
         just_made = now > 0 and storage in self.trace.storages(self.trace.events[-1].writes)
         self.trace.saved.append((self._stack[-1], now - just_made, storage))
@@ -350,15 +244,6 @@ class Recorder(TorchDispatchMode):
         loss.backward()
 
 
-def _tensors(value: Any) -> Iterator[torch.Tensor]:
-    """Give the tensors in what an operator takes or returns: lists at most, so that torch's pytree is not needed."""
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _tensors(item)
-
-
 def _changed(event: Event, **changes: Any) -> Event:
     """Return an event with other fields; dataclasses.replace takes twice as long, and this runs for every operator."""
     values = {name: getattr(event, name) for name in Event.__slots__}
@@ -367,10 +252,8 @@ def _changed(event: Event, **changes: Any) -> Event:
 
 def record(recorder: Recorder, step: Callable[[], torch.Tensor], *, training: bool = True) -> Trace:
     """Return the trace of one forward pass, which `step` runs to return the loss, and of its backward pass."""
-    start = time.perf_counter()
     with recorder.listening():
         loss = step()
         if training:
             recorder.backward(loss)
-    recorder.trace.seconds = time.perf_counter() - start
     return recorder.trace

@@ -14,10 +14,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import register_flop_formula
 
 from hardplace.workload import torch_mamba  # noqa: F401  (defines the operators beside the scan)
-from hardplace.workload.scan import scan_flops
 
 _INPUTS = "Tensor x, Tensor dt, Tensor A, Tensor B, Tensor C, Tensor D, Tensor dt_bias"
 torch.library.define("hardplace::ssd_scan", f"({_INPUTS}, int chunk) -> (Tensor, Tensor)")
@@ -57,30 +55,6 @@ def _scan_backward(ctx: Any, gradient: Tensor, _: None) -> Any:
 
 
 torch.library.register_autograd("hardplace::ssd_scan", _scan_backward, setup_context=_scan_saves)
-
-
-def scan_sizes(x: Any, B: Any, chunk: int) -> dict[str, int]:
-    """Return scan_flops' arguments from the shapes of x (batch, length, heads, head_dim) and B (.., groups, state)."""
-    batch, length, heads, head_dim = x
-    return {
-        "batch": batch,
-        "length": length,
-        "heads": heads,
-        "head_dim": head_dim,
-        "groups": B[2],
-        "state": B[3],
-        "chunk": chunk,
-    }
-
-
-@register_flop_formula(torch.ops.hardplace.ssd_scan)
-def _count(x: Any, dt: Any, A: Any, B: Any, C: Any, D: Any, dt_bias: Any, chunk: int, **_: Any) -> int:
-    return scan_flops(**scan_sizes(x, B, chunk)).forward
-
-
-@register_flop_formula(torch.ops.hardplace.ssd_scan_backward)
-def _count_backward(gradient: Any, x: Any, dt: Any, A: Any, B: Any, *rest: Any, **_: Any) -> int:
-    return scan_flops(**scan_sizes(x, B, rest[-1])).backward
 
 
 def _chunk_scan(

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from hardplace.errors import BadInput
 from hardplace.workload.torch_huggingface import Options
-from hardplace.workload.torch_step import Inputs, Step, first_floats
+from hardplace.workload.torch_step import Inputs, Step, first_floats, tokens_of
 
 
 def step_of_function(source: str, name: str, options: Options, command: str = "") -> Step:
@@ -45,7 +45,7 @@ def step_of_function(source: str, name: str, options: Options, command: str = ""
         name=name,
         source=source,
         command=command,
-        sequence_length=options.sequence_length or _length(inputs),
+        sequence_length=options.sequence_length or tokens_of(inputs),
         module=module,
         inputs=make,
         loss=loss,
@@ -104,14 +104,6 @@ def _resized(one: torch.Tensor, old: int, new: int, dtype: torch.dtype) -> torch
     if shape and shape[0] == old:
         shape[0] = new
     return torch.empty(shape, dtype=dtype if one.is_floating_point() else one.dtype, device="meta")
-
-
-def _length(inputs: Inputs) -> int:
-    """Return the tokens of a sample: the second dimension of the first whole-number tensor; 1 if there is none."""
-    for one in tree_leaves(inputs):
-        if isinstance(one, torch.Tensor) and not one.is_floating_point() and one.dim() == 2:
-            return int(one.shape[1])
-    return 1
 
 
 def _own_loss(output: Any, _: Inputs) -> torch.Tensor:

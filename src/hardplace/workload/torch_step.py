@@ -18,7 +18,8 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from hardplace.errors import BadInput
 from hardplace.workload.torch_functions import DeviceFunctions, device_choices, library_stand_ins
-from hardplace.workload.torch_record import Recorder, Trace, record
+from hardplace.workload.torch_record import Recorder, record
+from hardplace.workload.torch_trace import Trace
 
 Inputs = dict[str, Any]
 
@@ -146,6 +147,14 @@ def _fails(step: Step, recorder: Recorder, problem: Exception) -> str:
         f"{step.source}: module {recorder.where or '(the model itself)'}: {type(problem).__name__}: {said}; "
         "expected a model that runs on tensors without values"
     )
+
+
+def tokens_of(inputs: Inputs) -> int:
+    """Return the tokens of a sample: the second dimension of the first whole-number matrix; 1 if there is none."""
+    for one in tree_leaves(inputs):
+        if isinstance(one, torch.Tensor) and not one.is_floating_point() and one.dim() == 2:
+            return int(one.shape[1])
+    return 1
 
 
 def first_floats(values: Sequence[Any]) -> list[torch.Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -18,6 +18,10 @@ class Affine(NamedTuple):
     def at(self, micro_batch: int) -> int:
         """Return the number at one micro-batch size (samples)."""
         return self.constant + self.factor * micro_batch
+
+
+# Sizes are compared at this micro-batch: a large prime, so that it is never mistaken for, nor divides, another size.
+GENERIC = 1_000_003
 
 
 def total(sizes: Iterable[Affine]) -> Affine:
@@ -37,6 +41,13 @@ def product(sizes: Iterable[Affine]) -> Affine:
             raise ValueError("a product of two sizes that both depend on the micro-batch is not affine in it")
         constant, factor = constant * size[0], factor * size[0] + constant * size[1]
     return Affine(constant, factor)
+
+
+def line(value: Callable[[int], int]) -> Affine:
+    """Return a number that is affine in the micro-batch by what it is at two sizes of it."""
+    low, high = value(2), value(3)
+    factor = high - low
+    return Affine(low - 2 * factor, factor)
 
 
 class OperatorKind(StrEnum):

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from hardplace.workload.sharding.moves import Moves
 from hardplace.workload.sharding.pointwise import alone, common, pointwise, pointwise_like
 from hardplace.workload.sharding.splits import DoesNotFit, Partial, Split, State, moved
 from hardplace.workload.sharding.steps import KeepWhole
 from hardplace.workload.types import Operator, Phase
 
-if TYPE_CHECKING:
-    from hardplace.workload.sharding.walk import Walk
 
-
-def normalisation(walk: Walk, operator: Operator) -> None:
+def normalisation(walk: Moves, operator: Operator) -> None:
     """Rows stay whole: the axes that are normalised over cannot be cut; batch statistics are by channel."""
     batch = "batch_norm" in operator.name
     axes = tuple(axis for axis in range(len(walk.shapes[operator.reads[0]])) if axis != 1) if batch else operator.axes
@@ -42,7 +38,7 @@ def normalisation(walk: Walk, operator: Operator) -> None:
         walk.states[index] = _normalised(walk, index, full[0], target, batch)
 
 
-def _normalised(walk: Walk, index: int, given: int, target: Split | None, batch: bool) -> State:
+def _normalised(walk: Moves, index: int, given: int, target: Split | None, batch: bool) -> State:
     if target is None:
         return None
     if len(walk.shapes[index]) == len(walk.shapes[given]):
@@ -52,7 +48,7 @@ def _normalised(walk: Walk, index: int, given: int, target: Split | None, batch:
     return Partial()  # gradients of weight and bias
 
 
-def softmax(walk: Walk, operator: Operator) -> None:
+def softmax(walk: Moves, operator: Operator) -> None:
     """Cut along other axes only; the logarithm over a cut vocabulary adds two all-reduces."""
     for index in operator.reads:
         if isinstance(walk.used(index), Partial):
@@ -61,7 +57,7 @@ def softmax(walk: Walk, operator: Operator) -> None:
     if target is not None and target.axis in operator.axes:
         if operator.name not in ("_log_softmax", "_log_softmax_backward_data"):
             raise DoesNotFit(target, 1)
-        if operator.phase is Phase.FORWARD:
+        if operator.name == "_log_softmax":
             walk.step.added = [operator.reads[0]] * 2  # the largest, and the sum of exponentials
     walk.settle(*operator.reads)
     for index in operator.reads:
@@ -70,7 +66,7 @@ def softmax(walk: Walk, operator: Operator) -> None:
         walk.states[index] = target
 
 
-def cross_entropy(walk: Walk, operator: Operator) -> None:
+def cross_entropy(walk: Moves, operator: Operator) -> None:
     """The target's logit over a cut vocabulary takes an all-reduce; a mean over cut tokens is a partial sum."""
     if not operator.name.startswith("nll_loss"):
         if operator.writes and walk.sizes[operator.writes[0]] > 1:
@@ -78,14 +74,15 @@ def cross_entropy(walk: Walk, operator: Operator) -> None:
         else:
             alone(walk, operator)
         return
-    values = operator.reads[operator.phase is Phase.BACKWARD]
+    backward = operator.name.endswith("_backward")
+    values = operator.reads[backward]
     state = walk.used(values)
     by_class = isinstance(state, Split) and state.axis == 1
     for index in operator.reads:
         if index != values and walk.sizes[index] > 1:
             split = moved(state, 0) if isinstance(state, Split) and not by_class else None
             walk.need(index, split)
-    if operator.phase is Phase.BACKWARD:
+    if backward:
         walk.states[operator.writes[0]] = state
         return
     if by_class:
@@ -94,7 +91,7 @@ def cross_entropy(walk: Walk, operator: Operator) -> None:
         walk.states[index] = Partial() if isinstance(state, Split) and not by_class else None
 
 
-def reduction(walk: Walk, operator: Operator) -> None:
+def reduction(walk: Moves, operator: Operator) -> None:
     """A sum over a cut axis is a partial sum: of tokens, in the backward pass of anything."""
     given = operator.reads[0]
     state = walk.used(given)

@@ -1,6 +1,6 @@
 """Sharding rules: how each tensor of a recorded layer lies on the ranks of one group, and what moves for it.
 
-docs/model.md, "Parallel versions". Splits enter at parameters (tensor parallel: a linear of a whole input is cut by
+docs/model-workload.md, section 4. Splits enter at parameters (tensor parallel: a linear of a whole input is cut by
 output features, of a cut input by input features) or at the layer's inputs (sequence and context parallel), and go
 on from operator to operator. Partial sums are added up as late as they can be: where something other than a sum
 reads them. Where a split cannot go on, the parameter that caused it stays whole, and the layer starts again.
@@ -8,34 +8,10 @@ reads them. Where a split cannot go on, the parameter that caused it stays whole
 
 from __future__ import annotations
 
-from hardplace.workload.sharding.along_axes import cross_entropy, normalisation, reduction, softmax
-from hardplace.workload.sharding.convolutions import convolution
 from hardplace.workload.sharding.experts import ExpertWalk
-from hardplace.workload.sharding.pointwise import alone, pointwise
-from hardplace.workload.sharding.products import attention, grouped, matmul
 from hardplace.workload.sharding.steps import Analysis, Earlier, Fewer, KeepWhole
-from hardplace.workload.sharding.tables import copy, embedding, gather, routing
 from hardplace.workload.sharding.walk import Walk
-from hardplace.workload.types import Group, Layer, OperatorKind
-
-_RULES = {
-    OperatorKind.VIEW: Walk.view,
-    OperatorKind.MATMUL: matmul,
-    OperatorKind.GROUPED_MATMUL: grouped,
-    OperatorKind.ATTENTION: attention,
-    OperatorKind.CONVOLUTION: convolution,
-    OperatorKind.NORMALISATION: normalisation,
-    OperatorKind.SOFTMAX: softmax,
-    OperatorKind.CROSS_ENTROPY: cross_entropy,
-    OperatorKind.REDUCTION: reduction,
-    OperatorKind.EMBEDDING: embedding,
-    OperatorKind.GATHER: gather,
-    OperatorKind.ROUTING: routing,
-    OperatorKind.COPY: copy,
-    OperatorKind.ELEMENTWISE: pointwise,
-    OperatorKind.SCAN: alone,
-    OperatorKind.OTHER: alone,
-}
+from hardplace.workload.types import Group, Layer
 
 
 def analyse(layer: Layer, group: Group, parts: int, *, sequence: bool = False) -> Analysis:
@@ -46,7 +22,7 @@ def analyse(layer: Layer, group: Group, parts: int, *, sequence: bool = False) -
     while True:
         try:
             walk = ExpertWalk if group is Group.EXPERT else Walk
-            return walk(layer, group, parts, sequence, (whole, fewer, early), _RULES).run()
+            return walk(layer, group, parts, (whole, fewer, early), sequence=sequence).run()
         except KeepWhole as cause:
             if cause.parameters <= whole:
                 raise AssertionError(f"{layer.name}: {sorted(whole)} are whole already") from None

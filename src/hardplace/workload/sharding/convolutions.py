@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from hardplace.workload.sharding.moves import Moves
 from hardplace.workload.sharding.pointwise import alone
 from hardplace.workload.sharding.products import note_weights
 from hardplace.workload.sharding.splits import Partial, Split, State, moved
 from hardplace.workload.sharding.steps import KeepWhole
-from hardplace.workload.types import Operator, Phase
-
-if TYPE_CHECKING:
-    from hardplace.workload.sharding.walk import Walk
+from hardplace.workload.types import Gradient, Operator
 
 
-def convolution(walk: Walk, operator: Operator) -> None:
+def convolution(walk: Moves, operator: Operator) -> None:
     """Cut a convolution by channels: of its output where the input is whole, of its input where that is cut."""
     for index in operator.reads:
         state = walk.used(index)
@@ -22,72 +18,66 @@ def convolution(walk: Walk, operator: Operator) -> None:
             walk.need(index, walk.resolved(index))
         elif isinstance(state, Split) and not state.origin:
             walk.need(index, None)
-    if operator.name != "convolution" and operator.name != "convolution_backward":
+    if operator.name not in ("convolution", "convolution_backward"):
         alone(walk, operator)
         return
-    groups = operator.dims[3].constant
-    if operator.phase is Phase.FORWARD:
-        _convolve(walk, operator, groups)
-        return
-    gradient, other = operator.reads
-    mine, theirs = walk.used(gradient), walk.used(other)
-    if operator.gradient.value == "dgrad":
-        # other: the weight (out, in / groups, ...).
-        if isinstance(theirs, Split) and theirs.axis == 0:
-            walk.need(gradient, Split(1, theirs.parts, 1, theirs.origin))
-            walk.states[operator.writes[0]] = Partial() if groups == 1 else Split(1, theirs.parts, 1, theirs.origin)
-        elif isinstance(theirs, Split):
-            walk.need(gradient, None)
-            walk.states[operator.writes[0]] = Split(1, theirs.parts, 1, theirs.origin)
-        else:
-            walk.need(gradient, None)
-            walk.states[operator.writes[0]] = None
-        return
-    cut_out = isinstance(mine, Split)
-    cut_in = isinstance(theirs, Split)
-    if cut_out and cut_in and groups == 1:
-        raise KeepWhole(mine.origin)  # type: ignore[union-attr]
-    if cut_out:
-        walk.states[operator.writes[0]] = moved(mine, 0)  # type: ignore[arg-type]
-    elif cut_in:
-        walk.states[operator.writes[0]] = moved(theirs, 1 if groups == 1 else 0)  # type: ignore[arg-type]
-    else:
-        walk.states[operator.writes[0]] = None
+    rule = {Gradient.FORWARD: _convolve, Gradient.DGRAD: _of_input, Gradient.WGRAD: _of_weight}[operator.gradient]
+    walk.states[operator.writes[0]] = rule(walk, operator, operator.dims[3].constant)
 
 
-def _convolve(walk: Walk, operator: Operator, groups: int) -> None:
-    given, weight, *bias = operator.reads
-    state = walk.used(given)
-    origin = frozenset([walk.parameter(weight)])
+def _of_input(walk: Moves, operator: Operator, groups: int) -> State:
+    """Return the state of the input's gradient: by its channels where the weight is cut so, else partial sums."""
+    gradient, weight = operator.reads
+    cut = walk.used(weight)  # (out, in / groups, ...)
+    if not isinstance(cut, Split):
+        walk.need(gradient, None)
+        return None
+    channels = moved(cut, 1)
+    walk.need(gradient, channels if cut.axis == 0 else None)
+    return Partial() if cut.axis == 0 and groups == 1 else channels
+
+
+def _of_weight(walk: Moves, operator: Operator, groups: int) -> State:
+    """Return the state of the weight's gradient: by the channels that are cut of what it is a product of."""
+    mine, theirs = (walk.used(index) for index in operator.reads)
+    if isinstance(mine, Split):
+        if isinstance(theirs, Split) and groups == 1:
+            raise KeepWhole(mine.origin)
+        return moved(mine, 0)
+    return moved(theirs, 1 if groups == 1 else 0) if isinstance(theirs, Split) else None
+
+
+def _convolve(walk: Moves, operator: Operator, groups: int) -> State:
+    """Return the state of the output: by its channels where the input is whole, partial sums where that is cut."""
+    given, weight, *biases = operator.reads
+    state, result = walk.used(given), None
     note_weights(walk, weight)
-    result: State = None
     if weight in walk.open:
-        outs, ins = walk.shapes[weight][:2]
-        able = walk.may_cut(weight)
-        if isinstance(state, Split) and groups > 1:
-            if not able or groups % state.parts:
-                raise KeepWhole(state.origin)
-            walk.decide(weight, Split(0, state.parts, 1, origin))
-            result = Split(1, state.parts, 1, origin | state.origin)
-        elif isinstance(state, Split):
-            if not able:
-                raise KeepWhole(state.origin)
-            walk.decide(weight, Split(1, state.parts, 1, origin))
-            result = Partial()
-        elif able and groups == 1 and outs % walk.parts == 0 and ins * groups > 0:
-            walk.decide(weight, Split(0, walk.parts, 1, origin))
-            result = Split(1, walk.parts, 1, origin)
-        else:
-            walk.decide(weight, None)
+        result = _cut_weight(walk, weight, state, groups)
     elif isinstance(state, Split):
         raise KeepWhole(state.origin)
-    walk.states[operator.writes[0]] = result
-    for one in bias:
+    for bias in biases:
         if isinstance(result, Partial):
-            walk.settle(one)
+            walk.settle(bias)
             walk.step.bias_after = True
         elif isinstance(result, Split):
-            if one in walk.open:
-                walk.decide(one, moved(result, 0))
+            if bias in walk.open:
+                walk.decide(bias, moved(result, 0))
         else:
-            walk.settle(one)
+            walk.settle(bias)
+    return result
+
+
+def _cut_weight(walk: Moves, weight: int, state: State, groups: int) -> State:
+    """Cut an open weight for an input in this state; return the state of the output."""
+    origin, able = frozenset([walk.parameter(weight)]), walk.may_cut(weight)
+    if isinstance(state, Split):
+        if not able or (groups > 1 and groups % state.parts):
+            raise KeepWhole(state.origin)
+        walk.decide(weight, Split(0 if groups > 1 else 1, state.parts, 1, origin))
+        return Split(1, state.parts, 1, origin | state.origin) if groups > 1 else Partial()
+    if able and groups == 1 and walk.shapes[weight][0] % walk.parts == 0:
+        walk.decide(weight, Split(0, walk.parts, 1, origin))
+        return Split(1, walk.parts, 1, origin)
+    walk.decide(weight, None)
+    return None

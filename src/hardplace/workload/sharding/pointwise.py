@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from hardplace.workload.sharding.moves import Moves
 from hardplace.workload.sharding.splits import Partial, Shape, Split, moved
 from hardplace.workload.types import ITEM_BYTES, Operator, Phase
-
-if TYPE_CHECKING:
-    from hardplace.workload.sharding.walk import Walk
 
 _JOINS = ("add", "sub")
 
 
-def pointwise(walk: Walk, operator: Operator) -> None:
+def pointwise(walk: Moves, operator: Operator) -> None:
     """All inputs come into the split of the result; partial sums pass where the operator is linear in them."""
     if not operator.writes:
         return
@@ -35,7 +31,7 @@ def pointwise(walk: Walk, operator: Operator) -> None:
         walk.states[index] = moved(target, target.axis + rank - len(shape)) if inside and target else None
 
 
-def _carried(walk: Walk, operator: Operator, reads: list[int]) -> bool:
+def _carried(walk: Moves, operator: Operator, reads: list[int]) -> bool:
     """Leave partial sums as they are where the operator is linear in them."""
     partial = [index for index in reads if isinstance(walk.used(index), Partial)]
     if not partial:
@@ -59,13 +55,13 @@ def _carried(walk: Walk, operator: Operator, reads: list[int]) -> bool:
     return True
 
 
-def _no_wider(walk: Walk, operator: Operator) -> bool:
+def _no_wider(walk: Moves, operator: Operator) -> bool:
     """Return whether a copy has no more bytes an element than what it copies."""
     old, new = (ITEM_BYTES[walk.layer.tensors[one[0]].dtype] for one in (operator.reads, operator.writes))
     return new <= old
 
 
-def common(walk: Walk, reads: list[int], rank: int) -> Split | None:
+def common(walk: Moves, reads: list[int], rank: int) -> Split | None:
     """Return the split of the result: that of the inputs, the finest where they differ in parts only."""
     found: list[tuple[int, Split]] = []
     for index in reads:
@@ -83,7 +79,7 @@ def common(walk: Walk, reads: list[int], rank: int) -> Split | None:
     return Split(best.axis, best.parts, best.before, origin)
 
 
-def align(walk: Walk, reads: list[int], target: Split, shape: Shape) -> None:
+def align(walk: Moves, reads: list[int], target: Split, shape: Shape) -> None:
     """Bring all that an operator reads into the split of its result."""
     for index in reads:
         axis = target.axis + len(walk.shapes[index]) - len(shape)
@@ -100,7 +96,7 @@ def align(walk: Walk, reads: list[int], target: Split, shape: Shape) -> None:
         walk.need(index, mine)
 
 
-def pointwise_like(walk: Walk, operator: Operator, state: Split) -> None:
+def pointwise_like(walk: Moves, operator: Operator, state: Split) -> None:
     """Let all of the input's rank that an operator reads and writes be split as its input is."""
     rank = len(walk.shapes[operator.reads[0]])
     for index in operator.reads:
@@ -110,7 +106,7 @@ def pointwise_like(walk: Walk, operator: Operator, state: Split) -> None:
         walk.states[index] = state if len(walk.shapes[index]) == rank else None
 
 
-def alone(walk: Walk, operator: Operator) -> None:
+def alone(walk: Moves, operator: Operator) -> None:
     """Compute whole on every rank."""
     for index in dict.fromkeys(operator.reads):
         if index in walk.open:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from hardplace.workload.operators import ATTENTION_BACKWARD
+from hardplace.workload.sharding.moves import Moves
 from hardplace.workload.sharding.pointwise import alone
 from hardplace.workload.sharding.splits import DoesNotFit, Partial, Shape, Split, State, moved
 from hardplace.workload.sharding.steps import VOCABULARY, KeepWhole
-from hardplace.workload.types import Operator, Phase
-
-if TYPE_CHECKING:
-    from hardplace.workload.sharding.walk import Walk
+from hardplace.workload.types import Operator
 
 
-def matmul(walk: Walk, operator: Operator) -> None:
+def matmul(walk: Moves, operator: Operator) -> None:
     """A product, with its bias if it has one."""
     left, right = operator.reads[-2:]
     bias = operator.reads[0] if operator.name.startswith("add") or operator.name == "baddbmm" else None
@@ -33,12 +30,12 @@ def matmul(walk: Walk, operator: Operator) -> None:
         _bias(walk, bias, state, walk.shapes[operator.writes[0]])
 
 
-def note_weights(walk: Walk, *operands: int) -> None:
+def note_weights(walk: Moves, *operands: int) -> None:
     """Note the weights that products use, to name those that stay whole."""
     walk.in_products |= {walk.parameter(index) for index in operands if index in walk.open}
 
 
-def _cut_weight(walk: Walk, left: int, right: int) -> None:
+def _cut_weight(walk: Moves, left: int, right: int) -> None:
     """Cut a weight by output features, or by input features where its input is cut so."""
     state, rank = walk.used(left), len(walk.shapes[right])
     inner = len(walk.shapes[left]) - 1
@@ -57,7 +54,7 @@ def _cut_weight(walk: Walk, left: int, right: int) -> None:
         walk.decide(right, None)
 
 
-def _product(walk: Walk, left: int, right: int) -> State:
+def _product(walk: Moves, left: int, right: int) -> State:
     """Return the state of a product of two operands whose states are known, after the moves that it takes."""
     places = {"left": ("m", "k"), "right": ("k", "n")}
 
@@ -100,7 +97,7 @@ def _product(walk: Walk, left: int, right: int) -> State:
     return theirs if other == "n" else None
 
 
-def _mirror(walk: Walk, split: int, whole: int, place: str) -> None:
+def _mirror(walk: Moves, split: int, whole: int, place: str) -> None:
     """Cut the other operand of a product as this one is cut."""
     state = walk.used(split)
     assert isinstance(state, Split)
@@ -110,7 +107,7 @@ def _mirror(walk: Walk, split: int, whole: int, place: str) -> None:
     walk.need(whole, Split(axis, state.parts, state.before, state.origin))
 
 
-def _bias(walk: Walk, bias: int, state: State, shape: Shape) -> None:
+def _bias(walk: Moves, bias: int, state: State, shape: Shape) -> None:
     if isinstance(state, Partial):
         walk.settle(bias)
         walk.step.bias_after = True
@@ -123,7 +120,7 @@ def _bias(walk: Walk, bias: int, state: State, shape: Shape) -> None:
         walk.settle(bias)
 
 
-def grouped(walk: Walk, operator: Operator) -> None:
+def grouped(walk: Moves, operator: Operator) -> None:
     """A product of each expert's tokens; its partial sums wait until the tokens are back."""
     left, right = operator.reads[:2]
     for index in (left, right):
@@ -145,7 +142,7 @@ def grouped(walk: Walk, operator: Operator) -> None:
     walk.states[operator.writes[0]] = Partial(routed=True) if isinstance(result, Partial) else result
 
 
-def _outer(walk: Walk, left: int, right: int) -> State:
+def _outer(walk: Moves, left: int, right: int) -> State:
     """Return the state of the gradient of grouped weights: (groups, rows of the left, columns of the right)."""
     mine, theirs = walk.used(left), walk.used(right)
     if isinstance(mine, Split) and isinstance(theirs, Split):
@@ -160,9 +157,9 @@ def _outer(walk: Walk, left: int, right: int) -> State:
     return None
 
 
-def attention(walk: Walk, operator: Operator) -> None:
+def attention(walk: Moves, operator: Operator) -> None:
     """By heads, or by queries with all keys and values gathered."""
-    backward = operator.phase is Phase.BACKWARD
+    backward = operator.name == ATTENTION_BACKWARD
     query, key, value = operator.reads[backward : backward + 3]
     for index in operator.reads:
         if isinstance(walk.used(index), Partial):

@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from hardplace.workload.types import Affine
+from hardplace.workload.types import GENERIC, Affine, Operator
 
-# Sizes are compared at this micro-batch: a large prime, so that it is never mistaken for, nor divides, another size.
-GENERIC = 1_000_003
 Shape = tuple[int, ...]
 
 
@@ -72,6 +70,29 @@ def reshaped(split: Split, old: Shape, new: Shape) -> Split:
 def moved(split: Split, axis: int) -> Split:
     """Return a split on another axis of another tensor."""
     return Split(axis, split.parts, split.before, split.origin)
+
+
+def through(split: Split, operator: Operator, old: Shape, new: Shape) -> Split:
+    """Return a split after a view."""
+    name, axes = operator.name, operator.axes
+    if name == "alias":
+        return split
+    if name == "permute":
+        return moved(split, axes.index(split.axis))
+    if name == "reshape":
+        return reshaped(split, old, new)
+    if name == "expand":
+        return moved(split, split.axis + len(new) - len(old))
+    if name in ("select", "unbind"):
+        if axes[0] == split.axis:
+            raise DoesNotFit(split, 1)
+        return moved(split, split.axis - (axes[0] < split.axis))
+    if name in ("slice", "split"):
+        # A part of a fused parameter is cut as the whole is (its rows interleave); a shift of the sequence too.
+        if new[split.axis] % split.parts and split.origin:
+            raise DoesNotFit(split, new[split.axis])
+        return split
+    raise DoesNotFit(split, 1)
 
 
 def sequence_split(shape: Shape, parts: int) -> Split | None:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from hardplace.workload.sharding.moves import Moves
 from hardplace.workload.sharding.pointwise import align, alone, common, pointwise, pointwise_like
-from hardplace.workload.sharding.splits import GENERIC, Partial, Split, moved
+from hardplace.workload.sharding.splits import Partial, Split, moved
 from hardplace.workload.sharding.steps import VOCABULARY
-from hardplace.workload.types import Group, Operator
-
-if TYPE_CHECKING:
-    from hardplace.workload.sharding.walk import Walk
+from hardplace.workload.types import GENERIC, Group, Operator
 
 
-def embedding(walk: Walk, operator: Operator) -> None:
+def embedding(walk: Moves, operator: Operator) -> None:
     """Look-ups: word tables are cut by row, others stay whole."""
     if operator.name not in ("embedding", "embedding_dense_backward"):
         alone(walk, operator)
@@ -36,7 +32,7 @@ def embedding(walk: Walk, operator: Operator) -> None:
     walk.states[operator.writes[0]] = walk.used(tokens)
 
 
-def _embedding_gradient(walk: Walk, operator: Operator, gradient: int, tokens: int) -> None:
+def _embedding_gradient(walk: Moves, operator: Operator, gradient: int, tokens: int) -> None:
     result = operator.writes[0]
     if isinstance(walk.used(gradient), Partial):
         walk.need(gradient, walk.resolved(gradient))
@@ -57,7 +53,7 @@ def _embedding_gradient(walk: Walk, operator: Operator, gradient: int, tokens: i
         walk.states[result] = None
 
 
-def gather(walk: Walk, operator: Operator) -> None:
+def gather(walk: Moves, operator: Operator) -> None:
     """Indexed reads and writes."""
     given = operator.reads[0]
     state = walk.used(given)
@@ -91,7 +87,7 @@ def gather(walk: Walk, operator: Operator) -> None:
     alone(walk, operator)
 
 
-def _local(walk: Walk, operator: Operator) -> bool:
+def _local(walk: Moves, operator: Operator) -> bool:
     """Let each rank of a context-parallel group route and permute its own tokens."""
     if walk.group is not Group.CONTEXT:
         return False
@@ -107,7 +103,7 @@ def _local(walk: Walk, operator: Operator) -> bool:
     return True
 
 
-def routing(walk: Walk, operator: Operator) -> None:
+def routing(walk: Moves, operator: Operator) -> None:
     """Sorts and choices along other axes than the cut one; of its own tokens under context parallelism."""
     if _local(walk, operator):
         return
@@ -118,7 +114,7 @@ def routing(walk: Walk, operator: Operator) -> None:
         alone(walk, operator)
 
 
-def copy(walk: Walk, operator: Operator) -> None:
+def copy(walk: Moves, operator: Operator) -> None:
     """Copies, joins and paddings."""
     name = operator.name
     if name in ("cat", "stack") and operator.reads:
@@ -144,7 +140,7 @@ def copy(walk: Walk, operator: Operator) -> None:
         pointwise(walk, operator)
 
 
-def _joined(walk: Walk, operator: Operator) -> None:
+def _joined(walk: Moves, operator: Operator) -> None:
     """Tensors one after the other along an axis."""
     reads = list(dict.fromkeys(operator.reads))
     states = [walk.used(index) for index in reads]

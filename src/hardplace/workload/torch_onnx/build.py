@@ -37,7 +37,12 @@ def onnx_module(
     """
     graph = read_graph(path)
     inputs = inputs_of(graph, sizes, dtype)
-    return OnnxModule(graph, Types(_main_type(graph), dtype)), inputs
+    return module_of(graph, dtype), inputs
+
+
+def module_of(graph: Graph, dtype: torch.dtype | None = None) -> OnnxModule:
+    """Return the module of a graph, on the meta device, as onnx_module says it."""
+    return OnnxModule(graph, Types(_main_type(graph), dtype))
 
 
 def inputs_of(graph: Graph, sizes: Mapping[str, int], dtype: torch.dtype | None = None) -> dict[str, torch.Tensor]:

@@ -38,6 +38,7 @@ _SMALL = 48  # elements up to which a constant counts as one that shapes may be 
 _CONTROL = {"If", "Loop", "Scan", "SequenceMap"}
 # Inputs that are weights even where an exporter writes them as Constant nodes; statistics are no parameters.
 _WEIGHTS = {"Conv": {1, 2}, "ConvTranspose": {1, 2}, "Gemm": {1, 2}, "MatMul": {0, 1}, "Gather": {0}}
+_COPIED = ("Identity", 0)  # what reads the copy says what it is
 _STATISTICS = {("BatchNormalization", 3), ("BatchNormalization", 4)}
 
 
@@ -119,7 +120,7 @@ class _Reader:
         outputs = tuple(info.name for info in self._model.graph.output)
         initializers = {proto.name: proto for proto in self._initializers()}
         used = {name: proto for name, proto in initializers.items() if name in self._uses or name in outputs}
-        constants = {name: self._constant(proto, self._trained(proto)) for name, proto in used.items()}
+        constants = {name: self._constant(proto, self._trained(name, len(proto.dims))) for name, proto in used.items()}
         for proto in self._model.graph.node:
             if proto.op_type == "Constant":
                 constant = constant_of(proto)
@@ -127,7 +128,9 @@ class _Reader:
         nodes = [self._node(proto) for proto in self._model.graph.node if proto.op_type != "Constant"]
         nodes = with_scopes(nodes)
         if self._model.producer_name == "pytorch":
-            nodes = separate_modules(nodes, constants) if self._kinds else separate_aliases(nodes, constants)
+            nodes = (
+                separate_modules(nodes, constants) if self._kinds else separate_aliases(nodes, constants, self._trained)
+            )
         inputs = tuple(self._input(info) for info in self._model.graph.input if info.name not in initializers)
         _check_order(nodes, {*constants, *(one.name for one in inputs)}, outputs)
         return Graph(path=self._where, nodes=tuple(nodes), constants=constants, inputs=inputs, outputs=outputs)
@@ -161,20 +164,20 @@ class _Reader:
             raise BadInput("sparse initializers cannot be read")
         return self._model.graph.initializer
 
-    def _trained(self, proto: Any) -> bool:
+    def _trained(self, name: str, rank: int) -> bool:
         """Return whether a float initializer is a parameter: what the exporter says, else by its use.
 
         Numbers of rank 0 are constants, and so are batch statistics. Where the exporter says which initializers
         are parameters, those of an instance norm that it does not name are constants of a group norm.
         """
-        kind = self._kinds.get(proto.name)
+        kind = self._kinds.get(name)
         if kind is not None:
             return kind == "PARAMETER"
         fixed = (
             _STATISTICS | {("InstanceNormalization", 1), ("InstanceNormalization", 2)} if self._kinds else _STATISTICS
         )
-        uses = self._uses[proto.name]
-        return len(proto.dims) > 0 and not (uses and uses <= fixed)
+        uses = self._uses[name] - {_COPIED}
+        return rank > 0 and not (uses and uses <= fixed)
 
     def _weighs(self, name: str) -> bool:
         """Return whether a Constant node is a weight."""

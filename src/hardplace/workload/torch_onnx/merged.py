@@ -6,21 +6,27 @@ one embedding for input and output, stay one, unless the exporter stored the sec
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from hardplace.workload.torch_onnx.node import Constant, Node, Role
 
 
-def separate_aliases(nodes: list[Node], constants: dict[str, Constant]) -> list[Node]:
+def separate_aliases(
+    nodes: list[Node], constants: dict[str, Constant], trained: Callable[[str, int], bool]
+) -> list[Node]:
     """Make constants, in place, of Identity nodes of constants: the older exporter's, with the parameters' names.
 
-    What the model shares is one initializer there, without such a node.
+    What the model shares is one initializer there, without such a node. trained: whether floats of a name and rank
+    are a parameter by their own use; a bias and a batch norm's mean, both zeros, may be one initializer.
     """
     kept, sources = [], set()
     for node in nodes:
         source = constants.get(node.inputs[0]) if node.operator == "Identity" and node.inputs else None
         if source is not None and source.role is not Role.VALUE:
-            constants[node.outputs[0]] = replace(source, name=node.outputs[0])
+            name = node.outputs[0]
+            weighs = source.dtype.is_floating_point and trained(name, len(source.shape))
+            constants[name] = replace(source, name=name, role=Role.PARAMETER if weighs else Role.BUFFER)
             sources.add(source.name)
         else:
             kept.append(node)

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hardplace.workload.torch_huggingface import Options
-from hardplace.workload.torch_onnx.build import inputs_of, onnx_module
+from hardplace.workload.torch_onnx.build import inputs_of, module_of
 from hardplace.workload.torch_onnx.file import Graph, read_graph
-from hardplace.workload.torch_step import Inputs, Step
+from hardplace.workload.torch_step import Inputs, Step, tokens_of
 
 
 def step_of_onnx(path: Path, name: str, sizes: Mapping[str, int], options: Options, command: str = "") -> Step:
@@ -20,18 +20,17 @@ def step_of_onnx(path: Path, name: str, sizes: Mapping[str, int], options: Optio
     graph = read_graph(path)
     batch = _batch(graph)
     given = {**sizes, **({batch: sizes.get(batch, 2)} if batch else {})}
-    module, inputs = onnx_module(path, given, options.dtype)
+    inputs = inputs_of(graph, given, options.dtype)
 
     def make(micro_batch: int) -> Inputs:
         return dict(inputs_of(graph, {**given, batch: micro_batch} if batch else given, options.dtype))
 
-    tokens = next((one.shape[1] for one in inputs.values() if one.dim() == 2 and not one.is_floating_point()), 1)
     return Step(
         name=name,
         source=str(path),
         command=command,
-        sequence_length=int(tokens),
-        module=module,
+        sequence_length=tokens_of(inputs),
+        module=module_of(graph, options.dtype),
         inputs=make,
         loss=None,
         dtype=options.dtype,

@@ -1,0 +1,81 @@
+"""How each tensor of a layer lies on the ranks of a group, and which of its parameters are cut, as far as is known."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from hardplace.workload.sharding.splits import Shape, Split, State, moved, reshaped, through
+from hardplace.workload.sharding.steps import KeepWhole
+from hardplace.workload.types import GENERIC, Group, Layer, Operator, elements
+
+# From earlier walks: parameters that stay whole, those cut into fewer parts, operators that read what is gathered.
+Decided = tuple[frozenset[int], dict[int, int], set[int]]
+
+
+class Held:
+    """States of a layer's tensors on a group of `parts` ranks; parameters are open until a product decides."""
+
+    def __init__(self, layer: Layer, group: Group, parts: int, decided: Decided) -> None:
+        self.layer, self.group, self.parts = layer, group, parts
+        self.whole, self.fewer, self.early = decided
+        self.shapes: list[Shape] = [tuple(size.at(GENERIC) for size in one.shape) for one in layer.tensors]
+        self.sizes = [elements(one.shape, GENERIC) for one in layer.tensors]
+        self.states: dict[int, State] = {}
+        self.open: set[int] = set()  # parameters, and views of them, not yet cut or kept whole
+        self.views: dict[int, tuple[int, Operator]] = {}  # of open tensors
+        self.of_storage: dict[int, list[int]] = {}
+        for index, tensor in enumerate(layer.tensors):
+            self.of_storage.setdefault(tensor.storage, []).append(index)
+        self.tables: set[Shape] = set()  # shapes of tables cut by row
+        self.in_products: set[int] = set()
+
+    def parameter(self, index: int) -> int:
+        """Return the storage of a parameter."""
+        return self.layer.tensors[index].storage
+
+    def may_cut(self, index: int) -> bool:
+        """Return whether a parameter may be cut by this group."""
+        return self.group is Group.TENSOR and self.parameter(index) not in self.whole
+
+    def cuts_into(self, index: int) -> int:
+        """Return the parts that a parameter is cut into."""
+        return self.fewer.get(self.parameter(index), self.parts)
+
+    def decide(self, index: int, state: State) -> None:
+        """Cut an open parameter, or keep it whole, by the state that one of its views shall have."""
+        chain = [index]
+        while chain[-1] in self.views:
+            chain.append(self.views[chain[-1]][0])
+        found = state
+        for view, origin in pairwise(chain):
+            self.states[view] = found
+            found = self._before_view(found, self.views[view][1], origin, view)
+        self.states[chain[-1]] = found
+        storage = self.parameter(index)
+        for other in self.of_storage[storage]:
+            if other in self.open:
+                self.open.discard(other)
+                if other not in chain:
+                    self._again(other, chain[-1], found)
+
+    def _again(self, view: int, origin: int, state: State) -> None:
+        """Give another view of a parameter, made before it was cut, its state."""
+        if view in self.views and isinstance(state, Split):
+            self.states[view] = through(state, self.views[view][1], self.shapes[origin], self.shapes[view])
+        else:
+            self.states[view] = state if self.shapes[view] == self.shapes[origin] else None
+
+    def _before_view(self, state: State, view: Operator, origin: int, result: int) -> State:
+        if not isinstance(state, Split):
+            return state
+        if view.name == "permute":
+            return moved(state, view.axes[state.axis])
+        if view.name in ("reshape", "alias"):
+            return reshaped(state, self.shapes[result], self.shapes[origin])
+        raise KeepWhole([self.parameter(result)])
+
+    def settle(self, *indices: int) -> None:
+        """Keep open parameters among these whole."""
+        for index in indices:
+            if index in self.open:
+                self.decide(index, None)

@@ -1,0 +1,89 @@
+"""Where the tensors of a recorded layer lie on one rank: storages with the rank's share of the bytes, local shapes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hardplace.workload.sharding.splits import State, local_shape
+from hardplace.workload.sharding.steps import Analysis
+from hardplace.workload.types import ITEM_BYTES, Affine, Layer, Storage, StorageRole, Tensor, elements, line, product
+
+States = tuple[State, ...]  # one of each group
+
+
+class RankTensors:
+    """The rank's storages and tensors, each made at its first use; `recorded` numbers are those of the old layer."""
+
+    def __init__(self, old: Layer, analyses: tuple[Analysis, ...]) -> None:
+        self.old, self.analyses = old, analyses
+        self.storages: list[Storage] = []
+        self.tensors: list[Tensor] = []
+        self.states: list[dict[int, State]] = [{} for _ in analyses]  # of recorded tensors, as they are now
+        self.home: dict[int, int] = {}  # recorded storage -> storage here
+        self.number_of: dict[tuple[int, States], int] = {}  # recorded tensor in these states -> tensor here
+        self._known: dict[Tensor, int] = {}
+
+    def now(self, index: int) -> States:
+        """Return the states of a recorded tensor."""
+        return tuple(states.get(index) for states in self.states)
+
+    def local(self, index: int, states: States) -> tuple[Affine, ...]:
+        """Return the rank's shape of a recorded tensor in these states."""
+        return local_shape(self.old.tensors[index].shape, states)
+
+    def bytes_of(self, index: int, states: States) -> Affine:
+        """Return the rank's bytes of a recorded tensor in these states."""
+        item = Affine(ITEM_BYTES[self.old.tensors[index].dtype], 0)
+        return product((item, *self.local(index, states)))
+
+    def new_storage(self, role: StorageRole, size: Affine, parameters: int = 0) -> int:
+        """Return the number of a storage that is added."""
+        self.storages.append(Storage(role=role, bytes=size, parameters=parameters))
+        return len(self.storages) - 1
+
+    def added(self, tensor: Tensor) -> int:
+        """Return the number of a tensor that no recorded one is."""
+        self.tensors.append(tensor)
+        return len(self.tensors) - 1
+
+    def unwritten(self, index: int) -> bool:
+        """Return whether a view is of memory that is only allocated: what is written there says its share."""
+        storage = self.old.tensors[index].storage
+        return storage not in self.home and self.old.storages[storage].role is StorageRole.ACTIVATION
+
+    def tensor(self, index: int, states: States, storage: int | None = None) -> int:
+        """Return the number here of a recorded tensor in these states; storage: if it lies in a copy."""
+        found = self.number_of.get((index, states))
+        if found is not None and storage is None:
+            return found
+        home = self._home(index, states) if storage is None else storage
+        made = Tensor(storage=home, shape=self.local(index, states), dtype=self.old.tensors[index].dtype)
+        number = self._known.setdefault(made, len(self.tensors))
+        if number == len(self.tensors):
+            self.tensors.append(made)
+        self.number_of[index, states] = number
+        return number
+
+    def replace(self, recorded: int, new: int) -> None:
+        """Let a recorded storage lie elsewhere from now on, in the role that it had."""
+        role = self.storages[self.home[recorded]].role
+        if role in (StorageRole.GRADIENT, StorageRole.ACTIVATION):
+            self.storages[new] = replace(self.storages[new], role=role)
+        self.home[recorded] = new
+
+    def _home(self, index: int, states: States) -> int:
+        """Return the storage of a tensor here, made at its first use with the rank's share of the bytes."""
+        old = self.old.tensors[index].storage
+        if old not in self.home:
+            whole = self.old.storages[old]
+            if whole.role is StorageRole.PARAMETER:
+                states = tuple(one.parameters[old] for one in self.analyses)
+                index = next(number for number, one in enumerate(self.old.tensors) if one.storage == old)
+            shape, mine = self.old.tensors[index].shape, self.local(index, states)
+
+            def share(total: int, size: int) -> int:
+                return -(-total * elements(mine, size) // max(1, elements(shape, size)))
+
+            size = line(lambda one: share(whole.bytes.at(one), one))
+            self.home[old] = self.new_storage(whole.role, size, share(whole.parameters, 1))
+        return self.home[old]

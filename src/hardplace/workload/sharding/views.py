@@ -1,0 +1,33 @@
+"""Sharding rule of views."""
+
+from __future__ import annotations
+
+from hardplace.workload.sharding.moves import Moves
+from hardplace.workload.sharding.splits import DoesNotFit, Partial, Split, through
+from hardplace.workload.types import Operator
+
+
+def view(walk: Moves, operator: Operator) -> None:
+    """What a view does to a split; views of open parameters stay open."""
+    origin = operator.reads[0]
+    if origin in walk.open:
+        for index in operator.writes:
+            if index not in walk.open:
+                walk.open.add(index)
+                walk.views[index] = (origin, operator)
+        return
+    state = walk.used(origin)
+    for index in operator.writes:
+        if isinstance(state, Split):
+            try:
+                walk.states[index] = through(state, operator, walk.shapes[origin], walk.shapes[index])
+            except DoesNotFit as problem:
+                if problem.split.origin:
+                    raise
+                walk.need(origin, None)
+                walk.states[index] = None
+        elif isinstance(state, Partial) and state.onto is not None:
+            onto = through(state.onto, operator, walk.shapes[origin], walk.shapes[index])
+            walk.states[index] = Partial(state.routed, onto)
+        elif index != origin:
+            walk.states[index] = state
