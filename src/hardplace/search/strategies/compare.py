@@ -7,6 +7,8 @@ from types import MappingProxyType
 
 from hardplace import __version__
 from hardplace.errors import BadInput
+from hardplace.placement.types import Infeasible
+from hardplace.search.answer import evaluated, explored
 from hardplace.search.candidates import Found
 from hardplace.search.explore import Search
 from hardplace.search.question import Question
@@ -28,20 +30,20 @@ def compare(
     gap: float = 0.001,
     seed: int = 0,
     report: Callable[[str], None] | None = None,
-) -> Comparison:
+) -> Comparison | Infeasible:
     """Run the certified search to its gap, then each strategy from scratch within the same limits.
 
     The limits are for the strategies; the certified search runs until its gap, so that it is the optimum that stands
-    beside them. report: called with the name of what begins. Raises BadInput if nothing fits the memory.
+    beside them. report: called with the name of what begins. What every candidate lacks, if nothing is to compare.
     """
     tell = report or (lambda name: None)
     tell("certified search")
     search = Search(question=question, gap=gap)
     if len(search.scoring.sections) != 1 or len(question.workloads) != 1:
         raise BadInput("compare: expected one model and a space with one memory and one kind of link")
-    if search.shortage() is not None:
-        raise BadInput(f"{question.workloads[0].name}: no plan of the space fits its memory: nothing to compare")
-    found = search.run()
+    found = explored(search)
+    if isinstance(found, Infeasible):
+        return found
     trials = []
     for name in names:
         tell(name)
@@ -62,10 +64,7 @@ def compare(
 
 
 def _certified(question: Question, found: Found) -> Certified:
-    if not found.reached:
-        raise KeyboardInterrupt
-    best = found.reached[0].plans[0].evaluation
-    assert best is not None
+    best = evaluated(found.reached[0].plans[0])
     way = [
         Point(seconds=now.seconds, evaluations=found.exact_evaluations, samples_per_s=now.score)
         for now in found.progress
