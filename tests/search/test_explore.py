@@ -16,7 +16,7 @@ from hardplace.search.answer import answer
 from hardplace.search.explore import Search
 from hardplace.search.fleet import best_fleet
 from hardplace.search.goals import Combine, Goal, Objective
-from hardplace.search.types import Exploration, Stop
+from hardplace.search.types import Ends, Exploration, Stop
 from hardplace.units import GIB
 from search_questions import OPEN, exhaustive, question, small_space
 
@@ -26,7 +26,7 @@ SINGLE = [Objective.THROUGHPUT, Objective.PER_WATT, Objective.PER_DOLLAR, Object
 
 def check(asked: object, everything: list[tuple[tuple[float, ...], tuple[float, ...]]]) -> None:
     """The search's answer is within its gap of the best, is possible, and its bound holds."""
-    found = Search(question=asked, gap=GAP).run()  # type: ignore[arg-type]
+    found = Search(question=asked, ends=Ends(gap=GAP)).run()  # type: ignore[arg-type]
     best = max(reached for (reached, *_), _ in everything)
     most = max(bound for _, (bound, *_) in everything)
     (score,) = found.scores[0]
@@ -66,7 +66,7 @@ def test_no_candidate_exceeds_the_frontier_by_more_than_the_gap(objectives: tupl
     space = small_space(**{**OPEN, "links_bytes_per_s": (450e9,)})
     choices = {"micro_batches": (1,), "recompute": (False, True), "tensor_parallel": (1, 2)}
     asked = question("opt-350m", space=space, goal=Goal(objectives=objectives), **choices)
-    search = Search(question=asked, gap=0.02)
+    search = Search(question=asked, ends=Ends(gap=0.02))
     found = search.run()
     assert found.excess <= 0.02
     everything = exhaustive(asked, 0.02)
@@ -89,7 +89,7 @@ def test_a_fleet_equals_exhaustive_evaluation() -> None:
     choices = {"micro_batches": (1,), "recompute": (False,), "tensor_parallel": (1,)}
     goal = Goal(weights=(1.0, 1.0, 1.0), norms=(2000.0, 300000.0, 500.0), fleet=2)
     asked = question("opt-350m", "bert-large", "gpt2-xl", goal=goal, **choices)
-    found = Search(question=asked, gap=GAP).run()
+    found = Search(question=asked, ends=Ends(gap=GAP)).run()
     score, _ = best_fleet(asked.goal, np.array(found.scores))
     values = np.array([reached for reached, _ in exhaustive(asked, GAP)])
     best = max(
@@ -112,7 +112,7 @@ def test_a_fleet_equals_exhaustive_evaluation() -> None:
 def test_an_exhaustive_search_reaches_all_that_can_be_reached(models: tuple[str, ...], goal: Goal) -> None:
     space = small_space(**{**OPEN, "links_bytes_per_s": (450e9,), "array_columns": (160,)})
     asked = question(*models, space=space, goal=goal, micro_batches=(1,), tensor_parallel=(1,))
-    found = Search(question=asked, gap=GAP, exhaustive=True).run()
+    found = Search(question=asked, ends=Ends(gap=GAP, exhaustive=True)).run()
     assert found.stop in (Stop.GAP, Stop.OPTIMAL)
     assert found.excess <= GAP
     every = exhaustive(asked, GAP)
@@ -128,7 +128,7 @@ def dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
 
 def test_too_many_candidates_are_refused_in_one_line() -> None:
     with pytest.raises(BadInput, match=r"--exhaustive: 234,880 candidates .* at most 20,000") as raised:
-        Search(question=question("opt-350m", space=named("phaze")), gap=GAP, exhaustive=True).run()
+        Search(question=question("opt-350m", space=named("phaze")), ends=Ends(gap=GAP, exhaustive=True)).run()
     assert "\n" not in str(raised.value)
 
 
@@ -148,7 +148,7 @@ def test_the_best_fleet_is_the_best_of_all_subsets(seed: int, combine: Combine, 
 
 def test_levels_bound_one_another() -> None:
     asked = question(space=small_space(**OPEN), recompute=(False,), micro_batches=(1,))
-    search = Search(question=asked, gap=0.01)
+    search = Search(question=asked, ends=Ends(gap=0.01))
     scoring = search.scoring
     whole = asked.space.whole
     places = whole.places()
@@ -173,7 +173,7 @@ def test_boxes_bound_their_chips_in_speed_costs_and_energy(data: st.DataObject) 
     # With recompute a box's bound may be the sharper one: both hold, but its share of recompute is another one.
     goal = Goal(objectives=(Objective.ENERGY,))
     asked = question(space=small_space(**OPEN), goal=goal, recompute=(False,), micro_batches=(1,))
-    scoring = SEARCHES.setdefault("open", Search(question=asked, gap=0.01)).scoring
+    scoring = SEARCHES.setdefault("open", Search(question=asked, ends=Ends(gap=0.01))).scoring
     low, high, inside = [], [], []
     for values in asked.space.values:
         one, two = sorted((data.draw(st.integers(0, len(values) - 1)), data.draw(st.integers(0, len(values) - 1))))
@@ -244,7 +244,7 @@ def test_a_search_with_a_time_limit_looks_at_some_chips_and_at_its_answer(monkey
     from hardplace.search import cloud
 
     monkeypatch.setattr(cloud, "_HURRIED", 6)
-    found = answer(question("opt-350m", recompute=(False,), micro_batches=(1,)), limit_s=600.0)
+    found = answer(question("opt-350m", recompute=(False,), micro_batches=(1,)), Ends(gap=0.01, limit_s=600.0))
     assert isinstance(found, Exploration)
     assert len(found.cloud.label) <= 7
     assert found.best.chip.name in found.cloud.label
@@ -285,7 +285,7 @@ def test_the_smallest_memory_that_is_as_fast_is_chosen() -> None:
 
 def test_more_memory_bandwidth_is_never_slower() -> None:
     fast = replace(HBM3, memory_bandwidth_bytes_per_s=2 * HBM3.memory_bandwidth_bytes_per_s)
-    one, other = answer(question(), gap=0.001), answer(question(setting=fast), gap=0.001)
+    one, other = answer(question(), Ends(gap=0.001)), answer(question(setting=fast), Ends(gap=0.001))
     assert isinstance(one, Exploration)
     assert isinstance(other, Exploration)
     assert other.best.samples_per_s >= one.best.samples_per_s / 1.001
@@ -293,7 +293,7 @@ def test_more_memory_bandwidth_is_never_slower() -> None:
 
 def test_an_interrupt_leaves_the_best_so_far_and_a_sound_bound() -> None:
     asked = question(setting=PHAZE)
-    full = Search(question=asked, gap=0.001).run()
+    full = Search(question=asked, ends=Ends(gap=0.001)).run()
     calls = 0
 
     def stop_after_an_incumbent(progress: object) -> None:
@@ -302,7 +302,7 @@ def test_an_interrupt_leaves_the_best_so_far_and_a_sound_bound() -> None:
         if search.front.points:
             raise KeyboardInterrupt
 
-    search = Search(question=asked, gap=0.001, report=stop_after_an_incumbent)
+    search = Search(question=asked, ends=Ends(gap=0.001), report=stop_after_an_incumbent)
     part = search.run()
     assert part.stop is Stop.INTERRUPTED
     assert part.reached

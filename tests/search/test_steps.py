@@ -17,7 +17,7 @@ from hardplace.search.exact import in_process
 from hardplace.search.journal import FILE, Journalled, evaluations, journal
 from hardplace.search.processes import Processes
 from hardplace.search.steps import Asked, Pool
-from hardplace.search.types import Exploration, Progress
+from hardplace.search.types import Ends, Exploration, Progress
 from search_questions import small
 
 QUESTION = small("bert-large")
@@ -30,7 +30,7 @@ def explore(
     """Return the answer without its times, and the jobs that the journal holds."""
     with journal(folder / FILE, asked(QUESTION, gap=GAP), "bert-large", "samples/s") as opened:
         evaluator = Journalled(opened, in_process(QUESTION, GAP), pool)
-        found = answer(QUESTION, gap=GAP, evaluator=evaluator, report=report)
+        found = answer(QUESTION, Ends(gap=GAP), evaluator=evaluator, report=report)
     assert isinstance(found, Exploration)
     levels = tuple(replace(level, seconds=0.0) for level in found.levels)
     progress = tuple(replace(now, seconds=0.0) for now in found.progress)

@@ -10,6 +10,7 @@ import click
 from hardplace.cli.app import INFEASIBLE, app
 from hardplace.errors import unknown
 
+_GAP = 0.001  # of the certified search
 _ASKED = "compare-asked.json"  # what the comparison in a folder was asked: another one goes to another folder
 
 
@@ -71,6 +72,7 @@ def compare(
     from hardplace.search.asked import asked
     from hardplace.search.strategies.compare import STRATEGIES
     from hardplace.search.strategies.compare import compare as compared
+    from hardplace.search.types import Ends
     from hardplace.workload.load import load
 
     for name in strategies:
@@ -90,8 +92,7 @@ def compare(
     comparison = compared(
         question,
         strategies,
-        limit_s=limit_s,
-        limit_evaluations=limit_evaluations,
+        Ends(gap=_GAP, limit_s=limit_s, evaluations=limit_evaluations),
         seed=seed,
         report=lambda name: click.echo(f"{name} ...", err=True),
     )

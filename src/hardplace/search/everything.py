@@ -39,7 +39,7 @@ def everything(search: Search) -> Ended:
             own = costs.take(np.array([chip]))
             most += _chip(search, section, columns[:, chip : chip + 1], own)
     excess = max((scoring.front.excess(scores) for scores in most if min(scores) > 0.0), default=0.0)
-    stop = Stop.OPTIMAL if excess <= 0.0 else Stop.GAP if excess <= search.gap else Stop.SCHEDULES
+    stop = Stop.OPTIMAL if excess <= 0.0 else Stop.GAP if excess <= search.ends.gap else Stop.SCHEDULES
     count = search.counted(Refinement.EXACT).entered
     return Ended(stop=stop, excess=max(0.0, excess), evaluations=count, progress=())
 

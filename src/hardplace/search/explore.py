@@ -25,13 +25,13 @@ from hardplace.search.fleet import best_fleet
 from hardplace.search.front import Front, Scores
 from hardplace.search.goals import Objective
 from hardplace.search.layout import Layout
-from hardplace.search.loop import Deadline, Ended, Evaluator, Loop, Stops
+from hardplace.search.loop import Deadline, Ended, Evaluator, Loop
 from hardplace.search.question import Question
 from hardplace.search.regions import opened
 from hardplace.search.scoring import Scoring, scores_of
 from hardplace.search.sections import Limits, sections
 from hardplace.search.spread import spread
-from hardplace.search.types import Evaluation, Job, Level, Outcome, Progress, Stop
+from hardplace.search.types import Ends, Evaluation, Job, Level, Outcome, Progress, Stop
 
 Candidate = Region | Block | One
 
@@ -40,24 +40,19 @@ Candidate = Region | Block | One
 class Search:
     """One search over a space of chips and the plans of one model or several.
 
-    gap: relative gap at which to stop. limit_s: wall seconds, or None. report: called with each Progress.
-    evaluations: exact evaluations at most, or None. evaluator: where they are done; None: in this process.
-    exhaustive: evaluate every candidate instead, to its end (search.everything).
+    report: called with each Progress. evaluator: where exact evaluations are done; None: in this process.
     """
 
     question: Question
-    gap: float
-    limit_s: float | None = None
+    ends: Ends
     report: Callable[[Progress], None] | None = None
-    evaluations: int | None = None
     evaluator: Evaluator | None = None
-    exhaustive: bool = False
 
     def __post_init__(self) -> None:
         """Lay out models and sections; nothing depends on the chips yet."""
-        self.deadline = Deadline(limit_s=self.limit_s)
+        self.deadline = Deadline(limit_s=self.ends.limit_s)
         question, goal = self.question, self.question.goal
-        self._evaluator: Evaluator = self.evaluator or in_process(question, self.gap)
+        self._evaluator: Evaluator = self.evaluator or in_process(question, self.ends.gap)
         budget = question.budget
         billed = any(one not in (Objective.THROUGHPUT, Objective.AREA) for one in goal.objectives)
         billed = billed or budget.tdp_w is not None or budget.usd is not None
@@ -68,7 +63,7 @@ class Search:
         )
         self.scoring = Scoring(
             goal=goal,
-            gap=self.gap,
+            gap=self.ends.gap,
             space=question.space,
             limits=Limits(space=question.space, budget=budget, billed=billed),
             models=models,
@@ -83,10 +78,10 @@ class Search:
 
     def run(self) -> Found:
         """Refine candidates best first until the gap, a limit or an interrupt; return what was found."""
-        if self.exhaustive:
+        if self.ends.exhaustive:
             return self._found(everything(self))
-        stops = Stops(gap=self.gap, deadline=self.deadline, evaluations=self.evaluations)
-        return self._found(Loop(self, self.front, self._evaluator.steps(self), stops, self.report).run())
+        loop = Loop(self, self.front, self._evaluator.steps(self), self.ends, self.deadline, self.report)
+        return self._found(loop.run())
 
     def roots(self) -> Iterator[tuple[Scores, Candidate]]:
         """Yield all chips of each section in which every model has a plan that fits."""

@@ -22,11 +22,11 @@ from hardplace.search.exact import InProcess, Task
 from hardplace.search.explore import Candidate, Search
 from hardplace.search.front import Front, Scores
 from hardplace.search.layout import Group
-from hardplace.search.loop import Deadline, Ended, Evaluator, Loop, Stops
+from hardplace.search.loop import Deadline, Ended, Evaluator, Loop
 from hardplace.search.question import Question
 from hardplace.search.shapes.bounding import Bounding, Layouts, fast_enough, fastest_macs_per_s, macs, places_of
 from hardplace.search.shapes.types import FIELDS, Shapes
-from hardplace.search.types import Evaluation, Job, Level, Outcome, Progress, Stop
+from hardplace.search.types import Ends, Evaluation, Job, Level, Outcome, Progress, Stop
 from hardplace.workload.reshape import Reshaping
 from hardplace.workload.types import Workload
 
@@ -119,13 +119,14 @@ class JointFound:
 class Joint:
     """One search over shapes, chips and plans. question: of the model's own shape; its space is every shape's.
 
-    start: a score that is reached already, and with what. layouts: kept from another search of the same shapes.
+    deadline: when the time of ends is up; None: counted from now. start: a score that is reached already, and with
+    what. layouts: kept from another search of the same shapes.
     """
 
     question: Question
     reshapes: Reshapes
-    gap: float
-    deadline: Deadline = field(default_factory=Deadline)
+    ends: Ends
+    deadline: Deadline | None = None
     report: Callable[[Progress], None] | None = None
     start: tuple[float, Best] | None = None
     layouts: Layouts | None = None
@@ -133,8 +134,9 @@ class Joint:
 
     def __post_init__(self) -> None:
         """Bound every shape with every group of plans; nothing is laid out yet."""
+        self._deadline = self.deadline or Deadline(limit_s=self.ends.limit_s)
         self._tasks: dict[str, Task] = {}
-        self._evaluator: Evaluator = InProcess(tasks=self._tasks, gap=self.gap / 4)
+        self._evaluator: Evaluator = InProcess(tasks=self._tasks, gap=self.ends.gap / 4)
         self._searches: dict[tuple[int, Group], Search] = {}
         self._shortages: list[Infeasible] = []
         self._seconds = {"shapes": 0.0, "laying out": 0.0}
@@ -150,8 +152,8 @@ class Joint:
 
     def run(self) -> JointFound:
         """Refine candidates best first until the gap, a limit or an interrupt; return what was found."""
-        stops = Stops(gap=self.gap, deadline=self.deadline)
-        return self._found(Loop(self, self.front, self._evaluator.steps(self), stops, self.report).run())
+        loop = Loop(self, self.front, self._evaluator.steps(self), self.ends, self._deadline, self.report)
+        return self._found(loop.run())
 
     def roots(self) -> Iterator[tuple[Scores, Grouped]]:
         """Yield all shapes with each group, by their products on the fastest arrays; the start's group first."""
@@ -174,13 +176,13 @@ class Joint:
         least = known / self._hardest if self._hardest else 0.0
         return Bounding(
             question=self.question, shapes=self.reshapes.shapes, weights=self.reshapes.weights, layouts=self._layouts,
-            group=group, places=tuple(fast_enough(place, least) for place in self.places), check=self.deadline.check,
+            group=group, places=tuple(fast_enough(place, least) for place in self.places), check=self._deadline.check,
         )  # fmt: skip
 
     def _bounds(self, candidate: Grouped) -> list[tuple[Scores, Element | None]]:
         """Bound each shape with a group; the most promising one is searched, so that something is reached."""
         started = time.perf_counter()
-        known = self.front.best * (1.0 + self.gap)
+        known = self.front.best * (1.0 + self.ends.gap)
         bounds = self._bounding(candidate.group, known).bounds(known)
         order = np.argsort(-bounds, kind="stable")
         self._seconds["shapes"] += time.perf_counter() - started
@@ -268,8 +270,8 @@ class Joint:
         self._tasks[workload.name] = Task(workload=workload, setting=self.question.setting)
         choices = replace(self.question.choices, micro_batches=(group[0],), tensor_parallel=(group[1],))
         question = replace(self.question, workloads=(workload,), choices=choices)
-        search = Search(question=question, gap=self.gap, evaluator=self._evaluator)
-        search.deadline = self.deadline
+        search = Search(question=question, ends=Ends(gap=self.ends.gap), evaluator=self._evaluator)
+        search.deadline = self._deadline
         self._searches[row, group] = search
         return search
 
@@ -291,7 +293,7 @@ class Joint:
             levels=self._levels(),
             shapes_opened=opened,
             candidates=self._every(),
-            seconds=self.deadline.elapsed_s,
+            seconds=self._deadline.elapsed_s,
             shortage=min(self._shortages, key=lambda one: one.needed / one.available, default=None),
         )
 

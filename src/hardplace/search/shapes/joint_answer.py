@@ -27,45 +27,39 @@ from hardplace.search.shapes.sources import Model
 from hardplace.search.shapes.space import Space as ShapeSpace
 from hardplace.search.shapes.space import space as shapes_within
 from hardplace.search.shapes.types import FIELDS, Conditions, Tier
-from hardplace.search.types import Evaluation, Progress, Stop
+from hardplace.search.types import Ends, Evaluation, Progress, Stop
 from hardplace.workload.reshape import Reshaping
 
 QUANTUM = 128  # what widths are multiples of, unless they are asked for: the columns of common arrays
 MOST = 20_000  # shapes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
-    """When a joint search may stop. report: called with each Progress."""
-
-    gap: float
-    limit_s: float | None = None
-    report: Callable[[Progress], None] | None = None
-
-
 def jointly(
-    model: Model, question: Question, asked: Asked, ending: Ending, *, raw: bool = False
-) -> JointExploration | Infeasible:
+    model: Model, question: Question, asked: Asked, ends: Ends, *, raw: bool = False,
+    report: Callable[[Progress], None] | None = None,
+) -> JointExploration | Infeasible:  # fmt: skip
     """Return the best shape, chip and plan with a certificate, or what every plan of every shape lacks.
 
-    question: of the model's own workload. raw: by samples a second; else times the parameters trained. Raises BadInput
-    for a model that is no recorded dense decoder, for other objectives than throughput, and for too many shapes. An
-    interrupt ends the search with the best answer so far; it is raised again if there is none yet.
+    question: of the model's own workload. raw: by samples a second; else times the parameters trained. report: called
+    with each Progress. Raises BadInput for a model that is no recorded dense decoder, for other objectives than
+    throughput, other ends than a gap and seconds, and too many shapes. An interrupt ends the search with the best
+    answer so far; it is raised again if there is none yet.
     """
-    deadline = Deadline(limit_s=ending.limit_s)
+    if ends.evaluations is not None or ends.exhaustive:
+        raise BadInput("--shapes: not beside --evaluations, --exhaustive: expected --seconds, or none of them")
+    deadline = Deadline(limit_s=ends.limit_s)
     if question.goal.objectives != (Objective.THROUGHPUT,) or len(question.workloads) > 1:
         raise BadInput("--shapes: expected one model and the objective throughput")
     found, reshapes = reshapes_of(model, asked, raw=raw)
     layouts = layouts_of(question, reshapes)
-    own = explored(Search(question=question, gap=ending.gap, limit_s=ending.limit_s))
+    own = explored(Search(question=question, ends=ends))
     start = None
     if not isinstance(own, Infeasible):
         start = own.scores[0][0], _best(own.reached[0])
         if own.stop is Stop.INTERRUPTED:
             deadline.limit_s = 0.0
     joint = Joint(
-        question=question, reshapes=reshapes, gap=ending.gap, deadline=deadline, report=ending.report, start=start,
-        layouts=layouts,
+        question=question, reshapes=reshapes, ends=ends, deadline=deadline, report=report, start=start, layouts=layouts,
     )  # fmt: skip
     ended = joint.run()
     if ended.best is None or ended.evaluation is None:
@@ -83,7 +77,7 @@ def jointly(
     if ended.ended.stop not in (Stop.SECONDS, Stop.INTERRUPTED):
         alone = replace(question, space=only(question.space, base.evaluation.chip))
         on_chip = Joint(
-            question=alone, reshapes=reshapes, gap=ending.gap, deadline=deadline, start=start, layouts=layouts
+            question=alone, reshapes=reshapes, ends=ends, deadline=deadline, start=start, layouts=layouts
         ).run()
         if on_chip.best is not None and on_chip.evaluation is not None:
             then = listing.fitted(on_chip.best.row, on_chip.evaluation)
@@ -113,8 +107,8 @@ def jointly(
         then_shape=then,
         score=best.score,
         bound=bound,
-        target_gap=ending.gap,
-        limit_s=ending.limit_s,
+        target_gap=ends.gap,
+        limit_s=ends.limit_s,
         stop=Stop.INTERRUPTED if not isinstance(own, Infeasible) and own.stop is Stop.INTERRUPTED else ended.ended.stop,
         seconds=deadline.elapsed_s,
         levels=ended.levels,
