@@ -1,7 +1,10 @@
 """Refinements here, in processes and on a Dask cluster: the same answer, whatever happens to workers."""
 
+import multiprocessing
 import os
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
@@ -77,6 +80,24 @@ def test_a_killed_process_loses_nothing(tmp_path: Path) -> None:
     with Processes(2) as pool:
         assert explore(pool, tmp_path, kill) == reference()
     assert len(killed) == 2
+
+
+def test_no_process_outlives_a_pool_that_loses_another_while_it_starts() -> None:
+    """It would wait for work for ever, and the end of the search for it."""
+    others = set(multiprocessing.active_children())
+    with Processes(2) as pool:
+        pool.take(bytes(2**24))  # more than a pipe holds: submit waits until the process has started and read it
+        pool.submit(Asked(None, (), None))
+        assert pool._pool is not None
+        (first,) = pool._pool._processes
+        threading.Timer(0.01, os.kill, (first, signal.SIGKILL)).start()
+        pool.submit(Asked(None, (), None))
+    deadline = time.monotonic() + 10.0
+    while (left := set(multiprocessing.active_children()) - others) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    for one in left:
+        one.kill()
+    assert not left
 
 
 def test_a_dask_cluster_gives_the_same_answer(address: str, tmp_path: Path) -> None:
