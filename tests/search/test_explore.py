@@ -277,6 +277,24 @@ def test_a_space_without_a_chip_within_the_limits_names_the_limit(
     assert short.needed > short.available == next(iter(budget.values()))
 
 
+@pytest.mark.parametrize(
+    ("ends", "words"),
+    [(Ends(gap=0.01, limit_s=1e-9), "time limit"), (Ends(gap=0.01, evaluations=0), "evaluations spent")],
+)
+def test_a_limit_before_any_plan_is_reached_is_no_shortage(ends: Ends, words: str) -> None:
+    """The step is long enough for some families and too short for others; nothing is known before the first chip."""
+    asked = question("opt-350m", budget={"step_s": 0.08})
+    assert isinstance(answer(asked), Exploration)
+    with pytest.raises(BadInput, match=f"{words} before any plan was reached"):
+        answer(asked, ends)
+
+
+def test_chips_that_are_all_too_small_for_their_space_are_said_to_be() -> None:
+    space = small_space(tensor_cores=(2,), vector_cores=(2,), least_area_share=0.3)
+    with pytest.raises(BadInput, match="below 30% of the area limit"):
+        answer(question("opt-350m", space=space, budget={"area_mm2": 1e5}))
+
+
 def test_the_smallest_memory_that_is_as_fast_is_chosen() -> None:
     found = answer(question("opt-350m", memory_bytes=(32.0 * GIB, 64.0 * GIB, 80.0 * GIB)))
     assert isinstance(found, Exploration)

@@ -183,6 +183,16 @@ def test_a_time_limit_gives_the_best_so_far() -> None:
     assert found.bound > found.score > 0
 
 
+@pytest.mark.parametrize("bytes_", [SETTING.memory_capacities_bytes[0], 2.0**20])
+def test_a_time_limit_before_anything_is_reached_is_bad_input(bytes_: float) -> None:
+    """Also where the model's own shape fits no memory: another shape might."""
+    model, _ = model_of("gpt2-xl")
+    question = question_of("gpt2-xl", micro_batches=(1,), widths=(1,))
+    question = replace(question, choices=replace(question.choices, memory_bytes=(bytes_,)))
+    with pytest.raises(BadInput, match="time limit before any plan was reached"):
+        jointly(model, question, asked("layers=44:52:4"), Ends(gap=0.0, limit_s=1e-9))
+
+
 @pytest.mark.parametrize("name", ["bert-large", "mixtral-8x7b"])
 def test_other_models_are_refused(name: str) -> None:
     with pytest.raises(BadInput, match=r"^[^\n]*expected a d[^\n]*$"):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from hardplace import __version__
+from hardplace.errors import BadInput
 from hardplace.hardware.space import TPUV4
 from hardplace.hardware.spaces import space as space_of
 from hardplace.placement.types import Infeasible
@@ -18,6 +19,7 @@ from hardplace.search.loop import Evaluator
 from hardplace.search.plans import families
 from hardplace.search.question import Question
 from hardplace.search.types import (
+    LIMITS,
     ONE_PERCENT,
     Baseline,
     Ends,
@@ -107,16 +109,23 @@ def shown(objective: Objective, score: float) -> float:
 
 
 def explored(search: Search) -> Found | Infeasible:
-    """Return what a search reached, or what every candidate lacks; KeyboardInterrupt if it ended before either."""
+    """Return what a search reached, or what every candidate lacks; too_early is raised if it ended before either."""
     short = search.shortage()
     if short is not None:
         return short
     found = search.run()
     if found.reached:
         return found
-    if found.stop is Stop.INTERRUPTED:
-        raise KeyboardInterrupt
-    return search.nothing(found)
+    if found.stop in LIMITS:
+        raise too_early(found.stop, "any plan was reached")
+    return search.nothing()
+
+
+def too_early(stop: Stop, what: str) -> KeyboardInterrupt | BadInput:
+    """Return what to raise where a search ended before something: the interrupt again, or which limit ended it."""
+    if stop is Stop.INTERRUPTED:
+        return KeyboardInterrupt()
+    return BadInput(f"search: {stop.value} before {what}; expected more of it")
 
 
 def evaluated(plan: Plan) -> Evaluation:

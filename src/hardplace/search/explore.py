@@ -210,9 +210,8 @@ class Search:
                 return min(model.shortages, key=lambda short: short.needed / short.available)
         return None
 
-    def nothing(self, found: Found) -> Infeasible:
-        """Return what every candidate lacks when a search reached nothing."""
-        short = self.scoring.limits.shortage()
+    def nothing(self) -> Infeasible:
+        """Return what every candidate lacks when a search of all of them reached nothing."""
         limit_s = self.question.budget.step_s
         least_s = self.scoring.limits.excluded.step_s
         if limit_s is not None and np.isfinite(least_s):
@@ -223,8 +222,13 @@ class Search:
                 unit="s",
                 remedy="a longer step, more devices, a smaller batch, or larger chips",
             )
-        if short is None or found.stop in (Stop.SECONDS, Stop.EVALUATIONS):
-            raise BadInput(f"search: {found.stop.value} before any plan was reached; expected more of it")
+        short = self.scoring.limits.shortage()
+        if short is None:
+            space, area_mm2 = self.question.space, self.question.budget.area_mm2
+            raise BadInput(
+                f"space {space.name}: every chip is below {space.least_area_share:.0%} of the area limit, {area_mm2:g}"
+                " mm2, the least that the space takes; expected a smaller limit, or larger chips"
+            )
         return short
 
     def evaluate(self, job: Job) -> Outcome:

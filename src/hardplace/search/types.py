@@ -130,6 +130,9 @@ class Stop(StrEnum):
     INTERRUPTED = "interrupted"
 
 
+LIMITS = (Stop.SECONDS, Stop.EVALUATIONS, Stop.INTERRUPTED)  # what ends a search before it has proved anything
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Level:
     """One level of refinement: candidates (chip, family) that reached it, those discarded by its bound, its time."""

@@ -14,7 +14,7 @@ from hardplace.errors import BadInput
 from hardplace.hardware.axes import AXES, Space
 from hardplace.hardware.types import Accelerator
 from hardplace.placement.types import Infeasible
-from hardplace.search.answer import evaluated, explored, notes
+from hardplace.search.answer import evaluated, explored, notes, too_early
 from hardplace.search.candidates import Reached
 from hardplace.search.explore import Search
 from hardplace.search.goals import Objective
@@ -27,7 +27,7 @@ from hardplace.search.shapes.sources import Model
 from hardplace.search.shapes.space import Space as ShapeSpace
 from hardplace.search.shapes.space import space as shapes_within
 from hardplace.search.shapes.types import FIELDS, Conditions, Tier
-from hardplace.search.types import Ends, Evaluation, Progress, Stop
+from hardplace.search.types import LIMITS, Ends, Evaluation, Progress, Stop
 from hardplace.workload.reshape import Reshaping
 
 QUANTUM = 128  # what widths are multiples of, unless they are asked for: the columns of common arrays
@@ -63,18 +63,16 @@ def jointly(
     )  # fmt: skip
     ended = joint.run()
     if ended.best is None or ended.evaluation is None:
-        if ended.ended.stop is Stop.INTERRUPTED:
-            raise KeyboardInterrupt
-        if isinstance(own, Infeasible):
-            return ended.shortage or own
-        raise BadInput(f"search: {ended.ended.stop.value} before any plan was reached; expected more of it")
+        if ended.ended.stop in LIMITS or not isinstance(own, Infeasible):
+            raise too_early(ended.ended.stop, "any plan was reached")
+        return ended.shortage or own
     if not np.isfinite(ended.ended.excess):
-        raise KeyboardInterrupt  # before anything was bounded
+        raise too_early(ended.ended.stop, "every shape was bounded")
     listing = Listing(model=model, found=found, weights=reshapes.weights)
     best = listing.fitted(ended.best.row, ended.evaluation)
     base = best if isinstance(own, Infeasible) else listing.fitted(0, evaluated(own.reached[0].plans[0]))
     then = base
-    if ended.ended.stop not in (Stop.SECONDS, Stop.INTERRUPTED):
+    if ended.ended.stop not in LIMITS:
         alone = replace(question, space=only(question.space, base.evaluation.chip))
         on_chip = Joint(
             question=alone, reshapes=reshapes, ends=ends, deadline=deadline, start=start, layouts=layouts
