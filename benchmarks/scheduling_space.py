@@ -18,6 +18,7 @@ from hardplace.hardware.settings import setting
 from hardplace.hardware.space import default_budget, phaze_space
 from hardplace.scheduling.bounds import lower_bound
 from hardplace.scheduling.lists import list_schedule
+from hardplace.scheduling.modes import modes
 from hardplace.scheduling.types import Rule, TaskGraph
 from hardplace.search.layer import LayerQuestion, Pass, pass_graph
 from hardplace.workload.load import load
@@ -50,8 +51,8 @@ def main() -> None:
             )
             columns = (tasks, chips.tensor_cores, chips.vector_cores, times.single_s, times.whole_s)
             started = time.perf_counter()
-            lower = lower_bound(*columns, splits=splits, split_s=split_s, rule=options.rule)
-            upper = list_schedule(*columns, splits=splits, split_s=split_s, rule=options.rule)
+            every = modes(*columns, splits=splits, split_s=split_s, rule=options.rule)
+            lower, upper = lower_bound(every), list_schedule(every)
             seconds = time.perf_counter() - started
             line = {"layer": layer.name, "graph": which.value, "operators": len(graph.kernels)}
             print(json.dumps(line | _ratios(upper / lower) | {"seconds": round(seconds, 2)}), flush=True)

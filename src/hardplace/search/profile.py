@@ -14,6 +14,7 @@ from hardplace.cost.types import Floats, Kernel, KernelGraph, KernelTimes
 from hardplace.hardware.types import Chips, Optimizer, Setting
 from hardplace.scheduling.bounds import lower_bound
 from hardplace.scheduling.lists import list_schedule
+from hardplace.scheduling.modes import modes
 from hardplace.scheduling.types import Schedule, ScheduleProblem, TaskGraph
 from hardplace.search.types import LayerSchedule, PhaseSchedule
 from hardplace.workload.types import Phase, Shard
@@ -100,9 +101,9 @@ class Kernels:
         for layer, phase, tasks, single_s, whole_s in self._phases(times):
             check()
             if tasks.engines:
-                arguments = (tasks, chips.tensor_cores, chips.vector_cores, single_s, whole_s)
-                lower[phase, layer] = lower_bound(*arguments)
-                upper[phase, layer] = list_schedule(*arguments)
+                every = modes(tasks, chips.tensor_cores, chips.vector_cores, single_s, whole_s)
+                lower[phase, layer] = lower_bound(every)
+                upper[phase, layer] = list_schedule(every)
         update = times.whole_s[-layers:]
         return (
             LayerSeconds(forward_s=lower[0], backward_s=lower[1], optimizer_s=update),
