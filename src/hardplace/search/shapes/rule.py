@@ -50,12 +50,10 @@ class Case:
 
     def saved(self, other: DecoderShape, *, alike: bool = False) -> float:
         """Return the share of the step that another shape saves; alike: time a parameter, where widths change."""
-        both = columns([self.shape, other])
-        seconds = step_s(both, self.conditions, self.target.timer)
-        ratio = float(seconds[1] / seconds[0])
+        one = columns([other])  # on its own: shapes in the same columns share their experts
+        ratio = float(step_s(one, self.conditions, self.target.timer)[0]) / self.step_s
         if alike:
-            counts = parameter_counts(both)
-            ratio *= float(counts[0] / counts[1])
+            ratio *= float(parameter_counts(columns([self.shape]))[0] / parameter_counts(one)[0])
         return 1.0 - ratio
 
     @property
