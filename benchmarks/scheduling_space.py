@@ -45,11 +45,7 @@ def main() -> None:
             times = kernel_times(graph.kernels, chips, chosen, 1)
             splits = powers_of_two(chips) if options.splits else ()
             split_s = split_seconds(graph.kernels, chips, chosen, 1, splits) if options.splits else None
-            tasks = TaskGraph(
-                engines=tuple(kernel.engine for kernel in graph.kernels),
-                predecessors=tuple(kernel.predecessors for kernel in graph.kernels),
-            )
-            columns = (tasks, chips.tensor_cores, chips.vector_cores, times.single_s, times.whole_s)
+            columns = (TaskGraph.of(graph), chips.tensor_cores, chips.vector_cores, times.single_s, times.whole_s)
             started = time.perf_counter()
             every = modes(*columns, splits=splits, split_s=split_s, rule=options.rule)
             lower, upper = lower_bound(every), list_schedule(every)

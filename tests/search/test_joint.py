@@ -18,10 +18,12 @@ from hardplace.search.profile import kernels_of
 from hardplace.search.question import Question
 from hardplace.search.shapes.bounding import places_of
 from hardplace.search.shapes.bounds import Plans, layer_s, most_samples_per_s
-from hardplace.search.shapes.joint import Joint, Reshapes
+from hardplace.search.shapes.joint import Joint
 from hardplace.search.shapes.joint_answer import jointly, only, reshapes_of
+from hardplace.search.shapes.joint_candidates import Reshapes
 from hardplace.search.shapes.joint_types import JointExploration
-from hardplace.search.shapes.kernels import PHASES, Columns, kernels, layouts
+from hardplace.search.shapes.kernels import Columns, kernels
+from hardplace.search.shapes.layouts import PHASES, layouts
 from hardplace.search.shapes.ranges import parse_range
 from hardplace.search.shapes.rank import Asked
 from hardplace.search.shapes.recognise import shape_of_workload

@@ -269,9 +269,9 @@ class Search:
         )
 
     def _exactly(self, reached: Reached) -> Reached:
-        return replace(reached, plans=tuple(self._best_memory(reached, index) for index in range(len(reached.plans))))
+        return replace(reached, plans=tuple(self.best_memory(reached, index) for index in range(len(reached.plans))))
 
-    def _best_memory(self, reached: Reached, model: int) -> Plan:
+    def best_memory(self, reached: Reached, model: int) -> Plan:
         """Return a plan evaluated exactly, in the smallest memory in which it is as fast."""
         plan = reached.plans[model]
         outcome = plan.evaluation or self.evaluate(plan.job)

@@ -81,11 +81,7 @@ class Kernels:
             for phase, graph in enumerate(pair):
                 rows = slice(start, start + len(graph.kernels))
                 start = rows.stop
-                tasks = TaskGraph(
-                    engines=tuple(kernel.engine for kernel in graph.kernels),
-                    predecessors=tuple(kernel.predecessors for kernel in graph.kernels),
-                )
-                phases.append((layer, phase, tasks, times.single_s[rows], times.whole_s[rows]))
+                phases.append((layer, phase, TaskGraph.of(graph), times.single_s[rows], times.whole_s[rows]))
         return phases
 
     def bounds(
@@ -117,7 +113,7 @@ class Kernels:
         times = kernel_times(self._all, chip, setting, self.shard.parallelism.tensor)
         layers = len(self.shard.layers)
         solved: list[list[PhaseSchedule]] = [[] for _ in range(layers)]
-        for layer, phase, tasks, single_s, whole_s in self._phases(times):
+        for layer, _, tasks, single_s, whole_s in self._phases(times):
             problem = ScheduleProblem(
                 graph=tasks,
                 tensor_cores=int(chip.tensor_cores[0]),
@@ -127,7 +123,7 @@ class Kernels:
             )
             solved[layer].append(
                 PhaseSchedule(
-                    kernels=tuple(kernel.name for kernel in self.graphs[layer][phase].kernels),
+                    kernels=tasks.names,
                     engines=tasks.engines,
                     schedule=solve(problem),
                 )

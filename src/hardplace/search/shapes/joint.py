@@ -9,110 +9,31 @@ Read `refine` first. Proofs: docs/model-shape.md, "Joint search".
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
 
 import numpy as np
 
-from hardplace.cost.types import Floats, Ints
 from hardplace.placement.types import Infeasible
-from hardplace.search.candidates import LEVEL_NAMES, Reached, Refinement, Tally
+from hardplace.search.candidates import LEVEL_NAMES, Refinement, Tally
 from hardplace.search.exact import InProcess, Task
-from hardplace.search.explore import Candidate, Search
+from hardplace.search.explore import Search
 from hardplace.search.front import Front, Scores
 from hardplace.search.layout import Group
 from hardplace.search.loop import Deadline, Ended, Evaluator, Loop
 from hardplace.search.question import Question
 from hardplace.search.shapes.bounding import Bounding, Layouts, fast_enough, fastest_macs_per_s, macs, places_of
-from hardplace.search.shapes.types import FIELDS, Shapes
+from hardplace.search.shapes.joint_candidates import (
+    Best,
+    Element,
+    Grouped,
+    Inner,
+    JointFound,
+    Reshapes,
+    Unopened,
+    layouts_of,
+)
 from hardplace.search.types import Ends, Evaluation, Job, Level, Outcome, Progress, Stop
-from hardplace.workload.reshape import Reshaping
-from hardplace.workload.types import Workload
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Reshapes:
-    """The shapes of a search beside what is asked of each: columns, the first of them the model's own.
-
-    weights: what samples a second are multiplied by (parameters over the model's own; 1 for raw speed).
-    """
-
-    shapes: Shapes
-    weights: Floats
-    reshaping: Reshaping
-
-    def workload(self, row: int) -> Workload:
-        """Return the Workload of one shape."""
-        shape = self.shapes.at(row)
-        sizes: Mapping[str, int] = {name: getattr(shape, name) for name in FIELDS}
-        return self.reshaping.of(sizes, f"{self.reshaping.workload.name}#{row}") if row else self.reshaping.workload
-
-    def take(self, rows: Ints) -> Reshapes:
-        """Return these shapes; the first of the rows has to be the model's own."""
-        return replace(self, shapes=self.shapes.take(rows), weights=self.weights[rows])
-
-
-def layouts_of(question: Question, reshapes: Reshapes) -> Layouts:
-    """Return how shapes are laid out, with nothing laid out yet; workloads are made once."""
-    return Layouts(
-        reshaping=reshapes.reshaping, workload=cache(reshapes.workload), cycles=question.setting.function_cycles
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Grouped:
-    """All shapes with one group of plans, known by what no shape of their smallest sizes exceeds."""
-
-    group: Group
-
-
-@dataclass(frozen=True, slots=True)
-class Unopened:
-    """Shapes with a group of plans by their bounds, the largest first, from a place on: nothing is laid out."""
-
-    group: Group
-    order: Ints
-    bounds: Floats
-    first: int
-
-
-@dataclass(frozen=True, slots=True)
-class Inner:
-    """A candidate of the search of one shape with one group of plans."""
-
-    row: int
-    group: Group
-    candidate: Candidate
-
-
-Element = Grouped | Unopened | Inner
-
-
-@dataclass(frozen=True, slots=True)
-class Best:
-    """What was reached: a shape, and the chip and plan for it."""
-
-    row: int
-    group: Group
-    reached: Reached
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JointFound:
-    """How a joint search ended. score: weighted samples a second, exact; reached: what the front has of it, to which
-    the end's excess is relative. best: None if nothing was reached."""
-
-    best: Best | None
-    evaluation: Evaluation | None
-    score: float
-    ended: Ended
-    reached: float
-    levels: tuple[Level, ...]
-    shapes_opened: int
-    candidates: int
-    seconds: float
-    shortage: Infeasible | None
 
 
 @dataclass
@@ -302,7 +223,7 @@ class Joint:
         if self.start is not None and best is self.start[1] and known is not None:
             return known
         search = self._searches.get((best.row, best.group)) or self._laid_out(best.row, best.group)
-        plan = search._best_memory(best.reached, 0)
+        plan = search.best_memory(best.reached, 0)
         assert plan.evaluation is not None
         return plan.evaluation
 

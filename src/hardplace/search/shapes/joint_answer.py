@@ -20,7 +20,8 @@ from hardplace.search.explore import Search
 from hardplace.search.goals import Objective
 from hardplace.search.loop import Deadline
 from hardplace.search.question import Question
-from hardplace.search.shapes.joint import Best, Joint, Reshapes, layouts_of
+from hardplace.search.shapes.joint import Joint
+from hardplace.search.shapes.joint_candidates import Best, Reshapes, layouts_of
 from hardplace.search.shapes.joint_types import Fitted, JointExploration
 from hardplace.search.shapes.rank import Asked, changes_of, dense, divides, risks_of
 from hardplace.search.shapes.sources import Model
