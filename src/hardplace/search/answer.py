@@ -134,7 +134,7 @@ def evaluated(plan: Plan) -> Evaluation:
     return plan.evaluation
 
 
-def _reference(question: Question, gap: float, evaluator: Evaluator | None) -> Baseline:
+def _reference(question: Question, gap: float, evaluator: Evaluator) -> Baseline:
     """Return PHAZE's TPUv4-like chip with its best plan in the same setting."""
     cores, rows, columns, vectors, lanes, buffer_bytes = TPUV4
     chip = replace(

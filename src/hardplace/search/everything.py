@@ -100,7 +100,6 @@ def _choices(scoring: Scoring, costs: Costs, plans: list[list[Plan]]) -> list[tu
     objective = scoring.goal.objectives[0]
 
     def value(plan: Plan) -> float:
-        speed, energy = np.array([plan.samples_per_s]), np.array([plan.joules])
-        return float(scoring.goal.scores(objective, speed, energy, costs)[0])
+        return scoring.goal.score(objective, plan.samples_per_s, plan.joules, costs)
 
     return [tuple(max(mine, key=value) for mine in plans)]

@@ -185,7 +185,7 @@ class Loop(Generic[C, P]):
         """Return by what share anything can exceed the front, and why to stop, if so."""
         closed = self._settled()
         self._settle()
-        opened = max(0.0, *(self._front.excess(entry[3]) for entry in (*self._flight, *self._heap[:1])), 0.0)
+        opened = max((0.0, *(self._front.excess(entry[3]) for entry in (*self._flight, *self._heap[:1]))))
         excess = max(opened, closed)
         if not (self._heap or self._flight) or opened <= max(self._ends.gap, closed):
             if excess <= 0.0:

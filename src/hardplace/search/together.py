@@ -65,12 +65,11 @@ def _shared(question: Question, found: Found) -> Shared:
         plan = found.reached[place].plans[model]
         evaluation = evaluated(plan)
         costs = found.reached[place].costs
-        value = goal.scores(objective, np.array([plan.samples_per_s]), np.array([plan.joules]), costs)
         runs.append(
             Run(
                 model=question.workloads[model].name,
                 chip=used.index(place),
-                score=float(value[0]),
+                score=goal.score(objective, plan.samples_per_s, plan.joules, costs),
                 own_best=goal.norms[model],
                 evaluation=evaluation,
             )
