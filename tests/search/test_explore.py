@@ -12,11 +12,12 @@ from hardplace.hardware.settings import HBM3, PHAZE
 from hardplace.hardware.spaces import space as named
 from hardplace.hardware.types import Setting
 from hardplace.placement.types import Infeasible
-from hardplace.search.answer import answer
+from hardplace.search.answer import answer, frontier
 from hardplace.search.explore import Search
 from hardplace.search.fleet import best_fleet
 from hardplace.search.goals import Combine, Goal, Objective
-from hardplace.search.types import Ends, Exploration, Stop
+from hardplace.search.together import together
+from hardplace.search.types import Ends, Exploration, Frontier, Shared, Stop
 from hardplace.units import GIB
 from search_questions import OPEN, exhaustive, question, small_space
 
@@ -327,3 +328,37 @@ def test_an_interrupt_leaves_the_best_so_far_and_a_sound_bound() -> None:
     assert full.reached
     assert part.scores[0][0] * (1.0 + part.excess) >= full.scores[0][0] * (1 - 1e-9)
     assert calls >= 1
+
+
+@pytest.mark.parametrize("fleet", [1, 2])
+def test_several_models_are_told_apart_in_the_answer(fleet: int) -> None:
+    """Each runs on a chip of the answer, at no more than its own best there; the score is what the runs come to."""
+    choices = {"micro_batches": (1,), "recompute": (False,), "tensor_parallel": (1,)}
+    names = ("opt-350m", "bert-large", "gpt2-xl")
+    goal = Goal(weights=(1.0, 2.0, 1.0), norms=(1.0,) * 3, fleet=fleet)
+    found = together(question(*names, goal=goal, **choices), Ends(gap=GAP))
+    assert isinstance(found, Shared)
+    assert found.gap <= GAP
+    assert tuple(run.model for run in found.runs) == names
+    assert {run.chip for run in found.runs} == set(range(len(found.chips)))
+    assert len(found.chips) <= fleet
+    for run in found.runs:
+        assert run.evaluation.chip == replace(found.chips[run.chip], memory_bytes=run.evaluation.chip.memory_bytes)
+        assert run.score == run.evaluation.samples_per_s <= run.own_best * (1 + GAP)
+        assert answer(question(run.model, **choices), Ends(gap=GAP)).score == pytest.approx(run.own_best)  # type: ignore[union-attr]
+    shares = np.log([run.score / run.own_best for run in found.runs])
+    assert found.score == pytest.approx(np.exp(shares @ [0.25, 0.5, 0.25]), rel=1e-9)
+
+
+def test_a_frontier_names_what_its_points_reach() -> None:
+    goal = Goal(objectives=(Objective.THROUGHPUT, Objective.TDP))
+    asked = question("opt-350m", goal=goal, micro_batches=(1,), recompute=(False,), tensor_parallel=(1,))
+    found = frontier(asked, Ends(gap=0.02))
+    assert isinstance(found, Frontier)
+    assert found.units == ("samples/s", "W")
+    assert found.inverse == (False, True)
+    speeds = [point.values[0] for point in found.points]
+    assert speeds == [point.evaluation.samples_per_s for point in found.points] == sorted(speeds, reverse=True)
+    watts = [point.values[1] for point in found.points]
+    assert watts == sorted(watts, reverse=True), "a slower chip of the frontier takes less"
+    assert found.gap <= 0.02
