@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import InitVar, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -40,17 +40,19 @@ Candidate = Region | Block | One
 class Search:
     """One search over a space of chips and the plans of one model or several.
 
-    report: called with each Progress. evaluator: where exact evaluations are done; None: in this process.
+    report: called with each Progress. evaluator: where exact evaluations are done; None: in this process. within: the
+    deadline of what the search is a part of; None: its own, from now.
     """
 
     question: Question
     ends: Ends
     report: Callable[[Progress], None] | None = None
     evaluator: Evaluator | None = None
+    within: InitVar[Deadline | None] = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, within: Deadline | None) -> None:
         """Lay out models and sections; nothing depends on the chips yet."""
-        self.deadline = Deadline(limit_s=self.ends.limit_s)
+        self.deadline = within or Deadline(limit_s=self.ends.limit_s)
         question, goal = self.question, self.question.goal
         self._evaluator: Evaluator = self.evaluator or in_process(question, self.ends.gap)
         budget = question.budget

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import InitVar, dataclass, field, replace
 
 import numpy as np
 
@@ -40,22 +40,22 @@ from hardplace.search.types import Ends, Evaluation, Job, Level, Outcome, Progre
 class Joint:
     """One search over shapes, chips and plans. question: of the model's own shape; its space is every shape's.
 
-    deadline: when the time of ends is up; None: counted from now. start: a score that is reached already, and with
-    what. layouts: kept from another search of the same shapes.
+    within: as for Search. start: a score that is reached already, and with what. layouts: kept from another search of
+    the same shapes.
     """
 
     question: Question
     reshapes: Reshapes
     ends: Ends
-    deadline: Deadline | None = None
+    within: InitVar[Deadline | None] = None
     report: Callable[[Progress], None] | None = None
     start: tuple[float, Best] | None = None
     layouts: Layouts | None = None
     front: Front[Best] = field(default_factory=Front)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, within: Deadline | None) -> None:
         """Bound every shape with every group of plans; nothing is laid out yet."""
-        self._deadline = self.deadline or Deadline(limit_s=self.ends.limit_s)
+        self._deadline = within or Deadline(limit_s=self.ends.limit_s)
         self._tasks: dict[str, Task] = {}
         self._evaluator: Evaluator = InProcess(tasks=self._tasks, gap=self.ends.gap / 4)
         self._searches: dict[tuple[int, Group], Search] = {}
@@ -191,8 +191,9 @@ class Joint:
         self._tasks[workload.name] = Task(workload=workload, setting=self.question.setting)
         choices = replace(self.question.choices, micro_batches=(group[0],), tensor_parallel=(group[1],))
         question = replace(self.question, workloads=(workload,), choices=choices)
-        search = Search(question=question, ends=Ends(gap=self.ends.gap), evaluator=self._evaluator)
-        search.deadline = self._deadline
+        search = Search(
+            question=question, ends=Ends(gap=self.ends.gap), evaluator=self._evaluator, within=self._deadline
+        )
         self._searches[row, group] = search
         return search
 

@@ -53,14 +53,14 @@ def jointly(
         raise BadInput("--shapes: expected one model and the objective throughput")
     found, reshapes = reshapes_of(model, asked, raw=raw)
     layouts = layouts_of(question, reshapes)
-    own = explored(Search(question=question, ends=ends))
+    own = explored(Search(question=question, ends=ends, within=deadline))
     start = None
     if not isinstance(own, Infeasible):
         start = own.scores[0][0], _best(own.reached[0])
         if own.stop is Stop.INTERRUPTED:
             deadline.limit_s = 0.0
     joint = Joint(
-        question=question, reshapes=reshapes, ends=ends, deadline=deadline, report=report, start=start, layouts=layouts,
+        question=question, reshapes=reshapes, ends=ends, within=deadline, report=report, start=start, layouts=layouts,
     )  # fmt: skip
     ended = joint.run()
     if ended.best is None or ended.evaluation is None:
@@ -76,7 +76,7 @@ def jointly(
     if ended.ended.stop not in LIMITS:
         alone = replace(question, space=only(question.space, base.evaluation.chip))
         on_chip = Joint(
-            question=alone, reshapes=reshapes, ends=ends, deadline=deadline, start=start, layouts=layouts
+            question=alone, reshapes=reshapes, ends=ends, within=deadline, start=start, layouts=layouts
         ).run()
         if on_chip.best is not None and on_chip.evaluation is not None:
             then = listing.fitted(on_chip.best.row, on_chip.evaluation)
