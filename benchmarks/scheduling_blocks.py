@@ -17,7 +17,8 @@ from hardplace.hardware.space import chips_from_rows
 from hardplace.scheduling.bounds import lower_bound
 from hardplace.scheduling.exact import schedule
 from hardplace.scheduling.lists import best_list_schedule
-from hardplace.scheduling.types import Rule, ScheduleProblem
+from hardplace.scheduling.modes import modes_of
+from hardplace.scheduling.types import Rule
 from hardplace.search.layer import LayerQuestion, Pass, pass_graph, problem
 from hardplace.units import MIB
 from hardplace.workload.load import load
@@ -41,23 +42,6 @@ def question(model: str, width: int, cores: tuple[int, int], *, split: bool, rul
     )
 
 
-def closed_form(one: ScheduleProblem) -> float:
-    """Return the bound that is vectorised over chips, seconds."""
-    shape = (len(one.splits), len(one.single_s), 1)
-    return float(
-        lower_bound(
-            one.graph,
-            np.array([one.tensor_cores]),
-            np.array([one.vector_cores]),
-            np.array([one.single_s]).T,
-            np.array([one.whole_s]).T,
-            splits=one.splits,
-            split_s=np.array(one.split_s).reshape(shape),
-            rule=one.rule,
-        )[0]
-    )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=2.0)
@@ -77,7 +61,7 @@ def main() -> None:
             "operators": len(one.single_s),
             "cores": cores,
             "makespan_s": found.makespan_s,
-            "list_over_bound": round(listed / closed_form(one) - 1.0, 5),
+            "list_over_bound": round(listed / float(lower_bound(modes_of(one))[0]) - 1.0, 5),
             "gap": round(found.gap, 6),
             "status": found.status.value,
             "seconds": round(time.perf_counter() - start, 3),

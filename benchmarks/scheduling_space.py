@@ -18,6 +18,7 @@ from hardplace.hardware.settings import setting
 from hardplace.hardware.space import default_budget, phaze_space
 from hardplace.scheduling.bounds import lower_bound
 from hardplace.scheduling.lists import list_schedule
+from hardplace.scheduling.modes import modes
 from hardplace.scheduling.types import Rule, TaskGraph
 from hardplace.search.layer import LayerQuestion, Pass, pass_graph
 from hardplace.workload.load import load
@@ -44,14 +45,10 @@ def main() -> None:
             times = kernel_times(graph.kernels, chips, chosen, 1)
             splits = powers_of_two(chips) if options.splits else ()
             split_s = split_seconds(graph.kernels, chips, chosen, 1, splits) if options.splits else None
-            tasks = TaskGraph(
-                engines=tuple(kernel.engine for kernel in graph.kernels),
-                predecessors=tuple(kernel.predecessors for kernel in graph.kernels),
-            )
-            columns = (tasks, chips.tensor_cores, chips.vector_cores, times.single_s, times.whole_s)
+            columns = (TaskGraph.of(graph), chips.tensor_cores, chips.vector_cores, times.single_s, times.whole_s)
             started = time.perf_counter()
-            lower = lower_bound(*columns, splits=splits, split_s=split_s, rule=options.rule)
-            upper = list_schedule(*columns, splits=splits, split_s=split_s, rule=options.rule)
+            every = modes(*columns, splits=splits, split_s=split_s, rule=options.rule)
+            lower, upper = lower_bound(every), list_schedule(every)
             seconds = time.perf_counter() - started
             line = {"layer": layer.name, "graph": which.value, "operators": len(graph.kernels)}
             print(json.dumps(line | _ratios(upper / lower) | {"seconds": round(seconds, 2)}), flush=True)

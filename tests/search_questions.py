@@ -19,7 +19,7 @@ from hardplace.search.explore import Search
 from hardplace.search.goals import Goal
 from hardplace.search.ones import job_of
 from hardplace.search.question import Question
-from hardplace.search.types import Choices
+from hardplace.search.types import Choices, Ends
 from hardplace.units import GIB, MIB
 from hardplace.workload.load import load
 
@@ -106,7 +106,7 @@ def exhaustive(asked: Question, gap: float) -> list[tuple[tuple[float, ...], tup
 
     With several objectives, of every chip with every family. Boxes, parts and bounds of schedules play no role.
     """
-    search, evaluator = Search(question=asked, gap=gap), in_process(asked, gap)
+    search, evaluator = Search(question=asked, ends=Ends(gap=gap)), in_process(asked, gap)
     scoring, goal = search.scoring, asked.goal
     found = []
     for index, section in enumerate(scoring.sections):

@@ -3,7 +3,6 @@
 import math
 from dataclasses import replace
 
-import numpy as np
 from hypothesis import strategies as st
 
 from hardplace.cost.types import Engine
@@ -46,21 +45,3 @@ def problems(draw: st.DrawFn, most: int = 4, cores: int = 3, general: bool = Fal
         tuple(one * draw(st.sampled_from([0.5, 0.6, 0.75, 1.0, 1.1, math.inf])) for one in single) for _ in range(2)
     )
     return replace(problem, splits=(2, 4), split_s=split_s, rule=draw(st.sampled_from(list(Rule))))
-
-
-def columns(problem: ScheduleProblem) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    return (
-        np.array([problem.tensor_cores]),
-        np.array([problem.vector_cores]),
-        np.array([problem.single_s]).T,
-        np.array([problem.whole_s]).T,
-    )
-
-
-def keywords(problem: ScheduleProblem) -> dict[str, object]:
-    shape = (len(problem.splits), len(problem.single_s), 1)
-    return {
-        "splits": problem.splits,
-        "split_s": np.array(problem.split_s).reshape(shape),
-        "rule": problem.rule,
-    }

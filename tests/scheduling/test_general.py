@@ -12,19 +12,19 @@ from hardplace.errors import BadInput
 from hardplace.scheduling.bounds import lower_bound
 from hardplace.scheduling.exact import schedule
 from hardplace.scheduling.lists import best_list_schedule, list_schedule
-from hardplace.scheduling.modes import modes_of
+from hardplace.scheduling.modes import modes, modes_of
 from hardplace.scheduling.partial import by_partial_schedules
 from hardplace.scheduling.solver import solved
 from hardplace.scheduling.types import Rule, ScheduleProblem, Status, TaskGraph
 from oracles_scheduling import best_makespan_s, check
-from strategies_scheduling import OFF_CHIP, columns, graphs, keywords, problems
+from strategies_scheduling import OFF_CHIP, graphs, problems
 
 
 @settings(max_examples=150, deadline=None)
 @given(problems(most=6, cores=3, general=True))
 def test_bound_exact_oracle_and_list_are_in_order(problem: ScheduleProblem) -> None:
     best = best_makespan_s(problem)
-    lower = float(lower_bound(problem.graph, *columns(problem), **keywords(problem))[0])
+    lower = float(lower_bound(modes_of(problem))[0])
     listed = best_list_schedule(problem)
     exact = schedule(problem, gap=1e-6)
     check(problem, listed)
@@ -34,7 +34,7 @@ def test_bound_exact_oracle_and_list_are_in_order(problem: ScheduleProblem) -> N
     assert exact.status is Status.OPTIMAL
     assert best * (1 - 1e-9) <= exact.makespan_s <= best * (1 + 1e-5)
     assert listed.makespan_s >= best * (1 - 1e-9)
-    reached = float(list_schedule(problem.graph, *columns(problem), **keywords(problem))[0])
+    reached = float(list_schedule(modes_of(problem))[0])
     assert reached >= best * (1 - 1e-9)
 
 
@@ -129,7 +129,7 @@ def test_renaming_changes_nothing(problem: ScheduleProblem, random: object) -> N
         whole_s=tuple(problem.whole_s[task] for task in order),
         split_s=tuple(tuple(row[task] for task in order) for row in problem.split_s),
     )
-    bounds = [lower_bound(one.graph, *columns(one), **keywords(one))[0] for one in (problem, renamed)]
+    bounds = [lower_bound(modes_of(one))[0] for one in (problem, renamed)]
     assert bounds[0] == pytest.approx(bounds[1], rel=1e-9)
     assert schedule(renamed, gap=1e-6).makespan_s == pytest.approx(schedule(problem, gap=1e-6).makespan_s, rel=1e-5)
 
@@ -146,11 +146,10 @@ def test_many_chips_at_once_equal_one_by_one(graph: TaskGraph, seed: int, rule: 
     split = whole + (single - whole) * random.uniform(0, 1, (3, count, chips))
     split[random.uniform(size=split.shape) < 0.2] = np.inf
     tensor, vector = random.choice([1, 2, 5, 8, 70], chips), random.choice([1, 2, 4, 70], chips)
-    lower = lower_bound(graph, tensor, vector, single, whole, splits=splits, split_s=split, rule=rule)
-    upper = list_schedule(graph, tensor, vector, single, whole, splits=splits, split_s=split, rule=rule)
+    every = modes(graph, tensor, vector, single, whole, splits=splits, split_s=split, rule=rule)
+    lower, upper = lower_bound(every), list_schedule(every)
     assert np.all(lower <= upper * (1 + 1e-12))
     for chip in range(chips):
-        one = slice(chip, chip + 1)
         problem = ScheduleProblem(
             graph=graph,
             tensor_cores=int(tensor[chip]),
@@ -161,11 +160,7 @@ def test_many_chips_at_once_equal_one_by_one(graph: TaskGraph, seed: int, rule: 
             split_s=tuple(map(tuple, split[:, :, chip].tolist())),
             rule=rule,
         )
-        alone = lower_bound(
-            graph, tensor[one], vector[one], single[:, one], whole[:, one],
-            splits=splits, split_s=split[:, :, one], rule=rule,
-        )  # fmt: skip
-        assert alone[0] == pytest.approx(lower[chip], rel=1e-9)
+        assert lower_bound(modes_of(problem))[0] == pytest.approx(lower[chip], rel=1e-9)
         exact = schedule(problem, gap=0.01, work=0.05)
         check(problem, exact)
         assert lower[chip] <= exact.makespan_s * (1 + 1e-9)

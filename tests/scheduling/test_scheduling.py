@@ -16,13 +16,14 @@ from hardplace.hardware.space import chips_from_rows
 from hardplace.scheduling.bounds import always_whole, lower_bound
 from hardplace.scheduling.exact import schedule
 from hardplace.scheduling.lists import best_list_schedule, list_schedule
+from hardplace.scheduling.modes import modes, modes_of
 from hardplace.scheduling.partial import by_partial_schedules
 from hardplace.scheduling.types import ScheduleProblem, Status, TaskGraph
 from hardplace.search.profile import kernels_of
 from hardplace.workload.load import load
 from hardplace.workload.sharding import tensor_parallel
 from oracles_scheduling import best_makespan_s, check
-from strategies_scheduling import OFF_CHIP, columns, graphs, problems
+from strategies_scheduling import OFF_CHIP, graphs, problems
 
 ROOT = Path(__file__).parents[2]
 OPTIMA = Path(__file__).parent / "data/optima.json"
@@ -32,7 +33,7 @@ OPTIMA = Path(__file__).parent / "data/optima.json"
 @given(problems())
 def test_bound_exact_oracle_and_list_are_in_order(problem: ScheduleProblem) -> None:
     best = best_makespan_s(problem)
-    lower = float(lower_bound(problem.graph, *columns(problem))[0])
+    lower = float(lower_bound(modes_of(problem))[0])
     listed = best_list_schedule(problem)
     exact = schedule(problem, gap=1e-6)
     check(problem, listed)
@@ -82,7 +83,7 @@ def test_partial_schedules_and_cp_sat_agree_at_any_limit(graph: TaskGraph, seed:
 @settings(max_examples=100, deadline=None)
 @given(problems())
 def test_some_optimal_schedule_has_the_tasks_whole_that_always_whole_says(problem: ScheduleProblem) -> None:
-    fixed = always_whole(problem.graph, *columns(problem)[2:])[:, 0]
+    fixed = always_whole(problem.graph, np.array([problem.single_s]).T, np.array([problem.whole_s]).T)[:, 0]
     # A task that may not run on one core: that takes forever.
     single = tuple(1e6 if one else time for one, time in zip(fixed, problem.single_s, strict=True))
     forced = ScheduleProblem(
@@ -106,13 +107,10 @@ def test_many_chips_at_once_equal_one_by_one(graph: TaskGraph, seed: int) -> Non
         if engine in OFF_CHIP:
             single[task] = whole[task]
     tensor, vector = random.choice([1, 2, 4, 64], chips), random.choice([1, 2, 4, 64], chips)
-    lower = lower_bound(graph, tensor, vector, single, whole)
-    upper = list_schedule(graph, tensor, vector, single, whole)
+    every = modes(graph, tensor, vector, single, whole)
+    lower, upper = lower_bound(every), list_schedule(every)
     assert np.all(lower <= upper * (1 + 1e-12))
     for chip in range(chips):
-        one = slice(chip, chip + 1)
-        alone = (tensor[one], vector[one], single[:, one], whole[:, one])
-        assert lower_bound(graph, *alone)[0] == pytest.approx(lower[chip], rel=1e-12)
         problem = ScheduleProblem(
             graph=graph,
             tensor_cores=int(tensor[chip]),
@@ -120,9 +118,11 @@ def test_many_chips_at_once_equal_one_by_one(graph: TaskGraph, seed: int) -> Non
             single_s=tuple(single[:, chip].tolist()),
             whole_s=tuple(whole[:, chip].tolist()),
         )
+        alone = modes_of(problem)
+        assert lower_bound(alone)[0] == pytest.approx(lower[chip], rel=1e-12)
         listed = best_list_schedule(problem)
         check(problem, listed)
-        assert listed.makespan_s == pytest.approx(list_schedule(graph, *alone)[0], rel=1e-12)
+        assert listed.makespan_s == pytest.approx(list_schedule(alone)[0], rel=1e-12)
 
 
 def run(path: Path) -> subprocess.CompletedProcess[str]:

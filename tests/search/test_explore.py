@@ -12,11 +12,12 @@ from hardplace.hardware.settings import HBM3, PHAZE
 from hardplace.hardware.spaces import space as named
 from hardplace.hardware.types import Setting
 from hardplace.placement.types import Infeasible
-from hardplace.search.answer import answer
+from hardplace.search.answer import answer, frontier
 from hardplace.search.explore import Search
 from hardplace.search.fleet import best_fleet
 from hardplace.search.goals import Combine, Goal, Objective
-from hardplace.search.types import Exploration, Stop
+from hardplace.search.together import together
+from hardplace.search.types import Ends, Exploration, Frontier, Shared, Stop
 from hardplace.units import GIB
 from search_questions import OPEN, exhaustive, question, small_space
 
@@ -26,7 +27,7 @@ SINGLE = [Objective.THROUGHPUT, Objective.PER_WATT, Objective.PER_DOLLAR, Object
 
 def check(asked: object, everything: list[tuple[tuple[float, ...], tuple[float, ...]]]) -> None:
     """The search's answer is within its gap of the best, is possible, and its bound holds."""
-    found = Search(question=asked, gap=GAP).run()  # type: ignore[arg-type]
+    found = Search(question=asked, ends=Ends(gap=GAP)).run()  # type: ignore[arg-type]
     best = max(reached for (reached, *_), _ in everything)
     most = max(bound for _, (bound, *_) in everything)
     (score,) = found.scores[0]
@@ -66,7 +67,7 @@ def test_no_candidate_exceeds_the_frontier_by_more_than_the_gap(objectives: tupl
     space = small_space(**{**OPEN, "links_bytes_per_s": (450e9,)})
     choices = {"micro_batches": (1,), "recompute": (False, True), "tensor_parallel": (1, 2)}
     asked = question("opt-350m", space=space, goal=Goal(objectives=objectives), **choices)
-    search = Search(question=asked, gap=0.02)
+    search = Search(question=asked, ends=Ends(gap=0.02))
     found = search.run()
     assert found.excess <= 0.02
     everything = exhaustive(asked, 0.02)
@@ -89,7 +90,7 @@ def test_a_fleet_equals_exhaustive_evaluation() -> None:
     choices = {"micro_batches": (1,), "recompute": (False,), "tensor_parallel": (1,)}
     goal = Goal(weights=(1.0, 1.0, 1.0), norms=(2000.0, 300000.0, 500.0), fleet=2)
     asked = question("opt-350m", "bert-large", "gpt2-xl", goal=goal, **choices)
-    found = Search(question=asked, gap=GAP).run()
+    found = Search(question=asked, ends=Ends(gap=GAP)).run()
     score, _ = best_fleet(asked.goal, np.array(found.scores))
     values = np.array([reached for reached, _ in exhaustive(asked, GAP)])
     best = max(
@@ -112,7 +113,7 @@ def test_a_fleet_equals_exhaustive_evaluation() -> None:
 def test_an_exhaustive_search_reaches_all_that_can_be_reached(models: tuple[str, ...], goal: Goal) -> None:
     space = small_space(**{**OPEN, "links_bytes_per_s": (450e9,), "array_columns": (160,)})
     asked = question(*models, space=space, goal=goal, micro_batches=(1,), tensor_parallel=(1,))
-    found = Search(question=asked, gap=GAP, exhaustive=True).run()
+    found = Search(question=asked, ends=Ends(gap=GAP, exhaustive=True)).run()
     assert found.stop in (Stop.GAP, Stop.OPTIMAL)
     assert found.excess <= GAP
     every = exhaustive(asked, GAP)
@@ -128,7 +129,7 @@ def dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
 
 def test_too_many_candidates_are_refused_in_one_line() -> None:
     with pytest.raises(BadInput, match=r"--exhaustive: 234,880 candidates .* at most 20,000") as raised:
-        Search(question=question("opt-350m", space=named("phaze")), gap=GAP, exhaustive=True).run()
+        Search(question=question("opt-350m", space=named("phaze")), ends=Ends(gap=GAP, exhaustive=True)).run()
     assert "\n" not in str(raised.value)
 
 
@@ -148,7 +149,7 @@ def test_the_best_fleet_is_the_best_of_all_subsets(seed: int, combine: Combine, 
 
 def test_levels_bound_one_another() -> None:
     asked = question(space=small_space(**OPEN), recompute=(False,), micro_batches=(1,))
-    search = Search(question=asked, gap=0.01)
+    search = Search(question=asked, ends=Ends(gap=0.01))
     scoring = search.scoring
     whole = asked.space.whole
     places = whole.places()
@@ -173,7 +174,7 @@ def test_boxes_bound_their_chips_in_speed_costs_and_energy(data: st.DataObject) 
     # With recompute a box's bound may be the sharper one: both hold, but its share of recompute is another one.
     goal = Goal(objectives=(Objective.ENERGY,))
     asked = question(space=small_space(**OPEN), goal=goal, recompute=(False,), micro_batches=(1,))
-    scoring = SEARCHES.setdefault("open", Search(question=asked, gap=0.01)).scoring
+    scoring = SEARCHES.setdefault("open", Search(question=asked, ends=Ends(gap=0.01))).scoring
     low, high, inside = [], [], []
     for values in asked.space.values:
         one, two = sorted((data.draw(st.integers(0, len(values) - 1)), data.draw(st.integers(0, len(values) - 1))))
@@ -244,7 +245,7 @@ def test_a_search_with_a_time_limit_looks_at_some_chips_and_at_its_answer(monkey
     from hardplace.search import cloud
 
     monkeypatch.setattr(cloud, "_HURRIED", 6)
-    found = answer(question("opt-350m", recompute=(False,), micro_batches=(1,)), limit_s=600.0)
+    found = answer(question("opt-350m", recompute=(False,), micro_batches=(1,)), Ends(gap=0.01, limit_s=600.0))
     assert isinstance(found, Exploration)
     assert len(found.cloud.label) <= 7
     assert found.best.chip.name in found.cloud.label
@@ -277,6 +278,24 @@ def test_a_space_without_a_chip_within_the_limits_names_the_limit(
     assert short.needed > short.available == next(iter(budget.values()))
 
 
+@pytest.mark.parametrize(
+    ("ends", "words"),
+    [(Ends(gap=0.01, limit_s=1e-9), "time limit"), (Ends(gap=0.01, evaluations=0), "evaluations spent")],
+)
+def test_a_limit_before_any_plan_is_reached_is_no_shortage(ends: Ends, words: str) -> None:
+    """The step is long enough for some families and too short for others; nothing is known before the first chip."""
+    asked = question("opt-350m", budget={"step_s": 0.08})
+    assert isinstance(answer(asked), Exploration)
+    with pytest.raises(BadInput, match=f"{words} before any plan was reached"):
+        answer(asked, ends)
+
+
+def test_chips_that_are_all_too_small_for_their_space_are_said_to_be() -> None:
+    space = small_space(tensor_cores=(2,), vector_cores=(2,), least_area_share=0.3)
+    with pytest.raises(BadInput, match="below 30% of the area limit"):
+        answer(question("opt-350m", space=space, budget={"area_mm2": 1e5}))
+
+
 def test_the_smallest_memory_that_is_as_fast_is_chosen() -> None:
     found = answer(question("opt-350m", memory_bytes=(32.0 * GIB, 64.0 * GIB, 80.0 * GIB)))
     assert isinstance(found, Exploration)
@@ -285,7 +304,7 @@ def test_the_smallest_memory_that_is_as_fast_is_chosen() -> None:
 
 def test_more_memory_bandwidth_is_never_slower() -> None:
     fast = replace(HBM3, memory_bandwidth_bytes_per_s=2 * HBM3.memory_bandwidth_bytes_per_s)
-    one, other = answer(question(), gap=0.001), answer(question(setting=fast), gap=0.001)
+    one, other = answer(question(), Ends(gap=0.001)), answer(question(setting=fast), Ends(gap=0.001))
     assert isinstance(one, Exploration)
     assert isinstance(other, Exploration)
     assert other.best.samples_per_s >= one.best.samples_per_s / 1.001
@@ -293,7 +312,7 @@ def test_more_memory_bandwidth_is_never_slower() -> None:
 
 def test_an_interrupt_leaves_the_best_so_far_and_a_sound_bound() -> None:
     asked = question(setting=PHAZE)
-    full = Search(question=asked, gap=0.001).run()
+    full = Search(question=asked, ends=Ends(gap=0.001)).run()
     calls = 0
 
     def stop_after_an_incumbent(progress: object) -> None:
@@ -302,10 +321,44 @@ def test_an_interrupt_leaves_the_best_so_far_and_a_sound_bound() -> None:
         if search.front.points:
             raise KeyboardInterrupt
 
-    search = Search(question=asked, gap=0.001, report=stop_after_an_incumbent)
+    search = Search(question=asked, ends=Ends(gap=0.001), report=stop_after_an_incumbent)
     part = search.run()
     assert part.stop is Stop.INTERRUPTED
     assert part.reached
     assert full.reached
     assert part.scores[0][0] * (1.0 + part.excess) >= full.scores[0][0] * (1 - 1e-9)
     assert calls >= 1
+
+
+@pytest.mark.parametrize("fleet", [1, 2])
+def test_several_models_are_told_apart_in_the_answer(fleet: int) -> None:
+    """Each runs on a chip of the answer, at no more than its own best there; the score is what the runs come to."""
+    choices = {"micro_batches": (1,), "recompute": (False,), "tensor_parallel": (1,)}
+    names = ("opt-350m", "bert-large", "gpt2-xl")
+    goal = Goal(weights=(1.0, 2.0, 1.0), norms=(1.0,) * 3, fleet=fleet)
+    found = together(question(*names, goal=goal, **choices), Ends(gap=GAP))
+    assert isinstance(found, Shared)
+    assert found.gap <= GAP
+    assert tuple(run.model for run in found.runs) == names
+    assert {run.chip for run in found.runs} == set(range(len(found.chips)))
+    assert len(found.chips) <= fleet
+    for run in found.runs:
+        assert run.evaluation.chip == replace(found.chips[run.chip], memory_bytes=run.evaluation.chip.memory_bytes)
+        assert run.score == run.evaluation.samples_per_s <= run.own_best * (1 + GAP)
+        assert answer(question(run.model, **choices), Ends(gap=GAP)).score == pytest.approx(run.own_best)  # type: ignore[union-attr]
+    shares = np.log([run.score / run.own_best for run in found.runs])
+    assert found.score == pytest.approx(np.exp(shares @ [0.25, 0.5, 0.25]), rel=1e-9)
+
+
+def test_a_frontier_names_what_its_points_reach() -> None:
+    goal = Goal(objectives=(Objective.THROUGHPUT, Objective.TDP))
+    asked = question("opt-350m", goal=goal, micro_batches=(1,), recompute=(False,), tensor_parallel=(1,))
+    found = frontier(asked, Ends(gap=0.02))
+    assert isinstance(found, Frontier)
+    assert found.units == ("samples/s", "W")
+    assert found.inverse == (False, True)
+    speeds = [point.values[0] for point in found.points]
+    assert speeds == [point.evaluation.samples_per_s for point in found.points] == sorted(speeds, reverse=True)
+    watts = [point.values[1] for point in found.points]
+    assert watts == sorted(watts, reverse=True), "a slower chip of the frontier takes less"
+    assert found.gap <= 0.02

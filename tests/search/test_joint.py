@@ -18,16 +18,18 @@ from hardplace.search.profile import kernels_of
 from hardplace.search.question import Question
 from hardplace.search.shapes.bounding import places_of
 from hardplace.search.shapes.bounds import Plans, layer_s, most_samples_per_s
-from hardplace.search.shapes.joint import Joint, Reshapes
-from hardplace.search.shapes.joint_answer import Ending, jointly, only, reshapes_of
+from hardplace.search.shapes.joint import Joint
+from hardplace.search.shapes.joint_answer import jointly, only, reshapes_of
+from hardplace.search.shapes.joint_candidates import Reshapes
 from hardplace.search.shapes.joint_types import JointExploration
-from hardplace.search.shapes.kernels import PHASES, Columns, kernels, layouts
+from hardplace.search.shapes.kernels import Columns, kernels
+from hardplace.search.shapes.layouts import PHASES, layouts
 from hardplace.search.shapes.ranges import parse_range
 from hardplace.search.shapes.rank import Asked
 from hardplace.search.shapes.recognise import shape_of_workload
 from hardplace.search.shapes.sources import Model, model_named
 from hardplace.search.shapes.types import FIELDS, columns
-from hardplace.search.types import Choices, Stop
+from hardplace.search.types import Choices, Ends, Stop
 from hardplace.workload.load import load
 from hardplace.workload.reshape import Reshaping
 from hardplace.workload.sharding import tensor_parallel
@@ -137,7 +139,7 @@ def test_no_search_of_a_shape_exceeds_its_bound() -> None:
             assert made is not None
             plans = Plans(group=group, setting=SETTING, memory_bytes=place.section.capacity_bytes, recompute=True)
             mine = most_samples_per_s(made, shapes.take(np.array([row])), place.chips, plans, lambda: None).max()
-            found = Search(question=replace(question, workloads=(workload,), choices=choices), gap=0.0).run()
+            found = Search(question=replace(question, workloads=(workload,), choices=choices), ends=Ends(gap=0.0)).run()
             reached = found.scores[0][0] if found.reached else 0.0
             assert reached <= mine * (1 + 1e-9)
 
@@ -151,21 +153,21 @@ def test_joint_search_is_exhaustive_search(raw: bool) -> None:
     assert 4 <= len(reshapes.shapes) <= 40
     best = 0.0
     for row in range(len(reshapes.shapes)):
-        found = Search(question=replace(question, workloads=(reshapes.workload(row),)), gap=0.0).run()
+        found = Search(question=replace(question, workloads=(reshapes.workload(row),)), ends=Ends(gap=0.0)).run()
         if found.reached:
             best = max(best, found.scores[0][0] * reshapes.weights[row])
-    joint = Joint(question=question, reshapes=reshapes, gap=0.0).run()
+    joint = Joint(question=question, reshapes=reshapes, ends=Ends(gap=0.0)).run()
     assert joint.score == pytest.approx(best, rel=1e-9)
     assert joint.ended.stop in (Stop.OPTIMAL, Stop.SCHEDULES)
     assert joint.reached * (1 + joint.ended.excess) >= best * (1 - 1e-12)
-    loose = Joint(question=question, reshapes=reshapes, gap=0.05).run()
+    loose = Joint(question=question, reshapes=reshapes, ends=Ends(gap=0.05)).run()
     assert best / loose.score <= 1.05 * (1 + 1e-9)
 
 
 def test_the_answer_holds_what_each_choice_alone_gives() -> None:
     model = model_named("gpt2-xl", None)
     question = question_of("gpt2-xl", micro_batches=(1,), widths=(1,))
-    found = jointly(model, question, asked("layers=44:52:4", "hidden=1536:1664:128"), Ending(gap=0.01))
+    found = jointly(model, question, asked("layers=44:52:4", "hidden=1536:1664:128"), Ends(gap=0.01))
     assert isinstance(found, JointExploration)
     assert found.base.changes == ()
     assert found.base.score <= found.then_shape.score * (1 + 1e-9) <= found.best.score * (1 + 2e-9)
@@ -177,10 +179,20 @@ def test_the_answer_holds_what_each_choice_alone_gives() -> None:
 
 def test_a_time_limit_gives_the_best_so_far() -> None:
     model, _ = model_of("gpt2-xl")
-    found = jointly(model, question_of("gpt2-xl"), asked("layers=40:56:1"), Ending(gap=0.0, limit_s=1.5))
+    found = jointly(model, question_of("gpt2-xl"), asked("layers=40:56:1"), Ends(gap=0.0, limit_s=1.5))
     assert isinstance(found, JointExploration)
     assert found.stop is Stop.SECONDS
     assert found.bound > found.score > 0
+
+
+@pytest.mark.parametrize("bytes_", [SETTING.memory_capacities_bytes[0], 2.0**20])
+def test_a_time_limit_before_anything_is_reached_is_bad_input(bytes_: float) -> None:
+    """Also where the model's own shape fits no memory: another shape might."""
+    model, _ = model_of("gpt2-xl")
+    question = question_of("gpt2-xl", micro_batches=(1,), widths=(1,))
+    question = replace(question, choices=replace(question.choices, memory_bytes=(bytes_,)))
+    with pytest.raises(BadInput, match="time limit before any plan was reached"):
+        jointly(model, question, asked("layers=44:52:4"), Ends(gap=0.0, limit_s=1e-9))
 
 
 @pytest.mark.parametrize("name", ["bert-large", "mixtral-8x7b"])
@@ -216,7 +228,7 @@ def test_an_interrupt_gives_the_best_so_far_with_its_bound() -> None:
 
     question = question_of("gpt2-xl", micro_batches=(1,), widths=(1,))
     wanted = asked("layers=44:52:4", "hidden=1536:1664:128")
-    found = jointly(model_named("gpt2-xl", None), question, wanted, Ending(gap=0.0, report=report))
+    found = jointly(model_named("gpt2-xl", None), question, wanted, Ends(gap=0.0), report=report)
     assert isinstance(found, JointExploration)
     assert found.stop is Stop.INTERRUPTED
     assert found.bound >= found.score >= found.base.score > 0

@@ -26,7 +26,7 @@ from hardplace.search.loop import C, Problem, Steps
 from hardplace.search.question import Question
 from hardplace.search.steps import Here
 from hardplace.search.strategies.oracle import Oracle
-from hardplace.search.types import Evaluation, Exploration, Job, Outcome
+from hardplace.search.types import Ends, Evaluation, Exploration, Job, Outcome
 from hardplace.workload.load import load
 from search_questions import TINY, small
 
@@ -56,7 +56,7 @@ class Counting:
 
 
 def jobs() -> list[Job]:
-    oracle = Oracle(QUESTION, GAP, None, None)
+    oracle = Oracle(QUESTION, Ends(gap=GAP))
     return [oracle.job(chip, family) for chip in (0, 40) for family in oracle.families]
 
 
@@ -83,7 +83,7 @@ def test_outcomes_come_back_as_they_were_put(tmp_path: Path) -> None:
 
 
 def _answer(evaluator: object) -> Exploration:
-    found = answer(QUESTION, gap=GAP, evaluator=evaluator)  # type: ignore[arg-type]
+    found = answer(QUESTION, Ends(gap=GAP), evaluator=evaluator)  # type: ignore[arg-type]
     assert isinstance(found, Exploration)
     return found
 

@@ -3,12 +3,14 @@
 import json
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hardplace.cost.gpu.decoder import Experts
 from hardplace.cost.gpu.gemm import gemm_s, gemms
 from hardplace.cost.gpu.models import shipped
 from hardplace.cost.gpu.types import Layout
@@ -147,6 +149,26 @@ def test_odd_swiglu_widths_fail_and_are_mended() -> None:
     assert found.fix == "MLP width 10944"
     assert found.cost is not None
     assert found.cost > 0.15
+
+
+MIXTURE = replace(GPT3, gated=True, positions=False, ffn=0, vocab=32000, experts=Experts(count=8, chosen=2, ffn=5472))
+
+
+@pytest.mark.parametrize(
+    ("changed", "name", "fix"),
+    [
+        ({"experts": Experts(count=8, chosen=2, ffn=5461)}, "MLP width", "MLP width 5504"),
+        ({"hidden": 2600}, "h / t", "hidden size 2624 with the heads as they are, or 2560"),
+        ({"heads": 40, "kv_heads": 40, "head_dim": 64}, "h / a as large", "20 heads of 128"),
+    ],
+)
+def test_rules_of_a_mixture_of_experts_are_priced(changed: dict[str, Any], name: str, fix: str) -> None:
+    conditions = Conditions(micro_batch=4)
+    there = target("h100-sxm", conditions)
+    found = rule(audited(Model(name="x", shape=replace(MIXTURE, **changed), workload=None), there, conditions), name)
+    assert found.fix == fix
+    assert found.cost is not None
+    assert found.cost > 0.005
 
 
 def test_stages_and_ranks() -> None:

@@ -1,7 +1,10 @@
 """Refinements here, in processes and on a Dask cluster: the same answer, whatever happens to workers."""
 
+import multiprocessing
 import os
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
@@ -17,7 +20,7 @@ from hardplace.search.exact import in_process
 from hardplace.search.journal import FILE, Journalled, evaluations, journal
 from hardplace.search.processes import Processes
 from hardplace.search.steps import Asked, Pool
-from hardplace.search.types import Exploration, Progress
+from hardplace.search.types import Ends, Exploration, Progress
 from search_questions import small
 
 QUESTION = small("bert-large")
@@ -30,7 +33,7 @@ def explore(
     """Return the answer without its times, and the jobs that the journal holds."""
     with journal(folder / FILE, asked(QUESTION, gap=GAP), "bert-large", "samples/s") as opened:
         evaluator = Journalled(opened, in_process(QUESTION, GAP), pool)
-        found = answer(QUESTION, gap=GAP, evaluator=evaluator, report=report)
+        found = answer(QUESTION, Ends(gap=GAP), evaluator=evaluator, report=report)
     assert isinstance(found, Exploration)
     levels = tuple(replace(level, seconds=0.0) for level in found.levels)
     progress = tuple(replace(now, seconds=0.0) for now in found.progress)
@@ -77,6 +80,24 @@ def test_a_killed_process_loses_nothing(tmp_path: Path) -> None:
     with Processes(2) as pool:
         assert explore(pool, tmp_path, kill) == reference()
     assert len(killed) == 2
+
+
+def test_no_process_outlives_a_pool_that_loses_another_while_it_starts() -> None:
+    """It would wait for work for ever, and the end of the search for it."""
+    others = set(multiprocessing.active_children())
+    with Processes(2) as pool:
+        pool.take(bytes(2**24))  # more than a pipe holds: submit waits until the process has started and read it
+        pool.submit(Asked(None, (), None))
+        assert pool._pool is not None
+        (first,) = pool._pool._processes
+        threading.Timer(0.01, os.kill, (first, signal.SIGKILL)).start()
+        pool.submit(Asked(None, (), None))
+    deadline = time.monotonic() + 10.0
+    while (left := set(multiprocessing.active_children()) - others) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    for one in left:
+        one.kill()
+    assert not left
 
 
 def test_a_dask_cluster_gives_the_same_answer(address: str, tmp_path: Path) -> None:

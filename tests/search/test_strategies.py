@@ -1,6 +1,7 @@
 """Strategies on small spaces: within their budget, repeatable, never above the certified bound, and as published."""
 
 import contextlib
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -8,20 +9,29 @@ import numpy as np
 import pytest
 
 from hardplace.files import read
+from hardplace.placement.types import Infeasible
 from hardplace.report.compare import figure, page
+from hardplace.search.question import Question
 from hardplace.search.strategies import phaze, wham
 from hardplace.search.strategies.compare import STRATEGIES, compare
 from hardplace.search.strategies.oracle import Oracle, Spent
 from hardplace.search.strategies.types import Comparison, End, Trial
+from hardplace.search.types import Ends
 from search_questions import ONE_PLAN, TINY, small
 
 GAP = 0.01
 
 
+def comparison(asked: Question, names: tuple[str, ...], evaluations: int, gap: float, seed: int) -> Comparison:
+    found = compare(asked, names, Ends(gap=gap, evaluations=evaluations), seed=seed)
+    assert isinstance(found, Comparison)
+    return found
+
+
 @pytest.fixture(scope="module")
 def compared() -> Comparison:
     pytest.importorskip("optuna")
-    return compare(small(), tuple(STRATEGIES), limit_s=None, limit_evaluations=12, gap=GAP, seed=5)
+    return comparison(small(), tuple(STRATEGIES), 12, GAP, 5)
 
 
 def test_every_strategy_keeps_its_budget_and_the_certified_bound(compared: Comparison) -> None:
@@ -43,11 +53,11 @@ def timeless(trial: Trial) -> tuple[object, ...]:
 
 
 def test_the_same_seed_gives_the_same_trials_and_another_seed_others(compared: Comparison) -> None:
-    again = compare(small(), ("bayesian", "random"), limit_s=None, limit_evaluations=12, gap=GAP, seed=5)
+    again = comparison(small(), ("bayesian", "random"), 12, GAP, 5)
     assert [timeless(one) for one in again.trials] == [timeless(one) for one in compared.trials[2:]]
 
     def first(seed: int) -> list[object]:
-        oracle = Oracle(small(), GAP, None, 10)
+        oracle = Oracle(small(), Ends(gap=GAP, evaluations=10))
         with pytest.raises(Spent):
             STRATEGIES["random"].search(oracle, seed)
         return list(oracle.seen)
@@ -59,14 +69,22 @@ def test_the_same_seed_gives_the_same_trials_and_another_seed_others(compared: C
 def test_a_strategy_that_sees_everything_finds_the_certified_optimum(name: str) -> None:
     pytest.importorskip("optuna")
     asked = small(chips=TINY, choices=ONE_PLAN)
-    found = compare(asked, (name,), limit_s=None, limit_evaluations=10_000, gap=0.0, seed=0)
+    found = comparison(asked, (name,), 10_000, 0.0, 0)
     (trial,) = found.trials
     assert trial.end is End.OWN
     assert trial.samples_per_s == pytest.approx(found.certified.samples_per_s, rel=1e-9)
 
 
+@pytest.mark.parametrize("limits", [{"area_mm2": 1.0}, {"step_s": 1e-6}])
+def test_nothing_to_compare_is_said(limits: dict[str, float]) -> None:
+    asked = small(choices=ONE_PLAN)
+    short = compare(replace(asked, budget=replace(asked.budget, **limits)), ("random",), Ends(gap=GAP))
+    assert isinstance(short, Infeasible)
+    assert short.needed > short.available == next(iter(limits.values()))
+
+
 def test_phaze_walks_down_the_area_and_stops_after_five_buckets_that_do_not_rise() -> None:
-    oracle = Oracle(small(choices=ONE_PLAN), GAP, None, None)
+    oracle = Oracle(small(choices=ONE_PLAN), Ends(gap=GAP))
     phaze.search(oracle, 0)
     bucket = np.floor(oracle.chips.area_mm2 / 0.01)
     (family,) = oracle.families
@@ -84,7 +102,7 @@ def test_phaze_walks_down_the_area_and_stops_after_five_buckets_that_do_not_rise
 
 
 def test_wham_evaluates_only_chips_of_the_space_and_grows_them() -> None:
-    oracle = Oracle(small(choices=ONE_PLAN), GAP, None, 6)
+    oracle = Oracle(small(choices=ONE_PLAN), Ends(gap=GAP, evaluations=6))
     with contextlib.suppress(Spent):
         wham.search(oracle, 0)
     assert 0 < len(oracle.seen) <= 6

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import click
 
-from hardplace.cli.app import app
+from hardplace.cli.app import INFEASIBLE, app
 from hardplace.errors import unknown
 
+_GAP = 0.001  # of the certified search
 _ASKED = "compare-asked.json"  # what the comparison in a folder was asked: another one goes to another folder
 
 
@@ -65,10 +66,13 @@ def compare(
     from hardplace.files import dumps, write, write_text
     from hardplace.hardware.settings import setting as named
     from hardplace.hardware.settings import with_devices
+    from hardplace.placement.types import Infeasible
     from hardplace.report.compare import page, show
+    from hardplace.report.terminal import infeasible_line
     from hardplace.search.asked import asked
     from hardplace.search.strategies.compare import STRATEGIES
     from hardplace.search.strategies.compare import compare as compared
+    from hardplace.search.types import Ends
     from hardplace.workload.load import load
 
     for name in strategies:
@@ -88,11 +92,13 @@ def compare(
     comparison = compared(
         question,
         strategies,
-        limit_s=limit_s,
-        limit_evaluations=limit_evaluations,
+        Ends(gap=_GAP, limit_s=limit_s, evaluations=limit_evaluations),
         seed=seed,
         report=lambda name: click.echo(f"{name} ...", err=True),
     )
+    if isinstance(comparison, Infeasible):
+        click.echo(f"infeasible: {workload.name}: {infeasible_line(comparison)}", err=True)
+        raise SystemExit(INFEASIBLE)
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / _ASKED, mine)
     write(folder / "compare.json", comparison)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from hardplace.hardware.types import Setting
     from hardplace.placement.types import Infeasible
     from hardplace.search.question import Question
-    from hardplace.search.types import Choices, Exploration, Frontier, Progress, Shared
+    from hardplace.search.types import Choices, Ends, Exploration, Frontier, Progress, Shared
     from hardplace.workload.types import Workload
 
 
@@ -121,6 +121,7 @@ def search(
     """
     from hardplace.hardware.settings import setting as named
     from hardplace.hardware.settings import with_devices
+    from hardplace.search.types import Ends
     from hardplace.workload.load import load
 
     setting = replace(with_devices(named(setting_name), devices), batch_samples=batch)
@@ -154,16 +155,6 @@ def search(
     _run(question, ends, folder, where, as_json)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ends:
-    """When a search may stop."""
-
-    gap: float
-    limit_s: float | None
-    evaluations: int | None
-    exhaustive: bool
-
-
 def _with_shapes(
     models: tuple[str, ...], question: Question, shaping: Shaping, ends: Ends, folder: Path, where: Where, as_json: bool
 ) -> None:
@@ -174,12 +165,10 @@ def _with_shapes(
 
     if len(models) > 1:
         raise BadInput(f"--shapes: {len(models)} models: expected one")
-    if where.workers > 1 or where.scheduler is not None or ends.evaluations is not None or ends.exhaustive:
-        raise BadInput(
-            "--shapes: not beside --workers, --scheduler, --evaluations, --exhaustive: expected one process, --seconds"
-        )
+    if where.workers > 1 or where.scheduler is not None:
+        raise BadInput("--shapes: not beside --workers, --scheduler: expected one process")
     bar = partial(_progress_bar, ends.gap)
-    run(models[0], question, shaping, (ends.gap, ends.limit_s), folder, bar, as_json=as_json)
+    run(models[0], question, shaping, ends, folder, bar, as_json=as_json)
 
 
 def _check(model: str, workload: Workload, tensor_parallel: tuple[int, ...]) -> None:
@@ -235,15 +224,7 @@ def _run(question: Question, ends: Ends, folder: Path, where: Where, as_json: bo
 
     unit = UNITS[question.goal.objectives[0]][0]
     with working(question, ends.gap, folder, where, unit) as work, _progress_bar(ends.gap) as report:
-        found = _asked(question)(
-            question,
-            gap=ends.gap,
-            limit_s=ends.limit_s,
-            evaluations=ends.evaluations,
-            exhaustive=ends.exhaustive,
-            report=work.reporting(report),
-            evaluator=work.evaluator,
-        )
+        found = _asked(question)(question, ends, report=work.reporting(report), evaluator=work.evaluator)
         work.journal.end(found)
     if isinstance(found, Infeasible):
         names = ", ".join(workload.name for workload in question.workloads)

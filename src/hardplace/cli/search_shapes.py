@@ -15,6 +15,7 @@ from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
     from hardplace.search.question import Question
+    from hardplace.search.types import Ends
 
 _SHARE = re.compile(r"(?:±|\+-|\+/-)?\s*([0-9]+(?:\.[0-9]+)?)\s*%")
 
@@ -75,15 +76,15 @@ def check_alone(shaping: Shaping) -> None:
 
 
 def run(
-    name: str, question: Question, shaping: Shaping, ends: tuple[float, float | None], folder: Path,
+    name: str, question: Question, shaping: Shaping, ends: Ends, folder: Path,
     progress: Callable[[], Any], *, as_json: bool,
 ) -> None:  # fmt: skip
-    """Search shape, chip and plan of one model; print, and write the folder. ends: gap and seconds."""
+    """Search shape, chip and plan of one model; print, and write the folder."""
     from hardplace.files import dumps, write
     from hardplace.placement.types import Infeasible
     from hardplace.report.joint import show
     from hardplace.report.terminal import infeasible_line
-    from hardplace.search.shapes.joint_answer import Ending, jointly
+    from hardplace.search.shapes.joint_answer import jointly
     from hardplace.search.shapes.ranges import parse_range
     from hardplace.search.shapes.rank import Asked
     from hardplace.search.shapes.sources import model_named
@@ -92,8 +93,7 @@ def run(
         share=share_of(shaping.params), frozen=shaping.freeze, ranges=dict(parse_range(one) for one in shaping.ranges)
     )
     with progress() as report:
-        ending = Ending(gap=ends[0], limit_s=ends[1], report=report)
-        found = jointly(model_named(name, None), question, asked, ending, raw=shaping.raw)
+        found = jointly(model_named(name, None), question, asked, ends, raw=shaping.raw, report=report)
     if isinstance(found, Infeasible):
         click.echo(f"infeasible: {name}: {infeasible_line(found)}", err=True)
         raise SystemExit(INFEASIBLE)

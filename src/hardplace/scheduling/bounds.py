@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from hardplace.cost.types import Engine, Floats, Ints
-from hardplace.scheduling.modes import OFF_CHIP, Bools, Modes, ancestors, modes, of
-from hardplace.scheduling.types import Rule, TaskGraph
+from hardplace.cost.types import Engine, Floats
+from hardplace.scheduling.modes import OFF_CHIP, Bools, Modes, ancestors, of
+from hardplace.scheduling.types import TaskGraph
 
 # Weights of tensor-core against vector-core work in the energetic bound; any value gives a bound.
 _WEIGHTS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -16,24 +16,11 @@ _HALVINGS = 6  # of the interval in which the best weight of a chip lies
 _GOLDEN = (5.0**0.5 - 1.0) / 2.0
 
 
-def lower_bound(
-    graph: TaskGraph,
-    tensor_cores: Ints,
-    vector_cores: Ints,
-    single_s: Floats,
-    whole_s: Floats,
-    *,
-    splits: tuple[int, ...] = (),
-    split_s: Floats | None = None,
-    rule: Rule = Rule.EXCLUSIVE,
-) -> Floats:
+def lower_bound(every: Modes) -> Floats:
     """Return a lower bound on the makespan (seconds) on each chip, shape (chips,).
 
-    tensor_cores, vector_cores: (chips,). single_s, whole_s: (tasks, chips). split_s: (splits, tasks, chips). Times are
-    inf where a task may not run so; the bound is inf where it may not run at all. The end of the graph counts as a
-    task that follows all others. Raises BadInput as modes does.
+    It is inf where a task may not run at all. The end of the graph counts as a task that follows all others.
     """
-    every = modes(graph, tensor_cores, vector_cores, single_s, whole_s, splits=splits, split_s=split_s, rule=rule)
     return np.where(every.impossible.any(axis=0), np.inf, least_starts(every)[-1])
 
 

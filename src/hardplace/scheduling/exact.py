@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from hardplace.errors import BadInput
-from hardplace.scheduling.bounds import least_starts
+from hardplace.scheduling.bounds import lower_bound
 from hardplace.scheduling.lists import best_list_schedule
 from hardplace.scheduling.modes import modes_of, place
 from hardplace.scheduling.partial import PartialSearch
@@ -90,7 +90,7 @@ def _better(one: Schedule, other: Schedule) -> Schedule:
 def _listed(problem: ScheduleProblem) -> Schedule:
     """Return the best list schedule with the closed-form bound."""
     best = best_list_schedule(problem)
-    bound_s = float(least_starts(modes_of(problem))[-1, 0])
+    bound_s = float(lower_bound(modes_of(problem))[0])
     return replace(best, bound_s=min(bound_s, best.makespan_s))
 
 

@@ -11,32 +11,21 @@ import numpy as np
 
 from hardplace.cost.types import Engine, Floats, Ints
 from hardplace.scheduling.cores import Cores, choices
-from hardplace.scheduling.modes import OFF_CHIP, TENSOR, VECTOR, Modes, ancestors, modes, modes_of
+from hardplace.scheduling.modes import OFF_CHIP, TENSOR, VECTOR, Modes, ancestors, modes_of
 from hardplace.scheduling.service import Choice, Service
-from hardplace.scheduling.types import Assignment, Rule, Schedule, ScheduleProblem, Status, TaskGraph
+from hardplace.scheduling.types import Assignment, Schedule, ScheduleProblem, Status, TaskGraph
 
 # A mode is chosen if it takes at most so many times as long as the fastest one, the one with fewest cores first.
 _PATIENCE = (0.0, 1.2, 2.5, np.inf)
 
 
-def list_schedule(
-    graph: TaskGraph,
-    tensor_cores: Ints,
-    vector_cores: Ints,
-    single_s: Floats,
-    whole_s: Floats,
-    *,
-    splits: tuple[int, ...] = (),
-    split_s: Floats | None = None,
-    rule: Rule = Rule.EXCLUSIVE,
-) -> Floats:
+def list_schedule(every: Modes) -> Floats:
     """Return the least makespan (seconds) of several list schedules on each chip, shape (chips,).
 
-    Arguments as in lower_bound. Orders: as recorded, by the longest way to the end, and that for either kind of
+    Orders: as recorded, by the longest way to the end, and that for either kind of
     core; modes: the fastest, those with fewer cores where that costs little, the least, and whichever ends first.
     """
-    every = modes(graph, tensor_cores, vector_cores, single_s, whole_s, splits=splits, split_s=split_s, rule=rule)
-    best = np.full(whole_s.shape[1], np.inf)
+    best = np.full(every.seconds.shape[2], np.inf)
     for choice in _choices(every):
         for order in _orders(every):
             best = np.minimum(best, Service(every).run(order, choice))

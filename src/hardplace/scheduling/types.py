@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from hardplace.cost.types import Engine
+from hardplace.cost.types import Engine, KernelGraph
 
 
 class Rule(StrEnum):
@@ -26,6 +26,16 @@ class TaskGraph:
     predecessors: tuple[tuple[int, ...], ...]
     names: tuple[str, ...] = ()
     layer: str = ""
+
+    @classmethod
+    def of(cls, graph: KernelGraph) -> TaskGraph:
+        """Return the tasks that the kernels of a phase of a layer are."""
+        return cls(
+            engines=tuple(kernel.engine for kernel in graph.kernels),
+            predecessors=tuple(kernel.predecessors for kernel in graph.kernels),
+            names=tuple(kernel.name for kernel in graph.kernels),
+            layer=graph.layer,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from hardplace import __version__
+from hardplace.errors import BadInput
 from hardplace.hardware.space import TPUV4
 from hardplace.hardware.spaces import space as space_of
 from hardplace.placement.types import Infeasible
@@ -17,7 +18,19 @@ from hardplace.search.goals import UNITS, Goal, Objective
 from hardplace.search.loop import Evaluator
 from hardplace.search.plans import families
 from hardplace.search.question import Question
-from hardplace.search.types import Baseline, Evaluation, Exploration, Frontier, FrontierPoint, Job, Progress, Stop
+from hardplace.search.types import (
+    LIMITS,
+    ONE_PERCENT,
+    Baseline,
+    Ends,
+    Evaluation,
+    Exploration,
+    Frontier,
+    FrontierPoint,
+    Job,
+    Progress,
+    Stop,
+)
 from hardplace.workload.types import OperatorKind, Workload
 
 _REFERENCE_GAP = 0.01  # to which the plans on the chip to compare with are searched
@@ -25,37 +38,24 @@ _REFERENCE_GAP = 0.01  # to which the plans on the chip to compare with are sear
 
 def answer(
     question: Question,
+    ends: Ends = ONE_PERCENT,
     *,
-    gap: float = 0.01,
-    limit_s: float | None = None,
-    evaluations: int | None = None,
     report: Callable[[Progress], None] | None = None,
     evaluator: Evaluator | None = None,
-    exhaustive: bool = False,
 ) -> Exploration | Infeasible:
     """Return the best chip and plan of a question with its certificate, or what every candidate lacks.
 
-    gap: relative gap at which to stop (0.01: nothing in the space is more than 1 % better). limit_s: wall seconds
-    for the search, or None. evaluations: exact ones at most, or None. evaluator: where they are done (None: in this
-    process). report: called with the incumbent and the bound as they move. exhaustive: evaluate every candidate, of
-    `search.everything.MOST` at most, to the end instead. An interrupt
-    (KeyboardInterrupt) ends the search with the best answer so far; it is raised again if there is none yet.
+    evaluator: where exact evaluations are done (None: in this process). report: called with the incumbent and the
+    bound as they move. An interrupt (KeyboardInterrupt) ends the search with the best answer so far; it is raised
+    again if there is none yet.
     """
-    evaluator = evaluator or in_process(question, gap)
-    search = Search(
-        question=question,
-        gap=gap,
-        limit_s=limit_s,
-        evaluations=evaluations,
-        report=report,
-        evaluator=evaluator,
-        exhaustive=exhaustive,
-    )
+    evaluator = evaluator or in_process(question, ends.gap)
+    search = Search(question=question, ends=ends, report=report, evaluator=evaluator)
     found = explored(search)
     if isinstance(found, Infeasible):
         return found
     plan = found.reached[0].plans[0]
-    baselines = (_reference(question, gap, evaluator), _pure_data_parallel(search, plan))
+    baselines = (_reference(question, ends.gap, evaluator), _pure_data_parallel(search, plan))
     best, score = plan, found.scores[0][0]
     if question.goal.objectives == (Objective.THROUGHPUT,):
         best = _fastest(question, plan, baselines)
@@ -65,24 +65,13 @@ def answer(
 
 def frontier(
     question: Question,
+    ends: Ends = ONE_PERCENT,
     *,
-    gap: float = 0.01,
-    limit_s: float | None = None,
-    evaluations: int | None = None,
     report: Callable[[Progress], None] | None = None,
     evaluator: Evaluator | None = None,
-    exhaustive: bool = False,
 ) -> Frontier | Infeasible:
     """Return the frontier of a question with several objectives; arguments as for `answer`."""
-    search = Search(
-        question=question,
-        gap=gap,
-        limit_s=limit_s,
-        evaluations=evaluations,
-        report=report,
-        evaluator=evaluator,
-        exhaustive=exhaustive,
-    )
+    search = Search(question=question, ends=ends, report=report, evaluator=evaluator)
     found = explored(search)
     if isinstance(found, Infeasible):
         return found
@@ -120,16 +109,23 @@ def shown(objective: Objective, score: float) -> float:
 
 
 def explored(search: Search) -> Found | Infeasible:
-    """Return what a search reached, or what every candidate lacks; KeyboardInterrupt if it ended before either."""
+    """Return what a search reached, or what every candidate lacks; too_early is raised if it ended before either."""
     short = search.shortage()
     if short is not None:
         return short
     found = search.run()
     if found.reached:
         return found
-    if found.stop is Stop.INTERRUPTED:
-        raise KeyboardInterrupt
-    return search.nothing(found)
+    if found.stop in LIMITS:
+        raise too_early(found.stop, "any plan was reached")
+    return search.nothing()
+
+
+def too_early(stop: Stop, what: str) -> KeyboardInterrupt | BadInput:
+    """Return what to raise where a search ended before something: the interrupt again, or which limit ended it."""
+    if stop is Stop.INTERRUPTED:
+        return KeyboardInterrupt()
+    return BadInput(f"search: {stop.value} before {what}; expected more of it")
 
 
 def evaluated(plan: Plan) -> Evaluation:
@@ -138,7 +134,7 @@ def evaluated(plan: Plan) -> Evaluation:
     return plan.evaluation
 
 
-def _reference(question: Question, gap: float, evaluator: Evaluator | None) -> Baseline:
+def _reference(question: Question, gap: float, evaluator: Evaluator) -> Baseline:
     """Return PHAZE's TPUv4-like chip with its best plan in the same setting."""
     cores, rows, columns, vectors, lanes, buffer_bytes = TPUV4
     chip = replace(
@@ -148,7 +144,7 @@ def _reference(question: Question, gap: float, evaluator: Evaluator | None) -> B
     budget = replace(question.budget, area_mm2=chip.area_limit_mm2, tdp_w=None, usd=None, memory_bytes=None)
     goal = Goal(devices=question.goal.devices)
     asked = replace(question, space=chip, budget=replace(budget, step_s=None), goal=goal)
-    search = Search(question=asked, gap=max(gap, _REFERENCE_GAP), evaluator=evaluator)
+    search = Search(question=asked, ends=Ends(gap=max(gap, _REFERENCE_GAP)), evaluator=evaluator)
     short = search.shortage()
     found = None if short is not None else search.run()
     if found is None or not found.reached:
@@ -257,8 +253,8 @@ def _exploration(
         batch_samples=setting.batch_samples,
         optimizer=setting.optimizer.name,
         choices=question.choices,
-        target_gap=search.gap,
-        limit_s=search.limit_s,
+        target_gap=search.ends.gap,
+        limit_s=search.ends.limit_s,
         chips_in_space=found.chips,
         candidates=found.candidates,
         best=evaluated(plan),

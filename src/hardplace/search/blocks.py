@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -33,9 +33,7 @@ def scheduled(scoring: Scoring, block: Block, check: Callable[[], None]) -> Sche
 
     The groups of each model are taken by what they promise; only chips that may still matter are priced in each.
     """
-    known = Known(
-        samples_per_s=tuple(table.copy() for table in block.samples_per_s), joules=block.joules, costs=block.costs
-    )
+    known = replace(block.known, samples_per_s=tuple(table.copy() for table in block.known.samples_per_s))
     chips = scoring.space.at(block.places)
     seconds: dict[tuple[int, Group], tuple[LayerSeconds, LayerSeconds, dict[int, int]]] = {}
     priced = 0
@@ -72,7 +70,7 @@ def _groups(scoring: Scoring, block: Block) -> list[tuple[int, Group]]:
     for model, there in enumerate(scoring.there[block.section]):
         for group, members in there.members.items():
             if members:
-                best = float(block.samples_per_s[model][list(members)].max())
+                best = float(block.known.samples_per_s[model][list(members)].max())
                 found.append((best, model, group))
     return [(model, group) for _, model, group in sorted(found, key=lambda one: -one[0])]
 
@@ -84,7 +82,7 @@ def _matter(scoring: Scoring, known: Known, model: int, members: tuple[int, ...]
     """
     speed, energy = list(known.samples_per_s), list(known.joules)
     speed[model], energy[model] = speed[model][list(members)], energy[model][list(members)]
-    some = Known(samples_per_s=tuple(speed), joules=tuple(energy), costs=known.costs)
+    some = replace(known, samples_per_s=tuple(speed), joules=tuple(energy))
     vectors = scoring.vectors(some)
     if scoring.goal.fleet > 1:
         # A chip of a fleet matters by the model that it is for.
@@ -157,5 +155,4 @@ def _ones(
 
 def first_of(scoring: Scoring, block: Block) -> One:
     """Return a block's first chip, none of whose families is priced yet."""
-    known = Known(samples_per_s=block.samples_per_s, joules=block.joules, costs=block.costs)
-    return _ones(scoring, block, known, 0, {})[0]
+    return _ones(scoring, block, block.known, 0, {})[0]

@@ -9,6 +9,7 @@ from hardplace.cost.types import Floats, Ints
 from hardplace.hardware.axes import Box
 from hardplace.search.goals import Costs
 from hardplace.search.profile import LayerSeconds
+from hardplace.search.scoring import Known
 from hardplace.search.sections import Excluded
 from hardplace.search.types import Evaluation, Job, Level, Progress, Stop
 
@@ -42,16 +43,15 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Chips of one section by their places on the axes, (axes, chips), each known by its parts.
-
-    samples_per_s, joules: by model, (families, chips); costs: of the chips.
-    """
+    """Chips of one section by their places on the axes, (axes, chips), each known by its parts."""
 
     section: int
     places: Ints
-    samples_per_s: tuple[Floats, ...]
-    joules: tuple[Floats, ...]
-    costs: Costs
+    known: Known
+
+    def take(self, index: Ints) -> Block:
+        """Return the block of the chips at these positions."""
+        return Block(self.section, self.places[:, index], self.known.take(index))
 
 
 @dataclass(frozen=True, slots=True)

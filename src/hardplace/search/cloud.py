@@ -46,13 +46,13 @@ def cloud(search: Search, section: int, best: Evaluation) -> Cloud:
 
 def _most(search: Search) -> int:
     """Return how many chips a space may have of which all are looked at."""
-    return _ALL if search.limit_s is None else _HURRIED
+    return _ALL if search.ends.limit_s is None else _HURRIED
 
 
 def _places(search: Search, best: Evaluation) -> Ints:
     """Return the places of the chips to look at, with that of the answer."""
     space = search.question.space
-    some = _SOME if search.limit_s is None else _HURRIED
+    some = _SOME if search.ends.limit_s is None else _HURRIED
     if space.whole.size <= _most(search):
         return space.whole.places()
     random = np.random.default_rng(0)

@@ -39,7 +39,7 @@ def everything(search: Search) -> Ended:
             own = costs.take(np.array([chip]))
             most += _chip(search, section, columns[:, chip : chip + 1], own)
     excess = max((scoring.front.excess(scores) for scores in most if min(scores) > 0.0), default=0.0)
-    stop = Stop.OPTIMAL if excess <= 0.0 else Stop.GAP if excess <= search.gap else Stop.SCHEDULES
+    stop = Stop.OPTIMAL if excess <= 0.0 else Stop.GAP if excess <= search.ends.gap else Stop.SCHEDULES
     count = search.counted(Refinement.EXACT).entered
     return Ended(stop=stop, excess=max(0.0, excess), evaluations=count, progress=())
 
@@ -100,7 +100,6 @@ def _choices(scoring: Scoring, costs: Costs, plans: list[list[Plan]]) -> list[tu
     objective = scoring.goal.objectives[0]
 
     def value(plan: Plan) -> float:
-        speed, energy = np.array([plan.samples_per_s]), np.array([plan.joules])
-        return float(scoring.goal.scores(objective, speed, energy, costs)[0])
+        return scoring.goal.score(objective, plan.samples_per_s, plan.joules, costs)
 
     return [tuple(max(mine, key=value) for mine in plans)]

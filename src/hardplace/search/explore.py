@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import InitVar, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,13 +25,13 @@ from hardplace.search.fleet import best_fleet
 from hardplace.search.front import Front, Scores
 from hardplace.search.goals import Objective
 from hardplace.search.layout import Layout
-from hardplace.search.loop import Deadline, Ended, Evaluator, Loop, Stops
+from hardplace.search.loop import Deadline, Ended, Evaluator, Loop
 from hardplace.search.question import Question
 from hardplace.search.regions import opened
 from hardplace.search.scoring import Scoring, scores_of
 from hardplace.search.sections import Limits, sections
 from hardplace.search.spread import spread
-from hardplace.search.types import Evaluation, Job, Level, Outcome, Progress, Stop
+from hardplace.search.types import Ends, Evaluation, Job, Level, Outcome, Progress, Stop
 
 Candidate = Region | Block | One
 
@@ -40,24 +40,21 @@ Candidate = Region | Block | One
 class Search:
     """One search over a space of chips and the plans of one model or several.
 
-    gap: relative gap at which to stop. limit_s: wall seconds, or None. report: called with each Progress.
-    evaluations: exact evaluations at most, or None. evaluator: where they are done; None: in this process.
-    exhaustive: evaluate every candidate instead, to its end (search.everything).
+    report: called with each Progress. evaluator: where exact evaluations are done; None: in this process. within: the
+    deadline of what the search is a part of; None: its own, from now.
     """
 
     question: Question
-    gap: float
-    limit_s: float | None = None
+    ends: Ends
     report: Callable[[Progress], None] | None = None
-    evaluations: int | None = None
     evaluator: Evaluator | None = None
-    exhaustive: bool = False
+    within: InitVar[Deadline | None] = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, within: Deadline | None) -> None:
         """Lay out models and sections; nothing depends on the chips yet."""
-        self.deadline = Deadline(limit_s=self.limit_s)
+        self.deadline = within or Deadline(limit_s=self.ends.limit_s)
         question, goal = self.question, self.question.goal
-        self._evaluator: Evaluator = self.evaluator or in_process(question, self.gap)
+        self._evaluator: Evaluator = self.evaluator or in_process(question, self.ends.gap)
         budget = question.budget
         billed = any(one not in (Objective.THROUGHPUT, Objective.AREA) for one in goal.objectives)
         billed = billed or budget.tdp_w is not None or budget.usd is not None
@@ -68,7 +65,7 @@ class Search:
         )
         self.scoring = Scoring(
             goal=goal,
-            gap=self.gap,
+            gap=self.ends.gap,
             space=question.space,
             limits=Limits(space=question.space, budget=budget, billed=billed),
             models=models,
@@ -83,10 +80,10 @@ class Search:
 
     def run(self) -> Found:
         """Refine candidates best first until the gap, a limit or an interrupt; return what was found."""
-        if self.exhaustive:
+        if self.ends.exhaustive:
             return self._found(everything(self))
-        stops = Stops(gap=self.gap, deadline=self.deadline, evaluations=self.evaluations)
-        return self._found(Loop(self, self.front, self._evaluator.steps(self), stops, self.report).run())
+        loop = Loop(self, self.front, self._evaluator.steps(self), self.ends, self.deadline, self.report)
+        return self._found(loop.run())
 
     def roots(self) -> Iterator[tuple[Scores, Candidate]]:
         """Yield all chips of each section in which every model has a plan that fits."""
@@ -215,9 +212,8 @@ class Search:
                 return min(model.shortages, key=lambda short: short.needed / short.available)
         return None
 
-    def nothing(self, found: Found) -> Infeasible:
-        """Return what every candidate lacks when a search reached nothing."""
-        short = self.scoring.limits.shortage()
+    def nothing(self) -> Infeasible:
+        """Return what every candidate lacks when a search of all of them reached nothing."""
         limit_s = self.question.budget.step_s
         least_s = self.scoring.limits.excluded.step_s
         if limit_s is not None and np.isfinite(least_s):
@@ -228,8 +224,13 @@ class Search:
                 unit="s",
                 remedy="a longer step, more devices, a smaller batch, or larger chips",
             )
-        if short is None or found.stop in (Stop.SECONDS, Stop.EVALUATIONS):
-            raise BadInput(f"search: {found.stop.value} before any plan was reached; expected more of it")
+        short = self.scoring.limits.shortage()
+        if short is None:
+            space, area_mm2 = self.question.space, self.question.budget.area_mm2
+            raise BadInput(
+                f"space {space.name}: every chip is below {space.least_area_share:.0%} of the area limit, {area_mm2:g}"
+                " mm2, the least that the space takes; expected a smaller limit, or larger chips"
+            )
         return short
 
     def evaluate(self, job: Job) -> Outcome:
@@ -270,9 +271,9 @@ class Search:
         )
 
     def _exactly(self, reached: Reached) -> Reached:
-        return replace(reached, plans=tuple(self._best_memory(reached, index) for index in range(len(reached.plans))))
+        return replace(reached, plans=tuple(self.best_memory(reached, index) for index in range(len(reached.plans))))
 
-    def _best_memory(self, reached: Reached, model: int) -> Plan:
+    def best_memory(self, reached: Reached, model: int) -> Plan:
         """Return a plan evaluated exactly, in the smallest memory in which it is as fast."""
         plan = reached.plans[model]
         outcome = plan.evaluation or self.evaluate(plan.job)

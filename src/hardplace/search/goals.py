@@ -124,15 +124,16 @@ class Goal:
                 return np.where(samples_per_s > 0.0, 1.0 / each, 0.0)
         return np.asarray(samples_per_s / cost)
 
+    def score(self, objective: Objective, samples_per_s: float, joules: float, costs: Costs) -> float:
+        """Return the score of one chip with one plan; costs: of that chip."""
+        return float(self.scores(objective, np.array([samples_per_s]), np.array([joules]), costs)[0])
+
     def least_samples_per_s(self, score: float, joules: float, costs: Costs) -> float:
         """Return the samples a second that one chip needs for a score of the only objective; 0 where any will do."""
         if len(self.objectives) > 1 or len(self.norms) > 1 or score <= 0.0:
             return 0.0
         # Every score of throughput is X / (standing + running X).
-        one, two = (
-            1.0 / float(self.scores(self.objectives[0], np.array([x]), np.array([joules]), costs)[0])
-            for x in (1.0, 2.0)
-        )
+        one, two = (1.0 / self.score(self.objectives[0], x, joules, costs) for x in (1.0, 2.0))
         running = 2.0 * two - one
         standing = one - running
         if standing <= 0.0:

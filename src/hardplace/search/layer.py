@@ -59,12 +59,7 @@ def problem(question: LayerQuestion, graph: KernelGraph) -> ScheduleProblem:
     times = kernel_times(*pricing)
     splits = powers_of_two(chips) if question.splits else ()
     return ScheduleProblem(
-        graph=TaskGraph(
-            engines=tuple(kernel.engine for kernel in graph.kernels),
-            predecessors=tuple(kernel.predecessors for kernel in graph.kernels),
-            names=tuple(kernel.name for kernel in graph.kernels),
-            layer=graph.layer,
-        ),
+        graph=TaskGraph.of(graph),
         tensor_cores=int(chips.tensor_cores[0]),
         vector_cores=int(chips.vector_cores[0]),
         single_s=tuple(times.single_s[:, 0].tolist()),

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from hardplace.search.front import Front, Scores
-from hardplace.search.types import Job, Outcome, Progress, Stop
+from hardplace.search.types import Ends, Job, Outcome, Progress, Stop
 
 C = TypeVar("C")
 P = TypeVar("P")
@@ -40,19 +40,15 @@ class Deadline:
         """Seconds since the start."""
         return time.perf_counter() - self.start_s
 
+    @property
+    def over(self) -> bool:
+        """Whether the time is over."""
+        return self.limit_s is not None and self.elapsed_s > self.limit_s
+
     def check(self) -> None:
         """Raise TimeUp if the time is over."""
-        if self.limit_s is not None and self.elapsed_s > self.limit_s:
+        if self.over:
             raise TimeUp
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stops:
-    """When to stop: at a relative gap, at a deadline, after so many exact evaluations."""
-
-    gap: float
-    deadline: Deadline
-    evaluations: int | None = None
 
 
 class Evaluator(Protocol):
@@ -132,17 +128,22 @@ class Ended:
 
 
 class Loop(Generic[C, P]):
-    """One search: what is open, what is being refined, the front, and where refinements are done."""
+    """One search: what is open, what is being refined, the front, and where refinements are done.
+
+    deadline: when the time of ends is up, or that of what the search is a part of.
+    """
 
     def __init__(
         self,
         problem: Problem[C],
         front: Front[P],
         steps: Steps[C],
-        stops: Stops,
+        ends: Ends,
+        deadline: Deadline,
         report: Callable[[Progress], None] | None = None,
     ) -> None:
-        self._problem, self._front, self._steps, self._stops, self._report = problem, front, steps, stops, report
+        self._problem, self._front, self._steps = problem, front, steps
+        self._ends, self._deadline, self._report = ends, deadline, report
         self._heap: list[_Entry[C]] = []
         self._flight: deque[_Entry[C]] = deque()
         self._closed: list[Scores] = []
@@ -165,7 +166,7 @@ class Loop(Generic[C, P]):
                 if reason is not None:
                     stop = reason
                     break
-                self._stops.deadline.check()
+                self._deadline.check()
                 self._start()
                 self._merge()
         except TimeUp:
@@ -184,13 +185,13 @@ class Loop(Generic[C, P]):
         """Return by what share anything can exceed the front, and why to stop, if so."""
         closed = self._settled()
         self._settle()
-        opened = max(0.0, *(self._front.excess(entry[3]) for entry in (*self._flight, *self._heap[:1])), 0.0)
+        opened = max((0.0, *(self._front.excess(entry[3]) for entry in (*self._flight, *self._heap[:1]))))
         excess = max(opened, closed)
-        if not (self._heap or self._flight) or opened <= max(self._stops.gap, closed):
+        if not (self._heap or self._flight) or opened <= max(self._ends.gap, closed):
             if excess <= 0.0:
                 return excess, Stop.OPTIMAL
-            return excess, Stop.GAP if excess <= self._stops.gap else Stop.SCHEDULES
-        if self._stops.evaluations is not None and self._evaluations >= self._stops.evaluations:
+            return excess, Stop.GAP if excess <= self._ends.gap else Stop.SCHEDULES
+        if self._ends.evaluations is not None and self._evaluations >= self._ends.evaluations:
             return excess, Stop.EVALUATIONS
         return excess, None
 
@@ -214,7 +215,7 @@ class Loop(Generic[C, P]):
         return scores[0] if len(scores) == 1 else self._front.excess(scores)
 
     def _matters(self, entry: _Entry[C]) -> bool:
-        return self._front.excess(entry[3]) > max(self._stops.gap, self._settled())
+        return self._front.excess(entry[3]) > max(self._ends.gap, self._settled())
 
     def _start(self) -> None:
         """Start the most promising candidates; one at first, then as many more as there are results."""
@@ -260,7 +261,7 @@ class Loop(Generic[C, P]):
         best = self._front.best
         opened = max((entry[3][0] for entry in (*self._flight, *self._heap[:1])), default=0.0)
         bound = best * (1.0 + excess) if best else opened
-        now = Progress(seconds=self._stops.deadline.elapsed_s, score=best, bound=bound)
+        now = Progress(seconds=self._deadline.elapsed_s, score=best, bound=bound)
         last = self._progress[-1] if self._progress else None
         if last is None or (last.score, last.bound) != (now.score, now.bound):
             self._progress.append(now)

@@ -177,8 +177,7 @@ def _reach(scoring: Scoring, one: One, model: int, plan: Plan) -> None:
 
 
 def _value(scoring: Scoring, one: One, plan: Plan) -> float:
-    speed, energy = np.array([plan.samples_per_s]), np.array([plan.joules])
-    return float(scoring.goal.scores(scoring.goal.objectives[0], speed, energy, one.costs)[0])
+    return scoring.goal.score(scoring.goal.objectives[0], plan.samples_per_s, plan.joules, one.costs)
 
 
 def reached_scores(scoring: Scoring, costs: Costs, plans: tuple[Plan, ...]) -> Scores:

@@ -59,7 +59,12 @@ class Processes:
 
     def _close(self) -> None:
         if self._pool is not None:
+            processes = list((self._pool._processes or {}).values())
             self._pool.shutdown(wait=False, cancel_futures=True)
+            # A pool that lost a process ends the others, but not one that was being started at that moment: it would
+            # wait for work for ever, and the end of this process for it (Python 3.11, terminate_broken).
+            for one in processes:
+                one.terminate()
             self._pool = None
 
 

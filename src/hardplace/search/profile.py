@@ -14,6 +14,7 @@ from hardplace.cost.types import Floats, Kernel, KernelGraph, KernelTimes
 from hardplace.hardware.types import Chips, Optimizer, Setting
 from hardplace.scheduling.bounds import lower_bound
 from hardplace.scheduling.lists import list_schedule
+from hardplace.scheduling.modes import modes
 from hardplace.scheduling.types import Schedule, ScheduleProblem, TaskGraph
 from hardplace.search.types import LayerSchedule, PhaseSchedule
 from hardplace.workload.types import Phase, Shard
@@ -80,11 +81,7 @@ class Kernels:
             for phase, graph in enumerate(pair):
                 rows = slice(start, start + len(graph.kernels))
                 start = rows.stop
-                tasks = TaskGraph(
-                    engines=tuple(kernel.engine for kernel in graph.kernels),
-                    predecessors=tuple(kernel.predecessors for kernel in graph.kernels),
-                )
-                phases.append((layer, phase, tasks, times.single_s[rows], times.whole_s[rows]))
+                phases.append((layer, phase, TaskGraph.of(graph), times.single_s[rows], times.whole_s[rows]))
         return phases
 
     def bounds(
@@ -100,9 +97,9 @@ class Kernels:
         for layer, phase, tasks, single_s, whole_s in self._phases(times):
             check()
             if tasks.engines:
-                arguments = (tasks, chips.tensor_cores, chips.vector_cores, single_s, whole_s)
-                lower[phase, layer] = lower_bound(*arguments)
-                upper[phase, layer] = list_schedule(*arguments)
+                every = modes(tasks, chips.tensor_cores, chips.vector_cores, single_s, whole_s)
+                lower[phase, layer] = lower_bound(every)
+                upper[phase, layer] = list_schedule(every)
         update = times.whole_s[-layers:]
         return (
             LayerSeconds(forward_s=lower[0], backward_s=lower[1], optimizer_s=update),
@@ -116,7 +113,7 @@ class Kernels:
         times = kernel_times(self._all, chip, setting, self.shard.parallelism.tensor)
         layers = len(self.shard.layers)
         solved: list[list[PhaseSchedule]] = [[] for _ in range(layers)]
-        for layer, phase, tasks, single_s, whole_s in self._phases(times):
+        for layer, _, tasks, single_s, whole_s in self._phases(times):
             problem = ScheduleProblem(
                 graph=tasks,
                 tensor_cores=int(chip.tensor_cores[0]),
@@ -126,7 +123,7 @@ class Kernels:
             )
             solved[layer].append(
                 PhaseSchedule(
-                    kernels=tuple(kernel.name for kernel in self.graphs[layer][phase].kernels),
+                    kernels=tasks.names,
                     engines=tasks.engines,
                     schedule=solve(problem),
                 )

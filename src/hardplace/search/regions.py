@@ -12,7 +12,7 @@ from hardplace.hardware.axes import AXES, Box, Space, corners
 from hardplace.hardware.types import Chips
 from hardplace.search.candidates import Block, Region
 from hardplace.search.front import Scores
-from hardplace.search.scoring import Known, Scoring, scores_of
+from hardplace.search.scoring import Scoring, scores_of
 from hardplace.search.sections import tightened
 
 _LEAF = 512  # chips of a box that are looked at one by one
@@ -92,7 +92,8 @@ def _chips(scoring: Scoring, region: Region) -> Opened:
     order = matters[_best_first(vectors[:, matters], known.costs.area_mm2[matters])]
     # Where several scores count a block has no best chip, and is taken as it is (search.spread).
     parts = list(_sliced(order)) if len(vectors) == 1 else [order] * bool(len(order))
-    left = [(scores_of(vectors[:, chosen]), _block(region.section, places, known, chosen)) for chosen in parts]
+    whole = Block(region.section, places, known)
+    left = [(scores_of(vectors[:, chosen]), whole.take(chosen)) for chosen in parts]
     return Opened(left=list(left), beyond=beyond, hopeless=len(inside) - len(matters))
 
 
@@ -118,8 +119,3 @@ def _sliced(order: Ints) -> Iterator[Ints]:
             return
         yield order[first : first + size]
         first += size
-
-
-def _block(section: int, places: Ints, known: Known, chosen: Ints) -> Block:
-    mine = known.take(chosen)
-    return Block(section, places[:, chosen], mine.samples_per_s, mine.joules, mine.costs)

@@ -12,7 +12,7 @@ from hardplace.search import ones
 from hardplace.search.blocks import scheduled
 from hardplace.search.candidates import Block, One
 from hardplace.search.front import Scores
-from hardplace.search.scoring import Known, Scoring, scores_of
+from hardplace.search.scoring import Scoring, scores_of
 
 _FEW = 512  # chips that are priced together
 
@@ -32,15 +32,14 @@ def spread(scoring: Scoring, block: Block, check: Callable[[], None]) -> Spread:
 
     Chips within the gap of what was reached are left alone for good: points are only added to a front.
     """
-    known = Known(samples_per_s=block.samples_per_s, joules=block.joules, costs=block.costs)
-    vectors = scoring.vectors(known)
+    vectors = scoring.vectors(block.known)
     excess = scoring.excess(vectors)
     open_ = np.flatnonzero(excess > scoring.gap)
     within = float(excess[excess <= scoring.gap].max(initial=0.0))
     if not len(open_):
         return Spread(left=[], priced=0, alone=block.places.shape[1], within=within)
     chosen = open_[_apart(vectors[:, open_], 1.0 + scoring.gap)]
-    done = scheduled(scoring, _part(block, known, chosen), check)
+    done = scheduled(scoring, block.take(chosen), check)
     for _, one in sorted(done.left, key=lambda pair: pair[0], reverse=True):
         if scoring.front.excess(ones.scores(scoring, one)) > scoring.gap:
             check()
@@ -58,7 +57,7 @@ def spread(scoring: Scoring, block: Block, check: Callable[[], None]) -> Spread:
     within = max(within, float(excess[excess <= scoring.gap].max(initial=0.0)))
     rest = others[excess > scoring.gap]
     if len(rest):
-        left.append((scores_of(vectors[:, rest]), _part(block, known, rest)))
+        left.append((scores_of(vectors[:, rest]), block.take(rest)))
     alone = block.places.shape[1] - len(rest) - len({one.places.tobytes() for _, one in left if isinstance(one, One)})
     return Spread(left=left, priced=done.priced, alone=alone, within=within)
 
@@ -76,8 +75,3 @@ def _apart(vectors: Floats, factor: float) -> Ints:
             left[best] = False
             open_ &= left & (vectors > factor * vectors[:, best : best + 1]).any(axis=0)
     return np.array(found, dtype=np.int64)
-
-
-def _part(block: Block, known: Known, chosen: Ints) -> Block:
-    mine = known.take(chosen)
-    return Block(block.section, block.places[:, chosen], mine.samples_per_s, mine.joules, mine.costs)

@@ -17,49 +17,38 @@ from hardplace.search.fleet import best_fleet
 from hardplace.search.goals import UNITS
 from hardplace.search.loop import Evaluator
 from hardplace.search.question import Question
-from hardplace.search.types import Progress, Run, Shared
+from hardplace.search.types import ONE_PERCENT, Ends, Progress, Run, Shared
 
 
 def together(
     question: Question,
+    ends: Ends = ONE_PERCENT,
     *,
-    gap: float = 0.01,
-    limit_s: float | None = None,
-    evaluations: int | None = None,
     report: Callable[[Progress], None] | None = None,
     evaluator: Evaluator | None = None,
-    exhaustive: bool = False,
 ) -> Shared | Infeasible:
     """Return the best chip for several models, or the best few, and which model runs where; arguments as for `answer`.
 
     Each model is searched alone first, to the same gap: what its own best chip reaches is what the others are
-    divided by. limit_s is for each of these searches and for the one after them.
+    divided by. ends holds for each of these searches and for the one after them.
     """
-    evaluator = evaluator or in_process(question, gap)
+    evaluator = evaluator or in_process(question, ends.gap)
     goal, norms = question.goal, []
     for workload in question.workloads:
         own = replace(goal, weights=(1.0,), norms=(1.0,), fleet=1)
         alone = explored(
             Search(
-                question=replace(question, workloads=(workload,), goal=own), gap=gap, limit_s=limit_s,
-                evaluations=evaluations, report=report, evaluator=evaluator, exhaustive=exhaustive,
+                question=replace(question, workloads=(workload,), goal=own),
+                ends=ends,
+                report=report,
+                evaluator=evaluator,
             )
-        )  # fmt: skip
+        )
         if isinstance(alone, Infeasible):
             return replace(alone, what=f"{workload.name}: {alone.what}")
         norms.append(alone.scores[0][0])
     asked = replace(question, goal=replace(goal, norms=tuple(norms)))
-    found = explored(
-        Search(
-            question=asked,
-            gap=gap,
-            limit_s=limit_s,
-            evaluations=evaluations,
-            report=report,
-            evaluator=evaluator,
-            exhaustive=exhaustive,
-        )
-    )
+    found = explored(Search(question=asked, ends=ends, report=report, evaluator=evaluator))
     return found if isinstance(found, Infeasible) else _shared(asked, found)
 
 
@@ -76,12 +65,11 @@ def _shared(question: Question, found: Found) -> Shared:
         plan = found.reached[place].plans[model]
         evaluation = evaluated(plan)
         costs = found.reached[place].costs
-        value = goal.scores(objective, np.array([plan.samples_per_s]), np.array([plan.joules]), costs)
         runs.append(
             Run(
                 model=question.workloads[model].name,
                 chip=used.index(place),
-                score=float(value[0]),
+                score=goal.score(objective, plan.samples_per_s, plan.joules, costs),
                 own_best=goal.norms[model],
                 evaluation=evaluation,
             )

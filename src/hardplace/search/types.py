@@ -102,6 +102,23 @@ class Baseline:
     infeasible: Infeasible | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ends:
+    """When a search may stop: at a relative gap (0.01: nothing in the space is more than 1 % better), after so many
+    wall seconds, after so many exact evaluations (None: no such limit).
+
+    exhaustive: it evaluates every candidate, of `search.everything.MOST` at most, to the end instead.
+    """
+
+    gap: float
+    limit_s: float | None = None
+    evaluations: int | None = None
+    exhaustive: bool = False
+
+
+ONE_PERCENT = Ends(gap=0.01)
+
+
 class Stop(StrEnum):
     """Why the search ended."""
 
@@ -111,6 +128,9 @@ class Stop(StrEnum):
     SECONDS = "time limit"
     EVALUATIONS = "evaluations spent"
     INTERRUPTED = "interrupted"
+
+
+LIMITS = (Stop.SECONDS, Stop.EVALUATIONS, Stop.INTERRUPTED)  # what ends a search before it has proved anything
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

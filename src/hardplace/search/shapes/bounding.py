@@ -20,7 +20,8 @@ from hardplace.search.layout import Group
 from hardplace.search.question import Question
 from hardplace.search.sections import Limits, Section, sections
 from hardplace.search.shapes.bounds import Plans, most_samples_per_s
-from hardplace.search.shapes.kernels import Columns, Layout, alike, kernels, layouts
+from hardplace.search.shapes.kernels import Columns, kernels
+from hardplace.search.shapes.layouts import Layout, alike, layouts
 from hardplace.search.shapes.types import FIELDS, Shapes
 from hardplace.workload.reshape import Reshaping
 from hardplace.workload.types import Workload

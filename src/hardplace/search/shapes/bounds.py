@@ -21,12 +21,12 @@ from hardplace.search.bounds import Shapes as Rows
 from hardplace.search.bounds import shapes as rows_of
 from hardplace.search.layout import Group
 from hardplace.search.plans import replications
-from hardplace.search.shapes.kernels import Columns, Layout, kernels
-from hardplace.search.shapes.price import distinct
+from hardplace.search.shapes.kernels import Columns, kernels
+from hardplace.search.shapes.layouts import Layout
+from hardplace.search.shapes.price import OF_BLOCK, OF_ENDS, distinct
 from hardplace.search.shapes.types import Shapes
 
 _PAIRS = 2**18  # kernels times chips that are priced together
-_BLOCK, _ENDS = ("hidden", "heads", "kv_heads", "head_dim", "ffn"), ("hidden", "vocab")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,10 +50,7 @@ class Held:
 
 def least_s(graph: KernelGraph, per_kernel: Sequence[Floats], chips: Chips) -> Floats:
     """Return the least seconds of a phase; per_kernel: (2, shapes, chips) of each, on one core and on all."""
-    tasks = TaskGraph(
-        engines=tuple(one.engine for one in graph.kernels),
-        predecessors=tuple(one.predecessors for one in graph.kernels),
-    )
+    tasks = TaskGraph.of(graph)
     network = of(tasks, Engine.NETWORK)
     before = ancestors(tasks)
     comparable = before | before.T | np.eye(len(graph.kernels), dtype=bool)
@@ -137,10 +134,10 @@ def most_samples_per_s(
     micro_batch, ranks = plans.group
     setting = plans.setting
     parts: list[tuple[Phases, Ints, Held, Floats]] = []
-    for layout, names in zip(layouts, (_ENDS, _BLOCK, _ENDS), strict=True):
+    for layout, names in zip(layouts, (OF_ENDS, OF_BLOCK, OF_ENDS), strict=True):
         few, which = distinct(shapes, names)
         seconds = layer_s(layout, few, micro_batch, ranks, chips, setting, check)
-        times = shapes.layers.astype(np.float64) if names is _BLOCK else np.ones(len(shapes))
+        times = shapes.layers.astype(np.float64) if names is OF_BLOCK else np.ones(len(shapes))
         parts.append((seconds, which, held(layout, few, micro_batch, setting), times))
     forward = sum(part.forward_s[which] * times[:, None] for part, which, _, times in parts)
     backward = sum(part.backward_s[which] * times[:, None] for part, which, _, times in parts)

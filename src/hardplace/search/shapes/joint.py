@@ -9,132 +9,55 @@ Read `refine` first. Proofs: docs/model-shape.md, "Joint search".
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cache
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import InitVar, dataclass, field, replace
 
 import numpy as np
 
-from hardplace.cost.types import Floats, Ints
 from hardplace.placement.types import Infeasible
-from hardplace.search.candidates import LEVEL_NAMES, Reached, Refinement, Tally
+from hardplace.search.candidates import LEVEL_NAMES, Refinement, Tally
 from hardplace.search.exact import InProcess, Task
-from hardplace.search.explore import Candidate, Search
+from hardplace.search.explore import Search
 from hardplace.search.front import Front, Scores
 from hardplace.search.layout import Group
-from hardplace.search.loop import Deadline, Ended, Evaluator, Loop, Stops
+from hardplace.search.loop import Deadline, Ended, Evaluator, Loop
 from hardplace.search.question import Question
 from hardplace.search.shapes.bounding import Bounding, Layouts, fast_enough, fastest_macs_per_s, macs, places_of
-from hardplace.search.shapes.types import FIELDS, Shapes
-from hardplace.search.types import Evaluation, Job, Level, Outcome, Progress, Stop
-from hardplace.workload.reshape import Reshaping
-from hardplace.workload.types import Workload
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Reshapes:
-    """The shapes of a search beside what is asked of each: columns, the first of them the model's own.
-
-    weights: what samples a second are multiplied by (parameters over the model's own; 1 for raw speed).
-    """
-
-    shapes: Shapes
-    weights: Floats
-    reshaping: Reshaping
-
-    def workload(self, row: int) -> Workload:
-        """Return the Workload of one shape."""
-        shape = self.shapes.at(row)
-        sizes: Mapping[str, int] = {name: getattr(shape, name) for name in FIELDS}
-        return self.reshaping.of(sizes, f"{self.reshaping.workload.name}#{row}") if row else self.reshaping.workload
-
-    def take(self, rows: Ints) -> Reshapes:
-        """Return these shapes; the first of the rows has to be the model's own."""
-        return replace(self, shapes=self.shapes.take(rows), weights=self.weights[rows])
-
-
-def layouts_of(question: Question, reshapes: Reshapes) -> Layouts:
-    """Return how shapes are laid out, with nothing laid out yet; workloads are made once."""
-    return Layouts(
-        reshaping=reshapes.reshaping, workload=cache(reshapes.workload), cycles=question.setting.function_cycles
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Grouped:
-    """All shapes with one group of plans, known by what no shape of their smallest sizes exceeds."""
-
-    group: Group
-
-
-@dataclass(frozen=True, slots=True)
-class Unopened:
-    """Shapes with a group of plans by their bounds, the largest first, from a place on: nothing is laid out."""
-
-    group: Group
-    order: Ints
-    bounds: Floats
-    first: int
-
-
-@dataclass(frozen=True, slots=True)
-class Inner:
-    """A candidate of the search of one shape with one group of plans."""
-
-    row: int
-    group: Group
-    candidate: Candidate
-
-
-Element = Grouped | Unopened | Inner
-
-
-@dataclass(frozen=True, slots=True)
-class Best:
-    """What was reached: a shape, and the chip and plan for it."""
-
-    row: int
-    group: Group
-    reached: Reached
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JointFound:
-    """How a joint search ended. score: weighted samples a second, exact; reached: what the front has of it, to which
-    the end's excess is relative. best: None if nothing was reached."""
-
-    best: Best | None
-    evaluation: Evaluation | None
-    score: float
-    ended: Ended
-    reached: float
-    levels: tuple[Level, ...]
-    shapes_opened: int
-    candidates: int
-    seconds: float
-    shortage: Infeasible | None
+from hardplace.search.shapes.joint_candidates import (
+    Best,
+    Element,
+    Grouped,
+    Inner,
+    JointFound,
+    Reshapes,
+    Unopened,
+    layouts_of,
+)
+from hardplace.search.types import Ends, Evaluation, Job, Level, Outcome, Progress, Stop
 
 
 @dataclass
 class Joint:
     """One search over shapes, chips and plans. question: of the model's own shape; its space is every shape's.
 
-    start: a score that is reached already, and with what. layouts: kept from another search of the same shapes.
+    within: as for Search. start: a score that is reached already, and with what. layouts: kept from another search of
+    the same shapes.
     """
 
     question: Question
     reshapes: Reshapes
-    gap: float
-    deadline: Deadline = field(default_factory=Deadline)
+    ends: Ends
+    within: InitVar[Deadline | None] = None
     report: Callable[[Progress], None] | None = None
     start: tuple[float, Best] | None = None
     layouts: Layouts | None = None
     front: Front[Best] = field(default_factory=Front)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, within: Deadline | None) -> None:
         """Bound every shape with every group of plans; nothing is laid out yet."""
+        self._deadline = within or Deadline(limit_s=self.ends.limit_s)
         self._tasks: dict[str, Task] = {}
-        self._evaluator: Evaluator = InProcess(tasks=self._tasks, gap=self.gap / 4)
+        self._evaluator: Evaluator = InProcess(tasks=self._tasks, gap=self.ends.gap / 4)
         self._searches: dict[tuple[int, Group], Search] = {}
         self._shortages: list[Infeasible] = []
         self._seconds = {"shapes": 0.0, "laying out": 0.0}
@@ -150,8 +73,8 @@ class Joint:
 
     def run(self) -> JointFound:
         """Refine candidates best first until the gap, a limit or an interrupt; return what was found."""
-        stops = Stops(gap=self.gap, deadline=self.deadline)
-        return self._found(Loop(self, self.front, self._evaluator.steps(self), stops, self.report).run())
+        loop = Loop(self, self.front, self._evaluator.steps(self), self.ends, self._deadline, self.report)
+        return self._found(loop.run())
 
     def roots(self) -> Iterator[tuple[Scores, Grouped]]:
         """Yield all shapes with each group, by their products on the fastest arrays; the start's group first."""
@@ -174,13 +97,13 @@ class Joint:
         least = known / self._hardest if self._hardest else 0.0
         return Bounding(
             question=self.question, shapes=self.reshapes.shapes, weights=self.reshapes.weights, layouts=self._layouts,
-            group=group, places=tuple(fast_enough(place, least) for place in self.places), check=self.deadline.check,
+            group=group, places=tuple(fast_enough(place, least) for place in self.places), check=self._deadline.check,
         )  # fmt: skip
 
     def _bounds(self, candidate: Grouped) -> list[tuple[Scores, Element | None]]:
         """Bound each shape with a group; the most promising one is searched, so that something is reached."""
         started = time.perf_counter()
-        known = self.front.best * (1.0 + self.gap)
+        known = self.front.best * (1.0 + self.ends.gap)
         bounds = self._bounding(candidate.group, known).bounds(known)
         order = np.argsort(-bounds, kind="stable")
         self._seconds["shapes"] += time.perf_counter() - started
@@ -268,8 +191,9 @@ class Joint:
         self._tasks[workload.name] = Task(workload=workload, setting=self.question.setting)
         choices = replace(self.question.choices, micro_batches=(group[0],), tensor_parallel=(group[1],))
         question = replace(self.question, workloads=(workload,), choices=choices)
-        search = Search(question=question, gap=self.gap, evaluator=self._evaluator)
-        search.deadline = self.deadline
+        search = Search(
+            question=question, ends=Ends(gap=self.ends.gap), evaluator=self._evaluator, within=self._deadline
+        )
         self._searches[row, group] = search
         return search
 
@@ -291,7 +215,7 @@ class Joint:
             levels=self._levels(),
             shapes_opened=opened,
             candidates=self._every(),
-            seconds=self.deadline.elapsed_s,
+            seconds=self._deadline.elapsed_s,
             shortage=min(self._shortages, key=lambda one: one.needed / one.available, default=None),
         )
 
@@ -300,7 +224,7 @@ class Joint:
         if self.start is not None and best is self.start[1] and known is not None:
             return known
         search = self._searches.get((best.row, best.group)) or self._laid_out(best.row, best.group)
-        plan = search._best_memory(best.reached, 0)
+        plan = search.best_memory(best.reached, 0)
         assert plan.evaluation is not None
         return plan.evaluation
 

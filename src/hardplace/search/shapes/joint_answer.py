@@ -14,76 +14,69 @@ from hardplace.errors import BadInput
 from hardplace.hardware.axes import AXES, Space
 from hardplace.hardware.types import Accelerator
 from hardplace.placement.types import Infeasible
-from hardplace.search.answer import evaluated, explored, notes
+from hardplace.search.answer import evaluated, explored, notes, too_early
 from hardplace.search.candidates import Reached
 from hardplace.search.explore import Search
 from hardplace.search.goals import Objective
 from hardplace.search.loop import Deadline
 from hardplace.search.question import Question
-from hardplace.search.shapes.joint import Best, Joint, Reshapes, layouts_of
+from hardplace.search.shapes.joint import Joint
+from hardplace.search.shapes.joint_candidates import Best, Reshapes, layouts_of
 from hardplace.search.shapes.joint_types import Fitted, JointExploration
 from hardplace.search.shapes.rank import Asked, changes_of, dense, divides, risks_of
 from hardplace.search.shapes.sources import Model
 from hardplace.search.shapes.space import Space as ShapeSpace
 from hardplace.search.shapes.space import space as shapes_within
 from hardplace.search.shapes.types import FIELDS, Conditions, Tier
-from hardplace.search.types import Evaluation, Progress, Stop
+from hardplace.search.types import LIMITS, Ends, Evaluation, Progress, Stop
 from hardplace.workload.reshape import Reshaping
 
 QUANTUM = 128  # what widths are multiples of, unless they are asked for: the columns of common arrays
 MOST = 20_000  # shapes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
-    """When a joint search may stop. report: called with each Progress."""
-
-    gap: float
-    limit_s: float | None = None
-    report: Callable[[Progress], None] | None = None
-
-
 def jointly(
-    model: Model, question: Question, asked: Asked, ending: Ending, *, raw: bool = False
-) -> JointExploration | Infeasible:
+    model: Model, question: Question, asked: Asked, ends: Ends, *, raw: bool = False,
+    report: Callable[[Progress], None] | None = None,
+) -> JointExploration | Infeasible:  # fmt: skip
     """Return the best shape, chip and plan with a certificate, or what every plan of every shape lacks.
 
-    question: of the model's own workload. raw: by samples a second; else times the parameters trained. Raises BadInput
-    for a model that is no recorded dense decoder, for other objectives than throughput, and for too many shapes. An
-    interrupt ends the search with the best answer so far; it is raised again if there is none yet.
+    question: of the model's own workload. raw: by samples a second; else times the parameters trained. report: called
+    with each Progress. Raises BadInput for a model that is no recorded dense decoder, for other objectives than
+    throughput, other ends than a gap and seconds, and too many shapes. An interrupt ends the search with the best
+    answer so far; it is raised again if there is none yet.
     """
-    deadline = Deadline(limit_s=ending.limit_s)
+    if ends.evaluations is not None or ends.exhaustive:
+        raise BadInput("--shapes: not beside --evaluations, --exhaustive: expected --seconds, or none of them")
+    deadline = Deadline(limit_s=ends.limit_s)
     if question.goal.objectives != (Objective.THROUGHPUT,) or len(question.workloads) > 1:
         raise BadInput("--shapes: expected one model and the objective throughput")
     found, reshapes = reshapes_of(model, asked, raw=raw)
     layouts = layouts_of(question, reshapes)
-    own = explored(Search(question=question, gap=ending.gap, limit_s=ending.limit_s))
+    own = explored(Search(question=question, ends=ends, within=deadline))
     start = None
     if not isinstance(own, Infeasible):
         start = own.scores[0][0], _best(own.reached[0])
         if own.stop is Stop.INTERRUPTED:
             deadline.limit_s = 0.0
     joint = Joint(
-        question=question, reshapes=reshapes, gap=ending.gap, deadline=deadline, report=ending.report, start=start,
-        layouts=layouts,
+        question=question, reshapes=reshapes, ends=ends, within=deadline, report=report, start=start, layouts=layouts,
     )  # fmt: skip
     ended = joint.run()
     if ended.best is None or ended.evaluation is None:
-        if ended.ended.stop is Stop.INTERRUPTED:
-            raise KeyboardInterrupt
-        if isinstance(own, Infeasible):
-            return ended.shortage or own
-        raise BadInput(f"search: {ended.ended.stop.value} before any plan was reached; expected more of it")
+        if ended.ended.stop in LIMITS or not isinstance(own, Infeasible):
+            raise too_early(ended.ended.stop, "any plan was reached")
+        return ended.shortage or own
     if not np.isfinite(ended.ended.excess):
-        raise KeyboardInterrupt  # before anything was bounded
+        raise too_early(ended.ended.stop, "every shape was bounded")
     listing = Listing(model=model, found=found, weights=reshapes.weights)
     best = listing.fitted(ended.best.row, ended.evaluation)
     base = best if isinstance(own, Infeasible) else listing.fitted(0, evaluated(own.reached[0].plans[0]))
     then = base
-    if ended.ended.stop not in (Stop.SECONDS, Stop.INTERRUPTED):
+    if ended.ended.stop not in LIMITS:
         alone = replace(question, space=only(question.space, base.evaluation.chip))
         on_chip = Joint(
-            question=alone, reshapes=reshapes, gap=ending.gap, deadline=deadline, start=start, layouts=layouts
+            question=alone, reshapes=reshapes, ends=ends, within=deadline, start=start, layouts=layouts
         ).run()
         if on_chip.best is not None and on_chip.evaluation is not None:
             then = listing.fitted(on_chip.best.row, on_chip.evaluation)
@@ -113,8 +106,8 @@ def jointly(
         then_shape=then,
         score=best.score,
         bound=bound,
-        target_gap=ending.gap,
-        limit_s=ending.limit_s,
+        target_gap=ends.gap,
+        limit_s=ends.limit_s,
         stop=Stop.INTERRUPTED if not isinstance(own, Infeasible) and own.stop is Stop.INTERRUPTED else ended.ended.stop,
         seconds=deadline.elapsed_s,
         levels=ended.levels,

@@ -15,8 +15,8 @@ from hardplace.search.shapes.types import Conditions, Shapes
 from hardplace.workload.types import Recompute
 
 STATE_BYTES = 18  # of a parameter: 16-bit weight, fp32 gradient, AdamW's fp32 weight and two moments
-_BLOCK = ("hidden", "heads", "kv_heads", "head_dim", "ffn")
-_ENDS = ("hidden", "vocab")
+OF_BLOCK = ("hidden", "heads", "kv_heads", "head_dim", "ffn")
+OF_ENDS = ("hidden", "vocab")  # what embedding and head depend on; OF_BLOCK: a layer between them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,9 +32,9 @@ class Part:
 def parts(shapes: Shapes, degrees: Degrees) -> tuple[Part, ...]:
     """Return the kinds of layers of shapes, the distinct ones of each: embedding, blocks (dense, with experts, with a
     window), head."""
-    ends, which_end = distinct(shapes, _ENDS)
+    ends, which_end = distinct(shapes, OF_ENDS)
     ones = np.ones(len(shapes), dtype=np.int64)
-    blocks, which = distinct(shapes, _BLOCK)
+    blocks, which = distinct(shapes, OF_BLOCK)
     length, sizes = len(blocks), blocks.in_columns()
     found = [Part(work=embedding(ends.in_columns(), degrees), length=len(ends), which=which_end, times=ones)]
     for number, counts in _kinds(shapes.base, int(shapes.layers.max())):

@@ -50,12 +50,10 @@ class Case:
 
     def saved(self, other: DecoderShape, *, alike: bool = False) -> float:
         """Return the share of the step that another shape saves; alike: time a parameter, where widths change."""
-        both = columns([self.shape, other])
-        seconds = step_s(both, self.conditions, self.target.timer)
-        ratio = float(seconds[1] / seconds[0])
+        one = columns([other])  # on its own: shapes in the same columns share their experts
+        ratio = float(step_s(one, self.conditions, self.target.timer)[0]) / self.step_s
         if alike:
-            counts = parameter_counts(both)
-            ratio *= float(counts[0] / counts[1])
+            ratio *= float(parameter_counts(columns([self.shape]))[0] / parameter_counts(one)[0])
         return 1.0 - ratio
 
     @property
@@ -72,16 +70,22 @@ def held_bytes(shape: DecoderShape, conditions: Conditions) -> float:
     return STATE_BYTES * float(parameter_counts(one)[0]) / ranks + kept
 
 
-def verdict_of(broken: bool, cost: float) -> Verdict:
-    """Return the verdict on a rule that is broken at this cost, or kept."""
-    if not broken:
-        return Verdict.PASS
-    return Verdict.FAIL if cost >= MATTERS else Verdict.WARN
+def requirement(name: str, value: str, *, broken: bool, cost: float | None, fix: str, why: str) -> Rule:
+    """Return a rule that is kept, or broken at this cost (None: nothing mends it)."""
+    verdict = Verdict.PASS
+    if broken:
+        verdict = Verdict.FAIL if cost is not None and cost >= MATTERS else Verdict.WARN
+    mended = broken and cost is not None
+    return Rule(
+        name=name, value=value, verdict=verdict, cost=cost if mended else None, fix=fix if mended else "", why=why
+    )
 
 
-def advice_of(cost: float) -> Verdict:
-    """Return the verdict on advice that would save this much."""
-    return Verdict.WARN if cost >= MATTERS else Verdict.PASS
+def advice(name: str, value: str, *, cost: float | None, fix: str, why: str) -> Rule:
+    """Return a rule that only advises, and is heeded where its fix would save little (cost None: there is none)."""
+    worth = cost is not None and cost >= MATTERS
+    verdict = Verdict.WARN if worth else Verdict.PASS
+    return Rule(name=name, value=value, verdict=verdict, cost=cost, fix=fix if worth else "", why=why)
 
 
 def rounded_up(size: int, multiple: int) -> int:

@@ -15,16 +15,7 @@ from hardplace.cost.gpu.gemm import LARGEST
 from hardplace.cost.gpu.shape import DecoderShape
 from hardplace.search.shapes.gemms import GemmRow
 from hardplace.search.shapes.price import step_s
-from hardplace.search.shapes.rule import (
-    MATTERS,
-    Case,
-    Rule,
-    Verdict,
-    advice_of,
-    held_bytes,
-    rounded_up,
-    verdict_of,
-)
+from hardplace.search.shapes.rule import Case, Rule, Verdict, advice, held_bytes, requirement, rounded_up
 from hardplace.search.shapes.sources import Target, target
 from hardplace.search.shapes.types import Conditions, columns
 
@@ -45,13 +36,12 @@ def rules(shape: DecoderShape, conditions: Conditions, target: Target, gemms: Se
 def _vocabulary(case: Case) -> Rule:
     step, vocab, t = case.rank_width, case.shape.vocab, case.conditions.tensor
     padded = rounded_up(vocab, step * t)
-    cost = case.saved(replace(case.shape, vocab=padded)) if padded != vocab else 0.0
-    return Rule(
-        name=f"vocabulary / t a multiple of {step}",
-        value=f"{vocab} / {t}",
-        verdict=verdict_of(padded != vocab, cost),
-        cost=cost if padded != vocab else None,
-        fix=f"pad the vocabulary to {padded}" if padded != vocab else "",
+    return requirement(
+        f"vocabulary / t a multiple of {step}",
+        f"{vocab} / {t}",
+        broken=padded != vocab,
+        cost=case.saved(replace(case.shape, vocab=padded)),
+        fix=f"pad the vocabulary to {padded}",
         why="the logits are the largest GEMM outside the layers; a misaligned width takes slow kernels",
     )
 
@@ -66,27 +56,24 @@ def _micro_batch(case: Case) -> Rule:
     need, has = held_bytes(case.shape, twice), case.target.memory_bytes
     room = f"{need / 1e9:.0f} of {has / 1e9:.0f} GB" if math.isfinite(has) else f"{need / 1e9:.0f} GB"
     fits = "fits without sharding" if need <= has else "only with states sharded, recompute, or more ranks"
-    return Rule(
-        name="micro-batch as large as fits",
-        value=f"{b}",
-        verdict=advice_of(cost),
+    return advice(
+        "micro-batch as large as fits",
+        f"{b}",
         cost=cost,
-        fix=f"micro-batch {2 * b} ({room}: {fits})" if cost >= MATTERS else "",
+        fix=f"micro-batch {2 * b} ({room}: {fits})",
         why="more rows fill waves of tiles and spread launches and weights' traffic",
     )
 
 
 def _tokens(case: Case) -> Rule:
     step, b, s = case.rank_width, case.conditions.micro_batch, case.shape.sequence
-    broken = bool(b * s % step)
     padded = next((length for length in range(s, s + step + 1) if not b * length % step), s)
-    cost = case.saved(replace(case.shape, sequence=padded)) if broken else 0.0
-    return Rule(
-        name=f"b s a multiple of {step}",
-        value=f"{b} x {s} = {b * s}",
-        verdict=verdict_of(broken, cost),
-        cost=cost if broken else None,
-        fix=f"sequence {padded}" if broken else "",
+    return requirement(
+        f"b s a multiple of {step}",
+        f"{b} x {s} = {b * s}",
+        broken=bool(b * s % step),
+        cost=case.saved(replace(case.shape, sequence=padded)),
+        fix=f"sequence {padded}",
         why="rows of every GEMM, and the leading dimension of weight gradients",
     )
 
@@ -94,13 +81,12 @@ def _tokens(case: Case) -> Rule:
 def _hidden(case: Case) -> Rule:
     step, h, t = case.rank_width, case.shape.hidden, case.conditions.tensor
     wider = rounded_up(h, step * t)
-    cost = case.saved(replace(case.shape, hidden=wider), alike=True) if wider != h else 0.0
-    return Rule(
-        name=f"h / t a multiple of {step}",
-        value=f"{h} / {t}",
-        verdict=verdict_of(wider != h, cost),
-        cost=cost if wider != h else None,
-        fix=f"hidden size {wider} with the heads as they are, or {wider - step * t}" if wider != h else "",
+    return requirement(
+        f"h / t a multiple of {step}",
+        f"{h} / {t}",
+        broken=wider != h,
+        cost=case.saved(replace(case.shape, hidden=wider), alike=True),
+        fix=f"hidden size {wider} with the heads as they are, or {wider - step * t}",
         why="width or depth of every GEMM of a layer",
     )
 
@@ -111,15 +97,13 @@ def _mlp(case: Case) -> Rule:
     cut = 1 if experts else t
     padded = rounded_up(width, step * cut)
     changed = {"experts": replace(experts, ffn=padded)} if experts else {"ffn": padded}
-    other = replace(case.shape, **changed)
-    cost = case.saved(other, alike=True) if padded != width else 0.0
     ratio = "8/3 h is no aim of its own: search near it" if case.shape.gated else "4 h as a rule"
-    return Rule(
-        name=f"MLP width / t a multiple of {step}",
-        value=f"{width} / {cut} = {width / cut:g} ({width / case.shape.hidden:.3f} h)",
-        verdict=verdict_of(padded != width, cost),
-        cost=cost if padded != width else None,
-        fix=f"MLP width {padded}" if padded != width else "",
+    return requirement(
+        f"MLP width / t a multiple of {step}",
+        f"{width} / {cut} = {width / cut:g} ({width / case.shape.hidden:.3f} h)",
+        broken=padded != width,
+        cost=case.saved(replace(case.shape, **changed), alike=True),
+        fix=f"MLP width {padded}",
         why=f"the MLP is most of a layer; {ratio}",
     )
 
@@ -135,6 +119,10 @@ def _split(case: Case, width: int) -> DecoderShape | None:
     return replace(shape, heads=heads, kv_heads=kv_heads, head_dim=width)
 
 
+def _heads(split: DecoderShape | None) -> str:
+    return f"{split.heads} heads of {split.head_dim}" if split is not None else ""
+
+
 def _head_dim(case: Case) -> Rule:
     width, step = case.shape.head_dim, 64
     name, why = f"h / a a multiple of {step}", "depth of the score GEMM and width of the value GEMM"
@@ -147,32 +135,28 @@ def _head_dim(case: Case) -> Rule:
             fix="",
             why="flash attention has no score GEMM: its kernels pad the head dimension themselves; see the next rule",
         )
-    broken = bool(width % step)
     split = min(
         (one for one in (_split(case, size) for size in (64, 128, 256)) if one is not None),
         key=lambda one: abs(one.head_dim - width) if one.head_dim > width else 1000,
         default=None,
     )
-    cost = case.saved(split) if broken and split is not None else 0.0
-    return Rule(
-        name=name,
-        value=str(width),
-        verdict=verdict_of(broken, cost),
-        cost=cost if broken and split is not None else None,
-        fix=f"{split.heads} heads of {split.head_dim}" if broken and split is not None else "",
+    return requirement(
+        name,
+        str(width),
+        broken=bool(width % step),
+        cost=case.saved(split) if split is not None else None,
+        fix=_heads(split),
         why=why,
     )
 
 
 def _large_heads(case: Case) -> Rule:
     split = _split(case, _WIDE_HEAD) if case.shape.head_dim < _WIDE_HEAD else None
-    cost = case.saved(split) if split is not None else 0.0
-    return Rule(
-        name="h / a as large as quality allows",
-        value=f"{case.shape.head_dim} ({case.shape.heads} heads)",
-        verdict=advice_of(cost),
-        cost=cost if split is not None else None,
-        fix=f"{split.heads} heads of {split.head_dim}" if split is not None and cost >= MATTERS else "",
+    return advice(
+        "h / a as large as quality allows",
+        f"{case.shape.head_dim} ({case.shape.heads} heads)",
+        cost=case.saved(split) if split is not None else None,
+        fix=_heads(split),
         why="fewer scores for the same products; exponentials bound small heads",
     )
 
@@ -209,12 +193,11 @@ def _tensor(case: Case) -> Rule:
     other = float(step_s(columns([case.shape]), half, timer)[0])
     cost = 1.0 - other * (t // 2) / (case.step_s * t)
     need = held_bytes(case.shape, half)
-    return Rule(
-        name=name,
-        value=str(t),
-        verdict=advice_of(cost),
+    return advice(
+        name,
+        str(t),
         cost=cost,
-        fix=f"tensor parallel {t // 2} ({need / 1e9:.0f} GB a rank without sharding)" if cost >= MATTERS else "",
+        fix=f"tensor parallel {t // 2} ({need / 1e9:.0f} GB a rank without sharding)",
         why=why,
     )
 
@@ -222,30 +205,29 @@ def _tensor(case: Case) -> Rule:
 def _layers(case: Case) -> Rule:
     layers, stages = case.shape.layers, case.conditions.pipeline
     fullest = -(-layers // stages)
-    cost = 1.0 - layers / (fullest * stages)
-    return Rule(
-        name="layers a multiple of the pipeline's stages",
-        value=f"{layers} / {stages}",
-        verdict=verdict_of(bool(layers % stages), cost),
-        cost=cost if layers % stages else None,
-        fix=f"{fullest * stages} or {(fullest - 1) * stages} layers" if layers % stages else "",
+    return requirement(
+        "layers a multiple of the pipeline's stages",
+        f"{layers} / {stages}",
+        broken=bool(layers % stages),
+        cost=1.0 - layers / (fullest * stages),
+        fix=f"{fullest * stages} or {(fullest - 1) * stages} layers",
         why="the fullest stage sets the pace",
     )
 
 
-def _weighted(case: Case, name: str) -> tuple[float, GemmRow | None]:
-    """Return the mean efficiency over the GEMMs by their time, and the one that loses most."""
-    known = [row for row in case.gemms if getattr(row, name) is not None]
-    total = sum(row.share for row in known)
+def _weighted(case: Case, name: str) -> tuple[float, str]:
+    """Return the mean efficiency over the GEMMs by their time, and in words the one that loses most, if any does."""
+    known = [(row, float(getattr(row, name))) for row in case.gemms if getattr(row, name) is not None]
+    total = sum(row.share for row, _ in known)
     if not total:
-        return 1.0, None
-    return sum(row.share * getattr(row, name) for row in known) / total, max(
-        known, key=lambda row: row.share * (1.0 - getattr(row, name))
-    )
+        return 1.0, ""
+    mean = sum(row.share * one for row, one in known) / total
+    row, least = max(known, key=lambda pair: pair[0].share * (1.0 - pair[1]))
+    return mean, f", worst {', '.join(row.what[:2])} {least:.0%}" if mean < 0.995 else ""
 
 
 def _waves(case: Case) -> Rule:
-    mean, worst = _weighted(case, "wave_efficiency")
+    mean, said = _weighted(case, "wave_efficiency")
     b = case.conditions.micro_batch
     per_sample = {}
     for size in range(b, b + _BATCHES + 1):
@@ -254,32 +236,23 @@ def _waves(case: Case) -> Rule:
         there = replace(case.conditions, micro_batch=size)
         per_sample[size] = float(step_s(columns([case.shape]), there, case.target.timer)[0]) / size
     best = min(per_sample, key=lambda size: per_sample[size])
-    cost = 1.0 - per_sample[best] / per_sample[b]
-    said = (
-        f", worst {', '.join(worst.what[:2])} {worst.wave_efficiency:.0%}" if worst is not None and mean < 0.995 else ""
-    )
-    return Rule(
-        name="whole waves of tiles",
-        value=f"{mean:.1%} of the multiprocessors on average{said}",
-        verdict=advice_of(cost),
-        cost=cost,
-        fix=f"micro-batch {best}" if cost >= MATTERS else "",
+    return advice(
+        "whole waves of tiles",
+        f"{mean:.1%} of the multiprocessors on average{said}",
+        cost=1.0 - per_sample[best] / per_sample[b],
+        fix=f"micro-batch {best}",
         why="a last, partial wave leaves multiprocessors idle; other micro-batches up to 4 more are tried",
     )
 
 
 def _edges(case: Case) -> Rule:
-    mean, worst = _weighted(case, "edge_efficiency")
-    said = (
-        f", worst {', '.join(worst.what[:2])} {worst.edge_efficiency:.0%}" if worst is not None and mean < 0.995 else ""
-    )
+    mean, said = _weighted(case, "edge_efficiency")
     lost = sum(row.share * (1.0 - row.edge_efficiency) for row in case.gemms if row.edge_efficiency is not None)
     what = "tiles" if isinstance(case.target.timer, GpuTimer) else "arrays"
-    return Rule(
-        name=f"whole {what}",
-        value=f"{mean:.1%} of the {what}' work is the model's{said}",
-        verdict=advice_of(lost),
+    return advice(
+        f"whole {what}",
+        f"{mean:.1%} of the {what}' work is the model's{said}",
         cost=lost,
-        fix="" if lost < MATTERS else "hardplace shape: widths that fill them",
+        fix="hardplace shape: widths that fill them",
         why="edges are computed and thrown away; the cost is the share of the step that they take at most",
     )

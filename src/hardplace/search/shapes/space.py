@@ -100,7 +100,7 @@ def _values(
             raise unknown("field", name, FIELDS)
         if name in ranges:
             raise BadInput(f"--freeze {name}: expected no --range of the same field")
-    step = max(quantum, 64) if quantum <= 128 else quantum
+    step = max(quantum, 64)
     pads = sorted({*_PADS, quantum, 64 * conditions.tensor})
     defaults = {
         "layers": tuple(range(math.ceil(shape.layers * (1 - _DEPTH)), math.floor(shape.layers * (1 + _DEPTH)) + 1)),

@@ -7,13 +7,15 @@ from types import MappingProxyType
 
 from hardplace import __version__
 from hardplace.errors import BadInput
+from hardplace.placement.types import Infeasible
+from hardplace.search.answer import evaluated, explored
 from hardplace.search.candidates import Found
 from hardplace.search.explore import Search
 from hardplace.search.question import Question
 from hardplace.search.strategies import bayesian, phaze, random, wham
 from hardplace.search.strategies.oracle import Oracle, Spent
 from hardplace.search.strategies.types import Certified, Comparison, End, Point, Trial
-from hardplace.search.types import Evaluation
+from hardplace.search.types import Ends, Evaluation
 from hardplace.units import GIB
 
 STRATEGIES = MappingProxyType({"phaze": phaze, "wham": wham, "bayesian": bayesian, "random": random})
@@ -22,30 +24,28 @@ STRATEGIES = MappingProxyType({"phaze": phaze, "wham": wham, "bayesian": bayesia
 def compare(
     question: Question,
     names: tuple[str, ...],
+    ends: Ends,
     *,
-    limit_s: float | None,
-    limit_evaluations: int | None = None,
-    gap: float = 0.001,
     seed: int = 0,
     report: Callable[[str], None] | None = None,
-) -> Comparison:
+) -> Comparison | Infeasible:
     """Run the certified search to its gap, then each strategy from scratch within the same limits.
 
-    The limits are for the strategies; the certified search runs until its gap, so that it is the optimum that stands
-    beside them. report: called with the name of what begins. Raises BadInput if nothing fits the memory.
+    The limits of ends are for the strategies; the certified search runs until its gap, so that it is the optimum that
+    stands beside them. report: called with the name of what begins. Returns what every candidate lacks if that is all.
     """
     tell = report or (lambda name: None)
     tell("certified search")
-    search = Search(question=question, gap=gap)
+    search = Search(question=question, ends=Ends(gap=ends.gap))
     if len(search.scoring.sections) != 1 or len(question.workloads) != 1:
         raise BadInput("compare: expected one model and a space with one memory and one kind of link")
-    if search.shortage() is not None:
-        raise BadInput(f"{question.workloads[0].name}: no plan of the space fits its memory: nothing to compare")
-    found = search.run()
+    found = explored(search)
+    if isinstance(found, Infeasible):
+        return found
     trials = []
     for name in names:
         tell(name)
-        trials.append(_trial(question, name, limit_s, limit_evaluations, gap, seed))
+        trials.append(_trial(question, name, ends, seed))
     return Comparison(
         version=__version__,
         model=question.workloads[0].name,
@@ -54,18 +54,15 @@ def compare(
         chips_in_space=found.chips,
         candidates=found.candidates,
         seed=seed,
-        limit_s=limit_s,
-        limit_evaluations=limit_evaluations,
+        limit_s=ends.limit_s,
+        limit_evaluations=ends.evaluations,
         certified=_certified(question, found),
         trials=tuple(trials),
     )
 
 
 def _certified(question: Question, found: Found) -> Certified:
-    if not found.reached:
-        raise KeyboardInterrupt
-    best = found.reached[0].plans[0].evaluation
-    assert best is not None
+    best = evaluated(found.reached[0].plans[0])
     way = [
         Point(seconds=now.seconds, evaluations=found.exact_evaluations, samples_per_s=now.score)
         for now in found.progress
@@ -84,10 +81,8 @@ def _certified(question: Question, found: Found) -> Certified:
     )
 
 
-def _trial(
-    question: Question, name: str, limit_s: float | None, limit_evaluations: int | None, gap: float, seed: int
-) -> Trial:
-    oracle = Oracle(question, gap, limit_s, limit_evaluations)
+def _trial(question: Question, name: str, ends: Ends, seed: int) -> Trial:
+    oracle = Oracle(question, ends)
     end = End.OWN
     try:
         STRATEGIES[name].search(oracle, seed)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from functools import cached_property
-
-import numpy as np
 
 from hardplace.hardware.types import Chips
 from hardplace.search.explore import Search
+from hardplace.search.loop import Deadline
 from hardplace.search.ones import job_of
 from hardplace.search.question import Question
 from hardplace.search.regions import chips_of_section
 from hardplace.search.strategies.types import End, Point
-from hardplace.search.types import Evaluation, Job, PlanFamily
+from hardplace.search.types import Ends, Evaluation, Job, PlanFamily
 
 Row = tuple[int, int, int, int, int, int]  # tensor cores, rows, columns, vector cores, lanes, buffer bytes
 
@@ -29,19 +27,17 @@ class Spent(Exception):
 class Oracle:
     """Exact evaluations of a question, each paid for once; laying out the question is part of the time.
 
-    gap: relative gap to which schedules are solved, times four. limit_s: wall seconds; limit_evaluations: exact
-    evaluations, of a (chip, family) each. None: no limit.
+    ends: the budget, wall seconds and exact evaluations of a (chip, family) each; its gap is four times that to which
+    schedules are solved.
     """
 
-    def __init__(self, question: Question, gap: float, limit_s: float | None, limit_evaluations: int | None) -> None:
-        self._start = time.perf_counter()
-        self.search = Search(question=question, gap=gap)
+    def __init__(self, question: Question, ends: Ends) -> None:
+        self._ends, self._deadline = ends, Deadline(limit_s=ends.limit_s)
+        self.search = Search(question=question, ends=ends)
         self.chips, self._places = chips_of_section(self.search.scoring, 0)
         self.best: Evaluation | None = None
         self.way: list[Point] = []
         self.seen: dict[tuple[int, PlanFamily], float] = {}
-        self._limit_s = np.inf if limit_s is None else limit_s
-        self._limit = np.inf if limit_evaluations is None else limit_evaluations
 
     @property
     def families(self) -> tuple[PlanFamily, ...]:
@@ -61,13 +57,13 @@ class Oracle:
     @property
     def seconds(self) -> float:
         """Seconds since the start."""
-        return time.perf_counter() - self._start
+        return self._deadline.elapsed_s
 
     def check(self) -> None:
         """Raise Spent if the budget is used up; strategies call it where they work without evaluating."""
-        if self.seconds >= self._limit_s:
+        if self._deadline.over:
             raise Spent(End.SECONDS)
-        if len(self.seen) >= self._limit:
+        if self._ends.evaluations is not None and len(self.seen) >= self._ends.evaluations:
             raise Spent(End.EVALUATIONS)
 
     def value(self, chip: int, family: PlanFamily) -> float:
