@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich.console import Console
 from rich.table import Table
 
 from hardplace.report import style
+from hardplace.report.rendering import rendered
 from hardplace.search.shapes.audit import Audit
 from hardplace.search.shapes.gemms import GemmRow
 from hardplace.search.shapes.rule import Rule, Verdict
@@ -87,13 +87,9 @@ def cost(rule: Rule) -> str:
 
 def page(audit: Audit) -> str:
     """Return the HTML page: rules, GEMMs by share and rate, and the table."""
-    environment = Environment(
-        loader=PackageLoader("hardplace.report"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters["quantity"] = format_quantity
     best = max((row.flops_per_s for row in audit.gemms), default=1.0)
-    return environment.get_template("audit.html").render(
+    return rendered(
+        "audit.html",
         audit=audit,
         conditions=conditions(audit),
         rules=[(rule, _COLOURS[rule.verdict], cost(rule)) for rule in audit.rules],

@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 from rich.console import Console
 from rich.table import Table
 
 from hardplace.report import style, words
+from hardplace.report.rendering import rendered_with_figures
 from hardplace.search.strategies.types import Comparison, Point
 
 _WIDTH = 150  # columns where standard output is not a terminal
@@ -92,17 +90,12 @@ def show(comparison: Comparison) -> None:
 
 def page(comparison: Comparison) -> str:
     """Return the self-contained HTML page of a comparison."""
-    environment = Environment(
-        loader=PackageLoader("hardplace.report"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters.update(area=words.area, number=words.number)
-    return environment.get_template("compare.html").render(
+    return rendered_with_figures(
+        "compare.html",
         comparison=comparison,
         rows=rows(comparison),
         budget=budget(comparison),
-        plotly=Markup(get_plotlyjs()),
-        figures={"compare": Markup(figure(comparison).to_json())},
+        figures={"compare": figure(comparison)},
     )
 
 

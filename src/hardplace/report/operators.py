@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich.console import Console
 from rich.table import Table
 
@@ -12,6 +11,7 @@ from hardplace.cost.operators import KernelCost
 from hardplace.hardware.device import Device
 from hardplace.report import style, words
 from hardplace.report.drawing import LogAxis
+from hardplace.report.rendering import rendered
 from hardplace.units import format_quantity
 
 _COLOURS = {
@@ -110,14 +110,10 @@ def _cells(kernel: KernelCost) -> tuple[str, ...]:
 
 def page(estimate: Estimate, device: Device) -> str:
     """Return the HTML page: the roofline with every kernel, and the table."""
-    environment = Environment(
-        loader=PackageLoader("hardplace.report"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters.update(quantity=format_quantity, number=words.number, percent=words.percent)
     bandwidth, peak = device.memory_bandwidth_bytes_per_s, device.peak_flops_per_s(estimate.dtype)
     x, y = _axes(estimate, bandwidth, peak)
-    return environment.get_template("operators.html").render(
+    return rendered(
+        "operators.html",
         estimate=estimate,
         dots=dots(estimate, x, y),
         slope=(x.at(y.low / bandwidth), y.at(max(y.low, x.low * bandwidth)), x.at(peak / bandwidth), y.at(peak)),

@@ -5,12 +5,8 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
-import plotly.graph_objects as go
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
-
 from hardplace.report import cloud, gantt, pipeline, shares, words
+from hardplace.report.rendering import rendered_with_figures
 from hardplace.search.types import Evaluation, Exploration, LayerSchedule
 from hardplace.units import GIB, format_quantity
 
@@ -44,15 +40,11 @@ class LayerRow:
 
 def page(exploration: Exploration) -> str:
     """Return the HTML page of a search."""
-    environment = Environment(
-        loader=PackageLoader("hardplace.report"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters.update(quantity=format_quantity, number=words.number, percent=words.percent, area=words.area)
     best = exploration.best
     repeated, count = gantt.most_repeated(best)
     shown = pipeline.timeline(best)
-    return environment.get_template("page.html").render(
+    return rendered_with_figures(
+        "page.html",
         exploration=exploration,
         best=best,
         chip=words.chip(best.chip),
@@ -67,14 +59,13 @@ def page(exploration: Exploration) -> str:
         tokens_per_s=best.samples_per_s * exploration.sequence_length,
         memory_bytes=max(stage.memory_bytes for stage in best.placement.stages),
         command=command(exploration),
-        plotly=Markup(get_plotlyjs()),
         figures={
-            "cloud": _json(cloud.figure(exploration)),
-            "gantt": _json(gantt.figure(best)),
-            "pipeline": _json(pipeline.figure(best, shown)),
-            "time": _json(shares.time_figure(exploration)),
-            "memory": _json(shares.memory_figure(best)),
-            "search": _json(shares.search_figure(exploration)),
+            "cloud": cloud.figure(exploration),
+            "gantt": gantt.figure(best),
+            "pipeline": pipeline.figure(best, shown),
+            "time": shares.time_figure(exploration),
+            "memory": shares.memory_figure(best),
+            "search": shares.search_figure(exploration),
         },
     )
 
@@ -148,8 +139,3 @@ def _row(name: str, evaluation: Evaluation, exploration: Exploration) -> Row:
         memory=format_quantity(memory, "B"),
         speed_up=f"{exploration.best.samples_per_s / evaluation.samples_per_s:.2f}×",
     )
-
-
-def _json(figure: go.Figure) -> Markup:
-    """Return a figure as JSON for a script element; plotly's encoder escapes <, > and /."""
-    return Markup(figure.to_json())

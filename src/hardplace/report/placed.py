@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich.console import Console
 from rich.table import Table
 
 from hardplace.placement.plan import INSIDE_OUT, Plan
 from hardplace.placement.simulate import Pass, simulate
 from hardplace.report import style, words
+from hardplace.report.rendering import rendered
 from hardplace.search.estimate import PlanEstimate
 from hardplace.search.place import Placed
 from hardplace.search.short import Short
@@ -172,13 +172,10 @@ def text_timeline(one: PlanEstimate, width: int = 120) -> list[str]:
 
 def page(title: str, found: Placed) -> str:
     """Return the HTML page of the best plans."""
-    environment = Environment(
-        loader=PackageLoader("hardplace.report"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
     best = found.best[0]
     blocks, end_s, left = drawn(best)
-    return environment.get_template("place.html").render(
+    return rendered(
+        "place.html",
         title=title,
         best=best,
         certificate=certificate(found),

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 from rich.console import Console
 from rich.table import Table
 
 from hardplace.cost.types import Engine
 from hardplace.hardware.types import Accelerator
 from hardplace.report import gantt, words
+from hardplace.report.rendering import rendered_with_figures
 from hardplace.scheduling.types import Rule
 from hardplace.search.types import PhaseSchedule
 from hardplace.units import format_quantity
@@ -93,18 +91,13 @@ def show(report: LayerReport) -> None:
 
 def page(report: LayerReport) -> str:
     """Return the self-contained HTML page of a layer's schedules."""
-    environment = Environment(
-        loader=PackageLoader("hardplace.report"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters.update(quantity=format_quantity, percent=words.percent, percent_up=words.percent_up)
     figure = gantt.passes_figure(tuple((one.name, one.phase) for one in report.passes), report.chip)
-    return environment.get_template("schedule.html").render(
+    return rendered_with_figures(
+        "schedule.html",
         report=report,
         chip=words.chip(report.chip),
         area=words.area(report.chip.area_mm2),
-        plotly=Markup(get_plotlyjs()),
-        figures={"gantt": Markup(figure.to_json())},
+        figures={"gantt": figure},
     )
 
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import plotly.graph_objects as go
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 from rich.console import Console
 from rich.table import Table
 
 from hardplace.report import style, words
+from hardplace.report.rendering import rendered_with_figures
 from hardplace.search.types import Frontier, Shared
 from hardplace.units import GIB
 
@@ -151,10 +149,4 @@ def shared_figure(found: Shared) -> go.Figure:
 
 
 def _page(sheet: Sheet, figure: go.Figure) -> str:
-    environment = Environment(
-        loader=PackageLoader("hardplace.report"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    return environment.get_template("several.html").render(
-        sheet=sheet, plotly=Markup(get_plotlyjs()), figures={"several": Markup(figure.to_json())}
-    )
+    return rendered_with_figures("several.html", sheet=sheet, figures={"several": figure})

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from hardplace.report import style, words
+from hardplace.report import style
 from hardplace.report.layers import Drawing
+from hardplace.report.rendering import rendered
 from hardplace.report.workload_rows import (
     COLLECTIVE_COLUMNS,
     HEAVY_COLUMNS,
@@ -25,7 +25,6 @@ from hardplace.report.workload_rows import (
     operator_cells,
     parallel,
 )
-from hardplace.units import format_quantity
 from hardplace.workload.summary import KindFacts, LayerFacts, Summary
 
 _WIDTH, _MOST_LAYERS = 132, 12
@@ -121,13 +120,9 @@ def show_layer(summary: Summary, layer: LayerFacts) -> None:
 
 def page(summary: Summary, drawing: Drawing, listed: str | None = None) -> str:
     """Return the HTML page: the layer graph and the tables; listed: a layer whose operators are listed too."""
-    environment = Environment(
-        loader=PackageLoader("hardplace.report"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters.update(quantity=format_quantity, count_words=words.count)
     collectives = any(layer.collectives for layer in summary.layers)
-    return environment.get_template("workload.html").render(
+    return rendered(
+        "workload.html",
         summary=summary,
         facts=facts(summary),
         parallel=parallel(summary),
