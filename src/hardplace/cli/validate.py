@@ -150,8 +150,9 @@ def _print(tables: Sequence[ErrorTable], as_json: bool) -> None:
     if as_json:
         click.echo(dumps(tuple(tables)))
         return
-    from rich.console import Console
     from rich.table import Table
+
+    from hardplace.report.screen import screen
 
     for table in tables:
         seen = "shapes that no fit has seen" if table.held_out else "all rows"
@@ -161,4 +162,4 @@ def _print(tables: Sequence[ErrorTable], as_json: bool) -> None:
             shown.add_row(row.name, str(row.rows), *("" if one is None else f"{one:.1%}" for one in shares))
         scale = f", times {table.scale:.3f}" if table.scale != 1.0 else ""
         click.echo(f"{table.device}, {table.what}: {seen}{scale}")
-        Console(width=120).print(shown)
+        screen(120).print(shown)

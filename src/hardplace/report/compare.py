@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
-from rich.console import Console
 from rich.table import Table
 
 from hardplace.report import style, words
 from hardplace.report.rendering import rendered_with_figures
+from hardplace.report.screen import headed, screen
 from hardplace.search.strategies.types import Comparison, Point
-
-_WIDTH = 150  # columns where standard output is not a terminal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,11 +70,13 @@ def budget(comparison: Comparison) -> str:
 
 def show(comparison: Comparison) -> None:
     """Print a line for each search."""
-    console = Console(highlight=False)
-    console = console if console.is_terminal else Console(highlight=False, width=_WIDTH)
+    console = screen(150)
     console.print(
-        f"[bold]{comparison.model}[/bold], setting {comparison.setting}, {comparison.candidates:,} candidates; each "
-        f"strategy: {budget(comparison)}; seed {comparison.seed}"
+        headed(
+            comparison.model,
+            f", setting {comparison.setting}, {comparison.candidates:,} candidates; each "
+            f"strategy: {budget(comparison)}; seed {comparison.seed}",
+        )
     )
     table = Table("search", box=None, padding=(0, 2, 0, 0))
     for heading in ("samples/s", "of the optimum", "exact evaluations", "chips", "seconds"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rich.console import Console
 from rich.table import Table
 
 from hardplace.cost.operators import KernelCost
@@ -12,6 +11,7 @@ from hardplace.hardware.device import Device
 from hardplace.report import style, words
 from hardplace.report.drawing import LogAxis
 from hardplace.report.rendering import rendered
+from hardplace.report.screen import headed, screen
 from hardplace.units import format_quantity
 
 _COLOURS = {
@@ -71,12 +71,13 @@ class Dot:
 
 def show_estimate(estimate: Estimate) -> None:
     """Print every kernel and the totals."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=170)
+    console = screen(170)
     console.print(
-        f"[bold]{estimate.model}[/bold] on {estimate.chip} ({estimate.title}): {estimate.dtype}, micro-batch "
-        f"{estimate.micro_batch}, tensor parallel {estimate.tensor_parallel}"
+        headed(
+            estimate.model,
+            f" on {estimate.chip} ({estimate.title}): {estimate.dtype}, micro-batch "
+            f"{estimate.micro_batch}, tensor parallel {estimate.tensor_parallel}",
+        )
     )
     headings = ("kernel", "on", "mapping", "time", "bound by", "of peak", "memory traffic", "FLOPs a byte", "energy")
     for layer, count in estimate.counts.items():

@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import plotly.graph_objects as go
-from rich.console import Console
 from rich.table import Table
 
 from hardplace.report import style, words
 from hardplace.report.rendering import rendered_with_figures
+from hardplace.report.screen import headed, screen
 from hardplace.search.types import Frontier, Shared
 from hardplace.units import GIB
-
-_WIDTH = 150
 
 
 class Sheet(NamedTuple):
@@ -87,9 +85,8 @@ def show_shared(found: Shared) -> None:
 
 
 def _show(sheet: Sheet) -> None:
-    console = Console(highlight=False)
-    console = console if console.is_terminal else Console(highlight=False, width=_WIDTH)
-    console.print(f"[bold]{sheet.title}[/bold]")
+    console = screen(150)
+    console.print(headed(sheet.title))
     console.print(sheet.about)
     table = Table(*sheet.headings, box=None, padding=(0, 2, 0, 0))
     for row in sheet.rows:

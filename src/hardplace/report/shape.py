@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from rich.console import Console
 from rich.table import Table
 
 from hardplace.report import style
 from hardplace.report.rendering import rendered
+from hardplace.report.screen import headed, screen
 from hardplace.search.shapes.types import FIELDS, Alternative, Ranking
 
 _HEADS = {"layers": "layers", "hidden": "hidden", "heads": "heads", "kv_heads": "KV", "head_dim": "head dim",
@@ -18,13 +18,11 @@ _HEADS = {"layers": "layers", "hidden": "hidden", "heads": "heads", "kv_heads": 
 
 def show_ranking(found: Ranking) -> None:
     """Print the model, the two tiers and the verdict."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=200)
-    console.print(f"[bold]{found.model}[/bold]: {summary(found)}")
+    console = screen(200)
+    console.print(headed(found.model, f": {summary(found)}"))
     for title, tier in tiers(found):
         console.print()
-        console.print(f"[bold]{title}[/bold]")
+        console.print(headed(title))
         if len(tier) == 1:
             console.print("nothing faster within the budget")
             continue
