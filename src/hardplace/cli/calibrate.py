@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hardplace.cli import options
 from hardplace.cli.app import app
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="File to write.  [default: DEVICE.gpu.json]"
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the provenance and errors as JSON.")
+@options.as_json
 def calibrate(
     data: tuple[Path, ...], name: str, relative: str | None, source: str, out: Path | None, as_json: bool
 ) -> None:
