@@ -1,7 +1,9 @@
 """The command line as a user meets it: in a process of its own, with exit codes, streams and files."""
 
 import contextlib
+import html
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import pytest
 
 from hardplace.errors import BadInput
 from hardplace.files import read, write
+from hardplace.report.page import command
 from hardplace.search.journal import run
 from hardplace.search.types import Exploration
 from hardplace.workload.load import catalogue, load
@@ -236,3 +239,22 @@ def test_an_area_that_no_chip_meets_is_infeasible_and_names_the_least() -> None:
     assert done.returncode == 3
     assert "area of a chip" in done.stderr.strip().splitlines()[-1]
     assert "3.36 mm2" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "--area 30 --micro-batch 1 --tensor-parallel 1 --devices 64 --batch 512 --setting phaze --recompute none",
+        "--area 40 --micro-batch 1 --tensor-parallel 1 --devices 64 --batch 512 --objective energy --limit tdp=300W "
+        "--limit step=90s --limit price=1500USD --memory 40GB --memory 80GiB",
+        "--space open --area 72 --micro-batch 1 --tensor-parallel 1 --devices 16 --batch 16 --evaluations 1",
+    ],
+)
+def test_the_pages_command_asks_the_same_question(asked: str, tmp_path: Path) -> None:
+    """A folder's journal refuses another question."""
+    done = hardplace("search", "opt-350m", *asked.split(), "--out", "here", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    again = command(read(tmp_path / "here/result.json", Exploration))
+    assert html.escape(again) in (tmp_path / "here/page.html").read_text()
+    done = hardplace(*shlex.split(again)[1:], "--out", "here", "--evaluations", "1", folder=tmp_path)
+    assert done.returncode == 0, done.stderr

@@ -19,15 +19,6 @@ if TYPE_CHECKING:
     from hardplace.search.types import Choices
     from hardplace.workload.types import Workload
 
-# name -> field of the budget, unit
-_LIMITS = {
-    "area": ("area_mm2", "mm2"),
-    "tdp": ("tdp_w", "W"),
-    "price": ("usd", "USD"),
-    "memory": ("memory_bytes", "B"),
-    "step": ("step_s", "s"),
-}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asking:
@@ -75,13 +66,14 @@ def area_limit(area_mm2: float | None) -> tuple[str, ...]:
 def budget_of(asking: Asking, area_mm2: float) -> Budget:
     """Return the limits; BadInput for one that is unknown or given twice, or is no quantity of its unit."""
     from hardplace.hardware.types import Budget
+    from hardplace.search.goals import LIMITS
 
     found: dict[str, float] = {}
     for text in asking.limits:
         name, equals, value = text.partition("=")
-        if not equals or name not in _LIMITS:
-            raise BadInput(f"--limit: {text!r}: expected NAME=VALUE with {', '.join(_LIMITS)}, such as tdp=400W")
-        field, unit = _LIMITS[name]
+        if not equals or name not in LIMITS:
+            raise BadInput(f"--limit: {text!r}: expected NAME=VALUE with {', '.join(LIMITS)}, such as tdp=400W")
+        field, unit = LIMITS[name]
         if field in found:
             raise BadInput(f"--limit: {text!r}: a second limit on {name}; expected one")
         found[field] = parse_quantity(value, unit, f"--limit {name}")
