@@ -128,6 +128,16 @@ def test_a_budget_below_tpuv4_is_searched_against_it(tmp_path: Path) -> None:
         (("chips", "--area", "0"), ["--area", "0"]),
         (("search", "llama2-7b", "--out", "/dev/null/here"), ["--out", "/dev/null"]),
         (("search", "opt-350m", "--exhaustive", "--seconds", "9"), ["--exhaustive", "--seconds"]),
+        (("search", "opt-350m", "--seconds", "nan"), ["--seconds", "nan"]),
+        (("search", "opt-350m", "--gap", "nan"), ["--gap", "nan"]),
+        (("search", "opt-350m", "--scheduler", "nowhere"), ["--scheduler", "nowhere", "port"]),
+        (("schedule", "opt-350m", "--chip", "8x128x128-2x128-128MiB", "--seconds", "inf"), ["--seconds", "inf"]),
+        (("schedule", "opt-350m", "--chip", "٨x128x128-2x128-128MiB"), ["--chip", "٨"]),
+        (("compare", "opt-350m", "--seconds", "nan"), ["--seconds", "nan"]),
+        (("compare", "opt-350m", "--area", "nan"), ["--area", "nan"]),
+        (("place", "llama2-7b", "--device", "h100-sxm:²", "--batch", "8"), ["--device", "²"]),
+        (("validate", "gpu", "."), ["validate gpu", "gemm_DEVICE.csv.gz"]),
+        (("verify", "opt-350m", "--out", "none/verify.py"), ["none/verify.py"]),
     ],
 )
 def test_bad_input_is_one_line_and_code_2(arguments: tuple[str, ...], words: list[str], tmp_path: Path) -> None:

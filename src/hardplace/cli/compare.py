@@ -21,12 +21,7 @@ _ASKED = "compare-asked.json"  # what the comparison in a folder was asked: anot
 @options.devices
 @options.batch
 @click.option("--strategy", "strategies", multiple=True, help="phaze, wham, bayesian or random.  [default: all four]")
-@click.option(
-    "--seconds",
-    "limit_s",
-    type=click.FloatRange(min=0, min_open=True),
-    help="Seconds for each strategy.  [default: 30, or none with --evaluations]",
-)
+@options.seconds("Seconds for each strategy.  [default: 30, or none with --evaluations]")
 @click.option(
     "--evaluations",
     "limit_evaluations",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import wraps
@@ -40,6 +41,28 @@ tensor_parallel = click.option(
 sequence_parallel = click.option(
     "--sequence-parallel", is_flag=True, help="With tensor parallelism, as Megatron-LM has it."
 )
+
+
+class _Finite(click.FloatRange):
+    """A range of numbers; nan, which compares with nothing, and inf are in none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
+
+
+def seconds(text: str, default: float | None = None) -> Option:
+    """Return the option of a time limit, whose text says of what."""
+    kind = _Finite(min=0, min_open=True)
+    return click.option("--seconds", "limit_s", type=kind, default=default, show_default=True, help=text)
+
+
+def gap(text: str, default: float) -> Option:
+    """Return the option of the gap at which a verb stops, as a share."""
+    kind = _Finite(min=0, max=1, max_open=True)
+    return click.option("--gap", type=kind, default=default, show_default=True, help=text)
 
 
 def folder(text: str) -> Option:

@@ -110,7 +110,7 @@ def inventory(asked: tuple[str, ...], devices: int | None, nodes: tuple[str, ...
     found = []
     for text in asked:
         name, colon, number = text.partition(":")
-        if colon and (not number.isdigit() or int(number) < 1):
+        if colon and (not number.isdecimal() or int(number) < 1):
             raise BadInput(f"--device {text}: {number!r}: expected NAME:COUNT with a whole number from 1")
         if bool(colon) == (devices is not None) or (devices is not None and len(asked) > 1):
             raise BadInput(f"--device {text}: expected --devices with one kind, or NAME:COUNT with each of several")

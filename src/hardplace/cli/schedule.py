@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hardplace.search.layer import LayerQuestion, Pass
     from hardplace.workload.types import Layer, Workload
 
-_CHIP = re.compile(r"(\d+)x(\d+)x(\d+)[-+](\d+)x(\d+)[-,]\s*(\d+)\s*MiB")
+_CHIP = re.compile(r"(\d+)x(\d+)x(\d+)[-+](\d+)x(\d+)[-,]\s*(\d+)\s*MiB", re.ASCII)
 _MOST_CORES = 2**16  # of a kind, and lanes or rows
 
 
@@ -51,21 +51,8 @@ _MOST_CORES = 2**16  # of a kind, and lanes or rows
 )
 @click.option("--splits", is_flag=True, help="Let kernels run on 2, 4, 8, ... cores, besides on one and on all.")
 @options.setting
-@click.option(
-    "--gap",
-    type=click.FloatRange(min=0, max=1, max_open=True),
-    default=0.001,
-    show_default=True,
-    help="Stop when no schedule can be shorter by more than this share.",
-)
-@click.option(
-    "--seconds",
-    "limit_s",
-    type=click.FloatRange(min=0, min_open=True),
-    default=30.0,
-    show_default=True,
-    help="Stop each pass after this many seconds.",
-)
+@options.gap("Stop when no schedule can be shorter by more than this share.", 0.001)
+@options.seconds("Stop each pass after this many seconds.", 30.0)
 @options.folder("Folder for schedule.json, page.html and trace.json.  [default: hardplace-out/MODEL-schedule]")
 @options.as_json
 def schedule(

@@ -59,14 +59,8 @@ if TYPE_CHECKING:
     multiple=True,
     help="Recompute of activations to choose from.  [default: both]",
 )
-@click.option(
-    "--gap",
-    type=click.FloatRange(min=0, max=1, max_open=True),
-    default=0.01,
-    show_default=True,
-    help="Stop when nothing can be faster by more than this share.",
-)
-@click.option("--seconds", "limit_s", type=click.FloatRange(min=0, min_open=True), help="Stop after this many seconds.")
+@options.gap("Stop when nothing can be faster by more than this share.", 0.01)
+@options.seconds("Stop after this many seconds.")
 @options.folder("Folder for result.json and page.html.  [default: hardplace-out/MODEL, MODEL-2, ...]")
 @options.as_json
 @click.option("--exhaustive", is_flag=True, help="Evaluate every candidate of a small space exactly.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,19 @@ class Recording:
     attention: str
     size: tuple[str, ...]
     trust_code: bool
+
+    def command(self, source: str) -> str:
+        """Return the command that records a source again."""
+        given = (
+            ("--name", self.name),
+            ("--sequence-length", self.sequence_length),
+            ("--dtype", self.dtype if self.dtype != "bf16" else None),
+            ("--autocast", self.autocast),
+            ("--attention", self.attention if self.attention != "fused" else None),
+            *(("--size", one) for one in self.size),
+        )
+        words = [word for name, value in given if value is not None for word in (name, str(value))]
+        return shlex.join(["hardplace", "trace", source, *words, *(["--trust-code"] if self.trust_code else [])])
 
 
 recording_options = gathered(
@@ -133,7 +147,7 @@ def _step(source: str, asked: Recording) -> Step:
         fused_attention=asked.attention == "fused",
         run_custom_code=asked.trust_code,
     )
-    command = f"hardplace trace {source}"
+    command = asked.command(source)
     if source.endswith(".onnx"):
         return _of_onnx(source, asked.name, options, _sizes(asked.size), command)
     if asked.size:
@@ -158,7 +172,7 @@ def _sizes(texts: tuple[str, ...]) -> dict[str, int]:
     found = {}
     for text in texts:
         name, _, value = text.partition("=")
-        if not name or not value.isdigit() or int(value) < 1:
+        if not name or not value.isdecimal() or int(value) < 1:
             raise BadInput(f"--size: {text}: expected NAME=N with a whole number of at least 1, such as batch=8")
         found[name] = int(value)
     return found

@@ -103,6 +103,8 @@ def gpu(folder: Path) -> None:
     from hardplace.cost.gpu.models import shipped, transferred
 
     tables, carried = [], []
+    if not any(folder.glob("gemm_*.csv.gz")) and not any(folder.glob("attention_*.csv.gz")):
+        raise BadInput(f"validate gpu: {folder}: expected files gemm_DEVICE.csv.gz or attention_DEVICE.csv.gz in it")
     for path in sorted(folder.glob("gemm_*.csv.gz")):
         name = path.name.removeprefix("gemm_").removesuffix(".csv.gz")
         rows = read_gemms(_texts([path]))
