@@ -1,7 +1,9 @@
 """The command line as a user meets it: in a process of its own, with exit codes, streams and files."""
 
 import contextlib
+import html
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import pytest
 
 from hardplace.errors import BadInput
 from hardplace.files import read, write
+from hardplace.report.page import command
 from hardplace.search.journal import run
 from hardplace.search.types import Exploration
 from hardplace.workload.load import catalogue, load
@@ -125,6 +128,16 @@ def test_a_budget_below_tpuv4_is_searched_against_it(tmp_path: Path) -> None:
         (("chips", "--area", "0"), ["--area", "0"]),
         (("search", "llama2-7b", "--out", "/dev/null/here"), ["--out", "/dev/null"]),
         (("search", "opt-350m", "--exhaustive", "--seconds", "9"), ["--exhaustive", "--seconds"]),
+        (("search", "opt-350m", "--seconds", "nan"), ["--seconds", "nan"]),
+        (("search", "opt-350m", "--gap", "nan"), ["--gap", "nan"]),
+        (("search", "opt-350m", "--scheduler", "nowhere"), ["--scheduler", "nowhere", "port"]),
+        (("schedule", "opt-350m", "--chip", "8x128x128-2x128-128MiB", "--seconds", "inf"), ["--seconds", "inf"]),
+        (("schedule", "opt-350m", "--chip", "٨x128x128-2x128-128MiB"), ["--chip", "٨"]),
+        (("compare", "opt-350m", "--seconds", "nan"), ["--seconds", "nan"]),
+        (("compare", "opt-350m", "--area", "nan"), ["--area", "nan"]),
+        (("place", "llama2-7b", "--device", "h100-sxm:²", "--batch", "8"), ["--device", "²"]),
+        (("validate", "gpu", "."), ["validate gpu", "gemm_DEVICE.csv.gz"]),
+        (("verify", "opt-350m", "--out", "none/verify.py"), ["none/verify.py"]),
     ],
 )
 def test_bad_input_is_one_line_and_code_2(arguments: tuple[str, ...], words: list[str], tmp_path: Path) -> None:
@@ -236,3 +249,22 @@ def test_an_area_that_no_chip_meets_is_infeasible_and_names_the_least() -> None:
     assert done.returncode == 3
     assert "area of a chip" in done.stderr.strip().splitlines()[-1]
     assert "3.36 mm2" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "--area 30 --micro-batch 1 --tensor-parallel 1 --devices 64 --batch 512 --setting phaze --recompute none",
+        "--area 40 --micro-batch 1 --tensor-parallel 1 --devices 64 --batch 512 --objective energy --limit tdp=300W "
+        "--limit step=90s --limit price=1500USD --memory 40GB --memory 80GiB",
+        "--space open --area 72 --micro-batch 1 --tensor-parallel 1 --devices 16 --batch 16 --evaluations 1",
+    ],
+)
+def test_the_pages_command_asks_the_same_question(asked: str, tmp_path: Path) -> None:
+    """A folder's journal refuses another question."""
+    done = hardplace("search", "opt-350m", *asked.split(), "--out", "here", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    again = command(read(tmp_path / "here/result.json", Exploration))
+    assert html.escape(again) in (tmp_path / "here/page.html").read_text()
+    done = hardplace(*shlex.split(again)[1:], "--out", "here", "--evaluations", "1", folder=tmp_path)
+    assert done.returncode == 0, done.stderr

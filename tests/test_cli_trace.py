@@ -105,11 +105,22 @@ def test_a_function_is_recorded_and_what_has_no_model_is_named(tmp_path):
     assert done.returncode == 0, done.stderr
     workload = load(tmp_path / "tower.json.gz")
     assert workload.parameters == 4 * (64 * 64 + 64)
+    assert workload.command == "hardplace trace own:tower"
     # Each linear forward and its two gradients, but for the first one's input.
     assert workload.flops_per_sample() == 2 * 64 * 64 * (4 * 3 - 1)
     done = hardplace("trace", "own:odd", folder=tmp_path)
     assert done.returncode == 0
     assert "warning: operator without a model of its own: linalg_matrix_exp, 2 times, 0.00% of the FLOPs" in done.stderr
+
+
+def test_the_command_says_how_with_its_options(tmp_path):
+    (tmp_path / "own.py").write_text(OWN)
+    done = hardplace(
+        "trace", "own:tower", "--dtype", "fp32", "--name", "my tower", "--autocast", "bf16", folder=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    said = "hardplace trace own:tower --name 'my tower' --dtype fp32 --autocast bf16"
+    assert load(tmp_path / "my tower.json.gz").command == said
 
 
 def test_onnx_is_recorded_for_inference(tmp_path):
@@ -125,6 +136,7 @@ def test_onnx_is_recorded_for_inference(tmp_path):
     done = hardplace("trace", "model.onnx", "--size", "rows=16", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     workload = load(tmp_path / "model.json.gz")
+    assert workload.command == "hardplace trace model.onnx --size rows=16"
     assert not workload.training
     assert workload.parameters == 64 * 32
     assert workload.flops_per_sample() == 2 * 16 * 64 * 32

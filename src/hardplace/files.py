@@ -128,7 +128,11 @@ def _parse(path: Path, text: str) -> Any:
 
 def _replace(path: Path, content: bytes) -> None:
     """Put content in place of a file in one step, so that no reader and no crash sees half of it."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as problem:
+        problem.filename = str(path)  # not the temporary one's, which nobody asked for
+        raise
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)

@@ -145,6 +145,17 @@ def test_the_comparison_names_the_answer_each_baseline_and_what_is_short() -> No
     assert "112 GB" in rows[2].short
 
 
+def test_the_page_says_what_was_searched_for(html: str) -> None:
+    assert "<h1>llama2-7b: the fastest chip and plan within 278.8\u00a0mm²</h1>" in html
+    budget = replace(example.exploration().budget, tdp_w=300.0, step_s=1.5)
+    found = replace(
+        example.exploration(), objective="energy", unit="J/sample", inverse=True, score=0.1, bound=0.125, budget=budget
+    )
+    other = page(found)
+    assert "the chip and plan with the best energy within 278.8\u00a0mm², 300 W, 1.50 s a step</h1>" in other
+    assert "Energy 10 J/sample, bound 8 J/sample." in other
+
+
 def test_layers_are_counted() -> None:
     assert [(row.layer, row.count) for row in layer_rows(example.evaluation())] == [
         ("embedding", 1), ("block", 12), ("head", 1),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hardplace.cli import options
 from hardplace.cli.app import app
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="File to write.  [default: DEVICE.gpu.json]"
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the provenance and errors as JSON.")
+@options.as_json
 def calibrate(
     data: tuple[Path, ...], name: str, relative: str | None, source: str, out: Path | None, as_json: bool
 ) -> None:
@@ -54,13 +55,14 @@ def calibrate(
 
 def _show(found: GpuModel, where: Path) -> None:
     """Print the parts, how each was had, and its held-out error."""
-    from rich.console import Console
     from rich.table import Table
+
+    from hardplace.report.screen import screen
 
     table = Table("part", "how", "rows", "held out", "error", "error, large", "noise", box=None)
     for fit in found.fits:
         shares = (fit.held_out_error, fit.held_out_error_large, fit.noise)
         cells = ("" if share is None else f"{share:.1%}" for share in shares)
         table.add_row(fit.part, fit.method, str(fit.rows), str(fit.held_out_rows), *cells)
-    Console(width=160, soft_wrap=True).print(table)
+    screen(160, soft_wrap=True).print(table)
     click.echo(f"written: {where}")

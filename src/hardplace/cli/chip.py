@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from hardplace.cli import folders, options
 from hardplace.cli.app import app
 
 
@@ -13,15 +14,15 @@ from hardplace.cli.app import app
 @click.argument("chip", metavar="FILE|NAME", required=False)
 @click.option("--node", "node_nm", type=float, help="Build it at this process node, nm.  [default: its own]")
 @click.option("--dtype", help="Say what operands of this type are computed in.")
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the page.  [default: hardplace-out/NAME]")
+@options.as_json
+@options.folder("Folder of the page.  [default: hardplace-out/NAME]")
 def chip(chip: str | None, node_nm: float | None, dtype: str | None, as_json: bool, out: Path | None) -> None:
     """Print and draw a chip: area and power by part, peaks and ridge points, cost and carbon.
 
     FILE is a device in TOML, NAME one of the catalogue or of a search (8x128x128-2x128-128MiB). Without either, list
     the catalogue.
     """
-    from hardplace.files import dumps, write_text
+    from hardplace.files import dumps
     from hardplace.hardware.catalogue import device, device_names, node, node_names
     from hardplace.hardware.sheet import find, sheet
     from hardplace.report.terminal_chip import show_catalogue, show_chip
@@ -35,8 +36,5 @@ def chip(chip: str | None, node_nm: float | None, dtype: str | None, as_json: bo
         return
     from hardplace.report.chip import page
 
-    folder = out or Path("hardplace-out") / found.name.replace("/", "-")
-    folder.mkdir(parents=True, exist_ok=True)
     show_chip(found)
-    write_text(folder / "chip.html", page(found))
-    click.echo(f"\nwritten: {folder / 'chip.html'} (open it in a browser)")
+    folders.write_page(out or folders.named(found.name), "chip.html", page(found))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
+from hardplace.cli import options
 from hardplace.cli.app import app
 from hardplace.errors import BadInput
 
@@ -26,8 +25,8 @@ def budget_of(area_mm2: float | None) -> Budget:
 
 
 @app.command()
-@click.option("--area", "area_mm2", type=float, help="Area budget, mm2.  [default: 278.83, PHAZE's]")
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@options.area
+@options.as_json
 def chips(area_mm2: float | None, as_json: bool) -> None:
     """List the space of chips within a budget, the chips to compare with, and the settings they share."""
     from hardplace.hardware.settings import settings

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from hardplace.cli import folders, options
 from hardplace.cli.app import INFEASIBLE, app
 from hardplace.errors import unknown
 
@@ -16,17 +17,12 @@ _ASKED = "compare-asked.json"  # what the comparison in a folder was asked: anot
 
 @app.command()
 @click.argument("model")
-@click.option("--setting", "setting_name", default="hbm3", show_default=True, help="hbm3 or phaze.")
-@click.option("--area", "area_mm2", type=float, help="Area budget of the chip, mm2.  [default: 278.83, PHAZE's]")
-@click.option("--devices", type=click.IntRange(min=1), default=1024, show_default=True, help="Number of accelerators.")
-@click.option("--batch", type=click.IntRange(min=1), default=4096, show_default=True, help="Samples of a global batch.")
+@options.setting
+@options.area
+@options.devices
+@options.batch
 @click.option("--strategy", "strategies", multiple=True, help="phaze, wham, bayesian or random.  [default: all four]")
-@click.option(
-    "--seconds",
-    "limit_s",
-    type=click.FloatRange(min=0, min_open=True),
-    help="Seconds for each strategy.  [default: 30, or none with --evaluations]",
-)
+@options.seconds("Seconds for each strategy.  [default: 30, or none with --evaluations]")
 @click.option(
     "--evaluations",
     "limit_evaluations",
@@ -34,12 +30,8 @@ _ASKED = "compare-asked.json"  # what the comparison in a folder was asked: anot
     help="Exact evaluations (a chip with a plan family each) for each strategy.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of bayesian and random.")
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder.  [default: hardplace-out/MODEL, MODEL-2, ...]",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the whole comparison as JSON.")
+@options.folder("Folder.  [default: hardplace-out/MODEL, MODEL-2, ...]")
+@options.as_json
 def compare(
     model: str,
     setting_name: str,
@@ -60,9 +52,8 @@ def compare(
     """
     from dataclasses import replace
 
-    from hardplace.cli.goal import Asking, question_of
-    from hardplace.cli.search import check_writable, choices_of
-    from hardplace.cli.working import models_name, own_folder
+    from hardplace.cli.goal import Asking, area_limit, question_of
+    from hardplace.cli.search import choices_of
     from hardplace.files import dumps, write, write_text
     from hardplace.hardware.settings import setting as named
     from hardplace.hardware.settings import with_devices
@@ -80,15 +71,16 @@ def compare(
             raise unknown("strategy", name, STRATEGIES)
     setting = replace(with_devices(named(setting_name), devices), batch_samples=batch)
     workload = load(model)
-    limits = () if area_mm2 is None else (f"area={area_mm2}mm2",)
-    question = question_of((workload,), setting, choices_of(setting, (), (), (), ()), Asking(limits=limits))
+    question = question_of(
+        (workload,), setting, choices_of(setting, (), (), (), ()), Asking(limits=area_limit(area_mm2))
+    )
     if limit_s is None and limit_evaluations is None:
         limit_s = 30.0
     strategies = strategies or tuple(STRATEGIES)
     own = {"strategies": list(strategies), "limit_s": limit_s, "limit_evaluations": limit_evaluations, "seed": seed}
     mine = json.dumps({**asked(question), **own}, indent=1)
-    folder = out or own_folder(models_name(workload), lambda one: _same(one / _ASKED, mine))
-    check_writable(folder)
+    folder = out or folders.own(workload.name, lambda one: _same(one / _ASKED, mine))
+    folders.check_writable(folder)
     comparison = compared(
         question,
         strategies,

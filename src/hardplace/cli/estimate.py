@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hardplace.cli import folders, options
 from hardplace.cli.app import app
 from hardplace.errors import BadInput
 
@@ -33,11 +34,11 @@ if TYPE_CHECKING:
 )
 @click.option("--node", "nodes", multiple=True, metavar="FILE|NAME", help="With --plan: as `place` takes it.")
 @click.option("--on", "chip", metavar="FILE|NAME", help="The chip, as `hardplace chip` takes it.")
-@click.option("--micro-batch", type=click.IntRange(min=1), default=1, show_default=True, help="Samples.")
-@click.option("--tensor-parallel", type=click.IntRange(min=1), default=1, show_default=True, help="Width.")
+@options.micro_batch
+@options.tensor_parallel
 @click.option("--dtype", default="bf16", show_default=True, help="Type of the operands of products.")
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the page.  [default: hardplace-out/MODEL]")
+@options.as_json
+@options.page_folder
 def estimate(
     model: str,
     operators: bool,
@@ -63,7 +64,7 @@ def estimate(
             raise BadInput("estimate: --plan: expected neither --operators nor --on with it")
         _print_plan(model, plan, devices, nodes, as_json)
         return
-    from hardplace.files import dumps, write_text
+    from hardplace.files import dumps
     from hardplace.hardware.sheet import find
     from hardplace.report.operators import page, show_estimate
     from hardplace.workload.load import load
@@ -75,11 +76,8 @@ def estimate(
     if as_json:
         click.echo(dumps(found))
         return
-    folder = out or Path("hardplace-out") / workload.name.replace("/", "-")
-    folder.mkdir(parents=True, exist_ok=True)
     show_estimate(found)
-    write_text(folder / "operators.html", page(found, on.device))
-    click.echo(f"\nwritten: {folder / 'operators.html'} (open it in a browser)")
+    folders.write_page(out or folders.named(workload.name), "operators.html", page(found, on.device))
 
 
 def _named(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:

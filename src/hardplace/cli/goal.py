@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from hardplace.cli.chips import budget_of as area_budget
+from hardplace.cli.options import gathered
 from hardplace.errors import BadInput, unknown
 from hardplace.units import parse_quantity
 
@@ -17,15 +18,6 @@ if TYPE_CHECKING:
     from hardplace.search.question import Question
     from hardplace.search.types import Choices
     from hardplace.workload.types import Workload
-
-# name -> field of the budget, unit
-_LIMITS = {
-    "area": ("area_mm2", "mm2"),
-    "tdp": ("tdp_w", "W"),
-    "price": ("usd", "USD"),
-    "memory": ("memory_bytes", "B"),
-    "step": ("step_s", "s"),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,54 +33,47 @@ class Asking:
     fleet: int = 1
 
 
-def options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options of Asking to a command, which takes it as `asking`."""
-    from functools import wraps
+asking_options = gathered(
+    "asking",
+    Asking,
+    click.option(
+        "--space",
+        default="phaze",
+        show_default=True,
+        metavar="NAME|FILE",
+        help="Chips: phaze, open, or a TOML file.",
+    ),
+    click.option("--objective", metavar="NAME", help="What to search for.  [default: throughput]"),
+    click.option("--pareto", metavar="NAME,NAME", help="Frontier over two or three objectives."),
+    click.option(
+        "--limit",
+        "limits",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="area, tdp, price, memory or step at most, e.g. tdp=400W.  [default: the space's area]",
+    ),
+    click.option("--combine", metavar="HOW", help="Several models: geometric (default), worst, weights; arithmetic."),
+    click.option("--weights", metavar="W,W,...", help="Weights of the models, with --combine weights."),
+    click.option("--fleet", type=click.IntRange(min=1), default=1, show_default=True, help="Chips that share MODELs."),
+)
 
-    @wraps(command)
-    def with_asking(**given: Any) -> None:
-        mine = {name: given.pop(name) for name in Asking.__dataclass_fields__}
-        command(asking=Asking(**mine), **given)
 
-    for option in (
-        click.option(
-            "--fleet", type=click.IntRange(min=1), default=1, show_default=True, help="Chips that share MODELs."
-        ),
-        click.option("--weights", metavar="W,W,...", help="Weights of the models, with --combine weights."),
-        click.option(
-            "--combine", metavar="HOW", help="Several models: geometric (default), worst, weights; arithmetic."
-        ),
-        click.option(
-            "--limit",
-            "limits",
-            multiple=True,
-            metavar="NAME=VALUE",
-            help="area, tdp, price, memory or step at most, e.g. tdp=400W.  [default: the space's area]",
-        ),
-        click.option("--pareto", metavar="NAME,NAME", help="Frontier over two or three objectives."),
-        click.option("--objective", metavar="NAME", help="What to search for.  [default: throughput]"),
-        click.option(
-            "--space",
-            default="phaze",
-            show_default=True,
-            metavar="NAME|FILE",
-            help="Chips: phaze, open, or a TOML file.",
-        ),
-    ):
-        with_asking = option(with_asking)
-    return with_asking
+def area_limit(area_mm2: float | None) -> tuple[str, ...]:
+    """Return --area as a limit."""
+    return () if area_mm2 is None else (f"area={area_budget(area_mm2).area_mm2}mm2",)
 
 
 def budget_of(asking: Asking, area_mm2: float) -> Budget:
     """Return the limits; BadInput for one that is unknown or given twice, or is no quantity of its unit."""
     from hardplace.hardware.types import Budget
+    from hardplace.search.goals import LIMITS
 
     found: dict[str, float] = {}
     for text in asking.limits:
         name, equals, value = text.partition("=")
-        if not equals or name not in _LIMITS:
-            raise BadInput(f"--limit: {text!r}: expected NAME=VALUE with {', '.join(_LIMITS)}, such as tdp=400W")
-        field, unit = _LIMITS[name]
+        if not equals or name not in LIMITS:
+            raise BadInput(f"--limit: {text!r}: expected NAME=VALUE with {', '.join(LIMITS)}, such as tdp=400W")
+        field, unit = LIMITS[name]
         if field in found:
             raise BadInput(f"--limit: {text!r}: a second limit on {name}; expected one")
         found[field] = parse_quantity(value, unit, f"--limit {name}")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import click
-
+from hardplace.cli import options
 from hardplace.cli.app import app
 
 
 @app.command()
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@options.as_json
 def models(as_json: bool) -> None:
     """List the models that ship with the package: parameters, sequence length, FLOPs and where the graph is from."""
     from hardplace.report.terminal import show_models

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hardplace.cli import folders, options
 from hardplace.cli.app import INFEASIBLE, app
-from hardplace.cli.search import check_writable
+from hardplace.cli.progress import progress_bar
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
@@ -27,8 +29,8 @@ if TYPE_CHECKING:
 @click.option("--batch", required=True, type=click.IntRange(min=1), help="Samples a step.")
 @click.option("--node", "nodes", multiple=True, metavar="FILE|NAME", help="A node.  [default: the device's usual]")
 @click.option("--fix", "fixes", multiple=True, metavar="NAME=VALUE,..", help="Hold a dimension to values: tensor=4,8.")
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of plan and page.  [default: hardplace-out/MODEL]")
+@options.as_json
+@options.folder("Folder of plan and page.  [default: hardplace-out/MODEL]")
 def place(
     model: str,
     asked: tuple[str, ...],
@@ -62,10 +64,10 @@ def place(
     space, workload = Space(global_batch=batch, fixed=fixed(fixes)), load(model)
     if not workload.training:
         raise BadInput(f"{model}: recorded for inference; expected a training step, with its backward pass")
-    folder = out or Path("hardplace-out") / workload.name.replace("/", "-")
-    check_writable(folder)
+    folder = out or folders.named(workload.name)
+    folders.check_writable(folder)
     title = f"{model} on " + " and ".join(f"{count:,} {chip.title}" for chip, _, count in parts)
-    with _progress_bar() as watch:
+    with _watching() as watch:
         found = placed_or_short(workload, parts, space, Search(workload, parts, space, watch))
     if isinstance(found, Short):
         click.echo(dumps(found)) if as_json else show_short(title, found)
@@ -106,7 +108,7 @@ def inventory(asked: tuple[str, ...], devices: int | None, nodes: tuple[str, ...
     found = []
     for text in asked:
         name, colon, number = text.partition(":")
-        if colon and (not number.isdigit() or int(number) < 1):
+        if colon and (not number.isdecimal() or int(number) < 1):
             raise BadInput(f"--device {text}: {number!r}: expected NAME:COUNT with a whole number from 1")
         if bool(colon) == (devices is not None) or (devices is not None and len(asked) > 1):
             raise BadInput(f"--device {text}: expected --devices with one kind, or NAME:COUNT with each of several")
@@ -121,22 +123,15 @@ def inventory(asked: tuple[str, ...], devices: int | None, nodes: tuple[str, ...
 
 
 @contextmanager
-def _progress_bar() -> Iterator[Callable[[int, int, float, float], None]]:
+def _watching() -> Iterator[Callable[[int, int, float, float], None]]:
     """Show the best step, the bound and what is left, on standard error."""
-    import math
-
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("laying out the space", total=1.0)
+    with progress_bar() as show:
 
         def watch(considered: int, left: int, best_s: float, bound_s: float) -> None:
             best = f"best {best_s:.4g} s" if math.isfinite(best_s) else "no plan fits yet"
-            closed = min(1.0, bound_s / best_s) if math.isfinite(best_s) else 0.0
-            text = f"{best}, bound {bound_s:.4g} s, {considered:,} plans, {left:,} to look at"
-            bar.update(task, description=text, completed=closed)
+            show(
+                f"{best}, bound {bound_s:.4g} s, {considered:,} plans, {left:,} to look at",
+                bound_s / best_s if math.isfinite(best_s) else 0.0,
+            )
 
         yield watch

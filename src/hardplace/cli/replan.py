@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from hardplace.cli import options
 from hardplace.cli.app import INFEASIBLE, app
 from hardplace.errors import BadInput
 
@@ -27,7 +28,7 @@ _SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 @click.option("--model", metavar="NAME|FILE", help="Of a PLAN that is a plan alone.")
 @click.option("--device", metavar="NAME", help="Of a PLAN that is a plan alone.")
 @click.option("--node", metavar="FILE|NAME", help="Of a PLAN that is a plan alone.  [default: the device's usual]")
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@options.as_json
 def replan(
     path: Path,
     cluster: str | None,

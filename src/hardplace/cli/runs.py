@@ -6,16 +6,15 @@ from pathlib import Path
 
 import click
 
+from hardplace.cli import folders, options
 from hardplace.cli.app import app
 from hardplace.errors import BadInput
 
-_DEFAULT = Path("hardplace-out")  # where searches write; before the first one there is none
-
 
 @app.command()
-@click.argument("folder", type=click.Path(path_type=Path), default=_DEFAULT)
+@click.argument("folder", type=click.Path(path_type=Path), default=folders.OUT)
 @click.option("--parquet", type=click.Path(dir_okay=False, path_type=Path), help="Write every evaluation to this file.")
-@click.option("--json", "as_json", is_flag=True, help="Print the runs as JSON.")
+@options.as_json
 def runs(folder: Path, parquet: Path | None, as_json: bool) -> None:
     """List the runs in FOLDER (hardplace-out) and below: model, incumbent, bound, gap, evaluations, why each ended.
 
@@ -25,7 +24,7 @@ def runs(folder: Path, parquet: Path | None, as_json: bool) -> None:
     from hardplace.report.runs import show, table
     from hardplace.search.journal import FILE, run
 
-    if not folder.is_dir() and folder != _DEFAULT:
+    if not folder.is_dir() and folder != folders.OUT:
         raise BadInput(f"{folder}: expected a folder that `hardplace search` wrote")
     paths = sorted(folder.rglob(FILE))
     found = tuple(run(path) for path in paths)

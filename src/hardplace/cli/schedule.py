@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hardplace.cli import folders, options
 from hardplace.cli.app import app
-from hardplace.cli.search import check_writable
 from hardplace.errors import BadInput, unknown
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hardplace.search.layer import LayerQuestion, Pass
     from hardplace.workload.types import Layer, Workload
 
-_CHIP = re.compile(r"(\d+)x(\d+)x(\d+)[-+](\d+)x(\d+)[-,]\s*(\d+)\s*MiB")
+_CHIP = re.compile(r"(\d+)x(\d+)x(\d+)[-+](\d+)x(\d+)[-,]\s*(\d+)\s*MiB", re.ASCII)
 _MOST_CORES = 2**16  # of a kind, and lanes or rows
 
 
@@ -31,8 +31,8 @@ _MOST_CORES = 2**16  # of a kind, and lanes or rows
     help="A name that `hardplace search` prints, such as 8x128x128-2x128-128MiB, or 8x128x128+2x128,128MiB: tensor "
     "cores x rows x columns, vector cores x lanes, buffer.",
 )
-@click.option("--micro-batch", type=click.IntRange(min=1), default=1, show_default=True, help="Samples.")
-@click.option("--tensor-parallel", type=click.IntRange(min=1), default=1, show_default=True, help="Degree.")
+@options.micro_batch
+@options.tensor_parallel
 @click.option("--layer", "layer_name", help="The layer.  [default: the one that the model repeats most]")
 @click.option(
     "--phase",
@@ -50,34 +50,11 @@ _MOST_CORES = 2**16  # of a kind, and lanes or rows
     help="Whether a kernel on all cores of its kind has the chip to itself, or leaves the other kind free.",
 )
 @click.option("--splits", is_flag=True, help="Let kernels run on 2, 4, 8, ... cores, besides on one and on all.")
-@click.option(
-    "--setting",
-    "setting_name",
-    default="hbm3",
-    show_default=True,
-    help="Memory and network: hbm3 or phaze.",
-)
-@click.option(
-    "--gap",
-    type=click.FloatRange(min=0, max=1, max_open=True),
-    default=0.001,
-    show_default=True,
-    help="Stop when no schedule can be shorter by more than this share.",
-)
-@click.option(
-    "--seconds",
-    "limit_s",
-    type=click.FloatRange(min=0, min_open=True),
-    default=30.0,
-    show_default=True,
-    help="Stop each pass after this many seconds.",
-)
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for schedule.json, page.html and trace.json.  [default: hardplace-out/MODEL-schedule]",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output, and nothing else.")
+@options.setting
+@options.gap("Stop when no schedule can be shorter by more than this share.", 0.001)
+@options.seconds("Stop each pass after this many seconds.", 30.0)
+@options.folder("Folder for schedule.json, page.html and trace.json.  [default: hardplace-out/MODEL-schedule]")
+@options.as_json
 def schedule(
     model: str,
     chip_text: str,
@@ -114,8 +91,8 @@ def schedule(
         rule=Rule(rule),
         splits=splits,
     )
-    folder = out or Path("hardplace-out") / f"{workload.name.replace('/', '-')}-schedule"
-    check_writable(folder)
+    folder = out or folders.named(f"{workload.name}-schedule")
+    folders.check_writable(folder)
     wanted = tuple(Pass(name) for name in dict.fromkeys(phases)) or (Pass.FORWARD, Pass.BACKWARD)
     _run(question, workload.name, wanted, gap, limit_s, folder, as_json)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -10,13 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hardplace.cli import folders, options
 from hardplace.cli.app import INFEASIBLE, app
-from hardplace.cli.chips import budget_of as area_budget
-from hardplace.cli.goal import Asking, question_of
-from hardplace.cli.goal import options as asking_options
-from hardplace.cli.search_shapes import Shaping, check_alone
-from hardplace.cli.search_shapes import options as shape_options
-from hardplace.cli.working import journalled, models_name, options, own_folder, working
+from hardplace.cli.goal import Asking, area_limit, asking_options, question_of
+from hardplace.cli.progress import progress_bar
+from hardplace.cli.search_shapes import Shaping, check_alone, shape_options
+from hardplace.cli.working import journalled, where_options, working
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
@@ -32,16 +30,10 @@ if TYPE_CHECKING:
 
 @app.command()
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
-@click.option(
-    "--setting",
-    "setting_name",
-    default="hbm3",
-    show_default=True,
-    help="Memory, network and optimizer: hbm3 or phaze.",
-)
-@click.option("--area", "area_mm2", type=float, help="Area budget of the chip, mm2.  [default: 278.83, PHAZE's]")
-@click.option("--devices", type=click.IntRange(min=1), default=1024, show_default=True, help="Number of accelerators.")
-@click.option("--batch", type=click.IntRange(min=1), default=4096, show_default=True, help="Samples of a global batch.")
+@options.setting
+@options.area
+@options.devices
+@options.batch
 @click.option(
     "--memory",
     multiple=True,
@@ -67,30 +59,15 @@ if TYPE_CHECKING:
     multiple=True,
     help="Recompute of activations to choose from.  [default: both]",
 )
-@click.option(
-    "--gap",
-    type=click.FloatRange(min=0, max=1, max_open=True),
-    default=0.01,
-    show_default=True,
-    help="Stop when nothing can be faster by more than this share.",
-)
-@click.option("--seconds", "limit_s", type=click.FloatRange(min=0, min_open=True), help="Stop after this many seconds.")
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for result.json and page.html.  [default: hardplace-out/MODEL, MODEL-2, ...]",
-)
-@click.option(
-    "--json",
-    "as_json",
-    is_flag=True,
-    help="Print the whole result as JSON on standard output, and nothing else there.",
-)
+@options.gap("Stop when nothing can be faster by more than this share.", 0.01)
+@options.seconds("Stop after this many seconds.")
+@options.folder("Folder for result.json and page.html.  [default: hardplace-out/MODEL, MODEL-2, ...]")
+@options.as_json
 @click.option("--exhaustive", is_flag=True, help="Evaluate every candidate of a small space exactly.")
 @click.option("--evaluations", type=click.IntRange(min=1), help="Stop after this many exact evaluations.")
 @asking_options
 @shape_options
-@options
+@where_options
 def search(
     *,
     asking: Asking,
@@ -131,9 +108,7 @@ def search(
         _check(model, workload, tensor_parallel)
     if len({workload.name for workload in workloads}) < len(workloads):
         raise BadInput(f"{' '.join(models)}: a model twice; expected different ones")
-    if area_mm2 is not None:
-        area = area_budget(area_mm2).area_mm2
-        asking = replace(asking, limits=(f"area={area}mm2", *asking.limits))
+    asking = replace(asking, limits=(*area_limit(area_mm2), *asking.limits))
     question = question_of(workloads, setting, choices, asking)
     if memory and question.space.memories:
         raise BadInput(
@@ -145,13 +120,13 @@ def search(
         )
     ends = Ends(gap=gap, limit_s=limit_s, evaluations=evaluations, exhaustive=exhaustive)
     if shaping.shapes:
-        folder = out or Path("hardplace-out") / models_name(workloads[0])  # shapes keep no journal
-        check_writable(folder)
+        folder = out or folders.named(workloads[0].name)  # shapes keep no journal
+        folders.check_writable(folder)
         _with_shapes(models, question, shaping, ends, folder, where, as_json)
         return
     check_alone(shaping)
-    folder = out or own_folder("-".join(models_name(one) for one in workloads), journalled(question, gap))
-    check_writable(folder)
+    folder = out or folders.own("-".join(one.name for one in workloads), journalled(question, gap))
+    folders.check_writable(folder)
     _run(question, ends, folder, where, as_json)
 
 
@@ -180,13 +155,6 @@ def _check(model: str, workload: Workload, tensor_parallel: tuple[int, ...]) -> 
         raise BadInput(f"{model}: recorded for inference; expected a training step, with its backward pass")
     for width in tensor_parallel:
         check_degrees(workload, Parallelism(tensor=width))
-
-
-def check_writable(folder: Path) -> None:
-    """Raise BadInput, before any work, if the folder cannot be made or written."""
-    nearest = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        raise BadInput(f"--out: {folder}: expected a folder that can be written; {nearest} cannot")
 
 
 def choices_of(
@@ -270,18 +238,11 @@ def _progress_bar(gap: float) -> Iterator[Callable[[Progress], None]]:
     """Show the incumbent, the bound and how far the gap has closed, on standard error."""
     import math
 
-    from rich.console import Console
-    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bar
-
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn())
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("laying out the space", total=1.0)
+    with progress_bar() as show:
 
         def report(now: Progress) -> None:
             left = now.bound / now.score - 1.0 if now.score else math.inf
             closed = math.log(max(left, 1e-9)) / math.log(max(gap, 1e-6)) if left < 1 else 0.0
-            text = f"best {now.score:,.5g}  bound {now.bound:,.5g}  gap {left:.2%}"
-            bar.update(task, description=text, completed=min(1.0, closed))
+            show(f"best {now.score:,.5g}  bound {now.bound:,.5g}  gap {left:.2%}", closed)
 
         yield report

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hardplace.cli.app import INFEASIBLE
+from hardplace.cli.options import gathered
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
@@ -31,28 +32,15 @@ class Shaping:
     raw: bool = False
 
 
-def options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options of Shaping to a command, which takes it as `shaping`."""
-    from functools import wraps
-
-    @wraps(command)
-    def with_shaping(**given: Any) -> None:
-        mine = {name: given.pop(name) for name in Shaping.__dataclass_fields__}
-        command(shaping=Shaping(**mine), **given)
-
-    for option in (
-        click.option("--raw", is_flag=True, help="With --shapes: samples a second, not times the parameters."),
-        click.option(
-            "--range", "ranges", multiple=True, metavar="FIELD=FROM:TO:STEP|A,B", help="With --shapes: values."
-        ),
-        click.option("--freeze", multiple=True, metavar="FIELD", help="With --shapes: keep layers, hidden, heads, ..."),
-        click.option(
-            "--params", default="2%", show_default=True, help="With --shapes: how far the parameters may be off."
-        ),
-        click.option("--shapes", is_flag=True, help="Search the model's shape too, as `hardplace shape` has them."),
-    ):
-        with_shaping = option(with_shaping)
-    return with_shaping
+shape_options = gathered(
+    "shaping",
+    Shaping,
+    click.option("--shapes", is_flag=True, help="Search the model's shape too, as `hardplace shape` has them."),
+    click.option("--params", default="2%", show_default=True, help="With --shapes: how far the parameters may be off."),
+    click.option("--freeze", multiple=True, metavar="FIELD", help="With --shapes: keep layers, hidden, heads, ..."),
+    click.option("--range", "ranges", multiple=True, metavar="FIELD=FROM:TO:STEP|A,B", help="With --shapes: values."),
+    click.option("--raw", is_flag=True, help="With --shapes: samples a second, not times the parameters."),
+)
 
 
 def share_of(params: str) -> float:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import click
 
+from hardplace.cli import folders, options
 from hardplace.cli.app import app
+from hardplace.cli.options import StepOptions
 from hardplace.cli.search_shapes import share_of
 from hardplace.errors import BadInput
 
@@ -18,35 +20,19 @@ from hardplace.errors import BadInput
 @click.option(
     "--on", "chips", multiple=True, metavar="NAME|FILE", help="A chip, as `hardplace chip` takes it; repeats."
 )
-@click.option("--micro-batch", type=click.IntRange(min=1), default=1, show_default=True, help="Samples.")
-@click.option("--tensor-parallel", type=click.IntRange(min=1), default=1, show_default=True, help="Width in use.")
-@click.option("--sequence-parallel", is_flag=True, help="With tensor parallelism.")
-@click.option("--pipeline-parallel", type=click.IntRange(min=1), default=1, show_default=True, help="Stages in use.")
-@click.option(
-    "--sequence", type=click.IntRange(min=1), help="Tokens.  [default: the model's, of a config at most 4096]"
-)
-@click.option(
-    "--attention",
-    default="default",
-    show_default=True,
-    help="unfused, default (PyTorch's flash), or a backend: fa3, ...",
-)
+@options.of_step
 @click.option("--freeze", multiple=True, metavar="FIELD", help="Keep a field: layers, hidden, heads, kv_heads, ...")
 @click.option("--range", "ranges", multiple=True, metavar="FIELD=FROM:TO:STEP|A,B", help="Values of a field.")
 @click.option("--top", type=click.IntRange(min=1), default=10, show_default=True, help="Alternatives of each tier.")
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the page.  [default: hardplace-out/MODEL]")
+@options.as_json
+@options.page_folder
 def shape(
+    *,
+    step: StepOptions,
     model: str,
     params: str,
     devices: tuple[str, ...],
     chips: tuple[str, ...],
-    micro_batch: int,
-    tensor_parallel: int,
-    sequence_parallel: bool,
-    pipeline_parallel: int,
-    sequence: int | None,
-    attention: str,
     freeze: tuple[str, ...],
     ranges: tuple[str, ...],
     top: int,
@@ -63,31 +49,21 @@ def shape(
     hardplace shape gpt3-2.7b --device a100-80gb-sxm
     hardplace shape llama2-7b --device h100-sxm --device b200-sxm --freeze layers --range hidden=3584:4608:64
     """
-    from hardplace.files import dumps, write_text
+    from hardplace.files import dumps
     from hardplace.report.shape import page, show_ranking
     from hardplace.search.shapes.ranges import parse_range
     from hardplace.search.shapes.rank import Asked, ranked
     from hardplace.search.shapes.sources import model_named, target
-    from hardplace.search.shapes.types import Conditions
 
     names = tuple(dict.fromkeys((*devices, *chips)))
     if not names:
         raise BadInput("shape: expected --device or --on")
     share = share_of(params)
-    where = Conditions(
-        micro_batch=micro_batch,
-        tensor=tensor_parallel,
-        sequence=sequence_parallel,
-        pipeline=pipeline_parallel,
-        attention=attention,
-    )
+    where = step.conditions()
     asked = Asked(share=share, frozen=freeze, ranges=dict(parse_range(one) for one in ranges), top=top)
-    found = ranked(model_named(model, sequence), [target(name, where) for name in names], where, asked)
+    found = ranked(model_named(model, step.sequence), [target(name, where) for name in names], where, asked)
     if as_json:
         click.echo(dumps(found))
         return
     show_ranking(found)
-    folder = out or Path("hardplace-out") / found.model.replace("/", "-")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "shape.html", page(found))
-    click.echo(f"\nwritten: {folder / 'shape.html'} (open it in a browser)")
+    folders.write_page(out or folders.named(found.model), "shape.html", page(found))

@@ -6,19 +6,20 @@ from pathlib import Path
 
 import click
 
+from hardplace.cli import folders, options
 from hardplace.cli.app import app
 
 
 @app.command()
 @click.argument("model", metavar="FILE|MODEL")
-@click.option("--tensor-parallel", type=click.IntRange(min=1), default=1, show_default=True, help="Degree.")
-@click.option("--sequence-parallel", is_flag=True, help="With tensor parallel, as Megatron-LM has it.")
+@options.tensor_parallel
+@options.sequence_parallel
 @click.option("--context-parallel", type=click.IntRange(min=1), default=1, show_default=True, help="Degree.")
 @click.option("--expert-parallel", type=click.IntRange(min=1), default=1, show_default=True, help="Degree.")
-@click.option("--micro-batch", type=click.IntRange(min=1), default=1, show_default=True, help="Samples.")
+@options.micro_batch
 @click.option("--layer", "layer_name", metavar="NAME", help="List every operator of this layer.")
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the page.  [default: hardplace-out/MODEL]")
+@options.as_json
+@options.page_folder
 def show(
     model: str,
     tensor_parallel: int,
@@ -35,7 +36,7 @@ def show(
     FILE is a Workload (.json, .json.gz), MODEL a name that `hardplace models` lists. Nothing is timed: costs are FLOPs
     and bytes.
     """
-    from hardplace.files import dumps, write_text
+    from hardplace.files import dumps
     from hardplace.report.layers import drawing
     from hardplace.report.workload import page, show_layer, show_summary
     from hardplace.workload.load import load
@@ -53,11 +54,9 @@ def show(
     if as_json:
         click.echo(dumps(found if layer_name is None else of_layer(found, layer_name)))
         return
-    folder = out or Path("hardplace-out") / workload.name.replace("/", "-")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "workload.html", page(found, drawing(workload, layers, found), layer_name))
     if index is None:
         show_summary(found)
     else:
         show_layer(found, next(one for one in found.layers if one.name == layers[index].name))
-    click.echo(f"\nwritten: {folder / 'workload.html'} (open it in a browser)")
+    drawn = page(found, drawing(workload, layers, found), layer_name)
+    folders.write_page(out or folders.named(workload.name), "workload.html", drawn)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import shlex
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from hardplace.cli.app import app
+from hardplace.cli.options import gathered
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
@@ -20,35 +23,60 @@ if TYPE_CHECKING:
 _DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recording:
+    """How a model is to be recorded, as the options were given."""
+
+    name: str | None
+    sequence_length: int | None
+    dtype: str
+    autocast: str | None
+    attention: str
+    size: tuple[str, ...]
+    trust_code: bool
+
+    def command(self, source: str) -> str:
+        """Return the command that records a source again."""
+        given = (
+            ("--name", self.name),
+            ("--sequence-length", self.sequence_length),
+            ("--dtype", self.dtype if self.dtype != "bf16" else None),
+            ("--autocast", self.autocast),
+            ("--attention", self.attention if self.attention != "fused" else None),
+            *(("--size", one) for one in self.size),
+        )
+        words = [word for name, value in given if value is not None for word in (name, str(value))]
+        return shlex.join(["hardplace", "trace", source, *words, *(["--trust-code"] if self.trust_code else [])])
+
+
+recording_options = gathered(
+    "asked",
+    Recording,
+    click.option("--name", help="Name of the workload.  [default: from the source]"),
+    click.option("--sequence-length", type=int, help="Tokens a sample.  [default: the config's, at most 4096]"),
+    click.option("--dtype", type=click.Choice(list(_DTYPES)), default="bf16", show_default=True, help="Of parameters."),
+    click.option("--autocast", type=click.Choice(["bf16", "fp16"]), help="Mixed precision: dtype that autocast picks."),
+    click.option(
+        "--attention",
+        type=click.Choice(["fused", "unfused"]),
+        default="fused",
+        show_default=True,
+        help="One kernel that keeps nothing quadratic, or products and softmax apart.",
+    ),
+    click.option(
+        "--size", multiple=True, metavar="NAME=N", help="A dynamic dimension of an ONNX file, such as batch=8."
+    ),
+    click.option(
+        "--trust-code", is_flag=True, help="Run the Python files beside a config of custom code. Read them first."
+    ),
+)
+
+
 @app.command()
 @click.argument("source")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Workload file.  [default: NAME.json.gz]")
-@click.option("--name", help="Name of the workload.  [default: from the source]")
-@click.option("--sequence-length", type=int, help="Tokens a sample.  [default: the config's, at most 4096]")
-@click.option("--dtype", type=click.Choice(list(_DTYPES)), default="bf16", show_default=True, help="Of parameters.")
-@click.option("--autocast", type=click.Choice(["bf16", "fp16"]), help="Mixed precision: dtype that autocast picks.")
-@click.option(
-    "--attention",
-    type=click.Choice(["fused", "unfused"]),
-    default="fused",
-    show_default=True,
-    help="One kernel that keeps nothing quadratic, or products and softmax apart.",
-)
-@click.option("--size", multiple=True, metavar="NAME=N", help="A dynamic dimension of an ONNX file, such as batch=8.")
-@click.option(
-    "--trust-code", is_flag=True, help="Run the Python files beside a config of custom code. Read them first."
-)
-def trace(
-    source: str,
-    out: Path | None,
-    name: str | None,
-    sequence_length: int | None,
-    dtype: str,
-    autocast: str | None,
-    attention: str,
-    size: tuple[str, ...],
-    trust_code: bool,
-) -> None:
+@recording_options
+def trace(*, source: str, asked: Recording, out: Path | None) -> None:
     """Record one training step of SOURCE as a Workload file, on a laptop, for a model of any size.
 
     \b
@@ -60,22 +88,36 @@ def trace(
     """
     from hardplace.files import write
 
-    _check_names(name, out)
-    function = re.fullmatch(r"[\w.]+:\w+", source) is not None and not Path(source).exists()
-    if attention == "unfused" and function:
-        raise BadInput(
-            "--attention: unfused: expected a config.json; what a function returns chooses its attention itself"
-        )
-    if sequence_length is not None and (function or source.endswith(".onnx")):
-        given = "the function's example inputs" if function else "the file, or by --size where it leaves one open"
-        raise BadInput(f"--sequence-length: {sequence_length}: expected a config.json; here it is set by {given}")
+    _check_names(asked.name, out)
+    _check_source(source, asked)
     start = time.perf_counter()
-    step = _step(source, name, sequence_length, dtype, autocast, attention, size, trust_code)
+    step = _step(source, asked)
     loaded_s = time.perf_counter() - start
     workload = _recorded(step)
     path = out or Path(f"{workload.name}.json.gz")
     write(path, workload)
     _tell(workload, path, loaded_s, time.perf_counter() - start)
+
+
+def _is_function(source: str) -> bool:
+    """Return whether a source is package.module:function."""
+    return re.fullmatch(r"[\w.]+:\w+", source) is not None and not Path(source).exists()
+
+
+def _check_source(source: str, asked: Recording) -> None:
+    """Refuse options that do not go with the source."""
+    function, length = _is_function(source), asked.sequence_length
+    if asked.attention == "unfused" and function:
+        raise BadInput(
+            "--attention: unfused: expected a config.json; what a function returns chooses its attention itself"
+        )
+    if length is None:
+        return
+    if function or source.endswith(".onnx"):
+        given = "the function's example inputs" if function else "the file, or by --size where it leaves one open"
+        raise BadInput(f"--sequence-length: {length}: expected a config.json; here it is set by {given}")
+    if not 0 < length < 2**31:
+        raise BadInput(f"--sequence-length: {length}: expected a number of tokens from 1 to 2^31")
 
 
 def _check_names(name: str | None, out: Path | None) -> None:
@@ -90,16 +132,7 @@ def _check_names(name: str | None, out: Path | None) -> None:
         raise BadInput(f"--out: {out}: expected a file in a folder that exists; {out.parent} is none")
 
 
-def _step(
-    source: str,
-    name: str | None,
-    sequence_length: int | None,
-    dtype: str,
-    autocast: str | None,
-    attention: str,
-    size: tuple[str, ...],
-    trust_code: bool,
-) -> Step:
+def _step(source: str, asked: Recording) -> Step:
     """Return the step that a source means."""
     try:
         import torch
@@ -107,24 +140,22 @@ def _step(
         from hardplace.workload.torch_huggingface import Options
     except ImportError as problem:
         raise BadInput(f"trace needs torch ({problem}): pip install 'hardplace[torch]'") from None
-    if sequence_length is not None and not 0 < sequence_length < 2**31:
-        raise BadInput(f"--sequence-length: {sequence_length}: expected a number of tokens from 1 to 2^31")
     options = Options(
-        sequence_length=sequence_length,
-        dtype=getattr(torch, _DTYPES[dtype]),
-        autocast=getattr(torch, _DTYPES[autocast]) if autocast else None,
-        fused_attention=attention == "fused",
-        run_custom_code=trust_code,
+        sequence_length=asked.sequence_length,
+        dtype=getattr(torch, _DTYPES[asked.dtype]),
+        autocast=getattr(torch, _DTYPES[asked.autocast]) if asked.autocast else None,
+        fused_attention=asked.attention == "fused",
+        run_custom_code=asked.trust_code,
     )
-    command = f"hardplace trace {source}"
+    command = asked.command(source)
     if source.endswith(".onnx"):
-        return _of_onnx(source, name, options, _sizes(size), command)
-    if size:
-        raise BadInput(f"--size: {size[0]}: only an ONNX file has dynamic dimensions; {source} is none")
-    if re.fullmatch(r"[\w.]+:\w+", source) and not Path(source).exists():
+        return _of_onnx(source, asked.name, options, _sizes(asked.size), command)
+    if asked.size:
+        raise BadInput(f"--size: {asked.size[0]}: only an ONNX file has dynamic dimensions; {source} is none")
+    if _is_function(source):
         from hardplace.workload.torch_source import step_of_function
 
-        return step_of_function(source, name or source.partition(":")[2], options, command)
+        return step_of_function(source, asked.name or source.partition(":")[2], options, command)
     from hardplace.workload.torch_huggingface import read_config, step_of_config
 
     path = Path(source) / "config.json" if Path(source).is_dir() else Path(source)
@@ -133,7 +164,7 @@ def _step(
         raise BadInput(f"{path}: no such file: expected {expected}")
     fields = read_config(path)
     stem = path.absolute().parent.name if path.name == "config.json" else path.stem
-    return step_of_config(fields, str(path), name or stem, options, command=command)
+    return step_of_config(fields, str(path), asked.name or stem, options, command=command)
 
 
 def _sizes(texts: tuple[str, ...]) -> dict[str, int]:
@@ -141,7 +172,7 @@ def _sizes(texts: tuple[str, ...]) -> dict[str, int]:
     found = {}
     for text in texts:
         name, _, value = text.partition("=")
-        if not name or not value.isdigit() or int(value) < 1:
+        if not name or not value.isdecimal() or int(value) < 1:
             raise BadInput(f"--size: {text}: expected NAME=N with a whole number of at least 1, such as batch=8")
         found[name] = int(value)
     return found

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hardplace.cli import options
 from hardplace.cli.app import app
 from hardplace.errors import BadInput
 
@@ -22,7 +23,6 @@ _DEVICE = click.option(
     "--device", required=True, help="GPU: a name, a device's TOML file, or a calibrated model's file."
 )
 _ALL = click.option("--all-rows", is_flag=True, help="Judge on all rows, not only on those that no fit has seen.")
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 
 
 _RUNS = (
@@ -59,7 +59,7 @@ def validate(context: click.Context, data: Path | None, split: str, as_json: boo
 @_ALL
 @click.option("--transfer", metavar="NAME", help="Use the figures of this GPU with DEVICE's datasheet.")
 @click.option("--scaled", is_flag=True, help="Divide out the median ratio first (data of another absolute speed).")
-@_JSON
+@options.as_json
 def gemm(
     files: tuple[Path, ...], device: str, all_rows: bool, transfer: str | None, scaled: bool, as_json: bool
 ) -> None:
@@ -80,7 +80,7 @@ def gemm(
 @_FILES
 @_DEVICE
 @_ALL
-@_JSON
+@options.as_json
 def attention(files: tuple[Path, ...], device: str, all_rows: bool, as_json: bool) -> None:
     """Compare the attention model with measured attention kernels (CSV), by backend."""
     from hardplace.cost.gpu.calibrate import attention_least_s, check_units
@@ -103,6 +103,8 @@ def gpu(folder: Path) -> None:
     from hardplace.cost.gpu.models import shipped, transferred
 
     tables, carried = [], []
+    if not any(folder.glob("gemm_*.csv.gz")) and not any(folder.glob("attention_*.csv.gz")):
+        raise BadInput(f"validate gpu: {folder}: expected files gemm_DEVICE.csv.gz or attention_DEVICE.csv.gz in it")
     for path in sorted(folder.glob("gemm_*.csv.gz")):
         name = path.name.removeprefix("gemm_").removesuffix(".csv.gz")
         rows = read_gemms(_texts([path]))
@@ -150,8 +152,9 @@ def _print(tables: Sequence[ErrorTable], as_json: bool) -> None:
     if as_json:
         click.echo(dumps(tuple(tables)))
         return
-    from rich.console import Console
     from rich.table import Table
+
+    from hardplace.report.screen import screen
 
     for table in tables:
         seen = "shapes that no fit has seen" if table.held_out else "all rows"
@@ -161,4 +164,4 @@ def _print(tables: Sequence[ErrorTable], as_json: bool) -> None:
             shown.add_row(row.name, str(row.rows), *("" if one is None else f"{one:.1%}" for one in shares))
         scale = f", times {table.scale:.3f}" if table.scale != 1.0 else ""
         click.echo(f"{table.device}, {table.what}: {seen}{scale}")
-        Console(width=120).print(shown)
+        screen(120).print(shown)

@@ -117,10 +117,11 @@ def _table(title: str, heading: tuple[str, ...], cells: Sequence[tuple[str, ...]
         lines = [f"**{title}**", "", "| " + " | ".join(heading) + " |", "|---|" + "---:|" * (len(heading) - 1)]
         click.echo("\n".join([*lines, *("| " + " | ".join(row) + " |" for row in cells), ""]))
         return
-    from rich.console import Console
     from rich.table import Table
+
+    from hardplace.report.screen import screen
 
     table = Table(*heading, box=None, title=title, title_justify="left")
     for row in cells:
         table.add_row(*row)
-    Console(width=140).print(table)
+    screen(140).print(table)

@@ -6,15 +6,14 @@ from pathlib import Path
 
 import click
 
+from hardplace.cli import options
 from hardplace.cli.app import app
 
 
 @app.command()
 @click.argument("model")
-@click.option(
-    "--micro-batch", type=click.IntRange(min=1), default=1, show_default=True, help="Samples of a micro-batch."
-)
-@click.option("--tensor-parallel", type=click.IntRange(min=1), default=1, show_default=True, help="Degree of the plan.")
+@options.micro_batch
+@options.tensor_parallel
 @click.option("--sweep", is_flag=True, help="Also time 300 GEMMs, unaligned ones above all, and two reference layers.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File.  [default: verify_MODEL.py]")
 def verify(model: str, micro_batch: int, tensor_parallel: int, sweep: bool, out: Path | None) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from hardplace.cli.options import gathered
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from hardplace.search.question import Question
     from hardplace.search.steps import Pool
     from hardplace.search.types import Progress
-    from hardplace.workload.types import Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +28,11 @@ class Where:
     workers: int
     scheduler: str | None
     fresh: bool
+
+    def __post_init__(self) -> None:
+        """Raise BadInput for both."""
+        if self.scheduler is not None and self.workers > 1:
+            raise BadInput("--workers: not beside --scheduler, whose workers do the work; expected one of both")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,42 +52,15 @@ class Work:
         return both
 
 
-def options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options of Where to a command, which takes it as `where`."""
-    from functools import wraps
-
-    @wraps(command)
-    def with_where(*, workers: int, scheduler: str | None, fresh: bool, **rest: Any) -> None:
-        if scheduler is not None and workers > 1:
-            raise BadInput("--workers: not beside --scheduler, whose workers do the work; expected one of both")
-        command(where=Where(workers=workers, scheduler=scheduler, fresh=fresh), **rest)
-
-    for option in (
-        click.option("--fresh", is_flag=True, help="Forget what an earlier run in the folder evaluated."),
-        click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler whose workers do the work."),
-        click.option(
-            "--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that do the work."
-        ),
-    ):
-        with_where = option(with_where)
-    return with_where
-
-
-def models_name(workload: Workload) -> str:
-    """Return a model's name as a part of a path."""
-    return workload.name.replace("/", "-")
-
-
-def own_folder(name: str, same: Callable[[Path], bool | None]) -> Path:
-    """Return hardplace-out/NAME, or the first of NAME-2, NAME-3, ... that is of the same run, or of none.
-
-    same: whether a folder is of this run; None where no run has left anything in it.
-    """
-    for number in count(1):
-        folder = Path("hardplace-out") / (name if number == 1 else f"{name}-{number}")
-        if same(folder) is not False:
-            return folder
-    raise AssertionError
+where_options = gathered(
+    "where",
+    Where,
+    click.option(
+        "--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that do the work."
+    ),
+    click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler whose workers do the work."),
+    click.option("--fresh", is_flag=True, help="Forget what an earlier run in the folder evaluated."),
+)
 
 
 def journalled(question: Question, gap: float) -> Callable[[Path], bool | None]:

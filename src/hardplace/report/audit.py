@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from hardplace.report import style
+from hardplace.report.rendering import rendered
+from hardplace.report.screen import headed, screen
 from hardplace.search.shapes.audit import Audit
 from hardplace.search.shapes.gemms import GemmRow
 from hardplace.search.shapes.rule import Rule, Verdict
@@ -22,10 +23,8 @@ GEMM_HEADS = ("GEMM", "count", "m x n x k", "batch", "layout", "aligned, bytes",
 
 def show_audit(audit: Audit) -> None:
     """Print the step, its GEMMs and the rules."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=180)
-    console.print(f"[bold]{audit.model}[/bold] on {audit.device} ({audit.title}): {conditions(audit)}")
+    console = screen(180)
+    console.print(headed(audit.model, f" on {audit.device} ({audit.title}): {conditions(audit)}"))
     shares = ", ".join(f"{name} {share:.1%}" for name, share in audit.shares)
     console.print(f"forward and backward of a micro-batch: {format_quantity(audit.step_s, 's')}: {shares}\n")
     table = Table(*GEMM_HEADS, box=None)
@@ -39,8 +38,9 @@ def show_audit(audit: Audit) -> None:
         console.print()
         rules = Table("rule (arXiv 2401.14489)", "value", "verdict", "costs", "smallest fix", box=None)
         for rule in audit.rules:
-            ink = _INKS[rule.verdict]
-            rules.add_row(rule.name, rule.value, f"[{ink}]{rule.verdict.value}[/{ink}]", cost(rule), rule.fix or "-")
+            rules.add_row(
+                rule.name, rule.value, Text(rule.verdict.value, _INKS[rule.verdict]), cost(rule), rule.fix or "-"
+            )
         console.print(rules)
     for note in audit.notes:
         console.print(f"note: {note}")
@@ -87,13 +87,9 @@ def cost(rule: Rule) -> str:
 
 def page(audit: Audit) -> str:
     """Return the HTML page: rules, GEMMs by share and rate, and the table."""
-    environment = Environment(
-        loader=PackageLoader("hardplace.report"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters["quantity"] = format_quantity
     best = max((row.flops_per_s for row in audit.gemms), default=1.0)
-    return environment.get_template("audit.html").render(
+    return rendered(
+        "audit.html",
         audit=audit,
         conditions=conditions(audit),
         rules=[(rule, _COLOURS[rule.verdict], cost(rule)) for rule in audit.rules],

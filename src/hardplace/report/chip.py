@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from hardplace.hardware.sheet import OTHER, Part, Sheet
 from hardplace.report import style, words
 from hardplace.report.drawing import LogAxis, treemap
+from hardplace.report.rendering import rendered
 from hardplace.units import format_quantity
 
 _COLOURS = {
@@ -68,13 +67,9 @@ class Roofline:
 
 def page(sheet: Sheet) -> str:
     """Return the HTML page of a chip."""
-    environment = Environment(
-        loader=PackageLoader("hardplace.report"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters.update(quantity=format_quantity, number=words.number, percent=words.percent)
     die = sheet.published_die_mm2 or sheet.model_die_mm2
-    return environment.get_template("chip.html").render(
+    return rendered(
+        "chip.html",
         sheet=sheet,
         side=_SIDE,
         area=tiles(sheet.area, "mm²"),

@@ -5,16 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
-from rich.console import Console
 from rich.table import Table
 
 from hardplace.report import style, words
+from hardplace.report.rendering import rendered_with_figures
+from hardplace.report.screen import headed, screen
 from hardplace.search.strategies.types import Comparison, Point
-
-_WIDTH = 150  # columns where standard output is not a terminal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,11 +70,13 @@ def budget(comparison: Comparison) -> str:
 
 def show(comparison: Comparison) -> None:
     """Print a line for each search."""
-    console = Console(highlight=False)
-    console = console if console.is_terminal else Console(highlight=False, width=_WIDTH)
+    console = screen(150)
     console.print(
-        f"[bold]{comparison.model}[/bold], setting {comparison.setting}, {comparison.candidates:,} candidates; each "
-        f"strategy: {budget(comparison)}; seed {comparison.seed}"
+        headed(
+            comparison.model,
+            f", setting {comparison.setting}, {comparison.candidates:,} candidates; each "
+            f"strategy: {budget(comparison)}; seed {comparison.seed}",
+        )
     )
     table = Table("search", box=None, padding=(0, 2, 0, 0))
     for heading in ("samples/s", "of the optimum", "exact evaluations", "chips", "seconds"):
@@ -92,17 +90,12 @@ def show(comparison: Comparison) -> None:
 
 def page(comparison: Comparison) -> str:
     """Return the self-contained HTML page of a comparison."""
-    environment = Environment(
-        loader=PackageLoader("hardplace.report"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters.update(area=words.area, number=words.number)
-    return environment.get_template("compare.html").render(
+    return rendered_with_figures(
+        "compare.html",
         comparison=comparison,
         rows=rows(comparison),
         budget=budget(comparison),
-        plotly=Markup(get_plotlyjs()),
-        figures={"compare": Markup(figure(comparison).to_json())},
+        figures={"compare": figure(comparison)},
     )
 
 

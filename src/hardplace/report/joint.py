@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.table import Table
 
 from hardplace.report import words
+from hardplace.report.screen import headed, screen
 from hardplace.search.shapes.joint_types import Fitted, JointExploration
 from hardplace.search.shapes.types import FIELDS
 from hardplace.search.types import Stop
@@ -14,13 +14,14 @@ from hardplace.units import format_quantity
 
 def show(found: JointExploration) -> None:
     """Print the answer, what it wins over each choice on its own, and the certificate."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=160)
+    console = screen(160)
     frozen = f", {', '.join(found.frozen)} frozen" if found.frozen else ""
     console.print(
-        f"[bold]{found.model}[/bold]: {found.parameters / 1e9:.3f} B parameters +-{found.share:.1%}{frozen}, sequence "
-        f"{found.sequence_length}, batch {found.batch_samples}, {found.devices} devices, setting {found.setting}"
+        headed(
+            found.model,
+            f": {found.parameters / 1e9:.3f} B parameters +-{found.share:.1%}{frozen}, sequence "
+            f"{found.sequence_length}, batch {found.batch_samples}, {found.devices} devices, setting {found.setting}",
+        )
     )
     best, speed = found.best, found.best.evaluation
     answer = Table.grid(padding=(0, 2))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from rich.console import Console
 from rich.table import Table
 
 from hardplace.cost.operators import KernelCost
 from hardplace.hardware.device import Device
 from hardplace.report import style, words
 from hardplace.report.drawing import LogAxis
+from hardplace.report.rendering import rendered
+from hardplace.report.screen import headed, screen
 from hardplace.units import format_quantity
 
 _COLOURS = {
@@ -71,12 +71,13 @@ class Dot:
 
 def show_estimate(estimate: Estimate) -> None:
     """Print every kernel and the totals."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=170)
+    console = screen(170)
     console.print(
-        f"[bold]{estimate.model}[/bold] on {estimate.chip} ({estimate.title}): {estimate.dtype}, micro-batch "
-        f"{estimate.micro_batch}, tensor parallel {estimate.tensor_parallel}"
+        headed(
+            estimate.model,
+            f" on {estimate.chip} ({estimate.title}): {estimate.dtype}, micro-batch "
+            f"{estimate.micro_batch}, tensor parallel {estimate.tensor_parallel}",
+        )
     )
     headings = ("kernel", "on", "mapping", "time", "bound by", "of peak", "memory traffic", "FLOPs a byte", "energy")
     for layer, count in estimate.counts.items():
@@ -110,14 +111,10 @@ def _cells(kernel: KernelCost) -> tuple[str, ...]:
 
 def page(estimate: Estimate, device: Device) -> str:
     """Return the HTML page: the roofline with every kernel, and the table."""
-    environment = Environment(
-        loader=PackageLoader("hardplace.report"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters.update(quantity=format_quantity, number=words.number, percent=words.percent)
     bandwidth, peak = device.memory_bandwidth_bytes_per_s, device.peak_flops_per_s(estimate.dtype)
     x, y = _axes(estimate, bandwidth, peak)
-    return environment.get_template("operators.html").render(
+    return rendered(
+        "operators.html",
         estimate=estimate,
         dots=dots(estimate, x, y),
         slope=(x.at(y.low / bandwidth), y.at(max(y.low, x.low * bandwidth)), x.at(peak / bandwidth), y.at(peak)),

@@ -5,12 +5,10 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
-import plotly.graph_objects as go
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
-
+from hardplace.hardware.settings import setting
 from hardplace.report import cloud, gantt, pipeline, shares, words
+from hardplace.report.rendering import rendered_with_figures
+from hardplace.search.goals import LIMITS
 from hardplace.search.types import Evaluation, Exploration, LayerSchedule
 from hardplace.units import GIB, format_quantity
 
@@ -44,19 +42,17 @@ class LayerRow:
 
 def page(exploration: Exploration) -> str:
     """Return the HTML page of a search."""
-    environment = Environment(
-        loader=PackageLoader("hardplace.report"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters.update(quantity=format_quantity, number=words.number, percent=words.percent, area=words.area)
     best = exploration.best
     repeated, count = gantt.most_repeated(best)
     shown = pipeline.timeline(best)
-    return environment.get_template("page.html").render(
+    return rendered_with_figures(
+        "page.html",
         exploration=exploration,
         best=best,
         chip=words.chip(best.chip),
+        wanted=words.wanted(exploration),
         certificate=words.certificate(exploration),
+        bound=words.bound(exploration),
         rows=comparison(exploration),
         layers=layer_rows(best),
         repeated=repeated,
@@ -67,14 +63,13 @@ def page(exploration: Exploration) -> str:
         tokens_per_s=best.samples_per_s * exploration.sequence_length,
         memory_bytes=max(stage.memory_bytes for stage in best.placement.stages),
         command=command(exploration),
-        plotly=Markup(get_plotlyjs()),
         figures={
-            "cloud": _json(cloud.figure(exploration)),
-            "gantt": _json(gantt.figure(best)),
-            "pipeline": _json(pipeline.figure(best, shown)),
-            "time": _json(shares.time_figure(exploration)),
-            "memory": _json(shares.memory_figure(best)),
-            "search": _json(shares.search_figure(exploration)),
+            "cloud": cloud.figure(exploration),
+            "gantt": gantt.figure(best),
+            "pipeline": pipeline.figure(best, shown),
+            "time": shares.time_figure(exploration),
+            "memory": shares.memory_figure(best),
+            "search": shares.search_figure(exploration),
         },
     )
 
@@ -118,14 +113,20 @@ def _above(layer: LayerSchedule) -> float:
 
 
 def command(exploration: Exploration) -> str:
-    """Return the command that asks the same question."""
-    choices = exploration.choices
+    """Return the command that asks the same question; a model or space of one's own by its name, not its file."""
+    choices, budget = exploration.choices, exploration.budget
     words_ = ["hardplace", "search", exploration.model, "--setting", exploration.setting]
-    words_ += ["--area", repr(exploration.budget.area_mm2), "--devices", str(exploration.cluster.devices)]
+    words_ += ["--space", exploration.space] if exploration.space != "phaze" else []
+    words_ += ["--area", repr(budget.area_mm2), "--devices", str(exploration.cluster.devices)]
     words_ += ["--batch", str(exploration.batch_samples), "--gap", str(exploration.target_gap)]
+    words_ += ["--objective", exploration.objective] if exploration.objective != "throughput" else []
     words_ += [] if exploration.limit_s is None else ["--seconds", str(exploration.limit_s)]
+    given = {name: (getattr(budget, field), unit) for name, (field, unit) in LIMITS.items() if name != "area"}
+    # Where the chips bring their own memory, the choices are the setting's, and there is no --memory.
+    own = choices.memory_bytes != setting(exploration.setting).memory_capacities_bytes
     for option, values in (
-        ("--memory", [f"{size / GIB:g}GiB" for size in choices.memory_bytes]),
+        ("--limit", [f"{name}={value!r}{unit}" for name, (value, unit) in given.items() if value is not None]),
+        ("--memory", [_size(size) for size in choices.memory_bytes] if own else ()),
         ("--micro-batch", choices.micro_batches),
         ("--tensor-parallel", choices.tensor_parallel),
         ("--recompute", ["full" if full else "none" for full in choices.recompute]),
@@ -133,6 +134,12 @@ def command(exploration: Exploration) -> str:
         for value in values:
             words_ += [option, str(value)]
     return shlex.join(words_)
+
+
+def _size(size_bytes: float) -> str:
+    """Return a size as an option takes it, exactly."""
+    text = f"{size_bytes / GIB:g}"
+    return f"{text}GiB" if float(text) * GIB == size_bytes else f"{size_bytes!r}B"
 
 
 def _row(name: str, evaluation: Evaluation, exploration: Exploration) -> Row:
@@ -148,8 +155,3 @@ def _row(name: str, evaluation: Evaluation, exploration: Exploration) -> Row:
         memory=format_quantity(memory, "B"),
         speed_up=f"{exploration.best.samples_per_s / evaluation.samples_per_s:.2f}×",
     )
-
-
-def _json(figure: go.Figure) -> Markup:
-    """Return a figure as JSON for a script element; plotly's encoder escapes <, > and /."""
-    return Markup(figure.to_json())

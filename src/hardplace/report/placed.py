@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from rich.console import Console
 from rich.table import Table
 
 from hardplace.placement.plan import INSIDE_OUT, Plan
 from hardplace.placement.simulate import Pass, simulate
 from hardplace.report import style, words
+from hardplace.report.rendering import rendered
+from hardplace.report.screen import headed, screen
 from hardplace.search.estimate import PlanEstimate
 from hardplace.search.place import Placed
 from hardplace.search.short import Short
@@ -105,10 +105,8 @@ def show_placed(title: str, found: Placed) -> None:
     """Print the ten best plans, the certificate, the memory and the timeline of the best."""
     from hardplace.report.plan import show_parts
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=170)
-    console.print(f"[bold]{title}[/bold]")
+    console = screen(170)
+    console.print(headed(title))
     console.print(f"certificate  {certificate(found)}")
     console.print(f"considered   {counted(found)}\n")
     console.print(alike(found))
@@ -117,16 +115,16 @@ def show_placed(title: str, found: Placed) -> None:
         table.add_row(*row(one))
     console.print(table)
     show_parts(console, found.best[0])
-    console.print("\n[bold]timeline of the best plan[/bold] (a row a stage: f forward, b backward, w weight gradient)")
+    console.print(headed("\ntimeline of the best plan", " (a row a stage: f forward, b backward, w weight gradient)"))
     for line in text_timeline(found.best[0]):
-        console.print(line, markup=False)
+        console.print(line)
     for note in found.best[0].notes:
         console.print(f"note: {note}")
 
 
 def show_short(title: str, found: Short) -> None:
     """Print what is short, and what would mend it."""
-    plan, console = found.nearest, Console(highlight=False, width=200, soft_wrap=True)
+    plan, console = found.nearest, screen(200, soft_wrap=True)
     console.print(
         f"infeasible: {title}: none of {found.considered:,} plans fits; the nearest (tensor {plan.tensor}, pipeline "
         f"{plan.pipeline}, data {plan.data}, ZeRO {plan.zero}, recompute {plan.recompute}) is short of "
@@ -173,13 +171,10 @@ def text_timeline(one: PlanEstimate, width: int = 120) -> list[str]:
 
 def page(title: str, found: Placed) -> str:
     """Return the HTML page of the best plans."""
-    environment = Environment(
-        loader=PackageLoader("hardplace.report"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
     best = found.best[0]
     blocks, end_s, left = drawn(best)
-    return environment.get_template("place.html").render(
+    return rendered(
+        "place.html",
         title=title,
         best=best,
         certificate=certificate(found),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
+from hardplace.report.screen import screen
 from hardplace.search.estimate import PlanEstimate
 from hardplace.units import GIB
 
@@ -13,7 +14,7 @@ _PARTS = ("weights", "gradients", "states", "activations", "logits", "working", 
 
 def show_plan(model: str, where: str, found: PlanEstimate) -> None:
     """Print an estimate."""
-    console, plan = Console(width=120, soft_wrap=True), found.plan
+    console, plan = screen(120, soft_wrap=True), found.plan
     console.print(f"{model} on {where}")
     console.print(
         f"tensor {plan.tensor}, context {plan.context}, data {plan.data}, pipeline {plan.pipeline}, "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
+from hardplace.report.screen import screen
 from hardplace.search.replan import Change, Option, Replanned, Stuck
 from hardplace.units import format_quantity
 
@@ -16,7 +17,7 @@ _HEADS = (
 
 def show_replanned(title: str, found: Replanned, change: Change) -> None:
     """Print the options, what becomes of the bytes of the first, and what to know beside it."""
-    console = Console(width=150, soft_wrap=True)
+    console = screen(150, soft_wrap=True)
     best, old = found.options[0], found.running
     console.print(title)
     console.print(
@@ -91,7 +92,7 @@ def _say_moves(console: Console, best: Option) -> None:
 
 def say_stuck(found: Stuck, change: Change) -> None:
     """Print why no plan does any work."""
-    console = Console(width=150, soft_wrap=True)
+    console = screen(150, soft_wrap=True)
     if found.nearest is None and found.pause_s < change.horizon_s:
         console.print(
             f"infeasible: the context and expert degrees of the running plan suit no plan on {change.devices} devices"

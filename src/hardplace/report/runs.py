@@ -7,24 +7,21 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from hardplace.errors import BadInput
 from hardplace.placement.types import Infeasible
 from hardplace.report import words
+from hardplace.report.screen import screen
 from hardplace.search.journal import Run, evaluations
 from hardplace.search.types import Evaluation, Job, Outcome
-
-_WIDTH = 140  # columns where standard output is not a terminal
 
 Cell = str | float | int | bool | None
 
 
 def show(runs: tuple[Run, ...], folder: str) -> None:
     """Print a line for each run."""
-    console = Console(highlight=False)
-    console = console if console.is_terminal else Console(highlight=False, width=_WIDTH)
+    console = screen(140)
     if not runs:
         console.print(f"no runs in {folder}")
         return

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
-from rich.console import Console
 from rich.table import Table
 
 from hardplace.cost.types import Engine
 from hardplace.hardware.types import Accelerator
 from hardplace.report import gantt, words
+from hardplace.report.rendering import rendered_with_figures
+from hardplace.report.screen import headed, screen
 from hardplace.scheduling.types import Rule
 from hardplace.search.types import PhaseSchedule
 from hardplace.units import format_quantity
 
 _MICROSECOND = 1e-6  # the unit of time of the trace format
-_WIDTH = 120  # columns where standard output is not a terminal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,12 +63,13 @@ def scheduled_pass(name: str, phase: PhaseSchedule, chip: Accelerator) -> Schedu
 
 def show(report: LayerReport) -> None:
     """Print makespan, bound, gap and utilisation of each pass."""
-    out = Console(highlight=False)
-    if not out.is_terminal:
-        out = Console(highlight=False, width=_WIDTH)
+    out = screen(120)
     out.print(
-        f"[bold]{report.model}[/bold], layer {report.layer}: micro-batch {report.micro_batch}, tensor parallel "
-        f"{report.tensor_parallel}, setting {report.setting}, whole-chip kernels {report.rule.value}"
+        headed(
+            report.model,
+            f", layer {report.layer}: micro-batch {report.micro_batch}, tensor parallel "
+            f"{report.tensor_parallel}, setting {report.setting}, whole-chip kernels {report.rule.value}",
+        )
     )
     out.print(f"{words.chip(report.chip)}, {words.area(report.chip.area_mm2)}")
     table = Table(box=None, padding=(0, 2, 0, 0))
@@ -93,18 +91,13 @@ def show(report: LayerReport) -> None:
 
 def page(report: LayerReport) -> str:
     """Return the self-contained HTML page of a layer's schedules."""
-    environment = Environment(
-        loader=PackageLoader("hardplace.report"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters.update(quantity=format_quantity, percent=words.percent, percent_up=words.percent_up)
     figure = gantt.passes_figure(tuple((one.name, one.phase) for one in report.passes), report.chip)
-    return environment.get_template("schedule.html").render(
+    return rendered_with_figures(
+        "schedule.html",
         report=report,
         chip=words.chip(report.chip),
         area=words.area(report.chip.area_mm2),
-        plotly=Markup(get_plotlyjs()),
-        figures={"gantt": Markup(figure.to_json())},
+        figures={"gantt": figure},
     )
 
 

@@ -5,17 +5,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import plotly.graph_objects as go
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
-from rich.console import Console
 from rich.table import Table
 
 from hardplace.report import style, words
+from hardplace.report.rendering import rendered_with_figures
+from hardplace.report.screen import headed, screen
 from hardplace.search.types import Frontier, Shared
 from hardplace.units import GIB
-
-_WIDTH = 150
 
 
 class Sheet(NamedTuple):
@@ -89,9 +85,8 @@ def show_shared(found: Shared) -> None:
 
 
 def _show(sheet: Sheet) -> None:
-    console = Console(highlight=False)
-    console = console if console.is_terminal else Console(highlight=False, width=_WIDTH)
-    console.print(f"[bold]{sheet.title}[/bold]")
+    console = screen(150)
+    console.print(headed(sheet.title))
     console.print(sheet.about)
     table = Table(*sheet.headings, box=None, padding=(0, 2, 0, 0))
     for row in sheet.rows:
@@ -151,10 +146,4 @@ def shared_figure(found: Shared) -> go.Figure:
 
 
 def _page(sheet: Sheet, figure: go.Figure) -> str:
-    environment = Environment(
-        loader=PackageLoader("hardplace.report"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    return environment.get_template("several.html").render(
-        sheet=sheet, plotly=Markup(get_plotlyjs()), figures={"several": Markup(figure.to_json())}
-    )
+    return rendered_with_figures("several.html", sheet=sheet, figures={"several": figure})

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from rich.console import Console
 from rich.table import Table
 
 from hardplace.report import style
+from hardplace.report.rendering import rendered
+from hardplace.report.screen import headed, screen
 from hardplace.search.shapes.types import FIELDS, Alternative, Ranking
-from hardplace.units import format_quantity
 
 _HEADS = {"layers": "layers", "hidden": "hidden", "heads": "heads", "kv_heads": "KV", "head_dim": "head dim",
           "ffn": "MLP", "vocab": "vocabulary"}  # fmt: skip
@@ -19,13 +18,11 @@ _HEADS = {"layers": "layers", "hidden": "hidden", "heads": "heads", "kv_heads": 
 
 def show_ranking(found: Ranking) -> None:
     """Print the model, the two tiers and the verdict."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=200)
-    console.print(f"[bold]{found.model}[/bold]: {summary(found)}")
+    console = screen(200)
+    console.print(headed(found.model, f": {summary(found)}"))
     for title, tier in tiers(found):
         console.print()
-        console.print(f"[bold]{title}[/bold]")
+        console.print(headed(title))
         if len(tier) == 1:
             console.print("nothing faster within the budget")
             continue
@@ -129,12 +126,8 @@ def notes(found: Ranking) -> tuple[str, ...]:
 
 def page(found: Ranking) -> str:
     """Return the HTML page."""
-    environment = Environment(
-        loader=PackageLoader("hardplace.report"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters["quantity"] = format_quantity
-    return environment.get_template("shape.html").render(
+    return rendered(
+        "shape.html",
         found=found,
         summary=summary(found),
         verdict=verdict(found),

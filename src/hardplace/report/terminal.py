@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import json
 
-from rich.console import Console
 from rich.table import Table
 
 from hardplace.hardware.space import name, tpuv4
 from hardplace.hardware.types import Budget, Chips, Setting
 from hardplace.placement.types import Infeasible
 from hardplace.report import words
+from hardplace.report.screen import headed, screen
 from hardplace.search.types import Evaluation, Exploration
 from hardplace.units import GIB, MIB, format_quantity
 from hardplace.workload.types import Workload
 
-_WIDTH = 120  # columns where standard output is not a terminal
-
-
-def _console() -> Console:
-    """Return a console; where there is no terminal, one wide enough for the tables."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=_WIDTH)
+_WIDTH = 120
 
 
 def infeasible_line(short: Infeasible) -> str:
@@ -35,13 +29,17 @@ def infeasible_line(short: Infeasible) -> str:
 
 def show(exploration: Exploration) -> None:
     """Print the answer, the stages, the plans to compare with, and the certificate."""
-    console = _console()
+    console = screen(_WIDTH)
     best = exploration.best
     tokens = best.samples_per_s * exploration.sequence_length
     console.print(
-        f"[bold]{exploration.model}[/bold]: {exploration.parameters / 1e9:.2f} B parameters, sequence "
-        f"{exploration.sequence_length}, batch {exploration.batch_samples}, {exploration.cluster.devices} devices, "
-        f"at most {exploration.budget.area_mm2:.2f} mm2 a chip, setting {exploration.setting}, {exploration.optimizer}"
+        headed(
+            exploration.model,
+            f": {exploration.parameters / 1e9:.2f} B parameters, sequence "
+            f"{exploration.sequence_length}, batch {exploration.batch_samples}, {exploration.cluster.devices} devices, "
+            f"at most {exploration.budget.area_mm2:.2f} mm2 a chip, setting {exploration.setting}, "
+            f"{exploration.optimizer}",
+        )
     )
     answer = Table.grid(padding=(0, 2))
     answer.add_row("chip", f"{words.chip(best.chip)}, {words.area(best.chip.area_mm2)}")
@@ -58,6 +56,8 @@ def show(exploration: Exploration) -> None:
     console.print(answer)
     console.print(_stages(best))
     console.print(_comparison(exploration))
+    if best.model_flops_utilisation > 1.0:
+        console.print("note: MFU counts attention unmasked (docs/model.md, section 8): causal kernels can pass 100%")
     for note in exploration.notes:
         console.print(f"note: {note}")
 
@@ -141,7 +141,7 @@ def show_models(workloads: list[Workload], as_json: bool) -> None:
             str(len(one.layers)),
             one.source,
         )
-    _console().print(table)
+    screen(_WIDTH).print(table)
 
 
 def show_chips(chips: Chips, budget: Budget, settings: tuple[Setting, ...], as_json: bool) -> None:
@@ -161,7 +161,7 @@ def show_chips(chips: Chips, budget: Budget, settings: tuple[Setting, ...], as_j
         named = {"tpuv4": {column: getattr(peer, column)[0].item() for column in columns}}
         print(json.dumps({"budget_mm2": budget.area_mm2, "named": named, "space": table}))
         return
-    console = _console()
+    console = screen(_WIDTH)
     console.print(
         f"space: {len(chips):,} chips within {budget.area_mm2:.2f} mm2, "
         f"{chips.area_mm2.min():.2f} to {chips.area_mm2.max():.2f} mm2"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.table import Table
 
 from hardplace.hardware.blueprint import training_dtype
 from hardplace.hardware.device import Device, Node
 from hardplace.hardware.sheet import Part, Sheet
 from hardplace.report import words
+from hardplace.report.screen import headed, screen
 from hardplace.report.words import total
 from hardplace.units import MIB, format_quantity
 
@@ -19,10 +20,8 @@ _WIDTH, _BAR = 120, 24
 
 def show_chip(sheet: Sheet) -> None:
     """Print a chip: what it is, area and power by part with bars to scale, peaks and ridge points, cost."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=_WIDTH)
-    console.print(f"[bold]{sheet.name}[/bold]: {sheet.title}; {sheet.engines}")
+    console = screen(_WIDTH)
+    console.print(headed(sheet.name, f": {sheet.title}; {sheet.engines}"))
     console.print(
         f"{sheet.process}, {format_quantity(sheet.clock_hz, 'Hz')}, buffer {sheet.buffer_bytes / MIB:g} MiB, "
         f"{format_quantity(sheet.memory_bytes, 'B')} {sheet.memory} at "
@@ -97,6 +96,6 @@ def show_catalogue(devices: tuple[Device, ...], nodes: tuple[Node, ...], as_json
             for level in place.levels
         )
         places.add_row(place.name, place.title, place.device, levels)
-    console = Console(highlight=False, width=None if Console().is_terminal else _WIDTH)
+    console = screen(_WIDTH)
     console.print(table)
     console.print(places)

@@ -1,4 +1,4 @@
-"""An event simulator of one pipeline under 1F1B: simpler and slower than the placement's closed form."""
+"""One batch of a pipeline under 1F1B, block by block: what the placement's closed form bounds."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from hardplace.placement.plan import Schedule
+from hardplace.placement.simulate import Pass
+from hardplace.placement.simulate import simulate as pipeline
 from hardplace.search.types import Evaluation
 
 
@@ -16,6 +19,9 @@ class Kind(StrEnum):
     BACKWARD = "backward"
     REDUCTION = "gradient reduction"
     OPTIMIZER = "optimizer step"
+
+
+_KINDS = {Pass.FORWARD: Kind.FORWARD, Pass.BACKWARD: Kind.BACKWARD}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,69 +70,23 @@ def stage_seconds(evaluation: Evaluation) -> tuple[StageSeconds, ...]:
     return tuple(found)
 
 
-def one_forward_one_backward(from_end: int, micro_batches: int) -> tuple[tuple[Kind, int], ...]:
-    """Return the work of a stage in order; the last stage has from_end 1 (arXiv 2104.04473, section 2.2).
-
-    As many forwards as there are stages to come, itself included; then backward and forward in turn; then the
-    backwards that are left.
-    """
-    warm_up = min(from_end, micro_batches)
-    work = [(Kind.FORWARD, index) for index in range(warm_up)]
-    for index in range(micro_batches):
-        work.append((Kind.BACKWARD, index))
-        if warm_up + index < micro_batches:
-            work.append((Kind.FORWARD, warm_up + index))
-    return tuple(work)
-
-
 def simulate(stages: Sequence[StageSeconds], micro_batches: int) -> tuple[Block, ...]:
-    """Return the blocks of one batch on every stage, by stage and then by start.
-
-    A block starts when its stage is free and what it depends on has ended: the forward pass of the stage
-    before, the backward pass of the stage after (on the last stage, its own forward pass).
-    """
-    count = len(stages)
-    queues = [one_forward_one_backward(count - stage, micro_batches) for stage in range(count)]
-    ended: dict[tuple[Kind, int, int], float] = {}
+    """Return the blocks of one batch on every stage, by stage and then by start: 1F1B, transfers within the passes."""
+    forward_s, backward_s = ([[getattr(one, side)] for one in stages] for side in ("forward_s", "backward_s"))
     rows: list[list[Block]] = [[] for _ in stages]
-    # Sweep there and back until nothing is left; each sweep takes a stage as far as its dependencies allow.
-    while any(len(row) < len(queue) for row, queue in zip(rows, queues, strict=True)):
-        for stage in (*range(count), *reversed(range(count))):
-            _advance(stage, stages[stage], queues[stage], rows[stage], ended, count)
-    for stage, seconds in enumerate(stages):
-        rows[stage] += _end_of_batch(stage, seconds, rows[stage][-1].end_s if rows[stage] else 0.0)
+    for event in pipeline(forward_s, backward_s, (), 0.0, micro_batches, Schedule.ONE_F_ONE_B):
+        rows[event.stage].append(
+            Block(
+                stage=event.stage,
+                micro_batch=event.micro_batch,
+                kind=_KINDS[event.phase],
+                start_s=event.start_s,
+                end_s=event.end_s,
+            )
+        )
+    for stage, (row, seconds) in enumerate(zip(rows, stages, strict=True)):
+        row += _end_of_batch(stage, seconds, row[-1].end_s)
     return tuple(block for row in rows for block in row)
-
-
-def _advance(
-    stage: int,
-    seconds: StageSeconds,
-    queue: tuple[tuple[Kind, int], ...],
-    row: list[Block],
-    ended: dict[tuple[Kind, int, int], float],
-    count: int,
-) -> None:
-    """Append to a stage's row every block whose dependency has ended."""
-    while len(row) < len(queue):
-        kind, micro_batch = queue[len(row)]
-        ready_s = _ready_s(stage, kind, micro_batch, ended, count)
-        if ready_s is None:
-            return
-        start_s = max(ready_s, row[-1].end_s if row else 0.0)
-        end_s = start_s + (seconds.forward_s if kind is Kind.FORWARD else seconds.backward_s)
-        ended[kind, stage, micro_batch] = end_s
-        row.append(Block(stage=stage, micro_batch=micro_batch, kind=kind, start_s=start_s, end_s=end_s))
-
-
-def _ready_s(
-    stage: int, kind: Kind, micro_batch: int, ended: dict[tuple[Kind, int, int], float], count: int
-) -> float | None:
-    """Return when the dependency of a block ends, or None if that is not known yet."""
-    if kind is Kind.FORWARD:
-        return 0.0 if stage == 0 else ended.get((Kind.FORWARD, stage - 1, micro_batch))
-    if stage == count - 1:
-        return ended.get((Kind.FORWARD, stage, micro_batch))
-    return ended.get((Kind.BACKWARD, stage + 1, micro_batch))
 
 
 def _end_of_batch(stage: int, seconds: StageSeconds, start_s: float) -> list[Block]:

@@ -6,7 +6,7 @@ import math
 
 from hardplace.hardware.types import Accelerator
 from hardplace.search.types import Evaluation, Exploration, Stop
-from hardplace.units import GIB, MIB
+from hardplace.units import GIB, MIB, format_quantity
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -92,6 +92,19 @@ def plan(evaluation: Evaluation) -> str:
         f"× data {placement.data_parallel}, "
         f"micro-batch {family.micro_batch}, {recompute}, {family.memory_bytes / GIB:g} GiB memory"
     )
+
+
+def wanted(exploration: Exploration) -> str:
+    """Return what was searched for, and within what."""
+    budget = exploration.budget
+    limits = [area(budget.area_mm2)]
+    limits += [] if budget.tdp_w is None else [f"{number(budget.tdp_w)} W"]
+    limits += [] if budget.usd is None else [f"{number(budget.usd)} USD"]
+    limits += [] if budget.memory_bytes is None else [f"{format_quantity(budget.memory_bytes, 'B')} of memory"]
+    limits += [] if budget.step_s is None else [f"{format_quantity(budget.step_s, 's')} a step"]
+    fast = exploration.objective == "throughput"
+    what = "the fastest chip and plan" if fast else f"the chip and plan with the best {exploration.objective}"
+    return f"{what} within {', '.join(limits)}"
 
 
 def certificate(exploration: Exploration) -> str:

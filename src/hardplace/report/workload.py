@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
-from hardplace.report import style, words
+from hardplace.report import style
 from hardplace.report.layers import Drawing
+from hardplace.report.rendering import rendered
+from hardplace.report.screen import headed, screen
 from hardplace.report.workload_rows import (
     COLLECTIVE_COLUMNS,
     HEAVY_COLUMNS,
@@ -25,7 +25,6 @@ from hardplace.report.workload_rows import (
     operator_cells,
     parallel,
 )
-from hardplace.units import format_quantity
 from hardplace.workload.summary import KindFacts, LayerFacts, Summary
 
 _WIDTH, _MOST_LAYERS = 132, 12
@@ -33,23 +32,18 @@ _WIDTH, _MOST_LAYERS = 132, 12
 
 def show_summary(summary: Summary) -> None:
     """Print a workload at a glance."""
-    console = _console(_WIDTH)
-    console.print(f"[bold]{escape(summary.model)}[/bold]: {facts(summary)}", soft_wrap=True)
-    console.print(f"source {escape(summary.source)}; made by: {escape(summary.command)}", soft_wrap=True)
+    console = screen(_WIDTH)
+    console.print(headed(summary.model, f": {facts(summary)}"), soft_wrap=True)
+    console.print(f"source {summary.source}; made by: {summary.command}", soft_wrap=True)
     rank = f"one rank of {parallel(summary)}, " if parallel(summary) else ""
     console.print(f"below: {rank}one micro-batch of {summary.micro_batch}, no recompute", soft_wrap=True)
-    console.print(f"order: {escape(summary.order)}")
+    console.print(f"order: {summary.order}")
     console.print(_layers(summary))
     console.print(_kinds(summary.kinds))
     for by, unit, title in (("flops", "FLOP", "heaviest by FLOPs"), ("moved_bytes", "B", "heaviest by bytes")):
         console.print(_heaviest(summary, by, unit, title))
     for note in notes(summary):
-        console.print(f"[yellow]warning[/yellow]: {escape(note)}", soft_wrap=True)
-
-
-def _console(width: int) -> Console:
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=width)
+        console.print(Text.assemble(("warning", "yellow"), f": {note}"), soft_wrap=True)
 
 
 def _table(title: str, *columns: str, left: Sequence[str] = ()) -> Table:
@@ -69,7 +63,7 @@ def _layers(summary: Summary) -> Table:
         kept = {one.name for one in ranked[: _MOST_LAYERS - 1]}
         shown = tuple(one for one in shown if one.name in kept)
     for layer in shown:
-        table.add_row(*map(escape, layer_cells(layer, collectives)))
+        table.add_row(*layer_cells(layer, collectives))
     if len(shown) < len(summary.layers):
         table.add_row(f"and {len(summary.layers) - len(shown)} lighter")
     return table
@@ -96,17 +90,20 @@ def _heaviest(summary: Summary, by: str, unit: str, title: str) -> Table:
             min_width=min(needed, 38) if place < 4 else None,
         )
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*row)
     return table
 
 
 def show_layer(summary: Summary, layer: LayerFacts) -> None:
     """Print every operator of a layer."""
-    console = _console(230)
+    console = screen(230)
     console.print(
-        f"[bold]{escape(summary.model)}, {escape(layer.name)}[/bold]: {layer.count:,} of them, "
-        f"{layer.operators:,} operators, micro-batch {summary.micro_batch}"
-        + (f", one rank of {parallel(summary)}" if parallel(summary) else ""),
+        headed(
+            f"{summary.model}, {layer.name}",
+            f": {layer.count:,} of them, "
+            f"{layer.operators:,} operators, micro-batch {summary.micro_batch}"
+            + (f", one rank of {parallel(summary)}" if parallel(summary) else ""),
+        ),
         soft_wrap=True,
     )
     table = Table(box=None, padding=(0, 2, 0, 0))
@@ -115,19 +112,15 @@ def show_layer(summary: Summary, layer: LayerFacts) -> None:
         table.add_column(column, justify="right" if number else "left", no_wrap=number, overflow="fold")
     for operator in summary.operators:
         if operator.layer == layer.name:
-            table.add_row(*map(escape, operator_cells(operator)))
+            table.add_row(*operator_cells(operator))
     console.print(table)
 
 
 def page(summary: Summary, drawing: Drawing, listed: str | None = None) -> str:
     """Return the HTML page: the layer graph and the tables; listed: a layer whose operators are listed too."""
-    environment = Environment(
-        loader=PackageLoader("hardplace.report"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters.update(quantity=format_quantity, count_words=words.count)
     collectives = any(layer.collectives for layer in summary.layers)
-    return environment.get_template("workload.html").render(
+    return rendered(
+        "workload.html",
         summary=summary,
         facts=facts(summary),
         parallel=parallel(summary),

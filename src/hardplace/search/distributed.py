@@ -24,12 +24,14 @@ class Dask:
         """Connect; BadInput if Dask is not installed or no scheduler answers at the address."""
         try:
             from distributed import Client
+            from distributed.comm import get_address_host_port
         except ImportError:
             raise BadInput("--scheduler: needs Dask: pip install 'hardplace[distributed]'") from None
         self._address = address
         self._work: Any = None
         self._bytes = b""
         try:
+            get_address_host_port(address)  # else the client waits long, and complains as it ends
             self._client: Client = Client(address, timeout=_ANSWER_S, set_as_default=False)
         except (OSError, TimeoutError, ValueError) as problem:
             raise BadInput(

@@ -44,6 +44,14 @@ UNITS = {
     Objective.PRICE: ("USD", True),
     Objective.AREA: ("mm2", True),
 }
+# What may be limited: the field of the budget, and its unit.
+LIMITS = {
+    "area": ("area_mm2", "mm2"),
+    "tdp": ("tdp_w", "W"),
+    "price": ("usd", "USD"),
+    "memory": ("memory_bytes", "B"),
+    "step": ("step_s", "s"),
+}
 _OF_PLANS = (Objective.PER_DOLLAR, Objective.ENERGY, Objective.CARBON)  # need the energy of a sample
 
 

@@ -1,0 +1,134 @@
+"""Options that several verbs take, each written once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from hardplace.search.shapes.types import Conditions
+
+Command = Callable[..., None]
+Option = Callable[[Command], Command]
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, and nothing else.")
+setting = click.option(
+    "--setting",
+    "setting_name",
+    default="hbm3",
+    show_default=True,
+    help="Memory, network and optimizer: hbm3 or phaze.",
+)
+area = click.option("--area", "area_mm2", type=float, help="Area budget of the chip, mm2.  [default: 278.83, PHAZE's]")
+devices = click.option(
+    "--devices", type=click.IntRange(min=1), default=1024, show_default=True, help="Number of accelerators."
+)
+batch = click.option(
+    "--batch", type=click.IntRange(min=1), default=4096, show_default=True, help="Samples of a global batch."
+)
+micro_batch = click.option(
+    "--micro-batch", type=click.IntRange(min=1), default=1, show_default=True, help="Samples of a micro-batch."
+)
+tensor_parallel = click.option(
+    "--tensor-parallel", type=click.IntRange(min=1), default=1, show_default=True, help="Degree."
+)
+sequence_parallel = click.option(
+    "--sequence-parallel", is_flag=True, help="With tensor parallelism, as Megatron-LM has it."
+)
+
+
+class _Finite(click.FloatRange):
+    """A range of numbers; nan, which compares with nothing, and inf are in none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
+
+
+def seconds(text: str, default: float | None = None) -> Option:
+    """Return the option of a time limit, whose text says of what."""
+    kind = _Finite(min=0, min_open=True)
+    return click.option("--seconds", "limit_s", type=kind, default=default, show_default=True, help=text)
+
+
+def gap(text: str, default: float) -> Option:
+    """Return the option of the gap at which a verb stops, as a share."""
+    kind = _Finite(min=0, max=1, max_open=True)
+    return click.option("--gap", type=kind, default=default, show_default=True, help=text)
+
+
+def folder(text: str) -> Option:
+    """Return the option of the folder that a verb writes, whose text says what goes there."""
+    return click.option("--out", type=click.Path(file_okay=False, path_type=Path), help=text)
+
+
+page_folder = folder("Folder of the page.  [default: hardplace-out/MODEL]")
+
+
+def gathered(name: str, kind: type[Any], *options: Option) -> Option:
+    """Return what adds options to a command that takes them together, as `name`: a dataclass of kind `kind`, whose
+    fields have the options' names."""
+
+    def add(command: Command) -> Command:
+        @wraps(command)
+        def taking(**given: Any) -> None:
+            mine = {field.name: given.pop(field.name) for field in fields(kind)}
+            command(**{name: kind(**mine)}, **given)
+
+        found: Command = taking
+        for option in reversed(options):
+            found = option(found)
+        return found
+
+    return add
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepOptions:
+    """The step in which `audit` and `shape` price a model's GEMMs."""
+
+    micro_batch: int
+    tensor_parallel: int
+    sequence_parallel: bool
+    pipeline_parallel: int
+    sequence: int | None
+    attention: str
+
+    def conditions(self) -> Conditions:
+        """Return them as the search of shapes has them; the sequence is the model's."""
+        from hardplace.search.shapes.types import Conditions
+
+        return Conditions(
+            micro_batch=self.micro_batch,
+            tensor=self.tensor_parallel,
+            sequence=self.sequence_parallel,
+            pipeline=self.pipeline_parallel,
+            attention=self.attention,
+        )
+
+
+of_step = gathered(
+    "step",
+    StepOptions,
+    micro_batch,
+    tensor_parallel,
+    sequence_parallel,
+    click.option("--pipeline-parallel", type=click.IntRange(min=1), default=1, show_default=True, help="Stages."),
+    click.option(
+        "--sequence", type=click.IntRange(min=1), help="Tokens.  [default: the model's, of a config at most 4096]"
+    ),
+    click.option(
+        "--attention",
+        default="default",
+        show_default=True,
+        help="unfused, default (PyTorch's flash), or a backend: fa3, ...",
+    ),
+)
