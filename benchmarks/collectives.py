@@ -38,7 +38,7 @@ class Row:
     device: str
     collective: Collective
     devices: int
-    volume: float
+    volume_bytes: float
     seconds: float
     rings_only: bool
 
@@ -65,7 +65,7 @@ def _level(gigabytes: float, devices: int = 8, *, meshed: bool = False, in_netwo
 
 def _alternate(row: Row) -> bool:
     """Return whether a size is an even power of two: half of the rows of a machine that one source measured."""
-    return round(math.log2(row.volume)) % 2 == 0
+    return round(math.log2(row.volume_bytes)) % 2 == 0
 
 
 MACHINES = {
@@ -106,7 +106,7 @@ def rows(paths: list[Path]) -> dict[str, list[Row]]:
                     device=row["device"],
                     collective=Collective(row["op"]),
                     devices=int(row["devices"]),
-                    volume=float(row["size_bytes"]),
+                    volume_bytes=float(row["size_bytes"]),
                     seconds=float(row["time_us"]) * 1e-6,
                     rings_only=row["algo"].lower().startswith("ring"),
                 )
@@ -119,7 +119,7 @@ def predicted_s(row: Row, level: NetworkLevel, calibration: Calibration) -> floa
     inner = replace(level, in_network=0.0) if row.rings_only else level
     levels = (inner,) if row.devices <= level.devices else (inner, RAILS)
     cluster = Cluster(devices=row.devices, levels=levels)
-    return collective_s(cluster, row.collective, row.devices, 1, row.volume, calibration)
+    return collective_s(cluster, row.collective, row.devices, 1, row.volume_bytes, calibration)
 
 
 def _loss(chosen: list[Row], level: NetworkLevel, calibration: Calibration) -> float:
@@ -152,7 +152,7 @@ def fit(chosen: list[Row], level: NetworkLevel) -> tuple[NetworkLevel, Calibrati
 def _errors(some: list[Row], level: NetworkLevel, calibration: Calibration) -> dict[str, float]:
     """Return counts and errors of rows, those of 64 MiB or more also apart."""
     ratios = np.array([predicted_s(row, level, calibration) / row.seconds for row in some])
-    away, large = np.abs(ratios - 1.0), np.array([row.volume >= 2**26 for row in some])
+    away, large = np.abs(ratios - 1.0), np.array([row.volume_bytes >= 2**26 for row in some])
     found = {
         "count": len(some),
         "median_error": float(np.median(away)),

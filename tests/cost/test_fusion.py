@@ -1,8 +1,14 @@
 """Kernels of recorded layers: nothing is lost, nothing is counted twice, the shape is what an expert would write."""
 
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
 import pytest
 
-from hardplace.cost.fusion import kernel_graph, optimizer_kernel
+from hardplace.cost.fusion import FUSED, PHAZE, UNFUSED, kernel_graph, optimizer_kernel
+from hardplace.cost.times import bytes_into
 from hardplace.cost.types import Engine, KernelGraph
 from hardplace.hardware.settings import ADAMW, CYCLES
 from hardplace.workload.load import catalogue, load
@@ -78,3 +84,21 @@ def test_optimizer_step_streams_thirty_bytes_a_parameter() -> None:
     kernel = optimizer_kernel(BLOCK, ADAMW, CYCLES)
     assert kernel.stream_bytes == 30 * BLOCK.parameters
     assert kernel.lane_cycles == (10 + 15 + 10) * BLOCK.parameters
+
+
+def test_the_table_of_what_fusion_saves_is_the_documents() -> None:
+    """docs/model-cost.md, "Fusion": kernels, and compulsory GiB, of a block forward and backward by rules."""
+    parts = (UNFUSED, replace(UNFUSED, flash=True), PHAZE, replace(FUSED, epilogues=False), FUSED)
+    document = (Path(__file__).parents[2] / "docs" / "model-cost.md").read_text()
+    table = re.findall(r"^\| ([\w.-]+) \|((?: \d+, [\d.]+ \|){5})$", document, re.MULTILINE)
+    assert [name for name, _ in table] == ["bert-large", "opt-350m", "gpt2-xl", "llama2-7b", "gpt3-175b"]
+    for name, cells in table:
+        workload = load(name)
+        block = tensor_parallel(workload, 1).layers[max(set(workload.order), key=workload.order.count)]
+        for rules, cell in zip(parts, cells.strip(" |").split(" | "), strict=True):
+            count, gib = cell.split(", ")
+            both = (kernel_graph(block, phase, 1, CYCLES, rules) for phase in (Phase.FORWARD, Phase.BACKWARD))
+            kernels = tuple(kernel for graph in both for kernel in graph.kernels)
+            assert len(kernels) == int(count)
+            once = float(bytes_into(kernels, np.array([2**50])).sum()) / 2**30
+            assert f"{once:.{len(gib.partition('.')[2])}f}" == gib

@@ -213,3 +213,15 @@ def test_other_gpus_come_by_transfer_and_say_so() -> None:
     assert "transferred from h100-sxm" in model.fits[0].method
     assert "error to expect" in model.fits[0].method
     assert seconds(model, 8192, 8192, 8192) > seconds(gpu_model("h100-sxm"), 8192, 8192, 8192)
+
+
+def test_other_sources_on_the_same_devices_are_as_documented() -> None:
+    """docs/validation-gpu.md: large GEMMs of files that no fit has seen, and with their absolute scale divided out."""
+    document = (DATA.parents[1] / "docs" / "validation-gpu.md").read_text()
+    for name, file in (("a100-80gb-sxm", "_llmcompass.csv"), ("b200-sxm", "_simumax.csv (three layouts)")):
+        path = DATA / f"gemm_{name}{file.split(' ')[0]}"
+        rows = read_gemms([(str(path), read_text(path))])
+        assert rows is not None
+        plain, scaled = (gemm_errors(shipped(name), rows, every_row=True, scaled=one).rows[1] for one in (False, True))
+        line = f"| gemm_{name}{file} | {name} | {plain.mean:.1%} | {plain.bias:+.1%} | {scaled.mean:.1%} |"
+        assert line in document

@@ -12,10 +12,10 @@ import numpy as np
 from hardplace.cost.collectives import collective_s
 from hardplace.cost.columns import Timer
 from hardplace.cost.gpu.attention import attention_s, backend_named, unfused_attention_s
-from hardplace.cost.gpu.gemm import gemm_s, gemms
+from hardplace.cost.gpu.gemm import gemms
 from hardplace.cost.gpu.measured import AttentionRows
 from hardplace.cost.gpu.price import Ring
-from hardplace.cost.gpu.residual import corrected_s
+from hardplace.cost.gpu.residual import corrected_gemm_s
 from hardplace.cost.gpu.streams import stream_s
 from hardplace.cost.gpu.types import Floats, GpuModel, Ints
 from hardplace.cost.gpu.work import Attending, Exchange, Moved, Product
@@ -51,10 +51,7 @@ class GpuTimer(Timer):
         """See Timer: with the correction, where there is one."""
         shapes = gemms(m, n, k, batch=like.batch, layout=like.layout, output_bytes=like.output_bytes)
         model = self.model
-        seconds = gemm_s(shapes, [(model.datasheet, model.gemm)])[:, 0]
-        if model.residual is not None:
-            seconds = corrected_s(shapes, model.datasheet, seconds, model.residual)
-        return np.asarray(seconds * self.products)
+        return corrected_gemm_s(shapes, model.datasheet, model.gemm, model.residual) * self.products
 
     def attentions_s(self, like: Attending, heads: Ints, kv_heads: Ints, head_dim: Ints) -> Floats:
         """See Timer: a window, or a share of the queries, scales the time by the work. Unfused is without dropout,

@@ -9,9 +9,10 @@ import numpy as np
 
 from hardplace.cost.gpu.attention import attention_s, stand_in
 from hardplace.cost.gpu.calibrate import least_s
-from hardplace.cost.gpu.fit import large, predict_gemm_s
+from hardplace.cost.gpu.fit import large
 from hardplace.cost.gpu.gemm import LAYOUTS, alignment_bits
 from hardplace.cost.gpu.measured import AttentionRows, GemmRows
+from hardplace.cost.gpu.residual import corrected_gemm_s
 from hardplace.cost.gpu.types import Bools, Floats, GpuModel
 from hardplace.errors import BadInput
 
@@ -55,8 +56,8 @@ def gemm_errors(model: GpuModel, rows: GemmRows, *, every_row: bool, scaled: boo
     if not chosen.any():
         raise BadInput("no row has a held-out (n, k); expected some, or --all-rows")
     rows = rows.take(np.flatnonzero(chosen))
-    predicted = predict_gemm_s(rows, model.datasheet, model.gemm, model.residual)
-    plain = predict_gemm_s(rows, model.datasheet, model.gemm, None)
+    predicted = corrected_gemm_s(rows.shapes, model.datasheet, model.gemm, model.residual)
+    plain = corrected_gemm_s(rows.shapes, model.datasheet, model.gemm, None)
     most = large(rows) if large(rows).any() else np.ones(len(predicted), dtype=bool)
     scale = float(np.median(rows.time_s[most] / predicted[most])) if scaled else 1.0
     floor = least_s(rows, model.datasheet)

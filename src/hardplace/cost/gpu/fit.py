@@ -8,10 +8,10 @@ from dataclasses import asdict, replace
 import numpy as np
 
 from hardplace.cost.gpu.attention import attention_s
-from hardplace.cost.gpu.gemm import LAYOUTS, alignment_bits, gemm_s
+from hardplace.cost.gpu.gemm import LAYOUTS, alignment_bits
 from hardplace.cost.gpu.least import fit
 from hardplace.cost.gpu.measured import AttentionRows, GemmRows
-from hardplace.cost.gpu.residual import corrected_s, features
+from hardplace.cost.gpu.residual import corrected_gemm_s, features
 from hardplace.cost.gpu.trees import boost
 from hardplace.cost.gpu.types import AttentionParameters, Bools, Datasheet, Fit, Floats, GemmParameters, Trees
 
@@ -98,12 +98,6 @@ def large(rows: GemmRows) -> Bools:
     return np.asarray((rows.shapes.m >= 1024) & (rows.shapes.n >= 512) & (rows.shapes.k >= 512))
 
 
-def predict_gemm_s(rows: GemmRows, sheet: Datasheet, figures: GemmParameters, trees: Trees | None) -> Floats:
-    """Return the model's seconds of measured GEMMs, with the correction if there is one."""
-    model_s = gemm_s(rows.shapes, [(sheet, figures)])[:, 0]
-    return model_s if trees is None else corrected_s(rows.shapes, sheet, model_s, trees)
-
-
 def fit_gemm(
     sheet: Datasheet,
     rows: GemmRows,
@@ -125,7 +119,7 @@ def fit_gemm(
     if trees is None and before is not None:
         figures, trees, method = _better_of(sheet, seen, (figures, method), before, whose)
     held = rows.take(np.flatnonzero(rows.held_out))
-    error = np.abs(predict_gemm_s(held, sheet, figures, trees) / held.time_s - 1.0)
+    error = np.abs(corrected_gemm_s(held.shapes, sheet, figures, trees) / held.time_s - 1.0)
     return figures, trees, _report("gemm", method, source, len(seen.time_s), error, error[large(held)], rows.spread)
 
 
@@ -137,7 +131,7 @@ def _better_of(
     beneath, method = _figures(sheet, seen, earlier, whose, trees)
 
     def error(figures: GemmParameters, correction: Trees | None) -> float:
-        return float(np.abs(np.log(predict_gemm_s(seen, sheet, figures, correction) / seen.time_s)).mean())
+        return float(np.abs(np.log(corrected_gemm_s(seen.shapes, sheet, figures, correction) / seen.time_s)).mean())
 
     if len(seen.time_s) >= FEW_ROWS and error(fitted[0], None) < error(beneath, trees):
         return fitted[0], None, f"{fitted[1]}; no residual"
@@ -174,7 +168,7 @@ def _figures(
     rows, weight = _sample(usual)
 
     def predict_s(changed: dict[str, float]) -> Floats:
-        return predict_gemm_s(rows, sheet, changed_figures(start, changed), trees)
+        return corrected_gemm_s(rows.shapes, sheet, changed_figures(start, changed), trees)
 
     found = fit(
         predict_s,
@@ -214,7 +208,7 @@ def _factors(sheet: Datasheet, seen: GemmRows, figures: GemmParameters, trees: T
         chosen = np.flatnonzero((seen.shapes.layout == code) & (aligned >= _ALIGNED))
         if len(chosen) >= _FACTOR_ROWS:
             rows = seen.take(chosen)
-            layout[code] *= float(np.median(rows.time_s / predict_gemm_s(rows, sheet, figures, trees)))
+            layout[code] *= float(np.median(rows.time_s / corrected_gemm_s(rows.shapes, sheet, figures, trees)))
     figures = replace(figures, layout=tuple(_digits(one) for one in layout))
     alignment = list(figures.alignment)
     for power in range(_ALIGNED):
@@ -233,7 +227,7 @@ def _alignment_factor(
 
     def error(factor: float) -> float:
         alignment = (*figures.alignment[:power], factor, *figures.alignment[power + 1 :])
-        predicted = predict_gemm_s(rows, sheet, replace(figures, alignment=alignment), trees)
+        predicted = corrected_gemm_s(rows.shapes, sheet, replace(figures, alignment=alignment), trees)
         return float(np.abs(np.log(predicted / rows.time_s)).mean())
 
     grid: list[float] = np.geomspace(1.0, 8.0, 105).tolist()
@@ -242,7 +236,7 @@ def _alignment_factor(
 
 def _correction(sheet: Datasheet, seen: GemmRows, figures: GemmParameters) -> Trees:
     rows = seen.take(np.flatnonzero(seen.shapes.batch == 1))
-    model_s = predict_gemm_s(rows, sheet, figures, None)
+    model_s = corrected_gemm_s(rows.shapes, sheet, figures, None)
     columns, growing = features(rows.shapes, sheet, model_s)
     weight = np.where(large(rows), 1.0, 0.5)
     return boost(columns, growing, np.log(model_s), np.log(rows.time_s), weight)

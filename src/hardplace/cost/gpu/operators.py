@@ -11,10 +11,10 @@ import numpy as np
 from hardplace.cost.attention import seen_keys
 from hardplace.cost.functions import EIGHTH_RATE, QUARTER_RATE
 from hardplace.cost.gpu.attention import attention_s, attention_shapes, backend_named, stand_in
-from hardplace.cost.gpu.gemm import LARGEST, Gemms, gemm_s, gemms, memory_bytes
+from hardplace.cost.gpu.gemm import LARGEST, Gemms, gemms, memory_bytes
 from hardplace.cost.gpu.kinds import row_of, stream_of
 from hardplace.cost.gpu.models import model_of
-from hardplace.cost.gpu.residual import corrected_s
+from hardplace.cost.gpu.residual import corrected_gemm_s
 from hardplace.cost.gpu.streams import Stream, stream_s
 from hardplace.cost.gpu.types import GpuModel, Layout
 from hardplace.cost.operators import KernelCost, chip_energies, energy_j, phase_kernels
@@ -172,10 +172,7 @@ def _shapes(kernel: Kernel, layout: Layout) -> Gemms:
 def _gemms_s(shapes: Gemms, on: Gpu) -> float:
     """Return seconds of these GEMMs one after the other; single ones with the learned residual."""
     model = on.model
-    seconds = gemm_s(shapes, [(model.datasheet, model.gemm)])[:, 0]
-    if model.residual is not None:
-        seconds = corrected_s(shapes, model.datasheet, seconds, model.residual)
-    return float(seconds.sum())
+    return float(corrected_gemm_s(shapes, model.datasheet, model.gemm, model.residual).sum())
 
 
 def _product(kernel: Kernel, operator: Operator, on: Gpu) -> _Timed:

@@ -6,8 +6,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from hardplace.cost.gpu.gemm import Gemms
-from hardplace.cost.gpu.types import Datasheet, Floats, Ints, Trees
+from hardplace.cost.gpu.gemm import Gemms, gemm_s
+from hardplace.cost.gpu.types import Datasheet, Floats, GemmParameters, Ints, Trees
 
 _CHUNK = 512  # GEMMs a pass: the arrays over (GEMMs, trees) stay in the cache
 _WAVE_TILES = ((128, 256), (128, 128), (256, 128))
@@ -29,6 +29,12 @@ def features(shapes: Gemms, sheet: Datasheet, model_s: Floats) -> tuple[Floats, 
     growing = [np.log2(k), np.log2(n * k), np.log2(m * k), np.log2(m * n * k), np.log2(model_s)]
     growing += [np.log2(m * n * k / moved), np.log2(moved / sheet.l2_bytes)]
     return np.stack(free + growing, axis=1), (False,) * len(free) + (True,) * len(growing)
+
+
+def corrected_gemm_s(shapes: Gemms, sheet: Datasheet, figures: GemmParameters, trees: Trees | None) -> Floats:
+    """Return seconds of each GEMM on one device: the model's, with the correction where there is one."""
+    model_s = gemm_s(shapes, [(sheet, figures)])[:, 0]
+    return model_s if trees is None else corrected_s(shapes, sheet, model_s, trees)
 
 
 def corrected_s(shapes: Gemms, sheet: Datasheet, model_s: Floats, trees: Trees) -> Floats:

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hardplace.cost.gpu.columns import GpuTimer
-from hardplace.cost.gpu.fit import predict_gemm_s
 from hardplace.cost.gpu.measured import GemmRows
 from hardplace.cost.gpu.models import shipped
+from hardplace.cost.gpu.residual import corrected_gemm_s
 from hardplace.cost.gpu.shape import DecoderShape
 from hardplace.cost.gpu.streams import Stream
 from hardplace.cost.gpu.table import Table
@@ -117,7 +117,7 @@ def linear_layers(rows: GemmRows, model: GpuModel) -> Layers:
         if layout == 0 and batch == 1 and all(one in known for one in group):
             made.append([known[one] for one in group])
     index = np.array(made, dtype=np.int64).reshape(-1, 3)
-    predicted = predict_gemm_s(rows, model.datasheet, model.gemm, model.residual)
+    predicted = corrected_gemm_s(rows.shapes, model.datasheet, model.gemm, model.residual)
     flops = 2.0 * rows.shapes.m * rows.shapes.n * rows.shapes.k
     return Layers(
         measured_s=rows.time_s[index], predicted_s=predicted[index], flops=np.asarray(flops[index].sum(axis=1))
