@@ -1,6 +1,7 @@
 """The search over plans: brute force over all plans and partitions, monotonicity, several kinds of device, branches."""
 
 import itertools
+import math
 from dataclasses import replace
 
 import pytest
@@ -10,10 +11,12 @@ from hardplace.hardware.catalogue import device, node
 from hardplace.placement.plan import INSIDE_OUT, Format, Plan, Schedule, problems
 from hardplace.search.chain import of_workload
 from hardplace.search.clusters import fleet_of
+from hardplace.search.divided import Divided
 from hardplace.search.estimate import estimate_plan
 from hardplace.search.place import Search
 from hardplace.search.short import Short, placed_or_short
 from hardplace.search.space import Space, fixed
+from hardplace.search.timing import end_of_stage, layer_seconds
 from hardplace.workload.load import load
 from hardplace.workload.types import Edge, Recompute
 
@@ -255,3 +258,30 @@ def test_a_batch_that_nothing_divides():
 def test_tensor_parallel_beyond_the_heads():
     with pytest.raises(BadInput, match=r"--fix tensor=64: expected a divisor of the model's 25 heads"):
         search(load("gpt2-xl"), 64, 64, "tensor=64").run()
+
+
+@pytest.mark.parametrize("zero", [0, 1])
+@pytest.mark.parametrize("shard", [0, 8])
+@pytest.mark.parametrize(("name", "micro_batch"), [("llama2-7b", 1), ("gpt3-175b", 4)])
+def test_no_stage_ends_its_step_before_the_bound_of_its_sharding(name, micro_batch, zero, shard):
+    """One micro-batch, so that what hides of the end weighs most: a first stage has an embedding to hide behind too."""
+    if shard and not zero:
+        return
+    asked = {"tensor": 1, "pipeline": 8, "data": 64, "micro_batch": micro_batch, "zero": zero, "shard": shard}
+    space = Space(global_batch=64 * micro_batch, fixed={key: (value,) for key, value in asked.items()})
+    divided = Divided(load(name), inventory(512, kind=A100), space)
+    cell = next(iter(divided.cells()))
+    plan, site = replace(cell.plan, zero=zero, shard=shard), cell.fleet.sites[0]
+    bound_s = divided.end_s(cell, plan, math.inf)
+    for kind, chain in cell.block.recomputed.items():
+        count = divided.each(plan)
+        for stage in (
+            chain.layers[:count],
+            (*chain.before, *chain.layers[:count]),
+            (*chain.layers[:count], *chain.after),
+        ):
+            priced = [layer_seconds(one, replace(plan, recompute=kind), site, {}) for one in stage]
+            forward_s, backward_s = sum(one.forward_s for one in priced), sum(one.backward_s for one in priced)
+            end_s = end_of_stage(stage, plan, site, forward_s, backward_s) + site.pricer.efficiencies.step_s
+            assert bound_s <= plan.micro_batches * (forward_s + backward_s) + end_s
+    assert (bound_s > 0.0) == (not shard)  # of one micro-batch nothing is proven where two reductions hide

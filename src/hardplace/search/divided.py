@@ -147,8 +147,14 @@ class Divided:
 
     def end_s(self, cell: Cell, plan: Plan, limit_s: float) -> float:
         """Return a bound over all schedules, recompute and ways to cut: a stage with at least the mean of the layers
-        does all its micro-batches, then ends its step. Recompute adds more to them than it hides of the end."""
-        if not self.shape.layers or cell.block.plain.edges or len(cell.fleet.sites) > 1:
+        does all its micro-batches, then ends its step.
+
+        Recompute, embedding and head add more to them than hides of the end behind them (of one micro-batch under
+        hybrid sharding, where two reductions hide, that is not sure: 0). What always comes first or last counts as
+        layers without parameters: the more layers, the more hides.
+        """
+        twice = plan.zero and plan.shard and plan.micro_batches == 1
+        if not self.shape.layers or cell.block.plain.edges or len(cell.fleet.sites) > 1 or twice:
             return 0.0
         site, chain = cell.fleet.sites[0], cell.block.plain
         priced = self.priced(cell, plan, chain, site, 1)
@@ -156,13 +162,16 @@ class Divided:
             return 0.0
         layer_s, fixed_s = priced.seconds[:, chain.inner.start], site.pricer.efficiencies.step_s
         known = self._ends_of(cell, plan)
+        bare = replace(chain.layers[0], forward=(), parameters=0, expert_parameters=0)
+        ends = len(chain.before), len(chain.after)
+        beside = (bare,) * (sum(ends) if plan.pipeline == 1 else max(ends))
         best_s = math.inf
         for count in range(self.each(plan), self.shape.layers + 1):
             floor_s = plan.micro_batches * count * float(layer_s.sum()) + fixed_s
             if floor_s >= min(best_s, limit_s):
                 return min(best_s, floor_s)
             if count not in known:
-                work = chain.layers[:count]
+                work = (*chain.layers[:count], *beside)
                 forward_s, backward_s = count * float(layer_s[0]), count * float(layer_s[1:].sum())
                 known[count] = end_of_stage(work, plan, site, forward_s, backward_s)
             best_s = min(best_s, floor_s + known[count])
