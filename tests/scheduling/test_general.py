@@ -13,7 +13,7 @@ from hardplace.scheduling.bounds import lower_bound
 from hardplace.scheduling.exact import schedule
 from hardplace.scheduling.lists import best_list_schedule, list_schedule
 from hardplace.scheduling.modes import modes, modes_of
-from hardplace.scheduling.partial import by_partial_schedules
+from hardplace.scheduling.partial import PartialSearch
 from hardplace.scheduling.solver import solved
 from hardplace.scheduling.types import Rule, ScheduleProblem, Status, TaskGraph
 from oracles_scheduling import best_makespan_s, check
@@ -51,7 +51,7 @@ def test_more_cores_than_splits_take(problem: ScheduleProblem) -> None:
 @given(problems(most=5, cores=4, general=True))
 def test_each_method_is_exact_alone(problem: ScheduleProblem) -> None:
     listed = replace(best_list_schedule(problem), bound_s=0.0)
-    alone = by_partial_schedules(problem, listed, 0.0, 10**6)
+    alone = PartialSearch(problem, listed, 0.0).run(10**6)
     other = solved(problem, listed, 1e-6, 10.0)
     check(problem, alone)
     check(problem, other)

@@ -17,7 +17,7 @@ from hardplace.scheduling.bounds import always_whole, lower_bound
 from hardplace.scheduling.exact import schedule
 from hardplace.scheduling.lists import best_list_schedule, list_schedule
 from hardplace.scheduling.modes import modes, modes_of
-from hardplace.scheduling.partial import by_partial_schedules
+from hardplace.scheduling.partial import PartialSearch
 from hardplace.scheduling.types import ScheduleProblem, Status, TaskGraph
 from hardplace.search.profile import kernels_of
 from hardplace.workload.load import load
@@ -50,7 +50,7 @@ def test_bound_exact_oracle_and_list_are_in_order(problem: ScheduleProblem) -> N
 @given(problems())
 def test_partial_schedules_reach_the_oracle_alone(problem: ScheduleProblem) -> None:
     best = best_makespan_s(problem)
-    exact = by_partial_schedules(problem, best_list_schedule(problem), 0.0, 10**6)
+    exact = PartialSearch(problem, best_list_schedule(problem), 0.0).run(10**6)
     check(problem, exact)
     assert exact.makespan_s == pytest.approx(best, rel=1e-9)
     assert exact.bound_s == pytest.approx(best, rel=1e-9)
@@ -72,8 +72,8 @@ def test_partial_schedules_and_cp_sat_agree_at_any_limit(graph: TaskGraph, seed:
         ),
         whole_s=tuple(whole.tolist()),
     )
-    stopped = by_partial_schedules(problem, best_list_schedule(problem), 0.0, most)
-    full = by_partial_schedules(problem, best_list_schedule(problem), 0.0, 20_000)
+    stopped = PartialSearch(problem, best_list_schedule(problem), 0.0).run(most)
+    full = PartialSearch(problem, best_list_schedule(problem), 0.0).run(20_000)
     solved = schedule(problem, gap=1e-6)
     for one in (stopped, full, solved):
         check(problem, one)

@@ -17,9 +17,9 @@ from hardplace.search.explore import Search
 from hardplace.search.fleet import best_fleet
 from hardplace.search.goals import Combine, Goal, Objective
 from hardplace.search.together import together
-from hardplace.search.types import Ends, Exploration, Frontier, Shared, Stop
+from hardplace.search.types import Ends, Exploration, Frontier, Progress, Shared, Stop
 from hardplace.units import GIB
-from search_questions import OPEN, exhaustive, question, small_space
+from search_questions import OPEN, exhaustive, question, small, small_space
 
 GAP = 0.002
 SINGLE = [Objective.THROUGHPUT, Objective.PER_WATT, Objective.PER_DOLLAR, Objective.ENERGY, Objective.CARBON]
@@ -348,6 +348,32 @@ def test_several_models_are_told_apart_in_the_answer(fleet: int) -> None:
         assert answer(question(run.model, **choices), Ends(gap=GAP)).score == pytest.approx(run.own_best)  # type: ignore[union-attr]
     shares = np.log([run.score / run.own_best for run in found.runs])
     assert found.score == pytest.approx(np.exp(shares @ [0.25, 0.5, 0.25]), rel=1e-9)
+
+
+def test_an_interrupt_while_models_are_searched_alone_is_raised_at_once() -> None:
+    """There is no answer for all of them yet, and what a model reaches by then is not its own best."""
+    told: list[float] = []
+
+    def report(now: Progress) -> None:
+        told.append(now.score)
+        if now.score > 0:
+            raise KeyboardInterrupt
+
+    goal = Goal(weights=(1.0, 1.0), norms=(1.0, 1.0))
+    with pytest.raises(KeyboardInterrupt):
+        together(question("opt-350m", "bert-large", goal=goal), Ends(gap=GAP), report=report)
+    assert sum(score > 0 for score in told) == 1
+
+
+def test_own_bests_that_are_not_proven_are_said_to_be() -> None:
+    one, other = small("bert-large"), small("gpt2-xl")
+    goal = replace(one.goal, weights=(1.0, 1.0), norms=(1.0, 1.0))
+    found = together(
+        replace(one, workloads=(*one.workloads, *other.workloads), goal=goal), Ends(gap=0.0, evaluations=1)
+    )
+    assert isinstance(found, Shared)
+    (said,) = [note for note in found.notes if "own best" in note]
+    assert said.startswith("bert-large: evaluations spent")
 
 
 def test_a_frontier_names_what_its_points_reach() -> None:

@@ -25,11 +25,6 @@ _UNIT = 256  # times at which a core is free, in new partial schedules, that cou
 _DIVE = 4_000  # such units at most in the beam search
 
 
-def by_partial_schedules(problem: ScheduleProblem, best: Schedule, gap: float, most: int) -> Schedule:
-    """Return the best schedule and its bound after at most so many partial schedules; best: one to start from."""
-    return PartialSearch(problem, best, gap).run(most)
-
-
 class PartialSearch:
     """A search that can be stopped and taken up again; best: a schedule to start from, gap: at which to stop."""
 

@@ -17,7 +17,7 @@ from hardplace.search.fleet import best_fleet
 from hardplace.search.goals import UNITS
 from hardplace.search.loop import Evaluator
 from hardplace.search.question import Question
-from hardplace.search.types import ONE_PERCENT, Ends, Progress, Run, Shared
+from hardplace.search.types import LIMITS, ONE_PERCENT, Ends, Progress, Run, Shared, Stop
 
 
 def together(
@@ -30,10 +30,11 @@ def together(
     """Return the best chip for several models, or the best few, and which model runs where; arguments as for `answer`.
 
     Each model is searched alone first, to the same gap: what its own best chip reaches is what the others are
-    divided by. ends holds for each of these searches and for the one after them.
+    divided by. ends holds for each of these searches and for the one after them. An interrupt of one of the first is
+    raised at once: nothing is known of all models yet.
     """
     evaluator = evaluator or in_process(question, ends.gap)
-    goal, norms = question.goal, []
+    goal, norms, open_ = question.goal, [], []
     for workload in question.workloads:
         own = replace(goal, weights=(1.0,), norms=(1.0,), fleet=1)
         alone = explored(
@@ -46,13 +47,21 @@ def together(
         )
         if isinstance(alone, Infeasible):
             return replace(alone, what=f"{workload.name}: {alone.what}")
+        if alone.stop is Stop.INTERRUPTED:
+            raise KeyboardInterrupt  # there is no answer for all of them yet
         norms.append(alone.scores[0][0])
+        if alone.stop in LIMITS:
+            open_.append(
+                f"{workload.name}: {alone.stop.value}: its own best, which scores are divided by, may be up to "
+                f"{alone.excess:.2%} above {norms[-1]:.6g}"
+            )
     asked = replace(question, goal=replace(goal, norms=tuple(norms)))
     found = explored(Search(question=asked, ends=ends, report=report, evaluator=evaluator))
-    return found if isinstance(found, Infeasible) else _shared(asked, found)
+    return found if isinstance(found, Infeasible) else _shared(asked, found, tuple(open_))
 
 
-def _shared(question: Question, found: Found) -> Shared:
+def _shared(question: Question, found: Found, open_: tuple[str, ...]) -> Shared:
+    """Return the answer; open_: what is said of own bests that are not proven."""
     goal = question.goal
     (objective,) = goal.objectives
     if goal.fleet > 1:
@@ -94,5 +103,5 @@ def _shared(question: Question, found: Found) -> Shared:
         candidates=found.candidates,
         exact_evaluations=found.exact_evaluations,
         levels=found.levels,
-        notes=notes(question),
+        notes=(*open_, *notes(question)),
     )
