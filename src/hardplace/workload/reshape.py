@@ -107,8 +107,8 @@ class Reshaping:
         for field, size in self.sizes.items():
             if size < 2:
                 raise BadInput(
-                    f"{workload.name}: {field}: {size}: expected at least 2: an axis of one, or a block alone, does not "
-                    "tell what it is"
+                    f"{workload.name}: {field}: {size}: expected at least 2: an axis of one, or a block alone, does "
+                    "not tell what it is"
                 )
 
     def _edges(self, depth: int) -> tuple[Edge, ...]:
