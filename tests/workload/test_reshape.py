@@ -104,6 +104,12 @@ def test_wrong_sizes_are_refused() -> None:
         Reshaping(workload=found.workload, sizes={**found.sizes, "ffn": 4096}).of({}, "x")
 
 
+def test_a_size_of_one_is_refused_by_name() -> None:
+    found = reshaping("llama3-8b")
+    with pytest.raises(BadInput, match="ffn: 1: expected at least 2"):
+        Reshaping(workload=found.workload, sizes={**found.sizes, "ffn": 1}).of({}, "x")
+
+
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [

@@ -104,8 +104,12 @@ class Reshaping:
             raise BadInput(
                 f"{workload.name}: expected a chain of embedding, equal blocks and head: no other is reshaped"
             )
-        if min(self.sizes.values()) < 2:
-            raise BadInput(f"{workload.name}: a size of 1 cannot be told from an axis of one: expected at least 2")
+        for field, size in self.sizes.items():
+            if size < 2:
+                raise BadInput(
+                    f"{workload.name}: {field}: {size}: expected at least 2: an axis of one, or a block alone, does "
+                    "not tell what it is"
+                )
 
     def _edges(self, depth: int) -> tuple[Edge, ...]:
         """Return the edges of a chain as deep as that, by those of the recording."""
