@@ -138,6 +138,15 @@ def test_a_budget_below_tpuv4_is_searched_against_it(tmp_path: Path) -> None:
         (("place", "llama2-7b", "--device", "h100-sxm:²", "--batch", "8"), ["--device", "²"]),
         (("validate", "gpu", "."), ["validate gpu", "gemm_DEVICE.csv.gz"]),
         (("verify", "opt-350m", "--out", "none/verify.py"), ["none/verify.py"]),
+        *(
+            ((*words, "--out", "/dev/null/here"), ["/dev/null"])
+            for words in (
+                ("show", "opt-350m"),
+                ("audit", "opt-350m", "--device", "h100-sxm"),
+                ("shape", "llama2-7b", "--device", "h100-sxm"),
+                ("estimate", "opt-350m", "--operators", "--on", "tpu-v4"),
+            )
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_code_2(arguments: tuple[str, ...], words: list[str], tmp_path: Path) -> None:

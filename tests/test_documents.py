@@ -1,5 +1,6 @@
 """Every command and example in the documents runs, and says what the documents say."""
 
+import contextlib
 import doctest
 import importlib
 import pkgutil
@@ -9,9 +10,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 import hardplace
+import hardplace.cli  # joins the verbs
+from hardplace.cli.app import app
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -29,6 +33,51 @@ def test_a_command_of_the_readme_runs(commands: list[str], tmp_path: Path) -> No
         words = shlex.split(command)
         done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, cwd=tmp_path, timeout=300)
         assert done.returncode == 0, done.stderr
+
+
+def commands_in(path: Path) -> set[str]:
+    """Commands in indented blocks and in `code`, but for those with a placeholder, such as MODEL."""
+    text = path.read_text()
+    blocks = re.findall(r"^    (hardplace [^\n\\]*(?:\\\n[^\n\\]*)*)", text, flags=re.M)
+    found = {re.sub(r"\\\n\s*", "", one).partition("#")[0].strip() for one in blocks}
+    found |= set(re.findall(r"`(hardplace [^`\n]+)`", text))
+    return {one for one in found if not re.search(r"\b[A-Z]+\b", one)}
+
+
+DOCUMENTS = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_every_command_of_a_document_is_one(path: Path) -> None:
+    """The verb exists and takes these options; those of the README's blocks are run as well."""
+    for command in sorted(commands_in(path)):
+        group, words = app, shlex.split(command)[1:]
+        assert words[0] in group.commands, command
+        if words[0] == "validate" and len(words) > 1 and words[1] in group.commands["validate"].commands:
+            group, words = group.commands["validate"], words[1:]
+        with contextlib.suppress(click.MissingParameter):  # a verb with some option, in a sentence
+            group.commands[words[0]].make_context(words[0], words[1:])
+
+
+def test_the_readmes_errors_are_those_of_the_documents() -> None:
+    kernels, runs = ((ROOT / f"docs/validation{name}.md").read_text() for name in ("-gpu", ""))
+
+    def errors(kind: str, text: str) -> list[tuple[str, float, float]]:
+        rows = re.findall(rf"^\| (\S+) \| {kind} \| {text} \| \d+ \| ([\d.]+)% \| ([\d.]+)% \|", kernels, flags=re.M)
+        return [(device, float(mean), float(worst)) for device, mean, worst in rows]
+
+    def span(values: list[float]) -> str:
+        return f"{min(values)}-{max(values)} %"
+
+    large = [row for row in errors("gemm", "m >= 1024, n and k >= 512") if row[0] != "l40s"]
+    assert len(large) == 6
+    assert f"{span([mean for _, mean, _ in large])} mean, {span([worst for _, _, worst in large])} worst" in README
+    long = errors(r"attention \w+", "s >= 1024")
+    assert f"{span([mean for _, mean, _ in long if mean < 17])} mean" in README
+    assert f"by up to {max(worst for _, _, worst in long):.0f} %" in README
+    steps, memory = re.findall(r"^\| all rows \| (\d+) \| ([\d.]+)% \| ([\d.]+)% \| ([\d.]+)%", runs, flags=re.M)[:2]
+    assert f"{steps[0]} runs, test split | {steps[1]} % mean, {steps[2]} % median, {steps[3]} % worst" in README
+    assert f"{memory[0]} runs, test split | {memory[1]} % mean, {memory[3]} % worst" in README
 
 
 def test_the_readmes_main_command_prints_what_the_readme_shows(tmp_path: Path) -> None:

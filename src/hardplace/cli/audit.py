@@ -52,5 +52,6 @@ def audit(
     if as_json:
         click.echo(dumps(found))
         return
+    folder = folders.made(out or folders.named(found.model))
     show_audit(found)
-    folders.write_page(out or folders.named(found.model), "audit.html", page(found))
+    folders.write_page(folder, "audit.html", page(found))

@@ -36,5 +36,6 @@ def chip(chip: str | None, node_nm: float | None, dtype: str | None, as_json: bo
         return
     from hardplace.report.chip import page
 
+    folder = folders.made(out or folders.named(found.name))
     show_chip(found)
-    folders.write_page(out or folders.named(found.name), "chip.html", page(found))
+    folders.write_page(folder, "chip.html", page(found))

@@ -76,8 +76,9 @@ def estimate(
     if as_json:
         click.echo(dumps(found))
         return
+    folder = folders.made(out or folders.named(workload.name))
     show_estimate(found)
-    folders.write_page(out or folders.named(workload.name), "operators.html", page(found, on.device))
+    folders.write_page(folder, "operators.html", page(found, on.device))
 
 
 def _named(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:

@@ -38,10 +38,15 @@ def check_writable(folder: Path) -> None:
         raise BadInput(f"--out: {folder}: expected a folder that can be written; {nearest} cannot")
 
 
+def made(folder: Path) -> Path:
+    """Return the folder, which is there now: what cannot be made ends a verb before it prints."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def write_page(folder: Path, file: str, page: str) -> None:
-    """Write a page into a folder, which is made, and say so."""
+    """Write a page into a folder, and say so."""
     from hardplace.files import write_text
 
-    folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / file, page)
     click.echo(f"\nwritten: {folder / file} (open it in a browser)")

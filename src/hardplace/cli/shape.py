@@ -65,5 +65,6 @@ def shape(
     if as_json:
         click.echo(dumps(found))
         return
+    folder = folders.made(out or folders.named(found.model))
     show_ranking(found)
-    folders.write_page(out or folders.named(found.model), "shape.html", page(found))
+    folders.write_page(folder, "shape.html", page(found))

@@ -54,9 +54,10 @@ def show(
     if as_json:
         click.echo(dumps(found if layer_name is None else of_layer(found, layer_name)))
         return
+    folder = folders.made(out or folders.named(workload.name))
     if index is None:
         show_summary(found)
     else:
         show_layer(found, next(one for one in found.layers if one.name == layers[index].name))
     drawn = page(found, drawing(workload, layers, found), layer_name)
-    folders.write_page(out or folders.named(workload.name), "workload.html", drawn)
+    folders.write_page(folder, "workload.html", drawn)
