@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hardplace.cost.gpu.decoder import Experts
 from hardplace.cost.gpu.gemm import gemm_s, gemms
 from hardplace.cost.gpu.models import shipped
+from hardplace.cost.gpu.shape import Experts
 from hardplace.cost.gpu.types import Layout
 from hardplace.cost.gpu.waves import tiling
 from hardplace.errors import BadInput
