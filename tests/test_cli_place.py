@@ -78,7 +78,10 @@ def test_what_is_short(tmp_path):
         (("--device", "h100-sxm"), "expected --devices with one kind"),
         (("--device", "h100-sxm:8", "--devices", "8"), "expected --devices with one kind"),
         (("--device", "h100-sxm:eight"), "expected NAME:COUNT"),
-        (("--device", "tpu-v4", "--devices", "8", "--fix", "precision=fp8"), "tpu-v4: 'fp8': expected a type that"),
+        (
+            ("--device", "tpu-v4", "--devices", "8", "--fix", "precision=fp8"),
+            "fp8: tpu-v4 does not multiply in it: ",
+        ),
         (("--device", "h100-sxm", "--devices", "8", "--node", "dgx-a100"), "expected a node of h100-sxm"),
         (
             ("--device", "h100-sxm", "--devices", "8", "--fix", "tensor=64"),

@@ -225,6 +225,23 @@ def test_precision_and_optimizer_are_searched_when_asked():
     assert {one.plan.gradient for one in found.best} == {"bf16"}
 
 
+@pytest.mark.parametrize("fix", ["virtual=40", "recompute_layers=99"])
+def test_more_than_the_layers_is_refused(fix):
+    with pytest.raises(BadInput, match=r"^--fix \w+=\d+: expected at most the model's 4 layers$"):
+        search(short_llama(4), 8, 16, fix).run()
+
+
+def test_chunks_that_no_stage_has_layers_for_are_no_plans():
+    with pytest.raises(BadInput, match="no plan of 8 devices"):
+        search(short_llama(8), 8, 32, "tensor=1", "pipeline=4", "virtual=4").run()
+
+
+def test_selective_recompute_is_placed_where_it_is_asked_for():
+    found = search(short_llama(4), 4, 16, "recompute=selective").run()
+    assert {one.plan.recompute for one in found.best} == {Recompute.SELECTIVE}
+    assert found.best[0].step_s >= search(short_llama(4), 4, 16, "recompute=none").run().best[0].step_s
+
+
 def test_what_does_not_fit_says_how_short_and_what_mends_it():
     found = placed_or_short(load("llama2-7b"), inventory(1), Space(global_batch=8))
     assert isinstance(found, Short)
@@ -241,6 +258,13 @@ def test_what_does_not_fit_says_how_short_and_what_mends_it():
         (("schedule=fast",), "expected 1f1b, gpipe, zero-bubble"),
         (("order=tensor-data",), "inside out"),
         (("sequence=maybe",), "expected true or false"),
+        (("micro_batch=0",), "--fix micro_batch=0: expected a whole number from 1"),
+        (("virtual=2,-1",), "--fix virtual=-1: expected a whole number from 1"),
+        (("zero=5",), "--fix zero=5: expected 0, 1, 2 or 3"),
+        (("gradient=foo",), "--fix gradient=foo: expected fp32, bf16 or bf16"),
+        (("fragmentation=nan",), "expected a share from 0 to below 1"),
+        (("reserve_bytes=-1",), "expected bytes from 0"),
+        (("recompute_layers=-1",), "expected a whole number from 0"),
     ],
 )
 def test_bad_fixes(fixes, words):

@@ -71,10 +71,9 @@ def test_precisions_of_arrays():
     fast = pricer_of(device("gaudi2"), replace(PLAN, precision=Format.FP8))
     assert fast.efficiencies.low_rate == 2.0
     assert half_s < whole_s
-    with pytest.raises(BadInput, match=r"^tpu-v4: 'fp8': expected a type that its engines take: "):
-        pricer_of(device("tpu-v4"), replace(PLAN, precision=Format.FP8))
-    with pytest.raises(BadInput, match=r"^tpu-v4: 'fp32': expected"):
-        pricer_of(device("tpu-v4"), replace(PLAN, precision=Format.FP32))
+    for one in (Format.FP8, Format.FP32, Format.FP16):
+        with pytest.raises(BadInput, match=rf"^precision: {one}: tpu-v4 does not multiply in it: expected bf16$"):
+            pricer_of(device("tpu-v4"), replace(PLAN, precision=one))
 
 
 @pytest.mark.parametrize("name", node_names())

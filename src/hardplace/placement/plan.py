@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from hardplace.errors import BadInput
 from hardplace.files import read
@@ -206,23 +208,42 @@ def read_plan(path: Path) -> PlanFile:
     return plan
 
 
+_COUNTS = ("global_batch", "tensor", "pipeline", "virtual", "data", "context", "expert", "micro_batch")
+
+
+def expected_of(name: str, value: Any) -> str:
+    """Return what a field of a plan should be by itself where a value is not that, else ""."""
+    if name in _COUNTS:
+        return "" if value >= 1 else "a whole number from 1"
+    if name == "zero":
+        return "" if 0 <= value <= 3 else "0, 1, 2 or 3"
+    if name in ("shard", "recompute_layers"):
+        return "" if value >= 0 else "a whole number from 0"
+    if name == "gradient":
+        return "" if value in GRADIENT_BYTES else "fp32, bf16 or bf16+fp32"
+    if name == "fragmentation":
+        return "" if 0.0 <= value < 1.0 else "a share from 0 to below 1"
+    if name == "reserve_bytes":
+        return "" if 0.0 <= value < math.inf else "bytes from 0"
+    return ""
+
+
 def problems(plan: Plan) -> Iterator[str]:
     """Yield what is wrong with a plan by itself, one line each."""
-    counts = ("global_batch", "tensor", "pipeline", "virtual", "data", "context", "expert", "micro_batch")
-    for name in counts:
-        if getattr(plan, name) < 1:
-            yield f"{name}: {getattr(plan, name)}: expected a whole number from 1"
-            return
+    for one in fields(plan):
+        value = getattr(plan, one.name)
+        if expected := expected_of(one.name, value):
+            yield f"{one.name}: {value!r}: expected {expected}"
+            if one.name in _COUNTS:
+                return
     if plan.global_batch % (plan.data * plan.micro_batch):
         yield (
             f"global_batch: {plan.global_batch}: expected a multiple of data x micro_batch, "
             f"{plan.data} x {plan.micro_batch}"
         )
-    if not 0 <= plan.zero <= 3:
-        yield f"zero: {plan.zero}: expected 0, 1, 2 or 3"
     if plan.zero == 3 and plan.pipeline > 1:
         yield f"zero: 3: expected pipeline 1 with it, not {plan.pipeline} (weights would be gathered every micro-batch)"
-    if plan.shard < 0 or (plan.shard and plan.replicas % plan.shard):
+    if plan.shard > 0 and plan.replicas % plan.shard:
         yield f"shard: {plan.shard}: expected 0 or a divisor of data x context, {plan.replicas}"
     if plan.sequence and plan.tensor == 1:
         yield "sequence: true: expected tensor 2 or more with it"
@@ -245,16 +266,10 @@ def problems(plan: Plan) -> Iterator[str]:
         yield f"kinds: {list(plan.kinds)}: expected {plan.pipeline} devices, one a pipeline stage"
     if plan.order_problem():
         yield f"order: {[str(one) for one in plan.order]}: expected {plan.order_problem()}"
-    if plan.recompute_layers < 0 or (plan.recompute_layers and plan.recompute is not Recompute.FULL):
+    if plan.recompute_layers > 0 and plan.recompute is not Recompute.FULL:
         yield f"recompute_layers: {plan.recompute_layers}: expected 0, or a number of layers with recompute full"
     if plan.virtual > 1 and plan.schedule is Schedule.ZERO_BUBBLE:
         yield f"virtual: {plan.virtual}: expected schedule 1f1b with it"
-    if plan.gradient not in GRADIENT_BYTES:
-        yield f"gradient: {plan.gradient!r}: expected fp32, bf16 or bf16+fp32"
-    if not 0.0 <= plan.fragmentation < 1.0:
-        yield f"fragmentation: {plan.fragmentation}: expected a share from 0 to below 1"
-    if plan.reserve_bytes < 0.0:
-        yield f"reserve_bytes: {plan.reserve_bytes}: expected zero or more"
 
 
 def stage_layers(layers: int, plan: Plan) -> tuple[int, ...]:
@@ -263,6 +278,8 @@ def stage_layers(layers: int, plan: Plan) -> tuple[int, ...]:
     Where the layers do not divide but with embedding and head counted as a layer each they do, first and last stage
     have one less (Megatron-LM's account_for_embedding_in_pipeline_split); else the middle stages have one more.
     """
+    if plan.recompute_layers > layers:
+        raise BadInput(f"recompute_layers: {plan.recompute_layers}: expected at most the model's {layers} layers")
     if plan.stages:
         if sum(plan.stages) != layers or min(plan.stages) < 0:
             raise BadInput(f"stages: {list(plan.stages)}: expected numbers that sum to the model's {layers} layers")

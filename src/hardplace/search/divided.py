@@ -124,7 +124,7 @@ class Divided:
         full = chain_of(self.workload, made, self.decoder, replace(plan, recompute=Recompute.FULL, recompute_layers=1))
         plain = replace(full, layers=full.plain, plain=()) if full.plain else full
         recomputed = {Recompute.NONE: plain, Recompute.FULL: full}
-        if not plan.flash:
+        if not plan.flash or Recompute.SELECTIVE in self.space.of("recompute", ()):
             recomputed[Recompute.SELECTIVE] = chain_of(
                 self.workload, made, self.decoder, replace(plan, recompute=Recompute.SELECTIVE, recompute_layers=0)
             )

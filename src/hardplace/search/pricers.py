@@ -15,8 +15,9 @@ from hardplace.cost.gpu.efficiencies import (
     is_fitted,
 )
 from hardplace.cost.gpu.models import gpu_model
-from hardplace.cost.gpu.price import Low, Pricer
+from hardplace.cost.gpu.price import Efficiencies, Low, Pricer
 from hardplace.cost.operators import machine
+from hardplace.errors import BadInput
 from hardplace.hardware.device import Arrays, Device
 from hardplace.placement.plan import Format, Plan
 
@@ -43,6 +44,8 @@ def pricer_of(chip: Device, plan: Plan, stack: str | None = None, backend: str =
     kind = generation(model.datasheet)
     found = efficiencies(kind, stack or DEFAULT, flash=plan.flash)
     notes = [fit.method for fit in model.fits if fit.part == "all"]
+    if found.products != 1.0:
+        notes.append(_reached(chip, found))
     if low is not None:
         rate = found.low_rate if low is Low.FP8 else found.fp4_rate
         notes.append(f"products in {low} at {rate:g} times the rate of bf16, fitted on training runs")
@@ -60,10 +63,15 @@ def pricer_of(chip: Device, plan: Plan, stack: str | None = None, backend: str =
 
 def _on_arrays(chip: Device, plan: Plan, stack: str) -> Pricer:
     """Return what prices work on a chip with arrays; 8-bit products at the arrays' own ratio of rates."""
+    if str(plan.precision) not in chip.dtypes:
+        able = [str(one) for one in Format if str(one) in chip.dtypes]
+        raise BadInput(
+            f"precision: {plan.precision}: {chip.name} does not multiply in it: expected {' or '.join(able)}"
+        )
     low, wide, half = _LOW.get(plan.precision), 1.0, chip.peak_flops_per_s("bf16")
     kind = generation_of_arrays(chip)
     found, on = efficiencies(kind, stack, flash=plan.flash), machine(chip, "bf16")
-    notes = [*on.notes, f"{chip.name}: kernels by closed forms of arrays, not fitted on kernels"]
+    notes = [*on.notes, f"{chip.name}: kernels by closed forms of arrays, not fitted on kernels", _reached(chip, found)]
     if not is_fitted(kind):
         notes.append(
             f"{chip.name}: no published runs were fitted: steps may take up to {_UNFITTED:g} times these seconds"
@@ -84,4 +92,11 @@ def _on_arrays(chip: Device, plan: Plan, stack: str) -> Pricer:
         wide=wide,
         flash=plan.flash,
         notes=tuple(notes),
+    )
+
+
+def _reached(chip: Device, found: Efficiencies) -> str:
+    return (
+        f"{chip.name}: products take {found.products:.3g} and attention {found.attention:.3g} times their seconds "
+        f"alone, fitted on training runs"
     )

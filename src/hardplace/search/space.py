@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 from hardplace.cost.collectives import parts
 from hardplace.cost.gpu.price import Ring
 from hardplace.errors import BadInput, unknown
-from hardplace.placement.plan import INSIDE_OUT, ContextExchange, Dimension, Plan, Schedule
+from hardplace.placement.plan import INSIDE_OUT, ContextExchange, Dimension, Plan, Schedule, expected_of
 from hardplace.search.clusters import Fleet
 from hardplace.search.timing import groups_of, replicas_of
 from hardplace.workload.types import OperatorKind, Recompute, Workload
@@ -75,6 +75,9 @@ def fixed(asked: Sequence[str]) -> dict[str, tuple[Any, ...]]:
             raise unknown("dimension of --fix", name, (*_SEARCHED, *_NUMERICS))
         kind = Dimension if name == "order" else kinds[name]
         found[name] = tuple(_value(name, one, kind) for one in values.split(","))
+        for value in found[name]:
+            if expected := expected_of(name, value):
+                raise BadInput(f"--fix {name}={value}: expected {expected}")
     return found
 
 
@@ -149,6 +152,10 @@ def check(space: Space, shape: Shape, devices: int) -> None:
         if values and not any(value >= 1 and size % value == 0 for value in values):
             listed = ",".join(map(str, values))
             raise BadInput(f"--fix {name}={listed}: expected a divisor of {what.format(f'{size:,}')}")
+    for name in ("virtual", "recompute_layers"):
+        if (values := space.fixed.get(name, ())) and min(values) > shape.layers:
+            listed = ",".join(map(str, values))
+            raise BadInput(f"--fix {name}={listed}: expected at most the model's {shape.layers} layers")
 
 
 def rank_degrees(space: Space, base: Plan, shape: Shape, fleet: Fleet) -> Iterator[Plan]:
@@ -239,7 +246,7 @@ def schedules(space: Space, plan: Plan, shape: Shape) -> list[tuple[Schedule, in
     found = []
     for schedule in space.of("schedule", tuple(Schedule)):
         for virtual in space.of("virtual", chunked) if schedule is Schedule.ONE_F_ONE_B else (1,):
-            if space.allows("virtual", virtual) and (virtual == 1 or chunked != [1]):
+            if space.allows("virtual", virtual) and (virtual == 1 or (chunked != [1] and virtual <= each)):
                 found.append((schedule, virtual))
     return found
 
@@ -251,7 +258,11 @@ def recomputes(space: Space, plan: Plan, shape: Shape) -> list[tuple[Recompute, 
     found = []
     for kind in space.of("recompute", usual):
         some = space.of("recompute_layers", range(most)) if kind is Recompute.FULL else (0,)
-        found += [(kind, count) for count in some if kind is Recompute.FULL or space.allows("recompute_layers", 0)]
+        found += [
+            (kind, count)
+            for count in some
+            if count <= shape.layers and (kind is Recompute.FULL or space.allows("recompute_layers", 0))
+        ]
     return found
 
 

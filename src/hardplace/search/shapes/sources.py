@@ -10,7 +10,7 @@ from hardplace.cost.arrays import ArrayTimer
 from hardplace.cost.columns import Roofline, Timer
 from hardplace.cost.gpu.attention import backend_named, stand_in
 from hardplace.cost.gpu.columns import GpuTimer
-from hardplace.cost.gpu.efficiencies import efficiencies, generation
+from hardplace.cost.gpu.efficiencies import ON_ARRAYS, efficiencies, generation, generation_of_arrays
 from hardplace.cost.gpu.models import gpu_model
 from hardplace.cost.gpu.price import Ring
 from hardplace.cost.gpu.shape import DecoderShape
@@ -169,6 +169,12 @@ def _chip(device: Device, conditions: Conditions) -> Target:
     _known_attention(device, conditions)
     on = machine(device, "bf16")
     notes = [*on.notes, "closed forms of a chip with arrays: not fitted on measurements"]
+    reached = efficiencies(generation_of_arrays(device), ON_ARRAYS)
+    if reached.products != 1.0:
+        notes.append(
+            f"{device.name}: kernels alone; `place` takes {reached.products:.3g} times as long for products, fitted on "
+            f"training runs"
+        )
     if conditions.tensor > 1:
         notes.append(f"{device.name}: tensor-parallel collectives are left out")
     return Target(
