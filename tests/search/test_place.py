@@ -188,6 +188,7 @@ def test_two_kinds_of_device_are_placed_exactly():
             plan = Plan(global_batch=batch, pipeline=2, data=2, zero=1, kinds=kinds, stages=(first, 6 - first))
             steps.append(estimate_plan(of_workload(workload, plan), plan, fleet_of(parts, plan)).step_s)
     assert found.best[0].step_s == pytest.approx(min(steps))
+    assert any(note.endswith("25.0 GB/s a device") for note in found.best[0].notes)  # of DGX A100
     fast = found.best[0].plan.kinds.index("h100-sxm")
     assert found.best[0].plan.stages[fast] > 3  # the H100s take more of the layers
 

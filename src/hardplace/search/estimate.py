@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hardplace.cost.gpu.price import Pricer, Seconds
+from hardplace.cost.gpu.price import Seconds
 from hardplace.cost.gpu.work import Attending, LayerWork, Product
 from hardplace.errors import BadInput
 from hardplace.placement.pipeline import Pipelined, end_of_step_s, pipelined
@@ -18,6 +18,7 @@ from hardplace.placement.room import Held, Room, room
 from hardplace.search.chain import Chain, stage_work, stages_of
 from hardplace.search.clusters import Fleet, Site
 from hardplace.search.timing import Known, LayerSeconds, end_of_stage, layer_seconds
+from hardplace.units import format_quantity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +103,7 @@ def estimate_plan(chain: Chain, plan: Plan, fleet: Fleet, known: Known | None = 
         backward_s=backward_s,
         weight_s=weight_s,
         hop_s=hop_s,
-        notes=tuple(dict.fromkeys(note for site in fleet.sites for note in _notes(site.pricer, plan))),
+        notes=_notes(fleet, plan),
     )
 
 
@@ -176,8 +177,11 @@ def _flops(chain: Chain, plan: Plan) -> float:
     return rank * plan.stage_ranks * plan.micro_batches
 
 
-def _notes(pricer: Pricer, plan: Plan) -> tuple[str, ...]:
-    said = list(pricer.notes)
+def _notes(fleet: Fleet, plan: Plan) -> tuple[str, ...]:
+    said = list(dict.fromkeys(note for site in fleet.sites for note in site.pricer.notes))
+    if fleet.joint is not None:
+        rate = format_quantity(fleet.joint.bandwidth_bytes_per_s, "B/s")
+        said.append(f"the kinds of device are taken to be joined by {fleet.joint.name}, {rate} a device")
     if plan.zero == 2 and plan.pipeline > 1:
         said.append("ZeRO-2 with a pipeline: DeepSpeed and Megatron-LM do not combine them")
     if plan.schedule is Schedule.ZERO_BUBBLE:
