@@ -243,8 +243,9 @@ class Pricer:
 
     def _price(self, fresh: set[Product | Attending]) -> None:
         products = [one for one in fresh if isinstance(one, Product)]
-        times = self.timer.listed_s(products) * self.wide
-        self._known.update(zip(products, times.tolist(), strict=True))
+        if products:
+            times = self.timer.listed_s(products) * self.wide
+            self._known.update(zip(products, times.tolist(), strict=True))
         for one in fresh:
             if isinstance(one, Attending):
                 self._known[one] = self._attending_s(one)
