@@ -83,7 +83,7 @@ def test_devices_and_layers_of_stages(tmp_path):
     assert device_ranges(plan["kinds"]) in done.output
     again = run("estimate", "llama2-7b", "--plan", str(tmp_path / "plan.json"))
     for text in (done.output, again.output):
-        lines = text[text.index("stage  device") :].splitlines()[1:]
+        lines = text[text.index("stage device") :].splitlines()[1:]
         assert [(line.split()[1], int(line.split()[2])) for line in lines[: len(stages)]] == stages
     page = (tmp_path / "place.html").read_text()
     for index, (kind, layers) in enumerate(stages):
@@ -96,7 +96,7 @@ def test_ranges_of_stages_on_a_kind():
 
 def test_one_kind_needs_no_column(tmp_path):
     done = run("place", "llama2-7b", *FEW, "--fix", "micro_batch=4", "--out", str(tmp_path))
-    assert "stage  layers" in done.output
+    assert "stage layers" in done.output
     assert "(for estimate --plan and replan)" in done.output
     best = json.loads(run("place", "llama2-7b", *FEW, "--out", str(tmp_path), "--json").output)["best"][0]
     assert f"{best['tokens_per_s']:,.0f} tokens/s, step {best['step_s']:.4g} s, MFU {best['mfu']:.1%}" in (
@@ -152,6 +152,9 @@ def test_a_plan_of_another_model(tmp_path):
     path.write_text('global_batch = 16\nmodel = "gpt2-xl"\ndata = 8\n')
     done = run("estimate", "llama2-7b", "--plan", str(path), "--device", "h100-sxm:8")
     assert isinstance(done.exception, BadInput)
+    path.write_text('global_batch = 16\nmodel = "gone/my.json.gz"\ndata = 8\n')
+    gone = run("estimate", "llama2-7b", "--plan", str(path), "--device", "h100-sxm:8")
+    assert str(gone.exception).startswith(f"{path}: model: 'gone/my.json.gz': expected 'llama2-7b'")
     assert str(done.exception) == f"{path}: model: 'gpt2-xl': expected 'llama2-7b', the MODEL asked for, or no model"
 
 

@@ -158,7 +158,7 @@ def _print_plan(model: str, path: Path, asked: tuple[str, ...], nodes: tuple[str
     counted = any(":" in one for one in asked)
     parts = inventory(asked, None if counted else plan.devices, nodes)
     workload = load(model)
-    if plan.model not in ("", model) and load(plan.model).name != workload.name:
+    if not _same(plan.model, model, workload):
         raise BadInput(f"{path}: model: {plan.model!r}: expected {model!r}, the MODEL asked for, or no model")
     fleet = fleet_of(parts, plan)
     try:
@@ -172,3 +172,15 @@ def _print_plan(model: str, path: Path, asked: tuple[str, ...], nodes: tuple[str
         show_plan(workload.name, where, found)
     if not found.fits:
         sys.exit(INFEASIBLE)
+
+
+def _same(made_for: str, model: str, workload: Workload) -> bool:
+    """Return whether a plan's file was made for a model (or for none); a Workload file may have moved since."""
+    from hardplace.workload.load import load
+
+    if made_for in ("", model):
+        return True
+    try:
+        return load(made_for).name == workload.name
+    except BadInput:
+        return Path(made_for).name == Path(model).name

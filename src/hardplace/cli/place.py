@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     required=True,
     multiple=True,
     metavar="NAME[:COUNT]",
-    help="GPU, TPU, Trainium or Gaudi; several kinds: a stage is on one.",
+    help="GPU, TPU, Trainium or Gaudi; several kinds have stages of their own.",
 )
 @click.option("--devices", type=click.IntRange(min=1), help="How many, of one kind.")
 @click.option("--batch", required=True, type=click.IntRange(min=1), help="Samples a step.")

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from hardplace.placement.plan import Plan
 from hardplace.placement.room import Room
@@ -104,7 +104,7 @@ def show_plan(model: str, where: str, found: PlanEstimate) -> None:
         f"layers a stage {list(found.stage_layers)}"
     )
     if short := fit(found):
-        console.print(f"{short}; what follows would be, if it did")
+        console.print(f"{short}; speed and times as if it did")
     console.print(f"{speed(found)}\n")
     show_parts(console, found)
     for note in found.notes:
@@ -119,15 +119,17 @@ def show_parts(console: Console, found: PlanEstimate) -> None:
             shares.add_row(one.name, f"{one.seconds:.4g}", f"{one.seconds / found.step_s:.1%}")
     console.print(shares)
     several = several_kinds(found.plan)
-    memory = Table("stage", *(("device",) if several else ()), "layers", *_PARTS, "total GiB", "of", "", box=None)
+    device = (Column("device", no_wrap=True),) if several else ()
+    sizes = (*(Column(name, overflow="fold") for name in _PARTS), "total GiB", "of", Column("", no_wrap=True))
+    memory = Table("stage", *device, "layers", *sizes, box=None, padding=(0, 1, 0, 0))
     for row in stage_rows(found):
-        sizes = [getattr(row.room, f"{name}_bytes") / GIB for name in _PARTS]
+        parts = [getattr(row.room, f"{name}_bytes") / GIB for name in _PARTS]
         memory.add_row(
             str(row.stage),
             *((row.device,) if several else ()),
             str(row.layers),
-            *(f"{size:.2f}" for size in (*sizes, row.total_gib)),
-            f"{row.held_gib:.0f}",
+            *(f"{size:.2f}" for size in (*parts, row.total_gib)),
+            f"{row.held_gib:.2f}",
             "fits" if row.short_gib <= 0.0 else f"short by {row.short_gib:.2f}",
         )
     console.print()
