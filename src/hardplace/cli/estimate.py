@@ -1,7 +1,8 @@
-"""`hardplace estimate MODEL`: every kernel of a model on one chip (--operators), or a plan on many GPUs (--plan)."""
+"""`hardplace estimate MODEL`: every kernel of a model on one chip (--operators), or a plan on many devices (--plan)."""
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hardplace.cli import folders, options
-from hardplace.cli.app import app
+from hardplace.cli.app import INFEASIBLE, app
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ def estimate(
     as_json: bool,
     out: Path | None,
 ) -> None:
-    """Print every operator of a model on one chip, and draw its roofline; or what a plan costs.
+    """Print every operator of a model on one chip, and draw its roofline; or what a plan costs, with exit code 3 where
+    it does not fit.
 
     \b
     hardplace estimate llama2-7b --operators --on tpu-v4
@@ -136,8 +138,8 @@ def estimated(workload: Workload, on: Machine | Gpu, micro_batch: int, tensor_pa
 
 
 def _print_plan(model: str, path: Path, asked: tuple[str, ...], nodes: tuple[str, ...], as_json: bool) -> None:
-    """Print what a plan costs on GPUs that exist: those asked for (without a number: as many as the plan's degrees
-    make), else those that its file names."""
+    """Print what a plan costs on the devices asked for (without a number: as many as the plan's degrees make), else on
+    those that its file names."""
     from hardplace.cli.place import inventory
     from hardplace.files import dumps
     from hardplace.placement.plan import read_plan
@@ -156,6 +158,8 @@ def _print_plan(model: str, path: Path, asked: tuple[str, ...], nodes: tuple[str
     counted = any(":" in one for one in asked)
     parts = inventory(asked, None if counted else plan.devices, nodes)
     workload = load(model)
+    if not _same(plan.model, model, workload):
+        raise BadInput(f"{path}: model: {plan.model!r}: expected {model!r}, the MODEL asked for, or no model")
     fleet = fleet_of(parts, plan)
     try:
         found = estimate_plan(of_workload(workload, plan), plan, fleet)
@@ -163,6 +167,20 @@ def _print_plan(model: str, path: Path, asked: tuple[str, ...], nodes: tuple[str
         raise BadInput(f"{path}: {problem}") from None
     if as_json:
         click.echo(dumps(found))
-        return
-    where = " and ".join(f"{count:,} {chip.title} in {node.title}" for chip, node, count in parts)
-    show_plan(workload.name, where, found)
+    else:
+        where = " and ".join(f"{count:,} {chip.title} in {node.title}" for chip, node, count in parts)
+        show_plan(workload.name, where, found)
+    if not found.fits:
+        sys.exit(INFEASIBLE)
+
+
+def _same(made_for: str, model: str, workload: Workload) -> bool:
+    """Return whether a plan's file was made for a model (or for none); a Workload file may have moved since."""
+    from hardplace.workload.load import load
+
+    if made_for in ("", model):
+        return True
+    try:
+        return load(made_for).name == workload.name
+    except BadInput:
+        return Path(made_for).name == Path(model).name

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 
@@ -34,12 +34,15 @@ def own(name: str, same: Callable[[Path], bool | None]) -> Path:
 def check_writable(folder: Path) -> None:
     """Raise BadInput, before any work, if the folder cannot be made or written."""
     nearest = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        raise BadInput(f"--out: {folder}: expected a folder that can be written; {nearest} cannot")
+    try:
+        TemporaryDirectory(dir=nearest).cleanup()  # rights alone do not tell: root may write to /proc, which takes none
+    except OSError:
+        raise BadInput(f"--out: {folder}: expected a folder that can be written; {nearest} cannot") from None
 
 
 def made(folder: Path) -> Path:
     """Return the folder, which is there now: what cannot be made ends a verb before it prints."""
+    check_writable(folder)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -24,7 +24,14 @@ if TYPE_CHECKING:
 
 @app.command()
 @click.argument("model", metavar="MODEL")
-@click.option("--device", "asked", required=True, multiple=True, metavar="NAME[:COUNT]", help="A GPU; several: stages.")
+@click.option(
+    "--device",
+    "asked",
+    required=True,
+    multiple=True,
+    metavar="NAME[:COUNT]",
+    help="GPU, TPU, Trainium or Gaudi; several kinds have stages of their own.",
+)
 @click.option("--devices", type=click.IntRange(min=1), help="How many, of one kind.")
 @click.option("--batch", required=True, type=click.IntRange(min=1), help="Samples a step.")
 @click.option("--node", "nodes", multiple=True, metavar="FILE|NAME", help="A node.  [default: the device's usual]")
@@ -41,7 +48,8 @@ def place(
     as_json: bool,
     out: Path | None,
 ) -> None:
-    """Find the ten best plans for MODEL on GPUs that exist, and prove it; or say what is short, and what mends it.
+    """Find the ten best plans for MODEL on accelerators that exist, and prove it; or say what is short, and what
+    mends it.
 
     \b
     hardplace place llama2-7b --device h100-sxm --devices 64 --batch 512
@@ -55,6 +63,7 @@ def place(
     """
     from hardplace.files import dumps, write, write_text
     from hardplace.report.placed import page, show_placed, show_short
+    from hardplace.report.words import plural
     from hardplace.search.place import Search
     from hardplace.search.short import Short, placed_or_short
     from hardplace.search.space import Space, fixed
@@ -74,13 +83,15 @@ def place(
         sys.exit(INFEASIBLE)
     folder.mkdir(parents=True, exist_ok=True)
     write(folder / "plan.json", _as_file(model, found.best[0].plan, asked, parts, nodes))
-    write_text(folder / "place.html", page(f"{title}, {batch:,} samples a step", found))
+    title = f"{title}, {plural(batch, 'sample')} a step"
+    write_text(folder / "place.html", page(title, found))
     if as_json:
         click.echo(dumps(found))
         return
-    show_placed(f"{title}, {batch:,} samples a step", found)
+    show_placed(title, found)
+    readers = " and replan" if len(parts) == 1 else "; replan takes devices of one kind"
     click.echo(
-        f"\nwritten: {folder / 'plan.json'} (for estimate --plan and replan), {folder / 'place.html'} (for a browser)"
+        f"\nwritten: {folder / 'plan.json'} (for estimate --plan{readers}), {folder / 'place.html'} (for a browser)"
     )
 
 

@@ -9,6 +9,7 @@ from rich.table import Table
 from hardplace.placement.plan import INSIDE_OUT, Plan
 from hardplace.placement.simulate import Pass, simulate
 from hardplace.report import style, words
+from hardplace.report.plan import device_ranges, recompute_words, several_kinds, show_parts, speed, stage_rows
 from hardplace.report.rendering import rendered
 from hardplace.report.screen import headed, screen
 from hardplace.search.estimate import PlanEstimate
@@ -52,8 +53,9 @@ def certificate(found: Placed) -> str:
 def counted(found: Placed) -> str:
     """Return how many plans were considered, and what became of them."""
     return (
-        f"{found.considered:,} plans, each with all ways to cut its stages: {found.short:,} short of memory, "
-        f"{found.bounded:,} discarded by bounds, {found.priced:,} priced in {found.cuts:,} ways to cut them"
+        f"{words.plural(found.considered, 'plan')}, each with all ways to cut its stages: {found.short:,} short of "
+        f"memory, {found.bounded:,} discarded by bounds, {found.priced:,} priced in {words.plural(found.cuts, 'way')} "
+        f"to cut them"
     )
 
 
@@ -69,13 +71,24 @@ def alike(found: Placed) -> str:
     differ = [
         name for name in _REST if any(len({getattr(one, name) for one in group}) > 1 for group in groups.values())
     ]
-    ways = f"{len(groups)} way{'s' if len(groups) > 1 else ''} to divide the devices"
-    said = f"the {len(found.best)} best plans: {ways} (tensor, context, data, pipeline, expert)"
+    ways = f"{words.plural(len(groups), 'way')} to divide the devices"
+    best = f"the {len(found.best)} best plans" if len(found.best) > 1 else "the best plan"
+    said = f"{best}: {ways} (tensor, context, data, pipeline, expert)"
     return f"{said}; those that divide them alike differ in {', '.join(differ)}" if differ else said
 
 
-def row(one: PlanEstimate) -> tuple[str, ...]:
-    """Return a plan as cells of the table, what bounds it last."""
+def heads(found: Placed) -> tuple[str, ...]:
+    """Return the headings of the table of plans: which stages are on which device where there are several kinds."""
+    kinds = ("kinds by stage",) if _several(found) else ()
+    return (*_HEADS, *kinds, "bound by, beside products", "order")
+
+
+def _several(found: Placed) -> bool:
+    return any(one.plan.kinds for one in found.best)
+
+
+def row(one: PlanEstimate, kinds: bool) -> tuple[str, ...]:
+    """Return a plan as cells of the table; kinds: with which stages are on which device."""
     plan = one.plan
     most = max(one.shares[1:], key=lambda share: share.seconds)
     full = max(room.total_bytes for room in one.memory) / GIB
@@ -90,35 +103,32 @@ def row(one: PlanEstimate) -> tuple[str, ...]:
         f"{plan.zero}{f'/{plan.shard}' if plan.shard else ''}",
         str(plan.micro_batch),
         f"{plan.schedule}{f' x{plan.virtual}' if plan.virtual > 1 else ''}",
-        _recompute(plan),
+        recompute_words(plan),
         f"{full:.1f}",
+        *((device_ranges(plan.kinds),) if kinds else ()),
         f"{most.name.split(':')[0].split(',')[0]} {most.seconds / one.step_s:.0%}",
         "" if plan.order == INSIDE_OUT else "-".join(plan.order),
     )
 
 
-def _recompute(plan: Plan) -> str:
-    return f"{plan.recompute}, {plan.recompute_layers} a stage" if plan.recompute_layers else str(plan.recompute)
-
-
 def show_placed(title: str, found: Placed) -> None:
     """Print the ten best plans, the certificate, the memory and the timeline of the best."""
-    from hardplace.report.plan import show_parts
-
     console = screen(170)
     console.print(headed(title))
+    best = found.best[0]
+    console.print(f"speed        {speed(best)}")
     console.print(f"certificate  {certificate(found)}")
     console.print(f"considered   {counted(found)}\n")
     console.print(alike(found))
-    table = Table(*_HEADS, "bound by, beside products", "order", box=None)
+    table = Table(*heads(found), box=None)
     for one in found.best:
-        table.add_row(*row(one))
+        table.add_row(*row(one, _several(found)))
     console.print(table)
-    show_parts(console, found.best[0])
+    show_parts(console, best)
     console.print(headed("\ntimeline of the best plan", " (a row a stage: f forward, b backward, w weight gradient)"))
-    for line in text_timeline(found.best[0]):
+    for line in text_timeline(best):
         console.print(line)
-    for note in found.best[0].notes:
+    for note in best.notes:
         console.print(f"note: {note}")
 
 
@@ -126,9 +136,9 @@ def show_short(title: str, found: Short) -> None:
     """Print what is short, and what would mend it."""
     plan, console = found.nearest, screen(200, soft_wrap=True)
     console.print(
-        f"infeasible: {title}: none of {found.considered:,} plans fits; the nearest (tensor {plan.tensor}, pipeline "
-        f"{plan.pipeline}, data {plan.data}, ZeRO {plan.zero}, recompute {plan.recompute}) is short of "
-        f"{found.short_bytes:,.0f} bytes on stage {found.stage}"
+        f"infeasible: {title}: none of {words.plural(found.considered, 'plan')} fits; the nearest (tensor "
+        f"{plan.tensor}, pipeline {plan.pipeline}, data {plan.data}, ZeRO {plan.zero}, recompute {plan.recompute}) is "
+        f"short by {words.size(found.short_bytes)} on stage {found.stage}"
     )
     for one in found.remedies:
         console.print(f"  fits with {one.what}: {one.step_s:.4g} s a step")
@@ -147,9 +157,9 @@ def drawn(one: PlanEstimate) -> tuple[list[tuple[int, Pass, int, float, float]],
     blocks = [(e.stage, e.phase, e.micro_batch, e.start_s, e.end_s) for e in events if e.stage in stages]
     left = []
     if count < plan.micro_batches:
-        left.append(f"{plan.micro_batches - count} further micro-batches")
+        left.append(words.plural(plan.micro_batches - count, "further micro-batch"))
     if len(stages) < plan.pipeline:
-        left.append(f"the {plan.pipeline - len(stages)} stages in the middle")
+        left.append(f"the {words.plural(plan.pipeline - len(stages), 'stage')} in the middle")
     return blocks, max(block[4] for block in blocks), f"Not drawn: {' and '.join(left)}." if left else ""
 
 
@@ -179,11 +189,13 @@ def page(title: str, found: Placed) -> str:
         best=best,
         certificate=certificate(found),
         counted=f"{counted(found)}; {alike(found)}",
-        heads=(*_HEADS, "bound by, beside products", "order"),
-        rows=[row(one) for one in found.best],
+        heads=heads(found),
+        rows=[row(one, _several(found)) for one in found.best],
         memory=memory_bars(best),
         memory_names=[(name, _PART_COLOURS[name]) for name in PARTS],
-        stages=_stage_rows(len(best.memory)),
+        stages=_labels_at(len(best.memory)),
+        several=several_kinds(best.plan),
+        held=stage_rows(best),
         limit=max(best.memory_bytes) / GIB,
         shares=[(one.name, one.seconds, one.seconds / best.step_s) for one in best.shares if one.seconds > 0.0],
         timeline=timeline_bars(blocks, end_s),
@@ -195,7 +207,7 @@ def page(title: str, found: Placed) -> str:
     )
 
 
-def _stage_rows(count: int) -> list[tuple[int, float]]:
+def _labels_at(count: int) -> list[tuple[int, float]]:
     return [(stage, 10.0 + 22.0 * stage) for stage in range(count)]
 
 

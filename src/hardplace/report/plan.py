@@ -1,47 +1,136 @@
-"""A plan's estimate in the terminal: step time, where it goes, memory by stage."""
+"""A plan's estimate in the terminal: whether it fits, step time, where it goes, memory by stage."""
 
 from __future__ import annotations
 
-from rich.console import Console
-from rich.table import Table
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import NamedTuple
 
+from rich.console import Console
+from rich.table import Column, Table
+
+from hardplace.placement.plan import Plan
+from hardplace.placement.room import Room
 from hardplace.report.screen import screen
+from hardplace.report.words import plural
 from hardplace.search.estimate import PlanEstimate
 from hardplace.units import GIB
 
-_PARTS = ("weights", "gradients", "states", "activations", "logits", "working", "buffers", "fragmentation")
+_PARTS = ("weights", "gradients", "states", "activations", "logits", "working", "buffers", "fragmentation", "reserve")
+
+
+class StageRow(NamedTuple):
+    """A stage in a table: its device ("" where all are alike), layers, and memory in GiB."""
+
+    stage: int
+    device: str
+    layers: int
+    room: Room
+    total_gib: float
+    held_gib: float
+
+    @property
+    def short_gib(self) -> float:
+        """By how much the stage exceeds its device; below zero: what is left."""
+        return self.total_gib - self.held_gib
+
+
+def stage_rows(found: PlanEstimate) -> tuple[StageRow, ...]:
+    """Return the stages of a plan, first to last."""
+    kinds = found.plan.kinds or ("",) * found.plan.pipeline
+    return tuple(
+        StageRow(index, kind, layers, room, room.total_bytes / GIB, held / GIB)
+        for index, (kind, layers, room, held) in enumerate(
+            zip(kinds, found.stage_layers, found.memory, found.memory_bytes, strict=True)
+        )
+    )
+
+
+def several_kinds(plan: Plan) -> bool:
+    """Return whether a plan's stages are on more than one kind of device."""
+    return len(set(plan.kinds)) > 1
+
+
+def device_ranges(kinds: Sequence[str]) -> str:
+    """Return which stages are on which device.
+
+    >>> device_ranges(("h100-sxm", "h100-sxm", "a100-80gb-sxm"))
+    '0-1 h100-sxm, 2 a100-80gb-sxm'
+    """
+
+    def said() -> Iterator[str]:
+        for kind, run in groupby(range(len(kinds)), key=lambda stage: kinds[stage]):
+            first, *more = run
+            yield f"{first}-{more[-1]} {kind}" if more else f"{first} {kind}"
+
+    return ", ".join(said())
+
+
+def recompute_words(plan: Plan) -> str:
+    """Return what a plan recomputes."""
+    return f"{plan.recompute}, {plan.recompute_layers} a stage" if plan.recompute_layers else str(plan.recompute)
+
+
+def speed(found: PlanEstimate) -> str:
+    """Return how fast a plan is."""
+    return f"{found.tokens_per_s:,.0f} tokens/s, step {found.step_s:.4g} s, MFU {found.mfu:.1%} of 16-bit peak"
+
+
+def fit(found: PlanEstimate) -> str:
+    """Return what says that a plan does not fit, with the stage that is short by most; empty: it fits."""
+    rows = stage_rows(found)
+    over = [one for one in rows if one.short_gib > 0.0]
+    if not over:
+        return ""
+    most = max(over, key=lambda one: one.short_gib)
+    others = f"; {len(over)} of {plural(len(rows), 'stage')} do not fit" if len(over) > 1 else ""
+    on = f" ({most.device})" if several_kinds(found.plan) else ""
+    return (
+        f"does not fit: stage {most.stage}{on} is short by {most.short_gib:.2f} GiB: "
+        f"{most.total_gib:.2f} of {most.held_gib:.2f} GiB{others}"
+    )
 
 
 def show_plan(model: str, where: str, found: PlanEstimate) -> None:
-    """Print an estimate."""
-    console, plan = screen(120, soft_wrap=True), found.plan
+    """Print an estimate; first, where it does not fit, by how much."""
+    console, plan = screen(150, soft_wrap=True), found.plan
     console.print(f"{model} on {where}")
+    lines = plan.recompute_layers and f", {plural(plan.recompute_layers, 'layer')} a stage"
     console.print(
-        f"tensor {plan.tensor}, context {plan.context}, data {plan.data}, pipeline {plan.pipeline}, "
-        f"virtual {plan.virtual}, expert {plan.expert}, ZeRO {plan.zero}; {plan.micro_batches} micro-batches of "
-        f"{plan.micro_batch} a replica; recompute {plan.recompute}; layers a stage {list(found.stage_layers)}"
+        f"tensor {plan.tensor}{' with sequence parallelism' if plan.sequence else ''}, context {plan.context}, "
+        f"data {plan.data}, pipeline {plan.pipeline}, virtual {plan.virtual}, expert {plan.expert}, ZeRO {plan.zero}"
+        f"{f' over {plan.shard}' if plan.shard else ''}; {plural(plan.micro_batches, 'micro-batch')} of "
+        f"{plan.micro_batch} a replica; schedule {plan.schedule}; recompute {plan.recompute}{lines or ''}; "
+        f"layers a stage {list(found.stage_layers)}"
     )
-    console.print(
-        f"step {found.step_s:.4g} s, {found.tokens_per_s:,.0f} tokens/s, MFU {found.mfu:.1%} of 16-bit peak\n"
-    )
+    if short := fit(found):
+        console.print(f"{short}; speed and times as if it did")
+    console.print(f"{speed(found)}\n")
     show_parts(console, found)
     for note in found.notes:
         console.print(f"note: {note}")
 
 
 def show_parts(console: Console, found: PlanEstimate) -> None:
-    """Print where a step's time goes, and the memory of each stage."""
+    """Print where a step's time goes, and device, layers and memory of each stage."""
     shares = Table("where a step's time goes (busiest stage)", "seconds", "share", box=None)
     for one in found.shares:
         if one.seconds > 0:
             shares.add_row(one.name, f"{one.seconds:.4g}", f"{one.seconds / found.step_s:.1%}")
     console.print(shares)
-    memory = Table("stage", *_PARTS, "reserve", "total GiB", "of", "", box=None)
-    for index, room in enumerate(found.memory):
-        sizes = [getattr(room, f"{name}_bytes") for name in _PARTS] + [room.reserve_bytes, room.total_bytes]
-        held = found.memory_bytes[index]
-        short = room.total_bytes - held
-        fit = "fits" if short <= 0 else f"short of {short / GIB:.2f}"
-        memory.add_row(str(index), *(f"{size / GIB:.2f}" for size in sizes), f"{held / GIB:.0f}", fit)
+    several = several_kinds(found.plan)
+    device = (Column("device", no_wrap=True),) if several else ()
+    sizes = (*(Column(name, overflow="fold") for name in _PARTS), "total GiB", "of", Column("", no_wrap=True))
+    memory = Table("stage", *device, "layers", *sizes, box=None, padding=(0, 1, 0, 0))
+    for row in stage_rows(found):
+        parts = [getattr(row.room, f"{name}_bytes") / GIB for name in _PARTS]
+        memory.add_row(
+            str(row.stage),
+            *((row.device,) if several else ()),
+            str(row.layers),
+            *(f"{size:.2f}" for size in (*parts, row.total_gib)),
+            f"{row.held_gib:.2f}",
+            "fits" if row.short_gib <= 0.0 else f"short by {row.short_gib:.2f}",
+        )
     console.print()
     console.print(memory)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
+from hardplace.report import words
 from hardplace.report.screen import screen
 from hardplace.search.replan import Change, Option, Replanned, Stuck
 from hardplace.units import format_quantity
@@ -107,6 +108,6 @@ def say_stuck(found: Stuck, change: Change) -> None:
     plan = found.nearest
     console.print(
         f"infeasible: no plan fits {change.devices} devices; the nearest (tensor {plan.tensor}, pipeline "
-        f"{plan.pipeline}, data {plan.data}, ZeRO {plan.zero}, recompute {plan.recompute}) is short of "
-        f"{found.short_bytes:,.0f} bytes on stage {found.stage}"
+        f"{plan.pipeline}, data {plan.data}, ZeRO {plan.zero}, recompute {plan.recompute}) is short by "
+        f"{words.size(found.short_bytes)} on stage {found.stage}"
     )

@@ -68,10 +68,19 @@ def area(value_mm2: float) -> str:
 def plural(count: int, noun: str) -> str:
     """Return a count with its noun.
 
-    >>> plural(1, "tensor core"), plural(4096, "tensor core")
-    ('1 tensor core', '4,096 tensor cores')
+    >>> plural(1, "tensor core"), plural(4096, "tensor core"), plural(8, "micro-batch")
+    ('1 tensor core', '4,096 tensor cores', '8 micro-batches')
     """
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+    return f"{count:,} {noun}{'' if count == 1 else 'es' if noun.endswith('ch') else 's'}"
+
+
+def size(value_bytes: float) -> str:
+    """Return a size in GiB, and in bytes beside it.
+
+    >>> size(67_827_982_213.0)
+    '63.17 GiB (67,827,982,213 bytes)'
+    """
+    return f"{value_bytes / GIB:.2f} GiB ({value_bytes:,.0f} bytes)"
 
 
 def chip(one: Accelerator) -> str:
