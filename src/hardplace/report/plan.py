@@ -120,15 +120,16 @@ def show_parts(console: Console, found: PlanEstimate) -> None:
     console.print(shares)
     several = several_kinds(found.plan)
     device = (Column("device", no_wrap=True),) if several else ()
-    sizes = (*(Column(name, overflow="fold") for name in _PARTS), "total GiB", "of", Column("", no_wrap=True))
-    memory = Table("stage", *device, "layers", *sizes, box=None, padding=(0, 1, 0, 0))
+    parts = tuple(Column(name, overflow="fold") for name in _PARTS)
+    ends = ("total GiB", "of", Column("", no_wrap=True))
+    memory = Table("stage", *device, "layers", *parts, *ends, box=None, padding=(0, 1, 0, 0))
     for row in stage_rows(found):
-        parts = [getattr(row.room, f"{name}_bytes") / GIB for name in _PARTS]
+        sizes = [getattr(row.room, f"{name}_bytes") / GIB for name in _PARTS]
         memory.add_row(
             str(row.stage),
             *((row.device,) if several else ()),
             str(row.layers),
-            *(f"{size:.2f}" for size in (*parts, row.total_gib)),
+            *(f"{size:.2f}" for size in (*sizes, row.total_gib)),
             f"{row.held_gib:.2f}",
             "fits" if row.short_gib <= 0.0 else f"short by {row.short_gib:.2f}",
         )
