@@ -18,15 +18,20 @@ from hardplace.errors import BadInput
 from hardplace.files import dumps, parse, read
 from hardplace.hardware.settings import HBM3, PHAZE
 from hardplace.placement.types import Infeasible
+from hardplace.report import words
+from hardplace.report.several import shared_sheet
+from hardplace.report.shares import search_figure
 from hardplace.search.answer import answer
 from hardplace.search.asked import asked, difference
 from hardplace.search.exact import in_process
-from hardplace.search.journal import FILE, Journal, Journalled, evaluations, journal, run
+from hardplace.search.goals import Objective
+from hardplace.search.journal import FILE, Journal, Journalled, evaluations, journal, run, sought
 from hardplace.search.loop import C, Problem, Steps
 from hardplace.search.question import Question
 from hardplace.search.steps import Here
 from hardplace.search.strategies.oracle import Oracle
-from hardplace.search.types import Ends, Evaluation, Exploration, Job, Outcome
+from hardplace.search.together import together
+from hardplace.search.types import Ends, Evaluation, Exploration, Job, Outcome, Shared
 from hardplace.workload.load import load
 from search_questions import TINY, small
 
@@ -256,3 +261,44 @@ def test_evaluations_of_a_search_are_all_in_its_journal(tmp_path: Path) -> None:
         found = _answer(Journalled(made, counting))
         assert counting.done == len(list(evaluations(tmp_path / FILE)))
     assert any(one == found.best for _, one in evaluations(tmp_path / FILE) if isinstance(one, Evaluation))
+
+
+@pytest.mark.parametrize("objective", ["energy", "carbon", "tdp", "price", "area"])
+def test_a_run_says_what_is_made_small_as_the_search_does(objective: Objective, tmp_path: Path) -> None:
+    """Less is better: the bound is below the incumbent, and neither is the inverse that the search climbs."""
+    goal = replace(QUESTION.goal, objectives=(Objective(objective),))
+    question = replace(QUESTION, goal=goal)
+    found = answer(question, Ends(gap=0.01))
+    assert isinstance(found, Exploration)
+    with journal(tmp_path / FILE, asked(question, gap=0.01), "opt-350m", sought(goal)) as made:
+        made.end(found)
+    said = run(tmp_path / FILE)
+    assert (
+        words.bound(found) == f"{said.objective} {said.incumbent:,.5g} {said.unit}, bound {said.bound:,.5g} {said.unit}"
+    )
+    assert said.bound is not None
+    assert said.incumbent is not None
+    assert said.bound <= said.incumbent == pytest.approx(1.0 / found.score)
+    assert said.gap == pytest.approx(found.gap)
+    (bound, best) = (trace.y[-1] for trace in search_figure(found).data)
+    assert (bound, best) == (1.0 / found.bound, 1.0 / found.score)
+
+
+def test_a_frontiers_run_has_a_gap_and_no_value(tmp_path: Path) -> None:
+    goal = replace(QUESTION.goal, objectives=(Objective.THROUGHPUT, Objective.AREA))
+    with journal(tmp_path / FILE, asked(QUESTION, gap=GAP), "opt-350m", sought(goal)) as made:
+        made.tell(12.0, 15.0)
+    said = run(tmp_path / FILE)
+    assert (said.objective, said.unit, said.incumbent, said.bound) == ("throughput and area", "", None, None)
+    assert said.gap == 0.25
+
+
+def test_models_that_share_a_chip_are_said_in_the_objectives_unit(tmp_path: Path) -> None:
+    goal = replace(QUESTION.goal, objectives=(Objective.AREA,), weights=(1.0, 1.0), norms=(1.0, 1.0))
+    found = together(replace(QUESTION, goal=goal, workloads=(load("opt-350m"), load("bert-large"))), Ends(gap=0.01))
+    assert isinstance(found, Shared)
+    area_mm2 = f"{found.chips[0].area_mm2:.4g}"
+    sheet = shared_sheet(found)
+    assert sheet.headings[2] == "mm2"
+    assert [row[2] for row in sheet.rows] == [area_mm2, area_mm2]
+    assert sought(goal) == "geometric combination of area"

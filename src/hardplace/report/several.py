@@ -10,6 +10,7 @@ from rich.table import Table
 from hardplace.report import style, words
 from hardplace.report.rendering import rendered_with_figures
 from hardplace.report.screen import headed, screen
+from hardplace.search.goals import Objective, shown
 from hardplace.search.types import Frontier, Shared
 from hardplace.units import GIB
 
@@ -55,7 +56,7 @@ def shared_sheet(found: Shared) -> Sheet:
         (
             run.model,
             str(run.chip + 1),
-            words.number(run.score, 4),
+            words.number(shown(Objective(found.objective), run.score), 4),
             words.percent(run.score / run.own_best),
             words.plan(run.evaluation),
         )

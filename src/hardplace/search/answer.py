@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -14,7 +15,7 @@ from hardplace.search.candidates import Found, Plan
 from hardplace.search.cloud import cloud
 from hardplace.search.exact import in_process
 from hardplace.search.explore import Search
-from hardplace.search.goals import UNITS, Goal, Objective
+from hardplace.search.goals import UNITS, Goal, Objective, shown
 from hardplace.search.loop import Evaluator
 from hardplace.search.plans import families
 from hardplace.search.question import Question
@@ -103,19 +104,16 @@ def frontier(
     )
 
 
-def shown(objective: Objective, score: float) -> float:
-    """Return a score as people read it: its inverse where less is better."""
-    return 1.0 / score if UNITS[objective][1] else score
-
-
 def explored(search: Search) -> Found | Infeasible:
     """Return what a search reached, or what every candidate lacks; too_early is raised if it ended before either."""
     short = search.shortage()
     if short is not None:
         return short
     found = search.run()
-    if found.reached:
+    if found.reached and math.isfinite(found.excess):
         return found
+    if found.reached:
+        raise too_early(found.stop, "every chip was bounded")
     if found.stop in LIMITS:
         raise too_early(found.stop, "any plan was reached")
     return search.nothing()
