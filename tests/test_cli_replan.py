@@ -109,7 +109,7 @@ def test_what_fits_nowhere_is_infeasible(tmp_path: Path) -> None:
         (("--cluster", "dgx-h10"), "unknown node 'dgx-h10'; did you mean dgx-h100"),
         (("--cluster", "dgx-a100"), "expected nodes as the running plan has them, 8 h100-sxm"),
         (("--model", "gpt2-xl"), "is a plan of opt-350m: expected that, or the option left out"),
-        (("--store", "0"), "--store: '0': expected a positive number in B/s"),
+        (("--store", "0"), "--store: '0': expected a positive number in B/s with its unit"),
     ],
 )
 def test_bad_input_is_one_line(path: str, arguments: tuple[str, ...], message: str) -> None:

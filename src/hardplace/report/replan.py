@@ -100,7 +100,8 @@ def _say_moves(console: Console, best: Option) -> None:
     console.print(
         f"best: of {format_quantity(moves.needed_bytes, 'B')} of weights and optimizer states on all devices, "
         f"{format_quantity(moves.kept_bytes, 'B')} are in place, "
-        f"{format_quantity(moves.moved_bytes, 'B')} move{least}, {format_quantity(moves.across_bytes, 'B')} come from other nodes"
+        f"{format_quantity(moves.moved_bytes, 'B')} move{least}, "
+        f"{format_quantity(moves.across_bytes, 'B')} come from other nodes"
     )
     console.print(
         f"      the busiest device receives {format_quantity(moves.busiest_across_bytes, 'B')} from other nodes and "
