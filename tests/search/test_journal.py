@@ -19,8 +19,10 @@ from hardplace.files import dumps, parse, read
 from hardplace.hardware.settings import HBM3, PHAZE
 from hardplace.placement.types import Infeasible
 from hardplace.report import words
+from hardplace.report.page import page
 from hardplace.report.several import shared_sheet
 from hardplace.report.shares import search_figure
+from hardplace.report.terminal import show
 from hardplace.search.answer import answer
 from hardplace.search.asked import asked, difference
 from hardplace.search.exact import in_process
@@ -32,6 +34,7 @@ from hardplace.search.steps import Here
 from hardplace.search.strategies.oracle import Oracle
 from hardplace.search.together import together
 from hardplace.search.types import Ends, Evaluation, Exploration, Job, Outcome, Shared
+from hardplace.units import format_quantity
 from hardplace.workload.load import load
 from search_questions import TINY, small
 
@@ -280,6 +283,14 @@ def test_a_run_says_what_is_made_small_as_the_search_does(objective: Objective, 
     assert said.incumbent is not None
     assert said.bound <= said.incumbent == pytest.approx(1.0 / found.score)
     assert said.gap == pytest.approx(found.gap)
+    assert f"{said.incumbent:,.5g}" == words.objective(found, found.score)
+    ways = {one.name: one for one in found.baselines}
+    apart = ways["pure data parallel"].evaluation
+    assert apart is not None
+    if apart.placement == found.best.placement and apart.family == found.best.family:
+        assert ways["pure data parallel"].score == pytest.approx(found.score)
+    if objective == "area":
+        assert 1.0 / (ways["TPUv4"].score or 0.0) == pytest.approx(278.83, rel=1e-3)
     (bound, best) = (trace.y[-1] for trace in search_figure(found).data)
     assert (bound, best) == (1.0 / found.bound, 1.0 / found.score)
 
@@ -302,3 +313,19 @@ def test_models_that_share_a_chip_are_said_in_the_objectives_unit(tmp_path: Path
     assert sheet.headings[2] == "mm2"
     assert [row[2] for row in sheet.rows] == [area_mm2, area_mm2]
     assert sought(goal) == "geometric combination of area"
+
+
+def test_the_limits_are_said_with_what_the_answer_takes_of_each(capsys: pytest.CaptureFixture[str]) -> None:
+    budget = replace(QUESTION.budget, tdp_w=300.0, step_s=900.0)
+    goal = replace(QUESTION.goal, objectives=(Objective.TDP,))
+    found = answer(replace(QUESTION, budget=budget, goal=goal), Ends(gap=0.01))
+    assert isinstance(found, Exploration)
+    assert found.tdp_w == pytest.approx(1.0 / found.score)
+    step = f"step {format_quantity(found.best.placement.batch_s, 's', 4)} of at most 900.0 s"
+    assert words.limits(found) == f"TDP {found.tdp_w:,.5g} W of at most 300 W, {step}"
+    show(found)
+    said = capsys.readouterr().out
+    assert words.limits(found) in said
+    row = next(line for line in said.splitlines() if line.startswith("│ answer"))
+    assert row.split("│")[2].strip() == f"{found.tdp_w:,.5g}"
+    assert words.limits(found) in page(found)
