@@ -15,6 +15,7 @@ import pytest
 from hardplace.errors import BadInput
 from hardplace.files import read, write
 from hardplace.report.page import command
+from hardplace.search.goals import Objective
 from hardplace.search.journal import run
 from hardplace.search.types import Exploration
 from hardplace.workload.load import catalogue, load
@@ -115,6 +116,8 @@ def test_a_budget_below_tpuv4_is_searched_against_it(tmp_path: Path) -> None:
         (("search", "llama2-7b", "--area", "nan"), ["--area", "nan"]),
         (("search", "llama2-7b", "--memory", "80 parsec"), ["--memory", "80 parsec"]),
         (("search", "llama2-7b", "--memory", "0 GB"), ["--memory", "0 GB"]),
+        (("search", "llama2-7b", "--memory", "80"), ["--memory", "'80'", "with its unit, such as '80 GB'"]),
+        (("search", "llama2-7b", "--limit", "memory=80"), ["--limit memory", "'80'", "with its unit"]),
         (
             ("search", "llama2-7b", "--tensor-parallel", "3"),
             ["--tensor-parallel", "3", "divides nothing of llama2-7b"],
@@ -227,6 +230,11 @@ def test_no_arguments_print_the_help() -> None:
     done = hardplace()
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("Usage: hardplace")
+
+
+def test_the_objectives_are_in_the_help() -> None:
+    said = "".join(hardplace("search", "--help").stdout.split())
+    assert all(one in said for one in Objective)
 
 
 @pytest.mark.parametrize("verb", ["", "search", "models", "chips"])

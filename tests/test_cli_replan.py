@@ -40,6 +40,28 @@ def test_a_lost_device(path: str) -> None:
     assert 3 not in found["options"][0]["moves"]["devices"]
 
 
+def test_what_is_kept_from_the_running_plan_is_said(path: str, tmp_path: Path) -> None:
+    said = replan(path, "--lost", "3").stdout
+    heads = next(line for line in said.splitlines() if line.lstrip().startswith("samples/s"))
+    assert heads.split()[heads.split().index("tensor") :][:7] == [
+        "tensor",
+        "pipe",
+        "virtual",
+        "data",
+        "ctx",
+        "exp",
+        "ZeRO",
+    ]
+    assert "sequence parallelism wherever tensor is above 1, context 1, expert 1, bf16" in said
+    write(tmp_path / "plain.json", replace(RUNNING, sequence=False))
+    plain = replan(str(tmp_path / "plain.json"), "--devices", "16").stdout
+    assert "no sequence parallelism, context 1" in plain
+    assert " 2 sp" not in plain
+    assert "less than 0 B" not in plain
+    write(tmp_path / "with.json", replace(RUNNING, tensor=8, pipeline=1, data=1))
+    assert " 8 sp" in replan(str(tmp_path / "with.json"), "--horizon", "30s").stdout
+
+
 def test_a_plan_alone_says_the_same_with_its_names_beside_it(path: str, tmp_path: Path) -> None:
     write(tmp_path / "alone.json", PLAN)
     alone = replan(str(tmp_path / "alone.json"), "--model", "opt-350m", "--device", "h100-sxm", "--devices", "6")
@@ -79,13 +101,16 @@ def test_what_fits_nowhere_is_infeasible(tmp_path: Path) -> None:
     [
         (("--horizon", "0h"), "--horizon 0h: expected a time above zero"),
         (("--horizon", "4"), "--horizon 4: expected a time above zero with its unit"),
+        (("--horizon", "٤h"), "--horizon ٤h: expected a time above zero"),
+        (("--lost", "٤"), "--lost ٤: '٤': expected devices by number"),
+        (("--lost", "0-7"), "--lost: all 8 devices: expected one or more left"),
         (("--lost", "8"), "--lost 8: 8: expected a device of the running plan, 0 to 7"),
         (("--lost", "3-1"), "--lost 3-1: '3-1': expected devices by number"),
         (("--lost", "0", "--devices", "5"), "--devices 5: expected at least the 7 that are left"),
         (("--cluster", "dgx-h10"), "unknown node 'dgx-h10'; did you mean dgx-h100"),
         (("--cluster", "dgx-a100"), "expected nodes as the running plan has them, 8 h100-sxm"),
         (("--model", "gpt2-xl"), "is a plan of opt-350m: expected that, or the option left out"),
-        (("--store", "0"), "--store: '0': expected a positive number in B/s"),
+        (("--store", "0"), "--store: '0': expected a positive number in B/s with its unit"),
     ],
 )
 def test_bad_input_is_one_line(path: str, arguments: tuple[str, ...], message: str) -> None:

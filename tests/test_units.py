@@ -6,7 +6,9 @@ from hardplace.errors import BadInput
 from hardplace.units import format_quantity, parse_quantity
 
 
-@pytest.mark.parametrize("text", ["", "abc", "-3 GB", "0 B", "1 parsec", "nan", "1e999 B", "3 GB/s", "1.2.3 B"])
+@pytest.mark.parametrize(
+    "text", ["", "abc", "-3 GB", "0 B", "1 parsec", "nan", "1e999 B", "3 GB/s", "1.2.3 B", "80", "8e10", " 80 "]
+)
 def test_bad_quantities_name_the_place_and_the_value(text: str) -> None:
     with pytest.raises(BadInput, match="--memory"):
         parse_quantity(text, "B", "--memory")

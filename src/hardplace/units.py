@@ -19,7 +19,7 @@ _SMALL = {"m": 1e-3, "u": 1e-6, "µ": 1e-6, "n": 1e-9}
 
 
 def parse_quantity(text: str, unit: str, where: str) -> float:
-    """Return a positive quantity in its base unit from text such as "80 GiB", "3.35 TB/s" or a bare number.
+    """Return a positive quantity in its base unit from text such as "80 GiB", "3.35 TB/s" or "300" (but for bytes).
 
     unit: the base unit expected ("B", "B/s", "s", "mm2", ...). where: names the option or field for the error.
     Raises BadInput for anything else than a finite, positive number with that unit.
@@ -30,9 +30,11 @@ def parse_quantity(text: str, unit: str, where: str) -> float:
     3350000000000.0
     """
     match = re.fullmatch(r"\s*([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*([^\s0-9]\S*)?\s*", text)
-    expected = f"expected a positive number in {unit}, such as '80 G{unit}'" if unit.startswith("B") else ""
+    expected = (
+        f"expected a positive number in {unit} with its unit, such as '80 G{unit}'" if unit.startswith("B") else ""
+    )
     problem = BadInput(f"{where}: {text!r}: {expected or f'expected a positive number in {unit}'}")
-    if match is None:
+    if match is None or (unit.startswith("B") and not match[2]):  # 80: bytes, or GB?
         raise problem
     suffix = match[2] or unit
     if not suffix.endswith(unit):

@@ -18,15 +18,23 @@ from hardplace.errors import BadInput
 from hardplace.files import dumps, parse, read
 from hardplace.hardware.settings import HBM3, PHAZE
 from hardplace.placement.types import Infeasible
+from hardplace.report import words
+from hardplace.report.page import page
+from hardplace.report.several import shared_sheet
+from hardplace.report.shares import search_figure
+from hardplace.report.terminal import show
 from hardplace.search.answer import answer
 from hardplace.search.asked import asked, difference
 from hardplace.search.exact import in_process
-from hardplace.search.journal import FILE, Journal, Journalled, evaluations, journal, run
+from hardplace.search.goals import Objective
+from hardplace.search.journal import FILE, Journal, Journalled, evaluations, journal, run, sought
 from hardplace.search.loop import C, Problem, Steps
 from hardplace.search.question import Question
 from hardplace.search.steps import Here
 from hardplace.search.strategies.oracle import Oracle
-from hardplace.search.types import Ends, Evaluation, Exploration, Job, Outcome
+from hardplace.search.together import together
+from hardplace.search.types import Ends, Evaluation, Exploration, Job, Outcome, Shared
+from hardplace.units import format_quantity
 from hardplace.workload.load import load
 from search_questions import TINY, small
 
@@ -256,3 +264,68 @@ def test_evaluations_of_a_search_are_all_in_its_journal(tmp_path: Path) -> None:
         found = _answer(Journalled(made, counting))
         assert counting.done == len(list(evaluations(tmp_path / FILE)))
     assert any(one == found.best for _, one in evaluations(tmp_path / FILE) if isinstance(one, Evaluation))
+
+
+@pytest.mark.parametrize("objective", ["energy", "carbon", "tdp", "price", "area"])
+def test_a_run_says_what_is_made_small_as_the_search_does(objective: Objective, tmp_path: Path) -> None:
+    """Less is better: the bound is below the incumbent, and neither is the inverse that the search climbs."""
+    goal = replace(QUESTION.goal, objectives=(Objective(objective),))
+    question = replace(QUESTION, goal=goal)
+    found = answer(question, Ends(gap=0.01))
+    assert isinstance(found, Exploration)
+    with journal(tmp_path / FILE, asked(question, gap=0.01), "opt-350m", sought(goal)) as made:
+        made.end(found)
+    said = run(tmp_path / FILE)
+    assert (
+        words.bound(found) == f"{said.objective} {said.incumbent:,.5g} {said.unit}, bound {said.bound:,.5g} {said.unit}"
+    )
+    assert said.bound is not None
+    assert said.incumbent is not None
+    assert said.bound <= said.incumbent == pytest.approx(1.0 / found.score)
+    assert said.gap == pytest.approx(found.gap)
+    assert f"{said.incumbent:,.5g}" == words.objective(found, found.score)
+    ways = {one.name: one for one in found.baselines}
+    apart = ways["pure data parallel"].evaluation
+    assert apart is not None
+    if apart.placement == found.best.placement and apart.family == found.best.family:
+        assert ways["pure data parallel"].score == pytest.approx(found.score)
+    if objective == "area":
+        assert 1.0 / (ways["TPUv4"].score or 0.0) == pytest.approx(278.83, rel=1e-3)
+    (bound, best) = (trace.y[-1] for trace in search_figure(found).data)
+    assert (bound, best) == (1.0 / found.bound, 1.0 / found.score)
+
+
+def test_a_frontiers_run_has_a_gap_and_no_value(tmp_path: Path) -> None:
+    goal = replace(QUESTION.goal, objectives=(Objective.THROUGHPUT, Objective.AREA))
+    with journal(tmp_path / FILE, asked(QUESTION, gap=GAP), "opt-350m", sought(goal)) as made:
+        made.tell(12.0, 15.0)
+    said = run(tmp_path / FILE)
+    assert (said.objective, said.unit, said.incumbent, said.bound) == ("throughput and area", "", None, None)
+    assert said.gap == 0.25
+
+
+def test_models_that_share_a_chip_are_said_in_the_objectives_unit(tmp_path: Path) -> None:
+    goal = replace(QUESTION.goal, objectives=(Objective.AREA,), weights=(1.0, 1.0), norms=(1.0, 1.0))
+    found = together(replace(QUESTION, goal=goal, workloads=(load("opt-350m"), load("bert-large"))), Ends(gap=0.01))
+    assert isinstance(found, Shared)
+    area_mm2 = f"{found.chips[0].area_mm2:.4g}"
+    sheet = shared_sheet(found)
+    assert sheet.headings[2] == "mm2"
+    assert [row[2] for row in sheet.rows] == [area_mm2, area_mm2]
+    assert sought(goal) == "geometric combination of area"
+
+
+def test_the_limits_are_said_with_what_the_answer_takes_of_each(capsys: pytest.CaptureFixture[str]) -> None:
+    budget = replace(QUESTION.budget, tdp_w=300.0, step_s=900.0)
+    goal = replace(QUESTION.goal, objectives=(Objective.TDP,))
+    found = answer(replace(QUESTION, budget=budget, goal=goal), Ends(gap=0.01))
+    assert isinstance(found, Exploration)
+    assert found.tdp_w == pytest.approx(1.0 / found.score)
+    step = f"step {format_quantity(found.best.placement.batch_s, 's', 4)} of at most 900.0 s"
+    assert words.limits(found) == f"TDP {found.tdp_w:,.5g} W of at most 300 W, {step}"
+    show(found)
+    said = capsys.readouterr().out
+    assert words.limits(found) in said
+    row = next(line for line in said.splitlines() if line.startswith("│ answer"))
+    assert row.split("│")[2].strip() == f"{found.tdp_w:,.5g}"
+    assert words.limits(found) in page(found)

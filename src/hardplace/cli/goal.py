@@ -43,8 +43,13 @@ asking_options = gathered(
         metavar="NAME|FILE",
         help="Chips: phaze, open, or a TOML file.",
     ),
-    click.option("--objective", metavar="NAME", help="What to search for.  [default: throughput]"),
-    click.option("--pareto", metavar="NAME,NAME", help="Frontier over two or three objectives."),
+    click.option(
+        "--objective",
+        metavar="NAME",
+        help="throughput, throughput-per-watt, throughput-per-dollar, energy, carbon, tdp, price or area.  "
+        "[default: throughput]",
+    ),
+    click.option("--pareto", metavar="NAME,NAME", help="Frontier over two or three of these."),
     click.option(
         "--limit",
         "limits",

@@ -94,7 +94,7 @@ def _devices(running: int, lost: str | None, devices: int | None) -> tuple[froze
         return frozenset(range(min(left, running), running)), left
     gone: set[int] = set()
     for part in lost.split(","):
-        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        match = re.fullmatch(r"\s*([0-9]+)(?:-([0-9]+))?\s*", part)
         low, high = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if low > high:
             raise BadInput(f"--lost {lost}: {part!r}: expected devices by number, such as 16-23,40")
@@ -105,7 +105,7 @@ def _devices(running: int, lost: str | None, devices: int | None) -> tuple[froze
 
 
 def _seconds(option: str, text: str) -> float:
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|min|h|d)\s*", text)
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(s|min|h|d)\s*", text)
     if match is None or float(match[1]) <= 0.0:
         raise BadInput(f"{option} {text}: expected a time above zero with its unit (s, min, h or d), such as 4h")
     return float(match[1]) * _SECONDS[match[2]]

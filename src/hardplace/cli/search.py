@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hardplace.cli.working import Where
     from hardplace.hardware.types import Setting
     from hardplace.placement.types import Infeasible
+    from hardplace.search.goals import Objective
     from hardplace.search.question import Question
     from hardplace.search.types import Choices, Ends, Exploration, Frontier, Progress, Shared
     from hardplace.workload.types import Workload
@@ -188,10 +189,10 @@ def _run(question: Question, ends: Ends, folder: Path, where: Where, as_json: bo
     from hardplace.files import dumps, write, write_text
     from hardplace.placement.types import Infeasible
     from hardplace.report.terminal import infeasible_line
-    from hardplace.search.goals import UNITS
 
-    unit = UNITS[question.goal.objectives[0]][0]
-    with working(question, ends.gap, folder, where, unit) as work, _progress_bar(ends.gap) as report:
+    goal = question.goal
+    alone = goal.objectives[0] if len(goal.objectives) == len(goal.norms) == 1 else None
+    with working(question, ends.gap, folder, where) as work, _progress_bar(ends.gap, alone) as report:
         found = _asked(question)(question, ends, report=work.reporting(report), evaluator=work.evaluator)
         work.journal.end(found)
     if isinstance(found, Infeasible):
@@ -234,15 +235,21 @@ def _shown(found: Exploration | Frontier | Shared) -> tuple[Callable[[], None], 
 
 
 @contextmanager
-def _progress_bar(gap: float) -> Iterator[Callable[[Progress], None]]:
-    """Show the incumbent, the bound and how far the gap has closed, on standard error."""
+def _progress_bar(gap: float, objective: Objective | None = None) -> Iterator[Callable[[Progress], None]]:
+    """Show how far the gap has closed, and incumbent and bound of the only objective, on standard error."""
     import math
+
+    from hardplace.search.goals import UNITS, shown
 
     with progress_bar() as show:
 
         def report(now: Progress) -> None:
             left = now.bound / now.score - 1.0 if now.score else math.inf
             closed = math.log(max(left, 1e-9)) / math.log(max(gap, 1e-6)) if left < 1 else 0.0
-            show(f"best {now.score:,.5g}  bound {now.bound:,.5g}  gap {left:.2%}", closed)
+            values = ""
+            if objective is not None:
+                best, bound = (f"{shown(objective, one):,.5g}" if one else "none" for one in (now.score, now.bound))
+                values = f"best {best}  bound {bound} {UNITS[objective][0]}  "
+            show(f"{values}gap {left:.2%}", closed)
 
         yield report

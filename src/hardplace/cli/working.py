@@ -41,12 +41,17 @@ class Work:
 
     evaluator: Evaluator
     journal: Journal
+    models: int
 
     def reporting(self, report: Callable[[Progress], None]) -> Callable[[Progress], None]:
-        """Return a report that goes to the journal too."""
+        """Return a report that goes to the journal too: of several models, that it goes on, since each is searched
+        alone first, in another unit than the combination's."""
 
         def both(now: Progress) -> None:
-            self.journal.tell(now.score or None, now.bound)
+            if self.models > 1:
+                self.journal.tell(None, None)
+            else:
+                self.journal.tell(now.score or None, now.bound)
             report(now)
 
         return both
@@ -77,11 +82,11 @@ def journalled(question: Question, gap: float) -> Callable[[Path], bool | None]:
 
 
 @contextmanager
-def working(question: Question, gap: float, folder: Path, where: Where, unit: str = "samples/s") -> Iterator[Work]:
+def working(question: Question, gap: float, folder: Path, where: Where) -> Iterator[Work]:
     """Open the folder's journal and the workers of a search; BadInput if the journal is of another question."""
     from hardplace.search.asked import asked
     from hardplace.search.exact import in_process
-    from hardplace.search.journal import FILE, Journalled, journal
+    from hardplace.search.journal import FILE, Journalled, journal, sought
 
     with ExitStack() as stack:
         pool: Pool[Any] | None = None
@@ -97,7 +102,7 @@ def working(question: Question, gap: float, folder: Path, where: Where, unit: st
         if where.fresh:
             for name in (FILE, f"{FILE}-wal", f"{FILE}-shm"):
                 (folder / name).unlink(missing_ok=True)
-        opened = stack.enter_context(
-            journal(folder / FILE, asked(question, gap=gap), ", ".join(one.name for one in question.workloads), unit)
-        )
-        yield Work(evaluator=Journalled(opened, in_process(question, gap), pool), journal=opened)
+        names = ", ".join(one.name for one in question.workloads)
+        opened = stack.enter_context(journal(folder / FILE, asked(question, gap=gap), names, sought(question.goal)))
+        evaluator = Journalled(opened, in_process(question, gap), pool)
+        yield Work(evaluator=evaluator, journal=opened, models=len(question.workloads))

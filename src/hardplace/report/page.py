@@ -20,6 +20,7 @@ class Row:
     name: str
     chip: str = ""
     plan: str = ""
+    value: str = ""
     samples: str = ""
     tokens: str = ""
     step: str = ""
@@ -53,6 +54,7 @@ def page(exploration: Exploration) -> str:
         wanted=words.wanted(exploration),
         certificate=words.certificate(exploration),
         bound=words.bound(exploration),
+        limits=words.limits(exploration),
         rows=comparison(exploration),
         layers=layer_rows(best),
         repeated=repeated,
@@ -76,10 +78,10 @@ def page(exploration: Exploration) -> str:
 
 def comparison(exploration: Exploration) -> tuple[Row, ...]:
     """Return the answer and the baselines as rows."""
-    rows = [_row("the answer", exploration.best, exploration)]
+    rows = [_row("the answer", exploration.best, exploration, exploration.score)]
     for baseline in exploration.baselines:
         if baseline.evaluation is not None:
-            rows.append(_row(baseline.name, baseline.evaluation, exploration))
+            rows.append(_row(baseline.name, baseline.evaluation, exploration, baseline.score))
         elif baseline.infeasible is not None:
             lack = baseline.infeasible
             unit = "B" if lack.unit == "bytes" else lack.unit
@@ -142,12 +144,13 @@ def _size(size_bytes: float) -> str:
     return f"{text}GiB" if float(text) * GIB == size_bytes else f"{size_bytes!r}B"
 
 
-def _row(name: str, evaluation: Evaluation, exploration: Exploration) -> Row:
+def _row(name: str, evaluation: Evaluation, exploration: Exploration, score: float | None) -> Row:
     memory = max(stage.memory_bytes for stage in evaluation.placement.stages)
     return Row(
         name=name,
         chip=f"{words.chip(evaluation.chip)}, {words.area(evaluation.chip.area_mm2)}",
         plan=words.plan(evaluation),
+        value=words.objective(exploration, score),
         samples=words.number(evaluation.samples_per_s, 4),
         tokens=words.number(evaluation.samples_per_s * exploration.sequence_length),
         step=format_quantity(evaluation.placement.batch_s, "s"),

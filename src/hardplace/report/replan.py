@@ -5,20 +5,21 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
+from hardplace.placement.plan import Plan
 from hardplace.report import words
 from hardplace.report.screen import screen
 from hardplace.search.replan import Change, Option, Replanned, Stuck
 from hardplace.units import format_quantity
 
 _HEADS = (
-    "samples/s", "over the horizon", "step s", "tensor", "pipe", "virtual", "data", "ZeRO", "micro", "recompute",
-    "schedule", "spares", "to move", "pause",
+    "samples/s", "over the horizon", "step s", "tensor", "pipe", "virtual", "data", "ctx", "exp", "ZeRO", "micro",
+    "recompute", "schedule", "spares", "to move", "pause",
 )  # fmt: skip
 
 
 def show_replanned(title: str, found: Replanned, change: Change) -> None:
     """Print the options, what becomes of the bytes of the first, and what to know beside it."""
-    console = screen(150, soft_wrap=True)
+    console = screen(170, soft_wrap=True)
     best, old = found.options[0], found.running
     console.print(title)
     console.print(
@@ -31,6 +32,7 @@ def show_replanned(title: str, found: Replanned, change: Change) -> None:
     console.print(table)
     console.print()
     _say_moves(console, best)
+    console.print(f"note: {kept(old.plan)}")
     if found.reread_bytes:
         console.print(
             f"note: the run goes back to its last checkpoint; hosts are taken to keep their part of it in memory. If "
@@ -52,15 +54,35 @@ def show_replanned(title: str, found: Replanned, change: Change) -> None:
         console.print(f"note: {note}")
 
 
+def kept(running: Plan) -> str:
+    """Return what every plan but for its degrees has as the running plan, in words; `search.degrees` keeps it."""
+    sequence = ("no " if running.tensor > 1 and not running.sequence else "") + "sequence parallelism"
+    with_tensor = "" if running.tensor > 1 and not running.sequence else " wherever tensor is above 1"
+    exchange = f" ({running.context_exchange})" if running.context > 1 else ""
+    offload = "states offloaded" if running.offload else "no offload"
+    overlap = "overlap" if running.overlap else "no overlap"
+    attention = "attention as one kernel" if running.flash else "attention in parts"
+    return (
+        f"kept from the running plan, not searched: batch {running.global_batch}, {sequence}{with_tensor}, context "
+        f"{running.context}{exchange}, expert {running.expert}, {running.precision}, {running.optimizer}, "
+        f"{running.gradient} gradients, {offload}, {overlap}, {attention}, the order of degrees; stages are as even "
+        f"as they go, or as the running plan cuts them. `hardplace place` searches sequence parallelism, context and "
+        f"expert degrees, uneven stages and orders too, and may find a faster plan"
+    )
+
+
 def _row(one: Option) -> tuple[str, ...]:
     plan = one.estimate.plan
-    degrees = (plan.tensor, plan.pipeline, plan.virtual, plan.data, plan.zero, plan.micro_batch)
+    degrees = (plan.pipeline, plan.virtual, plan.data, plan.context, plan.expert)
     return (
         f"{one.samples_per_s:,.1f}",
         f"{one.effective_samples_per_s:,.1f}",
         f"{one.estimate.step_s:.4g}",
+        f"{plan.tensor}{' sp' if plan.sequence else ''}",
         *map(str, degrees),
-        str(plan.recompute),
+        f"{plan.zero}{f'/{plan.shard}' if plan.shard else ''}",
+        str(plan.micro_batch),
+        f"{plan.recompute}{f', {plan.recompute_layers} a stage' if plan.recompute_layers else ''}",
         str(plan.schedule),
         str(one.spares),
         format_quantity(one.moves.moved_bytes, "B"),
@@ -73,10 +95,13 @@ def _say_moves(console: Console, best: Option) -> None:
     if best.pause_s == 0.0:
         console.print("best: the running plan goes on without a stop; nothing moves")
         return
+    least = ""
+    if moves.least_moved_bytes:
+        least = f" (no mapping of ranks moves less than {format_quantity(moves.least_moved_bytes, 'B')})"
     console.print(
         f"best: of {format_quantity(moves.needed_bytes, 'B')} of weights and optimizer states on all devices, "
-        f"{format_quantity(moves.kept_bytes, 'B')} are in place, {format_quantity(moves.moved_bytes, 'B')} move (no "
-        f"mapping of ranks moves less than {format_quantity(moves.least_moved_bytes, 'B')}), "
+        f"{format_quantity(moves.kept_bytes, 'B')} are in place, "
+        f"{format_quantity(moves.moved_bytes, 'B')} move{least}, "
         f"{format_quantity(moves.across_bytes, 'B')} come from other nodes"
     )
     console.print(

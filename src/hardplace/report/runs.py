@@ -34,8 +34,8 @@ def show(runs: tuple[Run, ...], folder: str) -> None:
         lines.add_row(
             str(Path(run.path).parent),
             run.model,
-            run.objective,
-            "none yet" if run.incumbent is None else words.number(run.incumbent, 5),
+            f"{run.objective}, {run.unit}" if run.unit else run.objective,
+            _best(run),
             "" if run.bound is None else words.number(run.bound, 5),
             "" if run.gap is None else words.percent_up(run.gap),
             f"{run.evaluations:,}",
@@ -43,6 +43,12 @@ def show(runs: tuple[Run, ...], folder: str) -> None:
             f"{datetime.fromtimestamp(run.updated_unix_s, UTC):%Y-%m-%d %H:%M:%S}",
         )
     console.print(lines)
+
+
+def _best(run: Run) -> str:
+    if run.incumbent is not None:
+        return words.number(run.incumbent, 5)
+    return "none yet" if run.gap is None else ""  # a frontier has no one value
 
 
 def table(runs: tuple[Run, ...]) -> bytes:

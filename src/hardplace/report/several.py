@@ -10,6 +10,7 @@ from rich.table import Table
 from hardplace.report import style, words
 from hardplace.report.rendering import rendered_with_figures
 from hardplace.report.screen import headed, screen
+from hardplace.search.goals import Objective, shown
 from hardplace.search.types import Frontier, Shared
 from hardplace.units import GIB
 
@@ -39,7 +40,8 @@ def frontier_sheet(found: Frontier) -> Sheet:
     return Sheet(
         title=f"{found.model}: {' and '.join(found.objectives)}",
         about=f"{words.count(found.chips_in_space)} chips of space {found.space}, setting {found.setting}, "
-        f"{found.devices:,} devices; {words.plural(len(found.points), 'point')}, {found.exact_evaluations:,} exact "
+        f"{found.devices:,} devices; within {words.within(found.budget)}; "
+        f"{words.plural(len(found.points), 'point')}, {found.exact_evaluations:,} exact "
         f"evaluations; {found.stop.value} after {found.seconds:.1f} s",
         certificate=f"Every chip and plan of the space is matched by one of these points to within "
         f"{words.percent_up(found.gap)} in all objectives.",
@@ -55,7 +57,7 @@ def shared_sheet(found: Shared) -> Sheet:
         (
             run.model,
             str(run.chip + 1),
-            words.number(run.score, 4),
+            words.number(shown(Objective(found.objective), run.score), 4),
             words.percent(run.score / run.own_best),
             words.plan(run.evaluation),
         )
@@ -65,7 +67,8 @@ def shared_sheet(found: Shared) -> Sheet:
     return Sheet(
         title=f"{', '.join(run.model for run in found.runs)}: {words.plural(len(found.chips), 'chip')}",
         about=f"{chips}. {words.count(found.chips_in_space)} chips of space {found.space}, setting {found.setting}; "
-        f"{found.combine} combination of {found.objective}; {found.stop.value} after {found.seconds:.1f} s",
+        f"within {words.within(found.budget)}; {found.combine} combination of {found.objective}; "
+        f"{found.stop.value} after {found.seconds:.1f} s",
         certificate=f"Combined score {words.number(found.score, 4)}; no choice of as many chips has more than "
         f"{words.number(found.bound, 4)}, {words.percent_up(found.gap)} above.",
         headings=("model", "chip", found.unit, "of its own best", "plan"),

@@ -97,19 +97,20 @@ def search_figure(exploration: Exploration) -> go.Figure:
     """Return incumbent and bound against the seconds of the search."""
     chart = go.Figure()
     progress = exploration.progress
-    unit = f"1/({exploration.unit})" if exploration.inverse else exploration.unit
+    unit, inverse = exploration.unit, exploration.inverse
+    better = "faster" if exploration.objective == "throughput" else "better"
     lines = (
-        ("bound: nothing left can be faster", style.ORANGE, [now.bound for now in progress]),
+        (f"bound: nothing left can be {better}", style.ORANGE, [now.bound for now in progress]),
         ("best found so far", style.BLUE, [now.score for now in progress]),
     )
     ends = (exploration.bound, exploration.score)
     for (name, colour, values), end in zip(lines, ends, strict=True):
         seen = [
-            (now.seconds, value)
+            (now.seconds, 1.0 / value if inverse else value)
             for now, value in zip(progress, values, strict=True)
             if math.isfinite(value) and value > 0
         ]
-        seen.append((max(exploration.seconds, *(now.seconds for now in progress), 0.0), end))
+        seen.append((max(exploration.seconds, *(now.seconds for now in progress), 0.0), 1.0 / end if inverse else end))
         kept = _corners(seen)
         chart.add_scatter(
             name=name,

@@ -11,7 +11,7 @@ from hardplace.hardware.types import Budget, Chips, Setting
 from hardplace.placement.types import Infeasible
 from hardplace.report import words
 from hardplace.report.screen import headed, screen
-from hardplace.search.types import Evaluation, Exploration
+from hardplace.search.types import Baseline, Evaluation, Exploration
 from hardplace.units import GIB, MIB, format_quantity
 from hardplace.workload.types import Workload
 
@@ -50,6 +50,9 @@ def show(exploration: Exploration) -> None:
         f"step {format_quantity(best.placement.batch_s, 's')}, "
         f"MFU {best.model_flops_utilisation:.1%} of {format_quantity(best.chip.peak_flops_per_s, 'FLOP/s')}",
     )
+    limits = words.limits(exploration)
+    if limits:
+        answer.add_row("limits", limits)
     answer.add_row("certificate", words.certificate(exploration))
     answer.add_row("", words.bound(exploration))
     answer.add_row("discarded", _account(exploration))
@@ -95,21 +98,26 @@ def _stages(best: Evaluation) -> Table:
 
 
 def _comparison(exploration: Exploration) -> Table:
-    table = Table("", "samples/s", "speed-up", "MFU", "plan", title="beside the answer")
+    other = () if exploration.objective == "throughput" else (exploration.unit,)
+    table = Table("", *other, "samples/s", "speed-up", "MFU", "plan", title="beside the answer")
     best = exploration.best.samples_per_s
-    rows: list[tuple[str, Evaluation | None, Infeasible | None]] = [("answer", exploration.best, None)]
-    rows += [(line.name, line.evaluation, line.infeasible) for line in exploration.baselines]
-    for label, evaluation, short in rows:
+    answer = Baseline(name="answer", evaluation=exploration.best, infeasible=None, score=exploration.score)
+    for line in (answer, *exploration.baselines):
+        evaluation, short = line.evaluation, line.infeasible
+        value = (words.objective(exploration, line.score),) if other else ()
         if evaluation is not None:
             table.add_row(
-                label,
+                line.name,
+                *value,
                 f"{evaluation.samples_per_s:,.1f}",
                 f"{best / evaluation.samples_per_s:.3f}",
                 f"{evaluation.model_flops_utilisation:.1%}",
                 words.plan(evaluation),
             )
         else:
-            table.add_row(label, "-", "-", "-", f"infeasible: {infeasible_line(short)}" if short else "infeasible")
+            table.add_row(
+                line.name, *value, "-", "-", "-", f"infeasible: {infeasible_line(short)}" if short else "infeasible"
+            )
     return table
 
 

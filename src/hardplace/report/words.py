@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from hardplace.hardware.types import Accelerator
+from hardplace.hardware.types import Accelerator, Budget
 from hardplace.search.types import Evaluation, Exploration, Stop
 from hardplace.units import GIB, MIB, format_quantity
 
@@ -105,15 +105,45 @@ def plan(evaluation: Evaluation) -> str:
 
 def wanted(exploration: Exploration) -> str:
     """Return what was searched for, and within what."""
-    budget = exploration.budget
+    fast = exploration.objective == "throughput"
+    what = "the fastest chip and plan" if fast else f"the chip and plan with the best {exploration.objective}"
+    return f"{what} within {within(exploration.budget)}"
+
+
+def within(budget: Budget) -> str:
+    """Return the limits in words."""
     limits = [area(budget.area_mm2)]
     limits += [] if budget.tdp_w is None else [f"{number(budget.tdp_w)} W"]
     limits += [] if budget.usd is None else [f"{number(budget.usd)} USD"]
     limits += [] if budget.memory_bytes is None else [f"{format_quantity(budget.memory_bytes, 'B')} of memory"]
     limits += [] if budget.step_s is None else [f"{format_quantity(budget.step_s, 's')} a step"]
-    fast = exploration.objective == "throughput"
-    what = "the fastest chip and plan" if fast else f"the chip and plan with the best {exploration.objective}"
-    return f"{what} within {', '.join(limits)}"
+    return ", ".join(limits)
+
+
+def limits(exploration: Exploration) -> str:
+    """Return each limit beside the area, with what the answer takes of it; empty where there is none."""
+    budget, best = exploration.budget, exploration.best
+    rows = (
+        ("TDP", exploration.tdp_w, budget.tdp_w, "W"),
+        ("price of making", exploration.usd, budget.usd, "USD"),
+        ("memory", best.family.memory_bytes, budget.memory_bytes, "B"),
+        ("step", best.placement.batch_s, budget.step_s, "s"),
+    )
+    said = [
+        f"{name} {_taken(value, unit)} of at most {_taken(limit, unit)}"
+        for name, value, limit, unit in rows
+        if value is not None and limit is not None
+    ]
+    return ", ".join(said)
+
+
+def _taken(value: float, unit: str) -> str:
+    return format_quantity(value, unit, 4) if unit in ("B", "s") else f"{value:,.5g} {unit}"
+
+
+def objective(exploration: Exploration, score: float | None) -> str:
+    """Return a score as people read it, in the objective's unit; "-" where there is none."""
+    return "-" if not score else f"{1.0 / score if exploration.inverse else score:,.5g}"
 
 
 def certificate(exploration: Exploration) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
 from hardplace import __version__
+from hardplace.cost.types import Ints
 from hardplace.errors import BadInput
 from hardplace.hardware.space import TPUV4
 from hardplace.hardware.spaces import space as space_of
@@ -14,7 +16,8 @@ from hardplace.search.candidates import Found, Plan
 from hardplace.search.cloud import cloud
 from hardplace.search.exact import in_process
 from hardplace.search.explore import Search
-from hardplace.search.goals import UNITS, Goal, Objective
+from hardplace.search.goals import UNITS, Goal, Objective, shown
+from hardplace.search.judged import score_of
 from hardplace.search.loop import Evaluator
 from hardplace.search.plans import families
 from hardplace.search.question import Question
@@ -55,7 +58,7 @@ def answer(
     if isinstance(found, Infeasible):
         return found
     plan = found.reached[0].plans[0]
-    baselines = (_reference(question, ends.gap, evaluator), _pure_data_parallel(search, plan))
+    baselines = (_reference(question, ends.gap, evaluator), _pure_data_parallel(search, plan, found.reached[0].places))
     best, score = plan, found.scores[0][0]
     if question.goal.objectives == (Objective.THROUGHPUT,):
         best = _fastest(question, plan, baselines)
@@ -103,19 +106,16 @@ def frontier(
     )
 
 
-def shown(objective: Objective, score: float) -> float:
-    """Return a score as people read it: its inverse where less is better."""
-    return 1.0 / score if UNITS[objective][1] else score
-
-
 def explored(search: Search) -> Found | Infeasible:
     """Return what a search reached, or what every candidate lacks; too_early is raised if it ended before either."""
     short = search.shortage()
     if short is not None:
         return short
     found = search.run()
-    if found.reached:
+    if found.reached and math.isfinite(found.excess):
         return found
+    if found.reached:
+        raise too_early(found.stop, "every chip was bounded")
     if found.stop in LIMITS:
         raise too_early(found.stop, "any plan was reached")
     return search.nothing()
@@ -149,14 +149,22 @@ def _reference(question: Question, gap: float, evaluator: Evaluator) -> Baseline
     found = None if short is not None else search.run()
     if found is None or not found.reached:
         return Baseline(name="TPUv4", evaluation=None, infeasible=short)
-    return Baseline(name="TPUv4", evaluation=evaluated(found.reached[0].plans[0]), infeasible=None)
+    reached = found.reached[0]
+    evaluation = evaluated(reached.plans[0])
+    score = None
+    if question.goal.objectives != (Objective.THROUGHPUT,):
+        judge = Search(question=replace(asked, goal=question.goal), ends=Ends(gap=gap), evaluator=evaluator)
+        score = score_of(judge.scoring, reached.places, evaluation)
+    return Baseline(name="TPUv4", evaluation=evaluation, infeasible=None, score=score)
 
 
-def _pure_data_parallel(search: Search, plan: Plan) -> Baseline:
+def _pure_data_parallel(search: Search, plan: Plan, places: Ints) -> Baseline:
     """Return the best plan on the chosen chip in which every device holds the whole model."""
     label = "pure data parallel"
     question = search.question
+    goal = question.goal
     reached: Evaluation | None = None
+    best = None
     lacking: list[Infeasible] = []
     own = (plan.job.chip.memory_bytes,) if question.space.memories else question.choices.memory_bytes
     for family in families(replace(question.choices, memory_bytes=own), question.setting.batch_samples):
@@ -165,10 +173,12 @@ def _pure_data_parallel(search: Search, plan: Plan) -> Baseline:
             one = search.evaluate(Job(model=plan.job.model, chip=chip, family=family, max_stages=1))
             if isinstance(one, Infeasible):
                 lacking.append(one)
-            elif reached is None or one.samples_per_s > reached.samples_per_s:
-                reached = one
+                continue
+            score = None if goal.objectives == (Objective.THROUGHPUT,) else score_of(search.scoring, places, one)
+            if reached is None or (score or 0.0, one.samples_per_s) > (best or 0.0, reached.samples_per_s):
+                reached, best = one, score
     if reached is not None:
-        return Baseline(name=label, evaluation=reached, infeasible=None)
+        return Baseline(name=label, evaluation=reached, infeasible=None, score=best)
     short = min(lacking, key=lambda one: one.needed / one.available, default=None)
     return Baseline(name=label, evaluation=None, infeasible=short)
 
@@ -238,6 +248,7 @@ def _exploration(
     question = search.question
     setting, workload = question.setting, question.workloads[0]
     (objective,) = question.goal.objectives
+    costs, billed = found.reached[0].costs, search.scoring.limits.billed
     return Exploration(
         version=__version__,
         model=workload.name,
@@ -268,4 +279,6 @@ def _exploration(
         progress=found.progress,
         cloud=cloud(search, found.reached[0].section, evaluated(plan)),
         notes=notes(question),
+        tdp_w=float(costs.tdp_w[0]) if billed else None,
+        usd=float(costs.usd[0]) if billed else None,
     )

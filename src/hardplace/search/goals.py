@@ -44,6 +44,7 @@ UNITS = {
     Objective.PRICE: ("USD", True),
     Objective.AREA: ("mm2", True),
 }
+_BY_UNIT = {unit: one for one, (unit, _) in UNITS.items()}
 # What may be limited: the field of the budget, and its unit.
 LIMITS = {
     "area": ("area_mm2", "mm2"),
@@ -53,6 +54,16 @@ LIMITS = {
     "step": ("step_s", "s"),
 }
 _OF_PLANS = (Objective.PER_DOLLAR, Objective.ENERGY, Objective.CARBON)  # need the energy of a sample
+
+
+def shown(objective: Objective, score: float) -> float:
+    """Return a score as people read it: its inverse where less is better."""
+    return 1.0 / score if UNITS[objective][1] else score
+
+
+def of_unit(unit: str) -> Objective | None:
+    """Return the objective that is counted in a unit; None where there is none."""
+    return _BY_UNIT.get(unit)
 
 
 class Combine(StrEnum):
@@ -129,7 +140,8 @@ class Goal:
                     Objective.PRICE: costs.usd,
                     Objective.AREA: costs.area_mm2,
                 }[objective]
-                return np.where(samples_per_s > 0.0, 1.0 / each, 0.0)
+                with np.errstate(divide="ignore"):  # a box that is given no cost of making: nothing bounds it
+                    return np.where(samples_per_s > 0.0, 1.0 / each, 0.0)
         return np.asarray(samples_per_s / cost)
 
     def score(self, objective: Objective, samples_per_s: float, joules: float, costs: Costs) -> float:

@@ -7,6 +7,7 @@ may be missing, the file is whole (sqlite.org/wal.html). Rows are JSON; its numb
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from hardplace.errors import BadInput
 from hardplace.files import dumps, parse
 from hardplace.placement.types import Infeasible
 from hardplace.search.asked import Asked, difference
+from hardplace.search.goals import UNITS, Goal, of_unit, shown
 from hardplace.search.loop import C, Evaluator, Problem, Steps
 from hardplace.search.steps import Elsewhere, Here, Pool
 from hardplace.search.types import Evaluation, Exploration, Frontier, Job, Outcome, Shared
@@ -26,6 +28,7 @@ from hardplace.search.types import Evaluation, Exploration, Frontier, Job, Outco
 FILE = "journal.sqlite"
 _FORMAT = 1  # of the tables below
 _APPLICATION = 0x68706C63  # "hplc": what `file` and PRAGMA application_id tell a journal by
+_SEVERAL = " and "  # between objectives of a frontier, which has no one value
 _EVERY_S = 0.25  # between two records of progress
 _TABLES = """
 CREATE TABLE asked (field TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -39,24 +42,23 @@ _FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """What a journal says of its run: objective value of the incumbent and its bound (None before a first one).
+    """What a journal says of its run: objective, and the value in its unit of the incumbent and of its bound.
 
-    stop: why it ended; None while it goes on, and after a kill.
+    incumbent, bound: as people read them (where less is better, the bound is the smaller one); None before a first one,
+    and for several objectives. unit: "" where the value has none. gap: by what share the best of the space can be
+    better than the incumbent at most. stop: why it ended; None while it goes on, and after a kill.
     """
 
     path: str
     model: str
     objective: str
+    unit: str
     incumbent: float | None
     bound: float | None
+    gap: float | None
     evaluations: int
     stop: str | None
     updated_unix_s: float
-
-    @property
-    def gap(self) -> float | None:
-        """By what share the best of the space can exceed the incumbent at most."""
-        return self.bound / self.incumbent - 1.0 if self.bound and self.incumbent else None
 
 
 class Journalled:
@@ -129,7 +131,10 @@ class Journal:
 
 @contextmanager
 def journal(path: Path, question: Asked, model: str, objective: str) -> Iterator[Journal]:
-    """Open the journal of a question, or make it; BadInput if it holds another one, naming what changed."""
+    """Open the journal of a question, or make it; BadInput if it holds another one, naming what changed.
+
+    objective: as `sought` has it.
+    """
     with _explained(path):
         connection = sqlite3.connect(path, timeout=60.0, isolation_level=None)
         try:
@@ -148,6 +153,14 @@ def journal(path: Path, question: Asked, model: str, objective: str) -> Iterator
         connection.close()
 
 
+def sought(goal: Goal) -> str:
+    """Return what a journal says that its run is for: the unit of the only objective, or words."""
+    if len(goal.objectives) > 1:
+        return _SEVERAL.join(goal.objectives)
+    (objective,) = goal.objectives
+    return f"{goal.combine} combination of {objective}" if len(goal.norms) > 1 else UNITS[objective][0]
+
+
 def changed(path: Path, question: Asked) -> list[str]:
     """Return what an existing journal was asked otherwise, a text for each field; nothing where it was just begun."""
     with _explained(path):
@@ -164,16 +177,26 @@ def changed(path: Path, question: Asked) -> list[str]:
 def run(path: Path) -> Run:
     """Return what a journal says of its run."""
     with _reading(path) as connection:
-        model, objective, updated, incumbent, bound, stop = connection.execute(
+        model, told, updated, score, bound, stop = connection.execute(
             "SELECT model, objective, updated_unix_s, incumbent, bound, stop FROM state"
         ).fetchone()
         (count,) = connection.execute("SELECT count(*) FROM evaluations").fetchone()
+    objective = of_unit(told)
+    several = _SEVERAL in told
+
+    def read(value: float | None) -> float | None:
+        if not value or not math.isfinite(value):
+            return None
+        return value if objective is None else shown(objective, value)
+
     return Run(
         path=str(path),
         model=model,
-        objective=objective,
-        incumbent=incumbent,
-        bound=bound,
+        objective=told if objective is None else objective.value,
+        unit="" if objective is None else told,
+        incumbent=None if several else read(score),
+        bound=None if several else read(bound),
+        gap=bound / score - 1.0 if bound and score and math.isfinite(bound) else None,
         evaluations=count,
         stop=stop,
         updated_unix_s=updated,

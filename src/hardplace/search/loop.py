@@ -263,7 +263,7 @@ class Loop(Generic[C, P]):
         bound = best * (1.0 + excess) if best else opened
         now = Progress(seconds=self._deadline.elapsed_s, score=best, bound=bound)
         last = self._progress[-1] if self._progress else None
-        if last is None or (last.score, last.bound) != (now.score, now.bound):
+        if math.isfinite(bound) and (last is None or (last.score, last.bound) != (now.score, now.bound)):
             self._progress.append(now)
         if self._report is not None:
             self._report(now)

@@ -131,7 +131,7 @@ def _check(running: Plan, before: Node, change: Change) -> None:
     if change.devices < left:
         raise BadInput(f"--devices {change.devices}: expected at least the {left} that are left of the running plan")
     if change.devices < 1:
-        raise BadInput(f"--devices {change.devices}: expected one or more")
+        raise BadInput(f"--lost: all {running.devices} devices: expected one or more left, or --devices with new ones")
     was, now = before.levels[0].devices, change.node.levels[0].devices
     if before.device != change.node.device or was != now:
         raise BadInput(

@@ -95,11 +95,12 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
-    """A plan to compare with, named, or what it lacks."""
+    """A plan to compare with, named, or what it lacks. score: of the objective where that is not the speed."""
 
     name: str
     evaluation: Evaluation | None
     infeasible: Infeasible | None
+    score: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +172,8 @@ class Cloud:
 class Exploration:
     """The answer of a search with its certificate: no candidate of the space exceeds `bound`.
 
-    score, bound: of the objective, more is better, in `unit` (or its inverse, where less of it is better).
+    score, bound: of the objective, more is better, in `unit` (or its inverse, where less of it is better). tdp_w, usd:
+    of the best's chip, where a limit or the objective asks what chips cost.
     """
 
     version: str
@@ -203,6 +205,8 @@ class Exploration:
     progress: tuple[Progress, ...]
     cloud: Cloud
     notes: tuple[str, ...]
+    tdp_w: float | None = None
+    usd: float | None = None
 
     @property
     def gap(self) -> float:
