@@ -9,7 +9,16 @@ from rich.table import Table
 from hardplace.placement.plan import INSIDE_OUT, Plan
 from hardplace.placement.simulate import Pass, simulate
 from hardplace.report import style, words
-from hardplace.report.plan import device_ranges, recompute_words, several_kinds, show_parts, speed, stage_rows
+from hardplace.report.plan import (
+    device_ranges,
+    recompute_words,
+    several_kinds,
+    show_parts,
+    speed,
+    stage_rows,
+    tensor_words,
+    zero_words,
+)
 from hardplace.report.rendering import rendered
 from hardplace.report.screen import headed, screen
 from hardplace.search.estimate import PlanEstimate
@@ -95,12 +104,12 @@ def row(one: PlanEstimate, kinds: bool) -> tuple[str, ...]:
     return (
         f"{one.step_s:.4g}",
         f"{one.mfu:.1%}",
-        f"{plan.tensor}{' sp' if plan.sequence else ''}",
+        tensor_words(plan),
         str(plan.pipeline),
         str(plan.data),
         str(plan.context),
         str(plan.expert),
-        f"{plan.zero}{f'/{plan.shard}' if plan.shard else ''}",
+        zero_words(plan),
         str(plan.micro_batch),
         f"{plan.schedule}{f' x{plan.virtual}' if plan.virtual > 1 else ''}",
         recompute_words(plan),

@@ -46,6 +46,16 @@ def stage_rows(found: PlanEstimate) -> tuple[StageRow, ...]:
     )
 
 
+def tensor_words(plan: Plan) -> str:
+    """Return the tensor degree, with sequence parallelism: "8 sp"."""
+    return f"{plan.tensor}{' sp' if plan.sequence else ''}"
+
+
+def zero_words(plan: Plan) -> str:
+    """Return the ZeRO stage, with the replicas that it divides over where these are not all: "1/8"."""
+    return f"{plan.zero}{f'/{plan.shard}' if plan.shard else ''}"
+
+
 def several_kinds(plan: Plan) -> bool:
     """Return whether a plan's stages are on more than one kind of device."""
     return len(set(plan.kinds)) > 1

@@ -7,6 +7,7 @@ from rich.table import Table
 
 from hardplace.placement.plan import Plan
 from hardplace.report import words
+from hardplace.report.plan import recompute_words, tensor_words, zero_words
 from hardplace.report.screen import screen
 from hardplace.search.replan import Change, Option, Replanned, Stuck
 from hardplace.units import format_quantity
@@ -78,11 +79,11 @@ def _row(one: Option) -> tuple[str, ...]:
         f"{one.samples_per_s:,.1f}",
         f"{one.effective_samples_per_s:,.1f}",
         f"{one.estimate.step_s:.4g}",
-        f"{plan.tensor}{' sp' if plan.sequence else ''}",
+        tensor_words(plan),
         *map(str, degrees),
-        f"{plan.zero}{f'/{plan.shard}' if plan.shard else ''}",
+        zero_words(plan),
         str(plan.micro_batch),
-        f"{plan.recompute}{f', {plan.recompute_layers} a stage' if plan.recompute_layers else ''}",
+        recompute_words(plan),
         str(plan.schedule),
         str(one.spares),
         format_quantity(one.moves.moved_bytes, "B"),
