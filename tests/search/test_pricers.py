@@ -1,10 +1,14 @@
-"""What prices plans on devices of every kind: arrays by hand, every node of the catalogue, bad input."""
+"""What prices plans on devices of every kind: arrays by hand, every node of the catalogue, published runs, own files,
+bad input."""
 
+import csv
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import hardplace
 from hardplace.cost.gpu.price import Efficiencies
 from hardplace.cost.gpu.types import Layout
 from hardplace.cost.gpu.work import Attending, Product
@@ -15,8 +19,10 @@ from hardplace.search.chain import of_workload
 from hardplace.search.clusters import fleet_of
 from hardplace.search.estimate import estimate_plan
 from hardplace.search.pricers import pricer_of
+from hardplace.search.published import run_of
 from hardplace.workload.load import load
 
+ROOT = Path(__file__).parents[2]
 PLAN = Plan(global_batch=8)
 
 
@@ -100,3 +106,34 @@ def test_a_slice_of_a_torus_is_as_equal_as_it_can_be():
     assert pod.cluster(512).levels[0].axes == (8, 8, 8)
     assert pod.cluster(96).levels[0].axes == (4, 4, 6)
     assert node("tpu-v5e-256").cluster(64).levels[0].axes == (8, 8)
+
+
+def test_published_runs_on_arrays_are_read_as_their_sources_count():
+    with (ROOT / "validation/training/training.csv").open() as source:
+        rows = {row["id"]: row for row in csv.DictReader(source)}
+    # 8 slices of 256 TPU v5e, FSDP 16 x TP 16 in each: a sample a device is 16 of a tensor-parallel group.
+    run = run_of(rows["maxtext-016"])
+    assert (run.plan.tensor, run.plan.data, run.plan.zero, run.plan.shard) == (16, 128, 3, 16)
+    assert (run.plan.micro_batch, run.plan.sequence, run.plan.micro_batches) == (16, True, 1)
+    assert [level.devices for level in run.cluster.levels] == [256, 2048]
+    assert run.cluster.levels[0].axes == (16, 16)
+    # TP 32 counts NeuronCores, two a Trainium.
+    run = run_of(rows["trn1-003"])
+    assert (run.plan.tensor, run.plan.pipeline, run.plan.data, run.plan.devices) == (16, 8, 4, 512)
+
+
+def test_a_gpu_and_a_node_of_ones_own(tmp_path):
+    folder = Path(hardplace.__path__[0]) / "hardware"
+    chip = (folder / "devices/h100-sxm.toml").read_text().replace('name = "h100-sxm"', 'name = "mine"', 1)
+    where = (folder / "nodes/dgx-h100.toml").read_text().replace('"h100-sxm"', '"mine.toml"', 1)
+    (tmp_path / "mine.toml").write_text(chip)
+    (tmp_path / "box.toml").write_text(where)
+    own, box = device(str(tmp_path / "mine.toml")), node(str(tmp_path / "box.toml"))
+    assert box.device == own.name == "mine"
+    plan = Plan(global_batch=8, tensor=2, sequence=True)
+    work = of_workload(load("llama2-7b"), plan)
+    steps = [
+        estimate_plan(work, plan, fleet_of([one], plan)).step_s
+        for one in ((own, box, 2), (device("h100-sxm"), node("dgx-h100"), 2))
+    ]
+    assert steps[0] == pytest.approx(steps[1], rel=0.1)  # by transfer from its nearest kin

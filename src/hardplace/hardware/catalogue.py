@@ -203,9 +203,11 @@ def read_node(path: Path) -> Node:
     )
     for record in (top, *records):
         record.end()
-    if answer.device not in device_names() and not (path.parent / answer.device).is_file():
+    if answer.device in device_names():
+        return answer
+    if not (path.parent / answer.device).is_file():
         raise BadInput(f"{path}: device: {unknown('device', answer.device, device_names())}")
-    return answer
+    return replace(answer, device=read_device(path.parent / answer.device).name)
 
 
 def _level(record: Record, *, last: bool) -> Level:

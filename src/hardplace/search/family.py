@@ -140,17 +140,14 @@ class Family:
         step_s = (done + ends).max(axis=0) + self._fixed_s
         return [Priced(cut, float(one)) for cut, one in zip(cuts, step_s, strict=True)]
 
-    def below(self, limit_s: float, most: int) -> tuple[Priced | None, float]:
-        """Return the best partition that is faster than a limit, and a bound of those that were not priced: inf if they
-        were at most `most`. The bounds are anew of what may be faster than the limit, so they are as tight as it is."""
-        found, count = None, 0
+    def below(self, limit_s: float, most: int) -> tuple[list[Priced], float]:
+        """Return partitions that may be faster than a limit, `most` and one at most, and a bound of those left: inf if
+        there are none. The bounds are made anew for the limit, so they are as tight as it is."""
         tight = self._bounded(limit_s, late=False)
         cuts = list(islice(tight.below(limit_s), most + 1))
-        for start in range(0, len(cuts), _AT_ONCE):
-            count += len(cuts[start : start + _AT_ONCE])
-            one = min(self.prices(cuts[start : start + _AT_ONCE]), key=lambda one: one.step_s)
-            found = min((one, found or one), key=lambda one: one.step_s)
-        return found, math.inf if count <= most else max(self.least_s, tight.least)
+        batches = (cuts[start : start + _AT_ONCE] for start in range(0, len(cuts), _AT_ONCE))
+        left_s = math.inf if len(cuts) <= most else max(self.least_s, tight.least)
+        return [one for batch in batches for one in self.prices(batch)], left_s
 
     def first(self) -> Priced:
         """Return the partition with the least bound, priced."""

@@ -166,15 +166,16 @@ class Search:
         found = next((one for one in self.best if one.family is family), None)
         if found is None:
             return
-        best, count = Priced(found.cut, found.step_s), 0
+        tried = [Priced(found.cut, found.step_s)]
         for batch in family.better(min(found.step_s, self.limit_s), MOST_CUTS):
-            count += len(batch)
-            best = min(best, *batch, key=lambda one: one.step_s)
-        self.cut_count += count
-        if count == MOST_CUTS:  # some may be left: of the ten best, or even faster than the best
+            tried += batch
+        best = min(tried, key=lambda one: one.step_s)
+        if len(tried) > MOST_CUTS:  # some may be left: of the ten best, or even faster than the best
             faster, left_s = family.below(min(self.best[0].step_s, best.step_s), MOST_CUTS)
-            best = min(best, faster or best, key=lambda one: one.step_s)
+            best = min((best, *faster), key=lambda one: one.step_s)
+            tried += faster
             self.open_s, self.cuts_left = min(self.open_s, left_s), True
+        self.cut_count += len({one.cut for one in tried}) - 1  # the first was counted when it was found
         self._keep(family, best)
 
     def _keep(self, family: Family, found: Priced) -> None:

@@ -14,7 +14,7 @@ from hardplace.cost.gpu.efficiencies import (
     generation_of_arrays,
     is_fitted,
 )
-from hardplace.cost.gpu.models import gpu_model
+from hardplace.cost.gpu.models import model_of
 from hardplace.cost.gpu.price import Efficiencies, Low, Pricer
 from hardplace.cost.operators import machine
 from hardplace.errors import BadInput
@@ -40,7 +40,7 @@ def pricer_of(chip: Device, plan: Plan, stack: str | None = None, backend: str =
         chip.peak_flops_per_s(low.value)
     elif plan.precision is Format.FP32:
         wide = half / (chip.peak_flops_per_s("tf32") if "tf32" in chip.dtypes else chip.vector_flops_per_s)
-    model = gpu_model(chip.name)
+    model = model_of(chip)
     kind = generation(model.datasheet)
     found = efficiencies(kind, stack or DEFAULT, flash=plan.flash)
     notes = [fit.method for fit in model.fits if fit.part == "all"]
