@@ -13,7 +13,7 @@ from hardplace.cost.gpu.price import Efficiencies
 from hardplace.cost.gpu.types import Layout
 from hardplace.cost.gpu.work import Attending, Product
 from hardplace.errors import BadInput
-from hardplace.hardware.catalogue import device, device_names, node, node_names
+from hardplace.hardware.catalogue import device, node, node_names
 from hardplace.placement.plan import Format, Plan
 from hardplace.search.chain import of_workload
 from hardplace.search.clusters import fleet_of
@@ -92,12 +92,7 @@ def test_plans_are_priced_on_every_node(name):
     found = estimate_plan(of_workload(workload, plan), plan, fleet_of([(chip, where, 2)], plan))
     assert 0.0 < found.mfu < 1.0
     assert sum(one.seconds for one in found.shares) == pytest.approx(found.step_s)
-    if pricer_of(chip, plan).notes:
-        assert set(pricer_of(chip, plan).notes) <= set(found.notes)
-
-
-def test_every_device_with_a_node_is_of_the_catalogue():
-    assert {node(name).device for name in node_names()} <= set(device_names())
+    assert set(pricer_of(chip, plan).notes) <= set(found.notes)
 
 
 def test_a_slice_of_a_torus_is_as_equal_as_it_can_be():
