@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hardplace.cost.gpu.work import LayerWork
 from hardplace.placement.pipeline import forwards_left, in_flight
 from hardplace.placement.plan import Plan, Schedule
 from hardplace.placement.room import Held, room
 from hardplace.search.chain import Chain
 from hardplace.search.stages import Floats, Layers
 from hardplace.workload.types import Recompute
+from hardplace.workload.weights import WeightSizes, parts_of
 
 _NOTHING = Held(
     parameters=0,
@@ -24,6 +24,7 @@ _NOTHING = Held(
     working_bytes=0.0,
     largest_parameters=0,
     boundary_bytes=0.0,
+    largest_trained_parameters=0,
 )
 
 
@@ -111,21 +112,22 @@ def least_step_s(least: Least, layers: int, plan: Plan, hop_s: float, *, any_sch
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weights:
-    """The lightest layer that is cut, under a plan: parameters (elements), and bytes kept a micro-batch."""
+    """The lightest layer that is cut, under a plan: weights that it shares with no other, and bytes kept a
+    micro-batch."""
 
-    parameters: int
-    expert_parameters: int
+    sizes: WeightSizes
     saved_bytes: float
     eased_bytes: float  # kept where it is recomputed
 
 
-def weights_of(plain: Sequence[LayerWork], recomputed: Sequence[LayerWork]) -> Weights:
+def lightest_of(plain: Chain, recomputed: Chain) -> Weights:
     """Return the least of each over the layers that are cut."""
+    shared = parts_of(plain.shared, len(plain.whole))[plain.inner]
+    own = [one.weights.plus(part, -1) for one, part in zip(plain.layers, shared, strict=True)]
     return Weights(
-        parameters=min((one.parameters for one in plain), default=0),
-        expert_parameters=min((one.expert_parameters for one in plain), default=0),
-        saved_bytes=min((one.saved_bytes for one in plain), default=0.0),
-        eased_bytes=min((one.saved_bytes for one in recomputed), default=0.0),
+        sizes=WeightSizes(*map(min, zip(*own, strict=True))),
+        saved_bytes=min((one.saved_bytes for one in plain.layers), default=0.0),
+        eased_bytes=min((one.saved_bytes for one in recomputed.layers), default=0.0),
     )
 
 
@@ -135,7 +137,7 @@ def may_fit(weights: Weights, layers: int, plan: Plan, memory_bytes: Sequence[fl
     memory_bytes: of a device by stage. A stage holds as many layers as their weights, gradients, states and kept
     activations allow.
     """
-    one = replace(_NOTHING, parameters=weights.parameters, expert_parameters=weights.expert_parameters)
+    one = replace(_NOTHING, **weights.sizes._asdict())
     base = room(plan, 0, _NOTHING).total_bytes
     layer = room(plan, 0, one).total_bytes - base
     held = 0

@@ -14,7 +14,7 @@ from hardplace.errors import BadInput
 from hardplace.hardware.device import Device, Node
 from hardplace.placement.cuts import Cuts, cuts_of
 from hardplace.placement.plan import INSIDE_OUT, Plan, Schedule
-from hardplace.search.cells import Least, Weights, compute_step_s, least_of, least_step_s, may_fit, weights_of
+from hardplace.search.cells import Least, Weights, compute_step_s, least_of, least_step_s, lightest_of, may_fit
 from hardplace.search.chain import Chain, chain_of, of_shape, rank_layers
 from hardplace.search.clusters import Fleet, Site, fleet_of
 from hardplace.search.estimate import PlanEstimate, estimate_plan
@@ -128,7 +128,7 @@ class Divided:
             recomputed[Recompute.SELECTIVE] = chain_of(
                 self.workload, made, self.decoder, replace(plan, recompute=Recompute.SELECTIVE, recompute_layers=0)
             )
-        weights = {kind: weights_of(plain.layers, chain.layers) for kind, chain in recomputed.items()}
+        weights = {kind: lightest_of(plain, chain) for kind, chain in recomputed.items()}
         return Block(plain, recomputed, weights)
 
     def _cell(self, plan: Plan, block: Block, fleet: Fleet) -> Cell:
@@ -158,7 +158,10 @@ class Divided:
             return 0.0
         site, chain = cell.fleet.sites[0], cell.block.plain
         priced = self.priced(cell, plan, chain, site, 1)
-        if len(np.unique(priced.marks[chain.inner])) > 1:
+        among = range(chain.inner.start, chain.inner.stop)
+        if len(np.unique(priced.marks[chain.inner])) > 1 or any(
+            at in among for one in chain.shared for at in one.layers
+        ):
             return 0.0
         layer_s, fixed_s = priced.seconds[:, chain.inner.start], site.pricer.efficiencies.step_s
         known = self._ends_of(cell, plan)
@@ -200,7 +203,7 @@ class Divided:
         strides = (plan.order, plan.pipeline, plan.data) if plan.order[0] is not plan.order[0].TENSOR else ()
         key = (id(chain), id(cell.fleet), site.device, seed, apart, divided, strides)
         if key not in self._layers:
-            self._layers[key] = layers_of(chain.whole, plan, site, self._known[id(cell.fleet)], seed)
+            self._layers[key] = layers_of(chain, plan, site, self._known[id(cell.fleet)], seed)
         return self._layers[key]
 
     def may_fit(self, cell: Cell, plan: Plan) -> bool:

@@ -15,6 +15,7 @@ from hardplace.placement.plan import Plan, Schedule
 from hardplace.placement.waves import stages_done_s
 from hardplace.search.clusters import Fleet
 from hardplace.search.stages import Ahead, Floats, Ints, Stages, around, stage_bound_s
+from hardplace.search.timing import ties_s
 
 Cut = tuple[int, ...]  # the cut after each stage
 _AT_ONCE = 64
@@ -43,6 +44,7 @@ class Family:
         self.sites = fleet.of_stages(plan)
         self.chain = by_site[self.sites[0].device].parts.chain
         self._near = around([one.parts for one in by_site.values()], plan)
+        self._ties_s = ties_s(self.chain.shared, plan, fleet)
         self._hop_s = 0.0
         if plan.pipeline > 1 and not self.chain.edges:
             self._hop_s = fleet.hop_s(plan, self.sites, self.chain.crossing_bytes([0, 1]))
@@ -76,7 +78,7 @@ class Family:
             one = self._stages(stage)
             which = useful[one.low[here], one.high[here]]
             here, done, total = here[which], done[which], total[which]
-            bound = np.maximum(total, done + one.end_s(plan, here, self._ends)) + self._fixed_s
+            bound = np.maximum(total, done + self._end_s(one, here)) + self._fixed_s
             costs[stage] = self._spread(one, here, bound)
         found = bottleneck(costs)
         self.free_s = found.least if late else 0.0
@@ -114,6 +116,10 @@ class Family:
             chosen.append((here, done, total))
         return chosen, costs
 
+    def _end_s(self, one: Stages, here: Ints) -> Floats:
+        """Return the end of the step of stages, with the gradients that they share with others."""
+        return np.asarray(one.end_s(self.plan, here, self._ends) + one.tied_s(self._ties_s, here))
+
     def _spread(self, one: Stages, here: Ints, values: Floats) -> Floats:
         """Return values of stages as a matrix over pairs of cuts, inf elsewhere."""
         found = np.full(one.parts.cuts.valid.shape, np.inf)
@@ -131,7 +137,7 @@ class Family:
             one = self._stages(stage)
             which = one.at(before[:, stage], after[:, stage])
             seconds[:, stage] = one.seconds[:, :, which]
-            ends[stage] = one.end_s(plan, which, self._ends)
+            ends[stage] = self._end_s(one, which)
         hop_s = np.full(len(cuts), self._hop_s)
         if self.chain.edges and plan.pipeline > 1:
             crossing = [self.chain.crossing_bytes(self.places(cut)) for cut in cuts]

@@ -14,11 +14,12 @@ from hardplace.cost.gpu.work import LayerWork
 from hardplace.placement.pipeline import Pipelined, least, pipelined
 from hardplace.placement.plan import Plan, Schedule, stage_layers
 from hardplace.placement.room import Held
-from hardplace.search.cells import Weights, weights_of
+from hardplace.search.cells import Weights, lightest_of
 from hardplace.search.chain import Chain
 from hardplace.search.clusters import Site
 from hardplace.search.estimate import held
 from hardplace.search.timing import Known, layer_seconds
+from hardplace.workload.weights import WeightSizes, surplus
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -44,13 +45,24 @@ class Cut:
         return np.concatenate([low, inner, high], axis=1)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CutStages:
+    """Each stage's layers, their places in the chain, what they count more than once (`surplus`), and what they
+    hold."""
+
+    layers: list[tuple[LayerWork, ...]]
+    places: list[range]
+    twice: list[WeightSizes]
+    holds: list[Held]
+
+
 class WaysToCut:
     """The ways to cut a model: as even as it goes, and as the running plan does."""
 
     def __init__(self, running: Plan) -> None:
         self.running = running
         self._known: dict[tuple[int, Stages], Cut] = {}
-        self._held: dict[tuple[int, int, Stages], tuple[list[tuple[LayerWork, ...]], list[Held]]] = {}
+        self._held: dict[tuple[int, int, Stages], CutStages] = {}
 
     def ways(self, pipeline: int) -> tuple[Stages, ...]:
         """Return what a plan of so many stages may have as its `stages`."""
@@ -69,13 +81,16 @@ class WaysToCut:
             self._known[pipeline, stages] = Cut(first=first, last=last, edges=edges)
         return self._known[pipeline, stages]
 
-    def held(self, chain: Chain, plan: Plan) -> tuple[list[tuple[LayerWork, ...]], list[Held]]:
+    def held(self, chain: Chain, plan: Plan) -> CutStages:
         """Return each stage's layers, and what they hold. The chain is to outlive the cuts."""
         key = id(chain), plan.pipeline, plan.stages
         if key not in self._held:
             edges = self.cut(plan.pipeline, plan.stages, chain).edges.tolist()
-            stages = [chain.whole[low:high] for low, high in itertools.pairwise(edges)]
-            self._held[key] = stages, [held(stage) for stage in stages]
+            ranges = [range(low, high) for low, high in itertools.pairwise(edges)]
+            stages = [chain.whole[one.start : one.stop] for one in ranges]
+            twice = [surplus(chain.shared, one) for one in ranges]
+            holds = [held(stage, again) for stage, again in zip(stages, twice, strict=True)]
+            self._held[key] = CutStages(layers=stages, places=ranges, twice=twice, holds=holds)
         return self._held[key]
 
 
@@ -105,7 +120,7 @@ def kind_of(plan: Plan, chain: Chain, plain: Chain, site: Site, known: Known) ->
         seconds[key] = priced.forward_s, priced.backward_s, priced.weight_s
     table = np.array([seconds[id(one)] for one in priced_as.whole]).T
     before_s = np.concatenate([np.zeros((3, 1)), np.cumsum(table, axis=1)], axis=1)
-    return Kind(plan=plan, chain=chain, before_s=before_s, weights=weights_of(plain.layers, chain.layers))
+    return Kind(plan=plan, chain=chain, before_s=before_s, weights=lightest_of(plain, chain))
 
 
 def bounds(kind: Kind, degrees: Ints, cuts: WaysToCut) -> Floats:
