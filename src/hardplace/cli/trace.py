@@ -33,6 +33,7 @@ class Recording:
     autocast: str | None
     attention: str
     size: tuple[str, ...]
+    freeze: tuple[str, ...]
     trust_code: bool
 
     def command(self, source: str) -> str:
@@ -44,6 +45,7 @@ class Recording:
             ("--autocast", self.autocast),
             ("--attention", self.attention if self.attention != "fused" else None),
             *(("--size", one) for one in self.size),
+            *(("--freeze", one) for one in self.freeze),
         )
         words = [word for name, value in given if value is not None for word in (name, str(value))]
         return shlex.join(["hardplace", "trace", source, *words, *(["--trust-code"] if self.trust_code else [])])
@@ -65,6 +67,12 @@ recording_options = gathered(
     ),
     click.option(
         "--size", multiple=True, metavar="NAME=N", help="A dynamic dimension of an ONNX file, such as batch=8."
+    ),
+    click.option(
+        "--freeze",
+        multiple=True,
+        metavar="PATTERN",
+        help="Parameters that are not trained, by name: 'vision_tower.*', '*.base_layer.weight'.",
     ),
     click.option(
         "--trust-code", is_flag=True, help="Run the Python files beside a config of custom code. Read them first."
@@ -92,6 +100,7 @@ def trace(*, source: str, asked: Recording, out: Path | None) -> None:
     _check_source(source, asked)
     start = time.perf_counter()
     step = _step(source, asked)
+    _freeze(step, source, asked.freeze)
     loaded_s = time.perf_counter() - start
     workload = _recorded(step)
     path = out or Path(f"{workload.name}.json.gz")
@@ -167,6 +176,15 @@ def _step(source: str, asked: Recording) -> Step:
     return step_of_config(fields, str(path), asked.name or stem, options, command=command)
 
 
+def _freeze(step: Step, source: str, patterns: tuple[str, ...]) -> None:
+    """Take the gradient from the parameters that patterns name."""
+    from hardplace.workload.torch_frozen import freeze
+
+    if patterns and step.loss is None:
+        raise BadInput(f"--freeze: {patterns[0]}: {source} is recorded forward only: expected a model that is trained")
+    freeze(step.module, patterns)
+
+
 def _sizes(texts: tuple[str, ...]) -> dict[str, int]:
     """Return the dimensions given as NAME=N."""
     found = {}
@@ -203,6 +221,7 @@ def _tell(workload: Workload, path: Path, loaded_s: float, whole_s: float) -> No
     from hardplace.workload.rank import rank_layers
     from hardplace.workload.summary import summarise
     from hardplace.workload.types import Parallelism
+    from hardplace.workload.weights import weights_of_model
 
     alone = Parallelism()
     summary = summarise(workload, alone, 1, *rank_layers(workload, alone))
@@ -213,7 +232,8 @@ def _tell(workload: Workload, path: Path, loaded_s: float, whole_s: float) -> No
             f"{moved:.2%} of the bytes of a step",
             err=True,
         )
-    held = sum(workload.layers[number].parameters for number in workload.order)
+    total = weights_of_model(workload)
+    held = total.elements
     if held < workload.parameters:
         click.echo(
             f"warning: {workload.parameters - held:,} of {workload.parameters:,} parameters take no part in what was "
@@ -225,6 +245,11 @@ def _tell(workload: Workload, path: Path, loaded_s: float, whole_s: float) -> No
         f"{workload.name}: {kind}, {workload.parameters:,} parameters in {workload.dtype}, sequence "
         f"{workload.sequence_length}, {format_quantity(workload.flops_per_sample(), 'FLOP')} a sample"
     )
+    if workload.training and total.trained < held:
+        click.echo(
+            f"{total.trained:,} parameters are trained; {held - total.trained:,} are frozen, "
+            f"{format_quantity(total.frozen_bytes, 'B')}"
+        )
     click.echo(
         f"{len(workload.order)} layers, {len(workload.layers)} distinct; model built in {loaded_s:.1f} s, ", nl=False
     )

@@ -12,6 +12,7 @@ from hardplace.placement.types import Replication
 from hardplace.search.plans import hops
 from hardplace.search.profile import LayerSeconds
 from hardplace.workload.types import Shard, Workload
+from hardplace.workload.weights import parts_of, shared_weights, weights_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,23 +59,38 @@ def shapes(feasible: list[tuple[Replication, int]], micro_batches: int) -> Shape
 class Chain:
     """What bounds need of a shard's layers at one micro-batch size: how often each is there, its gradients, the hops.
 
-    counts, reduced_bytes: (layers,). hop_s: the least that a boundary between two stages costs one way.
+    counts, reduced_bytes: (layers,). hop_s: the least that a boundary between two stages costs one way. once: how often
+    the trained parameters of each layer count over the model where those that layers share are one; own: the least
+    share of them that a layer shares with no other, both (layers,).
     """
 
     counts: Floats
     reduced_bytes: Floats
+    once: Floats
+    own: Floats
     hop_s: float
 
 
 def chain(workload: Workload, shard: Shard, setting: Setting, micro_batch: int) -> Chain:
     """Return a model's chain on the network of a setting."""
     layers = shard.layers
-    parameters = np.array([layer.parameters for layer in layers], dtype=np.float64)
+    trained = np.array([sum(weights_of(layer)[:2]) for layer in layers], dtype=np.float64)
+    counts = np.bincount(np.array(workload.order), minlength=len(layers)).astype(np.float64)
+    once, own = counts.copy(), np.ones(len(layers))
+    shared = shared_weights(workload, layers)
+    for at, part in enumerate(parts_of(shared, len(workload.order)) if shared else ()):
+        index = workload.order[at]
+        own[index] = min(own[index], 1.0 - sum(part[:2]) / max(1.0, trained[index]))
+    for one in shared:
+        for at in one.layers[1:]:
+            once[workload.order[at]] -= sum(one.sizes[:2]) / max(1.0, trained[workload.order[at]])
     sizes = [size.at(micro_batch) for _, _, size in hops(workload, layers)]
     outer = setting.cluster.levels[-1]
     return Chain(
-        counts=np.bincount(np.array(workload.order), minlength=len(layers)).astype(np.float64),
-        reduced_bytes=parameters * setting.optimizer.reduction_bytes,
+        counts=counts,
+        reduced_bytes=trained * setting.optimizer.reduction_bytes,
+        once=once,
+        own=own,
         # Every cut of a connected graph crosses at least one of its tensors.
         hop_s=min(sizes, default=0) / outer.bandwidth_bytes_per_s + outer.latency_s,
     )
@@ -118,11 +134,11 @@ def batch_bound_s(
         load = bottlenecks_s[stages.astype(np.int64) - 1]
     # End of the batch: the slowest stage is at least the mean, and at least the one with most layers of a kind.
     per_byte, shards, count = options.reduction_s_per_byte[:, None], options.shards[:, None], options.stages[:, None]
-    update_s = links.counts @ seconds.optimizer_s
-    end = (float(links.counts @ links.reduced_bytes) * per_byte + update_s[None, :] / shards) / count
+    update_s = links.once @ seconds.optimizer_s
+    end = (float(links.once @ links.reduced_bytes) * per_byte + update_s[None, :] / shards) / count
     for layer, number in enumerate(links.counts):
         held = np.ceil(number / count)
         own = links.reduced_bytes[layer] * per_byte + seconds.optimizer_s[layer][None, :] / shards
-        end = np.maximum(end, held * own)
+        end = np.maximum(end, held * links.own[layer] * own)
     batch = load[which] * options.rounds[:, None] + end + options.latency_s[:, None]
     return np.asarray(batch.min(axis=0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from hardplace.workload.types import Layer, OperatorKind, StorageRole, Workload
@@ -66,7 +66,7 @@ def weights_of(layer: Layer) -> WeightSizes:
     return total
 
 
-def shared_weights(workload: Workload, layers: Sequence[Layer]) -> tuple[SharedWeights, ...]:
+def shared_weights(workload: Workload, layers: Sequence[Layer] | Mapping[int, Layer]) -> tuple[SharedWeights, ...]:
     """Return what several layers of a workload hold, those with the same holders together; layers: of a rank.
 
     Where a rank holds a whole and, elsewhere, a part of the same parameter, the part lies within the whole: held once.
@@ -74,7 +74,7 @@ def shared_weights(workload: Workload, layers: Sequence[Layer]) -> tuple[SharedW
     if not workload.shared:
         return ()
     recorded = [list(weights_of_layer(layer)) for layer in workload.layers]
-    mine = [list(weights_of_layer(layer).values()) for layer in layers]
+    mine = {kind: list(weights_of_layer(layers[kind]).values()) for kind in set(workload.order)}
     groups: dict[tuple[int, ...], WeightSizes] = {}
     for holders in workload.shared:
         kinds = [(workload.order[one.position], one.storage) for one in holders]
@@ -110,10 +110,57 @@ def repeated(shared: Sequence[SharedWeights], layers: int) -> list[WeightSizes]:
     return found
 
 
-def held_once(workload: Workload) -> int:
-    """Return the elements of all parameters that take part, each once; packed ones as they are stored."""
-    total = sum(workload.layers[index].parameters for index in workload.order)
+class ModelWeights(NamedTuple):
+    """Parameters that take part, each once: elements (packed ones as they are stored), of them trained, bytes of those
+    that are not; twice: elements that layers count beyond that."""
+
+    elements: int
+    trained: int
+    frozen_bytes: int
+    twice: int
+
+
+def weights_of_model(workload: Workload) -> ModelWeights:
+    """Return the parameters of a model that take part in what was recorded."""
+    again = {holder for holders in workload.shared for holder in holders[1:]}
+    trained_by = [layer.trained for layer in workload.layers]
+    elements = trained = frozen_bytes = twice = 0
+    for position, index in enumerate(workload.order):
+        for number, storage in enumerate(workload.layers[index].storages):
+            if storage.role is not StorageRole.PARAMETER:
+                continue
+            if (position, number) in again:
+                twice += storage.parameters
+                continue
+            elements += storage.parameters
+            if number in trained_by[index]:
+                trained += storage.parameters
+            else:
+                frozen_bytes += storage.bytes.constant
+    return ModelWeights(elements=elements, trained=trained, frozen_bytes=frozen_bytes, twice=twice)
+
+
+class RankWeights(NamedTuple):
+    """Weights that one rank's layers hold together, each once: elements, bytes as recorded, of the elements trained."""
+
+    elements: int
+    bytes: int
+    trained: int
+
+
+def weights_of_rank(workload: Workload, layers: Mapping[int, Layer]) -> RankWeights:
+    """Return what the layers of a rank hold, by index in the workload's layers."""
+    mine = {index: [layer.storages[one] for one in weights_of_layer(layer)] for index, layer in layers.items()}
+    recorded = [list(weights_of_layer(layer)) for layer in workload.layers]
+    elements = sum(layers[index].parameters for index in workload.order)
+    size = sum(layers[index].parameter_bytes for index in workload.order)
     for holders in workload.shared:
-        sizes = [workload.layers[workload.order[at]].storages[storage].parameters for at, storage in holders]
-        total -= sum(sizes) - max(sizes)
-    return total
+        kinds = [(workload.order[one.position], one.storage) for one in holders]
+        held = [mine[kind][recorded[kind].index(storage)] for kind, storage in kinds]
+        elements -= sum(one.parameters for one in held) - max(one.parameters for one in held)
+        size -= sum(one.bytes.constant for one in held) - max(one.bytes.constant for one in held)
+    by_layer = {index: sum(weights_of(layer)[:2]) for index, layer in layers.items()}
+    again = surplus(shared_weights(workload, layers), range(len(workload.order)))
+    return RankWeights(
+        elements=elements, bytes=size, trained=sum(by_layer[index] for index in workload.order) - sum(again[:2])
+    )
