@@ -4,7 +4,7 @@
 
 Only rows that count (grade A or B, no flag) of the calibration split are read; the test split never is. Least sum of
 absolute logarithms of predicted over measured, a source weighing the root of its rows, all figures at once
-(`hardplace.cost.gpu.least`), with a weak pull to where each starts. --without leaves out the sources whose name has
+(`hardplace.cost.gpu.fitting.optimise`), with a weak pull to where each starts. --without leaves out the sources whose name has
 SOURCE in it and prints their errors with the others' figures; --only fits one software and the devices that only it
 runs on, and keeps all other figures; --dry writes nothing.
 """
@@ -21,19 +21,19 @@ from pathlib import Path
 
 import numpy as np
 
-from hardplace.cost.gpu.efficiencies import ON_ARRAYS, FittedEfficiencies, OfGpu, OfStack, fitted
-from hardplace.cost.gpu.least import fit as least_error
-from hardplace.cost.gpu.table import parse
+from hardplace.cost.gpu.fitting.optimise import fit as least_error
 from hardplace.cost.gpu.types import Floats
+from hardplace.csv_table import parse
 from hardplace.errors import BadInput
 from hardplace.files import read_text, write
-from hardplace.placement.plan import Format
-from hardplace.search.chain import Chain, of_shape
-from hardplace.search.estimate import estimate_plan
-from hardplace.search.published import NotModelled, Run, run_of
-from hardplace.search.published_rows import allocated_only, rows_of
-from hardplace.search.timing import Known
-from hardplace.search.validation import GIB, fleet_of_run, settled
+from hardplace.plans.chain import Chain, of_shape
+from hardplace.plans.efficiencies import ON_ARRAYS, FittedEfficiencies, OfGpu, OfStack, fitted
+from hardplace.plans.estimate import estimate_plan
+from hardplace.plans.plan import Format
+from hardplace.plans.published.rows import allocated_only, rows_of
+from hardplace.plans.published.runs import NotModelled, Run, run_of
+from hardplace.plans.published.scores import GIB, fleet_of_run, settled
+from hardplace.plans.timing import Known
 
 ROOT = Path(__file__).parent.parent
 OUT = ROOT / "src/hardplace/cost/gpu/data/training.json"

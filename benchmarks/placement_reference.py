@@ -13,9 +13,9 @@ from pathlib import Path
 
 from reference_format import BadCase, fail, load, placement_problem
 
+from hardplace.design.partition.programme import place
+from hardplace.design.partition.types import Placement
 from hardplace.errors import BadInput
-from hardplace.placement.partition import place
-from hardplace.placement.types import Placement
 
 
 def main(paths: list[str]) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from hardplace.cost.types import Engine
-from hardplace.placement.types import Boundary, Charge, LayerLoad, PlacementProblem, Replication, Variant
-from hardplace.scheduling.types import ScheduleProblem, TaskGraph
+from hardplace.design.partition.types import Boundary, Charge, LayerLoad, PlacementProblem, Replication, Variant
+from hardplace.design.scheduling.types import ScheduleProblem, TaskGraph
 
 ENGINES = {"TC": Engine.TENSOR, "VC": Engine.VECTOR, "TCandVC": Engine.BOTH}
 

@@ -12,14 +12,14 @@ from itertools import product
 
 import numpy as np
 
+from hardplace.design.exact.layer_schedule import LayerQuestion, Pass, pass_graph, problem
+from hardplace.design.scheduling.bounds import lower_bound
+from hardplace.design.scheduling.exact import schedule
+from hardplace.design.scheduling.lists import best_list_schedule
+from hardplace.design.scheduling.modes import modes_of
+from hardplace.design.scheduling.types import Rule
+from hardplace.hardware.phaze import chips_from_rows
 from hardplace.hardware.settings import HBM3
-from hardplace.hardware.space import chips_from_rows
-from hardplace.scheduling.bounds import lower_bound
-from hardplace.scheduling.exact import schedule
-from hardplace.scheduling.lists import best_list_schedule
-from hardplace.scheduling.modes import modes_of
-from hardplace.scheduling.types import Rule
-from hardplace.search.layer import LayerQuestion, Pass, pass_graph, problem
 from hardplace.units import MIB
 from hardplace.workload.load import load
 from hardplace.workload.sharding import tensor_parallel

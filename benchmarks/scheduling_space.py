@@ -11,16 +11,16 @@ import time
 
 import numpy as np
 
-from hardplace.cost.splits import powers_of_two, split_seconds
-from hardplace.cost.times import kernel_times
+from hardplace.cost.arrays.splits import powers_of_two, split_seconds
+from hardplace.cost.arrays.times import kernel_times
 from hardplace.cost.types import Floats
+from hardplace.design.exact.layer_schedule import LayerQuestion, Pass, pass_graph
+from hardplace.design.scheduling.bounds import lower_bound
+from hardplace.design.scheduling.lists import list_schedule
+from hardplace.design.scheduling.modes import modes
+from hardplace.design.scheduling.types import Rule, TaskGraph
+from hardplace.hardware.phaze import default_budget, phaze_space
 from hardplace.hardware.settings import setting
-from hardplace.hardware.space import default_budget, phaze_space
-from hardplace.scheduling.bounds import lower_bound
-from hardplace.scheduling.lists import list_schedule
-from hardplace.scheduling.modes import modes
-from hardplace.scheduling.types import Rule, TaskGraph
-from hardplace.search.layer import LayerQuestion, Pass, pass_graph
 from hardplace.workload.load import load
 from hardplace.workload.sharding import tensor_parallel
 

@@ -11,7 +11,7 @@ from functools import cache
 from itertools import combinations
 
 from hardplace.cost.types import Engine
-from hardplace.scheduling.types import Rule, ScheduleProblem, TaskGraph
+from hardplace.design.scheduling.types import Rule, ScheduleProblem, TaskGraph
 
 Running = frozenset[tuple[int, float, int, int]]  # task, seconds left, tensor cores and vector cores as bit masks
 

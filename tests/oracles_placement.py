@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from itertools import combinations
 
-from hardplace.placement.types import Charge, PlacementProblem, Replication, Variant
+from hardplace.design.partition.types import Charge, PlacementProblem, Replication, Variant
 
 Stages = list[frozenset[int]]
 

@@ -4,7 +4,7 @@ import math
 from itertools import combinations
 
 from hardplace.cost.types import Engine
-from hardplace.scheduling.types import Rule, Schedule, ScheduleProblem
+from hardplace.design.scheduling.types import Rule, Schedule, ScheduleProblem
 
 TENSOR, VECTOR = (Engine.TENSOR, Engine.BOTH), (Engine.VECTOR, Engine.BOTH)
 OFF_CHIP = (Engine.NETWORK, Engine.COPY)

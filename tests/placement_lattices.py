@@ -6,11 +6,19 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from hardplace.placement.many import least_bottlenecks
-from hardplace.placement.partition import feasible_shapes, place
-from hardplace.placement.types import Boundary, Charge, LayerLoad, Placement, PlacementProblem, Replication, Variant
-from hardplace.search.bounds import Chain, batch_bound_s, linked, shapes
-from hardplace.search.profile import LayerSeconds
+from hardplace.design.exact.layer_kernels import LayerSeconds
+from hardplace.design.partition.many_chips import least_bottlenecks
+from hardplace.design.partition.programme import feasible_shapes, place
+from hardplace.design.partition.types import (
+    Boundary,
+    Charge,
+    LayerLoad,
+    Placement,
+    PlacementProblem,
+    Replication,
+    Variant,
+)
+from hardplace.design.search.bounds import Chain, batch_bound_s, linked, shapes
 from oracles_placement import batch_s, fits, partitions, slowest_s
 
 _SLACK = 1 + 1e-9

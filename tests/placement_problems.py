@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from hardplace.placement.types import Boundary, Charge, LayerLoad, PlacementProblem, Replication, Variant
+from hardplace.design.partition.types import Boundary, Charge, LayerLoad, PlacementProblem, Replication, Variant
 
 LAYER = LayerLoad(
     name="layer",

@@ -8,18 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from hardplace.hardware.axes import AXES, Memory, Space
-from hardplace.hardware.presets import Preset
+from hardplace.design.exact.evaluator import in_process
+from hardplace.design.goals import Goal
+from hardplace.design.partition.types import Infeasible
+from hardplace.design.question import Question
+from hardplace.design.search.explore import Search
+from hardplace.design.search.single import job_of
+from hardplace.design.types import Choices, Ends
+from hardplace.hardware.chip_pricer import Preset
 from hardplace.hardware.settings import HBM3, PHAZE
-from hardplace.hardware.spaces import space as named
+from hardplace.hardware.space import AXES, Memory, Space
+from hardplace.hardware.space_files import space as named
 from hardplace.hardware.types import Budget, Setting
-from hardplace.placement.types import Infeasible
-from hardplace.search.exact import in_process
-from hardplace.search.explore import Search
-from hardplace.search.goals import Goal
-from hardplace.search.ones import job_of
-from hardplace.search.question import Question
-from hardplace.search.types import Choices, Ends
 from hardplace.units import GIB, MIB
 from hardplace.workload.load import load
 

@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from hardplace.placement.types import Boundary, Charge, LayerLoad, PlacementProblem, Replication, Variant
+from hardplace.design.partition.types import Boundary, Charge, LayerLoad, PlacementProblem, Replication, Variant
 
 amount = st.integers(0, 40).map(float)
 

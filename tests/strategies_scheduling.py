@@ -6,7 +6,7 @@ from dataclasses import replace
 from hypothesis import strategies as st
 
 from hardplace.cost.types import Engine
-from hardplace.scheduling.types import Rule, ScheduleProblem, TaskGraph
+from hardplace.design.scheduling.types import Rule, ScheduleProblem, TaskGraph
 
 OFF_CHIP = (Engine.NETWORK, Engine.COPY)
 

@@ -10,16 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hardplace.errors import BadInput
-from hardplace.hardware import space
-from hardplace.hardware.axes import AXES
+from hardplace.hardware import phaze as space
 from hardplace.hardware.bill import bill
 from hardplace.hardware.blocks import array_mm2, sram_mm2
 from hardplace.hardware.blueprint import of_chips, of_device
 from hardplace.hardware.catalogue import device, device_names
+from hardplace.hardware.chip_pricer import Preset, Pricer
 from hardplace.hardware.money import cost, dies_per_wafer, good_share
-from hardplace.hardware.presets import Preset, Pricer
 from hardplace.hardware.settings import setting
 from hardplace.hardware.sheet import find, sheet
+from hardplace.hardware.space import AXES
 from hardplace.hardware.technology import NODES, mac_pj, sram_pj_per_byte, technology
 
 ROOT = Path(__file__).parents[2]

@@ -5,10 +5,9 @@ from __future__ import annotations
 from itertools import pairwise
 
 from hardplace.cost.types import Engine
-from hardplace.hardware.types import Accelerator, Budget, Cluster, NetworkLevel
-from hardplace.placement.types import Infeasible, Placement, Stage
-from hardplace.scheduling.types import Assignment, Schedule, Status
-from hardplace.search.types import (
+from hardplace.design.partition.types import Infeasible, Placement, Stage
+from hardplace.design.scheduling.types import Assignment, Schedule, Status
+from hardplace.design.types import (
     Baseline,
     Cause,
     Choices,
@@ -22,6 +21,7 @@ from hardplace.search.types import (
     Progress,
     Stop,
 )
+from hardplace.hardware.types import Accelerator, Budget, Cluster, NetworkLevel
 
 SEQUENCE, BATCH, DATA_PARALLEL = 4096, 768, 64
 TRANSFER_S, REDUCTION_S, OPTIMIZER_S = 0.2e-3, 9e-3, 2e-3

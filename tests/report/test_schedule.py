@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from hardplace.cost.types import Engine
+from hardplace.design.exact.layer_schedule import LayerQuestion, Pass, schedule_pass
+from hardplace.design.scheduling.types import Assignment, Rule, Schedule, Status
+from hardplace.design.types import PhaseSchedule
 from hardplace.files import dumps
+from hardplace.hardware.phaze import accelerator, chips_from_rows
 from hardplace.hardware.settings import HBM3
-from hardplace.hardware.space import accelerator, chips_from_rows
 from hardplace.report import gantt
 from hardplace.report.schedule import LayerReport, page, scheduled_pass, trace
-from hardplace.scheduling.types import Assignment, Rule, Schedule, Status
-from hardplace.search.layer import LayerQuestion, Pass, schedule_pass
-from hardplace.search.types import PhaseSchedule
 from hardplace.workload.load import load
 from hardplace.workload.sharding import tensor_parallel
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from hardplace.search.shapes.types import Conditions
+    from hardplace.shapes.types import Conditions
 
 Command = Callable[..., None]
 Option = Callable[[Command], Command]
@@ -104,7 +104,7 @@ class StepOptions:
 
     def conditions(self) -> Conditions:
         """Return them as the search of shapes has them; the sequence is the model's."""
-        from hardplace.search.shapes.types import Conditions
+        from hardplace.shapes.types import Conditions
 
         return Conditions(
             micro_batch=self.micro_batch,

@@ -19,7 +19,7 @@ from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
     from hardplace.hardware.device import Device, Node
-    from hardplace.placement.plan import Plan, PlanFile
+    from hardplace.plans.plan import Plan, PlanFile
 
 
 @app.command()
@@ -62,11 +62,11 @@ def place(
     optimizer adamw, gradient fp32, offload, overlap, flash, fragmentation, reserve_bytes. All of these can be fixed.
     """
     from hardplace.files import dumps, write, write_text
+    from hardplace.plans.placement.search import Search
+    from hardplace.plans.placement.shortage import Short, placed_or_short
+    from hardplace.plans.placement.space import Space, fixed
     from hardplace.report.placed import page, show_placed, show_short
-    from hardplace.report.words import plural
-    from hardplace.search.place import Search
-    from hardplace.search.short import Short, placed_or_short
-    from hardplace.search.space import Space, fixed
+    from hardplace.report.text import plural
     from hardplace.workload.load import load
 
     parts = inventory(asked, devices, nodes)
@@ -100,7 +100,7 @@ def _as_file(
 ) -> PlanFile:
     """Return the plan with its model, devices and nodes by the names that were asked for."""
     from hardplace.hardware.catalogue import node
-    from hardplace.placement.plan import Lot, PlanFile
+    from hardplace.plans.plan import Lot, PlanFile
 
     named = {node(one).name: one for one in nodes}
     lots = tuple(
@@ -113,7 +113,7 @@ def _as_file(
 def inventory(asked: tuple[str, ...], devices: int | None, nodes: tuple[str, ...]) -> list[tuple[Device, Node, int]]:
     """Return the devices, their nodes and numbers; BadInput where a number is missing or a node has another kind."""
     from hardplace.hardware.catalogue import device, node
-    from hardplace.search.clusters import node_of
+    from hardplace.plans.fleet import node_of
 
     named = [node(one) for one in nodes]
     found = []

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from hardplace.cli.working import Where
+    from hardplace.design.goals import Objective
+    from hardplace.design.partition.types import Infeasible
+    from hardplace.design.question import Question
+    from hardplace.design.types import Choices, Ends, Exploration, Frontier, Progress, Shared
     from hardplace.hardware.types import Setting
-    from hardplace.placement.types import Infeasible
-    from hardplace.search.goals import Objective
-    from hardplace.search.question import Question
-    from hardplace.search.types import Choices, Ends, Exploration, Frontier, Progress, Shared
     from hardplace.workload.types import Workload
 
 
@@ -97,9 +97,9 @@ def search(
     Ctrl-C stops with the best answer so far and its gap. After a kill, the same command goes on from the journal in
     the folder, and ends at the same answer. Without --out, each different search has a folder of its own.
     """
+    from hardplace.design.types import Ends
     from hardplace.hardware.settings import setting as named
     from hardplace.hardware.settings import with_devices
-    from hardplace.search.types import Ends
     from hardplace.workload.load import load
 
     setting = replace(with_devices(named(setting_name), devices), batch_samples=batch)
@@ -149,7 +149,7 @@ def _with_shapes(
 
 def _check(model: str, workload: Workload, tensor_parallel: tuple[int, ...]) -> None:
     """Raise BadInput for a model that cannot be trained, or a degree that cannot divide it."""
-    from hardplace.workload.rank import check_degrees
+    from hardplace.workload.sharding.degrees import check_degrees
     from hardplace.workload.types import Parallelism
 
     if not workload.training:
@@ -166,7 +166,7 @@ def choices_of(
     recompute: tuple[str, ...],
 ) -> Choices:
     """Return what a plan may choose; an empty option leaves its default. BadInput for what divides nothing."""
-    from hardplace.search.types import Choices
+    from hardplace.design.types import Choices
     from hardplace.units import parse_quantity
 
     sizes = tuple(parse_quantity(text, "B", "--memory") for text in memory)
@@ -186,8 +186,8 @@ def choices_of(
 
 def _run(question: Question, ends: Ends, folder: Path, where: Where, as_json: bool) -> None:
     """Search, print, and write the folder."""
+    from hardplace.design.partition.types import Infeasible
     from hardplace.files import dumps, write, write_text
-    from hardplace.placement.types import Infeasible
     from hardplace.report.terminal import infeasible_line
 
     goal = question.goal
@@ -211,8 +211,8 @@ def _run(question: Question, ends: Ends, folder: Path, where: Where, as_json: bo
 
 def _asked(question: Question) -> Callable[..., Exploration | Frontier | Shared | Infeasible]:
     """Return the search that a question takes."""
-    from hardplace.search.answer import answer, frontier
-    from hardplace.search.together import together
+    from hardplace.design.answer import answer, frontier
+    from hardplace.design.several_models import together
 
     if len(question.workloads) > 1:
         return together
@@ -223,9 +223,10 @@ def _shown(found: Exploration | Frontier | Shared) -> tuple[Callable[[], None], 
     """Return what prints an answer, and its page."""
     from functools import partial
 
-    from hardplace.report import several, terminal
+    from hardplace.design.types import Exploration, Frontier
+    from hardplace.report import frontier_and_fleet as several
+    from hardplace.report import terminal
     from hardplace.report.page import page
-    from hardplace.search.types import Exploration, Frontier
 
     if isinstance(found, Exploration):
         return partial(terminal.show, found), page(found)
@@ -239,7 +240,7 @@ def _progress_bar(gap: float, objective: Objective | None = None) -> Iterator[Ca
     """Show how far the gap has closed, and incumbent and bound of the only objective, on standard error."""
     import math
 
-    from hardplace.search.goals import UNITS, shown
+    from hardplace.design.goals import UNITS, shown
 
     with progress_bar() as show:
 

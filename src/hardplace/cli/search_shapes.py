@@ -15,8 +15,8 @@ from hardplace.cli.options import gathered
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
-    from hardplace.search.question import Question
-    from hardplace.search.types import Ends
+    from hardplace.design.question import Question
+    from hardplace.design.types import Ends
 
 _SHARE = re.compile(r"(?:±|\+-|\+/-)?\s*([0-9]+(?:\.[0-9]+)?)\s*%")
 
@@ -68,14 +68,14 @@ def run(
     progress: Callable[[], Any], *, as_json: bool,
 ) -> None:  # fmt: skip
     """Search shape, chip and plan of one model; print, and write the folder."""
+    from hardplace.design.partition.types import Infeasible
     from hardplace.files import dumps, write
-    from hardplace.placement.types import Infeasible
     from hardplace.report.joint import show
     from hardplace.report.terminal import infeasible_line
-    from hardplace.search.shapes.joint_answer import jointly
-    from hardplace.search.shapes.ranges import parse_range
-    from hardplace.search.shapes.rank import Asked
-    from hardplace.search.shapes.sources import model_named
+    from hardplace.shapes.joint.answer import jointly
+    from hardplace.shapes.ranges import parse_range
+    from hardplace.shapes.rank import Asked
+    from hardplace.shapes.sources import model_named
 
     asked = Asked(
         share=share_of(shaping.params), frozen=shaping.freeze, ranges=dict(parse_range(one) for one in shaping.ranges)

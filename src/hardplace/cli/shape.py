@@ -51,9 +51,9 @@ def shape(
     """
     from hardplace.files import dumps
     from hardplace.report.shape import page, show_ranking
-    from hardplace.search.shapes.ranges import parse_range
-    from hardplace.search.shapes.rank import Asked, ranked
-    from hardplace.search.shapes.sources import model_named, target
+    from hardplace.shapes.ranges import parse_range
+    from hardplace.shapes.rank import Asked, ranked
+    from hardplace.shapes.sources import model_named, target
 
     names = tuple(dict.fromkeys((*devices, *chips)))
     if not names:

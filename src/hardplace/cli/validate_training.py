@@ -13,7 +13,7 @@ from hardplace.errors import BadInput
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hardplace.search.validation import Scored, Summary
+    from hardplace.plans.published.scores import Scored, Summary
 
 _FIELDS = (
     "id",
@@ -53,10 +53,10 @@ def show_runs(data: Path | None, split: str, *, as_json: bool, markdown: bool) -
     """Print what is predicted of runs (None: the published ones)."""
     import json
 
-    from hardplace.cost.gpu.table import parse
+    from hardplace.csv_table import parse
     from hardplace.files import read_text
-    from hardplace.search.published_rows import rows_of
-    from hardplace.search.validation import score
+    from hardplace.plans.published.rows import rows_of
+    from hardplace.plans.published.scores import score
 
     path = data or _published()
     rows = [score(row) for row in rows_of(parse(read_text(path), str(path)))]
@@ -73,7 +73,7 @@ def show_runs(data: Path | None, split: str, *, as_json: bool, markdown: bool) -
 
 
 def _print(title: str, rows: list[Scored], *, memory: bool = False, markdown: bool) -> None:
-    from hardplace.search.validation import by_source
+    from hardplace.plans.published.scores import by_source
 
     found = by_source(rows, memory=memory)
     heading = ("source", "rows", "mean", "median", "worst", "which", "bias", "rank correlation")
@@ -119,7 +119,7 @@ def _table(title: str, heading: tuple[str, ...], cells: Sequence[tuple[str, ...]
         return
     from rich.table import Table
 
-    from hardplace.report.screen import screen
+    from hardplace.report.console import screen
 
     table = Table(*heading, box=None, title=title, title_justify="left")
     for row in cells:

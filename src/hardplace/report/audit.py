@@ -6,11 +6,11 @@ from rich.table import Table
 from rich.text import Text
 
 from hardplace.report import style
+from hardplace.report.console import headed, screen
 from hardplace.report.rendering import rendered
-from hardplace.report.screen import headed, screen
-from hardplace.search.shapes.audit import Audit
-from hardplace.search.shapes.gemms import GemmRow
-from hardplace.search.shapes.rule import Rule, Verdict
+from hardplace.shapes.audit import Audit
+from hardplace.shapes.gemms import GemmRow
+from hardplace.shapes.rule import Rule, Verdict
 from hardplace.units import format_quantity
 
 _SHOWN = 24  # GEMMs in the terminal; the page has all

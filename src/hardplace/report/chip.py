@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hardplace.hardware.sheet import OTHER, Part, Sheet
-from hardplace.report import style, words
+from hardplace.report import style
+from hardplace.report import text as words
 from hardplace.report.drawing import LogAxis, treemap
 from hardplace.report.rendering import rendered
 from hardplace.units import format_quantity

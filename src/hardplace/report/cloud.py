@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import plotly.graph_objects as go
 
-from hardplace.report import style, words
+from hardplace.design.types import Evaluation, Exploration
+from hardplace.report import style
+from hardplace.report import text as words
 from hardplace.report.frontier import Floats, Ints, frontier, thin
-from hardplace.search.types import Evaluation, Exploration
 
 DRAWN = 4000  # SVG stays quick, and the page small, up to some thousand points
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 from rich.table import Table
 
-from hardplace.report import style, words
+from hardplace.design.strategies.types import Comparison, Point
+from hardplace.report import style
+from hardplace.report import text as words
+from hardplace.report.console import headed, screen
 from hardplace.report.rendering import rendered_with_figures
-from hardplace.report.screen import headed, screen
-from hardplace.search.strategies.types import Comparison, Point
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,10 +9,11 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from hardplace.cost.types import Engine
+from hardplace.design.scheduling.types import Assignment
+from hardplace.design.types import Evaluation, LayerSchedule, PhaseSchedule
 from hardplace.hardware.types import Accelerator
-from hardplace.report import style, words
-from hardplace.scheduling.types import Assignment
-from hardplace.search.types import Evaluation, LayerSchedule, PhaseSchedule
+from hardplace.report import style
+from hardplace.report import text as words
 from hardplace.units import format_quantity
 
 MOST_ROWS = 16  # of one kind; beyond that only cores that run a kernel of their own get a row

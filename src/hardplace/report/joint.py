@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from hardplace.report import words
-from hardplace.report.screen import headed, screen
-from hardplace.search.shapes.joint_types import Fitted, JointExploration
-from hardplace.search.shapes.types import FIELDS
-from hardplace.search.types import Stop
+from hardplace.design.types import Stop
+from hardplace.report import text as words
+from hardplace.report.console import headed, screen
+from hardplace.shapes.joint.types import Fitted, JointExploration
+from hardplace.shapes.types import FIELDS
 from hardplace.units import format_quantity
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hardplace.report import words
+from hardplace.report import text as words
 from hardplace.report.layers_graph import Link, Node, data_bytes, links, nodes
 from hardplace.report.layers_places import Place, places
 from hardplace.units import format_quantity

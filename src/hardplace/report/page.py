@@ -5,11 +5,13 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
+from hardplace.design.goals import LIMITS
+from hardplace.design.types import Evaluation, Exploration, LayerSchedule
 from hardplace.hardware.settings import setting
-from hardplace.report import cloud, gantt, pipeline, shares, words
+from hardplace.report import breakdown as shares
+from hardplace.report import cloud, gantt, pipeline
+from hardplace.report import text as words
 from hardplace.report.rendering import rendered_with_figures
-from hardplace.search.goals import LIMITS
-from hardplace.search.types import Evaluation, Exploration, LayerSchedule
 from hardplace.units import GIB, format_quantity
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from hardplace.design.types import Evaluation
 from hardplace.report import style
 from hardplace.report.timeline import Block, Kind, simulate, stage_seconds
-from hardplace.search.types import Evaluation
 from hardplace.units import format_quantity
 
 MOST_STAGES = 16

@@ -6,9 +6,14 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
-from hardplace.placement.plan import INSIDE_OUT, Plan
-from hardplace.placement.simulate import Pass, simulate
-from hardplace.report import style, words
+from hardplace.plans.estimate import PlanEstimate
+from hardplace.plans.placement.search import Placed
+from hardplace.plans.placement.shortage import Short
+from hardplace.plans.plan import INSIDE_OUT, Plan
+from hardplace.plans.simulate import Pass, simulate
+from hardplace.report import style
+from hardplace.report import text as words
+from hardplace.report.console import headed, screen
 from hardplace.report.plan import (
     device_ranges,
     recompute_words,
@@ -20,10 +25,6 @@ from hardplace.report.plan import (
     zero_words,
 )
 from hardplace.report.rendering import rendered
-from hardplace.report.screen import headed, screen
-from hardplace.search.estimate import PlanEstimate
-from hardplace.search.place import Placed
-from hardplace.search.short import Short
 from hardplace.units import GIB, format_quantity
 
 PARTS = ("weights", "gradients", "states", "activations", "logits", "working", "buffers", "fragmentation", "reserve")

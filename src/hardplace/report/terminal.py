@@ -6,12 +6,12 @@ import json
 
 from rich.table import Table
 
-from hardplace.hardware.space import name, tpuv4
+from hardplace.design.partition.types import Infeasible
+from hardplace.design.types import Baseline, Evaluation, Exploration
+from hardplace.hardware.phaze import name, tpuv4
 from hardplace.hardware.types import Budget, Chips, Setting
-from hardplace.placement.types import Infeasible
-from hardplace.report import words
-from hardplace.report.screen import headed, screen
-from hardplace.search.types import Baseline, Evaluation, Exploration
+from hardplace.report import text as words
+from hardplace.report.console import headed, screen
 from hardplace.units import GIB, MIB, format_quantity
 from hardplace.workload.types import Workload
 

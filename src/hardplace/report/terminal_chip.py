@@ -10,9 +10,9 @@ from rich.table import Table
 from hardplace.hardware.blueprint import training_dtype
 from hardplace.hardware.device import Device, Node
 from hardplace.hardware.sheet import Part, Sheet
-from hardplace.report import words
-from hardplace.report.screen import headed, screen
-from hardplace.report.words import total
+from hardplace.report import text as words
+from hardplace.report.console import headed, screen
+from hardplace.report.text import total
 from hardplace.units import MIB, format_quantity
 
 _WIDTH, _BAR = 120, 24

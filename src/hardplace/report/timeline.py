@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from hardplace.placement.plan import Schedule
-from hardplace.placement.simulate import Pass
-from hardplace.placement.simulate import simulate as pipeline
-from hardplace.search.types import Evaluation
+from hardplace.design.types import Evaluation
+from hardplace.plans.plan import Schedule
+from hardplace.plans.simulate import Pass
+from hardplace.plans.simulate import simulate as pipeline
 
 
 class Kind(StrEnum):
