@@ -14,12 +14,13 @@ import pytest
 
 from hardplace.branch_and_bound.distributed import Dask, _refined
 from hardplace.branch_and_bound.processes import Processes
-from hardplace.branch_and_bound.steps import Asked, Pool
+from hardplace.branch_and_bound.steps import Pool, RefinementRequest
+from hardplace.branch_and_bound.types import Progress, StoppingRule
 from hardplace.design.answer import answer
 from hardplace.design.exact.evaluator import in_process
 from hardplace.design.fingerprint import asked
 from hardplace.design.journal import FILE, Journalled, evaluations, journal
-from hardplace.design.types import Ends, Exploration, Progress
+from hardplace.design.types import DesignResult
 from hardplace.errors import BadInput
 from search_questions import small
 
@@ -29,12 +30,12 @@ GAP = 0.0  # many placements, and exact evaluations
 
 def explore(
     pool: Pool[object] | None, folder: Path, report: Callable[[Progress], None] | None = None
-) -> tuple[Exploration, set[str]]:
+) -> tuple[DesignResult, set[str]]:
     """Return the answer without its times, and the jobs that the journal holds."""
     with journal(folder / FILE, asked(QUESTION, gap=GAP), "bert-large", "samples/s") as opened:
         evaluator = Journalled(opened, in_process(QUESTION, GAP), pool)
-        found = answer(QUESTION, Ends(gap=GAP), evaluator=evaluator, report=report)
-    assert isinstance(found, Exploration)
+        found = answer(QUESTION, StoppingRule(gap=GAP), evaluator=evaluator, report=report)
+    assert isinstance(found, DesignResult)
     levels = tuple(replace(level, seconds=0.0) for level in found.levels)
     progress = tuple(replace(now, seconds=0.0) for now in found.progress)
     kept = {repr(job) for job, _ in evaluations(folder / FILE)}
@@ -42,7 +43,7 @@ def explore(
 
 
 @cache
-def reference() -> tuple[Exploration, set[str]]:
+def reference() -> tuple[DesignResult, set[str]]:
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
@@ -87,11 +88,11 @@ def test_no_process_outlives_a_pool_that_loses_another_while_it_starts() -> None
     others = set(multiprocessing.active_children())
     with Processes(2) as pool:
         pool.take(bytes(2**24))  # more than a pipe holds: submit waits until the process has started and read it
-        pool.submit(Asked(None, (), None))
+        pool.submit(RefinementRequest(None, (), None))
         assert pool._pool is not None
         (first,) = pool._pool._processes
         threading.Timer(0.01, os.kill, (first, signal.SIGKILL)).start()
-        pool.submit(Asked(None, (), None))
+        pool.submit(RefinementRequest(None, (), None))
     deadline = time.monotonic() + 10.0
     while (left := set(multiprocessing.active_children()) - others) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -146,4 +147,4 @@ def test_no_scheduler_at_an_address_is_one_line(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_worker_of_another_version_is_refused() -> None:
     with pytest.raises(BadInput, match="another hardplace"):
-        _refined(b"", "other sources", Asked(None, (), None))
+        _refined(b"", "other sources", RefinementRequest(None, (), None))

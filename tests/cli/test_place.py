@@ -9,7 +9,7 @@ from click.testing import CliRunner
 import hardplace.cli  # noqa: F401  (joins the verbs)
 from hardplace.cli.app import app
 from hardplace.errors import BadInput
-from hardplace.plans.placement.search import Search
+from hardplace.plans.placement.search import PlanSearch
 from hardplace.report.placed import certificate
 from hardplace.report.plan import device_ranges
 
@@ -220,14 +220,14 @@ def test_a_plan_without_devices(tmp_path):
 
 
 def test_stopped_early_it_answers_with_its_bound(tmp_path, monkeypatch):
-    whole = Search._tell
+    whole = PlanSearch._tell
 
     def stop(self, bound_s):
         whole(self, bound_s)
         if self.best:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Search, "_tell", stop)
+    monkeypatch.setattr(PlanSearch, "_tell", stop)
     done = run("place", "llama2-7b", *FEW, "--out", str(tmp_path))
     assert done.exit_code == 0, done.output
     assert "stopped early: no plan of the space is more than" in done.output

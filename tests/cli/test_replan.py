@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from hardplace.files import read, write, write_text
-from hardplace.plans.plan import Lot, PlanFile
+from hardplace.plans.plan import DeviceCount, PlanFile
 
 ROOT = Path(__file__).parents[2]
-LOT = Lot(device="h100-sxm", node="dgx-h100", count=8)
+LOT = DeviceCount(device="h100-sxm", node="dgx-h100", count=8)
 PLAN = PlanFile(global_batch=16, tensor=2, sequence=True, pipeline=2, data=2)
 RUNNING = replace(PLAN, model="opt-350m", on=(LOT,))
 

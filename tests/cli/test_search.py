@@ -14,7 +14,7 @@ import pytest
 
 from hardplace.design.goals import Objective
 from hardplace.design.journal import run
-from hardplace.design.types import Exploration
+from hardplace.design.types import DesignResult
 from hardplace.errors import BadInput
 from hardplace.files import read, write
 from hardplace.report.page import command
@@ -34,7 +34,7 @@ def test_search_prints_the_answer_and_writes_its_folder(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     for word in ("chip", "plan", "samples/s", "MFU", "certificate", "TPUv4", "pure data parallel", "memory"):
         assert word in done.stdout
-    result = read(tmp_path / "hardplace-out/opt-350m/result.json", Exploration)
+    result = read(tmp_path / "hardplace-out/opt-350m/result.json", DesignResult)
     assert result.gap <= 0.01
     assert result.best.chip.area_mm2 <= 30
     page = (tmp_path / "hardplace-out/opt-350m/page.html").read_text()
@@ -281,7 +281,7 @@ def test_the_pages_command_asks_the_same_question(asked: str, tmp_path: Path) ->
     """A folder's journal refuses another question."""
     done = hardplace("search", "opt-350m", *asked.split(), "--out", "here", folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    again = command(read(tmp_path / "here/result.json", Exploration))
+    again = command(read(tmp_path / "here/result.json", DesignResult))
     assert html.escape(again) in (tmp_path / "here/page.html").read_text()
     done = hardplace(*shlex.split(again)[1:], "--out", "here", "--evaluations", "1", folder=tmp_path)
     assert done.returncode == 0, done.stderr

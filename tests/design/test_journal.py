@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from hardplace.branch_and_bound.loop import C, Problem, Steps
 from hardplace.branch_and_bound.steps import Here
+from hardplace.branch_and_bound.types import StoppingRule
 from hardplace.design.answer import answer
 from hardplace.design.exact.evaluator import in_process
 from hardplace.design.fingerprint import asked, difference
@@ -25,7 +26,7 @@ from hardplace.design.partition.types import Infeasible
 from hardplace.design.question import Question
 from hardplace.design.several_models import together
 from hardplace.design.strategies.oracle import Oracle
-from hardplace.design.types import Ends, Evaluation, Exploration, Job, Outcome, Shared
+from hardplace.design.types import DesignResult, Evaluation, Job, Outcome, SharedResult
 from hardplace.errors import BadInput
 from hardplace.files import dumps, parse, read
 from hardplace.hardware.settings import HBM3, PHAZE
@@ -64,7 +65,7 @@ class Counting:
 
 
 def jobs() -> list[Job]:
-    oracle = Oracle(QUESTION, Ends(gap=GAP))
+    oracle = Oracle(QUESTION, StoppingRule(gap=GAP))
     return [oracle.job(chip, family) for chip in (0, 40) for family in oracle.families]
 
 
@@ -90,13 +91,13 @@ def test_outcomes_come_back_as_they_were_put(tmp_path: Path) -> None:
     assert dict(evaluations(tmp_path / FILE)) == outcomes
 
 
-def _answer(evaluator: object) -> Exploration:
-    found = answer(QUESTION, Ends(gap=GAP), evaluator=evaluator)  # type: ignore[arg-type]
-    assert isinstance(found, Exploration)
+def _answer(evaluator: object) -> DesignResult:
+    found = answer(QUESTION, StoppingRule(gap=GAP), evaluator=evaluator)  # type: ignore[arg-type]
+    assert isinstance(found, DesignResult)
     return found
 
 
-def _timeless(found: Exploration) -> Exploration:
+def _timeless(found: DesignResult) -> DesignResult:
     levels = tuple(replace(level, seconds=0.0) for level in found.levels)
     return replace(found, seconds=0.0, progress=(), levels=levels)
 
@@ -248,7 +249,7 @@ def test_runs_are_listed_and_exported(tmp_path: Path) -> None:
     assert changed.stderr.count("\n") == 1
     listed = subprocess.run([*hardplace, "runs", "--json"], cwd=tmp_path, capture_output=True, text=True)
     (only,) = json.loads(listed.stdout)
-    result = read(tmp_path / "hardplace-out/opt-350m/result.json", Exploration)
+    result = read(tmp_path / "hardplace-out/opt-350m/result.json", DesignResult)
     assert only["incumbent"] == result.score
     assert only["stop"] == result.stop.value
     rows = pyarrow.read_table(tmp_path / "evaluations.parquet").to_pylist()
@@ -271,8 +272,8 @@ def test_a_run_says_what_is_made_small_as_the_search_does(objective: Objective, 
     """Less is better: the bound is below the incumbent, and neither is the inverse that the search climbs."""
     goal = replace(QUESTION.goal, objectives=(Objective(objective),))
     question = replace(QUESTION, goal=goal)
-    found = answer(question, Ends(gap=0.01))
-    assert isinstance(found, Exploration)
+    found = answer(question, StoppingRule(gap=0.01))
+    assert isinstance(found, DesignResult)
     with journal(tmp_path / FILE, asked(question, gap=0.01), "opt-350m", sought(goal)) as made:
         made.end(found)
     said = run(tmp_path / FILE)
@@ -306,8 +307,10 @@ def test_a_frontiers_run_has_a_gap_and_no_value(tmp_path: Path) -> None:
 
 def test_models_that_share_a_chip_are_said_in_the_objectives_unit(tmp_path: Path) -> None:
     goal = replace(QUESTION.goal, objectives=(Objective.AREA,), weights=(1.0, 1.0), norms=(1.0, 1.0))
-    found = together(replace(QUESTION, goal=goal, workloads=(load("opt-350m"), load("bert-large"))), Ends(gap=0.01))
-    assert isinstance(found, Shared)
+    found = together(
+        replace(QUESTION, goal=goal, workloads=(load("opt-350m"), load("bert-large"))), StoppingRule(gap=0.01)
+    )
+    assert isinstance(found, SharedResult)
     area_mm2 = f"{found.chips[0].area_mm2:.4g}"
     sheet = shared_sheet(found)
     assert sheet.headings[2] == "mm2"
@@ -318,8 +321,8 @@ def test_models_that_share_a_chip_are_said_in_the_objectives_unit(tmp_path: Path
 def test_the_limits_are_said_with_what_the_answer_takes_of_each(capsys: pytest.CaptureFixture[str]) -> None:
     budget = replace(QUESTION.budget, tdp_w=300.0, step_s=900.0)
     goal = replace(QUESTION.goal, objectives=(Objective.TDP,))
-    found = answer(replace(QUESTION, budget=budget, goal=goal), Ends(gap=0.01))
-    assert isinstance(found, Exploration)
+    found = answer(replace(QUESTION, budget=budget, goal=goal), StoppingRule(gap=0.01))
+    assert isinstance(found, DesignResult)
     assert found.tdp_w == pytest.approx(1.0 / found.score)
     step = f"step {format_quantity(found.best.placement.batch_s, 's', 4)} of at most 900.0 s"
     assert words.limits(found) == f"TDP {found.tdp_w:,.5g} W of at most 300 W, {step}"

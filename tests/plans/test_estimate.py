@@ -9,7 +9,7 @@ from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import device, node
 from hardplace.plans.chain import of_workload
 from hardplace.plans.estimate import estimate_plan
-from hardplace.plans.fleet import Fleet, Site, even_cluster
+from hardplace.plans.fleet import DevicePool, Fleet, even_cluster
 from hardplace.plans.plan import Plan, PlanFile, problems, read_plan, stage_layers
 from hardplace.plans.pricer import Efficiencies
 from hardplace.plans.pricing import pricer_of
@@ -23,7 +23,7 @@ PLAN = Plan(global_batch=64, tensor=2, sequence=True, pipeline=2, data=2, reserv
 def site_of(plan, cluster=None, memory_bytes=80e9):
     pricer = replace(pricer_of(device("h100-sxm"), plan), efficiencies=Efficiencies())
     where = cluster or even_cluster(node("dgx-h100"), plan.devices)
-    return Site(device="h100-sxm", cluster=where, pricer=pricer, memory_bytes=memory_bytes)
+    return DevicePool(device="h100-sxm", cluster=where, pricer=pricer, memory_bytes=memory_bytes)
 
 
 def estimate(plan, cluster=None, memory_bytes=80e9):

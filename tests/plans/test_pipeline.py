@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hardplace.plans.pipeline import end_of_step_s, in_flight, least, pipelined
-from hardplace.plans.plan import Schedule
+from hardplace.plans.plan import PipelineSchedule
 from hardplace.plans.simulate import Pass, simulate
 
 
@@ -18,7 +18,7 @@ def oracle(forward_s, backward_s, count, schedule):
     stages = len(forward_s)
     lists = []
     for stage in range(stages):
-        warm = count if schedule is Schedule.GPIPE else min(count, stages - stage - 1)
+        warm = count if schedule is PipelineSchedule.GPIPE else min(count, stages - stage - 1)
         done = [("f", index) for index in range(warm)]
         for index in range(count - warm):
             done += [("f", warm + index), ("b", index)]
@@ -45,7 +45,7 @@ def nothing(chunks):
 
 
 seconds = st.floats(0.1, 10.0)
-plain = st.sampled_from([Schedule.ONE_F_ONE_B, Schedule.GPIPE])
+plain = st.sampled_from([PipelineSchedule.ONE_F_ONE_B, PipelineSchedule.GPIPE])
 
 
 @given(pairs=st.lists(st.tuples(seconds, seconds), min_size=1, max_size=5), count=st.integers(1, 10), schedule=plain)
@@ -57,7 +57,7 @@ def test_the_simulation_equals_the_plain_one(pairs, count, schedule):
     assert max(one.end_s for one in events) == pytest.approx(expected)
     found = pipelined(forward_s, backward_s, nothing(forward_s), 0.0, count, schedule)
     assert found.total_s == pytest.approx(expected)
-    if schedule is Schedule.GPIPE:
+    if schedule is PipelineSchedule.GPIPE:
         for stage, end_s in enumerate(found.ends_s):
             assert end_s == pytest.approx(max(one.end_s for one in events if one.stage == stage))
 
@@ -68,8 +68,8 @@ def test_the_closed_form_is_exact_for_equal_chunks_without_hops(f, b, stages, gr
     virtual = 1 if stages == 1 else virtual
     chunks = [[f] * virtual] * stages, [[b] * virtual] * stages, [[0.0] * virtual] * stages
     count = groups * stages
-    found = pipelined(*chunks, 0.0, count, Schedule.ONE_F_ONE_B).total_s
-    assert least_s(*chunks, 0.0, count, Schedule.ONE_F_ONE_B) == pytest.approx(found)
+    found = pipelined(*chunks, 0.0, count, PipelineSchedule.ONE_F_ONE_B).total_s
+    assert least_s(*chunks, 0.0, count, PipelineSchedule.ONE_F_ONE_B) == pytest.approx(found)
     # Narayanan et al. 2021, section 2.2: m (f + b) and a bubble of (p - 1) (f + b) / v
     assert found == pytest.approx((virtual * count + stages - 1) * (f + b))
 
@@ -85,7 +85,7 @@ def plans(number):
     random = Random(7)
     for _ in range(number):
         stages, virtual = random.randint(2, 12), random.choice((1, 1, 1, 2, 3))
-        schedule = random.choice(list(Schedule)) if virtual == 1 else Schedule.ONE_F_ONE_B
+        schedule = random.choice(list(PipelineSchedule)) if virtual == 1 else PipelineSchedule.ONE_F_ONE_B
         count = stages * random.randint(1, 20) if virtual > 1 else random.randint(1, 20 * stages)
         apart = random.choice((0.0, 0.1, 3.0))
         chunks = [
@@ -100,12 +100,12 @@ def test_a_thousand_plans_against_the_simulation_of_all_micro_batches():
     exact = beyond = 0
     for forward_s, backward_s, weight_s, hop_s, count, schedule in plans(1000):
         back_s = backward_s
-        if schedule is not Schedule.ZERO_BUBBLE:
+        if schedule is not PipelineSchedule.ZERO_BUBBLE:
             back_s = [[a + b for a, b in zip(*pair, strict=True)] for pair in zip(backward_s, weight_s, strict=True)]
         events = simulate(forward_s, back_s, weight_s, hop_s, count, schedule)
         end_s = max(one.end_s for one in events)
         found = pipelined(forward_s, backward_s, weight_s, hop_s, count, schedule)
-        if count < 10 * len(forward_s) or schedule is Schedule.GPIPE:
+        if count < 10 * len(forward_s) or schedule is PipelineSchedule.GPIPE:
             assert found.total_s == pytest.approx(end_s)
             exact += 1
         else:
@@ -119,7 +119,7 @@ def test_a_thousand_plans_against_the_simulation_of_all_micro_batches():
 
 def test_events_follow_each_other():
     forward_s, backward_s, weight_s = [[1.0]] * 4, [[1.5]] * 4, [[0.5]] * 4
-    events = simulate(forward_s, backward_s, weight_s, 0.1, 8, Schedule.ZERO_BUBBLE)
+    events = simulate(forward_s, backward_s, weight_s, 0.1, 8, PipelineSchedule.ZERO_BUBBLE)
     ends = {(one.phase, one.stage, one.micro_batch): one.end_s for one in events}
     assert len(ends) == len(events) == 3 * 4 * 8
     for one in events:
@@ -134,20 +134,20 @@ def test_events_follow_each_other():
 def test_zero_bubble_keeps_a_third_of_the_bubble():
     """Qi et al. 2024, table 2: bubbles of (p - 1) (f + b + w) in 1F1B and (p - 1) (f + b - w) in ZB-H1."""
     stages, count, chunks = 4, 12, [[1.0]] * 4
-    one = pipelined(chunks, chunks, chunks, 0.0, count, Schedule.ONE_F_ONE_B)
-    zero = pipelined(chunks, chunks, chunks, 0.0, count, Schedule.ZERO_BUBBLE)
+    one = pipelined(chunks, chunks, chunks, 0.0, count, PipelineSchedule.ONE_F_ONE_B)
+    zero = pipelined(chunks, chunks, chunks, 0.0, count, PipelineSchedule.ZERO_BUBBLE)
     assert one.bubble_s == pytest.approx(3 * (stages - 1))
     assert zero.bubble_s == pytest.approx(stages - 1)
 
 
-@pytest.mark.parametrize("schedule", list(Schedule))
+@pytest.mark.parametrize("schedule", list(PipelineSchedule))
 @pytest.mark.parametrize("virtual", [1, 2])
 def test_in_flight_is_what_the_simulation_holds(schedule, virtual):
-    if virtual > 1 and schedule is not Schedule.ONE_F_ONE_B:
+    if virtual > 1 and schedule is not PipelineSchedule.ONE_F_ONE_B:
         return
     stages, count, chunks = 4, 16, [[1.0] * virtual] * 4
     events = simulate(chunks, chunks, chunks, 0.0, count, schedule)
-    last = Pass.WEIGHT if schedule is Schedule.ZERO_BUBBLE else Pass.BACKWARD
+    last = Pass.WEIGHT if schedule is PipelineSchedule.ZERO_BUBBLE else Pass.BACKWARD
     for stage in range(stages):
         own = sorted((one for one in events if one.stage == stage), key=lambda one: one.start_s)
         held = most = 0
@@ -155,13 +155,13 @@ def test_in_flight_is_what_the_simulation_holds(schedule, virtual):
             held += (one.phase is Pass.FORWARD) - (one.phase is last)
             most = max(most, held)
         assert most / virtual <= in_flight(stage, stages, count, virtual, schedule) + 1e-9
-        if schedule is not Schedule.ZERO_BUBBLE:
+        if schedule is not PipelineSchedule.ZERO_BUBBLE:
             assert most / virtual == pytest.approx(in_flight(stage, stages, count, virtual, schedule))
 
 
 def test_in_flight_of_interleaved_1f1b():
     """Narayanan et al. 2021 / Korthikanti et al. 2022, section 4.2.3: 1 + (p - 1) / (p v) of p on the first stage."""
-    assert in_flight(0, 4, 64, 2, Schedule.ONE_F_ONE_B) == pytest.approx(4 * (1 + 3 / (4 * 2)))
+    assert in_flight(0, 4, 64, 2, PipelineSchedule.ONE_F_ONE_B) == pytest.approx(4 * (1 + 3 / (4 * 2)))
 
 
 def test_later_stages_have_time_for_their_reduction():

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import hardplace
-from hardplace.cost.gpu.types import Layout
-from hardplace.cost.layers.work import Attending, Product
+from hardplace.cost.layers.types import Layout
+from hardplace.cost.layers.work import AttentionWork, GemmWork
 from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import device, node, node_names
 from hardplace.plans.chain import of_workload
@@ -36,22 +36,22 @@ def seconds(pricer, *work):
 
 def test_products_on_arrays_by_hand():
     # TPU v4: 8 arrays of 128 x 128 at 1.05 GHz. Whole tiles: all of the peak, but for filling and draining.
-    pricer, big = alone("tpu-v4"), Product(m=16384, n=8192, k=8192)
+    pricer, big = alone("tpu-v4"), GemmWork(m=16384, n=8192, k=8192)
     peak = 8 * 128 * 128 * 2 * 1.05e9
     assert pricer.peak_flops_per_s == pytest.approx(peak)
     assert big.flops / peak <= seconds(pricer, big) <= 1.02 * big.flops / peak
     # A row and a column more than 40 tiles of the operand that is held leave two edges of 127 idle.
-    odd = Product(m=5121, n=5121, k=5121)
+    odd = GemmWork(m=5121, n=5121, k=5121)
     assert seconds(pricer, odd) == pytest.approx(odd.flops / peak * (5248 / 5121) ** 2, rel=0.02)
     # A product of one row reads its weights: memory bound, at 1,200 GB/s.
-    assert seconds(pricer, Product(m=1, n=8192, k=8192)) == pytest.approx(2 * 8192 * 8192 / 1.2e12, rel=0.01)
+    assert seconds(pricer, GemmWork(m=1, n=8192, k=8192)) == pytest.approx(2 * 8192 * 8192 / 1.2e12, rel=0.01)
 
 
 @pytest.mark.parametrize("name", ["tpu-v5p", "h100-sxm"])
 def test_a_list_of_products_costs_what_each_costs(name):
     timer = alone(name).timer
     listed = [
-        Product(m=m, n=512, k=1024, batch=batch, layout=layout, output_bytes=size)
+        GemmWork(m=m, n=512, k=1024, batch=batch, layout=layout, output_bytes=size)
         for m in (64, 4096)
         for batch in (1, 16)
         for layout in Layout
@@ -63,14 +63,16 @@ def test_a_list_of_products_costs_what_each_costs(name):
 
 @pytest.mark.parametrize("name", ["tpu-v5p", "h100-sxm"])
 def test_a_rank_of_queries_does_its_share(name):
-    whole = Attending(batch=1, heads=16, kv_heads=4, queries=8192, keys=8192, head_dim=128, causal=True, backward=False)
+    whole = AttentionWork(
+        batch=1, heads=16, kv_heads=4, queries=8192, keys=8192, head_dim=128, causal=True, backward=False
+    )
     pricer = alone(name)
     assert seconds(pricer, replace(whole, queries=2048)) == pytest.approx(seconds(pricer, whole) / 4)
     assert seconds(pricer, replace(whole, window=1024)) < seconds(pricer, whole)
 
 
 def test_precisions_of_arrays():
-    wide = Product(m=8192, n=8192, k=8192)
+    wide = GemmWork(m=8192, n=8192, k=8192)
     whole_s, half_s = (
         seconds(alone("gaudi2", replace(PLAN, precision=one)), wide) for one in (Format.BF16, Format.FP8)
     )

@@ -9,8 +9,8 @@ from html.parser import HTMLParser
 
 import pytest
 
+from hardplace.branch_and_bound.types import Stop
 from hardplace.cost.types import Engine
-from hardplace.design.types import Stop
 from hardplace.report import cloud, gantt
 from hardplace.report import text as words
 from hardplace.report.breakdown import memory_figure, search_figure, time_figure

@@ -13,26 +13,26 @@ from hypothesis import strategies as st
 from hardplace.cost.gpu.gemm import gemm_s, gemms
 from hardplace.cost.gpu.models import shipped
 from hardplace.cost.gpu.tiles import tiling
-from hardplace.cost.gpu.types import Layout
+from hardplace.cost.layers.types import Layout
 from hardplace.errors import BadInput
 from hardplace.files import dumps
 from hardplace.shapes.audit import Audit, audited
 from hardplace.shapes.price import step_s
-from hardplace.shapes.rule import Rule, Verdict
-from hardplace.shapes.sources import Model, model_named, target
-from hardplace.shapes.types import Conditions, columns
+from hardplace.shapes.rule import CodesignRule, Verdict
+from hardplace.shapes.sources import ShapeSource, model_named, target
+from hardplace.shapes.types import StepConditions, columns
 from hardplace.shapes.validation import GPT3
 from hardplace.workload.decoder import Experts
 from hardplace.workload.load import load
 from hardplace.workload.types import OperatorKind
 
 
-def audit(name: str, device: str, conditions: Conditions | None = None) -> Audit:
-    where = conditions or Conditions()
+def audit(name: str, device: str, conditions: StepConditions | None = None) -> Audit:
+    where = conditions or StepConditions()
     return audited(model_named(name, None), target(device, where), where)
 
 
-def rule(found: Audit, name: str) -> Rule:
+def rule(found: Audit, name: str) -> CodesignRule:
     return next(one for one in found.rules if one.name.startswith(name))
 
 
@@ -53,14 +53,14 @@ def test_the_gemms_are_all_of_the_recorded_model(name: str) -> None:
 
 
 def test_the_step_is_that_of_the_ranking() -> None:
-    conditions = Conditions(micro_batch=2, tensor=4, sequence=True)
+    conditions = StepConditions(micro_batch=2, tensor=4, sequence=True)
     there = target("h100-sxm", conditions)
-    found = audited(Model(name="gpt3", shape=GPT3, workload=None), there, conditions)
+    found = audited(ShapeSource(name="gpt3", shape=GPT3, workload=None), there, conditions)
     assert found.step_s == pytest.approx(step_s(columns([GPT3]), conditions, there.timer)[0])
 
 
 def test_forward_and_gradients_have_their_names_and_alignments() -> None:
-    found = audit("gpt3-2.7b", "a100-80gb-sxm", Conditions(micro_batch=4))
+    found = audit("gpt3-2.7b", "a100-80gb-sxm", StepConditions(micro_batch=4))
     rows = {what: row for row in found.gemms for what in row.what}
     for name in ("QKV", "attention out", "MLP up", "MLP down", "logits"):
         forward, dgrad, wgrad = (rows[f"{name} {what}"] for what in ("forward", "dgrad", "wgrad"))
@@ -75,11 +75,11 @@ def test_forward_and_gradients_have_their_names_and_alignments() -> None:
 
 
 def test_unfused_attention_is_gemms_too_and_flash_is_none() -> None:
-    unfused = audit("gpt3-2.7b", "a100-80gb-sxm", Conditions(micro_batch=4, attention="unfused"))
+    unfused = audit("gpt3-2.7b", "a100-80gb-sxm", StepConditions(micro_batch=4, attention="unfused"))
     (scores,) = [row for row in unfused.gemms if "attention scores forward" in row.what]
     assert (scores.m, scores.n, scores.k, scores.batch, scores.count) == (2048, 2048, 80, 128, 96)
     assert scores.alignment_bytes == (32, 32, 128), "80 elements are 160 bytes"
-    flash = audit("gpt3-2.7b", "a100-80gb-sxm", Conditions(micro_batch=4))
+    flash = audit("gpt3-2.7b", "a100-80gb-sxm", StepConditions(micro_batch=4))
     assert not [row for row in flash.gemms if row.what[0].startswith("attention s")]
 
 
@@ -114,7 +114,7 @@ def test_a_full_wave_and_one_tile_more() -> None:
 
 
 def test_what_breaking_a_rule_costs_is_what_the_fix_saves() -> None:
-    conditions = Conditions(micro_batch=4, attention="unfused")
+    conditions = StepConditions(micro_batch=4, attention="unfused")
     there = target("a100-80gb-sxm", conditions)
     found = audit("gpt3-2.7b", "a100-80gb-sxm", conditions)
     vocabulary, heads = rule(found, "vocabulary"), rule(found, "h / a a multiple")
@@ -125,7 +125,7 @@ def test_what_breaking_a_rule_costs_is_what_the_fix_saves() -> None:
     assert vocabulary.fix == "pad the vocabulary to 50304"
     assert heads.cost == pytest.approx(1 - few / base)
     assert heads.fix == "20 heads of 128"
-    (fixed,) = [rule(audited(Model(name="x", shape=padded, workload=None), there, conditions), "vocabulary")]
+    (fixed,) = [rule(audited(ShapeSource(name="x", shape=padded, workload=None), there, conditions), "vocabulary")]
     assert fixed.verdict is Verdict.PASS
     assert fixed.fix == ""
 
@@ -142,9 +142,9 @@ def test_odd_swiglu_widths_fail_and_are_mended() -> None:
     shape = replace(
         GPT3, gated=True, positions=False, hidden=4096, heads=32, kv_heads=32, head_dim=128, ffn=10922, vocab=32000
     )
-    conditions = Conditions(micro_batch=4)
+    conditions = StepConditions(micro_batch=4)
     there = target("h100-sxm", conditions)
-    found = rule(audited(Model(name="x", shape=shape, workload=None), there, conditions), "MLP width")
+    found = rule(audited(ShapeSource(name="x", shape=shape, workload=None), there, conditions), "MLP width")
     assert found.verdict is Verdict.FAIL
     assert found.fix == "MLP width 10944"
     assert found.cost is not None
@@ -163,21 +163,23 @@ MIXTURE = replace(GPT3, gated=True, positions=False, ffn=0, vocab=32000, experts
     ],
 )
 def test_rules_of_a_mixture_of_experts_are_priced(changed: dict[str, Any], name: str, fix: str) -> None:
-    conditions = Conditions(micro_batch=4)
+    conditions = StepConditions(micro_batch=4)
     there = target("h100-sxm", conditions)
-    found = rule(audited(Model(name="x", shape=replace(MIXTURE, **changed), workload=None), there, conditions), name)
+    found = rule(
+        audited(ShapeSource(name="x", shape=replace(MIXTURE, **changed), workload=None), there, conditions), name
+    )
     assert found.fix == fix
     assert found.cost is not None
     assert found.cost > 0.005
 
 
 def test_stages_and_ranks() -> None:
-    found = audit("llama3-70b", "h100-sxm", Conditions(tensor=8, pipeline=3))
+    found = audit("llama3-70b", "h100-sxm", StepConditions(tensor=8, pipeline=3))
     layers = rule(found, "layers")
     assert layers.verdict is Verdict.FAIL
     assert layers.cost == pytest.approx(1 - 80 / 81)
     assert rule(found, "t as small").verdict is Verdict.WARN
-    assert rule(audit("llama3-70b", "h100-sxm", Conditions(tensor=16)), "KV heads").verdict is Verdict.WARN
+    assert rule(audit("llama3-70b", "h100-sxm", StepConditions(tensor=16)), "KV heads").verdict is Verdict.WARN
 
 
 def test_arrays_have_rules_of_their_own_width() -> None:
@@ -188,7 +190,7 @@ def test_arrays_have_rules_of_their_own_width() -> None:
 
 
 def test_others_have_gemms_and_no_rules() -> None:
-    found = audit("resnet-50", "h100-sxm", Conditions(micro_batch=32))
+    found = audit("resnet-50", "h100-sxm", StepConditions(micro_batch=32))
     assert found.rules == ()
     assert any("no rules" in note for note in found.notes)
     assert json.loads(dumps(found))["gemms"]
@@ -196,14 +198,14 @@ def test_others_have_gemms_and_no_rules() -> None:
 
 def test_bad_conditions_are_one_line() -> None:
     for conditions, words in (
-        (Conditions(tensor=5), "expected a divisor"),
-        (Conditions(micro_batch=10**6), "expected at most 1048576"),
-        (Conditions(attention="fa7"), "unknown attention backend"),
+        (StepConditions(tensor=5), "expected a divisor"),
+        (StepConditions(micro_batch=10**6), "expected at most 1048576"),
+        (StepConditions(attention="fa7"), "unknown attention backend"),
     ):
         with pytest.raises(BadInput, match=words):
             audit("llama2-7b", "h100-sxm", conditions)
     with pytest.raises(BadInput, match="has no figures of backends"):
-        audit("llama2-7b", "tpu-v4", Conditions(attention="fa3"))
+        audit("llama2-7b", "tpu-v4", StepConditions(attention="fa3"))
 
 
 def test_leading_dimensions_decide_the_alignment() -> None:

@@ -9,27 +9,29 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hardplace.cost.arrays.machine import machine
 from hardplace.cost.arrays.timer import ArrayTimer
+from hardplace.cost.collectives import Ring
 from hardplace.cost.gpu.models import shipped
 from hardplace.cost.gpu.timer import GpuTimer
 from hardplace.cost.layers.decoder import parameters
 from hardplace.cost.layers.recognise import shape_of_workload
-from hardplace.cost.layers.work import Product
-from hardplace.cost.one_chip.array_kernels import kernel_costs, machine
+from hardplace.cost.layers.work import GemmWork
+from hardplace.cost.one_chip.array_kernels import kernel_costs
 from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import device
 from hardplace.hardware.types import Cluster, NetworkLevel
 from hardplace.plans.chain import of_shape
 from hardplace.plans.fleet import even_cluster, node_of
 from hardplace.plans.plan import Plan
-from hardplace.plans.pricer import Efficiencies, Ring
+from hardplace.plans.pricer import Efficiencies
 from hardplace.plans.pricing import pricer_of
 from hardplace.shapes.price import parameter_counts, saved_bytes, step_s
 from hardplace.shapes.ranges import parse_range
-from hardplace.shapes.rank import Asked, bands_of, ranked
-from hardplace.shapes.sources import Model, model_named, target
+from hardplace.shapes.rank import ShapeQuery, bands_of, ranked
+from hardplace.shapes.sources import ShapeSource, model_named, target
 from hardplace.shapes.space import ASPECT, space
-from hardplace.shapes.types import FIELDS, Conditions, Tier, columns
+from hardplace.shapes.types import FIELDS, StepConditions, Tier, columns
 from hardplace.workload.decoder import DecoderShape, Experts
 from hardplace.workload.load import catalogue, load
 from hardplace.workload.sharding import shard
@@ -71,7 +73,7 @@ def test_columns_equal_one_shape_at_a_time(name: str, tensor: int, sequence: boo
         model = replace(shipped(name), residual=None)
         cluster = even_cluster(node_of(name), tensor) if tensor > 1 else ALONE
         ring = Ring(members=tensor, stride=1)
-        conditions = Conditions(micro_batch=2, tensor=tensor, sequence=sequence)
+        conditions = StepConditions(micro_batch=2, tensor=tensor, sequence=sequence)
         reached = Efficiencies(products=1.1, attention=1.3, streams=0.8, tensor=0.5, sync_s=5e-5, launch_s=2e-6)
         timer = GpuTimer(
             model=model, cluster=cluster, ring=ring, products=reached.products, attentions=reached.attention,
@@ -107,7 +109,7 @@ def test_parameters_of_experts_and_tied_embeddings() -> None:
 
 
 def test_layers_that_stages_do_not_divide_count_in_full() -> None:
-    conditions = Conditions(pipeline=4)
+    conditions = StepConditions(pipeline=4)
     timer = target("h100-sxm", conditions).timer
     shapes = columns([replace(SMALL, layers=layers) for layers in (5, 8)])
     five, eight = step_s(shapes, conditions, timer)
@@ -120,13 +122,13 @@ def test_an_array_prices_a_product_as_estimate_operators_does() -> None:
     (real,) = [one for one in kernel_costs(layer, Phase.FORWARD, 1, on) if one.mapping]
     (matmul,) = [one for one in layer.operators if one.kind is OperatorKind.MATMUL and one.phase is Phase.FORWARD]
     _, m, n, k = (np.array([size.at(1)]) for size in matmul.dims)
-    assert ArrayTimer(machine=on).products_s(Product(m=1, n=1, k=1), m, n, k)[0] == pytest.approx(real.seconds)
+    assert ArrayTimer(machine=on).products_s(GemmWork(m=1, n=1, k=1), m, n, k)[0] == pytest.approx(real.seconds)
 
 
 def test_edges_of_an_array_are_paid_for() -> None:
     timer = ArrayTimer(machine=machine(device("tpu-v4"), "bf16"))
     sizes = np.array([1024, 1025])
-    whole, edge = timer.products_s(Product(m=1, n=1, k=1), sizes, sizes, sizes)
+    whole, edge = timer.products_s(GemmWork(m=1, n=1, k=1), sizes, sizes, sizes)
     assert edge > 1.1 * whole, "a row and a column more in every dimension take whole arrays more"
     assert whole >= 2 * 1024**3 / device("tpu-v4").peak_flops_per_s("bf16")
 
@@ -153,7 +155,7 @@ def test_decoders_of_the_catalogue_are_recognised_and_nothing_else() -> None:
 
 
 def test_the_space_is_what_brute_force_finds() -> None:
-    conditions, share = Conditions(tensor=2), 0.03
+    conditions, share = StepConditions(tensor=2), 0.03
     ranges = {"layers": (3, 4, 5), "hidden": (448, 512, 576), "head_dim": (32, 64), "ffn": tuple(range(1024, 1800, 64))}
     found = space(SMALL, conditions, 64, share, ("vocab",), ranges)
     ours = {tuple(getattr(found.shapes, name)[row] for name in FIELDS) for row in range(1, len(found.shapes))}
@@ -170,7 +172,7 @@ def test_the_space_is_what_brute_force_finds() -> None:
 
 @pytest.mark.parametrize(("tensor", "pipeline", "quantum"), [(1, 1, 64), (4, 8, 64), (1, 1, 128)])
 def test_every_shape_of_the_default_space_keeps_its_promises(tensor: int, pipeline: int, quantum: int) -> None:
-    conditions = Conditions(tensor=tensor, pipeline=pipeline)
+    conditions = StepConditions(tensor=tensor, pipeline=pipeline)
     base = model_named("llama3-8b", None).shape
     assert base is not None
     found = space(base, conditions, quantum, 0.02)
@@ -195,7 +197,7 @@ def test_every_shape_of_the_default_space_keeps_its_promises(tensor: int, pipeli
 
 def test_frozen_fields_stay_and_ranges_hold() -> None:
     name, values = parse_range("hidden=3584:4608:64")
-    found = space(LLAMA, Conditions(), 64, 0.02, ("layers", "vocab"), {name: values})
+    found = space(LLAMA, StepConditions(), 64, 0.02, ("layers", "vocab"), {name: values})
     assert set(found.shapes.layers) == {32}
     assert set(found.shapes.vocab) == {32000}
     assert set(found.shapes.hidden) <= set(values)
@@ -214,7 +216,7 @@ def test_frozen_fields_stay_and_ranges_hold() -> None:
 )
 def test_what_cannot_be_is_said(frozen: tuple[str, ...], ranges: dict[str, tuple[int, ...]], words: str) -> None:
     with pytest.raises(BadInput, match=words):
-        space(LLAMA, Conditions(), 64, 0.01, frozen, ranges)
+        space(LLAMA, StepConditions(), 64, 0.01, frozen, ranges)
 
 
 @pytest.mark.parametrize("text", ["hidden", "hidden=", "hidden=a", "hidden=4:1", "hidden=0", "hidden=1:2:3:4",
@@ -228,9 +230,9 @@ def test_bad_ranges_are_refused(text: str) -> None:
 
 
 def test_the_ranking_is_that_of_re_pricing() -> None:
-    conditions = Conditions(micro_batch=2)
+    conditions = StepConditions(micro_batch=2)
     targets = [target(name, conditions) for name in ("h100-sxm", "tpu-v4")]
-    found = ranked(Model(name="llama", shape=LLAMA, workload=None), targets, conditions, Asked(share=0.02))
+    found = ranked(ShapeSource(name="llama", shape=LLAMA, workload=None), targets, conditions, ShapeQuery(share=0.02))
     assert found.candidates > 1000
     for tier, listed in ((Tier.SAFE, found.safe), (Tier.RESHAPED, found.reshaped)):
         assert [one.worst for one in listed] == sorted((one.worst for one in listed), reverse=True)
@@ -248,17 +250,17 @@ def test_the_ranking_is_that_of_re_pricing() -> None:
 
 
 def test_a_hundred_thousand_shapes_are_ranked() -> None:
-    conditions = Conditions()
+    conditions = StepConditions()
     ranges = dict(parse_range(one) for one in ("hidden=2560:5632:16", "layers=16:48"))
     found = ranked(
-        Model(name="llama", shape=LLAMA, workload=None), [target("h100-sxm", conditions)], conditions,
-        Asked(share=0.15, ranges=ranges),
+        ShapeSource(name="llama", shape=LLAMA, workload=None), [target("h100-sxm", conditions)], conditions,
+        ShapeQuery(share=0.15, ranges=ranges),
     )  # fmt: skip
     assert found.candidates >= 100_000
 
 
 def test_the_band_is_of_what_differs() -> None:
-    conditions = Conditions()
+    conditions = StepConditions()
     there = target("h100-sxm", conditions)
     deeper, padded, other = (
         replace(LLAMA, layers=40), replace(LLAMA, vocab=32064), replace(LLAMA, hidden=3584, heads=28, kv_heads=28)
@@ -274,7 +276,7 @@ def test_the_band_is_of_what_differs() -> None:
 
 
 def test_memory_is_that_of_a_rank() -> None:
-    conditions = Conditions(micro_batch=2, tensor=2, pipeline=2)
+    conditions = StepConditions(micro_batch=2, tensor=2, pipeline=2)
     (kept,) = saved_bytes(columns([LLAMA]), conditions)
     chain = of_shape(LLAMA, Plan(global_batch=2, micro_batch=2, tensor=2))
     assert kept == sum(one.saved_bytes + one.logits_bytes for one in (*chain.before, *chain.layers, *chain.after))
@@ -285,15 +287,18 @@ def test_memory_is_that_of_a_rank() -> None:
     [("t5-large", "expected a decoder of equal layers"), ("mixtral-8x7b", "expected a dense decoder")],
 )
 def test_other_models_are_refused_in_one_line(name: str, words: str) -> None:
-    conditions = Conditions()
+    conditions = StepConditions()
     with pytest.raises(BadInput, match=words) as refused:
-        ranked(model_named(name, None), [target("h100-sxm", conditions)], conditions, Asked(share=0.02))
+        ranked(model_named(name, None), [target("h100-sxm", conditions)], conditions, ShapeQuery(share=0.02))
     assert "\n" not in str(refused.value)
 
 
 def test_a_degree_that_does_not_divide_the_model_is_refused() -> None:
-    conditions = Conditions(tensor=3)
+    conditions = StepConditions(tensor=3)
     with pytest.raises(BadInput, match="--tensor-parallel 3: expected a divisor of the model's heads, 32"):
         ranked(
-            Model(name="x", shape=LLAMA, workload=None), [target("h100-sxm", conditions)], conditions, Asked(share=0.02)
+            ShapeSource(name="x", shape=LLAMA, workload=None),
+            [target("h100-sxm", conditions)],
+            conditions,
+            ShapeQuery(share=0.02),
         )

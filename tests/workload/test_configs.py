@@ -15,7 +15,7 @@ from hardplace.files import write
 from hardplace.hardware.catalogue import device
 from hardplace.shapes.audit import audited
 from hardplace.shapes.sources import model_named, target
-from hardplace.shapes.types import Conditions
+from hardplace.shapes.types import StepConditions
 from hardplace.workload.configs import FAMILIES
 from hardplace.workload.decoder import Experts
 
@@ -146,12 +146,12 @@ def test_every_family_has_a_name_that_is_said() -> None:
 
 
 def test_a_device_without_calibration_says_so(tmp_path: Path) -> None:
-    notes = target("mi300x", Conditions()).notes
+    notes = target("mi300x", StepConditions()).notes
     assert any(note.startswith("mi300x: no calibration of its own: transferred from mi210") for note in notes)
     text = (Path(__file__).parents[2] / "src/hardplace/hardware/devices/l40s.toml").read_text()
     path = tmp_path / "mine.toml"
     path.write_text("\n".join(line for line in text.splitlines() if not line.startswith("tdp")))
-    found = target(str(path), Conditions())
+    found = target(str(path), StepConditions())
     assert any("no calibration: ranked by the roofline" in note for note in found.notes)
 
 
@@ -159,9 +159,9 @@ def test_a_calibrated_models_file_is_a_device_even_if_the_catalogue_lacks_it(tmp
     model = shipped("h100-sxm")
     write(tmp_path / "mine.gpu.json", replace(model, datasheet=replace(model.datasheet, name="mine")))
     write(tmp_path / "h100.gpu.json", model)
-    known, mine = (target(str(tmp_path / name), Conditions()) for name in ("h100.gpu.json", "mine.gpu.json"))
+    known, mine = (target(str(tmp_path / name), StepConditions()) for name in ("h100.gpu.json", "mine.gpu.json"))
     assert known.memory_bytes == device("h100-sxm").memory_bytes
     assert (mine.name, mine.memory_bytes) == ("mine", math.inf)
-    assert mine.product_error == known.product_error == target("h100-sxm", Conditions()).product_error
+    assert mine.product_error == known.product_error == target("h100-sxm", StepConditions()).product_error
     shape = model_named("llama2-7b", None)
-    assert audited(shape, mine, Conditions()).rules
+    assert audited(shape, mine, StepConditions()).rules

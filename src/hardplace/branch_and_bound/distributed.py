@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from hardplace.branch_and_bound.loop import Done
 from hardplace.branch_and_bound.processes import opened
-from hardplace.branch_and_bound.steps import Asked, step
+from hardplace.branch_and_bound.steps import RefinementRequest, step
 from hardplace.design.fingerprint import code
 from hardplace.errors import BadInput
 
@@ -50,7 +50,7 @@ class Dask:
         self._bytes = work
         self._work = None
 
-    def submit(self, asked: Asked) -> Future:
+    def submit(self, asked: RefinementRequest) -> Future:
         """Hand out a refinement."""
         if not self._there():
             raise self._lost()
@@ -85,7 +85,7 @@ class Dask:
         )
 
 
-def _refined(work: bytes, sources: str, asked: Asked) -> Done[Any]:
+def _refined(work: bytes, sources: str, asked: RefinementRequest) -> Done[Any]:
     """Refine on a worker; BadInput if it runs other sources than the search, whose numbers would differ."""
     if sources != code():
         raise BadInput(f"a worker runs another hardplace (sources {code()}); expected that of the search ({sources})")

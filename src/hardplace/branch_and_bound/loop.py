@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from hardplace.branch_and_bound.front import Front, Scores
-from hardplace.design.types import Ends, Job, Outcome, Progress, Stop
+from hardplace.branch_and_bound.types import Progress, Stop, StoppingRule
+from hardplace.design.types import Job, Outcome
 
 C = TypeVar("C")
 P = TypeVar("P")
@@ -138,7 +139,7 @@ class Loop(Generic[C, P]):
         problem: Problem[C],
         front: Front[P],
         steps: Steps[C],
-        ends: Ends,
+        ends: StoppingRule,
         deadline: Deadline,
         report: Callable[[Progress], None] | None = None,
     ) -> None:

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from hardplace.branch_and_bound.loop import Done, Evaluator, Problem
-from hardplace.branch_and_bound.steps import Asked, step
+from hardplace.branch_and_bound.steps import RefinementRequest, step
 
 
 class Processes:
@@ -35,7 +35,7 @@ class Processes:
         self._close()
         self._work = work
 
-    def submit(self, asked: Asked) -> Future[Done[Any]]:
+    def submit(self, asked: RefinementRequest) -> Future[Done[Any]]:
         """Hand out a refinement, to new processes if one was lost: a lost one breaks the whole pool."""
         try:
             return self._begun().submit(_refined, asked)
@@ -92,5 +92,5 @@ def _begin(work: bytes) -> None:
     threading.Thread(target=follow, daemon=True).start()
 
 
-def _refined(asked: Asked) -> Done[Any]:
+def _refined(asked: RefinementRequest) -> Done[Any]:
     return step(*opened(_WORK[0]), asked)

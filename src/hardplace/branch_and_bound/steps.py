@@ -13,7 +13,7 @@ from hardplace.errors import BadInput
 LOSSES = 5  # workers lost in a row on one refinement before the search gives up
 
 
-class Asked(NamedTuple):
+class RefinementRequest(NamedTuple):
     """One refinement: a candidate, what was reached when it was chosen, the outcome of its job if that is known."""
 
     candidate: Any
@@ -21,7 +21,7 @@ class Asked(NamedTuple):
     known: Outcome | None
 
 
-def step(problem: Problem[C], evaluator: Evaluator, asked: Asked) -> Done[C]:
+def step(problem: Problem[C], evaluator: Evaluator, asked: RefinementRequest) -> Done[C]:
     """Refine a candidate; the result depends on what is asked alone. The problem's front and counts stay."""
     candidate, reached, known = asked
     front, tally = problem.front, problem.tally()
@@ -42,11 +42,11 @@ class Here(Generic[C]):
 
     def __init__(self, problem: Problem[C], evaluator: Evaluator) -> None:
         self._problem, self._evaluator = problem, evaluator
-        self._begun: dict[int, Asked] = {}
+        self._begun: dict[int, RefinementRequest] = {}
 
     def start(self, number: int, candidate: C, reached: tuple[Scores, ...]) -> None:
         """Keep a refinement."""
-        self._begun[number] = Asked(candidate, reached, None)
+        self._begun[number] = RefinementRequest(candidate, reached, None)
 
     def finish(self, number: int) -> Done[C]:
         """Do it."""
@@ -75,7 +75,7 @@ class Pool(Protocol[H]):
     def take(self, work: bytes) -> None:
         """Give every worker, also those that come later, the pickled (problem, evaluator) of a search."""
 
-    def submit(self, asked: Asked) -> H:
+    def submit(self, asked: RefinementRequest) -> H:
         """Hand out a refinement."""
 
     def result(self, handle: H) -> Done[Any] | None:
@@ -97,13 +97,13 @@ class Elsewhere(Generic[C, H]):
 
     def __init__(self, problem: Problem[C], evaluator: Evaluator, pool: Pool[H], kept: Outcomes) -> None:
         self._problem, self._pool, self._kept = problem, pool, kept
-        self._out: dict[int, tuple[Asked, H]] = {}
+        self._out: dict[int, tuple[RefinementRequest, H]] = {}
         pool.take(pickle.dumps((problem, evaluator)))
 
     def start(self, number: int, candidate: C, reached: tuple[Scores, ...]) -> None:
         """Hand out a refinement."""
         job = self._problem.job(candidate)
-        asked = Asked(candidate, reached, None if job is None else self._kept.get(job))
+        asked = RefinementRequest(candidate, reached, None if job is None else self._kept.get(job))
         self._out[number] = asked, self._pool.submit(asked)
 
     def finish(self, number: int) -> Done[C]:

@@ -15,7 +15,7 @@ from hardplace.cli.app import INFEASIBLE, app
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
-    from hardplace.cost.one_chip.array_kernels import Machine
+    from hardplace.cost.arrays.machine import ArrayMachine
     from hardplace.cost.one_chip.gpu_kernels import Gpu
     from hardplace.hardware.device import Device
     from hardplace.report.operators import Estimate
@@ -92,16 +92,16 @@ def _named(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
     )
 
 
-def priced_on(chip: Device, dtype: str) -> Machine | Gpu:
+def priced_on(chip: Device, dtype: str) -> ArrayMachine | Gpu:
     """Return a device in the terms of its cost model: arrays, or the fitted model of GPUs."""
-    from hardplace.cost.one_chip.array_kernels import machine
+    from hardplace.cost.arrays.machine import machine
     from hardplace.cost.one_chip.gpu_kernels import gpu
     from hardplace.hardware.device import Multiprocessors
 
     return gpu(chip, dtype) if isinstance(chip.engine, Multiprocessors) else machine(chip, dtype)
 
 
-def estimated(workload: Workload, on: Machine | Gpu, micro_batch: int, tensor_parallel: int) -> Estimate:
+def estimated(workload: Workload, on: ArrayMachine | Gpu, micro_batch: int, tensor_parallel: int) -> Estimate:
     """Return the kernels of every distinct layer of a model on a chip."""
     from hardplace.cost.one_chip.array_kernels import KernelCost, kernel_costs
     from hardplace.cost.one_chip.gpu_kernels import Gpu, gpu_kernel_costs

@@ -15,7 +15,7 @@ from hardplace.units import parse_quantity
 if TYPE_CHECKING:
     from hardplace.design.goals import Goal
     from hardplace.design.question import Question
-    from hardplace.design.types import Choices
+    from hardplace.design.types import PlanChoices
     from hardplace.hardware.types import Budget, Setting
     from hardplace.workload.types import Workload
 
@@ -126,7 +126,7 @@ def goal_of(asking: Asking, models: int, devices: int, setting: str) -> Goal:
     )
 
 
-def question_of(workloads: tuple[Workload, ...], setting: Setting, choices: Choices, asking: Asking) -> Question:
+def question_of(workloads: tuple[Workload, ...], setting: Setting, choices: PlanChoices, asking: Asking) -> Question:
     """Return the question that the options ask."""
     from hardplace.design.question import Question
     from hardplace.hardware.space_files import space as named

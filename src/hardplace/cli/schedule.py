@@ -13,7 +13,7 @@ from hardplace.cli.app import app
 from hardplace.errors import BadInput, unknown
 
 if TYPE_CHECKING:
-    from hardplace.design.exact.layer_schedule import LayerQuestion, Pass
+    from hardplace.design.exact.layer_schedule import LayerPass, LayerQuestion
     from hardplace.hardware.types import Chips
     from hardplace.workload.types import Layer, Workload
 
@@ -75,8 +75,8 @@ def schedule(
     MODEL is a name that `hardplace models` lists, or a Workload file. No schedule is shorter than the printed bound.
     trace.json opens in ui.perfetto.dev.
     """
-    from hardplace.design.exact.layer_schedule import LayerQuestion, Pass
-    from hardplace.design.scheduling.types import Rule
+    from hardplace.design.exact.layer_schedule import LayerPass, LayerQuestion
+    from hardplace.design.scheduling.types import SharingRule
     from hardplace.hardware.settings import setting as named
     from hardplace.workload.load import load
 
@@ -88,12 +88,12 @@ def schedule(
         micro_batch=micro_batch,
         chips=chip_of(chip_text),
         setting=setting,
-        rule=Rule(rule),
+        rule=SharingRule(rule),
         splits=splits,
     )
     folder = out or folders.named(f"{workload.name}-schedule")
     folders.check_writable(folder)
-    wanted = tuple(Pass(name) for name in dict.fromkeys(phases)) or (Pass.FORWARD, Pass.BACKWARD)
+    wanted = tuple(LayerPass(name) for name in dict.fromkeys(phases)) or (LayerPass.FORWARD, LayerPass.BACKWARD)
     _run(question, workload.name, wanted, gap, limit_s, folder, as_json)
 
 
@@ -136,7 +136,7 @@ def _layer(workload: Workload, tensor_parallel: int, name: str | None) -> Layer:
 def _run(
     question: LayerQuestion,
     model: str,
-    wanted: tuple[Pass, ...],
+    wanted: tuple[LayerPass, ...],
     gap: float,
     limit_s: float,
     folder: Path,

@@ -15,8 +15,8 @@ from hardplace.cli.options import gathered
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
+    from hardplace.branch_and_bound.types import StoppingRule
     from hardplace.design.question import Question
-    from hardplace.design.types import Ends
 
 _SHARE = re.compile(r"(?:±|\+-|\+/-)?\s*([0-9]+(?:\.[0-9]+)?)\s*%")
 
@@ -64,7 +64,7 @@ def check_alone(shaping: Shaping) -> None:
 
 
 def run(
-    name: str, question: Question, shaping: Shaping, ends: Ends, folder: Path,
+    name: str, question: Question, shaping: Shaping, ends: StoppingRule, folder: Path,
     progress: Callable[[], Any], *, as_json: bool,
 ) -> None:  # fmt: skip
     """Search shape, chip and plan of one model; print, and write the folder."""
@@ -74,10 +74,10 @@ def run(
     from hardplace.report.terminal import infeasible_line
     from hardplace.shapes.joint.answer import jointly
     from hardplace.shapes.ranges import parse_range
-    from hardplace.shapes.rank import Asked
+    from hardplace.shapes.rank import ShapeQuery
     from hardplace.shapes.sources import model_named
 
-    asked = Asked(
+    asked = ShapeQuery(
         share=share_of(shaping.params), frozen=shaping.freeze, ranges=dict(parse_range(one) for one in shaping.ranges)
     )
     with progress() as report:

@@ -17,7 +17,7 @@ from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
     from hardplace.workload.recording.huggingface import Options
-    from hardplace.workload.recording.step import Step
+    from hardplace.workload.recording.step import TrainingStep
     from hardplace.workload.types import Workload
 
 _DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
@@ -132,7 +132,7 @@ def _check_names(name: str | None, out: Path | None) -> None:
         raise BadInput(f"--out: {out}: expected a file in a folder that exists; {out.parent} is none")
 
 
-def _step(source: str, asked: Recording) -> Step:
+def _step(source: str, asked: Recording) -> TrainingStep:
     """Return the step that a source means."""
     try:
         import torch
@@ -178,7 +178,7 @@ def _sizes(texts: tuple[str, ...]) -> dict[str, int]:
     return found
 
 
-def _of_onnx(source: str, name: str | None, options: Options, sizes: dict[str, int], command: str) -> Step:
+def _of_onnx(source: str, name: str | None, options: Options, sizes: dict[str, int], command: str) -> TrainingStep:
     try:
         from hardplace.workload.recording.onnx import step_of_onnx
     except ImportError as problem:
@@ -186,7 +186,7 @@ def _of_onnx(source: str, name: str | None, options: Options, sizes: dict[str, i
     return step_of_onnx(Path(source), name or Path(source).stem, sizes, options, command)
 
 
-def _recorded(step: Step) -> Workload:
+def _recorded(step: TrainingStep) -> Workload:
     from hardplace.workload.load import check
     from hardplace.workload.recording.layers import record_workload
 

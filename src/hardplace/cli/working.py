@@ -16,9 +16,9 @@ from hardplace.errors import BadInput
 if TYPE_CHECKING:
     from hardplace.branch_and_bound.loop import Evaluator
     from hardplace.branch_and_bound.steps import Pool
+    from hardplace.branch_and_bound.types import Progress
     from hardplace.design.journal import Journal
     from hardplace.design.question import Question
-    from hardplace.design.types import Progress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,7 @@ class Where:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
+class SearchRun:
     """What a search is given: where it evaluates, and the journal that is told how far it is."""
 
     evaluator: Evaluator
@@ -82,7 +82,7 @@ def journalled(question: Question, gap: float) -> Callable[[Path], bool | None]:
 
 
 @contextmanager
-def working(question: Question, gap: float, folder: Path, where: Where) -> Iterator[Work]:
+def working(question: Question, gap: float, folder: Path, where: Where) -> Iterator[SearchRun]:
     """Open the folder's journal and the workers of a search; BadInput if the journal is of another question."""
     from hardplace.design.exact.evaluator import in_process
     from hardplace.design.fingerprint import asked
@@ -105,4 +105,4 @@ def working(question: Question, gap: float, folder: Path, where: Where) -> Itera
         names = ", ".join(one.name for one in question.workloads)
         opened = stack.enter_context(journal(folder / FILE, asked(question, gap=gap), names, sought(question.goal)))
         evaluator = Journalled(opened, in_process(question, gap), pool)
-        yield Work(evaluator=evaluator, journal=opened, models=len(question.workloads))
+        yield SearchRun(evaluator=evaluator, journal=opened, models=len(question.workloads))

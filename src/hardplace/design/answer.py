@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from hardplace import __version__
 from hardplace.branch_and_bound.loop import Evaluator
+from hardplace.branch_and_bound.types import LIMITS, ONE_PERCENT, Progress, Stop, StoppingRule
 from hardplace.cost.types import Ints
 from hardplace.design.cloud import cloud
 from hardplace.design.exact.evaluator import in_process
@@ -15,22 +16,10 @@ from hardplace.design.exact.partition_problem import families
 from hardplace.design.goals import UNITS, Goal, Objective, shown
 from hardplace.design.partition.types import Infeasible
 from hardplace.design.question import Question
-from hardplace.design.search.candidates import Found, Plan
-from hardplace.design.search.explore import Search
+from hardplace.design.search.candidates import ReachedPlan, SearchOutcome
+from hardplace.design.search.explore import DesignSearch
 from hardplace.design.search.judged import score_of
-from hardplace.design.types import (
-    LIMITS,
-    ONE_PERCENT,
-    Baseline,
-    Ends,
-    Evaluation,
-    Exploration,
-    Frontier,
-    FrontierPoint,
-    Job,
-    Progress,
-    Stop,
-)
+from hardplace.design.types import Baseline, DesignResult, Evaluation, FrontierPoint, Job, ParetoResult
 from hardplace.errors import BadInput
 from hardplace.hardware.phaze import TPUV4
 from hardplace.hardware.space_files import space as space_of
@@ -41,11 +30,11 @@ _REFERENCE_GAP = 0.01  # to which the plans on the chip to compare with are sear
 
 def answer(
     question: Question,
-    ends: Ends = ONE_PERCENT,
+    ends: StoppingRule = ONE_PERCENT,
     *,
     report: Callable[[Progress], None] | None = None,
     evaluator: Evaluator | None = None,
-) -> Exploration | Infeasible:
+) -> DesignResult | Infeasible:
     """Return the best chip and plan of a question with its certificate, or what every candidate lacks.
 
     evaluator: where exact evaluations are done (None: in this process). report: called with the incumbent and the
@@ -53,7 +42,7 @@ def answer(
     again if there is none yet.
     """
     evaluator = evaluator or in_process(question, ends.gap)
-    search = Search(question=question, ends=ends, report=report, evaluator=evaluator)
+    search = DesignSearch(question=question, ends=ends, report=report, evaluator=evaluator)
     found = explored(search)
     if isinstance(found, Infeasible):
         return found
@@ -68,13 +57,13 @@ def answer(
 
 def frontier(
     question: Question,
-    ends: Ends = ONE_PERCENT,
+    ends: StoppingRule = ONE_PERCENT,
     *,
     report: Callable[[Progress], None] | None = None,
     evaluator: Evaluator | None = None,
-) -> Frontier | Infeasible:
+) -> ParetoResult | Infeasible:
     """Return the frontier of a question with several objectives; arguments as for `answer`."""
-    search = Search(question=question, ends=ends, report=report, evaluator=evaluator)
+    search = DesignSearch(question=question, ends=ends, report=report, evaluator=evaluator)
     found = explored(search)
     if isinstance(found, Infeasible):
         return found
@@ -84,7 +73,7 @@ def frontier(
                       evaluation=evaluated(reached.plans[0]))
         for reached, scores in zip(found.reached, found.scores, strict=True)
     ]  # fmt: skip
-    return Frontier(
+    return ParetoResult(
         version=__version__,
         model=question.workloads[0].name,
         setting=question.setting.name,
@@ -106,7 +95,7 @@ def frontier(
     )
 
 
-def explored(search: Search) -> Found | Infeasible:
+def explored(search: DesignSearch) -> SearchOutcome | Infeasible:
     """Return what a search reached, or what every candidate lacks; too_early is raised if it ended before either."""
     short = search.shortage()
     if short is not None:
@@ -128,7 +117,7 @@ def too_early(stop: Stop, what: str) -> KeyboardInterrupt | BadInput:
     return BadInput(f"search: {stop.value} before {what}; expected more of it")
 
 
-def evaluated(plan: Plan) -> Evaluation:
+def evaluated(plan: ReachedPlan) -> Evaluation:
     """Return the exact evaluation of a plan of an answer."""
     assert plan.evaluation is not None
     return plan.evaluation
@@ -144,7 +133,7 @@ def _reference(question: Question, gap: float, evaluator: Evaluator) -> Baseline
     budget = replace(question.budget, area_mm2=chip.area_limit_mm2, tdp_w=None, usd=None, memory_bytes=None)
     goal = Goal(devices=question.goal.devices)
     asked = replace(question, space=chip, budget=replace(budget, step_s=None), goal=goal)
-    search = Search(question=asked, ends=Ends(gap=max(gap, _REFERENCE_GAP)), evaluator=evaluator)
+    search = DesignSearch(question=asked, ends=StoppingRule(gap=max(gap, _REFERENCE_GAP)), evaluator=evaluator)
     short = search.shortage()
     found = None if short is not None else search.run()
     if found is None or not found.reached:
@@ -153,12 +142,14 @@ def _reference(question: Question, gap: float, evaluator: Evaluator) -> Baseline
     evaluation = evaluated(reached.plans[0])
     score = None
     if question.goal.objectives != (Objective.THROUGHPUT,):
-        judge = Search(question=replace(asked, goal=question.goal), ends=Ends(gap=gap), evaluator=evaluator)
+        judge = DesignSearch(
+            question=replace(asked, goal=question.goal), ends=StoppingRule(gap=gap), evaluator=evaluator
+        )
         score = score_of(judge.scoring, reached.places, evaluation)
     return Baseline(name="TPUv4", evaluation=evaluation, infeasible=None, score=score)
 
 
-def _pure_data_parallel(search: Search, plan: Plan, places: Ints) -> Baseline:
+def _pure_data_parallel(search: DesignSearch, plan: ReachedPlan, places: Ints) -> Baseline:
     """Return the best plan on the chosen chip in which every device holds the whole model."""
     label = "pure data parallel"
     question = search.question
@@ -183,7 +174,7 @@ def _pure_data_parallel(search: Search, plan: Plan, places: Ints) -> Baseline:
     return Baseline(name=label, evaluation=None, infeasible=short)
 
 
-def _fastest(question: Question, plan: Plan, baselines: tuple[Baseline, ...]) -> Plan:
+def _fastest(question: Question, plan: ReachedPlan, baselines: tuple[Baseline, ...]) -> ReachedPlan:
     """Return the answer, or a plan to compare with that is within the limits and faster (by less than the gap)."""
     budget = question.budget
     if any(limit is not None for limit in (budget.tdp_w, budget.usd, budget.memory_bytes, budget.step_s)):
@@ -195,7 +186,7 @@ def _fastest(question: Question, plan: Plan, baselines: tuple[Baseline, ...]) ->
         within = other is not None and other.chip.area_mm2 <= budget.area_mm2
         if other is not None and within and other.samples_per_s > plan.samples_per_s:
             job = Job(model=plan.job.model, chip=other.chip, family=other.family)
-            plan = Plan(job, other.samples_per_s, plan.joules, other)
+            plan = ReachedPlan(job, other.samples_per_s, plan.joules, other)
     return plan
 
 
@@ -243,13 +234,13 @@ def _notes(workload: Workload) -> tuple[str, ...]:
 
 
 def _exploration(
-    search: Search, found: Found, plan: Plan, score: float, baselines: tuple[Baseline, ...]
-) -> Exploration:
+    search: DesignSearch, found: SearchOutcome, plan: ReachedPlan, score: float, baselines: tuple[Baseline, ...]
+) -> DesignResult:
     question = search.question
     setting, workload = question.setting, question.workloads[0]
     (objective,) = question.goal.objectives
     costs, billed = found.reached[0].costs, search.scoring.limits.billed
-    return Exploration(
+    return DesignResult(
         version=__version__,
         model=workload.name,
         parameters=workload.parameters,

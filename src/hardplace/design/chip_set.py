@@ -28,7 +28,7 @@ def partitions(count: int, parts: int) -> Iterator[tuple[int, ...]]:
     yield from grown(())
 
 
-def best_fleet(goal: Goal, values: Floats) -> tuple[float, tuple[int, ...]]:
+def best_chip_set(goal: Goal, values: Floats) -> tuple[float, tuple[int, ...]]:
     """Return the best score of a fleet and the chip of each model. values: (chips, models), each over its own best.
 
     A fleet divides the models into groups, each on the chip that is best for it; every division is tried.

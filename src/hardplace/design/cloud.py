@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from hardplace.cost.types import Floats, Ints
-from hardplace.design.exact.layer_kernels import LayerSeconds
-from hardplace.design.search.explore import Search
+from hardplace.design.exact.layer_kernels import LayerTimes
+from hardplace.design.search.explore import DesignSearch
 from hardplace.design.types import Cloud, Evaluation
 from hardplace.hardware.phaze import name
 from hardplace.hardware.space import AXES
@@ -18,7 +18,7 @@ _SOME = 6_000  # of a larger one, drawn at random
 _HURRIED = 1_500  # where the search has a time limit: all of PHAZE's space take 18 s for dlrm, longer than its limit
 
 
-def cloud(search: Search, section: int, best: Evaluation) -> Cloud:
+def cloud(search: DesignSearch, section: int, best: Evaluation) -> Cloud:
     """Return the chips of the answer's section within the limits with its plan held fixed: what list schedules reach.
 
     All of a small space; of a large one, and where the search has a time limit, an even random choice, always the same
@@ -44,12 +44,12 @@ def cloud(search: Search, section: int, best: Evaluation) -> Cloud:
     )
 
 
-def _most(search: Search) -> int:
+def _most(search: DesignSearch) -> int:
     """Return how many chips a space may have of which all are looked at."""
     return _ALL if search.ends.limit_s is None else _HURRIED
 
 
-def _places(search: Search, best: Evaluation) -> Ints:
+def _places(search: DesignSearch, best: Evaluation) -> Ints:
     """Return the places of the chips to look at, with that of the answer."""
     space = search.question.space
     some = _SOME if search.ends.limit_s is None else _HURRIED
@@ -65,7 +65,7 @@ def _places(search: Search, best: Evaluation) -> Ints:
     return np.unique(np.concatenate([mine, drawn], axis=1), axis=1)
 
 
-def _plan_seconds(best: Evaluation, seconds: LayerSeconds) -> Floats:
+def _plan_seconds(best: Evaluation, seconds: LayerTimes) -> Floats:
     """Return the batch time of one placement on each chip: the placement's closed form with other layer times."""
     placement = best.placement
     loads, ends = [], []

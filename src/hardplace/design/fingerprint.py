@@ -21,22 +21,22 @@ _LONG = 400  # characters of JSON above which a value stands as its hash
 _HASHED = "SHA-256"
 _SOLVERS = ("ortools", "numpy")  # whose version may change a number in the last place, or a schedule
 
-Asked = dict[str, Any]  # field, e.g. setting.clock_hz, -> a JSON scalar
+Fingerprint = dict[str, Any]  # field, e.g. setting.clock_hz, -> a JSON scalar
 
 
-def asked(question: Question, **limits: float | None) -> Asked:
+def asked(question: Question, **limits: float | None) -> Fingerprint:
     """Return every field of a question, of the limits that change its evaluations, and what computes them.
 
     Long values (a model's layers, the chips of a space) stand as their SHA-256. code is that of the package's sources:
     an evaluation of another model of cost is no evaluation of this one.
     """
-    found: Asked = {"version": __version__, "code": code()}
+    found: Fingerprint = {"version": __version__, "code": code()}
     found |= {name: metadata.version(name) for name in _SOLVERS}
     _flatten("", question, found)
     return found | limits
 
 
-def difference(before: Asked, now: Asked) -> list[str]:
+def difference(before: Fingerprint, now: Fingerprint) -> list[str]:
     """Return what changed, a text for each field: `budget.area_mm2 was 278.83, now 60`."""
     changed = [name for name in {**now, **before} if before.get(name) != now.get(name)]
     # What a person can read comes first; a hash only says that something changed.
@@ -44,7 +44,7 @@ def difference(before: Asked, now: Asked) -> list[str]:
     return [f"{name} was {_shown(before.get(name))}, now {_shown(now.get(name))}" for name in changed]
 
 
-def _flatten(name: str, value: Any, found: Asked) -> None:
+def _flatten(name: str, value: Any, found: Fingerprint) -> None:
     """Add a value's fields under their dotted names."""
     prefix = f"{name}." if name else ""
     if is_dataclass(value):

@@ -18,10 +18,10 @@ from typing import Any
 
 from hardplace.branch_and_bound.loop import C, Evaluator, Problem, Steps
 from hardplace.branch_and_bound.steps import Elsewhere, Here, Pool
-from hardplace.design.fingerprint import Asked, difference
+from hardplace.design.fingerprint import Fingerprint, difference
 from hardplace.design.goals import UNITS, Goal, of_unit, shown
 from hardplace.design.partition.types import Infeasible
-from hardplace.design.types import Evaluation, Exploration, Frontier, Job, Outcome, Shared
+from hardplace.design.types import DesignResult, Evaluation, Job, Outcome, ParetoResult, SharedResult
 from hardplace.errors import BadInput
 from hardplace.files import dumps, parse
 
@@ -41,7 +41,7 @@ _FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class JournalSummary:
     """What a journal says of its run: objective, and the value in its unit of the incumbent and of its bound.
 
     incumbent, bound: as people read them (where less is better, the bound is the smaller one); None before a first one,
@@ -108,11 +108,11 @@ class Journal:
         with _explained(self.path):
             self._connection.execute("INSERT OR IGNORE INTO evaluations VALUES (?, ?, ?)", row)
 
-    def end(self, answer: Exploration | Frontier | Shared | Infeasible) -> None:
+    def end(self, answer: DesignResult | ParetoResult | SharedResult | Infeasible) -> None:
         """Record how the run ended."""
         if isinstance(answer, Infeasible):
             self.tell(None, None, "infeasible")
-        elif isinstance(answer, Frontier):
+        elif isinstance(answer, ParetoResult):
             self.tell(1.0, 1.0 + answer.gap, answer.stop.value)
         else:
             self.tell(answer.score, answer.bound, answer.stop.value)
@@ -130,7 +130,7 @@ class Journal:
 
 
 @contextmanager
-def journal(path: Path, question: Asked, model: str, objective: str) -> Iterator[Journal]:
+def journal(path: Path, question: Fingerprint, model: str, objective: str) -> Iterator[Journal]:
     """Open the journal of a question, or make it; BadInput if it holds another one, naming what changed.
 
     objective: as `sought` has it.
@@ -161,7 +161,7 @@ def sought(goal: Goal) -> str:
     return f"{goal.combine} combination of {objective}" if len(goal.norms) > 1 else UNITS[objective][0]
 
 
-def changed(path: Path, question: Asked) -> list[str]:
+def changed(path: Path, question: Fingerprint) -> list[str]:
     """Return what an existing journal was asked otherwise, a text for each field; nothing where it was just begun."""
     with _explained(path):
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=60.0)
@@ -174,7 +174,7 @@ def changed(path: Path, question: Asked) -> list[str]:
             connection.close()
 
 
-def run(path: Path) -> Run:
+def run(path: Path) -> JournalSummary:
     """Return what a journal says of its run."""
     with _reading(path) as connection:
         model, told, updated, score, bound, stop = connection.execute(
@@ -189,7 +189,7 @@ def run(path: Path) -> Run:
             return None
         return value if objective is None else shown(objective, value)
 
-    return Run(
+    return JournalSummary(
         path=str(path),
         model=model,
         objective=told if objective is None else objective.value,
@@ -221,7 +221,7 @@ def _head(connection: sqlite3.Connection) -> tuple[int, int]:
     return version, tables
 
 
-def _make(connection: sqlite3.Connection, question: Asked, model: str, objective: str) -> None:
+def _make(connection: sqlite3.Connection, question: Fingerprint, model: str, objective: str) -> None:
     """Lay out the tables in one transaction: a kill leaves them all or none."""
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
@@ -240,7 +240,7 @@ def _make(connection: sqlite3.Connection, question: Asked, model: str, objective
     connection.execute("COMMIT")
 
 
-def _check(path: Path, connection: sqlite3.Connection, question: Asked | None) -> None:
+def _check(path: Path, connection: sqlite3.Connection, question: Fingerprint | None) -> None:
     """Raise BadInput for a file that is no journal of this format, or of another question."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     version, _ = _head(connection)
@@ -260,7 +260,7 @@ def _check(path: Path, connection: sqlite3.Connection, question: Asked | None) -
         )
 
 
-def _others(connection: sqlite3.Connection, question: Asked) -> list[str]:
+def _others(connection: sqlite3.Connection, question: Fingerprint) -> list[str]:
     """Return what a journal was asked otherwise."""
     before = {field: json.loads(value) for field, value in connection.execute("SELECT field, value FROM asked")}
     return difference(before, json.loads(json.dumps(question)))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hardplace.design.goals import Goal
-from hardplace.design.types import Choices
-from hardplace.hardware.space import Space
+from hardplace.design.types import PlanChoices
+from hardplace.hardware.space import ChipSpace
 from hardplace.hardware.types import Budget, Setting
 from hardplace.workload.types import Workload
 
@@ -18,6 +18,6 @@ class Question:
     workloads: tuple[Workload, ...]
     setting: Setting
     budget: Budget
-    space: Space
-    choices: Choices
+    space: ChipSpace
+    choices: PlanChoices
     goal: Goal

@@ -9,24 +9,25 @@ import numpy as np
 
 from hardplace import __version__
 from hardplace.branch_and_bound.loop import Evaluator
+from hardplace.branch_and_bound.types import LIMITS, ONE_PERCENT, Progress, Stop, StoppingRule
 from hardplace.design.answer import evaluated, explored, notes
-from hardplace.design.chip_set import best_fleet
+from hardplace.design.chip_set import best_chip_set
 from hardplace.design.exact.evaluator import in_process
 from hardplace.design.goals import UNITS
 from hardplace.design.partition.types import Infeasible
 from hardplace.design.question import Question
-from hardplace.design.search.candidates import Found
-from hardplace.design.search.explore import Search
-from hardplace.design.types import LIMITS, ONE_PERCENT, Ends, Progress, Run, Shared, Stop
+from hardplace.design.search.candidates import SearchOutcome
+from hardplace.design.search.explore import DesignSearch
+from hardplace.design.types import ModelOnChip, SharedResult
 
 
 def together(
     question: Question,
-    ends: Ends = ONE_PERCENT,
+    ends: StoppingRule = ONE_PERCENT,
     *,
     report: Callable[[Progress], None] | None = None,
     evaluator: Evaluator | None = None,
-) -> Shared | Infeasible:
+) -> SharedResult | Infeasible:
     """Return the best chip for several models, or the best few, and which model runs where; arguments as for `answer`.
 
     Each model is searched alone first, to the same gap: what its own best chip reaches is what the others are
@@ -38,7 +39,7 @@ def together(
     for workload in question.workloads:
         own = replace(goal, weights=(1.0,), norms=(1.0,), fleet=1)
         alone = explored(
-            Search(
+            DesignSearch(
                 question=replace(question, workloads=(workload,), goal=own),
                 ends=ends,
                 report=report,
@@ -56,16 +57,16 @@ def together(
                 f"{alone.excess:.2%} above {norms[-1]:.6g}"
             )
     asked = replace(question, goal=replace(goal, norms=tuple(norms)))
-    found = explored(Search(question=asked, ends=ends, report=report, evaluator=evaluator))
+    found = explored(DesignSearch(question=asked, ends=ends, report=report, evaluator=evaluator))
     return found if isinstance(found, Infeasible) else _shared(asked, found, tuple(open_))
 
 
-def _shared(question: Question, found: Found, open_: tuple[str, ...]) -> Shared:
+def _shared(question: Question, found: SearchOutcome, open_: tuple[str, ...]) -> SharedResult:
     """Return the answer; open_: what is said of own bests that are not proven."""
     goal = question.goal
     (objective,) = goal.objectives
     if goal.fleet > 1:
-        score, places = best_fleet(goal, np.array(found.scores))
+        score, places = best_chip_set(goal, np.array(found.scores))
     else:
         score, places = found.scores[0][0], (0,) * len(question.workloads)
     used = sorted(set(places), key=places.index)
@@ -75,7 +76,7 @@ def _shared(question: Question, found: Found, open_: tuple[str, ...]) -> Shared:
         evaluation = evaluated(plan)
         costs = found.reached[place].costs
         runs.append(
-            Run(
+            ModelOnChip(
                 model=question.workloads[model].name,
                 chip=used.index(place),
                 score=goal.score(objective, plan.samples_per_s, plan.joules, costs),
@@ -83,7 +84,7 @@ def _shared(question: Question, found: Found, open_: tuple[str, ...]) -> Shared:
                 evaluation=evaluation,
             )
         )
-    return Shared(
+    return SharedResult(
         version=__version__,
         setting=question.setting.name,
         space=question.space.name,

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
+from hardplace.branch_and_bound.types import Progress, Stop
 from hardplace.cost.types import Engine
-from hardplace.design.partition.types import Infeasible, Placement
+from hardplace.design.partition.types import Infeasible, PipelinePartition
 from hardplace.design.scheduling.types import Schedule
 from hardplace.hardware.types import Accelerator, Budget, Cluster
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choices:
+class PlanChoices:
     """What a plan may choose beside the chip; every combination is a candidate."""
 
     memory_bytes: tuple[float, ...]
@@ -68,7 +68,7 @@ class Evaluation:
 
     chip: Accelerator
     family: PlanFamily
-    placement: Placement
+    placement: PipelinePartition
     layers: tuple[LayerSchedule, ...]
     order: tuple[int, ...]
     samples_per_s: float
@@ -104,53 +104,13 @@ class Baseline:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ends:
-    """When a search may stop: at a relative gap (0.01: nothing in the space is more than 1 % better), after so many
-    wall seconds, after so many exact evaluations (None: no such limit).
-
-    exhaustive: it evaluates every candidate, of `design.search.exhaustive.MOST` at most, to the end instead.
-    """
-
-    gap: float
-    limit_s: float | None = None
-    evaluations: int | None = None
-    exhaustive: bool = False
-
-
-ONE_PERCENT = Ends(gap=0.01)
-
-
-class Stop(StrEnum):
-    """Why the search ended."""
-
-    GAP = "gap reached"
-    OPTIMAL = "optimal"
-    SCHEDULES = "schedule solver stopped"  # the rest of the gap is that of the best candidate's own schedules
-    SECONDS = "time limit"
-    EVALUATIONS = "evaluations spent"
-    INTERRUPTED = "interrupted"
-
-
-LIMITS = (Stop.SECONDS, Stop.EVALUATIONS, Stop.INTERRUPTED)  # what ends a search before it has proved anything
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Level:
+class RefinementLevel:
     """One level of refinement: candidates (chip, family) that reached it, those discarded by its bound, its time."""
 
     name: str
     entered: int
     discarded: int
     seconds: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """Incumbent (0: none yet) and bound of the objective at a moment of the search; more is better."""
-
-    seconds: float
-    score: float
-    bound: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +129,7 @@ class Cloud:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Exploration:
+class DesignResult:
     """The answer of a search with its certificate: no candidate of the space exceeds `bound`.
 
     score, bound: of the objective, more is better, in `unit` (or its inverse, where less of it is better). tdp_w, usd:
@@ -189,7 +149,7 @@ class Exploration:
     cluster: Cluster
     batch_samples: int
     optimizer: str
-    choices: Choices
+    choices: PlanChoices
     target_gap: float
     limit_s: float | None
     chips_in_space: int
@@ -201,7 +161,7 @@ class Exploration:
     stop: Stop
     seconds: float
     exact_evaluations: int
-    levels: tuple[Level, ...]
+    levels: tuple[RefinementLevel, ...]
     progress: tuple[Progress, ...]
     cloud: Cloud
     notes: tuple[str, ...]
@@ -223,7 +183,7 @@ class FrontierPoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Frontier:
+class ParetoResult:
     """What is best in several objectives: no candidate beats every point by more than the gap in all of them.
 
     inverse: whether less of a unit is better. points: none is at least as good as another in every objective.
@@ -245,12 +205,12 @@ class Frontier:
     chips_in_space: int
     candidates: int
     exact_evaluations: int
-    levels: tuple[Level, ...]
+    levels: tuple[RefinementLevel, ...]
     notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class ModelOnChip:
     """A model on its chip: which of the answer's chips, its plan there, its value and that of its own best chip."""
 
     model: str
@@ -261,7 +221,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shared:
+class SharedResult:
     """One chip for several models, or the best few of a fleet: which model runs where.
 
     score, bound: of the combination, more is better; own_best of a run is what its score is divided by.
@@ -277,7 +237,7 @@ class Shared:
     budget: Budget
     devices: int
     chips: tuple[Accelerator, ...]
-    runs: tuple[Run, ...]
+    runs: tuple[ModelOnChip, ...]
     score: float
     bound: float
     stop: Stop
@@ -285,7 +245,7 @@ class Shared:
     chips_in_space: int
     candidates: int
     exact_evaluations: int
-    levels: tuple[Level, ...]
+    levels: tuple[RefinementLevel, ...]
     notes: tuple[str, ...]
 
     @property

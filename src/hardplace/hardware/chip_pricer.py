@@ -10,7 +10,7 @@ import numpy as np
 from hardplace.hardware import phaze as space
 from hardplace.hardware.bill import Bill, Energies, areas, bill, energies
 from hardplace.hardware.blueprint import Blueprint, of_chips
-from hardplace.hardware.money import Cost, cost
+from hardplace.hardware.money import ChipCost, cost
 from hardplace.hardware.technology import technology
 from hardplace.hardware.types import Chips, Floats, Setting
 
@@ -23,7 +23,7 @@ class Preset(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pricer:
+class ChipPricer:
     """Prices chips that share clock, memory and links, the setting's: area by a preset, all else by parts at a node.
 
     Memory is the smallest capacity of the setting, links are those of its innermost network level. stacks: of memory;
@@ -57,7 +57,7 @@ class Pricer:
             dtype=self.dtype,
         )
 
-    def bill(self, chips: Chips) -> tuple[Bill, Cost, Energies]:
+    def bill(self, chips: Chips) -> tuple[Bill, ChipCost, Energies]:
         """Return area and power by part, cost and carbon, and energies; by parts in any preset."""
         plan, tech = self.plan(chips), technology(self.node_nm)
         found = bill(plan, tech)

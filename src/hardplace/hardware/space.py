@@ -16,7 +16,7 @@ AXES = ("tensor_cores", "array_rows", "array_columns", "vector_cores", "vector_l
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Memory:
+class MemoryChoice:
     """One choice of off-chip memory: so many stacks of a kind, what they hold and give together."""
 
     kind: str
@@ -26,7 +26,7 @@ class Memory:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Space:
+class ChipSpace:
     """A space of chips: every combination of the values of its axes, each sorted, with each memory and each link.
 
     vector_lanes: empty: a vector core has as many lanes as an array has columns. clock_hz, memories, links: empty: the
@@ -44,7 +44,7 @@ class Space:
     vector_lanes: tuple[int, ...]
     buffer_bytes: tuple[int, ...]
     clock_hz: tuple[float, ...]
-    memories: tuple[Memory, ...]
+    memories: tuple[MemoryChoice, ...]
     links_bytes_per_s: tuple[float, ...]
     area_model: Preset
     node_nm: float

@@ -13,7 +13,7 @@ from hardplace.errors import BadInput, unknown
 from hardplace.files import read
 from hardplace.hardware import phaze
 from hardplace.hardware.chip_pricer import Preset
-from hardplace.hardware.space import Memory, Space
+from hardplace.hardware.space import ChipSpace, MemoryChoice
 from hardplace.hardware.technology import BITS, MEMORY_MM2_PER_STACK, technology
 from hardplace.hardware.types import own_buffer_bytes
 from hardplace.units import parse_quantity
@@ -60,7 +60,7 @@ def space_names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in _FOLDER.glob("*.toml")))
 
 
-def space(name_or_file: str) -> Space:
+def space(name_or_file: str) -> ChipSpace:
     """Return a space by name, or of a TOML file; BadInput with the nearest names, or with file, field and value."""
     if name_or_file.endswith(".toml"):
         return _space(Path(name_or_file))
@@ -69,14 +69,14 @@ def space(name_or_file: str) -> Space:
     return _space(_FOLDER / f"{name_or_file}.toml")
 
 
-def _space(path: Path) -> Space:
+def _space(path: Path) -> ChipSpace:
     file = read(path, _File)
     if file.dtype not in BITS:
         raise BadInput(f"{path}: dtype: {file.dtype!r}: expected one of {', '.join(BITS)}")
     if not file.area_limit_mm2 > 0.0 or not 0.0 <= file.least_area_share < 1.0:
         raise BadInput(f"{path}: area_limit_mm2, least_area_share: expected a positive area, a share below 1")
     technology(file.node_nm)
-    found = Space(
+    found = ChipSpace(
         name=file.name,
         description=file.description,
         tensor_cores=_counts(path, "tensor_cores", file.tensor_cores),
@@ -132,7 +132,7 @@ def _quantities(path: Path, field: str, texts: tuple[str, ...], unit: str, least
     return tuple(sorted({parse_quantity(text, unit, f"{path}: {field}") for text in texts}))
 
 
-def _memories(path: Path, files: tuple[_Memories, ...]) -> Iterator[Memory]:
+def _memories(path: Path, files: tuple[_Memories, ...]) -> Iterator[MemoryChoice]:
     for one in files:
         if one.kind not in MEMORY_MM2_PER_STACK:
             raise BadInput(
@@ -141,10 +141,12 @@ def _memories(path: Path, files: tuple[_Memories, ...]) -> Iterator[Memory]:
         size = parse_quantity(one.stack_size, "B", f"{path}: memories.stack_size")
         bandwidth = parse_quantity(one.stack_bandwidth, "B/s", f"{path}: memories.stack_bandwidth")
         for stacks in _counts(path, "memories.stacks", one.stacks):
-            yield Memory(kind=one.kind, stacks=stacks, bytes=stacks * size, bandwidth_bytes_per_s=stacks * bandwidth)
+            yield MemoryChoice(
+                kind=one.kind, stacks=stacks, bytes=stacks * size, bandwidth_bytes_per_s=stacks * bandwidth
+            )
 
 
-def _check_phaze(path: Path, found: Space) -> None:
+def _check_phaze(path: Path, found: ChipSpace) -> None:
     """Raise BadInput for sizes that PHAZE's area model has no figure for."""
     arrays = np.outer(found.array_rows, found.array_columns).ravel()
     lanes = np.array(found.vector_lanes or found.array_columns)

@@ -18,7 +18,7 @@ from hardplace.workload.types import Layer, Parallelism, Recompute, Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Chain:
+class LayerChain:
     """A model's layers on one rank: what is always on the first stage, what is cut into stages, what is on the last.
 
     plain: `layers` without recompute, for plans that recompute some of a stage's layers; () where none does. edges:
@@ -51,7 +51,7 @@ class Chain:
         return max(sums, default=0.0)
 
 
-def of_shape(shape: DecoderShape, plan: Plan) -> Chain:
+def of_shape(shape: DecoderShape, plan: Plan) -> LayerChain:
     """Return a decoder's layers on one rank, as fused kernels run them; BadInput if a degree does not divide it."""
     for name, degree, size in (
         ("tensor", plan.tensor, shape.heads),
@@ -74,7 +74,7 @@ def of_shape(shape: DecoderShape, plan: Plan) -> Chain:
     layers = _blocks(shape, degrees, plan.recompute)
     last = head(shape, degrees)
     more = (layers[-1], last) * shape.predicted
-    return Chain(
+    return LayerChain(
         before=(embedding(shape, degrees),),
         layers=layers,
         after=(last, *more),
@@ -96,7 +96,7 @@ def _blocks(shape: DecoderShape, degrees: Degrees, recompute: Recompute) -> tupl
     return tuple(layers)
 
 
-def of_workload(workload: Workload, plan: Plan) -> Chain:
+def of_workload(workload: Workload, plan: Plan) -> LayerChain:
     """Return a recorded model's layers on one rank; BadInput if a degree divides nothing of it.
 
     A dense decoder runs as fused kernels, as published runs do (`decoder_of`); others as recorded. The first layer
@@ -113,7 +113,7 @@ def rank_layers(workload: Workload, plan: Plan) -> tuple[Layer, ...]:
     return shard(workload, degrees).layers
 
 
-def chain_of(workload: Workload, made: Sequence[Layer], shape: DecoderShape | None, plan: Plan) -> Chain:
+def chain_of(workload: Workload, made: Sequence[Layer], shape: DecoderShape | None, plan: Plan) -> LayerChain:
     """Return the chain of a decoder's shape, else of layers that are sharded already."""
     if shape is not None:
         return of_shape(shape, plan)
@@ -127,8 +127,8 @@ def chain_of(workload: Workload, made: Sequence[Layer], shape: DecoderShape | No
         eased = {index: layer_work(made[index], plan.micro_batch, Recompute.NONE) for index in set(inner)}
         plain = tuple(eased[index] for index in inner)
     if len(order) < 2:
-        return Chain(before=(), layers=order, after=(), sequence_length=workload.sequence_length)
-    return Chain(
+        return LayerChain(before=(), layers=order, after=(), sequence_length=workload.sequence_length)
+    return LayerChain(
         before=order[:1],
         layers=order[1:-1],
         after=order[-1:],
@@ -150,7 +150,7 @@ def _edges(workload: Workload, made: Sequence[Layer], micro_batch: int) -> tuple
     return tuple(found)
 
 
-def stages_of(chain: Chain, plan: Plan) -> list[int]:
+def stages_of(chain: LayerChain, plan: Plan) -> list[int]:
     """Return the stage of every layer; BadInput where the plan's do not fit the model."""
     count = len(chain.whole)
     if plan.assignment:
@@ -168,7 +168,7 @@ def stages_of(chain: Chain, plan: Plan) -> list[int]:
     return [0] * len(chain.before) + inner + [plan.pipeline - 1] * len(chain.after)
 
 
-def stage_work(chain: Chain, plan: Plan, places: Sequence[int]) -> list[tuple[LayerWork, ...]]:
+def stage_work(chain: LayerChain, plan: Plan, places: Sequence[int]) -> list[tuple[LayerWork, ...]]:
     """Return each stage's layers; recompute_layers: of those that are cut, only so many of each are recomputed."""
     stages: list[list[LayerWork]] = [[] for _ in range(plan.pipeline)]
     seen = [0] * plan.pipeline

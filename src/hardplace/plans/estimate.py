@@ -9,15 +9,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hardplace.cost.layers.work import Attending, LayerWork, Product
+from hardplace.cost.layers.work import AttentionWork, GemmWork, LayerWork
 from hardplace.errors import BadInput
-from hardplace.plans.chain import Chain, stage_work, stages_of
-from hardplace.plans.fleet import Fleet, Site
-from hardplace.plans.memory import Held, Room, room
+from hardplace.plans.chain import LayerChain, stage_work, stages_of
+from hardplace.plans.fleet import DevicePool, Fleet
+from hardplace.plans.memory import StageContents, StageMemory, stage_memory
 from hardplace.plans.pipeline import Pipelined, end_of_step_s, pipelined
-from hardplace.plans.plan import Plan, Schedule
-from hardplace.plans.pricer import Seconds
-from hardplace.plans.timing import Known, LayerSeconds, end_of_stage, layer_seconds
+from hardplace.plans.plan import PipelineSchedule, Plan
+from hardplace.plans.pricer import TimeShares
+from hardplace.plans.timing import Known, StepLayerTimes, end_of_stage, layer_seconds
 from hardplace.units import format_quantity
 
 
@@ -39,7 +39,7 @@ class PlanEstimate:
     devices: int
     step_s: float
     shares: tuple[Share, ...]
-    memory: tuple[Room, ...]
+    memory: tuple[StageMemory, ...]
     memory_bytes: tuple[float, ...]
     mfu: float
     tokens_per_s: float
@@ -56,7 +56,7 @@ class PlanEstimate:
         return all(one.total_bytes <= held for one, held in zip(self.memory, self.memory_bytes, strict=True))
 
 
-def estimate_plan(chain: Chain, plan: Plan, fleet: Fleet, known: Known | None = None) -> PlanEstimate:
+def estimate_plan(chain: LayerChain, plan: Plan, fleet: Fleet, known: Known | None = None) -> PlanEstimate:
     """Return seconds and memory of a plan; fleet: of exactly the plan's devices.
 
     known: layers already priced on this fleet, for callers with many plans of one chain.
@@ -94,7 +94,7 @@ def estimate_plan(chain: Chain, plan: Plan, fleet: Fleet, known: Known | None = 
         devices=plan.devices,
         step_s=step_s,
         shares=_shares([priced[run.stage][id(one)] for one in stages[run.stage]], plan, run, end_s),
-        memory=tuple(room(plan, index, held(stage)) for index, stage in enumerate(stages)),
+        memory=tuple(stage_memory(plan, index, held(stage)) for index, stage in enumerate(stages)),
         memory_bytes=tuple(site.memory_bytes for site in sites),
         mfu=_flops(chain, plan) / (step_s * peak_flops_per_s),
         tokens_per_s=plan.global_batch * chain.sequence_length / step_s,
@@ -108,11 +108,11 @@ def estimate_plan(chain: Chain, plan: Plan, fleet: Fleet, known: Known | None = 
 
 
 def _priced(
-    stages: Sequence[Sequence[LayerWork]], sites: Sequence[Site], plan: Plan, known: Known
-) -> list[dict[int, LayerSeconds]]:
+    stages: Sequence[Sequence[LayerWork]], sites: Sequence[DevicePool], plan: Plan, known: Known
+) -> list[dict[int, StepLayerTimes]]:
     """Return the seconds of each stage's layers by their id, equal layers on one kind of device priced once."""
-    here: dict[tuple[int, str], LayerSeconds] = {}
-    priced: list[dict[int, LayerSeconds]] = []
+    here: dict[tuple[int, str], StepLayerTimes] = {}
+    priced: list[dict[int, StepLayerTimes]] = []
     for stage, site in zip(stages, sites, strict=True):
         for key, one in {id(one): one for one in stage}.items():
             if (key, site.device) not in here:
@@ -121,9 +121,9 @@ def _priced(
     return priced
 
 
-def _shares(busiest: Sequence[LayerSeconds], plan: Plan, run: Pipelined, end_s: float) -> tuple[Share, ...]:
+def _shares(busiest: Sequence[StepLayerTimes], plan: Plan, run: Pipelined, end_s: float) -> tuple[Share, ...]:
     """Return where a step's seconds go; busiest: the layers of the stage that works longest."""
-    parts = sum((one.forward + one.backward + one.weight for one in busiest), Seconds())
+    parts = sum((one.forward + one.backward + one.weight for one in busiest), TimeShares())
     gathers_s = sum(one.forward_gather_s + one.backward_gather_s for one in busiest)
     times = plan.micro_batches
     return (
@@ -138,7 +138,7 @@ def _shares(busiest: Sequence[LayerSeconds], plan: Plan, run: Pipelined, end_s: 
     )
 
 
-def _chunks(stage: Sequence[LayerWork], index: int, chain: Chain, plan: Plan) -> list[Sequence[LayerWork]]:
+def _chunks(stage: Sequence[LayerWork], index: int, chain: LayerChain, plan: Plan) -> list[Sequence[LayerWork]]:
     """Return a stage's layers by chunk: what is always first in the first chunk, what is always last in the last.
 
     Chunks that layers do not fill evenly are short where embedding and head are: the first ones of a stage, of the last
@@ -153,9 +153,9 @@ def _chunks(stage: Sequence[LayerWork], index: int, chain: Chain, plan: Plan) ->
     return [stage[start:end] for start, end in zip((0, *cuts), (*cuts, len(stage)), strict=True)]
 
 
-def held(stage: Sequence[LayerWork]) -> Held:
+def held(stage: Sequence[LayerWork]) -> StageContents:
     """Return what a stage's layers hold."""
-    return Held(
+    return StageContents(
         parameters=sum(one.parameters for one in stage),
         expert_parameters=sum(one.expert_parameters for one in stage),
         saved_bytes=sum(one.saved_bytes for one in stage),
@@ -166,16 +166,16 @@ def held(stage: Sequence[LayerWork]) -> Held:
     )
 
 
-def _flops(chain: Chain, plan: Plan) -> float:
+def _flops(chain: LayerChain, plan: Plan) -> float:
     """Return FLOPs of a step over all devices: forward and backward products and attention, without recompute."""
     rank = 0.0
     counts = Counter(map(id, chain.whole))
     for key, layer in {id(one): one for one in chain.whole}.items():
         count = counts[key]
         for one in (*layer.forward, *layer.backward):
-            if isinstance(one, Product):
+            if isinstance(one, GemmWork):
                 rank += count * one.flops
-            elif isinstance(one, Attending):
+            elif isinstance(one, AttentionWork):
                 products = 4 if one.backward else 2
                 rank += count * 2.0 * products * one.batch * one.heads * one.queries * one.keys * one.head_dim
     return rank * plan.stage_ranks * plan.micro_batches
@@ -188,6 +188,6 @@ def _notes(fleet: Fleet, plan: Plan) -> tuple[str, ...]:
         said.append(f"the kinds of device are taken to be joined by {fleet.joint.name}, {rate} a device")
     if plan.zero == 2 and plan.pipeline > 1:
         said.append("ZeRO-2 with a pipeline: DeepSpeed and Megatron-LM do not combine them")
-    if plan.schedule is Schedule.ZERO_BUBBLE:
+    if plan.schedule is PipelineSchedule.ZERO_BUBBLE:
         said.append("zero-bubble (ZB-H1) is not in Megatron-LM; `place --fix schedule=1f1b` leaves it out")
     return tuple(said)

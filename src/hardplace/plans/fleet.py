@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from hardplace.cost.collectives import Ring
 from hardplace.cost.types import Collective
 from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import node, node_names
 from hardplace.hardware.device import Device, Node
 from hardplace.hardware.types import Cluster, NetworkLevel
 from hardplace.plans.plan import Dimension, Plan
-from hardplace.plans.pricer import Pricer, Ring
+from hardplace.plans.pricer import StepPricer
 from hardplace.plans.pricing import pricer_of
 
 _USUAL = ("dgx-a100", "dgx-a100-320gb", "dgx-h100", "dgx-h200", "dgx-b200", "dgx-v100", "gb200-nvl72", "hgx-mi300x")
@@ -23,13 +24,13 @@ HOST_BYTES_PER_S = 31.5e9  # PCIe 4.0 x16, of a device whose link to the host is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Site:
+class DevicePool:
     """Devices of one kind: their network, what prices their work, the memory of one in bytes, and its link
     to the host in bytes a second."""
 
     device: str
     cluster: Cluster
-    pricer: Pricer
+    pricer: StepPricer
     memory_bytes: float
     host_bytes_per_s: float = HOST_BYTES_PER_S
 
@@ -38,7 +39,7 @@ class Site:
 class Fleet:
     """All devices: one site, or several with the level that joins them."""
 
-    sites: tuple[Site, ...]
+    sites: tuple[DevicePool, ...]
     joint: NetworkLevel | None = None
 
     @property
@@ -46,7 +47,7 @@ class Fleet:
         """Devices of all sites."""
         return sum(site.cluster.devices for site in self.sites)
 
-    def of_stages(self, plan: Plan) -> tuple[Site, ...]:
+    def of_stages(self, plan: Plan) -> tuple[DevicePool, ...]:
         """Return the site of each pipeline stage; BadInput where the plan's kinds do not use each site as it is."""
         kinds = plan.kinds or (self.sites[0].device,) * plan.pipeline
         by_name = {site.device: site for site in self.sites}
@@ -56,7 +57,7 @@ class Fleet:
                 raise BadInput(f"kinds: {used} devices of {name} in {list(kinds)}: expected {site.cluster.devices}")
         return tuple(by_name[name] for name in kinds)
 
-    def hop_s(self, plan: Plan, sites: Sequence[Site], boundary_bytes: float) -> float:
+    def hop_s(self, plan: Plan, sites: Sequence[DevicePool], boundary_bytes: float) -> float:
         """Return the seconds of a boundary tensor between stages: of the slowest pair of neighbours."""
         ring = Ring(members=2, stride=plan.stride(Dimension.PIPELINE))
         worst_s = 0.0
@@ -84,7 +85,7 @@ def fleet_of(parts: Sequence[tuple[Device, Node, int]], plan: Plan) -> Fleet:
         outer = min((where.levels[-1] for _, where, _ in parts), key=lambda level: level.bandwidth_bytes_per_s)
         joint = outer.of(2)
     sites = tuple(
-        Site(
+        DevicePool(
             device=chip.name,
             cluster=even_cluster(where, count),
             pricer=pricer_of(chip, plan),

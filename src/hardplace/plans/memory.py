@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hardplace.plans.pipeline import in_flight
-from hardplace.plans.plan import GRADIENT_BYTES, STATE_BYTES, Format, Plan, Update
+from hardplace.plans.plan import GRADIENT_BYTES, STATE_BYTES, Format, OptimizerKind, Plan
 
 HELD_GRADIENT_BYTES = GRADIENT_BYTES | {"bf16+fp32": 6}  # the 16-bit one stays beside its fp32 sum
 
@@ -17,12 +17,12 @@ def weight_bytes(plan: Plan) -> int:
 
 def state_bytes(plan: Plan) -> int:
     """Return the bytes of the optimizer's states a parameter; in fp32 the weight is its own master."""
-    own = plan.precision is Format.FP32 and plan.optimizer is not Update.ADAMW_BF16
+    own = plan.precision is Format.FP32 and plan.optimizer is not OptimizerKind.ADAMW_BF16
     return STATE_BYTES[plan.optimizer] - (4 if own else 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class StageContents:
     """What a stage's layers hold on one rank: parameters (elements), of dense layers and of experts; bytes kept a
     micro-batch, without logits and loss, and these; bytes that one layer's backward pass works in; the largest layer's
     parameters; a boundary tensor."""
@@ -37,7 +37,7 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Room:
+class StageMemory:
     """Bytes of one stage at its fullest moment, the first backward pass with all micro-batches in flight."""
 
     weights_bytes: float
@@ -69,7 +69,7 @@ class Room:
         return self.allocated_bytes + self.fragmentation_bytes + self.reserve_bytes
 
 
-def room(plan: Plan, stage: int, held: Held) -> Room:
+def stage_memory(plan: Plan, stage: int, held: StageContents) -> StageMemory:
     """Return the memory of a stage: weights, gradients, states as ZeRO divides them, activations in flight."""
     over, expert_over = plan.sharded_over, plan.experts_sharded_over
 
@@ -89,7 +89,7 @@ def room(plan: Plan, stage: int, held: Held) -> Room:
     wide = weight / 2.0  # activations in fp32
     hops = 2.0 * wide * held.boundary_bytes if plan.pipeline > 1 else 0.0
     kept = tuple(wide * one for one in (flight * held.saved_bytes, held.logits_bytes, held.working_bytes))
-    return Room(
+    return StageMemory(
         weights_bytes=weights,
         gradients_bytes=gradients,
         states_bytes=states,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hardplace.plans.plan import Schedule
+from hardplace.plans.plan import PipelineSchedule
 from hardplace.plans.simulate import Chunks, ends_of, program
 from hardplace.plans.simulate_line import line_ends_s
 
@@ -37,7 +37,12 @@ class Pipelined:
 
 
 def pipelined(
-    forward_s: Chunks, backward_s: Chunks, weight_s: Chunks, hop_s: float, micro_batches: int, schedule: Schedule
+    forward_s: Chunks,
+    backward_s: Chunks,
+    weight_s: Chunks,
+    hop_s: float,
+    micro_batches: int,
+    schedule: PipelineSchedule,
 ) -> Pipelined:
     """Return the seconds of a step's micro-batches, without the end of the step.
 
@@ -47,14 +52,14 @@ def pipelined(
     beyond 8 groups follows at the pace of the last one, within 0.7 % of the simulation of all (test_pipeline.py).
     """
     stages, virtual = len(forward_s), len(forward_s[0])
-    apart = schedule is Schedule.ZERO_BUBBLE
+    apart = schedule is PipelineSchedule.ZERO_BUBBLE
     back_s = backward_s if apart else _sums(backward_s, weight_s)
     loads = [sum(map(sum, stage)) for stage in zip(forward_s, backward_s, weight_s, strict=True)]
     slowest = max(range(stages), key=loads.__getitem__)
     busy_s = micro_batches * loads[slowest]
     if stages == 1:
         ends_s: Sequence[float] = [busy_s]
-    elif schedule is Schedule.GPIPE:
+    elif schedule is PipelineSchedule.GPIPE:
         ends_s = _gpipe([sum(one) for one in forward_s], [sum(one) for one in back_s], hop_s, micro_batches)
     else:
 
@@ -94,7 +99,7 @@ def _gpipe(forward_s: Sequence[float], backward_s: Sequence[float], hop_s: float
     ]
 
 
-def least(seconds: Floats, hop_s: Floats, micro_batches: int, schedule: Schedule) -> tuple[Floats, Floats]:
+def least(seconds: Floats, hop_s: Floats, micro_batches: int, schedule: PipelineSchedule) -> tuple[Floats, Floats]:
     """Return proven lower bounds of when each stage is done, (stages, plans), and of the total, (plans,).
 
     seconds: of a micro-batch, (forward, backward, weight gradient; stages; chunks; plans). hop_s: (plans,). Proofs:
@@ -104,7 +109,7 @@ def least(seconds: Floats, hop_s: Floats, micro_batches: int, schedule: Schedule
     has been down all chunks and up to it, after so many forward passes as the schedule has before it.
     """
     forward, backward, weight = seconds
-    apart = schedule is Schedule.ZERO_BUBBLE
+    apart = schedule is PipelineSchedule.ZERO_BUBBLE
     stages, virtual, _ = forward.shape
     back = backward if apart else backward + weight
     f, b, w = forward.sum(axis=1), backward.sum(axis=1), weight.sum(axis=1)
@@ -112,7 +117,7 @@ def least(seconds: Floats, hop_s: Floats, micro_batches: int, schedule: Schedule
     down = _before(forward[:, 0]) + hops
     up = _before(back[:, 0]) + hops
     done = down + micro_batches * (f + b + w)
-    if schedule is not Schedule.GPIPE and stages > 1:
+    if schedule is not PipelineSchedule.GPIPE and stages > 1:
         turn = f.sum(axis=0) + (stages * virtual - 1) * hop_s
         above = back[:, -1].sum(axis=0) - _before(back[:, -1]) - back[:, -1] + hops[::-1]
         left = np.array([forwards_left(stage, stages, micro_batches, virtual) for stage in range(stages)])
@@ -142,15 +147,15 @@ def _before(values: Floats) -> Floats:
     return np.asarray(np.cumsum(values, axis=0) - values)
 
 
-def in_flight(stage: int, stages: int, micro_batches: int, virtual: int, schedule: Schedule) -> float:
+def in_flight(stage: int, stages: int, micro_batches: int, virtual: int, schedule: PipelineSchedule) -> float:
     """Return how many micro-batches' activations a stage (from 0 at the input) holds at once.
 
     1F1B: stages - stage. ZB-H1: stages, at most (what weight gradients wait for). Interleaved: 2 (stages - stage - 1) +
     (virtual - 1) stages + 1 chunks (Megatron-LM's warm-up and one), of virtual a micro-batch. GPipe: all.
     """
-    if schedule is Schedule.GPIPE:
+    if schedule is PipelineSchedule.GPIPE:
         return float(micro_batches)
-    if schedule is Schedule.ZERO_BUBBLE:
+    if schedule is PipelineSchedule.ZERO_BUBBLE:
         return float(min(micro_batches, stages))
     if virtual > 1:
         chunks = 2 * (stages - stage - 1) + (virtual - 1) * stages + 1

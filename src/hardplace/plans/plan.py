@@ -14,7 +14,7 @@ from hardplace.files import read
 from hardplace.workload.types import Recompute
 
 
-class Schedule(StrEnum):
+class PipelineSchedule(StrEnum):
     """Order of micro-batches in a pipeline; 1F1B with virtual stages is interleaved. Zero-bubble: ZB-H1 (arXiv
     2401.10241), weight gradients fill the bubble at 1F1B's memory."""
 
@@ -34,7 +34,7 @@ class Format(StrEnum):
     FP32 = "fp32"
 
 
-class Update(StrEnum):
+class OptimizerKind(StrEnum):
     """The optimizer: Adam with fp32 master weights and moments, with 8-bit moments, all in bf16; SGD with momentum;
     Muon (fp32 master and momentum, gradients made orthogonal)."""
 
@@ -65,7 +65,13 @@ INSIDE_OUT = (Dimension.TENSOR, Dimension.CONTEXT, Dimension.DATA, Dimension.PIP
 
 # Bytes of states a parameter beside the 16-bit weight: fp32 master and two fp32 moments; master and two of 1 byte;
 # two moments of 2 bytes; master and momentum (SGD, Muon).
-STATE_BYTES = {Update.ADAMW: 12, Update.ADAMW_8BIT: 6, Update.ADAMW_BF16: 4, Update.SGD: 8, Update.MUON: 8}
+STATE_BYTES = {
+    OptimizerKind.ADAMW: 12,
+    OptimizerKind.ADAMW_8BIT: 6,
+    OptimizerKind.ADAMW_BF16: 4,
+    OptimizerKind.SGD: 8,
+    OptimizerKind.MUON: 8,
+}
 GRADIENT_BYTES = {"fp32": 4, "bf16": 2, "bf16+fp32": 4}  # as they are reduced
 
 
@@ -95,7 +101,7 @@ class Plan:
     zero: int = 1
     shard: int = 0
     micro_batch: int = 1
-    schedule: Schedule = Schedule.ONE_F_ONE_B
+    schedule: PipelineSchedule = PipelineSchedule.ONE_F_ONE_B
     stages: tuple[int, ...] = ()
     assignment: tuple[int, ...] = ()
     kinds: tuple[str, ...] = ()
@@ -104,7 +110,7 @@ class Plan:
     recompute: Recompute = Recompute.NONE
     recompute_layers: int = 0
     precision: Format = Format.BF16
-    optimizer: Update = Update.ADAMW
+    optimizer: OptimizerKind = OptimizerKind.ADAMW
     gradient: str = "fp32"
     offload: bool = False
     overlap: bool = True
@@ -180,7 +186,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lot:
+class DeviceCount:
     """So many devices of a kind in nodes of a kind, by the names (or files) that `--device` and `--node` take."""
 
     device: str
@@ -194,7 +200,7 @@ class PlanFile(Plan):
     one that says nothing of them."""
 
     model: str = ""
-    on: tuple[Lot, ...] = ()
+    on: tuple[DeviceCount, ...] = ()
 
 
 def read_plan(path: Path) -> PlanFile:
@@ -249,7 +255,7 @@ def problems(plan: Plan) -> Iterator[str]:
         yield "sequence: true: expected tensor 2 or more with it"
     if plan.virtual > 1 and plan.pipeline == 1:
         yield f"virtual: {plan.virtual}: expected pipeline 2 or more with it"
-    if plan.virtual > 1 and plan.schedule is Schedule.GPIPE:
+    if plan.virtual > 1 and plan.schedule is PipelineSchedule.GPIPE:
         yield f"virtual: {plan.virtual}: expected schedule 1f1b with it"
     if plan.virtual > 1 and plan.micro_batches % plan.pipeline:
         yield (
@@ -268,7 +274,7 @@ def problems(plan: Plan) -> Iterator[str]:
         yield f"order: {[str(one) for one in plan.order]}: expected {plan.order_problem()}"
     if plan.recompute_layers > 0 and plan.recompute is not Recompute.FULL:
         yield f"recompute_layers: {plan.recompute_layers}: expected 0, or a number of layers with recompute full"
-    if plan.virtual > 1 and plan.schedule is Schedule.ZERO_BUBBLE:
+    if plan.virtual > 1 and plan.schedule is PipelineSchedule.ZERO_BUBBLE:
         yield f"virtual: {plan.virtual}: expected schedule 1f1b with it"
 
 

@@ -8,11 +8,10 @@ from enum import StrEnum
 
 import numpy as np
 
-from hardplace.cost.collectives import collective_s, parts
-from hardplace.cost.gpu.streams import Stream
-from hardplace.cost.gpu.types import Layout
+from hardplace.cost.collectives import Ring, collective_s, parts
 from hardplace.cost.layers.timer import Timer
-from hardplace.cost.layers.work import Attending, Exchange, Moved, Product, Work
+from hardplace.cost.layers.types import Layout, Stream
+from hardplace.cost.layers.work import AttentionWork, CollectiveWork, GemmWork, StreamWork, Work
 from hardplace.cost.types import Collective
 from hardplace.hardware.types import Cluster
 from hardplace.workload.types import Group
@@ -57,15 +56,7 @@ class Efficiencies:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ring:
-    """A group of ranks: how many, and devices from one to the next."""
-
-    members: int
-    stride: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seconds:
+class TimeShares:
     """Where a piece of work's time goes: matrix products, attention, kernels that move bytes, collectives, waits
     for the host."""
 
@@ -85,8 +76,8 @@ class Seconds:
         """All but the collectives."""
         return self.products_s + self.attention_s + self.streams_s + self.host_s
 
-    def __add__(self, other: Seconds) -> Seconds:
-        return Seconds(
+    def __add__(self, other: TimeShares) -> TimeShares:
+        return TimeShares(
             products_s=self.products_s + other.products_s,
             attention_s=self.attention_s + other.attention_s,
             streams_s=self.streams_s + other.streams_s,
@@ -94,8 +85,8 @@ class Seconds:
             host_s=self.host_s + other.host_s,
         )
 
-    def __mul__(self, times: float) -> Seconds:
-        return Seconds(
+    def __mul__(self, times: float) -> TimeShares:
+        return TimeShares(
             products_s=self.products_s * times,
             attention_s=self.attention_s * times,
             streams_s=self.streams_s * times,
@@ -105,7 +96,7 @@ class Seconds:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
+class IsolatedTimes:
     """Seconds of a piece of work as its kernels and collectives take alone, and how many kernels it launches.
 
     low_s: of products that run in low precision, at bf16's rate. casts_bytes: that they move beside.
@@ -124,7 +115,7 @@ class Parts:
 
 
 @dataclass(slots=True, kw_only=True)
-class Pricer:
+class StepPricer:
     """Prices work on one device; every distinct kernel once, kept for the next call.
 
     kind: whose fitted figures a step reaches (`efficiencies.generation`). peak_flops_per_s: dense, of 16 bit. timer:
@@ -141,25 +132,25 @@ class Pricer:
     wide: float = 1.0
     flash: bool = True
     notes: tuple[str, ...] = ()
-    _known: dict[Product | Attending, float] = field(default_factory=dict)
+    _known: dict[GemmWork | AttentionWork, float] = field(default_factory=dict)
     _moved: dict[tuple[Stream, float, int], float] = field(default_factory=dict)
     _exchanged: dict[tuple[Collective, float, Cluster, Ring, int], float] = field(default_factory=dict)
 
-    def seconds(self, work: Iterable[Work], cluster: Cluster, groups: Mapping[Group, Ring]) -> Seconds:
+    def seconds(self, work: Iterable[Work], cluster: Cluster, groups: Mapping[Group, Ring]) -> TimeShares:
         """Return the seconds of work, one after the other; groups: the ranks that join each kind of collective."""
         return self.reached(self.parts(work, cluster, groups))
 
-    def parts(self, work: Iterable[Work], cluster: Cluster, groups: Mapping[Group, Ring]) -> Parts:
+    def parts(self, work: Iterable[Work], cluster: Cluster, groups: Mapping[Group, Ring]) -> IsolatedTimes:
         """Return what the pieces of work take alone."""
         listed = tuple(work)
-        self._price({one for one in listed if isinstance(one, Product | Attending) and one not in self._known})
+        self._price({one for one in listed if isinstance(one, GemmWork | AttentionWork) and one not in self._known})
         products_s = low_s = casts_bytes = attention_s = streams_s = 0.0
         shared_s = {Group.TENSOR: 0.0, Group.CONTEXT: 0.0, Group.EXPERT: 0.0}
         launches, calls, wide = 0, 0, 2.0 if self.wide > 1.0 else 1.0
         for one in listed:
             launches += 1
             match one:
-                case Product():
+                case GemmWork():
                     launches += one.batch - 1 if one.grouped else 0
                     if self.low is not None and one.low:
                         low_s += self._known[one]
@@ -168,15 +159,15 @@ class Pricer:
                         launches += 2 * one.batch  # casts, scales in the order that the product wants
                     else:
                         products_s += self._known[one]
-                case Attending():
+                case AttentionWork():
                     attention_s += self._known[one]
-                case Moved():
+                case StreamWork():
                     streams_s += self._alone_s(one.kind, one.bytes * wide, one.row)
-                case Exchange():
+                case CollectiveWork():
                     ring = groups[one.group]
                     calls += 1 if one.group is Group.TENSOR and ring.members > 1 else 0
                     shared_s[one.group] += self._exchange_s(one.collective, one.bytes * wide, cluster, ring, one.copies)
-        return Parts(
+        return IsolatedTimes(
             products_s=products_s,
             low_s=low_s,
             casts_bytes=casts_bytes,
@@ -189,14 +180,14 @@ class Pricer:
             launches=launches,
         )
 
-    def reached(self, parts: Parts, *, ring: bool = False) -> Seconds:
+    def reached(self, parts: IsolatedTimes, *, ring: bool = False) -> TimeShares:
         """Return the seconds that a step reaches; ring: keys of other ranks travel beside attention."""
         by = self.efficiencies
         rate = by.fp4_rate if self.low is Low.FP4 else by.low_rate
         casts_s = self._alone_s(Stream.ELEMENTWISE, parts.casts_bytes, 0) if parts.casts_bytes else 0.0
         attention_s = by.attention * parts.attention_s
         context_s = max(0.0, parts.context_s - attention_s) if ring else parts.context_s
-        found = Seconds(
+        found = TimeShares(
             products_s=by.products * (parts.products_s + parts.low_s / rate),
             attention_s=attention_s,
             streams_s=by.streams * (parts.streams_s + casts_s),
@@ -206,7 +197,7 @@ class Pricer:
             + by.expert * parts.expert_s,
         )
         waits_s = max(0.0, parts.launches * by.launch_s - found.total_s)
-        return found + Seconds(host_s=waits_s)
+        return found + TimeShares(host_s=waits_s)
 
     def moved_s(self, kind: Stream, moved_bytes: float, row: int = 0) -> float:
         """Return seconds of a kernel that only moves bytes."""
@@ -220,7 +211,9 @@ class Pricer:
     def _alone_s(self, kind: Stream, moved_bytes: float, row: int) -> float:
         key = (kind, moved_bytes, row)
         if key not in self._moved:
-            moved = self.timer.moved_s(Moved(kind=kind, bytes=moved_bytes), np.array([moved_bytes]), np.array([row]))
+            moved = self.timer.moved_s(
+                StreamWork(kind=kind, bytes=moved_bytes), np.array([moved_bytes]), np.array([row])
+            )
             self._moved[key] = float(moved[0])
         return self._moved[key]
 
@@ -241,16 +234,16 @@ class Pricer:
             self._exchanged[key] = whole_s
         return self._exchanged[key]
 
-    def _price(self, fresh: set[Product | Attending]) -> None:
-        products = [one for one in fresh if isinstance(one, Product)]
+    def _price(self, fresh: set[GemmWork | AttentionWork]) -> None:
+        products = [one for one in fresh if isinstance(one, GemmWork)]
         if products:
             times = self.timer.listed_s(products) * self.wide
             self._known.update(zip(products, times.tolist(), strict=True))
         for one in fresh:
-            if isinstance(one, Attending):
+            if isinstance(one, AttentionWork):
                 self._known[one] = self._attending_s(one)
 
-    def _attending_s(self, one: Attending) -> float:
+    def _attending_s(self, one: AttentionWork) -> float:
         """Return seconds of attention; unfused with dropout on the probabilities: read, written, and its mask."""
         sizes = (np.array([size]) for size in (one.heads, one.kv_heads, one.head_dim))
         alone_s = float(self.timer.attentions_s(one, *sizes)[0])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from hardplace.cost.arrays.machine import machine
 from hardplace.cost.arrays.timer import ArrayTimer
 from hardplace.cost.gpu.models import model_of
 from hardplace.cost.gpu.timer import GpuTimer
-from hardplace.cost.one_chip.array_kernels import machine
 from hardplace.errors import BadInput
 from hardplace.hardware.device import Arrays, Device
 from hardplace.plans.efficiencies import (
@@ -19,14 +19,14 @@ from hardplace.plans.efficiencies import (
     is_fitted,
 )
 from hardplace.plans.plan import Format, Plan
-from hardplace.plans.pricer import Efficiencies, Low, Pricer
+from hardplace.plans.pricer import Efficiencies, Low, StepPricer
 
 # Measured over predicted on Trainium 1 before its own runs were fitted (docs/model-training.md, section 6).
 _UNFITTED = 1.8
 _LOW = {Format.FP8: Low.FP8, Format.FP4: Low.FP4}
 
 
-def pricer_of(chip: Device, plan: Plan, stack: str | None = None, backend: str = "default") -> Pricer:
+def pricer_of(chip: Device, plan: Plan, stack: str | None = None, backend: str = "default") -> StepPricer:
     """Return what prices a plan's work on a device, in the plan's precision, with a software's fitted efficiencies.
 
     A GPU's kernels are timed by its fitted model, those of a chip with arrays by their closed forms. stack: the usual
@@ -49,7 +49,7 @@ def pricer_of(chip: Device, plan: Plan, stack: str | None = None, backend: str =
     if low is not None:
         rate = found.low_rate if low is Low.FP8 else found.fp4_rate
         notes.append(f"products in {low} at {rate:g} times the rate of bf16, fitted on training runs")
-    return Pricer(
+    return StepPricer(
         kind=kind,
         peak_flops_per_s=model.datasheet.tensor_flops_per_s,
         timer=GpuTimer(model=replace(model, residual=None), attention=backend if plan.flash else "unfused"),
@@ -61,7 +61,7 @@ def pricer_of(chip: Device, plan: Plan, stack: str | None = None, backend: str =
     )
 
 
-def _on_arrays(chip: Device, plan: Plan, stack: str) -> Pricer:
+def _on_arrays(chip: Device, plan: Plan, stack: str) -> StepPricer:
     """Return what prices work on a chip with arrays; 8-bit products at the arrays' own ratio of rates."""
     if str(plan.precision) not in chip.dtypes:
         able = [str(one) for one in Format if str(one) in chip.dtypes]
@@ -83,7 +83,7 @@ def _on_arrays(chip: Device, plan: Plan, stack: str) -> Pricer:
         notes.append(f"products in {low} at {rate:g} times the rate of bf16, as the datasheet has it")
     elif plan.precision is Format.FP32:
         wide = half / chip.peak_flops_per_s("fp32")
-    return Pricer(
+    return StepPricer(
         kind=kind,
         peak_flops_per_s=half,
         timer=ArrayTimer(machine=on, flash=plan.flash),

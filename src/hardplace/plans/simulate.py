@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
-from hardplace.plans.plan import Schedule
+from hardplace.plans.plan import PipelineSchedule
 
 
 class Pass(StrEnum):
@@ -20,7 +20,7 @@ class Pass(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class PassEvent:
     """One pass of one micro-batch through one chunk of a stage (all from 0), in seconds from the step's start."""
 
     stage: int
@@ -35,7 +35,7 @@ Chunks = Sequence[Sequence[float]]  # seconds of one micro-batch by stage and ch
 Item = tuple[Pass, int, int]  # a pass, its micro-batch and its chunk
 
 
-def order(stage: int, stages: int, micro_batches: int, virtual: int, schedule: Schedule) -> list[Item]:
+def order(stage: int, stages: int, micro_batches: int, virtual: int, schedule: PipelineSchedule) -> list[Item]:
     """Return what a stage runs, in order.
 
     1F1B: Narayanan et al. 2021, section 2.2.1. Interleaved: Megatron-LM's
@@ -43,7 +43,7 @@ def order(stage: int, stages: int, micro_batches: int, virtual: int, schedule: S
     then all backward. Zero bubble: ZB-H1 of Qi et al. 2024 (arXiv 2401.10241), 1F1B with stage i's weight gradients i
     micro-batches late, so that it holds no more than 1F1B.
     """
-    if schedule is Schedule.GPIPE:
+    if schedule is PipelineSchedule.GPIPE:
         forward = [(Pass.FORWARD, index, 0) for index in range(micro_batches)]
         return forward + [(Pass.BACKWARD, index, 0) for index in range(micro_batches)]
     if virtual > 1:
@@ -55,10 +55,10 @@ def order(stage: int, stages: int, micro_batches: int, virtual: int, schedule: S
         if warm + index < micro_batches:
             done.append((Pass.FORWARD, warm + index, 0))
         done.append((Pass.BACKWARD, index, 0))
-        if schedule is Schedule.ZERO_BUBBLE and index - late >= stage:
+        if schedule is PipelineSchedule.ZERO_BUBBLE and index - late >= stage:
             done.append((Pass.WEIGHT, late, 0))
             late += 1
-    if schedule is Schedule.ZERO_BUBBLE:
+    if schedule is PipelineSchedule.ZERO_BUBBLE:
         done += [(Pass.WEIGHT, index, 0) for index in range(late, micro_batches)]
     return done
 
@@ -90,7 +90,7 @@ class Program:
 
 
 @lru_cache(maxsize=256)
-def program(stages: int, micro_batches: int, virtual: int, schedule: Schedule) -> Program:
+def program(stages: int, micro_batches: int, virtual: int, schedule: PipelineSchedule) -> Program:
     """Return the passes of a schedule; interleaved: micro_batches a multiple of the stages."""
     lists = [order(stage, stages, micro_batches, virtual, schedule) for stage in range(stages)]
     known: dict[tuple[int, Item], int] = {}
@@ -154,8 +154,8 @@ def simulate(
     weight_s: Chunks,
     hop_s: float,
     micro_batches: int,
-    schedule: Schedule,
-) -> tuple[Event, ...]:
+    schedule: PipelineSchedule,
+) -> tuple[PassEvent, ...]:
     """Return all events of a step's micro-batches, without the end of the step.
 
     backward_s: without the weight gradient where the schedule runs it apart (weight_s, read only then). hop_s: from a
@@ -165,7 +165,7 @@ def simulate(
     ends, _ = ends_of(made, forward_s, backward_s, weight_s, hop_s)
     took = {Pass.FORWARD: forward_s, Pass.BACKWARD: backward_s, Pass.WEIGHT: weight_s}
     return tuple(
-        Event(
+        PassEvent(
             stage=stage,
             micro_batch=item[1],
             chunk=item[2],

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hardplace.plans.pipeline import WARM, least
-from hardplace.plans.plan import Schedule
+from hardplace.plans.plan import PipelineSchedule
 from hardplace.plans.simulate import Pass, program
 
 Floats = npt.NDArray[np.float64]
@@ -31,7 +31,7 @@ class _Wave:
 
 
 @lru_cache(maxsize=128)
-def _waves(stages: int, micro_batches: int, virtual: int, schedule: Schedule) -> tuple[tuple[_Wave, ...], Ints]:
+def _waves(stages: int, micro_batches: int, virtual: int, schedule: PipelineSchedule) -> tuple[tuple[_Wave, ...], Ints]:
     """Return a schedule's waves, and the place of each stage's last pass; place 0 is the start of the step."""
     made = program(stages, micro_batches, virtual, schedule)
     last = [0] * stages
@@ -56,7 +56,7 @@ def _waves(stages: int, micro_batches: int, virtual: int, schedule: Schedule) ->
     return waves, np.array(last)
 
 
-def _done_s(seconds: Floats, hop_s: Floats, micro_batches: int, schedule: Schedule) -> Floats:
+def _done_s(seconds: Floats, hop_s: Floats, micro_batches: int, schedule: PipelineSchedule) -> Floats:
     """Return when each stage is done, (stages, plans); seconds: (passes, stages, chunks, plans)."""
     _, stages, virtual, plans = seconds.shape
     waves, last = _waves(stages, micro_batches, virtual, schedule)
@@ -68,14 +68,14 @@ def _done_s(seconds: Floats, hop_s: Floats, micro_batches: int, schedule: Schedu
     return np.asarray(ends[last])
 
 
-def stages_done_s(seconds: Floats, hop_s: Floats, micro_batches: int, schedule: Schedule) -> Floats:
+def stages_done_s(seconds: Floats, hop_s: Floats, micro_batches: int, schedule: PipelineSchedule) -> Floats:
     """Return when each stage of each plan is done in seconds, (stages, plans), as `pipeline.pipelined` has it.
 
     seconds: of a micro-batch, (forward, backward, weight gradient; stages; chunks; plans), weight gradients apart only
     in zero-bubble schedules. hop_s: (plans,).
     """
     stages = seconds.shape[1]
-    if schedule is not Schedule.ZERO_BUBBLE:
+    if schedule is not PipelineSchedule.ZERO_BUBBLE:
         back = seconds[1] + seconds[2]
         seconds = np.stack([seconds[0], back, np.zeros_like(back)])
     if stages == 1:

@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from hardplace.cost.gpu.streams import Stream
-from hardplace.cost.gpu.types import Layout
-from hardplace.cost.layers.work import LayerWork, Product
+from hardplace.cost.collectives import Ring
+from hardplace.cost.layers.types import Layout, Stream
+from hardplace.cost.layers.work import GemmWork, LayerWork
 from hardplace.cost.types import Collective
-from hardplace.plans.fleet import Site
+from hardplace.plans.fleet import DevicePool
 from hardplace.plans.memory import state_bytes, weight_bytes
-from hardplace.plans.plan import GRADIENT_BYTES, ContextExchange, Dimension, Plan, Schedule, Update
-from hardplace.plans.pricer import Parts, Ring, Seconds
+from hardplace.plans.plan import GRADIENT_BYTES, ContextExchange, Dimension, OptimizerKind, PipelineSchedule, Plan
+from hardplace.plans.pricer import IsolatedTimes, TimeShares
 from hardplace.workload.types import Group
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LayerSeconds:
+class StepLayerTimes:
     """Seconds of a layer: forward, backward with recompute, weight gradients where the schedule runs them apart, and
     data-parallel traffic that compute does not hide."""
 
-    forward: Seconds
-    backward: Seconds
-    weight: Seconds
+    forward: TimeShares
+    backward: TimeShares
+    weight: TimeShares
     forward_gather_s: float
     backward_gather_s: float
 
@@ -45,7 +45,7 @@ class LayerSeconds:
 
 # By the layer's id, the site and the groups: the layer (kept alive), its forward, its backward, its weight gradients
 # where they run apart.
-Known = dict[tuple[object, ...], tuple[LayerWork, Parts, Parts, Parts]]
+Known = dict[tuple[object, ...], tuple[LayerWork, IsolatedTimes, IsolatedTimes, IsolatedTimes]]
 
 
 def groups_of(plan: Plan) -> dict[Group, Ring]:
@@ -65,7 +65,7 @@ def replicas_of(plan: Plan) -> tuple[Ring, Ring]:
     )
 
 
-def layer_seconds(layer: LayerWork, plan: Plan, site: Site, known: Known) -> LayerSeconds:
+def layer_seconds(layer: LayerWork, plan: Plan, site: DevicePool, known: Known) -> StepLayerTimes:
     """Return a layer's seconds; under ZeRO-3 its weights are gathered in each pass and its gradients scattered.
 
     Under ZeRO-2 gradients are scattered after every micro-batch too; the last one's scatter is as ZeRO-1's, at the end
@@ -73,11 +73,11 @@ def layer_seconds(layer: LayerWork, plan: Plan, site: Site, known: Known) -> Lay
     (products of layout NT) are apart.
     """
     pricer, groups = site.pricer, groups_of(plan)
-    apart = plan.schedule is Schedule.ZERO_BUBBLE
+    apart = plan.schedule is PipelineSchedule.ZERO_BUBBLE
     key = (id(layer), site.device, apart, *groups.values())
     if key not in known:
         back = (*layer.again, *layer.backward)
-        late = [one for one in back if apart and isinstance(one, Product) and one.layout is Layout.NT]
+        late = [one for one in back if apart and isinstance(one, GemmWork) and one.layout is Layout.NT]
         rest = [one for one in back if one not in late] if late else back
         first, second, third = (pricer.parts(work, site.cluster, groups) for work in (layer.forward, rest, late))
         known[key] = layer, first, second, third
@@ -92,7 +92,7 @@ def layer_seconds(layer: LayerWork, plan: Plan, site: Site, known: Known) -> Lay
         scatter_s = _traffic_s(held, plan, site, Collective.REDUCE_SCATTER, GRADIENT_BYTES[plan.gradient])
     hidden = pricer.efficiencies.hidden if plan.overlap else 0.0
     beside_s = _beside_s(gather_s + scatter_s, backward.compute_s, hidden, pricer.efficiencies.contention)
-    return LayerSeconds(
+    return StepLayerTimes(
         forward=forward,
         backward=backward,
         weight=weight,
@@ -107,7 +107,7 @@ def _beside_s(traffic_s: float, compute_s: float, hidden: float, contention: flo
     return traffic_s - inside_s + contention * inside_s
 
 
-def _traffic_s(held: tuple[int, int], plan: Plan, site: Site, collective: Collective, bytes_each: int) -> float:
+def _traffic_s(held: tuple[int, int], plan: Plan, site: DevicePool, collective: Collective, bytes_each: int) -> float:
     """Return seconds of a collective of parameters (dense, of experts) over their replicas (ZeRO's shards, if
     fewer)."""
     total_s = 0.0
@@ -121,7 +121,7 @@ def _traffic_s(held: tuple[int, int], plan: Plan, site: Site, collective: Collec
     return total_s
 
 
-def _between_s(held: tuple[int, int], plan: Plan, site: Site) -> float:
+def _between_s(held: tuple[int, int], plan: Plan, site: DevicePool) -> float:
     """Return seconds of adding up the gradients of a shard (dense, of experts) over the groups of a hybrid sharding."""
     total_s = 0.0
     for count, ring in zip(held, replicas_of(plan), strict=True):
@@ -132,7 +132,7 @@ def _between_s(held: tuple[int, int], plan: Plan, site: Site) -> float:
     return total_s
 
 
-def _update_s(stage: Sequence[LayerWork], count: float, whole: int, plan: Plan, site: Site) -> float:
+def _update_s(stage: Sequence[LayerWork], count: float, whole: int, plan: Plan, site: DevicePool) -> float:
     """Return seconds of the optimizer on `count` of a stage's `whole` parameters on a rank.
 
     Gradients are read for their norm, for clipping (and written), and for the update; all that are not divided are set
@@ -147,25 +147,27 @@ def _update_s(stage: Sequence[LayerWork], count: float, whole: int, plan: Plan, 
         crossing = count * (gradient + weight_bytes(plan))
         return pricer.moved_s(Stream.OPTIMIZER, device) + (states + crossing) / site.host_bytes_per_s
     update_s = pricer.moved_s(Stream.OPTIMIZER, device + states)
-    if plan.optimizer is not Update.MUON:
+    if plan.optimizer is not OptimizerKind.MUON:
         return update_s
     steps = [product for one in stage for product in _orthogonal(one)]
     made = pricer.reached(pricer.parts(steps, site.cluster, groups_of(plan)))
     return update_s + made.products_s / (plan.sharded_over if plan.zero else 1)
 
 
-def _orthogonal(layer: LayerWork) -> list[Product]:
+def _orthogonal(layer: LayerWork) -> list[GemmWork]:
     """Return the products that make a layer's gradients orthogonal: of every matrix of its linear layers."""
     found = []
     for one in layer.forward:
-        if isinstance(one, Product) and one.low and one.layout is Layout.TN:
+        if isinstance(one, GemmWork) and one.low and one.layout is Layout.TN:
             small, large = sorted((one.n, one.k))
             square = replace(one, m=small, n=small, k=large, low=False, output_bytes=2.0)
             found += 5 * [square, replace(square, k=small), replace(square, n=large, k=small)]
     return found
 
 
-def end_of_stage(stage: Sequence[LayerWork], plan: Plan, site: Site, forward_s: float, backward_s: float) -> float:
+def end_of_stage(
+    stage: Sequence[LayerWork], plan: Plan, site: DevicePool, forward_s: float, backward_s: float
+) -> float:
     """Return the seconds of a stage's end: exposed reduction and gather, and the optimizer's step.
 
     Reduction (ZeRO-2: of the last micro-batch) hides behind the last micro-batch's backward but for its last layer,

@@ -7,13 +7,13 @@ from itertools import pairwise
 
 import plotly.graph_objects as go
 
-from hardplace.design.types import Evaluation, Exploration
+from hardplace.design.types import DesignResult, Evaluation
 from hardplace.report import style
 from hardplace.report import text as words
 from hardplace.units import format_quantity
 
 
-def time_figure(exploration: Exploration) -> go.Figure:
+def time_figure(exploration: DesignResult) -> go.Figure:
     """Return the seconds of a batch by cause: the answer, and below it the baselines that have a plan."""
     compared = [("the answer", exploration.best)]
     compared += [(one.name, one.evaluation) for one in exploration.baselines if one.evaluation is not None]
@@ -94,7 +94,7 @@ def memory_figure(evaluation: Evaluation) -> go.Figure:
     return style.styled(chart, 340)
 
 
-def search_figure(exploration: Exploration) -> go.Figure:
+def search_figure(exploration: DesignResult) -> go.Figure:
     """Return incumbent and bound against the seconds of the search."""
     chart = go.Figure()
     progress = exploration.progress

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from rich.table import Table
 
 from hardplace.design.goals import Objective, shown
-from hardplace.design.types import Frontier, Shared
+from hardplace.design.types import ParetoResult, SharedResult
 from hardplace.report import style
 from hardplace.report import text as words
 from hardplace.report.console import headed, screen
@@ -16,7 +16,7 @@ from hardplace.report.rendering import rendered_with_figures
 from hardplace.units import GIB
 
 
-class Sheet(NamedTuple):
+class TextTable(NamedTuple):
     """A table for people: what it is of, what is proven, headings and rows."""
 
     title: str
@@ -27,7 +27,7 @@ class Sheet(NamedTuple):
     notes: tuple[str, ...]
 
 
-def frontier_sheet(found: Frontier) -> Sheet:
+def frontier_sheet(found: ParetoResult) -> TextTable:
     """Return a frontier as a table, one point a row."""
     units = [f"{name} ({unit})" for name, unit in zip(found.objectives, found.units, strict=True)]
     rows = tuple(
@@ -38,7 +38,7 @@ def frontier_sheet(found: Frontier) -> Sheet:
         )
         for point in found.points
     )
-    return Sheet(
+    return TextTable(
         title=f"{found.model}: {' and '.join(found.objectives)}",
         about=f"{words.count(found.chips_in_space)} chips of space {found.space}, setting {found.setting}, "
         f"{found.devices:,} devices; within {words.within(found.budget)}; "
@@ -52,7 +52,7 @@ def frontier_sheet(found: Frontier) -> Sheet:
     )
 
 
-def shared_sheet(found: Shared) -> Sheet:
+def shared_sheet(found: SharedResult) -> TextTable:
     """Return the chips of several models as a table, one model a row."""
     rows = tuple(
         (
@@ -65,7 +65,7 @@ def shared_sheet(found: Shared) -> Sheet:
         for run in found.runs
     )
     chips = "; ".join(f"chip {index + 1}: {words.chip(one)}" for index, one in enumerate(found.chips))
-    return Sheet(
+    return TextTable(
         title=f"{', '.join(run.model for run in found.runs)}: {words.plural(len(found.chips), 'chip')}",
         about=f"{chips}. {words.count(found.chips_in_space)} chips of space {found.space}, setting {found.setting}; "
         f"within {words.within(found.budget)}; {found.combine} combination of {found.objective}; "
@@ -78,17 +78,17 @@ def shared_sheet(found: Shared) -> Sheet:
     )
 
 
-def show_frontier(found: Frontier) -> None:
+def show_frontier(found: ParetoResult) -> None:
     """Print a frontier."""
     _show(frontier_sheet(found))
 
 
-def show_shared(found: Shared) -> None:
+def show_shared(found: SharedResult) -> None:
     """Print the chips of several models."""
     _show(shared_sheet(found))
 
 
-def _show(sheet: Sheet) -> None:
+def _show(sheet: TextTable) -> None:
     console = screen(150)
     console.print(headed(sheet.title))
     console.print(sheet.about)
@@ -101,17 +101,17 @@ def _show(sheet: Sheet) -> None:
         console.print(f"note: {note}")
 
 
-def frontier_page(found: Frontier) -> str:
+def frontier_page(found: ParetoResult) -> str:
     """Return the self-contained page of a frontier."""
     return _page(frontier_sheet(found), frontier_figure(found))
 
 
-def shared_page(found: Shared) -> str:
+def shared_page(found: SharedResult) -> str:
     """Return the self-contained page of chips for several models."""
     return _page(shared_sheet(found), shared_figure(found))
 
 
-def frontier_figure(found: Frontier) -> go.Figure:
+def frontier_figure(found: ParetoResult) -> go.Figure:
     """Return the first objective against the second, a third one as colour."""
     chart = go.Figure()
     columns = list(zip(*(point.values for point in found.points), strict=True))
@@ -136,7 +136,7 @@ def frontier_figure(found: Frontier) -> go.Figure:
     return style.styled(chart, 480)
 
 
-def shared_figure(found: Shared) -> go.Figure:
+def shared_figure(found: SharedResult) -> go.Figure:
     """Return what each model reaches of its own best, a bar each."""
     chart = go.Figure()
     chart.add_bar(
@@ -149,5 +149,5 @@ def shared_figure(found: Shared) -> go.Figure:
     return style.styled(chart, 400)
 
 
-def _page(sheet: Sheet, figure: go.Figure) -> str:
+def _page(sheet: TextTable, figure: go.Figure) -> str:
     return rendered_with_figures("several.html", sheet=sheet, figures={"several": figure})

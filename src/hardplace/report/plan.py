@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from hardplace.plans.estimate import PlanEstimate
-from hardplace.plans.memory import Room
+from hardplace.plans.memory import StageMemory
 from hardplace.plans.plan import Plan
 from hardplace.report.console import screen
 from hardplace.report.text import plural
@@ -25,7 +25,7 @@ class StageRow(NamedTuple):
     stage: int
     device: str
     layers: int
-    room: Room
+    room: StageMemory
     total_gib: float
     held_gib: float
 

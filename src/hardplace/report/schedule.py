@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from hardplace.cost.types import Engine
-from hardplace.design.scheduling.types import Rule
+from hardplace.design.scheduling.types import SharingRule
 from hardplace.design.types import PhaseSchedule
 from hardplace.hardware.types import Accelerator
 from hardplace.report import gantt
@@ -42,7 +42,7 @@ class LayerReport:
     micro_batch: int
     tensor_parallel: int
     setting: str
-    rule: Rule
+    rule: SharingRule
     splits: bool
     chip: Accelerator
     passes: tuple[ScheduledPass, ...]

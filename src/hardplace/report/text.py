@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from hardplace.design.types import Evaluation, Exploration, Stop
+from hardplace.branch_and_bound.types import Stop
+from hardplace.design.types import DesignResult, Evaluation
 from hardplace.hardware.types import Accelerator, Budget
 from hardplace.units import GIB, MIB, format_quantity
 
@@ -103,7 +104,7 @@ def plan(evaluation: Evaluation) -> str:
     )
 
 
-def wanted(exploration: Exploration) -> str:
+def wanted(exploration: DesignResult) -> str:
     """Return what was searched for, and within what."""
     fast = exploration.objective == "throughput"
     what = "the fastest chip and plan" if fast else f"the chip and plan with the best {exploration.objective}"
@@ -120,7 +121,7 @@ def within(budget: Budget) -> str:
     return ", ".join(limits)
 
 
-def limits(exploration: Exploration) -> str:
+def limits(exploration: DesignResult) -> str:
     """Return each limit beside the area, with what the answer takes of it; empty where there is none."""
     budget, best = exploration.budget, exploration.best
     rows = (
@@ -141,12 +142,12 @@ def _taken(value: float, unit: str) -> str:
     return format_quantity(value, unit, 4) if unit in ("B", "s") else f"{value:,.5g} {unit}"
 
 
-def objective(exploration: Exploration, score: float | None) -> str:
+def objective(exploration: DesignResult, score: float | None) -> str:
     """Return a score as people read it, in the objective's unit; "-" where there is none."""
     return "-" if not score else f"{1.0 / score if exploration.inverse else score:,.5g}"
 
 
-def certificate(exploration: Exploration) -> str:
+def certificate(exploration: DesignResult) -> str:
     """Return in one sentence how far from the best of the space the answer can be at most."""
     above = exploration.gap
     better = "faster" if exploration.objective == "throughput" else "better"
@@ -156,7 +157,7 @@ def certificate(exploration: Exploration) -> str:
     return f"No chip and plan {what} can be more than {percent_up(above)} {better} than this one."
 
 
-def bound(exploration: Exploration) -> str:
+def bound(exploration: DesignResult) -> str:
     """Return the bound on the objective, beside what was reached where that is not the speed."""
     if exploration.objective == "throughput":
         return f"bound {exploration.bound:,.1f} samples/s"

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hardplace.cost.layers.timer import kernels_s, pass_s
-from hardplace.cost.layers.work import Attending, Exchange, LayerWork, Product
-from hardplace.plans.chain import Chain, of_shape, of_workload
+from hardplace.cost.layers.work import AttentionWork, CollectiveWork, GemmWork, LayerWork
+from hardplace.plans.chain import LayerChain, of_shape, of_workload
 from hardplace.plans.plan import Plan
 from hardplace.shapes.gemms import GemmRow, gemm_rows
-from hardplace.shapes.rule import Rule
+from hardplace.shapes.rule import CodesignRule
 from hardplace.shapes.rules import rules
-from hardplace.shapes.sources import Model, Target
-from hardplace.shapes.types import Conditions
+from hardplace.shapes.sources import PricedDevice, ShapeSource
+from hardplace.shapes.types import StepConditions
 from hardplace.workload.decoder import DecoderShape
 from hardplace.workload.sharding import shard
 from hardplace.workload.types import OperatorKind, Parallelism, Phase
@@ -33,15 +33,15 @@ class Audit:
     device: str
     title: str
     shape: DecoderShape | None
-    conditions: Conditions
+    conditions: StepConditions
     step_s: float
     shares: tuple[tuple[str, float], ...]
     gemms: tuple[GemmRow, ...]
-    rules: tuple[Rule, ...]
+    rules: tuple[CodesignRule, ...]
     notes: tuple[str, ...]
 
 
-def audited(model: Model, target: Target, conditions: Conditions) -> Audit:
+def audited(model: ShapeSource, target: PricedDevice, conditions: StepConditions) -> Audit:
     """Return the audit; BadInput where a degree does not divide the model or a product is too large for the model."""
     plan = Plan(
         global_batch=conditions.micro_batch,
@@ -81,7 +81,9 @@ def audited(model: Model, target: Target, conditions: Conditions) -> Audit:
     )
 
 
-def _counted(chain: Chain, model: Model, conditions: Conditions) -> list[tuple[LayerWork, int, tuple[str, ...]]]:
+def _counted(
+    chain: LayerChain, model: ShapeSource, conditions: StepConditions
+) -> list[tuple[LayerWork, int, tuple[str, ...]]]:
     """Return the distinct layers, how often each is there, and what their forward products are."""
     often = Counter(id(one) for one in (*chain.before, *chain.layers, *chain.after))
     distinct = {id(one): one for one in (*chain.before, *chain.layers, *chain.after)}
@@ -90,7 +92,7 @@ def _counted(chain: Chain, model: Model, conditions: Conditions) -> list[tuple[L
     for key, layer in distinct.items():
         names: tuple[str, ...] = ()
         if model.shape is None:
-            products = [one for one in layer.forward if isinstance(one, Product)]
+            products = [one for one in layer.forward if isinstance(one, GemmWork)]
             names = tuple(modules.get((layer.name, one.m, one.n, one.k), f"{layer.name} product") for one in products)
         elif layer.name == "head":
             names = ("logits",)
@@ -100,7 +102,7 @@ def _counted(chain: Chain, model: Model, conditions: Conditions) -> list[tuple[L
     return found
 
 
-def _modules(model: Model, conditions: Conditions) -> dict[tuple[str, int, int, int], str]:
+def _modules(model: ShapeSource, conditions: StepConditions) -> dict[tuple[str, int, int, int], str]:
     """Return the modules of a recorded model's forward products by layer and size."""
     found: dict[tuple[str, int, int, int], str] = {}
     if model.shape is not None or model.workload is None:
@@ -116,16 +118,16 @@ def _modules(model: Model, conditions: Conditions) -> dict[tuple[str, int, int, 
 
 def _kind(work: object) -> str:
     match work:
-        case Product():
+        case GemmWork():
             return "matrix products"
-        case Attending():
+        case AttentionWork():
             return "attention"
-        case Exchange():
+        case CollectiveWork():
             return "tensor-parallel exchange"
     return "norms, chains, losses"
 
 
-def _notes(model: Model, conditions: Conditions, gemms: Sequence[GemmRow]) -> tuple[str, ...]:
+def _notes(model: ShapeSource, conditions: StepConditions, gemms: Sequence[GemmRow]) -> tuple[str, ...]:
     found = []
     if model.shape is None:
         found.append("no decoder of equal layers: products as recorded, and no rules")

@@ -11,9 +11,9 @@ from hardplace.cost.arrays.timer import ArrayTimer
 from hardplace.cost.gpu.gemm import LAYOUTS, Gemms
 from hardplace.cost.gpu.tiles import tiling
 from hardplace.cost.gpu.timer import GpuTimer
-from hardplace.cost.gpu.types import Layout
 from hardplace.cost.layers.timer import Timer, kernels_s
-from hardplace.cost.layers.work import Attending, LayerWork, Product, Work
+from hardplace.cost.layers.types import Layout
+from hardplace.cost.layers.work import AttentionWork, GemmWork, LayerWork, Work
 from hardplace.cost.one_chip.array_kernels import held_operand
 from hardplace.cost.types import Dataflow, Matmul
 
@@ -60,7 +60,7 @@ def works_of(layer: LayerWork) -> tuple[Work, ...]:
 def gemm_rows(layers: Layers, timer: Timer, step_s: float) -> tuple[GemmRow, ...]:
     """Return the GEMMs of a step, equal ones merged, the largest share first."""
     unfused = getattr(timer, "attention", "") == "unfused" or not getattr(timer, "flash", True)
-    found: dict[Product, tuple[list[str], int]] = {}
+    found: dict[GemmWork, tuple[list[str], int]] = {}
     for layer, times, names in layers:
         named = _names(layer, names)
         for work in works_of(layer):
@@ -97,11 +97,11 @@ def gemm_rows(layers: Layers, timer: Timer, step_s: float) -> tuple[GemmRow, ...
     return tuple(sorted(rows, key=lambda row: -row.share))
 
 
-def _names(layer: LayerWork, names: tuple[str, ...]) -> dict[Product, str]:
+def _names(layer: LayerWork, names: tuple[str, ...]) -> dict[GemmWork, str]:
     """Return what each product of a layer is, from the names of its forward ones; gradients by their sizes."""
-    found: dict[Product, str] = {}
-    forward = [one for one in layer.forward if isinstance(one, Product)]
-    backward = [one for one in layer.backward if isinstance(one, Product)]
+    found: dict[GemmWork, str] = {}
+    forward = [one for one in layer.forward if isinstance(one, GemmWork)]
+    backward = [one for one in layer.backward if isinstance(one, GemmWork)]
     for place, one in enumerate(forward):
         name = names[place] if place < len(names) else f"{layer.name} product {place + 1}"
         for made, what in ((one, "forward"), *((other, _gradient(one, other)) for other in backward)):
@@ -110,7 +110,7 @@ def _names(layer: LayerWork, names: tuple[str, ...]) -> dict[Product, str]:
     return found
 
 
-def _gradient(forward: Product, other: Product) -> str:
+def _gradient(forward: GemmWork, other: GemmWork) -> str:
     """Return which gradient of a product another one is; nothing if it is none."""
     if other.batch != forward.batch:
         return ""
@@ -121,20 +121,20 @@ def _gradient(forward: Product, other: Product) -> str:
 
 
 def _products(
-    work: Work, named: dict[Product, str], layer: str, *, unfused: bool
-) -> Iterable[tuple[Product, str, int]]:
-    if isinstance(work, Product):
+    work: Work, named: dict[GemmWork, str], layer: str, *, unfused: bool
+) -> Iterable[tuple[GemmWork, str, int]]:
+    if isinstance(work, GemmWork):
         yield replace(work, low=True), named.get(work, f"{layer} product"), 1
-    elif isinstance(work, Attending) and unfused:
+    elif isinstance(work, AttentionWork) and unfused:
         times, phase = (2, "backward") if work.backward else (1, "forward")
         batch = work.batch * work.heads
-        scores = Product(m=work.queries, n=work.keys, k=work.head_dim, batch=batch)
-        values = Product(m=work.queries, n=work.head_dim, k=work.keys, batch=batch, layout=Layout.NN)
+        scores = GemmWork(m=work.queries, n=work.keys, k=work.head_dim, batch=batch)
+        values = GemmWork(m=work.queries, n=work.head_dim, k=work.keys, batch=batch, layout=Layout.NN)
         yield scores, f"attention scores {phase}", times
         yield values, f"attention values {phase}", times
 
 
-def _leading(one: Product) -> tuple[int, int, int]:
+def _leading(one: GemmWork) -> tuple[int, int, int]:
     """Return the leading dimensions of left and right operand and result (docs/model-gpu.md, GEMM)."""
     left = one.m if one.layout is Layout.NT else one.k
     return left, one.k if one.layout is Layout.TN else one.n, one.n
@@ -148,7 +148,7 @@ class _Detail:
     edge_efficiency: float | None = None
 
 
-def _details(products: Sequence[Product], timer: Timer) -> list[_Detail]:
+def _details(products: Sequence[GemmWork], timer: Timer) -> list[_Detail]:
     if isinstance(timer, GpuTimer):
         return _tiles(products, timer)
     if isinstance(timer, ArrayTimer):
@@ -156,7 +156,7 @@ def _details(products: Sequence[Product], timer: Timer) -> list[_Detail]:
     return [_Detail(tile="-") for _ in products]
 
 
-def _tiles(products: Sequence[Product], timer: GpuTimer) -> list[_Detail]:
+def _tiles(products: Sequence[GemmWork], timer: GpuTimer) -> list[_Detail]:
     shapes = Gemms(
         **{
             name: np.array([getattr(one, name) for one in products], dtype=np.int64)
@@ -177,7 +177,7 @@ def _tiles(products: Sequence[Product], timer: GpuTimer) -> list[_Detail]:
     ]
 
 
-def _held(one: Product, timer: ArrayTimer) -> _Detail:
+def _held(one: GemmWork, timer: ArrayTimer) -> _Detail:
     """Return the operand that the arrays hold, and the share of their cells that its edges leave at work."""
     chips = timer.machine.chips
     held = held_operand(Matmul(batch=one.batch, m=one.m, n=one.n, k=one.k), timer.machine)

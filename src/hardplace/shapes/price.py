@@ -10,7 +10,7 @@ from hardplace.cost.layers.decoder import block, embedding, head
 from hardplace.cost.layers.timer import Timer, pass_s
 from hardplace.cost.layers.work import LayerWork
 from hardplace.cost.types import Floats, Ints
-from hardplace.shapes.types import Conditions, Shapes
+from hardplace.shapes.types import ShapeColumns, StepConditions
 from hardplace.workload.decoder import DecoderShape, Degrees
 from hardplace.workload.types import Recompute
 
@@ -20,7 +20,7 @@ OF_ENDS = ("hidden", "vocab")  # what embedding and head depend on; OF_BLOCK: a 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class LayerKind:
     """One kind of layer of shapes in columns: where each shape finds it, and how often the shape has it."""
 
     work: LayerWork
@@ -29,22 +29,22 @@ class Part:
     times: Ints
 
 
-def parts(shapes: Shapes, degrees: Degrees) -> tuple[Part, ...]:
+def parts(shapes: ShapeColumns, degrees: Degrees) -> tuple[LayerKind, ...]:
     """Return the kinds of layers of shapes, the distinct ones of each: embedding, blocks (dense, with experts, with a
     window), head."""
     ends, which_end = distinct(shapes, OF_ENDS)
     ones = np.ones(len(shapes), dtype=np.int64)
     blocks, which = distinct(shapes, OF_BLOCK)
     length, sizes = len(blocks), blocks.in_columns()
-    found = [Part(work=embedding(ends.in_columns(), degrees), length=len(ends), which=which_end, times=ones)]
+    found = [LayerKind(work=embedding(ends.in_columns(), degrees), length=len(ends), which=which_end, times=ones)]
     for number, counts in _kinds(shapes.base, int(shapes.layers.max())):
         work = block(sizes, degrees, Recompute.NONE, number)
-        found.append(Part(work=work, length=length, which=which, times=counts[shapes.layers]))
-    found.append(Part(work=head(ends.in_columns(), degrees), length=len(ends), which=which_end, times=ones))
+        found.append(LayerKind(work=work, length=length, which=which, times=counts[shapes.layers]))
+    found.append(LayerKind(work=head(ends.in_columns(), degrees), length=len(ends), which=which_end, times=ones))
     return tuple(found)
 
 
-def step_s(shapes: Shapes, conditions: Conditions, timer: Timer) -> Floats:
+def step_s(shapes: ShapeColumns, conditions: StepConditions, timer: Timer) -> Floats:
     """Return seconds of the forward and backward pass of one micro-batch on one rank of each shape, all pipeline
     stages added up, shape (shapes,); the optimizer and traffic between replicas are left out.
 
@@ -60,7 +60,7 @@ def step_s(shapes: Shapes, conditions: Conditions, timer: Timer) -> Floats:
     return total
 
 
-def parameter_counts(shapes: Shapes) -> Ints:
+def parameter_counts(shapes: ShapeColumns) -> Ints:
     """Return the parameters of each shape, tied embeddings once, as `cost.layers.decoder.parameters` counts them."""
     total = np.zeros(len(shapes), dtype=np.int64)
     for part in parts(shapes, Degrees()):
@@ -69,7 +69,7 @@ def parameter_counts(shapes: Shapes) -> Ints:
     return total - (shapes.vocab * shapes.hidden if shapes.base.tied else 0)
 
 
-def saved_bytes(shapes: Shapes, conditions: Conditions) -> Floats:
+def saved_bytes(shapes: ShapeColumns, conditions: StepConditions) -> Floats:
     """Return the activations kept from forward to backward of one micro-batch on a rank, all stages added up, with the
     logits."""
     total = np.zeros(len(shapes))
@@ -80,7 +80,7 @@ def saved_bytes(shapes: Shapes, conditions: Conditions) -> Floats:
     return total
 
 
-def distinct(shapes: Shapes, names: tuple[str, ...]) -> tuple[Shapes, Ints]:
+def distinct(shapes: ShapeColumns, names: tuple[str, ...]) -> tuple[ShapeColumns, Ints]:
     """Return the shapes that differ in these columns, each once, and which of them each shape is."""
     key = np.zeros(len(shapes), dtype=np.int64)
     for name in names:

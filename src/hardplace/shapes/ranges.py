@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from hardplace.cost.gpu.gemm import LARGEST
 from hardplace.errors import BadInput, unknown
 from hardplace.shapes.types import FIELDS
+from hardplace.workload.decoder import LARGEST
 
 _MOST_VALUES, _MOST_LAYERS = 4096, 1000
 

@@ -7,21 +7,21 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hardplace.cost.gpu.types import Layout
 from hardplace.cost.layers.timer import kernels_s
-from hardplace.cost.layers.work import Attending, Exchange, Moved, Product, Work
+from hardplace.cost.layers.types import Layout
+from hardplace.cost.layers.work import AttentionWork, CollectiveWork, GemmWork, StreamWork, Work
 from hardplace.cost.types import Floats, Ints
 from hardplace.errors import BadInput
 from hardplace.shapes.price import STATE_BYTES, parts, saved_bytes, step_s
-from hardplace.shapes.sources import Model, Target
-from hardplace.shapes.space import Space, space
+from hardplace.shapes.sources import PricedDevice, ShapeSource
+from hardplace.shapes.space import ShapeSpace, space
 from hardplace.shapes.types import (
     FIELDS,
     Alternative,
-    Conditions,
     OnDevice,
     Ranking,
-    Shapes,
+    ShapeColumns,
+    StepConditions,
     Tier,
 )
 from hardplace.workload.decoder import DecoderShape
@@ -33,7 +33,7 @@ _LABELS = {"ffn": "MLP", "vocab": "vocabulary", "kv_heads": "KV heads", "head_di
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class ShapeQuery:
     """What shapes are searched: share of the parameters they may differ by, fields that stay, values of others."""
 
     share: float
@@ -42,7 +42,9 @@ class Asked:
     top: int = TOP
 
 
-def ranked(model: Model, targets: Sequence[Target], conditions: Conditions, asked: Asked) -> Ranking:
+def ranked(
+    model: ShapeSource, targets: Sequence[PricedDevice], conditions: StepConditions, asked: ShapeQuery
+) -> Ranking:
     """Return the alternatives to a model's shape, best first by the least speed-up per parameter over the devices.
 
     Raises BadInput for a model that is no dense decoder, and where nothing is within the budget.
@@ -78,7 +80,7 @@ def ranked(model: Model, targets: Sequence[Target], conditions: Conditions, aske
     )
 
 
-def dense(model: Model) -> DecoderShape:
+def dense(model: ShapeSource) -> DecoderShape:
     """Return the shape of a dense decoder; BadInput, one line, for anything else."""
     shape = model.shape
     if shape is None:
@@ -89,7 +91,7 @@ def dense(model: Model) -> DecoderShape:
     return shape
 
 
-def _families(shapes: Shapes, order: Ints, top: int) -> list[int]:
+def _families(shapes: ShapeColumns, order: Ints, top: int) -> list[int]:
     """Return the first of each depth, width and kind of heads, at most `top`: neighbours in the MLP are much alike."""
     seen: dict[tuple[int, ...], int] = {}
     for row in order.tolist():
@@ -101,7 +103,7 @@ def _families(shapes: Shapes, order: Ints, top: int) -> list[int]:
 
 
 def _alternatives(
-    found: Space, seconds: Floats, targets: Sequence[Target], conditions: Conditions
+    found: ShapeSpace, seconds: Floats, targets: Sequence[PricedDevice], conditions: StepConditions
 ) -> tuple[Alternative, ...]:
     """Return shapes, the model's own first, beside it; seconds: of a step, shape (devices, shapes)."""
     shapes, counts, trained = found.shapes, found.parameters, found.trained
@@ -137,7 +139,7 @@ def _alternatives(
     )
 
 
-def bands_of(shapes: Shapes, conditions: Conditions, target: Target) -> Floats:
+def bands_of(shapes: ShapeColumns, conditions: StepConditions, target: PricedDevice) -> Floats:
     """Return the half width of the band of ln(time of the first shape / time of each), shape (shapes,).
 
     Errors of distinct kernels are taken as independent, with the device's mean error for their kind: a kernel counts
@@ -157,15 +159,15 @@ Kernel = tuple[type[Work], int, object]
 _ALIGNED = 32
 
 
-def _error(kernel: Kernel, target: Target) -> float:
+def _error(kernel: Kernel, target: PricedDevice) -> float:
     """Return the mean relative error to expect of a kernel."""
     kind, divisor, _ = kernel
-    if kind is Product:
+    if kind is GemmWork:
         return target.product_error if divisor == _ALIGNED else target.unaligned_error
-    return target.attention_error if kind is Attending else target.stream_error
+    return target.attention_error if kind is AttentionWork else target.stream_error
 
 
-def _shares(shapes: Shapes, conditions: Conditions, target: Target) -> list[dict[Kernel, float]]:
+def _shares(shapes: ShapeColumns, conditions: StepConditions, target: PricedDevice) -> list[dict[Kernel, float]]:
     """Return the share of the step of each distinct kernel of each shape."""
     found: list[dict[Kernel, float]] = [{} for _ in range(len(shapes))]
     for part in parts(shapes, conditions.degrees):
@@ -185,16 +187,16 @@ def _keys(work: Work, length: int) -> list[Kernel]:
         return list(zip(*table, strict=True))
 
     match work:
-        case Product():
+        case GemmWork():
             return [
-                (Product, _divisor(one, work.layout), (work.layout, work.batch, *one))
+                (GemmWork, _divisor(one, work.layout), (work.layout, work.batch, *one))
                 for one in rows(work.m, work.n, work.k)
             ]
-        case Attending():
-            return [(Attending, 0, (work.backward, *one)) for one in rows(work.heads, work.kv_heads, work.head_dim)]
-        case Moved():
-            return [(Moved, 0, work.kind)] * length
-    return [(Exchange, 0, work.collective)] * length
+        case AttentionWork():
+            return [(AttentionWork, 0, (work.backward, *one)) for one in rows(work.heads, work.kv_heads, work.head_dim)]
+        case StreamWork():
+            return [(StreamWork, 0, work.kind)] * length
+    return [(CollectiveWork, 0, work.collective)] * length
 
 
 def _divisor(sizes: tuple[int, ...], layout: Layout) -> int:

@@ -8,8 +8,8 @@ from enum import StrEnum
 
 from hardplace.shapes.gemms import GemmRow
 from hardplace.shapes.price import STATE_BYTES, parameter_counts, saved_bytes, step_s
-from hardplace.shapes.sources import Target
-from hardplace.shapes.types import Conditions, columns
+from hardplace.shapes.sources import PricedDevice
+from hardplace.shapes.types import StepConditions, columns
 from hardplace.workload.decoder import DecoderShape
 
 MATTERS = 0.01  # share of a step from which a violation fails and advice warns
@@ -26,7 +26,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class CodesignRule:
     """One rule. cost: share of the step that the fix saves, for the same parameters (tokens, GPU-seconds) of work; None
     where there is no fix to price. fix: the smallest change; "" where none is needed."""
 
@@ -39,12 +39,12 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
+class RuleCase:
     """A decoder on a device: seconds of its step, and its GEMMs there."""
 
     shape: DecoderShape
-    conditions: Conditions
-    target: Target
+    conditions: StepConditions
+    target: PricedDevice
     step_s: float
     gemms: Sequence[GemmRow]
 
@@ -62,7 +62,7 @@ class Case:
         return self.target.quantum
 
 
-def held_bytes(shape: DecoderShape, conditions: Conditions) -> float:
+def held_bytes(shape: DecoderShape, conditions: StepConditions) -> float:
     """Return bytes on a rank: weights, gradients, AdamW's states without sharding, activations of a micro-batch."""
     one = columns([shape])
     ranks = conditions.tensor * conditions.pipeline
@@ -70,22 +70,22 @@ def held_bytes(shape: DecoderShape, conditions: Conditions) -> float:
     return STATE_BYTES * float(parameter_counts(one)[0]) / ranks + kept
 
 
-def requirement(name: str, value: str, *, broken: bool, cost: float | None, fix: str, why: str) -> Rule:
+def requirement(name: str, value: str, *, broken: bool, cost: float | None, fix: str, why: str) -> CodesignRule:
     """Return a rule that is kept, or broken at this cost (None: nothing mends it)."""
     verdict = Verdict.PASS
     if broken:
         verdict = Verdict.FAIL if cost is not None and cost >= MATTERS else Verdict.WARN
     mended = broken and cost is not None
-    return Rule(
+    return CodesignRule(
         name=name, value=value, verdict=verdict, cost=cost if mended else None, fix=fix if mended else "", why=why
     )
 
 
-def advice(name: str, value: str, *, cost: float | None, fix: str, why: str) -> Rule:
+def advice(name: str, value: str, *, cost: float | None, fix: str, why: str) -> CodesignRule:
     """Return a rule that only advises, and is heeded where its fix would save little (cost None: there is none)."""
     worth = cost is not None and cost >= MATTERS
     verdict = Verdict.WARN if worth else Verdict.PASS
-    return Rule(name=name, value=value, verdict=verdict, cost=cost, fix=fix if worth else "", why=why)
+    return CodesignRule(name=name, value=value, verdict=verdict, cost=cost, fix=fix if worth else "", why=why)
 
 
 def rounded_up(size: int, multiple: int) -> int:

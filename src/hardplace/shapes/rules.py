@@ -10,22 +10,23 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from hardplace.cost.gpu.gemm import LARGEST
 from hardplace.cost.gpu.timer import GpuTimer
 from hardplace.shapes.gemms import GemmRow
 from hardplace.shapes.price import step_s
-from hardplace.shapes.rule import Case, Rule, Verdict, advice, held_bytes, requirement, rounded_up
-from hardplace.shapes.sources import Target, target
-from hardplace.shapes.types import Conditions, columns
-from hardplace.workload.decoder import DecoderShape
+from hardplace.shapes.rule import CodesignRule, RuleCase, Verdict, advice, held_bytes, requirement, rounded_up
+from hardplace.shapes.sources import PricedDevice, target
+from hardplace.shapes.types import StepConditions, columns
+from hardplace.workload.decoder import LARGEST, DecoderShape
 
 _WIDE_HEAD, _BATCHES = 128, 4
 
 
-def rules(shape: DecoderShape, conditions: Conditions, target: Target, gemms: Sequence[GemmRow]) -> tuple[Rule, ...]:
+def rules(
+    shape: DecoderShape, conditions: StepConditions, target: PricedDevice, gemms: Sequence[GemmRow]
+) -> tuple[CodesignRule, ...]:
     """Return every rule for a decoder on a device, in the paper's order and then those of tiles, waves and stages."""
     seconds = float(step_s(columns([shape]), conditions, target.timer)[0])
-    case = Case(shape=shape, conditions=conditions, target=target, step_s=seconds, gemms=gemms)
+    case = RuleCase(shape=shape, conditions=conditions, target=target, step_s=seconds, gemms=gemms)
     found = [_vocabulary(case), _micro_batch(case), _tokens(case), _hidden(case), _mlp(case), _head_dim(case)]
     found += [_large_heads(case), _batched_heads(case), _kv_heads(case), _tensor(case), _layers(case)]
     if isinstance(target.timer, GpuTimer):
@@ -33,7 +34,7 @@ def rules(shape: DecoderShape, conditions: Conditions, target: Target, gemms: Se
     return (*found, _edges(case))
 
 
-def _vocabulary(case: Case) -> Rule:
+def _vocabulary(case: RuleCase) -> CodesignRule:
     step, vocab, t = case.rank_width, case.shape.vocab, case.conditions.tensor
     padded = rounded_up(vocab, step * t)
     return requirement(
@@ -46,7 +47,7 @@ def _vocabulary(case: Case) -> Rule:
     )
 
 
-def _micro_batch(case: Case) -> Rule:
+def _micro_batch(case: RuleCase) -> CodesignRule:
     b = case.conditions.micro_batch
     twice = replace(case.conditions, micro_batch=2 * b)
     if 2 * b * case.shape.sequence > LARGEST:
@@ -65,7 +66,7 @@ def _micro_batch(case: Case) -> Rule:
     )
 
 
-def _tokens(case: Case) -> Rule:
+def _tokens(case: RuleCase) -> CodesignRule:
     step, b, s = case.rank_width, case.conditions.micro_batch, case.shape.sequence
     padded = next((length for length in range(s, s + step + 1) if not b * length % step), s)
     return requirement(
@@ -78,7 +79,7 @@ def _tokens(case: Case) -> Rule:
     )
 
 
-def _hidden(case: Case) -> Rule:
+def _hidden(case: RuleCase) -> CodesignRule:
     step, h, t = case.rank_width, case.shape.hidden, case.conditions.tensor
     wider = rounded_up(h, step * t)
     return requirement(
@@ -91,7 +92,7 @@ def _hidden(case: Case) -> Rule:
     )
 
 
-def _mlp(case: Case) -> Rule:
+def _mlp(case: RuleCase) -> CodesignRule:
     step, t, experts = case.rank_width, case.conditions.tensor, case.shape.experts
     width = experts.ffn if experts else case.shape.ffn
     cut = 1 if experts else t
@@ -108,7 +109,7 @@ def _mlp(case: Case) -> Rule:
     )
 
 
-def _split(case: Case, width: int) -> DecoderShape | None:
+def _split(case: RuleCase, width: int) -> DecoderShape | None:
     """Return the same projections with heads of another dimension; None where they do not divide."""
     shape = case.shape
     all_, kv = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
@@ -123,11 +124,11 @@ def _heads(split: DecoderShape | None) -> str:
     return f"{split.heads} heads of {split.head_dim}" if split is not None else ""
 
 
-def _head_dim(case: Case) -> Rule:
+def _head_dim(case: RuleCase) -> CodesignRule:
     width, step = case.shape.head_dim, 64
     name, why = f"h / a a multiple of {step}", "depth of the score GEMM and width of the value GEMM"
     if case.conditions.flash:
-        return Rule(
+        return CodesignRule(
             name=name,
             value=str(width),
             verdict=Verdict.VOID,
@@ -150,7 +151,7 @@ def _head_dim(case: Case) -> Rule:
     )
 
 
-def _large_heads(case: Case) -> Rule:
+def _large_heads(case: RuleCase) -> CodesignRule:
     split = _split(case, _WIDE_HEAD) if case.shape.head_dim < _WIDE_HEAD else None
     return advice(
         "h / a as large as quality allows",
@@ -161,19 +162,19 @@ def _large_heads(case: Case) -> Rule:
     )
 
 
-def _batched_heads(case: Case) -> Rule:
+def _batched_heads(case: RuleCase) -> CodesignRule:
     b, a, t = case.conditions.micro_batch, case.shape.heads, case.conditions.tensor
     if case.conditions.flash:
         verdict, why = Verdict.VOID, "flash attention has no batched GEMMs; heads / t must still be whole"
     else:
         verdict, why = Verdict.PASS, "matrices of the batched score and value GEMMs"
-    return Rule(name="(b a) / t whole", value=f"{b} x {a} / {t}", verdict=verdict, cost=None, fix="", why=why)
+    return CodesignRule(name="(b a) / t whole", value=f"{b} x {a} / {t}", verdict=verdict, cost=None, fix="", why=why)
 
 
-def _kv_heads(case: Case) -> Rule:
+def _kv_heads(case: RuleCase) -> CodesignRule:
     kv, t = case.shape.kv_heads, case.conditions.tensor
     copies = max(1, t // kv)
-    return Rule(
+    return CodesignRule(
         name="KV heads a multiple of t",
         value=f"{kv} / {t}",
         verdict=Verdict.PASS if copies == 1 else Verdict.WARN,
@@ -183,11 +184,11 @@ def _kv_heads(case: Case) -> Rule:
     )
 
 
-def _tensor(case: Case) -> Rule:
+def _tensor(case: RuleCase) -> CodesignRule:
     t = case.conditions.tensor
     name, why = "t as small as memory allows", "narrower GEMMs, and collectives that nothing hides"
     if t == 1:
-        return Rule(name=name, value="1", verdict=Verdict.PASS, cost=None, fix="", why=why)
+        return CodesignRule(name=name, value="1", verdict=Verdict.PASS, cost=None, fix="", why=why)
     half = replace(case.conditions, tensor=t // 2, sequence=case.conditions.sequence and t > 2)
     timer = target(case.target.name, half).timer if isinstance(case.target.timer, GpuTimer) else case.target.timer
     other = float(step_s(columns([case.shape]), half, timer)[0])
@@ -202,7 +203,7 @@ def _tensor(case: Case) -> Rule:
     )
 
 
-def _layers(case: Case) -> Rule:
+def _layers(case: RuleCase) -> CodesignRule:
     layers, stages = case.shape.layers, case.conditions.pipeline
     fullest = -(-layers // stages)
     return requirement(
@@ -215,7 +216,7 @@ def _layers(case: Case) -> Rule:
     )
 
 
-def _weighted(case: Case, name: str) -> tuple[float, str]:
+def _weighted(case: RuleCase, name: str) -> tuple[float, str]:
     """Return the mean efficiency over the GEMMs by their time, and in words the one that loses most, if any does."""
     known = [(row, float(getattr(row, name))) for row in case.gemms if getattr(row, name) is not None]
     total = sum(row.share for row, _ in known)
@@ -226,7 +227,7 @@ def _weighted(case: Case, name: str) -> tuple[float, str]:
     return mean, f", worst {', '.join(row.what[:2])} {least:.0%}" if mean < 0.995 else ""
 
 
-def _waves(case: Case) -> Rule:
+def _waves(case: RuleCase) -> CodesignRule:
     mean, said = _weighted(case, "wave_efficiency")
     b = case.conditions.micro_batch
     per_sample = {}
@@ -245,7 +246,7 @@ def _waves(case: Case) -> Rule:
     )
 
 
-def _edges(case: Case) -> Rule:
+def _edges(case: RuleCase) -> CodesignRule:
     mean, said = _weighted(case, "edge_efficiency")
     lost = sum(row.share * (1.0 - row.edge_efficiency) for row in case.gemms if row.edge_efficiency is not None)
     what = "tiles" if isinstance(case.target.timer, GpuTimer) else "arrays"

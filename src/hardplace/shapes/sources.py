@@ -6,7 +6,9 @@ import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from hardplace.cost.arrays.machine import machine
 from hardplace.cost.arrays.timer import ArrayTimer
+from hardplace.cost.collectives import Ring
 from hardplace.cost.gpu.attention import backend_named, stand_in
 from hardplace.cost.gpu.datasheet import gpu
 from hardplace.cost.gpu.models import gpu_model
@@ -14,15 +16,13 @@ from hardplace.cost.gpu.timer import GpuTimer
 from hardplace.cost.gpu.types import Fit, GpuModel
 from hardplace.cost.layers.recognise import shape_of_workload
 from hardplace.cost.layers.timer import Roofline, Timer
-from hardplace.cost.one_chip.array_kernels import machine
 from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import device_names
 from hardplace.hardware.device import Device, Multiprocessors
 from hardplace.hardware.sheet import find
 from hardplace.plans.efficiencies import ON_ARRAYS, efficiencies, generation, generation_of_arrays
 from hardplace.plans.fleet import even_cluster, node_of
-from hardplace.plans.pricer import Ring
-from hardplace.shapes.types import UNFUSED, Conditions
+from hardplace.shapes.types import UNFUSED, StepConditions
 from hardplace.workload.configs import config_of, shape_of_config
 from hardplace.workload.decoder import DecoderShape
 from hardplace.workload.load import catalogue, load
@@ -36,7 +36,7 @@ _CLOSED_FORM, _UNKNOWN, _ROOFLINE = 0.15, 0.15, 0.35
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Model:
+class ShapeSource:
     """What was asked about. shape: None for what is no decoder; workload: None for a config."""
 
     name: str
@@ -45,7 +45,7 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class PricedDevice:
     """A device to price shapes on, with the mean relative errors to expect of products, of those of which 32 does not
     divide a leading dimension, of attention, and of the rest. quantum: what a width is padded to there."""
 
@@ -61,7 +61,7 @@ class Target:
     notes: tuple[str, ...]
 
 
-def model_named(name: str, sequence: int | None) -> Model:
+def model_named(name: str, sequence: int | None) -> ShapeSource:
     """Return a catalogue model, a Workload file or a Hugging Face config.json; BadInput for anything else.
 
     sequence: tokens instead of the model's own; only of decoders.
@@ -69,7 +69,7 @@ def model_named(name: str, sequence: int | None) -> Model:
     path = Path(name)
     if name not in catalogue() and path.suffix == ".json" and (values := config_of(path)) is not None:
         folder = path.resolve().parent.name
-        return Model(
+        return ShapeSource(
             name=folder if path.stem == "config" else path.stem,
             shape=shape_of_config(values, name, sequence),
             workload=None,
@@ -80,10 +80,10 @@ def model_named(name: str, sequence: int | None) -> Model:
         if shape is None:
             raise BadInput(f"--sequence: {sequence}: {workload.name} was recorded at {workload.sequence_length} tokens")
         shape = replace(shape, sequence=sequence)
-    return Model(name=workload.name, shape=shape, workload=workload)
+    return ShapeSource(name=workload.name, shape=shape, workload=workload)
 
 
-def target(name: str, conditions: Conditions) -> Target:
+def target(name: str, conditions: StepConditions) -> PricedDevice:
     """Return a GPU of the catalogue, of a TOML or of a calibrated model's file, or a chip with arrays, ready to price.
 
     Raises BadInput with the nearest names for an unknown device, and for an attention backend without figures.
@@ -100,7 +100,7 @@ def target(name: str, conditions: Conditions) -> Target:
     return _gpu(gpu_model(name), device, conditions)
 
 
-def _gpu(model: GpuModel, device: Device | None, conditions: Conditions) -> Target:
+def _gpu(model: GpuModel, device: Device | None, conditions: StepConditions) -> PricedDevice:
     """Return a GPU with its model; device: None where only its datasheet within the model is known."""
     name = model.datasheet.name
     notes = [f"{name}: no calibration of its own: {fit.method}" for fit in model.fits if fit.part == "all"]
@@ -121,7 +121,7 @@ def _gpu(model: GpuModel, device: Device | None, conditions: Conditions) -> Targ
     reached = efficiencies(generation(model.datasheet), flash=backend != UNFUSED)
     if reached.products != 1.0:
         notes.append(f"{name}: products take {reached.products:g} times their seconds alone, as in training steps")
-    return Target(
+    return PricedDevice(
         name=name,
         title=device.title if device else name,
         timer=GpuTimer(
@@ -165,7 +165,7 @@ def _error(model: GpuModel, part: str) -> float:
     return _UNKNOWN
 
 
-def _chip(device: Device, conditions: Conditions) -> Target:
+def _chip(device: Device, conditions: StepConditions) -> PricedDevice:
     _known_attention(device, conditions)
     on = machine(device, "bf16")
     notes = [*on.notes, "closed forms of a chip with arrays: not fitted on measurements"]
@@ -177,7 +177,7 @@ def _chip(device: Device, conditions: Conditions) -> Target:
         )
     if conditions.tensor > 1:
         notes.append(f"{device.name}: tensor-parallel collectives are left out")
-    return Target(
+    return PricedDevice(
         name=device.name,
         title=device.title,
         timer=ArrayTimer(machine=on, flash=conditions.flash),
@@ -191,19 +191,19 @@ def _chip(device: Device, conditions: Conditions) -> Target:
     )
 
 
-def _known_attention(device: Device, conditions: Conditions) -> None:
+def _known_attention(device: Device, conditions: StepConditions) -> None:
     if conditions.attention not in (UNFUSED, "default"):
         said = f"--attention: {conditions.attention!r}: {device.name} has no figures of backends"
         raise BadInput(f"{said}: expected default or {UNFUSED}")
 
 
-def _by_roofline(device: Device, conditions: Conditions) -> Target:
+def _by_roofline(device: Device, conditions: StepConditions) -> PricedDevice:
     _known_attention(device, conditions)
     dtype = "bf16" if "bf16" in device.dtypes else "fp16"
     notes = [f"{device.name}: no calibration: ranked by the roofline of its datasheet only, which knows no alignment"]
     if conditions.tensor > 1:
         notes.append(f"{device.name}: tensor-parallel collectives are left out")
-    return Target(
+    return PricedDevice(
         name=device.name,
         title=device.title,
         timer=Roofline(flops_per_s=device.peak_flops_per_s(dtype), bytes_per_s=device.memory_bandwidth_bytes_per_s),

@@ -15,7 +15,7 @@ import numpy as np
 from hardplace.cost.types import Ints
 from hardplace.errors import BadInput, unknown
 from hardplace.shapes.price import parameter_counts
-from hardplace.shapes.types import FIELDS, Conditions, Shapes, columns
+from hardplace.shapes.types import FIELDS, ShapeColumns, StepConditions, columns
 from hardplace.workload.decoder import DecoderShape
 
 ASPECT = 1.5  # hidden / layers may be at most so many times the model's, or the model's so many times it
@@ -29,7 +29,7 @@ _LARGEST = 300_000  # candidates: beyond, the MLP is taken in coarser steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Space:
+class ShapeSpace:
     """Shapes in columns, the first of them the model's own; safe: of the tier that keeps depth and width.
 
     parameters: of each; trained: without the rows that pad the vocabulary.
@@ -37,7 +37,7 @@ class Space:
     indivisible: shapes that were left out because a degree does not divide them. mlp_step: of the widths of the MLP.
     """
 
-    shapes: Shapes
+    shapes: ShapeColumns
     parameters: Ints
     trained: Ints
     safe: np.ndarray
@@ -47,12 +47,12 @@ class Space:
 
 def space(
     shape: DecoderShape,
-    conditions: Conditions,
+    conditions: StepConditions,
     quantum: int,
     share: float,
     frozen: Sequence[str] = (),
     ranges: Mapping[str, tuple[int, ...]] | None = None,
-) -> Space:
+) -> ShapeSpace:
     """Return the shapes within `share` of the model's parameters; quantum: what widths are multiples of.
 
     frozen: fields that stay; ranges: values of fields that replace the default ones. Raises BadInput, with the nearest
@@ -77,7 +77,7 @@ def space(
         raise _impossible(shape, skeletons, values, wanted, share, frozen)
     shapes = joined.take(kept)
     plain = replace(shapes, vocab=np.full(len(shapes), shape.vocab, dtype=np.int64))
-    return Space(
+    return ShapeSpace(
         shapes=shapes,
         parameters=counts[kept],
         trained=parameter_counts(plain),
@@ -89,7 +89,7 @@ def space(
 
 def _values(
     shape: DecoderShape,
-    conditions: Conditions,
+    conditions: StepConditions,
     quantum: int,
     frozen: Sequence[str],
     ranges: Mapping[str, tuple[int, ...]],
@@ -125,8 +125,13 @@ def _multiples(size: int, share: float, step: int) -> tuple[int, ...]:
 
 
 def _skeletons(
-    shape: DecoderShape, values: Mapping[str, tuple[int, ...]], conditions: Conditions, *, bounded: bool, whole: bool
-) -> tuple[Shapes, int]:
+    shape: DecoderShape,
+    values: Mapping[str, tuple[int, ...]],
+    conditions: StepConditions,
+    *,
+    bounded: bool,
+    whole: bool,
+) -> tuple[ShapeColumns, int]:
     """Return all but the width of the MLP, which is 1, and how many were left out because a degree divides them not.
 
     bounded: the aspect ratio is held within ASPECT of the model's. whole: the heads make up the same share of the
@@ -155,7 +160,7 @@ def _skeletons(
                     continue
                 made += [(layers, hidden, heads, kv_heads, width, 1, vocab) for vocab in values["vocab"]]
     table = np.array(made, dtype=np.int64).reshape(-1, len(FIELDS))
-    return Shapes(base=shape, **dict(zip(FIELDS, table.T, strict=True))), dropped
+    return ShapeColumns(base=shape, **dict(zip(FIELDS, table.T, strict=True))), dropped
 
 
 def _kv_heads(shape: DecoderShape, heads: int) -> tuple[int, ...]:
@@ -165,7 +170,7 @@ def _kv_heads(shape: DecoderShape, heads: int) -> tuple[int, ...]:
     return tuple(sorted({one for one in (shape.kv_heads, heads // group) if one and heads % one == 0}))
 
 
-def _check_own(shape: DecoderShape, conditions: Conditions) -> None:
+def _check_own(shape: DecoderShape, conditions: StepConditions) -> None:
     """Raise BadInput where tensor parallelism does not divide the model itself."""
     t = conditions.tensor
     for what, size in (("heads", shape.heads), ("MLP width", shape.ffn)):
@@ -177,18 +182,18 @@ def _check_own(shape: DecoderShape, conditions: Conditions) -> None:
         )
 
 
-def _divides(heads: int, kv_heads: int, layers: int, conditions: Conditions) -> bool:
+def _divides(heads: int, kv_heads: int, layers: int, conditions: StepConditions) -> bool:
     t = conditions.tensor
     return heads % t == 0 and (kv_heads % t == 0 or t % kv_heads == 0) and layers % conditions.pipeline == 0
 
 
 def _filled(
     shape: DecoderShape,
-    skeletons: Shapes,
+    skeletons: ShapeColumns,
     values: Mapping[str, tuple[int, ...]],
     budget: tuple[int, float],
     step: int,
-) -> tuple[Shapes, int]:
+) -> tuple[ShapeColumns, int]:
     """Return skeletons with every width of the MLP, in steps, that meets the budget and the ratio to hidden; and the
     step, doubled until there are not too many."""
     wanted, share = budget
@@ -212,8 +217,8 @@ def _filled(
 
 
 def _chosen(
-    skeletons: Shapes, widths: tuple[int, ...], linear: tuple[np.ndarray, np.ndarray], budget: tuple[int, float]
-) -> Shapes:
+    skeletons: ShapeColumns, widths: tuple[int, ...], linear: tuple[np.ndarray, np.ndarray], budget: tuple[int, float]
+) -> ShapeColumns:
     """Return skeletons with these widths of the MLP, those within the budget only."""
     none, each = linear
     wanted, share = budget
@@ -228,10 +233,10 @@ def _chosen(
 def _safe(
     shape: DecoderShape,
     values: Mapping[str, tuple[int, ...]],
-    conditions: Conditions,
+    conditions: StepConditions,
     frozen: Sequence[str],
     ranges: Mapping[str, tuple[int, ...]],
-) -> Shapes:
+) -> ShapeColumns:
     """Return the shapes that keep depth and width: MLP and vocabulary padded, heads split another way."""
     if any(getattr(shape, name) not in values[name] for name in ("layers", "hidden") if values[name]):
         return columns([shape]).take(np.zeros(0, dtype=np.int64))
@@ -255,10 +260,10 @@ def _safe(
         and (not values["kv_heads"] or kv_heads in values["kv_heads"])
     ]
     table = np.array(made, dtype=np.int64).reshape(-1, len(FIELDS))
-    return Shapes(base=shape, **dict(zip(FIELDS, table.T, strict=True)))
+    return ShapeColumns(base=shape, **dict(zip(FIELDS, table.T, strict=True)))
 
 
-def _is_safe(shape: DecoderShape, shapes: Shapes) -> np.ndarray:
+def _is_safe(shape: DecoderShape, shapes: ShapeColumns) -> np.ndarray:
     """Return which shapes keep depth, width, the projections of attention, and half of the heads at least."""
     same = (
         (2 * shapes.heads >= shape.heads)
@@ -271,17 +276,17 @@ def _is_safe(shape: DecoderShape, shapes: Shapes) -> np.ndarray:
     return np.asarray(same & (shapes.ffn >= shape.ffn) & (shapes.ffn <= shape.ffn * (1 + _PADDED)))
 
 
-def _joined(*parts: Shapes) -> Shapes:
+def _joined(*parts: ShapeColumns) -> ShapeColumns:
     """Return shapes one after the other, each once, in order of first appearance."""
     table = np.concatenate([np.stack([getattr(part, name) for name in FIELDS], axis=1) for part in parts])
     _, first = np.unique(table, axis=0, return_index=True)
     table = table[np.sort(first)]
-    return Shapes(base=parts[0].base, **{name: table[:, place].copy() for place, name in enumerate(FIELDS)})
+    return ShapeColumns(base=parts[0].base, **{name: table[:, place].copy() for place, name in enumerate(FIELDS)})
 
 
 def _impossible(
     shape: DecoderShape,
-    skeletons: Shapes,
+    skeletons: ShapeColumns,
     values: Mapping[str, tuple[int, ...]],
     wanted: int,
     share: float,

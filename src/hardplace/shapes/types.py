@@ -16,7 +16,7 @@ UNFUSED = "unfused"  # attention as products and a softmax
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Conditions:
+class StepConditions:
     """What shapes run in: samples of a micro-batch, tensor-parallel degree (with or without sequence parallelism),
     pipeline stages, and attention: "unfused", or a backend of flash attention ("default": PyTorch's)."""
 
@@ -38,7 +38,7 @@ class Conditions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shapes:
+class ShapeColumns:
     """Many decoders as columns of one length (FIELDS); what they share (sequence, kind of layer) is base's."""
 
     base: DecoderShape
@@ -53,9 +53,9 @@ class Shapes:
     def __len__(self) -> int:
         return len(self.layers)
 
-    def take(self, rows: Ints | np.ndarray) -> Shapes:
+    def take(self, rows: Ints | np.ndarray) -> ShapeColumns:
         """Return these rows, or those where a mask is true."""
-        return Shapes(base=self.base, **{name: getattr(self, name)[rows] for name in FIELDS})
+        return ShapeColumns(base=self.base, **{name: getattr(self, name)[rows] for name in FIELDS})
 
     def at(self, row: int) -> DecoderShape:
         """Return one of them."""
@@ -68,10 +68,10 @@ class Shapes:
         return replace(self.base, **found)
 
 
-def columns(shapes: list[DecoderShape]) -> Shapes:
+def columns(shapes: list[DecoderShape]) -> ShapeColumns:
     """Return decoders that differ in FIELDS only as columns."""
     found = {name: np.array([getattr(one, name) for one in shapes], dtype=np.int64) for name in FIELDS}
-    return Shapes(base=shapes[0], **found)
+    return ShapeColumns(base=shapes[0], **found)
 
 
 class Tier(StrEnum):
@@ -141,7 +141,7 @@ class Ranking:
     shape: DecoderShape
     parameters: int
     budget: tuple[float, float]
-    conditions: Conditions
+    conditions: StepConditions
     candidates: int
     indivisible: int
     mlp_step: int

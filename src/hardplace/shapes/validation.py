@@ -14,16 +14,16 @@ import numpy as np
 from hardplace.cost.gpu.measured import GemmRows
 from hardplace.cost.gpu.models import shipped
 from hardplace.cost.gpu.residual import corrected_gemm_s
-from hardplace.cost.gpu.streams import Stream
 from hardplace.cost.gpu.timer import GpuTimer
-from hardplace.cost.gpu.types import Bools, GpuModel, Layout
-from hardplace.cost.layers.work import Moved, Product
+from hardplace.cost.gpu.types import Bools, GpuModel
+from hardplace.cost.layers.types import Layout, Stream
+from hardplace.cost.layers.work import GemmWork, StreamWork
 from hardplace.cost.types import Floats
 from hardplace.csv_table import Table
 from hardplace.shapes.price import parameter_counts, step_s
 from hardplace.shapes.rank import BAND
 from hardplace.shapes.sources import product_error, target
-from hardplace.shapes.types import Conditions, columns
+from hardplace.shapes.types import StepConditions, columns
 from hardplace.workload.decoder import DecoderShape
 
 TOKENS = (1024, 2048, 3072, 4096, 8192, 16384, 32768)
@@ -45,7 +45,7 @@ GPT3 = DecoderShape(  # 2.7B, arXiv 2005.14165, table 2.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layers:
+class LayerRows:
     """Layers made up of measured GEMMs, columns of one length: measured and predicted seconds of each product, shape
     (layers, products), and FLOPs."""
 
@@ -72,7 +72,7 @@ class RankingScore:
     mean_error: float
 
 
-def layers_of(rows: GemmRows, model: GpuModel, tokens: int, *, whole: bool) -> Layers:
+def layers_of(rows: GemmRows, model: GpuModel, tokens: int, *, whole: bool) -> LayerRows:
     """Return the layers that held-out measured GEMMs of this many rows make up; nothing of them was fitted.
 
     Two products: up (n x h) and down (h x f) for every measured pair with a common h. whole: four, QKV and output of
@@ -82,12 +82,12 @@ def layers_of(rows: GemmRows, model: GpuModel, tokens: int, *, whole: bool) -> L
     sizes = list(zip(held.shapes.n.tolist(), held.shapes.k.tolist(), strict=True))
     timer = GpuTimer(model=model)
     m = np.full(len(sizes), tokens, dtype=np.int64)
-    predicted = timer.products_s(Product(m=1, n=1, k=1), m, held.shapes.n, held.shapes.k)
+    predicted = timer.products_s(GemmWork(m=1, n=1, k=1), m, held.shapes.n, held.shapes.k)
     known = {size: place for place, size in enumerate(sizes)}
     made = [[known[one] for one in group] for group in _groups(sorted(known), whole=whole)]
     index = np.array(made, dtype=np.int64).reshape(len(made), 4 if whole else 2)
     flops = 2.0 * tokens * (held.shapes.n * held.shapes.k)[index].sum(axis=1)
-    return Layers(measured_s=held.time_s[index], predicted_s=predicted[index], flops=flops)
+    return LayerRows(measured_s=held.time_s[index], predicted_s=predicted[index], flops=flops)
 
 
 def _groups(sizes: Sequence[tuple[int, int]], *, whole: bool) -> list[tuple[tuple[int, int], ...]]:
@@ -107,7 +107,7 @@ def _groups(sizes: Sequence[tuple[int, int]], *, whole: bool) -> list[tuple[tupl
     return found
 
 
-def linear_layers(rows: GemmRows, model: GpuModel) -> Layers:
+def linear_layers(rows: GemmRows, model: GpuModel) -> LayerRows:
     """Return linear layers of which forward, input gradient and weight gradient were all measured; every row."""
     sizes = zip(*(getattr(rows.shapes, name).tolist() for name in ("m", "n", "k", "layout", "batch")), strict=True)
     known = {size: place for place, size in enumerate(sizes)}
@@ -119,7 +119,7 @@ def linear_layers(rows: GemmRows, model: GpuModel) -> Layers:
     index = np.array(made, dtype=np.int64).reshape(-1, 3)
     predicted = corrected_gemm_s(rows.shapes, model.datasheet, model.gemm, model.residual)
     flops = 2.0 * rows.shapes.m * rows.shapes.n * rows.shapes.k
-    return Layers(
+    return LayerRows(
         measured_s=rows.time_s[index], predicted_s=predicted[index], flops=np.asarray(flops[index].sum(axis=1))
     )
 
@@ -130,7 +130,7 @@ def score(device: str, rows: GemmRows, *, whole: bool) -> RankingScore:
     return ranking_of(device, [layers_of(rows, model, tokens, whole=whole) for tokens in TOKENS])
 
 
-def ranking_of(device: str, batches: Sequence[Layers]) -> RankingScore:
+def ranking_of(device: str, batches: Sequence[LayerRows]) -> RankingScore:
     """Return how well layers are ranked within each batch of them, with the device's own band."""
     error = product_error(shipped(device))
     tally = np.zeros(5)
@@ -193,7 +193,7 @@ def steps_ranked(table: Table, *, most_tensor: int, least_micro_batch: int) -> S
     tally = np.zeros(4)
     for (tensor, micro_batch, *_), rows in groups.items():
         shapes = columns([_small_gpt(row) for row in rows])
-        where = Conditions(micro_batch=micro_batch, tensor=tensor, attention="unfused")
+        where = StepConditions(micro_batch=micro_batch, tensor=tensor, attention="unfused")
         ours = np.log(step_s(shapes, where, target("a100-80gb-sxm", where).timer))
         real = np.log([float(row["target_iter_s"]) for row in rows])
         size = np.log(parameter_counts(shapes))
@@ -221,7 +221,7 @@ def swiglu_ratio(tokens: int) -> float:
     def rate(width: int) -> float:
         sizes = np.array([tokens]), np.array([width]), np.array([4096])
         up, down = (
-            float(timer.products_s(Product(m=1, n=1, k=1), *one)[0]) for one in (sizes, (sizes[0], *sizes[:0:-1]))
+            float(timer.products_s(GemmWork(m=1, n=1, k=1), *one)[0]) for one in (sizes, (sizes[0], *sizes[:0:-1]))
         )
         return width / (2.0 * up + down)
 
@@ -242,7 +242,7 @@ def heads_speedup(device: str, attention: str, micro_batch: int) -> float:
 
 def _steps(device: str, attention: str, micro_batch: int, other: DecoderShape) -> list[float]:
     """Return seconds of GPT-3 2.7B and of another shape, as their kernels take alone, which is what was published."""
-    conditions = Conditions(micro_batch=micro_batch, attention=attention)
+    conditions = StepConditions(micro_batch=micro_batch, attention=attention)
     timer = GpuTimer(model=shipped(device), attention=attention)
     return [float(one) for one in step_s(columns([GPT3, other]), conditions, timer)]
 
@@ -260,9 +260,9 @@ def measured_layer(table: Table) -> tuple[float, float]:
             predicted += seconds
         elif row["m"]:
             m, n, k = (np.array([int(row[name])]) for name in ("m", "n", "k"))
-            like = Product(m=1, n=1, k=1, batch=int(row["batch"]), layout=Layout(row["layout"]))
+            like = GemmWork(m=1, n=1, k=1, batch=int(row["batch"]), layout=Layout(row["layout"]))
             predicted += float(timer.products_s(like, m, n, k)[0])
         else:
             moved, length = np.array([float(row["bytes"])]), np.array([int(row["row"] or 0)])
-            predicted += float(timer.moved_s(Moved(kind=Stream(row["operator"]), bytes=0.0), moved, length)[0])
+            predicted += float(timer.moved_s(StreamWork(kind=Stream(row["operator"]), bytes=0.0), moved, length)[0])
     return predicted, measured

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hardplace.cost.gpu.gemm import LARGEST
 from hardplace.errors import BadInput, unknown
 from hardplace.files import read_text
-from hardplace.workload.decoder import DecoderShape, Experts
+from hardplace.workload.decoder import LARGEST, DecoderShape, Experts
 
 SEQUENCE = 4096  # tokens, unless the config has fewer positions or the user says otherwise
 _MOST_LAYERS = 1000

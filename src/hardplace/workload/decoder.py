@@ -76,3 +76,6 @@ class Degrees:
     gradient_bytes: int = 4
     activation_bytes: int = 2
     low: bool = False
+
+
+LARGEST = 1 << 20

@@ -16,7 +16,8 @@ from hardplace.cost.gpu.gemm import STEP, TILES, gemm_s, gemms
 from hardplace.cost.gpu.measured import read_gemms
 from hardplace.cost.gpu.models import fitted_names, gpu_model, shipped
 from hardplace.cost.gpu.residual import corrected_s
-from hardplace.cost.gpu.types import Floats, GpuModel, Layout
+from hardplace.cost.gpu.types import Floats, GpuModel
+from hardplace.cost.layers.types import Layout
 from hardplace.errors import BadInput
 from hardplace.files import read_text
 from hardplace.hardware.catalogue import device

@@ -15,8 +15,9 @@ from hardplace.cost.gpu.gemm import gemm_s, gemms
 from hardplace.cost.gpu.measured import read_attention
 from hardplace.cost.gpu.models import gpu_model, shipped
 from hardplace.cost.gpu.residual import corrected_s
-from hardplace.cost.gpu.streams import Stream, step_s, stream_s
-from hardplace.cost.gpu.types import Layout, StepOverhead
+from hardplace.cost.gpu.streams import step_s, stream_s
+from hardplace.cost.gpu.types import StepOverhead
+from hardplace.cost.layers.types import Layout, Stream
 from hardplace.csv_table import parse
 from hardplace.errors import BadInput
 from hardplace.files import read_text

@@ -5,15 +5,16 @@ from dataclasses import replace
 
 import pytest
 
+from hardplace.cost.collectives import Ring
 from hardplace.cost.layers.decoder import block, embedding, head, parameters
 from hardplace.cost.layers.recorded import layer_work
-from hardplace.cost.layers.work import Exchange, Product
+from hardplace.cost.layers.work import CollectiveWork, GemmWork
 from hardplace.cost.one_chip.gpu_kernels import gpu, gpu_kernel_costs
 from hardplace.cost.types import Collective
 from hardplace.hardware.catalogue import device, node
 from hardplace.plans.fleet import even_cluster
 from hardplace.plans.plan import Plan
-from hardplace.plans.pricer import Efficiencies, Ring
+from hardplace.plans.pricer import Efficiencies
 from hardplace.plans.pricing import pricer_of
 from hardplace.workload.decoder import DecoderShape, Degrees, Experts
 from hardplace.workload.load import load
@@ -45,11 +46,11 @@ SMALL = 1 << 20  # bytes: gradients of norms that sequence parallelism adds up, 
 
 
 def flops(work):
-    return sum(one.flops for one in work if isinstance(one, Product))
+    return sum(one.flops for one in work if isinstance(one, GemmWork))
 
 
 def exchanges(work):
-    return Counter((one.collective, one.bytes) for one in work if isinstance(one, Exchange) and one.bytes > SMALL)
+    return Counter((one.collective, one.bytes) for one in work if isinstance(one, CollectiveWork) and one.bytes > SMALL)
 
 
 @pytest.mark.parametrize("name", SHAPES)

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from hardplace.cli.estimate import estimated
+from hardplace.cost.arrays.machine import machine
 from hardplace.cost.arrays.timer import ArrayTimer
 from hardplace.cost.arrays.times import kernel_times
 from hardplace.cost.kernels.fusion import kernel_graph
-from hardplace.cost.layers.work import Attending
-from hardplace.cost.one_chip.array_kernels import KernelCost, kernel_costs, machine
+from hardplace.cost.layers.work import AttentionWork
+from hardplace.cost.one_chip.array_kernels import KernelCost, kernel_costs
 from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import device, device_names
 from hardplace.hardware.device import Arrays
@@ -77,7 +78,7 @@ def test_bad_input_is_one_line() -> None:
 @pytest.mark.parametrize("backward", [True, False])
 def test_attention_in_columns_is_that_of_each_shape(flash: bool, backward: bool) -> None:
     timer = ArrayTimer(machine=machine(device("tpu-v4"), "bf16"), flash=flash)
-    like = Attending(
+    like = AttentionWork(
         batch=2, heads=1, kv_heads=1, queries=1024, keys=1024, head_dim=1, causal=True, backward=backward
     )  # fmt: skip
     columns = np.array([[8, 16, 32], [8, 4, 1], [64, 128, 80]])

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hardplace.design.partition.many_chips import least_bottlenecks
-from hardplace.design.partition.types import PlacementProblem
+from hardplace.design.partition.types import PartitionProblem
 from oracles_placement import batch_s, fits, partitions, slowest_s
 from placement_problems import LAYER, problem_of
 from strategies import problems
@@ -17,7 +17,7 @@ from strategies import problems
 
 @settings(max_examples=120, deadline=None)
 @given(problems(chain=False), st.integers(0, 10**6))
-def test_least_bottlenecks_equal_brute_force(problem: PlacementProblem, seed: int) -> None:
+def test_least_bottlenecks_equal_brute_force(problem: PartitionProblem, seed: int) -> None:
     variant = problem.variants[0]
     one = replace(variant.replications[0], data_parallel=1)
     variant = replace(variant, replications=(one,))
@@ -40,7 +40,7 @@ def test_least_bottlenecks_equal_brute_force(problem: PlacementProblem, seed: in
         assert found[:, chip].tolist() == pytest.approx(best, rel=1e-9)
 
 
-def exceeded(problem: PlacementProblem) -> list[tuple[int, int]]:
+def exceeded(problem: PartitionProblem) -> list[tuple[int, int]]:
     """Return (data-parallel degree, stages) of the possible plans whose slowest stage is below the bound."""
     (variant,) = problem.variants
     times = (
@@ -59,7 +59,7 @@ def exceeded(problem: PlacementProblem) -> list[tuple[int, int]]:
 
 @settings(max_examples=120, deadline=None)
 @given(problems(chain=False))
-def test_no_possible_plan_of_any_replication_is_below_the_bound(problem: PlacementProblem) -> None:
+def test_no_possible_plan_of_any_replication_is_below_the_bound(problem: PartitionProblem) -> None:
     (variant, *_) = problem.variants
     # Transfers between stages cost the same whatever the replication, as everywhere in the search.
     links = {"boundary_s_per_byte": 0.25, "boundary_latency_s": 0.5}

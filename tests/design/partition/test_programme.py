@@ -8,35 +8,35 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hardplace.design.partition.programme import feasible_shapes, place, shortage
-from hardplace.design.partition.types import Infeasible, Placement, PlacementProblem
+from hardplace.design.partition.types import Infeasible, PartitionProblem, PipelinePartition
 from hardplace.errors import BadInput
 from oracles_placement import best_s, devices, fits, load_s, memory_bytes, partitions
 from placement_problems import LAYER, problem_of
 from strategies import problems
 
 
-def seconds(problem: PlacementProblem) -> float:
+def seconds(problem: PartitionProblem) -> float:
     found = place(problem)
-    return found.batch_s if isinstance(found, Placement) else math.inf
+    return found.batch_s if isinstance(found, PipelinePartition) else math.inf
 
 
 @settings(max_examples=300, deadline=None)
 @given(problems())
-def test_chains_equal_brute_force(problem: PlacementProblem) -> None:
+def test_chains_equal_brute_force(problem: PartitionProblem) -> None:
     assert seconds(problem) == pytest.approx(best_s(problem), rel=1e-12)
 
 
 @settings(max_examples=150, deadline=None)
 @given(problems(chain=False))
-def test_graphs_equal_brute_force(problem: PlacementProblem) -> None:
+def test_graphs_equal_brute_force(problem: PartitionProblem) -> None:
     assert seconds(problem) == pytest.approx(best_s(problem), rel=1e-12)
 
 
 @settings(max_examples=150, deadline=None)
 @given(problems(chain=False))
-def test_a_placement_is_what_it_says(problem: PlacementProblem) -> None:
+def test_a_placement_is_what_it_says(problem: PartitionProblem) -> None:
     found = place(problem)
-    if not isinstance(found, Placement):
+    if not isinstance(found, PipelinePartition):
         return
     variant = next(one for one in problem.variants if one.tensor_parallel == found.tensor_parallel)
     one = next(one for one in variant.replications if one.data_parallel == found.data_parallel)
@@ -53,13 +53,13 @@ def test_a_placement_is_what_it_says(problem: PlacementProblem) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(problems(), st.floats(0.5, 1.5))
-def test_a_cutoff_hides_only_what_is_not_better(problem: PlacementProblem, share: float) -> None:
+def test_a_cutoff_hides_only_what_is_not_better(problem: PartitionProblem, share: float) -> None:
     best = best_s(problem)
     found = place(problem, cutoff_s=best * share if math.isfinite(best) else 1000.0)
     if not math.isfinite(best):
         assert isinstance(found, Infeasible)
     elif share > 1.001:
-        assert isinstance(found, Placement)
+        assert isinstance(found, PipelinePartition)
         assert found.batch_s == pytest.approx(best, rel=1e-12)
     elif share < 0.999:
         assert found is None
@@ -67,7 +67,7 @@ def test_a_cutoff_hides_only_what_is_not_better(problem: PlacementProblem, share
 
 @settings(max_examples=100, deadline=None)
 @given(problems())
-def test_feasible_shapes_are_those_that_some_partition_fits(problem: PlacementProblem) -> None:
+def test_feasible_shapes_are_those_that_some_partition_fits(problem: PartitionProblem) -> None:
     flags = {layer.tensor_parallel for variant in problem.variants for layer in variant.layers}
     if len(flags) > 1:
         return
@@ -85,7 +85,7 @@ def test_feasible_shapes_are_those_that_some_partition_fits(problem: PlacementPr
 
 @settings(max_examples=100, deadline=None)
 @given(problems())
-def test_more_is_never_slower(problem: PlacementProblem) -> None:
+def test_more_is_never_slower(problem: PartitionProblem) -> None:
     best = seconds(problem)
     assert seconds(replace(problem, memory_bytes=2 * problem.memory_bytes)) <= best
     assert seconds(replace(problem, devices=problem.devices + 5)) <= best
@@ -99,7 +99,7 @@ def test_what_is_short_is_the_least_that_would_do() -> None:
     assert isinstance(short, Infeasible)
     assert (short.needed, short.available, short.unit) == (170.0, 100.0, "bytes")
     assert "recompute" in short.remedy
-    assert isinstance(place(replace(problem, memory_bytes=170.0)), Placement)
+    assert isinstance(place(replace(problem, memory_bytes=170.0)), PipelinePartition)
     assert shortage(replace(problem, devices=3)).what == "devices"
 
 

@@ -13,7 +13,7 @@ from hardplace.design.scheduling.exact import schedule
 from hardplace.design.scheduling.lists import best_list_schedule
 from hardplace.design.scheduling.partial import PartialSearch
 from hardplace.design.scheduling.solver import solved
-from hardplace.design.scheduling.types import Rule, Schedule, ScheduleProblem, Status, TaskGraph
+from hardplace.design.scheduling.types import Schedule, ScheduleProblem, SharingRule, Status, TaskGraph
 from hardplace.design.scheduling.verify import agree, verify
 from hardplace.errors import Contradiction
 from oracles_events import least_makespan_s, random_problem
@@ -41,18 +41,18 @@ TWO = ScheduleProblem(
 )
 
 
-@pytest.mark.parametrize("rule", list(Rule))
+@pytest.mark.parametrize("rule", list(SharingRule))
 @pytest.mark.parametrize(
     ("single_s", "whole_s", "makespan_s"),
     [
-        ((np.inf, 3.0), (2.0, np.inf), {Rule.EXCLUSIVE: 5.0, Rule.SHARING: 3.0}),
-        ((4.0, 3.0), (0.0, 1.5), {Rule.EXCLUSIVE: 1.5, Rule.SHARING: 1.5}),
-        ((np.inf, 0.0), (0.0, np.inf), {Rule.EXCLUSIVE: 0.0, Rule.SHARING: 0.0}),
-        ((0.0, np.inf), (5.0, 2.0), {Rule.EXCLUSIVE: 2.0, Rule.SHARING: 2.0}),
+        ((np.inf, 3.0), (2.0, np.inf), {SharingRule.EXCLUSIVE: 5.0, SharingRule.SHARING: 3.0}),
+        ((4.0, 3.0), (0.0, 1.5), {SharingRule.EXCLUSIVE: 1.5, SharingRule.SHARING: 1.5}),
+        ((np.inf, 0.0), (0.0, np.inf), {SharingRule.EXCLUSIVE: 0.0, SharingRule.SHARING: 0.0}),
+        ((0.0, np.inf), (5.0, 2.0), {SharingRule.EXCLUSIVE: 2.0, SharingRule.SHARING: 2.0}),
     ],
 )
 def test_zero_and_infinite_times_by_hand(
-    single_s: tuple[float, ...], whole_s: tuple[float, ...], makespan_s: dict[Rule, float], rule: Rule
+    single_s: tuple[float, ...], whole_s: tuple[float, ...], makespan_s: dict[SharingRule, float], rule: SharingRule
 ) -> None:
     problem = replace(TWO, single_s=single_s, whole_s=whole_s, rule=rule)
     found = schedule(problem)
@@ -126,12 +126,12 @@ def test_what_is_no_schedule_is_found_out(change: Callable[[Schedule], Schedule]
 
 def test_the_rules_differ_in_what_a_whole_task_leaves() -> None:
     """Both tasks on all cores of their kind at once: a schedule under the one rule, none under the other."""
-    sharing = replace(TWO, single_s=(9.0, 9.0), rule=Rule.SHARING)
+    sharing = replace(TWO, single_s=(9.0, 9.0), rule=SharingRule.SHARING)
     found = schedule(sharing)
     assert found.makespan_s == pytest.approx(2.0)
     assert verify(sharing, found) is found
     with pytest.raises(Contradiction, match="at once"):
-        verify(replace(sharing, rule=Rule.EXCLUSIVE), found)
+        verify(replace(sharing, rule=SharingRule.EXCLUSIVE), found)
 
 
 def test_a_bound_above_a_schedule_is_a_contradiction_in_every_method() -> None:

@@ -14,7 +14,7 @@ from hardplace.design.scheduling.lists import best_list_schedule, list_schedule
 from hardplace.design.scheduling.modes import modes, modes_of
 from hardplace.design.scheduling.partial import PartialSearch
 from hardplace.design.scheduling.solver import solved
-from hardplace.design.scheduling.types import Rule, ScheduleProblem, Status, TaskGraph
+from hardplace.design.scheduling.types import ScheduleProblem, SharingRule, Status, TaskGraph
 from hardplace.errors import BadInput
 from oracles_scheduling import best_makespan_s, check
 from strategies_scheduling import OFF_CHIP, graphs, problems
@@ -135,8 +135,8 @@ def test_renaming_changes_nothing(problem: ScheduleProblem, random: object) -> N
 
 
 @settings(max_examples=20, deadline=None)
-@given(graphs(8), st.integers(0, 10**6), st.sampled_from(list(Rule)))
-def test_many_chips_at_once_equal_one_by_one(graph: TaskGraph, seed: int, rule: Rule) -> None:
+@given(graphs(8), st.integers(0, 10**6), st.sampled_from(list(SharingRule)))
+def test_many_chips_at_once_equal_one_by_one(graph: TaskGraph, seed: int, rule: SharingRule) -> None:
     random = np.random.default_rng(seed)
     count, chips, splits = len(graph.engines), 6, (2, 4, 16)
     whole = random.uniform(1, 10, (count, chips))
@@ -177,7 +177,7 @@ def test_the_rules_differ_as_they_should() -> None:
         whole_s=(2.0, 2.0, 3.0, 3.0),
     )
     assert schedule(problem).makespan_s == pytest.approx(4.0)
-    assert schedule(replace(problem, rule=Rule.SHARING)).makespan_s == pytest.approx(3.0)
+    assert schedule(replace(problem, rule=SharingRule.SHARING)).makespan_s == pytest.approx(3.0)
     # On two cores each takes 2.5 s: slower than alone, and still both fit beside one another.
     split = replace(problem, splits=(2,), split_s=((2.5, 2.5, np.inf, np.inf),))
     assert schedule(split).makespan_s == pytest.approx(3.0)

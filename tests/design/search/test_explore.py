@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hardplace.branch_and_bound.types import Progress, Stop, StoppingRule
 from hardplace.design.answer import answer, frontier
-from hardplace.design.chip_set import best_fleet
+from hardplace.design.chip_set import best_chip_set
 from hardplace.design.goals import Combine, Goal, Objective
 from hardplace.design.partition.types import Infeasible
-from hardplace.design.search.explore import Search
+from hardplace.design.search.explore import DesignSearch
 from hardplace.design.several_models import together
-from hardplace.design.types import Ends, Exploration, Frontier, Progress, Shared, Stop
+from hardplace.design.types import DesignResult, ParetoResult, SharedResult
 from hardplace.errors import BadInput
 from hardplace.hardware.settings import HBM3, PHAZE
 from hardplace.hardware.space_files import space as named
@@ -27,7 +28,7 @@ SINGLE = [Objective.THROUGHPUT, Objective.PER_WATT, Objective.PER_DOLLAR, Object
 
 def check(asked: object, everything: list[tuple[tuple[float, ...], tuple[float, ...]]]) -> None:
     """The search's answer is within its gap of the best, is possible, and its bound holds."""
-    found = Search(question=asked, ends=Ends(gap=GAP)).run()  # type: ignore[arg-type]
+    found = DesignSearch(question=asked, ends=StoppingRule(gap=GAP)).run()  # type: ignore[arg-type]
     best = max(reached for (reached, *_), _ in everything)
     most = max(bound for _, (bound, *_) in everything)
     (score,) = found.scores[0]
@@ -67,7 +68,7 @@ def test_no_candidate_exceeds_the_frontier_by_more_than_the_gap(objectives: tupl
     space = small_space(**{**OPEN, "links_bytes_per_s": (450e9,)})
     choices = {"micro_batches": (1,), "recompute": (False, True), "tensor_parallel": (1, 2)}
     asked = question("opt-350m", space=space, goal=Goal(objectives=objectives), **choices)
-    search = Search(question=asked, ends=Ends(gap=0.02))
+    search = DesignSearch(question=asked, ends=StoppingRule(gap=0.02))
     found = search.run()
     assert found.excess <= 0.02
     everything = exhaustive(asked, 0.02)
@@ -90,8 +91,8 @@ def test_a_fleet_equals_exhaustive_evaluation() -> None:
     choices = {"micro_batches": (1,), "recompute": (False,), "tensor_parallel": (1,)}
     goal = Goal(weights=(1.0, 1.0, 1.0), norms=(2000.0, 300000.0, 500.0), fleet=2)
     asked = question("opt-350m", "bert-large", "gpt2-xl", goal=goal, **choices)
-    found = Search(question=asked, ends=Ends(gap=GAP)).run()
-    score, _ = best_fleet(asked.goal, np.array(found.scores))
+    found = DesignSearch(question=asked, ends=StoppingRule(gap=GAP)).run()
+    score, _ = best_chip_set(asked.goal, np.array(found.scores))
     values = np.array([reached for reached, _ in exhaustive(asked, GAP)])
     best = max(
         float(np.exp(np.log(np.maximum(values[one], values[other])).mean()))
@@ -113,7 +114,7 @@ def test_a_fleet_equals_exhaustive_evaluation() -> None:
 def test_an_exhaustive_search_reaches_all_that_can_be_reached(models: tuple[str, ...], goal: Goal) -> None:
     space = small_space(**{**OPEN, "links_bytes_per_s": (450e9,), "array_columns": (160,)})
     asked = question(*models, space=space, goal=goal, micro_batches=(1,), tensor_parallel=(1,))
-    found = Search(question=asked, ends=Ends(gap=GAP, exhaustive=True)).run()
+    found = DesignSearch(question=asked, ends=StoppingRule(gap=GAP, exhaustive=True)).run()
     assert found.stop in (Stop.GAP, Stop.OPTIMAL)
     assert found.excess <= GAP
     every = exhaustive(asked, GAP)
@@ -129,7 +130,9 @@ def dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
 
 def test_too_many_candidates_are_refused_in_one_line() -> None:
     with pytest.raises(BadInput, match=r"--exhaustive: 234,880 candidates .* at most 20,000") as raised:
-        Search(question=question("opt-350m", space=named("phaze")), ends=Ends(gap=GAP, exhaustive=True)).run()
+        DesignSearch(
+            question=question("opt-350m", space=named("phaze")), ends=StoppingRule(gap=GAP, exhaustive=True)
+        ).run()
     assert "\n" not in str(raised.value)
 
 
@@ -139,7 +142,7 @@ def test_the_best_fleet_is_the_best_of_all_subsets(seed: int, combine: Combine, 
 
     values = np.random.default_rng(seed).uniform(0.1, 1.0, (6, 3))
     goal = Goal(combine=combine, weights=(1.0,) * 3, norms=(1.0,) * 3, fleet=size)
-    score, chosen = best_fleet(goal, values)
+    score, chosen = best_chip_set(goal, values)
     merit = np.min if combine is Combine.WORST else lambda row: np.exp(np.log(row).mean())
     best = max(merit(values[list(some)].max(axis=0)) for some in combinations(range(6), size))
     assert score == pytest.approx(best)
@@ -149,7 +152,7 @@ def test_the_best_fleet_is_the_best_of_all_subsets(seed: int, combine: Combine, 
 
 def test_levels_bound_one_another() -> None:
     asked = question(space=small_space(**OPEN), recompute=(False,), micro_batches=(1,))
-    search = Search(question=asked, ends=Ends(gap=0.01))
+    search = DesignSearch(question=asked, ends=StoppingRule(gap=0.01))
     scoring = search.scoring
     whole = asked.space.whole
     places = whole.places()
@@ -174,7 +177,7 @@ def test_boxes_bound_their_chips_in_speed_costs_and_energy(data: st.DataObject) 
     # With recompute a box's bound may be the sharper one: both hold, but its share of recompute is another one.
     goal = Goal(objectives=(Objective.ENERGY,))
     asked = question(space=small_space(**OPEN), goal=goal, recompute=(False,), micro_batches=(1,))
-    scoring = SEARCHES.setdefault("open", Search(question=asked, ends=Ends(gap=0.01))).scoring
+    scoring = SEARCHES.setdefault("open", DesignSearch(question=asked, ends=StoppingRule(gap=0.01))).scoring
     low, high, inside = [], [], []
     for values in asked.space.values:
         one, two = sorted((data.draw(st.integers(0, len(values) - 1)), data.draw(st.integers(0, len(values) - 1))))
@@ -190,18 +193,18 @@ def test_boxes_bound_their_chips_in_speed_costs_and_energy(data: st.DataObject) 
     assert np.all(scoring.vectors(box) >= scoring.vectors(chip) * (1 - 1e-9))
 
 
-SEARCHES: dict[str, Search] = {}
+SEARCHES: dict[str, DesignSearch] = {}
 
 
 @pytest.fixture(scope="module")
-def explored() -> Exploration:
+def explored() -> DesignResult:
     space = small_space(tensor_cores=(1, 4, 8, 16, 32), vector_cores=(1, 16, 64, 128), array_rows=(32, 64, 128, 256))
     result = answer(question(space=space))
-    assert isinstance(result, Exploration)
+    assert isinstance(result, DesignResult)
     return result
 
 
-def test_the_answer_is_certified_and_never_worse_than_the_baselines(explored: Exploration) -> None:
+def test_the_answer_is_certified_and_never_worse_than_the_baselines(explored: DesignResult) -> None:
     assert explored.stop in (Stop.GAP, Stop.OPTIMAL)
     assert explored.gap <= 0.01
     assert explored.bound >= explored.score == explored.best.samples_per_s
@@ -214,7 +217,7 @@ def test_the_answer_is_certified_and_never_worse_than_the_baselines(explored: Ex
     assert settled <= explored.candidates
 
 
-def test_shares_of_time_add_up(explored: Exploration) -> None:
+def test_shares_of_time_add_up(explored: DesignResult) -> None:
     evaluations = [explored.best, *(one.evaluation for one in explored.baselines if one.evaluation)]
     for evaluation in evaluations:
         shares = [cause.amount for cause in evaluation.time]
@@ -222,7 +225,7 @@ def test_shares_of_time_add_up(explored: Exploration) -> None:
         assert sum(shares) == pytest.approx(evaluation.placement.batch_s, rel=1e-9)
 
 
-def test_replicas_divide_the_batch_and_memory_holds(explored: Exploration) -> None:
+def test_replicas_divide_the_batch_and_memory_holds(explored: DesignResult) -> None:
     best = explored.best
     placement = best.placement
     micro_batches = explored.batch_samples // best.family.micro_batch
@@ -233,7 +236,7 @@ def test_replicas_divide_the_batch_and_memory_holds(explored: Exploration) -> No
         assert placement.end_of_batch_s >= stage.reduction_s + stage.optimizer_s - 1e-12
 
 
-def test_the_cloud_holds_the_plan_at_what_it_reaches_and_below_the_bound(explored: Exploration) -> None:
+def test_the_cloud_holds_the_plan_at_what_it_reaches_and_below_the_bound(explored: DesignResult) -> None:
     cloud = explored.cloud
     reached, bound = np.array(cloud.samples_per_s), np.array(cloud.bound_samples_per_s)
     assert np.all(reached <= bound * (1 + 1e-9))
@@ -245,8 +248,8 @@ def test_a_search_with_a_time_limit_looks_at_some_chips_and_at_its_answer(monkey
     from hardplace.design import cloud
 
     monkeypatch.setattr(cloud, "_HURRIED", 6)
-    found = answer(question("opt-350m", recompute=(False,), micro_batches=(1,)), Ends(gap=0.01, limit_s=600.0))
-    assert isinstance(found, Exploration)
+    found = answer(question("opt-350m", recompute=(False,), micro_batches=(1,)), StoppingRule(gap=0.01, limit_s=600.0))
+    assert isinstance(found, DesignResult)
     assert len(found.cloud.label) <= 7
     assert found.best.chip.name in found.cloud.label
 
@@ -280,12 +283,15 @@ def test_a_space_without_a_chip_within_the_limits_names_the_limit(
 
 @pytest.mark.parametrize(
     ("ends", "words"),
-    [(Ends(gap=0.01, limit_s=1e-9), "time limit"), (Ends(gap=0.01, evaluations=0), "evaluations spent")],
+    [
+        (StoppingRule(gap=0.01, limit_s=1e-9), "time limit"),
+        (StoppingRule(gap=0.01, evaluations=0), "evaluations spent"),
+    ],
 )
-def test_a_limit_before_any_plan_is_reached_is_no_shortage(ends: Ends, words: str) -> None:
+def test_a_limit_before_any_plan_is_reached_is_no_shortage(ends: StoppingRule, words: str) -> None:
     """The step is long enough for some families and too short for others; nothing is known before the first chip."""
     asked = question("opt-350m", budget={"step_s": 0.08})
-    assert isinstance(answer(asked), Exploration)
+    assert isinstance(answer(asked), DesignResult)
     with pytest.raises(BadInput, match=f"{words} before any plan was reached"):
         answer(asked, ends)
 
@@ -298,21 +304,21 @@ def test_chips_that_are_all_too_small_for_their_space_are_said_to_be() -> None:
 
 def test_the_smallest_memory_that_is_as_fast_is_chosen() -> None:
     found = answer(question("opt-350m", memory_bytes=(32.0 * GIB, 64.0 * GIB, 80.0 * GIB)))
-    assert isinstance(found, Exploration)
+    assert isinstance(found, DesignResult)
     assert found.best.family.memory_bytes == 32.0 * GIB == found.best.chip.memory_bytes
 
 
 def test_more_memory_bandwidth_is_never_slower() -> None:
     fast = replace(HBM3, memory_bandwidth_bytes_per_s=2 * HBM3.memory_bandwidth_bytes_per_s)
-    one, other = answer(question(), Ends(gap=0.001)), answer(question(setting=fast), Ends(gap=0.001))
-    assert isinstance(one, Exploration)
-    assert isinstance(other, Exploration)
+    one, other = answer(question(), StoppingRule(gap=0.001)), answer(question(setting=fast), StoppingRule(gap=0.001))
+    assert isinstance(one, DesignResult)
+    assert isinstance(other, DesignResult)
     assert other.best.samples_per_s >= one.best.samples_per_s / 1.001
 
 
 def test_an_interrupt_leaves_the_best_so_far_and_a_sound_bound() -> None:
     asked = question(setting=PHAZE)
-    full = Search(question=asked, ends=Ends(gap=0.001)).run()
+    full = DesignSearch(question=asked, ends=StoppingRule(gap=0.001)).run()
     calls = 0
 
     def stop_after_an_incumbent(progress: object) -> None:
@@ -321,7 +327,7 @@ def test_an_interrupt_leaves_the_best_so_far_and_a_sound_bound() -> None:
         if search.front.points:
             raise KeyboardInterrupt
 
-    search = Search(question=asked, ends=Ends(gap=0.001), report=stop_after_an_incumbent)
+    search = DesignSearch(question=asked, ends=StoppingRule(gap=0.001), report=stop_after_an_incumbent)
     part = search.run()
     assert part.stop is Stop.INTERRUPTED
     assert part.reached
@@ -336,8 +342,8 @@ def test_several_models_are_told_apart_in_the_answer(fleet: int) -> None:
     choices = {"micro_batches": (1,), "recompute": (False,), "tensor_parallel": (1,)}
     names = ("opt-350m", "bert-large", "gpt2-xl")
     goal = Goal(weights=(1.0, 2.0, 1.0), norms=(1.0,) * 3, fleet=fleet)
-    found = together(question(*names, goal=goal, **choices), Ends(gap=GAP))
-    assert isinstance(found, Shared)
+    found = together(question(*names, goal=goal, **choices), StoppingRule(gap=GAP))
+    assert isinstance(found, SharedResult)
     assert found.gap <= GAP
     assert tuple(run.model for run in found.runs) == names
     assert {run.chip for run in found.runs} == set(range(len(found.chips)))
@@ -345,7 +351,7 @@ def test_several_models_are_told_apart_in_the_answer(fleet: int) -> None:
     for run in found.runs:
         assert run.evaluation.chip == replace(found.chips[run.chip], memory_bytes=run.evaluation.chip.memory_bytes)
         assert run.score == run.evaluation.samples_per_s <= run.own_best * (1 + GAP)
-        assert answer(question(run.model, **choices), Ends(gap=GAP)).score == pytest.approx(run.own_best)  # type: ignore[union-attr]
+        assert answer(question(run.model, **choices), StoppingRule(gap=GAP)).score == pytest.approx(run.own_best)  # type: ignore[union-attr]
     shares = np.log([run.score / run.own_best for run in found.runs])
     assert found.score == pytest.approx(np.exp(shares @ [0.25, 0.5, 0.25]), rel=1e-9)
 
@@ -361,7 +367,7 @@ def test_an_interrupt_while_models_are_searched_alone_is_raised_at_once() -> Non
 
     goal = Goal(weights=(1.0, 1.0), norms=(1.0, 1.0))
     with pytest.raises(KeyboardInterrupt):
-        together(question("opt-350m", "bert-large", goal=goal), Ends(gap=GAP), report=report)
+        together(question("opt-350m", "bert-large", goal=goal), StoppingRule(gap=GAP), report=report)
     assert sum(score > 0 for score in told) == 1
 
 
@@ -369,9 +375,9 @@ def test_own_bests_that_are_not_proven_are_said_to_be() -> None:
     one, other = small("bert-large"), small("gpt2-xl")
     goal = replace(one.goal, weights=(1.0, 1.0), norms=(1.0, 1.0))
     found = together(
-        replace(one, workloads=(*one.workloads, *other.workloads), goal=goal), Ends(gap=0.0, evaluations=1)
+        replace(one, workloads=(*one.workloads, *other.workloads), goal=goal), StoppingRule(gap=0.0, evaluations=1)
     )
-    assert isinstance(found, Shared)
+    assert isinstance(found, SharedResult)
     (said,) = [note for note in found.notes if "own best" in note]
     assert said.startswith("bert-large: evaluations spent")
 
@@ -379,8 +385,8 @@ def test_own_bests_that_are_not_proven_are_said_to_be() -> None:
 def test_a_frontier_names_what_its_points_reach() -> None:
     goal = Goal(objectives=(Objective.THROUGHPUT, Objective.TDP))
     asked = question("opt-350m", goal=goal, micro_batches=(1,), recompute=(False,), tensor_parallel=(1,))
-    found = frontier(asked, Ends(gap=0.02))
-    assert isinstance(found, Frontier)
+    found = frontier(asked, StoppingRule(gap=0.02))
+    assert isinstance(found, ParetoResult)
     assert found.units == ("samples/s", "W")
     assert found.inverse == (False, True)
     speeds = [point.values[0] for point in found.points]

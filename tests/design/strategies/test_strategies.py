@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hardplace.branch_and_bound.types import StoppingRule
 from hardplace.design.partition.types import Infeasible
 from hardplace.design.question import Question
 from hardplace.design.strategies import phaze, wham
 from hardplace.design.strategies.compare import STRATEGIES, compare
 from hardplace.design.strategies.oracle import Oracle, Spent
 from hardplace.design.strategies.types import Comparison, End, Trial
-from hardplace.design.types import Ends
 from hardplace.files import read
 from hardplace.report.compare import figure, page
 from search_questions import ONE_PLAN, TINY, small
@@ -23,7 +23,7 @@ GAP = 0.01
 
 
 def comparison(asked: Question, names: tuple[str, ...], evaluations: int, gap: float, seed: int) -> Comparison:
-    found = compare(asked, names, Ends(gap=gap, evaluations=evaluations), seed=seed)
+    found = compare(asked, names, StoppingRule(gap=gap, evaluations=evaluations), seed=seed)
     assert isinstance(found, Comparison)
     return found
 
@@ -57,7 +57,7 @@ def test_the_same_seed_gives_the_same_trials_and_another_seed_others(compared: C
     assert [timeless(one) for one in again.trials] == [timeless(one) for one in compared.trials[2:]]
 
     def first(seed: int) -> list[object]:
-        oracle = Oracle(small(), Ends(gap=GAP, evaluations=10))
+        oracle = Oracle(small(), StoppingRule(gap=GAP, evaluations=10))
         with pytest.raises(Spent):
             STRATEGIES["random"].search(oracle, seed)
         return list(oracle.seen)
@@ -78,13 +78,13 @@ def test_a_strategy_that_sees_everything_finds_the_certified_optimum(name: str) 
 @pytest.mark.parametrize("limits", [{"area_mm2": 1.0}, {"step_s": 1e-6}])
 def test_nothing_to_compare_is_said(limits: dict[str, float]) -> None:
     asked = small(choices=ONE_PLAN)
-    short = compare(replace(asked, budget=replace(asked.budget, **limits)), ("random",), Ends(gap=GAP))
+    short = compare(replace(asked, budget=replace(asked.budget, **limits)), ("random",), StoppingRule(gap=GAP))
     assert isinstance(short, Infeasible)
     assert short.needed > short.available == next(iter(limits.values()))
 
 
 def test_phaze_walks_down_the_area_and_stops_after_five_buckets_that_do_not_rise() -> None:
-    oracle = Oracle(small(choices=ONE_PLAN), Ends(gap=GAP))
+    oracle = Oracle(small(choices=ONE_PLAN), StoppingRule(gap=GAP))
     phaze.search(oracle, 0)
     bucket = np.floor(oracle.chips.area_mm2 / 0.01)
     (family,) = oracle.families
@@ -102,7 +102,7 @@ def test_phaze_walks_down_the_area_and_stops_after_five_buckets_that_do_not_rise
 
 
 def test_wham_evaluates_only_chips_of_the_space_and_grows_them() -> None:
-    oracle = Oracle(small(choices=ONE_PLAN), Ends(gap=GAP, evaluations=6))
+    oracle = Oracle(small(choices=ONE_PLAN), StoppingRule(gap=GAP, evaluations=6))
     with contextlib.suppress(Spent):
         wham.search(oracle, 0)
     assert 0 < len(oracle.seen) <= 6

@@ -11,11 +11,11 @@ from hardplace.hardware.catalogue import device, node
 from hardplace.plans.chain import of_workload
 from hardplace.plans.estimate import estimate_plan
 from hardplace.plans.fleet import fleet_of
-from hardplace.plans.placement.divisions import Divided
-from hardplace.plans.placement.search import Search
+from hardplace.plans.placement.divisions import Divisions
+from hardplace.plans.placement.search import PlanSearch
 from hardplace.plans.placement.shortage import Short, placed_or_short
-from hardplace.plans.placement.space import Space, fixed
-from hardplace.plans.plan import INSIDE_OUT, Format, Plan, Schedule, problems
+from hardplace.plans.placement.space import PlanSpace, fixed
+from hardplace.plans.plan import INSIDE_OUT, Format, PipelineSchedule, Plan, problems
 from hardplace.plans.timing import end_of_stage, layer_seconds
 from hardplace.workload.load import load
 from hardplace.workload.types import Edge, Recompute
@@ -39,7 +39,9 @@ def inventory(count, memory_bytes=None, kind=H100):
 
 
 def search(workload, devices, batch, *fixes, memory_bytes=None, kind=H100):
-    return Search(workload, inventory(devices, memory_bytes, kind), Space(global_batch=batch, fixed=fixed(fixes)))
+    return PlanSearch(
+        workload, inventory(devices, memory_bytes, kind), PlanSpace(global_batch=batch, fixed=fixed(fixes))
+    )
 
 
 def compositions(total, parts, least):
@@ -60,13 +62,13 @@ def every_plan(
             continue
         data = devices // tensor // pipeline
         for sequence, zero, schedule, micro, order in itertools.product(
-            (False, True), zeros, Schedule, micro_batches, orders
+            (False, True), zeros, PipelineSchedule, micro_batches, orders
         ):
             if zero == 2 and pipeline > 1 and len(zeros) > 1:
                 continue  # not in DeepSpeed or Megatron-LM: only where it is asked for
-            for virtual in virtuals if pipeline > 1 and schedule is Schedule.ONE_F_ONE_B else (1,):
+            for virtual in virtuals if pipeline > 1 and schedule is PipelineSchedule.ONE_F_ONE_B else (1,):
                 most = -(-layers // pipeline)
-                if most % virtual or (pipeline == 1 and schedule is not Schedule.ONE_F_ONE_B):
+                if most % virtual or (pipeline == 1 and schedule is not PipelineSchedule.ONE_F_ONE_B):
                     continue
                 recomputes = [(Recompute.NONE, 0), *((Recompute.FULL, count) for count in range(most))]
                 for stages in compositions(layers, pipeline, 0) if pipeline > 1 else [()]:
@@ -164,7 +166,7 @@ def test_more_memory_bandwidth_or_devices_is_never_worse():
     chip, where = H100
     wide = tuple(replace(one, bandwidth_bytes_per_s=2 * one.bandwidth_bytes_per_s) for one in where.levels)
     parts = [(replace(chip, memory_bytes=12e9), replace(where, levels=wide), 8)]
-    assert Search(workload, parts, Space(global_batch=32)).run().best[0].step_s <= few * (1 + 1e-9)
+    assert PlanSearch(workload, parts, PlanSpace(global_batch=32)).run().best[0].step_s <= few * (1 + 1e-9)
 
 
 def test_two_kinds_of_device_are_placed_exactly():
@@ -181,7 +183,7 @@ def test_two_kinds_of_device_are_placed_exactly():
         "shard=0",
         "order=tensor-context-data-pipeline",
     )
-    found = Search(workload, parts, Space(global_batch=batch, fixed=fixed((*fixes, "pipeline=2")))).run()
+    found = PlanSearch(workload, parts, PlanSpace(global_batch=batch, fixed=fixed((*fixes, "pipeline=2")))).run()
     steps = []
     for kinds in (("h100-sxm", "a100-80gb-sxm"), ("a100-80gb-sxm", "h100-sxm")):
         for first in range(7):
@@ -244,7 +246,7 @@ def test_selective_recompute_is_placed_where_it_is_asked_for():
 
 
 def test_what_does_not_fit_says_how_short_and_what_mends_it():
-    found = placed_or_short(load("llama2-7b"), inventory(1), Space(global_batch=8))
+    found = placed_or_short(load("llama2-7b"), inventory(1), PlanSpace(global_batch=8))
     assert isinstance(found, Short)
     assert found.short_bytes > 18 * load("llama2-7b").parameters - 80e9
     assert len(found.remedies) == 3
@@ -293,8 +295,8 @@ def test_no_stage_ends_its_step_before_the_bound_of_its_sharding(name, micro_bat
     if shard and not zero:
         return
     asked = {"tensor": 1, "pipeline": 8, "data": 64, "micro_batch": micro_batch, "zero": zero, "shard": shard}
-    space = Space(global_batch=64 * micro_batch, fixed={key: (value,) for key, value in asked.items()})
-    divided = Divided(load(name), inventory(512, kind=A100), space)
+    space = PlanSpace(global_batch=64 * micro_batch, fixed={key: (value,) for key, value in asked.items()})
+    divided = Divisions(load(name), inventory(512, kind=A100), space)
     cell = next(iter(divided.cells()))
     plan, site = replace(cell.plan, zero=zero, shard=shard), cell.fleet.sites[0]
     bound_s = divided.end_s(cell, plan, math.inf)

@@ -10,8 +10,8 @@ import pytest
 from hardplace.plans.plan import Dimension, Plan
 from hardplace.plans.replanning.assignment import assign
 from hardplace.plans.replanning.mapping import EMPTY, GONE, standing
-from hardplace.plans.replanning.moves import Moves, moves
-from hardplace.plans.replanning.state_shares import Part, Spread
+from hardplace.plans.replanning.moves import StateMoves, moves
+from hardplace.plans.replanning.state_shares import StageMap, StateGroup
 
 UNITS = 48  # of which every interval of these plans is a whole number
 Held = frozenset[tuple[int, int, int, str]]  # part, layer, unit, kind of state
@@ -22,7 +22,7 @@ ORDERS = [
 ]
 
 
-def held(parts: list[Part], spread: Spread, *, new: bool) -> list[Held]:
+def held(parts: list[StateGroup], spread: StageMap, *, new: bool) -> list[Held]:
     """What every rank holds, from the rules alone: ranks counted up by their coordinates."""
     plan = spread.plan
     degrees = {name: getattr(plan, name.value) for name in Dimension}
@@ -57,19 +57,19 @@ def held(parts: list[Part], spread: Spread, *, new: bool) -> list[Held]:
     return found
 
 
-def size(parts: list[Part], some: Held, optimizer_bytes: int) -> float:
+def size(parts: list[StateGroup], some: Held, optimizer_bytes: int) -> float:
     return sum(
         parts[index].elements[layer] / UNITS * (2 if kind == "weight" else optimizer_bytes)
         for index, layer, _, kind in some
     )
 
 
-def random_case(seed: int) -> tuple[list[Part], Spread, Spread, np.ndarray, int]:
+def random_case(seed: int) -> tuple[list[StateGroup], StageMap, StageMap, np.ndarray, int]:
     draw = random.Random(seed)
     node = draw.choice((2, 4))
     layers = 4
 
-    def spread(most: int) -> Spread:
+    def spread(most: int) -> StageMap:
         tensor, data, context = draw.choice((1, 2)), draw.choice((1, 2, 3, 4)), draw.choice((1, 1, 2))
         pipeline = draw.choice((1, 2, 3))
         zero = draw.choice((0, 1, 1, 2)) if pipeline > 1 else draw.choice((0, 1, 3))
@@ -82,7 +82,7 @@ def random_case(seed: int) -> tuple[list[Part], Spread, Spread, np.ndarray, int]
         if plan.devices > most or plan.devices % node or plan.order_problem():
             return spread(most)
         places = [*range(pipeline), *(draw.randrange(pipeline) for _ in range(layers - pipeline))]
-        return Spread(plan=plan, places=tuple(draw.sample(places, layers)))
+        return StageMap(plan=plan, places=tuple(draw.sample(places, layers)))
 
     old = spread(8)
     gained = draw.choice((0, 0, node))
@@ -93,14 +93,14 @@ def random_case(seed: int) -> tuple[list[Part], Spread, Spread, np.ndarray, int]
         return random_case(seed + 1000)
     new = spread(node * whole)
     parts = [
-        Part(elements=(96, 48, 48, 96), old_parts=old.plan.tensor, new_parts=new.plan.tensor),
-        Part(elements=(0, 4, 4, 8), old_parts=1, new_parts=1),
-        Part(elements=(0, 240, 0, 0), old_parts=old.plan.expert, new_parts=new.plan.expert, expert=True),
+        StateGroup(elements=(96, 48, 48, 96), old_parts=old.plan.tensor, new_parts=new.plan.tensor),
+        StateGroup(elements=(0, 4, 4, 8), old_parts=1, new_parts=1),
+        StateGroup(elements=(0, 240, 0, 0), old_parts=old.plan.expert, new_parts=new.plan.expert, expert=True),
     ]
     return parts, old, new, slots, node
 
 
-def kept(parts: list[Part], slots: np.ndarray, olds: list[Held], news: list[Held], devices: list[int]) -> float:
+def kept(parts: list[StateGroup], slots: np.ndarray, olds: list[Held], news: list[Held], devices: list[int]) -> float:
     ranks = slots.reshape(-1)
     return sum(
         size(parts, need & olds[ranks[device]], 12)
@@ -154,10 +154,10 @@ def test_bytes_are_those_of_every_element_and_the_mapping_is_the_best(seed: int)
     assert found.least_moved_bytes <= found.moved_bytes + 1e-6
 
 
-def case(zero: int, lost: frozenset[int] = frozenset(), data: int = 4) -> Moves:
-    old = Spread(plan=Plan(global_batch=16, data=4, zero=zero), places=(0, 0))
+def case(zero: int, lost: frozenset[int] = frozenset(), data: int = 4) -> StateMoves:
+    old = StageMap(plan=Plan(global_batch=16, data=4, zero=zero), places=(0, 0))
     new = replace(old, plan=replace(old.plan, data=data))
-    return moves([Part(elements=(64, 64), old_parts=1, new_parts=1)], old, new, standing(4, 1, lost, 0), 1)
+    return moves([StateGroup(elements=(64, 64), old_parts=1, new_parts=1)], old, new, standing(4, 1, lost, 0), 1)
 
 
 def test_the_same_plan_on_the_same_devices_moves_nothing() -> None:
@@ -181,10 +181,10 @@ def test_devices_are_numbered_by_node() -> None:
 
 
 def test_large_plans_keep_close_to_what_any_mapping_can() -> None:
-    old = Spread(plan=Plan(global_batch=64, tensor=8, pipeline=8, data=32, sequence=True), places=tuple(range(8)))
+    old = StageMap(plan=Plan(global_batch=64, tensor=8, pipeline=8, data=32, sequence=True), places=tuple(range(8)))
     new = replace(old, plan=replace(old.plan, data=31))
     slots = standing(2048, 8, frozenset(range(8, 72)), 0)
-    found = moves([Part(elements=(8_000_000,) * 8, old_parts=8, new_parts=8)], old, new, slots, 8)
+    found = moves([StateGroup(elements=(8_000_000,) * 8, old_parts=8, new_parts=8)], old, new, slots, 8)
     # 8 of 256 nodes are lost, one replica of each of 8 stages at most: weights stay but for those few
     assert found.kept_bytes > 0.9 * (found.needed_bytes - found.least_moved_bytes - found.checkpoint_bytes)
 

@@ -10,13 +10,13 @@ from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import node
 from hardplace.hardware.device import Node
 from hardplace.plans.placement.space import MICRO_BATCHES
-from hardplace.plans.plan import Plan, Schedule, problems
-from hardplace.plans.replanning.devices import AtHand
+from hardplace.plans.plan import PipelineSchedule, Plan, problems
+from hardplace.plans.replanning.devices import AvailableDevices
 from hardplace.plans.replanning.mapping import standing
 from hardplace.plans.replanning.moves import moves
-from hardplace.plans.replanning.replan import Change, Replanned, Stuck, replan
-from hardplace.plans.replanning.state import States, spread_of
-from hardplace.plans.replanning.variants import Variants
+from hardplace.plans.replanning.replan import Change, ReplanResult, Stuck, replan
+from hardplace.plans.replanning.state import ModelState, spread_of
+from hardplace.plans.replanning.variants import RisingPlans
 from hardplace.workload.load import load
 from hardplace.workload.types import Recompute
 
@@ -30,13 +30,13 @@ def change(devices: int, *lost: int, hours: float = 4.0, where: Node = NODE, res
     return Change(devices=devices, lost=frozenset(lost), node=where, horizon_s=hours * HOUR, restart_s=restart_s)
 
 
-def variants(running: Plan, devices: int, where: Node = NODE) -> Variants:
-    return Variants(AtHand(SMALL, CHIP, where, running, devices))
+def variants(running: Plan, devices: int, where: Node = NODE) -> RisingPlans:
+    return RisingPlans(AvailableDevices(SMALL, CHIP, where, running, devices))
 
 
-def solved(running: Plan, what: Change) -> Replanned:
+def solved(running: Plan, what: Change) -> ReplanResult:
     found = replan(SMALL, CHIP, running, NODE, what)
-    assert isinstance(found, Replanned)
+    assert isinstance(found, ReplanResult)
     return found
 
 
@@ -50,13 +50,13 @@ def test_plans_come_in_rising_order_and_none_is_left_out(devices: int, batch: in
         if tensor * pipeline * data > devices or batch % data:
             continue
         for virtual, zero, micro_batch, recompute, schedule, stages in itertools.product(
-            range(1, 25), range(4), MICRO_BATCHES, (Recompute.NONE, Recompute.FULL), Schedule, {(), own}
+            range(1, 25), range(4), MICRO_BATCHES, (Recompute.NONE, Recompute.FULL), PipelineSchedule, {(), own}
         ):
             plan = replace(
                 running, tensor=tensor, sequence=tensor > 1, pipeline=pipeline, data=data, virtual=virtual, zero=zero,
                 micro_batch=micro_batch, recompute=recompute, schedule=schedule, stages=stages,
             )  # fmt: skip
-            if schedule is Schedule.GPIPE or (schedule is Schedule.ZERO_BUBBLE and pipeline == 1):
+            if schedule is PipelineSchedule.GPIPE or (schedule is PipelineSchedule.ZERO_BUBBLE and pipeline == 1):
                 continue
             if (
                 (stages and pipeline != 2)
@@ -67,7 +67,7 @@ def test_plans_come_in_rising_order_and_none_is_left_out(devices: int, batch: in
                 continue
             if not any(problems(plan)):
                 every.append(plan)
-    known = AtHand(SMALL, CHIP, NODE, running, devices)
+    known = AvailableDevices(SMALL, CHIP, NODE, running, devices)
     expected = [found for found in map(known.estimate, every) if found.fits]
     assert len(got) == len(expected) > 100
     assert [one.step_s for one in got] == pytest.approx(sorted(one.step_s for one in expected), rel=1e-12)
@@ -88,8 +88,8 @@ def links(bytes_per_s: float) -> Node:
 
 def pauses(running: Plan, what: Change) -> list[tuple[float, float]]:
     """Return (samples/s, pause in seconds) of every plan, from the definition."""
-    old = AtHand(SMALL, CHIP, NODE, running, running.devices).estimate(running)
-    states, layers = States(SMALL), len(SMALL.order)
+    old = AvailableDevices(SMALL, CHIP, NODE, running, running.devices).estimate(running)
+    states, layers = ModelState(SMALL), len(SMALL.order)
     slots = standing(running.devices, 8, what.lost, 0)
     inner, outer = what.node.levels
     found = []

@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hardplace.branch_and_bound.types import Stop, StoppingRule
 from hardplace.cost.kernels.fusion import kernel_graph
 from hardplace.cost.layers.recognise import shape_of_workload
 from hardplace.design.exact.layer_kernels import kernels_of
 from hardplace.design.goals import Goal
 from hardplace.design.question import Question
-from hardplace.design.search.explore import Search
-from hardplace.design.types import Choices, Ends, Stop
+from hardplace.design.search.explore import DesignSearch
+from hardplace.design.types import PlanChoices
 from hardplace.errors import BadInput
 from hardplace.hardware.settings import setting, with_devices
 from hardplace.hardware.space_files import space
@@ -25,10 +26,10 @@ from hardplace.shapes.joint.candidates import Reshapes
 from hardplace.shapes.joint.joint import Joint
 from hardplace.shapes.joint.kernels import Columns, kernels
 from hardplace.shapes.joint.layouts import PHASES, layouts
-from hardplace.shapes.joint.types import JointExploration
+from hardplace.shapes.joint.types import ShapeDesignResult
 from hardplace.shapes.ranges import parse_range
-from hardplace.shapes.rank import Asked
-from hardplace.shapes.sources import Model, model_named
+from hardplace.shapes.rank import ShapeQuery
+from hardplace.shapes.sources import ShapeSource, model_named
 from hardplace.shapes.types import FIELDS, columns
 from hardplace.workload.load import load
 from hardplace.workload.reshaping.reshape import Reshaping
@@ -41,12 +42,12 @@ CHIPS = replace(
 )  # fmt: skip
 
 
-def model_of(name: str) -> tuple[Model, Reshaping]:
+def model_of(name: str) -> tuple[ShapeSource, Reshaping]:
     workload = load(name)
     shape = shape_of_workload(workload)
     assert shape is not None
     sizes = {field: getattr(shape, field) for field in FIELDS}
-    return Model(name=name, shape=shape, workload=workload), Reshaping(workload=workload, sizes=sizes)
+    return ShapeSource(name=name, shape=shape, workload=workload), Reshaping(workload=workload, sizes=sizes)
 
 
 def question_of(name: str, micro_batches: tuple[int, ...] = (1, 2), widths: tuple[int, ...] = (1, 2)) -> Question:
@@ -55,7 +56,7 @@ def question_of(name: str, micro_batches: tuple[int, ...] = (1, 2), widths: tupl
         setting=SETTING,
         budget=Budget(area_mm2=240.0),
         space=CHIPS,
-        choices=Choices(
+        choices=PlanChoices(
             memory_bytes=SETTING.memory_capacities_bytes,
             micro_batches=micro_batches,
             recompute=(False, True),
@@ -65,8 +66,8 @@ def question_of(name: str, micro_batches: tuple[int, ...] = (1, 2), widths: tupl
     )
 
 
-def asked(*ranges: str, share: float = 0.03, frozen: tuple[str, ...] = ("vocab",)) -> Asked:
-    return Asked(share=share, frozen=frozen, ranges=dict(parse_range(one) for one in ranges))
+def asked(*ranges: str, share: float = 0.03, frozen: tuple[str, ...] = ("vocab",)) -> ShapeQuery:
+    return ShapeQuery(share=share, frozen=frozen, ranges=dict(parse_range(one) for one in ranges))
 
 
 @pytest.mark.parametrize("name", ["llama3-8b", "gpt3-2.7b", "opt-6.7b", "qwen3-8b"])
@@ -139,7 +140,9 @@ def test_no_search_of_a_shape_exceeds_its_bound() -> None:
             assert made is not None
             plans = Plans(group=group, setting=SETTING, memory_bytes=place.section.capacity_bytes, recompute=True)
             mine = most_samples_per_s(made, shapes.take(np.array([row])), place.chips, plans, lambda: None).max()
-            found = Search(question=replace(question, workloads=(workload,), choices=choices), ends=Ends(gap=0.0)).run()
+            found = DesignSearch(
+                question=replace(question, workloads=(workload,), choices=choices), ends=StoppingRule(gap=0.0)
+            ).run()
             reached = found.scores[0][0] if found.reached else 0.0
             assert reached <= mine * (1 + 1e-9)
 
@@ -153,22 +156,24 @@ def test_joint_search_is_exhaustive_search(raw: bool) -> None:
     assert 4 <= len(reshapes.shapes) <= 40
     best = 0.0
     for row in range(len(reshapes.shapes)):
-        found = Search(question=replace(question, workloads=(reshapes.workload(row),)), ends=Ends(gap=0.0)).run()
+        found = DesignSearch(
+            question=replace(question, workloads=(reshapes.workload(row),)), ends=StoppingRule(gap=0.0)
+        ).run()
         if found.reached:
             best = max(best, found.scores[0][0] * reshapes.weights[row])
-    joint = Joint(question=question, reshapes=reshapes, ends=Ends(gap=0.0)).run()
+    joint = Joint(question=question, reshapes=reshapes, ends=StoppingRule(gap=0.0)).run()
     assert joint.score == pytest.approx(best, rel=1e-9)
     assert joint.ended.stop in (Stop.OPTIMAL, Stop.SCHEDULES)
     assert joint.reached * (1 + joint.ended.excess) >= best * (1 - 1e-12)
-    loose = Joint(question=question, reshapes=reshapes, ends=Ends(gap=0.05)).run()
+    loose = Joint(question=question, reshapes=reshapes, ends=StoppingRule(gap=0.05)).run()
     assert best / loose.score <= 1.05 * (1 + 1e-9)
 
 
 def test_the_answer_holds_what_each_choice_alone_gives() -> None:
     model = model_named("gpt2-xl", None)
     question = question_of("gpt2-xl", micro_batches=(1,), widths=(1,))
-    found = jointly(model, question, asked("layers=44:52:4", "hidden=1536:1664:128"), Ends(gap=0.01))
-    assert isinstance(found, JointExploration)
+    found = jointly(model, question, asked("layers=44:52:4", "hidden=1536:1664:128"), StoppingRule(gap=0.01))
+    assert isinstance(found, ShapeDesignResult)
     assert found.base.changes == ()
     assert found.base.score <= found.then_shape.score * (1 + 1e-9) <= found.best.score * (1 + 2e-9)
     assert found.then_shape.evaluation.chip.name == found.base.evaluation.chip.name
@@ -179,8 +184,8 @@ def test_the_answer_holds_what_each_choice_alone_gives() -> None:
 
 def test_a_time_limit_gives_the_best_so_far() -> None:
     model, _ = model_of("gpt2-xl")
-    found = jointly(model, question_of("gpt2-xl"), asked("layers=40:56:1"), Ends(gap=0.0, limit_s=1.5))
-    assert isinstance(found, JointExploration)
+    found = jointly(model, question_of("gpt2-xl"), asked("layers=40:56:1"), StoppingRule(gap=0.0, limit_s=1.5))
+    assert isinstance(found, ShapeDesignResult)
     assert found.stop is Stop.SECONDS
     assert found.bound > found.score > 0
 
@@ -192,7 +197,7 @@ def test_a_time_limit_before_anything_is_reached_is_bad_input(bytes_: float) -> 
     question = question_of("gpt2-xl", micro_batches=(1,), widths=(1,))
     question = replace(question, choices=replace(question.choices, memory_bytes=(bytes_,)))
     with pytest.raises(BadInput, match="time limit before any plan was reached"):
-        jointly(model, question, asked("layers=44:52:4"), Ends(gap=0.0, limit_s=1e-9))
+        jointly(model, question, asked("layers=44:52:4"), StoppingRule(gap=0.0, limit_s=1e-9))
 
 
 @pytest.mark.parametrize("name", ["bert-large", "mixtral-8x7b"])
@@ -228,7 +233,7 @@ def test_an_interrupt_gives_the_best_so_far_with_its_bound() -> None:
 
     question = question_of("gpt2-xl", micro_batches=(1,), widths=(1,))
     wanted = asked("layers=44:52:4", "hidden=1536:1664:128")
-    found = jointly(model_named("gpt2-xl", None), question, wanted, Ends(gap=0.0), report=report)
-    assert isinstance(found, JointExploration)
+    found = jointly(model_named("gpt2-xl", None), question, wanted, StoppingRule(gap=0.0), report=report)
+    assert isinstance(found, ShapeDesignResult)
     assert found.stop is Stop.INTERRUPTED
     assert found.bound >= found.score >= found.base.score > 0

@@ -11,7 +11,7 @@ pytest.importorskip("transformers")
 
 from hardplace.workload.recording.huggingface import Options, step_of_config  # noqa: E402
 from hardplace.workload.recording.layers import record_workload  # noqa: E402
-from hardplace.workload.recording.step import Step  # noqa: E402
+from hardplace.workload.recording.step import TrainingStep  # noqa: E402
 from hardplace.workload.sharding import shard  # noqa: E402
 from hardplace.workload.types import Gradient, OperatorKind, Parallelism, Phase  # noqa: E402
 
@@ -29,7 +29,7 @@ class Called(torch.nn.Module):
 
 def recorded(layer, run):
     """Return what a layer of 16 tokens of width 64 computes."""
-    step = Step(
+    step = TrainingStep(
         name="called",
         source="",
         command="",

@@ -18,7 +18,7 @@ from hardplace.workload.recording.huggingface import Options, step_of_config  # 
 from hardplace.workload.recording.layers import affine, record_workload  # noqa: E402
 from hardplace.workload.recording.models.entries import MODELS, step_of  # noqa: E402
 from hardplace.workload.recording.pieces import pieces_of  # noqa: E402
-from hardplace.workload.recording.step import Step, fake, parameters_of, trace  # noqa: E402
+from hardplace.workload.recording.step import TrainingStep, fake, parameters_of, trace  # noqa: E402
 from hardplace.workload.scan import scan_flops  # noqa: E402
 from hardplace.workload.sharding import shard, tensor_parallel  # noqa: E402
 from hardplace.workload.types import Affine, Gradient, OperatorKind, Parallelism, Phase, Recompute  # noqa: E402
@@ -201,7 +201,7 @@ class Wide(torch.nn.Module):
 
 
 def step(module, autocast=None, **inputs):
-    return Step(
+    return TrainingStep(
         name="own",
         source="own",
         command="",

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from hardplace.cost.arrays.machine import ArrayMachine
 from hardplace.cost.arrays.times import kernel_levels
-from hardplace.cost.gpu.streams import Stream
 from hardplace.cost.kernels.attention import flash_attention, plain_attention
 from hardplace.cost.layers.timer import Timer
-from hardplace.cost.layers.work import Attending, Exchange, Moved, Product
-from hardplace.cost.one_chip.array_kernels import Machine
+from hardplace.cost.layers.types import Stream
+from hardplace.cost.layers.work import AttentionWork, CollectiveWork, GemmWork, StreamWork
 from hardplace.cost.types import Engine, Floats, Ints, Kernel, Matmul
 from hardplace.workload.types import Affine, Operator, OperatorKind, Phase
 
@@ -23,10 +23,10 @@ _LANE_CYCLES = {Stream.NORM: 3, Stream.SOFTMAX: 4, Stream.CROSS_ENTROPY: 4, Stre
 class ArrayTimer(Timer):
     """One chip with arrays, all of it for each kernel; collectives are left out. flash: attention as one kernel."""
 
-    machine: Machine
+    machine: ArrayMachine
     flash: bool = True
 
-    def products_s(self, like: Product, m: Ints, n: Ints, k: Ints) -> Floats:
+    def products_s(self, like: GemmWork, m: Ints, n: Ints, k: Ints) -> Floats:
         """See Timer: edge waste, fill and drain of the arrays; traffic of memory and buffer by the best tiling."""
         kernels = tuple(
             Kernel(name="", engine=Engine.TENSOR, matmuls=(Matmul(batch=like.batch, m=a, n=b, k=c),), tiled=True)
@@ -34,7 +34,7 @@ class ArrayTimer(Timer):
         )
         return self._seconds(kernels)
 
-    def attentions_s(self, like: Attending, heads: Ints, kv_heads: Ints, head_dim: Ints) -> Floats:
+    def attentions_s(self, like: AttentionWork, heads: Ints, kv_heads: Ints, head_dim: Ints) -> Floats:
         """See Timer: of the whole sequence, and of that the share of the rank's queries."""
         made = [
             self._attention(like, *sizes)
@@ -44,18 +44,18 @@ class ArrayTimer(Timer):
         seconds = self._seconds(every).reshape(len(made), -1).sum(axis=1)  # each has as many kernels
         return np.asarray(seconds * like.queries / like.keys)
 
-    def moved_s(self, like: Moved, moved_bytes: Floats, row: Ints) -> Floats:
+    def moved_s(self, like: StreamWork, moved_bytes: Floats, row: Ints) -> Floats:
         """See Timer: the longer of memory and lanes."""
         setting, chips = self.machine.setting, self.machine.chips
         memory_s = moved_bytes / setting.memory_bandwidth_bytes_per_s
         lanes = float(chips.vector_cores[0] * chips.vector_lanes[0]) * setting.clock_hz
         return np.asarray(np.maximum(memory_s, _LANE_CYCLES.get(like.kind, 1) * moved_bytes / 2.0 / lanes))
 
-    def exchanged_s(self, like: Exchange, moved_bytes: Floats) -> Floats:
+    def exchanged_s(self, like: CollectiveWork, moved_bytes: Floats) -> Floats:
         """See Timer: left out, a chip alone has no network."""
         return np.zeros_like(moved_bytes)
 
-    def _attention(self, like: Attending, heads: int, kv_heads: int, head_dim: int) -> tuple[Kernel, ...]:
+    def _attention(self, like: AttentionWork, heads: int, kv_heads: int, head_dim: int) -> tuple[Kernel, ...]:
         dims = (like.batch, heads, kv_heads, like.keys, like.keys, head_dim, head_dim)
         operator = Operator(
             name="attention",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hardplace.cost.collectives import collective_s
+from hardplace.cost.collectives import Ring, collective_s
 from hardplace.cost.gpu.attention import attention_s, backend_named, unfused_attention_s
 from hardplace.cost.gpu.gemm import gemms
 from hardplace.cost.gpu.measured import AttentionRows
@@ -17,9 +17,8 @@ from hardplace.cost.gpu.residual import corrected_gemm_s
 from hardplace.cost.gpu.streams import stream_s
 from hardplace.cost.gpu.types import Floats, GpuModel, Ints
 from hardplace.cost.layers.timer import Timer
-from hardplace.cost.layers.work import Attending, Exchange, Moved, Product
+from hardplace.cost.layers.work import AttentionWork, CollectiveWork, GemmWork, StreamWork
 from hardplace.hardware.types import Cluster
-from hardplace.plans.pricer import Ring
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,13 +46,13 @@ class GpuTimer(Timer):
         """See Timer."""
         return self.launch_s
 
-    def products_s(self, like: Product, m: Ints, n: Ints, k: Ints) -> Floats:
+    def products_s(self, like: GemmWork, m: Ints, n: Ints, k: Ints) -> Floats:
         """See Timer: with the correction, where there is one."""
         shapes = gemms(m, n, k, batch=like.batch, layout=like.layout, output_bytes=like.output_bytes)
         model = self.model
         return corrected_gemm_s(shapes, model.datasheet, model.gemm, model.residual) * self.products
 
-    def attentions_s(self, like: Attending, heads: Ints, kv_heads: Ints, head_dim: Ints) -> Floats:
+    def attentions_s(self, like: AttentionWork, heads: Ints, kv_heads: Ints, head_dim: Ints) -> Floats:
         """See Timer: a window, or a share of the queries, scales the time by the work. Unfused is without dropout,
         which the Pricer counts (Megatron-LM's older runs)."""
         whole = {"batch": like.batch, "sequence": like.keys, "causal": int(like.causal)}
@@ -74,12 +73,12 @@ class GpuTimer(Timer):
             seconds = attention_s(rows, self.model.datasheet, fitted)
         return np.asarray(seconds * like.share * self.attentions)
 
-    def moved_s(self, like: Moved, moved_bytes: Floats, row: Ints) -> Floats:
+    def moved_s(self, like: StreamWork, moved_bytes: Floats, row: Ints) -> Floats:
         """See Timer."""
         seconds = stream_s(moved_bytes, self.model.datasheet, self.model.streams[like.kind], row=row)
         return np.asarray(seconds * self.streams)
 
-    def exchanged_s(self, like: Exchange, moved_bytes: Floats) -> Floats:
+    def exchanged_s(self, like: CollectiveWork, moved_bytes: Floats) -> Floats:
         """See Timer: on the level of the network that the group lands on; nothing without a group."""
         if self.cluster is None or self.ring is None:
             return np.zeros_like(moved_bytes)

@@ -19,7 +19,7 @@ _VECTOR = _POINTWISE | {
 
 
 @dataclass(slots=True)
-class Group:
+class FusionGroup:
     """Operators, by index, that run as one kernel, and the groups that it waits for."""
 
     operators: list[int]
@@ -47,7 +47,7 @@ def _dependencies(layer: Layer, chosen: list[int]) -> dict[int, set[int]]:
     return waits
 
 
-def _ancestors(groups: Mapping[int, Group], start: set[int]) -> set[int]:
+def _ancestors(groups: Mapping[int, FusionGroup], start: set[int]) -> set[int]:
     """Return all groups from which one of `start` can be reached, those included."""
     seen: set[int] = set()
     stack = list(start)
@@ -59,14 +59,14 @@ def _ancestors(groups: Mapping[int, Group], start: set[int]) -> set[int]:
     return seen
 
 
-def _apart(groups: Mapping[int, Group], one: int, other: int) -> bool:
+def _apart(groups: Mapping[int, FusionGroup], one: int, other: int) -> bool:
     """Return whether a path joins two groups through a third, so that they cannot become one."""
     return one in _ancestors(groups, groups[other].before - {one}) or other in _ancestors(
         groups, groups[one].before - {other}
     )
 
 
-def _absorb(groups: dict[int, Group], into: int, number: int) -> None:
+def _absorb(groups: dict[int, FusionGroup], into: int, number: int) -> None:
     """Merge group `number` into group `into`."""
     gone = groups.pop(number)
     groups[into].operators += gone.operators
@@ -76,9 +76,9 @@ def _absorb(groups: dict[int, Group], into: int, number: int) -> None:
             group.before = (group.before - {number}) | {into}
 
 
-def _chains(layer: Layer, chosen: list[int]) -> dict[int, Group]:
+def _chains(layer: Layer, chosen: list[int]) -> dict[int, FusionGroup]:
     """Return groups by number; a vector operator joins the vector groups that feed it, or one that reads the same."""
-    groups: dict[int, Group] = {}
+    groups: dict[int, FusionGroup] = {}
     home: dict[int, int] = {}
 
     def is_vector(number: int) -> bool:
@@ -86,7 +86,7 @@ def _chains(layer: Layer, chosen: list[int]) -> dict[int, Group]:
 
     for index, waits in _dependencies(layer, chosen).items():
         before = {home[other] for other in waits}
-        groups[index] = Group(operators=[index], before=before)
+        groups[index] = FusionGroup(operators=[index], before=before)
         home[index] = index
         if not is_vector(index):
             continue
@@ -105,11 +105,11 @@ def _chains(layer: Layer, chosen: list[int]) -> dict[int, Group]:
     return groups
 
 
-def _pointwise(layer: Layer, group: Group) -> bool:
+def _pointwise(layer: Layer, group: FusionGroup) -> bool:
     return all(layer.operators[index].kind in _POINTWISE for index in group.operators)
 
 
-def _merge_epilogues(layer: Layer, groups: dict[int, Group]) -> dict[int, Group]:
+def _merge_epilogues(layer: Layer, groups: dict[int, FusionGroup]) -> dict[int, FusionGroup]:
     """Return groups with pointwise ones joined to the matmul whose result only they read."""
     matmuls = [number for number in groups if layer.operators[number].kind in PRODUCTS]
     for number in sorted(matmuls):
@@ -123,12 +123,15 @@ def _merge_epilogues(layer: Layer, groups: dict[int, Group]) -> dict[int, Group]
     return groups
 
 
-def _alone(layer: Layer, chosen: list[int]) -> dict[int, Group]:
+def _alone(layer: Layer, chosen: list[int]) -> dict[int, FusionGroup]:
     """Return a group for each operator."""
-    return {index: Group(operators=[index], before=set(waits)) for index, waits in _dependencies(layer, chosen).items()}
+    return {
+        index: FusionGroup(operators=[index], before=set(waits))
+        for index, waits in _dependencies(layer, chosen).items()
+    }
 
 
-def _with_only_successor(layer: Layer, groups: dict[int, Group]) -> dict[int, Group]:
+def _with_only_successor(layer: Layer, groups: dict[int, FusionGroup]) -> dict[int, FusionGroup]:
     """Return groups by PHAZE's rules: an operator takes its only successor's group, where the kinds allow it.
 
     A product takes what is element-wise, a copy, a normalisation; an element-wise operator what is element-wise, a
@@ -146,7 +149,7 @@ def _with_only_successor(layer: Layer, groups: dict[int, Group]) -> dict[int, Gr
     return groups
 
 
-def _scheduled(groups: Mapping[int, Group]) -> list[int]:
+def _scheduled(groups: Mapping[int, FusionGroup]) -> list[int]:
     """Return group numbers so that each comes after those it waits for, else in recorded order."""
     done: list[int] = []
     placed: set[int] = set()
@@ -159,7 +162,7 @@ def _scheduled(groups: Mapping[int, Group]) -> list[int]:
     return done
 
 
-def grouped(layer: Layer, chosen: list[int], rules: Fusion) -> list[tuple[int, Group]]:
+def grouped(layer: Layer, chosen: list[int], rules: Fusion) -> list[tuple[int, FusionGroup]]:
     """Return the groups of the chosen operators with their numbers, each after those that it waits for."""
     if rules.only_successor:
         groups = _with_only_successor(layer, _alone(layer, chosen))

@@ -9,9 +9,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from hardplace.cost.gpu.streams import Stream
-from hardplace.cost.gpu.types import Layout
-from hardplace.cost.layers.work import Exchange, Moved, Product, Work
+from hardplace.cost.layers.types import Layout, Stream
+from hardplace.cost.layers.work import CollectiveWork, GemmWork, StreamWork, Work
 from hardplace.cost.types import Collective
 from hardplace.workload.decoder import DecoderShape, Degrees
 from hardplace.workload.types import Group
@@ -19,11 +18,11 @@ from hardplace.workload.types import Group
 
 def _linear(
     t: int, outputs: int, inputs: int, degrees: Degrees, *, experts: int = 0, low: bool = True
-) -> list[Product]:
+) -> list[GemmWork]:
     """Return the forward, input-gradient and weight-gradient products of a linear layer of t rows; experts: of each of
     so many."""
     written = 2.0 * degrees.gradient_bytes if degrees.gradient_bytes == 4 else float(degrees.gradient_bytes)
-    one = Product(m=t, n=outputs, k=inputs, batch=max(1, experts), low=low, grouped=experts > 0)
+    one = GemmWork(m=t, n=outputs, k=inputs, batch=max(1, experts), low=low, grouped=experts > 0)
     return [
         one,
         replace(one, n=inputs, k=outputs, layout=Layout.NN),
@@ -83,7 +82,7 @@ class Builder:
         self, kind: Stream, forward_bytes: float, backward_bytes: float, row: int = 0, saved_bytes: float = 0.0
     ) -> None:
         """Add a kernel that moves so many bytes forward and backward; row: elements of one reduction."""
-        forward, backward = (Moved(kind=kind, bytes=one, row=row) for one in (forward_bytes, backward_bytes))
+        forward, backward = (StreamWork(kind=kind, bytes=one, row=row) for one in (forward_bytes, backward_bytes))
         self.add([forward], [backward], saved_bytes)
 
     def norm(self) -> None:
@@ -99,9 +98,9 @@ class Builder:
         if self.degrees.tensor == 1:
             return
         size = 1.0 * self.degrees.activation_bytes * self.tokens * self.shape.hidden
-        gather = Exchange(collective=Collective.ALL_GATHER, bytes=size, group=Group.TENSOR)
-        scatter = Exchange(collective=Collective.REDUCE_SCATTER, bytes=size, group=Group.TENSOR)
-        reduce = Exchange(collective=Collective.ALL_REDUCE, bytes=size, group=Group.TENSOR)
+        gather = CollectiveWork(collective=Collective.ALL_GATHER, bytes=size, group=Group.TENSOR)
+        scatter = CollectiveWork(collective=Collective.REDUCE_SCATTER, bytes=size, group=Group.TENSOR)
+        reduce = CollectiveWork(collective=Collective.ALL_REDUCE, bytes=size, group=Group.TENSOR)
         if self.degrees.sequence:
             self.add([gather], [gather, scatter])  # backward gathers the input again for the weight gradient
         else:
@@ -113,9 +112,9 @@ class Builder:
         if self.degrees.tensor > 1:
             kinds = (Collective.REDUCE_SCATTER, Collective.ALL_GATHER)
             if self.degrees.sequence:
-                one, back = (Exchange(collective=kind, bytes=size, group=Group.TENSOR) for kind in kinds)
+                one, back = (CollectiveWork(collective=kind, bytes=size, group=Group.TENSOR) for kind in kinds)
                 self.add([one], [back])
             else:
-                self.add([Exchange(collective=Collective.ALL_REDUCE, bytes=size, group=Group.TENSOR)], [])
+                self.add([CollectiveWork(collective=Collective.ALL_REDUCE, bytes=size, group=Group.TENSOR)], [])
         own = size * self.local / self.tokens
         self.moved(Stream.ELEMENTWISE, 3.0 * own, 2.0 * own)

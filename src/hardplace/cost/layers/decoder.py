@@ -6,9 +6,9 @@ norms and losses are the fused kernels of Megatron-LM and Transformer Engine. Eq
 
 from __future__ import annotations
 
-from hardplace.cost.gpu.streams import Stream
 from hardplace.cost.layers.builder import Builder
-from hardplace.cost.layers.work import Attending, Exchange, LayerWork, Moved, Work
+from hardplace.cost.layers.types import Stream
+from hardplace.cost.layers.work import AttentionWork, CollectiveWork, LayerWork, StreamWork, Work
 from hardplace.cost.types import Collective
 from hardplace.workload.decoder import DecoderShape, Degrees
 from hardplace.workload.types import Group, Recompute
@@ -50,7 +50,7 @@ def _attention(b: Builder, number: int) -> None:
     window = shape.window if shape.window and number % shape.window_every == 0 else 0
     keys, queries = shape.sequence, shape.sequence // degrees.context
     both = [
-        Attending(
+        AttentionWork(
             batch=degrees.micro_batch,
             heads=heads,
             kv_heads=kv_heads,
@@ -65,8 +65,8 @@ def _attention(b: Builder, number: int) -> None:
     ]
     whole_kv = 2.0 * size * degrees.micro_batch * keys * kv_heads * value
     if degrees.context > 1:
-        gather = Exchange(collective=Collective.ALL_GATHER, bytes=whole_kv, group=Group.CONTEXT)
-        scatter = Exchange(collective=Collective.REDUCE_SCATTER, bytes=whole_kv, group=Group.CONTEXT)
+        gather = CollectiveWork(collective=Collective.ALL_GATHER, bytes=whole_kv, group=Group.CONTEXT)
+        scatter = CollectiveWork(collective=Collective.REDUCE_SCATTER, bytes=whole_kv, group=Group.CONTEXT)
         b.add([gather], [gather, scatter])
     scores = 0.0 if degrees.flash else _scores_bytes(shape, degrees)
     out = heads * value
@@ -117,7 +117,7 @@ def _mixture(b: Builder) -> None:
     moved = 2.0 * size * copies * width
     b.moved(Stream.DISPATCH, moved, moved)
     whole = 1.0 * size * copies * width
-    to_all = Exchange(collective=Collective.ALL_TO_ALL, bytes=whole, group=Group.EXPERT, copies=moe.chosen)
+    to_all = CollectiveWork(collective=Collective.ALL_TO_ALL, bytes=whole, group=Group.EXPERT, copies=moe.chosen)
     if degrees.expert > 1:
         b.add([to_all], [to_all])
     matrices, act = 2 if shape.gated else 1, 1.0 * size * copies * moe.ffn
@@ -168,7 +168,7 @@ def block(shape: DecoderShape, degrees: Degrees, recompute: Recompute, number: i
     elif recompute is Recompute.SELECTIVE and not degrees.flash:
         core = _scores_bytes(shape, degrees)
         saved, working = saved - core, core
-        again = tuple(one for one in forward if isinstance(one, Attending))
+        again = tuple(one for one in forward if isinstance(one, AttentionWork))
     return LayerWork(
         name="layer",
         forward=forward,
@@ -186,11 +186,14 @@ def embedding(shape: DecoderShape, degrees: Degrees) -> LayerWork:
     """Return the word embedding (cut by vocabulary) with learned positions if there are any."""
     b = Builder(shape, degrees)
     size = 1.0 * degrees.activation_bytes * b.tokens * shape.hidden
-    b.add([Moved(kind=Stream.EMBEDDING, bytes=2.0 * size)], [Moved(kind=Stream.EMBEDDING_BACKWARD, bytes=2.0 * size)])
+    b.add(
+        [StreamWork(kind=Stream.EMBEDDING, bytes=2.0 * size)],
+        [StreamWork(kind=Stream.EMBEDDING_BACKWARD, bytes=2.0 * size)],
+    )
     if degrees.tensor > 1:
         kind = Collective.REDUCE_SCATTER if degrees.sequence else Collective.ALL_REDUCE
-        back = [Exchange(collective=Collective.ALL_GATHER, bytes=size, group=Group.TENSOR)]
-        b.add([Exchange(collective=kind, bytes=size, group=Group.TENSOR)], list(back) if degrees.sequence else [])
+        back = [CollectiveWork(collective=Collective.ALL_GATHER, bytes=size, group=Group.TENSOR)]
+        b.add([CollectiveWork(collective=kind, bytes=size, group=Group.TENSOR)], list(back) if degrees.sequence else [])
     vocab = -(-shape.vocab // degrees.tensor)
     positions = shape.sequence * shape.hidden if shape.positions else 0
     return LayerWork(
@@ -217,7 +220,7 @@ def head(shape: DecoderShape, degrees: Degrees) -> LayerWork:
     # read in 16 bit, fp32 copy written; backward reads it and writes the gradient in 16 bit
     b.moved(Stream.CROSS_ENTROPY, 6.0 * logits, 6.0 * logits, vocab, 4.0 * logits)
     if degrees.tensor > 1:
-        small = Exchange(collective=Collective.ALL_REDUCE, bytes=4.0 * b.tokens, group=Group.TENSOR)
+        small = CollectiveWork(collective=Collective.ALL_REDUCE, bytes=4.0 * b.tokens, group=Group.TENSOR)
         b.add([small, small, small], [])
     return LayerWork(
         name="head",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hardplace.cost.layers.decoder import block, embedding, head
-from hardplace.cost.layers.work import Product
+from hardplace.cost.layers.work import GemmWork
 from hardplace.workload.decoder import DecoderShape, Degrees
 from hardplace.workload.types import Layer, Operator, OperatorKind, Phase, Recompute, Workload
 
@@ -47,7 +47,7 @@ def decoder_of(workload: Workload) -> DecoderShape | None:
         abs(one.parameters - layer.parameters) <= _SLACK * layer.parameters
         for one, layer in zip(made, (first, inner, last), strict=True)
     )
-    flops = [sum(one.flops for one in layer.forward if isinstance(one, Product)) for layer in made[1:]]
+    flops = [sum(one.flops for one in layer.forward if isinstance(one, GemmWork)) for layer in made[1:]]
     recorded = [sum(2.0 * m * n * k for m, n, k in sizes) for sizes in (products, heads)]
     return shape if same and flops == recorded else None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hardplace.cost.layers.decoder import block, head, parameters
-from hardplace.cost.layers.work import Product
+from hardplace.cost.layers.work import GemmWork
 from hardplace.workload.decoder import DecoderShape, Degrees, Experts
 from hardplace.workload.types import Gradient, Layer, Operator, OperatorKind, Phase, Recompute, Workload
 
@@ -79,7 +79,7 @@ def _same_products(shape: DecoderShape, layer: Layer, last: Layer) -> bool:
     for recorded, ours in ((layer, block(shape, degrees, Recompute.NONE)), (last, head(shape, degrees))):
         for phase in (Phase.FORWARD, Phase.BACKWARD):
             theirs = sum(_flops(one) for one in recorded.operators if one.phase is phase)
-            if theirs != sum(work.flops for work in getattr(ours, phase.value) if isinstance(work, Product)):
+            if theirs != sum(work.flops for work in getattr(ours, phase.value) if isinstance(work, GemmWork)):
                 return False
     return True
 

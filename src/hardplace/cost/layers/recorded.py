@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from hardplace.cost.gpu.streams import Stream
-from hardplace.cost.gpu.types import Layout
 from hardplace.cost.kernels.fusion import kernel_graph
 from hardplace.cost.layers.stream_kind import row_of, stream_of
-from hardplace.cost.layers.work import Attending, Exchange, LayerWork, Moved, Product, Work
+from hardplace.cost.layers.types import Layout, Stream
+from hardplace.cost.layers.work import AttentionWork, CollectiveWork, GemmWork, LayerWork, StreamWork, Work
 from hardplace.cost.types import Kernel
 from hardplace.workload.memory import recomputed, saved_bytes
 from hardplace.workload.types import Gradient, Layer, Operator, OperatorKind, Phase, Recompute, StorageRole
@@ -55,11 +54,11 @@ def _phase(layer: Layer, phase: Phase, micro_batch: int) -> list[tuple[tuple[int
 def _work(layer: Layer, kernel: Kernel, operators: list[Operator], micro_batch: int) -> list[Work]:
     first = operators[0]
     if first.kind is OperatorKind.COLLECTIVE:
-        return [Exchange(collective=kernel.collective, bytes=float(kernel.collective_bytes), group=first.group)]
+        return [CollectiveWork(collective=kernel.collective, bytes=float(kernel.collective_bytes), group=first.group)]
     if first.kind is OperatorKind.ATTENTION:
         batch, heads, kv_heads, queries, keys, query_dim, value_dim = (size.at(micro_batch) for size in first.dims)
         return [
-            Attending(
+            AttentionWork(
                 batch=batch,
                 heads=heads,
                 kv_heads=kv_heads,
@@ -74,17 +73,17 @@ def _work(layer: Layer, kernel: Kernel, operators: list[Operator], micro_batch: 
     if not kernel.matmuls:
         kind = stream_of(operators, first.phase)
         row = row_of(operators, layer, kind, micro_batch)
-        return [Moved(kind=kind, bytes=float(kernel.stream_bytes), row=row)]
+        return [StreamWork(kind=kind, bytes=float(kernel.stream_bytes), row=row)]
     layout = Layout(first.layout) if first.layout else Layout.TN
     made: list[Work] = []
     grouped = first.kind is OperatorKind.GROUPED_MATMUL
     for one in kernel.matmuls:
         output_bytes = _WIDE.get(first.gradient, 2.0)
         made.append(
-            Product(
+            GemmWork(
                 m=one.m, n=one.n, k=one.k, batch=one.batch, layout=layout, output_bytes=output_bytes, grouped=grouped
             )
         )
     if kernel.tiled and kernel.stream_bytes:
-        made.append(Moved(kind=Stream.ELEMENTWISE, bytes=float(kernel.stream_bytes)))
+        made.append(StreamWork(kind=Stream.ELEMENTWISE, bytes=float(kernel.stream_bytes)))
     return made

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hardplace.cost.gpu.streams import Stream
+from hardplace.cost.layers.types import Stream
 from hardplace.workload.types import Layer, Operator, OperatorKind, Phase
 
 _STREAMS = (  # a chain is timed as the first of these that it has

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hardplace.cost.gpu.gemm import LARGEST
-from hardplace.cost.layers.work import Attending, Exchange, Moved, Product, Work
+from hardplace.cost.layers.work import AttentionWork, CollectiveWork, GemmWork, StreamWork, Work
 from hardplace.cost.types import Floats, Ints
 from hardplace.errors import BadInput
+from hardplace.workload.decoder import LARGEST
 
 _BITS = 21  # of a size in a packed key: sizes reach 2^20
 Sizes = tuple[Ints, ...]
@@ -31,10 +31,10 @@ class Timer(ABC):
         return 0.0
 
     @abstractmethod
-    def products_s(self, like: Product, m: Ints, n: Ints, k: Ints) -> Floats:
+    def products_s(self, like: GemmWork, m: Ints, n: Ints, k: Ints) -> Floats:
         """Return seconds of products of these sizes; batch, layout and bytes of the result are those of `like`."""
 
-    def listed_s(self, products: Sequence[Product]) -> Floats:
+    def listed_s(self, products: Sequence[GemmWork]) -> Floats:
         """Return seconds of products of single sizes, shape (len(products),)."""
         alike: dict[tuple[object, ...], list[int]] = {}
         for index, one in enumerate(products):
@@ -46,15 +46,15 @@ class Timer(ABC):
         return found
 
     @abstractmethod
-    def attentions_s(self, like: Attending, heads: Ints, kv_heads: Ints, head_dim: Ints) -> Floats:
+    def attentions_s(self, like: AttentionWork, heads: Ints, kv_heads: Ints, head_dim: Ints) -> Floats:
         """Return seconds of attention of these heads; the rest is of `like`."""
 
     @abstractmethod
-    def moved_s(self, like: Moved, moved_bytes: Floats, row: Ints) -> Floats:
+    def moved_s(self, like: StreamWork, moved_bytes: Floats, row: Ints) -> Floats:
         """Return seconds of kernels that move so many bytes; row: elements of one reduction."""
 
     @abstractmethod
-    def exchanged_s(self, like: Exchange, moved_bytes: Floats) -> Floats:
+    def exchanged_s(self, like: CollectiveWork, moved_bytes: Floats) -> Floats:
         """Return seconds of collectives of so many bytes on one rank."""
 
 
@@ -65,21 +65,21 @@ def kernels_s(work: Iterable[Work], timer: Timer, length: int) -> Floats:
 
 def pass_s(work: Sequence[Work], timer: Timer, length: int) -> Floats:
     """Return seconds of one pass over work, shape (length,): of its kernels, or of the host if that is more."""
-    launches = sum(one.batch if isinstance(one, Product) and one.grouped else 1 for one in work)
+    launches = sum(one.batch if isinstance(one, GemmWork) and one.grouped else 1 for one in work)
     return np.asarray(np.maximum(kernels_s(work, timer, length).sum(axis=0), timer.waits_s * launches))
 
 
 def _kernel_s(one: Work, timer: Timer, length: int) -> Floats:
     match one:
-        case Product():
+        case GemmWork():
             return _distinct_s(lambda m, n, k: timer.products_s(one, m, n, k), (one.m, one.n, one.k), length)
-        case Attending():
+        case AttentionWork():
             sizes = (one.heads, one.kv_heads, one.head_dim)
             return _distinct_s(lambda a, kv, d: timer.attentions_s(one, a, kv, d), sizes, length)
-        case Moved():
+        case StreamWork():
             moved = np.broadcast_to(np.asarray(one.bytes, dtype=np.float64), length)
             return timer.moved_s(one, moved, np.broadcast_to(np.asarray(one.row, dtype=np.int64), length))
-        case Exchange():
+        case CollectiveWork():
             values, which = np.unique(np.asarray(one.bytes, dtype=np.float64), return_inverse=True)
             return np.broadcast_to(timer.exchanged_s(one, values)[which.reshape(-1)], length)
 
@@ -106,13 +106,13 @@ class Roofline(Timer):
     flops_per_s: float
     bytes_per_s: float
 
-    def products_s(self, like: Product, m: Ints, n: Ints, k: Ints) -> Floats:
+    def products_s(self, like: GemmWork, m: Ints, n: Ints, k: Ints) -> Floats:
         """See Timer: operands are read and the result is written once."""
         macs = 1.0 * like.batch * m * n * k
         moved = like.batch * (2.0 * (m * k + n * k) + like.output_bytes * m * n)
         return np.asarray(np.maximum(2.0 * macs / self.flops_per_s, moved / self.bytes_per_s))
 
-    def attentions_s(self, like: Attending, heads: Ints, kv_heads: Ints, head_dim: Ints) -> Floats:
+    def attentions_s(self, like: AttentionWork, heads: Ints, kv_heads: Ints, head_dim: Ints) -> Floats:
         """See Timer: two products forward, five backward, half of the scores if causal; q, k, v, o once each way."""
         scores = 1.0 * like.batch * heads * like.queries * like.keys * (0.5 if like.causal else 1.0)
         flops = (10.0 if like.backward else 4.0) * scores * head_dim
@@ -120,10 +120,10 @@ class Roofline(Timer):
         moved = moved * (2.0 * heads * like.queries + 2.0 * kv_heads * like.keys)
         return np.asarray(np.maximum(flops / self.flops_per_s, moved / self.bytes_per_s))
 
-    def moved_s(self, like: Moved, moved_bytes: Floats, row: Ints) -> Floats:
+    def moved_s(self, like: StreamWork, moved_bytes: Floats, row: Ints) -> Floats:
         """See Timer."""
         return np.asarray(moved_bytes / self.bytes_per_s)
 
-    def exchanged_s(self, like: Exchange, moved_bytes: Floats) -> Floats:
+    def exchanged_s(self, like: CollectiveWork, moved_bytes: Floats) -> Floats:
         """See Timer: left out."""
         return np.zeros_like(moved_bytes)

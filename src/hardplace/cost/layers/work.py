@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hardplace.cost.gpu.streams import Stream
-from hardplace.cost.gpu.types import Layout
+from hardplace.cost.layers.types import Layout, Stream
 from hardplace.cost.types import Collective
 from hardplace.workload.types import Group
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Product:
+class GemmWork:
     """batch independent products of (m x k) and (k x n); grouped: of a mixture of experts.
 
     output_bytes: moved for an element of the result, as `hardplace.cost.gpu.gemm.Gemms` has it. low: the plan's low
@@ -34,7 +33,7 @@ class Product:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Attending:
+class AttentionWork:
     """Attention of `queries` queries a sample over `keys` keys; queries < keys: a context-parallel rank's share.
 
     head_dim: the mean of queries' and values' where they differ. window: keys that a query sees at most; 0: all.
@@ -62,7 +61,7 @@ class Attending:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Moved:
+class StreamWork:
     """A kernel that only moves bytes; row: elements of one reduction."""
 
     kind: Stream
@@ -71,7 +70,7 @@ class Moved:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Exchange:
+class CollectiveWork:
     """A collective within a layer: bytes of the whole tensor on one rank, and the group that joins it.
 
     copies: of each token among the bytes of an all-to-all (experts a token).
@@ -83,7 +82,7 @@ class Exchange:
     copies: int = 1
 
 
-Work = Product | Attending | Moved | Exchange
+Work = GemmWork | AttentionWork | StreamWork | CollectiveWork
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

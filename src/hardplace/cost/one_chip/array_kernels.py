@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import numpy as np
-
+from hardplace.cost.arrays.machine import ArrayMachine
 from hardplace.cost.arrays.tensor import array_cycles
 from hardplace.cost.arrays.times import kernel_levels
 from hardplace.cost.kernels.fusion import FUSED, kernel_graph, optimizer_kernel
-from hardplace.cost.precision import PRECISIONS, Precision
-from hardplace.cost.types import Dataflow, Engine, Floats, Fusion, Kernel, KernelLevels, Matmul
-from hardplace.errors import BadInput
-from hardplace.hardware.bill import Energies, areas, energies, feed_bytes_per_mac
-from hardplace.hardware.blueprint import Blueprint, of_device
-from hardplace.hardware.device import Arrays, Device
-from hardplace.hardware.settings import setting
-from hardplace.hardware.technology import CLOCK_SHARE, technology
-from hardplace.hardware.types import Chips, Cluster, NetworkLevel, Setting
+from hardplace.cost.types import Dataflow, Engine, Fusion, Kernel, KernelLevels, Matmul
+from hardplace.hardware.bill import Energies, feed_bytes_per_mac
+from hardplace.hardware.blueprint import Blueprint
+from hardplace.hardware.technology import CLOCK_SHARE
+from hardplace.hardware.types import Setting
 from hardplace.workload.types import Layer, Phase
 
 
@@ -49,82 +44,6 @@ class KernelCost:
     energy_j: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
-    """A device in the terms of the cost model: one chip as columns of length one, and what it shares with no other."""
-
-    device: Device
-    chips: Chips
-    setting: Setting
-    precision: Precision
-    plan: Blueprint
-    energy: Energies
-    notes: tuple[str, ...]
-
-    @property
-    def dtype(self) -> str:
-        """Type that operands are computed in."""
-        return self.precision.name
-
-
-def chip_energies(device: Device, dtype: str) -> tuple[Blueprint, Floats, Energies]:
-    """Return a device's blueprint, its die (published, otherwise modelled; shape (1,)) and its energies in `dtype`."""
-    plan, tech = of_device(device), technology(device.node_nm)
-    die_mm2 = np.array([device.die_area_mm2 or float(np.sum(list(areas(plan, tech).values())))])
-    return plan, die_mm2, energies(plan, tech, die_mm2, dtype)
-
-
-def machine(device: Device, dtype: str) -> Machine:
-    """Return a device with arrays in the terms of the cost model, computing in `dtype` or in what it falls back to.
-
-    Raises BadInput for a GPU, whose kernels are not those of arrays, and for a type that the chip cannot compute in.
-    """
-    engine = device.engine
-    if not isinstance(engine, Arrays):
-        raise BadInput(
-            f"{device.name}: a GPU; expected a chip with arrays, such as tpu-v4, trainium2 or a file of yours"
-        )
-    used, words = device.supports(dtype)
-    if used not in PRECISIONS:
-        raise BadInput(f"{device.name}: operands of {used}: expected one of {', '.join(PRECISIONS)}")
-    shared = setting("hbm3")
-    notes = [words] if words else []
-    if device.buffer_bandwidth_bytes_per_s is None:
-        notes.append(f"buffer bandwidth is not published: {shared.buffer_bandwidth_bytes_per_s / 1e12:g} TB/s taken")
-    plan, die_mm2, energy = chip_energies(device, used)
-    columns = {
-        "tensor_cores": engine.count,
-        "array_rows": engine.rows,
-        "array_columns": engine.columns,
-        "vector_cores": engine.vector_cores,
-        "vector_lanes": engine.vector_lanes,
-        "buffer_bytes": device.buffer_bytes,
-    }
-    alone = NetworkLevel(name="none", devices=1, bandwidth_bytes_per_s=np.inf, latency_s=0.0)
-    return Machine(
-        device=device,
-        chips=Chips(
-            **{name: np.array([value], dtype=np.int64) for name, value in columns.items()},
-            area_mm2=die_mm2,
-            clock_hz=None,
-        ),
-        setting=replace(
-            shared,
-            name=device.name,
-            description=device.title,
-            clock_hz=device.clock_hz,
-            memory_bandwidth_bytes_per_s=device.memory_bandwidth_bytes_per_s,
-            buffer_bandwidth_bytes_per_s=device.buffer_bandwidth_bytes_per_s or shared.buffer_bandwidth_bytes_per_s,
-            memory_capacities_bytes=(device.memory_bytes,),
-            cluster=Cluster(devices=1, levels=(alone,)),
-        ),
-        precision=replace(PRECISIONS[used], rate=engine.macs_per_clock[used]),
-        plan=plan,
-        energy=energy,
-        notes=tuple(notes),
-    )
-
-
 def phase_kernels(
     layer: Layer, phase: Phase, micro_batch: int, on: Setting, cycles: Mapping[str, int], rules: Fusion = FUSED
 ) -> tuple[Kernel, ...]:
@@ -135,7 +54,7 @@ def phase_kernels(
     return tuple(kernel for kernel in made if kernel.engine is not Engine.NETWORK)
 
 
-def kernel_costs(layer: Layer, phase: Phase, micro_batch: int, on: Machine) -> tuple[KernelCost, ...]:
+def kernel_costs(layer: Layer, phase: Phase, micro_batch: int, on: ArrayMachine) -> tuple[KernelCost, ...]:
     """Return the kernels of one phase of a layer at a micro-batch size (samples), in order; collectives left out."""
     kernels = phase_kernels(layer, phase, micro_batch, on.setting, on.setting.function_cycles)
     if not kernels:
@@ -144,7 +63,7 @@ def kernel_costs(layer: Layer, phase: Phase, micro_batch: int, on: Machine) -> t
     return tuple(_cost(kernel, layer.name, phase, on, levels, row) for row, kernel in enumerate(kernels))
 
 
-def _cost(kernel: Kernel, layer: str, phase: Phase, on: Machine, levels: KernelLevels, row: int) -> KernelCost:
+def _cost(kernel: Kernel, layer: str, phase: Phase, on: ArrayMachine, levels: KernelLevels, row: int) -> KernelCost:
     """Return one kernel's row of the table from its row of the levels."""
     parts = {
         "arrays": float(levels.array_s[row, 0]),
@@ -175,7 +94,7 @@ def _cost(kernel: Kernel, layer: str, phase: Phase, on: Machine, levels: KernelL
     )
 
 
-def held_operand(matmul: Matmul, on: Machine) -> Dataflow:
+def held_operand(matmul: Matmul, on: ArrayMachine) -> Dataflow:
     """Return the operand that the arrays hold while the others stream: that of the fastest dataflow."""
     chips, exchange = on.chips, on.setting.buffer_bandwidth_bytes_per_s / on.setting.clock_hz
 
@@ -189,7 +108,7 @@ def held_operand(matmul: Matmul, on: Machine) -> Dataflow:
     return min(Dataflow, key=cycles)
 
 
-def _mapping(kernel: Kernel, on: Machine) -> str:
+def _mapping(kernel: Kernel, on: ArrayMachine) -> str:
     """Return the stationary operand of each distinct matmul, the best of the three."""
     return ", ".join(dict.fromkeys(held_operand(matmul, on).value for matmul in dict.fromkeys(kernel.matmuls)))
 

@@ -8,17 +8,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from hardplace.cost.arrays.machine import chip_energies
 from hardplace.cost.arrays.times import bytes_into
 from hardplace.cost.gpu.attention import attention_s, attention_shapes, backend_named, stand_in
-from hardplace.cost.gpu.gemm import LARGEST, Gemms, gemms, memory_bytes
+from hardplace.cost.gpu.gemm import Gemms, gemms, memory_bytes
 from hardplace.cost.gpu.models import model_of
 from hardplace.cost.gpu.residual import corrected_gemm_s
-from hardplace.cost.gpu.streams import Stream, stream_s
-from hardplace.cost.gpu.types import GpuModel, Layout
+from hardplace.cost.gpu.streams import stream_s
+from hardplace.cost.gpu.types import GpuModel
 from hardplace.cost.kernels.attention import seen_keys
 from hardplace.cost.kernels.functions import EIGHTH_RATE, QUARTER_RATE
 from hardplace.cost.layers.stream_kind import row_of, stream_of
-from hardplace.cost.one_chip.array_kernels import KernelCost, chip_energies, energy_j, phase_kernels
+from hardplace.cost.layers.types import Layout, Stream
+from hardplace.cost.one_chip.array_kernels import KernelCost, energy_j, phase_kernels
 from hardplace.cost.precision import PRECISIONS
 from hardplace.cost.types import Fusion, Kernel
 from hardplace.errors import BadInput
@@ -26,6 +28,7 @@ from hardplace.hardware.bill import Energies
 from hardplace.hardware.blueprint import Blueprint
 from hardplace.hardware.device import Device, Multiprocessors
 from hardplace.hardware.settings import setting
+from hardplace.workload.decoder import LARGEST
 from hardplace.workload.types import Layer, Operator, Phase
 
 DTYPES = ("bf16", "fp16")  # what the figures were fitted on

@@ -6,7 +6,7 @@ from hardplace.cost.types import Engine
 from hardplace.design.exact.layer_kernels import scheduled_seconds
 from hardplace.design.exact.partition_problem import placement_problem
 from hardplace.design.partition.programme import place
-from hardplace.design.partition.types import Infeasible, Placement, PlacementProblem, Replication, Stage
+from hardplace.design.partition.types import Infeasible, PartitionProblem, PipelinePartition, Replication, Stage
 from hardplace.design.types import Cause, Evaluation, LayerSchedule, PhaseSchedule, PlanFamily
 from hardplace.hardware.types import Accelerator, Setting
 from hardplace.workload.types import Shard, Workload
@@ -37,8 +37,8 @@ def evaluate(
     placement, best = place(reached), place(possible)
     if isinstance(placement, Infeasible):
         return placement
-    assert isinstance(placement, Placement)
-    assert isinstance(best, Placement)
+    assert isinstance(placement, PipelinePartition)
+    assert isinstance(best, PipelinePartition)
     samples_per_s = setting.batch_samples / placement.batch_s
     peak = chip.peak_flops_per_s * placement.devices
     return Evaluation(
@@ -70,7 +70,7 @@ def _exposed_s(phase: PhaseSchedule) -> float:
 
 
 def _time_by_cause(
-    problem: PlacementProblem, placement: Placement, layers: tuple[LayerSchedule, ...], order: tuple[int, ...]
+    problem: PartitionProblem, placement: PipelinePartition, layers: tuple[LayerSchedule, ...], order: tuple[int, ...]
 ) -> tuple[Cause, ...]:
     """Return the shares of the batch time: the bottleneck stage's micro-batches, the bubble, the end of the batch."""
     rounds = placement.micro_batches_per_replica
@@ -97,5 +97,5 @@ def _time_by_cause(
     return tuple(Cause(name=name, amount=amount) for name, amount in causes.items())
 
 
-def _recomputes(problem: PlacementProblem, stages: tuple[Stage, ...], stage: Stage) -> bool:
+def _recomputes(problem: PartitionProblem, stages: tuple[Stage, ...], stage: Stage) -> bool:
     return problem.recompute and stage is not stages[-1]

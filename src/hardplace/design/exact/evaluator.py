@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from hardplace.branch_and_bound.loop import C, Problem, Steps
 from hardplace.branch_and_bound.steps import Here
 from hardplace.design.exact.evaluate import evaluate
-from hardplace.design.exact.layer_kernels import Kernels, kernels_of
+from hardplace.design.exact.layer_kernels import LayerKernels, kernels_of
 from hardplace.design.exact.partition_problem import replications
 from hardplace.design.question import Question
 from hardplace.design.scheduling.exact import schedule
@@ -37,7 +37,7 @@ class InProcess:
 
     tasks: Mapping[str, Task]
     gap: float
-    _kernels: dict[tuple[str, int, int], Kernels] = field(default_factory=dict)
+    _kernels: dict[tuple[str, int, int], LayerKernels] = field(default_factory=dict)
     _schedules: dict[tuple[str, Accelerator, int, int], tuple[LayerSchedule, ...]] = field(default_factory=dict)
 
     def steps(self, problem: Problem[C]) -> Steps[C]:

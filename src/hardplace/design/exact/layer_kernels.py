@@ -23,7 +23,7 @@ PHASES = (Phase.FORWARD, Phase.BACKWARD)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LayerSeconds:
+class LayerTimes:
     """Seconds of each distinct layer on each chip for one micro-batch, shape (layers, chips).
 
     optimizer_s is the update of all states of the layer's parameters, once a batch.
@@ -33,10 +33,10 @@ class LayerSeconds:
     backward_s: Floats
     optimizer_s: Floats
 
-    def at(self, chip: int) -> LayerSeconds:
+    def at(self, chip: int) -> LayerTimes:
         """Return one chip's column, shape (layers, 1)."""
         column = slice(chip, chip + 1)
-        return LayerSeconds(
+        return LayerTimes(
             forward_s=self.forward_s[:, column],
             backward_s=self.backward_s[:, column],
             optimizer_s=self.optimizer_s[:, column],
@@ -44,7 +44,7 @@ class LayerSeconds:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kernels:
+class LayerKernels:
     """The kernels of a shard's distinct layers at one micro-batch size, ready to be priced on chips."""
 
     shard: Shard
@@ -86,7 +86,7 @@ class Kernels:
 
     def bounds(
         self, chips: Chips, setting: Setting, check: Callable[[], None] = lambda: None
-    ) -> tuple[LayerSeconds, LayerSeconds]:
+    ) -> tuple[LayerTimes, LayerTimes]:
         """Return lower bounds and reachable values (list schedules) of each layer's seconds on each chip.
 
         check: called between layers; may raise to end it.
@@ -102,8 +102,8 @@ class Kernels:
                 upper[phase, layer] = list_schedule(every)
         update = times.whole_s[-layers:]
         return (
-            LayerSeconds(forward_s=lower[0], backward_s=lower[1], optimizer_s=update),
-            LayerSeconds(forward_s=upper[0], backward_s=upper[1], optimizer_s=update),
+            LayerTimes(forward_s=lower[0], backward_s=lower[1], optimizer_s=update),
+            LayerTimes(forward_s=upper[0], backward_s=upper[1], optimizer_s=update),
         )
 
     def schedules(
@@ -139,20 +139,20 @@ class Kernels:
         )
 
 
-def kernels_of(shard: Shard, micro_batch: int, setting: Setting) -> Kernels:
+def kernels_of(shard: Shard, micro_batch: int, setting: Setting) -> LayerKernels:
     """Return the kernels of a shard at a micro-batch size, with the setting's cycles and optimizer."""
-    return Kernels(
+    return LayerKernels(
         shard=shard, micro_batch=micro_batch, function_cycles=setting.function_cycles, optimizer=setting.optimizer
     )
 
 
-def scheduled_seconds(layers: tuple[LayerSchedule, ...], *, bound: bool) -> LayerSeconds:
+def scheduled_seconds(layers: tuple[LayerSchedule, ...], *, bound: bool) -> LayerTimes:
     """Return the makespans of exact schedules, or their proven lower bounds, shape (layers, 1)."""
 
     def seconds(phase: PhaseSchedule) -> float:
         return phase.schedule.bound_s if bound else phase.schedule.makespan_s
 
-    return LayerSeconds(
+    return LayerTimes(
         forward_s=np.array([[seconds(layer.forward)] for layer in layers]),
         backward_s=np.array([[seconds(layer.backward)] for layer in layers]),
         optimizer_s=np.array([[layer.optimizer_s] for layer in layers]),

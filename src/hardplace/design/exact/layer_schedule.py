@@ -11,13 +11,13 @@ from hardplace.cost.kernels.fusion import kernel_graph
 from hardplace.cost.kernels.recompute import joined
 from hardplace.cost.types import KernelGraph
 from hardplace.design.scheduling.exact import schedule
-from hardplace.design.scheduling.types import Rule, ScheduleProblem, TaskGraph
+from hardplace.design.scheduling.types import ScheduleProblem, SharingRule, TaskGraph
 from hardplace.design.types import PhaseSchedule
 from hardplace.hardware.types import Chips, Setting
 from hardplace.workload.types import Layer, Phase
 
 
-class Pass(StrEnum):
+class LayerPass(StrEnum):
     """What of a layer is scheduled as one graph; RECOMPUTE is the recomputed forward pass with the backward pass."""
 
     FORWARD = "forward"
@@ -37,19 +37,19 @@ class LayerQuestion:
     micro_batch: int
     chips: Chips
     setting: Setting
-    rule: Rule = Rule.EXCLUSIVE
+    rule: SharingRule = SharingRule.EXCLUSIVE
     splits: bool = False
 
 
-def pass_graph(question: LayerQuestion, which: Pass) -> KernelGraph:
+def pass_graph(question: LayerQuestion, which: LayerPass) -> KernelGraph:
     """Return the kernels of one pass of the layer, with what each waits for."""
     cycles = question.setting.function_cycles
     forward, backward = (
         kernel_graph(question.layer, phase, question.micro_batch, cycles) for phase in (Phase.FORWARD, Phase.BACKWARD)
     )
-    if which is Pass.RECOMPUTE:
+    if which is LayerPass.RECOMPUTE:
         return joined(question.layer, forward, backward)
-    return forward if which is Pass.FORWARD else backward
+    return forward if which is LayerPass.FORWARD else backward
 
 
 def problem(question: LayerQuestion, graph: KernelGraph) -> ScheduleProblem:
@@ -70,7 +70,7 @@ def problem(question: LayerQuestion, graph: KernelGraph) -> ScheduleProblem:
     )
 
 
-def schedule_pass(question: LayerQuestion, which: Pass, *, gap: float, limit_s: float | None) -> PhaseSchedule:
+def schedule_pass(question: LayerQuestion, which: LayerPass, *, gap: float, limit_s: float | None) -> PhaseSchedule:
     """Return the best schedule found of one pass, with its bound; limits as in scheduling.exact.schedule."""
     one = problem(question, pass_graph(question, which))
     return PhaseSchedule(

@@ -5,14 +5,14 @@ from __future__ import annotations
 from itertools import pairwise
 
 from hardplace.cost.network import scatter_s
-from hardplace.design.exact.layer_kernels import LayerSeconds
-from hardplace.design.partition.types import Boundary, Charge, LayerLoad, PlacementProblem, Replication, Variant
-from hardplace.design.types import Choices, PlanFamily
+from hardplace.design.exact.layer_kernels import LayerTimes
+from hardplace.design.partition.types import Boundary, Charge, LayerLoad, PartitionProblem, Replication, Variant
+from hardplace.design.types import PlanChoices, PlanFamily
 from hardplace.hardware.types import Setting
 from hardplace.workload.types import Affine, Layer, Shard, Workload
 
 
-def families(choices: Choices, batch_samples: int) -> tuple[PlanFamily, ...]:
+def families(choices: PlanChoices, batch_samples: int) -> tuple[PlanFamily, ...]:
     """Return every combination of the choices whose micro-batch divides the batch."""
     return tuple(
         PlanFamily(memory_bytes=memory, micro_batch=size, recompute=recompute, tensor_parallel=width)
@@ -49,7 +49,7 @@ def replications(setting: Setting, tensor_parallel: int, micro_batches: int) -> 
     return tuple(found)
 
 
-def _load(layer: Layer, index: int, seconds: LayerSeconds, family: PlanFamily, setting: Setting) -> LayerLoad:
+def _load(layer: Layer, index: int, seconds: LayerTimes, family: PlanFamily, setting: Setting) -> LayerLoad:
     optimizer = setting.optimizer
     whole = optimizer.weight_bytes + optimizer.gradient_bytes + (0 if optimizer.sharded else optimizer.state_bytes)
     return LayerLoad(
@@ -88,10 +88,10 @@ def placement_problem(
     shard: Shard,
     setting: Setting,
     family: PlanFamily,
-    seconds: LayerSeconds,
+    seconds: LayerTimes,
     choices: tuple[Replication, ...],
     max_stages: int | None = None,
-) -> PlacementProblem:
+) -> PartitionProblem:
     """Return the placement problem of one family on one chip (seconds has one column)."""
     layers = shard.layers
     loads = [_load(layer, index, seconds, family, setting) for index, layer in enumerate(layers)]
@@ -100,7 +100,7 @@ def placement_problem(
         Boundary(source=source, target=target, bytes=float(size.at(family.micro_batch)))
         for source, target, size in hops(workload, layers)
     )
-    return PlacementProblem(
+    return PartitionProblem(
         variants=(
             Variant(
                 tensor_parallel=family.tensor_parallel,

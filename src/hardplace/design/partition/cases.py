@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from hardplace.design.partition.lattice import Floats, Lattice, StageCosts, lattice, stage_costs
-from hardplace.design.partition.types import PlacementProblem, Replication, Variant
+from hardplace.design.partition.types import PartitionProblem, Replication, Variant
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class PartitionCase:
     """One variant under all replications that have the same loads and memory, so that one programme serves them.
 
     Arrays over the replications: degree; rounds, micro-batches of a replica. least_devices: of a stage.
@@ -28,7 +28,7 @@ class Case:
     optimistic_s: Floats
 
 
-def cases_of(problem: PlacementProblem) -> list[Case]:
+def cases_of(problem: PartitionProblem) -> list[PartitionCase]:
     """Return each variant with its replications that the devices and the batch allow, alike ones together."""
     found = []
     for variant in problem.variants:
@@ -46,12 +46,12 @@ def cases_of(problem: PlacementProblem) -> list[Case]:
 
 
 def _case(
-    problem: PlacementProblem,
+    problem: PartitionProblem,
     variant: Variant,
     sums: Lattice,
     least_devices: int,
     group: tuple[Replication, ...],
-) -> Case:
+) -> PartitionCase:
     degree = np.array([one.data_parallel for one in group], dtype=np.float64)
     rounds = np.ceil(problem.micro_batches / degree)
     most = min(len(variant.layers), int(problem.devices // (degree.min() * least_devices)))
@@ -63,7 +63,7 @@ def _case(
     fits = degree[None, :] * stages[:, None] * least_devices <= problem.devices
     fewest = np.where(fits, rounds[None, :], np.inf).min(axis=1)
     optimistic_s = np.maximum(total / stages, largest) * (fewest + stages - 1)
-    return Case(
+    return PartitionCase(
         variant=variant,
         replications=group,
         degree=degree,
@@ -76,7 +76,7 @@ def _case(
     )
 
 
-def ends_s(case: Case, which: int, start: int | slice = slice(None)) -> Floats:
+def ends_s(case: PartitionCase, which: int, start: int | slice = slice(None)) -> Floats:
     """Return what pairs of downsets add at the end of a batch under one replication; start: of that downset alone."""
     one = case.replications[which]
     latency_s = one.reduction_latency_s if one.data_parallel > 1 else 0.0

@@ -6,10 +6,10 @@ import numpy as np
 
 from hardplace.design.partition.cases import cases_of
 from hardplace.design.partition.lattice import Floats, transfers_s
-from hardplace.design.partition.types import PlacementProblem
+from hardplace.design.partition.types import PartitionProblem
 
 
-def least_bottlenecks(problem: PlacementProblem, forward_s: Floats, backward_s: Floats, most_stages: int) -> Floats:
+def least_bottlenecks(problem: PartitionProblem, forward_s: Floats, backward_s: Floats, most_stages: int) -> Floats:
     """Return the least bottleneck load (seconds) for 1 to most_stages stages on each chip, shape (stages, chips).
 
     problem: one variant; its layers' own times are not used. forward_s, backward_s: (layers, chips). The memory is that

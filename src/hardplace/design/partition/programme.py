@@ -11,13 +11,13 @@ import math
 
 import numpy as np
 
-from hardplace.design.partition.cases import Case, cases_of, ends_s
+from hardplace.design.partition.cases import PartitionCase, cases_of, ends_s
 from hardplace.design.partition.lattice import Bools, Floats
 from hardplace.design.partition.types import (
     Charge,
     Infeasible,
-    Placement,
-    PlacementProblem,
+    PartitionProblem,
+    PipelinePartition,
     Replication,
     Stage,
 )
@@ -25,12 +25,12 @@ from hardplace.design.partition.types import (
 _Front = dict[int, Floats]  # tensor-parallel stages -> least bottleneck from each downset to the end
 
 
-def place(problem: PlacementProblem, *, cutoff_s: float = math.inf) -> Placement | Infeasible | None:
+def place(problem: PartitionProblem, *, cutoff_s: float = math.inf) -> PipelinePartition | Infeasible | None:
     """Return the plan with the least batch time over all variants, replications and partitions; it is optimal.
 
     Infeasible if no partition fits; None if some may but none takes less than cutoff_s.
     """
-    best: Placement | None = None
+    best: PipelinePartition | None = None
     limit_s = cutoff_s
     cases = cases_of(problem)
     for case in sorted(cases, key=lambda one: float(one.optimistic_s[0])):
@@ -44,7 +44,7 @@ def place(problem: PlacementProblem, *, cutoff_s: float = math.inf) -> Placement
     return None
 
 
-def feasible_shapes(problem: PlacementProblem) -> list[tuple[Replication, int]]:
+def feasible_shapes(problem: PartitionProblem) -> list[tuple[Replication, int]]:
     """Return every (replication, stages) for which some partition fits the memory; times play no part."""
     return [
         (replication, stages)
@@ -56,7 +56,7 @@ def feasible_shapes(problem: PlacementProblem) -> list[tuple[Replication, int]]:
     ]
 
 
-def shortage(problem: PlacementProblem) -> Infeasible:
+def shortage(problem: PartitionProblem) -> Infeasible:
     """Return what the least demanding plan of an infeasible problem lacks: devices, or memory of a device."""
     needs = [
         (needed, case.variant.tensor_parallel)
@@ -87,7 +87,7 @@ def shortage(problem: PlacementProblem) -> Infeasible:
 # -- the programme -------------------------------------------------------------------------------------------------
 
 
-def _relax(problem: PlacementProblem, case: Case, front: _Front, stage: int, load: Floats) -> _Front:
+def _relax(problem: PartitionProblem, case: PartitionCase, front: _Front, stage: int, load: Floats) -> _Front:
     """Return, for each downset and number of tensor-parallel stages, the least maximum of load and what follows.
 
     load: of every pair of downsets as the stage-th stage from the end, inf where it is not allowed.
@@ -107,7 +107,7 @@ def _relax(problem: PlacementProblem, case: Case, front: _Front, stage: int, loa
     return following
 
 
-def _kinds(case: Case, wide: Bools) -> tuple[tuple[int, Bools | None], ...]:
+def _kinds(case: PartitionCase, wide: Bools) -> tuple[tuple[int, Bools | None], ...]:
     """Return whether a stage may be on a tensor-parallel group, with the stages that are; None: all of them."""
     flags = {layer.tensor_parallel and case.variant.tensor_parallel > 1 for layer in case.variant.layers}
     if len(flags) == 1:
@@ -115,14 +115,14 @@ def _kinds(case: Case, wide: Bools) -> tuple[tuple[int, Bools | None], ...]:
     return ((0, ~wide), (1, wide))
 
 
-def _start(case: Case) -> _Front:
+def _start(case: PartitionCase) -> _Front:
     """Return the front of no stages: only the whole graph is done."""
     rest = np.full(len(case.sums.members), np.inf)
     rest[-1] = -np.inf
     return {0: rest}
 
 
-def _least_memory(problem: PlacementProblem, case: Case) -> list[float]:
+def _least_memory(problem: PartitionProblem, case: PartitionCase) -> list[float]:
     """Return, for each number of stages, the least memory (bytes) that the fullest stage needs."""
     front, least = _start(case), []
     for stage in range(1, case.most_stages + 1):
@@ -132,23 +132,23 @@ def _least_memory(problem: PlacementProblem, case: Case) -> list[float]:
     return least
 
 
-def _fits(problem: PlacementProblem, case: Case) -> bool:
+def _fits(problem: PartitionProblem, case: PartitionCase) -> bool:
     return any(needed <= problem.memory_bytes for needed in _least_memory(problem, case))
 
 
-def _loads(problem: PlacementProblem, case: Case, stage: int, allowed: Bools) -> Floats:
+def _loads(problem: PartitionProblem, case: PartitionCase, stage: int, allowed: Bools) -> Floats:
     """Return the load of every pair as the stage-th stage from the end, inf where it is not allowed or does not fit."""
     fits = allowed & (case.costs.memory_bytes(stage) <= problem.memory_bytes)
     return np.where(fits, case.costs.at(stage), np.inf)
 
 
-def _best_of(problem: PlacementProblem, case: Case, limit_s: float) -> Placement | None:
+def _best_of(problem: PartitionProblem, case: PartitionCase, limit_s: float) -> PipelinePartition | None:
     """Return the best plan of a case if it takes less than limit_s.
 
     One programme finds the least bottleneck for each number of stages; it serves all replications. What a plan adds at
     the end of the batch is then traded against the bottleneck, exactly: see _tighten and _first_stage.
     """
-    best: Placement | None = None
+    best: PipelinePartition | None = None
     fronts = [_start(case)]
     for stages in range(1, case.most_stages + 1):
         if case.optimistic_s[stages - 1] >= limit_s:
@@ -163,18 +163,18 @@ def _best_of(problem: PlacementProblem, case: Case, limit_s: float) -> Placement
     return best
 
 
-def _usable(problem: PlacementProblem, case: Case, stages: int, groups: int) -> Bools:
+def _usable(problem: PartitionProblem, case: PartitionCase, stages: int, groups: int) -> Bools:
     """Return which replications have the devices for this many stages, `groups` of them tensor parallel."""
     devices = groups * case.variant.tensor_parallel + stages - groups
     return np.asarray(case.degree * devices <= problem.devices)
 
 
 def _first_stage(
-    problem: PlacementProblem, case: Case, fronts: list[_Front], stages: int, groups: int, limit_s: float
-) -> Placement | None:
+    problem: PartitionProblem, case: PartitionCase, fronts: list[_Front], stages: int, groups: int, limit_s: float
+) -> PipelinePartition | None:
     """Return the best plan where the first stage alone counts at the end: each with the best that follows it."""
     load = _bottlenecks(case, fronts, stages, groups, 0, _row(problem, case, 0, stages, case.sums.valid))
-    best: Placement | None = None
+    best: PipelinePartition | None = None
     usable = _usable(problem, case, stages, groups)
     reachable = np.flatnonzero(np.isfinite(load))
     if not len(reachable):
@@ -190,13 +190,13 @@ def _first_stage(
 
 
 def _slowest_stage(
-    problem: PlacementProblem, case: Case, fronts: list[_Front], stages: int, groups: int, limit_s: float
-) -> Placement | None:
+    problem: PartitionProblem, case: PartitionCase, fronts: list[_Front], stages: int, groups: int, limit_s: float
+) -> PipelinePartition | None:
     """Return the best plan where the slowest stage counts at the end of a batch."""
     bottleneck_s = fronts[stages][groups][0]
     if not np.isfinite(bottleneck_s):
         return None
-    best: Placement | None = None
+    best: PipelinePartition | None = None
     loads_s = bottleneck_s * (case.rounds + stages - 1)
     for which in np.argsort(loads_s, kind="stable").tolist():
         if not _usable(problem, case, stages, groups)[which]:
@@ -212,22 +212,22 @@ def _slowest_stage(
 
 
 def _tighten(
-    problem: PlacementProblem,
-    case: Case,
+    problem: PartitionProblem,
+    case: PartitionCase,
     fronts: list[_Front],
     stages: int,
     groups: int,
     which: int,
     end_s: Floats,
     limit_s: float,
-) -> Placement | None:
+) -> PipelinePartition | None:
     """Return the best plan of one shape and replication by trading bottleneck against end of batch.
 
     The least bottleneck among plans whose stages all end below a limit only rises as that limit falls. So: take
     the best plan without a limit; forbid every stage that ends as late as its slowest one; solve again; until the
     bottleneck with the mean end cannot beat the best plan. Each plan skipped has both larger.
     """
-    best: Placement | None = None
+    best: PipelinePartition | None = None
     allowed = case.sums.valid
     rounds = case.rounds[which] + stages - 1
     while True:
@@ -247,7 +247,7 @@ def _tighten(
 # -- from fronts to a plan -----------------------------------------------------------------------------------------
 
 
-def _bottlenecks(case: Case, fronts: list[_Front], stage: int, groups: int, at: int, load: Floats) -> Floats:
+def _bottlenecks(case: PartitionCase, fronts: list[_Front], stage: int, groups: int, at: int, load: Floats) -> Floats:
     """Return, for each downset after a stage that starts at `at`, the bottleneck of it and the best that follows."""
     wide = case.sums.tensor_parallel[at]
     value = np.full(len(load), np.inf)
@@ -259,14 +259,14 @@ def _bottlenecks(case: Case, fronts: list[_Front], stage: int, groups: int, at: 
 
 
 def _plan(
-    problem: PlacementProblem,
-    case: Case,
+    problem: PartitionProblem,
+    case: PartitionCase,
     fronts: list[_Front],
     groups: int,
     which: int,
     allowed: Bools,
     first: int | None,
-) -> Placement:
+) -> PipelinePartition:
     """Return the plan that the fronts hold, walked from the first stage; first: the downset after it, if chosen."""
     at, found, count = 0, [], len(fronts) - 1
     for stage in range(count, 0, -1):
@@ -279,7 +279,7 @@ def _plan(
     ends = [one.reduction_s + one.optimizer_s for one in found]
     end_s = ends[0] if problem.charge is Charge.FIRST_STAGE else max(ends)
     rounds = int(case.rounds[which])
-    return Placement(
+    return PipelinePartition(
         tensor_parallel=case.variant.tensor_parallel,
         data_parallel=case.replications[which].data_parallel,
         micro_batches_per_replica=rounds,
@@ -290,14 +290,14 @@ def _plan(
     )
 
 
-def _row(problem: PlacementProblem, case: Case, start: int, stage: int, allowed: Bools) -> Floats:
+def _row(problem: PartitionProblem, case: PartitionCase, start: int, stage: int, allowed: Bools) -> Floats:
     """Return one row of _loads."""
     costs = case.costs
     memory = costs.fixed_bytes[start] + (stage - 1) * costs.stash_bytes[start]
     return np.where(allowed[start] & (memory <= problem.memory_bytes), costs.at(stage)[start], np.inf)
 
 
-def _stage(problem: PlacementProblem, case: Case, which: int, start: int, end: int, stage: int) -> Stage:
+def _stage(problem: PartitionProblem, case: PartitionCase, which: int, start: int, end: int, stage: int) -> Stage:
     sums, costs, one = case.sums, case.costs, case.replications[which]
     load_s = float(costs.at(stage)[start, end])
     again = 2.0 if problem.recompute and stage > 1 else 1.0

@@ -65,7 +65,7 @@ class Variant:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlacementProblem:
+class PartitionProblem:
     """Split the layers into pipeline stages on at most `devices` devices; minimise the time of a batch."""
 
     variants: tuple[Variant, ...]
@@ -94,7 +94,7 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Placement:
+class PipelinePartition:
     """A proven optimal plan: stages from input to loss, and the time of one batch (seconds)."""
 
     tensor_parallel: int

@@ -33,7 +33,7 @@ class Mode:
     alone: bool  # whether it is all of each kind that it takes
 
 
-class Move(NamedTuple):
+class ScheduleMove(NamedTuple):
     """A task that may be appended: its mode (-1 off the cores), when, and its cores, or whether all of a kind."""
 
     task: int
@@ -45,7 +45,7 @@ class Move(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Partial:
+class PartialSchedule:
     """What matters of a partial schedule for what follows (seconds): when cores and the other engines are free."""
 
     done: int  # bit mask of tasks
@@ -55,7 +55,7 @@ class Partial:
     end: float
     last: float  # the last start: no later task starts before it
     step: tuple[int, int, Cores]  # the last task, its mode, its cores
-    before: Partial | None
+    before: PartialSchedule | None
 
 
 class Expansion:
@@ -99,7 +99,7 @@ class Expansion:
                 found.append(Mode(index, seconds, (tensor, vector), all_of, alone))
         return found
 
-    def first(self) -> Partial:
+    def first(self) -> PartialSchedule:
         """Return the partial schedule of no task."""
         rows = []
         for kind, cores in enumerate(self.cores):
@@ -109,9 +109,9 @@ class Expansion:
             )
             rows.append((0.0,) * min(cores, max(1, most)))
         nothing = (0.0,) * len(OFF_CHIP)
-        return Partial(0, (rows[0], rows[1]), nothing, (0.0,) * self.size, 0.0, 0.0, (-1, -1, _NOWHERE), None)
+        return PartialSchedule(0, (rows[0], rows[1]), nothing, (0.0,) * self.size, 0.0, 0.0, (-1, -1, _NOWHERE), None)
 
-    def children(self, partial: Partial) -> Iterator[Partial]:
+    def children(self, partial: PartialSchedule) -> Iterator[PartialSchedule]:
         """Yield the partial schedules with one task more, but for those where another would have fitted before it."""
         moves = list(self._moves(partial))
         # When each task could end at the earliest, the two that end first.
@@ -124,7 +124,7 @@ class Expansion:
             if all(task == move.task or end > move.start for end, task in first):
                 yield self._moved(partial, move)
 
-    def _moves(self, partial: Partial) -> Iterator[Move]:
+    def _moves(self, partial: PartialSchedule) -> Iterator[ScheduleMove]:
         fused = bool(self.fused & ~partial.done)
         for task, engine in enumerate(self.problem.graph.engines):
             if partial.done >> task & 1 or self.needs[task] & ~partial.done:
@@ -132,20 +132,20 @@ class Expansion:
             ready = max(partial.last, partial.ready[task])
             if engine in OFF_CHIP:
                 start = max(ready, partial.off_chip[OFF_CHIP.index(engine)])
-                yield Move(task, -1, start, self.problem.whole_s[task], (False, False), _NOWHERE)
+                yield ScheduleMove(task, -1, start, self.problem.whole_s[task], (False, False), _NOWHERE)
                 continue
             for mode in self.modes[task]:
                 if mode.alone:
                     start = max(max(row) for row, count in zip(partial.rows, mode.counts, strict=True) if count)
-                    yield Move(task, mode.index, max(ready, start), mode.seconds, mode.all_of, _NOWHERE)
+                    yield ScheduleMove(task, mode.index, max(ready, start), mode.seconds, mode.all_of, _NOWHERE)
                     continue
                 found = choices(*partial.rows, mode.counts, ready, paired=fused)
                 for cores, free in islice(found, max(_FEWEST_CHOICES, _CHOICES // len(partial.rows[0]) ** 2)):
-                    yield Move(task, mode.index, max(ready, free), mode.seconds, (False, False), cores)
+                    yield ScheduleMove(task, mode.index, max(ready, free), mode.seconds, (False, False), cores)
                 # What is not looked at keeps its bound: that of the partial schedule.
                 self.cut |= next(found, None) is not None
 
-    def _moved(self, partial: Partial, move: Move) -> Partial:
+    def _moved(self, partial: PartialSchedule, move: ScheduleMove) -> PartialSchedule:
         task, end = move.task, move.start + move.seconds
         rows = list(partial.rows)
         for kind in (0, 1):
@@ -164,14 +164,14 @@ class Expansion:
             ready[later] = max(ready[later], end)
         step = (task, move.mode, move.cores)
         longest = max(partial.end, end)
-        return Partial(
+        return PartialSchedule(
             partial.done | 1 << task, (rows[0], rows[1]), off_chip, tuple(ready), longest, move.start, step, partial
         )
 
-    def written(self, last: Partial) -> Schedule:
+    def written(self, last: PartialSchedule) -> Schedule:
         """Return the schedule that a partial schedule of all tasks stands for."""
         steps = []
-        partial: Partial | None = last
+        partial: PartialSchedule | None = last
         while partial is not None and partial.before is not None:
             steps.append(partial.step)
             partial = partial.before

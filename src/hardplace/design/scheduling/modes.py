@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hardplace.cost.types import Engine, Floats, Ints
-from hardplace.design.scheduling.types import Rule, ScheduleProblem, TaskGraph
+from hardplace.design.scheduling.types import ScheduleProblem, SharingRule, TaskGraph
 from hardplace.errors import BadInput
 
 Bools = npt.NDArray[np.bool_]
@@ -65,7 +65,7 @@ def modes(
     *,
     splits: tuple[int, ...] = (),
     split_s: Floats | None = None,
-    rule: Rule = Rule.EXCLUSIVE,
+    rule: SharingRule = SharingRule.EXCLUSIVE,
 ) -> Modes:
     """Return the modes that an optimal schedule of each chip may need.
 
@@ -78,7 +78,7 @@ def modes(
     tensor_cores, vector_cores = np.maximum(tensor_cores, 1), np.maximum(vector_cores, 1)
     on_tensor, on_vector = of(graph, *TENSOR)[:, None], of(graph, *VECTOR)[:, None]
     off_chip = of(graph, *OFF_CHIP)[:, None]
-    everything = (rule is Rule.EXCLUSIVE) & ~off_chip
+    everything = (rule is SharingRule.EXCLUSIVE) & ~off_chip
     smaller = np.where(on_tensor & on_vector, np.minimum(tensor_cores, vector_cores), 0)
     smaller = np.where(on_tensor & ~on_vector, tensor_cores, np.where(on_vector & ~on_tensor, vector_cores, smaller))
     seconds, tensor, vector = [], [], []

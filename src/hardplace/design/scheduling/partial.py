@@ -15,7 +15,7 @@ from itertools import count
 import numpy as np
 
 from hardplace.cost.types import Floats
-from hardplace.design.scheduling.expand import Expansion, Partial
+from hardplace.design.scheduling.expand import Expansion, PartialSchedule
 from hardplace.design.scheduling.remaining import Key, Remaining
 from hardplace.design.scheduling.types import Schedule, ScheduleProblem
 from hardplace.design.scheduling.verify import agree
@@ -34,7 +34,7 @@ class PartialSearch:
         self._expansion = Expansion(problem)
         self._remaining = Remaining(self._expansion)
         self._size = self._expansion.size
-        self._heap: list[tuple[float, int, int, Key, Partial]] = []
+        self._heap: list[tuple[float, int, int, Key, PartialSchedule]] = []
         self._done = False
         self._left_s = np.inf  # the least bound of what was left out for the gap
         self._slack_s = _SLACK * best.makespan_s
@@ -45,11 +45,11 @@ class PartialSearch:
     def _dive(self, deadline: float) -> None:
         """Improve the best schedule by beam search: of the partial schedules with as many tasks, the most promising."""
         full = (1 << self._size) - 1
-        best: Partial | None = None
+        best: PartialSchedule | None = None
         upper_s = self._best.makespan_s
         beam, left = [self._expansion.first()], _DIVE
         for _ in range(self._size):
-            found: dict[tuple[int, Key], tuple[float, float, Partial]] = {}
+            found: dict[tuple[int, Key], tuple[float, float, PartialSchedule]] = {}
             for partial in beam:
                 children = list(self._expansion.children(partial)) if left > 0 else []
                 left -= self._units(len(children))
@@ -120,7 +120,7 @@ class PartialSearch:
         """Return the work of so many partial schedules, which grows with the number of cores."""
         return children * self._width // _UNIT
 
-    def _push(self, bound_s: float, key: Key, partial: Partial) -> None:
+    def _push(self, bound_s: float, key: Key, partial: PartialSchedule) -> None:
         heapq.heappush(self._heap, (bound_s, -partial.done.bit_count(), next(self._ticket), key, partial))
 
 

@@ -17,7 +17,7 @@ from hardplace.cost.types import Floats
 from hardplace.design.scheduling.bounds import always_whole
 from hardplace.design.scheduling.modes import OFF_CHIP, TENSOR, VECTOR, Bools
 from hardplace.design.scheduling.symmetry import alike
-from hardplace.design.scheduling.types import Assignment, Rule, Schedule, ScheduleProblem, Status, TaskGraph
+from hardplace.design.scheduling.types import Assignment, Schedule, ScheduleProblem, SharingRule, Status, TaskGraph
 from hardplace.errors import BadInput
 from hardplace.graphs import downsets
 
@@ -34,7 +34,7 @@ def by_phases(problem: ScheduleProblem, solve: Callable[[ScheduleProblem], Sched
     graph = problem.graph
     if set(graph.engines) & set(OFF_CHIP) or problem.tensor_cores == problem.vector_cores == 1:
         return None
-    if problem.splits or problem.rule is not Rule.EXCLUSIVE:
+    if problem.splits or problem.rule is not SharingRule.EXCLUSIVE:
         return None
     try:
         # Alike tasks may change places, so they are done in order: far fewer downsets.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from hardplace.cost.types import Engine
 from hardplace.design.scheduling.bounds import energy, least_tails, weights
-from hardplace.design.scheduling.expand import Expansion, Partial
+from hardplace.design.scheduling.expand import Expansion, PartialSchedule
 from hardplace.design.scheduling.modes import OFF_CHIP
 
 Key = tuple[float, ...]
@@ -55,7 +55,7 @@ class Remaining:
         self._class = [self._classes.index(one) for one in needs]
         self._rests: dict[int, _Rest] = {}
 
-    def look(self, partial: Partial, limit_s: float) -> tuple[Key, float]:
+    def look(self, partial: PartialSchedule, limit_s: float) -> tuple[Key, float]:
         """Return what is compared between partial schedules of the same tasks, and a bound on the makespan.
 
         Nothing to compare where the bound reaches the limit.

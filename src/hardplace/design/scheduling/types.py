@@ -8,7 +8,7 @@ from enum import StrEnum
 from hardplace.cost.types import Engine, KernelGraph
 
 
-class Rule(StrEnum):
+class SharingRule(StrEnum):
     """What a task on all cores of its kind leaves to the other kind: nothing (PHAZE), or all of it."""
 
     EXCLUSIVE = "exclusive"
@@ -54,7 +54,7 @@ class ScheduleProblem:
     whole_s: tuple[float, ...]
     splits: tuple[int, ...] = ()
     split_s: tuple[tuple[float, ...], ...] = ()
-    rule: Rule = Rule.EXCLUSIVE
+    rule: SharingRule = SharingRule.EXCLUSIVE
 
 
 class Status(StrEnum):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hardplace.cost.types import Engine
-from hardplace.design.scheduling.types import Assignment, Rule, Schedule, ScheduleProblem
+from hardplace.design.scheduling.types import Assignment, Schedule, ScheduleProblem, SharingRule
 from hardplace.errors import Contradiction
 
 SLACK = 1e-9  # of the makespan, within which two times count as equal
@@ -79,7 +79,7 @@ def _places(problem: ScheduleProblem, item: Assignment) -> list[tuple[Engine, in
         return [(engine, 0)]
     tensor, vector = item.tensor_cores, item.vector_cores
     if item.whole:
-        everything = problem.rule is Rule.EXCLUSIVE
+        everything = problem.rule is SharingRule.EXCLUSIVE
         tensor = tuple(range(problem.tensor_cores)) if everything or engine is not Engine.VECTOR else ()
         vector = tuple(range(problem.vector_cores)) if everything or engine is not Engine.TENSOR else ()
     return [(Engine.TENSOR, core) for core in tensor] + [(Engine.VECTOR, core) for core in vector]

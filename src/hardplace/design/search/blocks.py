@@ -9,12 +9,12 @@ import numpy as np
 
 from hardplace.branch_and_bound.front import Scores
 from hardplace.cost.types import Floats, Ints
-from hardplace.design.exact.layer_kernels import LayerSeconds
+from hardplace.design.exact.layer_kernels import LayerTimes
 from hardplace.design.partition.many_chips import least_bottlenecks
 from hardplace.design.search.bounds import batch_bound_s
-from hardplace.design.search.candidates import Block, One, Refinement, Seconds
-from hardplace.design.search.layout import Group, Layout, There
-from hardplace.design.search.scoring import Known, Scoring
+from hardplace.design.search.candidates import ChipBlock, ChipCandidate, LayerBounds, Refinement
+from hardplace.design.search.layout import Group, ModelInSection, ModelLayout
+from hardplace.design.search.scoring import FamilyBounds, Scoring
 from hardplace.design.search.single import scores
 
 _MANY = 16  # open chips of a block from which the placement of all at once pays
@@ -24,18 +24,18 @@ _MANY = 16  # open chips of a block from which the placement of all at once pays
 class Scheduled:
     """What a block became: chips that may matter; how many (chip, family) were priced and how many are left."""
 
-    left: list[tuple[Scores, One]]
+    left: list[tuple[Scores, ChipCandidate]]
     priced: int
 
 
-def scheduled(scoring: Scoring, block: Block, check: Callable[[], None]) -> Scheduled:
+def scheduled(scoring: Scoring, block: ChipBlock, check: Callable[[], None]) -> Scheduled:
     """Return the chips of a block that may matter, one by one. check: may raise to end it.
 
     The groups of each model are taken by what they promise; only chips that may still matter are priced in each.
     """
     known = replace(block.known, samples_per_s=tuple(table.copy() for table in block.known.samples_per_s))
     chips = scoring.space.at(block.places)
-    seconds: dict[tuple[int, Group], tuple[LayerSeconds, LayerSeconds, dict[int, int]]] = {}
+    seconds: dict[tuple[int, Group], tuple[LayerTimes, LayerTimes, dict[int, int]]] = {}
     priced = 0
     for model, group in _groups(scoring, block):
         check()
@@ -64,7 +64,7 @@ def scheduled(scoring: Scoring, block: Block, check: Callable[[], None]) -> Sche
     return Scheduled(left=left, priced=priced)
 
 
-def _groups(scoring: Scoring, block: Block) -> list[tuple[int, Group]]:
+def _groups(scoring: Scoring, block: ChipBlock) -> list[tuple[int, Group]]:
     """Return (model, group) pairs with a family that fits, the fastest for any chip of the block first."""
     found = []
     for model, there in enumerate(scoring.there[block.section]):
@@ -75,7 +75,7 @@ def _groups(scoring: Scoring, block: Block) -> list[tuple[int, Group]]:
     return [(model, group) for _, model, group in sorted(found, key=lambda one: -one[0])]
 
 
-def _matter(scoring: Scoring, known: Known, model: int, members: tuple[int, ...]) -> Floats:
+def _matter(scoring: Scoring, known: FamilyBounds, model: int, members: tuple[int, ...]) -> Floats:
     """Return which chips exceed the gap with one of these families for a model and the best ones for the others.
 
     Chips within the gap are left as they are: they need not be known any better.
@@ -90,13 +90,13 @@ def _matter(scoring: Scoring, known: Known, model: int, members: tuple[int, ...]
     return np.asarray(scoring.excess(vectors) > scoring.gap)
 
 
-def _cut(scoring: Scoring, known: Known, model: int, member: int, chips: Ints, samples_per_s: Floats) -> None:
+def _cut(scoring: Scoring, known: FamilyBounds, model: int, member: int, chips: Ints, samples_per_s: Floats) -> None:
     table = known.samples_per_s[model]
     table[member, chips] = scoring.in_time(scoring.models[model], np.minimum(table[member, chips], samples_per_s))
 
 
 def _sharpen(
-    scoring: Scoring, known: Known, section: int, model: int, member: int, chips: Ints, lower: LayerSeconds
+    scoring: Scoring, known: FamilyBounds, section: int, model: int, member: int, chips: Ints, lower: LayerTimes
 ) -> None:
     """Lower what a family reaches on the chips that are still open by the placement programme on all of them."""
     if not scoring.front.points:
@@ -104,11 +104,11 @@ def _sharpen(
     still = np.flatnonzero(_matter(scoring, known, model, (member,))[chips])
     if len(still) < _MANY:
         return
-    layout: Layout = scoring.models[model]
-    there: There = scoring.there[section][model]
+    layout: ModelLayout = scoring.models[model]
+    there: ModelInSection = scoring.there[section][model]
     family, options = there.families[member], there.shapes[member]
     group = (family.micro_batch, family.tensor_parallel)
-    some = LayerSeconds(
+    some = LayerTimes(
         forward_s=lower.forward_s[:, still],
         backward_s=lower.backward_s[:, still],
         optimizer_s=lower.optimizer_s[:, still],
@@ -122,22 +122,22 @@ def _sharpen(
 
 def _ones(
     scoring: Scoring,
-    block: Block,
-    known: Known,
+    block: ChipBlock,
+    known: FamilyBounds,
     chip: int,
-    seconds: dict[tuple[int, Group], tuple[LayerSeconds, LayerSeconds, dict[int, int]]],
-) -> list[One]:
+    seconds: dict[tuple[int, Group], tuple[LayerTimes, LayerTimes, dict[int, int]]],
+) -> list[ChipCandidate]:
     """Return a chip as a candidate; with several objectives each of its families is one, since plans differ in all."""
-    held: dict[tuple[int, Group], Seconds] = {}
+    held: dict[tuple[int, Group], LayerBounds] = {}
     stages = tuple(np.full(len(table), int(Refinement.PARTS)) for table in known.samples_per_s)
     for (model, group), (lower, upper, columns) in seconds.items():
         if chip in columns:
-            held[model, group] = Seconds(lower.at(columns[chip]), upper.at(columns[chip]))
+            held[model, group] = LayerBounds(lower.at(columns[chip]), upper.at(columns[chip]))
             stages[model][list(scoring.there[block.section][model].members[group])] = Refinement.SCHEDULE_BOUNDS
     speeds = tuple(table[:, chip].copy() for table in known.samples_per_s)
 
-    def one(speed: tuple[Floats, ...]) -> One:
-        return One(
+    def one(speed: tuple[Floats, ...]) -> ChipCandidate:
+        return ChipCandidate(
             section=block.section,
             places=block.places[:, chip : chip + 1],
             costs=known.costs.take(np.array([chip])),
@@ -153,6 +153,6 @@ def _ones(
     return [one((speed,)) for speed in alone if speed.any()]
 
 
-def first_of(scoring: Scoring, block: Block) -> One:
+def first_of(scoring: Scoring, block: ChipBlock) -> ChipCandidate:
     """Return a block's first chip, none of whose families is priced yet."""
     return _ones(scoring, block, block.known, 0, {})[0]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hardplace.cost.types import Floats
-from hardplace.design.exact.layer_kernels import LayerSeconds
+from hardplace.design.exact.layer_kernels import LayerTimes
 from hardplace.design.exact.partition_problem import hops
 from hardplace.design.partition.types import Replication
 from hardplace.graphs import connected
@@ -18,7 +18,7 @@ from hardplace.workload.types import Shard, Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shapes:
+class FeasiblePlans:
     """What fits the memory of one family, by stage count: the most replicas, half as many, and all fewer as one.
 
     Columns of one length: stages; rounds (micro-batches of a replica plus stages less one); seconds a byte and of
@@ -33,7 +33,7 @@ class Shapes:
     shards: Floats
 
 
-def shapes(feasible: list[tuple[Replication, int]], micro_batches: int) -> Shapes:
+def shapes(feasible: list[tuple[Replication, int]], micro_batches: int) -> FeasiblePlans:
     """Return the shapes of the feasible (replication, stages) pairs."""
     by_stages: dict[int, list[Replication]] = {}
     for replication, stages in feasible:
@@ -48,7 +48,7 @@ def shapes(feasible: list[tuple[Replication, int]], micro_batches: int) -> Shape
                 latency_s = min(one.reduction_latency_s if one.data_parallel > 1 else 0.0 for one in group)
                 rows.append((stages, rounds, per_byte, latency_s, max(one.optimizer_shards for one in group)))
     columns = np.array(rows, dtype=np.float64).reshape(-1, 5).T
-    return Shapes(
+    return FeasiblePlans(
         stages=columns[0],
         rounds=columns[1],
         reduction_s_per_byte=columns[2],
@@ -58,7 +58,7 @@ def shapes(feasible: list[tuple[Replication, int]], micro_batches: int) -> Shape
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Chain:
+class BoundInputs:
     """What bounds need of a shard's layers at one micro-batch size: how often each is there, its gradients, the hops.
 
     counts, reduced_bytes: (layers,). hop_s: the least that a stage pays for all that comes in, or for all that goes
@@ -78,7 +78,7 @@ class Chain:
         return np.where(stages > 1, np.maximum(stages, into + out), 0.0)
 
 
-def chain(workload: Workload, shard: Shard, setting: Setting, micro_batch: int) -> Chain:
+def chain(workload: Workload, shard: Shard, setting: Setting, micro_batch: int) -> BoundInputs:
     """Return a model's chain on the network of a setting."""
     layers = shard.layers
     parameters = np.array([layer.parameters for layer in layers], dtype=np.float64)
@@ -99,7 +99,7 @@ def linked(
     *,
     s_per_byte: float,
     latency_s: float,
-) -> Chain:
+) -> BoundInputs:
     """Return the chain of layers in some order (which of them at each position), on links of one kind.
 
     reduced_bytes: of each layer. handed: (source, target, bytes) of each tensor between two positions.
@@ -107,7 +107,7 @@ def linked(
     edges = [edge for edge in handed if edge[2] > 0.0]  # for a tensor without elements nothing is paid
     least_bytes = min((size for _, _, size in edges), default=0.0)
     joined = connected(len(order), [(source, target) for source, target, _ in edges])
-    return Chain(
+    return BoundInputs(
         counts=np.bincount(np.array(order), minlength=len(reduced_bytes)).astype(np.float64),
         reduced_bytes=reduced_bytes,
         hop_s=least_bytes * s_per_byte + latency_s if joined else 0.0,
@@ -116,7 +116,7 @@ def linked(
     )
 
 
-def _bottlenecks_s(seconds: LayerSeconds, links: Chain, stages: Floats, recompute: bool) -> Floats:
+def _bottlenecks_s(seconds: LayerTimes, links: BoundInputs, stages: Floats, recompute: bool) -> Floats:
     """Return lower bounds on the load of the slowest of so many stages, shape (stage counts, chips)."""
     both = seconds.forward_s + seconds.backward_s
     total = links.counts[:, None] * both
@@ -134,10 +134,10 @@ def _bottlenecks_s(seconds: LayerSeconds, links: Chain, stages: Floats, recomput
 
 
 def batch_bound_s(
-    seconds: LayerSeconds,
-    links: Chain,
+    seconds: LayerTimes,
+    links: BoundInputs,
     recompute: bool,
-    options: Shapes,
+    options: FeasiblePlans,
     bottlenecks_s: Floats | None = None,
 ) -> Floats:
     """Return a lower bound on the batch time of any plan of a family on each chip, shape (chips,); inf if none fits.

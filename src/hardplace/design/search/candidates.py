@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from hardplace.branch_and_bound.types import Progress, Stop
 from hardplace.cost.types import Floats, Ints
-from hardplace.design.exact.layer_kernels import LayerSeconds
+from hardplace.design.exact.layer_kernels import LayerTimes
 from hardplace.design.goals import Costs
-from hardplace.design.search.scoring import Known
+from hardplace.design.search.scoring import FamilyBounds
 from hardplace.design.search.sections import Excluded
-from hardplace.design.types import Evaluation, Job, Level, Progress, Stop
+from hardplace.design.types import Evaluation, Job, RefinementLevel
 from hardplace.hardware.space import Box
 
 
@@ -34,7 +35,7 @@ LEVEL_NAMES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Region:
+class BoxCandidate:
     """All chips of a box in one section, known by their best corner only."""
 
     section: int
@@ -42,28 +43,28 @@ class Region:
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class ChipBlock:
     """Chips of one section by their places on the axes, (axes, chips), each known by its parts."""
 
     section: int
     places: Ints
-    known: Known
+    known: FamilyBounds
 
-    def take(self, index: Ints) -> Block:
+    def take(self, index: Ints) -> ChipBlock:
         """Return the block of the chips at these positions."""
-        return Block(self.section, self.places[:, index], self.known.take(index))
+        return ChipBlock(self.section, self.places[:, index], self.known.take(index))
 
 
 @dataclass(frozen=True, slots=True)
-class Seconds:
+class LayerBounds:
     """Bounds and reachable seconds of the layers of one chip at one micro-batch size and degree."""
 
-    lower: LayerSeconds
-    upper: LayerSeconds
+    lower: LayerTimes
+    upper: LayerTimes
 
 
 @dataclass(slots=True)
-class One:
+class ChipCandidate:
     """One chip with its families, for each model: what each reaches at most, and how far that has been refined.
 
     samples_per_s, joules: by model, (families,). seconds: by (model, group). reached: by model, the best plan so far.
@@ -75,12 +76,12 @@ class One:
     samples_per_s: tuple[Floats, ...]
     joules: tuple[Floats, ...]
     stages: tuple[Ints, ...]
-    seconds: dict[tuple[int, tuple[int, int]], Seconds]
-    reached: dict[int, Plan] = field(default_factory=dict)
+    seconds: dict[tuple[int, tuple[int, int]], LayerBounds]
+    reached: dict[int, ReachedPlan] = field(default_factory=dict)
 
-    def copy(self) -> One:
+    def copy(self) -> ChipCandidate:
         """Return a candidate that can be refined without touching this one."""
-        return One(
+        return ChipCandidate(
             section=self.section,
             places=self.places,
             costs=self.costs,
@@ -93,7 +94,7 @@ class One:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ReachedPlan:
     """A plan that was reached for one model: on list schedules, until evaluation holds the exact ones."""
 
     job: Job
@@ -109,7 +110,7 @@ class Reached:
     section: int
     places: Ints
     costs: Costs
-    plans: tuple[Plan, ...]
+    plans: tuple[ReachedPlan, ...]
 
 
 @dataclass(slots=True)
@@ -122,7 +123,7 @@ class Count:
 
 
 @dataclass(slots=True)
-class Tally:
+class SearchCounts:
     """What a search has counted: candidates by level, those beyond the limits, and what the limits left out.
 
     within: the most by which anything that was left alone, for being within the gap, exceeded the front.
@@ -133,7 +134,7 @@ class Tally:
     excluded: Excluded = field(default_factory=Excluded)
     within: float = 0.0
 
-    def add(self, other: Tally) -> None:
+    def add(self, other: SearchCounts) -> None:
         """Add what was counted elsewhere."""
         for stage, one in other.levels.items():
             mine = self.levels[stage]
@@ -146,14 +147,14 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SearchOutcome:
     """How the search ended: what was reached, by what share anything can exceed it, and the account of it."""
 
     reached: tuple[Reached, ...]
     scores: tuple[tuple[float, ...], ...]
     excess: float
     stop: Stop
-    levels: tuple[Level, ...]
+    levels: tuple[RefinementLevel, ...]
     progress: tuple[Progress, ...]
     chips: int
     candidates: int

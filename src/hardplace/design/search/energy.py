@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hardplace.cost.types import Floats
-from hardplace.design.search.least_work import Rates, Work
+from hardplace.design.search.least_work import KernelWork, Rates
 from hardplace.hardware.bill import Energies, feed_bytes_per_mac
 from hardplace.hardware.blueprint import Blueprint
 from hardplace.hardware.technology import CLOCK_SHARE
@@ -36,7 +36,7 @@ def prices(low: Energies, high: Blueprint) -> Prices:
 
 
 def joules(
-    done: Work, on: Rates, each: Prices, counts: Floats, tensor_parallel: int, micro_batch: int
+    done: KernelWork, on: Rates, each: Prices, counts: Floats, tensor_parallel: int, micro_batch: int
 ) -> tuple[Floats, Floats]:
     """Return joules a sample without and with recompute, each of shape (boxes,).
 

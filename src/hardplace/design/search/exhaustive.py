@@ -7,25 +7,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hardplace.branch_and_bound.loop import Ended
+from hardplace.branch_and_bound.types import Stop
 from hardplace.design.partition.types import Infeasible
-from hardplace.design.search.candidates import Plan, Reached, Refinement
+from hardplace.design.search.candidates import Reached, ReachedPlan, Refinement
 from hardplace.design.search.regions import chips_of_section
 from hardplace.design.search.scoring import Scoring
 from hardplace.design.search.single import job_of, reached_scores
-from hardplace.design.types import Stop
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
     from hardplace.branch_and_bound.front import Scores
     from hardplace.cost.types import Floats, Ints
     from hardplace.design.goals import Costs
-    from hardplace.design.search.explore import Search
+    from hardplace.design.search.explore import DesignSearch
 
 MOST = 20_000  # candidates within the limits: some minutes of exact evaluations
 _CHIPS = 1_000_000  # of a space before the limits, which are looked at one by one
 
 
-def everything(search: Search) -> Ended:
+def everything(search: DesignSearch) -> Ended:
     """Evaluate every candidate within the limits and offer it to the search's front; no bound leaves any out.
 
     Raises BadInput for more than MOST candidates. excess: what the schedules, solved to a quarter of the gap, leave.
@@ -44,7 +44,7 @@ def everything(search: Search) -> Ended:
     return Ended(stop=stop, excess=max(0.0, excess), evaluations=count, progress=())
 
 
-def _places(search: Search) -> list[Ints]:
+def _places(search: DesignSearch) -> list[Ints]:
     """Return the chips of each section within the limits; BadInput if they are too many."""
     scoring = search.scoring
     chips = scoring.space.whole.size
@@ -61,12 +61,12 @@ def _places(search: Search) -> list[Ints]:
     return found
 
 
-def _chip(search: Search, section: int, places: Ints, costs: Costs) -> list[Scores]:
+def _chip(search: DesignSearch, section: int, places: Ints, costs: Costs) -> list[Scores]:
     """Evaluate every family of every model on one chip; offer what is reached, return what is possible at most."""
     scoring = search.scoring
     joules = scoring.known(section, places, places).joules
-    reached: list[list[Plan]] = []
-    possible: list[list[Plan]] = []
+    reached: list[list[ReachedPlan]] = []
+    possible: list[list[ReachedPlan]] = []
     for model, there in enumerate(scoring.there[section]):
         pairs = []
         for number, family in enumerate(there.families):
@@ -76,8 +76,8 @@ def _chip(search: Search, section: int, places: Ints, costs: Costs) -> list[Scor
             if isinstance(outcome, Infeasible) or _slow(scoring, model, outcome.samples_per_s):
                 continue
             energy = float(joules[model][number, 0])
-            upper = Plan(job, outcome.bound_samples_per_s, energy, None)
-            pairs.append((Plan(job, outcome.samples_per_s, energy, outcome), upper))
+            upper = ReachedPlan(job, outcome.bound_samples_per_s, energy, None)
+            pairs.append((ReachedPlan(job, outcome.samples_per_s, energy, outcome), upper))
         reached.append([plan for plan, _ in pairs])
         possible.append([plan for _, plan in pairs])
     for plans in _choices(scoring, costs, reached):
@@ -91,7 +91,7 @@ def _slow(scoring: Scoring, model: int, samples_per_s: float) -> bool:
     return bool(scoring.in_time(scoring.models[model], speeds)[0] <= 0.0)
 
 
-def _choices(scoring: Scoring, costs: Costs, plans: list[list[Plan]]) -> list[tuple[Plan, ...]]:
+def _choices(scoring: Scoring, costs: Costs, plans: list[list[ReachedPlan]]) -> list[tuple[ReachedPlan, ...]]:
     """Return what a chip can be scored with: each plan by itself for several objectives, else each model's best."""
     if not all(plans):
         return []
@@ -99,7 +99,7 @@ def _choices(scoring: Scoring, costs: Costs, plans: list[list[Plan]]) -> list[tu
         return [(plan,) for plan in plans[0]]
     objective = scoring.goal.objectives[0]
 
-    def value(plan: Plan) -> float:
+    def value(plan: ReachedPlan) -> float:
         return scoring.goal.score(objective, plan.samples_per_s, plan.joules, costs)
 
     return [tuple(max(mine, key=value) for mine in plans)]

@@ -15,7 +15,8 @@ import numpy as np
 
 from hardplace.branch_and_bound.front import Front, Scores
 from hardplace.branch_and_bound.loop import Deadline, Ended, Evaluator, Loop
-from hardplace.design.chip_set import best_fleet
+from hardplace.branch_and_bound.types import Progress, Stop, StoppingRule
+from hardplace.design.chip_set import best_chip_set
 from hardplace.design.exact.evaluator import in_process
 from hardplace.design.goals import Objective
 from hardplace.design.partition.types import Infeasible
@@ -24,31 +25,31 @@ from hardplace.design.search import single as ones
 from hardplace.design.search.blocks import first_of, scheduled
 from hardplace.design.search.candidates import (
     LEVEL_NAMES,
-    Block,
+    BoxCandidate,
+    ChipBlock,
+    ChipCandidate,
     Count,
-    Found,
-    One,
-    Plan,
     Reached,
+    ReachedPlan,
     Refinement,
-    Region,
-    Tally,
+    SearchCounts,
+    SearchOutcome,
 )
 from hardplace.design.search.exhaustive import everything
-from hardplace.design.search.layout import Layout
+from hardplace.design.search.layout import ModelLayout
 from hardplace.design.search.regions import opened
 from hardplace.design.search.scoring import Scoring, scores_of
 from hardplace.design.search.sections import Limits, sections
 from hardplace.design.search.several_scores import spread
-from hardplace.design.types import Ends, Evaluation, Job, Level, Outcome, Progress, Stop
+from hardplace.design.types import Evaluation, Job, Outcome, RefinementLevel
 from hardplace.errors import BadInput
 from hardplace.hardware.space import corners
 
-Candidate = Region | Block | One
+Candidate = BoxCandidate | ChipBlock | ChipCandidate
 
 
 @dataclass
-class Search:
+class DesignSearch:
     """One search over a space of chips and the plans of one model or several.
 
     report: called with each Progress. evaluator: where exact evaluations are done; None: in this process. within: the
@@ -56,7 +57,7 @@ class Search:
     """
 
     question: Question
-    ends: Ends
+    ends: StoppingRule
     report: Callable[[Progress], None] | None = None
     evaluator: Evaluator | None = None
     within: InitVar[Deadline | None] = None
@@ -71,7 +72,7 @@ class Search:
         billed = billed or budget.tdp_w is not None or budget.usd is not None
         parts = sections(question.space, question.setting, question.choices.memory_bytes, budget, apart=billed)
         models = tuple(
-            Layout(workload=workload, setting=question.setting, choices=question.choices, space=question.space)
+            ModelLayout(workload=workload, setting=question.setting, choices=question.choices, space=question.space)
             for workload in question.workloads
         )
         self.scoring = Scoring(
@@ -84,12 +85,12 @@ class Search:
             there=tuple(tuple(model.on(section) for model in models) for section in parts),
             front=Front[Reached](),
         )
-        self._tally = Tally(excluded=self.scoring.limits.excluded)
+        self._tally = SearchCounts(excluded=self.scoring.limits.excluded)
         self._laid_out_s = self.deadline.elapsed_s
 
     # -- the problem, as the loop sees it ------------------------------------------------------------------------
 
-    def run(self) -> Found:
+    def run(self) -> SearchOutcome:
         """Refine candidates best first until the gap, a limit or an interrupt; return what was found."""
         if self.ends.exhaustive:
             return self._found(everything(self))
@@ -103,11 +104,11 @@ class Search:
             scores = scores_of(self.scoring.vectors(self.scoring.known(index, *corners([whole]))))
             if min(scores) > 0.0:
                 self._tally.levels[Refinement.BOX].entered += whole.size * self._families(index)
-                yield scores, Region(index, whole)
+                yield scores, BoxCandidate(index, whole)
 
     def job(self, candidate: Candidate) -> Job | None:
         """Return the exact evaluation that refining a candidate needs."""
-        return ones.job(self.scoring, candidate) if isinstance(candidate, One) else None
+        return ones.job(self.scoring, candidate) if isinstance(candidate, ChipCandidate) else None
 
     def refine(self, candidate: Candidate, outcome: Outcome | None) -> Sequence[tuple[Scores, Candidate | None]]:
         """Return what the next level of refinement leaves of a candidate."""
@@ -121,15 +122,15 @@ class Search:
     ) -> tuple[Refinement, Sequence[tuple[Scores, Candidate | None]]]:
         check = self.deadline.check
         families = self._families(candidate.section)
-        if isinstance(candidate, Region):
+        if isinstance(candidate, BoxCandidate):
             result = opened(self.scoring, candidate, check)
             self._tally.beyond += result.beyond * families
-            small = candidate.box.size and all(isinstance(one, Block) for _, one in result.left)
+            small = candidate.box.size and all(isinstance(one, ChipBlock) for _, one in result.left)
             level = Refinement.PARTS if small else Refinement.BOX
             self._tally.levels[level].discarded += result.hopeless * families
             self._dive(result.left)
             return level, result.left
-        if isinstance(candidate, Block):
+        if isinstance(candidate, ChipBlock):
             return Refinement.SCHEDULE_BOUNDS, self._priced(candidate)
         level = Refinement.EXACT if outcome is not None else Refinement.PLACED_ON_BOUNDS
         self._tally.levels[level].entered += 1
@@ -137,12 +138,12 @@ class Search:
         self._tally.levels[level].discarded += not left
         return level, left
 
-    def _dive(self, left: list[tuple[Scores, Region | Block]]) -> None:
+    def _dive(self, left: list[tuple[Scores, BoxCandidate | ChipBlock]]) -> None:
         """Attempt the best chip of the first region that is opened, so that something is reached."""
-        if not self.several and not self.front.points and left and isinstance(left[0][1], Block):
+        if not self.several and not self.front.points and left and isinstance(left[0][1], ChipBlock):
             ones.attempt(self.scoring, first_of(self.scoring, left[0][1]))
 
-    def _priced(self, block: Block) -> Sequence[tuple[Scores, Candidate]]:
+    def _priced(self, block: ChipBlock) -> Sequence[tuple[Scores, Candidate]]:
         """Return the chips of a block, with bounds from scheduled kernels, that may matter."""
         families = self._families(block.section)
         count = self._tally.levels[Refinement.SCHEDULE_BOUNDS]
@@ -173,20 +174,20 @@ class Search:
     def discard(self, candidate: Candidate) -> None:
         """Count what was left in the heap: it was discarded by the bound that put it there."""
         families = self._families(candidate.section)
-        if isinstance(candidate, Region):
+        if isinstance(candidate, BoxCandidate):
             self._tally.levels[Refinement.BOX].discarded += candidate.box.size * families
-        elif isinstance(candidate, Block):
+        elif isinstance(candidate, ChipBlock):
             self._tally.levels[Refinement.PARTS].discarded += candidate.places.shape[1] * families
         else:
             self._tally.levels[Refinement.SCHEDULE_BOUNDS].discarded += families
 
-    def tally(self) -> Tally:
+    def tally(self) -> SearchCounts:
         """Return what was counted since the last call; counts begin anew."""
-        counted, self._tally = self._tally, Tally()
+        counted, self._tally = self._tally, SearchCounts()
         self.scoring.limits.excluded = self._tally.excluded
         return counted
 
-    def add(self, tally: Tally) -> None:
+    def add(self, tally: SearchCounts) -> None:
         """Add counts."""
         self._tally.add(tally)
 
@@ -251,11 +252,11 @@ class Search:
     def _families(self, section: int) -> int:
         return sum(len(there.families) for there in self.scoring.there[section])
 
-    def _found(self, ended: Ended) -> Found:
+    def _found(self, ended: Ended) -> SearchOutcome:
         """Return the account of a search: what was reached, evaluated exactly, in the smallest memories that do."""
         points = sorted(self.front.points, key=lambda one: one[0], reverse=True)
         if self.several and self.question.goal.fleet > 1 and points:
-            _, places = best_fleet(self.question.goal, np.array([scores for scores, _ in points]))
+            _, places = best_chip_set(self.question.goal, np.array([scores for scores, _ in points]))
             points = [points[place] for place in sorted(set(places))]
         reached = tuple(self._exactly(one) for _, one in points)
         chips = self.question.space.chips
@@ -263,12 +264,12 @@ class Search:
             self.question.space.whole.size * self._families(index) for index in range(len(self.scoring.sections))
         )
         levels = tuple(
-            Level(name=LEVEL_NAMES[stage], entered=one.entered, discarded=one.discarded, seconds=one.seconds)
+            RefinementLevel(name=LEVEL_NAMES[stage], entered=one.entered, discarded=one.discarded, seconds=one.seconds)
             for stage, one in self._tally.levels.items()
         )
         within = self._tally.within
-        limits = Level(name="limits", entered=every, discarded=self._tally.beyond, seconds=self._laid_out_s)
-        return Found(
+        limits = RefinementLevel(name="limits", entered=every, discarded=self._tally.beyond, seconds=self._laid_out_s)
+        return SearchOutcome(
             reached=reached,
             scores=tuple(ones.reached_scores(self.scoring, one.costs, one.plans) for one in reached),
             excess=max(ended.excess, within),
@@ -284,7 +285,7 @@ class Search:
     def _exactly(self, reached: Reached) -> Reached:
         return replace(reached, plans=tuple(self.best_memory(reached, index) for index in range(len(reached.plans))))
 
-    def best_memory(self, reached: Reached, model: int) -> Plan:
+    def best_memory(self, reached: Reached, model: int) -> ReachedPlan:
         """Return a plan evaluated exactly, in the smallest memory in which it is as fast."""
         plan = reached.plans[model]
         outcome = plan.evaluation or self.evaluate(plan.job)
@@ -294,5 +295,5 @@ class Search:
             job = replace(plan.job, family=family, chip=replace(plan.job.chip, memory_bytes=capacity))
             smaller = self.evaluate(job)
             if isinstance(smaller, Evaluation) and smaller.samples_per_s >= outcome.samples_per_s:
-                return Plan(job, smaller.samples_per_s, plan.joules, smaller)
-        return Plan(plan.job, outcome.samples_per_s, plan.joules, outcome)
+                return ReachedPlan(job, smaller.samples_per_s, plan.joules, smaller)
+        return ReachedPlan(plan.job, outcome.samples_per_s, plan.joules, outcome)

@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hardplace.cost.types import Floats
-from hardplace.design.exact.layer_kernels import Kernels, LayerSeconds, kernels_of
+from hardplace.design.exact.layer_kernels import LayerKernels, LayerTimes, kernels_of
 from hardplace.design.exact.partition_problem import families, placement_problem, replications
 from hardplace.design.partition.programme import feasible_shapes, shortage
-from hardplace.design.partition.types import Infeasible, PlacementProblem, Replication
-from hardplace.design.search.bounds import Chain, Shapes, chain, shapes
-from hardplace.design.search.least_work import Work, network_s, work
+from hardplace.design.partition.types import Infeasible, PartitionProblem, Replication
+from hardplace.design.search.bounds import BoundInputs, FeasiblePlans, chain, shapes
+from hardplace.design.search.least_work import KernelWork, network_s, work
 from hardplace.design.search.sections import Section
-from hardplace.design.types import Choices, PlanFamily
-from hardplace.hardware.space import Space
+from hardplace.design.types import PlanChoices, PlanFamily
+from hardplace.hardware.space import ChipSpace
 from hardplace.hardware.types import Setting
 from hardplace.workload.sharding import tensor_parallel
 from hardplace.workload.types import Workload
@@ -29,30 +29,30 @@ def group_of(family: PlanFamily) -> Group:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class There:
+class ModelInSection:
     """A model in one section: by group data-parallel degrees, chain, seconds of collectives; by family what fits.
 
     families: with the section's largest memory; those that fit. shapes: of each of them.
     """
 
     families: tuple[PlanFamily, ...]
-    shapes: tuple[Shapes, ...]
+    shapes: tuple[FeasiblePlans, ...]
     replications: dict[Group, tuple[Replication, ...]]
-    chains: dict[Group, Chain]
+    chains: dict[Group, BoundInputs]
     collectives_s: dict[Group, Floats]
     members: dict[Group, tuple[int, ...]]  # places in families
 
 
 @dataclass
-class Layout:
+class ModelLayout:
     """One model, laid out for a space of chips. shortages: of the families that fit nowhere."""
 
     workload: Workload
     setting: Setting
-    choices: Choices
-    space: Space
-    kernels: dict[Group, Kernels] = field(default_factory=dict)
-    work: dict[Group, Work] = field(default_factory=dict)
+    choices: PlanChoices
+    space: ChipSpace
+    kernels: dict[Group, LayerKernels] = field(default_factory=dict)
+    work: dict[Group, KernelWork] = field(default_factory=dict)
     shortages: list[Infeasible] = field(default_factory=list)
     _fits: dict[PlanFamily, list[tuple[int, int]]] = field(default_factory=dict)
 
@@ -70,10 +70,10 @@ class Layout:
         """Samples of a global batch."""
         return self.setting.batch_samples
 
-    def on(self, section: Section) -> There:
+    def on(self, section: Section) -> ModelInSection:
         """Return the model in a section."""
         degrees: dict[Group, tuple[Replication, ...]] = {}
-        chains: dict[Group, Chain] = {}
+        chains: dict[Group, BoundInputs] = {}
         collectives: dict[Group, Floats] = {}
         members: dict[Group, tuple[int, ...]] = {}
         for group, kernels in self.kernels.items():
@@ -83,7 +83,7 @@ class Layout:
             collectives[group] = network_s(kernels, section.setting)
             members[group] = ()
         kept: list[PlanFamily] = []
-        found: list[Shapes] = []
+        found: list[FeasiblePlans] = []
         for family in families(self.choices_in(section), self.batch):
             group = group_of(family)
             fitting = self._fitting(family, section, degrees[group])
@@ -91,14 +91,14 @@ class Layout:
                 members[group] = (*members[group], len(kept))
                 kept.append(family)
                 found.append(shapes(fitting, self.batch // family.micro_batch))
-        return There(
+        return ModelInSection(
             families=tuple(kept), shapes=tuple(found), replications=degrees, chains=chains,
             collectives_s=collectives, members=members,
         )  # fmt: skip
 
-    def choices_in(self, section: Section) -> Choices:
+    def choices_in(self, section: Section) -> PlanChoices:
         """Return the choices of a plan with the largest memory of a section."""
-        return Choices(
+        return PlanChoices(
             memory_bytes=(section.capacity_bytes,),
             micro_batches=self.choices.micro_batches,
             recompute=self.choices.recompute,
@@ -112,7 +112,7 @@ class Layout:
         if family not in self._fits:
             layers = len(self.kernels[group_of(family)].shard.layers)
             nothing = np.zeros((layers, 1))
-            idle = LayerSeconds(forward_s=nothing, backward_s=nothing, optimizer_s=nothing)
+            idle = LayerTimes(forward_s=nothing, backward_s=nothing, optimizer_s=nothing)
             problem = self.problem(family, section.setting, idle, degrees)
             fitting = feasible_shapes(problem)
             if not fitting:
@@ -122,8 +122,8 @@ class Layout:
         return [(by_degree[degree], stages) for degree, stages in self._fits[family]]
 
     def problem(
-        self, family: PlanFamily, setting: Setting, seconds: LayerSeconds, degrees: tuple[Replication, ...]
-    ) -> PlacementProblem:
+        self, family: PlanFamily, setting: Setting, seconds: LayerTimes, degrees: tuple[Replication, ...]
+    ) -> PartitionProblem:
         """Return the placement problem of a family on one chip (seconds has one column)."""
         shard = self.kernels[group_of(family)].shard
         return placement_problem(self.workload, shard, setting, family, seconds, degrees)

@@ -14,15 +14,15 @@ import numpy as np
 from hardplace.cost.arrays import times
 from hardplace.cost.arrays.tensor import array_cycles
 from hardplace.cost.types import Engine, Floats, Ints, Kernel
-from hardplace.design.exact.layer_kernels import Kernels, LayerSeconds
-from hardplace.hardware.space import Space
+from hardplace.design.exact.layer_kernels import LayerKernels, LayerTimes
+from hardplace.hardware.space import ChipSpace
 from hardplace.hardware.types import Setting, own_buffer_bytes
 
 _SKEW = (2.0, 1.0, -2.0)  # rows, columns, one: cycles of filling and draining that array_cycles counts once a matmul
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
+class KernelWork:
     """Work of every kernel, first axis (kernels,), those of a phase of a layer next to one another.
 
     array_cycles: of one array by (rows, columns) on the space's axes; then lane-cycles, and bytes through memory by
@@ -62,7 +62,7 @@ class Work:
         return found.reshape(self.layers, 2, seconds.shape[1])
 
 
-def work(kernels: Kernels, space: Space) -> Work:
+def work(kernels: LayerKernels, space: ChipSpace) -> KernelWork:
     """Return the work of every kernel at all sizes that a space has."""
     every = tuple(kernel for pair in kernels.graphs for graph in pair for kernel in graph.kernels)
     rows, columns = (np.array(one, dtype=np.int64) for one in (space.array_rows, space.array_columns))
@@ -73,7 +73,7 @@ def work(kernels: Kernels, space: Space) -> Work:
         for graph in pair:
             phases.append((start, tuple(kernel.predecessors for kernel in graph.kernels)))
             start += len(graph.kernels)
-    return Work(
+    return KernelWork(
         layers=len(kernels.graphs),
         phases=tuple(phases),
         macs=np.array([sum(matmul.macs for matmul in kernel.matmuls) for kernel in every], dtype=np.float64),
@@ -94,7 +94,7 @@ def _array_cycles(kernels: tuple[Kernel, ...], rows: Ints, columns: Ints) -> Flo
     )
 
 
-def network_s(kernels: Kernels, setting: Setting) -> Floats:
+def network_s(kernels: LayerKernels, setting: Setting) -> Floats:
     """Return seconds of each kernel that is a collective, 0 of the others, shape (kernels,)."""
     group = kernels.shard.parallelism.tensor
     every = [kernel for pair in kernels.graphs for graph in pair for kernel in graph.kernels]
@@ -120,7 +120,7 @@ class Rates:
     columns: tuple[Ints, Ints]
 
 
-def rates(space: Space, low: Ints, high: Ints, setting: Setting) -> Rates:
+def rates(space: ChipSpace, low: Ints, high: Ints, setting: Setting) -> Rates:
     """Return the rates of boxes by the places of their lowest and highest chips, each of shape (axes, boxes)."""
     top = space.at(high)
     clock = top.clocks_hz(setting)
@@ -135,7 +135,7 @@ def rates(space: Space, low: Ints, high: Ints, setting: Setting) -> Rates:
     )
 
 
-def array_cycles_of(done: Work, on: Rates) -> Floats:
+def array_cycles_of(done: KernelWork, on: Rates) -> Floats:
     """Return the least cycles of one array over the sides in each box, shape (kernels, boxes)."""
     (top, bottom), (left, right) = on.rows, on.columns
     if np.array_equal(top, bottom) and np.array_equal(left, right):
@@ -145,7 +145,7 @@ def array_cycles_of(done: Work, on: Rates) -> Floats:
     return np.asarray(np.stack(least, axis=-1)[:, which.ravel()])
 
 
-def least_seconds(done: Work, on: Rates, collectives_s: Floats, setting: Setting) -> LayerSeconds:
+def least_seconds(done: KernelWork, on: Rates, collectives_s: Floats, setting: Setting) -> LayerTimes:
     """Return lower bounds on the seconds of each layer in each box: its busiest part, and its longest way."""
     own = np.searchsorted(done.own_sizes, on.own_bytes)
     parts = (
@@ -162,7 +162,7 @@ def least_seconds(done: Work, on: Rates, collectives_s: Floats, setting: Setting
         busiest = np.maximum(busiest, done.summed(part))
     seconds = np.maximum(busiest, done.longest(each))
     update_s = done.update_bytes / setting.memory_bandwidth_bytes_per_s
-    return LayerSeconds(
+    return LayerTimes(
         forward_s=seconds[:, 0],
         backward_s=seconds[:, 1],
         optimizer_s=np.repeat(update_s[:, None], seconds.shape[2], axis=1),

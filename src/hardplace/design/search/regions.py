@@ -9,10 +9,10 @@ import numpy as np
 
 from hardplace.branch_and_bound.front import Scores
 from hardplace.cost.types import Floats, Ints
-from hardplace.design.search.candidates import Block, Region
+from hardplace.design.search.candidates import BoxCandidate, ChipBlock
 from hardplace.design.search.scoring import Scoring, scores_of
 from hardplace.design.search.sections import tightened
-from hardplace.hardware.space import AXES, Box, Space, corners
+from hardplace.hardware.space import AXES, Box, ChipSpace, corners
 from hardplace.hardware.types import Chips
 
 _LEAF = 512  # chips of a box that are looked at one by one
@@ -26,12 +26,12 @@ _WEIGHTS = {"buffer_bytes": 0.3, "vector_cores": 0.7, "vector_lanes": 0.7}
 class Opened:
     """What a region became, and how many of its chips are beyond the limits, and cannot matter."""
 
-    left: list[tuple[Scores, Region | Block]]
+    left: list[tuple[Scores, BoxCandidate | ChipBlock]]
     beyond: int
     hopeless: int
 
 
-def opened(scoring: Scoring, region: Region, check: Callable[[], None]) -> Opened:
+def opened(scoring: Scoring, region: BoxCandidate, check: Callable[[], None]) -> Opened:
     """Return a region's parts that may matter, with their scores. check: may raise to end it."""
     if region.box.size <= _LEAF:
         return _chips(scoring, region)
@@ -46,7 +46,7 @@ def opened(scoring: Scoring, region: Region, check: Callable[[], None]) -> Opene
     matters = scoring.excess(vectors) > 0.0
     return Opened(
         left=[
-            (scores_of(vectors[:, index : index + 1]), Region(region.section, kept[index]))
+            (scores_of(vectors[:, index : index + 1]), BoxCandidate(region.section, kept[index]))
             for index in np.flatnonzero(matters).tolist()
         ],
         beyond=beyond,
@@ -54,7 +54,7 @@ def opened(scoring: Scoring, region: Region, check: Callable[[], None]) -> Opene
     )
 
 
-def _divided(box: Box, space: Space) -> Iterator[Box]:
+def _divided(box: Box, space: ChipSpace) -> Iterator[Box]:
     """Yield parts of a box, divided in half along the widest axes, the largest part first."""
     parts = [box]
     while len(parts) < _PARTS:
@@ -66,7 +66,7 @@ def _divided(box: Box, space: Space) -> Iterator[Box]:
     yield from parts
 
 
-def _widest(box: Box, space: Space) -> int:
+def _widest(box: Box, space: ChipSpace) -> int:
     """Return the axis along which a box's chips differ most, in doublings."""
     spans = [
         _WEIGHTS.get(axis, 1.0) * np.log2(values[high - 1] / values[low]) if high - low > 1 else -1.0
@@ -75,7 +75,7 @@ def _widest(box: Box, space: Space) -> int:
     return int(np.argmax(spans))
 
 
-def _chips(scoring: Scoring, region: Region) -> Opened:
+def _chips(scoring: Scoring, region: BoxCandidate) -> Opened:
     """Return the chips of a small region within the limits that may matter, in blocks, best first."""
     places = region.box.places()
     section, limits = scoring.sections[region.section], scoring.limits
@@ -92,7 +92,7 @@ def _chips(scoring: Scoring, region: Region) -> Opened:
     order = matters[_best_first(vectors[:, matters], known.costs.area_mm2[matters])]
     # Where several scores count a block has no best chip, and is taken as it is (search.spread).
     parts = list(_sliced(order)) if len(vectors) == 1 else [order] * bool(len(order))
-    whole = Block(region.section, places, known)
+    whole = ChipBlock(region.section, places, known)
     left = [(scores_of(vectors[:, chosen]), whole.take(chosen)) for chosen in parts]
     return Opened(left=list(left), beyond=beyond, hopeless=len(inside) - len(matters))
 

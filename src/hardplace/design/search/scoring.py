@@ -12,15 +12,15 @@ from hardplace.cost.types import Floats, Ints
 from hardplace.design.goals import Costs, Goal
 from hardplace.design.search.bounds import batch_bound_s
 from hardplace.design.search.energy import Prices, joules, prices
-from hardplace.design.search.layout import Layout, There
+from hardplace.design.search.layout import ModelInSection, ModelLayout
 from hardplace.design.search.least_work import Rates, least_seconds, rates
 from hardplace.design.search.sections import Limits, Section
 from hardplace.hardware.blueprint import Blueprint
-from hardplace.hardware.space import Space
+from hardplace.hardware.space import ChipSpace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
+class FamilyBounds:
     """What is known of some boxes or chips: by model, samples a second at most and joules a sample at least.
 
     samples_per_s, joules: a table (families, chips) for each model; costs: least ones.
@@ -30,9 +30,9 @@ class Known:
     joules: tuple[Floats, ...]
     costs: Costs
 
-    def take(self, index: Ints) -> Known:
+    def take(self, index: Ints) -> FamilyBounds:
         """Return what is known of the chips at these positions."""
-        return Known(
+        return FamilyBounds(
             samples_per_s=tuple(table[:, index] for table in self.samples_per_s),
             joules=tuple(table[:, index] for table in self.joules),
             costs=self.costs.take(index),
@@ -48,14 +48,14 @@ class Scoring:
 
     goal: Goal
     gap: float
-    space: Space
+    space: ChipSpace
     limits: Limits
-    models: tuple[Layout, ...]
+    models: tuple[ModelLayout, ...]
     sections: tuple[Section, ...]
-    there: tuple[tuple[There, ...], ...]
+    there: tuple[tuple[ModelInSection, ...], ...]
     front: Front[Any]
 
-    def known(self, section: int, low: Ints, high: Ints) -> Known:
+    def known(self, section: int, low: Ints, high: Ints) -> FamilyBounds:
         """Return what is known of boxes by their lowest and highest places, shape (axes, boxes), from parts alone."""
         place = self.sections[section]
         costs, energies, plan = self.limits.costs(place, self.space.at(low))
@@ -68,12 +68,12 @@ class Scoring:
             self._of_model(layout, there, on, each, place)
             for layout, there in zip(self.models, self.there[section], strict=True)
         ]
-        return Known(
+        return FamilyBounds(
             samples_per_s=tuple(table for table, _ in pairs), joules=tuple(table for _, table in pairs), costs=costs
         )
 
     def _of_model(
-        self, layout: Layout, there: There, on: Rates, each: Prices | None, section: Section
+        self, layout: ModelLayout, there: ModelInSection, on: Rates, each: Prices | None, section: Section
     ) -> tuple[Floats, Floats]:
         boxes = len(on.arrays_per_s)
         speed, energy = np.zeros((2, len(there.families), boxes))
@@ -92,7 +92,7 @@ class Scoring:
                     energy[member] = again if recompute else once
         return self.in_time(layout, speed), energy
 
-    def in_time(self, layout: Layout, samples_per_s: Floats) -> Floats:
+    def in_time(self, layout: ModelLayout, samples_per_s: Floats) -> Floats:
         """Return samples a second, zero where a step takes longer than the limit."""
         limit_s = self.limits.budget.step_s
         if limit_s is None:
@@ -104,7 +104,7 @@ class Scoring:
             excluded.step_s = min(excluded.step_s, layout.batch / float(possible.max()))
         return np.where(slow, 0.0, samples_per_s)
 
-    def vectors(self, known: Known) -> Floats:
+    def vectors(self, known: FamilyBounds) -> Floats:
         """Return what nothing exceeds, shape (objectives, chips): by model the best family, for each objective."""
         chips = len(known.costs.area_mm2)
         best = np.zeros((len(self.goal.objectives), len(self.models), chips))

@@ -12,9 +12,9 @@ from hardplace.design.goals import Costs
 from hardplace.design.partition.types import Infeasible
 from hardplace.hardware.bill import Energies
 from hardplace.hardware.blueprint import Blueprint
-from hardplace.hardware.chip_pricer import Preset, Pricer
+from hardplace.hardware.chip_pricer import ChipPricer, Preset
 from hardplace.hardware.money import RETICLE_MM2
-from hardplace.hardware.space import AXES, Box, Space, corners
+from hardplace.hardware.space import AXES, Box, ChipSpace, corners
 from hardplace.hardware.types import Budget, Chips, Setting
 
 Bools = np.ndarray[tuple[int], np.dtype[np.bool_]]
@@ -26,7 +26,7 @@ class Section:
 
     setting: Setting
     capacities: tuple[float, ...]
-    pricer: Pricer
+    pricer: ChipPricer
     links: bool  # whether the links are the chip's own choice
 
     @property
@@ -36,7 +36,7 @@ class Section:
 
 
 def sections(
-    space: Space, setting: Setting, capacities: tuple[float, ...], budget: Budget, *, apart: bool
+    space: ChipSpace, setting: Setting, capacities: tuple[float, ...], budget: Budget, *, apart: bool
 ) -> tuple[Section, ...]:
     """Return the sections of a space within the memory limit; capacities: where the space has no memories itself.
 
@@ -62,7 +62,7 @@ def sections(
             memory_capacities_bytes=sizes,
             cluster=replace(setting.cluster, levels=levels),
         )
-        pricer = Pricer(
+        pricer = ChipPricer(
             setting=shared,
             preset=space.area_model,
             node_nm=space.node_nm,
@@ -98,7 +98,7 @@ class Excluded:
 class Limits:
     """The limits on chips, and what they left out. billed: whether anything beside the area is asked for."""
 
-    space: Space
+    space: ChipSpace
     budget: Budget
     billed: bool
     excluded: Excluded = field(default_factory=Excluded)

@@ -11,23 +11,23 @@ from hardplace.branch_and_bound.front import Scores
 from hardplace.cost.types import Floats, Ints
 from hardplace.design.search import single as ones
 from hardplace.design.search.blocks import scheduled
-from hardplace.design.search.candidates import Block, One
+from hardplace.design.search.candidates import ChipBlock, ChipCandidate
 from hardplace.design.search.scoring import Scoring, scores_of
 
 _FEW = 512  # chips that are priced together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Spread:
+class SpreadBlock:
     """What a block became. within: the most by which what was left alone exceeds the front; alone: how many chips."""
 
-    left: list[tuple[Scores, One | Block]]
+    left: list[tuple[Scores, ChipCandidate | ChipBlock]]
     priced: int
     alone: int
     within: float
 
 
-def spread(scoring: Scoring, block: Block, check: Callable[[], None]) -> Spread:
+def spread(scoring: Scoring, block: ChipBlock, check: Callable[[], None]) -> SpreadBlock:
     """Return a block's chips that may matter: some of them one by one, the others as a block.
 
     Chips within the gap of what was reached are left alone for good: points are only added to a front.
@@ -37,14 +37,14 @@ def spread(scoring: Scoring, block: Block, check: Callable[[], None]) -> Spread:
     open_ = np.flatnonzero(excess > scoring.gap)
     within = float(excess[excess <= scoring.gap].max(initial=0.0))
     if not len(open_):
-        return Spread(left=[], priced=0, alone=block.places.shape[1], within=within)
+        return SpreadBlock(left=[], priced=0, alone=block.places.shape[1], within=within)
     chosen = open_[_apart(vectors[:, open_], 1.0 + scoring.gap)]
     done = scheduled(scoring, block.take(chosen), check)
     for _, one in sorted(done.left, key=lambda pair: pair[0], reverse=True):
         if scoring.front.excess(ones.scores(scoring, one)) > scoring.gap:
             check()
             ones.attempt(scoring, one)
-    left: list[tuple[Scores, One | Block]] = []
+    left: list[tuple[Scores, ChipCandidate | ChipBlock]] = []
     for _, one in done.left:
         most = ones.scores(scoring, one)
         beyond = scoring.front.excess(most) if min(most) > 0.0 else -1.0
@@ -58,8 +58,12 @@ def spread(scoring: Scoring, block: Block, check: Callable[[], None]) -> Spread:
     rest = others[excess > scoring.gap]
     if len(rest):
         left.append((scores_of(vectors[:, rest]), block.take(rest)))
-    alone = block.places.shape[1] - len(rest) - len({one.places.tobytes() for _, one in left if isinstance(one, One)})
-    return Spread(left=left, priced=done.priced, alone=alone, within=within)
+    alone = (
+        block.places.shape[1]
+        - len(rest)
+        - len({one.places.tobytes() for _, one in left if isinstance(one, ChipCandidate)})
+    )
+    return SpreadBlock(left=left, priced=done.priced, alone=alone, within=within)
 
 
 def _apart(vectors: Floats, factor: float) -> Ints:

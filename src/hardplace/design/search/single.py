@@ -8,20 +8,20 @@ import numpy as np
 
 from hardplace.branch_and_bound.front import Scores
 from hardplace.cost.types import Ints
-from hardplace.design.exact.layer_kernels import LayerSeconds
+from hardplace.design.exact.layer_kernels import LayerTimes
 from hardplace.design.goals import Costs
 from hardplace.design.partition.programme import place
-from hardplace.design.partition.types import Infeasible, Placement
-from hardplace.design.search.candidates import One, Plan, Reached, Refinement, Seconds
+from hardplace.design.partition.types import Infeasible, PipelinePartition
+from hardplace.design.search.candidates import ChipCandidate, LayerBounds, Reached, ReachedPlan, Refinement
 from hardplace.design.search.layout import group_of
-from hardplace.design.search.scoring import Known, Scoring
+from hardplace.design.search.scoring import FamilyBounds, Scoring
 from hardplace.design.types import Job, Outcome, PlanFamily
 from hardplace.hardware.phaze import accelerator
 
 
-def scores(scoring: Scoring, one: One) -> Scores:
+def scores(scoring: Scoring, one: ChipCandidate) -> Scores:
     """Return what a chip reaches at most."""
-    known = Known(
+    known = FamilyBounds(
         samples_per_s=tuple(row[:, None] for row in one.samples_per_s),
         joules=tuple(row[:, None] for row in one.joules),
         costs=one.costs,
@@ -43,7 +43,7 @@ def job_of(
     return Job(model=scoring.models[model].workload.name, chip=chip, family=family, max_stages=max_stages)
 
 
-def next_step(scoring: Scoring, one: One) -> tuple[int, int] | None:
+def next_step(scoring: Scoring, one: ChipCandidate) -> tuple[int, int] | None:
     """Return the (model, family) to refine: of the models' best families the one refined least; None: all exact."""
     tops = [_top(scoring, one, model) for model in range(len(scoring.models))]
     stages = [int(one.stages[model][family]) for model, family in enumerate(tops)]
@@ -51,7 +51,7 @@ def next_step(scoring: Scoring, one: One) -> tuple[int, int] | None:
     return None if stages[model] == Refinement.EXACT else (model, tops[model])
 
 
-def _top(scoring: Scoring, one: One, model: int) -> int:
+def _top(scoring: Scoring, one: ChipCandidate, model: int) -> int:
     """Return the family of a model that promises most on a chip."""
     speed = one.samples_per_s[model]
     if len(scoring.goal.objectives) > 1:
@@ -60,7 +60,7 @@ def _top(scoring: Scoring, one: One, model: int) -> int:
     return int(np.argmax(values[:, 0]))
 
 
-def job(scoring: Scoring, one: One) -> Job | None:
+def job(scoring: Scoring, one: ChipCandidate) -> Job | None:
     """Return the exact evaluation that refining a chip needs, if that is what comes next."""
     step = next_step(scoring, one)
     if step is None or one.stages[step[0]][step[1]] != Refinement.PLACED_ON_BOUNDS:
@@ -69,7 +69,7 @@ def job(scoring: Scoring, one: One) -> Job | None:
     return job_of(scoring, one.section, one.places, model, scoring.there[one.section][model].families[family])
 
 
-def refine(scoring: Scoring, one: One, outcome: Outcome | None) -> list[tuple[Scores, One | None]]:
+def refine(scoring: Scoring, one: ChipCandidate, outcome: Outcome | None) -> list[tuple[Scores, ChipCandidate | None]]:
     """Refine a chip by one step; a chip whose best families are all exact can be refined no more."""
     step = next_step(scoring, one)
     assert step is not None
@@ -86,7 +86,7 @@ def refine(scoring: Scoring, one: One, outcome: Outcome | None) -> list[tuple[Sc
     return [(now, one if next_step(scoring, one) is not None else None)]
 
 
-def attempt(scoring: Scoring, one: One) -> None:
+def attempt(scoring: Scoring, one: ChipCandidate) -> None:
     """Place each model's best family, so that something is reached soon."""
     for model in range(len(scoring.models)):
         family = _top(scoring, one, model)
@@ -96,7 +96,7 @@ def attempt(scoring: Scoring, one: One) -> None:
             _place(scoring, one, model, family)
 
 
-def _settle(scoring: Scoring, one: One, model: int, family: int, outcome: Outcome) -> None:
+def _settle(scoring: Scoring, one: ChipCandidate, model: int, family: int, outcome: Outcome) -> None:
     """Take the exact evaluation of a family."""
     one.stages[model][family] = Refinement.EXACT
     if isinstance(outcome, Infeasible):
@@ -106,23 +106,23 @@ def _settle(scoring: Scoring, one: One, model: int, family: int, outcome: Outcom
     which = scoring.there[one.section][model].families[family]
     made = job_of(scoring, one.section, one.places, model, which)
     energy = float(one.joules[model][family])
-    _reach(scoring, one, model, Plan(made, outcome.samples_per_s, energy, outcome))
+    _reach(scoring, one, model, ReachedPlan(made, outcome.samples_per_s, energy, outcome))
 
 
-def _price(scoring: Scoring, one: One, model: int, family: int) -> None:
+def _price(scoring: Scoring, one: ChipCandidate, model: int, family: int) -> None:
     """Bound the schedules of a family that was not priced with the chip's block."""
     layout, there = scoring.models[model], scoring.there[one.section][model]
     which = there.families[family]
     group = group_of(which)
     chips = scoring.space.at(one.places)
     lower, upper = layout.kernels[group].bounds(chips, scoring.sections[one.section].setting)
-    one.seconds[model, group] = Seconds(lower, upper)
+    one.seconds[model, group] = LayerBounds(lower, upper)
     one.stages[model][list(there.members[group])] = np.maximum(
         one.stages[model][list(there.members[group])], Refinement.SCHEDULE_BOUNDS
     )
 
 
-def _place(scoring: Scoring, one: One, model: int, family: int) -> None:
+def _place(scoring: Scoring, one: ChipCandidate, model: int, family: int) -> None:
     """Place a family on its lower bounds, which bounds it, and on its list schedules, which it reaches."""
     which = scoring.there[one.section][model].families[family]
     held = one.seconds[model, group_of(which)]
@@ -136,10 +136,10 @@ def _place(scoring: Scoring, one: One, model: int, family: int) -> None:
     reached = _placed(scoring, one, model, family, held.upper, cutoff)
     if reached > 0.0:
         made = job_of(scoring, one.section, one.places, model, which)
-        _reach(scoring, one, model, Plan(made, reached, float(one.joules[model][family]), None))
+        _reach(scoring, one, model, ReachedPlan(made, reached, float(one.joules[model][family]), None))
 
 
-def _needed(scoring: Scoring, one: One, model: int, family: int) -> float:
+def _needed(scoring: Scoring, one: ChipCandidate, model: int, family: int) -> float:
     """Return the samples a second from which a plan can matter; 0 where that is not known."""
     if len(scoring.models) > 1:
         return 0.0
@@ -147,21 +147,21 @@ def _needed(scoring: Scoring, one: One, model: int, family: int) -> float:
     return scoring.goal.least_samples_per_s(scoring.front.best, energy, one.costs)
 
 
-def _placed(scoring: Scoring, one: One, model: int, family: int, seconds: LayerSeconds, needed: float) -> float:
+def _placed(scoring: Scoring, one: ChipCandidate, model: int, family: int, seconds: LayerTimes, needed: float) -> float:
     """Return the samples a second of the best plan on these seconds; 0 if there is none of at least `needed`."""
     layout, there = scoring.models[model], scoring.there[one.section][model]
     which = there.families[family]
     degrees = there.replications[which.micro_batch, which.tensor_parallel]
     problem = layout.problem(which, scoring.sections[one.section].setting, seconds, degrees)
     found = place(problem, cutoff_s=layout.batch / needed if needed > 0.0 else np.inf)
-    return layout.batch / found.batch_s if isinstance(found, Placement) else 0.0
+    return layout.batch / found.batch_s if isinstance(found, PipelinePartition) else 0.0
 
 
 def _in_time(scoring: Scoring, model: int, samples_per_s: float) -> float:
     return float(scoring.in_time(scoring.models[model], np.array([samples_per_s]))[0])
 
 
-def _reach(scoring: Scoring, one: One, model: int, plan: Plan) -> None:
+def _reach(scoring: Scoring, one: ChipCandidate, model: int, plan: ReachedPlan) -> None:
     """Take a plan of a model if it is the chip's best, and offer the chip if every model has one."""
     if _in_time(scoring, model, plan.samples_per_s) <= 0.0:
         return
@@ -176,13 +176,13 @@ def _reach(scoring: Scoring, one: One, model: int, plan: Plan) -> None:
         )
 
 
-def _value(scoring: Scoring, one: One, plan: Plan) -> float:
+def _value(scoring: Scoring, one: ChipCandidate, plan: ReachedPlan) -> float:
     return scoring.goal.score(scoring.goal.objectives[0], plan.samples_per_s, plan.joules, one.costs)
 
 
-def reached_scores(scoring: Scoring, costs: Costs, plans: tuple[Plan, ...]) -> Scores:
+def reached_scores(scoring: Scoring, costs: Costs, plans: tuple[ReachedPlan, ...]) -> Scores:
     """Return the scores of a chip with these plans."""
-    known = Known(
+    known = FamilyBounds(
         samples_per_s=tuple(np.array([[plan.samples_per_s]]) for plan in plans),
         joules=tuple(np.array([[plan.joules]]) for plan in plans),
         costs=costs,

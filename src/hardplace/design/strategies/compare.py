@@ -6,15 +6,16 @@ from collections.abc import Callable
 from types import MappingProxyType
 
 from hardplace import __version__
+from hardplace.branch_and_bound.types import StoppingRule
 from hardplace.design.answer import evaluated, explored
 from hardplace.design.partition.types import Infeasible
 from hardplace.design.question import Question
-from hardplace.design.search.candidates import Found
-from hardplace.design.search.explore import Search
+from hardplace.design.search.candidates import SearchOutcome
+from hardplace.design.search.explore import DesignSearch
 from hardplace.design.strategies import bayesian, phaze, random, wham
 from hardplace.design.strategies.oracle import Oracle, Spent
 from hardplace.design.strategies.types import Certified, Comparison, End, Point, Trial
-from hardplace.design.types import Ends, Evaluation
+from hardplace.design.types import Evaluation
 from hardplace.errors import BadInput
 from hardplace.units import GIB
 
@@ -24,7 +25,7 @@ STRATEGIES = MappingProxyType({"phaze": phaze, "wham": wham, "bayesian": bayesia
 def compare(
     question: Question,
     names: tuple[str, ...],
-    ends: Ends,
+    ends: StoppingRule,
     *,
     seed: int = 0,
     report: Callable[[str], None] | None = None,
@@ -36,7 +37,7 @@ def compare(
     """
     tell = report or (lambda name: None)
     tell("certified search")
-    search = Search(question=question, ends=Ends(gap=ends.gap))
+    search = DesignSearch(question=question, ends=StoppingRule(gap=ends.gap))
     if len(search.scoring.sections) != 1 or len(question.workloads) != 1:
         raise BadInput("compare: expected one model and a space with one memory and one kind of link")
     found = explored(search)
@@ -61,7 +62,7 @@ def compare(
     )
 
 
-def _certified(question: Question, found: Found) -> Certified:
+def _certified(question: Question, found: SearchOutcome) -> Certified:
     best = evaluated(found.reached[0].plans[0])
     way = [
         Point(seconds=now.seconds, evaluations=found.exact_evaluations, samples_per_s=now.score)
@@ -81,7 +82,7 @@ def _certified(question: Question, found: Found) -> Certified:
     )
 
 
-def _trial(question: Question, name: str, ends: Ends, seed: int) -> Trial:
+def _trial(question: Question, name: str, ends: StoppingRule, seed: int) -> Trial:
     oracle = Oracle(question, ends)
     end = End.OWN
     try:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from functools import cached_property
 
 from hardplace.branch_and_bound.loop import Deadline
+from hardplace.branch_and_bound.types import StoppingRule
 from hardplace.design.question import Question
-from hardplace.design.search.explore import Search
+from hardplace.design.search.explore import DesignSearch
 from hardplace.design.search.regions import chips_of_section
 from hardplace.design.search.single import job_of
 from hardplace.design.strategies.types import End, Point
-from hardplace.design.types import Ends, Evaluation, Job, PlanFamily
+from hardplace.design.types import Evaluation, Job, PlanFamily
 from hardplace.hardware.types import Chips
 
 Row = tuple[int, int, int, int, int, int]  # tensor cores, rows, columns, vector cores, lanes, buffer bytes
@@ -31,9 +32,9 @@ class Oracle:
     schedules are solved.
     """
 
-    def __init__(self, question: Question, ends: Ends) -> None:
+    def __init__(self, question: Question, ends: StoppingRule) -> None:
         self._ends, self._deadline = ends, Deadline(limit_s=ends.limit_s)
-        self.search = Search(question=question, ends=ends)
+        self.search = DesignSearch(question=question, ends=ends)
         self.chips, self._places = chips_of_section(self.search.scoring, 0)
         self.best: Evaluation | None = None
         self.way: list[Point] = []

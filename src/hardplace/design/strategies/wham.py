@@ -14,7 +14,7 @@ from itertools import product, zip_longest
 import numpy as np
 
 from hardplace.cost.types import Engine
-from hardplace.design.exact.layer_kernels import Kernels
+from hardplace.design.exact.layer_kernels import LayerKernels
 from hardplace.design.scheduling.lists import best_list_schedule
 from hardplace.design.strategies.oracle import Oracle, Row
 from hardplace.design.types import PhaseSchedule
@@ -45,7 +45,7 @@ def search(oracle: Oracle, seed: int) -> None:
             oracle.most(oracle.places[row], families)
 
 
-def _branch(oracle: Oracle, kernels: Kernels, columns: int, kept: dict[int, list[tuple[float, Row]]]) -> None:
+def _branch(oracle: Oracle, kernels: LayerKernels, columns: int, kept: dict[int, list[tuple[float, Row]]]) -> None:
     """Grow designs of one array width, tall arrays first, until they stop helping."""
     best, worse = np.inf, 0
     for depth in sorted({row[1] for row in oracle.places if row[2] == columns}, reverse=True):
@@ -56,7 +56,7 @@ def _branch(oracle: Oracle, kernels: Kernels, columns: int, kept: dict[int, list
             return
 
 
-def _grow(oracle: Oracle, kernels: Kernels, row: Row, kept: dict[int, list[tuple[float, Row]]]) -> float:
+def _grow(oracle: Oracle, kernels: LayerKernels, row: Row, kept: dict[int, list[tuple[float, Row]]]) -> float:
     """Grow one design while it gets faster; keep every one that is a chip of the space; return its seconds."""
     most_mm2 = float(oracle.chips.area_mm2.max())
     seconds, order = _scheduled(oracle, kernels, row, kept)
@@ -86,7 +86,7 @@ def _least_buffer(oracle: Oracle) -> int:
 
 
 def _scheduled(
-    oracle: Oracle, kernels: Kernels, row: Row, kept: dict[int, list[tuple[float, Row]]]
+    oracle: Oracle, kernels: LayerKernels, row: Row, kept: dict[int, list[tuple[float, Row]]]
 ) -> tuple[float, list[int]]:
     """Schedule the layers on a design; return the model's seconds and what to grow first."""
     oracle.check()

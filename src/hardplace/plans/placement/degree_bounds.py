@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hardplace.cost.layers.work import LayerWork
-from hardplace.plans.chain import Chain
-from hardplace.plans.memory import Held, room
+from hardplace.plans.chain import LayerChain
+from hardplace.plans.memory import StageContents, stage_memory
 from hardplace.plans.pipeline import forwards_left, in_flight
-from hardplace.plans.placement.stages import Floats, Layers
-from hardplace.plans.plan import Plan, Schedule
+from hardplace.plans.placement.stages import Floats, LayerColumns
+from hardplace.plans.plan import PipelineSchedule, Plan
 from hardplace.workload.types import Recompute
 
-_NOTHING = Held(
+_NOTHING = StageContents(
     parameters=0,
     expert_parameters=0,
     saved_bytes=0.0,
@@ -28,7 +28,7 @@ _NOTHING = Held(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Least:
+class DegreeBounds:
     """Least seconds of a model under a plan's degrees, over the sites: of all layers and of one that is cut; forward,
     backward with weight gradients, and of these the ones that run apart. again_s: what recompute adds to a layer."""
 
@@ -40,7 +40,7 @@ class Least:
     again_s: float
 
 
-def least_of(chain: Chain, plain: Sequence[Layers], recomputed: Sequence[Layers]) -> Least:
+def least_of(chain: LayerChain, plain: Sequence[LayerColumns], recomputed: Sequence[LayerColumns]) -> DegreeBounds:
     """Return the least seconds over the sites' layers."""
     forward = np.min([one.seconds[0] for one in plain], axis=0)
     backward = np.min([one.seconds[1] + one.seconds[2] for one in plain], axis=0)
@@ -52,7 +52,7 @@ def least_of(chain: Chain, plain: Sequence[Layers], recomputed: Sequence[Layers]
     def inner(values: Floats) -> float:
         return float(values[chain.inner].min()) if chain.layers else 0.0
 
-    return Least(
+    return DegreeBounds(
         forward_s=float(forward.sum()),
         backward_s=float(backward.sum()),
         layer_forward_s=inner(forward),
@@ -62,7 +62,7 @@ def least_of(chain: Chain, plain: Sequence[Layers], recomputed: Sequence[Layers]
     )
 
 
-def compute_step_s(chain: Chain, priced: Sequence[Layers], layers: int, plan: Plan) -> float:
+def compute_step_s(chain: LayerChain, priced: Sequence[LayerColumns], layers: int, plan: Plan) -> float:
     """Return a lower bound of the step over all orders, schedules and recompute: its compute alone."""
     each = np.min([one.compute_s.sum(axis=0) for one in priced], axis=0)
     most = -(-layers // plan.pipeline)
@@ -70,7 +70,7 @@ def compute_step_s(chain: Chain, priced: Sequence[Layers], layers: int, plan: Pl
     return plan.micro_batches * max(float(each.sum()) / plan.pipeline, most * layer_s)
 
 
-def least_step_s(least: Least, layers: int, plan: Plan, hop_s: float, *, any_schedule: bool = False) -> float:
+def least_step_s(least: DegreeBounds, layers: int, plan: Plan, hop_s: float, *, any_schedule: bool = False) -> float:
     """Return a lower bound of the step over all ways to cut `layers` layers into the plan's stages, and over all
     schedules.
 
@@ -91,14 +91,14 @@ def least_step_s(least: Least, layers: int, plan: Plan, hop_s: float, *, any_sch
         return bound_s
     ways: list[float] = []
     turn_s = least.forward_s + (stages * plan.virtual - 1) * hop_s
-    if plan.schedule is Schedule.GPIPE:
+    if plan.schedule is PipelineSchedule.GPIPE:
         return least.forward_s + least.backward_s + (times - 1) * max(mean_s, forward_s + backward_s)
     left = forwards_left(0, stages, times, plan.virtual)
-    if plan.virtual == 1 and plan.schedule is Schedule.ONE_F_ONE_B:
+    if plan.virtual == 1 and plan.schedule is PipelineSchedule.ONE_F_ONE_B:
         way_s = turn_s + least.backward_s + (stages - 1) * hop_s
         mean_s = ((times - 1) * least.backward_s + left[0] * least.forward_s) / stages
         return max(bound_s, way_s + max(mean_s, (times - 1) * backward_s + left[0] * forward_s))
-    apart_s = least.layer_weight_s if plan.schedule is Schedule.ZERO_BUBBLE else 0.0
+    apart_s = least.layer_weight_s if plan.schedule is PipelineSchedule.ZERO_BUBBLE else 0.0
     chunk_s = (most // plan.virtual) * least.layer_forward_s
     # of the first stage with so many layers: the stages before it have fewer, the others what is left
     for stage in (0, stages - 1):
@@ -110,7 +110,7 @@ def least_step_s(least: Least, layers: int, plan: Plan, hop_s: float, *, any_sch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Weights:
+class LightestLayer:
     """The lightest layer that is cut, under a plan: parameters (elements), and bytes kept a micro-batch."""
 
     parameters: int
@@ -119,9 +119,9 @@ class Weights:
     eased_bytes: float  # kept where it is recomputed
 
 
-def weights_of(plain: Sequence[LayerWork], recomputed: Sequence[LayerWork]) -> Weights:
+def weights_of(plain: Sequence[LayerWork], recomputed: Sequence[LayerWork]) -> LightestLayer:
     """Return the least of each over the layers that are cut."""
-    return Weights(
+    return LightestLayer(
         parameters=min((one.parameters for one in plain), default=0),
         expert_parameters=min((one.expert_parameters for one in plain), default=0),
         saved_bytes=min((one.saved_bytes for one in plain), default=0.0),
@@ -129,15 +129,15 @@ def weights_of(plain: Sequence[LayerWork], recomputed: Sequence[LayerWork]) -> W
     )
 
 
-def may_fit(weights: Weights, layers: int, plan: Plan, memory_bytes: Sequence[float]) -> bool:
+def may_fit(weights: LightestLayer, layers: int, plan: Plan, memory_bytes: Sequence[float]) -> bool:
     """Return whether the stages can hold the layers at all, were embedding, head and working memory free.
 
     memory_bytes: of a device by stage. A stage holds as many layers as their weights, gradients, states and kept
     activations allow.
     """
     one = replace(_NOTHING, parameters=weights.parameters, expert_parameters=weights.expert_parameters)
-    base = room(plan, 0, _NOTHING).total_bytes
-    layer = room(plan, 0, one).total_bytes - base
+    base = stage_memory(plan, 0, _NOTHING).total_bytes
+    layer = stage_memory(plan, 0, one).total_bytes - base
     held = 0
     again = 0 if plan.recompute is Recompute.NONE else plan.recompute_layers or layers
     for stage, memory in enumerate(memory_bytes):

@@ -13,22 +13,22 @@ from hardplace.cost.layers.fused import decoder_of
 from hardplace.cuts import Cuts, cuts_of
 from hardplace.errors import BadInput
 from hardplace.hardware.device import Device, Node
-from hardplace.plans.chain import Chain, chain_of, of_shape, rank_layers
+from hardplace.plans.chain import LayerChain, chain_of, of_shape, rank_layers
 from hardplace.plans.estimate import PlanEstimate, estimate_plan
-from hardplace.plans.fleet import Fleet, Site, fleet_of
+from hardplace.plans.fleet import DevicePool, Fleet, fleet_of
 from hardplace.plans.placement.degree_bounds import (
-    Least,
-    Weights,
+    DegreeBounds,
+    LightestLayer,
     compute_step_s,
     least_of,
     least_step_s,
     may_fit,
     weights_of,
 )
-from hardplace.plans.placement.partitions import Family
-from hardplace.plans.placement.space import Shape, Space, orders, pipelines, rank_degrees, shape_of, shards
-from hardplace.plans.placement.stages import Layers, Parts, Stages, layers_of
-from hardplace.plans.plan import INSIDE_OUT, Plan, Schedule
+from hardplace.plans.placement.partitions import PlanPartitions
+from hardplace.plans.placement.space import ModelDims, PlanSpace, orders, pipelines, rank_degrees, shape_of, shards
+from hardplace.plans.placement.stages import LayerColumns, LayerVariants, Stages, layers_of
+from hardplace.plans.plan import INSIDE_OUT, PipelineSchedule, Plan
 from hardplace.plans.timing import Known, end_of_stage
 from hardplace.workload.types import Layer, Recompute, Workload
 
@@ -36,40 +36,40 @@ Inventory = Sequence[tuple[Device, Node, int]]
 
 
 @dataclass(slots=True)
-class Block:
+class RankLayers:
     """A model's layers on one rank at one micro-batch: without recompute and with it (by kind)."""
 
-    plain: Chain
-    recomputed: dict[Recompute, Chain]
-    weights: dict[Recompute, Weights]
+    plain: LayerChain
+    recomputed: dict[Recompute, LayerChain]
+    weights: dict[Recompute, LightestLayer]
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class DegreeChoice:
     """A plan's degrees with its layers, before sharding, schedule and recompute; priced: with its collectives."""
 
     plan: Plan
-    block: Block
+    block: RankLayers
     fleet: Fleet
     hop_s: float
     sharded: tuple[tuple[int, int], ...]
     priced: bool = False
 
 
-class Divided:
+class Divisions:
     """All divisions of a model among an inventory. refused: the first reason why a degree does not suit it."""
 
-    def __init__(self, workload: Workload, inventory: Inventory, space: Space) -> None:
+    def __init__(self, workload: Workload, inventory: Inventory, space: PlanSpace) -> None:
         self.workload, self.inventory, self.space = workload, inventory, space
-        self.shape: Shape = shape_of(workload)
+        self.shape: ModelDims = shape_of(workload)
         self.decoder = decoder_of(workload)
         edges = [(edge.source, edge.target) for edge in workload.edges] if self.shape.branches else []
         self.cuts: Cuts = cuts_of(len(workload.order), edges)
         self.refused: str = ""
         self._known: dict[int, Known] = defaultdict(dict)
-        self._layers: dict[tuple[object, ...], Layers] = {}
+        self._layers: dict[tuple[object, ...], LayerColumns] = {}
         self._ends: dict[tuple[object, ...], dict[object, float]] = {}
-        self._leasts: dict[tuple[object, ...], Least] = {}
+        self._leasts: dict[tuple[object, ...], DegreeBounds] = {}
         self._stages: dict[tuple[object, ...], Stages] = {}
         self._fleets: dict[tuple[object, ...], Fleet] = {}
 
@@ -77,13 +77,13 @@ class Divided:
         """Return the layers of a stage, rounded up."""
         return -(-self.shape.layers // plan.pipeline)
 
-    def compute_s(self, cell: Cell) -> float:
+    def compute_s(self, cell: DegreeChoice) -> float:
         """Return a bound of a cell's compute alone, as any order of its degrees has it."""
         inward = replace(cell.plan, order=INSIDE_OUT)
         plain = [self.priced(cell, inward, cell.block.plain, site, 1) for site in cell.fleet.sites]
         return compute_step_s(cell.block.plain, plain, self.shape.layers, cell.plan)
 
-    def cells(self) -> Iterable[Cell]:
+    def cells(self) -> Iterable[DegreeChoice]:
         """Yield every division, in each order of its degrees that lands some group on other levels."""
         for base in self.space.bases():
             fleet = self._fleet(base)
@@ -91,14 +91,14 @@ class Divided:
                 made = self._made(ranked)
                 if made is None:
                     continue
-                blocks: dict[int, Block] = {}
+                blocks: dict[int, RankLayers] = {}
                 for plan in pipelines(self.space, ranked, self.shape, fleet):
                     if plan.micro_batch not in blocks:
                         blocks[plan.micro_batch] = self._block(made, plan)
                     for ordered in orders(self.space, plan, fleet):
                         yield self._cell(ordered, blocks[plan.micro_batch], fleet)
 
-    def divisions(self) -> Iterable[tuple[Plan, dict[Recompute, Chain], Fleet]]:
+    def divisions(self) -> Iterable[tuple[Plan, dict[Recompute, LayerChain], Fleet]]:
         """Yield every way to divide the model at its least micro-batch, sharded as far as it goes, with its chains."""
         seen: set[Plan] = set()
         for cell in self.cells():
@@ -107,7 +107,7 @@ class Divided:
                 seen.add(least)
                 yield replace(cell.plan, zero=max(zero for zero, _ in cell.sharded)), cell.block.recomputed, cell.fleet
 
-    def estimated(self, plan: Plan, chain: Chain, fleet: Fleet) -> PlanEstimate:
+    def estimated(self, plan: Plan, chain: LayerChain, fleet: Fleet) -> PlanEstimate:
         """Return the estimate of a plan whose layers are priced already where they can be."""
         return estimate_plan(chain, plan, fleet, self._known[id(fleet)])
 
@@ -128,7 +128,7 @@ class Divided:
             self.refused = self.refused or str(problem)
             return None
 
-    def _block(self, made: Sequence[Layer], plan: Plan) -> Block:
+    def _block(self, made: Sequence[Layer], plan: Plan) -> RankLayers:
         full = chain_of(self.workload, made, self.decoder, replace(plan, recompute=Recompute.FULL, recompute_layers=1))
         plain = replace(full, layers=full.plain, plain=()) if full.plain else full
         recomputed = {Recompute.NONE: plain, Recompute.FULL: full}
@@ -137,15 +137,15 @@ class Divided:
                 self.workload, made, self.decoder, replace(plan, recompute=Recompute.SELECTIVE, recompute_layers=0)
             )
         weights = {kind: weights_of(plain.layers, chain.layers) for kind, chain in recomputed.items()}
-        return Block(plain, recomputed, weights)
+        return RankLayers(plain, recomputed, weights)
 
-    def _cell(self, plan: Plan, block: Block, fleet: Fleet) -> Cell:
+    def _cell(self, plan: Plan, block: RankLayers, fleet: Fleet) -> DegreeChoice:
         hop_s = 0.0
         if plan.pipeline > 1 and not block.plain.edges:
             hop_s = fleet.hop_s(plan, fleet.of_stages(plan), block.plain.crossing_bytes([0, 1]))
-        return Cell(plan, block, fleet, hop_s, tuple(shards(self.space, plan, fleet)))
+        return DegreeChoice(plan, block, fleet, hop_s, tuple(shards(self.space, plan, fleet)))
 
-    def least_s(self, cell: Cell, plan: Plan, *, any_schedule: bool = False) -> float:
+    def least_s(self, cell: DegreeChoice, plan: Plan, *, any_schedule: bool = False) -> float:
         """Return a bound over all ways to cut; any_schedule: over all schedules and recompute too."""
         least = self._least(cell, plan)
         if any_schedule:
@@ -153,7 +153,7 @@ class Divided:
             return least_step_s(least, self.shape.layers, free, cell.hop_s, any_schedule=True)
         return least_step_s(least, self.shape.layers, plan, cell.hop_s)
 
-    def end_s(self, cell: Cell, plan: Plan, limit_s: float) -> float:
+    def end_s(self, cell: DegreeChoice, plan: Plan, limit_s: float) -> float:
         """Return a bound over all schedules, recompute and ways to cut: a stage with at least the mean of the layers
         does all its micro-batches, then ends its step.
 
@@ -185,12 +185,12 @@ class Divided:
             best_s = min(best_s, floor_s + known[count])
         return best_s
 
-    def _ends_of(self, cell: Cell, plan: Plan) -> dict[object, float]:
+    def _ends_of(self, cell: DegreeChoice, plan: Plan) -> dict[object, float]:
         group = (id(cell.block), cell.plan.order, cell.plan.pipeline, cell.plan.kinds)
-        key = (*group, plan.zero, plan.shard, plan.recompute, plan.schedule is Schedule.ZERO_BUBBLE)
+        key = (*group, plan.zero, plan.shard, plan.recompute, plan.schedule is PipelineSchedule.ZERO_BUBBLE)
         return self._ends.setdefault(key, {})
 
-    def _least(self, cell: Cell, plan: Plan) -> Least:
+    def _least(self, cell: DegreeChoice, plan: Plan) -> DegreeBounds:
         chain = cell.block.recomputed[plan.recompute]
         plain = [self.priced(cell, plan, cell.block.plain, site, 1) for site in cell.fleet.sites]
         key = (id(chain), *(id(one) for one in plain))
@@ -201,9 +201,9 @@ class Divided:
             self._leasts[key] = least_of(chain, plain, again)
         return self._leasts[key]
 
-    def priced(self, cell: Cell, plan: Plan, chain: Chain, site: Site, seed: int) -> Layers:
+    def priced(self, cell: DegreeChoice, plan: Plan, chain: LayerChain, site: DevicePool, seed: int) -> LayerColumns:
         """Return a chain's layers on a site."""
-        apart = plan.schedule is Schedule.ZERO_BUBBLE
+        apart = plan.schedule is PipelineSchedule.ZERO_BUBBLE
         divided = (plan.zero, plan.shard, plan.data, plan.overlap, plan.gradient) if plan.zero >= 2 else ()
         strides = (plan.order, plan.pipeline, plan.data) if plan.order[0] is not plan.order[0].TENSOR else ()
         key = (id(chain), id(cell.fleet), site.device, seed, apart, divided, strides)
@@ -211,12 +211,12 @@ class Divided:
             self._layers[key] = layers_of(chain.whole, plan, site, self._known[id(cell.fleet)], seed)
         return self._layers[key]
 
-    def may_fit(self, cell: Cell, plan: Plan) -> bool:
+    def may_fit(self, cell: DegreeChoice, plan: Plan) -> bool:
         """Return whether some way to cut a plan's stages may fit the devices."""
         memory = [site.memory_bytes for site in cell.fleet.of_stages(plan)]
         return may_fit(cell.block.weights[plan.recompute], self.shape.layers, plan, memory)
 
-    def family(self, cell: Cell, plan: Plan, limit_s: float) -> Family:
+    def family(self, cell: DegreeChoice, plan: Plan, limit_s: float) -> PlanPartitions:
         """Return all ways to cut a plan's stages, bounded as far as they are below a limit."""
         chain = cell.block.recomputed[plan.recompute]
         by_site = {}
@@ -225,7 +225,7 @@ class Divided:
             again = plain if chain is cell.block.plain else self.priced(cell, plan, chain, site, 2)
             key = (id(plain), id(again), plan.virtual, plan.recompute_layers)
             if key not in self._stages:
-                parts = Parts(chain, self.cuts, again, plain)
+                parts = LayerVariants(chain, self.cuts, again, plain)
                 self._stages[key] = Stages(parts, plan.virtual, plan.recompute_layers, site)
             by_site[site.device] = self._stages[key]
-        return Family(plan, cell.fleet, by_site, self._ends_of(cell, plan), limit_s)
+        return PlanPartitions(plan, cell.fleet, by_site, self._ends_of(cell, plan), limit_s)

@@ -12,8 +12,8 @@ import numpy as np
 
 from hardplace.cuts import Bottleneck, bottleneck
 from hardplace.plans.fleet import Fleet
-from hardplace.plans.placement.stages import Ahead, Floats, Ints, Stages, around, stage_bound_s
-from hardplace.plans.plan import Plan, Schedule
+from hardplace.plans.placement.stages import Floats, Ints, PrefixBounds, Stages, around, stage_bound_s
+from hardplace.plans.plan import PipelineSchedule, Plan
 from hardplace.plans.simulate_many import stages_done_s
 
 Cut = tuple[int, ...]  # the cut after each stage
@@ -21,14 +21,14 @@ _AT_ONCE = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Priced:
+class PricedCuts:
     """A way to cut the stages, and the seconds of a step."""
 
     cut: Cut
     step_s: float
 
 
-class Family:
+class PlanPartitions:
     """All partitions of one plan, bounded and priced.
 
     by_site: the stages on each site. ends: what was worked out for the same degrees and sharding. limit_s: what is not
@@ -92,10 +92,10 @@ class Family:
     def _standing(self, limit_s: float, late: bool) -> tuple[list[tuple[Ints, Floats, Floats]], list[Floats]]:
         """Return, by stage, the stages that may stand there with their bounds (done, step without its end), and these
         bounds as matrices over pairs of cuts. late: without regard to memory."""
-        plan, apart = self.plan, self.plan.schedule is Schedule.ZERO_BUBBLE
+        plan, apart = self.plan, self.plan.schedule is PipelineSchedule.ZERO_BUBBLE
         roles: dict[tuple[str, bool, bool], Ints] = {}
         chosen, costs = [], []
-        ahead = Ahead(len(self._near.down_s), self._near) if plan.virtual > 1 else None
+        ahead = PrefixBounds(len(self._near.down_s), self._near) if plan.virtual > 1 else None
         for stage in range(plan.pipeline):
             one, ends = self._stages(stage), (stage == 0, stage == plan.pipeline - 1)
             if (one.site.device, *ends) not in roles:
@@ -120,7 +120,7 @@ class Family:
         found[one.low[here], one.high[here]] = values
         return found
 
-    def prices(self, cuts: Sequence[Cut]) -> list[Priced]:
+    def prices(self, cuts: Sequence[Cut]) -> list[PricedCuts]:
         """Return the seconds of a step of each way to cut, as `estimate_plan` has them."""
         plan = self.plan
         shape = (3, plan.pipeline, plan.virtual, len(cuts))
@@ -138,9 +138,9 @@ class Family:
             hop_s = np.array([self.fleet.hop_s(plan, self.sites, size) for size in crossing])
         done = stages_done_s(seconds, hop_s, plan.micro_batches, plan.schedule)
         step_s = (done + ends).max(axis=0) + self._fixed_s
-        return [Priced(cut, float(one)) for cut, one in zip(cuts, step_s, strict=True)]
+        return [PricedCuts(cut, float(one)) for cut, one in zip(cuts, step_s, strict=True)]
 
-    def below(self, limit_s: float, most: int) -> tuple[list[Priced], float]:
+    def below(self, limit_s: float, most: int) -> tuple[list[PricedCuts], float]:
         """Return partitions that may be faster than a limit, `most` and one at most, and a bound of those left: inf if
         there are none. The bounds are made anew for the limit, so they are as tight as it is."""
         tight = self._bounded(limit_s, late=False)
@@ -149,11 +149,11 @@ class Family:
         left_s = math.inf if len(cuts) <= most else max(self.least_s, tight.least)
         return [one for batch in batches for one in self.prices(batch)], left_s
 
-    def first(self) -> Priced:
+    def first(self) -> PricedCuts:
         """Return the partition with the least bound, priced."""
         return self.prices([self.bottleneck.best()])[0]
 
-    def better(self, limit_s: float, most: int) -> Iterator[list[Priced]]:
+    def better(self, limit_s: float, most: int) -> Iterator[list[PricedCuts]]:
         """Yield what every partition whose bound is below a limit takes, some at a time, `most` in all."""
         found = islice(self.bottleneck.below(limit_s), most)
         while batch := list(islice(found, _AT_ONCE)):

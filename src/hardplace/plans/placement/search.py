@@ -2,7 +2,7 @@
 
 Best first: a plan enters with a proven lower bound that is cheap (search/cells.py); at the top it is held against the
 memory, then bounded over all ways to cut its stages (search/family.py), then priced. What is still in the heap when its
-bound exceeds the tenth best plan cannot be among the ten best. Read `Search.run` first.
+bound exceeds the tenth best plan cannot be among the ten best. Read `PlanSearch.run` first.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 
 from hardplace.errors import BadInput
 from hardplace.plans.estimate import PlanEstimate, estimate_plan
-from hardplace.plans.placement.divisions import Cell, Divided, Inventory
-from hardplace.plans.placement.partitions import Cut, Family, Priced
-from hardplace.plans.placement.space import Space, check, recomputes, schedules
+from hardplace.plans.placement.divisions import DegreeChoice, Divisions, Inventory
+from hardplace.plans.placement.partitions import Cut, PlanPartitions, PricedCuts
+from hardplace.plans.placement.space import PlanSpace, check, recomputes, schedules
 from hardplace.plans.plan import INSIDE_OUT, Plan, problems
 from hardplace.workload.types import Recompute, Workload
 
@@ -26,7 +26,7 @@ MOST_CUTS = 1000  # partitions of one plan that are priced in search of a better
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Placed:
+class PlacementResult:
     """The best plans, fastest first, and the certificate.
 
     bound_s: no plan of the space is faster. considered: plans before their stages are cut; of them short of memory,
@@ -54,7 +54,7 @@ class Placed:
 class _Variant:
     """A cell's plan, sharded; whole: with schedule and recompute, ready to be cut into stages."""
 
-    cell: Cell
+    cell: DegreeChoice
     plan: Plan
     whole: bool = False
 
@@ -63,31 +63,31 @@ class _Variant:
 class _Found:
     step_s: float
     name: Plan
-    family: Family
+    family: PlanPartitions
     cut: Cut
 
 
-class Search:
+class PlanSearch:
     """One search; watch: told (considered, left in the heap, best seconds, bound) at each step; most: plans to keep."""
 
     def __init__(
         self,
         workload: Workload,
         inventory: Inventory,
-        space: Space,
+        space: PlanSpace,
         watch: Callable[[int, int, float, float], None] | None = None,
         most: int = BEST,
     ) -> None:
-        self.divided, self.space, self.watch, self.most = Divided(workload, inventory, space), space, watch, most
+        self.divided, self.space, self.watch, self.most = Divisions(workload, inventory, space), space, watch, most
         self.best: list[_Found] = []
         self.considered = self.short = self.priced = self.cut_count = 0
         self.open_s, self.cuts_left = math.inf, False
-        self._heap: list[tuple[float, int, Cell | _Variant | Family]] = []
+        self._heap: list[tuple[float, int, DegreeChoice | _Variant | PlanPartitions]] = []
         self._count = itertools.count()
 
     # -- the loop ---------------------------------------------------------------------------------------------------
 
-    def run(self) -> Placed | None:
+    def run(self) -> PlacementResult | None:
         """Return the best plans; None if none fits. Raises BadInput if no degrees suit the model and the devices."""
         check(self.space, self.divided.shape, sum(count for _, _, count in self.divided.inventory))
         stopped = False
@@ -106,13 +106,13 @@ class Search:
             stopped = True
         return self._answer(stopped) if self.best else None
 
-    def _refine(self, bound_s: float, one: Cell | _Variant | Family) -> None:
+    def _refine(self, bound_s: float, one: DegreeChoice | _Variant | PlanPartitions) -> None:
         """Take what is most promising one step further: collectives, schedules, ways to cut, sharding, price."""
         match one:
-            case Cell(priced=False):
+            case DegreeChoice(priced=False):
                 priced = replace(one, priced=True)
                 self._push(max(bound_s, self.divided.least_s(priced, one.plan, any_schedule=True)), priced)
-            case Cell():
+            case DegreeChoice():
                 for zero, over in one.sharded:
                     plan = replace(one.plan, zero=zero, shard=over)
                     self._push(max(bound_s, self.divided.end_s(one, plan, self.limit_s)), _Variant(one, plan))
@@ -121,7 +121,7 @@ class Search:
                     self._next(bound_s, _Variant(one.cell, plan, True))
             case _Variant():
                 self._cut(bound_s, one)
-            case Family():
+            case PlanPartitions():
                 self._price(one)
 
     def _next(self, bound_s: float, one: _Variant) -> None:
@@ -157,16 +157,16 @@ class Search:
         """What a plan must beat to be among the best."""
         return self.best[-1].step_s if len(self.best) == self.most else math.inf
 
-    def _push(self, bound_s: float, one: Cell | _Variant | Family) -> None:
+    def _push(self, bound_s: float, one: DegreeChoice | _Variant | PlanPartitions) -> None:
         if bound_s < self.limit_s:
             heapq.heappush(self._heap, (bound_s, next(self._count), one))
 
-    def _price(self, family: Family) -> None:
+    def _price(self, family: PlanPartitions) -> None:
         """Price all partitions whose bound is below what is known of a plan."""
         found = next((one for one in self.best if one.family is family), None)
         if found is None:
             return
-        tried = [Priced(found.cut, found.step_s)]
+        tried = [PricedCuts(found.cut, found.step_s)]
         for batch in family.better(min(found.step_s, self.limit_s), MOST_CUTS):
             tried += batch
         best = min(tried, key=lambda one: one.step_s)
@@ -178,7 +178,7 @@ class Search:
         self.cut_count += len({one.cut for one in tried}) - 1  # the first was counted when it was found
         self._keep(family, best)
 
-    def _keep(self, family: Family, found: Priced) -> None:
+    def _keep(self, family: PlanPartitions, found: PricedCuts) -> None:
         """Keep the best plans that differ in more than order and how many layers of a stage are recomputed."""
         name = replace(family.plan, recompute_layers=min(1, family.plan.recompute_layers), order=INSIDE_OUT)
         others = [one for one in self.best if one.name != name or one.step_s < found.step_s]
@@ -193,7 +193,7 @@ class Search:
 
     # -- the space --------------------------------------------------------------------------------------------------
 
-    def _enter(self, cell: Cell) -> None:
+    def _enter(self, cell: DegreeChoice) -> None:
         """Put a cell on the heap, unless no plan of it can fit."""
         plans = [(schedule, virtual) for schedule, virtual in schedules(self.space, cell.plan, self.divided.shape)]
         kinds = recomputes(self.space, cell.plan, self.divided.shape)
@@ -208,7 +208,7 @@ class Search:
             return
         self._push(self.divided.compute_s(cell), cell)
 
-    def _variants(self, cell: Cell, sharded: Plan) -> Iterable[Plan]:
+    def _variants(self, cell: DegreeChoice, sharded: Plan) -> Iterable[Plan]:
         """Yield schedules with recompute; of plans that recompute so many layers of each stage the first."""
         for schedule, virtual in schedules(self.space, sharded, self.divided.shape):
             some = False
@@ -222,12 +222,12 @@ class Search:
                 else:
                     yield plan
 
-    def _answer(self, stopped: bool) -> Placed:
+    def _answer(self, stopped: bool) -> PlacementResult:
         estimates = []
         for one in self.best:
             estimates.append(estimate_plan(one.family.chain, one.family.planned(one.cut), one.family.fleet))
         left_s = min((bound_s for bound_s, _, _ in self._heap), default=math.inf)
-        return Placed(
+        return PlacementResult(
             best=tuple(estimates),
             bound_s=min(left_s, self.open_s, self.best[0].step_s),
             considered=self.considered,

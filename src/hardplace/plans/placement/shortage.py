@@ -10,9 +10,9 @@ from hardplace.errors import BadInput
 from hardplace.hardware.device import Device, Node
 from hardplace.plans.estimate import PlanEstimate
 from hardplace.plans.placement.divisions import Inventory
-from hardplace.plans.placement.search import Placed, Search
-from hardplace.plans.placement.space import Space
-from hardplace.plans.plan import Plan, Schedule, Update
+from hardplace.plans.placement.search import PlacementResult, PlanSearch
+from hardplace.plans.placement.space import PlanSpace
+from hardplace.plans.plan import OptimizerKind, PipelineSchedule, Plan
 from hardplace.workload.types import Recompute, Workload
 
 REMEDIES = 3
@@ -39,10 +39,10 @@ class Short:
 
 
 def placed_or_short(
-    workload: Workload, inventory: Inventory, space: Space, search: Search | None = None
-) -> Placed | Short:
-    """Return the best plans, or what is short and what would mend it. Raises BadInput as `Search.run` does."""
-    search = search or Search(workload, inventory, space)
+    workload: Workload, inventory: Inventory, space: PlanSpace, search: PlanSearch | None = None
+) -> PlacementResult | Short:
+    """Return the best plans, or what is short and what would mend it. Raises BadInput as `PlanSearch.run` does."""
+    search = search or PlanSearch(workload, inventory, space)
     found = search.run()
     if found is not None:
         return found
@@ -62,24 +62,24 @@ def _over_bytes(one: PlanEstimate) -> list[float]:
     return [room.total_bytes - held for room, held in zip(one.memory, one.memory_bytes, strict=True)]
 
 
-def lightest(search: Search) -> Iterator[PlanEstimate]:
+def lightest(search: PlanSearch) -> Iterator[PlanEstimate]:
     """Yield, for each way to divide the model, an estimate of its plan that holds least: all recomputed, sharded as far
     as it goes, one micro-batch after the other, stages as even as they go."""
     for plan, chains, fleet in search.divided.divisions():
         kind = Recompute.FULL if Recompute.FULL in chains else Recompute.NONE
-        one = replace(plan, recompute=kind, schedule=Schedule.ONE_F_ONE_B)
+        one = replace(plan, recompute=kind, schedule=PipelineSchedule.ONE_F_ONE_B)
         try:
             yield search.divided.estimated(one, chains[kind], fleet)
         except BadInput:
             continue
 
 
-def _remedies(workload: Workload, inventory: Inventory, space: Space) -> Iterator[Remedy]:
+def _remedies(workload: Workload, inventory: Inventory, space: PlanSpace) -> Iterator[Remedy]:
     count = 0
     for what, fixed, more in _changes(inventory, space):
         wider = replace(space, fixed={**space.fixed, **fixed})
         try:
-            found = Search(workload, more, wider, most=1).run()
+            found = PlanSearch(workload, more, wider, most=1).run()
         except BadInput:
             continue
         if found is not None:
@@ -89,11 +89,14 @@ def _remedies(workload: Workload, inventory: Inventory, space: Space) -> Iterato
             return
 
 
-def _changes(inventory: Inventory, space: Space) -> Iterator[tuple[str, Mapping[str, Any], Inventory]]:
+def _changes(inventory: Inventory, space: PlanSpace) -> Iterator[tuple[str, Mapping[str, Any], Inventory]]:
     for what, fixed in (
         ("gradients in bf16", {"gradient": ("bf16",)}),
-        ("8-bit optimizer states", {"optimizer": (Update.ADAMW_8BIT,)}),
-        ("gradients in bf16 and 8-bit optimizer states", {"gradient": ("bf16",), "optimizer": (Update.ADAMW_8BIT,)}),
+        ("8-bit optimizer states", {"optimizer": (OptimizerKind.ADAMW_8BIT,)}),
+        (
+            "gradients in bf16 and 8-bit optimizer states",
+            {"gradient": ("bf16",), "optimizer": (OptimizerKind.ADAMW_8BIT,)},
+        ),
         ("optimizer states in host memory", {"offload": (True,)}),
     ):
         if not any(name in space.fixed for name in fixed):

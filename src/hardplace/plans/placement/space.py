@@ -10,11 +10,10 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, get_type_hints
 
-from hardplace.cost.collectives import parts
+from hardplace.cost.collectives import Ring, parts
 from hardplace.errors import BadInput, unknown
 from hardplace.plans.fleet import Fleet
-from hardplace.plans.plan import INSIDE_OUT, ContextExchange, Dimension, Plan, Schedule, expected_of
-from hardplace.plans.pricer import Ring
+from hardplace.plans.plan import INSIDE_OUT, ContextExchange, Dimension, PipelineSchedule, Plan, expected_of
 from hardplace.plans.timing import groups_of, replicas_of
 from hardplace.workload.types import OperatorKind, Recompute, Workload
 
@@ -42,7 +41,7 @@ _SEARCHED = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Space:
+class PlanSpace:
     """Samples a step, and the values that a plan's dimensions are held to; what is not named is searched or usual."""
 
     global_batch: int
@@ -106,7 +105,7 @@ def divisors(number: int) -> list[int]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
+class ModelDims:
     """What the space needs to know of a model: layers that are cut, sequence, heads (their greatest common divisor; 0:
     no attention), experts, whether layers branch."""
 
@@ -117,7 +116,7 @@ class Shape:
     branches: bool
 
 
-def shape_of(workload: Workload) -> Shape:
+def shape_of(workload: Workload) -> ModelDims:
     """Return a workload's shape; experts: the batch of its widest grouped product, 1 without."""
     counts = {
         operator.dims[0].at(1)
@@ -131,7 +130,7 @@ def shape_of(workload: Workload) -> Shape:
         for operator in layer.operators
         if operator.kind is OperatorKind.ATTENTION
     ]
-    return Shape(
+    return ModelDims(
         heads=math.gcd(*heads),
         layers=max(1, len(workload.order) - 2),
         sequence=workload.sequence_length,
@@ -140,7 +139,7 @@ def shape_of(workload: Workload) -> Shape:
     )
 
 
-def check(space: Space, shape: Shape, devices: int) -> None:
+def check(space: PlanSpace, shape: ModelDims, devices: int) -> None:
     """Raise BadInput for values that --fix holds dimensions to, none of which the model or the devices allow."""
     for name, size, what in (
         ("tensor", shape.heads, "the model's {} heads"),
@@ -158,7 +157,7 @@ def check(space: Space, shape: Shape, devices: int) -> None:
             raise BadInput(f"--fix {name}={listed}: expected at most the model's {shape.layers} layers")
 
 
-def rank_degrees(space: Space, base: Plan, shape: Shape, fleet: Fleet) -> Iterator[Plan]:
+def rank_degrees(space: PlanSpace, base: Plan, shape: ModelDims, fleet: Fleet) -> Iterator[Plan]:
     """Yield the ways to divide a layer: tensor, sequence, context and how keys travel, expert.
 
     Tensor within the innermost level, where every run stays that efficiencies are fitted on, unless asked for more.
@@ -183,7 +182,7 @@ def rank_degrees(space: Space, base: Plan, shape: Shape, fleet: Fleet) -> Iterat
                         )
 
 
-def pipelines(space: Space, ranked: Plan, shape: Shape, fleet: Fleet) -> Iterator[Plan]:
+def pipelines(space: PlanSpace, ranked: Plan, shape: ModelDims, fleet: Fleet) -> Iterator[Plan]:
     """Yield pipeline and data degrees that use all devices, the kind of device of each stage, and micro-batches."""
     width = ranked.tensor * ranked.context
     for pipeline in space.of("pipeline", divisors(fleet.devices // width)):
@@ -210,7 +209,7 @@ def _kinds(fleet: Fleet, replica: int, pipeline: int) -> Iterator[tuple[str, ...
         yield tuple(name for name in names for _ in range(counts[name]))
 
 
-def orders(space: Space, plan: Plan, fleet: Fleet) -> list[Plan]:
+def orders(space: PlanSpace, plan: Plan, fleet: Fleet) -> list[Plan]:
     """Return a plan with each order of its degrees, tensor innermost unless asked for another, that lands some group on
     other levels of the network."""
     seen: dict[object, Plan] = {}
@@ -236,22 +235,22 @@ def _landing(plan: Plan, fleet: Fleet) -> object:
     )
 
 
-def schedules(space: Space, plan: Plan, shape: Shape) -> list[tuple[Schedule, int]]:
+def schedules(space: PlanSpace, plan: Plan, shape: ModelDims) -> list[tuple[PipelineSchedule, int]]:
     """Return schedules with their virtual stages: of 1F1B the divisors of a stage's layers, rounded up."""
     if plan.pipeline == 1:
-        allowed = space.of("schedule", (Schedule.ONE_F_ONE_B,))
+        allowed = space.of("schedule", (PipelineSchedule.ONE_F_ONE_B,))
         return [(allowed[0], 1)] if space.allows("virtual", 1) else []
     each = -(-shape.layers // plan.pipeline)
     chunked = [1] if shape.branches or plan.micro_batches % plan.pipeline else divisors(each)
     found = []
-    for schedule in space.of("schedule", tuple(Schedule)):
-        for virtual in space.of("virtual", chunked) if schedule is Schedule.ONE_F_ONE_B else (1,):
+    for schedule in space.of("schedule", tuple(PipelineSchedule)):
+        for virtual in space.of("virtual", chunked) if schedule is PipelineSchedule.ONE_F_ONE_B else (1,):
             if space.allows("virtual", virtual) and (virtual == 1 or (chunked != [1] and virtual <= each)):
                 found.append((schedule, virtual))
     return found
 
 
-def recomputes(space: Space, plan: Plan, shape: Shape) -> list[tuple[Recompute, int]]:
+def recomputes(space: PlanSpace, plan: Plan, shape: ModelDims) -> list[tuple[Recompute, int]]:
     """Return what is recomputed, and of how many of each stage's layers (0: all)."""
     usual = tuple(Recompute) if not plan.flash else (Recompute.NONE, Recompute.FULL)
     most = 1 if shape.branches else -(-shape.layers // plan.pipeline)
@@ -266,7 +265,7 @@ def recomputes(space: Space, plan: Plan, shape: Shape) -> list[tuple[Recompute, 
     return found
 
 
-def shards(space: Space, plan: Plan, fleet: Fleet) -> list[tuple[int, int]]:
+def shards(space: PlanSpace, plan: Plan, fleet: Fleet) -> list[tuple[int, int]]:
     """Return ZeRO stages with the replicas that they shard over: all, or those within the innermost level."""
     replicas = plan.replicas
     zeros = (0, 1, 2, 3) if replicas > 1 else (0,)

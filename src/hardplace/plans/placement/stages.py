@@ -11,25 +11,25 @@ import numpy.typing as npt
 
 from hardplace.cost.layers.work import LayerWork
 from hardplace.cuts import Cuts
-from hardplace.plans.chain import Chain
-from hardplace.plans.fleet import Site
-from hardplace.plans.memory import Held, room
+from hardplace.plans.chain import LayerChain
+from hardplace.plans.fleet import DevicePool
+from hardplace.plans.memory import StageContents, stage_memory
 from hardplace.plans.pipeline import forwards_left
-from hardplace.plans.plan import Plan, Schedule
-from hardplace.plans.timing import Known, LayerSeconds, end_of_stage, layer_seconds
+from hardplace.plans.plan import PipelineSchedule, Plan
+from hardplace.plans.timing import Known, StepLayerTimes, end_of_stage, layer_seconds
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-_COMPUTE: tuple[Callable[[LayerSeconds], float], ...] = (
+_COMPUTE: tuple[Callable[[StepLayerTimes], float], ...] = (
     lambda one: one.forward.compute_s,
     lambda one: one.backward.compute_s + one.weight.compute_s,
 )
-_HELD = tuple(one.name for one in fields(Held))
+_HELD = tuple(one.name for one in fields(StageContents))
 _SIDES = ("forward_s", "backward_s", "weight_s")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layers:
+class LayerColumns:
     """The layers of a chain in order, one column a quantity: seconds (forward, backward, weight), of them
     compute (forward, the rest), and what they hold."""
 
@@ -41,13 +41,13 @@ class Layers:
     marks: Ints  # a random number for each distinct layer: sums tell what a stage holds
 
 
-def layers_of(work: tuple[LayerWork, ...], plan: Plan, site: Site, known: Known, seed: int) -> Layers:
+def layers_of(work: tuple[LayerWork, ...], plan: Plan, site: DevicePool, known: Known, seed: int) -> LayerColumns:
     """Return the layers of a chain, priced on a site under a plan; seed: of their marks."""
     distinct = {id(one): one for one in work}
     number = {key: index for index, key in enumerate(distinct)}
     each = np.array([number[id(one)] for one in work])
     priced = [layer_seconds(one, plan, site, known) for one in distinct.values()]
-    return Layers(
+    return LayerColumns(
         work=work,
         seconds=np.array([[getattr(one, side) for one in priced] for side in _SIDES])[:, each],
         compute_s=np.array([[side(one) for one in priced] for side in _COMPUTE])[:, each],
@@ -58,13 +58,13 @@ def layers_of(work: tuple[LayerWork, ...], plan: Plan, site: Site, known: Known,
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class LayerVariants:
     """A model's layers on one site as a plan runs them: recomputed as asked, and without (the same, if all are)."""
 
-    chain: Chain
+    chain: LayerChain
     cuts: Cuts
-    recomputed: Layers
-    plain: Layers
+    recomputed: LayerColumns
+    plain: LayerColumns
 
 
 class Stages:
@@ -73,7 +73,7 @@ class Stages:
     low, high: the cuts before and after; inner: layers of them that are neither always first nor always last.
     """
 
-    def __init__(self, parts: Parts, virtual: int, recompute_layers: int, site: Site) -> None:
+    def __init__(self, parts: LayerVariants, virtual: int, recompute_layers: int, site: DevicePool) -> None:
         self.parts, self.virtual, self.recompute_layers, self.site = parts, virtual, recompute_layers, site
         cuts, chain = parts.cuts, parts.chain
         self.low, self.high = np.nonzero(cuts.valid)
@@ -116,7 +116,7 @@ class Stages:
             found.append([self._split(again[side], plain[side], low, high, self._start) for side in range(3)])
         return np.asarray(np.array(found).transpose(1, 0, 2))
 
-    def _held(self) -> Held:
+    def _held(self) -> StageContents:
         """Return what the stages hold, arrays in the place of numbers."""
         cuts, plain, again = self.parts.cuts, self.parts.plain, self.parts.recomputed
 
@@ -139,7 +139,7 @@ class Stages:
             "largest_parameters": cuts.largest(sizes)[self.low, self.high],
             "boundary_bytes": outputs[first[self.low]],
         }
-        return Held(**cast(Any, held))
+        return StageContents(**cast(Any, held))
 
     def at(self, low: Ints, high: Ints) -> Ints:
         """Return the stages between cuts."""
@@ -168,7 +168,7 @@ class Stages:
     def fits(self, plan: Plan, stage: int, chosen: Ints) -> npt.NDArray[np.bool_]:
         """Return which of the chosen stages fit the device as the stage-th of the pipeline."""
         held = {name: getattr(self.held, name)[chosen] for name in _HELD}
-        return np.asarray(room(plan, stage, Held(**held)).total_bytes <= self.site.memory_bytes)
+        return np.asarray(stage_memory(plan, stage, StageContents(**held)).total_bytes <= self.site.memory_bytes)
 
     def end_s(self, plan: Plan, chosen: Ints, known: dict[object, float]) -> Floats:
         """Return the end of the step (reduction, gather, optimizer) of the chosen stages in seconds; known: those that
@@ -200,7 +200,7 @@ class Stages:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Around:
+class OutsideBounds:
     """Least seconds of what is before and after each cut, over the sites: of the first chunk of each stage (down, up)
     and of the last (above), and of all forward passes."""
 
@@ -210,17 +210,19 @@ class Around:
     turn_s: float
 
 
-def around(parts: list[Parts], plan: Plan) -> Around:
+def around(parts: list[LayerVariants], plan: Plan) -> OutsideBounds:
     """Return what a stage must at least wait for; up and above without weight gradients that run apart. With chunks,
-    what comes before a cut depends on the cuts before it: nothing here, `Ahead` adds it stage by stage."""
+    what comes before a cut depends on the cuts before it: nothing here, `PrefixBounds` adds it stage by stage."""
     cuts, chain = parts[0].cuts, parts[0].chain
     every = [layers.seconds for one in parts for layers in (one.recomputed, one.plain)]
     least = np.min(every, axis=0)
     forward = least[0]
-    back = least[1] + (0.0 if plan.schedule is Schedule.ZERO_BUBBLE else least[2])
+    back = least[1] + (0.0 if plan.schedule is PipelineSchedule.ZERO_BUBBLE else least[2])
     if plan.virtual == 1:
         before_f, before_b = cuts.members @ forward, cuts.members @ back
-        return Around(down_s=before_f, up_s=before_b, above_s=before_b[-1] - before_b, turn_s=float(forward.sum()))
+        return OutsideBounds(
+            down_s=before_f, up_s=before_b, above_s=before_b[-1] - before_b, turn_s=float(forward.sum())
+        )
     first, last = chain.inner.start, chain.inner.stop
     tail = back[last:].sum() - cuts.members[:, last:] @ back[last:]
     inside = cuts.members[:, first:last].sum(axis=1)
@@ -228,18 +230,18 @@ def around(parts: list[Parts], plan: Plan) -> Around:
     v = plan.virtual  # of n layers the last of v chunks has at least n / v, in the last stage (n - v + 1) / v
     none = np.zeros(len(cuts.members))
     above_s = tail + b * np.maximum(0.0, inside[-1] - inside - (v - 1)) / v
-    return Around(down_s=none, up_s=none, above_s=above_s, turn_s=float(forward.sum()))
+    return OutsideBounds(down_s=none, up_s=none, above_s=above_s, turn_s=float(forward.sum()))
 
 
-class Ahead:
+class PrefixBounds:
     """Least seconds of the first chunks of the stages before a stage, by the cut before it, over all ways to cut those
     stages of which each may stand in a step below a limit. Each sum is least by itself: a lower bound of both."""
 
-    def __init__(self, cuts: int, near: Around) -> None:
+    def __init__(self, cuts: int, near: OutsideBounds) -> None:
         self.down_s, self.up_s, self._near = np.full(cuts, np.inf), np.full(cuts, np.inf), near
         self.down_s[0] = self.up_s[0] = 0.0
 
-    def near(self) -> Around:
+    def near(self) -> OutsideBounds:
         """Return what a stage must wait for."""
         return replace(self._near, down_s=self.down_s, up_s=self.up_s)
 
@@ -254,15 +256,15 @@ class Ahead:
 
 
 def stage_bound_s(
-    stages: Stages, plan: Plan, chosen: Ints, stage: int, near: Around, hop_s: float
+    stages: Stages, plan: Plan, chosen: Ints, stage: int, near: OutsideBounds, hop_s: float
 ) -> tuple[Floats, Floats]:
     """Return lower bounds for the chosen stages as the stage-th: when it is done, and the step without its end."""
     forward, backward, weight = stages.seconds[:, :, chosen]
     low, high = stages.low[chosen], stages.high[chosen]
-    times, apart = plan.micro_batches, plan.schedule is Schedule.ZERO_BUBBLE
+    times, apart = plan.micro_batches, plan.schedule is PipelineSchedule.ZERO_BUBBLE
     back = backward.sum(axis=0) + weight.sum(axis=0)
     done = near.down_s[low] + stage * hop_s + times * (forward.sum(axis=0) + back)
-    if plan.schedule is not Schedule.GPIPE and plan.pipeline > 1:
+    if plan.schedule is not PipelineSchedule.GPIPE and plan.pipeline > 1:
         left = np.array(forwards_left(stage, plan.pipeline, times, plan.virtual), dtype=np.float64)
         turn = near.turn_s + (plan.pipeline * plan.virtual - 1) * hop_s
         above = near.above_s[high] + (plan.pipeline - 1 - stage) * hop_s

@@ -10,7 +10,7 @@ from hardplace.hardware.catalogue import node
 from hardplace.hardware.types import Cluster
 from hardplace.plans.efficiencies import DEFAULT, ON_ARRAYS, fitted
 from hardplace.plans.fleet import even_cluster
-from hardplace.plans.plan import ContextExchange, Format, Plan, Update, problems
+from hardplace.plans.plan import ContextExchange, Format, OptimizerKind, Plan, problems
 from hardplace.workload.decoder import DecoderShape, Experts, Latent
 from hardplace.workload.types import Recompute
 
@@ -60,7 +60,7 @@ class NotModelled(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class PublishedRun:
     """A published run, ready to be estimated.
 
     device: a name of the catalogue. cluster: with the row's fabric at its rate. backend: of attention. stack: software,
@@ -78,7 +78,7 @@ class Run:
     open: tuple[str, ...] = ()
 
 
-def run_of(row: Mapping[str, str]) -> Run:
+def run_of(row: Mapping[str, str]) -> PublishedRun:
     """Return a row's run; NotModelled with the reason."""
     if row["device"] not in DEVICES:
         raise NotModelled(f"device {row['device']}: no device of the catalogue with a node")
@@ -102,7 +102,7 @@ def run_of(row: Mapping[str, str]) -> Run:
     if "NVSwitch" in row["intra_bw"]:
         cluster = replace(cluster, levels=(replace(cluster.levels[0], meshed=False), *cluster.levels[1:]))
     fabric = next((one for one in FABRICS if one in row["inter_bw"]), "")
-    return Run(
+    return PublishedRun(
         shape=shape,
         plan=plan,
         device=device,
@@ -231,10 +231,10 @@ def _plan(row: Mapping[str, str]) -> Plan:
     )
 
 
-def _optimizer(row: Mapping[str, str]) -> Update:
+def _optimizer(row: Mapping[str, str]) -> OptimizerKind:
     if "Muon" in row.get("note", ""):
-        return Update.MUON
-    return Update.ADAMW_BF16 if row["precision"] == "bf16(pure)" else Update.ADAMW
+        return OptimizerKind.MUON
+    return OptimizerKind.ADAMW_BF16 if row["precision"] == "bf16(pure)" else OptimizerKind.ADAMW
 
 
 def _slices(row: Mapping[str, str]) -> int:

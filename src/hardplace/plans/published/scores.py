@@ -13,19 +13,19 @@ from hardplace.hardware.catalogue import device
 from hardplace.plans.chain import of_shape
 from hardplace.plans.efficiencies import FittedEfficiencies, efficiencies, fitted
 from hardplace.plans.estimate import PlanEstimate, estimate_plan
-from hardplace.plans.fleet import Fleet, Site
+from hardplace.plans.fleet import DevicePool, Fleet
 from hardplace.plans.placement.space import MICRO_BATCHES
 from hardplace.plans.plan import Format, Plan, problems
-from hardplace.plans.pricer import Pricer
+from hardplace.plans.pricer import StepPricer
 from hardplace.plans.pricing import pricer_of
 from hardplace.plans.published.rows import allocated_only, memory_unstated
-from hardplace.plans.published.runs import NotModelled, Run, run_of
+from hardplace.plans.published.runs import NotModelled, PublishedRun, run_of
 
 GIB = 1 << 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scored:
+class RunScore:
     """One row: seconds predicted and measured, relative error, why there is no prediction (empty: there is one).
 
     counted: the row counts in the summary (grade A or B, no flag, measured, predicted). memory_gib, published_gib: of
@@ -57,7 +57,7 @@ class Scored:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
+class ErrorSummary:
     """Absolute relative errors over rows: mean, median, worst, and Spearman's rank correlation of times."""
 
     name: str
@@ -71,12 +71,12 @@ class Summary:
 
 
 @cache
-def _pricer(gpu: str, precision: Format, flash: bool, stack: str, backend: str) -> Pricer:
+def _pricer(gpu: str, precision: Format, flash: bool, stack: str, backend: str) -> StepPricer:
     """Return the pricer of a GPU with its fitted efficiencies, shared so that kernels are priced once."""
     return pricer_of(device(gpu), Plan(global_batch=1, precision=precision, flash=flash), stack, backend)
 
 
-def fleet_of_run(run: Run, found: FittedEfficiencies | None = None) -> Fleet:
+def fleet_of_run(run: PublishedRun, found: FittedEfficiencies | None = None) -> Fleet:
     """Return the run's devices with what prices its work on them; found: other figures than those that ship."""
     known = found or fitted()
     pricer = _pricer(run.device, run.plan.precision, run.plan.flash, run.stack, run.backend)
@@ -85,15 +85,17 @@ def fleet_of_run(run: Run, found: FittedEfficiencies | None = None) -> Fleet:
     if share != 1.0 and len(cluster.levels) > 1:
         cluster = replace(cluster, levels=(*cluster.levels[:-1], replace(cluster.levels[-1], efficiency=share)))
     return Fleet(
-        sites=(Site(device=run.device, cluster=cluster, pricer=pricer, memory_bytes=device(run.device).memory_bytes),)
+        sites=(
+            DevicePool(device=run.device, cluster=cluster, pricer=pricer, memory_bytes=device(run.device).memory_bytes),
+        )
     )
 
 
-def settled(run: Run) -> Run:
+def settled(run: PublishedRun) -> PublishedRun:
     """Return the run with what its source leaves out: of the micro-batches 1, 2, 4, ... that divide the batch the
     fastest that fits."""
     each = run.plan.global_batch // run.plan.data
-    found: list[tuple[bool, float, Run]] = []
+    found: list[tuple[bool, float, PublishedRun]] = []
     for size in MICRO_BATCHES:
         one = replace(run, plan=replace(run.plan, micro_batch=size), open=())
         if run.open and each % size == 0 and next(problems(one.plan), None) is None:
@@ -102,13 +104,13 @@ def settled(run: Run) -> Run:
     return min(found, key=lambda item: item[:2])[2] if found else run
 
 
-def estimated(run: Run) -> PlanEstimate:
+def estimated(run: PublishedRun) -> PlanEstimate:
     """Return the estimate of a run."""
     one = settled(run)
     return estimate_plan(of_shape(one.shape, one.plan), one.plan, fleet_of_run(one))
 
 
-def score(row: Mapping[str, str], estimate: Callable[[Run], PlanEstimate] = estimated) -> Scored:
+def score(row: Mapping[str, str], estimate: Callable[[PublishedRun], PlanEstimate] = estimated) -> RunScore:
     """Return a row's prediction beside its measurement."""
     measured_s = _number(row["target_iter_s"])
     published = _number(row["memory_gb"])
@@ -119,7 +121,7 @@ def score(row: Mapping[str, str], estimate: Callable[[Run], PlanEstimate] = esti
         reason = str(problem)
     predicted_s = found.step_s if found else None
     known = predicted_s is not None and measured_s is not None
-    return Scored(
+    return RunScore(
         id=row["id"],
         source=row["source"].split(" ")[0],
         device=row["device"],
@@ -151,7 +153,7 @@ def _number(text: str) -> float | None:
     return value if value > 0 else None
 
 
-def summary(name: str, rows: Sequence[Scored], *, memory: bool = False) -> Summary | None:
+def summary(name: str, rows: Sequence[RunScore], *, memory: bool = False) -> ErrorSummary | None:
     """Return the summary of the rows that count, of seconds or of memory; None if none does."""
     counted = [
         (one.memory_error, one.memory_gib, one.published_gib, one)
@@ -165,7 +167,7 @@ def summary(name: str, rows: Sequence[Scored], *, memory: bool = False) -> Summa
         return None
     errors = np.array([abs(error) for error, *_ in known])
     worst = max(known, key=lambda item: abs(item[0]))
-    return Summary(
+    return ErrorSummary(
         name=name,
         rows=len(known),
         mean=float(errors.mean()),
@@ -191,7 +193,7 @@ def _ranks(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> np.ndarray[t
     return np.array([(values < one).sum() + ((values == one).sum() - 1) / 2.0 for one in values])
 
 
-def by_source(rows: Iterable[Scored], *, memory: bool = False) -> list[Summary]:
+def by_source(rows: Iterable[RunScore], *, memory: bool = False) -> list[ErrorSummary]:
     """Return the summary of each source, then of all rows; of seconds, or of memory."""
     listed = list(rows)
     names = dict.fromkeys(one.source for one in listed)

@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from hardplace.cost.layers.work import LayerWork
-from hardplace.plans.chain import Chain
+from hardplace.plans.chain import LayerChain
 from hardplace.plans.estimate import held
-from hardplace.plans.fleet import Site
-from hardplace.plans.memory import Held
+from hardplace.plans.fleet import DevicePool
+from hardplace.plans.memory import StageContents
 from hardplace.plans.pipeline import Pipelined, least, pipelined
-from hardplace.plans.placement.degree_bounds import Weights, weights_of
-from hardplace.plans.plan import Plan, Schedule, stage_layers
+from hardplace.plans.placement.degree_bounds import LightestLayer, weights_of
+from hardplace.plans.plan import PipelineSchedule, Plan, stage_layers
 from hardplace.plans.timing import Known, layer_seconds
 
 Floats = npt.NDArray[np.float64]
@@ -26,7 +26,7 @@ Stages = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cut:
+class StageCuts:
     """A chain cut into stages: where each begins, and the end (edges). Layers first to last - 1 are those that are
     cut."""
 
@@ -49,15 +49,15 @@ class WaysToCut:
 
     def __init__(self, running: Plan) -> None:
         self.running = running
-        self._known: dict[tuple[int, Stages], Cut] = {}
-        self._held: dict[tuple[int, int, Stages], tuple[list[tuple[LayerWork, ...]], list[Held]]] = {}
+        self._known: dict[tuple[int, Stages], StageCuts] = {}
+        self._held: dict[tuple[int, int, Stages], tuple[list[tuple[LayerWork, ...]], list[StageContents]]] = {}
 
     def ways(self, pipeline: int) -> tuple[Stages, ...]:
         """Return what a plan of so many stages may have as its `stages`."""
         own = self.running.stages
         return ((), own) if own and pipeline == self.running.pipeline else ((),)
 
-    def cut(self, pipeline: int, stages: Stages, chain: Chain) -> Cut:
+    def cut(self, pipeline: int, stages: Stages, chain: LayerChain) -> StageCuts:
         """Return the stages of a chain, as `chain.stages_of` has them."""
         if (pipeline, stages) not in self._known:
             first, last = chain.inner.start, chain.inner.stop
@@ -66,10 +66,10 @@ class WaysToCut:
                 sizes = stage_layers(last - first, replace(self.running, pipeline=pipeline, stages=stages))
                 edges = np.concatenate([[0], first + np.cumsum(sizes)])
                 edges[-1] = len(chain.whole)
-            self._known[pipeline, stages] = Cut(first=first, last=last, edges=edges)
+            self._known[pipeline, stages] = StageCuts(first=first, last=last, edges=edges)
         return self._known[pipeline, stages]
 
-    def held(self, chain: Chain, plan: Plan) -> tuple[list[tuple[LayerWork, ...]], list[Held]]:
+    def held(self, chain: LayerChain, plan: Plan) -> tuple[list[tuple[LayerWork, ...]], list[StageContents]]:
         """Return each stage's layers, and what they hold. The chain is to outlive the cuts."""
         key = id(chain), plan.pipeline, plan.stages
         if key not in self._held:
@@ -80,15 +80,15 @@ class WaysToCut:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
+class RunBounds:
     """Layers of a rank under a plan's degrees within a layer, micro-batch, recompute and schedule: seconds of all
     layers before each, (forward, backward, weight gradients; layers + 1). Of layers of which only some are recomputed:
     as if none were, a lower bound."""
 
     plan: Plan
-    chain: Chain
+    chain: LayerChain
     before_s: Floats
-    weights: Weights
+    weights: LightestLayer
 
     @property
     def bounded(self) -> bool:
@@ -96,7 +96,7 @@ class Kind:
         return self.plan.recompute_layers > 0
 
 
-def kind_of(plan: Plan, chain: Chain, plain: Chain, site: Site, known: Known) -> Kind:
+def kind_of(plan: Plan, chain: LayerChain, plain: LayerChain, site: DevicePool, known: Known) -> RunBounds:
     """Return the layers priced on a site; plain: without recompute."""
     priced_as = plain if plan.recompute_layers else chain
     seconds = {}
@@ -105,10 +105,10 @@ def kind_of(plan: Plan, chain: Chain, plain: Chain, site: Site, known: Known) ->
         seconds[key] = priced.forward_s, priced.backward_s, priced.weight_s
     table = np.array([seconds[id(one)] for one in priced_as.whole]).T
     before_s = np.concatenate([np.zeros((3, 1)), np.cumsum(table, axis=1)], axis=1)
-    return Kind(plan=plan, chain=chain, before_s=before_s, weights=weights_of(plain.layers, chain.layers))
+    return RunBounds(plan=plan, chain=chain, before_s=before_s, weights=weights_of(plain.layers, chain.layers))
 
 
-def bounds(kind: Kind, degrees: Ints, cuts: WaysToCut) -> Floats:
+def bounds(kind: RunBounds, degrees: Ints, cuts: WaysToCut) -> Floats:
     """Return lower bounds of seconds a sample by degrees, rows of (pipeline, data, batch).
 
     All micro-batches on the slowest stage, with (stages alike, so that every chunk has a layer) the way of the first
@@ -116,7 +116,7 @@ def bounds(kind: Kind, degrees: Ints, cuts: WaysToCut) -> Floats:
     to the last stage and all on it.
     """
     pipelines = np.unique(degrees[:, 0])
-    apart = kind.plan.schedule is Schedule.ZERO_BUBBLE
+    apart = kind.plan.schedule is PipelineSchedule.ZERO_BUBBLE
     count = len(kind.chain.layers)
     inner = np.diff(kind.before_s, axis=1)[:2].sum(axis=0)[kind.chain.inner]
     layer_s = float(inner.min()) if count else 0.0
@@ -139,19 +139,19 @@ def bounds(kind: Kind, degrees: Ints, cuts: WaysToCut) -> Floats:
     if apart:
         return np.asarray(np.maximum(work_s, way[pipeline] + times * final[pipeline]) / batch)
     alike = (count % pipeline == 0) & (pipeline != cuts.running.pipeline)
-    if kind.bounded or kind.plan.schedule is Schedule.GPIPE:
+    if kind.bounded or kind.plan.schedule is PipelineSchedule.GPIPE:
         alike[:] = False
     return np.asarray((work_s + np.where(alike, way[pipeline], 0.0)) / batch)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Timed:
+class BoundedPlan:
     """A plan whose ZeRO is not yet chosen, with lower bounds: of when each stage is done, and of the step without its
     end. runs: the pipeline's seconds, once they are worked out."""
 
-    kind: Kind
+    kind: RunBounds
     plan: Plan
-    cut: Cut
+    cut: StageCuts
     hop_s: float
     done_s: Floats
     least_s: float
@@ -171,11 +171,13 @@ class Timed:
         return self.runs[0]
 
 
-def timed(kind: Kind, plan: Plan, cut: Cut, hop_s: float) -> Timed:
+def timed(kind: RunBounds, plan: Plan, cut: StageCuts, hop_s: float) -> BoundedPlan:
     """Return a plan with its bounds."""
     if kind.bounded:
-        return Timed(kind=kind, plan=plan, cut=cut, hop_s=hop_s, done_s=np.zeros(plan.pipeline), least_s=0.0, runs=[])
+        return BoundedPlan(
+            kind=kind, plan=plan, cut=cut, hop_s=hop_s, done_s=np.zeros(plan.pipeline), least_s=0.0, runs=[]
+        )
     seconds = np.diff(kind.before_s[:, cut.chunks(plan.virtual)])[..., None]
     done, total = least(seconds, np.array([hop_s]), plan.micro_batches, plan.schedule)
     least_s = float(total[0])
-    return Timed(kind=kind, plan=plan, cut=cut, hop_s=hop_s, done_s=done[:, 0], least_s=least_s, runs=[])
+    return BoundedPlan(kind=kind, plan=plan, cut=cut, hop_s=hop_s, done_s=done[:, 0], least_s=least_s, runs=[])

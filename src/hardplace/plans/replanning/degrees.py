@@ -11,16 +11,16 @@ import numpy as np
 
 from hardplace.plans.placement.degree_bounds import may_fit
 from hardplace.plans.placement.space import MICRO_BATCHES, divisors
-from hardplace.plans.plan import INSIDE_OUT, Dimension, Plan, Schedule, problems
-from hardplace.plans.replanning.bounds import Ints, Timed
-from hardplace.plans.replanning.devices import AtHand, Inside, inside
+from hardplace.plans.plan import INSIDE_OUT, Dimension, PipelineSchedule, Plan, problems
+from hardplace.plans.replanning.bounds import BoundedPlan, Ints
+from hardplace.plans.replanning.devices import AvailableDevices, Inside, inside
 from hardplace.workload.types import Recompute
 
 NEAR = 0.02  # by what share an uneven batch may differ from the running one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rows:
+class DegreeTable:
     """A way to run the layers, not yet priced, and degrees that it may have on networks alike, rows of (pipeline, data,
     batch)."""
 
@@ -29,7 +29,7 @@ class Rows:
     degrees: Ints
 
 
-def rows(hand: AtHand, *, uneven: bool) -> Iterator[Rows]:
+def rows(hand: AvailableDevices, *, uneven: bool) -> Iterator[DegreeTable]:
     """Yield the ways to run a layer, each with the degrees that the devices at hand allow it.
 
     uneven: with batches near the running one instead, which more devices divide.
@@ -39,7 +39,7 @@ def rows(hand: AtHand, *, uneven: bool) -> Iterator[Rows]:
     recomputes = [(one, 0) for one in Recompute if not (running.flash and one is Recompute.SELECTIVE)]
     if running.recompute_layers:
         recomputes.append((running.recompute, running.recompute_layers))
-    schedules = dict.fromkeys((Schedule.ONE_F_ONE_B, Schedule.ZERO_BUBBLE, running.schedule))
+    schedules = dict.fromkeys((PipelineSchedule.ONE_F_ONE_B, PipelineSchedule.ZERO_BUBBLE, running.schedule))
     for tensor in sorted({*divisors(hand.node.levels[0].devices or hand.devices), running.tensor}):
         sequence = tensor > 1 and (running.sequence or running.tensor == 1)
         ranked = replace(base, tensor=tensor, sequence=sequence, micro_batch=1)
@@ -49,10 +49,10 @@ def rows(hand: AtHand, *, uneven: bool) -> Iterator[Rows]:
             for micro_batch in MICRO_BATCHES:
                 able = degrees[(degrees[:, 2] // degrees[:, 1]) % micro_batch == 0]
                 for (recompute, count), schedule in itertools.product(recomputes, schedules):
-                    here = able if schedule is Schedule.ONE_F_ONE_B else able[able[:, 0] > 1]
+                    here = able if schedule is PipelineSchedule.ONE_F_ONE_B else able[able[:, 0] > 1]
                     if len(here):
                         plan = replace(ranked, micro_batch=micro_batch, schedule=schedule, recompute=recompute)
-                        yield Rows(plan=replace(plan, recompute_layers=count), network=network, degrees=here)
+                        yield DegreeTable(plan=replace(plan, recompute_layers=count), network=network, degrees=here)
 
 
 def _order(running: Plan) -> tuple[Dimension, ...]:
@@ -63,11 +63,11 @@ def _order(running: Plan) -> tuple[Dimension, ...]:
     return own if inner else INSIDE_OUT
 
 
-def _pipelines(hand: AtHand) -> range:
+def _pipelines(hand: AvailableDevices) -> range:
     return range(1, 2 if hand.shape.branches else hand.shape.layers + 1)
 
 
-def _even(hand: AtHand, ranked: Plan) -> dict[Inside, Ints]:
+def _even(hand: AvailableDevices, ranked: Plan) -> dict[Inside, Ints]:
     """Return (pipeline, data, batch) of all degrees that divide the batch and that there is room for."""
     width, batch = ranked.tensor * ranked.context, ranked.global_batch
     found = [
@@ -79,7 +79,7 @@ def _even(hand: AtHand, ranked: Plan) -> dict[Inside, Ints]:
     return _grouped(hand, ranked, found)
 
 
-def _near(hand: AtHand, ranked: Plan) -> dict[Inside, Ints]:
+def _near(hand: AvailableDevices, ranked: Plan) -> dict[Inside, Ints]:
     """Return for each pipeline the most replicas that there is room for, with the nearest batch they divide."""
     width, asked = ranked.tensor * ranked.context, ranked.global_batch
     found = []
@@ -94,7 +94,7 @@ def _near(hand: AtHand, ranked: Plan) -> dict[Inside, Ints]:
     return _grouped(hand, ranked, found)
 
 
-def _grouped(hand: AtHand, ranked: Plan, degrees: list[tuple[int, int, int]]) -> dict[Inside, Ints]:
+def _grouped(hand: AvailableDevices, ranked: Plan, degrees: list[tuple[int, int, int]]) -> dict[Inside, Ints]:
     """Return the degrees that there is room for, by the network that they see."""
     found: dict[Inside, list[tuple[int, int, int]]] = {}
     for pipeline, data, batch in degrees:
@@ -106,13 +106,13 @@ def _grouped(hand: AtHand, ranked: Plan, degrees: list[tuple[int, int, int]]) ->
 
 def virtuals(running: Plan, plan: Plan, layers: int) -> list[int]:
     """Return how many chunks of its layers a stage may have: divisors of its layers, rounded up, in 1F1B."""
-    if plan.schedule is not Schedule.ONE_F_ONE_B or plan.pipeline == 1 or plan.micro_batches % plan.pipeline:
+    if plan.schedule is not PipelineSchedule.ONE_F_ONE_B or plan.pipeline == 1 or plan.micro_batches % plan.pipeline:
         return [1]
     own = {running.virtual} if running.pipeline == plan.pipeline else set()
     return sorted({*divisors(-(-layers // plan.pipeline)), *own})
 
 
-def zeros(hand: AtHand, way: Timed) -> Iterator[Plan]:
+def zeros(hand: AvailableDevices, way: BoundedPlan) -> Iterator[Plan]:
     """Yield the plan with each stage of ZeRO that it may have, over all replicas or as the running plan, as far as a
     cheap bound of its memory fits."""
     plan, own = way.plan, hand.running.shard

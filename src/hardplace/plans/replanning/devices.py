@@ -8,9 +8,9 @@ from dataclasses import replace
 from hardplace.cost.layers.fused import decoder_of
 from hardplace.errors import BadInput
 from hardplace.hardware.device import Device, Node
-from hardplace.plans.chain import Chain, chain_of, rank_layers
+from hardplace.plans.chain import LayerChain, chain_of, rank_layers
 from hardplace.plans.estimate import PlanEstimate, estimate_plan
-from hardplace.plans.fleet import Fleet, Site, even_cluster
+from hardplace.plans.fleet import DevicePool, Fleet, even_cluster
 from hardplace.plans.placement.space import shape_of
 from hardplace.plans.plan import Plan
 from hardplace.plans.pricing import pricer_of
@@ -20,7 +20,7 @@ from hardplace.workload.types import Layer, Recompute, Workload
 Inside = tuple[int, ...]  # how many levels the network has, and the devices in a group of each but the last
 
 
-class AtHand:
+class AvailableDevices:
     """One model on one kind of device; `running` says what stays as it is. room_for: whether so many nodes with so many
     devices each are there, of `devices` in all."""
 
@@ -40,7 +40,7 @@ class AtHand:
         self._decoder = decoder_of(workload)
         self._known: dict[Inside, Known] = {}
         self._ranks: dict[tuple[int, bool], tuple[Layer, ...]] = {}
-        self._chains: dict[tuple[object, ...], Chain] = {}
+        self._chains: dict[tuple[object, ...], LayerChain] = {}
         self._placed: dict[int, Fleet | None] = {}
 
     def estimate(self, plan: Plan) -> PlanEstimate:
@@ -55,7 +55,7 @@ class AtHand:
 
     def fleet(self, devices: int) -> Fleet:
         """Return so many of the devices; BadInput where they do not fill their nodes."""
-        site = Site(
+        site = DevicePool(
             device=self.chip.name,
             cluster=even_cluster(self.node, devices),
             pricer=self.pricer,
@@ -63,7 +63,7 @@ class AtHand:
         )
         return Fleet(sites=(site,))
 
-    def site(self, plan: Plan) -> Site:
+    def site(self, plan: Plan) -> DevicePool:
         """Return the devices of a plan; BadInput where they do not fill their nodes."""
         return self.fleet(plan.devices).sites[0]
 
@@ -81,7 +81,7 @@ class AtHand:
             self._placed[devices] = found
         return self._placed[devices]
 
-    def chain(self, plan: Plan) -> Chain:
+    def chain(self, plan: Plan) -> LayerChain:
         """Return a plan's layers, with the plain ones beside where it recomputes; BadInput where a degree divides
         nothing."""
         again = 1 if plan.recompute is not Recompute.NONE else 0

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from hardplace.plans.replanning.assignment import assign
-from hardplace.plans.replanning.state_shares import Floats, Ints, Item, overlap
+from hardplace.plans.replanning.state_shares import Floats, Ints, StatePiece, overlap
 
 EMPTY, GONE = -1, -2  # a device that holds nothing of the run; one that is lost
 _EXACT = 1024  # pairs of nodes up to which every pair's devices are matched exactly
@@ -26,7 +26,7 @@ def standing(running: int, size: int, lost: frozenset[int], gained: int) -> Ints
     return found.reshape(nodes, size)
 
 
-def mapped(items: Sequence[Item], stages: tuple[Ints, Ints], slots: Ints, per_node: int) -> Ints:
+def mapped(items: Sequence[StatePiece], stages: tuple[Ints, Ints], slots: Ints, per_node: int) -> Ints:
     """Return the device of each rank of the new plan.
 
     stages: of each rank of the running and of the new plan. slots: `standing` of the running plan. per_node:
@@ -43,7 +43,7 @@ def mapped(items: Sequence[Item], stages: tuple[Ints, Ints], slots: Ints, per_no
 
 
 def _values(
-    items: Sequence[Item], stages: tuple[Ints, Ints], slots: Ints, groups: Ints, exact: bool
+    items: Sequence[StatePiece], stages: tuple[Ints, Ints], slots: Ints, groups: Ints, exact: bool
 ) -> tuple[Floats, Callable[[int, int], Ints]]:
     """Return the bytes kept by each group of ranks on each node, and the devices that its ranks then take."""
     old_kind, olds = _kinds([item.old if exact else item.old_rough for item in items], stages[0], slots)
@@ -77,7 +77,7 @@ def _kinds(shares: Sequence[Ints], stage: Ints, slots: Ints) -> tuple[Ints, list
     return kind.reshape(-1), [(number, slots[at]) for number, at in enumerate(first.tolist())]
 
 
-def _table(items: Sequence[Item], stages: tuple[Ints, Ints], node: Ints, group: Ints, exact: bool) -> Floats:
+def _table(items: Sequence[StatePiece], stages: tuple[Ints, Ints], node: Ints, group: Ints, exact: bool) -> Floats:
     """Return the bytes that each rank of a group finds on each device of a node, (ranks, devices); of lost devices so
     little that none is taken. Of equal ones the nearest in order is taken."""
     total = np.zeros((len(group), len(node)))
@@ -95,7 +95,7 @@ def _table(items: Sequence[Item], stages: tuple[Ints, Ints], node: Ints, group: 
 
 
 def _block(
-    items: Sequence[Item],
+    items: Sequence[StatePiece],
     stages: tuple[Ints, Ints],
     groups: Ints,
     nodes: Ints,

@@ -12,11 +12,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from hardplace.plans.replanning.mapping import mapped
-from hardplace.plans.replanning.state_shares import Floats, Ints, Item, Part, Ranks, Spread, items_of, overlap
+from hardplace.plans.replanning.state_shares import (
+    Floats,
+    Ints,
+    Ranks,
+    StageMap,
+    StateGroup,
+    StatePiece,
+    items_of,
+    overlap,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Moves:
+class StateMoves:
     """Bytes between two plans. needed: of all devices of the new plan; kept: where they are already; moved: from other
     devices; checkpoint: that no device holds any more, each once. across: of moved and checkpoint bytes as received,
     those that come from another node. busiest: received by one device within its node, and from other nodes (each
@@ -33,7 +42,7 @@ class Moves:
     devices: tuple[int, ...]
 
 
-def moves(parts: Sequence[Part], old: Spread, new: Spread, slots: Ints, per_node: int) -> Moves:
+def moves(parts: Sequence[StateGroup], old: StageMap, new: StageMap, slots: Ints, per_node: int) -> StateMoves:
     """Return what moves when the new plan takes over on the devices at hand.
 
     slots: `standing` of the running plan. per_node: consecutive ranks of the new plan that stand on one node. Nodes are
@@ -52,7 +61,7 @@ def moves(parts: Sequence[Part], old: Spread, new: Spread, slots: Ints, per_node
     near = sum((_near(item, stages, node, ranks) for item in items), np.zeros(len(ranks)))
     lost_once, lost = _lost(items, stages, slots, ranks)
     most = sum((_most(item, stages) for item in items), np.zeros(len(ranks)))
-    return Moves(
+    return StateMoves(
         needed_bytes=float(needed.sum()),
         kept_bytes=float(kept.sum()),
         moved_bytes=max(0.0, float((needed - kept).sum()) - lost),
@@ -65,14 +74,14 @@ def moves(parts: Sequence[Part], old: Spread, new: Spread, slots: Ints, per_node
     )
 
 
-def _held(item: Item, stages: tuple[Ints, Ints], at: Ints, ranks: Ints) -> Floats:
+def _held(item: StatePiece, stages: tuple[Ints, Ints], at: Ints, ranks: Ints) -> Floats:
     """Return the bytes of a rank's state that the device with rank `at` of the running plan holds."""
     size = item.shared[stages[0][at], stages[1][ranks]]
     found = size * overlap(item.old[at], item.old_count, item.new[ranks], item.new_count)
     return np.asarray(np.where(at >= 0, found, 0.0))
 
 
-def _near(item: Item, stages: tuple[Ints, Ints], node: Ints, ranks: Ints) -> Floats:
+def _near(item: StatePiece, stages: tuple[Ints, Ints], node: Ints, ranks: Ints) -> Floats:
     """Return the bytes of each rank's state that its node holds; node: (ranks, devices). Copies count once."""
     names = np.where(node >= 0, stages[0][node] * item.old_count + item.old[node], -1)
     total = np.zeros(len(ranks))
@@ -82,7 +91,7 @@ def _near(item: Item, stages: tuple[Ints, Ints], node: Ints, ranks: Ints) -> Flo
     return total
 
 
-def _lost(items: Sequence[Item], stages: tuple[Ints, Ints], slots: Ints, ranks: Ints) -> tuple[float, float]:
+def _lost(items: Sequence[StatePiece], stages: tuple[Ints, Ints], slots: Ints, ranks: Ints) -> tuple[float, float]:
     """Return the bytes that no device holds any more: each once, and as often as ranks of the new plan need them."""
     alive = slots[slots >= 0]
     gone = np.setdiff1d(np.arange(len(stages[0])), alive)
@@ -97,7 +106,7 @@ def _lost(items: Sequence[Item], stages: tuple[Ints, Ints], slots: Ints, ranks: 
     return once, often
 
 
-def _most(item: Item, stages: tuple[Ints, Ints]) -> Floats:
+def _most(item: StatePiece, stages: tuple[Ints, Ints]) -> Floats:
     """Return the most bytes of each new rank's state that any rank of the running plan held."""
     names, back = np.unique(stages[1] * item.new_count + item.new, return_inverse=True)
     start = names % item.new_count

@@ -13,12 +13,12 @@ from hardplace.plans.estimate import PlanEstimate
 from hardplace.plans.fleet import even_cluster
 from hardplace.plans.memory import state_bytes, weight_bytes
 from hardplace.plans.plan import Plan
-from hardplace.plans.replanning.devices import AtHand
+from hardplace.plans.replanning.devices import AvailableDevices
 from hardplace.plans.replanning.mapping import GONE, standing
-from hardplace.plans.replanning.moves import Moves, moves
-from hardplace.plans.replanning.state import States, spread_of
+from hardplace.plans.replanning.moves import StateMoves, moves
+from hardplace.plans.replanning.state import ModelState, spread_of
 from hardplace.plans.replanning.state_shares import Ints
-from hardplace.plans.replanning.variants import Variants
+from hardplace.plans.replanning.variants import RisingPlans
 from hardplace.workload.types import Recompute, Workload
 
 RESTART_S = 60.0  # docs/model-replan.md, "Pause"
@@ -41,12 +41,12 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Option:
+class ReplanOption:
     """A plan to go on with: bytes that move, the pause, samples/s while it runs and in the mean of the horizon. spares:
     devices at hand that it leaves idle."""
 
     estimate: PlanEstimate
-    moves: Moves
+    moves: StateMoves
     transfer_s: float
     read_s: float
     pause_s: float
@@ -56,12 +56,12 @@ class Option:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Replanned:
+class ReplanResult:
     """Options, most work first; the first is the best of its space. running: the old plan on its old devices.
     reread_bytes, reread_s: of all state, which the store must give if hosts keep no snapshot of the checkpoint; 0 where
     nothing is lost for good. uneven: the best plan whose batch is only near the running one, where it is faster."""
 
-    options: tuple[Option, ...]
+    options: tuple[ReplanOption, ...]
     running: PlanEstimate
     reread_bytes: float
     reread_s: float
@@ -82,16 +82,16 @@ class Stuck:
     pause_s: float
 
 
-def replan(workload: Workload, chip: Device, running: Plan, before: Node, change: Change) -> Replanned | Stuck:
+def replan(workload: Workload, chip: Device, running: Plan, before: Node, change: Change) -> ReplanResult | Stuck:
     """Return the plans that do most work until the next change, or why none does any.
 
     before: the node of the running plan, as it was. Work of a plan is samples/s x (horizon - pause). Raises BadInput
     for a plan that does not suit the model, or a change that does not suit the plan.
     """
     _check(running, before, change)
-    old = AtHand(workload, chip, before, running, running.devices).estimate(running)
+    old = AvailableDevices(workload, chip, before, running, running.devices).estimate(running)
     mover = _Mover(workload, old, before, change)
-    now = Variants(AtHand(workload, chip, change.node, running, change.devices, mover.room_for))
+    now = RisingPlans(AvailableDevices(workload, chip, change.node, running, change.devices, mover.room_for))
     stay = mover.stay(now.hand.estimate(running)) if mover.can_stay else None
     found = [stay] if stay else []
     least_s, late_s = change.restart_s, math.inf  # no pause is shorter; the shortest of those that were too long
@@ -146,12 +146,12 @@ class _Mover:
     """What it takes to go from the running plan to others, on the devices at hand."""
 
     def __init__(self, workload: Workload, old: PlanEstimate, before: Node, change: Change) -> None:
-        self.old, self.change, self.states = old, change, States(workload)
+        self.old, self.change, self.states = old, change, ModelState(workload)
         self.layers, self.parameters = len(workload.order), workload.parameters
         levels = even_cluster(before, old.devices).levels
         size = levels[0].devices if len(levels) > 1 else before.levels[0].devices or old.devices
         gained = change.devices - (old.devices - len(change.lost))
-        self._moves: dict[tuple[Plan, tuple[int, ...]], Moves] = {}
+        self._moves: dict[tuple[Plan, tuple[int, ...]], StateMoves] = {}
         self.slots: Ints = standing(old.devices, size, change.lost, gained)
         self.present = (self.slots != GONE).sum(axis=1)
         self.can_stay = not change.lost
@@ -164,7 +164,7 @@ class _Mover:
         """Return whether so many nodes have so many devices."""
         return int((self.present >= each).sum()) >= nodes
 
-    def stay(self, estimate: PlanEstimate) -> Option:
+    def stay(self, estimate: PlanEstimate) -> ReplanOption:
         """Return the running plan, going on without a stop on the links as they are now."""
         return replace(
             self.option(estimate),
@@ -174,12 +174,12 @@ class _Mover:
             effective_samples_per_s=self._effective(estimate, 0.0),
         )
 
-    def least_pause_s(self, option: Option) -> float:
+    def least_pause_s(self, option: ReplanOption) -> float:
         """Return what no pause is shorter than: what is lost is as much whatever the plan, and read by all devices."""
         read_s = option.moves.checkpoint_bytes / (self.change.store_bytes_per_s * self.change.devices)
         return self.change.restart_s + read_s
 
-    def option(self, estimate: PlanEstimate) -> Option:
+    def option(self, estimate: PlanEstimate) -> ReplanOption:
         """Return what moves and the pause of going to a plan."""
         old, new = self.old, estimate
         per_node = even_cluster(self.change.node, new.devices).levels[0].devices
@@ -195,7 +195,7 @@ class _Mover:
         )
         read_s = moved.checkpoint_bytes / (self.change.store_bytes_per_s * new.devices)
         pause_s = self.change.restart_s + transfer_s + read_s
-        return Option(
+        return ReplanOption(
             estimate=new,
             moves=moved,
             transfer_s=transfer_s,
@@ -211,7 +211,7 @@ class _Mover:
         return _rate(estimate) * max(0.0, 1.0 - pause_s / self.change.horizon_s)
 
 
-def _answer(found: list[Option], mover: _Mover, now: Variants, old: PlanEstimate) -> Replanned:
+def _answer(found: list[ReplanOption], mover: _Mover, now: RisingPlans, old: PlanEstimate) -> ReplanResult:
     best = found[0]
     every_bytes = (weight_bytes(old.plan) + state_bytes(old.plan)) * mover.parameters
     again = best.moves.checkpoint_bytes > 0.0
@@ -219,7 +219,7 @@ def _answer(found: list[Option], mover: _Mover, now: Variants, old: PlanEstimate
     if best.spares:
         limit_s = 1.0 / best.samples_per_s
         uneven = next(now.rising(uneven=True, limit_s=limit_s), None)
-    return Replanned(
+    return ReplanResult(
         options=tuple(found),
         running=old,
         reread_bytes=float(every_bytes) if again else 0.0,
@@ -230,7 +230,7 @@ def _answer(found: list[Option], mover: _Mover, now: Variants, old: PlanEstimate
     )
 
 
-def _stuck(now: Variants, change: Change, least_s: float, late_s: float) -> Stuck:
+def _stuck(now: RisingPlans, change: Change, least_s: float, late_s: float) -> Stuck:
     """Return why no plan does any work: the horizon is over before the pause, or nothing fits."""
     late_s = least_s if change.horizon_s <= least_s else late_s
     if math.isfinite(late_s):

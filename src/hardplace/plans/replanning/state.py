@@ -6,19 +6,19 @@ from collections import Counter
 
 from hardplace.plans.estimate import PlanEstimate
 from hardplace.plans.plan import Plan
-from hardplace.plans.replanning.state_shares import Part, Spread
+from hardplace.plans.replanning.state_shares import StageMap, StateGroup
 from hardplace.workload.sharding import shard
 from hardplace.workload.types import Layer, OperatorKind, Parallelism, StorageRole, Workload
 
 
-class States:
+class ModelState:
     """The state of one model; layers are divided once for each tensor and expert degree."""
 
     def __init__(self, workload: Workload) -> None:
         self.workload = workload
         self._sizes: dict[tuple[int, int], list[list[int]]] = {}
 
-    def parts(self, old: Plan, new: Plan) -> tuple[Part, ...]:
+    def parts(self, old: Plan, new: Plan) -> tuple[StateGroup, ...]:
         """Return the parameters that both plans divide alike, with their elements at each layer."""
         whole = self._elements(1, 1)
         before, after = self._elements(old.tensor, old.expert), self._elements(new.tensor, new.expert)
@@ -28,7 +28,7 @@ class States:
                 key = round(each / one), round(each / two), expert
                 found.setdefault(key, [Counter()])[0][index] += each
         return tuple(
-            Part(
+            StateGroup(
                 elements=tuple(counts[0][index] for index in self.workload.order),
                 old_parts=key[0],
                 new_parts=key[1],
@@ -67,16 +67,16 @@ def _experts(layer: Layer) -> list[bool]:
     return [index in read for _, index in _parameters(layer)]
 
 
-def spread_of(found: PlanEstimate, layers: int) -> Spread:
+def spread_of(found: PlanEstimate, layers: int) -> StageMap:
     """Return the stage of every layer (layers: of the model, embedding and head too); chunk c of stage s of p stages
     comes at place c p + s."""
     plan = found.plan
     if plan.assignment or plan.pipeline == 1:
-        return Spread(plan=plan, places=plan.assignment or (0,) * layers)
+        return StageMap(plan=plan, places=plan.assignment or (0,) * layers)
     places = [0]
     for chunk in range(plan.virtual):
         for stage, size in enumerate(found.stage_layers):
             more = plan.virtual - 1 if stage == plan.pipeline - 1 else 0  # short chunks are the last stage's last ones
             before, after = ((size * one + more) // plan.virtual for one in (chunk, chunk + 1))
             places += [stage] * (after - before)
-    return Spread(plan=plan, places=(*places, plan.pipeline - 1))
+    return StageMap(plan=plan, places=(*places, plan.pipeline - 1))

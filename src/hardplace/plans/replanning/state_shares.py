@@ -17,7 +17,7 @@ Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class StateGroup:
     """Parameters that are divided alike: elements at each layer of the model, and into how many equal parts tensor (or,
     of experts, expert) parallelism cuts them under the running and the new plan (1: every rank holds them whole)."""
 
@@ -28,7 +28,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Spread:
+class StageMap:
     """A plan and the stage of every layer of the model, chunks of interleaved stages where they really are."""
 
     plan: Plan
@@ -36,7 +36,7 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
+class StatePiece:
     """One kind of state of one part: bytes that stages of both plans share, (old stages, new stages); which of how many
     equal intervals each rank holds. rough: the same without ZeRO's division."""
 
@@ -81,7 +81,7 @@ class Ranks:
         return part, part * over + replica % over, parts * over
 
 
-def items_of(parts: Sequence[Part], old: Spread, new: Spread) -> list[Item]:
+def items_of(parts: Sequence[StateGroup], old: StageMap, new: StageMap) -> list[StatePiece]:
     """Return the weights and the optimizer's states of every part under both plans."""
     before, after = Ranks(old.plan), Ranks(new.plan)
     one = np.equal.outer(np.arange(old.plan.pipeline), old.places).astype(np.float64)
@@ -94,7 +94,7 @@ def items_of(parts: Sequence[Part], old: Spread, new: Spread) -> list[Item]:
             new_part, new_interval, new_count = after.shares(part.new_parts, part.expert, new.plan.zero >= from_zero)
             size = each * elements
             found.append(
-                Item(
+                StatePiece(
                     shared=(one * size) @ two.T,
                     whole=one @ size,
                     needed=two @ size,

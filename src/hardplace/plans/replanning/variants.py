@@ -1,5 +1,5 @@
 """What a running plan could become on the devices at hand, in rising order of seconds a sample
-(docs/model-replan.md, "Bounds"). Read `Variants.rising` first; which plans there are: `plans.replanning.degrees`."""
+(docs/model-replan.md, "Bounds"). Read `RisingPlans.rising` first; which plans there are: `plans.replanning.degrees`."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hardplace.cost.layers.work import Product
+from hardplace.cost.layers.work import GemmWork
 from hardplace.plans.estimate import PlanEstimate
-from hardplace.plans.memory import room
+from hardplace.plans.memory import stage_memory
 from hardplace.plans.pipeline import end_of_step_s
 from hardplace.plans.plan import Plan
-from hardplace.plans.replanning.bounds import Kind, Timed, WaysToCut, bounds, kind_of, timed
-from hardplace.plans.replanning.degrees import Rows, rows, virtuals, zeros
-from hardplace.plans.replanning.devices import AtHand, Inside
+from hardplace.plans.replanning.bounds import BoundedPlan, RunBounds, WaysToCut, bounds, kind_of, timed
+from hardplace.plans.replanning.degrees import DegreeTable, rows, virtuals, zeros
+from hardplace.plans.replanning.devices import AvailableDevices, Inside
 from hardplace.plans.timing import end_of_stage
 from hardplace.workload.types import Recompute
 
@@ -27,33 +27,33 @@ from hardplace.workload.types import Recompute
 class _Next:
     """The degrees (in rising order of their bounds) of a kind that are not yet looked at, from `at` on."""
 
-    kind: Kind
+    kind: RunBounds
     degrees: list[list[int]]
     bounds_s: list[float]
     at: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Ended:
+class ShardedPlan:
     """A plan with the end of the step of every stage; timed: None where `estimate_plan` must price it."""
 
     plan: Plan
-    timed: Timed | None
+    timed: BoundedPlan | None
     ends_s: tuple[float, ...]
 
 
-_Entry = Rows | _Next | Timed | _Ended | Plan
+_Entry = DegreeTable | _Next | BoundedPlan | ShardedPlan | Plan
 
 
-class Variants:
+class RisingPlans:
     """Plans on the devices at hand that keep what the running plan fixes. considered: degrees and ways to run the
     layers that were looked at, of the running batch."""
 
-    def __init__(self, hand: AtHand) -> None:
+    def __init__(self, hand: AvailableDevices) -> None:
         self.hand = hand
         self.considered = 0
         self._cuts = WaysToCut(hand.running)
-        self._kinds: dict[tuple[Plan, Inside], Kind] = {}
+        self._kinds: dict[tuple[Plan, Inside], RunBounds] = {}
 
     def rising(self, *, uneven: bool = False, limit_s: float = math.inf) -> Iterator[PlanEstimate]:
         """Yield all plans that fit, in rising order of seconds a sample, exactly, as far as those are below a limit.
@@ -72,7 +72,7 @@ class Variants:
         while heap and heap[0][0] < limit_s:
             bound_s, _, one = heapq.heappop(heap)
             match one:
-                case Rows():
+                case DegreeTable():
                     more = self._priced_rows(one)
                     push(more.bounds_s[0], more)
                 case _Next():
@@ -80,29 +80,29 @@ class Variants:
                         push(one.bounds_s[one.at + 1], replace(one, at=one.at + 1))
                     for way in self._scheduled(one.kind, one.degrees[one.at]):
                         push(max(bound_s, way.least_s / way.plan.global_batch), way)
-                case Timed():
+                case BoundedPlan():
                     for ended, least_s in self._divided(one):
                         push(max(bound_s, least_s / ended.plan.global_batch), ended)
-                case _Ended():
+                case ShardedPlan():
                     step_s = self._step_s(one)
                     if step_s < math.inf:
                         push(step_s / one.plan.global_batch, one.plan)
                 case Plan():
                     yield self.hand.estimate(one)
 
-    def _peak_s(self, some: Rows) -> float:
+    def _peak_s(self, some: DegreeTable) -> float:
         """Return a lower bound of seconds a sample: matrix products at four times the peak of 16 bit (fp4's)."""
         chain = self.hand.chain(replace(some.plan, recompute=Recompute.NONE))
         distinct = {id(one): one for one in chain.whole}
         flops = {
-            key: sum(work.flops for work in (*one.forward, *one.backward) if isinstance(work, Product))
+            key: sum(work.flops for work in (*one.forward, *one.backward) if isinstance(work, GemmWork))
             for key, one in distinct.items()
         }
         most = int((some.degrees[:, 0] * some.degrees[:, 1]).max()) * some.plan.micro_batch
         total = sum(flops[id(one)] for one in chain.whole)
         return total / (4.0 * self.hand.pricer.peak_flops_per_s * most)
 
-    def _priced_rows(self, some: Rows) -> _Next:
+    def _priced_rows(self, some: DegreeTable) -> _Next:
         """Return the degrees of a way to run the layers by their bounds."""
         plan = replace(some.plan, global_batch=1)
         key = (plan, some.network)
@@ -116,7 +116,7 @@ class Variants:
         order = np.argsort(bounds_s, kind="stable")
         return _Next(kind=kind, degrees=some.degrees[order].tolist(), bounds_s=bounds_s[order].tolist(), at=0)
 
-    def _scheduled(self, kind: Kind, degrees: list[int]) -> Iterator[Timed]:
+    def _scheduled(self, kind: RunBounds, degrees: list[int]) -> Iterator[BoundedPlan]:
         """Yield the ways to cut the stages and their chunks."""
         pipeline, data, batch = degrees
         plan = replace(kind.plan, pipeline=pipeline, data=data, global_batch=batch)
@@ -129,15 +129,17 @@ class Variants:
             for virtual in virtuals(self.hand.running, plan, cut.last - cut.first):
                 yield timed(kind, replace(plan, virtual=virtual, stages=stages), cut, hop_s)
 
-    def _divided(self, way: Timed) -> Iterator[tuple[_Ended, float]]:
+    def _divided(self, way: BoundedPlan) -> Iterator[tuple[ShardedPlan, float]]:
         """Yield what ZeRO may divide, as far as it fits, with a lower bound of the seconds of a step."""
         fixed_s = self.hand.pricer.efficiencies.step_s
         for one in zeros(self.hand, way):
             if one.zero >= 2 or one.recompute_layers:  # layers take other seconds: priced whole
-                yield _Ended(plan=one, timed=None, ends_s=()), way.least_s
+                yield ShardedPlan(plan=one, timed=None, ends_s=()), way.least_s
                 continue
             stages, holds = self._cuts.held(way.kind.chain, one)
-            if any(room(one, at, hold).total_bytes > self.hand.chip.memory_bytes for at, hold in enumerate(holds)):
+            if any(
+                stage_memory(one, at, hold).total_bytes > self.hand.chip.memory_bytes for at, hold in enumerate(holds)
+            ):
                 continue
             site = self.hand.site(one)
             forward_s, backward_s, _ = way.chunks_s()
@@ -149,9 +151,9 @@ class Variants:
                     known[key] = end_of_stage(stage, one, site, f, b)
                 ends.append(known[key])
             least_s = max(way.least_s + min(ends), float((way.done_s + ends).max()))
-            yield _Ended(plan=one, timed=way, ends_s=tuple(ends)), least_s + fixed_s
+            yield ShardedPlan(plan=one, timed=way, ends_s=tuple(ends)), least_s + fixed_s
 
-    def _step_s(self, ended: _Ended) -> float:
+    def _step_s(self, ended: ShardedPlan) -> float:
         """Return the seconds of a step as `estimate_plan` has them; inf where it does not fit."""
         if ended.timed is None:
             estimate = self.hand.estimate(ended.plan)
@@ -171,7 +173,7 @@ class Variants:
                 zero = (3 if pipeline == 1 else 1) if data * some.plan.context > 1 else 0
                 plan = replace(some.plan, pipeline=pipeline, data=data, zero=zero)
                 holds = self._cuts.held(self.hand.chain(plan), plan)[1]
-                full = [room(plan, at, hold).total_bytes for at, hold in enumerate(holds)]
+                full = [stage_memory(plan, at, hold).total_bytes for at, hold in enumerate(holds)]
                 stage = max(range(pipeline), key=full.__getitem__)
                 over = full[stage] - self.hand.chip.memory_bytes
                 if best is None or over < best[2]:

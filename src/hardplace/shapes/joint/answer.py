@@ -10,25 +10,26 @@ import numpy as np
 
 from hardplace import __version__
 from hardplace.branch_and_bound.loop import Deadline
+from hardplace.branch_and_bound.types import LIMITS, Progress, Stop, StoppingRule
 from hardplace.cost.types import Floats
 from hardplace.design.answer import evaluated, explored, notes, too_early
 from hardplace.design.goals import Objective
 from hardplace.design.partition.types import Infeasible
 from hardplace.design.question import Question
 from hardplace.design.search.candidates import Reached
-from hardplace.design.search.explore import Search
-from hardplace.design.types import LIMITS, Ends, Evaluation, Progress, Stop
+from hardplace.design.search.explore import DesignSearch
+from hardplace.design.types import Evaluation
 from hardplace.errors import BadInput
-from hardplace.hardware.space import AXES, Space
+from hardplace.hardware.space import AXES, ChipSpace
 from hardplace.hardware.types import Accelerator
 from hardplace.shapes.joint.candidates import Best, Reshapes, layouts_of
 from hardplace.shapes.joint.joint import Joint
-from hardplace.shapes.joint.types import Fitted, JointExploration
-from hardplace.shapes.rank import Asked, changes_of, dense, divides, risks_of
-from hardplace.shapes.sources import Model
-from hardplace.shapes.space import Space as ShapeSpace
+from hardplace.shapes.joint.types import Fitted, ShapeDesignResult
+from hardplace.shapes.rank import ShapeQuery, changes_of, dense, divides, risks_of
+from hardplace.shapes.sources import ShapeSource
+from hardplace.shapes.space import ShapeSpace as ShapeSpace
 from hardplace.shapes.space import space as shapes_within
-from hardplace.shapes.types import FIELDS, Conditions, Tier
+from hardplace.shapes.types import FIELDS, StepConditions, Tier
 from hardplace.workload.reshaping.reshape import Reshaping
 
 QUANTUM = 128  # what widths are multiples of, unless they are asked for: the columns of common arrays
@@ -36,9 +37,9 @@ MOST = 20_000  # shapes
 
 
 def jointly(
-    model: Model, question: Question, asked: Asked, ends: Ends, *, raw: bool = False,
+    model: ShapeSource, question: Question, asked: ShapeQuery, ends: StoppingRule, *, raw: bool = False,
     report: Callable[[Progress], None] | None = None,
-) -> JointExploration | Infeasible:  # fmt: skip
+) -> ShapeDesignResult | Infeasible:  # fmt: skip
     """Return the best shape, chip and plan with a certificate, or what every plan of every shape lacks.
 
     question: of the model's own workload. raw: by samples a second; else times the parameters trained. report: called
@@ -53,7 +54,7 @@ def jointly(
         raise BadInput("--shapes: expected one model and the objective throughput")
     found, reshapes = reshapes_of(model, asked, raw=raw)
     layouts = layouts_of(question, reshapes)
-    own = explored(Search(question=question, ends=ends, within=deadline))
+    own = explored(DesignSearch(question=question, ends=ends, within=deadline))
     start = None
     if not isinstance(own, Infeasible):
         start = own.scores[0][0], _best(own.reached[0])
@@ -82,7 +83,7 @@ def jointly(
             then = listing.fitted(on_chip.best.row, on_chip.evaluation)
     best = max(best, base, then, key=lambda one: one.score)
     bound = max(best.score, ended.reached * (1.0 + ended.ended.excess))
-    return JointExploration(
+    return ShapeDesignResult(
         version=__version__,
         model=model.name,
         parameters=int(found.parameters[0]),
@@ -116,14 +117,14 @@ def jointly(
     )
 
 
-def reshapes_of(model: Model, asked: Asked, *, raw: bool) -> tuple[ShapeSpace, Reshapes]:
+def reshapes_of(model: ShapeSource, asked: ShapeQuery, *, raw: bool) -> tuple[ShapeSpace, Reshapes]:
     """Return the shapes within the budget of parameters, and what their scores are weighted by."""
     shape = dense(model)
     if model.workload is None:
         raise BadInput(f"{model.name}: a config: expected a catalogue model or a Workload file (hardplace trace)")
     if shape.sequence != model.workload.sequence_length:
         raise BadInput(f"--sequence: {shape.sequence}: {model.name} was recorded at {model.workload.sequence_length}")
-    found = shapes_within(shape, Conditions(), QUANTUM, asked.share, asked.frozen, asked.ranges)
+    found = shapes_within(shape, StepConditions(), QUANTUM, asked.share, asked.frozen, asked.ranges)
     if len(found.shapes) > MOST:
         raise BadInput(f"--shapes: {len(found.shapes):,} shapes: expected at most {MOST:,}; --freeze or --range fields")
     reshaping = Reshaping(workload=model.workload, sizes={name: getattr(shape, name) for name in FIELDS})
@@ -135,7 +136,7 @@ def reshapes_of(model: Model, asked: Asked, *, raw: bool) -> tuple[ShapeSpace, R
 class Listing:
     """What is said of shapes beside their speed."""
 
-    model: Model
+    model: ShapeSource
     found: ShapeSpace
     weights: Floats
 
@@ -160,7 +161,7 @@ def _best(reached: Reached) -> Best:
     return Best(0, (family.micro_batch, family.tensor_parallel), reached)
 
 
-def only(space: Space, chip: Accelerator) -> Space:
+def only(space: ChipSpace, chip: Accelerator) -> ChipSpace:
     """Return the space of one chip, with the memories and links that it was chosen with."""
     values: dict[str, Any] = {axis: (getattr(chip, axis),) for axis in AXES if getattr(space, axis)}
     memories = tuple(

@@ -17,14 +17,14 @@ from hardplace.cost.types import Engine, Floats, Ints, Kernel, KernelGraph
 from hardplace.design.exact.partition_problem import replications
 from hardplace.design.scheduling.modes import TENSOR, VECTOR, ancestors, of
 from hardplace.design.scheduling.types import TaskGraph
-from hardplace.design.search.bounds import Shapes as Rows
+from hardplace.design.search.bounds import FeasiblePlans as Rows
 from hardplace.design.search.bounds import shapes as rows_of
 from hardplace.design.search.layout import Group
 from hardplace.hardware.types import Chips, Setting
 from hardplace.shapes.joint.kernels import Columns, kernels
-from hardplace.shapes.joint.layouts import Layout
+from hardplace.shapes.joint.layouts import SymbolicLayout
 from hardplace.shapes.price import OF_BLOCK, OF_ENDS, distinct
-from hardplace.shapes.types import Shapes
+from hardplace.shapes.types import ShapeColumns
 
 _PAIRS = 2**18  # kernels times chips that are priced together
 
@@ -38,7 +38,7 @@ class Phases:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class LayerBytes:
     """Bytes that one layer of each shape holds on a rank, shape (shapes,): states that are whole and that replicas
     share, activations of a micro-batch; bytes of its gradient that replicas add up."""
 
@@ -79,7 +79,7 @@ def least_s(graph: KernelGraph, per_kernel: Sequence[Floats], chips: Chips) -> F
 
 
 def layer_s(
-    layout: Layout, shapes: Shapes, micro_batch: int, ranks: int, chips: Chips, setting: Setting,
+    layout: SymbolicLayout, shapes: ShapeColumns, micro_batch: int, ranks: int, chips: Chips, setting: Setting,
     check: Callable[[], None],
 ) -> Phases:  # fmt: skip
     """Return the least seconds of a layer of each shape on each chip."""
@@ -103,13 +103,13 @@ def layer_s(
     return Phases(forward_s=np.concatenate(found[0]), backward_s=np.concatenate(found[1]))
 
 
-def held(layout: Layout, shapes: Shapes, micro_batch: int, setting: Setting) -> Held:
+def held(layout: SymbolicLayout, shapes: ShapeColumns, micro_batch: int, setting: Setting) -> LayerBytes:
     """Return what one layer of each shape holds."""
     optimizer = setting.optimizer
     columns = Columns(shapes=shapes, micro_batch=micro_batch)
     parameters = columns.of((layout.parameters,)).astype(np.float64)
     whole = optimizer.weight_bytes + optimizer.gradient_bytes + (0 if optimizer.sharded else optimizer.state_bytes)
-    return Held(
+    return LayerBytes(
         whole=whole * parameters,
         shared=(optimizer.state_bytes if optimizer.sharded else 0) * parameters,
         saved=columns.of((layout.saved,)).astype(np.float64),
@@ -128,12 +128,12 @@ class Plans:
 
 
 def most_samples_per_s(
-    layouts: Sequence[Layout], shapes: Shapes, chips: Chips, plans: Plans, check: Callable[[], None]
+    layouts: Sequence[SymbolicLayout], shapes: ShapeColumns, chips: Chips, plans: Plans, check: Callable[[], None]
 ) -> Floats:
     """Return what no plan of the group exceeds, samples a second of each shape on each chip, shape (shapes, chips)."""
     micro_batch, ranks = plans.group
     setting = plans.setting
-    parts: list[tuple[Phases, Ints, Held, Floats]] = []
+    parts: list[tuple[Phases, Ints, LayerBytes, Floats]] = []
     for layout, names in zip(layouts, (OF_ENDS, OF_BLOCK, OF_ENDS), strict=True):
         few, which = distinct(shapes, names)
         seconds = layer_s(layout, few, micro_batch, ranks, chips, setting, check)
@@ -194,14 +194,14 @@ def _rows(plans: Plans, most: int) -> Rows:
     return rows_of(feasible, count)
 
 
-def _hop_s(shapes: Shapes, micro_batch: int, setting: Setting) -> Floats:
+def _hop_s(shapes: ShapeColumns, micro_batch: int, setting: Setting) -> Floats:
     """Return the least seconds of a hidden state between stages, shape (shapes,); 2 bytes an element."""
     outer = setting.cluster.levels[-1]
     size = 2.0 * micro_batch * shapes.base.sequence * shapes.hidden
     return np.asarray(size / outer.bandwidth_bytes_per_s + outer.latency_s)
 
 
-def _room(holds: Held, which: Ints, most: int, shards: float, memory: float) -> tuple[Floats, Floats]:
+def _room(holds: LayerBytes, which: Ints, most: int, shards: float, memory: float) -> tuple[Floats, Floats]:
     """Return how many blocks 1, 2, ... `most` stages hold at most, shape (stages, shapes): with recompute and without.
 
     Without, the n-th stage from the end holds n micro-batches of each; with it, one (what others keep is left out).

@@ -21,8 +21,8 @@ from hardplace.hardware.space import AXES
 from hardplace.hardware.types import Chips
 from hardplace.shapes.joint.bounds import Plans, most_samples_per_s
 from hardplace.shapes.joint.kernels import Columns, kernels
-from hardplace.shapes.joint.layouts import Layout, alike, layouts
-from hardplace.shapes.types import FIELDS, Shapes
+from hardplace.shapes.joint.layouts import SymbolicLayout, alike, layouts
+from hardplace.shapes.types import FIELDS, ShapeColumns
 from hardplace.workload.reshaping.reshape import Reshaping
 from hardplace.workload.types import Workload
 
@@ -31,14 +31,14 @@ _MOST_CHIPS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class SectionChips:
     """A section of the space and its chips within the limits, none of which differs from another in the buffer only."""
 
     section: Section
     chips: Chips
 
 
-def places_of(question: Question) -> tuple[Place, ...]:
+def places_of(question: Question) -> tuple[SectionChips, ...]:
     """Return the sections of a space with their chips; BadInput for a space too large to be listed.
 
     Of chips that differ in the buffer only, all take at least as long as the one with the largest.
@@ -61,7 +61,7 @@ def places_of(question: Question) -> tuple[Place, ...]:
         order = np.lexsort((buffers, *others))
         last = np.ones(len(order), dtype=bool)
         last[:-1] = (np.diff(others[:, order], axis=1) != 0).any(axis=0)
-        found.append(Place(section=section, chips=chips.take(inside[order[last]])))
+        found.append(SectionChips(section=section, chips=chips.take(inside[order[last]])))
     return tuple(found)
 
 
@@ -72,9 +72,9 @@ class Layouts:
     reshaping: Reshaping
     workload: Callable[[int], Workload]
     cycles: Mapping[str, int]
-    _known: dict[tuple[int, int], tuple[Layout, ...] | None] = field(default_factory=dict)
+    _known: dict[tuple[int, int], tuple[SymbolicLayout, ...] | None] = field(default_factory=dict)
 
-    def of(self, row: int, group: Group) -> tuple[Layout, ...] | None:
+    def of(self, row: int, group: Group) -> tuple[SymbolicLayout, ...] | None:
         """Return embedding, block and head of the shapes that are like one of them; None if they cannot be told."""
         micro_batch, ranks = group
         if (row, ranks) not in self._known:
@@ -83,7 +83,7 @@ class Layouts:
         return None if found is None else tuple(one.at(micro_batch, self.cycles) for one in found)
 
 
-def macs(made: Sequence[Layout], shapes: Shapes, cycles: Mapping[str, int]) -> Floats:
+def macs(made: Sequence[SymbolicLayout], shapes: ShapeColumns, cycles: Mapping[str, int]) -> Floats:
     """Return the multiply-accumulates of one sample of each shape on one rank, shape (shapes,)."""
     columns = Columns(shapes=shapes, micro_batch=1)
     total = np.zeros(len(shapes))
@@ -95,17 +95,19 @@ def macs(made: Sequence[Layout], shapes: Shapes, cycles: Mapping[str, int]) -> F
     return total
 
 
-def fastest_macs_per_s(place: Place) -> float:
+def fastest_macs_per_s(place: SectionChips) -> float:
     """Return what the fastest arrays of a section do; 0 where it has no chip within the limits."""
     return float(_macs_per_s(place).max(initial=0.0))
 
 
-def fast_enough(place: Place, least_macs_per_s: float) -> Place:
+def fast_enough(place: SectionChips, least_macs_per_s: float) -> SectionChips:
     """Return a section with the chips whose arrays do more than so many multiply-accumulates a second."""
-    return Place(section=place.section, chips=place.chips.take(np.flatnonzero(_macs_per_s(place) > least_macs_per_s)))
+    return SectionChips(
+        section=place.section, chips=place.chips.take(np.flatnonzero(_macs_per_s(place) > least_macs_per_s))
+    )
 
 
-def _macs_per_s(place: Place) -> Floats:
+def _macs_per_s(place: SectionChips) -> Floats:
     chips = place.chips
     each = chips.tensor_cores * chips.array_rows * chips.array_columns
     return np.asarray(each * chips.clocks_hz(place.section.setting))
@@ -116,15 +118,15 @@ class Bounding:
     """Shapes with a group of plans, on the chips of places. check: raises when time is up."""
 
     question: Question
-    shapes: Shapes
+    shapes: ShapeColumns
     weights: Floats
     layouts: Layouts
     group: Group
-    places: tuple[Place, ...]
+    places: tuple[SectionChips, ...]
     check: Callable[[], None]
 
     @cached_property
-    def classes(self) -> list[tuple[Ints, tuple[Layout, ...] | None]]:
+    def classes(self) -> list[tuple[Ints, tuple[SymbolicLayout, ...] | None]]:
         """Return the shapes whose sizes the ranks divide alike, and how each such class is sharded and fused."""
         numbers = alike(self.shapes, self.group[1])
         found = []
@@ -146,7 +148,9 @@ class Bounding:
                     self._raise(made, boxes, place, known, found)
         return found
 
-    def _raise(self, made: Sequence[Layout], boxes: list[Ints], place: Place, known: float, found: Floats) -> None:
+    def _raise(
+        self, made: Sequence[SymbolicLayout], boxes: list[Ints], place: SectionChips, known: float, found: Floats
+    ) -> None:
         """Raise the bounds of shapes to what the chips of a section may reach with them.
 
         Chips on which no box of shapes may exceed what is known are left out for all; the rest is priced by shape.
@@ -164,14 +168,14 @@ class Bounding:
             speed = most_samples_per_s(made, self.shapes.take(rows), few, self._plans(place), self.check)
             found[rows] = np.maximum(found[rows], speed.max(axis=1) * self.weights[rows])
 
-    def _corners(self, made: Sequence[Layout], boxes: list[Ints], place: Place) -> Floats:
+    def _corners(self, made: Sequence[SymbolicLayout], boxes: list[Ints], place: SectionChips) -> Floats:
         """Return what no shape of each box exceeds on each chip, shape (boxes, chips): of the smallest sizes in it.
 
         They need not divide as the shapes do: they are taken as if they did.
         """
         least = {name: np.array([getattr(self.shapes, name)[box].min() for box in boxes]) for name in FIELDS}
         speed = most_samples_per_s(
-            made, Shapes(base=self.shapes.base, **least), place.chips, self._plans(place), self.check
+            made, ShapeColumns(base=self.shapes.base, **least), place.chips, self._plans(place), self.check
         )
         return np.asarray(speed * np.array([self.weights[box].max() for box in boxes])[:, None])
 
@@ -182,7 +186,7 @@ class Bounding:
         low, high = self._halves(rows)
         return [*self._boxes(low), *self._boxes(high)]
 
-    def _plans(self, place: Place) -> Plans:
+    def _plans(self, place: SectionChips) -> Plans:
         return Plans(
             group=self.group,
             setting=place.section.setting,

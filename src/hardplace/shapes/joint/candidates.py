@@ -13,9 +13,9 @@ from hardplace.design.question import Question
 from hardplace.design.search.candidates import Reached
 from hardplace.design.search.explore import Candidate
 from hardplace.design.search.layout import Group
-from hardplace.design.types import Evaluation, Level
+from hardplace.design.types import Evaluation, RefinementLevel
 from hardplace.shapes.joint.boxes import Layouts
-from hardplace.shapes.types import FIELDS, Shapes
+from hardplace.shapes.types import FIELDS, ShapeColumns
 from hardplace.workload.reshaping.reshape import Reshaping
 from hardplace.workload.types import Workload
 
@@ -27,7 +27,7 @@ class Reshapes:
     weights: what samples a second are multiplied by (parameters over the model's own; 1 for raw speed).
     """
 
-    shapes: Shapes
+    shapes: ShapeColumns
     weights: Floats
     reshaping: Reshaping
 
@@ -97,7 +97,7 @@ class JointFound:
     score: float
     ended: Ended
     reached: float
-    levels: tuple[Level, ...]
+    levels: tuple[RefinementLevel, ...]
     shapes_opened: int
     candidates: int
     seconds: float

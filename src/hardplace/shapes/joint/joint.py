@@ -16,13 +16,14 @@ import numpy as np
 
 from hardplace.branch_and_bound.front import Front, Scores
 from hardplace.branch_and_bound.loop import Deadline, Ended, Evaluator, Loop
+from hardplace.branch_and_bound.types import Progress, Stop, StoppingRule
 from hardplace.design.exact.evaluator import InProcess, Task
 from hardplace.design.partition.types import Infeasible
 from hardplace.design.question import Question
-from hardplace.design.search.candidates import LEVEL_NAMES, Refinement, Tally
-from hardplace.design.search.explore import Search
+from hardplace.design.search.candidates import LEVEL_NAMES, Refinement, SearchCounts
+from hardplace.design.search.explore import DesignSearch
 from hardplace.design.search.layout import Group
-from hardplace.design.types import Ends, Evaluation, Job, Level, Outcome, Progress, Stop
+from hardplace.design.types import Evaluation, Job, Outcome, RefinementLevel
 from hardplace.shapes.joint.boxes import Bounding, Layouts, fast_enough, fastest_macs_per_s, macs, places_of
 from hardplace.shapes.joint.candidates import (
     Best,
@@ -46,7 +47,7 @@ class Joint:
 
     question: Question
     reshapes: Reshapes
-    ends: Ends
+    ends: StoppingRule
     within: InitVar[Deadline | None] = None
     report: Callable[[Progress], None] | None = None
     start: tuple[float, Best] | None = None
@@ -58,10 +59,10 @@ class Joint:
         self._deadline = within or Deadline(limit_s=self.ends.limit_s)
         self._tasks: dict[str, Task] = {}
         self._evaluator: Evaluator = InProcess(tasks=self._tasks, gap=self.ends.gap / 4)
-        self._searches: dict[tuple[int, Group], Search] = {}
+        self._searches: dict[tuple[int, Group], DesignSearch] = {}
         self._shortages: list[Infeasible] = []
         self._seconds = {"shapes": 0.0, "laying out": 0.0}
-        self._tally = Tally()
+        self._tally = SearchCounts()
         batch, choices = self.question.setting.batch_samples, self.question.choices
         self.groups = tuple((b, t) for t in choices.tensor_parallel for b in choices.micro_batches if batch % b == 0)
         self.places = places_of(self.question)
@@ -154,12 +155,12 @@ class Joint:
         if isinstance(candidate, Inner):
             self._searches[candidate.row, candidate.group].discard(candidate.candidate)
 
-    def tally(self) -> Tally:
+    def tally(self) -> SearchCounts:
         """Return what was counted since the last call; counts begin anew."""
-        counted, self._tally = self._tally, Tally()
+        counted, self._tally = self._tally, SearchCounts()
         return counted
 
-    def add(self, tally: Tally) -> None:
+    def add(self, tally: SearchCounts) -> None:
         """Add counts."""
         self._tally.add(tally)
 
@@ -186,13 +187,13 @@ class Joint:
         self._seconds["laying out"] += time.perf_counter() - started
         return left
 
-    def _laid_out(self, row: int, group: Group) -> Search:
+    def _laid_out(self, row: int, group: Group) -> DesignSearch:
         workload = self._layouts.workload(row)
         self._tasks[workload.name] = Task(workload=workload, setting=self.question.setting)
         choices = replace(self.question.choices, micro_batches=(group[0],), tensor_parallel=(group[1],))
         question = replace(self.question, workloads=(workload,), choices=choices)
-        search = Search(
-            question=question, ends=Ends(gap=self.ends.gap), evaluator=self._evaluator, within=self._deadline
+        search = DesignSearch(
+            question=question, ends=StoppingRule(gap=self.ends.gap), evaluator=self._evaluator, within=self._deadline
         )
         self._searches[row, group] = search
         return search
@@ -235,16 +236,18 @@ class Joint:
         """Return candidates of one shape and group: chips, with or without recompute."""
         return self.question.space.chips * len(self.question.choices.recompute)
 
-    def _levels(self) -> tuple[Level, ...]:
+    def _levels(self) -> tuple[RefinementLevel, ...]:
         for search in self._searches.values():
             self._tally.add(search.tally())
         every, opened = self._every(), len(self._searches) * self._each()
         levels = [
-            Level(name="shapes by products", entered=every, discarded=every - opened, seconds=self._seconds["shapes"])
+            RefinementLevel(
+                name="shapes by products", entered=every, discarded=every - opened, seconds=self._seconds["shapes"]
+            )
         ]
         boxes = self._tally.levels[Refinement.BOX].entered
         levels.append(
-            Level(
+            RefinementLevel(
                 name="limits and memory",
                 entered=opened,
                 discarded=opened - boxes + self._tally.beyond,
@@ -252,7 +255,7 @@ class Joint:
             )
         )
         levels += [
-            Level(name=LEVEL_NAMES[stage], entered=one.entered, discarded=one.discarded, seconds=one.seconds)
+            RefinementLevel(name=LEVEL_NAMES[stage], entered=one.entered, discarded=one.discarded, seconds=one.seconds)
             for stage, one in self._tally.levels.items()
         ]
         return tuple(levels)

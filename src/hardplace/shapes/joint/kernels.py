@@ -18,8 +18,8 @@ from hardplace.cost.kernels.from_operators import kernels_of
 from hardplace.cost.kernels.fusion import LOOKUPS, readers, streamed
 from hardplace.cost.kernels.grouping import PRODUCTS
 from hardplace.cost.types import Ints, Kernel, Matmul
-from hardplace.shapes.joint.layouts import Layout
-from hardplace.shapes.types import FIELDS, Shapes
+from hardplace.shapes.joint.layouts import SymbolicLayout
+from hardplace.shapes.types import FIELDS, ShapeColumns
 from hardplace.workload.reshaping.polynomials import Polynomial
 from hardplace.workload.types import Affine, Operator, OperatorKind, Phase
 
@@ -28,7 +28,7 @@ from hardplace.workload.types import Affine, Operator, OperatorKind, Phase
 class Columns:
     """Shapes in columns with what their polynomials come to. micro_batch: samples."""
 
-    shapes: Shapes
+    shapes: ShapeColumns
     micro_batch: int
     known: dict[tuple[Polynomial, ...], Ints] = field(default_factory=dict)
 
@@ -47,7 +47,9 @@ class Columns:
         return {name: getattr(self.shapes, name) for name in FIELDS} | {"micro_batch": self.micro_batch}
 
 
-def kernels(layout: Layout, columns: Columns, cycles: Mapping[str, int]) -> list[tuple[tuple[Kernel, ...], ...]]:
+def kernels(
+    layout: SymbolicLayout, columns: Columns, cycles: Mapping[str, int]
+) -> list[tuple[tuple[Kernel, ...], ...]]:
     """Return the kernels of each shape's forward and backward pass of one layer: by phase, by kernel, by shape."""
     later = readers(layout.layer)
     return [
@@ -56,7 +58,7 @@ def kernels(layout: Layout, columns: Columns, cycles: Mapping[str, int]) -> list
 
 
 def _alike(
-    layout: Layout, kernel: Kernel, columns: Columns, cycles: Mapping[str, int], later: Mapping[int, set[int]]
+    layout: SymbolicLayout, kernel: Kernel, columns: Columns, cycles: Mapping[str, int], later: Mapping[int, set[int]]
 ) -> tuple[Kernel, ...]:
     """Return a kernel of the recorded shape as each shape has it."""
     layer, members = layout.layer, list(kernel.operators)
@@ -94,7 +96,7 @@ def _sized(operator: Operator, sizes: Sequence[int]) -> Operator:
     return replace(operator, dims=tuple(Affine(size, 0) for size in sizes))
 
 
-def _streams(layout: Layout, kernel: Kernel, columns: Columns, later: Mapping[int, set[int]]) -> list[int]:
+def _streams(layout: SymbolicLayout, kernel: Kernel, columns: Columns, later: Mapping[int, set[int]]) -> list[int]:
     """Return the bytes that a kernel of each shape streams, as `cost.kernels.fusion` counts them."""
     layer, members = layout.layer, list(kernel.operators)
     first = layer.operators[members[0]]

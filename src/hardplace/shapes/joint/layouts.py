@@ -16,7 +16,7 @@ import numpy as np
 
 from hardplace.cost.kernels.fusion import kernel_graph
 from hardplace.cost.types import Ints, KernelGraph
-from hardplace.shapes.types import Shapes
+from hardplace.shapes.types import ShapeColumns
 from hardplace.workload.reshaping.polynomials import Polynomial, multiplied, number
 from hardplace.workload.reshaping.reshape import Reshaping
 from hardplace.workload.sharding import tensor_parallel
@@ -26,7 +26,7 @@ PHASES = (Phase.FORWARD, Phase.BACKWARD)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layout:
+class SymbolicLayout:
     """One layer of a decoder on one rank: its kernels by phase, and what its operators and storages are.
 
     dims: by operator, the polynomials of each of its dimensions, of which the largest counts. bytes: by storage.
@@ -40,7 +40,7 @@ class Layout:
     saved: Polynomial
     parameters: Polynomial
 
-    def at(self, micro_batch: int, cycles: Mapping[str, int]) -> Layout:
+    def at(self, micro_batch: int, cycles: Mapping[str, int]) -> SymbolicLayout:
         """Return it with the kernels of another micro-batch size (samples)."""
         forward, backward = (kernel_graph(self.layer, phase, micro_batch, cycles) for phase in PHASES)
         return replace(self, graphs=(forward, backward))
@@ -48,7 +48,7 @@ class Layout:
 
 def layouts(
     reshaping: Reshaping, like: Workload, ranks: int, micro_batch: int, cycles: Mapping[str, int]
-) -> tuple[Layout, ...] | None:
+) -> tuple[SymbolicLayout, ...] | None:
     """Return embedding, block and head at a micro-batch size (samples), as they are sharded and fused.
 
     like: the workload of a shape; the layouts hold for all whose sizes `ranks` divides alike (`alike`). None where the
@@ -63,7 +63,7 @@ def layouts(
         sizes = _storage_sizes(mine, labels)
         forward, backward = (kernel_graph(mine, phase, micro_batch, cycles) for phase in PHASES)
         found.append(
-            Layout(
+            SymbolicLayout(
                 layer=mine,
                 graphs=(forward, backward),
                 dims=tuple(_dims(one, mine, rows) for one, rows in zip(mine.operators, labels, strict=True)),
@@ -79,7 +79,7 @@ def layouts(
     return tuple(found)
 
 
-def alike(shapes: Shapes, ranks: int) -> Ints:
+def alike(shapes: ShapeColumns, ranks: int) -> Ints:
     """Return a number for each shape, equal where `ranks` leaves the same of its sizes over, shape (shapes,)."""
     found = np.zeros(len(shapes), dtype=np.int64)
     for name in ("hidden", "heads", "kv_heads", "head_dim", "ffn", "vocab"):

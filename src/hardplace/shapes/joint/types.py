@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hardplace.design.types import Choices, Evaluation, Level, Progress, Stop
+from hardplace.branch_and_bound.types import Progress, Stop
+from hardplace.design.types import Evaluation, PlanChoices, RefinementLevel
 from hardplace.hardware.types import Budget
 from hardplace.shapes.types import Tier
 from hardplace.workload.decoder import DecoderShape
@@ -29,7 +30,7 @@ class Fitted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JointExploration:
+class ShapeDesignResult:
     """The best shape, chip and plan with a certificate: no candidate of the space has a score above `bound`.
 
     raw: scores are samples a second as they are. base: the model's own shape on its best chip. then_shape: the best
@@ -50,7 +51,7 @@ class JointExploration:
     budget: Budget
     devices: int
     batch_samples: int
-    choices: Choices
+    choices: PlanChoices
     shapes: int
     chips: int
     candidates: int
@@ -64,7 +65,7 @@ class JointExploration:
     limit_s: float | None
     stop: Stop
     seconds: float
-    levels: tuple[Level, ...]
+    levels: tuple[RefinementLevel, ...]
     progress: tuple[Progress, ...]
     notes: tuple[str, ...]
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from hardplace.errors import BadInput, unknown
-from hardplace.workload.recording.step import Inputs, Step, first_floats
+from hardplace.workload.recording.step import Inputs, TrainingStep, first_floats
 
 # Auto classes in the order they are asked for a model type, if the config names no architecture.
 _AUTO = (
@@ -64,7 +64,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 def step_of_config(
     fields: dict[str, Any], where: str, name: str, options: Options, source: str = "", command: str = ""
-) -> Step:
+) -> TrainingStep:
     """Return the step of a Hugging Face config; where: the file, for messages.
 
     Raises BadInput: no or an unknown model_type, sizes of zero, what the model library itself refuses, and custom
@@ -77,7 +77,7 @@ def step_of_config(
     if length < 1:
         raise BadInput(f"{where}: sequence length {length}: expected at least 1 token")
     takes = set(inspect.signature(module.forward).parameters)
-    return Step(
+    return TrainingStep(
         name=name,
         source=source or where,
         command=command,

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 import torch
 
 from hardplace.workload.recording.pieces import Piece, made_by, pieces_of, relative, role_of
-from hardplace.workload.recording.step import Step, parameters_of, trace
-from hardplace.workload.recording.trace import Event, Trace
+from hardplace.workload.recording.step import TrainingStep, parameters_of, trace
+from hardplace.workload.recording.trace import Trace, TraceEvent
 from hardplace.workload.types import (
     Affine,
     Edge,
@@ -78,7 +78,7 @@ def _layer(name: str, pieces: list[Piece], traces: list[Trace], training: bool) 
     )
 
 
-def _operator(piece: Piece, one: Trace, events: tuple[Event, ...]) -> Operator:
+def _operator(piece: Piece, one: Trace, events: tuple[TraceEvent, ...]) -> Operator:
     event = events[0]
     return Operator(
         name=event.name,
@@ -118,7 +118,7 @@ def _optimizer(storages: tuple[Storage, ...], tensors: list[Tensor], trained: se
     )
 
 
-def record_workload(step: Step) -> Workload:
+def record_workload(step: TrainingStep) -> Workload:
     """Return the Workload of a step, recorded on fake tensors.
 
     The whole model once; at the other micro-batch sizes only one of each kind of layer where that gives the same
@@ -147,7 +147,7 @@ def record_workload(step: Step) -> Workload:
 
 
 def _layers(
-    step: Step, names: list[str], first: tuple[Trace, list[Piece]], rest: list[tuple[Trace, list[Piece]]]
+    step: TrainingStep, names: list[str], first: tuple[Trace, list[Piece]], rest: list[tuple[Trace, list[Piece]]]
 ) -> tuple[Layer, ...]:
     """Return the distinct layers, from their pieces of each trace."""
     traces = [one for one, _ in (first, *rest)]
@@ -179,7 +179,9 @@ def _edges(pieces: list[Piece], edges: list[tuple[int, int, int]]) -> tuple[Edge
     )
 
 
-def _at(step: Step, size: int, whole: Trace, pieces: list[Piece], distinct: list[Piece]) -> tuple[Trace, list[Piece]]:
+def _at(
+    step: TrainingStep, size: int, whole: Trace, pieces: list[Piece], distinct: list[Piece]
+) -> tuple[Trace, list[Piece]]:
     """Return a trace at another micro-batch size and, in it, the same pieces as the distinct ones."""
     wanted = [piece.key(whole, sizes=False) for piece in distinct]
     with _shortened(step.module, distinct), _silent("torch._subclasses.fake_tensor"):

@@ -10,7 +10,7 @@ import torch
 from hardplace.workload.recording.trace import Trace, View
 
 
-class Memory:
+class RecordedMemory:
     """Numbers storages and tensors as they are met, and writes them into a trace."""
 
     def __init__(self, trace: Trace) -> None:

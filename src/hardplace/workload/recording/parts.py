@@ -17,7 +17,7 @@ _MOSTLY = 0.9  # share of a part's parameters that a container within it must ho
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ModelPart:
     """A stage-able part: path of its module ("" for what runs between parts), first moment, its number in the order."""
 
     path: str
@@ -42,7 +42,7 @@ def _containers(path: str, module: torch.nn.Module) -> list[tuple[str, torch.nn.
     return found
 
 
-class Parts:
+class ModelParts:
     """The parts of a trace: which one each event belongs to."""
 
     def __init__(self, model: torch.nn.Module, trace: Trace) -> None:
@@ -124,7 +124,7 @@ class Parts:
             default=0,
         )
 
-    def _instances(self) -> tuple[list[Part], dict[int, int]]:
+    def _instances(self) -> tuple[list[ModelPart], dict[int, int]]:
         """Return the parts in the order they ran, what lies between among them, and the part of each call."""
         trace = self._trace
         owner: list[int] = []
@@ -136,7 +136,7 @@ class Parts:
                 above = first_of.setdefault(group, number)
             owner.append(above if above >= 0 else (number if call.path in self._paths else -1))
         paths = {number: path for path, number in first_of.items()}
-        parts = [Part("", 0)]
+        parts = [ModelPart("", 0)]
         numbers: dict[int, int] = {}
         inside = -1
         for index, event in enumerate(trace.events):
@@ -148,7 +148,7 @@ class Parts:
             inside = instance
             if instance >= 0:
                 numbers[instance] = len(parts)
-            parts.append(Part(paths.get(instance, trace.calls[instance].path) if instance >= 0 else "", index))
+            parts.append(ModelPart(paths.get(instance, trace.calls[instance].path) if instance >= 0 else "", index))
         return parts, {call: numbers[one] for call, one in enumerate(owner) if one in numbers}
 
     def of(self, call: int, moment: int) -> int:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from hardplace.workload.recording.parts import Parts
-from hardplace.workload.recording.trace import Event, Trace
+from hardplace.workload.recording.parts import ModelParts
+from hardplace.workload.recording.trace import Trace, TraceEvent
 from hardplace.workload.types import OperatorKind, Phase, StorageRole
 
 
@@ -19,7 +19,7 @@ class Piece:
     name: str
     storages: dict[int, int] = field(default_factory=dict)  # number in the trace -> here
     tensors: dict[int, int] = field(default_factory=dict)
-    events: list[Event] = field(default_factory=list)
+    events: list[TraceEvent] = field(default_factory=list)
     saved: set[int] = field(default_factory=set)  # in the trace, as the next two
     inputs: dict[int, None] = field(default_factory=dict)
     outputs: dict[int, None] = field(default_factory=dict)
@@ -63,7 +63,7 @@ def relative(path: str, part: str) -> str:
     return path.removeprefix(part).removeprefix(".") if part else path
 
 
-def made_by(one: Trace, events: list[Event]) -> set[int]:
+def made_by(one: Trace, events: list[TraceEvent]) -> set[int]:
     """Return the storages that were written before they were read."""
     read: set[int] = set()
     made: set[int] = set()
@@ -85,7 +85,7 @@ def role_of(one: Trace, storage: int, made: set[int]) -> StorageRole:
 
 def pieces_of(model: torch.nn.Module, one: Trace) -> tuple[list[Piece], list[tuple[int, int, int]]]:
     """Return a trace's layers in the order they ran, and (source, target, storage) of what passes between them."""
-    parts = Parts(model, one)
+    parts = ModelParts(model, one)
     home = _merged(parts, one)
     pieces: dict[int, Piece] = {}
     for event in one.events:
@@ -108,7 +108,7 @@ def pieces_of(model: torch.nn.Module, one: Trace) -> tuple[list[Piece], list[tup
     return [pieces[number] for number in sorted(pieces)], [(place[a], place[b], storage) for a, b, storage in edges]
 
 
-def _merged(parts: Parts, one: Trace) -> list[int]:
+def _merged(parts: ModelParts, one: Trace) -> list[int]:
     """Return for each part the one that it goes with.
 
     One without parameters goes with the one before it; where it joins what several made, with the one after it, so
@@ -139,7 +139,7 @@ def _merged(parts: Parts, one: Trace) -> list[int]:
     return home
 
 
-def _edges(one: Trace, pieces: dict[int, Piece], home: Callable[[Event], int]) -> list[tuple[int, int, int]]:
+def _edges(one: Trace, pieces: dict[int, Piece], home: Callable[[TraceEvent], int]) -> list[tuple[int, int, int]]:
     """Return (source, target, storage) of every activation that a layer's forward pass takes from another's.
 
     Tables such as rotary cosines depend on no parameter and no input: each stage makes its own.

@@ -27,8 +27,8 @@ from hardplace.workload.recording.axes import (
     column_major,
     view_name,
 )
-from hardplace.workload.recording.memory import Memory, tensors_in
-from hardplace.workload.recording.trace import Call, Event, Trace
+from hardplace.workload.recording.memory import RecordedMemory, tensors_in
+from hardplace.workload.recording.trace import ModuleCall, Trace, TraceEvent
 from hardplace.workload.types import Gradient, OperatorKind, Phase
 
 _PRODUCTS = (OperatorKind.MATMUL, OperatorKind.GROUPED_MATMUL)
@@ -42,8 +42,8 @@ class Recorder(TorchDispatchMode):
 
     def __init__(self, model: torch.nn.Module, inputs: list[torch.Tensor]) -> None:
         super().__init__()
-        self.trace = Trace(calls=[Call("", 0)])
-        self.memory = Memory(self.trace)
+        self.trace = Trace(calls=[ModuleCall("", 0)])
+        self.memory = RecordedMemory(self.trace)
         self._paths = {id(part): path for path, part in model.named_modules()}
         self._model = model
         self._stack = [0]
@@ -99,7 +99,7 @@ class Recorder(TorchDispatchMode):
         if views == (origin,):
             return
         self.trace.events.append(
-            Event(
+            TraceEvent(
                 name=view_name(name),
                 call=self._now[0],
                 moment=self._now[1],
@@ -149,10 +149,10 @@ class Recorder(TorchDispatchMode):
 
     def _event(
         self, name: str, kind: OperatorKind, reads: tuple[int, ...], writes: tuple[int, ...], axes: Any = ()
-    ) -> Event:
+    ) -> TraceEvent:
         shapes = [self.trace.views[number].shape for number in reads]
         dims = dims_of(kind, name, shapes, [self.trace.views[number].shape for number in writes])
-        return Event(
+        return TraceEvent(
             name=name,
             call=self._now[0],
             moment=self._now[1],
@@ -170,7 +170,7 @@ class Recorder(TorchDispatchMode):
         """Return whether a model's own checkpointing runs its forward pass again: the engine itself tracks none."""
         return self._phase is Phase.BACKWARD and torch.is_grad_enabled()
 
-    def _product(self, event: Event, inputs: list[torch.Tensor], key: int) -> Event:
+    def _product(self, event: TraceEvent, inputs: list[torch.Tensor], key: int) -> TraceEvent:
         """Say which of a linear's products this is: that which reads the weight not is the weight's gradient."""
         left, right = inputs[:2] if event.kind is OperatorKind.GROUPED_MATMUL else inputs[-2:]
         layout = "".join("T" if column_major(operand) else "N" for operand in (right, left))
@@ -224,7 +224,7 @@ class Recorder(TorchDispatchMode):
                 self._stack.append(self._stack[-1])
             else:
                 self._stack.append(len(self.trace.calls))
-                self.trace.calls.append(Call(path, self._stack[-2]))
+                self.trace.calls.append(ModuleCall(path, self._stack[-2]))
 
         def leave(module: torch.nn.Module, _: Any, __: Any) -> None:
             self._stack.pop()
@@ -244,10 +244,10 @@ class Recorder(TorchDispatchMode):
         loss.backward()
 
 
-def _changed(event: Event, **changes: Any) -> Event:
+def _changed(event: TraceEvent, **changes: Any) -> TraceEvent:
     """Return an event with other fields; dataclasses.replace takes twice as long, and this runs for every operator."""
-    values = {name: getattr(event, name) for name in Event.__slots__}
-    return Event(**{**values, **changes})
+    values = {name: getattr(event, name) for name in TraceEvent.__slots__}
+    return TraceEvent(**{**values, **changes})
 
 
 def record(recorder: Recorder, step: Callable[[], torch.Tensor], *, training: bool = True) -> Trace:

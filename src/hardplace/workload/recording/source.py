@@ -15,10 +15,10 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from hardplace.errors import BadInput
 from hardplace.workload.recording.huggingface import Options
-from hardplace.workload.recording.step import Inputs, Step, first_floats, tokens_of
+from hardplace.workload.recording.step import Inputs, TrainingStep, first_floats, tokens_of
 
 
-def step_of_function(source: str, name: str, options: Options, command: str = "") -> Step:
+def step_of_function(source: str, name: str, options: Options, command: str = "") -> TrainingStep:
     """Return the step of a function given as package.module:function, called without arguments or with micro_batch.
 
     It returns (module, inputs) or (module, inputs, loss): inputs, a mapping of keyword arguments, a tuple of
@@ -41,7 +41,7 @@ def step_of_function(source: str, name: str, options: Options, command: str = ""
         given = _named(source, module, _returned(source, function, micro_batch)[1]) if wants else inputs
         return dict(tree_map_only(torch.Tensor, lambda one: _resized(one, sizes[0], micro_batch, options.dtype), given))
 
-    return Step(
+    return TrainingStep(
         name=name,
         source=source,
         command=command,

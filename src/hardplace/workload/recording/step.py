@@ -25,7 +25,7 @@ Inputs = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class TrainingStep:
     """A step to record. module: without values (on the meta device). inputs: keyword arguments of the module for a
     micro-batch (samples), tensors on the meta device. loss: from what the module returns and its inputs; None
     where there is no backward pass. dtype: of the parameters. autocast: dtype of mixed precision, or None.
@@ -91,7 +91,7 @@ def _stand_ins() -> Any:
         return ExitStack()
 
 
-def trace(step: Step, micro_batch: int) -> Trace:
+def trace(step: TrainingStep, micro_batch: int) -> Trace:
     """Return what one device computes for one micro-batch (samples): forward, loss, backward.
 
     Raises BadInput, with the module's path and the operator, where the model needs values that do not exist.
@@ -126,7 +126,7 @@ def trace(step: Step, micro_batch: int) -> Trace:
                 raise BadInput(_fails(step, recorder, problem)) from problem
 
 
-def _needs_values(step: Step, recorder: Recorder, problem: Exception) -> str:
+def _needs_values(step: TrainingStep, recorder: Recorder, problem: Exception) -> str:
     func = getattr(problem, "func", None)
     return (
         f"{step.source}: module {recorder.where or '(the model itself)'}: operator {func or problem}: its result "
@@ -136,7 +136,7 @@ def _needs_values(step: Step, recorder: Recorder, problem: Exception) -> str:
     )
 
 
-def _fails(step: Step, recorder: Recorder, problem: Exception) -> str:
+def _fails(step: TrainingStep, recorder: Recorder, problem: Exception) -> str:
     said = " ".join(str(problem).split())[:300]
     if "does not require grad" in said:
         return (

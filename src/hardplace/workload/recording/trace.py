@@ -18,7 +18,7 @@ class View(NamedTuple):
     dtype: str
 
 
-class Call(NamedTuple):
+class ModuleCall(NamedTuple):
     """One call of a module: its path, and the number of the call that it was made in (itself: the outermost)."""
 
     path: str
@@ -26,7 +26,7 @@ class Call(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class TraceEvent:
     """An operator at one micro-batch size; reads and writes are numbers of tensors, call that of a module's call.
 
     moment: how many events came before it; of a backward operator, before its forward one.
@@ -59,8 +59,8 @@ class Trace:
     backward.
     """
 
-    calls: list[Call] = field(default_factory=list)
-    events: list[Event] = field(default_factory=list)
+    calls: list[ModuleCall] = field(default_factory=list)
+    events: list[TraceEvent] = field(default_factory=list)
     views: list[View] = field(default_factory=list)
     storage_bytes: list[int] = field(default_factory=list)
     parameters: dict[int, int] = field(default_factory=dict)

@@ -24,7 +24,8 @@ from hardplace.cost.gpu.models import fitted_names, relative_of, shipped
 from hardplace.cost.gpu.residual import corrected_s, tree_sum
 from hardplace.cost.gpu.transfer import carried_gemm
 from hardplace.cost.gpu.trees import boost
-from hardplace.cost.gpu.types import GemmParameters, GpuModel, Layout
+from hardplace.cost.gpu.types import GemmParameters, GpuModel
+from hardplace.cost.layers.types import Layout
 from hardplace.csv_table import parse
 from hardplace.errors import BadInput
 from hardplace.files import read, read_text, write

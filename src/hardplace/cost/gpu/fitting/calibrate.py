@@ -10,7 +10,6 @@ import numpy as np
 from hardplace.cost.gpu.fitting.fit import GEMM_START, MANY_ROWS, fit_attention, fit_gemm
 from hardplace.cost.gpu.fitting.overhead import fit_overhead, fit_stream, read_steps, read_streams
 from hardplace.cost.gpu.measured import AttentionRows, GemmRows, read_attention, read_gemms
-from hardplace.cost.gpu.streams import Stream
 from hardplace.cost.gpu.transfer import carried_attention, carried_gemm, expected_error
 from hardplace.cost.gpu.types import (
     AttentionParameters,
@@ -21,6 +20,7 @@ from hardplace.cost.gpu.types import (
     StepOverhead,
     StreamParameters,
 )
+from hardplace.cost.layers.types import Stream
 from hardplace.errors import BadInput
 
 _SURE_S = 2e-5  # GEMMs whose least time is above this are not bound by launches

@@ -9,9 +9,9 @@ from itertools import combinations
 import numpy as np
 
 from hardplace.cost.gpu.fitting.optimise import fit
-from hardplace.cost.gpu.streams import Stream
 from hardplace.cost.gpu.transfer import HOST_S
 from hardplace.cost.gpu.types import Datasheet, Fit, Floats, StepOverhead, StreamParameters
+from hardplace.cost.layers.types import Stream
 from hardplace.csv_table import Table, parse
 from hardplace.errors import BadInput
 

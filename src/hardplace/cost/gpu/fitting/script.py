@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from hardplace.cost.gpu.types import Layout
+from hardplace.cost.layers.types import Layout
 from hardplace.workload.sharding import tensor_parallel as rank_of
 from hardplace.workload.types import Gradient, Layer, Operator, OperatorKind, Phase, Workload
 
@@ -28,7 +28,7 @@ _EVEN = (10944, 11008, 50304, 4096, 2560, 1024)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class TimingPlan:
     """What the script times. gemms: (batch, m, n, k, layout). attention: (batch, sequence, heads, kv heads, head
     dimension, causal). streams: (kind, elements, row). layers: one decoder layer and its optimizer step, by name:
     (batch, sequence, hidden, heads, kv heads, intermediate, gated)."""
@@ -46,7 +46,7 @@ REFERENCE_LAYERS = {
 }
 
 
-def plan_of(workload: Workload, micro_batch: int, tensor_parallel: int, *, sweep: bool) -> Plan:
+def plan_of(workload: Workload, micro_batch: int, tensor_parallel: int, *, sweep: bool) -> TimingPlan:
     """Return the distinct kernels of one rank's step; sweep: 300 more GEMMs, unaligned ones above all, attention at
     head dimensions 64 to 128, and two reference layers.
     """
@@ -62,7 +62,7 @@ def plan_of(workload: Workload, micro_batch: int, tensor_parallel: int, *, sweep
     if sweep:
         gemms |= dict.fromkeys(sweep_gemms())
         attention |= {(2, 4096, 2048 // dim, 2048 // dim, dim, 1): None for dim in (64, 80, 96, 128)}
-    return Plan(
+    return TimingPlan(
         title=f"{workload.name}, micro-batch {micro_batch}, tensor parallel {tensor_parallel}",
         gemms=tuple(gemms),
         attention=tuple(attention),
@@ -82,7 +82,7 @@ def sweep_gemms() -> tuple[tuple[int, int, int, int, str], ...]:
     return tuple(found)
 
 
-def script_text(plan: Plan) -> str:
+def script_text(plan: TimingPlan) -> str:
     """Return a Python program that needs only torch, times the plan and writes the CSV that `calibrate` reads."""
     lines = [f"    {json.dumps(name)}: {json.dumps(value)}," for name, value in asdict(plan).items()]
     return _TEMPLATE.read_text().replace(_MARK, "{\n" + "\n".join(lines) + "\n}")

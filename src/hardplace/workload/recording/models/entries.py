@@ -7,11 +7,11 @@ from typing import Any
 
 from hardplace.workload.recording.huggingface import Options, step_of_config
 from hardplace.workload.recording.source import step_of_function
-from hardplace.workload.recording.step import Step
+from hardplace.workload.recording.step import TrainingStep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Model:
+class CatalogueEntry:
     """A model to record: a Hugging Face config, or a function (package.module:function) where that library has none."""
 
     source: str
@@ -20,7 +20,7 @@ class Model:
     function: str = ""
 
 
-def step_of(name: str) -> Step:
+def step_of(name: str) -> TrainingStep:
     """Return the step of a catalogue model; KeyError for another name."""
     model = MODELS[name]
     options = Options(sequence_length=model.sequence_length)
@@ -115,67 +115,73 @@ def _qwen3(kind: str, architecture: str, **others: Any) -> dict[str, Any]:
     }
 
 
-MODELS: dict[str, Model] = {
-    "bert-base": Model(source=_hub("google-bert/bert-base-uncased"), sequence_length=512, config=_bert(768, 12, 12)),
-    "bert-large": Model(source=_hub("google-bert/bert-large-uncased"), sequence_length=512, config=_bert(1024, 24, 16)),
-    "megatron-bert-3.9b": Model(
+MODELS: dict[str, CatalogueEntry] = {
+    "bert-base": CatalogueEntry(
+        source=_hub("google-bert/bert-base-uncased"), sequence_length=512, config=_bert(768, 12, 12)
+    ),
+    "bert-large": CatalogueEntry(
+        source=_hub("google-bert/bert-large-uncased"), sequence_length=512, config=_bert(1024, 24, 16)
+    ),
+    "megatron-bert-3.9b": CatalogueEntry(
         source="arXiv 1909.08053, table 5, vocabulary 30,592 (padded)",
         sequence_length=512,
         config=_bert(2560, 48, 40, 30592),
     ),
-    "gpt2-xl": Model(source=_hub("openai-community/gpt2-xl"), sequence_length=1024, config=_gpt(1600, 48, 25, 1024)),
-    "megatron-gpt2-2.5b": Model(
+    "gpt2-xl": CatalogueEntry(
+        source=_hub("openai-community/gpt2-xl"), sequence_length=1024, config=_gpt(1600, 48, 25, 1024)
+    ),
+    "megatron-gpt2-2.5b": CatalogueEntry(
         source="arXiv 1909.08053, table 2, vocabulary 51,200 (padded)",
         sequence_length=1024,
         config=_gpt(1920, 54, 20, 1024, 51200),
     ),
-    "megatron-gpt2-8.3b": Model(
+    "megatron-gpt2-8.3b": CatalogueEntry(
         source="arXiv 1909.08053, table 2, vocabulary 51,200 (padded)",
         sequence_length=1024,
         config=_gpt(3072, 72, 24, 1024, 51200),
     ),
-    "gpt3-2.7b": Model(
+    "gpt3-2.7b": CatalogueEntry(
         source="arXiv 2005.14165, table 2.1, as a GPT-2 with dense attention",
         sequence_length=2048,
         config=_gpt(2560, 32, 32, 2048),
     ),
-    "gpt3-175b": Model(
+    "gpt3-175b": CatalogueEntry(
         source="arXiv 2005.14165, table 2.1, as a GPT-2 with dense attention",
         sequence_length=2048,
         config=_gpt(12288, 96, 96, 2048),
     ),
-    "opt-350m": Model(
+    "opt-350m": CatalogueEntry(
         source=_hub("facebook/opt-350m"),
         sequence_length=2048,
         config=_opt(1024, 24, 16, word_embed_proj_dim=512, do_layer_norm_before=False),
     ),
-    "opt-6.7b": Model(source=_hub("facebook/opt-6.7b"), sequence_length=2048, config=_opt(4096, 32, 32)),
-    "opt-66b": Model(source=_hub("facebook/opt-66b"), sequence_length=2048, config=_opt(9216, 64, 72)),
-    "llama2-7b": Model(
+    "opt-6.7b": CatalogueEntry(source=_hub("facebook/opt-6.7b"), sequence_length=2048, config=_opt(4096, 32, 32)),
+    "opt-66b": CatalogueEntry(source=_hub("facebook/opt-66b"), sequence_length=2048, config=_opt(9216, 64, 72)),
+    "llama2-7b": CatalogueEntry(
         source=_hub("meta-llama/Llama-2-7b-hf"), sequence_length=4096, config=_llama(4096, 11008, 32, 32, 32)
     ),
-    "llama2-13b": Model(
+    "llama2-13b": CatalogueEntry(
         source=_hub("meta-llama/Llama-2-13b-hf"), sequence_length=4096, config=_llama(5120, 13824, 40, 40, 40)
     ),
-    "llama2-70b": Model(
+    "llama2-70b": CatalogueEntry(
         source=_hub("meta-llama/Llama-2-70b-hf"), sequence_length=4096, config=_llama(8192, 28672, 80, 64, 8)
     ),
-    "llama3-8b": Model(
+    "llama3-8b": CatalogueEntry(
         source=_hub("meta-llama/Meta-Llama-3-8B"),
         sequence_length=8192,
         config=_llama(4096, 14336, 32, 32, 8, 8192, 128256),
     ),
-    "llama3-70b": Model(
+    "llama3-70b": CatalogueEntry(
         source=_hub("meta-llama/Meta-Llama-3-70B"),
         sequence_length=8192,
         config=_llama(8192, 28672, 80, 64, 8, 8192, 128256),
     ),
-    "llama3-405b": Model(
+    "llama3-405b": CatalogueEntry(
         source=_hub("meta-llama/Llama-3.1-405B"),
         sequence_length=8192,
         config=_llama(16384, 53248, 126, 128, 8, 131072, 128256),
     ),
-    "qwen3-8b": Model(
+    "qwen3-8b": CatalogueEntry(
         source=_hub("Qwen/Qwen3-8B"),
         sequence_length=4096,
         config=_qwen3(
@@ -188,7 +194,7 @@ MODELS: dict[str, Model] = {
             num_key_value_heads=8,
         ),
     ),
-    "qwen3-30b-a3b": Model(
+    "qwen3-30b-a3b": CatalogueEntry(
         source=_hub("Qwen/Qwen3-30B-A3B"),
         sequence_length=4096,
         config=_qwen3(
@@ -207,7 +213,7 @@ MODELS: dict[str, Model] = {
             mlp_only_layers=[],
         ),
     ),
-    "mixtral-8x7b": Model(
+    "mixtral-8x7b": CatalogueEntry(
         source=_hub("mistralai/Mixtral-8x7B-v0.1"),
         sequence_length=4096,
         config={
@@ -227,7 +233,7 @@ MODELS: dict[str, Model] = {
             "tie_word_embeddings": False,
         },
     ),
-    "deepseek-v3": Model(
+    "deepseek-v3": CatalogueEntry(
         source=_hub("deepseek-ai/DeepSeek-V3"),
         sequence_length=4096,
         config={
@@ -257,7 +263,7 @@ MODELS: dict[str, Model] = {
             "tie_word_embeddings": False,
         },
     ),
-    "t5-large": Model(
+    "t5-large": CatalogueEntry(
         source=_hub("google-t5/t5-large"),
         sequence_length=512,
         config={
@@ -274,7 +280,7 @@ MODELS: dict[str, Model] = {
             "pad_token_id": 0,
         },
     ),
-    "vit-l": Model(
+    "vit-l": CatalogueEntry(
         source=_hub("google/vit-large-patch16-224"),
         sequence_length=197,
         config={
@@ -289,7 +295,7 @@ MODELS: dict[str, Model] = {
             "num_labels": 1000,
         },
     ),
-    "whisper-medium": Model(
+    "whisper-medium": CatalogueEntry(
         source=_hub("openai/whisper-medium"),
         sequence_length=448,
         config={
@@ -309,7 +315,7 @@ MODELS: dict[str, Model] = {
             "dropout": 0.0,
         },
     ),
-    "resnet-50": Model(
+    "resnet-50": CatalogueEntry(
         source=_hub("microsoft/resnet-50"),
         sequence_length=1,
         config={
@@ -322,7 +328,7 @@ MODELS: dict[str, Model] = {
             "num_labels": 1000,
         },
     ),
-    "mamba2-2.7b": Model(
+    "mamba2-2.7b": CatalogueEntry(
         source=_hub("state-spaces/mamba2-2.7b") + ", vocabulary padded to a multiple of 16",
         sequence_length=2048,
         config={
@@ -341,22 +347,22 @@ MODELS: dict[str, Model] = {
             "tie_word_embeddings": True,
         },
     ),
-    "vgg-16": Model(
+    "vgg-16": CatalogueEntry(
         source="arXiv 1409.1556, table 1, D",
         sequence_length=1,
         function="hardplace.workload.recording.models.vision:vgg16_step",
     ),
-    "inception-v3": Model(
+    "inception-v3": CatalogueEntry(
         source="arXiv 1512.00567, without the auxiliary head",
         sequence_length=1,
         function="hardplace.workload.recording.models.vision:inception_v3_step",
     ),
-    "u-net": Model(
+    "u-net": CatalogueEntry(
         source="arXiv 1505.04597, figure 1",
         sequence_length=1,
         function="hardplace.workload.recording.models.unet:u_net_step",
     ),
-    "dlrm": Model(
+    "dlrm": CatalogueEntry(
         source="arXiv 1906.00091 as MLPerf's Criteo Terabyte model",
         sequence_length=1,
         function="hardplace.workload.recording.models.recommendation:dlrm_step",

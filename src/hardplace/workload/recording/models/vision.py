@@ -18,7 +18,7 @@ from hardplace.workload.recording.models.example import Example
 _Size = int | tuple[int, int]
 
 
-class Chain(nn.Module):
+class ConvolutionChain(nn.Module):
     """An image classifier: stem, then blocks one after the other, then head.
 
     forward takes labels too, so that a step's inputs can be passed whole; only the loss reads them.
@@ -59,7 +59,7 @@ def _vgg_part(channels: int, width: int, pooled: bool) -> nn.Sequential:
     return part
 
 
-def vgg16(classes: int = 1000) -> Chain:
+def vgg16(classes: int = 1000) -> ConvolutionChain:
     """Return configuration D of Simonyan & Zisserman 2015, table 1: images of side 224, 138,357,544 parameters.
 
     Each convolution and each fully connected layer is a block, dropout 0.5 in the classifier (section 3.1).
@@ -72,7 +72,7 @@ def vgg16(classes: int = 1000) -> Chain:
         nn.Sequential(nn.Flatten(), nn.Linear(512 * 7 * 7, 4096), nn.ReLU(), nn.Dropout(0.5)),
         nn.Sequential(nn.Linear(4096, 4096), nn.ReLU(), nn.Dropout(0.5)),
     ]
-    return Chain(parts[0], [*parts[1:], *connected], nn.Linear(4096, classes))
+    return ConvolutionChain(parts[0], [*parts[1:], *connected], nn.Linear(4096, classes))
 
 
 def vgg16_step(micro_batch: int) -> Example:
@@ -168,7 +168,7 @@ def _inception_3x3(channels: int) -> Branches:
     )
 
 
-class InceptionV3(Chain):
+class InceptionV3(ConvolutionChain):
     """Chain with the auxiliary classifier on the 17 x 17 grid (figure 8), if there is one.
 
     Returns logits; with the auxiliary classifier, in training, (logits, auxiliary logits).

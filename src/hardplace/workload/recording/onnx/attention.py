@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from hardplace.workload.recording.onnx.node import Node, Operator
+from hardplace.workload.recording.onnx.node import OnnxNode, OnnxOperator
 
 
 def _attend(
@@ -71,7 +71,7 @@ def _with_past(past: torch.Tensor | None, x: torch.Tensor) -> torch.Tensor:
 
 
 def _attention(
-    node: Node, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: Any = None, *more: torch.Tensor | None
+    node: OnnxNode, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: Any = None, *more: torch.Tensor | None
 ) -> Any:
     """ai.onnx Attention: 4-D by heads or 3-D; outputs y and the keys and values with the past in front."""
     past_key, past_value, lengths = (*more, None, None, None)[:3]
@@ -108,7 +108,7 @@ def _rotated(x: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor, interlea
 
 
 def _rotary(
-    node: Node, x: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor, positions: torch.Tensor | None = None
+    node: OnnxNode, x: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor, positions: torch.Tensor | None = None
 ) -> torch.Tensor:
     """ai.onnx RotaryEmbedding; without positions the tables come by batch and position."""
     if positions is not None:
@@ -119,7 +119,7 @@ def _rotary(
 
 
 def _rotary_of_microsoft(
-    node: Node, x: torch.Tensor, positions: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor
+    node: OnnxNode, x: torch.Tensor, positions: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor
 ) -> torch.Tensor:
     """com.microsoft RotaryEmbedding; positions (batch, length), or one that the rows count from."""
     heads = node.get("num_heads", 0)
@@ -149,7 +149,7 @@ def _masked(padding: torch.Tensor | None, bias: torch.Tensor | None) -> torch.Te
 
 
 def _attention_of_microsoft(
-    node: Node, x: torch.Tensor, weight: torch.Tensor, *more: torch.Tensor | None
+    node: OnnxNode, x: torch.Tensor, weight: torch.Tensor, *more: torch.Tensor | None
 ) -> torch.Tensor:
     """com.microsoft Attention: the projection to queries, keys and values is part of it."""
     bias, mask, past, added = (*more, None, None, None, None)[:4]
@@ -164,7 +164,7 @@ def _attention_of_microsoft(
     return _joined(_attend(q, k, v, mask=_masked(_padding(mask), added), causal=causal, scale=scale))
 
 
-def _multi_head(node: Node, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *more: torch.Tensor | None) -> Any:
+def _multi_head(node: OnnxNode, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *more: torch.Tensor | None) -> Any:
     """com.microsoft MultiHeadAttention: queries (batch, length, features), not packed."""
     bias, mask, added, past_key, past_value = (*more, None, None, None, None, None)[:5]
     if q.dim() != 3 or k is None or v is None:
@@ -182,7 +182,7 @@ def _multi_head(node: Node, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *
 
 
 def _grouped_query(
-    node: Node, q: torch.Tensor, k: torch.Tensor | None, v: torch.Tensor | None, *more: torch.Tensor | None
+    node: OnnxNode, q: torch.Tensor, k: torch.Tensor | None, v: torch.Tensor | None, *more: torch.Tensor | None
 ) -> Any:
     """com.microsoft GroupQueryAttention, causal; all rows are taken as full (no padding)."""
     past_key, past_value, _, _, cosine, sine = (*more, *[None] * 6)[:6]
@@ -212,11 +212,11 @@ def _grouped_query(
     return _joined(y), key, value
 
 
-ATTENTIONS: dict[str, Operator] = {
-    "Attention": Operator(run=_attention),
-    "RotaryEmbedding": Operator(run=_rotary),
-    "com.microsoft.Attention": Operator(run=_attention_of_microsoft),
-    "com.microsoft.GroupQueryAttention": Operator(run=_grouped_query),
-    "com.microsoft.MultiHeadAttention": Operator(run=_multi_head),
-    "com.microsoft.RotaryEmbedding": Operator(run=_rotary_of_microsoft),
+ATTENTIONS: dict[str, OnnxOperator] = {
+    "Attention": OnnxOperator(run=_attention),
+    "RotaryEmbedding": OnnxOperator(run=_rotary),
+    "com.microsoft.Attention": OnnxOperator(run=_attention_of_microsoft),
+    "com.microsoft.GroupQueryAttention": OnnxOperator(run=_grouped_query),
+    "com.microsoft.MultiHeadAttention": OnnxOperator(run=_multi_head),
+    "com.microsoft.RotaryEmbedding": OnnxOperator(run=_rotary_of_microsoft),
 }

@@ -14,7 +14,7 @@ import torch
 from hardplace.errors import BadInput
 from hardplace.files import read_bytes
 from hardplace.workload.recording.onnx.merged import separate_aliases, separate_modules
-from hardplace.workload.recording.onnx.node import Constant, Node, Role
+from hardplace.workload.recording.onnx.node import Constant, OnnxNode, Role
 from hardplace.workload.recording.onnx.operators import OPERATORS
 from hardplace.workload.recording.onnx.protobuf import (
     attributes_of,
@@ -56,7 +56,7 @@ class Graph:
     """An ONNX graph, in an order in which it can run."""
 
     path: Path
-    nodes: tuple[Node, ...]
+    nodes: tuple[OnnxNode, ...]
     constants: Mapping[str, Constant]
     inputs: tuple[Input, ...]
     outputs: tuple[str, ...]
@@ -201,9 +201,9 @@ class _Reader:
         value = value_of(proto, what) if role is Role.VALUE else None
         return Constant(name=proto.name, source=proto.name, shape=shape, dtype=dtype, role=role, value=value)
 
-    def _node(self, proto: Any) -> Node:
+    def _node(self, proto: Any) -> OnnxNode:
         domain = domain_of(proto)
-        return Node(
+        return OnnxNode(
             name=name_of(proto),
             operator=key_of(proto),
             version=self._versions[domain],
@@ -226,7 +226,7 @@ class _Reader:
         return Input(name=info.name, shape=tuple(shape), dtype=dtype_of(info.type.tensor_type.elem_type, what))
 
 
-def _check_order(nodes: Iterable[Node], known: set[str], outputs: Iterable[str]) -> None:
+def _check_order(nodes: Iterable[OnnxNode], known: set[str], outputs: Iterable[str]) -> None:
     """Raise BadInput if a node reads what nothing before it makes, or a name is made twice."""
     for node in nodes:
         for name in node.inputs:

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from hardplace.workload.recording.onnx.attention import ATTENTIONS
-from hardplace.workload.recording.onnx.node import Node, Operator
+from hardplace.workload.recording.onnx.node import OnnxNode, OnnxOperator
 from hardplace.workload.recording.onnx.resize import resize
 
 Pads = list[tuple[int, int]]
@@ -21,14 +21,14 @@ _MAXIMA = {1: functional.max_pool1d, 2: functional.max_pool2d, 3: functional.max
 _AVERAGES = {1: functional.avg_pool1d, 2: functional.avg_pool2d, 3: functional.avg_pool3d}
 
 
-def _spatial(node: Node, x: torch.Tensor, table: dict[int, Any]) -> Any:
+def _spatial(node: OnnxNode, x: torch.Tensor, table: dict[int, Any]) -> Any:
     """Return the torch function for the number of spatial dimensions of x (batch, channels, spatial...)."""
     if x.dim() - 2 not in table:
         raise ValueError(f"expected 1 to 3 spatial dimensions, found {max(x.dim() - 2, 0)}")
     return table[x.dim() - 2]
 
 
-def _pads(node: Node, sizes: Sequence[int], kernel: Sequence[int], strides: Sequence[int], dilations: Any) -> Pads:
+def _pads(node: OnnxNode, sizes: Sequence[int], kernel: Sequence[int], strides: Sequence[int], dilations: Any) -> Pads:
     """Return how much each spatial dimension is padded before and after."""
     automatic, count = node.get("auto_pad", "NOTSET"), len(sizes)
     if automatic in ("SAME_UPPER", "SAME_LOWER"):
@@ -51,7 +51,9 @@ def _symmetric(pads: Pads) -> bool:
     return all(before == after for before, after in pads)
 
 
-def _convolution(node: Node, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+def _convolution(
+    node: OnnxNode, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
+) -> torch.Tensor:
     """Convolve x (batch, channels, spatial...) with weight (out channels, channels / group, kernel...)."""
     count = x.dim() - 2
     strides, dilations = node.get("strides") or [1] * count, node.get("dilations") or [1] * count
@@ -62,7 +64,7 @@ def _convolution(node: Node, x: torch.Tensor, weight: torch.Tensor, bias: torch.
 
 
 def _transposed_pads(
-    node: Node, x: torch.Tensor, kernel: Sequence[int], strides: Any, dilations: Any, extra: Any
+    node: OnnxNode, x: torch.Tensor, kernel: Sequence[int], strides: Any, dilations: Any, extra: Any
 ) -> Pads:
     """Return how much of each spatial dimension of the output is cut off (ONNX: ConvTranspose)."""
     automatic, wanted = node.get("auto_pad", "NOTSET"), node.get("output_shape")
@@ -77,7 +79,9 @@ def _transposed_pads(
     return pads
 
 
-def _transposed(node: Node, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+def _transposed(
+    node: OnnxNode, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
+) -> torch.Tensor:
     """Convolve backwards: weight (channels, out channels / group, kernel...)."""
     count = x.dim() - 2
     strides, dilations = node.get("strides") or [1] * count, node.get("dilations") or [1] * count
@@ -92,7 +96,7 @@ def _transposed(node: Node, x: torch.Tensor, weight: torch.Tensor, bias: torch.T
     return _padded(full, [(-before, more - after) for (before, after), more in zip(pads, extra, strict=True)], 0.0)
 
 
-def _pool_pads(node: Node, x: torch.Tensor) -> tuple[list[int], list[int], list[int], Pads, Pads]:
+def _pool_pads(node: OnnxNode, x: torch.Tensor) -> tuple[list[int], list[int], list[int], Pads, Pads]:
     """Return kernel, strides, dilations, padding, and what ceil_mode adds to it, of a pooling operator."""
     kernel = node.get("kernel_shape")
     strides, dilations = node.get("strides") or [1] * len(kernel), node.get("dilations") or [1] * len(kernel)
@@ -107,7 +111,7 @@ def _pool_pads(node: Node, x: torch.Tensor) -> tuple[list[int], list[int], list[
     return kernel, strides, dilations, pads, more
 
 
-def _maximum(node: Node, x: torch.Tensor) -> Any:
+def _maximum(node: OnnxNode, x: torch.Tensor) -> Any:
     """Pool by the maximum; the second output numbers the elements of the whole input."""
     if node.get("storage_order", 0):
         raise ValueError("storage_order 1 is not read")
@@ -130,7 +134,7 @@ def _maximum(node: Node, x: torch.Tensor) -> Any:
     return pooled, indices + planes.reshape(x.shape[0], x.shape[1], *[1] * (x.dim() - 2))
 
 
-def _average(node: Node, x: torch.Tensor) -> torch.Tensor:
+def _average(node: OnnxNode, x: torch.Tensor) -> torch.Tensor:
     kernel, strides, dilations, pads, more = _pool_pads(node, x)
     if any(gap != 1 for gap in dilations):
         raise ValueError("dilations of an average pool are not read")
@@ -143,16 +147,16 @@ def _average(node: Node, x: torch.Tensor) -> torch.Tensor:
     return total / function(_padded(inside, more, 0.0), kernel, strides)
 
 
-def _global_average(node: Node, x: torch.Tensor) -> torch.Tensor:
+def _global_average(node: OnnxNode, x: torch.Tensor) -> torch.Tensor:
     return x.mean(list(range(2, x.dim())), keepdim=True)
 
 
-def _global_maximum(node: Node, x: torch.Tensor) -> torch.Tensor:
+def _global_maximum(node: OnnxNode, x: torch.Tensor) -> torch.Tensor:
     return x.amax(list(range(2, x.dim())), keepdim=True)
 
 
 def _batch_norm(
-    node: Node, x: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor, mean: torch.Tensor, variance: torch.Tensor
+    node: OnnxNode, x: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor, mean: torch.Tensor, variance: torch.Tensor
 ) -> Any:
     """Normalise over all but the channels; with stored statistics unless the file says training_mode."""
     epsilon, training = node.get("epsilon", 1e-5), bool(node.get("training_mode", 0))
@@ -167,11 +171,11 @@ def _batch_norm(
         return result, mean * keep + middle * (1 - keep), variance * keep + spread * (1 - keep)
 
 
-def _instance_norm(node: Node, x: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+def _instance_norm(node: OnnxNode, x: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     return functional.instance_norm(x, weight=scale, bias=bias, eps=node.get("epsilon", 1e-5))
 
 
-def _group_norm(node: Node, x: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+def _group_norm(node: OnnxNode, x: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     """Normalise groups of channels; scale is by group before operator set 21, by channel from then on."""
     groups = node.get("num_groups")
     if node.version < 21 and scale.shape[0] != x.shape[1]:
@@ -180,7 +184,7 @@ def _group_norm(node: Node, x: torch.Tensor, scale: torch.Tensor, bias: torch.Te
     return functional.group_norm(x, groups, scale, bias, node.get("epsilon", 1e-5))
 
 
-def _inner(node: Node, x: torch.Tensor) -> tuple[int, ...]:
+def _inner(node: OnnxNode, x: torch.Tensor) -> tuple[int, ...]:
     axis = node.get("axis", -1)
     return tuple(x.shape[axis:] if axis >= 0 else x.shape[x.dim() + axis :])
 
@@ -189,7 +193,7 @@ def _spread(weight: torch.Tensor | None, shape: tuple[int, ...]) -> torch.Tensor
     return weight if weight is None or tuple(weight.shape) == shape else weight.expand(shape)
 
 
-def _layer_norm(node: Node, x: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor | None = None) -> Any:
+def _layer_norm(node: OnnxNode, x: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor | None = None) -> Any:
     shape, epsilon = _inner(node, x), node.get("epsilon", 1e-5)
     weight, shift = _spread(scale, shape), _spread(bias, shape)
     if len([name for name in node.outputs if name]) < 2:
@@ -197,12 +201,14 @@ def _layer_norm(node: Node, x: torch.Tensor, scale: torch.Tensor, bias: torch.Te
     return torch.native_layer_norm(x, shape, weight, shift, epsilon)
 
 
-def _rms_norm(node: Node, x: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+def _rms_norm(node: OnnxNode, x: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
     shape = _inner(node, x)
     return functional.rms_norm(x, shape, _spread(scale, shape), node.get("epsilon", 1e-5))
 
 
-def _skip_norm(node: Node, x: torch.Tensor, skip: torch.Tensor, gamma: torch.Tensor, *rest: torch.Tensor | None) -> Any:
+def _skip_norm(
+    node: OnnxNode, x: torch.Tensor, skip: torch.Tensor, gamma: torch.Tensor, *rest: torch.Tensor | None
+) -> Any:
     """Add and normalise (com.microsoft); the fourth output is the sum."""
     simple = node.operator.endswith("SkipSimplifiedLayerNormalization")
     beta = None if simple or not rest else rest[0]
@@ -214,26 +220,26 @@ def _skip_norm(node: Node, x: torch.Tensor, skip: torch.Tensor, gamma: torch.Ten
     return result, None, None, total
 
 
-def _lp_norm(node: Node, x: torch.Tensor) -> torch.Tensor:
+def _lp_norm(node: OnnxNode, x: torch.Tensor) -> torch.Tensor:
     axis = node.get("axis", -1)
     size = torch.linalg.vector_norm(x, node.get("p", 2), axis, keepdim=True)
     return torch.where(size == 0, torch.zeros_like(x), x / size)
 
 
-def _mean_variance(node: Node, x: torch.Tensor) -> torch.Tensor:
+def _mean_variance(node: OnnxNode, x: torch.Tensor) -> torch.Tensor:
     axes = node.get("axes") or [0, 2, 3]
     variance, mean = torch.var_mean(x, axes, correction=0, keepdim=True)
     return (x - mean) / (torch.sqrt(variance) + 1e-9)
 
 
-def _response_norm(node: Node, x: torch.Tensor) -> torch.Tensor:
+def _response_norm(node: OnnxNode, x: torch.Tensor) -> torch.Tensor:
     size = node.get("size")
     square = functional.pad((x * x).flatten(2).unsqueeze(1), (0, 0, (size - 1) // 2, size // 2))
     mean = functional.avg_pool2d(square, (size, 1), 1).reshape(x.shape)
     return x / (node.get("bias", 1.0) + node.get("alpha", 1e-4) * mean) ** node.get("beta", 0.75)
 
 
-def _dropout(node: Node, x: torch.Tensor, ratio: Any = None, training: Any = None) -> Any:
+def _dropout(node: OnnxNode, x: torch.Tensor, ratio: Any = None, training: Any = None) -> Any:
     """Drop out only where the file says training_mode; otherwise the input."""
     if training is None or not bool(training):
         return (x, torch.ones_like(x, dtype=torch.bool)) if len(node.outputs) > 1 else x
@@ -243,7 +249,9 @@ def _dropout(node: Node, x: torch.Tensor, ratio: Any = None, training: Any = Non
     return functional.dropout(x, rate, True)
 
 
-def _cross_entropy(node: Node, scores: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None = None) -> Any:
+def _cross_entropy(
+    node: OnnxNode, scores: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None = None
+) -> Any:
     ignored, reduction = node.get("ignore_index", -100), node.get("reduction", "mean")
     if node.operator == "NegativeLogLikelihoodLoss":
         return functional.nll_loss(scores, labels.to(torch.int64), weights, ignore_index=ignored, reduction=reduction)
@@ -251,28 +259,28 @@ def _cross_entropy(node: Node, scores: torch.Tensor, labels: torch.Tensor, weigh
     return (loss, torch.log_softmax(scores, 1)) if len(node.outputs) > 1 else loss
 
 
-LAYERS: dict[str, Operator] = {
-    "Conv": Operator(run=_convolution),
-    "ConvTranspose": Operator(run=_transposed),
-    "MaxPool": Operator(run=_maximum),
-    "AveragePool": Operator(run=_average),
-    "GlobalAveragePool": Operator(run=_global_average),
-    "GlobalMaxPool": Operator(run=_global_maximum),
-    "BatchNormalization": Operator(run=_batch_norm),
-    "InstanceNormalization": Operator(run=_instance_norm),
-    "GroupNormalization": Operator(run=_group_norm),
-    "LayerNormalization": Operator(run=_layer_norm),
-    "RMSNormalization": Operator(run=_rms_norm),
-    "SimplifiedLayerNormalization": Operator(run=_rms_norm),
-    "com.microsoft.SimplifiedLayerNormalization": Operator(run=_rms_norm),
-    "com.microsoft.SkipLayerNormalization": Operator(run=_skip_norm),
-    "com.microsoft.SkipSimplifiedLayerNormalization": Operator(run=_skip_norm),
-    "LpNormalization": Operator(run=_lp_norm),
-    "MeanVarianceNormalization": Operator(run=_mean_variance),
-    "LRN": Operator(run=_response_norm),
-    "Dropout": Operator(run=_dropout, values=(1, 2)),
-    "SoftmaxCrossEntropyLoss": Operator(run=_cross_entropy),
-    "NegativeLogLikelihoodLoss": Operator(run=_cross_entropy),
-    "Resize": Operator(run=resize, values=(1, 2, 3)),
+LAYERS: dict[str, OnnxOperator] = {
+    "Conv": OnnxOperator(run=_convolution),
+    "ConvTranspose": OnnxOperator(run=_transposed),
+    "MaxPool": OnnxOperator(run=_maximum),
+    "AveragePool": OnnxOperator(run=_average),
+    "GlobalAveragePool": OnnxOperator(run=_global_average),
+    "GlobalMaxPool": OnnxOperator(run=_global_maximum),
+    "BatchNormalization": OnnxOperator(run=_batch_norm),
+    "InstanceNormalization": OnnxOperator(run=_instance_norm),
+    "GroupNormalization": OnnxOperator(run=_group_norm),
+    "LayerNormalization": OnnxOperator(run=_layer_norm),
+    "RMSNormalization": OnnxOperator(run=_rms_norm),
+    "SimplifiedLayerNormalization": OnnxOperator(run=_rms_norm),
+    "com.microsoft.SimplifiedLayerNormalization": OnnxOperator(run=_rms_norm),
+    "com.microsoft.SkipLayerNormalization": OnnxOperator(run=_skip_norm),
+    "com.microsoft.SkipSimplifiedLayerNormalization": OnnxOperator(run=_skip_norm),
+    "LpNormalization": OnnxOperator(run=_lp_norm),
+    "MeanVarianceNormalization": OnnxOperator(run=_mean_variance),
+    "LRN": OnnxOperator(run=_response_norm),
+    "Dropout": OnnxOperator(run=_dropout, values=(1, 2)),
+    "SoftmaxCrossEntropyLoss": OnnxOperator(run=_cross_entropy),
+    "NegativeLogLikelihoodLoss": OnnxOperator(run=_cross_entropy),
+    "Resize": OnnxOperator(run=resize, values=(1, 2, 3)),
     **ATTENTIONS,
 }

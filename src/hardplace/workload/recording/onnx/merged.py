@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from hardplace.workload.recording.onnx.node import Constant, Node, Role
+from hardplace.workload.recording.onnx.node import Constant, OnnxNode, Role
 
 
 def separate_aliases(
-    nodes: list[Node], constants: dict[str, Constant], trained: Callable[[str, int], bool]
-) -> list[Node]:
+    nodes: list[OnnxNode], constants: dict[str, Constant], trained: Callable[[str, int], bool]
+) -> list[OnnxNode]:
     """Make constants, in place, of Identity nodes of constants: the older exporter's, with the parameters' names.
 
     What the model shares is one initializer there, without such a node. trained: whether floats of a name and rank
@@ -35,7 +35,7 @@ def separate_aliases(
     return kept
 
 
-def separate_modules(nodes: list[Node], constants: dict[str, Constant]) -> list[Node]:
+def separate_modules(nodes: list[OnnxNode], constants: dict[str, Constant]) -> list[OnnxNode]:
     """Give each module its own of a one-dimensional parameter that several use; constants change in place.
 
     The newer exporter (with what torch.export noted) leaves one initializer with one of the names.

@@ -10,22 +10,22 @@ from torch import nn
 
 from hardplace.errors import BadInput
 from hardplace.workload.recording.onnx.file import Graph
-from hardplace.workload.recording.onnx.node import Constant, Node, Role
+from hardplace.workload.recording.onnx.node import Constant, OnnxNode, Role
 from hardplace.workload.recording.onnx.operators import OPERATORS
-from hardplace.workload.recording.onnx.run import Call, Run, Step, Types, known
+from hardplace.workload.recording.onnx.run import OnnxCall, OnnxRun, OnnxStep, Types, known
 
 
 class _Scope(nn.Module):
     """A module that the exporter named; runs stretches of its nodes."""
 
-    def forward(self, run: Run, steps: list[Step | Call]) -> None:
+    def forward(self, run: OnnxRun, steps: list[OnnxStep | OnnxCall]) -> None:
         run.steps(steps)
 
 
 class _Scopes(nn.ModuleList):
     """Modules numbered from 0, as an exporter's container of repeated blocks."""
 
-    def forward(self, run: Run, steps: list[Step | Call]) -> None:
+    def forward(self, run: OnnxRun, steps: list[OnnxStep | OnnxCall]) -> None:
         run.steps(steps)
 
 
@@ -64,7 +64,7 @@ class OnnxModule(nn.Module):
         values: dict[str, Any] = {**self._values, **inputs}
         values.update({name: getattr(owner, inner) for name, (owner, inner) in self._weights.items()})
         device = next((value.device for value in inputs.values()), torch.device("cpu"))
-        run = Run(self._path, values, self._types, device)
+        run = OnnxRun(self._path, values, self._types, device)
         run.steps(self._steps)
         return {name: run.output(name) for name in self._outputs}
 
@@ -110,17 +110,19 @@ class _Tree:
         path = tuple(self._names[owner[: depth + 1]] for depth in range(len(owner)))
         return module, path, _free(module, name)
 
-    def steps(self, types: Types) -> list[Step | Call]:
+    def steps(self, types: Types) -> list[OnnxStep | OnnxCall]:
         """Return the nodes in the file's order, stretches of one child module as calls of it."""
         decisive = _decisive(self._graph.nodes)
         nodes = [
-            (Step(node, types.node(node), not decisive.isdisjoint(node.outputs)), node.scope)
+            (OnnxStep(node, types.node(node), not decisive.isdisjoint(node.outputs)), node.scope)
             for node in self._graph.nodes
         ]
         return self._nested(nodes, ())
 
-    def _nested(self, nodes: list[tuple[Step, tuple[str, ...]]], path: tuple[str, ...]) -> list[Step | Call]:
-        result: list[Step | Call] = []
+    def _nested(
+        self, nodes: list[tuple[OnnxStep, tuple[str, ...]]], path: tuple[str, ...]
+    ) -> list[OnnxStep | OnnxCall]:
+        result: list[OnnxStep | OnnxCall] = []
         start = 0
         while start < len(nodes):
             step, scope = nodes[start]
@@ -131,7 +133,7 @@ class _Tree:
                 inner = scope[: len(path) + 1]
                 while end < len(nodes) and nodes[end][1][: len(inner)] == inner:
                     end += 1
-                result.append(Call(self._modules[inner], self._nested(nodes[start:end], inner)))
+                result.append(OnnxCall(self._modules[inner], self._nested(nodes[start:end], inner)))
             start = end
         return result
 
@@ -143,7 +145,7 @@ def _common(paths: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
     return first[: (*same, False).index(False)]
 
 
-def _decisive(nodes: Sequence[Node]) -> set[str]:
+def _decisive(nodes: Sequence[OnnxNode]) -> set[str]:
     """Return the names of tensors whose numbers decide about shapes, directly or through others."""
     names: set[str] = set()
     for node in reversed(nodes):

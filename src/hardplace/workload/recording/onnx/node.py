@@ -29,7 +29,7 @@ TYPES = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Node:
+class OnnxNode:
     """One operator of a graph. scope: path of the module that it came from, () if the exporter left none.
 
     version: of the operator set. attributes: plain values; element types as torch dtypes.
@@ -75,7 +75,7 @@ class Constant:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Operator:
+class OnnxOperator:
     """How torch runs an operator.
 
     run: takes the node and its inputs, None for one left out; returns a tensor or, for more outputs, a tuple.
@@ -94,6 +94,6 @@ def whole(values: np.ndarray[Any, Any] | None) -> list[int] | None:
     return None if values is None else [int(value) for value in values.reshape(-1)]
 
 
-def axes_of(node: Node, given: np.ndarray[Any, Any] | None) -> list[int] | None:
+def axes_of(node: OnnxNode, given: np.ndarray[Any, Any] | None) -> list[int] | None:
     """Return the axes that an operator names: by an attribute in older operator sets, an input in newer."""
     return node.get("axes") if given is None else whole(given)

@@ -8,39 +8,39 @@ from typing import Any
 
 import torch
 
-from hardplace.workload.recording.onnx.node import Node, Operator, axes_of
+from hardplace.workload.recording.onnx.node import OnnxNode, OnnxOperator, axes_of
 
 
-def _softmax(function: Callable[..., torch.Tensor]) -> Operator:
+def _softmax(function: Callable[..., torch.Tensor]) -> OnnxOperator:
     """Softmax over one axis; before operator set 13 over all axes from that one on."""
 
-    def run(node: Node, x: torch.Tensor) -> torch.Tensor:
+    def run(node: OnnxNode, x: torch.Tensor) -> torch.Tensor:
         axis = node.get("axis", -1 if node.version >= 13 else 1)
         if node.version >= 13 or axis in (-1, x.dim() - 1):
             return function(x, axis)
         return function(x.flatten(axis), -1).reshape(x.shape)
 
-    return Operator(run=run)
+    return OnnxOperator(run=run)
 
 
 def _hardmax(x: torch.Tensor, axis: int) -> torch.Tensor:
     return torch.zeros_like(x).scatter(axis, x.argmax(axis, keepdim=True), 1.0)
 
 
-def _arg(function: Callable[..., torch.Tensor]) -> Operator:
-    def run(node: Node, x: torch.Tensor) -> torch.Tensor:
+def _arg(function: Callable[..., torch.Tensor]) -> OnnxOperator:
+    def run(node: OnnxNode, x: torch.Tensor) -> torch.Tensor:
         axis, keep = node.get("axis", 0), bool(node.get("keepdims", 1))
         if not node.get("select_last_index", 0):
             return function(x, dim=axis, keepdim=keep)
         return x.shape[axis] - 1 - function(x.flip(axis), dim=axis, keepdim=keep)
 
-    return Operator(run=run)
+    return OnnxOperator(run=run)
 
 
-def _reduce(function: Callable[..., torch.Tensor]) -> Operator:
+def _reduce(function: Callable[..., torch.Tensor]) -> OnnxOperator:
     """Reduce over named axes; all if none is named, or none if noop_with_empty_axes says so."""
 
-    def run(node: Node, x: torch.Tensor, axes: Any = None) -> torch.Tensor:
+    def run(node: OnnxNode, x: torch.Tensor, axes: Any = None) -> torch.Tensor:
         named = axes_of(node, axes)
         if not named and node.get("noop_with_empty_axes", 0):
             named = []
@@ -48,7 +48,7 @@ def _reduce(function: Callable[..., torch.Tensor]) -> Operator:
             named = list(range(x.dim()))
         return function(x, [axis % max(x.dim(), 1) for axis in named], bool(node.get("keepdims", 1)))
 
-    return Operator(run=run, values=(1,))
+    return OnnxOperator(run=run, values=(1,))
 
 
 def _sum(x: torch.Tensor, axes: list[int], keep: bool) -> torch.Tensor:
@@ -72,7 +72,7 @@ def _length(x: torch.Tensor, axes: list[int], keep: bool) -> torch.Tensor:
     return torch.sqrt(total) if x.is_floating_point() else torch.sqrt(total.double()).to(x.dtype)
 
 
-def _extreme(function: Callable[..., torch.Tensor]) -> Operator:
+def _extreme(function: Callable[..., torch.Tensor]) -> OnnxOperator:
     def run(x: torch.Tensor, axes: list[int], keep: bool) -> torch.Tensor:
         if not axes:
             return x
@@ -81,7 +81,7 @@ def _extreme(function: Callable[..., torch.Tensor]) -> Operator:
     return _reduce(run)
 
 
-def _gemm(node: Node, a: torch.Tensor, b: torch.Tensor, c: torch.Tensor | None = None) -> torch.Tensor:
+def _gemm(node: OnnxNode, a: torch.Tensor, b: torch.Tensor, c: torch.Tensor | None = None) -> torch.Tensor:
     a = a.t() if node.get("transA", 0) else a
     b = b.t() if node.get("transB", 0) else b
     alpha, beta = node.get("alpha", 1.0), node.get("beta", 1.0)
@@ -93,14 +93,14 @@ def _gemm(node: Node, a: torch.Tensor, b: torch.Tensor, c: torch.Tensor | None =
     return torch.addmm(c, a, b, beta=beta, alpha=alpha)
 
 
-def _fused_matmul(node: Node, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+def _fused_matmul(node: OnnxNode, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     a = a.mT if node.get("transA", 0) else a
     b = b.mT if node.get("transB", 0) else b
     alpha = node.get("alpha", 1.0)
     return a @ b if alpha == 1.0 else alpha * (a @ b)
 
 
-def _cumulative(node: Node, x: torch.Tensor, axis: Any) -> torch.Tensor:
+def _cumulative(node: OnnxNode, x: torch.Tensor, axis: Any) -> torch.Tensor:
     where = int(axis.reshape(-1)[0])
     reverse = bool(node.get("reverse", 0))
     x = x.flip(where) if reverse else x
@@ -109,7 +109,7 @@ def _cumulative(node: Node, x: torch.Tensor, axis: Any) -> torch.Tensor:
     return total.flip(where) if reverse else total
 
 
-REDUCTIONS: dict[str, Operator] = {
+REDUCTIONS: dict[str, OnnxOperator] = {
     "ReduceSum": _reduce(_sum),
     "ReduceMean": _reduce(_average),
     "ReduceProd": _reduce(_product),
@@ -125,12 +125,12 @@ REDUCTIONS: dict[str, Operator] = {
     "Softmax": _softmax(torch.softmax),
     "LogSoftmax": _softmax(torch.log_softmax),
     "Hardmax": _softmax(_hardmax),
-    "CumSum": Operator(run=_cumulative, values=(1,)),
+    "CumSum": OnnxOperator(run=_cumulative, values=(1,)),
 }
 
-PRODUCTS: dict[str, Operator] = {
-    "MatMul": Operator(run=lambda node, a, b: torch.matmul(a, b)),
-    "Gemm": Operator(run=_gemm),
-    "Einsum": Operator(run=lambda node, *inputs: torch.einsum(node.get("equation"), *inputs)),
-    "com.microsoft.FusedMatMul": Operator(run=_fused_matmul),
+PRODUCTS: dict[str, OnnxOperator] = {
+    "MatMul": OnnxOperator(run=lambda node, a, b: torch.matmul(a, b)),
+    "Gemm": OnnxOperator(run=_gemm),
+    "Einsum": OnnxOperator(run=lambda node, *inputs: torch.einsum(node.get("equation"), *inputs)),
+    "com.microsoft.FusedMatMul": OnnxOperator(run=_fused_matmul),
 }

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from hardplace.workload.recording.onnx.node import Node, whole
+from hardplace.workload.recording.onnx.node import OnnxNode, whole
 
 Array = np.ndarray[Any, Any]
 
@@ -36,7 +36,7 @@ class _Axis:
 
 
 def resize(
-    node: Node, x: torch.Tensor, roi: Array | None = None, scales: Any = None, sizes: Any = None
+    node: OnnxNode, x: torch.Tensor, roi: Array | None = None, scales: Any = None, sizes: Any = None
 ) -> torch.Tensor:
     """Resize the axes of x that change; ValueError for a mode that is not read."""
     axes = [axis for axis in _axes(node, x, scales, sizes) if axis.to != axis.size or axis.scale != 1.0]
@@ -57,7 +57,7 @@ def resize(
     return x
 
 
-def _axes(node: Node, x: torch.Tensor, scales: Array | None, sizes: Array | None) -> list[_Axis]:
+def _axes(node: OnnxNode, x: torch.Tensor, scales: Array | None, sizes: Array | None) -> list[_Axis]:
     named = node.get("axes") or list(range(x.dim()))
     if sizes is None or sizes.size == 0:
         factors = [float(scale) for scale in (np.empty(0) if scales is None else scales)]
@@ -74,7 +74,7 @@ def _axes(node: Node, x: torch.Tensor, scales: Array | None, sizes: Array | None
     ]
 
 
-def _sources(node: Node, axis: _Axis) -> Array:
+def _sources(node: OnnxNode, axis: _Axis) -> Array:
     """Return where in the input each output pixel lies."""
     mode = node.get("coordinate_transformation_mode", "half_pixel")
     places, long = np.arange(axis.to, dtype=np.float64), axis.scale * axis.size
@@ -88,7 +88,7 @@ def _sources(node: Node, axis: _Axis) -> Array:
     return shift + (places + 0.5) / axis.scale - 0.5
 
 
-def _nearest(node: Node, x: torch.Tensor, axes: list[_Axis]) -> torch.Tensor:
+def _nearest(node: OnnxNode, x: torch.Tensor, axes: list[_Axis]) -> torch.Tensor:
     rounding = _ROUNDINGS[node.get("nearest_mode", "round_prefer_floor")]
     indices = [np.clip(rounding(_sources(node, axis)), 0, axis.size - 1).astype(np.int64) for axis in axes]
     own = [np.array_equal(found, np.arange(axis.to) * axis.size // axis.to) for found, axis in zip(indices, axes)]  # noqa: B905
@@ -102,7 +102,7 @@ def _nearest(node: Node, x: torch.Tensor, axes: list[_Axis]) -> torch.Tensor:
     return x
 
 
-def _as_torch(node: Node, x: torch.Tensor, axes: list[_Axis]) -> bool:
+def _as_torch(node: OnnxNode, x: torch.Tensor, axes: list[_Axis]) -> bool:
     """Return whether torch.nn.functional.interpolate computes what the node says."""
     mode, placing = node.get("mode"), node.get("coordinate_transformation_mode", "half_pixel")
     if node.get("antialias", 0) or min(axis.axis for axis in axes) < 2:
@@ -116,7 +116,7 @@ def _as_torch(node: Node, x: torch.Tensor, axes: list[_Axis]) -> bool:
     return x.dim() == 4 and node.get("cubic_coeff_a", -0.75) == -0.75 and not node.get("exclude_outside", 0)
 
 
-def _taps(node: Node, axis: _Axis) -> tuple[Array, Array]:
+def _taps(node: OnnxNode, axis: _Axis) -> tuple[Array, Array]:
     """Return which input pixels each output pixel reads, and their weights: both (output size, taps)."""
     cubic = node.get("mode") == "cubic"
     shrink = min(axis.scale, 1.0) if node.get("antialias", 0) else 1.0

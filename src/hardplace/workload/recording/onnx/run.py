@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils._python_dispatch import _disable_current_modes
 
 from hardplace.errors import BadInput
-from hardplace.workload.recording.onnx.node import Node
+from hardplace.workload.recording.onnx.node import OnnxNode
 from hardplace.workload.recording.onnx.operators import OPERATORS
 
 _FAILURES = (RuntimeError, ValueError, IndexError, TypeError, KeyError, AttributeError, ArithmeticError, AssertionError)
@@ -32,7 +32,7 @@ class Types:
         """Return the type that the module has for one of the file."""
         return self.instead if self.instead is not None and dtype is self.main else dtype
 
-    def node(self, node: Node) -> Node:
+    def node(self, node: OnnxNode) -> OnnxNode:
         """Return a node whose attributes have the types of the module."""
         return replace(
             node,
@@ -44,27 +44,27 @@ class Types:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class OnnxStep:
     """A node to run: as the file has it, for numbers about shapes, and with the module's types.
 
     decides: whether a shape somewhere follows from the numbers that it makes.
     """
 
-    known: Node
-    node: Node
+    known: OnnxNode
+    node: OnnxNode
     decides: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class OnnxCall:
     """A stretch of nodes that belong to a child module."""
 
     child: nn.Module
-    steps: list[Step | Call]
+    steps: list[OnnxStep | OnnxCall]
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class OnnxKnown:
     """A tensor whose elements follow from shapes and constants; a true one also where others are fake."""
 
     tensor: torch.Tensor
@@ -78,12 +78,12 @@ def _aside() -> Iterator[None]:
         yield
 
 
-def known(tensor: torch.Tensor) -> Known:
+def known(tensor: torch.Tensor) -> OnnxKnown:
     """Return a true tensor as known."""
-    return Known(tensor, (tensor.float() if tensor.dtype is torch.bfloat16 else tensor).numpy())
+    return OnnxKnown(tensor, (tensor.float() if tensor.dtype is torch.bfloat16 else tensor).numpy())
 
 
-class Run:
+class OnnxRun:
     """One pass over the graph; values by name: tensors, known numbers, None for outputs left out."""
 
     def __init__(self, path: Path, values: dict[str, Any], types: Types, device: torch.device) -> None:
@@ -92,10 +92,10 @@ class Run:
         self._types = types
         self._device = device
 
-    def steps(self, steps: list[Step | Call]) -> None:
+    def steps(self, steps: list[OnnxStep | OnnxCall]) -> None:
         """Run nodes, those of child modules by calling these."""
         for step in steps:
-            if isinstance(step, Call):
+            if isinstance(step, OnnxCall):
                 step.child(self, step.steps)
             else:
                 self._node(step)
@@ -106,13 +106,13 @@ class Run:
 
     def _tensor(self, value: Any) -> Any:
         """Return a known value as a tensor among the others."""
-        if not isinstance(value, Known):
+        if not isinstance(value, OnnxKnown):
             return value
         with _aside():
             true = value.tensor.to(self._types.of(value.tensor.dtype)).to(self._device)
         return torch.ops.aten.lift_fresh.default(true)
 
-    def _node(self, step: Step) -> None:
+    def _node(self, step: OnnxStep) -> None:
         inputs = [self._value(step.node, name) for name in step.node.inputs]
         try:
             result = self._result(step, inputs)
@@ -124,13 +124,13 @@ class Run:
         made = zip(step.node.outputs, results, strict=False)
         self._values.update({name: value for name, value in made if name and value is not None})
 
-    def _value(self, node: Node | str, name: str) -> Any:
+    def _value(self, node: OnnxNode | str, name: str) -> Any:
         """Return a value that was made before; None for an input left out."""
         if name and name not in self._values:
             raise BadInput(f"{self._path}: {node}: it reads {name!r}, an output of an operator that is not made here")
         return self._values[name] if name else None
 
-    def _result(self, step: Step, inputs: list[Any]) -> Any:
+    def _result(self, step: OnnxStep, inputs: list[Any]) -> Any:
         operator = OPERATORS[step.node.operator]
         for place in operator.values:
             if place < len(inputs) and isinstance(inputs[place], torch.Tensor):
@@ -139,7 +139,7 @@ class Run:
                     "the model's data; only shapes that follow from the inputs' shapes can be read"
                 )
         data = [value for place, value in enumerate(inputs) if place not in operator.outlines and value is not None]
-        if all(isinstance(value, Known) for value in data):
+        if all(isinstance(value, OnnxKnown) for value in data):
             folded = self._fold(step, inputs)
             if folded is not None:
                 return folded
@@ -152,13 +152,13 @@ class Run:
             return operator.run(step.node, *arguments)
 
     def _argument(self, value: Any, as_array: bool, as_number: bool) -> Any:
-        if not isinstance(value, Known):
+        if not isinstance(value, OnnxKnown):
             return value
         if as_array:
             return value.array
         return value.array.item() if as_number and value.array.ndim == 0 else self._tensor(value)
 
-    def _fold(self, step: Step, inputs: list[Any]) -> Any:
+    def _fold(self, step: OnnxStep, inputs: list[Any]) -> Any:
         """Return what a node makes of known values, or None if that is a tensor like others.
 
         Known stay lists of numbers, and whatever decides about shapes. Not by size, so that the graph is the same
@@ -192,4 +192,4 @@ def _listed(result: Any) -> list[torch.Tensor]:
 
 
 def _tensor_of(value: Any) -> torch.Tensor:
-    return value.tensor if isinstance(value, Known) else value
+    return value.tensor if isinstance(value, OnnxKnown) else value

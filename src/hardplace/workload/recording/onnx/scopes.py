@@ -6,7 +6,7 @@ import ast
 from dataclasses import replace
 from typing import Any
 
-from hardplace.workload.recording.onnx.node import Node
+from hardplace.workload.recording.onnx.node import OnnxNode
 
 _DEEPEST = 64  # modules one in another
 
@@ -35,7 +35,7 @@ def scope_of(proto: Any) -> tuple[str, ...]:
     return tuple(pieces)
 
 
-def with_scopes(nodes: list[Node]) -> list[Node]:
+def with_scopes(nodes: list[OnnxNode]) -> list[OnnxNode]:
     """Give nodes without a scope that of the node that made their first input; none if no node has one."""
     of: dict[str, tuple[str, ...]] = {}
     result = []

@@ -8,10 +8,10 @@ from pathlib import Path
 from hardplace.workload.recording.huggingface import Options
 from hardplace.workload.recording.onnx.build import inputs_of, module_of
 from hardplace.workload.recording.onnx.file import Graph, read_graph
-from hardplace.workload.recording.step import Inputs, Step, tokens_of
+from hardplace.workload.recording.step import Inputs, TrainingStep, tokens_of
 
 
-def step_of_onnx(path: Path, name: str, sizes: Mapping[str, int], options: Options, command: str = "") -> Step:
+def step_of_onnx(path: Path, name: str, sizes: Mapping[str, int], options: Options, command: str = "") -> TrainingStep:
     """Return the step of an ONNX graph: forward alone, weights unread; the file's code is never run.
 
     sizes: values of named dimensions. A first dimension that has a name is the micro-batch, and stays symbolic.
@@ -25,7 +25,7 @@ def step_of_onnx(path: Path, name: str, sizes: Mapping[str, int], options: Optio
     def make(micro_batch: int) -> Inputs:
         return dict(inputs_of(graph, {**given, batch: micro_batch} if batch else given, options.dtype))
 
-    return Step(
+    return TrainingStep(
         name=name,
         source=str(path),
         command=command,

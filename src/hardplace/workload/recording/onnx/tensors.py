@@ -9,17 +9,17 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from hardplace.workload.recording.onnx.node import Node, Operator, axes_of, whole
+from hardplace.workload.recording.onnx.node import OnnxNode, OnnxOperator, axes_of, whole
 
 Array = np.ndarray[Any, Any]
 
 
-def _shape(node: Node, x: torch.Tensor) -> torch.Tensor:
+def _shape(node: OnnxNode, x: torch.Tensor) -> torch.Tensor:
     sizes = list(x.shape)[slice(node.get("start", 0), node.get("end"))]
     return torch.tensor(sizes, dtype=torch.int64)
 
 
-def _reshape(node: Node, x: torch.Tensor, shape: Array) -> torch.Tensor:
+def _reshape(node: OnnxNode, x: torch.Tensor, shape: Array) -> torch.Tensor:
     """Reshape; 0 keeps a dimension unless allowzero is set."""
     sizes = whole(shape) or []
     if not node.get("allowzero", 0):
@@ -27,18 +27,18 @@ def _reshape(node: Node, x: torch.Tensor, shape: Array) -> torch.Tensor:
     return x.reshape(sizes)
 
 
-def _flatten(node: Node, x: torch.Tensor) -> torch.Tensor:
+def _flatten(node: OnnxNode, x: torch.Tensor) -> torch.Tensor:
     axis = node.get("axis", 1)
     axis += x.dim() if axis < 0 else 0
     return x.reshape(math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))
 
 
-def _squeeze(node: Node, x: torch.Tensor, axes: Array | None = None) -> torch.Tensor:
+def _squeeze(node: OnnxNode, x: torch.Tensor, axes: Array | None = None) -> torch.Tensor:
     named = axes_of(node, axes)
     return x.squeeze() if named is None else x.squeeze(tuple(named)) if named else x
 
 
-def _unsqueeze(node: Node, x: torch.Tensor, axes: Array | None = None) -> torch.Tensor:
+def _unsqueeze(node: OnnxNode, x: torch.Tensor, axes: Array | None = None) -> torch.Tensor:
     named = axes_of(node, axes) or []
     rank = x.dim() + len(named)
     for axis in sorted(axis % rank for axis in named):
@@ -46,16 +46,16 @@ def _unsqueeze(node: Node, x: torch.Tensor, axes: Array | None = None) -> torch.
     return x
 
 
-def _transpose(node: Node, x: torch.Tensor) -> torch.Tensor:
+def _transpose(node: OnnxNode, x: torch.Tensor) -> torch.Tensor:
     return x.permute(node.get("perm") or list(range(x.dim()))[::-1])
 
 
-def _expand(node: Node, x: torch.Tensor, shape: Array) -> torch.Tensor:
+def _expand(node: OnnxNode, x: torch.Tensor, shape: Array) -> torch.Tensor:
     return x.expand(torch.broadcast_shapes(x.shape, whole(shape) or []))
 
 
 def _slice(
-    node: Node, x: torch.Tensor, starts: Array, ends: Array, axes: Any = None, steps: Any = None
+    node: OnnxNode, x: torch.Tensor, starts: Array, ends: Array, axes: Any = None, steps: Any = None
 ) -> torch.Tensor:
     firsts, lasts = whole(starts) or [], whole(ends) or []
     named = whole(axes) or list(range(len(firsts)))
@@ -71,7 +71,7 @@ def _slice(
     return x
 
 
-def _split(node: Node, x: torch.Tensor, sizes: Array | None = None) -> tuple[torch.Tensor, ...]:
+def _split(node: OnnxNode, x: torch.Tensor, sizes: Array | None = None) -> tuple[torch.Tensor, ...]:
     axis = node.get("axis", 0)
     given = node.get("split") if sizes is None else whole(sizes)
     if given is None:
@@ -81,11 +81,11 @@ def _split(node: Node, x: torch.Tensor, sizes: Array | None = None) -> tuple[tor
     return torch.split(x, given, axis)
 
 
-def _concat(node: Node, *inputs: torch.Tensor) -> torch.Tensor:
+def _concat(node: OnnxNode, *inputs: torch.Tensor) -> torch.Tensor:
     return torch.cat(inputs, node.get("axis"))
 
 
-def _gather(node: Node, x: torch.Tensor, indices: torch.Tensor | int) -> torch.Tensor:
+def _gather(node: OnnxNode, x: torch.Tensor, indices: torch.Tensor | int) -> torch.Tensor:
     """Gather; a table's rows are an embedding, one index a view."""
     axis = node.get("axis", 0) % max(x.dim(), 1)
     if not isinstance(indices, torch.Tensor):
@@ -98,12 +98,12 @@ def _gather(node: Node, x: torch.Tensor, indices: torch.Tensor | int) -> torch.T
     return x[(slice(None),) * axis + (indices.to(torch.int64),)]
 
 
-def _gather_elements(node: Node, x: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+def _gather_elements(node: OnnxNode, x: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
     axis = node.get("axis", 0)
     return torch.gather(x, axis, torch.remainder(indices.to(torch.int64), x.shape[axis]))
 
 
-def _gather_nd(node: Node, x: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+def _gather_nd(node: OnnxNode, x: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
     leading = node.get("batch_dims", 0)
     shape = x.shape[:leading]
     grids = []
@@ -113,7 +113,7 @@ def _gather_nd(node: Node, x: torch.Tensor, indices: torch.Tensor) -> torch.Tens
     return x[(*grids, *indices.to(torch.int64).unbind(-1))]
 
 
-def _scatter_elements(node: Node, x: torch.Tensor, indices: torch.Tensor, updates: torch.Tensor) -> torch.Tensor:
+def _scatter_elements(node: OnnxNode, x: torch.Tensor, indices: torch.Tensor, updates: torch.Tensor) -> torch.Tensor:
     axis, reduction = node.get("axis", 0), node.get("reduction", "none")
     places = torch.remainder(indices.to(torch.int64), x.shape[axis])
     if reduction == "none":
@@ -124,7 +124,7 @@ def _scatter_elements(node: Node, x: torch.Tensor, indices: torch.Tensor, update
 _REDUCE = {"add": "sum", "mul": "prod", "max": "amax", "min": "amin"}
 
 
-def _scatter_nd(node: Node, x: torch.Tensor, indices: torch.Tensor, updates: torch.Tensor) -> torch.Tensor:
+def _scatter_nd(node: OnnxNode, x: torch.Tensor, indices: torch.Tensor, updates: torch.Tensor) -> torch.Tensor:
     reduction = node.get("reduction", "none")
     places = indices.to(torch.int64).unbind(-1)
     if reduction in ("none", "add"):
@@ -140,7 +140,7 @@ def _scatter_nd(node: Node, x: torch.Tensor, indices: torch.Tensor, updates: tor
 
 
 def _pad(
-    node: Node, x: torch.Tensor, pads: Array | None = None, value: Any = None, axes: Array | None = None
+    node: OnnxNode, x: torch.Tensor, pads: Array | None = None, value: Any = None, axes: Array | None = None
 ) -> torch.Tensor:
     widths = whole(pads) or []
     named = whole(axes) or list(range(x.dim()))
@@ -162,11 +162,11 @@ def _pad(
     return x
 
 
-def _filled(node: Node, shape: Array) -> torch.Tensor:
+def _filled(node: OnnxNode, shape: Array) -> torch.Tensor:
     return torch.full(whole(shape) or [], node.get("value", 0.0), dtype=node.get("dtype", torch.float32))
 
 
-def _range(node: Node, start: Array, limit: Array, delta: Array) -> torch.Tensor:
+def _range(node: OnnxNode, start: Array, limit: Array, delta: Array) -> torch.Tensor:
     first, last, step = (value.reshape(-1)[0].item() for value in (start, limit, delta))
     return torch.arange(first, first + step * max(math.ceil((last - first) / step), 0), step, dtype=_dtype(start))
 
@@ -175,7 +175,7 @@ def _dtype(array: Array) -> torch.dtype:
     return getattr(torch, array.dtype.name)
 
 
-def _one_hot(node: Node, indices: torch.Tensor, depth: Array, values: torch.Tensor) -> torch.Tensor:
+def _one_hot(node: OnnxNode, indices: torch.Tensor, depth: Array, values: torch.Tensor) -> torch.Tensor:
     size, axis = int(depth.reshape(-1)[0]), node.get("axis", -1)
     axis += indices.dim() + 1 if axis < 0 else 0
     places = torch.arange(size, device=indices.device).reshape([size] + [1] * (indices.dim() - axis))
@@ -183,34 +183,34 @@ def _one_hot(node: Node, indices: torch.Tensor, depth: Array, values: torch.Tens
     return torch.where(hot, values[1], values[0])
 
 
-def _eye(node: Node, x: torch.Tensor) -> torch.Tensor:
+def _eye(node: OnnxNode, x: torch.Tensor) -> torch.Tensor:
     ones = torch.ones(x.shape, dtype=node.get("dtype") or x.dtype)
     shift = node.get("k", 0)
     return ones.tril(shift).triu(shift)
 
 
-def _triangle(node: Node, x: torch.Tensor, k: Array | None = None) -> torch.Tensor:
+def _triangle(node: OnnxNode, x: torch.Tensor, k: Array | None = None) -> torch.Tensor:
     shift = 0 if k is None else int(k.reshape(-1)[0])
     return x.triu(shift) if node.get("upper", 1) else x.tril(shift)
 
 
-def _top(node: Node, x: torch.Tensor, k: Array) -> tuple[torch.Tensor, ...]:
+def _top(node: OnnxNode, x: torch.Tensor, k: Array) -> tuple[torch.Tensor, ...]:
     sizes = whole(k) or [1]
     largest, in_order = bool(node.get("largest", 1)), bool(node.get("sorted", 1))
     return tuple(torch.topk(x, sizes[0], node.get("axis", -1), largest=largest, sorted=in_order))
 
 
-def _non_zero(node: Node, x: Array) -> torch.Tensor:
+def _non_zero(node: OnnxNode, x: Array) -> torch.Tensor:
     return torch.tensor(np.array(np.nonzero(x)).tolist(), dtype=torch.int64).reshape(max(x.ndim, 1), -1)
 
 
-def _compress(node: Node, x: torch.Tensor, condition: Array) -> torch.Tensor:
+def _compress(node: OnnxNode, x: torch.Tensor, condition: Array) -> torch.Tensor:
     axis = node.get("axis")
     places = torch.tensor(np.flatnonzero(condition).tolist(), dtype=torch.int64, device=x.device)
     return torch.index_select(x.flatten() if axis is None else x, axis or 0, places)
 
 
-def _depth_to_space(node: Node, x: torch.Tensor) -> torch.Tensor:
+def _depth_to_space(node: OnnxNode, x: torch.Tensor) -> torch.Tensor:
     n, channels, height, width = x.shape
     side = node.get("blocksize")
     if node.get("mode", "DCR") == "CRD":
@@ -219,7 +219,7 @@ def _depth_to_space(node: Node, x: torch.Tensor) -> torch.Tensor:
     return parts.reshape(n, channels // side**2, height * side, width * side)
 
 
-def _space_to_depth(node: Node, x: torch.Tensor) -> torch.Tensor:
+def _space_to_depth(node: OnnxNode, x: torch.Tensor) -> torch.Tensor:
     n, channels, height, width = x.shape
     side = node.get("blocksize")
     parts = x.reshape(n, channels, height // side, side, width // side, side)
@@ -227,34 +227,34 @@ def _space_to_depth(node: Node, x: torch.Tensor) -> torch.Tensor:
     return parts.reshape(n, channels * side**2, height // side, width // side)
 
 
-TENSORS: dict[str, Operator] = {
-    "Identity": Operator(run=lambda node, x: x),
-    "Shape": Operator(run=_shape, outlines=(0,)),
-    "Size": Operator(run=lambda node, x: torch.tensor(x.numel(), dtype=torch.int64), outlines=(0,)),
-    "Reshape": Operator(run=_reshape, values=(1,)),
-    "Flatten": Operator(run=_flatten),
-    "Squeeze": Operator(run=_squeeze, values=(1,)),
-    "Unsqueeze": Operator(run=_unsqueeze, values=(1,)),
-    "Transpose": Operator(run=_transpose),
-    "Expand": Operator(run=_expand, values=(1,)),
-    "Tile": Operator(run=lambda node, x, repeats: x.repeat(whole(repeats)), values=(1,)),
-    "Slice": Operator(run=_slice, values=(1, 2, 3, 4)),
-    "Split": Operator(run=_split, values=(1,)),
-    "Concat": Operator(run=_concat),
-    "Gather": Operator(run=_gather, scalars=(1,)),
-    "GatherElements": Operator(run=_gather_elements),
-    "GatherND": Operator(run=_gather_nd),
-    "ScatterElements": Operator(run=_scatter_elements),
-    "ScatterND": Operator(run=_scatter_nd),
-    "Pad": Operator(run=_pad, values=(1, 2, 3)),
-    "ConstantOfShape": Operator(run=_filled, values=(0,)),
-    "Range": Operator(run=_range, values=(0, 1, 2)),
-    "OneHot": Operator(run=_one_hot, values=(1,)),
-    "EyeLike": Operator(run=_eye, outlines=(0,)),
-    "Trilu": Operator(run=_triangle, values=(1,)),
-    "TopK": Operator(run=_top, values=(1,)),
-    "NonZero": Operator(run=_non_zero, values=(0,)),
-    "Compress": Operator(run=_compress, values=(1,)),
-    "DepthToSpace": Operator(run=_depth_to_space),
-    "SpaceToDepth": Operator(run=_space_to_depth),
+TENSORS: dict[str, OnnxOperator] = {
+    "Identity": OnnxOperator(run=lambda node, x: x),
+    "Shape": OnnxOperator(run=_shape, outlines=(0,)),
+    "Size": OnnxOperator(run=lambda node, x: torch.tensor(x.numel(), dtype=torch.int64), outlines=(0,)),
+    "Reshape": OnnxOperator(run=_reshape, values=(1,)),
+    "Flatten": OnnxOperator(run=_flatten),
+    "Squeeze": OnnxOperator(run=_squeeze, values=(1,)),
+    "Unsqueeze": OnnxOperator(run=_unsqueeze, values=(1,)),
+    "Transpose": OnnxOperator(run=_transpose),
+    "Expand": OnnxOperator(run=_expand, values=(1,)),
+    "Tile": OnnxOperator(run=lambda node, x, repeats: x.repeat(whole(repeats)), values=(1,)),
+    "Slice": OnnxOperator(run=_slice, values=(1, 2, 3, 4)),
+    "Split": OnnxOperator(run=_split, values=(1,)),
+    "Concat": OnnxOperator(run=_concat),
+    "Gather": OnnxOperator(run=_gather, scalars=(1,)),
+    "GatherElements": OnnxOperator(run=_gather_elements),
+    "GatherND": OnnxOperator(run=_gather_nd),
+    "ScatterElements": OnnxOperator(run=_scatter_elements),
+    "ScatterND": OnnxOperator(run=_scatter_nd),
+    "Pad": OnnxOperator(run=_pad, values=(1, 2, 3)),
+    "ConstantOfShape": OnnxOperator(run=_filled, values=(0,)),
+    "Range": OnnxOperator(run=_range, values=(0, 1, 2)),
+    "OneHot": OnnxOperator(run=_one_hot, values=(1,)),
+    "EyeLike": OnnxOperator(run=_eye, outlines=(0,)),
+    "Trilu": OnnxOperator(run=_triangle, values=(1,)),
+    "TopK": OnnxOperator(run=_top, values=(1,)),
+    "NonZero": OnnxOperator(run=_non_zero, values=(0,)),
+    "Compress": OnnxOperator(run=_compress, values=(1,)),
+    "DepthToSpace": OnnxOperator(run=_depth_to_space),
+    "SpaceToDepth": OnnxOperator(run=_space_to_depth),
 }
