@@ -3,7 +3,7 @@ partition below a limit. Proofs: docs/model-placement.md, "Partitions"."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
