@@ -196,7 +196,8 @@ def every_plan(asked: Asked) -> Iterator[Plan]:
         most = -(-layers // division.pipeline)
         usual = tuple(one for one in Recompute if one is not Recompute.SELECTIVE or not division.flash)
         for one in sharded(asked, division):
-            for schedule in asked.allows("schedule", tuple(Schedule)) if one.pipeline > 1 else (Schedule.ONE_F_ONE_B,):
+            ways = asked.allows("schedule", tuple(Schedule))
+            for schedule in ways if one.pipeline > 1 else ways[:1]:
                 chunked = schedule is Schedule.ONE_F_ONE_B and one.pipeline > 1 and not branches
                 if one.micro_batches % one.pipeline:
                     chunked = False
@@ -274,10 +275,12 @@ def brute(asked: Asked, most: int = 10**9) -> Brute | None:
             replace(plan, stages=(), assignment=(), recompute_layers=min(1, plan.recompute_layers), order=INSIDE_OUT)
         )
         steps_s.append(one.step_s)
-        held.append([
-            (kind, room.total_bytes)
-            for kind, room in zip(plan.kinds or (only,) * plan.pipeline, one.memory, strict=True)
-        ])
+        held.append(
+            [
+                (kind, room.total_bytes)
+                for kind, room in zip(plan.kinds or (only,) * plan.pipeline, one.memory, strict=True)
+            ]
+        )
     return Brute(names, steps_s, held)
 
 
@@ -351,9 +354,17 @@ def checked(asked: Asked, rng: random.Random, most: int = 10**9) -> Checked | No
         memory = dict.fromkeys(memory, largest[-1])
     memory = {name: size + 1e3 for name, size in memory.items()}  # sums in another order are another last bit
     expected = every.best(memory)
-    inventory = [(replace(chip, memory_bytes=memory[chip.name]), where, count) for chip, where, count in asked.inventory]
-    found = Search(asked.workload, inventory, Space(global_batch=asked.batch, fixed=asked.fixed)).run()
-    return Checked(len(every.names), _wrong(found, expected))
+    inventory = [
+        (replace(chip, memory_bytes=memory[chip.name]), where, count) for chip, where, count in asked.inventory
+    ]
+    search = Search(asked.workload, inventory, Space(global_batch=asked.batch, fixed=asked.fixed))
+    found = search.run()
+    wrong = _wrong(found, expected)
+    if found is not None and not wrong:
+        priced, said = [one.step_s for one in search.best], [one.step_s for one in found.best]
+        if any(abs(one - other) > 1e-9 * other for one, other in zip(priced, said, strict=True)):
+            wrong = f"priced {priced}: expected what estimate_plan says, {said}"
+    return Checked(len(every.names), wrong)
 
 
 def _wrong(found: Placed | None, expected: list[float]) -> str:

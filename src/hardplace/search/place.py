@@ -95,7 +95,7 @@ class Search:
         self.divided, self.space, self.watch, self.most = Divided(workload, inventory, space), space, watch, most
         self.best: list[_Found] = []
         self.considered = self.short = self.priced = self.cut_count = 0
-        self.open_s, self.cuts_left = math.inf, False
+        self.open_s, self.cuts_left, self._taken_s = math.inf, False, math.inf
         self._heap: list[tuple[float, int, Cell | _Variant | _Bounded]] = []
         self._count = itertools.count()
 
@@ -111,10 +111,11 @@ class Search:
             if not self.considered:
                 raise BadInput(self.divided.refused or self._nothing())
             while self._heap and self._heap[0][0] < self.limit_s:
-                bound_s, _, one = heapq.heappop(self._heap)
-                self._tell(bound_s)
-                self._refine(bound_s, one)
-        except KeyboardInterrupt:
+                self._taken_s, _, one = heapq.heappop(self._heap)
+                self._tell(self._taken_s)
+                self._refine(self._taken_s, one)
+            self._taken_s = math.inf
+        except KeyboardInterrupt:  # what was being refined is open, with the bound that it had
             if not self.best:
                 raise
             stopped = True
@@ -216,9 +217,11 @@ class Search:
         self.considered += count
         if not count:
             return
-        lightest = Recompute.FULL if any(kind is Recompute.FULL for kind, _ in kinds) else kinds[-1][0]
         zero = max(zero for zero, _ in cell.sharded)
-        if not self.divided.may_fit(cell, replace(cell.plan, recompute=lightest, zero=zero)):
+        # without recompute too: it may keep more (a layer's input larger than what the layer keeps)
+        some = dict.fromkeys((Recompute.NONE, *(kind for kind, _ in kinds)))
+        ways = [replace(cell.plan, recompute=kind, zero=zero) for kind in some if kind in cell.block.weights]
+        if not any(self.divided.may_fit(cell, way) for way in reversed(ways)):
             self.short += count
             return
         self._push(self.divided.compute_s(cell), cell)
@@ -244,7 +247,7 @@ class Search:
         left_s = min((bound_s for bound_s, _, _ in self._heap), default=math.inf)
         return Placed(
             best=tuple(estimates),
-            bound_s=min(left_s, self.open_s, self.best[0].step_s),
+            bound_s=min(left_s, self._taken_s, self.open_s, self.best[0].step_s),
             considered=self.considered,
             short=self.short,
             bounded=self.considered - self.short - self.priced,
