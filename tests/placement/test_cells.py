@@ -40,7 +40,8 @@ def least_of_all_cuts(seconds, plan, hop_s):
         stages = []
         for place, size in enumerate(sizes):
             begin = int(starts[place])
-            edges = [begin + size * chunk // plan.virtual for chunk in range(plan.virtual + 1)]
+            more = plan.virtual - 1 if place == plan.pipeline - 1 else 0  # the head's chunk is short
+            edges = [begin + (size * chunk + more) // plan.virtual for chunk in range(plan.virtual + 1)]
             edges[0] = 0 if place == 0 else begin
             edges[-1] = inner + 2 if place == plan.pipeline - 1 else begin + size
             stages.append([seconds[:, a:b].sum(axis=1) for a, b in itertools.pairwise(edges)])

@@ -5,13 +5,13 @@ import random
 from dataclasses import replace
 
 import pytest
-from oracles_plans import Asked, checked, random_question, short_model
 
 from hardplace.hardware.catalogue import device, node
 from hardplace.placement.plan import Schedule
 from hardplace.search.place import Search
 from hardplace.search.space import Space
 from hardplace.workload.types import Recompute
+from oracles_plans import Asked, checked, random_question, short_model
 
 H100, A100 = device("h100-sxm"), device("a100-80gb-sxm")
 PAIRS = replace(node("dgx-h100"), levels=(replace(node("dgx-h100").levels[0], devices=2), node("dgx-h100").levels[1]))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
 
@@ -102,7 +101,7 @@ def least_step_s(least: Least, layers: int, plan: Plan, hop_s: float, *, any_sch
     up_s = least.layer_apart_s if plan.schedule is Schedule.ZERO_BUBBLE else least.layer_backward_s
     chunk_s = (most // plan.virtual) * least.layer_forward_s
     # of the first stage with so many layers: the stages before it have fewer, the others what is left
-    after = np.maximum(0, layers - most - np.arange(stages) * (most - 1)) / plan.virtual
+    after = np.maximum(0, layers - most - np.arange(stages) * (most - 1) - (plan.virtual - 1)) / plan.virtual
     ways = after * up_s + _forwards_left(stages, times, plan.virtual) * chunk_s
     return max(bound_s, turn_s + times * backward_s + float(ways.min()))
 
