@@ -84,7 +84,7 @@ def test_the_bound_before_cutting_is_not_above_any_cut(seed):
     assert max(below) > 0.8  # it is of use
 
 
-@pytest.mark.parametrize(("pipeline", "micro_batches"), itertools.product((2, 4), (4, 6, 20)))
+@pytest.mark.parametrize(("pipeline", "micro_batches"), list(itertools.product((2, 4), (4, 6, 20))))
 def test_the_bound_of_equal_layers_in_1f1b(pipeline, micro_batches):
     """By hand: the way down and up, p (f + b); on the stage all other backward passes, (m - 1) b, and m - p forward
     passes, as many as the first stage has left. Not above the exact (m + p - 1) (f + b)."""
