@@ -202,6 +202,8 @@ def every_plan(asked: Asked) -> Iterator[Plan]:
                 if one.micro_batches % one.pipeline:
                     chunked = False
                 for virtual in asked.allows("virtual", tuple(divisors(most)) if chunked else (1,)):
+                    if virtual > 1 and (branches or virtual > most):
+                        continue
                     for recompute in asked.allows("recompute", usual):
                         some = range(most if recompute is Recompute.FULL and not branches else 1)
                         for count, cut in itertools.product(
@@ -358,7 +360,10 @@ def checked(asked: Asked, rng: random.Random, most: int = 10**9) -> Checked | No
         (replace(chip, memory_bytes=memory[chip.name]), where, count) for chip, where, count in asked.inventory
     ]
     search = Search(asked.workload, inventory, Space(global_batch=asked.batch, fixed=asked.fixed))
-    found = search.run()
+    try:
+        found = search.run()
+    except BadInput as problem:
+        return Checked(len(every.names), f"refused: {problem}")
     wrong = _wrong(found, expected)
     if found is not None and not wrong:
         priced, said = [one.step_s for one in search.best], [one.step_s for one in found.best]
