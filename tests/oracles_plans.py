@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import device, node
 from hardplace.hardware.device import Device, Node
-from hardplace.placement.plan import INSIDE_OUT, ContextExchange, Dimension, Plan, Schedule, problems
-from hardplace.search.chain import Chain, of_workload
-from hardplace.search.clusters import Fleet, fleet_of
-from hardplace.search.estimate import PlanEstimate, estimate_plan
-from hardplace.search.place import Placed, Search
-from hardplace.search.space import Space
-from hardplace.search.timing import Known
+from hardplace.plans.chain import LayerChain, of_workload
+from hardplace.plans.estimate import PlanEstimate, estimate_plan
+from hardplace.plans.fleet import Fleet, fleet_of
+from hardplace.plans.placement.search import PlacementResult, PlanSearch
+from hardplace.plans.placement.space import PlanSpace
+from hardplace.plans.plan import INSIDE_OUT, ContextExchange, Dimension, PipelineSchedule, Plan, problems
+from hardplace.plans.timing import Known
 from hardplace.workload.load import load
 from hardplace.workload.types import Edge, Recompute, Workload
 
@@ -196,9 +196,9 @@ def every_plan(asked: Asked) -> Iterator[Plan]:
         most = -(-layers // division.pipeline)
         usual = tuple(one for one in Recompute if one is not Recompute.SELECTIVE or not division.flash)
         for one in sharded(asked, division):
-            ways = asked.allows("schedule", tuple(Schedule))
+            ways = asked.allows("schedule", tuple(PipelineSchedule))
             for schedule in ways if one.pipeline > 1 else ways[:1]:
-                chunked = schedule is Schedule.ONE_F_ONE_B and one.pipeline > 1 and not branches
+                chunked = schedule is PipelineSchedule.ONE_F_ONE_B and one.pipeline > 1 and not branches
                 if one.micro_batches % one.pipeline:
                     chunked = False
                 for virtual in asked.allows("virtual", tuple(divisors(most)) if chunked else (1,)):
@@ -222,7 +222,7 @@ class Estimates:
 
     def __init__(self, workload: Workload, inventory: Inventory) -> None:
         self.workload, self.inventory = workload, inventory
-        self._chains: dict[tuple[object, ...], Chain | None] = {}
+        self._chains: dict[tuple[object, ...], LayerChain | None] = {}
         self._fleets: dict[bool, tuple[Fleet, Known]] = {}
 
     def of(self, plan: Plan) -> PlanEstimate | None:
@@ -359,7 +359,7 @@ def checked(asked: Asked, rng: random.Random, most: int = 10**9) -> Checked | No
     inventory = [
         (replace(chip, memory_bytes=memory[chip.name]), where, count) for chip, where, count in asked.inventory
     ]
-    search = Search(asked.workload, inventory, Space(global_batch=asked.batch, fixed=asked.fixed))
+    search = PlanSearch(asked.workload, inventory, PlanSpace(global_batch=asked.batch, fixed=asked.fixed))
     try:
         found = search.run()
     except BadInput as problem:
@@ -372,7 +372,7 @@ def checked(asked: Asked, rng: random.Random, most: int = 10**9) -> Checked | No
     return Checked(len(every.names), wrong)
 
 
-def _wrong(found: Placed | None, expected: list[float]) -> str:
+def _wrong(found: PlacementResult | None, expected: list[float]) -> str:
     if found is None or not expected:
         return "" if found is None and not expected else f"found {found and found.best[0]}, expected {expected[:1]}"
     steps = [one.step_s for one in found.best]
