@@ -55,10 +55,14 @@ def test_the_bound_before_cutting_is_not_above_any_cut(seed):
     rng = np.random.default_rng(seed)
     below = []
     for schedule, pipeline, virtual in [
-        (PipelineSchedule.ONE_F_ONE_B, 2, 1), (PipelineSchedule.ONE_F_ONE_B, 4, 1), (PipelineSchedule.ONE_F_ONE_B, 2, 2),
-        (PipelineSchedule.ONE_F_ONE_B, 3, 2), (PipelineSchedule.ZERO_BUBBLE, 3, 1), (PipelineSchedule.ZERO_BUBBLE, 4, 1),
+        (PipelineSchedule.ONE_F_ONE_B, 2, 1),
+        (PipelineSchedule.ONE_F_ONE_B, 4, 1),
+        (PipelineSchedule.ONE_F_ONE_B, 2, 2),
+        (PipelineSchedule.ONE_F_ONE_B, 3, 2),
+        (PipelineSchedule.ZERO_BUBBLE, 3, 1),
+        (PipelineSchedule.ZERO_BUBBLE, 4, 1),
         (PipelineSchedule.GPIPE, 3, 1),
-    ]:  # fmt: skip
+    ]:
         inner = random.Random(seed + pipeline).randint(pipeline * virtual, 7)
         for micro_batches in (1, 2, 3, 6, 12):
             if virtual > 1 and micro_batches % pipeline:
