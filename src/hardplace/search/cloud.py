@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 
 from hardplace.cost.types import Floats, Ints
-from hardplace.hardware.axes import AXES
 from hardplace.hardware.space import name
 from hardplace.search.explore import Search
 from hardplace.search.profile import LayerSeconds
@@ -57,12 +56,8 @@ def _places(search: Search, best: Evaluation) -> Ints:
         return space.whole.places()
     random = np.random.default_rng(0)
     drawn = np.stack([random.integers(0, high, some) for high in space.whole.high])
-    own = [
-        np.flatnonzero(np.isnan(values) | (values == getattr(best.chip, axis)))
-        for axis, values in zip(AXES, space.values, strict=True)
-    ]
-    mine = np.array(own).reshape(len(AXES), 1) if all(len(one) == 1 for one in own) else drawn[:, :0]
-    return np.unique(np.concatenate([mine, drawn], axis=1), axis=1)
+    own = space.place_of(best.chip, search.question.setting.clock_hz)
+    return np.unique(np.concatenate([drawn[:, :0] if own is None else own, drawn], axis=1), axis=1)
 
 
 def _plan_seconds(best: Evaluation, seconds: LayerSeconds) -> Floats:

@@ -13,7 +13,7 @@ from hardplace.hardware.blueprint import Blueprint
 from hardplace.search.bounds import batch_bound_s
 from hardplace.search.energy import Prices, joules, prices
 from hardplace.search.front import Front, Scores
-from hardplace.search.goals import Costs, Goal
+from hardplace.search.goals import Bools, Costs, Goal
 from hardplace.search.layout import Layout, There
 from hardplace.search.sections import Limits, Section
 from hardplace.search.tables import Rates, least_seconds, rates
@@ -118,7 +118,12 @@ class Scoring:
     def excess(self, vectors: Floats) -> Floats:
         """Return by how much each column exceeds the front, shape (chips,); -1 where nothing is possible."""
         found = self.front.excesses(vectors)
-        return np.where((vectors > 0.0).all(axis=0), found, -1.0)
+        return np.where(self.possible(vectors), found, -1.0)
+
+    def possible(self, vectors: Floats) -> Bools:
+        """Return which columns can be an answer, or one of the chips of a fleet, on which one model has to run."""
+        positive = vectors > 0.0
+        return np.asarray(positive.any(axis=0) if self.goal.shared else positive.all(axis=0))
 
 
 def scores_of(vectors: Floats) -> Scores:

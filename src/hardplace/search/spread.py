@@ -14,6 +14,7 @@ from hardplace.search.candidates import Block, One
 from hardplace.search.front import Scores
 from hardplace.search.scoring import Scoring, scores_of
 
+_LEAST = 1e-12
 _FEW = 512  # chips that are priced together
 
 
@@ -47,7 +48,7 @@ def spread(scoring: Scoring, block: Block, check: Callable[[], None]) -> Spread:
     left: list[tuple[Scores, One | Block]] = []
     for _, one in done.left:
         most = ones.scores(scoring, one)
-        beyond = scoring.front.excess(most) if min(most) > 0.0 else -1.0
+        beyond = float(scoring.excess(np.array(most)[:, None])[0])
         if beyond > scoring.gap:
             left.append((most, one))
         else:
@@ -64,7 +65,8 @@ def spread(scoring: Scoring, block: Block, check: Callable[[], None]) -> Spread:
 
 def _apart(vectors: Floats, factor: float) -> Ints:
     """Return a few columns, the largest products first, those first of which none is nearly as good as another."""
-    size = np.log(vectors).sum(axis=0)
+    # A model of a fleet that does not run on a chip has a score of 0: it counts as a very small one.
+    size = np.log(np.maximum(vectors, _LEAST)).sum(axis=0)
     left = np.ones(vectors.shape[1], dtype=bool)
     found: list[int] = []
     while left.any() and len(found) < _FEW:

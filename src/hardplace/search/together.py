@@ -9,8 +9,8 @@ import numpy as np
 
 from hardplace import __version__
 from hardplace.placement.types import Infeasible
-from hardplace.search.answer import evaluated, explored, notes
-from hardplace.search.candidates import Found
+from hardplace.search.answer import evaluated, explored, notes, only_plan
+from hardplace.search.candidates import Found, Reached
 from hardplace.search.exact import in_process
 from hardplace.search.explore import Search
 from hardplace.search.fleet import best_fleet
@@ -35,7 +35,8 @@ def together(
     """
     evaluator = evaluator or in_process(question, ends.gap)
     goal, norms, open_ = question.goal, [], []
-    for workload in question.workloads:
+    start: list[Reached] = []
+    for place, workload in enumerate(question.workloads):
         own = replace(goal, weights=(1.0,), norms=(1.0,), fleet=1)
         alone = explored(
             Search(
@@ -50,13 +51,16 @@ def together(
         if alone.stop is Stop.INTERRUPTED:
             raise KeyboardInterrupt  # there is no answer for all of them yet
         norms.append(alone.scores[0][0])
+        if goal.shared:  # a fleet can have each model's own best
+            plans = tuple(only_plan(alone.reached[0]) if index == place else None for index in range(len(goal.norms)))
+            start.append(replace(alone.reached[0], plans=plans))
         if alone.stop in LIMITS:
             open_.append(
                 f"{workload.name}: {alone.stop.value}: its own best, which scores are divided by, may be up to "
                 f"{alone.excess:.2%} above {norms[-1]:.6g}"
             )
     asked = replace(question, goal=replace(goal, norms=tuple(norms)))
-    found = explored(Search(question=asked, ends=ends, report=report, evaluator=evaluator))
+    found = explored(Search(question=asked, ends=ends, report=report, evaluator=evaluator, start=tuple(start)))
     return found if isinstance(found, Infeasible) else _shared(asked, found, tuple(open_))
 
 
@@ -73,6 +77,7 @@ def _shared(question: Question, found: Found, open_: tuple[str, ...]) -> Shared:
     for model, place in enumerate(places):
         plan = found.reached[place].plans[model]
         evaluation = evaluated(plan)
+        assert plan is not None
         costs = found.reached[place].costs
         runs.append(
             Run(

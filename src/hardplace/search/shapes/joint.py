@@ -15,6 +15,7 @@ from dataclasses import InitVar, dataclass, field, replace
 import numpy as np
 
 from hardplace.placement.types import Infeasible
+from hardplace.search.answer import evaluated, only_plan
 from hardplace.search.candidates import LEVEL_NAMES, Refinement, Tally
 from hardplace.search.exact import InProcess, Task
 from hardplace.search.explore import Search
@@ -220,13 +221,11 @@ class Joint:
         )
 
     def _exactly(self, best: Best) -> Evaluation:
-        known = best.reached.plans[0].evaluation
+        known = only_plan(best.reached).evaluation
         if self.start is not None and best is self.start[1] and known is not None:
             return known
         search = self._searches.get((best.row, best.group)) or self._laid_out(best.row, best.group)
-        plan = search.best_memory(best.reached, 0)
-        assert plan.evaluation is not None
-        return plan.evaluation
+        return evaluated(search.best_memory(best.reached, 0))
 
     def _every(self) -> int:
         return len(self.reshapes.shapes) * len(self.groups) * self._each()

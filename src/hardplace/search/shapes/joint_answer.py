@@ -14,9 +14,10 @@ from hardplace.errors import BadInput
 from hardplace.hardware.axes import AXES, Space
 from hardplace.hardware.types import Accelerator
 from hardplace.placement.types import Infeasible
-from hardplace.search.answer import evaluated, explored, notes, too_early
+from hardplace.search.answer import evaluated, explored, notes, only_plan, too_early, undecided
 from hardplace.search.candidates import Reached
 from hardplace.search.explore import Search
+from hardplace.search.front import Front
 from hardplace.search.goals import Objective
 from hardplace.search.loop import Deadline
 from hardplace.search.question import Question
@@ -63,9 +64,13 @@ def jointly(
         question=question, reshapes=reshapes, ends=ends, within=deadline, report=report, start=start, layouts=layouts,
     )  # fmt: skip
     ended = joint.run()
+    if ended.best is None and ended.ended.stop is Stop.SCHEDULES:
+        ended = replace(joint, ends=replace(ends, gap=0.0), within=deadline, front=Front()).run()
     if ended.best is None or ended.evaluation is None:
         if ended.ended.stop in LIMITS or not isinstance(own, Infeasible):
             raise too_early(ended.ended.stop, "any plan was reached")
+        if ended.ended.stop is Stop.SCHEDULES:
+            raise undecided(question)
         return ended.shortage or own
     if not np.isfinite(ended.ended.excess):
         raise too_early(ended.ended.stop, "every shape was bounded")
@@ -156,7 +161,7 @@ class Listing:
 
 
 def _best(reached: Reached) -> Best:
-    family = reached.plans[0].job.family
+    family = only_plan(reached).job.family
     return Best(0, (family.micro_batch, family.tensor_parallel), reached)
 
 
