@@ -5,7 +5,10 @@ from itertools import product
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from hardplace.certificate import at_most, gap_of, percent_at_most
 from hardplace.hardware.axes import Memory
 from hardplace.hardware.settings import HBM3, PHAZE, with_devices
 from hardplace.placement.types import Infeasible
@@ -139,3 +142,20 @@ def test_a_space_is_known_by_its_chips_not_by_its_name() -> None:
     assert found.best.chip.array_rows == 64
     assert found.baselines[0].evaluation is not None
     assert found.baselines[0].evaluation.samples_per_s > found.bound
+
+
+@given(st.floats(1e-6, 1e9), st.floats(1.0, 20.0))
+def test_gaps_and_bounds_are_printed_as_what_stays_true(score: float, times: float) -> None:
+    gap = gap_of(score, score * times)
+    printed = float(percent_at_most(gap).removesuffix("\u00a0%").replace(",", ""))
+    assert printed >= 100 * gap * (1 - 1e-9) - 1e-9
+    assert printed <= 100 * gap + 0.01 + 1e-9
+    assert float(at_most(score).replace(",", "")) == pytest.approx(
+        score, rel=1e-3 if score < 1000 else 1 / score + 1e-9
+    )
+    assert float(at_most(score).replace(",", "")) >= score * (1 - 1e-9)
+
+
+def test_a_bound_of_twice_the_rate_is_a_hundred_percent() -> None:
+    assert gap_of(1 / 2.0, 1 / 1.0) == 1.0
+    assert percent_at_most(0.00500001) == "0.51\u00a0%"

@@ -10,6 +10,7 @@ from hardplace import __version__
 from hardplace.cost.types import Ints
 from hardplace.errors import BadInput
 from hardplace.hardware.space import TPUV4
+from hardplace.hardware.spaces import label_of
 from hardplace.hardware.spaces import space as space_of
 from hardplace.hardware.types import Accelerator
 from hardplace.placement.types import Infeasible
@@ -90,7 +91,7 @@ def frontier(
         version=__version__,
         model=question.workloads[0].name,
         setting=question.setting.name,
-        space=question.space.name,
+        space=label_of(question.space),
         objectives=tuple(objectives),
         units=tuple(UNITS[one][0] for one in objectives),
         inverse=tuple(UNITS[one][1] for one in objectives),
@@ -290,7 +291,7 @@ def _exploration(
         parameters=workload.parameters,
         sequence_length=workload.sequence_length,
         setting=setting.name,
-        space=question.space.name,
+        space=label_of(question.space),
         objective=objective.value,
         unit=UNITS[objective][0],
         inverse=UNITS[objective][1],

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hardplace.certificate import gap_of
 from hardplace.errors import BadInput
 from hardplace.files import dumps, parse
 from hardplace.placement.types import Infeasible
@@ -196,7 +197,7 @@ def run(path: Path) -> Run:
         unit="" if objective is None else told,
         incumbent=None if several else read(score),
         bound=None if several else read(bound),
-        gap=bound / score - 1.0 if bound and score and math.isfinite(bound) else None,
+        gap=gap_of(score, bound) if bound and score and math.isfinite(bound) else None,
         evaluations=count,
         stop=stop,
         updated_unix_s=updated,

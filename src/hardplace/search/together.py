@@ -8,6 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from hardplace import __version__
+from hardplace.certificate import percent_at_most
+from hardplace.hardware.spaces import label_of
 from hardplace.placement.types import Infeasible
 from hardplace.search.answer import evaluated, explored, notes, only_plan
 from hardplace.search.candidates import Found, Reached
@@ -57,7 +59,7 @@ def together(
         if alone.stop in LIMITS:
             open_.append(
                 f"{workload.name}: {alone.stop.value}: its own best, which scores are divided by, may be up to "
-                f"{alone.excess:.2%} above {norms[-1]:.6g}"
+                f"{percent_at_most(alone.excess)} above {norms[-1]:.6g}"
             )
     asked = replace(question, goal=replace(goal, norms=tuple(norms)))
     found = explored(Search(question=asked, ends=ends, report=report, evaluator=evaluator, start=tuple(start)))
@@ -91,7 +93,7 @@ def _shared(question: Question, found: Found, open_: tuple[str, ...]) -> Shared:
     return Shared(
         version=__version__,
         setting=question.setting.name,
-        space=question.space.name,
+        space=label_of(question.space),
         objective=objective.value,
         unit=UNITS[objective][0],
         combine=goal.combine.value,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from hardplace.certificate import gap_of
 from hardplace.cost.types import Engine
 from hardplace.hardware.types import Accelerator, Budget, Cluster
 from hardplace.placement.types import Infeasible, Placement
@@ -211,7 +212,7 @@ class Exploration:
     @property
     def gap(self) -> float:
         """By what share the best of the space can be better than the answer at most."""
-        return max(0.0, self.bound / self.score - 1.0)
+        return gap_of(self.score, self.bound)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -291,4 +292,4 @@ class Shared:
     @property
     def gap(self) -> float:
         """By what share the best of the space can be better than the answer at most."""
-        return max(0.0, self.bound / self.score - 1.0)
+        return gap_of(self.score, self.bound)

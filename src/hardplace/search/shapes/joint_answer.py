@@ -12,6 +12,7 @@ from hardplace import __version__
 from hardplace.cost.types import Floats
 from hardplace.errors import BadInput
 from hardplace.hardware.axes import AXES, Space
+from hardplace.hardware.spaces import label_of
 from hardplace.hardware.types import Accelerator
 from hardplace.placement.types import Infeasible
 from hardplace.search.answer import evaluated, explored, notes, only_plan, too_early, undecided
@@ -93,7 +94,7 @@ def jointly(
         parameters=int(found.parameters[0]),
         sequence_length=question.workloads[0].sequence_length,
         setting=question.setting.name,
-        space=question.space.name,
+        space=label_of(question.space),
         raw=raw,
         share=asked.share,
         frozen=asked.frozen,

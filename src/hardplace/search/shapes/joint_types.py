@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hardplace.certificate import gap_of
 from hardplace.cost.gpu.shape import DecoderShape
 from hardplace.hardware.types import Budget
 from hardplace.search.shapes.types import Tier
@@ -71,4 +72,4 @@ class JointExploration:
     @property
     def gap(self) -> float:
         """By what share the best of the space can be better than the answer at most."""
-        return max(0.0, self.bound / self.score - 1.0)
+        return gap_of(self.score, self.bound)
