@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from hardplace.certificate import percent_at_most
-from hardplace.report import words
+from hardplace.report import text as words
 from hardplace.units import format_quantity
 
 if TYPE_CHECKING:
