@@ -54,7 +54,7 @@ class Counting:
     def __init__(self, most: float = math.inf) -> None:
         self.inner, self.done, self.most = in_process(QUESTION, GAP), 0, most
 
-    def steps(self, problem: Problem[C]) -> Steps[C]:
+    def steps(self, problem: Problem[C, Job, Outcome]) -> Steps[C, Job, Outcome]:
         return Here(problem, self)
 
     def evaluate(self, job: Job) -> Outcome:
@@ -143,7 +143,7 @@ def test_another_question_is_refused_and_what_changed_is_said(
         pass
     with pytest.raises(BadInput) as raised, opened(tmp_path / FILE, question, gap):
         pass
-    for word in (str(tmp_path / FILE), *words, "--fresh", "--out"):
+    for word in (str(tmp_path / FILE), *words, "fresh", "out"):
         assert word in str(raised.value)
     assert "\n" not in str(raised.value)
 

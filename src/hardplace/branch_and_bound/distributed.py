@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from hardplace.branch_and_bound.loop import Done
 from hardplace.branch_and_bound.processes import opened
 from hardplace.branch_and_bound.steps import RefinementRequest, step
-from hardplace.design.fingerprint import code
 from hardplace.errors import BadInput
+from hardplace.version import code
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -26,7 +26,7 @@ class Dask:
             from distributed import Client
             from distributed.comm import get_address_host_port
         except ImportError:
-            raise BadInput("--scheduler: needs Dask: pip install 'hardplace[distributed]'") from None
+            raise BadInput("scheduler", "needs Dask", "pip install 'hardplace[distributed]'") from None
         self._address = address
         self._work: Any = None
         self._bytes = b""
@@ -35,8 +35,9 @@ class Dask:
             self._client: Client = Client(address, timeout=_ANSWER_S, set_as_default=False)
         except (OSError, TimeoutError, ValueError) as problem:
             raise BadInput(
-                f"--scheduler: {address}: expected the address of a Dask scheduler, e.g. tcp://host:8786; "
-                f"{_line(problem) or 'none answers'}"
+                "scheduler",
+                address,
+                f"the address of a Dask scheduler, e.g. tcp://host:8786; {_line(problem) or 'none answers'}",
             ) from None
 
     def __enter__(self) -> Dask:
@@ -59,13 +60,13 @@ class Dask:
             self._work = self._client.submit(bytes, self._bytes, pure=False)
         return self._client.submit(_refined, self._work, code(), asked, pure=False)
 
-    def result(self, handle: Future) -> Done[Any] | None:
+    def result(self, handle: Future) -> Done[Any, Any, Any] | None:
         """Wait for a refinement; None where its workers were lost."""
         from distributed import CancelledError, KilledWorker
 
         while True:
             try:
-                done: Done[Any] = handle.result(timeout=_LOOK_S)
+                done: Done[Any, Any, Any] = handle.result(timeout=_LOOK_S)
                 return done
             except KilledWorker:
                 return None
@@ -80,12 +81,13 @@ class Dask:
 
     def _lost(self) -> BadInput:
         return BadInput(
-            f"--scheduler: {self._address}: the scheduler is lost; what the journal holds is safe, start a scheduler "
-            "and then the same command again"
+            "scheduler",
+            f"{self._address}: the scheduler is lost",
+            "a scheduler, and then the same command again; what the journal holds is safe",
         )
 
 
-def _refined(work: bytes, sources: str, asked: RefinementRequest) -> Done[Any]:
+def _refined(work: bytes, sources: str, asked: RefinementRequest) -> Done[Any, Any, Any]:
     """Refine on a worker; BadInput if it runs other sources than the search, whose numbers would differ."""
     if sources != code():
         raise BadInput(f"a worker runs another hardplace (sources {code()}); expected that of the search ({sources})")

@@ -16,8 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hardplace.branch_and_bound.loop import C, Evaluator, Problem, Steps
+from hardplace.branch_and_bound.loop import C, Problem, Steps
 from hardplace.branch_and_bound.steps import Elsewhere, Here, Pool
+from hardplace.certificate import gap_of
+from hardplace.design.exact.evaluator import ChipEvaluator
 from hardplace.design.fingerprint import Fingerprint, difference
 from hardplace.design.goals import UNITS, Goal, of_unit, shown
 from hardplace.design.partition.types import Infeasible
@@ -67,7 +69,7 @@ class Journalled:
     pool: workers that do refinements; None: this process does.
     """
 
-    def __init__(self, journal: Journal, evaluator: Evaluator, pool: Pool[Any] | None = None) -> None:
+    def __init__(self, journal: Journal, evaluator: ChipEvaluator, pool: Pool[Any] | None = None) -> None:
         self._journal, self._evaluator, self._pool = journal, evaluator, pool
 
     def evaluate(self, job: Job) -> Outcome:
@@ -78,7 +80,7 @@ class Journalled:
             self._journal.put(job, outcome)
         return outcome
 
-    def steps(self, problem: Problem[C]) -> Steps[C]:
+    def steps(self, problem: Problem[C, Job, Outcome]) -> Steps[C, Job, Outcome]:
         """Return steps on the pool, or in this process."""
         if self._pool is None:
             return Here(problem, self)
@@ -196,7 +198,7 @@ def run(path: Path) -> JournalSummary:
         unit="" if objective is None else told,
         incumbent=None if several else read(score),
         bound=None if several else read(bound),
-        gap=bound / score - 1.0 if bound and score and math.isfinite(bound) else None,
+        gap=gap_of(score, bound) if bound and score and math.isfinite(bound) else None,
         evaluations=count,
         stop=stop,
         updated_unix_s=updated,
@@ -255,8 +257,9 @@ def _check(path: Path, connection: sqlite3.Connection, question: Fingerprint | N
     if others:
         more = f" and {len(others) - 3} more" if len(others) > 3 else ""
         raise BadInput(
-            f"{path}: the journal of another run: {'; '.join(others[:3])}{more}; give --out another folder, or "
-            "--fresh to forget it and start over"
+            str(path),
+            f"the journal of another run: {'; '.join(others[:3])}{more}",
+            "another folder (out), or to forget it and start over (fresh)",
         )
 
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hardplace.cost.gpu.types import Datasheet, Floats, GemmParameters, Ints
+from hardplace.cost.gpu.types import Datasheet, GemmParameters
 from hardplace.cost.layers.types import Layout
+from hardplace.ndtypes import Floats, Ints
 from hardplace.workload.decoder import LARGEST
 
 STEP = 32  # along k, of one trip of a tile's loop
@@ -74,6 +75,17 @@ def gemms(
     arrays = np.broadcast_arrays(*sizes, codes, np.asarray(output_bytes, dtype=np.float64))
     rows, columns, depth, times, kind, written = (np.ascontiguousarray(one).reshape(-1) for one in arrays)
     return Gemms(m=rows, n=columns, k=depth, batch=times, layout=kind, output_bytes=written)
+
+
+def in_range(*sizes: npt.ArrayLike) -> tuple[list[Ints], Ints]:
+    """Return sizes of GEMMs with each above 2^20 as several equal parts, and how many GEMMs that is of each."""
+    found, times = [], np.ones(1, dtype=np.int64)
+    for size in sizes:
+        whole = np.asarray(size, dtype=np.int64)
+        parts = np.maximum(1, -(-whole // LARGEST))
+        found.append(-(-whole // parts))
+        times = times * parts
+    return found, np.asarray(times)
 
 
 def gemm_s(shapes: Gemms, devices: Sequence[tuple[Datasheet, GemmParameters]], tiles: Sequence[Tile] = TILES) -> Floats:

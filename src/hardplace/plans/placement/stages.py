@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from hardplace.cost.layers.work import LayerWork
 from hardplace.cuts import Cuts
+from hardplace.ndtypes import Floats, Ints
 from hardplace.plans.chain import LayerChain
 from hardplace.plans.fleet import DevicePool
 from hardplace.plans.memory import StageContents, stage_memory
@@ -19,8 +20,6 @@ from hardplace.plans.plan import PipelineSchedule, Plan
 from hardplace.plans.timing import Known, StepLayerTimes, end_of_stage, layer_seconds
 from hardplace.workload.weights import WeightSizes, surplus
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 _COMPUTE: tuple[Callable[[StepLayerTimes], float], ...] = (
     lambda one: one.forward.compute_s,
     lambda one: one.backward.compute_s + one.weight.compute_s,
@@ -134,10 +133,14 @@ class Stages:
             return np.asarray(cuts.largest(np.array(values, dtype=np.float64))[self.low, self.high])
 
         weights = [one.weights for one in again.work]
-        working = cuts.largest(again.working_bytes)[self.low, self.high]
-        if self.recompute_layers:
-            working = np.maximum(working, cuts.largest(plain.working_bytes)[self.low, self.high])
-        first = np.argmax(~cuts.members, axis=1)  # the first layer outside a cut
+        most = cuts.largest(again.working_bytes)
+        working = most[self.low, self.high]
+        if self.recompute_layers:  # only on a chain: cuts are prefixes
+            eased = cuts.largest(plain.working_bytes)
+            begin = np.clip(self._start, self.low, self.high)
+            stop = np.clip(self._start + self.recompute_layers, self.low, self.high)
+            around_it = np.maximum(eased[self.low, begin], eased[stop, self.high])
+            working = np.maximum(most[begin, stop], around_it)
         outputs = np.array([one.output_bytes for one in again.work])
         held = {
             **{name: of(name) - self._twice(name) for name in WeightSizes._fields},
@@ -147,7 +150,7 @@ class Stages:
             "largest_parameters": largest([sum(one[:4]) for one in weights]),
             "largest_trained_parameters": largest([sum(one[:2]) for one in weights]),
             "largest_packed_bytes": largest([sum(one[4:]) for one in weights]),
-            "boundary_bytes": outputs[first[self.low]],
+            "boundary_bytes": outputs[self._first()],
         }
         return StageContents(**cast(Any, held))
 
@@ -167,6 +170,16 @@ class Stages:
         held = self._sharing[:, chosen]
         every = np.array([[len(one.layers)] for one in self.parts.chain.shared]).reshape(-1, 1)
         return np.asarray(np.array(seconds) @ ((held > 0) & (held < every)))
+
+    def _first(self) -> Ints:
+        """Return the first layer of every stage."""
+        members = self.parts.cuts.members
+        if not self.parts.chain.edges:
+            return np.asarray(self.low)
+        found = np.zeros(len(self.low), dtype=np.int64)
+        for layer in reversed(range(members.shape[1])):
+            found[members[self.high, layer] & ~members[self.low, layer]] = layer
+        return found
 
     def at(self, low: Ints, high: Ints) -> Ints:
         """Return the stages between cuts."""
