@@ -178,7 +178,7 @@ def _step(source: str, asked: Recording) -> TrainingStep:
 
 def _freeze(step: TrainingStep, source: str, patterns: tuple[str, ...]) -> None:
     """Take the gradient from the parameters that patterns name."""
-    from hardplace.workload.torch_frozen import freeze
+    from hardplace.workload.recording.freeze import freeze
 
     if patterns and step.loss is None:
         raise BadInput(f"--freeze: {patterns[0]}: {source} is recorded forward only: expected a model that is trained")

@@ -94,8 +94,9 @@ def _check_shared(workload: Workload) -> None:
             _require(sound, where, list(one), "a position of the order and a parameter's storage of its layer")
             _require(one not in seen, where, list(one), "each storage once")
             seen.add(one)
-            sizes.add(storages[one.storage].parameters)
-        _require(len(sizes) == 1, where, sorted(sizes), "storages of one size")
+            layer = workload.layers[workload.order[one.position]]
+            sizes.add((storages[one.storage].parameters, one.storage in layer.trained))
+        _require(len(sizes) == 1, where, sorted(sizes), "storages of one size, all trained or none")
 
 
 def _check_layer(layer: Layer, where: str) -> None:
