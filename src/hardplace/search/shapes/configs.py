@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from hardplace.cost.gpu.gemm import LARGEST
 from hardplace.cost.gpu.shape import DecoderShape, Experts
 from hardplace.errors import BadInput, unknown
-from hardplace.files import read_text
+from hardplace.files import read_json
 
 SEQUENCE = 4096  # tokens, unless the config has fewer positions or the user says otherwise
 _MOST_LAYERS = 1000
@@ -87,10 +86,7 @@ class _Fields:
 
 def config_of(path: Path) -> Mapping[str, Any] | None:
     """Return the table of a JSON file that is a Hugging Face config (has model_type); None for any other JSON."""
-    try:
-        values = json.loads(read_text(path))
-    except json.JSONDecodeError as problem:
-        raise BadInput(f"{path}: line {problem.lineno}: expected JSON: {problem.msg}") from None
+    values = read_json(path)
     if isinstance(values, dict) and "layers" not in values and ("model_type" in values or "operators" not in values):
         return values
     return None
