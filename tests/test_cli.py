@@ -16,7 +16,7 @@ from hardplace.errors import BadInput
 from hardplace.files import read, write
 from hardplace.report.page import command
 from hardplace.search.goals import Objective
-from hardplace.search.journal import run
+from hardplace.search.journal_rows import run
 from hardplace.search.types import Exploration
 from hardplace.workload.load import catalogue, load
 

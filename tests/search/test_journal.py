@@ -27,7 +27,8 @@ from hardplace.search.answer import answer
 from hardplace.search.asked import asked, difference
 from hardplace.search.exact import in_process
 from hardplace.search.goals import Objective
-from hardplace.search.journal import FILE, Journal, Journalled, evaluations, journal, run, sought
+from hardplace.search.journal import Journal, Journalled, journal, sought
+from hardplace.search.journal_rows import FILE, evaluations, run
 from hardplace.search.loop import C, Problem, Steps
 from hardplace.search.question import Question
 from hardplace.search.steps import Here

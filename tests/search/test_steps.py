@@ -17,7 +17,8 @@ from hardplace.search.answer import answer
 from hardplace.search.asked import asked
 from hardplace.search.distributed import Dask, _refined
 from hardplace.search.exact import in_process
-from hardplace.search.journal import FILE, Journalled, evaluations, journal
+from hardplace.search.journal import Journalled, journal
+from hardplace.search.journal_rows import FILE, evaluations
 from hardplace.search.processes import Processes
 from hardplace.search.steps import Asked, Pool
 from hardplace.search.types import Ends, Exploration, Progress

@@ -1,4 +1,8 @@
-"""The group that the verbs join. Exit codes: 0 answered, 2 bad input, 3 infeasible, 130 interrupted."""
+"""The group that the verbs join.
+
+Exit codes: 0 answered, 2 bad input (or a file that cannot be written), 3 infeasible; as shells have them, 128 + signal:
+130 interrupted (Ctrl-C), 143 terminated (SIGTERM), each before a first answer, 141 the reader of a pipe has gone.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,8 @@ import click
 from hardplace import __version__
 from hardplace.errors import unknown
 
-BAD_INPUT, INFEASIBLE, INTERRUPTED = 2, 3, 130
+BAD_INPUT, INFEASIBLE = 2, 3
+INTERRUPTED, BROKEN_PIPE, TERMINATED = 130, 141, 143
 
 
 class _Verbs(click.Group):
