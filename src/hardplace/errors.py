@@ -1,4 +1,4 @@
-"""The one error type for bad input, and texts that are safe to print: one line, no control characters, not too long."""
+"""The error types, of bad input and of a defect of ours, and texts that are safe to print."""
 
 from __future__ import annotations
 
@@ -60,6 +60,10 @@ def one_line(text: str) -> str:
         text = f"{text[: _WHOLE * 50]}{text[-_WHOLE * 50 :]}"
     short = _VALUES.sub(lambda found: shortened(found[0]), printable(text).replace("\n", "\\n"))
     return short if len(short) <= _WHOLE else f"{short[: 2 * _WHOLE // 3]} ... {short[-_WHOLE // 3 :]}"
+
+
+class Contradiction(Exception):
+    """Two results of our own that cannot both be right, so that no answer may be given: its text is one line."""
 
 
 def unknown(what: str, value: str, known: Iterable[str]) -> BadInput:

@@ -1,7 +1,8 @@
 """The group that the verbs join.
 
-Exit codes: 0 answered, 2 bad input (or a file that cannot be written), 3 infeasible; as shells have them, 128 + signal:
-130 interrupted (Ctrl-C), 143 terminated (SIGTERM), each before a first answer, 141 the reader of a pipe has gone.
+Exit codes: 0 answered, 2 bad input (or a file that cannot be written), 3 infeasible, 70 a defect of ours; as shells
+have them, 128 + signal: 130 interrupted (Ctrl-C), 143 terminated (SIGTERM), each before a first answer, 141 the reader
+of a pipe has gone.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import click
 from hardplace import __version__
 from hardplace.errors import unknown
 
-BAD_INPUT, INFEASIBLE = 2, 3
+BAD_INPUT, INFEASIBLE, DEFECT = 2, 3, 70
 INTERRUPTED, BROKEN_PIPE, TERMINATED = 130, 141, 143
 
 

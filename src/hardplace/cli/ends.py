@@ -13,11 +13,23 @@ from typing import NoReturn
 
 import click
 
-from hardplace.cli.app import BAD_INPUT, BROKEN_PIPE, INTERRUPTED, TERMINATED, app
-from hardplace.errors import BadInput, one_line
+from hardplace.cli.app import BAD_INPUT, BROKEN_PIPE, DEFECT, INTERRUPTED, TERMINATED, app
+from hardplace.errors import BadInput, Contradiction, one_line
 
 # What a stream without Unicode shows of the characters that tables and units are written with.
-_ASCII = {"×": "x", "²": "2", "³": "3", "µ": "u", "·": ".", "–": "-", "—": "-", "−": "-", "…": "...", "→": "->"}
+_ASCII = {
+    "×": "x",
+    "²": "2",
+    "³": "3",
+    "µ": "u",
+    "·": ".",
+    "–": "-",
+    "—": "-",
+    "−": "-",
+    "…": "...",
+    "→": "->",
+    "█": "#",
+}
 _ERRORS = "hardplace"
 
 
@@ -48,6 +60,8 @@ def _ended() -> int:
             sys.stdout.flush()
     except BadInput as problem:
         return _say(str(problem), BAD_INPUT)
+    except Contradiction as problem:
+        return _say(f"{problem}: a defect of hardplace, so no answer is given; please report it", DEFECT)
     except click.exceptions.NoArgsIsHelpError as problem:
         click.echo(problem.format_message())
         return 0

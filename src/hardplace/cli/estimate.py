@@ -151,11 +151,15 @@ def _print_plan(model: str, path: Path, asked: tuple[str, ...], nodes: tuple[str
     plan = read_plan(path)
     if not asked and not plan.on:
         raise BadInput(f"{path}: on: missing: expected --device NAME, or the file that `hardplace place` wrote")
-    if not asked:
+    named = not asked  # by the file
+    if named:
         asked = tuple(f"{lot.device}:{lot.count}" for lot in plan.on)
         nodes = nodes or tuple(dict.fromkeys(lot.node for lot in plan.on))
     counted = any(":" in one for one in asked)
-    parts = inventory(asked, None if counted else plan.devices, nodes)
+    try:
+        parts = inventory(asked, None if counted else plan.devices, nodes)
+    except BadInput as problem:
+        raise BadInput(f"{path}: on: {problem}" if named else str(problem)) from None
     workload = load(model)
     if not _same(plan.model, model, workload):
         raise BadInput(f"{path}: model: {plan.model!r}: expected {model!r}, the MODEL asked for, or no model")

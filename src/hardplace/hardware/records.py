@@ -11,7 +11,6 @@ from hardplace.errors import BadInput
 from hardplace.hardware.device import Provenance, Trust
 from hardplace.units import parse_quantity
 
-
 MOST_COUNT = 10**7
 _LEAST_NUMBER, _MOST_NUMBER = 1e-9, 1e18
 
@@ -90,7 +89,9 @@ class Record:
         value = self._figure(field, f"a quantity such as {example!r}")
         bare = not isinstance(value, str) or re.fullmatch(r"[-+0-9.eE\s]+", value)
         if bare:
-            raise BadInput(f"{self.where(field)}: {_shown(value)}: expected a number with its unit, such as {example!r}")
+            raise BadInput(
+                f"{self.where(field)}: {_shown(value)}: expected a number with its unit, such as {example!r}"
+            )
         try:
             return parse_quantity(value, unit, self.where(field))
         except BadInput:
@@ -131,7 +132,9 @@ class Record:
 
     def _sourced(self, field: str, value: list[Any]) -> tuple[Any, str, Trust, str]:
         if len(value) not in (3, 4) or not all(isinstance(item, str) for item in value[1:]):
-            raise BadInput(f"{self.where(field)}: {_shown(value)}: expected [value, source, trust] or with a note after them")
+            raise BadInput(
+                f"{self.where(field)}: {_shown(value)}: expected [value, source, trust] or with a note after them"
+            )
         figure, source, trust, note = (*value, "")[:4]
         if source not in self.sources:
             raise BadInput(f"{self.where(field)}: source {source!r}: expected a key of [sources]")

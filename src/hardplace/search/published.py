@@ -170,7 +170,7 @@ def _shape(row: Mapping[str, str]) -> DecoderShape:
         )
     if "mla:" in moe:
         names = {"query": "q_lora", "key_value": "kv_lora", "nope": "nope", "rope": "rope", "value": "v"}
-        if not names.values() <= numbers.keys():
+        if not set(names.values()) <= set(numbers):
             raise NotModelled(f"moe: {moe!r}: {', '.join(names.values())} of mla: not given")
         latent = Latent(**{field: numbers[name] for field, name in names.items()})
     gated = bool(_count(row, "gated_mlp"))

@@ -70,7 +70,9 @@ def gemms(
     for size in sizes:
         if size.size and (size.min() < 1 or size.max() > LARGEST):
             seen = size.max() if size.min() >= 1 else size.min()
-            raise BadInput(f"a matrix product with a size of {seen}: expected 1 to {LARGEST}, as the GPU model knows them")
+            raise BadInput(
+                f"a matrix product with a size of {seen}: expected 1 to {LARGEST}, as the GPU model knows them"
+            )
     codes = np.asarray(LAYOUTS.index(layout))
     arrays = np.broadcast_arrays(*sizes, codes, np.asarray(output_bytes, dtype=np.float64))
     rows, columns, depth, times, kind, written = (np.ascontiguousarray(one).reshape(-1) for one in arrays)
