@@ -24,9 +24,9 @@ def runs(folder: Path, parquet: Path | None, as_json: bool) -> None:
     A search without an end still goes on, or was killed: start it again with the same command, and it goes on from
     there. A damaged journal is named on standard error; the others are listed, and the exit code is 2.
     """
+    from hardplace.design.journal_rows import FILE, run
     from hardplace.files import write_bytes
     from hardplace.report.runs import show, table
-    from hardplace.search.journal_rows import FILE, run
 
     if not folder.is_dir() and folder != folders.OUT:
         raise BadInput(f"{folder}: expected a folder that `hardplace search` wrote")

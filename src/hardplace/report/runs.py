@@ -10,12 +10,12 @@ from pathlib import Path
 
 from rich.table import Table
 
+from hardplace.design.journal_rows import Run, evaluations
+from hardplace.design.partition.types import Infeasible
+from hardplace.design.types import Evaluation, Job, Outcome
 from hardplace.errors import BadInput
-from hardplace.placement.types import Infeasible
-from hardplace.report import words
-from hardplace.report.screen import screen
-from hardplace.search.journal_rows import Run, evaluations
-from hardplace.search.types import Evaluation, Job, Outcome
+from hardplace.report import text as words
+from hardplace.report.console import screen
 
 Cell = str | float | int | bool | None
 
