@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import click
 
-from hardplace import __version__
 from hardplace.errors import unknown
+from hardplace.version import __version__
 
 BAD_INPUT, INFEASIBLE, DEFECT = 2, 3, 70
 INTERRUPTED, BROKEN_PIPE, TERMINATED = 130, 141, 143

@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hardplace.branch_and_bound.loop import C, Evaluator, Problem, Steps
+from hardplace.branch_and_bound.loop import C, Problem, Steps
 from hardplace.branch_and_bound.steps import Elsewhere, Here, Pool
+from hardplace.design.exact.evaluator import ChipEvaluator
 from hardplace.design.fingerprint import Fingerprint
 from hardplace.design.goals import UNITS, Goal
 from hardplace.design.journal_rows import (
@@ -47,7 +48,7 @@ class Journalled:
     pool: workers that do refinements; None: this process does.
     """
 
-    def __init__(self, journal: Journal, evaluator: Evaluator, pool: Pool[Any] | None = None) -> None:
+    def __init__(self, journal: Journal, evaluator: ChipEvaluator, pool: Pool[Any] | None = None) -> None:
         self._journal, self._evaluator, self._pool = journal, evaluator, pool
 
     def evaluate(self, job: Job) -> Outcome:
@@ -58,7 +59,7 @@ class Journalled:
             self._journal.put(job, outcome)
         return outcome
 
-    def steps(self, problem: Problem[C]) -> Steps[C]:
+    def steps(self, problem: Problem[C, Job, Outcome]) -> Steps[C, Job, Outcome]:
         """Return steps on the pool, or in this process."""
         if self._pool is None:
             return Here(problem, self)
