@@ -14,6 +14,7 @@ from shutil import copyfile
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from hardplace.certificate import gap_of
 from hardplace.design.fingerprint import Fingerprint, difference
 from hardplace.design.goals import of_unit, shown
 from hardplace.design.partition.types import Infeasible
@@ -42,7 +43,7 @@ _FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class JournalSummary:
     """What a journal says of its run: objective, and the value in its unit of the incumbent and of its bound.
 
     incumbent, bound: as people read them (where less is better, the bound is the smaller one); None before a first one,
@@ -72,7 +73,7 @@ def changed(path: Path, question: Fingerprint) -> list[str]:
         return _others(path, connection, question)
 
 
-def run(path: Path) -> Run:
+def run(path: Path) -> JournalSummary:
     """Return what a journal says of its run; BadInput, one line, for one that is damaged."""
     with _opened(path) as connection:
         check_format(path, connection, None)
@@ -89,14 +90,14 @@ def run(path: Path) -> Run:
             return None
         return value if objective is None else shown(objective, value)
 
-    return Run(
+    return JournalSummary(
         path=str(path),
         model=model,
         objective=told if objective is None else objective.value,
         unit="" if objective is None else told,
         incumbent=None if several else read(score),
         bound=None if several else read(bound),
-        gap=bound / score - 1.0 if bound and score and math.isfinite(bound) else None,
+        gap=gap_of(score, bound) if bound and score and math.isfinite(bound) else None,
         evaluations=count,
         stop=stop,
         updated_unix_s=updated,

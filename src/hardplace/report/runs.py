@@ -10,7 +10,8 @@ from pathlib import Path
 
 from rich.table import Table
 
-from hardplace.design.journal_rows import Run, evaluations
+from hardplace.certificate import percent_at_most
+from hardplace.design.journal_rows import JournalSummary, evaluations
 from hardplace.design.partition.types import Infeasible
 from hardplace.design.types import Evaluation, Job, Outcome
 from hardplace.errors import BadInput
@@ -30,7 +31,7 @@ class Answer:
     updated_unix_s: float
 
 
-def show(runs: tuple[Run, ...], answers: tuple[Answer, ...], folder: str) -> None:
+def show(runs: tuple[JournalSummary, ...], answers: tuple[Answer, ...], folder: str) -> None:
     """Print a line for each search and each other answer; the folder is whole at any width."""
     console = screen(140)
     if not runs and not answers:
@@ -48,7 +49,7 @@ def show(runs: tuple[Run, ...], answers: tuple[Answer, ...], folder: str) -> Non
         console.print(lines)
 
 
-def _searches(runs: tuple[Run, ...], width: int) -> Table:
+def _searches(runs: tuple[JournalSummary, ...], width: int) -> Table:
     """Return a table with a line for each search."""
     lines = Table("folder", "model", "objective", box=None, padding=(0, 2, 0, 0))
     _keep_first(lines, [str(Path(run.path).parent) for run in runs], width)
@@ -63,7 +64,7 @@ def _searches(runs: tuple[Run, ...], width: int) -> Table:
             f"{run.objective}, {run.unit}" if run.unit else run.objective,
             _best(run),
             "" if run.bound is None else words.number(run.bound, 5),
-            "" if run.gap is None else words.percent_up(run.gap),
+            "" if run.gap is None else percent_at_most(run.gap),
             f"{run.evaluations:,}",
             run.stop or "not yet",
             _when(run.updated_unix_s),
@@ -84,13 +85,13 @@ def _when(unix_s: float) -> str:
     return f"{datetime.fromtimestamp(unix_s, UTC):%Y-%m-%d %H:%M:%S}"
 
 
-def _best(run: Run) -> str:
+def _best(run: JournalSummary) -> str:
     if run.incumbent is not None:
         return words.number(run.incumbent, 5)
     return "none yet" if run.gap is None else ""  # a frontier has no one value
 
 
-def table(runs: tuple[Run, ...]) -> bytes:
+def table(runs: tuple[JournalSummary, ...]) -> bytes:
     """Return a Parquet file with a row for each evaluation of the runs; BadInput if pyarrow is not installed."""
     try:
         import pyarrow
@@ -104,7 +105,7 @@ def table(runs: tuple[Run, ...]) -> bytes:
     return content.getvalue()
 
 
-def _rows(run: Run) -> Iterator[dict[str, Cell]]:
+def _rows(run: JournalSummary) -> Iterator[dict[str, Cell]]:
     for job, outcome in evaluations(Path(run.path)):
         yield {"run": str(Path(run.path).parent), **_asked(job), **_reached(outcome), **_short(outcome)}
 

@@ -225,9 +225,7 @@ def _landing(plan: Plan, fleet: Fleet) -> object:
     """Return the levels that each group of ranks meets on."""
     dense, experts = replicas_of(plan)
     hop = Ring(members=2 if plan.pipeline > 1 else 1, stride=plan.stride(Dimension.PIPELINE))
-    rings = [*groups_of(plan).values(), dense, hop]
-    if plan.expert > 1:
-        rings.append(experts)
+    rings = [*groups_of(plan).values(), dense, experts, hop]
     return tuple(
         tuple((part.members, part.level.name) for part in parts(site.cluster, ring.members, ring.stride))
         for site in fleet.sites

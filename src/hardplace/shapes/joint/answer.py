@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from hardplace.branch_and_bound.front import Front
 from hardplace.branch_and_bound.loop import Deadline
 from hardplace.branch_and_bound.types import LIMITS, Progress, Stop, StoppingRule
-from hardplace.design.answer import evaluated, explored, notes, too_early
+from hardplace.design.answer import evaluated, explored, notes, only_plan, too_early, undecided
 from hardplace.design.goals import Objective
 from hardplace.design.partition.types import Infeasible
 from hardplace.design.question import Question
@@ -19,6 +20,7 @@ from hardplace.design.search.explore import DesignSearch
 from hardplace.design.types import Evaluation
 from hardplace.errors import BadInput
 from hardplace.hardware.space import AXES, ChipSpace
+from hardplace.hardware.space_files import label_of
 from hardplace.hardware.types import Accelerator
 from hardplace.ndtypes import Floats
 from hardplace.shapes.joint.candidates import Best, Reshapes, layouts_of
@@ -64,9 +66,13 @@ def jointly(
         question=question, reshapes=reshapes, ends=ends, within=deadline, report=report, start=start, layouts=layouts,
     )  # fmt: skip
     ended = joint.run()
+    if ended.best is None and ended.ended.stop is Stop.SCHEDULES:
+        ended = replace(joint, ends=replace(ends, gap=0.0), within=deadline, front=Front()).run()
     if ended.best is None or ended.evaluation is None:
         if ended.ended.stop in LIMITS or not isinstance(own, Infeasible):
             raise too_early(ended.ended.stop, "any plan was reached")
+        if ended.ended.stop is Stop.SCHEDULES:
+            raise undecided(question)
         return ended.shortage or own
     if not np.isfinite(ended.ended.excess):
         raise too_early(ended.ended.stop, "every shape was bounded")
@@ -89,7 +95,7 @@ def jointly(
         parameters=int(found.parameters[0]),
         sequence_length=question.workloads[0].sequence_length,
         setting=question.setting.name,
-        space=question.space.name,
+        space=label_of(question.space),
         raw=raw,
         share=asked.share,
         frozen=asked.frozen,
@@ -157,7 +163,7 @@ class Listing:
 
 
 def _best(reached: Reached) -> Best:
-    family = reached.plans[0].job.family
+    family = only_plan(reached).job.family
     return Best(0, (family.micro_batch, family.tensor_parallel), reached)
 
 
