@@ -257,8 +257,9 @@ def _check(path: Path, connection: sqlite3.Connection, question: Fingerprint | N
     if others:
         more = f" and {len(others) - 3} more" if len(others) > 3 else ""
         raise BadInput(
-            f"{path}: the journal of another run: {'; '.join(others[:3])}{more}; give --out another folder, or "
-            "--fresh to forget it and start over"
+            str(path),
+            f"the journal of another run: {'; '.join(others[:3])}{more}",
+            "another folder (out), or to forget it and start over (fresh)",
         )
 
 
