@@ -183,8 +183,9 @@ def check_format(path: Path, connection: sqlite3.Connection, question: Fingerpri
     if others:
         more = f" and {len(others) - 3} more" if len(others) > 3 else ""
         raise BadInput(
-            f"{path}: the journal of another run: {'; '.join(others[:3])}{more}; give --out another folder, or "
-            "--fresh to forget it and start over"
+            str(path),
+            f"the journal of another run: {'; '.join(others[:3])}{more}",
+            "another folder (out), or to forget it and start over (fresh)",
         )
 
 
@@ -195,10 +196,9 @@ def _others(path: Path, connection: sqlite3.Connection, question: Fingerprint) -
         try:
             before[str(field)] = parse_json(str(value), path)
         except BadInput:
-            raise BadInput(
-                f"{path}: asked: {field}: {shortened(repr(value))}: expected JSON; give --out another folder, or "
-                "--fresh to forget it and start over"
-            ) from None
+            told = f"asked: {field}: {shortened(repr(value))}: damaged"
+            expected = "JSON; another folder (out), or to forget it and start over (--fresh)"
+            raise BadInput(str(path), told, expected) from None
     return difference(before, json.loads(json.dumps(question)))
 
 

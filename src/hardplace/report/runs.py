@@ -97,7 +97,7 @@ def table(runs: tuple[JournalSummary, ...]) -> bytes:
         import pyarrow
         from pyarrow import parquet
     except ImportError:
-        raise BadInput("--parquet: needs pyarrow: pip install 'hardplace[parquet]'") from None
+        raise BadInput("parquet", "needs pyarrow", "pip install 'hardplace[parquet]'") from None
     cells = [row for run in runs for row in _rows(run)]
     columns = {name: [row[name] for row in cells] for name in (cells[0] if cells else {})}
     content = io.BytesIO()

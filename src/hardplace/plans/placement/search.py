@@ -109,7 +109,7 @@ class PlanSearch:
             for cell in self.divided.cells():
                 self._enter(cell)
             if not self.considered:
-                raise BadInput(self.divided.refused or self._nothing())
+                raise BadInput(self.divided.refused) if self.divided.refused else self._nothing()
             while self._heap and self._heap[0][0] < self.limit_s:
                 self._taken_s, _, one = heapq.heappop(self._heap)
                 self._tell(self._taken_s)
@@ -257,15 +257,18 @@ class PlanSearch:
             stopped=stopped,
         )
 
-    def _nothing(self) -> str:
+    def _nothing(self) -> BadInput:
         devices = sum(count for _, _, count in self.divided.inventory)
         if self.space.fixed:
             names = ", ".join(f"{name}={','.join(map(str, values))}" for name, values in self.space.fixed.items())
-            return (
-                f"--fix {names}: no plan of {devices:,} devices with {self.space.global_batch:,} samples has these: "
-                f"expected degrees that multiply to the devices, and data x micro_batch that divides the batch"
+            return BadInput(
+                "fixed",
+                names,
+                f"degrees that multiply to the {devices:,} devices, and data x micro_batch that divides the batch of "
+                f"{self.space.global_batch:,} samples",
             )
-        return (
-            f"--batch {self.space.global_batch}: no data-parallel degree of {devices:,} devices divides it: expected a "
-            f"multiple of devices / (tensor x pipeline)"
+        return BadInput(
+            "batch",
+            self.space.global_batch,
+            f"a multiple of devices / (tensor x pipeline): no data-parallel degree of {devices:,} devices divides it",
         )
