@@ -20,6 +20,6 @@ def freeze(module: torch.nn.Module, patterns: Sequence[str]) -> None:
     for pattern in patterns:
         matched = [weight for name, weight in weights if fnmatchcase(name, pattern)]
         if not matched:
-            raise unknown("--freeze: parameter", pattern, [name for name, _ in weights])
+            raise unknown("parameter to freeze", pattern, [name for name, _ in weights])
         for weight in matched:
             weight.requires_grad_(False)
