@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -21,3 +22,9 @@ def progress_bar() -> Iterator[Callable[[str, float], None]]:
             bar.update(task, description=text, completed=min(1.0, done))
 
         yield show
+
+
+def held() -> None:
+    """Let interrupts pass from here on: an answer is being written and printed, which takes a second or two."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

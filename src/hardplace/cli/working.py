@@ -15,7 +15,7 @@ from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
     from hardplace.branch_and_bound.steps import Pool
-    from hardplace.branch_and_bound.types import Progress
+    from hardplace.branch_and_bound.types import Progress, StoppingRule
     from hardplace.design.exact.evaluator import ChipEvaluator
     from hardplace.design.journal import Journal
     from hardplace.design.question import Question
@@ -82,8 +82,9 @@ def journalled(question: Question, gap: float) -> Callable[[Path], bool | None]:
 
 
 @contextmanager
-def working(question: Question, gap: float, folder: Path, where: Where) -> Iterator[SearchRun]:
+def working(question: Question, ends: StoppingRule, folder: Path, where: Where) -> Iterator[SearchRun]:
     """Open the folder's journal and the workers of a search; BadInput if the journal is of another question."""
+    from hardplace.branch_and_bound.loop import Deadline
     from hardplace.design.exact.evaluator import in_process
     from hardplace.design.fingerprint import asked
     from hardplace.design.journal import FILE, Journalled, journal, sought
@@ -103,6 +104,7 @@ def working(question: Question, gap: float, folder: Path, where: Where) -> Itera
             for name in (FILE, f"{FILE}-wal", f"{FILE}-shm"):
                 (folder / name).unlink(missing_ok=True)
         names = ", ".join(one.name for one in question.workloads)
+        gap, deadline = ends.gap, Deadline(limit_s=ends.limit_s)
         opened = stack.enter_context(journal(folder / FILE, asked(question, gap=gap), names, sought(question.goal)))
-        evaluator = Journalled(opened, in_process(question, gap), pool)
+        evaluator = Journalled(opened, in_process(question, gap, deadline=deadline), pool)
         yield SearchRun(evaluator=evaluator, journal=opened, models=len(question.workloads))
