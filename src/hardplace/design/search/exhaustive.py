@@ -49,14 +49,15 @@ def _places(search: DesignSearch) -> list[Ints]:
     scoring = search.scoring
     chips = scoring.space.whole.size
     if chips > _CHIPS:
-        raise BadInput(f"--exhaustive: a space of {chips:,} chips; expected at most {_CHIPS:,}")
+        raise BadInput("exhaustive", f"a space of {chips:,} chips", f"at most {_CHIPS:,}")
     found = [chips_of_section(scoring, section)[1] for section in range(len(scoring.sections))]
     families = [sum(len(there.families) for there in models) for models in scoring.there]
     count = sum(one.shape[1] * number for one, number in zip(found, families, strict=True))
     if count > MOST:
         raise BadInput(
-            f"--exhaustive: {count:,} candidates (a chip with a plan family each) within the limits; expected at most "
-            f"{MOST:,}: a smaller space or area, or fewer choices of a plan"
+            "exhaustive",
+            f"{count:,} candidates (a chip with a plan family each) within the limits",
+            f"at most {MOST:,}: a smaller space or area, or fewer choices of a plan",
         )
     return found
 

@@ -50,10 +50,10 @@ def jointly(
     answer so far; it is raised again if there is none yet.
     """
     if ends.evaluations is not None or ends.exhaustive:
-        raise BadInput("--shapes: not beside --evaluations, --exhaustive: expected --seconds, or none of them")
+        raise BadInput("shapes", "evaluations or exhaustive beside it", "a limit of seconds, or none")
     deadline = Deadline(limit_s=ends.limit_s)
     if question.goal.objectives != (Objective.THROUGHPUT,) or len(question.workloads) > 1:
-        raise BadInput("--shapes: expected one model and the objective throughput")
+        raise BadInput("shapes", None, "one model and the objective throughput")
     found, reshapes = reshapes_of(model, asked, raw=raw)
     layouts = layouts_of(question, reshapes)
     own = explored(DesignSearch(question=question, ends=ends, within=deadline))
@@ -129,10 +129,12 @@ def reshapes_of(model: ShapeSource, asked: ShapeQuery, *, raw: bool) -> tuple[Sh
     if model.workload is None:
         raise BadInput(f"{model.name}: a config: expected a catalogue model or a Workload file (hardplace trace)")
     if shape.sequence != model.workload.sequence_length:
-        raise BadInput(f"--sequence: {shape.sequence}: {model.name} was recorded at {model.workload.sequence_length}")
+        raise BadInput(
+            "sequence", shape.sequence, f"{model.workload.sequence_length}, at which {model.name} was recorded"
+        )
     found = shapes_within(shape, StepConditions(), QUANTUM, asked.share, asked.frozen, asked.ranges)
     if len(found.shapes) > MOST:
-        raise BadInput(f"--shapes: {len(found.shapes):,} shapes: expected at most {MOST:,}; --freeze or --range fields")
+        raise BadInput("shapes", f"{len(found.shapes):,}", f"at most {MOST:,}: freeze fields, or give them ranges")
     reshaping = Reshaping(workload=model.workload, sizes={name: getattr(shape, name) for name in FIELDS})
     trained = found.trained / found.trained[0]
     return found, Reshapes(shapes=found.shapes, weights=np.ones(len(trained)) if raw else trained, reshaping=reshaping)
