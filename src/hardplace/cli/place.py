@@ -14,7 +14,7 @@ import click
 
 from hardplace.cli import folders, options
 from hardplace.cli.app import INFEASIBLE, app
-from hardplace.cli.progress import progress_bar
+from hardplace.cli.progress import progress_bar, uninterrupted
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
@@ -81,14 +81,14 @@ def place(
     if isinstance(found, Short):
         click.echo(dumps(found)) if as_json else show_short(title, found)
         sys.exit(INFEASIBLE)
-    folder.mkdir(parents=True, exist_ok=True)
-    write(folder / "plan.json", _as_file(model, found.best[0].plan, asked, parts, nodes))
     title = f"{title}, {plural(batch, 'sample')} a step"
-    write_text(folder / "place.html", page(title, found))
+    with uninterrupted():  # an answer is there: it is printed, then written
+        click.echo(dumps(found)) if as_json else show_placed(title, found)
+        folder.mkdir(parents=True, exist_ok=True)
+        write(folder / "plan.json", _as_file(model, found.best[0].plan, asked, parts, nodes))
+        write_text(folder / "place.html", page(title, found))
     if as_json:
-        click.echo(dumps(found))
         return
-    show_placed(title, found)
     readers = " and replan" if len(parts) == 1 else "; replan takes devices of one kind"
     click.echo(
         f"\nwritten: {folder / 'plan.json'} (for estimate --plan{readers}), {folder / 'place.html'} (for a browser)"
