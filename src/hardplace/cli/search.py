@@ -13,7 +13,7 @@ from hardplace.cli import folders, options
 from hardplace.cli.app import INFEASIBLE, app
 from hardplace.cli.goal import Asking, area_limit, asking_options, question_of
 from hardplace.cli.printing import give, say, say_json
-from hardplace.cli.progress import held, progress_bar
+from hardplace.cli.progress import progress_bar, uninterrupted
 from hardplace.cli.search_shapes import Shaping, check_alone, shape_options
 from hardplace.cli.working import where_options, working
 from hardplace.errors import BadInput
@@ -201,23 +201,23 @@ def _run(question: Question, ends: StoppingRule, out: Path | None, where: Where,
     with working(question, ends, out, where) as work:
         with _progress_bar(ends.gap, alone) as report:
             found = _asked(question)(question, ends, report=work.reporting(report), evaluator=work.evaluator)
-            held()  # from here on the answer is printed and written
-        if isinstance(found, Infeasible):
-            work.journal.end(found)
-            names = ", ".join(workload.name for workload in question.workloads)
-            say(f"infeasible: {names}: {infeasible_line(found)}", err=True)
-            raise SystemExit(INFEASIBLE)
-        show, page = _shown(found)
+        with uninterrupted():
+            if isinstance(found, Infeasible):
+                work.journal.end(found)
+                names = ", ".join(workload.name for workload in question.workloads)
+                say(f"infeasible: {names}: {infeasible_line(found)}", err=True)
+                raise SystemExit(INFEASIBLE)
+            show, page = _shown(found)
 
-        def keep() -> None:
-            work.journal.end(found)
-            folder = work.folder
-            write(folder / "result.json", found)
-            write_text(folder / "page.html", page())
-            if not as_json:
-                say(f"\nwritten: {folder / 'result.json'}, {folder / 'page.html'} (open it in a browser)")
+            def keep() -> None:
+                work.journal.end(found)
+                folder = work.folder
+                write(folder / "result.json", found)
+                write_text(folder / "page.html", page())
+                if not as_json:
+                    say(f"\nwritten: {folder / 'result.json'}, {folder / 'page.html'} (open it in a browser)")
 
-        give(lambda: say_json(found) if as_json else show(), keep)
+            give(lambda: say_json(found) if as_json else show(), keep)
 
 
 def _asked(question: Question) -> Callable[..., DesignResult | ParetoResult | SharedResult | Infeasible]:
