@@ -143,11 +143,15 @@ def _chunks(stage: Sequence[LayerWork], index: int, chain: LayerChain, plan: Pla
 
     Chunks that layers do not fill evenly are short where embedding and head are: the first ones of a stage, of the last
     stage the last ones (Megatron-LM's account_for_embedding_in_pipeline_split and account_for_loss_in_...).
+    BadInput for more chunks than layers; what is always first, or last, counts as one.
     """
     if plan.virtual == 1:
         return [stage]
     before = len(chain.before) if index == 0 else 0
     after = len(chain.after) if index == plan.pipeline - 1 else 0
+    most = len(stage) - before - after + min(1, before) + min(1, after)
+    if plan.virtual > most:
+        raise BadInput("virtual", plan.virtual, f"at most the {most} layers of stage {index}, one a chunk")
     inner, more = len(stage) - before - after, plan.virtual - 1 if index == plan.pipeline - 1 else 0
     cuts = [before + (inner * chunk + more) // plan.virtual for chunk in range(1, plan.virtual)]
     return [stage[start:end] for start, end in zip((0, *cuts), (*cuts, len(stage)), strict=True)]
