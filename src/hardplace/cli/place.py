@@ -99,6 +99,7 @@ def _as_file(
     model: str, plan: Plan, asked: tuple[str, ...], parts: list[tuple[Device, Node, int]], nodes: tuple[str, ...]
 ) -> PlanFile:
     """Return the plan with its model, devices and nodes by the names that were asked for."""
+    from hardplace import __version__
     from hardplace.hardware.catalogue import node
     from hardplace.placement.plan import Lot, PlanFile
 
@@ -107,7 +108,8 @@ def _as_file(
         Lot(device=text.partition(":")[0], node=named.get(where.name, where.name), count=count)
         for text, (_, where, count) in zip(asked, parts, strict=True)
     )
-    return PlanFile(**{one.name: getattr(plan, one.name) for one in fields(plan)}, model=model, on=lots)
+    own = {one.name: getattr(plan, one.name) for one in fields(plan)}
+    return PlanFile(**own, model=model, on=lots, version=__version__)
 
 
 def inventory(asked: tuple[str, ...], devices: int | None, nodes: tuple[str, ...]) -> list[tuple[Device, Node, int]]:
