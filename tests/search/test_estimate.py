@@ -154,3 +154,16 @@ def test_layers_of_stages():
     assert stage_layers(10, Plan(global_batch=1, pipeline=4)) == (2, 3, 3, 2)
     with pytest.raises(BadInput, match="expected numbers that sum to the model's 10 layers"):
         stage_layers(10, Plan(global_batch=1, pipeline=2, stages=(4, 5)))
+
+
+def test_the_short_chunk_of_the_last_stage_is_the_heads():
+    """Of three layers in two chunks the first stage has one beside the embedding, the last one beside the head."""
+    plan = Plan(global_batch=32, pipeline=8, virtual=2, data=1, stages=(3, 4, 4, 4, 4, 4, 6, 3))
+    fleet = Fleet(sites=(site_of(plan),))
+    found = estimate_plan(of_workload(load("llama2-7b"), plan), plan, fleet)
+    layer_s = found.forward_s[1][0] / 2
+    assert found.forward_s[0][0] == pytest.approx(layer_s, rel=0.02)  # one layer and the embedding
+    assert found.forward_s[0][1] == pytest.approx(2 * layer_s)
+    assert found.forward_s[-1][0] == pytest.approx(2 * layer_s)
+    assert found.forward_s[-1][1] > layer_s  # one layer and the head
+    assert found.forward_s[-1][1] < 2 * layer_s

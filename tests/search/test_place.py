@@ -146,7 +146,7 @@ def test_search_equals_brute_force(kind, blocks, devices, batch, memory_bytes, t
 @pytest.mark.parametrize(("most", "fix"), [(0, "virtual=2"), (2, "virtual=2"), (2, "virtual=1,2,3")])
 def test_the_bound_holds_where_not_all_ways_to_cut_are_priced(monkeypatch, most, fix):
     """Few cuts may be priced: the best found is not below the optimum, and the bound not above it."""
-    workload, fixes = short_llama(7), ("tensor=1", "micro_batch=1", "pipeline=4", "zero=0", "schedule=1f1b", fix)
+    workload, fixes = short_llama(10), ("tensor=1", "micro_batch=1", "pipeline=4", "zero=0", "schedule=1f1b", fix)
     exact = search(workload, 8, 16, *fixes, memory_bytes=80e9).run()
     assert exact.gap == pytest.approx(0.0, abs=1e-9)
     monkeypatch.setattr("hardplace.search.place.MOST_CUTS", most)

@@ -102,7 +102,7 @@ def least_step_s(least: Least, layers: int, plan: Plan, hop_s: float, *, any_sch
     chunk_s = (most // plan.virtual) * least.layer_forward_s
     # of the first stage with so many layers: the stages before it have fewer, the others what is left
     for stage in (0, stages - 1):
-        after = max(0, layers - stage * (most - 1) - most) / plan.virtual
+        after = max(0, layers - stage * (most - 1) - most - (plan.virtual - 1)) / plan.virtual
         left = forwards_left(stage, stages, times, plan.virtual)
         above_s = after * (least.layer_backward_s - apart_s)
         ways.append(turn_s + above_s + times * backward_s + sum(left) * chunk_s)

@@ -139,13 +139,17 @@ def _shares(busiest: Sequence[LayerSeconds], plan: Plan, run: Pipelined, end_s: 
 
 
 def _chunks(stage: Sequence[LayerWork], index: int, chain: Chain, plan: Plan) -> list[Sequence[LayerWork]]:
-    """Return a stage's layers by chunk: what is always first in the first chunk, what is always last in the last."""
+    """Return a stage's layers by chunk: what is always first in the first chunk, what is always last in the last.
+
+    Chunks that layers do not fill evenly are short where embedding and head are: the first ones of a stage, of the last
+    stage the last ones (Megatron-LM's account_for_embedding_in_pipeline_split and account_for_loss_in_...).
+    """
     if plan.virtual == 1:
         return [stage]
     before = len(chain.before) if index == 0 else 0
     after = len(chain.after) if index == plan.pipeline - 1 else 0
-    inner = len(stage) - before - after
-    cuts = [before + inner * chunk // plan.virtual for chunk in range(1, plan.virtual)]
+    inner, more = len(stage) - before - after, plan.virtual - 1 if index == plan.pipeline - 1 else 0
+    cuts = [before + (inner * chunk + more) // plan.virtual for chunk in range(1, plan.virtual)]
     return [stage[start:end] for start, end in zip((0, *cuts), (*cuts, len(stage)), strict=True)]
 
 

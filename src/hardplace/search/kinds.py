@@ -35,10 +35,12 @@ class Cut:
     edges: Ints
 
     def chunks(self, virtual: int) -> Ints:
-        """Return where every chunk begins and ends, (stages, chunks + 1); what always comes first is in the first."""
+        """Return where every chunk begins and ends, (stages, chunks + 1); what always comes first is in the first.
+        Short chunks are a stage's first ones, of the last stage its last ones (`estimate._chunks`)."""
         low, high = self.edges[:-1, None], self.edges[1:, None]
         start, end = np.maximum(low, self.first), np.minimum(high, self.last)
-        inner = start + (end - start) * np.arange(1, virtual) // virtual
+        more = np.where(high == self.edges[-1], virtual - 1, 0)  # short chunks are the last stage's last ones
+        inner = start + ((end - start) * np.arange(1, virtual) + more) // virtual
         return np.concatenate([low, inner, high], axis=1)
 
 

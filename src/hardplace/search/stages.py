@@ -108,10 +108,11 @@ class Stages:
         count, again, plain = self.virtual, self.parts.recomputed.seconds, self.parts.plain.seconds
         inner_end = np.minimum(self.high, self.last - len(self.parts.chain.after))
         size = np.maximum(0, inner_end - self._start)
+        more = np.where(self.high == self.last, count - 1, 0)  # short chunks are the last stage's last ones
         found = []
         for chunk in range(count):
-            low = self.low if chunk == 0 else self._start + size * chunk // count
-            high = self.high if chunk == count - 1 else self._start + size * (chunk + 1) // count
+            low = self.low if chunk == 0 else self._start + (size * chunk + more) // count
+            high = self.high if chunk == count - 1 else self._start + (size * (chunk + 1) + more) // count
             found.append([self._split(again[side], plain[side], low, high, self._start) for side in range(3)])
         return np.asarray(np.array(found).transpose(1, 0, 2))
 
@@ -224,9 +225,9 @@ def around(parts: list[Parts], plan: Plan) -> Around:
     tail = back[last:].sum() - cuts.members[:, last:] @ back[last:]
     inside = cuts.members[:, first:last].sum(axis=1)
     b = float(back[first:last].min(initial=np.inf)) if last > first else 0.0
-    whole = inside / plan.virtual  # of n layers the last of v chunks has at least n / v
+    v = plan.virtual  # of n layers the last of v chunks has at least n / v, in the last stage (n - v + 1) / v
     none = np.zeros(len(cuts.members))
-    above_s = tail + b * (whole[-1] - whole)
+    above_s = tail + b * np.maximum(0.0, inside[-1] - inside - (v - 1)) / v
     return Around(down_s=none, up_s=none, above_s=above_s, turn_s=float(forward.sum()))
 
 

@@ -76,5 +76,7 @@ def spread_of(found: PlanEstimate, layers: int) -> Spread:
     places = [0]
     for chunk in range(plan.virtual):
         for stage, size in enumerate(found.stage_layers):
-            places += [stage] * (size * (chunk + 1) // plan.virtual - size * chunk // plan.virtual)
+            more = plan.virtual - 1 if stage == plan.pipeline - 1 else 0  # short chunks are the last stage's last ones
+            before, after = ((size * one + more) // plan.virtual for one in (chunk, chunk + 1))
+            places += [stage] * (after - before)
     return Spread(plan=plan, places=(*places, plan.pipeline - 1))
