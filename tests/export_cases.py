@@ -6,7 +6,7 @@ from functools import cache
 
 from hardplace.cli.planned import PlannedRun
 from hardplace.hardware.catalogue import device, node
-from hardplace.placement.plan import ContextExchange, Format, Plan, Schedule, Update
+from hardplace.plans.plan import ContextExchange, Format, OptimizerKind, PipelineSchedule, Plan
 from hardplace.workload.load import load
 from hardplace.workload.types import Recompute, Workload
 
@@ -39,11 +39,11 @@ CASES: dict[str, tuple[str, Plan]] = {
     "experts-virtual": (MIXTRAL, replace(_BASE, expert=8, data=8, pipeline=4, virtual=2)),
     "experts-many": (QWEN, replace(_BASE, expert=16, data=16, zero=2, recompute=Recompute.FULL)),
     "gradient-bf16": (QWEN, replace(_BASE, expert=8, data=8, pipeline=2, gradient="bf16")),
-    "encoder": (BERT, replace(_BASE, tensor=2, data=8, optimizer=Update.SGD)),
+    "encoder": (BERT, replace(_BASE, tensor=2, data=8, optimizer=OptimizerKind.SGD)),
     "encoder-pipeline": (BERT, replace(_BASE, pipeline=2, data=4, precision=Format.FP16)),
     "two-stacks": (T5, replace(_BASE, tensor=2, data=8)),
-    "gpipe": (LLAMA, replace(_BASE, pipeline=4, data=4, schedule=Schedule.GPIPE)),
-    "zero-bubble": (LLAMA, replace(_BASE, pipeline=4, data=4, schedule=Schedule.ZERO_BUBBLE)),
+    "gpipe": (LLAMA, replace(_BASE, pipeline=4, data=4, schedule=PipelineSchedule.GPIPE)),
+    "zero-bubble": (LLAMA, replace(_BASE, pipeline=4, data=4, schedule=PipelineSchedule.ZERO_BUBBLE)),
 }
 
 

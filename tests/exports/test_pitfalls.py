@@ -16,7 +16,7 @@ from hardplace.exports.export import exported
 from hardplace.exports.layout import layout_text, parse_layout
 from hardplace.exports.limits import broken_limits, layers_by_chunk
 from hardplace.exports.targets import Target
-from hardplace.placement.plan import Plan, Schedule, Update, problems
+from hardplace.plans.plan import OptimizerKind, PipelineSchedule, Plan, problems
 from hardplace.workload.types import Recompute
 
 BASE = Plan(global_batch=64)
@@ -61,7 +61,7 @@ def test_a_layout_reads_back_as_the_layers_by_stage_and_chunk(rows):
 def test_no_layer_is_lost(name):
     """NVIDIA/Megatron-LM#468 (64 of 80 layers), modelscope/ms-swift#5737: all stand in the layout."""
     model, plan = CASES[name]
-    run = planned_of(model, replace(plan, schedule=Schedule.ONE_F_ONE_B))
+    run = planned_of(model, replace(plan, schedule=PipelineSchedule.ONE_F_ONE_B))
     one = job_of(run, Target.MEGATRON, run.plan, None)
     text = next(file.text for file in exported(one).files if file.name == "megatron.args")
     layout = re.search(r"--pipeline-model-parallel-layout '(.*)'", text)
@@ -113,7 +113,7 @@ def test_experts_beside_tensor_parallelism_want_sequences_divided():
 
 def test_muon_with_sharded_states_is_refused():
     """NVIDIA/Megatron-LM#6048: parameters were not updated."""
-    assert broken(Target.MEGATRON, optimizer=Update.MUON, data=8, zero=1, shard=4) == ["optimizer"]
+    assert broken(Target.MEGATRON, optimizer=OptimizerKind.MUON, data=8, zero=1, shard=4) == ["optimizer"]
 
 
 def test_uniform_recompute_takes_one_layer_at_a_time():
@@ -142,7 +142,7 @@ def test_all_micro_batches_go_through_the_pipeline():
 
 def test_zero_bubble_is_not_the_v_schedule_and_is_not_compiled():
     """pytorch/torchtitan#774, pytorch/pytorch#161904."""
-    found = texts(Target.TORCHTITAN, pipeline=4, data=4, zero=2, schedule=Schedule.ZERO_BUBBLE)
+    found = texts(Target.TORCHTITAN, pipeline=4, data=4, zero=2, schedule=PipelineSchedule.ZERO_BUBBLE)
     one = tomllib.loads(found["job.toml"])
     assert one["parallelism"]["pipeline_parallel_schedule"] == "InterleavedZeroBubble"
     assert one["compile"]["enable"] is False

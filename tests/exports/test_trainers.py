@@ -17,7 +17,7 @@ from hardplace.exports.export import exported, refusal
 from hardplace.exports.limits import broken_limits
 from hardplace.exports.nearest import nearest_plan
 from hardplace.exports.targets import Target
-from hardplace.placement.plan import Dimension, Format, Schedule
+from hardplace.plans.plan import Dimension, Format, PipelineSchedule
 from hardplace.workload.types import Recompute
 
 READERS = Path(__file__).parent / "trainers"
@@ -129,7 +129,7 @@ def test_megatron_refuses_what_the_export_refuses(tmp_path):
 
 
 def check_torchtitan(found: dict) -> None:
-    names = {Schedule.ONE_F_ONE_B: "Schedule1F1B", Schedule.GPIPE: "ScheduleGPipe"}
+    names = {PipelineSchedule.ONE_F_ONE_B: "Schedule1F1B", PipelineSchedule.GPIPE: "ScheduleGPipe"}
     for name, (job, one) in found.items():
         plan = job.plan
         for field in ("tensor", "pipeline", "context", "data", "expert", "micro_batch", "micro_batches"):
@@ -161,7 +161,7 @@ def test_torchtitan(tmp_path):
     for name, (job, one) in found.items():
         assert one["sequence"] == job.plan.sequence, name
         assert one["recompute"] == ("FullAC.Config" if job.plan.recompute is Recompute.FULL else "NoneType"), name
-        assert one["compile"] == (job.plan.schedule is not Schedule.ZERO_BUBBLE), name
+        assert one["compile"] == (job.plan.schedule is not PipelineSchedule.ZERO_BUBBLE), name
 
 
 @pytest.mark.skipif(not OLD_TORCHTITAN, reason="HARDPLACE_TORCHTITAN_0_2 names no folder of 0.2.2: see docs/exports.md")

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from hardplace.exports.job import ExportJob
     from hardplace.exports.nearest import NearestPlan
     from hardplace.exports.targets import Target
-    from hardplace.placement.plan import Plan
-    from hardplace.search.estimate import PlanEstimate
+    from hardplace.plans.estimate import PlanEstimate
+    from hardplace.plans.plan import Plan
 
 
 @app.command()
@@ -92,7 +92,7 @@ def job_of(planned: PlannedRun, target: Target, plan: Plan, config: Path | None)
     from hardplace.exports.architecture import architecture_of
     from hardplace.exports.facts import facts_of
     from hardplace.exports.job import ExportJob
-    from hardplace.search.clusters import even_cluster
+    from hardplace.plans.fleet import even_cluster
 
     architecture = architecture_of(planned.model, planned.workload, config)
     chip, node, count = planned.parts[0]
@@ -159,7 +159,7 @@ def _list() -> None:
     from rich.table import Table
 
     from hardplace.exports.targets import TRAINERS
-    from hardplace.report.screen import screen
+    from hardplace.report.console import screen
 
     table = Table("target", "trainer", "for version", "files checked by", "on devices of", "models", box=None)
     for target, info in TRAINERS.items():

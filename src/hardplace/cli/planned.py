@@ -10,8 +10,8 @@ from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
     from hardplace.hardware.device import Device, Node
-    from hardplace.placement.plan import Plan
-    from hardplace.search.estimate import PlanEstimate
+    from hardplace.plans.estimate import PlanEstimate
+    from hardplace.plans.plan import Plan
     from hardplace.workload.types import Workload
 
 
@@ -27,9 +27,9 @@ class PlannedRun:
 
     def priced(self, plan: Plan) -> PlanEstimate:
         """Return what a plan of this model costs on these devices."""
-        from hardplace.search.chain import of_workload
-        from hardplace.search.clusters import fleet_of
-        from hardplace.search.estimate import estimate_plan
+        from hardplace.plans.chain import of_workload
+        from hardplace.plans.estimate import estimate_plan
+        from hardplace.plans.fleet import fleet_of
 
         return estimate_plan(of_workload(self.workload, plan), plan, fleet_of(self.parts, plan))
 
@@ -41,7 +41,7 @@ def read_planned(path: Path, model: str | None, asked: tuple[str, ...], nodes: t
     """
     from hardplace import __version__
     from hardplace.cli.place import inventory
-    from hardplace.placement.plan import Plan, read_plan
+    from hardplace.plans.plan import Plan, read_plan
     from hardplace.workload.load import load
 
     file = read_plan(path)

@@ -8,7 +8,7 @@ from typing import Any
 
 from hardplace.exports.job import ExportedFile, ExportJob, headed_by
 from hardplace.exports.launchers import PORT
-from hardplace.placement.plan import ContextExchange, Format, Update
+from hardplace.plans.plan import ContextExchange, Format, OptimizerKind
 from hardplace.workload.types import Recompute
 
 _PRECISION = {Format.BF16: "bf16", Format.FP16: "fp16", Format.FP8: "fp8", Format.FP32: "no"}
@@ -136,7 +136,7 @@ def accelerate_warnings(job: ExportJob) -> Iterator[str]:
             "recompute: model.gradient_checkpointing_enable() in the script; fsdp_activation_checkpointing wraps "
             "sub-modules and holds far more (huggingface/accelerate#3897)"
         )
-    if plan.optimizer is not Update.ADAMW:
+    if plan.optimizer is not OptimizerKind.ADAMW:
         yield f"optimizer: {plan.optimizer}: yours to make in the script"
     if plan.zero == 2 and plan.replicas > 1:
         yield "zero: FSDP2 keeps fp32 weights sharded, and scatters gradients after every micro-batch"

@@ -9,9 +9,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from hardplace.cost.gpu.shape import Experts, Latent
 from hardplace.errors import BadInput, unknown
 from hardplace.files import read_text
+from hardplace.workload.decoder import Experts, Latent
 from hardplace.workload.load import catalogue, published_config
 from hardplace.workload.types import Workload
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from hardplace.exports.job import ExportedFile, ExportJob, headed_by
 from hardplace.exports.launchers import launcher_files
-from hardplace.placement.plan import Format, Update
+from hardplace.plans.plan import Format, OptimizerKind
 from hardplace.workload.types import Recompute
 
 # Expert presets of AutoEP by the model's family.
@@ -44,7 +44,7 @@ def deepspeed_config(job: ExportJob) -> dict[str, Any]:
     }
     if plan.precision is Format.BF16:
         found["bf16"] = {"enabled": True}
-        if plan.optimizer is Update.ADAMW_BF16:
+        if plan.optimizer is OptimizerKind.ADAMW_BF16:
             found["bf16"] |= {"bf16_master_weights_and_grads": True, "bf16_optimizer_states": True}
     elif plan.precision is Format.FP16:
         found["fp16"] = {"enabled": True}
@@ -60,7 +60,12 @@ def deepspeed_config(job: ExportJob) -> dict[str, Any]:
     return found
 
 
-_OPTIMIZERS = {Update.ADAMW: "AdamW", Update.ADAMW_BF16: "AdamW", Update.SGD: "SGD", Update.MUON: "Muon"}
+_OPTIMIZERS = {
+    OptimizerKind.ADAMW: "AdamW",
+    OptimizerKind.ADAMW_BF16: "AdamW",
+    OptimizerKind.SGD: "SGD",
+    OptimizerKind.MUON: "Muon",
+}
 
 
 def deepspeed_warnings(job: ExportJob) -> Iterator[str]:
@@ -75,5 +80,5 @@ def deepspeed_warnings(job: ExportJob) -> Iterator[str]:
             "shard: the second partition (hpZ) is of weights; states stay sharded over all replicas, so memory is less "
             "than predicted, and the loss was off or diverged in deepspeedai/DeepSpeed#4851 and #7164"
         )
-    if plan.optimizer is Update.SGD:
+    if plan.optimizer is OptimizerKind.SGD:
         yield 'optimizer: SGD runs untested beside ZeRO: add "zero_allow_untested_optimizer": true'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hardplace.exports.architecture import Architecture, TransformerKind
 from hardplace.exports.limits import ModelFacts
-from hardplace.search.space import shape_of
+from hardplace.plans.placement.space import shape_of
 from hardplace.workload.types import Workload
 
 

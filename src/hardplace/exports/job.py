@@ -11,8 +11,8 @@ from hardplace.exports.limits import ModelFacts, layers_by_chunk
 from hardplace.exports.targets import TRAINERS, Target
 from hardplace.files import dumps
 from hardplace.hardware.device import Device
-from hardplace.placement.plan import Plan
-from hardplace.search.estimate import PlanEstimate
+from hardplace.plans.estimate import PlanEstimate
+from hardplace.plans.plan import Plan
 from hardplace.units import GIB, format_quantity
 
 _BLACKWELL = ("b200", "b300", "gb200", "gb300", "rtx-pro-6000")

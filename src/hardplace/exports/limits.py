@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from hardplace.exports.targets import Target
-from hardplace.placement.plan import (
+from hardplace.plans.plan import (
     INSIDE_OUT,
     ContextExchange,
     Dimension,
     Format,
+    OptimizerKind,
+    PipelineSchedule,
     Plan,
-    Schedule,
-    Update,
     stage_layers,
 )
 from hardplace.workload.types import Recompute
@@ -95,7 +95,7 @@ def _moved(name: str, plan: Plan) -> Iterator[Changes]:
     degree = getattr(plan, name)
     gone: dict[str, Any] = {name: 1}
     if name == "pipeline":
-        gone |= {"virtual": 1, "stages": (), "assignment": (), "kinds": (), "schedule": Schedule.ONE_F_ONE_B}
+        gone |= {"virtual": 1, "stages": (), "assignment": (), "kinds": (), "schedule": PipelineSchedule.ONE_F_ONE_B}
     for micro_batch in (plan.micro_batch, 1):
         if plan.global_batch % (plan.data * degree * micro_batch) == 0:
             yield {**gone, "data": plan.data * degree, "micro_batch": micro_batch, "shard": 0}
@@ -190,8 +190,8 @@ _ALL_OR_NOTHING = TrainerLimit(
 _NO_8BIT = TrainerLimit(
     field="optimizer",
     reason="8-bit states are not among its optimizers",
-    broken=_is("optimizer", Update.ADAMW_8BIT),
-    mends=_to(optimizer=Update.ADAMW),
+    broken=_is("optimizer", OptimizerKind.ADAMW_8BIT),
+    mends=_to(optimizer=OptimizerKind.ADAMW),
 )
 _EMPTY = TrainerLimit(
     field="stages",
@@ -203,7 +203,7 @@ _EMPTY = TrainerLimit(
 _FP32_SUMS = TrainerLimit(
     field="gradient",
     reason="gradients are added up and reduced in fp32 alone there",
-    broken=lambda plan, facts: plan.gradient != "fp32" and plan.optimizer is not Update.ADAMW_BF16,
+    broken=lambda plan, facts: plan.gradient != "fp32" and plan.optimizer is not OptimizerKind.ADAMW_BF16,
     mends=_to(gradient="fp32"),
 )
 _ONE_ALIKE = (_BRANCHES, _KINDS, _ORDER)
@@ -266,8 +266,8 @@ _MEGATRON = (
     TrainerLimit(
         field="schedule",
         reason="its pipelines run 1F1B, plain or interleaved",
-        broken=lambda plan, facts: plan.pipeline > 1 and plan.schedule is not Schedule.ONE_F_ONE_B,
-        mends=_to(schedule=Schedule.ONE_F_ONE_B),
+        broken=lambda plan, facts: plan.pipeline > 1 and plan.schedule is not PipelineSchedule.ONE_F_ONE_B,
+        mends=_to(schedule=PipelineSchedule.ONE_F_ONE_B),
     ),
     TrainerLimit(
         field="virtual",
@@ -286,26 +286,26 @@ _MEGATRON = (
     TrainerLimit(
         field="optimizer",
         reason="Muon keeps all its states on every rank there (NVIDIA/Megatron-LM#6048)",
-        broken=lambda plan, facts: plan.optimizer is Update.MUON and plan.zero > 0 and plan.replicas > 1,
+        broken=lambda plan, facts: plan.optimizer is OptimizerKind.MUON and plan.zero > 0 and plan.replicas > 1,
         mends=_zeros(0),
     ),
     TrainerLimit(
         field="optimizer",
         reason="its main parameters are fp32 or fp16",
-        broken=_is("optimizer", Update.ADAMW_BF16),
-        mends=_to(optimizer=Update.ADAMW),
+        broken=_is("optimizer", OptimizerKind.ADAMW_BF16),
+        mends=_to(optimizer=OptimizerKind.ADAMW),
     ),
     TrainerLimit(
         field="optimizer",
         reason="8-bit states go with the distributed optimizer",
-        broken=lambda plan, facts: plan.optimizer is Update.ADAMW_8BIT and plan.zero == 0,
+        broken=lambda plan, facts: plan.optimizer is OptimizerKind.ADAMW_8BIT and plan.zero == 0,
         mends=_zeros(1),
     ),
     TrainerLimit(
         field="offload",
         reason="states in host memory go with the distributed optimizer and Adam",
-        broken=lambda plan, facts: plan.offload and (plan.zero == 0 or plan.optimizer is Update.MUON),
-        mends=lambda plan, facts: ({"zero": 1, "optimizer": Update.ADAMW}, {"offload": False}),
+        broken=lambda plan, facts: plan.offload and (plan.zero == 0 or plan.optimizer is OptimizerKind.MUON),
+        mends=lambda plan, facts: ({"zero": 1, "optimizer": OptimizerKind.ADAMW}, {"offload": False}),
     ),
     TrainerLimit(
         field="gradient",
@@ -395,8 +395,8 @@ LIMITS: dict[Target, tuple[TrainerLimit, ...]] = {
         TrainerLimit(
             field="optimizer",
             reason="SGD is not among its optimizers",
-            broken=_is("optimizer", Update.SGD),
-            mends=_to(optimizer=Update.ADAMW),
+            broken=_is("optimizer", OptimizerKind.SGD),
+            mends=_to(optimizer=OptimizerKind.ADAMW),
         ),
         _FP32_SUMS,
         TrainerLimit(
@@ -436,7 +436,7 @@ LIMITS: dict[Target, tuple[TrainerLimit, ...]] = {
         TrainerLimit(
             field="optimizer",
             reason="bf16 states go with ZeRO 1 or more",
-            broken=lambda plan, facts: plan.optimizer is Update.ADAMW_BF16 and plan.zero == 0,
+            broken=lambda plan, facts: plan.optimizer is OptimizerKind.ADAMW_BF16 and plan.zero == 0,
             mends=_zeros(1),
         ),
         TrainerLimit(
@@ -487,9 +487,9 @@ LIMITS: dict[Target, tuple[TrainerLimit, ...]] = {
         TrainerLimit(
             field="schedule",
             reason="its pipeline passes all micro-batches forward before any comes back",
-            broken=lambda plan, facts: plan.pipeline > 1 and plan.schedule is not Schedule.GPIPE,
+            broken=lambda plan, facts: plan.pipeline > 1 and plan.schedule is not PipelineSchedule.GPIPE,
             mends=lambda plan, facts: (
-                {"schedule": Schedule.GPIPE, "virtual": 1, "stages": ()},
+                {"schedule": PipelineSchedule.GPIPE, "virtual": 1, "stages": ()},
                 *_no_pipeline(plan, facts),
             ),
         ),

@@ -8,7 +8,7 @@ from typing import Any
 from hardplace.exports.accelerate import yaml_text
 from hardplace.exports.architecture import Architecture
 from hardplace.exports.job import ExportedFile, ExportJob, headed_by
-from hardplace.placement.plan import ContextExchange, Format, Update
+from hardplace.plans.plan import ContextExchange, Format, OptimizerKind
 from hardplace.workload.types import Recompute
 
 BLOCKS = {
@@ -75,13 +75,13 @@ def maxtext_config(job: ExportJob) -> dict[str, Any]:
             "per_device_batch_size": plan.micro_batch * plan.data / plan.devices,
             "gradient_accumulation_steps": plan.micro_batches,
         }
-    pure = plan.optimizer is Update.ADAMW_BF16
+    pure = plan.optimizer is OptimizerKind.ADAMW_BF16
     found |= {
         "remat_policy": "full" if plan.recompute is Recompute.FULL else "minimal_with_context",
         "dtype": "float32" if plan.precision is Format.FP32 else "bfloat16",
         "weight_dtype": "bfloat16" if pure else "float32",
         "grad_dtype": "bfloat16" if plan.gradient == "bf16" else "float32",
-        "opt_type": {Update.SGD: "sgd", Update.MUON: "muon"}.get(plan.optimizer, "adamw"),
+        "opt_type": {OptimizerKind.SGD: "sgd", OptimizerKind.MUON: "muon"}.get(plan.optimizer, "adamw"),
         "optimizer_memory_host_offload": plan.offload,
         "attention": "flash" if plan.flash else "dot_product",
         "dataset_type": "synthetic",

@@ -9,7 +9,7 @@ from hardplace.exports.architecture import Architecture, Positions, TransformerK
 from hardplace.exports.job import ExportedFile, ExportJob, headed_by
 from hardplace.exports.launchers import launcher_files
 from hardplace.exports.layout import layout_text
-from hardplace.placement.plan import ContextExchange, Dimension, Format, Update
+from hardplace.plans.plan import ContextExchange, Dimension, Format, OptimizerKind
 from hardplace.workload.types import Recompute
 
 Flags = tuple[str, ...]
@@ -156,7 +156,7 @@ def _parallelism(job: ExportJob) -> Iterator[str]:
 
 def _sharding(job: ExportJob) -> Iterator[str]:
     plan = job.plan
-    yield from ("--optimizer", {Update.SGD: "sgd", Update.MUON: "muon"}.get(plan.optimizer, "adam"))
+    yield from ("--optimizer", {OptimizerKind.SGD: "sgd", OptimizerKind.MUON: "muon"}.get(plan.optimizer, "adam"))
     if plan.zero == 1:
         yield "--use-distributed-optimizer"
     if plan.zero > 1:
@@ -168,9 +168,9 @@ def _sharding(job: ExportJob) -> Iterator[str]:
         yield from ("--num-distributed-optimizer-instances", str(plan.replicas // plan.sharded_over))
         if plan.zero > 1:
             yield from ("--outer-dp-sharding-strategy", "no_shard")
-    if plan.optimizer is Update.ADAMW_8BIT or plan.offload:
+    if plan.optimizer is OptimizerKind.ADAMW_8BIT or plan.offload:
         yield "--use-precision-aware-optimizer"
-    if plan.optimizer is Update.ADAMW_8BIT:
+    if plan.optimizer is OptimizerKind.ADAMW_8BIT:
         yield from ("--exp-avg-dtype", "fp8", "--exp-avg-sq-dtype", "fp8")
     if plan.offload:
         yield from ("--optimizer-cpu-offload", "--optimizer-offload-fraction", "1.0")
@@ -238,7 +238,7 @@ def megatron_warnings(job: ExportJob) -> Iterator[str]:
         yield "kinds: hosts in the order of the stages: list those of the first stages first in the launcher"
     if plan.precision is Format.FP4:
         yield "precision: fp4 needs Transformer Engine 2.7 or later"
-    if plan.optimizer is Update.ADAMW_8BIT or plan.precision is Format.FP8:
+    if plan.optimizer is OptimizerKind.ADAMW_8BIT or plan.precision is Format.FP8:
         what = "precision: fp8" if plan.precision is Format.FP8 else "optimizer: 8-bit states"
         yield f"{what} needs Transformer Engine"
     if job.facts.experts > 1:

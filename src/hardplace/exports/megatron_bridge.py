@@ -11,7 +11,7 @@ from hardplace.exports.job import ExportedFile, ExportJob, headed_by
 from hardplace.exports.launchers import launcher_files
 from hardplace.exports.layout import layout_text
 from hardplace.exports.megatron import environment, megatron_warnings, recomputed_a_chunk
-from hardplace.placement.plan import ContextExchange, Dimension, Format, Update
+from hardplace.plans.plan import ContextExchange, Dimension, Format, OptimizerKind
 from hardplace.workload.types import Recompute
 
 _MIXED = {Format.BF16: "bf16_mixed", Format.FP16: "fp16_mixed", Format.FP4: "bf16_with_nvfp4_mixed"}
@@ -34,10 +34,10 @@ def bridge_config(job: ExportJob) -> dict[str, Any]:
         "train": {"global_batch_size": plan.global_batch, "micro_batch_size": plan.micro_batch},
         "dataset": {"sequence_length": job.facts.sequence},
         "optimizer": {
-            "optimizer": {Update.SGD: "sgd", Update.MUON: "muon"}.get(plan.optimizer, "adam"),
+            "optimizer": {OptimizerKind.SGD: "sgd", OptimizerKind.MUON: "muon"}.get(plan.optimizer, "adam"),
             "use_distributed_optimizer": plan.zero > 0,
             "optimizer_cpu_offload": plan.offload,
-            "use_precision_aware_optimizer": plan.offload or plan.optimizer is Update.ADAMW_8BIT,
+            "use_precision_aware_optimizer": plan.offload or plan.optimizer is OptimizerKind.ADAMW_8BIT,
         },
         "ddp": {
             "use_distributed_optimizer": plan.zero > 0,

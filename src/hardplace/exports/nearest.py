@@ -8,8 +8,8 @@ from dataclasses import dataclass, fields, replace
 from hardplace.errors import BadInput
 from hardplace.exports.limits import ModelFacts, TrainerLimit, broken_limits
 from hardplace.exports.targets import Target
-from hardplace.placement.plan import Plan, problems
-from hardplace.search.estimate import PlanEstimate
+from hardplace.plans.estimate import PlanEstimate
+from hardplace.plans.plan import Plan, problems
 
 _MOST_CHANGES = 8
 

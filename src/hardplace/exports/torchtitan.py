@@ -9,7 +9,7 @@ from typing import Any
 from hardplace.exports.architecture import Architecture
 from hardplace.exports.job import ExportedFile, ExportJob, headed_by
 from hardplace.exports.launchers import launcher_files
-from hardplace.placement.plan import Format, Schedule, Update
+from hardplace.plans.plan import Format, OptimizerKind, PipelineSchedule
 from hardplace.workload.types import Recompute
 
 # The sizes (hidden, layers) that torchtitan has by name; a Llama of any other size is built from its pieces.
@@ -27,7 +27,11 @@ FLAVORS = {
     "deepseek_v3": {(7168, 61, 2048): "671B"},
 }
 MODULES = {"llama": "llama3", "qwen3": "qwen3", "qwen3_moe": "qwen3", "deepseek_v3": "deepseek_v3"}
-SCHEDULES = {Schedule.ONE_F_ONE_B: "1F1B", Schedule.GPIPE: "GPipe", Schedule.ZERO_BUBBLE: "InterleavedZeroBubble"}
+SCHEDULES = {
+    PipelineSchedule.ONE_F_ONE_B: "1F1B",
+    PipelineSchedule.GPIPE: "GPipe",
+    PipelineSchedule.ZERO_BUBBLE: "InterleavedZeroBubble",
+}
 OWN_FLAVOR = "hardplace"
 
 
@@ -94,7 +98,7 @@ def training(job: ExportJob) -> dict[str, Any]:
         "local_batch_size": local,
         "global_batch_size": plan.global_batch,
         "seq_len": job.facts.sequence,
-        "dtype": "bfloat16" if plan.optimizer is Update.ADAMW_BF16 else "float32",
+        "dtype": "bfloat16" if plan.optimizer is OptimizerKind.ADAMW_BF16 else "float32",
         "mixed_precision_param": words.get(plan.precision, "bfloat16"),
     }
 
@@ -165,8 +169,8 @@ def _arguments(values: Mapping[str, Any]) -> str:
     return "".join(f"\n            {name}={value!r}," for name, value in values.items()) + "\n        "
 
 
-def _optimizer(kind: Update) -> str:
-    if kind is Update.MUON:
+def _optimizer(kind: OptimizerKind) -> str:
+    if kind is OptimizerKind.MUON:
         return 'OptimizersContainer.Config(param_groups=[ParamGroupConfig(pattern=r".*", optimizer_name="DistMuon")])'
     return "default_adamw(lr=8e-4)"
 
@@ -229,7 +233,7 @@ def _toml(job: ExportJob) -> str:
         "training": training(job),
         "parallelism": {**parallelism(job, "output"), "expert_tensor_parallel_degree": 1},
         "activation_checkpoint": {"mode": "full" if plan.recompute is Recompute.FULL else "none"},
-        "compile": {"enable": plan.schedule is not Schedule.ZERO_BUBBLE or plan.pipeline == 1},
+        "compile": {"enable": plan.schedule is not PipelineSchedule.ZERO_BUBBLE or plan.pipeline == 1},
     }
     if own:
         sections["experimental"] = {"custom_import": "flavor"}
@@ -268,7 +272,7 @@ def torchtitan_warnings(job: ExportJob) -> Iterator[str]:
         yield "sequence: job.toml of 0.2.2 always divides sequences beside tensor; job.py of 0.3.0 does not"
     if plan.precision is Format.FP4:
         yield "precision: job.toml of 0.2.2 has no fp4, and runs bf16; job.py of 0.3.0 has"
-    if plan.optimizer is Update.MUON:
+    if plan.optimizer is OptimizerKind.MUON:
         yield "optimizer: job.toml of 0.2.2 has no Muon, and runs AdamW; job.py of 0.3.0 has"
     if plan.recompute is Recompute.NONE and not plan.flash:
         yield "flash: attention is FlexAttention, one kernel"
