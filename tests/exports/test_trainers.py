@@ -13,7 +13,7 @@ import pytest
 
 from export_cases import CASES, planned
 from hardplace.cli.export import job_of
-from hardplace.exports.export import exported, refusal
+from hardplace.exports.export import exported, refused_model
 from hardplace.exports.limits import broken_limits
 from hardplace.exports.nearest import nearest_plan
 from hardplace.exports.targets import Target
@@ -41,7 +41,7 @@ def read_back(target: Target, folder: Path, reader: str, **environment: str) -> 
     for name in CASES:
         run = planned(name)
         job = job_of(run, target, run.plan, None)
-        if refusal(job):
+        if refused_model(target, job.device.vendor, job.architecture):
             continue
         if any(broken_limits(target, job.plan, job.facts)):
             near = nearest_plan(target, job.plan, job.facts, run.priced)

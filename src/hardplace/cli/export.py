@@ -11,7 +11,7 @@ import click
 from hardplace.cli import folders
 from hardplace.cli.app import INFEASIBLE, app
 from hardplace.cli.planned import PlannedRun, read_planned
-from hardplace.errors import BadInput, unknown
+from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
     from hardplace.exports.job import ExportJob
@@ -52,7 +52,8 @@ def export(
     hardplace export hardplace-out/llama2-7b/plan.json --to megatron
     hardplace export hardplace-out/llama2-7b/plan.json --to torchtitan --nearest
     """
-    from hardplace.exports.export import exported, refusal
+    from hardplace.exports.export import exported, refused_model
+    from hardplace.exports.targets import target_of
 
     if listed:
         _list()
@@ -62,7 +63,7 @@ def export(
     asked = target_of(target, "--to")
     planned = read_planned(path, model, devices, nodes)
     job = job_of(planned, asked, planned.plan, config)
-    if said := refusal(job):
+    if said := refused_model(asked, job.device.vendor, job.architecture):
         raise BadInput(f"{path}: {said}")
     job = _runnable(planned, job, nearest)
     found = exported(job)
@@ -75,16 +76,6 @@ def export(
         click.echo(f"warning: {warning}", err=True)
     click.echo(f"written: {', '.join(str(folder / one.name) for one in found.files)}")
     click.echo(f"start it with: {found.command.replace('bash ', f'bash {folder}/')}")
-
-
-def target_of(name: str, option: str) -> Target:
-    """Return a target by its name; BadInput for one that is none."""
-    from hardplace.exports.targets import Target
-
-    try:
-        return Target(name)
-    except ValueError:
-        raise BadInput(f"{option}: {unknown('target', name, Target)}") from None
 
 
 def job_of(planned: PlannedRun, target: Target, plan: Plan, config: Path | None) -> ExportJob:

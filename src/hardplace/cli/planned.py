@@ -39,9 +39,9 @@ def read_planned(path: Path, model: str | None, asked: tuple[str, ...], nodes: t
 
     Raises BadInput with file, field, value and what was expected.
     """
-    from hardplace import __version__
     from hardplace.cli.place import inventory
     from hardplace.plans.plan import Plan, read_plan
+    from hardplace.version import __version__
     from hardplace.workload.load import load
 
     file = read_plan(path)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from hardplace.errors import BadInput
 from hardplace.exports.accelerate import accelerate_files, accelerate_warnings
+from hardplace.exports.architecture import Architecture
 from hardplace.exports.deepspeed import deepspeed_files, deepspeed_warnings
 from hardplace.exports.job import Exported, ExportedFile, ExportJob
 from hardplace.exports.limits import broken_limits
@@ -27,17 +28,17 @@ _EXPORTERS: dict[Target, tuple[_Files, _Warnings]] = {
 }
 
 
-def refusal(job: ExportJob) -> str:
-    """Return why no plan of this model on these devices can be exported to a target; empty: some can."""
-    said = refused(job.target, job.device.vendor, job.architecture)
-    if not said and job.target is Target.TORCHTITAN:
-        said = torchtitan_problem(job.model_sizes)
+def refused_model(target: Target, vendor: str, architecture: Architecture | None) -> str:
+    """Return why a target runs no plan of a model on a vendor's devices; empty: it runs some."""
+    said = refused(target, vendor, architecture)
+    if not said and target is Target.TORCHTITAN and architecture is not None:
+        said = torchtitan_problem(architecture)
     return said
 
 
 def exported(job: ExportJob) -> Exported:
     """Return the files of a job. Raises BadInput where the target cannot run the model, the device or the plan."""
-    if said := refusal(job):
+    if said := refused_model(job.target, job.device.vendor, job.architecture):
         raise BadInput(said)
     for limit in broken_limits(job.target, job.plan, job.facts):
         raise BadInput(f"{limit.field}: {getattr(job.plan, limit.field)}: {limit.reason}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, fields
 
-from hardplace import __version__
 from hardplace.exports.architecture import Architecture
 from hardplace.exports.limits import ModelFacts, layers_by_chunk
 from hardplace.exports.targets import TRAINERS, Target
@@ -14,6 +13,7 @@ from hardplace.hardware.device import Device
 from hardplace.plans.estimate import PlanEstimate
 from hardplace.plans.plan import Plan
 from hardplace.units import GIB, format_quantity
+from hardplace.version import __version__
 
 _BLACKWELL = ("b200", "b300", "gb200", "gb300", "rtx-pro-6000")
 

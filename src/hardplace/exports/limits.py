@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hardplace.exports.targets import Target
+from hardplace.plans.chain import chunk_layers
 from hardplace.plans.plan import (
     INSIDE_OUT,
     ContextExchange,
@@ -54,12 +55,9 @@ def broken_limits(target: Target, plan: Plan, facts: ModelFacts, *, cut: bool = 
 
 
 def layers_by_chunk(plan: Plan, layers: int) -> tuple[tuple[int, ...], ...]:
-    """Return the model's own layers by stage and chunk: chunk c of n layers has n(c+1)/v - nc/v, rounded down."""
+    """Return the model's own layers by stage and chunk."""
     sizes = (layers,) if plan.pipeline == 1 else stage_layers(layers, plan)
-    chunks = range(plan.virtual)
-    return tuple(
-        tuple(size * (chunk + 1) // plan.virtual - size * chunk // plan.virtual for chunk in chunks) for size in sizes
-    )
+    return tuple(chunk_layers(size, stage, plan) for stage, size in enumerate(sizes))
 
 
 def empty_chunk(plan: Plan, facts: ModelFacts) -> bool:

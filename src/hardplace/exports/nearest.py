@@ -49,7 +49,9 @@ def _mended(target: Target, plan: Plan, facts: ModelFacts, left: int) -> Iterato
     if not left:
         return
     for changes in broken.mends(plan, facts):
-        yield from _mended(target, replace(plan, **changes), facts, left - 1)
+        after = replace(plan, **changes)
+        if not broken.broken(after, facts):
+            yield from _mended(target, after, facts, left - 1)
 
 
 def _first_broken(target: Target, plan: Plan, facts: ModelFacts) -> TrainerLimit | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from hardplace.errors import BadInput, unknown
 from hardplace.exports.architecture import Architecture
 
 
@@ -17,6 +18,14 @@ class Target(StrEnum):
     DEEPSPEED = "deepspeed"
     ACCELERATE = "accelerate"
     MAXTEXT = "maxtext"
+
+
+def target_of(name: str, option: str) -> Target:
+    """Return a target by its name; BadInput for one that is none. option: what a message names."""
+    try:
+        return Target(name)
+    except ValueError:
+        raise BadInput(f"{option}: {unknown('target', name, Target)}") from None
 
 
 _UNPARSED = "written from its documentation, not parsed"

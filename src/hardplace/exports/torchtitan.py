@@ -9,7 +9,7 @@ from typing import Any
 from hardplace.exports.architecture import Architecture
 from hardplace.exports.job import ExportedFile, ExportJob, headed_by
 from hardplace.exports.launchers import launcher_files
-from hardplace.plans.plan import Format, OptimizerKind, PipelineSchedule
+from hardplace.plans.plan import Format, OptimizerKind, PipelineSchedule, Plan
 from hardplace.workload.types import Recompute
 
 # The sizes (hidden, layers) that torchtitan has by name; a Llama of any other size is built from its pieces.
@@ -157,12 +157,16 @@ def _job(job: ExportJob) -> str:
         f"        training=TrainingConfig({_arguments(batch)}),",
         f"        parallelism=ParallelismConfig({_arguments(sharded)}),",
         f"        activation_checkpoint={recompute},",
-        # Compiled modules break the division of backward passes (pytorch/pytorch#161904).
-        f"        compile=CompileConfig(enable={plan.schedule is not Schedule.ZERO_BUBBLE or plan.pipeline == 1}),",
+        f"        compile=CompileConfig(enable={_compiled(plan)}),",
         "    )",
         "",
     ]
     return "\n".join(lines)
+
+
+def _compiled(plan: Plan) -> bool:
+    """Return whether modules are compiled: not where backward passes are divided (pytorch/pytorch#161904)."""
+    return plan.schedule is not PipelineSchedule.ZERO_BUBBLE or plan.pipeline == 1
 
 
 def _arguments(values: Mapping[str, Any]) -> str:
@@ -233,7 +237,7 @@ def _toml(job: ExportJob) -> str:
         "training": training(job),
         "parallelism": {**parallelism(job, "output"), "expert_tensor_parallel_degree": 1},
         "activation_checkpoint": {"mode": "full" if plan.recompute is Recompute.FULL else "none"},
-        "compile": {"enable": plan.schedule is not PipelineSchedule.ZERO_BUBBLE or plan.pipeline == 1},
+        "compile": {"enable": _compiled(plan)},
     }
     if own:
         sections["experimental"] = {"custom_import": "flavor"}

@@ -46,7 +46,9 @@ def placed_or_short(
     found = search.run()
     if found is not None:
         return found
-    nearest = min(lightest(search), key=lambda one: max(_over_bytes(one)))
+    light = tuple(lightest(search))
+    light = tuple(one for one in light if search.space.admits(one.plan)) or light
+    nearest = min(light, key=lambda one: max(_over_bytes(one)))
     over = _over_bytes(nearest)
     return Short(
         nearest=nearest.plan,
