@@ -8,8 +8,25 @@ from collections.abc import Iterable
 _LISTED = 40  # names that a message gives at most
 
 
-class BadInput(Exception):
-    """Input that the user can mend: its text is one line naming the place, the value and what was expected."""
+class BadInput(ValueError):
+    """Input that the user can mend: its text is one line naming the field, the value and what was expected.
+
+    field: an argument, an option's name without dashes, or a place in a file. value, expected: None, "" where the text
+    says it all in `field`, as it does for what no single value is to blame for.
+
+    >>> print(BadInput("devices", 0, "a whole number from 1"))
+    devices: 0: expected a whole number from 1
+    """
+
+    def __init__(self, field: str, value: object = None, expected: str = "") -> None:
+        """Make the error; with one argument this is the whole line."""
+        self.field, self.value, self.expected = field, value, expected
+        parts = [field, *([] if value is None else [str(value)]), *([f"expected {expected}"] if expected else [])]
+        super().__init__(": ".join(parts))
+
+    def __reduce__(self) -> tuple[type[BadInput], tuple[str, object, str]]:
+        """Return what makes it again in another process."""
+        return type(self), (self.field, self.value, self.expected)
 
 
 class Contradiction(Exception):

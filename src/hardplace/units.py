@@ -24,9 +24,9 @@ def parse_quantity(text: str, unit: str, where: str) -> float:
     unit: the base unit expected ("B", "B/s", "s", "mm2", ...). where: names the option or field for the error.
     Raises BadInput for anything else than a finite, positive number with that unit.
 
-    >>> parse_quantity("80 GiB", "B", "--memory")
+    >>> parse_quantity("80 GiB", "B", "memory")
     85899345920.0
-    >>> parse_quantity("3.35 TB/s", "B/s", "--bandwidth")
+    >>> parse_quantity("3.35 TB/s", "B/s", "bandwidth")
     3350000000000.0
     """
     match = re.fullmatch(r"\s*([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*([^\s0-9]\S*)?\s*", text)

@@ -143,7 +143,7 @@ def test_another_question_is_refused_and_what_changed_is_said(
         pass
     with pytest.raises(BadInput) as raised, opened(tmp_path / FILE, question, gap):
         pass
-    for word in (str(tmp_path / FILE), *words, "--fresh", "--out"):
+    for word in (str(tmp_path / FILE), *words, "fresh", "out"):
         assert word in str(raised.value)
     assert "\n" not in str(raised.value)
 

@@ -26,7 +26,7 @@ class Dask:
             from distributed import Client
             from distributed.comm import get_address_host_port
         except ImportError:
-            raise BadInput("--scheduler: needs Dask: pip install 'hardplace[distributed]'") from None
+            raise BadInput("scheduler", "needs Dask", "pip install 'hardplace[distributed]'") from None
         self._address = address
         self._work: Any = None
         self._bytes = b""
@@ -35,8 +35,9 @@ class Dask:
             self._client: Client = Client(address, timeout=_ANSWER_S, set_as_default=False)
         except (OSError, TimeoutError, ValueError) as problem:
             raise BadInput(
-                f"--scheduler: {address}: expected the address of a Dask scheduler, e.g. tcp://host:8786; "
-                f"{_line(problem) or 'none answers'}"
+                "scheduler",
+                address,
+                f"the address of a Dask scheduler, e.g. tcp://host:8786; {_line(problem) or 'none answers'}",
             ) from None
 
     def __enter__(self) -> Dask:
@@ -80,8 +81,9 @@ class Dask:
 
     def _lost(self) -> BadInput:
         return BadInput(
-            f"--scheduler: {self._address}: the scheduler is lost; what the journal holds is safe, start a scheduler "
-            "and then the same command again"
+            "scheduler",
+            f"{self._address}: the scheduler is lost",
+            "a scheduler, and then the same command again; what the journal holds is safe",
         )
 
 

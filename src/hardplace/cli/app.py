@@ -5,15 +5,44 @@ Exit codes: 0 answered, 2 bad input, 3 infeasible, 70 a defect of ours, 130 inte
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from hardplace.errors import unknown
+from hardplace.errors import BadInput, unknown
 from hardplace.version import __version__
 
 BAD_INPUT, INFEASIBLE, DEFECT, INTERRUPTED = 2, 3, 70, 130
 
 
+# Options whose name is not that of the argument that they set.
+_OPTIONS = {
+    "fixed": "fix",
+    "ranges": "range",
+    "tensor": "tensor-parallel",
+    "context": "context-parallel",
+    "expert": "expert-parallel",
+    "trust_code": "trust-code",
+}
+
+
+class _Verb(click.Command):
+    """A verb whose errors name its options: below the command line there are arguments and fields only."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the verb."""
+        try:
+            return super().invoke(ctx)
+        except BadInput as problem:
+            name = "--" + _OPTIONS.get(problem.field, problem.field).replace("_", "-")
+            if (problem.value is None and not problem.expected) or not any(name in one.opts for one in self.params):
+                raise
+            raise BadInput(name, problem.value, problem.expected) from None
+
+
 class _Verbs(click.Group):
+    command_class = _Verb
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:

@@ -6,7 +6,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -156,6 +156,7 @@ def inventory(asked: tuple[str, ...], devices: int | None, nodes: tuple[str, ...
         if bool(colon) == (devices is not None) or (devices is not None and len(asked) > 1):
             raise BadInput(f"--device {text}: expected --devices with one kind, or NAME:COUNT with each of several")
         chip = device(name)
+        named = [replace(one, device=chip.name) if one.device == Path(name).name else one for one in named]
         own = [one for one in named if one.device == chip.name]
         found.append((chip, own[0] if own else node_of(chip.name), int(number) if colon else devices or 0))
     for one in named:

@@ -13,14 +13,17 @@ from hardplace.design.exact.partition_problem import families
 from hardplace.design.goals import UNITS, Goal, Objective, shown
 from hardplace.design.partition.types import Infeasible
 from hardplace.design.question import Question
-from hardplace.design.search.candidates import ReachedPlan, SearchOutcome
+from hardplace.design.search.candidates import Reached, ReachedPlan, SearchOutcome
 from hardplace.design.search.explore import DesignSearch
 from hardplace.design.search.scoring import score_of
 from hardplace.design.types import Baseline, DesignResult, Evaluation, FrontierPoint, Job, ParetoResult
 from hardplace.errors import BadInput
 from hardplace.hardware.phaze import TPUV4
+from hardplace.hardware.space_files import label_of
 from hardplace.hardware.space_files import space as space_of
+from hardplace.hardware.types import Accelerator
 from hardplace.ndtypes import Ints
+from hardplace.units import format_quantity
 from hardplace.version import __version__
 from hardplace.workload.types import OperatorKind, Workload
 
@@ -45,11 +48,11 @@ def answer(
     found = explored(search)
     if isinstance(found, Infeasible):
         return found
-    plan = found.reached[0].plans[0]
+    plan = only_plan(found.reached[0])
     baselines = (_reference(question, ends.gap, evaluator), _pure_data_parallel(search, plan, found.reached[0].places))
     best, score = plan, found.scores[0][0]
     if question.goal.objectives == (Objective.THROUGHPUT,):
-        best = _fastest(question, plan, baselines)
+        best = _fastest(search, plan, baselines)
         score = best.samples_per_s
     return _exploration(search, found, best, score, baselines)
 
@@ -76,7 +79,7 @@ def frontier(
         version=__version__,
         model=question.workloads[0].name,
         setting=question.setting.name,
-        space=question.space.name,
+        space=label_of(question.space),
         objectives=tuple(objectives),
         units=tuple(UNITS[one][0] for one in objectives),
         inverse=tuple(UNITS[one][1] for one in objectives),
@@ -100,13 +103,30 @@ def explored(search: DesignSearch) -> SearchOutcome | Infeasible:
     if short is not None:
         return short
     found = search.run()
+    if found.stop is Stop.SCHEDULES and search.question.budget.step_s is not None:
+        # By its bound a chip is within the limit of a step, but not with the schedules that were found.
+        again = replace(search, evaluator=in_process(search.question, 0.0), within=search.deadline)
+        exact = again.run()
+        if exact.stop not in LIMITS and (exact.excess < found.excess or not found.reached):
+            search, found = again, exact
     if found.reached and math.isfinite(found.excess):
         return found
     if found.reached:
         raise too_early(found.stop, "every chip was bounded")
     if found.stop in LIMITS:
         raise too_early(found.stop, "any plan was reached")
+    if found.stop is Stop.SCHEDULES:
+        raise undecided(search.question)
     return search.nothing()
+
+
+def undecided(question: Question) -> BadInput:
+    """Return what to raise where no plan was reached within the limit of a step, and none is ruled out."""
+    return BadInput(
+        f"search: a step of {format_quantity(question.budget.step_s or 0.0, 's', 6)}: no plan that fast was found,"
+        " and a chip that could be is not ruled out, since its schedules are not solved to the end; expected a limit "
+        "that is a little longer or shorter"
+    )
 
 
 def too_early(stop: Stop, what: str) -> KeyboardInterrupt | BadInput:
@@ -116,8 +136,16 @@ def too_early(stop: Stop, what: str) -> KeyboardInterrupt | BadInput:
     return BadInput(f"search: {stop.value} before {what}; expected more of it")
 
 
-def evaluated(plan: ReachedPlan) -> Evaluation:
+def only_plan(reached: Reached) -> ReachedPlan:
+    """Return the plan of the only model."""
+    (plan,) = reached.plans
+    assert plan is not None
+    return plan
+
+
+def evaluated(plan: ReachedPlan | None) -> Evaluation:
     """Return the exact evaluation of a plan of an answer."""
+    assert plan is not None
     assert plan.evaluation is not None
     return plan.evaluation
 
@@ -173,20 +201,28 @@ def _pure_data_parallel(search: DesignSearch, plan: ReachedPlan, places: Ints) -
     return Baseline(name=label, evaluation=None, infeasible=short)
 
 
-def _fastest(question: Question, plan: ReachedPlan, baselines: tuple[Baseline, ...]) -> ReachedPlan:
-    """Return the answer, or a plan to compare with that is within the limits and faster (by less than the gap)."""
-    budget = question.budget
+def _fastest(search: DesignSearch, plan: ReachedPlan, baselines: tuple[Baseline, ...]) -> ReachedPlan:
+    """Return the answer, or a plan to compare with that is of the space and faster (by less than the gap)."""
+    budget = search.question.budget
     if any(limit is not None for limit in (budget.tdp_w, budget.usd, budget.memory_bytes, budget.step_s)):
-        return plan
-    if question.space.memories or question.space.name != "phaze":
         return plan
     for baseline in baselines:
         other = baseline.evaluation
-        within = other is not None and other.chip.area_mm2 <= budget.area_mm2
-        if other is not None and within and other.samples_per_s > plan.samples_per_s:
+        if other is not None and other.samples_per_s > plan.samples_per_s and _has(search, other.chip):
             job = Job(model=plan.job.model, chip=other.chip, family=other.family)
             plan = ReachedPlan(job, other.samples_per_s, plan.joules, other)
     return plan
+
+
+def _has(search: DesignSearch, chip: Accelerator) -> bool:
+    """Return whether a chip with the setting's memory and links is one of the search's space, within its limits."""
+    space, limits = search.question.space, search.scoring.limits
+    places = space.place_of(chip, search.question.setting.clock_hz)
+    if places is None or space.memories or space.links_bytes_per_s:
+        return False
+    chips = space.at(places)
+    costs, _, _ = limits.costs(search.scoring.sections[0], chips)
+    return bool((limits.within(costs) & limits.large(chips, costs))[0])
 
 
 def notes(question: Question) -> tuple[str, ...]:
@@ -245,7 +281,7 @@ def _exploration(
         parameters=workload.parameters,
         sequence_length=workload.sequence_length,
         setting=setting.name,
-        space=question.space.name,
+        space=label_of(question.space),
         objective=objective.value,
         unit=UNITS[objective][0],
         inverse=UNITS[objective][1],

@@ -18,6 +18,7 @@ from typing import Any
 
 from hardplace.branch_and_bound.loop import C, Problem, Steps
 from hardplace.branch_and_bound.steps import Elsewhere, Here, Pool
+from hardplace.certificate import gap_of
 from hardplace.design.exact.evaluator import ChipEvaluator
 from hardplace.design.fingerprint import Fingerprint, difference
 from hardplace.design.goals import UNITS, Goal, of_unit, shown
@@ -197,7 +198,7 @@ def run(path: Path) -> JournalSummary:
         unit="" if objective is None else told,
         incumbent=None if several else read(score),
         bound=None if several else read(bound),
-        gap=bound / score - 1.0 if bound and score and math.isfinite(bound) else None,
+        gap=gap_of(score, bound) if bound and score and math.isfinite(bound) else None,
         evaluations=count,
         stop=stop,
         updated_unix_s=updated,
@@ -256,8 +257,9 @@ def _check(path: Path, connection: sqlite3.Connection, question: Fingerprint | N
     if others:
         more = f" and {len(others) - 3} more" if len(others) > 3 else ""
         raise BadInput(
-            f"{path}: the journal of another run: {'; '.join(others[:3])}{more}; give --out another folder, or "
-            "--fresh to forget it and start over"
+            str(path),
+            f"the journal of another run: {'; '.join(others[:3])}{more}",
+            "another folder (out), or to forget it and start over (fresh)",
         )
 
 

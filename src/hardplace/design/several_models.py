@@ -8,15 +8,17 @@ from dataclasses import replace
 import numpy as np
 
 from hardplace.branch_and_bound.types import LIMITS, ONE_PERCENT, Progress, Stop, StoppingRule
-from hardplace.design.answer import evaluated, explored, notes
+from hardplace.certificate import percent_at_most
+from hardplace.design.answer import evaluated, explored, notes, only_plan
 from hardplace.design.chip_set import best_chip_set
 from hardplace.design.exact.evaluator import ChipEvaluator, in_process
 from hardplace.design.goals import UNITS
 from hardplace.design.partition.types import Infeasible
 from hardplace.design.question import Question
-from hardplace.design.search.candidates import SearchOutcome
+from hardplace.design.search.candidates import Reached, SearchOutcome
 from hardplace.design.search.explore import DesignSearch
 from hardplace.design.types import ModelOnChip, SharedResult
+from hardplace.hardware.space_files import label_of
 from hardplace.version import __version__
 
 
@@ -35,7 +37,8 @@ def together(
     """
     evaluator = evaluator or in_process(question, ends.gap)
     goal, norms, open_ = question.goal, [], []
-    for workload in question.workloads:
+    start: list[Reached] = []
+    for place, workload in enumerate(question.workloads):
         own = replace(goal, weights=(1.0,), norms=(1.0,), fleet=1)
         alone = explored(
             DesignSearch(
@@ -50,13 +53,16 @@ def together(
         if alone.stop is Stop.INTERRUPTED:
             raise KeyboardInterrupt  # there is no answer for all of them yet
         norms.append(alone.scores[0][0])
+        if goal.shared:  # a fleet can have each model's own best
+            plans = tuple(only_plan(alone.reached[0]) if index == place else None for index in range(len(goal.norms)))
+            start.append(replace(alone.reached[0], plans=plans))
         if alone.stop in LIMITS:
             open_.append(
                 f"{workload.name}: {alone.stop.value}: its own best, which scores are divided by, may be up to "
-                f"{alone.excess:.2%} above {norms[-1]:.6g}"
+                f"{percent_at_most(alone.excess)} above {norms[-1]:.6g}"
             )
     asked = replace(question, goal=replace(goal, norms=tuple(norms)))
-    found = explored(DesignSearch(question=asked, ends=ends, report=report, evaluator=evaluator))
+    found = explored(DesignSearch(question=asked, ends=ends, report=report, evaluator=evaluator, start=tuple(start)))
     return found if isinstance(found, Infeasible) else _shared(asked, found, tuple(open_))
 
 
@@ -73,6 +79,7 @@ def _shared(question: Question, found: SearchOutcome, open_: tuple[str, ...]) ->
     for model, place in enumerate(places):
         plan = found.reached[place].plans[model]
         evaluation = evaluated(plan)
+        assert plan is not None
         costs = found.reached[place].costs
         runs.append(
             ModelOnChip(
@@ -86,7 +93,7 @@ def _shared(question: Question, found: SearchOutcome, open_: tuple[str, ...]) ->
     return SharedResult(
         version=__version__,
         setting=question.setting.name,
-        space=question.space.name,
+        space=label_of(question.space),
         objective=objective.value,
         unit=UNITS[objective][0],
         combine=goal.combine.value,

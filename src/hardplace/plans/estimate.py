@@ -185,5 +185,5 @@ def _notes(fleet: Fleet, plan: Plan) -> tuple[str, ...]:
     if plan.zero == 2 and plan.pipeline > 1:
         said.append("ZeRO-2 with a pipeline: DeepSpeed and Megatron-LM do not combine them")
     if plan.schedule is PipelineSchedule.ZERO_BUBBLE:
-        said.append("zero-bubble (ZB-H1) is not in Megatron-LM; `place --fix schedule=1f1b` leaves it out")
+        said.append("zero-bubble (ZB-H1) is not in Megatron-LM; holding the schedule to 1f1b leaves it out")
     return tuple(said)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from hardplace.certificate import percent_at_most
 from hardplace.design.journal import JournalSummary, evaluations
 from hardplace.design.partition.types import Infeasible
 from hardplace.design.types import Evaluation, Job, Outcome
@@ -37,7 +38,7 @@ def show(runs: tuple[JournalSummary, ...], folder: str) -> None:
             f"{run.objective}, {run.unit}" if run.unit else run.objective,
             _best(run),
             "" if run.bound is None else words.number(run.bound, 5),
-            "" if run.gap is None else words.percent_up(run.gap),
+            "" if run.gap is None else percent_at_most(run.gap),
             f"{run.evaluations:,}",
             run.stop or "not yet",
             f"{datetime.fromtimestamp(run.updated_unix_s, UTC):%Y-%m-%d %H:%M:%S}",
@@ -57,7 +58,7 @@ def table(runs: tuple[JournalSummary, ...]) -> bytes:
         import pyarrow
         from pyarrow import parquet
     except ImportError:
-        raise BadInput("--parquet: needs pyarrow: pip install 'hardplace[parquet]'") from None
+        raise BadInput("parquet", "needs pyarrow", "pip install 'hardplace[parquet]'") from None
     cells = [row for run in runs for row in _rows(run)]
     columns = {name: [row[name] for row in cells] for name in (cells[0] if cells else {})}
     content = io.BytesIO()

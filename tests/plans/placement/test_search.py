@@ -230,7 +230,7 @@ def test_precision_and_optimizer_are_searched_when_asked():
 
 @pytest.mark.parametrize("fix", ["virtual=40", "recompute_layers=99"])
 def test_more_than_the_layers_is_refused(fix):
-    with pytest.raises(BadInput, match=r"^--fix \w+=\d+: expected at most the model's 4 layers$"):
+    with pytest.raises(BadInput, match=r"^fixed: \w+=\d+: expected at most the model's 4 layers$"):
         search(short_llama(4), 8, 16, fix).run()
 
 
@@ -257,14 +257,14 @@ def test_what_does_not_fit_says_how_short_and_what_mends_it():
     [
         (("tensor",), "expected NAME=VALUE"),
         (("tensors=2",), "tensors"),
-        (("tensor=two",), "--fix tensor=two: expected a whole number"),
+        (("tensor=two",), "fixed: tensor=two: expected a whole number"),
         (("schedule=fast",), "expected 1f1b, gpipe, zero-bubble"),
         (("order=tensor-data",), "inside out"),
         (("sequence=maybe",), "expected true or false"),
-        (("micro_batch=0",), "--fix micro_batch=0: expected a whole number from 1"),
-        (("virtual=2,-1",), "--fix virtual=-1: expected a whole number from 1"),
-        (("zero=5",), "--fix zero=5: expected 0, 1, 2 or 3"),
-        (("gradient=foo",), "--fix gradient=foo: expected fp32, bf16 or bf16"),
+        (("micro_batch=0",), "fixed: micro_batch=0: expected a whole number from 1"),
+        (("virtual=2,-1",), "fixed: virtual=-1: expected a whole number from 1"),
+        (("zero=5",), "fixed: zero=5: expected 0, 1, 2 or 3"),
+        (("gradient=foo",), "fixed: gradient=foo: expected fp32, bf16 or bf16"),
         (("fragmentation=nan",), "expected a share from 0 to below 1"),
         (("reserve_bytes=-1",), "expected bytes from 0"),
         (("recompute_layers=-1",), "expected a whole number from 0"),
@@ -278,12 +278,14 @@ def test_bad_fixes(fixes, words):
 def test_a_batch_that_nothing_divides():
     with pytest.raises(BadInput, match="no plan of 16 devices with 7 samples has these"):
         search(short_llama(2), 16, 7, "tensor=1", "pipeline=1").run()
-    with pytest.raises(BadInput, match="--batch 7: no data-parallel degree of 1,024 devices divides it"):
+    with pytest.raises(
+        BadInput, match="batch: 7: expected a multiple of .* no data-parallel degree of 1,024 devices divides it"
+    ):
         search(short_llama(2), 1024, 7).run()
 
 
 def test_tensor_parallel_beyond_the_heads():
-    with pytest.raises(BadInput, match=r"--fix tensor=64: expected a divisor of the model's 25 heads"):
+    with pytest.raises(BadInput, match=r"fixed: tensor=64: expected a divisor of the model's 25 heads"):
         search(load("gpt2-xl"), 64, 64, "tensor=64").run()
 
 

@@ -77,6 +77,17 @@ def gemms(
     return Gemms(m=rows, n=columns, k=depth, batch=times, layout=kind, output_bytes=written)
 
 
+def in_range(*sizes: npt.ArrayLike) -> tuple[list[Ints], Ints]:
+    """Return sizes of GEMMs with each above 2^20 as several equal parts, and how many GEMMs that is of each."""
+    found, times = [], np.ones(1, dtype=np.int64)
+    for size in sizes:
+        whole = np.asarray(size, dtype=np.int64)
+        parts = np.maximum(1, -(-whole // LARGEST))
+        found.append(-(-whole // parts))
+        times = times * parts
+    return found, np.asarray(times)
+
+
 def gemm_s(shapes: Gemms, devices: Sequence[tuple[Datasheet, GemmParameters]], tiles: Sequence[Tile] = TILES) -> Floats:
     """Return seconds of each GEMM on each device, shape (GEMMs, devices); positive, and never less for a larger k
     of the same alignment. tiles: to choose from; each is tried without a split too."""

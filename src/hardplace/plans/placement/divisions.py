@@ -29,7 +29,7 @@ from hardplace.plans.placement.partitions import PlanPartitions
 from hardplace.plans.placement.space import ModelDims, PlanSpace, orders, pipelines, rank_degrees, shape_of, shards
 from hardplace.plans.placement.stages import LayerColumns, LayerVariants, Stages, layers_of
 from hardplace.plans.plan import INSIDE_OUT, PipelineSchedule, Plan
-from hardplace.plans.timing import Known, end_of_stage
+from hardplace.plans.timing import Known, end_of_stage, groups_of, replicas_of
 from hardplace.workload.types import Layer, Recompute, Workload
 
 Inventory = Sequence[tuple[Device, Node, int]]
@@ -103,7 +103,7 @@ class Divisions:
         seen: set[Plan] = set()
         for cell in self.cells():
             least = replace(cell.plan, micro_batch=1, order=INSIDE_OUT)
-            if least not in seen:
+            if cell.sharded and least not in seen:
                 seen.add(least)
                 yield replace(cell.plan, zero=max(zero for zero, _ in cell.sharded)), cell.block.recomputed, cell.fleet
 
@@ -204,9 +204,11 @@ class Divisions:
     def priced(self, cell: DegreeChoice, plan: Plan, chain: LayerChain, site: DevicePool, seed: int) -> LayerColumns:
         """Return a chain's layers on a site."""
         apart = plan.schedule is PipelineSchedule.ZERO_BUBBLE
-        divided = (plan.zero, plan.shard, plan.data, plan.overlap, plan.gradient) if plan.zero >= 2 else ()
-        strides = (plan.order, plan.pipeline, plan.data) if plan.order[0] is not plan.order[0].TENSOR else ()
-        key = (id(chain), id(cell.fleet), site.device, seed, apart, divided, strides)
+        divided: tuple[object, ...] = ()
+        if plan.zero >= 2:  # parameters and gradients travel in every pass
+            divided = (plan.zero, plan.shard, plan.overlap, plan.gradient, plan.micro_batches, *replicas_of(plan))
+        groups = tuple(groups_of(plan).values())
+        key = (id(chain), id(cell.fleet), site.device, seed, apart, divided, groups)
         if key not in self._layers:
             self._layers[key] = layers_of(chain.whole, plan, site, self._known[id(cell.fleet)], seed)
         return self._layers[key]

@@ -83,14 +83,14 @@ def fixed(asked: Sequence[str]) -> dict[str, tuple[Any, ...]]:
     for text in asked:
         name, equals, values = text.partition("=")
         if not equals or not values:
-            raise BadInput(f"--fix {text}: expected NAME=VALUE or NAME=VALUE,VALUE, such as tensor=8 or zero=1,3")
+            raise BadInput("fixed", text, "NAME=VALUE or NAME=VALUE,VALUE, such as tensor=8 or zero=1,3")
         if name not in (*_SEARCHED, *_NUMERICS):
-            raise unknown("dimension of --fix", name, (*_SEARCHED, *_NUMERICS))
+            raise unknown("dimension", name, (*_SEARCHED, *_NUMERICS))
         kind = Dimension if name == "order" else kinds[name]
         found[name] = tuple(_value(name, one, kind) for one in values.split(","))
         for value in found[name]:
             if expected := expected_of(name, value):
-                raise BadInput(f"--fix {name}={value}: expected {expected}")
+                raise BadInput("fixed", f"{name}={value}", expected)
     return found
 
 
@@ -98,7 +98,7 @@ def _value(name: str, text: str, kind: Any) -> Any:
     if name == "order":
         order = tuple(_value("", one, kind) for one in text.split("-"))
         if sorted(order) != sorted(Dimension):
-            raise BadInput(f"--fix order={text}: expected tensor, context, data and pipeline joined by -, inside out")
+            raise BadInput("fixed", f"order={text}", "tensor, context, data and pipeline joined by -, inside out")
         return order
     try:
         if kind is bool:
@@ -109,7 +109,7 @@ def _value(name: str, text: str, kind: Any) -> Any:
     except (KeyError, ValueError):
         names = ", ".join(kind) if isinstance(kind, type) and issubclass(kind, StrEnum) else ""
         words = {bool: "true or false", int: "a whole number", float: "a number"}.get(kind, names)
-        raise BadInput(f"--fix {name}={text}: expected {words}") from None
+        raise BadInput("fixed", f"{name}={text}", words) from None
 
 
 def divisors(number: int) -> list[int]:
@@ -154,7 +154,7 @@ def shape_of(workload: Workload) -> ModelDims:
 
 
 def check(space: PlanSpace, shape: ModelDims, devices: int) -> None:
-    """Raise BadInput for values that --fix holds dimensions to, none of which the model or the devices allow."""
+    """Raise BadInput for values that dimensions are held to, none of which the model or the devices allow."""
     for name, size, what in (
         ("tensor", shape.heads, "the model's {} heads"),
         ("expert", shape.experts, "the model's {} experts"),
@@ -164,11 +164,11 @@ def check(space: PlanSpace, shape: ModelDims, devices: int) -> None:
         values = space.fixed.get(name, ())
         if values and not any(value >= 1 and size % value == 0 for value in values):
             listed = ",".join(map(str, values))
-            raise BadInput(f"--fix {name}={listed}: expected a divisor of {what.format(f'{size:,}')}")
+            raise BadInput("fixed", f"{name}={listed}", f"a divisor of {what.format(f'{size:,}')}")
     for name in ("virtual", "recompute_layers"):
         if (values := space.fixed.get(name, ())) and min(values) > shape.layers:
             listed = ",".join(map(str, values))
-            raise BadInput(f"--fix {name}={listed}: expected at most the model's {shape.layers} layers")
+            raise BadInput("fixed", f"{name}={listed}", f"at most the model's {shape.layers} layers")
 
 
 def rank_degrees(space: PlanSpace, base: Plan, shape: ModelDims, fleet: Fleet) -> Iterator[Plan]:
@@ -239,9 +239,7 @@ def _landing(plan: Plan, fleet: Fleet) -> object:
     """Return the levels that each group of ranks meets on."""
     dense, experts = replicas_of(plan)
     hop = Ring(members=2 if plan.pipeline > 1 else 1, stride=plan.stride(Dimension.PIPELINE))
-    rings = [*groups_of(plan).values(), dense, hop]
-    if plan.expert > 1:
-        rings.append(experts)
+    rings = [*groups_of(plan).values(), dense, experts, hop]
     return tuple(
         tuple((part.members, part.level.name) for part in parts(site.cluster, ring.members, ring.stride))
         for site in fleet.sites

@@ -129,7 +129,7 @@ def _built(fields: dict[str, Any], where: str, options: Options) -> tuple[torch.
         if not options.run_custom_code:
             raise BadInput(
                 f"{where}: model_type {kind!r} is custom code ({fields['auto_map'].get('AutoConfig', 'auto_map')}), "
-                "which is not run unasked; expected --trust-code once you have read it"
+                "which is not run unasked; expected trust_code once you have read it"
             )
         return _custom(where, options)
     named = dict(fields)
