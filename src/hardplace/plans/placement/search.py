@@ -264,9 +264,11 @@ class PlanSearch:
     def _nothing(self) -> BadInput:
         devices = sum(count for _, _, count in self.divided.inventory)
         if self.space.within is not None:
-            return (
-                f"no plan of {devices:,} devices with {self.space.global_batch:,} samples is one that "
-                f"{self.space.within.title} runs: expected other devices, another batch or fewer dimensions held"
+            return BadInput(
+                "devices",
+                devices,
+                f"a number on which {self.space.within.title} runs some plan with {self.space.global_batch:,} samples, "
+                f"or fewer dimensions held",
             )
         if self.space.fixed:
             names = ", ".join(f"{name}={','.join(map(str, values))}" for name, values in self.space.fixed.items())
