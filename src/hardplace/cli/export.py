@@ -11,6 +11,7 @@ import click
 from hardplace.cli import folders
 from hardplace.cli.app import INFEASIBLE, app
 from hardplace.cli.planned import PlannedRun, read_planned
+from hardplace.cli.printing import say
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 @click.option("--device", "devices", multiple=True, metavar="NAME[:COUNT]", help="Of a PLAN that is a plan alone.")
 @click.option("--node", "nodes", multiple=True, metavar="FILE|NAME", help="Of a PLAN that is a plan alone.")
 @click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder.  [default: hardplace-out/MODEL/TARGET]"
+    "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder.  [default: hardplace-out/MODEL-TARGET]"
 )
 def export(
     path: Path | None,
@@ -54,6 +55,7 @@ def export(
     """
     from hardplace.exports.export import exported, refused_model
     from hardplace.exports.targets import target_of
+    from hardplace.files import write_text
 
     if listed:
         _list()
@@ -67,15 +69,14 @@ def export(
         raise BadInput(f"{path}: {said}")
     job = _runnable(planned, job, nearest)
     found = exported(job)
-    folder = folders.made(out or folders.named(planned.workload.name) / asked)
-    from hardplace.files import write_text
-
-    for one in found.files:
-        write_text(folder / one.name, one.text)
+    folders.check_writable(out)
     for warning in found.warnings:
-        click.echo(f"warning: {warning}", err=True)
-    click.echo(f"written: {', '.join(str(folder / one.name) for one in found.files)}")
-    click.echo(f"start it with: {found.command.replace('bash ', f'bash {folder}/')}")
+        say(f"warning: {warning}", err=True)
+    folder = folders.folder_of(f"{planned.workload.name}-{asked}", out)
+    for file in found.files:
+        write_text(folder / file.name, file.text)
+    say(f"written: {', '.join(str(folder / file.name) for file in found.files)}")
+    say(f"start it with: {found.command.replace('bash ', f'bash {folder}/')}")
 
 
 def job_of(planned: PlannedRun, target: Target, plan: Plan, config: Path | None) -> ExportJob:
@@ -117,14 +118,14 @@ def _runnable(planned: PlannedRun, job: ExportJob, nearest: bool) -> ExportJob:
         title = TRAINERS[job.target].title
         for limit in broken:
             value = getattr(job.plan, limit.field)
-            click.echo(f"{title} cannot run {limit.field} {_said(value)} of the plan: {limit.reason}", err=True)
+            say(f"{title} cannot run {limit.field} {_said(value)} of the plan: {limit.reason}", err=True)
         found = nearest_plan(job.target, job.plan, job.facts, planned.priced)
-        click.echo(_nearest_words(job.estimate, found, nearest), err=True)
+        say(_nearest_words(job.estimate, found, nearest), err=True)
         if found is None or not nearest:
             sys.exit(INFEASIBLE)
         job = replace(job, plan=found.estimate.plan, estimate=found.estimate)
     if short := fit(job.estimate):
-        click.echo(f"{planned.place}: {short}; nothing is written", err=True)
+        say(f"{planned.place}: {short}; nothing is written", err=True)
         sys.exit(INFEASIBLE)
     return job
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hardplace.errors import BadInput, unknown
-from hardplace.files import read_text
+from hardplace.files import read_json
 from hardplace.workload.decoder import Experts, Latent
 from hardplace.workload.load import catalogue, published_config
 from hardplace.workload.types import Workload
@@ -92,10 +91,7 @@ def architecture_of(model: str, workload: Workload, config: Path | None) -> Arch
 
 def read_config(path: Path) -> dict[str, Any]:
     """Return the fields of a config.json; BadInput where it is none."""
-    try:
-        values = json.loads(read_text(path))
-    except ValueError as problem:
-        raise BadInput(f"{path}: expected JSON: {' '.join(str(problem).split())}") from None
+    values = read_json(path)
     if not isinstance(values, dict):
         raise BadInput(f"{path}: expected an object with the fields of a model's config")
     return values
