@@ -15,7 +15,7 @@ import click
 from hardplace.cli import folders, options
 from hardplace.cli.app import INFEASIBLE, app
 from hardplace.cli.printing import give, say, say_json
-from hardplace.cli.progress import progress_bar
+from hardplace.cli.progress import progress_bar, uninterrupted
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
@@ -91,18 +91,20 @@ def place(
         say_json(found) if as_json else show_short(title, found)
         sys.exit(INFEASIBLE)
     title = f"{title}, {plural(batch, 'sample')} a step"
-    file, drawn = _as_file(model, found.best[0].plan, asked, parts, nodes), page(title, found)
-    readers = " and replan" if len(parts) == 1 else "; replan takes devices of one kind"
+    # An answer is there: from here on an interrupt does not undo it.
+    with uninterrupted():
+        file, drawn = _as_file(model, found.best[0].plan, asked, parts, nodes), page(title, found)
+        readers = " and replan" if len(parts) == 1 else "; replan takes devices of one kind"
 
-    def keep() -> None:
-        folder = folders.folder_of(workload.name, out)
-        write(folder / "plan.json", file)
-        write_text(folder / "place.html", drawn)
-        files = f"{folder / 'plan.json'} (for estimate --plan{readers}), {folder / 'place.html'} (for a browser)"
-        if not as_json:
-            say(f"\nwritten: {files}")
+        def keep() -> None:
+            folder = folders.folder_of(workload.name, out)
+            write(folder / "plan.json", file)
+            write_text(folder / "place.html", drawn)
+            files = f"{folder / 'plan.json'} (for estimate --plan{readers}), {folder / 'place.html'} (for a browser)"
+            if not as_json:
+                say(f"\nwritten: {files}")
 
-    give(lambda: say_json(found) if as_json else show_placed(title, found), keep)
+        give(lambda: say_json(found) if as_json else show_placed(title, found), keep)
 
 
 def _space_of(
