@@ -15,7 +15,8 @@ from typing import Any, ClassVar, TypeVar
 
 from hardplace.certificate import Certificate
 from hardplace.errors import BadInput
-from hardplace.files import parse, read_text, value_of, write
+from hardplace.files import read_json, write
+from hardplace.typed import typed
 from hardplace.version import __version__
 
 A = TypeVar("A", bound="Answer")
@@ -104,18 +105,20 @@ def read_answer(path: str | Path, kinds: Mapping[str, type[A]]) -> A:
     another version, which it names.
     """
     where = Path(path)
-    data = parse(read_text(where), dict[str, Any], where)
-    missing = [name for name in _FIELDS if name not in data]
+    data = read_json(where)
+    missing = [name for name in _FIELDS if not isinstance(data, dict) or name not in data]
     if missing:
         raise BadInput(str(where), f"without {missing[0]}", "a file that hardplace wrote, with " + ", ".join(_FIELDS))
     if data["hardplace"] != __version__:
-        raise BadInput(f"{where}: hardplace", f"written by version {data['hardplace']}", f"one of version {__version__}")
+        raise BadInput(
+            f"{where}: hardplace", f"written by version {data['hardplace']}", f"one of version {__version__}"
+        )
     kind = kinds.get(str(data["kind"]))
     if kind is None:
         raise BadInput(f"{where}: kind", repr(data["kind"]), f"one of {', '.join(sorted(kinds))}")
     if not isinstance(data["answer"], dict) or not isinstance(data["question"], dict):
         raise BadInput(f"{where}: answer, question", None, "tables")
-    return value_of(where, {**data["answer"], "question": data["question"]}, kind)
+    return typed(where, {**data["answer"], "question": data["question"]}, kind)
 
 
 def _flat(row: Any, prefix: str = "") -> dict[str, Any]:

@@ -21,7 +21,8 @@ from hardplace.design.answer import answer
 from hardplace.design.exact.evaluator import in_process
 from hardplace.design.fingerprint import asked, difference
 from hardplace.design.goals import Objective
-from hardplace.design.journal import FILE, Journal, Journalled, evaluations, journal, run, sought
+from hardplace.design.journal import Journal, Journalled, journal, sought
+from hardplace.design.journal_rows import FILE, evaluations, run
 from hardplace.design.partition.types import Infeasible
 from hardplace.design.question import Question
 from hardplace.design.several_models import together

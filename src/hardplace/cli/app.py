@@ -1,6 +1,8 @@
 """The group that the verbs join.
 
-Exit codes: 0 answered, 2 bad input, 3 infeasible, 70 a defect of ours, 130 interrupted.
+Exit codes: 0 answered, 2 bad input (or a file that cannot be written), 3 infeasible, 70 a defect of ours; as shells
+have them, 128 + signal: 130 interrupted (Ctrl-C), 143 terminated (SIGTERM), each before a first answer, 141 the reader
+of a pipe has gone.
 """
 
 from __future__ import annotations
@@ -12,7 +14,8 @@ import click
 from hardplace.errors import BadInput, unknown
 from hardplace.version import __version__
 
-BAD_INPUT, INFEASIBLE, DEFECT, INTERRUPTED = 2, 3, 70, 130
+BAD_INPUT, INFEASIBLE, DEFECT = 2, 3, 70
+INTERRUPTED, BROKEN_PIPE, TERMINATED = 130, 141, 143
 
 
 # Options whose name is not that of the argument that they set.

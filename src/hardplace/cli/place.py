@@ -14,6 +14,7 @@ import click
 
 from hardplace.cli import folders, options
 from hardplace.cli.app import INFEASIBLE, app
+from hardplace.cli.printing import give, say, say_json
 from hardplace.cli.progress import progress_bar
 from hardplace.errors import BadInput
 
@@ -61,7 +62,7 @@ def place(
     tensor-context-data-pipeline), and where the stages are cut. As they are unless --fix says more: precision bf16,
     optimizer adamw, gradient fp32, offload, overlap, flash, fragmentation, reserve_bytes. All of these can be fixed.
     """
-    from hardplace.files import dumps, write, write_text
+    from hardplace.files import write, write_text
     from hardplace.plans.placement.search import PlanSearch
     from hardplace.plans.placement.shortage import Short, placed_or_short
     from hardplace.plans.placement.space import PlanSpace, fixed
@@ -73,26 +74,26 @@ def place(
     space, workload = PlanSpace(global_batch=batch, fixed=fixed(fixes)), load(model)
     if not workload.training:
         raise BadInput(f"{model}: recorded for inference; expected a training step, with its backward pass")
-    folder = out or folders.named(workload.name)
-    folders.check_writable(folder)
+    folders.check_writable(out)
     title = f"{model} on " + " and ".join(f"{count:,} {chip.title}" for chip, _, count in parts)
     with _watching() as watch:
         found = placed_or_short(workload, parts, space, PlanSearch(workload, parts, space, watch))
     if isinstance(found, Short):
-        click.echo(dumps(found)) if as_json else show_short(title, found)
+        say_json(found) if as_json else show_short(title, found)
         sys.exit(INFEASIBLE)
-    folder.mkdir(parents=True, exist_ok=True)
-    write(folder / "plan.json", _as_file(model, found.best[0].plan, asked, parts, nodes))
     title = f"{title}, {plural(batch, 'sample')} a step"
-    write_text(folder / "place.html", page(title, found))
-    if as_json:
-        click.echo(dumps(found))
-        return
-    show_placed(title, found)
+    file, drawn = _as_file(model, found.best[0].plan, asked, parts, nodes), page(title, found)
     readers = " and replan" if len(parts) == 1 else "; replan takes devices of one kind"
-    click.echo(
-        f"\nwritten: {folder / 'plan.json'} (for estimate --plan{readers}), {folder / 'place.html'} (for a browser)"
-    )
+
+    def keep() -> None:
+        folder = folders.folder_of(workload.name, out)
+        write(folder / "plan.json", file)
+        write_text(folder / "place.html", drawn)
+        files = f"{folder / 'plan.json'} (for estimate --plan{readers}), {folder / 'place.html'} (for a browser)"
+        if not as_json:
+            say(f"\nwritten: {files}")
+
+    give(lambda: say_json(found) if as_json else show_placed(title, found), keep)
 
 
 def _as_file(

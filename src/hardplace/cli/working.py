@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hardplace.cli import folders
 from hardplace.cli.options import gathered
 from hardplace.errors import BadInput
 
@@ -68,17 +69,20 @@ where_options = gathered(
 )
 
 
-def journalled(question: Question, gap: float) -> Callable[[Path], bool | None]:
-    """Return what tells whether a folder's journal asks a question; None where there is no journal."""
+def search_folder(question: Question, gap: float, out: Path | None, where: Where) -> Path:
+    """Return the folder of a search, which its journal or its record says that it is."""
     from hardplace.design.fingerprint import asked
-    from hardplace.design.journal import FILE, changed
+    from hardplace.design.journal_rows import FILE, changed
 
     mine = asked(question, gap=gap)
 
     def same(folder: Path) -> bool | None:
+        if out is not None and where.fresh:
+            return None  # its journal is forgotten
         return not changed(folder / FILE, mine) if (folder / FILE).exists() else None
 
-    return same
+    name = "-".join(one.name for one in question.workloads)
+    return folders.folder_of(name, out, verb="search", asked=mine, same=same)
 
 
 @contextmanager
@@ -86,7 +90,8 @@ def working(question: Question, gap: float, folder: Path, where: Where) -> Itera
     """Open the folder's journal and the workers of a search; BadInput if the journal is of another question."""
     from hardplace.design.exact.evaluator import in_process
     from hardplace.design.fingerprint import asked
-    from hardplace.design.journal import FILE, Journalled, journal, sought
+    from hardplace.design.journal import Journalled, journal, sought
+    from hardplace.design.journal_rows import FILE
 
     with ExitStack() as stack:
         pool: Pool[Any] | None = None
@@ -98,7 +103,6 @@ def working(question: Question, gap: float, folder: Path, where: Where) -> Itera
             from hardplace.branch_and_bound.processes import Processes
 
             pool = stack.enter_context(Processes(where.workers))
-        folder.mkdir(parents=True, exist_ok=True)
         if where.fresh:
             for name in (FILE, f"{FILE}-wal", f"{FILE}-shm"):
                 (folder / name).unlink(missing_ok=True)

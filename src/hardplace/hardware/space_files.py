@@ -121,6 +121,8 @@ def _counts(path: Path, field: str, text: str) -> tuple[int, ...]:
 
     found: set[int] = set()
     for part in text.split(","):
+        if len(part.strip().lstrip("0")) > 40:
+            raise wrong(part)  # longer than any range, and than what Python reads as a number
         if part.strip().isdecimal():
             found.add(int(part))
             continue

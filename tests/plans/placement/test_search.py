@@ -279,7 +279,7 @@ def test_a_batch_that_nothing_divides():
     with pytest.raises(BadInput, match="no plan of 16 devices with 7 samples has these"):
         search(short_llama(2), 16, 7, "tensor=1", "pipeline=1").run()
     with pytest.raises(
-        BadInput, match="batch: 7: expected a multiple of .* no data-parallel degree of 1,024 devices divides it"
+        BadInput, match=r"batch: 7: expected a multiple of .* no data-parallel degree of 1,024 devices divides it"
     ):
         search(short_llama(2), 1024, 7).run()
 
