@@ -20,16 +20,15 @@ _VALUES = re.compile(
 class BadInput(ValueError):
     """Input that the user can mend: its text is one line naming the field, the value and what was expected.
 
-    Whatever the text holds of a file comes out safe: control characters escaped, long values shortened.
-
     field: an argument, an option's name without dashes, or a place in a file. value, expected: None, "" where the text
-    says it all in `field`, as it does for what no single value is to blame for.
+    says it all in `field`, as it does for what no single value is to blame for. Whatever they hold of a file comes out
+    safe in the text: control characters escaped, long values shortened.
 
     >>> print(BadInput("devices", 0, "a whole number from 1"))
     devices: 0: expected a whole number from 1
     """
 
-    def __init__(self, field: str = "", value: object = None, expected: str = "") -> None:
+    def __init__(self, field: str, value: object = None, expected: str = "") -> None:
         """Make the error; with one argument this is the whole line."""
         self.field, self.value, self.expected = field, value, expected
         parts = [field, *([] if value is None else [str(value)]), *([f"expected {expected}"] if expected else [])]

@@ -143,6 +143,8 @@ def read_bytes(path: str | os.PathLike[str], most: int = MOST_BYTES_BINARY) -> b
             return _limited(file, where, most if where.is_file() else min(most, MOST_BYTES))
     except OSError as problem:
         raise BadInput(f"{path}: cannot be read: {problem.strerror}") from None
+    except BadInput:
+        raise
     except ValueError as problem:  # a NUL in the name
         raise BadInput(f"{path}: cannot be read: {problem}") from None
 
@@ -169,6 +171,8 @@ def _load(path: Path, most: int = MOST_BYTES) -> str:
     content = read_bytes(path, most)
     try:
         return (_unpacked(content, path) if packed else content).decode()
+    except BadInput:
+        raise
     except (EOFError, ValueError, zlib.error) as problem:
         expected = "a whole gzip file of UTF-8 text" if packed else "UTF-8 text"
         raise BadInput(f"{path}: expected {expected}: {_line(problem)}") from None

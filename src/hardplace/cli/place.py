@@ -6,7 +6,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ import click
 from hardplace.cli import folders, options
 from hardplace.cli.app import INFEASIBLE, app
 from hardplace.cli.printing import give, say, say_json
-from hardplace.cli.progress import progress_bar
+from hardplace.cli.progress import progress_bar, uninterrupted
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
@@ -82,18 +82,20 @@ def place(
         say_json(found) if as_json else show_short(title, found)
         sys.exit(INFEASIBLE)
     title = f"{title}, {plural(batch, 'sample')} a step"
-    file, drawn = _as_file(model, found.best[0].plan, asked, parts, nodes), page(title, found)
-    readers = " and replan" if len(parts) == 1 else "; replan takes devices of one kind"
+    # An answer is there: from here on an interrupt does not undo it.
+    with uninterrupted():
+        file, drawn = _as_file(model, found.best[0].plan, asked, parts, nodes), page(title, found)
+        readers = " and replan" if len(parts) == 1 else "; replan takes devices of one kind"
 
-    def keep() -> None:
-        folder = folders.folder_of(workload.name, out)
-        write(folder / "plan.json", file)
-        write_text(folder / "place.html", drawn)
-        files = f"{folder / 'plan.json'} (for estimate --plan{readers}), {folder / 'place.html'} (for a browser)"
-        if not as_json:
-            say(f"\nwritten: {files}")
+        def keep() -> None:
+            folder = folders.folder_of(workload.name, out)
+            write(folder / "plan.json", file)
+            write_text(folder / "place.html", drawn)
+            files = f"{folder / 'plan.json'} (for estimate --plan{readers}), {folder / 'place.html'} (for a browser)"
+            if not as_json:
+                say(f"\nwritten: {files}")
 
-    give(lambda: say_json(found) if as_json else show_placed(title, found), keep)
+        give(lambda: say_json(found) if as_json else show_placed(title, found), keep)
 
 
 def _as_file(
@@ -125,6 +127,7 @@ def inventory(asked: tuple[str, ...], devices: int | None, nodes: tuple[str, ...
         if bool(colon) == (devices is not None) or (devices is not None and len(asked) > 1):
             raise BadInput(f"--device {text}: expected --devices with one kind, or NAME:COUNT with each of several")
         chip = device(name)
+        named = [replace(one, device=chip.name) if one.device == Path(name).name else one for one in named]
         own = [one for one in named if one.device == chip.name]
         found.append((chip, own[0] if own else node_of(chip.name), int(number) if colon else devices or 0))
     for one in named:

@@ -15,7 +15,7 @@ from hardplace.cli.goal import Asking, area_limit, asking_options, question_of
 from hardplace.cli.printing import give, say, say_json
 from hardplace.cli.progress import progress_bar
 from hardplace.cli.search_shapes import Shaping, check_alone, shape_options
-from hardplace.cli.working import search_folder, where_options, working
+from hardplace.cli.working import where_options, working
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def search(
         return
     check_alone(shaping)
     folders.check_writable(out)
-    _run(question, ends, search_folder(question, gap, out, where), where, as_json)
+    _run(question, ends, out, where, as_json)
 
 
 def _with_shapes(
@@ -190,7 +190,7 @@ def choices_of(
     )
 
 
-def _run(question: Question, ends: StoppingRule, folder: Path, where: Where, as_json: bool) -> None:
+def _run(question: Question, ends: StoppingRule, out: Path | None, where: Where, as_json: bool) -> None:
     """Search, print, and write the folder."""
     from hardplace.design.partition.types import Infeasible
     from hardplace.files import write, write_text
@@ -198,7 +198,7 @@ def _run(question: Question, ends: StoppingRule, folder: Path, where: Where, as_
 
     goal = question.goal
     alone = goal.objectives[0] if len(goal.objectives) == len(goal.norms) == 1 else None
-    with working(question, ends.gap, folder, where) as work:
+    with working(question, ends.gap, out, where) as work:
         with _progress_bar(ends.gap, alone) as report:
             found = _asked(question)(question, ends, report=work.reporting(report), evaluator=work.evaluator)
         if isinstance(found, Infeasible):
@@ -210,6 +210,7 @@ def _run(question: Question, ends: StoppingRule, folder: Path, where: Where, as_
 
         def keep() -> None:
             work.journal.end(found)
+            folder = work.folder
             write(folder / "result.json", found)
             write_text(folder / "page.html", page())
             if not as_json:

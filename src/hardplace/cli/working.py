@@ -38,8 +38,9 @@ class Where:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchRun:
-    """What a search is given: where it evaluates, and the journal that is told how far it is."""
+    """What a search is given: its folder, where it evaluates, and the journal that is told how far it is."""
 
+    folder: Path
     evaluator: ChipEvaluator
     journal: Journal
     models: int
@@ -86,8 +87,8 @@ def search_folder(question: Question, gap: float, out: Path | None, where: Where
 
 
 @contextmanager
-def working(question: Question, gap: float, folder: Path, where: Where) -> Iterator[SearchRun]:
-    """Open the folder's journal and the workers of a search; BadInput if the journal is of another question."""
+def working(question: Question, gap: float, out: Path | None, where: Where) -> Iterator[SearchRun]:
+    """Open the journal and the workers of a search; BadInput if the journal is of another question."""
     from hardplace.design.exact.evaluator import in_process
     from hardplace.design.fingerprint import asked
     from hardplace.design.journal import Journalled, journal, sought
@@ -103,10 +104,11 @@ def working(question: Question, gap: float, folder: Path, where: Where) -> Itera
             from hardplace.branch_and_bound.processes import Processes
 
             pool = stack.enter_context(Processes(where.workers))
+        folder = search_folder(question, gap, out, where)  # after all that can be refused
         if where.fresh:
             for name in (FILE, f"{FILE}-wal", f"{FILE}-shm"):
                 (folder / name).unlink(missing_ok=True)
         names = ", ".join(one.name for one in question.workloads)
         opened = stack.enter_context(journal(folder / FILE, asked(question, gap=gap), names, sought(question.goal)))
         evaluator = Journalled(opened, in_process(question, gap), pool)
-        yield SearchRun(evaluator=evaluator, journal=opened, models=len(question.workloads))
+        yield SearchRun(folder=folder, evaluator=evaluator, journal=opened, models=len(question.workloads))

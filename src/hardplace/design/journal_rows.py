@@ -196,10 +196,9 @@ def _others(path: Path, connection: sqlite3.Connection, question: Fingerprint) -
         try:
             before[str(field)] = parse_json(str(value), path)
         except BadInput:
-            raise BadInput(
-                f"{path}: asked: {field}: {shortened(repr(value))}: expected JSON; give another folder (out), or "
-                "fresh to forget it and start over"
-            ) from None
+            told = f"asked: {field}: {shortened(repr(value))}: damaged"
+            expected = "JSON; another folder (out), or to forget it and start over (fresh)"
+            raise BadInput(str(path), told, expected) from None
     return difference(before, json.loads(json.dumps(question)))
 
 

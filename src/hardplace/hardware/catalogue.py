@@ -180,7 +180,10 @@ def _provenance(records: list[Record]) -> tuple[Provenance, ...]:
 
 
 def read_node(path: Path) -> Node:
-    """Return the node that a TOML file describes; BadInput, one line, for the first fault in it."""
+    """Return the node that a TOML file describes, its device by name (a TOML file that is not beside it: as it is).
+
+    Raises BadInput, one line, for the first fault in it.
+    """
     top = _top(path)
     top.has("levels")
     levels = top.data.get("levels")
@@ -206,6 +209,8 @@ def read_node(path: Path) -> Node:
     if answer.device in device_names():
         return answer
     if not (path.parent / answer.device).is_file():
+        if answer.device.endswith(".toml"):  # of a device that is named beside it, by the file's name
+            return answer
         raise BadInput(f"{path}: device: {unknown('device', answer.device, device_names())}")
     return replace(answer, device=read_device(path.parent / answer.device).name)
 

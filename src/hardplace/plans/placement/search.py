@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
+from hardplace.certificate import gap_of
 from hardplace.errors import BadInput
 from hardplace.plans.estimate import PlanEstimate, estimate_plan
 from hardplace.plans.placement.divisions import DegreeChoice, Divisions, Inventory
@@ -46,8 +47,8 @@ class PlacementResult:
 
     @property
     def gap(self) -> float:
-        """How much faster than the best plan another one could be, as a share of its seconds; 0: it is the optimum."""
-        return max(0.0, 1.0 - self.bound_s / self.best[0].step_s)
+        """By what share more samples/s than the best plan's another one could have at most; 0: it is the optimum."""
+        return gap_of(1.0 / self.best[0].step_s, 1.0 / self.bound_s if self.bound_s > 0.0 else math.inf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +110,10 @@ class PlanSearch:
             for cell in self.divided.cells():
                 self._enter(cell)
             if not self.considered:
-                raise BadInput(self.divided.refused) if self.divided.refused else self._nothing()
+                raise BadInput(self.divided.refused) if self.divided.refused else self.nothing()
             while self._heap and self._heap[0][0] < self.limit_s:
-                self._taken_s, _, one = heapq.heappop(self._heap)
+                self._taken_s = self._heap[0][0]  # first: an interrupt may come between any two steps
+                one = heapq.heappop(self._heap)[2]
                 self._tell(self._taken_s)
                 self._refine(self._taken_s, one)
             self._taken_s = math.inf
@@ -257,7 +259,8 @@ class PlanSearch:
             stopped=stopped,
         )
 
-    def _nothing(self) -> BadInput:
+    def nothing(self) -> BadInput:
+        """Return what to say where no plan has the degrees asked for."""
         devices = sum(count for _, _, count in self.divided.inventory)
         if self.space.fixed:
             names = ", ".join(f"{name}={','.join(map(str, values))}" for name, values in self.space.fixed.items())

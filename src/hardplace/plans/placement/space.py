@@ -72,8 +72,10 @@ def fixed(asked: Sequence[str]) -> dict[str, tuple[Any, ...]]:
             raise BadInput("fixed", text, "NAME=VALUE or NAME=VALUE,VALUE, such as tensor=8 or zero=1,3")
         if name not in (*_SEARCHED, *_NUMERICS):
             raise unknown("dimension", name, (*_SEARCHED, *_NUMERICS))
+        if name in found:
+            raise BadInput("fixed", text, f"each dimension once, with all its values: {name}=VALUE,VALUE")
         kind = Dimension if name == "order" else kinds[name]
-        found[name] = tuple(_value(name, one, kind) for one in values.split(","))
+        found[name] = tuple(dict.fromkeys(_value(name, one, kind) for one in values.split(",")))
         for value in found[name]:
             if expected := expected_of(name, value):
                 raise BadInput("fixed", f"{name}={value}", expected)
