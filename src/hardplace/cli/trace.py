@@ -13,6 +13,7 @@ import click
 
 from hardplace.cli.app import app
 from hardplace.cli.options import gathered
+from hardplace.cli.printing import say
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def trace(*, source: str, asked: Recording, out: Path | None) -> None:
       model.onnx                an inference graph
     No weights are made, no model hub is asked, no GPU is needed. Needs the extra: pip install 'hardplace[torch]'.
     """
-    from hardplace.files import write
+    from hardplace.files import path_name, write
 
     _check_names(asked.name, out)
     _check_source(source, asked)
@@ -94,7 +95,7 @@ def trace(*, source: str, asked: Recording, out: Path | None) -> None:
     step = _step(source, asked)
     loaded_s = time.perf_counter() - start
     workload = _recorded(step)
-    path = out or Path(f"{workload.name}.json.gz")
+    path = out or Path(f"{path_name(workload.name)}.json.gz")
     write(path, workload)
     _tell(workload, path, loaded_s, time.perf_counter() - start)
 
@@ -208,25 +209,25 @@ def _tell(workload: Workload, path: Path, loaded_s: float, whole_s: float) -> No
     summary = summarise(workload, alone, 1, *rank_layers(workload, alone))
     for name in summary.unmodelled:
         count, flops, moved = summary.share(name)
-        click.echo(
+        say(
             f"warning: operator without a model of its own: {name}, {count} times, {flops:.2%} of the FLOPs and "
             f"{moved:.2%} of the bytes of a step",
             err=True,
         )
     held = sum(workload.layers[number].parameters for number in workload.order)
     if held < workload.parameters:
-        click.echo(
+        say(
             f"warning: {workload.parameters - held:,} of {workload.parameters:,} parameters take no part in what was "
             "recorded, such as a tower that these inputs do not reach; give a function with the inputs that it needs",
             err=True,
         )
     kind = "training step" if workload.training else "inference"
-    click.echo(
+    say(
         f"{workload.name}: {kind}, {workload.parameters:,} parameters in {workload.dtype}, sequence "
         f"{workload.sequence_length}, {format_quantity(workload.flops_per_sample(), 'FLOP')} a sample"
     )
-    click.echo(
-        f"{len(workload.order)} layers, {len(workload.layers)} distinct; model built in {loaded_s:.1f} s, ", nl=False
+    say(
+        f"{len(workload.order)} layers, {len(workload.layers)} distinct; model built in {loaded_s:.1f} s, "
+        f"recorded in {whole_s - loaded_s:.1f} s"
     )
-    click.echo(f"recorded in {whole_s - loaded_s:.1f} s")
-    click.echo(f"written: {path} ({path.stat().st_size:,} bytes); look at it with: hardplace show {path}")
+    say(f"written: {path} ({path.stat().st_size:,} bytes); look at it with: hardplace show {path}")

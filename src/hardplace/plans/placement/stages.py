@@ -124,10 +124,14 @@ class Stages:
             return np.asarray(total[self.high] - total[self.low])
 
         sizes = np.array([one.parameters + one.expert_parameters for one in again.work], dtype=np.float64)
-        working = cuts.largest(again.working_bytes)[self.low, self.high]
-        if self.recompute_layers:
-            working = np.maximum(working, cuts.largest(plain.working_bytes)[self.low, self.high])
-        first = np.argmax(~cuts.members, axis=1)  # the first layer outside a cut
+        largest = cuts.largest(again.working_bytes)
+        working = largest[self.low, self.high]
+        if self.recompute_layers:  # only on a chain: cuts are prefixes
+            eased = cuts.largest(plain.working_bytes)
+            begin = np.clip(self._start, self.low, self.high)
+            stop = np.clip(self._start + self.recompute_layers, self.low, self.high)
+            around_it = np.maximum(eased[self.low, begin], eased[stop, self.high])
+            working = np.maximum(largest[begin, stop], around_it)
         outputs = np.array([one.output_bytes for one in again.work])
         held = {
             "parameters": of("parameters"),
@@ -136,9 +140,19 @@ class Stages:
             "logits_bytes": of("logits_bytes"),
             "working_bytes": working,
             "largest_parameters": cuts.largest(sizes)[self.low, self.high],
-            "boundary_bytes": outputs[first[self.low]],
+            "boundary_bytes": outputs[self._first()],
         }
         return StageContents(**cast(Any, held))
+
+    def _first(self) -> Ints:
+        """Return the first layer of every stage."""
+        members = self.parts.cuts.members
+        if not self.parts.chain.edges:
+            return np.asarray(self.low)
+        found = np.zeros(len(self.low), dtype=np.int64)
+        for layer in reversed(range(members.shape[1])):
+            found[members[self.high, layer] & ~members[self.low, layer]] = layer
+        return found
 
     def at(self, low: Ints, high: Ints) -> Ints:
         """Return the stages between cuts."""

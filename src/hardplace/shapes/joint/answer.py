@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from hardplace.branch_and_bound.front import Front
 from hardplace.branch_and_bound.loop import Deadline
 from hardplace.branch_and_bound.types import LIMITS, Progress, Stop, StoppingRule
-from hardplace.design.answer import evaluated, explored, notes, too_early
+from hardplace.design.answer import evaluated, explored, notes, only_plan, too_early, undecided
 from hardplace.design.goals import Objective
 from hardplace.design.partition.types import Infeasible
 from hardplace.design.question import Question
@@ -19,6 +20,7 @@ from hardplace.design.search.explore import DesignSearch
 from hardplace.design.types import Evaluation
 from hardplace.errors import BadInput
 from hardplace.hardware.space import AXES, ChipSpace
+from hardplace.hardware.space_files import label_of
 from hardplace.hardware.types import Accelerator
 from hardplace.ndtypes import Floats
 from hardplace.shapes.joint.candidates import Best, Reshapes, layouts_of
@@ -48,10 +50,10 @@ def jointly(
     answer so far; it is raised again if there is none yet.
     """
     if ends.evaluations is not None or ends.exhaustive:
-        raise BadInput("--shapes: not beside --evaluations, --exhaustive: expected --seconds, or none of them")
+        raise BadInput("shapes", "evaluations or exhaustive beside it", "a limit of seconds, or none")
     deadline = Deadline(limit_s=ends.limit_s)
     if question.goal.objectives != (Objective.THROUGHPUT,) or len(question.workloads) > 1:
-        raise BadInput("--shapes: expected one model and the objective throughput")
+        raise BadInput("shapes", None, "one model and the objective throughput")
     found, reshapes = reshapes_of(model, asked, raw=raw)
     layouts = layouts_of(question, reshapes)
     own = explored(DesignSearch(question=question, ends=ends, within=deadline))
@@ -64,9 +66,13 @@ def jointly(
         question=question, reshapes=reshapes, ends=ends, within=deadline, report=report, start=start, layouts=layouts,
     )  # fmt: skip
     ended = joint.run()
+    if ended.best is None and ended.ended.stop is Stop.SCHEDULES:
+        ended = replace(joint, ends=replace(ends, gap=0.0), within=deadline, front=Front()).run()
     if ended.best is None or ended.evaluation is None:
         if ended.ended.stop in LIMITS or not isinstance(own, Infeasible):
             raise too_early(ended.ended.stop, "any plan was reached")
+        if ended.ended.stop is Stop.SCHEDULES:
+            raise undecided(question)
         return ended.shortage or own
     if not np.isfinite(ended.ended.excess):
         raise too_early(ended.ended.stop, "every shape was bounded")
@@ -89,7 +95,7 @@ def jointly(
         parameters=int(found.parameters[0]),
         sequence_length=question.workloads[0].sequence_length,
         setting=question.setting.name,
-        space=question.space.name,
+        space=label_of(question.space),
         raw=raw,
         share=asked.share,
         frozen=asked.frozen,
@@ -123,10 +129,12 @@ def reshapes_of(model: ShapeSource, asked: ShapeQuery, *, raw: bool) -> tuple[Sh
     if model.workload is None:
         raise BadInput(f"{model.name}: a config: expected a catalogue model or a Workload file (hardplace trace)")
     if shape.sequence != model.workload.sequence_length:
-        raise BadInput(f"--sequence: {shape.sequence}: {model.name} was recorded at {model.workload.sequence_length}")
+        raise BadInput(
+            "sequence", shape.sequence, f"{model.workload.sequence_length}, at which {model.name} was recorded"
+        )
     found = shapes_within(shape, StepConditions(), QUANTUM, asked.share, asked.frozen, asked.ranges)
     if len(found.shapes) > MOST:
-        raise BadInput(f"--shapes: {len(found.shapes):,} shapes: expected at most {MOST:,}; --freeze or --range fields")
+        raise BadInput("shapes", f"{len(found.shapes):,}", f"at most {MOST:,}: freeze fields, or give them ranges")
     reshaping = Reshaping(workload=model.workload, sizes={name: getattr(shape, name) for name in FIELDS})
     trained = found.trained / found.trained[0]
     return found, Reshapes(shapes=found.shapes, weights=np.ones(len(trained)) if raw else trained, reshaping=reshaping)
@@ -157,7 +165,7 @@ class Listing:
 
 
 def _best(reached: Reached) -> Best:
-    family = reached.plans[0].job.family
+    family = only_plan(reached).job.family
     return Best(0, (family.micro_batch, family.tensor_parallel), reached)
 
 

@@ -45,7 +45,7 @@ def places_of(question: Question) -> tuple[SectionChips, ...]:
     """
     space = question.space
     if space.whole.size > _MOST_CHIPS:
-        raise BadInput(f"--shapes: space {space.name}: {space.whole.size:,} chips: expected at most {_MOST_CHIPS:,}")
+        raise BadInput("space", f"{space.name}: {space.whole.size:,} chips", f"at most {_MOST_CHIPS:,} with shapes")
     billed = question.budget.tdp_w is not None or question.budget.usd is not None
     limits = Limits(space=space, budget=question.budget, billed=billed)
     places = space.whole.places()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 
 from hardplace.errors import BadInput, unknown
+from hardplace.files import read_json
 from hardplace.workload.recording.step import Inputs, TrainingStep, first_floats
 
 # Auto classes in the order they are asked for a model type, if the config names no architecture.
@@ -51,12 +51,7 @@ class Options:
 
 def read_config(path: Path) -> dict[str, Any]:
     """Return the fields of a config.json; BadInput if it is none."""
-    try:
-        fields = json.loads(path.read_text())
-    except OSError as problem:
-        raise BadInput(f"{path}: cannot be read: {problem.strerror}") from None
-    except ValueError as problem:
-        raise BadInput(f"{path}: expected JSON: {' '.join(str(problem).split())}") from None
+    fields = read_json(path)
     if not isinstance(fields, dict):
         raise BadInput(f"{path}: expected an object with the fields of a model's config")
     return fields
@@ -109,7 +104,7 @@ def _check(fields: dict[str, Any], where: str) -> None:
         counts = key.startswith(("num_", "n_", "d_")) or key.endswith(("_size", "_dim", "_layers", "_heads"))
         if not counts or isinstance(value, bool) or not isinstance(value, int | float):
             continue
-        if not (value == int(value) and abs(value) < _HUGE):
+        if not (abs(value) < _HUGE and value == int(value)):  # in this order: nan and inf are no whole numbers
             raise BadInput(f"{where}: {key}: {value}: expected a whole number below 2^40")
         if key.endswith("layers") and value > _MOST_LAYERS:
             raise BadInput(f"{where}: {key}: {value}: expected at most {_MOST_LAYERS:,} layers")
@@ -129,7 +124,7 @@ def _built(fields: dict[str, Any], where: str, options: Options) -> tuple[torch.
         if not options.run_custom_code:
             raise BadInput(
                 f"{where}: model_type {kind!r} is custom code ({fields['auto_map'].get('AutoConfig', 'auto_map')}), "
-                "which is not run unasked; expected --trust-code once you have read it"
+                "which is not run unasked; expected trust_code once you have read it"
             )
         return _custom(where, options)
     named = dict(fields)
