@@ -167,7 +167,8 @@ def test_a_bound_above_a_schedule_is_a_contradiction_in_every_method() -> None:
 
 def test_a_contradiction_is_one_line_and_code_70() -> None:
     script = (
-        "from hardplace.cli import app, main\n"
+        "from hardplace.cli import main\n"
+        "from hardplace.cli.app import app\n"
         "from hardplace.errors import Contradiction\n"
         "@app.command()\n"
         "def broken():\n"
