@@ -100,12 +100,16 @@ class Divisions:
 
     def divisions(self) -> Iterable[tuple[Plan, dict[Recompute, LayerChain], Fleet]]:
         """Yield every way to divide the model at its least micro-batch, sharded as far as it goes, with its chains."""
-        seen: set[Plan] = set()
+        found: dict[Plan, DegreeChoice] = {}
         for cell in self.cells():
-            least = replace(cell.plan, micro_batch=1, order=INSIDE_OUT)
-            if cell.sharded and least not in seen:
-                seen.add(least)
-                yield replace(cell.plan, zero=max(zero for zero, _ in cell.sharded)), cell.block.recomputed, cell.fleet
+            if cell.sharded:
+                key = replace(cell.plan, micro_batch=1, order=INSIDE_OUT)
+                if key not in found or cell.plan.micro_batch < found[key].plan.micro_batch:
+                    found[key] = cell
+        for cell in found.values():
+            ways = [replace(cell.plan, zero=zero, shard=over) for zero, over in cell.sharded]
+            most = max(ways, key=lambda one: (one.zero, one.sharded_over))
+            yield most, cell.block.recomputed, cell.fleet
 
     def estimated(self, plan: Plan, chain: LayerChain, fleet: Fleet) -> PlanEstimate:
         """Return the estimate of a plan whose layers are priced already where they can be."""
