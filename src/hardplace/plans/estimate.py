@@ -139,11 +139,17 @@ def _shares(busiest: Sequence[StepLayerTimes], plan: Plan, run: Pipelined, end_s
 
 
 def _chunks(stage: Sequence[LayerWork], index: int, chain: LayerChain, plan: Plan) -> list[Sequence[LayerWork]]:
-    """Return a stage's layers by chunk: what is always first in the first chunk, what is always last in the last."""
+    """Return a stage's layers by chunk: what is always first in the first chunk, what is always last in the last.
+
+    BadInput for more chunks than layers; what is always first, or last, counts as one.
+    """
     if plan.virtual == 1:
         return [stage]
     before = len(chain.before) if index == 0 else 0
     after = len(chain.after) if index == plan.pipeline - 1 else 0
+    most = len(stage) - before - after + min(1, before) + min(1, after)
+    if plan.virtual > most:
+        raise BadInput("virtual", plan.virtual, f"at most the {most} layers of stage {index}, one a chunk")
     sizes = chunk_layers(len(stage) - before - after, index, plan)
     cuts = [before + sum(sizes[:chunk]) for chunk in range(1, plan.virtual)]
     return [stage[start:end] for start, end in zip((0, *cuts), (*cuts, len(stage)), strict=True)]

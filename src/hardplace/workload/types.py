@@ -181,6 +181,22 @@ class Operator:
     window: int = 0
     group: Group = Group.NONE
 
+    @property
+    def seen_share(self) -> float:
+        """By what share of its scores an attention looks at keys that are not masked; 1 for every other operator.
+
+        Causal: the last query sees all keys, each one before it one less; with a window of w keys at most w of them.
+        """
+        if self.kind is not OperatorKind.ATTENTION or not (self.causal or self.window):
+            return 1.0
+        queries, keys = self.dims[3].at(1), self.dims[4].at(1)
+        most = min(self.window or keys, keys)
+        if not self.causal:
+            return most / keys
+        first = max(0, keys - queries)  # keys before the first query's own
+        short = min(max(most - first, 0), queries)  # queries that see fewer than `most`
+        return (short * first + short * (short + 1) / 2 + (queries - short) * most) / (queries * keys)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
@@ -256,8 +272,15 @@ class Workload:
     layers: tuple[Layer, ...]
 
     def flops_per_sample(self) -> int:
-        """Return forward and backward FLOPs of a micro-batch of one sample, without recompute."""
+        """Return forward and backward FLOPs of a micro-batch of one sample, without recompute; masked attention too."""
         flops = [sum(operator.flops.at(1) for operator in layer.operators) for layer in self.layers]
+        return sum(flops[index] for index in self.order)
+
+    def seen_flops_per_sample(self) -> float:
+        """Return the same with attention to the keys alone that a query sees: no kernel has to do more."""
+        flops = [
+            sum(operator.flops.at(1) * operator.seen_share for operator in layer.operators) for layer in self.layers
+        ]
         return sum(flops[index] for index in self.order)
 
 

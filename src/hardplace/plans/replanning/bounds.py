@@ -32,6 +32,13 @@ class StageCuts:
     last: int
     edges: Ints
 
+    @property
+    def most_chunks(self) -> int:
+        """Chunks that every stage has a layer for; what is always first, or last, counts as one."""
+        low, high = self.edges[:-1], self.edges[1:]
+        inner = np.minimum(high, self.last) - np.maximum(low, self.first)
+        return int((inner + (low < self.first) + (high > self.last)).min())
+
     def chunks(self, virtual: int) -> Ints:
         """Return where every chunk begins and ends, (stages, chunks + 1); what always comes first is in the first.
         Short chunks are a stage's first ones, of the last stage its last ones (`estimate._chunks`)."""

@@ -127,6 +127,8 @@ class RisingPlans:
         for stages in self._cuts.ways(pipeline):
             cut = self._cuts.cut(pipeline, stages, kind.chain)
             for virtual in virtuals(self.hand.running, plan, cut.last - cut.first):
+                if virtual > max(1, cut.most_chunks):
+                    continue
                 yield timed(kind, replace(plan, virtual=virtual, stages=stages), cut, hop_s)
 
     def _divided(self, way: BoundedPlan) -> Iterator[tuple[ShardedPlan, float]]:
