@@ -151,13 +151,9 @@ def _left_out(model: ShapeSource, found: ShapeSpace) -> Iterator[str]:
     if found.unmade:
         one = found.shapes.at(0)
         ones = [name for name in FIELDS if getattr(one, name) < 2]
-        why = (
-            f"{model.name} has {', '.join(ones)} of 1, so that its axes cannot be told apart"
-            if ones
-            else (
-                "a recording is not reshaped to one key-value head, to heads that those do not divide, or to an odd head"
-            )
-        )
+        why = "a recording is not reshaped to one key-value head, to heads that those do not divide, or to an odd head"
+        if ones:
+            why = f"{model.name} has {', '.join(ones)} of 1, so that its axes cannot be told apart"
         yield f"{found.unmade:,} shapes within the parameters are left out: {why}"
 
 
