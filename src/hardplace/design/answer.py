@@ -28,6 +28,7 @@ from hardplace.ndtypes import Ints
 from hardplace.units import format_quantity
 from hardplace.version import __version__
 from hardplace.workload.types import OperatorKind, Workload
+from hardplace.workload.weights import weights_of_model
 
 _REFERENCE_GAP = 0.01  # to which the plans on the chip to compare with are searched
 _REFERENCE_WORK = 0.05  # how hard their schedules are tried: a second for a layer, where the answer's may take ten
@@ -295,11 +296,20 @@ def _notes(workload: Workload) -> tuple[str, ...]:
         names = ", ".join(sorted({operator.name for operator in other}))
         share = elements / every if every else 0.0
         found.append(f"operators without a model of their own ({share:.2%} of vector elements): {names}")
-    held = sum(layers[index].parameters for index in workload.order)
-    if held > workload.parameters:
+    held = weights_of_model(workload)
+    if workload.shared:
         found.append(
-            f"{held - workload.parameters:,} tied parameters are held by the first and the last layer alike; "
-            "the all-reduce that keeps the copies equal is not charged"
+            f"{len(workload.shared):,} parameters are used by several layers, {held.twice:,} elements more than once: "
+            "held once by a stage; stages that share one add up its gradient"
+        )
+    if held.elements < workload.parameters:
+        found.append(
+            f"{workload.parameters - held.elements:,} of {workload.parameters:,} parameters take no part in what was "
+            "recorded, and are not held"
+        )
+    if held.trained < held.elements:
+        found.append(
+            f"{held.elements - held.trained:,} parameters are frozen: held without gradient and optimizer's states"
         )
     return tuple(found)
 

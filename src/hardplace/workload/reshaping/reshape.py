@@ -22,6 +22,7 @@ from hardplace.workload.types import (
     ITEM_BYTES,
     Affine,
     Edge,
+    Holder,
     Layer,
     Operator,
     OperatorKind,
@@ -31,6 +32,7 @@ from hardplace.workload.types import (
     product,
     total,
 )
+from hardplace.workload.weights import weights_of
 
 Labels = tuple[tuple[Polynomial, ...], ...]
 _PARTS = 3  # embedding, block, head
@@ -103,6 +105,7 @@ class Reshaping:
             order=order,
             edges=self._edges(wanted["layers"]),
             layers=layers,
+            shared=self._shared(wanted["layers"]),
         )
 
     def _check(self) -> None:
@@ -113,12 +116,22 @@ class Reshaping:
             raise BadInput(
                 f"{workload.name}: expected a chain of embedding, equal blocks and head: no other is reshaped"
             )
+        if any(sum(weights_of(layer)[2:]) for layer in workload.layers):
+            raise BadInput(f"{workload.name}: holds frozen parameters: expected a model that is trained whole")
         for field, size in self.sizes.items():
             if size < _LEAST:
                 raise BadInput(
                     f"{workload.name}: {field}: {size}: expected at least 2: an axis of one, or a block alone, does "
                     "not tell what it is"
                 )
+
+    def _shared(self, depth: int) -> tuple[tuple[Holder, ...], ...]:
+        """Return who shares the table in a chain as deep as that."""
+        last = self.sizes["layers"] + 1
+        return tuple(
+            tuple(Holder(depth + 1 if one.position == last else one.position, one.storage) for one in holders)
+            for holders in self.workload.shared
+        )
 
     def _edges(self, depth: int) -> tuple[Edge, ...]:
         """Return the edges of a chain as deep as that, by those of the recording."""
