@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -198,26 +198,26 @@ def _run(question: Question, ends: StoppingRule, out: Path | None, where: Where,
 
     goal = question.goal
     alone = goal.objectives[0] if len(goal.objectives) == len(goal.norms) == 1 else None
-    with working(question, ends, out, where) as work:
+    with working(question, ends, out, where) as work, ExitStack() as writing:
         with _progress_bar(ends.gap, alone) as report:
             found = _asked(question)(question, ends, report=work.reporting(report), evaluator=work.evaluator)
-        with uninterrupted():
-            if isinstance(found, Infeasible):
-                work.journal.end(found)
-                names = ", ".join(workload.name for workload in question.workloads)
-                say(f"infeasible: {names}: {infeasible_line(found)}", err=True)
-                raise SystemExit(INFEASIBLE)
-            show, page = _shown(found)
+            writing.enter_context(uninterrupted())
+        if isinstance(found, Infeasible):
+            work.journal.end(found)
+            names = ", ".join(workload.name for workload in question.workloads)
+            say(f"infeasible: {names}: {infeasible_line(found)}", err=True)
+            raise SystemExit(INFEASIBLE)
+        show, page = _shown(found)
 
-            def keep() -> None:
-                work.journal.end(found)
-                folder = work.folder
-                write(folder / "result.json", found)
-                write_text(folder / "page.html", page())
-                if not as_json:
-                    say(f"\nwritten: {folder / 'result.json'}, {folder / 'page.html'} (open it in a browser)")
+        def keep() -> None:
+            work.journal.end(found)
+            folder = work.folder
+            write(folder / "result.json", found)
+            write_text(folder / "page.html", page())
+            if not as_json:
+                say(f"\nwritten: {folder / 'result.json'}, {folder / 'page.html'} (open it in a browser)")
 
-            give(lambda: say_json(found) if as_json else show(), keep)
+        give(lambda: say_json(found) if as_json else show(), keep)
 
 
 def _asked(question: Question) -> Callable[..., DesignResult | ParetoResult | SharedResult | Infeasible]:
