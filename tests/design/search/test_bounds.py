@@ -62,8 +62,9 @@ def test_closed_forms_by_hand(
         optimizer_s=np.array([[1.0, 2.0], [4.0, 20.0]]),
     )
     links = BoundInputs(
-        counts=np.array([4.0, 2.0]), reduced_bytes=np.array([10.0, 40.0]), hop_s=hop_s, sources=1.0, sinks=1.0
-    )
+        counts=np.array([4.0, 2.0]), reduced_bytes=np.array([10.0, 40.0]), once=np.array([4.0, 2.0]), own=np.ones(2),
+        hop_s=hop_s, sources=1.0, sinks=1.0,
+    )  # fmt: skip
     one = FeasiblePlans(
         stages=np.array([float(stages)]), rounds=np.array([10.0]), reduction_s_per_byte=np.array([0.1]),
         latency_s=np.array([0.5]), shards=np.array([2.0]),
