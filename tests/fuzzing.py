@@ -113,10 +113,11 @@ def of_name(content: bytes, rng: random.Random) -> bytes:
     return text.replace("\0", "").encode(errors="replace")
 
 
-def kinds() -> tuple[Kind, ...]:
-    """Return every kind."""
+def _kinds() -> tuple[Kind, ...]:
     tiny = (DATA / "tiny.json.gz").read_bytes()
-    plan = b'{"global_batch": 8, "tensor": 2, "data": 2, "micro_batch": 1, "zero": 1, "stages": [], "recompute": "none", '
+    plan = (
+        b'{"global_batch": 8, "tensor": 2, "data": 2, "micro_batch": 1, "zero": 1, "stages": [], "recompute": "none", '
+    )
     plan += b'"schedule": "1f1b", "fragmentation": 0.04, "reserve_bytes": 2e9, "order": ["tensor", "context", "data", "pipeline"]'
     alone = plan + b"}"
     running = plan + b', "model": "TINY", "on": [{"device": "h100-sxm", "node": "dgx-h100", "count": 4}]}'
@@ -167,6 +168,9 @@ def _search(space: str) -> str:
     return f"search TINY --space {space} {rest}"
 
 
+KINDS = _kinds()
+
+
 def tried(kind: Kind, seed: int, folder: Path) -> tuple[str, Ended]:
     """Write one mutant of a kind and run one of its commands on it; return the command and how it ended."""
     rng = random.Random(f"{kind.name} {seed}")
@@ -179,7 +183,7 @@ def tried(kind: Kind, seed: int, folder: Path) -> tuple[str, Ended]:
         (folder / kind.file).write_bytes(content.replace(b"TINY", str(DATA / "tiny.json.gz").encode()))
     named = {"FILE": file, "TINY": str(DATA / "tiny.json.gz")}
     if "RUNNING" in words:
-        running = next(one for one in kinds() if one.name == "running plan").content
+        running = next(one for one in KINDS if one.name == "running plan").content
         (folder / "running.json").write_bytes(running.replace(b"TINY", named["TINY"].encode()))
         named["RUNNING"] = "running.json"
     words = [named.get(word, word) for word in words]
