@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict, dataclass
+from typing import Any
 
 _NOISE = 1e-12  # relative: what divisions of doubles leave
+_PROVEN = 1e-9  # a gap that sums of many doubles leave
 
 
 def gap_of(score: float, bound: float) -> float:
@@ -42,3 +45,42 @@ def at_most(bound: float, digits: int = 4) -> str:
         return "inf"
     scaled = bound * 10.0**places
     return f"{math.ceil(scaled * (1.0 - _NOISE)) / 10.0**places:,.{places}f}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate:
+    """The proof of how far from the best an answer can be: nothing that was searched has a rate above `bound`.
+
+    score, bound: of the answer and of everything, as rates, more is better, in `unit` (such as samples/s).
+    stop: why the search ended. considered: candidates that the bound holds for. seconds: of the search; None: not told.
+    """
+
+    score: float
+    bound: float
+    unit: str
+    stop: str
+    considered: int
+    seconds: float | None = None
+
+    @property
+    def gap(self) -> float:
+        """By what share the best can exceed the answer at most: bound / score - 1."""
+        return gap_of(self.score, self.bound)
+
+    @property
+    def proven(self) -> bool:
+        """Whether nothing is better than the answer, beyond what sums of doubles leave."""
+        return self.gap <= _PROVEN
+
+    def __str__(self) -> str:
+        """Return the certificate in one sentence."""
+        if self.proven:
+            return f"proven: none of {self.considered:,} candidates is better ({self.stop})"
+        return (
+            f"at most {percent_at_most(self.gap)} better is possible among {self.considered:,} candidates: "
+            f"{self.score:,.4g} {self.unit} reached, bound {at_most(self.bound)} ({self.stop})"
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return its fields with gap and proven, as they stand in files."""
+        return {**asdict(self), "gap": self.gap, "proven": self.proven}

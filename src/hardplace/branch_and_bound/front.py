@@ -46,12 +46,12 @@ class Front(Generic[P]):
         """Take a point unless one that is there is at least as good; drop those that it makes useless."""
         if any(all(a >= b for a, b in zip(point, scores, strict=True)) for point, _ in self.points):
             return False
-        self.points = [
+        left = [
             (point, other)
             for point, other in self.points
             if any(a > b for a, b in zip(point, scores, strict=True))
         ]  # fmt: skip
-        self.points.append((scores, payload))
+        self.points = [*left, (scores, payload)]  # at once: an interrupt leaves the one or the other
         return True
 
     @property

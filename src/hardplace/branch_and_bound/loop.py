@@ -244,10 +244,10 @@ class Loop(Generic[C, P]):
         _, _, serial, scores, _ = entry
         if not self._matters(entry):
             self._steps.drop(serial)
-            heapq.heappush(self._heap, self._flight.popleft())
+            heapq.heappush(self._heap, entry)
+            self._flight.popleft()
             return
         done = self._steps.finish(serial)
-        self._flight.popleft()
         self._merged += 1
         self._evaluations += done.job is not None
         self._problem.add(done.tally)
@@ -261,6 +261,7 @@ class Loop(Generic[C, P]):
                 self._push(cut, rest)
             else:
                 self._problem.discard(rest)
+        self._flight.popleft()  # last, so that an interrupt loses nothing: what it left is in the heap by now
 
     def _push(self, scores: Scores, candidate: C) -> None:
         self._serial += 1

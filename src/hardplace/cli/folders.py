@@ -21,7 +21,7 @@ from hardplace.cli.printing import say
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
-    from hardplace.report.runs import Answer
+    from hardplace.report.runs import FolderAnswer
 
 OUT = Path("hardplace-out")
 ASKED = "-asked.json"
@@ -90,13 +90,13 @@ def write_page(name: str, out: Path | None, file: str, page: str) -> None:
     say(f"\nwritten: {folder / file} (open it in a browser)")
 
 
-def answer(record: Path) -> Answer:
+def answer(record: Path) -> FolderAnswer:
     """Return the answer that a record in a folder is of."""
-    from hardplace.report.runs import Answer
+    from hardplace.report.runs import FolderAnswer
 
     verb = record.name.removesuffix(ASKED)
     command = _read(record).get("command")
-    return Answer(
+    return FolderAnswer(
         path=str(record.parent),
         verb=verb,
         command=command if isinstance(command, str) else "not told",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from hardplace.cli import folders, options
 from hardplace.cli.app import INFEASIBLE, app
 from hardplace.cli.goal import Asking, area_limit, asking_options, question_of
 from hardplace.cli.printing import give, say, say_json
-from hardplace.cli.progress import progress_bar
+from hardplace.cli.progress import progress_bar, uninterrupted
 from hardplace.cli.search_shapes import Shaping, check_alone, shape_options
 from hardplace.cli.working import where_options, working
 from hardplace.errors import BadInput
@@ -198,9 +198,10 @@ def _run(question: Question, ends: StoppingRule, out: Path | None, where: Where,
 
     goal = question.goal
     alone = goal.objectives[0] if len(goal.objectives) == len(goal.norms) == 1 else None
-    with working(question, ends.gap, out, where) as work:
+    with working(question, ends, out, where) as work, ExitStack() as writing:
         with _progress_bar(ends.gap, alone) as report:
             found = _asked(question)(question, ends, report=work.reporting(report), evaluator=work.evaluator)
+            writing.enter_context(uninterrupted())
         if isinstance(found, Infeasible):
             work.journal.end(found)
             names = ", ".join(workload.name for workload in question.workloads)
@@ -250,17 +251,23 @@ def _progress_bar(gap: float, objective: Objective | None = None) -> Iterator[Ca
     """Show how far the gap has closed, and incumbent and bound of the only objective, on standard error."""
     import math
 
+    from hardplace.branch_and_bound.types import Finishing
+    from hardplace.certificate import gap_of, percent_at_most
     from hardplace.design.goals import UNITS, shown
 
     with progress_bar() as show:
 
         def report(now: Progress) -> None:
-            left = now.bound / now.score - 1.0 if now.score else math.inf
+            if isinstance(now, Finishing):
+                show(now.doing, 1.0)
+                return
+            left = gap_of(now.score, now.bound) if now.score else math.inf
             closed = math.log(max(left, 1e-9)) / math.log(max(gap, 1e-6)) if left < 1 else 0.0
             values = ""
             if objective is not None:
                 best, bound = (f"{shown(objective, one):,.5g}" if one else "none" for one in (now.score, now.bound))
                 values = f"best {best}  bound {bound} {UNITS[objective][0]}  "
-            show(f"{values}gap {left:.2%}", closed)
+            known = f"gap {percent_at_most(left)}" if math.isfinite(left) else "no answer yet"
+            show(f"{values}{known}", closed)
 
         yield report

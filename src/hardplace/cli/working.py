@@ -16,7 +16,7 @@ from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
     from hardplace.branch_and_bound.steps import Pool
-    from hardplace.branch_and_bound.types import Progress
+    from hardplace.branch_and_bound.types import Progress, StoppingRule
     from hardplace.design.exact.evaluator import ChipEvaluator
     from hardplace.design.journal import Journal
     from hardplace.design.question import Question
@@ -87,13 +87,15 @@ def search_folder(question: Question, gap: float, out: Path | None, where: Where
 
 
 @contextmanager
-def working(question: Question, gap: float, out: Path | None, where: Where) -> Iterator[SearchRun]:
+def working(question: Question, ends: StoppingRule, out: Path | None, where: Where) -> Iterator[SearchRun]:
     """Open the journal and the workers of a search; BadInput if the journal is of another question."""
+    from hardplace.branch_and_bound.loop import Deadline
     from hardplace.design.exact.evaluator import in_process
     from hardplace.design.fingerprint import asked
     from hardplace.design.journal import Journalled, journal, sought
     from hardplace.design.journal_rows import FILE
 
+    gap, deadline = ends.gap, Deadline(limit_s=ends.limit_s)
     with ExitStack() as stack:
         pool: Pool[Any] | None = None
         if where.scheduler is not None:
@@ -110,5 +112,5 @@ def working(question: Question, gap: float, out: Path | None, where: Where) -> I
                 (folder / name).unlink(missing_ok=True)
         names = ", ".join(one.name for one in question.workloads)
         opened = stack.enter_context(journal(folder / FILE, asked(question, gap=gap), names, sought(question.goal)))
-        evaluator = Journalled(opened, in_process(question, gap), pool)
+        evaluator = Journalled(opened, in_process(question, gap, deadline=deadline), pool)
         yield SearchRun(folder=folder, evaluator=evaluator, journal=opened, models=len(question.workloads))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from hardplace.branch_and_bound.types import LIMITS, ONE_PERCENT, Progress, Stop, StoppingRule
+from hardplace.branch_and_bound.types import LIMITS, ONE_PERCENT, Finishing, Progress, Stop, StoppingRule
+from hardplace.certificate import gap_of, percent_at_most
 from hardplace.design.cloud import cloud
 from hardplace.design.exact.evaluator import ChipEvaluator, in_process
 from hardplace.design.exact.partition_problem import families
@@ -16,7 +17,7 @@ from hardplace.design.question import Question
 from hardplace.design.search.candidates import Reached, ReachedPlan, SearchOutcome
 from hardplace.design.search.explore import DesignSearch
 from hardplace.design.search.scoring import score_of
-from hardplace.design.types import Baseline, DesignResult, Evaluation, FrontierPoint, Job, ParetoResult
+from hardplace.design.types import Baseline, Cloud, DesignResult, Evaluation, FrontierPoint, Job, ParetoResult
 from hardplace.errors import BadInput
 from hardplace.hardware.phaze import TPUV4
 from hardplace.hardware.space_files import label_of
@@ -26,8 +27,12 @@ from hardplace.ndtypes import Ints
 from hardplace.units import format_quantity
 from hardplace.version import __version__
 from hardplace.workload.types import OperatorKind, Workload
+from hardplace.workload.weights import weights_of_model
 
 _REFERENCE_GAP = 0.01  # to which the plans on the chip to compare with are searched
+_REFERENCE_WORK = 0.05  # how hard their schedules are tried: a second for a layer, where the answer's may take ten
+_HURRIED_S = 1.0  # for them where the search has used up its own time
+_TPUV4, _DATA_PARALLEL = "TPUv4", "pure data parallel"
 
 
 def answer(
@@ -49,12 +54,24 @@ def answer(
     if isinstance(found, Infeasible):
         return found
     plan = only_plan(found.reached[0])
-    baselines = (_reference(question, ends.gap, evaluator), _pure_data_parallel(search, plan, found.reached[0].places))
+    baselines: tuple[Baseline, ...] = ()
     best, score = plan, found.scores[0][0]
-    if question.goal.objectives == (Objective.THROUGHPUT,):
-        best = _fastest(search, plan, baselines)
-        score = best.samples_per_s
-    return _exploration(search, found, best, score, baselines)
+    seen: Cloud | None = None
+    doing, quick = _TPUV4, _quick(search, found)
+    try:
+        if found.stop is not Stop.INTERRUPTED:
+            for doing, compare in ((_TPUV4, _reference), (_DATA_PARALLEL, _pure_data_parallel)):
+                _tell(search, found, f"comparing with {doing}")
+                baselines += (compare(search, plan, found.reached[0].places, quick),)
+            if question.goal.objectives == (Objective.THROUGHPUT,):
+                best = _fastest(search, plan, baselines)
+                score = best.samples_per_s
+            doing = "the chips of the page"
+            _tell(search, found, f"looking at {doing}")
+            seen = cloud(search, found.reached[0].section, evaluated(best))
+    except KeyboardInterrupt:
+        found = replace(found, stop=Stop.INTERRUPTED)
+    return _exploration(search, found, best, score, baselines, seen)
 
 
 def frontier(
@@ -150,8 +167,22 @@ def evaluated(plan: ReachedPlan | None) -> Evaluation:
     return plan.evaluation
 
 
-def _reference(question: Question, gap: float, evaluator: ChipEvaluator) -> Baseline:
-    """Return PHAZE's TPUv4-like chip with its best plan in the same setting."""
+def _quick(search: DesignSearch, found: SearchOutcome) -> ChipEvaluator:
+    """Return what evaluates plans to compare with: with a bounded effort, and with list schedules once time is up."""
+    hurried = found.stop in LIMITS or search.deadline.over
+    return in_process(search.question, search.ends.gap, work=0.0 if hurried else _REFERENCE_WORK)
+
+
+def _tell(search: DesignSearch, found: SearchOutcome, doing: str) -> None:
+    """Report what is still done."""
+    if search.report is not None:
+        score, bound = found.scores[0][0], found.scores[0][0] * (1.0 + found.excess)
+        search.report(Finishing(seconds=search.deadline.elapsed_s, score=score, bound=bound, doing=doing))
+
+
+def _reference(search: DesignSearch, plan: ReachedPlan, places: Ints, evaluator: ChipEvaluator) -> Baseline:
+    """Return PHAZE's TPUv4-like chip with its best plan in the same setting; the answer's plan plays no role."""
+    question, gap = search.question, search.ends.gap
     cores, rows, columns, vectors, lanes, buffer_bytes = TPUV4
     chip = replace(
         space_of("phaze"), tensor_cores=(cores,), array_rows=(rows,), array_columns=(columns,), vector_cores=(vectors,),
@@ -160,11 +191,15 @@ def _reference(question: Question, gap: float, evaluator: ChipEvaluator) -> Base
     budget = replace(question.budget, area_mm2=chip.area_limit_mm2, tdp_w=None, usd=None, memory_bytes=None)
     goal = Goal(devices=question.goal.devices)
     asked = replace(question, space=chip, budget=replace(budget, step_s=None), goal=goal)
-    search = DesignSearch(question=asked, ends=StoppingRule(gap=max(gap, _REFERENCE_GAP)), evaluator=evaluator)
-    short = search.shortage()
-    found = None if short is not None else search.run()
+    limit_s = None if search.ends.limit_s is None else max(_HURRIED_S, search.ends.limit_s - search.deadline.elapsed_s)
+    ends = StoppingRule(gap=max(gap, _REFERENCE_GAP), limit_s=limit_s)
+    alone = DesignSearch(question=asked, ends=ends, evaluator=evaluator)
+    short = alone.shortage()
+    found = None if short is not None else alone.run()
+    if found is not None and found.stop is Stop.INTERRUPTED:
+        raise KeyboardInterrupt
     if found is None or not found.reached:
-        return Baseline(name="TPUv4", evaluation=None, infeasible=short)
+        return Baseline(name=_TPUV4, evaluation=None, infeasible=short)
     reached = found.reached[0]
     evaluation = evaluated(reached.plans[0])
     score = None
@@ -173,12 +208,12 @@ def _reference(question: Question, gap: float, evaluator: ChipEvaluator) -> Base
             question=replace(asked, goal=question.goal), ends=StoppingRule(gap=gap), evaluator=evaluator
         )
         score = score_of(judge.scoring, reached.places, evaluation)
-    return Baseline(name="TPUv4", evaluation=evaluation, infeasible=None, score=score)
+    return Baseline(name=_TPUV4, evaluation=evaluation, infeasible=None, score=score)
 
 
-def _pure_data_parallel(search: DesignSearch, plan: ReachedPlan, places: Ints) -> Baseline:
+def _pure_data_parallel(search: DesignSearch, plan: ReachedPlan, places: Ints, evaluator: ChipEvaluator) -> Baseline:
     """Return the best plan on the chosen chip in which every device holds the whole model."""
-    label = "pure data parallel"
+    label = _DATA_PARALLEL
     question = search.question
     goal = question.goal
     reached: Evaluation | None = None
@@ -188,7 +223,7 @@ def _pure_data_parallel(search: DesignSearch, plan: ReachedPlan, places: Ints) -
     for family in families(replace(question.choices, memory_bytes=own), question.setting.batch_samples):
         if family.tensor_parallel == 1:
             chip = replace(plan.job.chip, memory_bytes=family.memory_bytes)
-            one = search.evaluate(Job(model=plan.job.model, chip=chip, family=family, max_stages=1))
+            one = evaluator.evaluate(Job(model=plan.job.model, chip=chip, family=family, max_stages=1))
             if isinstance(one, Infeasible):
                 lacking.append(one)
                 continue
@@ -259,18 +294,28 @@ def _notes(workload: Workload) -> tuple[str, ...]:
         names = ", ".join(sorted({operator.name for operator in other}))
         share = elements / every if every else 0.0
         found.append(f"operators without a model of their own ({share:.2%} of vector elements): {names}")
-    held = sum(layers[index].parameters for index in workload.order)
-    if held > workload.parameters:
+    held = weights_of_model(workload)
+    if workload.shared:
         found.append(
-            f"{held - workload.parameters:,} tied parameters are held by the first and the last layer alike; "
-            "the all-reduce that keeps the copies equal is not charged"
+            f"{len(workload.shared):,} parameters are used by several layers, {held.twice:,} elements more than once: "
+            "held once by a stage; stages that share one add up its gradient"
+        )
+    if held.elements < workload.parameters:
+        found.append(
+            f"{workload.parameters - held.elements:,} of {workload.parameters:,} parameters take no part in what was "
+            "recorded, and are not held"
+        )
+    if held.trained < held.elements:
+        found.append(
+            f"{held.elements - held.trained:,} parameters are frozen: held without gradient and optimizer's states"
         )
     return tuple(found)
 
 
 def _exploration(
-    search: DesignSearch, found: SearchOutcome, plan: ReachedPlan, score: float, baselines: tuple[Baseline, ...]
-) -> DesignResult:
+    search: DesignSearch, found: SearchOutcome, plan: ReachedPlan, score: float, baselines: tuple[Baseline, ...],
+    seen: Cloud | None,
+) -> DesignResult:  # fmt: skip
     question = search.question
     setting, workload = question.setting, question.workloads[0]
     (objective,) = question.goal.objectives
@@ -303,8 +348,22 @@ def _exploration(
         exact_evaluations=found.exact_evaluations,
         levels=found.levels,
         progress=found.progress,
-        cloud=cloud(search, found.reached[0].section, evaluated(plan)),
-        notes=notes(question),
+        cloud=seen or Cloud(area_mm2=(), samples_per_s=(), bound_samples_per_s=(), label=()),
+        notes=(*_lacking(baselines, seen), *notes(question)),
         tdp_w=float(costs.tdp_w[0]) if billed else None,
         usd=float(costs.usd[0]) if billed else None,
     )
+
+
+def _lacking(baselines: tuple[Baseline, ...], seen: Cloud | None) -> Iterator[str]:
+    """Yield what an answer lacks that was interrupted, and which plans to compare with could be faster than said."""
+    names = [one.name for one in baselines]
+    missing = [f"the comparison with {name}" for name in (_TPUV4, _DATA_PARALLEL) if name not in names]
+    missing += ["the other chips of the page"] if seen is None else []
+    if missing:
+        yield f"interrupted: {', '.join(missing)} missing; the same command goes on from here and adds them"
+    for one in baselines:
+        if one.evaluation is not None:
+            gap = gap_of(one.evaluation.samples_per_s, one.evaluation.bound_samples_per_s)
+            if gap > _REFERENCE_GAP:
+                yield f"{one.name}: at most {percent_at_most(gap)} faster, as its schedules are not solved to the end"

@@ -12,7 +12,7 @@ from hardplace.design.types import Cloud, Evaluation
 from hardplace.hardware.phaze import name
 from hardplace.ndtypes import Floats, Ints
 
-_ALL = 100_000  # chips of a space that are all looked at
+_ALL = 6_000  # chips of a space that are all looked at
 _SOME = 6_000  # of a larger one, drawn at random
 _HURRIED = 1_500  # where the search has a time limit: all of PHAZE's space take 18 s for dlrm, longer than its limit
 

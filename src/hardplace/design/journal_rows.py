@@ -197,7 +197,7 @@ def _others(path: Path, connection: sqlite3.Connection, question: Fingerprint) -
             before[str(field)] = parse_json(str(value), path)
         except BadInput:
             told = f"asked: {field}: {shortened(repr(value))}: damaged"
-            expected = "JSON; another folder (out), or to forget it and start over (--fresh)"
+            expected = "JSON; another folder (out), or to forget it and start over (fresh)"
             raise BadInput(str(path), told, expected) from None
     return difference(before, json.loads(json.dumps(question)))
 

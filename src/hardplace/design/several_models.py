@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from hardplace.branch_and_bound.loop import Deadline
 from hardplace.branch_and_bound.types import LIMITS, ONE_PERCENT, Progress, Stop, StoppingRule
 from hardplace.certificate import percent_at_most
 from hardplace.design.answer import evaluated, explored, notes, only_plan
@@ -32,12 +33,13 @@ def together(
     """Return the best chip for several models, or the best few, and which model runs where; arguments as for `answer`.
 
     Each model is searched alone first, to the same gap: what its own best chip reaches is what the others are
-    divided by. ends holds for each of these searches and for the one after them. An interrupt of one of the first is
-    raised at once: nothing is known of all models yet.
+    divided by. ends holds for each of these searches and for the one after them, but for its seconds, which they share.
+    An interrupt of one of the first is raised at once: nothing is known of all models yet.
     """
     evaluator = evaluator or in_process(question, ends.gap)
     goal, norms, open_ = question.goal, [], []
     start: list[Reached] = []
+    whole = Deadline(limit_s=ends.limit_s)
     for place, workload in enumerate(question.workloads):
         own = replace(goal, weights=(1.0,), norms=(1.0,), fleet=1)
         alone = explored(
@@ -46,6 +48,7 @@ def together(
                 ends=ends,
                 report=report,
                 evaluator=evaluator,
+                within=_share(whole, len(question.workloads) + 1 - place),
             )
         )
         if isinstance(alone, Infeasible):
@@ -62,8 +65,16 @@ def together(
                 f"{percent_at_most(alone.excess)} above {norms[-1]:.6g}"
             )
     asked = replace(question, goal=replace(goal, norms=tuple(norms)))
-    found = explored(DesignSearch(question=asked, ends=ends, report=report, evaluator=evaluator, start=tuple(start)))
+    last = DesignSearch(
+        question=asked, ends=ends, report=report, evaluator=evaluator, start=tuple(start), within=_share(whole, 1)
+    )
+    found = explored(last)
     return found if isinstance(found, Infeasible) else _shared(asked, found, tuple(open_))
+
+
+def _share(whole: Deadline, searches: int) -> Deadline:
+    """Return the deadline of the next of so many searches that share what is left."""
+    return Deadline(limit_s=None if whole.limit_s is None else (whole.limit_s - whole.elapsed_s) / searches)
 
 
 def _shared(question: Question, found: SearchOutcome, open_: tuple[str, ...]) -> SharedResult:

@@ -22,7 +22,7 @@ Cell = str | float | int | bool | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class FolderAnswer:
     """An answer that keeps no journal: its folder, the verb and the command that asked for it."""
 
     path: str
@@ -31,7 +31,7 @@ class Answer:
     updated_unix_s: float
 
 
-def show(runs: tuple[JournalSummary, ...], answers: tuple[Answer, ...], folder: str) -> None:
+def show(runs: tuple[JournalSummary, ...], answers: tuple[FolderAnswer, ...], folder: str) -> None:
     """Print a line for each search and each other answer; the folder is whole at any width."""
     console = screen(140)
     if not runs and not answers:

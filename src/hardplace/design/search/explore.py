@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from hardplace.branch_and_bound.front import Front, Scores
-from hardplace.branch_and_bound.loop import Deadline, Ended, Loop
+from hardplace.branch_and_bound.loop import Deadline, Ended, Loop, TimeUp
 from hardplace.branch_and_bound.types import Progress, Stop, StoppingRule
 from hardplace.design.chip_set import best_chip_set
 from hardplace.design.exact.evaluator import ChipEvaluator, in_process
@@ -284,7 +284,8 @@ class DesignSearch:
         if self.question.goal.shared and points:
             score, places = best_chip_set(self.question.goal, np.array([scores for scores, _ in points]))
             points = [points[place] for place in sorted(set(places))] if score > 0.0 else []
-        reached = tuple(self._exactly(one) for _, one in points)
+        reached, stopped = self._evaluated([one for _, one in points], ended.stop)
+        scores = tuple(ones.reached_scores(self.scoring, one.costs, one.plans) for one in reached)
         chips = self.question.space.chips
         every = sum(
             self.question.space.whole.size * self._families(index) for index in range(len(self.scoring.sections))
@@ -297,9 +298,9 @@ class DesignSearch:
         limits = RefinementLevel(name="limits", entered=every, discarded=self._tally.beyond, seconds=self._laid_out_s)
         return SearchOutcome(
             reached=reached,
-            scores=tuple(ones.reached_scores(self.scoring, one.costs, one.plans) for one in reached),
-            excess=max(ended.excess, within),
-            stop=Stop.GAP if ended.stop is Stop.OPTIMAL and within > 0.0 else ended.stop,
+            scores=scores,
+            excess=_relative(max(ended.excess, within), [point for point, _ in points], scores),
+            stop=Stop.GAP if stopped is Stop.OPTIMAL and within > 0.0 else stopped,
             levels=(limits, *levels),
             progress=ended.progress,
             chips=chips,
@@ -308,20 +309,53 @@ class DesignSearch:
             seconds=self.deadline.elapsed_s,
         )
 
-    def _exactly(self, reached: Reached) -> Reached:
-        return replace(reached, plans=tuple(self.best_memory(reached, index) for index in range(len(reached.plans))))
+    def _evaluated(self, points: list[Reached], stop: Stop) -> tuple[tuple[Reached, ...], Stop]:
+        """Return points with all plans evaluated, and why the search stopped: also an interrupt or the deadline here.
 
-    def best_memory(self, reached: Reached, model: int) -> ReachedPlan | None:
-        """Return a plan evaluated exactly, in the smallest memory in which it is as fast; None where it has none."""
+        From then on what is left is evaluated with list schedules.
+        """
+        found: list[Reached] = []
+        quick = in_process(self.question, self.ends.gap, work=0.0)
+        for one in points:
+            if stop not in (Stop.SECONDS, Stop.INTERRUPTED):
+                try:
+                    found.append(self._exactly(one, self._evaluator))
+                    continue
+                except KeyboardInterrupt:
+                    stop = Stop.INTERRUPTED
+                except TimeUp:
+                    stop = Stop.SECONDS
+            found.append(self._exactly(one, quick))
+        return tuple(found), stop
+
+    def _exactly(self, reached: Reached, evaluator: ChipEvaluator) -> Reached:
+        models = range(len(reached.plans))
+        return replace(reached, plans=tuple(self.best_memory(reached, index, evaluator) for index in models))
+
+    def best_memory(self, reached: Reached, model: int, evaluator: ChipEvaluator) -> ReachedPlan | None:
+        """Return a plan that the evaluator evaluated, in the smallest memory in which it is as fast; None: no plan."""
         plan = reached.plans[model]
         if plan is None:
             return None
-        outcome = plan.evaluation or self.evaluate(plan.job)
+        outcome = plan.evaluation or evaluator.evaluate(plan.job)
         assert isinstance(outcome, Evaluation)
         for capacity in self.scoring.sections[reached.section].capacities[:-1]:
             family = replace(plan.job.family, memory_bytes=capacity)
             job = replace(plan.job, family=family, chip=replace(plan.job.chip, memory_bytes=capacity))
-            smaller = self.evaluate(job)
+            smaller = evaluator.evaluate(job)
             if isinstance(smaller, Evaluation) and smaller.samples_per_s >= outcome.samples_per_s:
                 return ReachedPlan(job, smaller.samples_per_s, plan.joules, smaller)
         return ReachedPlan(plan.job, outcome.samples_per_s, plan.joules, outcome)
+
+
+def _relative(excess: float, front: Sequence[Scores], scores: Sequence[Scores]) -> float:
+    """Return an excess over the points of a front as one over the scores that their evaluations have."""
+    if not scores:
+        return excess
+    shares = [
+        before / after
+        for point, now in zip(front, scores, strict=True)
+        for before, after in zip(point, now, strict=True)
+        if before > 0.0
+    ]
+    return max(0.0, (1.0 + excess) * max(shares) - 1.0)

@@ -10,15 +10,16 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from hardplace.certificate import gap_of
 from hardplace.errors import BadInput
 from hardplace.plans.estimate import PlanEstimate, estimate_plan
 from hardplace.plans.placement.divisions import DegreeChoice, Divisions, Inventory
 from hardplace.plans.placement.partitions import Cut, PlanPartitions, PricedCuts
 from hardplace.plans.placement.space import PlanSpace, check, recomputes, schedules
-from hardplace.plans.plan import INSIDE_OUT, Plan, problems
+from hardplace.plans.plan import INSIDE_OUT, PipelineSchedule, Plan, problems
 from hardplace.workload.types import Recompute, Workload
 
 BEST = 10
@@ -46,8 +47,8 @@ class PlacementResult:
 
     @property
     def gap(self) -> float:
-        """How much faster than the best plan another one could be, as a share of its seconds; 0: it is the optimum."""
-        return max(0.0, 1.0 - self.bound_s / self.best[0].step_s)
+        """By what share more samples/s than the best plan's another one could have at most; 0: it is the optimum."""
+        return gap_of(1.0 / self.best[0].step_s, 1.0 / self.bound_s if self.bound_s > 0.0 else math.inf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +110,10 @@ class PlanSearch:
             for cell in self.divided.cells():
                 self._enter(cell)
             if not self.considered:
-                raise BadInput(self.divided.refused) if self.divided.refused else self._nothing()
+                raise BadInput(self.divided.refused) if self.divided.refused else self.nothing()
             while self._heap and self._heap[0][0] < self.limit_s:
-                self._taken_s, _, one = heapq.heappop(self._heap)
+                self._taken_s = self._heap[0][0]  # first: an interrupt may come between any two steps
+                one = heapq.heappop(self._heap)[2]
                 self._tell(self._taken_s)
                 self._refine(self._taken_s, one)
             self._taken_s = math.inf
@@ -214,6 +216,8 @@ class PlanSearch:
         plans = [(schedule, virtual) for schedule, virtual in schedules(self.space, cell.plan, self.divided.shape)]
         kinds = recomputes(self.space, cell.plan, self.divided.shape)
         count = len(plans) * len(kinds) * len(cell.sharded)
+        if self.space.within is not None:
+            count = sum(map(self.space.admits, _whole(cell, plans, kinds)))
         self.considered += count
         if not count:
             return
@@ -235,6 +239,8 @@ class PlanSearch:
                     continue
                 some = some or count > 0
                 plan = replace(sharded, schedule=schedule, virtual=virtual, recompute=kind, recompute_layers=count)
+                if not self.space.admits(plan):
+                    continue
                 if any(problems(plan)):
                     self.short += 1
                 else:
@@ -257,8 +263,16 @@ class PlanSearch:
             stopped=stopped,
         )
 
-    def _nothing(self) -> BadInput:
+    def nothing(self) -> BadInput:
+        """Return what to say where no plan has the degrees asked for."""
         devices = sum(count for _, _, count in self.divided.inventory)
+        if self.space.within is not None:
+            return BadInput(
+                "devices",
+                devices,
+                f"a number on which {self.space.within.title} runs some plan with {self.space.global_batch:,} samples, "
+                f"or fewer dimensions held",
+            )
         if self.space.fixed:
             names = ", ".join(f"{name}={','.join(map(str, values))}" for name, values in self.space.fixed.items())
             return BadInput(
@@ -271,4 +285,20 @@ class PlanSearch:
             "batch",
             self.space.global_batch,
             f"a multiple of devices / (tensor x pipeline): no data-parallel degree of {devices:,} devices divides it",
+        )
+
+
+def _whole(
+    cell: DegreeChoice, schedules: Sequence[tuple[PipelineSchedule, int]], kinds: Sequence[tuple[Recompute, int]]
+) -> Iterator[Plan]:
+    """Yield the plans of a cell, before their stages are cut."""
+    for (zero, shard), (schedule, virtual), (kind, count) in itertools.product(cell.sharded, schedules, kinds):
+        yield replace(
+            cell.plan,
+            zero=zero,
+            shard=shard,
+            schedule=schedule,
+            virtual=virtual,
+            recompute=kind,
+            recompute_layers=count,
         )

@@ -227,7 +227,11 @@ class Joint:
         if self.start is not None and best is self.start[1] and known is not None:
             return known
         search = self._searches.get((best.row, best.group)) or self._laid_out(best.row, best.group)
-        return evaluated(search.best_memory(best.reached, 0))
+        try:
+            return evaluated(search.best_memory(best.reached, 0, self._evaluator))
+        except KeyboardInterrupt:
+            quick = InProcess(tasks=self._tasks, gap=self.ends.gap / 4, work=0.0)
+            return evaluated(search.best_memory(best.reached, 0, quick))
 
     def _every(self) -> int:
         return len(self.reshapes.shapes) * len(self.groups) * self._each()
