@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from fuzzing import KINDS, Kind, complaint, tried
+from fuzzing import KINDS, Kind, complaint, tried  # type: ignore[import-not-found]
 
 _SECONDS = 10  # of CPU; what takes longer hangs
 _SLOW_S = 2.0

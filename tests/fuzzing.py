@@ -1,5 +1,7 @@
 """Mutated files of every kind, and the commands that read them: an orderly end is an answer, or one line and code 2."""
 
+# ruff: noqa: E501 (tables of values and of kinds)
+
 from __future__ import annotations
 
 import gzip

@@ -14,13 +14,12 @@ import pytest
 from commands import command
 
 DATA = Path(__file__).parent / "data/inputs"
-TINY = (
-    ["--devices", "8", "--batch", "8", "--micro-batch", "1", "--tensor-parallel", "1", "--recompute", "none", "--evaluations", "5", "--memory", "32GiB"]
-)
+TINY = ["--devices", "8", "--batch", "8", "--micro-batch", "1", "--tensor-parallel", "1", "--recompute", "none"]
+TINY += ["--evaluations", "5", "--memory", "32GiB"]
 REFUSED = [
     ("trace config-size-nan.json", "NaN"),
     ("trace nan_size.json", "NaN"),
-    ("trace infinite_size.json", "hidden_size"),
+    ("trace infinite_size.json", "Infinity"),
     ("trace auto_map_text.json", "auto_map"),
     ("audit config-digits.json --device h100-sxm", "digits"),
     ("shape config-digits.json --device h100-sxm", "digits"),
@@ -58,10 +57,26 @@ def test_one_line_names_the_file_and_the_field(line: str, said: str, tmp_path: P
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("line", ["estimate TINY --operators --on 8x128x128-10101010101010101010x128-128MiB", "chip 2x16x16-99999999999999999999x32-2MiB", "chip /dev/zero"])  # fmt: skip
+IMPOSSIBLE = (
+    "estimate TINY --operators --on 8x128x128-10101010101010101010x128-128MiB",
+    "chip 2x16x16-99999999999999999999x32-2MiB",
+    "chip /dev/zero",
+)
+
+
+@pytest.mark.parametrize("line", IMPOSSIBLE)
 def test_sizes_that_cannot_be_are_refused(line: str, tmp_path: Path) -> None:
     ended = command(*line.replace("TINY", str(DATA / "tiny.json.gz")).split(), folder=tmp_path)
     assert (ended.code, ended.err.count("\n")) == (2, 1)
+
+
+@pytest.mark.parametrize("text", ["raise RuntimeError('raised while importing')\n", "def f(:\n"])
+def test_a_module_that_cannot_be_imported_is_one_line(text: str, tmp_path: Path) -> None:
+    name = f"module_{abs(hash(text))}"
+    (tmp_path / f"{name}.py").write_text(text)
+    ended = command("trace", f"{name}:f", folder=tmp_path)
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert ended.err.startswith(f"hardplace: {name}:f: importing {name}: ")
 
 
 def test_a_small_file_that_unpacks_to_much_is_refused(tmp_path: Path) -> None:
@@ -112,7 +127,8 @@ def test_a_damaged_journal_is_named_and_the_others_are_listed(tmp_path: Path) ->
 
 def test_every_verb_keeps_its_answers_apart(tmp_path: Path) -> None:
     model = str(DATA / "tiny.json.gz")
-    for words in (["show", model], ["show", model, "--micro-batch", "2"], ["show", model], ["audit", model, "--device", "h100-sxm"]):  # fmt: skip
+    twice = (["show", model], ["show", model, "--micro-batch", "2"], ["show", model])
+    for words in (*twice, ["audit", model, "--device", "h100-sxm"]):
         assert command(*words, folder=tmp_path).code == 0
     names = sorted(str(one.relative_to(tmp_path / "hardplace-out")) for one in (tmp_path / "hardplace-out").rglob("*"))
     pages = [one for one in names if one.endswith(".html")]

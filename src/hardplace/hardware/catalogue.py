@@ -47,7 +47,8 @@ def node(name_or_file: str) -> Node:
 
 def _find(name: str, what: str, folder: Path, names: tuple[str, ...], read: Callable[[Path], _T]) -> _T:
     if name in names:
-        return _shipped(read, folder / f"{name}.toml")
+        shipped: _T = _shipped(read, folder / f"{name}.toml")
+        return shipped
     if name.endswith(".toml") or os.path.exists(name):  # False for names that no path can have
         return read(Path(name))
     raise unknown(what, name, names)
