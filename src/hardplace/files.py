@@ -290,7 +290,10 @@ def _place(text: str, where: str | os.PathLike[str]) -> str:
     def whole(digits: str) -> int | _NoNumber:
         return _NoNumber() if len(digits) > _MOST_DIGITS else 0
 
-    level = [("", json.loads(text, parse_constant=_NoNumber, parse_int=whole))]
+    try:
+        level = [("", json.loads(text, parse_constant=_NoNumber, parse_int=whole))]
+    except ValueError:  # it is no JSON further on
+        return str(where)
     while level:
         field, value = level.pop()
         if isinstance(value, _NoNumber):
