@@ -3,6 +3,7 @@
 import math
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from hardplace.design.partition.types import (
     Replication,
     Variant,
 )
-from hardplace.design.search.bounds import BoundInputs, batch_bound_s, linked, shapes
+from hardplace.design.search.bounds import batch_bound_s, linked, shapes
 from oracles_placement import batch_s, fits, partitions, slowest_s
 
 _SLACK = 1 + 1e-9
@@ -105,7 +106,7 @@ def contradictions(problem: PartitionProblem, of: list[int]) -> Iterator[str]:
         of, column("gradient_bytes")[:, 0], handed,
         s_per_byte=one.boundary_s_per_byte, latency_s=one.boundary_latency_s,
     )  # fmt: skip
-    blind = BoundInputs(counts=counted.counts, reduced_bytes=counted.reduced_bytes, hop_s=counted.hop_s)
+    blind = replace(counted, sources=math.inf, sinks=math.inf)
     for name, chain in (("with sources and sinks", counted), ("without", blind)):
         bound = float(batch_bound_s(seconds, chain, problem.recompute, rows)[0])
         if bound > best * _SLACK:
