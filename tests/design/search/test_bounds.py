@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from hardplace.design.exact.layer_kernels import LayerTimes
-from hardplace.design.search.bounds import BoundInputs, FeasiblePlans, batch_bound_s, chain, linked
+from hardplace.design.partition.types import Replication
+from hardplace.design.search.bounds import BoundInputs, FeasiblePlans, batch_bound_s, chain, linked, shapes
 from hardplace.hardware.settings import HBM3
 from hardplace.workload.load import load
 from hardplace.workload.sharding import tensor_parallel
@@ -76,3 +77,20 @@ def test_closed_forms_by_hand(
     assert batch_bound_s(seconds, links, recompute, one, known).tolist() == pytest.approx(
         [30 + end + 0.5 for end in ends_s]
     )
+
+
+def test_what_fits_is_the_most_replicas_half_as_many_and_the_best_of_all_fewer() -> None:
+    costs = {8: (0.8, 4.0), 4: (0.3, 3.0), 2: (0.2, 1.0), 1: (0.1, 5.0)}
+    feasible = [
+        (Replication(
+            data_parallel=degree, reduction_s_per_byte=per_byte, reduction_latency_s=latency_s,
+            boundary_s_per_byte=0.0, boundary_latency_s=0.0, optimizer_shards=degree,
+        ), 2)
+        for degree, (per_byte, latency_s) in costs.items()
+    ]  # fmt: skip
+    found = shapes(feasible, 8)
+    assert found.stages.tolist() == [2.0] * 3
+    assert found.rounds.tolist() == [2.0, 3.0, 5.0]  # micro-batches of a replica and one stage more
+    assert found.reduction_s_per_byte.tolist() == [0.8, 0.3, 0.1]
+    assert found.latency_s.tolist() == [4.0, 3.0, 0.0]  # one replica reduces nothing
+    assert found.shards.tolist() == [8.0, 4.0, 2.0]
