@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 
 import numpy as np
 
-from hardplace.cost.gpu.efficiencies import FittedEfficiencies, efficiencies, fitted
-from hardplace.cost.gpu.price import Pricer
 from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import device
-from hardplace.placement.plan import Format, Plan, problems
+from hardplace.placement.plan import problems
 from hardplace.search.chain import of_shape
-from hardplace.search.clusters import Fleet, Site
+from hardplace.search.clusters import Fleet, Pricers, fleet_of
 from hardplace.search.estimate import PlanEstimate, estimate_plan
-from hardplace.search.pricers import pricer_of
 from hardplace.search.published import NotModelled, Run, run_of
 from hardplace.search.published_rows import allocated_only, memory_unstated
 from hardplace.search.space import MICRO_BATCHES
@@ -70,26 +66,12 @@ class Summary:
     rank: float | None
 
 
-@cache
-def _pricer(gpu: str, precision: Format, flash: bool, stack: str, backend: str) -> Pricer:
-    """Return the pricer of a GPU with its fitted efficiencies, shared so that kernels are priced once."""
-    return pricer_of(device(gpu), Plan(global_batch=1, precision=precision, flash=flash), stack, backend)
+def fleet_of_run(run: Run, known: Pricers | None = None) -> Fleet:
+    """Return the run's devices as `estimate --plan` and `place` have them; known: what prices devices already."""
+    return fleet_of([(device(run.device), run.node, run.plan.devices)], run.plan, known)
 
 
-def fleet_of_run(run: Run, found: FittedEfficiencies | None = None) -> Fleet:
-    """Return the run's devices with what prices its work on them; found: other figures than those that ship."""
-    known = found or fitted()
-    pricer = _pricer(run.device, run.plan.precision, run.plan.flash, run.stack, run.backend)
-    pricer.efficiencies = efficiencies(pricer.kind, run.stack, known, flash=run.plan.flash)
-    cluster, share = run.cluster, known.fabrics.get(run.fabric, 1.0)
-    if share != 1.0 and len(cluster.levels) > 1:
-        cluster = replace(cluster, levels=(*cluster.levels[:-1], replace(cluster.levels[-1], efficiency=share)))
-    return Fleet(
-        sites=(Site(device=run.device, cluster=cluster, pricer=pricer, memory_bytes=device(run.device).memory_bytes),)
-    )
-
-
-def settled(run: Run) -> Run:
+def settled(run: Run, known: Pricers | None = None) -> Run:
     """Return the run with what its source leaves out: of the micro-batches 1, 2, 4, ... that divide the batch the
     fastest that fits."""
     each = run.plan.global_batch // run.plan.data
@@ -97,28 +79,28 @@ def settled(run: Run) -> Run:
     for size in MICRO_BATCHES:
         one = replace(run, plan=replace(run.plan, micro_batch=size), open=())
         if run.open and each % size == 0 and next(problems(one.plan), None) is None:
-            tried = estimate_plan(of_shape(one.shape, one.plan), one.plan, fleet_of_run(one))
+            tried = estimate_plan(of_shape(one.shape, one.plan), one.plan, fleet_of_run(one, known))
             found.append((not tried.fits, tried.step_s, one))
     return min(found, key=lambda item: item[:2])[2] if found else run
 
 
-def estimated(run: Run) -> PlanEstimate:
-    """Return the estimate of a run."""
-    one = settled(run)
-    return estimate_plan(of_shape(one.shape, one.plan), one.plan, fleet_of_run(one))
+def estimated(run: Run, known: Pricers | None = None) -> PlanEstimate:
+    """Return the estimate of a run; known: what prices devices already."""
+    one = settled(run, known)
+    return estimate_plan(of_shape(one.shape, one.plan), one.plan, fleet_of_run(one, known))
 
 
-def score(row: Mapping[str, str], estimate: Callable[[Run], PlanEstimate] = estimated) -> Scored:
-    """Return a row's prediction beside its measurement."""
+def score(row: Mapping[str, str], known: Pricers | None = None) -> Scored:
+    """Return a row's prediction beside its measurement; known: what prices devices already."""
     measured_s = _number(row["target_iter_s"])
     published = _number(row["memory_gb"])
     found, reason = None, ""
     try:
-        found = estimate(run_of(row))
+        found = estimated(run_of(row), known)
     except (NotModelled, BadInput) as problem:
         reason = str(problem)
     predicted_s = found.step_s if found else None
-    known = predicted_s is not None and measured_s is not None
+    both = predicted_s is not None and measured_s is not None
     return Scored(
         id=row["id"],
         source=row["source"].split(" ")[0],
@@ -128,7 +110,7 @@ def score(row: Mapping[str, str], estimate: Callable[[Run], PlanEstimate] = esti
         measured_s=measured_s,
         error=predicted_s / measured_s - 1.0 if predicted_s is not None and measured_s is not None else None,
         not_modelled=reason,
-        counted=known and row["grade"] != "C" and not row["flag"],
+        counted=both and row["grade"] != "C" and not row["flag"],
         memory_gib=_fullest_gib(found, row) if found else None,
         published_gib=published,
         fits=found.fits if found else None,

@@ -10,11 +10,12 @@ from hardplace.cost.arrays import ArrayTimer
 from hardplace.cost.columns import Roofline, Timer
 from hardplace.cost.gpu.attention import backend_named, stand_in
 from hardplace.cost.gpu.columns import GpuTimer
-from hardplace.cost.gpu.efficiencies import ON_ARRAYS, efficiencies, generation, generation_of_arrays
+from hardplace.cost.gpu.efficiencies import efficiencies, generation, generation_of_arrays
 from hardplace.cost.gpu.models import gpu_model
 from hardplace.cost.gpu.price import Ring
 from hardplace.cost.gpu.shape import DecoderShape
 from hardplace.cost.gpu.sheets import gpu
+from hardplace.cost.gpu.software import ON_ARRAYS, ways
 from hardplace.cost.gpu.types import Fit, GpuModel
 from hardplace.cost.operators import machine
 from hardplace.errors import BadInput
@@ -169,7 +170,7 @@ def _chip(device: Device, conditions: Conditions) -> Target:
     _known_attention(device, conditions)
     on = machine(device, "bf16")
     notes = [*on.notes, "closed forms of a chip with arrays: not fitted on measurements"]
-    reached = efficiencies(generation_of_arrays(device), ON_ARRAYS)
+    reached = efficiencies(generation_of_arrays(device), ways(ON_ARRAYS))
     if reached.products != 1.0:
         notes.append(
             f"{device.name}: kernels alone; `place` takes {reached.products:.3g} times as long for products, fitted on "
