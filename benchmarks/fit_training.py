@@ -19,7 +19,12 @@ from pathlib import Path
 
 import numpy as np
 
-from hardplace.cost.gpu.efficiencies import (
+from hardplace.cost.layers.software import ON_ARRAY_SOFTWARE, ON_ARRAYS
+from hardplace.csv_table import parse
+from hardplace.errors import BadInput
+from hardplace.files import read_text, write
+from hardplace.plans.chain import LayerChain, of_shape
+from hardplace.plans.efficiencies import (
     ARRAYS,
     FIGURES,
     GPUS,
@@ -28,19 +33,14 @@ from hardplace.cost.gpu.efficiencies import (
     flags_of,
     with_values,
 )
-from hardplace.cost.gpu.pooling import Pooled, Slopes, fit, slopes_of
-from hardplace.cost.gpu.software import ON_ARRAY_SOFTWARE, ON_ARRAYS
-from hardplace.cost.gpu.table import parse
-from hardplace.errors import BadInput
-from hardplace.files import read_text, write
-from hardplace.placement.plan import Format, Plan
-from hardplace.search.chain import Chain, of_shape
-from hardplace.search.clusters import Fleet, Pricers
-from hardplace.search.estimate import estimate_plan
-from hardplace.search.published import NotModelled, run_of
-from hardplace.search.published_rows import rows_of
-from hardplace.search.timing import Known
-from hardplace.search.validation import fleet_of_run, settled
+from hardplace.plans.estimate import estimate_plan
+from hardplace.plans.fleet import Fleet, Pricers
+from hardplace.plans.plan import Format, Plan
+from hardplace.plans.pooling import Pooled, Slopes, fit, slopes_of
+from hardplace.plans.published.rows import rows_of
+from hardplace.plans.published.runs import NotModelled, run_of
+from hardplace.plans.published.scores import fleet_of_run, settled
+from hardplace.plans.timing import Known
 
 ROOT = Path(__file__).parent.parent
 OUT = ROOT / "src/hardplace/cost/gpu/data/training.json"
@@ -77,7 +77,7 @@ class Case:
     source: str
     split: str
     plan: Plan
-    chain: Chain
+    chain: LayerChain
     fleet: Fleet
     measured_s: float
     keys: tuple[str, ...]
@@ -284,7 +284,7 @@ def main() -> None:
 
 
 def _begin() -> dict[str, float]:
-    from hardplace.cost.gpu.pooling import start
+    from hardplace.plans.pooling import start
 
     return start()
 
