@@ -11,10 +11,9 @@ from enum import StrEnum
 
 import numpy as np
 
-from hardplace.cost.types import Floats, Ints
 from hardplace.hardware.money import Use
+from hardplace.ndtypes import BoolVector, Floats, Ints
 
-Bools = np.ndarray[tuple[int], np.dtype[np.bool_]]
 USD_PER_KWH = 0.08  # electricity, industry in the USA in 2023 (EIA, Electric Power Monthly; B)
 _J_PER_KWH = 3.6e6
 _S_PER_YEAR = 365.25 * 24.0 * 3600.0
@@ -89,7 +88,7 @@ class Costs:
     embodied_kg: Floats
     idle_w: Floats
 
-    def take(self, index: Ints | Bools) -> Costs:
+    def take(self, index: Ints | BoolVector) -> Costs:
         """Return the costs of the chips at these positions."""
         return Costs(**{name: getattr(self, name)[index] for name in self.__dataclass_fields__})
 
@@ -108,6 +107,11 @@ class Goal:
     norms: tuple[float, ...] = (1.0,)
     fleet: int = 1
     use: Use = field(default_factory=Use)
+
+    @property
+    def shared(self) -> bool:
+        """Whether a fleet divides several models: each model's score counts for itself, and may be 0 on a chip."""
+        return self.fleet > 1 and len(self.norms) > 1
 
     @property
     def needs_energy(self) -> bool:
@@ -163,7 +167,8 @@ class Goal:
     def vectors(self, scores: Floats) -> Floats:
         """Return what the front compares, shape (objectives or a fleet's models, chips).
 
-        scores: (objectives, models, chips). Models are combined into one, but for a fleet. 0 where one does not run.
+        scores: (objectives, models, chips). Models are combined into one, but for a fleet. 0 where one does not
+        run; for a fleet that holds of its row alone.
         """
         if scores.shape[1] == 1:
             return scores[:, 0]

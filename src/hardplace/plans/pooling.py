@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hardplace.cost.gpu.types import Floats
+from hardplace.ndtypes import Floats
 from hardplace.plans.efficiencies import FIGURES, GPUS
 
 _STEP = 0.05  # of a logarithm over which slopes are taken

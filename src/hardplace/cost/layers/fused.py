@@ -9,6 +9,7 @@ from hardplace.cost.layers.decoder import block, embedding, head
 from hardplace.cost.layers.work import GemmWork, LayerWork
 from hardplace.workload.decoder import DecoderShape, Degrees, Experts, Latent
 from hardplace.workload.types import Layer, Operator, OperatorKind, Phase, Recompute, Workload
+from hardplace.workload.weights import WeightSizes, shared_weights, weights_of
 
 _SLACK = 1e-3  # share by which parameters may differ: biases and norms of variants
 _BOTH = 2  # kinds of block: without experts, then with them
@@ -18,9 +19,12 @@ def decoder_of(workload: Workload) -> DecoderShape | None:
     """Return the shape of a recorded decoder, if its layers are exactly those of the shape; else None.
 
     Blocks are all dense, all mixtures of experts, or dense ones before mixtures; attention is plain or latent. The
-    products of each block and of the head must be those of the shape, forward, and the parameters agree to 0.1 %.
+    products of each block and of the head must be those of the shape, forward, and the parameters agree to 0.1 %. All
+    are trained, and shared by none but embedding and head: their table.
     """
     order = workload.order
+    if not all(_trained(weights_of(layer)) for layer in workload.layers):
+        return None
     if len(order) < 3 or order[0] in order[1:] or order[-1] in order[:-1]:
         return None
     if any(edge.target != edge.source + 1 for edge in workload.edges):
@@ -32,6 +36,11 @@ def decoder_of(workload: Workload) -> DecoderShape | None:
     inner = [workload.layers[index] for index in kinds]
     first, last = workload.layers[order[0]], workload.layers[order[-1]]
     shape = _shape(inner, first, last, dense, len(order) - 2)
+    if shape is not None:
+        shape, shared = replace(shape, tied=bool(workload.shared)), shared_weights(workload, workload.layers)
+        table = shape.vocab * shape.hidden
+        if any(one.layers != (0, len(order) - 1) or one.sizes.parameters != table for one in shared):
+            return None
     return shape if shape is not None and _agrees(shape, inner, dense, first, last) else None
 
 
@@ -123,6 +132,12 @@ def _agrees(shape: DecoderShape, inner: Sequence[Layer], dense: int, first: Laye
         for one, layer in pairs
     )
     return same and all(_flops(one) == _recorded_flops(layer) for one, layer in pairs[1:])
+
+
+def _trained(sizes: WeightSizes) -> bool:
+    """Return whether all but a router's bias (a number an expert, updated by rule) has a gradient."""
+    whole = sizes.parameters + sizes.expert_parameters
+    return sum(sizes) - whole <= _SLACK * 1e-3 * whole
 
 
 def _flops(layer: LayerWork) -> float:

@@ -1,6 +1,6 @@
 """The best plan to go on with when devices or links of a running plan change (docs/model-replan.md). Read `replan`
-first: plans come in rising order of seconds (`plans.replanning.variants`), each is charged the pause that moving to it takes, and
-the loop ends when no later one can do more work over the horizon."""
+first: plans come in rising order of seconds (`plans.replanning.variants`), each is charged the pause that moving to it
+takes, and the loop ends when no later one can do more work over the horizon."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from hardplace.errors import BadInput
 from hardplace.hardware.device import Device, Node
+from hardplace.ndtypes import Ints
 from hardplace.plans.estimate import PlanEstimate
 from hardplace.plans.fleet import even_cluster
 from hardplace.plans.memory import state_bytes, weight_bytes
@@ -17,7 +18,6 @@ from hardplace.plans.replanning.devices import AvailableDevices
 from hardplace.plans.replanning.mapping import GONE, standing
 from hardplace.plans.replanning.moves import StateMoves, moves
 from hardplace.plans.replanning.state import ModelState, spread_of
-from hardplace.plans.replanning.state_shares import Ints
 from hardplace.plans.replanning.variants import RisingPlans
 from hardplace.workload.types import Recompute, Workload
 
@@ -92,15 +92,21 @@ def replan(workload: Workload, chip: Device, running: Plan, before: Node, change
     old = AvailableDevices(workload, chip, before, running, running.devices).estimate(running)
     mover = _Mover(workload, old, before, change)
     now = RisingPlans(AvailableDevices(workload, chip, change.node, running, change.devices, mover.room_for))
-    stay = mover.stay(now.hand.estimate(running)) if mover.can_stay else None
-    found = [stay] if stay else []
     least_s, late_s = change.restart_s, math.inf  # no pause is shorter; the shortest of those that were too long
+    found: list[ReplanOption] = []
+    own = mover.can_stay or now.hand.placed(running.devices) is not None
+    if own:  # the running plan as it is, where it runs or on other devices
+        option = mover.stay(now.hand.estimate(running)) if mover.can_stay else mover.option(now.hand.estimate(running))
+        if option.effective_samples_per_s > 0.0:
+            found.append(option)
+        else:
+            late_s = option.pause_s
     for estimate in now.rising():
         most = _rate(estimate) * (change.horizon_s - least_s)
         enough = found[BEST - 1].effective_samples_per_s if len(found) >= BEST else 0.0
         if most <= enough * change.horizon_s:
             break
-        if stay and _same(estimate, old):
+        if own and _same(estimate, old):
             continue
         option = mover.option(estimate)
         least_s = mover.least_pause_s(option)
@@ -126,17 +132,18 @@ def _same(one: PlanEstimate, other: PlanEstimate) -> bool:
 def _check(running: Plan, before: Node, change: Change) -> None:
     strange = sorted(one for one in change.lost if not 0 <= one < running.devices)
     if strange:
-        raise BadInput(f"--lost {strange[0]}: expected a device of the running plan, 0 to {running.devices - 1}")
+        raise BadInput("lost", strange[0], f"a device of the running plan, 0 to {running.devices - 1}")
     left = running.devices - len(change.lost)
     if change.devices < left:
-        raise BadInput(f"--devices {change.devices}: expected at least the {left} that are left of the running plan")
+        raise BadInput("devices", change.devices, f"at least the {left} that are left of the running plan")
     if change.devices < 1:
-        raise BadInput(f"--lost: all {running.devices} devices: expected one or more left, or --devices with new ones")
+        raise BadInput("lost", f"all {running.devices} devices", "one or more left, or new devices")
     was, now = before.levels[0].devices, change.node.levels[0].devices
     if before.device != change.node.device or was != now:
         raise BadInput(
-            f"--cluster {change.node.name}: {now} {change.node.device} a node: expected nodes as the running plan has "
-            f"them, {was} {before.device}"
+            "cluster",
+            f"{change.node.name}: {now} {change.node.device} a node",
+            f"nodes as the running plan has them, {was} {before.device}",
         )
     if running.kinds:
         raise BadInput(f"kinds: {list(running.kinds)}: expected a plan on devices of one kind")
@@ -147,7 +154,7 @@ class _Mover:
 
     def __init__(self, workload: Workload, old: PlanEstimate, before: Node, change: Change) -> None:
         self.old, self.change, self.states = old, change, ModelState(workload)
-        self.layers, self.parameters = len(workload.order), workload.parameters
+        self.layers = len(workload.order)
         levels = even_cluster(before, old.devices).levels
         size = levels[0].devices if len(levels) > 1 else before.levels[0].devices or old.devices
         gained = change.devices - (old.devices - len(change.lost))
@@ -213,7 +220,7 @@ class _Mover:
 
 def _answer(found: list[ReplanOption], mover: _Mover, now: RisingPlans, old: PlanEstimate) -> ReplanResult:
     best = found[0]
-    every_bytes = (weight_bytes(old.plan) + state_bytes(old.plan)) * mover.parameters
+    every_bytes = mover.states.total_bytes(weight_bytes(old.plan), state_bytes(old.plan))
     again = best.moves.checkpoint_bytes > 0.0
     uneven = None
     if best.spares:

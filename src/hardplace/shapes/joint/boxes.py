@@ -12,13 +12,13 @@ from functools import cached_property
 
 import numpy as np
 
-from hardplace.cost.types import Floats, Ints
 from hardplace.design.question import Question
 from hardplace.design.search.layout import Group
 from hardplace.design.search.sections import Limits, Section, sections
 from hardplace.errors import BadInput
 from hardplace.hardware.space import AXES
 from hardplace.hardware.types import Chips
+from hardplace.ndtypes import Floats, Ints
 from hardplace.shapes.joint.bounds import Plans, most_samples_per_s
 from hardplace.shapes.joint.kernels import Columns, kernels
 from hardplace.shapes.joint.layouts import SymbolicLayout, alike, layouts
@@ -45,7 +45,7 @@ def places_of(question: Question) -> tuple[SectionChips, ...]:
     """
     space = question.space
     if space.whole.size > _MOST_CHIPS:
-        raise BadInput(f"--shapes: space {space.name}: {space.whole.size:,} chips: expected at most {_MOST_CHIPS:,}")
+        raise BadInput("space", f"{space.name}: {space.whole.size:,} chips", f"at most {_MOST_CHIPS:,} with shapes")
     billed = question.budget.tdp_w is not None or question.budget.usd is not None
     limits = Limits(space=space, budget=question.budget, billed=billed)
     places = space.whole.places()
@@ -77,6 +77,8 @@ class Layouts:
     def of(self, row: int, group: Group) -> tuple[SymbolicLayout, ...] | None:
         """Return embedding, block and head of the shapes that are like one of them; None if they cannot be told."""
         micro_batch, ranks = group
+        if (row, ranks) not in self._known and not self.reshaping.possible:
+            self._known[row, ranks] = None
         if (row, ranks) not in self._known:
             self._known[row, ranks] = layouts(self.reshaping, self.workload(row), ranks, micro_batch, self.cycles)
         found = self._known[row, ranks]

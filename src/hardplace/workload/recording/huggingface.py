@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 
 from hardplace.errors import BadInput, unknown
+from hardplace.files import read_json
 from hardplace.workload.recording.step import Inputs, TrainingStep, first_floats
 
 # Auto classes in the order they are asked for a model type, if the config names no architecture.
@@ -51,12 +51,7 @@ class Options:
 
 def read_config(path: Path) -> dict[str, Any]:
     """Return the fields of a config.json; BadInput if it is none."""
-    try:
-        fields = json.loads(path.read_text())
-    except OSError as problem:
-        raise BadInput(f"{path}: cannot be read: {problem.strerror}") from None
-    except ValueError as problem:
-        raise BadInput(f"{path}: expected JSON: {' '.join(str(problem).split())}") from None
+    fields = read_json(path)
     if not isinstance(fields, dict):
         raise BadInput(f"{path}: expected an object with the fields of a model's config")
     return fields
@@ -109,7 +104,7 @@ def _check(fields: dict[str, Any], where: str) -> None:
         counts = key.startswith(("num_", "n_", "d_")) or key.endswith(("_size", "_dim", "_layers", "_heads"))
         if not counts or isinstance(value, bool) or not isinstance(value, int | float):
             continue
-        if not (value == int(value) and abs(value) < _HUGE):
+        if not (abs(value) < _HUGE and value == int(value)):  # in this order: nan and inf are no whole numbers
             raise BadInput(f"{where}: {key}: {value}: expected a whole number below 2^40")
         if key.endswith("layers") and value > _MOST_LAYERS:
             raise BadInput(f"{where}: {key}: {value}: expected at most {_MOST_LAYERS:,} layers")
@@ -126,10 +121,12 @@ def _built(fields: dict[str, Any], where: str, options: Options) -> tuple[torch.
     if kind not in known:
         if "auto_map" not in fields:
             raise unknown(f"{where}: model_type", kind, list(known.keys()))
+        if not isinstance(fields["auto_map"], dict):
+            raise BadInput(f"{where}: auto_map: {fields['auto_map']!r}: expected an object with the names of classes")
         if not options.run_custom_code:
             raise BadInput(
                 f"{where}: model_type {kind!r} is custom code ({fields['auto_map'].get('AutoConfig', 'auto_map')}), "
-                "which is not run unasked; expected --trust-code once you have read it"
+                "which is not run unasked; expected trust_code once you have read it"
             )
         return _custom(where, options)
     named = dict(fields)
@@ -150,11 +147,16 @@ def _custom(where: str, options: Options) -> tuple[torch.nn.Module, Any]:
     """Return a module whose classes lie beside the config, run because the user said so."""
     import transformers
 
+    if Path(where).name != "config.json":  # the library reads the folder's config.json, whatever was asked for
+        raise BadInput(f"{where}: custom code: expected a file named config.json, beside its Python files")
     folder = str(Path(where).parent)
-    config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=True, local_files_only=True)
-    _prepare(config, options)
-    with torch.device("meta"):
-        return transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=True), config
+    try:
+        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=True, local_files_only=True)
+        _prepare(config, options)
+        with torch.device("meta"):
+            return transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=True), config
+    except Exception as problem:  # of the library, or of the code beside the config
+        raise BadInput(f"{where}: custom code: {type(problem).__name__}: {_line(problem)}") from problem
 
 
 def _line(problem: BaseException) -> str:
@@ -189,7 +191,7 @@ def _class(fields: dict[str, Any], config: Any, where: str) -> Callable[[Any], t
         if type(config) in mapping:
             found = mapping[type(config)]
             return found[0] if isinstance(found, tuple) else found  # type: ignore[no-any-return]
-    raise BadInput(f"{where}: architectures: {names}: expected a class of the installed transformers library")
+    raise BadInput(f"{where}: architectures: {names!r}: expected a class of the installed transformers library")
 
 
 def _length(config: Any, module: torch.nn.Module) -> int:

@@ -13,8 +13,9 @@ from hardplace.cost.gpu.fitting.fit import large
 from hardplace.cost.gpu.gemm import LAYOUTS, alignment_bits
 from hardplace.cost.gpu.measured import AttentionRows, GemmRows
 from hardplace.cost.gpu.residual import corrected_gemm_s
-from hardplace.cost.gpu.types import Bools, Floats, GpuModel
+from hardplace.cost.gpu.types import GpuModel
 from hardplace.errors import BadInput
+from hardplace.ndtypes import Bools, Floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +55,7 @@ def gemm_errors(model: GpuModel, rows: GemmRows, *, every_row: bool, scaled: boo
     """
     chosen = np.ones(len(rows.time_s), dtype=bool) if every_row else rows.held_out
     if not chosen.any():
-        raise BadInput("no row has a held-out (n, k); expected some, or --all-rows")
+        raise BadInput("no row has a held-out (n, k); expected some, or all rows to be taken")
     rows = rows.take(np.flatnonzero(chosen))
     predicted = corrected_gemm_s(rows.shapes, model.datasheet, model.gemm, model.residual)
     plain = corrected_gemm_s(rows.shapes, model.datasheet, model.gemm, None)
@@ -97,7 +98,7 @@ def attention_errors(model: GpuModel, rows: AttentionRows, *, every_row: bool) -
     held = np.ones(len(names), dtype=bool) if every_row else rows.held_out
     if not held.any():
         raise BadInput(
-            "no row has a held-out (sequence, heads, kv heads, head dimension); expected some, or --all-rows"
+            "no row has a held-out (sequence, heads, kv heads, head dimension); expected some, or all rows to be taken"
         )
     tables = []
     for backend in sorted(set(rows.backend)):
