@@ -43,7 +43,7 @@ from hardplace.plans.published.scores import fleet_of_run, settled
 from hardplace.plans.timing import Known
 
 ROOT = Path(__file__).parent.parent
-OUT = ROOT / "src/hardplace/cost/gpu/data/training.json"
+OUT = ROOT / "src/hardplace/plans/data/training.json"
 TABLES = ("validation/training/training.csv", "validation/training/runs-2026b.csv")
 # sd of the prior of offsets, by group of figures; which offsets there are
 GROUPS = {

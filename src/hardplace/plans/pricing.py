@@ -87,7 +87,7 @@ def _unmeasured(chip: Device, kind: str, plan: Plan) -> list[str]:
     if not is_fitted(kind):
         return [f"{chip.name}: no published run on it was fitted: figures are the centre of other devices"]
     if not plan.software:
-        return ["no software named (--software): figures are the centre of the software known"]
+        return ["no software named: figures are the centre of the software known"]
     if not rows_together(kind, plan.software):
         name = SOFTWARE[plan.software].title
         return [f"{chip.name} with {name}: no published run of both together was fitted"]
