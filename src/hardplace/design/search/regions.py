@@ -15,11 +15,15 @@ from hardplace.hardware.space import AXES, Box, ChipSpace, corners
 from hardplace.hardware.types import Chips
 from hardplace.ndtypes import Floats, Ints
 
-_LEAF = 512  # chips of a box that are looked at one by one
+_LEAF = 64  # chips of a box that are looked at one by one
 _PARTS = 32  # boxes that one is divided into at a time
 _BLOCKS = (64, 256, 1024)  # chips refined together: few at first, to reach something; then enough to vectorise
 # How much a doubling along each axis matters, to choose where to divide: a buffer's size less than a rate.
-_WEIGHTS = {"buffer_bytes": 0.3, "vector_cores": 0.7, "vector_lanes": 0.7}
+# Where sides and clock are given, limits bound the rest best (search.ceilings).
+_WEIGHTS = {
+    "array_rows": 100.0, "array_columns": 100.0, "clock_hz": 400.0,
+    "buffer_bytes": 0.3, "vector_cores": 1.0, "vector_lanes": 1.0,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ import numpy as np
 from hardplace.branch_and_bound.front import Front, Scores
 from hardplace.design.goals import Costs, Goal
 from hardplace.design.search.bounds import batch_bound_s
+from hardplace.design.search.ceilings import ceilings
 from hardplace.design.search.energy import Prices, joules, prices
 from hardplace.design.search.layout import ModelInSection, ModelLayout
 from hardplace.design.search.least_work import Rates, least_seconds, rates
@@ -60,10 +61,13 @@ class Scoring:
         """Return what is known of boxes by their lowest and highest places, shape (axes, boxes), from parts alone."""
         place = self.sections[section]
         costs, energies, plan = self.limits.costs(place, self.space.at(low))
-        if self.limits.billed and not np.array_equal(low, high):
+        alone = np.array_equal(low, high)
+        if self.limits.billed and not alone:
             top, _, plan = self.limits.costs(place, self.space.at(high))
             costs = self.limits.least(costs, top)
-        on = rates(self.space, low, high, place.setting)
+        on = rates(
+            self.space, low, high, place.setting, None if alone else ceilings(self.limits, place, low, high)
+        )
         each = prices(energies, _given(plan)) if energies is not None and self.goal.needs_energy else None
         pairs = [
             self._of_model(layout, there, on, each, place)

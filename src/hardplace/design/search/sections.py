@@ -18,6 +18,9 @@ from hardplace.hardware.types import Budget, Chips, Setting
 from hardplace.ndtypes import BoolVector, Floats, Ints
 
 
+SLACK = 1e-9  # of a limit, within which a chip counts as inside
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
     """Chips that share memory and links: a setting with both, the capacities that a plan chooses from, their pricer."""
@@ -135,7 +138,7 @@ class Limits:
         """Return which chips are within every limit, shape (chips,)."""
         inside = np.ones(len(costs.area_mm2), dtype=bool)
         for _, taken, limit in self.rows(costs):
-            inside &= taken <= limit * (1.0 + 1e-9)
+            inside &= taken <= limit * (1.0 + SLACK)
         return inside
 
     def large(self, chips: Chips, costs: Costs) -> BoolVector:
@@ -147,7 +150,7 @@ class Limits:
     def note(self, costs: Costs, sizes: Ints) -> None:
         """Count what the limits leave out: boxes of these sizes, by what their least chips cost."""
         for name, taken, limit in self.rows(costs):
-            beyond = taken > limit * (1.0 + 1e-9)
+            beyond = taken > limit * (1.0 + SLACK)
             if beyond.any():
                 self.excluded.note(name, int(sizes[beyond].sum()), float(taken[beyond].min()))
 
