@@ -103,7 +103,9 @@ def violations(made: Question, random: np.random.Generator) -> tuple[list[str], 
     every = space.whole.places()
     costs, _, _ = limits.costs(section, space.at(every))
     inside = limits.within(costs)
-    beyond = (costs.area_mm2 > made.budget.area_mm2 * 1.000001) & (costs.tdp_w > float(made.budget.tdp_w or 0) * 1.000001)
+    beyond = (costs.area_mm2 > made.budget.area_mm2 * 1.000001) & (
+        costs.tdp_w > float(made.budget.tdp_w or 0) * 1.000001
+    )
     chosen = random.permutation(np.flatnonzero(inside))[:16]
     places = every[:, chosen]
     speed = reached(scoring, places)

@@ -380,7 +380,7 @@ def test_own_bests_that_are_not_proven_are_said_to_be() -> None:
     )
     assert isinstance(found, SharedResult)
     (said,) = [note for note in found.notes if "own best" in note]
-    assert said.startswith("opt-350m: evaluations spent")
+    assert said.startswith("resnet-50: evaluations spent")
 
 
 def test_a_frontier_names_what_its_points_reach() -> None:

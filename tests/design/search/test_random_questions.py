@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 
-
 def _benchmark(name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[3] / "benchmarks" / f"{name}.py")
     assert spec is not None

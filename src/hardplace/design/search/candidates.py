@@ -12,7 +12,7 @@ from hardplace.design.search.scoring import FamilyBounds
 from hardplace.design.search.sections import Excluded
 from hardplace.design.types import Evaluation, Job, RefinementLevel
 from hardplace.hardware.space import Box
-from hardplace.ndtypes import Floats, Ints
+from hardplace.ndtypes import Bools, Floats, Ints
 
 
 class Refinement(IntEnum):
@@ -36,10 +36,14 @@ LEVEL_NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class BoxCandidate:
-    """All chips of a box in one section, known by their best corner only."""
+    """All chips of a box in one section, known by their best corner only.
+
+    families: of the only model, which may matter there, (families,); None: any.
+    """
 
     section: int
     box: Box
+    families: Bools | None = None
 
 
 @dataclass(frozen=True, slots=True)

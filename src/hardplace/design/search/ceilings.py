@@ -97,7 +97,11 @@ def _area(section: Section, limit_mm2: float, least: Chips, most: Chips, lanes: 
     vectors = taken(_wide(least, lanes)) - none[lanes[0]]
     clock_hz = most.clocks_hz(section.setting)
     return _shares(
-        limit_mm2 * (1.0 + SLACK) - none, least, (array, vectors), (array / clock_hz, vectors / clock_hz[lanes[0]]), lanes
+        limit_mm2 * (1.0 + SLACK) - none,
+        least,
+        (array, vectors),
+        (array / clock_hz, vectors / clock_hz[lanes[0]]),
+        lanes,
     )
 
 

@@ -37,13 +37,15 @@ from hardplace.design.search.candidates import (
 )
 from hardplace.design.search.exhaustive import everything
 from hardplace.design.search.layout import ModelLayout
-from hardplace.design.search.regions import opened
+from hardplace.design.search.regions import opened, sampled
 from hardplace.design.search.scoring import Scoring, scores_of
 from hardplace.design.search.sections import Limits, sections
 from hardplace.design.search.several_scores import spread
 from hardplace.design.types import Evaluation, Job, Outcome, RefinementLevel
 from hardplace.errors import BadInput
 from hardplace.hardware.space import corners
+
+_FIRST = 4  # chips attempted before the first region is divided
 
 Candidate = BoxCandidate | ChipBlock | ChipCandidate
 
@@ -126,12 +128,12 @@ class DesignSearch:
         check = self.deadline.check
         families = self._families(candidate.section)
         if isinstance(candidate, BoxCandidate):
+            self._dive(candidate)
             result = opened(self.scoring, candidate, check)
             self._tally.beyond += result.beyond * families
             small = candidate.box.size and all(isinstance(one, ChipBlock) for _, one in result.left)
             level = Refinement.PARTS if small else Refinement.BOX
             self._tally.levels[level].discarded += result.hopeless * families
-            self._dive(result.left)
             return level, result.left
         if isinstance(candidate, ChipBlock):
             return Refinement.SCHEDULE_BOUNDS, self._priced(candidate)
@@ -141,10 +143,13 @@ class DesignSearch:
         self._tally.levels[level].discarded += not left
         return level, left
 
-    def _dive(self, left: list[tuple[Scores, BoxCandidate | ChipBlock]]) -> None:
-        """Attempt the best chip of the first region that is opened, so that something is reached."""
-        if not self.several and not self.front.points and left and isinstance(left[0][1], ChipBlock):
-            ones.attempt(self.scoring, first_of(self.scoring, left[0][1]))
+    def _dive(self, region: BoxCandidate) -> None:
+        """Attempt the best of some chips of the first regions that are opened, so that something is reached."""
+        if self.several or self.front.points:
+            return
+        some = sampled(self.scoring, region)
+        for first in range(min(_FIRST, some.places.shape[1])):
+            ones.attempt(self.scoring, first_of(self.scoring, some.take(np.array([first]))))
 
     def _priced(self, block: ChipBlock) -> Sequence[tuple[Scores, Candidate]]:
         """Return the chips of a block, with bounds from scheduled kernels, that may matter."""

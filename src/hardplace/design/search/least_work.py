@@ -16,8 +16,8 @@ from hardplace.cost.arrays import times
 from hardplace.cost.arrays.tensor import array_cycles
 from hardplace.cost.types import Engine, Kernel
 from hardplace.design.exact.layer_kernels import LayerKernels, LayerTimes
-from hardplace.design.search.ceilings import Ceilings, Shares
 from hardplace.design.scheduling.modes import TENSOR, VECTOR
+from hardplace.design.search.ceilings import Ceilings, Shares
 from hardplace.hardware.space import ChipSpace
 from hardplace.hardware.types import Setting, own_buffer_bytes
 from hardplace.ndtypes import Bools, Floats, Ints
@@ -31,8 +31,8 @@ class KernelWork:
 
     array_cycles: of one array by (rows, columns) on the space's axes; then lane-cycles, and bytes through memory by
     buffer size and through the shared buffer by size of a core's own. macs: multiply-accumulates. phases: of each
-    (layer, phase) its first kernel, and the predecessors of each of its kernels, counted from there; phase: of each kernel. layers: how many.
-    update_bytes: of the optimizer step on unsharded states, (layers,).
+    (layer, phase) its first kernel, and the predecessors of each of its kernels, counted from there; phase: of each
+    kernel, its row in them. layers: how many. update_bytes: of the optimizer step on unsharded states, (layers,).
     whole_cycles: of all arrays, fill and drain among them, with at most so many cores by (cores, rows, columns); None
     where the space has more of them than are worth it. reductions: along the lanes, (kernels, 1).
     on_tensor, on_vector: whether a kernel takes cores of a kind, (kernels, 1). share_bytes: through memory by the size
@@ -148,8 +148,8 @@ class Rates:
 
     cores: place of the most tensor cores on their axis. lanes: of a vector core at least.
     rows, columns: first and last place on the axes of array sides. A chip is a box of one. shares: of the limits, for
-    both kinds of cores together. tensor_cores, vector_cores: the fewest and the most. share_bytes: of the buffer, of one
-    core at most.
+    both kinds of cores together. tensor_cores, vector_cores: the fewest and the most. share_bytes: of the buffer, of
+    one core at most.
     """
 
     clock_hz: Floats
@@ -175,13 +175,15 @@ def rates(space: ChipSpace, low: Ints, high: Ints, setting: Setting, within: Cei
     """
     top, least = space.at(high), space.at(low)
     clock = top.clocks_hz(setting)
-    arrays, vectors = (top.tensor_cores, top.vector_cores) if within is None else (within.tensor_cores, within.vector_cores)
+    arrays, vectors = (np.asarray(most, dtype=np.float64) for most in (top.tensor_cores, top.vector_cores))
+    if within is not None:
+        arrays, vectors = within.tensor_cores, within.vector_cores
     return Rates(
         clock_hz=clock,
         cores=np.searchsorted(space.values[0], arrays),
         lanes=least.vector_lanes,
-        tensor_cores=(least.tensor_cores, arrays),
-        vector_cores=(least.vector_cores, vectors),
+        tensor_cores=(least.tensor_cores.astype(np.float64), arrays),
+        vector_cores=(least.vector_cores.astype(np.float64), vectors),
         arrays_per_s=arrays * clock,
         lanes_per_s=vectors * top.vector_lanes * clock,
         buffer_bytes_per_s=times.buffer_bandwidth_bytes_per_s(top, setting),
@@ -256,9 +258,7 @@ def _whole_s(done: KernelWork, on: Rates, shared_s: Floats) -> Floats:
     return seconds
 
 
-def _energies(
-    done: KernelWork, on: Rates, whole_s: Floats, parts: list[Floats], setting: Setting
-) -> Iterator[Floats]:
+def _energies(done: KernelWork, on: Rates, whole_s: Floats, parts: list[Floats], setting: Setting) -> Iterator[Floats]:
     """Yield what each kernel takes at least of the time of both kinds of cores, by some weights, (kernels, boxes).
 
     A kernel has the whole chip for whole_s, or one core of its kind, with that core's share of buffer and bandwidth.

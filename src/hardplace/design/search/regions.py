@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -16,7 +17,8 @@ from hardplace.hardware.types import Chips
 from hardplace.ndtypes import Floats, Ints
 
 _LEAF = 64  # chips of a box that are looked at one by one
-_PARTS = 32  # boxes that one is divided into at a time
+_SAMPLE = 2048  # chips looked at before the first region is divided
+_PARTS = 128  # boxes that one is divided into at a time
 _BLOCKS = (64, 256, 1024)  # chips refined together: few at first, to reach something; then enough to vectorise
 # How much a doubling along each axis matters, to choose where to divide: a buffer's size less than a rate.
 # Where sides and clock are given, limits bound the rest best (search.ceilings).
@@ -46,11 +48,15 @@ def opened(scoring: Scoring, region: BoxCandidate, check: Callable[[], None]) ->
     check()
     if not kept:
         return Opened(left=[], beyond=beyond, hopeless=0)
-    vectors = scoring.vectors(scoring.known(region.section, *corners(kept)))
+    known = scoring.known(region.section, *corners(kept), region.families)
+    vectors, families = scoring.vectors(known), scoring.matter(known)
     matters = scoring.excess(vectors) > 0.0
     return Opened(
         left=[
-            (scores_of(vectors[:, index : index + 1]), BoxCandidate(region.section, kept[index]))
+            (
+                scores_of(vectors[:, index : index + 1]),
+                BoxCandidate(region.section, kept[index], None if families is None else families[:, index]),
+            )
             for index in np.flatnonzero(matters).tolist()
         ],
         beyond=beyond,
@@ -60,14 +66,14 @@ def opened(scoring: Scoring, region: BoxCandidate, check: Callable[[], None]) ->
 
 def _divided(box: Box, space: ChipSpace) -> Iterator[Box]:
     """Yield parts of a box, divided in half along the widest axes, the largest part first."""
-    parts = [box]
-    while len(parts) < _PARTS:
-        largest = max(range(len(parts)), key=lambda index: parts[index].size)
-        if parts[largest].size <= _LEAF:
-            break
-        one = parts.pop(largest)
-        parts += one.halves(_widest(one, space))
-    yield from parts
+    parts = [(-box.size, 0, box)]
+    made = 1
+    while len(parts) < _PARTS and -parts[0][0] > _LEAF:
+        _, _, largest = heapq.heappop(parts)
+        for half in largest.halves(_widest(largest, space)):
+            heapq.heappush(parts, (-half.size, made, half))
+            made += 1
+    yield from (part for _, _, part in parts)
 
 
 def _widest(box: Box, space: ChipSpace) -> int:
@@ -90,7 +96,7 @@ def _chips(scoring: Scoring, region: BoxCandidate) -> Opened:
     if not len(inside):
         return Opened(left=[], beyond=beyond, hopeless=0)
     places = places[:, inside]
-    known = scoring.known(region.section, places, places)
+    known = scoring.known(region.section, places, places, region.families)
     vectors = scoring.vectors(known)
     matters = np.flatnonzero(scoring.excess(vectors) > 0.0)
     order = matters[_best_first(vectors[:, matters], known.costs.area_mm2[matters])]
@@ -99,6 +105,18 @@ def _chips(scoring: Scoring, region: BoxCandidate) -> Opened:
     whole = ChipBlock(region.section, places, known)
     left = [(scores_of(vectors[:, chosen]), whole.take(chosen)) for chosen in parts]
     return Opened(left=list(left), beyond=beyond, hopeless=len(inside) - len(matters))
+
+
+def sampled(scoring: Scoring, region: BoxCandidate) -> ChipBlock:
+    """Return some chips of a region within the limits, the most promising first; the same ones each time."""
+    low, high = (np.array(one)[:, None] for one in (region.box.low, region.box.high))
+    places = np.random.default_rng(0).integers(low, high, size=(len(low), _SAMPLE))
+    costs, _, _ = scoring.limits.costs(scoring.sections[region.section], scoring.space.at(places))
+    chips = scoring.space.at(places)
+    places = places[:, np.flatnonzero(scoring.limits.within(costs) & scoring.limits.large(chips, costs))]
+    known = scoring.known(region.section, places, places)
+    order = _best_first(scoring.vectors(known), known.costs.area_mm2)
+    return ChipBlock(region.section, places, known).take(order)
 
 
 def chips_of_section(scoring: Scoring, section: int) -> tuple[Chips, Ints]:

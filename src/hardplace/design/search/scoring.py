@@ -57,20 +57,21 @@ class Scoring:
     there: tuple[tuple[ModelInSection, ...], ...]
     front: Front[Any]
 
-    def known(self, section: int, low: Ints, high: Ints) -> FamilyBounds:
-        """Return what is known of boxes by their lowest and highest places, shape (axes, boxes), from parts alone."""
+    def known(self, section: int, low: Ints, high: Ints, among: Bools | None = None) -> FamilyBounds:
+        """Return what is known of boxes by their lowest and highest places, shape (axes, boxes), from parts alone.
+
+        among: which families of the only model are asked for, (families,); of the others there is nothing; None: all.
+        """
         place = self.sections[section]
         costs, energies, plan = self.limits.costs(place, self.space.at(low))
         alone = np.array_equal(low, high)
         if self.limits.billed and not alone:
             top, _, plan = self.limits.costs(place, self.space.at(high))
             costs = self.limits.least(costs, top)
-        on = rates(
-            self.space, low, high, place.setting, None if alone else ceilings(self.limits, place, low, high)
-        )
+        on = rates(self.space, low, high, place.setting, None if alone else ceilings(self.limits, place, low, high))
         each = prices(energies, _given(plan)) if energies is not None and self.goal.needs_energy else None
         pairs = [
-            self._of_model(layout, there, on, each, place)
+            self._of_model(layout, there, on, each, place, among)
             for layout, there in zip(self.models, self.there[section], strict=True)
         ]
         return FamilyBounds(
@@ -78,11 +79,18 @@ class Scoring:
         )
 
     def _of_model(
-        self, layout: ModelLayout, there: ModelInSection, on: Rates, each: Prices | None, section: Section
+        self,
+        layout: ModelLayout,
+        there: ModelInSection,
+        on: Rates,
+        each: Prices | None,
+        section: Section,
+        among: Bools | None,
     ) -> tuple[Floats, Floats]:
         boxes = len(on.arrays_per_s)
         speed, energy = np.zeros((2, len(there.families), boxes))
-        for group, members in there.members.items():
+        for group, every in there.members.items():
+            members = every if among is None else tuple(member for member in every if among[member])
             if not members:
                 continue
             done, links = layout.work[group], there.chains[group]
@@ -119,6 +127,14 @@ class Scoring:
                     scores = self.goal.scores(objective, speed, energy, known.costs)
                     best[row, column] = scores.max(axis=0)
         return self.goal.vectors(best)
+
+    def matter(self, known: FamilyBounds) -> Bools | None:
+        """Return which families of the only model exceed the front, shape (families, boxes); None: several models."""
+        if len(self.models) > 1:
+            return None
+        (speed,), (energy,) = known.samples_per_s, known.joules
+        scores = [self.goal.scores(objective, speed, energy, known.costs) for objective in self.goal.objectives]
+        return np.asarray(self.excess(np.stack(scores).reshape(len(scores), -1)) > 0.0).reshape(speed.shape)
 
     def excess(self, vectors: Floats) -> Floats:
         """Return by how much each column exceeds the front, shape (chips,); -1 where nothing is possible."""

@@ -17,7 +17,6 @@ from hardplace.hardware.space import AXES, Box, ChipSpace, corners
 from hardplace.hardware.types import Budget, Chips, Setting
 from hardplace.ndtypes import BoolVector, Floats, Ints
 
-
 SLACK = 1e-9  # of a limit, within which a chip counts as inside
 
 
