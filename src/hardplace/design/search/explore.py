@@ -148,6 +148,8 @@ class DesignSearch:
         if self.several or self.front.points:
             return
         some = sampled(self.scoring, region)
+        if some is None:
+            return
         for first in range(min(_FIRST, some.places.shape[1])):
             ones.attempt(self.scoring, first_of(self.scoring, some.take(np.array([first]))))
 

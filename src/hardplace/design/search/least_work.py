@@ -276,7 +276,7 @@ def _energies(done: KernelWork, on: Rates, whole_s: Floats, parts: list[Floats],
     on_cores = np.where(done.on_tensor | done.on_vector, whole_s, 0.0)
     one_s = np.maximum(arrays_s * tensor, lanes_s * vector)
     one_s = np.maximum(one_s, moved_s * (few_tensor + few_vector))
-    always = one_s >= done.summed(on_cores).reshape(-1, whole_s.shape[1])[done.phase]
+    always = one_s >= done.summed(on_cores).reshape(len(done.phases), whole_s.shape[1])[done.phase]
     for weight in (0.0 * alike, 0.5 * alike, alike, 0.5 + 0.5 * alike, 0.0 * alike + 1.0):
         alone = weight * np.where(done.on_tensor, on_tensor, 0.0)
         alone = alone + (1.0 - weight) * np.where(done.on_vector, on_vector, 0.0)

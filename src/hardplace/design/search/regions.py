@@ -107,13 +107,15 @@ def _chips(scoring: Scoring, region: BoxCandidate) -> Opened:
     return Opened(left=list(left), beyond=beyond, hopeless=len(inside) - len(matters))
 
 
-def sampled(scoring: Scoring, region: BoxCandidate) -> ChipBlock:
+def sampled(scoring: Scoring, region: BoxCandidate) -> ChipBlock | None:
     """Return some chips of a region within the limits, the most promising first; the same ones each time."""
     low, high = (np.array(one)[:, None] for one in (region.box.low, region.box.high))
     places = np.random.default_rng(0).integers(low, high, size=(len(low), _SAMPLE))
     costs, _, _ = scoring.limits.costs(scoring.sections[region.section], scoring.space.at(places))
     chips = scoring.space.at(places)
     places = places[:, np.flatnonzero(scoring.limits.within(costs) & scoring.limits.large(chips, costs))]
+    if not places.shape[1]:
+        return None
     known = scoring.known(region.section, places, places)
     order = _best_first(scoring.vectors(known), known.costs.area_mm2)
     return ChipBlock(region.section, places, known).take(order)
