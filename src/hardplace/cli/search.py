@@ -128,7 +128,10 @@ def search(
         return
     check_alone(shaping)
     folders.check_writable(out)
-    _run(question, ends, out, where, as_json)
+    try:
+        _run(question, ends, out, where, as_json)
+    except BadInput as problem:  # a journal's, which knows no options
+        raise BadInput(str(problem).replace("(out)", "(--out)").replace("(fresh)", "(--fresh)")) from None
 
 
 def _with_shapes(

@@ -34,6 +34,7 @@ class Recording:
     autocast: str | None
     attention: str
     size: tuple[str, ...]
+    freeze: tuple[str, ...]
     trust_code: bool
 
     def command(self, source: str) -> str:
@@ -45,6 +46,7 @@ class Recording:
             ("--autocast", self.autocast),
             ("--attention", self.attention if self.attention != "fused" else None),
             *(("--size", one) for one in self.size),
+            *(("--freeze", one) for one in self.freeze),
         )
         words = [word for name, value in given if value is not None for word in (name, str(value))]
         return shlex.join(["hardplace", "trace", source, *words, *(["--trust-code"] if self.trust_code else [])])
@@ -66,6 +68,12 @@ recording_options = gathered(
     ),
     click.option(
         "--size", multiple=True, metavar="NAME=N", help="A dynamic dimension of an ONNX file, such as batch=8."
+    ),
+    click.option(
+        "--freeze",
+        multiple=True,
+        metavar="PATTERN",
+        help="Parameters that are not trained, by name: 'vision_tower.*', '*.base_layer.weight'.",
     ),
     click.option(
         "--trust-code", is_flag=True, help="Run the Python files beside a config of custom code. Read them first."
@@ -93,6 +101,7 @@ def trace(*, source: str, asked: Recording, out: Path | None) -> None:
     _check_source(source, asked)
     start = time.perf_counter()
     step = _step(source, asked)
+    _freeze(step, source, asked.freeze)
     loaded_s = time.perf_counter() - start
     workload = _recorded(step)
     path = out or Path(f"{path_name(workload.name)}.json.gz")
@@ -168,6 +177,15 @@ def _step(source: str, asked: Recording) -> TrainingStep:
     return step_of_config(fields, str(path), asked.name or stem, options, command=command)
 
 
+def _freeze(step: TrainingStep, source: str, patterns: tuple[str, ...]) -> None:
+    """Take the gradient from the parameters that patterns name."""
+    from hardplace.workload.recording.freeze import freeze
+
+    if patterns and step.loss is None:
+        raise BadInput(f"--freeze: {patterns[0]}: {source} is recorded forward only: expected a model that is trained")
+    freeze(step.module, patterns)
+
+
 def _sizes(texts: tuple[str, ...]) -> dict[str, int]:
     """Return the dimensions given as NAME=N."""
     found = {}
@@ -204,6 +222,7 @@ def _tell(workload: Workload, path: Path, loaded_s: float, whole_s: float) -> No
     from hardplace.workload.sharding.degrees import rank_layers
     from hardplace.workload.summary import summarise
     from hardplace.workload.types import Parallelism
+    from hardplace.workload.weights import weights_of_model
 
     alone = Parallelism()
     summary = summarise(workload, alone, 1, *rank_layers(workload, alone))
@@ -214,7 +233,8 @@ def _tell(workload: Workload, path: Path, loaded_s: float, whole_s: float) -> No
             f"{moved:.2%} of the bytes of a step",
             err=True,
         )
-    held = sum(workload.layers[number].parameters for number in workload.order)
+    total = weights_of_model(workload)
+    held = total.elements
     if held < workload.parameters:
         say(
             f"warning: {workload.parameters - held:,} of {workload.parameters:,} parameters take no part in what was "
@@ -226,6 +246,11 @@ def _tell(workload: Workload, path: Path, loaded_s: float, whole_s: float) -> No
         f"{workload.name}: {kind}, {workload.parameters:,} parameters in {workload.dtype}, sequence "
         f"{workload.sequence_length}, {format_quantity(workload.flops_per_sample(), 'FLOP')} a sample"
     )
+    if workload.training and total.trained < held:
+        say(
+            f"{total.trained:,} parameters are trained; {held - total.trained:,} are frozen, "
+            f"{format_quantity(total.frozen_bytes, 'B')}"
+        )
     say(
         f"{len(workload.order)} layers, {len(workload.layers)} distinct; model built in {loaded_s:.1f} s, "
         f"recorded in {whole_s - loaded_s:.1f} s"

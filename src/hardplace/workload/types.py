@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -217,6 +217,16 @@ class Layer:
     outputs: tuple[int, ...]
 
     @property
+    def trained(self) -> frozenset[int]:
+        """Storages of the parameters that are trained: those that the optimizer writes."""
+        return frozenset(
+            self.tensors[index].storage
+            for operator in self.operators
+            if operator.phase is Phase.OPTIMIZER
+            for index in operator.writes
+        )
+
+    @property
     def parameters(self) -> int:
         """Elements of the parameters that one rank holds."""
         return sum(storage.parameters for storage in self.storages)
@@ -250,13 +260,21 @@ class Edge(NamedTuple):
     input: int
 
 
+class Holder(NamedTuple):
+    """Storage `storage` of the layer at `position` of the order is a parameter that others hold too."""
+
+    position: int
+    storage: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
     """One step of a model on one device, recorded: a graph of layers, each distinct one stored once.
 
     order: which of `layers` stands at each position, from input to loss. edges: the activations between
     positions; a chain has those from each position to the next. parameters counts shared (tied) parameters
-    once; the layers count each copy that a stage holds. command: what made the file. training: with backward
+    once; each layer counts those that it uses. shared: for each parameter that is used more than once, all that hold
+    it, in order; left out of the file where there are none. command: what made the file. training: with backward
     pass and optimizer. A rank of a parallel version: hardplace.workload.sharding.shard.
     """
 
@@ -270,6 +288,7 @@ class Workload:
     order: tuple[int, ...]
     edges: tuple[Edge, ...]
     layers: tuple[Layer, ...]
+    shared: tuple[tuple[Holder, ...], ...] = field(default=(), metadata={"left_out": True})
 
     def flops_per_sample(self) -> int:
         """Return forward and backward FLOPs of a micro-batch of one sample, without recompute; masked attention too."""

@@ -41,6 +41,7 @@ def layers_of(seconds, work):
         saved_bytes=np.zeros(count),
         working_bytes=np.zeros(count),
         marks=np.zeros(count, dtype=np.int64),
+        shared_marks=np.zeros(0, dtype=np.int64),
     )
 
 
