@@ -54,16 +54,6 @@ def otherwise(name: str, stage: int) -> dict[str, float]:
         found["tensor all_gather"] = -times * (2 * 4 + 1) * tensor  # gathered inputs are kept
     if plan.context > 1:
         found["context all_gather"] = -times * 4 * 2 * plan.micro_batch * 32 * 32 * item
-    if model == "t5":
-        shared = 2 * vocabulary * hidden * item  # one embedding serves both stacks and the head: the plan counts each
-        found |= {
-            "weights": -shared / plan.sharded_over,
-            "gradients": -shared / plan.sharded_over,
-            "states": -2 * shared / plan.sharded_over,
-            "data all_gather": -2 * times * shared,
-            "data reduce_scatter": -times * shared,
-            "data all_reduce": -times * shared / plan.sharded_over,
-        }
     return found
 
 

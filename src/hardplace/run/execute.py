@@ -44,7 +44,7 @@ def executed(plan: Plan, workload: Workload, function: Callable[[], Any], steps:
         reference=given.losses,
         ranks=ranks,
         predicted=predicted,
-        notes=tuple(_notes(plan, workload)),
+        notes=tuple(_notes(plan)),
     )
 
 
@@ -66,7 +66,7 @@ def refused(plan: Plan) -> Iterator[str]:
         yield "sequence: true: expected false with context parallelism in a run"
 
 
-def _notes(plan: Plan, workload: Workload) -> Iterator[str]:
+def _notes(plan: Plan) -> Iterator[str]:
     """Yield what torch does otherwise than the plan says, as it shows in the counts."""
     if plan.sequence:
         yield (
@@ -75,8 +75,6 @@ def _notes(plan: Plan, workload: Workload) -> Iterator[str]:
         )
     if plan.tensor > 1:
         yield "gradients: DTensor keeps that of an embedding divided by vocabulary whole"
-    if workload.parameters < sum(workload.layers[number].parameters for number in workload.order):
-        yield "weights that layers share are held once in one stage; the plan counts each use, as of several stages"
     if plan.zero in (1, 2) and plan.replicas > 1:
         yield "weights: FSDP2 keeps a sharded copy beside the gathered weights of the step"
     if plan.context > 1:

@@ -13,6 +13,7 @@ from hardplace.plans.memory import stage_memory
 from hardplace.plans.plan import Dimension, Format, OptimizerKind, Plan
 from hardplace.run.types import RankCounts, Traffic
 from hardplace.workload.types import Workload
+from hardplace.workload.weights import WeightSizes, surplus
 
 ITEM_BYTES = 4  # of fp32, in which runs are compared
 _SHORT_BYTES = 2  # of the elements that layers' work is laid out in
@@ -28,7 +29,11 @@ def predicted_counts(workload: Workload, plan: Plan) -> tuple[RankCounts, ...]:
     chain = of_workload(workload, plan)
     places = stages_of(chain, plan)
     stages = stage_work(chain, plan, places)
-    found = [_stage(chain, plan, index, stage) for index, stage in enumerate(stages)]
+    members = [{layer for layer, at in enumerate(places) if at == stage} for stage in range(plan.pipeline)]
+    twice = [surplus(chain.shared, layers) for layers in members]
+    found = [
+        _stage(chain, plan, index, stage, again) for index, (stage, again) in enumerate(zip(stages, twice, strict=True))
+    ]
     return tuple(found[stage_of(plan, rank)] for rank in range(plan.devices))
 
 
@@ -37,8 +42,9 @@ def stage_of(plan: Plan, rank: int) -> int:
     return rank // plan.stride(Dimension.PIPELINE) % plan.pipeline
 
 
-def _stage(chain: LayerChain, plan: Plan, index: int, stage: Sequence[LayerWork]) -> RankCounts:
-    memory = stage_memory(plan, index, held(stage))
+def _stage(chain: LayerChain, plan: Plan, index: int, stage: Sequence[LayerWork], twice: WeightSizes) -> RankCounts:
+    contents = held(stage, twice)
+    memory = stage_memory(plan, index, contents)
     traffic: Traffic = {}
 
     def add(name: str, count: int, size: float) -> None:
@@ -52,9 +58,9 @@ def _stage(chain: LayerChain, plan: Plan, index: int, stage: Sequence[LayerWork]
             if isinstance(work, CollectiveWork):
                 wide = 1 if work.bytes == statistics else ITEM_BYTES / _SHORT_BYTES
                 add(f"{work.group} {work.collective}", plan.micro_batches, plan.micro_batches * wide * work.bytes)
-    for name, count, size in _replicas(plan, sum(one.parameters for one in stage)):
+    for name, count, size in _replicas(plan, contents.parameters):
         add(name, count, size)
-    experts = sum(one.expert_parameters for one in stage)
+    experts = contents.expert_parameters
     if plan.expert_replicas > 1:
         kind = "expert replicas" if plan.expert > 1 else "data"
         add(f"{kind} {Collective.ALL_REDUCE}", int(plan.zero == 0), float(ITEM_BYTES * experts))
