@@ -12,6 +12,7 @@ import click
 
 from hardplace.cli import folders, options
 from hardplace.cli.app import INFEASIBLE, app
+from hardplace.cli.planned import write_step_trace
 from hardplace.cli.printing import give, say_json
 from hardplace.errors import BadInput
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 @options.micro_batch
 @options.tensor_parallel
 @click.option("--dtype", default="bf16", show_default=True, help="Type of the operands of products.")
+@options.trace_file
 @options.as_json
 @options.page_folder
 def estimate(
@@ -51,6 +53,7 @@ def estimate(
     micro_batch: int,
     tensor_parallel: int,
     dtype: str,
+    trace_path: Path | None,
     as_json: bool,
     out: Path | None,
 ) -> None:
@@ -62,10 +65,12 @@ def estimate(
     hardplace estimate llama3-70b --plan hardplace-out/llama3-70b/plan.json
     hardplace estimate llama3-70b --plan plan.toml --device a100-80gb-sxm
     """
+    if trace_path is not None and plan is None:
+        raise BadInput("estimate: --trace: expected --plan with it")
     if plan is not None:
         if operators or chip is not None:
             raise BadInput("estimate: --plan: expected neither --operators nor --on with it")
-        _print_plan(model, plan, devices, nodes, as_json)
+        _print_plan(model, plan, devices, nodes, as_json, trace_path)
         return
     from hardplace.hardware.sheet import find
     from hardplace.report.operators import page, show_estimate
@@ -137,7 +142,14 @@ def estimated(workload: Workload, on: ArrayMachine | Gpu, micro_batch: int, tens
     )
 
 
-def _print_plan(model: str, path: Path, asked: tuple[str, ...], nodes: tuple[str, ...], as_json: bool) -> None:
+def _print_plan(
+    model: str,
+    path: Path,
+    asked: tuple[str, ...],
+    nodes: tuple[str, ...],
+    as_json: bool,
+    trace_path: Path | None,
+) -> None:
     """Print what a plan costs on the devices asked for (without a number: as many as the plan's degrees make), else on
     those that its file names."""
     from hardplace.cli.place import inventory
@@ -165,9 +177,12 @@ def _print_plan(model: str, path: Path, asked: tuple[str, ...], nodes: tuple[str
         raise BadInput(f"{path}: model: {plan.model!r}: expected {model!r}, the MODEL asked for, or no model")
     fleet = fleet_of(parts, plan)
     try:
-        found = estimate_plan(of_workload(workload, plan), plan, fleet)
+        chain = of_workload(workload, plan)
+        found = estimate_plan(chain, plan, fleet)
     except BadInput as problem:
         raise BadInput(f"{path}: {problem}") from None
+    if trace_path is not None:
+        write_step_trace(trace_path, workload.name, found, chain, fleet)
     if as_json:
         say_json(found)
     else:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 @click.option("--node", "nodes", multiple=True, metavar="FILE|NAME", help="A node.  [default: the device's usual]")
 @click.option("--for", "trainer", metavar="TARGET", help="Only plans that a trainer runs, as `export` names it.")
 @click.option("--fix", "fixes", multiple=True, metavar="NAME=VALUE,..", help="Hold a dimension to values: tensor=4,8.")
+@options.trace_file
 @options.as_json
 @options.folder("Folder of plan and page.  [default: hardplace-out/MODEL]")
 def place(
@@ -50,6 +51,7 @@ def place(
     nodes: tuple[str, ...],
     trainer: str | None,
     fixes: tuple[str, ...],
+    trace_path: Path | None,
     as_json: bool,
     out: Path | None,
 ) -> None:
@@ -67,7 +69,10 @@ def place(
     tensor-context-data-pipeline), and where the stages are cut. As they are unless --fix says more: precision bf16,
     optimizer adamw, gradient fp32, offload, overlap, flash, fragmentation, reserve_bytes. All of these can be fixed.
     """
+    from hardplace.cli.planned import write_step_trace
     from hardplace.files import write, write_text
+    from hardplace.plans.chain import of_workload
+    from hardplace.plans.fleet import fleet_of
     from hardplace.plans.placement.search import PlanSearch
     from hardplace.plans.placement.shortage import Short, placed_or_short
     from hardplace.plans.placement.space import PlanSpace, fixed
@@ -93,18 +98,30 @@ def place(
     title = f"{title}, {plural(batch, 'sample')} a step"
     # An answer is there: from here on an interrupt does not undo it.
     with uninterrupted():
-        file, drawn = _as_file(model, found.best[0].plan, asked, parts, nodes), page(title, found)
+        file, drawn = _as_file(model, found.best[0].plan, asked, parts, nodes), page(title, found, _node_devices(parts))
         readers = " and replan" if len(parts) == 1 else "; replan takes devices of one kind"
 
         def keep() -> None:
             folder = folders.folder_of(workload.name, out)
             write(folder / "plan.json", file)
             write_text(folder / "place.html", drawn)
+            if trace_path is not None:
+                best = found.best[0]
+                fleet, chain = fleet_of(parts, best.plan), of_workload(workload, best.plan)
+                write_step_trace(trace_path, workload.name, best, chain, fleet)
             files = f"{folder / 'plan.json'} (for estimate --plan{readers}), {folder / 'place.html'} (for a browser)"
             if not as_json:
                 say(f"\nwritten: {files}")
 
         give(lambda: say_json(found) if as_json else show_placed(title, found), keep)
+
+
+def _node_devices(parts: list[tuple[Device, Node, int]]) -> int:
+    """Return the devices of a node as a launcher sees it: of the first kind."""
+    from hardplace.plans.fleet import even_cluster
+
+    _, where, count = parts[0]
+    return even_cluster(where, count).levels[0].devices
 
 
 def _space_of(

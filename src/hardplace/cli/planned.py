@@ -10,7 +10,9 @@ from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
     from hardplace.hardware.device import Device, Node
+    from hardplace.plans.chain import LayerChain
     from hardplace.plans.estimate import PlanEstimate
+    from hardplace.plans.fleet import Fleet
     from hardplace.plans.plan import Plan
     from hardplace.workload.types import Workload
 
@@ -59,3 +61,12 @@ def read_planned(path: Path, model: str | None, asked: tuple[str, ...], nodes: t
     parts = inventory(asked, None if counted else file.devices, nodes)
     plan = Plan(**{one.name: getattr(file, one.name) for one in fields(Plan)})
     return PlannedRun(place=str(path), plan=plan, model=name, workload=load(name), parts=tuple(parts))
+
+
+def write_step_trace(path: Path, model: str, found: PlanEstimate, chain: LayerChain, fleet: Fleet) -> None:
+    """Write a step of a plan as a trace; BadInput without the package that writes it."""
+    from hardplace.files import write_bytes
+    from hardplace.plans.passes import pass_times
+    from hardplace.report.step_trace import step_trace
+
+    write_bytes(path, step_trace(model, found, pass_times(chain, found.plan, fleet)))

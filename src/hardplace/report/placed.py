@@ -25,6 +25,7 @@ from hardplace.report.plan import (
     tensor_words,
     zero_words,
 )
+from hardplace.report.ranks import rank_cells
 from hardplace.report.rendering import rendered
 from hardplace.units import GIB, format_quantity
 
@@ -190,9 +191,10 @@ def text_timeline(one: PlanEstimate, width: int = 120) -> list[str]:
     return lines
 
 
-def page(title: str, found: PlacementResult) -> str:
-    """Return the HTML page of the best plans."""
+def page(title: str, found: PlacementResult, node_devices: int) -> str:
+    """Return the HTML page of the best plans; node_devices: of a node, as launchers start processes there."""
     best = found.best[0]
+    cells, nodes, not_drawn = rank_cells(best.plan, node_devices)
     blocks, end_s, left = drawn(best)
     return rendered(
         "place.html",
@@ -215,6 +217,11 @@ def page(title: str, found: PlacementResult) -> str:
         end=format_quantity(end_s, "s"),
         left=left,
         step=format_quantity(best.step_s, "s", 4),
+        rank_cells=[(one, style.PALETTE[one.stage % len(style.PALETTE)]) for one in cells],
+        rank_nodes=nodes,
+        rank_left=not_drawn,
+        rank_order="-".join(best.plan.order),
+        node_devices=node_devices,
     )
 
 
