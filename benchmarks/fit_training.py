@@ -151,8 +151,9 @@ def cases(*, everything: bool = False) -> Iterator[Case]:
 
 
 def frontier(listed: Sequence[Case]) -> Iterator[Case]:
-    """Yield, for each generation and source, simple plans that should not be faster than the source's best run on it: no
-    plan is taken to beat everyone who tried. measured_s: the seconds at that run's MFU (16 bit, one kernel for attention; on arrays, where every published run recomputes, at its hardware's utilisation)."""
+    """Yield, for each generation and source, simple plans that should not be faster than the source's best run on it:
+    no plan is taken to beat everyone who tried. measured_s: the seconds at that run's MFU (16 bit, one kernel for
+    attention; on arrays, where every published run recomputes, at its hardware's utilisation)."""
     best: dict[tuple[str, str], tuple[float, Case]] = {}
     for one in listed:
         if one.plan.precision not in (Format.BF16, Format.FP16) or not one.plan.flash:
