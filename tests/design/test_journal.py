@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hardplace.answers import Infeasible
 from hardplace.branch_and_bound.loop import C, Problem, Steps
 from hardplace.branch_and_bound.steps import Here
 from hardplace.branch_and_bound.types import StoppingRule
@@ -23,7 +24,6 @@ from hardplace.design.fingerprint import asked, difference
 from hardplace.design.goals import Objective
 from hardplace.design.journal import Journal, Journalled, journal, sought
 from hardplace.design.journal_rows import FILE, evaluations, run
-from hardplace.design.partition.types import Infeasible
 from hardplace.design.question import Question
 from hardplace.design.several_models import together
 from hardplace.design.strategies.oracle import Oracle

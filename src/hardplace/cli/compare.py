@@ -51,10 +51,10 @@ def compare(
     """
     from dataclasses import replace
 
+    from hardplace.answers import Infeasible
     from hardplace.branch_and_bound.types import StoppingRule
     from hardplace.cli.goal import Asking, area_limit, question_of
     from hardplace.cli.search import choices_of
-    from hardplace.design.partition.types import Infeasible
     from hardplace.design.strategies.compare import STRATEGIES
     from hardplace.design.strategies.compare import compare as compared
     from hardplace.files import write, write_text

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,11 +14,7 @@ from hardplace.cli.printing import give, say_json
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
-    from hardplace.cost.arrays.machine import ArrayMachine
-    from hardplace.cost.one_chip.gpu_kernels import Gpu
-    from hardplace.hardware.device import Device
-    from hardplace.report.operators import Estimate
-    from hardplace.workload.types import Layer, Workload
+    from hardplace.workload.types import Workload
 
 
 @app.command()
@@ -81,60 +75,6 @@ def estimate(
     folders.check_writable(out)
     drawn = page(found, on.device)
     give(lambda: show_estimate(found), lambda: folders.write_page(workload.name, out, "operators.html", drawn))
-
-
-def _named(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
-    """Return the layers with names of their own: distinct ones of one name get a number."""
-    often = Counter(layer.name for layer in layers)
-    return tuple(
-        replace(layer, name=f"{layer.name} {index}") if often[layer.name] > 1 else layer
-        for index, layer in enumerate(layers)
-    )
-
-
-def priced_on(chip: Device, dtype: str) -> ArrayMachine | Gpu:
-    """Return a device in the terms of its cost model: arrays, or the fitted model of GPUs."""
-    from hardplace.cost.arrays.machine import machine
-    from hardplace.cost.one_chip.gpu_kernels import gpu
-    from hardplace.hardware.device import Multiprocessors
-
-    return gpu(chip, dtype) if isinstance(chip.engine, Multiprocessors) else machine(chip, dtype)
-
-
-def estimated(workload: Workload, on: ArrayMachine | Gpu, micro_batch: int, tensor_parallel: int) -> Estimate:
-    """Return the kernels of every distinct layer of a model on a chip."""
-    from hardplace.cost.one_chip.array_kernels import KernelCost, kernel_costs
-    from hardplace.cost.one_chip.gpu_kernels import Gpu, gpu_kernel_costs
-    from hardplace.report.operators import Estimate
-    from hardplace.workload.sharding import shard
-    from hardplace.workload.sharding.degrees import check_degrees
-    from hardplace.workload.types import Parallelism, Phase
-
-    def costs(layer: Layer, phase: Phase) -> tuple[KernelCost, ...]:
-        if isinstance(on, Gpu):
-            return gpu_kernel_costs(layer, phase, micro_batch, on)
-        return kernel_costs(layer, phase, micro_batch, on)
-
-    times = Counter(workload.order)
-    check_degrees(workload, Parallelism(tensor=tensor_parallel))
-    layers = _named(shard(workload, Parallelism(tensor=tensor_parallel)).layers)
-    network = ("collectives are left out",) if tensor_parallel > 1 else ()
-    return Estimate(
-        model=workload.name,
-        chip=on.device.name,
-        title=on.device.title,
-        dtype=on.dtype,
-        micro_batch=micro_batch,
-        tensor_parallel=tensor_parallel,
-        counts={layers[index].name: times[index] for index in dict.fromkeys(workload.order)},
-        kernels=tuple(
-            cost
-            for index in dict.fromkeys(workload.order)
-            for phase in (Phase.FORWARD, Phase.BACKWARD, Phase.OPTIMIZER)
-            for cost in costs(layers[index], phase)
-        ),
-        notes=(*on.notes, *network),
-    )
 
 
 def _print_plan(model: str, path: Path, asked: tuple[str, ...], nodes: tuple[str, ...], as_json: bool) -> None:

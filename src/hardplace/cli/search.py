@@ -21,10 +21,10 @@ from hardplace.errors import BadInput
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from hardplace.answers import Infeasible
     from hardplace.branch_and_bound.types import Progress, StoppingRule
     from hardplace.cli.working import Where
     from hardplace.design.goals import Objective
-    from hardplace.design.partition.types import Infeasible
     from hardplace.design.question import Question
     from hardplace.design.types import DesignResult, ParetoResult, PlanChoices, SharedResult
     from hardplace.hardware.types import Setting
@@ -192,7 +192,7 @@ def choices_of(
 
 def _run(question: Question, ends: StoppingRule, out: Path | None, where: Where, as_json: bool) -> None:
     """Search, print, and write the folder."""
-    from hardplace.design.partition.types import Infeasible
+    from hardplace.answers import Infeasible
     from hardplace.files import write, write_text
     from hardplace.report.terminal import infeasible_line
 

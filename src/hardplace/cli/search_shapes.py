@@ -70,7 +70,7 @@ def run(
     progress: Callable[[], Any], *, as_json: bool,
 ) -> None:  # fmt: skip
     """Search shape, chip and plan of one model; print, and write the folder."""
-    from hardplace.design.partition.types import Infeasible
+    from hardplace.answers import Infeasible
     from hardplace.files import write
     from hardplace.report.joint import show
     from hardplace.report.terminal import infeasible_line

@@ -6,7 +6,7 @@ import json
 
 from rich.table import Table
 
-from hardplace.design.partition.types import Infeasible
+from hardplace.answers import Infeasible
 from hardplace.design.types import Baseline, DesignResult, Evaluation
 from hardplace.hardware.phaze import name, tpuv4
 from hardplace.hardware.types import Budget, Chips, Setting

@@ -12,8 +12,10 @@ import itertools
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
-from hardplace.certificate import gap_of
+from hardplace.answers import Answer
+from hardplace.certificate import Certificate, gap_of
 from hardplace.errors import BadInput
 from hardplace.plans.estimate import PlanEstimate, estimate_plan
 from hardplace.plans.placement.divisions import DegreeChoice, Divisions, Inventory
@@ -26,8 +28,8 @@ BEST = 10
 MOST_CUTS = 1000  # partitions of one plan that are priced in search of a better one
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlacementResult:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class PlacementResult(Answer):
     """The best plans, fastest first, and the certificate.
 
     bound_s: no plan of the space is faster. considered: plans before their stages are cut; of them short of memory,
@@ -45,10 +47,23 @@ class PlacementResult:
     cuts_left: bool
     stopped: bool
 
+    ROWS: ClassVar[str] = "best"
+
     @property
     def gap(self) -> float:
         """By what share more samples/s than the best plan's another one could have at most; 0: it is the optimum."""
         return gap_of(1.0 / self.best[0].step_s, 1.0 / self.bound_s if self.bound_s > 0.0 else math.inf)
+
+    @property
+    def certificate(self) -> Certificate:
+        """The proof that nothing searched is better than its bound."""
+        return Certificate(
+            score=self.best[0].plan.global_batch / self.best[0].step_s,
+            bound=self.best[0].plan.global_batch / self.bound_s if self.bound_s > 0.0 else math.inf,
+            unit="samples/s",
+            stop="interrupted" if self.stopped else "optimal" if self.gap <= 1e-9 else "cuts left",
+            considered=self.considered,
+        )
 
 
 @dataclass(frozen=True, slots=True)

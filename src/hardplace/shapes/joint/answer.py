@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from hardplace.answers import Infeasible
 from hardplace.branch_and_bound.front import Front
 from hardplace.branch_and_bound.loop import Deadline
 from hardplace.branch_and_bound.types import LIMITS, Progress, Stop, StoppingRule
 from hardplace.design.answer import evaluated, explored, notes, only_plan, too_early, undecided
 from hardplace.design.goals import Objective
-from hardplace.design.partition.types import Infeasible
 from hardplace.design.question import Question
 from hardplace.design.search.candidates import Reached
 from hardplace.design.search.explore import DesignSearch

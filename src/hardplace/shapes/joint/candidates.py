@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 
+from hardplace.answers import Infeasible
 from hardplace.branch_and_bound.loop import Ended
-from hardplace.design.partition.types import Infeasible
 from hardplace.design.question import Question
 from hardplace.design.search.candidates import Reached
 from hardplace.design.search.explore import Candidate
