@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from hardplace.cost.layers.decoder import block, embedding, head
 from hardplace.cost.layers.fused import decoder_of
@@ -180,3 +181,14 @@ def stage_work(chain: LayerChain, plan: Plan, places: Sequence[int]) -> list[tup
                 layer = chain.plain[place - first]
         stages[stage].append(layer)
     return [tuple(one) for one in stages]
+
+
+def chunk_layers(layers: int, stage: int, plan: Plan) -> tuple[int, ...]:
+    """Return how many of a stage's layers that are cut each of its chunks has.
+
+    Chunks that layers do not fill evenly are short where embedding and head are: the first ones of a stage, of the last
+    stage the last ones (Megatron-LM's account_for_embedding_in_pipeline_split and account_for_loss_in_...).
+    """
+    more = plan.virtual - 1 if stage == plan.pipeline - 1 else 0
+    cuts = [0, *((layers * chunk + more) // plan.virtual for chunk in range(1, plan.virtual)), layers]
+    return tuple(high - low for low, high in pairwise(cuts))

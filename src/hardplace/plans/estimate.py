@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from hardplace.answers import Answer
 from hardplace.cost.layers.work import AttentionWork, GemmWork, LayerWork
 from hardplace.errors import BadInput
-from hardplace.plans.chain import LayerChain, stage_work, stages_of
+from hardplace.plans.chain import LayerChain, chunk_layers, stage_work, stages_of
 from hardplace.plans.fleet import DevicePool, Fleet
 from hardplace.plans.memory import StageContents, StageMemory, stage_memory
 from hardplace.plans.pipeline import Pipelined, end_of_step_s, pipelined
@@ -140,17 +140,13 @@ def _shares(busiest: Sequence[StepLayerTimes], plan: Plan, run: Pipelined, end_s
 
 
 def _chunks(stage: Sequence[LayerWork], index: int, chain: LayerChain, plan: Plan) -> list[Sequence[LayerWork]]:
-    """Return a stage's layers by chunk: what is always first in the first chunk, what is always last in the last.
-
-    Chunks that layers do not fill evenly are short where embedding and head are: the first ones of a stage, of the last
-    stage the last ones (Megatron-LM's account_for_embedding_in_pipeline_split and account_for_loss_in_...).
-    """
+    """Return a stage's layers by chunk: what is always first in the first chunk, what is always last in the last."""
     if plan.virtual == 1:
         return [stage]
     before = len(chain.before) if index == 0 else 0
     after = len(chain.after) if index == plan.pipeline - 1 else 0
-    inner, more = len(stage) - before - after, plan.virtual - 1 if index == plan.pipeline - 1 else 0
-    cuts = [before + (inner * chunk + more) // plan.virtual for chunk in range(1, plan.virtual)]
+    sizes = chunk_layers(len(stage) - before - after, index, plan)
+    cuts = [before + sum(sizes[:chunk]) for chunk in range(1, plan.virtual)]
     return [stage[start:end] for start, end in zip((0, *cuts), (*cuts, len(stage)), strict=True)]
 
 

@@ -195,11 +195,12 @@ class DeviceCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanFile(Plan):
-    """A plan as a file holds it; model (a name or a Workload file) and the devices (on) that it was made for, empty in
-    one that says nothing of them."""
+    """A plan as a file holds it; model (a name or a Workload file) and the devices (on) that it was made for, version:
+    of the package that placed it; empty in one that says nothing of them."""
 
     model: str = ""
     on: tuple[DeviceCount, ...] = ()
+    version: str = ""
 
 
 def read_plan(path: Path) -> PlanFile:
@@ -289,6 +290,8 @@ def stage_layers(layers: int, plan: Plan) -> tuple[int, ...]:
     if plan.stages:
         if sum(plan.stages) != layers or min(plan.stages) < 0:
             raise BadInput(f"stages: {list(plan.stages)}: expected numbers that sum to the model's {layers} layers")
+        if 0 in plan.stages[1:-1]:
+            raise BadInput(f"stages: {list(plan.stages)}: expected a layer or more between the first and last stage")
         return plan.stages
     count = plan.pipeline
     if layers < count:

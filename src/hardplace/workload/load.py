@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
+from typing import Any
 
 from hardplace.errors import BadInput, unknown
-from hardplace.files import read
+from hardplace.files import read, read_json
 from hardplace.workload.operators import CAUSAL, TRANSPOSED, flops_of
 from hardplace.workload.types import ITEM_BYTES, Affine, Layer, Operator, OperatorKind, StorageRole, Workload
 
@@ -45,6 +46,12 @@ def catalogue() -> tuple[str, ...]:
 def path_of(name: str) -> Path:
     """Return where the Workload file of a catalogue model lies, whether it is there or not."""
     return _FOLDER / f"{name}{_SUFFIX}"
+
+
+def published_config(name: str) -> dict[str, Any]:
+    """Return the Hugging Face config that a catalogue model was recorded from; {} of one that a function makes."""
+    found: dict[str, dict[str, Any]] = read_json(_FOLDER / "configs.json")
+    return found.get(name, {})
 
 
 def load(name_or_path: str | os.PathLike[str]) -> Workload:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -21,7 +21,7 @@ from hardplace.plans.estimate import PlanEstimate, estimate_plan
 from hardplace.plans.placement.divisions import DegreeChoice, Divisions, Inventory
 from hardplace.plans.placement.partitions import Cut, PlanPartitions, PricedCuts
 from hardplace.plans.placement.space import PlanSpace, check, recomputes, schedules
-from hardplace.plans.plan import INSIDE_OUT, Plan, problems
+from hardplace.plans.plan import INSIDE_OUT, PipelineSchedule, Plan, problems
 from hardplace.workload.types import Recompute, Workload
 
 BEST = 10
@@ -231,6 +231,8 @@ class PlanSearch:
         plans = [(schedule, virtual) for schedule, virtual in schedules(self.space, cell.plan, self.divided.shape)]
         kinds = recomputes(self.space, cell.plan, self.divided.shape)
         count = len(plans) * len(kinds) * len(cell.sharded)
+        if self.space.within is not None:
+            count = sum(map(self.space.admits, _whole(cell, plans, kinds)))
         self.considered += count
         if not count:
             return
@@ -252,6 +254,8 @@ class PlanSearch:
                     continue
                 some = some or count > 0
                 plan = replace(sharded, schedule=schedule, virtual=virtual, recompute=kind, recompute_layers=count)
+                if not self.space.admits(plan):
+                    continue
                 if any(problems(plan)):
                     self.short += 1
                 else:
@@ -277,6 +281,13 @@ class PlanSearch:
     def nothing(self) -> BadInput:
         """Return what to say where no plan has the degrees asked for."""
         devices = sum(count for _, _, count in self.divided.inventory)
+        if self.space.within is not None:
+            return BadInput(
+                "devices",
+                devices,
+                f"a number on which {self.space.within.title} runs some plan with {self.space.global_batch:,} samples, "
+                f"or fewer dimensions held",
+            )
         if self.space.fixed:
             names = ", ".join(f"{name}={','.join(map(str, values))}" for name, values in self.space.fixed.items())
             return BadInput(
@@ -289,4 +300,20 @@ class PlanSearch:
             "batch",
             self.space.global_batch,
             f"a multiple of devices / (tensor x pipeline): no data-parallel degree of {devices:,} devices divides it",
+        )
+
+
+def _whole(
+    cell: DegreeChoice, schedules: Sequence[tuple[PipelineSchedule, int]], kinds: Sequence[tuple[Recompute, int]]
+) -> Iterator[Plan]:
+    """Yield the plans of a cell, before their stages are cut."""
+    for (zero, shard), (schedule, virtual), (kind, count) in itertools.product(cell.sharded, schedules, kinds):
+        yield replace(
+            cell.plan,
+            zero=zero,
+            shard=shard,
+            schedule=schedule,
+            virtual=virtual,
+            recompute=kind,
+            recompute_layers=count,
         )

@@ -31,7 +31,9 @@ def placed_or_short(
     if found is not None:
         return found
     # A plan that holds least may fit and yet not be in the space (chunks that its stages have no layers for).
-    nearest = min(lightest(search), key=lambda one: (max(_over_bytes(one)) <= 0.0, max(_over_bytes(one))), default=None)
+    light = tuple(lightest(search))
+    light = tuple(one for one in light if search.space.admits(one.plan)) or light
+    nearest = min(light, key=lambda one: (max(_over_bytes(one)) <= 0.0, max(_over_bytes(one))), default=None)
     if nearest is None:
         raise search.nothing()
     over = _over_bytes(nearest)

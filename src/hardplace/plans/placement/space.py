@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, get_type_hints
@@ -41,15 +41,29 @@ _SEARCHED = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlanFilter:
+    """Whose plans alone are searched (a trainer's title), and whether a plan, before its stages are cut, is one."""
+
+    title: str
+    allows: Callable[[Plan], bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanSpace:
-    """Samples a step, and the values that a plan's dimensions are held to; what is not named is searched or usual."""
+    """Samples a step, and the values that a plan's dimensions are held to; what is not named is searched or usual.
+    within: of these plans alone."""
 
     global_batch: int
     fixed: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    within: PlanFilter | None = None
 
     def allows(self, name: str, value: object) -> bool:
         """Return whether a dimension may take a value."""
         return name not in self.fixed or value in self.fixed[name]
+
+    def admits(self, plan: Plan) -> bool:
+        """Return whether a plan is one of those within which is searched."""
+        return self.within is None or self.within.allows(plan)
 
     def of(self, name: str, usual: Sequence[Any]) -> tuple[Any, ...]:
         """Return the values of a dimension: the fixed ones, else the usual."""
