@@ -1,78 +1,56 @@
 """What a Python user calls: every question of the command line, with its defaults, by the field's names.
 
-`import hardplace as hp` gives these functions. Each takes names or files, and returns a frozen answer (`answers.Answer`)
-or an `Infeasible`, which is an answer too: what is short, and what would mend it. Bad input is a `BadInput`, a ValueError
-that names the argument, its value and what was expected.
+`import hardplace as hp` gives these functions. Each takes names or files, and returns a frozen answer
+(`answers.Answer`) or an `Infeasible`, which is an answer too: what is short, and what would mend it. Bad input is a
+`BadInput`, a ValueError that names the argument, its value and what was expected.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import hardplace.report.register  # noqa: F401  (how answers look as text and as a page)
-from hardplace.answers import Answer, Infeasible, read_answer
-from hardplace.branch_and_bound.types import Progress, StoppingRule
-from hardplace.cost.one_chip.estimate import OperatorEstimate, estimated, priced_on
-from hardplace.design.answer import answer as design_answer
-from hardplace.design.answer import frontier as design_frontier
-from hardplace.design.exact.evaluator import ChipEvaluator
-from hardplace.design.question import Question, goal_of, question_of
-from hardplace.design.several_models import together
-from hardplace.design.strategies.types import Comparison
-from hardplace.design.types import DesignResult, ParetoResult, SharedResult
-from hardplace.errors import BadInput
-from hardplace.hardware.catalogue import device as device_named
-from hardplace.hardware.catalogue import device_names
-from hardplace.hardware.catalogue import node as node_named
-from hardplace.hardware.sheet import find
-from hardplace.plans.chain import of_workload
-from hardplace.plans.estimate import PlanEstimate, estimate_plan
-from hardplace.plans.fleet import fleet_of, inventory_of, inventory_title, node_of
-from hardplace.plans.infeasible import PlanInfeasible
-from hardplace.plans.placement.search import BEST, PlacementResult, PlanSearch
-from hardplace.plans.placement.shortage import placed_or_short
-from hardplace.plans.placement.space import PlanSpace, fixed_of
-from hardplace.plans.plan import Plan, PlanFile, made_for, read_plan
-from hardplace.plans.replanning.replan import RESTART_S, STORE_BYTES_PER_S, Change, ReplanResult
-from hardplace.plans.replanning.replan import replan as replanned
-from hardplace.plans.replanning.running import lost_of, running_of
-from hardplace.shapes.audit import Audit, audited
-from hardplace.shapes.joint.answer import jointly
-from hardplace.shapes.joint.types import ShapeDesignResult
-from hardplace.shapes.ranges import parse_range
-from hardplace.shapes.rank import ShapeQuery, ranked
-from hardplace.shapes.sources import model_named, target
-from hardplace.shapes.types import Ranking, StepConditions
-from hardplace.units import parse_quantity
-from hardplace.workload.load import catalogue
-from hardplace.workload.load import load as load_workload
-from hardplace.workload.types import Workload
+from hardplace.errors import BadInput, unknown
 
 if TYPE_CHECKING:
     import os
 
+    from hardplace.answers import Answer, Infeasible
+    from hardplace.branch_and_bound.types import Progress, StoppingRule
+    from hardplace.cost.one_chip.estimate import OperatorEstimate
+    from hardplace.design.exact.evaluator import ChipEvaluator
+    from hardplace.design.question import Question
+    from hardplace.design.strategies.types import Comparison
+    from hardplace.design.types import DesignResult, ParetoResult, SharedResult
+    from hardplace.plans.estimate import PlanEstimate
+    from hardplace.plans.infeasible import PlanInfeasible
+    from hardplace.plans.placement.search import PlacementResult
+    from hardplace.plans.plan import Plan, PlanFile
+    from hardplace.plans.replanning.replan import ReplanResult
+    from hardplace.shaping.audit import Audit
+    from hardplace.shaping.joint.types import ShapeDesignResult
+    from hardplace.shaping.rank import ShapeQuery
+    from hardplace.shaping.types import Ranking, StepConditions
+    from hardplace.workload.types import Workload
+
 Named = str | Sequence[str]  # one name or several
 Watch = Callable[[int, int, float, float], None]
-
-_KINDS: dict[str, type[Answer]] = {
-    kind.__name__: kind
-    for kind in (
-        Audit, Comparison, DesignResult, Infeasible, OperatorEstimate, ParetoResult, PlacementResult, PlanEstimate,
-        PlanInfeasible, Ranking, ReplanResult, ShapeDesignResult, SharedResult,
-    )
-}  # fmt: skip
 
 
 def models() -> tuple[str, ...]:
     """Return the names of the models that ship with the package."""
+    from hardplace.workload.load import catalogue
+
     return catalogue()
 
 
 def devices() -> tuple[str, ...]:
     """Return the names of the accelerators of the catalogue."""
+    from hardplace.hardware.catalogue import device_names
+
     return device_names()
 
 
@@ -84,6 +62,10 @@ def load(model: str | os.PathLike[str] | Workload) -> Workload:
 
     Raises BadInput for an unknown name, with the nearest ones, and for a file that is none of these.
     """
+    from hardplace.workload.load import catalogue
+    from hardplace.workload.load import load as load_workload
+    from hardplace.workload.types import Workload
+
     if isinstance(model, Workload):
         return model
     path = Path(model)
@@ -108,24 +90,21 @@ def trace(
     """Record one training step of a model as a Workload, without weights.
 
     source: a torch module, with its example inputs (a tensor, a tuple or a dict); or a config.json or its folder,
-    `package.module:function`, or an .onnx file. loss: of the module's output; None: the output's own `loss`, or its sum.
-    size: values of an ONNX file's dynamic dimensions. trust_code: run the Python files beside a config of custom code.
+    `package.module:function`, or an .onnx file. loss: a function of the module's output and the inputs; None: the
+    output's own `loss`, or its sum. size: values of an ONNX file's dynamic dimensions. trust_code: run the Python
+    files beside a config of custom code.
 
     Raises BadInput without the extra `torch`, and for a model that cannot be recorded.
     """
-    from hardplace.workload.recording.choose import record, record_module
+    from hardplace.workload.recording.choose import record_module, recorded, step_of
 
     if isinstance(source, str | Path):
-        return record(
-            str(source),
-            name=name,
-            sequence_length=sequence_length,
-            dtype=dtype,
-            autocast=autocast,
-            attention=attention,
-            size=dict(size or {}),
-            trust_code=trust_code,
-        )
+        return recorded(
+            step_of(
+                str(source), name=name, sequence_length=sequence_length, dtype=dtype, autocast=autocast,
+                attention=attention, size=size, trust_code=trust_code,
+            )
+        )  # fmt: skip
     return record_module(source, inputs, loss=loss, name=name or type(source).__name__, dtype=dtype, autocast=autocast)
 
 
@@ -159,12 +138,16 @@ def search(
     Raises BadInput, naming the argument. An interrupt ends the search with the best answer so far.
     """
     asked = _asked(locals())
+    from hardplace.branch_and_bound.types import StoppingRule
+    from hardplace.design.question import question_of
+
     question = question_of(
         (load(model),), setting=setting, space=space, devices=devices, batch=batch, limits=limits or {},
         memory=memory, micro_batch=micro_batch, tensor=tensor, recompute=recompute, objectives=(objective,),
     )  # fmt: skip
     ends = StoppingRule(gap=gap, limit_s=seconds, evaluations=evaluations, exhaustive=exhaustive)
-    return replace(design_answer(question, ends, report=progress, evaluator=evaluator), question=asked)
+    found = answered(question, ends, asked, evaluator=evaluator, progress=progress)
+    return cast("DesignResult | Infeasible", found)
 
 
 def frontier(
@@ -187,12 +170,16 @@ def frontier(
 ) -> ParetoResult | Infeasible:
     """Search the Pareto front of chips and plans over two or three objectives; other arguments as for `search`."""
     asked = _asked(locals())
+    from hardplace.branch_and_bound.types import StoppingRule
+    from hardplace.design.question import question_of
+
     question = question_of(
         (load(model),), setting=setting, space=space, devices=devices, batch=batch, limits=limits or {},
         memory=memory, micro_batch=micro_batch, tensor=tensor, recompute=recompute, objectives=tuple(objectives),
     )  # fmt: skip
     ends = StoppingRule(gap=gap, limit_s=seconds)
-    return replace(design_frontier(question, ends, report=progress, evaluator=evaluator), question=asked)
+    found = answered(question, ends, asked, evaluator=evaluator, progress=progress)
+    return cast("ParetoResult | Infeasible", found)
 
 
 def share(
@@ -222,13 +209,80 @@ def share(
     setting `phaze` only), of each model's score over that of its own best chip.
     """
     asked = _asked(locals())
+    from hardplace.branch_and_bound.types import StoppingRule
+    from hardplace.design.question import question_of
+
     question = question_of(
         tuple(load(model) for model in models), setting=setting, space=space, devices=devices, batch=batch,
         limits=limits or {}, memory=memory, micro_batch=micro_batch, tensor=tensor, recompute=recompute,
         objectives=(objective,), combine=combine, weights=weights, fleet=fleet,
     )  # fmt: skip
     ends = StoppingRule(gap=gap, limit_s=seconds)
-    return replace(together(question, ends, report=progress, evaluator=evaluator), question=asked)
+    found = answered(question, ends, asked, evaluator=evaluator, progress=progress)
+    return cast("SharedResult | Infeasible", found)
+
+
+def answered(
+    question: Question,
+    ends: StoppingRule,
+    asked: Mapping[str, Any],
+    *,
+    evaluator: ChipEvaluator | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> DesignResult | ParetoResult | SharedResult | Infeasible:
+    """Search what a question asks: one model, a Pareto front, or several models.
+
+    For callers that have made a `Question`, such as to keep a journal of it. asked: the question as plain values, which
+    the answer carries.
+    """
+    from hardplace.design.answer import answer, frontier
+    from hardplace.design.several_models import together
+
+    if len(question.workloads) > 1:
+        return replace(together(question, ends, report=progress, evaluator=evaluator), question=asked)
+    if len(question.goal.objectives) > 1:
+        return replace(frontier(question, ends, report=progress, evaluator=evaluator), question=asked)
+    return replace(answer(question, ends, report=progress, evaluator=evaluator), question=asked)
+
+
+def compare(
+    model: str | os.PathLike[str] | Workload,
+    strategies: Named = (),
+    *,
+    setting: str = "hbm3",
+    limits: Mapping[str, str | float] | None = None,
+    devices: int = 1024,
+    batch: int = 4096,
+    gap: float = 0.001,
+    seconds: float | None = None,
+    evaluations: int | None = None,
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+) -> Comparison | Infeasible:
+    """Search the space of chips with other strategies from scratch, and with the certified search beside them.
+
+    strategies: phaze, wham, bayesian, random; none: all. seconds, evaluations: of each strategy; neither: 30 s. gap: of
+    the certified search, which runs to its proof. seed: of the strategies that draw. progress: called with the name of
+    what begins. Others as for `search`.
+    """
+    asked = _asked(locals())
+    from hardplace.branch_and_bound.types import StoppingRule
+    from hardplace.design.question import question_of
+    from hardplace.design.strategies.compare import STRATEGIES
+    from hardplace.design.strategies.compare import compare as compared
+
+    names = _names(strategies)
+    for name in names:
+        if name not in STRATEGIES:
+            raise unknown("strategy", name, STRATEGIES)
+    question = question_of(
+        (load(model),), setting=setting, space="phaze", devices=devices, batch=batch, limits=limits or {}
+    )
+    if seconds is None and evaluations is None:
+        seconds = 30.0
+    ends = StoppingRule(gap=gap, limit_s=seconds, evaluations=evaluations)
+    found = compared(question, names or tuple(STRATEGIES), ends, seed=seed, report=progress)
+    return replace(found, question=asked)
 
 
 def place(
@@ -239,9 +293,10 @@ def place(
     batch: int,
     node: Named = (),
     fixed: Mapping[str, Any] | None = None,
-    top: int = BEST,
+    top: int = 10,
     gap: float = 0.0,
     seconds: float | None = None,
+    trainer: str | None = None,
     watch: Watch | None = None,
 ) -> PlacementResult | PlanInfeasible:
     """Find the best plans of a model on devices that exist, with a certificate; or say what is short.
@@ -249,19 +304,31 @@ def place(
     device: a name of `devices()` or a TOML file; several kinds as ("a100-80gb-sxm:8", "h100-sxm:8"). devices: how many
     of one kind. batch: samples a step. node: names or TOML files of nodes; none: each device's usual. fixed: dimensions
     that are held, to a value or one of several: {"tensor": (1, 2), "zero": 3}. top: how many plans. gap, seconds: when
-    to stop early. watch: called with plans considered, plans left, best seconds and bound.
+    to stop early. trainer: only plans that it runs, as `export` names it. watch: called with plans considered,
+    plans left, best seconds and bound.
 
     Raises BadInput for dimensions that suit neither the model nor the devices.
     """
     asked = _asked(locals())
+    from hardplace.plans.inventory import inventory_of, inventory_title
+    from hardplace.plans.placement.search import PlacementResult, PlanSearch
+    from hardplace.plans.placement.shortage import placed_or_short
+    from hardplace.plans.placement.space import PlanSpace, fixed_of
+
     workload = _trained(model)
     parts = inventory_of(_names(device), devices, _names(node))
-    space = PlanSpace(global_batch=batch, fixed=fixed_of(fixed or {}))
-    search = PlanSearch(workload, parts, space, watch, most=top, gap=gap, limit_s=seconds)
-    title = f"{_name(model)} on {inventory_title(parts)}"
+    held = fixed_of(fixed or {})
+    space = PlanSpace(global_batch=batch, fixed=held)
+    if trainer is not None:
+        from hardplace.exports.trainer_space import space_of_trainer
+
+        space = space_of_trainer(trainer, _name(model), workload, batch, held, [chip.vendor for chip, _, _ in parts])
+    search = PlanSearch(workload, parts, space, watch, most=top, gap=gap, seconds=seconds)
+    title = f"{_name(model)} on {inventory_title(parts)}" + (f", for {space.within.title}" if space.within else "")
     found = placed_or_short(workload, parts, space, search)
     if isinstance(found, PlacementResult):
         title += f", {batch:,} sample{'s' if batch != 1 else ''} a step"
+        return replace(found, question=asked, title=title, model=workload.name)
     return replace(found, question=asked, title=title)
 
 
@@ -270,9 +337,13 @@ def plan_file(result: PlacementResult, number: int = 0) -> PlanFile:
 
     number: of the plan among the best, from 0.
     """
+    from hardplace.plans.inventory import inventory_of, plan_file_of
+
     asked = result.question
     parts = inventory_of(_names(asked["device"]), asked.get("devices"), _names(asked.get("node", ())))
-    return made_for(result.best[number].plan, str(asked["model"]), _names(asked["device"]), parts, _names(asked["node"]))
+    return plan_file_of(
+        result.best[number].plan, str(asked["model"]), _names(asked["device"]), parts, _names(asked["node"])
+    )
 
 
 def estimate(
@@ -290,6 +361,12 @@ def estimate(
     Raises BadInput for a plan of another model, and for degrees that suit neither the model nor the devices.
     """
     asked = _asked(locals())
+    from hardplace.plans.chain import of_workload
+    from hardplace.plans.estimate import estimate_plan
+    from hardplace.plans.fleet import fleet_of
+    from hardplace.plans.inventory import inventory_of, inventory_title
+    from hardplace.plans.plan import Plan, PlanFile, read_plan
+
     file = plan if isinstance(plan, Plan) else read_plan(Path(plan))
     where = "plan" if isinstance(plan, Plan) else str(plan)
     names, nodes = _names(device), _names(node)
@@ -325,6 +402,9 @@ def operators(
     micro_batch: samples. tensor: tensor-parallel degree; collectives are left out. dtype: of the operands of products.
     """
     asked = _asked(locals())
+    from hardplace.cost.one_chip.estimate import estimated, priced_on
+    from hardplace.hardware.sheet import find
+
     return replace(estimated(load(model), priced_on(find(device), dtype), micro_batch, tensor), question=asked)
 
 
@@ -335,8 +415,8 @@ def replan(
     devices: int | None = None,
     cluster: str | None = None,
     horizon_s: float = 4 * 3600.0,
-    restart_s: float = RESTART_S,
-    store_bytes_per_s: float = STORE_BYTES_PER_S,
+    restart_s: float = 60.0,
+    store_bytes_per_s: float = 125e6,
     model: str | None = None,
     device: str | None = None,
     node: str | None = None,
@@ -351,7 +431,14 @@ def replan(
     Raises BadInput for a change that does not suit the plan.
     """
     asked = _asked(locals())
-    running = running_of(Path(plan), model, device, node)
+    from hardplace.hardware.catalogue import device as device_named
+    from hardplace.hardware.catalogue import node as node_named
+    from hardplace.plans.fleet import node_of
+    from hardplace.plans.replanning.replan import Change
+    from hardplace.plans.replanning.replan import replan as replanned
+    from hardplace.plans.replanning.running import lost_of, read_running
+
+    running = read_running(Path(plan), model, device, node)
     chip = device_named(running.device)
     before = node_named(running.node) if running.node else node_of(chip.name)
     if before.device != chip.name:
@@ -383,6 +470,9 @@ def audit(
     default (PyTorch's flash), unfused, or the name of a backend.
     """
     asked = _asked(locals())
+    from hardplace.shaping.audit import audited
+    from hardplace.shaping.sources import model_named, target
+
     where = _conditions(micro_batch, tensor, sequence_parallel, pipeline, attention)
     return replace(audited(model_named(str(model), sequence), target(device, where), where), question=asked)
 
@@ -393,7 +483,7 @@ def shapes(
     *,
     within: float = 0.02,
     freeze: Named = (),
-    ranges: Mapping[str, Sequence[int]] | None = None,
+    ranges: Mapping[str, str | Sequence[int]] | None = None,
     top: int = 10,
     micro_batch: int = 1,
     tensor: int = 1,
@@ -408,6 +498,9 @@ def shapes(
     head_dim, ffn, vocab. ranges: values of a field. top: alternatives of each tier. Others as for `audit`.
     """
     asked = _asked(locals())
+    from hardplace.shaping.rank import ranked
+    from hardplace.shaping.sources import model_named, target
+
     where = _conditions(micro_batch, tensor, sequence_parallel, pipeline, attention)
     query = _query(within, _names(freeze), ranges or {}, top)
     priced = [target(name, where) for name in dict.fromkeys(_names(device))]
@@ -419,7 +512,7 @@ def codesign(
     *,
     within: float = 0.02,
     freeze: Named = (),
-    ranges: Mapping[str, Sequence[int]] | None = None,
+    ranges: Mapping[str, str | Sequence[int]] | None = None,
     raw: bool = False,
     setting: str = "hbm3",
     space: str = "phaze",
@@ -440,6 +533,11 @@ def codesign(
     as for `search`.
     """
     asked = _asked(locals())
+    from hardplace.branch_and_bound.types import StoppingRule
+    from hardplace.design.question import question_of
+    from hardplace.shaping.joint.answer import jointly
+    from hardplace.shaping.sources import model_named
+
     question = question_of(
         (load(model),), setting=setting, space=space, devices=devices, batch=batch, limits=limits or {},
         memory=memory, micro_batch=micro_batch, tensor=tensor, recompute=recompute, objectives=("throughput",),
@@ -455,32 +553,43 @@ def read(path: str | os.PathLike[str]) -> Answer:
 
     Raises BadInput for a file that is none, and for one that another version wrote, which it names.
     """
-    return read_answer(Path(path), _KINDS)
+    from hardplace.answers import Infeasible, read_answer
+    from hardplace.cost.one_chip.estimate import OperatorEstimate
+    from hardplace.design.strategies.types import Comparison
+    from hardplace.design.types import DesignResult, ParetoResult, SharedResult
+    from hardplace.plans.estimate import PlanEstimate
+    from hardplace.plans.infeasible import PlanInfeasible
+    from hardplace.plans.placement.search import PlacementResult
+    from hardplace.plans.replanning.replan import ReplanResult
+    from hardplace.shaping.audit import Audit
+    from hardplace.shaping.joint.types import ShapeDesignResult
+    from hardplace.shaping.types import Ranking
+
+    kinds = (
+        Audit, Comparison, DesignResult, Infeasible, OperatorEstimate, ParetoResult, PlacementResult, PlanEstimate,
+        PlanInfeasible, Ranking, ReplanResult, ShapeDesignResult, SharedResult,
+    )  # fmt: skip
+
+    return read_answer(Path(path), {kind.__name__: kind for kind in kinds})
 
 
 def _asked(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return a function's arguments, its local names at its start, as plain values of JSON."""
-    return {name: _plain(value) for name, value in arguments.items() if name not in _UNASKED}
+    return {name: plain(value) for name, value in arguments.items() if name not in _UNASKED}
 
 
 _UNASKED = ("evaluator", "progress", "watch")
 
 
-def _plain(value: Any) -> Any:
-    """Return a value as JSON has it; a Workload by its name, a Plan by its fields."""
-    if isinstance(value, Workload):
-        return value.name
-    if isinstance(value, Plan):
-        return str(value)
+def plain(value: Any) -> Any:
+    """Return a value as JSON has it; a Workload by its name."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return str(value) if isinstance(value, str) else value
     if isinstance(value, Mapping):
-        return {str(key): _plain(one) for key, one in value.items()}
-    if isinstance(value, str) or value is None or isinstance(value, bool | int | float):
-        return value
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, Iterable):
-        return [_plain(one) for one in value]
-    return str(value)
+        return {str(key): plain(one) for key, one in value.items()}
+    if isinstance(value, tuple | list | set | frozenset | range):
+        return [plain(one) for one in value]
+    return getattr(value, "name", None) if is_dataclass(value) and hasattr(value, "name") else str(value)
 
 
 def _names(text: Named) -> tuple[str, ...]:
@@ -488,7 +597,7 @@ def _names(text: Named) -> tuple[str, ...]:
 
 
 def _name(model: str | os.PathLike[str] | Workload) -> str:
-    return model.name if isinstance(model, Workload) else str(model)
+    return str(getattr(model, "name", model)) if is_dataclass(model) else str(model)
 
 
 def _trained(model: str | os.PathLike[str] | Workload) -> Workload:
@@ -500,6 +609,8 @@ def _trained(model: str | os.PathLike[str] | Workload) -> Workload:
 
 def _check_model(where: str, named: str, model: str | os.PathLike[str] | Workload, workload: Workload) -> None:
     """Raise BadInput for a plan's file that was made for another model; a Workload file may have moved since."""
+    from hardplace.workload.load import load as load_workload
+
     if named in ("", _name(model)):
         return
     try:
@@ -513,15 +624,21 @@ def _check_model(where: str, named: str, model: str | os.PathLike[str] | Workloa
 def _conditions(
     micro_batch: int, tensor: int, sequence_parallel: bool, pipeline: int, attention: str
 ) -> StepConditions:
+    from hardplace.shaping.types import StepConditions
+
     return StepConditions(
         micro_batch=micro_batch, tensor=tensor, sequence=sequence_parallel, pipeline=pipeline, attention=attention
     )
 
 
 def _query(within: float, freeze: tuple[str, ...], ranges: Mapping[str, Any], top: int) -> ShapeQuery:
+    from hardplace.shaping.ranges import parse_range
+    from hardplace.shaping.rank import ShapeQuery
+
     if not 0.0 < within <= 0.5:
         raise BadInput("within", within, "a share above 0, up to 0.5")
     values = dict(
-        parse_range(f"{name}={one if isinstance(one, str) else ','.join(map(str, one))}") for name, one in ranges.items()
+        parse_range(f"{name}={one if isinstance(one, str) else ','.join(map(str, one))}")
+        for name, one in ranges.items()
     )
     return ShapeQuery(share=within, frozen=freeze, ranges=values, top=top)

@@ -39,7 +39,7 @@ def read_planned(path: Path, model: str | None, asked: tuple[str, ...], nodes: t
 
     Raises BadInput with file, field, value and what was expected.
     """
-    from hardplace.cli.place import inventory
+    from hardplace.plans.inventory import inventory_of
     from hardplace.plans.plan import Plan, read_plan
     from hardplace.version import __version__
     from hardplace.workload.load import load
@@ -56,6 +56,6 @@ def read_planned(path: Path, model: str | None, asked: tuple[str, ...], nodes: t
         asked = tuple(f"{lot.device}:{lot.count}" for lot in file.on)
         nodes = nodes or tuple(dict.fromkeys(lot.node for lot in file.on))
     counted = any(":" in one for one in asked)
-    parts = inventory(asked, None if counted else file.devices, nodes)
+    parts = inventory_of(asked, None if counted else file.devices, nodes)
     plan = Plan(**{one.name: getattr(file, one.name) for one in fields(Plan)})
     return PlannedRun(place=str(path), plan=plan, model=name, workload=load(name), parts=tuple(parts))

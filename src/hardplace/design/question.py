@@ -62,7 +62,9 @@ def question_of(
     choices = _choices(shared, _several(memory), _several(micro_batch), degrees, _several(recompute))
     for workload in workloads:
         if not workload.training:
-            raise BadInput("model", f"{workload.name}: recorded for inference", "a training step, with its backward pass")
+            raise BadInput(
+                "model", f"{workload.name}: recorded for inference", "a training step, with its backward pass"
+            )
         for width in degrees:
             check_degrees(workload, Parallelism(tensor=width))
     names = [workload.name for workload in workloads]

@@ -26,6 +26,7 @@ from hardplace.report.plan import (
     zero_words,
 )
 from hardplace.report.rendering import rendered
+from hardplace.report.replan import say_stuck
 from hardplace.units import GIB, format_quantity
 
 PARTS = ("weights", "gradients", "states", "activations", "logits", "working", "buffers", "fragmentation", "reserve")
@@ -141,6 +142,14 @@ def show_placed(found: PlacementResult) -> None:
         console.print(line)
     for note in best.notes:
         console.print(f"note: {note}")
+
+
+def show_plan_infeasible(found: PlanInfeasible) -> None:
+    """Print why no plan fits: of `place` with the changes that were tried, of `replan` in a line."""
+    if found.considered:
+        show_short(found)
+    else:
+        say_stuck(found)
 
 
 def show_short(found: PlanInfeasible) -> None:

@@ -1,77 +1,64 @@
-"""How each class of answer looks as text and as a page: imported once by `hardplace.api`."""
+"""How each class of answer looks as text and as a page: imported once by `hardplace.api`.
+
+Classes are named, not imported, and what draws them is imported when it is used: plotly alone takes half a second.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from contextlib import redirect_stdout
 from html import escape
+from importlib import import_module
 from io import StringIO
-from typing import TypeVar
+from typing import NamedTuple
 
-from hardplace.answers import Answer, Infeasible, html, text
-from hardplace.cost.one_chip.estimate import OperatorEstimate
-from hardplace.design.strategies.types import Comparison
-from hardplace.design.types import DesignResult, ParetoResult, SharedResult
-from hardplace.plans.estimate import PlanEstimate
-from hardplace.plans.infeasible import PlanInfeasible
-from hardplace.plans.placement.search import PlacementResult
-from hardplace.plans.replanning.replan import ReplanResult
-from hardplace.report import audit, compare, frontier_and_fleet, joint, operators, page, placed, plan, replan, shape
-from hardplace.report import terminal
-from hardplace.shapes.audit import Audit
-from hardplace.shapes.joint.types import ShapeDesignResult
-from hardplace.shapes.types import Ranking
-
-A = TypeVar("A", bound=Answer)
+from hardplace.answers import Answer, html, text
 
 
-def infeasible(found: Infeasible) -> None:
-    """Print what is short, by how much, and what would mend it."""
-    print(f"infeasible: {terminal.infeasible_line(found)}")
+class View(NamedTuple):
+    """The module of the report that shows answers of a class: what prints one, what draws its page (empty: nothing)."""
+
+    module: str
+    show: str
+    page: str = ""
 
 
-def plan_infeasible(found: PlanInfeasible) -> None:
-    """Print why no plan fits: of `place` with the changes that were tried, of `replan` in a line."""
-    if found.considered:
-        placed.show_short(found)
-    else:
-        replan.say_stuck(found)
+VIEWS = {
+    "Infeasible": View("terminal", "show_infeasible"),
+    "PlanInfeasible": View("placed", "show_plan_infeasible"),
+    "DesignResult": View("terminal", "show"),
+    "ParetoResult": View("frontier_and_fleet", "show_frontier", "frontier_page"),
+    "SharedResult": View("frontier_and_fleet", "show_shared", "shared_page"),
+    "Comparison": View("compare", "show", "page"),
+    "ShapeDesignResult": View("joint", "show"),
+    "PlacementResult": View("placed", "show_placed", "page"),
+    "PlanEstimate": View("plan", "show_plan"),
+    "ReplanResult": View("replan", "show_replanned"),
+    "Audit": View("audit", "show_audit", "page"),
+    "Ranking": View("shape", "show_ranking", "page"),
+    "OperatorEstimate": View("operators", "show_estimate", "page"),
+}
+_PAGES = {"DesignResult": ("page", "page")}  # whose page has a module of its own
 
 
-def _register(kind: type[A], show: Callable[[A], None], drawn: Callable[[A], str] | None = None) -> None:
-    """Join the two ways in which answers of a class are shown; drawn: a whole page, None: there is none."""
-
-    def as_text(answer: A) -> str:
-        printed = StringIO()
-        with redirect_stdout(printed):
-            show(answer)
-        return printed.getvalue().rstrip("\n")
-
-    def as_html(answer: A) -> str:
-        return _body(drawn(answer)) if drawn is not None else f"<pre>{escape(as_text(answer))}</pre>"
-
-    text.register(kind)(as_text)
-    html.register(kind)(as_html)
+@text.register(Answer)
+def as_text(answer: Answer) -> str:
+    """Return what the command line prints."""
+    view = VIEWS[type(answer).__name__]
+    printed = StringIO()
+    with redirect_stdout(printed):
+        getattr(import_module(f"hardplace.report.{view.module}"), view.show)(answer)
+    return printed.getvalue().rstrip("\n")
 
 
-def _body(whole: str) -> str:
-    """Return the styles and the body of a page."""
+@html.register(Answer)
+def as_html(answer: Answer) -> str:
+    """Return the styles and the body of the page; of an answer without one its text."""
+    name = type(answer).__name__
+    module, drawn = _PAGES.get(name, (VIEWS[name].module, VIEWS[name].page))
+    if not drawn:
+        return f"<pre>{escape(as_text(answer))}</pre>"
+    whole: str = getattr(import_module(f"hardplace.report.{module}"), drawn)(answer)
     styles = "".join(re.findall(r"<style.*?</style>", whole, flags=re.DOTALL))
     body = re.search(r"<body[^>]*>(.*)</body>", whole, flags=re.DOTALL)
     return styles + (body[1] if body else whole)
-
-
-_register(Infeasible, infeasible)
-_register(PlanInfeasible, plan_infeasible)
-_register(DesignResult, terminal.show, page.page)
-_register(ParetoResult, frontier_and_fleet.show_frontier, frontier_and_fleet.frontier_page)
-_register(SharedResult, frontier_and_fleet.show_shared, frontier_and_fleet.shared_page)
-_register(Comparison, compare.show, compare.page)
-_register(ShapeDesignResult, joint.show)
-_register(PlacementResult, placed.show_placed, placed.page)
-_register(PlanEstimate, plan.show_plan)
-_register(ReplanResult, replan.show_replanned)
-_register(Audit, audit.show_audit, audit.page)
-_register(Ranking, shape.show_ranking, shape.page)
-_register(OperatorEstimate, operators.show_estimate, operators.page)

@@ -27,6 +27,11 @@ def infeasible_line(short: Infeasible) -> str:
     )
 
 
+def show_infeasible(short: Infeasible) -> None:
+    """Print what is short, by how much, and what would mend it."""
+    screen(_WIDTH, soft_wrap=True).print(f"infeasible: {infeasible_line(short)}")
+
+
 def show(exploration: DesignResult) -> None:
     """Print the answer, the stages, the plans to compare with, and the certificate."""
     console = screen(_WIDTH)

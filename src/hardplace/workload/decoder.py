@@ -35,7 +35,7 @@ class DecoderShape:
     layers that predict further tokens (MTP), each with a head of its own. dropout: after attention and MLP.
     fused_loss: the loss is one kernel that keeps the 16-bit logits, without an fp32 copy of them.
 
-    hidden, heads, kv_heads, head_dim, ffn and vocab may be columns (arrays of one length, `hardplace.shapes`):
+    hidden, heads, kv_heads, head_dim, ffn and vocab may be columns (arrays of one length, `hardplace.shaping`):
     `block`, `embedding` and `head` of `decoder.py` are arithmetic on them, and give work whose sizes are columns.
     """
 

@@ -14,8 +14,8 @@ from hardplace.design.search.explore import Candidate
 from hardplace.design.search.layout import Group
 from hardplace.design.types import Evaluation, RefinementLevel
 from hardplace.ndtypes import Floats, Ints
-from hardplace.shapes.joint.boxes import Layouts
-from hardplace.shapes.types import FIELDS, ShapeColumns
+from hardplace.shaping.joint.boxes import Layouts
+from hardplace.shaping.types import FIELDS, ShapeColumns
 from hardplace.workload.reshaping.reshape import Reshaping
 from hardplace.workload.types import Workload
 

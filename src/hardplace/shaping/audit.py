@@ -12,11 +12,11 @@ from hardplace.cost.layers.timer import kernels_s, pass_s
 from hardplace.cost.layers.work import AttentionWork, CollectiveWork, GemmWork, LayerWork
 from hardplace.plans.chain import LayerChain, of_shape, of_workload
 from hardplace.plans.plan import Plan
-from hardplace.shapes.gemms import GemmRow, gemm_rows
-from hardplace.shapes.rule import CodesignRule
-from hardplace.shapes.rules import rules
-from hardplace.shapes.sources import PricedDevice, ShapeSource
-from hardplace.shapes.types import StepConditions
+from hardplace.shaping.gemms import GemmRow, gemm_rows
+from hardplace.shaping.rule import CodesignRule
+from hardplace.shaping.rules import rules
+from hardplace.shaping.sources import PricedDevice, ShapeSource
+from hardplace.shaping.types import StepConditions
 from hardplace.workload.decoder import DecoderShape
 from hardplace.workload.sharding import shard
 from hardplace.workload.types import OperatorKind, Parallelism, Phase

@@ -9,7 +9,7 @@ from hardplace.branch_and_bound.types import Progress, Stop
 from hardplace.certificate import Certificate, gap_of
 from hardplace.design.types import Evaluation, PlanChoices, RefinementLevel
 from hardplace.hardware.types import Budget
-from hardplace.shapes.types import Tier
+from hardplace.shaping.types import Tier
 from hardplace.workload.decoder import DecoderShape
 
 

@@ -26,8 +26,8 @@ from hardplace.design.search.candidates import LEVEL_NAMES, Refinement, SearchCo
 from hardplace.design.search.explore import DesignSearch
 from hardplace.design.search.layout import Group
 from hardplace.design.types import Evaluation, Job, Outcome, RefinementLevel
-from hardplace.shapes.joint.boxes import Bounding, Layouts, fast_enough, fastest_macs_per_s, macs, places_of
-from hardplace.shapes.joint.candidates import (
+from hardplace.shaping.joint.boxes import Bounding, Layouts, fast_enough, fastest_macs_per_s, macs, places_of
+from hardplace.shaping.joint.candidates import (
     Best,
     Element,
     Grouped,
