@@ -20,7 +20,17 @@ from hardplace.plans.placement.space import PlanSpace
 from hardplace.plans.plan import INSIDE_OUT, ContextExchange, Dimension, PipelineSchedule, Plan, problems
 from hardplace.plans.timing import Known
 from hardplace.workload.load import load
-from hardplace.workload.types import Edge, Recompute, Workload
+from hardplace.workload.types import (
+    Affine,
+    Edge,
+    Holder,
+    Layer,
+    Operator,
+    Phase,
+    Recompute,
+    StorageRole,
+    Workload,
+)
 
 TENSOR, CONTEXT, DATA, PIPELINE = INSIDE_OUT
 KINDS = {"h100-sxm": "dgx-h100", "a100-80gb-sxm": "dgx-a100", "v100-sxm2": "dgx-v100", "tpu-v4": "tpu-v4-64"}
@@ -30,9 +40,59 @@ Inventory = list[tuple[Device, Node, int]]
 def short_model(name: str, layers: int, first: int = 0) -> Workload:
     """Return a chain's workload with so many of its inner layers, from `first` on."""
     whole = load(name)
-    inner = whole.order[1:-1][first : first + layers]
-    order = (whole.order[0], *inner, whole.order[-1])
-    return replace(whole, order=order, edges=tuple(Edge(place, 0, place + 1, 0) for place in range(len(order) - 1)))
+    last = len(whole.order) - 1
+    kept = [0, *range(1, last)[first : first + layers], last]
+    return replace(
+        whole,
+        order=tuple(whole.order[one] for one in kept),
+        edges=tuple(Edge(place, 0, place + 1, 0) for place in range(len(kept) - 1)),
+        shared=shared_among(whole, kept),
+    )
+
+
+def shared_among(whole: Workload, kept: list[int]) -> tuple[tuple[Holder, ...], ...]:
+    """Return what layers share of which only some positions are kept."""
+    found = []
+    for holders in whole.shared:
+        left = tuple(Holder(kept.index(one.position), one.storage) for one in holders if one.position in kept)
+        if len(left) > 1:
+            found.append(left)
+    return tuple(found)
+
+
+def with_shared(workload: Workload, rng: random.Random) -> Workload:
+    """Return a chain in which some of the equal layers hold the same parameters, and some parameters are frozen."""
+    layers = list(workload.layers)
+    for index, layer in enumerate(layers):
+        tied = {(workload.order[at], storage) for holders in workload.shared for at, storage in holders}
+        weights = [
+            one
+            for one, storage in enumerate(layer.storages)
+            if storage.role is StorageRole.PARAMETER and (index, one) not in tied
+        ]
+        if weights and rng.random() < 0.4:
+            frozen = set(rng.sample(weights, rng.randint(1, len(weights))))
+            layers[index] = replace(layer, operators=tuple(without(layer, one, frozen) for one in layer.operators))
+    alike = rng.choice([one for one in workload.order if workload.order.count(one) > 1])
+    places = [place for place, one in enumerate(workload.order) if one == alike]
+    rng.shuffle(places)
+    cut = rng.randint(2, len(places))
+    weights = [one for one, storage in enumerate(layers[alike].storages) if storage.role is StorageRole.PARAMETER]
+    shared = list(workload.shared)
+    for group in (places[:cut], places[cut:]):
+        for storage in rng.sample(weights, rng.randint(1, len(weights))):
+            if len(group) > 1:
+                shared.append(tuple(Holder(place, storage) for place in sorted(group)))
+    return replace(workload, layers=tuple(layers), shared=tuple(sorted(shared)))
+
+
+def without(layer: Layer, operator: Operator, frozen: set[int]) -> Operator:
+    """Return an operator of the optimizer that leaves storages as they are; any other as it is."""
+    if operator.phase is not Phase.OPTIMIZER:
+        return operator
+    written = tuple(one for one in operator.writes if layer.tensors[one].storage not in frozen)
+    count = sum(layer.storages[layer.tensors[one].storage].parameters for one in written)
+    return replace(operator, writes=written, dims=(Affine(count, 0),))
 
 
 def short_branching(name: str, each: int) -> Workload:
@@ -54,7 +114,7 @@ def short_branching(name: str, each: int) -> Workload:
         if edge.target in kept and place[edge.source] < place[edge.target]
     }
     ordered = sorted(edges, key=lambda one: (one.target, one.input, one.source))
-    return replace(whole, order=tuple(order), edges=tuple(ordered))
+    return replace(whole, order=tuple(order), edges=tuple(ordered), shared=shared_among(whole, kept))
 
 
 @dataclass(frozen=True)

@@ -86,13 +86,14 @@ def trace(
     attention: str = "fused",
     size: Mapping[str, int] | None = None,
     trust_code: bool = False,
+    freeze: Named = (),
 ) -> Workload:
     """Record one training step of a model as a Workload, without weights.
 
     source: a torch module, with its example inputs (a tensor, a tuple or a dict); or a config.json or its folder,
     `package.module:function`, or an .onnx file. loss: a function of the module's output and the inputs; None: the
     output's own `loss`, or its sum. size: values of an ONNX file's dynamic dimensions. trust_code: run the Python
-    files beside a config of custom code.
+    files beside a config of custom code. freeze: patterns of the names of parameters that are not trained.
 
     Raises BadInput without the extra `torch`, and for a model that cannot be recorded.
     """
@@ -102,10 +103,18 @@ def trace(
         return recorded(
             step_of(
                 str(source), name=name, sequence_length=sequence_length, dtype=dtype, autocast=autocast,
-                attention=attention, size=size, trust_code=trust_code,
+                attention=attention, size=size, trust_code=trust_code, freeze=_names(freeze),
             )
         )  # fmt: skip
-    return record_module(source, inputs, loss=loss, name=name or type(source).__name__, dtype=dtype, autocast=autocast)
+    return record_module(
+        source,
+        inputs,
+        loss=loss,
+        name=name or type(source).__name__,
+        dtype=dtype,
+        autocast=autocast,
+        freeze=_names(freeze),
+    )
 
 
 def search(

@@ -132,7 +132,7 @@ def _converter(*, detailed: bool) -> Converter:
     """Return the converter; detailed tells where a problem is and takes several times longer."""
     from cattrs import Converter
     from cattrs.cols import is_namedtuple, namedtuple_unstructure_factory
-    from cattrs.gen import make_dict_structure_fn
+    from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
     converter = Converter(forbid_extra_keys=True, detailed_validation=detailed)
     for plain in _PLAIN:
@@ -149,7 +149,13 @@ def _converter(*, detailed: bool) -> Converter:
         )
         return _only(dict, "an object", inner)
 
+    def written(kind: Any) -> Callable[[Any], Any]:
+        """Return the hook that leaves out the fields marked so where they hold their default."""
+        left_out = {one.name: override(omit_if_default=True) for one in fields(kind) if one.metadata.get("left_out")}
+        return make_dict_unstructure_fn(kind, converter, **typing.cast(Any, left_out))
+
     converter.register_structure_hook_factory(is_dataclass, record)
+    converter.register_unstructure_hook_factory(is_dataclass, written)
     converter.register_structure_hook_factory(_is_tuple, _tuple)
     return converter
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -162,26 +162,26 @@ def _run(
 
     goal = question.goal
     alone = goal.objectives[0] if len(goal.objectives) == len(goal.norms) == 1 else None
-    with working(question, ends, out, where) as work:
+    with working(question, ends, out, where) as work, ExitStack() as writing:
         with _progress_bar(ends.gap, alone) as report:
             found = answered(question, ends, plain(asked), evaluator=work.evaluator, progress=work.reporting(report))
-        with uninterrupted():
-            if isinstance(found, Infeasible):
-                work.journal.end(found)
-                names = ", ".join(workload.name for workload in question.workloads)
-                say(f"infeasible: {names}: {infeasible_line(found)}", err=True)
-                raise SystemExit(INFEASIBLE)
-            show, page = _shown(found)
+            writing.enter_context(uninterrupted())
+        if isinstance(found, Infeasible):
+            work.journal.end(found)
+            names = ", ".join(workload.name for workload in question.workloads)
+            say(f"infeasible: {names}: {infeasible_line(found)}", err=True)
+            raise SystemExit(INFEASIBLE)
+        show, page = _shown(found)
 
-            def keep() -> None:
-                work.journal.end(found)
-                folder = work.folder
-                found.save(folder / "result.json")
-                write_text(folder / "page.html", page())
-                if not as_json:
-                    say(f"\nwritten: {folder / 'result.json'}, {folder / 'page.html'} (open it in a browser)")
+        def keep() -> None:
+            work.journal.end(found)
+            folder = work.folder
+            found.save(folder / "result.json")
+            write_text(folder / "page.html", page())
+            if not as_json:
+                say(f"\nwritten: {folder / 'result.json'}, {folder / 'page.html'} (open it in a browser)")
 
-            give(lambda: say_json(found.envelope()) if as_json else show(), keep)
+        give(lambda: say_json(found.envelope()) if as_json else show(), keep)
 
 
 def _shown(found: DesignResult | ParetoResult | SharedResult) -> tuple[Callable[[], None], Callable[[], str]]:

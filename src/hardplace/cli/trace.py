@@ -31,6 +31,7 @@ class Recording:
     autocast: str | None
     attention: str
     size: tuple[str, ...]
+    freeze: tuple[str, ...]
     trust_code: bool
 
     def command(self, source: str) -> str:
@@ -42,6 +43,7 @@ class Recording:
             ("--autocast", self.autocast),
             ("--attention", self.attention if self.attention != "fused" else None),
             *(("--size", one) for one in self.size),
+            *(("--freeze", one) for one in self.freeze),
         )
         words = [word for name, value in given if value is not None for word in (name, str(value))]
         return shlex.join(["hardplace", "trace", source, *words, *(["--trust-code"] if self.trust_code else [])])
@@ -63,6 +65,12 @@ recording_options = gathered(
     ),
     click.option(
         "--size", multiple=True, metavar="NAME=N", help="A dynamic dimension of an ONNX file, such as batch=8."
+    ),
+    click.option(
+        "--freeze",
+        multiple=True,
+        metavar="PATTERN",
+        help="Parameters that are not trained, by name: 'vision_tower.*', '*.base_layer.weight'.",
     ),
     click.option(
         "--trust-code", is_flag=True, help="Run the Python files beside a config of custom code. Read them first."
@@ -98,6 +106,7 @@ def trace(*, source: str, asked: Recording, out: Path | None) -> None:
         attention=asked.attention,
         size=_sizes(asked.size),
         trust_code=asked.trust_code,
+        freeze=asked.freeze,
         command=asked.command(source),
     )
     loaded_s = time.perf_counter() - start
@@ -135,6 +144,7 @@ def _tell(workload: Workload, path: Path, loaded_s: float, whole_s: float) -> No
     from hardplace.workload.sharding.degrees import rank_layers
     from hardplace.workload.summary import summarise
     from hardplace.workload.types import Parallelism
+    from hardplace.workload.weights import weights_of_model
 
     alone = Parallelism()
     summary = summarise(workload, alone, 1, *rank_layers(workload, alone))
@@ -145,7 +155,8 @@ def _tell(workload: Workload, path: Path, loaded_s: float, whole_s: float) -> No
             f"{moved:.2%} of the bytes of a step",
             err=True,
         )
-    held = sum(workload.layers[number].parameters for number in workload.order)
+    total = weights_of_model(workload)
+    held = total.elements
     if held < workload.parameters:
         say(
             f"warning: {workload.parameters - held:,} of {workload.parameters:,} parameters take no part in what was "
@@ -157,6 +168,11 @@ def _tell(workload: Workload, path: Path, loaded_s: float, whole_s: float) -> No
         f"{workload.name}: {kind}, {workload.parameters:,} parameters in {workload.dtype}, sequence "
         f"{workload.sequence_length}, {format_quantity(workload.flops_per_sample(), 'FLOP')} a sample"
     )
+    if workload.training and total.trained < held:
+        say(
+            f"{total.trained:,} parameters are trained; {held - total.trained:,} are frozen, "
+            f"{format_quantity(total.frozen_bytes, 'B')}"
+        )
     say(
         f"{len(workload.order)} layers, {len(workload.layers)} distinct; model built in {loaded_s:.1f} s, "
         f"recorded in {whole_s - loaded_s:.1f} s"

@@ -10,6 +10,7 @@ from hardplace.answers import Infeasible
 from hardplace.branch_and_bound.types import LIMITS, ONE_PERCENT, Finishing, Progress, Stop, StoppingRule
 from hardplace.certificate import gap_of, percent_at_most
 from hardplace.design.cloud import cloud
+from hardplace.design.consistency import check_answer
 from hardplace.design.exact.evaluator import ChipEvaluator, in_process
 from hardplace.design.exact.partition_problem import families
 from hardplace.design.goals import UNITS, Goal, Objective, shown
@@ -27,6 +28,7 @@ from hardplace.ndtypes import Ints
 from hardplace.units import format_quantity
 from hardplace.version import __version__
 from hardplace.workload.types import OperatorKind, Workload
+from hardplace.workload.weights import weights_of_model
 
 _REFERENCE_GAP = 0.01  # to which the plans on the chip to compare with are searched
 _REFERENCE_WORK = 0.05  # how hard their schedules are tried: a second for a layer, where the answer's may take ten
@@ -86,6 +88,7 @@ def frontier(
     if isinstance(found, Infeasible):
         return found
     objectives = question.goal.objectives
+    check_answer(question, tuple(evaluated(only_plan(one)) for one in found.reached), gap=found.excess)
     points = [
         FrontierPoint(values=tuple(shown(one, value) for one, value in zip(objectives, scores, strict=True)),
                       evaluation=evaluated(reached.plans[0]))
@@ -293,11 +296,20 @@ def _notes(workload: Workload) -> tuple[str, ...]:
         names = ", ".join(sorted({operator.name for operator in other}))
         share = elements / every if every else 0.0
         found.append(f"operators without a model of their own ({share:.2%} of vector elements): {names}")
-    held = sum(layers[index].parameters for index in workload.order)
-    if held > workload.parameters:
+    held = weights_of_model(workload)
+    if workload.shared:
         found.append(
-            f"{held - workload.parameters:,} tied parameters are held by the first and the last layer alike; "
-            "the all-reduce that keeps the copies equal is not charged"
+            f"{len(workload.shared):,} parameters are used by several layers, {held.twice:,} elements more than once: "
+            "held once by a stage; stages that share one add up its gradient"
+        )
+    if held.elements < workload.parameters:
+        found.append(
+            f"{workload.parameters - held.elements:,} of {workload.parameters:,} parameters take no part in what was "
+            "recorded, and are not held"
+        )
+    if held.trained < held.elements:
+        found.append(
+            f"{held.elements - held.trained:,} parameters are frozen: held without gradient and optimizer's states"
         )
     return tuple(found)
 
@@ -309,6 +321,8 @@ def _exploration(
     question = search.question
     setting, workload = question.setting, question.workloads[0]
     (objective,) = question.goal.objectives
+    bound = found.scores[0][0] * (1.0 + found.excess)
+    check_answer(question, (evaluated(plan),), gap=bound / score - 1.0)
     costs, billed = found.reached[0].costs, search.scoring.limits.billed
     return DesignResult(
         version=__version__,
@@ -332,7 +346,7 @@ def _exploration(
         best=evaluated(plan),
         baselines=baselines,
         score=score,
-        bound=max(score, found.scores[0][0] * (1.0 + found.excess)),
+        bound=max(score, bound),
         stop=found.stop,
         seconds=found.seconds,
         exact_evaluations=found.exact_evaluations,

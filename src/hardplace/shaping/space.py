@@ -34,7 +34,8 @@ class ShapeSpace:
 
     parameters: of each; trained: without the rows that pad the vocabulary.
 
-    indivisible: shapes that were left out because a degree does not divide them. mlp_step: of the widths of the MLP.
+    indivisible: shapes that were left out because a degree does not divide them; unmade: because no recording has
+    them (joint search). mlp_step: of the widths of the MLP.
     """
 
     shapes: ShapeColumns
@@ -43,6 +44,7 @@ class ShapeSpace:
     safe: np.ndarray
     indivisible: int
     mlp_step: int
+    unmade: int = 0
 
 
 def space(

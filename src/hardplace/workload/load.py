@@ -10,7 +10,7 @@ from typing import Any
 from hardplace.errors import BadInput, unknown
 from hardplace.files import read, read_json
 from hardplace.workload.operators import CAUSAL, TRANSPOSED, flops_of
-from hardplace.workload.types import ITEM_BYTES, Affine, Layer, Operator, OperatorKind, StorageRole, Workload
+from hardplace.workload.types import ITEM_BYTES, Affine, Holder, Layer, Operator, OperatorKind, StorageRole, Workload
 
 _FOLDER = Path(__file__).parent / "catalogue"
 _SUFFIX = ".json.gz"
@@ -112,6 +112,26 @@ def check(workload: Workload) -> None:
         _require(sound, f"edges[{number}]", list(edge), "an output of its source and an input of its target")
     alone = set(range(len(workload.order))) - joined
     _require(len(workload.order) == 1 or not alone, "edges", sorted(alone)[:3], "every position of the order in one")
+    _check_shared(workload)
+
+
+def _check_shared(workload: Workload) -> None:
+    """Raise BadInput if what is shared is no parameter, is shared by one alone, or is not of one size."""
+    seen: set[Holder] = set()
+    for number, holders in enumerate(workload.shared):
+        where = f"shared[{number}]"
+        _require(len(holders) > 1, where, [list(one) for one in holders], "two holders or more")
+        sizes = set()
+        for one in holders:
+            known = 0 <= one.position < len(workload.order)
+            storages = workload.layers[workload.order[one.position]].storages if known else ()
+            sound = 0 <= one.storage < len(storages) and storages[one.storage].role is StorageRole.PARAMETER
+            _require(sound, where, list(one), "a position of the order and a parameter's storage of its layer")
+            _require(one not in seen, where, list(one), "each storage once")
+            seen.add(one)
+            layer = workload.layers[workload.order[one.position]]
+            sizes.add((storages[one.storage].parameters, one.storage in layer.trained))
+        _require(len(sizes) == 1, where, sorted(sizes), "storages of one size, all trained or none")
 
 
 def _check_layer(layer: Layer, where: str) -> None:

@@ -6,13 +6,29 @@ import random
 import numpy as np
 import pytest
 
+from hardplace.cost.layers.work import LayerWork
+from hardplace.cuts import cuts_of
+from hardplace.hardware.catalogue import device, node
 from hardplace.plans.chain import LayerChain
+from hardplace.plans.fleet import fleet_of
 from hardplace.plans.pipeline import pipelined
 from hardplace.plans.placement.degree_bounds import least_of, least_step_s
-from hardplace.plans.placement.stages import LayerColumns
+from hardplace.plans.placement.stages import LayerColumns, LayerVariants, Stages, around, stage_bound_s
 from hardplace.plans.plan import PipelineSchedule, Plan
 from hardplace.workload.types import Recompute
 from oracles_plans import compositions
+
+NOTHING = LayerWork(
+    name="nothing",
+    forward=(),
+    again=(),
+    backward=(),
+    parameters=0,
+    expert_parameters=0,
+    saved_bytes=0.0,
+    working_bytes=0.0,
+    output_bytes=0.0,
+)
 
 
 def layers_of(seconds, work):
@@ -25,6 +41,7 @@ def layers_of(seconds, work):
         saved_bytes=np.zeros(count),
         working_bytes=np.zeros(count),
         marks=np.zeros(count, dtype=np.int64),
+        shared_marks=np.zeros(0, dtype=np.int64),
     )
 
 
@@ -101,3 +118,35 @@ def test_the_bound_of_equal_layers_in_1f1b(pipeline, micro_batches):
     by_hand_s = pipeline * 3 * each + (micro_batches - 1) * 2 * each + (micro_batches - pipeline) * each
     assert bound_s == pytest.approx(max(by_hand_s, micro_batches * 3 * each))
     assert bound_s <= least_of_all_cuts(seconds, plan, 0.0)
+
+
+def test_bounds_of_stages_are_not_above_any_cut():
+    """With hops: each stage of each cut is done no earlier than its bound, the step no shorter than any; of one
+    micro-batch, which nothing waits for, the first stage is done exactly then."""
+    rng = np.random.default_rng(3)
+    site = fleet_of([(device("h100-sxm"), node("dgx-h100"), 8)], Plan(global_batch=8)).sites[0]
+    for schedule, pipeline, micro_batches in itertools.product(
+        (PipelineSchedule.ONE_F_ONE_B, PipelineSchedule.ZERO_BUBBLE), (2, 3), (1, 6)
+    ):
+        seconds = rng.uniform(0.5, 2.0, (3, 8))
+        if schedule is PipelineSchedule.ONE_F_ONE_B:
+            seconds[2] = 0.0
+        work = (NOTHING,) * 8
+        chain = LayerChain(before=work[:1], layers=work[1:-1], after=work[-1:], sequence_length=1)
+        columns, hop_s = layers_of(seconds, work), 0.7
+        parts = LayerVariants(chain, cuts_of(8, []), columns, columns)
+        stages, plan = Stages(parts, 1, 0, site), Plan(global_batch=micro_batches, pipeline=pipeline, schedule=schedule)
+        near = around([parts], plan)
+        for sizes in compositions(6, pipeline):
+            if min(sizes) < 1:
+                continue
+            edges = [0, *(1 + int(one) for one in np.cumsum(sizes)[:-1]), 8]
+            sides = [[[float(seconds[side, a:b].sum())] for a, b in itertools.pairwise(edges)] for side in range(3)]
+            run = pipelined(*sides, hop_s, plan.micro_batches, schedule)
+            for stage, (low, high) in enumerate(itertools.pairwise(edges)):
+                chosen = stages.at(np.array([low]), np.array([high]))
+                done, total = stage_bound_s(stages, plan, chosen, stage, near, hop_s)
+                assert done[0] <= run.ends_s[stage] * (1 + 1e-12)
+                assert total[0] <= run.total_s * (1 + 1e-12)
+                if micro_batches == 1 and stage == 0:
+                    assert done[0] == pytest.approx(run.ends_s[stage])

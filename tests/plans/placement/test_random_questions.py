@@ -9,9 +9,9 @@ import pytest
 from hardplace.hardware.catalogue import device, node
 from hardplace.plans.placement.search import PlanSearch
 from hardplace.plans.placement.space import PlanSpace
-from hardplace.plans.plan import PipelineSchedule
+from hardplace.plans.plan import INSIDE_OUT, PipelineSchedule
 from hardplace.workload.types import Recompute
-from oracles_plans import Asked, checked, random_question, short_model
+from oracles_plans import Asked, checked, random_question, short_model, with_shared
 
 H100, A100 = device("h100-sxm"), device("a100-80gb-sxm")
 PAIRS = replace(node("dgx-h100"), levels=(replace(node("dgx-h100").levels[0], devices=2), node("dgx-h100").levels[1]))
@@ -20,6 +20,21 @@ PAIRS = replace(node("dgx-h100"), levels=(replace(node("dgx-h100").levels[0], de
 @pytest.mark.parametrize("number", [0, 3, 5, 6, 8, 10, 12, 13, 14, 16, 18, 20, 21, 22, 26, 28, 30, 32, 33])
 def test_no_plan_of_a_random_space_is_better(number):
     found = checked(random_question(random.Random(f"1:{number}")), random.Random(number))
+    assert found.plans
+    assert not found.wrong
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_layers_that_share_weights_and_frozen_ones_are_placed_exactly(seed):
+    """A stage holds once what its layers share, so its memory and the end of its step are no sums over layers."""
+    rng = random.Random(seed)
+    name = rng.choice(("llama2-7b", "opt-350m", "mixtral-8x7b", "bert-base"))
+    workload = with_shared(short_model(name, rng.randint(4, 5)), rng)
+    held = {
+        "micro_batch": (1,), "recompute": (Recompute.NONE, Recompute.FULL), "tensor": (1, 2),
+        "schedule": (PipelineSchedule.ONE_F_ONE_B,), "order": ((*INSIDE_OUT,),),
+    }  # fmt: skip
+    found = checked(Asked(workload, [(H100, PAIRS, 8)], rng.choice((8, 16)), held), rng)
     assert found.plans
     assert not found.wrong
 

@@ -9,7 +9,6 @@ from functools import lru_cache
 
 import numpy as np
 
-from hardplace.cost.layers.work import LayerWork
 from hardplace.ndtypes import Floats
 from hardplace.plans.chain import LayerChain
 from hardplace.plans.memory import StageContents, stage_memory
@@ -17,6 +16,7 @@ from hardplace.plans.pipeline import forwards_left, in_flight
 from hardplace.plans.placement.stages import LayerColumns
 from hardplace.plans.plan import PipelineSchedule, Plan
 from hardplace.workload.types import Recompute
+from hardplace.workload.weights import WeightSizes, parts_of
 
 _NOTHING = StageContents(
     parameters=0,
@@ -26,6 +26,7 @@ _NOTHING = StageContents(
     working_bytes=0.0,
     largest_parameters=0,
     boundary_bytes=0.0,
+    largest_trained_parameters=0,
 )
 
 
@@ -116,21 +117,22 @@ def _forwards_left(stages: int, times: int, virtual: int) -> Floats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LightestLayer:
-    """The lightest layer that is cut, under a plan: parameters (elements), and bytes kept a micro-batch."""
+    """The lightest layer that is cut, under a plan: weights that it shares with no other, and bytes kept a
+    micro-batch."""
 
-    parameters: int
-    expert_parameters: int
+    sizes: WeightSizes
     saved_bytes: float
     eased_bytes: float  # kept where it is recomputed
 
 
-def weights_of(plain: Sequence[LayerWork], recomputed: Sequence[LayerWork]) -> LightestLayer:
+def lightest_of(plain: LayerChain, recomputed: LayerChain) -> LightestLayer:
     """Return the least of each over the layers that are cut."""
+    shared = parts_of(plain.shared, len(plain.whole))[plain.inner]
+    own = [one.weights.plus(part, -1) for one, part in zip(plain.layers, shared, strict=True)]
     return LightestLayer(
-        parameters=min((one.parameters for one in plain), default=0),
-        expert_parameters=min((one.expert_parameters for one in plain), default=0),
-        saved_bytes=min((one.saved_bytes for one in plain), default=0.0),
-        eased_bytes=min((one.saved_bytes for one in recomputed), default=0.0),
+        sizes=WeightSizes(*map(min, zip(*own, strict=True))),
+        saved_bytes=min((one.saved_bytes for one in plain.layers), default=0.0),
+        eased_bytes=min((one.saved_bytes for one in recomputed.layers), default=0.0),
     )
 
 
@@ -140,7 +142,7 @@ def may_fit(weights: LightestLayer, layers: int, plan: Plan, memory_bytes: Seque
     memory_bytes: of a device by stage. A stage holds as many layers as their weights, gradients, states and kept
     activations allow.
     """
-    one = replace(_NOTHING, parameters=weights.parameters, expert_parameters=weights.expert_parameters)
+    one = replace(_NOTHING, **weights.sizes._asdict())
     base = stage_memory(plan, 0, _NOTHING).total_bytes
     layer = stage_memory(plan, 0, one).total_bytes - base
     held = 0

@@ -22,8 +22,8 @@ from hardplace.plans.placement.degree_bounds import (
     compute_step_s,
     least_of,
     least_step_s,
+    lightest_of,
     may_fit,
-    weights_of,
 )
 from hardplace.plans.placement.partitions import PlanPartitions
 from hardplace.plans.placement.space import ModelDims, PlanSpace, orders, pipelines, rank_degrees, shape_of, shards
@@ -140,7 +140,7 @@ class Divisions:
             recomputed[Recompute.SELECTIVE] = chain_of(
                 self.workload, made, self.decoder, replace(plan, recompute=Recompute.SELECTIVE, recompute_layers=0)
             )
-        weights = {kind: weights_of(plain.layers, chain.layers) for kind, chain in recomputed.items()}
+        weights = {kind: lightest_of(plain, chain) for kind, chain in recomputed.items()}
         return RankLayers(plain, recomputed, weights)
 
     def _cell(self, plan: Plan, block: RankLayers, fleet: Fleet) -> DegreeChoice:
@@ -170,7 +170,10 @@ class Divisions:
             return 0.0
         site, chain = cell.fleet.sites[0], cell.block.plain
         priced = self.priced(cell, plan, chain, site, 1)
-        if len(np.unique(priced.marks[chain.inner])) > 1:
+        among = range(chain.inner.start, chain.inner.stop)
+        if len(np.unique(priced.marks[chain.inner])) > 1 or any(
+            at in among for one in chain.shared for at in one.layers
+        ):
             return 0.0
         layer_s, fixed_s = priced.seconds[:, chain.inner.start], site.pricer.efficiencies.step_s
         known = self._ends_of(cell, plan)
@@ -214,7 +217,7 @@ class Divisions:
         groups = tuple(groups_of(plan).values())
         key = (id(chain), id(cell.fleet), site.device, seed, apart, divided, groups)
         if key not in self._layers:
-            self._layers[key] = layers_of(chain.whole, plan, site, self._known[id(cell.fleet)], seed)
+            self._layers[key] = layers_of(chain, plan, site, self._known[id(cell.fleet)], seed)
         return self._layers[key]
 
     def may_fit(self, cell: DegreeChoice, plan: Plan) -> bool:

@@ -16,6 +16,7 @@ from hardplace.plans.fleet import Fleet
 from hardplace.plans.placement.stages import PrefixBounds, Stages, around, stage_bound_s
 from hardplace.plans.plan import PipelineSchedule, Plan
 from hardplace.plans.simulate_many import stages_done_s
+from hardplace.plans.timing import ties_s
 
 Cut = tuple[int, ...]  # the cut after each stage
 _AT_ONCE = 64
@@ -45,6 +46,7 @@ class PlanPartitions:
         self.sites = fleet.of_stages(plan)
         self.chain = by_site[self.sites[0].device].parts.chain
         self._near = around([one.parts for one in by_site.values()], plan)
+        self._ties_s = ties_s(self.chain.shared, plan, fleet)
         self._hop_s = 0.0
         if plan.pipeline > 1 and not self.chain.edges:
             self._hop_s = fleet.hop_s(plan, self.sites, self.chain.crossing_bytes([0, 1]))
@@ -79,7 +81,7 @@ class PlanPartitions:
             one = self._stages(stage)
             which = useful[one.low[here], one.high[here]]
             here, done, total = here[which], done[which], total[which]
-            bound = np.maximum(total, done + one.end_s(plan, here, self._ends)) + self._fixed_s
+            bound = np.maximum(total, done + self._end_s(one, here)) + self._fixed_s
             costs[stage] = self._spread(one, here, bound)
         found = bottleneck(costs)
         self.free_s = found.least if late and not twice else 0.0
@@ -117,6 +119,10 @@ class PlanPartitions:
             chosen.append((here, done, total))
         return chosen, costs
 
+    def _end_s(self, one: Stages, here: Ints) -> Floats:
+        """Return the end of the step of stages, with the gradients that they share with others."""
+        return np.asarray(one.end_s(self.plan, here, self._ends) + one.tied_s(self._ties_s, here))
+
     def _spread(self, one: Stages, here: Ints, values: Floats) -> Floats:
         """Return values of stages as a matrix over pairs of cuts, inf elsewhere."""
         found = np.full(one.parts.cuts.valid.shape, np.inf)
@@ -134,7 +140,7 @@ class PlanPartitions:
             one = self._stages(stage)
             which = one.at(before[:, stage], after[:, stage])
             seconds[:, stage] = one.seconds[:, :, which]
-            ends[stage] = one.end_s(plan, which, self._ends)
+            ends[stage] = self._end_s(one, which)
         hop_s = np.full(len(cuts), self._hop_s)
         if self.chain.edges and plan.pipeline > 1:
             crossing = [self.chain.crossing_bytes(self.places(cut)) for cut in cuts]

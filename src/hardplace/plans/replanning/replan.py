@@ -162,7 +162,7 @@ class _Mover:
 
     def __init__(self, workload: Workload, old: PlanEstimate, before: Node, change: Change) -> None:
         self.old, self.change, self.states = old, change, ModelState(workload)
-        self.layers, self.parameters = len(workload.order), workload.parameters
+        self.layers = len(workload.order)
         levels = even_cluster(before, old.devices).levels
         size = levels[0].devices if len(levels) > 1 else before.levels[0].devices or old.devices
         gained = change.devices - (old.devices - len(change.lost))
@@ -228,7 +228,7 @@ class _Mover:
 
 def _answer(found: list[ReplanOption], mover: _Mover, now: RisingPlans, old: PlanEstimate) -> ReplanResult:
     best = found[0]
-    every_bytes = (weight_bytes(old.plan) + state_bytes(old.plan)) * mover.parameters
+    every_bytes = mover.states.total_bytes(weight_bytes(old.plan), state_bytes(old.plan))
     again = best.moves.checkpoint_bytes > 0.0
     uneven = None
     if best.spares:

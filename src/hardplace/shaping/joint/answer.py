@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,7 +32,7 @@ from hardplace.shaping.space import ShapeSpace as ShapeSpace
 from hardplace.shaping.space import space as shapes_within
 from hardplace.shaping.types import FIELDS, StepConditions, Tier
 from hardplace.version import __version__
-from hardplace.workload.reshaping.reshape import Reshaping
+from hardplace.workload.reshaping.reshape import Reshaping, can_be_made
 
 QUANTUM = 128  # what widths are multiples of, unless they are asked for: the columns of common arrays
 MOST = 20_000  # shapes
@@ -119,7 +119,7 @@ def jointly(
         seconds=deadline.elapsed_s,
         levels=ended.levels,
         progress=ended.ended.progress,
-        notes=notes(question),
+        notes=(*_left_out(model, found), *notes(question)),
     )
 
 
@@ -136,8 +136,25 @@ def reshapes_of(model: ShapeSource, asked: ShapeQuery, *, raw: bool) -> tuple[Sh
     if len(found.shapes) > MOST:
         raise BadInput("shapes", f"{len(found.shapes):,}", f"at most {MOST:,}: freeze fields, or give them ranges")
     reshaping = Reshaping(workload=model.workload, sizes={name: getattr(shape, name) for name in FIELDS})
+    kept = can_be_made({name: getattr(found.shapes, name) for name in FIELDS}) & reshaping.possible
+    kept[0] = True  # the recording itself
+    found = replace(
+        found, shapes=found.shapes.take(kept), parameters=found.parameters[kept], trained=found.trained[kept],
+        safe=found.safe[kept], unmade=int((~kept).sum()),
+    )  # fmt: skip
     trained = found.trained / found.trained[0]
     return found, Reshapes(shapes=found.shapes, weights=np.ones(len(trained)) if raw else trained, reshaping=reshaping)
+
+
+def _left_out(model: ShapeSource, found: ShapeSpace) -> Iterator[str]:
+    """Yield how many shapes were left out, and why."""
+    if found.unmade:
+        one = found.shapes.at(0)
+        ones = [name for name in FIELDS if getattr(one, name) < 2]
+        why = "a recording is not reshaped to one key-value head, to heads that those do not divide, or to an odd head"
+        if ones:
+            why = f"{model.name} has {', '.join(ones)} of 1, so that its axes cannot be told apart"
+        yield f"{found.unmade:,} shapes within the parameters are left out: {why}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

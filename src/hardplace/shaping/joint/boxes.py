@@ -77,6 +77,8 @@ class Layouts:
     def of(self, row: int, group: Group) -> tuple[SymbolicLayout, ...] | None:
         """Return embedding, block and head of the shapes that are like one of them; None if they cannot be told."""
         micro_batch, ranks = group
+        if (row, ranks) not in self._known and not self.reshaping.possible:
+            self._known[row, ranks] = None
         if (row, ranks) not in self._known:
             self._known[row, ranks] = layouts(self.reshaping, self.workload(row), ranks, micro_batch, self.cycles)
         found = self._known[row, ranks]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,7 @@ def step_of(
     attention: str = "fused",
     size: Mapping[str, int] | None = None,
     trust_code: bool = False,
+    freeze: Sequence[str] = (),
     command: str = "",
 ) -> TrainingStep:
     """Return the training step that a source means; arguments as for `hardplace.trace`.
@@ -43,8 +44,19 @@ def step_of(
     """
     _check(source, sequence_length, attention)
     options = _options(sequence_length, dtype, autocast, attention, trust_code)
+    step = _unfrozen(source, name, options, dict(size or {}), command)
+    if freeze and step.loss is None:
+        raise BadInput("freeze", f"{freeze[0]}: {source} is recorded forward only", "a model that is trained")
+    from hardplace.workload.recording.freeze import freeze as frozen
+
+    frozen(step.module, tuple(freeze))
+    return step
+
+
+def _unfrozen(source: str, name: str | None, options: Options, size: dict[str, int], command: str) -> TrainingStep:
+    """Return the step with every parameter trained that the module trains."""
     if source.endswith(".onnx"):
-        return _of_onnx(source, name, options, dict(size or {}), command)
+        return _of_onnx(source, name, options, size, command)
     if size:
         raise BadInput("size", next(iter(size)), f"none: only an ONNX file has dynamic dimensions; {source} is none")
     if is_function(source):
@@ -81,6 +93,7 @@ def record_module(
     name: str,
     dtype: str = "bf16",
     autocast: str | None = None,
+    freeze: Sequence[str] = (),
 ) -> Workload:
     """Record a torch module that is at hand, which stays as it is; arguments as for `hardplace.trace`."""
     options = _options(None, dtype, autocast, "fused", False)
@@ -91,6 +104,9 @@ def record_module(
     if not isinstance(module, nn.Module):
         raise BadInput("source", type(module).__name__, "a torch.nn.Module, a file, or package.module:function")
     there = copy.deepcopy(module).to(device="meta", dtype=options.dtype)
+    from hardplace.workload.recording.freeze import freeze as frozen
+
+    frozen(there, tuple(freeze))
     return recorded(step_of_returned(lambda: (there, inputs, loss), type(module).__name__, name, options))
 
 

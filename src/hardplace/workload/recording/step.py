@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from hardplace.errors import BadInput
 from hardplace.workload.recording.functions import DeviceFunctions, device_choices, library_stand_ins
+from hardplace.workload.recording.memory import RecordedMemory
 from hardplace.workload.recording.record import Recorder, record
 from hardplace.workload.recording.trace import Trace
 
@@ -42,6 +43,11 @@ class TrainingStep:
     autocast: torch.dtype | None = None
 
 
+def is_packed(dtype: torch.dtype) -> bool:
+    """Return whether weights of a type are quantised, so that they keep it whatever the others are recorded in."""
+    return not (dtype.is_floating_point or dtype.is_complex) or dtype.itemsize == 1
+
+
 def parameters_of(module: torch.nn.Module) -> int:
     """Return the number of a module's parameters, shared ones once."""
     return sum(weight.numel() for weight in module.parameters())
@@ -58,7 +64,7 @@ def fake(module: torch.nn.Module, dtype: torch.dtype, mode: FakeTensorMode) -> d
         kept[path] = (dict(part._parameters), dict(part._buffers))
         for name, weight in part._parameters.items():
             if weight is not None:
-                made = _empty(weight, dtype if weight.is_floating_point() else weight.dtype, mode)
+                made = _empty(weight, weight.dtype if is_packed(weight.dtype) else dtype, mode)
                 part._parameters[name] = torch.nn.Parameter(made, requires_grad=weight.requires_grad)
         for name, buffer in part._buffers.items():
             if buffer is not None:
@@ -71,12 +77,25 @@ def _empty(like: torch.Tensor, dtype: torch.dtype, mode: FakeTensorMode) -> torc
         return torch.empty(tuple(like.shape), dtype=dtype, device="cpu")
 
 
+def _copies(module: torch.nn.Module, kept: dict[str, tuple[Any, Any]], memory: RecordedMemory) -> dict[int, int]:
+    """Return the storage of every fake parameter of which there are several -> that of the first of them.
+
+    kept: the parameters that the fake ones stand for.
+    """
+    same: dict[int, list[int]] = {}
+    for path, part in module.named_modules():
+        for name, weight in part._parameters.items():
+            if weight is not None:
+                same.setdefault(id(kept[path][0][name]), []).append(memory.storage(weight))
+    return {number: numbers[0] for numbers in same.values() if len(numbers) > 1 for number in numbers}
+
+
 @contextmanager
-def _faked(module: torch.nn.Module, dtype: torch.dtype, mode: FakeTensorMode) -> Iterator[None]:
+def _faked(module: torch.nn.Module, dtype: torch.dtype, mode: FakeTensorMode) -> Iterator[dict[str, tuple[Any, Any]]]:
     kept = fake(module, dtype, mode)
     parts = dict(module.named_modules())
     try:
-        yield
+        yield kept
     finally:
         for path, (parameters, buffers) in kept.items():
             parts[path]._parameters.update(parameters)
@@ -98,10 +117,11 @@ def trace(step: TrainingStep, micro_batch: int) -> Trace:
     """
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     step.module.train(step.loss is not None)
-    with _faked(step.module, step.dtype, mode):
+    with _faked(step.module, step.dtype, mode) as kept:
         inputs = tree_map_only(torch.Tensor, lambda one: _empty(one, one.dtype, mode), step.inputs(micro_batch))
         given = [one for one in tree_leaves(inputs) if isinstance(one, torch.Tensor)]
         recorder = Recorder(step.module, given)
+        recorder.trace.copies = _copies(step.module, kept, recorder.memory)
 
         def run() -> torch.Tensor:
             with ExitStack() as stack:
