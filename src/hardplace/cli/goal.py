@@ -57,6 +57,8 @@ asking_options = gathered(
 
 def limits_of(area_mm2: float | None, texts: tuple[str, ...]) -> dict[str, str | float]:
     """Return limits by name from --area and texts such as tdp=400W; BadInput for another form, or one given twice."""
+    if area_mm2 is not None and not 0.0 < area_mm2 < float("inf"):
+        raise BadInput(f"--area: {area_mm2:g}: expected a positive number of mm2")
     found: dict[str, str | float] = {} if area_mm2 is None else {"area": area_mm2}
     for text in texts:
         name, equals, value = text.partition("=")

@@ -120,12 +120,19 @@ def _budget(limits: Mapping[str, str | float], area_mm2: float) -> Budget:
             raise unknown("limit", name, LIMITS)
         field, unit = LIMITS[name]
         if isinstance(value, str):
-            found[field] = parse_quantity(value, unit, f"limits: {name}")
+            found[field] = _quantity(name, value, unit)
         elif 0.0 < value < float("inf"):
             found[field] = float(value)
         else:
-            raise BadInput(f"limits: {name}", value, f"a positive number of {unit}")
+            raise BadInput("limits", f"{name}: {value}", f"a positive number of {unit}")
     return replace(Budget(area_mm2=area_mm2), **found)
+
+
+def _quantity(name: str, text: str, unit: str) -> float:
+    try:
+        return parse_quantity(text, unit, name)
+    except BadInput as problem:
+        raise BadInput("limits", f"{name}: {problem.value}", problem.expected) from None
 
 
 def _goal(

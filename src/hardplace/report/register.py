@@ -15,7 +15,7 @@ from typing import NamedTuple
 from hardplace.answers import Answer, html, text
 
 
-class View(NamedTuple):
+class AnswerView(NamedTuple):
     """The module of the report that shows answers of a class: what prints one, what draws its page (empty: nothing)."""
 
     module: str
@@ -24,19 +24,19 @@ class View(NamedTuple):
 
 
 VIEWS = {
-    "Infeasible": View("terminal", "show_infeasible"),
-    "PlanInfeasible": View("placed", "show_plan_infeasible"),
-    "DesignResult": View("terminal", "show"),
-    "ParetoResult": View("frontier_and_fleet", "show_frontier", "frontier_page"),
-    "SharedResult": View("frontier_and_fleet", "show_shared", "shared_page"),
-    "Comparison": View("compare", "show", "page"),
-    "ShapeDesignResult": View("joint", "show"),
-    "PlacementResult": View("placed", "show_placed", "page"),
-    "PlanEstimate": View("plan", "show_plan"),
-    "ReplanResult": View("replan", "show_replanned"),
-    "Audit": View("audit", "show_audit", "page"),
-    "Ranking": View("shape", "show_ranking", "page"),
-    "OperatorEstimate": View("operators", "show_estimate", "page"),
+    "Infeasible": AnswerView("terminal", "show_infeasible"),
+    "PlanInfeasible": AnswerView("placed", "show_plan_infeasible"),
+    "DesignResult": AnswerView("terminal", "show"),
+    "ParetoResult": AnswerView("frontier_and_fleet", "show_frontier", "frontier_page"),
+    "SharedResult": AnswerView("frontier_and_fleet", "show_shared", "shared_page"),
+    "Comparison": AnswerView("compare", "show", "page"),
+    "ShapeDesignResult": AnswerView("joint", "show"),
+    "PlacementResult": AnswerView("placed", "show_placed", "page"),
+    "PlanEstimate": AnswerView("plan", "show_plan"),
+    "ReplanResult": AnswerView("replan", "show_replanned"),
+    "Audit": AnswerView("audit", "show_audit", "page"),
+    "Ranking": AnswerView("shape", "show_ranking", "page"),
+    "OperatorEstimate": AnswerView("operators", "show_estimate", "page"),
 }
 _PAGES = {"DesignResult": ("page", "page")}  # whose page has a module of its own
 
