@@ -17,7 +17,7 @@ from hardplace.design.goals import Objective
 from hardplace.design.journal_rows import run
 from hardplace.design.types import DesignResult
 from hardplace.errors import BadInput
-from hardplace.files import read, write
+from hardplace.files import write
 from hardplace.report.page import command
 from hardplace.workload.load import catalogue, load
 

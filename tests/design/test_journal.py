@@ -106,7 +106,7 @@ def _timeless(found: DesignResult) -> DesignResult:
 def test_a_run_that_was_cut_goes_on_from_its_journal_to_the_same_answer(tmp_path: Path) -> None:
     whole = Counting()
     reference = _answer(whole)
-    assert whole.done >= 4
+    assert whole.done >= 2
     cut = Counting(most=whole.done // 2)
     with opened(tmp_path / FILE) as made, pytest.raises(RuntimeError, match="killed"):
         _answer(Journalled(made, cut))
@@ -114,7 +114,7 @@ def test_a_run_that_was_cut_goes_on_from_its_journal_to_the_same_answer(tmp_path
         assert again.found == cut.done
         rest = Counting()
         assert _timeless(_answer(Journalled(again, rest))) == _timeless(reference)
-        # Some are asked for twice, by the search and by the plans to compare with.
+        # What is compared with is evaluated with less effort, beside the journal.
         assert rest.done <= whole.done - cut.done
 
 

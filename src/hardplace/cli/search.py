@@ -122,7 +122,10 @@ def search(
     check_alone(shaping)
     question = question_of(tuple(api.load(model) for model in models), **chosen, **goal_arguments(asking))
     asked = {"models": list(models), **chosen, **goal_arguments(asking), "gap": gap, "seconds": limit_s}
-    _run(question, ends, asked, out, where, as_json)
+    try:
+        _run(question, ends, asked, out, where, as_json)
+    except BadInput as problem:  # a journal's, which knows no options
+        raise BadInput(str(problem).replace("(out)", "(--out)").replace("(fresh)", "(--fresh)")) from None
 
 
 def _with_shapes(

@@ -106,15 +106,21 @@ def replan(
     old = AvailableDevices(workload, chip, before, running, running.devices).estimate(running)
     mover = _Mover(workload, old, before, change)
     now = RisingPlans(AvailableDevices(workload, chip, change.node, running, change.devices, mover.room_for))
-    stay = mover.stay(now.hand.estimate(running)) if mover.can_stay else None
-    found = [stay] if stay else []
     least_s, late_s = change.restart_s, math.inf  # no pause is shorter; the shortest of those that were too long
+    found: list[ReplanOption] = []
+    own = mover.can_stay or now.hand.placed(running.devices) is not None
+    if own:  # the running plan as it is, where it runs or on other devices
+        option = mover.stay(now.hand.estimate(running)) if mover.can_stay else mover.option(now.hand.estimate(running))
+        if option.effective_samples_per_s > 0.0:
+            found.append(option)
+        else:
+            late_s = option.pause_s
     for estimate in now.rising():
         most = _rate(estimate) * (change.horizon_s - least_s)
         enough = found[BEST - 1].effective_samples_per_s if len(found) >= BEST else 0.0
         if most <= enough * change.horizon_s:
             break
-        if stay and _same(estimate, old):
+        if own and _same(estimate, old):
             continue
         option = mover.option(estimate)
         least_s = mover.least_pause_s(option)

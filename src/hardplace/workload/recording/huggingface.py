@@ -121,6 +121,8 @@ def _built(fields: dict[str, Any], where: str, options: Options) -> tuple[torch.
     if kind not in known:
         if "auto_map" not in fields:
             raise unknown(f"{where}: model_type", kind, list(known.keys()))
+        if not isinstance(fields["auto_map"], dict):
+            raise BadInput(f"{where}: auto_map: {fields['auto_map']!r}: expected an object with the names of classes")
         if not options.run_custom_code:
             raise BadInput(
                 f"{where}: model_type {kind!r} is custom code ({fields['auto_map'].get('AutoConfig', 'auto_map')}), "
@@ -145,11 +147,16 @@ def _custom(where: str, options: Options) -> tuple[torch.nn.Module, Any]:
     """Return a module whose classes lie beside the config, run because the user said so."""
     import transformers
 
+    if Path(where).name != "config.json":  # the library reads the folder's config.json, whatever was asked for
+        raise BadInput(f"{where}: custom code: expected a file named config.json, beside its Python files")
     folder = str(Path(where).parent)
-    config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=True, local_files_only=True)
-    _prepare(config, options)
-    with torch.device("meta"):
-        return transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=True), config
+    try:
+        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=True, local_files_only=True)
+        _prepare(config, options)
+        with torch.device("meta"):
+            return transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=True), config
+    except Exception as problem:  # of the library, or of the code beside the config
+        raise BadInput(f"{where}: custom code: {type(problem).__name__}: {_line(problem)}") from problem
 
 
 def _line(problem: BaseException) -> str:
@@ -184,7 +191,7 @@ def _class(fields: dict[str, Any], config: Any, where: str) -> Callable[[Any], t
         if type(config) in mapping:
             found = mapping[type(config)]
             return found[0] if isinstance(found, tuple) else found  # type: ignore[no-any-return]
-    raise BadInput(f"{where}: architectures: {names}: expected a class of the installed transformers library")
+    raise BadInput(f"{where}: architectures: {names!r}: expected a class of the installed transformers library")
 
 
 def _length(config: Any, module: torch.nn.Module) -> int:

@@ -69,6 +69,9 @@ def _function(source: str) -> Callable[..., Any]:
         module = importlib.import_module(path)
     except ImportError as problem:
         raise BadInput(f"{source}: {problem}: expected package.module:function that python can import here") from None
+    except Exception as problem:  # what the module itself raises, a syntax error among it
+        said = " ".join(str(problem).split())[:200]
+        raise BadInput(f"{source}: importing {path}: {type(problem).__name__}: {said}") from problem
     function = getattr(module, name, None)
     if not callable(function):
         there = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
