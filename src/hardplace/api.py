@@ -319,6 +319,7 @@ def place(
     Raises BadInput for dimensions that suit neither the model nor the devices.
     """
     asked = _asked(locals())
+    from hardplace.plans.fleet import even_cluster
     from hardplace.plans.inventory import inventory_of, inventory_title
     from hardplace.plans.placement.search import PlacementResult, PlanSearch
     from hardplace.plans.placement.shortage import placed_or_short
@@ -337,7 +338,9 @@ def place(
     found = placed_or_short(workload, parts, space, search)
     if isinstance(found, PlacementResult):
         title += f", {batch:,} sample{'s' if batch != 1 else ''} a step"
-        return replace(found, question=asked, title=title, model=workload.name)
+        _, where, count = parts[0]
+        node_devices = even_cluster(where, count).levels[0].devices
+        return replace(found, question=asked, title=title, model=workload.name, node_devices=node_devices)
     return replace(found, question=asked, title=title)
 
 

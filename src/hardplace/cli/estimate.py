@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 @options.micro_batch
 @options.tensor_parallel
 @click.option("--dtype", default="bf16", show_default=True, help="Type of the operands of products.")
+@options.trace_file
 @options.as_json
 @options.page_folder
 def estimate(
@@ -45,6 +46,7 @@ def estimate(
     micro_batch: int,
     tensor_parallel: int,
     dtype: str,
+    trace_path: Path | None,
     as_json: bool,
     out: Path | None,
 ) -> None:
@@ -58,12 +60,17 @@ def estimate(
     """
     from hardplace import api
 
+    if trace_path is not None and plan is None:
+        raise BadInput("estimate: --trace: expected --plan with it")
     if plan is not None:
         if operators or chip is not None:
             raise BadInput("estimate: --plan: expected neither --operators nor --on with it")
+        from hardplace.cli.planned import read_planned, write_step_trace
         from hardplace.report.plan import show_plan
 
         cost = api.estimate(model, plan, devices, node=nodes)
+        if trace_path is not None:
+            write_step_trace(trace_path, read_planned(plan, model, devices, nodes), cost)
         say_json(cost.envelope()) if as_json else show_plan(cost)
         if not cost.fits:
             sys.exit(INFEASIBLE)

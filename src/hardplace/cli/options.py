@@ -70,6 +70,13 @@ def folder(text: str) -> Option:
     return click.option("--out", type=click.Path(file_okay=False, path_type=Path), help=text)
 
 
+trace_file = click.option(
+    "--trace",
+    "trace_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write one step as a trace for ui.perfetto.dev.",
+)
 page_folder = folder("Folder of the page.  [default: hardplace-out/MODEL]")
 
 

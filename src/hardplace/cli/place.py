@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 @click.option("--top", type=click.IntRange(min=1, max=1000), default=10, show_default=True, help="Plans to find.")
 @options.gap("Stop when no plan can have more samples/s than the best by more than this share.", 0.0)
 @options.seconds("Stop after this many seconds.")
+@options.trace_file
 @options.as_json
 @options.folder("Folder of plan and page.  [default: hardplace-out/MODEL]")
 def place(
@@ -51,6 +52,7 @@ def place(
     top: int,
     gap: float,
     limit_s: float | None,
+    trace_path: Path | None,
     as_json: bool,
     out: Path | None,
 ) -> None:
@@ -69,6 +71,7 @@ def place(
     optimizer adamw, gradient fp32, offload, overlap, flash, fragmentation, reserve_bytes. All of these can be fixed.
     """
     from hardplace import api
+    from hardplace.cli.planned import planned_run, write_step_trace
     from hardplace.files import write, write_text
     from hardplace.plans.infeasible import PlanInfeasible
     from hardplace.plans.placement.space import fixed
@@ -93,6 +96,9 @@ def place(
             write(folder / "plan.json", file)
             found.save(folder / "place.json")
             write_text(folder / "place.html", drawn)
+            if trace_path is not None:
+                run = planned_run(found.best[0].plan, model, device, devices, node)
+                write_step_trace(trace_path, run, found.best[0])
             files = f"{folder / 'plan.json'} (for estimate --plan{readers}), {folder / 'place.html'} (for a browser)"
             if not as_json:
                 say(f"\nwritten: {files}")

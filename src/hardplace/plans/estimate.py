@@ -71,8 +71,8 @@ def estimate_plan(chain: LayerChain, plan: Plan, fleet: Fleet, known: Known | No
         )
     places = stages_of(chain, plan)
     stages, sites = stage_work(chain, plan, places), fleet.of_stages(plan)
-    priced = _priced(stages, sites, plan, known)
-    chunks = [_chunks(stage, index, chain, plan) for index, stage in enumerate(stages)]
+    priced = price_stages(stages, sites, plan, known)
+    chunks = [chunks_of(stage, index, chain, plan) for index, stage in enumerate(stages)]
     forward_s, backward_s, weight_s = (
         tuple(
             tuple(sum(getattr(by[id(one)], side) for one in chunk) for chunk in stage)
@@ -114,7 +114,7 @@ def estimate_plan(chain: LayerChain, plan: Plan, fleet: Fleet, known: Known | No
     )
 
 
-def _priced(
+def price_stages(
     stages: Sequence[Sequence[LayerWork]], sites: Sequence[DevicePool], plan: Plan, known: Known
 ) -> list[dict[int, StepLayerTimes]]:
     """Return the seconds of each stage's layers by their id, equal layers on one kind of device priced once."""
@@ -145,7 +145,7 @@ def _shares(busiest: Sequence[StepLayerTimes], plan: Plan, run: Pipelined, end_s
     )
 
 
-def _chunks(stage: Sequence[LayerWork], index: int, chain: LayerChain, plan: Plan) -> list[Sequence[LayerWork]]:
+def chunks_of(stage: Sequence[LayerWork], index: int, chain: LayerChain, plan: Plan) -> list[Sequence[LayerWork]]:
     """Return a stage's layers by chunk: what is always first in the first chunk, what is always last in the last.
 
     BadInput for more chunks than layers; what is always first, or last, counts as one.

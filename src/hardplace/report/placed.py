@@ -25,6 +25,7 @@ from hardplace.report.plan import (
     tensor_words,
     zero_words,
 )
+from hardplace.report.ranks import rank_cells
 from hardplace.report.rendering import rendered
 from hardplace.report.replan import say_stuck
 from hardplace.units import GIB, format_quantity
@@ -203,6 +204,7 @@ def text_timeline(one: PlanEstimate, width: int = 120) -> list[str]:
 def page(found: PlacementResult) -> str:
     """Return the HTML page of the best plans."""
     best = found.best[0]
+    cells, nodes, not_drawn = rank_cells(best.plan, found.node_devices)
     blocks, end_s, left = drawn(best)
     return rendered(
         "place.html",
@@ -225,6 +227,11 @@ def page(found: PlacementResult) -> str:
         end=format_quantity(end_s, "s"),
         left=left,
         step=format_quantity(best.step_s, "s", 4),
+        rank_cells=[(one, style.PALETTE[one.stage % len(style.PALETTE)]) for one in cells],
+        rank_nodes=nodes,
+        rank_left=not_drawn,
+        rank_order="-".join(best.plan.order),
+        found.node_devices=node_devices,
     )
 
 

@@ -15,12 +15,13 @@ from hardplace.cost.gpu.models import gpu_model
 from hardplace.cost.gpu.timer import GpuTimer
 from hardplace.cost.gpu.types import Fit, GpuModel
 from hardplace.cost.layers.recognise import shape_of_workload
+from hardplace.cost.layers.software import ON_ARRAYS, ways
 from hardplace.cost.layers.timer import Roofline, Timer
 from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import device_names
 from hardplace.hardware.device import Device, Multiprocessors
 from hardplace.hardware.sheet import find
-from hardplace.plans.efficiencies import ON_ARRAYS, efficiencies, generation, generation_of_arrays
+from hardplace.plans.efficiencies import efficiencies, generation, generation_of_arrays
 from hardplace.plans.fleet import even_cluster, node_of
 from hardplace.shaping.types import UNFUSED, StepConditions
 from hardplace.workload.configs import config_of, shape_of_config
@@ -171,7 +172,7 @@ def _chip(device: Device, conditions: StepConditions) -> PricedDevice:
     _known_attention(device, conditions)
     on = machine(device, "bf16")
     notes = [*on.notes, "closed forms of a chip with arrays: not fitted on measurements"]
-    reached = efficiencies(generation_of_arrays(device), ON_ARRAYS)
+    reached = efficiencies(generation_of_arrays(device), ways(ON_ARRAYS))
     if reached.products != 1.0:
         notes.append(
             f"{device.name}: kernels alone; `place` takes {reached.products:.3g} times as long for products, fitted on "

@@ -372,14 +372,14 @@ def test_an_interrupt_while_models_are_searched_alone_is_raised_at_once() -> Non
 
 
 def test_own_bests_that_are_not_proven_are_said_to_be() -> None:
-    one, other = small("bert-large"), small("gpt2-xl")
+    one, other = small("opt-350m"), small("gpt2-xl")
     goal = replace(one.goal, weights=(1.0, 1.0), norms=(1.0, 1.0))
     found = together(
         replace(one, workloads=(*one.workloads, *other.workloads), goal=goal), StoppingRule(gap=0.0, evaluations=1)
     )
     assert isinstance(found, SharedResult)
     (said,) = [note for note in found.notes if "own best" in note]
-    assert said.startswith("bert-large: evaluations spent")
+    assert said.startswith("opt-350m: evaluations spent")
 
 
 def test_a_frontier_names_what_its_points_reach() -> None:

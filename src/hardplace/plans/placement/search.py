@@ -32,7 +32,7 @@ MOST_CUTS = 1000  # partitions of one plan that are priced in search of a better
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class PlacementResult(Answer):
-    """The best plans, fastest first, and the certificate.
+    """The best plans, fastest first, and the certificate. node_devices: of a node, as launchers start processes there.
 
     bound_s: no plan of the space is faster. considered: plans before their stages are cut; of them short of memory,
     discarded by their bounds, priced (with so many ways to cut). cuts_left: of plans after the first not all ways to
@@ -51,6 +51,7 @@ class PlacementResult(Answer):
     stop: Stop = Stop.OPTIMAL
     seconds: float | None = None
     model: str = ""
+    node_devices: int = 1
 
     ROWS: ClassVar[str] = "best"
 

@@ -27,7 +27,7 @@ def step_of_function(source: str, name: str, options: Options, command: str = ""
     default device set to meta, so that no weights are made. Raises BadInput if there is no such function, it
     returns something else, or what it does needs values.
     """
-    return step_of_returned(_function(source), source, name, options, command)
+    return step_of_returned(function_of(source), source, name, options, command)
 
 
 def step_of_returned(
@@ -60,7 +60,7 @@ def step_of_returned(
     )
 
 
-def _function(source: str) -> Callable[..., Any]:
+def function_of(source: str) -> Callable[..., Any]:
     """Return what a source names; the working folder is searched first, as python -m does."""
     path, _, name = source.partition(":")
     if str(Path.cwd()) not in sys.path:

@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from hardplace.errors import BadInput
 from hardplace.workload.recording.functions import DeviceFunctions, device_choices, library_stand_ins
+from hardplace.workload.recording.held_buffers import held_buffers
 from hardplace.workload.recording.memory import RecordedMemory
 from hardplace.workload.recording.record import Recorder, record
 from hardplace.workload.recording.trace import Trace
@@ -133,7 +134,7 @@ def trace(step: TrainingStep, micro_batch: int) -> Trace:
         # The backward pass too, in which checkpointed parts run forward again.
         with mode, DeviceFunctions(), device_choices(), _stand_ins(), torch.set_grad_enabled(step.loss is not None):
             try:
-                return record(recorder, run, training=step.loss is not None)
+                found = record(recorder, run, training=step.loss is not None)
             except (
                 DataDependentOutputException,
                 DynamicOutputShapeException,
@@ -144,6 +145,8 @@ def trace(step: TrainingStep, micro_batch: int) -> Trace:
                 raise
             except Exception as problem:  # whatever the model's own code raises
                 raise BadInput(_fails(step, recorder, problem)) from problem
+        found.parameters |= dict.fromkeys(held_buffers(found), 0)
+        return found
 
 
 def _needs_values(step: TrainingStep, recorder: Recorder, problem: Exception) -> str:
