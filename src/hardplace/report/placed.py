@@ -231,7 +231,7 @@ def page(found: PlacementResult) -> str:
         rank_nodes=nodes,
         rank_left=not_drawn,
         rank_order="-".join(best.plan.order),
-        found.node_devices=node_devices,
+        node_devices=found.node_devices,
     )
 
 
