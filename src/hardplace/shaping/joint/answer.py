@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from hardplace.answers import Infeasible
 from hardplace.branch_and_bound.front import Front
 from hardplace.branch_and_bound.loop import Deadline
 from hardplace.branch_and_bound.types import LIMITS, Progress, Stop, StoppingRule
 from hardplace.design.answer import evaluated, explored, notes, only_plan, too_early, undecided
 from hardplace.design.goals import Objective
-from hardplace.design.partition.types import Infeasible
 from hardplace.design.question import Question
 from hardplace.design.search.candidates import Reached
 from hardplace.design.search.explore import DesignSearch
@@ -23,14 +23,14 @@ from hardplace.hardware.space import AXES, ChipSpace
 from hardplace.hardware.space_files import label_of
 from hardplace.hardware.types import Accelerator
 from hardplace.ndtypes import Floats
-from hardplace.shapes.joint.candidates import Best, Reshapes, layouts_of
-from hardplace.shapes.joint.joint import Joint
-from hardplace.shapes.joint.types import Fitted, ShapeDesignResult
-from hardplace.shapes.rank import ShapeQuery, changes_of, dense, divides, risks_of
-from hardplace.shapes.sources import ShapeSource
-from hardplace.shapes.space import ShapeSpace as ShapeSpace
-from hardplace.shapes.space import space as shapes_within
-from hardplace.shapes.types import FIELDS, StepConditions, Tier
+from hardplace.shaping.joint.candidates import Best, Reshapes, layouts_of
+from hardplace.shaping.joint.joint import Joint
+from hardplace.shaping.joint.types import Fitted, ShapeDesignResult
+from hardplace.shaping.rank import ShapeQuery, changes_of, dense, divides, risks_of
+from hardplace.shaping.sources import ShapeSource
+from hardplace.shaping.space import ShapeSpace as ShapeSpace
+from hardplace.shaping.space import space as shapes_within
+from hardplace.shaping.types import FIELDS, StepConditions, Tier
 from hardplace.version import __version__
 from hardplace.workload.reshaping.reshape import Reshaping, can_be_made
 

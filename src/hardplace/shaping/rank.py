@@ -12,10 +12,10 @@ from hardplace.cost.layers.types import Layout
 from hardplace.cost.layers.work import AttentionWork, CollectiveWork, GemmWork, StreamWork, Work
 from hardplace.errors import BadInput
 from hardplace.ndtypes import Floats, Ints
-from hardplace.shapes.price import STATE_BYTES, parts, saved_bytes, step_s
-from hardplace.shapes.sources import PricedDevice, ShapeSource
-from hardplace.shapes.space import ShapeSpace, space
-from hardplace.shapes.types import (
+from hardplace.shaping.price import STATE_BYTES, parts, saved_bytes, step_s
+from hardplace.shaping.sources import PricedDevice, ShapeSource
+from hardplace.shaping.space import ShapeSpace, space
+from hardplace.shaping.types import (
     FIELDS,
     Alternative,
     OnDevice,

@@ -8,7 +8,7 @@ from hardplace.cost.gpu.measured import GemmRows, read_gemms
 from hardplace.cost.gpu.models import shipped
 from hardplace.csv_table import parse
 from hardplace.files import read_text
-from hardplace.shapes import validation
+from hardplace.shaping import validation
 
 DATA = Path(__file__).parents[2] / "validation/gpu"
 

@@ -23,7 +23,7 @@ from hardplace.hardware.device import Device, Multiprocessors
 from hardplace.hardware.sheet import find
 from hardplace.plans.efficiencies import efficiencies, generation, generation_of_arrays
 from hardplace.plans.fleet import even_cluster, node_of
-from hardplace.shapes.types import UNFUSED, StepConditions
+from hardplace.shaping.types import UNFUSED, StepConditions
 from hardplace.workload.configs import config_of, shape_of_config
 from hardplace.workload.decoder import DecoderShape
 from hardplace.workload.load import catalogue, load

@@ -19,8 +19,8 @@ from hardplace.cost.kernels.fusion import LOOKUPS, readers, streamed
 from hardplace.cost.kernels.grouping import PRODUCTS
 from hardplace.cost.types import Kernel, Matmul
 from hardplace.ndtypes import Ints
-from hardplace.shapes.joint.layouts import SymbolicLayout
-from hardplace.shapes.types import FIELDS, ShapeColumns
+from hardplace.shaping.joint.layouts import SymbolicLayout
+from hardplace.shaping.types import FIELDS, ShapeColumns
 from hardplace.workload.reshaping.polynomials import Polynomial
 from hardplace.workload.types import Affine, Operator, OperatorKind, Phase
 

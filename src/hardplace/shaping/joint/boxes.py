@@ -19,10 +19,10 @@ from hardplace.errors import BadInput
 from hardplace.hardware.space import AXES
 from hardplace.hardware.types import Chips
 from hardplace.ndtypes import Floats, Ints
-from hardplace.shapes.joint.bounds import Plans, most_samples_per_s
-from hardplace.shapes.joint.kernels import Columns, kernels
-from hardplace.shapes.joint.layouts import SymbolicLayout, alike, layouts
-from hardplace.shapes.types import FIELDS, ShapeColumns
+from hardplace.shaping.joint.bounds import Plans, most_samples_per_s
+from hardplace.shaping.joint.kernels import Columns, kernels
+from hardplace.shaping.joint.layouts import SymbolicLayout, alike, layouts
+from hardplace.shaping.types import FIELDS, ShapeColumns
 from hardplace.workload.reshaping.reshape import Reshaping
 from hardplace.workload.types import Workload
 

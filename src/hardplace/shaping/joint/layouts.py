@@ -17,7 +17,7 @@ import numpy as np
 from hardplace.cost.kernels.fusion import kernel_graph
 from hardplace.cost.types import KernelGraph
 from hardplace.ndtypes import Ints
-from hardplace.shapes.types import ShapeColumns
+from hardplace.shaping.types import ShapeColumns
 from hardplace.workload.reshaping.polynomials import Polynomial, multiplied, number
 from hardplace.workload.reshaping.reshape import Reshaping
 from hardplace.workload.sharding import tensor_parallel

@@ -16,12 +16,12 @@ from hardplace.cost.gpu.tiles import tiling
 from hardplace.cost.layers.types import Layout
 from hardplace.errors import BadInput
 from hardplace.files import dumps
-from hardplace.shapes.audit import Audit, audited
-from hardplace.shapes.price import step_s
-from hardplace.shapes.rule import CodesignRule, Verdict
-from hardplace.shapes.sources import ShapeSource, model_named, target
-from hardplace.shapes.types import StepConditions, columns
-from hardplace.shapes.validation import GPT3
+from hardplace.shaping.audit import Audit, audited
+from hardplace.shaping.price import step_s
+from hardplace.shaping.rule import CodesignRule, Verdict
+from hardplace.shaping.sources import ShapeSource, model_named, target
+from hardplace.shaping.types import StepConditions, columns
+from hardplace.shaping.validation import GPT3
 from hardplace.workload.decoder import Experts
 from hardplace.workload.load import load
 from hardplace.workload.types import OperatorKind

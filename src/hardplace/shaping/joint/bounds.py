@@ -22,10 +22,10 @@ from hardplace.design.search.bounds import shapes as rows_of
 from hardplace.design.search.layout import Group
 from hardplace.hardware.types import Chips, Setting
 from hardplace.ndtypes import Floats, Ints
-from hardplace.shapes.joint.kernels import Columns, kernels
-from hardplace.shapes.joint.layouts import SymbolicLayout
-from hardplace.shapes.price import OF_BLOCK, OF_ENDS, distinct
-from hardplace.shapes.types import ShapeColumns
+from hardplace.shaping.joint.kernels import Columns, kernels
+from hardplace.shaping.joint.layouts import SymbolicLayout
+from hardplace.shaping.price import OF_BLOCK, OF_ENDS, distinct
+from hardplace.shaping.types import ShapeColumns
 
 _PAIRS = 2**18  # kernels times chips that are priced together
 

@@ -20,10 +20,10 @@ from hardplace.cost.layers.types import Layout, Stream
 from hardplace.cost.layers.work import GemmWork, StreamWork
 from hardplace.csv_table import Table
 from hardplace.ndtypes import Bools, Floats
-from hardplace.shapes.price import parameter_counts, step_s
-from hardplace.shapes.rank import BAND
-from hardplace.shapes.sources import product_error, target
-from hardplace.shapes.types import StepConditions, columns
+from hardplace.shaping.price import parameter_counts, step_s
+from hardplace.shaping.rank import BAND
+from hardplace.shaping.sources import product_error, target
+from hardplace.shaping.types import StepConditions, columns
 from hardplace.workload.decoder import DecoderShape
 
 TOKENS = (1024, 2048, 3072, 4096, 8192, 16384, 32768)

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
+from hardplace.answers import Answer
 from hardplace.cost.layers.timer import kernels_s, pass_s
 from hardplace.cost.layers.work import AttentionWork, CollectiveWork, GemmWork, LayerWork
 from hardplace.plans.chain import LayerChain, of_shape, of_workload
 from hardplace.plans.plan import Plan
-from hardplace.shapes.gemms import GemmRow, gemm_rows
-from hardplace.shapes.rule import CodesignRule
-from hardplace.shapes.rules import rules
-from hardplace.shapes.sources import PricedDevice, ShapeSource
-from hardplace.shapes.types import StepConditions
+from hardplace.shaping.gemms import GemmRow, gemm_rows
+from hardplace.shaping.rule import CodesignRule
+from hardplace.shaping.rules import rules
+from hardplace.shaping.sources import PricedDevice, ShapeSource
+from hardplace.shaping.types import StepConditions
 from hardplace.workload.decoder import DecoderShape
 from hardplace.workload.sharding import shard
 from hardplace.workload.types import OperatorKind, Parallelism, Phase
@@ -24,8 +26,8 @@ _GATED = ("QKV", "attention out", "MLP gate and up", "MLP down")
 _MOE = ("QKV", "attention out", "router", "experts gate and up", "experts down")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Audit:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Audit(Answer):
     """A step's GEMMs and the rules. shares: of the step's seconds, by kind of work. step_s: forward and backward of one
     micro-batch on one rank, without optimizer and traffic between replicas. rules: () of what is no decoder."""
 
@@ -39,6 +41,8 @@ class Audit:
     gemms: tuple[GemmRow, ...]
     rules: tuple[CodesignRule, ...]
     notes: tuple[str, ...]
+
+    ROWS: ClassVar[str] = "gemms"
 
 
 def audited(model: ShapeSource, target: PricedDevice, conditions: StepConditions) -> Audit:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from hardplace.shapes.gemms import GemmRow
-from hardplace.shapes.price import STATE_BYTES, parameter_counts, saved_bytes, step_s
-from hardplace.shapes.sources import PricedDevice
-from hardplace.shapes.types import StepConditions, columns
+from hardplace.shaping.gemms import GemmRow
+from hardplace.shaping.price import STATE_BYTES, parameter_counts, saved_bytes, step_s
+from hardplace.shaping.sources import PricedDevice
+from hardplace.shaping.types import StepConditions, columns
 from hardplace.workload.decoder import DecoderShape
 
 MATTERS = 0.01  # share of a step from which a violation fails and advice warns

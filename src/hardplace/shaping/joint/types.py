@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hardplace.answers import Answer
 from hardplace.branch_and_bound.types import Progress, Stop
-from hardplace.certificate import gap_of
+from hardplace.certificate import Certificate, gap_of
 from hardplace.design.types import Evaluation, PlanChoices, RefinementLevel
 from hardplace.hardware.types import Budget
-from hardplace.shapes.types import Tier
+from hardplace.shaping.types import Tier
 from hardplace.workload.decoder import DecoderShape
 
 
@@ -30,8 +31,8 @@ class Fitted:
     evaluation: Evaluation
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShapeDesignResult:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class ShapeDesignResult(Answer):
     """The best shape, chip and plan with a certificate: no candidate of the space has a score above `bound`.
 
     raw: scores are samples a second as they are. base: the model's own shape on its best chip. then_shape: the best
@@ -74,3 +75,15 @@ class ShapeDesignResult:
     def gap(self) -> float:
         """By what share the best of the space can be better than the answer at most."""
         return gap_of(self.score, self.bound)
+
+    @property
+    def certificate(self) -> Certificate:
+        """The proof that nothing searched is better than its bound."""
+        return Certificate(
+            score=self.score,
+            bound=self.bound,
+            unit="samples/s" if self.raw else "parameters x samples/s",
+            stop=self.stop.value,
+            considered=self.candidates,
+            seconds=self.seconds,
+        )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from hardplace.answers import Answer
 from hardplace.ndtypes import Ints
 from hardplace.workload.decoder import DecoderShape, Degrees
 
@@ -132,8 +133,8 @@ class Alternative:
         return all(one.tie for one in self.devices)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ranking:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Ranking(Answer):
     """Alternatives to a model's shape that are faster for each parameter, best first within their tier, one for each
     depth, width and kind of heads. base: the model's own. candidates: all that were priced."""
 
@@ -149,3 +150,10 @@ class Ranking:
     reshaped: tuple[Alternative, ...]
     base: Alternative
     notes: tuple[str, ...]
+
+    ROWS: ClassVar[str] = "alternatives"
+
+    @property
+    def alternatives(self) -> tuple[Alternative, ...]:
+        """The model's own shape, then the safe ones, then the reshaped ones."""
+        return (self.base, *self.safe, *self.reshaped)

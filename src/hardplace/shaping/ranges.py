@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hardplace.errors import BadInput, unknown
-from hardplace.shapes.types import FIELDS
+from hardplace.shaping.types import FIELDS
 from hardplace.workload.decoder import LARGEST
 
 _MOST_VALUES, _MOST_LAYERS = 4096, 1000

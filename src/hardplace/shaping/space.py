@@ -14,8 +14,8 @@ import numpy as np
 
 from hardplace.errors import BadInput, unknown
 from hardplace.ndtypes import Ints
-from hardplace.shapes.price import parameter_counts
-from hardplace.shapes.types import FIELDS, ShapeColumns, StepConditions, columns
+from hardplace.shaping.price import parameter_counts
+from hardplace.shaping.types import FIELDS, ShapeColumns, StepConditions, columns
 from hardplace.workload.decoder import DecoderShape
 
 ASPECT = 1.5  # hidden / layers may be at most so many times the model's, or the model's so many times it

@@ -19,18 +19,18 @@ from hardplace.errors import BadInput
 from hardplace.hardware.settings import setting, with_devices
 from hardplace.hardware.space_files import space
 from hardplace.hardware.types import Budget
-from hardplace.shapes.joint.answer import jointly, only, reshapes_of
-from hardplace.shapes.joint.bounds import Plans, layer_s, most_samples_per_s
-from hardplace.shapes.joint.boxes import places_of
-from hardplace.shapes.joint.candidates import Reshapes
-from hardplace.shapes.joint.joint import Joint
-from hardplace.shapes.joint.kernels import Columns, kernels
-from hardplace.shapes.joint.layouts import PHASES, layouts
-from hardplace.shapes.joint.types import ShapeDesignResult
-from hardplace.shapes.ranges import parse_range
-from hardplace.shapes.rank import ShapeQuery
-from hardplace.shapes.sources import ShapeSource, model_named
-from hardplace.shapes.types import FIELDS, columns
+from hardplace.shaping.joint.answer import jointly, only, reshapes_of
+from hardplace.shaping.joint.bounds import Plans, layer_s, most_samples_per_s
+from hardplace.shaping.joint.boxes import places_of
+from hardplace.shaping.joint.candidates import Reshapes
+from hardplace.shaping.joint.joint import Joint
+from hardplace.shaping.joint.kernels import Columns, kernels
+from hardplace.shaping.joint.layouts import PHASES, layouts
+from hardplace.shaping.joint.types import ShapeDesignResult
+from hardplace.shaping.ranges import parse_range
+from hardplace.shaping.rank import ShapeQuery
+from hardplace.shaping.sources import ShapeSource, model_named
+from hardplace.shaping.types import FIELDS, columns
 from hardplace.workload.load import load
 from hardplace.workload.reshaping.reshape import Reshaping
 from hardplace.workload.sharding import tensor_parallel

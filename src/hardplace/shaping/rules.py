@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from hardplace.cost.gpu.timer import GpuTimer
-from hardplace.shapes.gemms import GemmRow
-from hardplace.shapes.price import step_s
-from hardplace.shapes.rule import CodesignRule, RuleCase, Verdict, advice, held_bytes, requirement, rounded_up
-from hardplace.shapes.sources import PricedDevice, target
-from hardplace.shapes.types import StepConditions, columns
+from hardplace.shaping.gemms import GemmRow
+from hardplace.shaping.price import step_s
+from hardplace.shaping.rule import CodesignRule, RuleCase, Verdict, advice, held_bytes, requirement, rounded_up
+from hardplace.shaping.sources import PricedDevice, target
+from hardplace.shaping.types import StepConditions, columns
 from hardplace.workload.decoder import LARGEST, DecoderShape
 
 _WIDE_HEAD, _BATCHES = 128, 4

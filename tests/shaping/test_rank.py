@@ -26,12 +26,12 @@ from hardplace.plans.fleet import even_cluster, node_of
 from hardplace.plans.plan import Plan
 from hardplace.plans.pricer import Efficiencies
 from hardplace.plans.pricing import pricer_of
-from hardplace.shapes.price import parameter_counts, saved_bytes, step_s
-from hardplace.shapes.ranges import parse_range
-from hardplace.shapes.rank import ShapeQuery, bands_of, ranked
-from hardplace.shapes.sources import ShapeSource, model_named, target
-from hardplace.shapes.space import ASPECT, space
-from hardplace.shapes.types import FIELDS, StepConditions, Tier, columns
+from hardplace.shaping.price import parameter_counts, saved_bytes, step_s
+from hardplace.shaping.ranges import parse_range
+from hardplace.shaping.rank import ShapeQuery, bands_of, ranked
+from hardplace.shaping.sources import ShapeSource, model_named, target
+from hardplace.shaping.space import ASPECT, space
+from hardplace.shaping.types import FIELDS, StepConditions, Tier, columns
 from hardplace.workload.decoder import DecoderShape, Experts
 from hardplace.workload.load import catalogue, load
 from hardplace.workload.sharding import shard
