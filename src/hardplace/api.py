@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -62,6 +62,7 @@ def load(model: str | os.PathLike[str] | Workload) -> Workload:
 
     Raises BadInput for an unknown name, with the nearest ones, and for a file that is none of these.
     """
+    from hardplace.workload.configs import config_of
     from hardplace.workload.load import catalogue
     from hardplace.workload.load import load as load_workload
     from hardplace.workload.types import Workload
@@ -69,8 +70,11 @@ def load(model: str | os.PathLike[str] | Workload) -> Workload:
     if isinstance(model, Workload):
         return model
     path = Path(model)
-    if str(model) not in catalogue() and (path.name == "config.json" or (path / "config.json").is_file()):
-        return trace(path)
+    if str(model) not in catalogue():
+        if (path / "config.json").is_file():
+            return trace(path)
+        if path.suffix == ".json" and path.is_file() and "model_type" in (config_of(path) or {}):
+            return trace(path)
     return load_workload(model)
 
 
@@ -393,8 +397,9 @@ def estimate(
     workload = load(model)
     if isinstance(file, PlanFile):
         _check_model(where, file.model, model, workload)
+    bare = Plan(**{one.name: getattr(file, one.name) for one in fields(Plan)})
     try:
-        found = estimate_plan(of_workload(workload, file), file, fleet_of(parts, file))
+        found = estimate_plan(of_workload(workload, bare), bare, fleet_of(parts, bare))
     except BadInput as problem:
         raise BadInput(f"{where}: {problem}") from None
     return replace(found, question=asked, title=f"{workload.name} on {inventory_title(parts, nodes=True)}")

@@ -39,10 +39,10 @@ def read_planned(path: Path, model: str | None, asked: tuple[str, ...], nodes: t
 
     Raises BadInput with file, field, value and what was expected.
     """
+    from hardplace.api import load
     from hardplace.plans.inventory import inventory_of
     from hardplace.plans.plan import Plan, read_plan
     from hardplace.version import __version__
-    from hardplace.workload.load import load
 
     file = read_plan(path)
     if file.version not in ("", __version__):
@@ -65,8 +65,8 @@ def planned_run(
     plan: Plan, model: str, device: tuple[str, ...], devices: int | None, nodes: tuple[str, ...]
 ) -> PlannedRun:
     """Return a plan with what it runs on, by the names that were asked for."""
+    from hardplace.api import load
     from hardplace.plans.inventory import inventory_of
-    from hardplace.workload.load import load
 
     return PlannedRun(
         place=model, model=model, plan=plan, workload=load(model), parts=tuple(inventory_of(device, devices, nodes))
