@@ -25,7 +25,8 @@ _OPTIONS = {
     "tensor": "tensor-parallel",
     "context": "context-parallel",
     "expert": "expert-parallel",
-    "trust_code": "trust-code",
+    "limits": "limit",
+    "trainer": "for",
 }
 
 

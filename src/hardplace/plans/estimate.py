@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hardplace.answers import Answer
 from hardplace.cost.layers.work import AttentionWork, GemmWork, LayerWork
 from hardplace.errors import BadInput
 from hardplace.plans.chain import LayerChain, chunk_layers, stage_work, stages_of
@@ -30,8 +31,8 @@ class Share:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanEstimate:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class PlanEstimate(Answer):
     """What a plan costs. shares add up to step_s. memory: by stage, of memory_bytes each. mfu: without recompute, whole
     attention, over the peak of 16-bit products. forward_s, backward_s, weight_s: of a micro-batch
     by stage and chunk, as `plans.simulate` takes them."""

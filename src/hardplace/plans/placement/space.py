@@ -107,6 +107,23 @@ def fixed(asked: Sequence[str]) -> dict[str, tuple[Any, ...]]:
     return found
 
 
+def fixed_of(held: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+    """Return what dimensions are held to, from values by name: {"tensor": (1, 2), "zero": 3}; BadInput as `fixed`."""
+
+    def text(value: Any) -> str:
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        return "-".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+
+    def values(name: str, given: Any) -> Sequence[Any]:
+        one = not isinstance(given, tuple | list) or (
+            name == "order" and isinstance(given[0], str) and "-" not in given[0]
+        )
+        return (given,) if one else given
+
+    return fixed([f"{name}={','.join(text(one) for one in values(name, given))}" for name, given in held.items()])
+
+
 def _kind(hint: Any) -> Any:
     """Return the type of a field, of one that may be None the other one."""
     return next((one for one in get_args(hint) if one is not type(None)), hint)
