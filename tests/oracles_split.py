@@ -49,7 +49,10 @@ def staged_graph(seed: int, *, training: bool = False) -> StagedProblem:
 
 def staged_splits(problem: StagedProblem, *, host: bool) -> Iterator[list[int]]:
     """Yield every valid split; host: operators elsewhere are on a host without limit, else on the cores."""
-    devices = [*range(problem.accelerators), *([HOST] if host else range(problem.accelerators, problem.accelerators + 1))]
+    devices = [
+        *range(problem.accelerators),
+        *([HOST] if host else range(problem.accelerators, problem.accelerators + 1)),
+    ]
     groups = sorted({node.group for node in problem.nodes})
     for choice in itertools.product(devices, repeat=len(groups)):
         where = dict(zip(groups, choice, strict=True))
@@ -72,9 +75,7 @@ def in_a_line(problem: StagedProblem, split: list[int]) -> bool:
         elif nodes[a].backward and nodes[b].backward and not {nodes[a].group, nodes[b].group} <= forward:
             pairs.add((split[b], split[a]))
     used = sorted(set(split))
-    return any(
-        all(line.index(a) <= line.index(b) for a, b in pairs) for line in itertools.permutations(used)
-    )
+    return any(all(line.index(a) <= line.index(b) for a, b in pairs) for line in itertools.permutations(used))
 
 
 def unlike_graph(seed: int) -> SplitProblem:
@@ -90,7 +91,7 @@ def unlike_graph(seed: int) -> SplitProblem:
         operators=tuple(
             GraphOperator(
                 name=str(one), memory_bytes=draw.randint(0, 3), group="g" if draw.random() < 0.2 else None,
-                time_s=dict(cpu=draw.randint(0, 9), gpu=draw.randint(0, 5)) if draw.random() < 0.9 else dict(cpu=4),
+                time_s={"cpu": draw.randint(0, 9), "gpu": draw.randint(0, 5)} if draw.random() < 0.9 else {"cpu": 4},
             )
             for one in range(count)
         ),
@@ -101,7 +102,9 @@ def unlike_graph(seed: int) -> SplitProblem:
             SplitDevice(name="cpu", kind="cpu"), SplitDevice(name="gpu", kind="gpu", memory_bytes=draw.randint(2, 9)),
         ),
         links=tuple(
-            SplitLink(source=a, target=1 - a, bytes_per_s=1.0, latency_s=draw.choice([0, 1]), queued=draw.random() < 0.8)
+            SplitLink(
+                source=a, target=1 - a, bytes_per_s=1.0, latency_s=draw.choice([0, 1]), queued=draw.random() < 0.8
+            )
             for a in (0, 1)
         ),
     )  # fmt: skip
@@ -155,9 +158,7 @@ def _ordered(problem, devices, moves, done, free, end_s, best):  # type: ignore[
         after = dict(free)
         if queue is not None:
             after[queue] = start + takes
-        best = _ordered(
-            problem, devices, moves, {**done, item: start + takes}, after, max(end_s, start + takes), best
-        )
+        best = _ordered(problem, devices, moves, {**done, item: start + takes}, after, max(end_s, start + takes), best)
     return best
 
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         search,
         shapes,
         share,
+        split,
         trace,
     )
     from hardplace.certificate import Certificate
@@ -63,6 +64,7 @@ __all__ = [
     "search",
     "shapes",
     "share",
+    "split",
     "trace",
 ]
 

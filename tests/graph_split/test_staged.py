@@ -84,7 +84,9 @@ def test_released_splits_take_the_latency_that_the_release_says(name: str) -> No
             if "split" in one:
                 devices = devices_of(problem, name, one["split"], host=True)
                 checked += 1
-                wider = replace(problem, accelerators=len(one["split"]["accelerators"]))  # the experts take more of them
+                wider = replace(
+                    problem, accelerators=len(one["split"]["accelerators"])
+                )  # the experts take more of them
                 assert wider.latency(devices) == pytest.approx(one["value"], rel=1e-5)  # printed to six digits
     assert checked
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from hardplace.graph_split.types import SplitProblem, SplitSchedule
 
@@ -62,9 +63,9 @@ def placement_violations(problem: SplitProblem, devices: Sequence[int]) -> list[
     for group in problem.groups:
         if len({devices[one] for one in group}) > 1:
             found.append(f"{problem.operators[group[0]].name}: apart from its group")
-    for device, size in zip(problem.devices, held, strict=True):
-        if size > device.memory_bytes * (1 + 1e-12):
-            found.append(f"{device.name}: holds {size:.6g} of {device.memory_bytes:.6g} bytes")
+    for noun, size in zip(problem.devices, held, strict=True):
+        if size > noun.memory_bytes * (1 + 1e-12):
+            found.append(f"{noun.name}: holds {size:.6g} of {noun.memory_bytes:.6g} bytes")
     for tensor in problem.tensors:
         for reader in tensor.readers:
             pair = (devices[tensor.source], devices[reader])
@@ -96,6 +97,4 @@ def _overlaps(
 ) -> list[tuple[tuple[float, float], tuple[float, float]]]:
     """Return neighbours, in order of their starts, of which the second starts before the first ends."""
     longer = [one for one in spans if one[1] - one[0] > slack]
-    return [
-        (one, two) for one, two in zip(longer, longer[1:], strict=False) if two[0] < one[1] - slack
-    ]
+    return [(one, two) for one, two in pairwise(longer) if two[0] < one[1] - slack]

@@ -1,4 +1,5 @@
-"""Fewer, larger operators: chains as one operator. What is lossless and what may lose: docs/model-split.md, "Coarsening"."""
+"""Fewer, larger operators: chains as one operator. What is lossless and what may lose: docs/model-split.md,
+"Coarsening"."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from hardplace.graph_split.types import GraphOperator, GraphTensor, SplitProblem
 def chains(problem: SplitProblem, *, lossless: bool) -> list[list[int]]:
     """Return the operators in chains: a link is an operator's only reader that reads nothing else.
 
-    lossless: only where the second takes no time and no memory, is supported wherever the first is, belongs to no group,
+    lossless: only where the second takes no time and no memory, is supported wherever the first is, belongs to
+    no group,
     and what it gives is no larger than what it reads, so that a best split exists in which both share a device.
     """
     after: dict[int, int] = {}

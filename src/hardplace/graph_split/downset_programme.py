@@ -11,10 +11,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from hardplace.graph_split.groups import ContractedGraph, contracted
 from hardplace.graph_split.staged import StagedProblem
 from hardplace.ndtypes import Bools, Floats, Ints
+
+Bits = npt.NDArray[np.uint8]  # 0 or 1
+Words = npt.NDArray[np.uint64]
 
 MOST_DOWNSETS = 600_000
 _NOISE = 1e-9  # relative: what sums of doubles leave
@@ -114,7 +118,8 @@ def linear_orders(graph: ContractedGraph) -> Iterator[list[int]]:
 
 
 class _Programme:
-    """The recurrence over any family of nested downsets; a state is a downset and how many devices of each kind hold it."""
+    """The recurrence over any family of nested downsets; a state is a downset and how many devices of each
+    kind hold it."""
 
     def __init__(self, problem: StagedProblem, graph: ContractedGraph) -> None:
         self.problem, self.graph = problem, graph
@@ -135,13 +140,14 @@ class _Programme:
         self.cut_masks, self.cut_s = list(cuts), np.array(list(cuts.values()))
         self.words = max(1, -(-len(graph.members) // 64))
 
-    def _packed(self, masks: Sequence[int]) -> Ints:
+    def _packed(self, masks: Sequence[int]) -> Words:
         """Return masks as words, (masks, words)."""
         content = b"".join(mask.to_bytes(self.words * 8, "little") for mask in masks)
-        return np.frombuffer(content, dtype="<u8").reshape(len(masks), self.words).astype(np.uint64)  # type: ignore[return-value]
+        return np.frombuffer(content, dtype="<u8").reshape(len(masks), self.words).astype(np.uint64)
 
     def solved(self, masks: Sequence[int], upper: float, ends_s: float, *, exact: bool) -> OrderedSplit | None:
-        """Return the best split whose parts are differences of these downsets, with no devices if none is below `upper`.
+        """Return the best split whose parts are differences of these downsets, with no devices if none is
+        below `upper`.
 
         None where the time ran out. masks: with the empty one and the whole.
         """
@@ -181,7 +187,9 @@ class _Programme:
             ]
             if not alive:
                 continue
-            stop = int(np.searchsorted(key, key[index] + limit * scale + groups, "right")) if limit < np.inf else len(key)
+            stop = (
+                int(np.searchsorted(key, key[index] + limit * scale + groups, "right")) if limit < np.inf else len(key)
+            )
             span = slice(index + 1, stop)
             fit = np.all((packed[index] & ~packed[span]) == 0, axis=1)
             after = np.flatnonzero(fit) + index + 1
@@ -217,7 +225,7 @@ class _Programme:
             return OrderedSplit(devices=(), load=np.inf, exact=exact, downsets=len(masks))
         return self._read(best, parent, members, exact)
 
-    def _parts(self, packed: Ints) -> tuple[Bools, list[list[tuple[int, np.uint64]]]]:
+    def _parts(self, packed: Words) -> tuple[Bools, list[list[tuple[int, np.uint64]]]]:
         """Return which tensors each downset cuts, (downsets, cuts), and the words of each tensor's groups."""
         part = np.zeros((len(packed), len(self.cut_masks)), dtype=bool)
         words_of = []
@@ -237,7 +245,7 @@ class _Programme:
             words_of.append(words)
         return part, words_of
 
-    def _read(self, best: Floats, parent: Ints, members: Ints, exact: bool) -> OrderedSplit:
+    def _read(self, best: Floats, parent: Ints, members: Bits, exact: bool) -> OrderedSplit:
         """Return the split that the least value of the whole comes from."""
         whole = best.shape[2] - 1
         a, c = np.unravel_index(int(np.argmin(best[:, :, whole])), best.shape[:2])
@@ -255,6 +263,6 @@ class _Programme:
         )
 
 
-def _sums(members: Ints, values: Floats) -> Floats:
+def _sums(members: Bits, values: Floats) -> Floats:
     """Return the sum of a value over each downset, in blocks of rows."""
     return np.concatenate([members[row : row + 65536] @ values for row in range(0, len(members), 65536)])

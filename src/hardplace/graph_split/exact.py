@@ -113,9 +113,15 @@ def scheduled(
 
 
 def pipelined(
-    problem: SplitProblem, devices: Sequence[int], upper_s: float, limit_s: float, *, free: Collection[int] | None = None
+    problem: SplitProblem,
+    devices: Sequence[int],
+    upper_s: float,
+    limit_s: float,
+    *,
+    free: Collection[int] | None = None,
 ) -> ExactOutcome:
-    """Return the placement with the least time of the busiest device or link; start: `devices`, which take `upper_s`."""
+    """Return the placement with the least time of the busiest device or link; start: `devices`, which take
+    `upper_s`."""
     model, x, units, scale = _placed_model(problem, devices, upper_s, free)
     horizon = math.ceil(upper_s * scale * (1 + 1e-9)) + 1
     count = range(len(problem.devices))
@@ -151,9 +157,7 @@ def pipelined(
     return ExactOutcome(schedule=None, devices=found, bound_s=bound_s)
 
 
-def replayed(
-    problem: SplitProblem, devices: Sequence[int], order: Sequence[tuple[int, int] | int]
-) -> SplitSchedule:
+def replayed(problem: SplitProblem, devices: Sequence[int], order: Sequence[tuple[int, int] | int]) -> SplitSchedule:
     """Return the schedule that does everything as early as it can in an order; items: operators, (tensor, device)."""
     runs: dict[int, OperatorRun] = {}
     moves: dict[tuple[int, int], TensorTransfer] = {}
@@ -175,10 +179,10 @@ def replayed(
             start_s = max(runs[source].end_s, free_s.get((link.source, target), 0.0) if link.queued else 0.0)
             end_s = start_s + problem.move_s(tensor, link.source, target)
             free_s[link.source, target] = end_s
-            moves[item] = TensorTransfer(
-                tensor=tensor, source=link.source, target=target, start_s=start_s, end_s=end_s
-            )
-    return SplitSchedule(runs=tuple(runs[one] for one in range(len(problem.operators))), transfers=tuple(moves.values()))
+            moves[item] = TensorTransfer(tensor=tensor, source=link.source, target=target, start_s=start_s, end_s=end_s)
+    return SplitSchedule(
+        runs=tuple(runs[one] for one in range(len(problem.operators))), transfers=tuple(moves.values())
+    )
 
 
 def _placed_model(
@@ -244,9 +248,7 @@ def _hint(problem: SplitProblem, x: Sequence[dict[int, Any]], devices: Sequence[
 def _read(problem: SplitProblem, x: Sequence[dict[int, Any]], value: Any) -> tuple[int, ...]:
     found = [0] * len(problem.operators)
     for index, group in enumerate(problem.groups):
-        device = next(
-            device for device, here in x[index].items() if (here if isinstance(here, int) else value(here))
-        )
+        device = next(device for device, here in x[index].items() if (here if isinstance(here, int) else value(here)))
         for one in group:
             found[one] = device
     return tuple(found)

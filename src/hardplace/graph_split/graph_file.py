@@ -73,7 +73,11 @@ def read_graph(path: str | PathLike[str], devices: Sequence[str], links: LinkCho
         if one.name in index:
             raise BadInput(f"{place}.name", repr(one.name), "a name that no other operator has")
         index[one.name] = row
-        for what, value in (*one.time_s.items(), ("memory_bytes", one.memory_bytes), ("output_bytes", one.output_bytes)):
+        for what, value in (
+            *one.time_s.items(),
+            ("memory_bytes", one.memory_bytes),
+            ("output_bytes", one.output_bytes),
+        ):
             if value < 0:
                 raise BadInput(f"{place} {one.name!r}: {what}", value, "a number from 0")
         if not kinds & set(one.time_s):

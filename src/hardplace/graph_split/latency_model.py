@@ -1,6 +1,7 @@
 """The least seconds of one inference where an accelerator runs one piece: start, local search and exact by CP-SAT.
 
-docs/model-split.md, "Latency through host memory". Coefficients are rounded down, so the bound holds; what a split costs
+docs/model-split.md, "Latency through host memory". Coefficients are rounded down, so the bound holds; what a
+split costs
 is computed by the problem itself.
 """
 

@@ -1,4 +1,5 @@
-"""List schedules: HEFT with insertion (Topcuoglu, Hariri, Wu 2002), PEFT (Arabnejad, Barbosa 2014), a fixed placement."""
+"""List schedules: HEFT with insertion (Topcuoglu, Hariri, Wu 2002), PEFT (Arabnejad, Barbosa 2014), a fixed
+placement."""
 
 from __future__ import annotations
 
@@ -46,7 +47,9 @@ def upward_ranks(problem: SplitProblem) -> tuple[float, ...]:
     moves = [_mean([problem.move_s(index, *pair) for pair in problem.link_of]) for index in range(len(problem.tensors))]
     for one in reversed(problem.order):
         ways = [
-            moves[tensor] + ranks[reader] for tensor in problem.outputs[one] for reader in problem.tensors[tensor].readers
+            moves[tensor] + ranks[reader]
+            for tensor in problem.outputs[one]
+            for reader in problem.tensors[tensor].readers
         ]
         ranks[one] = means[one] + max(ways, default=0.0)
     return tuple(ranks)
@@ -58,7 +61,8 @@ def heft(problem: SplitProblem) -> SplitSchedule | None:
 
 
 def peft(problem: SplitProblem) -> SplitSchedule | None:
-    """Return PEFT's schedule: by falling mean of the optimistic costs, each where its end and the cost after it is least."""
+    """Return PEFT's schedule: by falling mean of the optimistic costs, each where its end and the cost after
+    it is least."""
     costs = optimistic_costs(problem)
     ranks = [_mean([one for one in row if one < math.inf]) for row in costs]
     return listed(problem, ranks, lambda one, device, end_s: end_s + costs[one][device])
@@ -116,7 +120,7 @@ def listed(
         needs = sum(problem.operators[other].memory_bytes for other in group)
         best: tuple[float, float, int, list[TensorTransfer]] | None = None
         for device in range(len(problem.devices)):
-            if fixed is not None and fixed[one] != device or homes.get(group, device) != device:
+            if (fixed is not None and fixed[one] != device) or homes.get(group, device) != device:
                 continue
             if any(problem.times[other][device] == math.inf for other in group):
                 continue

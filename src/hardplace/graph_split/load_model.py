@@ -40,7 +40,8 @@ class LoadSplit:
 def least_load(problem: StagedProblem, shape: SplitShape, *, limit_s: float = 60.0) -> LoadSplit | None:
     """Return the split of a shape with the least maximal load and a bound; None where the memory admits none.
 
-    ORDERED: the downset programme, and the constraint model where there are too many downsets. CONVEX and ANY start from
+    ORDERED: the downset programme, and the constraint model where there are too many downsets. CONVEX and ANY
+    start from
     the ordered split, so that they are never above it.
     """
     began_s = time.monotonic()
@@ -60,9 +61,7 @@ def least_load(problem: StagedProblem, shape: SplitShape, *, limit_s: float = 60
     if best is None:
         return None
     load = problem.max_load(best)
-    return LoadSplit(
-        devices=best, load=load, bound=min(bound, load), shape=shape, seconds=time.monotonic() - began_s
-    )
+    return LoadSplit(devices=best, load=load, bound=min(bound, load), shape=shape, seconds=time.monotonic() - began_s)
 
 
 def fractional_bound(problem: StagedProblem) -> float:

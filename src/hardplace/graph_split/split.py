@@ -121,7 +121,8 @@ def _starts(
 
 
 class _Search:
-    """The best so far by the value that is asked for, always timed again from the placement or by the checker's rules."""
+    """The best so far by the value that is asked for, always timed again from the placement or by the
+    checker's rules."""
 
     def __init__(self, problem: SplitProblem, *, pipeline: bool) -> None:
         self.problem, self.pipeline = problem, pipeline

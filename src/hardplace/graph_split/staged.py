@@ -101,7 +101,8 @@ class StagedProblem:
         return None
 
     def load(self, members: Iterable[int], *, accelerator: bool = True) -> float:
-        """Return a device's load: compute of `members`, and of an accelerator each output it reads or is read of, once."""
+        """Return a device's load: compute of `members`, and of an accelerator each output it reads or is read
+        of, once."""
         held = set(members)
         if not accelerator:
             return math.fsum(self.nodes[one].cpu_s for one in held)
@@ -117,14 +118,14 @@ class StagedProblem:
         """Return the greatest load of a split: the time between two samples of a pipeline."""
         members = self._members(devices)
         return max(
-            self.load(held, accelerator=device < self.accelerators) if held else 0.0
-            for device, held in members.items()
+            self.load(held, accelerator=device < self.accelerators) if held else 0.0 for device, held in members.items()
         )
 
     def latency(self, devices: Sequence[int], pieces: Sequence[Sequence[int]] | None = None) -> float:
         """Return the seconds of one inference; inf where the pieces wait for each other in a circle.
 
-        pieces: of accelerators, in the order in which one accelerator runs them; None: one for each accelerator. A piece
+        pieces: of accelerators, in the order in which one accelerator runs them; None: one for each
+        accelerator. A piece
         is one call: it starts when all its inputs are there, takes its load, and all its outputs appear at its end.
         """
         if pieces is None:
@@ -142,9 +143,7 @@ class StagedProblem:
             if device in last:
                 waits["piece", index].add(last[device])
             last[device] = ("piece", index)
-        takes = {
-            one: self.load(pieces[one[1]]) if one[0] == "piece" else self.nodes[one[1]].cpu_s for one in waits
-        }
+        takes = {one: self.load(pieces[one[1]]) if one[0] == "piece" else self.nodes[one[1]].cpu_s for one in waits}
         return _longest(waits, takes)
 
     def convex(self, devices: Sequence[int]) -> bool:
@@ -192,9 +191,17 @@ def _longest(waits: dict[Any, set[Any]], takes: dict[Any, float]) -> float:
     return max(ends.values(), default=0.0) if len(ends) == len(waits) else math.inf
 
 
-_COLUMNS = (
-    "id same_device_class may_be_on_accelerator backward cpu_time accelerator_time memory_bytes output_transfer_time name"
-).split()
+_COLUMNS = [
+    "id",
+    "same_device_class",
+    "may_be_on_accelerator",
+    "backward",
+    "cpu_time",
+    "accelerator_time",
+    "memory_bytes",
+    "output_transfer_time",
+    "name",
+]
 
 
 def read_staged(path: str | PathLike[str]) -> StagedProblem:

@@ -60,9 +60,7 @@ class SplitProblem:
     @cached_property
     def times(self) -> tuple[tuple[float, ...], ...]:
         """Seconds of each operator on each device, inf where it is not supported."""
-        return tuple(
-            tuple(one.time_s.get(device.kind, math.inf) for device in self.devices) for one in self.operators
-        )
+        return tuple(tuple(one.time_s.get(device.kind, math.inf) for device in self.devices) for one in self.operators)
 
     @cached_property
     def link_of(self) -> Mapping[tuple[int, int], SplitLink]:
