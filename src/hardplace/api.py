@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from hardplace.design.question import Question
     from hardplace.design.strategies.types import Comparison
     from hardplace.design.types import DesignResult, ParetoResult, SharedResult
-    from hardplace.graph_split.answer import SplitResult
     from hardplace.exports.job import Exported
+    from hardplace.graph_split.answer import SplitResult
     from hardplace.plans.estimate import PlanEstimate
     from hardplace.plans.infeasible import PlanInfeasible
     from hardplace.plans.placement.search import PlacementResult
