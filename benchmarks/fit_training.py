@@ -23,7 +23,8 @@ from hardplace.cost.layers.software import ON_ARRAY_SOFTWARE, ON_ARRAYS
 from hardplace.csv_table import parse
 from hardplace.errors import BadInput
 from hardplace.files import read_text, write
-from hardplace.plans.chain import LayerChain, of_shape
+from hardplace.hardware.catalogue import device
+from hardplace.plans.chain import LayerChain, of_shape, of_workload
 from hardplace.plans.efficiencies import (
     ARRAYS,
     FIGURES,
@@ -34,13 +35,15 @@ from hardplace.plans.efficiencies import (
     with_values,
 )
 from hardplace.plans.estimate import estimate_plan
-from hardplace.plans.fleet import Fleet, Pricers
+from hardplace.plans.fleet import Fleet, Pricers, fleet_of, node_of
 from hardplace.plans.plan import Format, Plan
 from hardplace.plans.pooling import Pooled, Slopes, fit, slopes_of
 from hardplace.plans.published.rows import rows_of
 from hardplace.plans.published.runs import NotModelled, run_of
 from hardplace.plans.published.scores import fleet_of_run, settled
 from hardplace.plans.timing import Known
+from hardplace.workload.load import load
+from hardplace.workload.types import Recompute
 
 ROOT = Path(__file__).parent.parent
 OUT = ROOT / "src/hardplace/plans/data/training.json"
@@ -81,6 +84,7 @@ class Case:
     fleet: Fleet
     measured_s: float
     keys: tuple[str, ...]
+    least: bool = False
     known: Known = field(default_factory=dict)
 
     def step_s(self, values: Mapping[str, float]) -> float:
@@ -101,6 +105,7 @@ class Case:
             predicted=predicted,
             at=point,
             slopes=slopes,
+            least=self.least,
         )
 
 
@@ -145,6 +150,59 @@ def cases(*, everything: bool = False) -> Iterator[Case]:
             yield one
 
 
+def frontier(listed: Sequence[Case]) -> Iterator[Case]:
+    """Yield, for each generation and source, simple plans that should not be faster than the source's best run on it:
+    no plan is taken to beat everyone who tried. measured_s: the seconds at that run's MFU (16 bit, one kernel for
+    attention; on arrays, where every published run recomputes, at its hardware's utilisation)."""
+    best: dict[tuple[str, str], tuple[float, Case]] = {}
+    for one in listed:
+        if one.plan.precision not in (Format.BF16, Format.FP16) or not one.plan.flash:
+            continue
+        found = estimate_plan(one.chain, one.plan, one.fleet, one.known)
+        mfu = found.mfu * found.step_s / one.measured_s
+        if one.plan.software in ON_ARRAY_SOFTWARE and one.plan.recompute is Recompute.FULL:
+            mfu *= 4.0 / 3.0
+        key = one.fleet.sites[0].pricer.kind, one.source
+        best[key] = max(best.get(key, (0.0, one)), (mfu, one), key=lambda item: item[0])
+    for kind in dict.fromkeys(kind for kind, _ in best):
+        for name in ("llama2-7b", "llama2-13b", "llama3-8b"):
+            first = next(one for (here, _), (_, one) in best.items() if here == kind)
+            plan, chain, fleet = simple(first, name)
+            found = estimate_plan(chain, plan, fleet)
+            for (here, source), (mfu, _) in best.items():
+                if here == kind:
+                    yield Case(
+                        id=f"best {first.fleet.sites[0].device} {name}",
+                        source=source,
+                        split="calibration",
+                        plan=plan,
+                        chain=chain,
+                        fleet=fleet,
+                        measured_s=found.step_s * found.mfu / mfu,
+                        keys=keys_of(plan, fleet),
+                        least=True,
+                    )
+
+
+def simple(like: Case, name: str) -> tuple[Plan, LayerChain, Fleet]:
+    """Return the data-parallel plan of a model that reaches most on the devices of a row, with no software named."""
+    kind, arrays = like.fleet.sites[0].device, like.plan.software in ON_ARRAY_SOFTWARE
+    count, tries = (64 if arrays else 8), []
+    for zero, micro_batch in ((1, 1), (1, 2), (2, 2), (3, 1), (3, 2)):
+        plan = Plan(
+            global_batch=count * micro_batch * 8,
+            data=count,
+            zero=zero,
+            micro_batch=micro_batch,
+            software=like.plan.software if arrays else "",
+        )
+        chain = of_workload(load(name), plan)
+        fleet = fleet_of([(device(kind), node_of(kind), count)], plan)
+        tries.append((estimate_plan(chain, plan, fleet).mfu, plan, chain, fleet))
+    _, plan, chain, fleet = max(tries, key=lambda item: item[0])
+    return plan, chain, fleet
+
+
 def keys_of(plan: Plan, fleet: Fleet) -> tuple[str, ...]:
     """Return whose offsets a row has: of the kind of device, the device, the software, the flags."""
     kind = fleet.sites[0].pricer.kind
@@ -173,7 +231,10 @@ def width_of(widths: Mapping[str, float], key: str, figure: str) -> float:
     return 0.0
 
 
-def pooled(rows: Sequence[Slopes], widths: Mapping[str, float]) -> Pooled:
+def pooled(listed: Sequence[Slopes], widths: Mapping[str, float]) -> Pooled:
+    """Return the fit; of the runs that are only not to be beaten, the fastest of each."""
+    fastest = {row.id: row for row in sorted(listed, key=lambda row: -row.measured) if row.least}
+    rows = [*(row for row in listed if not row.least), *fastest.values()]
     return fit(rows, lambda key, figure: width_of(widths, key, figure), centres=(GPUS, ARRAYS))
 
 
@@ -185,9 +246,9 @@ def error(row: Slopes, found: Pooled) -> float:
 def left_out(rows: Sequence[Slopes], widths: Mapping[str, float]) -> dict[str, list[float]]:
     """Return the errors of each source's rows, fitted without it."""
     found = {}
-    for source in dict.fromkeys(row.source for row in rows):
+    for source in dict.fromkeys(row.source for row in rows if not row.least):
         others = pooled([row for row in rows if row.source != source], widths)
-        found[source] = [error(row, others) for row in rows if row.source == source]
+        found[source] = [error(row, others) for row in rows if row.source == source and not row.least]
     return found
 
 
@@ -203,7 +264,8 @@ def choose(rows: Sequence[Slopes], widths: Mapping[str, float]) -> dict[str, flo
         known = pooled(rows, tried)
         own: dict[str, list[float]] = defaultdict(list)
         for row in rows:
-            own[row.source].append(error(row, known))
+            if not row.least:
+                own[row.source].append(error(row, known))
         return 0.5 * (mean_of_sources(left_out(rows, tried)) + mean_of_sources(own))
 
     best, found = judged(widths), dict(widths)
@@ -231,7 +293,7 @@ def as_file(found: Pooled, rows: Sequence[Slopes], cases_: Sequence[Case]) -> Fi
         else:
             what, _, name = key.partition(" ")
             tables[what].setdefault(name, {})[figure] = float(f"{math.exp(value):.4g}")
-    often = Counter(f"{one.fleet.sites[0].pricer.kind} {one.plan.software}" for one in cases_)
+    often = Counter(f"{one.fleet.sites[0].pricer.kind} {one.plan.software}" for one in cases_ if not one.least)
     return FittedEfficiencies(
         method="benchmarks/fit_training.py on the calibration splits of validation/training",
         centre=tables["centre"],
@@ -260,6 +322,7 @@ def main() -> None:
     parser.add_argument("--dry", action="store_true", help="write nothing")
     asked = parser.parse_args()
     listed, widths = list(cases()), WIDTHS
+    listed += frontier(listed)
     known = Pooled(
         values={f"{GPUS}/{n}": v for n, v in _begin().items()} | {f"{ARRAYS}/{n}": v for n, v in _begin().items()}
     )
@@ -270,9 +333,14 @@ def main() -> None:
     if asked.choose:
         widths = choose(rows, widths)
         known = pooled(rows, widths)
-    own: dict[str, list[float]] = defaultdict(list)
-    for one in rows:
-        own[one.source].append(error(one, known))
+    own, beaten = defaultdict(list), dict[str, float]()
+    for one in sorted(rows, key=lambda row: -row.measured):
+        if one.least:
+            beaten[one.id] = error(one, known)
+        else:
+            own[one.source].append(error(one, known))
+    for name, off in beaten.items():
+        print(f"{name:40} {off:+7.1%} (not below 0: faster than the best published run)")
     show("source", left_out(rows, widths), own)
     if asked.without:
         others = pooled([one for one in rows if asked.without not in one.source], widths)

@@ -106,7 +106,8 @@ def _on_arrays(chip: Device, plan: Plan) -> StepPricer:
         expected = " or ".join(ON_ARRAY_SOFTWARE)
         raise BadInput(f"software: {plan.software}: {chip.name} has arrays: expected {expected}, or none")
     kind = generation_of_arrays(chip)
-    how = replace(plan.ways, software=plan.software or ON_ARRAYS)
+    usual = "neuron" if chip.vendor == "AWS" else ON_ARRAYS
+    how = replace(plan.ways, software=plan.software or usual)
     found, on = efficiencies(kind, how, flash=plan.flash), machine(chip, "bf16")
     notes = [*on.notes, f"{chip.name}: kernels by closed forms of arrays, not fitted on kernels", _reached(chip, found)]
     if not is_fitted(kind):
