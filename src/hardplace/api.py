@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from hardplace.design.question import Question
     from hardplace.design.strategies.types import Comparison
     from hardplace.design.types import DesignResult, ParetoResult, SharedResult
+    from hardplace.exports.job import Exported
     from hardplace.plans.estimate import PlanEstimate
     from hardplace.plans.infeasible import PlanInfeasible
     from hardplace.plans.placement.search import PlacementResult
@@ -403,6 +404,36 @@ def estimate(
     except BadInput as problem:
         raise BadInput(f"{where}: {problem}") from None
     return replace(found, question=asked, title=f"{workload.name} on {inventory_title(parts, nodes=True)}")
+
+
+def export(
+    plan: Plan | str | os.PathLike[str],
+    to: str,
+    *,
+    model: str | None = None,
+    device: Named = (),
+    node: Named = (),
+    config: str | os.PathLike[str] | None = None,
+    nearest: bool = False,
+) -> Exported:
+    """Write a plan as the files of a trainer, with the command that launches it (`docs/exports.md`).
+
+    plan: a `Plan`, or a file that `place` wrote. to: megatron, megatron-bridge, torchtitan, deepspeed, accelerate or
+    maxtext. model, device, node: names, where the plan's file does not say them. config: the model's config.json, where
+    neither the catalogue nor its recording says it. nearest: export the nearest plan that the trainer runs.
+
+    Raises BadInput for what the trainer cannot run of the plan, and for a plan that does not fit.
+    """
+    from hardplace.exports.export import exported, nearest_job
+    from hardplace.exports.planned import job_of, planned_of
+    from hardplace.exports.targets import target_of
+
+    run = planned_of(plan, model, _names(device), _names(node), load)
+    job = job_of(run, target_of(to, "to"), run.plan, None if config is None else Path(config))
+    job = nearest_job(job, run.priced) if nearest else job
+    if not job.estimate.fits:
+        raise BadInput(f"{run.place}: expected a plan whose stages fit their devices")
+    return exported(job)
 
 
 def operators(
