@@ -4,8 +4,8 @@ stages, context parallel, FP8."""
 from dataclasses import replace
 from functools import cache
 
-from hardplace.cli.planned import PlannedRun
 from hardplace.cost.layers.software import Dispatcher, Graphs
+from hardplace.exports.planned import PlannedRun
 from hardplace.hardware.catalogue import device, node
 from hardplace.plans.plan import ContextExchange, Format, OptimizerKind, PipelineSchedule, Plan
 from hardplace.workload.load import load

@@ -9,7 +9,6 @@ from click.testing import CliRunner
 import hardplace.cli  # noqa: F401  (joins the verbs)
 from export_cases import CASES, LLAMA, planned_of
 from hardplace.cli.app import app
-from hardplace.cli.export import job_of
 from hardplace.cost.layers.software import Dispatcher, Graphs
 from hardplace.errors import BadInput
 from hardplace.exports.export import exported, refused_model
@@ -17,6 +16,7 @@ from hardplace.exports.importers.found import Answers
 from hardplace.exports.importers.read import imported_plan
 from hardplace.exports.limits import broken_limits
 from hardplace.exports.nearest import nearest_plan
+from hardplace.exports.planned import job_of
 from hardplace.exports.targets import Target
 from hardplace.plans.chain import chunk_layers
 from hardplace.plans.plan import Format, OptimizerKind, Plan, read_plan, stage_layers

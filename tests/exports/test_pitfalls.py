@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from export_cases import BERT, CASES, LLAMA, MIXTRAL, planned_of
-from hardplace.cli.export import job_of
 from hardplace.errors import BadInput
 from hardplace.exports.export import exported
 from hardplace.exports.layout import layout_text, parse_layout
 from hardplace.exports.limits import broken_limits, layers_by_chunk
+from hardplace.exports.planned import job_of
 from hardplace.exports.targets import Target
 from hardplace.plans.plan import OptimizerKind, PipelineSchedule, Plan, problems
 from hardplace.workload.types import Recompute

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from export_cases import CASES, planned
-from hardplace.cli.export import job_of
 from hardplace.exports.export import exported, refused_model
 from hardplace.exports.limits import broken_limits
 from hardplace.exports.nearest import nearest_plan
+from hardplace.exports.planned import job_of
 from hardplace.exports.targets import Target
 from hardplace.plans.plan import Dimension, Format, PipelineSchedule
 from hardplace.workload.types import Recompute
