@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         search,
         shapes,
         share,
+        split,
         trace,
     )
     from hardplace.certificate import Certificate
@@ -65,6 +66,7 @@ __all__ = [
     "search",
     "shapes",
     "share",
+    "split",
     "trace",
 ]
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from hardplace.design.strategies.types import Comparison
     from hardplace.design.types import DesignResult, ParetoResult, SharedResult
     from hardplace.exports.job import Exported
+    from hardplace.graph_split.answer import SplitResult
     from hardplace.plans.estimate import PlanEstimate
     from hardplace.plans.infeasible import PlanInfeasible
     from hardplace.plans.placement.search import PlacementResult
@@ -823,6 +824,44 @@ def codesign(
     return replace(found, question=asked)
 
 
+def split(
+    graph: str | os.PathLike[str],
+    device: Named = (),
+    *,
+    objective: str = "latency",
+    bandwidth: str | float = "16 GB/s",
+    latency: str | float = "10 us",
+    link: Named = (),
+    queued: bool = True,
+    shape: str = "any",
+    gap: float = 0.0,
+    seconds: float = 10.0,
+) -> SplitResult | Infeasible:
+    """Split a graph of operators over unlike devices: placement, schedule, bound.
+
+    graph: a file of operators with seconds by kind of device (docs/formats.md, "Operator graph"), or a
+    converted file of
+    dnn-partitioning, which has its devices. device: kinds, with a memory such as "gpu:24GiB"; the same again
+    for another
+    one. objective: latency (of one sample) or throughput (of a pipeline: the busiest of devices and links). bandwidth,
+    latency: of every pair of devices; link: of one, such as "cpu-gpu=16GB/s,10us". queued: a link moves one tensor at a
+    time. shape: of a file of dnn-partitioning: ordered, convex, any. gap, seconds: when to stop.
+
+    Raises BadInput for circles, operators that no device supports, costs below 0, unknown links, groups without a
+    device in common.
+    """
+    asked = _asked(locals())
+    from hardplace.graph_split.ask import asked_split
+    from hardplace.graph_split.graph_file import LinkChoice
+    from hardplace.units import parse_quantity
+
+    speed = parse_quantity(bandwidth, "B/s", "bandwidth") if isinstance(bandwidth, str) else float(bandwidth)
+    delay_s = parse_quantity(latency, "s", "latency") if isinstance(latency, str) else float(latency)
+    links = LinkChoice(bytes_per_s=speed, latency_s=delay_s, queued=queued, named=_names(link))
+    found = asked_split(graph, _names(device), links, objective=objective, shape=shape, limit_s=seconds, gap=gap)
+    return replace(found, question=asked)
+
+
 def read(path: str | os.PathLike[str]) -> Answer:
     """Return a saved answer, equal to the one that was saved.
 
@@ -839,6 +878,7 @@ def read(path: str | os.PathLike[str]) -> Answer:
     from hardplace.cost.one_chip.estimate import OperatorEstimate
     from hardplace.design.strategies.types import Comparison
     from hardplace.design.types import DesignResult, ParetoResult, SharedResult
+    from hardplace.graph_split.answer import SplitResult
     from hardplace.plans.estimate import PlanEstimate
     from hardplace.plans.infeasible import PlanInfeasible
     from hardplace.plans.placement.search import PlacementResult
@@ -849,7 +889,7 @@ def read(path: str | os.PathLike[str]) -> Answer:
 
     kinds = (
         Audit, Comparison, DesignResult, Infeasible, OperatorEstimate, ParetoResult, PlacementResult, PlanEstimate,
-        PlanInfeasible, Ranking, ReplanResult, ShapeDesignResult, SharedResult,
+        PlanInfeasible, Ranking, ReplanResult, ShapeDesignResult, SharedResult, SplitResult,
     )  # fmt: skip
 
     return read_answer(Path(path), {kind.__name__: kind for kind in kinds})

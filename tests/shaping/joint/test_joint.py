@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from hardplace.branch_and_bound.types import Stop, StoppingRule
 from hardplace.cost.kernels.fusion import kernel_graph
-from hardplace.cost.layers.recognise import shape_of_workload
+from hardplace.cost.layers.recognise import decoder_of
 from hardplace.design.exact.layer_kernels import kernels_of
 from hardplace.design.goals import Goal
 from hardplace.design.question import Question
@@ -45,7 +45,7 @@ CHIPS = replace(
 
 def model_of(name: str) -> tuple[ShapeSource, Reshaping]:
     workload = load(name)
-    shape = shape_of_workload(workload)
+    shape = decoder_of(workload)
     assert shape is not None
     sizes = {field: getattr(shape, field) for field in FIELDS}
     return ShapeSource(name=name, shape=shape, workload=workload), Reshaping(workload=workload, sizes=sizes)
