@@ -11,6 +11,7 @@ from typing import Any
 from hardplace.cost.layers.software import SOFTWARE, Dispatcher, Graphs, Software, Ways, software_named, ways
 from hardplace.errors import BadInput
 from hardplace.files import read
+from hardplace.plans.anchors import Anchor
 from hardplace.workload.types import Recompute
 
 
@@ -91,7 +92,8 @@ class Plan:
     software: that runs it ("": none named); backend: whose attention kernels ("": the software's on that device);
     dispatcher, graphs, tensor_overlap, expert_overlap: exchange of experts, CUDA graphs, collectives beside compute;
     fused_experts: experts' activation and casts in their products; fused_loss: one kernel that
-    keeps no fp32 copy of the logits. None, there and of the memory lost: the software's habit.
+    keeps no fp32 copy of the logits; anchor: what steps of one's own system
+    say of it. None, there and of the memory lost: the software's habit.
     """
 
     global_batch: int
@@ -129,6 +131,7 @@ class Plan:
     expert_overlap: bool | None = None
     fused_experts: bool | None = None
     fused_loss: bool | None = None
+    anchor: Anchor | None = None
 
     @property
     def habits(self) -> Software:

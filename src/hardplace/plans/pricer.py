@@ -127,8 +127,8 @@ class StepPricer:
     seconds of kernels alone, without collectives. low: the precision of products that allow it (None: 16 bit). wide:
     16-bit peak over that of fp32 (or TF32) products where all is in fp32, else 1. flash: attention as one kernel, else
     unfused. deduplicates: a token goes to a rank, and to a node, once however many experts it has there (DeepEP,
-    HybridEP). launched: share of the kernels that the host launches one by one, not CUDA graphs. notes: what to know of
-    the timer's figures.
+    HybridEP). launched: share of the kernels that the host launches one by one, not CUDA graphs. software: whose
+    figures these are ("": none named). notes: what to know of the timer's figures.
     """
 
     kind: str
@@ -140,6 +140,7 @@ class StepPricer:
     flash: bool = True
     deduplicates: bool = False
     launched: float = 1.0
+    software: str = ""
     notes: tuple[str, ...] = ()
     _known: dict[GemmWork | AttentionWork, float] = field(default_factory=dict)
     _moved: dict[tuple[Stream, float, int], float] = field(default_factory=dict)
