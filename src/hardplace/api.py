@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from hardplace.design.question import Question
     from hardplace.design.strategies.types import Comparison
     from hardplace.design.types import DesignResult, ParetoResult, SharedResult
+    from hardplace.exports.job import Exported
+    from hardplace.graph_split.answer import SplitResult
     from hardplace.plans.estimate import PlanEstimate
     from hardplace.plans.infeasible import PlanInfeasible
     from hardplace.plans.placement.search import PlacementResult
@@ -62,6 +64,7 @@ def load(model: str | os.PathLike[str] | Workload) -> Workload:
 
     Raises BadInput for an unknown name, with the nearest ones, and for a file that is none of these.
     """
+    from hardplace.workload.configs import config_of
     from hardplace.workload.load import catalogue
     from hardplace.workload.load import load as load_workload
     from hardplace.workload.types import Workload
@@ -69,8 +72,11 @@ def load(model: str | os.PathLike[str] | Workload) -> Workload:
     if isinstance(model, Workload):
         return model
     path = Path(model)
-    if str(model) not in catalogue() and (path.name == "config.json" or (path / "config.json").is_file()):
-        return trace(path)
+    if str(model) not in catalogue():
+        if (path / "config.json").is_file():
+            return trace(path)
+        if path.suffix == ".json" and path.is_file() and "model_type" in (config_of(path) or {}):
+            return trace(path)
     return load_workload(model)
 
 
@@ -393,11 +399,42 @@ def estimate(
     workload = load(model)
     if isinstance(file, PlanFile):
         _check_model(where, file.model, model, workload)
+    bare = Plan(**{one.name: getattr(file, one.name) for one in fields(Plan)})
     try:
-        found = estimate_plan(of_workload(workload, file), file, fleet_of(parts, file))
+        found = estimate_plan(of_workload(workload, bare), bare, fleet_of(parts, bare))
     except BadInput as problem:
         raise BadInput(f"{where}: {problem}") from None
     return replace(found, question=asked, title=f"{workload.name} on {inventory_title(parts, nodes=True)}")
+
+
+def export(
+    plan: Plan | str | os.PathLike[str],
+    to: str,
+    *,
+    model: str | None = None,
+    device: Named = (),
+    node: Named = (),
+    config: str | os.PathLike[str] | None = None,
+    nearest: bool = False,
+) -> Exported:
+    """Write a plan as the files of a trainer, with the command that launches it (`docs/exports.md`).
+
+    plan: a `Plan`, or a file that `place` wrote. to: megatron, megatron-bridge, torchtitan, deepspeed, accelerate or
+    maxtext. model, device, node: names, where the plan's file does not say them. config: the model's config.json, where
+    neither the catalogue nor its recording says it. nearest: export the nearest plan that the trainer runs.
+
+    Raises BadInput for what the trainer cannot run of the plan, and for a plan that does not fit.
+    """
+    from hardplace.exports.export import exported, nearest_job
+    from hardplace.exports.planned import job_of, planned_of
+    from hardplace.exports.targets import target_of
+
+    run = planned_of(plan, model, _names(device), _names(node), load)
+    job = job_of(run, target_of(to, "to"), run.plan, None if config is None else Path(config))
+    job = nearest_job(job, run.priced) if nearest else job
+    if not job.estimate.fits:
+        raise BadInput(f"{run.place}: expected a plan whose stages fit their devices")
+    return exported(job)
 
 
 def operators(
@@ -560,6 +597,44 @@ def codesign(
     return replace(found, question=asked)
 
 
+def split(
+    graph: str | os.PathLike[str],
+    device: Named = (),
+    *,
+    objective: str = "latency",
+    bandwidth: str | float = "16 GB/s",
+    latency: str | float = "10 us",
+    link: Named = (),
+    queued: bool = True,
+    shape: str = "any",
+    gap: float = 0.0,
+    seconds: float = 10.0,
+) -> SplitResult | Infeasible:
+    """Split a graph of operators over unlike devices: placement, schedule, bound.
+
+    graph: a file of operators with seconds by kind of device (docs/formats.md, "Operator graph"), or a
+    converted file of
+    dnn-partitioning, which has its devices. device: kinds, with a memory such as "gpu:24GiB"; the same again
+    for another
+    one. objective: latency (of one sample) or throughput (of a pipeline: the busiest of devices and links). bandwidth,
+    latency: of every pair of devices; link: of one, such as "cpu-gpu=16GB/s,10us". queued: a link moves one tensor at a
+    time. shape: of a file of dnn-partitioning: ordered, convex, any. gap, seconds: when to stop.
+
+    Raises BadInput for circles, operators that no device supports, costs below 0, unknown links, groups without a
+    device in common.
+    """
+    asked = _asked(locals())
+    from hardplace.graph_split.ask import asked_split
+    from hardplace.graph_split.graph_file import LinkChoice
+    from hardplace.units import parse_quantity
+
+    speed = parse_quantity(bandwidth, "B/s", "bandwidth") if isinstance(bandwidth, str) else float(bandwidth)
+    delay_s = parse_quantity(latency, "s", "latency") if isinstance(latency, str) else float(latency)
+    links = LinkChoice(bytes_per_s=speed, latency_s=delay_s, queued=queued, named=_names(link))
+    found = asked_split(graph, _names(device), links, objective=objective, shape=shape, limit_s=seconds, gap=gap)
+    return replace(found, question=asked)
+
+
 def read(path: str | os.PathLike[str]) -> Answer:
     """Return a saved answer, equal to the one that was saved.
 
@@ -569,6 +644,7 @@ def read(path: str | os.PathLike[str]) -> Answer:
     from hardplace.cost.one_chip.estimate import OperatorEstimate
     from hardplace.design.strategies.types import Comparison
     from hardplace.design.types import DesignResult, ParetoResult, SharedResult
+    from hardplace.graph_split.answer import SplitResult
     from hardplace.plans.estimate import PlanEstimate
     from hardplace.plans.infeasible import PlanInfeasible
     from hardplace.plans.placement.search import PlacementResult
@@ -579,7 +655,7 @@ def read(path: str | os.PathLike[str]) -> Answer:
 
     kinds = (
         Audit, Comparison, DesignResult, Infeasible, OperatorEstimate, ParetoResult, PlacementResult, PlanEstimate,
-        PlanInfeasible, Ranking, ReplanResult, ShapeDesignResult, SharedResult,
+        PlanInfeasible, Ranking, ReplanResult, ShapeDesignResult, SharedResult, SplitResult,
     )  # fmt: skip
 
     return read_answer(Path(path), {kind.__name__: kind for kind in kinds})

@@ -70,12 +70,13 @@ def estimate(
         if operators or chip is not None:
             raise BadInput("estimate: --plan: expected neither --operators nor --on with it")
         from hardplace.cli.calibrated import planned
-        from hardplace.cli.planned import read_planned, write_step_trace
+        from hardplace.cli.planned import write_step_trace
+        from hardplace.exports.planned import planned_of
         from hardplace.report.plan import show_plan
 
         cost = api.estimate(model, planned(plan, software, calibrated), devices, node=nodes)
         if trace_path is not None:
-            write_step_trace(trace_path, read_planned(plan, model, devices, nodes), cost)
+            write_step_trace(trace_path, planned_of(plan, model, devices, nodes, api.load), cost)
         say_json(cost.envelope()) if as_json else show_plan(cost)
         if not cost.fits:
             sys.exit(INFEASIBLE)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from hardplace.cost.layers.decoder import block, embedding, head
-from hardplace.cost.layers.fused import decoder_of
+from hardplace.cost.layers.recognise import decoder_of
 from hardplace.cost.layers.recorded import layer_work
 from hardplace.cost.layers.software import Dispatcher, routing_launches
 from hardplace.cost.layers.work import LayerWork
