@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import random
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,7 @@ from hardplace.csv_table import parse
 from hardplace.errors import BadInput
 from hardplace.files import read_text, write
 from hardplace.hardware.catalogue import device
+from hardplace.plans.anchoring import posterior
 from hardplace.plans.chain import LayerChain, of_shape, of_workload
 from hardplace.plans.efficiencies import (
     ARRAYS,
@@ -71,6 +73,7 @@ WIDTHS = {  # by the least error with a source left out (--choose)
     "flags": 0.5,
     "neuron": 2.0,
 }
+MANY, TRIES = 10, 40  # rows of a source to be anchored, random choices of runs
 FEW = 3  # sources of a class below which all rows say how far off it can be
 GRID = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8)
 
@@ -395,6 +398,34 @@ def measured_spreads(listed: Sequence[Case], left: Mapping[str, Sequence[float]]
     )
 
 
+def after_anchors(rows: Sequence[Slopes], widths: Mapping[str, float], half: float) -> None:
+    """Print the errors of each source of ten rows or more, left out of the fit, after so many of its runs were seen."""
+    means: dict[int, list[tuple[float, float]]] = defaultdict(list)
+    for source in dict.fromkeys(row.source for row in rows if not row.least):
+        own = [row for row in rows if row.source == source and not row.least]
+        if len(own) < MANY:
+            continue
+        others, chance = pooled([row for row in rows if row.source != source], widths), random.Random(16)
+        errors = [row.measured - row.log_s(others.point(row.keys)) for row in own]
+        said = []
+        for count in (0, 1, 2, 3, 5):
+            off, inside = [], []
+            for _ in range(TRIES if count else 1):
+                seen = set(chance.sample(range(len(own)), count))
+                found = posterior([own[one].slopes for one in seen], [errors[one] for one in seen], half)
+                for one, row in enumerate(own):
+                    if one not in seen:
+                        left = errors[one] - found.log_factor(row.slopes)
+                        off.append(abs(math.expm1(-left)))
+                        inside.append(abs(left) <= found.half(row.slopes))
+            means[count].append((float(np.mean(off)), float(np.mean(inside))))
+            said.append(f"{count}: {np.mean(off):.1%} in {np.mean(inside):.0%}")
+        print(f"{source[-50:]:52} {', '.join(said)}")
+    for count, found_ in means.items():
+        mean, inside_ = np.mean(found_, axis=0)
+        print(f"after {count} runs: mean of sources {mean:.1%}, inside the interval {inside_:.0%}")
+
+
 def show(title: str, errors: Mapping[str, Sequence[float]], fitted_: Mapping[str, Sequence[float]]) -> None:
     print(f"{title:62} rows  fitted  left out   bias")
     for source, listed in errors.items():
@@ -438,6 +469,7 @@ def main() -> None:
         found = f"{spread.rows:4} rows {spread.sources:2} sources  80 %: x {math.exp(spread.half):.2f}"
         print(f"{kind:52} {found}  inside {spread.coverage:.0%}")
     print(f"memory x {math.exp(sure.memory.half):.2f}; two runs of a source x {math.exp(sure.pairs):.2f}")
+    after_anchors(rows, widths, sure.step[SOFTWARE].half)
     if asked.without:
         others = pooled([one for one in rows if asked.without not in one.source], widths)
         for one in rows:

@@ -25,8 +25,8 @@ from hardplace.report.plan import (
     speed,
     stage_rows,
     surety,
-    unmeasured,
     tensor_words,
+    unmeasured,
     zero_words,
 )
 from hardplace.report.ranks import rank_cells
