@@ -26,6 +26,7 @@ from hardplace.plans.timing import Known
 
 _TO_80 = 1.2816  # standard deviations of a normal's 80 % interval, either way
 _STEP = 0.05  # of a logarithm over which slopes are taken
+_UNLIKE = 1.3  # runs of one system that differ in model too, over pairs that do not (coverage of sources left out)
 _OF_FIGURE = 0.1  # sd of what one figure of a system differs by beside all of them together
 _PEAKS = {Format.FP8: 2.0, Format.FP4: 6.0}  # over 16-bit peak, the most of any device
 _ABSURD = 3.0  # standard deviations from the prediction beyond which a run is doubted
@@ -68,7 +69,7 @@ def _row(slopes: Floats) -> Floats:
 def posterior(slopes: Sequence[Floats], errors: Sequence[float], prior_half: float) -> Posterior:
     """Return what runs say; errors: logarithms of measured over predicted; prior_half: half the width of the 80 %
     interval without any run. The noise of a run is what two runs of one source differ by."""
-    noise = spreads().pairs / _TO_80 / math.sqrt(2.0)
+    noise = _UNLIKE * spreads().pairs / _TO_80 / math.sqrt(2.0)
     of_all = math.sqrt(max((prior_half / _TO_80) ** 2 - noise**2, 0.02**2))
     prior = np.diag(1.0 / np.array([of_all, *[_OF_FIGURE] * len(FIGURES)]) ** 2)
     rows = np.array([_row(one) for one in slopes]).reshape(len(slopes), len(FIGURES) + 1)
