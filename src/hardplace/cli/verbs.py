@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hardplace.cli import (
+    anchor,
     audit,
     calibrate,
     chip,
@@ -28,6 +29,7 @@ from hardplace.cli import (
 )
 
 __all__ = [
+    "anchor",
     "audit",
     "calibrate",
     "chip",

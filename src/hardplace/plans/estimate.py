@@ -13,7 +13,9 @@ from hardplace.answers import Answer
 from hardplace.cost.layers.work import AttentionWork, GemmWork, LayerWork
 from hardplace.errors import BadInput
 from hardplace.plans.chain import LayerChain, chunk_layers, stage_work, stages_of
+from hardplace.plans.efficiencies import is_fitted, rows_together
 from hardplace.plans.fleet import DevicePool, Fleet
+from hardplace.plans.intervals import Interval, interval_of, kind_of, spreads
 from hardplace.plans.memory import StageContents, StageMemory, stage_memory
 from hardplace.plans.pipeline import Pipelined, end_of_step_s, pipelined
 from hardplace.plans.plan import PipelineSchedule, Plan
@@ -54,6 +56,7 @@ class PlanEstimate(Answer):
         backward_s: Seconds of the backward pass of one micro-batch, by stage and chunk.
         weight_s: Seconds of weight gradients that run apart, by stage and chunk.
         hop_s: Seconds of a boundary tensor from one stage to the next.
+        interval: 80 % interval of step_s.
         notes: What is left out, or was taken for the figures.
     """
 
@@ -70,6 +73,7 @@ class PlanEstimate(Answer):
     backward_s: tuple[tuple[float, ...], ...]
     weight_s: tuple[tuple[float, ...], ...]
     hop_s: float
+    interval: Interval
     notes: tuple[str, ...]
 
     @property
@@ -137,6 +141,7 @@ def estimate_plan(chain: LayerChain, plan: Plan, fleet: Fleet, known: Known | No
         backward_s=backward_s,
         weight_s=weight_s,
         hop_s=hop_s,
+        interval=_interval(step_s, chain, plan, sites),
         notes=_notes(fleet, plan),
     )
 
@@ -240,6 +245,22 @@ def _flops(chain: LayerChain, plan: Plan) -> float:
                 products = 4 if one.backward else 2
                 rank += count * 2.0 * products * one.batch * one.heads * one.queries * one.keys * one.head_dim
     return rank * plan.stage_ranks * plan.micro_batches
+
+
+def _interval(step_s: float, chain: LayerChain, plan: Plan, sites: Sequence[DevicePool]) -> Interval:
+    """Return the interval of a step, of the class of its least known device."""
+    experts = any(one.expert_parameters for one in chain.layers)
+    kinds = {
+        kind_of(
+            experts=experts,
+            sequence=chain.sequence_length,
+            fitted_device=is_fitted(site.pricer.kind),
+            together=rows_together(site.pricer.kind, site.pricer.software) > 0,
+        )
+        for site in sites
+    }
+    widest = max(sorted(kinds), key=lambda kind: spreads().step[kind].half)
+    return interval_of(step_s, widest, plan.anchor.half if plan.anchor else None)
 
 
 def _notes(fleet: Fleet, plan: Plan) -> tuple[str, ...]:

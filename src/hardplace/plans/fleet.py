@@ -112,7 +112,7 @@ def fleet_of(parts: Sequence[tuple[Device, Node, int]], plan: Plan, known: Price
         BadInput: For one kind twice, or devices that do not fill their nodes.
     """
     known = {} if known is None else known
-    how = (plan.precision, plan.flash, plan.backend, plan.ways)
+    how = (plan.precision, plan.flash, plan.backend, plan.ways, plan.anchor)
     for chip, _, _ in parts:
         if (chip.name, *how) not in known:
             known[chip.name, *how] = pricer_of(chip, plan)

@@ -11,6 +11,7 @@ from typing import Any
 from hardplace.cost.layers.software import SOFTWARE, Dispatcher, Graphs, Software, Ways, software_named, ways
 from hardplace.errors import BadInput
 from hardplace.files import read
+from hardplace.plans.anchors import Anchor
 from hardplace.workload.types import Recompute
 
 
@@ -129,6 +130,7 @@ class Plan:
         expert_overlap: All-to-alls of experts run beside compute.
         fused_experts: Activation and casts of experts are part of their products.
         fused_loss: The loss is one kernel that keeps no fp32 copy of the logits.
+        anchor: What steps of one's own system say of its figures; None: nothing was measured.
     """
 
     global_batch: int
@@ -166,6 +168,7 @@ class Plan:
     expert_overlap: bool | None = None
     fused_experts: bool | None = None
     fused_loss: bool | None = None
+    anchor: Anchor | None = None
 
     @property
     def habits(self) -> Software:

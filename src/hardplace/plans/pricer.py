@@ -160,6 +160,7 @@ class StepPricer:
         flash: Attention is one kernel; else unfused.
         deduplicates: A token goes to a rank, and to a node, once however many experts it has there (DeepEP, HybridEP).
         launched: Share of the kernels that the host launches one by one, not as CUDA graphs.
+        software: Whose figures these are; "": none named.
         notes: What to know of the timer's figures.
     """
 
@@ -172,6 +173,7 @@ class StepPricer:
     flash: bool = True
     deduplicates: bool = False
     launched: float = 1.0
+    software: str = ""
     notes: tuple[str, ...] = ()
     _known: dict[GemmWork | AttentionWork, float] = field(default_factory=dict)
     _moved: dict[tuple[Stream, float, int], float] = field(default_factory=dict)
