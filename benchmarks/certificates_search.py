@@ -19,11 +19,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
+from hardplace.answers import Infeasible
 from hardplace.branch_and_bound.types import StoppingRule
 from hardplace.design.answer import explored
 from hardplace.design.chip_set import best_chip_set
 from hardplace.design.goals import Combine, Goal, Objective
-from hardplace.design.partition.types import Infeasible
 from hardplace.design.question import Question
 from hardplace.design.search.explore import DesignSearch
 from hardplace.errors import BadInput

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hardplace.cli import (
+    anchor,
     audit,
     calibrate,
     chip,
@@ -14,11 +15,13 @@ from hardplace.cli import (
     models,
     place,
     replan,
+    run,
     runs,
     schedule,
     search,
     shape,
     show,
+    split,
     trace,
     validate,
     validate_training,
@@ -26,6 +29,7 @@ from hardplace.cli import (
 )
 
 __all__ = [
+    "anchor",
     "audit",
     "calibrate",
     "chip",
@@ -37,11 +41,13 @@ __all__ = [
     "models",
     "place",
     "replan",
+    "run",
     "runs",
     "schedule",
     "search",
     "shape",
     "show",
+    "split",
     "trace",
     "validate",
     "validate_training",

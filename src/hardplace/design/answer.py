@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from hardplace.answers import Infeasible
 from hardplace.branch_and_bound.types import LIMITS, ONE_PERCENT, Finishing, Progress, Stop, StoppingRule
 from hardplace.certificate import gap_of, percent_at_most
 from hardplace.design.cloud import cloud
@@ -13,7 +14,6 @@ from hardplace.design.consistency import check_answer
 from hardplace.design.exact.evaluator import ChipEvaluator, in_process
 from hardplace.design.exact.partition_problem import families
 from hardplace.design.goals import UNITS, Goal, Objective, shown
-from hardplace.design.partition.types import Infeasible
 from hardplace.design.question import Question
 from hardplace.design.search.candidates import Reached, ReachedPlan, SearchOutcome
 from hardplace.design.search.explore import DesignSearch

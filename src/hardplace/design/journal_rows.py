@@ -14,11 +14,11 @@ from shutil import copyfile
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from hardplace.answers import Infeasible
 from hardplace.certificate import gap_of
 from hardplace.design.consistency import contradictions
 from hardplace.design.fingerprint import Fingerprint, difference
 from hardplace.design.goals import of_unit, shown
-from hardplace.design.partition.types import Infeasible
 from hardplace.design.types import Evaluation, Job, Outcome
 from hardplace.errors import BadInput, shortened
 from hardplace.files import parse, parse_json

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from hardplace.answers import Infeasible
 from hardplace.branch_and_bound.loop import Deadline
 from hardplace.branch_and_bound.types import LIMITS, ONE_PERCENT, Progress, Stop, StoppingRule
 from hardplace.certificate import percent_at_most
@@ -15,7 +16,6 @@ from hardplace.design.chip_set import best_chip_set
 from hardplace.design.consistency import check_answer
 from hardplace.design.exact.evaluator import ChipEvaluator, in_process
 from hardplace.design.goals import UNITS
-from hardplace.design.partition.types import Infeasible
 from hardplace.design.question import Question
 from hardplace.design.search.candidates import Reached, SearchOutcome
 from hardplace.design.search.explore import DesignSearch

@@ -34,7 +34,7 @@ class DecoderShape:
     window: keys of sliding-window attention in every `window_every`-th layer; the others see all. predicted: extra
     layers that predict further tokens (MTP), each with a head of its own.
 
-    hidden, heads, kv_heads, head_dim, ffn and vocab may be columns (arrays of one length, `hardplace.shapes`):
+    hidden, heads, kv_heads, head_dim, ffn and vocab may be columns (arrays of one length, `hardplace.shaping`):
     `block`, `embedding` and `head` of `decoder.py` are arithmetic on them, and give work whose sizes are columns.
     """
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hardplace.answers import Infeasible
 from hardplace.branch_and_bound.front import Front
 from hardplace.branch_and_bound.loop import Deadline, Loop
 from hardplace.branch_and_bound.steps import Here
@@ -17,7 +18,6 @@ from hardplace.design.answer import answer, explored
 from hardplace.design.chip_set import best_chip_set
 from hardplace.design.exact.evaluator import InProcess
 from hardplace.design.goals import Combine, Goal, Objective
-from hardplace.design.partition.types import Infeasible
 from hardplace.design.question import Question
 from hardplace.design.search.blocks import scheduled
 from hardplace.design.search.candidates import ChipBlock

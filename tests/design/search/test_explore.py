@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hardplace.answers import Infeasible
 from hardplace.branch_and_bound.types import Progress, Stop, StoppingRule
 from hardplace.design.answer import answer, frontier
 from hardplace.design.chip_set import best_chip_set
 from hardplace.design.goals import Combine, Goal, Objective
-from hardplace.design.partition.types import Infeasible
 from hardplace.design.search.explore import DesignSearch
 from hardplace.design.several_models import together
 from hardplace.design.types import DesignResult, ParetoResult, SharedResult

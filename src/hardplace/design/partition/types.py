@@ -124,14 +124,3 @@ class PipelinePartition:
     def devices(self) -> int:
         """Devices in use."""
         return self.data_parallel * sum(stage.devices for stage in self.stages)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Infeasible:
-    """No plan exists: the quantity that is short at the least demanding point, and what would mend it."""
-
-    what: str
-    needed: float
-    available: float
-    unit: str
-    remedy: str
