@@ -37,15 +37,13 @@ from hardplace.design.search.candidates import (
 )
 from hardplace.design.search.exhaustive import everything
 from hardplace.design.search.layout import ModelLayout
-from hardplace.design.search.regions import opened, sampled
+from hardplace.design.search.regions import opened
 from hardplace.design.search.scoring import Scoring, scores_of
-from hardplace.design.search.sections import Limits, sections
+from hardplace.design.search.sections import Excluded, Limits, sections
 from hardplace.design.search.several_scores import spread
 from hardplace.design.types import Evaluation, Job, Outcome, RefinementLevel
 from hardplace.errors import BadInput
 from hardplace.hardware.space import corners
-
-_FIRST = 4  # chips attempted before the first region is divided
 
 Candidate = BoxCandidate | ChipBlock | ChipCandidate
 
@@ -144,14 +142,21 @@ class DesignSearch:
         return level, left
 
     def _dive(self, region: BoxCandidate) -> None:
-        """Attempt the best of some chips of the first regions that are opened, so that something is reached."""
+        """Attempt the chip that promises most in the first region that is opened, so that something is reached."""
         if self.several or self.front.points:
             return
-        some = sampled(self.scoring, region)
-        if some is None:
-            return
-        for first in range(min(_FIRST, some.places.shape[1])):
-            ones.attempt(self.scoring, first_of(self.scoring, some.take(np.array([first]))))
+        limits = self.scoring.limits
+        best: BoxCandidate | ChipBlock = region
+        kept, limits.excluded = limits.excluded, Excluded()  # what is left out here is counted when it is opened
+        try:
+            while isinstance(best, BoxCandidate):
+                left = opened(self.scoring, best, self.deadline.check).left
+                if not left:
+                    return
+                best = max(left, key=lambda one: one[0])[1]
+        finally:
+            limits.excluded = kept
+        ones.attempt(self.scoring, first_of(self.scoring, best))
 
     def _priced(self, block: ChipBlock) -> Sequence[tuple[Scores, Candidate]]:
         """Return the chips of a block, with bounds from scheduled kernels, that may matter."""

@@ -17,7 +17,6 @@ from hardplace.hardware.types import Chips
 from hardplace.ndtypes import Floats, Ints
 
 _LEAF = 64  # chips of a box that are looked at one by one
-_SAMPLE = 2048  # chips looked at before the first region is divided
 _PARTS = 128  # boxes that one is divided into at a time
 _BLOCKS = (64, 256, 1024)  # chips refined together: few at first, to reach something; then enough to vectorise
 # How much a doubling along each axis matters, to choose where to divide: a buffer's size less than a rate.
@@ -105,20 +104,6 @@ def _chips(scoring: Scoring, region: BoxCandidate) -> Opened:
     whole = ChipBlock(region.section, places, known)
     left = [(scores_of(vectors[:, chosen]), whole.take(chosen)) for chosen in parts]
     return Opened(left=list(left), beyond=beyond, hopeless=len(inside) - len(matters))
-
-
-def sampled(scoring: Scoring, region: BoxCandidate) -> ChipBlock | None:
-    """Return some chips of a region within the limits, the most promising first; the same ones each time."""
-    low, high = (np.array(one)[:, None] for one in (region.box.low, region.box.high))
-    places = np.random.default_rng(0).integers(low, high, size=(len(low), _SAMPLE))
-    costs, _, _ = scoring.limits.costs(scoring.sections[region.section], scoring.space.at(places))
-    chips = scoring.space.at(places)
-    places = places[:, np.flatnonzero(scoring.limits.within(costs) & scoring.limits.large(chips, costs))]
-    if not places.shape[1]:
-        return None
-    known = scoring.known(region.section, places, places)
-    order = _best_first(scoring.vectors(known), known.costs.area_mm2)
-    return ChipBlock(region.section, places, known).take(order)
 
 
 def chips_of_section(scoring: Scoring, section: int) -> tuple[Chips, Ints]:
