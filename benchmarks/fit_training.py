@@ -447,10 +447,8 @@ def document(left: Mapping[str, Sequence[float]], own: Mapping[str, Sequence[flo
         "|---|---:|---:|---:|---:|---:|",
     ]
     for source, listed in left.items():
-        sizes = np.abs(listed)
-        shares = (
-            f"{np.mean(np.abs(own[source])):.1%} | {np.mean(sizes):.1%} | {np.mean(listed):+.1%} | {max(sizes):.1%}"
-        )
+        sizes, fitted_off = np.abs(listed), np.mean(np.abs(own[source]))
+        shares = f"{fitted_off:.1%} | {np.mean(sizes):.1%} | {np.mean(listed):+.1%} | {max(sizes):.1%}"
         lines.append(f"| {source} | {len(listed)} | {shares} |")
     count = sum(map(len, left.values()))
     means = f"{mean_of_sources(own):.1%} | {mean_of_sources(left):.1%}"

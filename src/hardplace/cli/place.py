@@ -86,9 +86,10 @@ def place(
 
     folders.check_writable(out)
     with _watching() as watch:
+        held = kept_free(headroom, device, software) | fixed(fixes) | held_to(software, calibrated)
         found = api.place(
-            model, device, devices, batch=batch, node=node, fixed=kept_free(headroom, device, software) | fixed(fixes) | held_to(software, calibrated),
-            top=top, gap=gap, seconds=limit_s, trainer=trainer, watch=watch,
+            model, device, devices, batch=batch, node=node, fixed=held, top=top, gap=gap, seconds=limit_s,
+            trainer=trainer, watch=watch,
         )  # fmt: skip
     if isinstance(found, PlanInfeasible):
         say_json(found.envelope()) if as_json else show_short(found)
