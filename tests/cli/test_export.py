@@ -133,7 +133,7 @@ def test_bad_input_is_one_line(tmp_path, plan_file):
     assert "config.json: num_attention_heads: None: expected" in bad(
         "export", plan_file(), "--to", "megatron", *config, *out
     )
-    assert "--for megatron: device: of Google" in bad(
+    assert "--for: megatron: device: of Google" in bad(
         "place", LLAMA, "--device", "tpu-v5p", "--devices", "8", "--batch", "8", "--for", "megatron", *out
     )
     assert not (tmp_path / "job").exists()

@@ -29,5 +29,5 @@ def space_of_trainer(
     target, architecture = target_of(trainer, "trainer"), architecture_of(model, workload, None)
     for vendor in vendors:
         if said := refused_model(target, vendor, architecture):
-            raise BadInput("trainer", trainer, said)
+            raise BadInput("trainer", f"{trainer}: {said}")
     return space_for(target, workload, architecture, batch, fixed)

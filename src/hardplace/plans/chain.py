@@ -20,7 +20,7 @@ from hardplace.workload.types import Layer, Parallelism, Recompute, Workload
 from hardplace.workload.weights import SharedWeights, WeightSizes, repeated, shared_weights
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LayerChain:
     """A model's layers on one rank: what is always on the first stage, what is cut into stages, what is on the last.
 

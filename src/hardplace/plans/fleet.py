@@ -35,7 +35,7 @@ class DevicePool:
     host_bytes_per_s: float = HOST_BYTES_PER_S
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Fleet:
     """All devices: one site, or several with the level that joins them."""
 

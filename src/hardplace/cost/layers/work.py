@@ -88,7 +88,7 @@ class CollectiveWork:
 Work = GemmWork | AttentionWork | StreamWork | CollectiveWork
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LayerWork:
     """One layer on one rank at one micro-batch: kernels and collectives in order, and what it holds.
 
@@ -98,6 +98,7 @@ class LayerWork:
     saved_bytes: kept from forward to backward, without logits and loss
     (logits_bytes: of one micro-batch at a time). working_bytes: that its backward pass holds for a moment on top:
     gradients of a product, and what recompute makes again. output_bytes: handed on, of the whole tensor on the rank.
+    Equal to itself alone: layers that are priced once are one object, and the key of what is known of them.
     """
 
     name: str

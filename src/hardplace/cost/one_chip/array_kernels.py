@@ -24,7 +24,8 @@ class KernelCost:
     mapping: the operand that the arrays hold, of each distinct matmul. utilisation: of the arrays' peak in this type
     (0 for a kernel without products). energy_j includes leakage over its seconds.
     On a GPU seconds is its fitted model's, the parts are at the rates that this model reaches (power and launch may
-    bound a kernel too; 0 for what it does not tell apart), mapping is what the kernel was fitted as.
+    bound a kernel too; 0 for what it does not tell apart), mapping is what the kernel was fitted as. raised_s: the part
+    of seconds by which the fitted model was below what the datasheet's peak and bandwidth allow; 0 on arrays.
     """
 
     layer: str
@@ -42,6 +43,7 @@ class KernelCost:
     memory_bytes: float
     utilisation: float
     energy_j: float
+    raised_s: float = 0.0
 
 
 def phase_kernels(
