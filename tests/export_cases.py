@@ -4,7 +4,11 @@ stages, context parallel, FP8."""
 from dataclasses import replace
 from functools import cache
 
-from hardplace.cli.planned import PlannedRun
+from hardplace.cost.layers.software import Dispatcher, Graphs
+from hardplace.exports.export import nearest_job, refused_model
+from hardplace.exports.job import ExportJob
+from hardplace.exports.planned import PlannedRun, job_of
+from hardplace.exports.targets import Target
 from hardplace.hardware.catalogue import device, node
 from hardplace.plans.plan import ContextExchange, Format, OptimizerKind, PipelineSchedule, Plan
 from hardplace.workload.load import load
@@ -42,6 +46,23 @@ CASES: dict[str, tuple[str, Plan]] = {
     "encoder": (BERT, replace(_BASE, tensor=2, data=8, optimizer=OptimizerKind.SGD)),
     "encoder-pipeline": (BERT, replace(_BASE, pipeline=2, data=4, precision=Format.FP16)),
     "two-stacks": (T5, replace(_BASE, tensor=2, data=8)),
+    "overlaps": (
+        MIXTRAL,
+        replace(
+            _BASE,
+            tensor=2,
+            sequence=True,
+            expert=4,
+            data=8,
+            pipeline=2,
+            virtual=2,
+            dispatcher=Dispatcher.DEEPEP,
+            graphs=Graphs.PARTIAL,
+            tensor_overlap=True,
+            expert_overlap=True,
+            fused_loss=True,
+        ),
+    ),
     "gpipe": (LLAMA, replace(_BASE, pipeline=4, data=4, schedule=PipelineSchedule.GPIPE)),
     "zero-bubble": (LLAMA, replace(_BASE, pipeline=4, data=4, schedule=PipelineSchedule.ZERO_BUBBLE)),
 }
@@ -64,3 +85,13 @@ def planned_of(model: str, plan: Plan, chip: str = "h100-sxm", where: str = "dgx
 
 def planned(name: str) -> PlannedRun:
     return planned_of(*CASES[name])
+
+
+@cache
+def runnable_job(target: Target, name: str) -> ExportJob | None:
+    """A case as a target runs it: the plan, else the nearest one; None of a model that it does not run."""
+    run = planned(name)
+    job = job_of(run, target, run.plan, None)
+    if refused_model(target, job.device.vendor, job.architecture):
+        return None
+    return nearest_job(job, run.priced)

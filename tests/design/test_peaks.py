@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hardplace.cli.estimate import estimated, priced_on
+from hardplace.cost.one_chip.estimate import estimated, priced_on
 from hardplace.cost.arrays.times import kernel_levels
 from hardplace.design.exact.layer_kernels import kernels_of
 from hardplace.hardware.catalogue import device

@@ -10,16 +10,14 @@ import click
 
 from hardplace.cli import folders
 from hardplace.cli.app import INFEASIBLE, app
-from hardplace.cli.planned import PlannedRun, read_planned
 from hardplace.cli.printing import say
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
     from hardplace.exports.job import ExportJob
     from hardplace.exports.nearest import NearestPlan
-    from hardplace.exports.targets import Target
+    from hardplace.exports.planned import PlannedRun
     from hardplace.plans.estimate import PlanEstimate
-    from hardplace.plans.plan import Plan
 
 
 @app.command()
@@ -53,7 +51,9 @@ def export(
     hardplace export hardplace-out/llama2-7b/plan.json --to megatron
     hardplace export hardplace-out/llama2-7b/plan.json --to torchtitan --nearest
     """
+    from hardplace.api import load
     from hardplace.exports.export import exported, refused_model
+    from hardplace.exports.planned import job_of, planned_of
     from hardplace.exports.targets import target_of
     from hardplace.files import write_text
 
@@ -63,7 +63,7 @@ def export(
     if path is None or target is None:
         raise BadInput("export: expected PLAN and --to TARGET, or --list")
     asked = target_of(target, "--to")
-    planned = read_planned(path, model, devices, nodes)
+    planned = planned_of(path, model, devices, nodes, load)
     job = job_of(planned, asked, planned.plan, config)
     if said := refused_model(asked, job.device.vendor, job.architecture):
         raise BadInput(f"{path}: {said}")
@@ -77,31 +77,6 @@ def export(
         write_text(folder / file.name, file.text)
     say(f"written: {', '.join(str(folder / file.name) for file in found.files)}")
     say(f"start it with: {found.command.replace('bash ', f'bash {folder}/')}")
-
-
-def job_of(planned: PlannedRun, target: Target, plan: Plan, config: Path | None) -> ExportJob:
-    """Return what an exporter is given, with the plan priced; BadInput where it is none of this model."""
-    from hardplace.exports.architecture import architecture_of
-    from hardplace.exports.facts import facts_of
-    from hardplace.exports.job import ExportJob
-    from hardplace.plans.fleet import even_cluster
-
-    architecture = architecture_of(planned.model, planned.workload, config)
-    chip, node, count = planned.parts[0]
-    try:
-        estimate = planned.priced(plan)
-    except BadInput as problem:
-        raise BadInput(f"{planned.place}: {problem}") from None
-    return ExportJob(
-        target=target,
-        model=planned.model,
-        architecture=architecture,
-        facts=facts_of(planned.workload, architecture),
-        plan=plan,
-        estimate=estimate,
-        device=chip,
-        node_devices=even_cluster(node, count).levels[0].devices,
-    )
 
 
 def _runnable(planned: PlannedRun, job: ExportJob, nearest: bool) -> ExportJob:

@@ -26,7 +26,8 @@ _CENTRE_SD = 0.7
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slopes:
     """A row near a point: log seconds, measured and predicted there, the point (log of each figure over its floor) and
-    the change of log seconds by each; keys: whose offsets apply (`terms`). source: rows of one are correlated."""
+    the change of log seconds by each; keys: whose offsets apply (`terms`). source: rows of one are correlated. least:
+    measured is only a lower bound (nobody is known to have been faster)."""
 
     id: str
     source: str
@@ -35,6 +36,7 @@ class Slopes:
     predicted: float
     at: Floats
     slopes: Floats
+    least: bool = False
 
     def log_s(self, point: Floats) -> float:
         """Return log seconds at another point."""
@@ -101,12 +103,14 @@ def fit(
     target = np.array([row.measured - row.predicted + float(row.slopes @ row.at) for row in rows])
     often: dict[str, int] = {}
     for row in rows:
-        often[row.source] = often.get(row.source, 0) + 1
-    weight = np.array([1.0 / (1.0 + _ALIKE * (often[row.source] - 1)) for row in rows]) / _NOISE
+        often[row.source] = often.get(row.source, 0) + (not row.least)
+    alone = [1.0 if row.least else 1.0 / (1.0 + _ALIKE * (often[row.source] - 1)) for row in rows]
+    weight = np.array(alone) / _NOISE
+    bound = np.array([row.least for row in rows])
     found, error = mean.copy(), target - design @ mean
     prior = np.diag(1.0 / sd**2)
     for _ in range(steps):
-        scaled = weight / np.sqrt(error**2 + _SMOOTH**2)
+        scaled = np.where(bound & (error <= 0.0), 0.0, weight) / np.sqrt(error**2 + _SMOOTH**2)
         curvature = design.T @ (design * scaled[:, None]) + prior
         found = mean + np.linalg.solve(curvature, design.T @ (scaled * (target - design @ mean)))
         error = target - design @ found
