@@ -113,9 +113,9 @@ def test_kernels_faster_than_the_datasheet_are_raised_and_said() -> None:
     (note,) = [note for note in found.notes if "datasheet" in note]
     assert f"{raised[0].layer} {raised[0].name}" in note
     assert f"{share:.2%} of the time" in note
-    assert not any(
-        "datasheet" in note for note in estimated(load("gpt2-xl"), priced_on(one, "bf16"), 2, 1).notes
-    ), "nothing to say where nothing is raised"
+    assert not any("datasheet" in note for note in estimated(load("gpt2-xl"), priced_on(one, "bf16"), 2, 1).notes), (
+        "nothing to say where nothing is raised"
+    )
 
 
 def test_transfer_is_said_and_other_operands_are_refused() -> None:

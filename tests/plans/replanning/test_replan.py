@@ -10,9 +10,9 @@ from hardplace.cost.gpu.datasheet import gpu
 from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import node
 from hardplace.hardware.device import Node
+from hardplace.plans.infeasible import PlanInfeasible
 from hardplace.plans.placement.space import MICRO_BATCHES
 from hardplace.plans.plan import PipelineSchedule, Plan, problems
-from hardplace.plans.infeasible import PlanInfeasible
 from hardplace.plans.replanning.devices import AvailableDevices
 from hardplace.plans.replanning.mapping import standing
 from hardplace.plans.replanning.moves import moves
