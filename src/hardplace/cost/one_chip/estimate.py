@@ -21,7 +21,21 @@ _NAMED = 3  # kernels that a note names
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class OperatorEstimate(Answer):
-    """The kernels of a model on a chip, each of one repetition; counts: how often each layer occurs."""
+    """The kernels of a model on one chip.
+
+    Attributes:
+        model: Name of the model.
+        chip: Name of the chip.
+        dtype: Type of the operands of products.
+        peak_flops_per_s: Dense peak in that type.
+        memory_bandwidth_bytes_per_s: Bandwidth of the memory.
+        memory_kind: Kind of memory.
+        micro_batch: Samples of a micro-batch.
+        tensor_parallel: Tensor-parallel degree.
+        counts: How often each layer occurs.
+        kernels: The kernels, each of one repetition.
+        notes: What is left out or was taken for the figures.
+    """
 
     model: str
     chip: str
@@ -39,17 +53,17 @@ class OperatorEstimate(Answer):
 
     @property
     def seconds(self) -> float:
-        """Seconds of all kernels one after the other, every repetition."""
+        """Return the seconds of all kernels one after the other, every repetition."""
         return sum(kernel.seconds * self.counts[kernel.layer] for kernel in self.kernels)
 
     @property
     def energy_j(self) -> float:
-        """Joules of all kernels, every repetition."""
+        """Return the energy of all kernels in J, every repetition."""
         return sum(kernel.energy_j * self.counts[kernel.layer] for kernel in self.kernels)
 
     @property
     def bound_shares(self) -> tuple[tuple[str, float], ...]:
-        """Share of the seconds of the kernels that each part bounds, largest first."""
+        """Return the share of the seconds of the kernels that each part bounds, largest first."""
         found: dict[str, float] = {}
         for kernel in self.kernels:
             share = kernel.seconds * self.counts[kernel.layer] / self.seconds

@@ -1,4 +1,4 @@
-"""Published training runs: a row of the table as a shape and a plan on a node, or the reason why it is not modelled."""
+"""Published training runs: a row of the table as a shape and a plan on a node, or why it is not modelled."""
 
 from __future__ import annotations
 
@@ -55,8 +55,12 @@ class NotModelled(Exception):
 class PublishedRun:
     """A published run, ready to be estimated.
 
-    device: a name of the catalogue. node: of the catalogue, with the row's fabric at its rate. open: columns
-    (micro_batch) that the source leaves out and that estimates settle.
+    Attributes:
+        shape: Sizes of the decoder.
+        plan: The plan.
+        device: Name of the device in the catalogue.
+        node: Node of the catalogue, with the row's fabric at its rate.
+        open: Columns (micro_batch) that the source leaves out and that estimates settle.
     """
 
     shape: DecoderShape
@@ -67,7 +71,11 @@ class PublishedRun:
 
 
 def run_of(row: Mapping[str, str]) -> PublishedRun:
-    """Return a row's run; NotModelled with the reason."""
+    """Return the run of a row.
+
+    Raises:
+        NotModelled: With the reason.
+    """
     if row["device"] not in DEVICES:
         raise NotModelled(f"device {row['device']}: no device of the catalogue with a node")
     if _format(row["precision"]) is None:
