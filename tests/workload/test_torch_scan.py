@@ -12,7 +12,7 @@ from transformers.models.mamba2 import modeling_mamba2  # noqa: E402
 
 from hardplace.workload.load import load  # noqa: E402
 from hardplace.workload.scan import scan_flops  # noqa: E402
-from hardplace.workload.torch_functions import library_stand_ins  # noqa: E402
+from hardplace.workload.torch_library import library_stand_ins  # noqa: E402
 from hardplace.workload.torch_models import step_of  # noqa: E402
 from hardplace.workload.torch_scan import fused_scan  # noqa: E402
 from hardplace.workload.torch_step import fake  # noqa: E402

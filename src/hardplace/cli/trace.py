@@ -156,7 +156,8 @@ def _step(source: str, asked: Recording) -> Step:
         from hardplace.workload.torch_source import step_of_function
 
         return step_of_function(source, asked.name or source.partition(":")[2], options, command)
-    from hardplace.workload.torch_huggingface import read_config, step_of_config
+    from hardplace.workload.torch_config import read_config
+    from hardplace.workload.torch_huggingface import step_of_config
 
     path = Path(source) / "config.json" if Path(source).is_dir() else Path(source)
     if path.suffix != ".json" or not path.exists():

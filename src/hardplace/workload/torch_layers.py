@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 
 from hardplace.workload.torch_pieces import Piece, made_by, pieces_of, relative, role_of
-from hardplace.workload.torch_step import Step, parameters_of, trace
+from hardplace.workload.torch_step import Step, first_that_runs, parameters_of, trace
 from hardplace.workload.torch_trace import Event, Trace
 from hardplace.workload.types import (
     Affine,
@@ -126,7 +126,7 @@ def record_workload(step: Step) -> Workload:
     """
     low, *others = MICRO_BATCHES
     with _silent("torch._subclasses.fake_tensor"):
-        whole = trace(step, low)
+        step, whole = first_that_runs(step, low)
     pieces, edges = pieces_of(step.module, whole)
     numbers: dict[tuple[object, ...], int] = {}
     order = tuple(numbers.setdefault(piece.key(whole, sizes=True), len(numbers)) for piece in pieces)
