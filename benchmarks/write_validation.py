@@ -1,6 +1,6 @@
 """Write the tables of docs/validation.md, as `hardplace validate training --markdown` prints them.
 
-    python benchmarks/write_validation.py
+python benchmarks/write_validation.py
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The one error type for bad input."""
+"""The error type for bad input, and the one for a defect of ours that was found out."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ _LISTED = 40  # names that a message gives at most
 
 class BadInput(Exception):
     """Input that the user can mend: its text is one line naming the place, the value and what was expected."""
+
+
+class Contradiction(Exception):
+    """Two results of our own that cannot both be right, so that no answer may be given: its text is one line."""
 
 
 def unknown(what: str, value: str, known: Iterable[str]) -> BadInput:

@@ -1,8 +1,8 @@
-"""Downsets of a small directed graph."""
+"""Downsets of a small directed graph, and whether it is connected."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -34,3 +34,12 @@ def downsets(predecessors: Sequence[Sequence[int]], most: int) -> npt.NDArray[np
     if not level:
         raise BadInput("graph: its edges form a cycle; expected an acyclic graph")
     return np.array([[bool(held >> node & 1) for node in range(count)] for held in found], dtype=bool)
+
+
+def connected(count: int, edges: Iterable[tuple[int, int]]) -> bool:
+    """Return whether a graph of so many nodes is in one piece, whichever way its edges go."""
+    piece = list(range(count))
+    for one, other in edges:
+        kept, joined = piece[one], piece[other]
+        piece = [kept if each == joined else each for each in piece]
+    return len(set(piece)) <= 1

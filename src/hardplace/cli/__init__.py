@@ -26,8 +26,8 @@ from hardplace.cli import (
     validate_training,
     verify,
 )
-from hardplace.cli.app import BAD_INPUT, INTERRUPTED, app
-from hardplace.errors import BadInput
+from hardplace.cli.app import BAD_INPUT, DEFECT, INTERRUPTED, app
+from hardplace.errors import BadInput, Contradiction
 
 __all__ = [
     "audit",
@@ -59,6 +59,9 @@ def main() -> None:
     except BadInput as problem:
         click.echo(f"hardplace: {problem}", err=True)
         sys.exit(BAD_INPUT)
+    except Contradiction as problem:
+        click.echo(f"hardplace: {problem}: a defect of hardplace, so no answer is given; please report it", err=True)
+        sys.exit(DEFECT)
     except click.exceptions.NoArgsIsHelpError as problem:
         click.echo(problem.format_message())
     except click.ClickException as problem:

@@ -1,4 +1,7 @@
-"""The group that the verbs join. Exit codes: 0 answered, 2 bad input, 3 infeasible, 130 interrupted."""
+"""The group that the verbs join.
+
+Exit codes: 0 answered, 2 bad input, 3 infeasible, 70 a defect of ours, 130 interrupted.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import click
 from hardplace import __version__
 from hardplace.errors import unknown
 
-BAD_INPUT, INFEASIBLE, INTERRUPTED = 2, 3, 130
+BAD_INPUT, INFEASIBLE, DEFECT, INTERRUPTED = 2, 3, 70, 130
 
 
 class _Verbs(click.Group):

@@ -130,8 +130,9 @@ def always_whole(graph: TaskGraph, single_s: Floats, whole_s: Floats) -> Bools:
     apart = (~(before | before.T | np.eye(len(before), dtype=bool))).astype(np.float64)
     network = of(graph, Engine.NETWORK, Engine.COPY)[:, None]
     fixed = np.zeros(whole_s.shape, dtype=bool)
+    least_s = np.minimum(single_s, whole_s)
     while True:
-        beside = apart @ np.where(fixed, 0.0, whole_s)
+        beside = apart @ np.where(fixed, 0.0, least_s)
         grown = fixed | (~network & (single_s >= whole_s + beside))
         if np.array_equal(grown, fixed):
             return fixed

@@ -13,12 +13,14 @@ import numpy as np
 
 from hardplace.errors import BadInput
 from hardplace.scheduling.bounds import lower_bound
+from hardplace.scheduling.constraints import UNITS
 from hardplace.scheduling.lists import best_list_schedule
 from hardplace.scheduling.modes import modes_of, place
 from hardplace.scheduling.partial import PartialSearch
 from hardplace.scheduling.phases import by_phases
-from hardplace.scheduling.solver import UNITS, solved
+from hardplace.scheduling.solver import solved
 from hardplace.scheduling.types import Schedule, ScheduleProblem, Status
+from hardplace.scheduling.verify import agree, verify
 
 _FIRST_SHARE = 0.1  # of the work limit, for a first try and for each phase
 _PARTIAL = 8_000  # partial schedules looked at for each unit of work, in about a second
@@ -33,8 +35,9 @@ def schedule(
 
     gap: relative gap at which to stop. work: limit of each method in the solver's deterministic seconds; with limit_s,
     of wall time, the methods take turns until then. At a limit the best schedule so far is returned, with what is
-    proven. Raises nothing for a hard problem, and BadInput that names layer and task for a cycle, a time that is
-    negative or missing, no cores of a kind that is needed, or a gap that is no share.
+    proven. Every schedule is verified, and every bound held against every schedule that another method found. Raises
+    nothing for a hard problem, BadInput that names layer and task for a cycle, a time that is negative or missing, no
+    cores of a kind that is needed, or a gap that is no share; and Contradiction where two methods cannot both be right.
     """
     if not 0.0 <= gap < 1.0:
         raise BadInput(f"gap: {gap:g}: expected a share from 0 to below 1")
@@ -45,7 +48,7 @@ def schedule(
         problem, tensor_cores=max(1, problem.tensor_cores), vector_cores=max(1, problem.vector_cores)
     )  # of a kind that nothing needs there may be none; one that is idle changes nothing
     deadline = np.inf if limit_s is None else time.perf_counter() + limit_s
-    best = _listed(problem)
+    best = verify(problem, _listed(problem))
     search = PartialSearch(problem, best, gap)
 
     def partial(best: Schedule, work: float) -> Schedule:
@@ -53,7 +56,7 @@ def schedule(
         return search.run(int(_PARTIAL * work), deadline)
 
     def by_solver(best: Schedule, work: float) -> Schedule:
-        return _better(best, solved(problem, best, gap, work, deadline=deadline))
+        return _better(problem, best, solved(problem, best, gap, work, deadline=deadline))
 
     def phased(best: Schedule, work: float) -> Schedule:
         return _phased(problem, best, gap, work, deadline)
@@ -65,7 +68,7 @@ def schedule(
         steps += [step for power in range(1, _DOUBLINGS) for step in ((partial, 2**power), (by_solver, 2**power))]
     for improve, share in steps:
         if best.bound_s < best.makespan_s * (1.0 - gap) and time.perf_counter() < deadline:
-            best = improve(best, share)
+            best = verify(problem, improve(best, share))
     # Durations are rounded to a millionth of the makespan, so that is what "optimal" can mean.
     proven = best.bound_s >= best.makespan_s * (1.0 - max(gap, len(problem.single_s) / UNITS))
     return replace(best, status=Status.OPTIMAL if proven else Status.FEASIBLE)
@@ -78,11 +81,13 @@ def _phased(problem: ScheduleProblem, best: Schedule, gap: float, work: float, d
         return solved(phase, _listed(phase), gap / 4, work, named=few, deadline=deadline)
 
     found = by_phases(problem, solve, gap)
-    return best if found is None else _better(best, found)
+    return best if found is None else _better(problem, best, verify(problem, found))
 
 
-def _better(one: Schedule, other: Schedule) -> Schedule:
+def _better(problem: ScheduleProblem, one: Schedule, other: Schedule) -> Schedule:
     """Return the schedule with the smaller makespan, with the larger of both bounds."""
+    agree(problem, ("one method", one.bound_s), ("another one", other.makespan_s))
+    agree(problem, ("one method", other.bound_s), ("another one", one.makespan_s))
     best = min(one, other, key=lambda each: each.makespan_s)
     return replace(best, bound_s=min(max(one.bound_s, other.bound_s), best.makespan_s))
 
@@ -91,6 +96,7 @@ def _listed(problem: ScheduleProblem) -> Schedule:
     """Return the best list schedule with the closed-form bound."""
     best = best_list_schedule(problem)
     bound_s = float(lower_bound(modes_of(problem))[0])
+    agree(problem, ("the bound in closed form", bound_s), ("the list schedules", best.makespan_s))
     return replace(best, bound_s=min(bound_s, best.makespan_s))
 
 

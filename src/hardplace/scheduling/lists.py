@@ -50,8 +50,8 @@ def _choices(every: Modes) -> Iterator[Choice]:
     seen: list[Ints] = []
     for patience in _PATIENCE:
         allowed = np.isfinite(every.seconds)
-        with np.errstate(invalid="ignore"):
-            allowed &= every.seconds <= np.maximum(patience * every.least_s, every.least_s)
+        if np.isfinite(patience):  # inf times a task of no seconds would be none
+            allowed &= every.seconds <= max(patience, 1.0) * every.least_s
         choice = allowed.argmax(axis=0)
         if not any(np.array_equal(choice, other) for other in seen):
             seen.append(choice)

@@ -18,6 +18,7 @@ from hardplace.cost.types import Floats
 from hardplace.scheduling.expand import Expansion, Partial
 from hardplace.scheduling.remaining import Key, Remaining
 from hardplace.scheduling.types import Schedule, ScheduleProblem
+from hardplace.scheduling.verify import agree
 
 _SLACK = 1e-11  # of the makespan, within which two times count as equal
 _BEAM = 16  # partial schedules kept of those with as many tasks, to find a good schedule first
@@ -107,7 +108,10 @@ class PartialSearch:
         return self._best
 
     def improve(self, best: Schedule) -> None:
-        """Take over a schedule or a bound that is better."""
+        """Take over a schedule or a bound that is better; Contradiction where a bound is above a schedule."""
+        problem = self._expansion.problem
+        agree(problem, ("another method", best.bound_s), ("the partial schedules", self._best.makespan_s))
+        agree(problem, ("the search of partial schedules", self._best.bound_s), ("another method", best.makespan_s))
         smaller = min(self._best, best, key=lambda one: one.makespan_s)
         bound_s = min(max(self._best.bound_s, best.bound_s), smaller.makespan_s)
         self._best = replace(smaller, bound_s=bound_s)

@@ -77,10 +77,12 @@ def _arcs(problem: ScheduleProblem, members: Bools) -> Floats:
 
     One task: whole (or on one core if that is no slower). Several: as one phase of single tasks, at least the longest
     path in it, each kind's work over its cores, and rounds of its shortest task; inf where a task must be whole
-    or where the tasks whole, one after the other, take no longer.
+    or where the tasks alone, one after the other, take no longer.
     """
     single_s, whole_s = np.array(problem.single_s), np.array(problem.whole_s)
     fixed = always_whole(problem.graph, single_s[:, None], whole_s[:, None])[:, 0]
+    least_s = np.where(fixed, whole_s, np.minimum(single_s, whole_s))
+    single_s = np.where(fixed, 0.0, single_s)  # inf, it may be; a phase that holds such a task is dropped below
     inside = members.astype(np.float64)
     size = inside.sum(axis=1)
     subset = (inside @ inside.T == size[:, None]) & (size[:, None] < size[None, :])
@@ -98,10 +100,9 @@ def _arcs(problem: ScheduleProblem, members: Bools) -> Floats:
         rounds = np.ceil(np.round(_between(inside, mine.astype(np.float64))) / cores)
         phase = np.maximum(phase, np.where(rounds > 0, rounds * np.where(np.isfinite(shortest), shortest, 0.0), 0.0))
     phase = np.maximum(phase, _longest_paths(problem, members, single_s))
-    useless = (_between(inside, fixed.astype(np.float64)) > 0.5) | (phase >= _between(inside, whole_s) * (1 - 1e-12))
+    useless = (_between(inside, fixed.astype(np.float64)) > 0.5) | (phase >= _between(inside, least_s) * (1 - 1e-12))
     arcs = np.where(subset & ~useless, phase, np.inf)
-    least = _between(inside, np.where(fixed, whole_s, np.minimum(single_s, whole_s)))
-    return np.where(_adjacent(members), least, arcs)
+    return np.where(_adjacent(members), _between(inside, least_s), arcs)
 
 
 def _between(inside: Floats, values: Floats) -> Floats:

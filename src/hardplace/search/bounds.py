@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from hardplace.cost.types import Floats
+from hardplace.graphs import connected
 from hardplace.hardware.types import Setting
 from hardplace.placement.types import Replication
 from hardplace.search.plans import hops
@@ -58,25 +61,58 @@ def shapes(feasible: list[tuple[Replication, int]], micro_batches: int) -> Shape
 class Chain:
     """What bounds need of a shard's layers at one micro-batch size: how often each is there, its gradients, the hops.
 
-    counts, reduced_bytes: (layers,). hop_s: the least that a boundary between two stages costs one way.
+    counts, reduced_bytes: (layers,). hop_s: the least that a stage pays for all that comes in, or for all that goes
+    out, where there is any; 0 where the graph is not connected. sources, sinks: positions that read nothing of others,
+    and that none reads; infinite where they are not counted.
     """
 
     counts: Floats
     reduced_bytes: Floats
     hop_s: float
+    sources: float = math.inf
+    sinks: float = math.inf
+
+    def paid(self, stages: Floats) -> Floats:
+        """Return how often hop_s is paid at least by so many stages together (proof in docs/model.md, section 7)."""
+        into, out = np.maximum(1.0, stages - self.sources), np.maximum(1.0, stages - self.sinks)
+        return np.where(stages > 1, np.maximum(stages, into + out), 0.0)
 
 
 def chain(workload: Workload, shard: Shard, setting: Setting, micro_batch: int) -> Chain:
     """Return a model's chain on the network of a setting."""
     layers = shard.layers
     parameters = np.array([layer.parameters for layer in layers], dtype=np.float64)
-    sizes = [size.at(micro_batch) for _, _, size in hops(workload, layers)]
     outer = setting.cluster.levels[-1]
+    return linked(
+        workload.order,
+        parameters * setting.optimizer.reduction_bytes,
+        [(source, target, float(size.at(micro_batch))) for source, target, size in hops(workload, layers)],
+        s_per_byte=1.0 / outer.bandwidth_bytes_per_s,
+        latency_s=outer.latency_s,
+    )
+
+
+def linked(
+    order: Sequence[int],
+    reduced_bytes: Floats,
+    handed: Iterable[tuple[int, int, float]],
+    *,
+    s_per_byte: float,
+    latency_s: float,
+) -> Chain:
+    """Return the chain of layers in some order (which of them at each position), on links of one kind.
+
+    reduced_bytes: of each layer. handed: (source, target, bytes) of each tensor between two positions.
+    """
+    edges = [edge for edge in handed if edge[2] > 0.0]  # for a tensor without elements nothing is paid
+    least_bytes = min((size for _, _, size in edges), default=0.0)
+    joined = connected(len(order), [(source, target) for source, target, _ in edges])
     return Chain(
-        counts=np.bincount(np.array(workload.order), minlength=len(layers)).astype(np.float64),
-        reduced_bytes=parameters * setting.optimizer.reduction_bytes,
-        # Every cut of a connected graph crosses at least one of its tensors.
-        hop_s=min(sizes, default=0) / outer.bandwidth_bytes_per_s + outer.latency_s,
+        counts=np.bincount(np.array(order), minlength=len(reduced_bytes)).astype(np.float64),
+        reduced_bytes=reduced_bytes,
+        hop_s=least_bytes * s_per_byte + latency_s if joined else 0.0,
+        sources=len(order) - len({target for _, target, _ in edges}),
+        sinks=len(order) - len({source for source, _, _ in edges}),
     )
 
 
@@ -85,7 +121,7 @@ def _bottlenecks_s(seconds: LayerSeconds, links: Chain, stages: Floats, recomput
     both = seconds.forward_s + seconds.backward_s
     total = links.counts[:, None] * both
     count = stages[:, None]
-    best = (total.sum(axis=0)[None, :] + 2.0 * (count - 1.0) * links.hop_s) / count
+    best = (total.sum(axis=0)[None, :] + links.paid(count) * links.hop_s) / count
     if recompute:
         # All stages but the last run the forward part again: a share of at least rho of what they hold.
         rho = np.divide(seconds.forward_s, both, out=np.zeros_like(both), where=both > 0)

@@ -167,7 +167,7 @@ def most_samples_per_s(
         if not fits.any():
             continue
         total = forward + backward
-        mean = (total + 2.0 * (stages - 1.0) * hop_s[:, None]) / stages
+        mean = (total + 2.0 * (stages - 1.0) * hop_s[:, None]) / stages  # decoders are chains: both ends of each cut
         if stages > 1:
             again = (total + forward) / (stages + rho)
             needed = without[int(stages) - 1] < shapes.layers

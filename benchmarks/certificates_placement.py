@@ -1,0 +1,34 @@
+"""Placements and their bounds on random branching graphs against brute force; one JSON line a contradiction.
+
+python benchmarks/certificates_placement.py [N] [--seed S]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from placement_lattices import contradictions, random_problem  # type: ignore[import-not-found]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("count", type=int, nargs="?", default=2500)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    wrong = 0
+    for seed in range(options.seed, options.seed + options.count):
+        found = list(contradictions(*random_problem(seed)))
+        wrong += bool(found)
+        for text in found:
+            print(json.dumps({"seed": seed, "wrong": text}), flush=True)
+    print(json.dumps({"instances": options.count, "contradicted": wrong}))
+    sys.exit(bool(wrong))
+
+
+if __name__ == "__main__":
+    main()

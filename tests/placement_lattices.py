@@ -1,0 +1,128 @@
+"""Random placement problems on small branching graphs, and what of them contradicts brute force."""
+
+import math
+import random
+from collections.abc import Iterator
+
+import numpy as np
+
+from hardplace.placement.many import least_bottlenecks
+from hardplace.placement.partition import feasible_shapes, place
+from hardplace.placement.types import Boundary, Charge, LayerLoad, Placement, PlacementProblem, Replication, Variant
+from hardplace.search.bounds import Chain, batch_bound_s, linked, shapes
+from hardplace.search.profile import LayerSeconds
+from oracles_placement import batch_s, fits, partitions, slowest_s
+
+_SLACK = 1 + 1e-9
+
+
+def random_problem(seed: int) -> tuple[PlacementProblem, list[int]]:
+    """Return a problem of three to six layers of one to three kinds, and the kind of each layer.
+
+    Half of the graphs are connected by a tree at least; some tensors have no bytes; links may cost nothing.
+    """
+    draw = random.Random(seed)
+    count = draw.randint(2, 6)
+    kinds = [
+        LayerLoad(
+            name=str(index),
+            forward_s=float(draw.randint(0, 5)),
+            backward_s=float(draw.randint(0, 8)),
+            gradient_bytes=float(draw.randint(0, 4)),
+            state_bytes=float(draw.randint(1, 10)),
+            sharded_state_bytes=float(draw.choice([0, 0, 8])),
+            activation_bytes=float(draw.randint(0, 4)),
+            optimizer_s=float(draw.choice([0, 1, 3])),
+            tensor_parallel=False,
+        )
+        for index in range(draw.randint(1, 3))
+    ]
+    of = [draw.randrange(len(kinds)) for _ in range(count)]
+    tree = draw.random() < 0.7
+    pairs = {(draw.randrange(target), target) for target in range(1, count) if tree or draw.random() < 0.5}
+    pairs |= {tuple(sorted(draw.sample(range(count), 2))) for _ in range(draw.choice([0, 0, 1, 3]))}
+    # Two sources or more: edges to the last layer alone.
+    if draw.random() < 0.3:
+        pairs = {(source, count - 1) for source in range(count - 1)}
+    least = draw.choice([0, 1, 1, 1])
+    edges = tuple(
+        Boundary(source=one, target=other, bytes=float(draw.randint(least, 6))) for one, other in sorted(pairs)
+    )
+    latency_s, per_byte = draw.choice([0.0, 0.5, 1.0, 4.0]), draw.choice([0.0, 1e-6, 0.1, 1.0])
+    degrees = tuple(
+        Replication(
+            data_parallel=degree,
+            reduction_s_per_byte=0.1 * (degree - 1) / degree,
+            reduction_latency_s=draw.choice([0.0, 0.3]),
+            boundary_s_per_byte=per_byte,
+            boundary_latency_s=latency_s,
+            optimizer_shards=draw.choice([1, degree]),
+        )
+        for degree in draw.choice([(1,), (1, 2), (1, 2, 4)])
+    )
+    layers = tuple(kinds[kind] for kind in of)
+    problem = PlacementProblem(
+        variants=(Variant(tensor_parallel=1, layers=layers, boundaries=edges, replications=degrees),),
+        devices=draw.choice([2, 3, 4, 6, 8]),
+        memory_bytes=draw.choice([12.0, 15.0, 20.0, 30.0, 1e9]),
+        micro_batches=draw.choice([4, 8, 32]),
+        recompute=draw.random() < 0.4,
+        charge=Charge.SLOWEST_STAGE,
+        divisible=True,
+    )  # fmt: skip
+    return problem, of
+
+
+def contradictions(problem: PlacementProblem, of: list[int]) -> Iterator[str]:
+    """Yield what is above the optimum that it should bound, or is not the optimum that it should be."""
+    (variant,) = problem.variants
+    plans = [(stages, one) for stages in partitions(variant) for one in variant.replications]
+    best = min((batch_s(problem, variant, one, stages) for stages, one in plans), default=math.inf)
+    found = place(problem)
+    exact = found.batch_s if isinstance(found, Placement) else math.inf
+    if not math.isclose(exact, best, rel_tol=1e-9):
+        yield f"place {exact}, brute force {best}"
+    rows = shapes(feasible_shapes(problem), problem.micro_batches)
+    one = variant.replications[0]
+    kinds = [variant.layers[of.index(kind)] if kind in of else None for kind in range(max(of) + 1)]
+
+    def column(field: str) -> np.ndarray:
+        return np.array([[getattr(kind, field) if kind else 0.0] for kind in kinds])
+
+    seconds = LayerSeconds(
+        forward_s=column("forward_s"), backward_s=column("backward_s"), optimizer_s=column("optimizer_s")
+    )
+    handed = [(edge.source, edge.target, edge.bytes) for edge in variant.boundaries]
+    counted = linked(
+        of, column("gradient_bytes")[:, 0], handed,
+        s_per_byte=one.boundary_s_per_byte, latency_s=one.boundary_latency_s,
+    )  # fmt: skip
+    blind = Chain(counts=counted.counts, reduced_bytes=counted.reduced_bytes, hop_s=counted.hop_s)
+    for name, chain in (("with sources and sinks", counted), ("without", blind)):
+        bound = float(batch_bound_s(seconds, chain, problem.recompute, rows)[0])
+        if bound > best * _SLACK:
+            yield f"closed form {name} {bound}, brute force {best}"
+    every = LayerSeconds(
+        forward_s=seconds.forward_s[of], backward_s=seconds.backward_s[of], optimizer_s=seconds.optimizer_s[of]
+    )
+    most = len(of)
+    loads = least_bottlenecks(problem, every.forward_s, every.backward_s, most)
+    for count in range(1, most + 1):
+        least = min(
+            (slowest_s(problem, variant, each, stages) for stages, each in plans if len(stages) == count
+             and math.isfinite(batch_s(problem, variant, each, stages))),
+            default=math.inf,
+        )  # fmt: skip
+        if loads[count - 1, 0] > least * _SLACK:
+            yield f"load of {count} stages {loads[count - 1, 0]}, brute force {least}"
+    if len(rows.stages):
+        sharp = float(batch_bound_s(seconds, counted, problem.recompute, rows, loads)[0])
+        if sharp > best * _SLACK:
+            yield f"bound by loads {sharp}, brute force {best}"
+    claimed = {(each.data_parallel, stages) for each, stages in feasible_shapes(problem)}
+    there = {
+        (each.data_parallel, len(stages)) for stages, each in plans if fits(problem, variant, each, stages)
+        and each.data_parallel * len(stages) <= problem.devices and problem.micro_batches % each.data_parallel == 0
+    }  # fmt: skip
+    if claimed != there:
+        yield f"shapes {sorted(claimed ^ there)} in one of feasible_shapes and brute force alone"
