@@ -4,7 +4,7 @@
 
 Only rows that count (grade A or B, no flag) of the calibration split are read; the test split never is. Least sum of
 absolute logarithms of predicted over measured, a source weighing the root of its rows, all figures at once
-(`hardplace.cost.gpu.least`), with a weak pull to where each starts. --without leaves out the sources whose name has
+(`hardplace.cost.gpu.fitting.optimise`), with a weak pull to where each starts. --without leaves out the sources whose name has
 SOURCE in it and prints their errors with the others' figures; --only fits one software and the devices that only it
 runs on, and keeps all other figures; --dry writes nothing.
 """
@@ -21,19 +21,19 @@ from pathlib import Path
 
 import numpy as np
 
-from hardplace.cost.gpu.efficiencies import ON_ARRAYS, FittedEfficiencies, OfGpu, OfStack, fitted
-from hardplace.cost.gpu.least import fit as least_error
-from hardplace.cost.gpu.table import parse
+from hardplace.cost.gpu.fitting.optimise import fit as least_error
 from hardplace.cost.gpu.types import Floats
+from hardplace.csv_table import parse
 from hardplace.errors import BadInput
 from hardplace.files import read_text, write
-from hardplace.placement.plan import Format
-from hardplace.search.chain import Chain, of_shape
-from hardplace.search.estimate import estimate_plan
-from hardplace.search.published import NotModelled, Run, run_of
-from hardplace.search.published_rows import allocated_only, rows_of
-from hardplace.search.timing import Known
-from hardplace.search.validation import GIB, fleet_of_run, settled
+from hardplace.plans.chain import LayerChain, of_shape
+from hardplace.plans.efficiencies import ON_ARRAYS, FittedEfficiencies, OfGpu, OfStack, fitted
+from hardplace.plans.estimate import estimate_plan
+from hardplace.plans.plan import Format
+from hardplace.plans.published.rows import allocated_only, rows_of
+from hardplace.plans.published.runs import NotModelled, PublishedRun, run_of
+from hardplace.plans.published.scores import GIB, fleet_of_run, settled
+from hardplace.plans.timing import Known
 
 ROOT = Path(__file__).parent.parent
 OUT = ROOT / "src/hardplace/cost/gpu/data/training.json"
@@ -63,7 +63,7 @@ FABRIC = (0.6, 0.1, 1.0)
 LOST = (0.0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3)
 KEPT = tuple(1e9 * one for one in range(1, 11))
 # rows that a figure says something of
-TELLING: dict[str, Callable[[Run], bool]] = {
+TELLING: dict[str, Callable[[PublishedRun], bool]] = {
     "low_rate": lambda run: run.plan.precision is Format.FP8,
     "fp4_rate": lambda run: run.plan.precision is Format.FP4,
     "tensor": lambda run: run.plan.tensor > 1,
@@ -82,8 +82,8 @@ class Case:
 
     id: str
     source: str
-    run: Run
-    chain: Chain
+    run: PublishedRun
+    chain: LayerChain
     measured_s: float
     memory_bytes: float  # all of the fullest device's; 0: not published
     gpu: str  # its generation

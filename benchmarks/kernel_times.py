@@ -19,11 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
-from hardplace.cost.fusion import kernel_graph
-from hardplace.cost.times import kernel_times
+from hardplace.cost.arrays.times import kernel_times
+from hardplace.cost.kernels.fusion import kernel_graph
 from hardplace.cost.types import Engine, Kernel, Matmul
+from hardplace.hardware.phaze import default_budget, phaze_space
 from hardplace.hardware.settings import HBM3
-from hardplace.hardware.space import default_budget, phaze_space
 from hardplace.hardware.types import Chips
 from hardplace.workload.load import load
 from hardplace.workload.sharding import tensor_parallel

@@ -59,9 +59,9 @@ def one(kind: str) -> dict[str, Any]:
     """Return what came of a type: recorded, with its numbers, or refused, with the reason."""
     from hardplace.errors import BadInput
     from hardplace.workload.load import check
-    from hardplace.workload.torch_counter import counted_flops
-    from hardplace.workload.torch_huggingface import Options, step_of_config
-    from hardplace.workload.torch_layers import record_workload
+    from hardplace.workload.recording.counter import counted_flops
+    from hardplace.workload.recording.huggingface import Options, step_of_config
+    from hardplace.workload.recording.layers import record_workload
 
     start = time.perf_counter()
     try:

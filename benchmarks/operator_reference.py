@@ -24,9 +24,9 @@ from typing import Any
 
 import numpy as np
 
-from hardplace.cost.mapspace import divisors, least_words
-from hardplace.cost.tensor import array_cycles
-from hardplace.cost.tiling import traffic_bytes
+from hardplace.cost.arrays.mapspace import divisors, least_words
+from hardplace.cost.arrays.tensor import array_cycles
+from hardplace.cost.arrays.tiling import traffic_bytes
 from hardplace.cost.types import Dataflow, Matmul
 from hardplace.errors import BadInput
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from reference_format import BadCase, fail, load, placement_problem
 
+from hardplace.design.partition.programme import place
+from hardplace.design.partition.types import PipelinePartition
 from hardplace.errors import BadInput
-from hardplace.placement.partition import place
-from hardplace.placement.types import Placement
 
 
 def main(paths: list[str]) -> None:
@@ -29,7 +29,7 @@ def main(paths: list[str]) -> None:
         except (BadCase, BadInput, ValueError) as problem_:
             fail(path, problem_)
         line: dict[str, object] = {"case": Path(path).stem, "optimal_time_per_batch_s": None, "plan": None}
-        if isinstance(found, Placement):
+        if isinstance(found, PipelinePartition):
             names = ids[found.tensor_parallel]
             line["optimal_time_per_batch_s"] = found.batch_s
             line["plan"] = {

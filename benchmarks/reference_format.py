@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from hardplace.cost.types import Engine
-from hardplace.placement.types import Boundary, Charge, LayerLoad, PlacementProblem, Replication, Variant
-from hardplace.scheduling.types import ScheduleProblem, TaskGraph
+from hardplace.design.partition.types import Boundary, Charge, LayerLoad, PartitionProblem, Replication, Variant
+from hardplace.design.scheduling.types import ScheduleProblem, TaskGraph
 
 ENGINES = {"TC": Engine.TENSOR, "VC": Engine.VECTOR, "TCandVC": Engine.BOTH}
 
@@ -52,7 +52,7 @@ def positive(case: Any, name: str, *kinds: type) -> Any:
     return value
 
 
-def placement_problem(case: Any) -> tuple[PlacementProblem, dict[int, list[int]]]:
+def placement_problem(case: Any) -> tuple[PartitionProblem, dict[int, list[int]]]:
     """Return PHAZE's problem, and the node ids by tensor-parallel degree."""
     instance = case.get("instance", case) if isinstance(case, dict) else case
     devices, bandwidth = positive(instance, "maxDevices", int), positive(instance, "bandwidth")
@@ -64,7 +64,7 @@ def placement_problem(case: Any) -> tuple[PlacementProblem, dict[int, list[int]]
         ids[width] = [int(field_any(node, "id")) for node in nodes]
         mine = edges if isinstance(edges, list) else field(edges, key, list)
         variants.append(_variant(width, nodes, mine, ids[width], devices, bandwidth, 3 if adam else 2))
-    problem = PlacementProblem(
+    problem = PartitionProblem(
         variants=tuple(variants),
         devices=devices,
         memory_bytes=float(positive(instance, "maxMemoryPerDevice")),

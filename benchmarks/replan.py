@@ -21,10 +21,10 @@ CASES = {
 }
 WITHIN = """
 import sys, time
-from hardplace.cost.gpu.sheets import gpu
+from hardplace.cost.gpu.datasheet import gpu
 from hardplace.hardware.catalogue import node
-from hardplace.placement.running import read_running
-from hardplace.search.replan import Change, replan
+from hardplace.plans.replanning.running import read_running
+from hardplace.plans.replanning.replan import Change, replan
 from hardplace.workload.load import load
 from pathlib import Path
 running = read_running(Path(sys.argv[1]), None, None, None)

@@ -12,14 +12,14 @@ from itertools import product
 
 import numpy as np
 
+from hardplace.design.exact.layer_schedule import LayerPass, LayerQuestion, pass_graph, problem
+from hardplace.design.scheduling.bounds import lower_bound
+from hardplace.design.scheduling.exact import schedule
+from hardplace.design.scheduling.lists import best_list_schedule
+from hardplace.design.scheduling.modes import modes_of
+from hardplace.design.scheduling.types import SharingRule
+from hardplace.hardware.phaze import chips_from_rows
 from hardplace.hardware.settings import HBM3
-from hardplace.hardware.space import chips_from_rows
-from hardplace.scheduling.bounds import lower_bound
-from hardplace.scheduling.exact import schedule
-from hardplace.scheduling.lists import best_list_schedule
-from hardplace.scheduling.modes import modes_of
-from hardplace.scheduling.types import Rule
-from hardplace.search.layer import LayerQuestion, Pass, pass_graph, problem
 from hardplace.units import MIB
 from hardplace.workload.load import load
 from hardplace.workload.sharding import tensor_parallel
@@ -28,7 +28,7 @@ MODELS = (("llama2-7b", 1), ("gpt3-175b", 8), ("bert-large", 1))
 CORES = ((1, 1), (2, 2), (4, 4), (8, 2), (16, 16))
 
 
-def question(model: str, width: int, cores: tuple[int, int], *, split: bool, rule: Rule) -> LayerQuestion:
+def question(model: str, width: int, cores: tuple[int, int], *, split: bool, rule: SharingRule) -> LayerQuestion:
     """Return the layer that the model repeats most, one sample a micro-batch, on cores of 128x128 and 128 lanes."""
     workload = load(model)
     return LayerQuestion(
@@ -47,9 +47,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--gap", type=float, default=0.001)
     parser.add_argument("--splits", action="store_true")
-    parser.add_argument("--rule", type=Rule, default=Rule.EXCLUSIVE)
+    parser.add_argument("--rule", type=SharingRule, default=SharingRule.EXCLUSIVE)
     options = parser.parse_args()
-    for (model, width), which, cores in product(MODELS, Pass, CORES):
+    for (model, width), which, cores in product(MODELS, LayerPass, CORES):
         asked = question(model, width, cores, split=options.splits, rule=options.rule)
         one = problem(asked, pass_graph(asked, which))
         listed = best_list_schedule(one).makespan_s

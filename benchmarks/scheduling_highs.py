@@ -17,9 +17,9 @@ from reference_format import BadCase, fail, load, schedule_problem
 from scipy.optimize import Bounds, LinearConstraint, milp  # type: ignore[import-untyped]
 from scipy.sparse import coo_array  # type: ignore[import-untyped]
 
-from hardplace.scheduling.exact import schedule
-from hardplace.scheduling.modes import TENSOR, VECTOR, ancestors
-from hardplace.scheduling.types import ScheduleProblem
+from hardplace.design.scheduling.exact import schedule
+from hardplace.design.scheduling.modes import TENSOR, VECTOR, ancestors
+from hardplace.design.scheduling.types import ScheduleProblem
 
 GAP = 1e-4
 

@@ -11,7 +11,7 @@ import time
 
 from reference_format import BadCase, fail, load, schedule_problem
 
-from hardplace.scheduling.exact import schedule
+from hardplace.design.scheduling.exact import schedule
 
 WORK = 4.0  # deterministic seconds of the solver a case: half a minute at most
 GAP = 1e-6

@@ -11,16 +11,16 @@ import time
 
 import numpy as np
 
-from hardplace.cost.splits import powers_of_two, split_seconds
-from hardplace.cost.times import kernel_times
+from hardplace.cost.arrays.splits import powers_of_two, split_seconds
+from hardplace.cost.arrays.times import kernel_times
 from hardplace.cost.types import Floats
+from hardplace.design.exact.layer_schedule import LayerPass, LayerQuestion, pass_graph
+from hardplace.design.scheduling.bounds import lower_bound
+from hardplace.design.scheduling.lists import list_schedule
+from hardplace.design.scheduling.modes import modes
+from hardplace.design.scheduling.types import SharingRule, TaskGraph
+from hardplace.hardware.phaze import default_budget, phaze_space
 from hardplace.hardware.settings import setting
-from hardplace.hardware.space import default_budget, phaze_space
-from hardplace.scheduling.bounds import lower_bound
-from hardplace.scheduling.lists import list_schedule
-from hardplace.scheduling.modes import modes
-from hardplace.scheduling.types import Rule, TaskGraph
-from hardplace.search.layer import LayerQuestion, Pass, pass_graph
 from hardplace.workload.load import load
 from hardplace.workload.sharding import tensor_parallel
 
@@ -32,13 +32,13 @@ def main() -> None:
     parser.add_argument("model", nargs="?", default="llama2-7b")
     parser.add_argument("--setting", default="hbm3")
     parser.add_argument("--splits", action="store_true")
-    parser.add_argument("--rule", type=Rule, default=Rule.EXCLUSIVE)
+    parser.add_argument("--rule", type=SharingRule, default=SharingRule.EXCLUSIVE)
     options = parser.parse_args()
     workload, chips, chosen = load(options.model), phaze_space(default_budget()), setting(options.setting)
     total_s, sums = 0.0, np.zeros((2, len(chips)))
     for index, layer in enumerate(tensor_parallel(workload, 1).layers):
         asked = LayerQuestion(layer=layer, tensor_parallel=1, micro_batch=1, chips=chips, setting=chosen)
-        for which in Pass:
+        for which in LayerPass:
             graph = pass_graph(asked, which)
             if not graph.kernels:
                 continue
@@ -52,7 +52,7 @@ def main() -> None:
             seconds = time.perf_counter() - started
             line = {"layer": layer.name, "graph": which.value, "operators": len(graph.kernels)}
             print(json.dumps(line | _ratios(upper / lower) | {"seconds": round(seconds, 2)}), flush=True)
-            if which is not Pass.RECOMPUTE:
+            if which is not LayerPass.RECOMPUTE:
                 total_s += seconds
                 sums += workload.order.count(index) * np.stack([lower, upper])
     line = {"layer": "model", "graph": "forward and backward of all layers", "chips": len(chips)}

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from hardplace.cost.gpu.measured import read_gemms
 from hardplace.cost.gpu.models import shipped
-from hardplace.cost.gpu.table import parse
+from hardplace.csv_table import parse
 from hardplace.files import read_text
-from hardplace.search.shapes import validation
-from hardplace.search.shapes.ranges import parse_range
-from hardplace.search.shapes.rank import Asked, ranked
-from hardplace.search.shapes.sources import model_named, target
-from hardplace.search.shapes.types import Conditions
+from hardplace.shapes import validation
+from hardplace.shapes.ranges import parse_range
+from hardplace.shapes.rank import ShapeQuery, ranked
+from hardplace.shapes.sources import model_named, target
+from hardplace.shapes.types import StepConditions
 
 DATA = Path(__file__).parent.parent / "validation/gpu"
 DEVICES = ("a100-80gb-sxm", "h100-sxm", "b200-sxm", "h200-sxm", "gb200", "l40s", "rtx-pro-6000")
@@ -92,10 +92,10 @@ def seconds() -> None:
     print("\n| device | candidates | seconds |\n|---|--:|--:|")
     ranges = dict(parse_range(one) for one in RANGES)
     for names in (("h100-sxm",), ("h100-sxm", "b200-sxm"), ("tpu-v4",)):
-        conditions = Conditions()
+        conditions = StepConditions()
         model, targets = model_named("llama2-7b", None), [target(name, conditions) for name in names]
         start = time.perf_counter()
-        found = ranked(model, targets, conditions, Asked(share=0.15, ranges=ranges))
+        found = ranked(model, targets, conditions, ShapeQuery(share=0.15, ranges=ranges))
         print(f"| {' and '.join(names)} | {found.candidates} | {time.perf_counter() - start:.1f} |")
 
 

@@ -11,7 +11,7 @@ from functools import cache
 from itertools import combinations
 
 from hardplace.cost.types import Engine
-from hardplace.scheduling.types import Rule, ScheduleProblem, TaskGraph
+from hardplace.design.scheduling.types import ScheduleProblem, SharingRule, TaskGraph
 
 Running = frozenset[tuple[int, float, int, int]]  # task, seconds left, tensor cores and vector cores as bit masks
 
@@ -65,7 +65,7 @@ def _options(problem: ScheduleProblem, task: int) -> list[tuple[float, int, int]
         return [(problem.whole_s[task], 0, 0)] if problem.whole_s[task] < math.inf else []
     on_tensor, on_vector = engine in (Engine.TENSOR, Engine.BOTH), engine in (Engine.VECTOR, Engine.BOTH)
     every = ((1 << problem.tensor_cores) - 1, (1 << problem.vector_cores) - 1)
-    alone = problem.rule is Rule.EXCLUSIVE
+    alone = problem.rule is SharingRule.EXCLUSIVE
     found = [(problem.whole_s[task], every[0] * (on_tensor or alone), every[1] * (on_vector or alone))]
     fewest = min([problem.tensor_cores] * on_tensor + [problem.vector_cores] * on_vector)
     rows = [(1, problem.single_s), *zip(problem.splits, problem.split_s, strict=True)]
@@ -115,5 +115,5 @@ def random_problem(seed: int, *, extremes: bool = False) -> ScheduleProblem:
         whole_s=tuple(row[2] for row in rows),
         splits=(2,) if split else (),
         split_s=(tuple(row[1] for row in rows),) if split else (),
-        rule=draw.choice(list(Rule)),
+        rule=draw.choice(list(SharingRule)),
     )

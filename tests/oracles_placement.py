@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from itertools import combinations
 
-from hardplace.placement.types import Charge, PlacementProblem, Replication, Variant
+from hardplace.design.partition.types import Charge, PartitionProblem, Replication, Variant
 
 Stages = list[frozenset[int]]
 
@@ -42,7 +42,7 @@ def crossing(variant: Variant, stage: frozenset[int]) -> tuple[float, float]:
     return into, out
 
 
-def memory_bytes(problem: PlacementProblem, variant: Variant, one: Replication, stage: frozenset[int], s: int) -> float:
+def memory_bytes(problem: PartitionProblem, variant: Variant, one: Replication, stage: frozenset[int], s: int) -> float:
     held = [variant.layers[layer] for layer in stage]
     activations = sum(layer.activation_bytes for layer in held)
     stash = crossing(variant, stage)[0] if problem.recompute else activations
@@ -50,7 +50,7 @@ def memory_bytes(problem: PlacementProblem, variant: Variant, one: Replication, 
     return states + activations + (s - 1) * stash
 
 
-def load_s(problem: PlacementProblem, variant: Variant, one: Replication, stage: frozenset[int], s: int) -> float:
+def load_s(problem: PartitionProblem, variant: Variant, one: Replication, stage: frozenset[int], s: int) -> float:
     held = [variant.layers[layer] for layer in stage]
     into, out = (transfer_s(size, one) for size in crossing(variant, stage))
     forward = sum(layer.forward_s for layer in held)
@@ -60,12 +60,12 @@ def load_s(problem: PlacementProblem, variant: Variant, one: Replication, stage:
     return into + forward + out + backward
 
 
-def fits(problem: PlacementProblem, variant: Variant, one: Replication, stages: Stages) -> bool:
+def fits(problem: PartitionProblem, variant: Variant, one: Replication, stages: Stages) -> bool:
     needed = (memory_bytes(problem, variant, one, stage, len(stages) - at) for at, stage in enumerate(stages))
     return all(size <= problem.memory_bytes for size in needed)
 
 
-def slowest_s(problem: PlacementProblem, variant: Variant, one: Replication, stages: Stages) -> float:
+def slowest_s(problem: PartitionProblem, variant: Variant, one: Replication, stages: Stages) -> float:
     return max(load_s(problem, variant, one, stage, len(stages) - at) for at, stage in enumerate(stages))
 
 
@@ -76,7 +76,7 @@ def end_s(variant: Variant, one: Replication, stage: frozenset[int]) -> float:
     return reduction + sum(layer.optimizer_s for layer in held) / one.optimizer_shards
 
 
-def batch_s(problem: PlacementProblem, variant: Variant, one: Replication, stages: Stages) -> float:
+def batch_s(problem: PartitionProblem, variant: Variant, one: Replication, stages: Stages) -> float:
     """Return the batch time of one plan, inf if it does not fit."""
     count, degree = len(stages), one.data_parallel
     too_many = degree * sum(devices(variant, stage) for stage in stages) > problem.devices
@@ -92,7 +92,7 @@ def batch_s(problem: PlacementProblem, variant: Variant, one: Replication, stage
     return slowest_s(problem, variant, one, stages) * rounds + end
 
 
-def best_s(problem: PlacementProblem) -> float:
+def best_s(problem: PartitionProblem) -> float:
     return min(
         (
             batch_s(problem, variant, one, stages)

@@ -4,7 +4,7 @@ import math
 from itertools import combinations
 
 from hardplace.cost.types import Engine
-from hardplace.scheduling.types import Rule, Schedule, ScheduleProblem
+from hardplace.design.scheduling.types import Schedule, ScheduleProblem, SharingRule
 
 TENSOR, VECTOR = (Engine.TENSOR, Engine.BOTH), (Engine.VECTOR, Engine.BOTH)
 OFF_CHIP = (Engine.NETWORK, Engine.COPY)
@@ -78,7 +78,7 @@ def _places(problem: ScheduleProblem, engine: Engine, cores: int) -> list[tuple[
     if engine in OFF_CHIP:
         return [((), ())]
     if cores < 0:
-        both = problem.rule is Rule.EXCLUSIVE or engine is Engine.BOTH
+        both = problem.rule is SharingRule.EXCLUSIVE or engine is Engine.BOTH
         return [(every[0] if both or engine in TENSOR else (), every[1] if both or engine in VECTOR else ())]
     if engine is Engine.BOTH:
         return [(chosen, chosen) for chosen in combinations(range(min(map(len, every))), cores)]

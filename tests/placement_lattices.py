@@ -6,17 +6,25 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from hardplace.placement.many import least_bottlenecks
-from hardplace.placement.partition import feasible_shapes, place
-from hardplace.placement.types import Boundary, Charge, LayerLoad, Placement, PlacementProblem, Replication, Variant
-from hardplace.search.bounds import Chain, batch_bound_s, linked, shapes
-from hardplace.search.profile import LayerSeconds
+from hardplace.design.exact.layer_kernels import LayerTimes
+from hardplace.design.partition.many_chips import least_bottlenecks
+from hardplace.design.partition.programme import feasible_shapes, place
+from hardplace.design.partition.types import (
+    Boundary,
+    Charge,
+    LayerLoad,
+    PartitionProblem,
+    PipelinePartition,
+    Replication,
+    Variant,
+)
+from hardplace.design.search.bounds import BoundInputs, batch_bound_s, linked, shapes
 from oracles_placement import batch_s, fits, partitions, slowest_s
 
 _SLACK = 1 + 1e-9
 
 
-def random_problem(seed: int) -> tuple[PlacementProblem, list[int]]:
+def random_problem(seed: int) -> tuple[PartitionProblem, list[int]]:
     """Return a problem of three to six layers of one to three kinds, and the kind of each layer.
 
     Half of the graphs are connected by a tree at least; some tensors have no bytes; links may cost nothing.
@@ -61,7 +69,7 @@ def random_problem(seed: int) -> tuple[PlacementProblem, list[int]]:
         for degree in draw.choice([(1,), (1, 2), (1, 2, 4)])
     )
     layers = tuple(kinds[kind] for kind in of)
-    problem = PlacementProblem(
+    problem = PartitionProblem(
         variants=(Variant(tensor_parallel=1, layers=layers, boundaries=edges, replications=degrees),),
         devices=draw.choice([2, 3, 4, 6, 8]),
         memory_bytes=draw.choice([12.0, 15.0, 20.0, 30.0, 1e9]),
@@ -73,13 +81,13 @@ def random_problem(seed: int) -> tuple[PlacementProblem, list[int]]:
     return problem, of
 
 
-def contradictions(problem: PlacementProblem, of: list[int]) -> Iterator[str]:
+def contradictions(problem: PartitionProblem, of: list[int]) -> Iterator[str]:
     """Yield what is above the optimum that it should bound, or is not the optimum that it should be."""
     (variant,) = problem.variants
     plans = [(stages, one) for stages in partitions(variant) for one in variant.replications]
     best = min((batch_s(problem, variant, one, stages) for stages, one in plans), default=math.inf)
     found = place(problem)
-    exact = found.batch_s if isinstance(found, Placement) else math.inf
+    exact = found.batch_s if isinstance(found, PipelinePartition) else math.inf
     if not math.isclose(exact, best, rel_tol=1e-9):
         yield f"place {exact}, brute force {best}"
     rows = shapes(feasible_shapes(problem), problem.micro_batches)
@@ -89,7 +97,7 @@ def contradictions(problem: PlacementProblem, of: list[int]) -> Iterator[str]:
     def column(field: str) -> np.ndarray:
         return np.array([[getattr(kind, field) if kind else 0.0] for kind in kinds])
 
-    seconds = LayerSeconds(
+    seconds = LayerTimes(
         forward_s=column("forward_s"), backward_s=column("backward_s"), optimizer_s=column("optimizer_s")
     )
     handed = [(edge.source, edge.target, edge.bytes) for edge in variant.boundaries]
@@ -97,12 +105,12 @@ def contradictions(problem: PlacementProblem, of: list[int]) -> Iterator[str]:
         of, column("gradient_bytes")[:, 0], handed,
         s_per_byte=one.boundary_s_per_byte, latency_s=one.boundary_latency_s,
     )  # fmt: skip
-    blind = Chain(counts=counted.counts, reduced_bytes=counted.reduced_bytes, hop_s=counted.hop_s)
+    blind = BoundInputs(counts=counted.counts, reduced_bytes=counted.reduced_bytes, hop_s=counted.hop_s)
     for name, chain in (("with sources and sinks", counted), ("without", blind)):
         bound = float(batch_bound_s(seconds, chain, problem.recompute, rows)[0])
         if bound > best * _SLACK:
             yield f"closed form {name} {bound}, brute force {best}"
-    every = LayerSeconds(
+    every = LayerTimes(
         forward_s=seconds.forward_s[of], backward_s=seconds.backward_s[of], optimizer_s=seconds.optimizer_s[of]
     )
     most = len(of)

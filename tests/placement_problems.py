@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from hardplace.placement.types import Boundary, Charge, LayerLoad, PlacementProblem, Replication, Variant
+from hardplace.design.partition.types import Boundary, Charge, LayerLoad, PartitionProblem, Replication, Variant
 
 LAYER = LayerLoad(
     name="layer",
@@ -31,7 +31,7 @@ def replicas(degree: int) -> Replication:
 
 def problem_of(
     layers: tuple[LayerLoad, ...], edges: tuple[tuple[int, int], ...], degrees: tuple[int, ...], **changes: Any
-) -> PlacementProblem:
+) -> PartitionProblem:
     """Return the problem of one variant; edges: of a byte each."""
     variant = Variant(
         tensor_parallel=1,
@@ -39,7 +39,7 @@ def problem_of(
         boundaries=tuple(Boundary(source=source, target=target, bytes=1.0) for source, target in edges),
         replications=tuple(replicas(degree) for degree in degrees),
     )
-    plain = PlacementProblem(
+    plain = PartitionProblem(
         variants=(variant,),
         devices=4,
         memory_bytes=100.0,

@@ -3,16 +3,16 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
+from hardplace.design.scheduling.bounds import lower_bound
+from hardplace.design.scheduling.exact import schedule
+from hardplace.design.scheduling.lists import best_list_schedule, list_schedule
+from hardplace.design.scheduling.modes import modes_of
+from hardplace.design.scheduling.partial import PartialSearch
+from hardplace.design.scheduling.phases import by_phases
+from hardplace.design.scheduling.solver import solved
+from hardplace.design.scheduling.types import Schedule, ScheduleProblem, Status
+from hardplace.design.scheduling.verify import verify
 from hardplace.errors import Contradiction
-from hardplace.scheduling.bounds import lower_bound
-from hardplace.scheduling.exact import schedule
-from hardplace.scheduling.lists import best_list_schedule, list_schedule
-from hardplace.scheduling.modes import modes_of
-from hardplace.scheduling.partial import PartialSearch
-from hardplace.scheduling.phases import by_phases
-from hardplace.scheduling.solver import solved
-from hardplace.scheduling.types import Schedule, ScheduleProblem, Status
-from hardplace.scheduling.verify import verify
 from oracles_events import least_makespan_s
 from oracles_scheduling import check
 

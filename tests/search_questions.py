@@ -8,18 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from hardplace.hardware.axes import AXES, Memory, Space
-from hardplace.hardware.presets import Preset
+from hardplace.branch_and_bound.types import StoppingRule
+from hardplace.design.exact.evaluator import in_process
+from hardplace.design.goals import Goal
+from hardplace.design.partition.types import Infeasible
+from hardplace.design.question import Question
+from hardplace.design.search.explore import DesignSearch
+from hardplace.design.search.single import job_of
+from hardplace.design.types import PlanChoices
+from hardplace.hardware.chip_pricer import Preset
 from hardplace.hardware.settings import HBM3, PHAZE
-from hardplace.hardware.spaces import space as named
+from hardplace.hardware.space import AXES, ChipSpace, MemoryChoice
+from hardplace.hardware.space_files import space as named
 from hardplace.hardware.types import Budget, Setting
-from hardplace.placement.types import Infeasible
-from hardplace.search.exact import in_process
-from hardplace.search.explore import Search
-from hardplace.search.goals import Goal
-from hardplace.search.ones import job_of
-from hardplace.search.question import Question
-from hardplace.search.types import Choices, Ends
 from hardplace.units import GIB, MIB
 from hardplace.workload.load import load
 
@@ -40,8 +41,8 @@ OPEN: dict[str, Any] = {
     "buffer_bytes": (24 * 2**20,),
     "clock_hz": (0.9e9, 1.4e9),
     "memories": (
-        Memory(kind="HBM3", stacks=4, bytes=64 * GIB, bandwidth_bytes_per_s=2.68e12),
-        Memory(kind="HBM3", stacks=6, bytes=96 * GIB, bandwidth_bytes_per_s=4.02e12),
+        MemoryChoice(kind="HBM3", stacks=4, bytes=64 * GIB, bandwidth_bytes_per_s=2.68e12),
+        MemoryChoice(kind="HBM3", stacks=6, bytes=96 * GIB, bandwidth_bytes_per_s=4.02e12),
     ),
     "links_bytes_per_s": (150e9, 450e9),
     "area_model": Preset.PARTS,
@@ -58,11 +59,11 @@ TINY = replace(
     vector_cores=(1, 2, 8),
     buffer_bytes=(2 * MIB,),
 )
-ONE_PLAN = Choices(memory_bytes=(80.0 * GIB,), micro_batches=(1,), recompute=(False,), tensor_parallel=(1,))
+ONE_PLAN = PlanChoices(memory_bytes=(80.0 * GIB,), micro_batches=(1,), recompute=(False,), tensor_parallel=(1,))
 PLANS = replace(ONE_PLAN, micro_batches=(1, 2), recompute=(False, True), tensor_parallel=(1, 2))
 
 
-def small_space(**axes: Any) -> Space:
+def small_space(**axes: Any) -> ChipSpace:
     """Return PHAZE's space with fewer values, or others."""
     return replace(named("phaze"), **{**SMALL, **axes})
 
@@ -70,7 +71,7 @@ def small_space(**axes: Any) -> Space:
 def question(
     *models: str,
     setting: Setting = HBM3,
-    space: Space | None = None,
+    space: ChipSpace | None = None,
     goal: Goal | None = None,
     budget: dict[str, float] | None = None,
     **choices: tuple[float, ...],
@@ -91,12 +92,12 @@ def question(
         setting=setting,
         budget=replace(Budget(area_mm2=space.area_limit_mm2), **(budget or {})),
         space=space,
-        choices=Choices(**chosen),
+        choices=PlanChoices(**chosen),
         goal=replace(goal, devices=setting.cluster.devices),
     )
 
 
-def small(model: str = "opt-350m", chips: Space = CHIPS, choices: Choices = PLANS) -> Question:
+def small(model: str = "opt-350m", chips: ChipSpace = CHIPS, choices: PlanChoices = PLANS) -> Question:
     """Return a question about a few hundred chips of PHAZE's space in its setting."""
     return replace(question(model, setting=PHAZE, space=chips), choices=choices)
 
@@ -106,7 +107,7 @@ def exhaustive(asked: Question, gap: float) -> list[tuple[tuple[float, ...], tup
 
     With several objectives, of every chip with every family. Boxes, parts and bounds of schedules play no role.
     """
-    search, evaluator = Search(question=asked, ends=Ends(gap=gap)), in_process(asked, gap)
+    search, evaluator = DesignSearch(question=asked, ends=StoppingRule(gap=gap)), in_process(asked, gap)
     scoring, goal = search.scoring, asked.goal
     found = []
     for index, section in enumerate(scoring.sections):

@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from hardplace.placement.types import Boundary, Charge, LayerLoad, PlacementProblem, Replication, Variant
+from hardplace.design.partition.types import Boundary, Charge, LayerLoad, PartitionProblem, Replication, Variant
 
 amount = st.integers(0, 40).map(float)
 
@@ -47,9 +47,9 @@ def variants(draw: st.DrawFn, width: int, chain: bool) -> Variant:
 
 
 @st.composite
-def problems(draw: st.DrawFn, chain: bool = True) -> PlacementProblem:
+def problems(draw: st.DrawFn, chain: bool = True) -> PartitionProblem:
     widths = draw(st.sampled_from([(1,), (2,), (1, 4)]))
-    return PlacementProblem(
+    return PartitionProblem(
         variants=tuple(draw(variants(width, chain)) for width in widths),
         devices=draw(st.integers(1, 16)),
         memory_bytes=draw(st.sampled_from([60.0, 150.0, 400.0, 4000.0])),

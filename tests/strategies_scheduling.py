@@ -6,7 +6,7 @@ from dataclasses import replace
 from hypothesis import strategies as st
 
 from hardplace.cost.types import Engine
-from hardplace.scheduling.types import Rule, ScheduleProblem, TaskGraph
+from hardplace.design.scheduling.types import ScheduleProblem, SharingRule, TaskGraph
 
 OFF_CHIP = (Engine.NETWORK, Engine.COPY)
 
@@ -44,4 +44,4 @@ def problems(draw: st.DrawFn, most: int = 4, cores: int = 3, general: bool = Fal
     split_s = tuple(
         tuple(one * draw(st.sampled_from([0.5, 0.6, 0.75, 1.0, 1.1, math.inf])) for one in single) for _ in range(2)
     )
-    return replace(problem, splits=(2, 4), split_s=split_s, rule=draw(st.sampled_from(list(Rule))))
+    return replace(problem, splits=(2, 4), split_s=split_s, rule=draw(st.sampled_from(list(SharingRule))))

@@ -10,16 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hardplace.errors import BadInput
-from hardplace.hardware import space
-from hardplace.hardware.axes import AXES
+from hardplace.hardware import phaze as space
 from hardplace.hardware.bill import bill
 from hardplace.hardware.blocks import array_mm2, sram_mm2
 from hardplace.hardware.blueprint import of_chips, of_device
 from hardplace.hardware.catalogue import device, device_names
+from hardplace.hardware.chip_pricer import ChipPricer, Preset
 from hardplace.hardware.money import cost, dies_per_wafer, good_share
-from hardplace.hardware.presets import Preset, Pricer
 from hardplace.hardware.settings import setting
 from hardplace.hardware.sheet import find, sheet
+from hardplace.hardware.space import AXES
 from hardplace.hardware.technology import NODES, mac_pj, sram_pj_per_byte, technology
 
 ROOT = Path(__file__).parents[2]
@@ -89,7 +89,7 @@ def test_more_of_anything_takes_more_area_and_power(node: float, cores: int, sid
         tensor_cores=more[:, 0], array_rows=more[:, 1], array_columns=more[:, 2], vector_cores=more[:, 3],
         vector_lanes=more[:, 4], buffer_bytes=more[:, 5], area_mm2=np.zeros(len(more)),
     )  # fmt: skip
-    pricer = Pricer(setting=setting("hbm3"), node_nm=node)
+    pricer = ChipPricer(setting=setting("hbm3"), node_nm=node)
     found, _, _ = pricer.bill(chips)
     assert np.all(found.die_mm2[1:] > found.die_mm2[0])
     assert np.all(found.tdp_w > 0)
@@ -108,13 +108,13 @@ def test_parts_add_up_and_a_die_is_more_than_its_arithmetic() -> None:
 
 def test_phaze_s_preset_is_its_linear_area_to_the_last_digit() -> None:
     points = space.phaze_points()
-    pricer = Pricer(setting=setting("phaze"), preset=Preset.PHAZE)
+    pricer = ChipPricer(setting=setting("phaze"), preset=Preset.PHAZE)
     assert np.array_equal(pricer.area_mm2(points), points.area_mm2)
 
 
 def test_one_call_prices_the_space_as_one_chip_at_a_time_does() -> None:
     points = space.phaze_points()
-    pricer = Pricer(setting=setting("hbm3"))
+    pricer = ChipPricer(setting=setting("hbm3"))
     found, made, _ = pricer.bill(points)
     for index in (0, 4_711, 75_711):
         one, its, _ = pricer.bill(points.take(np.array([index])))
@@ -129,7 +129,7 @@ def test_the_sheet_of_a_chip_of_the_space_is_what_the_search_prices(row: tuple[i
     chips = space.Chips(
         **dict(zip(AXES, (*sizes, mib * 2**20), strict=False)), area_mm2=np.zeros(1)
     )  # fmt: skip
-    found, _, _ = Pricer(setting=setting("hbm3")).bill(chips)
+    found, _, _ = ChipPricer(setting=setting("hbm3")).bill(chips)
     shown = sheet(find(space.name(chips, 0)))
     assert shown.model_die_mm2 == pytest.approx(float(found.die_mm2[0]), rel=0.02)
     assert shown.model_tdp_w == pytest.approx(float(found.tdp_w[0]), rel=0.02)

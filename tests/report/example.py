@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+from hardplace.branch_and_bound.types import Progress, Stop
 from hardplace.cost.types import Engine
-from hardplace.hardware.types import Accelerator, Budget, Cluster, NetworkLevel
-from hardplace.placement.types import Infeasible, Placement, Stage
-from hardplace.scheduling.types import Assignment, Schedule, Status
-from hardplace.search.types import (
+from hardplace.design.partition.types import Infeasible, PipelinePartition, Stage
+from hardplace.design.scheduling.types import Assignment, Schedule, Status
+from hardplace.design.types import (
     Baseline,
     Cause,
-    Choices,
     Cloud,
+    DesignResult,
     Evaluation,
-    Exploration,
     LayerSchedule,
-    Level,
     PhaseSchedule,
+    PlanChoices,
     PlanFamily,
-    Progress,
-    Stop,
+    RefinementLevel,
 )
+from hardplace.hardware.types import Accelerator, Budget, Cluster, NetworkLevel
 
 SEQUENCE, BATCH, DATA_PARALLEL = 4096, 768, 64
 TRANSFER_S, REDUCTION_S, OPTIMIZER_S = 0.2e-3, 9e-3, 2e-3
@@ -140,7 +139,7 @@ def evaluation(
     return Evaluation(
         chip=used,
         family=PlanFamily(memory_bytes=80 * 2**30, micro_batch=1, recompute=recompute, tensor_parallel=2),
-        placement=Placement(
+        placement=PipelinePartition(
             tensor_parallel=2,
             data_parallel=DATA_PARALLEL,
             micro_batches_per_replica=micro_batches,
@@ -198,7 +197,7 @@ def _causes(
 
 def exploration(
     *, best: Evaluation | None = None, points: int = 40, model: str = "llama2-7b", stop: Stop = Stop.GAP
-) -> Exploration:
+) -> DesignResult:
     best = best or evaluation()
     peer = evaluation(
         recompute=True,
@@ -211,13 +210,13 @@ def exploration(
         what="memory of a device", needed=112.4e9, available=85.9e9, unit="bytes", remedy="shard the states"
     )
     levels = (
-        Level(name="roofline", entered=120 * points, discarded=100 * points, seconds=0.2),
-        Level(name="schedule bounds", entered=20 * points, discarded=20 * points - 9, seconds=3.1),
-        Level(name="placement on schedule bounds", entered=9, discarded=5, seconds=1.25),
-        Level(name="exact schedules and placement", entered=4, discarded=0, seconds=6.4),
+        RefinementLevel(name="roofline", entered=120 * points, discarded=100 * points, seconds=0.2),
+        RefinementLevel(name="schedule bounds", entered=20 * points, discarded=20 * points - 9, seconds=3.1),
+        RefinementLevel(name="placement on schedule bounds", entered=9, discarded=5, seconds=1.25),
+        RefinementLevel(name="exact schedules and placement", entered=4, discarded=0, seconds=6.4),
     )
     value = best.samples_per_s
-    return Exploration(
+    return DesignResult(
         version="0.1.0",
         model=model,
         parameters=6_738_415_616,
@@ -237,7 +236,7 @@ def exploration(
         ),
         batch_samples=DATA_PARALLEL * best.placement.micro_batches_per_replica,
         optimizer="adamw",
-        choices=Choices(
+        choices=PlanChoices(
             memory_bytes=(80.0 * 2**30,),
             micro_batches=(1, 2),
             recompute=(False, True),

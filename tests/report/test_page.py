@@ -9,11 +9,12 @@ from html.parser import HTMLParser
 
 import pytest
 
+from hardplace.branch_and_bound.types import Stop
 from hardplace.cost.types import Engine
-from hardplace.report import cloud, gantt, words
+from hardplace.report import cloud, gantt
+from hardplace.report import text as words
+from hardplace.report.breakdown import memory_figure, search_figure, time_figure
 from hardplace.report.page import command, comparison, layer_rows, page
-from hardplace.report.shares import memory_figure, search_figure, time_figure
-from hardplace.search.types import Stop
 from report import example
 
 FIGURES = ("cloud", "gantt", "pipeline", "time", "memory", "search")

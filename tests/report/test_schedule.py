@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from hardplace.cost.types import Engine
+from hardplace.design.exact.layer_schedule import LayerPass, LayerQuestion, schedule_pass
+from hardplace.design.scheduling.types import Assignment, Schedule, SharingRule, Status
+from hardplace.design.types import PhaseSchedule
 from hardplace.files import dumps
+from hardplace.hardware.phaze import accelerator, chips_from_rows
 from hardplace.hardware.settings import HBM3
-from hardplace.hardware.space import accelerator, chips_from_rows
 from hardplace.report import gantt
 from hardplace.report.schedule import LayerReport, page, scheduled_pass, trace
-from hardplace.scheduling.types import Assignment, Rule, Schedule, Status
-from hardplace.search.layer import LayerQuestion, Pass, schedule_pass
-from hardplace.search.types import PhaseSchedule
 from hardplace.workload.load import load
 from hardplace.workload.sharding import tensor_parallel
 
@@ -28,7 +28,7 @@ def report() -> LayerReport:
         micro_batch=1,
         chips=chips,
         setting=HBM3,
-        rule=Rule.SHARING,
+        rule=SharingRule.SHARING,
         splits=True,
     )
     chip = accelerator(chips, 0, HBM3, 80 * 2**30)
@@ -39,11 +39,12 @@ def report() -> LayerReport:
         micro_batch=1,
         tensor_parallel=8,
         setting="hbm3",
-        rule=Rule.SHARING,
+        rule=SharingRule.SHARING,
         splits=True,
         chip=chip,
         passes=tuple(
-            scheduled_pass(which.value, schedule_pass(question, which, gap=0.01, limit_s=5.0), chip) for which in Pass
+            scheduled_pass(which.value, schedule_pass(question, which, gap=0.01, limit_s=5.0), chip)
+            for which in LayerPass
         ),
     )
 

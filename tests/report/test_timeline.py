@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from hardplace.report.pipeline import MOST_STAGES, timeline
 from hardplace.report.timeline import (
-    Block,
-    Kind,
+    BlockKind,
     StageSeconds,
+    TimelineBlock,
     simulate,
     stage_seconds,
 )
@@ -29,7 +29,7 @@ STAGES = st.lists(
 )
 
 
-def by_work(blocks: tuple[Block, ...]) -> dict[tuple[Kind, int, int], Block]:
+def by_work(blocks: tuple[TimelineBlock, ...]) -> dict[tuple[BlockKind, int, int], TimelineBlock]:
     return {(block.kind, block.stage, block.micro_batch): block for block in blocks}
 
 
@@ -81,18 +81,18 @@ def test_nothing_overlaps_and_dependencies_hold(stages: list[StageSeconds], micr
             assert (
                 block.end_s - block.start_s
                 == {
-                    Kind.FORWARD: seconds.forward_s,
-                    Kind.BACKWARD: seconds.backward_s,
-                    Kind.REDUCTION: seconds.reduction_s,
-                    Kind.OPTIMIZER: seconds.optimizer_s,
+                    BlockKind.FORWARD: seconds.forward_s,
+                    BlockKind.BACKWARD: seconds.backward_s,
+                    BlockKind.REDUCTION: seconds.reduction_s,
+                    BlockKind.OPTIMIZER: seconds.optimizer_s,
                 }[block.kind]
             )
         for index in range(micro_batches):
-            forward, backward = (work[kind, stage, index] for kind in (Kind.FORWARD, Kind.BACKWARD))
+            forward, backward = (work[kind, stage, index] for kind in (BlockKind.FORWARD, BlockKind.BACKWARD))
             assert forward.end_s <= backward.start_s
             if stage:
-                assert work[Kind.FORWARD, stage - 1, index].end_s <= forward.start_s
-                assert backward.end_s <= work[Kind.BACKWARD, stage - 1, index].start_s
+                assert work[BlockKind.FORWARD, stage - 1, index].end_s <= forward.start_s
+                assert backward.end_s <= work[BlockKind.BACKWARD, stage - 1, index].start_s
 
 
 @given(STAGES, st.integers(1, 10))

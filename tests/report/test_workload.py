@@ -16,7 +16,7 @@ from hardplace.report.workload import page
 from hardplace.report.workload_rows import dims_text, facts, heaviest, notes
 from hardplace.workload.folding import order_text, runs
 from hardplace.workload.load import catalogue, load
-from hardplace.workload.rank import rank_layers
+from hardplace.workload.sharding.degrees import rank_layers
 from hardplace.workload.summary import Summary, summarise
 from hardplace.workload.types import ITEM_BYTES, Edge, OperatorKind, Parallelism, Phase, Workload
 

@@ -41,8 +41,8 @@ def audit(
     """
     from hardplace.files import dumps
     from hardplace.report.audit import page, show_audit
-    from hardplace.search.shapes.audit import audited
-    from hardplace.search.shapes.sources import model_named, target
+    from hardplace.shapes.audit import audited
+    from hardplace.shapes.sources import model_named, target
 
     name = device or chip
     if name is None or (device and chip):

@@ -31,10 +31,10 @@ def calibrate(
     One (n, k) in four is never fitted, by its hash; the errors printed are on those. With few rows only three figures
     are fitted and the rest is of the nearest relative; with fewer still all is, and both are said.
     """
-    from hardplace.cost.gpu import calibrate as fitting
+    from hardplace.cost.gpu.datasheet import datasheet
+    from hardplace.cost.gpu.datasheet import gpu as find
+    from hardplace.cost.gpu.fitting import calibrate as fitting
     from hardplace.cost.gpu.models import fitted_names, relative_of, shipped
-    from hardplace.cost.gpu.sheets import datasheet
-    from hardplace.cost.gpu.sheets import gpu as find
     from hardplace.files import dumps, read_text, write
 
     sheet = datasheet(find(name))
@@ -57,7 +57,7 @@ def _show(found: GpuModel, where: Path) -> None:
     """Print the parts, how each was had, and its held-out error."""
     from rich.table import Table
 
-    from hardplace.report.screen import screen
+    from hardplace.report.console import screen
 
     table = Table("part", "how", "rows", "held out", "error", "error, large", "noise", box=None)
     for fit in found.fits:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def budget_of(area_mm2: float | None) -> Budget:
     """Return the budget of --area, or the default one."""
-    from hardplace.hardware.space import default_budget
+    from hardplace.hardware.phaze import default_budget
     from hardplace.hardware.types import Budget
 
     if area_mm2 is None:
@@ -29,8 +29,8 @@ def budget_of(area_mm2: float | None) -> Budget:
 @options.as_json
 def chips(area_mm2: float | None, as_json: bool) -> None:
     """List the space of chips within a budget, the chips to compare with, and the settings they share."""
+    from hardplace.hardware.phaze import phaze_space
     from hardplace.hardware.settings import settings
-    from hardplace.hardware.space import phaze_space
     from hardplace.report.terminal import show_chips
 
     budget = budget_of(area_mm2)

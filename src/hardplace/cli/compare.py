@@ -52,18 +52,18 @@ def compare(
     """
     from dataclasses import replace
 
+    from hardplace.branch_and_bound.types import StoppingRule
     from hardplace.cli.goal import Asking, area_limit, question_of
     from hardplace.cli.search import choices_of
+    from hardplace.design.fingerprint import asked
+    from hardplace.design.partition.types import Infeasible
+    from hardplace.design.strategies.compare import STRATEGIES
+    from hardplace.design.strategies.compare import compare as compared
     from hardplace.files import dumps, write, write_text
     from hardplace.hardware.settings import setting as named
     from hardplace.hardware.settings import with_devices
-    from hardplace.placement.types import Infeasible
     from hardplace.report.compare import page, show
     from hardplace.report.terminal import infeasible_line
-    from hardplace.search.asked import asked
-    from hardplace.search.strategies.compare import STRATEGIES
-    from hardplace.search.strategies.compare import compare as compared
-    from hardplace.search.types import Ends
     from hardplace.workload.load import load
 
     for name in strategies:
@@ -84,7 +84,7 @@ def compare(
     comparison = compared(
         question,
         strategies,
-        Ends(gap=_GAP, limit_s=limit_s, evaluations=limit_evaluations),
+        StoppingRule(gap=_GAP, limit_s=limit_s, evaluations=limit_evaluations),
         seed=seed,
         report=lambda name: click.echo(f"{name} ...", err=True),
     )

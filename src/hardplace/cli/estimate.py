@@ -15,8 +15,8 @@ from hardplace.cli.app import INFEASIBLE, app
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
-    from hardplace.cost.gpu.operators import Gpu
-    from hardplace.cost.operators import Machine
+    from hardplace.cost.arrays.machine import ArrayMachine
+    from hardplace.cost.one_chip.gpu_kernels import Gpu
     from hardplace.hardware.device import Device
     from hardplace.report.operators import Estimate
     from hardplace.workload.types import Layer, Workload
@@ -92,22 +92,22 @@ def _named(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
     )
 
 
-def priced_on(chip: Device, dtype: str) -> Machine | Gpu:
+def priced_on(chip: Device, dtype: str) -> ArrayMachine | Gpu:
     """Return a device in the terms of its cost model: arrays, or the fitted model of GPUs."""
-    from hardplace.cost.gpu.operators import gpu
-    from hardplace.cost.operators import machine
+    from hardplace.cost.arrays.machine import machine
+    from hardplace.cost.one_chip.gpu_kernels import gpu
     from hardplace.hardware.device import Multiprocessors
 
     return gpu(chip, dtype) if isinstance(chip.engine, Multiprocessors) else machine(chip, dtype)
 
 
-def estimated(workload: Workload, on: Machine | Gpu, micro_batch: int, tensor_parallel: int) -> Estimate:
+def estimated(workload: Workload, on: ArrayMachine | Gpu, micro_batch: int, tensor_parallel: int) -> Estimate:
     """Return the kernels of every distinct layer of a model on a chip."""
-    from hardplace.cost.gpu.operators import Gpu, gpu_kernel_costs
-    from hardplace.cost.operators import KernelCost, kernel_costs
+    from hardplace.cost.one_chip.array_kernels import KernelCost, kernel_costs
+    from hardplace.cost.one_chip.gpu_kernels import Gpu, gpu_kernel_costs
     from hardplace.report.operators import Estimate
-    from hardplace.workload.rank import check_degrees
     from hardplace.workload.sharding import shard
+    from hardplace.workload.sharding.degrees import check_degrees
     from hardplace.workload.types import Parallelism, Phase
 
     def costs(layer: Layer, phase: Phase) -> tuple[KernelCost, ...]:
@@ -142,11 +142,11 @@ def _print_plan(model: str, path: Path, asked: tuple[str, ...], nodes: tuple[str
     those that its file names."""
     from hardplace.cli.place import inventory
     from hardplace.files import dumps
-    from hardplace.placement.plan import read_plan
+    from hardplace.plans.chain import of_workload
+    from hardplace.plans.estimate import estimate_plan
+    from hardplace.plans.fleet import fleet_of
+    from hardplace.plans.plan import read_plan
     from hardplace.report.plan import show_plan
-    from hardplace.search.chain import of_workload
-    from hardplace.search.clusters import fleet_of
-    from hardplace.search.estimate import estimate_plan
     from hardplace.workload.load import load
 
     plan = read_plan(path)

@@ -13,10 +13,10 @@ from hardplace.errors import BadInput, unknown
 from hardplace.units import parse_quantity
 
 if TYPE_CHECKING:
+    from hardplace.design.goals import Goal
+    from hardplace.design.question import Question
+    from hardplace.design.types import PlanChoices
     from hardplace.hardware.types import Budget, Setting
-    from hardplace.search.goals import Goal
-    from hardplace.search.question import Question
-    from hardplace.search.types import Choices
     from hardplace.workload.types import Workload
 
 
@@ -70,8 +70,8 @@ def area_limit(area_mm2: float | None) -> tuple[str, ...]:
 
 def budget_of(asking: Asking, area_mm2: float) -> Budget:
     """Return the limits; BadInput for one that is unknown or given twice, or is no quantity of its unit."""
+    from hardplace.design.goals import LIMITS
     from hardplace.hardware.types import Budget
-    from hardplace.search.goals import LIMITS
 
     found: dict[str, float] = {}
     for text in asking.limits:
@@ -87,7 +87,7 @@ def budget_of(asking: Asking, area_mm2: float) -> Budget:
 
 def goal_of(asking: Asking, models: int, devices: int, setting: str) -> Goal:
     """Return what is asked for; BadInput for names that do not exist and for what does not go together."""
-    from hardplace.search.goals import Combine, Goal, Objective
+    from hardplace.design.goals import Combine, Goal, Objective
 
     if asking.pareto is not None and asking.objective is not None:
         raise BadInput("--pareto: not beside --objective; expected one of both")
@@ -126,10 +126,10 @@ def goal_of(asking: Asking, models: int, devices: int, setting: str) -> Goal:
     )
 
 
-def question_of(workloads: tuple[Workload, ...], setting: Setting, choices: Choices, asking: Asking) -> Question:
+def question_of(workloads: tuple[Workload, ...], setting: Setting, choices: PlanChoices, asking: Asking) -> Question:
     """Return the question that the options ask."""
-    from hardplace.hardware.spaces import space as named
-    from hardplace.search.question import Question
+    from hardplace.design.question import Question
+    from hardplace.hardware.space_files import space as named
 
     space = named(asking.space)
     return Question(

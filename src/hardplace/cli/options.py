@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from hardplace.search.shapes.types import Conditions
+    from hardplace.shapes.types import StepConditions
 
 Command = Callable[..., None]
 Option = Callable[[Command], Command]
@@ -102,11 +102,11 @@ class StepOptions:
     sequence: int | None
     attention: str
 
-    def conditions(self) -> Conditions:
+    def conditions(self) -> StepConditions:
         """Return them as the search of shapes has them; the sequence is the model's."""
-        from hardplace.search.shapes.types import Conditions
+        from hardplace.shapes.types import StepConditions
 
-        return Conditions(
+        return StepConditions(
             micro_batch=self.micro_batch,
             tensor=self.tensor_parallel,
             sequence=self.sequence_parallel,

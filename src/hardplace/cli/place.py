@@ -19,7 +19,7 @@ from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
     from hardplace.hardware.device import Device, Node
-    from hardplace.placement.plan import Plan, PlanFile
+    from hardplace.plans.plan import Plan, PlanFile
 
 
 @app.command()
@@ -62,22 +62,22 @@ def place(
     optimizer adamw, gradient fp32, offload, overlap, flash, fragmentation, reserve_bytes. All of these can be fixed.
     """
     from hardplace.files import dumps, write, write_text
+    from hardplace.plans.placement.search import PlanSearch
+    from hardplace.plans.placement.shortage import Short, placed_or_short
+    from hardplace.plans.placement.space import PlanSpace, fixed
     from hardplace.report.placed import page, show_placed, show_short
-    from hardplace.report.words import plural
-    from hardplace.search.place import Search
-    from hardplace.search.short import Short, placed_or_short
-    from hardplace.search.space import Space, fixed
+    from hardplace.report.text import plural
     from hardplace.workload.load import load
 
     parts = inventory(asked, devices, nodes)
-    space, workload = Space(global_batch=batch, fixed=fixed(fixes)), load(model)
+    space, workload = PlanSpace(global_batch=batch, fixed=fixed(fixes)), load(model)
     if not workload.training:
         raise BadInput(f"{model}: recorded for inference; expected a training step, with its backward pass")
     folder = out or folders.named(workload.name)
     folders.check_writable(folder)
     title = f"{model} on " + " and ".join(f"{count:,} {chip.title}" for chip, _, count in parts)
     with _watching() as watch:
-        found = placed_or_short(workload, parts, space, Search(workload, parts, space, watch))
+        found = placed_or_short(workload, parts, space, PlanSearch(workload, parts, space, watch))
     if isinstance(found, Short):
         click.echo(dumps(found)) if as_json else show_short(title, found)
         sys.exit(INFEASIBLE)
@@ -100,11 +100,11 @@ def _as_file(
 ) -> PlanFile:
     """Return the plan with its model, devices and nodes by the names that were asked for."""
     from hardplace.hardware.catalogue import node
-    from hardplace.placement.plan import Lot, PlanFile
+    from hardplace.plans.plan import DeviceCount, PlanFile
 
     named = {node(one).name: one for one in nodes}
     lots = tuple(
-        Lot(device=text.partition(":")[0], node=named.get(where.name, where.name), count=count)
+        DeviceCount(device=text.partition(":")[0], node=named.get(where.name, where.name), count=count)
         for text, (_, where, count) in zip(asked, parts, strict=True)
     )
     return PlanFile(**{one.name: getattr(plan, one.name) for one in fields(plan)}, model=model, on=lots)
@@ -113,7 +113,7 @@ def _as_file(
 def inventory(asked: tuple[str, ...], devices: int | None, nodes: tuple[str, ...]) -> list[tuple[Device, Node, int]]:
     """Return the devices, their nodes and numbers; BadInput where a number is missing or a node has another kind."""
     from hardplace.hardware.catalogue import device, node
-    from hardplace.search.clusters import node_of
+    from hardplace.plans.fleet import node_of
 
     named = [node(one) for one in nodes]
     found = []

@@ -53,11 +53,11 @@ def replan(
     from hardplace.files import dumps
     from hardplace.hardware.catalogue import device as device_named
     from hardplace.hardware.catalogue import node as node_named
-    from hardplace.placement.running import read_running
+    from hardplace.plans.fleet import node_of
+    from hardplace.plans.replanning.replan import Change, Stuck
+    from hardplace.plans.replanning.replan import replan as solve
+    from hardplace.plans.replanning.running import read_running
     from hardplace.report.replan import say_stuck, show_replanned
-    from hardplace.search.clusters import node_of
-    from hardplace.search.replan import Change, Stuck
-    from hardplace.search.replan import replan as solve
     from hardplace.units import parse_quantity
     from hardplace.workload.load import load
 

@@ -20,9 +20,9 @@ def runs(folder: Path, parquet: Path | None, as_json: bool) -> None:
 
     A run without an end still goes on, or was killed: start it again with the same command, and it goes on from there.
     """
+    from hardplace.design.journal import FILE, run
     from hardplace.files import dumps, write_bytes
     from hardplace.report.runs import show, table
-    from hardplace.search.journal import FILE, run
 
     if not folder.is_dir() and folder != folders.OUT:
         raise BadInput(f"{folder}: expected a folder that `hardplace search` wrote")

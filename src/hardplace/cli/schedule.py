@@ -13,8 +13,8 @@ from hardplace.cli.app import app
 from hardplace.errors import BadInput, unknown
 
 if TYPE_CHECKING:
+    from hardplace.design.exact.layer_schedule import LayerPass, LayerQuestion
     from hardplace.hardware.types import Chips
-    from hardplace.search.layer import LayerQuestion, Pass
     from hardplace.workload.types import Layer, Workload
 
 _CHIP = re.compile(r"(\d+)x(\d+)x(\d+)[-+](\d+)x(\d+)[-,]\s*(\d+)\s*MiB", re.ASCII)
@@ -75,9 +75,9 @@ def schedule(
     MODEL is a name that `hardplace models` lists, or a Workload file. No schedule is shorter than the printed bound.
     trace.json opens in ui.perfetto.dev.
     """
+    from hardplace.design.exact.layer_schedule import LayerPass, LayerQuestion
+    from hardplace.design.scheduling.types import SharingRule
     from hardplace.hardware.settings import setting as named
-    from hardplace.scheduling.types import Rule
-    from hardplace.search.layer import LayerQuestion, Pass
     from hardplace.workload.load import load
 
     setting = named(setting_name)
@@ -88,18 +88,18 @@ def schedule(
         micro_batch=micro_batch,
         chips=chip_of(chip_text),
         setting=setting,
-        rule=Rule(rule),
+        rule=SharingRule(rule),
         splits=splits,
     )
     folder = out or folders.named(f"{workload.name}-schedule")
     folders.check_writable(folder)
-    wanted = tuple(Pass(name) for name in dict.fromkeys(phases)) or (Pass.FORWARD, Pass.BACKWARD)
+    wanted = tuple(LayerPass(name) for name in dict.fromkeys(phases)) or (LayerPass.FORWARD, LayerPass.BACKWARD)
     _run(question, workload.name, wanted, gap, limit_s, folder, as_json)
 
 
 def chip_of(text: str) -> Chips:
     """Return the chip that a name or a specification stands for; BadInput for anything else."""
-    from hardplace.hardware.space import chips_from_rows
+    from hardplace.hardware.phaze import chips_from_rows
     from hardplace.units import MIB
 
     expected = "expected a chip such as 8x128x128-2x128-128MiB (tensor cores, vector cores, buffer)"
@@ -119,8 +119,8 @@ def chip_of(text: str) -> Chips:
 
 def _layer(workload: Workload, tensor_parallel: int, name: str | None) -> Layer:
     """Return the layer by its name, or the one that the model repeats most."""
-    from hardplace.workload.rank import check_degrees
     from hardplace.workload.sharding import shard
+    from hardplace.workload.sharding.degrees import check_degrees
     from hardplace.workload.types import Parallelism
 
     check_degrees(workload, Parallelism(tensor=tensor_parallel))
@@ -136,7 +136,7 @@ def _layer(workload: Workload, tensor_parallel: int, name: str | None) -> Layer:
 def _run(
     question: LayerQuestion,
     model: str,
-    wanted: tuple[Pass, ...],
+    wanted: tuple[LayerPass, ...],
     gap: float,
     limit_s: float,
     folder: Path,
@@ -144,10 +144,10 @@ def _run(
 ) -> None:
     """Schedule, print, and write the folder."""
     from hardplace import __version__
+    from hardplace.design.exact.layer_schedule import schedule_pass
     from hardplace.files import dumps, write, write_text
-    from hardplace.hardware.space import accelerator
+    from hardplace.hardware.phaze import accelerator
     from hardplace.report.schedule import LayerReport, page, scheduled_pass, show, trace
-    from hardplace.search.layer import schedule_pass
 
     chip = accelerator(question.chips, 0, question.setting, question.setting.memory_capacities_bytes[-1])
     report = LayerReport(

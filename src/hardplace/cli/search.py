@@ -20,12 +20,13 @@ from hardplace.errors import BadInput
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from hardplace.branch_and_bound.types import Progress, StoppingRule
     from hardplace.cli.working import Where
+    from hardplace.design.goals import Objective
+    from hardplace.design.partition.types import Infeasible
+    from hardplace.design.question import Question
+    from hardplace.design.types import DesignResult, ParetoResult, PlanChoices, SharedResult
     from hardplace.hardware.types import Setting
-    from hardplace.placement.types import Infeasible
-    from hardplace.search.goals import Objective
-    from hardplace.search.question import Question
-    from hardplace.search.types import Choices, Ends, Exploration, Frontier, Progress, Shared
     from hardplace.workload.types import Workload
 
 
@@ -97,9 +98,9 @@ def search(
     Ctrl-C stops with the best answer so far and its gap. After a kill, the same command goes on from the journal in
     the folder, and ends at the same answer. Without --out, each different search has a folder of its own.
     """
+    from hardplace.branch_and_bound.types import StoppingRule
     from hardplace.hardware.settings import setting as named
     from hardplace.hardware.settings import with_devices
-    from hardplace.search.types import Ends
     from hardplace.workload.load import load
 
     setting = replace(with_devices(named(setting_name), devices), batch_samples=batch)
@@ -119,7 +120,7 @@ def search(
         raise BadInput(
             "--exhaustive: runs to its end, here; expected no --seconds, --evaluations, --workers, --scheduler"
         )
-    ends = Ends(gap=gap, limit_s=limit_s, evaluations=evaluations, exhaustive=exhaustive)
+    ends = StoppingRule(gap=gap, limit_s=limit_s, evaluations=evaluations, exhaustive=exhaustive)
     if shaping.shapes:
         folder = out or folders.named(workloads[0].name)  # shapes keep no journal
         folders.check_writable(folder)
@@ -132,7 +133,13 @@ def search(
 
 
 def _with_shapes(
-    models: tuple[str, ...], question: Question, shaping: Shaping, ends: Ends, folder: Path, where: Where, as_json: bool
+    models: tuple[str, ...],
+    question: Question,
+    shaping: Shaping,
+    ends: StoppingRule,
+    folder: Path,
+    where: Where,
+    as_json: bool,
 ) -> None:
     """Search shapes too; BadInput for what goes with chips and plans only."""
     from functools import partial
@@ -149,7 +156,7 @@ def _with_shapes(
 
 def _check(model: str, workload: Workload, tensor_parallel: tuple[int, ...]) -> None:
     """Raise BadInput for a model that cannot be trained, or a degree that cannot divide it."""
-    from hardplace.workload.rank import check_degrees
+    from hardplace.workload.sharding.degrees import check_degrees
     from hardplace.workload.types import Parallelism
 
     if not workload.training:
@@ -164,9 +171,9 @@ def choices_of(
     micro_batches: tuple[int, ...],
     tensor_parallel: tuple[int, ...],
     recompute: tuple[str, ...],
-) -> Choices:
+) -> PlanChoices:
     """Return what a plan may choose; an empty option leaves its default. BadInput for what divides nothing."""
-    from hardplace.search.types import Choices
+    from hardplace.design.types import PlanChoices
     from hardplace.units import parse_quantity
 
     sizes = tuple(parse_quantity(text, "B", "--memory") for text in memory)
@@ -176,7 +183,7 @@ def choices_of(
     for width in tensor_parallel:
         if width > setting.cluster.devices:
             raise BadInput(f"--tensor-parallel: {width}: more than the {setting.cluster.devices} devices")
-    return Choices(
+    return PlanChoices(
         memory_bytes=tuple(sorted(sizes or setting.memory_capacities_bytes)),
         micro_batches=fitting,
         recompute=tuple(word == "full" for word in recompute or ("none", "full")),
@@ -184,10 +191,10 @@ def choices_of(
     )
 
 
-def _run(question: Question, ends: Ends, folder: Path, where: Where, as_json: bool) -> None:
+def _run(question: Question, ends: StoppingRule, folder: Path, where: Where, as_json: bool) -> None:
     """Search, print, and write the folder."""
+    from hardplace.design.partition.types import Infeasible
     from hardplace.files import dumps, write, write_text
-    from hardplace.placement.types import Infeasible
     from hardplace.report.terminal import infeasible_line
 
     goal = question.goal
@@ -209,27 +216,28 @@ def _run(question: Question, ends: Ends, folder: Path, where: Where, as_json: bo
         click.echo(f"\nwritten: {folder / 'result.json'}, {folder / 'page.html'} (open it in a browser)")
 
 
-def _asked(question: Question) -> Callable[..., Exploration | Frontier | Shared | Infeasible]:
+def _asked(question: Question) -> Callable[..., DesignResult | ParetoResult | SharedResult | Infeasible]:
     """Return the search that a question takes."""
-    from hardplace.search.answer import answer, frontier
-    from hardplace.search.together import together
+    from hardplace.design.answer import answer, frontier
+    from hardplace.design.several_models import together
 
     if len(question.workloads) > 1:
         return together
     return frontier if len(question.goal.objectives) > 1 else answer
 
 
-def _shown(found: Exploration | Frontier | Shared) -> tuple[Callable[[], None], str]:
+def _shown(found: DesignResult | ParetoResult | SharedResult) -> tuple[Callable[[], None], str]:
     """Return what prints an answer, and its page."""
     from functools import partial
 
-    from hardplace.report import several, terminal
+    from hardplace.design.types import DesignResult, ParetoResult
+    from hardplace.report import frontier_and_fleet as several
+    from hardplace.report import terminal
     from hardplace.report.page import page
-    from hardplace.search.types import Exploration, Frontier
 
-    if isinstance(found, Exploration):
+    if isinstance(found, DesignResult):
         return partial(terminal.show, found), page(found)
-    if isinstance(found, Frontier):
+    if isinstance(found, ParetoResult):
         return partial(several.show_frontier, found), several.frontier_page(found)
     return partial(several.show_shared, found), several.shared_page(found)
 
@@ -239,7 +247,7 @@ def _progress_bar(gap: float, objective: Objective | None = None) -> Iterator[Ca
     """Show how far the gap has closed, and incumbent and bound of the only objective, on standard error."""
     import math
 
-    from hardplace.search.goals import UNITS, shown
+    from hardplace.design.goals import UNITS, shown
 
     with progress_bar() as show:
 

@@ -15,8 +15,8 @@ from hardplace.cli.options import gathered
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
-    from hardplace.search.question import Question
-    from hardplace.search.types import Ends
+    from hardplace.branch_and_bound.types import StoppingRule
+    from hardplace.design.question import Question
 
 _SHARE = re.compile(r"(?:±|\+-|\+/-)?\s*([0-9]+(?:\.[0-9]+)?)\s*%")
 
@@ -64,20 +64,20 @@ def check_alone(shaping: Shaping) -> None:
 
 
 def run(
-    name: str, question: Question, shaping: Shaping, ends: Ends, folder: Path,
+    name: str, question: Question, shaping: Shaping, ends: StoppingRule, folder: Path,
     progress: Callable[[], Any], *, as_json: bool,
 ) -> None:  # fmt: skip
     """Search shape, chip and plan of one model; print, and write the folder."""
+    from hardplace.design.partition.types import Infeasible
     from hardplace.files import dumps, write
-    from hardplace.placement.types import Infeasible
     from hardplace.report.joint import show
     from hardplace.report.terminal import infeasible_line
-    from hardplace.search.shapes.joint_answer import jointly
-    from hardplace.search.shapes.ranges import parse_range
-    from hardplace.search.shapes.rank import Asked
-    from hardplace.search.shapes.sources import model_named
+    from hardplace.shapes.joint.answer import jointly
+    from hardplace.shapes.ranges import parse_range
+    from hardplace.shapes.rank import ShapeQuery
+    from hardplace.shapes.sources import model_named
 
-    asked = Asked(
+    asked = ShapeQuery(
         share=share_of(shaping.params), frozen=shaping.freeze, ranges=dict(parse_range(one) for one in shaping.ranges)
     )
     with progress() as report:

@@ -51,16 +51,16 @@ def shape(
     """
     from hardplace.files import dumps
     from hardplace.report.shape import page, show_ranking
-    from hardplace.search.shapes.ranges import parse_range
-    from hardplace.search.shapes.rank import Asked, ranked
-    from hardplace.search.shapes.sources import model_named, target
+    from hardplace.shapes.ranges import parse_range
+    from hardplace.shapes.rank import ShapeQuery, ranked
+    from hardplace.shapes.sources import model_named, target
 
     names = tuple(dict.fromkeys((*devices, *chips)))
     if not names:
         raise BadInput("shape: expected --device or --on")
     share = share_of(params)
     where = step.conditions()
-    asked = Asked(share=share, frozen=freeze, ranges=dict(parse_range(one) for one in ranges), top=top)
+    asked = ShapeQuery(share=share, frozen=freeze, ranges=dict(parse_range(one) for one in ranges), top=top)
     found = ranked(model_named(model, step.sequence), [target(name, where) for name in names], where, asked)
     if as_json:
         click.echo(dumps(found))

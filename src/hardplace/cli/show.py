@@ -40,7 +40,7 @@ def show(
     from hardplace.report.layers import drawing
     from hardplace.report.workload import page, show_layer, show_summary
     from hardplace.workload.load import load
-    from hardplace.workload.rank import layer_named, rank_layers
+    from hardplace.workload.sharding.degrees import layer_named, rank_layers
     from hardplace.workload.summary import of_layer, summarise
     from hardplace.workload.types import Parallelism
 

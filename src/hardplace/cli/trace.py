@@ -16,8 +16,8 @@ from hardplace.cli.options import gathered
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
-    from hardplace.workload.torch_huggingface import Options
-    from hardplace.workload.torch_step import Step
+    from hardplace.workload.recording.huggingface import Options
+    from hardplace.workload.recording.step import TrainingStep
     from hardplace.workload.types import Workload
 
 _DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
@@ -132,12 +132,12 @@ def _check_names(name: str | None, out: Path | None) -> None:
         raise BadInput(f"--out: {out}: expected a file in a folder that exists; {out.parent} is none")
 
 
-def _step(source: str, asked: Recording) -> Step:
+def _step(source: str, asked: Recording) -> TrainingStep:
     """Return the step that a source means."""
     try:
         import torch
 
-        from hardplace.workload.torch_huggingface import Options
+        from hardplace.workload.recording.huggingface import Options
     except ImportError as problem:
         raise BadInput(f"trace needs torch ({problem}): pip install 'hardplace[torch]'") from None
     options = Options(
@@ -153,11 +153,11 @@ def _step(source: str, asked: Recording) -> Step:
     if asked.size:
         raise BadInput(f"--size: {asked.size[0]}: only an ONNX file has dynamic dimensions; {source} is none")
     if _is_function(source):
-        from hardplace.workload.torch_source import step_of_function
+        from hardplace.workload.recording.source import step_of_function
 
         return step_of_function(source, asked.name or source.partition(":")[2], options, command)
-    from hardplace.workload.torch_config import read_config
-    from hardplace.workload.torch_huggingface import step_of_config
+    from hardplace.workload.recording.config_fields import read_config
+    from hardplace.workload.recording.huggingface import step_of_config
 
     path = Path(source) / "config.json" if Path(source).is_dir() else Path(source)
     if path.suffix != ".json" or not path.exists():
@@ -179,17 +179,17 @@ def _sizes(texts: tuple[str, ...]) -> dict[str, int]:
     return found
 
 
-def _of_onnx(source: str, name: str | None, options: Options, sizes: dict[str, int], command: str) -> Step:
+def _of_onnx(source: str, name: str | None, options: Options, sizes: dict[str, int], command: str) -> TrainingStep:
     try:
-        from hardplace.workload.torch_onnx import step_of_onnx
+        from hardplace.workload.recording.onnx import step_of_onnx
     except ImportError as problem:
         raise BadInput(f"{source}: ONNX files need one more package ({problem}): pip install onnx") from None
     return step_of_onnx(Path(source), name or Path(source).stem, sizes, options, command)
 
 
-def _recorded(step: Step) -> Workload:
+def _recorded(step: TrainingStep) -> Workload:
     from hardplace.workload.load import check
-    from hardplace.workload.torch_layers import record_workload
+    from hardplace.workload.recording.layers import record_workload
 
     try:
         workload = record_workload(step)
@@ -201,7 +201,7 @@ def _recorded(step: Step) -> Workload:
 
 def _tell(workload: Workload, path: Path, loaded_s: float, whole_s: float) -> None:
     from hardplace.units import format_quantity
-    from hardplace.workload.rank import rank_layers
+    from hardplace.workload.sharding.degrees import rank_layers
     from hardplace.workload.summary import summarise
     from hardplace.workload.types import Parallelism
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from hardplace.cost.gpu.errors import ErrorTable
+    from hardplace.cost.gpu.fitting.errors import ErrorTable
     from hardplace.cost.gpu.types import GpuModel
 
 _FILES = click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
@@ -64,8 +64,8 @@ def gemm(
     files: tuple[Path, ...], device: str, all_rows: bool, transfer: str | None, scaled: bool, as_json: bool
 ) -> None:
     """Compare the GEMM model with measured GEMMs (CSV)."""
-    from hardplace.cost.gpu.calibrate import check_units, least_s
-    from hardplace.cost.gpu.errors import gemm_errors
+    from hardplace.cost.gpu.fitting.calibrate import check_units, least_s
+    from hardplace.cost.gpu.fitting.errors import gemm_errors
     from hardplace.cost.gpu.measured import read_gemms
 
     model = _model(device, transfer)
@@ -83,8 +83,8 @@ def gemm(
 @options.as_json
 def attention(files: tuple[Path, ...], device: str, all_rows: bool, as_json: bool) -> None:
     """Compare the attention model with measured attention kernels (CSV), by backend."""
-    from hardplace.cost.gpu.calibrate import attention_least_s, check_units
-    from hardplace.cost.gpu.errors import attention_errors
+    from hardplace.cost.gpu.fitting.calibrate import attention_least_s, check_units
+    from hardplace.cost.gpu.fitting.errors import attention_errors
     from hardplace.cost.gpu.measured import read_attention
 
     model, rows = _model(device, None), read_attention(_texts(files))
@@ -98,7 +98,7 @@ def attention(files: tuple[Path, ...], device: str, all_rows: bool, as_json: boo
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 def gpu(folder: Path) -> None:
     """Print a Markdown table of all files gemm_DEVICE.csv.gz and attention_DEVICE.csv.gz in FOLDER, and of transfer."""
-    from hardplace.cost.gpu.errors import attention_errors, gemm_errors, markdown
+    from hardplace.cost.gpu.fitting.errors import attention_errors, gemm_errors, markdown
     from hardplace.cost.gpu.measured import read_attention, read_gemms
     from hardplace.cost.gpu.models import shipped, transferred
 
@@ -154,7 +154,7 @@ def _print(tables: Sequence[ErrorTable], as_json: bool) -> None:
         return
     from rich.table import Table
 
-    from hardplace.report.screen import screen
+    from hardplace.report.console import screen
 
     for table in tables:
         seen = "shapes that no fit has seen" if table.held_out else "all rows"

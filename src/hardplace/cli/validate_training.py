@@ -13,7 +13,7 @@ from hardplace.errors import BadInput
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hardplace.search.validation import Scored, Summary
+    from hardplace.plans.published.scores import ErrorSummary, RunScore
 
 _FIELDS = (
     "id",
@@ -53,10 +53,10 @@ def show_runs(data: Path | None, split: str, *, as_json: bool, markdown: bool) -
     """Print what is predicted of runs (None: the published ones)."""
     import json
 
-    from hardplace.cost.gpu.table import parse
+    from hardplace.csv_table import parse
     from hardplace.files import read_text
-    from hardplace.search.published_rows import rows_of
-    from hardplace.search.validation import score
+    from hardplace.plans.published.rows import rows_of
+    from hardplace.plans.published.scores import score
 
     path = data or _published()
     rows = [score(row) for row in rows_of(parse(read_text(path), str(path)))]
@@ -72,8 +72,8 @@ def show_runs(data: Path | None, split: str, *, as_json: bool, markdown: bool) -
     _reasons(rows, markdown=markdown)
 
 
-def _print(title: str, rows: list[Scored], *, memory: bool = False, markdown: bool) -> None:
-    from hardplace.search.validation import by_source
+def _print(title: str, rows: list[RunScore], *, memory: bool = False, markdown: bool) -> None:
+    from hardplace.plans.published.scores import by_source
 
     found = by_source(rows, memory=memory)
     heading = ("source", "rows", "mean", "median", "worst", "which", "bias", "rank correlation")
@@ -85,13 +85,13 @@ def _print(title: str, rows: list[Scored], *, memory: bool = False, markdown: bo
         _table(title, heading, cells, markdown=markdown)
 
 
-def _cells(one: Summary) -> tuple[str, ...]:
+def _cells(one: ErrorSummary) -> tuple[str, ...]:
     rank = "" if one.rank is None else f"{one.rank:.3f}"
     shares = (f"{one.mean:.1%}", f"{one.median:.1%}", f"{one.worst:.1%}")
     return (one.name, str(one.rows), *shares, one.worst_id, f"{one.bias:+.1%}", rank)
 
 
-def _reasons(rows: list[Scored], *, markdown: bool) -> None:
+def _reasons(rows: list[RunScore], *, markdown: bool) -> None:
     from collections import Counter
 
     reasons = Counter(one.not_modelled for one in rows if one.not_modelled)
@@ -108,7 +108,7 @@ def _reasons(rows: list[Scored], *, markdown: bool) -> None:
     _table(f"Not modelled, {sum(reasons.values())} of {len(rows)} rows", ("reason", "rows"), cells, markdown=markdown)
 
 
-def _count(rows: list[Scored], *, oom: bool) -> str:
+def _count(rows: list[RunScore], *, oom: bool) -> str:
     return str(sum(one.oom is oom and one.fits is oom for one in rows))
 
 
@@ -119,7 +119,7 @@ def _table(title: str, heading: tuple[str, ...], cells: Sequence[tuple[str, ...]
         return
     from rich.table import Table
 
-    from hardplace.report.screen import screen
+    from hardplace.report.console import screen
 
     table = Table(*heading, box=None, title=title, title_justify="left")
     for row in cells:

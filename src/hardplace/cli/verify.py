@@ -21,10 +21,10 @@ def verify(model: str, micro_batch: int, tensor_parallel: int, sweep: bool, out:
 
     The script needs only PyTorch. It writes the CSV that `hardplace calibrate` reads and `hardplace validate` judges.
     """
-    from hardplace.cost.gpu.script import plan_of, script_text
+    from hardplace.cost.gpu.fitting.script import plan_of, script_text
     from hardplace.files import write_text
     from hardplace.workload.load import load
-    from hardplace.workload.rank import check_degrees
+    from hardplace.workload.sharding.degrees import check_degrees
     from hardplace.workload.types import Parallelism
 
     workload = load(model)

@@ -14,11 +14,11 @@ from hardplace.cli.options import gathered
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
-    from hardplace.search.journal import Journal
-    from hardplace.search.loop import Evaluator
-    from hardplace.search.question import Question
-    from hardplace.search.steps import Pool
-    from hardplace.search.types import Progress
+    from hardplace.branch_and_bound.loop import Evaluator
+    from hardplace.branch_and_bound.steps import Pool
+    from hardplace.branch_and_bound.types import Progress
+    from hardplace.design.journal import Journal
+    from hardplace.design.question import Question
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,7 @@ class Where:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
+class SearchRun:
     """What a search is given: where it evaluates, and the journal that is told how far it is."""
 
     evaluator: Evaluator
@@ -70,8 +70,8 @@ where_options = gathered(
 
 def journalled(question: Question, gap: float) -> Callable[[Path], bool | None]:
     """Return what tells whether a folder's journal asks a question; None where there is no journal."""
-    from hardplace.search.asked import asked
-    from hardplace.search.journal import FILE, changed
+    from hardplace.design.fingerprint import asked
+    from hardplace.design.journal import FILE, changed
 
     mine = asked(question, gap=gap)
 
@@ -82,20 +82,20 @@ def journalled(question: Question, gap: float) -> Callable[[Path], bool | None]:
 
 
 @contextmanager
-def working(question: Question, gap: float, folder: Path, where: Where) -> Iterator[Work]:
+def working(question: Question, gap: float, folder: Path, where: Where) -> Iterator[SearchRun]:
     """Open the folder's journal and the workers of a search; BadInput if the journal is of another question."""
-    from hardplace.search.asked import asked
-    from hardplace.search.exact import in_process
-    from hardplace.search.journal import FILE, Journalled, journal, sought
+    from hardplace.design.exact.evaluator import in_process
+    from hardplace.design.fingerprint import asked
+    from hardplace.design.journal import FILE, Journalled, journal, sought
 
     with ExitStack() as stack:
         pool: Pool[Any] | None = None
         if where.scheduler is not None:
-            from hardplace.search.distributed import Dask
+            from hardplace.branch_and_bound.distributed import Dask
 
             pool = stack.enter_context(Dask(where.scheduler))
         elif where.workers > 1:
-            from hardplace.search.processes import Processes
+            from hardplace.branch_and_bound.processes import Processes
 
             pool = stack.enter_context(Processes(where.workers))
         folder.mkdir(parents=True, exist_ok=True)
@@ -105,4 +105,4 @@ def working(question: Question, gap: float, folder: Path, where: Where) -> Itera
         names = ", ".join(one.name for one in question.workloads)
         opened = stack.enter_context(journal(folder / FILE, asked(question, gap=gap), names, sought(question.goal)))
         evaluator = Journalled(opened, in_process(question, gap), pool)
-        yield Work(evaluator=evaluator, journal=opened, models=len(question.workloads))
+        yield SearchRun(evaluator=evaluator, journal=opened, models=len(question.workloads))

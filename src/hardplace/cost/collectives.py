@@ -19,7 +19,7 @@ _HALVES = {Collective.ALL_GATHER: 1, Collective.REDUCE_SCATTER: 1, Collective.AL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class LevelPart:
     """The members of a group at one level: how many meet there, and over what."""
 
     members: int
@@ -27,7 +27,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
+class CollectiveCost:
     """Seconds of latency, and of bytes on the busiest link."""
 
     latency_s: float
@@ -39,20 +39,20 @@ class Cost:
         return calibration.launch_s + self.latency_s + pipelined_s
 
 
-def parts(cluster: Cluster, group: int, stride: int) -> tuple[Part, ...]:
+def parts(cluster: Cluster, group: int, stride: int) -> tuple[LevelPart, ...]:
     """Return the levels, inside out, on which the members of a group meet that are `stride` devices apart."""
     found = []
     left, reach = group, stride
     for level in cluster.levels:
         inside = left if level is cluster.levels[-1] else math.gcd(left, max(1, level.devices // reach))
         if inside > 1:
-            found.append(Part(members=inside, level=level))
+            found.append(LevelPart(members=inside, level=level))
         left //= inside
         reach *= inside
     return tuple(found)
 
 
-def _sides(part: Part) -> tuple[int, ...]:
+def _sides(part: LevelPart) -> tuple[int, ...]:
     """Return the sides of the torus that a part spans: whole axes as far as they multiply to its members."""
     sides, left = [], part.members
     for side in part.level.axes:
@@ -63,7 +63,7 @@ def _sides(part: Part) -> tuple[int, ...]:
     return (*sides, left) if left > 1 else tuple(sides)
 
 
-def _torus(part: Part, collective: Collective, tensor_bytes: float) -> Cost:
+def _torus(part: LevelPart, collective: Collective, tensor_bytes: float) -> CollectiveCost:
     """Return the cost on a wrapped torus: both directions of all its axes at once, half way round each ring.
 
     All-to-all: half of the bytes cross the middle of the longest axis, over 2 links a ring each way, so x a / 8 bytes
@@ -74,56 +74,66 @@ def _torus(part: Part, collective: Collective, tensor_bytes: float) -> Cost:
     axis_bytes_per_s = level.bandwidth_bytes_per_s * level.efficiency / max(len(level.axes), len(sides))
     latency_s = sum(side // 2 for side in sides) * level.latency_s
     if collective is Collective.POINT_TO_POINT:
-        return Cost(latency_s=level.latency_s, transfer_s=tensor_bytes / (axis_bytes_per_s / 2.0))
+        return CollectiveCost(latency_s=level.latency_s, transfer_s=tensor_bytes / (axis_bytes_per_s / 2.0))
     if collective is Collective.ALL_TO_ALL:
-        return Cost(latency_s=latency_s, transfer_s=tensor_bytes * max(max(sides) / 4.0, 1.0) / axis_bytes_per_s)
+        return CollectiveCost(
+            latency_s=latency_s, transfer_s=tensor_bytes * max(max(sides) / 4.0, 1.0) / axis_bytes_per_s
+        )
     halves = _HALVES[collective]
     share = (part.members - 1) / part.members
-    return Cost(
+    return CollectiveCost(
         latency_s=halves * latency_s, transfer_s=halves * share * tensor_bytes / (axis_bytes_per_s * len(sides))
     )
 
 
-def _bandwidth_bytes_per_s(part: Part) -> float:
+def _bandwidth_bytes_per_s(part: LevelPart) -> float:
     """Return the bandwidth of a member towards the others, one way."""
     level = part.level
     reached = level.bandwidth_bytes_per_s * level.efficiency
     return reached * min(1.0, (part.members - 1) / (level.devices - 1)) if level.meshed else reached
 
 
-def _switched(part: Part, collective: Collective, tensor_bytes: float) -> Iterator[tuple[Algorithm, Cost]]:
+def _switched(
+    part: LevelPart, collective: Collective, tensor_bytes: float
+) -> Iterator[tuple[Algorithm, CollectiveCost]]:
     """Yield the algorithms on one switched level, bandwidth a device and direction."""
     members, step_s = part.members, part.level.latency_s
     byte_s = 1.0 / _bandwidth_bytes_per_s(part)
     share, rounds = (members - 1) / members, math.ceil(math.log2(members))
     if collective is Collective.POINT_TO_POINT:
-        yield Algorithm.DIRECT, Cost(latency_s=step_s, transfer_s=tensor_bytes * byte_s)
+        yield Algorithm.DIRECT, CollectiveCost(latency_s=step_s, transfer_s=tensor_bytes * byte_s)
         return
     if collective is Collective.ALL_TO_ALL:
-        yield Algorithm.DIRECT, Cost(latency_s=(members - 1) * step_s, transfer_s=share * tensor_bytes * byte_s)
-        yield Algorithm.DOUBLING, Cost(latency_s=rounds * step_s, transfer_s=rounds * tensor_bytes / 2.0 * byte_s)
+        yield (
+            Algorithm.DIRECT,
+            CollectiveCost(latency_s=(members - 1) * step_s, transfer_s=share * tensor_bytes * byte_s),
+        )
+        yield (
+            Algorithm.DOUBLING,
+            CollectiveCost(latency_s=rounds * step_s, transfer_s=rounds * tensor_bytes / 2.0 * byte_s),
+        )
         return
     halves = _HALVES[collective]
     moved_s = halves * share * tensor_bytes * byte_s
-    yield Algorithm.RING, Cost(latency_s=halves * (members - 1) * step_s, transfer_s=moved_s)
-    yield Algorithm.HALVING, Cost(latency_s=halves * rounds * step_s, transfer_s=moved_s)
+    yield Algorithm.RING, CollectiveCost(latency_s=halves * (members - 1) * step_s, transfer_s=moved_s)
+    yield Algorithm.HALVING, CollectiveCost(latency_s=halves * rounds * step_s, transfer_s=moved_s)
     if collective is Collective.ALL_REDUCE:
-        yield Algorithm.DOUBLING, Cost(latency_s=rounds * step_s, transfer_s=rounds * tensor_bytes * byte_s)
-        yield Algorithm.TREE, Cost(latency_s=2 * rounds * step_s, transfer_s=2.0 * tensor_bytes * byte_s)
+        yield Algorithm.DOUBLING, CollectiveCost(latency_s=rounds * step_s, transfer_s=rounds * tensor_bytes * byte_s)
+        yield Algorithm.TREE, CollectiveCost(latency_s=2 * rounds * step_s, transfer_s=2.0 * tensor_bytes * byte_s)
         if part.level.in_network:
             # Each device sends all it has once, and the reduced share that it then multicasts.
             moved_s = (1.0 + 1.0 / members) * tensor_bytes * byte_s / part.level.in_network
-            yield Algorithm.IN_NETWORK, Cost(latency_s=2 * step_s, transfer_s=moved_s)
+            yield Algorithm.IN_NETWORK, CollectiveCost(latency_s=2 * step_s, transfer_s=moved_s)
 
 
-def on_level(part: Part, collective: Collective, tensor_bytes: float) -> dict[Algorithm, Cost]:
+def on_level(part: LevelPart, collective: Collective, tensor_bytes: float) -> dict[Algorithm, CollectiveCost]:
     """Return the cost of every algorithm among the members at one level."""
     if part.level.axes:
         return {Algorithm.TORUS: _torus(part, collective, tensor_bytes)}
     return dict(_switched(part, collective, tensor_bytes))
 
 
-def _rings(found: tuple[Part, ...], collective: Collective, tensor_bytes: float) -> Cost:
+def _rings(found: tuple[LevelPart, ...], collective: Collective, tensor_bytes: float) -> CollectiveCost:
     """Return flat rings through all levels, one a device of the innermost, each crossing a level once a group of it.
 
     So the outer links of all devices inside serve the rings together (rails), and the slowest level rules.
@@ -135,12 +145,12 @@ def _rings(found: tuple[Part, ...], collective: Collective, tensor_bytes: float)
         inside *= part.members
         # Of the ring's `group` steps, those that stay below this level's groups were counted before.
         latency_s += halves * (group // inside) * (part.members - 1) * part.level.latency_s
-    return Cost(latency_s=latency_s, transfer_s=halves * (group - 1) / group * tensor_bytes / slowest)
+    return CollectiveCost(latency_s=latency_s, transfer_s=halves * (group - 1) / group * tensor_bytes / slowest)
 
 
 def _layered(
-    found: tuple[Part, ...], collective: Collective, tensor_bytes: float, calibration: Calibration
-) -> tuple[str, Cost]:
+    found: tuple[LevelPart, ...], collective: Collective, tensor_bytes: float, calibration: Calibration
+) -> tuple[str, CollectiveCost]:
     """Return the hierarchical algorithm: scatter level by level inwards out, gather back, the best way at each.
 
     An all-to-all is split by where its bytes go; every level carries those that leave the level inside.
@@ -158,10 +168,12 @@ def _layered(
         share /= part.members
         inside *= part.members
         names.append(f"{algorithm} {part.level.name}")
-    return ", ".join(names), Cost(latency_s=latency_s, transfer_s=transfer_s)
+    return ", ".join(names), CollectiveCost(latency_s=latency_s, transfer_s=transfer_s)
 
 
-def best(part: Part, collective: Collective, tensor_bytes: float, calibration: Calibration) -> tuple[Algorithm, Cost]:
+def best(
+    part: LevelPart, collective: Collective, tensor_bytes: float, calibration: Calibration
+) -> tuple[Algorithm, CollectiveCost]:
     """Return the fastest algorithm among the members at one level."""
     choices = on_level(part, collective, tensor_bytes)
     return min(choices.items(), key=lambda item: item[1].seconds(calibration))
@@ -174,7 +186,7 @@ def algorithms(
     stride: int,
     tensor_bytes: float,
     calibration: Calibration = IDEAL,
-) -> dict[str, Cost]:
+) -> dict[str, CollectiveCost]:
     """Return the cost of every algorithm for a tensor of so many bytes, by name; empty for a group of one.
 
     stride: devices from one member to the next. tensor_bytes: as `Collective` defines it.
@@ -204,3 +216,11 @@ def collective_s(
     """Return seconds of a collective by its fastest algorithm; 0 for a group of one."""
     costs = algorithms(cluster, collective, group, stride, tensor_bytes, calibration).values()
     return min((cost.seconds(calibration) for cost in costs), default=0.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ring:
+    """A group of ranks: how many, and devices from one to the next."""
+
+    members: int
+    stride: int

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from hardplace.errors import BadInput, unknown
 from hardplace.files import read_toml
-from hardplace.hardware.device import DTYPES, Arrays, Device, Level, Multiprocessors, Node, Provenance
+from hardplace.hardware.device import DTYPES, Arrays, Device, Multiprocessors, Node, NodeLevel, Provenance
 from hardplace.hardware.records import Record
 from hardplace.hardware.technology import MEMORY_PJ_PER_BIT, NODES
 
@@ -210,7 +210,7 @@ def read_node(path: Path) -> Node:
     return replace(answer, device=read_device(path.parent / answer.device).name)
 
 
-def _level(record: Record, *, last: bool) -> Level:
+def _level(record: Record, *, last: bool) -> NodeLevel:
     """Return one level; only the last may leave out its number of devices."""
     axes: tuple[int, ...] = ()
     if record.has("axes"):
@@ -223,7 +223,7 @@ def _level(record: Record, *, last: bool) -> Level:
     record.has("meshed")
     if meshed.__class__ is not bool:
         raise BadInput(f"{record.where('meshed')}: {meshed!r}: expected true or false")
-    level = Level(
+    level = NodeLevel(
         name=record.text("name"),
         devices=devices,
         bandwidth_bytes_per_s=record.quantity("bandwidth", "B/s"),

@@ -148,7 +148,7 @@ class Device:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Level:
+class NodeLevel:
     """One level of a node's network, inside out, as `NetworkLevel` has it.
 
     devices: in a group; None for the outermost, which grows with the job. bandwidth: of a device, one way, over all its
@@ -198,7 +198,7 @@ class Node:
     name: str
     title: str
     device: str
-    levels: tuple[Level, ...]
+    levels: tuple[NodeLevel, ...]
     price_usd: float | None
     provenance: tuple[Provenance, ...]
 

@@ -39,7 +39,7 @@ class Use:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
+class ChipCost:
     """Cost of making (USD) and carbon (kg CO2 equivalents) of chips, arrays of shape (chips,)."""
 
     dies: Floats
@@ -70,7 +70,7 @@ def good_share(die_mm2: Floats, tech: Technology) -> Floats:
     return np.asarray((1.0 + defects / CLUSTERING) ** -CLUSTERING)
 
 
-def cost(plan: Blueprint, tech: Technology, die_mm2: Floats, tdp_w: Floats, use: Use | None = None) -> Cost:
+def cost(plan: Blueprint, tech: Technology, die_mm2: Floats, tdp_w: Floats, use: Use | None = None) -> ChipCost:
     """Return cost and carbon of chips of this area and power at a node."""
     use = use or Use()
     dies = np.ceil(die_mm2 / RETICLE_MM2)
@@ -81,7 +81,7 @@ def cost(plan: Blueprint, tech: Technology, die_mm2: Floats, tdp_w: Floats, use:
     per_cm2 = FAB_G_PER_KWH * tech.fab_kwh_per_cm2 + tech.gas_g_per_cm2 + MATERIALS_G_PER_CM2
     memory_g = plan.memory_bytes / GB * DRAM_G_PER_GB
     hours = use.years * 365.25 * 24.0
-    return Cost(
+    return ChipCost(
         dies=dies,
         good_share=good,
         die_usd=dies * tech.wafer_usd / (dies_per_wafer(each) * good) * (1.0 + TEST_SHARE),

@@ -12,7 +12,7 @@ from hardplace.hardware.bill import Activity, bill
 from hardplace.hardware.blueprint import of_device, training_dtype
 from hardplace.hardware.catalogue import device, device_names, node, node_names
 from hardplace.hardware.device import Arrays, Device, Provenance
-from hardplace.hardware.money import Cost, cost
+from hardplace.hardware.money import ChipCost, cost
 from hardplace.hardware.settings import setting
 from hardplace.hardware.technology import technology
 from hardplace.units import MIB
@@ -22,7 +22,7 @@ OTHER = "not modelled"  # what a published die or TDP has above the sum of the p
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class SheetPart:
     """A part of the chip and what it takes, in mm2 or W."""
 
     name: str
@@ -39,7 +39,7 @@ class Peak:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sheet:
+class DeviceSheet:
     """What `hardplace chip` prints and draws. Published figures are None where there are none.
 
     area and power: the model's parts, and OTHER where the published total is larger. Cost and carbon are of the
@@ -62,8 +62,8 @@ class Sheet:
     training_dtype: str
     peaks: tuple[Peak, ...]
     vector_flops_per_s: float
-    area: tuple[Part, ...]
-    power: tuple[Part, ...]
+    area: tuple[SheetPart, ...]
+    power: tuple[SheetPart, ...]
     model_die_mm2: float
     published_die_mm2: float | None
     die_is_bound: bool
@@ -72,7 +72,7 @@ class Sheet:
     activity: Activity
     dies: int
     good_share: float
-    cost: tuple[Part, ...]
+    cost: tuple[SheetPart, ...]
     embodied_kg: float
     use_kg: float
     provenance: tuple[Provenance, ...]
@@ -122,7 +122,7 @@ def _of_space(name: str, count: int, rows: int, columns: int, cores: int, lanes:
     )
 
 
-def sheet(one: Device, node_nm: float | None = None, dtype: str | None = None) -> Sheet:
+def sheet(one: Device, node_nm: float | None = None, dtype: str | None = None) -> DeviceSheet:
     """Return the sheet of a device, at its own node or at another one.
 
     dtype: a type of operand that one asks about; its fallback is among the notes. Raises BadInput for a node outside
@@ -136,7 +136,7 @@ def sheet(one: Device, node_nm: float | None = None, dtype: str | None = None) -
     found = bill(plan, tech)
     die, tdp = float(found.die_mm2[0]), float(found.tdp_w[0])
     made = cost(plan, tech, np.array([one.die_area_mm2 or die]), np.array([one.tdp_w or tdp]))
-    return Sheet(
+    return DeviceSheet(
         name=one.name,
         title=one.title,
         vendor=one.vendor,
@@ -178,22 +178,22 @@ def _peaks(one: Device) -> tuple[Peak, ...]:
     )
 
 
-def _costs(made: Cost) -> tuple[Part, ...]:
+def _costs(made: ChipCost) -> tuple[SheetPart, ...]:
     named = (
         ("die", made.die_usd),
         ("memory", made.memory_usd),
         ("package", made.package_usd),
         ("board and cooling", made.board_usd),
     )
-    return tuple(Part(name=name, value=float(value[0])) for name, value in named)
+    return tuple(SheetPart(name=name, value=float(value[0])) for name, value in named)
 
 
-def _parts(values: dict[str, float], published: float | None) -> tuple[Part, ...]:
+def _parts(values: dict[str, float], published: float | None) -> tuple[SheetPart, ...]:
     """Return the parts, largest first, and last what a larger published total leaves over."""
-    parts = sorted((Part(name=name, value=value) for name, value in values.items()), key=lambda part: -part.value)
+    parts = sorted((SheetPart(name=name, value=value) for name, value in values.items()), key=lambda part: -part.value)
     rest = (published or 0.0) - sum(values.values())
     parts = [part for part in parts if part.value > 0]
-    return (*parts, Part(name=OTHER, value=rest)) if rest > 0 else tuple(parts)
+    return (*parts, SheetPart(name=OTHER, value=rest)) if rest > 0 else tuple(parts)
 
 
 def _engines(one: Device) -> str:

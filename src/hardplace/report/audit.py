@@ -6,11 +6,11 @@ from rich.table import Table
 from rich.text import Text
 
 from hardplace.report import style
+from hardplace.report.console import headed, screen
 from hardplace.report.rendering import rendered
-from hardplace.report.screen import headed, screen
-from hardplace.search.shapes.audit import Audit
-from hardplace.search.shapes.gemms import GemmRow
-from hardplace.search.shapes.rule import Rule, Verdict
+from hardplace.shapes.audit import Audit
+from hardplace.shapes.gemms import GemmRow
+from hardplace.shapes.rule import CodesignRule, Verdict
 from hardplace.units import format_quantity
 
 _SHOWN = 24  # GEMMs in the terminal; the page has all
@@ -78,7 +78,7 @@ def gemm_cells(row: GemmRow) -> tuple[str, ...]:
     )
 
 
-def cost(rule: Rule) -> str:
+def cost(rule: CodesignRule) -> str:
     """Return what a rule's breach costs as a share of the step."""
     if rule.cost is None:
         return "-"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hardplace.hardware.sheet import OTHER, Part, Sheet
-from hardplace.report import style, words
+from hardplace.hardware.sheet import OTHER, DeviceSheet, SheetPart
+from hardplace.report import style
+from hardplace.report import text as words
 from hardplace.report.drawing import LogAxis, treemap
 from hardplace.report.rendering import rendered
 from hardplace.units import format_quantity
@@ -53,7 +54,7 @@ class Roof:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Roofline:
+class RooflineChart:
     """The drawing of the roofline: axes, the memory's slope as end points, the roofs."""
 
     slope: tuple[float, float, float, float]
@@ -65,7 +66,7 @@ class Roofline:
     memory: str
 
 
-def page(sheet: Sheet) -> str:
+def page(sheet: DeviceSheet) -> str:
     """Return the HTML page of a chip."""
     die = sheet.published_die_mm2 or sheet.model_die_mm2
     return rendered(
@@ -83,7 +84,7 @@ def page(sheet: Sheet) -> str:
     )
 
 
-def tiles(parts: tuple[Part, ...], unit: str) -> tuple[Tile, ...]:
+def tiles(parts: tuple[SheetPart, ...], unit: str) -> tuple[Tile, ...]:
     """Return the tiles of a square drawing whose whole is the sum of the parts."""
     total = sum(part.value for part in parts)
     found = []
@@ -116,7 +117,7 @@ def _lines(name: str, amount: str, width: float, height: float) -> tuple[str, ..
     return tuple(lines) if fits else ()
 
 
-def roofline(sheet: Sheet) -> Roofline:
+def roofline(sheet: DeviceSheet) -> RooflineChart:
     """Return the roofline of memory and matrix engines; types of equal peak share a roof."""
     bandwidth = sheet.memory_bandwidth_bytes_per_s
     top = max(peak.flops_per_s for peak in sheet.peaks)
@@ -127,7 +128,7 @@ def roofline(sheet: Sheet) -> Roofline:
     rows = [(peak.dtype, peak.flops_per_s) for peak in sheet.peaks]
     for name, value in (*rows, ("vector fp32", sheet.vector_flops_per_s)):
         groups.setdefault(format_quantity(value, "FLOP/s"), (value, []))[1].append(name)
-    return Roofline(
+    return RooflineChart(
         slope=(x.at(0.1), y.at(0.1 * bandwidth), x.at(top / bandwidth), y.at(top)),
         roofs=tuple(
             Roof(

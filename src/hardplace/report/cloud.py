@@ -5,21 +5,22 @@ from __future__ import annotations
 import numpy as np
 import plotly.graph_objects as go
 
-from hardplace.report import style, words
+from hardplace.design.types import DesignResult, Evaluation
+from hardplace.report import style
+from hardplace.report import text as words
 from hardplace.report.frontier import Floats, Ints, frontier, thin
-from hardplace.search.types import Evaluation, Exploration
 
 DRAWN = 4000  # SVG stays quick, and the page small, up to some thousand points
 
 
-def drawn(exploration: Exploration) -> Ints:
+def drawn(exploration: DesignResult) -> Ints:
     """Return the chips of the cloud that the figure draws: the frontier, and an even choice of the rest."""
     area, value = _columns(exploration)
     chosen = [place for place, label in enumerate(exploration.cloud.label) if label == exploration.best.chip.name]
     return thin(area, value, DRAWN, np.union1d(frontier(area, value), np.array(chosen, dtype=np.intp)))
 
 
-def figure(exploration: Exploration) -> go.Figure:
+def figure(exploration: DesignResult) -> go.Figure:
     """Return throughput under the chosen plan against area, a point for each chip."""
     chart = go.Figure()
     _points(chart, exploration)
@@ -41,12 +42,12 @@ def figure(exploration: Exploration) -> go.Figure:
     return style.styled(chart, 480).update_layout(legend=style.legend(1.02), margin={"t": 84})
 
 
-def _columns(exploration: Exploration) -> tuple[Floats, Floats]:
+def _columns(exploration: DesignResult) -> tuple[Floats, Floats]:
     cloud = exploration.cloud
     return np.array(cloud.area_mm2, dtype=np.float64), np.array(cloud.samples_per_s, dtype=np.float64)
 
 
-def _points(chart: go.Figure, exploration: Exploration) -> None:
+def _points(chart: go.Figure, exploration: DesignResult) -> None:
     area, value = _columns(exploration)
     index = drawn(exploration)
     chart.add_scatter(
@@ -60,7 +61,7 @@ def _points(chart: go.Figure, exploration: Exploration) -> None:
     )
 
 
-def _bound(chart: go.Figure, exploration: Exploration) -> None:
+def _bound(chart: go.Figure, exploration: DesignResult) -> None:
     """Draw what no chip up to an area can exceed with any plan: its own bound, or the space's if lower."""
     area, _ = _columns(exploration)
     limit = exploration.bound if exploration.objective == "throughput" else np.inf
@@ -80,7 +81,7 @@ def _bound(chart: go.Figure, exploration: Exploration) -> None:
     )
 
 
-def _frontier(chart: go.Figure, exploration: Exploration) -> None:
+def _frontier(chart: go.Figure, exploration: DesignResult) -> None:
     """Draw the most that any chip up to an area reaches, the answer (with its exact schedules) included."""
     best = exploration.best
     area, value = _columns(exploration)
@@ -90,7 +91,9 @@ def _frontier(chart: go.Figure, exploration: Exploration) -> None:
     _steps(chart, "most reached up to that area", area[index], value[index], style.ORANGE, "solid", exploration)
 
 
-def _steps(chart: go.Figure, name: str, x: Floats, y: Floats, colour: str, dash: str, exploration: Exploration) -> None:
+def _steps(
+    chart: go.Figure, name: str, x: Floats, y: Floats, colour: str, dash: str, exploration: DesignResult
+) -> None:
     """Add a line that holds each value until the next one, to the budget."""
     end = max(exploration.budget.area_mm2, float(x[-1])) if len(x) else exploration.budget.area_mm2
     chart.add_scatter(

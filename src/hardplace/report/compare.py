@@ -7,14 +7,15 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 from rich.table import Table
 
-from hardplace.report import style, words
+from hardplace.design.strategies.types import Comparison, Point
+from hardplace.report import style
+from hardplace.report import text as words
+from hardplace.report.console import headed, screen
 from hardplace.report.rendering import rendered_with_figures
-from hardplace.report.screen import headed, screen
-from hardplace.search.strategies.types import Comparison, Point
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class StrategyRow:
     """One search, its numbers as text."""
 
     name: str
@@ -28,10 +29,10 @@ class Row:
     plan: str
 
 
-def rows(comparison: Comparison) -> tuple[Row, ...]:
+def rows(comparison: Comparison) -> tuple[StrategyRow, ...]:
     """Return the certified search and the strategies; share: of the certified optimum."""
     certified = comparison.certified
-    first = Row(
+    first = StrategyRow(
         name="certified",
         found=words.number(certified.samples_per_s, 5),
         share=words.percent(1.0),
@@ -45,7 +46,7 @@ def rows(comparison: Comparison) -> tuple[Row, ...]:
     return (
         first,
         *(
-            Row(
+            StrategyRow(
                 name=trial.strategy,
                 found=words.number(trial.samples_per_s, 5) if trial.samples_per_s else "nothing",
                 share=words.percent(trial.samples_per_s / certified.samples_per_s),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Box:
+class Rectangle:
     """A rectangle, in the units of the drawing; y grows downwards."""
 
     x: float
@@ -17,7 +17,7 @@ class Box:
     height: float
 
 
-def treemap(values: Sequence[float], width: float, height: float) -> tuple[Box, ...]:
+def treemap(values: Sequence[float], width: float, height: float) -> tuple[Rectangle, ...]:
     """Return a box for each positive value, areas in proportion, together filling width x height.
 
     Squarified (Bruls, Huizing, van Wijk 2000): rows are laid along the shorter side while that makes boxes
@@ -28,7 +28,7 @@ def treemap(values: Sequence[float], width: float, height: float) -> tuple[Box, 
     """
     scale = width * height / sum(values)
     left = [value * scale for value in values]
-    found: list[Box] = []
+    found: list[Rectangle] = []
     x = y = 0.0
     while left:
         wide, high = width - x, height - y
@@ -42,9 +42,9 @@ def treemap(values: Sequence[float], width: float, height: float) -> tuple[Box, 
         for area in row:
             length = area / depth
             if wide >= high:
-                found.append(Box(x=x, y=y + along, width=depth, height=length))
+                found.append(Rectangle(x=x, y=y + along, width=depth, height=length))
             else:
-                found.append(Box(x=x + along, y=y, width=length, height=depth))
+                found.append(Rectangle(x=x + along, y=y, width=length, height=depth))
             along += length
         x, y = (x + depth, y) if wide >= high else (x, y + depth)
     return tuple(found)

@@ -9,10 +9,11 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from hardplace.cost.types import Engine
+from hardplace.design.scheduling.types import Assignment
+from hardplace.design.types import Evaluation, LayerSchedule, PhaseSchedule
 from hardplace.hardware.types import Accelerator
-from hardplace.report import style, words
-from hardplace.scheduling.types import Assignment
-from hardplace.search.types import Evaluation, LayerSchedule, PhaseSchedule
+from hardplace.report import style
+from hardplace.report import text as words
 from hardplace.units import format_quantity
 
 MOST_ROWS = 16  # of one kind; beyond that only cores that run a kernel of their own get a row
@@ -31,7 +32,7 @@ _OFF_CHIP = {Engine.NETWORK: "network", Engine.COPY: "copy engine"}  # rows of e
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bar:
+class GanttBar:
     """A stretch of one kernel on one row."""
 
     row: str
@@ -63,10 +64,10 @@ def rows(phase: PhaseSchedule, chip: Accelerator) -> tuple[str, ...]:
     return tuple(found)
 
 
-def bars(phase: PhaseSchedule, chip: Accelerator) -> tuple[Bar, ...]:
+def bars(phase: PhaseSchedule, chip: Accelerator) -> tuple[GanttBar, ...]:
     """Return a bar for every row that a kernel occupies."""
     return tuple(
-        Bar(row=row, task=item.task, start_s=item.start_s, duration_s=item.end_s - item.start_s)
+        GanttBar(row=row, task=item.task, start_s=item.start_s, duration_s=item.end_s - item.start_s)
         for item in phase.schedule.assignments
         for row in _rows_of(item, phase.engines[item.task], chip)
     )
@@ -180,7 +181,7 @@ def _label(name: str, share: float) -> str:
     return style.fitting(f"{nearest} {what}".strip(), share) or style.fitting(nearest, share)
 
 
-def _hover(phase: PhaseSchedule, bar: Bar, chip: Accelerator) -> str:
+def _hover(phase: PhaseSchedule, bar: GanttBar, chip: Accelerator) -> str:
     item, engine = phase.schedule.assignments[bar.task], phase.engines[bar.task]
     kinds = {
         Engine.TENSOR: words.plural(chip.tensor_cores, "tensor core"),

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from hardplace.report import words
-from hardplace.report.screen import headed, screen
-from hardplace.search.shapes.joint_types import Fitted, JointExploration
-from hardplace.search.shapes.types import FIELDS
-from hardplace.search.types import Stop
+from hardplace.branch_and_bound.types import Stop
+from hardplace.report import text as words
+from hardplace.report.console import headed, screen
+from hardplace.shapes.joint.types import Fitted, ShapeDesignResult
+from hardplace.shapes.types import FIELDS
 from hardplace.units import format_quantity
 
 
-def show(found: JointExploration) -> None:
+def show(found: ShapeDesignResult) -> None:
     """Print the answer, what it wins over each choice on its own, and the certificate."""
     console = screen(160)
     frozen = f", {', '.join(found.frozen)} frozen" if found.frozen else ""
@@ -54,13 +54,13 @@ def sizes(one: Fitted) -> str:
     )
 
 
-def scored(found: JointExploration) -> str:
+def scored(found: ShapeDesignResult) -> str:
     """Return what the score is, and the answer's over the model's own shape on its best chip."""
     what = "raw" if found.raw else "for each parameter"
     return f"{found.score / found.base.score:.3f} times the model's own shape on its best chip ({what})"
 
 
-def certificate(found: JointExploration) -> str:
+def certificate(found: ShapeDesignResult) -> str:
     """Return the certificate in a sentence."""
     what = f"{found.candidates:,} candidates ({found.shapes:,} shapes x {found.chips:,} chips x plans)"
     unit = "samples/s" if found.raw else "samples/s at the model's parameters"
@@ -68,14 +68,14 @@ def certificate(found: JointExploration) -> str:
     return f"None of the {what} can be {left}: score {found.score:,.1f}, bound {found.bound:,.1f} {unit}."
 
 
-def account(found: JointExploration) -> str:
+def account(found: ShapeDesignResult) -> str:
     """Return what discarded the candidates, and why the search stopped."""
     levels = ", ".join(f"{level.discarded:,} by {level.name}" for level in found.levels if level.discarded)
     why = "optimal" if found.stop is Stop.OPTIMAL else found.stop.value
     return f"{levels}; {found.opened} shapes laid out; {why} after {found.seconds:.1f} s"
 
 
-def comparison(found: JointExploration) -> Table:
+def comparison(found: ShapeDesignResult) -> Table:
     """Return the answer beside the model's own shape on its best chip, and the best shape for that chip."""
     table = Table("", "score", "gain", "shape", "chip", "plan", box=None)
     rows = (

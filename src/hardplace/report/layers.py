@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hardplace.report import words
-from hardplace.report.layers_graph import Link, Node, data_bytes, links, nodes
-from hardplace.report.layers_places import Place, places
+from hardplace.report import text as words
+from hardplace.report.layers_graph import GraphNode, Link, data_bytes, links, nodes
+from hardplace.report.layers_places import NodePlace, places
 from hardplace.units import format_quantity
 from hardplace.workload.summary import Summary
 from hardplace.workload.types import Layer, Workload
@@ -18,7 +18,7 @@ _PITCH, _GAP, _MARGIN, _TOP, _BAR = 114.0, 190.0, 130.0, 40.0, 250.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Box:
+class LayerBox:
     """A node as it is drawn; bars: what it takes of the model's FLOPs and parameters, in the drawing's units."""
 
     x: float
@@ -49,7 +49,7 @@ class Drawing:
 
     width: float
     height: float
-    boxes: tuple[Box, ...]
+    boxes: tuple[LayerBox, ...]
     lines: tuple[Line, ...]
 
 
@@ -83,15 +83,15 @@ def drawing(workload: Workload, layers: dict[int, Layer], summary: Summary) -> D
     )
 
 
-def _x(place: Place) -> float:
+def _x(place: NodePlace) -> float:
     return _MARGIN + place.column * (WIDTH + _GAP)
 
 
-def _y(place: Place) -> float:
+def _y(place: NodePlace) -> float:
     return _TOP + place.row * _PITCH
 
 
-def _box(node: Node, place: Place, layer: Layer, summary: Summary, own: Sequence[Link]) -> Box:
+def _box(node: GraphNode, place: NodePlace, layer: Layer, summary: Summary, own: Sequence[Link]) -> LayerBox:
     count = len(node.positions)
     one = next(facts for facts in summary.layers if facts.name == layer.name)
     flops = count * (one.forward_flops + one.backward_flops)
@@ -102,7 +102,7 @@ def _box(node: Node, place: Place, layer: Layer, summary: Summary, own: Sequence
         f"FLOPs {format_quantity(flops, 'FLOP')}, {words.percent(flops_share)}; "
         f"parameters {words.number(count * one.parameters)}, {words.percent(parameters_share)}"
     )
-    return Box(
+    return LayerBox(
         x=_x(place),
         y=_y(place),
         name=f"{count} × {layer.name}" if count > 1 else layer.name,
@@ -119,7 +119,7 @@ def _sizes(link: Link) -> str:
 
 
 def _lines(
-    found: Sequence[Node], joined: Sequence[Link], placed: Sequence[Place], boxes: Sequence[Box]
+    found: Sequence[GraphNode], joined: Sequence[Link], placed: Sequence[NodePlace], boxes: Sequence[LayerBox]
 ) -> tuple[Line, ...]:
     """Return the edges between different nodes; those of tables between neighbours share the others' line."""
     several = max(place.column for place in placed) > 0
@@ -153,7 +153,7 @@ def _is(link: Link, pair: tuple[int, int]) -> bool:
     return (link.source, link.target) == pair and not link.table
 
 
-def _label(link: Link, found: Sequence[Node]) -> str:
+def _label(link: Link, found: Sequence[GraphNode]) -> str:
     """Return what a link carries in words."""
     if link.table or link.target < link.source:
         return _sizes(link) + (" table" if link.table else " to the next")
@@ -165,7 +165,7 @@ def _label(link: Link, found: Sequence[Node]) -> str:
     )
 
 
-def _straight(start: Box, end: Box, label: str, table: bool) -> Line:
+def _straight(start: LayerBox, end: LayerBox, label: str, table: bool) -> Line:
     x = start.x + WIDTH / 2
     down = end.y > start.y
     y0, y1 = (start.y + HEIGHT, end.y) if down else (start.y, end.y + HEIGHT)
@@ -176,7 +176,7 @@ def _straight(start: Box, end: Box, label: str, table: bool) -> Line:
     )  # fmt: skip
 
 
-def _arc(start: Box, end: Box, label: str, table: bool, left: bool, number: int) -> Line:
+def _arc(start: LayerBox, end: LayerBox, label: str, table: bool, left: bool, number: int) -> Line:
     """Return an edge past the nodes between, outside of the column."""
     sign, x = (-1, start.x) if left else (1, start.x + WIDTH)
     y0, y1 = start.y + HEIGHT / 2 + 6 * number, end.y + HEIGHT / 2 - 6 * number
@@ -192,7 +192,7 @@ def _arc(start: Box, end: Box, label: str, table: bool, left: bool, number: int)
     )
 
 
-def _across(start: Box, end: Box, label: str, table: bool, number: int) -> Line:
+def _across(start: LayerBox, end: LayerBox, label: str, table: bool, number: int) -> Line:
     """Return an edge from one column to another."""
     right = end.x > start.x
     x0, x1 = (start.x + WIDTH, end.x - 2) if right else (start.x, end.x + WIDTH + 2)
@@ -205,7 +205,11 @@ def _across(start: Box, end: Box, label: str, table: bool, number: int) -> Line:
 
 
 def _data(
-    found: Sequence[Node], placed: Sequence[Place], layers: Sequence[Layer], boxes: Sequence[Box], micro_batch: int
+    found: Sequence[GraphNode],
+    placed: Sequence[NodePlace],
+    layers: Sequence[Layer],
+    boxes: Sequence[LayerBox],
+    micro_batch: int,
 ) -> tuple[Line, ...]:
     """Return an arrow into each node that reads the model's input: of any type for the first, elsewhere tokens."""
     made = []

@@ -11,7 +11,7 @@ from hardplace.workload.types import Edge, Layer, OperatorKind, Phase, StorageRo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Node:
+class GraphNode:
     """A layer that stands at `positions` of the order, one after the other or alternating with others."""
 
     layer: int
@@ -32,16 +32,16 @@ class Link:
     table: bool
 
 
-def nodes(order: Sequence[int]) -> tuple[Node, ...]:
+def nodes(order: Sequence[int]) -> tuple[GraphNode, ...]:
     """Return the nodes of an order, by their first positions; together they take every position once."""
 
-    def fold(part: Sequence[int], starts: list[int]) -> list[Node]:
+    def fold(part: Sequence[int], starts: list[int]) -> list[GraphNode]:
         found = []
         for run in runs(part):
             length = len(run.pattern)
             begins = [start + run.start + length * time for start in starts for time in range(run.count)]
             if length == 1:
-                found.append(Node(layer=run.pattern[0], positions=tuple(begins)))
+                found.append(GraphNode(layer=run.pattern[0], positions=tuple(begins)))
             else:
                 found += fold(run.pattern, begins)
         return found
@@ -49,7 +49,9 @@ def nodes(order: Sequence[int]) -> tuple[Node, ...]:
     return tuple(fold(order, [0]))
 
 
-def links(found: Sequence[Node], edges: Sequence[Edge], layers: Sequence[Layer], micro_batch: int) -> tuple[Link, ...]:
+def links(
+    found: Sequence[GraphNode], edges: Sequence[Edge], layers: Sequence[Layer], micro_batch: int
+) -> tuple[Link, ...]:
     """Return what nodes hand to each other; layers: by index in the workload, whose outputs have the bytes."""
     node_at = {position: number for number, node in enumerate(found) for position in node.positions}
     groups: dict[tuple[int, int, bool], list[Edge]] = {}

@@ -8,14 +8,14 @@ from typing import NamedTuple
 _LONGEST = 9  # nodes of a chain in one column
 
 
-class Place(NamedTuple):
+class NodePlace(NamedTuple):
     """Column and row of a node, from 0."""
 
     column: int
     row: int
 
 
-def places(count: int, links: Sequence[tuple[int, int, int]]) -> list[Place]:
+def places(count: int, links: Sequence[tuple[int, int, int]]) -> list[NodePlace]:
     """Return a place for each of `count` nodes, which stand in topological order.
 
     links: (source, target, how many edges) of what depends on the samples. Skip connections that are nested make a
@@ -34,7 +34,7 @@ def places(count: int, links: Sequence[tuple[int, int, int]]) -> list[Place]:
     if not begins and not skips and count > _LONGEST:
         height = -(-count // -(-count // _LONGEST))
         begins = set(range(height, count, height))
-        return [Place(number // height, number % height) for number in range(count)]
+        return [NodePlace(number // height, number % height) for number in range(count)]
     return _columns(count, links, begins, hub)
 
 
@@ -52,35 +52,35 @@ def _hub(count: int, links: Sequence[tuple[int, int, int]]) -> int:
     return max(able, key=lambda node: edges[node], default=0)
 
 
-def _columns(count: int, links: Sequence[tuple[int, int, int]], begins: set[int], hub: int) -> list[Place]:
+def _columns(count: int, links: Sequence[tuple[int, int, int]], begins: set[int], hub: int) -> list[NodePlace]:
     """Return places in columns that begin at these nodes, each below what it takes from, but for a hub."""
-    found: list[Place] = []
+    found: list[NodePlace] = []
     for node in range(count):
         sources = [source for source, target, _ in links if target == node and source < node]
         if node in begins:
-            found.append(Place(found[-1].column + 1, 0))
+            found.append(NodePlace(found[-1].column + 1, 0))
         elif not node:
-            found.append(Place(0, 0))
+            found.append(NodePlace(0, 0))
         else:
             above = [found[source].row for source in sources if not hub or source != hub]
-            found.append(Place(found[-1].column, max([found[-1].row, *above]) + 1))
+            found.append(NodePlace(found[-1].column, max([found[-1].row, *above]) + 1))
     return found
 
 
-def _u_shape(count: int, skips: Sequence[tuple[int, int]]) -> list[Place]:
+def _u_shape(count: int, skips: Sequence[tuple[int, int]]) -> list[NodePlace]:
     """Return places down the left column and up the right one, so that each skip connection is level."""
     left, right = skips[0]
     row = max(left, count - 1 - right)
-    found = {node: Place(0, row - (left - node)) for node in range(left)}
-    found |= {node: Place(1, row - (node - right)) for node in range(right + 1, count)}
+    found = {node: NodePlace(0, row - (left - node)) for node in range(left)}
+    found |= {node: NodePlace(1, row - (node - right)) for node in range(right + 1, count)}
     for number, (source, target) in enumerate(skips):
-        found[source], found[target] = Place(0, row), Place(1, row)
+        found[source], found[target] = NodePlace(0, row), NodePlace(1, row)
         last = number == len(skips) - 1
         next_source, next_target = (target, source) if last else skips[number + 1]
         if last:
-            found |= {node: Place(0, row + node - source) for node in range(source + 1, target)}
+            found |= {node: NodePlace(0, row + node - source) for node in range(source + 1, target)}
             break
-        found |= {node: Place(0, row + node - source) for node in range(source + 1, next_source)}
+        found |= {node: NodePlace(0, row + node - source) for node in range(source + 1, next_source)}
         row += max(next_source - source, target - next_target)
-        found |= {node: Place(1, row - (node - next_target)) for node in range(next_target + 1, target)}
+        found |= {node: NodePlace(1, row - (node - next_target)) for node in range(next_target + 1, target)}
     return [found[node] for node in range(count)]

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
-from hardplace.cost.operators import KernelCost
+from hardplace.cost.one_chip.array_kernels import KernelCost
 from hardplace.hardware.device import Device
-from hardplace.report import style, words
+from hardplace.report import style
+from hardplace.report import text as words
+from hardplace.report.console import headed, screen
 from hardplace.report.drawing import LogAxis
 from hardplace.report.rendering import rendered
-from hardplace.report.screen import headed, screen
 from hardplace.units import format_quantity
 
 _COLOURS = {

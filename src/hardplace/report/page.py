@@ -5,16 +5,18 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
+from hardplace.design.goals import LIMITS
+from hardplace.design.types import DesignResult, Evaluation, LayerSchedule
 from hardplace.hardware.settings import setting
-from hardplace.report import cloud, gantt, pipeline, shares, words
+from hardplace.report import breakdown as shares
+from hardplace.report import cloud, gantt, pipeline
+from hardplace.report import text as words
 from hardplace.report.rendering import rendered_with_figures
-from hardplace.search.goals import LIMITS
-from hardplace.search.types import Evaluation, Exploration, LayerSchedule
 from hardplace.units import GIB, format_quantity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class BaselineRow:
     """One plan of the comparison, its numbers as text; `short` says what an infeasible one lacks."""
 
     name: str
@@ -41,7 +43,7 @@ class LayerRow:
     above: str
 
 
-def page(exploration: Exploration) -> str:
+def page(exploration: DesignResult) -> str:
     """Return the HTML page of a search."""
     best = exploration.best
     repeated, count = gantt.most_repeated(best)
@@ -76,7 +78,7 @@ def page(exploration: Exploration) -> str:
     )
 
 
-def comparison(exploration: Exploration) -> tuple[Row, ...]:
+def comparison(exploration: DesignResult) -> tuple[BaselineRow, ...]:
     """Return the answer and the baselines as rows."""
     rows = [_row("the answer", exploration.best, exploration, exploration.score)]
     for baseline in exploration.baselines:
@@ -88,9 +90,9 @@ def comparison(exploration: Exploration) -> tuple[Row, ...]:
             needed, available = (format_quantity(value, unit) for value in (lack.needed, lack.available))
             lacks = f"{lack.what} needs {needed}, {available} available"
             short = f"does not fit: {lacks}; {words.remedy(lack.remedy)}"
-            rows.append(Row(name=baseline.name, short=short))
+            rows.append(BaselineRow(name=baseline.name, short=short))
         else:
-            rows.append(Row(name=baseline.name, short="not a plan of this search"))
+            rows.append(BaselineRow(name=baseline.name, short="not a plan of this search"))
     return tuple(rows)
 
 
@@ -114,7 +116,7 @@ def _above(layer: LayerSchedule) -> float:
     return max(one.makespan_s / one.bound_s - 1.0 if one.bound_s > 0 else 0.0 for one in schedules)
 
 
-def command(exploration: Exploration) -> str:
+def command(exploration: DesignResult) -> str:
     """Return the command that asks the same question; a model or space of one's own by its name, not its file."""
     choices, budget = exploration.choices, exploration.budget
     words_ = ["hardplace", "search", exploration.model, "--setting", exploration.setting]
@@ -144,9 +146,9 @@ def _size(size_bytes: float) -> str:
     return f"{text}GiB" if float(text) * GIB == size_bytes else f"{size_bytes!r}B"
 
 
-def _row(name: str, evaluation: Evaluation, exploration: Exploration, score: float | None) -> Row:
+def _row(name: str, evaluation: Evaluation, exploration: DesignResult, score: float | None) -> BaselineRow:
     memory = max(stage.memory_bytes for stage in evaluation.placement.stages)
-    return Row(
+    return BaselineRow(
         name=name,
         chip=f"{words.chip(evaluation.chip)}, {words.area(evaluation.chip.area_mm2)}",
         plan=words.plan(evaluation),

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from hardplace.design.types import Evaluation
 from hardplace.report import style
-from hardplace.report.timeline import Block, Kind, simulate, stage_seconds
-from hardplace.search.types import Evaluation
+from hardplace.report.timeline import BlockKind, TimelineBlock, simulate, stage_seconds
 from hardplace.units import format_quantity
 
 MOST_STAGES = 16
@@ -18,10 +18,10 @@ STEADY = 6  # rounds of one forward and one backward to show beside the filling 
 MOST_ROUNDS = 40
 
 COLOURS = {
-    Kind.FORWARD: style.BLUE,
-    Kind.BACKWARD: style.ORANGE,
-    Kind.REDUCTION: style.PURPLE,
-    Kind.OPTIMIZER: style.GREEN,
+    BlockKind.FORWARD: style.BLUE,
+    BlockKind.BACKWARD: style.ORANGE,
+    BlockKind.REDUCTION: style.PURPLE,
+    BlockKind.OPTIMIZER: style.GREEN,
 }
 
 
@@ -29,7 +29,7 @@ COLOURS = {
 class Timeline:
     """The blocks of a batch, the stages and windows of time to draw, and in words what that leaves out."""
 
-    blocks: tuple[Block, ...]
+    blocks: tuple[TimelineBlock, ...]
     stages: tuple[int, ...]
     windows: tuple[tuple[float, float], ...]
     end_s: float
@@ -130,10 +130,10 @@ def _draw(chart: go.Figure, panel: int, evaluation: Evaluation, shown: Timeline,
         )
 
 
-def _hover(block: Block, evaluation: Evaluation) -> str:
+def _hover(block: TimelineBlock, evaluation: Evaluation) -> str:
     what = block.kind.value
     last = block.stage == len(evaluation.placement.stages) - 1
-    if block.kind is Kind.BACKWARD and evaluation.family.recompute and not last:
+    if block.kind is BlockKind.BACKWARD and evaluation.family.recompute and not last:
         what = "recompute and backward"
     which = f", micro-batch {block.micro_batch + 1}" if block.micro_batch >= 0 else ""
     return (

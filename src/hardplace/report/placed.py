@@ -6,9 +6,14 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
-from hardplace.placement.plan import INSIDE_OUT, Plan
-from hardplace.placement.simulate import Pass, simulate
-from hardplace.report import style, words
+from hardplace.plans.estimate import PlanEstimate
+from hardplace.plans.placement.search import PlacementResult
+from hardplace.plans.placement.shortage import Short
+from hardplace.plans.plan import INSIDE_OUT, Plan
+from hardplace.plans.simulate import Pass, simulate
+from hardplace.report import style
+from hardplace.report import text as words
+from hardplace.report.console import headed, screen
 from hardplace.report.plan import (
     device_ranges,
     recompute_words,
@@ -20,10 +25,6 @@ from hardplace.report.plan import (
     zero_words,
 )
 from hardplace.report.rendering import rendered
-from hardplace.report.screen import headed, screen
-from hardplace.search.estimate import PlanEstimate
-from hardplace.search.place import Placed
-from hardplace.search.short import Short
 from hardplace.units import GIB, format_quantity
 
 PARTS = ("weights", "gradients", "states", "activations", "logits", "working", "buffers", "fragmentation", "reserve")
@@ -35,7 +36,7 @@ _HEADS = ("step s", "MFU", "tensor", "pipe", "data", "ctx", "exp", "ZeRO", "micr
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bar:
+class SvgBar:
     """A rectangle of a figure, in its units, with what a tooltip says."""
 
     x: float
@@ -46,7 +47,7 @@ class Bar:
     title: str
 
 
-def certificate(found: Placed) -> str:
+def certificate(found: PlacementResult) -> str:
     """Return in one sentence what is proven."""
     if found.stopped:
         return f"stopped early: no plan of the space is more than {words.percent_up(found.gap)} faster than the first"
@@ -59,7 +60,7 @@ def certificate(found: Placed) -> str:
     )
 
 
-def counted(found: Placed) -> str:
+def counted(found: PlacementResult) -> str:
     """Return how many plans were considered, and what became of them."""
     return (
         f"{words.plural(found.considered, 'plan')}, each with all ways to cut its stages: {found.short:,} short of "
@@ -72,7 +73,7 @@ _DIVISION = ("tensor", "context", "data", "pipeline", "expert")
 _REST = ("sequence", "zero", "shard", "micro_batch", "schedule", "virtual", "recompute", "recompute_layers", "kinds")
 
 
-def alike(found: Placed) -> str:
+def alike(found: PlacementResult) -> str:
     """Return in how many ways the best plans divide the devices, and in what those that do so alike differ."""
     groups: dict[tuple[int, ...], list[Plan]] = {}
     for one in found.best:
@@ -86,13 +87,13 @@ def alike(found: Placed) -> str:
     return f"{said}; those that divide them alike differ in {', '.join(differ)}" if differ else said
 
 
-def heads(found: Placed) -> tuple[str, ...]:
+def heads(found: PlacementResult) -> tuple[str, ...]:
     """Return the headings of the table of plans: which stages are on which device where there are several kinds."""
     kinds = ("kinds by stage",) if _several(found) else ()
     return (*_HEADS, *kinds, "bound by, beside products", "order")
 
 
-def _several(found: Placed) -> bool:
+def _several(found: PlacementResult) -> bool:
     return any(one.plan.kinds for one in found.best)
 
 
@@ -120,7 +121,7 @@ def row(one: PlanEstimate, kinds: bool) -> tuple[str, ...]:
     )
 
 
-def show_placed(title: str, found: Placed) -> None:
+def show_placed(title: str, found: PlacementResult) -> None:
     """Print the ten best plans, the certificate, the memory and the timeline of the best."""
     console = screen(170)
     console.print(headed(title))
@@ -188,7 +189,7 @@ def text_timeline(one: PlanEstimate, width: int = 120) -> list[str]:
     return lines
 
 
-def page(title: str, found: Placed) -> str:
+def page(title: str, found: PlacementResult) -> str:
     """Return the HTML page of the best plans."""
     best = found.best[0]
     blocks, end_s, left = drawn(best)
@@ -220,7 +221,7 @@ def _labels_at(count: int) -> list[tuple[int, float]]:
     return [(stage, 10.0 + 22.0 * stage) for stage in range(count)]
 
 
-def memory_bars(one: PlanEstimate) -> list[Bar]:
+def memory_bars(one: PlanEstimate) -> list[SvgBar]:
     """Return the memory of every stage, stacked from the left; 600 units are the largest device or stage."""
     most = max(*one.memory_bytes, *(room.total_bytes for room in one.memory))
     bars = []
@@ -231,17 +232,17 @@ def memory_bars(one: PlanEstimate) -> list[Bar]:
             width = 600.0 * size / most
             title = f"stage {stage}: {name} {format_quantity(size, 'B')}"
             bars.append(
-                Bar(x=80 + at, y=10 + 22 * stage, width=width, height=16, colour=_PART_COLOURS[name], title=title)
+                SvgBar(x=80 + at, y=10 + 22 * stage, width=width, height=16, colour=_PART_COLOURS[name], title=title)
             )
             at += width
     return bars
 
 
-def timeline_bars(blocks: list[tuple[int, Pass, int, float, float]], end_s: float) -> list[Bar]:
+def timeline_bars(blocks: list[tuple[int, Pass, int, float, float]], end_s: float) -> list[SvgBar]:
     """Return the passes as rectangles, a row a stage; 620 units are the whole time."""
     rows = {stage: index for index, stage in enumerate(sorted({block[0] for block in blocks}))}
     return [
-        Bar(
+        SvgBar(
             x=80 + 620 * start_s / end_s,
             y=10 + 22 * rows[stage],
             width=620 * (stop_s - start_s) / end_s,

@@ -9,11 +9,11 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Column, Table
 
-from hardplace.placement.plan import Plan
-from hardplace.placement.room import Room
-from hardplace.report.screen import screen
-from hardplace.report.words import plural
-from hardplace.search.estimate import PlanEstimate
+from hardplace.plans.estimate import PlanEstimate
+from hardplace.plans.memory import StageMemory
+from hardplace.plans.plan import Plan
+from hardplace.report.console import screen
+from hardplace.report.text import plural
 from hardplace.units import GIB
 
 _PARTS = ("weights", "gradients", "states", "activations", "logits", "working", "buffers", "fragmentation", "reserve")
@@ -25,7 +25,7 @@ class StageRow(NamedTuple):
     stage: int
     device: str
     layers: int
-    room: Room
+    room: StageMemory
     total_gib: float
     held_gib: float
 

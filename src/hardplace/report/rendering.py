@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from hardplace.report import words
+from hardplace.report import text as words
 from hardplace.units import format_quantity
 
 if TYPE_CHECKING:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from hardplace.placement.plan import Plan
-from hardplace.report import words
+from hardplace.plans.plan import Plan
+from hardplace.plans.replanning.replan import Change, ReplanOption, ReplanResult, Stuck
+from hardplace.report import text as words
+from hardplace.report.console import screen
 from hardplace.report.plan import recompute_words, tensor_words, zero_words
-from hardplace.report.screen import screen
-from hardplace.search.replan import Change, Option, Replanned, Stuck
 from hardplace.units import format_quantity
 
 _HEADS = (
@@ -18,7 +18,7 @@ _HEADS = (
 )  # fmt: skip
 
 
-def show_replanned(title: str, found: Replanned, change: Change) -> None:
+def show_replanned(title: str, found: ReplanResult, change: Change) -> None:
     """Print the options, what becomes of the bytes of the first, and what to know beside it."""
     console = screen(170, soft_wrap=True)
     best, old = found.options[0], found.running
@@ -56,7 +56,7 @@ def show_replanned(title: str, found: Replanned, change: Change) -> None:
 
 
 def kept(running: Plan) -> str:
-    """Return what every plan but for its degrees has as the running plan, in words; `search.degrees` keeps it."""
+    """Return what every plan but for its degrees has as the running plan, in words; `plans.replanning.degrees` keeps it."""
     sequence = ("no " if running.tensor > 1 and not running.sequence else "") + "sequence parallelism"
     with_tensor = "" if running.tensor > 1 and not running.sequence else " wherever tensor is above 1"
     exchange = f" ({running.context_exchange})" if running.context > 1 else ""
@@ -72,7 +72,7 @@ def kept(running: Plan) -> str:
     )
 
 
-def _row(one: Option) -> tuple[str, ...]:
+def _row(one: ReplanOption) -> tuple[str, ...]:
     plan = one.estimate.plan
     degrees = (plan.pipeline, plan.virtual, plan.data, plan.context, plan.expert)
     return (
@@ -91,7 +91,7 @@ def _row(one: Option) -> tuple[str, ...]:
     )
 
 
-def _say_moves(console: Console, best: Option) -> None:
+def _say_moves(console: Console, best: ReplanOption) -> None:
     moves = best.moves
     if best.pause_s == 0.0:
         console.print("best: the running plan goes on without a stop; nothing moves")

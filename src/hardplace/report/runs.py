@@ -9,17 +9,17 @@ from pathlib import Path
 
 from rich.table import Table
 
+from hardplace.design.journal import JournalSummary, evaluations
+from hardplace.design.partition.types import Infeasible
+from hardplace.design.types import Evaluation, Job, Outcome
 from hardplace.errors import BadInput
-from hardplace.placement.types import Infeasible
-from hardplace.report import words
-from hardplace.report.screen import screen
-from hardplace.search.journal import Run, evaluations
-from hardplace.search.types import Evaluation, Job, Outcome
+from hardplace.report import text as words
+from hardplace.report.console import screen
 
 Cell = str | float | int | bool | None
 
 
-def show(runs: tuple[Run, ...], folder: str) -> None:
+def show(runs: tuple[JournalSummary, ...], folder: str) -> None:
     """Print a line for each run."""
     console = screen(140)
     if not runs:
@@ -45,13 +45,13 @@ def show(runs: tuple[Run, ...], folder: str) -> None:
     console.print(lines)
 
 
-def _best(run: Run) -> str:
+def _best(run: JournalSummary) -> str:
     if run.incumbent is not None:
         return words.number(run.incumbent, 5)
     return "none yet" if run.gap is None else ""  # a frontier has no one value
 
 
-def table(runs: tuple[Run, ...]) -> bytes:
+def table(runs: tuple[JournalSummary, ...]) -> bytes:
     """Return a Parquet file with a row for each evaluation of the runs; BadInput if pyarrow is not installed."""
     try:
         import pyarrow
@@ -65,7 +65,7 @@ def table(runs: tuple[Run, ...]) -> bytes:
     return content.getvalue()
 
 
-def _rows(run: Run) -> Iterator[dict[str, Cell]]:
+def _rows(run: JournalSummary) -> Iterator[dict[str, Cell]]:
     for job, outcome in evaluations(Path(run.path)):
         yield {"run": str(Path(run.path).parent), **_asked(job), **_reached(outcome), **_short(outcome)}
 

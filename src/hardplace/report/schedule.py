@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from hardplace.cost.types import Engine
+from hardplace.design.scheduling.types import SharingRule
+from hardplace.design.types import PhaseSchedule
 from hardplace.hardware.types import Accelerator
-from hardplace.report import gantt, words
+from hardplace.report import gantt
+from hardplace.report import text as words
+from hardplace.report.console import headed, screen
 from hardplace.report.rendering import rendered_with_figures
-from hardplace.report.screen import headed, screen
-from hardplace.scheduling.types import Rule
-from hardplace.search.types import PhaseSchedule
 from hardplace.units import format_quantity
 
 _MICROSECOND = 1e-6  # the unit of time of the trace format
@@ -41,7 +42,7 @@ class LayerReport:
     micro_batch: int
     tensor_parallel: int
     setting: str
-    rule: Rule
+    rule: SharingRule
     splits: bool
     chip: Accelerator
     passes: tuple[ScheduledPass, ...]

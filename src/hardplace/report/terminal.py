@@ -6,12 +6,12 @@ import json
 
 from rich.table import Table
 
-from hardplace.hardware.space import name, tpuv4
+from hardplace.design.partition.types import Infeasible
+from hardplace.design.types import Baseline, DesignResult, Evaluation
+from hardplace.hardware.phaze import name, tpuv4
 from hardplace.hardware.types import Budget, Chips, Setting
-from hardplace.placement.types import Infeasible
-from hardplace.report import words
-from hardplace.report.screen import headed, screen
-from hardplace.search.types import Baseline, Evaluation, Exploration
+from hardplace.report import text as words
+from hardplace.report.console import headed, screen
 from hardplace.units import GIB, MIB, format_quantity
 from hardplace.workload.types import Workload
 
@@ -27,7 +27,7 @@ def infeasible_line(short: Infeasible) -> str:
     )
 
 
-def show(exploration: Exploration) -> None:
+def show(exploration: DesignResult) -> None:
     """Print the answer, the stages, the plans to compare with, and the certificate."""
     console = screen(_WIDTH)
     best = exploration.best
@@ -65,7 +65,7 @@ def show(exploration: Exploration) -> None:
         console.print(f"note: {note}")
 
 
-def _account(exploration: Exploration) -> str:
+def _account(exploration: DesignResult) -> str:
     """Return what discarded the candidates, and why the search stopped."""
     levels = ", ".join(f"{level.discarded:,} by {level.name}" for level in exploration.levels if level.discarded)
     return f"{levels}; {exploration.stop.value} after {exploration.seconds:.1f} s"
@@ -97,7 +97,7 @@ def _stages(best: Evaluation) -> Table:
     return table
 
 
-def _comparison(exploration: Exploration) -> Table:
+def _comparison(exploration: DesignResult) -> Table:
     other = () if exploration.objective == "throughput" else (exploration.unit,)
     table = Table("", *other, "samples/s", "speed-up", "MFU", "plan", title="beside the answer")
     best = exploration.best.samples_per_s

@@ -9,16 +9,16 @@ from rich.table import Table
 
 from hardplace.hardware.blueprint import training_dtype
 from hardplace.hardware.device import Device, Node
-from hardplace.hardware.sheet import Part, Sheet
-from hardplace.report import words
-from hardplace.report.screen import headed, screen
-from hardplace.report.words import total
+from hardplace.hardware.sheet import DeviceSheet, SheetPart
+from hardplace.report import text as words
+from hardplace.report.console import headed, screen
+from hardplace.report.text import total
 from hardplace.units import MIB, format_quantity
 
 _WIDTH, _BAR = 120, 24
 
 
-def show_chip(sheet: Sheet) -> None:
+def show_chip(sheet: DeviceSheet) -> None:
     """Print a chip: what it is, area and power by part with bars to scale, peaks and ridge points, cost."""
     console = screen(_WIDTH)
     console.print(headed(sheet.name, f": {sheet.title}; {sheet.engines}"))
@@ -44,7 +44,7 @@ def show_chip(sheet: Sheet) -> None:
         console.print(f"note: {note}")
 
 
-def _bars(parts: tuple[Part, ...], unit: str, title: str) -> Table:
+def _bars(parts: tuple[SheetPart, ...], unit: str, title: str) -> Table:
     table = Table("part", unit, "share", "", title=title, title_justify="left", box=None)
     total, largest = sum(part.value for part in parts), max(part.value for part in parts)
     for part in parts:
@@ -53,7 +53,7 @@ def _bars(parts: tuple[Part, ...], unit: str, title: str) -> Table:
     return table
 
 
-def _peaks(sheet: Sheet) -> Table:
+def _peaks(sheet: DeviceSheet) -> Table:
     title = "peaks, dense, and ridge points"
     table = Table("operands", "peak", "ridge, FLOPs a byte of memory", title=title, title_justify="left", box=None)
     rows = [(peak.dtype, peak.flops_per_s) for peak in sheet.peaks]
@@ -63,7 +63,7 @@ def _peaks(sheet: Sheet) -> Table:
     return table
 
 
-def _costs(sheet: Sheet) -> tuple[str, str]:
+def _costs(sheet: DeviceSheet) -> tuple[str, str]:
     parts = ", ".join(f"{part.name} {words.number(part.value)}" for part in sheet.cost)
     total = words.number(sum(part.value for part in sheet.cost))
     return (

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from hardplace.placement.plan import Schedule
-from hardplace.placement.simulate import Pass
-from hardplace.placement.simulate import simulate as pipeline
-from hardplace.search.types import Evaluation
+from hardplace.design.types import Evaluation
+from hardplace.plans.plan import PipelineSchedule
+from hardplace.plans.simulate import Pass
+from hardplace.plans.simulate import simulate as pipeline
 
 
-class Kind(StrEnum):
+class BlockKind(StrEnum):
     """What a stage does."""
 
     FORWARD = "forward"
@@ -21,7 +21,7 @@ class Kind(StrEnum):
     OPTIMIZER = "optimizer step"
 
 
-_KINDS = {Pass.FORWARD: Kind.FORWARD, Pass.BACKWARD: Kind.BACKWARD}
+_KINDS = {Pass.FORWARD: BlockKind.FORWARD, Pass.BACKWARD: BlockKind.BACKWARD}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,12 +35,12 @@ class StageSeconds:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Block:
+class TimelineBlock:
     """One stretch of work of one stage; micro_batch is -1 at the end of the batch."""
 
     stage: int
     micro_batch: int
-    kind: Kind
+    kind: BlockKind
     start_s: float
     end_s: float
 
@@ -70,13 +70,13 @@ def stage_seconds(evaluation: Evaluation) -> tuple[StageSeconds, ...]:
     return tuple(found)
 
 
-def simulate(stages: Sequence[StageSeconds], micro_batches: int) -> tuple[Block, ...]:
+def simulate(stages: Sequence[StageSeconds], micro_batches: int) -> tuple[TimelineBlock, ...]:
     """Return the blocks of one batch on every stage, by stage and then by start: 1F1B, transfers within the passes."""
     forward_s, backward_s = ([[getattr(one, side)] for one in stages] for side in ("forward_s", "backward_s"))
-    rows: list[list[Block]] = [[] for _ in stages]
-    for event in pipeline(forward_s, backward_s, (), 0.0, micro_batches, Schedule.ONE_F_ONE_B):
+    rows: list[list[TimelineBlock]] = [[] for _ in stages]
+    for event in pipeline(forward_s, backward_s, (), 0.0, micro_batches, PipelineSchedule.ONE_F_ONE_B):
         rows[event.stage].append(
-            Block(
+            TimelineBlock(
                 stage=event.stage,
                 micro_batch=event.micro_batch,
                 kind=_KINDS[event.phase],
@@ -89,11 +89,11 @@ def simulate(stages: Sequence[StageSeconds], micro_batches: int) -> tuple[Block,
     return tuple(block for row in rows for block in row)
 
 
-def _end_of_batch(stage: int, seconds: StageSeconds, start_s: float) -> list[Block]:
-    parts = ((Kind.REDUCTION, seconds.reduction_s), (Kind.OPTIMIZER, seconds.optimizer_s))
+def _end_of_batch(stage: int, seconds: StageSeconds, start_s: float) -> list[TimelineBlock]:
+    parts = ((BlockKind.REDUCTION, seconds.reduction_s), (BlockKind.OPTIMIZER, seconds.optimizer_s))
     blocks = []
     for kind, duration_s in parts:
         end_s = start_s + duration_s
-        blocks.append(Block(stage=stage, micro_batch=-1, kind=kind, start_s=start_s, end_s=end_s))
+        blocks.append(TimelineBlock(stage=stage, micro_batch=-1, kind=kind, start_s=start_s, end_s=end_s))
         start_s = end_s
     return blocks

@@ -8,9 +8,9 @@ from rich.table import Table
 from rich.text import Text
 
 from hardplace.report import style
+from hardplace.report.console import headed, screen
 from hardplace.report.layers import Drawing
 from hardplace.report.rendering import rendered
-from hardplace.report.screen import headed, screen
 from hardplace.report.workload_rows import (
     COLLECTIVE_COLUMNS,
     HEAVY_COLUMNS,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hardplace.report import words
+from hardplace.report import text as words
 from hardplace.units import format_quantity
 from hardplace.workload.summary import KindFacts, LayerFacts, OperatorFacts, Summary
 from hardplace.workload.types import Gradient, OperatorKind

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class RepeatedRun:
     """A stretch of an order: `pattern` (indices of layers), `count` times in a row, from position `start` on."""
 
     start: int
@@ -15,13 +15,13 @@ class Run:
     count: int
 
 
-def runs(order: Sequence[int]) -> tuple[Run, ...]:
+def runs(order: Sequence[int]) -> tuple[RepeatedRun, ...]:
     """Return an order as runs, left to right; each takes the pattern that covers most, of these the shortest.
 
     >>> [(run.pattern, run.count) for run in runs([0, 1, 2, 1, 2, 1, 2, 3, 3])]
     [((0,), 1), ((1, 2), 3), ((3,), 2)]
     """
-    found: list[Run] = []
+    found: list[RepeatedRun] = []
     start = 0
     while start < len(order):
         length, count = 1, 1
@@ -29,7 +29,7 @@ def runs(order: Sequence[int]) -> tuple[Run, ...]:
             times = _times(order, start, period)
             if times > 1 and times * period > length * count:
                 length, count = period, times
-        found.append(Run(start=start, pattern=tuple(order[start : start + length]), count=count))
+        found.append(RepeatedRun(start=start, pattern=tuple(order[start : start + length]), count=count))
         start += length * count
     return tuple(found)
 

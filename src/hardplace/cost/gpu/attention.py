@@ -6,8 +6,9 @@ import numpy as np
 
 from hardplace.cost.gpu.gemm import gemm_s, gemms
 from hardplace.cost.gpu.measured import AttentionRows
-from hardplace.cost.gpu.streams import Stream, stream_s
-from hardplace.cost.gpu.types import AttentionParameters, Datasheet, Floats, GpuModel, Ints, Layout
+from hardplace.cost.gpu.streams import stream_s
+from hardplace.cost.gpu.types import AttentionParameters, Datasheet, Floats, GpuModel, Ints
+from hardplace.cost.layers.types import Layout, Stream
 from hardplace.errors import unknown
 
 _BLOCK = 128  # queries of a block, and keys of a trip of its loop

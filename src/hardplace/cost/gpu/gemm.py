@@ -12,7 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hardplace.cost.gpu.types import Datasheet, Floats, GemmParameters, Ints, Layout
+from hardplace.cost.gpu.types import Datasheet, Floats, GemmParameters, Ints
+from hardplace.cost.layers.types import Layout
+from hardplace.workload.decoder import LARGEST
 
 STEP = 32  # along k, of one trip of a tile's loop
 Tile = tuple[int, int, tuple[int, ...]]  # rows and columns, and the splits along k that are tried with it, 1 first
@@ -31,7 +33,6 @@ TILES: tuple[Tile, ...] = (
 )
 SPLITS = (1, 2, 4, 8, 16)
 LAYOUTS = (Layout.TN, Layout.NN, Layout.NT)
-LARGEST = 1 << 20
 _WAVE_TILE = 128.0 * 256.0  # elements of the tile that a wave's footprint is reckoned with
 _CHUNK = 8192  # GEMMs a pass: the arrays of a pass stay in the cache
 

@@ -7,8 +7,8 @@ from functools import cache
 from math import log2
 from pathlib import Path
 
-from hardplace.cost.gpu.carry import HOST_S, carried_attention, carried_gemm, expected_error
-from hardplace.cost.gpu.sheets import datasheet, flops_per_clock, gpu
+from hardplace.cost.gpu.datasheet import datasheet, flops_per_clock, gpu
+from hardplace.cost.gpu.transfer import HOST_S, carried_attention, carried_gemm, expected_error
 from hardplace.cost.gpu.types import Datasheet, Fit, GpuModel
 from hardplace.errors import unknown
 from hardplace.files import read

@@ -2,25 +2,10 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 import numpy as np
 import numpy.typing as npt
 
 from hardplace.cost.gpu.types import Datasheet, Floats, StepOverhead, StreamParameters
-
-
-class Stream(StrEnum):
-    """Kinds of kernels that only move bytes."""
-
-    ELEMENTWISE = "elementwise"
-    NORM = "norm"
-    SOFTMAX = "softmax"
-    EMBEDDING = "embedding"
-    EMBEDDING_BACKWARD = "embedding_backward"
-    CROSS_ENTROPY = "cross_entropy"
-    OPTIMIZER = "optimizer"
-    DISPATCH = "dispatch"
 
 
 def stream_s(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
@@ -12,14 +11,6 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
-
-
-class Layout(StrEnum):
-    """How the operands of a GEMM lie in memory: forward (TN), input gradient (NN), weight gradient (NT)."""
-
-    TN = "TN"
-    NN = "NN"
-    NT = "NT"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from hardplace.workload.sharding.moves import Moves
+from hardplace.workload.sharding.moves import Resharding
 from hardplace.workload.sharding.pointwise import alone, common, pointwise, pointwise_like
-from hardplace.workload.sharding.splits import DoesNotFit, Partial, Split, State, moved
+from hardplace.workload.sharding.splits import DoesNotFit, PartialSum, Split, State, moved
 from hardplace.workload.sharding.steps import KeepWhole
 from hardplace.workload.types import Operator, Phase
 
 
-def normalisation(walk: Moves, operator: Operator) -> None:
+def normalisation(walk: Resharding, operator: Operator) -> None:
     """Rows stay whole: the axes that are normalised over cannot be cut; batch statistics are by channel."""
     batch = "batch_norm" in operator.name
     axes = tuple(axis for axis in range(len(walk.shapes[operator.reads[0]])) if axis != 1) if batch else operator.axes
     full = [index for index in dict.fromkeys(operator.reads) if walk.shapes[index] == walk.shapes[operator.reads[0]]]
     for index in full:
-        if isinstance(walk.used(index), Partial):
+        if isinstance(walk.used(index), PartialSum):
             walk.need(index, walk.resolved(index))
     target = common(walk, full, len(walk.shapes[full[0]]))
     if target is not None and (target.axis in axes or not axes):
@@ -38,20 +38,20 @@ def normalisation(walk: Moves, operator: Operator) -> None:
         walk.states[index] = _normalised(walk, index, full[0], target, batch)
 
 
-def _normalised(walk: Moves, index: int, given: int, target: Split | None, batch: bool) -> State:
+def _normalised(walk: Resharding, index: int, given: int, target: Split | None, batch: bool) -> State:
     if target is None:
         return None
     if len(walk.shapes[index]) == len(walk.shapes[given]):
         return target
     if batch:
         return moved(target, 0) if walk.shapes[index] else None
-    return Partial()  # gradients of weight and bias
+    return PartialSum()  # gradients of weight and bias
 
 
-def softmax(walk: Moves, operator: Operator) -> None:
+def softmax(walk: Resharding, operator: Operator) -> None:
     """Cut along other axes only; the logarithm over a cut vocabulary adds two all-reduces."""
     for index in operator.reads:
-        if isinstance(walk.used(index), Partial):
+        if isinstance(walk.used(index), PartialSum):
             walk.need(index, walk.resolved(index))
     target = common(walk, list(operator.reads), len(walk.shapes[operator.reads[0]]))
     if target is not None and target.axis in operator.axes:
@@ -66,7 +66,7 @@ def softmax(walk: Moves, operator: Operator) -> None:
         walk.states[index] = target
 
 
-def cross_entropy(walk: Moves, operator: Operator) -> None:
+def cross_entropy(walk: Resharding, operator: Operator) -> None:
     """The target's logit over a cut vocabulary takes an all-reduce; a mean over cut tokens is a partial sum."""
     if not operator.name.startswith("nll_loss"):
         if operator.writes and walk.sizes[operator.writes[0]] > 1:
@@ -88,20 +88,20 @@ def cross_entropy(walk: Moves, operator: Operator) -> None:
     if by_class:
         walk.step.added = [values]  # the target's logarithm
     for index in operator.writes:
-        walk.states[index] = Partial() if isinstance(state, Split) and not by_class else None
+        walk.states[index] = PartialSum() if isinstance(state, Split) and not by_class else None
 
 
-def reduction(walk: Moves, operator: Operator) -> None:
+def reduction(walk: Resharding, operator: Operator) -> None:
     """A sum over a cut axis is a partial sum: of tokens, in the backward pass of anything."""
     given = operator.reads[0]
     state = walk.used(given)
-    if isinstance(state, Partial) and state.routed and operator.name == "sum":
+    if isinstance(state, PartialSum) and state.routed and operator.name == "sum":
         # Once the experts' results of a token are added up, it is back; a sum over its width is still routed.
         width = operator.axes == (len(walk.shapes[given]) - 1,)
         for index in operator.writes:
-            walk.states[index] = Partial(routed=width)
+            walk.states[index] = PartialSum(routed=width)
         return
-    if isinstance(state, Partial):
+    if isinstance(state, PartialSum):
         walk.need(given, walk.resolved(given))
         state = walk.used(given)
     if "pool" in operator.name:
@@ -123,4 +123,4 @@ def reduction(walk: Moves, operator: Operator) -> None:
     for index in operator.writes:
         kept = len(walk.shapes[index]) == len(walk.shapes[given])
         axis = state.axis if kept else state.axis - sum(axis < state.axis for axis in operator.axes)
-        walk.states[index] = Partial() if inside else moved(state, axis)
+        walk.states[index] = PartialSum() if inside else moved(state, axis)

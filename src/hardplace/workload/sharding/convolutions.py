@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from hardplace.workload.sharding.moves import Moves
+from hardplace.workload.sharding.moves import Resharding
 from hardplace.workload.sharding.pointwise import alone
 from hardplace.workload.sharding.products import note_weights
-from hardplace.workload.sharding.splits import Partial, Split, State, moved
+from hardplace.workload.sharding.splits import PartialSum, Split, State, moved
 from hardplace.workload.sharding.steps import KeepWhole
 from hardplace.workload.types import Gradient, Operator
 
 
-def convolution(walk: Moves, operator: Operator) -> None:
+def convolution(walk: Resharding, operator: Operator) -> None:
     """Cut a convolution by channels: of its output where the input is whole, of its input where that is cut."""
     for index in operator.reads:
         state = walk.used(index)
-        if isinstance(state, Partial):
+        if isinstance(state, PartialSum):
             walk.need(index, walk.resolved(index))
         elif isinstance(state, Split) and not state.origin:
             walk.need(index, None)
@@ -25,7 +25,7 @@ def convolution(walk: Moves, operator: Operator) -> None:
     walk.states[operator.writes[0]] = rule(walk, operator, operator.dims[3].constant)
 
 
-def _of_input(walk: Moves, operator: Operator, groups: int) -> State:
+def _of_input(walk: Resharding, operator: Operator, groups: int) -> State:
     """Return the state of the input's gradient: by its channels where the weight is cut so, else partial sums."""
     gradient, weight = operator.reads
     cut = walk.used(weight)  # (out, in / groups, ...)
@@ -34,10 +34,10 @@ def _of_input(walk: Moves, operator: Operator, groups: int) -> State:
         return None
     channels = moved(cut, 1)
     walk.need(gradient, channels if cut.axis == 0 else None)
-    return Partial() if cut.axis == 0 and groups == 1 else channels
+    return PartialSum() if cut.axis == 0 and groups == 1 else channels
 
 
-def _of_weight(walk: Moves, operator: Operator, groups: int) -> State:
+def _of_weight(walk: Resharding, operator: Operator, groups: int) -> State:
     """Return the state of the weight's gradient: by the channels that are cut of what it is a product of."""
     mine, theirs = (walk.used(index) for index in operator.reads)
     if isinstance(mine, Split):
@@ -47,7 +47,7 @@ def _of_weight(walk: Moves, operator: Operator, groups: int) -> State:
     return moved(theirs, 1 if groups == 1 else 0) if isinstance(theirs, Split) else None
 
 
-def _convolve(walk: Moves, operator: Operator, groups: int) -> State:
+def _convolve(walk: Resharding, operator: Operator, groups: int) -> State:
     """Return the state of the output: by its channels where the input is whole, partial sums where that is cut."""
     given, weight, *biases = operator.reads
     state, result = walk.used(given), None
@@ -57,7 +57,7 @@ def _convolve(walk: Moves, operator: Operator, groups: int) -> State:
     elif isinstance(state, Split):
         raise KeepWhole(state.origin)
     for bias in biases:
-        if isinstance(result, Partial):
+        if isinstance(result, PartialSum):
             walk.settle(bias)
             walk.step.bias_after = True
         elif isinstance(result, Split):
@@ -68,14 +68,14 @@ def _convolve(walk: Moves, operator: Operator, groups: int) -> State:
     return result
 
 
-def _cut_weight(walk: Moves, weight: int, state: State, groups: int) -> State:
+def _cut_weight(walk: Resharding, weight: int, state: State, groups: int) -> State:
     """Cut an open weight for an input in this state; return the state of the output."""
     origin, able = frozenset([walk.parameter(weight)]), walk.may_cut(weight)
     if isinstance(state, Split):
         if not able or (groups > 1 and groups % state.parts):
             raise KeepWhole(state.origin)
         walk.decide(weight, Split(0 if groups > 1 else 1, state.parts, 1, origin))
-        return Split(1, state.parts, 1, origin | state.origin) if groups > 1 else Partial()
+        return Split(1, state.parts, 1, origin | state.origin) if groups > 1 else PartialSum()
     if able and groups == 1 and walk.shapes[weight][0] % walk.parts == 0:
         walk.decide(weight, Split(0, walk.parts, 1, origin))
         return Split(1, walk.parts, 1, origin)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hardplace.workload.sharding.splits import Sent, Split
-from hardplace.workload.sharding.steps import Move
+from hardplace.workload.sharding.steps import TensorMove
 from hardplace.workload.sharding.walk import Walk
 from hardplace.workload.types import Operator, OperatorKind
 
@@ -27,7 +27,7 @@ class ExpertWalk(Walk):
             self.states.update(dict.fromkeys(operator.writes, Sent()))
             return
         for index in sent:
-            self.step.moves.append(Move(index, Sent(), None, "all_to_all", True))
+            self.step.moves.append(TensorMove(index, Sent(), None, "all_to_all", True))
             for other in self.of_storage[self.layer.tensors[index].storage]:
                 if isinstance(self.states.get(other), Sent):
                     self.states[other] = None
@@ -51,6 +51,6 @@ class ExpertWalk(Walk):
     def _send(self, *indices: int) -> None:
         for index in indices:
             if not isinstance(self.used(index), Sent):
-                self.step.moves.append(Move(index, self.used(index), Sent(), "all_to_all", True))
+                self.step.moves.append(TensorMove(index, self.used(index), Sent(), "all_to_all", True))
                 for other in self.of_storage[self.layer.tensors[index].storage]:
                     self.states[other] = Sent()

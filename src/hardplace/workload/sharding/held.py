@@ -12,7 +12,7 @@ from hardplace.workload.types import GENERIC, Group, Layer, Operator, elements
 Decided = tuple[frozenset[int], dict[int, int], set[int]]
 
 
-class Held:
+class TensorSplits:
     """States of a layer's tensors on a group of `parts` ranks; parameters are open until a product decides."""
 
     def __init__(self, layer: Layer, group: Group, parts: int, decided: Decided) -> None:

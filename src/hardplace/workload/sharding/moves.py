@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from hardplace.workload.sharding.held import Decided, Held
-from hardplace.workload.sharding.splits import Partial, Split, State, sequence_split
-from hardplace.workload.sharding.steps import Earlier, KeepWhole, Move, Step
+from hardplace.workload.sharding.held import Decided, TensorSplits
+from hardplace.workload.sharding.splits import PartialSum, Split, State, sequence_split
+from hardplace.workload.sharding.steps import Earlier, KeepWhole, OperatorStep, TensorMove
 from hardplace.workload.types import GENERIC, ITEM_BYTES, Group, Layer, Operator, Phase
 
 
-class Moves(Held):
+class Resharding(TensorSplits):
     """Tensors brought from state to state, for the operator that runs; what the rules of operators work on.
 
     sequence: what leaves and enters the layer is split by sequence (Megatron's, with tensor parallelism).
@@ -19,7 +19,7 @@ class Moves(Held):
     def __init__(self, layer: Layer, group: Group, parts: int, decided: Decided, *, sequence: bool) -> None:
         super().__init__(layer, group, parts, decided)
         self.sequence = sequence
-        self.step = Step()  # of that operator
+        self.step = OperatorStep()  # of that operator
         self.made_of: dict[int, tuple[int, int]] = {}  # what a view or copy was made of, and by which operator
         self.copies: dict[tuple[str, int], Phase] = {}  # what was gathered in a phase
 
@@ -33,7 +33,7 @@ class Moves(Held):
     def resolved(self, index: int) -> State:
         """Return what partial sums become: whole, or split by sequence."""
         state = self.states.get(index)
-        if isinstance(state, Partial) and state.onto is not None:
+        if isinstance(state, PartialSum) and state.onto is not None:
             return state.onto
         return sequence_split(self.shapes[index], self.parts) if self.scatters() else None
 
@@ -45,21 +45,21 @@ class Moves(Held):
         """Let the current operator read a tensor in another state."""
         self.move(self.step.moves, index, self.used(index), target)
 
-    def move(self, moves: list[Move], index: int, source: State, target: State) -> None:
+    def move(self, moves: list[TensorMove], index: int, source: State, target: State) -> None:
         """Bring a tensor from one state into another, by a collective if it takes one."""
         if source == target:
             return
-        if isinstance(source, Partial):
+        if isinstance(source, PartialSum):
             self.reduce(moves, index, target)
             return
         if isinstance(source, Split) and isinstance(target, Split):
             if (source.axis, source.before) == (target.axis, target.before) and target.parts % source.parts == 0:
-                moves.append(Move(index, source, target, "", False))
+                moves.append(TensorMove(index, source, target, "", False))
                 return
             self.move(moves, index, source, None)
             source = None
         if source is None:
-            moves.append(Move(index, source, target, "", False))
+            moves.append(TensorMove(index, source, target, "", False))
             return
         assert isinstance(source, Split)
         if source.origin:
@@ -71,17 +71,17 @@ class Moves(Held):
         known = self.copies.get(place) is self.operator.phase
         if not known:
             self._check_earlier(index)
-        moves.append(Move(index, source, target, "" if known else "all_gather", False))
+        moves.append(TensorMove(index, source, target, "" if known else "all_gather", False))
         self.copies[place] = self.operator.phase
 
-    def reduce(self, moves: list[Move], index: int, target: State) -> None:
+    def reduce(self, moves: list[TensorMove], index: int, target: State) -> None:
         """Add up partial sums, for this operator and all that follow."""
         state = self.resolved(index)
         name = "all_reduce" if state is None else "reduce_scatter"
-        moves.append(Move(index, self.states[index], state, name, True))
+        moves.append(TensorMove(index, self.states[index], state, name, True))
         others = [one for one in self.of_storage[self.layer.tensors[index].storage] if one != index]
         for other in others:
-            if isinstance(self.states.get(other), Partial):
+            if isinstance(self.states.get(other), PartialSum):
                 self.states[other] = self.resolved(other)
         self.states[index] = state
         if state != target:

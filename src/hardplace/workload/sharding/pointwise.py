@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from hardplace.workload.sharding.moves import Moves
-from hardplace.workload.sharding.splits import Partial, Shape, Split, moved
+from hardplace.workload.sharding.moves import Resharding
+from hardplace.workload.sharding.splits import PartialSum, Shape, Split, moved
 from hardplace.workload.types import ITEM_BYTES, Operator, Phase
 
 _JOINS = ("add", "sub")
 
 
-def pointwise(walk: Moves, operator: Operator) -> None:
+def pointwise(walk: Resharding, operator: Operator) -> None:
     """All inputs come into the split of the result; partial sums pass where the operator is linear in them."""
     if not operator.writes:
         return
@@ -18,7 +18,7 @@ def pointwise(walk: Moves, operator: Operator) -> None:
     if _carried(walk, operator, reads):
         return
     for index in reads:
-        if isinstance(walk.used(index), Partial):
+        if isinstance(walk.used(index), PartialSum):
             walk.need(index, walk.resolved(index))
     target = common(walk, reads, len(shape))
     if target is None:
@@ -31,13 +31,13 @@ def pointwise(walk: Moves, operator: Operator) -> None:
         walk.states[index] = moved(target, target.axis + rank - len(shape)) if inside and target else None
 
 
-def _carried(walk: Moves, operator: Operator, reads: list[int]) -> bool:
+def _carried(walk: Resharding, operator: Operator, reads: list[int]) -> bool:
     """Leave partial sums as they are where the operator is linear in them."""
-    partial = [index for index in reads if isinstance(walk.used(index), Partial)]
+    partial = [index for index in reads if isinstance(walk.used(index), PartialSum)]
     if not partial:
         return False
     states = [walk.used(index) for index in partial]
-    routed = all(isinstance(state, Partial) and state.routed for state in states)
+    routed = all(isinstance(state, PartialSum) and state.routed for state in states)
     # Gradients of one tensor are added up one by one: what is whole counts on one rank, so one sum is enough.
     backward = operator.phase is Phase.BACKWARD and operator.name == "add" and not walk.open & set(reads)
     sums = operator.name in _JOINS and (len(partial) == len(reads) or backward)
@@ -49,19 +49,19 @@ def _carried(walk: Moves, operator: Operator, reads: list[int]) -> bool:
     if any(state.origin for state in split) or (split and not sums):
         return False
     walk.settle(*reads)
-    onto = next((state.onto for state in states if isinstance(state, Partial)), None)
+    onto = next((state.onto for state in states if isinstance(state, PartialSum)), None)
     for index in operator.writes:
-        walk.states[index] = Partial(routed, onto)
+        walk.states[index] = PartialSum(routed, onto)
     return True
 
 
-def _no_wider(walk: Moves, operator: Operator) -> bool:
+def _no_wider(walk: Resharding, operator: Operator) -> bool:
     """Return whether a copy has no more bytes an element than what it copies."""
     old, new = (ITEM_BYTES[walk.layer.tensors[one[0]].dtype] for one in (operator.reads, operator.writes))
     return new <= old
 
 
-def common(walk: Moves, reads: list[int], rank: int) -> Split | None:
+def common(walk: Resharding, reads: list[int], rank: int) -> Split | None:
     """Return the split of the result: that of the inputs, the finest where they differ in parts only."""
     found: list[tuple[int, Split]] = []
     for index in reads:
@@ -79,7 +79,7 @@ def common(walk: Moves, reads: list[int], rank: int) -> Split | None:
     return Split(best.axis, best.parts, best.before, origin)
 
 
-def align(walk: Moves, reads: list[int], target: Split, shape: Shape) -> None:
+def align(walk: Resharding, reads: list[int], target: Split, shape: Shape) -> None:
     """Bring all that an operator reads into the split of its result."""
     for index in reads:
         axis = target.axis + len(walk.shapes[index]) - len(shape)
@@ -96,7 +96,7 @@ def align(walk: Moves, reads: list[int], target: Split, shape: Shape) -> None:
         walk.need(index, mine)
 
 
-def pointwise_like(walk: Moves, operator: Operator, state: Split) -> None:
+def pointwise_like(walk: Resharding, operator: Operator, state: Split) -> None:
     """Let all of the input's rank that an operator reads and writes be split as its input is."""
     rank = len(walk.shapes[operator.reads[0]])
     for index in operator.reads:
@@ -106,13 +106,13 @@ def pointwise_like(walk: Moves, operator: Operator, state: Split) -> None:
         walk.states[index] = state if len(walk.shapes[index]) == rank else None
 
 
-def alone(walk: Moves, operator: Operator) -> None:
+def alone(walk: Resharding, operator: Operator) -> None:
     """Compute whole on every rank."""
     for index in dict.fromkeys(operator.reads):
         if index in walk.open:
             walk.decide(index, None)
         state = walk.used(index)
-        if isinstance(state, Partial):
+        if isinstance(state, PartialSum):
             walk.need(index, walk.resolved(index))
         if isinstance(walk.used(index), Split):
             walk.need(index, None)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from hardplace.workload.operators import ATTENTION_BACKWARD
-from hardplace.workload.sharding.moves import Moves
+from hardplace.workload.sharding.moves import Resharding
 from hardplace.workload.sharding.pointwise import alone
-from hardplace.workload.sharding.splits import DoesNotFit, Partial, Shape, Split, State, moved
+from hardplace.workload.sharding.splits import DoesNotFit, PartialSum, Shape, Split, State, moved
 from hardplace.workload.sharding.steps import VOCABULARY, KeepWhole
 from hardplace.workload.types import Operator
 
 
-def matmul(walk: Moves, operator: Operator) -> None:
+def matmul(walk: Resharding, operator: Operator) -> None:
     """A product, with its bias if it has one."""
     left, right = operator.reads[-2:]
     bias = operator.reads[0] if operator.name.startswith("add") or operator.name == "baddbmm" else None
     for index in (left, right):
-        if isinstance(walk.used(index), Partial):
+        if isinstance(walk.used(index), PartialSum):
             walk.need(index, walk.resolved(index))
     note_weights(walk, left, right)
     if len(walk.shapes[left]) < 2 or len(walk.shapes[right]) < 2:
@@ -30,12 +30,12 @@ def matmul(walk: Moves, operator: Operator) -> None:
         _bias(walk, bias, state, walk.shapes[operator.writes[0]])
 
 
-def note_weights(walk: Moves, *operands: int) -> None:
+def note_weights(walk: Resharding, *operands: int) -> None:
     """Note the weights that products use, to name those that stay whole."""
     walk.in_products |= {walk.parameter(index) for index in operands if index in walk.open}
 
 
-def _cut_weight(walk: Moves, left: int, right: int) -> None:
+def _cut_weight(walk: Resharding, left: int, right: int) -> None:
     """Cut a weight by output features, or by input features where its input is cut so."""
     state, rank = walk.used(left), len(walk.shapes[right])
     inner = len(walk.shapes[left]) - 1
@@ -54,7 +54,7 @@ def _cut_weight(walk: Moves, left: int, right: int) -> None:
         walk.decide(right, None)
 
 
-def _product(walk: Moves, left: int, right: int) -> State:
+def _product(walk: Resharding, left: int, right: int) -> State:
     """Return the state of a product of two operands whose states are known, after the moves that it takes."""
     places = {"left": ("m", "k"), "right": ("k", "n")}
 
@@ -89,7 +89,7 @@ def _product(walk: Moves, left: int, right: int) -> State:
         walk.need(right, Split(theirs.axis, parts, theirs.before, theirs.origin))
     mine, theirs = walk.used(left), walk.used(right)
     if one == "k":
-        return Partial()
+        return PartialSum()
     if one in ("m", "batch"):
         assert isinstance(mine, Split)
         origin = mine.origin | (theirs.origin if isinstance(theirs, Split) else frozenset())
@@ -97,7 +97,7 @@ def _product(walk: Moves, left: int, right: int) -> State:
     return theirs if other == "n" else None
 
 
-def _mirror(walk: Moves, split: int, whole: int, place: str) -> None:
+def _mirror(walk: Resharding, split: int, whole: int, place: str) -> None:
     """Cut the other operand of a product as this one is cut."""
     state = walk.used(split)
     assert isinstance(state, Split)
@@ -107,8 +107,8 @@ def _mirror(walk: Moves, split: int, whole: int, place: str) -> None:
     walk.need(whole, Split(axis, state.parts, state.before, state.origin))
 
 
-def _bias(walk: Moves, bias: int, state: State, shape: Shape) -> None:
-    if isinstance(state, Partial):
+def _bias(walk: Resharding, bias: int, state: State, shape: Shape) -> None:
+    if isinstance(state, PartialSum):
         walk.settle(bias)
         walk.step.bias_after = True
     elif isinstance(state, Split) and state.axis == len(shape) - 1:
@@ -120,11 +120,11 @@ def _bias(walk: Moves, bias: int, state: State, shape: Shape) -> None:
         walk.settle(bias)
 
 
-def grouped(walk: Moves, operator: Operator) -> None:
+def grouped(walk: Resharding, operator: Operator) -> None:
     """A product of each expert's tokens; its partial sums wait until the tokens are back."""
     left, right = operator.reads[:2]
     for index in (left, right):
-        if isinstance(walk.used(index), Partial):
+        if isinstance(walk.used(index), PartialSum):
             walk.need(index, None)
     note_weights(walk, left, right)
     if right in walk.open:
@@ -139,30 +139,30 @@ def grouped(walk: Moves, operator: Operator) -> None:
             result = moved(result, 1)
     else:
         result = _outer(walk, left, right)
-    walk.states[operator.writes[0]] = Partial(routed=True) if isinstance(result, Partial) else result
+    walk.states[operator.writes[0]] = PartialSum(routed=True) if isinstance(result, PartialSum) else result
 
 
-def _outer(walk: Moves, left: int, right: int) -> State:
+def _outer(walk: Resharding, left: int, right: int) -> State:
     """Return the state of the gradient of grouped weights: (groups, rows of the left, columns of the right)."""
     mine, theirs = walk.used(left), walk.used(right)
     if isinstance(mine, Split) and isinstance(theirs, Split):
         if (mine.axis, theirs.axis) == (1, 0):
-            return Partial()
+            return PartialSum()
         walk.need(right, None)
         theirs = None
     if isinstance(mine, Split):
-        return Partial() if mine.axis == 1 else moved(mine, 1)
+        return PartialSum() if mine.axis == 1 else moved(mine, 1)
     if isinstance(theirs, Split):
-        return Partial() if theirs.axis == 0 else moved(theirs, 2)
+        return PartialSum() if theirs.axis == 0 else moved(theirs, 2)
     return None
 
 
-def attention(walk: Moves, operator: Operator) -> None:
+def attention(walk: Resharding, operator: Operator) -> None:
     """By heads, or by queries with all keys and values gathered."""
     backward = operator.name == ATTENTION_BACKWARD
     query, key, value = operator.reads[backward : backward + 3]
     for index in operator.reads:
-        if isinstance(walk.used(index), Partial):
+        if isinstance(walk.used(index), PartialSum):
             walk.need(index, walk.resolved(index))
     walk.settle(*operator.reads)
     state = walk.used(query)
@@ -186,6 +186,6 @@ def attention(walk: Moves, operator: Operator) -> None:
         alike = isinstance(walk.used(of), Split) or state is None
         # By heads, a whole key has a gradient from each rank's queries; by sequence, a gathered one.
         onto = Split(2, state.parts) if isinstance(state, Split) and by_sequence else None
-        walk.states[index] = walk.used(of) if alike else Partial(onto=onto)
+        walk.states[index] = walk.used(of) if alike else PartialSum(onto=onto)
     for index in writes[3:] if backward else ():
         walk.states[index] = state

@@ -8,7 +8,7 @@ from dataclasses import replace
 from hardplace.workload.operators import sized
 from hardplace.workload.sharding.rank_tensors import RankTensors
 from hardplace.workload.sharding.splits import local_shape
-from hardplace.workload.sharding.steps import Analysis, Move
+from hardplace.workload.sharding.steps import Analysis, TensorMove
 from hardplace.workload.types import (
     Affine,
     Group,
@@ -60,12 +60,12 @@ class RankLayer:
 
     # Moves
 
-    def _moves(self, which: Callable[[Analysis], Iterable[Move]], phase: Phase, module: str) -> None:
+    def _moves(self, which: Callable[[Analysis], Iterable[TensorMove]], phase: Phase, module: str) -> None:
         for place, one in enumerate(self.analyses):
             for move in which(one):
                 self._move(place, move, phase, module)
 
-    def _move(self, place: int, move: Move, phase: Phase, module: str) -> None:
+    def _move(self, place: int, move: TensorMove, phase: Phase, module: str) -> None:
         """Write down a collective; or take a slice, which costs nothing."""
         held, index = self.held, move.tensor
         held.states[place][index] = move.source

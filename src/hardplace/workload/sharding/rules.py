@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 from hardplace.workload.sharding.along_axes import cross_entropy, normalisation, reduction, softmax
 from hardplace.workload.sharding.convolutions import convolution
-from hardplace.workload.sharding.moves import Moves
+from hardplace.workload.sharding.moves import Resharding
 from hardplace.workload.sharding.pointwise import alone, pointwise
 from hardplace.workload.sharding.products import attention, grouped, matmul
 from hardplace.workload.sharding.tables import copy, embedding, gather, routing
 from hardplace.workload.sharding.views import view
 from hardplace.workload.types import Operator, OperatorKind
 
-RULES: dict[OperatorKind, Callable[[Moves, Operator], None]] = {
+RULES: dict[OperatorKind, Callable[[Resharding, Operator], None]] = {
     OperatorKind.VIEW: view,
     OperatorKind.MATMUL: matmul,
     OperatorKind.GROUPED_MATMUL: grouped,

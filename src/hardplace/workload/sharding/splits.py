@@ -25,7 +25,7 @@ class Split:
 
 
 @dataclass(frozen=True, slots=True)
-class Partial:
+class PartialSum:
     """The sum over the ranks is the tensor. routed: rows are tokens sent to experts, so sum after they are back.
 
     onto: the split that the sum shall have, where the shape does not tell.
@@ -40,7 +40,7 @@ class Sent:
     """Rows are tokens that lie with the ranks of their experts; as many as before, where routing is balanced."""
 
 
-State = Split | Partial | Sent | None
+State = Split | PartialSum | Sent | None
 
 
 class DoesNotFit(Exception):

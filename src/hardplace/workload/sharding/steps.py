@@ -12,7 +12,7 @@ VOCABULARY = 8192  # rows from which a table is cut by row, and outputs that may
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class TensorMove:
     """A tensor on its way from one state to another before an operator; stays: for all that follows as well."""
 
     tensor: int
@@ -23,14 +23,14 @@ class Move:
 
 
 @dataclass(slots=True)
-class Step:
+class OperatorStep:
     """What one group does at one operator: moves before it, states of what it reads and writes, added collectives.
 
     added: all-reduces of (rows,) 4-byte numbers within the operator (loss over a cut vocabulary). masked: looks up
     only its own rows. bias_after: the bias is added once the partial sums are added up.
     """
 
-    moves: list[Move] = field(default_factory=list)
+    moves: list[TensorMove] = field(default_factory=list)
     reads: tuple[State, ...] = ()
     writes: tuple[State, ...] = ()
     added: list[int] = field(default_factory=list)
@@ -68,8 +68,8 @@ class Analysis:
 
     group: Group
     parts: int
-    steps: tuple[Step, ...]
-    after_forward: tuple[Move, ...]
-    at_end: tuple[Move, ...]
+    steps: tuple[OperatorStep, ...]
+    after_forward: tuple[TensorMove, ...]
+    at_end: tuple[TensorMove, ...]
     parameters: dict[int, State]
     whole: frozenset[int]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from hardplace.workload.sharding.moves import Moves
+from hardplace.workload.sharding.moves import Resharding
 from hardplace.workload.sharding.pointwise import align, alone, common, pointwise, pointwise_like
-from hardplace.workload.sharding.splits import Partial, Split, moved
+from hardplace.workload.sharding.splits import PartialSum, Split, moved
 from hardplace.workload.sharding.steps import VOCABULARY
 from hardplace.workload.types import GENERIC, Group, Operator
 
 
-def embedding(walk: Moves, operator: Operator) -> None:
+def embedding(walk: Resharding, operator: Operator) -> None:
     """Look-ups: word tables are cut by row, others stay whole."""
     if operator.name not in ("embedding", "embedding_dense_backward"):
         alone(walk, operator)
@@ -27,14 +27,14 @@ def embedding(walk: Moves, operator: Operator) -> None:
     if isinstance(state, Split) and state.axis == 0:
         walk.need(tokens, None)
         walk.step.masked = True
-        walk.states[operator.writes[0]] = Partial()
+        walk.states[operator.writes[0]] = PartialSum()
         return
     walk.states[operator.writes[0]] = walk.used(tokens)
 
 
-def _embedding_gradient(walk: Moves, operator: Operator, gradient: int, tokens: int) -> None:
+def _embedding_gradient(walk: Resharding, operator: Operator, gradient: int, tokens: int) -> None:
     result = operator.writes[0]
-    if isinstance(walk.used(gradient), Partial):
+    if isinstance(walk.used(gradient), PartialSum):
         walk.need(gradient, walk.resolved(gradient))
     if walk.shapes[result] in walk.tables:
         walk.need(gradient, None)
@@ -45,7 +45,7 @@ def _embedding_gradient(walk: Moves, operator: Operator, gradient: int, tokens: 
     state = walk.used(gradient)
     if isinstance(state, Split) and state.axis < len(walk.shapes[tokens]):
         walk.need(tokens, moved(state, state.axis))
-        walk.states[result] = Partial()
+        walk.states[result] = PartialSum()
     elif isinstance(state, Split):
         walk.states[result] = moved(state, 1)
     else:
@@ -53,7 +53,7 @@ def _embedding_gradient(walk: Moves, operator: Operator, gradient: int, tokens: 
         walk.states[result] = None
 
 
-def gather(walk: Moves, operator: Operator) -> None:
+def gather(walk: Resharding, operator: Operator) -> None:
     """Indexed reads and writes."""
     given = operator.reads[0]
     state = walk.used(given)
@@ -62,13 +62,13 @@ def gather(walk: Moves, operator: Operator) -> None:
         return
     if operator.name in ("index_put", "_index_put_impl", "_unsafe_index_put", "index_add"):
         moving = walk.used(values)
-        if isinstance(moving, Partial) and moving.routed:
-            walk.states[operator.writes[0]] = Partial()
+        if isinstance(moving, PartialSum) and moving.routed:
+            walk.states[operator.writes[0]] = PartialSum()
             return
         alone(walk, operator)
         return
     if operator.name == "index" and operator.axes == (0,) and len(operator.reads) == 2:
-        if isinstance(state, Partial) and state.routed:
+        if isinstance(state, PartialSum) and state.routed:
             walk.states[operator.writes[0]] = state
             return
         if isinstance(state, Split) and state.axis > 0:
@@ -79,7 +79,7 @@ def gather(walk: Moves, operator: Operator) -> None:
             walk.settle(given)
             walk.states[operator.writes[0]] = walk.used(values)
             return
-    if operator.name in ("gather", "scatter", "scatter_add") and not isinstance(state, Partial):
+    if operator.name in ("gather", "scatter", "scatter_add") and not isinstance(state, PartialSum):
         states = [walk.used(index) for index in operator.reads]
         if not any(isinstance(one, Split) and one.axis in operator.axes for one in states):
             pointwise(walk, operator)
@@ -87,7 +87,7 @@ def gather(walk: Moves, operator: Operator) -> None:
     alone(walk, operator)
 
 
-def _local(walk: Moves, operator: Operator) -> bool:
+def _local(walk: Resharding, operator: Operator) -> bool:
     """Let each rank of a context-parallel group route and permute its own tokens."""
     if walk.group is not Group.CONTEXT:
         return False
@@ -103,7 +103,7 @@ def _local(walk: Moves, operator: Operator) -> bool:
     return True
 
 
-def routing(walk: Moves, operator: Operator) -> None:
+def routing(walk: Resharding, operator: Operator) -> None:
     """Sorts and choices along other axes than the cut one; of its own tokens under context parallelism."""
     if _local(walk, operator):
         return
@@ -114,7 +114,7 @@ def routing(walk: Moves, operator: Operator) -> None:
         alone(walk, operator)
 
 
-def copy(walk: Moves, operator: Operator) -> None:
+def copy(walk: Resharding, operator: Operator) -> None:
     """Copies, joins and paddings."""
     name = operator.name
     if name in ("cat", "stack") and operator.reads:
@@ -128,7 +128,7 @@ def copy(walk: Moves, operator: Operator) -> None:
     elif name == "constant_pad_nd" and operator.reads:
         walk.states[operator.writes[0]] = None
         state = walk.used(operator.reads[0])
-        if isinstance(state, Partial):
+        if isinstance(state, PartialSum):
             walk.need(operator.reads[0], walk.resolved(operator.reads[0]))
         if isinstance(walk.used(operator.reads[0]), Split):
             walk.states[operator.writes[0]] = walk.used(operator.reads[0])
@@ -140,16 +140,16 @@ def copy(walk: Moves, operator: Operator) -> None:
         pointwise(walk, operator)
 
 
-def _joined(walk: Moves, operator: Operator) -> None:
+def _joined(walk: Resharding, operator: Operator) -> None:
     """Tensors one after the other along an axis."""
     reads = list(dict.fromkeys(operator.reads))
     states = [walk.used(index) for index in reads]
     result, axis = operator.writes[0], operator.axes[0]
-    if all(isinstance(state, Partial) for state in states):
+    if all(isinstance(state, PartialSum) for state in states):
         walk.states[result] = states[0]
         return
     for index in reads:
-        if isinstance(walk.used(index), Partial):
+        if isinstance(walk.used(index), PartialSum):
             walk.need(index, walk.resolved(index))
     target = common(walk, reads, len(walk.shapes[reads[0]]))
     along = target is not None and operator.name == "cat" and target.axis == axis

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from hardplace.workload.sharding.moves import Moves
-from hardplace.workload.sharding.splits import DoesNotFit, Partial, Split, through
+from hardplace.workload.sharding.moves import Resharding
+from hardplace.workload.sharding.splits import DoesNotFit, PartialSum, Split, through
 from hardplace.workload.types import Operator
 
 
-def view(walk: Moves, operator: Operator) -> None:
+def view(walk: Resharding, operator: Operator) -> None:
     """What a view does to a split; views of open parameters stay open."""
     origin = operator.reads[0]
     if origin in walk.open:
@@ -26,8 +26,8 @@ def view(walk: Moves, operator: Operator) -> None:
                     raise
                 walk.need(origin, None)
                 walk.states[index] = None
-        elif isinstance(state, Partial) and state.onto is not None:
+        elif isinstance(state, PartialSum) and state.onto is not None:
             onto = through(state.onto, operator, walk.shapes[origin], walk.shapes[index])
-            walk.states[index] = Partial(state.routed, onto)
+            walk.states[index] = PartialSum(state.routed, onto)
         elif index != origin:
             walk.states[index] = state

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from hardplace.workload.sharding.held import Decided
-from hardplace.workload.sharding.moves import Moves
+from hardplace.workload.sharding.moves import Resharding
 from hardplace.workload.sharding.rules import RULES
-from hardplace.workload.sharding.splits import DoesNotFit, Partial, Split, State, sequence_split
-from hardplace.workload.sharding.steps import Analysis, Fewer, KeepWhole, Move, Step
+from hardplace.workload.sharding.splits import DoesNotFit, PartialSum, Split, State, sequence_split
+from hardplace.workload.sharding.steps import Analysis, Fewer, KeepWhole, OperatorStep, TensorMove
 from hardplace.workload.types import Group, Layer, Operator, OperatorKind, Phase, StorageRole
 
 
-class Walk(Moves):
+class Walk(Resharding):
     """One pass, by the rules of each kind of operator."""
 
     def __init__(self, layer: Layer, group: Group, parts: int, decided: Decided, *, sequence: bool) -> None:
@@ -41,12 +41,12 @@ class Walk(Moves):
 
     def run(self) -> Analysis:
         """Walk over all operators."""
-        steps: list[Step] = []
-        after: list[Move] | None = None
+        steps: list[OperatorStep] = []
+        after: list[TensorMove] | None = None
         for number, operator in enumerate(self.layer.operators):
             if operator.phase is not Phase.FORWARD and after is None:
                 after = self._hand_on()
-            self.step = Step()
+            self.step = OperatorStep()
             if operator.kind is not OperatorKind.OPTIMIZER:
                 self.operator = operator
                 if number in self.early:
@@ -108,9 +108,9 @@ class Walk(Moves):
             raise Fewer(next(iter(split.origin)), size)
         raise KeepWhole(split.origin)
 
-    def _hand_on(self) -> list[Move]:
+    def _hand_on(self) -> list[TensorMove]:
         """Return the moves that bring what the forward pass hands on into the state of a boundary."""
-        moves: list[Move] = []
+        moves: list[TensorMove] = []
         outputs = set(self.layer.outputs)
         last: dict[int, int] = {}
         for operator in self.layer.operators:
@@ -121,13 +121,13 @@ class Walk(Moves):
                 state = self.states.get(index)
                 if isinstance(state, Split) and state.origin:
                     raise KeepWhole(state.origin)
-                if isinstance(state, Partial):
+                if isinstance(state, PartialSum):
                     self.reduce(moves, index, self.resolved(index))
         return moves
 
-    def _finish(self) -> list[Move]:
+    def _finish(self) -> list[TensorMove]:
         """Return the moves after the last operator: partial sums that leave the layer, gradients of parameters."""
-        moves: list[Move] = []
+        moves: list[TensorMove] = []
         if self.group is not Group.TENSOR:
             return moves
         read = {
@@ -143,12 +143,12 @@ class Walk(Moves):
             gradient = self.layer.storages[storage].role is StorageRole.GRADIENT
             if storage in done:
                 continue
-            if isinstance(state, Partial) and (gradient or storage not in read) and self.sizes[index] > 1:
+            if isinstance(state, PartialSum) and (gradient or storage not in read) and self.sizes[index] > 1:
                 target = None if gradient else self.resolved(index)
-                moves.append(Move(index, state, target, "reduce_scatter" if target else "all_reduce", True))
+                moves.append(TensorMove(index, state, target, "reduce_scatter" if target else "all_reduce", True))
                 done.add(storage)
             elif gradient and isinstance(state, Split) and state.origin and state.parts < self.parts:
                 # Ranks that hold copies of key/value heads each have a part of the gradient.
-                moves.append(Move(index, Partial(), state, "all_reduce", True))
+                moves.append(TensorMove(index, PartialSum(), state, "all_reduce", True))
                 done.add(storage)
         return moves

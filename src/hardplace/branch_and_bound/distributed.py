@@ -1,0 +1,96 @@
+"""A Dask cluster as the pool that does refinements (extra `distributed`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hardplace.branch_and_bound.loop import Done
+from hardplace.branch_and_bound.processes import opened
+from hardplace.branch_and_bound.steps import RefinementRequest, step
+from hardplace.design.fingerprint import code
+from hardplace.errors import BadInput
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+_ANSWER_S = 15  # a scheduler that has not answered for so long is not there
+_LOOK_S = 2.0  # between two looks whether the scheduler is still there
+
+
+class Dask:
+    """The workers of a scheduler; a context manager. Workers may come and go; a lost one's work goes to another."""
+
+    def __init__(self, address: str) -> None:
+        """Connect; BadInput if Dask is not installed or no scheduler answers at the address."""
+        try:
+            from distributed import Client
+            from distributed.comm import get_address_host_port
+        except ImportError:
+            raise BadInput("--scheduler: needs Dask: pip install 'hardplace[distributed]'") from None
+        self._address = address
+        self._work: Any = None
+        self._bytes = b""
+        try:
+            get_address_host_port(address)  # else the client waits long, and complains as it ends
+            self._client: Client = Client(address, timeout=_ANSWER_S, set_as_default=False)
+        except (OSError, TimeoutError, ValueError) as problem:
+            raise BadInput(
+                f"--scheduler: {address}: expected the address of a Dask scheduler, e.g. tcp://host:8786; "
+                f"{_line(problem) or 'none answers'}"
+            ) from None
+
+    def __enter__(self) -> Dask:
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        self._client.close(timeout=_LOOK_S)
+
+    def take(self, work: bytes) -> None:
+        """Keep the work; every worker fetches it with its first refinement, from the scheduler or from another one."""
+        self._bytes = work
+        self._work = None
+
+    def submit(self, asked: RefinementRequest) -> Future:
+        """Hand out a refinement."""
+        if not self._there():
+            raise self._lost()
+        if self._work is None or self._work.status in ("lost", "cancelled", "error"):
+            # A task, not scattered data: Dask makes it again where the only worker that held it is lost.
+            self._work = self._client.submit(bytes, self._bytes, pure=False)
+        return self._client.submit(_refined, self._work, code(), asked, pure=False)
+
+    def result(self, handle: Future) -> Done[Any] | None:
+        """Wait for a refinement; None where its workers were lost."""
+        from distributed import CancelledError, KilledWorker
+
+        while True:
+            try:
+                done: Done[Any] = handle.result(timeout=_LOOK_S)
+                return done
+            except KilledWorker:
+                return None
+            except (TimeoutError, CancelledError, OSError):
+                if not self._there():
+                    raise self._lost() from None
+                if handle.status in ("lost", "cancelled"):
+                    return None
+
+    def _there(self) -> bool:
+        return bool(self._client.status == "running")
+
+    def _lost(self) -> BadInput:
+        return BadInput(
+            f"--scheduler: {self._address}: the scheduler is lost; what the journal holds is safe, start a scheduler "
+            "and then the same command again"
+        )
+
+
+def _refined(work: bytes, sources: str, asked: RefinementRequest) -> Done[Any]:
+    """Refine on a worker; BadInput if it runs other sources than the search, whose numbers would differ."""
+    if sources != code():
+        raise BadInput(f"a worker runs another hardplace (sources {code()}); expected that of the search ({sources})")
+    return step(*opened(work), asked)
+
+
+def _line(problem: BaseException) -> str:
+    return " ".join(str(problem).split())

@@ -1,0 +1,270 @@
+"""The one best-first loop: a heap of candidates by what they can reach at most, refined until none can matter.
+
+A candidate has scores, one an objective, that nothing in it exceeds; more is better. What is reached is kept in a
+front (`branch_and_bound.front`), and a candidate matters as far as its scores exceed the front. The loop refines the one that
+exceeds it most; when that is no more than the gap, the front is the answer for everything (docs/model-search.md).
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+from hardplace.branch_and_bound.front import Front, Scores
+from hardplace.branch_and_bound.types import Progress, Stop, StoppingRule
+from hardplace.design.types import Job, Outcome
+
+C = TypeVar("C")
+P = TypeVar("P")
+_Entry = tuple[float, float, int, Scores, C]  # key, tie-breaker, serial number, scores, candidate
+AHEAD = 8  # refinements under way at most; the answer depends on it, so it is the same wherever they are done
+
+
+class TimeUp(Exception):
+    """The time of a search is over; raised inside a refinement, whose candidate then stays as it was."""
+
+
+@dataclass(slots=True)
+class Deadline:
+    """When a search that started at start_s (perf_counter) has to end; limit_s None: never."""
+
+    limit_s: float | None = None
+    start_s: float = field(default_factory=time.perf_counter)
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the start."""
+        return time.perf_counter() - self.start_s
+
+    @property
+    def over(self) -> bool:
+        """Whether the time is over."""
+        return self.limit_s is not None and self.elapsed_s > self.limit_s
+
+    def check(self) -> None:
+        """Raise TimeUp if the time is over."""
+        if self.over:
+            raise TimeUp
+
+
+class Evaluator(Protocol):
+    """Does exact evaluations; jobs and outcomes are plain data, and an outcome depends on its job alone."""
+
+    def evaluate(self, job: Job) -> Outcome:
+        """Return the outcome of a job."""
+
+    def steps(self, problem: Problem[C]) -> Steps[C]:
+        """Return where the refinements of a problem are done."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done(Generic[C]):
+    """A refinement: what is left of a candidate (None: no more can be learned), points offered, counts; its job."""
+
+    left: tuple[tuple[Scores, C | None], ...]
+    offers: tuple[tuple[Scores, Any], ...]
+    tally: Any
+    job: Job | None
+    outcome: Outcome | None
+
+
+class Steps(Protocol[C]):
+    """Does refinements. THE seam for processes and clusters.
+
+    The loop starts up to AHEAD refinements, each with what was reached when it started, and takes their results in
+    the order in which it started them. So what it does next depends on results alone, never on which was ready first,
+    and the answer is the same to the last bit wherever they are done.
+    """
+
+    def start(self, number: int, candidate: C, reached: tuple[Scores, ...]) -> None:
+        """Begin a refinement, or keep it until its result is asked for."""
+
+    def finish(self, number: int) -> Done[C]:
+        """Return the result of a refinement."""
+
+    def drop(self, number: int) -> None:
+        """Forget a refinement whose result nobody will ask for."""
+
+
+class Problem(Protocol[C]):
+    """What is searched. Scores of what refine returns need not be below the candidate's own: the loop cuts them.
+
+    front: what refine may take as reached, and offers to; it is a copy while a refinement is done.
+    """
+
+    front: Front[Any]
+
+    def roots(self) -> Iterable[tuple[Scores, C]]:
+        """Return candidates that hold everything, with their scores."""
+
+    def job(self, candidate: C) -> Job | None:
+        """Return the exact evaluation that refining this candidate needs, if any."""
+
+    def refine(self, candidate: C, outcome: Outcome | None) -> Iterable[tuple[Scores, C | None]]:
+        """Return what is left of a candidate (None: no more can be learned of it); may offer to the front."""
+
+    def discard(self, candidate: C) -> None:
+        """Count a candidate that is left unrefined."""
+
+    def tally(self) -> Any:
+        """Return the counts since the last call, which begin anew."""
+
+    def add(self, tally: Any) -> None:
+        """Add counts that a refinement made elsewhere."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How the loop ended. excess: by what share anything can exceed the front; inf if the front is empty."""
+
+    stop: Stop
+    excess: float
+    evaluations: int
+    progress: tuple[Progress, ...]
+
+
+class Loop(Generic[C, P]):
+    """One search: what is open, what is being refined, the front, and where refinements are done.
+
+    deadline: when the time of ends is up, or that of what the search is a part of.
+    """
+
+    def __init__(
+        self,
+        problem: Problem[C],
+        front: Front[P],
+        steps: Steps[C],
+        ends: StoppingRule,
+        deadline: Deadline,
+        report: Callable[[Progress], None] | None = None,
+    ) -> None:
+        self._problem, self._front, self._steps = problem, front, steps
+        self._ends, self._deadline, self._report = ends, deadline, report
+        self._heap: list[_Entry[C]] = []
+        self._flight: deque[_Entry[C]] = deque()
+        self._closed: list[Scores] = []
+        self._serial = 0
+        self._merged = 0
+        self._evaluations = 0
+        self._progress: list[Progress] = []
+
+    def run(self) -> Ended:
+        """Refine candidates, the most promising first, until nothing matters or a limit or an interrupt comes."""
+        excess, stop, whole = math.inf, Stop.INTERRUPTED, False
+        try:
+            roots = list(self._problem.roots())
+            for scores, candidate in roots:
+                self._push(scores, candidate)
+            whole = True
+            while True:
+                excess, reason = self._state()
+                self._tell(excess)
+                if reason is not None:
+                    stop = reason
+                    break
+                self._deadline.check()
+                self._start()
+                self._merge()
+        except TimeUp:
+            stop = Stop.SECONDS
+        except KeyboardInterrupt:
+            stop = Stop.INTERRUPTED
+        if whole:
+            excess, _ = self._state()
+        for *_, serial, _, _ in self._flight:
+            self._steps.drop(serial)
+        for *_, candidate in (*self._flight, *self._heap):
+            self._problem.discard(candidate)
+        return Ended(stop=stop, excess=excess, evaluations=self._evaluations, progress=tuple(self._progress))
+
+    def _state(self) -> tuple[float, Stop | None]:
+        """Return by what share anything can exceed the front, and why to stop, if so."""
+        closed = self._settled()
+        self._settle()
+        opened = max((0.0, *(self._front.excess(entry[3]) for entry in (*self._flight, *self._heap[:1]))))
+        excess = max(opened, closed)
+        if not (self._heap or self._flight) or opened <= max(self._ends.gap, closed):
+            if excess <= 0.0:
+                return excess, Stop.OPTIMAL
+            return excess, Stop.GAP if excess <= self._ends.gap else Stop.SCHEDULES
+        if self._ends.evaluations is not None and self._evaluations >= self._ends.evaluations:
+            return excess, Stop.EVALUATIONS
+        return excess, None
+
+    def _settled(self) -> float:
+        """Return by what share anything that cannot be refined any more exceeds the front."""
+        # It keeps its gap; less than that is not worth anything.
+        self._closed = [scores for scores in self._closed if self._front.excess(scores) > 0.0]
+        return max((self._front.excess(scores) for scores in self._closed), default=0.0)
+
+    def _settle(self) -> None:
+        """Bring the candidate that exceeds the front most to the top: keys only fall as the front grows."""
+        while self._heap:
+            key, total, serial, scores, candidate = self._heap[0]
+            now = -self._key(scores)
+            if now <= key:
+                return
+            heapq.heapreplace(self._heap, (now, total, serial, scores, candidate))
+
+    def _key(self, scores: Scores) -> float:
+        # With one objective the order is that of the scores, whatever the front is.
+        return scores[0] if len(scores) == 1 else self._front.excess(scores)
+
+    def _matters(self, entry: _Entry[C]) -> bool:
+        return self._front.excess(entry[3]) > max(self._ends.gap, self._settled())
+
+    def _start(self) -> None:
+        """Start the most promising candidates; one at first, then as many more as there are results."""
+        reached = tuple(scores for scores, _ in self._front.points)
+        while len(self._flight) < min(AHEAD, 1 + self._merged) and self._heap and self._matters(self._heap[0]):
+            # A candidate is in the heap or in flight until its result is here, so that an interrupt cannot lose it.
+            entry = self._heap[0]
+            self._flight.append(entry)
+            heapq.heappop(self._heap)
+            self._steps.start(entry[2], entry[4], reached)
+            self._settle()
+
+    def _merge(self) -> None:
+        """Take the result of what was started first; what no longer matters goes back as it was."""
+        entry = self._flight[0]
+        _, _, serial, scores, _ = entry
+        if not self._matters(entry):
+            self._steps.drop(serial)
+            heapq.heappush(self._heap, self._flight.popleft())
+            return
+        done = self._steps.finish(serial)
+        self._flight.popleft()
+        self._merged += 1
+        self._evaluations += done.job is not None
+        self._problem.add(done.tally)
+        for offered, payload in done.offers:
+            self._front.offer(offered, payload)
+        for refined, rest in done.left:
+            cut = tuple(min(one, other) for one, other in zip(scores, refined, strict=True))
+            if rest is None:
+                self._closed.append(cut)
+            elif self._front.excess(cut) > 0.0:
+                self._push(cut, rest)
+            else:
+                self._problem.discard(rest)
+
+    def _push(self, scores: Scores, candidate: C) -> None:
+        self._serial += 1
+        entry = (-self._key(scores), -math.prod(scores), self._serial, scores, candidate)
+        heapq.heappush(self._heap, entry)
+
+    def _tell(self, excess: float) -> None:
+        best = self._front.best
+        opened = max((entry[3][0] for entry in (*self._flight, *self._heap[:1])), default=0.0)
+        bound = best * (1.0 + excess) if best else opened
+        now = Progress(seconds=self._deadline.elapsed_s, score=best, bound=bound)
+        last = self._progress[-1] if self._progress else None
+        if math.isfinite(bound) and (last is None or (last.score, last.bound) != (now.score, now.bound)):
+            self._progress.append(now)
+        if self._report is not None:
+            self._report(now)

@@ -1,0 +1,128 @@
+"""Refinements, done here or on a pool of workers: the same function of the same data on both."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+from hardplace.branch_and_bound.front import Front, Scores
+from hardplace.branch_and_bound.loop import C, Done, Evaluator, Problem
+from hardplace.design.types import Job, Outcome
+from hardplace.errors import BadInput
+
+LOSSES = 5  # workers lost in a row on one refinement before the search gives up
+
+
+class RefinementRequest(NamedTuple):
+    """One refinement: a candidate, what was reached when it was chosen, the outcome of its job if that is known."""
+
+    candidate: Any
+    reached: tuple[Scores, ...]
+    known: Outcome | None
+
+
+def step(problem: Problem[C], evaluator: Evaluator, asked: RefinementRequest) -> Done[C]:
+    """Refine a candidate; the result depends on what is asked alone. The problem's front and counts stay."""
+    candidate, reached, known = asked
+    front, tally = problem.front, problem.tally()
+    problem.front = Front([(scores, None) for scores in reached])
+    try:
+        job = problem.job(candidate)
+        outcome = None if job is None else known or evaluator.evaluate(job)
+        left = tuple(problem.refine(candidate, outcome))
+        offers = tuple((scores, payload) for scores, payload in problem.front.points if payload is not None)
+        return Done(left=left, offers=offers, tally=problem.tally(), job=job, outcome=outcome)
+    finally:
+        problem.front = front
+        problem.add(tally)
+
+
+class Here(Generic[C]):
+    """Steps (search.loop) in this process, each done when its result is asked for; dropped ones are never done."""
+
+    def __init__(self, problem: Problem[C], evaluator: Evaluator) -> None:
+        self._problem, self._evaluator = problem, evaluator
+        self._begun: dict[int, RefinementRequest] = {}
+
+    def start(self, number: int, candidate: C, reached: tuple[Scores, ...]) -> None:
+        """Keep a refinement."""
+        self._begun[number] = RefinementRequest(candidate, reached, None)
+
+    def finish(self, number: int) -> Done[C]:
+        """Do it."""
+        done: Done[C] = step(self._problem, self._evaluator, self._begun[number])
+        del self._begun[number]
+        return done
+
+    def drop(self, number: int) -> None:
+        """Forget it."""
+        del self._begun[number]
+
+
+class Handle(Protocol):
+    """A refinement that was handed out."""
+
+    def cancel(self) -> object:
+        """Forget it unless it has begun."""
+
+
+H = TypeVar("H", bound=Handle)
+
+
+class Pool(Protocol[H]):
+    """Workers. A lost worker's refinement is done by another."""
+
+    def take(self, work: bytes) -> None:
+        """Give every worker, also those that come later, the pickled (problem, evaluator) of a search."""
+
+    def submit(self, asked: RefinementRequest) -> H:
+        """Hand out a refinement."""
+
+    def result(self, handle: H) -> Done[Any] | None:
+        """Wait for it; None: its worker was lost, hand it out again. BadInput if there are no workers any more."""
+
+
+class Outcomes(Protocol):
+    """Outcomes that are kept."""
+
+    def get(self, job: Job) -> Outcome | None:
+        """Return the outcome of a job if it is there."""
+
+    def put(self, job: Job, outcome: Outcome) -> None:
+        """Keep it."""
+
+
+class Elsewhere(Generic[C, H]):
+    """Steps (search.loop) on a pool; outcomes of jobs are kept here, as soon as they come."""
+
+    def __init__(self, problem: Problem[C], evaluator: Evaluator, pool: Pool[H], kept: Outcomes) -> None:
+        self._problem, self._pool, self._kept = problem, pool, kept
+        self._out: dict[int, tuple[RefinementRequest, H]] = {}
+        pool.take(pickle.dumps((problem, evaluator)))
+
+    def start(self, number: int, candidate: C, reached: tuple[Scores, ...]) -> None:
+        """Hand out a refinement."""
+        job = self._problem.job(candidate)
+        asked = RefinementRequest(candidate, reached, None if job is None else self._kept.get(job))
+        self._out[number] = asked, self._pool.submit(asked)
+
+    def finish(self, number: int) -> Done[C]:
+        """Wait for it, handing it out again while its workers are lost."""
+        for _ in range(LOSSES):
+            asked, handle = self._out[number]
+            done = self._pool.result(handle)
+            if done is not None:
+                del self._out[number]
+                if done.job is not None and done.outcome is not None and asked.known is None:
+                    self._kept.put(done.job, done.outcome)
+                return done
+            self._out[number] = asked, self._pool.submit(asked)
+        raise BadInput(
+            f"{LOSSES} workers in a row were lost in one refinement: expected workers with enough memory; what the "
+            "journal holds is safe, start again with the same command"
+        )
+
+    def drop(self, number: int) -> None:
+        """Forget it."""
+        _, handle = self._out.pop(number)
+        handle.cancel()

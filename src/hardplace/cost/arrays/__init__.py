@@ -1,0 +1,1 @@
+"""Seconds of kernels on chips with systolic arrays and vector lanes."""

@@ -1,0 +1,1 @@
+"""Fits of GPU kernel models on measurements."""

@@ -1,0 +1,61 @@
+"""Carry fitted figures from one GPU to another, by what their datasheets say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hardplace.cost.gpu.datasheet import flops_per_clock
+from hardplace.cost.gpu.types import AttentionParameters, Datasheet, GemmParameters
+
+HOST_S = 1e-5  # a launch above this is the host's, which a queue hides
+_SAME = 1.5  # ratio of FLOPs a clock up to which two multiprocessors count as one design
+# Mean absolute error, m >= 1024 and n, k >= 512, of figures carried to another GPU without a row of it measured, by
+# whether the multiprocessors are of one design (means over the table in docs/validation-gpu.md): no bounds.
+_SAME_DESIGN_ERROR, _OTHER_DESIGN_ERROR = 0.11, 0.15
+
+
+def same_design(one: Datasheet, other: Datasheet) -> bool:
+    """Return whether two GPUs have multiprocessors of about the same rate, of one vendor."""
+    ratio = flops_per_clock(one) / flops_per_clock(other)
+    return one.vendor == other.vendor and 1 / _SAME < ratio < _SAME
+
+
+def expected_error(one: Datasheet, other: Datasheet) -> float:
+    """Return the mean error to expect of figures carried between two GPUs, large GEMMs."""
+    return _SAME_DESIGN_ERROR if same_design(one, other) else _OTHER_DESIGN_ERROR
+
+
+def carried_gemm(figures: GemmParameters, source: Datasheet, target: Datasheet) -> GemmParameters:
+    """Return the GEMM figures of one GPU for another.
+
+    Of one design: as they are; energy for a FLOP and a byte is physical, so another board power throttles elsewhere.
+    Of another: a tile's loads and latencies keep their ratio to its tensor time, and power its share of the peaks, as
+    designs are balanced anew. A launch that took the host's time (above 10 us) is cut to that.
+    """
+    figures = replace(figures, launch_s=min(figures.launch_s, HOST_S))
+    if same_design(source, target):
+        return figures
+    rate = flops_per_clock(target) / flops_per_clock(source)
+    tile_time = 1.0 / (rate * target.clock_hz / source.clock_hz)
+    watt = target.power_w / source.power_w
+    flop = watt * source.tensor_flops_per_s / target.tensor_flops_per_s
+    byte = watt * source.memory_bandwidth_bytes_per_s / target.memory_bandwidth_bytes_per_s
+    return replace(
+        figures,
+        tile_bytes_per_cycle=figures.tile_bytes_per_cycle * rate,
+        l2_bytes_per_cycle=figures.l2_bytes_per_cycle * rate,
+        tile_start_s=figures.tile_start_s * tile_time,
+        step_s=figures.step_s * tile_time,
+        joule_per_flop=figures.joule_per_flop * flop,
+        joule_per_byte=figures.joule_per_byte * byte,
+    )
+
+
+def carried_attention(figures: AttentionParameters, source: Datasheet, target: Datasheet) -> AttentionParameters:
+    """Return the figures of an attention backend of one GPU for another, whose multiprocessors may be faster.
+
+    A kernel written for slower tensor units keeps its FLOPs a clock: FA2 reaches 64 % of A100's peak and 35 % of H100's
+    (Shah et al. 2024, FlashAttention-3), where the rate of a multiprocessor is twice as high.
+    """
+    faster = max(1.0, flops_per_clock(target) / flops_per_clock(source))
+    return replace(figures, efficiency=tuple(float(f"{one / faster:.4g}") for one in figures.efficiency))

@@ -1,0 +1,1 @@
+"""Kernels of a layer: operators fused as a compiler would."""

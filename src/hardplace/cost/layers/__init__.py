@@ -1,0 +1,1 @@
+"""One rank's layer as work: products, attention, streams and collectives with their sizes."""

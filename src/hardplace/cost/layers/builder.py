@@ -1,0 +1,120 @@
+"""The pieces that layers of a decoder are made of, each with its backward pass and what it keeps for it.
+
+Linear layers, norms, chains as one kernel, and where tensor-parallel ranks meet, as Megatron-LM has them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from hardplace.cost.layers.types import Layout, Stream
+from hardplace.cost.layers.work import CollectiveWork, GemmWork, StreamWork, Work
+from hardplace.cost.types import Collective
+from hardplace.workload.decoder import DecoderShape, Degrees
+from hardplace.workload.types import Group
+
+
+def _linear(
+    t: int, outputs: int, inputs: int, degrees: Degrees, *, experts: int = 0, low: bool = True
+) -> list[GemmWork]:
+    """Return the forward, input-gradient and weight-gradient products of a linear layer of t rows; experts: of each of
+    so many."""
+    written = 2.0 * degrees.gradient_bytes if degrees.gradient_bytes == 4 else float(degrees.gradient_bytes)
+    one = GemmWork(m=t, n=outputs, k=inputs, batch=max(1, experts), low=low, grouped=experts > 0)
+    return [
+        one,
+        replace(one, n=inputs, k=outputs, layout=Layout.NN),
+        replace(one, m=outputs, n=inputs, k=t, layout=Layout.NT, output_bytes=written),
+    ]
+
+
+class Builder:
+    """Collects the work of a layer, forward in order and backward in reverse order.
+
+    tokens: of a micro-batch on one rank; local: those outside products, which sequence parallelism divides.
+    saved_bytes: kept for the backward pass; widest_bytes: the most that one linear layer's holds for a moment.
+    """
+
+    def __init__(self, shape: DecoderShape, degrees: Degrees) -> None:
+        self.shape, self.degrees = shape, degrees
+        self.forward: list[Work] = []
+        self.backward: list[list[Work]] = []
+        self.parameters = self.expert_parameters = 0
+        self.saved_bytes = self.widest_bytes = 0.0
+        self.tokens = degrees.micro_batch * shape.sequence // degrees.context
+        self.kept_share = 0.5 if degrees.low else 1.0  # of the bytes of a linear layer's input
+        self.local = self.tokens // (degrees.tensor if degrees.sequence else 1)
+
+    def add(self, forward: list[Work], backward: list[Work], saved_bytes: float = 0.0) -> None:
+        """Add work, its backward, and what it keeps."""
+        self.forward += forward
+        self.backward.append(backward)
+        self.saved_bytes += saved_bytes
+
+    @property
+    def backward_pass(self) -> tuple[Work, ...]:
+        """The work of the backward pass, last pieces first."""
+        return tuple(one for piece in reversed(self.backward) for one in piece)
+
+    def linear(self, rows: int, outputs: int, inputs: int, *, low: bool = True, bias: bool = False) -> None:
+        """Add a linear layer of the rank's own size; its backward pass holds a 16-bit weight gradient, before it is
+        added up, and the gradients of its input and output."""
+        one, input_gradient, weight_gradient = _linear(rows, outputs, inputs, self.degrees, low=low)
+        self.add([one], [input_gradient, weight_gradient])
+        self.parameters += outputs * inputs + (outputs if bias else 0)
+        self._hold(2.0 * outputs * inputs + self.degrees.activation_bytes * float(rows) * (outputs + inputs))
+
+    def expert_linear(self, copies: int, outputs: int, inputs: int, held: int) -> None:
+        """Add a linear layer of each of the rank's `held` experts for so many copies of tokens; its inputs are kept."""
+        rows, size = max(1, copies // held), self.degrees.activation_bytes
+        one, input_gradient, weight_gradient = _linear(rows, outputs, inputs, self.degrees, experts=held)
+        self.add([one], [input_gradient, weight_gradient], self.kept_share * 1.0 * size * copies * inputs)
+        self.expert_parameters += held * outputs * inputs
+        self._hold(2.0 * held * outputs * inputs + size * float(copies) * (outputs + inputs))
+
+    def _hold(self, size_bytes: float) -> None:
+        """Take note of bytes that a backward pass holds for a moment."""
+        self.widest_bytes = np.maximum(self.widest_bytes, size_bytes)
+
+    def moved(
+        self, kind: Stream, forward_bytes: float, backward_bytes: float, row: int = 0, saved_bytes: float = 0.0
+    ) -> None:
+        """Add a kernel that moves so many bytes forward and backward; row: elements of one reduction."""
+        forward, backward = (StreamWork(kind=kind, bytes=one, row=row) for one in (forward_bytes, backward_bytes))
+        self.add([forward], [backward], saved_bytes)
+
+    def norm(self) -> None:
+        """Add a norm of the hidden state: read and written; backward reads both and writes one. Input is kept."""
+        width = self.shape.hidden
+        size = self.degrees.activation_bytes * self.local * width
+        self.moved(Stream.NORM, 2.0 * size, 3.0 * size, width, size)
+        self.parameters += width * (1 if self.shape.gated else 2)
+
+    def enter(self) -> None:
+        """Add what stands before products cut by output features: a gather with sequence parallelism, else the
+        all-reduce of the input's gradient."""
+        if self.degrees.tensor == 1:
+            return
+        size = 1.0 * self.degrees.activation_bytes * self.tokens * self.shape.hidden
+        gather = CollectiveWork(collective=Collective.ALL_GATHER, bytes=size, group=Group.TENSOR)
+        scatter = CollectiveWork(collective=Collective.REDUCE_SCATTER, bytes=size, group=Group.TENSOR)
+        reduce = CollectiveWork(collective=Collective.ALL_REDUCE, bytes=size, group=Group.TENSOR)
+        if self.degrees.sequence:
+            self.add([gather], [gather, scatter])  # backward gathers the input again for the weight gradient
+        else:
+            self.add([], [reduce])
+
+    def leave(self) -> None:
+        """Add what stands after products cut by input features: the sum, and bias, dropout and residual as a kernel."""
+        size = 1.0 * self.degrees.activation_bytes * self.tokens * self.shape.hidden
+        if self.degrees.tensor > 1:
+            kinds = (Collective.REDUCE_SCATTER, Collective.ALL_GATHER)
+            if self.degrees.sequence:
+                one, back = (CollectiveWork(collective=kind, bytes=size, group=Group.TENSOR) for kind in kinds)
+                self.add([one], [back])
+            else:
+                self.add([CollectiveWork(collective=Collective.ALL_REDUCE, bytes=size, group=Group.TENSOR)], [])
+        own = size * self.local / self.tokens
+        self.moved(Stream.ELEMENTWISE, 3.0 * own, 2.0 * own)

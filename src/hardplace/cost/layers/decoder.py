@@ -1,0 +1,236 @@
+"""Layers of a decoder from its shape alone, as Megatron-LM's fused kernels and the library of GEMMs run them.
+
+The GEMMs and collectives equal those of the recorded models (tests/cost/test_gpu_decoder.py); element-wise chains,
+norms and losses are the fused kernels of Megatron-LM and Transformer Engine. Equations: docs/model-training.md.
+"""
+
+from __future__ import annotations
+
+from hardplace.cost.layers.builder import Builder
+from hardplace.cost.layers.types import Stream
+from hardplace.cost.layers.work import AttentionWork, CollectiveWork, LayerWork, StreamWork, Work
+from hardplace.cost.types import Collective
+from hardplace.workload.decoder import DecoderShape, Degrees
+from hardplace.workload.types import Group, Recompute
+
+
+def parameters(shape: DecoderShape) -> int:
+    """Return the model's parameters, tied embeddings once, norms and biases included."""
+    whole = Degrees()
+    blocks = sum(
+        one.parameters + one.expert_parameters
+        for one in (block(shape, whole, Recompute.NONE, number) for number in range(shape.layers))
+    )
+    ends = embedding(shape, whole).parameters + (0 if shape.tied else shape.vocab * shape.hidden)
+    return blocks + ends + (1 if shape.gated else 2) * shape.hidden
+
+
+def _scores_bytes(shape: DecoderShape, degrees: Degrees) -> float:
+    """Return bytes that attention keeps without flash: scores and probabilities in 16 bit, the dropout's mask."""
+    heads, queries = shape.heads // degrees.tensor, shape.sequence // degrees.context
+    return 5.0 * degrees.micro_batch * heads * queries * shape.sequence
+
+
+def _attention(b: Builder, number: int) -> None:
+    shape, degrees = b.shape, b.degrees
+    tensor, size, bias = degrees.tensor, degrees.activation_bytes, not shape.gated
+    heads, kv_heads = shape.heads // tensor, -(-shape.kv_heads // tensor)
+    b.enter()
+    if shape.latent is None:
+        width = (heads + 2 * kv_heads) * shape.head_dim
+        b.linear(b.tokens, width, shape.hidden, bias=bias)
+        value, query = shape.head_dim, shape.head_dim
+    else:
+        value, query = shape.latent.value, shape.latent.nope + shape.latent.rope
+        width = heads * (2 * query + value)
+        _latent(b, heads)
+    if not shape.positions:
+        moved = 2.0 * size * b.tokens * (heads + kv_heads) * query
+        b.moved(Stream.ELEMENTWISE, moved, moved)
+    window = shape.window if shape.window and number % shape.window_every == 0 else 0
+    keys, queries = shape.sequence, shape.sequence // degrees.context
+    both = [
+        AttentionWork(
+            batch=degrees.micro_batch,
+            heads=heads,
+            kv_heads=kv_heads,
+            queries=queries,
+            keys=keys,
+            head_dim=(query + value) // 2,
+            causal=True,
+            backward=back,
+            window=window,
+        )
+        for back in (False, True)
+    ]
+    whole_kv = 2.0 * size * degrees.micro_batch * keys * kv_heads * value
+    if degrees.context > 1:
+        gather = CollectiveWork(collective=Collective.ALL_GATHER, bytes=whole_kv, group=Group.CONTEXT)
+        scatter = CollectiveWork(collective=Collective.REDUCE_SCATTER, bytes=whole_kv, group=Group.CONTEXT)
+        b.add([gather], [gather, scatter])
+    scores = 0.0 if degrees.flash else _scores_bytes(shape, degrees)
+    out = heads * value
+    twice = 1.0 + b.kept_share if degrees.low else 1.0  # attention's output as it is, and as the projection's input
+    b.add([both[0]], [both[1]], size * b.tokens * (width + twice * out) + scores)
+    b.linear(b.tokens, shape.hidden, out, bias=bias)
+    b.leave()
+
+
+def _latent(b: Builder, heads: int) -> None:
+    """Add the projections of latent attention: down (whole on every rank), norms, up (cut by heads)."""
+    shape, latent = b.shape, b.shape.latent
+    assert latent is not None
+    size, query = b.degrees.activation_bytes, latent.nope + latent.rope
+    if latent.query:
+        b.linear(b.tokens, latent.query, shape.hidden)
+        moved = 2.0 * size * b.tokens * latent.query
+        b.moved(Stream.NORM, moved, 1.5 * moved, latent.query, moved)
+        b.parameters += latent.query
+    b.linear(b.tokens, heads * query, latent.query or shape.hidden)
+    b.linear(b.tokens, latent.key_value + latent.rope, shape.hidden)
+    moved = 2.0 * size * b.tokens * latent.key_value
+    b.moved(Stream.NORM, moved, 1.5 * moved, latent.key_value, moved)
+    b.parameters += latent.key_value
+    b.linear(b.tokens, heads * (latent.nope + latent.value), latent.key_value)
+
+
+def _dense(b: Builder, ffn: int, rows: int, tensor: int) -> None:
+    shape, size = b.shape, b.degrees.activation_bytes
+    own, matrices, bias = ffn // tensor, 2 if shape.gated else 1, not shape.gated
+    b.linear(rows, matrices * own, shape.hidden, bias=bias)
+    one = 1.0 * size * rows * own
+    b.moved(
+        Stream.ELEMENTWISE, (matrices + 1) * one, (2 * matrices + 1) * one, saved_bytes=(matrices + b.kept_share) * one
+    )
+    b.linear(rows, shape.hidden, own, bias=bias)
+
+
+def _mixture(b: Builder) -> None:
+    """Add router, dispatch, all-to-all, experts (not cut by tensor), all-to-all, combination, and the shared expert."""
+    shape, degrees, moe = b.shape, b.degrees, b.shape.experts
+    assert moe is not None
+    size, width = degrees.activation_bytes, shape.hidden
+    tokens = b.tokens // degrees.tensor  # tensor ranks share the tokens
+    copies = tokens * moe.chosen
+    held = moe.count // degrees.expert
+    b.linear(tokens, moe.count, width, low=False)
+    moved = 2.0 * size * copies * width
+    b.moved(Stream.DISPATCH, moved, moved)
+    whole = 1.0 * size * copies * width
+    to_all = CollectiveWork(collective=Collective.ALL_TO_ALL, bytes=whole, group=Group.EXPERT, copies=moe.chosen)
+    if degrees.expert > 1:
+        b.add([to_all], [to_all])
+    matrices, act = 2 if shape.gated else 1, 1.0 * size * copies * moe.ffn
+    b.expert_linear(copies, matrices * moe.ffn, width, held)
+    b.moved(Stream.ELEMENTWISE, (matrices + 1) * act, (2 * matrices + 1) * act, saved_bytes=matrices * act)
+    b.expert_linear(copies, width, moe.ffn, held)
+    if degrees.expert > 1:
+        b.add([to_all], [to_all])
+    b.moved(Stream.DISPATCH, moved, moved, saved_bytes=whole)
+    if moe.shared_ffn:
+        _dense(b, moe.shared_ffn, b.tokens, degrees.tensor)
+
+
+def _feed_forward(b: Builder, number: int) -> None:
+    """Add the dense MLP, or the mixture, of the layer with this number."""
+    shape, tensor, moe = b.shape, b.degrees.tensor, b.shape.experts
+    if moe is None or number < moe.dense_layers:
+        b.enter()
+        _dense(b, shape.ffn, b.tokens, tensor)
+        b.leave()
+    elif moe.shared_ffn and tensor > 1:
+        b.enter()
+        _mixture(b)
+        b.leave()
+    else:
+        _mixture(b)
+        own = 1.0 * b.degrees.activation_bytes * b.local * shape.hidden
+        b.moved(Stream.ELEMENTWISE, 3.0 * own, 2.0 * own)
+
+
+def block(shape: DecoderShape, degrees: Degrees, recompute: Recompute, number: int = 0) -> LayerWork:
+    """Return one transformer layer on one rank; number: its place in the model (dense layers come first)."""
+    b = Builder(shape, degrees)
+    b.norm()
+    _attention(b, number)
+    b.norm()
+    _feed_forward(b, number)
+    out = 1.0 * degrees.activation_bytes * b.local * shape.hidden
+    forward = tuple(b.forward)
+    saved, working = b.saved_bytes, 0.0
+    if shape.dropout:
+        saved += 2.0 * b.local * shape.hidden  # masks of two, 1 byte each
+    # products' inputs: norms' outputs are kept too (the shard, gathered again in the backward pass)
+    saved += 2.0 * b.kept_share * out
+    again: tuple[Work, ...] = ()
+    if recompute is Recompute.FULL:
+        saved, again, working = out, forward, saved
+    elif recompute is Recompute.SELECTIVE and not degrees.flash:
+        core = _scores_bytes(shape, degrees)
+        saved, working = saved - core, core
+        again = tuple(one for one in forward if isinstance(one, AttentionWork))
+    return LayerWork(
+        name="layer",
+        forward=forward,
+        again=again,
+        backward=b.backward_pass,
+        parameters=b.parameters,
+        expert_parameters=b.expert_parameters,
+        saved_bytes=saved,
+        working_bytes=working + b.widest_bytes,
+        output_bytes=out,
+    )
+
+
+def embedding(shape: DecoderShape, degrees: Degrees) -> LayerWork:
+    """Return the word embedding (cut by vocabulary) with learned positions if there are any."""
+    b = Builder(shape, degrees)
+    size = 1.0 * degrees.activation_bytes * b.tokens * shape.hidden
+    b.add(
+        [StreamWork(kind=Stream.EMBEDDING, bytes=2.0 * size)],
+        [StreamWork(kind=Stream.EMBEDDING_BACKWARD, bytes=2.0 * size)],
+    )
+    if degrees.tensor > 1:
+        kind = Collective.REDUCE_SCATTER if degrees.sequence else Collective.ALL_REDUCE
+        back = [CollectiveWork(collective=Collective.ALL_GATHER, bytes=size, group=Group.TENSOR)]
+        b.add([CollectiveWork(collective=kind, bytes=size, group=Group.TENSOR)], list(back) if degrees.sequence else [])
+    vocab = -(-shape.vocab // degrees.tensor)
+    positions = shape.sequence * shape.hidden if shape.positions else 0
+    return LayerWork(
+        name="embedding",
+        forward=tuple(b.forward),
+        again=(),
+        backward=b.backward_pass,
+        parameters=vocab * shape.hidden + positions,
+        expert_parameters=0,
+        saved_bytes=8.0 * b.tokens,
+        working_bytes=2.0 * vocab * shape.hidden,
+        output_bytes=size * b.local / b.tokens,
+    )
+
+
+def head(shape: DecoderShape, degrees: Degrees) -> LayerWork:
+    """Return the last norm, the logits (cut by vocabulary) and the cross entropy in fp32."""
+    b = Builder(shape, degrees)
+    b.norm()
+    b.enter()
+    vocab = -(-shape.vocab // degrees.tensor)
+    b.linear(b.tokens, vocab, shape.hidden, low=False)
+    logits = 1.0 * b.tokens * vocab
+    # read in 16 bit, fp32 copy written; backward reads it and writes the gradient in 16 bit
+    b.moved(Stream.CROSS_ENTROPY, 6.0 * logits, 6.0 * logits, vocab, 4.0 * logits)
+    if degrees.tensor > 1:
+        small = CollectiveWork(collective=Collective.ALL_REDUCE, bytes=4.0 * b.tokens, group=Group.TENSOR)
+        b.add([small, small, small], [])
+    return LayerWork(
+        name="head",
+        forward=tuple(b.forward),
+        again=(),
+        backward=b.backward_pass,
+        parameters=b.parameters,
+        expert_parameters=0,
+        saved_bytes=1.0 * degrees.activation_bytes * 2 * b.local * shape.hidden,
+        logits_bytes=((0.0 if shape.fused_loss else 4.0) + degrees.activation_bytes) * logits,
+        working_bytes=b.widest_bytes,
+        output_bytes=0.0,
+    )

@@ -1,0 +1,1 @@
+"""Seconds of a model's operators on one chip."""

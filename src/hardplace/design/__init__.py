@@ -1,0 +1,1 @@
+"""Chips that do not exist: the search for the best of them."""

@@ -1,0 +1,61 @@
+"""The best few chips of a frontier for several models, and which model runs where."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from hardplace.cost.types import Floats
+from hardplace.design.goals import Combine, Goal
+
+
+def partitions(count: int, parts: int) -> Iterator[tuple[int, ...]]:
+    """Yield every way to put `count` models into at most `parts` groups: the group of each, numbered as they come.
+
+    >>> list(partitions(3, 2))
+    [(0, 0, 0), (0, 0, 1), (0, 1, 0), (0, 1, 1)]
+    """
+
+    def grown(start: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+        if len(start) == count:
+            yield start
+            return
+        for group in range(min(max(start, default=-1) + 2, parts)):
+            yield from grown((*start, group))
+
+    yield from grown(())
+
+
+def best_chip_set(goal: Goal, values: Floats) -> tuple[float, tuple[int, ...]]:
+    """Return the best score of a fleet and the chip of each model. values: (chips, models), each over its own best.
+
+    A fleet divides the models into groups, each on the chip that is best for it; every division is tried.
+    """
+    weights = np.array(goal.weights) / sum(goal.weights)
+    raw = values * np.array(goal.norms) if goal.combine is Combine.ARITHMETIC else values
+    chosen: tuple[int, ...] = ()
+    best = -math.inf
+    for groups in partitions(values.shape[1], goal.fleet):
+        total, chips = [], [0] * len(groups)
+        for group in set(groups):
+            models = [model for model, one in enumerate(groups) if one == group]
+            if goal.combine is Combine.WORST:
+                merit = raw[:, models].min(axis=1)
+            elif goal.combine is Combine.ARITHMETIC:
+                merit = raw[:, models].sum(axis=1)
+            else:
+                with np.errstate(divide="ignore"):
+                    merit = np.log(raw[:, models]) @ weights[models]
+            place = int(np.argmax(merit))
+            total.append(float(merit[place]))
+            for model in models:
+                chips[model] = place
+        score = {
+            Combine.WORST: min(total),
+            Combine.ARITHMETIC: sum(total) / len(groups),
+        }.get(goal.combine, math.exp(sum(total)))
+        if score > best:
+            best, chosen = score, tuple(chips)
+    return best, chosen

@@ -1,0 +1,81 @@
+"""The chips of a space with a chosen plan held fixed, for the page."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from hardplace.cost.types import Floats, Ints
+from hardplace.design.exact.layer_kernels import LayerTimes
+from hardplace.design.search.explore import DesignSearch
+from hardplace.design.types import Cloud, Evaluation
+from hardplace.hardware.phaze import name
+from hardplace.hardware.space import AXES
+
+_ALL = 100_000  # chips of a space that are all looked at
+_SOME = 6_000  # of a larger one, drawn at random
+_HURRIED = 1_500  # where the search has a time limit: all of PHAZE's space take 18 s for dlrm, longer than its limit
+
+
+def cloud(search: DesignSearch, section: int, best: Evaluation) -> Cloud:
+    """Return the chips of the answer's section within the limits with its plan held fixed: what list schedules reach.
+
+    All of a small space; of a large one, and where the search has a time limit, an even random choice, always the same
+    one, and the answer.
+    """
+    scoring = search.scoring
+    places = _places(search, best)
+    costs, _, _ = scoring.limits.costs(scoring.sections[section], scoring.space.at(places))
+    kept = np.flatnonzero(scoring.limits.within(costs) & scoring.limits.large(scoring.space.at(places), costs))
+    places = places[:, kept]
+    chips = replace(scoring.space.at(places), area_mm2=costs.area_mm2[kept])
+    layout, setting = scoring.models[0], scoring.sections[section].setting
+    group = (best.family.micro_batch, best.family.tensor_parallel)
+    _, seconds = layout.kernels[group].bounds(chips, setting)
+    known = scoring.known(section, places, places)
+    bound = known.samples_per_s[0].max(axis=0) if len(known.samples_per_s[0]) else np.zeros(len(chips))
+    return Cloud(
+        area_mm2=tuple(chips.area_mm2.tolist()),
+        samples_per_s=tuple((layout.batch / _plan_seconds(best, seconds)).tolist()),
+        bound_samples_per_s=tuple(bound.tolist()),
+        label=tuple(name(chips, index) for index in range(len(chips))),
+        sampled=scoring.space.whole.size > _most(search),
+    )
+
+
+def _most(search: DesignSearch) -> int:
+    """Return how many chips a space may have of which all are looked at."""
+    return _ALL if search.ends.limit_s is None else _HURRIED
+
+
+def _places(search: DesignSearch, best: Evaluation) -> Ints:
+    """Return the places of the chips to look at, with that of the answer."""
+    space = search.question.space
+    some = _SOME if search.ends.limit_s is None else _HURRIED
+    if space.whole.size <= _most(search):
+        return space.whole.places()
+    random = np.random.default_rng(0)
+    drawn = np.stack([random.integers(0, high, some) for high in space.whole.high])
+    own = [
+        np.flatnonzero(np.isnan(values) | (values == getattr(best.chip, axis)))
+        for axis, values in zip(AXES, space.values, strict=True)
+    ]
+    mine = np.array(own).reshape(len(AXES), 1) if all(len(one) == 1 for one in own) else drawn[:, :0]
+    return np.unique(np.concatenate([mine, drawn], axis=1), axis=1)
+
+
+def _plan_seconds(best: Evaluation, seconds: LayerTimes) -> Floats:
+    """Return the batch time of one placement on each chip: the placement's closed form with other layer times."""
+    placement = best.placement
+    loads, ends = [], []
+    for stage in placement.stages:
+        held = [best.order[index] for index in stage.layers]
+        forward_s = seconds.forward_s[held].sum(axis=0)
+        again = best.family.recompute and stage is not placement.stages[-1]
+        loads.append(forward_s * (2 if again else 1) + seconds.backward_s[held].sum(axis=0) + stage.transfer_s)
+        own = sum(best.layers[index].optimizer_s for index in held)
+        scale = stage.optimizer_s / own if own else 0.0
+        ends.append(stage.reduction_s + scale * seconds.optimizer_s[held].sum(axis=0))
+    rounds = placement.micro_batches_per_replica + len(placement.stages) - 1
+    return np.asarray(np.max(loads, axis=0) * rounds + np.max(ends, axis=0))

@@ -1,0 +1,1 @@
+"""One chip and one plan family, evaluated exactly."""

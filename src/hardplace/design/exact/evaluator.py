@@ -1,0 +1,87 @@
+"""Exact evaluations of jobs: schedules, placement, throughput of one model on one chip with one plan family."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from hardplace.branch_and_bound.loop import C, Problem, Steps
+from hardplace.branch_and_bound.steps import Here
+from hardplace.design.exact.evaluate import evaluate
+from hardplace.design.exact.layer_kernels import LayerKernels, kernels_of
+from hardplace.design.exact.partition_problem import replications
+from hardplace.design.question import Question
+from hardplace.design.scheduling.exact import schedule
+from hardplace.design.scheduling.types import Schedule, ScheduleProblem
+from hardplace.design.types import Job, LayerSchedule, Outcome
+from hardplace.hardware.phaze import chips_of
+from hardplace.hardware.types import Accelerator, NetworkLevel, Setting
+from hardplace.workload.sharding import tensor_parallel
+from hardplace.workload.types import Workload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What a model's jobs share."""
+
+    workload: Workload
+    setting: Setting
+
+
+@dataclass
+class InProcess:
+    """An evaluator that does each job when it is asked for. Plain data goes in and out, so it can live anywhere.
+
+    tasks: by the model's name. gap: relative gap to which schedules are solved.
+    """
+
+    tasks: Mapping[str, Task]
+    gap: float
+    _kernels: dict[tuple[str, int, int], LayerKernels] = field(default_factory=dict)
+    _schedules: dict[tuple[str, Accelerator, int, int], tuple[LayerSchedule, ...]] = field(default_factory=dict)
+
+    def steps(self, problem: Problem[C]) -> Steps[C]:
+        """Return steps in this process."""
+        return Here(problem, self)
+
+    def evaluate(self, job: Job) -> Outcome:
+        """Return the best plan of the job's family on its chip, or what every plan lacks."""
+        task, family = self.tasks[job.model], job.family
+        setting = on_chip(task.setting, job.chip)
+        group = (job.model, family.micro_batch, family.tensor_parallel)
+        if group not in self._kernels:
+            shard = tensor_parallel(task.workload, family.tensor_parallel)
+            self._kernels[group] = kernels_of(shard, family.micro_batch, task.setting)
+        kernels = self._kernels[group]
+        # Families that differ in memory or recompute share schedules: 20 s of 45 s on a chip that is compared with.
+        key = (job.model, replace(job.chip, memory_bytes=0.0), family.micro_batch, family.tensor_parallel)
+        if key not in self._schedules:
+            self._schedules[key] = kernels.schedules(chips_of(job.chip), setting, self._solve)
+        choices = replications(setting, family.tensor_parallel, setting.batch_samples // family.micro_batch)
+        layers = self._schedules[key]
+        shard = kernels.shard
+        return evaluate(task.workload, setting, shard, job.chip, family, layers, choices, job.max_stages)
+
+    def _solve(self, problem: ScheduleProblem) -> Schedule:
+        return schedule(problem, gap=self.gap)
+
+
+def in_process(question: Question, gap: float) -> InProcess:
+    """Return the evaluator of a search to a relative gap, a quarter of which its schedules may leave."""
+    tasks = {one.name: Task(workload=one, setting=question.setting) for one in question.workloads}
+    return InProcess(tasks=tasks, gap=gap / 4)
+
+
+def on_chip(setting: Setting, chip: Accelerator) -> Setting:
+    """Return the setting with what the chip itself brings: clock, memory bandwidth, links of the innermost level."""
+    levels = setting.cluster.levels
+    if chip.link_bandwidth_bytes_per_s is not None:
+        first: NetworkLevel = replace(levels[0], bandwidth_bytes_per_s=chip.link_bandwidth_bytes_per_s)
+        levels = (first, *levels[1:])
+    return replace(
+        setting,
+        clock_hz=chip.clock_hz,
+        memory_bandwidth_bytes_per_s=chip.memory_bandwidth_bytes_per_s,
+        buffer_bandwidth_bytes_per_s=chip.buffer_bandwidth_bytes_per_s,
+        cluster=replace(setting.cluster, levels=levels),
+    )

@@ -1,0 +1,89 @@
+"""What a run was asked, as flat fields that two runs can be compared by."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from functools import cache
+from importlib import metadata, resources
+from importlib.resources.abc import Traversable
+from typing import Any
+
+import numpy as np
+
+from hardplace import __version__
+from hardplace.design.question import Question
+from hardplace.files import dumps
+
+_LONG = 400  # characters of JSON above which a value stands as its hash
+_HASHED = "SHA-256"
+_SOLVERS = ("ortools", "numpy")  # whose version may change a number in the last place, or a schedule
+
+Fingerprint = dict[str, Any]  # field, e.g. setting.clock_hz, -> a JSON scalar
+
+
+def asked(question: Question, **limits: float | None) -> Fingerprint:
+    """Return every field of a question, of the limits that change its evaluations, and what computes them.
+
+    Long values (a model's layers, the chips of a space) stand as their SHA-256. code is that of the package's sources:
+    an evaluation of another model of cost is no evaluation of this one.
+    """
+    found: Fingerprint = {"version": __version__, "code": code()}
+    found |= {name: metadata.version(name) for name in _SOLVERS}
+    _flatten("", question, found)
+    return found | limits
+
+
+def difference(before: Fingerprint, now: Fingerprint) -> list[str]:
+    """Return what changed, a text for each field: `budget.area_mm2 was 278.83, now 60`."""
+    changed = [name for name in {**now, **before} if before.get(name) != now.get(name)]
+    # What a person can read comes first; a hash only says that something changed.
+    changed.sort(key=lambda name: _HASHED in str(now.get(name)))
+    return [f"{name} was {_shown(before.get(name))}, now {_shown(now.get(name))}" for name in changed]
+
+
+def _flatten(name: str, value: Any, found: Fingerprint) -> None:
+    """Add a value's fields under their dotted names."""
+    prefix = f"{name}." if name else ""
+    if is_dataclass(value):
+        for field in fields(value):
+            _flatten(prefix + field.name, getattr(value, field.name), found)
+    elif isinstance(value, Mapping):
+        for key in value:
+            _flatten(prefix + str(key), value[key], found)
+    elif name == "workloads":
+        for place, one in enumerate(value):
+            _flatten(f"{name}.{place}" if len(value) > 1 else name, one, found)
+    elif isinstance(value, np.ndarray):
+        found[name] = f"{value.size:,} values, {_HASHED} {_hash(value.dtype.str.encode() + value.tobytes())}"
+    elif value is None or isinstance(value, bool | int | float | str):
+        found[name] = value
+    else:
+        text = dumps(value, compact=True)
+        found[name] = text if len(text) <= _LONG else f"{len(value):,} values, {_HASHED} {_hash(text.encode())}"
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+@cache
+def code() -> str:
+    """Return the hash of the package's Python sources and its data of hardware."""
+
+    def files(folder: Traversable) -> list[tuple[str, Traversable]]:
+        inside = sorted(folder.iterdir(), key=lambda one: one.name)
+        deeper = [(f"{one.name}/{path}", file) for one in inside if one.is_dir() for path, file in files(one)]
+        return [(one.name, one) for one in inside if one.name.endswith((".py", ".toml"))] + deeper
+
+    digest = hashlib.sha256()
+    for path, file in files(resources.files("hardplace")):
+        if not path.startswith(("cli/", "report/")):  # they show results and compute none
+            digest.update(path.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _shown(value: Any) -> str:
+    return "absent" if value is None else json.dumps(value) if isinstance(value, bool) else str(value)

@@ -1,0 +1,1 @@
+"""Layers on the devices of one replica: the exact programme over downsets."""

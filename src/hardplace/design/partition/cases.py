@@ -1,0 +1,84 @@
+"""Placement cases: a variant under all replications that one run of the programme serves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hardplace.design.partition.lattice import Floats, Lattice, StageCosts, lattice, stage_costs
+from hardplace.design.partition.types import PartitionProblem, Replication, Variant
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionCase:
+    """One variant under all replications that have the same loads and memory, so that one programme serves them.
+
+    Arrays over the replications: degree; rounds, micro-batches of a replica. least_devices: of a stage.
+    """
+
+    variant: Variant
+    replications: tuple[Replication, ...]
+    degree: Floats
+    rounds: Floats
+    sums: Lattice
+    costs: StageCosts
+    least_devices: int
+    most_stages: int
+    optimistic_s: Floats
+
+
+def cases_of(problem: PartitionProblem) -> list[PartitionCase]:
+    """Return each variant with its replications that the devices and the batch allow, alike ones together."""
+    found = []
+    for variant in problem.variants:
+        sums = lattice(variant)
+        sharded = bool(np.any(sums.sharded_bytes))
+        least_devices = variant.tensor_parallel if all(one.tensor_parallel for one in variant.layers) else 1
+        alike: dict[tuple[float, ...], list[Replication]] = {}
+        for one in variant.replications:
+            fits = one.data_parallel * least_devices <= problem.devices
+            if fits and not (problem.divisible and problem.micro_batches % one.data_parallel):
+                shards = one.optimizer_shards if sharded else 1
+                alike.setdefault((one.boundary_s_per_byte, one.boundary_latency_s, shards), []).append(one)
+        found += [_case(problem, variant, sums, least_devices, tuple(group)) for group in alike.values()]
+    return found
+
+
+def _case(
+    problem: PartitionProblem,
+    variant: Variant,
+    sums: Lattice,
+    least_devices: int,
+    group: tuple[Replication, ...],
+) -> PartitionCase:
+    degree = np.array([one.data_parallel for one in group], dtype=np.float64)
+    rounds = np.ceil(problem.micro_batches / degree)
+    most = min(len(variant.layers), int(problem.devices // (degree.min() * least_devices)))
+    most = min(most, problem.max_stages or most)
+    # Batch time with s stages or more is at least (mean load or largest layer) x rounds at the most replicas.
+    total = float(sums.forward_s[0, -1] + sums.backward_s[0, -1])
+    largest = max(layer.forward_s + layer.backward_s for layer in variant.layers)
+    stages = np.arange(1, most + 1)
+    fits = degree[None, :] * stages[:, None] * least_devices <= problem.devices
+    fewest = np.where(fits, rounds[None, :], np.inf).min(axis=1)
+    optimistic_s = np.maximum(total / stages, largest) * (fewest + stages - 1)
+    return PartitionCase(
+        variant=variant,
+        replications=group,
+        degree=degree,
+        rounds=rounds,
+        sums=sums,
+        costs=stage_costs(sums, group[0], recompute=problem.recompute),
+        least_devices=least_devices,
+        most_stages=most,
+        optimistic_s=np.minimum.accumulate(optimistic_s[::-1])[::-1],
+    )
+
+
+def ends_s(case: PartitionCase, which: int, start: int | slice = slice(None)) -> Floats:
+    """Return what pairs of downsets add at the end of a batch under one replication; start: of that downset alone."""
+    one = case.replications[which]
+    latency_s = one.reduction_latency_s if one.data_parallel > 1 else 0.0
+    reduction_s = one.reduction_s_per_byte * case.sums.gradient_bytes[start] + latency_s
+    return np.asarray(reduction_s + case.sums.optimizer_s[start] / one.optimizer_shards)

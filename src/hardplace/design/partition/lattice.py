@@ -1,0 +1,110 @@
+"""Downsets of a layer graph, and what the stage between two of them costs: matrices over pairs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from hardplace.cuts import graph_cuts
+from hardplace.design.partition.types import Replication, Variant
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+MOST_DOWNSETS = 4096  # pairs of them are held as dense matrices
+
+
+@dataclass(frozen=True, slots=True)
+class Lattice:
+    """Sums over the stage between downsets a (what comes before it) and b, shape (downsets, downsets) each.
+
+    valid: a is a proper subset of b. tensor_parallel: the stage is on a group of more than one device.
+    arriving, leaving: bytes of the boundaries that cross into and out of it.
+    """
+
+    members: Bools
+    valid: Bools
+    tensor_parallel: Bools
+    forward_s: Floats
+    backward_s: Floats
+    gradient_bytes: Floats
+    state_bytes: Floats
+    sharded_bytes: Floats
+    activation_bytes: Floats
+    optimizer_s: Floats
+    arriving: Floats
+    leaving: Floats
+
+
+def lattice(variant: Variant) -> Lattice:
+    """Return the lattice of a variant's layer graph."""
+    edges = [(edge.source, edge.target) for edge in variant.boundaries]
+    cuts = graph_cuts(len(variant.layers), edges, MOST_DOWNSETS)
+    members = cuts.members
+
+    def of(field: str) -> Floats:
+        return cuts.between(np.array([getattr(layer, field) for layer in variant.layers], dtype=np.float64))
+
+    source = members[:, [edge.source for edge in variant.boundaries]]
+    target = members[:, [edge.target for edge in variant.boundaries]]
+    weight = np.array([edge.bytes for edge in variant.boundaries], dtype=np.float64)
+    return Lattice(
+        members=members,
+        valid=cuts.valid,
+        tensor_parallel=(of("tensor_parallel") > 0) & (variant.tensor_parallel > 1),
+        forward_s=of("forward_s"),
+        backward_s=of("backward_s"),
+        gradient_bytes=of("gradient_bytes"),
+        state_bytes=of("state_bytes"),
+        sharded_bytes=of("sharded_state_bytes"),
+        activation_bytes=of("activation_bytes"),
+        optimizer_s=of("optimizer_s"),
+        arriving=((source & ~target) * weight) @ target.T.astype(np.float64),
+        leaving=(~source).astype(np.float64) @ ((source & ~target) * weight).T,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class StageCosts:
+    """Load and memory of each pair of downsets as a stage; `last`: as the last stage of the pipeline."""
+
+    load_last_s: Floats
+    load_s: Floats
+    fixed_bytes: Floats
+    state_bytes: Floats
+    stash_bytes: Floats
+
+    def at(self, stage: int) -> Floats:
+        """Return loads as the stage-th from the end."""
+        return self.load_last_s if stage == 1 else self.load_s
+
+    def memory_bytes(self, stage: int) -> Floats:
+        """Return memory as the stage-th from the end: stage - 1 further micro-batches are in flight."""
+        return np.asarray(self.fixed_bytes + (stage - 1) * self.stash_bytes)
+
+
+def transfers_s(sums: Lattice, replication: Replication) -> tuple[Floats, Floats]:
+    """Return seconds of what crosses into and out of each stage."""
+
+    def seconds(size: Floats) -> Floats:
+        latency = np.where(size > 0, replication.boundary_latency_s, 0.0)
+        return np.asarray(latency + replication.boundary_s_per_byte * size)
+
+    return seconds(sums.arriving), seconds(sums.leaving)
+
+
+def stage_costs(sums: Lattice, replication: Replication, *, recompute: bool) -> StageCosts:
+    """Return the costs of each stage (PHAZE's stage load and memory)."""
+    arriving, leaving = transfers_s(sums, replication)
+    last = arriving + sums.forward_s + leaving + sums.backward_s
+    inner = arriving + sums.forward_s + np.maximum(sums.forward_s, leaving) + sums.backward_s if recompute else last
+    state = sums.state_bytes + sums.sharded_bytes / replication.optimizer_shards
+    return StageCosts(
+        load_last_s=last,
+        load_s=inner,
+        fixed_bytes=state + sums.activation_bytes,
+        state_bytes=state,
+        stash_bytes=sums.arriving if recompute else sums.activation_bytes,
+    )

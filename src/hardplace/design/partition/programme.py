@@ -1,0 +1,319 @@
+"""The exact placement: a dynamic programme over downsets of the layer graph, stage by stage from the end.
+
+State: (downset before the stage, stages so far, of them on a tensor-parallel group). With equal devices in every
+stage the last one is redundant, and PHAZE's device dimension with it. Recurrence and proofs: docs/model.md,
+"Placement".
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from hardplace.design.partition.cases import PartitionCase, cases_of, ends_s
+from hardplace.design.partition.lattice import Bools, Floats
+from hardplace.design.partition.types import (
+    Charge,
+    Infeasible,
+    PartitionProblem,
+    PipelinePartition,
+    Replication,
+    Stage,
+)
+
+_Front = dict[int, Floats]  # tensor-parallel stages -> least bottleneck from each downset to the end
+
+
+def place(problem: PartitionProblem, *, cutoff_s: float = math.inf) -> PipelinePartition | Infeasible | None:
+    """Return the plan with the least batch time over all variants, replications and partitions; it is optimal.
+
+    Infeasible if no partition fits; None if some may but none takes less than cutoff_s.
+    """
+    best: PipelinePartition | None = None
+    limit_s = cutoff_s
+    cases = cases_of(problem)
+    for case in sorted(cases, key=lambda one: float(one.optimistic_s[0])):
+        found = _best_of(problem, case, limit_s)
+        if found is not None:
+            best, limit_s = found, found.batch_s
+    if best is not None:
+        return best
+    if math.isinf(cutoff_s) or not any(_fits(problem, case) for case in cases):
+        return shortage(problem)
+    return None
+
+
+def feasible_shapes(problem: PartitionProblem) -> list[tuple[Replication, int]]:
+    """Return every (replication, stages) for which some partition fits the memory; times play no part."""
+    return [
+        (replication, stages)
+        for case in cases_of(problem)
+        for stages, needed in enumerate(_least_memory(problem, case), start=1)
+        if needed <= problem.memory_bytes
+        for replication in case.replications
+        if replication.data_parallel * stages * case.least_devices <= problem.devices
+    ]
+
+
+def shortage(problem: PartitionProblem) -> Infeasible:
+    """Return what the least demanding plan of an infeasible problem lacks: devices, or memory of a device."""
+    needs = [
+        (needed, case.variant.tensor_parallel)
+        for case in cases_of(problem)
+        for needed in _least_memory(problem, case)
+        if math.isfinite(needed)
+    ]
+    if not needs:
+        fewest = min((float(variant.tensor_parallel) for variant in problem.variants), default=1.0)
+        return Infeasible(
+            what="devices",
+            needed=fewest,
+            available=float(problem.devices),
+            unit="devices",
+            remedy="more devices, a lower tensor-parallel degree, or a data-parallel degree that divides the batch",
+        )
+    needed, width = min(needs)
+    return Infeasible(
+        what=f"memory of a device in the least demanding plan (tensor parallel {width})",
+        needed=needed,
+        available=problem.memory_bytes,
+        unit="bytes",
+        remedy="more memory a device, more stages or tensor parallelism, a smaller micro-batch"
+        + ("" if problem.recompute else ", or recompute"),
+    )
+
+
+# -- the programme -------------------------------------------------------------------------------------------------
+
+
+def _relax(problem: PartitionProblem, case: PartitionCase, front: _Front, stage: int, load: Floats) -> _Front:
+    """Return, for each downset and number of tensor-parallel stages, the least maximum of load and what follows.
+
+    load: of every pair of downsets as the stage-th stage from the end, inf where it is not allowed.
+    """
+    following: _Front = {}
+    wide = case.sums.tensor_parallel
+    least_degree = float(case.degree.min())
+    for groups, rest in front.items():
+        for kind, mask in _kinds(case, wide):
+            devices = (groups + kind) * case.variant.tensor_parallel + (stage - groups - kind)
+            if devices * least_degree > problem.devices:
+                continue
+            held = load if mask is None else np.where(mask, load, np.inf)
+            value = np.maximum(held, rest[None, :]).min(axis=1)
+            known = following.get(groups + kind)
+            following[groups + kind] = value if known is None else np.minimum(known, value)
+    return following
+
+
+def _kinds(case: PartitionCase, wide: Bools) -> tuple[tuple[int, Bools | None], ...]:
+    """Return whether a stage may be on a tensor-parallel group, with the stages that are; None: all of them."""
+    flags = {layer.tensor_parallel and case.variant.tensor_parallel > 1 for layer in case.variant.layers}
+    if len(flags) == 1:
+        return ((int(flags.pop()), None),)
+    return ((0, ~wide), (1, wide))
+
+
+def _start(case: PartitionCase) -> _Front:
+    """Return the front of no stages: only the whole graph is done."""
+    rest = np.full(len(case.sums.members), np.inf)
+    rest[-1] = -np.inf
+    return {0: rest}
+
+
+def _least_memory(problem: PartitionProblem, case: PartitionCase) -> list[float]:
+    """Return, for each number of stages, the least memory (bytes) that the fullest stage needs."""
+    front, least = _start(case), []
+    for stage in range(1, case.most_stages + 1):
+        needed = np.where(case.sums.valid, case.costs.memory_bytes(stage), np.inf)
+        front = _relax(problem, case, front, stage, needed)
+        least.append(min((float(rest[0]) for rest in front.values()), default=math.inf))
+    return least
+
+
+def _fits(problem: PartitionProblem, case: PartitionCase) -> bool:
+    return any(needed <= problem.memory_bytes for needed in _least_memory(problem, case))
+
+
+def _loads(problem: PartitionProblem, case: PartitionCase, stage: int, allowed: Bools) -> Floats:
+    """Return the load of every pair as the stage-th stage from the end, inf where it is not allowed or does not fit."""
+    fits = allowed & (case.costs.memory_bytes(stage) <= problem.memory_bytes)
+    return np.where(fits, case.costs.at(stage), np.inf)
+
+
+def _best_of(problem: PartitionProblem, case: PartitionCase, limit_s: float) -> PipelinePartition | None:
+    """Return the best plan of a case if it takes less than limit_s.
+
+    One programme finds the least bottleneck for each number of stages; it serves all replications. What a plan adds at
+    the end of the batch is then traded against the bottleneck, exactly: see _tighten and _first_stage.
+    """
+    best: PipelinePartition | None = None
+    fronts = [_start(case)]
+    for stages in range(1, case.most_stages + 1):
+        if case.optimistic_s[stages - 1] >= limit_s:
+            break
+        load = _loads(problem, case, stages, case.sums.valid)
+        fronts.append(_relax(problem, case, fronts[-1], stages, load))
+        for groups in fronts[stages]:
+            choose = _first_stage if problem.charge is Charge.FIRST_STAGE else _slowest_stage
+            found = choose(problem, case, fronts, stages, groups, limit_s)
+            if found is not None:
+                best, limit_s = found, found.batch_s
+    return best
+
+
+def _usable(problem: PartitionProblem, case: PartitionCase, stages: int, groups: int) -> Bools:
+    """Return which replications have the devices for this many stages, `groups` of them tensor parallel."""
+    devices = groups * case.variant.tensor_parallel + stages - groups
+    return np.asarray(case.degree * devices <= problem.devices)
+
+
+def _first_stage(
+    problem: PartitionProblem, case: PartitionCase, fronts: list[_Front], stages: int, groups: int, limit_s: float
+) -> PipelinePartition | None:
+    """Return the best plan where the first stage alone counts at the end: each with the best that follows it."""
+    load = _bottlenecks(case, fronts, stages, groups, 0, _row(problem, case, 0, stages, case.sums.valid))
+    best: PipelinePartition | None = None
+    usable = _usable(problem, case, stages, groups)
+    reachable = np.flatnonzero(np.isfinite(load))
+    if not len(reachable):
+        return None
+    floor_s = load[reachable].min() * (case.rounds + stages - 1)
+    for which in np.flatnonzero(usable & (floor_s < limit_s)).tolist():
+        total = load[reachable] * (case.rounds[which] + stages - 1) + ends_s(case, which, 0)[reachable]
+        if total.min() < limit_s:
+            first = int(reachable[np.argmin(total)])
+            best = _plan(problem, case, fronts, groups, which, case.sums.valid, first)
+            limit_s = best.batch_s
+    return best
+
+
+def _slowest_stage(
+    problem: PartitionProblem, case: PartitionCase, fronts: list[_Front], stages: int, groups: int, limit_s: float
+) -> PipelinePartition | None:
+    """Return the best plan where the slowest stage counts at the end of a batch."""
+    bottleneck_s = fronts[stages][groups][0]
+    if not np.isfinite(bottleneck_s):
+        return None
+    best: PipelinePartition | None = None
+    loads_s = bottleneck_s * (case.rounds + stages - 1)
+    for which in np.argsort(loads_s, kind="stable").tolist():
+        if not _usable(problem, case, stages, groups)[which]:
+            continue
+        end_s = ends_s(case, which)
+        # The slowest of the stages is at least their mean.
+        if loads_s[which] + end_s[0, -1] / stages >= limit_s:
+            continue
+        found = _tighten(problem, case, fronts, stages, groups, which, end_s, limit_s)
+        if found is not None:
+            best, limit_s = found, found.batch_s
+    return best
+
+
+def _tighten(
+    problem: PartitionProblem,
+    case: PartitionCase,
+    fronts: list[_Front],
+    stages: int,
+    groups: int,
+    which: int,
+    end_s: Floats,
+    limit_s: float,
+) -> PipelinePartition | None:
+    """Return the best plan of one shape and replication by trading bottleneck against end of batch.
+
+    The least bottleneck among plans whose stages all end below a limit only rises as that limit falls. So: take
+    the best plan without a limit; forbid every stage that ends as late as its slowest one; solve again; until the
+    bottleneck with the mean end cannot beat the best plan. Each plan skipped has both larger.
+    """
+    best: PipelinePartition | None = None
+    allowed = case.sums.valid
+    rounds = case.rounds[which] + stages - 1
+    while True:
+        found = _plan(problem, case, fronts, groups, which, allowed, None)
+        if found.batch_s < limit_s:
+            best, limit_s = found, found.batch_s
+        if found.bottleneck_s * rounds + end_s[0, -1] / stages >= limit_s:
+            return best
+        allowed = allowed & (end_s < found.end_of_batch_s)
+        fronts = [_start(case)]
+        for stage in range(1, stages + 1):
+            fronts.append(_relax(problem, case, fronts[-1], stage, _loads(problem, case, stage, allowed)))
+        if groups not in fronts[stages] or not np.isfinite(fronts[stages][groups][0]):
+            return best
+
+
+# -- from fronts to a plan -----------------------------------------------------------------------------------------
+
+
+def _bottlenecks(case: PartitionCase, fronts: list[_Front], stage: int, groups: int, at: int, load: Floats) -> Floats:
+    """Return, for each downset after a stage that starts at `at`, the bottleneck of it and the best that follows."""
+    wide = case.sums.tensor_parallel[at]
+    value = np.full(len(load), np.inf)
+    for kind, mask in ((0, ~wide), (1, wide)):
+        rest = fronts[stage - 1].get(groups - kind)
+        if rest is not None:
+            value = np.where(mask, np.maximum(load, rest), value)
+    return value
+
+
+def _plan(
+    problem: PartitionProblem,
+    case: PartitionCase,
+    fronts: list[_Front],
+    groups: int,
+    which: int,
+    allowed: Bools,
+    first: int | None,
+) -> PipelinePartition:
+    """Return the plan that the fronts hold, walked from the first stage; first: the downset after it, if chosen."""
+    at, found, count = 0, [], len(fronts) - 1
+    for stage in range(count, 0, -1):
+        value = _bottlenecks(case, fronts, stage, groups, at, _row(problem, case, at, stage, allowed))
+        following = int(np.argmin(value)) if first is None or stage < count else first
+        found.append(_stage(problem, case, which, at, following, stage))
+        groups -= int(case.sums.tensor_parallel[at, following])
+        at = following
+    bottleneck_s = max(one.load_s for one in found)
+    ends = [one.reduction_s + one.optimizer_s for one in found]
+    end_s = ends[0] if problem.charge is Charge.FIRST_STAGE else max(ends)
+    rounds = int(case.rounds[which])
+    return PipelinePartition(
+        tensor_parallel=case.variant.tensor_parallel,
+        data_parallel=case.replications[which].data_parallel,
+        micro_batches_per_replica=rounds,
+        stages=tuple(found),
+        batch_s=bottleneck_s * (rounds + count - 1) + end_s,
+        bottleneck_s=bottleneck_s,
+        end_of_batch_s=end_s,
+    )
+
+
+def _row(problem: PartitionProblem, case: PartitionCase, start: int, stage: int, allowed: Bools) -> Floats:
+    """Return one row of _loads."""
+    costs = case.costs
+    memory = costs.fixed_bytes[start] + (stage - 1) * costs.stash_bytes[start]
+    return np.where(allowed[start] & (memory <= problem.memory_bytes), costs.at(stage)[start], np.inf)
+
+
+def _stage(problem: PartitionProblem, case: PartitionCase, which: int, start: int, end: int, stage: int) -> Stage:
+    sums, costs, one = case.sums, case.costs, case.replications[which]
+    load_s = float(costs.at(stage)[start, end])
+    again = 2.0 if problem.recompute and stage > 1 else 1.0
+    memory = float(costs.fixed_bytes[start, end] + (stage - 1) * costs.stash_bytes[start, end])
+    state = float(costs.state_bytes[start, end])
+    held = sums.members[end] & ~sums.members[start]
+    computing_s = float(again * sums.forward_s[start, end] + sums.backward_s[start, end])
+    optimizer_s = float(sums.optimizer_s[start, end]) / one.optimizer_shards
+    return Stage(
+        layers=tuple(np.flatnonzero(held).tolist()),
+        devices=case.variant.tensor_parallel if sums.tensor_parallel[start, end] else 1,
+        load_s=load_s,
+        transfer_s=max(0.0, load_s - computing_s),
+        memory_bytes=memory,
+        state_bytes=state,
+        activation_bytes=memory - state,
+        reduction_s=float(ends_s(case, which, start)[end]) - optimizer_s,
+        optimizer_s=optimizer_s,
+    )

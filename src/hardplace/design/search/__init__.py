@@ -1,0 +1,1 @@
+"""Candidates, bounds and refinements of the search over chips."""

@@ -1,0 +1,53 @@
+"""Joules of a training sample on boxes of chips, without what idle chips draw (docs/model-search.md, "Energy")."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hardplace.cost.types import Floats
+from hardplace.design.search.least_work import KernelWork, Rates
+from hardplace.hardware.bill import Energies, feed_bytes_per_mac
+from hardplace.hardware.blueprint import Blueprint
+from hardplace.hardware.technology import CLOCK_SHARE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prices:
+    """What boxes pay for an operation or a byte at least, arrays over boxes: J a multiply-accumulate with its operands,
+    a lane-cycle, a byte through the shared buffer, a byte through memory."""
+
+    mac_j: Floats
+    lane_j: Floats
+    fed_j: Floats
+    memory_j: Floats
+
+
+def prices(low: Energies, high: Blueprint) -> Prices:
+    """Return the least prices of boxes: energies of their lowest chips, operand traffic of the largest arrays."""
+    clocked = 1.0 + CLOCK_SHARE
+    return Prices(
+        mac_j=clocked * (low.mac_j + feed_bytes_per_mac(high) * low.feed_j_per_byte),
+        lane_j=clocked * low.vector_j,
+        fed_j=clocked * (low.shared_j_per_byte + low.wire_j_per_byte),
+        memory_j=clocked * low.wire_j_per_byte + low.memory_j_per_byte,
+    )
+
+
+def joules(
+    done: KernelWork, on: Rates, each: Prices, counts: Floats, tensor_parallel: int, micro_batch: int
+) -> tuple[Floats, Floats]:
+    """Return joules a sample without and with recompute, each of shape (boxes,).
+
+    counts: how often each layer is there. Recompute runs the forward pass again in every layer.
+    """
+    own = np.searchsorted(done.own_sizes, on.own_bytes)
+    kernels = (
+        done.macs[:, None] * each.mac_j
+        + done.lane_cycles[:, None] * each.lane_j
+        + done.fed_bytes[:, own] * each.fed_j
+        + done.memory_bytes[:, on.buffer] * each.memory_j
+    )
+    forward, backward = np.einsum("l,lpb->pb", counts, done.summed(kernels)) * (tensor_parallel / micro_batch)
+    return forward + backward, 2.0 * forward + backward

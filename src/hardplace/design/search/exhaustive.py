@@ -1,0 +1,105 @@
+"""Evaluating every chip with every plan family exactly: what the best-first search must agree with, on small spaces."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hardplace.branch_and_bound.loop import Ended
+from hardplace.branch_and_bound.types import Stop
+from hardplace.design.partition.types import Infeasible
+from hardplace.design.search.candidates import Reached, ReachedPlan, Refinement
+from hardplace.design.search.regions import chips_of_section
+from hardplace.design.search.scoring import Scoring
+from hardplace.design.search.single import job_of, reached_scores
+from hardplace.errors import BadInput
+
+if TYPE_CHECKING:
+    from hardplace.branch_and_bound.front import Scores
+    from hardplace.cost.types import Floats, Ints
+    from hardplace.design.goals import Costs
+    from hardplace.design.search.explore import DesignSearch
+
+MOST = 20_000  # candidates within the limits: some minutes of exact evaluations
+_CHIPS = 1_000_000  # of a space before the limits, which are looked at one by one
+
+
+def everything(search: DesignSearch) -> Ended:
+    """Evaluate every candidate within the limits and offer it to the search's front; no bound leaves any out.
+
+    Raises BadInput for more than MOST candidates. excess: what the schedules, solved to a quarter of the gap, leave.
+    """
+    scoring = search.scoring
+    places = _places(search)
+    most: list[Scores] = []
+    for section, columns in enumerate(places):
+        costs, _, _ = scoring.limits.costs(scoring.sections[section], scoring.space.at(columns))
+        for chip in range(columns.shape[1]):
+            own = costs.take(np.array([chip]))
+            most += _chip(search, section, columns[:, chip : chip + 1], own)
+    excess = max((scoring.front.excess(scores) for scores in most if min(scores) > 0.0), default=0.0)
+    stop = Stop.OPTIMAL if excess <= 0.0 else Stop.GAP if excess <= search.ends.gap else Stop.SCHEDULES
+    count = search.counted(Refinement.EXACT).entered
+    return Ended(stop=stop, excess=max(0.0, excess), evaluations=count, progress=())
+
+
+def _places(search: DesignSearch) -> list[Ints]:
+    """Return the chips of each section within the limits; BadInput if they are too many."""
+    scoring = search.scoring
+    chips = scoring.space.whole.size
+    if chips > _CHIPS:
+        raise BadInput(f"--exhaustive: a space of {chips:,} chips; expected at most {_CHIPS:,}")
+    found = [chips_of_section(scoring, section)[1] for section in range(len(scoring.sections))]
+    families = [sum(len(there.families) for there in models) for models in scoring.there]
+    count = sum(one.shape[1] * number for one, number in zip(found, families, strict=True))
+    if count > MOST:
+        raise BadInput(
+            f"--exhaustive: {count:,} candidates (a chip with a plan family each) within the limits; expected at most "
+            f"{MOST:,}: a smaller space or area, or fewer choices of a plan"
+        )
+    return found
+
+
+def _chip(search: DesignSearch, section: int, places: Ints, costs: Costs) -> list[Scores]:
+    """Evaluate every family of every model on one chip; offer what is reached, return what is possible at most."""
+    scoring = search.scoring
+    joules = scoring.known(section, places, places).joules
+    reached: list[list[ReachedPlan]] = []
+    possible: list[list[ReachedPlan]] = []
+    for model, there in enumerate(scoring.there[section]):
+        pairs = []
+        for number, family in enumerate(there.families):
+            job = job_of(scoring, section, places, model, family)
+            outcome = search.evaluate(job)
+            search.counted(Refinement.EXACT).entered += 1
+            if isinstance(outcome, Infeasible) or _slow(scoring, model, outcome.samples_per_s):
+                continue
+            energy = float(joules[model][number, 0])
+            upper = ReachedPlan(job, outcome.bound_samples_per_s, energy, None)
+            pairs.append((ReachedPlan(job, outcome.samples_per_s, energy, outcome), upper))
+        reached.append([plan for plan, _ in pairs])
+        possible.append([plan for _, plan in pairs])
+    for plans in _choices(scoring, costs, reached):
+        scores = reached_scores(scoring, costs, plans)
+        scoring.front.offer(scores, Reached(section, places, costs, plans))
+    return [reached_scores(scoring, costs, plans) for plans in _choices(scoring, costs, possible)]
+
+
+def _slow(scoring: Scoring, model: int, samples_per_s: float) -> bool:
+    speeds: Floats = np.array([samples_per_s])
+    return bool(scoring.in_time(scoring.models[model], speeds)[0] <= 0.0)
+
+
+def _choices(scoring: Scoring, costs: Costs, plans: list[list[ReachedPlan]]) -> list[tuple[ReachedPlan, ...]]:
+    """Return what a chip can be scored with: each plan by itself for several objectives, else each model's best."""
+    if not all(plans):
+        return []
+    if len(scoring.goal.objectives) > 1:
+        return [(plan,) for plan in plans[0]]
+    objective = scoring.goal.objectives[0]
+
+    def value(plan: ReachedPlan) -> float:
+        return scoring.goal.score(objective, plan.samples_per_s, plan.joules, costs)
+
+    return [tuple(max(mine, key=value) for mine in plans)]

@@ -1,0 +1,299 @@
+"""The search as a problem for the loop: boxes of chips, blocks of them, single chips with their plan families.
+
+Read `refine` first: what each kind of candidate becomes. Nothing in the heap can exceed its scores, so what exceeds
+the front most bounds the whole space.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import InitVar, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from hardplace.branch_and_bound.front import Front, Scores
+from hardplace.branch_and_bound.loop import Deadline, Ended, Evaluator, Loop
+from hardplace.branch_and_bound.types import Progress, Stop, StoppingRule
+from hardplace.design.chip_set import best_chip_set
+from hardplace.design.exact.evaluator import in_process
+from hardplace.design.goals import Objective
+from hardplace.design.partition.types import Infeasible
+from hardplace.design.question import Question
+from hardplace.design.search import single as ones
+from hardplace.design.search.blocks import first_of, scheduled
+from hardplace.design.search.candidates import (
+    LEVEL_NAMES,
+    BoxCandidate,
+    ChipBlock,
+    ChipCandidate,
+    Count,
+    Reached,
+    ReachedPlan,
+    Refinement,
+    SearchCounts,
+    SearchOutcome,
+)
+from hardplace.design.search.exhaustive import everything
+from hardplace.design.search.layout import ModelLayout
+from hardplace.design.search.regions import opened
+from hardplace.design.search.scoring import Scoring, scores_of
+from hardplace.design.search.sections import Limits, sections
+from hardplace.design.search.several_scores import spread
+from hardplace.design.types import Evaluation, Job, Outcome, RefinementLevel
+from hardplace.errors import BadInput
+from hardplace.hardware.space import corners
+
+Candidate = BoxCandidate | ChipBlock | ChipCandidate
+
+
+@dataclass
+class DesignSearch:
+    """One search over a space of chips and the plans of one model or several.
+
+    report: called with each Progress. evaluator: where exact evaluations are done; None: in this process. within: the
+    deadline of what the search is a part of; None: its own, from now.
+    """
+
+    question: Question
+    ends: StoppingRule
+    report: Callable[[Progress], None] | None = None
+    evaluator: Evaluator | None = None
+    within: InitVar[Deadline | None] = None
+
+    def __post_init__(self, within: Deadline | None) -> None:
+        """Lay out models and sections; nothing depends on the chips yet."""
+        self.deadline = within or Deadline(limit_s=self.ends.limit_s)
+        question, goal = self.question, self.question.goal
+        self._evaluator: Evaluator = self.evaluator or in_process(question, self.ends.gap)
+        budget = question.budget
+        billed = any(one not in (Objective.THROUGHPUT, Objective.AREA) for one in goal.objectives)
+        billed = billed or budget.tdp_w is not None or budget.usd is not None
+        parts = sections(question.space, question.setting, question.choices.memory_bytes, budget, apart=billed)
+        models = tuple(
+            ModelLayout(workload=workload, setting=question.setting, choices=question.choices, space=question.space)
+            for workload in question.workloads
+        )
+        self.scoring = Scoring(
+            goal=goal,
+            gap=self.ends.gap,
+            space=question.space,
+            limits=Limits(space=question.space, budget=budget, billed=billed),
+            models=models,
+            sections=parts,
+            there=tuple(tuple(model.on(section) for model in models) for section in parts),
+            front=Front[Reached](),
+        )
+        self._tally = SearchCounts(excluded=self.scoring.limits.excluded)
+        self._laid_out_s = self.deadline.elapsed_s
+
+    # -- the problem, as the loop sees it ------------------------------------------------------------------------
+
+    def run(self) -> SearchOutcome:
+        """Refine candidates best first until the gap, a limit or an interrupt; return what was found."""
+        if self.ends.exhaustive:
+            return self._found(everything(self))
+        loop = Loop(self, self.front, self._evaluator.steps(self), self.ends, self.deadline, self.report)
+        return self._found(loop.run())
+
+    def roots(self) -> Iterator[tuple[Scores, Candidate]]:
+        """Yield all chips of each section in which every model has a plan that fits."""
+        whole = self.question.space.whole
+        for index in range(len(self.scoring.sections)):
+            scores = scores_of(self.scoring.vectors(self.scoring.known(index, *corners([whole]))))
+            if min(scores) > 0.0:
+                self._tally.levels[Refinement.BOX].entered += whole.size * self._families(index)
+                yield scores, BoxCandidate(index, whole)
+
+    def job(self, candidate: Candidate) -> Job | None:
+        """Return the exact evaluation that refining a candidate needs."""
+        return ones.job(self.scoring, candidate) if isinstance(candidate, ChipCandidate) else None
+
+    def refine(self, candidate: Candidate, outcome: Outcome | None) -> Sequence[tuple[Scores, Candidate | None]]:
+        """Return what the next level of refinement leaves of a candidate."""
+        started = time.perf_counter()
+        level, left = self._refined(candidate, outcome)
+        self._tally.levels[level].seconds += time.perf_counter() - started
+        return left
+
+    def _refined(
+        self, candidate: Candidate, outcome: Outcome | None
+    ) -> tuple[Refinement, Sequence[tuple[Scores, Candidate | None]]]:
+        check = self.deadline.check
+        families = self._families(candidate.section)
+        if isinstance(candidate, BoxCandidate):
+            result = opened(self.scoring, candidate, check)
+            self._tally.beyond += result.beyond * families
+            small = candidate.box.size and all(isinstance(one, ChipBlock) for _, one in result.left)
+            level = Refinement.PARTS if small else Refinement.BOX
+            self._tally.levels[level].discarded += result.hopeless * families
+            self._dive(result.left)
+            return level, result.left
+        if isinstance(candidate, ChipBlock):
+            return Refinement.SCHEDULE_BOUNDS, self._priced(candidate)
+        level = Refinement.EXACT if outcome is not None else Refinement.PLACED_ON_BOUNDS
+        self._tally.levels[level].entered += 1
+        left = ones.refine(self.scoring, candidate, outcome)
+        self._tally.levels[level].discarded += not left
+        return level, left
+
+    def _dive(self, left: list[tuple[Scores, BoxCandidate | ChipBlock]]) -> None:
+        """Attempt the best chip of the first region that is opened, so that something is reached."""
+        if not self.several and not self.front.points and left and isinstance(left[0][1], ChipBlock):
+            ones.attempt(self.scoring, first_of(self.scoring, left[0][1]))
+
+    def _priced(self, block: ChipBlock) -> Sequence[tuple[Scores, Candidate]]:
+        """Return the chips of a block, with bounds from scheduled kernels, that may matter."""
+        families = self._families(block.section)
+        count = self._tally.levels[Refinement.SCHEDULE_BOUNDS]
+        if self.several:
+            found = spread(self.scoring, block, self.deadline.check)
+            count.entered += found.priced
+            count.discarded += found.alone * families
+            self._tally.within = max(self._tally.within, found.within)
+            return found.left
+        done = scheduled(self.scoring, block, self.deadline.check)
+        count.entered += done.priced
+        kept = len({one.places.tobytes() for _, one in done.left})
+        count.discarded += (block.places.shape[1] - kept) * families
+        if done.left:
+            ones.attempt(self.scoring, max(done.left, key=lambda one: one[0])[1])
+        return done.left
+
+    @property
+    def several(self) -> bool:
+        """Whether several scores count: objectives, or the models of a fleet."""
+        goal = self.question.goal
+        return len(goal.objectives) > 1 or (goal.fleet > 1 and len(self.scoring.models) > 1)
+
+    def counted(self, level: Refinement) -> Count:
+        """Return the counts of a level, to count on."""
+        return self._tally.levels[level]
+
+    def discard(self, candidate: Candidate) -> None:
+        """Count what was left in the heap: it was discarded by the bound that put it there."""
+        families = self._families(candidate.section)
+        if isinstance(candidate, BoxCandidate):
+            self._tally.levels[Refinement.BOX].discarded += candidate.box.size * families
+        elif isinstance(candidate, ChipBlock):
+            self._tally.levels[Refinement.PARTS].discarded += candidate.places.shape[1] * families
+        else:
+            self._tally.levels[Refinement.SCHEDULE_BOUNDS].discarded += families
+
+    def tally(self) -> SearchCounts:
+        """Return what was counted since the last call; counts begin anew."""
+        counted, self._tally = self._tally, SearchCounts()
+        self.scoring.limits.excluded = self._tally.excluded
+        return counted
+
+    def add(self, tally: SearchCounts) -> None:
+        """Add counts."""
+        self._tally.add(tally)
+
+    @property
+    def front(self) -> Front[Any]:
+        """What was reached, or what a refinement that is done for another process may take as reached."""
+        return self.scoring.front
+
+    @front.setter
+    def front(self, front: Front[Any]) -> None:
+        self.scoring.front = front
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave here what only this process can use: where jobs are done, who is told, when time is up."""
+        mine: dict[str, Any] = {"evaluator": None, "_evaluator": None, "report": None, "deadline": Deadline()}
+        return {**self.__dict__, **mine}
+
+    # -- shared, and what callers ask -----------------------------------------------------------------
+
+    def shortage(self) -> Infeasible | None:
+        """Return what is short if some model fits no memory of any section, before any search."""
+        if not self.scoring.sections:
+            limit = float(self.question.budget.memory_bytes or 0.0)
+            sizes = [one.bytes for one in self.question.space.memories] or [*self.question.choices.memory_bytes]
+            return Infeasible(
+                what="memory of a chip: every choice is beyond the limit, and the smallest",
+                needed=min(sizes),
+                available=limit,
+                unit="bytes",
+                remedy="a higher limit",
+            )
+        for index, model in enumerate(self.scoring.models):
+            if not any(there[index].families for there in self.scoring.there):
+                return min(model.shortages, key=lambda short: short.needed / short.available)
+        return None
+
+    def nothing(self) -> Infeasible:
+        """Return what every candidate lacks when a search of all of them reached nothing."""
+        limit_s = self.question.budget.step_s
+        least_s = self.scoring.limits.excluded.step_s
+        if limit_s is not None and np.isfinite(least_s):
+            return Infeasible(
+                what="time of a step: no chip and plan within the other limits is as fast; the least bound on one",
+                needed=least_s,
+                available=limit_s,
+                unit="s",
+                remedy="a longer step, more devices, a smaller batch, or larger chips",
+            )
+        short = self.scoring.limits.shortage()
+        if short is None:
+            space, area_mm2 = self.question.space, self.question.budget.area_mm2
+            raise BadInput(
+                f"space {space.name}: every chip is below {space.least_area_share:.0%} of the area limit, {area_mm2:g}"
+                " mm2, the least that the space takes; expected a smaller limit, or larger chips"
+            )
+        return short
+
+    def evaluate(self, job: Job) -> Outcome:
+        """Return the outcome of a job."""
+        return self._evaluator.evaluate(job)
+
+    def _families(self, section: int) -> int:
+        return sum(len(there.families) for there in self.scoring.there[section])
+
+    def _found(self, ended: Ended) -> SearchOutcome:
+        """Return the account of a search: what was reached, evaluated exactly, in the smallest memories that do."""
+        points = sorted(self.front.points, key=lambda one: one[0], reverse=True)
+        if self.several and self.question.goal.fleet > 1 and points:
+            _, places = best_chip_set(self.question.goal, np.array([scores for scores, _ in points]))
+            points = [points[place] for place in sorted(set(places))]
+        reached = tuple(self._exactly(one) for _, one in points)
+        chips = self.question.space.chips
+        every = sum(
+            self.question.space.whole.size * self._families(index) for index in range(len(self.scoring.sections))
+        )
+        levels = tuple(
+            RefinementLevel(name=LEVEL_NAMES[stage], entered=one.entered, discarded=one.discarded, seconds=one.seconds)
+            for stage, one in self._tally.levels.items()
+        )
+        within = self._tally.within
+        limits = RefinementLevel(name="limits", entered=every, discarded=self._tally.beyond, seconds=self._laid_out_s)
+        return SearchOutcome(
+            reached=reached,
+            scores=tuple(ones.reached_scores(self.scoring, one.costs, one.plans) for one in reached),
+            excess=max(ended.excess, within),
+            stop=Stop.GAP if ended.stop is Stop.OPTIMAL and within > 0.0 else ended.stop,
+            levels=(limits, *levels),
+            progress=ended.progress,
+            chips=chips,
+            candidates=every,
+            exact_evaluations=ended.evaluations,
+            seconds=self.deadline.elapsed_s,
+        )
+
+    def _exactly(self, reached: Reached) -> Reached:
+        return replace(reached, plans=tuple(self.best_memory(reached, index) for index in range(len(reached.plans))))
+
+    def best_memory(self, reached: Reached, model: int) -> ReachedPlan:
+        """Return a plan evaluated exactly, in the smallest memory in which it is as fast."""
+        plan = reached.plans[model]
+        outcome = plan.evaluation or self.evaluate(plan.job)
+        assert isinstance(outcome, Evaluation)
+        for capacity in self.scoring.sections[reached.section].capacities[:-1]:
+            family = replace(plan.job.family, memory_bytes=capacity)
+            job = replace(plan.job, family=family, chip=replace(plan.job.chip, memory_bytes=capacity))
+            smaller = self.evaluate(job)
+            if isinstance(smaller, Evaluation) and smaller.samples_per_s >= outcome.samples_per_s:
+                return ReachedPlan(job, smaller.samples_per_s, plan.joules, smaller)
+        return ReachedPlan(plan.job, outcome.samples_per_s, plan.joules, outcome)

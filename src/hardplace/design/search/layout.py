@@ -1,0 +1,129 @@
+"""What a search knows of a model before any chip: its plan families, kernels, work, and what fits a memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hardplace.cost.types import Floats
+from hardplace.design.exact.layer_kernels import LayerKernels, LayerTimes, kernels_of
+from hardplace.design.exact.partition_problem import families, placement_problem, replications
+from hardplace.design.partition.programme import feasible_shapes, shortage
+from hardplace.design.partition.types import Infeasible, PartitionProblem, Replication
+from hardplace.design.search.bounds import BoundInputs, FeasiblePlans, chain, shapes
+from hardplace.design.search.least_work import KernelWork, network_s, work
+from hardplace.design.search.sections import Section
+from hardplace.design.types import PlanChoices, PlanFamily
+from hardplace.hardware.space import ChipSpace
+from hardplace.hardware.types import Setting
+from hardplace.workload.sharding import tensor_parallel
+from hardplace.workload.types import Workload
+
+Group = tuple[int, int]  # micro-batch, tensor-parallel degree
+
+
+def group_of(family: PlanFamily) -> Group:
+    """Return what a family's kernels depend on."""
+    return family.micro_batch, family.tensor_parallel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelInSection:
+    """A model in one section: by group data-parallel degrees, chain, seconds of collectives; by family what fits.
+
+    families: with the section's largest memory; those that fit. shapes: of each of them.
+    """
+
+    families: tuple[PlanFamily, ...]
+    shapes: tuple[FeasiblePlans, ...]
+    replications: dict[Group, tuple[Replication, ...]]
+    chains: dict[Group, BoundInputs]
+    collectives_s: dict[Group, Floats]
+    members: dict[Group, tuple[int, ...]]  # places in families
+
+
+@dataclass
+class ModelLayout:
+    """One model, laid out for a space of chips. shortages: of the families that fit nowhere."""
+
+    workload: Workload
+    setting: Setting
+    choices: PlanChoices
+    space: ChipSpace
+    kernels: dict[Group, LayerKernels] = field(default_factory=dict)
+    work: dict[Group, KernelWork] = field(default_factory=dict)
+    shortages: list[Infeasible] = field(default_factory=list)
+    _fits: dict[PlanFamily, list[tuple[int, int]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Lay out kernels; nothing depends on the chips yet."""
+        for family in families(self.choices, self.setting.batch_samples):
+            group = group_of(family)
+            if group not in self.kernels:
+                shard = tensor_parallel(self.workload, family.tensor_parallel)
+                self.kernels[group] = kernels_of(shard, family.micro_batch, self.setting)
+                self.work[group] = work(self.kernels[group], self.space)
+
+    @property
+    def batch(self) -> int:
+        """Samples of a global batch."""
+        return self.setting.batch_samples
+
+    def on(self, section: Section) -> ModelInSection:
+        """Return the model in a section."""
+        degrees: dict[Group, tuple[Replication, ...]] = {}
+        chains: dict[Group, BoundInputs] = {}
+        collectives: dict[Group, Floats] = {}
+        members: dict[Group, tuple[int, ...]] = {}
+        for group, kernels in self.kernels.items():
+            micro_batch, width = group
+            degrees[group] = replications(section.setting, width, self.batch // micro_batch)
+            chains[group] = chain(self.workload, kernels.shard, section.setting, micro_batch)
+            collectives[group] = network_s(kernels, section.setting)
+            members[group] = ()
+        kept: list[PlanFamily] = []
+        found: list[FeasiblePlans] = []
+        for family in families(self.choices_in(section), self.batch):
+            group = group_of(family)
+            fitting = self._fitting(family, section, degrees[group])
+            if fitting:
+                members[group] = (*members[group], len(kept))
+                kept.append(family)
+                found.append(shapes(fitting, self.batch // family.micro_batch))
+        return ModelInSection(
+            families=tuple(kept), shapes=tuple(found), replications=degrees, chains=chains,
+            collectives_s=collectives, members=members,
+        )  # fmt: skip
+
+    def choices_in(self, section: Section) -> PlanChoices:
+        """Return the choices of a plan with the largest memory of a section."""
+        return PlanChoices(
+            memory_bytes=(section.capacity_bytes,),
+            micro_batches=self.choices.micro_batches,
+            recompute=self.choices.recompute,
+            tensor_parallel=self.choices.tensor_parallel,
+        )
+
+    def _fitting(
+        self, family: PlanFamily, section: Section, degrees: tuple[Replication, ...]
+    ) -> list[tuple[Replication, int]]:
+        """Return the degrees and stages of which some partition fits; links do not matter for that."""
+        if family not in self._fits:
+            layers = len(self.kernels[group_of(family)].shard.layers)
+            nothing = np.zeros((layers, 1))
+            idle = LayerTimes(forward_s=nothing, backward_s=nothing, optimizer_s=nothing)
+            problem = self.problem(family, section.setting, idle, degrees)
+            fitting = feasible_shapes(problem)
+            if not fitting:
+                self.shortages.append(shortage(problem))
+            self._fits[family] = [(one.data_parallel, stages) for one, stages in fitting]
+        by_degree = {one.data_parallel: one for one in degrees}
+        return [(by_degree[degree], stages) for degree, stages in self._fits[family]]
+
+    def problem(
+        self, family: PlanFamily, setting: Setting, seconds: LayerTimes, degrees: tuple[Replication, ...]
+    ) -> PartitionProblem:
+        """Return the placement problem of a family on one chip (seconds has one column)."""
+        shard = self.kernels[group_of(family)].shard
+        return placement_problem(self.workload, shard, setting, family, seconds, degrees)

@@ -1,0 +1,131 @@
+"""From bounds on seconds to what the front compares: samples a second, scores, how far they exceed what was reached."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hardplace.branch_and_bound.front import Front, Scores
+from hardplace.cost.types import Floats, Ints
+from hardplace.design.goals import Costs, Goal
+from hardplace.design.search.bounds import batch_bound_s
+from hardplace.design.search.energy import Prices, joules, prices
+from hardplace.design.search.layout import ModelInSection, ModelLayout
+from hardplace.design.search.least_work import Rates, least_seconds, rates
+from hardplace.design.search.sections import Limits, Section
+from hardplace.hardware.blueprint import Blueprint
+from hardplace.hardware.space import ChipSpace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FamilyBounds:
+    """What is known of some boxes or chips: by model, samples a second at most and joules a sample at least.
+
+    samples_per_s, joules: a table (families, chips) for each model; costs: least ones.
+    """
+
+    samples_per_s: tuple[Floats, ...]
+    joules: tuple[Floats, ...]
+    costs: Costs
+
+    def take(self, index: Ints) -> FamilyBounds:
+        """Return what is known of the chips at these positions."""
+        return FamilyBounds(
+            samples_per_s=tuple(table[:, index] for table in self.samples_per_s),
+            joules=tuple(table[:, index] for table in self.joules),
+            costs=self.costs.take(index),
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class Scoring:
+    """What all candidates of a search are judged by. gap: at which it may stop. there: by section, the models in it.
+
+    front: what was reached; another one stands here while a refinement is done elsewhere.
+    """
+
+    goal: Goal
+    gap: float
+    space: ChipSpace
+    limits: Limits
+    models: tuple[ModelLayout, ...]
+    sections: tuple[Section, ...]
+    there: tuple[tuple[ModelInSection, ...], ...]
+    front: Front[Any]
+
+    def known(self, section: int, low: Ints, high: Ints) -> FamilyBounds:
+        """Return what is known of boxes by their lowest and highest places, shape (axes, boxes), from parts alone."""
+        place = self.sections[section]
+        costs, energies, plan = self.limits.costs(place, self.space.at(low))
+        if self.limits.billed and not np.array_equal(low, high):
+            top, _, plan = self.limits.costs(place, self.space.at(high))
+            costs = self.limits.least(costs, top)
+        on = rates(self.space, low, high, place.setting)
+        each = prices(energies, _given(plan)) if energies is not None and self.goal.needs_energy else None
+        pairs = [
+            self._of_model(layout, there, on, each, place)
+            for layout, there in zip(self.models, self.there[section], strict=True)
+        ]
+        return FamilyBounds(
+            samples_per_s=tuple(table for table, _ in pairs), joules=tuple(table for _, table in pairs), costs=costs
+        )
+
+    def _of_model(
+        self, layout: ModelLayout, there: ModelInSection, on: Rates, each: Prices | None, section: Section
+    ) -> tuple[Floats, Floats]:
+        boxes = len(on.arrays_per_s)
+        speed, energy = np.zeros((2, len(there.families), boxes))
+        for group, members in there.members.items():
+            if not members:
+                continue
+            done, links = layout.work[group], there.chains[group]
+            seconds = least_seconds(done, on, there.collectives_s[group], section.setting)
+            if each is not None:
+                once, again = joules(done, on, each, links.counts, group[1], group[0])
+            for member in members:
+                recompute = there.families[member].recompute
+                bound_s = batch_bound_s(seconds, links, recompute, there.shapes[member])
+                speed[member] = layout.batch / bound_s
+                if each is not None:
+                    energy[member] = again if recompute else once
+        return self.in_time(layout, speed), energy
+
+    def in_time(self, layout: ModelLayout, samples_per_s: Floats) -> Floats:
+        """Return samples a second, zero where a step takes longer than the limit."""
+        limit_s = self.limits.budget.step_s
+        if limit_s is None:
+            return samples_per_s
+        slow = samples_per_s * limit_s * (1.0 + 1e-9) < layout.batch
+        possible = samples_per_s[slow & (samples_per_s > 0.0)]
+        if len(possible):
+            excluded = self.limits.excluded
+            excluded.step_s = min(excluded.step_s, layout.batch / float(possible.max()))
+        return np.where(slow, 0.0, samples_per_s)
+
+    def vectors(self, known: FamilyBounds) -> Floats:
+        """Return what nothing exceeds, shape (objectives, chips): by model the best family, for each objective."""
+        chips = len(known.costs.area_mm2)
+        best = np.zeros((len(self.goal.objectives), len(self.models), chips))
+        for row, objective in enumerate(self.goal.objectives):
+            for column, (speed, energy) in enumerate(zip(known.samples_per_s, known.joules, strict=True)):
+                if len(speed):
+                    scores = self.goal.scores(objective, speed, energy, known.costs)
+                    best[row, column] = scores.max(axis=0)
+        return self.goal.vectors(best)
+
+    def excess(self, vectors: Floats) -> Floats:
+        """Return by how much each column exceeds the front, shape (chips,); -1 where nothing is possible."""
+        found = self.front.excesses(vectors)
+        return np.where((vectors > 0.0).all(axis=0), found, -1.0)
+
+
+def scores_of(vectors: Floats) -> Scores:
+    """Return the largest of each row."""
+    return tuple(vectors.max(axis=1).tolist())
+
+
+def _given(plan: Blueprint | None) -> Blueprint:
+    assert plan is not None
+    return plan

@@ -1,0 +1,225 @@
+"""Sections of a space: its chips with one memory and one kind of link each, their costs, and the limits on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from itertools import product
+
+import numpy as np
+
+from hardplace.cost.types import Floats, Ints
+from hardplace.design.goals import Costs
+from hardplace.design.partition.types import Infeasible
+from hardplace.hardware.bill import Energies
+from hardplace.hardware.blueprint import Blueprint
+from hardplace.hardware.chip_pricer import ChipPricer, Preset
+from hardplace.hardware.money import RETICLE_MM2
+from hardplace.hardware.space import AXES, Box, ChipSpace, corners
+from hardplace.hardware.types import Budget, Chips, Setting
+
+Bools = np.ndarray[tuple[int], np.dtype[np.bool_]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """Chips that share memory and links: a setting with both, the capacities that a plan chooses from, their pricer."""
+
+    setting: Setting
+    capacities: tuple[float, ...]
+    pricer: ChipPricer
+    links: bool  # whether the links are the chip's own choice
+
+    @property
+    def capacity_bytes(self) -> float:
+        """The largest capacity, which is never slower than a smaller one."""
+        return max(self.capacities)
+
+
+def sections(
+    space: ChipSpace, setting: Setting, capacities: tuple[float, ...], budget: Budget, *, apart: bool
+) -> tuple[Section, ...]:
+    """Return the sections of a space within the memory limit; capacities: where the space has no memories itself.
+
+    apart: each capacity is a section of its own, as it must be where it has a price.
+    """
+    limit = budget.memory_bytes if budget.memory_bytes is not None else np.inf
+    level = setting.cluster.levels[0]
+    links = space.links_bytes_per_s or (level.bandwidth_bytes_per_s,)
+    found = []
+    allowed = tuple(one for one in sorted(capacities) if one <= limit)
+    groups = tuple((one,) for one in allowed) if apart else ((allowed,) if allowed else ())
+    own = [one for one in space.memories if one.bytes <= limit]
+    memories: list[tuple[tuple[float, ...], float, str, float | None]] = [
+        ((one.bytes,), one.bandwidth_bytes_per_s, one.kind, float(one.stacks)) for one in own
+    ]
+    if not space.memories:
+        memories = [(group, setting.memory_bandwidth_bytes_per_s, "HBM3", None) for group in groups]
+    for (sizes, bandwidth, kind, stacks), link in product(memories, links):
+        levels = (replace(level, bandwidth_bytes_per_s=link), *setting.cluster.levels[1:])
+        shared = replace(
+            setting,
+            memory_bandwidth_bytes_per_s=bandwidth,
+            memory_capacities_bytes=sizes,
+            cluster=replace(setting.cluster, levels=levels),
+        )
+        pricer = ChipPricer(
+            setting=shared,
+            preset=space.area_model,
+            node_nm=space.node_nm,
+            dtype=space.dtype,
+            memory_kind=kind,
+            stacks=stacks,
+        )
+        found.append(Section(setting=shared, capacities=sizes, pricer=pricer, links=bool(space.links_bytes_per_s)))
+    return tuple(found)
+
+
+@dataclass(slots=True)
+class Excluded:
+    """What limits left out: by name, how many chips and the least that one takes; the least seconds of a step."""
+
+    chips: dict[str, int] = field(default_factory=dict)
+    least: dict[str, float] = field(default_factory=dict)
+    step_s: float = np.inf
+
+    def add(self, other: Excluded) -> None:
+        """Add what was left out elsewhere."""
+        for name, chips in other.chips.items():
+            self.note(name, chips, other.least[name])
+        self.step_s = min(self.step_s, other.step_s)
+
+    def note(self, name: str, chips: int, least: float) -> None:
+        """Count chips that a limit left out."""
+        self.chips[name] = self.chips.get(name, 0) + chips
+        self.least[name] = min(self.least.get(name, np.inf), least)
+
+
+@dataclass
+class Limits:
+    """The limits on chips, and what they left out. billed: whether anything beside the area is asked for."""
+
+    space: ChipSpace
+    budget: Budget
+    billed: bool
+    excluded: Excluded = field(default_factory=Excluded)
+
+    def costs(self, section: Section, chips: Chips) -> tuple[Costs, Energies | None, Blueprint | None]:
+        """Return what chips cost; where only the area is asked for, the rest is nan."""
+        if not self.billed:
+            nothing = np.full(len(chips), np.nan)
+            area = section.pricer.area_mm2(chips)
+            costs = Costs(
+                area_mm2=area, die_mm2=nothing, tdp_w=nothing, usd=nothing, embodied_kg=nothing, idle_w=nothing
+            )
+            return costs, None, None
+        bill, cost, energies = section.pricer.bill(chips)
+        area = bill.die_mm2 if section.pricer.preset is Preset.PARTS else section.pricer.area_mm2(chips)
+        costs = Costs(
+            area_mm2=area,
+            die_mm2=bill.die_mm2,
+            tdp_w=bill.tdp_w,
+            usd=cost.usd,
+            embodied_kg=cost.embodied_kg,
+            idle_w=energies.idle_w,
+        )
+        return costs, energies, section.pricer.plan(chips)
+
+    def rows(self, costs: Costs) -> list[tuple[str, Floats, float]]:
+        """Return (name, what chips take, limit) of each limit that there is."""
+        limits = (
+            ("area", costs.area_mm2, self.budget.area_mm2),
+            ("TDP", costs.tdp_w, self.budget.tdp_w),
+            ("price", costs.usd, self.budget.usd),
+        )
+        return [(name, taken, limit) for name, taken, limit in limits if limit is not None]
+
+    def within(self, costs: Costs) -> Bools:
+        """Return which chips are within every limit, shape (chips,)."""
+        inside = np.ones(len(costs.area_mm2), dtype=bool)
+        for _, taken, limit in self.rows(costs):
+            inside &= taken <= limit * (1.0 + 1e-9)
+        return inside
+
+    def large(self, chips: Chips, costs: Costs) -> Bools:
+        """Return which chips are not too small for the space."""
+        least = self.space.least_area_share * self.budget.area_mm2
+        single = (chips.tensor_cores == 1) | (chips.vector_cores == 1)
+        return np.asarray((costs.area_mm2 >= least * (1.0 - 1e-9)) | single)
+
+    def note(self, costs: Costs, sizes: Ints) -> None:
+        """Count what the limits leave out: boxes of these sizes, by what their least chips cost."""
+        for name, taken, limit in self.rows(costs):
+            beyond = taken > limit * (1.0 + 1e-9)
+            if beyond.any():
+                self.excluded.note(name, int(sizes[beyond].sum()), float(taken[beyond].min()))
+
+    def shortage(self) -> Infeasible | None:
+        """Return the limit that leaves out most chips, if any did, with the least that one of them takes."""
+        chips = self.excluded.chips
+        if not chips:
+            return None
+        name = max(chips, key=lambda one: chips[one])
+        limit = {"area": self.budget.area_mm2, "TDP": self.budget.tdp_w, "price": self.budget.usd}[name]
+        return Infeasible(
+            what=f"{name} of a chip: no chip of space {self.space.name} is within every limit; the limit on {name} "
+            f"excludes most, {chips[name]:,}, the least of which",
+            needed=self.excluded.least[name],
+            available=float(limit or 0.0),
+            unit={"area": "mm2", "TDP": "W", "price": "USD"}[name],
+            remedy="a higher limit, or a space with smaller chips",
+        )
+
+    def least(self, costs: Costs, top: Costs) -> Costs:
+        """Return costs that nothing in boxes goes below, from those of their lowest and highest chips.
+
+        All rise with every size, but for what is made of dies: at a multiple of the reticle there is one die
+        more, each smaller, with a better yield. A box that reaches over one is given no cost of making at all.
+        """
+        if not self.billed:
+            return costs
+        crosses = np.ceil(top.die_mm2 / RETICLE_MM2) > np.ceil(costs.die_mm2 / RETICLE_MM2)
+        if not crosses.any():
+            return costs
+        return replace(
+            costs,
+            usd=np.where(crosses, 0.0, costs.usd),
+            embodied_kg=np.where(crosses, 0.0, costs.embodied_kg),
+        )
+
+
+def tightened(limits: Limits, section: Section, boxes: list[Box]) -> list[Box]:
+    """Return boxes without the upper places of each axis that no chip within the limits has.
+
+    A place is out if the chip that has it and the lowest place on every other axis is beyond a limit. Boxes whose
+    lowest chip is beyond one are left out, and noted.
+    """
+    if not boxes:
+        return []
+    low, high = corners(boxes)
+    costs = least_costs(limits, section, low, high)
+    limits.note(costs, np.array([box.size for box in boxes]))
+    boxes = [box for box, inside in zip(boxes, limits.within(costs), strict=True) if inside]
+    rows, tops, owners = [], [], []
+    for index, box in enumerate(boxes):
+        for axis in range(len(AXES)):
+            for place in range(box.low[axis] + 1, box.high[axis]):
+                rows.append((*box.low[:axis], place, *box.low[axis + 1 :]))
+                tops.append(box.high)
+                owners.append((index, axis, place))
+    if not rows:
+        return boxes
+    costs = least_costs(limits, section, np.array(rows).T, np.array(tops).T - 1)
+    tops_of = [list(box.high) for box in boxes]
+    for which in np.flatnonzero(~limits.within(costs)).tolist():
+        index, axis, place = owners[which]
+        tops_of[index][axis] = min(tops_of[index][axis], place)
+    return [Box(low=box.low, high=tuple(top)) for box, top in zip(boxes, tops_of, strict=True)]
+
+
+def least_costs(limits: Limits, section: Section, low: Ints, high: Ints) -> Costs:
+    """Return costs that nothing between these places goes below, both of shape (axes, boxes)."""
+    costs, _, _ = limits.costs(section, limits.space.at(low))
+    if not limits.billed:
+        return costs
+    top, _, _ = limits.costs(section, limits.space.at(high))
+    return limits.least(costs, top)

@@ -1,0 +1,108 @@
+"""Several models at once: one chip for all of them, or a fleet of the best few (docs/model-search.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from hardplace import __version__
+from hardplace.branch_and_bound.loop import Evaluator
+from hardplace.branch_and_bound.types import LIMITS, ONE_PERCENT, Progress, Stop, StoppingRule
+from hardplace.design.answer import evaluated, explored, notes
+from hardplace.design.chip_set import best_chip_set
+from hardplace.design.exact.evaluator import in_process
+from hardplace.design.goals import UNITS
+from hardplace.design.partition.types import Infeasible
+from hardplace.design.question import Question
+from hardplace.design.search.candidates import SearchOutcome
+from hardplace.design.search.explore import DesignSearch
+from hardplace.design.types import ModelOnChip, SharedResult
+
+
+def together(
+    question: Question,
+    ends: StoppingRule = ONE_PERCENT,
+    *,
+    report: Callable[[Progress], None] | None = None,
+    evaluator: Evaluator | None = None,
+) -> SharedResult | Infeasible:
+    """Return the best chip for several models, or the best few, and which model runs where; arguments as for `answer`.
+
+    Each model is searched alone first, to the same gap: what its own best chip reaches is what the others are
+    divided by. ends holds for each of these searches and for the one after them. An interrupt of one of the first is
+    raised at once: nothing is known of all models yet.
+    """
+    evaluator = evaluator or in_process(question, ends.gap)
+    goal, norms, open_ = question.goal, [], []
+    for workload in question.workloads:
+        own = replace(goal, weights=(1.0,), norms=(1.0,), fleet=1)
+        alone = explored(
+            DesignSearch(
+                question=replace(question, workloads=(workload,), goal=own),
+                ends=ends,
+                report=report,
+                evaluator=evaluator,
+            )
+        )
+        if isinstance(alone, Infeasible):
+            return replace(alone, what=f"{workload.name}: {alone.what}")
+        if alone.stop is Stop.INTERRUPTED:
+            raise KeyboardInterrupt  # there is no answer for all of them yet
+        norms.append(alone.scores[0][0])
+        if alone.stop in LIMITS:
+            open_.append(
+                f"{workload.name}: {alone.stop.value}: its own best, which scores are divided by, may be up to "
+                f"{alone.excess:.2%} above {norms[-1]:.6g}"
+            )
+    asked = replace(question, goal=replace(goal, norms=tuple(norms)))
+    found = explored(DesignSearch(question=asked, ends=ends, report=report, evaluator=evaluator))
+    return found if isinstance(found, Infeasible) else _shared(asked, found, tuple(open_))
+
+
+def _shared(question: Question, found: SearchOutcome, open_: tuple[str, ...]) -> SharedResult:
+    """Return the answer; open_: what is said of own bests that are not proven."""
+    goal = question.goal
+    (objective,) = goal.objectives
+    if goal.fleet > 1:
+        score, places = best_chip_set(goal, np.array(found.scores))
+    else:
+        score, places = found.scores[0][0], (0,) * len(question.workloads)
+    used = sorted(set(places), key=places.index)
+    runs = []
+    for model, place in enumerate(places):
+        plan = found.reached[place].plans[model]
+        evaluation = evaluated(plan)
+        costs = found.reached[place].costs
+        runs.append(
+            ModelOnChip(
+                model=question.workloads[model].name,
+                chip=used.index(place),
+                score=goal.score(objective, plan.samples_per_s, plan.joules, costs),
+                own_best=goal.norms[model],
+                evaluation=evaluation,
+            )
+        )
+    return SharedResult(
+        version=__version__,
+        setting=question.setting.name,
+        space=question.space.name,
+        objective=objective.value,
+        unit=UNITS[objective][0],
+        combine=goal.combine.value,
+        weights=goal.weights,
+        budget=question.budget,
+        devices=question.setting.cluster.devices,
+        chips=tuple(evaluated(found.reached[place].plans[places.index(place)]).chip for place in used),
+        runs=tuple(runs),
+        score=score,
+        bound=score * (1.0 + found.excess),
+        stop=found.stop,
+        seconds=found.seconds,
+        chips_in_space=found.chips,
+        candidates=found.candidates,
+        exact_evaluations=found.exact_evaluations,
+        levels=found.levels,
+        notes=(*open_, *notes(question)),
+    )

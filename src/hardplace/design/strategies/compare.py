@@ -1,0 +1,116 @@
+"""Every strategy on one question with one budget, and the certified search beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import MappingProxyType
+
+from hardplace import __version__
+from hardplace.branch_and_bound.types import StoppingRule
+from hardplace.design.answer import evaluated, explored
+from hardplace.design.partition.types import Infeasible
+from hardplace.design.question import Question
+from hardplace.design.search.candidates import SearchOutcome
+from hardplace.design.search.explore import DesignSearch
+from hardplace.design.strategies import bayesian, phaze, random, wham
+from hardplace.design.strategies.oracle import Oracle, Spent
+from hardplace.design.strategies.types import Certified, Comparison, End, Point, Trial
+from hardplace.design.types import Evaluation
+from hardplace.errors import BadInput
+from hardplace.units import GIB
+
+STRATEGIES = MappingProxyType({"phaze": phaze, "wham": wham, "bayesian": bayesian, "random": random})
+
+
+def compare(
+    question: Question,
+    names: tuple[str, ...],
+    ends: StoppingRule,
+    *,
+    seed: int = 0,
+    report: Callable[[str], None] | None = None,
+) -> Comparison | Infeasible:
+    """Run the certified search to its gap, then each strategy from scratch within the same limits.
+
+    The limits of ends are for the strategies; the certified search runs until its gap, so that it is the optimum that
+    stands beside them. report: called with the name of what begins. Returns what every candidate lacks if that is all.
+    """
+    tell = report or (lambda name: None)
+    tell("certified search")
+    search = DesignSearch(question=question, ends=StoppingRule(gap=ends.gap))
+    if len(search.scoring.sections) != 1 or len(question.workloads) != 1:
+        raise BadInput("compare: expected one model and a space with one memory and one kind of link")
+    found = explored(search)
+    if isinstance(found, Infeasible):
+        return found
+    trials = []
+    for name in names:
+        tell(name)
+        trials.append(_trial(question, name, ends, seed))
+    return Comparison(
+        version=__version__,
+        model=question.workloads[0].name,
+        setting=question.setting.name,
+        area_mm2=question.budget.area_mm2,
+        chips_in_space=found.chips,
+        candidates=found.candidates,
+        seed=seed,
+        limit_s=ends.limit_s,
+        limit_evaluations=ends.evaluations,
+        certified=_certified(question, found),
+        trials=tuple(trials),
+    )
+
+
+def _certified(question: Question, found: SearchOutcome) -> Certified:
+    best = evaluated(found.reached[0].plans[0])
+    way = [
+        Point(seconds=now.seconds, evaluations=found.exact_evaluations, samples_per_s=now.score)
+        for now in found.progress
+        if now.score > 0
+    ]
+    last = Point(seconds=found.seconds, evaluations=found.exact_evaluations, samples_per_s=best.samples_per_s)
+    return Certified(
+        samples_per_s=best.samples_per_s,
+        bound_samples_per_s=best.samples_per_s * (1.0 + found.excess),
+        chip=best.chip.name,
+        plan=_plan(best),
+        evaluations=found.exact_evaluations,
+        seconds=found.seconds,
+        stop=found.stop.value,
+        way=(*way, last),
+    )
+
+
+def _trial(question: Question, name: str, ends: StoppingRule, seed: int) -> Trial:
+    oracle = Oracle(question, ends)
+    end = End.OWN
+    try:
+        STRATEGIES[name].search(oracle, seed)
+    except Spent as spent:
+        end = spent.end
+    best = oracle.best
+    last = Point(
+        seconds=oracle.seconds, evaluations=len(oracle.seen), samples_per_s=best.samples_per_s if best else 0.0
+    )
+    return Trial(
+        strategy=name,
+        source=STRATEGIES[name].SOURCE,
+        samples_per_s=last.samples_per_s,
+        chip=best.chip.name if best else "",
+        plan=_plan(best) if best else "",
+        evaluations=last.evaluations,
+        chips=len({chip for chip, _ in oracle.seen}),
+        seconds=last.seconds,
+        end=end,
+        way=(*oracle.way, last),
+    )
+
+
+def _plan(evaluation: Evaluation) -> str:
+    family, placement = evaluation.family, evaluation.placement
+    return (
+        f"tensor {family.tensor_parallel} × pipeline {len(placement.stages)} × data {placement.data_parallel}, "
+        f"micro-batch {family.micro_batch}, {'full' if family.recompute else 'no'} recompute, "
+        f"{family.memory_bytes / GIB:g} GiB"
+    )

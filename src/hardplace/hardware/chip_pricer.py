@@ -1,0 +1,64 @@
+"""The two ways to price a whole space of chips: PHAZE's linear area, and the sum of parts at a node."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from hardplace.hardware import phaze as space
+from hardplace.hardware.bill import Bill, Energies, areas, bill, energies
+from hardplace.hardware.blueprint import Blueprint, of_chips
+from hardplace.hardware.money import ChipCost, cost
+from hardplace.hardware.technology import technology
+from hardplace.hardware.types import Chips, Floats, Setting
+
+
+class Preset(StrEnum):
+    """PHAZE: integer MACs, buffers and nothing else, at 45 nm, exact; PARTS: everything on the die, at a node."""
+
+    PHAZE = "phaze"
+    PARTS = "parts"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChipPricer:
+    """Prices chips that share clock, memory and links, the setting's: area by a preset, all else by parts at a node.
+
+    Memory is the smallest capacity of the setting, links are those of its innermost network level. stacks: of memory;
+    None: as many as its bandwidth takes. Raises BadInput for a node or a type that the tables do not have.
+    """
+
+    setting: Setting
+    preset: Preset = Preset.PARTS
+    node_nm: float = 7.0
+    dtype: str = "bf16"
+    memory_kind: str = "HBM3"
+    stacks: float | None = None
+
+    def area_mm2(self, chips: Chips) -> Floats:
+        """Return die areas."""
+        if self.preset is Preset.PHAZE:
+            return space.area_mm2(chips)
+        return np.asarray(sum(areas(self.plan(chips), technology(self.node_nm)).values()))
+
+    def plan(self, chips: Chips) -> Blueprint:
+        """Return the chips' blueprint."""
+        setting = self.setting
+        return of_chips(
+            chips,
+            clock_hz=setting.clock_hz,
+            memory_kind=self.memory_kind,
+            memory_bandwidth_bytes_per_s=setting.memory_bandwidth_bytes_per_s,
+            memory_bytes=min(setting.memory_capacities_bytes),
+            link_bandwidth_bytes_per_s=setting.cluster.levels[0].bandwidth_bytes_per_s,
+            stacks=self.stacks,
+            dtype=self.dtype,
+        )
+
+    def bill(self, chips: Chips) -> tuple[Bill, ChipCost, Energies]:
+        """Return area and power by part, cost and carbon, and energies; by parts in any preset."""
+        plan, tech = self.plan(chips), technology(self.node_nm)
+        found = bill(plan, tech)
+        return found, cost(plan, tech, found.die_mm2, found.tdp_w), energies(plan, tech, found.die_mm2)

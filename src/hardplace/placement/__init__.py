@@ -1,1 +1,0 @@
-"""Layers of a model onto devices."""

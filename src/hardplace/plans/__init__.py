@@ -1,0 +1,1 @@
+"""Plans on devices that exist: their seconds and their memory."""

@@ -1,0 +1,182 @@
+"""A model as a chain of layers on one rank, from its shape or as recorded, and the stages that a plan cuts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hardplace.cost.layers.decoder import block, embedding, head
+from hardplace.cost.layers.fused import decoder_of
+from hardplace.cost.layers.recorded import layer_work
+from hardplace.cost.layers.work import LayerWork
+from hardplace.errors import BadInput
+from hardplace.plans.plan import GRADIENT_BYTES, Format, Plan, stage_layers
+from hardplace.workload.decoder import DecoderShape, Degrees
+from hardplace.workload.sharding import shard
+from hardplace.workload.sharding.degrees import check_degrees
+from hardplace.workload.types import Layer, Parallelism, Recompute, Workload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerChain:
+    """A model's layers on one rank: what is always on the first stage, what is cut into stages, what is on the last.
+
+    plain: `layers` without recompute, for plans that recompute some of a stage's layers; () where none does. edges:
+    (from, to, bytes) between all layers where they branch; () for a chain, which hands its first layer's output on.
+    """
+
+    before: tuple[LayerWork, ...]
+    layers: tuple[LayerWork, ...]
+    after: tuple[LayerWork, ...]
+    sequence_length: int
+    plain: tuple[LayerWork, ...] = ()
+    edges: tuple[tuple[int, int, float], ...] = ()
+
+    @property
+    def whole(self) -> tuple[LayerWork, ...]:
+        """All layers in order."""
+        return (*self.before, *self.layers, *self.after)
+
+    @property
+    def inner(self) -> slice:
+        """Where among all layers those stand that are cut."""
+        return slice(len(self.before), len(self.before) + len(self.layers))
+
+    def crossing_bytes(self, stages: Sequence[int]) -> float:
+        """Return the most bytes that pass from one stage to the next; stages: of every layer, in order."""
+        if not self.edges:
+            return self.layers[0].output_bytes if self.layers else 0.0
+        cuts = range(max(stages))
+        sums = [sum(size for a, b, size in self.edges if stages[a] <= cut < stages[b]) for cut in cuts]
+        return max(sums, default=0.0)
+
+
+def of_shape(shape: DecoderShape, plan: Plan) -> LayerChain:
+    """Return a decoder's layers on one rank, as fused kernels run them; BadInput if a degree does not divide it."""
+    for name, degree, size in (
+        ("tensor", plan.tensor, shape.heads),
+        ("context", plan.context, shape.sequence),
+        ("expert", plan.expert, shape.experts.count if shape.experts else 1),
+    ):
+        if size % degree:
+            what = {"tensor": "heads", "context": "sequence", "expert": "experts"}[name]
+            raise BadInput(f"{name}: {degree}: expected a divisor of the model's {what}, {size}")
+    degrees = Degrees(
+        tensor=plan.tensor,
+        sequence=plan.sequence,
+        context=plan.context,
+        expert=plan.expert,
+        micro_batch=plan.micro_batch,
+        flash=plan.flash,
+        gradient_bytes=GRADIENT_BYTES[plan.gradient],
+        low=plan.precision in (Format.FP8, Format.FP4),
+    )
+    layers = _blocks(shape, degrees, plan.recompute)
+    last = head(shape, degrees)
+    more = (layers[-1], last) * shape.predicted
+    return LayerChain(
+        before=(embedding(shape, degrees),),
+        layers=layers,
+        after=(last, *more),
+        sequence_length=shape.sequence,
+        plain=_blocks(shape, degrees, Recompute.NONE) if plan.recompute_layers else (),
+    )
+
+
+def _blocks(shape: DecoderShape, degrees: Degrees, recompute: Recompute) -> tuple[LayerWork, ...]:
+    """Return the transformer layers, equal ones as one object."""
+    known: dict[tuple[bool, bool], LayerWork] = {}
+    layers = []
+    for number in range(shape.layers):
+        dense = shape.experts is None or number < shape.experts.dense_layers
+        key = (dense, bool(shape.window) and number % shape.window_every == 0)
+        if key not in known:
+            known[key] = block(shape, degrees, recompute, number)
+        layers.append(known[key])
+    return tuple(layers)
+
+
+def of_workload(workload: Workload, plan: Plan) -> LayerChain:
+    """Return a recorded model's layers on one rank; BadInput if a degree divides nothing of it.
+
+    A dense decoder runs as fused kernels, as published runs do (`decoder_of`); others as recorded. The first layer
+    stays on the first stage and the last on the last, and neither is recomputed (embedding, head).
+    """
+    shape = decoder_of(workload)
+    return chain_of(workload, () if shape else rank_layers(workload, plan), shape, plan)
+
+
+def rank_layers(workload: Workload, plan: Plan) -> tuple[Layer, ...]:
+    """Return the recorded layers on one rank; BadInput if a degree divides nothing of them."""
+    degrees = Parallelism(tensor=plan.tensor, sequence=plan.sequence, context=plan.context, expert=plan.expert)
+    check_degrees(workload, degrees)
+    return shard(workload, degrees).layers
+
+
+def chain_of(workload: Workload, made: Sequence[Layer], shape: DecoderShape | None, plan: Plan) -> LayerChain:
+    """Return the chain of a decoder's shape, else of layers that are sharded already."""
+    if shape is not None:
+        return of_shape(shape, plan)
+    ends = {workload.order[0], workload.order[-1]}
+    kinds = {index: Recompute.NONE if index in ends else plan.recompute for index in workload.order}
+    work = {index: layer_work(made[index], plan.micro_batch, kind) for index, kind in kinds.items()}
+    order = tuple(work[index] for index in workload.order)
+    inner = workload.order[1:-1]
+    plain: tuple[LayerWork, ...] = ()
+    if plan.recompute_layers:
+        eased = {index: layer_work(made[index], plan.micro_batch, Recompute.NONE) for index in set(inner)}
+        plain = tuple(eased[index] for index in inner)
+    if len(order) < 2:
+        return LayerChain(before=(), layers=order, after=(), sequence_length=workload.sequence_length)
+    return LayerChain(
+        before=order[:1],
+        layers=order[1:-1],
+        after=order[-1:],
+        sequence_length=workload.sequence_length,
+        plain=plain,
+        edges=_edges(workload, made, plan.micro_batch),
+    )
+
+
+def _edges(workload: Workload, made: Sequence[Layer], micro_batch: int) -> tuple[tuple[int, int, float], ...]:
+    """Return what passes between layers that branch, a tensor once for each layer that takes it; () for a chain."""
+    if all(edge.target == edge.source + 1 for edge in workload.edges):
+        return ()
+    found = []
+    for edge in workload.edges:
+        source = made[workload.order[edge.source]]
+        size = source.storages[source.outputs[edge.output]].bytes.at(micro_batch)
+        found.append((edge.source, edge.target, float(size)))
+    return tuple(found)
+
+
+def stages_of(chain: LayerChain, plan: Plan) -> list[int]:
+    """Return the stage of every layer; BadInput where the plan's do not fit the model."""
+    count = len(chain.whole)
+    if plan.assignment:
+        if len(plan.assignment) != count:
+            raise BadInput(f"assignment: {len(plan.assignment)} stages: expected one for each of the {count} layers")
+        back = [(a, b) for a, b, _ in chain.edges or [(one, one + 1, 0.0) for one in range(count - 1)]]
+        if any(plan.assignment[a] > plan.assignment[b] for a, b in back):
+            raise BadInput("assignment: a layer stands before one that it needs: expected stages in the model's order")
+        return list(plan.assignment)
+    if chain.edges and plan.pipeline > 1:
+        raise BadInput("assignment: (): expected the stage of every layer, since the model's layers branch")
+    if plan.pipeline == 1:
+        return [0] * count
+    inner = [stage for stage, size in enumerate(stage_layers(len(chain.layers), plan)) for _ in range(size)]
+    return [0] * len(chain.before) + inner + [plan.pipeline - 1] * len(chain.after)
+
+
+def stage_work(chain: LayerChain, plan: Plan, places: Sequence[int]) -> list[tuple[LayerWork, ...]]:
+    """Return each stage's layers; recompute_layers: of those that are cut, only so many of each are recomputed."""
+    stages: list[list[LayerWork]] = [[] for _ in range(plan.pipeline)]
+    seen = [0] * plan.pipeline
+    first, last = chain.inner.start, chain.inner.stop
+    for place, (layer, stage) in enumerate(zip(chain.whole, places, strict=True)):
+        if first <= place < last:
+            seen[stage] += 1
+            if plan.recompute_layers and seen[stage] > plan.recompute_layers:
+                layer = chain.plain[place - first]
+        stages[stage].append(layer)
+    return [tuple(one) for one in stages]

@@ -1,0 +1,193 @@
+"""One plan of one model on devices that exist: seconds of a step, where they go, and memory by stage.
+
+Every equation, with units and sources: docs/model-training.md. Read `estimate_plan` first.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hardplace.cost.layers.work import AttentionWork, GemmWork, LayerWork
+from hardplace.errors import BadInput
+from hardplace.plans.chain import LayerChain, stage_work, stages_of
+from hardplace.plans.fleet import DevicePool, Fleet
+from hardplace.plans.memory import StageContents, StageMemory, stage_memory
+from hardplace.plans.pipeline import Pipelined, end_of_step_s, pipelined
+from hardplace.plans.plan import PipelineSchedule, Plan
+from hardplace.plans.pricer import TimeShares
+from hardplace.plans.timing import Known, StepLayerTimes, end_of_stage, layer_seconds
+from hardplace.units import format_quantity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """A part of a step's seconds, by name; of the busiest stage."""
+
+    name: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanEstimate:
+    """What a plan costs. shares add up to step_s. memory: by stage, of memory_bytes each. mfu: without recompute, whole
+    attention, over the peak of 16-bit products. forward_s, backward_s, weight_s: of a micro-batch
+    by stage and chunk, as `plans.simulate` takes them."""
+
+    plan: Plan
+    devices: int
+    step_s: float
+    shares: tuple[Share, ...]
+    memory: tuple[StageMemory, ...]
+    memory_bytes: tuple[float, ...]
+    mfu: float
+    tokens_per_s: float
+    stage_layers: tuple[int, ...]
+    forward_s: tuple[tuple[float, ...], ...]
+    backward_s: tuple[tuple[float, ...], ...]
+    weight_s: tuple[tuple[float, ...], ...]
+    hop_s: float
+    notes: tuple[str, ...]
+
+    @property
+    def fits(self) -> bool:
+        """Whether every stage fits the device."""
+        return all(one.total_bytes <= held for one, held in zip(self.memory, self.memory_bytes, strict=True))
+
+
+def estimate_plan(chain: LayerChain, plan: Plan, fleet: Fleet, known: Known | None = None) -> PlanEstimate:
+    """Return seconds and memory of a plan; fleet: of exactly the plan's devices.
+
+    known: layers already priced on this fleet, for callers with many plans of one chain.
+    """
+    known = {} if known is None else known
+    if fleet.devices != plan.devices:
+        raise BadInput(
+            f"tensor x context x data x pipeline: {plan.tensor} x {plan.context} x {plan.data} x {plan.pipeline} = "
+            f"{plan.devices}: expected the number of devices, {fleet.devices}"
+        )
+    places = stages_of(chain, plan)
+    stages, sites = stage_work(chain, plan, places), fleet.of_stages(plan)
+    priced = _priced(stages, sites, plan, known)
+    chunks = [_chunks(stage, index, chain, plan) for index, stage in enumerate(stages)]
+    forward_s, backward_s, weight_s = (
+        tuple(
+            tuple(sum(getattr(by[id(one)], side) for one in chunk) for chunk in stage)
+            for by, stage in zip(priced, chunks, strict=True)
+        )
+        for side in ("forward_s", "backward_s", "weight_s")
+    )
+    hop_s = fleet.hop_s(plan, sites, chain.crossing_bytes(places)) if plan.pipeline > 1 else 0.0
+    run = pipelined(forward_s, backward_s, weight_s, hop_s, plan.micro_batches, plan.schedule)
+    ends = [
+        end_of_stage(stage, plan, site, sum(f), sum(b))
+        for stage, site, f, b in zip(stages, sites, forward_s, backward_s, strict=True)
+    ]
+    end_s = end_of_step_s(ends, run.ends_s)
+    end_s += max(site.pricer.efficiencies.step_s for site in fleet.sites)
+    step_s = run.total_s + end_s
+    each = plan.devices // plan.pipeline
+    peak_flops_per_s = each * sum(site.pricer.peak_flops_per_s for site in sites)
+    return PlanEstimate(
+        plan=plan,
+        devices=plan.devices,
+        step_s=step_s,
+        shares=_shares([priced[run.stage][id(one)] for one in stages[run.stage]], plan, run, end_s),
+        memory=tuple(stage_memory(plan, index, held(stage)) for index, stage in enumerate(stages)),
+        memory_bytes=tuple(site.memory_bytes for site in sites),
+        mfu=_flops(chain, plan) / (step_s * peak_flops_per_s),
+        tokens_per_s=plan.global_batch * chain.sequence_length / step_s,
+        stage_layers=tuple(places[chain.inner].count(one) for one in range(plan.pipeline)),
+        forward_s=forward_s,
+        backward_s=backward_s,
+        weight_s=weight_s,
+        hop_s=hop_s,
+        notes=_notes(fleet, plan),
+    )
+
+
+def _priced(
+    stages: Sequence[Sequence[LayerWork]], sites: Sequence[DevicePool], plan: Plan, known: Known
+) -> list[dict[int, StepLayerTimes]]:
+    """Return the seconds of each stage's layers by their id, equal layers on one kind of device priced once."""
+    here: dict[tuple[int, str], StepLayerTimes] = {}
+    priced: list[dict[int, StepLayerTimes]] = []
+    for stage, site in zip(stages, sites, strict=True):
+        for key, one in {id(one): one for one in stage}.items():
+            if (key, site.device) not in here:
+                here[key, site.device] = layer_seconds(one, plan, site, known)
+        priced.append({id(one): here[id(one), site.device] for one in stage})
+    return priced
+
+
+def _shares(busiest: Sequence[StepLayerTimes], plan: Plan, run: Pipelined, end_s: float) -> tuple[Share, ...]:
+    """Return where a step's seconds go; busiest: the layers of the stage that works longest."""
+    parts = sum((one.forward + one.backward + one.weight for one in busiest), TimeShares())
+    gathers_s = sum(one.forward_gather_s + one.backward_gather_s for one in busiest)
+    times = plan.micro_batches
+    return (
+        Share(name="matrix products", seconds=times * parts.products_s),
+        Share(name="attention", seconds=times * parts.attention_s),
+        Share(name="norms, chains, losses", seconds=times * parts.streams_s),
+        Share(name="waits for the host", seconds=times * parts.host_s),
+        Share(name="tensor, context and expert exchange", seconds=times * parts.exchange_s),
+        Share(name="weights gathered, gradients scattered (ZeRO-2, ZeRO-3), exposed", seconds=times * gathers_s),
+        Share(name="pipeline: filling, draining, hops, slower stages", seconds=run.bubble_s),
+        Share(name="end of step: reduction and gather not hidden, optimizer", seconds=end_s),
+    )
+
+
+def _chunks(stage: Sequence[LayerWork], index: int, chain: LayerChain, plan: Plan) -> list[Sequence[LayerWork]]:
+    """Return a stage's layers by chunk: what is always first in the first chunk, what is always last in the last.
+
+    Chunks that layers do not fill evenly are short where embedding and head are: the first ones of a stage, of the last
+    stage the last ones (Megatron-LM's account_for_embedding_in_pipeline_split and account_for_loss_in_...).
+    """
+    if plan.virtual == 1:
+        return [stage]
+    before = len(chain.before) if index == 0 else 0
+    after = len(chain.after) if index == plan.pipeline - 1 else 0
+    inner, more = len(stage) - before - after, plan.virtual - 1 if index == plan.pipeline - 1 else 0
+    cuts = [before + (inner * chunk + more) // plan.virtual for chunk in range(1, plan.virtual)]
+    return [stage[start:end] for start, end in zip((0, *cuts), (*cuts, len(stage)), strict=True)]
+
+
+def held(stage: Sequence[LayerWork]) -> StageContents:
+    """Return what a stage's layers hold."""
+    return StageContents(
+        parameters=sum(one.parameters for one in stage),
+        expert_parameters=sum(one.expert_parameters for one in stage),
+        saved_bytes=sum(one.saved_bytes for one in stage),
+        logits_bytes=sum(one.logits_bytes for one in stage),
+        working_bytes=max(one.working_bytes for one in stage),
+        largest_parameters=max(one.parameters + one.expert_parameters for one in stage),
+        boundary_bytes=stage[0].output_bytes,
+    )
+
+
+def _flops(chain: LayerChain, plan: Plan) -> float:
+    """Return FLOPs of a step over all devices: forward and backward products and attention, without recompute."""
+    rank = 0.0
+    counts = Counter(map(id, chain.whole))
+    for key, layer in {id(one): one for one in chain.whole}.items():
+        count = counts[key]
+        for one in (*layer.forward, *layer.backward):
+            if isinstance(one, GemmWork):
+                rank += count * one.flops
+            elif isinstance(one, AttentionWork):
+                products = 4 if one.backward else 2
+                rank += count * 2.0 * products * one.batch * one.heads * one.queries * one.keys * one.head_dim
+    return rank * plan.stage_ranks * plan.micro_batches
+
+
+def _notes(fleet: Fleet, plan: Plan) -> tuple[str, ...]:
+    said = list(dict.fromkeys(note for site in fleet.sites for note in site.pricer.notes))
+    if fleet.joint is not None:
+        rate = format_quantity(fleet.joint.bandwidth_bytes_per_s, "B/s")
+        said.append(f"the kinds of device are taken to be joined by {fleet.joint.name}, {rate} a device")
+    if plan.zero == 2 and plan.pipeline > 1:
+        said.append("ZeRO-2 with a pipeline: DeepSpeed and Megatron-LM do not combine them")
+    if plan.schedule is PipelineSchedule.ZERO_BUBBLE:
+        said.append("zero-bubble (ZB-H1) is not in Megatron-LM; `place --fix schedule=1f1b` leaves it out")
+    return tuple(said)

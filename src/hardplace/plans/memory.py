@@ -1,0 +1,102 @@
+"""Memory of each pipeline stage, by what it is and by moment (docs/model-training.md, section 5)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hardplace.plans.pipeline import in_flight
+from hardplace.plans.plan import GRADIENT_BYTES, STATE_BYTES, Format, OptimizerKind, Plan
+
+HELD_GRADIENT_BYTES = GRADIENT_BYTES | {"bf16+fp32": 6}  # the 16-bit one stays beside its fp32 sum
+
+
+def weight_bytes(plan: Plan) -> int:
+    """Return the bytes of a weight that products read (fp8 and fp4 copies are made and dropped layer by layer)."""
+    return 4 if plan.precision is Format.FP32 else 2
+
+
+def state_bytes(plan: Plan) -> int:
+    """Return the bytes of the optimizer's states a parameter; in fp32 the weight is its own master."""
+    own = plan.precision is Format.FP32 and plan.optimizer is not OptimizerKind.ADAMW_BF16
+    return STATE_BYTES[plan.optimizer] - (4 if own else 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageContents:
+    """What a stage's layers hold on one rank: parameters (elements), of dense layers and of experts; bytes kept a
+    micro-batch, without logits and loss, and these; bytes that one layer's backward pass works in; the largest layer's
+    parameters; a boundary tensor."""
+
+    parameters: int
+    expert_parameters: int
+    saved_bytes: float
+    logits_bytes: float
+    working_bytes: float
+    largest_parameters: int
+    boundary_bytes: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageMemory:
+    """Bytes of one stage at its fullest moment, the first backward pass with all micro-batches in flight."""
+
+    weights_bytes: float
+    gradients_bytes: float
+    states_bytes: float
+    activations_bytes: float
+    logits_bytes: float
+    working_bytes: float
+    buffers_bytes: float
+    fragmentation_bytes: float
+    reserve_bytes: float
+
+    @property
+    def allocated_bytes(self) -> float:
+        """What a framework's allocator counts: all but fragmentation and the reserve."""
+        return (
+            self.weights_bytes
+            + self.gradients_bytes
+            + self.states_bytes
+            + self.activations_bytes
+            + self.logits_bytes
+            + self.working_bytes
+            + self.buffers_bytes
+        )
+
+    @property
+    def total_bytes(self) -> float:
+        """All of it."""
+        return self.allocated_bytes + self.fragmentation_bytes + self.reserve_bytes
+
+
+def stage_memory(plan: Plan, stage: int, held: StageContents) -> StageMemory:
+    """Return the memory of a stage: weights, gradients, states as ZeRO divides them, activations in flight."""
+    over, expert_over = plan.sharded_over, plan.experts_sharded_over
+
+    def divided(bytes_each: int, from_zero: int) -> float:
+        cut = plan.zero >= from_zero
+        dense = held.parameters / (over if cut else 1)
+        experts = held.expert_parameters / (expert_over if cut else 1)
+        return bytes_each * (dense + experts)
+
+    gradient, weight = HELD_GRADIENT_BYTES[plan.gradient], weight_bytes(plan)
+    weights, gradients = divided(weight, 3), divided(gradient, 2)
+    states = 0.0 if plan.offload else divided(state_bytes(plan), 1)
+    flight = in_flight(stage, plan.pipeline, plan.micro_batches, plan.virtual, plan.schedule)
+    # One layer's whole gradient; ZeRO-3: a layer in use and the next one gathered; pipelines: a tensor each way.
+    whole = {2: gradient, 3: 2 * weight + gradient}.get(plan.zero, 0) if over > 1 else 0
+    gathered = held.largest_parameters * float(whole)
+    wide = weight / 2.0  # activations in fp32
+    hops = 2.0 * wide * held.boundary_bytes if plan.pipeline > 1 else 0.0
+    kept = tuple(wide * one for one in (flight * held.saved_bytes, held.logits_bytes, held.working_bytes))
+    return StageMemory(
+        weights_bytes=weights,
+        gradients_bytes=gradients,
+        states_bytes=states,
+        activations_bytes=kept[0],
+        logits_bytes=kept[1],
+        working_bytes=kept[2],
+        buffers_bytes=gathered + hops,
+        fragmentation_bytes=plan.fragmentation * (weights + gradients + states + sum(kept) + gathered + hops),
+        reserve_bytes=plan.reserve_bytes,
+    )

@@ -1,0 +1,171 @@
+"""Seconds of a pipelined step from the seconds of its stages (docs/model-training.md, section 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from hardplace.plans.plan import PipelineSchedule
+from hardplace.plans.simulate import Chunks, ends_of, program
+from hardplace.plans.simulate_line import line_ends_s
+
+Floats = npt.NDArray[np.float64]
+
+WARM = 8  # groups of `stages` micro-batches that are simulated; later ones follow at the last one's pace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pipelined:
+    """Seconds of all micro-batches: what the busiest stage works, when each stage is done."""
+
+    busy_s: float
+    ends_s: tuple[float, ...]
+    stage: int
+
+    @property
+    def total_s(self) -> float:
+        """Until the last stage is done."""
+        return max(self.ends_s)
+
+    @property
+    def bubble_s(self) -> float:
+        """What the busiest stage waits until then: filling, draining, slower neighbours, hops."""
+        return self.total_s - self.busy_s
+
+
+def pipelined(
+    forward_s: Chunks,
+    backward_s: Chunks,
+    weight_s: Chunks,
+    hop_s: float,
+    micro_batches: int,
+    schedule: PipelineSchedule,
+) -> Pipelined:
+    """Return the seconds of a step's micro-batches, without the end of the step.
+
+    forward_s, backward_s, weight_s: of one micro-batch by stage and chunk; weight gradients are part of the backward
+    pass but in a zero-bubble schedule. hop_s: of a boundary tensor, one way. One stage and GPipe are closed forms, and
+    exact. Other schedules are simulated, exactly up to 9 groups of `stages` micro-batches; of more, what is
+    beyond 8 groups follows at the pace of the last one, within 0.7 % of the simulation of all (test_pipeline.py).
+    """
+    stages, virtual = len(forward_s), len(forward_s[0])
+    apart = schedule is PipelineSchedule.ZERO_BUBBLE
+    back_s = backward_s if apart else _sums(backward_s, weight_s)
+    loads = [sum(map(sum, stage)) for stage in zip(forward_s, backward_s, weight_s, strict=True)]
+    slowest = max(range(stages), key=loads.__getitem__)
+    busy_s = micro_batches * loads[slowest]
+    if stages == 1:
+        ends_s: Sequence[float] = [busy_s]
+    elif schedule is PipelineSchedule.GPIPE:
+        ends_s = _gpipe([sum(one) for one in forward_s], [sum(one) for one in back_s], hop_s, micro_batches)
+    else:
+
+        def simulated(count: int) -> list[float]:
+            if virtual == 1:
+                f, b, w = ([one for (one,) in side] for side in (forward_s, back_s, weight_s))
+                return line_ends_s(f, b, w, hop_s, count, apart=apart)
+            return ends_of(program(stages, count, virtual, schedule), forward_s, back_s, weight_s, hop_s)[1]
+
+        groups, rest = divmod(micro_batches, stages)
+        ends_s = simulated(min(groups, WARM) * stages + rest if groups > WARM + 1 else micro_batches)
+        if groups > WARM + 1:
+            before_s = simulated((WARM - 1) * stages + rest)
+            more = groups - WARM
+            ends_s = [end + more * (end - early) for end, early in zip(ends_s, before_s, strict=True)]
+            least_done_s, least_total_s = least(
+                np.array([forward_s, backward_s, weight_s])[..., None], np.array([hop_s]), micro_batches, schedule
+            )
+            ends_s = [max(end, float(one)) for end, one in zip(ends_s, least_done_s[:, 0], strict=True)]
+            short_s = float(least_total_s[0]) - max(ends_s)
+            ends_s = [end + max(0.0, short_s) for end in ends_s]
+    return Pipelined(busy_s=busy_s, ends_s=tuple(ends_s), stage=slowest)
+
+
+def _sums(one: Chunks, other: Chunks) -> Chunks:
+    return [[a + b for a, b in zip(left, right, strict=True)] for left, right in zip(one, other, strict=True)]
+
+
+def _gpipe(forward_s: Sequence[float], backward_s: Sequence[float], hop_s: float, count: int) -> list[float]:
+    """Return when each stage is done: a line of machines without gaps, down and then up again."""
+    stages = len(forward_s)
+    down_s = sum(forward_s) + (stages - 1) * hop_s + (count - 1) * max(forward_s)
+    up = list(reversed(backward_s))
+    return [
+        down_s + sum(up[: place + 1]) + place * hop_s + (count - 1) * max(up[: place + 1])
+        for place in reversed(range(stages))
+    ]
+
+
+def least(seconds: Floats, hop_s: Floats, micro_batches: int, schedule: PipelineSchedule) -> tuple[Floats, Floats]:
+    """Return proven lower bounds of when each stage is done, (stages, plans), and of the total, (plans,).
+
+    seconds: of a micro-batch, (forward, backward, weight gradient; stages; chunks; plans). hop_s: (plans,). Proofs:
+    docs/model-placement.md, "Bounds". Exact for equal chunks without hops in 1F1B (interleaved or not) and GPipe.
+    A stage works all its micro-batches between the first one's way down to it and the last one's way up from it, both
+    through one chunk a stage. Not in a zero-bubble schedule: its first backward pass comes when the first micro-batch
+    has been down all chunks and up to it, after so many forward passes as the schedule has before it.
+    """
+    forward, backward, weight = seconds
+    apart = schedule is PipelineSchedule.ZERO_BUBBLE
+    stages, virtual, _ = forward.shape
+    back = backward if apart else backward + weight
+    f, b, w = forward.sum(axis=1), backward.sum(axis=1), weight.sum(axis=1)
+    hops = np.arange(stages)[:, None] * hop_s
+    down = _before(forward[:, 0]) + hops
+    up = _before(back[:, 0]) + hops
+    done = down + micro_batches * (f + b + w)
+    if schedule is not PipelineSchedule.GPIPE and stages > 1:
+        turn = f.sum(axis=0) + (stages * virtual - 1) * hop_s
+        above = back[:, -1].sum(axis=0) - _before(back[:, -1]) - back[:, -1] + hops[::-1]
+        left = np.array([forwards_left(stage, stages, micro_batches, virtual) for stage in range(stages)])
+        rest = (left[:, :, None] * forward).sum(axis=1) + micro_batches * (b + w)
+        done = np.maximum(done, turn + above + rest)
+    if apart:
+        chain = down + micro_batches * (f + b) + up + weight[0, 0]
+        return done, np.maximum(done.max(axis=0), chain.max(axis=0))
+    return done, np.asarray((done + up).max(axis=0))
+
+
+def forwards_left(stage: int, stages: int, micro_batches: int, virtual: int) -> tuple[int, ...]:
+    """Return how many forward passes of each chunk a stage runs after its first backward pass in 1F1B.
+
+    Before it: stages - stage; interleaved: its warm-up and one, in groups of `stages` micro-batches a chunk.
+    """
+    if virtual == 1:
+        return (max(0, micro_batches - (stages - stage)),)
+    before = 2 * (stages - stage - 1) + (virtual - 1) * stages + 1
+    rounds, more = divmod(min(before, micro_batches * virtual), stages * virtual)
+    done = [rounds * stages + min(stages, max(0, more - chunk * stages)) for chunk in range(virtual)]
+    return tuple(micro_batches - one for one in done)
+
+
+def _before(values: Floats) -> Floats:
+    """Return, for each stage, the sum over the stages before it."""
+    return np.asarray(np.cumsum(values, axis=0) - values)
+
+
+def in_flight(stage: int, stages: int, micro_batches: int, virtual: int, schedule: PipelineSchedule) -> float:
+    """Return how many micro-batches' activations a stage (from 0 at the input) holds at once.
+
+    1F1B: stages - stage. ZB-H1: stages, at most (what weight gradients wait for). Interleaved: 2 (stages - stage - 1) +
+    (virtual - 1) stages + 1 chunks (Megatron-LM's warm-up and one), of virtual a micro-batch. GPipe: all.
+    """
+    if schedule is PipelineSchedule.GPIPE:
+        return float(micro_batches)
+    if schedule is PipelineSchedule.ZERO_BUBBLE:
+        return float(min(micro_batches, stages))
+    if virtual > 1:
+        chunks = 2 * (stages - stage - 1) + (virtual - 1) * stages + 1
+        return min(float(micro_batches), chunks / virtual)
+    return float(min(micro_batches, stages - stage))
+
+
+def end_of_step_s(ends_s: Sequence[float], done_s: Sequence[float]) -> float:
+    """Return what the end of the step adds after the last stage's last pass.
+
+    ends_s: exposed reduction, optimizer step and gather of each stage, which start when it is done (done_s).
+    """
+    return max(end_s + at_s for end_s, at_s in zip(ends_s, done_s, strict=True)) - max(done_s)

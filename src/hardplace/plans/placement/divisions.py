@@ -1,0 +1,231 @@
+"""A model divided among devices in all the ways of a space: layers, prices, bounds, made once and kept."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from hardplace.cost.layers.fused import decoder_of
+from hardplace.cuts import Cuts, cuts_of
+from hardplace.errors import BadInput
+from hardplace.hardware.device import Device, Node
+from hardplace.plans.chain import LayerChain, chain_of, of_shape, rank_layers
+from hardplace.plans.estimate import PlanEstimate, estimate_plan
+from hardplace.plans.fleet import DevicePool, Fleet, fleet_of
+from hardplace.plans.placement.degree_bounds import (
+    DegreeBounds,
+    LightestLayer,
+    compute_step_s,
+    least_of,
+    least_step_s,
+    may_fit,
+    weights_of,
+)
+from hardplace.plans.placement.partitions import PlanPartitions
+from hardplace.plans.placement.space import ModelDims, PlanSpace, orders, pipelines, rank_degrees, shape_of, shards
+from hardplace.plans.placement.stages import LayerColumns, LayerVariants, Stages, layers_of
+from hardplace.plans.plan import INSIDE_OUT, PipelineSchedule, Plan
+from hardplace.plans.timing import Known, end_of_stage
+from hardplace.workload.types import Layer, Recompute, Workload
+
+Inventory = Sequence[tuple[Device, Node, int]]
+
+
+@dataclass(slots=True)
+class RankLayers:
+    """A model's layers on one rank at one micro-batch: without recompute and with it (by kind)."""
+
+    plain: LayerChain
+    recomputed: dict[Recompute, LayerChain]
+    weights: dict[Recompute, LightestLayer]
+
+
+@dataclass(frozen=True, slots=True)
+class DegreeChoice:
+    """A plan's degrees with its layers, before sharding, schedule and recompute; priced: with its collectives."""
+
+    plan: Plan
+    block: RankLayers
+    fleet: Fleet
+    hop_s: float
+    sharded: tuple[tuple[int, int], ...]
+    priced: bool = False
+
+
+class Divisions:
+    """All divisions of a model among an inventory. refused: the first reason why a degree does not suit it."""
+
+    def __init__(self, workload: Workload, inventory: Inventory, space: PlanSpace) -> None:
+        self.workload, self.inventory, self.space = workload, inventory, space
+        self.shape: ModelDims = shape_of(workload)
+        self.decoder = decoder_of(workload)
+        edges = [(edge.source, edge.target) for edge in workload.edges] if self.shape.branches else []
+        self.cuts: Cuts = cuts_of(len(workload.order), edges)
+        self.refused: str = ""
+        self._known: dict[int, Known] = defaultdict(dict)
+        self._layers: dict[tuple[object, ...], LayerColumns] = {}
+        self._ends: dict[tuple[object, ...], dict[object, float]] = {}
+        self._leasts: dict[tuple[object, ...], DegreeBounds] = {}
+        self._stages: dict[tuple[object, ...], Stages] = {}
+        self._fleets: dict[tuple[object, ...], Fleet] = {}
+
+    def each(self, plan: Plan) -> int:
+        """Return the layers of a stage, rounded up."""
+        return -(-self.shape.layers // plan.pipeline)
+
+    def compute_s(self, cell: DegreeChoice) -> float:
+        """Return a bound of a cell's compute alone, as any order of its degrees has it."""
+        inward = replace(cell.plan, order=INSIDE_OUT)
+        plain = [self.priced(cell, inward, cell.block.plain, site, 1) for site in cell.fleet.sites]
+        return compute_step_s(cell.block.plain, plain, self.shape.layers, cell.plan)
+
+    def cells(self) -> Iterable[DegreeChoice]:
+        """Yield every division, in each order of its degrees that lands some group on other levels."""
+        for base in self.space.bases():
+            fleet = self._fleet(base)
+            for ranked in rank_degrees(self.space, base, self.shape, fleet):
+                made = self._made(ranked)
+                if made is None:
+                    continue
+                blocks: dict[int, RankLayers] = {}
+                for plan in pipelines(self.space, ranked, self.shape, fleet):
+                    if plan.micro_batch not in blocks:
+                        blocks[plan.micro_batch] = self._block(made, plan)
+                    for ordered in orders(self.space, plan, fleet):
+                        yield self._cell(ordered, blocks[plan.micro_batch], fleet)
+
+    def divisions(self) -> Iterable[tuple[Plan, dict[Recompute, LayerChain], Fleet]]:
+        """Yield every way to divide the model at its least micro-batch, sharded as far as it goes, with its chains."""
+        seen: set[Plan] = set()
+        for cell in self.cells():
+            least = replace(cell.plan, micro_batch=1, order=INSIDE_OUT)
+            if least not in seen:
+                seen.add(least)
+                yield replace(cell.plan, zero=max(zero for zero, _ in cell.sharded)), cell.block.recomputed, cell.fleet
+
+    def estimated(self, plan: Plan, chain: LayerChain, fleet: Fleet) -> PlanEstimate:
+        """Return the estimate of a plan whose layers are priced already where they can be."""
+        return estimate_plan(chain, plan, fleet, self._known[id(fleet)])
+
+    def _fleet(self, base: Plan) -> Fleet:
+        key = (base.precision, base.flash)
+        if key not in self._fleets:
+            self._fleets[key] = fleet_of(self.inventory, base)
+        return self._fleets[key]
+
+    def _made(self, ranked: Plan) -> tuple[Layer, ...] | None:
+        """Return the layers of a rank; None where a degree divides nothing of the model."""
+        try:
+            if self.decoder is not None:
+                of_shape(self.decoder, ranked)
+                return ()
+            return rank_layers(self.workload, ranked)
+        except BadInput as problem:
+            self.refused = self.refused or str(problem)
+            return None
+
+    def _block(self, made: Sequence[Layer], plan: Plan) -> RankLayers:
+        full = chain_of(self.workload, made, self.decoder, replace(plan, recompute=Recompute.FULL, recompute_layers=1))
+        plain = replace(full, layers=full.plain, plain=()) if full.plain else full
+        recomputed = {Recompute.NONE: plain, Recompute.FULL: full}
+        if not plan.flash or Recompute.SELECTIVE in self.space.of("recompute", ()):
+            recomputed[Recompute.SELECTIVE] = chain_of(
+                self.workload, made, self.decoder, replace(plan, recompute=Recompute.SELECTIVE, recompute_layers=0)
+            )
+        weights = {kind: weights_of(plain.layers, chain.layers) for kind, chain in recomputed.items()}
+        return RankLayers(plain, recomputed, weights)
+
+    def _cell(self, plan: Plan, block: RankLayers, fleet: Fleet) -> DegreeChoice:
+        hop_s = 0.0
+        if plan.pipeline > 1 and not block.plain.edges:
+            hop_s = fleet.hop_s(plan, fleet.of_stages(plan), block.plain.crossing_bytes([0, 1]))
+        return DegreeChoice(plan, block, fleet, hop_s, tuple(shards(self.space, plan, fleet)))
+
+    def least_s(self, cell: DegreeChoice, plan: Plan, *, any_schedule: bool = False) -> float:
+        """Return a bound over all ways to cut; any_schedule: over all schedules and recompute too."""
+        least = self._least(cell, plan)
+        if any_schedule:
+            free = replace(plan, recompute=Recompute.NONE, recompute_layers=0)
+            return least_step_s(least, self.shape.layers, free, cell.hop_s, any_schedule=True)
+        return least_step_s(least, self.shape.layers, plan, cell.hop_s)
+
+    def end_s(self, cell: DegreeChoice, plan: Plan, limit_s: float) -> float:
+        """Return a bound over all schedules, recompute and ways to cut: a stage with at least the mean of the layers
+        does all its micro-batches, then ends its step.
+
+        Recompute, embedding and head add more to them than hides of the end behind them (of one micro-batch under
+        hybrid sharding, where two reductions hide, that is not sure: 0). What always comes first or last counts as
+        layers without parameters: the more layers, the more hides.
+        """
+        twice = plan.zero and plan.shard and plan.micro_batches == 1
+        if not self.shape.layers or cell.block.plain.edges or len(cell.fleet.sites) > 1 or twice:
+            return 0.0
+        site, chain = cell.fleet.sites[0], cell.block.plain
+        priced = self.priced(cell, plan, chain, site, 1)
+        if len(np.unique(priced.marks[chain.inner])) > 1:
+            return 0.0
+        layer_s, fixed_s = priced.seconds[:, chain.inner.start], site.pricer.efficiencies.step_s
+        known = self._ends_of(cell, plan)
+        bare = replace(chain.layers[0], forward=(), parameters=0, expert_parameters=0)
+        ends = len(chain.before), len(chain.after)
+        beside = (bare,) * (sum(ends) if plan.pipeline == 1 else max(ends))
+        best_s = math.inf
+        for count in range(self.each(plan), self.shape.layers + 1):
+            floor_s = plan.micro_batches * count * float(layer_s.sum()) + fixed_s
+            if floor_s >= min(best_s, limit_s):
+                return min(best_s, floor_s)
+            if count not in known:
+                work = (*chain.layers[:count], *beside)
+                forward_s, backward_s = count * float(layer_s[0]), count * float(layer_s[1:].sum())
+                known[count] = end_of_stage(work, plan, site, forward_s, backward_s)
+            best_s = min(best_s, floor_s + known[count])
+        return best_s
+
+    def _ends_of(self, cell: DegreeChoice, plan: Plan) -> dict[object, float]:
+        group = (id(cell.block), cell.plan.order, cell.plan.pipeline, cell.plan.kinds)
+        key = (*group, plan.zero, plan.shard, plan.recompute, plan.schedule is PipelineSchedule.ZERO_BUBBLE)
+        return self._ends.setdefault(key, {})
+
+    def _least(self, cell: DegreeChoice, plan: Plan) -> DegreeBounds:
+        chain = cell.block.recomputed[plan.recompute]
+        plain = [self.priced(cell, plan, cell.block.plain, site, 1) for site in cell.fleet.sites]
+        key = (id(chain), *(id(one) for one in plain))
+        if key not in self._leasts:
+            again = plain
+            if chain is not cell.block.plain:
+                again = [self.priced(cell, plan, chain, site, 2) for site in cell.fleet.sites]
+            self._leasts[key] = least_of(chain, plain, again)
+        return self._leasts[key]
+
+    def priced(self, cell: DegreeChoice, plan: Plan, chain: LayerChain, site: DevicePool, seed: int) -> LayerColumns:
+        """Return a chain's layers on a site."""
+        apart = plan.schedule is PipelineSchedule.ZERO_BUBBLE
+        divided = (plan.zero, plan.shard, plan.data, plan.overlap, plan.gradient) if plan.zero >= 2 else ()
+        strides = (plan.order, plan.pipeline, plan.data) if plan.order[0] is not plan.order[0].TENSOR else ()
+        key = (id(chain), id(cell.fleet), site.device, seed, apart, divided, strides)
+        if key not in self._layers:
+            self._layers[key] = layers_of(chain.whole, plan, site, self._known[id(cell.fleet)], seed)
+        return self._layers[key]
+
+    def may_fit(self, cell: DegreeChoice, plan: Plan) -> bool:
+        """Return whether some way to cut a plan's stages may fit the devices."""
+        memory = [site.memory_bytes for site in cell.fleet.of_stages(plan)]
+        return may_fit(cell.block.weights[plan.recompute], self.shape.layers, plan, memory)
+
+    def family(self, cell: DegreeChoice, plan: Plan, limit_s: float) -> PlanPartitions:
+        """Return all ways to cut a plan's stages, bounded as far as they are below a limit."""
+        chain = cell.block.recomputed[plan.recompute]
+        by_site = {}
+        for site in cell.fleet.sites:
+            plain = self.priced(cell, plan, cell.block.plain, site, 1)
+            again = plain if chain is cell.block.plain else self.priced(cell, plan, chain, site, 2)
+            key = (id(plain), id(again), plan.virtual, plan.recompute_layers)
+            if key not in self._stages:
+                parts = LayerVariants(chain, self.cuts, again, plain)
+                self._stages[key] = Stages(parts, plan.virtual, plan.recompute_layers, site)
+            by_site[site.device] = self._stages[key]
+        return PlanPartitions(plan, cell.fleet, by_site, self._ends_of(cell, plan), limit_s)

@@ -1,0 +1,175 @@
+"""The plans that differ only in where the stages are cut: the best of them, exactly (docs/model-placement.md,
+"Partitions")."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+import numpy as np
+
+from hardplace.cuts import Bottleneck, bottleneck
+from hardplace.plans.fleet import Fleet
+from hardplace.plans.placement.stages import Floats, Ints, PrefixBounds, Stages, around, stage_bound_s
+from hardplace.plans.plan import PipelineSchedule, Plan
+from hardplace.plans.simulate_many import stages_done_s
+
+Cut = tuple[int, ...]  # the cut after each stage
+_AT_ONCE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class PricedCuts:
+    """A way to cut the stages, and the seconds of a step."""
+
+    cut: Cut
+    step_s: float
+
+
+class PlanPartitions:
+    """All partitions of one plan, bounded and priced.
+
+    by_site: the stages on each site. ends: what was worked out for the same degrees and sharding. limit_s: what is not
+    faster than this is of no interest. free_s, where so many layers of a stage are recomputed: a bound without regard
+    to memory, which holds for any larger number of them too.
+    """
+
+    def __init__(
+        self, plan: Plan, fleet: Fleet, by_site: dict[str, Stages], ends: dict[object, float], limit_s: float
+    ) -> None:
+        self.plan, self.fleet, self._ends, self._by_site = plan, fleet, ends, by_site
+        self.sites = fleet.of_stages(plan)
+        self.chain = by_site[self.sites[0].device].parts.chain
+        self._near = around([one.parts for one in by_site.values()], plan)
+        self._hop_s = 0.0
+        if plan.pipeline > 1 and not self.chain.edges:
+            self._hop_s = fleet.hop_s(plan, self.sites, self.chain.crossing_bytes([0, 1]))
+        self._fixed_s = max(site.pricer.efficiencies.step_s for site in fleet.sites)
+        self.free_s = 0.0
+        self.bottleneck = self._bounded(limit_s, late=plan.recompute_layers > 0 and math.isfinite(limit_s))
+
+    @property
+    def least_s(self) -> float:
+        """A proven lower bound of every partition; inf where none fits or none is below the limit."""
+        return self.bottleneck.least
+
+    def _stages(self, stage: int) -> Stages:
+        return self._by_site[self.sites[stage].device]
+
+    def _bounded(self, limit_s: float, *, late: bool) -> Bottleneck:
+        """Return bounds of every stage at every place: first without the end of the step, then with it for those that a
+        partition below the limit may have. late: memory comes last, what is known before in free_s."""
+        plan = self.plan
+        chosen, costs = self._standing(limit_s, late)
+        found = bottleneck(costs)
+        if math.isinf(limit_s) and math.isfinite(found.least):  # what is not below one of its own is of no interest
+            limit_s = self.prices([found.best()])[0].step_s * (1.0 + 1e-9)
+            if plan.virtual > 1:
+                chosen, costs = self._standing(limit_s, late)
+                found = bottleneck(costs)
+        self.free_s = found.least if late else 0.0
+        if found.least >= limit_s:
+            return found
+        for stage, ((here, done, total), useful) in enumerate(zip(chosen, found.useful(limit_s), strict=True)):
+            one = self._stages(stage)
+            which = useful[one.low[here], one.high[here]]
+            here, done, total = here[which], done[which], total[which]
+            bound = np.maximum(total, done + one.end_s(plan, here, self._ends)) + self._fixed_s
+            costs[stage] = self._spread(one, here, bound)
+        found = bottleneck(costs)
+        self.free_s = found.least if late else 0.0
+        if not late or found.least >= limit_s:
+            return found
+        for stage, cost in enumerate(costs):
+            one = self._stages(stage)
+            here = one.at(*np.nonzero(cost < limit_s))
+            here = here[one.fits(plan, stage, here)]
+            costs[stage] = self._spread(one, here, cost[one.low[here], one.high[here]])
+        return bottleneck(costs)
+
+    def _standing(self, limit_s: float, late: bool) -> tuple[list[tuple[Ints, Floats, Floats]], list[Floats]]:
+        """Return, by stage, the stages that may stand there with their bounds (done, step without its end), and these
+        bounds as matrices over pairs of cuts. late: without regard to memory."""
+        plan, apart = self.plan, self.plan.schedule is PipelineSchedule.ZERO_BUBBLE
+        roles: dict[tuple[str, bool, bool], Ints] = {}
+        chosen, costs = [], []
+        ahead = PrefixBounds(len(self._near.down_s), self._near) if plan.virtual > 1 else None
+        for stage in range(plan.pipeline):
+            one, ends = self._stages(stage), (stage == 0, stage == plan.pipeline - 1)
+            if (one.site.device, *ends) not in roles:
+                here = one.allowed(*ends)
+                near = plan.micro_batches * one.load_s[here] + self._fixed_s < limit_s
+                roles[one.site.device, *ends] = here[near]
+            here = roles[one.site.device, *ends]
+            if not late:
+                here = here[one.fits(plan, stage, here)]
+            before = self._near if ahead is None else ahead.near()
+            done, total = stage_bound_s(one, plan, here, stage, before, self._hop_s)
+            total = np.maximum(total, done)
+            if ahead is not None:
+                ahead.past(one, here[total + self._fixed_s < limit_s], apart=apart)
+            costs.append(self._spread(one, here, total + self._fixed_s))
+            chosen.append((here, done, total))
+        return chosen, costs
+
+    def _spread(self, one: Stages, here: Ints, values: Floats) -> Floats:
+        """Return values of stages as a matrix over pairs of cuts, inf elsewhere."""
+        found = np.full(one.parts.cuts.valid.shape, np.inf)
+        found[one.low[here], one.high[here]] = values
+        return found
+
+    def prices(self, cuts: Sequence[Cut]) -> list[PricedCuts]:
+        """Return the seconds of a step of each way to cut, as `estimate_plan` has them."""
+        plan = self.plan
+        shape = (3, plan.pipeline, plan.virtual, len(cuts))
+        seconds, ends = np.empty(shape), np.empty((plan.pipeline, len(cuts)))
+        after = np.array(cuts).reshape(len(cuts), plan.pipeline)
+        before = np.concatenate([np.zeros((len(cuts), 1), dtype=np.int64), after[:, :-1]], axis=1)
+        for stage in range(plan.pipeline):
+            one = self._stages(stage)
+            which = one.at(before[:, stage], after[:, stage])
+            seconds[:, stage] = one.seconds[:, :, which]
+            ends[stage] = one.end_s(plan, which, self._ends)
+        hop_s = np.full(len(cuts), self._hop_s)
+        if self.chain.edges and plan.pipeline > 1:
+            crossing = [self.chain.crossing_bytes(self.places(cut)) for cut in cuts]
+            hop_s = np.array([self.fleet.hop_s(plan, self.sites, size) for size in crossing])
+        done = stages_done_s(seconds, hop_s, plan.micro_batches, plan.schedule)
+        step_s = (done + ends).max(axis=0) + self._fixed_s
+        return [PricedCuts(cut, float(one)) for cut, one in zip(cuts, step_s, strict=True)]
+
+    def below(self, limit_s: float, most: int) -> tuple[list[PricedCuts], float]:
+        """Return partitions that may be faster than a limit, `most` and one at most, and a bound of those left: inf if
+        there are none. The bounds are made anew for the limit, so they are as tight as it is."""
+        tight = self._bounded(limit_s, late=False)
+        cuts = list(islice(tight.below(limit_s), most + 1))
+        batches = (cuts[start : start + _AT_ONCE] for start in range(0, len(cuts), _AT_ONCE))
+        left_s = math.inf if len(cuts) <= most else max(self.least_s, tight.least)
+        return [one for batch in batches for one in self.prices(batch)], left_s
+
+    def first(self) -> PricedCuts:
+        """Return the partition with the least bound, priced."""
+        return self.prices([self.bottleneck.best()])[0]
+
+    def better(self, limit_s: float, most: int) -> Iterator[list[PricedCuts]]:
+        """Yield what every partition whose bound is below a limit takes, some at a time, `most` in all."""
+        found = islice(self.bottleneck.below(limit_s), most)
+        while batch := list(islice(found, _AT_ONCE)):
+            yield self.prices(batch)
+
+    def places(self, cut: Cut) -> list[int]:
+        """Return the stage of every layer."""
+        members = self._stages(0).parts.cuts.members
+        return [int(np.argmax(members[list(cut), layer])) for layer in range(len(self.chain.whole))]
+
+    def planned(self, cut: Cut) -> Plan:
+        """Return the plan with its stages."""
+        if self.plan.pipeline == 1:
+            return self.plan
+        places = self.places(cut)
+        if self.chain.edges:
+            return replace(self.plan, assignment=tuple(places))
+        inner = places[self.chain.inner]
+        return replace(self.plan, stages=tuple(inner.count(stage) for stage in range(self.plan.pipeline)))

@@ -1,0 +1,253 @@
+"""The best plans of a model on devices that exist: the whole stated space, with a certificate.
+
+Best first: a plan enters with a proven lower bound that is cheap (search/cells.py); at the top it is held against the
+memory, then bounded over all ways to cut its stages (search/family.py), then priced. What is still in the heap when its
+bound exceeds the tenth best plan cannot be among the ten best. Read `PlanSearch.run` first.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from hardplace.errors import BadInput
+from hardplace.plans.estimate import PlanEstimate, estimate_plan
+from hardplace.plans.placement.divisions import DegreeChoice, Divisions, Inventory
+from hardplace.plans.placement.partitions import Cut, PlanPartitions, PricedCuts
+from hardplace.plans.placement.space import PlanSpace, check, recomputes, schedules
+from hardplace.plans.plan import INSIDE_OUT, Plan, problems
+from hardplace.workload.types import Recompute, Workload
+
+BEST = 10
+MOST_CUTS = 1000  # partitions of one plan that are priced in search of a better one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacementResult:
+    """The best plans, fastest first, and the certificate.
+
+    bound_s: no plan of the space is faster. considered: plans before their stages are cut; of them short of memory,
+    discarded by their bounds, priced (with so many ways to cut). cuts_left: of plans after the first not all ways to
+    cut their stages were priced. stopped: by the user before the end.
+    """
+
+    best: tuple[PlanEstimate, ...]
+    bound_s: float
+    considered: int
+    short: int
+    bounded: int
+    priced: int
+    cuts: int
+    cuts_left: bool
+    stopped: bool
+
+    @property
+    def gap(self) -> float:
+        """How much faster than the best plan another one could be, as a share of its seconds; 0: it is the optimum."""
+        return max(0.0, 1.0 - self.bound_s / self.best[0].step_s)
+
+
+@dataclass(frozen=True, slots=True)
+class _Variant:
+    """A cell's plan, sharded; whole: with schedule and recompute, ready to be cut into stages."""
+
+    cell: DegreeChoice
+    plan: Plan
+    whole: bool = False
+
+
+@dataclass(slots=True)
+class _Found:
+    step_s: float
+    name: Plan
+    family: PlanPartitions
+    cut: Cut
+
+
+class PlanSearch:
+    """One search; watch: told (considered, left in the heap, best seconds, bound) at each step; most: plans to keep."""
+
+    def __init__(
+        self,
+        workload: Workload,
+        inventory: Inventory,
+        space: PlanSpace,
+        watch: Callable[[int, int, float, float], None] | None = None,
+        most: int = BEST,
+    ) -> None:
+        self.divided, self.space, self.watch, self.most = Divisions(workload, inventory, space), space, watch, most
+        self.best: list[_Found] = []
+        self.considered = self.short = self.priced = self.cut_count = 0
+        self.open_s, self.cuts_left = math.inf, False
+        self._heap: list[tuple[float, int, DegreeChoice | _Variant | PlanPartitions]] = []
+        self._count = itertools.count()
+
+    # -- the loop ---------------------------------------------------------------------------------------------------
+
+    def run(self) -> PlacementResult | None:
+        """Return the best plans; None if none fits. Raises BadInput if no degrees suit the model and the devices."""
+        check(self.space, self.divided.shape, sum(count for _, _, count in self.divided.inventory))
+        stopped = False
+        try:
+            for cell in self.divided.cells():
+                self._enter(cell)
+            if not self.considered:
+                raise BadInput(self.divided.refused or self._nothing())
+            while self._heap and self._heap[0][0] < self.limit_s:
+                bound_s, _, one = heapq.heappop(self._heap)
+                self._tell(bound_s)
+                self._refine(bound_s, one)
+        except KeyboardInterrupt:
+            if not self.best:
+                raise
+            stopped = True
+        return self._answer(stopped) if self.best else None
+
+    def _refine(self, bound_s: float, one: DegreeChoice | _Variant | PlanPartitions) -> None:
+        """Take what is most promising one step further: collectives, schedules, ways to cut, sharding, price."""
+        match one:
+            case DegreeChoice(priced=False):
+                priced = replace(one, priced=True)
+                self._push(max(bound_s, self.divided.least_s(priced, one.plan, any_schedule=True)), priced)
+            case DegreeChoice():
+                for zero, over in one.sharded:
+                    plan = replace(one.plan, zero=zero, shard=over)
+                    self._push(max(bound_s, self.divided.end_s(one, plan, self.limit_s)), _Variant(one, plan))
+            case _Variant(whole=False):
+                for plan in self._variants(one.cell, one.plan):
+                    self._next(bound_s, _Variant(one.cell, plan, True))
+            case _Variant():
+                self._cut(bound_s, one)
+            case PlanPartitions():
+                self._price(one)
+
+    def _next(self, bound_s: float, one: _Variant) -> None:
+        """Push a variant, or the first that may fit of those with more layers of each stage recomputed."""
+        plan = one.plan
+        while not self.divided.may_fit(one.cell, plan):
+            self.short += 1
+            count = plan.recompute_layers
+            if (
+                not count
+                or count + 1 >= self.divided.each(plan)
+                or not self.space.allows("recompute_layers", count + 1)
+            ):
+                return
+            plan = replace(plan, recompute_layers=count + 1)
+        self._push(max(bound_s, self.divided.least_s(one.cell, plan)), _Variant(one.cell, plan, True))
+
+    def _cut(self, bound_s: float, one: _Variant) -> None:
+        """Bound a variant over all ways to cut its stages; then one more layer of each recomputed."""
+        family = self.divided.family(one.cell, one.plan, self.limit_s)
+        if family.least_s < self.limit_s:
+            self.priced += 1
+            self.cut_count += 1
+            self._keep(family, family.first())
+            self._push(max(bound_s, family.least_s), family)
+        count = one.plan.recompute_layers
+        if count and count + 1 < self.divided.each(one.plan) and self.space.allows("recompute_layers", count + 1):
+            more = _Variant(one.cell, replace(one.plan, recompute_layers=count + 1))
+            self._next(max(bound_s, family.free_s), more)
+
+    @property
+    def limit_s(self) -> float:
+        """What a plan must beat to be among the best."""
+        return self.best[-1].step_s if len(self.best) == self.most else math.inf
+
+    def _push(self, bound_s: float, one: DegreeChoice | _Variant | PlanPartitions) -> None:
+        if bound_s < self.limit_s:
+            heapq.heappush(self._heap, (bound_s, next(self._count), one))
+
+    def _price(self, family: PlanPartitions) -> None:
+        """Price all partitions whose bound is below what is known of a plan."""
+        found = next((one for one in self.best if one.family is family), None)
+        if found is None:
+            return
+        tried = [PricedCuts(found.cut, found.step_s)]
+        for batch in family.better(min(found.step_s, self.limit_s), MOST_CUTS):
+            tried += batch
+        best = min(tried, key=lambda one: one.step_s)
+        if len(tried) > MOST_CUTS:  # some may be left: of the ten best, or even faster than the best
+            faster, left_s = family.below(min(self.best[0].step_s, best.step_s), MOST_CUTS)
+            best = min((best, *faster), key=lambda one: one.step_s)
+            tried += faster
+            self.open_s, self.cuts_left = min(self.open_s, left_s), True
+        self.cut_count += len({one.cut for one in tried}) - 1  # the first was counted when it was found
+        self._keep(family, best)
+
+    def _keep(self, family: PlanPartitions, found: PricedCuts) -> None:
+        """Keep the best plans that differ in more than order and how many layers of a stage are recomputed."""
+        name = replace(family.plan, recompute_layers=min(1, family.plan.recompute_layers), order=INSIDE_OUT)
+        others = [one for one in self.best if one.name != name or one.step_s < found.step_s]
+        if not any(one.name == name for one in others):
+            others.append(_Found(found.step_s, name, family, found.cut))
+        self.best = sorted(others, key=lambda one: one.step_s)[: self.most]
+
+    def _tell(self, bound_s: float) -> None:
+        if self.watch is not None:
+            best_s = self.best[0].step_s if self.best else math.inf
+            self.watch(self.considered, len(self._heap), best_s, bound_s)
+
+    # -- the space --------------------------------------------------------------------------------------------------
+
+    def _enter(self, cell: DegreeChoice) -> None:
+        """Put a cell on the heap, unless no plan of it can fit."""
+        plans = [(schedule, virtual) for schedule, virtual in schedules(self.space, cell.plan, self.divided.shape)]
+        kinds = recomputes(self.space, cell.plan, self.divided.shape)
+        count = len(plans) * len(kinds) * len(cell.sharded)
+        self.considered += count
+        if not count:
+            return
+        lightest = Recompute.FULL if any(kind is Recompute.FULL for kind, _ in kinds) else kinds[-1][0]
+        zero = max(zero for zero, _ in cell.sharded)
+        if not self.divided.may_fit(cell, replace(cell.plan, recompute=lightest, zero=zero)):
+            self.short += count
+            return
+        self._push(self.divided.compute_s(cell), cell)
+
+    def _variants(self, cell: DegreeChoice, sharded: Plan) -> Iterable[Plan]:
+        """Yield schedules with recompute; of plans that recompute so many layers of each stage the first."""
+        for schedule, virtual in schedules(self.space, sharded, self.divided.shape):
+            some = False
+            for kind, count in recomputes(self.space, sharded, self.divided.shape):
+                if count and some and "recompute_layers" not in self.space.fixed:
+                    continue
+                some = some or count > 0
+                plan = replace(sharded, schedule=schedule, virtual=virtual, recompute=kind, recompute_layers=count)
+                if any(problems(plan)):
+                    self.short += 1
+                else:
+                    yield plan
+
+    def _answer(self, stopped: bool) -> PlacementResult:
+        estimates = []
+        for one in self.best:
+            estimates.append(estimate_plan(one.family.chain, one.family.planned(one.cut), one.family.fleet))
+        left_s = min((bound_s for bound_s, _, _ in self._heap), default=math.inf)
+        return PlacementResult(
+            best=tuple(estimates),
+            bound_s=min(left_s, self.open_s, self.best[0].step_s),
+            considered=self.considered,
+            short=self.short,
+            bounded=self.considered - self.short - self.priced,
+            priced=self.priced,
+            cuts=self.cut_count,
+            cuts_left=self.cuts_left,
+            stopped=stopped,
+        )
+
+    def _nothing(self) -> str:
+        devices = sum(count for _, _, count in self.divided.inventory)
+        if self.space.fixed:
+            names = ", ".join(f"{name}={','.join(map(str, values))}" for name, values in self.space.fixed.items())
+            return (
+                f"--fix {names}: no plan of {devices:,} devices with {self.space.global_batch:,} samples has these: "
+                f"expected degrees that multiply to the devices, and data x micro_batch that divides the batch"
+            )
+        return (
+            f"--batch {self.space.global_batch}: no data-parallel degree of {devices:,} devices divides it: expected a "
+            f"multiple of devices / (tensor x pipeline)"
+        )

@@ -1,0 +1,274 @@
+"""Every stage that a plan may cut, as arrays: seconds, memory and bounds (docs/model-placement.md, "Bounds")."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from hardplace.cost.layers.work import LayerWork
+from hardplace.cuts import Cuts
+from hardplace.plans.chain import LayerChain
+from hardplace.plans.fleet import DevicePool
+from hardplace.plans.memory import StageContents, stage_memory
+from hardplace.plans.pipeline import forwards_left
+from hardplace.plans.plan import PipelineSchedule, Plan
+from hardplace.plans.timing import Known, StepLayerTimes, end_of_stage, layer_seconds
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+_COMPUTE: tuple[Callable[[StepLayerTimes], float], ...] = (
+    lambda one: one.forward.compute_s,
+    lambda one: one.backward.compute_s + one.weight.compute_s,
+)
+_HELD = tuple(one.name for one in fields(StageContents))
+_SIDES = ("forward_s", "backward_s", "weight_s")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerColumns:
+    """The layers of a chain in order, one column a quantity: seconds (forward, backward, weight), of them
+    compute (forward, the rest), and what they hold."""
+
+    work: tuple[LayerWork, ...]
+    seconds: Floats
+    compute_s: Floats
+    saved_bytes: Floats
+    working_bytes: Floats
+    marks: Ints  # a random number for each distinct layer: sums tell what a stage holds
+
+
+def layers_of(work: tuple[LayerWork, ...], plan: Plan, site: DevicePool, known: Known, seed: int) -> LayerColumns:
+    """Return the layers of a chain, priced on a site under a plan; seed: of their marks."""
+    distinct = {id(one): one for one in work}
+    number = {key: index for index, key in enumerate(distinct)}
+    each = np.array([number[id(one)] for one in work])
+    priced = [layer_seconds(one, plan, site, known) for one in distinct.values()]
+    return LayerColumns(
+        work=work,
+        seconds=np.array([[getattr(one, side) for one in priced] for side in _SIDES])[:, each],
+        compute_s=np.array([[side(one) for one in priced] for side in _COMPUTE])[:, each],
+        saved_bytes=np.array([one.saved_bytes for one in distinct.values()])[each],
+        working_bytes=np.array([one.working_bytes for one in distinct.values()])[each],
+        marks=np.random.default_rng(seed).integers(1, 2**60, len(distinct))[each],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LayerVariants:
+    """A model's layers on one site as a plan runs them: recomputed as asked, and without (the same, if all are)."""
+
+    chain: LayerChain
+    cuts: Cuts
+    recomputed: LayerColumns
+    plain: LayerColumns
+
+
+class Stages:
+    """Stages (pairs of cuts, arrays over them) of a model on one site, so many of a stage's layers recomputed.
+
+    low, high: the cuts before and after; inner: layers of them that are neither always first nor always last.
+    """
+
+    def __init__(self, parts: LayerVariants, virtual: int, recompute_layers: int, site: DevicePool) -> None:
+        self.parts, self.virtual, self.recompute_layers, self.site = parts, virtual, recompute_layers, site
+        cuts, chain = parts.cuts, parts.chain
+        self.low, self.high = np.nonzero(cuts.valid)
+        between = np.zeros(len(chain.whole))
+        between[chain.inner] = 1.0
+        self._inside = (cuts.members @ between).astype(np.int64)
+        self._index = np.zeros(cuts.valid.shape, dtype=np.int64)
+        self._index[self.low, self.high] = np.arange(len(self.low))
+        self.inner = self._inside[self.high] - self._inside[self.low]
+        self.last = len(cuts.members) - 1
+        self._start = np.maximum(self.low, chain.inner.start)
+        self.seconds = self._chunks()
+        self._allowed: dict[tuple[bool, bool], Ints] = {}
+        self.load_s = self.seconds.sum(axis=(0, 1))
+        self.held = self._held()
+
+    def _split(self, again: Floats, eased: Floats, low: Ints, high: Ints, start: Ints) -> Floats:
+        """Return sums between cuts: of the first recompute_layers inner layers of each stage as recomputed, of the
+        others as plain."""
+        members = self.parts.cuts.members
+        whole = members @ again
+        if not self.recompute_layers:
+            return np.asarray(whole[high] - whole[low])
+        plain = members @ eased
+        begin = np.clip(start, low, high)
+        stop = np.clip(start + self.recompute_layers, low, high)
+        more = whole - plain
+        return np.asarray(plain[high] - plain[low] + more[stop] - more[begin])
+
+    def _chunks(self) -> Floats:
+        """Return seconds of every stage, (forward, backward, weight gradient; chunks; stages)."""
+        count, again, plain = self.virtual, self.parts.recomputed.seconds, self.parts.plain.seconds
+        inner_end = np.minimum(self.high, self.last - len(self.parts.chain.after))
+        size = np.maximum(0, inner_end - self._start)
+        more = np.where(self.high == self.last, count - 1, 0)  # short chunks are the last stage's last ones
+        found = []
+        for chunk in range(count):
+            low = self.low if chunk == 0 else self._start + (size * chunk + more) // count
+            high = self.high if chunk == count - 1 else self._start + (size * (chunk + 1) + more) // count
+            found.append([self._split(again[side], plain[side], low, high, self._start) for side in range(3)])
+        return np.asarray(np.array(found).transpose(1, 0, 2))
+
+    def _held(self) -> StageContents:
+        """Return what the stages hold, arrays in the place of numbers."""
+        cuts, plain, again = self.parts.cuts, self.parts.plain, self.parts.recomputed
+
+        def of(name: str) -> Floats:
+            total = cuts.members @ np.array([getattr(one, name) for one in again.work], dtype=np.float64)
+            return np.asarray(total[self.high] - total[self.low])
+
+        sizes = np.array([one.parameters + one.expert_parameters for one in again.work], dtype=np.float64)
+        working = cuts.largest(again.working_bytes)[self.low, self.high]
+        if self.recompute_layers:
+            working = np.maximum(working, cuts.largest(plain.working_bytes)[self.low, self.high])
+        first = np.argmax(~cuts.members, axis=1)  # the first layer outside a cut
+        outputs = np.array([one.output_bytes for one in again.work])
+        held = {
+            "parameters": of("parameters"),
+            "expert_parameters": of("expert_parameters"),
+            "saved_bytes": self._split(again.saved_bytes, plain.saved_bytes, self.low, self.high, self._start),
+            "logits_bytes": of("logits_bytes"),
+            "working_bytes": working,
+            "largest_parameters": cuts.largest(sizes)[self.low, self.high],
+            "boundary_bytes": outputs[first[self.low]],
+        }
+        return StageContents(**cast(Any, held))
+
+    def at(self, low: Ints, high: Ints) -> Ints:
+        """Return the stages between cuts."""
+        return np.asarray(self._index[low, high])
+
+    def allowed(self, first: bool, last: bool) -> Ints:
+        """Return the stages that may stand there: the first begins the model and the last ends it; each has a layer
+        that is cut a chunk, one less in the first and the last, which have layers that are always theirs."""
+        if (first, last) not in self._allowed:
+            self._allowed[first, last] = self._stand(first, last)
+        return self._allowed[first, last]
+
+    def _stand(self, first: bool, last: bool) -> Ints:
+        chain = self.parts.chain
+        right = ((self.low == 0) == first) & ((self.high == self.last) == last)
+        if chain.edges or (first and last):
+            return np.flatnonzero(right)
+        start, stop = len(chain.before), self.last - len(chain.after)
+        if not first:
+            right &= (self.low >= start) & (self.low <= stop)
+        if not last:
+            right &= (self.high >= start) & (self.high <= stop)
+        bare = (first and chain.before) or (last and chain.after)
+        return np.flatnonzero(right & (self.inner >= self.virtual - (1 if bare else 0)))
+
+    def fits(self, plan: Plan, stage: int, chosen: Ints) -> npt.NDArray[np.bool_]:
+        """Return which of the chosen stages fit the device as the stage-th of the pipeline."""
+        held = {name: getattr(self.held, name)[chosen] for name in _HELD}
+        return np.asarray(stage_memory(plan, stage, StageContents(**held)).total_bytes <= self.site.memory_bytes)
+
+    def end_s(self, plan: Plan, chosen: Ints, known: dict[object, float]) -> Floats:
+        """Return the end of the step (reduction, gather, optimizer) of the chosen stages in seconds; known: those that
+        were worked out for the same degrees and sharding."""
+        again, plain = self.parts.recomputed, self.parts.plain
+        low, high, start = self.low[chosen], self.high[chosen], self._start[chosen]
+        marks = self._split(cast(Floats, again.marks), cast(Floats, plain.marks), low, high, start)
+        names, place, which = np.unique(marks, return_index=True, return_inverse=True)
+        found = np.empty(len(names))
+        for index, (name, at) in enumerate(zip(names.tolist(), place.tolist(), strict=True)):
+            key = (self.site.device, name)
+            if key not in known:
+                one = int(chosen[at])
+                forward_s, backward_s = self.seconds[:2, :, one].sum(axis=1)
+                work = self.layers(one)
+                known[key] = end_of_stage(work, plan, self.site, float(forward_s), float(backward_s))
+            found[index] = known[key]
+        return found[which]
+
+    def layers(self, stage: int) -> tuple[LayerWork, ...]:
+        """Return the layers of a stage, as they are run."""
+        members = self.parts.cuts.members
+        inside = np.flatnonzero(members[self.high[stage]] & ~members[self.low[stage]]).tolist()
+        more = self.recompute_layers
+        if not more:
+            return tuple(self.parts.recomputed.work[one] for one in inside)
+        end = int(self._start[stage]) + more
+        return tuple((self.parts.recomputed if one < end else self.parts.plain).work[one] for one in inside)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutsideBounds:
+    """Least seconds of what is before and after each cut, over the sites: of the first chunk of each stage (down, up)
+    and of the last (above), and of all forward passes."""
+
+    down_s: Floats
+    up_s: Floats
+    above_s: Floats
+    turn_s: float
+
+
+def around(parts: list[LayerVariants], plan: Plan) -> OutsideBounds:
+    """Return what a stage must at least wait for; up and above without weight gradients that run apart. With chunks,
+    what comes before a cut depends on the cuts before it: nothing here, `PrefixBounds` adds it stage by stage."""
+    cuts, chain = parts[0].cuts, parts[0].chain
+    every = [layers.seconds for one in parts for layers in (one.recomputed, one.plain)]
+    least = np.min(every, axis=0)
+    forward = least[0]
+    back = least[1] + (0.0 if plan.schedule is PipelineSchedule.ZERO_BUBBLE else least[2])
+    if plan.virtual == 1:
+        before_f, before_b = cuts.members @ forward, cuts.members @ back
+        return OutsideBounds(
+            down_s=before_f, up_s=before_b, above_s=before_b[-1] - before_b, turn_s=float(forward.sum())
+        )
+    first, last = chain.inner.start, chain.inner.stop
+    tail = back[last:].sum() - cuts.members[:, last:] @ back[last:]
+    inside = cuts.members[:, first:last].sum(axis=1)
+    b = float(back[first:last].min(initial=np.inf)) if last > first else 0.0
+    v = plan.virtual  # of n layers the last of v chunks has at least n / v, in the last stage (n - v + 1) / v
+    none = np.zeros(len(cuts.members))
+    above_s = tail + b * np.maximum(0.0, inside[-1] - inside - (v - 1)) / v
+    return OutsideBounds(down_s=none, up_s=none, above_s=above_s, turn_s=float(forward.sum()))
+
+
+class PrefixBounds:
+    """Least seconds of the first chunks of the stages before a stage, by the cut before it, over all ways to cut those
+    stages of which each may stand in a step below a limit. Each sum is least by itself: a lower bound of both."""
+
+    def __init__(self, cuts: int, near: OutsideBounds) -> None:
+        self.down_s, self.up_s, self._near = np.full(cuts, np.inf), np.full(cuts, np.inf), near
+        self.down_s[0] = self.up_s[0] = 0.0
+
+    def near(self) -> OutsideBounds:
+        """Return what a stage must wait for."""
+        return replace(self._near, down_s=self.down_s, up_s=self.up_s)
+
+    def past(self, stages: Stages, chosen: Ints, *, apart: bool) -> None:
+        """Go on to the next stage; chosen: the stages that may stand here; apart: weight gradients run apart."""
+        forward, backward, weight = stages.seconds[:, 0, chosen]
+        low, high = stages.low[chosen], stages.high[chosen]
+        down_s, up_s = np.full_like(self.down_s, np.inf), np.full_like(self.up_s, np.inf)
+        np.minimum.at(down_s, high, self.down_s[low] + forward)
+        np.minimum.at(up_s, high, self.up_s[low] + backward + (0.0 if apart else weight))
+        self.down_s, self.up_s = down_s, up_s
+
+
+def stage_bound_s(
+    stages: Stages, plan: Plan, chosen: Ints, stage: int, near: OutsideBounds, hop_s: float
+) -> tuple[Floats, Floats]:
+    """Return lower bounds for the chosen stages as the stage-th: when it is done, and the step without its end."""
+    forward, backward, weight = stages.seconds[:, :, chosen]
+    low, high = stages.low[chosen], stages.high[chosen]
+    times, apart = plan.micro_batches, plan.schedule is PipelineSchedule.ZERO_BUBBLE
+    back = backward.sum(axis=0) + weight.sum(axis=0)
+    done = near.down_s[low] + stage * hop_s + times * (forward.sum(axis=0) + back)
+    if plan.schedule is not PipelineSchedule.GPIPE and plan.pipeline > 1:
+        left = np.array(forwards_left(stage, plan.pipeline, times, plan.virtual), dtype=np.float64)
+        turn = near.turn_s + (plan.pipeline * plan.virtual - 1) * hop_s
+        above = near.above_s[high] + (plan.pipeline - 1 - stage) * hop_s
+        done = np.maximum(done, turn + above + left @ forward + times * back)
+    if apart:
+        return done, done
+    return done, np.asarray(done + near.up_s[low] + stage * hop_s)

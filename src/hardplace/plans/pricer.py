@@ -1,0 +1,253 @@
+"""Seconds of a layer's work on a device and a cluster: kernels by what times them, collectives on their level."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+
+from hardplace.cost.collectives import Ring, collective_s, parts
+from hardplace.cost.layers.timer import Timer
+from hardplace.cost.layers.types import Layout, Stream
+from hardplace.cost.layers.work import AttentionWork, CollectiveWork, GemmWork, StreamWork, Work
+from hardplace.cost.types import Collective
+from hardplace.hardware.types import Cluster
+from hardplace.workload.types import Group
+
+
+class Low(StrEnum):
+    """Precisions below 16 bit that linear layers multiply in."""
+
+    FP8 = "fp8"
+    FP4 = "fp4"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Efficiencies:
+    """What a training step reaches of what its kernels take alone; 1 and 0 where nothing was fitted.
+
+    Of the device: products, attention: seconds in a step over seconds alone (clocks of a loaded chip, gaps). low_rate:
+    GEMMs in fp8 over bf16's rate; fp4_rate: in nvfp4. Casts are counted as kernels that move bytes.
+
+    Of the software: streams: seconds of kernels that move bytes over those of the fused kernels counted. tensor,
+    expert: seconds of tensor-parallel collectives, and of all-to-alls, that show, over those of the network's model.
+    sync_s: that ranks of a tensor-parallel group wait for each other at each collective.
+    hidden: share of compute behind which data-parallel traffic can hide. contention: seconds by which compute is slowed
+    for a second of traffic beside it (NCCL takes multiprocessors and memory bandwidth). reduction: seconds of
+    data-parallel collectives over those of the network's model. launch_s: of the host for each kernel; a layer's pass
+    takes at least its kernels times this. step_s: of the host each step.
+    """
+
+    products: float = 1.0
+    attention: float = 1.0
+    low_rate: float = 1.6
+    fp4_rate: float = 2.4
+    streams: float = 1.0
+    tensor: float = 1.0
+    sync_s: float = 0.0
+    expert: float = 1.0
+    hidden: float = 1.0
+    contention: float = 0.0
+    reduction: float = 1.0
+    launch_s: float = 0.0
+    step_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeShares:
+    """Where a piece of work's time goes: matrix products, attention, kernels that move bytes, collectives, waits
+    for the host."""
+
+    products_s: float = 0.0
+    attention_s: float = 0.0
+    streams_s: float = 0.0
+    exchange_s: float = 0.0
+    host_s: float = 0.0
+
+    @property
+    def total_s(self) -> float:
+        """All of it, one after the other."""
+        return self.products_s + self.attention_s + self.streams_s + self.exchange_s + self.host_s
+
+    @property
+    def compute_s(self) -> float:
+        """All but the collectives."""
+        return self.products_s + self.attention_s + self.streams_s + self.host_s
+
+    def __add__(self, other: TimeShares) -> TimeShares:
+        return TimeShares(
+            products_s=self.products_s + other.products_s,
+            attention_s=self.attention_s + other.attention_s,
+            streams_s=self.streams_s + other.streams_s,
+            exchange_s=self.exchange_s + other.exchange_s,
+            host_s=self.host_s + other.host_s,
+        )
+
+    def __mul__(self, times: float) -> TimeShares:
+        return TimeShares(
+            products_s=self.products_s * times,
+            attention_s=self.attention_s * times,
+            streams_s=self.streams_s * times,
+            exchange_s=self.exchange_s * times,
+            host_s=self.host_s * times,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IsolatedTimes:
+    """Seconds of a piece of work as its kernels and collectives take alone, and how many kernels it launches.
+
+    low_s: of products that run in low precision, at bf16's rate. casts_bytes: that they move beside.
+    """
+
+    products_s: float
+    low_s: float
+    casts_bytes: float
+    attention_s: float
+    streams_s: float
+    tensor_s: float
+    tensor_calls: int
+    context_s: float
+    expert_s: float
+    launches: int
+
+
+@dataclass(slots=True, kw_only=True)
+class StepPricer:
+    """Prices work on one device; every distinct kernel once, kept for the next call.
+
+    kind: whose fitted figures a step reaches (`efficiencies.generation`). peak_flops_per_s: dense, of 16 bit. timer:
+    seconds of kernels alone, without collectives. low: the precision of products that allow it (None: 16 bit).
+    wide: 16-bit peak over that of fp32 (or TF32) products where all is in fp32, else 1. flash: attention as one kernel,
+    else unfused. notes: what to know of the timer's figures.
+    """
+
+    kind: str
+    peak_flops_per_s: float
+    timer: Timer
+    efficiencies: Efficiencies
+    low: Low | None = None
+    wide: float = 1.0
+    flash: bool = True
+    notes: tuple[str, ...] = ()
+    _known: dict[GemmWork | AttentionWork, float] = field(default_factory=dict)
+    _moved: dict[tuple[Stream, float, int], float] = field(default_factory=dict)
+    _exchanged: dict[tuple[Collective, float, Cluster, Ring, int], float] = field(default_factory=dict)
+
+    def seconds(self, work: Iterable[Work], cluster: Cluster, groups: Mapping[Group, Ring]) -> TimeShares:
+        """Return the seconds of work, one after the other; groups: the ranks that join each kind of collective."""
+        return self.reached(self.parts(work, cluster, groups))
+
+    def parts(self, work: Iterable[Work], cluster: Cluster, groups: Mapping[Group, Ring]) -> IsolatedTimes:
+        """Return what the pieces of work take alone."""
+        listed = tuple(work)
+        self._price({one for one in listed if isinstance(one, GemmWork | AttentionWork) and one not in self._known})
+        products_s = low_s = casts_bytes = attention_s = streams_s = 0.0
+        shared_s = {Group.TENSOR: 0.0, Group.CONTEXT: 0.0, Group.EXPERT: 0.0}
+        launches, calls, wide = 0, 0, 2.0 if self.wide > 1.0 else 1.0
+        for one in listed:
+            launches += 1
+            match one:
+                case GemmWork():
+                    launches += one.batch - 1 if one.grouped else 0
+                    if self.low is not None and one.low:
+                        low_s += self._known[one]
+                        # read in 16 bit, written in 8 as it is and transposed: the input forward, the gradient backward
+                        casts_bytes += 0.0 if one.layout is Layout.NT else 4.0 * one.batch * one.m * one.k
+                        launches += 2 * one.batch  # casts, scales in the order that the product wants
+                    else:
+                        products_s += self._known[one]
+                case AttentionWork():
+                    attention_s += self._known[one]
+                case StreamWork():
+                    streams_s += self._alone_s(one.kind, one.bytes * wide, one.row)
+                case CollectiveWork():
+                    ring = groups[one.group]
+                    calls += 1 if one.group is Group.TENSOR and ring.members > 1 else 0
+                    shared_s[one.group] += self._exchange_s(one.collective, one.bytes * wide, cluster, ring, one.copies)
+        return IsolatedTimes(
+            products_s=products_s,
+            low_s=low_s,
+            casts_bytes=casts_bytes,
+            attention_s=attention_s,
+            streams_s=streams_s,
+            tensor_s=shared_s[Group.TENSOR],
+            tensor_calls=calls,
+            context_s=shared_s[Group.CONTEXT],
+            expert_s=shared_s[Group.EXPERT],
+            launches=launches,
+        )
+
+    def reached(self, parts: IsolatedTimes, *, ring: bool = False) -> TimeShares:
+        """Return the seconds that a step reaches; ring: keys of other ranks travel beside attention."""
+        by = self.efficiencies
+        rate = by.fp4_rate if self.low is Low.FP4 else by.low_rate
+        casts_s = self._alone_s(Stream.ELEMENTWISE, parts.casts_bytes, 0) if parts.casts_bytes else 0.0
+        attention_s = by.attention * parts.attention_s
+        context_s = max(0.0, parts.context_s - attention_s) if ring else parts.context_s
+        found = TimeShares(
+            products_s=by.products * (parts.products_s + parts.low_s / rate),
+            attention_s=attention_s,
+            streams_s=by.streams * (parts.streams_s + casts_s),
+            exchange_s=by.tensor * parts.tensor_s
+            + by.sync_s * parts.tensor_calls
+            + context_s
+            + by.expert * parts.expert_s,
+        )
+        waits_s = max(0.0, parts.launches * by.launch_s - found.total_s)
+        return found + TimeShares(host_s=waits_s)
+
+    def moved_s(self, kind: Stream, moved_bytes: float, row: int = 0) -> float:
+        """Return seconds of a kernel that only moves bytes."""
+        return self._alone_s(kind, moved_bytes, row)
+
+    def exchange_s(self, collective: Collective, moved_bytes: float, cluster: Cluster, ring: Ring) -> float:
+        """Return seconds of a data-parallel collective or a hop, as a step reaches them."""
+        reduced = 1.0 if collective is Collective.POINT_TO_POINT else self.efficiencies.reduction
+        return reduced * self._exchange_s(collective, moved_bytes, cluster, ring, 1)
+
+    def _alone_s(self, kind: Stream, moved_bytes: float, row: int) -> float:
+        key = (kind, moved_bytes, row)
+        if key not in self._moved:
+            moved = self.timer.moved_s(
+                StreamWork(kind=kind, bytes=moved_bytes), np.array([moved_bytes]), np.array([row])
+            )
+            self._moved[key] = float(moved[0])
+        return self._moved[key]
+
+    def _exchange_s(
+        self, collective: Collective, moved_bytes: float, cluster: Cluster, ring: Ring, copies: int
+    ) -> float:
+        """Return seconds alone; copies of a token to experts in one group of the innermost level leave it once
+        (DeepEP, HybridEP)."""
+        key = (collective, moved_bytes, cluster, ring, copies)
+        if key not in self._exchanged:
+            found = parts(cluster, ring.members, ring.stride)
+            whole_s = collective_s(cluster, collective, ring.members, ring.stride, moved_bytes)
+            if copies > 1 and len(found) > 1:
+                inside_s = collective_s(cluster, collective, found[0].members, ring.stride, moved_bytes)
+                groups = ring.members // found[0].members
+                distinct = groups * (1.0 - (1.0 - 1.0 / groups) ** copies) / copies
+                whole_s = max(inside_s, whole_s * distinct)
+            self._exchanged[key] = whole_s
+        return self._exchanged[key]
+
+    def _price(self, fresh: set[GemmWork | AttentionWork]) -> None:
+        products = [one for one in fresh if isinstance(one, GemmWork)]
+        if products:
+            times = self.timer.listed_s(products) * self.wide
+            self._known.update(zip(products, times.tolist(), strict=True))
+        for one in fresh:
+            if isinstance(one, AttentionWork):
+                self._known[one] = self._attending_s(one)
+
+    def _attending_s(self, one: AttentionWork) -> float:
+        """Return seconds of attention; unfused with dropout on the probabilities: read, written, and its mask."""
+        sizes = (np.array([size]) for size in (one.heads, one.kv_heads, one.head_dim))
+        alone_s = float(self.timer.attentions_s(one, *sizes)[0])
+        if self.flash:
+            return alone_s
+        dropped_s = self._alone_s(Stream.ELEMENTWISE, 5.0 * one.batch * one.heads * float(one.keys) ** 2, 0)
+        return alone_s + dropped_s * one.share

@@ -1,0 +1,89 @@
+"""The table of published training runs: its columns, what is wrong with a cell, what a row says of its memory."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+
+from hardplace.csv_table import Table
+from hardplace.errors import BadInput
+
+COLUMNS = (
+    "id",
+    "source",
+    "layers",
+    "hidden",
+    "heads",
+    "kv_heads",
+    "ffn",
+    "gated_mlp",
+    "vocab",
+    "seq",
+    "precision",
+    "device",
+    "devices",
+    "intra_bw",
+    "inter_bw",
+    "tp",
+    "pp",
+    "vpp",
+    "dp",
+    "cp",
+    "ep",
+    "zero_stage/fsdp",
+    "sp",
+    "recompute",
+    "flash_attention",
+    "micro_batch",
+    "global_batch",
+    "memory_gb",
+    "head_dim",
+    "moe",
+    "target_iter_s",
+    "flag",
+    "grade",
+    "split",
+)
+_WHOLE = (
+    *("layers", "hidden", "heads", "kv_heads", "ffn", "gated_mlp", "vocab", "seq", "devices", "head_dim"),
+    *("tp", "pp", "vpp", "dp", "cp", "ep", "sp", "micro_batch", "global_batch"),
+)
+_MEASURED = ("memory_gb", "target_iter_s")
+_UNSTATED = re.compile(r"offload|recompute modules per recipe|remat policy")
+_ALLOCATED = re.compile(r"SimuMax|torchtitan")
+
+
+def rows_of(table: Table) -> list[dict[str, str]]:
+    """Return the rows by column name; BadInput for a column that is missing, or a cell that is no such number."""
+    for name in COLUMNS:
+        if name not in table.columns:
+            raise BadInput(f"{table.place}: column {name}: missing; expected the columns of validation/training")
+    for column in (*_WHOLE, *_MEASURED):
+        for index, text in enumerate(table.texts(column)):
+            if not _is_number(text, whole=column in _WHOLE):
+                expected = "a whole number" if column in _WHOLE else "a number"
+                raise BadInput(f"{table.where(index, column)}: {text!r}: expected {expected} from 0, or an empty cell")
+    return [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+
+
+def _is_number(text: str, *, whole: bool) -> bool:
+    """Return whether a cell is empty or a finite number from 0."""
+    try:
+        value = float(text or 0)
+    except ValueError:
+        return False
+    return 0.0 <= value < math.inf and (not whole or value == int(value))
+
+
+def allocated_only(row: Mapping[str, str]) -> bool:
+    """Return whether the row's memory is what the allocator counts (torch), rather than all of it (nvidia-smi)."""
+    return bool(_ALLOCATED.search(row["source"]))
+
+
+def memory_unstated(row: Mapping[str, str]) -> bool:
+    """Return whether a row leaves out what its memory depends on: recompute, or how much is offloaded to the host; on
+    TPUs, what XLA keeps (it orders kernels for memory, and its policies keep other tensors than Megatron-LM's)."""
+    if row["device"].startswith("TPU"):
+        return True
+    return not row["recompute"].strip() or bool(_UNSTATED.search(f"{row['recompute']} {row.get('note', '')}"))

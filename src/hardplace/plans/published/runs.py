@@ -1,0 +1,279 @@
+"""Published training runs: a row of the table as a shape and a plan on a node, or the reason why it is not modelled."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from hardplace.hardware.catalogue import node
+from hardplace.hardware.types import Cluster
+from hardplace.plans.efficiencies import DEFAULT, ON_ARRAYS, fitted
+from hardplace.plans.fleet import even_cluster
+from hardplace.plans.plan import ContextExchange, Format, OptimizerKind, Plan, problems
+from hardplace.workload.decoder import DecoderShape, Experts, Latent
+from hardplace.workload.types import Recompute
+
+# device of the table: (device, node) of the catalogue
+DEVICES = {
+    "A100-80GB": ("a100-80gb-sxm", "dgx-a100"),
+    "A100-40GB": ("a100-40gb-sxm", "dgx-a100-320gb"),
+    "H100-80GB": ("h100-sxm", "dgx-h100"),
+    "V100-32GB": ("v100-sxm2", "dgx-v100"),
+    "B200": ("b200-sxm", "dgx-b200"),
+    "B300": ("b300-sxm", "dgx-b300"),
+    "GB300": ("gb300", "gb300-nvl72"),
+    "V100-16GB": ("v100-sxm2", "dgx-v100"),  # the same chip with half the memory, which seconds do not depend on
+    "GB200": ("gb200", "gb200-nvl72"),
+    "TPUv3": ("tpu-v3", "tpu-v3-1024"),
+    "TPUv4": ("tpu-v4", "tpu-v4-4096"),
+    "TPUv5e": ("tpu-v5e", "tpu-v5e-256"),
+    "TPUv5p": ("tpu-v5p", "tpu-v5p-8960"),
+    "Trainium1-chip": ("trainium1", "trn1"),
+    "Gaudi2": ("gaudi2", "hls-gaudi2"),
+}
+_ARRAYS = ("TPU", "Trainium", "Gaudi")
+_CORES = {"Trainium1-chip": 2}  # that a source counts as devices of a tensor-parallel group; of one chip they are one
+FABRICS = ("Omni-Path",)  # that reach less than their rate
+_RATE = re.compile(r"(?:(\d+)x)?(\d+) ?G([bB])/s")
+_NUMBERED = re.compile(r"(\d+)")
+# What a source names, or its table's place: the software (`hardplace.plans.efficiencies`), first match.
+_SOFTWARE = (
+    (re.compile(r"mosaicml"), "fsdp-eager"),
+    (re.compile(r"fms-fsdp|torchtitan"), "fsdp-compiled"),
+    (re.compile(r"maxtext|MaxText|tpu-recipes", re.IGNORECASE), "xla"),
+    (re.compile(r"SimuMax"), "megatron-core-plain"),
+    (re.compile(r"Megatron-Bridge|NeMo|dgxc"), "megatron-core"),
+    (re.compile(r"bigscience"), "megatron-deepspeed"),
+    (re.compile(r"^github.com/NVIDIA/Megatron-LM git history"), "megatron-2020"),
+    (re.compile(r"Megatron-LM|vTrain|2104\.04473|2201\.11990|BloombergGPT|NeoX|OPT|GLM"), "megatron-2021"),
+)
+_SOME_LAYERS = re.compile(r"full\((\d+)/\d+ layers\)")  # of a stage
+_SLICES = re.compile(r"(\d+) (?:slice|pod)")  # of a torus, joined by the data-centre network
+_SAID = re.compile(r"inter-node fabric[^;]*?(\d+ Gb/s)")
+_FUSED_LOSS = re.compile(r"mosaicml|Megatron-Bridge")  # loss_fn fused_crossentropy; cross_entropy_fusion_impl te
+_LATER = re.compile(r"^26\.(?:0[6-9]|1\d)")  # containers with CUDA graphs and fused dispatch
+
+
+class NotModelled(Exception):
+    """Why a row has no prediction."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedRun:
+    """A published run, ready to be estimated.
+
+    device: a name of the catalogue. cluster: with the row's fabric at its rate. backend: of attention. stack: software,
+    fabric: between nodes ("" where it reaches its rate), of the fitted figures. open: columns (micro_batch) that the
+    source leaves out and that estimates settle.
+    """
+
+    shape: DecoderShape
+    plan: Plan
+    device: str
+    cluster: Cluster
+    backend: str
+    stack: str
+    fabric: str
+    open: tuple[str, ...] = ()
+
+
+def run_of(row: Mapping[str, str]) -> PublishedRun:
+    """Return a row's run; NotModelled with the reason."""
+    if row["device"] not in DEVICES:
+        raise NotModelled(f"device {row['device']}: no device of the catalogue with a node")
+    if _format(row["precision"]) is None:
+        raise NotModelled(f"precision {row['precision']}: no GEMM model")
+    if not row["hidden"].strip():
+        raise NotModelled("shape: not given")
+    if not row["global_batch"].strip():
+        raise NotModelled("global_batch: not given")
+    plan = _plan(row)
+    shape = _shape(row)
+    for problem in problems(plan):
+        raise NotModelled(problem)
+    if plan.devices != _count(row, "devices"):
+        raise NotModelled(f"degrees multiply to {plan.devices}, not to the {_count(row, 'devices')} devices of the row")
+    device, name = DEVICES[row["device"]]
+    nvidia = "NVIDIA" in row["source"] and row["device"] not in ("A100-80GB", "A100-40GB", "V100-32GB")
+    backend = "cudnn" if nvidia or row["device"] in ("B200", "GB200") else "default"
+    said = _SAID.search(row.get("note", ""))  # fms-fsdp's fabric stands in the note, of a node
+    cluster = _cluster(name, plan.devices, row["inter_bw"] or (f"{said[1]} per node" if said else ""), _slices(row))
+    if "NVSwitch" in row["intra_bw"]:
+        cluster = replace(cluster, levels=(replace(cluster.levels[0], meshed=False), *cluster.levels[1:]))
+    fabric = next((one for one in FABRICS if one in row["inter_bw"]), "")
+    return PublishedRun(
+        shape=shape,
+        plan=plan,
+        device=device,
+        cluster=cluster,
+        backend=backend,
+        stack=software(row),
+        fabric=fabric,
+        open=() if row["micro_batch"].strip() else ("micro_batch",),
+    )
+
+
+def _format(text: str) -> Format | None:
+    known = {"bf16": Format.BF16, "fp16": Format.FP16, "fp8": Format.FP8, "mxfp8": Format.FP8, "nvfp4": Format.FP4}
+    return next((found for name, found in (known | {"fp32": Format.FP32}).items() if text.startswith(name)), None)
+
+
+def software(row: Mapping[str, str]) -> str:
+    """Return the software that a row's source ran, by the source's name; Megatron Core if it names none."""
+    if row["device"].startswith(_ARRAYS):
+        return ON_ARRAYS
+    text = " ".join(row.get(name, "") for name in ("source", "model", "note"))
+    found = next((name for pattern, name in _SOFTWARE if pattern.search(text)), DEFAULT)
+    later = _LATER.match(row.get("note", "")) and "GPT OSS" not in text  # whose times no release changed
+    return "megatron-core-graphs" if found == DEFAULT and later else found
+
+
+def _count(row: Mapping[str, str], column: str, default: int | None = None) -> int:
+    text = row[column].strip()
+    if not text and default is not None:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        raise NotModelled(f"{column}: {text!r}: not given as a number") from None
+    if value != int(value) or value < 0:
+        raise NotModelled(f"{column}: {text!r}: no whole number")
+    return int(value)
+
+
+def _shape(row: Mapping[str, str]) -> DecoderShape:
+    hidden, heads = _count(row, "hidden"), _count(row, "heads")
+    fields = dict(
+        part.split("=", 1) for part in row["moe"].replace("mla:", "").replace(",", ";").split(";") if "=" in part
+    )
+    numbers = {name: int(value) for name, value in fields.items() if value.isdigit()}
+    moe = row["moe"]
+    experts = latent = None
+    if moe:
+        if not {"experts", "topk", "expert_ffn"} <= numbers.keys():
+            raise NotModelled(f"moe: {moe!r}: experts, topk or expert_ffn not given")
+        experts = Experts(
+            count=numbers["experts"],
+            chosen=numbers["topk"],
+            ffn=numbers["expert_ffn"],
+            shared_ffn=numbers.get("shared_ffn", 0),
+            dense_layers=numbers.get("first_dense_layers", 0),
+        )
+    if "mla:" in moe:
+        names = {"query": "q_lora", "key_value": "kv_lora", "nope": "nope", "rope": "rope", "value": "v"}
+        latent = Latent(**{field: numbers[name] for field, name in names.items()})
+    gated = bool(_count(row, "gated_mlp"))
+    return DecoderShape(
+        layers=_count(row, "layers"),
+        hidden=hidden,
+        heads=heads,
+        kv_heads=_count(row, "kv_heads", heads),
+        head_dim=_count(row, "head_dim", hidden // heads if heads else 0),
+        ffn=_count(row, "ffn", 0 if experts and not experts.dense_layers else None),
+        vocab=_count(row, "vocab"),
+        sequence=_count(row, "seq"),
+        gated=gated,
+        positions=not gated,
+        experts=experts,
+        latent=latent,
+        window=numbers.get("swa_window", 0),
+        window_every=2 if "every_2" in moe else 1,
+        predicted=numbers.get("mtp", 0),
+        dropout=software(row) in ("megatron-2020", "megatron-2021", "megatron-deepspeed"),
+        fused_loss=bool(_FUSED_LOSS.search(row["source"])),
+    )
+
+
+def _plan(row: Mapping[str, str]) -> Plan:
+    """Return the row's plan. What a source leaves out: ZeRO 1 on H100 and later (Megatron's distributed optimizer), 0
+    before; no recompute; the fastest micro-batch; context and expert degrees 1. Gradients are reduced in fp32, in 16
+    bit for fp16, pure bf16, fms-fsdp (its policy bfSixteen) and NVIDIA's own runs (their recipes of NeMo and
+    Megatron-Bridge turn grad_reduce_in_fp32 off); DeepSpeed keeps the 16-bit ones beside. "selective" of any kind is
+    taken as Megatron-LM's. Keys travel around a ring. Memory lost and reserved: as the software's. MaxText gives the
+    batch of a device, and divides the residual stream among the ranks of a tensor-parallel group (base.yml,
+    activation_embed), as sequence parallelism does.
+    """
+    old = row["device"] in ("A100-80GB", "A100-40GB", "V100-32GB")
+    context = _count(row, "cp", 1)
+    tensor = max(1, _count(row, "tp") // _CORES.get(row["device"], 1))
+    inside = tensor * _count(row, "pp") * context
+    data = _count(row, "dp", max(1, _count(row, "devices") // inside))
+    zero, shard = _zero(row["zero_stage/fsdp"].strip(), 0 if old else 1, data * context, _slices(row))
+    recompute = row["recompute"].strip()
+    some = _SOME_LAYERS.match(recompute)
+    kind = next((one for one in Recompute if recompute.startswith(one.value)), Recompute.NONE)
+    stack = software(row)
+    short = row["precision"] in ("fp16", "bf16(pure)") or stack in (DEFAULT, "megatron-core-graphs")
+    short = short or "fms-fsdp" in row["source"]
+    each = _count(row, "micro_batch", 1)
+    return Plan(
+        global_batch=_count(row, "global_batch"),
+        tensor=tensor,
+        sequence=tensor > 1 and (stack == ON_ARRAYS or bool(_count(row, "sp", 0))),
+        pipeline=_count(row, "pp"),
+        virtual=max(1, _count(row, "vpp", 1)),
+        data=data,
+        context=context,
+        expert=_count(row, "ep", 1),
+        zero=zero,
+        shard=shard,
+        micro_batch=each * tensor * context if "maxtext" in row["source"] else each,
+        recompute=kind,
+        recompute_layers=int(some[1]) if some else 0,
+        precision=_format(row["precision"]) or Format.BF16,
+        optimizer=_optimizer(row),
+        gradient="bf16" if short else "bf16+fp32" if stack == "megatron-deepspeed" else "fp32",
+        fragmentation=fitted().stacks[stack].fragmentation,
+        reserve_bytes=fitted().stacks[stack].reserve_bytes,
+        context_exchange=ContextExchange.RING,
+        flash=row["flash_attention"] != "0",
+    )
+
+
+def _optimizer(row: Mapping[str, str]) -> OptimizerKind:
+    if "Muon" in row.get("note", ""):
+        return OptimizerKind.MUON
+    return OptimizerKind.ADAMW_BF16 if row["precision"] == "bf16(pure)" else OptimizerKind.ADAMW
+
+
+def _slices(row: Mapping[str, str]) -> int:
+    """Return how many slices of a torus the run has; 1 where the source speaks of none."""
+    said = _SLICES.match(row["inter_bw"])
+    return int(said[1]) if said else 1
+
+
+def _zero(text: str, default: int, replicas: int, slices: int) -> tuple[int, int]:
+    if text == "FSDP over ICI, DP over DCN":
+        return 3, replicas // slices if slices > 1 else 0
+    if not text:
+        return default, 0
+    if text[0].isdigit() and "MiCS" not in text:
+        return int(text[0]), 0
+    if text == "FSDP(3)" or text == "FSDP":
+        return 3, 0
+    if "in node" in text:
+        return 3, 8 if replicas % 8 == 0 else 0
+    numbers = _NUMBERED.findall(text)
+    if "MiCS" in text:
+        return 3, int(numbers[-1])
+    if text.startswith("FSDP") and "ICI" not in text and numbers:
+        size = int(numbers[0])
+        return 3, size if size < replicas else 0
+    raise NotModelled(f"zero_stage/fsdp: {text!r}: not a plan of this model")
+
+
+def _cluster(name: str, devices: int, fabric: str, slices: int) -> Cluster:
+    """Return the node's cluster with the row's fabric as the bandwidth of a device between nodes, or its slices."""
+    if slices > 1:
+        inside, outside = node(name).levels
+        return Cluster(devices=devices, levels=(inside.of(devices // slices), outside.of(devices)))
+    found = even_cluster(node(name), devices)
+    match = _RATE.search(fabric)
+    if match is None or len(found.levels) < 2:
+        return found
+    times, size, unit = match.groups()
+    rate = int(times or 1) * int(size) * 1e9 / (8 if unit == "b" else 1)
+    if "node" in fabric or "VM" in fabric:
+        rate /= found.levels[0].devices
+    return replace(found, levels=(*found.levels[:-1], replace(found.levels[-1], bandwidth_bytes_per_s=rate)))

@@ -1,0 +1,201 @@
+"""Predictions of published training runs beside what was measured, and the summary of their errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+
+from hardplace.errors import BadInput
+from hardplace.hardware.catalogue import device
+from hardplace.plans.chain import of_shape
+from hardplace.plans.efficiencies import FittedEfficiencies, efficiencies, fitted
+from hardplace.plans.estimate import PlanEstimate, estimate_plan
+from hardplace.plans.fleet import DevicePool, Fleet
+from hardplace.plans.placement.space import MICRO_BATCHES
+from hardplace.plans.plan import Format, Plan, problems
+from hardplace.plans.pricer import StepPricer
+from hardplace.plans.pricing import pricer_of
+from hardplace.plans.published.rows import allocated_only, memory_unstated
+from hardplace.plans.published.runs import NotModelled, PublishedRun, run_of
+
+GIB = 1 << 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunScore:
+    """One row: seconds predicted and measured, relative error, why there is no prediction (empty: there is one).
+
+    counted: the row counts in the summary (grade A or B, no flag, measured, predicted). memory_gib, published_gib: of
+    the fullest stage, what the allocator counts or all, as the source measured it. fits: the plan fits the device.
+    oom: the run ran out of memory. unstated: the source leaves out recompute, or how much is offloaded.
+    """
+
+    id: str
+    source: str
+    device: str
+    split: str
+    predicted_s: float | None
+    measured_s: float | None
+    error: float | None
+    not_modelled: str
+    counted: bool
+    memory_gib: float | None = None
+    published_gib: float | None = None
+    fits: bool | None = None
+    oom: bool = False
+    unstated: bool = False
+
+    @property
+    def memory_error(self) -> float | None:
+        """Relative error of the memory; None without a published one."""
+        if self.memory_gib is None or self.published_gib is None:
+            return None
+        return self.memory_gib / self.published_gib - 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorSummary:
+    """Absolute relative errors over rows: mean, median, worst, and Spearman's rank correlation of times."""
+
+    name: str
+    rows: int
+    mean: float
+    median: float
+    worst: float
+    worst_id: str
+    bias: float
+    rank: float | None
+
+
+@cache
+def _pricer(gpu: str, precision: Format, flash: bool, stack: str, backend: str) -> StepPricer:
+    """Return the pricer of a GPU with its fitted efficiencies, shared so that kernels are priced once."""
+    return pricer_of(device(gpu), Plan(global_batch=1, precision=precision, flash=flash), stack, backend)
+
+
+def fleet_of_run(run: PublishedRun, found: FittedEfficiencies | None = None) -> Fleet:
+    """Return the run's devices with what prices its work on them; found: other figures than those that ship."""
+    known = found or fitted()
+    pricer = _pricer(run.device, run.plan.precision, run.plan.flash, run.stack, run.backend)
+    pricer.efficiencies = efficiencies(pricer.kind, run.stack, known, flash=run.plan.flash)
+    cluster, share = run.cluster, known.fabrics.get(run.fabric, 1.0)
+    if share != 1.0 and len(cluster.levels) > 1:
+        cluster = replace(cluster, levels=(*cluster.levels[:-1], replace(cluster.levels[-1], efficiency=share)))
+    return Fleet(
+        sites=(
+            DevicePool(device=run.device, cluster=cluster, pricer=pricer, memory_bytes=device(run.device).memory_bytes),
+        )
+    )
+
+
+def settled(run: PublishedRun) -> PublishedRun:
+    """Return the run with what its source leaves out: of the micro-batches 1, 2, 4, ... that divide the batch the
+    fastest that fits."""
+    each = run.plan.global_batch // run.plan.data
+    found: list[tuple[bool, float, PublishedRun]] = []
+    for size in MICRO_BATCHES:
+        one = replace(run, plan=replace(run.plan, micro_batch=size), open=())
+        if run.open and each % size == 0 and next(problems(one.plan), None) is None:
+            tried = estimate_plan(of_shape(one.shape, one.plan), one.plan, fleet_of_run(one))
+            found.append((not tried.fits, tried.step_s, one))
+    return min(found, key=lambda item: item[:2])[2] if found else run
+
+
+def estimated(run: PublishedRun) -> PlanEstimate:
+    """Return the estimate of a run."""
+    one = settled(run)
+    return estimate_plan(of_shape(one.shape, one.plan), one.plan, fleet_of_run(one))
+
+
+def score(row: Mapping[str, str], estimate: Callable[[PublishedRun], PlanEstimate] = estimated) -> RunScore:
+    """Return a row's prediction beside its measurement."""
+    measured_s = _number(row["target_iter_s"])
+    published = _number(row["memory_gb"])
+    found, reason = None, ""
+    try:
+        found = estimate(run_of(row))
+    except (NotModelled, BadInput) as problem:
+        reason = str(problem)
+    predicted_s = found.step_s if found else None
+    known = predicted_s is not None and measured_s is not None
+    return RunScore(
+        id=row["id"],
+        source=row["source"].split(" ")[0],
+        device=row["device"],
+        split=row["split"],
+        predicted_s=predicted_s,
+        measured_s=measured_s,
+        error=predicted_s / measured_s - 1.0 if predicted_s is not None and measured_s is not None else None,
+        not_modelled=reason,
+        counted=known and row["grade"] != "C" and not row["flag"],
+        memory_gib=_fullest_gib(found, row) if found else None,
+        published_gib=published,
+        fits=found.fits if found else None,
+        oom=row.get("oom", "").startswith("1"),
+        unstated=memory_unstated(row),
+    )
+
+
+def _fullest_gib(found: PlanEstimate, row: Mapping[str, str]) -> float:
+    """Return the fullest stage's memory in GiB, as the row's source measured it."""
+    only = allocated_only(row)
+    return max(one.allocated_bytes if only else one.total_bytes for one in found.memory) / GIB
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if value > 0 else None
+
+
+def summary(name: str, rows: Sequence[RunScore], *, memory: bool = False) -> ErrorSummary | None:
+    """Return the summary of the rows that count, of seconds or of memory; None if none does."""
+    counted = [
+        (one.memory_error, one.memory_gib, one.published_gib, one)
+        if memory
+        else (one.error, one.predicted_s, one.measured_s, one)
+        for one in rows
+        if one.counted
+    ]
+    known = [(error, found, true, one) for error, found, true, one in counted if error is not None]
+    if not known:
+        return None
+    errors = np.array([abs(error) for error, *_ in known])
+    worst = max(known, key=lambda item: abs(item[0]))
+    return ErrorSummary(
+        name=name,
+        rows=len(known),
+        mean=float(errors.mean()),
+        median=float(np.median(errors)),
+        worst=abs(worst[0]),
+        worst_id=worst[3].id,
+        bias=float(np.mean([error for error, *_ in known])),
+        rank=_spearman([(found or 0.0, true or 0.0) for _, found, true, _ in known]),
+    )
+
+
+def _spearman(pairs: Sequence[tuple[float, float]]) -> float | None:
+    """Return the rank correlation, ties ranked by their mean; None below three rows or without spread."""
+    if len(pairs) < 3:
+        return None
+    ranks = [_ranks(np.array(side)) for side in zip(*pairs, strict=True)]
+    if any(side.std() == 0.0 for side in ranks):
+        return None
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+
+
+def _ranks(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    return np.array([(values < one).sum() + ((values == one).sum() - 1) / 2.0 for one in values])
+
+
+def by_source(rows: Iterable[RunScore], *, memory: bool = False) -> list[ErrorSummary]:
+    """Return the summary of each source, then of all rows; of seconds, or of memory."""
+    listed = list(rows)
+    names = dict.fromkeys(one.source for one in listed)
+    found = [summary(name, [one for one in listed if one.source == name], memory=memory) for name in names]
+    return [one for one in (*found, summary("all rows", listed, memory=memory)) if one is not None]

@@ -1,0 +1,1 @@
+"""Plans for what is left of a cluster, with what moving to them costs."""

@@ -1,0 +1,183 @@
+"""Ways to run a model's layers, with seconds as sums, and what they make of a plan: bounds, and the pipeline's seconds
+(docs/model-replan.md, "Bounds")."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from hardplace.cost.layers.work import LayerWork
+from hardplace.plans.chain import LayerChain
+from hardplace.plans.estimate import held
+from hardplace.plans.fleet import DevicePool
+from hardplace.plans.memory import StageContents
+from hardplace.plans.pipeline import Pipelined, least, pipelined
+from hardplace.plans.placement.degree_bounds import LightestLayer, weights_of
+from hardplace.plans.plan import PipelineSchedule, Plan, stage_layers
+from hardplace.plans.timing import Known, layer_seconds
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Stages = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageCuts:
+    """A chain cut into stages: where each begins, and the end (edges). Layers first to last - 1 are those that are
+    cut."""
+
+    first: int
+    last: int
+    edges: Ints
+
+    def chunks(self, virtual: int) -> Ints:
+        """Return where every chunk begins and ends, (stages, chunks + 1); what always comes first is in the first.
+        Short chunks are a stage's first ones, of the last stage its last ones (`estimate._chunks`)."""
+        low, high = self.edges[:-1, None], self.edges[1:, None]
+        start, end = np.maximum(low, self.first), np.minimum(high, self.last)
+        more = np.where(high == self.edges[-1], virtual - 1, 0)  # short chunks are the last stage's last ones
+        inner = start + ((end - start) * np.arange(1, virtual) + more) // virtual
+        return np.concatenate([low, inner, high], axis=1)
+
+
+class WaysToCut:
+    """The ways to cut a model: as even as it goes, and as the running plan does."""
+
+    def __init__(self, running: Plan) -> None:
+        self.running = running
+        self._known: dict[tuple[int, Stages], StageCuts] = {}
+        self._held: dict[tuple[int, int, Stages], tuple[list[tuple[LayerWork, ...]], list[StageContents]]] = {}
+
+    def ways(self, pipeline: int) -> tuple[Stages, ...]:
+        """Return what a plan of so many stages may have as its `stages`."""
+        own = self.running.stages
+        return ((), own) if own and pipeline == self.running.pipeline else ((),)
+
+    def cut(self, pipeline: int, stages: Stages, chain: LayerChain) -> StageCuts:
+        """Return the stages of a chain, as `chain.stages_of` has them."""
+        if (pipeline, stages) not in self._known:
+            first, last = chain.inner.start, chain.inner.stop
+            edges = np.array([0, len(chain.whole)])
+            if pipeline > 1:
+                sizes = stage_layers(last - first, replace(self.running, pipeline=pipeline, stages=stages))
+                edges = np.concatenate([[0], first + np.cumsum(sizes)])
+                edges[-1] = len(chain.whole)
+            self._known[pipeline, stages] = StageCuts(first=first, last=last, edges=edges)
+        return self._known[pipeline, stages]
+
+    def held(self, chain: LayerChain, plan: Plan) -> tuple[list[tuple[LayerWork, ...]], list[StageContents]]:
+        """Return each stage's layers, and what they hold. The chain is to outlive the cuts."""
+        key = id(chain), plan.pipeline, plan.stages
+        if key not in self._held:
+            edges = self.cut(plan.pipeline, plan.stages, chain).edges.tolist()
+            stages = [chain.whole[low:high] for low, high in itertools.pairwise(edges)]
+            self._held[key] = stages, [held(stage) for stage in stages]
+        return self._held[key]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunBounds:
+    """Layers of a rank under a plan's degrees within a layer, micro-batch, recompute and schedule: seconds of all
+    layers before each, (forward, backward, weight gradients; layers + 1). Of layers of which only some are recomputed:
+    as if none were, a lower bound."""
+
+    plan: Plan
+    chain: LayerChain
+    before_s: Floats
+    weights: LightestLayer
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the seconds are only a bound."""
+        return self.plan.recompute_layers > 0
+
+
+def kind_of(plan: Plan, chain: LayerChain, plain: LayerChain, site: DevicePool, known: Known) -> RunBounds:
+    """Return the layers priced on a site; plain: without recompute."""
+    priced_as = plain if plan.recompute_layers else chain
+    seconds = {}
+    for key, one in {id(one): one for one in priced_as.whole}.items():
+        priced = layer_seconds(one, plan, site, known)
+        seconds[key] = priced.forward_s, priced.backward_s, priced.weight_s
+    table = np.array([seconds[id(one)] for one in priced_as.whole]).T
+    before_s = np.concatenate([np.zeros((3, 1)), np.cumsum(table, axis=1)], axis=1)
+    return RunBounds(plan=plan, chain=chain, before_s=before_s, weights=weights_of(plain.layers, chain.layers))
+
+
+def bounds(kind: RunBounds, degrees: Ints, cuts: WaysToCut) -> Floats:
+    """Return lower bounds of seconds a sample by degrees, rows of (pipeline, data, batch).
+
+    All micro-batches on the slowest stage, with (stages alike, so that every chunk has a layer) the way of the first
+    one down to it and of the last one back, a layer a stage; where weight gradients run apart, the way of the first one
+    to the last stage and all on it.
+    """
+    pipelines = np.unique(degrees[:, 0])
+    apart = kind.plan.schedule is PipelineSchedule.ZERO_BUBBLE
+    count = len(kind.chain.layers)
+    inner = np.diff(kind.before_s, axis=1)[:2].sum(axis=0)[kind.chain.inner]
+    layer_s = float(inner.min()) if count else 0.0
+    slowest, way, final = np.full((3, int(pipelines[-1]) + 1), np.inf)
+    total_s, both_s = kind.before_s.sum(axis=0), kind.before_s[:2].sum(axis=0)
+    for stages in {(), cuts.running.stages}:
+        here = [one for one in pipelines.tolist() if stages in cuts.ways(one)]
+        if not here:
+            continue
+        edges = [cuts.cut(one, stages, kind.chain).edges for one in here]
+        starts = np.cumsum([0, *(len(one) for one in edges[:-1])])
+        loads = np.diff(total_s[np.concatenate(edges)], append=0.0)  # from one pipeline's end to the next: below zero
+        slowest[here] = np.minimum(slowest[here], np.maximum.reduceat(loads, starts))
+        before = both_s[[one[-2] for one in edges]]
+        way[here] = np.minimum(way[here], before if apart else (np.array(here) - 1) * layer_s)
+        final[here] = np.minimum(final[here], both_s[-1] - before)
+    pipeline, data, batch = degrees.T
+    times = batch // (data * kind.plan.micro_batch)
+    work_s = times * slowest[pipeline]
+    if apart:
+        return np.asarray(np.maximum(work_s, way[pipeline] + times * final[pipeline]) / batch)
+    alike = (count % pipeline == 0) & (pipeline != cuts.running.pipeline)
+    if kind.bounded or kind.plan.schedule is PipelineSchedule.GPIPE:
+        alike[:] = False
+    return np.asarray((work_s + np.where(alike, way[pipeline], 0.0)) / batch)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoundedPlan:
+    """A plan whose ZeRO is not yet chosen, with lower bounds: of when each stage is done, and of the step without its
+    end. runs: the pipeline's seconds, once they are worked out."""
+
+    kind: RunBounds
+    plan: Plan
+    cut: StageCuts
+    hop_s: float
+    done_s: Floats
+    least_s: float
+    runs: list[Pipelined]
+
+    def chunks_s(self) -> Sequence[Sequence[Sequence[float]]]:
+        """Return seconds of a micro-batch, [forward, backward, weight gradients][stage][chunk]."""
+        found: list[list[list[float]]] = np.diff(self.kind.before_s[:, self.cut.chunks(self.plan.virtual)]).tolist()
+        return found
+
+    def run(self) -> Pipelined:
+        """Return the pipeline's seconds."""
+        if not self.runs:
+            forward_s, backward_s, weight_s = self.chunks_s()
+            plan = self.plan
+            self.runs.append(pipelined(forward_s, backward_s, weight_s, self.hop_s, plan.micro_batches, plan.schedule))
+        return self.runs[0]
+
+
+def timed(kind: RunBounds, plan: Plan, cut: StageCuts, hop_s: float) -> BoundedPlan:
+    """Return a plan with its bounds."""
+    if kind.bounded:
+        return BoundedPlan(
+            kind=kind, plan=plan, cut=cut, hop_s=hop_s, done_s=np.zeros(plan.pipeline), least_s=0.0, runs=[]
+        )
+    seconds = np.diff(kind.before_s[:, cut.chunks(plan.virtual)])[..., None]
+    done, total = least(seconds, np.array([hop_s]), plan.micro_batches, plan.schedule)
+    least_s = float(total[0])
+    return BoundedPlan(kind=kind, plan=plan, cut=cut, hop_s=hop_s, done_s=done[:, 0], least_s=least_s, runs=[])

@@ -1,0 +1,110 @@
+"""A model, the plan that it runs under, and the devices at hand: fleets, layers and prices, each made once and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from hardplace.cost.layers.fused import decoder_of
+from hardplace.errors import BadInput
+from hardplace.hardware.device import Device, Node
+from hardplace.plans.chain import LayerChain, chain_of, rank_layers
+from hardplace.plans.estimate import PlanEstimate, estimate_plan
+from hardplace.plans.fleet import DevicePool, Fleet, even_cluster
+from hardplace.plans.placement.space import shape_of
+from hardplace.plans.plan import Plan
+from hardplace.plans.pricing import pricer_of
+from hardplace.plans.timing import Known
+from hardplace.workload.types import Layer, Recompute, Workload
+
+Inside = tuple[int, ...]  # how many levels the network has, and the devices in a group of each but the last
+
+
+class AvailableDevices:
+    """One model on one kind of device; `running` says what stays as it is. room_for: whether so many nodes with so many
+    devices each are there, of `devices` in all."""
+
+    def __init__(
+        self,
+        workload: Workload,
+        chip: Device,
+        node: Node,
+        running: Plan,
+        devices: int,
+        room_for: Callable[[int, int], bool] = lambda nodes, each: True,
+    ) -> None:
+        self.workload, self.chip, self.node, self.running = workload, chip, node, running
+        self.devices, self.room_for = devices, room_for
+        self.pricer, self.shape = pricer_of(chip, running), shape_of(workload)
+        self.priced = 0
+        self._decoder = decoder_of(workload)
+        self._known: dict[Inside, Known] = {}
+        self._ranks: dict[tuple[int, bool], tuple[Layer, ...]] = {}
+        self._chains: dict[tuple[object, ...], LayerChain] = {}
+        self._placed: dict[int, Fleet | None] = {}
+
+    def estimate(self, plan: Plan) -> PlanEstimate:
+        """Return what a plan costs; BadInput where it does not suit the model or the nodes."""
+        fleet = self.fleet(plan.devices)
+        self.priced += 1
+        return estimate_plan(self.chain(plan), plan, fleet, self.known(inside(fleet)))
+
+    def known(self, network: Inside) -> Known:
+        """Return the layers that are priced already on networks that they see alike."""
+        return self._known.setdefault(network, {})
+
+    def fleet(self, devices: int) -> Fleet:
+        """Return so many of the devices; BadInput where they do not fill their nodes."""
+        site = DevicePool(
+            device=self.chip.name,
+            cluster=even_cluster(self.node, devices),
+            pricer=self.pricer,
+            memory_bytes=self.chip.memory_bytes,
+        )
+        return Fleet(sites=(site,))
+
+    def site(self, plan: Plan) -> DevicePool:
+        """Return the devices of a plan; BadInput where they do not fill their nodes."""
+        return self.fleet(plan.devices).sites[0]
+
+    def placed(self, devices: int) -> Fleet | None:
+        """Return so many of the devices; None where they do not fill nodes, or not so many nodes are there."""
+        if devices not in self._placed:
+            found: Fleet | None = None
+            if devices <= self.devices:
+                try:
+                    found = self.fleet(devices)
+                    each = found.sites[0].cluster.levels[0].devices
+                    found = found if self.room_for(devices // each, each) else None
+                except BadInput:
+                    found = None
+            self._placed[devices] = found
+        return self._placed[devices]
+
+    def chain(self, plan: Plan) -> LayerChain:
+        """Return a plan's layers, with the plain ones beside where it recomputes; BadInput where a degree divides
+        nothing."""
+        again = 1 if plan.recompute is not Recompute.NONE else 0
+        key = (plan.tensor, plan.sequence, plan.micro_batch, plan.recompute)
+        if key not in self._chains:
+            made: tuple[Layer, ...] = ()
+            if self._decoder is None:
+                if key[:2] not in self._ranks:
+                    self._ranks[key[:2]] = rank_layers(self.workload, plan)
+                made = self._ranks[key[:2]]
+            self._chains[key] = chain_of(self.workload, made, self._decoder, replace(plan, recompute_layers=again))
+        return self._chains[key]
+
+    def divides(self, plan: Plan) -> bool:
+        """Return whether a plan's degrees divide the model."""
+        try:
+            self.chain(plan)
+        except BadInput:
+            return False
+        return True
+
+
+def inside(fleet: Fleet) -> Inside:
+    """Return what collectives within a layer see of the network: not how many groups its last level joins."""
+    levels = fleet.sites[0].cluster.levels
+    return len(levels), *(level.devices for level in levels[: -1 if len(levels) > 1 else None])

@@ -1,0 +1,239 @@
+"""The best plan to go on with when devices or links of a running plan change (docs/model-replan.md). Read `replan`
+first: plans come in rising order of seconds (`plans.replanning.variants`), each is charged the pause that moving to it takes, and
+the loop ends when no later one can do more work over the horizon."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from hardplace.errors import BadInput
+from hardplace.hardware.device import Device, Node
+from hardplace.plans.estimate import PlanEstimate
+from hardplace.plans.fleet import even_cluster
+from hardplace.plans.memory import state_bytes, weight_bytes
+from hardplace.plans.plan import Plan
+from hardplace.plans.replanning.devices import AvailableDevices
+from hardplace.plans.replanning.mapping import GONE, standing
+from hardplace.plans.replanning.moves import StateMoves, moves
+from hardplace.plans.replanning.state import ModelState, spread_of
+from hardplace.plans.replanning.state_shares import Ints
+from hardplace.plans.replanning.variants import RisingPlans
+from hardplace.workload.types import Recompute, Workload
+
+RESTART_S = 60.0  # docs/model-replan.md, "Pause"
+STORE_BYTES_PER_S = 125e6  # of a device; docs/model-replan.md, "Pause"
+BEST = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What is at hand from now on: devices, those left of the running plan before new ones; lost: devices of the
+    running plan, numbered by rank; node: with its links as they are now. horizon_s: until the next change. restart_s:
+    of a stop without any transfer. store_bytes_per_s: at which checkpoints are read, times the devices."""
+
+    devices: int
+    lost: frozenset[int]
+    node: Node
+    horizon_s: float
+    restart_s: float = RESTART_S
+    store_bytes_per_s: float = STORE_BYTES_PER_S
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplanOption:
+    """A plan to go on with: bytes that move, the pause, samples/s while it runs and in the mean of the horizon. spares:
+    devices at hand that it leaves idle."""
+
+    estimate: PlanEstimate
+    moves: StateMoves
+    transfer_s: float
+    read_s: float
+    pause_s: float
+    samples_per_s: float
+    effective_samples_per_s: float
+    spares: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplanResult:
+    """Options, most work first; the first is the best of its space. running: the old plan on its old devices.
+    reread_bytes, reread_s: of all state, which the store must give if hosts keep no snapshot of the checkpoint; 0 where
+    nothing is lost for good. uneven: the best plan whose batch is only near the running one, where it is faster."""
+
+    options: tuple[ReplanOption, ...]
+    running: PlanEstimate
+    reread_bytes: float
+    reread_s: float
+    uneven: PlanEstimate | None
+    considered: int
+    priced: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stuck:
+    """No plan does any work: nearest is short of memory on a stage by so many bytes; or (None) the horizon is over
+    before any goes on, since no pause is shorter than pause_s; or, where that is less than the horizon, the degrees
+    that stay as they are suit none."""
+
+    nearest: Plan | None
+    stage: int
+    short_bytes: float
+    pause_s: float
+
+
+def replan(workload: Workload, chip: Device, running: Plan, before: Node, change: Change) -> ReplanResult | Stuck:
+    """Return the plans that do most work until the next change, or why none does any.
+
+    before: the node of the running plan, as it was. Work of a plan is samples/s x (horizon - pause). Raises BadInput
+    for a plan that does not suit the model, or a change that does not suit the plan.
+    """
+    _check(running, before, change)
+    old = AvailableDevices(workload, chip, before, running, running.devices).estimate(running)
+    mover = _Mover(workload, old, before, change)
+    now = RisingPlans(AvailableDevices(workload, chip, change.node, running, change.devices, mover.room_for))
+    stay = mover.stay(now.hand.estimate(running)) if mover.can_stay else None
+    found = [stay] if stay else []
+    least_s, late_s = change.restart_s, math.inf  # no pause is shorter; the shortest of those that were too long
+    for estimate in now.rising():
+        most = _rate(estimate) * (change.horizon_s - least_s)
+        enough = found[BEST - 1].effective_samples_per_s if len(found) >= BEST else 0.0
+        if most <= enough * change.horizon_s:
+            break
+        if stay and _same(estimate, old):
+            continue
+        option = mover.option(estimate)
+        least_s = mover.least_pause_s(option)
+        if option.effective_samples_per_s > 0.0:
+            found.append(option)
+            found.sort(key=lambda one: (-one.effective_samples_per_s, -one.samples_per_s))
+            del found[BEST:]
+        else:
+            late_s = min(late_s, option.pause_s)
+    if not found:
+        return _stuck(now, change, least_s, late_s)
+    return _answer(found, mover, now, old)
+
+
+def _rate(estimate: PlanEstimate) -> float:
+    return estimate.plan.global_batch / estimate.step_s
+
+
+def _same(one: PlanEstimate, other: PlanEstimate) -> bool:
+    return replace(one.plan, stages=one.stage_layers) == replace(other.plan, stages=other.stage_layers)
+
+
+def _check(running: Plan, before: Node, change: Change) -> None:
+    strange = sorted(one for one in change.lost if not 0 <= one < running.devices)
+    if strange:
+        raise BadInput(f"--lost {strange[0]}: expected a device of the running plan, 0 to {running.devices - 1}")
+    left = running.devices - len(change.lost)
+    if change.devices < left:
+        raise BadInput(f"--devices {change.devices}: expected at least the {left} that are left of the running plan")
+    if change.devices < 1:
+        raise BadInput(f"--lost: all {running.devices} devices: expected one or more left, or --devices with new ones")
+    was, now = before.levels[0].devices, change.node.levels[0].devices
+    if before.device != change.node.device or was != now:
+        raise BadInput(
+            f"--cluster {change.node.name}: {now} {change.node.device} a node: expected nodes as the running plan has "
+            f"them, {was} {before.device}"
+        )
+    if running.kinds:
+        raise BadInput(f"kinds: {list(running.kinds)}: expected a plan on devices of one kind")
+
+
+class _Mover:
+    """What it takes to go from the running plan to others, on the devices at hand."""
+
+    def __init__(self, workload: Workload, old: PlanEstimate, before: Node, change: Change) -> None:
+        self.old, self.change, self.states = old, change, ModelState(workload)
+        self.layers, self.parameters = len(workload.order), workload.parameters
+        levels = even_cluster(before, old.devices).levels
+        size = levels[0].devices if len(levels) > 1 else before.levels[0].devices or old.devices
+        gained = change.devices - (old.devices - len(change.lost))
+        self._moves: dict[tuple[Plan, tuple[int, ...]], StateMoves] = {}
+        self.slots: Ints = standing(old.devices, size, change.lost, gained)
+        self.present = (self.slots != GONE).sum(axis=1)
+        self.can_stay = not change.lost
+        inner, *outer = change.node.levels
+        self.inside_bytes_per_s = inner.bandwidth_bytes_per_s * inner.efficiency
+        rates = [one.bandwidth_bytes_per_s * one.efficiency for one in outer] or [self.inside_bytes_per_s]
+        self.across_bytes_per_s = min(rates)
+
+    def room_for(self, nodes: int, each: int) -> bool:
+        """Return whether so many nodes have so many devices."""
+        return int((self.present >= each).sum()) >= nodes
+
+    def stay(self, estimate: PlanEstimate) -> ReplanOption:
+        """Return the running plan, going on without a stop on the links as they are now."""
+        return replace(
+            self.option(estimate),
+            transfer_s=0.0,
+            read_s=0.0,
+            pause_s=0.0,
+            effective_samples_per_s=self._effective(estimate, 0.0),
+        )
+
+    def least_pause_s(self, option: ReplanOption) -> float:
+        """Return what no pause is shorter than: what is lost is as much whatever the plan, and read by all devices."""
+        read_s = option.moves.checkpoint_bytes / (self.change.store_bytes_per_s * self.change.devices)
+        return self.change.restart_s + read_s
+
+    def option(self, estimate: PlanEstimate) -> ReplanOption:
+        """Return what moves and the pause of going to a plan."""
+        old, new = self.old, estimate
+        per_node = even_cluster(self.change.node, new.devices).levels[0].devices
+        after = spread_of(new, self.layers)
+        plan = replace(new.plan, zero=1 if new.plan.zero == 2 else new.plan.zero, stages=(), global_batch=1)
+        key = replace(plan, micro_batch=1, recompute=Recompute.NONE, recompute_layers=0), after.places
+        if key not in self._moves:  # plans that divide the state alike
+            parts = self.states.parts(old.plan, new.plan)
+            self._moves[key] = moves(parts, spread_of(old, self.layers), after, self.slots, per_node)
+        moved = self._moves[key]
+        transfer_s = max(
+            moved.busiest_across_bytes / self.across_bytes_per_s, moved.busiest_inside_bytes / self.inside_bytes_per_s
+        )
+        read_s = moved.checkpoint_bytes / (self.change.store_bytes_per_s * new.devices)
+        pause_s = self.change.restart_s + transfer_s + read_s
+        return ReplanOption(
+            estimate=new,
+            moves=moved,
+            transfer_s=transfer_s,
+            read_s=read_s,
+            pause_s=pause_s,
+            samples_per_s=_rate(new),
+            effective_samples_per_s=self._effective(new, pause_s),
+            spares=self.change.devices - new.devices,
+        )
+
+    def _effective(self, estimate: PlanEstimate, pause_s: float) -> float:
+        """Return the mean samples/s of the horizon with a pause at its start."""
+        return _rate(estimate) * max(0.0, 1.0 - pause_s / self.change.horizon_s)
+
+
+def _answer(found: list[ReplanOption], mover: _Mover, now: RisingPlans, old: PlanEstimate) -> ReplanResult:
+    best = found[0]
+    every_bytes = (weight_bytes(old.plan) + state_bytes(old.plan)) * mover.parameters
+    again = best.moves.checkpoint_bytes > 0.0
+    uneven = None
+    if best.spares:
+        limit_s = 1.0 / best.samples_per_s
+        uneven = next(now.rising(uneven=True, limit_s=limit_s), None)
+    return ReplanResult(
+        options=tuple(found),
+        running=old,
+        reread_bytes=float(every_bytes) if again else 0.0,
+        reread_s=every_bytes / (mover.change.store_bytes_per_s * best.estimate.devices) if again else 0.0,
+        uneven=uneven,
+        considered=now.considered,
+        priced=now.hand.priced,
+    )
+
+
+def _stuck(now: RisingPlans, change: Change, least_s: float, late_s: float) -> Stuck:
+    """Return why no plan does any work: the horizon is over before the pause, or nothing fits."""
+    late_s = least_s if change.horizon_s <= least_s else late_s
+    if math.isfinite(late_s):
+        return Stuck(nearest=None, stage=0, short_bytes=0.0, pause_s=late_s)
+    plan, stage, short_bytes = now.nearest() or (None, 0, 0.0)
+    return Stuck(nearest=plan, stage=stage, short_bytes=short_bytes, pause_s=least_s)

@@ -1,0 +1,42 @@
+"""A plan together with what it runs: what `hardplace replan` starts from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from hardplace.errors import BadInput
+from hardplace.plans.plan import Plan, read_plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """A model (name or Workload file), the device and node (names of the catalogue, or TOML files) and the plan."""
+
+    model: str
+    device: str
+    node: str
+    plan: Plan
+
+
+def read_running(path: Path, model: str | None, device: str | None, node: str | None) -> Running:
+    """Return what a plan's file says is running; a plan alone needs the names of model and device beside it.
+
+    Raises BadInput with file, field, value and what was expected, also where a name is given that is not the file's.
+    """
+    file = read_plan(path)
+    if len(file.on) > 1:
+        raise BadInput(f"{path}: on: {len(file.on)} kinds of device: expected a plan on devices of one kind")
+    lot = file.on[0] if file.on else None
+    if lot is not None and lot.count != file.devices:
+        raise BadInput(f"{path}: on: count: {lot.count}: expected as many devices as the plan has, {file.devices}")
+    names = {"model": file.model, "device": lot.device if lot else "", "node": lot.node if lot else ""}
+    for name, asked in (("model", model), ("device", device), ("node", node)):
+        if asked is not None and names[name] not in ("", asked):
+            raise BadInput(
+                f"--{name} {asked}: {path} is a plan of {names[name]}: expected that, or the option left out"
+            )
+        names[name] = names[name] or asked or ""
+    if not (names["model"] and names["device"]):
+        raise BadInput(f"{path}: a plan alone: expected --model and --device with it")
+    return Running(**names, plan=Plan(**{one.name: getattr(file, one.name) for one in fields(Plan)}))

@@ -1,0 +1,117 @@
+"""Which state each rank of two plans holds: parts that are divided alike, as equal intervals (docs/model-replan.md,
+"State")."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from hardplace.plans.memory import state_bytes, weight_bytes
+from hardplace.plans.plan import Dimension, Plan
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateGroup:
+    """Parameters that are divided alike: elements at each layer of the model, and into how many equal parts tensor (or,
+    of experts, expert) parallelism cuts them under the running and the new plan (1: every rank holds them whole)."""
+
+    elements: tuple[int, ...]
+    old_parts: int
+    new_parts: int
+    expert: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageMap:
+    """A plan and the stage of every layer of the model, chunks of interleaved stages where they really are."""
+
+    plan: Plan
+    places: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatePiece:
+    """One kind of state of one part: bytes that stages of both plans share, (old stages, new stages); which of how many
+    equal intervals each rank holds. rough: the same without ZeRO's division."""
+
+    shared: Floats
+    whole: Floats  # bytes of each old stage
+    needed: Floats  # bytes of each new stage
+    old: Ints
+    old_count: int
+    new: Ints
+    new_count: int
+    old_rough: Ints
+    old_parts: int
+    new_rough: Ints
+    new_parts: int
+
+
+class Ranks:
+    """Coordinates of the ranks of a plan."""
+
+    def __init__(self, plan: Plan) -> None:
+        rank = np.arange(plan.devices)
+
+        def of(dimension: Dimension, degree: int) -> Ints:
+            return np.asarray(rank // plan.stride(dimension) % degree)
+
+        self.plan = plan
+        self.stage, self.tensor = of(Dimension.PIPELINE, plan.pipeline), of(Dimension.TENSOR, plan.tensor)
+        self.replica = rank // plan.replica_stride % plan.replicas
+        self.folded = rank // plan.stage_stride % plan.stage_ranks  # position of a rank among those of its stage
+
+    def shares(self, parts: int, expert: bool, divided: bool) -> tuple[Ints, Ints, int]:
+        """Return (part, interval, number of intervals) of each rank; divided: by ZeRO."""
+        plan = self.plan
+        if expert:
+            part, replica = self.folded % parts, self.folded // parts
+            over = min(plan.stage_ranks // parts, plan.sharded_over)
+        else:
+            part, replica = self.tensor * parts // plan.tensor, self.replica
+            over = plan.sharded_over
+        if not divided:
+            return part, part, parts
+        return part, part * over + replica % over, parts * over
+
+
+def items_of(parts: Sequence[StateGroup], old: StageMap, new: StageMap) -> list[StatePiece]:
+    """Return the weights and the optimizer's states of every part under both plans."""
+    before, after = Ranks(old.plan), Ranks(new.plan)
+    one = np.equal.outer(np.arange(old.plan.pipeline), old.places).astype(np.float64)
+    two = np.equal.outer(np.arange(new.plan.pipeline), new.places).astype(np.float64)
+    found = []
+    for part in parts:
+        elements = np.array(part.elements, dtype=np.float64)
+        for each, from_zero in ((weight_bytes(old.plan), 3), (state_bytes(old.plan), 1)):
+            old_part, old_interval, old_count = before.shares(part.old_parts, part.expert, old.plan.zero >= from_zero)
+            new_part, new_interval, new_count = after.shares(part.new_parts, part.expert, new.plan.zero >= from_zero)
+            size = each * elements
+            found.append(
+                StatePiece(
+                    shared=(one * size) @ two.T,
+                    whole=one @ size,
+                    needed=two @ size,
+                    old=old_interval,
+                    old_count=old_count,
+                    new=new_interval,
+                    new_count=new_count,
+                    old_rough=old_part,
+                    old_parts=part.old_parts,
+                    new_rough=new_part,
+                    new_parts=part.new_parts,
+                )
+            )
+    return found
+
+
+def overlap(a: Ints, count_a: int, b: Ints, count_b: int) -> Floats:
+    """Return the length that the a-th of count_a equal intervals of [0, 1] and the b-th of count_b share."""
+    low, high = np.maximum(a * count_b, b * count_a), np.minimum((a + 1) * count_b, (b + 1) * count_a)
+    return np.asarray(np.maximum(0, high - low) / (count_a * count_b))

@@ -1,0 +1,177 @@
+"""Events of a pipelined step: each stage runs its schedule's list of passes in order, each as soon as its input is
+there (docs/model-training.md, section 3). The definition that `hardplace.plans.pipeline` abbreviates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+
+from hardplace.plans.plan import PipelineSchedule
+
+
+class Pass(StrEnum):
+    """What a stage does with a micro-batch; in zero-bubble schedules the weight gradient is a pass of its own."""
+
+    FORWARD = "forward"
+    BACKWARD = "backward"
+    WEIGHT = "weight gradient"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassEvent:
+    """One pass of one micro-batch through one chunk of a stage (all from 0), in seconds from the step's start."""
+
+    stage: int
+    micro_batch: int
+    chunk: int
+    phase: Pass
+    start_s: float
+    end_s: float
+
+
+Chunks = Sequence[Sequence[float]]  # seconds of one micro-batch by stage and chunk
+Item = tuple[Pass, int, int]  # a pass, its micro-batch and its chunk
+
+
+def order(stage: int, stages: int, micro_batches: int, virtual: int, schedule: PipelineSchedule) -> list[Item]:
+    """Return what a stage runs, in order.
+
+    1F1B: Narayanan et al. 2021, section 2.2.1. Interleaved: Megatron-LM's
+    forward_backward_pipelining_with_interleaving, which takes micro-batches in groups of `stages`. GPipe: all forward,
+    then all backward. Zero bubble: ZB-H1 of Qi et al. 2024 (arXiv 2401.10241), 1F1B with stage i's weight gradients i
+    micro-batches late, so that it holds no more than 1F1B.
+    """
+    if schedule is PipelineSchedule.GPIPE:
+        forward = [(Pass.FORWARD, index, 0) for index in range(micro_batches)]
+        return forward + [(Pass.BACKWARD, index, 0) for index in range(micro_batches)]
+    if virtual > 1:
+        return _interleaved(stage, stages, micro_batches, virtual)
+    warm = min(micro_batches, stages - stage - 1)
+    done: list[Item] = [(Pass.FORWARD, index, 0) for index in range(warm)]
+    late = 0
+    for index in range(micro_batches):
+        if warm + index < micro_batches:
+            done.append((Pass.FORWARD, warm + index, 0))
+        done.append((Pass.BACKWARD, index, 0))
+        if schedule is PipelineSchedule.ZERO_BUBBLE and index - late >= stage:
+            done.append((Pass.WEIGHT, late, 0))
+            late += 1
+    if schedule is PipelineSchedule.ZERO_BUBBLE:
+        done += [(Pass.WEIGHT, index, 0) for index in range(late, micro_batches)]
+    return done
+
+
+def _interleaved(stage: int, stages: int, micro_batches: int, virtual: int) -> list[Item]:
+    total = micro_batches * virtual
+
+    def item(phase: Pass, number: int) -> Item:
+        group, inside = divmod(number, stages * virtual)
+        chunk = inside // stages
+        return phase, group * stages + inside % stages, chunk if phase is Pass.FORWARD else virtual - 1 - chunk
+
+    warm = min(total, 2 * (stages - stage - 1) + (virtual - 1) * stages)
+    done = [item(Pass.FORWARD, number) for number in range(warm)]
+    for number in range(total - warm):
+        done += [item(Pass.FORWARD, warm + number), item(Pass.BACKWARD, number)]
+    return done + [item(Pass.BACKWARD, number) for number in range(total - warm, total)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """All passes of a step in an order in which each follows its input: stage, pass, place of the input in this order
+    (-1: none), whether that is on another stage."""
+
+    stages: tuple[int, ...]
+    items: tuple[Item, ...]
+    inputs: tuple[int, ...]
+    hops: tuple[bool, ...]
+
+
+@lru_cache(maxsize=256)
+def program(stages: int, micro_batches: int, virtual: int, schedule: PipelineSchedule) -> Program:
+    """Return the passes of a schedule; interleaved: micro_batches a multiple of the stages."""
+    lists = [order(stage, stages, micro_batches, virtual, schedule) for stage in range(stages)]
+    known: dict[tuple[int, Item], int] = {}
+    at = [0] * stages
+    found: list[tuple[int, Item, int, bool]] = []
+    while any(at[stage] < len(lists[stage]) for stage in range(stages)):
+        before = len(found)
+        for stage in range(stages):
+            while at[stage] < len(lists[stage]):
+                item = lists[stage][at[stage]]
+                source = _input(stage, item, stages, virtual)
+                if source is not None and source not in known:
+                    break
+                known[stage, item] = len(found)
+                found.append(
+                    (stage, item, -1 if source is None else known[source], bool(source and source[0] != stage))
+                )
+                at[stage] += 1
+        assert len(found) > before, "a schedule that waits for itself"
+    return Program(
+        stages=tuple(one[0] for one in found),
+        items=tuple(one[1] for one in found),
+        inputs=tuple(one[2] for one in found),
+        hops=tuple(one[3] for one in found),
+    )
+
+
+def _input(stage: int, item: Item, stages: int, virtual: int) -> tuple[int, Item] | None:
+    """Return the pass that makes a pass's input; None: it has none."""
+    phase, index, chunk = item
+    if phase is Pass.WEIGHT:
+        return stage, (Pass.BACKWARD, index, chunk)
+    step, last_stage, last_chunk = (-1, 0, 0) if phase is Pass.FORWARD else (1, stages - 1, virtual - 1)
+    if stage != last_stage:
+        return stage + step, (phase, index, chunk)
+    if chunk != last_chunk:
+        return stages - 1 - last_stage, (phase, index, chunk + step)
+    return None if phase is Pass.FORWARD else (stage, (Pass.FORWARD, index, chunk))
+
+
+def ends_of(
+    made: Program, forward_s: Chunks, backward_s: Chunks, weight_s: Chunks, hop_s: float
+) -> tuple[list[float], list[float]]:
+    """Return when each pass ends, and when each stage does, in seconds."""
+    took = {Pass.FORWARD: forward_s, Pass.BACKWARD: backward_s, Pass.WEIGHT: weight_s}
+    free = [0.0] * len(forward_s)
+    ends: list[float] = []
+    for stage, (phase, _, chunk), source, hop in zip(made.stages, made.items, made.inputs, made.hops, strict=True):
+        start_s = free[stage]
+        if source >= 0:
+            ready_s = ends[source] + hop_s if hop else ends[source]
+            start_s = max(ready_s, start_s)
+        free[stage] = start_s + took[phase][stage][chunk]
+        ends.append(free[stage])
+    return ends, free
+
+
+def simulate(
+    forward_s: Chunks,
+    backward_s: Chunks,
+    weight_s: Chunks,
+    hop_s: float,
+    micro_batches: int,
+    schedule: PipelineSchedule,
+) -> tuple[PassEvent, ...]:
+    """Return all events of a step's micro-batches, without the end of the step.
+
+    backward_s: without the weight gradient where the schedule runs it apart (weight_s, read only then). hop_s: from a
+    stage's end to the next one's start, beside compute. Interleaved: micro_batches a multiple of the stages.
+    """
+    made = program(len(forward_s), micro_batches, len(forward_s[0]), schedule)
+    ends, _ = ends_of(made, forward_s, backward_s, weight_s, hop_s)
+    took = {Pass.FORWARD: forward_s, Pass.BACKWARD: backward_s, Pass.WEIGHT: weight_s}
+    return tuple(
+        PassEvent(
+            stage=stage,
+            micro_batch=item[1],
+            chunk=item[2],
+            phase=item[0],
+            start_s=end_s - took[item[0]][stage][item[2]],
+            end_s=end_s,
+        )
+        for stage, item, end_s in zip(made.stages, made.items, ends, strict=True)
+    )

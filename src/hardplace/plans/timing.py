@@ -1,0 +1,193 @@
+"""Seconds of a layer and of the end of a step on one site (docs/model-training.md, sections 2 and 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from hardplace.cost.collectives import Ring
+from hardplace.cost.layers.types import Layout, Stream
+from hardplace.cost.layers.work import GemmWork, LayerWork
+from hardplace.cost.types import Collective
+from hardplace.plans.fleet import DevicePool
+from hardplace.plans.memory import state_bytes, weight_bytes
+from hardplace.plans.plan import GRADIENT_BYTES, ContextExchange, Dimension, OptimizerKind, PipelineSchedule, Plan
+from hardplace.plans.pricer import IsolatedTimes, TimeShares
+from hardplace.workload.types import Group
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepLayerTimes:
+    """Seconds of a layer: forward, backward with recompute, weight gradients where the schedule runs them apart, and
+    data-parallel traffic that compute does not hide."""
+
+    forward: TimeShares
+    backward: TimeShares
+    weight: TimeShares
+    forward_gather_s: float
+    backward_gather_s: float
+
+    @property
+    def forward_s(self) -> float:
+        """Of the forward pass."""
+        return self.forward.total_s + self.forward_gather_s
+
+    @property
+    def backward_s(self) -> float:
+        """Of the backward pass, with recompute."""
+        return self.backward.total_s + self.backward_gather_s
+
+    @property
+    def weight_s(self) -> float:
+        """Of the weight gradients that run apart."""
+        return self.weight.total_s
+
+
+# By the layer's id, the site and the groups: the layer (kept alive), its forward, its backward, its weight gradients
+# where they run apart.
+Known = dict[tuple[object, ...], tuple[LayerWork, IsolatedTimes, IsolatedTimes, IsolatedTimes]]
+
+
+def groups_of(plan: Plan) -> dict[Group, Ring]:
+    """Return the ranks of each collective within a layer; experts fold into tensor x context x data, innermost
+    first."""
+    return {
+        Group.TENSOR: Ring(members=plan.tensor, stride=plan.stride(Dimension.TENSOR)),
+        Group.CONTEXT: Ring(members=plan.context, stride=plan.stride(Dimension.CONTEXT)),
+        Group.EXPERT: Ring(members=plan.expert, stride=plan.stage_stride),
+    }
+
+
+def replicas_of(plan: Plan) -> tuple[Ring, Ring]:
+    """Return the ranks that share the gradients of dense layers, and of experts."""
+    return Ring(members=plan.replicas, stride=plan.replica_stride), Ring(
+        members=plan.expert_replicas, stride=plan.expert * plan.stage_stride
+    )
+
+
+def layer_seconds(layer: LayerWork, plan: Plan, site: DevicePool, known: Known) -> StepLayerTimes:
+    """Return a layer's seconds; under ZeRO-3 its weights are gathered in each pass and its gradients scattered.
+
+    Under ZeRO-2 gradients are scattered after every micro-batch too; the last one's scatter is as ZeRO-1's, at the end
+    of the step (`end_of_stage`), so a micro-batch has its share of the others'. Zero bubble: weight gradients
+    (products of layout NT) are apart.
+    """
+    pricer, groups = site.pricer, groups_of(plan)
+    apart = plan.schedule is PipelineSchedule.ZERO_BUBBLE
+    key = (id(layer), site.device, apart, *groups.values())
+    if key not in known:
+        back = (*layer.again, *layer.backward)
+        late = [one for one in back if apart and isinstance(one, GemmWork) and one.layout is Layout.NT]
+        rest = [one for one in back if one not in late] if late else back
+        first, second, third = (pricer.parts(work, site.cluster, groups) for work in (layer.forward, rest, late))
+        known[key] = layer, first, second, third
+    ring = plan.context_exchange is ContextExchange.RING
+    forward, backward, weight = (pricer.reached(one, ring=ring) for one in known[key][1:])
+    gather_s = scatter_s = 0.0
+    held = layer.parameters, layer.expert_parameters
+    if plan.zero == 3:
+        gather_s = _traffic_s(held, plan, site, Collective.ALL_GATHER, weight_bytes(plan))
+    early = (plan.micro_batches - 1) / plan.micro_batches if plan.zero == 2 else float(plan.zero == 3)
+    if early:
+        scatter_s = _traffic_s(held, plan, site, Collective.REDUCE_SCATTER, GRADIENT_BYTES[plan.gradient])
+    hidden = pricer.efficiencies.hidden if plan.overlap else 0.0
+    beside_s = _beside_s(gather_s + scatter_s, backward.compute_s, hidden, pricer.efficiencies.contention)
+    return StepLayerTimes(
+        forward=forward,
+        backward=backward,
+        weight=weight,
+        forward_gather_s=_beside_s(gather_s, forward.compute_s, hidden, pricer.efficiencies.contention),
+        backward_gather_s=early * beside_s,
+    )
+
+
+def _beside_s(traffic_s: float, compute_s: float, hidden: float, contention: float) -> float:
+    """Return what traffic beside compute adds: what does not hide, and what it slows the compute down by."""
+    inside_s = min(traffic_s, hidden * compute_s)
+    return traffic_s - inside_s + contention * inside_s
+
+
+def _traffic_s(held: tuple[int, int], plan: Plan, site: DevicePool, collective: Collective, bytes_each: int) -> float:
+    """Return seconds of a collective of parameters (dense, of experts) over their replicas (ZeRO's shards, if
+    fewer)."""
+    total_s = 0.0
+    for count, ring in zip(held, replicas_of(plan), strict=True):
+        if count and ring.members > 1:
+            members = ring.members
+            if plan.shard and collective is not Collective.ALL_REDUCE:
+                members = min(members, plan.shard)
+            part = Ring(members=members, stride=ring.stride)
+            total_s += site.pricer.exchange_s(collective, float(bytes_each * count), site.cluster, part)
+    return total_s
+
+
+def _between_s(held: tuple[int, int], plan: Plan, site: DevicePool) -> float:
+    """Return seconds of adding up the gradients of a shard (dense, of experts) over the groups of a hybrid sharding."""
+    total_s = 0.0
+    for count, ring in zip(held, replicas_of(plan), strict=True):
+        if count and ring.members > plan.shard:
+            between = Ring(members=-(-ring.members // plan.shard), stride=ring.stride * plan.shard)
+            part = GRADIENT_BYTES[plan.gradient] * count / plan.shard
+            total_s += site.pricer.exchange_s(Collective.ALL_REDUCE, part, site.cluster, between)
+    return total_s
+
+
+def _update_s(stage: Sequence[LayerWork], count: float, whole: int, plan: Plan, site: DevicePool) -> float:
+    """Return seconds of the optimizer on `count` of a stage's `whole` parameters on a rank.
+
+    Gradients are read for their norm, for clipping (and written), and for the update; all that are not divided are set
+    to zero. Offloaded states are read and written in host memory at the rate of the link, gradients and weights cross
+    it. Muon: five Newton-Schulz steps of three products for each matrix, ranks sharing the matrices (Jordan 2024).
+    """
+    gradient, pricer = GRADIENT_BYTES[plan.gradient], site.pricer
+    zeroed = whole if plan.zero < 2 else count
+    states = 2 * state_bytes(plan) * count
+    device = count * (4 * gradient + weight_bytes(plan)) + gradient * zeroed
+    if plan.offload:
+        crossing = count * (gradient + weight_bytes(plan))
+        return pricer.moved_s(Stream.OPTIMIZER, device) + (states + crossing) / site.host_bytes_per_s
+    update_s = pricer.moved_s(Stream.OPTIMIZER, device + states)
+    if plan.optimizer is not OptimizerKind.MUON:
+        return update_s
+    steps = [product for one in stage for product in _orthogonal(one)]
+    made = pricer.reached(pricer.parts(steps, site.cluster, groups_of(plan)))
+    return update_s + made.products_s / (plan.sharded_over if plan.zero else 1)
+
+
+def _orthogonal(layer: LayerWork) -> list[GemmWork]:
+    """Return the products that make a layer's gradients orthogonal: of every matrix of its linear layers."""
+    found = []
+    for one in layer.forward:
+        if isinstance(one, GemmWork) and one.low and one.layout is Layout.TN:
+            small, large = sorted((one.n, one.k))
+            square = replace(one, m=small, n=small, k=large, low=False, output_bytes=2.0)
+            found += 5 * [square, replace(square, k=small), replace(square, n=large, k=small)]
+    return found
+
+
+def end_of_stage(
+    stage: Sequence[LayerWork], plan: Plan, site: DevicePool, forward_s: float, backward_s: float
+) -> float:
+    """Return the seconds of a stage's end: exposed reduction and gather, and the optimizer's step.
+
+    Reduction (ZeRO-2: of the last micro-batch) hides behind the last micro-batch's backward but for its last layer,
+    gather behind the first forward.
+    """
+    held = sum(one.parameters for one in stage), sum(one.expert_parameters for one in stage)
+    gradient, layers = GRADIENT_BYTES[plan.gradient], max(1, len(stage))
+    hidden = site.pricer.efficiencies.hidden * (1.0 - 1.0 / layers) if plan.overlap else 0.0
+
+    def exposed_s(traffic_s: float, beside_s: float) -> float:
+        return max(traffic_s - hidden * beside_s, traffic_s / layers)
+
+    total_s = 0.0
+    if plan.zero == 0:
+        total_s = exposed_s(_traffic_s(held, plan, site, Collective.ALL_REDUCE, gradient), backward_s)
+    elif plan.zero < 3:
+        total_s = exposed_s(_traffic_s(held, plan, site, Collective.REDUCE_SCATTER, gradient), backward_s)
+        total_s += exposed_s(_traffic_s(held, plan, site, Collective.ALL_GATHER, weight_bytes(plan)), forward_s)
+    if plan.shard and plan.zero:
+        total_s += exposed_s(_between_s(held, plan, site), backward_s)
+    count = held[0] / (plan.sharded_over if plan.zero else 1)
+    count += held[1] / (plan.experts_sharded_over if plan.zero else 1)
+    return total_s + _update_s(stage, count, sum(held), plan, site)

@@ -1,1 +1,0 @@
-"""Chips and plans: bounds, best-first search, certificate."""

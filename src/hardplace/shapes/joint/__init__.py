@@ -1,0 +1,1 @@
+"""Shape, chip and plan searched together."""

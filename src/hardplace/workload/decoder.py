@@ -1,0 +1,81 @@
+"""The shape of a decoder, and how one rank's layers are cut from it: what `hardplace.cost.layers.decoder` lays out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latent:
+    """Latent attention (DeepSeek-V2, arXiv 2405.04434): ranks and head dimensions; query 0: not compressed."""
+
+    query: int
+    key_value: int
+    nope: int
+    rope: int
+    value: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experts:
+    """A mixture of experts: how many, how many a token, their width, the shared one's width, dense layers before."""
+
+    count: int
+    chosen: int
+    ffn: int
+    shared_ffn: int = 0
+    dense_layers: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecoderShape:
+    """A decoder-only transformer. ffn: of a dense layer (0: none is). gated: three matrices (SwiGLU) and RMS norms.
+
+    window: keys of sliding-window attention in every `window_every`-th layer; the others see all. predicted: extra
+    layers that predict further tokens (MTP), each with a head of its own. dropout: after attention and MLP.
+    fused_loss: the loss is one kernel that keeps the 16-bit logits, without an fp32 copy of them.
+
+    hidden, heads, kv_heads, head_dim, ffn and vocab may be columns (arrays of one length, `hardplace.shapes`):
+    `block`, `embedding` and `head` of `decoder.py` are arithmetic on them, and give work whose sizes are columns.
+    """
+
+    layers: int
+    hidden: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    ffn: int
+    vocab: int
+    sequence: int
+    gated: bool
+    positions: bool = False
+    tied: bool = False
+    experts: Experts | None = None
+    latent: Latent | None = None
+    window: int = 0
+    window_every: int = 1
+    predicted: int = 0
+    dropout: bool = False
+    fused_loss: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Degrees:
+    """How a layer is divided: tensor with or without sequence, context, expert; experts are not cut by tensor.
+
+    micro_batch: samples. flash: attention as one kernel. gradient_bytes: of a weight gradient's element in memory (4:
+    added up in fp32). activation_bytes: of an element. low: linear layers keep their inputs in 8 bits.
+    """
+
+    tensor: int = 1
+    sequence: bool = False
+    context: int = 1
+    expert: int = 1
+    micro_batch: int = 1
+    flash: bool = True
+    gradient_bytes: int = 4
+    activation_bytes: int = 2
+    low: bool = False
+
+
+LARGEST = 1 << 20

@@ -1,0 +1,1 @@
+"""Records one training step of a PyTorch module, without weights; only this package imports torch."""

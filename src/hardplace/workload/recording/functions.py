@@ -1,0 +1,66 @@
+"""Stand-ins for torch functions whose CPU version is not what a training run executes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from hardplace.workload.recording.attention import scaled_dot_product_attention
+
+
+def _dropout(input: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> torch.Tensor:
+    """Dropout as devices run it: one operator that keeps a mask of one byte an element."""
+    if not training or p == 0.0:
+        return input
+    return torch.native_dropout(input, p, True)[0]
+
+
+def _rand(*size: Any, **options: Any) -> Any:
+    """Random numbers; a single one, which models compare with their layer-drop rate, is one: no layer is dropped."""
+    return 1.0 if size in ((), ([],), ((),)) and "size" not in options else torch.rand(*size, **options)
+
+
+class DeviceFunctions(TorchFunctionMode):
+    """Replaces attention and dropout by their fused versions; drops no layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._stand_ins: dict[Any, Callable[..., torch.Tensor]] = {
+            torch.nn.functional.scaled_dot_product_attention: scaled_dot_product_attention,
+            torch.nn.functional.dropout: _dropout,
+            torch.rand: _rand,
+        }
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call the stand-in of a function, or the function."""
+        return self._stand_ins.get(func, func)(*args, **(kwargs or {}))
+
+
+@contextmanager
+def device_choices() -> Iterator[None]:
+    """Let a model choose as on its device, not as on the CPU where the tensors of a recording lie.
+
+    Autocast for any device acts; recurrent layers are the products they are made of; torch's own attention layer,
+    which a function mode does not see into, calls the stand-ins.
+    """
+    functions = torch.nn.functional
+    kept = torch.autocast.__init__
+    called = (functions.scaled_dot_product_attention, functions.dropout)
+    mkldnn = torch._C._get_mkldnn_enabled()
+
+    def init(self: Any, device_type: str, dtype: torch.dtype | None = None, *rest: Any, **named: Any) -> None:
+        kept(self, "cpu", torch.get_autocast_dtype(device_type) if dtype is None else dtype, *rest, **named)
+
+    torch.autocast.__init__ = init  # type: ignore[method-assign]
+    functions.scaled_dot_product_attention, functions.dropout = scaled_dot_product_attention, _dropout
+    torch._C._set_mkldnn_enabled(False)
+    try:
+        yield
+    finally:
+        torch._C._set_mkldnn_enabled(mkldnn)
+        functions.scaled_dot_product_attention, functions.dropout = called
+        torch.autocast.__init__ = kept  # type: ignore[method-assign]

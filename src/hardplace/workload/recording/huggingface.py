@@ -1,0 +1,195 @@
+"""From a Hugging Face config to a step: the library's own model class, built without weights and without a hub."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from hardplace.errors import BadInput
+from hardplace.workload.recording.config_fields import check_fields, unchosen
+from hardplace.workload.recording.library import any_attention
+from hardplace.workload.recording.model_classes import class_of, config_type, custom_classes, said
+from hardplace.workload.recording.model_inputs import makers, side, two_towers
+from hardplace.workload.recording.own_pairs import own_pairs
+from hardplace.workload.recording.step import Inputs, TrainingStep, first_floats
+
+_POSITIONS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "max_sequence_length")
+_LONGEST = 4096  # tokens a sample where nothing was asked for: long contexts are an extension, not the training length
+_OWN_PAIRS = (
+    "the loss of this model compares all samples of all devices; recorded is each sample's pair of its own: the scores "
+    "of other pairs, 2 d (b - 1) FLOPs a sample of b samples and embeddings of d, are left out"
+)
+_NO_LOSS = "the model makes no loss of its own from these inputs: the sum of its output stands for it"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How to record: tokens a sample (None: from the config), dtype of parameters, mixed precision, attention."""
+
+    sequence_length: int | None = None
+    dtype: torch.dtype = torch.bfloat16
+    autocast: torch.dtype | None = None
+    fused_attention: bool = True
+    run_custom_code: bool = False
+
+
+def step_of_config(
+    fields: dict[str, Any], where: str, name: str, options: Options, source: str = "", command: str = ""
+) -> TrainingStep:
+    """Return the step of a Hugging Face config; where: the file, for messages.
+
+    Raises BadInput: no or an unknown model_type, sizes of zero, what the model library itself refuses, and custom
+    code, which is run only if the options say so.
+    """
+    check_fields(fields, where)
+    with _quiet():
+        module, config = _built(fields, where, options)
+    length = options.sequence_length or _length(config, module)
+    if length < 1:
+        raise BadInput(f"{where}: sequence length {length}: expected at least 1 token")
+    paired = two_towers(module)
+    if paired:
+        own_pairs(module)
+    steps = [
+        TrainingStep(
+            name=name,
+            source=source or where,
+            command=command,
+            sequence_length=length,
+            module=module,
+            inputs=inputs,
+            loss=_loss,
+            dtype=options.dtype,
+            autocast=options.autocast,
+            own_types=own_types(module, options.dtype),
+            notes=(_OWN_PAIRS,) if paired else (),
+        )
+        for inputs in makers(module, config, length, where)
+    ]
+    return replace(steps[0], others=tuple(steps[1:]))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the model library from advising on weights that nobody loads."""
+    logger = logging.getLogger("transformers")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _built(fields: dict[str, Any], where: str, options: Options) -> tuple[torch.nn.Module, Any]:
+    """Return the module on the meta device and its config."""
+    named = unchosen(fields)
+    kind = str(named.pop("model_type"))
+    known = config_type(kind, fields, where)
+    try:
+        if known is None:
+            made, model = custom_classes(fields, where, options.run_custom_code)
+            config = made(**named)
+        else:
+            config = known(**named)
+        _prepare(config, options)
+        if known is not None:
+            model = class_of(fields, config, where)
+        module = _module(model, config, options)
+    except BadInput:
+        raise
+    except (Exception, SystemExit) as problem:
+        raise BadInput(f"{where}: the model library refuses this config: {said(problem)}") from problem
+    _settle(module)
+    return module, config
+
+
+def _module(model: Any, config: Any, options: Options) -> torch.nn.Module:
+    """Return a model without weights, its tables of the type that the library gives them with these parameters."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(options.dtype)
+    try:
+        with torch.device("meta"), any_attention():
+            return model(config)  # type: ignore[no-any-return]
+    finally:
+        torch.set_default_dtype(before)
+
+
+def _configs(config: Any) -> list[Any]:
+    """Return a config and those within it."""
+    found = [config]
+    for key in getattr(config, "sub_configs", {}) or {}:
+        inner = getattr(config, key, None)
+        if inner is not None:
+            found += _configs(inner)
+    return found
+
+
+def _prepare(config: Any, options: Options) -> None:
+    """Set what a training step needs: no cache, the wanted attention (fused by default where a class can)."""
+    for one in _configs(config):
+        one.use_cache = False
+        if hasattr(one, "apply_spec_augment"):
+            one.apply_spec_augment = False  # its masks are drawn on the host
+        if not options.fused_attention:
+            one._attn_implementation = "eager"
+
+
+def _settle(module: torch.nn.Module) -> None:
+    """Let rotary tables be as long as they are: which factors a length picks changes values, and no shape."""
+    for part in module.modules():
+        kinds = getattr(part, "rope_type", None)
+        if isinstance(kinds, dict):
+            part.rope_type = dict.fromkeys(kinds, "default")  # type: ignore[assignment]
+        elif isinstance(kinds, str):
+            part.rope_type = "default"  # type: ignore[assignment]
+
+
+def own_types(module: torch.nn.Module, dtype: torch.dtype) -> frozenset[str]:
+    """Return the parameters and buffers that keep their own type when a model of the library is loaded in another.
+
+    Buffers that no checkpoint holds are made anew, in the type that the model's code gives them; and what the model
+    names to keep in fp32: always, or with fp16 alone.
+    """
+    stored = set(module.state_dict(keep_vars=True))
+    named = [name for name, _ in module.named_buffers(remove_duplicate=False) if name not in stored]
+    patterns = list(getattr(module, "_keep_in_fp32_modules_strict", None) or ())
+    if dtype is torch.float16:
+        patterns += list(getattr(module, "_keep_in_fp32_modules", None) or ())
+    if patterns:
+        kept = re.compile("|".join(rf"(^|\.){one}($|\.)" for one in patterns))
+        named += [name for name in stored if kept.search(name)]
+    return frozenset(named)
+
+
+def _length(config: Any, module: torch.nn.Module) -> int:
+    """Return the tokens of a sample: the positions of the config, at most 4,096; of images, their patches."""
+    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    for key in _POSITIONS:
+        if isinstance(getattr(text, key, None), int):
+            return int(min(getattr(text, key), _LONGEST))
+    if getattr(config, "max_target_positions", None):
+        return int(config.max_target_positions)
+    if getattr(config, "image_size", None) and getattr(config, "patch_size", None):
+        return (side(config.image_size) // side(config.patch_size)) ** 2 + 1
+    return 1 if getattr(module, "main_input_name", "input_ids") == "pixel_values" else min(512, _LONGEST)
+
+
+def _loss(output: Any, _: Inputs) -> torch.Tensor:
+    """Return the model's own loss; the sum of what it returns where it has none."""
+    loss = getattr(output, "loss", None)
+    if loss is not None:
+        return loss  # type: ignore[no-any-return]
+    scores = getattr(output, "logits_per_text", None)
+    values = (
+        [scores]
+        if scores is not None
+        else first_floats(list(output.values()) if isinstance(output, Mapping) else [output])
+    )
+    return values[0].float().sum()

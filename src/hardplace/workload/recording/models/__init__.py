@@ -1,0 +1,1 @@
+"""The models of the catalogue: published configurations and functions that build them."""

@@ -1,0 +1,29 @@
+"""Records the models of the catalogue and writes their files.
+
+python -m hardplace.workload.recording.models.catalogue [name ...]
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from hardplace.files import write
+from hardplace.workload.load import check, path_of
+from hardplace.workload.recording.layers import record_workload
+from hardplace.workload.recording.models.entries import MODELS, step_of
+
+
+def main(names: list[str]) -> None:
+    """Record these models, or all; print how long each took (seconds) and its file size (bytes)."""
+    for name in names or list(MODELS):
+        start = time.perf_counter()
+        workload = record_workload(step_of(name))
+        check(workload)
+        path = path_of(name)
+        write(path, workload)
+        print(f"{name}: {time.perf_counter() - start:.1f} s, {path.stat().st_size} bytes", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,201 @@
+"""One training step of a module on fake tensors: what a user points at, and its trace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+    UnsupportedFakeTensorException,
+)
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from hardplace.errors import BadInput
+from hardplace.workload.recording.functions import DeviceFunctions, device_choices
+from hardplace.workload.recording.library import library_stand_ins
+from hardplace.workload.recording.record import Recorder, record
+from hardplace.workload.recording.trace import Trace
+
+Inputs = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingStep:
+    """A step to record. module: without values (on the meta device). inputs: keyword arguments of the module for a
+    micro-batch (samples), tensors on the meta device. loss: from what the module returns and its inputs; None
+    where there is no backward pass. dtype: of parameters and float buffers, but those of own_types, by their paths.
+    autocast: dtype of mixed precision, or None. positional: the inputs that go before the named ones, in order. notes:
+    what is not as the model would have it. others: what to try, in turn, where this does not run.
+    """
+
+    name: str
+    source: str
+    command: str
+    sequence_length: int
+    module: torch.nn.Module
+    inputs: Callable[[int], Inputs]
+    loss: Callable[[Any, Inputs], torch.Tensor] | None
+    dtype: torch.dtype = torch.bfloat16
+    autocast: torch.dtype | None = None
+    own_types: frozenset[str] = frozenset()
+    positional: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    others: tuple[TrainingStep, ...] = ()
+
+
+def parameters_of(module: torch.nn.Module) -> int:
+    """Return the number of a module's parameters, shared ones once."""
+    return sum(weight.numel() for weight in module.parameters())
+
+
+def fake(
+    module: torch.nn.Module, dtype: torch.dtype, mode: FakeTensorMode, own_types: frozenset[str] = frozenset()
+) -> dict[str, tuple[Any, Any]]:
+    """Give a module fake parameters and buffers of these shapes, in place; return (module, old ones) to put back.
+
+    Floats are cast to dtype, as module.to(dtype) does, but for those of own_types (paths).
+
+    Each module gets its own, so that tied weights are two: the first and the last pipeline stage hold one each.
+    Fake CPU tensors, not meta ones: those decompose attention, and models that look at their device go astray.
+    """
+    kept = {}
+    for path, part in module.named_modules():
+        kept[path] = (dict(part._parameters), dict(part._buffers))
+        for name, weight in part._parameters.items():
+            if weight is not None:
+                made = _empty(weight, _dtype_of(weight, dtype, f"{path}.{name}".lstrip("."), own_types), mode)
+                part._parameters[name] = torch.nn.Parameter(made, requires_grad=weight.requires_grad)
+        for name, buffer in part._buffers.items():
+            if buffer is not None:
+                wanted = _dtype_of(buffer, dtype, f"{path}.{name}".lstrip("."), own_types)
+                part._buffers[name] = _empty(buffer, wanted, mode)
+    return kept
+
+
+def _dtype_of(tensor: torch.Tensor, dtype: torch.dtype, path: str, own_types: frozenset[str]) -> torch.dtype:
+    return dtype if tensor.is_floating_point() and path not in own_types else tensor.dtype
+
+
+def _empty(like: torch.Tensor, dtype: torch.dtype, mode: FakeTensorMode) -> torch.Tensor:
+    with mode:
+        return torch.empty(tuple(like.shape), dtype=dtype, device="cpu")
+
+
+@contextmanager
+def _faked(step: TrainingStep, mode: FakeTensorMode) -> Iterator[None]:
+    kept = fake(step.module, step.dtype, mode, step.own_types)
+    parts = dict(step.module.named_modules())
+    try:
+        yield
+    finally:
+        for path, (parameters, buffers) in kept.items():
+            parts[path]._parameters.update(parameters)
+            parts[path]._buffers.update(buffers)
+
+
+def _stand_ins() -> Any:
+    """Return the context in which Hugging Face models run; nothing where that library is not installed."""
+    try:
+        return library_stand_ins()
+    except ImportError:
+        return ExitStack()
+
+
+@contextmanager
+def ready(step: TrainingStep, micro_batch: int) -> Iterator[tuple[Inputs, Callable[[], torch.Tensor]]]:
+    """Give the fake inputs of a micro-batch (samples) and what runs forward pass and loss, as a device would run them.
+
+    The backward pass belongs inside too: checkpointed parts run forward again in it.
+    """
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    step.module.train(step.loss is not None)
+    with _faked(step, mode):
+        inputs = tree_map_only(torch.Tensor, lambda one: _empty(one, one.dtype, mode), step.inputs(micro_batch))
+
+        def run() -> torch.Tensor:
+            with ExitStack() as stack:
+                if step.autocast is not None:
+                    stack.enter_context(torch.autocast("cpu", dtype=step.autocast))
+                first = [inputs[name] for name in step.positional]
+                output = step.module(*first, **{key: one for key, one in inputs.items() if key not in step.positional})
+                return output if step.loss is None else step.loss(output, inputs)
+
+        with mode, DeviceFunctions(), device_choices(), _stand_ins(), torch.set_grad_enabled(step.loss is not None):
+            yield inputs, run
+
+
+def trace(step: TrainingStep, micro_batch: int) -> Trace:
+    """Return what one device computes for one micro-batch (samples): forward, loss, backward.
+
+    Raises BadInput, with the module's path and the operator, where the model needs values that do not exist.
+    """
+    with ready(step, micro_batch) as (inputs, run):
+        given = [one for one in tree_leaves(inputs) if isinstance(one, torch.Tensor)]
+        recorder = Recorder(step.module, given)
+        try:
+            return record(recorder, run, training=step.loss is not None)
+        except (
+            DataDependentOutputException,
+            DynamicOutputShapeException,
+            UnsupportedFakeTensorException,
+        ) as problem:
+            raise BadInput(_needs_values(step, recorder, problem)) from problem
+        except BadInput as problem:
+            raise BadInput(f"{step.source}: {problem}") from problem
+        except (Exception, SystemExit) as problem:  # whatever the model's own code raises
+            raise BadInput(_fails(step, recorder, problem)) from problem
+
+
+def first_that_runs(step: TrainingStep, micro_batch: int) -> tuple[TrainingStep, Trace]:
+    """Return the first of a step and its others that runs, and its trace; BadInput of the first if none does."""
+    try:
+        return step, trace(step, micro_batch)
+    except BadInput as problem:
+        for other in step.others:
+            try:
+                return other, trace(other, micro_batch)
+            except BadInput:
+                continue
+        raise problem
+
+
+def _needs_values(step: TrainingStep, recorder: Recorder, problem: Exception) -> str:
+    func = getattr(problem, "func", None)
+    return (
+        f"{step.source}: module {recorder.where or '(the model itself)'}: operator {func or problem}: its result "
+        "depends on the values of a tensor, which do not exist here; expected a forward pass whose shapes follow "
+        "from shapes. Go on by giving the model a branch without it (an option of its configuration, or a wrapper "
+        "given as package.module:function)"
+    )
+
+
+def _fails(step: TrainingStep, recorder: Recorder, problem: BaseException) -> str:
+    said = " ".join(str(problem).split())[:300]
+    if "does not require grad" in said:
+        return (
+            f"{step.source}: the loss depends on no parameter with requires_grad: there is no backward pass to record; "
+            "expected at least one parameter that is trained"
+        )
+    return (
+        f"{step.source}: module {recorder.where or '(the model itself)'}: {type(problem).__name__}: {said}; "
+        "expected a model that runs on tensors without values"
+    )
+
+
+def tokens_of(inputs: Inputs) -> int:
+    """Return the tokens of a sample: the second dimension of the first whole-number matrix; 1 if there is none."""
+    for one in tree_leaves(inputs):
+        if isinstance(one, torch.Tensor) and not one.is_floating_point() and one.dim() == 2:
+            return int(one.shape[1])
+    return 1
+
+
+def first_floats(values: Sequence[Any]) -> list[torch.Tensor]:
+    """Return the floating-point tensors among values that may be nested."""
+    return [one for one in tree_leaves(values) if isinstance(one, torch.Tensor) and one.is_floating_point()]

@@ -1,0 +1,129 @@
+"""`hardplace validate training`: the document is what it prints, a line a row, other files, bad input."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from hardplace.cli import main  # noqa: F401  (joins the verbs)
+from hardplace.cli.app import app
+from hardplace.csv_table import parse
+from hardplace.errors import BadInput
+from hardplace.plans.published.rows import rows_of
+from hardplace.plans.published.scores import score, summary
+
+ROOT = Path(__file__).parents[2]
+DATA = ROOT / "validation/training/training.csv"
+
+
+@pytest.fixture(scope="module")
+def scored():
+    return [score(row) for row in rows_of(parse(DATA.read_text(), str(DATA)))]
+
+
+def test_the_document_is_what_the_command_prints():
+    done = CliRunner().invoke(app, ["validate", "training", "--data", str(DATA), "--markdown"])
+    assert done.exit_code == 0, done.output
+    assert done.output.strip() in (ROOT / "docs/validation.md").read_text()
+
+
+def test_every_row_is_predicted_or_says_why_not(scored):
+    assert len(scored) == 840
+    for one in scored:
+        assert (one.predicted_s is None) == bool(one.not_modelled)
+        if one.error is not None:
+            assert one.error == pytest.approx(one.predicted_s / one.measured_s - 1)
+
+
+def test_what_is_reached_on_rows_that_no_fit_has_seen(scored):
+    """Not the target but what docs/validation.md reports: it must not get worse unseen."""
+    test = summary("test", [one for one in scored if one.split == "test"])
+    memory = summary("test", [one for one in scored if one.split == "test"], memory=True)
+    assert test.rows > 280
+    assert test.mean < TIME
+    assert test.rank > 0.99
+    assert memory.rows >= 30
+    assert memory.mean < MEMORY
+
+
+def test_runs_that_ran_fit(scored):
+    """117 of 683 did not before the loss's fp32 copy went where one kernel makes it; those left are in the docs, and so
+    are the 30 of 36 on TPUs, whose compiler keeps less than Megatron-LM."""
+    ran = [one for one in scored if one.fits is not None and not one.oom and not one.device.startswith("TPU")]
+    short = [one for one in ran if not one.fits]
+    assert len(ran) >= 683
+    assert len(short) < 75
+    assert sum(not one.unstated for one in short) < 20
+    assert not any("mosaic" in one.id and one.split == "calibration" for one in short)
+
+
+TIME, MEMORY = 0.10, 0.05
+
+
+def few(tmp_path, change=lambda row: row, keep=lambda name: True):
+    with DATA.open() as source:
+        rows = [row for row in csv.DictReader(source) if row["id"] in ("nara21-003", "fmsfsdp-003", "tpu_recipes-001")]
+    path = tmp_path / "runs.csv"
+    with path.open("w") as target:
+        writer = csv.DictWriter(target, [name for name in rows[0] if keep(name)], extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(change(row) for row in rows)
+    return path
+
+
+def test_a_line_a_row_of_another_file(tmp_path):
+    done = CliRunner().invoke(app, ["validate", "training", "--data", str(few(tmp_path)), "--json"])
+    assert done.exit_code == 0, done.output
+    lines = [json.loads(line) for line in done.output.splitlines()]
+    assert [line["id"] for line in lines] == ["nara21-003", "fmsfsdp-003"]
+    for line in lines:
+        assert {"id", "predicted_s", "measured_s", "error", "not_modelled"} <= line.keys()
+        assert line["not_modelled"] == ""
+        assert abs(line["error"]) < 0.3
+
+
+@pytest.mark.parametrize("words", [("validate",), ("validate", "training")])
+def test_without_a_command_it_is_training(words, tmp_path):
+    path = str(few(tmp_path))
+    done = CliRunner().invoke(app, [*words, "--data", path, "--json"])
+    assert done.exit_code == 0, done.output
+    assert [json.loads(line)["id"] for line in done.output.splitlines()] == ["nara21-003", "fmsfsdp-003"]
+    assert "Step times" in CliRunner().invoke(app, [*words, "--data", path]).output
+
+
+def test_options_before_a_command_are_not_lost(tmp_path):
+    done = CliRunner().invoke(app, ["validate", "--data", str(few(tmp_path)), "training"])
+    assert isinstance(done.exception, BadInput)
+    assert "expected options after training" in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("column", "text", "expected"),
+    [
+        ("micro_batch", "many", "'many': expected a whole number from 0, or an empty cell"),
+        ("hidden", "nan", "'nan': expected a whole number from 0, or an empty cell"),
+        ("tp", "1.5", "'1.5': expected a whole number from 0, or an empty cell"),
+        ("target_iter_s", "nan", "'nan': expected a number from 0, or an empty cell"),
+        ("target_iter_s", "-1", "'-1': expected a number from 0, or an empty cell"),
+        ("memory_gb", "inf", "'inf': expected a number from 0, or an empty cell"),
+    ],
+)
+def test_cells_that_are_no_numbers(column, text, expected, tmp_path):
+    path = few(tmp_path, lambda row: row | {column: text})
+    done = CliRunner().invoke(app, ["validate", "--data", str(path)])
+    assert isinstance(done.exception, BadInput)
+    assert str(done.exception) == f"{path}: line 2: {column}: {expected}"
+
+
+def test_what_cannot_be_read_says_so(tmp_path):
+    path = few(tmp_path, lambda row: row | {"device": "TPUv9"})
+    done = CliRunner().invoke(app, ["validate", "training", "--data", str(path), "--json"])
+    assert {json.loads(line)["not_modelled"] for line in done.output.splitlines()} == {
+        "device TPUv9: no device of the catalogue with a node"
+    }
+    path = few(tmp_path, keep=lambda name: name != "seq")
+    done = CliRunner().invoke(app, ["validate", "training", "--data", str(path)])
+    assert done.exit_code != 0
+    assert "column seq: missing" in str(done.output) + str(done.exception)

@@ -1,0 +1,190 @@
+"""Kernels of the kinds that a single operator stands for: convolutions, experts, scans, attention; fusion by rules."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from hardplace.cost.arrays.times import kernel_times
+from hardplace.cost.kernels.attention import seen_keys
+from hardplace.cost.kernels.fusion import FUSED, PHAZE, UNFUSED, kernel_graph
+from hardplace.cost.types import Engine, Fusion, Kernel, Matmul
+from hardplace.hardware.phaze import tpuv4
+from hardplace.hardware.settings import CYCLES, HBM3
+from hardplace.workload.load import load
+from hardplace.workload.sharding import tensor_parallel
+from hardplace.workload.types import (
+    Affine,
+    Gradient,
+    Layer,
+    Operator,
+    OperatorKind,
+    Phase,
+    Storage,
+    StorageRole,
+    Tensor,
+)
+
+BLOCK = tensor_parallel(load("llama2-7b"), 1).layers[1]
+
+
+def number(value: int) -> Affine:
+    return Affine(value, 0)
+
+
+def kernels(operator: Operator, rules: Fusion = FUSED) -> tuple[Kernel, ...]:
+    """The kernels of a layer of one operator that reads and writes a tensor of 1000 bytes each."""
+    sizes = (1000, 1000, 1000)
+    layer = Layer(
+        name="layer",
+        storages=tuple(Storage(role=StorageRole.INPUT, bytes=number(size)) for size in sizes),
+        tensors=tuple(Tensor(storage=index, shape=(number(500),), dtype="bfloat16") for index in range(3)),
+        operators=(operator,),
+        saved=(),
+        inputs=(),
+        outputs=(),
+    )
+    return kernel_graph(layer, operator.phase, 1, CYCLES, rules).kernels
+
+
+def operator(
+    kind: OperatorKind, *dims: int, phase: Phase = Phase.FORWARD, gradient: Gradient = Gradient.NONE
+) -> Operator:
+    return Operator(
+        name=f"aten.{kind}",
+        module="here",
+        kind=kind,
+        phase=phase,
+        dims=tuple(number(dim) for dim in dims),
+        flops=number(0),
+        reads=(0, 1),
+        writes=(2,),
+        gradient=gradient,
+    )
+
+
+RESNET_STEM = (2, 3, 64, 1, 224, 224, 112, 112, 7, 7)
+STEM_MACS = 2 * 112 * 112 * 64 * 3 * 49
+
+
+def test_a_convolution_is_an_implicit_matmul_over_its_positions() -> None:
+    (kernel,) = kernels(operator(OperatorKind.CONVOLUTION, *RESNET_STEM))
+    assert kernel.engine is Engine.TENSOR
+    assert kernel.tiled
+    assert kernel.matmuls == (Matmul(batch=1, m=2 * 112 * 112, n=64, k=3 * 49, left_words=2 * 3 * 224 * 224),)
+
+
+def test_the_gradients_of_a_convolution_take_as_many_products_each() -> None:
+    (kernel,) = kernels(operator(OperatorKind.CONVOLUTION, *RESNET_STEM, phase=Phase.BACKWARD))
+    to_input, to_weights = kernel.matmuls
+    assert to_weights.macs == STEM_MACS
+    assert to_input.macs == pytest.approx(STEM_MACS, rel=0.01)
+    for gradient, matmul in ((Gradient.DGRAD, to_input), (Gradient.WGRAD, to_weights)):
+        one = operator(OperatorKind.CONVOLUTION, *RESNET_STEM, phase=Phase.BACKWARD, gradient=gradient)
+        assert kernels(one)[0].matmuls == (matmul,)
+
+
+def test_groups_of_a_convolution_are_a_batch_and_depth_wise_ones_run_on_lanes() -> None:
+    (grouped,) = kernels(operator(OperatorKind.CONVOLUTION, 1, 128, 128, 32, 56, 56, 56, 56, 3, 3))
+    assert grouped.matmuls == (Matmul(batch=32, m=56 * 56, n=4, k=36, left_words=56 * 56 * 4),)
+    (depth_wise,) = kernels(operator(OperatorKind.CONVOLUTION, 1, 128, 128, 128, 56, 56, 56, 56, 3, 3))
+    assert depth_wise.engine is Engine.VECTOR
+    assert not depth_wise.matmuls
+    assert depth_wise.lane_cycles == 56 * 56 * 128 * 9
+    assert depth_wise.stream_bytes == 3000
+
+
+def test_experts_are_a_batch_of_equal_shares() -> None:
+    (kernel,) = kernels(operator(OperatorKind.GROUPED_MATMUL, 8, 4096, 1024, 512))
+    assert kernel.matmuls == (Matmul(batch=8, m=512, n=1024, k=512),)
+    weights = operator(OperatorKind.GROUPED_MATMUL, 8, 512, 1024, 4096, phase=Phase.BACKWARD, gradient=Gradient.WGRAD)
+    assert kernels(weights)[0].matmuls == (Matmul(batch=8, m=512, n=1024, k=512),)
+
+
+def test_a_scan_is_four_products_a_chunk() -> None:
+    # Mamba-2 1.3B: 64 heads of 64, one group, state 128, chunks of 256.
+    (kernel,) = kernels(operator(OperatorKind.SCAN, 1, 2048, 64, 64, 1, 128, 256))
+    assert kernel.engine is Engine.BOTH
+    chunk = 256 * 256 * 128 + 64 * (256 * 256 * 64 + 2 * 256 * 128 * 64)
+    assert sum(matmul.macs for matmul in kernel.matmuls) == 8 * chunk
+    (backward,) = kernels(operator(OperatorKind.SCAN, 1, 2048, 64, 64, 1, 128, 256, phase=Phase.BACKWARD))
+    assert sum(matmul.macs for matmul in backward.matmuls) == 3 * 8 * chunk
+    (unrolled,) = kernels(operator(OperatorKind.SCAN, 1, 2048, 1536, 1, 1, 16, 1))
+    assert unrolled.engine is Engine.VECTOR
+
+
+@pytest.mark.parametrize("queries", [1, 200, 1000])
+@pytest.mark.parametrize("window", [0, 1, 100, 700])
+def test_keys_seen_lie_between_the_mask_and_its_blocks(queries: int, window: int) -> None:
+    keys, most = 1000, window or 1000
+    exact = sum(min(keys - queries + 1 + one, most) for one in range(queries)) / queries
+    seen = seen_keys(queries, keys, causal=True, window=window)
+    assert math.floor(exact) <= seen <= min(keys, exact + 2 * 128)
+
+
+def attention(phase: Phase) -> Operator:
+    return operator(OperatorKind.ATTENTION, 2, 8, 4, 512, 512, 64, 96, phase=phase)
+
+
+@pytest.mark.parametrize(("phase", "products"), [(Phase.FORWARD, 2), (Phase.BACKWARD, 4)])
+def test_plain_attention_passes_its_scores_through_memory(phase: Phase, products: int) -> None:
+    made = kernels(attention(phase), UNFUSED)
+    assert sum(bool(kernel.matmuls) for kernel in made) == products
+    macs = sum(matmul.macs for kernel in made for matmul in kernel.matmuls)
+    forward = 2 * 8 * 512 * 512 * (64 + 96)
+    assert macs == forward * (2 if phase is Phase.BACKWARD else 1)
+    assert sum(kernel.stream_bytes for kernel in made) >= 2 * 2 * 2 * 8 * 512 * 512
+    assert all(before < index for index, kernel in enumerate(made) for before in kernel.predecessors)
+    (flash,) = kernels(attention(phase))
+    assert flash.stream_bytes == 3000
+    assert flash.reuse is not None
+    assert flash.reuse.queries == 1024  # two heads of queries share one of keys
+
+
+@pytest.mark.parametrize(
+    "model", ["bert-large", "gpt2-xl", "opt-350m", "llama2-7b", "mixtral-8x7b", "t5-large", "vit-l"]
+)
+@pytest.mark.parametrize("phase", [Phase.FORWARD, Phase.BACKWARD])
+def test_each_rule_saves_traffic_and_keeps_the_work(model: str, phase: Phase) -> None:
+    block = tensor_parallel(load(model), 1).layers[1]
+    rules = (FUSED, replace(FUSED, epilogues=False), replace(FUSED, chains=False, epilogues=False))
+    moved, lanes, counts = [], [], []
+    for one in rules:
+        made = kernel_graph(block, phase, 1, CYCLES, one).kernels
+        moved.append(
+            sum(
+                kernel.stream_bytes
+                + (
+                    sum(2 * m.batch * (m.m * m.k + m.k * m.n + m.m * m.n) for m in kernel.matmuls)
+                    if kernel.tiled
+                    else 0
+                )
+                for kernel in made
+            )
+        )
+        lanes.append(sum(kernel.lane_cycles for kernel in made))
+        counts.append(len(made))
+    assert moved[0] <= moved[1] < moved[2]
+    assert counts[0] <= counts[1] < counts[2]
+    assert len(set(lanes)) == 1
+
+
+@pytest.mark.parametrize("phase", [Phase.FORWARD, Phase.BACKWARD])
+def test_phazes_rules_lie_between_none_and_ours(phase: Phase) -> None:
+    none, theirs, ours = (
+        len(kernel_graph(BLOCK, phase, 1, CYCLES, replace(rules, flash=True)).kernels)
+        for rules in (UNFUSED, PHAZE, FUSED)
+    )
+    assert ours < theirs < none
+    made = kernel_graph(BLOCK, phase, 1, CYCLES, PHAZE).kernels
+    assert all(before < index for index, kernel in enumerate(made) for before in kernel.predecessors)
+
+
+@pytest.mark.parametrize("name", ["all_reduce", "all_gather", "reduce_scatter", "all_to_all"])
+def test_a_collective_is_priced_as_what_it_is(name: str) -> None:
+    one = replace(operator(OperatorKind.COLLECTIVE, 10**9), name=name)
+    (kernel,) = kernels(one)
+    assert kernel.collective == name
+    seconds = kernel_times((kernel,), tpuv4(), HBM3, 8).whole_s[0, 0]
+    moved = 7 / 8 * 1e9 / 450e9 * (2 if name == "all_reduce" else 1)
+    assert moved < seconds < 1.05 * moved

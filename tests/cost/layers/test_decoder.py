@@ -1,0 +1,151 @@
+"""Layers from a shape against the same layers from the recorded models, which are the oracle."""
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from hardplace.cost.collectives import Ring
+from hardplace.cost.layers.decoder import block, embedding, head, parameters
+from hardplace.cost.layers.recorded import layer_work
+from hardplace.cost.layers.work import CollectiveWork, GemmWork
+from hardplace.cost.one_chip.gpu_kernels import gpu, gpu_kernel_costs
+from hardplace.cost.types import Collective
+from hardplace.hardware.catalogue import device, node
+from hardplace.plans.fleet import even_cluster
+from hardplace.plans.plan import Plan
+from hardplace.plans.pricer import Efficiencies
+from hardplace.plans.pricing import pricer_of
+from hardplace.workload.decoder import DecoderShape, Degrees, Experts
+from hardplace.workload.load import load
+from hardplace.workload.sharding import shard
+from hardplace.workload.types import Group, Parallelism, Phase, Recompute
+
+SHAPES = {
+    "llama2-7b": DecoderShape(
+        layers=32, hidden=4096, heads=32, kv_heads=32, head_dim=128, ffn=11008, vocab=32000, sequence=4096, gated=True
+    ),
+    "llama3-70b": DecoderShape(
+        layers=80, hidden=8192, heads=64, kv_heads=8, head_dim=128, ffn=28672, vocab=128256, sequence=8192, gated=True
+    ),
+    "gpt3-175b": DecoderShape(
+        layers=96,
+        hidden=12288,
+        heads=96,
+        kv_heads=96,
+        head_dim=128,
+        ffn=49152,
+        vocab=50257,
+        sequence=2048,
+        gated=False,
+        positions=True,
+        tied=True,
+    ),
+}
+SMALL = 1 << 20  # bytes: gradients of norms that sequence parallelism adds up, once a step in Megatron-LM
+
+
+def flops(work):
+    return sum(one.flops for one in work if isinstance(one, GemmWork))
+
+
+def exchanges(work):
+    return Counter((one.collective, one.bytes) for one in work if isinstance(one, CollectiveWork) and one.bytes > SMALL)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize(("tensor", "sequence"), [(1, False), (2, False), (8, False), (4, True), (8, True)])
+def test_equals_the_recorded_model(name, tensor, sequence):
+    workload, shape = load(name), SHAPES[name]
+    assert workload.sequence_length == shape.sequence
+    degrees = Degrees(tensor=tensor, sequence=sequence, micro_batch=2)
+    made = shard(workload, Parallelism(tensor=tensor, sequence=sequence)).layers
+    ours = (embedding(shape, degrees), block(shape, degrees, Recompute.NONE), head(shape, degrees))
+    recorded = [layer_work(made[index], 2, Recompute.NONE) for index in dict.fromkeys(workload.order)]
+    assert len(recorded) == 3
+    for one, other in zip(ours, recorded, strict=True):
+        assert flops(one.forward) == flops(other.forward)
+        assert flops(one.backward) == flops(other.backward)
+        assert one.parameters == other.parameters
+        assert exchanges(one.forward) == exchanges(other.forward)
+        known = exchanges(other.backward)
+        if one.name == "embedding" and sequence and shape.positions:
+            # Megatron-LM adds positions before it scatters, so their gradient needs no sum over the group.
+            known -= Counter({(Collective.ALL_REDUCE, 2.0 * 2 * shape.sequence * shape.hidden / 2): 1})
+        assert exchanges(one.backward) == known
+        assert one.output_bytes == other.output_bytes
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize(("tensor", "sequence"), [(1, False), (8, True)])
+@pytest.mark.parametrize("gpu_name", ["h100-sxm", "a100-80gb-sxm"])
+def test_seconds_of_a_block_are_the_recorded_ones(name, tensor, sequence, gpu_name):
+    """Both ways into a layer, and the way that prices a recorded layer's kernels one by one, with residual."""
+    workload, shape = load(name), SHAPES[name]
+    made = shard(workload, Parallelism(tensor=tensor, sequence=sequence)).layers
+    layer = made[Counter(workload.order).most_common(1)[0][0]]
+    ours, recorded = (
+        block(shape, Degrees(tensor=tensor, sequence=sequence, micro_batch=2), Recompute.NONE),
+        layer_work(layer, 2, Recompute.NONE),
+    )
+    pricer = replace(pricer_of(device(gpu_name), Plan(global_batch=1)), efficiencies=Efficiencies())
+    groups, cluster = {Group.TENSOR: Ring(members=tensor, stride=1)}, even_cluster(node("dgx-h100"), 8)
+    for phase in ("forward", "backward"):
+        mine, theirs = (pricer.seconds(getattr(one, phase), cluster, groups) for one in (ours, recorded))
+        assert mine.total_s == pytest.approx(theirs.total_s, rel=0.08)
+        assert mine.products_s == pytest.approx(theirs.products_s, rel=0.09)
+        assert mine.attention_s == pytest.approx(theirs.attention_s)
+        if tensor == 1:
+            one_by_one = gpu_kernel_costs(layer, Phase(phase), 2, gpu(device(gpu_name), "bf16"))
+            assert sum(one.seconds for one in one_by_one) == pytest.approx(theirs.total_s, rel=0.1)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_parameters_of_the_model(name):
+    assert parameters(SHAPES[name]) == load(name).parameters
+
+
+def test_parameters_of_a_mixture():
+    mixtral = DecoderShape(
+        layers=32,
+        hidden=4096,
+        heads=32,
+        kv_heads=8,
+        head_dim=128,
+        ffn=0,
+        vocab=32000,
+        sequence=4096,
+        gated=True,
+        experts=Experts(count=8, chosen=2, ffn=14336),
+    )
+    assert parameters(mixtral) == load("mixtral-8x7b").parameters
+
+
+def test_experts_as_wide_as_the_model_have_one_activation():
+    """GPT OSS: 2,880 both ways. One expert width more or less moves bytes in proportion, at equality too."""
+    wide = DecoderShape(
+        layers=36, hidden=2880, heads=64, kv_heads=8, head_dim=64, ffn=0, vocab=201088, sequence=4096, gated=True,
+        experts=Experts(count=128, chosen=4, ffn=2880),
+    )  # fmt: skip
+    below, at, above = (
+        block(replace(wide, experts=Experts(count=128, chosen=4, ffn=ffn)), Degrees(), Recompute.NONE)
+        for ffn in (2880 - 64, 2880, 2880 + 64)
+    )
+    assert at.saved_bytes == (below.saved_bytes + above.saved_bytes) / 2
+    assert len(at.forward) == len(below.forward) == len(above.forward)
+    assert len(at.backward) == len(below.backward) == len(above.backward)
+
+
+def test_saved_bytes_of_a_gpt_layer_with_fused_attention():
+    """Korthikanti et al. 2022 (arXiv 2205.05198), section 4: 34 s b h without the scores."""
+    shape = replace(SHAPES["gpt3-175b"], dropout=True)
+    saved = block(shape, Degrees(), Recompute.NONE).saved_bytes / (shape.sequence * shape.hidden)
+    assert saved == pytest.approx(34, rel=0.02)
+
+
+def test_full_recompute_runs_the_forward_again_and_keeps_its_input():
+    shape = SHAPES["llama2-7b"]
+    full, none = (block(shape, Degrees(), one) for one in (Recompute.FULL, Recompute.NONE))
+    assert full.again == none.forward
+    assert full.saved_bytes == 2 * shape.sequence * shape.hidden
+    assert full.working_bytes == none.working_bytes + none.saved_bytes

@@ -1,0 +1,169 @@
+"""Plans of recorded models: shares add up, memory by hand, bad input, and more of anything is never worse."""
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from hardplace.errors import BadInput
+from hardplace.hardware.catalogue import device, node
+from hardplace.plans.chain import of_workload
+from hardplace.plans.estimate import estimate_plan
+from hardplace.plans.fleet import DevicePool, Fleet, even_cluster
+from hardplace.plans.plan import Plan, PlanFile, problems, read_plan, stage_layers
+from hardplace.plans.pricer import Efficiencies
+from hardplace.plans.pricing import pricer_of
+from hardplace.plans.timing import end_of_stage
+from hardplace.workload.load import load
+from hardplace.workload.types import Recompute
+
+PLAN = Plan(global_batch=64, tensor=2, sequence=True, pipeline=2, data=2, reserve_bytes=0.0, fragmentation=0.0)
+
+
+def site_of(plan, cluster=None, memory_bytes=80e9):
+    pricer = replace(pricer_of(device("h100-sxm"), plan), efficiencies=Efficiencies())
+    where = cluster or even_cluster(node("dgx-h100"), plan.devices)
+    return DevicePool(device="h100-sxm", cluster=where, pricer=pricer, memory_bytes=memory_bytes)
+
+
+def estimate(plan, cluster=None, memory_bytes=80e9):
+    fleet = Fleet(sites=(site_of(plan, cluster, memory_bytes),))
+    return estimate_plan(of_workload(load("llama2-7b"), plan), plan, fleet)
+
+
+@pytest.mark.parametrize("zero", [0, 1, 2])
+@pytest.mark.parametrize("recompute", [Recompute.NONE, Recompute.FULL])
+def test_shares_add_up_to_the_step(zero, recompute):
+    found = estimate(replace(PLAN, zero=zero, recompute=recompute))
+    assert sum(share.seconds for share in found.shares) == pytest.approx(found.step_s)
+    assert 0 < found.mfu < 1
+
+
+def test_weights_and_states_by_hand():
+    first, last = estimate(PLAN).memory
+    embedding, block, head = 32000 * 4096, 202383360, 32000 * 4096 + 4096
+    rank = (embedding + 16 * block) / 2
+    assert first.weights_bytes == pytest.approx(2 * rank, rel=1e-3)  # norms are whole on both ranks
+    assert first.gradients_bytes == pytest.approx(4 * rank, rel=1e-3)
+    assert first.states_bytes == pytest.approx(12 * rank / 2, rel=1e-3)
+    assert last.weights_bytes == pytest.approx(head + 16 * block, rel=1e-3)
+
+
+def test_zero_three_divides_everything():
+    plan = Plan(global_batch=64, data=8, zero=3, reserve_bytes=0.0, fragmentation=0.0)
+    (room,) = estimate(plan).memory
+    total = load("llama2-7b").parameters
+    assert room.weights_bytes + room.gradients_bytes + room.states_bytes == pytest.approx(18 * total / 8, rel=1e-3)
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_zero_two_scatters_gradients_after_every_micro_batch(overlap):
+    one = Plan(global_batch=8, data=8, overlap=overlap)
+    single = estimate(one).step_s
+    total = load("llama2-7b").parameters
+    saved_s = single - estimate(replace(one, zero=2)).step_s  # the only backward pass; less to set to zero
+    assert 0 < saved_s < 1.5 * 4 * total * 7 / 8 / 3.35e12
+    many = replace(one, global_batch=128)
+    more = {zero: estimate(replace(many, zero=zero)) for zero in (1, 2, 3)}
+    assert more[2].step_s > 1.001 * more[1].step_s
+    if not overlap:  # all of it shows: 15 more reduce-scatters of fp32 gradients, 7/8 of them over 450 GB/s at most
+        least_s = 15 * 4 * total * 7 / 8 / 450e9
+        assert least_s < more[2].step_s - more[1].step_s < 2 * least_s
+    assert more[2].step_s < more[3].step_s  # which gathers weights too
+
+
+@pytest.mark.parametrize("zero", [0, 1, 3])
+@pytest.mark.parametrize("shard", [0, 8])
+def test_experts_that_every_rank_has_end_their_step_as_dense_layers_do(zero, shard):
+    plan = Plan(global_batch=64, data=64, zero=zero, shard=shard, overlap=False)
+    layer = next(one for one in of_workload(load("llama2-7b"), plan).layers)
+    count, site = layer.parameters, site_of(plan)
+    ends = [
+        end_of_stage([replace(layer, parameters=dense, expert_parameters=count - dense)], plan, site, 0.0, 0.0)
+        for dense in (count, 0)
+    ]
+    assert ends[0] == ends[1]
+    if zero and shard:  # its eighth is added up over 8 nodes as well
+        gradient_bytes, level = 4 * count / 8, site.cluster.levels[1]
+        least_s = 2 * 7 / 8 * gradient_bytes / level.bandwidth_bytes_per_s
+        inside = end_of_stage([layer], replace(plan, data=8, global_batch=8), site, 0.0, 0.0)
+        assert ends[1] > inside + least_s
+
+
+def test_zero_two_holds_the_largest_layers_whole_gradient():
+    plan = Plan(global_batch=64, data=8, reserve_bytes=0.0, fragmentation=0.0)
+    (first,), (second,) = estimate(plan).memory, estimate(replace(plan, zero=2)).memory
+    total, largest = load("llama2-7b").parameters, 202383360
+    assert first.gradients_bytes - second.gradients_bytes == pytest.approx(4 * total * 7 / 8, rel=1e-3)
+    assert second.buffers_bytes - first.buffers_bytes == pytest.approx(4 * largest, rel=1e-3)
+
+
+def test_zero_two_with_a_pipeline_says_that_frameworks_do_not_combine_them():
+    assert any("ZeRO-2 with a pipeline" in note for note in estimate(replace(PLAN, zero=2)).notes)
+    assert not any("ZeRO-2" in note for note in estimate(PLAN).notes)
+
+
+def test_more_bandwidth_is_never_slower():
+    plan = replace(PLAN, global_batch=128, data=8)
+    cluster = even_cluster(node("dgx-h100"), plan.devices)
+    fast = replace(
+        cluster,
+        levels=tuple(replace(one, bandwidth_bytes_per_s=2 * one.bandwidth_bytes_per_s) for one in cluster.levels),
+    )
+    assert estimate(plan, fast).step_s < estimate(plan, cluster).step_s
+
+
+def test_degrees_must_multiply_to_the_devices():
+    with pytest.raises(BadInput, match=r"2 x 1 x 2 x 2 = 8: expected the number of devices, 16"):
+        estimate(PLAN, even_cluster(node("dgx-h100"), 16))
+
+
+def test_devices_must_fill_nodes():
+    with pytest.raises(BadInput, match=r"devices: 12: expected a multiple of the 8 devices of one dgx-h100"):
+        even_cluster(node("dgx-h100"), 12)
+    assert even_cluster(node("gb200-nvl72"), 256).levels[0].devices == 64
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"global_batch": 63}, "global_batch: 63: expected a multiple of data x micro_batch, 2 x 1"),
+        ({"zero": 4}, "zero: 4: expected 0, 1, 2 or 3"),
+        ({"tensor": 0}, "tensor: 0: expected a whole number from 1"),
+        ({"stages": (1, 2, 3)}, r"stages: \[1, 2, 3\]: expected 2 numbers"),
+        ({"virtual": 2, "global_batch": 6}, "multiple of pipeline, 2"),
+        ({"gradient": "fp8"}, "gradient: 'fp8': expected"),
+    ],
+)
+def test_bad_plans(changes, words):
+    assert any(re.search(words, problem) for problem in problems(replace(PLAN, **changes)))
+
+
+def test_plan_files_are_read_strictly(tmp_path):
+    good = tmp_path / "plan.toml"
+    good.write_text('global_batch = 64\ntensor = 2\nrecompute = "full"\n')
+    assert read_plan(good) == PlanFile(global_batch=64, tensor=2, recompute=Recompute.FULL)
+    bad = tmp_path / "plan.json"
+    bad.write_text('{"global_batch": 64, "tensors": 2}')
+    with pytest.raises(BadInput, match="unknown field 'tensors'"):
+        read_plan(bad)
+
+
+def test_layers_of_stages():
+    assert stage_layers(126, Plan(global_batch=1, pipeline=8)) == (15, 16, 16, 16, 16, 16, 16, 15)
+    assert stage_layers(10, Plan(global_batch=1, pipeline=4)) == (2, 3, 3, 2)
+    with pytest.raises(BadInput, match="expected numbers that sum to the model's 10 layers"):
+        stage_layers(10, Plan(global_batch=1, pipeline=2, stages=(4, 5)))
+
+
+def test_the_short_chunk_of_the_last_stage_is_the_heads():
+    """Of three layers in two chunks the first stage has one beside the embedding, the last one beside the head."""
+    plan = Plan(global_batch=32, pipeline=8, virtual=2, data=1, stages=(3, 4, 4, 4, 4, 4, 6, 3))
+    fleet = Fleet(sites=(site_of(plan),))
+    found = estimate_plan(of_workload(load("llama2-7b"), plan), plan, fleet)
+    layer_s = found.forward_s[1][0] / 2
+    assert found.forward_s[0][0] == pytest.approx(layer_s, rel=0.02)  # one layer and the embedding
+    assert found.forward_s[0][1] == pytest.approx(2 * layer_s)
+    assert found.forward_s[-1][0] == pytest.approx(2 * layer_s)
+    assert found.forward_s[-1][1] > layer_s  # one layer and the head
+    assert found.forward_s[-1][1] < 2 * layer_s

@@ -1,0 +1,136 @@
+"""What prices plans on devices of every kind: arrays by hand, every node of the catalogue, published runs, own files,
+bad input."""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import hardplace
+from hardplace.cost.layers.types import Layout
+from hardplace.cost.layers.work import AttentionWork, GemmWork
+from hardplace.errors import BadInput
+from hardplace.hardware.catalogue import device, node, node_names
+from hardplace.plans.chain import of_workload
+from hardplace.plans.estimate import estimate_plan
+from hardplace.plans.fleet import fleet_of
+from hardplace.plans.plan import Format, Plan
+from hardplace.plans.pricer import Efficiencies
+from hardplace.plans.pricing import pricer_of
+from hardplace.plans.published.runs import run_of
+from hardplace.workload.load import load
+
+ROOT = Path(__file__).parents[2]
+PLAN = Plan(global_batch=8)
+
+
+def alone(name: str, plan: Plan = PLAN):
+    return replace(pricer_of(device(name), plan), efficiencies=Efficiencies())
+
+
+def seconds(pricer, *work):
+    return pricer.seconds(work, None, {}).total_s
+
+
+def test_products_on_arrays_by_hand():
+    # TPU v4: 8 arrays of 128 x 128 at 1.05 GHz. Whole tiles: all of the peak, but for filling and draining.
+    pricer, big = alone("tpu-v4"), GemmWork(m=16384, n=8192, k=8192)
+    peak = 8 * 128 * 128 * 2 * 1.05e9
+    assert pricer.peak_flops_per_s == pytest.approx(peak)
+    assert big.flops / peak <= seconds(pricer, big) <= 1.02 * big.flops / peak
+    # A row and a column more than 40 tiles of the operand that is held leave two edges of 127 idle.
+    odd = GemmWork(m=5121, n=5121, k=5121)
+    assert seconds(pricer, odd) == pytest.approx(odd.flops / peak * (5248 / 5121) ** 2, rel=0.02)
+    # A product of one row reads its weights: memory bound, at 1,200 GB/s.
+    assert seconds(pricer, GemmWork(m=1, n=8192, k=8192)) == pytest.approx(2 * 8192 * 8192 / 1.2e12, rel=0.01)
+
+
+@pytest.mark.parametrize("name", ["tpu-v5p", "h100-sxm"])
+def test_a_list_of_products_costs_what_each_costs(name):
+    timer = alone(name).timer
+    listed = [
+        GemmWork(m=m, n=512, k=1024, batch=batch, layout=layout, output_bytes=size)
+        for m in (64, 4096)
+        for batch in (1, 16)
+        for layout in Layout
+        for size in (2.0, 4.0)
+    ]
+    each = [timer.products_s(one, *(np.array([size]) for size in (one.m, one.n, one.k)))[0] for one in listed]
+    assert timer.listed_s(listed).tolist() == each
+
+
+@pytest.mark.parametrize("name", ["tpu-v5p", "h100-sxm"])
+def test_a_rank_of_queries_does_its_share(name):
+    whole = AttentionWork(
+        batch=1, heads=16, kv_heads=4, queries=8192, keys=8192, head_dim=128, causal=True, backward=False
+    )
+    pricer = alone(name)
+    assert seconds(pricer, replace(whole, queries=2048)) == pytest.approx(seconds(pricer, whole) / 4)
+    assert seconds(pricer, replace(whole, window=1024)) < seconds(pricer, whole)
+
+
+def test_precisions_of_arrays():
+    wide = GemmWork(m=8192, n=8192, k=8192)
+    whole_s, half_s = (
+        seconds(alone("gaudi2", replace(PLAN, precision=one)), wide) for one in (Format.BF16, Format.FP8)
+    )
+    fast = pricer_of(device("gaudi2"), replace(PLAN, precision=Format.FP8))
+    assert fast.efficiencies.low_rate == 2.0
+    assert half_s < whole_s
+    for one in (Format.FP8, Format.FP32, Format.FP16):
+        with pytest.raises(BadInput, match=rf"^precision: {one}: tpu-v4 does not multiply in it: expected bf16$"):
+            pricer_of(device("tpu-v4"), replace(PLAN, precision=one))
+
+
+@pytest.mark.parametrize("name", node_names())
+def test_plans_are_priced_on_every_node(name):
+    """A step on two devices takes longer than products at the peak, and says what its figures are worth."""
+    where = node(name)
+    chip = device(where.device)
+    plan = Plan(global_batch=8, tensor=2, sequence=True, precision=Format.BF16)
+    workload = load("llama2-7b")
+    found = estimate_plan(of_workload(workload, plan), plan, fleet_of([(chip, where, 2)], plan))
+    assert 0.0 < found.mfu < 1.0
+    assert sum(one.seconds for one in found.shares) == pytest.approx(found.step_s)
+    assert set(pricer_of(chip, plan).notes) <= set(found.notes)
+
+
+def test_a_slice_of_a_torus_is_as_equal_as_it_can_be():
+    pod = node("tpu-v5p-8960")
+    assert pod.cluster(8960).levels[0].axes == (16, 20, 28)
+    assert pod.cluster(512).levels[0].axes == (8, 8, 8)
+    assert pod.cluster(96).levels[0].axes == (4, 4, 6)
+    assert node("tpu-v5e-256").cluster(64).levels[0].axes == (8, 8)
+
+
+def test_published_runs_on_arrays_are_read_as_their_sources_count():
+    with (ROOT / "validation/training/training.csv").open() as source:
+        rows = {row["id"]: row for row in csv.DictReader(source)}
+    # 8 slices of 256 TPU v5e, FSDP 16 x TP 16 in each: a sample a device is 16 of a tensor-parallel group.
+    run = run_of(rows["maxtext-016"])
+    assert (run.plan.tensor, run.plan.data, run.plan.zero, run.plan.shard) == (16, 128, 3, 16)
+    assert (run.plan.micro_batch, run.plan.sequence, run.plan.micro_batches) == (16, True, 1)
+    assert [level.devices for level in run.cluster.levels] == [256, 2048]
+    assert run.cluster.levels[0].axes == (16, 16)
+    # TP 32 counts NeuronCores, two a Trainium.
+    run = run_of(rows["trn1-003"])
+    assert (run.plan.tensor, run.plan.pipeline, run.plan.data, run.plan.devices) == (16, 8, 4, 512)
+
+
+def test_a_gpu_and_a_node_of_ones_own(tmp_path):
+    folder = Path(hardplace.__path__[0]) / "hardware"
+    chip = (folder / "devices/h100-sxm.toml").read_text().replace('name = "h100-sxm"', 'name = "mine"', 1)
+    where = (folder / "nodes/dgx-h100.toml").read_text().replace('"h100-sxm"', '"mine.toml"', 1)
+    (tmp_path / "mine.toml").write_text(chip)
+    (tmp_path / "box.toml").write_text(where)
+    own, box = device(str(tmp_path / "mine.toml")), node(str(tmp_path / "box.toml"))
+    assert box.device == own.name == "mine"
+    plan = Plan(global_batch=8, tensor=2, sequence=True)
+    work = of_workload(load("llama2-7b"), plan)
+    steps = [
+        estimate_plan(work, plan, fleet_of([one], plan)).step_s
+        for one in ((own, box, 2), (device("h100-sxm"), node("dgx-h100"), 2))
+    ]
+    assert steps[0] == pytest.approx(steps[1], rel=0.1)  # by transfer from its nearest kin
