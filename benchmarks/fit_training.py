@@ -4,9 +4,9 @@
 
 Only rows that count (grade A or B, no flag) of the calibration split are read; the test split never is. Least sum of
 absolute logarithms of predicted over measured, a source weighing the root of its rows, all figures at once
-(`hardplace.cost.gpu.fitting.optimise`), with a weak pull to where each starts. --without leaves out the sources whose name has
-SOURCE in it and prints their errors with the others' figures; --only fits one software and the devices that only it
-runs on, and keeps all other figures; --dry writes nothing.
+(`hardplace.cost.gpu.fitting.optimise`), with a weak pull to where each starts. --without leaves out the sources
+whose name has SOURCE in it and prints their errors with the others' figures; --only fits one software
+and the devices that only it runs on, and keeps all other figures; --dry writes nothing.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from pathlib import Path
 import numpy as np
 
 from hardplace.cost.gpu.fitting.optimise import fit as least_error
-from hardplace.cost.gpu.types import Floats
 from hardplace.csv_table import parse
 from hardplace.errors import BadInput
 from hardplace.files import read_text, write
+from hardplace.ndtypes import Floats
 from hardplace.plans.chain import LayerChain, of_shape
 from hardplace.plans.efficiencies import ON_ARRAYS, FittedEfficiencies, OfGpu, OfStack, fitted
 from hardplace.plans.estimate import estimate_plan

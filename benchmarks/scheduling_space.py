@@ -13,7 +13,6 @@ import numpy as np
 
 from hardplace.cost.arrays.splits import powers_of_two, split_seconds
 from hardplace.cost.arrays.times import kernel_times
-from hardplace.cost.types import Floats
 from hardplace.design.exact.layer_schedule import LayerPass, LayerQuestion, pass_graph
 from hardplace.design.scheduling.bounds import lower_bound
 from hardplace.design.scheduling.lists import list_schedule
@@ -21,6 +20,7 @@ from hardplace.design.scheduling.modes import modes
 from hardplace.design.scheduling.types import SharingRule, TaskGraph
 from hardplace.hardware.phaze import default_budget, phaze_space
 from hardplace.hardware.settings import setting
+from hardplace.ndtypes import Floats
 from hardplace.workload.load import load
 from hardplace.workload.sharding import tensor_parallel
 

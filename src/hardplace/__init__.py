@@ -1,3 +1,5 @@
 """Which accelerator, and which placement of a model on many of them, trains fastest within a budget."""
 
-__version__ = "0.1.0"
+from hardplace.version import __version__
+
+__all__ = ["__version__"]

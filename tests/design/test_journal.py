@@ -54,7 +54,7 @@ class Counting:
     def __init__(self, most: float = math.inf) -> None:
         self.inner, self.done, self.most = in_process(QUESTION, GAP), 0, most
 
-    def steps(self, problem: Problem[C]) -> Steps[C]:
+    def steps(self, problem: Problem[C, Job, Outcome]) -> Steps[C, Job, Outcome]:
         return Here(problem, self)
 
     def evaluate(self, job: Job) -> Outcome:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from hardplace.branch_and_bound.loop import Done
 from hardplace.branch_and_bound.processes import opened
 from hardplace.branch_and_bound.steps import RefinementRequest, step
-from hardplace.design.fingerprint import code
 from hardplace.errors import BadInput
+from hardplace.version import code
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -59,13 +59,13 @@ class Dask:
             self._work = self._client.submit(bytes, self._bytes, pure=False)
         return self._client.submit(_refined, self._work, code(), asked, pure=False)
 
-    def result(self, handle: Future) -> Done[Any] | None:
+    def result(self, handle: Future) -> Done[Any, Any, Any] | None:
         """Wait for a refinement; None where its workers were lost."""
         from distributed import CancelledError, KilledWorker
 
         while True:
             try:
-                done: Done[Any] = handle.result(timeout=_LOOK_S)
+                done: Done[Any, Any, Any] = handle.result(timeout=_LOOK_S)
                 return done
             except KilledWorker:
                 return None
@@ -85,7 +85,7 @@ class Dask:
         )
 
 
-def _refined(work: bytes, sources: str, asked: RefinementRequest) -> Done[Any]:
+def _refined(work: bytes, sources: str, asked: RefinementRequest) -> Done[Any, Any, Any]:
     """Refine on a worker; BadInput if it runs other sources than the search, whose numbers would differ."""
     if sources != code():
         raise BadInput(f"a worker runs another hardplace (sources {code()}); expected that of the search ({sources})")

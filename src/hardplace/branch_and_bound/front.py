@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from hardplace.cost.types import Floats
+from hardplace.ndtypes import Floats
 
 Scores = tuple[float, ...]
 P = TypeVar("P")

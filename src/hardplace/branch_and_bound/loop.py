@@ -1,8 +1,9 @@
 """The one best-first loop: a heap of candidates by what they can reach at most, refined until none can matter.
 
 A candidate has scores, one an objective, that nothing in it exceeds; more is better. What is reached is kept in a
-front (`branch_and_bound.front`), and a candidate matters as far as its scores exceed the front. The loop refines the one that
-exceeds it most; when that is no more than the gap, the front is the answer for everything (docs/model-search.md).
+front (`branch_and_bound.front`), and a candidate matters as far as its scores exceed the front. The loop refines
+the one that exceeds it most; when that is no more than the gap, the front is the answer for everything
+(docs/model-search.md).
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from hardplace.branch_and_bound.front import Front, Scores
 from hardplace.branch_and_bound.types import Progress, Stop, StoppingRule
-from hardplace.design.types import Job, Outcome
 
-C = TypeVar("C")
-P = TypeVar("P")
+C = TypeVar("C")  # a candidate
+P = TypeVar("P")  # what a point of the front carries
+J = TypeVar("J")  # an exact evaluation that is asked for
+J_co = TypeVar("J_co", covariant=True)
+R_co = TypeVar("R_co", covariant=True)  # its outcome
+R_contra = TypeVar("R_contra", contravariant=True)
 _Entry = tuple[float, float, int, Scores, C]  # key, tie-breaker, serial number, scores, candidate
 AHEAD = 8  # refinements under way at most; the answer depends on it, so it is the same wherever they are done
 
@@ -52,28 +56,28 @@ class Deadline:
             raise TimeUp
 
 
-class Evaluator(Protocol):
+class Evaluator(Protocol[J, R_co]):
     """Does exact evaluations; jobs and outcomes are plain data, and an outcome depends on its job alone."""
 
-    def evaluate(self, job: Job) -> Outcome:
+    def evaluate(self, job: J) -> R_co:
         """Return the outcome of a job."""
 
-    def steps(self, problem: Problem[C]) -> Steps[C]:
+    def steps(self, problem: Problem[C, J, Any]) -> Steps[C, J, R_co]:
         """Return where the refinements of a problem are done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Done(Generic[C]):
+class Done(Generic[C, J_co, R_co]):
     """A refinement: what is left of a candidate (None: no more can be learned), points offered, counts; its job."""
 
     left: tuple[tuple[Scores, C | None], ...]
     offers: tuple[tuple[Scores, Any], ...]
     tally: Any
-    job: Job | None
-    outcome: Outcome | None
+    job: J_co | None
+    outcome: R_co | None
 
 
-class Steps(Protocol[C]):
+class Steps(Protocol[C, J_co, R_co]):
     """Does refinements. THE seam for processes and clusters.
 
     The loop starts up to AHEAD refinements, each with what was reached when it started, and takes their results in
@@ -84,14 +88,14 @@ class Steps(Protocol[C]):
     def start(self, number: int, candidate: C, reached: tuple[Scores, ...]) -> None:
         """Begin a refinement, or keep it until its result is asked for."""
 
-    def finish(self, number: int) -> Done[C]:
+    def finish(self, number: int) -> Done[C, J_co, R_co]:
         """Return the result of a refinement."""
 
     def drop(self, number: int) -> None:
         """Forget a refinement whose result nobody will ask for."""
 
 
-class Problem(Protocol[C]):
+class Problem(Protocol[C, J_co, R_contra]):
     """What is searched. Scores of what refine returns need not be below the candidate's own: the loop cuts them.
 
     front: what refine may take as reached, and offers to; it is a copy while a refinement is done.
@@ -102,10 +106,10 @@ class Problem(Protocol[C]):
     def roots(self) -> Iterable[tuple[Scores, C]]:
         """Return candidates that hold everything, with their scores."""
 
-    def job(self, candidate: C) -> Job | None:
+    def job(self, candidate: C) -> J_co | None:
         """Return the exact evaluation that refining this candidate needs, if any."""
 
-    def refine(self, candidate: C, outcome: Outcome | None) -> Iterable[tuple[Scores, C | None]]:
+    def refine(self, candidate: C, outcome: R_contra | None) -> Iterable[tuple[Scores, C | None]]:
         """Return what is left of a candidate (None: no more can be learned of it); may offer to the front."""
 
     def discard(self, candidate: C) -> None:
@@ -136,9 +140,9 @@ class Loop(Generic[C, P]):
 
     def __init__(
         self,
-        problem: Problem[C],
+        problem: Problem[C, Any, Any],
         front: Front[P],
-        steps: Steps[C],
+        steps: Steps[C, Any, Any],
         ends: StoppingRule,
         deadline: Deadline,
         report: Callable[[Progress], None] | None = None,

@@ -35,7 +35,7 @@ class Processes:
         self._close()
         self._work = work
 
-    def submit(self, asked: RefinementRequest) -> Future[Done[Any]]:
+    def submit(self, asked: RefinementRequest) -> Future[Done[Any, Any, Any]]:
         """Hand out a refinement, to new processes if one was lost: a lost one breaks the whole pool."""
         try:
             return self._begun().submit(_refined, asked)
@@ -50,7 +50,7 @@ class Processes:
             self._pool = ProcessPoolExecutor(self._workers, spawn, initializer=_begin, initargs=(self._work,))
         return self._pool
 
-    def result(self, handle: Future[Done[Any]]) -> Done[Any] | None:
+    def result(self, handle: Future[Done[Any, Any, Any]]) -> Done[Any, Any, Any] | None:
         """Wait for a refinement; None where a process was lost, with all that was handed out."""
         try:
             return handle.result()
@@ -69,7 +69,7 @@ class Processes:
 
 
 @lru_cache(maxsize=1)
-def opened(work: bytes) -> tuple[Problem[Any], Evaluator]:
+def opened(work: bytes) -> tuple[Problem[Any, Any, Any], Evaluator[Any, Any]]:
     """Return the problem and the evaluator of a search; kept, as is what they remember of earlier refinements."""
     problem, evaluator = pickle.loads(work)
     return problem, evaluator
@@ -92,5 +92,5 @@ def _begin(work: bytes) -> None:
     threading.Thread(target=follow, daemon=True).start()
 
 
-def _refined(asked: RefinementRequest) -> Done[Any]:
+def _refined(asked: RefinementRequest) -> Done[Any, Any, Any]:
     return step(*opened(_WORK[0]), asked)

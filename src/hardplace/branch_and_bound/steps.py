@@ -6,8 +6,7 @@ import pickle
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from hardplace.branch_and_bound.front import Front, Scores
-from hardplace.branch_and_bound.loop import C, Done, Evaluator, Problem
-from hardplace.design.types import Job, Outcome
+from hardplace.branch_and_bound.loop import C, Done, Evaluator, J, Problem
 from hardplace.errors import BadInput
 
 LOSSES = 5  # workers lost in a row on one refinement before the search gives up
@@ -18,10 +17,14 @@ class RefinementRequest(NamedTuple):
 
     candidate: Any
     reached: tuple[Scores, ...]
-    known: Outcome | None
+    known: Any
 
 
-def step(problem: Problem[C], evaluator: Evaluator, asked: RefinementRequest) -> Done[C]:
+R = TypeVar("R")  # the outcome of a job
+J_contra = TypeVar("J_contra", contravariant=True)
+
+
+def step(problem: Problem[C, J, R], evaluator: Evaluator[J, R], asked: RefinementRequest) -> Done[C, J, R]:
     """Refine a candidate; the result depends on what is asked alone. The problem's front and counts stay."""
     candidate, reached, known = asked
     front, tally = problem.front, problem.tally()
@@ -37,10 +40,10 @@ def step(problem: Problem[C], evaluator: Evaluator, asked: RefinementRequest) ->
         problem.add(tally)
 
 
-class Here(Generic[C]):
+class Here(Generic[C, J, R]):
     """Steps (search.loop) in this process, each done when its result is asked for; dropped ones are never done."""
 
-    def __init__(self, problem: Problem[C], evaluator: Evaluator) -> None:
+    def __init__(self, problem: Problem[C, J, R], evaluator: Evaluator[J, R]) -> None:
         self._problem, self._evaluator = problem, evaluator
         self._begun: dict[int, RefinementRequest] = {}
 
@@ -48,9 +51,9 @@ class Here(Generic[C]):
         """Keep a refinement."""
         self._begun[number] = RefinementRequest(candidate, reached, None)
 
-    def finish(self, number: int) -> Done[C]:
+    def finish(self, number: int) -> Done[C, J, R]:
         """Do it."""
-        done: Done[C] = step(self._problem, self._evaluator, self._begun[number])
+        done: Done[C, J, R] = step(self._problem, self._evaluator, self._begun[number])
         del self._begun[number]
         return done
 
@@ -78,24 +81,26 @@ class Pool(Protocol[H]):
     def submit(self, asked: RefinementRequest) -> H:
         """Hand out a refinement."""
 
-    def result(self, handle: H) -> Done[Any] | None:
+    def result(self, handle: H) -> Done[Any, Any, Any] | None:
         """Wait for it; None: its worker was lost, hand it out again. BadInput if there are no workers any more."""
 
 
-class Outcomes(Protocol):
+class Outcomes(Protocol[J_contra, R]):
     """Outcomes that are kept."""
 
-    def get(self, job: Job) -> Outcome | None:
+    def get(self, job: J_contra) -> R | None:
         """Return the outcome of a job if it is there."""
 
-    def put(self, job: Job, outcome: Outcome) -> None:
+    def put(self, job: J_contra, outcome: R) -> None:
         """Keep it."""
 
 
-class Elsewhere(Generic[C, H]):
+class Elsewhere(Generic[C, J, R, H]):
     """Steps (search.loop) on a pool; outcomes of jobs are kept here, as soon as they come."""
 
-    def __init__(self, problem: Problem[C], evaluator: Evaluator, pool: Pool[H], kept: Outcomes) -> None:
+    def __init__(
+        self, problem: Problem[C, J, R], evaluator: Evaluator[J, R], pool: Pool[H], kept: Outcomes[J, R]
+    ) -> None:
         self._problem, self._pool, self._kept = problem, pool, kept
         self._out: dict[int, tuple[RefinementRequest, H]] = {}
         pool.take(pickle.dumps((problem, evaluator)))
@@ -106,7 +111,7 @@ class Elsewhere(Generic[C, H]):
         asked = RefinementRequest(candidate, reached, None if job is None else self._kept.get(job))
         self._out[number] = asked, self._pool.submit(asked)
 
-    def finish(self, number: int) -> Done[C]:
+    def finish(self, number: int) -> Done[C, J, R]:
         """Wait for it, handing it out again while its workers are lost."""
         for _ in range(LOSSES):
             asked, handle = self._out[number]

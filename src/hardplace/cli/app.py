@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import click
 
-from hardplace import __version__
 from hardplace.errors import unknown
+from hardplace.version import __version__
 
 BAD_INPUT, INFEASIBLE, DEFECT, INTERRUPTED = 2, 3, 70, 130
 

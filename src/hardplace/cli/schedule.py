@@ -143,11 +143,11 @@ def _run(
     as_json: bool,
 ) -> None:
     """Schedule, print, and write the folder."""
-    from hardplace import __version__
     from hardplace.design.exact.layer_schedule import schedule_pass
     from hardplace.files import dumps, write, write_text
     from hardplace.hardware.phaze import accelerator
     from hardplace.report.schedule import LayerReport, page, scheduled_pass, show, trace
+    from hardplace.version import __version__
 
     chip = accelerator(question.chips, 0, question.setting, question.setting.memory_capacities_bytes[-1])
     report = LayerReport(

@@ -14,9 +14,9 @@ from hardplace.cli.options import gathered
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
-    from hardplace.branch_and_bound.loop import Evaluator
     from hardplace.branch_and_bound.steps import Pool
     from hardplace.branch_and_bound.types import Progress
+    from hardplace.design.exact.evaluator import ChipEvaluator
     from hardplace.design.journal import Journal
     from hardplace.design.question import Question
 
@@ -39,7 +39,7 @@ class Where:
 class SearchRun:
     """What a search is given: where it evaluates, and the journal that is told how far it is."""
 
-    evaluator: Evaluator
+    evaluator: ChipEvaluator
     journal: Journal
     models: int
 

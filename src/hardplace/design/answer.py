@@ -6,23 +6,22 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-from hardplace import __version__
-from hardplace.branch_and_bound.loop import Evaluator
 from hardplace.branch_and_bound.types import LIMITS, ONE_PERCENT, Progress, Stop, StoppingRule
-from hardplace.cost.types import Ints
 from hardplace.design.cloud import cloud
-from hardplace.design.exact.evaluator import in_process
+from hardplace.design.exact.evaluator import ChipEvaluator, in_process
 from hardplace.design.exact.partition_problem import families
 from hardplace.design.goals import UNITS, Goal, Objective, shown
 from hardplace.design.partition.types import Infeasible
 from hardplace.design.question import Question
 from hardplace.design.search.candidates import ReachedPlan, SearchOutcome
 from hardplace.design.search.explore import DesignSearch
-from hardplace.design.search.judged import score_of
+from hardplace.design.search.scoring import score_of
 from hardplace.design.types import Baseline, DesignResult, Evaluation, FrontierPoint, Job, ParetoResult
 from hardplace.errors import BadInput
 from hardplace.hardware.phaze import TPUV4
 from hardplace.hardware.space_files import space as space_of
+from hardplace.ndtypes import Ints
+from hardplace.version import __version__
 from hardplace.workload.types import OperatorKind, Workload
 
 _REFERENCE_GAP = 0.01  # to which the plans on the chip to compare with are searched
@@ -33,7 +32,7 @@ def answer(
     ends: StoppingRule = ONE_PERCENT,
     *,
     report: Callable[[Progress], None] | None = None,
-    evaluator: Evaluator | None = None,
+    evaluator: ChipEvaluator | None = None,
 ) -> DesignResult | Infeasible:
     """Return the best chip and plan of a question with its certificate, or what every candidate lacks.
 
@@ -60,7 +59,7 @@ def frontier(
     ends: StoppingRule = ONE_PERCENT,
     *,
     report: Callable[[Progress], None] | None = None,
-    evaluator: Evaluator | None = None,
+    evaluator: ChipEvaluator | None = None,
 ) -> ParetoResult | Infeasible:
     """Return the frontier of a question with several objectives; arguments as for `answer`."""
     search = DesignSearch(question=question, ends=ends, report=report, evaluator=evaluator)
@@ -123,7 +122,7 @@ def evaluated(plan: ReachedPlan) -> Evaluation:
     return plan.evaluation
 
 
-def _reference(question: Question, gap: float, evaluator: Evaluator) -> Baseline:
+def _reference(question: Question, gap: float, evaluator: ChipEvaluator) -> Baseline:
     """Return PHAZE's TPUv4-like chip with its best plan in the same setting."""
     cores, rows, columns, vectors, lanes, buffer_bytes = TPUV4
     chip = replace(

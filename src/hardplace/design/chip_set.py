@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from hardplace.cost.types import Floats
 from hardplace.design.goals import Combine, Goal
+from hardplace.ndtypes import Floats
 
 
 def partitions(count: int, parts: int) -> Iterator[tuple[int, ...]]:

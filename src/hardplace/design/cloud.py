@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from hardplace.cost.types import Floats, Ints
 from hardplace.design.exact.layer_kernels import LayerTimes
 from hardplace.design.search.explore import DesignSearch
 from hardplace.design.types import Cloud, Evaluation
 from hardplace.hardware.phaze import name
 from hardplace.hardware.space import AXES
+from hardplace.ndtypes import Floats, Ints
 
 _ALL = 100_000  # chips of a space that are all looked at
 _SOME = 6_000  # of a larger one, drawn at random

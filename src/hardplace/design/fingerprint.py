@@ -6,16 +6,14 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from functools import cache
-from importlib import metadata, resources
-from importlib.resources.abc import Traversable
+from importlib import metadata
 from typing import Any
 
 import numpy as np
 
-from hardplace import __version__
 from hardplace.design.question import Question
 from hardplace.files import dumps
+from hardplace.version import __version__, code
 
 _LONG = 400  # characters of JSON above which a value stands as its hash
 _HASHED = "SHA-256"
@@ -67,22 +65,6 @@ def _flatten(name: str, value: Any, found: Fingerprint) -> None:
 
 def _hash(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
-
-
-@cache
-def code() -> str:
-    """Return the hash of the package's Python sources and its data of hardware."""
-
-    def files(folder: Traversable) -> list[tuple[str, Traversable]]:
-        inside = sorted(folder.iterdir(), key=lambda one: one.name)
-        deeper = [(f"{one.name}/{path}", file) for one in inside if one.is_dir() for path, file in files(one)]
-        return [(one.name, one) for one in inside if one.name.endswith((".py", ".toml"))] + deeper
-
-    digest = hashlib.sha256()
-    for path, file in files(resources.files("hardplace")):
-        if not path.startswith(("cli/", "report/")):  # they show results and compute none
-            digest.update(path.encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()[:16]
 
 
 def _shown(value: Any) -> str:

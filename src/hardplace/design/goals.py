@@ -11,10 +11,9 @@ from enum import StrEnum
 
 import numpy as np
 
-from hardplace.cost.types import Floats, Ints
 from hardplace.hardware.money import Use
+from hardplace.ndtypes import BoolVector, Floats, Ints
 
-Bools = np.ndarray[tuple[int], np.dtype[np.bool_]]
 USD_PER_KWH = 0.08  # electricity, industry in the USA in 2023 (EIA, Electric Power Monthly; B)
 _J_PER_KWH = 3.6e6
 _S_PER_YEAR = 365.25 * 24.0 * 3600.0
@@ -89,7 +88,7 @@ class Costs:
     embodied_kg: Floats
     idle_w: Floats
 
-    def take(self, index: Ints | Bools) -> Costs:
+    def take(self, index: Ints | BoolVector) -> Costs:
         """Return the costs of the chips at these positions."""
         return Costs(**{name: getattr(self, name)[index] for name in self.__dataclass_fields__})
 

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hardplace.branch_and_bound.loop import C, Evaluator, Problem, Steps
+from hardplace.branch_and_bound.loop import C, Problem, Steps
 from hardplace.branch_and_bound.steps import Elsewhere, Here, Pool
+from hardplace.design.exact.evaluator import ChipEvaluator
 from hardplace.design.fingerprint import Fingerprint, difference
 from hardplace.design.goals import UNITS, Goal, of_unit, shown
 from hardplace.design.partition.types import Infeasible
@@ -67,7 +68,7 @@ class Journalled:
     pool: workers that do refinements; None: this process does.
     """
 
-    def __init__(self, journal: Journal, evaluator: Evaluator, pool: Pool[Any] | None = None) -> None:
+    def __init__(self, journal: Journal, evaluator: ChipEvaluator, pool: Pool[Any] | None = None) -> None:
         self._journal, self._evaluator, self._pool = journal, evaluator, pool
 
     def evaluate(self, job: Job) -> Outcome:
@@ -78,7 +79,7 @@ class Journalled:
             self._journal.put(job, outcome)
         return outcome
 
-    def steps(self, problem: Problem[C]) -> Steps[C]:
+    def steps(self, problem: Problem[C, Job, Outcome]) -> Steps[C, Job, Outcome]:
         """Return steps on the pool, or in this process."""
         if self._pool is None:
             return Here(problem, self)

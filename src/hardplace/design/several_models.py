@@ -7,18 +7,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from hardplace import __version__
-from hardplace.branch_and_bound.loop import Evaluator
 from hardplace.branch_and_bound.types import LIMITS, ONE_PERCENT, Progress, Stop, StoppingRule
 from hardplace.design.answer import evaluated, explored, notes
 from hardplace.design.chip_set import best_chip_set
-from hardplace.design.exact.evaluator import in_process
+from hardplace.design.exact.evaluator import ChipEvaluator, in_process
 from hardplace.design.goals import UNITS
 from hardplace.design.partition.types import Infeasible
 from hardplace.design.question import Question
 from hardplace.design.search.candidates import SearchOutcome
 from hardplace.design.search.explore import DesignSearch
 from hardplace.design.types import ModelOnChip, SharedResult
+from hardplace.version import __version__
 
 
 def together(
@@ -26,7 +25,7 @@ def together(
     ends: StoppingRule = ONE_PERCENT,
     *,
     report: Callable[[Progress], None] | None = None,
-    evaluator: Evaluator | None = None,
+    evaluator: ChipEvaluator | None = None,
 ) -> SharedResult | Infeasible:
     """Return the best chip for several models, or the best few, and which model runs where; arguments as for `answer`.
 

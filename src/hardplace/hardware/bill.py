@@ -31,7 +31,7 @@ from hardplace.hardware.technology import (
     mac_pj,
     sram_pj_per_byte,
 )
-from hardplace.hardware.types import Floats
+from hardplace.ndtypes import Floats
 from hardplace.units import GB, KIB, UM2_PER_MM2
 
 _PICO = 1e-12

@@ -18,7 +18,7 @@ from hardplace.hardware.technology import (
     TWO_PORTS,
     Technology,
 )
-from hardplace.hardware.types import Floats, Ints
+from hardplace.ndtypes import Floats, Ints
 from hardplace.units import KIB, UM2_PER_MM2
 
 _SUM_BITS = 32

@@ -9,7 +9,8 @@ import numpy as np
 from hardplace.errors import BadInput
 from hardplace.hardware.device import Arrays, Device, Multiprocessors
 from hardplace.hardware.technology import BITS, STACK_BYTES_PER_S
-from hardplace.hardware.types import Chips, Floats, own_buffer_bytes
+from hardplace.hardware.types import Chips, own_buffer_bytes
+from hardplace.ndtypes import Floats
 
 _TENSOR_CORES = 4  # of a GPU's multiprocessor, which share its multiply-accumulators
 _ARRAY_ROWS_REUSED = 256.0

@@ -12,7 +12,8 @@ from hardplace.hardware.bill import Bill, Energies, areas, bill, energies
 from hardplace.hardware.blueprint import Blueprint, of_chips
 from hardplace.hardware.money import ChipCost, cost
 from hardplace.hardware.technology import technology
-from hardplace.hardware.types import Chips, Floats, Setting
+from hardplace.hardware.types import Chips, Setting
+from hardplace.ndtypes import Floats
 
 
 class Preset(StrEnum):

@@ -8,7 +8,7 @@ import numpy as np
 
 from hardplace.hardware.blueprint import Blueprint
 from hardplace.hardware.technology import MEMORY_MM2_PER_STACK, Technology
-from hardplace.hardware.types import Floats
+from hardplace.ndtypes import Floats
 from hardplace.units import GB
 
 WAFER_MM = 294.0  # 300 mm less 3 mm of edge all around

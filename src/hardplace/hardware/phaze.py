@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from hardplace.errors import BadInput
-from hardplace.hardware.types import Accelerator, Budget, Chips, Floats, Ints, Setting
+from hardplace.hardware.types import Accelerator, Budget, Chips, Setting
+from hardplace.ndtypes import Floats, Ints
 from hardplace.units import KIB, MIB, UM2_PER_MM2
 
 # um^2 at 45 nm, exact to 1.7e-14 on the release's 29,360 points. Integer MACs, nothing for HBM, NoC, I/O.

@@ -10,7 +10,8 @@ from functools import cached_property
 import numpy as np
 
 from hardplace.hardware.chip_pricer import Preset
-from hardplace.hardware.types import Chips, Floats, Ints
+from hardplace.hardware.types import Chips
+from hardplace.ndtypes import Floats, Ints
 
 AXES = ("tensor_cores", "array_rows", "array_columns", "vector_cores", "vector_lanes", "buffer_bytes", "clock_hz")
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hardplace.errors import BadInput
-from hardplace.hardware.types import Floats
+from hardplace.ndtypes import Floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

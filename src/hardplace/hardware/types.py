@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
+from hardplace.ndtypes import Floats, Ints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from hardplace.ndtypes import Floats
 from hardplace.plans.plan import PipelineSchedule
 from hardplace.plans.simulate import Chunks, ends_of, program
 from hardplace.plans.simulate_line import line_ends_s
-
-Floats = npt.NDArray[np.float64]
 
 WARM = 8  # groups of `stages` micro-batches that are simulated; later ones follow at the last one's pace
 

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 
+from hardplace.ndtypes import Floats, Ints
 from hardplace.plans.pipeline import WARM, least
 from hardplace.plans.plan import PipelineSchedule
 from hardplace.plans.simulate import Pass, program
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 _PASSES = tuple(Pass)
 
 

@@ -6,9 +6,10 @@ import numpy as np
 import plotly.graph_objects as go
 
 from hardplace.design.types import DesignResult, Evaluation
+from hardplace.ndtypes import Floats, Ints
 from hardplace.report import style
 from hardplace.report import text as words
-from hardplace.report.frontier import Floats, Ints, frontier, thin
+from hardplace.report.frontier import frontier, thin
 
 DRAWN = 4000  # SVG stays quick, and the page small, up to some thousand points
 

@@ -56,7 +56,7 @@ def show_replanned(title: str, found: ReplanResult, change: Change) -> None:
 
 
 def kept(running: Plan) -> str:
-    """Return what every plan but for its degrees has as the running plan, in words; `plans.replanning.degrees` keeps it."""
+    """Return what every plan but for its degrees has as the running plan, in words (`plans.replanning.degrees`)."""
     sequence = ("no " if running.tensor > 1 and not running.sequence else "") + "sequence parallelism"
     with_tensor = "" if running.tensor > 1 and not running.sequence else " wherever tensor is above 1"
     exchange = f" ({running.context_exchange})" if running.context > 1 else ""

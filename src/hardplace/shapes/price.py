@@ -9,7 +9,7 @@ import numpy as np
 from hardplace.cost.layers.decoder import block, embedding, head
 from hardplace.cost.layers.timer import Timer, pass_s
 from hardplace.cost.layers.work import LayerWork
-from hardplace.cost.types import Floats, Ints
+from hardplace.ndtypes import Floats, Ints
 from hardplace.shapes.types import ShapeColumns, StepConditions
 from hardplace.workload.decoder import DecoderShape, Degrees
 from hardplace.workload.types import Recompute

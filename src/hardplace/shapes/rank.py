@@ -10,8 +10,8 @@ import numpy as np
 from hardplace.cost.layers.timer import kernels_s
 from hardplace.cost.layers.types import Layout
 from hardplace.cost.layers.work import AttentionWork, CollectiveWork, GemmWork, StreamWork, Work
-from hardplace.cost.types import Floats, Ints
 from hardplace.errors import BadInput
+from hardplace.ndtypes import Floats, Ints
 from hardplace.shapes.price import STATE_BYTES, parts, saved_bytes, step_s
 from hardplace.shapes.sources import PricedDevice, ShapeSource
 from hardplace.shapes.space import ShapeSpace, space

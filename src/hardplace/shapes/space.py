@@ -12,8 +12,8 @@ from itertools import product
 
 import numpy as np
 
-from hardplace.cost.types import Ints
 from hardplace.errors import BadInput, unknown
+from hardplace.ndtypes import Ints
 from hardplace.shapes.price import parameter_counts
 from hardplace.shapes.types import FIELDS, ShapeColumns, StepConditions, columns
 from hardplace.workload.decoder import DecoderShape

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hardplace.cost.types import Ints
+from hardplace.ndtypes import Ints
 from hardplace.workload.decoder import DecoderShape, Degrees
 
 FIELDS = ("layers", "hidden", "heads", "kv_heads", "head_dim", "ffn", "vocab")

@@ -15,11 +15,11 @@ from hardplace.cost.gpu.measured import GemmRows
 from hardplace.cost.gpu.models import shipped
 from hardplace.cost.gpu.residual import corrected_gemm_s
 from hardplace.cost.gpu.timer import GpuTimer
-from hardplace.cost.gpu.types import Bools, GpuModel
+from hardplace.cost.gpu.types import GpuModel
 from hardplace.cost.layers.types import Layout, Stream
 from hardplace.cost.layers.work import GemmWork, StreamWork
-from hardplace.cost.types import Floats
 from hardplace.csv_table import Table
+from hardplace.ndtypes import Bools, Floats
 from hardplace.shapes.price import parameter_counts, step_s
 from hardplace.shapes.rank import BAND
 from hardplace.shapes.sources import product_error, target

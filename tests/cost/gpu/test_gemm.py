@@ -16,11 +16,12 @@ from hardplace.cost.gpu.gemm import STEP, TILES, gemm_s, gemms
 from hardplace.cost.gpu.measured import read_gemms
 from hardplace.cost.gpu.models import fitted_names, gpu_model, shipped
 from hardplace.cost.gpu.residual import corrected_s
-from hardplace.cost.gpu.types import Floats, GpuModel
+from hardplace.cost.gpu.types import GpuModel
 from hardplace.cost.layers.types import Layout
 from hardplace.errors import BadInput
 from hardplace.files import read_text
 from hardplace.hardware.catalogue import device
+from hardplace.ndtypes import Floats
 
 DATA = Path(__file__).parents[3] / "validation" / "gpu"
 SIZES = st.integers(1, 1 << 20)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hardplace.cost.precision import PRECISIONS, Precision
-from hardplace.cost.types import Floats
 from hardplace.errors import BadInput
 from hardplace.hardware.bill import Energies, areas, energies
 from hardplace.hardware.blueprint import Blueprint, of_device
@@ -15,6 +14,7 @@ from hardplace.hardware.device import Arrays, Device
 from hardplace.hardware.settings import setting
 from hardplace.hardware.technology import technology
 from hardplace.hardware.types import Chips, Cluster, NetworkLevel, Setting
+from hardplace.ndtypes import Floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

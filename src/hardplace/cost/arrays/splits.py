@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from hardplace.cost.arrays.times import kernel_times
-from hardplace.cost.types import Engine, Floats, Kernel
+from hardplace.cost.types import Engine, Kernel
 from hardplace.hardware.types import Chips, Setting
+from hardplace.ndtypes import Floats
 
 
 def powers_of_two(chips: Chips) -> tuple[int, ...]:

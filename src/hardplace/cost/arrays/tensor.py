@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from hardplace.cost.precision import BF16, Precision
-from hardplace.cost.types import Dataflow, Floats, Ints, Matmul
+from hardplace.cost.types import Dataflow, Matmul
+from hardplace.ndtypes import Floats, Ints
 
 _STREAM_CUTS = (2, 3, 4, 6, 8, 12, 16, 32, 64)  # parts of the streamed dimension that go to different cores
 _REDUCTION_CUTS = (2, 4, 8, 16, 32, 64)  # parts of k whose sums are added up through the shared buffer

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from hardplace.cost.precision import BF16, Precision
-from hardplace.cost.types import Floats, Matmul
+from hardplace.cost.types import Matmul
+from hardplace.ndtypes import Floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Seconds of work in columns on a chip with arrays: `cost.layers.timer.Timer` (docs/model-cost.md, docs/model-shape.md)."""
+"""Times work in columns on a chip with arrays: a `cost.layers.timer.Timer` (docs/model-shape.md)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from hardplace.cost.kernels.attention import flash_attention, plain_attention
 from hardplace.cost.layers.timer import Timer
 from hardplace.cost.layers.types import Stream
 from hardplace.cost.layers.work import AttentionWork, CollectiveWork, GemmWork, StreamWork
-from hardplace.cost.types import Engine, Floats, Ints, Kernel, Matmul
+from hardplace.cost.types import Engine, Kernel, Matmul
+from hardplace.ndtypes import Floats, Ints
 from hardplace.workload.types import Affine, Operator, OperatorKind, Phase
 
 # Lane-cycles an element of 16 bit that a chain moves, judged (C): a few functions each; memory is what bounds them.

@@ -12,8 +12,9 @@ from hardplace.cost.arrays.tiling import traffic_bytes
 from hardplace.cost.collectives import collective_s
 from hardplace.cost.network import all_reduce_s
 from hardplace.cost.precision import BF16, Precision
-from hardplace.cost.types import Collective, Engine, Floats, Ints, Kernel, KernelLevels, KernelTimes, Matmul
+from hardplace.cost.types import Collective, Engine, Kernel, KernelLevels, KernelTimes, Matmul
 from hardplace.hardware.types import Chips, Setting
+from hardplace.ndtypes import Floats, Ints
 
 
 def _distinct(*columns: Ints) -> tuple[Ints, Ints]:

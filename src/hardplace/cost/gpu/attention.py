@@ -7,9 +7,10 @@ import numpy as np
 from hardplace.cost.gpu.gemm import gemm_s, gemms
 from hardplace.cost.gpu.measured import AttentionRows
 from hardplace.cost.gpu.streams import stream_s
-from hardplace.cost.gpu.types import AttentionParameters, Datasheet, Floats, GpuModel, Ints
+from hardplace.cost.gpu.types import AttentionParameters, Datasheet, GpuModel
 from hardplace.cost.layers.types import Layout, Stream
 from hardplace.errors import unknown
+from hardplace.ndtypes import Floats, Ints
 
 _BLOCK = 128  # queries of a block, and keys of a trip of its loop
 _PAD = 32  # head dimensions that are not fitted are padded to a multiple of this

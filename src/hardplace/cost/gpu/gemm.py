@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hardplace.cost.gpu.types import Datasheet, Floats, GemmParameters, Ints
+from hardplace.cost.gpu.types import Datasheet, GemmParameters
 from hardplace.cost.layers.types import Layout
+from hardplace.ndtypes import Floats, Ints
 from hardplace.workload.decoder import LARGEST
 
 STEP = 32  # along k, of one trip of a tile's loop

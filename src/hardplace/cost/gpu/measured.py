@@ -9,9 +9,9 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from hardplace.cost.gpu.gemm import LAYOUTS, Gemms
-from hardplace.cost.gpu.types import Bools, Floats, Ints
 from hardplace.csv_table import Table, parse
 from hardplace.errors import BadInput, unknown
+from hardplace.ndtypes import Bools, Floats, Ints
 from hardplace.workload.decoder import LARGEST
 
 UNITS_S = {"us": 1e-6, "time_us": 1e-6, "latency_us": 1e-6, "ms": 1e-3, "seconds": 1.0, "s": 1.0}

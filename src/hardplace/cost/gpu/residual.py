@@ -7,7 +7,8 @@ from functools import lru_cache
 import numpy as np
 
 from hardplace.cost.gpu.gemm import Gemms, gemm_s
-from hardplace.cost.gpu.types import Datasheet, Floats, GemmParameters, Ints, Trees
+from hardplace.cost.gpu.types import Datasheet, GemmParameters, Trees
+from hardplace.ndtypes import Floats, Ints
 
 _CHUNK = 512  # GEMMs a pass: the arrays over (GEMMs, trees) stay in the cache
 _WAVE_TILES = ((128, 256), (128, 128), (256, 128))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from hardplace.cost.gpu.types import Datasheet, Floats, StepOverhead, StreamParameters
+from hardplace.cost.gpu.types import Datasheet, StepOverhead, StreamParameters
+from hardplace.ndtypes import Floats
 
 
 def stream_s(

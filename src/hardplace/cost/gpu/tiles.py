@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from hardplace.cost.gpu.gemm import TILES, Gemms, gemm_s
-from hardplace.cost.gpu.types import Datasheet, Floats, GemmParameters, Ints
+from hardplace.cost.gpu.types import Datasheet, GemmParameters
+from hardplace.ndtypes import Floats, Ints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,10 +15,11 @@ from hardplace.cost.gpu.gemm import gemms
 from hardplace.cost.gpu.measured import AttentionRows
 from hardplace.cost.gpu.residual import corrected_gemm_s
 from hardplace.cost.gpu.streams import stream_s
-from hardplace.cost.gpu.types import Floats, GpuModel, Ints
+from hardplace.cost.gpu.types import GpuModel
 from hardplace.cost.layers.timer import Timer
 from hardplace.cost.layers.work import AttentionWork, CollectiveWork, GemmWork, StreamWork
 from hardplace.hardware.types import Cluster
+from hardplace.ndtypes import Floats, Ints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hardplace.cost.gpu.types import Floats, Ints, Trees
+from hardplace.cost.gpu.types import Trees
+from hardplace.ndtypes import Floats, Ints
 
 _TREES, _DEPTH, _RATE = 240, 6, 0.12
 _BINS = 64

@@ -1,4 +1,4 @@
-"""Which recorded models are dense decoders that the fused kernels of `hardplace.cost.layers.decoder` run as they are."""
+"""Which recorded models are dense decoders that the fused kernels of `cost.layers.decoder` run as they are."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Seconds of work whose sizes are columns: a layer of many shapes at once, each distinct kernel priced once.
 
-`hardplace.cost.layers.decoder` gives such work for a shape of columns. What prices it is a Timer: of a GPU by its fitted
+`cost.layers.decoder` gives such work for a shape of columns. What prices it is a Timer: of a GPU by its fitted
 model (`cost.gpu.timer`), of a chip with arrays (`cost.arrays.timer`), or, here, by the roofline alone.
 """
 
@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hardplace.cost.layers.work import AttentionWork, CollectiveWork, GemmWork, StreamWork, Work
-from hardplace.cost.types import Floats, Ints
 from hardplace.errors import BadInput
+from hardplace.ndtypes import Floats, Ints
 from hardplace.workload.decoder import LARGEST
 
 _BITS = 21  # of a size in a packed key: sizes reach 2^20

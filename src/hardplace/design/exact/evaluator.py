@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from hardplace.branch_and_bound.loop import C, Problem, Steps
+from hardplace.branch_and_bound.loop import C, Evaluator, Problem, Steps
 from hardplace.branch_and_bound.steps import Here
 from hardplace.design.exact.evaluate import evaluate
 from hardplace.design.exact.layer_kernels import LayerKernels, kernels_of
@@ -18,6 +18,8 @@ from hardplace.hardware.phaze import chips_of
 from hardplace.hardware.types import Accelerator, NetworkLevel, Setting
 from hardplace.workload.sharding import tensor_parallel
 from hardplace.workload.types import Workload
+
+ChipEvaluator = Evaluator[Job, Outcome]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +42,7 @@ class InProcess:
     _kernels: dict[tuple[str, int, int], LayerKernels] = field(default_factory=dict)
     _schedules: dict[tuple[str, Accelerator, int, int], tuple[LayerSchedule, ...]] = field(default_factory=dict)
 
-    def steps(self, problem: Problem[C]) -> Steps[C]:
+    def steps(self, problem: Problem[C, Job, Outcome]) -> Steps[C, Job, Outcome]:
         """Return steps in this process."""
         return Here(problem, self)
 

@@ -10,13 +10,14 @@ import numpy as np
 
 from hardplace.cost.arrays.times import kernel_times
 from hardplace.cost.kernels.fusion import kernel_graph, optimizer_kernel
-from hardplace.cost.types import Floats, Kernel, KernelGraph, KernelTimes
+from hardplace.cost.types import Kernel, KernelGraph, KernelTimes
 from hardplace.design.scheduling.bounds import lower_bound
 from hardplace.design.scheduling.lists import list_schedule
 from hardplace.design.scheduling.modes import modes
 from hardplace.design.scheduling.types import Schedule, ScheduleProblem, TaskGraph
 from hardplace.design.types import LayerSchedule, PhaseSchedule
 from hardplace.hardware.types import Chips, Optimizer, Setting
+from hardplace.ndtypes import Floats
 from hardplace.workload.types import Phase, Shard
 
 PHASES = (Phase.FORWARD, Phase.BACKWARD)

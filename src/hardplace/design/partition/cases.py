@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hardplace.design.partition.lattice import Floats, Lattice, StageCosts, lattice, stage_costs
+from hardplace.design.partition.lattice import Lattice, StageCosts, lattice, stage_costs
 from hardplace.design.partition.types import PartitionProblem, Replication, Variant
+from hardplace.ndtypes import Floats
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from hardplace.cuts import graph_cuts
 from hardplace.design.partition.types import Replication, Variant
-
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
+from hardplace.ndtypes import Bools, Floats
 
 MOST_DOWNSETS = 4096  # pairs of them are held as dense matrices
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from hardplace.design.partition.cases import cases_of
-from hardplace.design.partition.lattice import Floats, transfers_s
+from hardplace.design.partition.lattice import transfers_s
 from hardplace.design.partition.types import PartitionProblem
+from hardplace.ndtypes import Floats
 
 
 def least_bottlenecks(problem: PartitionProblem, forward_s: Floats, backward_s: Floats, most_stages: int) -> Floats:

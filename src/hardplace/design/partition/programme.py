@@ -12,7 +12,6 @@ import math
 import numpy as np
 
 from hardplace.design.partition.cases import PartitionCase, cases_of, ends_s
-from hardplace.design.partition.lattice import Bools, Floats
 from hardplace.design.partition.types import (
     Charge,
     Infeasible,
@@ -21,6 +20,7 @@ from hardplace.design.partition.types import (
     Replication,
     Stage,
 )
+from hardplace.ndtypes import Bools, Floats
 
 _Front = dict[int, Floats]  # tensor-parallel stages -> least bottleneck from each downset to the end
 

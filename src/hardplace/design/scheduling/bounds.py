@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from hardplace.cost.types import Engine, Floats
-from hardplace.design.scheduling.modes import OFF_CHIP, Bools, Modes, ancestors, of
+from hardplace.cost.types import Engine
+from hardplace.design.scheduling.modes import OFF_CHIP, Modes, ancestors, of
 from hardplace.design.scheduling.types import TaskGraph
+from hardplace.ndtypes import Bools, Floats
 
 # Weights of tensor-core against vector-core work in the energetic bound; any value gives a bound.
 _WEIGHTS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)

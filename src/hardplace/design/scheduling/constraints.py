@@ -12,10 +12,11 @@ import numpy as np
 from hardplace.design.scheduling.bounds import least_starts, least_tails, weights
 from hardplace.design.scheduling.cores import Cores, choices
 from hardplace.design.scheduling.lists import in_order
-from hardplace.design.scheduling.modes import OFF_CHIP, Bools, Modes, ancestors, modes_of
+from hardplace.design.scheduling.modes import OFF_CHIP, Modes, ancestors, modes_of
 from hardplace.design.scheduling.symmetry import alike
 from hardplace.design.scheduling.types import Assignment, Schedule, ScheduleProblem
 from hardplace.errors import Contradiction
+from hardplace.ndtypes import Bools
 
 if TYPE_CHECKING:
     from ortools.sat.python.cp_model import CpModel, CpSolver

@@ -9,11 +9,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from hardplace.cost.types import Engine, Floats, Ints
+from hardplace.cost.types import Engine
 from hardplace.design.scheduling.cores import Cores, choices
 from hardplace.design.scheduling.modes import OFF_CHIP, TENSOR, VECTOR, Modes, ancestors, modes_of
 from hardplace.design.scheduling.service import Choice, Service
 from hardplace.design.scheduling.types import Assignment, Schedule, ScheduleProblem, Status, TaskGraph
+from hardplace.ndtypes import Floats, Ints
 
 # A mode is chosen if it takes at most so many times as long as the fastest one, the one with fewest cores first.
 _PATIENCE = (0.0, 1.2, 2.5, np.inf)

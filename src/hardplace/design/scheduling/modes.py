@@ -9,13 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
-from hardplace.cost.types import Engine, Floats, Ints
+from hardplace.cost.types import Engine
 from hardplace.design.scheduling.types import ScheduleProblem, SharingRule, TaskGraph
 from hardplace.errors import BadInput
+from hardplace.ndtypes import Bools, Floats, Ints
 
-Bools = npt.NDArray[np.bool_]
 TENSOR, VECTOR = (Engine.TENSOR, Engine.BOTH), (Engine.VECTOR, Engine.BOTH)
 OFF_CHIP = (Engine.NETWORK, Engine.COPY)  # engines of their own, each for one task at a time
 

@@ -14,11 +14,11 @@ from itertools import count
 
 import numpy as np
 
-from hardplace.cost.types import Floats
 from hardplace.design.scheduling.expand import Expansion, PartialSchedule
 from hardplace.design.scheduling.remaining import Key, Remaining
 from hardplace.design.scheduling.types import Schedule, ScheduleProblem
 from hardplace.design.scheduling.verify import agree
+from hardplace.ndtypes import Floats
 
 _SLACK = 1e-11  # of the makespan, within which two times count as equal
 _BEAM = 16  # partial schedules kept of those with as many tasks, to find a good schedule first

@@ -13,13 +13,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from hardplace.cost.types import Floats
+from hardplace.cuts import downsets
 from hardplace.design.scheduling.bounds import always_whole
-from hardplace.design.scheduling.modes import OFF_CHIP, TENSOR, VECTOR, Bools
+from hardplace.design.scheduling.modes import OFF_CHIP, TENSOR, VECTOR
 from hardplace.design.scheduling.symmetry import alike
 from hardplace.design.scheduling.types import Assignment, Schedule, ScheduleProblem, SharingRule, Status, TaskGraph
 from hardplace.errors import BadInput
-from hardplace.graphs import downsets
+from hardplace.ndtypes import Bools, Floats
 
 _MOST_DOWNSETS = 2048  # pairs of them are held as dense matrices
 _MOST_PHASES = 4  # priced exactly before the rest is left as a gap

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hardplace.cost.types import Engine, Floats, Ints
-from hardplace.design.scheduling.modes import OFF_CHIP, TENSOR, VECTOR, Bools, Modes
+from hardplace.cost.types import Engine
+from hardplace.design.scheduling.modes import OFF_CHIP, TENSOR, VECTOR, Modes
+from hardplace.ndtypes import Bools, Floats, Ints
 
 _GROUPS = 64  # of cores, where tasks take several; a task on fewer cores takes a group
 Choice = Ints | None  # of a mode for each task and chip, (tasks, chips); None: whichever ends first

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hardplace.branch_and_bound.front import Scores
-from hardplace.cost.types import Floats, Ints
 from hardplace.design.exact.layer_kernels import LayerTimes
 from hardplace.design.partition.many_chips import least_bottlenecks
 from hardplace.design.search.bounds import batch_bound_s
@@ -16,6 +15,7 @@ from hardplace.design.search.candidates import ChipBlock, ChipCandidate, LayerBo
 from hardplace.design.search.layout import Group, ModelInSection, ModelLayout
 from hardplace.design.search.scoring import FamilyBounds, Scoring
 from hardplace.design.search.single import scores
+from hardplace.ndtypes import Floats, Ints
 
 _MANY = 16  # open chips of a block from which the placement of all at once pays
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hardplace.cost.types import Floats
+from hardplace.cuts import connected
 from hardplace.design.exact.layer_kernels import LayerTimes
 from hardplace.design.exact.partition_problem import hops
 from hardplace.design.partition.types import Replication
-from hardplace.graphs import connected
 from hardplace.hardware.types import Setting
+from hardplace.ndtypes import Floats
 from hardplace.workload.types import Shard, Workload
 
 

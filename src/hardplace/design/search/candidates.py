@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from hardplace.branch_and_bound.types import Progress, Stop
-from hardplace.cost.types import Floats, Ints
 from hardplace.design.exact.layer_kernels import LayerTimes
 from hardplace.design.goals import Costs
 from hardplace.design.search.scoring import FamilyBounds
 from hardplace.design.search.sections import Excluded
 from hardplace.design.types import Evaluation, Job, RefinementLevel
 from hardplace.hardware.space import Box
+from hardplace.ndtypes import Floats, Ints
 
 
 class Refinement(IntEnum):

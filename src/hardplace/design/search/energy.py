@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hardplace.cost.types import Floats
 from hardplace.design.search.least_work import KernelWork, Rates
 from hardplace.hardware.bill import Energies, feed_bytes_per_mac
 from hardplace.hardware.blueprint import Blueprint
 from hardplace.hardware.technology import CLOCK_SHARE
+from hardplace.ndtypes import Floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

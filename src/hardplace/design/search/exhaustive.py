@@ -17,9 +17,9 @@ from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
     from hardplace.branch_and_bound.front import Scores
-    from hardplace.cost.types import Floats, Ints
     from hardplace.design.goals import Costs
     from hardplace.design.search.explore import DesignSearch
+    from hardplace.ndtypes import Floats, Ints
 
 MOST = 20_000  # candidates within the limits: some minutes of exact evaluations
 _CHIPS = 1_000_000  # of a space before the limits, which are looked at one by one

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from hardplace.branch_and_bound.front import Front, Scores
-from hardplace.branch_and_bound.loop import Deadline, Ended, Evaluator, Loop
+from hardplace.branch_and_bound.loop import Deadline, Ended, Loop
 from hardplace.branch_and_bound.types import Progress, Stop, StoppingRule
 from hardplace.design.chip_set import best_chip_set
-from hardplace.design.exact.evaluator import in_process
+from hardplace.design.exact.evaluator import ChipEvaluator, in_process
 from hardplace.design.goals import Objective
 from hardplace.design.partition.types import Infeasible
 from hardplace.design.question import Question
@@ -59,14 +59,14 @@ class DesignSearch:
     question: Question
     ends: StoppingRule
     report: Callable[[Progress], None] | None = None
-    evaluator: Evaluator | None = None
+    evaluator: ChipEvaluator | None = None
     within: InitVar[Deadline | None] = None
 
     def __post_init__(self, within: Deadline | None) -> None:
         """Lay out models and sections; nothing depends on the chips yet."""
         self.deadline = within or Deadline(limit_s=self.ends.limit_s)
         question, goal = self.question, self.question.goal
-        self._evaluator: Evaluator = self.evaluator or in_process(question, self.ends.gap)
+        self._evaluator: ChipEvaluator = self.evaluator or in_process(question, self.ends.gap)
         budget = question.budget
         billed = any(one not in (Objective.THROUGHPUT, Objective.AREA) for one in goal.objectives)
         billed = billed or budget.tdp_w is not None or budget.usd is not None

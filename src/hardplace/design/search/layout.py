@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from hardplace.cost.types import Floats
 from hardplace.design.exact.layer_kernels import LayerKernels, LayerTimes, kernels_of
 from hardplace.design.exact.partition_problem import families, placement_problem, replications
 from hardplace.design.partition.programme import feasible_shapes, shortage
@@ -17,6 +16,7 @@ from hardplace.design.search.sections import Section
 from hardplace.design.types import PlanChoices, PlanFamily
 from hardplace.hardware.space import ChipSpace
 from hardplace.hardware.types import Setting
+from hardplace.ndtypes import Floats
 from hardplace.workload.sharding import tensor_parallel
 from hardplace.workload.types import Workload
 

@@ -13,10 +13,11 @@ import numpy as np
 
 from hardplace.cost.arrays import times
 from hardplace.cost.arrays.tensor import array_cycles
-from hardplace.cost.types import Engine, Floats, Ints, Kernel
+from hardplace.cost.types import Engine, Kernel
 from hardplace.design.exact.layer_kernels import LayerKernels, LayerTimes
 from hardplace.hardware.space import ChipSpace
 from hardplace.hardware.types import Setting, own_buffer_bytes
+from hardplace.ndtypes import Floats, Ints
 
 _SKEW = (2.0, 1.0, -2.0)  # rows, columns, one: cycles of filling and draining that array_cycles counts once a matmul
 

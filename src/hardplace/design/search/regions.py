@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hardplace.branch_and_bound.front import Scores
-from hardplace.cost.types import Floats, Ints
 from hardplace.design.search.candidates import BoxCandidate, ChipBlock
 from hardplace.design.search.scoring import Scoring, scores_of
 from hardplace.design.search.sections import tightened
 from hardplace.hardware.space import AXES, Box, ChipSpace, corners
 from hardplace.hardware.types import Chips
+from hardplace.ndtypes import Floats, Ints
 
 _LEAF = 512  # chips of a box that are looked at one by one
 _PARTS = 32  # boxes that one is divided into at a time

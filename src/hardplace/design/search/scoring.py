@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 
 from hardplace.branch_and_bound.front import Front, Scores
-from hardplace.cost.types import Floats, Ints
 from hardplace.design.goals import Costs, Goal
 from hardplace.design.search.bounds import batch_bound_s
 from hardplace.design.search.energy import Prices, joules, prices
 from hardplace.design.search.layout import ModelInSection, ModelLayout
 from hardplace.design.search.least_work import Rates, least_seconds, rates
 from hardplace.design.search.sections import Limits, Section
+from hardplace.design.types import Evaluation
 from hardplace.hardware.blueprint import Blueprint
 from hardplace.hardware.space import ChipSpace
+from hardplace.ndtypes import Floats, Ints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,3 +130,23 @@ def scores_of(vectors: Floats) -> Scores:
 def _given(plan: Blueprint | None) -> Blueprint:
     assert plan is not None
     return plan
+
+
+def score_of(scoring: Scoring, places: Ints, evaluation: Evaluation) -> float | None:
+    """Return the score of a plan of the only model on the chip at these places of the space's axes, shape (axes, 1).
+
+    It is in the first objective of the scoring's goal, more is better. None where no section has the plan's memory, or
+    its family.
+    """
+    wanted = evaluation.family
+    for section, place in enumerate(scoring.sections):
+        if wanted.memory_bytes not in place.capacities:
+            continue
+        for number, family in enumerate(scoring.there[section][0].families):
+            if (family.micro_batch, family.recompute, family.tensor_parallel) == (
+                wanted.micro_batch, wanted.recompute, wanted.tensor_parallel,
+            ):  # fmt: skip
+                joules = float(scoring.known(section, places, places).joules[0][number, 0])
+                costs, _, _ = scoring.limits.costs(place, scoring.space.at(places))
+                return scoring.goal.score(scoring.goal.objectives[0], evaluation.samples_per_s, joules, costs)
+    return None

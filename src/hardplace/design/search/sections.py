@@ -7,7 +7,6 @@ from itertools import product
 
 import numpy as np
 
-from hardplace.cost.types import Floats, Ints
 from hardplace.design.goals import Costs
 from hardplace.design.partition.types import Infeasible
 from hardplace.hardware.bill import Energies
@@ -16,8 +15,7 @@ from hardplace.hardware.chip_pricer import ChipPricer, Preset
 from hardplace.hardware.money import RETICLE_MM2
 from hardplace.hardware.space import AXES, Box, ChipSpace, corners
 from hardplace.hardware.types import Budget, Chips, Setting
-
-Bools = np.ndarray[tuple[int], np.dtype[np.bool_]]
+from hardplace.ndtypes import BoolVector, Floats, Ints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,14 +131,14 @@ class Limits:
         )
         return [(name, taken, limit) for name, taken, limit in limits if limit is not None]
 
-    def within(self, costs: Costs) -> Bools:
+    def within(self, costs: Costs) -> BoolVector:
         """Return which chips are within every limit, shape (chips,)."""
         inside = np.ones(len(costs.area_mm2), dtype=bool)
         for _, taken, limit in self.rows(costs):
             inside &= taken <= limit * (1.0 + 1e-9)
         return inside
 
-    def large(self, chips: Chips, costs: Costs) -> Bools:
+    def large(self, chips: Chips, costs: Costs) -> BoolVector:
         """Return which chips are not too small for the space."""
         least = self.space.least_area_share * self.budget.area_mm2
         single = (chips.tensor_cores == 1) | (chips.vector_cores == 1)

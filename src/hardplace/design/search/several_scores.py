@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from hardplace.branch_and_bound.front import Scores
-from hardplace.cost.types import Floats, Ints
 from hardplace.design.search import single as ones
 from hardplace.design.search.blocks import scheduled
 from hardplace.design.search.candidates import ChipBlock, ChipCandidate
 from hardplace.design.search.scoring import Scoring, scores_of
+from hardplace.ndtypes import Floats, Ints
 
 _FEW = 512  # chips that are priced together
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 
 from hardplace.branch_and_bound.front import Scores
-from hardplace.cost.types import Ints
 from hardplace.design.exact.layer_kernels import LayerTimes
 from hardplace.design.goals import Costs
 from hardplace.design.partition.programme import place
@@ -17,6 +16,7 @@ from hardplace.design.search.layout import group_of
 from hardplace.design.search.scoring import FamilyBounds, Scoring
 from hardplace.design.types import Job, Outcome, PlanFamily
 from hardplace.hardware.phaze import accelerator
+from hardplace.ndtypes import Ints
 
 
 def scores(scoring: Scoring, one: ChipCandidate) -> Scores:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from types import MappingProxyType
 
-from hardplace import __version__
 from hardplace.branch_and_bound.types import StoppingRule
 from hardplace.design.answer import evaluated, explored
 from hardplace.design.partition.types import Infeasible
@@ -18,6 +17,7 @@ from hardplace.design.strategies.types import Certified, Comparison, End, Point,
 from hardplace.design.types import Evaluation
 from hardplace.errors import BadInput
 from hardplace.units import GIB
+from hardplace.version import __version__
 
 STRATEGIES = MappingProxyType({"phaze": phaze, "wham": wham, "bayesian": bayesian, "random": random})
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hardplace.cost.layers.work import LayerWork
+from hardplace.ndtypes import Floats
 from hardplace.plans.chain import LayerChain
 from hardplace.plans.memory import StageContents, stage_memory
 from hardplace.plans.pipeline import forwards_left, in_flight
-from hardplace.plans.placement.stages import Floats, LayerColumns
+from hardplace.plans.placement.stages import LayerColumns
 from hardplace.plans.plan import PipelineSchedule, Plan
 from hardplace.workload.types import Recompute
 

@@ -11,8 +11,9 @@ from itertools import islice
 import numpy as np
 
 from hardplace.cuts import Bottleneck, bottleneck
+from hardplace.ndtypes import Floats, Ints
 from hardplace.plans.fleet import Fleet
-from hardplace.plans.placement.stages import Floats, Ints, PrefixBounds, Stages, around, stage_bound_s
+from hardplace.plans.placement.stages import PrefixBounds, Stages, around, stage_bound_s
 from hardplace.plans.plan import PipelineSchedule, Plan
 from hardplace.plans.simulate_many import stages_done_s
 

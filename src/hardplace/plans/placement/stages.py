@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from hardplace.cost.layers.work import LayerWork
 from hardplace.cuts import Cuts
+from hardplace.ndtypes import Floats, Ints
 from hardplace.plans.chain import LayerChain
 from hardplace.plans.fleet import DevicePool
 from hardplace.plans.memory import StageContents, stage_memory
@@ -18,8 +19,6 @@ from hardplace.plans.pipeline import forwards_left
 from hardplace.plans.plan import PipelineSchedule, Plan
 from hardplace.plans.timing import Known, StepLayerTimes, end_of_stage, layer_seconds
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 _COMPUTE: tuple[Callable[[StepLayerTimes], float], ...] = (
     lambda one: one.forward.compute_s,
     lambda one: one.backward.compute_s + one.weight.compute_s,

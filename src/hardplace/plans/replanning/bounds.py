@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from hardplace.cost.layers.work import LayerWork
+from hardplace.ndtypes import Floats, Ints
 from hardplace.plans.chain import LayerChain
 from hardplace.plans.estimate import held
 from hardplace.plans.fleet import DevicePool
@@ -20,8 +20,6 @@ from hardplace.plans.placement.degree_bounds import LightestLayer, weights_of
 from hardplace.plans.plan import PipelineSchedule, Plan, stage_layers
 from hardplace.plans.timing import Known, layer_seconds
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 Stages = tuple[int, ...]
 
 

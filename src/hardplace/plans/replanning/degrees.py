@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from hardplace.ndtypes import Ints
 from hardplace.plans.placement.degree_bounds import may_fit
 from hardplace.plans.placement.space import MICRO_BATCHES, divisors
 from hardplace.plans.plan import INSIDE_OUT, Dimension, PipelineSchedule, Plan, problems
-from hardplace.plans.replanning.bounds import BoundedPlan, Ints
+from hardplace.plans.replanning.bounds import BoundedPlan
 from hardplace.plans.replanning.devices import AvailableDevices, Inside, inside
 from hardplace.workload.types import Recompute
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from hardplace.ndtypes import Floats, Ints
 from hardplace.plans.replanning.assignment import assign
-from hardplace.plans.replanning.state_shares import Floats, Ints, StatePiece, overlap
+from hardplace.plans.replanning.state_shares import StatePiece, overlap
 
 EMPTY, GONE = -1, -2  # a device that holds nothing of the run; one that is lost
 _EXACT = 1024  # pairs of nodes up to which every pair's devices are matched exactly

@@ -11,17 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hardplace.ndtypes import Floats, Ints
 from hardplace.plans.replanning.mapping import mapped
-from hardplace.plans.replanning.state_shares import (
-    Floats,
-    Ints,
-    Ranks,
-    StageMap,
-    StateGroup,
-    StatePiece,
-    items_of,
-    overlap,
-)
+from hardplace.plans.replanning.state_shares import Ranks, StageMap, StateGroup, StatePiece, items_of, overlap
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """The best plan to go on with when devices or links of a running plan change (docs/model-replan.md). Read `replan`
-first: plans come in rising order of seconds (`plans.replanning.variants`), each is charged the pause that moving to it takes, and
-the loop ends when no later one can do more work over the horizon."""
+first: plans come in rising order of seconds (`plans.replanning.variants`), each is charged the pause that moving to it
+takes, and the loop ends when no later one can do more work over the horizon."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from hardplace.errors import BadInput
 from hardplace.hardware.device import Device, Node
+from hardplace.ndtypes import Ints
 from hardplace.plans.estimate import PlanEstimate
 from hardplace.plans.fleet import even_cluster
 from hardplace.plans.memory import state_bytes, weight_bytes
@@ -17,7 +18,6 @@ from hardplace.plans.replanning.devices import AvailableDevices
 from hardplace.plans.replanning.mapping import GONE, standing
 from hardplace.plans.replanning.moves import StateMoves, moves
 from hardplace.plans.replanning.state import ModelState, spread_of
-from hardplace.plans.replanning.state_shares import Ints
 from hardplace.plans.replanning.variants import RisingPlans
 from hardplace.workload.types import Recompute, Workload
 

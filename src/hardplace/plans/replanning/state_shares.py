@@ -7,13 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from hardplace.ndtypes import Floats, Ints
 from hardplace.plans.memory import state_bytes, weight_bytes
 from hardplace.plans.plan import Dimension, Plan
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

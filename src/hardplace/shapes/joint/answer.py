@@ -8,10 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from hardplace import __version__
 from hardplace.branch_and_bound.loop import Deadline
 from hardplace.branch_and_bound.types import LIMITS, Progress, Stop, StoppingRule
-from hardplace.cost.types import Floats
 from hardplace.design.answer import evaluated, explored, notes, too_early
 from hardplace.design.goals import Objective
 from hardplace.design.partition.types import Infeasible
@@ -22,6 +20,7 @@ from hardplace.design.types import Evaluation
 from hardplace.errors import BadInput
 from hardplace.hardware.space import AXES, ChipSpace
 from hardplace.hardware.types import Accelerator
+from hardplace.ndtypes import Floats
 from hardplace.shapes.joint.candidates import Best, Reshapes, layouts_of
 from hardplace.shapes.joint.joint import Joint
 from hardplace.shapes.joint.types import Fitted, ShapeDesignResult
@@ -30,6 +29,7 @@ from hardplace.shapes.sources import ShapeSource
 from hardplace.shapes.space import ShapeSpace as ShapeSpace
 from hardplace.shapes.space import space as shapes_within
 from hardplace.shapes.types import FIELDS, StepConditions, Tier
+from hardplace.version import __version__
 from hardplace.workload.reshaping.reshape import Reshaping
 
 QUANTUM = 128  # what widths are multiples of, unless they are asked for: the columns of common arrays

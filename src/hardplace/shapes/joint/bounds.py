@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hardplace.cost.arrays.times import kernel_times
-from hardplace.cost.types import Engine, Floats, Ints, Kernel, KernelGraph
+from hardplace.cost.types import Engine, Kernel, KernelGraph
 from hardplace.design.exact.partition_problem import replications
 from hardplace.design.scheduling.modes import TENSOR, VECTOR, ancestors, of
 from hardplace.design.scheduling.types import TaskGraph
@@ -21,6 +21,7 @@ from hardplace.design.search.bounds import FeasiblePlans as Rows
 from hardplace.design.search.bounds import shapes as rows_of
 from hardplace.design.search.layout import Group
 from hardplace.hardware.types import Chips, Setting
+from hardplace.ndtypes import Floats, Ints
 from hardplace.shapes.joint.kernels import Columns, kernels
 from hardplace.shapes.joint.layouts import SymbolicLayout
 from hardplace.shapes.price import OF_BLOCK, OF_ENDS, distinct

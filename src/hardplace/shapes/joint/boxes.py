@@ -12,13 +12,13 @@ from functools import cached_property
 
 import numpy as np
 
-from hardplace.cost.types import Floats, Ints
 from hardplace.design.question import Question
 from hardplace.design.search.layout import Group
 from hardplace.design.search.sections import Limits, Section, sections
 from hardplace.errors import BadInput
 from hardplace.hardware.space import AXES
 from hardplace.hardware.types import Chips
+from hardplace.ndtypes import Floats, Ints
 from hardplace.shapes.joint.bounds import Plans, most_samples_per_s
 from hardplace.shapes.joint.kernels import Columns, kernels
 from hardplace.shapes.joint.layouts import SymbolicLayout, alike, layouts

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from hardplace.branch_and_bound.loop import Ended
-from hardplace.cost.types import Floats, Ints
 from hardplace.design.partition.types import Infeasible
 from hardplace.design.question import Question
 from hardplace.design.search.candidates import Reached
 from hardplace.design.search.explore import Candidate
 from hardplace.design.search.layout import Group
 from hardplace.design.types import Evaluation, RefinementLevel
+from hardplace.ndtypes import Floats, Ints
 from hardplace.shapes.joint.boxes import Layouts
 from hardplace.shapes.types import FIELDS, ShapeColumns
 from hardplace.workload.reshaping.reshape import Reshaping

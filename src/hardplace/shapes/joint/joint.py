@@ -1,8 +1,9 @@
 """Shape, chip and plan as one search: one loop and one heap over all three, with one certificate.
 
 A candidate is a slice of the shapes (known by what their matrix products take on the fastest arrays of the space), one
-shape with one group of plans, not laid out yet, or what `design.search.explore` makes of a shape: boxes, blocks, chips. All
-are in one heap by what they reach at most: samples a second, times the parameters of the shape over the model's own.
+shape with one group of plans, not laid out yet, or what `design.search.explore` makes of a shape: boxes, blocks,
+chips. All are in one heap by what they reach at most: samples a second, times the parameters of the
+shape over the model's own.
 Read `refine` first. Proofs: docs/model-shape.md, "Joint search".
 """
 
@@ -15,9 +16,9 @@ from dataclasses import InitVar, dataclass, field, replace
 import numpy as np
 
 from hardplace.branch_and_bound.front import Front, Scores
-from hardplace.branch_and_bound.loop import Deadline, Ended, Evaluator, Loop
+from hardplace.branch_and_bound.loop import Deadline, Ended, Loop
 from hardplace.branch_and_bound.types import Progress, Stop, StoppingRule
-from hardplace.design.exact.evaluator import InProcess, Task
+from hardplace.design.exact.evaluator import ChipEvaluator, InProcess, Task
 from hardplace.design.partition.types import Infeasible
 from hardplace.design.question import Question
 from hardplace.design.search.candidates import LEVEL_NAMES, Refinement, SearchCounts
@@ -58,7 +59,7 @@ class Joint:
         """Bound every shape with every group of plans; nothing is laid out yet."""
         self._deadline = within or Deadline(limit_s=self.ends.limit_s)
         self._tasks: dict[str, Task] = {}
-        self._evaluator: Evaluator = InProcess(tasks=self._tasks, gap=self.ends.gap / 4)
+        self._evaluator: ChipEvaluator = InProcess(tasks=self._tasks, gap=self.ends.gap / 4)
         self._searches: dict[tuple[int, Group], DesignSearch] = {}
         self._shortages: list[Infeasible] = []
         self._seconds = {"shapes": 0.0, "laying out": 0.0}

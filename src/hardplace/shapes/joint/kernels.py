@@ -1,8 +1,8 @@
 """The kernels of many shapes of a recorded decoder, none of which is recorded, sharded or fused: sizes are put in.
 
 The kernels of one layout are those of every shape that it is for; their matmuls, lane-cycles, bytes and collectives are
-polynomials of its sizes (`workload.reshaping.polynomials`). They equal what `cost.kernels.fusion.kernel_graph` gives for the sharded
-workload of each shape.
+polynomials of its sizes (`workload.reshaping.polynomials`). They equal what `cost.kernels.fusion.kernel_graph`
+gives for the sharded workload of each shape.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import numpy as np
 from hardplace.cost.kernels.from_operators import kernels_of
 from hardplace.cost.kernels.fusion import LOOKUPS, readers, streamed
 from hardplace.cost.kernels.grouping import PRODUCTS
-from hardplace.cost.types import Ints, Kernel, Matmul
+from hardplace.cost.types import Kernel, Matmul
+from hardplace.ndtypes import Ints
 from hardplace.shapes.joint.layouts import SymbolicLayout
 from hardplace.shapes.types import FIELDS, ShapeColumns
 from hardplace.workload.reshaping.polynomials import Polynomial

@@ -15,7 +15,8 @@ from math import prod
 import numpy as np
 
 from hardplace.cost.kernels.fusion import kernel_graph
-from hardplace.cost.types import Ints, KernelGraph
+from hardplace.cost.types import KernelGraph
+from hardplace.ndtypes import Ints
 from hardplace.shapes.types import ShapeColumns
 from hardplace.workload.reshaping.polynomials import Polynomial, multiplied, number
 from hardplace.workload.reshaping.reshape import Reshaping

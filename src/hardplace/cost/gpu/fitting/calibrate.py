@@ -11,17 +11,10 @@ from hardplace.cost.gpu.fitting.fit import GEMM_START, MANY_ROWS, fit_attention,
 from hardplace.cost.gpu.fitting.overhead import fit_overhead, fit_stream, read_steps, read_streams
 from hardplace.cost.gpu.measured import AttentionRows, GemmRows, read_attention, read_gemms
 from hardplace.cost.gpu.transfer import carried_attention, carried_gemm, expected_error
-from hardplace.cost.gpu.types import (
-    AttentionParameters,
-    Datasheet,
-    Fit,
-    Floats,
-    GpuModel,
-    StepOverhead,
-    StreamParameters,
-)
+from hardplace.cost.gpu.types import AttentionParameters, Datasheet, Fit, GpuModel, StepOverhead, StreamParameters
 from hardplace.cost.layers.types import Stream
 from hardplace.errors import BadInput
+from hardplace.ndtypes import Floats
 
 _SURE_S = 2e-5  # GEMMs whose least time is above this are not bound by launches
 _UNITS = {1e-9: "nanoseconds", 1e-6: "microseconds", 1e-3: "milliseconds", 1.0: "seconds"}

@@ -13,8 +13,9 @@ from hardplace.cost.gpu.fitting.fit import large
 from hardplace.cost.gpu.gemm import LAYOUTS, alignment_bits
 from hardplace.cost.gpu.measured import AttentionRows, GemmRows
 from hardplace.cost.gpu.residual import corrected_gemm_s
-from hardplace.cost.gpu.types import Bools, Floats, GpuModel
+from hardplace.cost.gpu.types import GpuModel
 from hardplace.errors import BadInput
+from hardplace.ndtypes import Bools, Floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,8 @@ from hardplace.cost.gpu.gemm import LAYOUTS, alignment_bits
 from hardplace.cost.gpu.measured import AttentionRows, GemmRows
 from hardplace.cost.gpu.residual import corrected_gemm_s, features
 from hardplace.cost.gpu.trees import boost
-from hardplace.cost.gpu.types import AttentionParameters, Bools, Datasheet, Fit, Floats, GemmParameters, Trees
+from hardplace.cost.gpu.types import AttentionParameters, Datasheet, Fit, GemmParameters, Trees
+from hardplace.ndtypes import Bools, Floats
 
 FEW_ROWS = 10  # below, nothing is fitted
 MANY_ROWS = 300  # from here on, all figures of the GEMM model are

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from hardplace.cost.gpu.types import Floats
+from hardplace.ndtypes import Floats
 
 _SMOOTH = 1e-4  # of squared log errors: below 1 % the error counts squared
 _PRIOR = 1e-4  # pull of the start, in weights a squared unit of the logit

@@ -10,10 +10,11 @@ import numpy as np
 
 from hardplace.cost.gpu.fitting.optimise import fit
 from hardplace.cost.gpu.transfer import HOST_S
-from hardplace.cost.gpu.types import Datasheet, Fit, Floats, StepOverhead, StreamParameters
+from hardplace.cost.gpu.types import Datasheet, Fit, StepOverhead, StreamParameters
 from hardplace.cost.layers.types import Stream
 from hardplace.csv_table import Table, parse
 from hardplace.errors import BadInput
+from hardplace.ndtypes import Floats
 
 _LARGEST_BYTES = 1 << 50
 _LARGE_BYTES = 2e8  # smaller kernels count less in a fit
