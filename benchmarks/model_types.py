@@ -1,4 +1,4 @@
-"""Records one training step of every model type of the installed transformers library, from a shallow config of its own.
+"""Records a training step of every model type of the installed transformers library, from a shallow default config.
 
 python benchmarks/model_types.py [--out RESULTS.jsonl] [--table docs/model-types.md] [--part 1/8] [type ...]
 
@@ -76,6 +76,7 @@ def one(kind: str) -> dict[str, Any]:
     except (BadInput, ValueError) as problem:
         return {"type": kind, "outcome": "refused", "why": str(problem)[:500], "seconds": time.perf_counter() - start}
     seconds = time.perf_counter() - start
+    counted: int | str
     try:
         counted = counted_flops(step, 1)
     except Exception as problem:

@@ -88,7 +88,7 @@ def attend(
     sees.
     """
     query, key, value = _alike(query, key, value)
-    return _Attention.apply(query, key, value, bias, causal, window, sinks)  # type: ignore[no-any-return]
+    return _Attention.apply(query, key, value, bias, causal, window, sinks)
 
 
 def scaled_dot_product_attention(
@@ -151,7 +151,7 @@ def library_attention(
     bias = position_bias if position_bias is not None else attention_mask
     if bias is not None and bias.dtype is torch.bool:
         bias = None
-    window = int(sliding_window or getattr(attention_mask, "hardplace_chunk", 0))
+    window = sliding_window or int(getattr(attention_mask, "hardplace_chunk", None) or 0)
     if window and not causal:
         window = 2 * window - 1  # as many to either side, and the token itself
     if indices is not None:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch.utils import flop_counter
 
+from hardplace.workload.linear_scan import CHUNK, DELTA, LINEAR, scan_product_flops
 from hardplace.workload.recording.step import TrainingStep, ready
 from hardplace.workload.scan import scan_flops
 
@@ -16,11 +17,11 @@ Shape = tuple[int, ...]
 
 
 def _attention(query: Shape, key: Shape, value: Shape, *_: Any, **__: Any) -> int:
-    return flop_counter.sdpa_flop_count(query, key, value)
+    return int(flop_counter.sdpa_flop_count(query, key, value))
 
 
 def _attention_backward(gradient: Shape, query: Shape, key: Shape, value: Shape, *_: Any, **__: Any) -> int:
-    return flop_counter.sdpa_backward_flop_count(gradient, query, key, value)
+    return int(flop_counter.sdpa_backward_flop_count(gradient, query, key, value))
 
 
 def _grouped(left: Shape, right: Shape, *_: Any, **__: Any) -> int:
@@ -36,6 +37,16 @@ def _scan(direction: str) -> Callable[..., int]:
         names = ("batch", "length", "heads", "head_dim", "groups", "state", "chunk")
         found = scan_flops(**dict(zip(names, (*x, *first[2:], args[-1]), strict=True)))
         return int(getattr(found, direction))
+
+    return count
+
+
+def _linear(name: str, *, backward: bool) -> Callable[..., int]:
+    """Of queries (batch, length, key heads, width) and values (batch, length, heads, width)."""
+
+    def count(*args: Any, **_: Any) -> int:
+        query, _key, value, *_rest = args[backward:]
+        return scan_product_flops(name, (*value, query[2], query[3], CHUNK), backward=backward)
 
     return count
 
@@ -63,6 +74,11 @@ def formulas() -> dict[Any, Callable[..., int]]:
     """Return what torch's counter must be told: operators it does not know, as functions of their operands' shapes."""
     aten, own = torch.ops.aten, torch.ops.hardplace
     return {
+        **{
+            getattr(own, name + phase): _linear(name, backward=bool(phase))
+            for name in (*DELTA, LINEAR)
+            for phase in ("", "_backward")
+        },
         own.ssd_scan: _scan("forward"),
         own.ssd_scan_backward: _scan("backward"),
         own.causal_conv1d: _causal,

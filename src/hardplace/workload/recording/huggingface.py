@@ -13,7 +13,7 @@ import torch
 
 from hardplace.errors import BadInput
 from hardplace.workload.recording.config_fields import check_fields, unchosen
-from hardplace.workload.recording.library import any_attention
+from hardplace.workload.recording.library import any_attention, choose_sparse
 from hardplace.workload.recording.model_classes import class_of, config_type, custom_classes, said
 from hardplace.workload.recording.model_inputs import makers, side, two_towers
 from hardplace.workload.recording.own_pairs import own_pairs
@@ -78,6 +78,8 @@ def step_of_config(
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the model library from advising on weights that nobody loads."""
+    import transformers  # noqa: F401  (sets its level when it is imported)
+
     logger = logging.getLogger("transformers")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -107,6 +109,8 @@ def _built(fields: dict[str, Any], where: str, options: Options) -> tuple[torch.
     except (Exception, SystemExit) as problem:
         raise BadInput(f"{where}: the model library refuses this config: {said(problem)}") from problem
     _settle(module)
+    if options.fused_attention:
+        choose_sparse(module)
     return module, config
 
 
@@ -116,7 +120,7 @@ def _module(model: Any, config: Any, options: Options) -> torch.nn.Module:
     torch.set_default_dtype(options.dtype)
     try:
         with torch.device("meta"), any_attention():
-            return model(config)  # type: ignore[no-any-return]
+            return model(config)
     finally:
         torch.set_default_dtype(before)
 
@@ -139,6 +143,12 @@ def _prepare(config: Any, options: Options) -> None:
             one.apply_spec_augment = False  # its masks are drawn on the host
         if not options.fused_attention:
             one._attn_implementation = "eager"
+    prompt, seen = (getattr(config, f"{one}_config", None) for one in ("prompt_encoder", "vision"))
+    if (
+        prompt is not None and hasattr(prompt, "image_embedding_size") and seen is not None
+    ):  # SAM: of the images that it is given
+        prompt.image_size = side(seen.image_size)
+        prompt.image_embedding_size = side(seen.image_size) // side(seen.patch_size)
 
 
 def _settle(module: torch.nn.Module) -> None:
@@ -146,9 +156,9 @@ def _settle(module: torch.nn.Module) -> None:
     for part in module.modules():
         kinds = getattr(part, "rope_type", None)
         if isinstance(kinds, dict):
-            part.rope_type = dict.fromkeys(kinds, "default")  # type: ignore[assignment]
+            part.rope_type = dict.fromkeys(kinds, "default")
         elif isinstance(kinds, str):
-            part.rope_type = "default"  # type: ignore[assignment]
+            part.rope_type = "default"
 
 
 def own_types(module: torch.nn.Module, dtype: torch.dtype) -> frozenset[str]:
@@ -185,7 +195,7 @@ def _loss(output: Any, _: Inputs) -> torch.Tensor:
     """Return the model's own loss; the sum of what it returns where it has none."""
     loss = getattr(output, "loss", None)
     if loss is not None:
-        return loss  # type: ignore[no-any-return]
+        return loss
     scores = getattr(output, "logits_per_text", None)
     values = (
         [scores]

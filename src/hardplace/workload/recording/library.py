@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
+
 from hardplace.workload.recording.attention import chunked_mask, library_attention
 from hardplace.workload.recording.experts import grouped_product, llama4_mixture
 from hardplace.workload.recording.scan import fused_scan
@@ -17,10 +19,18 @@ _FORWARDS: dict[tuple[str, str], Callable[..., Any]] = {
 }
 
 
+SPARSE = "hardplace_sparse"
+
+
 def _mask(*_: Any, mask_function: Any = None, kv_length: int = 0, **__: Any) -> Any:
     """Return no mask: a fused kernel knows causality and windows; of chunks, their size."""
     chunk = int(getattr(mask_function, "hardplace_chunk", 0))
     return chunked_mask(chunk) if 0 < chunk < kv_length else None
+
+
+def _sparse_mask(*_: Any, q_length: int = 0, kv_length: int = 0, **__: Any) -> Any:
+    """Return a mask of all scores, for the part of a model that chooses keys by scores of its own."""
+    return torch.empty((1, 1, q_length, kv_length), dtype=torch.bool, device="cpu")
 
 
 def _chunks(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -60,8 +70,8 @@ def library_stand_ins() -> Iterator[None]:
     attention = modeling_utils.AttentionInterface._global_mapping
     masks = masking_utils.AttentionMaskInterface._global_mapping
     kept = (attention["sdpa"], masks["sdpa"])
-    attention["sdpa"] = library_attention
-    masks["sdpa"] = _mask
+    attention["sdpa"] = attention[SPARSE] = library_attention
+    masks["sdpa"], masks[SPARSE] = _mask, _sparse_mask
     originals = []
     try:
         for owner, name, stand_in in list(_replacements()):
@@ -73,6 +83,15 @@ def library_stand_ins() -> Iterator[None]:
         for owner, name, original in reversed(originals):
             setattr(owner, name, original)
         attention["sdpa"], masks["sdpa"] = kept
+        del attention[SPARSE], masks[SPARSE]
+
+
+def choose_sparse(module: torch.nn.Module) -> None:
+    """Let attention that chooses its keys hand their indices to the operator, as it does to a device's kernel."""
+    for part in module.modules():
+        config = getattr(part, "config", None)
+        if type(part).__name__.endswith("Indexer") and config is not None:
+            config._attn_implementation = SPARSE
 
 
 @contextmanager

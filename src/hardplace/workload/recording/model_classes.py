@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -102,9 +102,10 @@ def _defined(config: Any) -> Iterator[type[Any]]:
     except ImportError:
         return
     for name, found in vars(module).items():
-        if isinstance(found, type) and issubclass(found, PreTrainedModel) and not name.endswith("PreTrainedModel"):
-            if getattr(found, "config_class", None) is type(config) and found.forward is not torch.nn.Module.forward:
-                yield found
+        if not isinstance(found, type) or not issubclass(found, PreTrainedModel) or name.endswith("PreTrainedModel"):
+            continue
+        if getattr(found, "config_class", None) is type(config) and vars(found).get("forward"):
+            yield found
 
 
 def custom_classes(fields: dict[str, Any], where: str, trusted: bool) -> Classes:
@@ -132,7 +133,7 @@ def custom_classes(fields: dict[str, Any], where: str, trusted: bool) -> Classes
         reference = next(iter(_flat([references.get(auto)])), None)
         if reference is None:
             raise BadInput(f"{where}: auto_map: {auto}: missing; expected module.Class, of a file beside the config")
-        module, _, name = reference.rpartition(".")
+        module, _, _ = reference.rpartition(".")
         if "--" in reference or not module or "/" in module:
             raise BadInput(
                 f"{where}: auto_map: {auto}: {reference!r}: expected module.Class, of a file beside the config"
@@ -153,7 +154,7 @@ def _model_key(references: dict[str, Any], where: str) -> str:
     raise BadInput(f"{where}: auto_map: {', '.join(references)}: expected an AutoModel... too, with the model's class")
 
 
-def _flat(values: Any) -> Iterator[Any]:
+def _flat(values: Iterable[Any]) -> Iterator[Any]:
     for one in values:
         if isinstance(one, list | tuple):
             yield from one

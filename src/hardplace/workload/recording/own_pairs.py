@@ -15,8 +15,8 @@ _PRODUCTS = (torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__, torch.T
 class OwnPairs(TorchFunctionMode):
     """Replaces a product of all samples' embeddings with all samples' by that of each sample with its own.
 
-    rows: samples, b. (b, d) times (d, b) would be b^2 numbers: no size that grows with the micro-batch alone. What stands for it is
-    (b, 1).
+    rows: samples, b. (b, d) times (d, b) would be b^2 numbers: no size that grows with the micro-batch alone. What
+    stands for it is (b, 1).
     """
 
     def __init__(self, rows: int) -> None:
@@ -42,4 +42,4 @@ def own_pairs(module: torch.nn.Module) -> None:
         with OwnPairs(first.shape[0]):
             return forward(*args, **kwargs)
 
-    module.forward = paired  # type: ignore[method-assign]
+    module.forward = paired

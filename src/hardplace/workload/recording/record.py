@@ -34,7 +34,11 @@ from hardplace.workload.types import Gradient, OperatorKind, Phase
 
 _PRODUCTS = (OperatorKind.MATMUL, OperatorKind.GROUPED_MATMUL)
 # Names of operators whose own torch name says less.
-_NAMES = {"_grouped_mm": GROUPED, "convolution_overrideable": "convolution"}
+_NAMES = {
+    "_grouped_mm": GROUPED,
+    "convolution_overrideable": "convolution",
+    "_embedding_bag_backward": "_embedding_bag_dense_backward",
+}
 # Operands of a kind that must be of one type.
 _ALIKE = {
     OperatorKind.MATMUL: 3,

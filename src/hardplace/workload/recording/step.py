@@ -126,7 +126,14 @@ def ready(step: TrainingStep, micro_batch: int) -> Iterator[tuple[Inputs, Callab
                 output = step.module(*first, **{key: one for key, one in inputs.items() if key not in step.positional})
                 return output if step.loss is None else step.loss(output, inputs)
 
-        with mode, DeviceFunctions(), device_choices(), _stand_ins(), torch.set_grad_enabled(step.loss is not None):
+        with (
+            mode,
+            DeviceFunctions(),
+            device_choices(),
+            _stand_ins(),
+            torch.set_grad_enabled(step.loss is not None),
+            torch._dynamo.config.patch(disable=True),  # compiled parts run as they are written
+        ):
             yield inputs, run
 
 
