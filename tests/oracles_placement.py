@@ -42,11 +42,34 @@ def crossing(variant: Variant, stage: frozenset[int]) -> tuple[float, float]:
     return into, out
 
 
+def counted_twice(variant: Variant, stage: frozenset[int], field: str) -> float:
+    """Return what the layers of a stage share, as often as they count it beyond once."""
+    total = 0.0
+    for one in variant.shared:
+        holders = [layer for layer in one.layers if layer in stage]
+        total += getattr(one, field) * max(0, len(holders) - 1)
+    return total
+
+
+def adding_up_s(variant: Variant, one: Replication, stage: frozenset[int], stages: int) -> float:
+    """Return the seconds of rings in which stages add up the gradients of what their layers share."""
+    total = 0.0
+    for shared in variant.shared:
+        inside = [layer in stage for layer in shared.layers]
+        members = min(stages, len(set(shared.layers)))
+        if any(inside) and not all(inside) and members > 1 and shared.gradient_bytes:
+            size = shared.gradient_bytes / members
+            total += 2 * (members - 1) * (one.boundary_latency_s + one.boundary_s_per_byte * size)
+    return total
+
+
 def memory_bytes(problem: PartitionProblem, variant: Variant, one: Replication, stage: frozenset[int], s: int) -> float:
     held = [variant.layers[layer] for layer in stage]
     activations = sum(layer.activation_bytes for layer in held)
     stash = crossing(variant, stage)[0] if problem.recompute else activations
     states = sum(layer.state_bytes + layer.sharded_state_bytes / one.optimizer_shards for layer in held)
+    states -= counted_twice(variant, stage, "state_bytes")
+    states -= counted_twice(variant, stage, "sharded_state_bytes") / one.optimizer_shards
     return states + activations + (s - 1) * stash
 
 
@@ -69,11 +92,13 @@ def slowest_s(problem: PartitionProblem, variant: Variant, one: Replication, sta
     return max(load_s(problem, variant, one, stage, len(stages) - at) for at, stage in enumerate(stages))
 
 
-def end_s(variant: Variant, one: Replication, stage: frozenset[int]) -> float:
+def end_s(variant: Variant, one: Replication, stage: frozenset[int], stages: int) -> float:
     held = [variant.layers[layer] for layer in stage]
     latency = one.reduction_latency_s if one.data_parallel > 1 else 0.0
-    reduction = one.reduction_s_per_byte * sum(layer.gradient_bytes for layer in held) + latency
-    return reduction + sum(layer.optimizer_s for layer in held) / one.optimizer_shards
+    gradients = sum(layer.gradient_bytes for layer in held) - counted_twice(variant, stage, "gradient_bytes")
+    update = sum(layer.optimizer_s for layer in held) - counted_twice(variant, stage, "optimizer_s")
+    reduction = one.reduction_s_per_byte * gradients + latency
+    return reduction + update / one.optimizer_shards + adding_up_s(variant, one, stage, stages)
 
 
 def batch_s(problem: PartitionProblem, variant: Variant, one: Replication, stages: Stages) -> float:
@@ -86,7 +111,7 @@ def batch_s(problem: PartitionProblem, variant: Variant, one: Replication, stage
         return math.inf
     if not fits(problem, variant, one, stages):
         return math.inf
-    ends = [end_s(variant, one, stage) for stage in stages]
+    ends = [end_s(variant, one, stage, count) for stage in stages]
     end = ends[0] if problem.charge is Charge.FIRST_STAGE else max(ends)
     rounds = math.ceil(problem.micro_batches / degree) + count - 1
     return slowest_s(problem, variant, one, stages) * rounds + end

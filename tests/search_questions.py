@@ -135,8 +135,10 @@ def exhaustive(asked: Question, gap: float) -> list[tuple[tuple[float, ...], tup
                 values.append(rows)
             if len(goal.objectives) > 1:
                 found += [(tuple(reached), tuple(most)) for reached, most in values[0]]
-            elif all(values):
-                best = np.array([[max(row[which][0] for row in rows) for rows in values] for which in (0, 1)])
+            elif all(values) or (goal.shared and any(values)):
+                best = np.array(
+                    [[max((row[which][0] for row in rows), default=0.0) for rows in values] for which in (0, 1)]
+                )
                 reached, most = (goal.vectors(row[None, :, None])[:, 0] for row in best)
                 found.append((tuple(reached.tolist()), tuple(most.tolist())))
     return found

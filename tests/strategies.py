@@ -2,7 +2,15 @@
 
 from hypothesis import strategies as st
 
-from hardplace.design.partition.types import Boundary, Charge, LayerLoad, PartitionProblem, Replication, Variant
+from hardplace.design.partition.types import (
+    Boundary,
+    Charge,
+    LayerLoad,
+    PartitionProblem,
+    Replication,
+    SharedLoad,
+    Variant,
+)
 
 amount = st.integers(0, 40).map(float)
 
@@ -43,7 +51,41 @@ def variants(draw: st.DrawFn, width: int, chain: bool) -> Variant:
         )
         for degree in degrees
     )
-    return Variant(tensor_parallel=width, layers=layers, boundaries=boundaries, replications=replications)
+    return Variant(
+        tensor_parallel=width,
+        layers=layers,
+        boundaries=boundaries,
+        replications=replications,
+        shared=draw(shared_loads(layers)),
+    )
+
+
+@st.composite
+def shared_loads(draw: st.DrawFn, layers: tuple[LayerLoad, ...]) -> tuple[SharedLoad, ...]:
+    """Draw what layers share: of each layer at most what it has, none of it twice."""
+    if len(layers) < 2 or draw(st.booleans()):
+        return ()
+    left = [1.0] * len(layers)
+    found = []
+    for _ in range(draw(st.integers(1, 2))):
+        holders = sorted(draw(st.lists(st.integers(0, len(layers) - 1), min_size=2, max_size=4)))
+        share = min(left[one] / holders.count(one) for one in holders) * draw(st.sampled_from([0.0, 0.5, 1.0]))
+        for one in holders:
+            left[one] -= share
+
+        def part(field: str, holders: list[int] = holders, share: float = share) -> float:
+            return share * min(getattr(layers[one], field) for one in holders)
+
+        found.append(
+            SharedLoad(
+                layers=tuple(holders),
+                gradient_bytes=part("gradient_bytes"),
+                state_bytes=part("state_bytes"),
+                sharded_state_bytes=part("sharded_state_bytes"),
+                optimizer_s=part("optimizer_s"),
+            )
+        )
+    return tuple(found)
 
 
 @st.composite

@@ -47,7 +47,7 @@ class Table:
             if not text and default is not None:
                 values.append(default)
                 continue
-            if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= largest:
+            if not text.isascii() or not text.isdigit() or len(text) > 40 or not 1 <= int(text) <= largest:
                 raise BadInput(f"{self.where(row, column)}: {text!r}: expected a whole number from 1 to {largest}")
             values.append(int(text))
         return np.array(values, dtype=np.int64)
@@ -97,7 +97,7 @@ class Table:
 
 def parse(text: str, place: str) -> Table:
     """Return the table of a CSV text with a header; BadInput if a row has not as many cells as the header."""
-    reader = csv.reader(io.StringIO(text))
+    reader = csv.reader(io.StringIO(text, newline=""))
     header: tuple[str, ...] = ()
     rows, lines = [], []
     try:

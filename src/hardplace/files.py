@@ -1,31 +1,34 @@
-"""The only door to disk: values of our own types as JSON (.json, or .json.gz packed), strict both ways."""
+"""The only door to disk: values of our own types as JSON (.json, or .json.gz packed), strict both ways.
+
+What is read is limited: in bytes (unpacked, and while it is read: a device without an end, a small file that unpacks to
+gigabytes), in depth, and in the digits and range of numbers.
+"""
 
 from __future__ import annotations
 
-import gzip
+import contextlib
 import json
-import math
 import os
-import tempfile
+import re
+import secrets
 import tomllib
-import typing
 import zlib
-from collections.abc import Callable, Sequence
-from dataclasses import fields, is_dataclass
-from enum import StrEnum
-from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import IO, Any, NoReturn, TypeVar
 
 from hardplace.errors import BadInput
-
-if typing.TYPE_CHECKING:
-    from cattrs import Converter
+from hardplace.typed import typed, untyped
 
 T = TypeVar("T")
-Hook = Callable[[Any, Any], Any]  # a value and the type it is to have -> that value
 
-_PLAIN = {int: "a whole number", str: "a text", bool: "true or false", type(None): "null"}
+MOST_BYTES = 32 * 2**20  # of a text, unpacked: sixty times the largest Workload that ships
+MOST_BYTES_TOML = 2**20  # written by hand, and read slowly
+MOST_BYTES_BINARY = 2**31  # an ONNX file holds no more
+MOST_DEPTH = 64  # brackets within brackets
+_CHUNK = 2**20
+_LONGEST_NAME = 100  # bytes of a name that becomes a file's
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_TOKENS = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 
 
 def read(path: str | os.PathLike[str], kind: type[T]) -> T:
@@ -35,29 +38,46 @@ def read(path: str | os.PathLike[str], kind: type[T]) -> T:
     that: no such file, damaged, not JSON, unknown or missing fields, a text or a fraction for a whole number.
     """
     where = Path(path)
-    return _typed(where, read_toml(where) if where.suffix == ".toml" else _parse(where, _load(where)), kind)
+    return typed(where, read_toml(where) if where.suffix == ".toml" else read_json(where), kind)
 
 
 def parse(text: str, kind: type[T], where: str | os.PathLike[str]) -> T:
     """Return the value of type `kind` that a JSON text holds, as strictly as read; where: what a message names."""
-    return _typed(Path(where), _parse(Path(where), text), kind)
+    return typed(Path(where), parse_json(text, where), kind)
 
 
-def _typed(where: Path, data: Any, kind: type[T]) -> T:
-    """Return the JSON value as a value of type `kind`."""
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Return the JSON value of a file; BadInput, one line, if it cannot be read or is no JSON."""
+    return parse_json(_load(Path(path)), path)
+
+
+def parse_json(text: str, where: str | os.PathLike[str]) -> Any:
+    """Return the JSON value of a text; BadInput for other text, for values too deep, numbers too long, NaN."""
+
+    def constant(name: str) -> NoReturn:
+        raise ValueError(f"{name} is not a number that JSON has")
+
+    _check_depth(text, where, "JSON")
     try:
-        return _converter(detailed=False).structure(data, kind)
-    except Exception:  # cattrs raises many types; the slower, detailed converter says which field it was
-        _explain(where, data, kind)
+        return json.loads(text, parse_constant=constant)
+    except json.JSONDecodeError as problem:
+        raise BadInput(f"{where}: line {problem.lineno}: expected JSON: {_line(problem)}") from None
+    except (ValueError, RecursionError) as problem:
+        raise BadInput(f"{where}: expected JSON: {_digits(problem)}") from None
 
 
 def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return the table that a TOML file holds; BadInput, one line, if it cannot be read or is no TOML."""
     where = Path(path)
+    text = _load(where, MOST_BYTES_TOML)
+    _check_depth(text, where, "TOML")
     try:
-        return tomllib.loads(_load(where))
-    except tomllib.TOMLDecodeError as problem:
-        raise BadInput(f"{where}: expected TOML: {_line(problem)}") from None
+        found = tomllib.loads(text)
+    except (ValueError, RecursionError) as problem:  # TOMLDecodeError, or a number of thousands of digits
+        raise BadInput(f"{where}: expected TOML: {_digits(problem)}") from None
+    if _deep(found):  # a.b.c.d...: no brackets
+        raise BadInput(f"{where}: tables within tables: expected at most {MOST_DEPTH}")
+    return found
 
 
 def write(path: str | os.PathLike[str], value: object) -> None:
@@ -67,6 +87,8 @@ def write(path: str | os.PathLike[str], value: object) -> None:
     """
     where = Path(path)
     if where.suffix == ".gz":
+        import gzip
+
         content = gzip.compress(dumps(value, compact=True).encode(), compresslevel=9, mtime=0)
     else:
         content = (dumps(value) + "\n").encode()
@@ -75,12 +97,28 @@ def write(path: str | os.PathLike[str], value: object) -> None:
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write a text as UTF-8; the file is whole or as it was before."""
-    _replace(Path(path), text.encode())
+    _replace(Path(path), text.encode(errors="backslashreplace"))  # a name may hold half a pair of UTF-16
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
     """Write bytes; the file is whole or as it was before."""
     _replace(Path(path), content)
+
+
+def write_new(path: str | os.PathLike[str], text: str) -> bool:
+    """Write a text as a file that is not there yet, whole at once; return whether it was not: of several processes
+    that try, one gets True."""
+    where = Path(path)
+    temporary = _temporary(where, text.encode())
+    try:
+        os.link(temporary, where)
+    except FileExistsError:
+        return False
+    except OSError as problem:
+        raise _named(problem, where) from None
+    finally:
+        os.unlink(temporary)
+    return True
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
@@ -90,198 +128,161 @@ def read_text(path: str | os.PathLike[str]) -> str:
 
 def dumps(value: object, *, compact: bool = False) -> str:
     """Return a value as JSON text; ValueError for numbers that JSON does not have (inf, nan)."""
-    plain = _converter(detailed=False).unstructure(value)
+    plain = untyped(value)
     if compact:
         return json.dumps(plain, separators=(",", ":"), allow_nan=False)
     return json.dumps(plain, indent=1, allow_nan=False, ensure_ascii=False)
 
 
-def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """Return the content of a file; BadInput if it cannot be read."""
+def read_bytes(path: str | os.PathLike[str], most: int = MOST_BYTES_BINARY) -> bytes:
+    """Return the content of a file; BadInput if it cannot be read, or holds more than `most` bytes (of what has no
+    length, such as a device, no more than a text may have)."""
+    where = Path(path)
     try:
-        return Path(path).read_bytes()
+        with where.open("rb") as file:
+            return _limited(file, where, most if where.is_file() else min(most, MOST_BYTES))
     except OSError as problem:
         raise BadInput(f"{path}: cannot be read: {problem.strerror}") from None
+    except BadInput:
+        raise
+    except ValueError as problem:  # a NUL in the name
+        raise BadInput(f"{path}: cannot be read: {problem}") from None
 
 
-def _load(path: Path) -> str:
+def path_name(name: str) -> str:
+    """Return a name as one part of a path: no separators, no leading dots, no characters that cannot be printed.
+
+    >>> path_name("llama2-7b"), path_name("org/model"), path_name(".."), path_name("")
+    ('llama2-7b', 'org-model', '-', '-')
+    """
+    found = "".join(one if one.isprintable() and one not in "/\\:" else "-" for one in name)
+    if not (found := found.strip().lstrip(".")):
+        return "-"
+    whole = found.encode()
+    if len(whole) <= _LONGEST_NAME:
+        return found
+    check = zlib.crc32(name.encode(errors="surrogatepass"))
+    return f"{whole[: _LONGEST_NAME - 9].decode(errors='ignore')}-{check:08x}"
+
+
+def _load(path: Path, most: int = MOST_BYTES) -> str:
     """Return the text of a file, unpacked."""
-    content = read_bytes(path)
+    packed = path.suffix == ".gz"
+    content = read_bytes(path, most)
     try:
-        return (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
-    except (OSError, EOFError, ValueError, zlib.error) as problem:
-        expected = "a whole gzip file of UTF-8 text" if path.suffix == ".gz" else "UTF-8 text"
+        return (_unpacked(content, path) if packed else content).decode()
+    except BadInput:
+        raise
+    except (EOFError, ValueError, zlib.error) as problem:
+        expected = "a whole gzip file of UTF-8 text" if packed else "UTF-8 text"
         raise BadInput(f"{path}: expected {expected}: {_line(problem)}") from None
 
 
-def _parse(path: Path, text: str) -> Any:
-    """Return the JSON value of a text."""
+def _limited(file: IO[bytes], where: Path, most: int) -> bytes:
+    """Return all that a file gives; BadInput as soon as it is more than `most` bytes."""
+    chunks, total = [], 0
+    while chunk := file.read(_CHUNK):
+        chunks.append(chunk)
+        total += len(chunk)
+        if total > most:
+            raise BadInput(f"{where}: more than {most / 2**20:,.0f} MiB: expected a smaller file")
+    return b"".join(chunks)
 
-    def constant(name: str) -> NoReturn:
-        raise ValueError(f"{name} is not a number that JSON has")
 
+def _unpacked(content: bytes, where: Path) -> bytes:
+    """Return what a gzip file of one or more members unpacks to; BadInput as soon as it is too much."""
+    found, total = [], 0
+    while content:
+        member = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+        while not member.eof:
+            chunk = member.decompress(content, _CHUNK)
+            content = member.unconsumed_tail
+            found.append(chunk)
+            total += len(chunk)
+            if total > MOST_BYTES:
+                raise BadInput(f"{where}: unpacks to more than {MOST_BYTES // 2**20} MiB: expected a smaller file")
+            if not chunk and not content and not member.eof:
+                raise EOFError("it ends before its end-of-stream marker")
+        content = member.unused_data.lstrip(b"\0")  # padding, as tar and tapes have it
+    if not found:
+        raise EOFError("it is empty")
+    return b"".join(found)
+
+
+def _check_depth(text: str, where: str | os.PathLike[str], kind: str) -> None:
+    """Raise BadInput for brackets too deep within brackets, before a parser recurses into them."""
+    content = text.encode(errors="replace")
+    brackets = content.translate(None, _NOT_BRACKETS)
+    for _ in range(MOST_DEPTH):
+        if not brackets:
+            return
+        before = len(brackets)
+        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        if len(brackets) == before:
+            break  # some within texts: count them
+    depth = 0
+    for token in _TOKENS.finditer(content):
+        if token[0] in (b"[", b"{"):
+            depth += 1
+        elif token[0] in (b"]", b"}"):
+            depth -= 1
+        if depth > MOST_DEPTH:
+            raise BadInput(f"{where}: expected {kind} of at most {MOST_DEPTH} brackets within brackets")
+
+
+def _deep(value: Any) -> bool:
+    """Return whether tables and lists are deeper within each other than they may be."""
+    level = [value]
+    for _ in range(MOST_DEPTH):
+        level = [
+            item
+            for one in level
+            for item in (one.values() if isinstance(one, dict) else one)
+            if isinstance(item, dict | list)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _temporary(path: Path, content: bytes) -> Path:
+    """Return a new file beside a path that holds the content, with the mode that the umask leaves."""
+    temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
     try:
-        return json.loads(text, parse_constant=constant)
-    except (ValueError, RecursionError) as problem:
-        raise BadInput(f"{path}: expected JSON: {_line(problem)}") from None
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+    except BaseException as problem:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        if isinstance(problem, OSError):
+            raise _named(problem, path) from None
+        raise
+    return temporary
+
+
+def _named(problem: OSError, path: Path) -> OSError:
+    """Return an error that names the file, not the temporary one that nobody asked for."""
+    return OSError(problem.errno, problem.strerror, str(path))
 
 
 def _replace(path: Path, content: bytes) -> None:
     """Put content in place of a file in one step, so that no reader and no crash sees half of it."""
+    temporary = _temporary(path, content)
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as problem:
-        problem.filename = str(path)  # not the temporary one's, which nobody asked for
-        raise
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
+    except BaseException as problem:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        if isinstance(problem, OSError):
+            raise _named(problem, path) from None
         raise
 
 
-def _exactly(kind: type) -> Hook:
-    """Return a hook that lets only values of exactly this type through (a bool is no int)."""
-
-    def hook(value: Any, _: Any) -> Any:
-        if value.__class__ is not kind:
-            raise ValueError(f"expected {_PLAIN[kind]}")
-        return value
-
-    return hook
-
-
-def _number(value: Any, _: Any) -> float:
-    """Return a finite float; whole numbers are numbers too."""
-    if value.__class__ not in (int, float) or not math.isfinite(value):
-        raise ValueError("expected a finite number")
-    return float(value)
-
-
-def _choice(value: Any, kind: Any) -> Any:
-    """Return the member of an enumeration of texts."""
-    try:
-        return kind(value)
-    except ValueError:
-        raise ValueError(f"expected one of {', '.join(kind)}") from None
-
-
-def _fixed(types: Sequence[Any], names: str, make: Callable[[list[Any]], Any], converter: Converter) -> Hook:
-    """Return the hook of a list of fixed length whose items have these types."""
-    parts = [(part, converter.get_structure_hook(part)) for part in types]
-
-    def hook(value: Any, _: Any) -> Any:
-        if value.__class__ is not list or len(value) != len(parts):
-            raise ValueError(f"expected a list of {names}")
-        return make([structure(item, part) for item, (part, structure) in zip(value, parts, strict=True)])
-
-    def whole_numbers(value: Any, kind: Any) -> Any:
-        """The same for whole numbers alone, of which a Workload has thousands."""
-        if value.__class__ is list and len(value) == len(parts) and all(item.__class__ is int for item in value):
-            return make(value)
-        return hook(value, kind)
-
-    return whole_numbers if all(part is int for part in types) else hook
-
-
-def _named_tuple(kind: Any, converter: Converter) -> Hook:
-    """Return the hook of a NamedTuple, which is a list in the file."""
-    types = typing.get_type_hints(kind)
-    return _fixed(list(types.values()), ", ".join(types), kind._make, converter)
-
-
-def _is_tuple(kind: Any) -> bool:
-    return getattr(kind, "__origin__", None) is tuple
-
-
-def _tuple(kind: Any, converter: Converter) -> Hook:
-    """Return the hook of tuple[x, ...] or of tuple[x, y]."""
-    from cattrs.cols import homogenous_tuple_structure_factory
-
-    types = typing.get_args(kind)
-    if types[-1] is not Ellipsis:
-        return _fixed(types, ", ".join(map(str, types)), tuple, converter)
-    return _only(list, "a list", homogenous_tuple_structure_factory(kind, converter))
-
-
-def _only(json_type: type, expected: str, inner: Hook) -> Hook:
-    """Return a hook that checks the JSON type first: cattrs iterates a text and indexes what it gets."""
-
-    def hook(value: Any, kind: Any) -> Any:
-        if value.__class__ is not json_type:
-            raise ValueError(f"expected {expected}")
-        return inner(value, kind)
-
-    return hook
-
-
-@cache
-def _converter(*, detailed: bool) -> Converter:
-    """Return the converter; detailed tells where a problem is and takes several times longer."""
-    from cattrs import Converter
-    from cattrs.cols import is_namedtuple, namedtuple_unstructure_factory
-    from cattrs.gen import make_dict_structure_fn
-
-    converter = Converter(forbid_extra_keys=True, detailed_validation=detailed)
-    for plain in _PLAIN:
-        converter.register_structure_hook(plain, _exactly(plain))
-    converter.register_structure_hook(float, _number)
-    converter.register_structure_hook(StrEnum, _choice)
-    converter.register_structure_hook_factory(is_namedtuple, _named_tuple)
-    converter.register_unstructure_hook_factory(is_namedtuple, namedtuple_unstructure_factory)
-
-    def record(kind: Any) -> Hook:
-        inner = make_dict_structure_fn(
-            kind, converter, _cattrs_forbid_extra_keys=True, _cattrs_detailed_validation=detailed
-        )
-        return _only(dict, "an object", inner)
-
-    converter.register_structure_hook_factory(is_dataclass, record)
-    converter.register_structure_hook_factory(_is_tuple, _tuple)
-    return converter
-
-
-def _explain(path: Path, data: Any, kind: type) -> NoReturn:
-    """Raise BadInput for the first problem that the detailed converter finds."""
-    from cattrs.errors import (
-        AttributeValidationNote,
-        BaseValidationError,
-        ForbiddenExtraKeysError,
-        IterableValidationNote,
-    )
-
-    try:
-        _converter(detailed=True).structure(data, kind)
-    except Exception as error:
-        problem: BaseException = error
-    else:
-        raise AssertionError(f"{path}: one converter refuses what the other takes")
-    field, value = "", data
-    while isinstance(problem, BaseValidationError):
-        problem = problem.exceptions[0]
-        for note in getattr(problem, "__notes__", ()):
-            if isinstance(note, AttributeValidationNote):
-                field += f".{note.name}"
-                value = value.get(note.name) if isinstance(value, dict) else value
-            elif isinstance(note, IterableValidationNote):
-                field += f"[{note.index}]"
-                value = value[note.index] if isinstance(note.index, int) else value
-    place = f"{path}: {field.removeprefix('.') or 'the whole file'}"
-    if isinstance(problem, ForbiddenExtraKeysError):
-        known = ", ".join(item.name for item in fields(problem.cl))
-        raise BadInput(f"{place}: unknown field {sorted(problem.extra_fields)[0]!r}; expected {known}")
-    if isinstance(problem, KeyError):
-        raise BadInput(f"{place}: missing; expected a field of this name")
-    raise BadInput(f"{place}: {_shorten(value)}: {_line(problem)}")
-
-
-def _shorten(value: Any) -> str:
-    """Return a value in at most 60 characters of JSON."""
-    text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def _digits(problem: BaseException) -> str:
+    """Return what a parser says, of a number with thousands of digits without advice to programmers."""
+    found = re.match(r"Exceeds the limit \((\d+) digits\)", str(problem))
+    return f"a number of more than {found[1]} digits: expected fewer" if found else _line(problem)
 
 
 def _line(problem: BaseException) -> str:

@@ -16,17 +16,30 @@ UM2_PER_MM2 = 1e6
 _PREFIXES = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15}
 _BINARY = {"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40}
 _SMALL = {"m": 1e-3, "u": 1e-6, "µ": 1e-6, "n": 1e-9}
+# What a quantity of a unit can be at all: far around all that is built, and where figures stay exact.
+_RANGES = {
+    "B": (1.0, 2.0**60),
+    "B/s": (1.0, 1e20),
+    "FLOP/s": (1.0, 1e25),
+    "Hz": (1.0, 1e15),
+    "W": (1e-6, 1e12),
+    "mm2": (1e-9, 1e9),
+    "nm": (1e-2, 1e6),
+    "s": (1e-18, 1e12),
+    "USD": (1e-6, 1e15),
+}
+_ANY = (1e-30, 1e30)
 
 
 def parse_quantity(text: str, unit: str, where: str) -> float:
     """Return a positive quantity in its base unit from text such as "80 GiB", "3.35 TB/s" or "300" (but for bytes).
 
     unit: the base unit expected ("B", "B/s", "s", "mm2", ...). where: names the option or field for the error.
-    Raises BadInput for anything else than a finite, positive number with that unit.
+    Raises BadInput for anything else than a finite, positive number with that unit, within what can be.
 
-    >>> parse_quantity("80 GiB", "B", "--memory")
+    >>> parse_quantity("80 GiB", "B", "memory")
     85899345920.0
-    >>> parse_quantity("3.35 TB/s", "B/s", "--bandwidth")
+    >>> parse_quantity("3.35 TB/s", "B/s", "bandwidth")
     3350000000000.0
     """
     match = re.fullmatch(r"\s*([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*([^\s0-9]\S*)?\s*", text)
@@ -47,6 +60,9 @@ def parse_quantity(text: str, unit: str, where: str) -> float:
         raise problem from None
     if not math.isfinite(value) or value <= 0:
         raise problem
+    least, most = _RANGES.get(unit, _ANY)
+    if not least <= value <= most:
+        raise BadInput(f"{where}: {text!r}: expected {least:.3g} to {most:.3g} {unit}".rstrip())
     return value
 
 

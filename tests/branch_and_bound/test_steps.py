@@ -19,7 +19,8 @@ from hardplace.branch_and_bound.types import Progress, StoppingRule
 from hardplace.design.answer import answer
 from hardplace.design.exact.evaluator import in_process
 from hardplace.design.fingerprint import asked
-from hardplace.design.journal import FILE, Journalled, evaluations, journal
+from hardplace.design.journal import Journalled, journal
+from hardplace.design.journal_rows import FILE, evaluations
 from hardplace.design.types import DesignResult
 from hardplace.errors import BadInput
 from search_questions import small

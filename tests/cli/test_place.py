@@ -98,7 +98,7 @@ def test_one_kind_needs_no_column(tmp_path):
     done = run("place", "llama2-7b", *FEW, "--fix", "micro_batch=4", "--out", str(tmp_path))
     assert "stage layers" in done.output
     assert "(for estimate --plan and replan)" in done.output
-    best = json.loads(run("place", "llama2-7b", *FEW, "--out", str(tmp_path), "--json").output)["best"][0]
+    best = json.loads(run("place", "llama2-7b", *FEW, "--out", str(tmp_path), "--json").stdout)["best"][0]
     assert f"{best['tokens_per_s']:,.0f} tokens/s, step {best['step_s']:.4g} s, MFU {best['mfu']:.1%}" in (
         run("place", "llama2-7b", *FEW, "--out", str(tmp_path)).output
     )

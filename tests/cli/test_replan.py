@@ -68,7 +68,7 @@ def test_a_plan_alone_says_the_same_with_its_names_beside_it(path: str, tmp_path
     assert alone.stdout == replan(path, "--devices", "6").stdout != ""
     bare = replan(str(tmp_path / "alone.json"))
     assert bare.returncode == 2
-    assert bare.stderr.strip().endswith("a plan alone: expected --model and --device with it")
+    assert bare.stderr.strip().endswith("a plan alone: expected model and device with it")
 
 
 def test_slower_links_from_a_file(path: str, tmp_path: Path) -> None:
@@ -106,10 +106,10 @@ def test_what_fits_nowhere_is_infeasible(tmp_path: Path) -> None:
         (("--lost", "0-7"), "--lost: all 8 devices: expected one or more left"),
         (("--lost", "8"), "--lost 8: 8: expected a device of the running plan, 0 to 7"),
         (("--lost", "3-1"), "--lost 3-1: '3-1': expected devices by number"),
-        (("--lost", "0", "--devices", "5"), "--devices 5: expected at least the 7 that are left"),
+        (("--lost", "0", "--devices", "5"), "--devices: 5: expected at least the 7 that are left"),
         (("--cluster", "dgx-h10"), "unknown node 'dgx-h10'; did you mean dgx-h100"),
         (("--cluster", "dgx-a100"), "expected nodes as the running plan has them, 8 h100-sxm"),
-        (("--model", "gpt2-xl"), "is a plan of opt-350m: expected that, or the option left out"),
+        (("--model", "gpt2-xl"), "expected opt-350m, which"),
         (("--store", "0"), "--store: '0': expected a positive number in B/s with its unit"),
     ],
 )

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hardplace.design.goals import Objective
-from hardplace.design.journal import run
+from hardplace.design.journal_rows import run
 from hardplace.design.types import DesignResult
 from hardplace.errors import BadInput
 from hardplace.files import read, write

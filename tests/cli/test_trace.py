@@ -145,7 +145,7 @@ def test_onnx_is_recorded_for_inference(tmp_path):
     assert "inference" in refused.stderr
     missing = hardplace("trace", "model.onnx", folder=tmp_path)
     assert (missing.returncode, missing.stderr.count("\n")) == (2, 1)
-    assert "--size rows=8" in missing.stderr
+    assert "size rows=8" in missing.stderr
     (tmp_path / "model.onnx").write_bytes(model.SerializeToString()[:-40])
     cut = hardplace("trace", "model.onnx", "--size", "rows=16", folder=tmp_path)
     assert (cut.returncode, cut.stderr.count("\n")) == (2, 1)

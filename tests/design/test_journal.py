@@ -21,7 +21,8 @@ from hardplace.design.answer import answer
 from hardplace.design.exact.evaluator import in_process
 from hardplace.design.fingerprint import asked, difference
 from hardplace.design.goals import Objective
-from hardplace.design.journal import FILE, Journal, Journalled, evaluations, journal, run, sought
+from hardplace.design.journal import Journal, Journalled, journal, sought
+from hardplace.design.journal_rows import FILE, evaluations, run
 from hardplace.design.partition.types import Infeasible
 from hardplace.design.question import Question
 from hardplace.design.several_models import together
@@ -143,7 +144,7 @@ def test_another_question_is_refused_and_what_changed_is_said(
         pass
     with pytest.raises(BadInput) as raised, opened(tmp_path / FILE, question, gap):
         pass
-    for word in (str(tmp_path / FILE), *words, "--fresh", "--out"):
+    for word in (str(tmp_path / FILE), *words, "fresh", "out"):
         assert word in str(raised.value)
     assert "\n" not in str(raised.value)
 

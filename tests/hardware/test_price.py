@@ -167,7 +167,7 @@ def test_carbon_of_a_wafer_is_act_s() -> None:
 
 def test_bad_input_is_one_line() -> None:
     with pytest.raises(
-        BadInput, match=r"technology node 6 nm: expected one of 45, 28, 22, 16, 14, 12, 10, 7, 5, 4, 3 nm"
+        BadInput, match=r"technology node 6 nm: expected one of 45, 28, 22, 16, 14, 12, 10, 8, 7, 5, 4, 3 nm"
     ):
         technology(6)
     with pytest.raises(BadInput, match="operand type 'fp12'"):

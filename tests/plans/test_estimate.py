@@ -9,7 +9,7 @@ from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import device, node
 from hardplace.plans.chain import of_workload
 from hardplace.plans.estimate import estimate_plan
-from hardplace.plans.fleet import DevicePool, Fleet, even_cluster
+from hardplace.plans.fleet import DevicePool, Fleet, even_cluster, fleet_of
 from hardplace.plans.plan import Plan, PlanFile, problems, read_plan, stage_layers
 from hardplace.plans.pricer import Efficiencies
 from hardplace.plans.pricing import pricer_of
@@ -167,3 +167,18 @@ def test_the_short_chunk_of_the_last_stage_is_the_heads():
     assert found.forward_s[-1][0] == pytest.approx(2 * layer_s)
     assert found.forward_s[-1][1] > layer_s  # one layer and the head
     assert found.forward_s[-1][1] < 2 * layer_s
+
+
+def test_more_chunks_than_layers_are_refused():
+    """10 layers a stage, with the embedding or the head 11 in the first and the last."""
+    workload = load("llama3-70b")
+    plan = Plan(global_batch=64, tensor=8, pipeline=8, virtual=1000)
+    fleet = fleet_of([(device("h100-sxm"), node("dgx-h100"), plan.devices)], plan)
+    for virtual, most, stage in ((1000, 11, 0), (11, 10, 1)):
+        one = replace(plan, virtual=virtual)
+        with pytest.raises(
+            BadInput, match=rf"^virtual: {virtual}: expected at most the {most} layers of stage {stage}"
+        ):
+            estimate_plan(of_workload(workload, one), one, fleet)
+    one = replace(plan, virtual=10)
+    assert estimate_plan(of_workload(workload, one), one, fleet).step_s > 0.0

@@ -209,7 +209,7 @@ def test_frozen_fields_stay_and_ranges_hold() -> None:
     [
         (("layers", "hidden"), {"ffn": (4096,)}, "nearest that can be reached has 4.021 B parameters, -40.33%"),
         (("depth",), {}, "unknown field 'depth'"),
-        (("ffn",), {"ffn": (4096,)}, "--freeze ffn: expected no --range"),
+        (("ffn",), {"ffn": (4096,)}, "freeze: ffn: expected no range"),
         ((), {"vocab": (100,)}, "at least the model's 32000"),
         (FIELDS, {}, "but the model's own"),
     ],
@@ -295,7 +295,7 @@ def test_other_models_are_refused_in_one_line(name: str, words: str) -> None:
 
 def test_a_degree_that_does_not_divide_the_model_is_refused() -> None:
     conditions = StepConditions(tensor=3)
-    with pytest.raises(BadInput, match="--tensor-parallel 3: expected a divisor of the model's heads, 32"):
+    with pytest.raises(BadInput, match="tensor: 3: expected a divisor of the model's heads, 32"):
         ranked(
             ShapeSource(name="x", shape=LLAMA, workload=None),
             [target("h100-sxm", conditions)],

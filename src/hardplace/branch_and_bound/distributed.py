@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 from hardplace.branch_and_bound.loop import Done
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
     from distributed import Client, Future
 
 _ANSWER_S = 15  # a scheduler that has not answered for so long is not there
+_SAY_S = 10.0  # between two lines that say that there are no workers
 _LOOK_S = 2.0  # between two looks whether the scheduler is still there
 
 
@@ -26,17 +30,20 @@ class Dask:
             from distributed import Client
             from distributed.comm import get_address_host_port
         except ImportError:
-            raise BadInput("--scheduler: needs Dask: pip install 'hardplace[distributed]'") from None
+            raise BadInput("scheduler", "needs Dask", "pip install 'hardplace[distributed]'") from None
         self._address = address
         self._work: Any = None
         self._bytes = b""
+        # A scheduler that goes is said once, by us: the client's own loops would print a traceback each.
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)
         try:
             get_address_host_port(address)  # else the client waits long, and complains as it ends
             self._client: Client = Client(address, timeout=_ANSWER_S, set_as_default=False)
         except (OSError, TimeoutError, ValueError) as problem:
             raise BadInput(
-                f"--scheduler: {address}: expected the address of a Dask scheduler, e.g. tcp://host:8786; "
-                f"{_line(problem) or 'none answers'}"
+                "scheduler",
+                address,
+                f"the address of a Dask scheduler, e.g. tcp://host:8786; {_line(problem) or 'none answers'}",
             ) from None
 
     def __enter__(self) -> Dask:
@@ -63,6 +70,7 @@ class Dask:
         """Wait for a refinement; None where its workers were lost."""
         from distributed import CancelledError, KilledWorker
 
+        said_s = time.monotonic()
         while True:
             try:
                 done: Done[Any, Any, Any] = handle.result(timeout=_LOOK_S)
@@ -74,14 +82,27 @@ class Dask:
                     raise self._lost() from None
                 if handle.status in ("lost", "cancelled"):
                     return None
+            if time.monotonic() - said_s >= _SAY_S:
+                said_s = time.monotonic()
+                self._say_alone()
+
+    def _say_alone(self) -> None:
+        """Tell a search that waits for workers that there are none."""
+        try:
+            workers = self._client.scheduler_info()["workers"]
+        except (OSError, TimeoutError, KeyError):
+            return  # the next look says whether the scheduler is still there
+        if not workers:
+            print(f"hardplace: {self._address}: no worker yet; waiting", file=sys.stderr, flush=True)
 
     def _there(self) -> bool:
         return bool(self._client.status == "running")
 
     def _lost(self) -> BadInput:
         return BadInput(
-            f"--scheduler: {self._address}: the scheduler is lost; what the journal holds is safe, start a scheduler "
-            "and then the same command again"
+            "scheduler",
+            f"{self._address}: the scheduler is lost",
+            "a scheduler, and then the same command again; what the journal holds is safe",
         )
 
 

@@ -18,7 +18,8 @@ P = TypeVar("P")
 class Front(Generic[P]):
     """Points (scores, payload) of which none is at least as good as another in every score; more is better.
 
-    With one score it holds one point, the incumbent. All scores are positive.
+    With one score it holds one point, the incumbent. No score is negative; one of 0 is a model that does not run on a
+    chip of a fleet, which any point matches.
     """
 
     points: list[tuple[Scores, P]] = field(default_factory=list)
@@ -29,7 +30,7 @@ class Front(Generic[P]):
         Not above e: some point, each score times 1 + e, is at least as good in every score. Negative where a point is
         better in every score.
         """
-        shares = (max(a / b for a, b in zip(scores, point, strict=True)) for point, _ in self.points)
+        shares = (max(_share(a, b) for a, b in zip(scores, point, strict=True)) for point, _ in self.points)
         return min(shares, default=math.inf) - 1.0
 
     def excesses(self, scores: Floats) -> Floats:
@@ -37,21 +38,29 @@ class Front(Generic[P]):
         if not self.points:
             return np.full(scores.shape[1], np.inf)
         reached = np.array([point for point, _ in self.points])
-        return np.asarray((scores[None, :, :] / reached[:, :, None]).max(axis=1).min(axis=0) - 1.0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            shares = np.where(scores[None, :, :] > 0.0, scores[None, :, :] / reached[:, :, None], 0.0)
+        return np.asarray(shares.max(axis=1).min(axis=0) - 1.0)
 
     def offer(self, scores: Scores, payload: P) -> bool:
         """Take a point unless one that is there is at least as good; drop those that it makes useless."""
         if any(all(a >= b for a, b in zip(point, scores, strict=True)) for point, _ in self.points):
             return False
-        self.points = [
+        left = [
             (point, other)
             for point, other in self.points
             if any(a > b for a, b in zip(point, scores, strict=True))
         ]  # fmt: skip
-        self.points.append((scores, payload))
+        self.points = [*left, (scores, payload)]  # at once: an interrupt leaves the one or the other
         return True
 
     @property
     def best(self) -> float:
         """The largest first score; 0 without points."""
         return max((point[0] for point, _ in self.points), default=0.0)
+
+
+def _share(possible: float, reached: float) -> float:
+    if possible <= 0.0:
+        return 0.0
+    return possible / reached if reached > 0.0 else math.inf

@@ -124,7 +124,8 @@ class Problem(Protocol[C, J_co, R_contra]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """How the loop ended. excess: by what share anything can exceed the front; inf if the front is empty."""
+    """How the loop ended. excess: by what share anything can exceed the front; inf if the front is empty, 0 where
+    that is because nothing is possible."""
 
     stop: Stop
     excess: float
@@ -192,7 +193,7 @@ class Loop(Generic[C, P]):
         self._settle()
         opened = max((0.0, *(self._front.excess(entry[3]) for entry in (*self._flight, *self._heap[:1]))))
         excess = max(opened, closed)
-        if not (self._heap or self._flight) or opened <= max(self._ends.gap, closed):
+        if not (self._heap or self._flight) or opened <= self._enough(closed):
             if excess <= 0.0:
                 return excess, Stop.OPTIMAL
             return excess, Stop.GAP if excess <= self._ends.gap else Stop.SCHEDULES
@@ -205,6 +206,10 @@ class Loop(Generic[C, P]):
         # It keeps its gap; less than that is not worth anything.
         self._closed = [scores for scores in self._closed if self._front.excess(scores) > 0.0]
         return max((self._front.excess(scores) for scores in self._closed), default=0.0)
+
+    def _enough(self, closed: float) -> float:
+        """Return the excess up to which a candidate is left as it is; none is before something was reached."""
+        return max(self._ends.gap, closed) if self._front.points else -math.inf
 
     def _settle(self) -> None:
         """Bring the candidate that exceeds the front most to the top: keys only fall as the front grows."""
@@ -220,7 +225,7 @@ class Loop(Generic[C, P]):
         return scores[0] if len(scores) == 1 else self._front.excess(scores)
 
     def _matters(self, entry: _Entry[C]) -> bool:
-        return self._front.excess(entry[3]) > max(self._ends.gap, self._settled())
+        return self._front.excess(entry[3]) > self._enough(self._settled())
 
     def _start(self) -> None:
         """Start the most promising candidates; one at first, then as many more as there are results."""
@@ -239,10 +244,10 @@ class Loop(Generic[C, P]):
         _, _, serial, scores, _ = entry
         if not self._matters(entry):
             self._steps.drop(serial)
-            heapq.heappush(self._heap, self._flight.popleft())
+            heapq.heappush(self._heap, entry)
+            self._flight.popleft()
             return
         done = self._steps.finish(serial)
-        self._flight.popleft()
         self._merged += 1
         self._evaluations += done.job is not None
         self._problem.add(done.tally)
@@ -256,6 +261,7 @@ class Loop(Generic[C, P]):
                 self._push(cut, rest)
             else:
                 self._problem.discard(rest)
+        self._flight.popleft()  # last, so that an interrupt loses nothing: what it left is in the heap by now
 
     def _push(self, scores: Scores, candidate: C) -> None:
         self._serial += 1

@@ -15,6 +15,8 @@ from typing import Any
 from hardplace.branch_and_bound.loop import Done, Evaluator, Problem
 from hardplace.branch_and_bound.steps import RefinementRequest, step
 
+_CLOSING_S = 5.0  # for a pool's thread to notice that its processes have ended
+
 
 class Processes:
     """Processes that do refinements (search.steps.Pool); a context manager."""
@@ -38,11 +40,19 @@ class Processes:
     def submit(self, asked: RefinementRequest) -> Future[Done[Any, Any, Any]]:
         """Hand out a refinement, to new processes if one was lost: a lost one breaks the whole pool."""
         try:
-            return self._begun().submit(_refined, asked)
+            return self._submitted(asked)
         except (BrokenProcessPool, ValueError, OSError):
             # The last two: the pool starts processes as they are needed, and may be closing its pipes at that moment.
             self._close()
+            return self._submitted(asked)
+
+    def _submitted(self, asked: RefinementRequest) -> Future[Done[Any, Any, Any]]:
+        """Hand out a refinement; processes start here, as needed, and take no Ctrl-C from their first moment."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
             return self._begun().submit(_refined, asked)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _begun(self) -> ProcessPoolExecutor:
         if self._pool is None:
@@ -59,13 +69,17 @@ class Processes:
 
     def _close(self) -> None:
         if self._pool is not None:
-            processes = list((self._pool._processes or {}).values())
-            self._pool.shutdown(wait=False, cancel_futures=True)
+            pool, self._pool = self._pool, None
+            processes = list((pool._processes or {}).values())
+            manager: Any = pool._executor_manager_thread
+            pool.shutdown(wait=False, cancel_futures=True)
             # A pool that lost a process ends the others, but not one that was being started at that moment: it would
             # wait for work for ever, and the end of this process for it (Python 3.11, terminate_broken).
             for one in processes:
                 one.terminate()
-            self._pool = None
+            # Its thread closes pipes that the end of this process would write to (Bad file descriptor).
+            if manager is not None:
+                manager.join(_CLOSING_S)
 
 
 @lru_cache(maxsize=1)

@@ -54,12 +54,12 @@ class Here(Generic[C, J, R]):
     def finish(self, number: int) -> Done[C, J, R]:
         """Do it."""
         done: Done[C, J, R] = step(self._problem, self._evaluator, self._begun[number])
-        del self._begun[number]
+        self._begun.pop(number, None)
         return done
 
     def drop(self, number: int) -> None:
         """Forget it."""
-        del self._begun[number]
+        self._begun.pop(number, None)
 
 
 class Handle(Protocol):
@@ -129,5 +129,6 @@ class Elsewhere(Generic[C, J, R, H]):
 
     def drop(self, number: int) -> None:
         """Forget it."""
-        _, handle = self._out.pop(number)
-        handle.cancel()
+        _, handle = self._out.pop(number, (None, None))
+        if handle is not None:  # an interrupt may have come before it was handed out
+            handle.cancel()

@@ -44,3 +44,10 @@ class Progress:
     seconds: float
     score: float
     bound: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finishing(Progress):
+    """What is still done after the search, with its incumbent and bound: what to compare with, the page's chips."""
+
+    doing: str

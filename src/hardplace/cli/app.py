@@ -1,19 +1,51 @@
 """The group that the verbs join.
 
-Exit codes: 0 answered, 2 bad input, 3 infeasible, 70 a defect of ours, 130 interrupted.
+Exit codes: 0 answered, 2 bad input (or a file that cannot be written), 3 infeasible, 70 a defect of ours; as shells
+have them, 128 + signal: 130 interrupted (Ctrl-C), 143 terminated (SIGTERM), each before a first answer, 141 the reader
+of a pipe has gone.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from hardplace.errors import unknown
+from hardplace.errors import BadInput, unknown
 from hardplace.version import __version__
 
-BAD_INPUT, INFEASIBLE, DEFECT, INTERRUPTED = 2, 3, 70, 130
+BAD_INPUT, INFEASIBLE, DEFECT = 2, 3, 70
+INTERRUPTED, BROKEN_PIPE, TERMINATED = 130, 141, 143
+
+
+# Options whose name is not that of the argument that they set.
+_OPTIONS = {
+    "fixed": "fix",
+    "ranges": "range",
+    "tensor": "tensor-parallel",
+    "context": "context-parallel",
+    "expert": "expert-parallel",
+    "trust_code": "trust-code",
+}
+
+
+class _Verb(click.Command):
+    """A verb whose errors name its options: below the command line there are arguments and fields only."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the verb."""
+        try:
+            return super().invoke(ctx)
+        except BadInput as problem:
+            name = "--" + _OPTIONS.get(problem.field, problem.field).replace("_", "-")
+            if (problem.value is None and not problem.expected) or not any(name in one.opts for one in self.params):
+                raise
+            raise BadInput(name, problem.value, problem.expected) from None
 
 
 class _Verbs(click.Group):
+    command_class = _Verb
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -37,6 +69,7 @@ def app() -> None:
     hardplace estimate llama2-7b --operators --on tpu-v4   every kernel on a chip
     hardplace estimate llama2-7b --plan plan.json   what a plan costs
     hardplace place llama2-7b --device h100-sxm --devices 64 --batch 512   the ten best plans
+    hardplace export plan.json --to megatron   a plan as a trainer's flags or configuration, with its launchers
     hardplace audit llama2-7b --device h100-sxm   every GEMM of a step, and the rules of shapes
     hardplace shape llama2-7b --device h100-sxm   shapes of the same size that train faster
     hardplace replan plan.json --lost 4080-4095   the best plan to go on with after a change

@@ -9,6 +9,7 @@ import click
 from hardplace.cli import folders, options
 from hardplace.cli.app import app
 from hardplace.cli.options import StepOptions
+from hardplace.cli.printing import give, say_json
 from hardplace.errors import BadInput
 
 
@@ -39,7 +40,6 @@ def audit(
     hardplace audit gpt3-2.7b --device a100-80gb-sxm --attention unfused
     hardplace audit llama2-7b --on tpu-v4
     """
-    from hardplace.files import dumps
     from hardplace.report.audit import page, show_audit
     from hardplace.shapes.audit import audited
     from hardplace.shapes.sources import model_named, target
@@ -50,8 +50,8 @@ def audit(
     asked = step.conditions()
     found = audited(model_named(model, step.sequence), target(name, asked), asked)
     if as_json:
-        click.echo(dumps(found))
+        say_json(found)
         return
-    folder = folders.made(out or folders.named(found.model))
-    show_audit(found)
-    folders.write_page(folder, "audit.html", page(found))
+    folders.check_writable(out)
+    drawn = page(found)
+    give(lambda: show_audit(found), lambda: folders.write_page(found.model, out, "audit.html", drawn))

@@ -9,6 +9,7 @@ import click
 
 from hardplace.cli import options
 from hardplace.cli.app import app
+from hardplace.cli.printing import say_json
 
 if TYPE_CHECKING:
     from hardplace.cost.gpu.types import GpuModel
@@ -35,7 +36,7 @@ def calibrate(
     from hardplace.cost.gpu.datasheet import gpu as find
     from hardplace.cost.gpu.fitting import calibrate as fitting
     from hardplace.cost.gpu.models import fitted_names, relative_of, shipped
-    from hardplace.files import dumps, read_text, write
+    from hardplace.files import read_text, write
 
     sheet = datasheet(find(name))
     known = fitted_names()
@@ -48,7 +49,7 @@ def calibrate(
     where = out or Path(f"{sheet.name}.gpu.json")
     write(where, found)
     if as_json:
-        click.echo(dumps(found.fits))
+        say_json(found.fits)
     else:
         _show(found, where)
 

@@ -8,6 +8,7 @@ import click
 
 from hardplace.cli import folders, options
 from hardplace.cli.app import app
+from hardplace.cli.printing import give, say_json
 
 
 @app.command()
@@ -22,7 +23,6 @@ def chip(chip: str | None, node_nm: float | None, dtype: str | None, as_json: bo
     FILE is a device in TOML, NAME one of the catalogue or of a search (8x128x128-2x128-128MiB). Without either, list
     the catalogue.
     """
-    from hardplace.files import dumps
     from hardplace.hardware.catalogue import device, device_names, node, node_names
     from hardplace.hardware.sheet import find, sheet
     from hardplace.report.terminal_chip import show_catalogue, show_chip
@@ -32,10 +32,10 @@ def chip(chip: str | None, node_nm: float | None, dtype: str | None, as_json: bo
         return
     found = sheet(find(chip), node_nm, dtype)
     if as_json:
-        click.echo(dumps(found))
+        say_json(found)
         return
     from hardplace.report.chip import page
 
-    folder = folders.made(out or folders.named(found.name))
-    show_chip(found)
-    folders.write_page(folder, "chip.html", page(found))
+    folders.check_writable(out)
+    drawn = page(found)
+    give(lambda: show_chip(found), lambda: folders.write_page(found.name, out, "chip.html", drawn))

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
 from hardplace.cli import folders, options
 from hardplace.cli.app import INFEASIBLE, app
+from hardplace.cli.printing import give, say, say_json
 from hardplace.errors import unknown
 
 _GAP = 0.001  # of the certified search
-_ASKED = "compare-asked.json"  # what the comparison in a folder was asked: another one goes to another folder
 
 
 @app.command()
@@ -55,11 +54,10 @@ def compare(
     from hardplace.branch_and_bound.types import StoppingRule
     from hardplace.cli.goal import Asking, area_limit, question_of
     from hardplace.cli.search import choices_of
-    from hardplace.design.fingerprint import asked
     from hardplace.design.partition.types import Infeasible
     from hardplace.design.strategies.compare import STRATEGIES
     from hardplace.design.strategies.compare import compare as compared
-    from hardplace.files import dumps, write, write_text
+    from hardplace.files import write, write_text
     from hardplace.hardware.settings import setting as named
     from hardplace.hardware.settings import with_devices
     from hardplace.report.compare import page, show
@@ -77,31 +75,24 @@ def compare(
     if limit_s is None and limit_evaluations is None:
         limit_s = 30.0
     strategies = strategies or tuple(STRATEGIES)
-    own = {"strategies": list(strategies), "limit_s": limit_s, "limit_evaluations": limit_evaluations, "seed": seed}
-    mine = json.dumps({**asked(question), **own}, indent=1)
-    folder = out or folders.own(workload.name, lambda one: _same(one / _ASKED, mine))
-    folders.check_writable(folder)
+    folders.check_writable(out)
     comparison = compared(
         question,
         strategies,
         StoppingRule(gap=_GAP, limit_s=limit_s, evaluations=limit_evaluations),
         seed=seed,
-        report=lambda name: click.echo(f"{name} ...", err=True),
+        report=lambda name: say(f"{name} ...", err=True),
     )
     if isinstance(comparison, Infeasible):
-        click.echo(f"infeasible: {workload.name}: {infeasible_line(comparison)}", err=True)
+        say(f"infeasible: {workload.name}: {infeasible_line(comparison)}", err=True)
         raise SystemExit(INFEASIBLE)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / _ASKED, mine)
-    write(folder / "compare.json", comparison)
-    write_text(folder / "compare.html", page(comparison))
-    if as_json:
-        click.echo(dumps(comparison))
-    else:
-        show(comparison)
-        click.echo(f"\nwritten: {folder / 'compare.json'}, {folder / 'compare.html'} (open it in a browser)")
+    drawn = page(comparison)
 
+    def keep() -> None:
+        folder = folders.folder_of(workload.name, out)
+        write(folder / "compare.json", comparison)
+        write_text(folder / "compare.html", drawn)
+        if not as_json:
+            say(f"\nwritten: {folder / 'compare.json'}, {folder / 'compare.html'} (open it in a browser)")
 
-def _same(path: Path, mine: str) -> bool | None:
-    """Return whether a folder's comparison was asked the same; None where there is none."""
-    return path.read_text() == mine if path.exists() else None
+    give(lambda: say_json(comparison) if as_json else show(comparison), keep)

@@ -12,6 +12,7 @@ import click
 
 from hardplace.cli import folders, options
 from hardplace.cli.app import INFEASIBLE, app
+from hardplace.cli.printing import give, say_json
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
@@ -66,7 +67,6 @@ def estimate(
             raise BadInput("estimate: --plan: expected neither --operators nor --on with it")
         _print_plan(model, plan, devices, nodes, as_json)
         return
-    from hardplace.files import dumps
     from hardplace.hardware.sheet import find
     from hardplace.report.operators import page, show_estimate
     from hardplace.workload.load import load
@@ -76,11 +76,11 @@ def estimate(
     workload, on = load(model), priced_on(find(chip), dtype)
     found = estimated(workload, on, micro_batch, tensor_parallel)
     if as_json:
-        click.echo(dumps(found))
+        say_json(found)
         return
-    folder = folders.made(out or folders.named(workload.name))
-    show_estimate(found)
-    folders.write_page(folder, "operators.html", page(found, on.device))
+    folders.check_writable(out)
+    drawn = page(found, on.device)
+    give(lambda: show_estimate(found), lambda: folders.write_page(workload.name, out, "operators.html", drawn))
 
 
 def _named(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
@@ -141,7 +141,6 @@ def _print_plan(model: str, path: Path, asked: tuple[str, ...], nodes: tuple[str
     """Print what a plan costs on the devices asked for (without a number: as many as the plan's degrees make), else on
     those that its file names."""
     from hardplace.cli.place import inventory
-    from hardplace.files import dumps
     from hardplace.plans.chain import of_workload
     from hardplace.plans.estimate import estimate_plan
     from hardplace.plans.fleet import fleet_of
@@ -152,11 +151,15 @@ def _print_plan(model: str, path: Path, asked: tuple[str, ...], nodes: tuple[str
     plan = read_plan(path)
     if not asked and not plan.on:
         raise BadInput(f"{path}: on: missing: expected --device NAME, or the file that `hardplace place` wrote")
-    if not asked:
+    named = not asked  # by the file
+    if named:
         asked = tuple(f"{lot.device}:{lot.count}" for lot in plan.on)
         nodes = nodes or tuple(dict.fromkeys(lot.node for lot in plan.on))
     counted = any(":" in one for one in asked)
-    parts = inventory(asked, None if counted else plan.devices, nodes)
+    try:
+        parts = inventory(asked, None if counted else plan.devices, nodes)
+    except BadInput as problem:
+        raise BadInput(f"{path}: on: {problem}" if named else str(problem)) from None
     workload = load(model)
     if not _same(plan.model, model, workload):
         raise BadInput(f"{path}: model: {plan.model!r}: expected {model!r}, the MODEL asked for, or no model")
@@ -166,7 +169,7 @@ def _print_plan(model: str, path: Path, asked: tuple[str, ...], nodes: tuple[str
     except BadInput as problem:
         raise BadInput(f"{path}: {problem}") from None
     if as_json:
-        click.echo(dumps(found))
+        say_json(found)
     else:
         where = " and ".join(f"{count:,} {chip.title} in {node.title}" for chip, node, count in parts)
         show_plan(workload.name, where, found)

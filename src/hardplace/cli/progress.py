@@ -1,7 +1,9 @@
-"""The bar of a search that goes on, on standard error."""
+"""The bar of a search that goes on, on standard error, and the end of it, which an interrupt does not undo."""
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -21,3 +23,17 @@ def progress_bar() -> Iterator[Callable[[str, float], None]]:
             bar.update(task, description=text, completed=min(1.0, done))
 
         yield show
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let no interrupt (Ctrl-C, SIGTERM) come between an answer and its files; what is done within takes a second."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {one: signal.signal(one, signal.SIG_IGN) for one in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)

@@ -10,6 +10,7 @@ import click
 
 from hardplace.cli import options
 from hardplace.cli.app import INFEASIBLE, app
+from hardplace.cli.printing import say_json
 from hardplace.errors import BadInput
 
 _SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
@@ -50,7 +51,6 @@ def replan(
     hardplace replan examples/gpt3-175b-4096.json --devices 4032 --horizon 30min
     hardplace replan examples/gpt3-175b-4096.json --cluster slow-links.toml
     """
-    from hardplace.files import dumps
     from hardplace.hardware.catalogue import device as device_named
     from hardplace.hardware.catalogue import node as node_named
     from hardplace.plans.fleet import node_of
@@ -77,7 +77,7 @@ def replan(
     )
     found = solve(load(running.model), chip, running.plan, before, change)
     if as_json:
-        click.echo(dumps(found))
+        say_json(found)
     elif isinstance(found, Stuck):
         say_stuck(found, change)
     else:

@@ -1,13 +1,15 @@
-"""`hardplace runs`: the searches that left a journal, how far each got, and their evaluations as a table."""
+"""`hardplace runs`: the answers in a folder, how far each search got, and its evaluations as a table."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
 
 from hardplace.cli import folders, options
-from hardplace.cli.app import app
+from hardplace.cli.app import BAD_INPUT, app
+from hardplace.cli.printing import say, say_json
 from hardplace.errors import BadInput
 
 
@@ -16,23 +18,39 @@ from hardplace.errors import BadInput
 @click.option("--parquet", type=click.Path(dir_okay=False, path_type=Path), help="Write every evaluation to this file.")
 @options.as_json
 def runs(folder: Path, parquet: Path | None, as_json: bool) -> None:
-    """List the runs in FOLDER (hardplace-out) and below: model, incumbent, bound, gap, evaluations, why each ended.
+    """List the answers in FOLDER (hardplace-out) and below: of searches the model, incumbent, bound, gap, evaluations
+    and why each ended; of other verbs the command.
 
-    A run without an end still goes on, or was killed: start it again with the same command, and it goes on from there.
+    A search without an end still goes on, or was killed: start it again with the same command, and it goes on from
+    there. A damaged journal is named on standard error; the others are listed, and the exit code is 2.
     """
-    from hardplace.design.journal import FILE, run
-    from hardplace.files import dumps, write_bytes
+    from hardplace.design.journal_rows import FILE, run
+    from hardplace.files import write_bytes
     from hardplace.report.runs import show, table
 
     if not folder.is_dir() and folder != folders.OUT:
         raise BadInput(f"{folder}: expected a folder that `hardplace search` wrote")
-    paths = sorted(folder.rglob(FILE))
-    found = tuple(run(path) for path in paths)
+    searches, problems = [], []
+    for path in sorted(folder.rglob(FILE)):
+        try:
+            searches.append(run(path))
+        except BadInput as problem:
+            problems.append(str(problem))
+    answers = tuple(
+        folders.answer(path)
+        for path in sorted(folder.rglob(f"*{folders.ASKED}"))
+        if not (path.parent / FILE).exists() or path.name != f"search{folders.ASKED}"
+    )
+    found = tuple(searches)
     if parquet is not None:
         write_bytes(parquet, table(found))
     if as_json:
-        click.echo(dumps(found))
+        say_json((*found, *answers))
     else:
-        show(found, str(folder))
+        show(found, answers, str(folder))
         if parquet is not None:
-            click.echo(f"written: {parquet}")
+            say(f"written: {parquet}")
+    for text in problems:
+        say(f"hardplace: {text}", err=True)
+    if problems:
+        sys.exit(BAD_INPUT)

@@ -10,6 +10,7 @@ import click
 
 from hardplace.cli import folders, options
 from hardplace.cli.app import app
+from hardplace.cli.printing import give, say, say_json
 from hardplace.errors import BadInput, unknown
 
 if TYPE_CHECKING:
@@ -91,10 +92,9 @@ def schedule(
         rule=SharingRule(rule),
         splits=splits,
     )
-    folder = out or folders.named(f"{workload.name}-schedule")
-    folders.check_writable(folder)
+    folders.check_writable(out)
     wanted = tuple(LayerPass(name) for name in dict.fromkeys(phases)) or (LayerPass.FORWARD, LayerPass.BACKWARD)
-    _run(question, workload.name, wanted, gap, limit_s, folder, as_json)
+    _run(question, workload.name, wanted, gap, limit_s, out, as_json)
 
 
 def chip_of(text: str) -> Chips:
@@ -139,7 +139,7 @@ def _run(
     wanted: tuple[LayerPass, ...],
     gap: float,
     limit_s: float,
-    folder: Path,
+    out: Path | None,
     as_json: bool,
 ) -> None:
     """Schedule, print, and write the folder."""
@@ -165,13 +165,15 @@ def _run(
             for which in wanted
         ),
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    write(folder / "schedule.json", report)
-    write_text(folder / "page.html", page(report))
-    write_text(folder / "trace.json", dumps(trace(report), compact=True))
-    if as_json:
-        click.echo(dumps(report))
-        return
-    show(report)
-    files = ", ".join(str(folder / name) for name in ("schedule.json", "page.html", "trace.json"))
-    click.echo(f"\nwritten: {files} (trace.json opens in ui.perfetto.dev)")
+    drawn, traced = page(report), dumps(trace(report), compact=True)
+
+    def keep() -> None:
+        folder = folders.folder_of(f"{model}-schedule", out)
+        write(folder / "schedule.json", report)
+        write_text(folder / "page.html", drawn)
+        write_text(folder / "trace.json", traced)
+        files = ", ".join(str(folder / name) for name in ("schedule.json", "page.html", "trace.json"))
+        if not as_json:
+            say(f"\nwritten: {files} (trace.json opens in ui.perfetto.dev)")
+
+    give(lambda: say_json(report) if as_json else show(report), keep)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,9 +12,10 @@ import click
 from hardplace.cli import folders, options
 from hardplace.cli.app import INFEASIBLE, app
 from hardplace.cli.goal import Asking, area_limit, asking_options, question_of
-from hardplace.cli.progress import progress_bar
+from hardplace.cli.printing import give, say, say_json
+from hardplace.cli.progress import progress_bar, uninterrupted
 from hardplace.cli.search_shapes import Shaping, check_alone, shape_options
-from hardplace.cli.working import journalled, where_options, working
+from hardplace.cli.working import where_options, working
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
@@ -122,14 +123,12 @@ def search(
         )
     ends = StoppingRule(gap=gap, limit_s=limit_s, evaluations=evaluations, exhaustive=exhaustive)
     if shaping.shapes:
-        folder = out or folders.named(workloads[0].name)  # shapes keep no journal
-        folders.check_writable(folder)
-        _with_shapes(models, question, shaping, ends, folder, where, as_json)
+        folders.check_writable(out)
+        _with_shapes(models, question, shaping, ends, out, where, as_json)
         return
     check_alone(shaping)
-    folder = out or folders.own("-".join(one.name for one in workloads), journalled(question, gap))
-    folders.check_writable(folder)
-    _run(question, ends, folder, where, as_json)
+    folders.check_writable(out)
+    _run(question, ends, out, where, as_json)
 
 
 def _with_shapes(
@@ -137,7 +136,7 @@ def _with_shapes(
     question: Question,
     shaping: Shaping,
     ends: StoppingRule,
-    folder: Path,
+    out: Path | None,
     where: Where,
     as_json: bool,
 ) -> None:
@@ -151,7 +150,7 @@ def _with_shapes(
     if where.workers > 1 or where.scheduler is not None:
         raise BadInput("--shapes: not beside --workers, --scheduler: expected one process")
     bar = partial(_progress_bar, ends.gap)
-    run(models[0], question, shaping, ends, folder, bar, as_json=as_json)
+    run(models[0], question, shaping, ends, out, bar, as_json=as_json)
 
 
 def _check(model: str, workload: Workload, tensor_parallel: tuple[int, ...]) -> None:
@@ -191,29 +190,34 @@ def choices_of(
     )
 
 
-def _run(question: Question, ends: StoppingRule, folder: Path, where: Where, as_json: bool) -> None:
+def _run(question: Question, ends: StoppingRule, out: Path | None, where: Where, as_json: bool) -> None:
     """Search, print, and write the folder."""
     from hardplace.design.partition.types import Infeasible
-    from hardplace.files import dumps, write, write_text
+    from hardplace.files import write, write_text
     from hardplace.report.terminal import infeasible_line
 
     goal = question.goal
     alone = goal.objectives[0] if len(goal.objectives) == len(goal.norms) == 1 else None
-    with working(question, ends.gap, folder, where) as work, _progress_bar(ends.gap, alone) as report:
-        found = _asked(question)(question, ends, report=work.reporting(report), evaluator=work.evaluator)
-        work.journal.end(found)
-    if isinstance(found, Infeasible):
-        names = ", ".join(workload.name for workload in question.workloads)
-        click.echo(f"infeasible: {names}: {infeasible_line(found)}", err=True)
-        raise SystemExit(INFEASIBLE)
-    show, page = _shown(found)
-    write(folder / "result.json", found)
-    write_text(folder / "page.html", page)
-    if as_json:
-        click.echo(dumps(found))
-    else:
-        show()
-        click.echo(f"\nwritten: {folder / 'result.json'}, {folder / 'page.html'} (open it in a browser)")
+    with working(question, ends, out, where) as work, ExitStack() as writing:
+        with _progress_bar(ends.gap, alone) as report:
+            found = _asked(question)(question, ends, report=work.reporting(report), evaluator=work.evaluator)
+            writing.enter_context(uninterrupted())
+        if isinstance(found, Infeasible):
+            work.journal.end(found)
+            names = ", ".join(workload.name for workload in question.workloads)
+            say(f"infeasible: {names}: {infeasible_line(found)}", err=True)
+            raise SystemExit(INFEASIBLE)
+        show, page = _shown(found)
+
+        def keep() -> None:
+            work.journal.end(found)
+            folder = work.folder
+            write(folder / "result.json", found)
+            write_text(folder / "page.html", page())
+            if not as_json:
+                say(f"\nwritten: {folder / 'result.json'}, {folder / 'page.html'} (open it in a browser)")
+
+        give(lambda: say_json(found) if as_json else show(), keep)
 
 
 def _asked(question: Question) -> Callable[..., DesignResult | ParetoResult | SharedResult | Infeasible]:
@@ -226,8 +230,8 @@ def _asked(question: Question) -> Callable[..., DesignResult | ParetoResult | Sh
     return frontier if len(question.goal.objectives) > 1 else answer
 
 
-def _shown(found: DesignResult | ParetoResult | SharedResult) -> tuple[Callable[[], None], str]:
-    """Return what prints an answer, and its page."""
+def _shown(found: DesignResult | ParetoResult | SharedResult) -> tuple[Callable[[], None], Callable[[], str]]:
+    """Return what prints an answer, and what draws its page."""
     from functools import partial
 
     from hardplace.design.types import DesignResult, ParetoResult
@@ -236,10 +240,10 @@ def _shown(found: DesignResult | ParetoResult | SharedResult) -> tuple[Callable[
     from hardplace.report.page import page
 
     if isinstance(found, DesignResult):
-        return partial(terminal.show, found), page(found)
+        return partial(terminal.show, found), partial(page, found)
     if isinstance(found, ParetoResult):
-        return partial(several.show_frontier, found), several.frontier_page(found)
-    return partial(several.show_shared, found), several.shared_page(found)
+        return partial(several.show_frontier, found), partial(several.frontier_page, found)
+    return partial(several.show_shared, found), partial(several.shared_page, found)
 
 
 @contextmanager
@@ -247,17 +251,23 @@ def _progress_bar(gap: float, objective: Objective | None = None) -> Iterator[Ca
     """Show how far the gap has closed, and incumbent and bound of the only objective, on standard error."""
     import math
 
+    from hardplace.branch_and_bound.types import Finishing
+    from hardplace.certificate import gap_of, percent_at_most
     from hardplace.design.goals import UNITS, shown
 
     with progress_bar() as show:
 
         def report(now: Progress) -> None:
-            left = now.bound / now.score - 1.0 if now.score else math.inf
+            if isinstance(now, Finishing):
+                show(now.doing, 1.0)
+                return
+            left = gap_of(now.score, now.bound) if now.score else math.inf
             closed = math.log(max(left, 1e-9)) / math.log(max(gap, 1e-6)) if left < 1 else 0.0
             values = ""
             if objective is not None:
                 best, bound = (f"{shown(objective, one):,.5g}" if one else "none" for one in (now.score, now.bound))
                 values = f"best {best}  bound {bound} {UNITS[objective][0]}  "
-            show(f"{values}gap {left:.2%}", closed)
+            known = f"gap {percent_at_most(left)}" if math.isfinite(left) else "no answer yet"
+            show(f"{values}{known}", closed)
 
         yield report

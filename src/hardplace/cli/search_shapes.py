@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hardplace.cli import folders
 from hardplace.cli.app import INFEASIBLE
 from hardplace.cli.options import gathered
+from hardplace.cli.printing import give, say, say_json
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
@@ -64,12 +66,12 @@ def check_alone(shaping: Shaping) -> None:
 
 
 def run(
-    name: str, question: Question, shaping: Shaping, ends: StoppingRule, folder: Path,
+    name: str, question: Question, shaping: Shaping, ends: StoppingRule, out: Path | None,
     progress: Callable[[], Any], *, as_json: bool,
 ) -> None:  # fmt: skip
     """Search shape, chip and plan of one model; print, and write the folder."""
     from hardplace.design.partition.types import Infeasible
-    from hardplace.files import dumps, write
+    from hardplace.files import write
     from hardplace.report.joint import show
     from hardplace.report.terminal import infeasible_line
     from hardplace.shapes.joint.answer import jointly
@@ -83,12 +85,13 @@ def run(
     with progress() as report:
         found = jointly(model_named(name, None), question, asked, ends, raw=shaping.raw, report=report)
     if isinstance(found, Infeasible):
-        click.echo(f"infeasible: {name}: {infeasible_line(found)}", err=True)
+        say(f"infeasible: {name}: {infeasible_line(found)}", err=True)
         raise SystemExit(INFEASIBLE)
-    folder.mkdir(parents=True, exist_ok=True)
-    write(folder / "shapes.json", found)
-    if as_json:
-        click.echo(dumps(found))
-    else:
-        show(found)
-        click.echo(f"\nwritten: {folder / 'shapes.json'}")
+
+    def keep() -> None:
+        folder = folders.folder_of(question.workloads[0].name, out, verb="search-shapes")
+        write(folder / "shapes.json", found)
+        if not as_json:
+            say(f"\nwritten: {folder / 'shapes.json'}")
+
+    give(lambda: say_json(found) if as_json else show(found), keep)

@@ -9,6 +9,7 @@ import click
 from hardplace.cli import folders, options
 from hardplace.cli.app import app
 from hardplace.cli.options import StepOptions
+from hardplace.cli.printing import give, say_json
 from hardplace.cli.search_shapes import share_of
 from hardplace.errors import BadInput
 
@@ -49,7 +50,6 @@ def shape(
     hardplace shape gpt3-2.7b --device a100-80gb-sxm
     hardplace shape llama2-7b --device h100-sxm --device b200-sxm --freeze layers --range hidden=3584:4608:64
     """
-    from hardplace.files import dumps
     from hardplace.report.shape import page, show_ranking
     from hardplace.shapes.ranges import parse_range
     from hardplace.shapes.rank import ShapeQuery, ranked
@@ -63,8 +63,8 @@ def shape(
     asked = ShapeQuery(share=share, frozen=freeze, ranges=dict(parse_range(one) for one in ranges), top=top)
     found = ranked(model_named(model, step.sequence), [target(name, where) for name in names], where, asked)
     if as_json:
-        click.echo(dumps(found))
+        say_json(found)
         return
-    folder = folders.made(out or folders.named(found.model))
-    show_ranking(found)
-    folders.write_page(folder, "shape.html", page(found))
+    folders.check_writable(out)
+    drawn = page(found)
+    give(lambda: show_ranking(found), lambda: folders.write_page(found.model, out, "shape.html", drawn))

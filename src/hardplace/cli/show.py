@@ -8,6 +8,7 @@ import click
 
 from hardplace.cli import folders, options
 from hardplace.cli.app import app
+from hardplace.cli.printing import give, say_json
 
 
 @app.command()
@@ -36,7 +37,6 @@ def show(
     FILE is a Workload (.json, .json.gz), MODEL a name that `hardplace models` lists. Nothing is timed: costs are FLOPs
     and bytes.
     """
-    from hardplace.files import dumps
     from hardplace.report.layers import drawing
     from hardplace.report.workload import page, show_layer, show_summary
     from hardplace.workload.load import load
@@ -52,12 +52,15 @@ def show(
     layers, whole = rank_layers(workload, parallelism)
     found = summarise(workload, parallelism, micro_batch, layers, whole)
     if as_json:
-        click.echo(dumps(found if layer_name is None else of_layer(found, layer_name)))
+        say_json(found if layer_name is None else of_layer(found, layer_name))
         return
-    folder = folders.made(out or folders.named(workload.name))
-    if index is None:
-        show_summary(found)
-    else:
-        show_layer(found, next(one for one in found.layers if one.name == layers[index].name))
+    folders.check_writable(out)
     drawn = page(found, drawing(workload, layers, found), layer_name)
-    folders.write_page(folder, "workload.html", drawn)
+
+    def shown() -> None:
+        if index is None:
+            show_summary(found)
+        else:
+            show_layer(found, next(one for one in found.layers if one.name == layers[index].name))
+
+    give(shown, lambda: folders.write_page(workload.name, out, "workload.html", drawn))

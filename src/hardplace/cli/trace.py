@@ -13,6 +13,7 @@ import click
 
 from hardplace.cli.app import app
 from hardplace.cli.options import gathered
+from hardplace.cli.printing import say
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Recording:
     autocast: str | None
     attention: str
     size: tuple[str, ...]
+    freeze: tuple[str, ...]
     trust_code: bool
 
     def command(self, source: str) -> str:
@@ -44,6 +46,7 @@ class Recording:
             ("--autocast", self.autocast),
             ("--attention", self.attention if self.attention != "fused" else None),
             *(("--size", one) for one in self.size),
+            *(("--freeze", one) for one in self.freeze),
         )
         words = [word for name, value in given if value is not None for word in (name, str(value))]
         return shlex.join(["hardplace", "trace", source, *words, *(["--trust-code"] if self.trust_code else [])])
@@ -67,6 +70,12 @@ recording_options = gathered(
         "--size", multiple=True, metavar="NAME=N", help="A dynamic dimension of an ONNX file, such as batch=8."
     ),
     click.option(
+        "--freeze",
+        multiple=True,
+        metavar="PATTERN",
+        help="Parameters that are not trained, by name: 'vision_tower.*', '*.base_layer.weight'.",
+    ),
+    click.option(
         "--trust-code", is_flag=True, help="Run the Python files beside a config of custom code. Read them first."
     ),
 )
@@ -86,15 +95,16 @@ def trace(*, source: str, asked: Recording, out: Path | None) -> None:
       model.onnx                an inference graph
     No weights are made, no model hub is asked, no GPU is needed. Needs the extra: pip install 'hardplace[torch]'.
     """
-    from hardplace.files import write
+    from hardplace.files import path_name, write
 
     _check_names(asked.name, out)
     _check_source(source, asked)
     start = time.perf_counter()
     step = _step(source, asked)
+    _freeze(step, source, asked.freeze)
     loaded_s = time.perf_counter() - start
     workload = _recorded(step)
-    path = out or Path(f"{workload.name}.json.gz")
+    path = out or Path(f"{path_name(workload.name)}.json.gz")
     write(path, workload)
     _tell(workload, path, loaded_s, time.perf_counter() - start)
 
@@ -168,6 +178,15 @@ def _step(source: str, asked: Recording) -> TrainingStep:
     return step_of_config(fields, str(path), asked.name or stem, options, command=command)
 
 
+def _freeze(step: TrainingStep, source: str, patterns: tuple[str, ...]) -> None:
+    """Take the gradient from the parameters that patterns name."""
+    from hardplace.workload.recording.freeze import freeze
+
+    if patterns and step.loss is None:
+        raise BadInput(f"--freeze: {patterns[0]}: {source} is recorded forward only: expected a model that is trained")
+    freeze(step.module, patterns)
+
+
 def _sizes(texts: tuple[str, ...]) -> dict[str, int]:
     """Return the dimensions given as NAME=N."""
     found = {}
@@ -204,30 +223,37 @@ def _tell(workload: Workload, path: Path, loaded_s: float, whole_s: float) -> No
     from hardplace.workload.sharding.degrees import rank_layers
     from hardplace.workload.summary import summarise
     from hardplace.workload.types import Parallelism
+    from hardplace.workload.weights import weights_of_model
 
     alone = Parallelism()
     summary = summarise(workload, alone, 1, *rank_layers(workload, alone))
     for name in summary.unmodelled:
         count, flops, moved = summary.share(name)
-        click.echo(
+        say(
             f"warning: operator without a model of its own: {name}, {count} times, {flops:.2%} of the FLOPs and "
             f"{moved:.2%} of the bytes of a step",
             err=True,
         )
-    held = sum(workload.layers[number].parameters for number in workload.order)
+    total = weights_of_model(workload)
+    held = total.elements
     if held < workload.parameters:
-        click.echo(
+        say(
             f"warning: {workload.parameters - held:,} of {workload.parameters:,} parameters take no part in what was "
             "recorded, such as a tower that these inputs do not reach; give a function with the inputs that it needs",
             err=True,
         )
     kind = "training step" if workload.training else "inference"
-    click.echo(
+    say(
         f"{workload.name}: {kind}, {workload.parameters:,} parameters in {workload.dtype}, sequence "
         f"{workload.sequence_length}, {format_quantity(workload.flops_per_sample(), 'FLOP')} a sample"
     )
-    click.echo(
-        f"{len(workload.order)} layers, {len(workload.layers)} distinct; model built in {loaded_s:.1f} s, ", nl=False
+    if workload.training and total.trained < held:
+        say(
+            f"{total.trained:,} parameters are trained; {held - total.trained:,} are frozen, "
+            f"{format_quantity(total.frozen_bytes, 'B')}"
+        )
+    say(
+        f"{len(workload.order)} layers, {len(workload.layers)} distinct; model built in {loaded_s:.1f} s, "
+        f"recorded in {whole_s - loaded_s:.1f} s"
     )
-    click.echo(f"recorded in {whole_s - loaded_s:.1f} s")
-    click.echo(f"written: {path} ({path.stat().st_size:,} bytes); look at it with: hardplace show {path}")
+    say(f"written: {path} ({path.stat().st_size:,} bytes); look at it with: hardplace show {path}")

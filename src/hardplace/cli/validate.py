@@ -9,6 +9,7 @@ import click
 
 from hardplace.cli import options
 from hardplace.cli.app import app
+from hardplace.cli.printing import say_json
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
@@ -147,10 +148,9 @@ def _texts(files: Sequence[Path]) -> list[tuple[str, str]]:
 
 
 def _print(tables: Sequence[ErrorTable], as_json: bool) -> None:
-    from hardplace.files import dumps
 
     if as_json:
-        click.echo(dumps(tuple(tables)))
+        say_json(tuple(tables))
         return
     from rich.table import Table
 

@@ -8,6 +8,7 @@ import click
 
 from hardplace.cli import options
 from hardplace.cli.app import app
+from hardplace.cli.printing import say
 
 
 @app.command()
@@ -22,7 +23,7 @@ def verify(model: str, micro_batch: int, tensor_parallel: int, sweep: bool, out:
     The script needs only PyTorch. It writes the CSV that `hardplace calibrate` reads and `hardplace validate` judges.
     """
     from hardplace.cost.gpu.fitting.script import plan_of, script_text
-    from hardplace.files import write_text
+    from hardplace.files import path_name, write_text
     from hardplace.workload.load import load
     from hardplace.workload.sharding.degrees import check_degrees
     from hardplace.workload.types import Parallelism
@@ -30,9 +31,9 @@ def verify(model: str, micro_batch: int, tensor_parallel: int, sweep: bool, out:
     workload = load(model)
     check_degrees(workload, Parallelism(tensor=tensor_parallel))
     plan = plan_of(workload, micro_batch, tensor_parallel, sweep=sweep)
-    where = out or Path(f"verify_{workload.name}.py")
+    where = out or Path(f"verify_{path_name(workload.name)}.py")
     write_text(where, script_text(plan))
-    click.echo(
+    say(
         f"written: {where}: {len(plan.gemms)} GEMMs, {len(plan.attention)} attention kernels, "
         f"{len(plan.layers)} layers\n"
         f"next: python {where} --out measured.csv, then hardplace calibrate measured.csv --device NAME"

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hardplace.cli import folders
 from hardplace.cli.options import gathered
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
     from hardplace.branch_and_bound.steps import Pool
-    from hardplace.branch_and_bound.types import Progress
+    from hardplace.branch_and_bound.types import Progress, StoppingRule
     from hardplace.design.exact.evaluator import ChipEvaluator
     from hardplace.design.journal import Journal
     from hardplace.design.question import Question
@@ -37,8 +38,9 @@ class Where:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchRun:
-    """What a search is given: where it evaluates, and the journal that is told how far it is."""
+    """What a search is given: its folder, where it evaluates, and the journal that is told how far it is."""
 
+    folder: Path
     evaluator: ChipEvaluator
     journal: Journal
     models: int
@@ -68,26 +70,32 @@ where_options = gathered(
 )
 
 
-def journalled(question: Question, gap: float) -> Callable[[Path], bool | None]:
-    """Return what tells whether a folder's journal asks a question; None where there is no journal."""
+def search_folder(question: Question, gap: float, out: Path | None, where: Where) -> Path:
+    """Return the folder of a search, which its journal or its record says that it is."""
     from hardplace.design.fingerprint import asked
-    from hardplace.design.journal import FILE, changed
+    from hardplace.design.journal_rows import FILE, changed
 
     mine = asked(question, gap=gap)
 
     def same(folder: Path) -> bool | None:
+        if out is not None and where.fresh:
+            return None  # its journal is forgotten
         return not changed(folder / FILE, mine) if (folder / FILE).exists() else None
 
-    return same
+    name = "-".join(one.name for one in question.workloads)
+    return folders.folder_of(name, out, verb="search", asked=mine, same=same)
 
 
 @contextmanager
-def working(question: Question, gap: float, folder: Path, where: Where) -> Iterator[SearchRun]:
-    """Open the folder's journal and the workers of a search; BadInput if the journal is of another question."""
+def working(question: Question, ends: StoppingRule, out: Path | None, where: Where) -> Iterator[SearchRun]:
+    """Open the journal and the workers of a search; BadInput if the journal is of another question."""
+    from hardplace.branch_and_bound.loop import Deadline
     from hardplace.design.exact.evaluator import in_process
     from hardplace.design.fingerprint import asked
-    from hardplace.design.journal import FILE, Journalled, journal, sought
+    from hardplace.design.journal import Journalled, journal, sought
+    from hardplace.design.journal_rows import FILE
 
+    gap, deadline = ends.gap, Deadline(limit_s=ends.limit_s)
     with ExitStack() as stack:
         pool: Pool[Any] | None = None
         if where.scheduler is not None:
@@ -98,11 +106,11 @@ def working(question: Question, gap: float, folder: Path, where: Where) -> Itera
             from hardplace.branch_and_bound.processes import Processes
 
             pool = stack.enter_context(Processes(where.workers))
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = search_folder(question, gap, out, where)  # after all that can be refused
         if where.fresh:
             for name in (FILE, f"{FILE}-wal", f"{FILE}-shm"):
                 (folder / name).unlink(missing_ok=True)
         names = ", ".join(one.name for one in question.workloads)
         opened = stack.enter_context(journal(folder / FILE, asked(question, gap=gap), names, sought(question.goal)))
-        evaluator = Journalled(opened, in_process(question, gap), pool)
-        yield SearchRun(evaluator=evaluator, journal=opened, models=len(question.workloads))
+        evaluator = Journalled(opened, in_process(question, gap, deadline=deadline), pool)
+        yield SearchRun(folder=folder, evaluator=evaluator, journal=opened, models=len(question.workloads))

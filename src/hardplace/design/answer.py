@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from hardplace.branch_and_bound.types import LIMITS, ONE_PERCENT, Progress, Stop, StoppingRule
+from hardplace.branch_and_bound.types import LIMITS, ONE_PERCENT, Finishing, Progress, Stop, StoppingRule
+from hardplace.certificate import gap_of, percent_at_most
 from hardplace.design.cloud import cloud
 from hardplace.design.exact.evaluator import ChipEvaluator, in_process
 from hardplace.design.exact.partition_problem import families
 from hardplace.design.goals import UNITS, Goal, Objective, shown
 from hardplace.design.partition.types import Infeasible
 from hardplace.design.question import Question
-from hardplace.design.search.candidates import ReachedPlan, SearchOutcome
+from hardplace.design.search.candidates import Reached, ReachedPlan, SearchOutcome
 from hardplace.design.search.explore import DesignSearch
 from hardplace.design.search.scoring import score_of
-from hardplace.design.types import Baseline, DesignResult, Evaluation, FrontierPoint, Job, ParetoResult
+from hardplace.design.types import Baseline, Cloud, DesignResult, Evaluation, FrontierPoint, Job, ParetoResult
 from hardplace.errors import BadInput
 from hardplace.hardware.phaze import TPUV4
+from hardplace.hardware.space_files import label_of
 from hardplace.hardware.space_files import space as space_of
+from hardplace.hardware.types import Accelerator
 from hardplace.ndtypes import Ints
+from hardplace.units import format_quantity
 from hardplace.version import __version__
 from hardplace.workload.types import OperatorKind, Workload
+from hardplace.workload.weights import weights_of_model
 
 _REFERENCE_GAP = 0.01  # to which the plans on the chip to compare with are searched
+_REFERENCE_WORK = 0.05  # how hard their schedules are tried: a second for a layer, where the answer's may take ten
+_HURRIED_S = 1.0  # for them where the search has used up its own time
+_TPUV4, _DATA_PARALLEL = "TPUv4", "pure data parallel"
 
 
 def answer(
@@ -45,13 +53,25 @@ def answer(
     found = explored(search)
     if isinstance(found, Infeasible):
         return found
-    plan = found.reached[0].plans[0]
-    baselines = (_reference(question, ends.gap, evaluator), _pure_data_parallel(search, plan, found.reached[0].places))
+    plan = only_plan(found.reached[0])
+    baselines: tuple[Baseline, ...] = ()
     best, score = plan, found.scores[0][0]
-    if question.goal.objectives == (Objective.THROUGHPUT,):
-        best = _fastest(question, plan, baselines)
-        score = best.samples_per_s
-    return _exploration(search, found, best, score, baselines)
+    seen: Cloud | None = None
+    doing, quick = _TPUV4, _quick(search, found)
+    try:
+        if found.stop is not Stop.INTERRUPTED:
+            for doing, compare in ((_TPUV4, _reference), (_DATA_PARALLEL, _pure_data_parallel)):
+                _tell(search, found, f"comparing with {doing}")
+                baselines += (compare(search, plan, found.reached[0].places, quick),)
+            if question.goal.objectives == (Objective.THROUGHPUT,):
+                best = _fastest(search, plan, baselines)
+                score = best.samples_per_s
+            doing = "the chips of the page"
+            _tell(search, found, f"looking at {doing}")
+            seen = cloud(search, found.reached[0].section, evaluated(best))
+    except KeyboardInterrupt:
+        found = replace(found, stop=Stop.INTERRUPTED)
+    return _exploration(search, found, best, score, baselines, seen)
 
 
 def frontier(
@@ -76,7 +96,7 @@ def frontier(
         version=__version__,
         model=question.workloads[0].name,
         setting=question.setting.name,
-        space=question.space.name,
+        space=label_of(question.space),
         objectives=tuple(objectives),
         units=tuple(UNITS[one][0] for one in objectives),
         inverse=tuple(UNITS[one][1] for one in objectives),
@@ -100,13 +120,30 @@ def explored(search: DesignSearch) -> SearchOutcome | Infeasible:
     if short is not None:
         return short
     found = search.run()
+    if found.stop is Stop.SCHEDULES and search.question.budget.step_s is not None:
+        # By its bound a chip is within the limit of a step, but not with the schedules that were found.
+        again = replace(search, evaluator=in_process(search.question, 0.0), within=search.deadline)
+        exact = again.run()
+        if exact.stop not in LIMITS and (exact.excess < found.excess or not found.reached):
+            search, found = again, exact
     if found.reached and math.isfinite(found.excess):
         return found
     if found.reached:
         raise too_early(found.stop, "every chip was bounded")
     if found.stop in LIMITS:
         raise too_early(found.stop, "any plan was reached")
+    if found.stop is Stop.SCHEDULES:
+        raise undecided(search.question)
     return search.nothing()
+
+
+def undecided(question: Question) -> BadInput:
+    """Return what to raise where no plan was reached within the limit of a step, and none is ruled out."""
+    return BadInput(
+        f"search: a step of {format_quantity(question.budget.step_s or 0.0, 's', 6)}: no plan that fast was found,"
+        " and a chip that could be is not ruled out, since its schedules are not solved to the end; expected a limit "
+        "that is a little longer or shorter"
+    )
 
 
 def too_early(stop: Stop, what: str) -> KeyboardInterrupt | BadInput:
@@ -116,14 +153,36 @@ def too_early(stop: Stop, what: str) -> KeyboardInterrupt | BadInput:
     return BadInput(f"search: {stop.value} before {what}; expected more of it")
 
 
-def evaluated(plan: ReachedPlan) -> Evaluation:
+def only_plan(reached: Reached) -> ReachedPlan:
+    """Return the plan of the only model."""
+    (plan,) = reached.plans
+    assert plan is not None
+    return plan
+
+
+def evaluated(plan: ReachedPlan | None) -> Evaluation:
     """Return the exact evaluation of a plan of an answer."""
+    assert plan is not None
     assert plan.evaluation is not None
     return plan.evaluation
 
 
-def _reference(question: Question, gap: float, evaluator: ChipEvaluator) -> Baseline:
-    """Return PHAZE's TPUv4-like chip with its best plan in the same setting."""
+def _quick(search: DesignSearch, found: SearchOutcome) -> ChipEvaluator:
+    """Return what evaluates plans to compare with: with a bounded effort, and with list schedules once time is up."""
+    hurried = found.stop in LIMITS or search.deadline.over
+    return in_process(search.question, search.ends.gap, work=0.0 if hurried else _REFERENCE_WORK)
+
+
+def _tell(search: DesignSearch, found: SearchOutcome, doing: str) -> None:
+    """Report what is still done."""
+    if search.report is not None:
+        score, bound = found.scores[0][0], found.scores[0][0] * (1.0 + found.excess)
+        search.report(Finishing(seconds=search.deadline.elapsed_s, score=score, bound=bound, doing=doing))
+
+
+def _reference(search: DesignSearch, plan: ReachedPlan, places: Ints, evaluator: ChipEvaluator) -> Baseline:
+    """Return PHAZE's TPUv4-like chip with its best plan in the same setting; the answer's plan plays no role."""
+    question, gap = search.question, search.ends.gap
     cores, rows, columns, vectors, lanes, buffer_bytes = TPUV4
     chip = replace(
         space_of("phaze"), tensor_cores=(cores,), array_rows=(rows,), array_columns=(columns,), vector_cores=(vectors,),
@@ -132,11 +191,15 @@ def _reference(question: Question, gap: float, evaluator: ChipEvaluator) -> Base
     budget = replace(question.budget, area_mm2=chip.area_limit_mm2, tdp_w=None, usd=None, memory_bytes=None)
     goal = Goal(devices=question.goal.devices)
     asked = replace(question, space=chip, budget=replace(budget, step_s=None), goal=goal)
-    search = DesignSearch(question=asked, ends=StoppingRule(gap=max(gap, _REFERENCE_GAP)), evaluator=evaluator)
-    short = search.shortage()
-    found = None if short is not None else search.run()
+    limit_s = None if search.ends.limit_s is None else max(_HURRIED_S, search.ends.limit_s - search.deadline.elapsed_s)
+    ends = StoppingRule(gap=max(gap, _REFERENCE_GAP), limit_s=limit_s)
+    alone = DesignSearch(question=asked, ends=ends, evaluator=evaluator)
+    short = alone.shortage()
+    found = None if short is not None else alone.run()
+    if found is not None and found.stop is Stop.INTERRUPTED:
+        raise KeyboardInterrupt
     if found is None or not found.reached:
-        return Baseline(name="TPUv4", evaluation=None, infeasible=short)
+        return Baseline(name=_TPUV4, evaluation=None, infeasible=short)
     reached = found.reached[0]
     evaluation = evaluated(reached.plans[0])
     score = None
@@ -145,12 +208,12 @@ def _reference(question: Question, gap: float, evaluator: ChipEvaluator) -> Base
             question=replace(asked, goal=question.goal), ends=StoppingRule(gap=gap), evaluator=evaluator
         )
         score = score_of(judge.scoring, reached.places, evaluation)
-    return Baseline(name="TPUv4", evaluation=evaluation, infeasible=None, score=score)
+    return Baseline(name=_TPUV4, evaluation=evaluation, infeasible=None, score=score)
 
 
-def _pure_data_parallel(search: DesignSearch, plan: ReachedPlan, places: Ints) -> Baseline:
+def _pure_data_parallel(search: DesignSearch, plan: ReachedPlan, places: Ints, evaluator: ChipEvaluator) -> Baseline:
     """Return the best plan on the chosen chip in which every device holds the whole model."""
-    label = "pure data parallel"
+    label = _DATA_PARALLEL
     question = search.question
     goal = question.goal
     reached: Evaluation | None = None
@@ -160,7 +223,7 @@ def _pure_data_parallel(search: DesignSearch, plan: ReachedPlan, places: Ints) -
     for family in families(replace(question.choices, memory_bytes=own), question.setting.batch_samples):
         if family.tensor_parallel == 1:
             chip = replace(plan.job.chip, memory_bytes=family.memory_bytes)
-            one = search.evaluate(Job(model=plan.job.model, chip=chip, family=family, max_stages=1))
+            one = evaluator.evaluate(Job(model=plan.job.model, chip=chip, family=family, max_stages=1))
             if isinstance(one, Infeasible):
                 lacking.append(one)
                 continue
@@ -173,20 +236,28 @@ def _pure_data_parallel(search: DesignSearch, plan: ReachedPlan, places: Ints) -
     return Baseline(name=label, evaluation=None, infeasible=short)
 
 
-def _fastest(question: Question, plan: ReachedPlan, baselines: tuple[Baseline, ...]) -> ReachedPlan:
-    """Return the answer, or a plan to compare with that is within the limits and faster (by less than the gap)."""
-    budget = question.budget
+def _fastest(search: DesignSearch, plan: ReachedPlan, baselines: tuple[Baseline, ...]) -> ReachedPlan:
+    """Return the answer, or a plan to compare with that is of the space and faster (by less than the gap)."""
+    budget = search.question.budget
     if any(limit is not None for limit in (budget.tdp_w, budget.usd, budget.memory_bytes, budget.step_s)):
-        return plan
-    if question.space.memories or question.space.name != "phaze":
         return plan
     for baseline in baselines:
         other = baseline.evaluation
-        within = other is not None and other.chip.area_mm2 <= budget.area_mm2
-        if other is not None and within and other.samples_per_s > plan.samples_per_s:
+        if other is not None and other.samples_per_s > plan.samples_per_s and _has(search, other.chip):
             job = Job(model=plan.job.model, chip=other.chip, family=other.family)
             plan = ReachedPlan(job, other.samples_per_s, plan.joules, other)
     return plan
+
+
+def _has(search: DesignSearch, chip: Accelerator) -> bool:
+    """Return whether a chip with the setting's memory and links is one of the search's space, within its limits."""
+    space, limits = search.question.space, search.scoring.limits
+    places = space.place_of(chip, search.question.setting.clock_hz)
+    if places is None or space.memories or space.links_bytes_per_s:
+        return False
+    chips = space.at(places)
+    costs, _, _ = limits.costs(search.scoring.sections[0], chips)
+    return bool((limits.within(costs) & limits.large(chips, costs))[0])
 
 
 def notes(question: Question) -> tuple[str, ...]:
@@ -223,18 +294,28 @@ def _notes(workload: Workload) -> tuple[str, ...]:
         names = ", ".join(sorted({operator.name for operator in other}))
         share = elements / every if every else 0.0
         found.append(f"operators without a model of their own ({share:.2%} of vector elements): {names}")
-    held = sum(layers[index].parameters for index in workload.order)
-    if held > workload.parameters:
+    held = weights_of_model(workload)
+    if workload.shared:
         found.append(
-            f"{held - workload.parameters:,} tied parameters are held by the first and the last layer alike; "
-            "the all-reduce that keeps the copies equal is not charged"
+            f"{len(workload.shared):,} parameters are used by several layers, {held.twice:,} elements more than once: "
+            "held once by a stage; stages that share one add up its gradient"
+        )
+    if held.elements < workload.parameters:
+        found.append(
+            f"{workload.parameters - held.elements:,} of {workload.parameters:,} parameters take no part in what was "
+            "recorded, and are not held"
+        )
+    if held.trained < held.elements:
+        found.append(
+            f"{held.elements - held.trained:,} parameters are frozen: held without gradient and optimizer's states"
         )
     return tuple(found)
 
 
 def _exploration(
-    search: DesignSearch, found: SearchOutcome, plan: ReachedPlan, score: float, baselines: tuple[Baseline, ...]
-) -> DesignResult:
+    search: DesignSearch, found: SearchOutcome, plan: ReachedPlan, score: float, baselines: tuple[Baseline, ...],
+    seen: Cloud | None,
+) -> DesignResult:  # fmt: skip
     question = search.question
     setting, workload = question.setting, question.workloads[0]
     (objective,) = question.goal.objectives
@@ -245,7 +326,7 @@ def _exploration(
         parameters=workload.parameters,
         sequence_length=workload.sequence_length,
         setting=setting.name,
-        space=question.space.name,
+        space=label_of(question.space),
         objective=objective.value,
         unit=UNITS[objective][0],
         inverse=UNITS[objective][1],
@@ -267,8 +348,22 @@ def _exploration(
         exact_evaluations=found.exact_evaluations,
         levels=found.levels,
         progress=found.progress,
-        cloud=cloud(search, found.reached[0].section, evaluated(plan)),
-        notes=notes(question),
+        cloud=seen or Cloud(area_mm2=(), samples_per_s=(), bound_samples_per_s=(), label=()),
+        notes=(*_lacking(baselines, seen), *notes(question)),
         tdp_w=float(costs.tdp_w[0]) if billed else None,
         usd=float(costs.usd[0]) if billed else None,
     )
+
+
+def _lacking(baselines: tuple[Baseline, ...], seen: Cloud | None) -> Iterator[str]:
+    """Yield what an answer lacks that was interrupted, and which plans to compare with could be faster than said."""
+    names = [one.name for one in baselines]
+    missing = [f"the comparison with {name}" for name in (_TPUV4, _DATA_PARALLEL) if name not in names]
+    missing += ["the other chips of the page"] if seen is None else []
+    if missing:
+        yield f"interrupted: {', '.join(missing)} missing; the same command goes on from here and adds them"
+    for one in baselines:
+        if one.evaluation is not None:
+            gap = gap_of(one.evaluation.samples_per_s, one.evaluation.bound_samples_per_s)
+            if gap > _REFERENCE_GAP:
+                yield f"{one.name}: at most {percent_at_most(gap)} faster, as its schedules are not solved to the end"

@@ -31,7 +31,8 @@ def partitions(count: int, parts: int) -> Iterator[tuple[int, ...]]:
 def best_chip_set(goal: Goal, values: Floats) -> tuple[float, tuple[int, ...]]:
     """Return the best score of a fleet and the chip of each model. values: (chips, models), each over its own best.
 
-    A fleet divides the models into groups, each on the chip that is best for it; every division is tried.
+    A fleet divides the models into groups, each on the chip that is best for it; every division is tried. A value of 0
+    is a model that does not run on a chip; the score is 0 where no fleet takes every model.
     """
     weights = np.array(goal.weights) / sum(goal.weights)
     raw = values * np.array(goal.norms) if goal.combine is Combine.ARITHMETIC else values
@@ -44,7 +45,8 @@ def best_chip_set(goal: Goal, values: Floats) -> tuple[float, tuple[int, ...]]:
             if goal.combine is Combine.WORST:
                 merit = raw[:, models].min(axis=1)
             elif goal.combine is Combine.ARITHMETIC:
-                merit = raw[:, models].sum(axis=1)
+                runs = (raw[:, models] > 0.0).all(axis=1)
+                merit = np.where(runs, raw[:, models].sum(axis=1), -np.inf)
             else:
                 with np.errstate(divide="ignore"):
                     merit = np.log(raw[:, models]) @ weights[models]
@@ -52,10 +54,12 @@ def best_chip_set(goal: Goal, values: Floats) -> tuple[float, tuple[int, ...]]:
             total.append(float(merit[place]))
             for model in models:
                 chips[model] = place
-        score = {
-            Combine.WORST: min(total),
-            Combine.ARITHMETIC: sum(total) / len(groups),
-        }.get(goal.combine, math.exp(sum(total)))
+        if goal.combine is Combine.WORST:
+            score = min(total)
+        elif goal.combine is Combine.ARITHMETIC:
+            score = sum(total) / len(groups) if min(total) > -math.inf else 0.0
+        else:
+            score = math.exp(sum(total))
         if score > best:
             best, chosen = score, tuple(chips)
     return best, chosen

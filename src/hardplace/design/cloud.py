@@ -10,10 +10,9 @@ from hardplace.design.exact.layer_kernels import LayerTimes
 from hardplace.design.search.explore import DesignSearch
 from hardplace.design.types import Cloud, Evaluation
 from hardplace.hardware.phaze import name
-from hardplace.hardware.space import AXES
 from hardplace.ndtypes import Floats, Ints
 
-_ALL = 100_000  # chips of a space that are all looked at
+_ALL = 6_000  # chips of a space that are all looked at
 _SOME = 6_000  # of a larger one, drawn at random
 _HURRIED = 1_500  # where the search has a time limit: all of PHAZE's space take 18 s for dlrm, longer than its limit
 
@@ -57,12 +56,8 @@ def _places(search: DesignSearch, best: Evaluation) -> Ints:
         return space.whole.places()
     random = np.random.default_rng(0)
     drawn = np.stack([random.integers(0, high, some) for high in space.whole.high])
-    own = [
-        np.flatnonzero(np.isnan(values) | (values == getattr(best.chip, axis)))
-        for axis, values in zip(AXES, space.values, strict=True)
-    ]
-    mine = np.array(own).reshape(len(AXES), 1) if all(len(one) == 1 for one in own) else drawn[:, :0]
-    return np.unique(np.concatenate([mine, drawn], axis=1), axis=1)
+    own = space.place_of(best.chip, search.question.setting.clock_hz)
+    return np.unique(np.concatenate([drawn[:, :0] if own is None else own, drawn], axis=1), axis=1)
 
 
 def _plan_seconds(best: Evaluation, seconds: LayerTimes) -> Floats:

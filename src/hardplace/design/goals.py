@@ -109,6 +109,11 @@ class Goal:
     use: Use = field(default_factory=Use)
 
     @property
+    def shared(self) -> bool:
+        """Whether a fleet divides several models: each model's score counts for itself, and may be 0 on a chip."""
+        return self.fleet > 1 and len(self.norms) > 1
+
+    @property
     def needs_energy(self) -> bool:
         """Whether the energy of a sample matters."""
         return any(one in _OF_PLANS for one in self.objectives)
@@ -162,7 +167,8 @@ class Goal:
     def vectors(self, scores: Floats) -> Floats:
         """Return what the front compares, shape (objectives or a fleet's models, chips).
 
-        scores: (objectives, models, chips). Models are combined into one, but for a fleet. 0 where one does not run.
+        scores: (objectives, models, chips). Models are combined into one, but for a fleet. 0 where one does not
+        run; for a fleet that holds of its row alone.
         """
         if scores.shape[1] == 1:
             return scores[:, 0]

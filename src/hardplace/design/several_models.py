@@ -7,16 +7,19 @@ from dataclasses import replace
 
 import numpy as np
 
+from hardplace.branch_and_bound.loop import Deadline
 from hardplace.branch_and_bound.types import LIMITS, ONE_PERCENT, Progress, Stop, StoppingRule
-from hardplace.design.answer import evaluated, explored, notes
+from hardplace.certificate import percent_at_most
+from hardplace.design.answer import evaluated, explored, notes, only_plan
 from hardplace.design.chip_set import best_chip_set
 from hardplace.design.exact.evaluator import ChipEvaluator, in_process
 from hardplace.design.goals import UNITS
 from hardplace.design.partition.types import Infeasible
 from hardplace.design.question import Question
-from hardplace.design.search.candidates import SearchOutcome
+from hardplace.design.search.candidates import Reached, SearchOutcome
 from hardplace.design.search.explore import DesignSearch
 from hardplace.design.types import ModelOnChip, SharedResult
+from hardplace.hardware.space_files import label_of
 from hardplace.version import __version__
 
 
@@ -30,12 +33,14 @@ def together(
     """Return the best chip for several models, or the best few, and which model runs where; arguments as for `answer`.
 
     Each model is searched alone first, to the same gap: what its own best chip reaches is what the others are
-    divided by. ends holds for each of these searches and for the one after them. An interrupt of one of the first is
-    raised at once: nothing is known of all models yet.
+    divided by. ends holds for each of these searches and for the one after them, but for its seconds, which they share.
+    An interrupt of one of the first is raised at once: nothing is known of all models yet.
     """
     evaluator = evaluator or in_process(question, ends.gap)
     goal, norms, open_ = question.goal, [], []
-    for workload in question.workloads:
+    start: list[Reached] = []
+    whole = Deadline(limit_s=ends.limit_s)
+    for place, workload in enumerate(question.workloads):
         own = replace(goal, weights=(1.0,), norms=(1.0,), fleet=1)
         alone = explored(
             DesignSearch(
@@ -43,6 +48,7 @@ def together(
                 ends=ends,
                 report=report,
                 evaluator=evaluator,
+                within=_share(whole, len(question.workloads) + 1 - place),
             )
         )
         if isinstance(alone, Infeasible):
@@ -50,14 +56,25 @@ def together(
         if alone.stop is Stop.INTERRUPTED:
             raise KeyboardInterrupt  # there is no answer for all of them yet
         norms.append(alone.scores[0][0])
+        if goal.shared:  # a fleet can have each model's own best
+            plans = tuple(only_plan(alone.reached[0]) if index == place else None for index in range(len(goal.norms)))
+            start.append(replace(alone.reached[0], plans=plans))
         if alone.stop in LIMITS:
             open_.append(
                 f"{workload.name}: {alone.stop.value}: its own best, which scores are divided by, may be up to "
-                f"{alone.excess:.2%} above {norms[-1]:.6g}"
+                f"{percent_at_most(alone.excess)} above {norms[-1]:.6g}"
             )
     asked = replace(question, goal=replace(goal, norms=tuple(norms)))
-    found = explored(DesignSearch(question=asked, ends=ends, report=report, evaluator=evaluator))
+    last = DesignSearch(
+        question=asked, ends=ends, report=report, evaluator=evaluator, start=tuple(start), within=_share(whole, 1)
+    )
+    found = explored(last)
     return found if isinstance(found, Infeasible) else _shared(asked, found, tuple(open_))
+
+
+def _share(whole: Deadline, searches: int) -> Deadline:
+    """Return the deadline of the next of so many searches that share what is left."""
+    return Deadline(limit_s=None if whole.limit_s is None else (whole.limit_s - whole.elapsed_s) / searches)
 
 
 def _shared(question: Question, found: SearchOutcome, open_: tuple[str, ...]) -> SharedResult:
@@ -73,6 +90,7 @@ def _shared(question: Question, found: SearchOutcome, open_: tuple[str, ...]) ->
     for model, place in enumerate(places):
         plan = found.reached[place].plans[model]
         evaluation = evaluated(plan)
+        assert plan is not None
         costs = found.reached[place].costs
         runs.append(
             ModelOnChip(
@@ -86,7 +104,7 @@ def _shared(question: Question, found: SearchOutcome, open_: tuple[str, ...]) ->
     return SharedResult(
         version=__version__,
         setting=question.setting.name,
-        space=question.space.name,
+        space=label_of(question.space),
         objective=objective.value,
         unit=UNITS[objective][0],
         combine=goal.combine.value,

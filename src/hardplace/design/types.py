@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hardplace.branch_and_bound.types import Progress, Stop
+from hardplace.certificate import gap_of
 from hardplace.cost.types import Engine
 from hardplace.design.partition.types import Infeasible, PipelinePartition
 from hardplace.design.scheduling.types import Schedule
@@ -171,7 +172,7 @@ class DesignResult:
     @property
     def gap(self) -> float:
         """By what share the best of the space can be better than the answer at most."""
-        return max(0.0, self.bound / self.score - 1.0)
+        return gap_of(self.score, self.bound)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,4 +252,4 @@ class SharedResult:
     @property
     def gap(self) -> float:
         """By what share the best of the space can be better than the answer at most."""
-        return max(0.0, self.bound / self.score - 1.0)
+        return gap_of(self.score, self.bound)

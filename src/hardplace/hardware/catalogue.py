@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -11,7 +12,7 @@ from typing import Any, TypeVar
 from hardplace.errors import BadInput, unknown
 from hardplace.files import read_toml
 from hardplace.hardware.device import DTYPES, Arrays, Device, Multiprocessors, Node, NodeLevel, Provenance
-from hardplace.hardware.records import Record
+from hardplace.hardware.records import MOST_COUNT, Record
 from hardplace.hardware.technology import MEMORY_PJ_PER_BIT, NODES
 
 _DEVICES = Path(__file__).parent / "devices"
@@ -49,9 +50,8 @@ def node(name_or_file: str) -> Node:
 def _find(name: str, what: str, folder: Path, names: tuple[str, ...], read: Callable[[Path], _T]) -> _T:
     if name in names:
         return read(folder / f"{name}.toml")
-    path = Path(name)
-    if path.suffix == ".toml" or path.exists():
-        return read(path)
+    if name.endswith(".toml") or os.path.exists(name):  # False for names that no path can have
+        return read(Path(name))
     raise unknown(what, name, names)
 
 
@@ -180,7 +180,10 @@ def _provenance(records: list[Record]) -> tuple[Provenance, ...]:
 
 
 def read_node(path: Path) -> Node:
-    """Return the node that a TOML file describes; BadInput, one line, for the first fault in it."""
+    """Return the node that a TOML file describes, its device by name (a TOML file that is not beside it: as it is).
+
+    Raises BadInput, one line, for the first fault in it.
+    """
     top = _top(path)
     top.has("levels")
     levels = top.data.get("levels")
@@ -206,8 +209,14 @@ def read_node(path: Path) -> Node:
     if answer.device in device_names():
         return answer
     if not (path.parent / answer.device).is_file():
+        if answer.device.endswith(".toml"):  # of a device that is named beside it, by the file's name
+            return answer
         raise BadInput(f"{path}: device: {unknown('device', answer.device, device_names())}")
     return replace(answer, device=read_device(path.parent / answer.device).name)
+
+
+def _is_side(side: object) -> bool:
+    return isinstance(side, int) and not isinstance(side, bool) and 0 < side <= MOST_COUNT
 
 
 def _level(record: Record, *, last: bool) -> NodeLevel:
@@ -215,7 +224,7 @@ def _level(record: Record, *, last: bool) -> NodeLevel:
     axes: tuple[int, ...] = ()
     if record.has("axes"):
         sides = record.data["axes"]
-        if not isinstance(sides, list) or not sides or not all(side.__class__ is int and side > 0 for side in sides):
+        if not isinstance(sides, list) or not sides or not all(_is_side(side) for side in sides):
             raise BadInput(f"{record.where('axes')}: {sides!r}: expected the sides of a torus, such as [4, 4, 4]")
         axes = tuple(sides)
     devices = record.count("devices") if record.has("devices") or not last else None

@@ -17,7 +17,8 @@ CLUSTERING = 3.0  # of defects, for the negative binomial (Cunningham 1990; A)
 # USD a GB, contract prices of 2023-24: HBM3e 8-18 in the press (siliconanalysts.com, asiatechfeed.com,
 # stacklynlabs.com); the others judged from it (C).
 MEMORY_USD_PER_GB = {
-    "HBM2": 8.0, "HBM2e": 10.0, "HBM3": 12.0, "HBM3e": 15.0, "GDDR6": 4.0, "GDDR7": 6.0, "LPDDR5": 4.0, "DDR5": 3.0,
+    "HBM2": 8.0, "HBM2e": 10.0, "HBM3": 12.0, "HBM3e": 15.0, "GDDR6": 4.0, "GDDR6X": 5.0, "GDDR7": 6.0,
+    "LPDDR5": 4.0, "DDR5": 3.0,
 }  # fmt: skip
 STACK_MM2 = 110.0  # footprint of an HBM stack (JEDEC, about 10 x 11 mm)
 INTERPOSER_USD_PER_MM2, SUBSTRATE_USD_PER_MM2 = 0.35, 0.05  # CoWoS; organic (C)

@@ -11,6 +11,9 @@ from hardplace.errors import BadInput
 from hardplace.hardware.device import Provenance, Trust
 from hardplace.units import parse_quantity
 
+MOST_COUNT = 10**7
+_LEAST_NUMBER, _MOST_NUMBER = 1e-9, 1e18
+
 
 class Record:
     """One table of a file. Every field must be asked for: `end` complains of those that never were.
@@ -38,35 +41,39 @@ class Record:
         """Return a table within this one."""
         value = self._get(field, "a table")
         if not isinstance(value, dict):
-            raise BadInput(f"{self.where(field)}: {value!r}: expected a table")
+            raise BadInput(f"{self.where(field)}: {_shown(value)}: expected a table")
         return Record(self.path, value, f"{self.name}.{field}" if self.name else field, self.sources)
 
     def text(self, field: str) -> str:
         """Return a text that is not empty."""
         value = self._figure(field, "a text")
         if not isinstance(value, str) or not value.strip():
-            raise BadInput(f"{self.where(field)}: {value!r}: expected a text")
+            raise BadInput(f"{self.where(field)}: {_shown(value)}: expected a text")
         return value
 
     def choice(self, field: str, known: Iterable[str]) -> str:
         """Return a text that is one of those known."""
         value = self.text(field)
         if value not in (names := tuple(known)):
-            raise BadInput(f"{self.where(field)}: {value!r}: expected one of {', '.join(names)}")
+            raise BadInput(f"{self.where(field)}: {_shown(value)}: expected one of {', '.join(names)}")
         return value
 
     def count(self, field: str) -> int:
-        """Return a whole number, one or more."""
+        """Return a whole number, one or more; of parts of a chip or devices, of which there are not billions."""
         value = self._figure(field, "a whole number, 1 or more")
-        if value.__class__ is not int or value < 1:
-            raise BadInput(f"{self.where(field)}: {value!r}: expected a whole number, 1 or more")
+        if value.__class__ is not int or not 1 <= value <= MOST_COUNT:
+            most = "" if value.__class__ is not int or value < 1 else f" to {MOST_COUNT:,}"
+            raise BadInput(f"{self.where(field)}: {_shown(value)}: expected a whole number, 1{most or ' or more'}")
         return int(value)
 
     def number(self, field: str) -> float:
         """Return a positive number without a unit."""
         value = self._figure(field, "a positive number")
         if value.__class__ not in (int, float) or not 0 < value < float("inf"):
-            raise BadInput(f"{self.where(field)}: {value!r}: expected a positive number")
+            raise BadInput(f"{self.where(field)}: {_shown(value)}: expected a positive number")
+        if not _LEAST_NUMBER <= value <= _MOST_NUMBER:
+            expected = f"a number from {_LEAST_NUMBER:g} to {_MOST_NUMBER:g}"
+            raise BadInput(f"{self.where(field)}: {_shown(value)}: expected {expected}")
         return float(value)
 
     def share(self, field: str) -> float:
@@ -82,13 +89,14 @@ class Record:
         value = self._figure(field, f"a quantity such as {example!r}")
         bare = not isinstance(value, str) or re.fullmatch(r"[-+0-9.eE\s]+", value)
         if bare:
-            raise BadInput(f"{self.where(field)}: {value!r}: expected a number with its unit, such as {example!r}")
+            raise BadInput(
+                f"{self.where(field)}: {_shown(value)}: expected a number with its unit, such as {example!r}"
+            )
         try:
             return parse_quantity(value, unit, self.where(field))
         except BadInput:
-            raise BadInput(
-                f"{self.where(field)}: {value!r}: expected a positive quantity in {unit}, such as {example!r}"
-            ) from None
+            expected = f"a positive quantity in {unit} that can be, such as {example!r}"
+            raise BadInput(f"{self.where(field)}: {_shown(value)}: expected {expected}") from None
 
     def end(self) -> None:
         """Raise BadInput for the first field that is not one of this table's."""
@@ -124,13 +132,22 @@ class Record:
 
     def _sourced(self, field: str, value: list[Any]) -> tuple[Any, str, Trust, str]:
         if len(value) not in (3, 4) or not all(isinstance(item, str) for item in value[1:]):
-            raise BadInput(f"{self.where(field)}: {value!r}: expected [value, source, trust] or with a note after them")
+            raise BadInput(
+                f"{self.where(field)}: {_shown(value)}: expected [value, source, trust] or with a note after them"
+            )
         figure, source, trust, note = (*value, "")[:4]
         if source not in self.sources:
             raise BadInput(f"{self.where(field)}: source {source!r}: expected a key of [sources]")
         if trust not in ("A", "B", "C"):
             raise BadInput(f"{self.where(field)}: trust {trust!r}: expected A, B or C")
         return figure, self.sources[source], Trust(trust), note
+
+
+def _shown(value: Any) -> str:
+    """Return a value of a file for a message; of a whole number of thousands of digits, how long it is."""
+    if value.__class__ is int and value.bit_length() > 256:
+        return f"a number of {value.bit_length():,} bits"
+    return repr(value)
 
 
 _EXAMPLES = {

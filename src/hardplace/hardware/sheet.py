@@ -17,7 +17,8 @@ from hardplace.hardware.settings import setting
 from hardplace.hardware.technology import technology
 from hardplace.units import MIB
 
-_SPACE_NAME = re.compile(r"(\d+)x(\d+)x(\d+)-(\d+)x(\d+)-(\d+)MiB")
+_SPACE_NAME = re.compile(r"(\d+)x(\d+)x(\d+)-(\d+)x(\d+)-(\d+)MiB", re.ASCII)
+MOST = 2**16  # cores of a kind, rows, columns, lanes, MiB of buffer
 OTHER = "not modelled"  # what a published die or TDP has above the sum of the parts
 
 
@@ -85,16 +86,21 @@ def find(name: str) -> Device:
     Raises BadInput with the nearest names if there is none.
     """
     if name not in device_names() and (match := _SPACE_NAME.fullmatch(name)):
-        return _of_space(name, *map(int, match.groups()))
+        return _of_space(name, *map(_size, match.groups()))
     if name in node_names():
         raise BadInput(f"{name} is a node, not a chip; expected its device, {node(name).device}")
     return device(name)
 
 
+def _size(digits: str) -> int:
+    """Return a number, or 0 for one that is out of range however long it is."""
+    return int(digits) if len(digits.lstrip("0")) <= 9 else 0
+
+
 def _of_space(name: str, count: int, rows: int, columns: int, cores: int, lanes: int, mib: int) -> Device:
     """Return a chip of the search as a device of 7 nm with the memory of the setting hbm3."""
-    if not all((count, rows, columns, cores, lanes, mib)):
-        raise BadInput(f"{name}: expected one or more of everything")
+    if not all(0 < size <= MOST for size in (count, rows, columns, cores, lanes, mib)):
+        raise BadInput(f"{name}: expected numbers from 1 to {MOST}: cores, rows, columns, cores, lanes, MiB")
     shared = setting("hbm3")
     return Device(
         name=name,

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from hardplace.hardware.chip_pricer import Preset
-from hardplace.hardware.types import Chips
+from hardplace.hardware.types import Accelerator, Chips
 from hardplace.ndtypes import Floats, Ints
 
 AXES = ("tensor_cores", "array_rows", "array_columns", "vector_cores", "vector_lanes", "buffer_bytes", "clock_hz")
@@ -68,6 +68,19 @@ class ChipSpace:
     def chips(self) -> int:
         """How many combinations there are, memories and links among them."""
         return self.whole.size * max(1, len(self.memories)) * max(1, len(self.links_bytes_per_s))
+
+    def place_of(self, chip: Accelerator, clock_hz: float) -> Ints | None:
+        """Return the places of a chip on the axes, shape (axes, 1); None where it is not of the space.
+
+        clock_hz: of the setting, which chips of a space without clocks run at. Memory and links are not looked at.
+        """
+        tied = {"vector_lanes": chip.array_columns, "clock_hz": clock_hz}
+        found = []
+        for axis, values in zip(AXES, self.values, strict=True):
+            own = getattr(chip, axis)
+            match = np.flatnonzero(values == own) if getattr(self, axis) else np.flatnonzero([own == tied[axis]])
+            found.append(match)
+        return np.array(found).reshape(len(AXES), 1) if all(len(one) == 1 for one in found) else None
 
     def at(self, places: Ints) -> Chips:
         """Return the chips at these places on the axes, shape (axes, chips); their area is not known yet (nan)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +69,19 @@ def space(name_or_file: str) -> ChipSpace:
     return _space(_FOLDER / f"{name_or_file}.toml")
 
 
+def label_of(space: ChipSpace) -> str:
+    """Return the name of a space, with a mark where one that ships has the name and other chips.
+
+    >>> label_of(space("phaze")), label_of(replace(space("phaze"), array_rows=(64,)))
+    ('phaze', 'phaze (a file)')
+    """
+    if space.name not in space_names():
+        return space.name
+    shipped = _space(_FOLDER / f"{space.name}.toml")
+    same = replace(space, description=shipped.description) == shipped
+    return space.name if same else f"{space.name} (a file)"
+
+
 def _space(path: Path) -> ChipSpace:
     file = read(path, _File)
     if file.dtype not in BITS:
@@ -108,6 +121,8 @@ def _counts(path: Path, field: str, text: str) -> tuple[int, ...]:
 
     found: set[int] = set()
     for part in text.split(","):
+        if len(part.strip().lstrip("0")) > 40:
+            raise wrong(part)  # longer than any range, and than what Python reads as a number
         if part.strip().isdecimal():
             found.add(int(part))
             continue

@@ -34,9 +34,10 @@ class Technology:
 
 # logic: Stillmaker and Baas 2017, table of area factors from 45 nm (B; 28 and 22 interpolated in log-log between 32:
 #   0.46 and 20: 0.21); 12: GV100 against GP100, 25.9 / 25.1 MTr/mm2 (B); 5: 137.6 / 91.2 MTr/mm2 against 7
-#   (Angstronomics, B); 4: N4's 6 % shrink (TSMC, B); 3: N3E is 1.56 times N5 (Angstronomics, C).
+#   (Angstronomics, B); 8: Samsung's 8LPP against its 10LPP, 61.2 / 51.8 MTr/mm2 (WikiChip, by memory; C), the rest
+#   but the bit cell as 10; 4: N4's 6 % shrink (TSMC, B); 3: N3E is 1.56 times N5 (Angstronomics, C).
 # bit cell, high density, um2: Intel 45 nm 0.346, TSMC 28: 0.127, Intel 22: 0.092, TSMC 16: 0.074, Samsung 14: 0.064,
-#   TSMC 10: 0.042, 7: 0.027, 5: 0.021 (WikiChip, IEDM; A), 3: N3E 0.021 (WikiChip, IEDM 2022; A).
+#   TSMC 10: 0.042, Samsung 8: 0.040 (C), 7: 0.027, 5: 0.021 (WikiChip, IEDM; A), 3: N3E 0.021 (WikiChip, IEDM 2022; A).
 # energy below 7 nm: TSMC's claims at equal speed: N5 -30 % of N7, N4 -5 % of N5, N3E -32 % of N5 (B).
 # leakage: judged so that idle power of V100, A100 and TPU v4 is not exceeded (C).
 # wafer, USD: CSET / RetiredEngineer, TSMC in April 2020 (B); 45: as 40; 14: as 16; 4: as 5; 3: DigiTimes 2022.
@@ -51,6 +52,7 @@ _NODES = {
     14.0: (0.17, 0.064, 1.0, 0.040, 3984, 0.08, 1.20, 162.5),
     12.0: (0.184, 0.074, 1.0, 0.040, 3984, 0.08, 1.20, 162.5),
     10.0: (0.10, 0.042, 1.0, 0.040, 5992, 0.09, 1.475, 195.0),
+    8.0: (0.085, 0.040, 1.0, 0.040, 5992, 0.09, 1.475, 195.0),
     7.0: (0.059, 0.027, 1.0, 0.040, 9346, 0.09, 2.15, 275.0),
     5.0: (0.0391, 0.021, 0.70, 0.040, 16988, 0.10, 2.75, 327.5),
     4.0: (0.0368, 0.021, 0.665, 0.040, 16988, 0.10, 2.75, 327.5),
@@ -84,14 +86,16 @@ BANK_BYTES = 1024.0 * 1024.0  # larger memories are banks of this size behind wi
 WIRE_PJ_PER_BYTE_MM = 0.64  # 80 fJ a bit and mm (Dally, Hot Chips 2023; B), taken for all nodes: wires do not scale
 # Off-chip memory, energy pJ a bit with PHY and controller; area mm2 of PHY and controller.
 # HBM2 3.9 (O'Connor et al., MICRO 2017) to 250-450 pJ a 64-bit access (Jouppi 2021: 3.9-7.0): HBM2 5.5, later
-# generations by the vendors' claims (B). GDDR6 350-480 pJ a 64-bit access (Jouppi 2021). DDR 1300 pJ (Jouppi 2021).
+# generations by the vendors' claims (B). GDDR6 350-480 pJ a 64-bit access (Jouppi 2021),
+# GDDR6X 3 % less (Micron's 7.25 against 7.5 pJ, from memory; C). DDR 1300 pJ (Jouppi 2021).
 MEMORY_PJ_PER_BIT = {
-    "HBM2": 5.5, "HBM2e": 5.0, "HBM3": 4.5, "HBM3e": 4.2, "GDDR6": 6.5, "GDDR7": 5.5, "LPDDR5": 8.0, "DDR5": 20.0,
+    "HBM2": 5.5, "HBM2e": 5.0, "HBM3": 4.5, "HBM3e": 4.2, "GDDR6": 6.5, "GDDR6X": 6.3, "GDDR7": 5.5,
+    "LPDDR5": 8.0, "DDR5": 20.0,
 }  # fmt: skip
 # A stack's PHY spans its 6 mm edge, about 2 mm deep, and a controller beside it; die shots of GP100, GA100 (C).
-# GDDR: 64 bits about 8 mm2 in Navi 10's die shot, 56-64 GB/s (C); DDR the like (C).
+# GDDR: 64 bits about 8 mm2 in Navi 10's die shot, 56-64 GB/s (C), GDDR6X at 20 Gb/s a pin for 15 (C); DDR the like (C).
 MEMORY_MM2_PER_STACK = {"HBM2": 14.0, "HBM2e": 14.0, "HBM3": 16.0, "HBM3e": 16.0}
-MEMORY_MM2_PER_GB_S = {"GDDR6": 0.14, "GDDR7": 0.08, "LPDDR5": 0.3, "DDR5": 0.3}
+MEMORY_MM2_PER_GB_S = {"GDDR6": 0.14, "GDDR6X": 0.105, "GDDR7": 0.08, "LPDDR5": 0.3, "DDR5": 0.3}
 # About the fastest as sold, for the number of stacks: HBM2e A100 80 GB, 2039 GB/s of 5; HBM3 H100, 3350 of 5; HBM3e
 # B200, 8000 of 8 (devices/*.toml; B); HBM2 2.4 Gb/s a pin, from memory (C).
 STACK_BYTES_PER_S = {"HBM2": 300e9, "HBM2e": 420e9, "HBM3": 670e9, "HBM3e": 1000e9}

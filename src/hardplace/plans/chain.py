@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from hardplace.cost.layers.decoder import block, embedding, head
 from hardplace.cost.layers.fused import decoder_of
@@ -15,6 +16,7 @@ from hardplace.workload.decoder import DecoderShape, Degrees
 from hardplace.workload.sharding import shard
 from hardplace.workload.sharding.degrees import check_degrees
 from hardplace.workload.types import Layer, Parallelism, Recompute, Workload
+from hardplace.workload.weights import SharedWeights, WeightSizes, repeated, shared_weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +25,7 @@ class LayerChain:
 
     plain: `layers` without recompute, for plans that recompute some of a stage's layers; () where none does. edges:
     (from, to, bytes) between all layers where they branch; () for a chain, which hands its first layer's output on.
+    shared: weights that several of all layers hold, each counting them; a device holds them once.
     """
 
     before: tuple[LayerWork, ...]
@@ -31,6 +34,7 @@ class LayerChain:
     sequence_length: int
     plain: tuple[LayerWork, ...] = ()
     edges: tuple[tuple[int, int, float], ...] = ()
+    shared: tuple[SharedWeights, ...] = ()
 
     @property
     def whole(self) -> tuple[LayerWork, ...]:
@@ -72,12 +76,18 @@ def of_shape(shape: DecoderShape, plan: Plan) -> LayerChain:
         low=plan.precision in (Format.FP8, Format.FP4),
     )
     layers = _blocks(shape, degrees, plan.recompute)
-    last = head(shape, degrees)
+    first, last = embedding(shape, degrees), head(shape, degrees)
     more = (layers[-1], last) * shape.predicted
+    shared: tuple[SharedWeights, ...] = ()
+    if shape.tied:
+        table = -(-shape.vocab // degrees.tensor) * shape.hidden
+        shared = (SharedWeights(layers=(0, 1 + shape.layers), sizes=WeightSizes(parameters=table)),)
+        last = replace(last, repeated_parameters=table)
     return LayerChain(
-        before=(embedding(shape, degrees),),
+        before=(first,),
         layers=layers,
         after=(last, *more),
+        shared=shared,
         sequence_length=shape.sequence,
         plain=_blocks(shape, degrees, Recompute.NONE) if plan.recompute_layers else (),
     )
@@ -119,23 +129,41 @@ def chain_of(workload: Workload, made: Sequence[Layer], shape: DecoderShape | No
         return of_shape(shape, plan)
     ends = {workload.order[0], workload.order[-1]}
     kinds = {index: Recompute.NONE if index in ends else plan.recompute for index in workload.order}
+    shared = shared_weights(workload, made)
     work = {index: layer_work(made[index], plan.micro_batch, kind) for index, kind in kinds.items()}
-    order = tuple(work[index] for index in workload.order)
-    inner = workload.order[1:-1]
+    order = _in_order(work, workload.order, shared)
     plain: tuple[LayerWork, ...] = ()
     if plan.recompute_layers:
-        eased = {index: layer_work(made[index], plan.micro_batch, Recompute.NONE) for index in set(inner)}
-        plain = tuple(eased[index] for index in inner)
+        eased = {index: layer_work(made[index], plan.micro_batch, Recompute.NONE) for index in set(workload.order)}
+        plain = _in_order(eased, workload.order, shared)[1:-1]
     if len(order) < 2:
-        return LayerChain(before=(), layers=order, after=(), sequence_length=workload.sequence_length)
+        return LayerChain(before=(), layers=order, after=(), sequence_length=workload.sequence_length, shared=shared)
     return LayerChain(
         before=order[:1],
         layers=order[1:-1],
         after=order[-1:],
         sequence_length=workload.sequence_length,
         plain=plain,
+        shared=shared,
         edges=_edges(workload, made, plan.micro_batch),
     )
+
+
+def _in_order(
+    work: dict[int, LayerWork], order: Sequence[int], shared: Sequence[SharedWeights]
+) -> tuple[LayerWork, ...]:
+    """Return the work of all layers; equal ones that repeat the same weights of earlier ones as one object."""
+    known: dict[tuple[int, WeightSizes], LayerWork] = {}
+    found = []
+    for index, again in zip(order, repeated(shared, len(order)), strict=True):
+        if (index, again) not in known:
+            known[index, again] = replace(
+                work[index],
+                repeated_parameters=again.parameters,
+                repeated_expert_parameters=again.expert_parameters,
+            )
+        found.append(known[index, again])
+    return tuple(found)
 
 
 def _edges(workload: Workload, made: Sequence[Layer], micro_batch: int) -> tuple[tuple[int, int, float], ...]:
@@ -180,3 +208,14 @@ def stage_work(chain: LayerChain, plan: Plan, places: Sequence[int]) -> list[tup
                 layer = chain.plain[place - first]
         stages[stage].append(layer)
     return [tuple(one) for one in stages]
+
+
+def chunk_layers(layers: int, stage: int, plan: Plan) -> tuple[int, ...]:
+    """Return how many of a stage's layers that are cut each of its chunks has.
+
+    Chunks that layers do not fill evenly are short where embedding and head are: the first ones of a stage, of the last
+    stage the last ones (Megatron-LM's account_for_embedding_in_pipeline_split and account_for_loss_in_...).
+    """
+    more = plan.virtual - 1 if stage == plan.pipeline - 1 else 0
+    cuts = [0, *((layers * chunk + more) // plan.virtual for chunk in range(1, plan.virtual)), layers]
+    return tuple(high - low for low, high in pairwise(cuts))

@@ -11,14 +11,15 @@ from dataclasses import dataclass
 
 from hardplace.cost.layers.work import AttentionWork, GemmWork, LayerWork
 from hardplace.errors import BadInput
-from hardplace.plans.chain import LayerChain, stage_work, stages_of
+from hardplace.plans.chain import LayerChain, chunk_layers, stage_work, stages_of
 from hardplace.plans.fleet import DevicePool, Fleet
 from hardplace.plans.memory import StageContents, StageMemory, stage_memory
 from hardplace.plans.pipeline import Pipelined, end_of_step_s, pipelined
 from hardplace.plans.plan import PipelineSchedule, Plan
 from hardplace.plans.pricer import TimeShares
-from hardplace.plans.timing import Known, StepLayerTimes, end_of_stage, layer_seconds
+from hardplace.plans.timing import Known, StepLayerTimes, end_of_stage, layer_seconds, tied_s, ties_s
 from hardplace.units import format_quantity
+from hardplace.workload.weights import WeightSizes, surplus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,9 +81,11 @@ def estimate_plan(chain: LayerChain, plan: Plan, fleet: Fleet, known: Known | No
     )
     hop_s = fleet.hop_s(plan, sites, chain.crossing_bytes(places)) if plan.pipeline > 1 else 0.0
     run = pipelined(forward_s, backward_s, weight_s, hop_s, plan.micro_batches, plan.schedule)
+    members = [{layer for layer, at in enumerate(places) if at == stage} for stage in range(plan.pipeline)]
+    twice, shared_s = [surplus(chain.shared, one) for one in members], ties_s(chain.shared, plan, fleet)
     ends = [
-        end_of_stage(stage, plan, site, sum(f), sum(b))
-        for stage, site, f, b in zip(stages, sites, forward_s, backward_s, strict=True)
+        end_of_stage(stage, plan, site, sum(f), sum(b), again) + tied_s(chain.shared, shared_s, own)
+        for stage, site, f, b, again, own in zip(stages, sites, forward_s, backward_s, twice, members, strict=True)
     ]
     end_s = end_of_step_s(ends, run.ends_s)
     end_s += max(site.pricer.efficiencies.step_s for site in fleet.sites)
@@ -94,7 +97,10 @@ def estimate_plan(chain: LayerChain, plan: Plan, fleet: Fleet, known: Known | No
         devices=plan.devices,
         step_s=step_s,
         shares=_shares([priced[run.stage][id(one)] for one in stages[run.stage]], plan, run, end_s),
-        memory=tuple(stage_memory(plan, index, held(stage)) for index, stage in enumerate(stages)),
+        memory=tuple(
+            stage_memory(plan, index, held(stage, again))
+            for index, (stage, again) in enumerate(zip(stages, twice, strict=True))
+        ),
         memory_bytes=tuple(site.memory_bytes for site in sites),
         mfu=_flops(chain, plan) / (step_s * peak_flops_per_s),
         tokens_per_s=plan.global_batch * chain.sequence_length / step_s,
@@ -141,27 +147,33 @@ def _shares(busiest: Sequence[StepLayerTimes], plan: Plan, run: Pipelined, end_s
 def _chunks(stage: Sequence[LayerWork], index: int, chain: LayerChain, plan: Plan) -> list[Sequence[LayerWork]]:
     """Return a stage's layers by chunk: what is always first in the first chunk, what is always last in the last.
 
-    Chunks that layers do not fill evenly are short where embedding and head are: the first ones of a stage, of the last
-    stage the last ones (Megatron-LM's account_for_embedding_in_pipeline_split and account_for_loss_in_...).
+    BadInput for more chunks than layers; what is always first, or last, counts as one.
     """
     if plan.virtual == 1:
         return [stage]
     before = len(chain.before) if index == 0 else 0
     after = len(chain.after) if index == plan.pipeline - 1 else 0
-    inner, more = len(stage) - before - after, plan.virtual - 1 if index == plan.pipeline - 1 else 0
-    cuts = [before + (inner * chunk + more) // plan.virtual for chunk in range(1, plan.virtual)]
+    most = len(stage) - before - after + min(1, before) + min(1, after)
+    if plan.virtual > most:
+        raise BadInput("virtual", plan.virtual, f"at most the {most} layers of stage {index}, one a chunk")
+    sizes = chunk_layers(len(stage) - before - after, index, plan)
+    cuts = [before + sum(sizes[:chunk]) for chunk in range(1, plan.virtual)]
     return [stage[start:end] for start, end in zip((0, *cuts), (*cuts, len(stage)), strict=True)]
 
 
-def held(stage: Sequence[LayerWork]) -> StageContents:
-    """Return what a stage's layers hold."""
+def held(stage: Sequence[LayerWork], twice: WeightSizes) -> StageContents:
+    """Return what a stage's layers hold; twice: what they count more than once (`surplus`)."""
+    total = WeightSizes().plus(twice, -1)
+    for one in stage:
+        total = total.plus(one.weights)
     return StageContents(
-        parameters=sum(one.parameters for one in stage),
-        expert_parameters=sum(one.expert_parameters for one in stage),
+        **total._asdict(),
         saved_bytes=sum(one.saved_bytes for one in stage),
         logits_bytes=sum(one.logits_bytes for one in stage),
         working_bytes=max(one.working_bytes for one in stage),
-        largest_parameters=max(one.parameters + one.expert_parameters for one in stage),
+        largest_parameters=max(sum(one.weights[:4]) for one in stage),
+        largest_trained_parameters=max(sum(one.weights[:2]) for one in stage),
+        largest_packed_bytes=max(sum(one.weights[4:]) for one in stage),
         boundary_bytes=stage[0].output_bytes,
     )
 
@@ -189,5 +201,5 @@ def _notes(fleet: Fleet, plan: Plan) -> tuple[str, ...]:
     if plan.zero == 2 and plan.pipeline > 1:
         said.append("ZeRO-2 with a pipeline: DeepSpeed and Megatron-LM do not combine them")
     if plan.schedule is PipelineSchedule.ZERO_BUBBLE:
-        said.append("zero-bubble (ZB-H1) is not in Megatron-LM; `place --fix schedule=1f1b` leaves it out")
+        said.append("zero-bubble (ZB-H1) is not in Megatron-LM; holding the schedule to 1f1b leaves it out")
     return tuple(said)

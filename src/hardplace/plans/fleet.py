@@ -121,4 +121,4 @@ def node_of(device: str) -> Node:
     for name in (*_USUAL, *node_names()):
         if node(name).device == device:
             return node(name)
-    raise BadInput(f"{device}: no node of the catalogue has it: expected --node with a node's name or TOML file")
+    raise BadInput("node", f"none of the catalogue has {device}", "a node's name or TOML file")

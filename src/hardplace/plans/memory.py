@@ -23,9 +23,10 @@ def state_bytes(plan: Plan) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageContents:
-    """What a stage's layers hold on one rank: parameters (elements), of dense layers and of experts; bytes kept a
-    micro-batch, without logits and loss, and these; bytes that one layer's backward pass works in; the largest layer's
-    parameters; a boundary tensor."""
+    """What a stage's layers hold on one rank: trained parameters (elements), of dense layers and of experts; bytes kept
+    a micro-batch, without logits and loss, and these; bytes that one layer's backward pass works in; the most
+    parameters of a layer, trained and frozen; a boundary tensor; frozen and packed weights as `WeightSizes` has them;
+    the most trained parameters and packed bytes of a layer."""
 
     parameters: int
     expert_parameters: int
@@ -34,6 +35,12 @@ class StageContents:
     working_bytes: float
     largest_parameters: int
     boundary_bytes: float
+    largest_trained_parameters: int
+    frozen_parameters: int = 0
+    expert_frozen_parameters: int = 0
+    packed_bytes: int = 0
+    expert_packed_bytes: int = 0
+    largest_packed_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,22 +77,29 @@ class StageMemory:
 
 
 def stage_memory(plan: Plan, stage: int, held: StageContents) -> StageMemory:
-    """Return the memory of a stage: weights, gradients, states as ZeRO divides them, activations in flight."""
+    """Return the memory of a stage: weights, gradients, states as ZeRO divides them, activations in flight.
+
+    Gradients and states are of trained parameters alone; packed weights keep their own type.
+    """
     over, expert_over = plan.sharded_over, plan.experts_sharded_over
 
-    def divided(bytes_each: int, from_zero: int) -> float:
+    def divided(from_zero: int, bytes_each: int, dense: float, experts: float) -> float:
         cut = plan.zero >= from_zero
-        dense = held.parameters / (over if cut else 1)
-        experts = held.expert_parameters / (expert_over if cut else 1)
-        return bytes_each * (dense + experts)
+        return bytes_each * (dense / (over if cut else 1) + experts / (expert_over if cut else 1))
 
+    trained = held.parameters, held.expert_parameters
     gradient, weight = HELD_GRADIENT_BYTES[plan.gradient], weight_bytes(plan)
-    weights, gradients = divided(weight, 3), divided(gradient, 2)
-    states = 0.0 if plan.offload else divided(state_bytes(plan), 1)
+    weights = divided(3, weight, trained[0] + held.frozen_parameters, trained[1] + held.expert_frozen_parameters)
+    weights += divided(3, 1, held.packed_bytes, held.expert_packed_bytes)
+    gradients = divided(2, gradient, *trained)
+    states = 0.0 if plan.offload else divided(1, state_bytes(plan), *trained)
     flight = in_flight(stage, plan.pipeline, plan.micro_batches, plan.virtual, plan.schedule)
     # One layer's whole gradient; ZeRO-3: a layer in use and the next one gathered; pipelines: a tensor each way.
-    whole = {2: gradient, 3: 2 * weight + gradient}.get(plan.zero, 0) if over > 1 else 0
-    gathered = held.largest_parameters * float(whole)
+    gathered = 0.0
+    if over > 1 and plan.zero >= 2:
+        gathered = gradient * 1.0 * held.largest_trained_parameters
+    if over > 1 and plan.zero == 3:
+        gathered += 2.0 * (weight * held.largest_parameters + held.largest_packed_bytes)
     wide = weight / 2.0  # activations in fp32
     hops = 2.0 * wide * held.boundary_bytes if plan.pipeline > 1 else 0.0
     kept = tuple(wide * one for one in (flight * held.saved_bytes, held.logits_bytes, held.working_bytes))

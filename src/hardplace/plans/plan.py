@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from enum import StrEnum
@@ -196,11 +195,12 @@ class DeviceCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanFile(Plan):
-    """A plan as a file holds it; model (a name or a Workload file) and the devices (on) that it was made for, empty in
-    one that says nothing of them."""
+    """A plan as a file holds it; model (a name or a Workload file) and the devices (on) that it was made for, version:
+    of the package that placed it; empty in one that says nothing of them."""
 
     model: str = ""
     on: tuple[DeviceCount, ...] = ()
+    version: str = ""
 
 
 def read_plan(path: Path) -> PlanFile:
@@ -214,23 +214,24 @@ def read_plan(path: Path) -> PlanFile:
     return plan
 
 
+_MOST = 2**24  # of a degree or a batch
 _COUNTS = ("global_batch", "tensor", "pipeline", "virtual", "data", "context", "expert", "micro_batch")
 
 
 def expected_of(name: str, value: Any) -> str:
     """Return what a field of a plan should be by itself where a value is not that, else ""."""
     if name in _COUNTS:
-        return "" if value >= 1 else "a whole number from 1"
+        return "" if 1 <= value <= _MOST else "a whole number from 1" if value < 1 else f"at most {_MOST:,}"
     if name == "zero":
         return "" if 0 <= value <= 3 else "0, 1, 2 or 3"
     if name in ("shard", "recompute_layers"):
-        return "" if value >= 0 else "a whole number from 0"
+        return "" if 0 <= value <= _MOST else "a whole number from 0" if value < 0 else f"at most {_MOST:,}"
     if name == "gradient":
         return "" if value in GRADIENT_BYTES else "fp32, bf16 or bf16+fp32"
     if name == "fragmentation":
         return "" if 0.0 <= value < 1.0 else "a share from 0 to below 1"
     if name == "reserve_bytes":
-        return "" if 0.0 <= value < math.inf else "bytes from 0"
+        return "" if 0.0 <= value <= 2.0**60 else "bytes from 0 to 2^60"
     return ""
 
 
@@ -289,6 +290,8 @@ def stage_layers(layers: int, plan: Plan) -> tuple[int, ...]:
     if plan.stages:
         if sum(plan.stages) != layers or min(plan.stages) < 0:
             raise BadInput(f"stages: {list(plan.stages)}: expected numbers that sum to the model's {layers} layers")
+        if 0 in plan.stages[1:-1]:
+            raise BadInput(f"stages: {list(plan.stages)}: expected a layer or more between the first and last stage")
         return plan.stages
     count = plan.pipeline
     if layers < count:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from hardplace.cost.collectives import Ring
 from hardplace.cost.layers.types import Layout, Stream
 from hardplace.cost.layers.work import GemmWork, LayerWork
 from hardplace.cost.types import Collective
-from hardplace.plans.fleet import DevicePool
+from hardplace.hardware.types import Cluster
+from hardplace.plans.fleet import DevicePool, Fleet
 from hardplace.plans.memory import state_bytes, weight_bytes
 from hardplace.plans.plan import GRADIENT_BYTES, ContextExchange, Dimension, OptimizerKind, PipelineSchedule, Plan
 from hardplace.plans.pricer import IsolatedTimes, TimeShares
 from hardplace.workload.types import Group
+from hardplace.workload.weights import NOTHING, SharedWeights, WeightSizes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +70,8 @@ def replicas_of(plan: Plan) -> tuple[Ring, Ring]:
 def layer_seconds(layer: LayerWork, plan: Plan, site: DevicePool, known: Known) -> StepLayerTimes:
     """Return a layer's seconds; under ZeRO-3 its weights are gathered in each pass and its gradients scattered.
 
+    Gradients of weights that earlier layers of the same stage hold as well are scattered there, summed up.
+
     Under ZeRO-2 gradients are scattered after every micro-batch too; the last one's scatter is as ZeRO-1's, at the end
     of the step (`end_of_stage`), so a micro-batch has its share of the others'. Zero bubble: weight gradients
     (products of layout NT) are apart.
@@ -84,11 +88,13 @@ def layer_seconds(layer: LayerWork, plan: Plan, site: DevicePool, known: Known) 
     ring = plan.context_exchange is ContextExchange.RING
     forward, backward, weight = (pricer.reached(one, ring=ring) for one in known[key][1:])
     gather_s = scatter_s = 0.0
-    held = layer.parameters, layer.expert_parameters
     if plan.zero == 3:
-        gather_s = _traffic_s(held, plan, site, Collective.ALL_GATHER, weight_bytes(plan))
+        gather_s = _gather_s(layer.weights, plan, site)
     early = (plan.micro_batches - 1) / plan.micro_batches if plan.zero == 2 else float(plan.zero == 3)
     if early:
+        held = layer.parameters, layer.expert_parameters
+        if plan.pipeline == 1:
+            held = held[0] - layer.repeated_parameters, held[1] - layer.repeated_expert_parameters
         scatter_s = _traffic_s(held, plan, site, Collective.REDUCE_SCATTER, GRADIENT_BYTES[plan.gradient])
     hidden = pricer.efficiencies.hidden if plan.overlap else 0.0
     beside_s = _beside_s(gather_s + scatter_s, backward.compute_s, hidden, pricer.efficiencies.contention)
@@ -105,6 +111,14 @@ def _beside_s(traffic_s: float, compute_s: float, hidden: float, contention: flo
     """Return what traffic beside compute adds: what does not hide, and what it slows the compute down by."""
     inside_s = min(traffic_s, hidden * compute_s)
     return traffic_s - inside_s + contention * inside_s
+
+
+def _gather_s(weights: WeightSizes, plan: Plan, site: DevicePool) -> float:
+    """Return seconds of gathering weights, trained, frozen and packed, from the replicas that hold shares of them."""
+    size = weight_bytes(plan)
+    dense = size * (weights.parameters + weights.frozen_parameters) + weights.packed_bytes
+    experts = size * (weights.expert_parameters + weights.expert_frozen_parameters) + weights.expert_packed_bytes
+    return _traffic_s((dense, experts), plan, site, Collective.ALL_GATHER, 1)
 
 
 def _traffic_s(held: tuple[int, int], plan: Plan, site: DevicePool, collective: Collective, bytes_each: int) -> float:
@@ -165,15 +179,55 @@ def _orthogonal(layer: LayerWork) -> list[GemmWork]:
     return found
 
 
+def ties_s(shared: Sequence[SharedWeights], plan: Plan, fleet: Fleet) -> tuple[float, ...]:
+    """Return the seconds in which stages add up the gradients of each of the weights that they share.
+
+    An all-reduce of the whole gradient over as many stages as layers hold it, at most all of the pipeline's, evenly
+    apart; where stages stand on several kinds of device, over what joins them. A stage that holds all of a group, or
+    none, has nothing to add up.
+    """
+    found = []
+    for one in shared:
+        members = min(plan.pipeline, len(set(one.layers)))
+        size = float(GRADIENT_BYTES[plan.gradient] * (one.sizes.parameters + one.sizes.expert_parameters))
+        ring = Ring(members=members, stride=plan.stride(Dimension.PIPELINE) * (plan.pipeline // members))
+        if members == 1 or not size:
+            found.append(0.0)
+        elif fleet.joint is None:
+            site = fleet.sites[0]
+            found.append(site.pricer.exchange_s(Collective.ALL_REDUCE, size, site.cluster, ring))
+        else:
+            joined = Cluster(devices=members, levels=(replace(fleet.joint, devices=members),))
+            ring = Ring(members=members, stride=1)
+            costs = [site.pricer.exchange_s(Collective.ALL_REDUCE, size, joined, ring) for site in fleet.sites]
+            found.append(max(costs))
+    return tuple(found)
+
+
+def tied_s(shared: Sequence[SharedWeights], seconds: Sequence[float], layers: Collection[int]) -> float:
+    """Return the seconds that a stage of these layers (positions) spends on weights that it shares with others;
+    seconds: `ties_s`."""
+    held = [sum(layer in layers for layer in one.layers) for one in shared]
+    return sum(each for each, one, count in zip(seconds, shared, held, strict=True) if 0 < count < len(one.layers))
+
+
 def end_of_stage(
-    stage: Sequence[LayerWork], plan: Plan, site: DevicePool, forward_s: float, backward_s: float
+    stage: Sequence[LayerWork],
+    plan: Plan,
+    site: DevicePool,
+    forward_s: float,
+    backward_s: float,
+    twice: WeightSizes = NOTHING,
 ) -> float:
     """Return the seconds of a stage's end: exposed reduction and gather, and the optimizer's step.
 
     Reduction (ZeRO-2: of the last micro-batch) hides behind the last micro-batch's backward but for its last layer,
-    gather behind the first forward.
+    gather behind the first forward. twice: what its layers count more than once (`surplus`).
     """
-    held = sum(one.parameters for one in stage), sum(one.expert_parameters for one in stage)
+    held = (
+        sum(one.parameters for one in stage) - twice.parameters,
+        sum(one.expert_parameters for one in stage) - twice.expert_parameters,
+    )
     gradient, layers = GRADIENT_BYTES[plan.gradient], max(1, len(stage))
     hidden = site.pricer.efficiencies.hidden * (1.0 - 1.0 / layers) if plan.overlap else 0.0
 

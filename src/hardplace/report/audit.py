@@ -33,7 +33,9 @@ def show_audit(audit: Audit) -> None:
     console.print(table)
     if len(audit.gemms) > _SHOWN:
         left = sum(row.share for row in audit.gemms[_SHOWN:])
-        console.print(f"and {len(audit.gemms) - _SHOWN} more sizes, {left:.1%} of the step (--json, or the page)")
+        console.print(
+            f"and {len(audit.gemms) - _SHOWN} more sizes, {left:.1%} of the step (the JSON and the page have them)"
+        )
     if audit.rules:
         console.print()
         rules = Table("rule (arXiv 2401.14489)", "value", "verdict", "costs", "smallest fix", box=None)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import plotly.graph_objects as go
 from rich.table import Table
 
+from hardplace.certificate import at_most, percent_at_most
 from hardplace.design.goals import Objective, shown
 from hardplace.design.types import ParetoResult, SharedResult
 from hardplace.report import style
@@ -45,7 +46,7 @@ def frontier_sheet(found: ParetoResult) -> TextTable:
         f"{words.plural(len(found.points), 'point')}, {found.exact_evaluations:,} exact "
         f"evaluations; {found.stop.value} after {found.seconds:.1f} s",
         certificate=f"Every chip and plan of the space is matched by one of these points to within "
-        f"{words.percent_up(found.gap)} in all objectives.",
+        f"{percent_at_most(found.gap)} in all objectives.",
         headings=(*units, "chip", "plan"),
         rows=rows,
         notes=found.notes,
@@ -71,7 +72,7 @@ def shared_sheet(found: SharedResult) -> TextTable:
         f"within {words.within(found.budget)}; {found.combine} combination of {found.objective}; "
         f"{found.stop.value} after {found.seconds:.1f} s",
         certificate=f"Combined score {words.number(found.score, 4)}; no choice of as many chips has more than "
-        f"{words.number(found.bound, 4)}, {words.percent_up(found.gap)} above.",
+        f"{at_most(found.bound)}, {percent_at_most(found.gap)} above.",
         headings=("model", "chip", found.unit, "of its own best", "plan"),
         rows=rows,
         notes=found.notes,

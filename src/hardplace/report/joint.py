@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from hardplace.branch_and_bound.types import Stop
+from hardplace.certificate import at_most, percent_at_most
 from hardplace.report import text as words
 from hardplace.report.console import headed, screen
 from hardplace.shapes.joint.types import Fitted, ShapeDesignResult
@@ -64,8 +65,10 @@ def certificate(found: ShapeDesignResult) -> str:
     """Return the certificate in a sentence."""
     what = f"{found.candidates:,} candidates ({found.shapes:,} shapes x {found.chips:,} chips x plans)"
     unit = "samples/s" if found.raw else "samples/s at the model's parameters"
-    left = f"faster than this one by more than {found.gap:.2%}" if found.gap > 0 else "faster than this one"
-    return f"None of the {what} can be {left}: score {found.score:,.1f}, bound {found.bound:,.1f} {unit}."
+    left = (
+        f"faster than this one by more than {percent_at_most(found.gap)}" if found.gap > 0 else "faster than this one"
+    )
+    return f"None of the {what} can be {left}: score {found.score:,.1f}, bound {at_most(found.bound, 5)} {unit}."
 
 
 def account(found: ShapeDesignResult) -> str:

@@ -96,7 +96,7 @@ def _box(node: GraphNode, place: NodePlace, layer: Layer, summary: Summary, own:
     one = next(facts for facts in summary.layers if facts.name == layer.name)
     flops = count * (one.forward_flops + one.backward_flops)
     flops_share = flops / summary.flops if summary.flops else 0.0
-    parameters_share = count * one.parameters / summary.held_parameters
+    parameters_share = count * one.parameters / max(1, sum(each.count * each.parameters for each in summary.layers))
     handed = f"{_sizes(own[0])} from each to the next" if own else ""
     amounts = (
         f"FLOPs {format_quantity(flops, 'FLOP')}, {words.percent(flops_share)}; "

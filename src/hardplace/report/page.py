@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
+from hardplace.certificate import percent_at_most
 from hardplace.design.goals import LIMITS
 from hardplace.design.types import DesignResult, Evaluation, LayerSchedule
 from hardplace.hardware.settings import setting
@@ -104,7 +105,7 @@ def layer_rows(evaluation: Evaluation) -> tuple[LayerRow, ...]:
             count=evaluation.order.count(index),
             forward=format_quantity(evaluation.layers[index].forward.schedule.makespan_s, "s"),
             backward=format_quantity(evaluation.layers[index].backward.schedule.makespan_s, "s"),
-            above=words.percent_up(_above(evaluation.layers[index])),
+            above=percent_at_most(_above(evaluation.layers[index])),
         )
         for index in dict.fromkeys(evaluation.order)
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
+from hardplace.certificate import percent_at_most
 from hardplace.plans.estimate import PlanEstimate
 from hardplace.plans.placement.search import PlacementResult
 from hardplace.plans.placement.shortage import Short
@@ -50,12 +51,12 @@ class SvgBar:
 def certificate(found: PlacementResult) -> str:
     """Return in one sentence what is proven."""
     if found.stopped:
-        return f"stopped early: no plan of the space is more than {words.percent_up(found.gap)} faster than the first"
+        return f"stopped early: no plan of the space is more than {percent_at_most(found.gap)} faster than the first"
     if found.gap < 1e-9:
         others = "; of those after it not all ways to cut stages were priced" if found.cuts_left else ""
         return f"the first is the optimum of the model over the space{others}"
     return (
-        f"no plan of the space is more than {words.percent_up(found.gap)} faster than the first: not all ways to cut "
+        f"no plan of the space is more than {percent_at_most(found.gap)} faster than the first: not all ways to cut "
         f"stages were priced"
     )
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from hardplace.certificate import percent_at_most
 from hardplace.report import text as words
 from hardplace.units import format_quantity
 
@@ -26,7 +27,7 @@ def _environment() -> Environment:
         number=words.number,
         count=words.count,
         percent=words.percent,
-        percent_up=words.percent_up,
+        percent_at_most=percent_at_most,
         area=words.area,
     )
     return environment

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.table import Table
 
-from hardplace.design.journal import JournalSummary, evaluations
+from hardplace.certificate import percent_at_most
+from hardplace.design.journal_rows import JournalSummary, evaluations
 from hardplace.design.partition.types import Infeasible
 from hardplace.design.types import Evaluation, Job, Outcome
 from hardplace.errors import BadInput
@@ -19,13 +21,38 @@ from hardplace.report.console import screen
 Cell = str | float | int | bool | None
 
 
-def show(runs: tuple[JournalSummary, ...], folder: str) -> None:
-    """Print a line for each run."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FolderAnswer:
+    """An answer that keeps no journal: its folder, the verb and the command that asked for it."""
+
+    path: str
+    verb: str
+    command: str
+    updated_unix_s: float
+
+
+def show(runs: tuple[JournalSummary, ...], answers: tuple[FolderAnswer, ...], folder: str) -> None:
+    """Print a line for each search and each other answer; the folder is whole at any width."""
     console = screen(140)
-    if not runs:
+    if not runs and not answers:
         console.print(f"no runs in {folder}")
         return
+    if runs:
+        console.print(_searches(runs, console.width))
+    if runs and answers:
+        console.print()
+    if answers:
+        lines = Table("folder", "command", "last written (UTC)", box=None, padding=(0, 2, 0, 0))
+        _keep_first(lines, [one.path for one in answers], console.width)
+        for one in answers:
+            lines.add_row(one.path, one.command, _when(one.updated_unix_s))
+        console.print(lines)
+
+
+def _searches(runs: tuple[JournalSummary, ...], width: int) -> Table:
+    """Return a table with a line for each search."""
     lines = Table("folder", "model", "objective", box=None, padding=(0, 2, 0, 0))
+    _keep_first(lines, [str(Path(run.path).parent) for run in runs], width)
     for heading in ("best", "bound", "gap", "evaluations"):
         lines.add_column(heading, justify="right")
     lines.add_column("ended")
@@ -37,12 +64,25 @@ def show(runs: tuple[JournalSummary, ...], folder: str) -> None:
             f"{run.objective}, {run.unit}" if run.unit else run.objective,
             _best(run),
             "" if run.bound is None else words.number(run.bound, 5),
-            "" if run.gap is None else words.percent_up(run.gap),
+            "" if run.gap is None else percent_at_most(run.gap),
             f"{run.evaluations:,}",
             run.stop or "not yet",
-            f"{datetime.fromtimestamp(run.updated_unix_s, UTC):%Y-%m-%d %H:%M:%S}",
+            _when(run.updated_unix_s),
         )
-    console.print(lines)
+    return lines
+
+
+def _keep_first(lines: Table, folders: list[str], width: int) -> None:
+    """Keep the folders whole on a line where they take at most half of the width; wrapped, not cut, where they do not;
+    the other columns wrap."""
+    lines.columns[0].overflow = "fold"
+    lines.columns[0].min_width = min(max(map(len, folders)), width // 2)
+    for column in lines.columns[1:]:
+        column.overflow = "fold"
+
+
+def _when(unix_s: float) -> str:
+    return f"{datetime.fromtimestamp(unix_s, UTC):%Y-%m-%d %H:%M:%S}"
 
 
 def _best(run: JournalSummary) -> str:
@@ -57,7 +97,7 @@ def table(runs: tuple[JournalSummary, ...]) -> bytes:
         import pyarrow
         from pyarrow import parquet
     except ImportError:
-        raise BadInput("--parquet: needs pyarrow: pip install 'hardplace[parquet]'") from None
+        raise BadInput("parquet", "needs pyarrow", "pip install 'hardplace[parquet]'") from None
     cells = [row for run in runs for row in _rows(run)]
     columns = {name: [row[name] for row in cells] for name in (cells[0] if cells else {})}
     content = io.BytesIO()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
+from hardplace.certificate import percent_at_most
 from hardplace.cost.types import Engine
 from hardplace.design.scheduling.types import SharingRule
 from hardplace.design.types import PhaseSchedule
@@ -83,7 +84,7 @@ def show(report: LayerReport) -> None:
             str(len(one.phase.kernels)),
             format_quantity(schedule.makespan_s, "s", 4),
             format_quantity(schedule.bound_s, "s", 4),
-            f"{words.percent_up(schedule.gap)} ({schedule.status.value})",
+            f"{percent_at_most(schedule.gap)} ({schedule.status.value})",
             words.percent(one.tensor_utilisation),
             words.percent(one.vector_utilisation),
         )

@@ -59,8 +59,6 @@ def show(exploration: DesignResult) -> None:
     console.print(answer)
     console.print(_stages(best))
     console.print(_comparison(exploration))
-    if best.model_flops_utilisation > 1.0:
-        console.print("note: MFU counts attention unmasked (docs/model.md, section 8): causal kernels can pass 100%")
     for note in exploration.notes:
         console.print(f"note: {note}")
 

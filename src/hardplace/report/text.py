@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from hardplace.branch_and_bound.types import Stop
+from hardplace.certificate import at_most, percent_at_most
 from hardplace.design.types import DesignResult, Evaluation
 from hardplace.hardware.types import Accelerator, Budget
 from hardplace.units import GIB, MIB, format_quantity
@@ -46,15 +47,6 @@ def percent(share: float) -> str:
     '41.2\xa0%'
     """
     return f"{share:.1%}".replace("%", "\u00a0%")
-
-
-def percent_up(share: float) -> str:
-    r"""Return a share in percent rounded up to a hundredth: what a bound may be printed as.
-
-    >>> percent_up(0.00901), percent_up(0.0)
-    ('0.91\xa0%', '0.00\xa0%')
-    """
-    return f"{math.ceil(share * 1e4 - 1e-6) / 100:.2f}\u00a0%"
 
 
 def area(value_mm2: float) -> str:
@@ -154,13 +146,14 @@ def certificate(exploration: DesignResult) -> str:
     what = f"of the {exploration.candidates:,} candidates (a chip with a plan family each)"
     if exploration.stop is Stop.OPTIMAL and above <= 1e-9:
         return f"None {what} can be {better} than this one."
-    return f"No chip and plan {what} can be more than {percent_up(above)} {better} than this one."
+    return f"No chip and plan {what} can be more than {percent_at_most(above)} {better} than this one."
 
 
 def bound(exploration: DesignResult) -> str:
     """Return the bound on the objective, beside what was reached where that is not the speed."""
     if exploration.objective == "throughput":
-        return f"bound {exploration.bound:,.1f} samples/s"
+        proven = exploration.gap <= 1e-9  # the bound is the answer, in as many digits
+        return f"bound {f'{exploration.bound:,.1f}' if proven else at_most(exploration.bound, 5)} samples/s"
     value, limit = exploration.score, exploration.bound
     if exploration.inverse:
         value, limit = 1.0 / value, 1.0 / limit

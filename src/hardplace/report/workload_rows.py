@@ -65,7 +65,9 @@ def facts(summary: Summary) -> str:
     """Return the line of facts."""
     held = ""
     if summary.parallelism == type(summary.parallelism)() and summary.held_parameters != summary.parameters:
-        held = f" ({summary.held_parameters:,} held, shared ones by each layer)"
+        held = f" ({summary.held_parameters:,} of them take part)"
+    if summary.training and summary.trained_parameters < summary.held_parameters:
+        held += f" ({summary.trained_parameters:,} trained)"
     forward, backward = summary.forward_flops_per_sample, summary.backward_flops_per_sample
     pass_ = f" forward, {format_quantity(backward, 'FLOP')} backward" if summary.training else ""
     return (

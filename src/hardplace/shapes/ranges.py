@@ -18,7 +18,7 @@ def parse_range(text: str) -> tuple[str, tuple[int, ...]]:
     name, _, values = text.partition("=")
     if name not in FIELDS:
         raise unknown("field", name, FIELDS)
-    problem = BadInput(f"--range {text!r}: expected FIELD=FROM:TO:STEP, FIELD=FROM:TO or FIELD=A,B with whole numbers")
+    problem = BadInput("ranges", repr(text), "FIELD=FROM:TO:STEP, FIELD=FROM:TO or FIELD=A,B with whole numbers")
     try:
         if ":" in values:
             first, last, *step = (int(part) for part in values.split(":"))
@@ -30,5 +30,5 @@ def parse_range(text: str) -> tuple[str, tuple[int, ...]]:
         raise problem from None
     largest = LARGEST if name != "layers" else _MOST_LAYERS
     if not found or found[0] < 1 or found[-1] > largest:
-        raise BadInput(f"--range {text!r}: expected 1 to {_MOST_VALUES} values from 1 to {largest}")
+        raise BadInput("ranges", repr(text), f"1 to {_MOST_VALUES} values from 1 to {largest}")
     return name, found

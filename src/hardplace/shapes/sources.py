@@ -78,7 +78,9 @@ def model_named(name: str, sequence: int | None) -> ShapeSource:
     shape = shape_of_workload(workload)
     if sequence is not None and sequence != workload.sequence_length:
         if shape is None:
-            raise BadInput(f"--sequence: {sequence}: {workload.name} was recorded at {workload.sequence_length} tokens")
+            raise BadInput(
+                "sequence", sequence, f"{workload.sequence_length} tokens, at which {workload.name} was recorded"
+            )
         shape = replace(shape, sequence=sequence)
     return ShapeSource(name=workload.name, shape=shape, workload=workload)
 
@@ -193,8 +195,9 @@ def _chip(device: Device, conditions: StepConditions) -> PricedDevice:
 
 def _known_attention(device: Device, conditions: StepConditions) -> None:
     if conditions.attention not in (UNFUSED, "default"):
-        said = f"--attention: {conditions.attention!r}: {device.name} has no figures of backends"
-        raise BadInput(f"{said}: expected default or {UNFUSED}")
+        raise BadInput(
+            "attention", repr(conditions.attention), f"default or {UNFUSED}: {device.name} has no figures of backends"
+        )
 
 
 def _by_roofline(device: Device, conditions: StepConditions) -> PricedDevice:

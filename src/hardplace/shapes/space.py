@@ -34,7 +34,8 @@ class ShapeSpace:
 
     parameters: of each; trained: without the rows that pad the vocabulary.
 
-    indivisible: shapes that were left out because a degree does not divide them. mlp_step: of the widths of the MLP.
+    indivisible: shapes that were left out because a degree does not divide them; unmade: because no recording has
+    them (joint search). mlp_step: of the widths of the MLP.
     """
 
     shapes: ShapeColumns
@@ -43,6 +44,7 @@ class ShapeSpace:
     safe: np.ndarray
     indivisible: int
     mlp_step: int
+    unmade: int = 0
 
 
 def space(
@@ -99,7 +101,7 @@ def _values(
         if name not in FIELDS:
             raise unknown("field", name, FIELDS)
         if name in ranges:
-            raise BadInput(f"--freeze {name}: expected no --range of the same field")
+            raise BadInput("freeze", name, "no range of the same field")
     step = max(quantum, 64)
     pads = sorted({*_PADS, quantum, 64 * conditions.tensor})
     defaults = {
@@ -112,9 +114,7 @@ def _values(
         "vocab": tuple(sorted({-(-shape.vocab // pad) * pad for pad in pads})),
     }
     if min(ranges.get("vocab", (shape.vocab,))) < shape.vocab:
-        raise BadInput(
-            f"--range vocab: {min(ranges['vocab'])}: expected at least the model's {shape.vocab} (padding only)"
-        )
+        raise BadInput("ranges", f"vocab: {min(ranges['vocab'])}", f"at least the model's {shape.vocab} (padding only)")
     fixed = {name: (getattr(shape, name),) for name in frozen}
     return defaults | fixed | dict(ranges)
 
@@ -141,7 +141,7 @@ def _skeletons(
         math.prod(len(values[name]) for name in ("layers", "hidden", "head_dim", "heads") if values[name])
         > _MOST_SKELETONS
     ):
-        raise BadInput(f"--range: expected at most {_MOST_SKELETONS} combinations of layers, hidden and heads")
+        raise BadInput("ranges", None, f"at most {_MOST_SKELETONS} combinations of layers, hidden and heads")
     made: list[tuple[int, ...]] = []
     dropped = 0
     share = shape.heads * shape.head_dim / shape.hidden
@@ -175,11 +175,9 @@ def _check_own(shape: DecoderShape, conditions: StepConditions) -> None:
     t = conditions.tensor
     for what, size in (("heads", shape.heads), ("MLP width", shape.ffn)):
         if size % t:
-            raise BadInput(f"--tensor-parallel {t}: expected a divisor of the model's {what}, {size}")
+            raise BadInput("tensor", t, f"a divisor of the model's {what}, {size}")
     if shape.kv_heads % t and t % shape.kv_heads:
-        raise BadInput(
-            f"--tensor-parallel {t}: expected a divisor or a multiple of the model's {shape.kv_heads} KV heads"
-        )
+        raise BadInput("tensor", t, f"a divisor or a multiple of the model's {shape.kv_heads} KV heads")
 
 
 def _divides(heads: int, kv_heads: int, layers: int, conditions: StepConditions) -> bool:
@@ -293,7 +291,7 @@ def _impossible(
     frozen: Sequence[str],
 ) -> BadInput:
     """Return the error that says which number of parameters the fields can reach at all."""
-    said = f"--params {share:.3%}: no shape"
+    said = f"params: {share:.3%}: no shape"
     fixed = f" with {', '.join(f'{name} {getattr(shape, name)}' for name in frozen)} frozen" if frozen else ""
     if not len(skeletons):
         return BadInput(f"{said}{fixed}: no heads, layers and widths of these values divide each other and the degrees")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hardplace.errors import BadInput, unknown
-from hardplace.files import read_text
+from hardplace.files import read_json
 from hardplace.workload.decoder import LARGEST, DecoderShape, Experts
 
 SEQUENCE = 4096  # tokens, unless the config has fewer positions or the user says otherwise
@@ -86,10 +85,7 @@ class _Fields:
 
 def config_of(path: Path) -> Mapping[str, Any] | None:
     """Return the table of a JSON file that is a Hugging Face config (has model_type); None for any other JSON."""
-    try:
-        values = json.loads(read_text(path))
-    except json.JSONDecodeError as problem:
-        raise BadInput(f"{path}: line {problem.lineno}: expected JSON: {problem.msg}") from None
+    values = read_json(path)
     if isinstance(values, dict) and "layers" not in values and ("model_type" in values or "operators" not in values):
         return values
     return None

@@ -10,11 +10,11 @@ def saved_storages(layer: Layer, recompute: Recompute) -> tuple[int, ...]:
 
     SELECTIVE (Korthikanti et al. 2022, arXiv 2205.05198, section 5) drops what is made between the score product and
     the value product of an attention that is not fused; a fused one keeps nothing there anyway. FULL keeps what
-    the layer takes in.
+    the layer takes in; a layer without a backward pass, all frozen and before all that is trained, keeps nothing.
     """
-    if recompute is Recompute.FULL:
+    if recompute is Recompute.FULL and _goes_back(layer):
         return layer.inputs
-    if recompute is Recompute.NONE:
+    if recompute is not Recompute.SELECTIVE:
         return layer.saved
     dropped = {
         storage for index in _between_products(layer) for storage in layer.storages_of(layer.operators[index].writes)
@@ -29,11 +29,16 @@ def saved_bytes(layer: Layer, recompute: Recompute) -> Affine:
 
 def recomputed(layer: Layer, recompute: Recompute) -> tuple[int, ...]:
     """Return the operators (indices) of the forward pass that the backward pass runs again."""
-    if recompute is Recompute.NONE:
+    if recompute is Recompute.NONE or not _goes_back(layer):
         return ()
     if recompute is Recompute.SELECTIVE:
         return _between_products(layer)
     return tuple(index for index, operator in enumerate(layer.operators) if operator.phase is Phase.FORWARD)
+
+
+def _goes_back(layer: Layer) -> bool:
+    """Return whether a layer has a backward pass."""
+    return any(operator.phase is Phase.BACKWARD for operator in layer.operators)
 
 
 def _between_products(layer: Layer) -> tuple[int, ...]:

@@ -22,6 +22,7 @@ from hardplace.workload.types import (
     elements,
     total,
 )
+from hardplace.workload.weights import weights_of_rank
 
 _LOOKUPS = (OperatorKind.EMBEDDING, OperatorKind.GATHER)
 
@@ -90,7 +91,8 @@ class Summary:
 
     parameters (shared ones once) and the FLOPs a sample are of the whole model; layers, kinds and operators are the
     rank's. Views count neither as operators nor as bytes. layers: in the order of their first appearance. whole: what
-    stays whole under tensor parallelism, by layer and module.
+    stays whole under tensor parallelism, by layer and module. held_parameters, held_bytes: of all layers of one rank,
+    shared ones once; trained_parameters: of these, those with a gradient.
     """
 
     model: str
@@ -110,6 +112,9 @@ class Summary:
     kinds: tuple[KindFacts, ...]
     operators: tuple[OperatorFacts, ...]
     whole: tuple[str, ...]
+    held_parameters: int
+    held_bytes: int
+    trained_parameters: int
 
     @property
     def unmodelled(self) -> tuple[str, ...]:
@@ -124,16 +129,6 @@ class Summary:
             sum(one.count * one.flops for one in named) / max(1, self.flops),
             sum(one.count * one.moved_bytes for one in named) / max(1, self.moved_bytes),
         )
-
-    @property
-    def held_parameters(self) -> int:
-        """Parameters that the layers of one rank hold together, shared ones with every layer that uses them."""
-        return sum(layer.parameters * layer.count for layer in self.layers)
-
-    @property
-    def held_bytes(self) -> int:
-        """Bytes of held_parameters."""
-        return sum(layer.parameter_bytes * layer.count for layer in self.layers)
 
     @property
     def flops(self) -> int:
@@ -154,6 +149,7 @@ def summarise(
     facts = {index: _operators(layer, times[index], micro_batch) for index, layer in layers.items()}
     operators = tuple(one for each in facts.values() for one in each)
     recorded = [workload.layers[index] for index in workload.order]
+    held = weights_of_rank(workload, layers)
     return Summary(
         model=workload.name,
         source=workload.source,
@@ -172,6 +168,9 @@ def summarise(
         kinds=_kinds(operators),
         operators=operators,
         whole=whole,
+        held_parameters=held.elements,
+        held_bytes=held.bytes,
+        trained_parameters=held.trained,
     )
 
 

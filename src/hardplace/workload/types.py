@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -181,6 +181,22 @@ class Operator:
     window: int = 0
     group: Group = Group.NONE
 
+    @property
+    def seen_share(self) -> float:
+        """By what share of its scores an attention looks at keys that are not masked; 1 for every other operator.
+
+        Causal: the last query sees all keys, each one before it one less; with a window of w keys at most w of them.
+        """
+        if self.kind is not OperatorKind.ATTENTION or not (self.causal or self.window):
+            return 1.0
+        queries, keys = self.dims[3].at(1), self.dims[4].at(1)
+        most = min(self.window or keys, keys)
+        if not self.causal:
+            return most / keys
+        first = max(0, keys - queries)  # keys before the first query's own
+        short = min(max(most - first, 0), queries)  # queries that see fewer than `most`
+        return (short * first + short * (short + 1) / 2 + (queries - short) * most) / (queries * keys)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
@@ -199,6 +215,16 @@ class Layer:
     saved: tuple[int, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+
+    @property
+    def trained(self) -> frozenset[int]:
+        """Storages of the parameters that are trained: those that the optimizer writes."""
+        return frozenset(
+            self.tensors[index].storage
+            for operator in self.operators
+            if operator.phase is Phase.OPTIMIZER
+            for index in operator.writes
+        )
 
     @property
     def parameters(self) -> int:
@@ -234,13 +260,21 @@ class Edge(NamedTuple):
     input: int
 
 
+class Holder(NamedTuple):
+    """Storage `storage` of the layer at `position` of the order is a parameter that others hold too."""
+
+    position: int
+    storage: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
     """One step of a model on one device, recorded: a graph of layers, each distinct one stored once.
 
     order: which of `layers` stands at each position, from input to loss. edges: the activations between
     positions; a chain has those from each position to the next. parameters counts shared (tied) parameters
-    once; the layers count each copy that a stage holds. command: what made the file. training: with backward
+    once; each layer counts those that it uses. shared: for each parameter that is used more than once, all that hold
+    it, in order; left out of the file where there are none. command: what made the file. training: with backward
     pass and optimizer. A rank of a parallel version: hardplace.workload.sharding.shard.
     """
 
@@ -254,10 +288,18 @@ class Workload:
     order: tuple[int, ...]
     edges: tuple[Edge, ...]
     layers: tuple[Layer, ...]
+    shared: tuple[tuple[Holder, ...], ...] = field(default=(), metadata={"left_out": True})
 
     def flops_per_sample(self) -> int:
-        """Return forward and backward FLOPs of a micro-batch of one sample, without recompute."""
+        """Return forward and backward FLOPs of a micro-batch of one sample, without recompute; masked attention too."""
         flops = [sum(operator.flops.at(1) for operator in layer.operators) for layer in self.layers]
+        return sum(flops[index] for index in self.order)
+
+    def seen_flops_per_sample(self) -> float:
+        """Return the same with attention to the keys alone that a query sees: no kernel has to do more."""
+        flops = [
+            sum(operator.flops.at(1) * operator.seen_share for operator in layer.operators) for layer in self.layers
+        ]
         return sum(flops[index] for index in self.order)
 
 

@@ -16,8 +16,10 @@ from hardplace.cost.gpu.gemm import STEP, TILES, gemm_s, gemms
 from hardplace.cost.gpu.measured import read_gemms
 from hardplace.cost.gpu.models import fitted_names, gpu_model, shipped
 from hardplace.cost.gpu.residual import corrected_s
+from hardplace.cost.gpu.timer import GpuTimer
 from hardplace.cost.gpu.types import GpuModel
 from hardplace.cost.layers.types import Layout
+from hardplace.cost.layers.work import GemmWork
 from hardplace.errors import BadInput
 from hardplace.files import read_text
 from hardplace.hardware.catalogue import device
@@ -227,3 +229,20 @@ def test_other_sources_on_the_same_devices_are_as_documented() -> None:
         plain, scaled = (gemm_errors(shipped(name), rows, every_row=True, scaled=one).rows[1] for one in (False, True))
         line = f"| gemm_{name}{file} | {name} | {plain.mean:.1%} | {plain.bias:+.1%} | {scaled.mean:.1%} |"
         assert line in document
+
+
+def test_more_rows_than_the_model_knows_are_several_gemms() -> None:
+    """128K tokens times a micro-batch of 16, forward and as the depth of a weight gradient; a batch of as many."""
+    timer, whole = GpuTimer(model=replace(shipped("h100-sxm"), residual=None)), 1 << 20
+
+    def took_s(m: int, n: int, k: int, batch: int = 1, layout: Layout = Layout.TN) -> float:
+        like = GemmWork(m=m, n=n, k=k, batch=batch, layout=layout)
+        return float(timer.listed_s([like])[0])
+
+    one_s = took_s(whole, 4096, 4096)
+    assert took_s(2 * whole, 4096, 4096) == pytest.approx(2 * one_s)
+    assert took_s(whole + 2, 4096, 4096) == pytest.approx(one_s, rel=0.01)
+    assert took_s(4096, 4096, 4 * whole, layout=Layout.NT) == pytest.approx(
+        4 * took_s(4096, 4096, whole, layout=Layout.NT)
+    )
+    assert took_s(16, 64, 64, batch=3 * whole) == pytest.approx(3 * took_s(16, 64, 64, batch=whole))

@@ -13,7 +13,7 @@ from hardplace.cost.gpu.fitting.errors import attention_errors
 from hardplace.cost.gpu.fitting.overhead import StepRows, fit_overhead
 from hardplace.cost.gpu.gemm import gemm_s, gemms
 from hardplace.cost.gpu.measured import read_attention
-from hardplace.cost.gpu.models import gpu_model, shipped
+from hardplace.cost.gpu.models import gpu_model, model_of, shipped
 from hardplace.cost.gpu.residual import corrected_s
 from hardplace.cost.gpu.streams import step_s, stream_s
 from hardplace.cost.gpu.types import StepOverhead
@@ -21,6 +21,7 @@ from hardplace.cost.layers.types import Layout, Stream
 from hardplace.csv_table import parse
 from hardplace.errors import BadInput
 from hardplace.files import read_text
+from hardplace.hardware.catalogue import device
 
 DATA = Path(__file__).parents[3] / "validation" / "gpu"
 
@@ -191,3 +192,67 @@ def test_the_overhead_of_steps_is_recovered() -> None:
     assert found.constant_s == pytest.approx(2e-3, rel=1e-6)
     one = fit_overhead(StepRows(kernels=kernels[:1], kernels_s=np.array([2.0]), time_s=np.array([3.0])))
     assert one == replace(truth, framework=0.5, gap_s=0.0, constant_s=0.0)
+
+
+RTX_4090 = """
+name = "rtx-4090"
+title = "RTX 4090"
+vendor = "NVIDIA"
+[chip]
+process = "TSMC 4N"
+node = "4 nm"
+die_area = "608 mm2"
+tdp = "450 W"
+clock = "2520 MHz"
+[gpu]
+multiprocessors = 128
+vector_lanes = 128
+shared_memory = "100 KiB"
+registers = "256 KiB"
+[gpu.flops_per_clock]
+tf32 = 256
+fp16 = 512
+bf16 = 512
+fp8 = 1024
+[buffer]
+size = "72 MiB"
+[memory]
+kind = "GDDR6X"
+size = "24 GiB"
+bandwidth = "1008 GB/s"
+[links]
+host_bandwidth = "31.5 GB/s"
+[peak]
+tf32 = "82.6 TFLOP/s"
+fp16 = "165.2 TFLOP/s"
+bf16 = "165.2 TFLOP/s"
+fp8 = "330.3 TFLOP/s"
+"""
+
+
+def test_a_gpu_without_rows_takes_the_figures_of_its_design(tmp_path: Path) -> None:
+    """An RTX 4090 is an Ada, as L40S is; one at 8 nm with GDDR6X is read too."""
+    path = tmp_path / "rtx4090.toml"
+    for node in ("4 nm", "8 nm"):
+        path.write_text(RTX_4090.replace('"4 nm"', f'"{node}"'), encoding="utf-8")
+        model = model_of(device(str(path)))
+        assert "from l40s" in model.fits[0].method
+        assert model.gemm.tile_bytes_per_cycle == shipped("l40s").gemm.tile_bytes_per_cycle
+
+
+@pytest.mark.parametrize("name", ["a100-80gb-sxm", "h100-sxm", "l40s"])
+def test_a_board_with_more_bandwidth_is_not_slower(name: str) -> None:
+    """A copy of a shipped device, its name kept: the figures of that design, not of the nearest other board."""
+    chip = device(name)
+    more = replace(chip, memory_bandwidth_bytes_per_s=1.05 * chip.memory_bandwidth_bytes_per_s)
+    sizes = np.array([64, 300, 4096, 8192])
+    whole, wide = model_of(chip), model_of(more)
+    assert whole is shipped(name)
+    assert f"from {name}" in wide.fits[0].method
+    shapes = gemms(sizes, sizes[::-1], np.array([4096] * 4))
+    took_s = [gemm_s(shapes, [(one.datasheet, one.gemm)])[:, 0] for one in (whole, wide)]
+    assert np.all(took_s[1] <= took_s[0] * (1 + 1e-12))
+    for kind, stream in whole.streams.items():
+        for size in (1e4, 1e6, 1e9):
+            before_s = stream_s(np.array([size]), whole.datasheet, stream)
+            assert stream_s(np.array([size]), wide.datasheet, wide.streams[kind]) <= before_s

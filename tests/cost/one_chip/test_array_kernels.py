@@ -70,7 +70,7 @@ def test_an_estimate_adds_up_and_is_drawn() -> None:
 def test_bad_input_is_one_line() -> None:
     with pytest.raises(BadInput, match="tpu-v4: operands of fp32: its matrix engines take only int8, bf16"):
         machine(device("tpu-v4"), "fp32")
-    with pytest.raises(BadInput, match="--tensor-parallel 3: divides nothing of bert-large"):
+    with pytest.raises(BadInput, match="tensor: 3: divides nothing of bert-large"):
         estimated(load("bert-large"), machine(device("tpu-v4"), "bf16"), 1, 3)
 
 

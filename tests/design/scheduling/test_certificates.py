@@ -10,7 +10,8 @@ import pytest
 
 from hardplace.cost.types import Engine
 from hardplace.design.scheduling.exact import schedule
-from hardplace.design.scheduling.lists import best_list_schedule
+from hardplace.design.scheduling.lists import best_list_schedule, list_schedule
+from hardplace.design.scheduling.modes import modes_of
 from hardplace.design.scheduling.partial import PartialSearch
 from hardplace.design.scheduling.solver import solved
 from hardplace.design.scheduling.types import Schedule, ScheduleProblem, SharingRule, Status, TaskGraph
@@ -60,6 +61,16 @@ def test_zero_and_infinite_times_by_hand(
     assert found.status is Status.OPTIMAL
     assert found.makespan_s == pytest.approx(makespan_s[rule])
     assert found.bound_s == pytest.approx(makespan_s[rule], rel=1e-3)
+
+
+@pytest.mark.parametrize("engine", [Engine.TENSOR, Engine.VECTOR])
+def test_list_schedules_put_two_tasks_on_two_of_four_cores_each_side_by_side(engine: Engine) -> None:
+    problem = replace(
+        TWO, graph=TaskGraph(engines=(engine,) * 2, predecessors=((), ())), tensor_cores=4, vector_cores=4,
+        single_s=(10.0, 10.0), whole_s=(1.9, 1.9), splits=(2,), split_s=((2.0, 2.0),),
+    )  # fmt: skip
+    assert best_list_schedule(problem).makespan_s == 2.0
+    assert list_schedule(modes_of(problem)).tolist() == [2.0]
 
 
 def damaged(index: int, **changes: object) -> Callable[[Schedule], Schedule]:
@@ -156,7 +167,8 @@ def test_a_bound_above_a_schedule_is_a_contradiction_in_every_method() -> None:
 
 def test_a_contradiction_is_one_line_and_code_70() -> None:
     script = (
-        "from hardplace.cli import app, main\n"
+        "from hardplace.cli import main\n"
+        "from hardplace.cli.app import app\n"
         "from hardplace.errors import Contradiction\n"
         "@app.command()\n"
         "def broken():\n"

@@ -129,7 +129,7 @@ def dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
 
 
 def test_too_many_candidates_are_refused_in_one_line() -> None:
-    with pytest.raises(BadInput, match=r"--exhaustive: 234,880 candidates .* at most 20,000") as raised:
+    with pytest.raises(BadInput, match=r"exhaustive: 234,880 candidates .* at most 20,000") as raised:
         DesignSearch(
             question=question("opt-350m", space=named("phaze")), ends=StoppingRule(gap=GAP, exhaustive=True)
         ).run()

@@ -17,6 +17,7 @@ from hardplace.plans.placement.shortage import Short, placed_or_short
 from hardplace.plans.placement.space import PlanSpace, fixed
 from hardplace.plans.plan import INSIDE_OUT, Format, PipelineSchedule, Plan, problems
 from hardplace.plans.timing import end_of_stage, layer_seconds
+from hardplace.report.placed import certificate
 from hardplace.workload.load import load
 from hardplace.workload.types import Edge, Recompute
 
@@ -230,12 +231,12 @@ def test_precision_and_optimizer_are_searched_when_asked():
 
 @pytest.mark.parametrize("fix", ["virtual=40", "recompute_layers=99"])
 def test_more_than_the_layers_is_refused(fix):
-    with pytest.raises(BadInput, match=r"^--fix \w+=\d+: expected at most the model's 4 layers$"):
+    with pytest.raises(BadInput, match=r"^fixed: \w+=\d+: expected at most the model's 4 layers$"):
         search(short_llama(4), 8, 16, fix).run()
 
 
 def test_chunks_that_no_stage_has_layers_for_are_no_plans():
-    with pytest.raises(BadInput, match="no plan of 8 devices"):
+    with pytest.raises(BadInput, match="expected degrees that multiply to the 8 devices"):
         search(short_llama(8), 8, 32, "tensor=1", "pipeline=4", "virtual=4").run()
 
 
@@ -243,6 +244,59 @@ def test_selective_recompute_is_placed_where_it_is_asked_for():
     found = search(short_llama(4), 4, 16, "recompute=selective").run()
     assert {one.plan.recompute for one in found.best} == {Recompute.SELECTIVE}
     assert found.best[0].step_s >= search(short_llama(4), 4, 16, "recompute=none").run().best[0].step_s
+
+
+@pytest.mark.parametrize(
+    ("name", "devices", "fixes"),
+    [
+        ("llama", 4, ("zero=3",)),
+        ("llama", 4, ("zero=3", "pipeline=1,2")),
+        ("llama", 8, ("shard=2",)),
+        ("llama", 4, ("recompute=none", "micro_batch=2,1")),
+        ("llama", 4, ("schedule=gpipe", "pipeline=2")),
+        ("llama", 6, ("pipeline=6", "micro_batch=1")),
+        ("llama", 5, ("pipeline=5", "recompute=full", "recompute_layers=1")),
+        ("dlrm", 2, ("pipeline=2",)),
+    ],
+)
+def test_what_is_short_is_a_plan_of_the_space(name, devices, fixes):
+    """Where a dimension is held, the nearest plan has the value, and lacks memory."""
+    workload = short_llama(4) if name == "llama" else load(name)
+    space = PlanSpace(global_batch=8 * devices, fixed=fixed(fixes))
+    found = placed_or_short(workload, inventory(devices, 3e9), space)
+    assert isinstance(found, Short)
+    assert found.short_bytes > 0.0
+    for dimension, values in space.fixed.items():
+        assert getattr(found.nearest, dimension) in values
+    lightest_batch = min(space.fixed.get("micro_batch", (1,)))
+    assert found.nearest.micro_batch == lightest_batch
+
+
+def test_an_interrupt_keeps_the_remedies_that_are_found():
+    class Interrupted(PlanSpace):
+        """Ends as Ctrl-C does where a remedy with the states in host memory is looked for."""
+
+        def of(self, name, usual):
+            if self.fixed.get("offload") == (True,):
+                raise KeyboardInterrupt
+            return PlanSpace.of(self, name, usual)
+
+    found = placed_or_short(load("llama2-7b"), inventory(1, 60e9), Interrupted(global_batch=8))
+    assert isinstance(found, Short)
+    assert len(found.remedies) < 3
+
+
+def test_a_gap_is_what_another_plan_has_more_of_samples_a_second():
+    """A bound of half the seconds: twice as fast."""
+    found = search(short_llama(2), 2, 8, "micro_batch=1").run()
+    assert found.gap == 0.0
+    assert replace(found, bound_s=found.best[0].step_s / 2).gap == pytest.approx(1.0)
+    assert "100.00\u00a0%" in certificate(replace(found, bound_s=found.best[0].step_s / 2, cuts_left=True))
+
+
+def test_any_micro_batch_is_searched_where_it_is_asked_for():
+    found = search(short_llama(2), 2, 12, "micro_batch=3").run()
+    assert {one.plan.micro_batch for one in found.best} == {3}
 
 
 def test_what_does_not_fit_says_how_short_and_what_mends_it():
@@ -257,14 +311,18 @@ def test_what_does_not_fit_says_how_short_and_what_mends_it():
     [
         (("tensor",), "expected NAME=VALUE"),
         (("tensors=2",), "tensors"),
-        (("tensor=two",), "--fix tensor=two: expected a whole number"),
+        (
+            ("tensor=1", "zero=1", "tensor=2"),
+            "tensor=2: expected each dimension once, with all its values: tensor=VALUE,VALUE",
+        ),
+        (("tensor=two",), "fixed: tensor=two: expected a whole number"),
         (("schedule=fast",), "expected 1f1b, gpipe, zero-bubble"),
         (("order=tensor-data",), "inside out"),
         (("sequence=maybe",), "expected true or false"),
-        (("micro_batch=0",), "--fix micro_batch=0: expected a whole number from 1"),
-        (("virtual=2,-1",), "--fix virtual=-1: expected a whole number from 1"),
-        (("zero=5",), "--fix zero=5: expected 0, 1, 2 or 3"),
-        (("gradient=foo",), "--fix gradient=foo: expected fp32, bf16 or bf16"),
+        (("micro_batch=0",), "fixed: micro_batch=0: expected a whole number from 1"),
+        (("virtual=2,-1",), "fixed: virtual=-1: expected a whole number from 1"),
+        (("zero=5",), "fixed: zero=5: expected 0, 1, 2 or 3"),
+        (("gradient=foo",), "fixed: gradient=foo: expected fp32, bf16 or bf16"),
         (("fragmentation=nan",), "expected a share from 0 to below 1"),
         (("reserve_bytes=-1",), "expected bytes from 0"),
         (("recompute_layers=-1",), "expected a whole number from 0"),
@@ -276,14 +334,16 @@ def test_bad_fixes(fixes, words):
 
 
 def test_a_batch_that_nothing_divides():
-    with pytest.raises(BadInput, match="no plan of 16 devices with 7 samples has these"):
+    with pytest.raises(BadInput, match="fixed: tensor=1, pipeline=1: expected degrees that multiply to the 16 devices"):
         search(short_llama(2), 16, 7, "tensor=1", "pipeline=1").run()
-    with pytest.raises(BadInput, match="--batch 7: no data-parallel degree of 1,024 devices divides it"):
+    with pytest.raises(
+        BadInput, match=r"batch: 7: expected a multiple of .* no data-parallel degree of 1,024 devices divides it"
+    ):
         search(short_llama(2), 1024, 7).run()
 
 
 def test_tensor_parallel_beyond_the_heads():
-    with pytest.raises(BadInput, match=r"--fix tensor=64: expected a divisor of the model's 25 heads"):
+    with pytest.raises(BadInput, match=r"fixed: tensor=64: expected a divisor of the model's 25 heads"):
         search(load("gpt2-xl"), 64, 64, "tensor=64").run()
 
 

@@ -50,16 +50,20 @@ def held(parts: list[StateGroup], spread: StageMap, *, new: bool) -> list[Held]:
             over = min(plan.shard or plan.data * plan.context, replicas) if part.expert else plan.sharded_over
             own = [one for place, one in enumerate(units) if place * over // len(units) == copy % over]
             for layer, stage in enumerate(spread.places):
-                if stage == at[Dimension.PIPELINE]:
-                    mine |= {(index, layer, one, "weight") for one in (own if plan.zero == 3 else units)}
-                    mine |= {(index, layer, one, "states") for one in (own if plan.zero else units)}
+                if stage == at[Dimension.PIPELINE] and part.elements[layer]:
+                    # What layers share is one thing, that of the first of them.
+                    which = next(place for place, size in enumerate(part.elements) if size) if part.shared else layer
+                    mine |= {(index, which, one, "weight") for one in (own if plan.zero == 3 else units)}
+                    if part.trained:
+                        mine |= {(index, which, one, "states") for one in (own if plan.zero else units)}
         found.append(frozenset(mine))
     return found
 
 
 def size(parts: list[StateGroup], some: Held, optimizer_bytes: int) -> float:
+    weight_bytes = [1 if part.packed else 2 for part in parts]
     return sum(
-        parts[index].elements[layer] / UNITS * (2 if kind == "weight" else optimizer_bytes)
+        parts[index].elements[layer] / UNITS * (weight_bytes[index] if kind == "weight" else optimizer_bytes)
         for index, layer, _, kind in some
     )
 
@@ -96,6 +100,10 @@ def random_case(seed: int) -> tuple[list[StateGroup], StageMap, StageMap, np.nda
         StateGroup(elements=(96, 48, 48, 96), old_parts=old.plan.tensor, new_parts=new.plan.tensor),
         StateGroup(elements=(0, 4, 4, 8), old_parts=1, new_parts=1),
         StateGroup(elements=(0, 240, 0, 0), old_parts=old.plan.expert, new_parts=new.plan.expert, expert=True),
+        StateGroup(
+            elements=(96, 0, 96, 96), old_parts=old.plan.tensor, new_parts=new.plan.tensor, shared=bool(seed % 2)
+        ),
+        StateGroup(elements=(0, 144, 0, 0), old_parts=1, new_parts=1, trained=False, packed=seed % 3 == 0),
     ]
     return parts, old, new, slots, node
 

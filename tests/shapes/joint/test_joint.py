@@ -237,3 +237,12 @@ def test_an_interrupt_gives_the_best_so_far_with_its_bound() -> None:
     assert isinstance(found, ShapeDesignResult)
     assert found.stop is Stop.INTERRUPTED
     assert found.bound >= found.score >= found.base.score > 0
+
+
+def test_shapes_that_no_recording_can_have_are_left_out_and_counted() -> None:
+    wanted = asked("kv_heads=1,2,8", "layers=32", "hidden=4096", "head_dim=128", share=0.1)
+    found, reshapes = reshapes_of(model_named("llama3-8b", None), wanted, raw=False)
+    assert found.unmade > 0
+    assert len(reshapes.shapes) == len(found.shapes) == len(found.parameters) == len(reshapes.weights) > 1
+    for row in range(len(reshapes.shapes)):
+        assert reshapes.workload(row).parameters == found.parameters[row]

@@ -1,4 +1,4 @@
-"""Kinds of models that people train: routed, sparse, windowed, linear, of two towers; each with the numbers it must have.
+"""Kinds of models that people train: routed, sparse, windowed, linear, of two towers; each with its numbers.
 
 Small configs of the same structure as the public models that they are named for. FLOPs: torch's FlopCounterMode
 (`counted_flops`), or by hand.
@@ -71,7 +71,7 @@ def quadratic(workload, length):
 
 
 def test_a_token_of_llama_4_goes_through_its_experts_and_the_shared_one():
-    """The library's class multiplies all tokens by all experts; by hand: six times the parameters that a token meets."""
+    """The library's class multiplies all tokens by all experts; by hand: six times the parameters a token meets."""
     workload = recorded(
         "llama4_text", "Llama4ForCausalLM", intermediate_size_mlp=256, num_local_experts=16, num_experts_per_tok=1,
         interleave_moe_layer_step=1, attention_chunk_size=64, num_hidden_layers=4,
@@ -243,20 +243,22 @@ def test_flops_of_the_delta_rule_are_the_librarys_products_and_those_of_its_tria
     )
 
 
+KIMI = {
+    "pad_token_id": 0,
+    "linear_attn_config": {"kda_layers": [1], "full_attn_layers": [2], "num_heads": 4, "head_dim": 32},
+}
+
+
 @pytest.mark.parametrize(
     ("kind", "architecture", "more", "scan"),
     [
-        (
-            "kimi_linear", "KimiLinearForCausalLM",
-            {**LATENT, "pad_token_id": 0, "linear_attn_config": {"kda_layers": [1], "full_attn_layers": [2], "num_heads": 4, "head_dim": 32}},
-            "kimi_delta_scan",
-        ),
+        ("kimi_linear", "KimiLinearForCausalLM", {**LATENT, **KIMI}, "kimi_delta_scan"),
         ("minimax", "MiniMaxForCausalLM", {"num_local_experts": 4, "num_experts_per_tok": 2}, "linear_attention_scan"),
         ("xlstm", "xLSTMForCausalLM", {"num_heads": 4, "num_blocks": 1}, "linear_attention_scan"),
         ("recurrent_gemma", "RecurrentGemmaForCausalLM", {"lru_width": 128, "num_hidden_layers": 3}, "recurrence_scan"),
         ("rwkv", "RwkvForCausalLM", {"context_length": 256}, "recurrence_scan"),
     ],
-)  # fmt: skip
+)
 def test_linear_attention_and_recurrences_are_scans(kind, architecture, more, scan):
     workload = recorded(kind, architecture, **more)
     found = {one.name for one in operators(workload, OperatorKind.SCAN)}

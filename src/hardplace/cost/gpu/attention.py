@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hardplace.cost.gpu.gemm import gemm_s, gemms
+from hardplace.cost.gpu.gemm import gemm_s, gemms, in_range
 from hardplace.cost.gpu.measured import AttentionRows
 from hardplace.cost.gpu.streams import stream_s
 from hardplace.cost.gpu.types import AttentionParameters, Datasheet, GpuModel
@@ -93,8 +93,10 @@ def unfused_attention_s(rows: AttentionRows, model: GpuModel) -> Floats:
     """
     batch, length, dim = rows.batch * rows.heads, rows.sequence, rows.head_dim
     sheet, devices = model.datasheet, [(model.datasheet, model.gemm)]
-    score_s = gemm_s(gemms(length, length, dim, batch=batch), devices)[:, 0]
-    value_s = gemm_s(gemms(length, dim, length, batch=batch, layout=Layout.NN), devices)[:, 0]
+    (side, some), times = in_range(length, batch)  # both sides of the scores are as long as the sequence
+    times = times * np.maximum(1, -(-length // side))
+    score_s = times * gemm_s(gemms(side, side, dim, batch=some), devices)[:, 0]
+    value_s = times * gemm_s(gemms(side, dim, side, batch=some, layout=Layout.NN), devices)[:, 0]
     scores = 4.0 * batch * np.asarray(length, dtype=np.float64) ** 2  # bytes, read and written once
     softmax_s = stream_s(scores, sheet, model.streams[Stream.SOFTMAX], row=length)
     mask_s = stream_s(scores, sheet, model.streams[Stream.ELEMENTWISE])

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from hardplace.cost.gpu.types import Datasheet, GemmParameters
 from hardplace.cost.layers.types import Layout
+from hardplace.errors import BadInput
 from hardplace.ndtypes import Floats, Ints
 from hardplace.workload.decoder import LARGEST
 
@@ -66,15 +67,29 @@ def gemms(
     layout: Layout = Layout.TN,
     output_bytes: npt.ArrayLike = 2.0,
 ) -> Gemms:
-    """Return GEMMs of these sizes, broadcast against each other; sizes from 1 to 2^20 (ValueError otherwise)."""
+    """Return GEMMs of these sizes, broadcast against each other; sizes from 1 to 2^20 (BadInput otherwise)."""
     sizes = [np.asarray(size, dtype=np.int64) for size in (m, n, k, batch)]
     for size in sizes:
         if size.size and (size.min() < 1 or size.max() > LARGEST):
-            raise ValueError(f"sizes of a GEMM are 1 to {LARGEST}, got {size.min()} to {size.max()}")
+            seen = size.max() if size.min() >= 1 else size.min()
+            raise BadInput(
+                f"a matrix product with a size of {seen}: expected 1 to {LARGEST}, as the GPU model knows them"
+            )
     codes = np.asarray(LAYOUTS.index(layout))
     arrays = np.broadcast_arrays(*sizes, codes, np.asarray(output_bytes, dtype=np.float64))
     rows, columns, depth, times, kind, written = (np.ascontiguousarray(one).reshape(-1) for one in arrays)
     return Gemms(m=rows, n=columns, k=depth, batch=times, layout=kind, output_bytes=written)
+
+
+def in_range(*sizes: npt.ArrayLike) -> tuple[list[Ints], Ints]:
+    """Return sizes of GEMMs with each above 2^20 as several equal parts, and how many GEMMs that is of each."""
+    found, times = [], np.ones(1, dtype=np.int64)
+    for size in sizes:
+        whole = np.asarray(size, dtype=np.int64)
+        parts = np.maximum(1, -(-whole // LARGEST))
+        found.append(-(-whole // parts))
+        times = times * parts
+    return found, np.asarray(times)
 
 
 def gemm_s(shapes: Gemms, devices: Sequence[tuple[Datasheet, GemmParameters]], tiles: Sequence[Tile] = TILES) -> Floats:

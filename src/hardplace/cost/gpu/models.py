@@ -12,7 +12,8 @@ from hardplace.cost.gpu.transfer import HOST_S, carried_attention, carried_gemm,
 from hardplace.cost.gpu.types import Datasheet, Fit, GpuModel
 from hardplace.errors import unknown
 from hardplace.files import read
-from hardplace.hardware.device import Device
+from hardplace.hardware.catalogue import device
+from hardplace.hardware.device import Device, Multiprocessors
 
 _DATA = Path(__file__).parent / "data"
 _OTHER_VENDOR, _FEW_ROWS = 4.0, 0.5  # doublings that another vendor, or a fit of three figures, counts for
@@ -42,18 +43,32 @@ def gpu_model(name_or_file: str) -> GpuModel:
         return shipped(name_or_file)
     if name_or_file.endswith((".json", ".json.gz")):
         return read(name_or_file, GpuModel)
-    return transferred(datasheet(gpu(name_or_file)))
+    return model_of(gpu(name_or_file))
 
 
 def model_of(chip: Device) -> GpuModel:
-    """Return the model of a GPU: the shipped one where its datasheet is this one's, otherwise by transfer.
+    """Return the model of a GPU: the shipped one of its name where its datasheet is this one's, otherwise by transfer.
 
+    From the GPU of its name if that has the same multiprocessors (a board with other clocks or memory), else from the
+    nearest one that has, else from the nearest of all.
     Raises BadInput for a device that is no GPU or that has no published power.
     """
     sheet = datasheet(chip)
-    if chip.name in fitted_names() and shipped(chip.name).datasheet == sheet:
-        return shipped(chip.name)
-    return transferred(sheet)
+    if sheet.name in fitted_names() and shipped(sheet.name).datasheet == sheet:
+        return shipped(sheet.name)
+    alike = tuple(name for name in fitted_names() if design_of(device(name)) == design_of(chip))
+    if not alike:
+        return transferred(sheet)
+    return transferred(sheet, sheet.name if sheet.name in alike else relative_of(sheet, alike), alike=True)
+
+
+def design_of(chip: Device) -> tuple[object, ...]:
+    """Return what tells the designs of multiprocessors apart: vendor, lanes, shared memory, registers, and whether
+    tensor cores multiply in 8 and 4 bit floats. Not their rate, which is halved in some boards that are sold."""
+    assert isinstance(chip.engine, Multiprocessors)
+    low = tuple(kind in chip.engine.flops_per_clock for kind in ("fp8", "fp4"))
+    one = chip.engine
+    return (chip.vendor, one.vector_lanes, one.shared_memory_bytes, one.register_bytes, *low)
 
 
 def relative_of(sheet: Datasheet, names: tuple[str, ...]) -> str:
@@ -74,14 +89,15 @@ def relative_of(sheet: Datasheet, names: tuple[str, ...]) -> str:
     return min((name for name in names if name != sheet.name), key=apart)
 
 
-def transferred(sheet: Datasheet, source: str | None = None) -> GpuModel:
-    """Return a model with this datasheet and the figures of a fitted GPU: `source`, or the nearest relative.
+def transferred(sheet: Datasheet, source: str | None = None, *, alike: bool = False) -> GpuModel:
+    """Return a model with this datasheet and the figures of a fitted GPU: `source`, or the nearest relative; alike:
+    their multiprocessors are the same.
 
     Its provenance says from whom and which error to expect. The learned residual stays behind.
     """
     name = source or relative_of(sheet, fitted_names())
     model = shipped(name)
-    expected = expected_error(sheet, model.datasheet)
+    expected = expected_error(sheet, model.datasheet, alike=alike)
     note = Fit(
         part="all",
         method=f"transferred from {name} with the datasheet of {sheet.name}; error to expect about {expected:.0%}",
@@ -96,7 +112,7 @@ def transferred(sheet: Datasheet, source: str | None = None) -> GpuModel:
     return replace(
         model,
         datasheet=sheet,
-        gemm=carried_gemm(model.gemm, old, sheet),
+        gemm=carried_gemm(model.gemm, old, sheet, alike=alike),
         residual=None,
         attention={backend: carried_attention(one, old, sheet) for backend, one in model.attention.items()},
         streams={kind: replace(one, launch_s=min(one.launch_s, HOST_S)) for kind, one in model.streams.items()},

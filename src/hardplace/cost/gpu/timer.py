@@ -11,7 +11,7 @@ import numpy as np
 
 from hardplace.cost.collectives import Ring, collective_s
 from hardplace.cost.gpu.attention import attention_s, backend_named, unfused_attention_s
-from hardplace.cost.gpu.gemm import gemms
+from hardplace.cost.gpu.gemm import gemms, in_range
 from hardplace.cost.gpu.measured import AttentionRows
 from hardplace.cost.gpu.residual import corrected_gemm_s
 from hardplace.cost.gpu.streams import stream_s
@@ -49,9 +49,10 @@ class GpuTimer(Timer):
 
     def products_s(self, like: GemmWork, m: Ints, n: Ints, k: Ints) -> Floats:
         """See Timer: with the correction, where there is one."""
-        shapes = gemms(m, n, k, batch=like.batch, layout=like.layout, output_bytes=like.output_bytes)
+        (m, n, k, batch), times = in_range(m, n, k, like.batch)
+        shapes = gemms(m, n, k, batch=batch, layout=like.layout, output_bytes=like.output_bytes)
         model = self.model
-        return corrected_gemm_s(shapes, model.datasheet, model.gemm, model.residual) * self.products
+        return corrected_gemm_s(shapes, model.datasheet, model.gemm, model.residual) * times * self.products
 
     def attentions_s(self, like: AttentionWork, heads: Ints, kv_heads: Ints, head_dim: Ints) -> Floats:
         """See Timer: a window, or a share of the queries, scales the time by the work. Unfused is without dropout,

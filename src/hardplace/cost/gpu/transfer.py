@@ -20,20 +20,22 @@ def same_design(one: Datasheet, other: Datasheet) -> bool:
     return one.vendor == other.vendor and 1 / _SAME < ratio < _SAME
 
 
-def expected_error(one: Datasheet, other: Datasheet) -> float:
-    """Return the mean error to expect of figures carried between two GPUs, large GEMMs."""
-    return _SAME_DESIGN_ERROR if same_design(one, other) else _OTHER_DESIGN_ERROR
+def expected_error(one: Datasheet, other: Datasheet, *, alike: bool = False) -> float:
+    """Return the mean error to expect of figures carried between two GPUs, large GEMMs; alike: of one design."""
+    return _SAME_DESIGN_ERROR if alike or same_design(one, other) else _OTHER_DESIGN_ERROR
 
 
-def carried_gemm(figures: GemmParameters, source: Datasheet, target: Datasheet) -> GemmParameters:
-    """Return the GEMM figures of one GPU for another.
+def carried_gemm(
+    figures: GemmParameters, source: Datasheet, target: Datasheet, *, alike: bool = False
+) -> GemmParameters:
+    """Return the GEMM figures of one GPU for another; alike: known to be of one design.
 
     Of one design: as they are; energy for a FLOP and a byte is physical, so another board power throttles elsewhere.
     Of another: a tile's loads and latencies keep their ratio to its tensor time, and power its share of the peaks, as
     designs are balanced anew. A launch that took the host's time (above 10 us) is cut to that.
     """
     figures = replace(figures, launch_s=min(figures.launch_s, HOST_S))
-    if same_design(source, target):
+    if alike or same_design(source, target):
         return figures
     rate = flops_per_clock(target) / flops_per_clock(source)
     tile_time = 1.0 / (rate * target.clock_hz / source.clock_hz)

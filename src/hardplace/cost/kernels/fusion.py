@@ -13,6 +13,7 @@ from hardplace.cost.kernels.grouping import grouped
 from hardplace.cost.types import Engine, Fusion, Kernel, KernelGraph
 from hardplace.hardware.types import Optimizer
 from hardplace.workload.types import Layer, OperatorKind, Phase, StorageRole
+from hardplace.workload.weights import weights_of
 
 FUSED = Fusion(name="fused", chains=True, epilogues=True, flash=True)
 UNFUSED = Fusion(name="unfused", chains=False, epilogues=False, flash=False)
@@ -102,11 +103,12 @@ def kernel_graph(
 
 
 def optimizer_kernel(layer: Layer, optimizer: Optimizer, cycles: Mapping[str, int]) -> Kernel:
-    """Return the update of a layer's parameters as one vector kernel (unsharded states)."""
+    """Return the update of a layer's trained parameters as one vector kernel (unsharded states)."""
+    trained = sum(weights_of(layer)[:2])
     step = sum(cycles.get(function, cycles["other"]) for function in optimizer.step_functions)
     return Kernel(
         name=f"{layer.name} {optimizer.name}",
         engine=Engine.VECTOR,
-        lane_cycles=layer.parameters * step,
-        stream_bytes=layer.parameters * optimizer.step_bytes,
+        lane_cycles=trained * step,
+        stream_bytes=trained * optimizer.step_bytes,
     )

@@ -6,6 +6,7 @@ from hardplace.cost.layers.decoder import block, embedding, head
 from hardplace.cost.layers.work import GemmWork
 from hardplace.workload.decoder import DecoderShape, Degrees
 from hardplace.workload.types import Layer, Operator, OperatorKind, Phase, Recompute, Workload
+from hardplace.workload.weights import shared_weights, weights_of
 
 _SLACK = 1e-3  # share by which parameters may differ: biases and norms of variants
 
@@ -14,8 +15,11 @@ def decoder_of(workload: Workload) -> DecoderShape | None:
     """Return the shape of a recorded dense decoder, if its layers are exactly those of the shape; else None.
 
     The products of a block and of the head must be those of the shape, forward, and the parameters agree to 0.1 %.
+    All are trained, and shared by none but embedding and head: their table.
     """
     order = workload.order
+    if any(sum(weights_of(layer)) != weights_of(layer).parameters for layer in workload.layers):
+        return None
     if len(order) < 3 or len(set(order[1:-1])) != 1 or order[0] == order[1] or order[-1] == order[1]:
         return None
     if any(edge.target != edge.source + 1 for edge in workload.edges):
@@ -41,7 +45,11 @@ def decoder_of(workload: Workload) -> DecoderShape | None:
         gated=sum(1 for _, outputs, inputs in products if outputs == ffn and inputs == hidden) == 2,
         positions=first.parameters > vocab * hidden,
         window=attention[0].window,
+        tied=bool(workload.shared),
     )
+    shared = shared_weights(workload, workload.layers)
+    if any(one.layers != (0, len(order) - 1) or one.sizes.parameters != vocab * hidden for one in shared):
+        return None
     made = (embedding(shape, Degrees()), block(shape, Degrees(), Recompute.NONE), head(shape, Degrees()))
     same = all(
         abs(one.parameters - layer.parameters) <= _SLACK * layer.parameters

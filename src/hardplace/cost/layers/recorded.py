@@ -8,7 +8,8 @@ from hardplace.cost.layers.types import Layout, Stream
 from hardplace.cost.layers.work import AttentionWork, CollectiveWork, GemmWork, LayerWork, StreamWork, Work
 from hardplace.cost.types import Kernel
 from hardplace.workload.memory import recomputed, saved_bytes
-from hardplace.workload.types import Gradient, Layer, Operator, OperatorKind, Phase, Recompute, StorageRole
+from hardplace.workload.types import Gradient, Layer, Operator, OperatorKind, Phase, Recompute
+from hardplace.workload.weights import weights_of
 
 _CYCLES = {"other": 1}
 _WIDE = {Gradient.WGRAD: 8.0}  # added up in fp32: read and written
@@ -20,22 +21,13 @@ def layer_work(layer: Layer, micro_batch: int, recompute: Recompute) -> LayerWor
     chosen = set(recomputed(layer, recompute))
     again = tuple(one for members, work in by_phase[Phase.FORWARD] if chosen and set(members) <= chosen for one in work)
     kept, whole = (saved_bytes(layer, one).at(micro_batch) for one in (recompute, Recompute.NONE))
-    experts = {
-        layer.tensors[index].storage
-        for operator in layer.operators
-        if operator.kind is OperatorKind.GROUPED_MATMUL
-        for index in operator.reads
-        if layer.storages[layer.tensors[index].storage].role is StorageRole.PARAMETER
-    }
     lost = any(one.kind is OperatorKind.CROSS_ENTROPY for one in layer.operators)
-    expert_parameters = sum(layer.storages[one].parameters for one in experts)
     return LayerWork(
         name=layer.name,
         forward=tuple(one for _, work in by_phase[Phase.FORWARD] for one in work),
         again=again,
         backward=tuple(one for _, work in by_phase[Phase.BACKWARD] for one in work),
-        parameters=layer.parameters - expert_parameters,
-        expert_parameters=expert_parameters,
+        **weights_of(layer)._asdict(),
         saved_bytes=0.0 if lost else float(kept),
         logits_bytes=float(kept) if lost else 0.0,
         working_bytes=float(whole - kept) if recompute is not Recompute.NONE else 0.0,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from hardplace.cost.layers.types import Layout, Stream
 from hardplace.cost.types import Collective
 from hardplace.workload.types import Group
+from hardplace.workload.weights import WeightSizes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,8 +90,10 @@ Work = GemmWork | AttentionWork | StreamWork | CollectiveWork
 class LayerWork:
     """One layer on one rank at one micro-batch: kernels and collectives in order, and what it holds.
 
-    again: what the backward pass runs again before it (recompute). parameters, expert_parameters: elements on the rank;
-    the second are reduced over fewer replicas. saved_bytes: kept from forward to backward, without logits and loss
+    again: what the backward pass runs again before it (recompute). parameters, expert_parameters: elements on the rank
+    that are trained; the second are reduced over fewer replicas. Frozen ones, and bytes of packed ones, as
+    `WeightSizes` has them. repeated_*: of the trained ones, those that an earlier layer of the model holds as well.
+    saved_bytes: kept from forward to backward, without logits and loss
     (logits_bytes: of one micro-batch at a time). working_bytes: that its backward pass holds for a moment on top:
     gradients of a product, and what recompute makes again. output_bytes: handed on, of the whole tensor on the rank.
     """
@@ -105,3 +108,14 @@ class LayerWork:
     working_bytes: float
     output_bytes: float
     logits_bytes: float = 0.0
+    frozen_parameters: int = 0
+    expert_frozen_parameters: int = 0
+    packed_bytes: int = 0
+    expert_packed_bytes: int = 0
+    repeated_parameters: int = 0
+    repeated_expert_parameters: int = 0
+
+    @property
+    def weights(self) -> WeightSizes:
+        """All weights of the layer."""
+        return WeightSizes(*(getattr(self, name) for name in WeightSizes._fields))

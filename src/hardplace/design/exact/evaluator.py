@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
-from hardplace.branch_and_bound.loop import C, Evaluator, Problem, Steps
+from hardplace.branch_and_bound.loop import C, Deadline, Evaluator, Problem, Steps
 from hardplace.branch_and_bound.steps import Here
 from hardplace.design.exact.evaluate import evaluate
 from hardplace.design.exact.layer_kernels import LayerKernels, kernels_of
@@ -34,11 +35,15 @@ class Task:
 class InProcess:
     """An evaluator that does each job when it is asked for. Plain data goes in and out, so it can live anywhere.
 
-    tasks: by the model's name. gap: relative gap to which schedules are solved.
+    tasks: by the model's name. gap: relative gap to which schedules are solved. work: how hard each is tried
+    (`scheduling.exact.schedule`); 0: list schedules with their bound in closed form. deadline: at which TimeUp is
+    raised between two schedules.
     """
 
     tasks: Mapping[str, Task]
     gap: float
+    work: float = 1.0
+    deadline: Deadline | None = None
     _kernels: dict[tuple[str, int, int], LayerKernels] = field(default_factory=dict)
     _schedules: dict[tuple[str, Accelerator, int, int], tuple[LayerSchedule, ...]] = field(default_factory=dict)
 
@@ -65,13 +70,19 @@ class InProcess:
         return evaluate(task.workload, setting, shard, job.chip, family, layers, choices, job.max_stages)
 
     def _solve(self, problem: ScheduleProblem) -> Schedule:
-        return schedule(problem, gap=self.gap)
+        if self.deadline is not None:
+            self.deadline.check()
+        return schedule(problem, gap=self.gap, work=self.work, limit_s=None if self.work else 0.0)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave here what only this machine's clock can tell."""
+        return {**self.__dict__, "deadline": None}
 
 
-def in_process(question: Question, gap: float) -> InProcess:
+def in_process(question: Question, gap: float, *, work: float = 1.0, deadline: Deadline | None = None) -> InProcess:
     """Return the evaluator of a search to a relative gap, a quarter of which its schedules may leave."""
     tasks = {one.name: Task(workload=one, setting=question.setting) for one in question.workloads}
-    return InProcess(tasks=tasks, gap=gap / 4)
+    return InProcess(tasks=tasks, gap=gap / 4, work=work, deadline=deadline)
 
 
 def on_chip(setting: Setting, chip: Accelerator) -> Setting:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 from hardplace.cost.network import scatter_s
 from hardplace.design.exact.layer_kernels import LayerTimes
-from hardplace.design.partition.types import Boundary, Charge, LayerLoad, PartitionProblem, Replication, Variant
+from hardplace.design.partition.types import (
+    Boundary,
+    Charge,
+    LayerLoad,
+    PartitionProblem,
+    Replication,
+    SharedLoad,
+    Variant,
+)
 from hardplace.design.types import PlanChoices, PlanFamily
 from hardplace.hardware.types import Setting
 from hardplace.workload.types import Affine, Layer, Shard, Workload
+from hardplace.workload.weights import WeightSizes, shared_weights, weights_of
 
 
 def families(choices: PlanChoices, batch_samples: int) -> tuple[PlanFamily, ...]:
@@ -49,16 +59,51 @@ def replications(setting: Setting, tensor_parallel: int, micro_batches: int) -> 
     return tuple(found)
 
 
-def _load(layer: Layer, index: int, seconds: LayerTimes, family: PlanFamily, setting: Setting) -> LayerLoad:
+def held_bytes(weights: WeightSizes, setting: Setting) -> tuple[float, float, float]:
+    """Return bytes of gradients to reduce, of what every replica holds, and of what replicas divide among them.
+
+    Gradients and states are of trained weights alone; packed weights keep their own type.
+    """
     optimizer = setting.optimizer
-    whole = optimizer.weight_bytes + optimizer.gradient_bytes + (0 if optimizer.sharded else optimizer.state_bytes)
+    trained, frozen, packed = (sum(weights[place : place + 2]) for place in (0, 2, 4))
+    whole = optimizer.gradient_bytes + (0 if optimizer.sharded else optimizer.state_bytes)
+    return (
+        float(optimizer.reduction_bytes * trained),
+        float(optimizer.weight_bytes * (trained + frozen) + whole * trained + packed),
+        float(optimizer.state_bytes * trained if optimizer.sharded else 0),
+    )
+
+
+def _shared(
+    workload: Workload, layers: Sequence[Layer], seconds: LayerTimes, setting: Setting
+) -> tuple[SharedLoad, ...]:
+    """Return what layers share; its update takes the share of a holder's update that its parameters have there."""
+    found = []
+    for one in shared_weights(workload, layers):
+        index = workload.order[one.layers[0]]
+        gradient_bytes, state_bytes, sharded_bytes = held_bytes(one.sizes, setting)
+        trained, all_trained = sum(one.sizes[:2]), sum(weights_of(layers[index])[:2])
+        found.append(
+            SharedLoad(
+                layers=one.layers,
+                gradient_bytes=gradient_bytes,
+                state_bytes=state_bytes,
+                sharded_state_bytes=sharded_bytes,
+                optimizer_s=float(seconds.optimizer_s[index, 0]) * trained / all_trained if trained else 0.0,
+            )
+        )
+    return tuple(found)
+
+
+def _load(layer: Layer, index: int, seconds: LayerTimes, family: PlanFamily, setting: Setting) -> LayerLoad:
+    gradient_bytes, state_bytes, sharded_bytes = held_bytes(weights_of(layer), setting)
     return LayerLoad(
         name=layer.name,
         forward_s=float(seconds.forward_s[index, 0]),
         backward_s=float(seconds.backward_s[index, 0]),
-        gradient_bytes=float(optimizer.reduction_bytes * layer.parameters),
-        state_bytes=float(whole * layer.parameters),
-        sharded_state_bytes=float(optimizer.state_bytes * layer.parameters if optimizer.sharded else 0),
+        gradient_bytes=gradient_bytes,
+        state_bytes=state_bytes,
+        sharded_state_bytes=sharded_bytes,
         activation_bytes=float(layer.saved_bytes.at(family.micro_batch)),
         optimizer_s=float(seconds.optimizer_s[index, 0]),
         tensor_parallel=family.tensor_parallel > 1,
@@ -107,6 +152,7 @@ def placement_problem(
                 layers=chain,
                 boundaries=boundaries,
                 replications=choices,
+                shared=_shared(workload, layers, seconds, setting),
             ),
         ),
         devices=setting.cluster.devices,

@@ -77,9 +77,20 @@ def _case(
     )
 
 
-def ends_s(case: PartitionCase, which: int, start: int | slice = slice(None)) -> Floats:
-    """Return what pairs of downsets add at the end of a batch under one replication; start: of that downset alone."""
+def ends_s(case: PartitionCase, which: int, stages: int, start: int | slice = slice(None)) -> Floats:
+    """Return what pairs of downsets add at the end of a batch of so many stages under one replication; start: of that
+    downset alone.
+
+    What layers of several stages share is added up among them: a ring of as many stages as layers that hold it, at most
+    all, 2 (n - 1) / n of its gradient over the links between stages, 2 (n - 1) latencies.
+    """
     one = case.replications[which]
     latency_s = one.reduction_latency_s if one.data_parallel > 1 else 0.0
     reduction_s = one.reduction_s_per_byte * case.sums.gradient_bytes[start] + latency_s
-    return np.asarray(reduction_s + case.sums.optimizer_s[start] / one.optimizer_shards)
+    found = reduction_s + case.sums.optimizer_s[start] / one.optimizer_shards
+    for held, parted in zip(case.variant.shared, case.sums.parted, strict=True):
+        others = min(stages, len(set(held.layers))) - 1
+        if others > 0 and held.gradient_bytes:
+            byte_s = one.boundary_s_per_byte * held.gradient_bytes / (others + 1)
+            found = found + parted[start] * (2.0 * others * (byte_s + one.boundary_latency_s))
+    return np.asarray(found)

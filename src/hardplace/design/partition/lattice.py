@@ -18,7 +18,8 @@ class Lattice:
     """Sums over the stage between downsets a (what comes before it) and b, shape (downsets, downsets) each.
 
     valid: a is a proper subset of b. tensor_parallel: the stage is on a group of more than one device.
-    arriving, leaving: bytes of the boundaries that cross into and out of it.
+    arriving, leaving: bytes of the boundaries that cross into and out of it. parted: of what layers share, which
+    stages hold some but not all of its holders.
     """
 
     members: Bools
@@ -33,6 +34,7 @@ class Lattice:
     optimizer_s: Floats
     arriving: Floats
     leaving: Floats
+    parted: tuple[Bools, ...]
 
 
 def lattice(variant: Variant) -> Lattice:
@@ -44,6 +46,16 @@ def lattice(variant: Variant) -> Lattice:
     def of(field: str) -> Floats:
         return cuts.between(np.array([getattr(layer, field) for layer in variant.layers], dtype=np.float64))
 
+    often = [np.bincount(np.array(one.layers), minlength=len(variant.layers)) for one in variant.shared]
+    held = [cuts.between(one.astype(np.float64)) for one in often]
+
+    def once(field: str) -> Floats:
+        """Return sums in which what layers share counts once a stage."""
+        total = of(field)
+        for one, count in zip(variant.shared, held, strict=True):
+            total = total - getattr(one, field) * np.maximum(0.0, count - 1.0)
+        return total
+
     source = members[:, [edge.source for edge in variant.boundaries]]
     target = members[:, [edge.target for edge in variant.boundaries]]
     weight = np.array([edge.bytes for edge in variant.boundaries], dtype=np.float64)
@@ -53,13 +65,14 @@ def lattice(variant: Variant) -> Lattice:
         tensor_parallel=(of("tensor_parallel") > 0) & (variant.tensor_parallel > 1),
         forward_s=of("forward_s"),
         backward_s=of("backward_s"),
-        gradient_bytes=of("gradient_bytes"),
-        state_bytes=of("state_bytes"),
-        sharded_bytes=of("sharded_state_bytes"),
+        gradient_bytes=once("gradient_bytes"),
+        state_bytes=once("state_bytes"),
+        sharded_bytes=once("sharded_state_bytes"),
         activation_bytes=of("activation_bytes"),
-        optimizer_s=of("optimizer_s"),
+        optimizer_s=once("optimizer_s"),
         arriving=((source & ~target) * weight) @ target.T.astype(np.float64),
         leaving=(~source).astype(np.float64) @ ((source & ~target) * weight).T,
+        parted=tuple((count > 0) & (count < len(one.layers)) for one, count in zip(variant.shared, held, strict=True)),
     )
 
 

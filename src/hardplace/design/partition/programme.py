@@ -181,7 +181,7 @@ def _first_stage(
         return None
     floor_s = load[reachable].min() * (case.rounds + stages - 1)
     for which in np.flatnonzero(usable & (floor_s < limit_s)).tolist():
-        total = load[reachable] * (case.rounds[which] + stages - 1) + ends_s(case, which, 0)[reachable]
+        total = load[reachable] * (case.rounds[which] + stages - 1) + ends_s(case, which, stages, 0)[reachable]
         if total.min() < limit_s:
             first = int(reachable[np.argmin(total)])
             best = _plan(problem, case, fronts, groups, which, case.sums.valid, first)
@@ -201,7 +201,7 @@ def _slowest_stage(
     for which in np.argsort(loads_s, kind="stable").tolist():
         if not _usable(problem, case, stages, groups)[which]:
             continue
-        end_s = ends_s(case, which)
+        end_s = ends_s(case, which, stages)
         # The slowest of the stages is at least their mean.
         if loads_s[which] + end_s[0, -1] / stages >= limit_s:
             continue
@@ -272,7 +272,7 @@ def _plan(
     for stage in range(count, 0, -1):
         value = _bottlenecks(case, fronts, stage, groups, at, _row(problem, case, at, stage, allowed))
         following = int(np.argmin(value)) if first is None or stage < count else first
-        found.append(_stage(problem, case, which, at, following, stage))
+        found.append(_stage(problem, case, which, at, following, stage, count))
         groups -= int(case.sums.tensor_parallel[at, following])
         at = following
     bottleneck_s = max(one.load_s for one in found)
@@ -297,7 +297,9 @@ def _row(problem: PartitionProblem, case: PartitionCase, start: int, stage: int,
     return np.where(allowed[start] & (memory <= problem.memory_bytes), costs.at(stage)[start], np.inf)
 
 
-def _stage(problem: PartitionProblem, case: PartitionCase, which: int, start: int, end: int, stage: int) -> Stage:
+def _stage(
+    problem: PartitionProblem, case: PartitionCase, which: int, start: int, end: int, stage: int, stages: int
+) -> Stage:
     sums, costs, one = case.sums, case.costs, case.replications[which]
     load_s = float(costs.at(stage)[start, end])
     again = 2.0 if problem.recompute and stage > 1 else 1.0
@@ -314,6 +316,6 @@ def _stage(problem: PartitionProblem, case: PartitionCase, which: int, start: in
         memory_bytes=memory,
         state_bytes=state,
         activation_bytes=memory - state,
-        reduction_s=float(ends_s(case, which, start)[end]) - optimizer_s,
+        reduction_s=float(ends_s(case, which, stages, start)[end]) - optimizer_s,
         optimizer_s=optimizer_s,
     )

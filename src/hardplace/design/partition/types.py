@@ -34,6 +34,18 @@ class LayerLoad:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SharedLoad:
+    """What several layers count that a stage holds once. layers: indices into the variant's layers, one as often as it
+    counts it; the rest as `LayerLoad` has it, of one of them. Stages that hold it add up its gradient among them."""
+
+    layers: tuple[int, ...]
+    gradient_bytes: float
+    state_bytes: float
+    sharded_state_bytes: float
+    optimizer_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Boundary:
     """A tensor handed from one layer to another (indices into the variant's layers); its gradient goes back."""
 
@@ -62,6 +74,7 @@ class Variant:
     layers: tuple[LayerLoad, ...]
     boundaries: tuple[Boundary, ...]
     replications: tuple[Replication, ...]
+    shared: tuple[SharedLoad, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -19,7 +22,7 @@ from hardplace.errors import Contradiction
 from hardplace.ndtypes import Bools
 
 if TYPE_CHECKING:
-    from ortools.sat.python.cp_model import CpModel, CpSolver
+    from ortools.sat.python.cp_model import CpModel, CpSolver, CpSolverStatus
 
 UNITS = 1_000_000  # of time in the best list schedule: durations are rounded down to them
 _NAMING_STEPS = 20_000
@@ -200,7 +203,7 @@ class ConstraintModel:
         solver.parameters.cp_model_presolve = not second
         solver.parameters.relative_gap_limit = gap / 2
         solver.parameters.catch_sigint_signal = False
-        status = solver.solve(self._model)
+        status = _interruptible(solver, self._model)
         if status in (cp_model.INFEASIBLE, cp_model.MODEL_INVALID):
             raise Contradiction(f"CP-SAT: {solver.status_name(status)}, though the list schedule is a solution")
         if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
@@ -264,3 +267,18 @@ def _mode_taken(every: Modes, item: Assignment) -> int:
     tables = (every.tensor[:, item.task, 0], every.vector[:, item.task, 0])
     fitting = (tables[0] == counts[0]) & (tables[1] == counts[1]) & np.isfinite(every.seconds[:, item.task, 0])
     return int(fitting.argmax())
+
+
+def _interruptible(solver: CpSolver, model: CpModel) -> CpSolverStatus:
+    """Solve on a thread of its own: Python takes an interrupt between steps of the main thread, not within a solve."""
+    if threading.current_thread() is not threading.main_thread():
+        return solver.solve(model)
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        result = pool.submit(solver.solve, model)
+        try:
+            return result.result()
+        except BaseException:
+            while not result.done():  # a solve that has not begun yet does not hear of it
+                solver.stop_search()
+                time.sleep(0.01)
+            raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from hardplace.design.partition.types import Replication
 from hardplace.hardware.types import Setting
 from hardplace.ndtypes import Floats
 from hardplace.workload.types import Shard, Workload
+from hardplace.workload.weights import parts_of, shared_weights, weights_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,11 +64,15 @@ class BoundInputs:
 
     counts, reduced_bytes: (layers,). hop_s: the least that a stage pays for all that comes in, or for all that goes
     out, where there is any; 0 where the graph is not connected. sources, sinks: positions that read nothing of others,
-    and that none reads; infinite where they are not counted.
+    and that none reads; infinite where they are not counted. once: how often the trained parameters of each layer
+    count over the model where those that layers share are one; own: the least share of them that a layer of this kind
+    shares with no other, both (layers,).
     """
 
     counts: Floats
     reduced_bytes: Floats
+    once: Floats
+    own: Floats
     hop_s: float
     sources: float = math.inf
     sinks: float = math.inf
@@ -81,15 +86,25 @@ class BoundInputs:
 def chain(workload: Workload, shard: Shard, setting: Setting, micro_batch: int) -> BoundInputs:
     """Return a model's chain on the network of a setting."""
     layers = shard.layers
-    parameters = np.array([layer.parameters for layer in layers], dtype=np.float64)
+    trained = np.array([sum(weights_of(layer)[:2]) for layer in layers], dtype=np.float64)
+    once = np.bincount(np.array(workload.order), minlength=len(layers)).astype(np.float64)
+    own = np.ones(len(layers))
+    shared = shared_weights(workload, layers)
+    for at, part in enumerate(parts_of(shared, len(workload.order)) if shared else ()):
+        index = workload.order[at]
+        own[index] = min(own[index], 1.0 - sum(part[:2]) / max(1.0, trained[index]))
+    for one in shared:
+        for at in one.layers[1:]:
+            once[workload.order[at]] -= sum(one.sizes[:2]) / max(1.0, trained[workload.order[at]])
     outer = setting.cluster.levels[-1]
-    return linked(
+    made = linked(
         workload.order,
-        parameters * setting.optimizer.reduction_bytes,
+        trained * setting.optimizer.reduction_bytes,
         [(source, target, float(size.at(micro_batch))) for source, target, size in hops(workload, layers)],
         s_per_byte=1.0 / outer.bandwidth_bytes_per_s,
         latency_s=outer.latency_s,
     )
+    return replace(made, once=once, own=own)
 
 
 def linked(
@@ -106,10 +121,13 @@ def linked(
     """
     edges = [edge for edge in handed if edge[2] > 0.0]  # for a tensor without elements nothing is paid
     least_bytes = min((size for _, _, size in edges), default=0.0)
+    counts = np.bincount(np.array(order), minlength=len(reduced_bytes)).astype(np.float64)
     joined = connected(len(order), [(source, target) for source, target, _ in edges])
     return BoundInputs(
-        counts=np.bincount(np.array(order), minlength=len(reduced_bytes)).astype(np.float64),
+        counts=counts,
         reduced_bytes=reduced_bytes,
+        once=counts,
+        own=np.ones(len(counts)),
         hop_s=least_bytes * s_per_byte + latency_s if joined else 0.0,
         sources=len(order) - len({target for _, target, _ in edges}),
         sinks=len(order) - len({source for source, _, _ in edges}),
@@ -154,11 +172,11 @@ def batch_bound_s(
         load = bottlenecks_s[stages.astype(np.int64) - 1]
     # End of the batch: the slowest stage is at least the mean, and at least the one with most layers of a kind.
     per_byte, shards, count = options.reduction_s_per_byte[:, None], options.shards[:, None], options.stages[:, None]
-    update_s = links.counts @ seconds.optimizer_s
-    end = (float(links.counts @ links.reduced_bytes) * per_byte + update_s[None, :] / shards) / count
+    update_s = links.once @ seconds.optimizer_s
+    end = (float(links.once @ links.reduced_bytes) * per_byte + update_s[None, :] / shards) / count
     for layer, number in enumerate(links.counts):
         held = np.ceil(number / count)
         own = links.reduced_bytes[layer] * per_byte + seconds.optimizer_s[layer][None, :] / shards
-        end = np.maximum(end, held * own)
+        end = np.maximum(end, held * links.own[layer] * own)
     batch = load[which] * options.rounds[:, None] + end + options.latency_s[:, None]
     return np.asarray(batch.min(axis=0))

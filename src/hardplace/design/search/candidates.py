@@ -105,12 +105,12 @@ class ReachedPlan:
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """A chip that was reached, with its plan for each model."""
+    """A chip that was reached, with its plan for each model; None: one of a fleet's that does not run there."""
 
     section: int
     places: Ints
     costs: Costs
-    plans: tuple[ReachedPlan, ...]
+    plans: tuple[ReachedPlan | None, ...]
 
 
 @dataclass(slots=True)

@@ -38,7 +38,7 @@ def everything(search: DesignSearch) -> Ended:
         for chip in range(columns.shape[1]):
             own = costs.take(np.array([chip]))
             most += _chip(search, section, columns[:, chip : chip + 1], own)
-    excess = max((scoring.front.excess(scores) for scores in most if min(scores) > 0.0), default=0.0)
+    excess = max((scoring.front.excess(scores) for scores in most), default=0.0)
     stop = Stop.OPTIMAL if excess <= 0.0 else Stop.GAP if excess <= search.ends.gap else Stop.SCHEDULES
     count = search.counted(Refinement.EXACT).entered
     return Ended(stop=stop, excess=max(0.0, excess), evaluations=count, progress=())
@@ -49,14 +49,15 @@ def _places(search: DesignSearch) -> list[Ints]:
     scoring = search.scoring
     chips = scoring.space.whole.size
     if chips > _CHIPS:
-        raise BadInput(f"--exhaustive: a space of {chips:,} chips; expected at most {_CHIPS:,}")
+        raise BadInput("exhaustive", f"a space of {chips:,} chips", f"at most {_CHIPS:,}")
     found = [chips_of_section(scoring, section)[1] for section in range(len(scoring.sections))]
     families = [sum(len(there.families) for there in models) for models in scoring.there]
     count = sum(one.shape[1] * number for one, number in zip(found, families, strict=True))
     if count > MOST:
         raise BadInput(
-            f"--exhaustive: {count:,} candidates (a chip with a plan family each) within the limits; expected at most "
-            f"{MOST:,}: a smaller space or area, or fewer choices of a plan"
+            "exhaustive",
+            f"{count:,} candidates (a chip with a plan family each) within the limits",
+            f"at most {MOST:,}: a smaller space or area, or fewer choices of a plan",
         )
     return found
 
@@ -68,22 +69,24 @@ def _chip(search: DesignSearch, section: int, places: Ints, costs: Costs) -> lis
     reached: list[list[ReachedPlan]] = []
     possible: list[list[ReachedPlan]] = []
     for model, there in enumerate(scoring.there[section]):
-        pairs = []
+        plans: tuple[list[ReachedPlan], list[ReachedPlan]] = [], []
         for number, family in enumerate(there.families):
             job = job_of(scoring, section, places, model, family)
             outcome = search.evaluate(job)
             search.counted(Refinement.EXACT).entered += 1
-            if isinstance(outcome, Infeasible) or _slow(scoring, model, outcome.samples_per_s):
+            if isinstance(outcome, Infeasible):
                 continue
             energy = float(joules[model][number, 0])
-            upper = ReachedPlan(job, outcome.bound_samples_per_s, energy, None)
-            pairs.append((ReachedPlan(job, outcome.samples_per_s, energy, outcome), upper))
-        reached.append([plan for plan, _ in pairs])
-        possible.append([plan for _, plan in pairs])
-    for plans in _choices(scoring, costs, reached):
-        scores = reached_scores(scoring, costs, plans)
-        scoring.front.offer(scores, Reached(section, places, costs, plans))
-    return [reached_scores(scoring, costs, plans) for plans in _choices(scoring, costs, possible)]
+            if not _slow(scoring, model, outcome.samples_per_s):
+                plans[0].append(ReachedPlan(job, outcome.samples_per_s, energy, outcome))
+            if not _slow(scoring, model, outcome.bound_samples_per_s):
+                plans[1].append(ReachedPlan(job, outcome.bound_samples_per_s, energy, None))
+        reached.append(plans[0])
+        possible.append(plans[1])
+    for chosen in _choices(scoring, costs, reached):
+        scores = reached_scores(scoring, costs, chosen)
+        scoring.front.offer(scores, Reached(section, places, costs, chosen))
+    return [reached_scores(scoring, costs, chosen) for chosen in _choices(scoring, costs, possible)]
 
 
 def _slow(scoring: Scoring, model: int, samples_per_s: float) -> bool:
@@ -91,9 +94,9 @@ def _slow(scoring: Scoring, model: int, samples_per_s: float) -> bool:
     return bool(scoring.in_time(scoring.models[model], speeds)[0] <= 0.0)
 
 
-def _choices(scoring: Scoring, costs: Costs, plans: list[list[ReachedPlan]]) -> list[tuple[ReachedPlan, ...]]:
+def _choices(scoring: Scoring, costs: Costs, plans: list[list[ReachedPlan]]) -> list[tuple[ReachedPlan | None, ...]]:
     """Return what a chip can be scored with: each plan by itself for several objectives, else each model's best."""
-    if not all(plans):
+    if not (any(plans) if scoring.goal.shared else all(plans)):
         return []
     if len(scoring.goal.objectives) > 1:
         return [(plan,) for plan in plans[0]]
@@ -102,4 +105,4 @@ def _choices(scoring: Scoring, costs: Costs, plans: list[list[ReachedPlan]]) -> 
     def value(plan: ReachedPlan) -> float:
         return scoring.goal.score(objective, plan.samples_per_s, plan.joules, costs)
 
-    return [tuple(max(mine, key=value) for mine in plans)]
+    return [tuple(max(mine, key=value, default=None) for mine in plans)]

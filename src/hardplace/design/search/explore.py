@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from hardplace.branch_and_bound.front import Front, Scores
-from hardplace.branch_and_bound.loop import Deadline, Ended, Loop
+from hardplace.branch_and_bound.loop import Deadline, Ended, Loop, TimeUp
 from hardplace.branch_and_bound.types import Progress, Stop, StoppingRule
 from hardplace.design.chip_set import best_chip_set
 from hardplace.design.exact.evaluator import ChipEvaluator, in_process
-from hardplace.design.goals import Objective
+from hardplace.design.goals import Combine, Objective
 from hardplace.design.partition.types import Infeasible
 from hardplace.design.question import Question
 from hardplace.design.search import single as ones
@@ -53,13 +53,14 @@ class DesignSearch:
     """One search over a space of chips and the plans of one model or several.
 
     report: called with each Progress. evaluator: where exact evaluations are done; None: in this process. within: the
-    deadline of what the search is a part of; None: its own, from now.
+    deadline of what the search is a part of; None: its own, from now. start: chips that were reached before.
     """
 
     question: Question
     ends: StoppingRule
     report: Callable[[Progress], None] | None = None
     evaluator: ChipEvaluator | None = None
+    start: tuple[Reached, ...] = ()
     within: InitVar[Deadline | None] = None
 
     def __post_init__(self, within: Deadline | None) -> None:
@@ -85,6 +86,8 @@ class DesignSearch:
             there=tuple(tuple(model.on(section) for model in models) for section in parts),
             front=Front[Reached](),
         )
+        for one in self.start:
+            self.front.offer(ones.reached_scores(self.scoring, one.costs, one.plans), one)
         self._tally = SearchCounts(excluded=self.scoring.limits.excluded)
         self._laid_out_s = self.deadline.elapsed_s
 
@@ -102,7 +105,7 @@ class DesignSearch:
         whole = self.question.space.whole
         for index in range(len(self.scoring.sections)):
             scores = scores_of(self.scoring.vectors(self.scoring.known(index, *corners([whole]))))
-            if min(scores) > 0.0:
+            if self.scoring.possible(np.array(scores)[:, None])[0]:
                 self._tally.levels[Refinement.BOX].entered += whole.size * self._families(index)
                 yield scores, BoxCandidate(index, whole)
 
@@ -165,7 +168,7 @@ class DesignSearch:
     def several(self) -> bool:
         """Whether several scores count: objectives, or the models of a fleet."""
         goal = self.question.goal
-        return len(goal.objectives) > 1 or (goal.fleet > 1 and len(self.scoring.models) > 1)
+        return len(goal.objectives) > 1 or goal.shared
 
     def counted(self, level: Refinement) -> Count:
         """Return the counts of a level, to count on."""
@@ -226,6 +229,9 @@ class DesignSearch:
 
     def nothing(self) -> Infeasible:
         """Return what every candidate lacks when a search of all of them reached nothing."""
+        few = self._few_chips()
+        if few is not None:
+            return few
         limit_s = self.question.budget.step_s
         least_s = self.scoring.limits.excluded.step_s
         if limit_s is not None and np.isfinite(least_s):
@@ -245,6 +251,26 @@ class DesignSearch:
             )
         return short
 
+    def _few_chips(self) -> Infeasible | None:
+        """Return that a fleet is too small, where every model runs on a chip of the front: no chip takes more models
+        than one there does."""
+        if not self.question.goal.shared or not self.front.points:
+            return None
+        values = np.array([scores for scores, _ in self.front.points]) > 0.0
+        if not values.any(axis=0).all():
+            return None
+        for chips in range(self.question.goal.fleet + 1, values.shape[1] + 1):
+            goal = replace(self.question.goal, fleet=chips, combine=Combine.WORST)
+            if best_chip_set(goal, values.astype(np.float64))[0] > 0.0:
+                break
+        return Infeasible(
+            what="chips of the fleet: no choice of as many has a plan for every model; the least that has",
+            needed=float(chips),
+            available=float(self.question.goal.fleet),
+            unit="chips",
+            remedy="a larger fleet, or fewer models",
+        )
+
     def evaluate(self, job: Job) -> Outcome:
         """Return the outcome of a job."""
         return self._evaluator.evaluate(job)
@@ -255,10 +281,11 @@ class DesignSearch:
     def _found(self, ended: Ended) -> SearchOutcome:
         """Return the account of a search: what was reached, evaluated exactly, in the smallest memories that do."""
         points = sorted(self.front.points, key=lambda one: one[0], reverse=True)
-        if self.several and self.question.goal.fleet > 1 and points:
-            _, places = best_chip_set(self.question.goal, np.array([scores for scores, _ in points]))
-            points = [points[place] for place in sorted(set(places))]
-        reached = tuple(self._exactly(one) for _, one in points)
+        if self.question.goal.shared and points:
+            score, places = best_chip_set(self.question.goal, np.array([scores for scores, _ in points]))
+            points = [points[place] for place in sorted(set(places))] if score > 0.0 else []
+        reached, stopped = self._evaluated([one for _, one in points], ended.stop)
+        scores = tuple(ones.reached_scores(self.scoring, one.costs, one.plans) for one in reached)
         chips = self.question.space.chips
         every = sum(
             self.question.space.whole.size * self._families(index) for index in range(len(self.scoring.sections))
@@ -271,9 +298,9 @@ class DesignSearch:
         limits = RefinementLevel(name="limits", entered=every, discarded=self._tally.beyond, seconds=self._laid_out_s)
         return SearchOutcome(
             reached=reached,
-            scores=tuple(ones.reached_scores(self.scoring, one.costs, one.plans) for one in reached),
-            excess=max(ended.excess, within),
-            stop=Stop.GAP if ended.stop is Stop.OPTIMAL and within > 0.0 else ended.stop,
+            scores=scores,
+            excess=_relative(max(ended.excess, within), [point for point, _ in points], scores),
+            stop=Stop.GAP if stopped is Stop.OPTIMAL and within > 0.0 else stopped,
             levels=(limits, *levels),
             progress=ended.progress,
             chips=chips,
@@ -282,18 +309,53 @@ class DesignSearch:
             seconds=self.deadline.elapsed_s,
         )
 
-    def _exactly(self, reached: Reached) -> Reached:
-        return replace(reached, plans=tuple(self.best_memory(reached, index) for index in range(len(reached.plans))))
+    def _evaluated(self, points: list[Reached], stop: Stop) -> tuple[tuple[Reached, ...], Stop]:
+        """Return points with all plans evaluated, and why the search stopped: also an interrupt or the deadline here.
 
-    def best_memory(self, reached: Reached, model: int) -> ReachedPlan:
-        """Return a plan evaluated exactly, in the smallest memory in which it is as fast."""
+        From then on what is left is evaluated with list schedules.
+        """
+        found: list[Reached] = []
+        quick = in_process(self.question, self.ends.gap, work=0.0)
+        for one in points:
+            if stop not in (Stop.SECONDS, Stop.INTERRUPTED):
+                try:
+                    found.append(self._exactly(one, self._evaluator))
+                    continue
+                except KeyboardInterrupt:
+                    stop = Stop.INTERRUPTED
+                except TimeUp:
+                    stop = Stop.SECONDS
+            found.append(self._exactly(one, quick))
+        return tuple(found), stop
+
+    def _exactly(self, reached: Reached, evaluator: ChipEvaluator) -> Reached:
+        models = range(len(reached.plans))
+        return replace(reached, plans=tuple(self.best_memory(reached, index, evaluator) for index in models))
+
+    def best_memory(self, reached: Reached, model: int, evaluator: ChipEvaluator) -> ReachedPlan | None:
+        """Return a plan that the evaluator evaluated, in the smallest memory in which it is as fast; None: no plan."""
         plan = reached.plans[model]
-        outcome = plan.evaluation or self.evaluate(plan.job)
+        if plan is None:
+            return None
+        outcome = plan.evaluation or evaluator.evaluate(plan.job)
         assert isinstance(outcome, Evaluation)
         for capacity in self.scoring.sections[reached.section].capacities[:-1]:
             family = replace(plan.job.family, memory_bytes=capacity)
             job = replace(plan.job, family=family, chip=replace(plan.job.chip, memory_bytes=capacity))
-            smaller = self.evaluate(job)
+            smaller = evaluator.evaluate(job)
             if isinstance(smaller, Evaluation) and smaller.samples_per_s >= outcome.samples_per_s:
                 return ReachedPlan(job, smaller.samples_per_s, plan.joules, smaller)
         return ReachedPlan(plan.job, outcome.samples_per_s, plan.joules, outcome)
+
+
+def _relative(excess: float, front: Sequence[Scores], scores: Sequence[Scores]) -> float:
+    """Return an excess over the points of a front as one over the scores that their evaluations have."""
+    if not scores:
+        return excess
+    shares = [
+        before / after
+        for point, now in zip(front, scores, strict=True)
+        for before, after in zip(point, now, strict=True)
+        if before > 0.0
+    ]
+    return max(0.0, (1.0 + excess) * max(shares) - 1.0)

@@ -17,7 +17,7 @@ from hardplace.design.search.sections import Limits, Section
 from hardplace.design.types import Evaluation
 from hardplace.hardware.blueprint import Blueprint
 from hardplace.hardware.space import ChipSpace
-from hardplace.ndtypes import Floats, Ints
+from hardplace.ndtypes import Bools, Floats, Ints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +119,12 @@ class Scoring:
     def excess(self, vectors: Floats) -> Floats:
         """Return by how much each column exceeds the front, shape (chips,); -1 where nothing is possible."""
         found = self.front.excesses(vectors)
-        return np.where((vectors > 0.0).all(axis=0), found, -1.0)
+        return np.where(self.possible(vectors), found, -1.0)
+
+    def possible(self, vectors: Floats) -> Bools:
+        """Return which columns can be an answer, or one of the chips of a fleet, on which one model has to run."""
+        positive = vectors > 0.0
+        return np.asarray(positive.any(axis=0) if self.goal.shared else positive.all(axis=0))
 
 
 def scores_of(vectors: Floats) -> Scores:

@@ -14,6 +14,7 @@ from hardplace.design.search.candidates import ChipBlock, ChipCandidate
 from hardplace.design.search.scoring import Scoring, scores_of
 from hardplace.ndtypes import Floats, Ints
 
+_LEAST = 1e-12
 _FEW = 512  # chips that are priced together
 
 
@@ -47,7 +48,7 @@ def spread(scoring: Scoring, block: ChipBlock, check: Callable[[], None]) -> Spr
     left: list[tuple[Scores, ChipCandidate | ChipBlock]] = []
     for _, one in done.left:
         most = ones.scores(scoring, one)
-        beyond = scoring.front.excess(most) if min(most) > 0.0 else -1.0
+        beyond = float(scoring.excess(np.array(most)[:, None])[0])
         if beyond > scoring.gap:
             left.append((most, one))
         else:
@@ -68,7 +69,8 @@ def spread(scoring: Scoring, block: ChipBlock, check: Callable[[], None]) -> Spr
 
 def _apart(vectors: Floats, factor: float) -> Ints:
     """Return a few columns, the largest products first, those first of which none is nearly as good as another."""
-    size = np.log(vectors).sum(axis=0)
+    # A model of a fleet that does not run on a chip has a score of 0: it counts as a very small one.
+    size = np.log(np.maximum(vectors, _LEAST)).sum(axis=0)
     left = np.ones(vectors.shape[1], dtype=bool)
     found: list[int] = []
     while left.any() and len(found) < _FEW:

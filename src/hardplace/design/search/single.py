@@ -45,10 +45,17 @@ def job_of(
 
 def next_step(scoring: Scoring, one: ChipCandidate) -> tuple[int, int] | None:
     """Return the (model, family) to refine: of the models' best families the one refined least; None: all exact."""
-    tops = [_top(scoring, one, model) for model in range(len(scoring.models))]
-    stages = [int(one.stages[model][family]) for model, family in enumerate(tops)]
-    model = int(np.argmin(stages))
+    tops = {model: _top(scoring, one, model) for model in _running(one)}
+    stages = {model: int(one.stages[model][family]) for model, family in tops.items()}
+    if not stages:
+        return None
+    model = min(stages, key=lambda each: stages[each])
     return None if stages[model] == Refinement.EXACT else (model, tops[model])
+
+
+def _running(one: ChipCandidate) -> list[int]:
+    """Return the models that may run on a chip: all of them, but for a fleet's."""
+    return [model for model, speed in enumerate(one.samples_per_s) if speed.max(initial=0.0) > 0.0]
 
 
 def _top(scoring: Scoring, one: ChipCandidate, model: int) -> int:
@@ -72,7 +79,8 @@ def job(scoring: Scoring, one: ChipCandidate) -> Job | None:
 def refine(scoring: Scoring, one: ChipCandidate, outcome: Outcome | None) -> list[tuple[Scores, ChipCandidate | None]]:
     """Refine a chip by one step; a chip whose best families are all exact can be refined no more."""
     step = next_step(scoring, one)
-    assert step is not None
+    if step is None:
+        return []  # an attempt has shown that it does not run
     one, (model, family) = one.copy(), step
     if outcome is not None:
         _settle(scoring, one, model, family, outcome)
@@ -81,14 +89,14 @@ def refine(scoring: Scoring, one: ChipCandidate, outcome: Outcome | None) -> lis
     else:
         _place(scoring, one, model, family)
     now = scores(scoring, one)
-    if min(now) <= 0.0 or scoring.front.excess(now) <= 0.0:
+    if scoring.excess(np.array(now)[:, None])[0] <= 0.0:
         return []
     return [(now, one if next_step(scoring, one) is not None else None)]
 
 
 def attempt(scoring: Scoring, one: ChipCandidate) -> None:
     """Place each model's best family, so that something is reached soon."""
-    for model in range(len(scoring.models)):
+    for model in _running(one):
         family = _top(scoring, one, model)
         if one.stages[model][family] == Refinement.PARTS:
             _price(scoring, one, model, family)
@@ -162,15 +170,15 @@ def _in_time(scoring: Scoring, model: int, samples_per_s: float) -> float:
 
 
 def _reach(scoring: Scoring, one: ChipCandidate, model: int, plan: ReachedPlan) -> None:
-    """Take a plan of a model if it is the chip's best, and offer the chip if every model has one."""
+    """Take a plan of a model if it is the chip's best, and offer the chip if every model has one (a fleet's: any)."""
     if _in_time(scoring, model, plan.samples_per_s) <= 0.0:
         return
     known = one.reached.get(model)
     if known is not None and _value(scoring, one, known) > _value(scoring, one, plan):
         return
     one.reached[model] = plan
-    if len(one.reached) == len(scoring.models):
-        plans = tuple(one.reached[index] for index in range(len(scoring.models)))
+    if scoring.goal.shared or len(one.reached) == len(scoring.models):
+        plans = tuple(one.reached.get(index) for index in range(len(scoring.models)))
         scoring.front.offer(
             reached_scores(scoring, one.costs, plans), Reached(one.section, one.places, one.costs, plans)
         )
@@ -180,11 +188,11 @@ def _value(scoring: Scoring, one: ChipCandidate, plan: ReachedPlan) -> float:
     return scoring.goal.score(scoring.goal.objectives[0], plan.samples_per_s, plan.joules, one.costs)
 
 
-def reached_scores(scoring: Scoring, costs: Costs, plans: tuple[ReachedPlan, ...]) -> Scores:
-    """Return the scores of a chip with these plans."""
+def reached_scores(scoring: Scoring, costs: Costs, plans: tuple[ReachedPlan | None, ...]) -> Scores:
+    """Return the scores of a chip with these plans; None: a model that does not run there."""
     known = FamilyBounds(
-        samples_per_s=tuple(np.array([[plan.samples_per_s]]) for plan in plans),
-        joules=tuple(np.array([[plan.joules]]) for plan in plans),
+        samples_per_s=tuple(np.array([[0.0 if plan is None else plan.samples_per_s]]) for plan in plans),
+        joules=tuple(np.array([[0.0 if plan is None else plan.joules]]) for plan in plans),
         costs=costs,
     )
     return tuple(scoring.vectors(known)[:, 0].tolist())

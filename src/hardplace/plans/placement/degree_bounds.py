@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
-from hardplace.cost.layers.work import LayerWork
 from hardplace.ndtypes import Floats
 from hardplace.plans.chain import LayerChain
 from hardplace.plans.memory import StageContents, stage_memory
@@ -16,6 +16,7 @@ from hardplace.plans.pipeline import forwards_left, in_flight
 from hardplace.plans.placement.stages import LayerColumns
 from hardplace.plans.plan import PipelineSchedule, Plan
 from hardplace.workload.types import Recompute
+from hardplace.workload.weights import WeightSizes, parts_of
 
 _NOTHING = StageContents(
     parameters=0,
@@ -25,19 +26,21 @@ _NOTHING = StageContents(
     working_bytes=0.0,
     largest_parameters=0,
     boundary_bytes=0.0,
+    largest_trained_parameters=0,
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DegreeBounds:
     """Least seconds of a model under a plan's degrees, over the sites: of all layers and of one that is cut; forward,
-    backward with weight gradients, and of these the ones that run apart. again_s: what recompute adds to a layer."""
+    backward with weight gradients, and backward alone where these run apart. again_s: what recompute adds to a
+    layer."""
 
     forward_s: float
     backward_s: float
     layer_forward_s: float
     layer_backward_s: float
-    layer_weight_s: float
+    layer_apart_s: float
     again_s: float
 
 
@@ -45,7 +48,7 @@ def least_of(chain: LayerChain, plain: Sequence[LayerColumns], recomputed: Seque
     """Return the least seconds over the sites' layers."""
     forward = np.min([one.seconds[0] for one in plain], axis=0)
     backward = np.min([one.seconds[1] + one.seconds[2] for one in plain], axis=0)
-    weight = np.max([one.seconds[2] for one in plain], axis=0)
+    apart = np.min([one.seconds[1] for one in plain], axis=0)
     again = np.min(
         [(b.seconds[1:] - a.seconds[1:]).sum(axis=0) for a, b in zip(plain, recomputed, strict=True)], axis=0
     )
@@ -58,7 +61,7 @@ def least_of(chain: LayerChain, plain: Sequence[LayerColumns], recomputed: Seque
         backward_s=float(backward.sum()),
         layer_forward_s=inner(forward),
         layer_backward_s=inner(backward),
-        layer_weight_s=inner(weight),
+        layer_apart_s=inner(apart),
         again_s=max(0.0, inner(again)),
     )
 
@@ -90,7 +93,6 @@ def least_step_s(least: DegreeBounds, layers: int, plan: Plan, hop_s: float, *, 
     bound_s = times * max(mean_s, forward_s + backward_s)
     if stages == 1 or any_schedule:
         return bound_s
-    ways: list[float] = []
     turn_s = least.forward_s + (stages * plan.virtual - 1) * hop_s
     if plan.schedule is PipelineSchedule.GPIPE:
         return least.forward_s + least.backward_s + (times - 1) * max(mean_s, forward_s + backward_s)
@@ -99,34 +101,38 @@ def least_step_s(least: DegreeBounds, layers: int, plan: Plan, hop_s: float, *, 
         way_s = turn_s + least.backward_s + (stages - 1) * hop_s
         mean_s = ((times - 1) * least.backward_s + left[0] * least.forward_s) / stages
         return max(bound_s, way_s + max(mean_s, (times - 1) * backward_s + left[0] * forward_s))
-    apart_s = least.layer_weight_s if plan.schedule is PipelineSchedule.ZERO_BUBBLE else 0.0
+    up_s = least.layer_apart_s if plan.schedule is PipelineSchedule.ZERO_BUBBLE else least.layer_backward_s
     chunk_s = (most // plan.virtual) * least.layer_forward_s
     # of the first stage with so many layers: the stages before it have fewer, the others what is left
-    for stage in (0, stages - 1):
-        after = max(0, layers - stage * (most - 1) - most - (plan.virtual - 1)) / plan.virtual
-        left = forwards_left(stage, stages, times, plan.virtual)
-        above_s = after * (least.layer_backward_s - apart_s)
-        ways.append(turn_s + above_s + times * backward_s + sum(left) * chunk_s)
-    return max(bound_s, min(ways))
+    after = np.maximum(0, layers - most - np.arange(stages) * (most - 1) - (plan.virtual - 1)) / plan.virtual
+    ways = after * up_s + _forwards_left(stages, times, plan.virtual) * chunk_s
+    return max(bound_s, turn_s + times * backward_s + float(ways.min()))
+
+
+@lru_cache(maxsize=1024)
+def _forwards_left(stages: int, times: int, virtual: int) -> Floats:
+    """Return, by stage, how many forward passes of a chunk follow its first backward pass."""
+    return np.array([sum(forwards_left(stage, stages, times, virtual)) for stage in range(stages)], dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LightestLayer:
-    """The lightest layer that is cut, under a plan: parameters (elements), and bytes kept a micro-batch."""
+    """The lightest layer that is cut, under a plan: weights that it shares with no other, and bytes kept a
+    micro-batch."""
 
-    parameters: int
-    expert_parameters: int
+    sizes: WeightSizes
     saved_bytes: float
     eased_bytes: float  # kept where it is recomputed
 
 
-def weights_of(plain: Sequence[LayerWork], recomputed: Sequence[LayerWork]) -> LightestLayer:
+def lightest_of(plain: LayerChain, recomputed: LayerChain) -> LightestLayer:
     """Return the least of each over the layers that are cut."""
+    shared = parts_of(plain.shared, len(plain.whole))[plain.inner]
+    own = [one.weights.plus(part, -1) for one, part in zip(plain.layers, shared, strict=True)]
     return LightestLayer(
-        parameters=min((one.parameters for one in plain), default=0),
-        expert_parameters=min((one.expert_parameters for one in plain), default=0),
-        saved_bytes=min((one.saved_bytes for one in plain), default=0.0),
-        eased_bytes=min((one.saved_bytes for one in recomputed), default=0.0),
+        sizes=WeightSizes(*map(min, zip(*own, strict=True))),
+        saved_bytes=min((one.saved_bytes for one in plain.layers), default=0.0),
+        eased_bytes=min((one.saved_bytes for one in recomputed.layers), default=0.0),
     )
 
 
@@ -136,7 +142,7 @@ def may_fit(weights: LightestLayer, layers: int, plan: Plan, memory_bytes: Seque
     memory_bytes: of a device by stage. A stage holds as many layers as their weights, gradients, states and kept
     activations allow.
     """
-    one = replace(_NOTHING, parameters=weights.parameters, expert_parameters=weights.expert_parameters)
+    one = replace(_NOTHING, **weights.sizes._asdict())
     base = stage_memory(plan, 0, _NOTHING).total_bytes
     layer = stage_memory(plan, 0, one).total_bytes - base
     held = 0

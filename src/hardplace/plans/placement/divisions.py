@@ -22,14 +22,14 @@ from hardplace.plans.placement.degree_bounds import (
     compute_step_s,
     least_of,
     least_step_s,
+    lightest_of,
     may_fit,
-    weights_of,
 )
 from hardplace.plans.placement.partitions import PlanPartitions
 from hardplace.plans.placement.space import ModelDims, PlanSpace, orders, pipelines, rank_degrees, shape_of, shards
 from hardplace.plans.placement.stages import LayerColumns, LayerVariants, Stages, layers_of
 from hardplace.plans.plan import INSIDE_OUT, PipelineSchedule, Plan
-from hardplace.plans.timing import Known, end_of_stage
+from hardplace.plans.timing import Known, end_of_stage, groups_of, replicas_of
 from hardplace.workload.types import Layer, Recompute, Workload
 
 Inventory = Sequence[tuple[Device, Node, int]]
@@ -100,12 +100,16 @@ class Divisions:
 
     def divisions(self) -> Iterable[tuple[Plan, dict[Recompute, LayerChain], Fleet]]:
         """Yield every way to divide the model at its least micro-batch, sharded as far as it goes, with its chains."""
-        seen: set[Plan] = set()
+        found: dict[Plan, DegreeChoice] = {}
         for cell in self.cells():
-            least = replace(cell.plan, micro_batch=1, order=INSIDE_OUT)
-            if least not in seen:
-                seen.add(least)
-                yield replace(cell.plan, zero=max(zero for zero, _ in cell.sharded)), cell.block.recomputed, cell.fleet
+            if cell.sharded:
+                key = replace(cell.plan, micro_batch=1, order=INSIDE_OUT)
+                if key not in found or cell.plan.micro_batch < found[key].plan.micro_batch:
+                    found[key] = cell
+        for cell in found.values():
+            ways = [replace(cell.plan, zero=zero, shard=over) for zero, over in cell.sharded]
+            most = max(ways, key=lambda one: (one.zero, one.sharded_over))
+            yield most, cell.block.recomputed, cell.fleet
 
     def estimated(self, plan: Plan, chain: LayerChain, fleet: Fleet) -> PlanEstimate:
         """Return the estimate of a plan whose layers are priced already where they can be."""
@@ -136,7 +140,7 @@ class Divisions:
             recomputed[Recompute.SELECTIVE] = chain_of(
                 self.workload, made, self.decoder, replace(plan, recompute=Recompute.SELECTIVE, recompute_layers=0)
             )
-        weights = {kind: weights_of(plain.layers, chain.layers) for kind, chain in recomputed.items()}
+        weights = {kind: lightest_of(plain, chain) for kind, chain in recomputed.items()}
         return RankLayers(plain, recomputed, weights)
 
     def _cell(self, plan: Plan, block: RankLayers, fleet: Fleet) -> DegreeChoice:
@@ -166,7 +170,10 @@ class Divisions:
             return 0.0
         site, chain = cell.fleet.sites[0], cell.block.plain
         priced = self.priced(cell, plan, chain, site, 1)
-        if len(np.unique(priced.marks[chain.inner])) > 1:
+        among = range(chain.inner.start, chain.inner.stop)
+        if len(np.unique(priced.marks[chain.inner])) > 1 or any(
+            at in among for one in chain.shared for at in one.layers
+        ):
             return 0.0
         layer_s, fixed_s = priced.seconds[:, chain.inner.start], site.pricer.efficiencies.step_s
         known = self._ends_of(cell, plan)
@@ -204,11 +211,13 @@ class Divisions:
     def priced(self, cell: DegreeChoice, plan: Plan, chain: LayerChain, site: DevicePool, seed: int) -> LayerColumns:
         """Return a chain's layers on a site."""
         apart = plan.schedule is PipelineSchedule.ZERO_BUBBLE
-        divided = (plan.zero, plan.shard, plan.data, plan.overlap, plan.gradient) if plan.zero >= 2 else ()
-        strides = (plan.order, plan.pipeline, plan.data) if plan.order[0] is not plan.order[0].TENSOR else ()
-        key = (id(chain), id(cell.fleet), site.device, seed, apart, divided, strides)
+        divided: tuple[object, ...] = ()
+        if plan.zero >= 2:  # parameters and gradients travel in every pass
+            divided = (plan.zero, plan.shard, plan.overlap, plan.gradient, plan.micro_batches, *replicas_of(plan))
+        groups = tuple(groups_of(plan).values())
+        key = (id(chain), id(cell.fleet), site.device, seed, apart, divided, groups)
         if key not in self._layers:
-            self._layers[key] = layers_of(chain.whole, plan, site, self._known[id(cell.fleet)], seed)
+            self._layers[key] = layers_of(chain, plan, site, self._known[id(cell.fleet)], seed)
         return self._layers[key]
 
     def may_fit(self, cell: DegreeChoice, plan: Plan) -> bool:

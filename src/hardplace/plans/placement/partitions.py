@@ -16,6 +16,7 @@ from hardplace.plans.fleet import Fleet
 from hardplace.plans.placement.stages import PrefixBounds, Stages, around, stage_bound_s
 from hardplace.plans.plan import PipelineSchedule, Plan
 from hardplace.plans.simulate_many import stages_done_s
+from hardplace.plans.timing import ties_s
 
 Cut = tuple[int, ...]  # the cut after each stage
 _AT_ONCE = 64
@@ -34,7 +35,8 @@ class PlanPartitions:
 
     by_site: the stages on each site. ends: what was worked out for the same degrees and sharding. limit_s: what is not
     faster than this is of no interest. free_s, where so many layers of a stage are recomputed: a bound without regard
-    to memory, which holds for any larger number of them too.
+    to memory, which holds for any larger number of them too; 0: none (of one micro-batch under hybrid sharding, where
+    two reductions hide behind a second of recompute).
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class PlanPartitions:
         self.sites = fleet.of_stages(plan)
         self.chain = by_site[self.sites[0].device].parts.chain
         self._near = around([one.parts for one in by_site.values()], plan)
+        self._ties_s = ties_s(self.chain.shared, plan, fleet)
         self._hop_s = 0.0
         if plan.pipeline > 1 and not self.chain.edges:
             self._hop_s = fleet.hop_s(plan, self.sites, self.chain.crossing_bytes([0, 1]))
@@ -63,6 +66,7 @@ class PlanPartitions:
         """Return bounds of every stage at every place: first without the end of the step, then with it for those that a
         partition below the limit may have. late: memory comes last, what is known before in free_s."""
         plan = self.plan
+        twice = plan.zero and plan.shard and plan.micro_batches == 1
         chosen, costs = self._standing(limit_s, late)
         found = bottleneck(costs)
         if math.isinf(limit_s) and math.isfinite(found.least):  # what is not below one of its own is of no interest
@@ -70,17 +74,17 @@ class PlanPartitions:
             if plan.virtual > 1:
                 chosen, costs = self._standing(limit_s, late)
                 found = bottleneck(costs)
-        self.free_s = found.least if late else 0.0
+        self.free_s = found.least if late and not twice else 0.0
         if found.least >= limit_s:
             return found
         for stage, ((here, done, total), useful) in enumerate(zip(chosen, found.useful(limit_s), strict=True)):
             one = self._stages(stage)
             which = useful[one.low[here], one.high[here]]
             here, done, total = here[which], done[which], total[which]
-            bound = np.maximum(total, done + one.end_s(plan, here, self._ends)) + self._fixed_s
+            bound = np.maximum(total, done + self._end_s(one, here)) + self._fixed_s
             costs[stage] = self._spread(one, here, bound)
         found = bottleneck(costs)
-        self.free_s = found.least if late else 0.0
+        self.free_s = found.least if late and not twice else 0.0
         if not late or found.least >= limit_s:
             return found
         for stage, cost in enumerate(costs):
@@ -115,6 +119,10 @@ class PlanPartitions:
             chosen.append((here, done, total))
         return chosen, costs
 
+    def _end_s(self, one: Stages, here: Ints) -> Floats:
+        """Return the end of the step of stages, with the gradients that they share with others."""
+        return np.asarray(one.end_s(self.plan, here, self._ends) + one.tied_s(self._ties_s, here))
+
     def _spread(self, one: Stages, here: Ints, values: Floats) -> Floats:
         """Return values of stages as a matrix over pairs of cuts, inf elsewhere."""
         found = np.full(one.parts.cuts.valid.shape, np.inf)
@@ -132,7 +140,7 @@ class PlanPartitions:
             one = self._stages(stage)
             which = one.at(before[:, stage], after[:, stage])
             seconds[:, stage] = one.seconds[:, :, which]
-            ends[stage] = one.end_s(plan, which, self._ends)
+            ends[stage] = self._end_s(one, which)
         hop_s = np.full(len(cuts), self._hop_s)
         if self.chain.edges and plan.pipeline > 1:
             crossing = [self.chain.crossing_bytes(self.places(cut)) for cut in cuts]

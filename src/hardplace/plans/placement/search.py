@@ -10,15 +10,16 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from hardplace.certificate import gap_of
 from hardplace.errors import BadInput
 from hardplace.plans.estimate import PlanEstimate, estimate_plan
 from hardplace.plans.placement.divisions import DegreeChoice, Divisions, Inventory
 from hardplace.plans.placement.partitions import Cut, PlanPartitions, PricedCuts
 from hardplace.plans.placement.space import PlanSpace, check, recomputes, schedules
-from hardplace.plans.plan import INSIDE_OUT, Plan, problems
+from hardplace.plans.plan import INSIDE_OUT, PipelineSchedule, Plan, problems
 from hardplace.workload.types import Recompute, Workload
 
 BEST = 10
@@ -46,8 +47,8 @@ class PlacementResult:
 
     @property
     def gap(self) -> float:
-        """How much faster than the best plan another one could be, as a share of its seconds; 0: it is the optimum."""
-        return max(0.0, 1.0 - self.bound_s / self.best[0].step_s)
+        """By what share more samples/s than the best plan's another one could have at most; 0: it is the optimum."""
+        return gap_of(1.0 / self.best[0].step_s, 1.0 / self.bound_s if self.bound_s > 0.0 else math.inf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +60,26 @@ class _Variant:
     whole: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Bounded:
+    """All ways to cut a variant's stages, bounded, and the one with the least bound, priced."""
+
+    family: PlanPartitions
+    first: PricedCuts
+
+
 @dataclass(slots=True)
 class _Found:
     step_s: float
     name: Plan
     family: PlanPartitions
     cut: Cut
+
+
+def _name(plan: Plan) -> Plan:
+    """Return what is the same of plans that count as one of the ten best: all but order and how many layers of a stage
+    are recomputed."""
+    return replace(plan, recompute_layers=min(1, plan.recompute_layers), order=INSIDE_OUT)
 
 
 class PlanSearch:
@@ -81,8 +96,8 @@ class PlanSearch:
         self.divided, self.space, self.watch, self.most = Divisions(workload, inventory, space), space, watch, most
         self.best: list[_Found] = []
         self.considered = self.short = self.priced = self.cut_count = 0
-        self.open_s, self.cuts_left = math.inf, False
-        self._heap: list[tuple[float, int, DegreeChoice | _Variant | PlanPartitions]] = []
+        self.open_s, self.cuts_left, self._taken_s = math.inf, False, math.inf
+        self._heap: list[tuple[float, int, DegreeChoice | _Variant | _Bounded]] = []
         self._count = itertools.count()
 
     # -- the loop ---------------------------------------------------------------------------------------------------
@@ -95,18 +110,20 @@ class PlanSearch:
             for cell in self.divided.cells():
                 self._enter(cell)
             if not self.considered:
-                raise BadInput(self.divided.refused or self._nothing())
+                raise BadInput(self.divided.refused) if self.divided.refused else self.nothing()
             while self._heap and self._heap[0][0] < self.limit_s:
-                bound_s, _, one = heapq.heappop(self._heap)
-                self._tell(bound_s)
-                self._refine(bound_s, one)
-        except KeyboardInterrupt:
+                self._taken_s = self._heap[0][0]  # first: an interrupt may come between any two steps
+                one = heapq.heappop(self._heap)[2]
+                self._tell(self._taken_s)
+                self._refine(self._taken_s, one)
+            self._taken_s = math.inf
+        except KeyboardInterrupt:  # what was being refined is open, with the bound that it had
             if not self.best:
                 raise
             stopped = True
         return self._answer(stopped) if self.best else None
 
-    def _refine(self, bound_s: float, one: DegreeChoice | _Variant | PlanPartitions) -> None:
+    def _refine(self, bound_s: float, one: DegreeChoice | _Variant | _Bounded) -> None:
         """Take what is most promising one step further: collectives, schedules, ways to cut, sharding, price."""
         match one:
             case DegreeChoice(priced=False):
@@ -121,8 +138,8 @@ class PlanSearch:
                     self._next(bound_s, _Variant(one.cell, plan, True))
             case _Variant():
                 self._cut(bound_s, one)
-            case PlanPartitions():
-                self._price(one)
+            case _Bounded():
+                self._price(one.family, one.first)
 
     def _next(self, bound_s: float, one: _Variant) -> None:
         """Push a variant, or the first that may fit of those with more layers of each stage recomputed."""
@@ -145,8 +162,9 @@ class PlanSearch:
         if family.least_s < self.limit_s:
             self.priced += 1
             self.cut_count += 1
-            self._keep(family, family.first())
-            self._push(max(bound_s, family.least_s), family)
+            first = family.first()
+            self._keep(family, first)
+            self._push(max(bound_s, family.least_s), _Bounded(family, first))
         count = one.plan.recompute_layers
         if count and count + 1 < self.divided.each(one.plan) and self.space.allows("recompute_layers", count + 1):
             more = _Variant(one.cell, replace(one.plan, recompute_layers=count + 1))
@@ -157,17 +175,16 @@ class PlanSearch:
         """What a plan must beat to be among the best."""
         return self.best[-1].step_s if len(self.best) == self.most else math.inf
 
-    def _push(self, bound_s: float, one: DegreeChoice | _Variant | PlanPartitions) -> None:
+    def _push(self, bound_s: float, one: DegreeChoice | _Variant | _Bounded) -> None:
         if bound_s < self.limit_s:
             heapq.heappush(self._heap, (bound_s, next(self._count), one))
 
-    def _price(self, family: PlanPartitions) -> None:
-        """Price all partitions whose bound is below what is known of a plan."""
-        found = next((one for one in self.best if one.family is family), None)
-        if found is None:
-            return
-        tried = [PricedCuts(found.cut, found.step_s)]
-        for batch in family.better(min(found.step_s, self.limit_s), MOST_CUTS):
+    def _price(self, family: PlanPartitions, first: PricedCuts) -> None:
+        """Price all partitions whose bound is below what is known of a plan: its own first, the best of its name (in
+        another order, with more or fewer layers recomputed), and the tenth best."""
+        named_s = next((one.step_s for one in self.best if one.name == _name(family.plan)), math.inf)
+        tried = [first]
+        for batch in family.better(min(first.step_s, named_s, self.limit_s), MOST_CUTS):
             tried += batch
         best = min(tried, key=lambda one: one.step_s)
         if len(tried) > MOST_CUTS:  # some may be left: of the ten best, or even faster than the best
@@ -176,11 +193,12 @@ class PlanSearch:
             tried += faster
             self.open_s, self.cuts_left = min(self.open_s, left_s), True
         self.cut_count += len({one.cut for one in tried}) - 1  # the first was counted when it was found
-        self._keep(family, best)
+        if best.step_s < self.limit_s:
+            self._keep(family, best)
 
     def _keep(self, family: PlanPartitions, found: PricedCuts) -> None:
         """Keep the best plans that differ in more than order and how many layers of a stage are recomputed."""
-        name = replace(family.plan, recompute_layers=min(1, family.plan.recompute_layers), order=INSIDE_OUT)
+        name = _name(family.plan)
         others = [one for one in self.best if one.name != name or one.step_s < found.step_s]
         if not any(one.name == name for one in others):
             others.append(_Found(found.step_s, name, family, found.cut))
@@ -198,12 +216,16 @@ class PlanSearch:
         plans = [(schedule, virtual) for schedule, virtual in schedules(self.space, cell.plan, self.divided.shape)]
         kinds = recomputes(self.space, cell.plan, self.divided.shape)
         count = len(plans) * len(kinds) * len(cell.sharded)
+        if self.space.within is not None:
+            count = sum(map(self.space.admits, _whole(cell, plans, kinds)))
         self.considered += count
         if not count:
             return
-        lightest = Recompute.FULL if any(kind is Recompute.FULL for kind, _ in kinds) else kinds[-1][0]
         zero = max(zero for zero, _ in cell.sharded)
-        if not self.divided.may_fit(cell, replace(cell.plan, recompute=lightest, zero=zero)):
+        # without recompute too: it may keep more (a layer's input larger than what the layer keeps)
+        some = dict.fromkeys((Recompute.NONE, *(kind for kind, _ in kinds)))
+        ways = [replace(cell.plan, recompute=kind, zero=zero) for kind in some if kind in cell.block.weights]
+        if not any(self.divided.may_fit(cell, way) for way in reversed(ways)):
             self.short += count
             return
         self._push(self.divided.compute_s(cell), cell)
@@ -217,6 +239,8 @@ class PlanSearch:
                     continue
                 some = some or count > 0
                 plan = replace(sharded, schedule=schedule, virtual=virtual, recompute=kind, recompute_layers=count)
+                if not self.space.admits(plan):
+                    continue
                 if any(problems(plan)):
                     self.short += 1
                 else:
@@ -229,7 +253,7 @@ class PlanSearch:
         left_s = min((bound_s for bound_s, _, _ in self._heap), default=math.inf)
         return PlacementResult(
             best=tuple(estimates),
-            bound_s=min(left_s, self.open_s, self.best[0].step_s),
+            bound_s=min(left_s, self._taken_s, self.open_s, self.best[0].step_s),
             considered=self.considered,
             short=self.short,
             bounded=self.considered - self.short - self.priced,
@@ -239,15 +263,42 @@ class PlanSearch:
             stopped=stopped,
         )
 
-    def _nothing(self) -> str:
+    def nothing(self) -> BadInput:
+        """Return what to say where no plan has the degrees asked for."""
         devices = sum(count for _, _, count in self.divided.inventory)
+        if self.space.within is not None:
+            return BadInput(
+                "devices",
+                devices,
+                f"a number on which {self.space.within.title} runs some plan with {self.space.global_batch:,} samples, "
+                f"or fewer dimensions held",
+            )
         if self.space.fixed:
             names = ", ".join(f"{name}={','.join(map(str, values))}" for name, values in self.space.fixed.items())
-            return (
-                f"--fix {names}: no plan of {devices:,} devices with {self.space.global_batch:,} samples has these: "
-                f"expected degrees that multiply to the devices, and data x micro_batch that divides the batch"
+            return BadInput(
+                "fixed",
+                names,
+                f"degrees that multiply to the {devices:,} devices, and data x micro_batch that divides the batch of "
+                f"{self.space.global_batch:,} samples",
             )
-        return (
-            f"--batch {self.space.global_batch}: no data-parallel degree of {devices:,} devices divides it: expected a "
-            f"multiple of devices / (tensor x pipeline)"
+        return BadInput(
+            "batch",
+            self.space.global_batch,
+            f"a multiple of devices / (tensor x pipeline): no data-parallel degree of {devices:,} devices divides it",
+        )
+
+
+def _whole(
+    cell: DegreeChoice, schedules: Sequence[tuple[PipelineSchedule, int]], kinds: Sequence[tuple[Recompute, int]]
+) -> Iterator[Plan]:
+    """Yield the plans of a cell, before their stages are cut."""
+    for (zero, shard), (schedule, virtual), (kind, count) in itertools.product(cell.sharded, schedules, kinds):
+        yield replace(
+            cell.plan,
+            zero=zero,
+            shard=shard,
+            schedule=schedule,
+            virtual=virtual,
+            recompute=kind,
+            recompute_layers=count,
         )

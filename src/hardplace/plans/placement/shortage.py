@@ -9,13 +9,15 @@ from typing import Any
 from hardplace.errors import BadInput
 from hardplace.hardware.device import Device, Node
 from hardplace.plans.estimate import PlanEstimate
+from hardplace.plans.pipeline import in_flight
 from hardplace.plans.placement.divisions import Inventory
 from hardplace.plans.placement.search import PlacementResult, PlanSearch
-from hardplace.plans.placement.space import PlanSpace
-from hardplace.plans.plan import OptimizerKind, PipelineSchedule, Plan
+from hardplace.plans.placement.space import PlanSpace, recomputes, schedules
+from hardplace.plans.plan import OptimizerKind, Plan
 from hardplace.workload.types import Recompute, Workload
 
 REMEDIES = 3
+_EASES = (Recompute.NONE, Recompute.SELECTIVE, Recompute.FULL)  # the more is recomputed, the less is kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +48,12 @@ def placed_or_short(
     found = search.run()
     if found is not None:
         return found
-    nearest = min(lightest(search), key=lambda one: max(_over_bytes(one)))
+    # A plan that holds least may fit and yet not be in the space (chunks that its stages have no layers for).
+    light = tuple(lightest(search))
+    light = tuple(one for one in light if search.space.admits(one.plan)) or light
+    nearest = min(light, key=lambda one: (max(_over_bytes(one)) <= 0.0, max(_over_bytes(one))), default=None)
+    if nearest is None:
+        raise search.nothing()
     over = _over_bytes(nearest)
     return Short(
         nearest=nearest.plan,
@@ -63,13 +70,30 @@ def _over_bytes(one: PlanEstimate) -> list[float]:
 
 
 def lightest(search: PlanSearch) -> Iterator[PlanEstimate]:
-    """Yield, for each way to divide the model, an estimate of its plan that holds least: all recomputed, sharded as far
-    as it goes, one micro-batch after the other, stages as even as they go."""
+    """Yield, for each way to divide the model, an estimate of its plan that holds least: sharded and recomputed as far
+    as the space allows, the schedule with the fewest micro-batches in flight, stages as even as they go."""
+    space, shape = search.space, search.divided.shape
     for plan, chains, fleet in search.divided.divisions():
-        kind = Recompute.FULL if Recompute.FULL in chains else Recompute.NONE
-        one = replace(plan, recompute=kind, schedule=PipelineSchedule.ONE_F_ONE_B)
+        flight = {
+            way: in_flight(0, plan.pipeline, plan.micro_batches, way[1], way[0])
+            for way in schedules(space, plan, shape)
+        }
+        kinds = recomputes(space, plan, shape)
+        if not flight or not kinds:
+            continue
+        schedule, virtual = min(flight, key=flight.__getitem__)
+        recompute, count = max(kinds, key=lambda one: (_EASES.index(one[0]), one[1] or shape.layers))
+        one = replace(
+            plan, schedule=schedule, virtual=virtual, recompute=recompute, recompute_layers=min(count, shape.layers)
+        )
+        layers = len(search.divided.workload.order)
+        if shape.branches and plan.pipeline > 1:
+            one = replace(one, assignment=tuple(layer * plan.pipeline // layers for layer in range(layers)))
+        elif plan.pipeline > shape.layers:  # embedding and head are stages of their own
+            more = plan.pipeline - shape.layers
+            one = replace(one, stages=(*(0,) * (more > 1), *(1,) * shape.layers, 0))
         try:
-            yield search.divided.estimated(one, chains[kind], fleet)
+            yield search.divided.estimated(one, chains[recompute], fleet)
         except BadInput:
             continue
 
@@ -82,10 +106,12 @@ def _remedies(workload: Workload, inventory: Inventory, space: PlanSpace) -> Ite
             found = PlanSearch(workload, more, wider, most=1).run()
         except BadInput:
             continue
+        except KeyboardInterrupt:  # what is short is known: the remedies found so far go with it
+            return
         if found is not None:
             count += 1
             yield Remedy(what=what, step_s=found.best[0].step_s)
-        if count == REMEDIES:
+        if count == REMEDIES or (found is not None and found.stopped):
             return
 
 

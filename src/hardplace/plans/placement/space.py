@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, get_type_hints
@@ -41,15 +41,29 @@ _SEARCHED = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlanFilter:
+    """Whose plans alone are searched (a trainer's title), and whether a plan, before its stages are cut, is one."""
+
+    title: str
+    allows: Callable[[Plan], bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanSpace:
-    """Samples a step, and the values that a plan's dimensions are held to; what is not named is searched or usual."""
+    """Samples a step, and the values that a plan's dimensions are held to; what is not named is searched or usual.
+    within: of these plans alone."""
 
     global_batch: int
     fixed: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    within: PlanFilter | None = None
 
     def allows(self, name: str, value: object) -> bool:
         """Return whether a dimension may take a value."""
         return name not in self.fixed or value in self.fixed[name]
+
+    def admits(self, plan: Plan) -> bool:
+        """Return whether a plan is one of those within which is searched."""
+        return self.within is None or self.within.allows(plan)
 
     def of(self, name: str, usual: Sequence[Any]) -> tuple[Any, ...]:
         """Return the values of a dimension: the fixed ones, else the usual."""
@@ -69,14 +83,16 @@ def fixed(asked: Sequence[str]) -> dict[str, tuple[Any, ...]]:
     for text in asked:
         name, equals, values = text.partition("=")
         if not equals or not values:
-            raise BadInput(f"--fix {text}: expected NAME=VALUE or NAME=VALUE,VALUE, such as tensor=8 or zero=1,3")
+            raise BadInput("fixed", text, "NAME=VALUE or NAME=VALUE,VALUE, such as tensor=8 or zero=1,3")
         if name not in (*_SEARCHED, *_NUMERICS):
-            raise unknown("dimension of --fix", name, (*_SEARCHED, *_NUMERICS))
+            raise unknown("dimension", name, (*_SEARCHED, *_NUMERICS))
+        if name in found:
+            raise BadInput("fixed", text, f"each dimension once, with all its values: {name}=VALUE,VALUE")
         kind = Dimension if name == "order" else kinds[name]
-        found[name] = tuple(_value(name, one, kind) for one in values.split(","))
+        found[name] = tuple(dict.fromkeys(_value(name, one, kind) for one in values.split(",")))
         for value in found[name]:
             if expected := expected_of(name, value):
-                raise BadInput(f"--fix {name}={value}: expected {expected}")
+                raise BadInput("fixed", f"{name}={value}", expected)
     return found
 
 
@@ -84,7 +100,7 @@ def _value(name: str, text: str, kind: Any) -> Any:
     if name == "order":
         order = tuple(_value("", one, kind) for one in text.split("-"))
         if sorted(order) != sorted(Dimension):
-            raise BadInput(f"--fix order={text}: expected tensor, context, data and pipeline joined by -, inside out")
+            raise BadInput("fixed", f"order={text}", "tensor, context, data and pipeline joined by -, inside out")
         return order
     try:
         if kind is bool:
@@ -95,7 +111,7 @@ def _value(name: str, text: str, kind: Any) -> Any:
     except (KeyError, ValueError):
         names = ", ".join(kind) if isinstance(kind, type) and issubclass(kind, StrEnum) else ""
         words = {bool: "true or false", int: "a whole number", float: "a number"}.get(kind, names)
-        raise BadInput(f"--fix {name}={text}: expected {words}") from None
+        raise BadInput("fixed", f"{name}={text}", words) from None
 
 
 def divisors(number: int) -> list[int]:
@@ -140,7 +156,7 @@ def shape_of(workload: Workload) -> ModelDims:
 
 
 def check(space: PlanSpace, shape: ModelDims, devices: int) -> None:
-    """Raise BadInput for values that --fix holds dimensions to, none of which the model or the devices allow."""
+    """Raise BadInput for values that dimensions are held to, none of which the model or the devices allow."""
     for name, size, what in (
         ("tensor", shape.heads, "the model's {} heads"),
         ("expert", shape.experts, "the model's {} experts"),
@@ -150,11 +166,11 @@ def check(space: PlanSpace, shape: ModelDims, devices: int) -> None:
         values = space.fixed.get(name, ())
         if values and not any(value >= 1 and size % value == 0 for value in values):
             listed = ",".join(map(str, values))
-            raise BadInput(f"--fix {name}={listed}: expected a divisor of {what.format(f'{size:,}')}")
+            raise BadInput("fixed", f"{name}={listed}", f"a divisor of {what.format(f'{size:,}')}")
     for name in ("virtual", "recompute_layers"):
         if (values := space.fixed.get(name, ())) and min(values) > shape.layers:
             listed = ",".join(map(str, values))
-            raise BadInput(f"--fix {name}={listed}: expected at most the model's {shape.layers} layers")
+            raise BadInput("fixed", f"{name}={listed}", f"at most the model's {shape.layers} layers")
 
 
 def rank_degrees(space: PlanSpace, base: Plan, shape: ModelDims, fleet: Fleet) -> Iterator[Plan]:
@@ -225,9 +241,7 @@ def _landing(plan: Plan, fleet: Fleet) -> object:
     """Return the levels that each group of ranks meets on."""
     dense, experts = replicas_of(plan)
     hop = Ring(members=2 if plan.pipeline > 1 else 1, stride=plan.stride(Dimension.PIPELINE))
-    rings = [*groups_of(plan).values(), dense, hop]
-    if plan.expert > 1:
-        rings.append(experts)
+    rings = [*groups_of(plan).values(), dense, experts, hop]
     return tuple(
         tuple((part.members, part.level.name) for part in parts(site.cluster, ring.members, ring.stride))
         for site in fleet.sites

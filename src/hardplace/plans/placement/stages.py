@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, cast
 
@@ -18,6 +18,7 @@ from hardplace.plans.memory import StageContents, stage_memory
 from hardplace.plans.pipeline import forwards_left
 from hardplace.plans.plan import PipelineSchedule, Plan
 from hardplace.plans.timing import Known, StepLayerTimes, end_of_stage, layer_seconds
+from hardplace.workload.weights import WeightSizes, surplus
 
 _COMPUTE: tuple[Callable[[StepLayerTimes], float], ...] = (
     lambda one: one.forward.compute_s,
@@ -38,21 +39,25 @@ class LayerColumns:
     saved_bytes: Floats
     working_bytes: Floats
     marks: Ints  # a random number for each distinct layer: sums tell what a stage holds
+    shared_marks: Ints  # the same for weights that several layers hold
 
 
-def layers_of(work: tuple[LayerWork, ...], plan: Plan, site: DevicePool, known: Known, seed: int) -> LayerColumns:
+def layers_of(chain: LayerChain, plan: Plan, site: DevicePool, known: Known, seed: int) -> LayerColumns:
     """Return the layers of a chain, priced on a site under a plan; seed: of their marks."""
+    work, shared = chain.whole, len(chain.shared)
     distinct = {id(one): one for one in work}
     number = {key: index for index, key in enumerate(distinct)}
     each = np.array([number[id(one)] for one in work])
     priced = [layer_seconds(one, plan, site, known) for one in distinct.values()]
+    marks = np.random.default_rng(seed).integers(1, 2**60, len(distinct) + shared)
     return LayerColumns(
         work=work,
         seconds=np.array([[getattr(one, side) for one in priced] for side in _SIDES])[:, each],
         compute_s=np.array([[side(one) for one in priced] for side in _COMPUTE])[:, each],
         saved_bytes=np.array([one.saved_bytes for one in distinct.values()])[each],
         working_bytes=np.array([one.working_bytes for one in distinct.values()])[each],
-        marks=np.random.default_rng(seed).integers(1, 2**60, len(distinct))[each],
+        marks=marks[: len(distinct)][each],
+        shared_marks=marks[len(distinct) :],
     )
 
 
@@ -87,6 +92,7 @@ class Stages:
         self.seconds = self._chunks()
         self._allowed: dict[tuple[bool, bool], Ints] = {}
         self.load_s = self.seconds.sum(axis=(0, 1))
+        self._sharing = np.array([self._count(one.layers) for one in chain.shared]).reshape(-1, len(self.low))
         self.held = self._held()
 
     def _split(self, again: Floats, eased: Floats, low: Ints, high: Ints, start: Ints) -> Floats:
@@ -123,22 +129,57 @@ class Stages:
             total = cuts.members @ np.array([getattr(one, name) for one in again.work], dtype=np.float64)
             return np.asarray(total[self.high] - total[self.low])
 
-        sizes = np.array([one.parameters + one.expert_parameters for one in again.work], dtype=np.float64)
-        working = cuts.largest(again.working_bytes)[self.low, self.high]
-        if self.recompute_layers:
-            working = np.maximum(working, cuts.largest(plain.working_bytes)[self.low, self.high])
-        first = np.argmax(~cuts.members, axis=1)  # the first layer outside a cut
+        def largest(values: list[int]) -> Floats:
+            return np.asarray(cuts.largest(np.array(values, dtype=np.float64))[self.low, self.high])
+
+        weights = [one.weights for one in again.work]
+        most = cuts.largest(again.working_bytes)
+        working = most[self.low, self.high]
+        if self.recompute_layers:  # only on a chain: cuts are prefixes
+            eased = cuts.largest(plain.working_bytes)
+            begin = np.clip(self._start, self.low, self.high)
+            stop = np.clip(self._start + self.recompute_layers, self.low, self.high)
+            around_it = np.maximum(eased[self.low, begin], eased[stop, self.high])
+            working = np.maximum(most[begin, stop], around_it)
         outputs = np.array([one.output_bytes for one in again.work])
         held = {
-            "parameters": of("parameters"),
-            "expert_parameters": of("expert_parameters"),
+            **{name: of(name) - self._twice(name) for name in WeightSizes._fields},
             "saved_bytes": self._split(again.saved_bytes, plain.saved_bytes, self.low, self.high, self._start),
             "logits_bytes": of("logits_bytes"),
             "working_bytes": working,
-            "largest_parameters": cuts.largest(sizes)[self.low, self.high],
-            "boundary_bytes": outputs[first[self.low]],
+            "largest_parameters": largest([sum(one[:4]) for one in weights]),
+            "largest_trained_parameters": largest([sum(one[:2]) for one in weights]),
+            "largest_packed_bytes": largest([sum(one[4:]) for one in weights]),
+            "boundary_bytes": outputs[self._first()],
         }
         return StageContents(**cast(Any, held))
+
+    def _count(self, layers: Sequence[int]) -> Floats:
+        """Return how often each stage has one of these layers."""
+        often = np.bincount(np.array(layers), minlength=len(self.parts.chain.whole)).astype(np.float64)
+        total = self.parts.cuts.members @ often
+        return np.asarray(total[self.high] - total[self.low])
+
+    def _twice(self, name: str) -> Floats:
+        """Return what each stage's layers count more than once (`surplus`), of one kind of weight."""
+        sizes = np.array([getattr(one.sizes, name) for one in self.parts.chain.shared], dtype=np.float64)
+        return np.asarray(sizes @ np.maximum(0.0, self._sharing - 1.0))
+
+    def tied_s(self, seconds: Sequence[float], chosen: Ints) -> Floats:
+        """Return the seconds that the chosen stages spend on weights that they share with others (`ties_s`)."""
+        held = self._sharing[:, chosen]
+        every = np.array([[len(one.layers)] for one in self.parts.chain.shared]).reshape(-1, 1)
+        return np.asarray(np.array(seconds) @ ((held > 0) & (held < every)))
+
+    def _first(self) -> Ints:
+        """Return the first layer of every stage."""
+        members = self.parts.cuts.members
+        if not self.parts.chain.edges:
+            return np.asarray(self.low)
+        found = np.zeros(len(self.low), dtype=np.int64)
+        for layer in reversed(range(members.shape[1])):
+            found[members[self.high, layer] & ~members[self.low, layer]] = layer
+        return found
 
     def at(self, low: Ints, high: Ints) -> Ints:
         """Return the stages between cuts."""
@@ -175,6 +216,8 @@ class Stages:
         again, plain = self.parts.recomputed, self.parts.plain
         low, high, start = self.low[chosen], self.high[chosen], self._start[chosen]
         marks = self._split(cast(Floats, again.marks), cast(Floats, plain.marks), low, high, start)
+        for one, count in zip(again.shared_marks.tolist(), self._sharing[:, chosen], strict=True):
+            marks = marks + one * np.maximum(0, count.astype(np.int64) - 1)
         names, place, which = np.unique(marks, return_index=True, return_inverse=True)
         found = np.empty(len(names))
         for index, (name, at) in enumerate(zip(names.tolist(), place.tolist(), strict=True)):
@@ -182,15 +225,21 @@ class Stages:
             if key not in known:
                 one = int(chosen[at])
                 forward_s, backward_s = self.seconds[:2, :, one].sum(axis=1)
+                again_held = surplus(self.parts.chain.shared, self._inside_of(one))
                 work = self.layers(one)
-                known[key] = end_of_stage(work, plan, self.site, float(forward_s), float(backward_s))
+                known[key] = end_of_stage(work, plan, self.site, float(forward_s), float(backward_s), again_held)
             found[index] = known[key]
         return found[which]
 
+    def _inside_of(self, stage: int) -> list[int]:
+        """Return the layers (positions) of a stage."""
+        members = self.parts.cuts.members
+        found: list[int] = np.flatnonzero(members[self.high[stage]] & ~members[self.low[stage]]).tolist()
+        return found
+
     def layers(self, stage: int) -> tuple[LayerWork, ...]:
         """Return the layers of a stage, as they are run."""
-        members = self.parts.cuts.members
-        inside = np.flatnonzero(members[self.high[stage]] & ~members[self.low[stage]]).tolist()
+        inside = self._inside_of(stage)
         more = self.recompute_layers
         if not more:
             return tuple(self.parts.recomputed.work[one] for one in inside)

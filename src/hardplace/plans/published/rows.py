@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 
@@ -49,6 +48,7 @@ _WHOLE = (
     *("layers", "hidden", "heads", "kv_heads", "ffn", "gated_mlp", "vocab", "seq", "devices", "head_dim"),
     *("tp", "pp", "vpp", "dp", "cp", "ep", "sp", "micro_batch", "global_batch"),
 )
+_MOST = 1e9  # of parts of a model, devices, samples, seconds
 _MEASURED = ("memory_gb", "target_iter_s")
 _UNSTATED = re.compile(r"offload|recompute modules per recipe|remat policy")
 _ALLOCATED = re.compile(r"SimuMax|torchtitan")
@@ -63,7 +63,8 @@ def rows_of(table: Table) -> list[dict[str, str]]:
         for index, text in enumerate(table.texts(column)):
             if not _is_number(text, whole=column in _WHOLE):
                 expected = "a whole number" if column in _WHOLE else "a number"
-                raise BadInput(f"{table.where(index, column)}: {text!r}: expected {expected} from 0, or an empty cell")
+                expected = f"{expected} from 0, or an empty cell (and none above {_MOST:g})"
+                raise BadInput(f"{table.where(index, column)}: {text!r}: expected {expected}")
     return [dict(zip(table.columns, row, strict=True)) for row in table.rows]
 
 
@@ -73,7 +74,7 @@ def _is_number(text: str, *, whole: bool) -> bool:
         value = float(text or 0)
     except ValueError:
         return False
-    return 0.0 <= value < math.inf and (not whole or value == int(value))
+    return 0.0 <= value < _MOST and (not whole or value == int(value))
 
 
 def allocated_only(row: Mapping[str, str]) -> bool:

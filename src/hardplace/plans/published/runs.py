@@ -142,16 +142,24 @@ def _count(row: Mapping[str, str], column: str, default: int | None = None) -> i
     return int(value)
 
 
+def _some(row: Mapping[str, str], column: str, default: int | None = None) -> int:
+    """Return a count of what there must be one of at least."""
+    value = _count(row, column, default)
+    if value < 1:
+        raise NotModelled(f"{column}: {value}: expected at least 1")
+    return value
+
+
 def _shape(row: Mapping[str, str]) -> DecoderShape:
-    hidden, heads = _count(row, "hidden"), _count(row, "heads")
+    hidden, heads = _some(row, "hidden"), _some(row, "heads")
     fields = dict(
         part.split("=", 1) for part in row["moe"].replace("mla:", "").replace(",", ";").split(";") if "=" in part
     )
-    numbers = {name: int(value) for name, value in fields.items() if value.isdigit()}
+    numbers = {name: int(value) for name, value in fields.items() if re.fullmatch("[0-9]{1,9}", value)}
     moe = row["moe"]
     experts = latent = None
     if moe:
-        if not {"experts", "topk", "expert_ffn"} <= numbers.keys():
+        if not all(numbers.get(name, 0) >= 1 for name in ("experts", "topk", "expert_ffn")):
             raise NotModelled(f"moe: {moe!r}: experts, topk or expert_ffn not given")
         experts = Experts(
             count=numbers["experts"],
@@ -162,17 +170,19 @@ def _shape(row: Mapping[str, str]) -> DecoderShape:
         )
     if "mla:" in moe:
         names = {"query": "q_lora", "key_value": "kv_lora", "nope": "nope", "rope": "rope", "value": "v"}
+        if not set(names.values()) <= set(numbers):
+            raise NotModelled(f"moe: {moe!r}: {', '.join(names.values())} of mla: not given")
         latent = Latent(**{field: numbers[name] for field, name in names.items()})
     gated = bool(_count(row, "gated_mlp"))
     return DecoderShape(
-        layers=_count(row, "layers"),
+        layers=_some(row, "layers"),
         hidden=hidden,
         heads=heads,
-        kv_heads=_count(row, "kv_heads", heads),
-        head_dim=_count(row, "head_dim", hidden // heads if heads else 0),
+        kv_heads=_some(row, "kv_heads", heads),
+        head_dim=_some(row, "head_dim", hidden // heads),
         ffn=_count(row, "ffn", 0 if experts and not experts.dense_layers else None),
-        vocab=_count(row, "vocab"),
-        sequence=_count(row, "seq"),
+        vocab=_some(row, "vocab"),
+        sequence=_some(row, "seq"),
         gated=gated,
         positions=not gated,
         experts=experts,
@@ -195,10 +205,10 @@ def _plan(row: Mapping[str, str]) -> Plan:
     activation_embed), as sequence parallelism does.
     """
     old = row["device"] in ("A100-80GB", "A100-40GB", "V100-32GB")
-    context = _count(row, "cp", 1)
-    tensor = max(1, _count(row, "tp") // _CORES.get(row["device"], 1))
-    inside = tensor * _count(row, "pp") * context
-    data = _count(row, "dp", max(1, _count(row, "devices") // inside))
+    context = _some(row, "cp", 1)
+    tensor = max(1, _some(row, "tp") // _CORES.get(row["device"], 1))
+    inside = tensor * _some(row, "pp") * context
+    data = _some(row, "dp", max(1, _count(row, "devices") // inside))
     zero, shard = _zero(row["zero_stage/fsdp"].strip(), 0 if old else 1, data * context, _slices(row))
     recompute = row["recompute"].strip()
     some = _SOME_LAYERS.match(recompute)
@@ -206,7 +216,7 @@ def _plan(row: Mapping[str, str]) -> Plan:
     stack = software(row)
     short = row["precision"] in ("fp16", "bf16(pure)") or stack in (DEFAULT, "megatron-core-graphs")
     short = short or "fms-fsdp" in row["source"]
-    each = _count(row, "micro_batch", 1)
+    each = _some(row, "micro_batch", 1)
     return Plan(
         global_batch=_count(row, "global_batch"),
         tensor=tensor,

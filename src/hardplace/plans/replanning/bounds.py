@@ -16,9 +16,10 @@ from hardplace.plans.estimate import held
 from hardplace.plans.fleet import DevicePool
 from hardplace.plans.memory import StageContents
 from hardplace.plans.pipeline import Pipelined, least, pipelined
-from hardplace.plans.placement.degree_bounds import LightestLayer, weights_of
+from hardplace.plans.placement.degree_bounds import LightestLayer, lightest_of
 from hardplace.plans.plan import PipelineSchedule, Plan, stage_layers
 from hardplace.plans.timing import Known, layer_seconds
+from hardplace.workload.weights import WeightSizes, surplus
 
 Stages = tuple[int, ...]
 
@@ -32,6 +33,13 @@ class StageCuts:
     last: int
     edges: Ints
 
+    @property
+    def most_chunks(self) -> int:
+        """Chunks that every stage has a layer for; what is always first, or last, counts as one."""
+        low, high = self.edges[:-1], self.edges[1:]
+        inner = np.minimum(high, self.last) - np.maximum(low, self.first)
+        return int((inner + (low < self.first) + (high > self.last)).min())
+
     def chunks(self, virtual: int) -> Ints:
         """Return where every chunk begins and ends, (stages, chunks + 1); what always comes first is in the first.
         Short chunks are a stage's first ones, of the last stage its last ones (`estimate._chunks`)."""
@@ -42,13 +50,24 @@ class StageCuts:
         return np.concatenate([low, inner, high], axis=1)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CutStages:
+    """Each stage's layers, their places in the chain, what they count more than once (`surplus`), and what they
+    hold."""
+
+    layers: list[tuple[LayerWork, ...]]
+    places: list[range]
+    twice: list[WeightSizes]
+    holds: list[StageContents]
+
+
 class WaysToCut:
     """The ways to cut a model: as even as it goes, and as the running plan does."""
 
     def __init__(self, running: Plan) -> None:
         self.running = running
         self._known: dict[tuple[int, Stages], StageCuts] = {}
-        self._held: dict[tuple[int, int, Stages], tuple[list[tuple[LayerWork, ...]], list[StageContents]]] = {}
+        self._held: dict[tuple[int, int, Stages], CutStages] = {}
 
     def ways(self, pipeline: int) -> tuple[Stages, ...]:
         """Return what a plan of so many stages may have as its `stages`."""
@@ -67,13 +86,16 @@ class WaysToCut:
             self._known[pipeline, stages] = StageCuts(first=first, last=last, edges=edges)
         return self._known[pipeline, stages]
 
-    def held(self, chain: LayerChain, plan: Plan) -> tuple[list[tuple[LayerWork, ...]], list[StageContents]]:
+    def held(self, chain: LayerChain, plan: Plan) -> CutStages:
         """Return each stage's layers, and what they hold. The chain is to outlive the cuts."""
         key = id(chain), plan.pipeline, plan.stages
         if key not in self._held:
             edges = self.cut(plan.pipeline, plan.stages, chain).edges.tolist()
-            stages = [chain.whole[low:high] for low, high in itertools.pairwise(edges)]
-            self._held[key] = stages, [held(stage) for stage in stages]
+            ranges = [range(low, high) for low, high in itertools.pairwise(edges)]
+            stages = [chain.whole[one.start : one.stop] for one in ranges]
+            twice = [surplus(chain.shared, one) for one in ranges]
+            holds = [held(stage, again) for stage, again in zip(stages, twice, strict=True)]
+            self._held[key] = CutStages(layers=stages, places=ranges, twice=twice, holds=holds)
         return self._held[key]
 
 
@@ -103,7 +125,7 @@ def kind_of(plan: Plan, chain: LayerChain, plain: LayerChain, site: DevicePool, 
         seconds[key] = priced.forward_s, priced.backward_s, priced.weight_s
     table = np.array([seconds[id(one)] for one in priced_as.whole]).T
     before_s = np.concatenate([np.zeros((3, 1)), np.cumsum(table, axis=1)], axis=1)
-    return RunBounds(plan=plan, chain=chain, before_s=before_s, weights=weights_of(plain.layers, chain.layers))
+    return RunBounds(plan=plan, chain=chain, before_s=before_s, weights=lightest_of(plain, chain))
 
 
 def bounds(kind: RunBounds, degrees: Ints, cuts: WaysToCut) -> Floats:

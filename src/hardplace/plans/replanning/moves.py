@@ -75,7 +75,7 @@ def _held(item: StatePiece, stages: tuple[Ints, Ints], at: Ints, ranks: Ints) ->
 
 def _near(item: StatePiece, stages: tuple[Ints, Ints], node: Ints, ranks: Ints) -> Floats:
     """Return the bytes of each rank's state that its node holds; node: (ranks, devices). Copies count once."""
-    names = np.where(node >= 0, stages[0][node] * item.old_count + item.old[node], -1)
+    names = np.where(node >= 0, item.home[stages[0][node]] * item.old_count + item.old[node], -1)
     total = np.zeros(len(ranks))
     for column in range(node.shape[1]):
         again = (names[:, :column] == names[:, column : column + 1]).any(axis=1)
@@ -89,7 +89,7 @@ def _lost(items: Sequence[StatePiece], stages: tuple[Ints, Ints], slots: Ints, r
     gone = np.setdiff1d(np.arange(len(stages[0])), alive)
     once = often = 0.0
     for item in items:
-        names = stages[0] * item.old_count + item.old
+        names = item.home[stages[0]] * item.old_count + item.old
         missing, first = np.unique(names[gone], return_index=True)
         first = first[~np.isin(missing, names[alive])]
         once += float(item.whole[stages[0][gone[first]]].sum()) / item.old_count

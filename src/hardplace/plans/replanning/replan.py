@@ -126,17 +126,18 @@ def _same(one: PlanEstimate, other: PlanEstimate) -> bool:
 def _check(running: Plan, before: Node, change: Change) -> None:
     strange = sorted(one for one in change.lost if not 0 <= one < running.devices)
     if strange:
-        raise BadInput(f"--lost {strange[0]}: expected a device of the running plan, 0 to {running.devices - 1}")
+        raise BadInput("lost", strange[0], f"a device of the running plan, 0 to {running.devices - 1}")
     left = running.devices - len(change.lost)
     if change.devices < left:
-        raise BadInput(f"--devices {change.devices}: expected at least the {left} that are left of the running plan")
+        raise BadInput("devices", change.devices, f"at least the {left} that are left of the running plan")
     if change.devices < 1:
-        raise BadInput(f"--lost: all {running.devices} devices: expected one or more left, or --devices with new ones")
+        raise BadInput("lost", f"all {running.devices} devices", "one or more left, or new devices")
     was, now = before.levels[0].devices, change.node.levels[0].devices
     if before.device != change.node.device or was != now:
         raise BadInput(
-            f"--cluster {change.node.name}: {now} {change.node.device} a node: expected nodes as the running plan has "
-            f"them, {was} {before.device}"
+            "cluster",
+            f"{change.node.name}: {now} {change.node.device} a node",
+            f"nodes as the running plan has them, {was} {before.device}",
         )
     if running.kinds:
         raise BadInput(f"kinds: {list(running.kinds)}: expected a plan on devices of one kind")
@@ -147,7 +148,7 @@ class _Mover:
 
     def __init__(self, workload: Workload, old: PlanEstimate, before: Node, change: Change) -> None:
         self.old, self.change, self.states = old, change, ModelState(workload)
-        self.layers, self.parameters = len(workload.order), workload.parameters
+        self.layers = len(workload.order)
         levels = even_cluster(before, old.devices).levels
         size = levels[0].devices if len(levels) > 1 else before.levels[0].devices or old.devices
         gained = change.devices - (old.devices - len(change.lost))
@@ -213,7 +214,7 @@ class _Mover:
 
 def _answer(found: list[ReplanOption], mover: _Mover, now: RisingPlans, old: PlanEstimate) -> ReplanResult:
     best = found[0]
-    every_bytes = (weight_bytes(old.plan) + state_bytes(old.plan)) * mover.parameters
+    every_bytes = mover.states.total_bytes(weight_bytes(old.plan), state_bytes(old.plan))
     again = best.moves.checkpoint_bytes > 0.0
     uneven = None
     if best.spares:

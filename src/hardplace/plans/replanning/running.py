@@ -33,10 +33,8 @@ def read_running(path: Path, model: str | None, device: str | None, node: str | 
     names = {"model": file.model, "device": lot.device if lot else "", "node": lot.node if lot else ""}
     for name, asked in (("model", model), ("device", device), ("node", node)):
         if asked is not None and names[name] not in ("", asked):
-            raise BadInput(
-                f"--{name} {asked}: {path} is a plan of {names[name]}: expected that, or the option left out"
-            )
+            raise BadInput(name, asked, f"{names[name]}, which {path} is a plan of, or nothing")
         names[name] = names[name] or asked or ""
     if not (names["model"] and names["device"]):
-        raise BadInput(f"{path}: a plan alone: expected --model and --device with it")
+        raise BadInput(str(path), "a plan alone", "model and device with it")
     return Running(**names, plan=Plan(**{one.name: getattr(file, one.name) for one in fields(Plan)}))

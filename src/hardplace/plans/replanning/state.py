@@ -8,7 +8,8 @@ from hardplace.plans.estimate import PlanEstimate
 from hardplace.plans.plan import Plan
 from hardplace.plans.replanning.state_shares import StageMap, StateGroup
 from hardplace.workload.sharding import shard
-from hardplace.workload.types import Layer, OperatorKind, Parallelism, StorageRole, Workload
+from hardplace.workload.types import Holder, Parallelism, Workload
+from hardplace.workload.weights import WeightSizes, shared_weights, surplus, weights_of, weights_of_layer
 
 
 class ModelState:
@@ -16,55 +17,60 @@ class ModelState:
 
     def __init__(self, workload: Workload) -> None:
         self.workload = workload
-        self._sizes: dict[tuple[int, int], list[list[int]]] = {}
+        self._sizes: dict[tuple[int, int], list[list[WeightSizes]]] = {}
 
     def parts(self, old: Plan, new: Plan) -> tuple[StateGroup, ...]:
         """Return the parameters that both plans divide alike, with their elements at each layer."""
-        whole = self._elements(1, 1)
-        before, after = self._elements(old.tensor, old.expert), self._elements(new.tensor, new.expert)
-        found: dict[tuple[int, int, bool], list[Counter[int]]] = {}
-        for index, layer in enumerate(self.workload.layers):
-            for each, one, two, expert in zip(whole[index], before[index], after[index], _experts(layer), strict=True):
-                key = round(each / one), round(each / two), expert
-                found.setdefault(key, [Counter()])[0][index] += each
+        whole = self._sizes_of(1, 1)
+        before, after = self._sizes_of(old.tensor, old.expert), self._sizes_of(new.tensor, new.expert)
+        found: dict[tuple[int, int, int, tuple[int, ...]], Counter[int]] = {}
+        for position, index in enumerate(self.workload.order):
+            own = set()  # of a layer that uses a parameter twice
+            for each, one, two, group in zip(
+                whole[index], before[index], after[index], self._groups(position), strict=True
+            ):
+                kind = next((place for place, size in enumerate(each) if size), None)
+                if kind is None or (group and group in own):
+                    continue
+                own |= {group} if group else set()
+                holders = tuple(dict.fromkeys(holder.position for holder in group))
+                key = round(each[kind] / one[kind]), round(each[kind] / two[kind]), kind, holders
+                found.setdefault(key, Counter())[position] += each[kind]
         return tuple(
             StateGroup(
-                elements=tuple(counts[0][index] for index in self.workload.order),
+                elements=tuple(counts[position] for position in range(len(self.workload.order))),
                 old_parts=key[0],
                 new_parts=key[1],
-                expert=key[2],
+                expert=key[2] % 2 == 1,
+                trained=key[2] < 2,
+                packed=key[2] >= 4,
+                shared=bool(key[3]),
             )
             for key, counts in found.items()
         )
 
-    def _elements(self, tensor: int, expert: int) -> list[list[int]]:
-        """Return the elements on a rank of every parameter, by distinct layer."""
+    def total_bytes(self, weight_bytes: int, state_bytes: int) -> int:
+        """Return bytes of all weights and states, each once."""
+        total = surplus(shared_weights(self.workload, self.workload.layers), range(len(self.workload.order)))
+        total = WeightSizes().plus(total, -1)
+        for index in self.workload.order:
+            total = total.plus(weights_of(self.workload.layers[index]))
+        return (weight_bytes + state_bytes) * sum(total[:2]) + weight_bytes * sum(total[2:4]) + sum(total[4:])
+
+    def _groups(self, position: int) -> list[tuple[Holder, ...]]:
+        """Return with whom each parameter of a layer is shared, () with none."""
+        here = {holder: holders for holders in self.workload.shared for holder in holders}
+        layer = self.workload.layers[self.workload.order[position]]
+        return [here.get(Holder(position, storage), ()) for storage in weights_of_layer(layer)]
+
+    def _sizes_of(self, tensor: int, expert: int) -> list[list[WeightSizes]]:
+        """Return what a rank has of every parameter, by distinct layer."""
         if (tensor, expert) not in self._sizes:
             layers = self.workload.layers
             if (tensor, expert) != (1, 1):
                 layers = shard(self.workload, Parallelism(tensor=tensor, expert=expert)).layers
-            self._sizes[tensor, expert] = [[size for size, _ in _parameters(layer)] for layer in layers]
+            self._sizes[tensor, expert] = [list(weights_of_layer(layer).values()) for layer in layers]
         return self._sizes[tensor, expert]
-
-
-def _parameters(layer: Layer) -> list[tuple[int, int]]:
-    """Return (elements, storage) of a layer's parameters, in the order in which they were recorded."""
-    return [
-        (storage.parameters, index)
-        for index, storage in enumerate(layer.storages)
-        if storage.role is StorageRole.PARAMETER and storage.parameters
-    ]
-
-
-def _experts(layer: Layer) -> list[bool]:
-    """Return which of a layer's parameters are those of experts: grouped products read them."""
-    read = {
-        layer.tensors[index].storage
-        for operator in layer.operators
-        if operator.kind is OperatorKind.GROUPED_MATMUL
-        for index in operator.reads
-    }
-    return [index in read for _, index in _parameters(layer)]
 
 
 def spread_of(found: PlanEstimate, layers: int) -> StageMap:

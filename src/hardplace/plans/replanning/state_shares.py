@@ -16,12 +16,18 @@ from hardplace.plans.plan import Dimension, Plan
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateGroup:
     """Parameters that are divided alike: elements at each layer of the model, and into how many equal parts tensor (or,
-    of experts, expert) parallelism cuts them under the running and the new plan (1: every rank holds them whole)."""
+    of experts, expert) parallelism cuts them under the running and the new plan (1: every rank holds them whole).
+
+    trained: with states of the optimizer. packed: bytes in the place of elements. shared: the layers that have any have
+    the same ones, which a stage holds once."""
 
     elements: tuple[int, ...]
     old_parts: int
     new_parts: int
     expert: bool = False
+    trained: bool = True
+    packed: bool = False
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,9 +41,11 @@ class StageMap:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatePiece:
     """One kind of state of one part: bytes that stages of both plans share, (old stages, new stages); which of how many
-    equal intervals each rank holds. rough: the same without ZeRO's division."""
+    equal intervals each rank holds. rough: the same without ZeRO's division. home: of each old stage, the first one
+    that holds the same."""
 
     shared: Floats
+    home: Ints
     whole: Floats  # bytes of each old stage
     needed: Floats  # bytes of each new stage
     old: Ints
@@ -86,15 +94,24 @@ def items_of(parts: Sequence[StateGroup], old: StageMap, new: StageMap) -> list[
     found = []
     for part in parts:
         elements = np.array(part.elements, dtype=np.float64)
-        for each, from_zero in ((weight_bytes(old.plan), 3), (state_bytes(old.plan), 1)):
+        left, right = one, two
+        home = np.arange(old.plan.pipeline)
+        if part.shared:  # all of it at the first layer of a stage that has it
+            left, right = _first(one, elements), _first(two, elements)
+            holds = np.flatnonzero(left.any(axis=1))
+            home[holds] = holds[0]
+        kinds = [(1 if part.packed else weight_bytes(old.plan), 3), (state_bytes(old.plan), 1)]
+        for each, from_zero in kinds if part.trained else kinds[:1]:
             old_part, old_interval, old_count = before.shares(part.old_parts, part.expert, old.plan.zero >= from_zero)
             new_part, new_interval, new_count = after.shares(part.new_parts, part.expert, new.plan.zero >= from_zero)
             size = each * elements
+            common = np.outer(left @ size, right.any(axis=1)) if part.shared else (left * size) @ right.T
             found.append(
                 StatePiece(
-                    shared=(one * size) @ two.T,
-                    whole=one @ size,
-                    needed=two @ size,
+                    shared=common,
+                    home=home,
+                    whole=left @ size,
+                    needed=right @ size,
                     old=old_interval,
                     old_count=old_count,
                     new=new_interval,
@@ -106,6 +123,12 @@ def items_of(parts: Sequence[StateGroup], old: StageMap, new: StageMap) -> list[
                 )
             )
     return found
+
+
+def _first(stages: Floats, elements: Floats) -> Floats:
+    """Return of the layers of each stage, (stages, layers), only the first that has any of the elements."""
+    held = stages * (elements > 0)
+    return np.asarray(held * (np.cumsum(held, axis=1) == 1))
 
 
 def overlap(a: Ints, count_a: int, b: Ints, count_b: int) -> Floats:

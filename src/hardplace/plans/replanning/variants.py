@@ -19,7 +19,7 @@ from hardplace.plans.plan import Plan
 from hardplace.plans.replanning.bounds import BoundedPlan, RunBounds, WaysToCut, bounds, kind_of, timed
 from hardplace.plans.replanning.degrees import DegreeTable, rows, virtuals, zeros
 from hardplace.plans.replanning.devices import AvailableDevices, Inside
-from hardplace.plans.timing import end_of_stage
+from hardplace.plans.timing import end_of_stage, tied_s, ties_s
 from hardplace.workload.types import Recompute
 
 
@@ -127,6 +127,8 @@ class RisingPlans:
         for stages in self._cuts.ways(pipeline):
             cut = self._cuts.cut(pipeline, stages, kind.chain)
             for virtual in virtuals(self.hand.running, plan, cut.last - cut.first):
+                if virtual > max(1, cut.most_chunks):
+                    continue
                 yield timed(kind, replace(plan, virtual=virtual, stages=stages), cut, hop_s)
 
     def _divided(self, way: BoundedPlan) -> Iterator[tuple[ShardedPlan, float]]:
@@ -136,20 +138,26 @@ class RisingPlans:
             if one.zero >= 2 or one.recompute_layers:  # layers take other seconds: priced whole
                 yield ShardedPlan(plan=one, timed=None, ends_s=()), way.least_s
                 continue
-            stages, holds = self._cuts.held(way.kind.chain, one)
+            chain = way.kind.chain
+            cut = self._cuts.held(chain, one)
             if any(
-                stage_memory(one, at, hold).total_bytes > self.hand.chip.memory_bytes for at, hold in enumerate(holds)
+                stage_memory(one, at, hold).total_bytes > self.hand.chip.memory_bytes
+                for at, hold in enumerate(cut.holds)
             ):
                 continue
             site = self.hand.site(one)
+            shared_s = ties_s(chain.shared, one, self.hand.fleet(one.devices))
             forward_s, backward_s, _ = way.chunks_s()
             known: dict[object, float] = {}
             ends = []
-            for stage, hold, f, b in zip(stages, holds, map(sum, forward_s), map(sum, backward_s), strict=True):
+            sides = zip(map(sum, forward_s), map(sum, backward_s), strict=True)
+            for stage, places, twice, hold, (f, b) in zip(
+                cut.layers, cut.places, cut.twice, cut.holds, sides, strict=True
+            ):
                 key = hold.parameters, hold.expert_parameters, len(stage), f, b
                 if key not in known:
-                    known[key] = end_of_stage(stage, one, site, f, b)
-                ends.append(known[key])
+                    known[key] = end_of_stage(stage, one, site, f, b, twice)
+                ends.append(known[key] + tied_s(chain.shared, shared_s, places))
             least_s = max(way.least_s + min(ends), float((way.done_s + ends).max()))
             yield ShardedPlan(plan=one, timed=way, ends_s=tuple(ends)), least_s + fixed_s
 
@@ -172,7 +180,7 @@ class RisingPlans:
                 data = int(some.degrees[some.degrees[:, 0] == pipeline, 1].max())
                 zero = (3 if pipeline == 1 else 1) if data * some.plan.context > 1 else 0
                 plan = replace(some.plan, pipeline=pipeline, data=data, zero=zero)
-                holds = self._cuts.held(self.hand.chain(plan), plan)[1]
+                holds = self._cuts.held(self.hand.chain(plan), plan).holds
                 full = [stage_memory(plan, at, hold).total_bytes for at, hold in enumerate(holds)]
                 stage = max(range(pipeline), key=full.__getitem__)
                 over = full[stage] - self.hand.chip.memory_bytes

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from hardplace.branch_and_bound.front import Front
 from hardplace.branch_and_bound.loop import Deadline
 from hardplace.branch_and_bound.types import LIMITS, Progress, Stop, StoppingRule
-from hardplace.design.answer import evaluated, explored, notes, too_early
+from hardplace.design.answer import evaluated, explored, notes, only_plan, too_early, undecided
 from hardplace.design.goals import Objective
 from hardplace.design.partition.types import Infeasible
 from hardplace.design.question import Question
@@ -19,6 +20,7 @@ from hardplace.design.search.explore import DesignSearch
 from hardplace.design.types import Evaluation
 from hardplace.errors import BadInput
 from hardplace.hardware.space import AXES, ChipSpace
+from hardplace.hardware.space_files import label_of
 from hardplace.hardware.types import Accelerator
 from hardplace.ndtypes import Floats
 from hardplace.shapes.joint.candidates import Best, Reshapes, layouts_of
@@ -30,7 +32,7 @@ from hardplace.shapes.space import ShapeSpace as ShapeSpace
 from hardplace.shapes.space import space as shapes_within
 from hardplace.shapes.types import FIELDS, StepConditions, Tier
 from hardplace.version import __version__
-from hardplace.workload.reshaping.reshape import Reshaping
+from hardplace.workload.reshaping.reshape import Reshaping, can_be_made
 
 QUANTUM = 128  # what widths are multiples of, unless they are asked for: the columns of common arrays
 MOST = 20_000  # shapes
@@ -48,10 +50,10 @@ def jointly(
     answer so far; it is raised again if there is none yet.
     """
     if ends.evaluations is not None or ends.exhaustive:
-        raise BadInput("--shapes: not beside --evaluations, --exhaustive: expected --seconds, or none of them")
+        raise BadInput("shapes", "evaluations or exhaustive beside it", "a limit of seconds, or none")
     deadline = Deadline(limit_s=ends.limit_s)
     if question.goal.objectives != (Objective.THROUGHPUT,) or len(question.workloads) > 1:
-        raise BadInput("--shapes: expected one model and the objective throughput")
+        raise BadInput("shapes", None, "one model and the objective throughput")
     found, reshapes = reshapes_of(model, asked, raw=raw)
     layouts = layouts_of(question, reshapes)
     own = explored(DesignSearch(question=question, ends=ends, within=deadline))
@@ -64,9 +66,13 @@ def jointly(
         question=question, reshapes=reshapes, ends=ends, within=deadline, report=report, start=start, layouts=layouts,
     )  # fmt: skip
     ended = joint.run()
+    if ended.best is None and ended.ended.stop is Stop.SCHEDULES:
+        ended = replace(joint, ends=replace(ends, gap=0.0), within=deadline, front=Front()).run()
     if ended.best is None or ended.evaluation is None:
         if ended.ended.stop in LIMITS or not isinstance(own, Infeasible):
             raise too_early(ended.ended.stop, "any plan was reached")
+        if ended.ended.stop is Stop.SCHEDULES:
+            raise undecided(question)
         return ended.shortage or own
     if not np.isfinite(ended.ended.excess):
         raise too_early(ended.ended.stop, "every shape was bounded")
@@ -89,7 +95,7 @@ def jointly(
         parameters=int(found.parameters[0]),
         sequence_length=question.workloads[0].sequence_length,
         setting=question.setting.name,
-        space=question.space.name,
+        space=label_of(question.space),
         raw=raw,
         share=asked.share,
         frozen=asked.frozen,
@@ -113,7 +119,7 @@ def jointly(
         seconds=deadline.elapsed_s,
         levels=ended.levels,
         progress=ended.ended.progress,
-        notes=notes(question),
+        notes=(*_left_out(model, found), *notes(question)),
     )
 
 
@@ -123,13 +129,32 @@ def reshapes_of(model: ShapeSource, asked: ShapeQuery, *, raw: bool) -> tuple[Sh
     if model.workload is None:
         raise BadInput(f"{model.name}: a config: expected a catalogue model or a Workload file (hardplace trace)")
     if shape.sequence != model.workload.sequence_length:
-        raise BadInput(f"--sequence: {shape.sequence}: {model.name} was recorded at {model.workload.sequence_length}")
+        raise BadInput(
+            "sequence", shape.sequence, f"{model.workload.sequence_length}, at which {model.name} was recorded"
+        )
     found = shapes_within(shape, StepConditions(), QUANTUM, asked.share, asked.frozen, asked.ranges)
     if len(found.shapes) > MOST:
-        raise BadInput(f"--shapes: {len(found.shapes):,} shapes: expected at most {MOST:,}; --freeze or --range fields")
+        raise BadInput("shapes", f"{len(found.shapes):,}", f"at most {MOST:,}: freeze fields, or give them ranges")
     reshaping = Reshaping(workload=model.workload, sizes={name: getattr(shape, name) for name in FIELDS})
+    kept = can_be_made({name: getattr(found.shapes, name) for name in FIELDS}) & reshaping.possible
+    kept[0] = True  # the recording itself
+    found = replace(
+        found, shapes=found.shapes.take(kept), parameters=found.parameters[kept], trained=found.trained[kept],
+        safe=found.safe[kept], unmade=int((~kept).sum()),
+    )  # fmt: skip
     trained = found.trained / found.trained[0]
     return found, Reshapes(shapes=found.shapes, weights=np.ones(len(trained)) if raw else trained, reshaping=reshaping)
+
+
+def _left_out(model: ShapeSource, found: ShapeSpace) -> Iterator[str]:
+    """Yield how many shapes were left out, and why."""
+    if found.unmade:
+        one = found.shapes.at(0)
+        ones = [name for name in FIELDS if getattr(one, name) < 2]
+        why = "a recording is not reshaped to one key-value head, to heads that those do not divide, or to an odd head"
+        if ones:
+            why = f"{model.name} has {', '.join(ones)} of 1, so that its axes cannot be told apart"
+        yield f"{found.unmade:,} shapes within the parameters are left out: {why}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +182,7 @@ class Listing:
 
 
 def _best(reached: Reached) -> Best:
-    family = reached.plans[0].job.family
+    family = only_plan(reached).job.family
     return Best(0, (family.micro_batch, family.tensor_parallel), reached)
 
 

@@ -45,7 +45,7 @@ def places_of(question: Question) -> tuple[SectionChips, ...]:
     """
     space = question.space
     if space.whole.size > _MOST_CHIPS:
-        raise BadInput(f"--shapes: space {space.name}: {space.whole.size:,} chips: expected at most {_MOST_CHIPS:,}")
+        raise BadInput("space", f"{space.name}: {space.whole.size:,} chips", f"at most {_MOST_CHIPS:,} with shapes")
     billed = question.budget.tdp_w is not None or question.budget.usd is not None
     limits = Limits(space=space, budget=question.budget, billed=billed)
     places = space.whole.places()
@@ -77,6 +77,8 @@ class Layouts:
     def of(self, row: int, group: Group) -> tuple[SymbolicLayout, ...] | None:
         """Return embedding, block and head of the shapes that are like one of them; None if they cannot be told."""
         micro_batch, ranks = group
+        if (row, ranks) not in self._known and not self.reshaping.possible:
+            self._known[row, ranks] = None
         if (row, ranks) not in self._known:
             self._known[row, ranks] = layouts(self.reshaping, self.workload(row), ranks, micro_batch, self.cycles)
         found = self._known[row, ranks]

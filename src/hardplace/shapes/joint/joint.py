@@ -18,6 +18,7 @@ import numpy as np
 from hardplace.branch_and_bound.front import Front, Scores
 from hardplace.branch_and_bound.loop import Deadline, Ended, Loop
 from hardplace.branch_and_bound.types import Progress, Stop, StoppingRule
+from hardplace.design.answer import evaluated, only_plan
 from hardplace.design.exact.evaluator import ChipEvaluator, InProcess, Task
 from hardplace.design.partition.types import Infeasible
 from hardplace.design.question import Question
@@ -222,13 +223,15 @@ class Joint:
         )
 
     def _exactly(self, best: Best) -> Evaluation:
-        known = best.reached.plans[0].evaluation
+        known = only_plan(best.reached).evaluation
         if self.start is not None and best is self.start[1] and known is not None:
             return known
         search = self._searches.get((best.row, best.group)) or self._laid_out(best.row, best.group)
-        plan = search.best_memory(best.reached, 0)
-        assert plan.evaluation is not None
-        return plan.evaluation
+        try:
+            return evaluated(search.best_memory(best.reached, 0, self._evaluator))
+        except KeyboardInterrupt:
+            quick = InProcess(tasks=self._tasks, gap=self.ends.gap / 4, work=0.0)
+            return evaluated(search.best_memory(best.reached, 0, quick))
 
     def _every(self) -> int:
         return len(self.reshapes.shapes) * len(self.groups) * self._each()

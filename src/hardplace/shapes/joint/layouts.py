@@ -22,6 +22,7 @@ from hardplace.workload.reshaping.polynomials import Polynomial, multiplied, num
 from hardplace.workload.reshaping.reshape import Reshaping
 from hardplace.workload.sharding import tensor_parallel
 from hardplace.workload.types import ITEM_BYTES, Affine, Layer, Operator, OperatorKind, Phase, Workload
+from hardplace.workload.weights import weights_of_layer
 
 PHASES = (Phase.FORWARD, Phase.BACKWARD)
 
@@ -31,7 +32,7 @@ class SymbolicLayout:
     """One layer of a decoder on one rank: its kernels by phase, and what its operators and storages are.
 
     dims: by operator, the polynomials of each of its dimensions, of which the largest counts. bytes: by storage.
-    saved: bytes kept from forward to backward. parameters: of one rank.
+    saved: bytes kept from forward to backward. parameters: of one rank, without those that an earlier layer holds.
     """
 
     layer: Layer
@@ -62,6 +63,7 @@ def layouts(
         if labels is None:
             return None
         sizes = _storage_sizes(mine, labels)
+        again = _repeated(like, place, mine)
         forward, backward = (kernel_graph(mine, phase, micro_batch, cycles) for phase in PHASES)
         found.append(
             SymbolicLayout(
@@ -72,12 +74,19 @@ def layouts(
                 saved=_total(sizes[index] for index in mine.saved),
                 parameters=_total(
                     size * number(Fraction(storage.parameters, storage.bytes.constant))
-                    for storage, size in zip(mine.storages, sizes, strict=True)
-                    if storage.parameters
+                    for index, (storage, size) in enumerate(zip(mine.storages, sizes, strict=True))
+                    if storage.parameters and index not in again
                 ),
             )
         )
     return tuple(found)
+
+
+def _repeated(like: Workload, place: int, mine: Layer) -> set[int]:
+    """Return the storages of a rank's layer that an earlier layer holds as well: a table that ends share."""
+    there = {one.storage for holders in like.shared for one in holders[1:] if like.order[one.position] == place}
+    recorded = list(weights_of_layer(like.layers[place]))
+    return {number for number, old in zip(weights_of_layer(mine), recorded, strict=True) if old in there}
 
 
 def alike(shapes: ShapeColumns, ranks: int) -> Ints:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hardplace.branch_and_bound.types import Progress, Stop
+from hardplace.certificate import gap_of
 from hardplace.design.types import Evaluation, PlanChoices, RefinementLevel
 from hardplace.hardware.types import Budget
 from hardplace.shapes.types import Tier
@@ -72,4 +73,4 @@ class ShapeDesignResult:
     @property
     def gap(self) -> float:
         """By what share the best of the space can be better than the answer at most."""
-        return max(0.0, self.bound / self.score - 1.0)
+        return gap_of(self.score, self.bound)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hardplace.errors import BadInput
+from hardplace.files import read_json
 
 _MOST_LAYERS = 2_000  # each is a module in memory; the deepest published model has 1,001
 _HUGE = 2**40  # no dimension of a model is as large
@@ -78,14 +79,7 @@ def unchosen(fields: dict[str, Any]) -> dict[str, Any]:
 
 def read_config(path: Path) -> dict[str, Any]:
     """Return the fields of a config.json; BadInput if it is none."""
-    import json
-
-    try:
-        fields = json.loads(path.read_text())
-    except OSError as problem:
-        raise BadInput(f"{path}: cannot be read: {problem.strerror}") from None
-    except ValueError as problem:
-        raise BadInput(f"{path}: expected JSON: {' '.join(str(problem).split())}") from None
+    fields = read_json(path)
     if not isinstance(fields, dict):
         raise BadInput(f"{path}: expected an object with the fields of a model's config")
     return fields

@@ -164,8 +164,8 @@ def _settle(module: torch.nn.Module) -> None:
 def own_types(module: torch.nn.Module, dtype: torch.dtype) -> frozenset[str]:
     """Return the parameters and buffers that keep their own type when a model of the library is loaded in another.
 
-    Buffers that no checkpoint holds are made anew, in the type that the model's code gives them; and what the model
-    names to keep in fp32: always, or with fp16 alone.
+    Buffers that no checkpoint holds are made anew, in the type that the model's code gives them; what the model names
+    to keep in fp32 (always, or with fp16 alone) is given it here.
     """
     stored = set(module.state_dict(keep_vars=True))
     named = [name for name, _ in module.named_buffers(remove_duplicate=False) if name not in stored]
@@ -174,8 +174,21 @@ def own_types(module: torch.nn.Module, dtype: torch.dtype) -> frozenset[str]:
         patterns += list(getattr(module, "_keep_in_fp32_modules", None) or ())
     if patterns:
         kept = re.compile("|".join(rf"(^|\.){one}($|\.)" for one in patterns))
-        named += [name for name in stored if kept.search(name)]
+        for name in filter(kept.search, stored):
+            _widen(module, name)
+            named.append(name)
     return frozenset(named)
+
+
+def _widen(module: torch.nn.Module, name: str) -> None:
+    """Give a parameter or buffer the type fp32, in place, if it is of floats."""
+    path, _, last = name.rpartition(".")
+    part = module.get_submodule(path)
+    held = getattr(part, last)
+    if isinstance(held, torch.nn.Parameter):
+        held.data = held.data.float() if held.is_floating_point() else held.data
+    elif isinstance(held, torch.Tensor) and held.is_floating_point():
+        part._buffers[last] = held.float()
 
 
 def _length(config: Any, module: torch.nn.Module) -> int:

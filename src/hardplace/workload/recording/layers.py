@@ -14,6 +14,7 @@ from hardplace.workload.recording.trace import Trace, TraceEvent
 from hardplace.workload.types import (
     Affine,
     Edge,
+    Holder,
     Layer,
     Operator,
     OperatorKind,
@@ -142,8 +143,19 @@ def record_workload(step: TrainingStep) -> Workload:
         parameters=parameters_of(step.module),
         order=order,
         edges=_edges(pieces, edges),
+        shared=_shared(pieces, whole),
         layers=_layers(step, names, (whole, distinct), [_at(step, size, whole, pieces, distinct) for size in others]),
     )
+
+
+def _shared(pieces: list[Piece], whole: Trace) -> tuple[tuple[Holder, ...], ...]:
+    """Return the parameters that are used more than once, with all that hold them."""
+    found: dict[int, list[Holder]] = {}
+    for position, piece in enumerate(pieces):
+        for number, here in piece.storages.items():
+            if number in whole.parameters:
+                found.setdefault(whole.copies.get(number, number), []).append(Holder(position, here))
+    return tuple(sorted(tuple(holders) for holders in found.values() if len(holders) > 1))
 
 
 def _layers(

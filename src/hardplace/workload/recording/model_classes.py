@@ -125,7 +125,7 @@ def custom_classes(fields: dict[str, Any], where: str, trusted: bool) -> Classes
         other = f'; or set model_type to "{library}", the library\'s type of this architecture' if library else ""
         raise BadInput(
             f"{where}: model_type {kind!r} is custom code ({references.get('AutoConfig', 'auto_map')}), "
-            f"which is not run unasked; expected --trust-code once you have read it{other}"
+            f"which is not run unasked; expected trust_code once you have read it{other}"
         )
     folder = Path(where).parent
     found = []

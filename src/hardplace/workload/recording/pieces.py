@@ -52,7 +52,11 @@ class Piece:
             (role_of(one, number, made), one.storage_bytes[number] if sizes else 0) for number in self.storages
         )
         kept = tuple(sorted(self.storages[number] for number in self.saved))
-        return (events, views, stored, kept, self._local(self.inputs), self._local(self.outputs))
+        first: dict[int, int] = {}  # of a parameter, the storage here that holds it first
+        twice = tuple(
+            first.setdefault(one.copies[number], here) for number, here in self.storages.items() if number in one.copies
+        )
+        return (events, views, stored, kept, self._local(self.inputs), self._local(self.outputs), twice)
 
     def _local(self, storages: dict[int, None]) -> tuple[int, ...]:
         return tuple(sorted(self.storages[number] for number in storages))

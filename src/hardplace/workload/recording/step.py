@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from hardplace.errors import BadInput
 from hardplace.workload.recording.functions import DeviceFunctions, device_choices
 from hardplace.workload.recording.library import library_stand_ins
+from hardplace.workload.recording.memory import RecordedMemory
 from hardplace.workload.recording.record import Recorder, record
 from hardplace.workload.recording.trace import Trace
 
@@ -47,6 +48,11 @@ class TrainingStep:
     positional: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     others: tuple[TrainingStep, ...] = ()
+
+
+def is_packed(dtype: torch.dtype) -> bool:
+    """Return whether weights of a type are quantised, so that they keep it whatever the others are recorded in."""
+    return not (dtype.is_floating_point or dtype.is_complex) or dtype.itemsize == 1
 
 
 def parameters_of(module: torch.nn.Module) -> int:
@@ -79,7 +85,7 @@ def fake(
 
 
 def _dtype_of(tensor: torch.Tensor, dtype: torch.dtype, path: str, own_types: frozenset[str]) -> torch.dtype:
-    return dtype if tensor.is_floating_point() and path not in own_types else tensor.dtype
+    return tensor.dtype if is_packed(tensor.dtype) or path in own_types else dtype
 
 
 def _empty(like: torch.Tensor, dtype: torch.dtype, mode: FakeTensorMode) -> torch.Tensor:
@@ -87,12 +93,25 @@ def _empty(like: torch.Tensor, dtype: torch.dtype, mode: FakeTensorMode) -> torc
         return torch.empty(tuple(like.shape), dtype=dtype, device="cpu")
 
 
+def _copies(module: torch.nn.Module, kept: dict[str, tuple[Any, Any]], memory: RecordedMemory) -> dict[int, int]:
+    """Return the storage of every fake parameter of which there are several -> that of the first of them.
+
+    kept: the parameters that the fake ones stand for.
+    """
+    same: dict[int, list[int]] = {}
+    for path, part in module.named_modules():
+        for name, weight in part._parameters.items():
+            if weight is not None:
+                same.setdefault(id(kept[path][0][name]), []).append(memory.storage(weight))
+    return {number: numbers[0] for numbers in same.values() if len(numbers) > 1 for number in numbers}
+
+
 @contextmanager
-def _faked(step: TrainingStep, mode: FakeTensorMode) -> Iterator[None]:
+def _faked(step: TrainingStep, mode: FakeTensorMode) -> Iterator[dict[str, tuple[Any, Any]]]:
     kept = fake(step.module, step.dtype, mode, step.own_types)
     parts = dict(step.module.named_modules())
     try:
-        yield
+        yield kept
     finally:
         for path, (parameters, buffers) in kept.items():
             parts[path]._parameters.update(parameters)
@@ -107,15 +126,19 @@ def _stand_ins() -> Any:
         return ExitStack()
 
 
+# Fake inputs, what runs forward pass and loss, and what each module held before (parameters, buffers), by its path.
+ReadyStep = tuple[Inputs, Callable[[], torch.Tensor], dict[str, tuple[Any, Any]]]
+
+
 @contextmanager
-def ready(step: TrainingStep, micro_batch: int) -> Iterator[tuple[Inputs, Callable[[], torch.Tensor]]]:
-    """Give the fake inputs of a micro-batch (samples) and what runs forward pass and loss, as a device would run them.
+def ready(step: TrainingStep, micro_batch: int) -> Iterator[ReadyStep]:
+    """Give a step on fake tensors for a micro-batch (samples), as a device would run it.
 
     The backward pass belongs inside too: checkpointed parts run forward again in it.
     """
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     step.module.train(step.loss is not None)
-    with _faked(step, mode):
+    with _faked(step, mode) as kept:
         inputs = tree_map_only(torch.Tensor, lambda one: _empty(one, one.dtype, mode), step.inputs(micro_batch))
 
         def run() -> torch.Tensor:
@@ -134,7 +157,7 @@ def ready(step: TrainingStep, micro_batch: int) -> Iterator[tuple[Inputs, Callab
             torch.set_grad_enabled(step.loss is not None),
             torch._dynamo.config.patch(disable=True),  # compiled parts run as they are written
         ):
-            yield inputs, run
+            yield inputs, run, kept
 
 
 def trace(step: TrainingStep, micro_batch: int) -> Trace:
@@ -142,9 +165,10 @@ def trace(step: TrainingStep, micro_batch: int) -> Trace:
 
     Raises BadInput, with the module's path and the operator, where the model needs values that do not exist.
     """
-    with ready(step, micro_batch) as (inputs, run):
+    with ready(step, micro_batch) as (inputs, run, kept):
         given = [one for one in tree_leaves(inputs) if isinstance(one, torch.Tensor)]
         recorder = Recorder(step.module, given)
+        recorder.trace.copies = _copies(step.module, kept, recorder.memory)
         try:
             return record(recorder, run, training=step.loss is not None)
         except (

@@ -53,7 +53,8 @@ class Trace:
     """One step at one micro-batch size.
 
     views: tensors by number. storage_bytes: by storage number. parameters: elements of each parameter's storage.
-    trained: the parameters that are not frozen.
+    trained: the parameters that are not frozen. copies: of a parameter that several modules hold, each module's
+    storage -> the first one's.
     gradients: the storage that holds a parameter's gradient -> the parameter's. computed: storages that depend on
     a parameter or on the model's input, so neither tables nor buffers. saved: (call, moment, storage) kept for
     backward.
@@ -65,6 +66,7 @@ class Trace:
     storage_bytes: list[int] = field(default_factory=list)
     parameters: dict[int, int] = field(default_factory=dict)
     trained: set[int] = field(default_factory=set)
+    copies: dict[int, int] = field(default_factory=dict)
     buffers: set[int] = field(default_factory=set)
     gradients: dict[int, int] = field(default_factory=dict)
     computed: set[int] = field(default_factory=set)

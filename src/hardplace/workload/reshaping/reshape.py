@@ -11,7 +11,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 
+import numpy as np
+
 from hardplace.errors import BadInput
+from hardplace.ndtypes import Bools, Ints
 from hardplace.workload.operators import sized
 from hardplace.workload.reshaping import labels_of
 from hardplace.workload.reshaping.polynomials import Polynomial, multiplied, number
@@ -19,6 +22,7 @@ from hardplace.workload.types import (
     ITEM_BYTES,
     Affine,
     Edge,
+    Holder,
     Layer,
     Operator,
     OperatorKind,
@@ -28,9 +32,11 @@ from hardplace.workload.types import (
     product,
     total,
 )
+from hardplace.workload.weights import weights_of
 
 Labels = tuple[tuple[Polynomial, ...], ...]
 _PARTS = 3  # embedding, block, head
+_LEAST = 2  # of a size of the recording
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +66,11 @@ class Reshaping:
         """Return the bytes of each storage, by layer."""
         pairs = zip(self.workload.layers, self.labels, strict=True)
         return tuple(_storages(layer, labels, self.workload.name) for layer, labels in pairs)
+
+    @property
+    def possible(self) -> bool:
+        """Whether every size tells its axes apart: one of 1, or a block alone, does not."""
+        return min(self.sizes.values()) >= _LEAST
 
     @cached_property
     def tied(self) -> bool:
@@ -94,6 +105,7 @@ class Reshaping:
             order=order,
             edges=self._edges(wanted["layers"]),
             layers=layers,
+            shared=self._shared(wanted["layers"]),
         )
 
     def _check(self) -> None:
@@ -104,12 +116,22 @@ class Reshaping:
             raise BadInput(
                 f"{workload.name}: expected a chain of embedding, equal blocks and head: no other is reshaped"
             )
+        if any(sum(weights_of(layer)[2:]) for layer in workload.layers):
+            raise BadInput(f"{workload.name}: holds frozen parameters: expected a model that is trained whole")
         for field, size in self.sizes.items():
-            if size < 2:
+            if size < _LEAST:
                 raise BadInput(
                     f"{workload.name}: {field}: {size}: expected at least 2: an axis of one, or a block alone, does "
                     "not tell what it is"
                 )
+
+    def _shared(self, depth: int) -> tuple[tuple[Holder, ...], ...]:
+        """Return who shares the table in a chain as deep as that."""
+        last = self.sizes["layers"] + 1
+        return tuple(
+            tuple(Holder(depth + 1 if one.position == last else one.position, one.storage) for one in holders)
+            for holders in self.workload.shared
+        )
 
     def _edges(self, depth: int) -> tuple[Edge, ...]:
         """Return the edges of a chain as deep as that, by those of the recording."""
@@ -119,6 +141,13 @@ class Reshaping:
         return tuple(
             Edge(source, edge.output, source + 1, edge.input) for source, edge in enumerate(given) if edge is not None
         )
+
+
+def can_be_made(sizes: Mapping[str, Ints]) -> Bools:
+    """Return which of these sizes, a column for each field, `Reshaping.of` takes."""
+    least = [column >= (1 if field == "layers" else 2) for field, column in sizes.items()]
+    divide = sizes["heads"] % np.maximum(sizes["kv_heads"], 1) == 0
+    return np.asarray(np.all(least, axis=0) & divide & (sizes["head_dim"] % 2 == 0))
 
 
 def _sound(sizes: Mapping[str, int], name: str) -> None:

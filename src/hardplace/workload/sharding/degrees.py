@@ -43,19 +43,17 @@ def check_degrees(workload: Workload, parallelism: Parallelism) -> None:
     for option in ("tensor", "context", "expert"):
         degree = getattr(parallelism, option)
         if degree < 1:
-            raise BadInput(f"--{option}-parallel: {degree}: expected at least 1")
+            raise BadInput(option, degree, "at least 1")
     if parallelism.sequence and parallelism.tensor == 1:
-        raise BadInput("--sequence-parallel: expected --tensor-parallel 2 or more with it")
+        raise BadInput("sequence_parallel", None, "a tensor-parallel degree of 2 or more with it")
     if parallelism.context > 1 and length == 1:
-        raise BadInput(f"--context-parallel {parallelism.context}: {name} has no sequence to cut (sequence_length 1)")
+        raise BadInput("context", parallelism.context, f"a sequence to cut; {name} has none (sequence_length 1)")
     if parallelism.sequence and length == 1:
-        raise BadInput(f"--sequence-parallel: {name} has no sequence to cut (sequence_length 1)")
+        raise BadInput("sequence_parallel", None, f"a sequence to cut; {name} has none (sequence_length 1)")
     if length % parallelism.context:
-        raise BadInput(f"--context-parallel {parallelism.context}: expected a divisor of the sequence of {length:,}")
+        raise BadInput("context", parallelism.context, f"a divisor of the sequence of {length:,}")
     if parallelism.sequence and length % parallelism.tensor:
-        raise BadInput(
-            f"--sequence-parallel: --tensor-parallel {parallelism.tensor} does not divide the sequence of {length:,}"
-        )
+        raise BadInput("sequence_parallel", f"tensor {parallelism.tensor}", f"a divisor of the sequence of {length:,}")
     _check_cut(workload, parallelism)
 
 
@@ -70,9 +68,7 @@ def _check_cut(workload: Workload, parallelism: Parallelism) -> None:
         able = [one for one in (2, 4, 8) if _cuts(workload, shard(workload, _only(option, one)).layers, option)]
         hint = f"a degree such as {', '.join(map(str, able))} does" if able else "2, 4 and 8 do not either"
         what = "the experts" if option == "expert" else "the products, heads or channels of its largest layers"
-        raise BadInput(
-            f"--{option}-parallel {degree}: divides nothing of {workload.name}: expected to cut {what}; {hint}"
-        )
+        raise BadInput(option, f"{degree}: divides nothing of {workload.name}", f"to cut {what}; {hint}")
 
 
 def _only(option: str, degree: int) -> Parallelism:

@@ -55,7 +55,7 @@ def gemm_errors(model: GpuModel, rows: GemmRows, *, every_row: bool, scaled: boo
     """
     chosen = np.ones(len(rows.time_s), dtype=bool) if every_row else rows.held_out
     if not chosen.any():
-        raise BadInput("no row has a held-out (n, k); expected some, or --all-rows")
+        raise BadInput("no row has a held-out (n, k); expected some, or all rows to be taken")
     rows = rows.take(np.flatnonzero(chosen))
     predicted = corrected_gemm_s(rows.shapes, model.datasheet, model.gemm, model.residual)
     plain = corrected_gemm_s(rows.shapes, model.datasheet, model.gemm, None)
@@ -98,7 +98,7 @@ def attention_errors(model: GpuModel, rows: AttentionRows, *, every_row: bool) -
     held = np.ones(len(names), dtype=bool) if every_row else rows.held_out
     if not held.any():
         raise BadInput(
-            "no row has a held-out (sequence, heads, kv heads, head dimension); expected some, or --all-rows"
+            "no row has a held-out (sequence, heads, kv heads, head dimension); expected some, or all rows to be taken"
         )
     tables = []
     for backend in sorted(set(rows.backend)):

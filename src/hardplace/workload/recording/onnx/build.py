@@ -97,7 +97,7 @@ def _sizes(inputs: Sequence[Input], sizes: Mapping[str, int]) -> dict[str, int]:
     if missing:
         text = next(text for text in texts if text not in sizes and missing[0] in _symbols(text))
         one = next(one for one in inputs if one.name == texts[text])
-        give = " ".join(f"--size {name}=8" for name in missing)
+        give = " ".join(f"size {name}=8" for name in missing)
         raise BadInput(
             f"input {one.name!r}: dimension {one.shape.index(text)} is {text!r} "
             f"and has no value; give {give} (or other numbers)"

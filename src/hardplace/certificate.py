@@ -1,0 +1,86 @@
+"""How far from the best an answer can be at most: one formula, and its text, which stays true when it is rounded."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+_NOISE = 1e-12  # relative: what divisions of doubles leave
+_PROVEN = 1e-9  # a gap that sums of many doubles leave
+
+
+def gap_of(score: float, bound: float) -> float:
+    """Return by what share a rate can be exceeded at most: bound / score - 1, of which more is better.
+
+    score: what is reached, positive. bound: what nothing exceeds; inf gives inf. Of seconds the rate is the inverse:
+    gap_of(1 / step_s, 1 / bound_s). Never negative.
+
+    >>> gap_of(100.0, 200.0), gap_of(100.0, 100.0)
+    (1.0, 0.0)
+    """
+    return max(0.0, bound / score - 1.0)
+
+
+def percent_at_most(gap: float) -> str:
+    r"""Return a gap in percent, rounded up to a hundredth, so that "at most" stays true.
+
+    >>> percent_at_most(0.00901), percent_at_most(0.0), percent_at_most(1.0)
+    ('0.91\xa0%', '0.00\xa0%', '100.00\xa0%')
+    """
+    if not math.isfinite(gap):
+        return "an unknown share"
+    hundredths = gap * 1e4
+    return f"{math.ceil(hundredths - _NOISE * max(1.0, hundredths)) / 100:,.2f}\u00a0%"
+
+
+def at_most(bound: float, digits: int = 4) -> str:
+    """Return a bound of a rate to so many digits, rounded up, so that "at most" stays true.
+
+    >>> at_most(2697.91), at_most(0.123411), at_most(1.0), at_most(12345678.0, 1)
+    ('2,698', '0.1235', '1.000', '12,345,678')
+    """
+    places = max(0, digits - 1 - math.floor(math.log10(bound))) if bound > 0.0 and math.isfinite(bound) else 0
+    if not math.isfinite(bound):
+        return "inf"
+    scaled = bound * 10.0**places
+    return f"{math.ceil(scaled * (1.0 - _NOISE)) / 10.0**places:,.{places}f}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate:
+    """The proof of how far from the best an answer can be: nothing that was searched has a rate above `bound`.
+
+    score, bound: of the answer and of everything, as rates, more is better, in `unit` (such as samples/s).
+    stop: why the search ended. considered: candidates that the bound holds for. seconds: of the search; None: not told.
+    """
+
+    score: float
+    bound: float
+    unit: str
+    stop: str
+    considered: int
+    seconds: float | None = None
+
+    @property
+    def gap(self) -> float:
+        """By what share the best can exceed the answer at most: bound / score - 1."""
+        return gap_of(self.score, self.bound)
+
+    @property
+    def proven(self) -> bool:
+        """Whether nothing is better than the answer, beyond what sums of doubles leave."""
+        return self.gap <= _PROVEN
+
+    def __str__(self) -> str:
+        """Return the certificate in one sentence."""
+        if self.proven:
+            return f"proven: none of {self.considered:,} candidates is better ({self.stop})"
+        return (
+            f"at most {percent_at_most(self.gap)} better is possible among {self.considered:,} candidates: "
+            f"{self.score:,.4g} {self.unit} reached, bound {at_most(self.bound)} ({self.stop})"
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return its fields with gap and proven, as they stand in files."""
+        return {**asdict(self), "gap": self.gap, "proven": self.proven}

@@ -1,0 +1,160 @@
+"""`hardplace export PLAN --to TARGET`: a plan as the files of a trainer, with the command that launches it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hardplace.cli import folders
+from hardplace.cli.app import INFEASIBLE, app
+from hardplace.cli.planned import PlannedRun, read_planned
+from hardplace.cli.printing import say
+from hardplace.errors import BadInput
+
+if TYPE_CHECKING:
+    from hardplace.exports.job import ExportJob
+    from hardplace.exports.nearest import NearestPlan
+    from hardplace.exports.targets import Target
+    from hardplace.plans.estimate import PlanEstimate
+    from hardplace.plans.plan import Plan
+
+
+@app.command()
+@click.argument("path", metavar="PLAN", required=False, type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--to", "target", metavar="TARGET", help="megatron, megatron-bridge, torchtitan, deepspeed, ...")
+@click.option("--list", "listed", is_flag=True, help="List the targets: versions, and what checks the files.")
+@click.option("--nearest", is_flag=True, help="Where TARGET cannot run the plan, export the nearest one that it can.")
+@click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="The model's config.json.")
+@click.option("--model", metavar="NAME|FILE", help="Of a PLAN that is a plan alone.")
+@click.option("--device", "devices", multiple=True, metavar="NAME[:COUNT]", help="Of a PLAN that is a plan alone.")
+@click.option("--node", "nodes", multiple=True, metavar="FILE|NAME", help="Of a PLAN that is a plan alone.")
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder.  [default: hardplace-out/MODEL-TARGET]"
+)
+def export(
+    path: Path | None,
+    target: str | None,
+    listed: bool,
+    nearest: bool,
+    config: Path | None,
+    model: str | None,
+    devices: tuple[str, ...],
+    nodes: tuple[str, ...],
+    out: Path | None,
+) -> None:
+    """Write PLAN as the files and the launch command of a trainer; or say what it cannot run of the plan, and the
+    nearest plan that it can with what that costs, exit code 3.
+
+    \b
+    hardplace export --list
+    hardplace export hardplace-out/llama2-7b/plan.json --to megatron
+    hardplace export hardplace-out/llama2-7b/plan.json --to torchtitan --nearest
+    """
+    from hardplace.exports.export import exported, refused_model
+    from hardplace.exports.targets import target_of
+    from hardplace.files import write_text
+
+    if listed:
+        _list()
+        return
+    if path is None or target is None:
+        raise BadInput("export: expected PLAN and --to TARGET, or --list")
+    asked = target_of(target, "--to")
+    planned = read_planned(path, model, devices, nodes)
+    job = job_of(planned, asked, planned.plan, config)
+    if said := refused_model(asked, job.device.vendor, job.architecture):
+        raise BadInput(f"{path}: {said}")
+    job = _runnable(planned, job, nearest)
+    found = exported(job)
+    folders.check_writable(out)
+    for warning in found.warnings:
+        say(f"warning: {warning}", err=True)
+    folder = folders.folder_of(f"{planned.workload.name}-{asked}", out)
+    for file in found.files:
+        write_text(folder / file.name, file.text)
+    say(f"written: {', '.join(str(folder / file.name) for file in found.files)}")
+    say(f"start it with: {found.command.replace('bash ', f'bash {folder}/')}")
+
+
+def job_of(planned: PlannedRun, target: Target, plan: Plan, config: Path | None) -> ExportJob:
+    """Return what an exporter is given, with the plan priced; BadInput where it is none of this model."""
+    from hardplace.exports.architecture import architecture_of
+    from hardplace.exports.facts import facts_of
+    from hardplace.exports.job import ExportJob
+    from hardplace.plans.fleet import even_cluster
+
+    architecture = architecture_of(planned.model, planned.workload, config)
+    chip, node, count = planned.parts[0]
+    try:
+        estimate = planned.priced(plan)
+    except BadInput as problem:
+        raise BadInput(f"{planned.place}: {problem}") from None
+    return ExportJob(
+        target=target,
+        model=planned.model,
+        architecture=architecture,
+        facts=facts_of(planned.workload, architecture),
+        plan=plan,
+        estimate=estimate,
+        device=chip,
+        node_devices=even_cluster(node, count).levels[0].devices,
+    )
+
+
+def _runnable(planned: PlannedRun, job: ExportJob, nearest: bool) -> ExportJob:
+    """Return the job, or that of the nearest plan; ends with exit code 3 where neither can be had."""
+    from dataclasses import replace
+
+    from hardplace.exports.limits import broken_limits
+    from hardplace.exports.nearest import nearest_plan
+    from hardplace.exports.targets import TRAINERS
+    from hardplace.report.plan import fit
+
+    broken = tuple(broken_limits(job.target, job.plan, job.facts))
+    if broken:
+        title = TRAINERS[job.target].title
+        for limit in broken:
+            value = getattr(job.plan, limit.field)
+            say(f"{title} cannot run {limit.field} {_said(value)} of the plan: {limit.reason}", err=True)
+        found = nearest_plan(job.target, job.plan, job.facts, planned.priced)
+        say(_nearest_words(job.estimate, found, nearest), err=True)
+        if found is None or not nearest:
+            sys.exit(INFEASIBLE)
+        job = replace(job, plan=found.estimate.plan, estimate=found.estimate)
+    if short := fit(job.estimate):
+        say(f"{planned.place}: {short}; nothing is written", err=True)
+        sys.exit(INFEASIBLE)
+    return job
+
+
+def _said(value: object) -> str:
+    return f"[{', '.join(map(str, value))}]" if isinstance(value, tuple) else str(value).lower()
+
+
+def _nearest_words(asked: PlanEstimate, found: NearestPlan | None, taken: bool) -> str:
+    if found is None:
+        return "no plan near it is one that it can run"
+    best = found.estimate
+    changes = ", ".join(f"{name} {new} for {old}" for name, old, new in found.changes)
+    slower = best.step_s / asked.step_s - 1.0
+    words = f"{abs(slower):.1%} {'slower' if slower >= 0 else 'faster'} by prediction"
+    lead = "exported in its place" if taken else "the nearest that it can run"
+    more = "" if taken else "; --nearest exports it"
+    return f"{lead}: {changes}: step {best.step_s:.4g} s, {words}{more}"
+
+
+def _list() -> None:
+    """Print the table of targets."""
+    from rich.table import Table
+
+    from hardplace.exports.targets import TRAINERS
+    from hardplace.report.console import screen
+
+    table = Table("target", "trainer", "for version", "files checked by", "on devices of", "models", box=None)
+    for target, info in TRAINERS.items():
+        models = ", ".join(info.families) or "any: the training script's own"
+        table.add_row(target, info.title, info.version, info.checked, ", ".join(info.vendors), models)
+    screen(200).print(table)

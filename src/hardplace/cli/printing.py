@@ -1,0 +1,45 @@
+"""What verbs print: lines and JSON that are safe on a terminal, and the answer before its files."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+
+import click
+
+from hardplace.errors import printable
+
+_CONTROL = re.compile("[\x7f-\x9f\ud800-\udfff]")
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print a line; what a file's names hold beside printable characters as escapes."""
+    click.echo(printable(text), err=err)
+
+
+def say_json(value: object) -> None:
+    """Print a value as JSON: of ASCII alone where the stream is, and without control characters."""
+    from hardplace.files import dumps
+
+    text = _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", dumps(value))
+    if not (sys.stdout.encoding or "utf-8").lower().startswith("utf"):
+        text = text.encode("ascii", errors="backslashreplace").decode()
+        text = re.sub(r"\\x([0-9a-f]{2})", r"\\u00\1", text)
+        text = re.sub(r"\\U([0-9a-f]{8})", _pair, text)
+    click.echo(text)
+
+
+def _pair(found: re.Match[str]) -> str:
+    """Return a character beyond 16 bits as JSON's pair of them."""
+    high, low = divmod(int(found[1], 16) - 0x10000, 0x400)
+    return f"\\u{0xD800 + high:04x}\\u{0xDC00 + low:04x}"
+
+
+def give(show: Callable[[], None], write: Callable[[], None]) -> None:
+    """Print an answer, then write its files: a full disk never hides it, and a pipe closed by `head` loses no file."""
+    try:
+        show()
+        sys.stdout.flush()
+    finally:
+        write()

@@ -1,0 +1,48 @@
+"""Export of a plan: checks, then the target's own module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from hardplace.errors import BadInput
+from hardplace.exports.accelerate import accelerate_files, accelerate_warnings
+from hardplace.exports.architecture import Architecture
+from hardplace.exports.deepspeed import deepspeed_files, deepspeed_warnings
+from hardplace.exports.job import Exported, ExportedFile, ExportJob
+from hardplace.exports.limits import broken_limits
+from hardplace.exports.maxtext import maxtext_files, maxtext_warnings
+from hardplace.exports.megatron import megatron_files, megatron_warnings
+from hardplace.exports.megatron_bridge import bridge_warnings, megatron_bridge_files
+from hardplace.exports.targets import Target, refused
+from hardplace.exports.torchtitan import torchtitan_files, torchtitan_problem, torchtitan_warnings
+
+_Files = Callable[[ExportJob], tuple[ExportedFile, ...]]
+_Warnings = Callable[[ExportJob], Iterator[str]]
+_EXPORTERS: dict[Target, tuple[_Files, _Warnings]] = {
+    Target.MEGATRON: (megatron_files, megatron_warnings),
+    Target.MEGATRON_BRIDGE: (megatron_bridge_files, bridge_warnings),
+    Target.TORCHTITAN: (torchtitan_files, torchtitan_warnings),
+    Target.DEEPSPEED: (deepspeed_files, deepspeed_warnings),
+    Target.ACCELERATE: (accelerate_files, accelerate_warnings),
+    Target.MAXTEXT: (maxtext_files, maxtext_warnings),
+}
+
+
+def refused_model(target: Target, vendor: str, architecture: Architecture | None) -> str:
+    """Return why a target runs no plan of a model on a vendor's devices; empty: it runs some."""
+    said = refused(target, vendor, architecture)
+    if not said and target is Target.TORCHTITAN and architecture is not None:
+        said = torchtitan_problem(architecture)
+    return said
+
+
+def exported(job: ExportJob) -> Exported:
+    """Return the files of a job. Raises BadInput where the target cannot run the model, the device or the plan."""
+    if said := refused_model(job.target, job.device.vendor, job.architecture):
+        raise BadInput(said)
+    for limit in broken_limits(job.target, job.plan, job.facts):
+        raise BadInput(f"{limit.field}: {getattr(job.plan, limit.field)}: {limit.reason}")
+    files, warnings = _EXPORTERS[job.target]
+    made = files(job)
+    start = next(one.name for one in made if one.name in ("torchrun.sh", "launch.sh"))
+    return Exported(target=job.target, files=made, command=f"bash {start}", warnings=tuple(warnings(job)))

@@ -1,0 +1,1 @@
+"""From what somebody runs today to a plan: Megatron-LM, torchtitan, DeepSpeed, Accelerate."""

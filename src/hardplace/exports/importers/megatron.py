@@ -1,0 +1,285 @@
+"""Megatron-LM: the flags of a launch script or of an argument file."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hardplace.errors import BadInput
+from hardplace.exports.importers.found import Answers, ImportedPlan, asked, count, divided, plan_of
+from hardplace.exports.layout import parse_layout
+from hardplace.files import read_text
+from hardplace.plans.chain import chunk_layers
+from hardplace.plans.plan import INSIDE_OUT, ContextExchange, Format, OptimizerKind, Plan
+from hardplace.workload.types import Recompute
+
+# Flags that change neither time nor memory that a plan is priced by: data, learning, logging, checkpoints.
+_BESIDE = re.compile(
+    r"--(lr|min-lr|adam|weight-decay|clip-grad|init-method|seed|data|train|valid|test|split|vocab|merge|tokenizer|log|"
+    r"tensorboard|wandb|save|load|ckpt|exit|eval|mock-data|num-workers|timing|distributed-timeout|no-load|no-save|"
+    r"attention-dropout|hidden-dropout|norm|rotary|use-rotary|position|max-position|untie|disable-bias|swiglu|squared|"
+    r"openai-gelu|quick-geglu|group-query|add-qkv|qk-layernorm|make-vocab|multi-latent|q-lora|kv-lora|kv-channels|v-head|"
+    r"qk-head|qk-pos|moe-router|moe-ffn|moe-aux|moe-shared|moe-layer-freq|encoder-seq|decoder-seq|sgd-momentum|muon|"
+    r"tiktoken|override|apply|rerun|manual-gc|use-mcore|transformer-impl|dist-ckpt|no-masked|no-bias|no-rope|window|"
+    r"te-|hf|nnodes|nproc|node-rank|master|rdzv|rope|mscale|bert-no|eod|reset|create-attention|no-create|finetune|"
+    r"dataloader|auto-detect|legacy|local-rank|distributed-backend|main-grads|main-params|no-gradient-acc|iter|decay|"
+    r"bert-|decoder-num|fp32-residual|accumulate-allreduce|num-query-groups|ffn|hidden|num-attention|seq-length|"
+    r"moe-token|no-align|loss-scale|initial-loss|hysteresis|start-weight|end-weight|override-opt|lr-)"
+)
+# What flags that a plan has no word for would change.
+_CHANGES = {
+    "--moe-grouped-gemm": "experts' products in one kernel: less time a step",
+    "--tp-comm-overlap": "tensor exchange beside products: less time a step",
+    "--no-overlap-p2p-communication": "hops between stages wait: more time a step",
+    "--overlap-p2p-communication-warmup-flush": "hops of filling and draining hide: less time a step",
+    "--defer-embedding-wgrad-compute": "embedding gradients fill the bubble: less time a step",
+    "--cross-entropy-loss-fusion": "logits are kept once: less memory",
+    "--cpu-offloading": "activations move to the host: less memory, more time",
+    "--distribute-saved-activations": "kept activations are divided over tensor: less memory",
+    "--moe-expert-capacity-factor": "tokens beyond it are dropped: less time a step",
+    "--moe-pad-expert-input-to-capacity": "experts compute padding: more time a step",
+    "--enable-cuda-graph": "no waits for the host: less time a step",
+    "--external-cuda-graph": "no waits for the host: less time a step",
+    "--mtp-num-layers": "further layers and heads: more time and memory",
+    "--fp8-param-gather": "weights are gathered in 8 bits: less traffic",
+    "--microbatch-group-size-per-virtual-pipeline-stage": "another order of chunks: other time and memory",
+    "--delay-wgrad-compute": "weight gradients come later: other time a step",
+    "--overlap-moe-expert-parallel-comm": "expert exchange hides: less time a step",
+}
+_READ = {
+    "--num-layers", "--encoder-num-layers", "--tensor-model-parallel-size", "--pipeline-model-parallel-size",
+    "--context-parallel-size", "--expert-model-parallel-size", "--expert-tensor-parallel-size", "--sequence-parallel",
+    "--micro-batch-size", "--global-batch-size", "--pipeline-model-parallel-layout", "--num-experts",
+    "--num-layers-per-virtual-pipeline-stage", "--num-virtual-stages-per-pipeline-rank", "--use-distributed-optimizer",
+    "--decoder-first-pipeline-num-layers", "--decoder-last-pipeline-num-layers", "--use-megatron-fsdp",
+    "--account-for-embedding-in-pipeline-split", "--account-for-loss-in-pipeline-split", "--use-torch-fsdp2",
+    "--data-parallel-sharding-strategy", "--outer-dp-sharding-strategy", "--num-distributed-optimizer-instances",
+    "--recompute-granularity", "--recompute-method", "--recompute-num-layers", "--recompute-modules", "--bf16",
+    "--fp16", "--fp8-format", "--fp8-recipe", "--fp4-format", "--fp4-recipe", "--optimizer",
+    "--use-precision-aware-optimizer",
+    "--exp-avg-dtype", "--exp-avg-sq-dtype", "--optimizer-cpu-offload", "--optimizer-offload-fraction",
+    "--grad-reduce-in-bf16", "--overlap-grad-reduce", "--overlap-param-gather", "--attention-backend",
+    "--use-flash-attn", "--cp-comm-type", "--use-tp-pp-dp-mapping", "--recompute-activations",
+    "--torch-fsdp2-no-reshard-after-forward",
+}  # fmt: skip
+
+
+def flags_of(text: str) -> dict[str, str]:
+    """Return the flags of a script or a file with their values, "" without one: comments, line ends, arrays and quotes
+    as a shell reads them; launchers' own flags among them."""
+    joined = re.sub(r"\\\n", " ", re.sub(r"(?m)^\s*#.*$", "", text))
+    pieces = shlex.shlex(joined, posix=True, punctuation_chars=False)
+    pieces.whitespace_split, pieces.commenters = True, "#"
+    try:
+        words = list(pieces)
+    except ValueError as problem:
+        raise BadInput(f"expected flags as a shell reads them: {problem}") from None
+    found: dict[str, str] = {}
+    name = ""
+    for word in words:
+        word = word.strip("()") if not name or name not in _LISTED else word
+        first, equals, value = word.partition("=")
+        if re.fullmatch(r"--[a-z][\w-]*", first):
+            name = first.replace("_", "-")
+            found[name] = value if equals else ""
+        elif name and not found[name] and not re.match(r"[A-Z_]+=|[\"&|;]", word):
+            found[name] = word
+        else:
+            name = ""
+    return found
+
+
+_LISTED = ("--pipeline-model-parallel-layout", "--moe-layer-freq", "--window-size")
+
+
+def from_megatron(path: Path, answers: Answers) -> ImportedPlan:
+    """Return the plan of a file of flags; BadInput, one line, for values that make none and for what it leaves open."""
+    place = str(path)
+    try:
+        flags = flags_of(read_text(path))
+    except BadInput as problem:
+        raise BadInput(f"{place}: {problem}") from None
+    if not any(name in _READ for name in flags):
+        raise BadInput(f"{place}: expected flags of Megatron-LM, such as --tensor-model-parallel-size 8")
+    reader = _Flags(place, flags)
+    degrees = {
+        "tensor": reader.count("--tensor-model-parallel-size", 1),
+        "context": reader.count("--context-parallel-size", 1),
+        "pipeline": reader.count("--pipeline-model-parallel-size", 1),
+    }
+    devices = answers.devices or reader.devices()
+    data = divided(place, asked(place, "the number of devices", devices, "devices"), degrees)
+    micro_batch = reader.count("--micro-batch-size", answers.micro_batch)
+    fields: dict[str, Any] = {
+        **degrees,
+        "data": data,
+        "micro_batch": micro_batch,
+        "global_batch": reader.count("--global-batch-size", answers.batch or data * micro_batch),
+        "sequence": "--sequence-parallel" in flags and degrees["tensor"] > 1,
+        "expert": reader.count("--expert-model-parallel-size", 1),
+        "overlap": "--overlap-grad-reduce" in flags,
+        "flash": flags.get("--attention-backend", "auto") not in ("unfused", "local"),
+        "offload": "--optimizer-cpu-offload" in flags,
+        **_stages(reader, degrees["pipeline"]),
+        **_numerics(flags),
+    }
+    if degrees["context"] > 1:
+        gathers = flags.get("--cp-comm-type") == "all_gather"
+        fields["context_exchange"] = ContextExchange.ALL_GATHER if gathers else ContextExchange.RING
+    if "--use-tp-pp-dp-mapping" in flags and degrees["pipeline"] > 1:
+        if degrees["context"] > 1:
+            raise BadInput(f"{place}: --use-tp-pp-dp-mapping: expected context 1 with it: a plan keeps context by data")
+        tensor, context, data_dimension, pipeline = INSIDE_OUT
+        fields["order"] = (tensor, pipeline, context, data_dimension)
+    fields |= _sharding(reader, data * degrees["context"])
+    fields |= _recompute(reader, fields.get("virtual", 1))
+    sizes = {"layers": reader.count("--num-layers", 0, 0)}
+    for name, flag in (("hidden", "--hidden-size"), ("heads", "--num-attention-heads")):
+        sizes[name] = reader.count(flag, 0, 0)
+    return ImportedPlan(
+        plan=plan_of(place, fields), sizes={k: v for k, v in sizes.items() if v}, notes=tuple(_notes(reader, fields))
+    )
+
+
+class _Flags:
+    """Flags of one file, read by name."""
+
+    def __init__(self, place: str, values: Mapping[str, str]) -> None:
+        self.place, self.values = place, values
+
+    def count(self, name: str, default: int | None, least: int = 1) -> int:
+        if name not in self.values and default is None:
+            field = {"--micro-batch-size": "micro_batch", "--global-batch-size": "batch"}.get(name)
+            if field is None:
+                raise BadInput(f"{self.place}: {name}: missing: expected a whole number from {least}")
+            return asked(self.place, "samples", None, field)
+        if name not in self.values and default is not None:
+            return default
+        return count(self.place, name, self.values[name], least)
+
+    def devices(self) -> int | None:
+        """Return the processes that a launcher in the same file starts; None without one."""
+        nodes, each = self.values.get("--nnodes"), self.values.get("--nproc-per-node")
+        if nodes is None or each is None or not (nodes.isdecimal() and each.isdecimal()):
+            return None
+        return int(nodes) * int(each)
+
+
+def _stages(reader: _Flags, pipeline: int) -> dict[str, Any]:
+    """Return layers by stage and virtual stages: of the layout, of counts, else as even as Megatron-LM has them."""
+    flags, place = reader.values, reader.place
+    if pipeline == 1:
+        return {}
+    if "--pipeline-model-parallel-layout" in flags:
+        rows = parse_layout(flags["--pipeline-model-parallel-layout"], pipeline, f"{place}: layout")
+        return {"virtual": len(rows[0]), "stages": tuple(map(sum, rows))}
+    layers = reader.count("--num-layers", None)
+    virtual = 1
+    if "--num-virtual-stages-per-pipeline-rank" in flags:
+        virtual = reader.count("--num-virtual-stages-per-pipeline-rank", 1)
+    elif "--num-layers-per-virtual-pipeline-stage" in flags:
+        each = reader.count("--num-layers-per-virtual-pipeline-stage", 1)
+        if layers % (pipeline * each):
+            raise BadInput(f"{place}: --num-layers: {layers}: expected a multiple of stages x layers a virtual stage")
+        virtual = layers // (pipeline * each)
+    counted = [
+        reader.count(flag, 0, 0)
+        for flag in ("--decoder-first-pipeline-num-layers", "--decoder-last-pipeline-num-layers")
+    ]
+    counted_for = [
+        "--account-for-embedding-in-pipeline-split" in flags,
+        "--account-for-loss-in-pipeline-split" in flags,
+    ]
+    if any(counted_for):
+        each, left = divmod(layers + sum(counted_for), pipeline)
+        stages = [each] * pipeline
+        stages[0] -= counted_for[0]
+        stages[-1] -= counted_for[1]
+    else:
+        own = [index for index, size in ((0, counted[0]), (pipeline - 1, counted[1])) if size]
+        each, left = divmod(layers - sum(counted), pipeline - len(own)) if pipeline > len(own) else (0, 0)
+        stages = [each] * pipeline
+        for index, size in zip((0, -1), counted, strict=True):
+            stages[index] = size or stages[index]
+    if left or sum(stages) != layers:
+        raise BadInput(f"{place}: --num-layers: {layers}: expected what {pipeline} stages divide, or a layout")
+    return {"virtual": virtual, "stages": tuple(stages)}
+
+
+def _numerics(flags: Mapping[str, str]) -> dict[str, Any]:
+    kinds = {"sgd": OptimizerKind.SGD, "muon": OptimizerKind.MUON}
+    optimizer = kinds.get(flags.get("--optimizer", "adam"), OptimizerKind.ADAMW)
+    if flags.get("--exp-avg-dtype") == "fp8":
+        optimizer = OptimizerKind.ADAMW_8BIT
+    precision = Format.BF16 if "--bf16" in flags else Format.FP16 if "--fp16" in flags else Format.FP32
+    if "--fp4-format" in flags:
+        precision = Format.FP4
+    elif "--fp8-format" in flags:
+        precision = Format.FP8
+    short = "--grad-reduce-in-bf16" in flags or (
+        precision is Format.FP16 and "--accumulate-allreduce-grads-in-fp32" not in flags
+    )
+    return {"optimizer": optimizer, "precision": precision, "gradient": "bf16" if short else "fp32"}
+
+
+def _sharding(reader: _Flags, replicas: int) -> dict[str, Any]:
+    flags = reader.values
+    zero = 1 if "--use-distributed-optimizer" in flags else 0
+    if "--use-torch-fsdp2" in flags:
+        zero = 2 if "--torch-fsdp2-no-reshard-after-forward" in flags else 3
+    elif "--use-megatron-fsdp" in flags:
+        words = {"no_shard": 0, "optim": 1, "optim_grads": 2, "optim_grads_params": 3}
+        zero = words.get(flags.get("--data-parallel-sharding-strategy", "no_shard"), zero)
+    instances = reader.count("--num-distributed-optimizer-instances", 1)
+    if replicas % instances:
+        raise BadInput(
+            f"{reader.place}: --num-distributed-optimizer-instances: {instances}: expected a divisor of the "
+            f"{replicas} replicas"
+        )
+    return {"zero": zero, "shard": replicas // instances if zero and instances > 1 else 0}
+
+
+def _recompute(reader: _Flags, virtual: int) -> dict[str, Any]:
+    flags = reader.values
+    granularity = flags.get("--recompute-granularity", "selective" if "--recompute-activations" in flags else "")
+    if granularity == "selective":
+        return {"recompute": Recompute.SELECTIVE}
+    if granularity != "full":
+        return {}
+    if flags.get("--recompute-method", "uniform") == "uniform":
+        return {"recompute": Recompute.FULL}
+    layers = reader.count("--recompute-num-layers", 1)
+    return {"recompute": Recompute.FULL, "recompute_layers": layers * virtual}
+
+
+def _notes(reader: _Flags, fields: Mapping[str, Any]) -> list[str]:
+    """Return what the flags say beyond the plan."""
+    flags = reader.values
+    notes = []
+    for name in flags:
+        if name in _CHANGES:
+            notes.append(f"{name}: not in a plan; {_CHANGES[name]}")
+        elif name not in _READ and not _BESIDE.match(name):
+            notes.append(f"{name}: not known here; left out, whatever it would change")
+    experts = "--num-experts" in flags and fields["tensor"] > 1
+    if experts and flags.get("--expert-tensor-parallel-size", str(fields["tensor"])) != "1":
+        notes.append("--expert-tensor-parallel-size: experts are cut by tensor too there, a plan's are not: other time")
+    recompute_each = flags.get("--recompute-num-layers", "1") != "1"
+    if flags.get("--recompute-method") == "uniform" and recompute_each:
+        notes.append("--recompute-num-layers: groups of several layers; a plan recomputes single ones: other memory")
+    if "--recompute-modules" in flags and flags["--recompute-modules"] != "core_attn":
+        notes.append("--recompute-modules: a plan knows the attention alone: other time and memory")
+    if float(flags.get("--optimizer-offload-fraction") or 1.0) < 1.0:
+        notes.append("--optimizer-offload-fraction: a plan offloads all states: other time and memory")
+    layout = flags.get("--pipeline-model-parallel-layout")
+    if layout is not None and fields["pipeline"] > 1:
+        rows = parse_layout(layout, fields["pipeline"], reader.place)
+        plan = Plan(global_batch=1, pipeline=fields["pipeline"], virtual=len(rows[0]))
+        if any(row != chunk_layers(sum(row), stage, plan) for stage, row in enumerate(rows)):
+            notes.append(
+                "--pipeline-model-parallel-layout: chunks of a stage differ otherwise than a plan's: other time"
+            )
+    return notes

@@ -1,0 +1,166 @@
+"""What layers hold as weights: trained, frozen or packed, of experts or not, and what several layers hold once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+from hardplace.workload.types import Layer, OperatorKind, StorageRole, Workload
+
+_FLOATS = {"float64", "float32", "bfloat16", "float16"}
+
+
+class WeightSizes(NamedTuple):
+    """Weights of one rank, each of dense layers and of experts: elements with a gradient, elements without one, and
+    bytes of what is packed: quantised weights and their scales, which keep their own type."""
+
+    parameters: int = 0
+    expert_parameters: int = 0
+    frozen_parameters: int = 0
+    expert_frozen_parameters: int = 0
+    packed_bytes: int = 0
+    expert_packed_bytes: int = 0
+
+    def plus(self, other: WeightSizes, times: int = 1) -> WeightSizes:
+        """Return these and so many times others."""
+        return WeightSizes(*(one + times * more for one, more in zip(self, other, strict=True)))
+
+
+NOTHING = WeightSizes()
+
+
+class SharedWeights(NamedTuple):
+    """Weights that several layers use and one device holds once. layers: positions in the order, one as often as it
+    holds them."""
+
+    layers: tuple[int, ...]
+    sizes: WeightSizes
+
+
+def weights_of_layer(layer: Layer) -> dict[int, WeightSizes]:
+    """Return the weights of each of a layer's parameter storages, in the order in which they were recorded."""
+    dtypes = {tensor.storage: tensor.dtype for tensor in reversed(layer.tensors)}
+    trained = layer.trained
+    experts = {
+        layer.tensors[index].storage
+        for operator in layer.operators
+        if operator.kind is OperatorKind.GROUPED_MATMUL
+        for index in operator.reads
+    }
+    found = {}
+    for number, storage in enumerate(layer.storages):
+        if storage.role is StorageRole.PARAMETER:
+            place = 0 if number in trained else 2 if dtypes.get(number, "float32") in _FLOATS else 4
+            sizes = [0] * len(WeightSizes._fields)
+            sizes[place + (number in experts)] = storage.bytes.constant if place == 4 else storage.parameters
+            found[number] = WeightSizes(*sizes)
+    return found
+
+
+def weights_of(layer: Layer) -> WeightSizes:
+    """Return the weights of a layer."""
+    total = WeightSizes()
+    for one in weights_of_layer(layer).values():
+        total = total.plus(one)
+    return total
+
+
+def shared_weights(workload: Workload, layers: Sequence[Layer] | Mapping[int, Layer]) -> tuple[SharedWeights, ...]:
+    """Return what several layers of a workload hold, those with the same holders together; layers: of a rank.
+
+    Where a rank holds a whole and, elsewhere, a part of the same parameter, the part lies within the whole: held once.
+    """
+    if not workload.shared:
+        return ()
+    recorded = [list(weights_of_layer(layer)) for layer in workload.layers]
+    mine = {kind: list(weights_of_layer(layers[kind]).values()) for kind in set(workload.order)}
+    groups: dict[tuple[int, ...], WeightSizes] = {}
+    for holders in workload.shared:
+        kinds = [(workload.order[one.position], one.storage) for one in holders]
+        sizes = [mine[kind][recorded[kind].index(storage)] for kind, storage in kinds]
+        key = tuple(one.position for one in holders)
+        groups[key] = groups.get(key, WeightSizes()).plus(min(sizes, key=sum))
+    return tuple(SharedWeights(layers=key, sizes=sizes) for key, sizes in groups.items())
+
+
+def surplus(shared: Sequence[SharedWeights], layers: Collection[int]) -> WeightSizes:
+    """Return what is counted too often where each of these layers (positions) counts all that it holds."""
+    total = WeightSizes()
+    for one in shared:
+        total = total.plus(one.sizes, max(0, sum(layer in layers for layer in one.layers) - 1))
+    return total
+
+
+def parts_of(shared: Sequence[SharedWeights], layers: int) -> list[WeightSizes]:
+    """Return of each layer what it shares, each holding as often as it has it."""
+    found = [WeightSizes()] * layers
+    for one in shared:
+        for layer, times in Counter(one.layers).items():
+            found[layer] = found[layer].plus(one.sizes, times)
+    return found
+
+
+def repeated(shared: Sequence[SharedWeights], layers: int) -> list[WeightSizes]:
+    """Return of each layer what it holds although it, or an earlier one, holds it already."""
+    found = [WeightSizes()] * layers
+    for one in shared:
+        for layer in one.layers[1:]:
+            found[layer] = found[layer].plus(one.sizes)
+    return found
+
+
+class ModelWeights(NamedTuple):
+    """Parameters that take part, each once: elements (packed ones as they are stored), of them trained, bytes of those
+    that are not; twice: elements that layers count beyond that."""
+
+    elements: int
+    trained: int
+    frozen_bytes: int
+    twice: int
+
+
+def weights_of_model(workload: Workload) -> ModelWeights:
+    """Return the parameters of a model that take part in what was recorded."""
+    again = {holder for holders in workload.shared for holder in holders[1:]}
+    trained_by = [layer.trained for layer in workload.layers]
+    elements = trained = frozen_bytes = twice = 0
+    for position, index in enumerate(workload.order):
+        for number, storage in enumerate(workload.layers[index].storages):
+            if storage.role is not StorageRole.PARAMETER:
+                continue
+            if (position, number) in again:
+                twice += storage.parameters
+                continue
+            elements += storage.parameters
+            if number in trained_by[index]:
+                trained += storage.parameters
+            else:
+                frozen_bytes += storage.bytes.constant
+    return ModelWeights(elements=elements, trained=trained, frozen_bytes=frozen_bytes, twice=twice)
+
+
+class RankWeights(NamedTuple):
+    """Weights that one rank's layers hold together, each once: elements, bytes as recorded, of the elements trained."""
+
+    elements: int
+    bytes: int
+    trained: int
+
+
+def weights_of_rank(workload: Workload, layers: Mapping[int, Layer]) -> RankWeights:
+    """Return what the layers of a rank hold, by index in the workload's layers."""
+    mine = {index: [layer.storages[one] for one in weights_of_layer(layer)] for index, layer in layers.items()}
+    recorded = [list(weights_of_layer(layer)) for layer in workload.layers]
+    elements = sum(layers[index].parameters for index in workload.order)
+    size = sum(layers[index].parameter_bytes for index in workload.order)
+    for holders in workload.shared:
+        kinds = [(workload.order[one.position], one.storage) for one in holders]
+        held = [mine[kind][recorded[kind].index(storage)] for kind, storage in kinds]
+        elements -= sum(one.parameters for one in held) - max(one.parameters for one in held)
+        size -= sum(one.bytes.constant for one in held) - max(one.bytes.constant for one in held)
+    by_layer = {index: sum(weights_of(layer)[:2]) for index, layer in layers.items()}
+    again = surplus(shared_weights(workload, layers), range(len(workload.order)))
+    return RankWeights(
+        elements=elements, bytes=size, trained=sum(by_layer[index] for index in workload.order) - sum(again[:2])
+    )

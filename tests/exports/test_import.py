@@ -1,0 +1,279 @@
+"""What `export` wrote comes back as the plan; what people have in their scripts is read as they mean it."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from click.testing import CliRunner
+
+import hardplace.cli  # noqa: F401  (joins the verbs)
+from export_cases import CASES, LLAMA, planned_of
+from hardplace.cli.app import app
+from hardplace.cli.export import job_of
+from hardplace.errors import BadInput
+from hardplace.exports.export import exported, refused_model
+from hardplace.exports.importers.found import Answers
+from hardplace.exports.importers.read import imported_plan
+from hardplace.exports.limits import broken_limits
+from hardplace.exports.nearest import nearest_plan
+from hardplace.exports.targets import Target
+from hardplace.plans.chain import chunk_layers
+from hardplace.plans.plan import Format, OptimizerKind, Plan, read_plan, stage_layers
+from hardplace.workload.types import Recompute
+
+FILES = {
+    Target.MEGATRON: ("megatron.args",),
+    Target.TORCHTITAN: ("job.toml", "job.py"),
+    Target.DEEPSPEED: ("ds_config.json",),
+    Target.ACCELERATE: ("accelerate.yaml",),
+}
+
+
+def written(target: Target, name: str, tmp_path):
+    model, plan = CASES[name]
+    run = planned_of(model, plan)
+    job = job_of(run, target, plan, None)
+    if refused_model(target, job.device.vendor, job.architecture):
+        return None
+    if any(broken_limits(target, plan, job.facts)):
+        near = nearest_plan(target, plan, job.facts, run.priced)
+        job = replace(job, plan=near.estimate.plan, estimate=near.estimate)
+    for file in exported(job).files:
+        (tmp_path / file.name).write_text(file.text)
+    return job
+
+
+@pytest.mark.parametrize("target", FILES)
+@pytest.mark.parametrize("name", CASES)
+def test_an_exported_plan_comes_back(target, name, tmp_path):
+    job = written(target, name, tmp_path)
+    if job is None:
+        return
+    plan = job.plan
+    for file in FILES[target]:
+        answers = Answers(devices=plan.devices, batch=plan.global_batch, micro_batch=plan.micro_batch)
+        found = imported_plan(tmp_path / file, target, answers).plan
+        for field in ("tensor", "context", "data", "pipeline", "virtual", "expert", "micro_batch", "global_batch"):
+            assert getattr(found, field) == getattr(plan, field), (file, field)
+        if plan.pipeline > 1:
+            assert found.stages == stage_layers(job.facts.layers, plan), file
+        if plan.replicas > 1:
+            assert (found.zero, found.shard) == (plan.zero, plan.shard if plan.zero else 0), file
+        assert found.sharded_over == plan.sharded_over or plan.zero == 0
+        if target is not Target.ACCELERATE:
+            assert found.optimizer is plan.optimizer, file
+            assert found.recompute is plan.recompute or target is Target.DEEPSPEED, file
+            assert found.gradient == plan.gradient, file
+        if file != "job.toml":  # 0.2.2 always divides sequences beside tensor
+            assert found.sequence == plan.sequence or target in (Target.DEEPSPEED, Target.ACCELERATE), file
+        assert found.precision is plan.precision, file
+        if target is Target.MEGATRON:
+            assert found.recompute_layers == -(-plan.recompute_layers // plan.virtual) * plan.virtual
+            assert found.overlap == (plan.overlap and plan.replicas > 1)
+        if target is Target.TORCHTITAN:
+            assert found.schedule is plan.schedule or plan.pipeline == 1
+
+
+# -- what people run --------------------------------------------------------------------------------------------------
+
+SCRIPT = r"""#!/bin/bash
+# pretraining of Llama-3 8B
+export CUDA_DEVICE_MAX_CONNECTIONS=1
+DISTRIBUTED_ARGS="--nproc_per_node 8 --nnodes 4 --master_port 6000"
+GPT_ARGS=(
+    --num-layers 32 --hidden-size 4096 \
+    --num-attention-heads 32
+    --seq-length 8192
+    --swiglu
+    --micro-batch-size 2
+    --global-batch-size=256   # samples
+    --bf16
+)
+torchrun --nproc-per-node 8 --nnodes 4 pretrain_gpt.py ${GPT_ARGS[@]} --lr 3e-4 --min-lr 3e-5 \
+    --tensor-model-parallel-size 4 --sequence-parallel --pipeline-model-parallel-size 2 \
+    --num-layers-per-virtual-pipeline-stage 4 \
+    --use-distributed-optimizer --overlap-grad-reduce --recompute-activations \
+    --moe-grouped-gemm --some-new-thing 3 "$@"
+"""
+
+
+def test_a_script_of_megatron(tmp_path):
+    path = tmp_path / "run.sh"
+    path.write_text(SCRIPT)
+    found = imported_plan(path, Target.MEGATRON, Answers())
+    plan = found.plan
+    assert plan == Plan(
+        global_batch=256,
+        tensor=4,
+        sequence=True,
+        pipeline=2,
+        virtual=4,
+        data=4,
+        zero=1,
+        micro_batch=2,
+        stages=(16, 16),
+        recompute=Recompute.SELECTIVE,
+        precision=Format.BF16,
+        overlap=True,
+    )
+    assert found.sizes == {"layers": 32, "hidden": 4096, "heads": 32}
+    assert found.notes == (
+        "--moe-grouped-gemm: not in a plan; experts' products in one kernel: less time a step",
+        "--some-new-thing: not known here; left out, whatever it would change",
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "stages"),
+    [
+        ("--num-layers 30 --decoder-first-pipeline-num-layers 7 --decoder-last-pipeline-num-layers 7", (7, 8, 8, 7)),
+        (
+            "--num-layers 30 --account-for-embedding-in-pipeline-split --account-for-loss-in-pipeline-split",
+            (7, 8, 8, 7),
+        ),
+        ("--num-layers 31 --decoder-last-pipeline-num-layers 7", (8, 8, 8, 7)),
+        ("--num-layers 32", (8, 8, 8, 8)),
+        ("--num-layers 12 --pipeline-model-parallel-layout 'Et*2|(t|)*4t*3|t*2L'", None),
+        ("--num-layers 9 --pipeline-model-parallel-layout 'Et*2|(tt|)*2t*3L'", (2, 2, 2, 3)),
+    ],
+)
+def test_layers_of_stages_as_flags_say_them(flags, stages, tmp_path):
+    path = tmp_path / "args.txt"
+    common = "--pipeline-model-parallel-size 4 --micro-batch-size 1 --global-batch-size 16 "
+    path.write_text(common + flags)
+    if stages is None:
+        with pytest.raises(BadInput, match="expected a layout such as"):
+            imported_plan(path, Target.MEGATRON, Answers(devices=8))
+        return
+    assert imported_plan(path, Target.MEGATRON, Answers(devices=8)).plan.stages == stages
+
+
+def test_chunks_that_differ_from_a_plans_are_noted(tmp_path):
+    path = tmp_path / "args.txt"
+    common = "--pipeline-model-parallel-size 2 --micro-batch-size 1 --global-batch-size 16 --num-layers 8 "
+    path.write_text(common + "--pipeline-model-parallel-layout 'Et*3|t*2|t|t*2L'")
+    found = imported_plan(path, Target.MEGATRON, Answers(devices=8))
+    assert found.plan.stages == (4, 4)
+    assert found.plan.virtual == 2
+    assert any("layout: chunks of a stage differ" in note for note in found.notes)
+    assert chunk_layers(4, 0, found.plan) == (2, 2)
+
+
+def test_what_a_file_leaves_open_is_asked_for_by_name(tmp_path):
+    path = tmp_path / "args.txt"
+    path.write_text("--tensor-model-parallel-size 2 --micro-batch-size 1 --global-batch-size 16")
+    with pytest.raises(BadInput, match=r"devices: missing: expected the number of devices, which .*args.txt does not"):
+        imported_plan(path, Target.MEGATRON, Answers())
+    path = tmp_path / "ds.json"
+    path.write_text(json.dumps({"train_micro_batch_size_per_gpu": "auto", "zero_optimization": {"stage": 2}}))
+    with pytest.raises(BadInput, match="micro_batch: missing: expected"):
+        imported_plan(path, Target.DEEPSPEED, Answers(devices=8))
+    done = CliRunner().invoke(app, ["import", str(path), "--model", LLAMA, "--devices", "8"])
+    assert "--micro-batch: missing: expected" in str(done.exception)
+    path = tmp_path / "a.yaml"
+    path.write_text("distributed_type: MULTI_GPU\nnum_processes: 8\n")
+    with pytest.raises(BadInput, match="batch: missing: expected samples a step"):
+        imported_plan(path, Target.ACCELERATE, Answers(micro_batch=1))
+
+
+@pytest.mark.parametrize(
+    ("target", "text", "said"),
+    [
+        (Target.MEGATRON, "--tensor-model-parallel-size $TP", "'\\$TP'"),
+        (Target.MEGATRON, "hello", "expected flags of Megatron-LM"),
+        (Target.MEGATRON, "--micro-batch-size 1 'open", "as a shell reads them"),
+        (Target.MEGATRON, "--tensor-model-parallel-size 3 --micro-batch-size 1", "divide the 8 devices"),
+        (Target.MEGATRON, "--micro-batch-size 3 --global-batch-size 16", "expected a multiple of data x micro_batch"),
+        (Target.DEEPSPEED, "[1]", "expected an object"),
+        (Target.DEEPSPEED, "{", "expected JSON"),
+        (Target.DEEPSPEED, '{"zero_optimization": {"stage": 5}, "train_micro_batch_size_per_gpu": 1}', "0, 1, 2 or 3"),
+        (
+            Target.DEEPSPEED,
+            '{"train_batch_size": 9, "train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": 1}',
+            "1 x 1 x 8",
+        ),
+        (Target.ACCELERATE, "a: [1", "expected YAML"),
+        (Target.ACCELERATE, "distributed_type: TPU\n", "expected FSDP or MULTI_GPU"),
+        (Target.TORCHTITAN, "x = 1\n", "parallelism: missing"),
+        (Target.MAXTEXT, "x", "expected a file of megatron, torchtitan"),
+    ],
+)
+def test_bad_files_are_one_line(target, text, said, tmp_path):
+    path = tmp_path / ("x.toml" if target is Target.TORCHTITAN else "x")
+    path.write_text(text)
+    with pytest.raises(BadInput, match=said) as problem:
+        imported_plan(path, target, Answers(devices=8, batch=16, micro_batch=1))
+    assert "\n" not in str(problem.value)
+
+
+def test_python_is_read_and_never_run(tmp_path):
+    path = tmp_path / "job.py"
+    mark = tmp_path / "ran"
+    path.write_text(
+        f"open({str(mark)!r}, 'w')\nParallelismConfig(tensor_parallel_degree=2, data_parallel_shard_degree=4)\n"
+        "TrainingConfig(local_batch_size=2, global_batch_size=16)\n"
+    )
+    plan = imported_plan(path, Target.TORCHTITAN, Answers()).plan
+    assert (plan.tensor, plan.data, plan.micro_batch, plan.zero) == (2, 4, 2, 3)
+    assert not mark.exists()
+    path.write_text("ParallelismConfig(tensor_parallel_degree=degree())\nTrainingConfig()\n")
+    with pytest.raises(BadInput, match="expected a plain value; nothing is run"):
+        imported_plan(path, Target.TORCHTITAN, Answers())
+
+
+def test_deepspeeds_own_words(tmp_path):
+    path = tmp_path / "ds.json"
+    path.write_text(
+        json.dumps(
+            {
+                "train_batch_size": 64,
+                "train_micro_batch_size_per_gpu": 2,
+                "gradient_accumulation_steps": 4,
+                "zero_optimization": {"stage": 3, "offload_optimizer": {"device": "cpu"}, "offload_param": {}},
+                "fp16": {"enabled": True},
+                "optimizer": {"type": "FusedAdam"},
+                "activation_checkpointing": {},
+                "mystery": 1,
+            }
+        )
+    )
+    found = imported_plan(path, Target.DEEPSPEED, Answers())
+    plan = found.plan
+    assert (plan.data, plan.zero, plan.offload, plan.precision) == (8, 3, True, Format.FP16)
+    assert plan.optimizer is OptimizerKind.ADAMW
+    assert [note.partition(":")[0] for note in found.notes] == [
+        "activation_checkpointing",
+        "mystery",
+        "zero_optimization.offload_param",
+    ]
+
+
+def test_an_imported_plan_is_priced(tmp_path):
+    path = tmp_path / "run.sh"
+    path.write_text(SCRIPT)
+    run = CliRunner()
+    done = run.invoke(app, ["import", str(path), "--device", "h100-sxm", "--model", LLAMA, "--out", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert "--some-new-thing: not known here" in done.output
+    plan = read_plan(tmp_path / "plan.json")
+    assert plan.model == LLAMA
+    assert [(one.device, one.node, one.count) for one in plan.on] == [("h100-sxm", "dgx-h100", 32)]
+    done = run.invoke(app, ["estimate", LLAMA, "--plan", str(tmp_path / "plan.json")])
+    assert done.exit_code == 0, done.output
+    done = run.invoke(app, ["import", str(path), "--model", "llama2-13b", "--out", str(tmp_path)])
+    assert "32 layers: expected those of llama2-13b, 40" in str(done.exception)
+
+
+def test_a_model_is_known_by_its_sizes(tmp_path):
+    path = tmp_path / "run.sh"
+    path.write_text(
+        SCRIPT.replace("--num-layers 32", "--num-layers 80").replace("4096", "8192").replace(" 32\n", " 64\n")
+    )
+    done = CliRunner().invoke(app, ["import", str(path), "--out", str(tmp_path)])
+    assert "--model: missing: expected a name" in str(done.exception)  # two Llamas have these sizes
+    path.write_text(
+        SCRIPT.replace("--num-layers 32", "--num-layers 40").replace("4096", "5120").replace(" 32\n", " 40\n")
+    )
+    done = CliRunner().invoke(app, ["import", str(path), "--out", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert read_plan(tmp_path / "plan.json").model == "llama2-13b"

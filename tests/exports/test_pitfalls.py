@@ -1,0 +1,211 @@
+"""What users of the trainers stumbled over, by issue: each a check, a refusal or a warning at export."""
+
+import json
+import re
+import tomllib
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from export_cases import BERT, CASES, LLAMA, MIXTRAL, planned_of
+from hardplace.cli.export import job_of
+from hardplace.errors import BadInput
+from hardplace.exports.export import exported
+from hardplace.exports.layout import layout_text, parse_layout
+from hardplace.exports.limits import broken_limits, layers_by_chunk
+from hardplace.exports.targets import Target
+from hardplace.plans.plan import OptimizerKind, PipelineSchedule, Plan, problems
+from hardplace.workload.types import Recompute
+
+BASE = Plan(global_batch=64)
+
+
+def job(target: Target, model: str = LLAMA, **fields):
+    run = planned_of(model, replace(BASE, **fields))
+    return job_of(run, target, run.plan, None)
+
+
+def broken(target: Target, model: str = LLAMA, **fields) -> list[str]:
+    one = job(target, model, **fields)
+    return [limit.field for limit in broken_limits(target, one.plan, one.facts)]
+
+
+def texts(target: Target, model: str = LLAMA, **fields) -> dict[str, str]:
+    return {file.name: file.text for file in exported(job(target, model, **fields)).files}
+
+
+def warnings(target: Target, model: str = LLAMA, **fields) -> str:
+    return "\n".join(exported(job(target, model, **fields)).warnings)
+
+
+def flags(**fields) -> list[str]:
+    return re.sub(r"#.*", "", texts(Target.MEGATRON, **fields)["megatron.args"]).split()
+
+
+# -- layers of stages -------------------------------------------------------------------------------------------------
+
+ROWS = st.integers(1, 4).flatmap(
+    lambda virtual: st.lists(st.lists(st.integers(0, 5), min_size=virtual, max_size=virtual), min_size=2, max_size=8)
+)
+
+
+@given(rows=ROWS)
+def test_a_layout_reads_back_as_the_layers_by_stage_and_chunk(rows):
+    found = parse_layout(layout_text(rows), len(rows), "x")
+    assert found == tuple(tuple(row) for row in rows)
+
+
+@pytest.mark.parametrize("name", [name for name, (_, plan) in CASES.items() if plan.pipeline > 1])
+def test_no_layer_is_lost(name):
+    """NVIDIA/Megatron-LM#468 (64 of 80 layers), modelscope/ms-swift#5737: all stand in the layout."""
+    model, plan = CASES[name]
+    run = planned_of(model, replace(plan, schedule=PipelineSchedule.ONE_F_ONE_B))
+    one = job_of(run, Target.MEGATRON, run.plan, None)
+    text = next(file.text for file in exported(one).files if file.name == "megatron.args")
+    layout = re.search(r"--pipeline-model-parallel-layout '(.*)'", text)
+    assert layout is not None
+    assert sum(map(sum, parse_layout(layout[1], plan.pipeline, "x"))) == one.facts.layers
+
+
+def test_layers_that_do_not_divide_get_a_layout():
+    """NVIDIA/Megatron-LM#1304: 30 layers on 4 stages, of which 28 were built."""
+    assert sum(map(sum, layers_by_chunk(Plan(global_batch=8, pipeline=4), 30))) == 30
+    assert "--pipeline-model-parallel-layout" in flags(pipeline=8, data=2, stages=(3, 4, 5, 4, 4, 4, 4, 4))
+
+
+def test_first_and_last_counts_are_never_written():
+    """NVIDIA/Megatron-LM#1584: wrong layer offsets with virtual stages."""
+    for fields in ({"stages": (7, 9, 9, 7)}, {"virtual": 2}):
+        words = " ".join(flags(pipeline=4, data=2, **fields))
+        assert not re.search(r"--decoder-(first|last)-pipeline|--num-(layers-per-)?virtual|--account-for", words)
+
+
+def test_an_empty_chunk_is_refused():
+    """NVIDIA/Megatron-LM#1852: it deadlocks. A first stage with the embedding alone is not empty."""
+    with pytest.raises(BadInput, match=r"stages: \[16, 0, 8, 8\]: expected a layer or more between"):
+        job(Target.MEGATRON, pipeline=4, data=2, stages=(16, 0, 8, 8))
+    assert broken(Target.MEGATRON, pipeline=4, data=2, stages=(0, 12, 10, 10)) == []
+    assert broken(Target.MEGATRON, pipeline=4, data=2, virtual=2, stages=(10, 12, 10, 0)) == ["stages"]
+
+
+def test_interleaving_takes_as_many_micro_batches_as_stages():
+    """NVIDIA-NeMo/Speech#14288: 3 micro-batches on 6 stages."""
+    plan = replace(BASE, global_batch=12, data=4, pipeline=6, virtual=2)
+    assert plan.micro_batches == 3
+    assert any(text.startswith("virtual") for text in problems(plan))
+
+
+def test_a_layout_is_given_again_on_restart():
+    """NVIDIA-NeMo/Megatron-Bridge#1880."""
+    assert "Megatron-Bridge#1880" in warnings(Target.MEGATRON_BRIDGE, pipeline=4, data=2)
+
+
+# -- Megatron-LM ------------------------------------------------------------------------------------------------------
+
+
+def test_experts_beside_tensor_parallelism_want_sequences_divided():
+    """NVIDIA-NeMo/RL#1075, NVIDIA/Megatron-LM#1587."""
+    assert broken(Target.MEGATRON, MIXTRAL, tensor=2, expert=4, data=4) == ["sequence"]
+    assert broken(Target.MEGATRON, MIXTRAL, tensor=2, sequence=True, expert=4, data=4) == []
+
+
+def test_muon_with_sharded_states_is_refused():
+    """NVIDIA/Megatron-LM#6048: parameters were not updated."""
+    assert broken(Target.MEGATRON, optimizer=OptimizerKind.MUON, data=8, zero=1, shard=4) == ["optimizer"]
+
+
+def test_uniform_recompute_takes_one_layer_at_a_time():
+    """NVIDIA/Megatron-LM#1226."""
+    words = flags(data=8, recompute=Recompute.FULL)
+    at = words.index("--recompute-method")
+    assert words[at : at + 4] == ["--recompute-method", "uniform", "--recompute-num-layers", "1"]
+
+
+def test_connections_are_one_for_megatron_and_more_for_fsdp():
+    """pytorch/torchtitan#1147, huggingface/nanotron#236."""
+    assert "export CUDA_DEVICE_MAX_CONNECTIONS=1\n" in texts(Target.MEGATRON, tensor=2, data=4)["torchrun.sh"]
+    assert "MAX_CONNECTIONS=32" in texts(Target.MEGATRON, tensor=2, sequence=True, data=4, zero=3)["torchrun.sh"]
+    assert "unset CUDA_DEVICE_MAX_CONNECTIONS" in texts(Target.MEGATRON, data=8, zero=2)["torchrun.sh"]
+    assert "MAX_CONNECTIONS=32" in texts(Target.TORCHTITAN, tensor=2, data=4, zero=2)["torchrun.sh"]
+
+
+# -- torchtitan -------------------------------------------------------------------------------------------------------
+
+
+def test_all_micro_batches_go_through_the_pipeline():
+    """pytorch/torchtitan#1733: accumulation beside it scaled gradients wrongly."""
+    one = tomllib.loads(texts(Target.TORCHTITAN, pipeline=4, data=4, zero=2)["job.toml"])
+    assert one["training"]["local_batch_size"] * 4 == one["training"]["global_batch_size"] == 64
+
+
+def test_zero_bubble_is_not_the_v_schedule_and_is_not_compiled():
+    """pytorch/torchtitan#774, pytorch/pytorch#161904."""
+    found = texts(Target.TORCHTITAN, pipeline=4, data=4, zero=2, schedule=PipelineSchedule.ZERO_BUBBLE)
+    one = tomllib.loads(found["job.toml"])
+    assert one["parallelism"]["pipeline_parallel_schedule"] == "InterleavedZeroBubble"
+    assert one["compile"]["enable"] is False
+    assert "ZBV" not in found["job.py"]
+    assert "compile=CompileConfig(enable=False)" in found["job.py"]
+
+
+def test_fewer_experts_groups_than_tensor_is_warned_of():
+    """pytorch/torchtitan#4794."""
+    said = warnings(Target.TORCHTITAN, "qwen3-30b-a3b", tensor=4, data=4, expert=2, zero=2)
+    assert "torchtitan#4794" in said
+
+
+def test_tensor_with_context_is_noted():
+    """pytorch/torchtitan#2446."""
+    assert "torchtitan#2446" in warnings(Target.TORCHTITAN, tensor=2, context=2, data=4, zero=2)
+
+
+# -- DeepSpeed --------------------------------------------------------------------------------------------------------
+
+
+def test_sharded_gradients_with_a_pipeline_are_refused():
+    """deepspeedai/DeepSpeed#823, #1629; Megatron-FSDP has no pipeline either."""
+    assert "zero" in broken(Target.MEGATRON, pipeline=2, data=4, zero=2)
+    assert "pipeline" in broken(Target.DEEPSPEED, pipeline=2, data=4, zero=2, gradient="bf16+fp32")
+
+
+def test_a_second_partition_of_weights_is_warned_of():
+    """deepspeedai/DeepSpeed#4851, #7164."""
+    said = warnings(Target.DEEPSPEED, data=16, zero=3, shard=8, gradient="bf16+fp32")
+    assert "DeepSpeed#4851" in said
+
+
+def test_all_three_numbers_of_the_batch_are_written():
+    """deepspeedai/DeepSpeed#743."""
+    one = json.loads(texts(Target.DEEPSPEED, data=8, micro_batch=2, gradient="bf16+fp32")["ds_config.json"])
+    assert one["train_batch_size"] == 64
+    assert one["train_micro_batch_size_per_gpu"] * one["gradient_accumulation_steps"] * 8 == 64
+
+
+# -- Accelerate -------------------------------------------------------------------------------------------------------
+
+
+def test_recompute_is_the_models_own():
+    """huggingface/accelerate#3897: FSDP2's wraps sub-modules, which holds far more."""
+    found = texts(Target.ACCELERATE, data=8, zero=3, recompute=Recompute.FULL)
+    assert "fsdp_activation_checkpointing: false" in found["accelerate.yaml"]
+    assert "GRADIENT_CHECKPOINTING = True" in found["accelerate_setup.py"]
+
+
+def test_the_version_is_held():
+    """huggingface/accelerate#3979: a silent no-op in 1.13."""
+    assert (
+        'Version(accelerate.__version__) >= Version("1.14")'
+        in texts(Target.ACCELERATE, data=8, zero=2)["accelerate_setup.py"]
+    )
+
+
+def test_gradients_are_synchronised_each_micro_batch():
+    """huggingface/transformers#29425: whole gradients stay on each device else."""
+    assert "sync_each_batch=True" in texts(Target.ACCELERATE, data=8, zero=2)["accelerate_setup.py"]
+    assert "sync_each_batch=False" in texts(Target.ACCELERATE, data=8, zero=0)["accelerate_setup.py"]
+
+
+def test_the_encoder_of_megatron_is_said_to_differ():
+    assert "normalises before" in warnings(Target.MEGATRON, BERT, data=8)

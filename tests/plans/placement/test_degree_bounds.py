@@ -1,0 +1,152 @@
+"""The cheap bounds of plans before their stages are cut, against every cut of random chains of layers."""
+
+import itertools
+import random
+
+import numpy as np
+import pytest
+
+from hardplace.cost.layers.work import LayerWork
+from hardplace.cuts import cuts_of
+from hardplace.hardware.catalogue import device, node
+from hardplace.plans.chain import LayerChain
+from hardplace.plans.fleet import fleet_of
+from hardplace.plans.pipeline import pipelined
+from hardplace.plans.placement.degree_bounds import least_of, least_step_s
+from hardplace.plans.placement.stages import LayerColumns, LayerVariants, Stages, around, stage_bound_s
+from hardplace.plans.plan import PipelineSchedule, Plan
+from hardplace.workload.types import Recompute
+from oracles_plans import compositions
+
+NOTHING = LayerWork(
+    name="nothing",
+    forward=(),
+    again=(),
+    backward=(),
+    parameters=0,
+    expert_parameters=0,
+    saved_bytes=0.0,
+    working_bytes=0.0,
+    output_bytes=0.0,
+)
+
+
+def layers_of(seconds, work):
+    """Layers of (forward, backward, weight gradient) seconds a column."""
+    count = seconds.shape[1]
+    return LayerColumns(
+        work=work,
+        seconds=seconds,
+        compute_s=seconds[:2],
+        saved_bytes=np.zeros(count),
+        working_bytes=np.zeros(count),
+        marks=np.zeros(count, dtype=np.int64),
+        shared_marks=np.zeros(0, dtype=np.int64),
+    )
+
+
+def least_of_all_cuts(seconds, plan, hop_s):
+    """Return the step over every way to cut the layers but the first and the last, simulated."""
+    inner = seconds.shape[1] - 2
+    found = []
+    for sizes in compositions(inner, plan.pipeline):
+        ends = (sizes[0] + 1, *sizes[1:-1], sizes[-1] + 1)
+        if min(ends) < plan.virtual or any(one < 1 for one in sizes[1:-1]):
+            continue
+        starts = np.cumsum((1, *sizes))
+        stages = []
+        for place, size in enumerate(sizes):
+            begin = int(starts[place])
+            more = plan.virtual - 1 if place == plan.pipeline - 1 else 0  # the head's chunk is short
+            edges = [begin + (size * chunk + more) // plan.virtual for chunk in range(plan.virtual + 1)]
+            edges[0] = 0 if place == 0 else begin
+            edges[-1] = inner + 2 if place == plan.pipeline - 1 else begin + size
+            stages.append([seconds[:, a:b].sum(axis=1) for a, b in itertools.pairwise(edges)])
+        sides = [[[float(chunk[side]) for chunk in stage] for stage in stages] for side in range(3)]
+        found.append(pipelined(*sides, hop_s, plan.micro_batches, plan.schedule).total_s)
+    return min(found, default=np.inf)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_bound_before_cutting_is_not_above_any_cut(seed):
+    rng = np.random.default_rng(seed)
+    below = []
+    for schedule, pipeline, virtual in [
+        (PipelineSchedule.ONE_F_ONE_B, 2, 1),
+        (PipelineSchedule.ONE_F_ONE_B, 4, 1),
+        (PipelineSchedule.ONE_F_ONE_B, 2, 2),
+        (PipelineSchedule.ONE_F_ONE_B, 3, 2),
+        (PipelineSchedule.ZERO_BUBBLE, 3, 1),
+        (PipelineSchedule.ZERO_BUBBLE, 4, 1),
+        (PipelineSchedule.GPIPE, 3, 1),
+    ]:
+        inner = random.Random(seed + pipeline).randint(pipeline * virtual, 7)
+        for micro_batches in (1, 2, 3, 6, 12):
+            if virtual > 1 and micro_batches % pipeline:
+                continue
+            seconds = rng.uniform(0.2, 3.0, (3, inner + 2)) ** rng.choice([0, 1, 3], (1, inner + 2))
+            if rng.random() < 0.4:
+                seconds[:, 1:-1] = seconds[:, 1:2]  # equal blocks, nothing at the ends
+                seconds[:, [0, -1]] *= 1e-3
+            work = (object(),) * (inner + 2)
+            chain = LayerChain(before=work[:1], layers=work[1:-1], after=work[-1:], sequence_length=1)
+            if schedule is not PipelineSchedule.ZERO_BUBBLE:
+                seconds = np.stack([seconds[0], seconds[1] + seconds[2], np.zeros(inner + 2)])
+            plan = Plan(
+                global_batch=micro_batches, pipeline=pipeline, virtual=virtual, schedule=schedule,
+                recompute=Recompute.NONE,
+            )  # fmt: skip
+            hop_s = float(rng.choice([0.0, 0.3]))
+            priced = [layers_of(seconds, work)]
+            bound_s = least_step_s(least_of(chain, priced, priced), inner, plan, hop_s)
+            exact_s = least_of_all_cuts(seconds, plan, hop_s)
+            assert bound_s <= exact_s * (1 + 1e-9), (str(schedule), pipeline, virtual, micro_batches, hop_s)
+            below.append(bound_s / exact_s)
+    assert max(below) > 0.8  # it is of use
+
+
+@pytest.mark.parametrize(("pipeline", "micro_batches"), list(itertools.product((2, 4), (4, 6, 20))))
+def test_the_bound_of_equal_layers_in_1f1b(pipeline, micro_batches):
+    """By hand: the way down and up, p (f + b); on the stage all other backward passes, (m - 1) b, and m - p forward
+    passes, as many as the first stage has left. Not above the exact (m + p - 1) (f + b)."""
+    seconds = np.array([[0.0, 1.0, 1.0, 1.0, 1.0, 0.0], [0.0, 2.0, 2.0, 2.0, 2.0, 0.0], [0.0] * 6])
+    work = (object(),) * 6
+    chain = LayerChain(before=work[:1], layers=work[1:-1], after=work[-1:], sequence_length=1)
+    priced, each = [layers_of(seconds, work)], 4 / pipeline
+    plan = Plan(global_batch=micro_batches, pipeline=pipeline)
+    bound_s = least_step_s(least_of(chain, priced, priced), 4, plan, 0.0)
+    by_hand_s = pipeline * 3 * each + (micro_batches - 1) * 2 * each + (micro_batches - pipeline) * each
+    assert bound_s == pytest.approx(max(by_hand_s, micro_batches * 3 * each))
+    assert bound_s <= least_of_all_cuts(seconds, plan, 0.0)
+
+
+def test_bounds_of_stages_are_not_above_any_cut():
+    """With hops: each stage of each cut is done no earlier than its bound, the step no shorter than any; of one
+    micro-batch, which nothing waits for, the first stage is done exactly then."""
+    rng = np.random.default_rng(3)
+    site = fleet_of([(device("h100-sxm"), node("dgx-h100"), 8)], Plan(global_batch=8)).sites[0]
+    for schedule, pipeline, micro_batches in itertools.product(
+        (PipelineSchedule.ONE_F_ONE_B, PipelineSchedule.ZERO_BUBBLE), (2, 3), (1, 6)
+    ):
+        seconds = rng.uniform(0.5, 2.0, (3, 8))
+        if schedule is PipelineSchedule.ONE_F_ONE_B:
+            seconds[2] = 0.0
+        work = (NOTHING,) * 8
+        chain = LayerChain(before=work[:1], layers=work[1:-1], after=work[-1:], sequence_length=1)
+        columns, hop_s = layers_of(seconds, work), 0.7
+        parts = LayerVariants(chain, cuts_of(8, []), columns, columns)
+        stages, plan = Stages(parts, 1, 0, site), Plan(global_batch=micro_batches, pipeline=pipeline, schedule=schedule)
+        near = around([parts], plan)
+        for sizes in compositions(6, pipeline):
+            if min(sizes) < 1:
+                continue
+            edges = [0, *(1 + int(one) for one in np.cumsum(sizes)[:-1]), 8]
+            sides = [[[float(seconds[side, a:b].sum())] for a, b in itertools.pairwise(edges)] for side in range(3)]
+            run = pipelined(*sides, hop_s, plan.micro_batches, schedule)
+            for stage, (low, high) in enumerate(itertools.pairwise(edges)):
+                chosen = stages.at(np.array([low]), np.array([high]))
+                done, total = stage_bound_s(stages, plan, chosen, stage, near, hop_s)
+                assert done[0] <= run.ends_s[stage] * (1 + 1e-12)
+                assert total[0] <= run.total_s * (1 + 1e-12)
+                if micro_batches == 1 and stage == 0:
+                    assert done[0] == pytest.approx(run.ends_s[stage])

@@ -1,0 +1,77 @@
+"""Certificates of `place` on random small questions: mixed devices in unequal numbers, mixtures of experts, an
+encoder-decoder, a DLRM, convolutions. `benchmarks/certificates_place.py` asks hundreds."""
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from hardplace.hardware.catalogue import device, node
+from hardplace.plans.placement.search import PlanSearch
+from hardplace.plans.placement.space import PlanSpace
+from hardplace.plans.plan import INSIDE_OUT, PipelineSchedule
+from hardplace.workload.types import Recompute
+from oracles_plans import Asked, checked, random_question, short_model, with_shared
+
+H100, A100 = device("h100-sxm"), device("a100-80gb-sxm")
+PAIRS = replace(node("dgx-h100"), levels=(replace(node("dgx-h100").levels[0], devices=2), node("dgx-h100").levels[1]))
+
+
+@pytest.mark.parametrize("number", [0, 3, 5, 6, 8, 10, 12, 13, 14, 16, 18, 20, 21, 22, 26, 28, 30, 32, 33])
+def test_no_plan_of_a_random_space_is_better(number):
+    found = checked(random_question(random.Random(f"1:{number}")), random.Random(number))
+    assert found.plans
+    assert not found.wrong
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_layers_that_share_weights_and_frozen_ones_are_placed_exactly(seed):
+    """A stage holds once what its layers share, so its memory and the end of its step are no sums over layers."""
+    rng = random.Random(seed)
+    name = rng.choice(("llama2-7b", "opt-350m", "mixtral-8x7b", "bert-base"))
+    workload = with_shared(short_model(name, rng.randint(4, 5)), rng)
+    held = {
+        "micro_batch": (1,), "recompute": (Recompute.NONE, Recompute.FULL), "tensor": (1, 2),
+        "schedule": (PipelineSchedule.ONE_F_ONE_B,), "order": ((*INSIDE_OUT,),),
+    }  # fmt: skip
+    found = checked(Asked(workload, [(H100, PAIRS, 8)], rng.choice((8, 16)), held), rng)
+    assert found.plans
+    assert not found.wrong
+
+
+def test_ways_to_cut_of_a_plan_that_is_not_yet_among_the_ten_are_priced():
+    """The way to cut with the least bound is slow, another one of the same plan is among the ten best."""
+    held = {"tensor": (1,), "micro_batch": (1,), "zero": (1,), "shard": (0,), "recompute": (Recompute.NONE,)}
+    inventory = [(H100, node("dgx-h100"), 2), (A100, node("dgx-a100"), 4)]
+    for layers in (5, 6, 7):
+        found = checked(Asked(short_model("opt-350m", layers), inventory, 12, held), random.Random(0))
+        assert found.plans
+        assert not found.wrong
+
+
+@pytest.mark.parametrize("fixed", [{"context": (2,), "tensor": (1, 2)}, {"zero": (2,), "tensor": (1,)}])
+def test_layers_are_priced_for_the_order_of_degrees_that_they_run_in(fixed):
+    """Context groups, and what ZeRO-2 scatters, land on other levels in another order."""
+    held = {"micro_batch": (1,), "virtual": (1,), "schedule": (PipelineSchedule.ONE_F_ONE_B,), **fixed}
+    found = checked(Asked(short_model("llama2-7b", 3), [(H100, PAIRS, 8)], 8, held), random.Random(0))
+    assert found.plans
+    assert not found.wrong
+
+
+def test_a_plan_that_was_interrupted_stays_in_the_bound():
+    """Stopped at any moment after the first plan, the bound is not above the optimum."""
+    question = short_model("llama2-7b", 6), [(H100, node("dgx-h100"), 4)], PlanSpace(global_batch=32)
+    best_s = PlanSearch(*question).run().best[0].step_s
+    stopped = 0
+    for after in range(1, 400, 19):
+        seen = []
+
+        def stop(considered, left, first_s, bound_s, after=after, seen=seen):
+            seen.append(first_s)
+            if len(seen) >= after and first_s < float("inf"):
+                raise KeyboardInterrupt
+
+        found = PlanSearch(*question, stop).run()
+        stopped += found.stopped
+        assert found.bound_s <= best_s * (1 + 1e-12) <= found.best[0].step_s * (1 + 2e-12)
+    assert stopped > 5

@@ -1,0 +1,70 @@
+"""The end of a step and the memory of a stage, by hand from docs/model-training.md, sections 4 and 5."""
+
+from dataclasses import replace
+
+import pytest
+
+from hardplace.cost.collectives import Ring
+from hardplace.cost.layers.types import Stream
+from hardplace.cost.layers.work import LayerWork
+from hardplace.cost.types import Collective
+from hardplace.hardware.catalogue import device, node
+from hardplace.plans.fleet import fleet_of
+from hardplace.plans.memory import StageContents, stage_memory
+from hardplace.plans.plan import Plan
+from hardplace.plans.timing import end_of_stage
+
+LAYER = LayerWork(
+    name="layer",
+    forward=(),
+    again=(),
+    backward=(),
+    parameters=10**9,
+    expert_parameters=0,
+    saved_bytes=0.0,
+    working_bytes=0.0,
+    output_bytes=0.0,
+)
+CONTENTS = StageContents(
+    parameters=10**9,
+    expert_parameters=0,
+    saved_bytes=3e9,
+    logits_bytes=5e8,
+    working_bytes=7e8,
+    largest_parameters=10**8,
+    boundary_bytes=2e7,
+)
+
+
+@pytest.mark.parametrize("zero", [0, 1, 2])
+def test_the_end_of_a_step_by_hand(zero: int) -> None:
+    """Nothing hides. Fp32 gradients are read for norm, clipping and update, written for clipping, set to zero (under
+    ZeRO-2 only the rank's own); 16-bit weights are written; 12 bytes of states a parameter are read and written."""
+    plan = Plan(global_batch=8, data=8, zero=zero, overlap=False)
+    site = fleet_of([(device("h100-sxm"), node("dgx-h100"), 8)], plan).sites[0]
+    ring, count = Ring(members=8, stride=1), LAYER.parameters
+
+    def over_s(what: Collective, bytes_each: int) -> float:
+        return site.pricer.exchange_s(what, float(bytes_each * count), site.cluster, ring)
+
+    traffic_s = over_s(Collective.ALL_REDUCE, 4)
+    if zero:  # gradients scattered, then the new weights gathered
+        traffic_s = over_s(Collective.REDUCE_SCATTER, 4) + over_s(Collective.ALL_GATHER, 2)
+    own = count / 8 if zero else count
+    zeroed = own if zero == 2 else count
+    moved_bytes = own * (4 * 4 + 2 + 2 * 12) + 4 * zeroed
+    expected_s = traffic_s + site.pricer.moved_s(Stream.OPTIMIZER, moved_bytes)
+    assert end_of_stage([LAYER], plan, site, 1.0, 2.0) == pytest.approx(expected_s, rel=1e-12)
+
+
+def test_the_memory_of_a_stage_by_hand() -> None:
+    """First of two stages in 1F1B: two micro-batches in flight, one stage's working set and logits beside, tensors to
+    and from the next stage; 4 % lost to the allocator, 2 GB reserved."""
+    plan = Plan(global_batch=16, data=4, pipeline=2, zero=1)
+    found = stage_memory(plan, 0, CONTENTS)
+    model = 1e9 * (2 + 4 + 12 / 4)
+    allocated = model + 2 * 3e9 + 5e8 + 7e8 + 2 * 2e7
+    assert found.allocated_bytes == pytest.approx(allocated)
+    assert found.total_bytes == pytest.approx(1.04 * allocated + 2e9)
+    alone = stage_memory(replace(plan, pipeline=1, zero=2), 0, CONTENTS)
+    assert alone.allocated_bytes == pytest.approx(1e9 * (2 + 4 / 4 + 12 / 4) + 3e9 + 5e8 + 7e8 + 4e8)
