@@ -1,259 +1,360 @@
-"""Fit the efficiencies of training steps by generation of GPU and by software, and write the package's file.
+"""Fit what training steps reach, by device and software, and write the package's file; or leave out source by source.
 
-    python benchmarks/fit_training.py [--without SOURCE] [--only STACK] [--dry]
+    python benchmarks/fit_training.py [--dry] [--choose] [--without SOURCE]
 
-Only rows that count (grade A or B, no flag) of the calibration split are read; the test split never is. Least sum of
-absolute logarithms of predicted over measured, a source weighing the root of its rows, all figures at once
-(`hardplace.cost.gpu.fitting.optimise`), with a weak pull to where each starts. --without leaves out the sources
-whose name has SOURCE in it and prints their errors with the others' figures; --only fits one software
-and the devices that only it runs on, and keeps all other figures; --dry writes nothing.
+Only rows that count (grade A or B, no flag) of the calibration splits are read; the test splits never are. Prints for
+each source the error with it and with it left out (leave one source out). --choose: search the widths of the priors
+that make the second least, and print them; --without: leave out sources whose name has SOURCE in it and print the
+errors of each of their rows.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from hardplace.cost.gpu.fitting.optimise import fit as least_error
+from hardplace.cost.layers.software import ON_ARRAY_SOFTWARE, ON_ARRAYS
 from hardplace.csv_table import parse
 from hardplace.errors import BadInput
 from hardplace.files import read_text, write
-from hardplace.ndtypes import Floats
-from hardplace.plans.chain import LayerChain, of_shape
-from hardplace.plans.efficiencies import ON_ARRAYS, FittedEfficiencies, OfGpu, OfStack, fitted
+from hardplace.hardware.catalogue import device
+from hardplace.plans.chain import LayerChain, of_shape, of_workload
+from hardplace.plans.efficiencies import (
+    ARRAYS,
+    FIGURES,
+    GPUS,
+    FittedEfficiencies,
+    fitted,
+    flags_of,
+    with_values,
+)
 from hardplace.plans.estimate import estimate_plan
-from hardplace.plans.plan import Format
-from hardplace.plans.published.rows import allocated_only, rows_of
-from hardplace.plans.published.runs import NotModelled, PublishedRun, run_of
-from hardplace.plans.published.scores import GIB, fleet_of_run, settled
+from hardplace.plans.fleet import Fleet, Pricers, fleet_of, node_of
+from hardplace.plans.plan import Format, Plan
+from hardplace.plans.pooling import Pooled, Slopes, fit, slopes_of
+from hardplace.plans.published.rows import rows_of
+from hardplace.plans.published.runs import NotModelled, run_of
+from hardplace.plans.published.scores import fleet_of_run, settled
 from hardplace.plans.timing import Known
+from hardplace.workload.load import load
+from hardplace.workload.types import Recompute
 
 ROOT = Path(__file__).parent.parent
-OUT = ROOT / "src/hardplace/cost/gpu/data/training.json"
-# figure: start, least, most. The start is where a figure stays of which the rows say nothing. Why no less and no more:
-# docs/model-training.md, section 6 (traffic is never free, nothing hides whole).
-GPU = {
-    "products": (1.1, 0.85, 1.6),
-    "attention": (1.1, 0.8, 2.0),
-    "low_rate": (1.7, 1.2, 2.4),
-    "fp4_rate": (2.6, 1.5, 4.0),
+OUT = ROOT / "src/hardplace/plans/data/training.json"
+TABLES = ("validation/training/training.csv", "validation/training/runs-2026b.csv")
+# sd of the prior of offsets, by group of figures; which offsets there are
+GROUPS = {
+    "products": ("products", "low"),
+    "attention": ("attention",),
+    "streams": ("streams",),
+    "traffic": ("tensor", "sync_s", "expert", "context", "exposed", "contention", "reduction"),
+    "host": ("launch_s", "step_s"),
 }
-ON = {ON_ARRAYS: GPU | {"products": (1.1, 0.85, 2.5)}}  # closed forms know no compiler
-STACK = {
-    "products": (1.0, 0.8, 1.3),
-    "attention": (1.0, 0.7, 2.0),
-    "streams": (1.0, 0.5, 4.0),
-    "tensor": (0.7, 0.125, 2.0),
-    "sync_s": (1e-4, 5e-6, 1e-3),
-    "expert": (0.8, 0.125, 2.0),
-    "hidden": (0.6, 0.0, 0.95),
-    "contention": (0.1, 0.02, 0.6),
-    "reduction": (1.2, 1.0, 4.0),
-    "launch_s": (2e-5, 2e-6, 6e-5),
-    "step_s": (3e-3, 1e-4, 4e-2),
+OF_DEVICE = ("products", "attention")
+FLAGS = {"tensor": ("tensor",), "dispatcher": ("expert",), "experts": ("expert",)}
+WIDTHS = {  # by the least error with a source left out (--choose)
+    "device products": 0.3,
+    "device attention": 0.05,
+    "software products": 0.05,
+    "software attention": 0.4,
+    "software streams": 0.5,
+    "software traffic": 0.1,
+    "software host": 0.3,
+    "flags": 0.5,
+    "neuron": 2.0,
 }
-FABRIC = (0.6, 0.1, 1.0)
-LOST = (0.0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3)
-KEPT = tuple(1e9 * one for one in range(1, 11))
-# rows that a figure says something of
-TELLING: dict[str, Callable[[PublishedRun], bool]] = {
-    "low_rate": lambda run: run.plan.precision is Format.FP8,
-    "fp4_rate": lambda run: run.plan.precision is Format.FP4,
-    "tensor": lambda run: run.plan.tensor > 1,
-    "sync_s": lambda run: run.plan.tensor > 1,
-    "expert": lambda run: run.plan.expert > 1,
-    "hidden": lambda run: run.plan.data * run.plan.context > 1,
-    "contention": lambda run: run.plan.data * run.plan.context > 1,
-    "reduction": lambda run: run.plan.data * run.plan.context > 1,
-    "launch_s": lambda run: run.stack != ON_ARRAYS,  # a step is one program there
-}
+GRID = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8)
 
 
 @dataclass(slots=True, kw_only=True)
 class Case:
-    """A row of the calibration split, with what is priced once."""
+    """A row with what is priced once."""
 
     id: str
     source: str
-    run: PublishedRun
+    split: str
+    plan: Plan
     chain: LayerChain
+    fleet: Fleet
     measured_s: float
-    memory_bytes: float  # all of the fullest device's; 0: not published
-    gpu: str  # its generation
+    keys: tuple[str, ...]
+    least: bool = False
     known: Known = field(default_factory=dict)
-    error: float = 0.0
 
-    def owners(self) -> list[tuple[str, str]]:
-        """Return whose figures the row depends on."""
-        return [("gpus", self.gpu), ("stacks", self.run.stack), ("fabrics", self.run.fabric)]
+    def step_s(self, values: Mapping[str, float]) -> float:
+        """Return the seconds of a step with these figures."""
+        pricer = self.fleet.sites[0].pricer
+        pricer.efficiencies = with_values(pricer.efficiencies, values, flash=self.plan.flash)
+        return estimate_plan(self.chain, self.plan, self.fleet, self.known).step_s
 
-    def score(self, found: FittedEfficiencies) -> float:
-        """Return the logarithm of predicted over measured."""
-        fleet = fleet_of_run(self.run, found)
-        return math.log(estimate_plan(self.chain, self.run.plan, fleet, self.known).step_s / self.measured_s)
+    def slopes(self, at: Pooled) -> Slopes:
+        """Return the row near the figures."""
+        point = at.point(self.keys)
+        predicted, slopes = slopes_of(self.step_s, point, telling(self.plan))
+        return Slopes(
+            id=self.id,
+            source=self.source,
+            keys=self.keys,
+            measured=math.log(self.measured_s),
+            predicted=predicted,
+            at=point,
+            slopes=slopes,
+            least=self.least,
+        )
 
 
-def cases() -> list[Case]:
-    found = []
-    path = ROOT / "validation/training/training.csv"
-    for row in rows_of(parse(read_text(path), str(path))):
-        if row["split"] != "calibration" or row["grade"] == "C" or row["flag"] or not row["target_iter_s"]:
+def telling(plan: Plan) -> set[str]:
+    """Return the figures that a plan's seconds depend on."""
+    found = {"products", "attention", "streams", "step_s"}
+    found |= {"tensor", "sync_s"} if plan.tensor > 1 else set()
+    found |= {"low"} if plan.precision in (Format.FP8, Format.FP4) else set()
+    found |= {"expert"} if plan.expert > 1 else set()
+    found |= {"context"} if plan.context > 1 else set()
+    found |= {"exposed", "reduction"} if plan.replicas > 1 else set()
+    found |= {"contention"} if plan.zero >= 2 else set()
+    return found | (set() if plan.software in ON_ARRAY_SOFTWARE else {"launch_s"})
+
+
+def cases(*, everything: bool = False) -> Iterator[Case]:
+    """Yield the rows that count of the calibration splits; everything: of the test splits too, to be looked at."""
+    pricers: Pricers = {}
+    for name in TABLES:
+        path = ROOT / name
+        for row in rows_of(parse(read_text(path), str(path))):
+            counted = row["grade"] != "C" and not row["flag"] and row["target_iter_s"]
+            if not counted or (row["split"] != "calibration" and not everything):
+                continue
+            try:
+                run = settled(run_of(row), pricers)
+                fleet = fleet_of_run(run, pricers)
+                one = Case(
+                    id=row["id"],
+                    source=row["source"].split(" ")[0],
+                    split=row["split"],
+                    plan=run.plan,
+                    chain=of_shape(run.shape, run.plan),
+                    fleet=fleet,
+                    measured_s=float(row["target_iter_s"]),
+                    keys=keys_of(run.plan, fleet),
+                )
+                estimate_plan(one.chain, one.plan, one.fleet, one.known)
+            except (NotModelled, BadInput) as problem:
+                print(f"{row['id']}: {problem}")
+                continue
+            yield one
+
+
+def frontier(listed: Sequence[Case]) -> Iterator[Case]:
+    """Yield, for each generation and source, simple plans that should not be faster than the source's best run on it:
+    no plan is taken to beat everyone who tried. measured_s: the seconds at that run's MFU (16 bit, one kernel for
+    attention; on arrays, where every published run recomputes, at its hardware's utilisation)."""
+    best: dict[tuple[str, str], tuple[float, Case]] = {}
+    for one in listed:
+        if one.plan.precision not in (Format.BF16, Format.FP16) or not one.plan.flash:
             continue
-        try:
-            run = settled(run_of(row))
-            chain = of_shape(run.shape, run.plan)
-            one = Case(
-                id=row["id"],
-                source=row["source"].split(" ")[0],
-                run=run,
-                chain=chain,
-                measured_s=float(row["target_iter_s"]),
-                gpu=fleet_of_run(run).sites[0].pricer.kind,
-                memory_bytes=0.0 if allocated_only(row) else float(row["memory_gb"] or 0.0) * GIB,
-            )
-            one.score(fitted())
-        except (NotModelled, BadInput):
-            continue
-        found.append(one)
+        found = estimate_plan(one.chain, one.plan, one.fleet, one.known)
+        mfu = found.mfu * found.step_s / one.measured_s
+        if one.plan.software in ON_ARRAY_SOFTWARE and one.plan.recompute is Recompute.FULL:
+            mfu *= 4.0 / 3.0
+        key = one.fleet.sites[0].pricer.kind, one.source
+        best[key] = max(best.get(key, (0.0, one)), (mfu, one), key=lambda item: item[0])
+    for kind in dict.fromkeys(kind for kind, _ in best):
+        for name in ("llama2-7b", "llama2-13b", "llama3-8b"):
+            first = next(one for (here, _), (_, one) in best.items() if here == kind)
+            plan, chain, fleet = simple(first, name)
+            found = estimate_plan(chain, plan, fleet)
+            for (here, source), (mfu, _) in best.items():
+                if here == kind:
+                    yield Case(
+                        id=f"best {first.fleet.sites[0].device} {name}",
+                        source=source,
+                        split="calibration",
+                        plan=plan,
+                        chain=chain,
+                        fleet=fleet,
+                        measured_s=found.step_s * found.mfu / mfu,
+                        keys=keys_of(plan, fleet),
+                        least=True,
+                    )
+
+
+def simple(like: Case, name: str) -> tuple[Plan, LayerChain, Fleet]:
+    """Return the data-parallel plan of a model that reaches most on the devices of a row, with no software named."""
+    kind, arrays = like.fleet.sites[0].device, like.plan.software in ON_ARRAY_SOFTWARE
+    count, tries = (64 if arrays else 8), []
+    for zero, micro_batch in ((1, 1), (1, 2), (2, 2), (3, 1), (3, 2)):
+        plan = Plan(
+            global_batch=count * micro_batch * 8,
+            data=count,
+            zero=zero,
+            micro_batch=micro_batch,
+            software=like.plan.software if arrays else "",
+        )
+        chain = of_workload(load(name), plan)
+        fleet = fleet_of([(device(kind), node_of(kind), count)], plan)
+        tries.append((estimate_plan(chain, plan, fleet).mfu, plan, chain, fleet))
+    _, plan, chain, fleet = max(tries, key=lambda item: item[0])
+    return plan, chain, fleet
+
+
+def keys_of(plan: Plan, fleet: Fleet) -> tuple[str, ...]:
+    """Return whose offsets a row has: of the kind of device, the device, the software, the flags."""
+    kind = fleet.sites[0].pricer.kind
+    if plan.software in ON_ARRAY_SOFTWARE:
+        return (ARRAYS, f"device {kind}", f"software {plan.software}")
+    flags = tuple(f"flag {flag}" for flag in flags_of(plan.ways))
+    return (GPUS, f"device {kind}", *((f"software {plan.software}",) if plan.software else ()), *flags)
+
+
+def width_of(widths: Mapping[str, float], key: str, figure: str) -> float:
+    """Return the sd of a key's offset of a figure; 0: it has none."""
+    what, _, name = key.partition(" ")
+    group = next(group for group, figures in GROUPS.items() if figure in figures)
+    if figure == "low":
+        return 0.0
+    if what == "device":
+        return widths[f"device {group}"] if figure in OF_DEVICE else 0.0
+    if name == ON_ARRAYS:
+        return 0.0  # the centre of its kind
+    if name == "neuron":
+        return widths["neuron"]
+    if what == "software":
+        return widths[f"software {group}"]
+    if what == "flag":
+        return widths["flags"] if figure in FLAGS[name.partition(" ")[0]] else 0.0
+    return 0.0
+
+
+def pooled(listed: Sequence[Slopes], widths: Mapping[str, float]) -> Pooled:
+    """Return the fit; of the runs that are only not to be beaten, the fastest of each."""
+    fastest = {row.id: row for row in sorted(listed, key=lambda row: -row.measured) if row.least}
+    rows = [*(row for row in listed if not row.least), *fastest.values()]
+    return fit(rows, lambda key, figure: width_of(widths, key, figure), centres=(GPUS, ARRAYS))
+
+
+def error(row: Slopes, found: Pooled) -> float:
+    """Return the relative error of a row."""
+    return math.expm1(row.log_s(found.point(row.keys)) - row.measured)
+
+
+def left_out(rows: Sequence[Slopes], widths: Mapping[str, float]) -> dict[str, list[float]]:
+    """Return the errors of each source's rows, fitted without it."""
+    found = {}
+    for source in dict.fromkeys(row.source for row in rows if not row.least):
+        others = pooled([row for row in rows if row.source != source], widths)
+        found[source] = [error(row, others) for row in rows if row.source == source and not row.least]
     return found
 
 
-def weights(listed: list[Case]) -> Floats:
-    """Return the weight of each row: a source counts as the root of its rows, so that none swamps the others."""
-    often = Counter(one.source for one in listed)
-    found = np.array([often[one.source] ** -0.5 for one in listed])
-    return np.asarray(found / found.sum())
+def mean_of_sources(errors: Mapping[str, Sequence[float]]) -> float:
+    return float(np.mean([np.mean(np.abs(one)) for one in errors.values()]))
 
 
-def named(listed: list[Case]) -> dict[str, tuple[float, float, float]]:
-    """Return what is fitted, by "kind/name/figure", of which some row says something."""
-    found: dict[str, tuple[float, float, float]] = {}
-    for one in listed:
-        tells = {figure for figure in (*GPU, *STACK) if figure not in TELLING or TELLING[figure](one.run)}
-        chip = ON.get(one.run.stack, GPU)
-        found |= {f"gpus/{one.gpu}/{figure}": three for figure, three in chip.items() if figure in tells}
-        found |= {f"stacks/{one.run.stack}/{figure}": three for figure, three in STACK.items() if figure in tells}
-        if one.run.fabric:
-            found[f"fabrics/{one.run.fabric}/share"] = FABRIC
-    return dict(sorted(found.items()))
+def choose(rows: Sequence[Slopes], widths: Mapping[str, float]) -> dict[str, float]:
+    """Return the widths with the least error of sources left out, one width after another until none helps."""
+
+    def judged(tried: Mapping[str, float]) -> float:
+        """Sources unseen, and seen: a width that only a source of its own software needs does not show in the first."""
+        known = pooled(rows, tried)
+        own: dict[str, list[float]] = defaultdict(list)
+        for row in rows:
+            if not row.least:
+                own[row.source].append(error(row, known))
+        return 0.5 * (mean_of_sources(left_out(rows, tried)) + mean_of_sources(own))
+
+    best, found = judged(widths), dict(widths)
+    better = True
+    while better:
+        better = False
+        for name in found:
+            for value in GRID:
+                tried = found | {name: value}
+                got = judged(tried)
+                if got < best - 1e-4:
+                    best, found, better = got, tried, True
+        print(f"{best:.2%} with {found}")
+    return found
 
 
-def figures(values: Mapping[str, float], listed: list[Case], *, rounded: bool = False) -> FittedEfficiencies:
-    """Return the figures by name as what the package reads."""
-    tables: dict[str, dict[str, dict[str, float]]] = {"gpus": {}, "stacks": {}, "fabrics": {}}
-    for name, value in values.items():
-        kind, of, figure = name.split("/")
-        tables[kind].setdefault(of, {})[figure] = float(f"{value:.3g}") if rounded else value
-    rows = Counter(one.gpu for one in listed)
-    stacks = Counter(one.run.stack for one in listed)
+def as_file(found: Pooled, rows: Sequence[Slopes], cases_: Sequence[Case]) -> FittedEfficiencies:
+    """Return what the package reads."""
+    tables: dict[str, dict[str, dict[str, float]]] = {"centre": {}, "device": {}, "software": {}, "flag": {}}
+    for term, value in found.values.items():
+        key, _, figure = term.rpartition("/")
+        if key in (GPUS, ARRAYS):
+            number = math.exp(value) + FIGURES[figure].floor
+            tables["centre"].setdefault(key, {})[figure] = float(f"{number:.4g}")
+        else:
+            what, _, name = key.partition(" ")
+            tables[what].setdefault(name, {})[figure] = float(f"{math.exp(value):.4g}")
+    often = Counter(f"{one.fleet.sites[0].pricer.kind} {one.plan.software}" for one in cases_ if not one.least)
     return FittedEfficiencies(
-        method="benchmarks/fit_training.py on the calibration split of validation/training",
-        gpus={name: OfGpu(rows=rows[name], **table) for name, table in tables["gpus"].items()},
-        stacks={
-            name: OfStack(software=one.software, rows=stacks[name], **tables["stacks"].get(name, {}))
-            for name, one in fitted().stacks.items()
-        },
-        fabrics={name: table["share"] for name, table in tables["fabrics"].items()},
+        method="benchmarks/fit_training.py on the calibration splits of validation/training",
+        centre=tables["centre"],
+        devices=tables["device"],
+        software=tables["software"],
+        flags=tables["flag"],
+        rows=dict(sorted(often.items())),
+        fabrics=fitted().fabrics,
     )
 
 
-def fit(listed: list[Case]) -> FittedEfficiencies:
-    asked = named(listed)
-    known: list[dict[tuple[float, ...], float]] = [{} for _ in listed]
-    ours = [
-        [name for name in asked if any(name.startswith(f"{kind}/{of}/") for kind, of in one.owners())] for one in listed
-    ]
-
-    def predict_s(values: dict[str, float]) -> Floats:
-        found = figures(values, listed)
-        times = []
-        for one, names, cache in zip(listed, ours, known, strict=True):
-            key = tuple(values[name] for name in names)
-            if key not in cache:
-                if len(cache) > 200:
-                    cache.clear()
-                cache[key] = one.measured_s * math.exp(one.score(found))
-            times.append(cache[key])
-        print(".", end="", flush=True)
-        return np.array(times)
-
-    measured_s = np.array([one.measured_s for one in listed])
-    start = {name: three[0] for name, three in asked.items()}
-    ranges = {name: three[1:] for name, three in asked.items()}
-    found = figures(least_error(predict_s, start, ranges, measured_s, weights(listed)), listed, rounded=True)
-    print()
-    for one in listed:
-        one.error = one.score(found)
-    return found
-
-
-def fit_memory(listed: list[Case], found: FittedEfficiencies) -> FittedEfficiencies:
-    """Return the figures with the memory that an allocator loses and what is reserved, of software whose runs' whole
-    memory is published."""
-    stacks = dict(found.stacks)
-    for name in stacks:
-        rows = [
-            (
-                max(
-                    one.allocated_bytes
-                    for one in estimate_plan(case.chain, case.run.plan, fleet_of_run(case.run)).memory
-                ),
-                case,
-            )
-            for case in listed
-            if case.run.stack == name and case.memory_bytes
-        ]
-        if len(rows) < 5:
-            continue
-        trials = [
-            (sum(abs(math.log((own * (1 + lost) + kept) / case.memory_bytes)) for own, case in rows), lost, kept)
-            for lost in LOST
-            for kept in KEPT
-        ]
-        error, lost, kept = min(trials)
-        print(f"memory of {name}: {len(rows)} rows, mean {error / len(rows):.1%}")
-        stacks[name] = replace(stacks[name], fragmentation=lost, reserve_bytes=kept)
-    return replace(found, stacks=stacks)
-
-
-def fitted_elsewhere(listed: list[Case], stack: str) -> dict[str, OfGpu]:
-    """Return the shipped figures of devices that other software runs on."""
-    others = {one.gpu for one in listed if one.run.stack != stack}
-    return {name: one for name, one in fitted().gpus.items() if name in others}
+def show(title: str, errors: Mapping[str, Sequence[float]], fitted_: Mapping[str, Sequence[float]]) -> None:
+    print(f"{title:62} rows  fitted  left out   bias")
+    for source, listed in errors.items():
+        mean, own = np.mean(np.abs(listed)), np.mean(np.abs(fitted_[source]))
+        print(f"{source[-60:]:62} {len(listed):4} {own:7.1%} {mean:8.1%} {np.mean(listed):+7.1%}")
+    rows = [abs(one) for listed in errors.values() for one in listed]
+    print(f"{'rows':62} {len(rows):4} {'':7} {np.mean(rows):8.1%}")
+    print(f"{'mean of sources':62} {'':4} {mean_of_sources(fitted_):7.1%} {mean_of_sources(errors):8.1%}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--without", default="", help="leave out the sources whose name contains this")
-    parser.add_argument("--only", default="", help="fit this software only")
-    parser.add_argument("--dry", action="store_true")
+    parser.add_argument("--choose", action="store_true", help="search the widths of the priors")
+    parser.add_argument("--dry", action="store_true", help="write nothing")
     asked = parser.parse_args()
-    listed = cases()
-    kept = [one for one in listed if not asked.without or asked.without not in one.source]
-    if asked.only:
-        kept = [one for one in kept if one.run.stack == asked.only]
-    found = fit_memory(kept, fit(kept))
-    if asked.only:
-        stacks = {name: found.stacks[name] if name == asked.only else one for name, one in fitted().stacks.items()}
-        found = replace(fitted(), gpus={**found.gpus, **fitted_elsewhere(listed, asked.only)}, stacks=stacks)
+    listed, widths = list(cases()), WIDTHS
+    listed += frontier(listed)
+    known = Pooled(
+        values={f"{GPUS}/{n}": v for n, v in _begin().items()} | {f"{ARRAYS}/{n}": v for n, v in _begin().items()}
+    )
+    rows: list[Slopes] = []
+    for _ in range(3):  # slopes at the last fit's figures
+        rows = [one.slopes(known) for one in listed]
+        known = pooled(rows, widths)
+    if asked.choose:
+        widths = choose(rows, widths)
+        known = pooled(rows, widths)
+    own, beaten = defaultdict(list), dict[str, float]()
+    for one in sorted(rows, key=lambda row: -row.measured):
+        if one.least:
+            beaten[one.id] = error(one, known)
+        else:
+            own[one.source].append(error(one, known))
+    for name, off in beaten.items():
+        print(f"{name:40} {off:+7.1%} (not below 0: faster than the best published run)")
+    show("source", left_out(rows, widths), own)
     if asked.without:
-        errors = [abs(math.expm1(one.score(found))) for one in listed if asked.without in one.source]
-        print(json.dumps({"without": asked.without, "rows": len(errors), "mean": sum(errors) / len(errors)}))
-    elif not asked.dry:
-        write(OUT, found)
-    by: dict[str, list[float]] = defaultdict(list)
-    for one in kept:
-        by[one.source].append(math.expm1(one.error))
-    for source, errors in by.items():
-        mean, bias = sum(map(abs, errors)) / len(errors), sum(errors) / len(errors)
-        print(f"{source[-30:]:32} {len(errors):4} mean {mean:.1%} bias {bias:+.1%}")
+        others = pooled([one for one in rows if asked.without not in one.source], widths)
+        for one in rows:
+            if asked.without in one.source:
+                print(f"{one.id:16} {error(one, others):+7.1%}")
+    if not asked.dry:
+        write(OUT, as_file(known, rows, listed))
+
+
+def _begin() -> dict[str, float]:
+    from hardplace.plans.pooling import start
+
+    return start()
 
 
 if __name__ == "__main__":

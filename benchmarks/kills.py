@@ -51,7 +51,7 @@ def start(command: str, folder: Path) -> subprocess.Popen[bytes]:
 
 def answer(folder: Path) -> object:
     """Return what a run answered, without its times."""
-    result = json.loads((folder / "result.json").read_text())
+    result = json.loads((folder / "result.json").read_text())["answer"]
     for level in result["levels"]:
         del level["seconds"]
     return {name: value for name, value in result.items() if name not in _TIMED}

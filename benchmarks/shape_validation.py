@@ -10,11 +10,11 @@ from hardplace.cost.gpu.measured import read_gemms
 from hardplace.cost.gpu.models import shipped
 from hardplace.csv_table import parse
 from hardplace.files import read_text
-from hardplace.shapes import validation
-from hardplace.shapes.ranges import parse_range
-from hardplace.shapes.rank import ShapeQuery, ranked
-from hardplace.shapes.sources import model_named, target
-from hardplace.shapes.types import StepConditions
+from hardplace.shaping import validation
+from hardplace.shaping.ranges import parse_range
+from hardplace.shaping.rank import ShapeQuery, ranked
+from hardplace.shaping.sources import model_named, target
+from hardplace.shaping.types import StepConditions
 
 DATA = Path(__file__).parent.parent / "validation/gpu"
 DEVICES = ("a100-80gb-sxm", "h100-sxm", "b200-sxm", "h200-sxm", "gb200", "l40s", "rtx-pro-6000")

@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import cache
 
 from hardplace.cli.planned import PlannedRun
+from hardplace.cost.layers.software import Dispatcher, Graphs
 from hardplace.hardware.catalogue import device, node
 from hardplace.plans.plan import ContextExchange, Format, OptimizerKind, PipelineSchedule, Plan
 from hardplace.workload.load import load
@@ -42,6 +43,23 @@ CASES: dict[str, tuple[str, Plan]] = {
     "encoder": (BERT, replace(_BASE, tensor=2, data=8, optimizer=OptimizerKind.SGD)),
     "encoder-pipeline": (BERT, replace(_BASE, pipeline=2, data=4, precision=Format.FP16)),
     "two-stacks": (T5, replace(_BASE, tensor=2, data=8)),
+    "overlaps": (
+        MIXTRAL,
+        replace(
+            _BASE,
+            tensor=2,
+            sequence=True,
+            expert=4,
+            data=8,
+            pipeline=2,
+            virtual=2,
+            dispatcher=Dispatcher.DEEPEP,
+            graphs=Graphs.PARTIAL,
+            tensor_overlap=True,
+            expert_overlap=True,
+            fused_loss=True,
+        ),
+    ),
     "gpipe": (LLAMA, replace(_BASE, pipeline=4, data=4, schedule=PipelineSchedule.GPIPE)),
     "zero-bubble": (LLAMA, replace(_BASE, pipeline=4, data=4, schedule=PipelineSchedule.ZERO_BUBBLE)),
 }

@@ -57,8 +57,8 @@ def adding_up_s(variant: Variant, one: Replication, stage: frozenset[int], stage
     for shared in variant.shared:
         inside = [layer in stage for layer in shared.layers]
         members = min(stages, len(set(shared.layers)))
-        if any(inside) and not all(inside) and members > 1 and shared.gradient_bytes:
-            size = shared.gradient_bytes / members
+        if any(inside) and not all(inside) and members > 1 and shared.added_bytes:
+            size = shared.added_bytes / members
             total += 2 * (members - 1) * (one.boundary_latency_s + one.boundary_s_per_byte * size)
     return total
 

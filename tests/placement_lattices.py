@@ -3,6 +3,7 @@
 import math
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from hardplace.design.partition.types import (
     Replication,
     Variant,
 )
-from hardplace.design.search.bounds import BoundInputs, batch_bound_s, linked, shapes
+from hardplace.design.search.bounds import batch_bound_s, linked, shapes
 from oracles_placement import batch_s, fits, partitions, slowest_s
 
 _SLACK = 1 + 1e-9
@@ -57,21 +58,22 @@ def random_problem(seed: int) -> tuple[PartitionProblem, list[int]]:
         Boundary(source=one, target=other, bytes=float(draw.randint(least, 6))) for one, other in sorted(pairs)
     )
     latency_s, per_byte = draw.choice([0.0, 0.5, 1.0, 4.0]), draw.choice([0.0, 1e-6, 0.1, 1.0])
+    reduction_s = draw.choice([0.1, 10.0])  # where it is much, fewer replicas are faster
     degrees = tuple(
         Replication(
             data_parallel=degree,
-            reduction_s_per_byte=0.1 * (degree - 1) / degree,
-            reduction_latency_s=draw.choice([0.0, 0.3]),
+            reduction_s_per_byte=reduction_s * (degree - 1) / degree,
+            reduction_latency_s=draw.choice([0.0, 0.3, 30.0]),
             boundary_s_per_byte=per_byte,
             boundary_latency_s=latency_s,
             optimizer_shards=draw.choice([1, degree]),
         )
-        for degree in draw.choice([(1,), (1, 2), (1, 2, 4)])
+        for degree in draw.choice([(1,), (1, 2), (1, 2, 4), (1, 2, 4, 8)])
     )
     layers = tuple(kinds[kind] for kind in of)
     problem = PartitionProblem(
         variants=(Variant(tensor_parallel=1, layers=layers, boundaries=edges, replications=degrees),),
-        devices=draw.choice([2, 3, 4, 6, 8]),
+        devices=draw.choice([2, 3, 4, 8, 16]),
         memory_bytes=draw.choice([12.0, 15.0, 20.0, 30.0, 1e9]),
         micro_batches=draw.choice([4, 8, 32]),
         recompute=draw.random() < 0.4,
@@ -105,7 +107,7 @@ def contradictions(problem: PartitionProblem, of: list[int]) -> Iterator[str]:
         of, column("gradient_bytes")[:, 0], handed,
         s_per_byte=one.boundary_s_per_byte, latency_s=one.boundary_latency_s,
     )  # fmt: skip
-    blind = BoundInputs(counts=counted.counts, reduced_bytes=counted.reduced_bytes, hop_s=counted.hop_s)
+    blind = replace(counted, sources=math.inf, sinks=math.inf)
     for name, chain in (("with sources and sinks", counted), ("without", blind)):
         bound = float(batch_bound_s(seconds, chain, problem.recompute, rows)[0])
         if bound > best * _SLACK:

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from hardplace.answers import Infeasible
 from hardplace.branch_and_bound.types import StoppingRule
 from hardplace.design.exact.evaluator import in_process
 from hardplace.design.goals import Goal
-from hardplace.design.partition.types import Infeasible
 from hardplace.design.question import Question
 from hardplace.design.search.explore import DesignSearch
 from hardplace.design.search.single import job_of

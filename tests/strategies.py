@@ -80,6 +80,7 @@ def shared_loads(draw: st.DrawFn, layers: tuple[LayerLoad, ...]) -> tuple[Shared
             SharedLoad(
                 layers=tuple(holders),
                 gradient_bytes=part("gradient_bytes"),
+                added_bytes=draw(amount),
                 state_bytes=part("state_bytes"),
                 sharded_state_bytes=part("sharded_state_bytes"),
                 optimizer_s=part("optimizer_s"),

@@ -40,10 +40,11 @@ class Answer:
     """A frozen answer.
 
     question: what was asked, by the names of the arguments; plain values as in JSON. Empty where no one function of
-    `hardplace` was asked.
+    `hardplace` was asked. title: what was asked, in words for a reader, where the question alone does not say them.
     """
 
     question: Mapping[str, Any] = field(default_factory=dict)
+    title: str = ""
 
     ROWS: ClassVar[str] = ""  # the field whose items are the records; "": the answer itself is the only one
 
@@ -96,6 +97,29 @@ class Answer:
             "certificate": None if proof is None else proof.as_dict(),
             "notes": list(getattr(self, "notes", ())),
         }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remedy:
+    """A change that makes the model fit, and the step it then takes."""
+
+    what: str
+    step_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Infeasible(Answer):
+    """The answer that nothing fits: what is short at the least demanding point, and what would mend it.
+
+    needed, available: of `what`, in `unit`. remedy: in words; remedies: changes that were tried and fit.
+    """
+
+    what: str
+    needed: float
+    available: float
+    unit: str
+    remedy: str = ""
+    remedies: tuple[Remedy, ...] = ()
 
 
 def read_answer(path: str | Path, kinds: Mapping[str, type[A]]) -> A:

@@ -25,6 +25,7 @@ MOST_BYTES = 32 * 2**20  # of a text, unpacked: sixty times the largest Workload
 MOST_BYTES_TOML = 2**20  # written by hand, and read slowly
 MOST_BYTES_BINARY = 2**31  # an ONNX file holds no more
 MOST_DEPTH = 64  # brackets within brackets
+_MOST_DIGITS = 4000  # what Python reads as a whole number has 4,300
 _CHUNK = 2**20
 _LONGEST_NAME = 100  # bytes of a name that becomes a file's
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
@@ -55,7 +56,7 @@ def parse_json(text: str, where: str | os.PathLike[str]) -> Any:
     """Return the JSON value of a text; BadInput for other text, for values too deep, numbers too long, NaN."""
 
     def constant(name: str) -> NoReturn:
-        raise ValueError(f"{name} is not a number that JSON has")
+        raise _NoNumber(f"{name} is not a number that JSON has")
 
     _check_depth(text, where, "JSON")
     try:
@@ -63,7 +64,7 @@ def parse_json(text: str, where: str | os.PathLike[str]) -> Any:
     except json.JSONDecodeError as problem:
         raise BadInput(f"{where}: line {problem.lineno}: expected JSON: {_line(problem)}") from None
     except (ValueError, RecursionError) as problem:
-        raise BadInput(f"{where}: expected JSON: {_digits(problem)}") from None
+        raise BadInput(f"{_place(text, where)}: expected JSON: {_digits(problem)}") from None
 
 
 def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -277,6 +278,31 @@ def _replace(path: Path, content: bytes) -> None:
         if isinstance(problem, OSError):
             raise _named(problem, path) from None
         raise
+
+
+class _NoNumber(ValueError):
+    """A word for a number that JSON does not have."""
+
+
+def _place(text: str, where: str | os.PathLike[str]) -> str:
+    """Return the file and the field of the first number that JSON does not have, or of too many digits."""
+
+    def whole(digits: str) -> int | _NoNumber:
+        return _NoNumber() if len(digits) > _MOST_DIGITS else 0
+
+    try:
+        level = [("", json.loads(text, parse_constant=_NoNumber, parse_int=whole))]
+    except ValueError:  # it is no JSON further on
+        return str(where)
+    while level:
+        field, value = level.pop()
+        if isinstance(value, _NoNumber):
+            return f"{where}: {field.removeprefix('.') or 'the whole file'}"
+        if isinstance(value, dict):
+            level += [(f"{field}.{name}", one) for name, one in value.items()]
+        elif isinstance(value, list):
+            level += [(f"{field}[{index}]", one) for index, one in enumerate(value)]
+    return str(where)
 
 
 def _digits(problem: BaseException) -> str:

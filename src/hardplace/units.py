@@ -43,10 +43,10 @@ def parse_quantity(text: str, unit: str, where: str) -> float:
     3350000000000.0
     """
     match = re.fullmatch(r"\s*([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*([^\s0-9]\S*)?\s*", text)
-    expected = (
-        f"expected a positive number in {unit} with its unit, such as '80 G{unit}'" if unit.startswith("B") else ""
+    expected = f"a positive number in {unit}" + (
+        f" with its unit, such as '80 G{unit}'" if unit.startswith("B") else ""
     )
-    problem = BadInput(f"{where}: {text!r}: {expected or f'expected a positive number in {unit}'}")
+    problem = BadInput(where, repr(text), expected)
     if match is None or (unit.startswith("B") and not match[2]):  # 80: bytes, or GB?
         raise problem
     suffix = match[2] or unit

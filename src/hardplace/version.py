@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import cache
-from importlib import resources
-from importlib.resources.abc import Traversable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
 __version__ = "0.1.0"
 
@@ -13,6 +14,8 @@ __version__ = "0.1.0"
 @cache
 def code() -> str:
     """Return the hash of the package's Python sources and its data of hardware."""
+    import hashlib
+    from importlib import resources
 
     def files(folder: Traversable) -> list[tuple[str, Traversable]]:
         inside = sorted(folder.iterdir(), key=lambda one: one.name)

@@ -35,7 +35,7 @@ def test_a_lost_device(path: str) -> None:
     assert done.returncode == 0, done.stderr
     assert "7 in NVIDIA DGX H100 at hand" in done.stdout
     assert "read from a checkpoint" in done.stdout
-    found = json.loads(replan(path, "--lost", "3", "--horizon", "2h", "--json").stdout)
+    found = json.loads(replan(path, "--lost", "3", "--horizon", "2h", "--json").stdout)["answer"]
     assert len(found["options"]) == 5
     assert 3 not in found["options"][0]["moves"]["devices"]
 
@@ -75,7 +75,7 @@ def test_slower_links_from_a_file(path: str, tmp_path: Path) -> None:
     text = (ROOT / "src/hardplace/hardware/nodes/dgx-h100.toml").read_text()
     write_text(tmp_path / "slow.toml", text.replace('"450 GB/s"', '"45 GB/s"'))
     before, after = (
-        json.loads(replan(path, "--json", *more).stdout)["options"][0]["samples_per_s"]
+        json.loads(replan(path, "--json", *more).stdout)["answer"]["options"][0]["samples_per_s"]
         for more in ((), ("--cluster", str(tmp_path / "slow.toml")))
     )
     assert after < before
@@ -93,7 +93,7 @@ def test_what_fits_nowhere_is_infeasible(tmp_path: Path) -> None:
     write(tmp_path / "wide.json", replace(RUNNING, context=2, on=(replace(LOT, count=2 * RUNNING.devices),)))
     wide = replan(str(tmp_path / "wide.json"), "--devices", "1")
     assert wide.returncode == 3
-    assert "the context and expert degrees of the running plan suit no plan on 1 devices" in wide.stdout
+    assert "there are no plans on 1 devices with the context and expert degrees of the running plan" in wide.stdout
 
 
 @pytest.mark.parametrize(
@@ -102,10 +102,10 @@ def test_what_fits_nowhere_is_infeasible(tmp_path: Path) -> None:
         (("--horizon", "0h"), "--horizon 0h: expected a time above zero"),
         (("--horizon", "4"), "--horizon 4: expected a time above zero with its unit"),
         (("--horizon", "٤h"), "--horizon ٤h: expected a time above zero"),
-        (("--lost", "٤"), "--lost ٤: '٤': expected devices by number"),
+        (("--lost", "٤"), "--lost: '٤': expected devices by number"),
         (("--lost", "0-7"), "--lost: all 8 devices: expected one or more left"),
-        (("--lost", "8"), "--lost 8: 8: expected a device of the running plan, 0 to 7"),
-        (("--lost", "3-1"), "--lost 3-1: '3-1': expected devices by number"),
+        (("--lost", "8"), "--lost: 8: expected a device of the running plan, 0 to 7"),
+        (("--lost", "3-1"), "--lost: '3-1': expected devices by number"),
         (("--lost", "0", "--devices", "5"), "--devices: 5: expected at least the 7 that are left"),
         (("--cluster", "dgx-h10"), "unknown node 'dgx-h10'; did you mean dgx-h100"),
         (("--cluster", "dgx-a100"), "expected nodes as the running plan has them, 8 h100-sxm"),

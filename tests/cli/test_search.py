@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
+import hardplace as hp
 from hardplace.design.goals import Objective
 from hardplace.design.journal_rows import run
 from hardplace.design.types import DesignResult
 from hardplace.errors import BadInput
-from hardplace.files import read, write
+from hardplace.files import write
 from hardplace.report.page import command
 from hardplace.workload.load import catalogue, load
 
@@ -34,7 +35,8 @@ def test_search_prints_the_answer_and_writes_its_folder(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     for word in ("chip", "plan", "samples/s", "MFU", "certificate", "TPUv4", "pure data parallel", "memory"):
         assert word in done.stdout
-    result = read(tmp_path / "hardplace-out/opt-350m/result.json", DesignResult)
+    result = hp.read(tmp_path / "hardplace-out/opt-350m/result.json")
+    assert isinstance(result, DesignResult)
     assert result.gap <= 0.01
     assert result.best.chip.area_mm2 <= 30
     page = (tmp_path / "hardplace-out/opt-350m/page.html").read_text()
@@ -78,8 +80,8 @@ buffers = ["2 MiB", "4 MiB"]
 def test_an_exhaustive_search_ends_at_the_same_answer(tmp_path: Path) -> None:
     (tmp_path / "few.toml").write_text(SPACE)
     asked = ("search", "opt-350m", "--space", "few.toml", *SMALL[2:], "--json", "--gap", "0.001")
-    every = json.loads(hardplace(*asked, "--exhaustive", "--out", "every", folder=tmp_path).stdout)
-    best = json.loads(hardplace(*asked, "--out", "best", folder=tmp_path).stdout)
+    every = json.loads(hardplace(*asked, "--exhaustive", "--out", "every", folder=tmp_path).stdout)["answer"]
+    best = json.loads(hardplace(*asked, "--out", "best", folder=tmp_path).stdout)["answer"]
     assert every["candidates"] == best["candidates"]
     assert every["exact_evaluations"] > best["exact_evaluations"]
     assert every["best"]["samples_per_s"] <= best["bound"]
@@ -90,7 +92,7 @@ def test_few_evaluations_end_a_search_with_its_gap(tmp_path: Path) -> None:
     asked = ("search", "gpt2-xl", "--setting", "phaze", "--gap", "0", *SMALL, "--json", "--evaluations", "1")
     done = hardplace(*asked, folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)
+    result = json.loads(done.stdout)["answer"]
     assert result["stop"] == "evaluations spent"
     assert result["exact_evaluations"] == 1
     assert result["bound"] > result["score"]
@@ -98,7 +100,7 @@ def test_few_evaluations_end_a_search_with_its_gap(tmp_path: Path) -> None:
 
 def test_a_budget_below_tpuv4_is_searched_against_it(tmp_path: Path) -> None:
     done = hardplace("search", "opt-350m", *SMALL, "--json", folder=tmp_path)
-    result = json.loads(done.stdout)
+    result = json.loads(done.stdout)["answer"]
     assert result["best"]["chip"]["area_mm2"] <= 30, "a baseline outside the budget must not become the answer"
 
 
@@ -117,7 +119,7 @@ def test_a_budget_below_tpuv4_is_searched_against_it(tmp_path: Path) -> None:
         (("search", "llama2-7b", "--memory", "80 parsec"), ["--memory", "80 parsec"]),
         (("search", "llama2-7b", "--memory", "0 GB"), ["--memory", "0 GB"]),
         (("search", "llama2-7b", "--memory", "80"), ["--memory", "'80'", "with its unit, such as '80 GB'"]),
-        (("search", "llama2-7b", "--limit", "memory=80"), ["--limit memory", "'80'", "with its unit"]),
+        (("search", "llama2-7b", "--limit", "memory=80"), ["--limit: memory", "'80'", "with its unit"]),
         (
             ("search", "llama2-7b", "--tensor-parallel", "3"),
             ["--tensor-parallel", "3", "divides nothing of llama2-7b"],
@@ -189,7 +191,7 @@ def test_a_damaged_workload_file_is_named_with_its_field(damage: str, tmp_path: 
 def test_a_workload_file_is_searched_like_a_model_of_the_catalogue(tmp_path: Path) -> None:
     write(tmp_path / "mine.json", load("opt-350m"))
     done = hardplace("search", "mine.json", *SMALL, "--json", folder=tmp_path)
-    assert json.loads(done.stdout)["model"] == "opt-350m"
+    assert json.loads(done.stdout)["answer"]["model"] == "opt-350m"
 
 
 def test_infeasible_is_code_3_and_says_what_is_short(tmp_path: Path) -> None:
@@ -200,7 +202,7 @@ def test_infeasible_is_code_3_and_says_what_is_short(tmp_path: Path) -> None:
     assert "has 8.59 GB" in done.stderr
     assert done.stderr.strip().count("\n") == 0
     # That nothing fits is an answer: the journal keeps it, and there is no result.
-    assert [one.name for one in tmp_path.rglob("*") if one.is_file()] == ["journal.sqlite"]
+    assert [one.name for one in tmp_path.rglob("*") if one.is_file() and one.suffix != ".json"] == ["journal.sqlite"]
     assert "infeasible" in hardplace("runs", folder=tmp_path).stdout
 
 
@@ -221,7 +223,7 @@ def test_ctrl_c_leaves_the_best_answer_so_far_and_its_gap(tmp_path: Path) -> Non
     running.send_signal(signal.SIGINT)
     output, errors = running.communicate(timeout=120)
     assert running.returncode == 0, errors
-    result = json.loads(output)
+    result = json.loads(output)["answer"]
     assert result["stop"] == "interrupted"
     assert result["bound"] >= result["best"]["samples_per_s"] > 0
 
@@ -281,7 +283,7 @@ def test_the_pages_command_asks_the_same_question(asked: str, tmp_path: Path) ->
     """A folder's journal refuses another question."""
     done = hardplace("search", "opt-350m", *asked.split(), "--out", "here", folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    again = command(read(tmp_path / "here/result.json", DesignResult))
+    again = command(hp.read(tmp_path / "here/result.json"))
     assert html.escape(again) in (tmp_path / "here/page.html").read_text()
     done = hardplace(*shlex.split(again)[1:], "--out", "here", "--evaluations", "1", folder=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -25,7 +25,7 @@ def test_shapes_are_searched_and_written(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     for word in ("shape ", "changes", "certificate", "chip alone", "then shape", "together", "written:", "discarded"):
         assert word in done.stdout
-    found = json.loads((tmp_path / "hardplace-out/gpt2-xl/shapes.json").read_text())
+    found = json.loads((tmp_path / "hardplace-out/gpt2-xl/shapes.json").read_text())["answer"]
     assert found["score"] <= found["bound"] <= found["score"] * 1.011
     assert found["base"]["score"] <= found["then_shape"]["score"] * (1 + 1e-9)
     assert found["then_shape"]["score"] <= found["best"]["score"] * (1 + 1e-9)

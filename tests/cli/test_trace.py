@@ -157,7 +157,7 @@ def test_onnx_is_recorded_for_inference(tmp_path):
     [
         ('{"hidden_size": 4}', (), ["model_type", "missing", "llama"]),
         ('{"model_type": "lama"}', (), ["'lama'", "did you mean llama"]),
-        ('{"model_type": "mine", "auto_map": {"AutoConfig": "own.Mine"}}', (), ["custom code", "--trust-code"]),
+        ('{"model_type": "mine", "auto_map": {"AutoConfig": "own.Mine"}}', (), ["custom code", "trust_code"]),
         ('{"model_type": "llama", "hidden_size": 0}', (), ["hidden_size: 0", "at least 1"]),
         ('{"model_type": "llama", "hidden_size": 1e18}', (), ["hidden_size", "below 2^40"]),
         (

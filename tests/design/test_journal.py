@@ -14,6 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import hardplace as hp
+from hardplace.answers import Infeasible
 from hardplace.branch_and_bound.loop import C, Problem, Steps
 from hardplace.branch_and_bound.steps import Here
 from hardplace.branch_and_bound.types import StoppingRule
@@ -23,13 +25,12 @@ from hardplace.design.fingerprint import asked, difference
 from hardplace.design.goals import Objective
 from hardplace.design.journal import Journal, Journalled, journal, sought
 from hardplace.design.journal_rows import FILE, evaluations, run
-from hardplace.design.partition.types import Infeasible
 from hardplace.design.question import Question
 from hardplace.design.several_models import together
 from hardplace.design.strategies.oracle import Oracle
 from hardplace.design.types import DesignResult, Evaluation, Job, Outcome, SharedResult
 from hardplace.errors import BadInput
-from hardplace.files import dumps, parse, read
+from hardplace.files import dumps, parse
 from hardplace.hardware.settings import HBM3, PHAZE
 from hardplace.report import text as words
 from hardplace.report.breakdown import search_figure
@@ -106,7 +107,7 @@ def _timeless(found: DesignResult) -> DesignResult:
 def test_a_run_that_was_cut_goes_on_from_its_journal_to_the_same_answer(tmp_path: Path) -> None:
     whole = Counting()
     reference = _answer(whole)
-    assert whole.done >= 4
+    assert whole.done >= 2
     cut = Counting(most=whole.done // 2)
     with opened(tmp_path / FILE) as made, pytest.raises(RuntimeError, match="killed"):
         _answer(Journalled(made, cut))
@@ -114,7 +115,7 @@ def test_a_run_that_was_cut_goes_on_from_its_journal_to_the_same_answer(tmp_path
         assert again.found == cut.done
         rest = Counting()
         assert _timeless(_answer(Journalled(again, rest))) == _timeless(reference)
-        # Some are asked for twice, by the search and by the plans to compare with.
+        # What is compared with is evaluated with less effort, beside the journal.
         assert rest.done <= whole.done - cut.done
 
 
@@ -250,7 +251,8 @@ def test_runs_are_listed_and_exported(tmp_path: Path) -> None:
     assert changed.stderr.count("\n") == 1
     listed = subprocess.run([*hardplace, "runs", "--json"], cwd=tmp_path, capture_output=True, text=True)
     (only,) = json.loads(listed.stdout)
-    result = read(tmp_path / "hardplace-out/opt-350m/result.json", DesignResult)
+    result = hp.read(tmp_path / "hardplace-out/opt-350m/result.json")
+    assert isinstance(result, DesignResult)
     assert only["incumbent"] == result.score
     assert only["stop"] == result.stop.value
     rows = pyarrow.read_table(tmp_path / "evaluations.parquet").to_pylist()

@@ -10,6 +10,7 @@ import hardplace.cli  # noqa: F401  (joins the verbs)
 from export_cases import CASES, LLAMA, planned_of
 from hardplace.cli.app import app
 from hardplace.cli.export import job_of
+from hardplace.cost.layers.software import Dispatcher, Graphs
 from hardplace.errors import BadInput
 from hardplace.exports.export import exported, refused_model
 from hardplace.exports.importers.found import Answers
@@ -68,6 +69,8 @@ def test_an_exported_plan_comes_back(target, name, tmp_path):
             assert found.sequence == plan.sequence or target in (Target.DEEPSPEED, Target.ACCELERATE), file
         assert found.precision is plan.precision, file
         if target is Target.MEGATRON:
+            assert found.ways == plan.ways
+            assert found.loss_in_one == plan.loss_in_one
             assert found.recompute_layers == -(-plan.recompute_layers // plan.virtual) * plan.virtual
             assert found.overlap == (plan.overlap and plan.replicas > 1)
         if target is Target.TORCHTITAN:
@@ -115,6 +118,11 @@ def test_a_script_of_megatron(tmp_path):
         recompute=Recompute.SELECTIVE,
         precision=Format.BF16,
         overlap=True,
+        dispatcher=Dispatcher.ALL_TO_ALL,
+        graphs=Graphs.NONE,
+        tensor_overlap=False,
+        expert_overlap=False,
+        fused_loss=False,
     )
     assert found.sizes == {"layers": 32, "hidden": 4096, "heads": 32}
     assert found.notes == (

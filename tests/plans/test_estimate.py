@@ -49,6 +49,33 @@ def test_weights_and_states_by_hand():
     assert last.weights_bytes == pytest.approx(head + 16 * block, rel=1e-3)
 
 
+def of_table(plan, tied):
+    """OPT-6.7B, whose table of 50,272 x 4,096 both ends hold, or would if it were two."""
+    workload = load("opt-6.7b")
+    workload = workload if tied else replace(workload, shared=())
+    fleet = Fleet(sites=(site_of(plan),))
+    return estimate_plan(of_workload(workload, plan), plan, fleet)
+
+
+def test_a_tied_table_is_held_once_on_one_stage():
+    plan = Plan(global_batch=8, reserve_bytes=0.0, fragmentation=0.0)
+    one, two = of_table(plan, True), of_table(plan, False)
+    assert two.memory[0].total_bytes - one.memory[0].total_bytes == pytest.approx((2 + 4 + 12) * 50272 * 4096)
+    assert one.step_s < two.step_s  # one update less
+
+
+@pytest.mark.parametrize(("tensor", "data", "zero"), [(1, 1, 0), (2, 2, 1)])
+def test_stages_add_up_the_gradient_of_a_tied_table(tensor, data, zero):
+    """Each end holds it; a ring of two over NVLink moves its 4 bytes an element once each way, after the last pass."""
+    plan = replace(PLAN, pipeline=2, tensor=tensor, sequence=tensor > 1, data=data, zero=zero)
+    one, two = of_table(plan, True), of_table(plan, False)
+    assert [room.total_bytes for room in one.memory] == [room.total_bytes for room in two.memory]
+    level = site_of(plan).cluster.levels[0]
+    elements = 50272 // tensor * 4096
+    bytes_s = 4 * elements / (level.bandwidth_bytes_per_s * level.efficiency)
+    assert one.step_s - two.step_s == pytest.approx(bytes_s, rel=0.05)
+
+
 def test_zero_three_divides_everything():
     plan = Plan(global_batch=64, data=8, zero=3, reserve_bytes=0.0, fragmentation=0.0)
     (room,) = estimate(plan).memory

@@ -112,8 +112,8 @@ def test_published_runs_on_arrays_are_read_as_their_sources_count():
     run = run_of(rows["maxtext-016"])
     assert (run.plan.tensor, run.plan.data, run.plan.zero, run.plan.shard) == (16, 128, 3, 16)
     assert (run.plan.micro_batch, run.plan.sequence, run.plan.micro_batches) == (16, True, 1)
-    assert [level.devices for level in run.cluster.levels] == [256, 2048]
-    assert run.cluster.levels[0].axes == (16, 16)
+    assert [level.devices for level in run.node.cluster(2048).levels] == [256, 2048]
+    assert run.node.cluster(2048).levels[0].axes == (16, 16)
     # TP 32 counts NeuronCores, two a Trainium.
     run = run_of(rows["trn1-003"])
     assert (run.plan.tensor, run.plan.pipeline, run.plan.data, run.plan.devices) == (16, 8, 4, 512)

@@ -33,6 +33,7 @@ CONTENTS = StageContents(
     working_bytes=7e8,
     largest_parameters=10**8,
     boundary_bytes=2e7,
+    largest_trained_parameters=10**8,
 )
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+from hardplace.answers import Infeasible
 from hardplace.branch_and_bound.types import Progress, Stop
 from hardplace.cost.types import Engine
-from hardplace.design.partition.types import Infeasible, PipelinePartition, Stage
+from hardplace.design.partition.types import PipelinePartition, Stage
 from hardplace.design.scheduling.types import Assignment, Schedule, Status
 from hardplace.design.types import (
     Baseline,

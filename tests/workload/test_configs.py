@@ -13,9 +13,9 @@ from hardplace.cost.layers.decoder import parameters
 from hardplace.errors import BadInput
 from hardplace.files import write
 from hardplace.hardware.catalogue import device
-from hardplace.shapes.audit import audited
-from hardplace.shapes.sources import model_named, target
-from hardplace.shapes.types import StepConditions
+from hardplace.shaping.audit import audited
+from hardplace.shaping.sources import model_named, target
+from hardplace.shaping.types import StepConditions
 from hardplace.workload.configs import FAMILIES
 from hardplace.workload.decoder import Experts
 

@@ -25,7 +25,8 @@ _OPTIONS = {
     "tensor": "tensor-parallel",
     "context": "context-parallel",
     "expert": "expert-parallel",
-    "trust_code": "trust-code",
+    "limits": "limit",
+    "trainer": "for",
 }
 
 
@@ -70,6 +71,7 @@ def app() -> None:
     hardplace estimate llama2-7b --plan plan.json   what a plan costs
     hardplace place llama2-7b --device h100-sxm --devices 64 --batch 512   the ten best plans
     hardplace export plan.json --to megatron   a plan as a trainer's flags or configuration, with its launchers
+    hardplace run plan.json --model my_model:tiny   a plan applied to a module, held against its prediction
     hardplace audit llama2-7b --device h100-sxm   every GEMM of a step, and the rules of shapes
     hardplace shape llama2-7b --device h100-sxm   shapes of the same size that train faster
     hardplace replan plan.json --lost 4080-4095   the best plan to go on with after a change

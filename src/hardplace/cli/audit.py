@@ -40,17 +40,15 @@ def audit(
     hardplace audit gpt3-2.7b --device a100-80gb-sxm --attention unfused
     hardplace audit llama2-7b --on tpu-v4
     """
+    from hardplace import api
     from hardplace.report.audit import page, show_audit
-    from hardplace.shapes.audit import audited
-    from hardplace.shapes.sources import model_named, target
 
     name = device or chip
     if name is None or (device and chip):
         raise BadInput("audit: expected one of --device and --on")
-    asked = step.conditions()
-    found = audited(model_named(model, step.sequence), target(name, asked), asked)
+    found = api.audit(model, name, **step.arguments())
     if as_json:
-        say_json(found)
+        say_json(found.envelope())
         return
     folders.check_writable(out)
     drawn = page(found)

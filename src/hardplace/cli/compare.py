@@ -8,10 +8,8 @@ import click
 
 from hardplace.cli import folders, options
 from hardplace.cli.app import INFEASIBLE, app
+from hardplace.cli.goal import limits_of
 from hardplace.cli.printing import give, say, say_json
-from hardplace.errors import unknown
-
-_GAP = 0.001  # of the certified search
 
 
 @app.command()
@@ -49,50 +47,27 @@ def compare(
     All use the same cost model and exact evaluations; each strategy has the same budget. The certified search runs to
     its proof. Writes compare.json and compare.html (the best found over time).
     """
-    from dataclasses import replace
-
-    from hardplace.branch_and_bound.types import StoppingRule
-    from hardplace.cli.goal import Asking, area_limit, question_of
-    from hardplace.cli.search import choices_of
-    from hardplace.design.partition.types import Infeasible
-    from hardplace.design.strategies.compare import STRATEGIES
-    from hardplace.design.strategies.compare import compare as compared
-    from hardplace.files import write, write_text
-    from hardplace.hardware.settings import setting as named
-    from hardplace.hardware.settings import with_devices
+    from hardplace import api
+    from hardplace.answers import Infeasible
+    from hardplace.files import write_text
     from hardplace.report.compare import page, show
     from hardplace.report.terminal import infeasible_line
-    from hardplace.workload.load import load
 
-    for name in strategies:
-        if name not in STRATEGIES:
-            raise unknown("strategy", name, STRATEGIES)
-    setting = replace(with_devices(named(setting_name), devices), batch_samples=batch)
-    workload = load(model)
-    question = question_of(
-        (workload,), setting, choices_of(setting, (), (), (), ()), Asking(limits=area_limit(area_mm2))
-    )
-    if limit_s is None and limit_evaluations is None:
-        limit_s = 30.0
-    strategies = strategies or tuple(STRATEGIES)
     folders.check_writable(out)
-    comparison = compared(
-        question,
-        strategies,
-        StoppingRule(gap=_GAP, limit_s=limit_s, evaluations=limit_evaluations),
-        seed=seed,
-        report=lambda name: say(f"{name} ...", err=True),
-    )
+    comparison = api.compare(
+        model, strategies, setting=setting_name, limits=limits_of(area_mm2, ()), devices=devices, batch=batch,
+        seconds=limit_s, evaluations=limit_evaluations, seed=seed, progress=lambda name: say(f"{name} ...", err=True),
+    )  # fmt: skip
     if isinstance(comparison, Infeasible):
-        say(f"infeasible: {workload.name}: {infeasible_line(comparison)}", err=True)
+        say(f"infeasible: {model}: {infeasible_line(comparison)}", err=True)
         raise SystemExit(INFEASIBLE)
     drawn = page(comparison)
 
     def keep() -> None:
-        folder = folders.folder_of(workload.name, out)
-        write(folder / "compare.json", comparison)
+        folder = folders.folder_of(comparison.model, out)
+        comparison.save(folder / "compare.json")
         write_text(folder / "compare.html", drawn)
         if not as_json:
             say(f"\nwritten: {folder / 'compare.json'}, {folder / 'compare.html'} (open it in a browser)")
 
-    give(lambda: say_json(comparison) if as_json else show(comparison), keep)
+    give(lambda: say_json(comparison.envelope()) if as_json else show(comparison), keep)

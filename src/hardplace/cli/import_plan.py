@@ -47,13 +47,13 @@ def import_plan(
     hardplace import job.toml --model llama3-8b --device h100-sxm
     hardplace import ds_config.json --model llama2-7b --device a100-80gb-sxm --devices 16
     """
+    from hardplace.api import load
     from hardplace.exports.importers.found import Answers
     from hardplace.exports.importers.read import imported_plan, trainer_of
     from hardplace.exports.targets import target_of
     from hardplace.files import write
     from hardplace.plans.plan import PlanFile, stage_layers
     from hardplace.version import __version__
-    from hardplace.workload.load import load
 
     target = target_of(trainer, "--from") if trainer else trainer_of(path)
     found = imported_plan(path, target, Answers(devices=devices, batch=batch, micro_batch=micro_batch))

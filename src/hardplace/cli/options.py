@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from hardplace.shapes.types import StepConditions
+    pass
 
 Command = Callable[..., None]
 Option = Callable[[Command], Command]
@@ -70,6 +70,13 @@ def folder(text: str) -> Option:
     return click.option("--out", type=click.Path(file_okay=False, path_type=Path), help=text)
 
 
+trace_file = click.option(
+    "--trace",
+    "trace_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write one step as a trace for ui.perfetto.dev.",
+)
 page_folder = folder("Folder of the page.  [default: hardplace-out/MODEL]")
 
 
@@ -102,17 +109,16 @@ class StepOptions:
     sequence: int | None
     attention: str
 
-    def conditions(self) -> StepConditions:
-        """Return them as the search of shapes has them; the sequence is the model's."""
-        from hardplace.shapes.types import StepConditions
-
-        return StepConditions(
-            micro_batch=self.micro_batch,
-            tensor=self.tensor_parallel,
-            sequence=self.sequence_parallel,
-            pipeline=self.pipeline_parallel,
-            attention=self.attention,
-        )
+    def arguments(self) -> dict[str, Any]:
+        """Return them as `hardplace.audit` and `hardplace.shaping` take them."""
+        return {
+            "micro_batch": self.micro_batch,
+            "tensor": self.tensor_parallel,
+            "sequence_parallel": self.sequence_parallel,
+            "pipeline": self.pipeline_parallel,
+            "sequence": self.sequence,
+            "attention": self.attention,
+        }
 
 
 of_step = gathered(

@@ -6,9 +6,8 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,20 +15,16 @@ from hardplace.cli import folders, options
 from hardplace.cli.app import INFEASIBLE, app
 from hardplace.cli.printing import give, say, say_json
 from hardplace.cli.progress import progress_bar, uninterrupted
-from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
-    from hardplace.hardware.device import Device, Node
-    from hardplace.plans.placement.space import PlanSpace
-    from hardplace.plans.plan import Plan, PlanFile
-    from hardplace.workload.types import Workload
+    pass
 
 
 @app.command()
 @click.argument("model", metavar="MODEL")
 @click.option(
     "--device",
-    "asked",
+    "device",
     required=True,
     multiple=True,
     metavar="NAME[:COUNT]",
@@ -37,19 +32,27 @@ if TYPE_CHECKING:
 )
 @click.option("--devices", type=click.IntRange(min=1), help="How many, of one kind.")
 @click.option("--batch", required=True, type=click.IntRange(min=1), help="Samples a step.")
-@click.option("--node", "nodes", multiple=True, metavar="FILE|NAME", help="A node.  [default: the device's usual]")
+@click.option("--node", "node", multiple=True, metavar="FILE|NAME", help="A node.  [default: the device's usual]")
 @click.option("--for", "trainer", metavar="TARGET", help="Only plans that a trainer runs, as `export` names it.")
 @click.option("--fix", "fixes", multiple=True, metavar="NAME=VALUE,..", help="Hold a dimension to values: tensor=4,8.")
+@click.option("--top", type=click.IntRange(min=1, max=1000), default=10, show_default=True, help="Plans to find.")
+@options.gap("Stop when no plan can have more samples/s than the best by more than this share.", 0.0)
+@options.seconds("Stop after this many seconds.")
+@options.trace_file
 @options.as_json
 @options.folder("Folder of plan and page.  [default: hardplace-out/MODEL]")
 def place(
     model: str,
-    asked: tuple[str, ...],
+    device: tuple[str, ...],
     devices: int | None,
     batch: int,
-    nodes: tuple[str, ...],
+    node: tuple[str, ...],
     trainer: str | None,
     fixes: tuple[str, ...],
+    top: int,
+    gap: float,
+    limit_s: float | None,
+    trace_path: Path | None,
     as_json: bool,
     out: Path | None,
 ) -> None:
@@ -67,106 +70,40 @@ def place(
     tensor-context-data-pipeline), and where the stages are cut. As they are unless --fix says more: precision bf16,
     optimizer adamw, gradient fp32, offload, overlap, flash, fragmentation, reserve_bytes. All of these can be fixed.
     """
+    from hardplace import api
+    from hardplace.cli.planned import planned_run, write_step_trace
     from hardplace.files import write, write_text
-    from hardplace.plans.placement.search import PlanSearch
-    from hardplace.plans.placement.shortage import Short, placed_or_short
-    from hardplace.plans.placement.space import PlanSpace, fixed
+    from hardplace.plans.infeasible import PlanInfeasible
+    from hardplace.plans.placement.space import fixed
     from hardplace.report.placed import page, show_placed, show_short
-    from hardplace.report.text import plural
-    from hardplace.workload.load import load
 
-    parts = inventory(asked, devices, nodes)
-    held, workload = fixed(fixes), load(model)
-    if not workload.training:
-        raise BadInput(f"{model}: recorded for inference; expected a training step, with its backward pass")
-    space = PlanSpace(global_batch=batch, fixed=held)
-    if trainer is not None:
-        space = _space_of(trainer, model, workload, batch, held, parts)
     folders.check_writable(out)
-    title = f"{model} on " + " and ".join(f"{count:,} {chip.title}" for chip, _, count in parts)
-    title += f", for {space.within.title}" if space.within else ""
     with _watching() as watch:
-        found = placed_or_short(workload, parts, space, PlanSearch(workload, parts, space, watch))
-    if isinstance(found, Short):
-        say_json(found) if as_json else show_short(title, found)
+        found = api.place(
+            model, device, devices, batch=batch, node=node, fixed=fixed(fixes), top=top, gap=gap, seconds=limit_s,
+            trainer=trainer, watch=watch,
+        )  # fmt: skip
+    if isinstance(found, PlanInfeasible):
+        say_json(found.envelope()) if as_json else show_short(found)
         sys.exit(INFEASIBLE)
-    title = f"{title}, {plural(batch, 'sample')} a step"
     # An answer is there: from here on an interrupt does not undo it.
     with uninterrupted():
-        file, drawn = _as_file(model, found.best[0].plan, asked, parts, nodes), page(title, found)
-        readers = " and replan" if len(parts) == 1 else "; replan takes devices of one kind"
+        file, drawn = api.plan_file(found), page(found)
+        readers = " and replan" if len(device) == 1 else "; replan takes devices of one kind"
 
         def keep() -> None:
-            folder = folders.folder_of(workload.name, out)
+            folder = folders.folder_of(found.model, out)
             write(folder / "plan.json", file)
+            found.save(folder / "place.json")
             write_text(folder / "place.html", drawn)
+            if trace_path is not None:
+                run = planned_run(found.best[0].plan, model, device, devices, node)
+                write_step_trace(trace_path, run, found.best[0])
             files = f"{folder / 'plan.json'} (for estimate --plan{readers}), {folder / 'place.html'} (for a browser)"
             if not as_json:
                 say(f"\nwritten: {files}")
 
-        give(lambda: say_json(found) if as_json else show_placed(title, found), keep)
-
-
-def _space_of(
-    trainer: str,
-    model: str,
-    workload: Workload,
-    batch: int,
-    held: dict[str, tuple[Any, ...]],
-    parts: list[tuple[Device, Node, int]],
-) -> PlanSpace:
-    """Return the plans that a trainer runs; BadInput where it runs none of this model on these devices."""
-    from hardplace.exports.architecture import architecture_of
-    from hardplace.exports.export import refused_model
-    from hardplace.exports.space import space_for
-    from hardplace.exports.targets import target_of
-
-    target, architecture = target_of(trainer, "--for"), architecture_of(model, workload, None)
-    for chip, _, _ in parts:
-        if said := refused_model(target, chip.vendor, architecture):
-            raise BadInput(f"--for {trainer}: {said}")
-    return space_for(target, workload, architecture, batch, held)
-
-
-def _as_file(
-    model: str, plan: Plan, asked: tuple[str, ...], parts: list[tuple[Device, Node, int]], nodes: tuple[str, ...]
-) -> PlanFile:
-    """Return the plan with its model, devices and nodes by the names that were asked for."""
-    from hardplace.hardware.catalogue import node
-    from hardplace.plans.plan import DeviceCount, PlanFile
-    from hardplace.version import __version__
-
-    named = {node(one).name: one for one in nodes}
-    lots = tuple(
-        DeviceCount(device=text.partition(":")[0], node=named.get(where.name, where.name), count=count)
-        for text, (_, where, count) in zip(asked, parts, strict=True)
-    )
-    own = {one.name: getattr(plan, one.name) for one in fields(plan)}
-    return PlanFile(**own, model=model, on=lots, version=__version__)
-
-
-def inventory(asked: tuple[str, ...], devices: int | None, nodes: tuple[str, ...]) -> list[tuple[Device, Node, int]]:
-    """Return the devices, their nodes and numbers; BadInput where a number is missing or a node has another kind."""
-    from hardplace.hardware.catalogue import device, node
-    from hardplace.plans.fleet import node_of
-
-    named = [node(one) for one in nodes]
-    found = []
-    for text in asked:
-        name, colon, number = text.partition(":")
-        if colon and (not number.isdecimal() or int(number) < 1):
-            raise BadInput(f"--device {text}: {number!r}: expected NAME:COUNT with a whole number from 1")
-        if bool(colon) == (devices is not None) or (devices is not None and len(asked) > 1):
-            raise BadInput(f"--device {text}: expected --devices with one kind, or NAME:COUNT with each of several")
-        chip = device(name)
-        named = [replace(one, device=chip.name) if one.device == Path(name).name else one for one in named]
-        own = [one for one in named if one.device == chip.name]
-        found.append((chip, own[0] if own else node_of(chip.name), int(number) if colon else devices or 0))
-    for one in named:
-        if one.device not in {chip.name for chip, _, _ in found}:
-            names = ", ".join(chip.name for chip, _, _ in found)
-            raise BadInput(f"--node {one.name}: has {one.device}: expected a node of {names}")
-    return found
+        give(lambda: say_json(found.envelope()) if as_json else show_placed(found), keep)
 
 
 @contextmanager

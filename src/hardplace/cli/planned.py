@@ -39,10 +39,10 @@ def read_planned(path: Path, model: str | None, asked: tuple[str, ...], nodes: t
 
     Raises BadInput with file, field, value and what was expected.
     """
-    from hardplace.cli.place import inventory
+    from hardplace.api import load
+    from hardplace.plans.inventory import inventory_of
     from hardplace.plans.plan import Plan, read_plan
     from hardplace.version import __version__
-    from hardplace.workload.load import load
 
     file = read_plan(path)
     if file.version not in ("", __version__):
@@ -56,6 +56,30 @@ def read_planned(path: Path, model: str | None, asked: tuple[str, ...], nodes: t
         asked = tuple(f"{lot.device}:{lot.count}" for lot in file.on)
         nodes = nodes or tuple(dict.fromkeys(lot.node for lot in file.on))
     counted = any(":" in one for one in asked)
-    parts = inventory(asked, None if counted else file.devices, nodes)
+    parts = inventory_of(asked, None if counted else file.devices, nodes)
     plan = Plan(**{one.name: getattr(file, one.name) for one in fields(Plan)})
     return PlannedRun(place=str(path), plan=plan, model=name, workload=load(name), parts=tuple(parts))
+
+
+def planned_run(
+    plan: Plan, model: str, device: tuple[str, ...], devices: int | None, nodes: tuple[str, ...]
+) -> PlannedRun:
+    """Return a plan with what it runs on, by the names that were asked for."""
+    from hardplace.api import load
+    from hardplace.plans.inventory import inventory_of
+
+    return PlannedRun(
+        place=model, model=model, plan=plan, workload=load(model), parts=tuple(inventory_of(device, devices, nodes))
+    )
+
+
+def write_step_trace(path: Path, run: PlannedRun, found: PlanEstimate) -> None:
+    """Write a step of a plan as a trace; BadInput without the package that writes it."""
+    from hardplace.files import write_bytes
+    from hardplace.plans.chain import of_workload
+    from hardplace.plans.fleet import fleet_of
+    from hardplace.plans.passes import pass_times
+    from hardplace.report.step_trace import step_trace
+
+    chain, fleet = of_workload(run.workload, found.plan), fleet_of(run.parts, found.plan)
+    write_bytes(path, step_trace(run.workload.name, found, pass_times(chain, found.plan, fleet)))

@@ -51,57 +51,31 @@ def replan(
     hardplace replan examples/gpt3-175b-4096.json --devices 4032 --horizon 30min
     hardplace replan examples/gpt3-175b-4096.json --cluster slow-links.toml
     """
-    from hardplace.hardware.catalogue import device as device_named
-    from hardplace.hardware.catalogue import node as node_named
-    from hardplace.plans.fleet import node_of
-    from hardplace.plans.replanning.replan import Change, Stuck
-    from hardplace.plans.replanning.replan import replan as solve
-    from hardplace.plans.replanning.running import read_running
+    from hardplace import api
+    from hardplace.plans.infeasible import PlanInfeasible
     from hardplace.report.replan import say_stuck, show_replanned
     from hardplace.units import parse_quantity
-    from hardplace.workload.load import load
 
-    running = read_running(path, model, device, node)
-    chip = device_named(running.device)
-    before = node_named(running.node) if running.node else node_of(chip.name)
-    if before.device != chip.name:
-        raise BadInput(f"{path}: node: {before.name}: has {before.device}: expected a node of {chip.name}")
-    gone, left = _devices(running.plan.devices, lost, devices)
-    change = Change(
-        devices=left,
-        lost=gone,
-        node=node_named(cluster) if cluster else before,
+    found = api.replan(
+        path,
+        lost=lost,
+        devices=devices,
+        cluster=cluster,
         horizon_s=_seconds("--horizon", horizon),
         restart_s=_seconds("--restart", restart),
         store_bytes_per_s=parse_quantity(store, "B/s", "--store"),
+        model=model,
+        device=device,
+        node=node,
     )
-    found = solve(load(running.model), chip, running.plan, before, change)
     if as_json:
-        say_json(found)
-    elif isinstance(found, Stuck):
-        say_stuck(found, change)
+        say_json(found.envelope())
+    elif isinstance(found, PlanInfeasible):
+        say_stuck(found)
     else:
-        title = f"{running.model}: {running.plan.devices} {chip.title} until now, {left} in {change.node.title} at hand"
-        show_replanned(title, found, change)
-    if isinstance(found, Stuck):
+        show_replanned(found)
+    if isinstance(found, PlanInfeasible):
         sys.exit(INFEASIBLE)
-
-
-def _devices(running: int, lost: str | None, devices: int | None) -> tuple[frozenset[int], int]:
-    """Return the lost devices, and how many are at hand."""
-    if lost is None:
-        left = running if devices is None else devices
-        return frozenset(range(min(left, running), running)), left
-    gone: set[int] = set()
-    for part in lost.split(","):
-        match = re.fullmatch(r"\s*([0-9]+)(?:-([0-9]+))?\s*", part)
-        low, high = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
-        if low > high:
-            raise BadInput(f"--lost {lost}: {part!r}: expected devices by number, such as 16-23,40")
-        if high >= running:
-            raise BadInput(f"--lost {lost}: {high}: expected a device of the running plan, 0 to {running - 1}")
-        gone.update(range(low, high + 1))
-    return frozenset(gone), running - len(gone) if devices is None else devices
 
 
 def _seconds(option: str, text: str) -> float:

@@ -76,10 +76,10 @@ def schedule(
     MODEL is a name that `hardplace models` lists, or a Workload file. No schedule is shorter than the printed bound.
     trace.json opens in ui.perfetto.dev.
     """
+    from hardplace.api import load
     from hardplace.design.exact.layer_schedule import LayerPass, LayerQuestion
     from hardplace.design.scheduling.types import SharingRule
     from hardplace.hardware.settings import setting as named
-    from hardplace.workload.load import load
 
     setting = named(setting_name)
     workload = load(model)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hardplace.cli import folders, options
 from hardplace.cli.app import INFEASIBLE, app
-from hardplace.cli.goal import Asking, area_limit, asking_options, question_of
+from hardplace.cli.goal import Asking, asking_options, goal_arguments, limits_of
 from hardplace.cli.printing import give, say, say_json
 from hardplace.cli.progress import progress_bar, uninterrupted
 from hardplace.cli.search_shapes import Shaping, check_alone, shape_options
@@ -24,11 +23,8 @@ if TYPE_CHECKING:
     from hardplace.branch_and_bound.types import Progress, StoppingRule
     from hardplace.cli.working import Where
     from hardplace.design.goals import Objective
-    from hardplace.design.partition.types import Infeasible
     from hardplace.design.question import Question
-    from hardplace.design.types import DesignResult, ParetoResult, PlanChoices, SharedResult
-    from hardplace.hardware.types import Setting
-    from hardplace.workload.types import Workload
+    from hardplace.design.types import DesignResult, ParetoResult, SharedResult
 
 
 @app.command()
@@ -99,41 +95,43 @@ def search(
     Ctrl-C stops with the best answer so far and its gap. After a kill, the same command goes on from the journal in
     the folder, and ends at the same answer. Without --out, each different search has a folder of its own.
     """
+    from hardplace import api
     from hardplace.branch_and_bound.types import StoppingRule
-    from hardplace.hardware.settings import setting as named
-    from hardplace.hardware.settings import with_devices
-    from hardplace.workload.load import load
+    from hardplace.design.question import question_of
 
-    setting = replace(with_devices(named(setting_name), devices), batch_samples=batch)
-    workloads = tuple(load(model) for model in models)
-    choices = choices_of(setting, memory, micro_batches, tensor_parallel, recompute)
-    for model, workload in zip(models, workloads, strict=True):
-        _check(model, workload, tensor_parallel)
-    if len({workload.name for workload in workloads}) < len(workloads):
-        raise BadInput(f"{' '.join(models)}: a model twice; expected different ones")
-    asking = replace(asking, limits=(*area_limit(area_mm2), *asking.limits))
-    question = question_of(workloads, setting, choices, asking)
-    if memory and question.space.memories:
-        raise BadInput(
-            f"--memory: the chips of space {question.space.name} bring their own; expected --limit memory=SIZE"
-        )
+    chosen: dict[str, Any] = {
+        "setting": setting_name,
+        "space": asking.space,
+        "devices": devices,
+        "batch": batch,
+        "limits": limits_of(area_mm2, asking.limits),
+        "memory": memory,
+        "micro_batch": micro_batches,
+        "tensor": tensor_parallel,
+        "recompute": tuple(word == "full" for word in recompute),
+    }
     if exhaustive and (limit_s or evaluations or where.workers > 1 or where.scheduler):
         raise BadInput(
             "--exhaustive: runs to its end, here; expected no --seconds, --evaluations, --workers, --scheduler"
         )
     ends = StoppingRule(gap=gap, limit_s=limit_s, evaluations=evaluations, exhaustive=exhaustive)
+    folders.check_writable(out)
     if shaping.shapes:
-        folders.check_writable(out)
-        _with_shapes(models, question, shaping, ends, out, where, as_json)
+        _with_shapes(models, chosen, asking, shaping, ends, out, where, as_json)
         return
     check_alone(shaping)
-    folders.check_writable(out)
-    _run(question, ends, out, where, as_json)
+    question = question_of(tuple(api.load(model) for model in models), **chosen, **goal_arguments(asking))
+    asked = {"models": list(models), **chosen, **goal_arguments(asking), "gap": gap, "seconds": limit_s}
+    try:
+        _run(question, ends, asked, out, where, as_json)
+    except BadInput as problem:  # a journal's, which knows no options
+        raise BadInput(str(problem).replace("(out)", "(--out)").replace("(fresh)", "(--fresh)")) from None
 
 
 def _with_shapes(
     models: tuple[str, ...],
-    question: Question,
+    chosen: dict[str, Any],
+    asking: Asking,
     shaping: Shaping,
     ends: StoppingRule,
     out: Path | None,
@@ -149,58 +147,27 @@ def _with_shapes(
         raise BadInput(f"--shapes: {len(models)} models: expected one")
     if where.workers > 1 or where.scheduler is not None:
         raise BadInput("--shapes: not beside --workers, --scheduler: expected one process")
-    bar = partial(_progress_bar, ends.gap)
-    run(models[0], question, shaping, ends, out, bar, as_json=as_json)
+    if ends.evaluations is not None or ends.exhaustive:
+        raise BadInput("--shapes: not beside --evaluations, --exhaustive: expected --seconds, or none of them")
+    if goal_arguments(asking)["objectives"] != ("throughput",):
+        raise BadInput("--shapes: expected one model and the objective throughput")
+    run(models[0], chosen, shaping, ends, out, partial(_progress_bar, ends.gap), as_json=as_json)
 
 
-def _check(model: str, workload: Workload, tensor_parallel: tuple[int, ...]) -> None:
-    """Raise BadInput for a model that cannot be trained, or a degree that cannot divide it."""
-    from hardplace.workload.sharding.degrees import check_degrees
-    from hardplace.workload.types import Parallelism
-
-    if not workload.training:
-        raise BadInput(f"{model}: recorded for inference; expected a training step, with its backward pass")
-    for width in tensor_parallel:
-        check_degrees(workload, Parallelism(tensor=width))
-
-
-def choices_of(
-    setting: Setting,
-    memory: tuple[str, ...],
-    micro_batches: tuple[int, ...],
-    tensor_parallel: tuple[int, ...],
-    recompute: tuple[str, ...],
-) -> PlanChoices:
-    """Return what a plan may choose; an empty option leaves its default. BadInput for what divides nothing."""
-    from hardplace.design.types import PlanChoices
-    from hardplace.units import parse_quantity
-
-    sizes = tuple(parse_quantity(text, "B", "--memory") for text in memory)
-    fitting = tuple(size for size in micro_batches or (1, 2, 4, 8) if setting.batch_samples % size == 0)
-    if not fitting:
-        raise BadInput(f"--micro-batch: none of {micro_batches} divides the batch of {setting.batch_samples} samples")
-    for width in tensor_parallel:
-        if width > setting.cluster.devices:
-            raise BadInput(f"--tensor-parallel: {width}: more than the {setting.cluster.devices} devices")
-    return PlanChoices(
-        memory_bytes=tuple(sorted(sizes or setting.memory_capacities_bytes)),
-        micro_batches=fitting,
-        recompute=tuple(word == "full" for word in recompute or ("none", "full")),
-        tensor_parallel=tuple(width for width in tensor_parallel or (1, 2, 4, 8) if width <= setting.cluster.devices),
-    )
-
-
-def _run(question: Question, ends: StoppingRule, out: Path | None, where: Where, as_json: bool) -> None:
+def _run(
+    question: Question, ends: StoppingRule, asked: dict[str, Any], out: Path | None, where: Where, as_json: bool
+) -> None:
     """Search, print, and write the folder."""
-    from hardplace.design.partition.types import Infeasible
-    from hardplace.files import write, write_text
+    from hardplace.answers import Infeasible
+    from hardplace.api import answered, plain
+    from hardplace.files import write_text
     from hardplace.report.terminal import infeasible_line
 
     goal = question.goal
     alone = goal.objectives[0] if len(goal.objectives) == len(goal.norms) == 1 else None
     with working(question, ends, out, where) as work, ExitStack() as writing:
         with _progress_bar(ends.gap, alone) as report:
-            found = _asked(question)(question, ends, report=work.reporting(report), evaluator=work.evaluator)
+            found = answered(question, ends, plain(asked), evaluator=work.evaluator, progress=work.reporting(report))
             writing.enter_context(uninterrupted())
         if isinstance(found, Infeasible):
             work.journal.end(found)
@@ -212,22 +179,12 @@ def _run(question: Question, ends: StoppingRule, out: Path | None, where: Where,
         def keep() -> None:
             work.journal.end(found)
             folder = work.folder
-            write(folder / "result.json", found)
+            found.save(folder / "result.json")
             write_text(folder / "page.html", page())
             if not as_json:
                 say(f"\nwritten: {folder / 'result.json'}, {folder / 'page.html'} (open it in a browser)")
 
-        give(lambda: say_json(found) if as_json else show(), keep)
-
-
-def _asked(question: Question) -> Callable[..., DesignResult | ParetoResult | SharedResult | Infeasible]:
-    """Return the search that a question takes."""
-    from hardplace.design.answer import answer, frontier
-    from hardplace.design.several_models import together
-
-    if len(question.workloads) > 1:
-        return together
-    return frontier if len(question.goal.objectives) > 1 else answer
+        give(lambda: say_json(found.envelope()) if as_json else show(), keep)
 
 
 def _shown(found: DesignResult | ParetoResult | SharedResult) -> tuple[Callable[[], None], Callable[[], str]]:

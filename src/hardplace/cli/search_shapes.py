@@ -18,7 +18,6 @@ from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
     from hardplace.branch_and_bound.types import StoppingRule
-    from hardplace.design.question import Question
 
 _SHARE = re.compile(r"(?:±|\+-|\+/-)?\s*([0-9]+(?:\.[0-9]+)?)\s*%")
 
@@ -53,6 +52,17 @@ def share_of(params: str) -> float:
     return float(match[1]) / 100
 
 
+def ranges_of(texts: tuple[str, ...]) -> dict[str, str]:
+    """Return values of fields by name from texts such as hidden=3584:4608:64; BadInput for a field given twice."""
+    found: dict[str, str] = {}
+    for text in texts:
+        name, _, values = text.partition("=")
+        if name in found:
+            raise BadInput(f"--range: {text}: expected each field once, with all its values")
+        found[name] = values
+    return found
+
+
 def check_alone(shaping: Shaping) -> None:
     """Raise BadInput where an option of shapes is given without --shapes."""
     for name, given in (
@@ -66,32 +76,28 @@ def check_alone(shaping: Shaping) -> None:
 
 
 def run(
-    name: str, question: Question, shaping: Shaping, ends: StoppingRule, out: Path | None,
+    model: str, chosen: dict[str, Any], shaping: Shaping, ends: StoppingRule, out: Path | None,
     progress: Callable[[], Any], *, as_json: bool,
 ) -> None:  # fmt: skip
     """Search shape, chip and plan of one model; print, and write the folder."""
-    from hardplace.design.partition.types import Infeasible
-    from hardplace.files import write
+    from hardplace import api
+    from hardplace.answers import Infeasible
     from hardplace.report.joint import show
     from hardplace.report.terminal import infeasible_line
-    from hardplace.shapes.joint.answer import jointly
-    from hardplace.shapes.ranges import parse_range
-    from hardplace.shapes.rank import ShapeQuery
-    from hardplace.shapes.sources import model_named
 
-    asked = ShapeQuery(
-        share=share_of(shaping.params), frozen=shaping.freeze, ranges=dict(parse_range(one) for one in shaping.ranges)
-    )
     with progress() as report:
-        found = jointly(model_named(name, None), question, asked, ends, raw=shaping.raw, report=report)
+        found = api.codesign(
+            model, within=share_of(shaping.params), freeze=shaping.freeze, ranges=ranges_of(shaping.ranges),
+            raw=shaping.raw, gap=ends.gap, seconds=ends.limit_s, progress=report, **chosen,
+        )  # fmt: skip
     if isinstance(found, Infeasible):
-        say(f"infeasible: {name}: {infeasible_line(found)}", err=True)
+        say(f"infeasible: {model}: {infeasible_line(found)}", err=True)
         raise SystemExit(INFEASIBLE)
 
     def keep() -> None:
-        folder = folders.folder_of(question.workloads[0].name, out, verb="search-shapes")
-        write(folder / "shapes.json", found)
+        folder = folders.folder_of(found.model, out, verb="search-shapes")
+        found.save(folder / "shapes.json")
         if not as_json:
             say(f"\nwritten: {folder / 'shapes.json'}")
 
-    give(lambda: say_json(found) if as_json else show(found), keep)
+    give(lambda: say_json(found.envelope()) if as_json else show(found), keep)

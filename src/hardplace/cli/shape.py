@@ -10,7 +10,7 @@ from hardplace.cli import folders, options
 from hardplace.cli.app import app
 from hardplace.cli.options import StepOptions
 from hardplace.cli.printing import give, say_json
-from hardplace.cli.search_shapes import share_of
+from hardplace.cli.search_shapes import ranges_of, share_of
 from hardplace.errors import BadInput
 
 
@@ -50,20 +50,17 @@ def shape(
     hardplace shape gpt3-2.7b --device a100-80gb-sxm
     hardplace shape llama2-7b --device h100-sxm --device b200-sxm --freeze layers --range hidden=3584:4608:64
     """
+    from hardplace import api
     from hardplace.report.shape import page, show_ranking
-    from hardplace.shapes.ranges import parse_range
-    from hardplace.shapes.rank import ShapeQuery, ranked
-    from hardplace.shapes.sources import model_named, target
 
     names = tuple(dict.fromkeys((*devices, *chips)))
     if not names:
         raise BadInput("shape: expected --device or --on")
-    share = share_of(params)
-    where = step.conditions()
-    asked = ShapeQuery(share=share, frozen=freeze, ranges=dict(parse_range(one) for one in ranges), top=top)
-    found = ranked(model_named(model, step.sequence), [target(name, where) for name in names], where, asked)
+    found = api.shapes(
+        model, names, within=share_of(params), freeze=freeze, ranges=ranges_of(ranges), top=top, **step.arguments()
+    )
     if as_json:
-        say_json(found)
+        say_json(found.envelope())
         return
     folders.check_writable(out)
     drawn = page(found)

@@ -37,9 +37,9 @@ def show(
     FILE is a Workload (.json, .json.gz), MODEL a name that `hardplace models` lists. Nothing is timed: costs are FLOPs
     and bytes.
     """
+    from hardplace.api import load
     from hardplace.report.layers import drawing
     from hardplace.report.workload import page, show_layer, show_summary
-    from hardplace.workload.load import load
     from hardplace.workload.sharding.degrees import layer_named, rank_layers
     from hardplace.workload.summary import of_layer, summarise
     from hardplace.workload.types import Parallelism

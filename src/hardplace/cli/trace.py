@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import time
 from dataclasses import dataclass
@@ -17,11 +16,9 @@ from hardplace.cli.printing import say
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
-    from hardplace.workload.recording.huggingface import Options
-    from hardplace.workload.recording.step import TrainingStep
     from hardplace.workload.types import Workload
 
-_DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
+_DTYPES = ("bf16", "fp16", "fp32")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +54,7 @@ recording_options = gathered(
     Recording,
     click.option("--name", help="Name of the workload.  [default: from the source]"),
     click.option("--sequence-length", type=int, help="Tokens a sample.  [default: the config's, at most 4096]"),
-    click.option("--dtype", type=click.Choice(list(_DTYPES)), default="bf16", show_default=True, help="Of parameters."),
+    click.option("--dtype", type=click.Choice(_DTYPES), default="bf16", show_default=True, help="Of parameters."),
     click.option("--autocast", type=click.Choice(["bf16", "fp16"]), help="Mixed precision: dtype that autocast picks."),
     click.option(
         "--attention",
@@ -96,38 +93,27 @@ def trace(*, source: str, asked: Recording, out: Path | None) -> None:
     No weights are made, no model hub is asked, no GPU is needed. Needs the extra: pip install 'hardplace[torch]'.
     """
     from hardplace.files import path_name, write
+    from hardplace.workload.recording.choose import recorded, step_of
 
     _check_names(asked.name, out)
-    _check_source(source, asked)
     start = time.perf_counter()
-    step = _step(source, asked)
-    _freeze(step, source, asked.freeze)
+    step = step_of(
+        source,
+        name=asked.name,
+        sequence_length=asked.sequence_length,
+        dtype=asked.dtype,
+        autocast=asked.autocast,
+        attention=asked.attention,
+        size=_sizes(asked.size),
+        trust_code=asked.trust_code,
+        freeze=asked.freeze,
+        command=asked.command(source),
+    )
     loaded_s = time.perf_counter() - start
-    workload = _recorded(step)
+    workload = recorded(step)
     path = out or Path(f"{path_name(workload.name)}.json.gz")
     write(path, workload)
     _tell(workload, path, loaded_s, time.perf_counter() - start)
-
-
-def _is_function(source: str) -> bool:
-    """Return whether a source is package.module:function."""
-    return re.fullmatch(r"[\w.]+:\w+", source) is not None and not Path(source).exists()
-
-
-def _check_source(source: str, asked: Recording) -> None:
-    """Refuse options that do not go with the source."""
-    function, length = _is_function(source), asked.sequence_length
-    if asked.attention == "unfused" and function:
-        raise BadInput(
-            "--attention: unfused: expected a config.json; what a function returns chooses its attention itself"
-        )
-    if length is None:
-        return
-    if function or source.endswith(".onnx"):
-        given = "the function's example inputs" if function else "the file, or by --size where it leaves one open"
-        raise BadInput(f"--sequence-length: {length}: expected a config.json; here it is set by {given}")
-    if not 0 < length < 2**31:
-        raise BadInput(f"--sequence-length: {length}: expected a number of tokens from 1 to 2^31")
 
 
 def _check_names(name: str | None, out: Path | None) -> None:
@@ -142,51 +128,6 @@ def _check_names(name: str | None, out: Path | None) -> None:
         raise BadInput(f"--out: {out}: expected a file in a folder that exists; {out.parent} is none")
 
 
-def _step(source: str, asked: Recording) -> TrainingStep:
-    """Return the step that a source means."""
-    try:
-        import torch
-
-        from hardplace.workload.recording.huggingface import Options
-    except ImportError as problem:
-        raise BadInput(f"trace needs torch ({problem}): pip install 'hardplace[torch]'") from None
-    options = Options(
-        sequence_length=asked.sequence_length,
-        dtype=getattr(torch, _DTYPES[asked.dtype]),
-        autocast=getattr(torch, _DTYPES[asked.autocast]) if asked.autocast else None,
-        fused_attention=asked.attention == "fused",
-        run_custom_code=asked.trust_code,
-    )
-    command = asked.command(source)
-    if source.endswith(".onnx"):
-        return _of_onnx(source, asked.name, options, _sizes(asked.size), command)
-    if asked.size:
-        raise BadInput(f"--size: {asked.size[0]}: only an ONNX file has dynamic dimensions; {source} is none")
-    if _is_function(source):
-        from hardplace.workload.recording.source import step_of_function
-
-        return step_of_function(source, asked.name or source.partition(":")[2], options, command)
-    from hardplace.workload.recording.config_fields import read_config
-    from hardplace.workload.recording.huggingface import step_of_config
-
-    path = Path(source) / "config.json" if Path(source).is_dir() else Path(source)
-    if path.suffix != ".json" or not path.exists():
-        expected = "a config.json, package.module:function, or an .onnx file"
-        raise BadInput(f"{path}: no such file: expected {expected}")
-    fields = read_config(path)
-    stem = path.absolute().parent.name if path.name == "config.json" else path.stem
-    return step_of_config(fields, str(path), asked.name or stem, options, command=command)
-
-
-def _freeze(step: TrainingStep, source: str, patterns: tuple[str, ...]) -> None:
-    """Take the gradient from the parameters that patterns name."""
-    from hardplace.workload.recording.freeze import freeze
-
-    if patterns and step.loss is None:
-        raise BadInput(f"--freeze: {patterns[0]}: {source} is recorded forward only: expected a model that is trained")
-    freeze(step.module, patterns)
-
-
 def _sizes(texts: tuple[str, ...]) -> dict[str, int]:
     """Return the dimensions given as NAME=N."""
     found = {}
@@ -196,26 +137,6 @@ def _sizes(texts: tuple[str, ...]) -> dict[str, int]:
             raise BadInput(f"--size: {text}: expected NAME=N with a whole number of at least 1, such as batch=8")
         found[name] = int(value)
     return found
-
-
-def _of_onnx(source: str, name: str | None, options: Options, sizes: dict[str, int], command: str) -> TrainingStep:
-    try:
-        from hardplace.workload.recording.onnx import step_of_onnx
-    except ImportError as problem:
-        raise BadInput(f"{source}: ONNX files need one more package ({problem}): pip install onnx") from None
-    return step_of_onnx(Path(source), name or Path(source).stem, sizes, options, command)
-
-
-def _recorded(step: TrainingStep) -> Workload:
-    from hardplace.workload.load import check
-    from hardplace.workload.recording.layers import record_workload
-
-    try:
-        workload = record_workload(step)
-        check(workload)
-    except ValueError as problem:
-        raise BadInput(f"{step.source}: {problem}") from problem
-    return workload
 
 
 def _tell(workload: Workload, path: Path, loaded_s: float, whole_s: float) -> None:

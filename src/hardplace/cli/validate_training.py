@@ -55,11 +55,13 @@ def show_runs(data: Path | None, split: str, *, as_json: bool, markdown: bool) -
 
     from hardplace.csv_table import parse
     from hardplace.files import read_text
+    from hardplace.plans.fleet import Pricers
     from hardplace.plans.published.rows import rows_of
     from hardplace.plans.published.scores import score
 
     path = data or _published()
-    rows = [score(row) for row in rows_of(parse(read_text(path), str(path)))]
+    known: Pricers = {}
+    rows = [score(row, known) for row in rows_of(parse(read_text(path), str(path)))]
     rows = [one for one in rows if split == "all" or one.split == split]
     if as_json:
         for one in rows:

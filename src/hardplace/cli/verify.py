@@ -22,9 +22,9 @@ def verify(model: str, micro_batch: int, tensor_parallel: int, sweep: bool, out:
 
     The script needs only PyTorch. It writes the CSV that `hardplace calibrate` reads and `hardplace validate` judges.
     """
+    from hardplace.api import load
     from hardplace.cost.gpu.fitting.script import plan_of, script_text
     from hardplace.files import path_name, write_text
-    from hardplace.workload.load import load
     from hardplace.workload.sharding.degrees import check_degrees
     from hardplace.workload.types import Parallelism
 

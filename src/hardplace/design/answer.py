@@ -6,13 +6,14 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from hardplace.answers import Infeasible
 from hardplace.branch_and_bound.types import LIMITS, ONE_PERCENT, Finishing, Progress, Stop, StoppingRule
 from hardplace.certificate import gap_of, percent_at_most
 from hardplace.design.cloud import cloud
+from hardplace.design.consistency import check_answer
 from hardplace.design.exact.evaluator import ChipEvaluator, in_process
 from hardplace.design.exact.partition_problem import families
 from hardplace.design.goals import UNITS, Goal, Objective, shown
-from hardplace.design.partition.types import Infeasible
 from hardplace.design.question import Question
 from hardplace.design.search.candidates import Reached, ReachedPlan, SearchOutcome
 from hardplace.design.search.explore import DesignSearch
@@ -87,6 +88,7 @@ def frontier(
     if isinstance(found, Infeasible):
         return found
     objectives = question.goal.objectives
+    check_answer(question, tuple(evaluated(only_plan(one)) for one in found.reached), gap=found.excess)
     points = [
         FrontierPoint(values=tuple(shown(one, value) for one, value in zip(objectives, scores, strict=True)),
                       evaluation=evaluated(reached.plans[0]))
@@ -319,6 +321,8 @@ def _exploration(
     question = search.question
     setting, workload = question.setting, question.workloads[0]
     (objective,) = question.goal.objectives
+    bound = found.scores[0][0] * (1.0 + found.excess)
+    check_answer(question, (evaluated(plan),), gap=bound / score - 1.0)
     costs, billed = found.reached[0].costs, search.scoring.limits.billed
     return DesignResult(
         version=__version__,
@@ -342,7 +346,7 @@ def _exploration(
         best=evaluated(plan),
         baselines=baselines,
         score=score,
-        bound=max(score, found.scores[0][0] * (1.0 + found.excess)),
+        bound=max(score, bound),
         stop=found.stop,
         seconds=found.seconds,
         exact_evaluations=found.exact_evaluations,

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hardplace.answers import Infeasible
 from hardplace.branch_and_bound.loop import C, Problem, Steps
 from hardplace.branch_and_bound.steps import Elsewhere, Here, Pool
 from hardplace.design.exact.evaluator import ChipEvaluator
@@ -29,7 +30,6 @@ from hardplace.design.journal_rows import (
     head_of,
     outcome_of,
 )
-from hardplace.design.partition.types import Infeasible
 from hardplace.design.types import DesignResult, Job, Outcome, ParetoResult, SharedResult
 from hardplace.files import dumps
 

@@ -14,10 +14,11 @@ from shutil import copyfile
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from hardplace.answers import Infeasible
 from hardplace.certificate import gap_of
+from hardplace.design.consistency import contradictions
 from hardplace.design.fingerprint import Fingerprint, difference
 from hardplace.design.goals import of_unit, shown
-from hardplace.design.partition.types import Infeasible
 from hardplace.design.types import Evaluation, Job, Outcome
 from hardplace.errors import BadInput, shortened
 from hardplace.files import parse, parse_json
@@ -158,6 +159,8 @@ def outcome_of(path: Path, batch: int | None, kind: object, outcome: object) -> 
             raise BadInput(f"{place} beside a step of {step_s:g} s: expected {batch} samples a step")
         if bound < rate * (1.0 - _ROUNDING):
             raise BadInput(f"{place} above its bound of {bound:g}: expected no more")
+        for said in contradictions(found):
+            raise BadInput(f"{path}: evaluations: {found.chip.name}: {said}: expected what can be true together")
     return found
 
 

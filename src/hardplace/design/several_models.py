@@ -7,14 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 
+from hardplace.answers import Infeasible
 from hardplace.branch_and_bound.loop import Deadline
 from hardplace.branch_and_bound.types import LIMITS, ONE_PERCENT, Progress, Stop, StoppingRule
 from hardplace.certificate import percent_at_most
 from hardplace.design.answer import evaluated, explored, notes, only_plan
 from hardplace.design.chip_set import best_chip_set
+from hardplace.design.consistency import check_answer
 from hardplace.design.exact.evaluator import ChipEvaluator, in_process
 from hardplace.design.goals import UNITS
-from hardplace.design.partition.types import Infeasible
 from hardplace.design.question import Question
 from hardplace.design.search.candidates import Reached, SearchOutcome
 from hardplace.design.search.explore import DesignSearch
@@ -101,6 +102,7 @@ def _shared(question: Question, found: SearchOutcome, open_: tuple[str, ...]) ->
                 evaluation=evaluation,
             )
         )
+    check_answer(question, tuple(run.evaluation for run in runs), gap=found.excess)
     return SharedResult(
         version=__version__,
         setting=question.setting.name,

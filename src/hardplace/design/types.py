@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
+from hardplace.answers import Answer, Infeasible
 from hardplace.branch_and_bound.types import Progress, Stop
-from hardplace.certificate import gap_of
+from hardplace.certificate import Certificate, gap_of
 from hardplace.cost.types import Engine
-from hardplace.design.partition.types import Infeasible, PipelinePartition
+from hardplace.design.partition.types import PipelinePartition
 from hardplace.design.scheduling.types import Schedule
 from hardplace.hardware.types import Accelerator, Budget, Cluster
 
@@ -129,8 +131,8 @@ class Cloud:
     sampled: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DesignResult:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class DesignResult(Answer):
     """The answer of a search with its certificate: no candidate of the space exceeds `bound`.
 
     score, bound: of the objective, more is better, in `unit` (or its inverse, where less of it is better). tdp_w, usd:
@@ -174,6 +176,18 @@ class DesignResult:
         """By what share the best of the space can be better than the answer at most."""
         return gap_of(self.score, self.bound)
 
+    @property
+    def certificate(self) -> Certificate:
+        """The proof that nothing searched is better than its bound."""
+        return Certificate(
+            score=self.score,
+            bound=self.bound,
+            unit=f"1/({self.unit})" if self.inverse else self.unit,
+            stop=self.stop.value,
+            considered=self.candidates,
+            seconds=self.seconds,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrontierPoint:
@@ -183,8 +197,8 @@ class FrontierPoint:
     evaluation: Evaluation
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ParetoResult:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class ParetoResult(Answer):
     """What is best in several objectives: no candidate beats every point by more than the gap in all of them.
 
     inverse: whether less of a unit is better. points: none is at least as good as another in every objective.
@@ -209,6 +223,20 @@ class ParetoResult:
     levels: tuple[RefinementLevel, ...]
     notes: tuple[str, ...]
 
+    ROWS: ClassVar[str] = "points"
+
+    @property
+    def certificate(self) -> Certificate:
+        """The proof that nothing searched is better than its bound."""
+        return Certificate(
+            score=1.0,
+            bound=1.0 + self.gap,
+            unit="of each objective",
+            stop=self.stop.value,
+            considered=self.candidates,
+            seconds=self.seconds,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelOnChip:
@@ -221,8 +249,8 @@ class ModelOnChip:
     evaluation: Evaluation
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SharedResult:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class SharedResult(Answer):
     """One chip for several models, or the best few of a fleet: which model runs where.
 
     score, bound: of the combination, more is better; own_best of a run is what its score is divided by.
@@ -249,7 +277,21 @@ class SharedResult:
     levels: tuple[RefinementLevel, ...]
     notes: tuple[str, ...]
 
+    ROWS: ClassVar[str] = "runs"
+
     @property
     def gap(self) -> float:
         """By what share the best of the space can be better than the answer at most."""
         return gap_of(self.score, self.bound)
+
+    @property
+    def certificate(self) -> Certificate:
+        """The proof that nothing searched is better than its bound."""
+        return Certificate(
+            score=self.score,
+            bound=self.bound,
+            unit=f"{self.combine} of shares of each model's own best",
+            stop=self.stop.value,
+            considered=self.candidates,
+            seconds=self.seconds,
+        )

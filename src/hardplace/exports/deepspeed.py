@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from hardplace.cost.layers.software import Dispatcher
 from hardplace.exports.job import ExportedFile, ExportJob, headed_by
 from hardplace.exports.launchers import launcher_files
 from hardplace.plans.plan import Format, OptimizerKind
@@ -52,9 +53,11 @@ def deepspeed_config(job: ExportJob) -> dict[str, Any]:
         found["data_types"] = {"grad_accum_dtype": "bf16" if plan.gradient == "bf16" else "fp32"}
     found["optimizer"] = {"type": _OPTIMIZERS[plan.optimizer], "params": {"lr": 1e-4}}
     if plan.tensor > 1:
-        found["tensor_parallel"] = {"autotp_size": plan.tensor}
+        found["tensor_parallel"] = {"autotp_size": plan.tensor, "tp_overlap_comm": plan.ways.tensor_overlap}
     if plan.expert > 1:
         found["expert_parallel"] = {"enabled": True, "autoep_size": plan.expert}
+        if plan.ways.dispatcher is Dispatcher.DEEPEP:
+            found["expert_parallel"]["comm_backend"] = "deepep"
         if job.architecture is not None and job.architecture.family in PRESETS:
             found["expert_parallel"]["preset_model"] = PRESETS[job.architecture.family]
     return found

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from hardplace.cost.layers.software import Dispatcher, Graphs
 from hardplace.exports.targets import Target
 from hardplace.plans.chain import chunk_layers
 from hardplace.plans.plan import (
@@ -204,6 +205,30 @@ _FP32_SUMS = TrainerLimit(
     broken=lambda plan, facts: plan.gradient != "fp32" and plan.optimizer is not OptimizerKind.ADAMW_BF16,
     mends=_to(gradient="fp32"),
 )
+_PLAIN_DISPATCH = TrainerLimit(
+    field="dispatcher",
+    reason="tokens reach their experts by plain all-to-alls there",
+    broken=lambda plan, facts: plan.expert > 1 and plan.ways.dispatcher is not Dispatcher.ALL_TO_ALL,
+    mends=_to(dispatcher=Dispatcher.ALL_TO_ALL),
+)
+_NO_EXPERT_OVERLAP = TrainerLimit(
+    field="expert_overlap",
+    reason="the exchange of experts stands between their products there",
+    broken=lambda plan, facts: plan.expert > 1 and plan.ways.expert_overlap,
+    mends=_to(expert_overlap=False),
+)
+_NO_TENSOR_OVERLAP = TrainerLimit(
+    field="tensor_overlap",
+    reason="tensor-parallel collectives stand between products there",
+    broken=lambda plan, facts: plan.tensor > 1 and plan.ways.tensor_overlap,
+    mends=_to(tensor_overlap=False),
+)
+_NO_GRAPHS = TrainerLimit(
+    field="graphs",
+    reason="kernels are launched one by one there",
+    broken=lambda plan, facts: plan.ways.graphs is not Graphs.NONE,
+    mends=_to(graphs=Graphs.NONE),
+)
 _ONE_ALIKE = (_BRANCHES, _KINDS, _ORDER)
 
 
@@ -326,6 +351,32 @@ _MEGATRON = (
         mends=_to(shard=0),
     ),
     TrainerLimit(
+        field="tensor_overlap",
+        reason="collectives beside products go with sequence parallelism",
+        broken=lambda plan, facts: plan.tensor > 1 and plan.ways.tensor_overlap and not plan.sequence,
+        mends=_to(tensor_overlap=False),
+    ),
+    TrainerLimit(
+        field="expert_overlap",
+        reason="it goes with virtual stages where there is a pipeline, without full recompute and in 16 bit",
+        broken=lambda plan, facts: (
+            plan.expert > 1
+            and plan.ways.expert_overlap
+            and (
+                (plan.pipeline > 1 and plan.virtual == 1)
+                or plan.recompute is Recompute.FULL
+                or plan.precision is Format.FP32
+            )
+        ),
+        mends=_to(expert_overlap=False),
+    ),
+    TrainerLimit(
+        field="graphs",
+        reason="graphs of whole passes go without experts divided over ranks",
+        broken=lambda plan, facts: plan.ways.graphs is Graphs.FULL and plan.expert > 1,
+        mends=_to(graphs=Graphs.NONE),
+    ),
+    TrainerLimit(
         field="tensor",
         reason="the heads of keys must be a multiple of it",
         broken=lambda plan, facts: facts.kv_heads % plan.tensor > 0,
@@ -374,6 +425,16 @@ LIMITS: dict[Target, tuple[TrainerLimit, ...]] = {
     Target.MEGATRON_BRIDGE: (_KINDS, *_MEGATRON),
     Target.TORCHTITAN: (
         *_ONE_ALIKE,
+        _NO_EXPERT_OVERLAP,
+        TrainerLimit(
+            field="graphs",
+            reason="graphs capture whole passes, without pipeline and without experts divided over ranks",
+            broken=lambda plan, facts: (
+                plan.ways.graphs in (Graphs.PARTIAL, Graphs.LAYER)
+                or (plan.ways.graphs is Graphs.FULL and (plan.pipeline > 1 or plan.expert > 1))
+            ),
+            mends=_to(graphs=Graphs.NONE),
+        ),
         *_FSDP,
         *_LONG_ENOUGH,
         _EMPTY,
@@ -408,6 +469,14 @@ LIMITS: dict[Target, tuple[TrainerLimit, ...]] = {
     ),
     Target.DEEPSPEED: (
         *_ONE_ALIKE,
+        TrainerLimit(
+            field="dispatcher",
+            reason="experts are reached by plain all-to-alls or DeepEP there",
+            broken=lambda plan, facts: plan.expert > 1 and plan.ways.dispatcher is Dispatcher.HYBRIDEP,
+            mends=lambda plan, facts: ({"dispatcher": Dispatcher.DEEPEP}, {"dispatcher": Dispatcher.ALL_TO_ALL}),
+        ),
+        _NO_EXPERT_OVERLAP,
+        _NO_GRAPHS,
         _NO_PIPELINE,
         TrainerLimit(
             field="context",
@@ -452,6 +521,8 @@ LIMITS: dict[Target, tuple[TrainerLimit, ...]] = {
     ),
     Target.ACCELERATE: (
         *_ONE_ALIKE,
+        _NO_TENSOR_OVERLAP,
+        _NO_GRAPHS,
         _NO_PIPELINE,
         *_FSDP,
         TrainerLimit(
@@ -482,6 +553,7 @@ LIMITS: dict[Target, tuple[TrainerLimit, ...]] = {
     ),
     Target.MAXTEXT: (
         *_ONE_ALIKE,
+        _PLAIN_DISPATCH,
         TrainerLimit(
             field="schedule",
             reason="its pipeline passes all micro-batches forward before any comes back",

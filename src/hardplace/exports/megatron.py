@@ -5,11 +5,12 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
+from hardplace.cost.layers.software import Dispatcher, Graphs
 from hardplace.exports.architecture import Architecture, Positions, TransformerKind
 from hardplace.exports.job import ExportedFile, ExportJob, headed_by
 from hardplace.exports.launchers import launcher_files
 from hardplace.exports.layout import layout_text
-from hardplace.plans.plan import ContextExchange, Dimension, Format, OptimizerKind
+from hardplace.plans.plan import ContextExchange, Dimension, Format, OptimizerKind, Plan
 from hardplace.workload.types import Recompute
 
 Flags = tuple[str, ...]
@@ -111,7 +112,7 @@ def _model(job: ExportJob) -> Iterator[str]:
     if one.window and one.window < job.facts.sequence:
         yield from ("--window-size", f"({one.window - 1}, 0)")
     yield from ("--attention-dropout", "0.0", "--hidden-dropout", "0.0")
-    yield from _experts(one)
+    yield from _experts(one, job.plan)
     if one.latent is not None:
         yield from ("--multi-latent-attention", "--kv-lora-rank", str(one.latent.key_value))
         if one.latent.query:
@@ -120,11 +121,17 @@ def _model(job: ExportJob) -> Iterator[str]:
         yield from ("--v-head-dim", str(one.latent.value))
 
 
-def _experts(one: Architecture) -> Iterator[str]:
+def _experts(one: Architecture, plan: Plan) -> Iterator[str]:
     if one.experts is None:
         return
     yield from ("--num-experts", str(one.experts.count), "--moe-router-topk", str(one.experts.chosen))
-    yield from ("--moe-ffn-hidden-size", str(one.experts.ffn), "--moe-token-dispatcher-type", "alltoall")
+    yield from ("--moe-ffn-hidden-size", str(one.experts.ffn))
+    if plan.ways.dispatcher is Dispatcher.ALL_TO_ALL:
+        yield from ("--moe-token-dispatcher-type", "alltoall")
+    else:
+        yield from ("--moe-token-dispatcher-type", "flex", "--moe-flex-dispatcher-backend", str(plan.ways.dispatcher))
+    if plan.ways.expert_overlap and plan.expert > 1:
+        yield "--overlap-moe-expert-parallel-comm"
     yield from ("--moe-router-load-balancing-type", "aux_loss", "--moe-aux-loss-coeff", "1e-3")
     if one.experts.shared_ffn:
         yield from ("--moe-shared-expert-intermediate-size", str(one.experts.shared_ffn))
@@ -150,6 +157,8 @@ def _parallelism(job: ExportJob) -> Iterator[str]:
         yield from ("--pipeline-model-parallel-layout", layout_text(job.chunks))
     if job.facts.experts > 1:
         yield from ("--expert-model-parallel-size", str(plan.expert), "--expert-tensor-parallel-size", "1")
+    if plan.ways.tensor_overlap and plan.tensor > 1:
+        yield "--tp-comm-overlap"
     if plan.pipeline > 1 and plan.data > 1 and plan.order.index(Dimension.PIPELINE) < plan.order.index(Dimension.DATA):
         yield "--use-tp-pp-dp-mapping"
 
@@ -212,7 +221,19 @@ def _precision(job: ExportJob) -> Iterator[str]:
         yield from ("--fp8-format", "hybrid", "--fp8-recipe", "blockwise" if not job.blackwell else "mxfp8")
     elif plan.precision is Format.FP4:
         yield from ("--fp4-format", "e2m1", "--fp4-recipe", "nvfp4")
-    yield from ("--attention-backend", "flash" if plan.flash else "unfused")
+    fused = (plan.backend or plan.habits.attention) == "cudnn" and bool(plan.software or plan.backend)
+    yield from ("--attention-backend", ("fused" if fused else "flash") if plan.flash else "unfused")
+    if plan.loss_in_one:
+        yield "--cross-entropy-loss-fusion"
+    match plan.ways.graphs:
+        case Graphs.PARTIAL:
+            scope = ("attn", "moe_router") if job.facts.experts > 1 else ("attn",)
+            yield from ("--cuda-graph-impl", "transformer_engine", "--cuda-graph-scope", *scope)
+        case Graphs.LAYER:
+            yield from ("--cuda-graph-impl", "transformer_engine")
+        case Graphs.FULL:
+            yield from ("--cuda-graph-impl", "local", "--cuda-graph-scope", "full_iteration")
+            yield "--no-check-for-nan-in-loss-and-grad"
 
 
 def megatron_warnings(job: ExportJob) -> Iterator[str]:
@@ -241,5 +262,9 @@ def megatron_warnings(job: ExportJob) -> Iterator[str]:
     if plan.optimizer is OptimizerKind.ADAMW_8BIT or plan.precision is Format.FP8:
         what = "precision: fp8" if plan.precision is Format.FP8 else "optimizer: 8-bit states"
         yield f"{what} needs Transformer Engine"
+    if plan.ways.fused_experts:
+        yield "fused_experts: grouped products with their activation need a build of Megatron Core that has them"
+    if plan.ways.graphs is not Graphs.NONE or (plan.ways.tensor_overlap and plan.tensor > 1):
+        yield "graphs, tensor_overlap: need Transformer Engine"
     if job.facts.experts > 1:
         yield "experts: install Transformer Engine or grouped_gemm and add --moe-grouped-gemm, which asks the GPU first"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from hardplace.cost.layers.software import Dispatcher, Graphs
 from hardplace.exports.accelerate import yaml_text
 from hardplace.exports.architecture import Positions
 from hardplace.exports.job import ExportedFile, ExportJob, headed_by
@@ -49,6 +50,7 @@ def bridge_config(job: ExportJob) -> dict[str, Any]:
             "num_distributed_optimizer_instances": plan.replicas // plan.sharded_over if plan.zero else 1,
         },
         "mixed_precision": _mixed(job),
+        "comm_overlap": {"tp_comm_overlap": plan.ways.tensor_overlap and plan.tensor > 1},
         "dist": {"use_tp_pp_dp_mapping": plan.order.index(Dimension.PIPELINE) < plan.order.index(Dimension.DATA)},
     }
 
@@ -86,8 +88,14 @@ def _sizes(job: ExportJob) -> dict[str, Any]:
             "num_moe_experts": one.experts.count,
             "moe_router_topk": one.experts.chosen,
             "moe_ffn_hidden_size": one.experts.ffn,
-            "moe_token_dispatcher_type": "alltoall",
         }
+        dispatcher = job.plan.ways.dispatcher
+        if dispatcher is Dispatcher.ALL_TO_ALL:
+            found["moe_token_dispatcher_type"] = "alltoall"
+        else:
+            found |= {"moe_token_dispatcher_type": "flex", "moe_flex_dispatcher_backend": str(dispatcher)}
+        if job.plan.ways.expert_overlap and job.plan.expert > 1:
+            found["overlap_moe_expert_parallel_comm"] = True
         if one.experts.shared_ffn:
             found["moe_shared_expert_intermediate_size"] = one.experts.shared_ffn
         if one.experts.dense_layers:
@@ -113,6 +121,16 @@ def _parallel(job: ExportJob) -> dict[str, Any]:
         found["pipeline_model_parallel_layout"] = layout_text(job.chunks)
         if plan.virtual > 1:
             found["virtual_pipeline_model_parallel_size"] = plan.virtual
+    if plan.loss_in_one:
+        found["cross_entropy_loss_fusion"] = True
+    match plan.ways.graphs:
+        case Graphs.PARTIAL:
+            scope = ["attn", "moe_router"] if job.facts.experts > 1 else ["attn"]
+            found |= {"cuda_graph_impl": "transformer_engine", "cuda_graph_scope": scope}
+        case Graphs.LAYER:
+            found["cuda_graph_impl"] = "transformer_engine"
+        case Graphs.FULL:
+            found |= {"cuda_graph_impl": "local", "cuda_graph_scope": ["full_iteration"]}
     if plan.recompute is Recompute.SELECTIVE:
         found |= {"recompute_granularity": "selective", "recompute_modules": ["core_attn"]}
     elif plan.recompute is Recompute.FULL and plan.recompute_layers:

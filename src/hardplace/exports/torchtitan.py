@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from hardplace.cost.layers.software import Dispatcher, Graphs
 from hardplace.exports.architecture import Architecture
 from hardplace.exports.job import ExportedFile, ExportJob, headed_by
 from hardplace.exports.launchers import launcher_files
@@ -126,8 +127,7 @@ def _job(job: ExportJob) -> str:
     plan, one = job.plan, job.model_sizes
     module = MODULES[one.family]
     sharded = {**parallelism(job, "lm_head"), "enable_sequence_parallel": plan.sequence}
-    # CUDA graphs go with neither pipelines nor the usual exchange of experts.
-    batch = {**training(job), "disable_cuda_graphs": plan.pipeline > 1 or plan.expert > 1}
+    batch = {**training(job), "disable_cuda_graphs": plan.ways.graphs is Graphs.NONE}
     recompute = "FullAC.Config()" if plan.recompute is Recompute.FULL else "None"
     lines = [
         f'"""{headed_by(job, "").strip()}\n"""\n',
@@ -142,7 +142,7 @@ def _job(job: ExportJob) -> str:
         *_converter_imports(plan.precision),
         "",
         "",
-        *_model(one, _converters(plan.precision)),
+        *_model(one, _converters(plan.precision), _dispatch(plan)),
         "",
         "",
         "def job() -> Trainer.Config:",
@@ -157,11 +157,16 @@ def _job(job: ExportJob) -> str:
         f"        training=TrainingConfig({_arguments(batch)}),",
         f"        parallelism=ParallelismConfig({_arguments(sharded)}),",
         f"        activation_checkpoint={recompute},",
-        f"        compile=CompileConfig(enable={_compiled(plan)}),",
+        f"        compile=CompileConfig(enable={_compiled(plan)}, enable_async_tensor_parallel={_beside(plan)}),",
         "    )",
         "",
     ]
     return "\n".join(lines)
+
+
+def _beside(plan: Plan) -> bool:
+    """Return whether tensor-parallel collectives run beside products, which compiled modules alone do."""
+    return plan.tensor > 1 and plan.ways.tensor_overlap and _compiled(plan)
 
 
 def _compiled(plan: Plan) -> bool:
@@ -194,11 +199,18 @@ def _converters(precision: Format) -> str:
     return "None"
 
 
-def _model(one: Architecture, converters: str) -> Iterator[str]:
+def _dispatch(plan: Plan) -> str:
+    """Return the argument that says how tokens reach experts on other ranks."""
+    if plan.expert == 1 or plan.ways.dispatcher is Dispatcher.ALL_TO_ALL:
+        return ""
+    return f', moe_comm_backend="{plan.ways.dispatcher}"'
+
+
+def _model(one: Architecture, converters: str, dispatch: str) -> Iterator[str]:
     """Yield the function that makes the model: a registered size, or a Llama of its own."""
     yield "def model():"
     if flavor_of(one):
-        yield f'    return model_registry("{flavor_of(one)}", converters={converters})'
+        yield f'    return model_registry("{flavor_of(one)}", converters={converters}{dispatch})'
         return
     rope = f"ComplexRoPE.Config(dim={one.head_dim}, max_seq_len={one.positions}, theta={one.rope_base:.0f})"
     yield from (
@@ -235,7 +247,12 @@ def _toml(job: ExportJob) -> str:
         "model": model,
         "optimizer": {"name": "AdamW", "lr": 8e-4},
         "training": training(job),
-        "parallelism": {**parallelism(job, "output"), "expert_tensor_parallel_degree": 1},
+        "parallelism": {
+            **parallelism(job, "output"),
+            "expert_tensor_parallel_degree": 1,
+            "enable_async_tensor_parallel": _beside(plan),
+            "expert_parallel_comm_backend": "standard" if not _dispatch(plan) else "deepep",
+        },
         "activation_checkpoint": {"mode": "full" if plan.recompute is Recompute.FULL else "none"},
         "compile": {"enable": _compiled(plan)},
     }
@@ -278,5 +295,7 @@ def torchtitan_warnings(job: ExportJob) -> Iterator[str]:
         yield "precision: job.toml of 0.2.2 has no fp4, and runs bf16; job.py of 0.3.0 has"
     if plan.optimizer is OptimizerKind.MUON:
         yield "optimizer: job.toml of 0.2.2 has no Muon, and runs AdamW; job.py of 0.3.0 has"
+    if plan.expert > 1 and plan.ways.dispatcher is Dispatcher.HYBRIDEP:
+        yield "dispatcher: job.toml of 0.2.2 has DeepEP in place of HybridEP"
     if plan.recompute is Recompute.NONE and not plan.flash:
         yield "flash: attention is FlexAttention, one kernel"

@@ -32,7 +32,6 @@ def node_names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in _NODES.glob("*.toml")))
 
 
-@cache
 def device(name_or_file: str) -> Device:
     """Return a device of the catalogue, or of a TOML file.
 
@@ -41,7 +40,6 @@ def device(name_or_file: str) -> Device:
     return _find(name_or_file, "device", _DEVICES, device_names(), read_device)
 
 
-@cache
 def node(name_or_file: str) -> Node:
     """Return a node of the catalogue, or of a TOML file; BadInput as for `device`."""
     return _find(name_or_file, "node", _NODES, node_names(), read_node)
@@ -49,10 +47,17 @@ def node(name_or_file: str) -> Node:
 
 def _find(name: str, what: str, folder: Path, names: tuple[str, ...], read: Callable[[Path], _T]) -> _T:
     if name in names:
-        return read(folder / f"{name}.toml")
+        shipped: _T = _shipped(read, folder / f"{name}.toml")
+        return shipped
     if name.endswith(".toml") or os.path.exists(name):  # False for names that no path can have
         return read(Path(name))
     raise unknown(what, name, names)
+
+
+@cache
+def _shipped(read: Callable[[Path], _T], path: Path) -> _T:
+    """Return what a file of the package holds; a user's file may change between two looks."""
+    return read(path)
 
 
 def read_device(path: Path) -> Device:

@@ -9,6 +9,7 @@ from itertools import pairwise
 from hardplace.cost.layers.decoder import block, embedding, head
 from hardplace.cost.layers.fused import decoder_of
 from hardplace.cost.layers.recorded import layer_work
+from hardplace.cost.layers.software import Dispatcher, routing_launches
 from hardplace.cost.layers.work import LayerWork
 from hardplace.errors import BadInput
 from hardplace.plans.plan import GRADIENT_BYTES, Format, Plan, stage_layers
@@ -74,6 +75,11 @@ def of_shape(shape: DecoderShape, plan: Plan) -> LayerChain:
         flash=plan.flash,
         gradient_bytes=GRADIENT_BYTES[plan.gradient],
         low=plan.precision in (Format.FP8, Format.FP4),
+        dropout=plan.habits.dropout,
+        fused_loss=plan.loss_in_one,
+        routing_launches=routing_launches(plan.ways),
+        fused_experts=plan.ways.fused_experts,
+        fused_dispatch=plan.ways.dispatcher is Dispatcher.HYBRIDEP,
     )
     layers = _blocks(shape, degrees, plan.recompute)
     first, last = embedding(shape, degrees), head(shape, degrees)
@@ -192,7 +198,8 @@ def stages_of(chain: LayerChain, plan: Plan) -> list[int]:
         raise BadInput("assignment: (): expected the stage of every layer, since the model's layers branch")
     if plan.pipeline == 1:
         return [0] * count
-    inner = [stage for stage, size in enumerate(stage_layers(len(chain.layers), plan)) for _ in range(size)]
+    sizes = stage_layers(len(chain.layers), plan, (len(chain.after) - 1) // 2)  # each predicted layer has its head
+    inner = [stage for stage, size in enumerate(sizes) for _ in range(size)]
     return [0] * len(chain.before) + inner + [plan.pipeline - 1] * len(chain.after)
 
 

@@ -1,70 +1,70 @@
-"""Efficiencies of training steps by device and software, fitted on the calibration split of validation/training."""
+"""What training steps reach, by device and software: one centre with offsets (docs/model-training.md, section 6)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 from hardplace.cost.gpu.datasheet import flops_per_clock
 from hardplace.cost.gpu.types import Datasheet
+from hardplace.cost.layers.software import ON_ARRAY_SOFTWARE, Ways, ways
 from hardplace.errors import BadInput
 from hardplace.files import read
 from hardplace.hardware.device import Arrays, Device
 from hardplace.plans.pricer import Efficiencies
 
 _FILE = Path(__file__).parent / "data" / "training.json"
-DEFAULT, ON_ARRAYS = "megatron-core", "xla-arrays"  # of GPUs, and of chips with arrays
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OfGpu:
-    """What steps on a generation of devices reach (`Efficiencies`); rows: that it was fitted on.
+class Figure:
+    """A figure of a step: where it stands that no row says anything of, and what is physically possible. floor: the
+    value that offsets multiply the distance from."""
 
-    low_rate, fp4_rate where no row is in such a precision: judged (C), 0.8 and 0.6 of the datasheets' 2 and 4.
-    """
-
-    products: float = 1.0
-    attention: float = 1.0
-    low_rate: float = 1.6
-    fp4_rate: float = 2.4
-    rows: int = 0
+    start: float
+    least: float
+    most: float
+    floor: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OfStack:
-    """What a software reaches (`Efficiencies`), and which it is; rows: that it was fitted on.
+# Why no less and no more: docs/model-training.md, section 6.
+FIGURES = {
+    "products": Figure(start=1.12, least=0.95, most=2.5),
+    "low": Figure(start=1.0, least=0.7, most=1.5),
+    "attention": Figure(start=1.15, least=0.9, most=2.5),
+    "streams": Figure(start=1.0, least=0.5, most=4.0),
+    "tensor": Figure(start=0.6, least=0.125, most=2.0),
+    "sync_s": Figure(start=1e-4, least=5e-6, most=1e-3),
+    "expert": Figure(start=0.9, least=0.1, most=3.0),
+    "context": Figure(start=0.3, least=0.02, most=1.0),
+    "exposed": Figure(start=0.4, least=0.05, most=1.0),
+    "contention": Figure(start=0.1, least=0.02, most=0.6),
+    "reduction": Figure(start=1.2, least=1.0, most=4.0),
+    "launch_s": Figure(start=1.2e-5, least=2e-6, most=6e-5),
+    "step_s": Figure(start=3e-3, least=1e-4, most=4e-2),
+}
+GPUS, ARRAYS = "gpus", "arrays"
 
-    fragmentation, reserve_bytes: memory lost to its allocator, and held by driver and communication libraries. Where
-    no row says anything: as kernels and network alone, half of compute hides traffic, memory judged (C).
-    """
-
-    software: str
-    products: float = 1.0
-    attention: float = 1.0
-    streams: float = 1.0
-    tensor: float = 1.0
-    sync_s: float = 0.0
-    expert: float = 1.0
-    hidden: float = 0.5
-    contention: float = 0.0
-    reduction: float = 1.0
-    launch_s: float = 0.0
-    step_s: float = 0.0
-    fragmentation: float = 0.04
-    reserve_bytes: float = 2e9
-    rows: int = 0
+# Rates of fp8 products over 16-bit ones of large GEMMs alone: the best of each, stas00/ml-engineering@744d01e (maximum
+# achievable matmul), by generation. Others and fp4: that share of the datasheet's ratio (C: no kernel table at hand).
+LOW_SHARE = {"fp8": 0.92, "fp4": 0.8}
+_FP8 = {"nvidia-4096-700": 1.77, "nvidia-8192-1000": 1.97, "nvidia-8192-1200": 1.98, "nvidia-8192-1100": 1.90}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FittedEfficiencies:
-    """What benchmarks/fit_training.py found: by generation of GPU (`generation`), by software, and which share of its
-    rate a fabric between nodes reaches."""
+    """What `benchmarks/fit_training.py` found: the centre by kind of device (`GPUS`, `ARRAYS`) and figure; factors by
+    generation of device, by software, by flag (`flags_of`); rows by "generation software"; shares of its rate that a
+    fabric between nodes reaches."""
 
     method: str
-    gpus: Mapping[str, OfGpu]
-    stacks: Mapping[str, OfStack]
+    centre: Mapping[str, Mapping[str, float]]
+    devices: Mapping[str, Mapping[str, float]]
+    software: Mapping[str, Mapping[str, float]]
+    flags: Mapping[str, Mapping[str, float]]
+    rows: Mapping[str, int]
     fabrics: Mapping[str, float]
 
 
@@ -82,18 +82,22 @@ def generation_of_arrays(chip: Device) -> str:
     return f"{chip.vendor.lower()}-{peak / chip.engine.count / chip.clock_hz:.0f}-{peak / 1e12:.0f}"
 
 
-def _nearest(kind: str, known: FittedEfficiencies) -> OfGpu:
-    """Return the figures of the generation, of the nearest board power or peak; without, those of kernels alone."""
+def nearest(kind: str, known: FittedEfficiencies) -> str:
+    """Return the fitted generation that stands for one: itself, else of its family the nearest board power or peak;
+    "" without."""
     family, _, size = kind.rpartition("-")
-    alike = [name for name in known.gpus if name.rpartition("-")[0] == family]
-    if not alike:
-        return OfGpu()
-    return known.gpus[min(alike, key=lambda name: abs(float(name.rpartition("-")[2]) - float(size)))]
+    alike = [name for name in known.devices if name.rpartition("-")[0] == family]
+    return min(alike, key=lambda name: abs(float(name.rpartition("-")[2]) - float(size)), default="")
 
 
 def is_fitted(kind: str) -> bool:
     """Return whether published runs of the generation were fitted."""
-    return kind in fitted().gpus
+    return kind in fitted().devices
+
+
+def rows_together(kind: str, software: str) -> int:
+    """Return how many fitted rows a generation of device and a software have together."""
+    return fitted().rows.get(f"{kind} {software}", 0)
 
 
 @cache
@@ -102,27 +106,55 @@ def fitted() -> FittedEfficiencies:
     return read(_FILE, FittedEfficiencies)
 
 
+def flags_of(how: Ways) -> tuple[str, ...]:
+    """Return the flags of a way to run that have figures of their own."""
+    return (
+        "tensor overlapped" if how.tensor_overlap else "tensor not overlapped",
+        f"dispatcher {how.dispatcher}",
+        *(("experts overlapped",) if how.expert_overlap else ()),
+    )
+
+
+def figure_values(kind: str, how: Ways, known: FittedEfficiencies) -> dict[str, float]:
+    """Return the figures of a generation with a way to run: centre times factors, within what is possible."""
+    centre = known.centre[ARRAYS if how.software in ON_ARRAY_SOFTWARE else GPUS]
+    tables = [known.devices.get(nearest(kind, known), {}), known.software.get(how.software, {})]
+    tables += [known.flags.get(flag, {}) for flag in flags_of(how)]
+    found = {}
+    for name, figure in FIGURES.items():
+        value = centre.get(name, figure.start) - figure.floor
+        for table in tables:
+            value *= table.get(name, 1.0)
+        found[name] = min(figure.most, max(figure.least, value + figure.floor))
+    return found
+
+
 def efficiencies(
-    kind: str, stack: str = DEFAULT, found: FittedEfficiencies | None = None, *, flash: bool = True
+    kind: str, how: Ways | None = None, found: FittedEfficiencies | None = None, *, flash: bool = True
 ) -> Efficiencies:
-    """Return the efficiencies of a generation with a software; for one without figures those of kernels alone.
+    """Return what steps on a generation reach, run so (None: as no software named runs them).
 
     found: other figures than those that ship. flash: attention is one kernel; products and a softmax otherwise.
     """
-    known = found or fitted()
-    gpu, software = _nearest(kind, known), known.stacks[stack]
-    return Efficiencies(
-        products=gpu.products * software.products,
-        attention=(gpu.attention if flash else gpu.products) * software.attention,
-        low_rate=gpu.low_rate,
-        fp4_rate=gpu.fp4_rate,
-        streams=software.streams,
-        tensor=software.tensor,
-        sync_s=software.sync_s,
-        expert=software.expert,
-        hidden=software.hidden,
-        contention=software.contention,
-        reduction=software.reduction,
-        launch_s=software.launch_s,
-        step_s=software.step_s,
+    rates = Efficiencies(low_rate=_FP8.get(kind, 2.0 * LOW_SHARE["fp8"]), fp4_rate=4.0 * LOW_SHARE["fp4"])
+    return with_values(rates, figure_values(kind, how or ways(), found or fitted()), flash=flash)
+
+
+def with_values(rates: Efficiencies, values: Mapping[str, float], *, flash: bool = True) -> Efficiencies:
+    """Return figures by name as a step takes them, with the rates of low precision of others."""
+    return replace(
+        rates,
+        products=values["products"],
+        low=values["low"],
+        attention=values["attention"] if flash else values["products"],
+        streams=values["streams"],
+        tensor=values["tensor"],
+        sync_s=values["sync_s"],
+        expert=values["expert"],
+        context=values["context"],
+        hidden=1.0 - values["exposed"],
+        contention=values["contention"],
+        reduction=values["reduction"],
+        launch_s=values["launch_s"],
+        step_s=values["step_s"],
     )

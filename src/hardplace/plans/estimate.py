@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hardplace.answers import Answer
 from hardplace.cost.layers.work import AttentionWork, GemmWork, LayerWork
 from hardplace.errors import BadInput
 from hardplace.plans.chain import LayerChain, chunk_layers, stage_work, stages_of
@@ -30,8 +31,8 @@ class Share:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanEstimate:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class PlanEstimate(Answer):
     """What a plan costs. shares add up to step_s. memory: by stage, of memory_bytes each. mfu: without recompute, whole
     attention, over the peak of 16-bit products. forward_s, backward_s, weight_s: of a micro-batch
     by stage and chunk, as `plans.simulate` takes them."""
@@ -70,8 +71,8 @@ def estimate_plan(chain: LayerChain, plan: Plan, fleet: Fleet, known: Known | No
         )
     places = stages_of(chain, plan)
     stages, sites = stage_work(chain, plan, places), fleet.of_stages(plan)
-    priced = _priced(stages, sites, plan, known)
-    chunks = [_chunks(stage, index, chain, plan) for index, stage in enumerate(stages)]
+    priced = price_stages(stages, sites, plan, known)
+    chunks = [chunks_of(stage, index, chain, plan) for index, stage in enumerate(stages)]
     forward_s, backward_s, weight_s = (
         tuple(
             tuple(sum(getattr(by[id(one)], side) for one in chunk) for chunk in stage)
@@ -113,7 +114,7 @@ def estimate_plan(chain: LayerChain, plan: Plan, fleet: Fleet, known: Known | No
     )
 
 
-def _priced(
+def price_stages(
     stages: Sequence[Sequence[LayerWork]], sites: Sequence[DevicePool], plan: Plan, known: Known
 ) -> list[dict[int, StepLayerTimes]]:
     """Return the seconds of each stage's layers by their id, equal layers on one kind of device priced once."""
@@ -144,7 +145,7 @@ def _shares(busiest: Sequence[StepLayerTimes], plan: Plan, run: Pipelined, end_s
     )
 
 
-def _chunks(stage: Sequence[LayerWork], index: int, chain: LayerChain, plan: Plan) -> list[Sequence[LayerWork]]:
+def chunks_of(stage: Sequence[LayerWork], index: int, chain: LayerChain, plan: Plan) -> list[Sequence[LayerWork]]:
     """Return a stage's layers by chunk: what is always first in the first chunk, what is always last in the last.
 
     BadInput for more chunks than layers; what is always first, or last, counts as one.

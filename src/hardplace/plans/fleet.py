@@ -71,12 +71,20 @@ class Fleet:
         return worst_s
 
 
-def fleet_of(parts: Sequence[tuple[Device, Node, int]], plan: Plan) -> Fleet:
+Pricers = dict[tuple[object, ...], StepPricer]
+
+
+def fleet_of(parts: Sequence[tuple[Device, Node, int]], plan: Plan, known: Pricers | None = None) -> Fleet:
     """Return the devices (kind, node, how many) as a plan's precision and kernels use them.
 
-    Several kinds are joined by the slower of their outermost levels. Raises BadInput for one kind twice, or devices
-    that do not fill their nodes.
+    Several kinds are joined by the slower of their outermost levels. known: what prices devices already, for callers
+    with many plans. Raises BadInput for one kind twice, or devices that do not fill their nodes.
     """
+    known = {} if known is None else known
+    how = (plan.precision, plan.flash, plan.backend, plan.ways)
+    for chip, _, _ in parts:
+        if (chip.name, *how) not in known:
+            known[chip.name, *how] = pricer_of(chip, plan)
     names = [chip.name for chip, _, _ in parts]
     if len(set(names)) < len(names):
         raise BadInput(f"devices: {', '.join(names)}: expected each kind once")
@@ -88,7 +96,7 @@ def fleet_of(parts: Sequence[tuple[Device, Node, int]], plan: Plan) -> Fleet:
         DevicePool(
             device=chip.name,
             cluster=even_cluster(where, count),
-            pricer=pricer_of(chip, plan),
+            pricer=known[chip.name, *how],
             memory_bytes=chip.memory_bytes,
             host_bytes_per_s=chip.host_bandwidth_bytes_per_s or HOST_BYTES_PER_S,
         )

@@ -111,6 +111,6 @@ def stage_memory(plan: Plan, stage: int, held: StageContents) -> StageMemory:
         logits_bytes=kept[1],
         working_bytes=kept[2],
         buffers_bytes=gathered + hops,
-        fragmentation_bytes=plan.fragmentation * (weights + gradients + states + sum(kept) + gathered + hops),
-        reserve_bytes=plan.reserve_bytes,
+        fragmentation_bytes=plan.lost_share * (weights + gradients + states + sum(kept) + gathered + hops),
+        reserve_bytes=plan.kept_bytes,
     )

@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from hardplace.cost.layers.software import SOFTWARE, Dispatcher, Graphs, Software, Ways, software_named, ways
 from hardplace.errors import BadInput
 from hardplace.files import read
 from hardplace.workload.types import Recompute
@@ -87,6 +88,10 @@ class Plan:
     bf16+fp32: added up in fp32 with the 16-bit ones kept (DeepSpeed). offload:
     optimizer states live in host memory. overlap: data-parallel traffic runs beside compute. flash: attention as one
     kernel. fragmentation: share of memory lost to the allocator; reserve_bytes: of driver and communication libraries.
+    software: that runs it ("": none named); backend: whose attention kernels ("": the software's on that device);
+    dispatcher, graphs, tensor_overlap, expert_overlap: exchange of experts, CUDA graphs, collectives beside compute;
+    fused_experts: experts' activation and casts in their products; fused_loss: one kernel that
+    keeps no fp32 copy of the logits. None, there and of the memory lost: the software's habit.
     """
 
     global_batch: int
@@ -114,8 +119,48 @@ class Plan:
     offload: bool = False
     overlap: bool = True
     flash: bool = True
-    fragmentation: float = 0.04
-    reserve_bytes: float = 2e9
+    fragmentation: float | None = None
+    reserve_bytes: float | None = None
+    software: str = ""
+    backend: str = ""
+    dispatcher: Dispatcher | None = None
+    graphs: Graphs | None = None
+    tensor_overlap: bool | None = None
+    expert_overlap: bool | None = None
+    fused_experts: bool | None = None
+    fused_loss: bool | None = None
+
+    @property
+    def habits(self) -> Software:
+        """What its software does unless the plan says otherwise."""
+        return software_named(self.software)
+
+    @property
+    def ways(self) -> Ways:
+        """How it is run, with the software's habits where it says nothing."""
+        return ways(
+            self.software,
+            dispatcher=self.dispatcher,
+            graphs=self.graphs,
+            tensor_overlap=self.tensor_overlap,
+            expert_overlap=self.expert_overlap,
+            fused_experts=self.fused_experts,
+        )
+
+    @property
+    def loss_in_one(self) -> bool:
+        """Whether the loss is one kernel that keeps no fp32 copy of the logits."""
+        return self.habits.fused_loss if self.fused_loss is None else self.fused_loss
+
+    @property
+    def lost_share(self) -> float:
+        """Share of memory that the allocator loses."""
+        return self.habits.fragmentation if self.fragmentation is None else self.fragmentation
+
+    @property
+    def kept_bytes(self) -> float:
+        """Bytes of driver and communication libraries."""
+        return self.habits.reserve_bytes if self.reserve_bytes is None else self.reserve_bytes
 
     @property
     def devices(self) -> int:
@@ -229,9 +274,11 @@ def expected_of(name: str, value: Any) -> str:
     if name == "gradient":
         return "" if value in GRADIENT_BYTES else "fp32, bf16 or bf16+fp32"
     if name == "fragmentation":
-        return "" if 0.0 <= value < 1.0 else "a share from 0 to below 1"
+        return "" if value is None or 0.0 <= value < 1.0 else "a share from 0 to below 1"
     if name == "reserve_bytes":
-        return "" if 0.0 <= value <= 2.0**60 else "bytes from 0 to 2^60"
+        return "" if value is None or 0.0 <= value <= 2.0**60 else "bytes from 0 to 2^60"
+    if name == "software":
+        return "" if value in SOFTWARE else " or ".join(sorted(one for one in SOFTWARE if one))
     return ""
 
 
@@ -279,8 +326,11 @@ def problems(plan: Plan) -> Iterator[str]:
         yield f"virtual: {plan.virtual}: expected schedule 1f1b with it"
 
 
-def stage_layers(layers: int, plan: Plan) -> tuple[int, ...]:
+def stage_layers(layers: int, plan: Plan, predicted: int = 0) -> tuple[int, ...]:
     """Return the layers of each stage: the plan's own, else even.
+
+    predicted: layers of multi-token prediction, on the last stage with the head. Then embedding, these and the head
+    count as a layer each in a chunk of ceil((layers + predicted + 2) / chunks) (Megatron-Bridge's pp_layout).
 
     Where the layers do not divide but with embedding and head counted as a layer each they do, first and last stage
     have one less (Megatron-LM's account_for_embedding_in_pipeline_split); else the middle stages have one more.
@@ -294,6 +344,15 @@ def stage_layers(layers: int, plan: Plan) -> tuple[int, ...]:
             raise BadInput(f"stages: {list(plan.stages)}: expected a layer or more between the first and last stage")
         return plan.stages
     count = plan.pipeline
+    if predicted and count > 1:
+        chunks = count * plan.virtual
+        each = -(-(layers + predicted + 2) // chunks)
+        sizes, left = [], layers
+        for chunk in range(chunks):
+            sizes.append(min(left, each - 1 if chunk == 0 else each))
+            left -= sizes[-1]
+        sizes[-2] += left
+        return tuple(sum(sizes[stage::count]) for stage in range(count))
     if layers < count:
         raise BadInput(f"pipeline: {count}: expected at most the model's {layers} layers")
     if layers % count and (layers + 2) % count == 0:

@@ -29,18 +29,22 @@ class Efficiencies:
     """What a training step reaches of what its kernels take alone; 1 and 0 where nothing was fitted.
 
     Of the device: products, attention: seconds in a step over seconds alone (clocks of a loaded chip, gaps). low_rate:
-    GEMMs in fp8 over bf16's rate; fp4_rate: in nvfp4. Casts are counted as kernels that move bytes.
+    GEMMs in fp8 over bf16's rate alone; fp4_rate: in nvfp4; low: seconds of such products in a step over those of 16
+    bit, beside (a chip at its power limit clocks down less: half the energy a FLOP). Casts are counted as kernels that
+    move bytes.
 
     Of the software: streams: seconds of kernels that move bytes over those of the fused kernels counted. tensor,
     expert: seconds of tensor-parallel collectives, and of all-to-alls, that show, over those of the network's model.
-    sync_s: that ranks of a tensor-parallel group wait for each other at each collective.
-    hidden: share of compute behind which data-parallel traffic can hide. contention: seconds by which compute is slowed
-    for a second of traffic beside it (NCCL takes multiprocessors and memory bandwidth). reduction: seconds of
-    data-parallel collectives over those of the network's model. launch_s: of the host for each kernel; a layer's pass
-    takes at least its kernels times this. step_s: of the host each step.
+    context: share of the seconds of a ring of keys that always shows, whatever attention hides. sync_s: that ranks of a
+    tensor-parallel group wait for each other at each collective. hidden: share of compute behind which data-parallel
+    traffic can hide. contention: seconds by which compute is slowed for a second of traffic beside it (NCCL takes
+    multiprocessors and memory bandwidth). reduction: seconds of data-parallel collectives over those of the network's
+    model. launch_s: of the host for each kernel; a layer's pass takes at least its kernels times this. step_s: of the
+    host each step.
     """
 
     products: float = 1.0
+    low: float = 1.0
     attention: float = 1.0
     low_rate: float = 1.6
     fp4_rate: float = 2.4
@@ -48,6 +52,7 @@ class Efficiencies:
     tensor: float = 1.0
     sync_s: float = 0.0
     expert: float = 1.0
+    context: float = 0.0
     hidden: float = 1.0
     contention: float = 0.0
     reduction: float = 1.0
@@ -119,9 +124,11 @@ class StepPricer:
     """Prices work on one device; every distinct kernel once, kept for the next call.
 
     kind: whose fitted figures a step reaches (`efficiencies.generation`). peak_flops_per_s: dense, of 16 bit. timer:
-    seconds of kernels alone, without collectives. low: the precision of products that allow it (None: 16 bit).
-    wide: 16-bit peak over that of fp32 (or TF32) products where all is in fp32, else 1. flash: attention as one kernel,
-    else unfused. notes: what to know of the timer's figures.
+    seconds of kernels alone, without collectives. low: the precision of products that allow it (None: 16 bit). wide:
+    16-bit peak over that of fp32 (or TF32) products where all is in fp32, else 1. flash: attention as one kernel, else
+    unfused. deduplicates: a token goes to a rank, and to a node, once however many experts it has there (DeepEP,
+    HybridEP). launched: share of the kernels that the host launches one by one, not CUDA graphs. notes: what to know of
+    the timer's figures.
     """
 
     kind: str
@@ -131,6 +138,8 @@ class StepPricer:
     low: Low | None = None
     wide: float = 1.0
     flash: bool = True
+    deduplicates: bool = False
+    launched: float = 1.0
     notes: tuple[str, ...] = ()
     _known: dict[GemmWork | AttentionWork, float] = field(default_factory=dict)
     _moved: dict[tuple[Stream, float, int], float] = field(default_factory=dict)
@@ -151,17 +160,19 @@ class StepPricer:
             launches += 1
             match one:
                 case GemmWork():
-                    launches += one.batch - 1 if one.grouped else 0
+                    launches += one.batch - 1 if one.grouped and one.cast else 0
                     if self.low is not None and one.low:
                         low_s += self._known[one]
                         # read in 16 bit, written in 8 as it is and transposed: the input forward, the gradient backward
-                        casts_bytes += 0.0 if one.layout is Layout.NT else 4.0 * one.batch * one.m * one.k
-                        launches += 2 * one.batch  # casts, scales in the order that the product wants
+                        if one.cast:
+                            casts_bytes += 0.0 if one.layout is Layout.NT else 4.0 * one.batch * one.m * one.k
+                            launches += 2 * one.batch  # casts, scales in the order that the product wants
                     else:
                         products_s += self._known[one]
                 case AttentionWork():
                     attention_s += self._known[one]
                 case StreamWork():
+                    launches += one.launches - 1
                     streams_s += self._alone_s(one.kind, one.bytes * wide, one.row)
                 case CollectiveWork():
                     ring = groups[one.group]
@@ -186,9 +197,11 @@ class StepPricer:
         rate = by.fp4_rate if self.low is Low.FP4 else by.low_rate
         casts_s = self._alone_s(Stream.ELEMENTWISE, parts.casts_bytes, 0) if parts.casts_bytes else 0.0
         attention_s = by.attention * parts.attention_s
-        context_s = max(0.0, parts.context_s - attention_s) if ring else parts.context_s
+        context_s = parts.context_s
+        if ring:
+            context_s = max(by.context * parts.context_s, parts.context_s - attention_s)
         found = TimeShares(
-            products_s=by.products * (parts.products_s + parts.low_s / rate),
+            products_s=by.products * (parts.products_s + by.low * parts.low_s / rate),
             attention_s=attention_s,
             streams_s=by.streams * (parts.streams_s + casts_s),
             exchange_s=by.tensor * parts.tensor_s
@@ -196,7 +209,7 @@ class StepPricer:
             + context_s
             + by.expert * parts.expert_s,
         )
-        waits_s = max(0.0, parts.launches * by.launch_s - found.total_s)
+        waits_s = max(0.0, self.launched * parts.launches * by.launch_s - found.total_s)
         return found + TimeShares(host_s=waits_s)
 
     def moved_s(self, kind: Stream, moved_bytes: float, row: int = 0) -> float:
@@ -220,17 +233,20 @@ class StepPricer:
     def _exchange_s(
         self, collective: Collective, moved_bytes: float, cluster: Cluster, ring: Ring, copies: int
     ) -> float:
-        """Return seconds alone; copies of a token to experts in one group of the innermost level leave it once
-        (DeepEP, HybridEP)."""
+        """Return seconds alone; where the dispatcher deduplicates, copies of a token to experts on one rank go once,
+        and those to experts in one group of the innermost level leave it once."""
         key = (collective, moved_bytes, cluster, ring, copies)
         if key not in self._exchanged:
             found = parts(cluster, ring.members, ring.stride)
-            whole_s = collective_s(cluster, collective, ring.members, ring.stride, moved_bytes)
-            if copies > 1 and len(found) > 1:
-                inside_s = collective_s(cluster, collective, found[0].members, ring.stride, moved_bytes)
+            if copies > 1 and self.deduplicates and len(found) > 1:
+                each = moved_bytes * _distinct(ring.members, copies)
+                inside_s = collective_s(cluster, collective, found[0].members, ring.stride, each)
                 groups = ring.members // found[0].members
-                distinct = groups * (1.0 - (1.0 - 1.0 / groups) ** copies) / copies
-                whole_s = max(inside_s, whole_s * distinct)
+                leaving = moved_bytes * _distinct(groups, copies)
+                whole_s = max(inside_s, collective_s(cluster, collective, ring.members, ring.stride, leaving))
+            else:
+                size = moved_bytes * _distinct(ring.members, copies) if self.deduplicates else moved_bytes
+                whole_s = collective_s(cluster, collective, ring.members, ring.stride, size)
             self._exchanged[key] = whole_s
         return self._exchanged[key]
 
@@ -251,3 +267,8 @@ class StepPricer:
             return alone_s
         dropped_s = self._alone_s(Stream.ELEMENTWISE, 5.0 * one.batch * one.heads * float(one.keys) ** 2, 0)
         return alone_s + dropped_s * one.share
+
+
+def _distinct(groups: int, copies: int) -> float:
+    """Return how many of a token's copies to `copies` experts, balanced over `groups`, go to a group of their own."""
+    return groups * (1.0 - (1.0 - 1.0 / groups) ** copies) / copies

@@ -6,17 +6,20 @@ from dataclasses import replace
 
 from hardplace.cost.arrays.machine import machine
 from hardplace.cost.arrays.timer import ArrayTimer
+from hardplace.cost.gpu.attention import backend_named, stand_in
+from hardplace.cost.gpu.datasheet import flops_per_clock
 from hardplace.cost.gpu.models import model_of
 from hardplace.cost.gpu.timer import GpuTimer
+from hardplace.cost.gpu.types import GpuModel
+from hardplace.cost.layers.software import LAUNCHED, ON_ARRAY_SOFTWARE, ON_ARRAYS, SOFTWARE, Dispatcher
 from hardplace.errors import BadInput
 from hardplace.hardware.device import Arrays, Device
 from hardplace.plans.efficiencies import (
-    DEFAULT,
-    ON_ARRAYS,
     efficiencies,
     generation,
     generation_of_arrays,
     is_fitted,
+    rows_together,
 )
 from hardplace.plans.plan import Format, Plan
 from hardplace.plans.pricer import Efficiencies, Low, StepPricer
@@ -26,14 +29,17 @@ _UNFITTED = 1.8
 _LOW = {Format.FP8: Low.FP8, Format.FP4: Low.FP4}
 
 
-def pricer_of(chip: Device, plan: Plan, stack: str | None = None, backend: str = "default") -> StepPricer:
-    """Return what prices a plan's work on a device, in the plan's precision, with a software's fitted efficiencies.
+_HOPPER = 4096.0  # tensor FLOPs a clock of a multiprocessor from which cuDNN's and FA3's kernels run
 
-    A GPU's kernels are timed by its fitted model, those of a chip with arrays by their closed forms. stack: the usual
-    one of the kind of device if None. Raises BadInput for a device that has no rate for the plan's precision.
+
+def pricer_of(chip: Device, plan: Plan) -> StepPricer:
+    """Return what prices a plan's work on a device, in the plan's precision, as the plan's software reaches it.
+
+    A GPU's kernels are timed by its fitted model, those of a chip with arrays by their closed forms. Raises BadInput
+    for a device that has no rate for the plan's precision, or no figures of its attention kernels.
     """
     if isinstance(chip.engine, Arrays):
-        return _on_arrays(chip, plan, stack or ON_ARRAYS)
+        return _on_arrays(chip, plan)
     low, wide = _LOW.get(plan.precision), 1.0
     half = chip.peak_flops_per_s("bf16" if "bf16" in chip.dtypes else "fp16")
     if low is not None:
@@ -42,26 +48,53 @@ def pricer_of(chip: Device, plan: Plan, stack: str | None = None, backend: str =
         wide = half / (chip.peak_flops_per_s("tf32") if "tf32" in chip.dtypes else chip.vector_flops_per_s)
     model = model_of(chip)
     kind = generation(model.datasheet)
-    found = efficiencies(kind, stack or DEFAULT, flash=plan.flash)
-    notes = [fit.method for fit in model.fits if fit.part == "all"]
+    if plan.software in ON_ARRAY_SOFTWARE:
+        raise BadInput(f"software: {plan.software}: {chip.name} is a GPU: expected software of GPUs")
+    found = efficiencies(kind, plan.ways, flash=plan.flash)
+    notes = [*_unmeasured(chip, kind, plan), *(fit.method for fit in model.fits if fit.part == "all")]
     if found.products != 1.0:
         notes.append(_reached(chip, found))
     if low is not None:
         rate = found.low_rate if low is Low.FP8 else found.fp4_rate
-        notes.append(f"products in {low} at {rate:g} times the rate of bf16, fitted on training runs")
+        notes.append(f"products in {low} at {rate:g} times the rate of bf16, from kernels alone")
     return StepPricer(
         kind=kind,
         peak_flops_per_s=model.datasheet.tensor_flops_per_s,
-        timer=GpuTimer(model=replace(model, residual=None), attention=backend if plan.flash else "unfused"),
+        timer=GpuTimer(model=replace(model, residual=None), attention=_attention(model, plan)),
         efficiencies=found,
         low=low,
         wide=wide,
         flash=plan.flash,
+        deduplicates=plan.ways.dispatcher is not Dispatcher.ALL_TO_ALL,
+        launched=LAUNCHED[plan.ways.graphs],
         notes=tuple(notes),
     )
 
 
-def _on_arrays(chip: Device, plan: Plan, stack: str) -> StepPricer:
+def _attention(model: GpuModel, plan: Plan) -> str:
+    """Return whose attention kernels a plan runs: its own, else cuDNN's or FA3's from Hopper on where the software
+    has them, else PyTorch's default (FA2)."""
+    if not plan.flash:
+        return "unfused"
+    if plan.backend:
+        return backend_named(plan.backend, model)
+    usual = plan.habits.attention if flops_per_clock(model.datasheet) >= _HOPPER else "default"
+    return stand_in(usual, model) or backend_named("default", model)
+
+
+def _unmeasured(chip: Device, kind: str, plan: Plan) -> list[str]:
+    """Return what says that no published run of a device and a software together was fitted."""
+    if not is_fitted(kind):
+        return [f"{chip.name}: no published run on it was fitted: figures are the centre of other devices"]
+    if not plan.software:
+        return ["no software named: figures are the centre of the software known"]
+    if not rows_together(kind, plan.software):
+        name = SOFTWARE[plan.software].title
+        return [f"{chip.name} with {name}: no published run of both together was fitted"]
+    return []
+
+
+def _on_arrays(chip: Device, plan: Plan) -> StepPricer:
     """Return what prices work on a chip with arrays; 8-bit products at the arrays' own ratio of rates."""
     if str(plan.precision) not in chip.dtypes:
         able = [str(one) for one in Format if str(one) in chip.dtypes]
@@ -69,8 +102,13 @@ def _on_arrays(chip: Device, plan: Plan, stack: str) -> StepPricer:
             f"precision: {plan.precision}: {chip.name} does not multiply in it: expected {' or '.join(able)}"
         )
     low, wide, half = _LOW.get(plan.precision), 1.0, chip.peak_flops_per_s("bf16")
+    if plan.software not in ("", *ON_ARRAY_SOFTWARE):
+        expected = " or ".join(ON_ARRAY_SOFTWARE)
+        raise BadInput(f"software: {plan.software}: {chip.name} has arrays: expected {expected}, or none")
     kind = generation_of_arrays(chip)
-    found, on = efficiencies(kind, stack, flash=plan.flash), machine(chip, "bf16")
+    usual = "neuron" if chip.vendor == "AWS" else ON_ARRAYS
+    how = replace(plan.ways, software=plan.software or usual)
+    found, on = efficiencies(kind, how, flash=plan.flash), machine(chip, "bf16")
     notes = [*on.notes, f"{chip.name}: kernels by closed forms of arrays, not fitted on kernels", _reached(chip, found)]
     if not is_fitted(kind):
         notes.append(

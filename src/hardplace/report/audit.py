@@ -8,9 +8,9 @@ from rich.text import Text
 from hardplace.report import style
 from hardplace.report.console import headed, screen
 from hardplace.report.rendering import rendered
-from hardplace.shapes.audit import Audit
-from hardplace.shapes.gemms import GemmRow
-from hardplace.shapes.rule import CodesignRule, Verdict
+from hardplace.shaping.audit import Audit
+from hardplace.shaping.gemms import GemmRow
+from hardplace.shaping.rule import CodesignRule, Verdict
 from hardplace.units import format_quantity
 
 _SHOWN = 24  # GEMMs in the terminal; the page has all

@@ -8,8 +8,8 @@ from hardplace.branch_and_bound.types import Stop
 from hardplace.certificate import at_most, percent_at_most
 from hardplace.report import text as words
 from hardplace.report.console import headed, screen
-from hardplace.shapes.joint.types import Fitted, ShapeDesignResult
-from hardplace.shapes.types import FIELDS
+from hardplace.shaping.joint.types import Fitted, ShapeDesignResult
+from hardplace.shaping.types import FIELDS
 from hardplace.units import format_quantity
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from hardplace.cost.one_chip.array_kernels import KernelCost
-from hardplace.hardware.device import Device
+from hardplace.cost.one_chip.estimate import OperatorEstimate
 from hardplace.report import style
 from hardplace.report import text as words
 from hardplace.report.console import headed, screen
@@ -26,40 +26,6 @@ _COLOURS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
-    """The kernels of a model on a chip, each of one repetition; counts: how often each layer occurs."""
-
-    model: str
-    chip: str
-    title: str
-    dtype: str
-    micro_batch: int
-    tensor_parallel: int
-    counts: dict[str, int]
-    kernels: tuple[KernelCost, ...]
-    notes: tuple[str, ...]
-
-    @property
-    def seconds(self) -> float:
-        """Seconds of all kernels one after the other, every repetition."""
-        return sum(kernel.seconds * self.counts[kernel.layer] for kernel in self.kernels)
-
-    @property
-    def energy_j(self) -> float:
-        """Joules of all kernels, every repetition."""
-        return sum(kernel.energy_j * self.counts[kernel.layer] for kernel in self.kernels)
-
-    @property
-    def bound_shares(self) -> tuple[tuple[str, float], ...]:
-        """Share of the seconds of the kernels that each part bounds, largest first."""
-        found: dict[str, float] = {}
-        for kernel in self.kernels:
-            share = kernel.seconds * self.counts[kernel.layer] / self.seconds
-            found[kernel.bound_by] = found.get(kernel.bound_by, 0.0) + share
-        return tuple(sorted(found.items(), key=lambda item: -item[1]))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Dot:
     """A kernel on the roofline; radius by its share of the seconds."""
 
@@ -70,7 +36,7 @@ class Dot:
     title: str
 
 
-def show_estimate(estimate: Estimate) -> None:
+def show_estimate(estimate: OperatorEstimate) -> None:
     """Print every kernel and the totals."""
     console = screen(170)
     console.print(
@@ -110,9 +76,9 @@ def _cells(kernel: KernelCost) -> tuple[str, ...]:
     )
 
 
-def page(estimate: Estimate, device: Device) -> str:
+def page(estimate: OperatorEstimate) -> str:
     """Return the HTML page: the roofline with every kernel, and the table."""
-    bandwidth, peak = device.memory_bandwidth_bytes_per_s, device.peak_flops_per_s(estimate.dtype)
+    bandwidth, peak = estimate.memory_bandwidth_bytes_per_s, estimate.peak_flops_per_s
     x, y = _axes(estimate, bandwidth, peak)
     return rendered(
         "operators.html",
@@ -120,7 +86,7 @@ def page(estimate: Estimate, device: Device) -> str:
         dots=dots(estimate, x, y),
         slope=(x.at(y.low / bandwidth), y.at(max(y.low, x.low * bandwidth)), x.at(peak / bandwidth), y.at(peak)),
         peak=f"{estimate.dtype}, {format_quantity(peak, 'FLOP/s')}",
-        memory=f"{device.memory_kind}, {format_quantity(bandwidth, 'B/s')}",
+        memory=f"{estimate.memory_kind}, {format_quantity(bandwidth, 'B/s')}",
         ridge=words.number(peak / bandwidth),
         x_ticks=[(x.at(tick), f"{tick:g}") for tick in x.ticks()],
         y_ticks=[(y.at(tick), format_quantity(tick, "FLOP/s", 1)) for tick in y.ticks()],
@@ -129,7 +95,7 @@ def page(estimate: Estimate, device: Device) -> str:
     )
 
 
-def _axes(estimate: Estimate, bandwidth: float, peak: float) -> tuple[LogAxis, LogAxis]:
+def _axes(estimate: OperatorEstimate, bandwidth: float, peak: float) -> tuple[LogAxis, LogAxis]:
     drawn = [kernel for kernel in estimate.kernels if kernel.flops and kernel.memory_bytes]
     rates = [kernel.flops / kernel.seconds for kernel in drawn]
     intensities = [kernel.flops / kernel.memory_bytes for kernel in drawn]
@@ -142,7 +108,7 @@ def _axes(estimate: Estimate, bandwidth: float, peak: float) -> tuple[LogAxis, L
     )
 
 
-def dots(estimate: Estimate, x: LogAxis, y: LogAxis) -> tuple[Dot, ...]:
+def dots(estimate: OperatorEstimate, x: LogAxis, y: LogAxis) -> tuple[Dot, ...]:
     """Return a dot for every kernel that computes and moves something; the largest first, so that none is hidden."""
     found = []
     for kernel in estimate.kernels:

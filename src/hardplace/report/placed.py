@@ -8,8 +8,8 @@ from rich.table import Table
 
 from hardplace.certificate import percent_at_most
 from hardplace.plans.estimate import PlanEstimate
+from hardplace.plans.infeasible import PlanInfeasible
 from hardplace.plans.placement.search import PlacementResult
-from hardplace.plans.placement.shortage import Short
 from hardplace.plans.plan import INSIDE_OUT, Plan
 from hardplace.plans.simulate import Pass, simulate
 from hardplace.report import style
@@ -25,7 +25,9 @@ from hardplace.report.plan import (
     tensor_words,
     zero_words,
 )
+from hardplace.report.ranks import rank_cells
 from hardplace.report.rendering import rendered
+from hardplace.report.replan import say_stuck
 from hardplace.units import GIB, format_quantity
 
 PARTS = ("weights", "gradients", "states", "activations", "logits", "working", "buffers", "fragmentation", "reserve")
@@ -122,10 +124,10 @@ def row(one: PlanEstimate, kinds: bool) -> tuple[str, ...]:
     )
 
 
-def show_placed(title: str, found: PlacementResult) -> None:
+def show_placed(found: PlacementResult) -> None:
     """Print the ten best plans, the certificate, the memory and the timeline of the best."""
     console = screen(170)
-    console.print(headed(title))
+    console.print(headed(found.title))
     best = found.best[0]
     console.print(f"speed        {speed(best)}")
     console.print(f"certificate  {certificate(found)}")
@@ -143,11 +145,20 @@ def show_placed(title: str, found: PlacementResult) -> None:
         console.print(f"note: {note}")
 
 
-def show_short(title: str, found: Short) -> None:
+def show_plan_infeasible(found: PlanInfeasible) -> None:
+    """Print why no plan fits: of `place` with the changes that were tried, of `replan` in a line."""
+    if found.considered:
+        show_short(found)
+    else:
+        say_stuck(found)
+
+
+def show_short(found: PlanInfeasible) -> None:
     """Print what is short, and what would mend it."""
     plan, console = found.nearest, screen(200, soft_wrap=True)
+    assert plan is not None  # `place` always has a nearest plan
     console.print(
-        f"infeasible: {title}: none of {words.plural(found.considered, 'plan')} fits; the nearest (tensor "
+        f"infeasible: {found.title}: none of {words.plural(found.considered, 'plan')} fits; the nearest (tensor "
         f"{plan.tensor}, pipeline {plan.pipeline}, data {plan.data}, ZeRO {plan.zero}, recompute {plan.recompute}) is "
         f"short by {words.size(found.short_bytes)} on stage {found.stage}"
     )
@@ -190,13 +201,14 @@ def text_timeline(one: PlanEstimate, width: int = 120) -> list[str]:
     return lines
 
 
-def page(title: str, found: PlacementResult) -> str:
+def page(found: PlacementResult) -> str:
     """Return the HTML page of the best plans."""
     best = found.best[0]
+    cells, nodes, not_drawn = rank_cells(best.plan, found.node_devices)
     blocks, end_s, left = drawn(best)
     return rendered(
         "place.html",
-        title=title,
+        title=found.title,
         best=best,
         certificate=certificate(found),
         counted=f"{counted(found)}; {alike(found)}",
@@ -215,6 +227,11 @@ def page(title: str, found: PlacementResult) -> str:
         end=format_quantity(end_s, "s"),
         left=left,
         step=format_quantity(best.step_s, "s", 4),
+        rank_cells=[(one, style.PALETTE[one.stage % len(style.PALETTE)]) for one in cells],
+        rank_nodes=nodes,
+        rank_left=not_drawn,
+        rank_order="-".join(best.plan.order),
+        node_devices=found.node_devices,
     )
 
 

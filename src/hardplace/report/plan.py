@@ -101,10 +101,10 @@ def fit(found: PlanEstimate) -> str:
     )
 
 
-def show_plan(model: str, where: str, found: PlanEstimate) -> None:
+def show_plan(found: PlanEstimate) -> None:
     """Print an estimate; first, where it does not fit, by how much."""
     console, plan = screen(150, soft_wrap=True), found.plan
-    console.print(f"{model} on {where}")
+    console.print(found.title)
     lines = plan.recompute_layers and f", {plural(plan.recompute_layers, 'layer')} a stage"
     console.print(
         f"tensor {plan.tensor}{' with sequence parallelism' if plan.sequence else ''}, context {plan.context}, "

@@ -5,8 +5,9 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
+from hardplace.plans.infeasible import PlanInfeasible
 from hardplace.plans.plan import Plan
-from hardplace.plans.replanning.replan import Change, ReplanOption, ReplanResult, Stuck
+from hardplace.plans.replanning.replan import ReplanOption, ReplanResult
 from hardplace.report import text as words
 from hardplace.report.console import screen
 from hardplace.report.plan import recompute_words, tensor_words, zero_words
@@ -18,14 +19,14 @@ _HEADS = (
 )  # fmt: skip
 
 
-def show_replanned(title: str, found: ReplanResult, change: Change) -> None:
+def show_replanned(found: ReplanResult) -> None:
     """Print the options, what becomes of the bytes of the first, and what to know beside it."""
     console = screen(170, soft_wrap=True)
     best, old = found.options[0], found.running
-    console.print(title)
+    console.print(found.title)
     console.print(
         f"running plan: {old.plan.global_batch / old.step_s:,.1f} samples/s; best of {found.considered:,} degrees and "
-        f"kinds of layer for a horizon of {change.horizon_s / 3600.0:.3g} h\n"
+        f"kinds of layer for a horizon of {found.horizon_s / 3600.0:.3g} h\n"
     )
     table = Table(*_HEADS, box=None)
     for one in found.options:
@@ -41,7 +42,7 @@ def show_replanned(title: str, found: ReplanResult, change: Change) -> None:
         )
     if best.spares:
         console.print(
-            f"note: {best.spares} of {change.devices} devices stay idle: no plan of the space with more of them does "
+            f"note: {best.spares} of {found.at_hand} devices stay idle: no plan of the space with more of them does "
             f"more"
         )
     if found.uneven is not None:
@@ -117,23 +118,21 @@ def _say_moves(console: Console, best: ReplanOption) -> None:
     )
 
 
-def say_stuck(found: Stuck, change: Change) -> None:
+def say_stuck(found: PlanInfeasible) -> None:
     """Print why no plan does any work."""
     console = screen(150, soft_wrap=True)
-    if found.nearest is None and found.pause_s < change.horizon_s:
+    if found.unit == "s":
         console.print(
-            f"infeasible: the context and expert degrees of the running plan suit no plan on {change.devices} devices"
-        )
-        return
-    if found.nearest is None:
-        console.print(
-            f"infeasible: a horizon of {format_quantity(change.horizon_s, 's')} is over before any plan goes on: no "
-            f"pause is shorter than {format_quantity(found.pause_s, 's')}"
+            f"infeasible: a horizon of {format_quantity(found.available, 's')} is over before any plan goes on: no "
+            f"pause is shorter than {format_quantity(found.needed, 's')}"
         )
         return
     plan = found.nearest
+    if plan is None:
+        console.print(f"infeasible: there are no {found.what}; {found.remedy}")
+        return
     console.print(
-        f"infeasible: no plan fits {change.devices} devices; the nearest (tensor {plan.tensor}, pipeline "
+        f"infeasible: no plan fits; the nearest (tensor {plan.tensor}, pipeline "
         f"{plan.pipeline}, data {plan.data}, ZeRO {plan.zero}, recompute {plan.recompute}) is short by "
-        f"{words.size(found.short_bytes)} on stage {found.stage}"
+        f"{words.size(found.short_bytes)} on stage {found.stage}; {found.remedy}"
     )

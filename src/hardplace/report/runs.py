@@ -10,9 +10,9 @@ from pathlib import Path
 
 from rich.table import Table
 
+from hardplace.answers import Infeasible
 from hardplace.certificate import percent_at_most
 from hardplace.design.journal_rows import JournalSummary, evaluations
-from hardplace.design.partition.types import Infeasible
 from hardplace.design.types import Evaluation, Job, Outcome
 from hardplace.errors import BadInput
 from hardplace.report import text as words

@@ -10,7 +10,7 @@ from rich.table import Table
 from hardplace.report import style
 from hardplace.report.console import headed, screen
 from hardplace.report.rendering import rendered
-from hardplace.shapes.types import FIELDS, Alternative, Ranking
+from hardplace.shaping.types import FIELDS, Alternative, Ranking
 
 _HEADS = {"layers": "layers", "hidden": "hidden", "heads": "heads", "kv_heads": "KV", "head_dim": "head dim",
           "ffn": "MLP", "vocab": "vocabulary"}  # fmt: skip

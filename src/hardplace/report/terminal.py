@@ -6,7 +6,7 @@ import json
 
 from rich.table import Table
 
-from hardplace.design.partition.types import Infeasible
+from hardplace.answers import Infeasible
 from hardplace.design.types import Baseline, DesignResult, Evaluation
 from hardplace.hardware.phaze import name, tpuv4
 from hardplace.hardware.types import Budget, Chips, Setting
@@ -25,6 +25,11 @@ def infeasible_line(short: Infeasible) -> str:
         f"{short.what}: needs {format_quantity(short.needed, unit)}, "
         f"has {format_quantity(short.available, unit)}; {short.remedy}"
     )
+
+
+def show_infeasible(short: Infeasible) -> None:
+    """Print what is short, by how much, and what would mend it."""
+    screen(_WIDTH, soft_wrap=True).print(f"infeasible: {infeasible_line(short)}")
 
 
 def show(exploration: DesignResult) -> None:

@@ -32,10 +32,9 @@ class DecoderShape:
     """A decoder-only transformer. ffn: of a dense layer (0: none is). gated: three matrices (SwiGLU) and RMS norms.
 
     window: keys of sliding-window attention in every `window_every`-th layer; the others see all. predicted: extra
-    layers that predict further tokens (MTP), each with a head of its own. dropout: after attention and MLP.
-    fused_loss: the loss is one kernel that keeps the 16-bit logits, without an fp32 copy of them.
+    layers that predict further tokens (MTP), each with a head of its own.
 
-    hidden, heads, kv_heads, head_dim, ffn and vocab may be columns (arrays of one length, `hardplace.shapes`):
+    hidden, heads, kv_heads, head_dim, ffn and vocab may be columns (arrays of one length, `hardplace.shaping`):
     `block`, `embedding` and `head` of `decoder.py` are arithmetic on them, and give work whose sizes are columns.
     """
 
@@ -55,8 +54,6 @@ class DecoderShape:
     window: int = 0
     window_every: int = 1
     predicted: int = 0
-    dropout: bool = False
-    fused_loss: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +61,10 @@ class Degrees:
     """How a layer is divided: tensor with or without sequence, context, expert; experts are not cut by tensor.
 
     micro_batch: samples. flash: attention as one kernel. gradient_bytes: of a weight gradient's element in memory (4:
-    added up in fp32). activation_bytes: of an element. low: linear layers keep their inputs in 8 bits.
+    added up in fp32). activation_bytes: of an element. low: linear layers keep their inputs in 8 bits. dropout: after
+    attention and MLP. routing_launches: kernels that a mixture's routing launches in both passes. fused_dispatch:
+    tokens come permuted from the exchange (HybridEP). fused_experts: activation and casts in the experts' products.
+    fused_loss: the loss is one kernel that keeps the 16-bit logits, without an fp32 copy of them.
     """
 
     tensor: int = 1
@@ -76,6 +76,11 @@ class Degrees:
     gradient_bytes: int = 4
     activation_bytes: int = 2
     low: bool = False
+    dropout: bool = False
+    fused_loss: bool = False
+    routing_launches: int = 1
+    fused_dispatch: bool = False
+    fused_experts: bool = False
 
 
 LARGEST = 1 << 20

@@ -11,6 +11,7 @@ from hardplace.errors import BadInput, unknown
 from hardplace.files import read, read_json
 from hardplace.workload.operators import CAUSAL, TRANSPOSED, flops_of
 from hardplace.workload.types import ITEM_BYTES, Affine, Holder, Layer, Operator, OperatorKind, StorageRole, Workload
+from hardplace.workload.weights import weights_of_model
 
 _FOLDER = Path(__file__).parent / "catalogue"
 _SUFFIX = ".json.gz"
@@ -89,7 +90,10 @@ def check(workload: Workload) -> None:
     for number, layer in enumerate(workload.layers):
         _check_layer(layer, f"layers[{number}]")
     held = sum(workload.layers[index].parameters for index in workload.order)
+    _check_shared(workload)
     largest = max(layer.parameters for layer in workload.layers)
+    if workload.shared:
+        held = largest = weights_of_model(workload).elements
     if held:
         _require(
             largest <= workload.parameters <= _UNREACHED * held,
@@ -112,7 +116,6 @@ def check(workload: Workload) -> None:
         _require(sound, f"edges[{number}]", list(edge), "an output of its source and an input of its target")
     alone = set(range(len(workload.order))) - joined
     _require(len(workload.order) == 1 or not alone, "edges", sorted(alone)[:3], "every position of the order in one")
-    _check_shared(workload)
 
 
 def _check_shared(workload: Workload) -> None:

@@ -13,7 +13,7 @@ _FLOATS = {"float64", "float32", "bfloat16", "float16"}
 
 class WeightSizes(NamedTuple):
     """Weights of one rank, each of dense layers and of experts: elements with a gradient, elements without one, and
-    bytes of what is packed: quantised weights and their scales, which keep their own type."""
+    bytes of what is packed and keeps its own type: quantised weights, and buffers that stand for weights."""
 
     parameters: int = 0
     expert_parameters: int = 0
@@ -51,7 +51,8 @@ def weights_of_layer(layer: Layer) -> dict[int, WeightSizes]:
     found = {}
     for number, storage in enumerate(layer.storages):
         if storage.role is StorageRole.PARAMETER:
-            place = 0 if number in trained else 2 if dtypes.get(number, "float32") in _FLOATS else 4
+            plain = storage.parameters and dtypes.get(number, "float32") in _FLOATS
+            place = 0 if number in trained else 2 if plain else 4
             sizes = [0] * len(WeightSizes._fields)
             sizes[place + (number in experts)] = storage.bytes.constant if place == 4 else storage.parameters
             found[number] = WeightSizes(*sizes)

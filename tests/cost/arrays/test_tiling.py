@@ -123,3 +123,20 @@ def test_an_unfolded_convolution_reads_its_image_not_its_windows() -> None:
 @pytest.mark.parametrize("size", [1, 7])
 def test_a_buffer_below_one_element_of_each_holds_nothing(size: int) -> None:
     assert traffic(Matmul(batch=1, m=2, n=2, k=2), size, PRECISIONS["bf16"], False) == math.inf
+
+
+def test_tiles_are_searched_from_the_least_point_of_their_bound() -> None:
+    """Over every whole number of cuts the bound is least at the start or one before it: it is convex."""
+    from hardplace.cost.arrays.tiling import _Shape, _start, _tile_bound
+
+    random = np.random.default_rng(0)
+    m, n, k = (random.integers(2, 120, 400).astype(float) for _ in range(3))
+    size = random.integers(40, 4000, 400).astype(float)
+    shape = _Shape(m=m, n=n, k=k, left=m * k, right=k * n, size=size, operand=2, total=4, copies=2)
+    start = _start(shape)
+    every = np.stack([np.where(cuts <= n, _tile_bound(shape, np.full_like(n, cuts)), np.inf) for cuts in range(1, 120)])
+    least = every.min(axis=0)
+    found = np.minimum(_tile_bound(shape, start), _tile_bound(shape, np.maximum(start - 1.0, 1.0)))
+    some = np.isfinite(least)
+    assert some.any()
+    assert np.all(found[some] <= least[some] * (1 + 1e-9))

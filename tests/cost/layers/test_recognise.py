@@ -1,4 +1,4 @@
-"""Which recorded models are taken for dense decoders."""
+"""Which recorded models are taken for decoders."""
 
 from dataclasses import replace
 
@@ -9,8 +9,11 @@ from hardplace.cost.layers.fused import decoder_of
 from hardplace.workload.load import load
 
 
-@pytest.mark.parametrize("model", ["llama2-7b", "llama3-405b", "gpt3-175b", "qwen3-8b", "opt-6.7b"])
-def test_dense_decoders_have_a_shape_with_their_parameters(model):
+@pytest.mark.parametrize(
+    "model",
+    ["llama2-7b", "llama3-405b", "gpt3-175b", "qwen3-8b", "opt-6.7b", "mixtral-8x7b", "qwen3-30b-a3b", "deepseek-v3"],
+)
+def test_decoders_have_a_shape_with_their_parameters(model):
     workload = load(model)
     shape = decoder_of(workload)
     assert shape is not None
@@ -19,6 +22,6 @@ def test_dense_decoders_have_a_shape_with_their_parameters(model):
     )
 
 
-@pytest.mark.parametrize("model", ["bert-large", "t5-large", "mixtral-8x7b", "mamba2-2.7b", "resnet-50", "vit-l"])
+@pytest.mark.parametrize("model", ["bert-large", "t5-large", "mamba2-2.7b", "resnet-50", "vit-l"])
 def test_others_have_none(model):
     assert decoder_of(load(model)) is None

@@ -5,13 +5,13 @@ import re
 import numpy as np
 import pytest
 
-from hardplace.cli.estimate import estimated
 from hardplace.cost.arrays.machine import machine
 from hardplace.cost.arrays.timer import ArrayTimer
 from hardplace.cost.arrays.times import kernel_times
 from hardplace.cost.kernels.fusion import kernel_graph
 from hardplace.cost.layers.work import AttentionWork
 from hardplace.cost.one_chip.array_kernels import KernelCost, kernel_costs
+from hardplace.cost.one_chip.estimate import estimated
 from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import device, device_names
 from hardplace.hardware.device import Arrays

@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hardplace.cli.estimate import estimated, priced_on
 from hardplace.cost.gpu.attention import attention_s, attention_shapes
 from hardplace.cost.gpu.gemm import gemm_s, gemms
 from hardplace.cost.gpu.models import shipped
 from hardplace.cost.gpu.residual import corrected_s
 from hardplace.cost.layers.types import Layout
 from hardplace.cost.one_chip.array_kernels import KernelCost
+from hardplace.cost.one_chip.estimate import estimated, priced_on
 from hardplace.cost.one_chip.gpu_kernels import Gpu, gpu, gpu_kernel_costs
 from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import device, device_names

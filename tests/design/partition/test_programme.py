@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hardplace.answers import Infeasible
 from hardplace.design.partition.programme import feasible_shapes, place, shortage
-from hardplace.design.partition.types import Infeasible, PartitionProblem, PipelinePartition
+from hardplace.design.partition.types import PartitionProblem, PipelinePartition
 from hardplace.errors import BadInput
 from oracles_placement import best_s, devices, fits, load_s, memory_bytes, partitions
 from placement_problems import LAYER, problem_of

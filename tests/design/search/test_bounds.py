@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from hardplace.design.search.bounds import chain, linked
+from hardplace.design.exact.layer_kernels import LayerTimes
+from hardplace.design.partition.types import Replication
+from hardplace.design.search.bounds import BoundInputs, FeasiblePlans, batch_bound_s, chain, linked, shapes
 from hardplace.hardware.settings import HBM3
 from hardplace.workload.load import load
 from hardplace.workload.sharding import tensor_parallel
@@ -39,3 +41,56 @@ def test_the_ends_of_a_model_are_counted(model: str, ends: tuple[int, int]) -> N
     assert (links.sources, links.sinks) == ends
     assert links.hop_s > HBM3.cluster.levels[-1].latency_s
     assert links.counts.sum() == len(workload.order)
+
+
+@pytest.mark.parametrize(
+    ("stages", "hop_s", "recompute", "loads_s", "ends_s"),
+    [
+        (2, 1.0, False, (15.0, 17.0), (9.0, 18.0)),  # the mean, hops on both sides of the cut
+        (2, 0.0, True, (16.0, 16.8), (9.0, 18.0)),  # all but the last run their forward part again
+        (3, 0.0, False, (28 / 3, 14.0), (6.0, 14.0)),  # two of four layers of a kind lie in one stage
+        (4, 0.0, False, (8.0, 8.0), (6.0, 14.0)),
+        (1, 1.0, True, (28.0, 32.0), (18.0, 36.0)),
+    ],
+)
+def test_closed_forms_by_hand(
+    stages: int, hop_s: float, recompute: bool, loads_s: tuple[float, ...], ends_s: tuple[float, ...]
+) -> None:
+    """Four layers of one kind and two of another on two chips, ten rounds; ends: 0.1 s a byte, states on two shards."""
+    seconds = LayerTimes(
+        forward_s=np.array([[1.0, 2.0], [3.0, 1.0]]),
+        backward_s=np.array([[2.0, 5.0], [5.0, 1.0]]),
+        optimizer_s=np.array([[1.0, 2.0], [4.0, 20.0]]),
+    )
+    links = BoundInputs(
+        counts=np.array([4.0, 2.0]), reduced_bytes=np.array([10.0, 40.0]), once=np.array([4.0, 2.0]), own=np.ones(2),
+        hop_s=hop_s, sources=1.0, sinks=1.0,
+    )  # fmt: skip
+    one = FeasiblePlans(
+        stages=np.array([float(stages)]), rounds=np.array([10.0]), reduction_s_per_byte=np.array([0.1]),
+        latency_s=np.array([0.5]), shards=np.array([2.0]),
+    )  # fmt: skip
+    expected = [10 * load + end + 0.5 for load, end in zip(loads_s, ends_s, strict=True)]
+    assert batch_bound_s(seconds, links, recompute, one).tolist() == pytest.approx(expected)
+    # Known loads take the place of the closed form.
+    known = np.full((4, 2), 3.0)
+    assert batch_bound_s(seconds, links, recompute, one, known).tolist() == pytest.approx(
+        [30 + end + 0.5 for end in ends_s]
+    )
+
+
+def test_what_fits_is_the_most_replicas_half_as_many_and_the_best_of_all_fewer() -> None:
+    costs = {8: (0.8, 4.0), 4: (0.3, 3.0), 2: (0.2, 1.0), 1: (0.1, 5.0)}
+    feasible = [
+        (Replication(
+            data_parallel=degree, reduction_s_per_byte=per_byte, reduction_latency_s=latency_s,
+            boundary_s_per_byte=0.0, boundary_latency_s=0.0, optimizer_shards=degree,
+        ), 2)
+        for degree, (per_byte, latency_s) in costs.items()
+    ]  # fmt: skip
+    found = shapes(feasible, 8)
+    assert found.stages.tolist() == [2.0] * 3
+    assert found.rounds.tolist() == [2.0, 3.0, 5.0]  # micro-batches of a replica and one stage more
+    assert found.reduction_s_per_byte.tolist() == [0.8, 0.3, 0.1]
+    assert found.latency_s.tolist() == [4.0, 3.0, 0.0]  # one replica reduces nothing
+    assert found.shards.tolist() == [8.0, 4.0, 2.0]

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hardplace.answers import Infeasible
 from hardplace.branch_and_bound.front import Front
 from hardplace.branch_and_bound.loop import Deadline, Loop
 from hardplace.branch_and_bound.steps import Here
@@ -17,13 +18,14 @@ from hardplace.design.answer import answer, explored
 from hardplace.design.chip_set import best_chip_set
 from hardplace.design.exact.evaluator import InProcess
 from hardplace.design.goals import Combine, Goal, Objective
-from hardplace.design.partition.types import Infeasible
 from hardplace.design.question import Question
+from hardplace.design.search.blocks import scheduled
+from hardplace.design.search.candidates import ChipBlock
 from hardplace.design.search.explore import DesignSearch
 from hardplace.design.several_models import together
 from hardplace.design.types import DesignResult, SharedResult
 from hardplace.hardware.settings import HBM3, PHAZE, with_devices
-from hardplace.hardware.space import MemoryChoice
+from hardplace.hardware.space import AXES, MemoryChoice
 from hardplace.units import GIB
 from search_questions import OPEN, exhaustive, question, small_space
 
@@ -160,3 +162,16 @@ def test_gaps_and_bounds_are_printed_as_what_stays_true(score: float, times: flo
 def test_a_bound_of_twice_the_rate_is_a_hundred_percent() -> None:
     assert gap_of(1 / 2.0, 1 / 1.0) == 1.0
     assert percent_at_most(0.00500001) == "0.51\u00a0%"
+
+
+@pytest.mark.parametrize(("beyond", "priced"), [(0.5, False), (1.5, True)])
+def test_chips_beyond_the_gap_are_priced_and_those_within_it_are_not(beyond: float, priced: bool) -> None:
+    gap = 0.1
+    asked = question("opt-350m", micro_batches=(1,), recompute=(False,), tensor_parallel=(1,))
+    search = DesignSearch(question=asked, ends=StoppingRule(gap=gap))
+    scoring = search.scoring
+    places = np.zeros((len(AXES), 1), dtype=np.int64)
+    known = scoring.known(0, places, places)
+    best = float(scoring.vectors(known)[0, 0])
+    scoring.front = Front([((best / (1.0 + beyond * gap),), None)])
+    assert bool(scheduled(scoring, ChipBlock(0, places, known), lambda: None).priced) == priced

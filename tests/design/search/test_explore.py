@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hardplace.answers import Infeasible
 from hardplace.branch_and_bound.types import Progress, Stop, StoppingRule
 from hardplace.design.answer import answer, frontier
 from hardplace.design.chip_set import best_chip_set
 from hardplace.design.goals import Combine, Goal, Objective
-from hardplace.design.partition.types import Infeasible
 from hardplace.design.search.explore import DesignSearch
 from hardplace.design.several_models import together
 from hardplace.design.types import DesignResult, ParetoResult, SharedResult
@@ -372,14 +372,14 @@ def test_an_interrupt_while_models_are_searched_alone_is_raised_at_once() -> Non
 
 
 def test_own_bests_that_are_not_proven_are_said_to_be() -> None:
-    one, other = small("bert-large"), small("gpt2-xl")
+    one, other = small("opt-350m"), small("gpt2-xl")
     goal = replace(one.goal, weights=(1.0, 1.0), norms=(1.0, 1.0))
     found = together(
         replace(one, workloads=(*one.workloads, *other.workloads), goal=goal), StoppingRule(gap=0.0, evaluations=1)
     )
     assert isinstance(found, SharedResult)
     (said,) = [note for note in found.notes if "own best" in note]
-    assert said.startswith("bert-large: evaluations spent")
+    assert said.startswith("opt-350m: evaluations spent")
 
 
 def test_a_frontier_names_what_its_points_reach() -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hardplace.answers import Infeasible
 from hardplace.branch_and_bound.types import StoppingRule
-from hardplace.design.partition.types import Infeasible
 from hardplace.design.question import Question
 from hardplace.design.strategies import phaze, wham
 from hardplace.design.strategies.compare import STRATEGIES, compare

@@ -64,6 +64,9 @@ def read(arguments, folder: Path, devices: int) -> dict:
         "kv_heads": config.num_query_groups,
         "experts": config.num_moe_experts,
         "overlap": [args.overlap_grad_reduce, args.overlap_param_gather],
+        "dispatcher": [args.moe_token_dispatcher_type, args.moe_flex_dispatcher_backend],
+        "beside": [args.tp_comm_overlap, args.overlap_moe_expert_parallel_comm],
+        "graphs": args.cuda_graph_impl,
         "order": "tp-cp-ep-pp-dp" if args.use_tp_pp_dp_mapping else "tp-cp-ep-dp-pp",
     }
 

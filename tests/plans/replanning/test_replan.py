@@ -1,6 +1,7 @@
 """Plans to go on with: exact over their space, and sane when devices, links and horizon change."""
 
 import itertools
+import random
 from dataclasses import replace
 
 import pytest
@@ -19,6 +20,7 @@ from hardplace.plans.replanning.state import ModelState, spread_of
 from hardplace.plans.replanning.variants import RisingPlans
 from hardplace.workload.load import load
 from hardplace.workload.types import Recompute
+from oracles_plans import short_model, with_shared
 
 CHIP, NODE = gpu("a100-80gb-sxm"), node("dgx-a100")
 SMALL = load("opt-350m")
@@ -72,6 +74,21 @@ def test_plans_come_in_rising_order_and_none_is_left_out(devices: int, batch: in
     assert len(got) == len(expected) > 100
     assert [one.step_s for one in got] == pytest.approx(sorted(one.step_s for one in expected), rel=1e-12)
     assert {one.plan for one in got} == {one.plan for one in expected}
+
+
+@pytest.mark.parametrize("seed", [1, 4])
+def test_plans_of_layers_that_share_weights_come_in_rising_order(seed: int) -> None:
+    """Their seconds are those of `estimate`: what layers share counts once a stage, and stages add it up."""
+    workload = with_shared(short_model("bert-base", 5), random.Random(seed))
+    running = replace(RUNNING, global_batch=8, data=1)
+    got = list(RisingPlans(AvailableDevices(workload, CHIP, NODE, running, 4)).rising())
+    assert [one.step_s for one in got] == sorted(one.step_s for one in got)
+    assert len({one.plan.pipeline for one in got}) > 2
+    state = ModelState(workload)
+    spread = spread_of(got[0], len(workload.order))
+    moved = moves(state.parts(got[0].plan, got[0].plan), spread, spread, standing(got[0].devices, 4, frozenset(), 0), 4)
+    assert (moved.moved_bytes, moved.checkpoint_bytes) == (0.0, 0.0)
+    assert moved.kept_bytes == moved.needed_bytes > 0.0
 
 
 def test_partly_filled_nodes_are_priced_as_they_are() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from hardplace.cost.layers.recognise import shape_of_workload
 from hardplace.errors import BadInput
-from hardplace.shapes.types import FIELDS
+from hardplace.shaping.types import FIELDS
 from hardplace.workload.load import check, load
 from hardplace.workload.reshaping.reshape import Reshaping
 

@@ -69,7 +69,10 @@ class Builder:
     def expert_linear(self, copies: int, outputs: int, inputs: int, held: int) -> None:
         """Add a linear layer of each of the rank's `held` experts for so many copies of tokens; its inputs are kept."""
         rows, size = max(1, copies // held), self.degrees.activation_bytes
-        one, input_gradient, weight_gradient = _linear(rows, outputs, inputs, self.degrees, experts=held)
+        one, input_gradient, weight_gradient = (
+            replace(product, cast=not self.degrees.fused_experts)
+            for product in _linear(rows, outputs, inputs, self.degrees, experts=held)
+        )
         self.add([one], [input_gradient, weight_gradient], self.kept_share * 1.0 * size * copies * inputs)
         self.expert_parameters += held * outputs * inputs
         self._hold(2.0 * held * outputs * inputs + size * float(copies) * (outputs + inputs))
@@ -79,10 +82,19 @@ class Builder:
         self.widest_bytes = np.maximum(self.widest_bytes, size_bytes)
 
     def moved(
-        self, kind: Stream, forward_bytes: float, backward_bytes: float, row: int = 0, saved_bytes: float = 0.0
+        self,
+        kind: Stream,
+        forward_bytes: float,
+        backward_bytes: float,
+        row: int = 0,
+        saved_bytes: float = 0.0,
+        launches: int = 1,
     ) -> None:
-        """Add a kernel that moves so many bytes forward and backward; row: elements of one reduction."""
-        forward, backward = (StreamWork(kind=kind, bytes=one, row=row) for one in (forward_bytes, backward_bytes))
+        """Add a kernel that moves so many bytes forward and backward; row: elements of one reduction; launches: kernels
+        that it stands for in each pass."""
+        forward, backward = (
+            StreamWork(kind=kind, bytes=one, row=row, launches=launches) for one in (forward_bytes, backward_bytes)
+        )
         self.add([forward], [backward], saved_bytes)
 
     def norm(self) -> None:

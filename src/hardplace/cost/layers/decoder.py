@@ -114,19 +114,22 @@ def _mixture(b: Builder) -> None:
     copies = tokens * moe.chosen
     held = moe.count // degrees.expert
     b.linear(tokens, moe.count, width, low=False)
-    moved = 2.0 * size * copies * width
-    b.moved(Stream.DISPATCH, moved, moved)
+    moved = (1.0 if degrees.fused_dispatch else 2.0) * size * copies * width
+    some = max(1, degrees.routing_launches // 4)  # of both passes, before and after the experts
+    b.moved(Stream.DISPATCH, moved, moved, launches=some)
     whole = 1.0 * size * copies * width
     to_all = CollectiveWork(collective=Collective.ALL_TO_ALL, bytes=whole, group=Group.EXPERT, copies=moe.chosen)
     if degrees.expert > 1:
         b.add([to_all], [to_all])
     matrices, act = 2 if shape.gated else 1, 1.0 * size * copies * moe.ffn
     b.expert_linear(copies, matrices * moe.ffn, width, held)
-    b.moved(Stream.ELEMENTWISE, (matrices + 1) * act, (2 * matrices + 1) * act, saved_bytes=matrices * act)
+    apart = 0.0 if degrees.fused_experts else 1.0
+    moved_act = apart * (matrices + 1) * act, apart * (2 * matrices + 1) * act
+    b.moved(Stream.ELEMENTWISE, *moved_act, saved_bytes=matrices * act)
     b.expert_linear(copies, width, moe.ffn, held)
     if degrees.expert > 1:
         b.add([to_all], [to_all])
-    b.moved(Stream.DISPATCH, moved, moved, saved_bytes=whole)
+    b.moved(Stream.DISPATCH, moved, moved, saved_bytes=whole, launches=some)
     if moe.shared_ffn:
         _dense(b, moe.shared_ffn, b.tokens, degrees.tensor)
 
@@ -158,7 +161,7 @@ def block(shape: DecoderShape, degrees: Degrees, recompute: Recompute, number: i
     out = 1.0 * degrees.activation_bytes * b.local * shape.hidden
     forward = tuple(b.forward)
     saved, working = b.saved_bytes, 0.0
-    if shape.dropout:
+    if degrees.dropout:
         saved += 2.0 * b.local * shape.hidden  # masks of two, 1 byte each
     # products' inputs: norms' outputs are kept too (the shard, gathered again in the backward pass)
     saved += 2.0 * b.kept_share * out
@@ -230,7 +233,7 @@ def head(shape: DecoderShape, degrees: Degrees) -> LayerWork:
         parameters=b.parameters,
         expert_parameters=0,
         saved_bytes=1.0 * degrees.activation_bytes * 2 * b.local * shape.hidden,
-        logits_bytes=((0.0 if shape.fused_loss else 4.0) + degrees.activation_bytes) * logits,
+        logits_bytes=((0.0 if degrees.fused_loss else 4.0) + degrees.activation_bytes) * logits,
         working_bytes=b.widest_bytes,
         output_bytes=0.0,
     )

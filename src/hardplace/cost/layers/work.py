@@ -15,7 +15,7 @@ class GemmWork:
     """batch independent products of (m x k) and (k x n); grouped: of a mixture of experts.
 
     output_bytes: moved for an element of the result, as `hardplace.cost.gpu.gemm.Gemms` has it. low: the plan's low
-    precision (fp8) applies: a linear layer, not a head or a router.
+    precision (fp8) applies: a linear layer, not a head or a router. cast: by kernels of their own, where it applies.
     """
 
     m: int
@@ -26,6 +26,7 @@ class GemmWork:
     output_bytes: float = 2.0
     low: bool = True
     grouped: bool = False
+    cast: bool = True
 
     @property
     def flops(self) -> float:
@@ -63,11 +64,12 @@ class AttentionWork:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamWork:
-    """A kernel that only moves bytes; row: elements of one reduction."""
+    """A kernel that only moves bytes; row: elements of one reduction. launches: kernels that it stands for."""
 
     kind: Stream
     bytes: float
     row: int = 0
+    launches: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

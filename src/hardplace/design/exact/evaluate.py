@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from hardplace.answers import Infeasible
 from hardplace.cost.types import Engine
 from hardplace.design.exact.layer_kernels import scheduled_seconds
 from hardplace.design.exact.partition_problem import placement_problem
 from hardplace.design.partition.programme import place
-from hardplace.design.partition.types import Infeasible, PartitionProblem, PipelinePartition, Replication, Stage
+from hardplace.design.partition.types import PartitionProblem, PipelinePartition, Replication, Stage
 from hardplace.design.types import Cause, Evaluation, LayerSchedule, PhaseSchedule, PlanFamily
 from hardplace.hardware.types import Accelerator, Setting
 from hardplace.workload.types import Shard, Workload

@@ -87,6 +87,7 @@ def _shared(
             SharedLoad(
                 layers=one.layers,
                 gradient_bytes=gradient_bytes,
+                added_bytes=float(setting.optimizer.gradient_bytes * trained),
                 state_bytes=state_bytes,
                 sharded_state_bytes=sharded_bytes,
                 optimizer_s=float(seconds.optimizer_s[index, 0]) * trained / all_trained if trained else 0.0,

@@ -90,7 +90,7 @@ def ends_s(case: PartitionCase, which: int, stages: int, start: int | slice = sl
     found = reduction_s + case.sums.optimizer_s[start] / one.optimizer_shards
     for held, parted in zip(case.variant.shared, case.sums.parted, strict=True):
         others = min(stages, len(set(held.layers))) - 1
-        if others > 0 and held.gradient_bytes:
-            byte_s = one.boundary_s_per_byte * held.gradient_bytes / (others + 1)
+        if others > 0 and held.added_bytes:
+            byte_s = one.boundary_s_per_byte * held.added_bytes / (others + 1)
             found = found + parted[start] * (2.0 * others * (byte_s + one.boundary_latency_s))
     return np.asarray(found)

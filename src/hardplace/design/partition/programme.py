@@ -11,15 +11,9 @@ import math
 
 import numpy as np
 
+from hardplace.answers import Infeasible
 from hardplace.design.partition.cases import PartitionCase, cases_of, ends_s
-from hardplace.design.partition.types import (
-    Charge,
-    Infeasible,
-    PartitionProblem,
-    PipelinePartition,
-    Replication,
-    Stage,
-)
+from hardplace.design.partition.types import Charge, PartitionProblem, PipelinePartition, Replication, Stage
 from hardplace.ndtypes import Bools, Floats
 
 _Front = dict[int, Floats]  # tensor-parallel stages -> least bottleneck from each downset to the end

@@ -36,10 +36,12 @@ class LayerLoad:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharedLoad:
     """What several layers count that a stage holds once. layers: indices into the variant's layers, one as often as it
-    counts it; the rest as `LayerLoad` has it, of one of them. Stages that hold it add up its gradient among them."""
+    counts it; the rest as `LayerLoad` has it, of one of them. added_bytes: of its gradient, which the stages that hold
+    it add up."""
 
     layers: tuple[int, ...]
     gradient_bytes: float
+    added_bytes: float
     state_bytes: float
     sharded_state_bytes: float
     optimizer_s: float
@@ -122,14 +124,3 @@ class PipelinePartition:
     def devices(self) -> int:
         """Devices in use."""
         return self.data_parallel * sum(stage.devices for stage in self.stages)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Infeasible:
-    """No plan exists: the quantity that is short at the least demanding point, and what would mend it."""
-
-    what: str
-    needed: float
-    available: float
-    unit: str
-    remedy: str

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hardplace.answers import Infeasible
 from hardplace.branch_and_bound.loop import Ended
 from hardplace.branch_and_bound.types import Stop
-from hardplace.design.partition.types import Infeasible
 from hardplace.design.search.candidates import Reached, ReachedPlan, Refinement
 from hardplace.design.search.regions import chips_of_section
 from hardplace.design.search.scoring import Scoring

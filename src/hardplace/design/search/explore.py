@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from hardplace.answers import Infeasible
 from hardplace.branch_and_bound.front import Front, Scores
 from hardplace.branch_and_bound.loop import Deadline, Ended, Loop, TimeUp
 from hardplace.branch_and_bound.types import Progress, Stop, StoppingRule
 from hardplace.design.chip_set import best_chip_set
 from hardplace.design.exact.evaluator import ChipEvaluator, in_process
 from hardplace.design.goals import Combine, Objective
-from hardplace.design.partition.types import Infeasible
 from hardplace.design.question import Question
 from hardplace.design.search import single as ones
 from hardplace.design.search.blocks import first_of, scheduled

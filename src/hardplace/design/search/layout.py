@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from hardplace.answers import Infeasible
 from hardplace.design.exact.layer_kernels import LayerKernels, LayerTimes, kernels_of
 from hardplace.design.exact.partition_problem import families, placement_problem, replications
 from hardplace.design.partition.programme import feasible_shapes, shortage
-from hardplace.design.partition.types import Infeasible, PartitionProblem, Replication
+from hardplace.design.partition.types import PartitionProblem, Replication
 from hardplace.design.search.bounds import BoundInputs, FeasiblePlans, chain, shapes
 from hardplace.design.search.least_work import KernelWork, network_s, work
 from hardplace.design.search.sections import Section

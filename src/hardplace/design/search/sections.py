@@ -7,8 +7,8 @@ from itertools import product
 
 import numpy as np
 
+from hardplace.answers import Infeasible
 from hardplace.design.goals import Costs
-from hardplace.design.partition.types import Infeasible
 from hardplace.hardware.bill import Energies
 from hardplace.hardware.blueprint import Blueprint
 from hardplace.hardware.chip_pricer import ChipPricer, Preset

@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from hardplace.answers import Infeasible
 from hardplace.branch_and_bound.front import Scores
 from hardplace.design.exact.layer_kernels import LayerTimes
 from hardplace.design.goals import Costs
 from hardplace.design.partition.programme import place
-from hardplace.design.partition.types import Infeasible, PipelinePartition
+from hardplace.design.partition.types import PipelinePartition
 from hardplace.design.search.candidates import ChipCandidate, LayerBounds, Reached, ReachedPlan, Refinement
 from hardplace.design.search.layout import group_of
 from hardplace.design.search.scoring import FamilyBounds, Scoring

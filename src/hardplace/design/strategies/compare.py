@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from types import MappingProxyType
 
+from hardplace.answers import Infeasible
 from hardplace.branch_and_bound.types import StoppingRule
 from hardplace.design.answer import evaluated, explored
-from hardplace.design.partition.types import Infeasible
 from hardplace.design.question import Question
 from hardplace.design.search.candidates import SearchOutcome
 from hardplace.design.search.explore import DesignSearch

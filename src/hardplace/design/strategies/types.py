@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import ClassVar
+
+from hardplace.answers import Answer
 
 
 class End(StrEnum):
@@ -53,8 +56,8 @@ class Certified:
     way: tuple[Point, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Comparison(Answer):
     """Strategies beside the certified search, on one question; limits that are None were not given."""
 
     version: str
@@ -68,3 +71,5 @@ class Comparison:
     limit_evaluations: int | None
     certified: Certified
     trials: tuple[Trial, ...]
+
+    ROWS: ClassVar[str] = "trials"

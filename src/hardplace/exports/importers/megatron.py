@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hardplace.cost.layers.software import Dispatcher, Graphs
 from hardplace.errors import BadInput
 from hardplace.exports.importers.found import Answers, ImportedPlan, asked, count, divided, plan_of
 from hardplace.exports.layout import parse_layout
@@ -32,11 +33,9 @@ _BESIDE = re.compile(
 # What flags that a plan has no word for would change.
 _CHANGES = {
     "--moe-grouped-gemm": "experts' products in one kernel: less time a step",
-    "--tp-comm-overlap": "tensor exchange beside products: less time a step",
     "--no-overlap-p2p-communication": "hops between stages wait: more time a step",
     "--overlap-p2p-communication-warmup-flush": "hops of filling and draining hide: less time a step",
     "--defer-embedding-wgrad-compute": "embedding gradients fill the bubble: less time a step",
-    "--cross-entropy-loss-fusion": "logits are kept once: less memory",
     "--cpu-offloading": "activations move to the host: less memory, more time",
     "--distribute-saved-activations": "kept activations are divided over tensor: less memory",
     "--moe-expert-capacity-factor": "tokens beyond it are dropped: less time a step",
@@ -47,7 +46,6 @@ _CHANGES = {
     "--fp8-param-gather": "weights are gathered in 8 bits: less traffic",
     "--microbatch-group-size-per-virtual-pipeline-stage": "another order of chunks: other time and memory",
     "--delay-wgrad-compute": "weight gradients come later: other time a step",
-    "--overlap-moe-expert-parallel-comm": "expert exchange hides: less time a step",
 }
 _READ = {
     "--num-layers", "--encoder-num-layers", "--tensor-model-parallel-size", "--pipeline-model-parallel-size",
@@ -63,7 +61,9 @@ _READ = {
     "--exp-avg-dtype", "--exp-avg-sq-dtype", "--optimizer-cpu-offload", "--optimizer-offload-fraction",
     "--grad-reduce-in-bf16", "--overlap-grad-reduce", "--overlap-param-gather", "--attention-backend",
     "--use-flash-attn", "--cp-comm-type", "--use-tp-pp-dp-mapping", "--recompute-activations",
-    "--torch-fsdp2-no-reshard-after-forward",
+    "--torch-fsdp2-no-reshard-after-forward", "--tp-comm-overlap", "--overlap-moe-expert-parallel-comm",
+    "--cross-entropy-loss-fusion", "--cuda-graph-impl", "--cuda-graph-scope", "--moe-token-dispatcher-type",
+    "--moe-flex-dispatcher-backend", "--moe-enable-deepep",
 }  # fmt: skip
 
 
@@ -123,6 +123,11 @@ def from_megatron(path: Path, answers: Answers) -> ImportedPlan:
         "overlap": "--overlap-grad-reduce" in flags,
         "flash": flags.get("--attention-backend", "auto") not in ("unfused", "local"),
         "offload": "--optimizer-cpu-offload" in flags,
+        "tensor_overlap": "--tp-comm-overlap" in flags,
+        "expert_overlap": "--overlap-moe-expert-parallel-comm" in flags,
+        "fused_loss": "--cross-entropy-loss-fusion" in flags,
+        "dispatcher": _dispatcher(flags),
+        "graphs": _graphs(flags),
         **_stages(reader, degrees["pipeline"]),
         **_numerics(flags),
     }
@@ -223,6 +228,22 @@ def _numerics(flags: Mapping[str, str]) -> dict[str, Any]:
         precision is Format.FP16 and "--accumulate-allreduce-grads-in-fp32" not in flags
     )
     return {"optimizer": optimizer, "precision": precision, "gradient": "bf16" if short else "fp32"}
+
+
+def _dispatcher(flags: Mapping[str, str]) -> Dispatcher:
+    """Return how tokens reach experts; gathered by all, which a plan has no word for, is taken as all-to-alls."""
+    if flags.get("--moe-token-dispatcher-type") == "flex" or "--moe-enable-deepep" in flags:
+        return Dispatcher(flags.get("--moe-flex-dispatcher-backend", "deepep"))
+    return Dispatcher.ALL_TO_ALL
+
+
+def _graphs(flags: Mapping[str, str]) -> Graphs:
+    kind, scope = flags.get("--cuda-graph-impl", "none"), flags.get("--cuda-graph-scope", "full")
+    if kind == "none":
+        return Graphs.NONE
+    if scope == "full_iteration":
+        return Graphs.FULL
+    return Graphs.LAYER if scope in ("", "full") else Graphs.PARTIAL
 
 
 def _sharding(reader: _Flags, replicas: int) -> dict[str, Any]:

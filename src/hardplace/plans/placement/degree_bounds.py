@@ -149,7 +149,7 @@ def may_fit(weights: LightestLayer, layers: int, plan: Plan, memory_bytes: Seque
     again = 0 if plan.recompute is Recompute.NONE else plan.recompute_layers or layers
     for stage, memory in enumerate(memory_bytes):
         flight = in_flight(stage, plan.pipeline, plan.micro_batches, plan.virtual, plan.schedule)
-        kept = flight * (1.0 + plan.fragmentation)
+        kept = flight * (1.0 + plan.lost_share)
         free = memory - base
         plain, eased = layer + kept * weights.saved_bytes, layer + kept * weights.eased_bytes
         count = math.floor(free / eased + 1e-9) if eased > 0 else layers

@@ -116,7 +116,7 @@ class Divisions:
         return estimate_plan(chain, plan, fleet, self._known[id(fleet)])
 
     def _fleet(self, base: Plan) -> Fleet:
-        key = (base.precision, base.flash)
+        key = (base.precision, base.flash, base.backend, base.ways)
         if key not in self._fleets:
             self._fleets[key] = fleet_of(self.inventory, base)
         return self._fleets[key]

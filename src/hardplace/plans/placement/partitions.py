@@ -121,7 +121,7 @@ class PlanPartitions:
 
     def _end_s(self, one: Stages, here: Ints) -> Floats:
         """Return the end of the step of stages, with the gradients that they share with others."""
-        return np.asarray(one.end_s(self.plan, here, self._ends) + one.tied_s(self._ties_s, here))
+        return np.asarray(one.end_s(self.plan, here, self._ends) + one.sharing.tied_s(self._ties_s, here))
 
     def _spread(self, one: Stages, here: Ints, values: Floats) -> Floats:
         """Return values of stages as a matrix over pairs of cuts, inf elsewhere."""

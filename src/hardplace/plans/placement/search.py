@@ -12,8 +12,12 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
-from hardplace.certificate import gap_of
+from hardplace.answers import Answer
+from hardplace.branch_and_bound.loop import Deadline
+from hardplace.branch_and_bound.types import Stop
+from hardplace.certificate import Certificate, gap_of
 from hardplace.errors import BadInput
 from hardplace.plans.estimate import PlanEstimate, estimate_plan
 from hardplace.plans.placement.divisions import DegreeChoice, Divisions, Inventory
@@ -26,9 +30,9 @@ BEST = 10
 MOST_CUTS = 1000  # partitions of one plan that are priced in search of a better one
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlacementResult:
-    """The best plans, fastest first, and the certificate.
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class PlacementResult(Answer):
+    """The best plans, fastest first, and the certificate. node_devices: of a node, as launchers start processes there.
 
     bound_s: no plan of the space is faster. considered: plans before their stages are cut; of them short of memory,
     discarded by their bounds, priced (with so many ways to cut). cuts_left: of plans after the first not all ways to
@@ -44,11 +48,29 @@ class PlacementResult:
     cuts: int
     cuts_left: bool
     stopped: bool
+    stop: Stop = Stop.OPTIMAL
+    seconds: float | None = None
+    model: str = ""
+    node_devices: int = 1
+
+    ROWS: ClassVar[str] = "best"
 
     @property
     def gap(self) -> float:
         """By what share more samples/s than the best plan's another one could have at most; 0: it is the optimum."""
         return gap_of(1.0 / self.best[0].step_s, 1.0 / self.bound_s if self.bound_s > 0.0 else math.inf)
+
+    @property
+    def certificate(self) -> Certificate:
+        """The proof that nothing searched is better than its bound."""
+        return Certificate(
+            score=self.best[0].plan.global_batch / self.best[0].step_s,
+            bound=self.best[0].plan.global_batch / self.bound_s if self.bound_s > 0.0 else math.inf,
+            unit="samples/s",
+            stop="cuts left" if self.stop is Stop.OPTIMAL and self.gap > 1e-9 else self.stop.value,
+            considered=self.considered,
+            seconds=self.seconds,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +105,12 @@ def _name(plan: Plan) -> Plan:
 
 
 class PlanSearch:
-    """One search; watch: told (considered, left in the heap, best seconds, bound) at each step; most: plans to keep."""
+    """One search.
+
+    watch: told (considered, left in the heap, best seconds, bound) at each step. most: plans to keep. gap: the search
+    ends when no plan can have more samples/s than the best by more than this share; 0: when the list of the best is
+    proven. seconds: of wall time, after which it ends with what was found.
+    """
 
     def __init__(
         self,
@@ -92,7 +119,10 @@ class PlanSearch:
         space: PlanSpace,
         watch: Callable[[int, int, float, float], None] | None = None,
         most: int = BEST,
+        gap: float = 0.0,
+        seconds: float | None = None,
     ) -> None:
+        self._gap, self._deadline = gap, Deadline(limit_s=seconds)
         self.divided, self.space, self.watch, self.most = Divisions(workload, inventory, space), space, watch, most
         self.best: list[_Found] = []
         self.considered = self.short = self.priced = self.cut_count = 0
@@ -105,7 +135,7 @@ class PlanSearch:
     def run(self) -> PlacementResult | None:
         """Return the best plans; None if none fits. Raises BadInput if no degrees suit the model and the devices."""
         check(self.space, self.divided.shape, sum(count for _, _, count in self.divided.inventory))
-        stopped = False
+        stopped: Stop | None = None
         try:
             for cell in self.divided.cells():
                 self._enter(cell)
@@ -113,15 +143,26 @@ class PlanSearch:
                 raise BadInput(self.divided.refused) if self.divided.refused else self.nothing()
             while self._heap and self._heap[0][0] < self.limit_s:
                 self._taken_s = self._heap[0][0]  # first: an interrupt may come between any two steps
+                if self._near(self._taken_s):
+                    stopped = Stop.GAP
+                    break
+                if self._deadline.over and self.best:
+                    stopped = Stop.SECONDS
+                    break
                 one = heapq.heappop(self._heap)[2]
                 self._tell(self._taken_s)
                 self._refine(self._taken_s, one)
-            self._taken_s = math.inf
+            if stopped is None:
+                self._taken_s = math.inf
         except KeyboardInterrupt:  # what was being refined is open, with the bound that it had
             if not self.best:
                 raise
-            stopped = True
+            stopped = Stop.INTERRUPTED
         return self._answer(stopped) if self.best else None
+
+    def _near(self, bound_s: float) -> bool:
+        """Return whether the best plan is within the gap of what is left."""
+        return self._gap > 0.0 and bool(self.best) and gap_of(1.0 / self.best[0].step_s, 1.0 / bound_s) <= self._gap
 
     def _refine(self, bound_s: float, one: DegreeChoice | _Variant | _Bounded) -> None:
         """Take what is most promising one step further: collectives, schedules, ways to cut, sharding, price."""
@@ -246,7 +287,7 @@ class PlanSearch:
                 else:
                     yield plan
 
-    def _answer(self, stopped: bool) -> PlacementResult:
+    def _answer(self, stopped: Stop | None) -> PlacementResult:
         estimates = []
         for one in self.best:
             estimates.append(estimate_plan(one.family.chain, one.family.planned(one.cut), one.family.fleet))
@@ -260,7 +301,9 @@ class PlanSearch:
             priced=self.priced,
             cuts=self.cut_count,
             cuts_left=self.cuts_left,
-            stopped=stopped,
+            stopped=stopped in (Stop.INTERRUPTED, Stop.SECONDS),
+            stop=stopped or Stop.OPTIMAL,
+            seconds=self._deadline.elapsed_s,
         )
 
     def nothing(self) -> BadInput:

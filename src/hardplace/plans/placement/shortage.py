@@ -3,46 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from hardplace.answers import Remedy
 from hardplace.errors import BadInput
 from hardplace.hardware.device import Device, Node
 from hardplace.plans.estimate import PlanEstimate
+from hardplace.plans.infeasible import PlanInfeasible
 from hardplace.plans.pipeline import in_flight
 from hardplace.plans.placement.divisions import Inventory
 from hardplace.plans.placement.search import PlacementResult, PlanSearch
 from hardplace.plans.placement.space import PlanSpace, recomputes, schedules
-from hardplace.plans.plan import OptimizerKind, Plan
+from hardplace.plans.plan import OptimizerKind
 from hardplace.workload.types import Recompute, Workload
 
 REMEDIES = 3
 _EASES = (Recompute.NONE, Recompute.SELECTIVE, Recompute.FULL)  # the more is recomputed, the less is kept
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Remedy:
-    """A change that makes the model fit, and the step it then takes."""
-
-    what: str
-    step_s: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Short:
-    """No plan fits: of those that hold least, the nearest, its stage (from 0) that is short, by how many bytes, and the
-    cheapest changes that would mend it: first those that cost no device."""
-
-    nearest: Plan
-    stage: int
-    short_bytes: float
-    considered: int
-    remedies: tuple[Remedy, ...]
-
-
 def placed_or_short(
     workload: Workload, inventory: Inventory, space: PlanSpace, search: PlanSearch | None = None
-) -> PlacementResult | Short:
+) -> PlacementResult | PlanInfeasible:
     """Return the best plans, or what is short and what would mend it. Raises BadInput as `PlanSearch.run` does."""
     search = search or PlanSearch(workload, inventory, space)
     found = search.run()
@@ -55,10 +37,14 @@ def placed_or_short(
     if nearest is None:
         raise search.nothing()
     over = _over_bytes(nearest)
-    return Short(
+    stage = over.index(max(over))
+    return PlanInfeasible(
+        what=f"memory of stage {stage} of the nearest plan",
+        needed=nearest.memory[stage].total_bytes,
+        available=nearest.memory_bytes[stage],
+        unit="bytes",
         nearest=nearest.plan,
-        stage=over.index(max(over)),
-        short_bytes=max(over),
+        stage=stage,
         considered=search.considered,
         remedies=tuple(_remedies(workload, inventory, space)),
     )

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from hardplace.cost.collectives import Ring, parts
 from hardplace.errors import BadInput, unknown
@@ -21,6 +21,16 @@ LONG_SEQUENCE = 16384  # tokens from which context parallelism is searched
 MICRO_BATCHES = (1, 2, 4, 8, 16)  # samples
 _CONTEXTS = (1, 2, 4, 8, 16)
 _NUMERICS = ("precision", "optimizer", "gradient", "offload", "overlap", "flash", "fragmentation", "reserve_bytes")
+_WAYS = (
+    "software",
+    "backend",
+    "dispatcher",
+    "graphs",
+    "tensor_overlap",
+    "expert_overlap",
+    "fused_experts",
+    "fused_loss",
+)  # how a plan is run
 _SEARCHED = (
     "tensor",
     "sequence",
@@ -72,8 +82,9 @@ class PlanSpace:
     def bases(self) -> list[Plan]:
         """Return plans of degree 1 for every combination of what changes numerics or is usually fixed."""
         whole = Plan(global_batch=self.global_batch)
-        choices = [self.of(name, (getattr(whole, name),)) for name in _NUMERICS]
-        return [replace(whole, **dict(zip(_NUMERICS, chosen, strict=True))) for chosen in itertools.product(*choices)]
+        names = (*_NUMERICS, *_WAYS)
+        choices = [self.of(name, (getattr(whole, name),)) for name in names]
+        return [replace(whole, **dict(zip(names, chosen, strict=True))) for chosen in itertools.product(*choices)]
 
 
 def fixed(asked: Sequence[str]) -> dict[str, tuple[Any, ...]]:
@@ -84,16 +95,38 @@ def fixed(asked: Sequence[str]) -> dict[str, tuple[Any, ...]]:
         name, equals, values = text.partition("=")
         if not equals or not values:
             raise BadInput("fixed", text, "NAME=VALUE or NAME=VALUE,VALUE, such as tensor=8 or zero=1,3")
-        if name not in (*_SEARCHED, *_NUMERICS):
-            raise unknown("dimension", name, (*_SEARCHED, *_NUMERICS))
+        if name not in (*_SEARCHED, *_NUMERICS, *_WAYS):
+            raise unknown("dimension", name, (*_SEARCHED, *_NUMERICS, *_WAYS))
         if name in found:
             raise BadInput("fixed", text, f"each dimension once, with all its values: {name}=VALUE,VALUE")
-        kind = Dimension if name == "order" else kinds[name]
+        kind = Dimension if name == "order" else _kind(kinds[name])
         found[name] = tuple(dict.fromkeys(_value(name, one, kind) for one in values.split(",")))
         for value in found[name]:
             if expected := expected_of(name, value):
                 raise BadInput("fixed", f"{name}={value}", expected)
     return found
+
+
+def fixed_of(held: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+    """Return what dimensions are held to, from values by name: {"tensor": (1, 2), "zero": 3}; BadInput as `fixed`."""
+
+    def text(value: Any) -> str:
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        return "-".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+
+    def values(name: str, given: Any) -> Sequence[Any]:
+        one = not isinstance(given, tuple | list) or (
+            name == "order" and isinstance(given[0], str) and "-" not in given[0]
+        )
+        return (given,) if one else given
+
+    return fixed([f"{name}={','.join(text(one) for one in values(name, given))}" for name, given in held.items()])
+
+
+def _kind(hint: Any) -> Any:
+    """Return the type of a field, of one that may be None the other one."""
+    return next((one for one in get_args(hint) if one is not type(None)), hint)
 
 
 def _value(name: str, text: str, kind: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any, cast
 
@@ -16,6 +16,7 @@ from hardplace.plans.chain import LayerChain
 from hardplace.plans.fleet import DevicePool
 from hardplace.plans.memory import StageContents, stage_memory
 from hardplace.plans.pipeline import forwards_left
+from hardplace.plans.placement.sharing import StageSharing
 from hardplace.plans.plan import PipelineSchedule, Plan
 from hardplace.plans.timing import Known, StepLayerTimes, end_of_stage, layer_seconds
 from hardplace.workload.weights import WeightSizes, surplus
@@ -92,7 +93,7 @@ class Stages:
         self.seconds = self._chunks()
         self._allowed: dict[tuple[bool, bool], Ints] = {}
         self.load_s = self.seconds.sum(axis=(0, 1))
-        self._sharing = np.array([self._count(one.layers) for one in chain.shared]).reshape(-1, len(self.low))
+        self.sharing = StageSharing(chain.shared, cuts.members, self.low, self.high)
         self.held = self._held()
 
     def _split(self, again: Floats, eased: Floats, low: Ints, high: Ints, start: Ints) -> Floats:
@@ -143,7 +144,7 @@ class Stages:
             working = np.maximum(most[begin, stop], around_it)
         outputs = np.array([one.output_bytes for one in again.work])
         held = {
-            **{name: of(name) - self._twice(name) for name in WeightSizes._fields},
+            **{name: of(name) - self.sharing.twice(name) for name in WeightSizes._fields},
             "saved_bytes": self._split(again.saved_bytes, plain.saved_bytes, self.low, self.high, self._start),
             "logits_bytes": of("logits_bytes"),
             "working_bytes": working,
@@ -153,23 +154,6 @@ class Stages:
             "boundary_bytes": outputs[self._first()],
         }
         return StageContents(**cast(Any, held))
-
-    def _count(self, layers: Sequence[int]) -> Floats:
-        """Return how often each stage has one of these layers."""
-        often = np.bincount(np.array(layers), minlength=len(self.parts.chain.whole)).astype(np.float64)
-        total = self.parts.cuts.members @ often
-        return np.asarray(total[self.high] - total[self.low])
-
-    def _twice(self, name: str) -> Floats:
-        """Return what each stage's layers count more than once (`surplus`), of one kind of weight."""
-        sizes = np.array([getattr(one.sizes, name) for one in self.parts.chain.shared], dtype=np.float64)
-        return np.asarray(sizes @ np.maximum(0.0, self._sharing - 1.0))
-
-    def tied_s(self, seconds: Sequence[float], chosen: Ints) -> Floats:
-        """Return the seconds that the chosen stages spend on weights that they share with others (`ties_s`)."""
-        held = self._sharing[:, chosen]
-        every = np.array([[len(one.layers)] for one in self.parts.chain.shared]).reshape(-1, 1)
-        return np.asarray(np.array(seconds) @ ((held > 0) & (held < every)))
 
     def _first(self) -> Ints:
         """Return the first layer of every stage."""
@@ -216,8 +200,7 @@ class Stages:
         again, plain = self.parts.recomputed, self.parts.plain
         low, high, start = self.low[chosen], self.high[chosen], self._start[chosen]
         marks = self._split(cast(Floats, again.marks), cast(Floats, plain.marks), low, high, start)
-        for one, count in zip(again.shared_marks.tolist(), self._sharing[:, chosen], strict=True):
-            marks = marks + one * np.maximum(0, count.astype(np.int64) - 1)
+        marks = marks + self.sharing.marks(again.shared_marks, chosen)
         names, place, which = np.unique(marks, return_index=True, return_inverse=True)
         found = np.empty(len(names))
         for index, (name, at) in enumerate(zip(names.tolist(), place.tolist(), strict=True)):

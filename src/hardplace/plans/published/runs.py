@@ -6,11 +6,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from hardplace.cost.layers.software import ON_ARRAY_SOFTWARE
 from hardplace.hardware.catalogue import node
-from hardplace.hardware.types import Cluster
-from hardplace.plans.efficiencies import DEFAULT, ON_ARRAYS, fitted
-from hardplace.plans.fleet import even_cluster
+from hardplace.hardware.device import Node
+from hardplace.plans.efficiencies import fitted
 from hardplace.plans.plan import ContextExchange, Format, OptimizerKind, Plan, problems
+from hardplace.plans.published.ways import OLD, software_of, ways_of
 from hardplace.workload.decoder import DecoderShape, Experts, Latent
 from hardplace.workload.types import Recompute
 
@@ -31,28 +32,19 @@ DEVICES = {
     "TPUv5p": ("tpu-v5p", "tpu-v5p-8960"),
     "Trainium1-chip": ("trainium1", "trn1"),
     "Gaudi2": ("gaudi2", "hls-gaudi2"),
+    "Gaudi3": ("gaudi3", "hls-gaudi3"),
+    "H200": ("h200-sxm", "dgx-h200"),
+    "TPUv6e": ("tpu-v6e", "tpu-v6e-256"),
+    "MI300X": ("mi300x", "hgx-mi300x"),
+    "Trainium2-chip": ("trainium2", "trn2"),
 }
-_ARRAYS = ("TPU", "Trainium", "Gaudi")
 _CORES = {"Trainium1-chip": 2}  # that a source counts as devices of a tensor-parallel group; of one chip they are one
 FABRICS = ("Omni-Path",)  # that reach less than their rate
 _RATE = re.compile(r"(?:(\d+)x)?(\d+) ?G([bB])/s")
 _NUMBERED = re.compile(r"(\d+)")
-# What a source names, or its table's place: the software (`hardplace.plans.efficiencies`), first match.
-_SOFTWARE = (
-    (re.compile(r"mosaicml"), "fsdp-eager"),
-    (re.compile(r"fms-fsdp|torchtitan"), "fsdp-compiled"),
-    (re.compile(r"maxtext|MaxText|tpu-recipes", re.IGNORECASE), "xla"),
-    (re.compile(r"SimuMax"), "megatron-core-plain"),
-    (re.compile(r"Megatron-Bridge|NeMo|dgxc"), "megatron-core"),
-    (re.compile(r"bigscience"), "megatron-deepspeed"),
-    (re.compile(r"^github.com/NVIDIA/Megatron-LM git history"), "megatron-2020"),
-    (re.compile(r"Megatron-LM|vTrain|2104\.04473|2201\.11990|BloombergGPT|NeoX|OPT|GLM"), "megatron-2021"),
-)
 _SOME_LAYERS = re.compile(r"full\((\d+)/\d+ layers\)")  # of a stage
 _SLICES = re.compile(r"(\d+) (?:slice|pod)")  # of a torus, joined by the data-centre network
 _SAID = re.compile(r"inter-node fabric[^;]*?(\d+ Gb/s)")
-_FUSED_LOSS = re.compile(r"mosaicml|Megatron-Bridge")  # loss_fn fused_crossentropy; cross_entropy_fusion_impl te
-_LATER = re.compile(r"^26\.(?:0[6-9]|1\d)")  # containers with CUDA graphs and fused dispatch
 
 
 class NotModelled(Exception):
@@ -63,18 +55,14 @@ class NotModelled(Exception):
 class PublishedRun:
     """A published run, ready to be estimated.
 
-    device: a name of the catalogue. cluster: with the row's fabric at its rate. backend: of attention. stack: software,
-    fabric: between nodes ("" where it reaches its rate), of the fitted figures. open: columns (micro_batch) that the
-    source leaves out and that estimates settle.
+    device: a name of the catalogue. node: of the catalogue, with the row's fabric at its rate. open: columns
+    (micro_batch) that the source leaves out and that estimates settle.
     """
 
     shape: DecoderShape
     plan: Plan
     device: str
-    cluster: Cluster
-    backend: str
-    stack: str
-    fabric: str
+    node: Node
     open: tuple[str, ...] = ()
 
 
@@ -95,21 +83,13 @@ def run_of(row: Mapping[str, str]) -> PublishedRun:
     if plan.devices != _count(row, "devices"):
         raise NotModelled(f"degrees multiply to {plan.devices}, not to the {_count(row, 'devices')} devices of the row")
     device, name = DEVICES[row["device"]]
-    nvidia = "NVIDIA" in row["source"] and row["device"] not in ("A100-80GB", "A100-40GB", "V100-32GB")
-    backend = "cudnn" if nvidia or row["device"] in ("B200", "GB200") else "default"
     said = _SAID.search(row.get("note", ""))  # fms-fsdp's fabric stands in the note, of a node
-    cluster = _cluster(name, plan.devices, row["inter_bw"] or (f"{said[1]} per node" if said else ""), _slices(row))
-    if "NVSwitch" in row["intra_bw"]:
-        cluster = replace(cluster, levels=(replace(cluster.levels[0], meshed=False), *cluster.levels[1:]))
-    fabric = next((one for one in FABRICS if one in row["inter_bw"]), "")
+    fabric = row["inter_bw"] or (f"{said[1]} per node" if said else "")
     return PublishedRun(
         shape=shape,
         plan=plan,
         device=device,
-        cluster=cluster,
-        backend=backend,
-        stack=software(row),
-        fabric=fabric,
+        node=_node(name, plan.devices, fabric, _slices(row), switched="NVSwitch" in row["intra_bw"]),
         open=() if row["micro_batch"].strip() else ("micro_batch",),
     )
 
@@ -117,16 +97,6 @@ def run_of(row: Mapping[str, str]) -> PublishedRun:
 def _format(text: str) -> Format | None:
     known = {"bf16": Format.BF16, "fp16": Format.FP16, "fp8": Format.FP8, "mxfp8": Format.FP8, "nvfp4": Format.FP4}
     return next((found for name, found in (known | {"fp32": Format.FP32}).items() if text.startswith(name)), None)
-
-
-def software(row: Mapping[str, str]) -> str:
-    """Return the software that a row's source ran, by the source's name; Megatron Core if it names none."""
-    if row["device"].startswith(_ARRAYS):
-        return ON_ARRAYS
-    text = " ".join(row.get(name, "") for name in ("source", "model", "note"))
-    found = next((name for pattern, name in _SOFTWARE if pattern.search(text)), DEFAULT)
-    later = _LATER.match(row.get("note", "")) and "GPT OSS" not in text  # whose times no release changed
-    return "megatron-core-graphs" if found == DEFAULT and later else found
 
 
 def _count(row: Mapping[str, str], column: str, default: int | None = None) -> int:
@@ -190,8 +160,6 @@ def _shape(row: Mapping[str, str]) -> DecoderShape:
         window=numbers.get("swa_window", 0),
         window_every=2 if "every_2" in moe else 1,
         predicted=numbers.get("mtp", 0),
-        dropout=software(row) in ("megatron-2020", "megatron-2021", "megatron-deepspeed"),
-        fused_loss=bool(_FUSED_LOSS.search(row["source"])),
     )
 
 
@@ -204,7 +172,7 @@ def _plan(row: Mapping[str, str]) -> Plan:
     batch of a device, and divides the residual stream among the ranks of a tensor-parallel group (base.yml,
     activation_embed), as sequence parallelism does.
     """
-    old = row["device"] in ("A100-80GB", "A100-40GB", "V100-32GB")
+    old = row["device"].startswith(OLD)
     context = _some(row, "cp", 1)
     tensor = max(1, _some(row, "tp") // _CORES.get(row["device"], 1))
     inside = tensor * _some(row, "pp") * context
@@ -213,14 +181,14 @@ def _plan(row: Mapping[str, str]) -> Plan:
     recompute = row["recompute"].strip()
     some = _SOME_LAYERS.match(recompute)
     kind = next((one for one in Recompute if recompute.startswith(one.value)), Recompute.NONE)
-    stack = software(row)
-    short = row["precision"] in ("fp16", "bf16(pure)") or stack in (DEFAULT, "megatron-core-graphs")
+    stack, nvidia = software_of(row), re.search(r"NVIDIA|Megatron-MoE|training_results", row["source"])
+    short = row["precision"] in ("fp16", "bf16(pure)") or (stack == "megatron-core" and nvidia)
     short = short or "fms-fsdp" in row["source"]
     each = _some(row, "micro_batch", 1)
     return Plan(
         global_batch=_count(row, "global_batch"),
         tensor=tensor,
-        sequence=tensor > 1 and (stack == ON_ARRAYS or bool(_count(row, "sp", 0))),
+        sequence=tensor > 1 and (stack in ON_ARRAY_SOFTWARE or bool(_count(row, "sp", 0))),
         pipeline=_count(row, "pp"),
         virtual=max(1, _count(row, "vpp", 1)),
         data=data,
@@ -234,10 +202,9 @@ def _plan(row: Mapping[str, str]) -> Plan:
         precision=_format(row["precision"]) or Format.BF16,
         optimizer=_optimizer(row),
         gradient="bf16" if short else "bf16+fp32" if stack == "megatron-deepspeed" else "fp32",
-        fragmentation=fitted().stacks[stack].fragmentation,
-        reserve_bytes=fitted().stacks[stack].reserve_bytes,
         context_exchange=ContextExchange.RING,
         flash=row["flash_attention"] != "0",
+        **ways_of(row),
     )
 
 
@@ -273,17 +240,21 @@ def _zero(text: str, default: int, replicas: int, slices: int) -> tuple[int, int
     raise NotModelled(f"zero_stage/fsdp: {text!r}: not a plan of this model")
 
 
-def _cluster(name: str, devices: int, fabric: str, slices: int) -> Cluster:
-    """Return the node's cluster with the row's fabric as the bandwidth of a device between nodes, or its slices."""
+def _node(name: str, devices: int, fabric: str, slices: int, *, switched: bool) -> Node:
+    """Return a node with the row's fabric as the bandwidth of a device between nodes, or slices of a torus; switched:
+    inside by a switch, where the catalogue's is a mesh."""
+    found = node(name)
+    inside, *others = found.levels
     if slices > 1:
-        inside, outside = node(name).levels
-        return Cluster(devices=devices, levels=(inside.of(devices // slices), outside.of(devices)))
-    found = even_cluster(node(name), devices)
+        return replace(found, levels=(replace(inside, devices=devices // slices), *others))
+    if switched:
+        inside = replace(inside, meshed=False)
     match = _RATE.search(fabric)
-    if match is None or len(found.levels) < 2:
-        return found
-    times, size, unit = match.groups()
-    rate = int(times or 1) * int(size) * 1e9 / (8 if unit == "b" else 1)
-    if "node" in fabric or "VM" in fabric:
-        rate /= found.levels[0].devices
-    return replace(found, levels=(*found.levels[:-1], replace(found.levels[-1], bandwidth_bytes_per_s=rate)))
+    if match is not None and others:
+        times, size, unit = match.groups()
+        rate = int(times or 1) * int(size) * 1e9 / (8 if unit == "b" else 1)
+        if "node" in fabric or "VM" in fabric:
+            rate /= inside.devices or 1
+        share = next((fitted().fabrics[one] for one in FABRICS if one in fabric), others[-1].efficiency)
+        others[-1] = replace(others[-1], bandwidth_bytes_per_s=rate, efficiency=share)
+    return replace(found, levels=(inside, *others))

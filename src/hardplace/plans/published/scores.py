@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 
 import numpy as np
 
 from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import device
 from hardplace.plans.chain import of_shape
-from hardplace.plans.efficiencies import FittedEfficiencies, efficiencies, fitted
 from hardplace.plans.estimate import PlanEstimate, estimate_plan
-from hardplace.plans.fleet import DevicePool, Fleet
+from hardplace.plans.fleet import Fleet, Pricers, fleet_of
 from hardplace.plans.placement.space import MICRO_BATCHES
-from hardplace.plans.plan import Format, Plan, problems
-from hardplace.plans.pricer import StepPricer
-from hardplace.plans.pricing import pricer_of
+from hardplace.plans.plan import problems
 from hardplace.plans.published.rows import allocated_only, memory_unstated
 from hardplace.plans.published.runs import NotModelled, PublishedRun, run_of
 
@@ -70,28 +66,12 @@ class ErrorSummary:
     rank: float | None
 
 
-@cache
-def _pricer(gpu: str, precision: Format, flash: bool, stack: str, backend: str) -> StepPricer:
-    """Return the pricer of a GPU with its fitted efficiencies, shared so that kernels are priced once."""
-    return pricer_of(device(gpu), Plan(global_batch=1, precision=precision, flash=flash), stack, backend)
+def fleet_of_run(run: PublishedRun, known: Pricers | None = None) -> Fleet:
+    """Return the run's devices as `estimate --plan` and `place` have them; known: what prices devices already."""
+    return fleet_of([(device(run.device), run.node, run.plan.devices)], run.plan, known)
 
 
-def fleet_of_run(run: PublishedRun, found: FittedEfficiencies | None = None) -> Fleet:
-    """Return the run's devices with what prices its work on them; found: other figures than those that ship."""
-    known = found or fitted()
-    pricer = _pricer(run.device, run.plan.precision, run.plan.flash, run.stack, run.backend)
-    pricer.efficiencies = efficiencies(pricer.kind, run.stack, known, flash=run.plan.flash)
-    cluster, share = run.cluster, known.fabrics.get(run.fabric, 1.0)
-    if share != 1.0 and len(cluster.levels) > 1:
-        cluster = replace(cluster, levels=(*cluster.levels[:-1], replace(cluster.levels[-1], efficiency=share)))
-    return Fleet(
-        sites=(
-            DevicePool(device=run.device, cluster=cluster, pricer=pricer, memory_bytes=device(run.device).memory_bytes),
-        )
-    )
-
-
-def settled(run: PublishedRun) -> PublishedRun:
+def settled(run: PublishedRun, known: Pricers | None = None) -> PublishedRun:
     """Return the run with what its source leaves out: of the micro-batches 1, 2, 4, ... that divide the batch the
     fastest that fits."""
     each = run.plan.global_batch // run.plan.data
@@ -99,28 +79,28 @@ def settled(run: PublishedRun) -> PublishedRun:
     for size in MICRO_BATCHES:
         one = replace(run, plan=replace(run.plan, micro_batch=size), open=())
         if run.open and each % size == 0 and next(problems(one.plan), None) is None:
-            tried = estimate_plan(of_shape(one.shape, one.plan), one.plan, fleet_of_run(one))
+            tried = estimate_plan(of_shape(one.shape, one.plan), one.plan, fleet_of_run(one, known))
             found.append((not tried.fits, tried.step_s, one))
     return min(found, key=lambda item: item[:2])[2] if found else run
 
 
-def estimated(run: PublishedRun) -> PlanEstimate:
-    """Return the estimate of a run."""
-    one = settled(run)
-    return estimate_plan(of_shape(one.shape, one.plan), one.plan, fleet_of_run(one))
+def estimated(run: PublishedRun, known: Pricers | None = None) -> PlanEstimate:
+    """Return the estimate of a run; known: what prices devices already."""
+    one = settled(run, known)
+    return estimate_plan(of_shape(one.shape, one.plan), one.plan, fleet_of_run(one, known))
 
 
-def score(row: Mapping[str, str], estimate: Callable[[PublishedRun], PlanEstimate] = estimated) -> RunScore:
-    """Return a row's prediction beside its measurement."""
+def score(row: Mapping[str, str], known: Pricers | None = None) -> RunScore:
+    """Return a row's prediction beside its measurement; known: what prices devices already."""
     measured_s = _number(row["target_iter_s"])
     published = _number(row["memory_gb"])
     found, reason = None, ""
     try:
-        found = estimate(run_of(row))
+        found = estimated(run_of(row), known)
     except (NotModelled, BadInput) as problem:
         reason = str(problem)
     predicted_s = found.step_s if found else None
-    known = predicted_s is not None and measured_s is not None
+    both = predicted_s is not None and measured_s is not None
     return RunScore(
         id=row["id"],
         source=row["source"].split(" ")[0],
@@ -130,7 +110,7 @@ def score(row: Mapping[str, str], estimate: Callable[[PublishedRun], PlanEstimat
         measured_s=measured_s,
         error=predicted_s / measured_s - 1.0 if predicted_s is not None and measured_s is not None else None,
         not_modelled=reason,
-        counted=known and row["grade"] != "C" and not row["flag"],
+        counted=both and row["grade"] != "C" and not row["flag"],
         memory_gib=_fullest_gib(found, row) if found else None,
         published_gib=published,
         fits=found.fits if found else None,

@@ -6,12 +6,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
+from hardplace.answers import Answer
+from hardplace.certificate import Certificate
 from hardplace.errors import BadInput
 from hardplace.hardware.device import Device, Node
 from hardplace.ndtypes import Ints
 from hardplace.plans.estimate import PlanEstimate
 from hardplace.plans.fleet import even_cluster
+from hardplace.plans.infeasible import PlanInfeasible
 from hardplace.plans.memory import state_bytes, weight_bytes
 from hardplace.plans.plan import Plan
 from hardplace.plans.replanning.devices import AvailableDevices
@@ -55,11 +59,15 @@ class ReplanOption:
     spares: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplanResult:
-    """Options, most work first; the first is the best of its space. running: the old plan on its old devices.
-    reread_bytes, reread_s: of all state, which the store must give if hosts keep no snapshot of the checkpoint; 0 where
-    nothing is lost for good. uneven: the best plan whose batch is only near the running one, where it is faster."""
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class ReplanResult(Answer):
+    """Options, most work first; the first is the best of its space.
+
+    running: the old plan on its old devices. reread_bytes, reread_s: of all state, which the store must give if hosts
+    keep no snapshot of the checkpoint; 0 where nothing is lost for good. uneven: the best plan whose batch is only near
+    the running one, where it is faster. at_hand: devices. horizon_s: until the next change. bound_samples_per_s: what
+    no plan of the space does in the mean of the horizon.
+    """
 
     options: tuple[ReplanOption, ...]
     running: PlanEstimate
@@ -68,21 +76,27 @@ class ReplanResult:
     uneven: PlanEstimate | None
     considered: int
     priced: int
+    at_hand: int
+    horizon_s: float
+    bound_samples_per_s: float
+
+    ROWS: ClassVar[str] = "options"
+
+    @property
+    def certificate(self) -> Certificate:
+        """The proof that no plan of the space does more work over the horizon."""
+        return Certificate(
+            score=self.options[0].effective_samples_per_s,
+            bound=self.bound_samples_per_s,
+            unit="samples/s in the mean of the horizon",
+            stop="optimal",
+            considered=self.considered,
+        )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stuck:
-    """No plan does any work: nearest is short of memory on a stage by so many bytes; or (None) the horizon is over
-    before any goes on, since no pause is shorter than pause_s; or, where that is less than the horizon, the degrees
-    that stay as they are suit none."""
-
-    nearest: Plan | None
-    stage: int
-    short_bytes: float
-    pause_s: float
-
-
-def replan(workload: Workload, chip: Device, running: Plan, before: Node, change: Change) -> ReplanResult | Stuck:
+def replan(
+    workload: Workload, chip: Device, running: Plan, before: Node, change: Change
+) -> ReplanResult | PlanInfeasible:
     """Return the plans that do most work until the next change, or why none does any.
 
     before: the node of the running plan, as it was. Work of a plan is samples/s x (horizon - pause). Raises BadInput
@@ -92,15 +106,21 @@ def replan(workload: Workload, chip: Device, running: Plan, before: Node, change
     old = AvailableDevices(workload, chip, before, running, running.devices).estimate(running)
     mover = _Mover(workload, old, before, change)
     now = RisingPlans(AvailableDevices(workload, chip, change.node, running, change.devices, mover.room_for))
-    stay = mover.stay(now.hand.estimate(running)) if mover.can_stay else None
-    found = [stay] if stay else []
     least_s, late_s = change.restart_s, math.inf  # no pause is shorter; the shortest of those that were too long
+    found: list[ReplanOption] = []
+    own = mover.can_stay or now.hand.placed(running.devices) is not None
+    if own:  # the running plan as it is, where it runs or on other devices
+        option = mover.stay(now.hand.estimate(running)) if mover.can_stay else mover.option(now.hand.estimate(running))
+        if option.effective_samples_per_s > 0.0:
+            found.append(option)
+        else:
+            late_s = option.pause_s
     for estimate in now.rising():
         most = _rate(estimate) * (change.horizon_s - least_s)
         enough = found[BEST - 1].effective_samples_per_s if len(found) >= BEST else 0.0
         if most <= enough * change.horizon_s:
             break
-        if stay and _same(estimate, old):
+        if own and _same(estimate, old):
             continue
         option = mover.option(estimate)
         least_s = mover.least_pause_s(option)
@@ -228,13 +248,40 @@ def _answer(found: list[ReplanOption], mover: _Mover, now: RisingPlans, old: Pla
         uneven=uneven,
         considered=now.considered,
         priced=now.hand.priced,
+        at_hand=mover.change.devices,
+        horizon_s=mover.change.horizon_s,
+        bound_samples_per_s=best.effective_samples_per_s,  # the loop ends when no later plan can do more
     )
 
 
-def _stuck(now: RisingPlans, change: Change, least_s: float, late_s: float) -> Stuck:
+def _stuck(now: RisingPlans, change: Change, least_s: float, late_s: float) -> PlanInfeasible:
     """Return why no plan does any work: the horizon is over before the pause, or nothing fits."""
     late_s = least_s if change.horizon_s <= least_s else late_s
     if math.isfinite(late_s):
-        return Stuck(nearest=None, stage=0, short_bytes=0.0, pause_s=late_s)
-    plan, stage, short_bytes = now.nearest() or (None, 0, 0.0)
-    return Stuck(nearest=plan, stage=stage, short_bytes=short_bytes, pause_s=least_s)
+        return PlanInfeasible(
+            what="horizon: it is over before any plan goes on, since no pause is shorter",
+            needed=late_s,
+            available=change.horizon_s,
+            unit="s",
+            remedy="a longer horizon",
+        )
+    short = now.nearest()
+    if short is None:
+        return PlanInfeasible(
+            what=f"plans on {change.devices} devices with the context and expert degrees of the running plan",
+            needed=1.0,
+            available=0.0,
+            unit="plans",
+            remedy="a new plan from `place`, which searches these degrees too",
+        )
+    nearest, stage, short_bytes = short
+    held = now.hand.chip.memory_bytes
+    return PlanInfeasible(
+        what=f"memory of stage {stage} of the nearest plan",
+        needed=held + short_bytes,
+        available=held,
+        unit="bytes",
+        remedy="more devices",
+        nearest=nearest,
+        stage=stage,
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -38,3 +40,25 @@ def read_running(path: Path, model: str | None, device: str | None, node: str | 
     if not (names["model"] and names["device"]):
         raise BadInput(str(path), "a plan alone", "model and device with it")
     return Running(**names, plan=Plan(**{one.name: getattr(file, one.name) for one in fields(Plan)}))
+
+
+def lost_of(running: int, lost: Iterable[int] | str | None, devices: int | None) -> tuple[frozenset[int], int]:
+    """Return the lost devices, by rank, and how many are at hand.
+
+    lost: ranks, or a text such as "16-23,40"; None: the last ones, where `devices` is fewer than are running.
+
+    Raises BadInput for a text of another form, and for a rank that the running plan does not have.
+    """
+    if lost is None:
+        left = running if devices is None else devices
+        return frozenset(range(min(left, running), running)), left
+    gone: set[int] = set()
+    for part in lost.split(",") if isinstance(lost, str) else map(str, lost):
+        match = re.fullmatch(r"\s*([0-9]{1,9})(?:-([0-9]{1,9}))?\s*", part)
+        low, high = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if low > high:
+            raise BadInput("lost", repr(part), "devices by number, such as 16-23,40")
+        if high >= running:
+            raise BadInput("lost", high, f"a device of the running plan, 0 to {running - 1}")
+        gone.update(range(low, high + 1))
+    return frozenset(gone), running - len(gone) if devices is None else devices

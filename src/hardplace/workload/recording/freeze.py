@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 import torch
 
-from hardplace.errors import unknown
+from hardplace.errors import BadInput
 
 
 def freeze(module: torch.nn.Module, patterns: Sequence[str]) -> None:
@@ -20,6 +21,10 @@ def freeze(module: torch.nn.Module, patterns: Sequence[str]) -> None:
     for pattern in patterns:
         matched = [weight for name, weight in weights if fnmatchcase(name, pattern)]
         if not matched:
-            raise unknown("parameter to freeze", pattern, [name for name, _ in weights])
+            near = difflib.get_close_matches(pattern, [name for name, _ in weights], n=3, cutoff=0.0)
+            raise BadInput(
+                f"freeze: {pattern}: names none of the {len(weights):,} parameters: expected a pattern of names "
+                f"such as {', '.join(near)}"
+            )
         for weight in matched:
             weight.requires_grad_(False)

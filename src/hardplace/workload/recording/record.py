@@ -68,7 +68,6 @@ class Recorder(TorchDispatchMode):
             self.trace.parameters[number] = weight.numel()
             self.memory.tensor(weight)
             if weight.requires_grad:
-                self.trace.trained.add(number)
                 weight.register_hook(self._gradient_hook(number))
         self._weights = set(self.trace.parameters)  # parameters and their casts
         self.trace.buffers = {self.memory.storage(buffer) for buffer in model.buffers()}
@@ -227,6 +226,7 @@ class Recorder(TorchDispatchMode):
 
     def _gradient_hook(self, parameter: int) -> Callable[[torch.Tensor], None]:
         def hook(gradient: torch.Tensor) -> None:
+            self.trace.trained.add(parameter)
             self.trace.gradients[self.memory.storage(gradient)] = parameter
 
         return hook

@@ -29,7 +29,13 @@ def step_of_function(source: str, name: str, options: Options, command: str = ""
     default device set to meta, so that no weights are made. Raises BadInput if there is no such function, it
     returns something else, or what it does needs values.
     """
-    function = _function(source)
+    return step_of_returned(function_of(source), source, name, options, command)
+
+
+def step_of_returned(
+    function: Callable[..., Any], source: str, name: str, options: Options, command: str = ""
+) -> TrainingStep:
+    """Return the step of what a function returns, as `step_of_function`; source: what a message names."""
     module, inputs, loss = _returned(source, function)
     module = getattr(module, "_orig_mod", module)  # torch.compile's wrapper: the operators are the module's own
     if not isinstance(module, torch.nn.Module):
@@ -71,7 +77,7 @@ def _tokens(make: Callable[[int], Inputs]) -> int:
     return 1
 
 
-def _function(source: str) -> Callable[..., Any]:
+def function_of(source: str) -> Callable[..., Any]:
     """Return what a source names; the working folder is searched first, as python -m does."""
     path, _, name = source.partition(":")
     if str(Path.cwd()) not in sys.path:

@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from hardplace.errors import BadInput
 from hardplace.workload.recording.functions import DeviceFunctions, device_choices
 from hardplace.workload.recording.library import library_stand_ins
+from hardplace.workload.recording.held_buffers import held_buffers
 from hardplace.workload.recording.memory import RecordedMemory
 from hardplace.workload.recording.record import Recorder, record
 from hardplace.workload.recording.trace import Trace
@@ -170,7 +171,7 @@ def trace(step: TrainingStep, micro_batch: int) -> Trace:
         recorder = Recorder(step.module, given)
         recorder.trace.copies = _copies(step.module, kept, recorder.memory)
         try:
-            return record(recorder, run, training=step.loss is not None)
+            found = record(recorder, run, training=step.loss is not None)
         except (
             DataDependentOutputException,
             DynamicOutputShapeException,
@@ -181,6 +182,8 @@ def trace(step: TrainingStep, micro_batch: int) -> Trace:
             raise BadInput(f"{step.source}: {problem}") from problem
         except (Exception, SystemExit) as problem:  # whatever the model's own code raises
             raise BadInput(_fails(step, recorder, problem)) from problem
+    found.parameters |= dict.fromkeys(held_buffers(found), 0)
+    return found
 
 
 def first_that_runs(step: TrainingStep, micro_batch: int) -> tuple[TrainingStep, Trace]:

@@ -52,12 +52,11 @@ class TraceEvent:
 class Trace:
     """One step at one micro-batch size.
 
-    views: tensors by number. storage_bytes: by storage number. parameters: elements of each parameter's storage.
-    trained: the parameters that are not frozen. copies: of a parameter that several modules hold, each module's
-    storage -> the first one's.
-    gradients: the storage that holds a parameter's gradient -> the parameter's. computed: storages that depend on
-    a parameter or on the model's input, so neither tables nor buffers. saved: (call, moment, storage) kept for
-    backward.
+    views: tensors by number. storage_bytes: by storage number. parameters: elements of each parameter's storage; 0 of
+    buffers that stand for weights. trained: the parameters that get a gradient. copies: of a parameter that several
+    modules hold, each module's storage -> the first one's. gradients: the storage that holds a parameter's gradient ->
+    the parameter's. computed: storages that depend on a parameter or on the model's input, so neither tables nor
+    buffers. saved: (call, moment, storage) kept for backward.
     """
 
     calls: list[ModuleCall] = field(default_factory=list)

@@ -1,0 +1,82 @@
+"""`hardplace run PLAN --model module:function`: a plan applied to a real module, and held against its prediction."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hardplace.cli import options
+from hardplace.cli.app import app
+from hardplace.cli.printing import say, say_json
+from hardplace.errors import BadInput
+
+if TYPE_CHECKING:
+    from hardplace.plans.plan import Plan
+    from hardplace.workload.types import Workload
+
+FAILED = 1
+TOLERANCE = 1e-5  # of the loss and of each gradient, relative, in fp32
+
+
+@app.command()
+@click.argument("path", metavar="PLAN", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--model", "source", required=True, metavar="MODULE:FUNCTION", help="Returns (module, inputs), as `trace`."
+)
+@click.option("--steps", type=click.IntRange(min=1, max=1000), default=3, show_default=True, help="Steps of AdamW.")
+@options.as_json
+def run(path: Path, source: str, steps: int, as_json: bool) -> None:
+    """Apply PLAN to a module of PyTorch and take some steps in fp32: 2 to 8 processes here over gloo, or those that
+    torchrun started, on GPUs where there are any. Losses and all gradients are held against a single process's (1e-5,
+    else exit code 1), bytes of weights, gradients and states and the collectives of a step against the plan's.
+
+    \b
+    hardplace run plan.json --model my_package.my_model:tiny --steps 3
+    torchrun --nproc-per-node 8 -m hardplace run plan.json --model my_package.my_model:tiny
+
+    Divided: tensor, sequence, pipeline (all schedules), data with ZeRO and hybrid sharding, context, expert, recompute,
+    of transformers that Hugging Face calls Llama, Mistral, Qwen, Mixtral and BERT; any other module with data
+    parallelism alone. Needs the extra: pip install 'hardplace[torch]'.
+    """
+    try:
+        import torch  # noqa: F401
+    except ImportError as problem:
+        raise BadInput(f"run needs torch ({problem}): pip install 'hardplace[torch]'") from None
+    from hardplace.plans.plan import read_plan
+    from hardplace.report.run import show_run
+    from hardplace.run.execute import executed
+    from hardplace.run.launch import RankFailed
+    from hardplace.workload.recording.source import function_of
+
+    plan = read_plan(path)
+    workload = _recorded(source)
+    try:
+        found = executed(plan, workload, function_of(source), steps)
+    except BadInput as problem:
+        raise BadInput(f"{path}: {problem}") from None
+    except RankFailed as problem:
+        say(f"hardplace: {path}: {problem}", err=True)
+        sys.exit(FAILED)
+    if found is None:  # another rank tells
+        return
+    say_json(found) if as_json else show_run(workload.name, _as_run(plan), found, TOLERANCE)
+    if max(found.loss_error, found.gradient_error) > TOLERANCE:
+        sys.exit(FAILED)
+
+
+def _recorded(source: str) -> Workload:
+    """Return the recording of the module, of which the plan predicts."""
+    from hardplace.workload.recording.huggingface import Options
+    from hardplace.workload.recording.layers import record_workload
+    from hardplace.workload.recording.source import step_of_function
+
+    return record_workload(step_of_function(source, source.rpartition(":")[2], Options()))
+
+
+def _as_run(plan: Plan) -> Plan:
+    from hardplace.run.predicted import in_fp32
+
+    return in_fp32(plan)

@@ -1,0 +1,128 @@
+"""What training software does unless a plan says otherwise: attention kernels, exchanges, graphs, memory beside.
+
+Sources, by software: Megatron-LM and Megatron Core (their argument defaults), Megatron-Bridge's perf_recipes,
+llm-foundry (loss_fn fused_crossentropy), PyTorch FSDP, MaxText (base.yml). docs/model-training.md, section 6.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from hardplace.errors import unknown
+
+
+class Dispatcher(StrEnum):
+    """How tokens reach their experts: every copy sent by NCCL, or a token once a rank and once a node (DeepEP,
+    HybridEP)."""
+
+    ALL_TO_ALL = "all-to-all"
+    DEEPEP = "deepep"
+    HYBRIDEP = "hybridep"
+
+
+class Graphs(StrEnum):
+    """What CUDA graphs launch at once: nothing, parts of a layer (attention, router), whole layers, whole passes."""
+
+    NONE = "none"
+    PARTIAL = "partial"
+    LAYER = "layer"
+    FULL = "full"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Software:
+    """A software's habits. attention: kernels on GPUs since Hopper ("cudnn": cuDNN or FA3; "default": PyTorch's, FA2);
+    older GPUs run FA2. tensor_overlap: tensor-parallel collectives beside products. expert_overlap: exchange of experts
+    beside another micro-batch's compute. fused_experts: experts' products with activation and casts as one kernel
+    (Megatron Core's cuteDSL grouped MLP). routing_launches: kernels that a mixture's router, preprocessing and
+    permutation launch in a pass forward and back (Megatron Core's eager layers take 16 to 17 ms on H100 and B300
+    whatever their width: docs/model-training.md, section 2; C of others). fused_loss: one kernel that keeps
+    16-bit logits only. dropout: after attention and MLP. fragmentation: share of memory that the allocator loses,
+    reserve_bytes: of driver and communication libraries."""
+
+    title: str
+    attention: str = "cudnn"
+    dispatcher: Dispatcher = Dispatcher.ALL_TO_ALL
+    graphs: Graphs = Graphs.NONE
+    tensor_overlap: bool = False
+    expert_overlap: bool = False
+    fused_experts: bool = False
+    routing_launches: int = 400
+    fused_loss: bool = False
+    dropout: bool = False
+    fragmentation: float = 0.04
+    reserve_bytes: float = 2e9
+
+
+# Share of a step's kernels that the host still launches one by one (C: parts of a layer are attention and router).
+LAUNCHED = {Graphs.NONE: 1.0, Graphs.PARTIAL: 0.5, Graphs.LAYER: 0.15, Graphs.FULL: 0.05}
+# Kernels of a mixture's router, preprocessing and permutation over those of an all-to-all where nothing is captured.
+_ROUTING = {Dispatcher.ALL_TO_ALL: 1.0, Dispatcher.DEEPEP: 0.6, Dispatcher.HYBRIDEP: 0.6}
+NONE_NAMED, ON_ARRAYS = "", "xla-arrays"  # of GPUs, and of chips with arrays
+ON_ARRAY_SOFTWARE = (ON_ARRAYS, "neuron")
+SOFTWARE: dict[str, Software] = {
+    NONE_NAMED: Software(title="none named: the centre of the software known"),
+    "megatron-core": Software(
+        title="Megatron Core with Transformer Engine (NeMo, Megatron-Bridge)",
+        tensor_overlap=True,
+        routing_launches=1000,
+    ),
+    "megatron-2021": Software(title="Megatron-LM of 2021 and 2022, and with DeepSpeed", dropout=True),
+    "megatron-2020": Software(title="Megatron-LM of 2019 to January 2021", dropout=True),
+    "megatron-deepspeed": Software(
+        title="Megatron-DeepSpeed of BigScience, 2022", dropout=True, fragmentation=0.2, reserve_bytes=6e9
+    ),
+    "fsdp-eager": Software(title="PyTorch FSDP, eager (llm-foundry, 2023)", attention="default", fused_loss=True),
+    "fsdp-compiled": Software(title="PyTorch FSDP with torch.compile (fms-fsdp, torchtitan)"),
+    "xla": Software(title="JAX and XLA on GPUs (MaxText)"),
+    ON_ARRAYS: Software(title="XLA on chips with arrays (MaxText on TPUs)"),
+    "neuron": Software(title="AWS Neuron on Trainium"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ways:
+    """How a plan is run: software and what of its habits the plan changes, all settled."""
+
+    software: str
+    dispatcher: Dispatcher
+    graphs: Graphs
+    tensor_overlap: bool
+    expert_overlap: bool
+    fused_experts: bool
+
+
+def software_named(name: str) -> Software:
+    """Return a software's habits; BadInput with the nearest names for one that is not known."""
+    if name not in SOFTWARE:
+        raise unknown("software", name, tuple(one for one in SOFTWARE if one))
+    return SOFTWARE[name]
+
+
+def ways(
+    software: str = NONE_NAMED,
+    *,
+    dispatcher: Dispatcher | None = None,
+    graphs: Graphs | None = None,
+    tensor_overlap: bool | None = None,
+    expert_overlap: bool | None = None,
+    fused_experts: bool | None = None,
+) -> Ways:
+    """Return how a plan is run: what it says, else the software's habit. Raises BadInput for unknown software."""
+    usual = software_named(software)
+    return Ways(
+        software=software,
+        dispatcher=usual.dispatcher if dispatcher is None else dispatcher,
+        graphs=usual.graphs if graphs is None else graphs,
+        tensor_overlap=usual.tensor_overlap if tensor_overlap is None else tensor_overlap,
+        expert_overlap=usual.expert_overlap if expert_overlap is None else expert_overlap,
+        fused_experts=usual.fused_experts if fused_experts is None else fused_experts,
+    )
+
+
+def routing_launches(how: Ways) -> int:
+    """Return the kernels that a mixture's router, preprocessing and permutation launch in a pass forward and back, of
+    which graphs of parts of a layer take all but a tenth."""
+    left = {Graphs.NONE: 1.0, Graphs.PARTIAL: 0.1}.get(how.graphs, 0.0)
+    return int(left * _ROUTING[how.dispatcher] * software_named(how.software).routing_launches)

@@ -1,0 +1,26 @@
+"""The answer that no plan fits devices that exist."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hardplace.answers import Infeasible
+from hardplace.plans.plan import Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class PlanInfeasible(Infeasible):
+    """No plan fits, or none goes on in time.
+
+    nearest: of the plans that hold least, the one that is short by the fewest bytes; None where memory is not what is
+    short. stage: of it, from 0. considered: plans.
+    """
+
+    nearest: Plan | None = None
+    stage: int = 0
+    considered: int = 0
+
+    @property
+    def short_bytes(self) -> float:
+        """Bytes that the nearest plan exceeds the device of its stage by; 0 where memory is not what is short."""
+        return max(0.0, self.needed - self.available) if self.unit == "bytes" else 0.0

@@ -1,0 +1,66 @@
+"""Devices at hand from names: kinds, their nodes and numbers, and a plan's file that names them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+
+from hardplace.errors import BadInput
+from hardplace.hardware.catalogue import node as node_named
+from hardplace.hardware.device import Device, Node
+from hardplace.hardware.sheet import find
+from hardplace.plans.fleet import node_of
+from hardplace.plans.plan import DeviceCount, Plan, PlanFile
+from hardplace.version import __version__
+
+Parts = list[tuple[Device, Node, int]]
+
+
+def inventory_of(names: Sequence[str], devices: int | None, nodes: Sequence[str]) -> Parts:
+    """Return the kinds of device with their nodes and numbers.
+
+    names: NAME, whose number is `devices`, or NAME:COUNT of each of several. nodes: names or TOML files; a kind without
+    one has its usual node.
+
+    Raises BadInput where a number is missing or given twice, for an unknown name, and for a node of another device.
+    """
+    if not names:
+        raise BadInput("device", None, "a name or a TOML file")
+    named = [node_named(one) for one in nodes]
+    found: Parts = []
+    for text in names:
+        name, colon, number = text.partition(":")
+        if colon and (not number.isdecimal() or len(number) > 12 or int(number) < 1):
+            raise BadInput("device", f"{text}: {number!r}", "NAME:COUNT with a whole number from 1")
+        if bool(colon) == (devices is not None) or (devices is not None and len(names) > 1):
+            raise BadInput("device", text, "a number of devices with one kind, or NAME:COUNT with each of several")
+        if devices is not None and devices < 1:
+            raise BadInput("devices", devices, "a whole number from 1")
+        chip = find(name)
+        named = [replace(one, device=chip.name) if one.device == Path(name).name else one for one in named]
+        own = [one for one in named if one.device == chip.name]
+        found.append((chip, own[0] if own else node_of(chip.name), int(number) if colon else devices or 0))
+    for one in named:
+        if one.device not in {chip.name for chip, _, _ in found}:
+            others = ", ".join(chip.name for chip, _, _ in found)
+            raise BadInput("node", f"{one.name}: has {one.device}", f"a node of {others}")
+    return found
+
+
+def inventory_title(parts: Parts, *, nodes: bool = False) -> str:
+    """Return the devices in words, with their nodes where these are wanted."""
+    return " and ".join(
+        f"{count:,} {chip.title}" + (f" in {node.title}" if nodes else "") for chip, node, count in parts
+    )
+
+
+def plan_file_of(plan: Plan, model: str, names: Sequence[str], parts: Parts, nodes: Sequence[str]) -> PlanFile:
+    """Return a plan with its model, devices and nodes by the names that were asked for."""
+    asked = {node_named(one).name: one for one in nodes}
+    lots = tuple(
+        DeviceCount(device=text.partition(":")[0], node=asked.get(where.name, where.name), count=count)
+        for text, (_, where, count) in zip(names, parts, strict=True)
+    )
+    own = {one.name: getattr(plan, one.name) for one in fields(plan)}
+    return PlanFile(**own, model=model, on=lots, version=__version__)

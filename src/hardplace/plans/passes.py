@@ -1,0 +1,51 @@
+"""What a pass of a micro-batch through a chunk of a stage spends its seconds on: what a trace of a step draws."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hardplace.plans.chain import LayerChain, stage_work, stages_of
+from hardplace.plans.estimate import chunks_of, price_stages
+from hardplace.plans.fleet import Fleet
+from hardplace.plans.plan import Plan
+from hardplace.plans.pricer import TimeShares
+from hardplace.plans.simulate import Pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassTimes:
+    """Seconds of a pass: its work and exchanges, and what of gathered weights and scattered gradients does not hide."""
+
+    work: TimeShares
+    gather_s: float
+
+    @property
+    def total_s(self) -> float:
+        """All of it, as the pipeline is simulated with."""
+        return self.work.total_s + self.gather_s
+
+
+def pass_times(chain: LayerChain, plan: Plan, fleet: Fleet) -> tuple[tuple[dict[Pass, PassTimes], ...], ...]:
+    """Return the seconds of every pass by stage and chunk; they add up to `PlanEstimate.forward_s`, ..."""
+    places = stages_of(chain, plan)
+    stages, sites = stage_work(chain, plan, places), fleet.of_stages(plan)
+    found = []
+    for index, (stage, priced) in enumerate(zip(stages, price_stages(stages, sites, plan, {}), strict=True)):
+        row = []
+        for chunk in chunks_of(stage, index, chain, plan):
+            layers = [priced[id(layer)] for layer in chunk]
+            row.append(
+                {
+                    Pass.FORWARD: PassTimes(
+                        work=sum((one.forward for one in layers), TimeShares()),
+                        gather_s=sum(one.forward_gather_s for one in layers),
+                    ),
+                    Pass.BACKWARD: PassTimes(
+                        work=sum((one.backward for one in layers), TimeShares()),
+                        gather_s=sum(one.backward_gather_s for one in layers),
+                    ),
+                    Pass.WEIGHT: PassTimes(work=sum((one.weight for one in layers), TimeShares()), gather_s=0.0),
+                }
+            )
+        found.append(tuple(row))
+    return tuple(found)

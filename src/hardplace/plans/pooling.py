@@ -1,0 +1,117 @@
+"""Partial pooling of figures: a centre with offsets by device, software and flag, each narrow (docs/model-training.md,
+section 6).
+
+A step's seconds are nearly linear in the logarithms of its figures, so a row is its seconds at one point with the
+slopes there (`Slopes`), and a fit of hundreds of rows is linear algebra: what is most probable given the rows and
+normal priors, absolute errors counted (single outliers do not pull), by reweighted least squares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hardplace.ndtypes import Floats
+from hardplace.plans.efficiencies import FIGURES, GPUS
+
+_STEP = 0.05  # of a logarithm over which slopes are taken
+_SMOOTH = 0.01  # log error below which errors count squared
+_NOISE = 0.05  # log error of one run
+_ALIKE = 0.3  # correlation of the errors of one source
+_CENTRE_SD = 0.7
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slopes:
+    """A row near a point: log seconds, measured and predicted there, the point (log of each figure over its floor) and
+    the change of log seconds by each; keys: whose offsets apply (`terms`). source: rows of one are correlated. least:
+    measured is only a lower bound (nobody is known to have been faster)."""
+
+    id: str
+    source: str
+    keys: tuple[str, ...]
+    measured: float
+    predicted: float
+    at: Floats
+    slopes: Floats
+    least: bool = False
+
+    def log_s(self, point: Floats) -> float:
+        """Return log seconds at another point."""
+        return self.predicted + float(self.slopes @ (point - self.at))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pooled:
+    """What a fit found: logarithms of the centre and of offsets, by "key/figure"."""
+
+    values: Mapping[str, float]
+
+    def point(self, keys: Sequence[str]) -> Floats:
+        """Return the logarithms of the figures over their floors of a row with these keys."""
+        return np.array([sum(self.values.get(f"{key}/{name}", 0.0) for key in keys) for name in FIGURES])
+
+
+def slopes_of(
+    step_s: Callable[[Mapping[str, float]], float], point: Floats, figures: Collection[str]
+) -> tuple[float, Floats]:
+    """Return log seconds at a point and their slopes by the figures named (0 by the others); step_s: seconds of a step
+    with these figures."""
+
+    def log_s(at: Floats) -> float:
+        return float(np.log(step_s(values_at(at))))
+
+    middle, slopes = log_s(point), np.zeros(len(point))
+    for index, name in enumerate(FIGURES):
+        if name in figures:
+            there = point.copy()
+            there[index] += _STEP
+            slopes[index] = (log_s(there) - middle) / _STEP
+    return middle, slopes
+
+
+def values_at(point: Floats) -> dict[str, float]:
+    """Return figures by name, within what is possible."""
+    found = {}
+    for (name, figure), value in zip(FIGURES.items(), point.tolist(), strict=True):
+        found[name] = min(figure.most, max(figure.least, float(np.exp(value)) + figure.floor))
+    return found
+
+
+def start() -> dict[str, float]:
+    """Return the logarithms of where each figure's centre starts."""
+    return {name: float(np.log(figure.start - figure.floor)) for name, figure in FIGURES.items()}
+
+
+def fit(
+    rows: Sequence[Slopes], widths: Callable[[str, str], float], steps: int = 12, *, centres: Sequence[str] = (GPUS,)
+) -> Pooled:
+    """Return the most probable figures; widths: sd of the prior of a key's offset of a figure, 0: it has none.
+
+    centres: keys whose offsets are the centres, near where figures start.
+    """
+    names = list(FIGURES)
+    begin = start()
+    wanted = sorted({key for row in rows for key in row.keys})
+    terms = [(key, name) for key in wanted for name in names if key in centres or widths(key, name) > 0.0]
+    mean = np.array([begin[name] if key in centres else 0.0 for key, name in terms])
+    sd = np.array([_CENTRE_SD if key in centres else widths(key, name) for key, name in terms])
+    column = {name: index for index, name in enumerate(names)}
+    design = np.array([[row.slopes[column[name]] if key in row.keys else 0.0 for key, name in terms] for row in rows])
+    target = np.array([row.measured - row.predicted + float(row.slopes @ row.at) for row in rows])
+    often: dict[str, int] = {}
+    for row in rows:
+        often[row.source] = often.get(row.source, 0) + (not row.least)
+    alone = [1.0 if row.least else 1.0 / (1.0 + _ALIKE * (often[row.source] - 1)) for row in rows]
+    weight = np.array(alone) / _NOISE
+    bound = np.array([row.least for row in rows])
+    found, error = mean.copy(), target - design @ mean
+    prior = np.diag(1.0 / sd**2)
+    for _ in range(steps):
+        scaled = np.where(bound & (error <= 0.0), 0.0, weight) / np.sqrt(error**2 + _SMOOTH**2)
+        curvature = design.T @ (design * scaled[:, None]) + prior
+        found = mean + np.linalg.solve(curvature, design.T @ (scaled * (target - design @ mean)))
+        error = target - design @ found
+    return Pooled(values={f"{key}/{name}": float(value) for (key, name), value in zip(terms, found, strict=True)})

@@ -1,0 +1,124 @@
+"""How a published run was run: software, exchange of experts, graphs, overlap, by its columns, its words, its
+recipe."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from hardplace.cost.layers.software import ON_ARRAYS, SOFTWARE, Dispatcher, Graphs
+from hardplace.errors import BadInput
+
+ARRAYS = ("TPU", "Trainium", "Gaudi")
+OLD = ("V100", "A100", "A800")  # no distributed optimizer, no cuDNN attention by default
+_BLACKWELL = ("B200", "B300", "GB200", "GB300")
+# What a source, a model or a note names: the software, first match.
+_SOFTWARE = (
+    (re.compile(r"mosaicml|llm-foundry"), "fsdp-eager"),
+    (re.compile(r"fms-fsdp|torchtitan|torch\.?compile"), "fsdp-compiled"),
+    (re.compile(r"maxtext|tpu-recipes|\bJAX\b", re.IGNORECASE), "xla"),
+    (
+        re.compile(
+            r"Megatron[- ]?Core|Megatron-Bridge|Megatron-MoE|NeMo|dgxc|training_results_v[45]|SimuMax|Primus",
+            re.IGNORECASE,
+        ),
+        "megatron-core",
+    ),
+    (re.compile(r"bigscience"), "megatron-deepspeed"),
+    (re.compile(r"^github.com/NVIDIA/Megatron-LM git history"), "megatron-2020"),
+    (re.compile(r"Megatron-LM|vTrain|2104\.04473|2201\.11990|BloombergGPT|NeoX|\bOPT|GLM"), "megatron-2021"),
+    (re.compile(r"\bFSDP\b|DeepSpeed|accelerate", re.IGNORECASE), "fsdp-eager"),
+)
+_SAYS: tuple[tuple[str, re.Pattern[str], object], ...] = (
+    ("dispatcher", re.compile(r"HybridEP", re.IGNORECASE), Dispatcher.HYBRIDEP),
+    ("dispatcher", re.compile(r"DeepEP", re.IGNORECASE), Dispatcher.DEEPEP),
+    ("dispatcher", re.compile(r"all-?to-?all dispatcher", re.IGNORECASE), Dispatcher.ALL_TO_ALL),
+    ("expert_overlap", re.compile(r"no overlap|overlap OFF", re.IGNORECASE), False),
+    ("expert_overlap", re.compile(r"all-to-all overlap|overlap ON\b", re.IGNORECASE), True),
+    ("graphs", re.compile(r"CUDA graph of the layer stack|full[- ]iteration graph", re.IGNORECASE), Graphs.FULL),
+    ("graphs", re.compile(r"partial CUDA graphs|CUDA graphs|\bgraphs\b", re.IGNORECASE), Graphs.PARTIAL),
+    ("tensor_overlap", re.compile(r"overlap of TP[^;]* disabled|no TP overlap", re.IGNORECASE), False),
+)
+_RELEASE = re.compile(r"^(\d\d)\.(\d\d)")  # of a NeMo container
+_COLUMNS = {"tp_overlap": "tensor_overlap", "ep_overlap": "expert_overlap", "dp_overlap": "overlap"}
+_YES = {"1": True, "0": False, "true": True, "false": False, "on": True, "off": False, "yes": True, "no": False}
+
+
+def software_of(row: Mapping[str, str]) -> str:
+    """Return the software that a row says it ran, else the one its source is known to run; "" if neither says."""
+    if row["device"].startswith(ARRAYS):
+        return "neuron" if row["device"].startswith("Trainium") else ON_ARRAYS
+    said = row.get("software", "").strip()
+    if said and said in SOFTWARE:
+        return said
+    text = " ".join([said, *(row.get(name, "") for name in ("source", "model", "note"))])
+    found = next((name for pattern, name in _SOFTWARE if pattern.search(text)), "")
+    if found.startswith(("megatron-2", "megatron-d")) and not row["device"].startswith(OLD):
+        return "megatron-core"  # no GPU runs software older than itself
+    return found
+
+
+def ways_of(row: Mapping[str, str]) -> dict[str, Any]:
+    """Return the fields of a plan that say how a row was run, as far as its columns, its note or its recipe do."""
+    text = " ".join(row.get(name, "") for name in ("note", "source"))
+    found: dict[str, Any] = {"software": software_of(row)}
+    if "Megatron-Bridge" in row["source"]:
+        found["fused_loss"] = True  # cross_entropy_fusion_impl te
+    if "Megatron-Bridge" in row["source"] and _RELEASE.match(row.get("note", "")):
+        found |= _recipe(row)
+    if row["precision"].startswith("nvfp4") and found["software"] == "megatron-core":
+        found["tensor_overlap"] = False  # MLPerf's config_common_fp4.sh, Megatron-Bridge's recipes
+    for name, pattern, value in _SAYS:
+        if name not in found and pattern.search(text):
+            found[name] = value
+    return found | _stated(row)
+
+
+def _stated(row: Mapping[str, str]) -> dict[str, Any]:
+    """Return what a row's own columns state; BadInput for a value that is none of theirs."""
+    found: dict[str, Any] = {}
+    for column, kind in (("dispatcher", Dispatcher), ("graphs", Graphs)):
+        text = row.get(column, "").strip().lower()
+        if text and text != "not stated":
+            try:
+                found[column] = kind(text)
+            except ValueError:
+                raise BadInput(f"{column}: {text!r}: expected {', '.join(kind)} or an empty cell") from None
+    for column, name in _COLUMNS.items():
+        text = row.get(column, "").strip().lower()
+        if text and text != "not stated":
+            if text not in _YES:
+                raise BadInput(f"{column}: {text!r}: expected 1, 0 or an empty cell")
+            found[name] = _YES[text]
+    if backend := row.get("backend", "").strip():
+        found["backend"] = backend
+    return found
+
+
+def _recipe(row: Mapping[str, str]) -> dict[str, Any]:
+    """Return what Megatron-Bridge's recipe of a model, device and precision sets (NVIDIA-NeMo/Megatron-Bridge@042641823
+    and neighbours, scripts/performance/configs, Apache-2.0); releases before 25.11 dropped tokens and had no graphs."""
+    note, device, model = row["note"], row["device"], row.get("model", "") + row["note"]
+    match = _RELEASE.match(note)
+    assert match is not None
+    release, coarse = (int(match[1]), int(match[2])), row["precision"] in ("bf16", "fp8-cs", "fp8")
+    if not row["moe"]:
+        small = re.search(r"LLAMA3_8B|8B", model) is not None and device in _BLACKWELL and "SFT" not in note
+        return {"graphs": Graphs.FULL} if small and release >= (25, 11) else {}
+    if release < (25, 11):  # tokens dropped: shapes do not change, the host does not wait
+        return {"dispatcher": Dispatcher.ALL_TO_ALL, "expert_overlap": False, "graphs": Graphs.PARTIAL}
+    if "235" in model and device in ("H100-80GB", "B200", "B300"):
+        return {
+            "dispatcher": Dispatcher.ALL_TO_ALL, "expert_overlap": device == "H100-80GB", "graphs": Graphs.NONE,
+        }  # fmt: skip
+    found: dict[str, Any] = {"dispatcher": Dispatcher.HYBRIDEP, "expert_overlap": False, "graphs": Graphs.PARTIAL}
+    if release < (26, 4) and "30B" in model and device in ("H100-80GB", "B200"):
+        found["graphs"] = Graphs.NONE
+    found["fused_experts"] = release >= (26, 6) and device in _BLACKWELL and not coarse and "OSS" not in model
+    if "DeepSeek" in model:
+        if device.startswith("GB") and not coarse and release >= (26, 6):
+            found |= {"graphs": Graphs.FULL, "expert_overlap": row["precision"].startswith("mxfp8")}
+        elif device in ("H100-80GB", "B200"):
+            found["graphs"] = Graphs.NONE
+    return found

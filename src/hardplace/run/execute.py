@@ -1,0 +1,88 @@
+"""A plan run on a module and held against its prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from hardplace.errors import BadInput
+from hardplace.plans.chain import chunk_layers
+from hardplace.plans.plan import PipelineSchedule, Plan, stage_layers
+from hardplace.run.launch import launched, prepared, run_forked, run_under_torchrun
+from hardplace.run.predicted import in_fp32, predicted_counts
+from hardplace.run.types import RunResult
+from hardplace.workload.types import Recompute, Workload
+
+MOST_FORKED = 8
+
+
+def executed(plan: Plan, workload: Workload, function: Callable[[], Any], steps: int) -> RunResult | None:
+    """Run a plan in fp32 for some steps; workload: the module's recording. None of ranks other than torchrun's first.
+
+    Raises BadInput for plans that are not run here and for modules that cannot be divided, RankFailed for a rank that
+    died.
+    """
+    plan = in_fp32(plan)
+    for problem in refused(plan):
+        raise BadInput(problem)
+    world = launched()
+    if world is not None and world != plan.devices:
+        raise BadInput(f"devices: {plan.devices} in the plan: expected the launcher's {world}")
+    if world is None and plan.devices > MOST_FORKED:
+        raise BadInput(f"devices: {plan.devices}: expected at most {MOST_FORKED} as processes here, or torchrun")
+    layers = len(workload.order) - 2
+    sizes = stage_layers(layers, plan) if plan.pipeline > 1 else (layers,)
+    chunks = tuple(chunk_layers(size, stage, plan) for stage, size in enumerate(sizes))
+    predicted = predicted_counts(workload, plan)
+    given = prepared(function, plan, chunks, steps)
+    ranks = run_forked(given) if world is None else run_under_torchrun(given)
+    if not ranks:
+        return None
+    losses = next(one.losses for one in ranks if one.losses[0] is not None)
+    return RunResult(
+        losses=tuple(one or 0.0 for one in losses),
+        reference=given.losses,
+        ranks=ranks,
+        predicted=predicted,
+        notes=tuple(_notes(plan)),
+    )
+
+
+def refused(plan: Plan) -> Iterator[str]:
+    """Yield what of a plan is not run here, each with what is expected instead."""
+    if plan.assignment or len(set(plan.kinds)) > 1:
+        yield "assignment, kinds: expected stages of consecutive layers on one kind of device"
+    if plan.recompute is Recompute.SELECTIVE:
+        yield "recompute: selective: expected none or full: torch's kernel keeps nothing of attention to recompute"
+    if plan.zero > 1 and plan.pipeline > 1:
+        yield f"zero: {plan.zero}: expected 0 or 1 with a pipeline: torch's stages reduce gradients once a step"
+    if plan.expert > 1 and plan.tensor > 1:
+        yield f"expert: {plan.expert}: expected tensor 1 with it, not {plan.tensor}"
+    if plan.expert > 1 and plan.zero and plan.expert_replicas > 1:
+        yield f"expert: {plan.expert}: expected all {plan.stage_ranks} ranks of a stage with ZeRO, or zero 0"
+    if plan.schedule is PipelineSchedule.ZERO_BUBBLE and plan.zero and plan.replicas > 1 and plan.pipeline > 1:
+        yield "schedule: zero-bubble: expected zero 0: divided backward passes reduce nothing in FSDP2"
+    if plan.context > 1 and plan.sequence:
+        yield "sequence: true: expected false with context parallelism in a run"
+
+
+def _notes(plan: Plan) -> Iterator[str]:
+    """Yield what torch does otherwise than the plan says, as it shows in the counts."""
+    if plan.sequence:
+        yield (
+            "tensor all_gather: DTensor keeps gathered inputs of linear layers; the plan gathers them again in the "
+            "backward pass, as Megatron-LM does; all_reduce: it adds up gradients of norms, which the plan leaves out"
+        )
+    if plan.tensor > 1:
+        yield "gradients: DTensor keeps that of an embedding divided by vocabulary whole"
+    if plan.zero in (1, 2) and plan.replicas > 1:
+        yield "weights: FSDP2 keeps a sharded copy beside the gathered weights of the step"
+    if plan.context > 1:
+        yield (
+            "context: torch's context parallelism has no CPU kernel, so keys and values are gathered by an exchange of "
+            "our own, which keeps them; the plan gathers them again in the backward pass"
+        )
+    if plan.expert > 1:
+        yield "expert all_to_all: tokens go where the router sends them; the plan has them even"
+    if plan.recompute is Recompute.FULL and (plan.tensor > 1 or plan.expert > 1):
+        yield "recompute: exchanges of the layers that are computed again count twice, as in the plan"

@@ -1,0 +1,95 @@
+"""What a plan predicts of each rank of a run in fp32: bytes at rest and the collectives of a step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from hardplace.cost.layers.work import CollectiveWork, LayerWork
+from hardplace.cost.types import Collective
+from hardplace.plans.chain import LayerChain, of_workload, stage_work, stages_of
+from hardplace.plans.estimate import held
+from hardplace.plans.memory import stage_memory
+from hardplace.plans.plan import Dimension, Format, OptimizerKind, Plan
+from hardplace.run.types import RankCounts, Traffic
+from hardplace.workload.types import Workload
+from hardplace.workload.weights import WeightSizes, surplus
+
+ITEM_BYTES = 4  # of fp32, in which runs are compared
+_SHORT_BYTES = 2  # of the elements that layers' work is laid out in
+
+
+def in_fp32(plan: Plan) -> Plan:
+    """Return the plan as it is run: fp32 throughout, so that gradients can be held to 1e-5."""
+    return replace(plan, precision=Format.FP32, optimizer=OptimizerKind.ADAMW, gradient="fp32", offload=False)
+
+
+def predicted_counts(workload: Workload, plan: Plan) -> tuple[RankCounts, ...]:
+    """Return what a plan predicts of each of its ranks; tokens of the loss's own exchange are fp32 either way."""
+    chain = of_workload(workload, plan)
+    places = stages_of(chain, plan)
+    stages = stage_work(chain, plan, places)
+    members = [{layer for layer, at in enumerate(places) if at == stage} for stage in range(plan.pipeline)]
+    twice = [surplus(chain.shared, layers) for layers in members]
+    found = [
+        _stage(chain, plan, index, stage, again) for index, (stage, again) in enumerate(zip(stages, twice, strict=True))
+    ]
+    return tuple(found[stage_of(plan, rank)] for rank in range(plan.devices))
+
+
+def stage_of(plan: Plan, rank: int) -> int:
+    """Return the pipeline stage of a rank."""
+    return rank // plan.stride(Dimension.PIPELINE) % plan.pipeline
+
+
+def _stage(chain: LayerChain, plan: Plan, index: int, stage: Sequence[LayerWork], twice: WeightSizes) -> RankCounts:
+    contents = held(stage, twice)
+    memory = stage_memory(plan, index, contents)
+    traffic: Traffic = {}
+
+    def add(name: str, count: int, size: float) -> None:
+        if count and size:
+            before = traffic.get(name, (0, 0.0))
+            traffic[name] = before[0] + count, before[1] + size
+
+    statistics = float(ITEM_BYTES * chain.sequence_length * plan.micro_batch // plan.context)
+    for layer in stage:
+        for work in (*layer.forward, *layer.again, *layer.backward):
+            if isinstance(work, CollectiveWork):
+                wide = 1 if work.bytes == statistics else ITEM_BYTES / _SHORT_BYTES
+                add(f"{work.group} {work.collective}", plan.micro_batches, plan.micro_batches * wide * work.bytes)
+    for name, count, size in _replicas(plan, contents.parameters):
+        add(name, count, size)
+    experts = contents.expert_parameters
+    if plan.expert_replicas > 1:
+        kind = "expert replicas" if plan.expert > 1 else "data"
+        add(f"{kind} {Collective.ALL_REDUCE}", int(plan.zero == 0), float(ITEM_BYTES * experts))
+    if plan.pipeline > 1:
+        sends = plan.micro_batches * (2 * plan.virtual - (index == 0) - (index == plan.pipeline - 1))
+        boundary = ITEM_BYTES / _SHORT_BYTES * chain.crossing_bytes([0, 1])
+        add("pipeline send", sends, sends * boundary)
+    return RankCounts(
+        weights_bytes=memory.weights_bytes,
+        gradients_bytes=memory.gradients_bytes,
+        states_bytes=memory.states_bytes,
+        traffic=traffic,
+    )
+
+
+def _replicas(plan: Plan, parameters: int) -> list[tuple[str, int, float]]:
+    """Return the collectives of weights and gradients over the replicas: the number is of passes over all weights."""
+    if plan.replicas == 1:
+        return []
+    size, times = float(ITEM_BYTES * parameters), plan.micro_batches
+    groups = plan.replicas // plan.sharded_over
+    found = {
+        0: [(Collective.ALL_REDUCE, 1)],
+        1: [(Collective.REDUCE_SCATTER, 1), (Collective.ALL_GATHER, 1)],
+        2: [(Collective.REDUCE_SCATTER, times), (Collective.ALL_GATHER, 1)],
+        3: [(Collective.REDUCE_SCATTER, times), (Collective.ALL_GATHER, 2 * times)],
+    }[plan.zero]
+    named = [(f"data {kind}", passes, passes * size) for kind, passes in found]
+    if plan.zero and groups > 1:
+        between = 1 if plan.zero == 1 else times
+        named.append((f"data {Collective.ALL_REDUCE}", between, between * size / plan.sharded_over))
+    return named

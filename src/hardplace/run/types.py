@@ -1,0 +1,54 @@
+"""Nouns of a run: what a plan predicts of a rank, what the rank counted, and what both make."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Traffic = dict[str, tuple[int, float]]  # "group kind" -> collectives in a step, bytes of their whole tensors
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankCounts:
+    """Bytes of one rank and its collectives of one step; predicted by the plan, or counted. weights, gradients: of the
+    fullest moment; states: of the optimizer."""
+
+    weights_bytes: float
+    gradients_bytes: float
+    states_bytes: float
+    traffic: Traffic
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankResult:
+    """What one rank found. losses: by step (None: not of the last stage). gradient_error: the largest over its
+    parameters, relative to the largest entry of that gradient; worst: which. seconds: by step."""
+
+    rank: int
+    stage: int
+    losses: tuple[float | None, ...]
+    gradient_error: float
+    worst: str
+    counted: RankCounts
+    seconds: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """A plan's run beside the single process. losses, reference: by step. predicted: by rank. notes: what torch does
+    otherwise than the plan says."""
+
+    losses: tuple[float, ...]
+    reference: tuple[float, ...]
+    ranks: tuple[RankResult, ...]
+    predicted: tuple[RankCounts, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def loss_error(self) -> float:
+        """Largest relative difference of a loss."""
+        return max(abs(a - b) / abs(b) for a, b in zip(self.losses, self.reference, strict=True))
+
+    @property
+    def gradient_error(self) -> float:
+        """Largest relative difference of a gradient's entry."""
+        return max(one.gradient_error for one in self.ranks)

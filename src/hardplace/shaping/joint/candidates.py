@@ -1,0 +1,104 @@
+"""What the heap of a joint search holds, the shapes that it is over, and how it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+
+from hardplace.answers import Infeasible
+from hardplace.branch_and_bound.loop import Ended
+from hardplace.design.question import Question
+from hardplace.design.search.candidates import Reached
+from hardplace.design.search.explore import Candidate
+from hardplace.design.search.layout import Group
+from hardplace.design.types import Evaluation, RefinementLevel
+from hardplace.ndtypes import Floats, Ints
+from hardplace.shaping.joint.boxes import Layouts
+from hardplace.shaping.types import FIELDS, ShapeColumns
+from hardplace.workload.reshaping.reshape import Reshaping
+from hardplace.workload.types import Workload
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Reshapes:
+    """The shapes of a search beside what is asked of each: columns, the first of them the model's own.
+
+    weights: what samples a second are multiplied by (parameters over the model's own; 1 for raw speed).
+    """
+
+    shapes: ShapeColumns
+    weights: Floats
+    reshaping: Reshaping
+
+    def workload(self, row: int) -> Workload:
+        """Return the Workload of one shape."""
+        shape = self.shapes.at(row)
+        sizes: Mapping[str, int] = {name: getattr(shape, name) for name in FIELDS}
+        return self.reshaping.of(sizes, f"{self.reshaping.workload.name}#{row}") if row else self.reshaping.workload
+
+    def take(self, rows: Ints) -> Reshapes:
+        """Return these shapes; the first of the rows has to be the model's own."""
+        return replace(self, shapes=self.shapes.take(rows), weights=self.weights[rows])
+
+
+def layouts_of(question: Question, reshapes: Reshapes) -> Layouts:
+    """Return how shapes are laid out, with nothing laid out yet; workloads are made once."""
+    return Layouts(
+        reshaping=reshapes.reshaping, workload=cache(reshapes.workload), cycles=question.setting.function_cycles
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Grouped:
+    """All shapes with one group of plans, known by what no shape of their smallest sizes exceeds."""
+
+    group: Group
+
+
+@dataclass(frozen=True, slots=True)
+class Unopened:
+    """Shapes with a group of plans by their bounds, the largest first, from a place on: nothing is laid out."""
+
+    group: Group
+    order: Ints
+    bounds: Floats
+    first: int
+
+
+@dataclass(frozen=True, slots=True)
+class Inner:
+    """A candidate of the search of one shape with one group of plans."""
+
+    row: int
+    group: Group
+    candidate: Candidate
+
+
+Element = Grouped | Unopened | Inner
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """What was reached: a shape, and the chip and plan for it."""
+
+    row: int
+    group: Group
+    reached: Reached
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JointFound:
+    """How a joint search ended. score: weighted samples a second, exact; reached: what the front has of it, to which
+    the end's excess is relative. best: None if nothing was reached."""
+
+    best: Best | None
+    evaluation: Evaluation | None
+    score: float
+    ended: Ended
+    reached: float
+    levels: tuple[RefinementLevel, ...]
+    shapes_opened: int
+    candidates: int
+    seconds: float
+    shortage: Infeasible | None

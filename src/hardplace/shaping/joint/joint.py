@@ -1,0 +1,265 @@
+"""Shape, chip and plan as one search: one loop and one heap over all three, with one certificate.
+
+A candidate is a slice of the shapes (known by what their matrix products take on the fastest arrays of the space), one
+shape with one group of plans, not laid out yet, or what `design.search.explore` makes of a shape: boxes, blocks,
+chips. All are in one heap by what they reach at most: samples a second, times the parameters of the
+shape over the model's own.
+Read `refine` first. Proofs: docs/model-shape.md, "Joint search".
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import InitVar, dataclass, field, replace
+
+import numpy as np
+
+from hardplace.answers import Infeasible
+from hardplace.branch_and_bound.front import Front, Scores
+from hardplace.branch_and_bound.loop import Deadline, Ended, Loop
+from hardplace.branch_and_bound.types import Progress, Stop, StoppingRule
+from hardplace.design.answer import evaluated, only_plan
+from hardplace.design.exact.evaluator import ChipEvaluator, InProcess, Task
+from hardplace.design.question import Question
+from hardplace.design.search.candidates import LEVEL_NAMES, Refinement, SearchCounts
+from hardplace.design.search.explore import DesignSearch
+from hardplace.design.search.layout import Group
+from hardplace.design.types import Evaluation, Job, Outcome, RefinementLevel
+from hardplace.shaping.joint.boxes import Bounding, Layouts, fast_enough, fastest_macs_per_s, macs, places_of
+from hardplace.shaping.joint.candidates import (
+    Best,
+    Element,
+    Grouped,
+    Inner,
+    JointFound,
+    Reshapes,
+    Unopened,
+    layouts_of,
+)
+
+
+@dataclass
+class Joint:
+    """One search over shapes, chips and plans. question: of the model's own shape; its space is every shape's.
+
+    within: as for Search. start: a score that is reached already, and with what. layouts: kept from another search of
+    the same shapes.
+    """
+
+    question: Question
+    reshapes: Reshapes
+    ends: StoppingRule
+    within: InitVar[Deadline | None] = None
+    report: Callable[[Progress], None] | None = None
+    start: tuple[float, Best] | None = None
+    layouts: Layouts | None = None
+    front: Front[Best] = field(default_factory=Front)
+
+    def __post_init__(self, within: Deadline | None) -> None:
+        """Bound every shape with every group of plans; nothing is laid out yet."""
+        self._deadline = within or Deadline(limit_s=self.ends.limit_s)
+        self._tasks: dict[str, Task] = {}
+        self._evaluator: ChipEvaluator = InProcess(tasks=self._tasks, gap=self.ends.gap / 4)
+        self._searches: dict[tuple[int, Group], DesignSearch] = {}
+        self._shortages: list[Infeasible] = []
+        self._seconds = {"shapes": 0.0, "laying out": 0.0}
+        self._tally = SearchCounts()
+        batch, choices = self.question.setting.batch_samples, self.question.choices
+        self.groups = tuple((b, t) for t in choices.tensor_parallel for b in choices.micro_batches if batch % b == 0)
+        self.places = places_of(self.question)
+        self._layouts = self.layouts or layouts_of(self.question, self.reshapes)
+        if self.start is not None:
+            self.front.offer((self.start[0],), self.start[1])
+
+    # -- the problem, as the loop sees it ------------------------------------------------------------------------
+
+    def run(self) -> JointFound:
+        """Refine candidates best first until the gap, a limit or an interrupt; return what was found."""
+        loop = Loop(self, self.front, self._evaluator.steps(self), self.ends, self._deadline, self.report)
+        return self._found(loop.run())
+
+    def roots(self) -> Iterator[tuple[Scores, Grouped]]:
+        """Yield all shapes with each group, by their products on the fastest arrays; the start's group first."""
+        started = time.perf_counter()
+        made = self._layouts.of(0, (1, 1))
+        fastest = max(fastest_macs_per_s(place) for place in self.places)
+        if made is None or not fastest:
+            bound, self._hardest = (np.inf if fastest else 0.0), 0.0
+        else:
+            worth = self.reshapes.weights / macs(made, self.reshapes.shapes, self._layouts.cycles)
+            self._hardest = float(worth.max()) * self.question.setting.cluster.devices
+            bound = self._hardest * fastest
+        self._seconds["shapes"] += time.perf_counter() - started
+        first = self.start[1].group if self.start is not None else self.groups[0]
+        for group in sorted(self.groups, key=lambda one: one != first):
+            yield (bound,), Grouped(group)
+
+    def _bounding(self, group: Group, known: float) -> Bounding:
+        """Return what bounds shapes with a group, on the chips whose arrays can do more than what is known."""
+        least = known / self._hardest if self._hardest else 0.0
+        return Bounding(
+            question=self.question, shapes=self.reshapes.shapes, weights=self.reshapes.weights, layouts=self._layouts,
+            group=group, places=tuple(fast_enough(place, least) for place in self.places), check=self._deadline.check,
+        )  # fmt: skip
+
+    def _bounds(self, candidate: Grouped) -> list[tuple[Scores, Element | None]]:
+        """Bound each shape with a group; the most promising one is searched, so that something is reached."""
+        started = time.perf_counter()
+        known = self.front.best * (1.0 + self.ends.gap)
+        bounds = self._bounding(candidate.group, known).bounds(known)
+        order = np.argsort(-bounds, kind="stable")
+        self._seconds["shapes"] += time.perf_counter() - started
+        if bounds[order[0]] > known:
+            self._attempt(int(order[0]), candidate.group)
+        left = Unopened(candidate.group, order, bounds[order], 0)
+        return [((float(bounds[order[0]]),), left)] if bounds[order[0]] > 0.0 else []
+
+    def _attempt(self, row: int, group: Group) -> None:
+        """Search one shape with one group of plans alone; it stays a candidate."""
+        search = self._laid_out(row, group)
+        if search.shortage() is not None:
+            return
+        found = search.run()
+        if found.stop is Stop.INTERRUPTED:
+            raise KeyboardInterrupt
+        if found.reached:
+            self.front.offer(
+                (found.scores[0][0] * float(self.reshapes.weights[row]),), Best(row, group, found.reached[0])
+            )
+        self._searches.pop((row, group))
+
+    def job(self, candidate: Element) -> Job | None:
+        """Return the exact evaluation that refining a candidate needs."""
+        if not isinstance(candidate, Inner):
+            return None
+        return self._searches[candidate.row, candidate.group].job(candidate.candidate)
+
+    def refine(self, candidate: Element, outcome: Outcome | None) -> Sequence[tuple[Scores, Element | None]]:
+        """Return what the next level leaves: of shapes the next one laid out, of a shape what its own search leaves."""
+        if isinstance(candidate, Grouped):
+            return self._bounds(candidate)
+        if isinstance(candidate, Unopened):
+            return self._open(candidate)
+        row, group = candidate.row, candidate.group
+        search, weight = self._searches[row, group], float(self.reshapes.weights[row])
+        known = self.front.best
+        search.front = Front([((known / weight,), None)] if known else [])
+        left = search.refine(candidate.candidate, outcome)
+        self._tally.add(search.tally())
+        (points, payload), *_ = search.front.points or [((0.0,), None)]
+        if payload is not None:
+            self.front.offer((points[0] * weight,), Best(row, group, payload))
+        return [((scores[0] * weight,), None if rest is None else Inner(row, group, rest)) for scores, rest in left]
+
+    def discard(self, candidate: Element) -> None:
+        """Count what was left in the heap."""
+        if isinstance(candidate, Inner):
+            self._searches[candidate.row, candidate.group].discard(candidate.candidate)
+
+    def tally(self) -> SearchCounts:
+        """Return what was counted since the last call; counts begin anew."""
+        counted, self._tally = self._tally, SearchCounts()
+        return counted
+
+    def add(self, tally: SearchCounts) -> None:
+        """Add counts."""
+        self._tally.add(tally)
+
+    # -- opening shapes ------------------------------------------------------------------------------------------
+
+    def _open(self, candidate: Unopened) -> list[tuple[Scores, Element | None]]:
+        """Lay out the shape and group with the largest bound; what is left of it is all of its chips."""
+        started = time.perf_counter()
+        row, group, bound = (
+            int(candidate.order[candidate.first]),
+            candidate.group,
+            float(candidate.bounds[candidate.first]),
+        )
+        left: list[tuple[Scores, Element | None]] = []
+        search = self._laid_out(row, group)
+        short = search.shortage()
+        if short is not None:
+            self._shortages.append(short)
+        else:
+            left = [((bound,), Inner(row, group, one)) for _, one in search.roots()]
+        if candidate.first + 1 < len(candidate.order):
+            rest = replace(candidate, first=candidate.first + 1)
+            left.append(((float(rest.bounds[rest.first]),), rest))
+        self._seconds["laying out"] += time.perf_counter() - started
+        return left
+
+    def _laid_out(self, row: int, group: Group) -> DesignSearch:
+        workload = self._layouts.workload(row)
+        self._tasks[workload.name] = Task(workload=workload, setting=self.question.setting)
+        choices = replace(self.question.choices, micro_batches=(group[0],), tensor_parallel=(group[1],))
+        question = replace(self.question, workloads=(workload,), choices=choices)
+        search = DesignSearch(
+            question=question, ends=StoppingRule(gap=self.ends.gap), evaluator=self._evaluator, within=self._deadline
+        )
+        self._searches[row, group] = search
+        return search
+
+    # -- the account ---------------------------------------------------------------------------------------------
+
+    def _found(self, ended: Ended) -> JointFound:
+        best = self.front.points[0][1] if self.front.points else None
+        evaluation = self._exactly(best) if best is not None else None
+        score = self.front.best
+        if best is not None and evaluation is not None:
+            score = evaluation.samples_per_s * float(self.reshapes.weights[best.row])
+        opened = len({row for row, _ in self._searches})
+        return JointFound(
+            best=best,
+            evaluation=evaluation,
+            score=score,
+            reached=self.front.best,
+            ended=ended,
+            levels=self._levels(),
+            shapes_opened=opened,
+            candidates=self._every(),
+            seconds=self._deadline.elapsed_s,
+            shortage=min(self._shortages, key=lambda one: one.needed / one.available, default=None),
+        )
+
+    def _exactly(self, best: Best) -> Evaluation:
+        known = only_plan(best.reached).evaluation
+        if self.start is not None and best is self.start[1] and known is not None:
+            return known
+        search = self._searches.get((best.row, best.group)) or self._laid_out(best.row, best.group)
+        try:
+            return evaluated(search.best_memory(best.reached, 0, self._evaluator))
+        except KeyboardInterrupt:
+            quick = InProcess(tasks=self._tasks, gap=self.ends.gap / 4, work=0.0)
+            return evaluated(search.best_memory(best.reached, 0, quick))
+
+    def _every(self) -> int:
+        return len(self.reshapes.shapes) * len(self.groups) * self._each()
+
+    def _each(self) -> int:
+        """Return candidates of one shape and group: chips, with or without recompute."""
+        return self.question.space.chips * len(self.question.choices.recompute)
+
+    def _levels(self) -> tuple[RefinementLevel, ...]:
+        for search in self._searches.values():
+            self._tally.add(search.tally())
+        every, opened = self._every(), len(self._searches) * self._each()
+        levels = [
+            RefinementLevel(
+                name="shapes by products", entered=every, discarded=every - opened, seconds=self._seconds["shapes"]
+            )
+        ]
+        boxes = self._tally.levels[Refinement.BOX].entered
+        levels.append(
+            RefinementLevel(
+                name="limits and memory",
+                entered=opened,
+                discarded=opened - boxes + self._tally.beyond,
+                seconds=self._seconds["laying out"],
+            )
+        )
+        levels += [
+            RefinementLevel(name=LEVEL_NAMES[stage], entered=one.entered, discarded=one.discarded, seconds=one.seconds)
+            for stage, one in self._tally.levels.items()
+        ]
+        return tuple(levels)

@@ -1,0 +1,111 @@
+"""Plans on real processes: loss and every gradient as of one process, bytes and collectives as the plan predicts."""
+
+import json
+import os
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+import hardplace.cli  # noqa: F401, E402  (joins the verbs)
+from hardplace.cli.app import app  # noqa: E402
+from hardplace.errors import BadInput  # noqa: E402
+from hardplace.plans.plan import Plan  # noqa: E402
+from hardplace.run.execute import executed  # noqa: E402
+from hardplace.run.launch import RankFailed, prepared, run_forked  # noqa: E402
+from run_cases import CASES, EXAMPLES, differences, workload_of  # noqa: E402
+
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.skipif(os.name != "posix", reason="processes fork")]
+# All 14 run in benchmarks/run_plans.py; of these each division is in one.
+HERE = ("tensor-sequence-zero3", "interleaved-recompute", "experts-pipeline", "bert-tensor")
+
+
+@pytest.fixture(autouse=True)
+def examples(monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    monkeypatch.delenv("RANK", raising=False)
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+
+
+def function(name):
+    import tiny_models
+
+    return getattr(tiny_models, name)
+
+
+@pytest.mark.parametrize("name", HERE)
+def test_a_plan_runs_as_predicted(name):
+    model, plan = CASES[name]
+    found = executed(plan, workload_of(model), function(model), 2)
+    assert found is not None
+    assert len(found.ranks) == 4
+    assert found.loss_error < 1e-5
+    assert found.gradient_error < 1e-5
+    assert differences(name, found) == []
+
+
+def test_a_run_from_the_command_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(EXAMPLES)
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps({"global_batch": 4, "tensor": 2}))
+    words = ["run", str(path), "--model", "tiny_models:llama", "--steps", "1"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert "equal to 1e-05" in done.output
+    assert "tensor all_reduce" in done.output
+    path.write_text(json.dumps({"global_batch": 16, "data": 16}))
+    done = CliRunner().invoke(app, words)
+    assert "devices: 16: expected at most 8 as processes here" in str(done.exception)
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    done = CliRunner().invoke(app, words)
+    assert "devices: 16 in the plan: expected the launcher's 4" in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"pipeline": 2, "data": 2, "zero": 2}, "zero: 2: expected 0 or 1 with a pipeline"),
+        ({"expert": 2, "tensor": 2}, "expert: 2: expected tensor 1"),
+        ({"context": 2, "tensor": 2, "sequence": True}, "sequence: true: expected false with context"),
+    ],
+)
+def test_plans_that_are_not_run_are_said(fields, said):
+    with pytest.raises(BadInput, match=said):
+        executed(Plan(global_batch=8, **fields), workload_of("llama"), function("llama"), 1)
+
+
+def test_modules_that_cannot_be_divided_are_said():
+    plan = Plan(global_batch=8, tensor=2)
+    with pytest.raises(BadInput, match="T5ForConditionalGeneration: expected pipeline, tensor and context 1"):
+        prepared(function("t5"), plan, ((4,),), 1)
+    with pytest.raises(BadInput, match="failed to build: division by zero"):
+        prepared(lambda: 1 / 0, plan, ((4,),), 1)
+    with pytest.raises(BadInput, match="expected a function that returns"):
+        prepared(lambda: 1, plan, ((4,),), 1)
+
+    def tied():
+        model, inputs = function("llama")()
+        model.lm_head.weight = model.model.embed_tokens.weight
+        return model, inputs
+
+    with pytest.raises(BadInput, match="tie_word_embeddings: true: expected false"):
+        prepared(tied, plan, ((4,),), 1)
+
+
+def test_a_rank_that_dies_ends_all_and_is_told_once():
+    given = prepared(function("llama"), Plan(global_batch=8, data=2, zero=0), ((4,),), 1)
+    weight = given.model.lm_head.weight
+
+    def dies(grad):
+        if torch.distributed.get_rank() == 1:
+            sys.exit("rank one has enough")
+        return grad
+
+    weight.register_hook(dies)
+    with pytest.raises(RankFailed, match=r"^rank 1: SystemExit: rank one has enough") as problem:
+        run_forked(given)
+    assert "\n" not in str(problem.value)
