@@ -18,8 +18,8 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from hardplace.errors import BadInput
 from hardplace.workload.recording.functions import DeviceFunctions, device_choices
-from hardplace.workload.recording.library import library_stand_ins
 from hardplace.workload.recording.held_buffers import held_buffers
+from hardplace.workload.recording.library import library_stand_ins
 from hardplace.workload.recording.memory import RecordedMemory
 from hardplace.workload.recording.record import Recorder, record
 from hardplace.workload.recording.trace import Trace
