@@ -135,15 +135,18 @@ class Wide(torch.nn.Module):
 
 
 def step(module, autocast=None, **inputs):
+    dtype = torch.float32 if autocast else torch.bfloat16
     return TrainingStep(
         name="own",
         source="own",
         command="",
         sequence_length=1,
         module=module,
-        inputs=lambda size: {key: torch.empty((size, *shape), device="meta") for key, shape in inputs.items()},
+        inputs=lambda size: {
+            key: torch.empty((size, *shape), dtype=dtype, device="meta") for key, shape in inputs.items()
+        },
         loss=lambda output, _: output.float().sum(),
-        dtype=torch.float32 if autocast else torch.bfloat16,
+        dtype=dtype,
         autocast=autocast,
     )
 

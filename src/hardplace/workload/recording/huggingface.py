@@ -25,7 +25,6 @@ _OWN_PAIRS = (
     "the loss of this model compares all samples of all devices; recorded is each sample's pair of its own: the scores "
     "of other pairs, 2 d (b - 1) FLOPs a sample of b samples and embeddings of d, are left out"
 )
-_NO_LOSS = "the model makes no loss of its own from these inputs: the sum of its output stands for it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,9 +143,8 @@ def _prepare(config: Any, options: Options) -> None:
         if not options.fused_attention:
             one._attn_implementation = "eager"
     prompt, seen = (getattr(config, f"{one}_config", None) for one in ("prompt_encoder", "vision"))
-    if (
-        prompt is not None and hasattr(prompt, "image_embedding_size") and seen is not None
-    ):  # SAM: of the images that it is given
+    if prompt is not None and hasattr(prompt, "image_embedding_size") and seen is not None:
+        # SAM's prompts are on the images that it is given.
         prompt.image_size = side(seen.image_size)
         prompt.image_embedding_size = side(seen.image_size) // side(seen.patch_size)
 
