@@ -13,7 +13,7 @@ import argparse
 import csv
 from pathlib import Path
 
-from hardplace.cost.layers.fused import decoder_of
+from hardplace.cost.layers.recognise import decoder_of
 from hardplace.cost.layers.software import ON_ARRAY_SOFTWARE
 from hardplace.csv_table import parse
 from hardplace.errors import BadInput

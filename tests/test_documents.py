@@ -101,8 +101,40 @@ def test_ci_runs_the_readmes_test_command() -> None:
     assert "\n./check\n" in (ROOT / ".ci/run").read_text()
 
 
-def test_examples_in_the_readme() -> None:
-    assert doctest.testfile(str(ROOT / "README.md"), module_relative=False).failed == 0
+@pytest.mark.parametrize("name", ["README.md", "docs/python.md"])
+def test_examples_in_a_document(name: str) -> None:
+    result = doctest.testfile(str(ROOT / name), module_relative=False)
+    assert result.attempted > 0
+    assert result.failed == 0
+
+
+FOLDERS = ("src", "tests", "benchmarks", "examples", "validation")
+SOURCES = {path.relative_to(ROOT).as_posix() for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")}
+WRITTEN = {
+    "time_my_gpu.py",
+    "verify_llama2-7b.py",
+    "flavor.py",
+    "accelerate_setup.py",
+}  # by verbs, in the user's folder
+PEERS = ("ops/",)  # of state-spaces/mamba
+
+
+@pytest.mark.parametrize("path", [*DOCUMENTS, ROOT / "CONTRIBUTING.md"], ids=lambda path: path.name)
+def test_every_module_that_a_document_names_exists(path: Path) -> None:
+    """A path, or the end of one: `plans/memory.py`, `memory.py`. The change log tells of the past."""
+    if path.name == "CHANGELOG.md":
+        return
+    named = set(re.findall(r"(?<![\w./-])[\w./-]*\w\.py\b", path.read_text())) - WRITTEN
+    named = {name for name in named if not name.startswith(PEERS)}
+    stale = sorted(name for name in named if not any(f"/{source}".endswith(f"/{name}") for source in SOURCES))
+    assert not stale, f"{path.name} names modules that do not exist: {', '.join(stale)}"
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_every_dotted_name_in_a_document_can_be_imported(path: Path) -> None:
+    for name in set(re.findall(r"`(hardplace(?:\.\w+)+\.[A-Z]\w*)`", path.read_text())):
+        module, _, kind = name.rpartition(".")
+        assert hasattr(importlib.import_module(module), kind), name
 
 
 def test_examples_in_docstrings() -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         compare,
         devices,
         estimate,
+        export,
         frontier,
         load,
         models,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
         search,
         shapes,
         share,
+        split,
         trace,
     )
     from hardplace.certificate import Certificate
@@ -52,6 +54,7 @@ __all__ = [
     "compare",
     "devices",
     "estimate",
+    "export",
     "frontier",
     "load",
     "models",
@@ -63,6 +66,7 @@ __all__ = [
     "search",
     "shapes",
     "share",
+    "split",
     "trace",
 ]
 

@@ -10,14 +10,15 @@ from dataclasses import replace
 import pytest
 from click.testing import CliRunner
 
-import hardplace.cli  # noqa: F401  (joins the verbs)
-from export_cases import CASES, LLAMA, planned_of, workload_of
+import hardplace as hp
+import hardplace.cli
+from export_cases import CASES, LLAMA, runnable_job, workload_of
 from hardplace.cli.app import app
+from hardplace.errors import BadInput
 from hardplace.exports.architecture import architecture_of
 from hardplace.exports.facts import facts_of
 from hardplace.exports.job import digest_of
 from hardplace.exports.limits import LIMITS, broken_limits
-from hardplace.exports.nearest import nearest_plan
 from hardplace.exports.space import space_for
 from hardplace.exports.targets import Target
 from hardplace.hardware.catalogue import device, node
@@ -126,14 +127,14 @@ def test_bad_input_is_one_line(tmp_path, plan_file):
         "export", plan_file(on=[{"device": "tpu-v5p", "node": "tpu-v5p-8960", "count": 16}]), "--to", "megatron", *out
     )
     assert "expected the number of devices, 16" in bad("export", plan_file(data=8), "--to", "megatron", *out)
-    assert "model: missing" in bad("export", plan_file(model=""), "--to", "megatron", *out)
+    assert "--model: missing: expected a name" in bad("export", plan_file(model=""), "--to", "megatron", *out)
     assert "expected PLAN and --to" in bad("export", plan_file())
     (tmp_path / "config.json").write_text('{"model_type": "llama", "hidden_size": 8}')
     config = ("--config", str(tmp_path / "config.json"))
     assert "config.json: num_attention_heads: None: expected" in bad(
         "export", plan_file(), "--to", "megatron", *config, *out
     )
-    assert "--for megatron: device: of Google" in bad(
+    assert "--for: megatron: device: of Google: expected one that Megatron-LM runs on" in bad(
         "place", LLAMA, "--device", "tpu-v5p", "--devices", "8", "--batch", "8", "--for", "megatron", *out
     )
     assert not (tmp_path / "job").exists()
@@ -157,17 +158,14 @@ def test_the_list_says_what_is_not_parsed():
 @pytest.mark.parametrize("target", Target)
 @pytest.mark.parametrize("name", CASES)
 def test_the_nearest_plan_breaks_no_limit(target, name):
-    model, plan = CASES[name]
-    planned = planned_of(model, plan)
-    facts = facts_of(planned.workload, architecture_of(model, planned.workload, None))
-    if not any(broken_limits(target, plan, facts)):
+    job = runnable_job(target, name)
+    if job is None:
         return
-    found = nearest_plan(target, plan, facts, planned.priced)
-    assert found is not None
-    assert not any(broken_limits(target, found.estimate.plan, facts))
-    assert not any(problems(found.estimate.plan))
-    assert found.estimate.plan.devices == plan.devices
-    assert found.estimate.plan.global_batch == plan.global_batch
+    _, plan = CASES[name]
+    assert not any(broken_limits(target, job.plan, job.facts))
+    assert not any(problems(job.plan))
+    assert job.plan.devices == plan.devices
+    assert job.plan.global_batch == plan.global_batch
 
 
 @pytest.mark.parametrize("target", Target)
@@ -207,3 +205,15 @@ def test_a_plan_alone_takes_its_names_from_options(tmp_path):
     done = run("export", str(tmp_path / "plan.toml"), "--to", "megatron", *words)
     assert done.exit_code == 0, done.output
     assert digest_of(Plan(global_batch=16, data=8)) in (tmp_path / "job" / "megatron.args").read_text()
+
+
+def test_python_exports_what_the_command_line_does(tmp_path, plan_file):
+    path = plan_file(data=4, pipeline=4, schedule="zero-bubble")
+    with pytest.raises(BadInput, match="schedule: zero-bubble: its pipelines run 1F1B"):
+        hp.export(path, "megatron")
+    found = hp.export(path, "megatron", nearest=True)
+    assert run("export", path, "--to", "megatron", "--nearest", "--out", str(tmp_path / "job")).exit_code == 0
+    for file in found.files:
+        assert (tmp_path / "job" / file.name).read_text() == file.text
+    alone = hp.export(hp.Plan(global_batch=16, data=8), "deepspeed", model="gpt2-xl", device="h100-sxm", nearest=True)
+    assert alone.files[0].name == "ds_config.json"

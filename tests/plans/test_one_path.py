@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hardplace.cost.layers.fused import decoder_of
+from hardplace.cost.layers.recognise import decoder_of
 from hardplace.files import write
 from hardplace.hardware.catalogue import device
 from hardplace.plans.chain import of_workload

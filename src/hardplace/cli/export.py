@@ -10,21 +10,21 @@ import click
 
 from hardplace.cli import folders
 from hardplace.cli.app import INFEASIBLE, app
-from hardplace.cli.planned import PlannedRun, read_planned
 from hardplace.cli.printing import say
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
     from hardplace.exports.job import ExportJob
     from hardplace.exports.nearest import NearestPlan
-    from hardplace.exports.targets import Target
+    from hardplace.exports.planned import PlannedRun
     from hardplace.plans.estimate import PlanEstimate
-    from hardplace.plans.plan import Plan
 
 
 @app.command()
 @click.argument("path", metavar="PLAN", required=False, type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--to", "target", metavar="TARGET", help="megatron, megatron-bridge, torchtitan, deepspeed, ...")
+@click.option(
+    "--to", "target", metavar="TARGET", help="megatron, torchtitan, deepspeed, accelerate, maxtext, ..., or chakra."
+)
 @click.option("--list", "listed", is_flag=True, help="List the targets: versions, and what checks the files.")
 @click.option("--nearest", is_flag=True, help="Where TARGET cannot run the plan, export the nearest one that it can.")
 @click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="The model's config.json.")
@@ -52,8 +52,11 @@ def export(
     hardplace export --list
     hardplace export hardplace-out/llama2-7b/plan.json --to megatron
     hardplace export hardplace-out/llama2-7b/plan.json --to torchtitan --nearest
+    hardplace export hardplace-out/llama2-7b/plan.json --to chakra     one step, a trace a rank, for ASTRA-sim
     """
+    from hardplace.api import load
     from hardplace.exports.export import exported, refused_model
+    from hardplace.exports.planned import job_of, planned_of
     from hardplace.exports.targets import target_of
     from hardplace.files import write_text
 
@@ -62,8 +65,11 @@ def export(
         return
     if path is None or target is None:
         raise BadInput("export: expected PLAN and --to TARGET, or --list")
+    if target == "chakra":
+        _chakra(path, model, devices, nodes, out)
+        return
     asked = target_of(target, "--to")
-    planned = read_planned(path, model, devices, nodes)
+    planned = planned_of(path, model, devices, nodes, load)
     job = job_of(planned, asked, planned.plan, config)
     if said := refused_model(asked, job.device.vendor, job.architecture):
         raise BadInput(f"{path}: {said}")
@@ -79,29 +85,19 @@ def export(
     say(f"start it with: {found.command.replace('bash ', f'bash {folder}/')}")
 
 
-def job_of(planned: PlannedRun, target: Target, plan: Plan, config: Path | None) -> ExportJob:
-    """Return what an exporter is given, with the plan priced; BadInput where it is none of this model."""
-    from hardplace.exports.architecture import architecture_of
-    from hardplace.exports.facts import facts_of
-    from hardplace.exports.job import ExportJob
-    from hardplace.plans.fleet import even_cluster
+def _chakra(path: Path, model: str | None, devices: tuple[str, ...], nodes: tuple[str, ...], out: Path | None) -> None:
+    """Write a step as traces for a network simulator."""
+    from hardplace.api import load
+    from hardplace.exports.chakra import chakra_traces
+    from hardplace.exports.planned import planned_of
+    from hardplace.files import write_bytes
 
-    architecture = architecture_of(planned.model, planned.workload, config)
-    chip, node, count = planned.parts[0]
-    try:
-        estimate = planned.priced(plan)
-    except BadInput as problem:
-        raise BadInput(f"{planned.place}: {problem}") from None
-    return ExportJob(
-        target=target,
-        model=planned.model,
-        architecture=architecture,
-        facts=facts_of(planned.workload, architecture),
-        plan=plan,
-        estimate=estimate,
-        device=chip,
-        node_devices=even_cluster(node, count).levels[0].devices,
-    )
+    planned = planned_of(path, model, devices, nodes, load)
+    traces = list(chakra_traces(planned))
+    folder = folders.folder_of(f"{planned.workload.name}-chakra", out)
+    for name, content in traces:
+        write_bytes(folder / name, content)
+    say(f"written: {folder}/rank.0.et to rank.{planned.plan.devices - 1}.et, {folder / 'comm_groups.json'}")
 
 
 def _runnable(planned: PlannedRun, job: ExportJob, nearest: bool) -> ExportJob:

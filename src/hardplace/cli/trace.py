@@ -150,8 +150,8 @@ def _tell_unfused(workload: Workload) -> None:
     positions, share = unfused_attention(workload)
     if positions:
         say(
-            f"warning: attention in {positions} of {len(workload.order)} layers is recorded as products and softmax, as "
-            f"the model's own code computes it: {share:.0%} of the bytes that are kept, which grow with tokens squared",
+            f"warning: attention in {positions} of {len(workload.order)} layers is recorded as products and softmax, "
+            f"as the model's own code computes it: {share:.0%} of the bytes that are kept, which grow with tokens squared",
             err=True,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hardplace.cli import (
+    anchor,
     audit,
     calibrate,
     chip,
@@ -20,6 +21,7 @@ from hardplace.cli import (
     search,
     shape,
     show,
+    split,
     trace,
     validate,
     validate_training,
@@ -27,6 +29,7 @@ from hardplace.cli import (
 )
 
 __all__ = [
+    "anchor",
     "audit",
     "calibrate",
     "chip",
@@ -44,6 +47,7 @@ __all__ = [
     "search",
     "shape",
     "show",
+    "split",
     "trace",
     "validate",
     "validate_training",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from hardplace.errors import BadInput
 from hardplace.exports.accelerate import accelerate_files, accelerate_warnings
@@ -13,8 +14,11 @@ from hardplace.exports.limits import broken_limits
 from hardplace.exports.maxtext import maxtext_files, maxtext_warnings
 from hardplace.exports.megatron import megatron_files, megatron_warnings
 from hardplace.exports.megatron_bridge import bridge_warnings, megatron_bridge_files
+from hardplace.exports.nearest import nearest_plan
 from hardplace.exports.targets import Target, refused
 from hardplace.exports.torchtitan import torchtitan_files, torchtitan_problem, torchtitan_warnings
+from hardplace.plans.estimate import PlanEstimate
+from hardplace.plans.plan import Plan
 
 _Files = Callable[[ExportJob], tuple[ExportedFile, ...]]
 _Warnings = Callable[[ExportJob], Iterator[str]]
@@ -46,3 +50,14 @@ def exported(job: ExportJob) -> Exported:
     made = files(job)
     start = next(one.name for one in made if one.name in ("torchrun.sh", "launch.sh"))
     return Exported(target=job.target, files=made, command=f"bash {start}", warnings=tuple(warnings(job)))
+
+
+def nearest_job(job: ExportJob, priced: Callable[[Plan], PlanEstimate]) -> ExportJob:
+    """Return a job of a plan that its target runs: its own, else the nearest one. BadInput where there is none."""
+    if not any(broken_limits(job.target, job.plan, job.facts)):
+        return job
+    found = nearest_plan(job.target, job.plan, job.facts, priced)
+    if found is None:
+        limit = next(broken_limits(job.target, job.plan, job.facts))
+        raise BadInput(f"{limit.field}: {getattr(job.plan, limit.field)}: {limit.reason}, and no plan near it is run")
+    return replace(job, plan=found.estimate.plan, estimate=found.estimate)

@@ -309,7 +309,7 @@ _MEGATRON = (
     TrainerLimit(
         field="optimizer",
         reason="Muon keeps all its states on every rank there (NVIDIA/Megatron-LM#6048)",
-        broken=lambda plan, facts: plan.optimizer is OptimizerKind.MUON and plan.zero > 0 and plan.replicas > 1,
+        broken=lambda plan, facts: plan.optimizer is OptimizerKind.MUON and plan.zero > 0,
         mends=_zeros(0),
     ),
     TrainerLimit(
@@ -369,6 +369,20 @@ _MEGATRON = (
             )
         ),
         mends=_to(expert_overlap=False),
+    ),
+    TrainerLimit(
+        field="graphs",
+        reason="full recompute goes with graphs of whole passes or with none",
+        broken=lambda plan, facts: (
+            plan.ways.graphs in (Graphs.PARTIAL, Graphs.LAYER) and plan.recompute is Recompute.FULL
+        ),
+        mends=_to(graphs=Graphs.NONE),
+    ),
+    TrainerLimit(
+        field="overlap",
+        reason="Muon's gradients are reduced after the backward pass",
+        broken=lambda plan, facts: plan.optimizer is OptimizerKind.MUON and plan.overlap and plan.replicas > 1,
+        mends=_to(overlap=False),
     ),
     TrainerLimit(
         field="graphs",
@@ -553,6 +567,11 @@ LIMITS: dict[Target, tuple[TrainerLimit, ...]] = {
     ),
     Target.MAXTEXT: (
         *_ONE_ALIKE,
+        TrainerLimit(
+            field="tensor",
+            reason="tensor x context must divide the tokens of a micro-batch, which devices share evenly",
+            broken=lambda plan, facts: plan.micro_batch * facts.sequence % (plan.tensor * plan.context) > 0,
+        ),
         _PLAIN_DISPATCH,
         TrainerLimit(
             field="schedule",

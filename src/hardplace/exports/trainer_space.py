@@ -29,5 +29,6 @@ def space_of_trainer(
     target, architecture = target_of(trainer, "trainer"), architecture_of(model, workload, None)
     for vendor in vendors:
         if said := refused_model(target, vendor, architecture):
-            raise BadInput("trainer", trainer, said)
+            what, _, expected = said.partition(": expected ")
+            raise BadInput("trainer", f"{trainer}: {what}", expected)
     return space_for(target, workload, architecture, batch, fixed)

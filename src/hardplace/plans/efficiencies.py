@@ -13,6 +13,7 @@ from hardplace.cost.layers.software import ON_ARRAY_SOFTWARE, Ways, ways
 from hardplace.errors import BadInput
 from hardplace.files import read
 from hardplace.hardware.device import Arrays, Device
+from hardplace.plans.anchors import Anchor
 from hardplace.plans.pricer import Efficiencies
 
 _FILE = Path(__file__).parent / "data" / "training.json"
@@ -158,3 +159,11 @@ def with_values(rates: Efficiencies, values: Mapping[str, float], *, flash: bool
         launch_s=values["launch_s"],
         step_s=values["step_s"],
     )
+
+
+def anchored(found: Efficiencies, anchor: Anchor, *, flash: bool = True) -> Efficiencies:
+    """Return figures with what steps of one's own system say of them, within what is possible."""
+    values = {name: 1.0 - found.hidden if name == "exposed" else float(getattr(found, name)) for name in FIGURES}
+    for name, figure in FIGURES.items():
+        values[name] = min(figure.most, max(figure.least, values[name] * anchor.times(name)))
+    return with_values(found, values, flash=flash)

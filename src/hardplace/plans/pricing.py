@@ -14,7 +14,9 @@ from hardplace.cost.gpu.types import GpuModel
 from hardplace.cost.layers.software import LAUNCHED, ON_ARRAY_SOFTWARE, ON_ARRAYS, SOFTWARE, Dispatcher
 from hardplace.errors import BadInput
 from hardplace.hardware.device import Arrays, Device
+from hardplace.plans.anchors import VERSION
 from hardplace.plans.efficiencies import (
+    anchored,
     efficiencies,
     generation,
     generation_of_arrays,
@@ -50,7 +52,7 @@ def pricer_of(chip: Device, plan: Plan) -> StepPricer:
     kind = generation(model.datasheet)
     if plan.software in ON_ARRAY_SOFTWARE:
         raise BadInput(f"software: {plan.software}: {chip.name} is a GPU: expected software of GPUs")
-    found = efficiencies(kind, plan.ways, flash=plan.flash)
+    found = _own(efficiencies(kind, plan.ways, flash=plan.flash), chip, plan)
     notes = [*_unmeasured(chip, kind, plan), *(fit.method for fit in model.fits if fit.part == "all")]
     if found.products != 1.0:
         notes.append(_reached(chip, found))
@@ -67,8 +69,21 @@ def pricer_of(chip: Device, plan: Plan) -> StepPricer:
         flash=plan.flash,
         deduplicates=plan.ways.dispatcher is not Dispatcher.ALL_TO_ALL,
         launched=LAUNCHED[plan.ways.graphs],
+        software=plan.software,
         notes=tuple(notes),
     )
+
+
+def _own(found: Efficiencies, chip: Device, plan: Plan) -> Efficiencies:
+    """Return figures with what a plan's anchor says of them; BadInput for an anchor of another system."""
+    if plan.anchor is None:
+        return found
+    if plan.anchor.version != VERSION:
+        raise BadInput(f"anchor: version: {plan.anchor.version}: expected {VERSION}: anchor the runs again")
+    if (plan.anchor.device, plan.anchor.software) != (chip.name, plan.software):
+        said = f"{plan.anchor.device} with {plan.anchor.software or 'no software named'}"
+        raise BadInput(f"anchor: {said}: expected {chip.name} with {plan.software or 'no software named'}, the plan's")
+    return anchored(found, plan.anchor, flash=plan.flash)
 
 
 def _attention(model: GpuModel, plan: Plan) -> str:
@@ -108,7 +123,7 @@ def _on_arrays(chip: Device, plan: Plan) -> StepPricer:
     kind = generation_of_arrays(chip)
     usual = "neuron" if chip.vendor == "AWS" else ON_ARRAYS
     how = replace(plan.ways, software=plan.software or usual)
-    found, on = efficiencies(kind, how, flash=plan.flash), machine(chip, "bf16")
+    found, on = _own(efficiencies(kind, how, flash=plan.flash), chip, plan), machine(chip, "bf16")
     notes = [*on.notes, f"{chip.name}: kernels by closed forms of arrays, not fitted on kernels", _reached(chip, found)]
     if not is_fitted(kind):
         notes.append(
@@ -129,6 +144,7 @@ def _on_arrays(chip: Device, plan: Plan) -> StepPricer:
         low=low,
         wide=wide,
         flash=plan.flash,
+        software=how.software,
         notes=tuple(notes),
     )
 

@@ -36,6 +36,7 @@ VIEWS = {
     "ReplanResult": AnswerView("replan", "show_replanned"),
     "Audit": AnswerView("audit", "show_audit", "page"),
     "Ranking": AnswerView("shape", "show_ranking", "page"),
+    "SplitResult": AnswerView("split", "show_split", "page"),
     "OperatorEstimate": AnswerView("operators", "show_estimate", "page"),
 }
 _PAGES = {"DesignResult": ("page", "page")}  # whose page has a module of its own

@@ -37,9 +37,11 @@ def step_trace(model: str, found: PlanEstimate, times: Sequence[Sequence[dict[Pa
     except ImportError as problem:
         raise BadInput(f"a trace needs the package perfetto ({problem}): pip install 'hardplace[trace]'") from None
     plan = found.plan
+    kinds = 3 if plan.schedule is PipelineSchedule.ZERO_BUBBLE else 2
+    passes = kinds * plan.pipeline * plan.virtual * plan.micro_batches
+    if passes > MOST_PASSES:
+        raise BadInput(f"trace: {passes:,} passes: expected a step of at most {MOST_PASSES:,}")
     made = program(plan.pipeline, plan.micro_batches, plan.virtual, plan.schedule)
-    if len(made.items) > MOST_PASSES:
-        raise BadInput(f"trace: {len(made.items):,} passes: expected a step of at most {MOST_PASSES:,}")
     writer = _TraceWriter(TraceProtoBuilder())
     for stage in range(plan.pipeline):
         ranks = plan.devices // plan.pipeline

@@ -14,7 +14,7 @@ from hardplace.cost.gpu.datasheet import gpu
 from hardplace.cost.gpu.models import gpu_model
 from hardplace.cost.gpu.timer import GpuTimer
 from hardplace.cost.gpu.types import Fit, GpuModel
-from hardplace.cost.layers.recognise import shape_of_workload
+from hardplace.cost.layers.recognise import decoder_of
 from hardplace.cost.layers.software import ON_ARRAYS, ways
 from hardplace.cost.layers.timer import Roofline, Timer
 from hardplace.errors import BadInput
@@ -76,7 +76,7 @@ def model_named(name: str, sequence: int | None) -> ShapeSource:
             workload=None,
         )
     workload = load(name)
-    shape = shape_of_workload(workload)
+    shape = decoder_of(workload)
     if sequence is not None and sequence != workload.sequence_length:
         if shape is None:
             raise BadInput(

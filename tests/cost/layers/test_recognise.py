@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from hardplace.cost.layers.decoder import parameters
-from hardplace.cost.layers.fused import decoder_of
+from hardplace.cost.layers.recognise import decoder_of
 from hardplace.workload.load import load
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hardplace.cost.layers.recognise import shape_of_workload
+from hardplace.cost.layers.recognise import decoder_of
 from hardplace.errors import BadInput
 from hardplace.shaping.types import FIELDS
 from hardplace.workload.load import check, load
@@ -33,7 +33,7 @@ _OPT = {
 
 def reshaping(name: str) -> Reshaping:
     workload = load(name)
-    shape = shape_of_workload(workload)
+    shape = decoder_of(workload)
     assert shape is not None
     return Reshaping(workload=workload, sizes={field: getattr(shape, field) for field in FIELDS})
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hardplace.cost.layers.fused import decoder_of
+from hardplace.cost.layers.recognise import decoder_of
 from hardplace.cuts import Cuts, cuts_of
 from hardplace.errors import BadInput
 from hardplace.hardware.device import Device, Node
@@ -116,7 +116,7 @@ class Divisions:
         return estimate_plan(chain, plan, fleet, self._known[id(fleet)])
 
     def _fleet(self, base: Plan) -> Fleet:
-        key = (base.precision, base.flash, base.backend, base.ways)
+        key = (base.precision, base.flash, base.backend, base.ways, base.anchor)
         if key not in self._fleets:
             self._fleets[key] = fleet_of(self.inventory, base)
         return self._fleets[key]

@@ -30,6 +30,7 @@ _WAYS = (
     "expert_overlap",
     "fused_experts",
     "fused_loss",
+    "anchor",
 )  # how a plan is run
 _SEARCHED = (
     "tensor",
@@ -95,8 +96,9 @@ def fixed(asked: Sequence[str]) -> dict[str, tuple[Any, ...]]:
         name, equals, values = text.partition("=")
         if not equals or not values:
             raise BadInput("fixed", text, "NAME=VALUE or NAME=VALUE,VALUE, such as tensor=8 or zero=1,3")
-        if name not in (*_SEARCHED, *_NUMERICS, *_WAYS):
-            raise unknown("dimension", name, (*_SEARCHED, *_NUMERICS, *_WAYS))
+        names = [one for one in (*_SEARCHED, *_NUMERICS, *_WAYS) if one != "anchor"]  # a file's, not a text's
+        if name not in names:
+            raise unknown("dimension", name, names)
         if name in found:
             raise BadInput("fixed", text, f"each dimension once, with all its values: {name}=VALUE,VALUE")
         kind = Dimension if name == "order" else _kind(kinds[name])
@@ -121,7 +123,9 @@ def fixed_of(held: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
         )
         return (given,) if one else given
 
-    return fixed([f"{name}={','.join(text(one) for one in values(name, given))}" for name, given in held.items()])
+    texts = {name: given for name, given in held.items() if name != "anchor"}
+    found = fixed([f"{name}={','.join(text(one) for one in values(name, given))}" for name, given in texts.items()])
+    return found | {name: tuple(values(name, given)) for name, given in held.items() if name == "anchor"}
 
 
 def _kind(hint: Any) -> Any:

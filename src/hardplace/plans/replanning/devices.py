@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from hardplace.cost.layers.fused import decoder_of
+from hardplace.cost.layers.recognise import decoder_of
 from hardplace.errors import BadInput
 from hardplace.hardware.device import Device, Node
 from hardplace.plans.chain import LayerChain, chain_of, rank_layers

@@ -1,0 +1,89 @@
+"""`hardplace split`: a graph of operators over unlike devices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hardplace.cli import folders, options
+from hardplace.cli.app import INFEASIBLE, app
+from hardplace.cli.printing import give, say, say_json
+
+
+@app.command()
+@click.argument("graph", metavar="GRAPH")
+@click.option("--device", multiple=True, metavar="KIND[:MEMORY]", help="A device; the same again for another one.")
+@click.option(
+    "--objective",
+    type=click.Choice(["latency", "throughput"]),
+    default="latency",
+    show_default=True,
+    help="Of one sample, or of a pipeline of them.",
+)
+@click.option("--bandwidth", default="16 GB/s", show_default=True, help="Of the link of every pair of devices.")
+@click.option("--latency", default="10 us", show_default=True, help="Of the link of every pair of devices.")
+@click.option("--link", multiple=True, metavar="A-B=BANDWIDTH[,LATENCY]", help="The link of one pair of devices.")
+@click.option("--queued/--not-queued", default=True, show_default=True, help="A link moves one tensor at a time.")
+@click.option(
+    "--shape",
+    type=click.Choice(["ordered", "convex", "any"]),
+    default="any",
+    show_default=True,
+    help="What a device may hold, for a GRAPH with devices around a host.",
+)
+@options.gap("Stop when no split can be better by more than this share.", 0.0)
+@options.seconds("Stop after about this many seconds.", 10.0)
+@options.folder("Folder for split.json, page.html and trace.json.  [default: hardplace-out/GRAPH-split]")
+@options.as_json
+def split(
+    graph: str,
+    device: tuple[str, ...],
+    objective: str,
+    bandwidth: str,
+    latency: str,
+    link: tuple[str, ...],
+    queued: bool,
+    shape: str,
+    gap: float,
+    limit_s: float,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Split GRAPH over unlike devices: placement, schedule, a bound that no split beats, Gantt page and trace.
+
+    GRAPH is a file of operators with seconds by kind of device (docs/formats.md, "Operator graph"), or a file of
+    dnn-partitioning, which has its own devices.
+
+    \b
+    hardplace split examples/split/inception-block.json --device cpu --device gpu:8GiB
+    hardplace split graph.json --device cpu --device gpu --device gpu --link gpu0-gpu1=50GB/s,5us --objective throughput
+    """
+    from hardplace import api
+    from hardplace.answers import Infeasible
+    from hardplace.files import dumps, write, write_text
+    from hardplace.report.split import page, show_split, trace
+    from hardplace.report.terminal import show_infeasible
+
+    folders.check_writable(out)
+    found = api.split(
+        graph, device, objective=objective, bandwidth=bandwidth, latency=latency, link=link, queued=queued,
+        shape=shape, gap=gap, seconds=limit_s,
+    )  # fmt: skip
+    if isinstance(found, Infeasible):
+        if as_json:
+            say_json(found.envelope())
+        else:
+            show_infeasible(found)
+        raise SystemExit(INFEASIBLE)
+    drawn, traced = page(found), dumps(trace(found), compact=True)
+
+    def keep() -> None:
+        folder = folders.folder_of(f"{Path(graph).name.split('.')[0]}-split", out)
+        write(folder / "split.json", found.envelope())
+        write_text(folder / "page.html", drawn)
+        write_text(folder / "trace.json", traced)
+        if not as_json:
+            say(f"\nwritten: {folder}/split.json, page.html, trace.json (opens in ui.perfetto.dev)")
+
+    give(lambda: say_json(found.envelope()) if as_json else show_split(found), keep)

@@ -1,0 +1,142 @@
+"""What `split` asks, from texts: a file, devices, links, an objective; and the answer or what is short."""
+
+from __future__ import annotations
+
+import math
+from os import PathLike
+from pathlib import Path
+
+from hardplace.answers import Infeasible
+from hardplace.errors import BadInput, unknown
+from hardplace.files import read_json
+from hardplace.graph_split.answer import SplitResult, SplitRow, TransferRow
+from hardplace.graph_split.graph_file import LinkChoice, read_graph
+from hardplace.graph_split.latency_model import least_latency
+from hardplace.graph_split.load_model import least_load
+from hardplace.graph_split.split import MemoryShortage, SplitOutcome, split_latency, split_pipeline
+from hardplace.graph_split.staged import HOST, SplitShape, StagedProblem, read_staged
+from hardplace.graph_split.types import SplitProblem
+
+OBJECTIVES = ("latency", "throughput")
+
+
+def asked_split(
+    path: str | PathLike[str],
+    devices: tuple[str, ...],
+    links: LinkChoice,
+    *,
+    objective: str,
+    shape: str,
+    limit_s: float,
+    gap: float,
+) -> SplitResult | Infeasible:
+    """Return the split of a graph's file; one of dnn-partitioning has its devices and semantics of its own."""
+    if objective not in OBJECTIVES:
+        raise unknown("objective", objective, OBJECTIVES)
+    if not limit_s > 0 or not math.isfinite(limit_s):
+        raise BadInput("seconds", limit_s, "a number above 0")
+    data = read_json(Path(path))
+    if isinstance(data, dict) and "node_columns" in data:
+        if devices:
+            raise BadInput("device", ", ".join(devices), f"none: {path} has its own devices")
+        return _through_host(read_staged(path), objective, shape, limit_s)
+    if shape != "any":
+        raise BadInput("shape", shape, "any; other shapes are of files with devices around a host")
+    problem = read_graph(path, devices, links)
+    solve = split_latency if objective == "latency" else split_pipeline
+    found = solve(problem, limit_s=limit_s, gap=gap)
+    if isinstance(found, MemoryShortage):
+        return _short(problem, found)
+    return _answer(problem, found, objective)
+
+
+def _answer(problem: SplitProblem, found: SplitOutcome, objective: str) -> SplitResult:
+    names = [device.name for device in problem.devices]
+    runs = found.schedule.runs
+    busy = [0.0] * len(names)
+    held = [0.0] * len(names)
+    for run in runs:
+        busy[run.device] += run.end_s - run.start_s
+        held[run.device] += problem.operators[run.operator].memory_bytes
+    return SplitResult(
+        graph=problem.name,
+        objective=objective,
+        semantics="links",
+        shape="any",
+        value_s=found.value_s,
+        bound_s=found.bound_s,
+        search_s=found.seconds,
+        devices=tuple(names),
+        busy_s=tuple(busy),
+        memory_bytes=tuple(held),
+        placement=tuple(
+            SplitRow(
+                operator=problem.operators[run.operator].name, device=names[run.device], start_s=run.start_s,
+                end_s=run.end_s,
+            )
+            for run in runs
+        ),
+        transfers=tuple(
+            TransferRow(
+                operator=problem.operators[problem.tensors[move.tensor].source].name, source=names[move.source],
+                target=names[move.target], start_s=move.start_s, end_s=move.end_s,
+            )
+            for move in found.schedule.transfers
+        ),
+        methods=found.methods,
+    )  # fmt: skip
+
+
+def _through_host(problem: StagedProblem, objective: str, shape: str, limit_s: float) -> SplitResult | Infeasible:
+    if shape not in tuple(SplitShape):
+        raise unknown("shape", shape, tuple(SplitShape))
+    names = [f"accelerator{one}" for one in range(problem.accelerators)]
+    notes: tuple[str, ...]
+    if objective == "latency":
+        names.append("host")
+        best = least_latency(problem, limit_s=limit_s)
+        devices = [problem.accelerators if one == HOST else one for one in best.devices]
+        value_s, bound_s, seconds, shape = best.latency, best.bound, best.seconds, "piece"
+        notes = ("one call an accelerator; the host's cores are not limited",)
+    else:
+        names += [f"core{one}" for one in range(problem.cpu_cores)]
+        split = least_load(problem, SplitShape(shape), limit_s=limit_s)
+        if split is None:
+            needs = sum(node.memory_bytes for node in problem.nodes if node.on_accelerator)
+            return Infeasible(
+                title=problem.name, what="memory of the accelerators", needed=needs,
+                available=problem.accelerators * problem.accelerator_memory_bytes, unit="B",
+                remedy="no split of this shape fits: more accelerators, more memory, or a core for what does not fit",
+            )  # fmt: skip
+        devices = list(split.devices)
+        value_s, bound_s, seconds = split.load, split.bound, split.seconds
+        notes = ("times are in the file's unit, called seconds here",)
+    busy, held = [], []
+    for device in range(len(names)):
+        members = [one for one, where in enumerate(devices) if where == device]
+        on_accelerator = device < problem.accelerators
+        busy.append(problem.load(members, accelerator=on_accelerator) if members else 0.0)
+        held.append(sum(problem.nodes[one].memory_bytes for one in members))
+    return SplitResult(
+        graph=problem.name, objective=objective, semantics="through-host", shape=shape, value_s=value_s,
+        bound_s=bound_s, search_s=seconds, devices=tuple(names), busy_s=tuple(busy), memory_bytes=tuple(held),
+        placement=tuple(
+            SplitRow(operator=node.name, device=names[device])
+            for node, device in zip(problem.nodes, devices, strict=True)
+        ),
+        notes=notes,
+    )  # fmt: skip
+
+
+def _short(problem: SplitProblem, found: MemoryShortage) -> Infeasible:
+    title = f"{problem.name} on {', '.join(device.name for device in problem.devices)}"
+    if found.operator_bytes > found.largest_bytes:
+        return Infeasible(
+            title=title, what=f"memory for {found.operator} and its group", needed=found.operator_bytes,
+            available=found.largest_bytes, unit="B", remedy="a device with as much memory, or a smaller group",
+        )  # fmt: skip
+    return Infeasible(
+        title=title, what="memory of the devices that support the operators", needed=found.needed_bytes,
+        available=found.available_bytes, unit="B",
+        remedy="more memory, another device, or smaller groups: no placement was found within these memories",
+    )  # fmt: skip

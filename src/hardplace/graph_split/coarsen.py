@@ -1,0 +1,89 @@
+"""Fewer, larger operators: chains as one operator. What is lossless and what may lose: docs/model-split.md,
+"Coarsening"."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hardplace.graph_split.types import GraphOperator, GraphTensor, SplitProblem
+
+
+def chains(problem: SplitProblem, *, lossless: bool) -> list[list[int]]:
+    """Return the operators in chains: a link is an operator's only reader that reads nothing else.
+
+    lossless: only where the second takes no time and no memory, is supported wherever the first is, belongs to
+    no group,
+    and what it gives is no larger than what it reads, so that a best split exists in which both share a device.
+    """
+    after: dict[int, int] = {}
+    for one in range(len(problem.operators)):
+        readers = {reader for tensor in problem.outputs[one] for reader in problem.tensors[tensor].readers}
+        if len(readers) != 1 or len(problem.outputs[one]) != 1:
+            continue
+        (following,) = readers
+        if len(problem.inputs[following]) != 1:
+            continue
+        if set(problem.operators[one].time_s) != set(problem.operators[following].time_s):
+            continue
+        if problem.operators[one].group != problem.operators[following].group:
+            continue
+        if not lossless or _free(problem, one, following):
+            after[one] = following
+    heads = [one for one in problem.order if one not in set(after.values())]
+    found = []
+    for head in heads:
+        chain = [head]
+        while chain[-1] in after:
+            chain.append(after[chain[-1]])
+        found.append(chain)
+    return found
+
+
+def _free(problem: SplitProblem, one: int, following: int) -> bool:
+    """Return whether the second operator costs nothing where the first is."""
+    second = problem.operators[following]
+    given = sum(problem.tensors[tensor].size_bytes for tensor in problem.outputs[following])
+    taken = problem.tensors[problem.outputs[one][0]].size_bytes
+    return (
+        second.memory_bytes == 0
+        and second.group is None
+        and problem.operators[one].group is None
+        and all(second.time_s[kind] == 0 for kind in problem.operators[one].time_s)
+        and given <= taken
+        and len(problem.outputs[following]) <= 1
+    )
+
+
+def merged(problem: SplitProblem, parts: Sequence[Sequence[int]]) -> SplitProblem:
+    """Return the problem with each part, a chain in its order, as one operator."""
+    home = {one: index for index, part in enumerate(parts) for one in part}
+    operators = []
+    for part in parts:
+        kinds = set.intersection(*(set(problem.operators[one].time_s) for one in part))
+        operators.append(
+            GraphOperator(
+                name=problem.operators[part[0]].name,
+                time_s={kind: sum(problem.operators[one].time_s[kind] for one in part) for kind in sorted(kinds)},
+                memory_bytes=sum(problem.operators[one].memory_bytes for one in part),
+                group=problem.operators[part[0]].group,
+            )
+        )
+    tensors = []
+    for tensor in problem.tensors:
+        source = home[tensor.source]
+        readers = tuple(sorted({home[reader] for reader in tensor.readers} - {source}))
+        if readers:
+            tensors.append(GraphTensor(source=source, readers=readers, size_bytes=tensor.size_bytes))
+    return SplitProblem(
+        name=problem.name, operators=tuple(operators), tensors=tuple(tensors), devices=problem.devices,
+        links=problem.links,
+    )  # fmt: skip
+
+
+def lifted(parts: Sequence[Sequence[int]], devices: Sequence[int], count: int) -> tuple[int, ...]:
+    """Return the device of each operator from that of its part."""
+    found = [0] * count
+    for part, device in zip(parts, devices, strict=True):
+        for one in part:
+            found[one] = device
+    return tuple(found)

@@ -1,0 +1,178 @@
+"""A file of operators with costs, devices and links as text: what `split` reads (docs/formats.md, "Operator graph")."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+
+from hardplace.errors import BadInput, unknown
+from hardplace.files import read
+from hardplace.graph_split.groups import circle
+from hardplace.graph_split.types import GraphOperator, GraphTensor, SplitDevice, SplitLink, SplitProblem
+from hardplace.units import parse_quantity
+
+_MOST_DEVICES = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorRow:
+    """One operator of the file; output_bytes: moved once to each other device that reads it."""
+
+    name: str
+    time_s: dict[str, float]
+    memory_bytes: float = 0.0
+    output_bytes: float = 0.0
+    group: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeRow:
+    """One edge of the file; bytes: of its own, moved for this reader alone; null: the operator's output."""
+
+    source: str
+    target: str
+    bytes: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphFile:
+    """The file: operators, and who reads whom."""
+
+    name: str
+    operators: tuple[OperatorRow, ...]
+    edges: tuple[EdgeRow, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkChoice:
+    """How devices exchange tensors: all pairs alike, but those of `named` ("gpu0-gpu1=50 GB/s,5 us")."""
+
+    bytes_per_s: float
+    latency_s: float = 0.0
+    queued: bool = True
+    named: tuple[str, ...] = ()
+
+
+def read_graph(path: str | PathLike[str], devices: Sequence[str], links: LinkChoice) -> SplitProblem:
+    """Return the problem of a graph file, devices such as "gpu" or "gpu:24 GiB" and links.
+
+    BadInput, one line, for a circle, an operator that no device supports, a cost that is negative, operators of a group
+    that share no device, a link of an unknown device.
+    """
+    where = Path(path)
+    data = read(where, GraphFile)
+    nouns = devices_of(devices)
+    kinds = {one.kind for one in nouns}
+    index: dict[str, int] = {}
+    for row, one in enumerate(data.operators):
+        place = f"{where}: operators[{row}]"
+        if one.name in index:
+            raise BadInput(f"{place}.name", repr(one.name), "a name that no other operator has")
+        index[one.name] = row
+        for what, value in (
+            *one.time_s.items(),
+            ("memory_bytes", one.memory_bytes),
+            ("output_bytes", one.output_bytes),
+        ):
+            if value < 0:
+                raise BadInput(f"{place} {one.name!r}: {what}", value, "a number from 0")
+        if not kinds & set(one.time_s):
+            raise BadInput(
+                f"{place} {one.name!r}: time_s", ", ".join(one.time_s) or "no kind",
+                f"a time on one of the devices asked for: {', '.join(sorted(kinds))}",
+            )  # fmt: skip
+    if not data.operators:
+        raise BadInput(f"{where}: operators", "none", "one operator at least")
+    _check_groups(where, data, kinds)
+    readers: dict[int, list[int]] = {}
+    tensors = []
+    for row, edge in enumerate(data.edges):
+        for name in (edge.source, edge.target):
+            if name not in index:
+                raise BadInput(f"{where}: edges[{row}]", repr(name), "the name of an operator")
+        if edge.bytes is not None and edge.bytes < 0:
+            raise BadInput(f"{where}: edges[{row}].bytes", edge.bytes, "a number from 0")
+        pair = (index[edge.source], index[edge.target])
+        if edge.bytes is None:
+            readers.setdefault(pair[0], []).append(pair[1])
+        else:
+            tensors.append(GraphTensor(source=pair[0], readers=(pair[1],), size_bytes=edge.bytes))
+    for source, targets in sorted(readers.items()):
+        size = data.operators[source].output_bytes
+        tensors.append(GraphTensor(source=source, readers=tuple(sorted(set(targets))), size_bytes=size))
+    round_trip = circle(len(index), [(one.source, reader) for one in tensors for reader in one.readers])
+    if round_trip is not None:
+        names = ", ".join(data.operators[one].name for one in round_trip[:8])
+        raise BadInput(f"{where}: edges", f"a circle through {names}", "a graph without circles")
+    return SplitProblem(
+        name=data.name,
+        operators=tuple(
+            GraphOperator(name=one.name, time_s=one.time_s, memory_bytes=one.memory_bytes, group=one.group)
+            for one in data.operators
+        ),
+        tensors=tuple(tensors),
+        devices=nouns,
+        links=links_of(nouns, links),
+    )
+
+
+def devices_of(texts: Sequence[str]) -> tuple[SplitDevice, ...]:
+    """Return devices from "KIND" or "KIND:MEMORY"; several of a kind are numbered: gpu0, gpu1."""
+    if not 1 <= len(texts) <= _MOST_DEVICES:
+        raise BadInput("device", f"{len(texts)} devices", f"1 to {_MOST_DEVICES}")
+    parsed = []
+    for text in texts:
+        kind, colon, memory = text.partition(":")
+        if not kind.strip() or (colon and not memory.strip()):
+            raise BadInput("device", repr(text), "a kind such as gpu, or with its memory gpu:24GiB")
+        parsed.append((kind.strip(), parse_quantity(memory, "B", "device") if colon else math.inf))
+    counts = [kind for kind, _ in parsed]
+    found = []
+    for position, (kind, memory_bytes) in enumerate(parsed):
+        number = counts[:position].count(kind) if counts.count(kind) > 1 else ""
+        found.append(SplitDevice(name=f"{kind}{number}", kind=kind, memory_bytes=memory_bytes))
+    return tuple(found)
+
+
+def links_of(devices: Sequence[SplitDevice], choice: LinkChoice) -> tuple[SplitLink, ...]:
+    """Return a link for every ordered pair of devices; BadInput for a named one between devices that are not there."""
+    names = {one.name: position for position, one in enumerate(devices)}
+    own: dict[tuple[int, int], tuple[float, float]] = {}
+    for text in choice.named:
+        match = re.fullmatch(r"\s*([^=]+?)-([^=-]+?)\s*=\s*([^,]+?)\s*(?:,\s*(.+?)\s*)?", text)
+        if match is None:
+            raise BadInput("link", repr(text), "two devices, bandwidth and latency, such as cpu-gpu=16GB/s,10us")
+        for name in match.groups()[:2]:
+            if name not in names:
+                raise unknown("device of link", str(name), names)
+        speed = parse_quantity(match[3], "B/s", "link")
+        latency_s = parse_quantity(match[4], "s", "link") if match[4] else 0.0
+        a, b = names[match[1]], names[match[2]]
+        own[a, b] = own[b, a] = (speed, latency_s)
+    found = []
+    for a in range(len(devices)):
+        for b in range(len(devices)):
+            if a != b:
+                speed, latency_s = own.get((a, b), (choice.bytes_per_s, choice.latency_s))
+                found.append(
+                    SplitLink(source=a, target=b, bytes_per_s=speed, latency_s=latency_s, queued=choice.queued)
+                )
+    return tuple(found)
+
+
+def _check_groups(where: Path, data: GraphFile, kinds: set[str]) -> None:
+    """Raise BadInput for a group whose operators have no kind of device in common."""
+    common: dict[str, set[str]] = {}
+    for one in data.operators:
+        if one.group is not None:
+            common[one.group] = common.get(one.group, set(kinds)) & set(one.time_s)
+            if not common[one.group]:
+                members = ", ".join(row.name for row in data.operators if row.group == one.group)
+                raise BadInput(
+                    f"{where}: group {one.group!r}", f"no device supports all of {members}",
+                    f"a time of each on one of {', '.join(sorted(kinds))}",
+                )  # fmt: skip

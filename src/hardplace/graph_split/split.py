@@ -1,0 +1,240 @@
+"""An operator graph on unlike devices: the solvers in turn, the best of them checked, and a bound beside it."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hardplace.errors import Contradiction
+from hardplace.graph_split.bounds import critical_path_s, load_s
+from hardplace.graph_split.checker import busiest_s, placement_violations, violations
+from hardplace.graph_split.coarsen import chains, lifted, merged
+from hardplace.graph_split.exact import pipelined, scheduled
+from hardplace.graph_split.lists import heft, peft, placed
+from hardplace.graph_split.types import OperatorRun, SplitProblem, SplitSchedule, TensorTransfer
+
+_WHOLE = 12_000  # operators and transfers, by device, up to which CP-SAT takes the whole graph
+_LARGEST = 60_000  # up to which it takes it with most of it fixed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitOutcome:
+    """The best schedule, its value (seconds of one sample, or between two), and a bound that no split beats.
+
+    methods: (solver, seconds it reached), in the order in which they ran. finer: what the bound comes from.
+    """
+
+    schedule: SplitSchedule
+    value_s: float
+    bound_s: float
+    methods: tuple[tuple[str, float], ...]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryShortage:
+    """No placement fits: bytes needed and available in the devices, of which `operator` (a group) is the largest."""
+
+    needed_bytes: float
+    available_bytes: float
+    operator: str
+    operator_bytes: float
+    largest_bytes: float
+
+
+def split_latency(problem: SplitProblem, *, limit_s: float = 10.0, gap: float = 0.0) -> SplitOutcome | MemoryShortage:
+    """Return the schedule of one sample with the least makespan that was found, a bound, or what memory is short."""
+    return _split(problem, limit_s, gap, pipeline=False)
+
+
+def split_pipeline(problem: SplitProblem, *, limit_s: float = 10.0, gap: float = 0.0) -> SplitOutcome | MemoryShortage:
+    """Return the placement with the least seconds between two samples that was found, a bound, or what is short."""
+    return _split(problem, limit_s, gap, pipeline=True)
+
+
+def _split(problem: SplitProblem, limit_s: float, gap: float, *, pipeline: bool) -> SplitOutcome | MemoryShortage:
+    began_s = time.monotonic()
+    ends_s = began_s + limit_s
+    parts = chains(problem, lossless=True)
+    if len(parts) == len(problem.operators):
+        parts, small = [[one] for one in range(len(parts))], problem
+    else:
+        small = merged(problem, parts)
+    bound_s = load_s(problem) if pipeline else max(critical_path_s(problem), load_s(problem))
+    search = _Search(problem, pipeline=pipeline)
+    for name, found in _starts(problem, small, parts):
+        search.offer(name, found)
+    if search.best is None:
+        fitted = _fitted(problem, min(limit_s, 10.0))
+        if fitted is None:
+            return _shortage(problem)
+        search.offer("within memory", placed(problem, fitted))
+    size = _size(small)
+    while (
+        search.value_s > bound_s * (1 + gap) * (1 + 1e-9)
+        and size <= _LARGEST
+        and (left_s := ends_s - time.monotonic()) > 0.05
+    ):
+        if size <= _WHOLE:
+            share_s = left_s * (1.0 if search.tried else 0.6)
+            bound_s = max(bound_s, search.exact(small, parts, share_s))
+            if search.tried > 1:
+                break
+        else:
+            search.neighbourhood(small, parts, min(left_s, 5.0))
+            if search.tried > 200:
+                break
+    assert search.best is not None
+    schedule = search.best
+    broken = placement_violations(problem, schedule.devices) if pipeline else violations(problem, schedule)
+    if broken:
+        raise Contradiction(f"a split of {problem.name} breaks a rule: {broken[0]}")
+    return SplitOutcome(
+        schedule=schedule, value_s=search.value_s, bound_s=min(bound_s, search.value_s),
+        methods=tuple(search.methods), seconds=time.monotonic() - began_s,
+    )  # fmt: skip
+
+
+def _starts(
+    problem: SplitProblem, small: SplitProblem, parts: Sequence[Sequence[int]]
+) -> list[tuple[str, SplitSchedule | None]]:
+    """Return the schedules to start from, None where a rule has no place left."""
+    found: list[tuple[str, SplitSchedule | None]] = []
+    for device, noun in enumerate(problem.devices):
+        devices = [device] * len(problem.operators)
+        if not placement_violations(problem, devices):
+            found.append((f"all on {noun.name}", placed(problem, devices)))
+    found += [("HEFT", heft(problem)), ("PEFT", peft(problem))]
+    rough = chains(problem, lossless=False)
+    if len(rough) < len(problem.operators):
+        coarse = merged(problem, rough)
+        for name, rule in (("HEFT of chains", heft), ("PEFT of chains", peft)):
+            schedule = rule(coarse)
+            if schedule is not None:
+                devices = list(lifted(rough, schedule.devices, len(problem.operators)))
+                if not placement_violations(problem, devices):
+                    found.append((name, placed(problem, devices)))
+    return found
+
+
+class _Search:
+    """The best so far by the value that is asked for, always timed again from the placement or by the
+    checker's rules."""
+
+    def __init__(self, problem: SplitProblem, *, pipeline: bool) -> None:
+        self.problem, self.pipeline = problem, pipeline
+        self.best: SplitSchedule | None = None
+        self.value_s = math.inf
+        self.methods: list[tuple[str, float]] = []
+        self.tried = 0
+        self._draw = random.Random(1)
+
+    def offer(self, name: str, schedule: SplitSchedule | None) -> bool:
+        """Take a schedule if it is better; return whether it was."""
+        if schedule is None:
+            return False
+        value_s = busiest_s(self.problem, schedule.devices) if self.pipeline else schedule.makespan_s
+        self.methods.append((name, value_s))
+        if value_s < self.value_s * (1 - 1e-12):
+            self.best, self.value_s = schedule, value_s
+            return True
+        return False
+
+    def exact(self, small: SplitProblem, parts: Sequence[Sequence[int]], limit_s: float) -> float:
+        """Try the whole graph; return the bound."""
+        self.tried += 1
+        return self._model("CP-SAT", small, parts, limit_s, None)[1]
+
+    def neighbourhood(self, small: SplitProblem, parts: Sequence[Sequence[int]], limit_s: float) -> bool:
+        """Free the groups of a stretch of time, leave the others where they are; return whether it gained."""
+        self.tried += 1
+        assert self.best is not None
+        span_s = self.best.makespan_s
+        width = 0.02 + 0.2 * self._draw.random()
+        start_s = span_s * self._draw.random() * (1 - width)
+        runs = self.best.runs
+        free = {
+            index
+            for index, group in enumerate(small.groups)
+            if any(start_s <= runs[parts[one][0]].start_s <= start_s + width * span_s for one in group)
+        }
+        return bool(free) and self._model("neighbourhoods by CP-SAT", small, parts, limit_s, free)[0]
+
+    def _model(
+        self, name: str, small: SplitProblem, parts: Sequence[Sequence[int]], limit_s: float, free: set[int] | None
+    ) -> tuple[bool, float]:
+        assert self.best is not None
+        devices = [self.best.devices[part[0]] for part in parts]
+        if any(self.best.devices[one] != device for part, device in zip(parts, devices, strict=True) for one in part):
+            return False, 0.0
+        count = len(self.problem.operators)
+        if self.pipeline:
+            outcome = pipelined(small, devices, self.value_s, limit_s, free=free)
+            if outcome.devices is None:
+                return False, outcome.bound_s
+            return self.offer(name, placed(self.problem, lifted(parts, outcome.devices, count))), outcome.bound_s
+        start = placed(small, devices) if small is not self.problem else self.best
+        outcome = scheduled(small, start, limit_s, free=free)
+        if outcome.schedule is None:
+            return False, outcome.bound_s
+        if small is self.problem:
+            return self.offer(name, outcome.schedule), outcome.bound_s
+        devices_of = lifted(parts, outcome.schedule.devices, count)
+        timed = unmerged(self.problem, parts, outcome.schedule)
+        gained = self.offer(name, timed)
+        return self.offer(name, placed(self.problem, devices_of)) or gained, outcome.bound_s
+
+
+def unmerged(problem: SplitProblem, parts: Sequence[Sequence[int]], schedule: SplitSchedule) -> SplitSchedule:
+    """Return the schedule of the graph from that of its chains, whose later operators take no time."""
+    runs: dict[int, OperatorRun] = {}
+    for part, run in zip(parts, schedule.runs, strict=True):
+        at = run.start_s
+        for one in part:
+            end_s = at + problem.times[one][run.device]
+            runs[one] = OperatorRun(operator=one, device=run.device, start_s=at, end_s=end_s)
+            at = end_s
+    home = {one: index for index, part in enumerate(parts) for one in part}
+    kept = [
+        index for index, tensor in enumerate(problem.tensors)
+        if any(home[reader] != home[tensor.source] for reader in tensor.readers)
+    ]  # fmt: skip
+    moves = tuple(
+        TensorTransfer(
+            tensor=kept[move.tensor], source=move.source, target=move.target, start_s=move.start_s, end_s=move.end_s
+        )
+        for move in schedule.transfers
+    )
+    return SplitSchedule(runs=tuple(runs[one] for one in range(len(problem.operators))), transfers=moves)
+
+
+def _size(problem: SplitProblem) -> int:
+    """Return how many optional intervals the whole model has at most."""
+    count = len(problem.devices)
+    return len(problem.operators) * count + sum(min(count * (count - 1), 64) for _ in problem.tensors)
+
+
+def _fitted(problem: SplitProblem, limit_s: float) -> tuple[int, ...] | None:
+    """Return a placement within the memories where lists found none, None where there is none."""
+    upper_s = sum(max(one for one in row if one < math.inf) for row in problem.times) + sum(
+        max((problem.move_s(index, *pair) for pair in problem.link_of), default=0.0)
+        for index in range(len(problem.tensors))
+    )
+    first = [min(device for device, takes in enumerate(row) if takes < math.inf) for row in problem.times]
+    return pipelined(problem, first, max(upper_s, 1e-300), limit_s).devices
+
+
+def _shortage(problem: SplitProblem) -> MemoryShortage:
+    sizes = {group: sum(problem.operators[one].memory_bytes for one in group) for group in problem.groups}
+    largest = max(sizes, key=lambda group: sizes[group])
+    memories = [device.memory_bytes for device in problem.devices]
+    return MemoryShortage(
+        needed_bytes=sum(sizes.values()),
+        available_bytes=sum(memories),
+        operator=problem.operators[largest[0]].name,
+        operator_bytes=sizes[largest],
+        largest_bytes=max(memories),
+    )

@@ -1,0 +1,110 @@
+"""The answer of `split`: its tables, the Gantt page, a trace that Perfetto opens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import plotly.graph_objects as go
+from rich.table import Table
+
+from hardplace.graph_split.answer import SplitResult
+from hardplace.report import style
+from hardplace.report.console import headed, screen
+from hardplace.report.rendering import rendered_with_figures
+from hardplace.units import format_quantity
+
+_MOST_BARS = 20_000
+_COLOURS = (style.BLUE, style.GREEN, style.PURPLE, style.ORANGE, style.TEAL)
+_WORD = {"latency": "one sample", "throughput": "between two samples"}
+
+
+def show_split(result: SplitResult) -> None:
+    """Print the value, what is proven, what each device does, and what each solver reached."""
+    out = screen(110)
+    out.print(headed(result.graph, f", {len(result.placement):,} operators: {result.objective}, {_of(result)}"))
+    out.print(
+        f"{_WORD[result.objective]}: {format_quantity(result.value_s, 's', 5)}; no split takes less than "
+        f"{format_quantity(result.bound_s, 's', 5)}"
+    )
+    if result.certificate is not None:
+        out.print(str(result.certificate))
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("device", "operators", "busy", "memory"):
+        table.add_column(heading, justify="left" if heading == "device" else "right")
+    for name, busy_s, held in zip(result.devices, result.busy_s, result.memory_bytes, strict=True):
+        count = sum(row.device == name for row in result.placement)
+        table.add_row(name, f"{count:,}", format_quantity(busy_s, "s"), format_quantity(held, "B"))
+    out.print(table)
+    for name, value_s in dict(result.methods).items():
+        out.print(f"{name}: {format_quantity(value_s, 's', 5)}")
+    for note in result.notes:
+        out.print(note)
+
+
+def page(result: SplitResult) -> str:
+    """Return the self-contained page with the Gantt chart of one sample."""
+    return rendered_with_figures("split.html", result=result, of=_of(result), figures={"gantt": _gantt(result)})
+
+
+def trace(result: SplitResult) -> dict[str, object]:
+    """Return the schedule in the Trace Event Format: a thread a device and a link, microseconds."""
+    events: list[dict[str, object]] = []
+    lanes = _lanes(result)
+    for thread, lane in enumerate(lanes, start=1):
+        for what, args in (("thread_name", {"name": lane}), ("thread_sort_index", {"sort_index": thread})):
+            events.append({"ph": "M", "pid": 1, "tid": thread, "name": what, "args": args})
+        for name, start_s, end_s in lanes[lane]:
+            event = {"ph": "X", "pid": 1, "tid": thread, "name": name, "ts": start_s * 1e6}
+            events.append({**event, "dur": (end_s - start_s) * 1e6})
+    return {"traceEvents": events, "displayTimeUnit": "ns", "otherData": {"graph": result.graph}}
+
+
+def _of(result: SplitResult) -> str:
+    if result.semantics == "links":
+        return "links between devices"
+    return f"through host memory, shape {result.shape}"
+
+
+def _lanes(result: SplitResult) -> Mapping[str, list[tuple[str, float, float]]]:
+    """Return what runs when on every device, then on every link in use; a load's length where times are not decided."""
+    lanes: dict[str, list[tuple[str, float, float]]] = {name: [] for name in result.devices}
+    for row in result.placement:
+        if row.start_s is not None and row.end_s is not None:
+            lanes[row.device].append((row.operator, row.start_s, row.end_s))
+    if result.semantics != "links":
+        for name, busy_s in zip(result.devices, result.busy_s, strict=True):
+            lanes[name].append(("load", 0.0, busy_s))
+    for move in result.transfers:
+        lanes.setdefault(f"{move.source} to {move.target}", []).append((move.operator, move.start_s, move.end_s))
+    return lanes
+
+
+def _gantt(result: SplitResult) -> go.Figure:
+    lanes = _lanes(result)
+    longest_s = max((end_s for bars in lanes.values() for _, _, end_s in bars), default=0.0) or 1.0
+    scale, unit = style.seconds_scale(longest_s)
+    chart = go.Figure()
+    left = _MOST_BARS
+    for position, (lane, bars) in enumerate(lanes.items()):
+        drawn = sorted(bars, key=lambda bar: bar[1] - bar[2])[:left]
+        left -= len(drawn)
+        chart.add_bar(
+            orientation="h", y=[lane] * len(drawn), base=[bar[1] / scale for bar in drawn],
+            x=[(bar[2] - bar[1]) / scale for bar in drawn], name=lane, showlegend=False,
+            marker={"color": _COLOURS[position % len(_COLOURS)], "line": {"color": "white", "width": 0.6}},
+            text=[style.fitting(bar[0], (bar[2] - bar[1]) / longest_s) for bar in drawn], textposition="inside",
+            customdata=[_hover(*bar) for bar in drawn], hovertemplate="%{customdata}<extra></extra>",
+        )  # fmt: skip
+    names: list[Any] = list(lanes)
+    chart.update_yaxes(categoryorder="array", categoryarray=names[::-1], showgrid=False)
+    chart.update_xaxes(title_text=f"time from the start of the sample ({unit})")
+    chart.update_layout(barmode="overlay", bargap=0.15)
+    return style.styled(chart, 34 * len(lanes) + 120)
+
+
+def _hover(name: str, start_s: float, end_s: float) -> str:
+    return (
+        f"<b>{style.safe(name)}</b><br>starts {format_quantity(start_s, 's')}, "
+        f"takes {format_quantity(end_s - start_s, 's')}"
+    )

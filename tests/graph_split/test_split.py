@@ -1,0 +1,95 @@
+"""Graphs on unlike devices against every placement and order of small ones, and the figures of a paper."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hardplace.files import read_json
+from hardplace.graph_split.bounds import critical_path_s, load_s
+from hardplace.graph_split.checker import busiest_s, violations
+from hardplace.graph_split.coarsen import chains, merged
+from hardplace.graph_split.lists import heft, peft, upward_ranks
+from hardplace.graph_split.split import MemoryShortage, SplitOutcome, split_latency, split_pipeline
+from hardplace.graph_split.types import GraphOperator, GraphTensor, SplitDevice, SplitLink, SplitProblem
+from oracles_split import least_busiest, least_makespan, unlike_graph
+
+DATA = Path(__file__).parent / "data"
+
+
+def heft_example() -> SplitProblem:
+    """The paper's 10 tasks on 3 processors; a transfer waits for nothing but its tensor."""
+    data = read_json(DATA / "heft_example.json")
+    return SplitProblem(
+        name="heft",
+        operators=tuple(
+            GraphOperator(name=f"n{row}", time_s={f"p{one}": float(takes) for one, takes in enumerate(times)})
+            for row, times in enumerate(data["times_by_task_and_processor"], start=1)
+        ),
+        tensors=tuple(GraphTensor(source=a, readers=(b,), size_bytes=float(size)) for a, b, size in data["edges"]),
+        devices=tuple(SplitDevice(name=f"p{one}", kind=f"p{one}") for one in range(3)),
+        links=tuple(
+            SplitLink(source=a, target=b, bytes_per_s=1.0, queued=False) for a in range(3) for b in range(3) if a != b
+        ),
+    )
+
+
+def test_the_heft_paper() -> None:
+    problem = heft_example()
+    ranks = [108, 77, 80, 80, 69, 63.333, 42.667, 35.667, 44.333, 14.667]
+    assert upward_ranks(problem) == pytest.approx(ranks, abs=5e-4)
+    schedule = heft(problem)
+    assert schedule is not None
+    assert schedule.makespan_s == 80
+    assert violations(problem, schedule) == []
+
+
+def test_its_optimum_is_proven() -> None:
+    found = split_latency(heft_example(), limit_s=30)
+    assert isinstance(found, SplitOutcome)
+    assert found.value_s == found.bound_s == 73
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_every_schedule_of_a_small_graph(seed: int) -> None:
+    problem = unlike_graph(seed)
+    best = least_makespan(problem)
+    found = split_latency(problem, limit_s=10)
+    if best == float("inf"):
+        assert isinstance(found, MemoryShortage)
+        return
+    assert isinstance(found, SplitOutcome)
+    assert violations(problem, found.schedule) == []
+    assert found.value_s == pytest.approx(best, abs=1e-9)
+    assert found.bound_s == pytest.approx(best, rel=1e-5)
+    assert max(critical_path_s(problem), load_s(problem)) <= best * (1 + 1e-9)
+    for schedule in (heft(problem), peft(problem)):
+        assert schedule is None or (violations(problem, schedule) == [] and schedule.makespan_s >= best - 1e-9)
+    small = merged(problem, chains(problem, lossless=True))
+    assert least_makespan(small) == pytest.approx(best, abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_every_placement_of_a_small_pipeline(seed: int) -> None:
+    problem = unlike_graph(seed)
+    best = least_busiest(problem)
+    found = split_pipeline(problem, limit_s=10)
+    if best == float("inf"):
+        assert isinstance(found, MemoryShortage)
+        return
+    assert isinstance(found, SplitOutcome)
+    assert found.value_s == busiest_s(problem, found.schedule.devices) == pytest.approx(best, abs=1e-9)
+    assert found.bound_s == pytest.approx(best, rel=1e-5, abs=1e-9)
+
+
+def test_the_checker_sees_what_is_wrong() -> None:
+    problem = heft_example()
+    schedule = heft(problem)
+    assert schedule is not None
+    early = replace(schedule, runs=(*schedule.runs[:-1], replace(schedule.runs[-1], start_s=0.0)))
+    assert violations(problem, early)
+    assert violations(problem, replace(schedule, transfers=schedule.transfers[1:]))
+    moved = replace(schedule.runs[0], device=(schedule.runs[0].device + 1) % 3)
+    assert violations(problem, replace(schedule, runs=(moved, *schedule.runs[1:])))
