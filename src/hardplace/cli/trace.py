@@ -151,7 +151,7 @@ def _tell_unfused(workload: Workload) -> None:
     if positions:
         say(
             f"warning: attention in {positions} of {len(workload.order)} layers is recorded as products and softmax, "
-            f"as the model's own code computes it: {share:.0%} of the bytes that are kept, which grow with tokens squared",
+            f"as the model's code has it: {share:.0%} of the bytes that are kept, which grow with tokens squared",
             err=True,
         )
 

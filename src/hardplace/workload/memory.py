@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from hardplace.workload.types import Affine, Layer, Operator, OperatorKind, Phase, Recompute, StorageRole, Workload, total
+from hardplace.workload.types import (
+    Affine,
+    Layer,
+    Operator,
+    OperatorKind,
+    Phase,
+    Recompute,
+    StorageRole,
+    Workload,
+    total,
+)
 
 
 def saved_storages(layer: Layer, recompute: Recompute) -> tuple[int, ...]:
