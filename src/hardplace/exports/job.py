@@ -115,13 +115,17 @@ def headed_by(job: ExportJob, comment: str = "#") -> str:
     info, found = TRAINERS[job.target], job.estimate
     room, held = max(zip(found.memory, found.memory_bytes, strict=True), key=lambda one: one[0].total_bytes - one[1])
     plan = job.plan
+    parsed = "not parsed" not in info.checked
+    read = f"files like this are read in our tests by {info.checked}" if parsed else info.checked
+    batches = f"{plan.micro_batches} micro-batch{'es' if plan.micro_batches > 1 else ''} of {plan.micro_batch}"
+    low, high = (format_quantity(one, "s") for one in (found.interval.low_s, found.interval.high_s))
     lines = (
-        f"{job.model} on {plan.devices:,} {job.device.title}, for {info.title} {info.version}, {info.checked}"
-        + ("" if "not parsed" in info.checked else " reads such files in our tests"),
+        f"{job.model} on {plan.devices:,} {job.device.title}, for {info.title} {info.version}; {read}",
         f"plan {digest_of(plan)}, hardplace {__version__}",
-        f"predicted: step {format_quantity(found.step_s, 's', 4)}, {found.tokens_per_s:,.0f} tokens/s, memory "
-        f"{room.total_bytes / GIB:.1f} of {held / GIB:.1f} GiB on the fullest stage",
+        f"predicted: step {format_quantity(found.step_s, 's', 4)} (80 %: {low} to {high}), "
+        f"{found.tokens_per_s:,.0f} tokens/s, memory {room.total_bytes / GIB:.1f} of {held / GIB:.1f} GiB on the "
+        f"fullest stage",
         f"tensor {plan.tensor}, context {plan.context}, data {plan.data}, pipeline {plan.pipeline} x {plan.virtual}, "
-        f"expert {plan.expert}, ZeRO {plan.zero}, {plan.micro_batches} micro-batches of {plan.micro_batch}",
+        f"expert {plan.expert}, ZeRO {plan.zero}, {batches}",
     )
     return "".join(f"{comment} {line}\n" for line in lines)
