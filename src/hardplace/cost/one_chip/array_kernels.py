@@ -40,8 +40,7 @@ class KernelCost:
         memory_bytes: Bytes through memory.
         utilisation: Share of the arrays' peak in this type; 0 for a kernel without products.
         energy_j: Energy, leakage over its seconds included.
-        raised_s: Part of `seconds` by which a GPU's fitted model was below what the datasheet's peak and bandwidth allow;
-            0 on arrays.
+        raised_s: Part of `seconds` by which a GPU's fitted model was below what the datasheet allows; 0 on arrays.
     """
 
     layer: str
