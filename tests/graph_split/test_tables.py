@@ -13,7 +13,8 @@ import pytest
 import hardplace as hp
 from commands import command
 from hardplace.files import read_json
-from hardplace.graph_split.table_plans import TablePlan, plan_tables, priced
+from hardplace.graph_split.table_plans import TablePlan, plan_tables
+from hardplace.graph_split.table_search import priced
 from hardplace.graph_split.tables import EmbeddingTable, TableSharding, TableSystem, options_of
 
 DATA = Path(__file__).parent / "data/dlrm"
@@ -57,15 +58,15 @@ def test_its_planners_plan_costs_what_it_says(name: str) -> None:
     assert held == pytest.approx(data["planner_hbm_bytes_by_rank"], rel=1e-9)
 
 
-@pytest.mark.parametrize("name", ["dcnv2_26_8x40_table_wise.json.gz", "mixed_100_16x80_table_wise.json.gz"])
+@pytest.mark.parametrize("name", CASES)
 def test_a_plan_is_never_worse_than_its_planners(name: str) -> None:
     data, tables, system, allowed = case(name)
-    found = plan_tables(tables, system, allowed=allowed, limit_s=6)
+    found = plan_tables(tables, system, allowed=allowed, limit_s=4)
     assert isinstance(found, TablePlan)
     assert 1e3 * found.busiest_s <= data["planner_rate_ms"] * (1 + 1e-9)
     assert max(found.device_bytes) <= system.hbm_bytes
     assert found.bound_s <= found.busiest_s
-    if data["cp_sat"]["status"] == "optimal":
+    if data["cp_sat"].get("status") == "optimal":
         assert 1e3 * found.busiest_s == pytest.approx(data["cp_sat"]["best_ms"], rel=1e-6)
 
 

@@ -110,6 +110,7 @@ def by_classes(
     *,
     fixed_s: Sequence[float] = (),
     fixed_bytes: Sequence[float] = (),
+    gap: float = 1e-6,
     workers: int = 8,
 ) -> tuple[Places | None, float]:
     """Return the places that CP-SAT finds over classes of equal tables, None if none, and its bound.
@@ -171,7 +172,7 @@ def by_classes(
         model.add(sum(busy[device]) + math.floor(other_s * scale) <= top)
         model.add(sum(held[device]) <= math.floor((system.hbm_bytes - other_bytes) / 1024))
     model.minimize(top)
-    solved = solve(model, limit_s, hint=hint, gap=1e-6, workers=workers)
+    solved = solve(model, limit_s, hint=hint, gap=gap, workers=workers)
     bound = upper if solved.impossible else max(0.0, solved.bound) / scale
     return None if solved.value is None else _dealt(options, system, classes, kept, solved.value), bound
 
