@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import argparse
 import math
+import random
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,9 @@ import numpy as np
 from hardplace.cost.layers.software import ON_ARRAY_SOFTWARE, ON_ARRAYS
 from hardplace.csv_table import parse
 from hardplace.errors import BadInput
-from hardplace.files import read_text, write
+from hardplace.files import read_text, write, write_text
 from hardplace.hardware.catalogue import device
+from hardplace.plans.anchoring import posterior
 from hardplace.plans.chain import LayerChain, of_shape, of_workload
 from hardplace.plans.efficiencies import (
     ARRAYS,
@@ -36,17 +38,19 @@ from hardplace.plans.efficiencies import (
 )
 from hardplace.plans.estimate import estimate_plan
 from hardplace.plans.fleet import Fleet, Pricers, fleet_of, node_of
+from hardplace.plans.intervals import DEVICE, KNOWN, LONG, MIXTURE, SOFTWARE, Spread, Spreads, kind_of
 from hardplace.plans.plan import Format, Plan
 from hardplace.plans.pooling import Pooled, Slopes, fit, slopes_of
-from hardplace.plans.published.rows import rows_of
+from hardplace.plans.published.rows import allocated_only, rows_of
 from hardplace.plans.published.runs import NotModelled, run_of
-from hardplace.plans.published.scores import fleet_of_run, settled
+from hardplace.plans.published.scores import GIB, fleet_of_run, settled
 from hardplace.plans.timing import Known
 from hardplace.workload.load import load
 from hardplace.workload.types import Recompute
 
 ROOT = Path(__file__).parent.parent
 OUT = ROOT / "src/hardplace/plans/data/training.json"
+SPREADS = OUT.with_name("intervals.json")
 TABLES = ("validation/training/training.csv", "validation/training/runs-2026b.csv")
 # sd of the prior of offsets, by group of figures; which offsets there are
 GROUPS = {
@@ -69,6 +73,10 @@ WIDTHS = {  # by the least error with a source left out (--choose)
     "flags": 0.5,
     "neuron": 2.0,
 }
+MANY, TRIES = 10, 40  # rows of a source to be anchored, random choices of runs
+LEFT_OUT = ROOT / "validation/training/left_out.md"
+ON_TPUS = ("2204.02311", "aws-neuron", "maxtext@")
+FEW = 3  # sources of a class below which all rows say how far off it can be
 GRID = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8)
 
 
@@ -85,6 +93,8 @@ class Case:
     measured_s: float
     keys: tuple[str, ...]
     least: bool = False
+    memory_bytes: float = 0.0  # of the fullest device; 0: not published
+    allocated: bool = False  # what the allocator counts
     known: Known = field(default_factory=dict)
 
     def step_s(self, values: Mapping[str, float]) -> float:
@@ -142,6 +152,8 @@ def cases(*, everything: bool = False) -> Iterator[Case]:
                     fleet=fleet,
                     measured_s=float(row["target_iter_s"]),
                     keys=keys_of(run.plan, fleet),
+                    memory_bytes=float(row["memory_gb"] or 0.0) * GIB,
+                    allocated=allocated_only(row),
                 )
                 estimate_plan(one.chain, one.plan, one.fleet, one.known)
             except (NotModelled, BadInput) as problem:
@@ -305,6 +317,117 @@ def as_file(found: Pooled, rows: Sequence[Slopes], cases_: Sequence[Case]) -> Fi
     )
 
 
+def class_of(one: Case, others: Sequence[Case]) -> str:
+    """Return the class that a row is of to a fit on the other sources' rows."""
+    kind = one.fleet.sites[0].pricer.kind
+    return kind_of(
+        experts=any(layer.expert_parameters for layer in one.chain.layers),
+        sequence=one.chain.sequence_length,
+        fitted_device=any(other.fleet.sites[0].pricer.kind == kind for other in others),
+        together=any(
+            (other.fleet.sites[0].pricer.kind, other.plan.software) == (kind, one.plan.software) for other in others
+        ),
+    )
+
+
+def quantile(errors: Mapping[str, Sequence[float]], share: float = 0.8) -> float:
+    """Return the absolute error that so much of the weight is below, sources weighing alike."""
+    pairs = sorted((abs(one), 1.0 / len(listed)) for listed in errors.values() for one in listed)
+    reached, whole = 0.0, float(len(errors))
+    for one, weight in pairs:
+        reached += weight
+        if reached >= share * whole - 1e-9:
+            return one
+    return pairs[-1][0]
+
+
+def spread_of(errors: Mapping[str, Sequence[float]], wider: Mapping[str, Sequence[float]]) -> Spread:
+    """Return the spread of a class; wider: the errors to take the width from where the class has too few sources."""
+    base = errors if len(errors) >= FEW else wider
+    inside = []
+    for source, listed in errors.items():
+        half = quantile({name: one for name, one in base.items() if name != source})
+        inside.append(float(np.mean([abs(one) <= half for one in listed])))
+    return Spread(
+        half=float(f"{quantile(base):.3g}"),
+        rows=sum(map(len, errors.values())),
+        sources=len(errors),
+        coverage=float(f"{np.mean(inside) if inside else 0.8:.2g}"),
+    )
+
+
+def measured_spreads(listed: Sequence[Case], left: Mapping[str, Sequence[float]]) -> Spreads:
+    """Return the intervals that ship, from the errors of sources left out (logarithms of measured over predicted)."""
+    by: dict[str, dict[str, list[float]]] = {kind: {} for kind in (MIXTURE, LONG, KNOWN, SOFTWARE, DEVICE)}
+    everything: dict[str, list[float]] = {}
+    for source, errors in left.items():
+        others = [one for one in listed if one.source != source and not one.least]
+        own = [one for one in listed if one.source == source and not one.least]
+        for one, off in zip(own, errors, strict=True):
+            by[class_of(one, others)].setdefault(source, []).append(-math.log1p(off))
+            everything.setdefault(source, []).append(-math.log1p(off))
+    step = {kind: spread_of(errors, everything) for kind, errors in by.items()}
+    least = step[KNOWN].half
+    for kind, floor in (
+        (SOFTWARE, 1.0),
+        (LONG, 1.0),
+        (MIXTURE, 1.0),
+        (DEVICE, 1.2),
+    ):  # no class is surer than what is known
+        step[kind] = replace(step[kind], half=max(step[kind].half, float(f"{floor * least:.3g}")))
+    alike: dict[tuple[str, int, str], list[float]] = {}  # runs of one model on one kind of device of a source
+    for source, errors in left.items():
+        own = [one for one in listed if one.source == source and not one.least]
+        for one, off in zip(own, errors, strict=True):
+            size = sum(layer.parameters + layer.expert_parameters for layer in one.chain.whole) * one.plan.tensor
+            key = source, round(20.0 * math.log(size)), one.fleet.sites[0].pricer.kind
+            alike.setdefault(key, []).append(-math.log1p(off))
+    pairs: dict[str, list[float]] = {}
+    for (source, _, _), errors in alike.items():
+        pairs.setdefault(source, []).extend(errors[a] - errors[b] for a in range(len(errors)) for b in range(a))
+    pairs = {source: found for source, found in pairs.items() if found}
+    memory: dict[str, list[float]] = {}
+    for one in listed:
+        if one.memory_bytes:
+            room = estimate_plan(one.chain, one.plan, one.fleet, one.known).memory
+            held = max(each.allocated_bytes if one.allocated else each.total_bytes for each in room)
+            memory.setdefault(one.source, []).append(math.log(one.memory_bytes / held))
+    return Spreads(
+        method="benchmarks/fit_training.py: errors of whole sources of the calibration splits that the fit did not see",
+        step=step,
+        memory=spread_of(memory, memory),
+        pairs=float(f"{quantile(pairs):.3g}"),
+    )
+
+
+def after_anchors(rows: Sequence[Slopes], widths: Mapping[str, float], half: float) -> None:
+    """Print the errors of each source of ten rows or more, left out of the fit, after so many of its runs were seen."""
+    means: dict[int, list[tuple[float, float]]] = defaultdict(list)
+    for source in dict.fromkeys(row.source for row in rows if not row.least):
+        own = [row for row in rows if row.source == source and not row.least]
+        if len(own) < MANY:
+            continue
+        others, chance = pooled([row for row in rows if row.source != source], widths), random.Random(16)
+        errors = [row.measured - row.log_s(others.point(row.keys)) for row in own]
+        said = []
+        for count in (0, 1, 2, 3, 5):
+            off, inside = [], []
+            for _ in range(TRIES if count else 1):
+                seen = set(chance.sample(range(len(own)), count))
+                found = posterior([own[one].slopes for one in seen], [errors[one] for one in seen], half)
+                for one, row in enumerate(own):
+                    if one not in seen:
+                        left = errors[one] - found.log_factor(row.slopes)
+                        off.append(abs(math.expm1(-left)))
+                        inside.append(abs(left) <= found.half(row.slopes))
+            means[count].append((float(np.mean(off)), float(np.mean(inside))))
+            said.append(f"{count}: {np.mean(off):.1%} in {np.mean(inside):.0%}")
+        print(f"{source[-50:]:52} {', '.join(said)}")
+    for count, found_ in means.items():
+        mean, inside_ = np.mean(found_, axis=0)
+        print(f"after {count} runs: mean of sources {mean:.1%}, inside the interval {inside_:.0%}")
+
+
 def show(title: str, errors: Mapping[str, Sequence[float]], fitted_: Mapping[str, Sequence[float]]) -> None:
     print(f"{title:62} rows  fitted  left out   bias")
     for source, listed in errors.items():
@@ -313,6 +436,26 @@ def show(title: str, errors: Mapping[str, Sequence[float]], fitted_: Mapping[str
     rows = [abs(one) for listed in errors.values() for one in listed]
     print(f"{'rows':62} {len(rows):4} {'':7} {np.mean(rows):8.1%}")
     print(f"{'mean of sources':62} {'':4} {mean_of_sources(fitted_):7.1%} {mean_of_sources(errors):8.1%}")
+
+
+def document(left: Mapping[str, Sequence[float]], own: Mapping[str, Sequence[float]]) -> str:
+    """Return the table of docs/validation.md: each source with and without itself in the fit."""
+    lines = [
+        "**Sources left out of the fit, calibration splits**",
+        "",
+        "| source | rows | fitted | left out | bias | worst |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for source, listed in left.items():
+        sizes, fitted_off = np.abs(listed), np.mean(np.abs(own[source]))
+        shares = f"{fitted_off:.1%} | {np.mean(sizes):.1%} | {np.mean(listed):+.1%} | {max(sizes):.1%}"
+        lines.append(f"| {source} | {len(listed)} | {shares} |")
+    count = sum(map(len, left.values()))
+    means = f"{mean_of_sources(own):.1%} | {mean_of_sources(left):.1%}"
+    gpus = {source: one for source, one in left.items() if not any(name in source for name in ON_TPUS)}
+    lines.append(f"| mean of the sources | {count} | {means} | | |")
+    lines.append(f"| mean of those on GPUs | {sum(map(len, gpus.values()))} | | {mean_of_sources(gpus):.1%} | | |")
+    return "\n".join([*lines, ""])
 
 
 def main() -> None:
@@ -341,7 +484,14 @@ def main() -> None:
             own[one.source].append(error(one, known))
     for name, off in beaten.items():
         print(f"{name:40} {off:+7.1%} (not below 0: faster than the best published run)")
-    show("source", left_out(rows, widths), own)
+    left = left_out(rows, widths)
+    show("source", left, own)
+    sure = measured_spreads(listed, left)
+    for kind, spread in sure.step.items():
+        found = f"{spread.rows:4} rows {spread.sources:2} sources  80 %: x {math.exp(spread.half):.2f}"
+        print(f"{kind:52} {found}  inside {spread.coverage:.0%}")
+    print(f"memory x {math.exp(sure.memory.half):.2f}; two runs of a source x {math.exp(sure.pairs):.2f}")
+    after_anchors(rows, widths, sure.step[SOFTWARE].half)
     if asked.without:
         others = pooled([one for one in rows if asked.without not in one.source], widths)
         for one in rows:
@@ -349,6 +499,8 @@ def main() -> None:
                 print(f"{one.id:16} {error(one, others):+7.1%}")
     if not asked.dry:
         write(OUT, as_file(known, rows, listed))
+        write(SPREADS, sure)
+        write_text(LEFT_OUT, document(left, own))
 
 
 def _begin() -> dict[str, float]:

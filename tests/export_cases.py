@@ -5,7 +5,10 @@ from dataclasses import replace
 from functools import cache
 
 from hardplace.cost.layers.software import Dispatcher, Graphs
-from hardplace.exports.planned import PlannedRun
+from hardplace.exports.export import nearest_job, refused_model
+from hardplace.exports.job import ExportJob
+from hardplace.exports.planned import PlannedRun, job_of
+from hardplace.exports.targets import Target
 from hardplace.hardware.catalogue import device, node
 from hardplace.plans.plan import ContextExchange, Format, OptimizerKind, PipelineSchedule, Plan
 from hardplace.workload.load import load
@@ -82,3 +85,13 @@ def planned_of(model: str, plan: Plan, chip: str = "h100-sxm", where: str = "dgx
 
 def planned(name: str) -> PlannedRun:
     return planned_of(*CASES[name])
+
+
+@cache
+def runnable_job(target: Target, name: str) -> ExportJob | None:
+    """A case as a target runs it: the plan, else the nearest one; None of a model that it does not run."""
+    run = planned(name)
+    job = job_of(run, target, run.plan, None)
+    if refused_model(target, job.device.vendor, job.architecture):
+        return None
+    return nearest_job(job, run.priced)

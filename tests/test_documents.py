@@ -116,7 +116,7 @@ WRITTEN = {
     "flavor.py",
     "accelerate_setup.py",
 }  # by verbs, in the user's folder
-PEERS = ("ops/",)  # of state-spaces/mamba
+PEERS = ("ops/", "chunk_o.py", "wy_fast.py")  # of state-spaces/mamba and flash-linear-attention
 
 
 @pytest.mark.parametrize("path", [*DOCUMENTS, ROOT / "CONTRIBUTING.md"], ids=lambda path: path.name)

@@ -1,7 +1,8 @@
-"""What every answer can do: print itself, become records or a table, and be saved and read back.
+"""Answers: what every answer of the package can do. It prints itself, becomes records or a table, is saved and read
+back.
 
-An answer is a frozen dataclass that inherits from `Answer`. How it looks is not its business: `text` and `html` are
-generic functions of one argument, and the report registers a version for each class of answer.
+An answer is a frozen dataclass that inherits from `Answer`. `text` and `html` are generic functions of one argument;
+`report.register` adds a version for each class, so that answers do not import pages.
 """
 
 from __future__ import annotations
@@ -25,22 +26,30 @@ _FIELDS = ("hardplace", "kind", "question", "answer", "certificate", "notes")
 
 @singledispatch
 def text(answer: object) -> str:
-    """Return an answer as the terminal shows it."""
+    """Return an answer as the terminal shows it.
+
+    A generic function (`functools.singledispatch`): the report registers a version for each class of answer.
+    """
     return object.__repr__(answer)
 
 
 @singledispatch
 def html(answer: object) -> str:
-    """Return an answer as the body of a page."""
+    """Return an answer as the body of an HTML page.
+
+    A generic function (`functools.singledispatch`): the report registers a version for each class of answer.
+    """
     return f"<pre>{object.__repr__(answer)}</pre>"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Answer:
-    """A frozen answer.
+    """A frozen answer, with its question and, where something is proven, its certificate.
 
-    question: what was asked, by the names of the arguments; plain values as in JSON. Empty where no one function of
-    `hardplace` was asked. title: what was asked, in words for a reader, where the question alone does not say them.
+    Attributes:
+        question: What was asked, by the names of the function's arguments, as plain values of JSON. Empty where no one
+            function of `hardplace` was asked.
+        title: What was asked, in words for a reader, where the question alone does not say it.
     """
 
     question: Mapping[str, Any] = field(default_factory=dict)
@@ -50,7 +59,7 @@ class Answer:
 
     @property
     def certificate(self) -> Certificate | None:
-        """The proof of how far from the best the answer can be; None where nothing is searched."""
+        """Return the proof of how far from the best the answer can be; None where nothing is searched."""
         return None
 
     def __repr__(self) -> str:
@@ -69,13 +78,19 @@ class Answer:
     def to_records(self) -> list[dict[str, Any]]:
         """Return flat records of plain values, one for each row of the answer's table: plans, points, kernels, ...
 
-        Fields of nested values have dotted names, such as `plan.tensor`; what is longer than one value is left out.
+        Returns:
+            Dictionaries; fields of nested values have dotted names, such as `plan.tensor`. What is longer than one
+            value is left out.
         """
         rows = getattr(self, self.ROWS) if self.ROWS else (self,)
         return [_flat(row) for row in rows]
 
     def to_frame(self) -> Any:
-        """Return the records as a polars DataFrame; BadInput without the extra `frame`."""
+        """Return the records as a polars DataFrame.
+
+        Raises:
+            BadInput: Without the extra `frame`.
+        """
         try:
             import polars
         except ImportError:
@@ -83,11 +98,19 @@ class Answer:
         return polars.DataFrame(self.to_records(), infer_schema_length=None)
 
     def save(self, path: str | Path) -> None:
-        """Write the answer with its question and its certificate as JSON, which `hardplace.read` gives back."""
+        """Write the answer with its question and its certificate as JSON, which `hardplace.read` gives back.
+
+        Args:
+            path: File to write, `.json` or `.json.gz`; it is there whole or not at all.
+        """
         write(path, self.envelope())
 
     def envelope(self) -> dict[str, Any]:
-        """Return what is saved: version, kind, question, answer, certificate with its gap, notes."""
+        """Return what is saved.
+
+        Returns:
+            `hardplace` (version), `kind` (class), `question`, `answer`, `certificate` with its gap (or None), `notes`.
+        """
         proof = self.certificate
         return {
             "hardplace": __version__,
@@ -101,7 +124,12 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remedy:
-    """A change that makes the model fit, and the step it then takes."""
+    """A change that makes the model fit.
+
+    Attributes:
+        what: The change, in words.
+        step_s: Seconds of a step with it.
+    """
 
     what: str
     step_s: float
@@ -109,9 +137,15 @@ class Remedy:
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Infeasible(Answer):
-    """The answer that nothing fits: what is short at the least demanding point, and what would mend it.
+    """The answer that nothing fits: what is short at the least demanding candidate, and what would mend it.
 
-    needed, available: of `what`, in `unit`. remedy: in words; remedies: changes that were tried and fit.
+    Attributes:
+        what: What is short, in words, such as the memory of a stage.
+        needed: Amount that the least demanding candidate needs, in `unit`.
+        available: Amount that there is, in `unit`.
+        unit: Unit of both, such as bytes or mm2.
+        remedy: What would mend it, in words.
+        remedies: Changes that were tried and fit, each with the step that it leads to.
     """
 
     what: str
@@ -125,8 +159,12 @@ class Infeasible(Answer):
 def read_answer(path: str | Path, kinds: Mapping[str, type[A]]) -> A:
     """Return a saved answer, equal to the one that was saved.
 
-    kinds: classes of answers by their names. Raises BadInput, one line, for what is no saved answer, and for one of
-    another version, which it names.
+    Args:
+        path: The file.
+        kinds: Classes of answers by their names.
+
+    Raises:
+        BadInput: One line, for what is no saved answer, and for one of another version, which it names.
     """
     where = Path(path)
     data = read_json(where)

@@ -1,8 +1,8 @@
-"""What a Python user calls: every question of the command line, with its defaults, by the field's names.
+"""The Python interface: every question of the command line as a function, with the same defaults and the same answer.
 
-`import hardplace as hp` gives these functions. Each takes names or files, and returns a frozen answer
-(`answers.Answer`) or an `Infeasible`, which is an answer too: what is short, and what would mend it. Bad input is a
-`BadInput`, a ValueError that names the argument, its value and what was expected.
+`import hardplace as hp` gives these functions. Each takes names or files and returns a frozen answer (`answers.Answer`)
+or an `Infeasible`, which is an answer too: it says what is short and what would mend it. Bad input raises `BadInput`, a
+ValueError of one line that names the argument, its value and what was expected.
 """
 
 from __future__ import annotations
@@ -44,14 +44,22 @@ Watch = Callable[[int, int, float, float], None]
 
 
 def models() -> tuple[str, ...]:
-    """Return the names of the models that ship with the package."""
+    """Return the names of the models that ship with the package.
+
+    Returns:
+        Names in alphabetical order, as every argument `model` takes them.
+    """
     from hardplace.workload.load import catalogue
 
     return catalogue()
 
 
 def devices() -> tuple[str, ...]:
-    """Return the names of the accelerators of the catalogue."""
+    """Return the names of the accelerators in the catalogue.
+
+    Returns:
+        Names in alphabetical order, as every argument `device` takes them.
+    """
     from hardplace.hardware.catalogue import device_names
 
     return device_names()
@@ -60,10 +68,15 @@ def devices() -> tuple[str, ...]:
 def load(model: str | os.PathLike[str] | Workload) -> Workload:
     """Return the training graph of a model.
 
-    model: a name of `models()`, a Workload file (`.json`, `.json.gz`), a Hugging Face config.json or its folder (which
-    is recorded; needs the extra `torch`), or a Workload, which is returned as it is.
+    Args:
+        model: A name of `models()`, a Workload file (`.json`, `.json.gz`), a Hugging Face config.json or its folder
+            (which is recorded; needs the extra `torch`), or a Workload, which is returned as it is.
 
-    Raises BadInput for an unknown name, with the nearest ones, and for a file that is none of these.
+    Returns:
+        One training step as a graph of operators, on one device.
+
+    Raises:
+        BadInput: For an unknown name, with the nearest ones, and for a file that is none of these.
     """
     from hardplace.workload.configs import config_of
     from hardplace.workload.load import catalogue
@@ -95,14 +108,26 @@ def trace(
     trust_code: bool = False,
     freeze: Named = (),
 ) -> Workload:
-    """Record one training step of a model as a Workload, without weights.
+    """Record one training step of a model as a Workload, without allocating its weights.
 
-    source: a torch module, with its example inputs (a tensor, a tuple or a dict); or a config.json or its folder,
-    `package.module:function`, or an .onnx file. loss: a function of the module's output and the inputs; None: the
-    output's own `loss`, or its sum. size: values of an ONNX file's dynamic dimensions. trust_code: run the Python
-    files beside a config of custom code. freeze: patterns of the names of parameters that are not trained.
+    Args:
+        source: A torch module, a config.json or its folder, `package.module:function`, or an .onnx file.
+        inputs: Example inputs of a module: a tensor, a tuple or a dict. Only for a module.
+        loss: Function of the module's output and the inputs. None: the output's own `loss`, or its sum.
+        name: Name of the Workload. None: that of the source.
+        sequence_length: Tokens of a sample, where the source leaves them open.
+        dtype: Type of weights and activations, such as bf16 or fp32.
+        autocast: Type of torch.autocast within which the step runs. None: no autocast.
+        attention: `fused` (one kernel) or the other implementation that the model's library offers.
+        size: Values of an ONNX file's dynamic dimensions, by name.
+        trust_code: Run the Python files beside a config of custom code.
+        freeze: Patterns of the names of parameters that are not trained.
 
-    Raises BadInput without the extra `torch`, and for a model that cannot be recorded.
+    Returns:
+        The recorded training step, its micro-batch symbolic.
+
+    Raises:
+        BadInput: Without the extra `torch`, and for a model that cannot be recorded.
     """
     from hardplace.workload.recording.choose import record_module, recorded, step_of
 
@@ -146,12 +171,33 @@ def search(
 ) -> DesignResult | Infeasible:
     """Search the chip and the plan that train a model fastest, or do best at another objective, with a certificate.
 
-    setting: memory system, network and optimizer, `hbm3` or `phaze`. space: the chips, `phaze`, `open` or a TOML file.
-    limits: at most, by name, such as {"area": "60 mm2", "tdp": "300 W"}; of area, tdp, price, memory, step.
-    devices, batch: accelerators, and samples of a global batch. memory, micro_batch, tensor, recompute: what a plan may
-    choose; empty: the defaults. gap, seconds, evaluations: when to stop. evaluator: where exact evaluations are done.
+    Args:
+        model: A catalogue name, a Workload file, a config.json, or a Workload.
+        setting: Memory system, network and optimizer that all chips share: `hbm3` or `phaze`.
+        space: The chips to search: `phaze`, `open`, or a TOML file.
+        objective: throughput, throughput-per-watt, throughput-per-dollar, energy, carbon, tdp, price or area.
+        limits: Upper limits by name (area, tdp, price, memory, step), as texts with units or numbers in mm2, W, USD,
+            bytes and seconds: {"area": "60 mm2", "tdp": "300 W"}. Without a limit on the area, that of the space holds.
+        devices: Accelerators that train the model together.
+        batch: Samples of the global batch, which is one optimizer step.
+        memory: Memory capacities of a chip to choose from, in bytes or as texts. Empty: those of the setting.
+        micro_batch: Samples of a micro-batch to choose from. Empty: 1, 2, 4, 8.
+        tensor: Tensor-parallel degrees to choose from. Empty: 1, 2, 4, 8.
+        recompute: Whether stages recompute their activations. Empty: both.
+        gap: Relative gap, bound / score - 1, at which the search stops.
+        seconds: Time limit in seconds. None: none.
+        evaluations: Limit on exact evaluations. None: none.
+        exhaustive: Evaluate every candidate instead of branch and bound; for small spaces.
+        evaluator: Where exact evaluations are done (processes, a cluster). None: here.
+        progress: Called with the state of the search as it goes.
 
-    Raises BadInput, naming the argument. An interrupt ends the search with the best answer so far.
+    Returns:
+        The best chip and plan with the certificate, or what is short where no candidate fits.
+
+    Raises:
+        BadInput: For an argument that is wrong, which it names.
+
+    An interrupt (Ctrl-C) ends the search with the best answer so far and its gap.
     """
     asked = _asked(locals())
     from hardplace.branch_and_bound.types import StoppingRule
@@ -184,7 +230,31 @@ def frontier(
     evaluator: ChipEvaluator | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> ParetoResult | Infeasible:
-    """Search the Pareto front of chips and plans over two or three objectives; other arguments as for `search`."""
+    """Search the Pareto front of chips and plans over two or three objectives, with a certificate.
+
+    Args:
+        model: A catalogue name, a Workload file, a config.json, or a Workload.
+        objectives: Two or three different ones of those that `search` takes.
+        setting: As for `search`.
+        space: As for `search`.
+        limits: As for `search`.
+        devices: As for `search`.
+        batch: As for `search`.
+        memory: As for `search`.
+        micro_batch: As for `search`.
+        tensor: As for `search`.
+        recompute: As for `search`.
+        gap: Relative gap at which the search stops: no candidate beats every point of the front by more.
+        seconds: Time limit in seconds. None: none.
+        evaluator: As for `search`.
+        progress: As for `search`.
+
+    Returns:
+        The points of the front, none of which another one beats in every objective; or what is short.
+
+    Raises:
+        BadInput: For an argument that is wrong, which it names.
+    """
     asked = _asked(locals())
     from hardplace.branch_and_bound.types import StoppingRule
     from hardplace.design.question import question_of
@@ -219,10 +289,34 @@ def share(
     evaluator: ChipEvaluator | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> SharedResult | Infeasible:
-    """Search one chip for several models, or the best `fleet` of chips; other arguments as for `search`.
+    """Search one chip for several models, or the best set of a few chips, with a certificate.
 
-    combine: geometric (the default), worst, weights (the default where there are weights), or arithmetic (with the
-    setting `phaze` only), of each model's score over that of its own best chip.
+    Args:
+        models: Two or more models, each as `search` takes it.
+        fleet: Number of different chips; each model runs on the one that is best for it.
+        combine: How the models' scores, each over that of its own best chip, become one: geometric (the default),
+            worst, weights (the default where there are weights), or arithmetic (with the setting `phaze` only).
+        weights: A positive weight for each model.
+        setting: As for `search`.
+        space: As for `search`.
+        objective: As for `search`.
+        limits: As for `search`.
+        devices: As for `search`, for each model.
+        batch: As for `search`, for each model.
+        memory: As for `search`.
+        micro_batch: As for `search`.
+        tensor: As for `search`.
+        recompute: As for `search`.
+        gap: As for `search`, of the combined score.
+        seconds: Time limit in seconds, shared by the searches of all models. None: none.
+        evaluator: As for `search`.
+        progress: As for `search`.
+
+    Returns:
+        The chips, and which model runs on which with which plan; or what is short.
+
+    Raises:
+        BadInput: For an argument that is wrong, which it names.
     """
     asked = _asked(locals())
     from hardplace.branch_and_bound.types import StoppingRule
@@ -248,8 +342,17 @@ def answered(
 ) -> DesignResult | ParetoResult | SharedResult | Infeasible:
     """Search what a question asks: one model, a Pareto front, or several models.
 
-    For callers that have made a `Question`, such as to keep a journal of it. asked: the question as plain values, which
-    the answer carries.
+    For callers that have made a `Question` themselves, such as to keep a journal of it.
+
+    Args:
+        question: Models, setting, limits, space of chips, choices of a plan, and goal.
+        ends: When to stop.
+        asked: The question as plain values, which the answer carries.
+        evaluator: Where exact evaluations are done. None: here.
+        progress: Called with the state of the search as it goes.
+
+    Returns:
+        The answer of the kind that the question asks for; or what is short.
     """
     from hardplace.design.answer import answer, frontier
     from hardplace.design.several_models import together
@@ -275,11 +378,26 @@ def compare(
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
 ) -> Comparison | Infeasible:
-    """Search the space of chips with other strategies from scratch, and with the certified search beside them.
+    """Compare other search strategies on the same space with the certified search.
 
-    strategies: phaze, wham, bayesian, random; none: all. seconds, evaluations: of each strategy; neither: 30 s. gap: of
-    the certified search, which runs to its proof. seed: of the strategies that draw. progress: called with the name of
-    what begins. Others as for `search`.
+    Args:
+        model: A catalogue name, a Workload file, a config.json, or a Workload.
+        strategies: Names among phaze, wham, bayesian, random. Empty: all.
+        setting: As for `search`.
+        limits: As for `search`.
+        devices: As for `search`.
+        batch: As for `search`.
+        gap: Relative gap of the certified search, which runs to its proof.
+        seconds: Time limit in seconds of each strategy. None with no `evaluations`: 30 s.
+        evaluations: Limit on exact evaluations of each strategy. None: none.
+        seed: Seed of the strategies that draw at random.
+        progress: Called with the name of the strategy that begins.
+
+    Returns:
+        For each strategy its best, its evaluations and its improvements over time; or what is short.
+
+    Raises:
+        BadInput: For an unknown strategy or an argument that is wrong.
     """
     asked = _asked(locals())
     from hardplace.branch_and_bound.types import StoppingRule
@@ -315,15 +433,29 @@ def place(
     trainer: str | None = None,
     watch: Watch | None = None,
 ) -> PlacementResult | PlanInfeasible:
-    """Find the best plans of a model on devices that exist, with a certificate; or say what is short.
+    """Search the best plans of a model on devices that exist, with a certificate.
 
-    device: a name of `devices()` or a TOML file; several kinds as ("a100-80gb-sxm:8", "h100-sxm:8"). devices: how many
-    of one kind. batch: samples a step. node: names or TOML files of nodes; none: each device's usual. fixed: dimensions
-    that are held, to a value or one of several: {"tensor": (1, 2), "zero": 3}. top: how many plans. gap, seconds: when
-    to stop early. trainer: only plans that it runs, as `export` names it. watch: called with plans considered,
-    plans left, best seconds and bound.
+    Args:
+        model: A catalogue name, a Workload file, a config.json, or a Workload.
+        device: A name of `devices()`, a TOML file, or a calibrated GPU's JSON; several kinds with their numbers as
+            ("a100-80gb-sxm:8", "h100-sxm:8").
+        devices: Number of devices, with one kind.
+        batch: Samples of the global batch, which is one optimizer step.
+        node: Names or TOML files of nodes. Empty: each device's usual node.
+        fixed: Dimensions that are held to a value, or to one of several: {"tensor": (1, 2), "zero": 3}. Their names are
+            the fields of `Plan`.
+        top: Number of plans to return, fastest first.
+        gap: Relative gap at which the search stops. 0: proven optimal.
+        seconds: Time limit in seconds. None: none.
+        trainer: Search only plans that this trainer runs, by its name in `export`.
+        watch: Called with the numbers of plans considered and left, the best seconds of a step and the lower bound.
 
-    Raises BadInput for dimensions that suit neither the model nor the devices.
+    Returns:
+        The best plans with their estimates and the certificate, or which stage is short of how many bytes, with
+        remedies.
+
+    Raises:
+        BadInput: For dimensions that suit neither the model nor the devices.
     """
     asked = _asked(locals())
     from hardplace.plans.fleet import even_cluster
@@ -352,9 +484,14 @@ def place(
 
 
 def plan_file(result: PlacementResult, number: int = 0) -> PlanFile:
-    """Return a plan of an answer with its model and devices by name, as `estimate` and `replan` read it.
+    """Return a plan of an answer with its model and devices by name, as `estimate`, `replan` and `export` read it.
 
-    number: of the plan among the best, from 0.
+    Args:
+        result: Answer of `place`.
+        number: Index of the plan among the best, from 0.
+
+    Returns:
+        The plan as a file holds it; `files.write(path, it)` saves it.
     """
     from hardplace.plans.inventory import inventory_of, plan_file_of
 
@@ -374,10 +511,18 @@ def estimate(
 ) -> PlanEstimate:
     """Price a plan on devices that exist: seconds of a step, where they go, and the memory of each stage.
 
-    plan: a `Plan`, or a file that `place` wrote. device, node: as `place` takes them, without a number as many as the
-    plan has; none: those of the plan's file.
+    Args:
+        model: A catalogue name, a Workload file, a config.json, or a Workload.
+        plan: A `Plan`, or a file that `place` wrote.
+        device: As for `place`; without a number, as many as the plan has. Empty: the devices that the plan's file
+            names.
+        node: As for `place`.
 
-    Raises BadInput for a plan of another model, and for degrees that suit neither the model nor the devices.
+    Returns:
+        Seconds, memory by stage, MFU; `fits` says whether every stage fits its device.
+
+    Raises:
+        BadInput: For a plan of another model, and for degrees that suit neither the model nor the devices.
     """
     asked = _asked(locals())
     from hardplace.plans.chain import of_workload
@@ -420,11 +565,20 @@ def export(
 ) -> Exported:
     """Write a plan as the files of a trainer, with the command that launches it (`docs/exports.md`).
 
-    plan: a `Plan`, or a file that `place` wrote. to: megatron, megatron-bridge, torchtitan, deepspeed, accelerate or
-    maxtext. model, device, node: names, where the plan's file does not say them. config: the model's config.json, where
-    neither the catalogue nor its recording says it. nearest: export the nearest plan that the trainer runs.
+    Args:
+        plan: A `Plan`, or a file that `place` wrote.
+        to: megatron, megatron-bridge, torchtitan, deepspeed, accelerate or maxtext.
+        model: Catalogue name or file, where the plan's file does not say it.
+        device: As for `estimate`, where the plan's file does not say it.
+        node: As for `estimate`.
+        config: The model's config.json, where neither the catalogue nor its recording says what the trainer must know.
+        nearest: Export the nearest plan that the trainer can run, where it cannot run this one.
 
-    Raises BadInput for what the trainer cannot run of the plan, and for a plan that does not fit.
+    Returns:
+        Files by name, the launch command, and warnings.
+
+    Raises:
+        BadInput: For what the trainer cannot run of the plan, and for a plan that does not fit.
     """
     from hardplace.exports.export import exported, nearest_job
     from hardplace.exports.planned import job_of, planned_of
@@ -446,10 +600,20 @@ def operators(
     tensor: int = 1,
     dtype: str = "bf16",
 ) -> OperatorEstimate:
-    """Price every kernel of a model on one chip: mapping, time, bound, traffic, energy.
+    """Price every kernel of a model on one chip: mapping, time, what bounds it, traffic, energy.
 
-    device: a name of `devices()`, a TOML file, or a chip as `search` names it (8x128x128-2x128-128MiB).
-    micro_batch: samples. tensor: tensor-parallel degree; collectives are left out. dtype: of the operands of products.
+    Args:
+        model: A catalogue name, a Workload file, a config.json, or a Workload.
+        device: A name of `devices()`, a TOML file, or a chip as `search` names it (8x128x128-2x128-128MiB).
+        micro_batch: Samples that go through the layers together.
+        tensor: Tensor-parallel degree; collectives are left out.
+        dtype: Type of the operands of matrix products.
+
+    Returns:
+        A row for each kernel of each distinct layer.
+
+    Raises:
+        BadInput: For an unknown device, or a degree that does not divide the model.
     """
     asked = _asked(locals())
     from hardplace.cost.one_chip.estimate import estimated, priced_on
@@ -471,14 +635,25 @@ def replan(
     device: str | None = None,
     node: str | None = None,
 ) -> ReplanResult | PlanInfeasible:
-    """Find the plans that do most work until the next change when devices of a running plan or links change.
+    """Search the plans that do most work until the next change when devices or links of a running plan change.
 
-    plan: a file that `place` wrote. lost: ranks, as numbers or as a text such as "16-23,40"; None: the last, where
-    `devices` is fewer. devices: at hand; None: those not lost. cluster: the node with its links as they are now.
-    horizon_s: until the next change. restart_s: of a stop without any transfer. store_bytes_per_s: at which checkpoints
-    are read, of a device. model, device, node: of a plan's file that does not name them.
+    Args:
+        plan: A file that `place` wrote.
+        lost: Ranks that are lost, as numbers or as a text such as "16-23,40". None: the last, where `devices` is fewer.
+        devices: Devices at hand. None: those that are not lost.
+        cluster: The node with its links as they are now. None: as before.
+        horizon_s: Seconds until the next change, over which work is counted.
+        restart_s: Seconds of a stop and restart without any transfer.
+        store_bytes_per_s: Rate at which a device reads checkpoints, in bytes a second.
+        model: Model of a plan's file that does not name it.
+        device: Device of a plan's file that does not name it.
+        node: Node of a plan's file that does not name it.
 
-    Raises BadInput for a change that does not suit the plan.
+    Returns:
+        Plans, most work first, each with the bytes that move and the pause; or why none goes on in time.
+
+    Raises:
+        BadInput: For a change that does not suit the plan.
     """
     asked = _asked(locals())
     from hardplace.hardware.catalogue import device as device_named
@@ -513,11 +688,24 @@ def audit(
     sequence: int | None = None,
     attention: str = "default",
 ) -> Audit:
-    """List every GEMM of one step with what decides its speed, and the rules of shapes that the model breaks, priced.
+    """Audit the shape of a decoder on a device: every GEMM of a step, and the rules of co-design that it breaks,
+    priced.
 
-    model: a name of `models()`, a Workload file or a config.json. device: a name of `devices()`, a TOML file, a
-    calibrated GPU's JSON, or a chip as `search` names it. sequence: tokens instead of the model's own. attention:
-    default (PyTorch's flash), unfused, or the name of a backend.
+    Args:
+        model: A name of `models()`, a Workload file or a config.json.
+        device: A name of `devices()`, a TOML file, a calibrated GPU's JSON, or a chip as `search` names it.
+        micro_batch: Samples that go through the layers together.
+        tensor: Tensor-parallel degree.
+        sequence_parallel: Whether activations between products are split along the sequence.
+        pipeline: Pipeline stages, which the layers should divide into.
+        sequence: Tokens of a sample. None: the model's own.
+        attention: `default` (PyTorch's flash attention), `unfused`, or the name of a backend.
+
+    Returns:
+        GEMMs with alignment, tile, waves, rate and share of the step, and each rule with verdict, cost and fix.
+
+    Raises:
+        BadInput: For an unknown model, device or backend.
     """
     asked = _asked(locals())
     from hardplace.shaping.audit import audited
@@ -544,8 +732,25 @@ def shapes(
 ) -> Ranking:
     """Rank shapes with about as many parameters as a model by how fast they train on one device or several.
 
-    within: how far the parameters may be off, as a share. freeze: fields that stay: layers, hidden, heads, kv_heads,
-    head_dim, ffn, vocab. ranges: values of a field. top: alternatives of each tier. Others as for `audit`.
+    Args:
+        model: A name of `models()`, a Workload file or a config.json of a decoder.
+        device: One device or several, each as for `audit`.
+        within: Relative difference of the number of parameters, up to 0.5.
+        freeze: Fields that stay: layers, hidden, heads, kv_heads, head_dim, ffn, vocab.
+        ranges: Values of a field to choose from, as numbers or as a text: {"layers": "44:52:4"}.
+        top: Number of alternatives of each tier.
+        micro_batch: As for `audit`.
+        tensor: As for `audit`.
+        sequence_parallel: As for `audit`.
+        pipeline: As for `audit`.
+        sequence: As for `audit`.
+        attention: As for `audit`.
+
+    Returns:
+        The model's own shape, and alternatives of a safe and a reshaped tier with speed-up and its uncertainty.
+
+    Raises:
+        BadInput: For a model that is no decoder, and for arguments that are wrong.
     """
     asked = _asked(locals())
     from hardplace.shaping.rank import ranked
@@ -579,8 +784,30 @@ def codesign(
 ) -> ShapeDesignResult | Infeasible:
     """Search model shape, chip and plan together, with one certificate.
 
-    within, freeze, ranges: of the shapes, as for `shapes`. raw: by samples a second, not times the parameters. Others
-    as for `search`.
+    Args:
+        model: A name of `models()`, a Workload file or a config.json of a decoder.
+        within: As for `shapes`.
+        freeze: As for `shapes`.
+        ranges: As for `shapes`.
+        raw: Score by samples a second alone. False: times the shape's trained parameters over the model's own.
+        setting: As for `search`.
+        space: As for `search`.
+        limits: As for `search`.
+        devices: As for `search`.
+        batch: As for `search`.
+        memory: As for `search`.
+        micro_batch: As for `search`.
+        tensor: As for `search`.
+        recompute: As for `search`.
+        gap: As for `search`.
+        seconds: As for `search`.
+        progress: As for `search`.
+
+    Returns:
+        The best shape, chip and plan, beside the model's own shape on its best chip; or what is short.
+
+    Raises:
+        BadInput: For an argument that is wrong, which it names.
     """
     asked = _asked(locals())
     from hardplace.branch_and_bound.types import StoppingRule
@@ -653,7 +880,14 @@ def tables(file: str | os.PathLike[str], *, sharding: Named = (), seconds: float
 def read(path: str | os.PathLike[str]) -> Answer:
     """Return a saved answer, equal to the one that was saved.
 
-    Raises BadInput for a file that is none, and for one that another version wrote, which it names.
+    Args:
+        path: A file that `Answer.save` or a command wrote.
+
+    Returns:
+        The answer, of the class that the file names.
+
+    Raises:
+        BadInput: For a file that is no answer, and for one that another version wrote, which it names.
     """
     from hardplace.answers import Infeasible, read_answer
     from hardplace.cost.one_chip.estimate import OperatorEstimate

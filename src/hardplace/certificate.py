@@ -1,4 +1,6 @@
-"""How far from the best an answer can be at most: one formula, and its text, which stays true when it is rounded."""
+"""Certificates: how far from the best an answer can be, by one formula, in texts that stay true when they are
+rounded.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +13,14 @@ _PROVEN = 1e-9  # a gap that sums of many doubles leave
 
 
 def gap_of(score: float, bound: float) -> float:
-    """Return by what share a rate can be exceeded at most: bound / score - 1, of which more is better.
+    """Return the relative gap of a rate, of which more is better: bound / score - 1.
 
-    score: what is reached, positive. bound: what nothing exceeds; inf gives inf. Of seconds the rate is the inverse:
-    gap_of(1 / step_s, 1 / bound_s). Never negative.
+    Args:
+        score: What is reached, positive. Of seconds the rate is the inverse: `gap_of(1 / step_s, 1 / bound_s)`.
+        bound: Upper bound that nothing exceeds; inf gives inf.
+
+    Returns:
+        The share by which the score can be exceeded at most, never negative.
 
     >>> gap_of(100.0, 200.0), gap_of(100.0, 100.0)
     (1.0, 0.0)
@@ -35,7 +41,7 @@ def percent_at_most(gap: float) -> str:
 
 
 def at_most(bound: float, digits: int = 4) -> str:
-    """Return a bound of a rate to so many digits, rounded up, so that "at most" stays true.
+    """Return an upper bound of a rate to so many significant digits, rounded up, so that "at most" stays true.
 
     >>> at_most(2697.91), at_most(0.123411), at_most(1.0), at_most(12345678.0, 1)
     ('2,698', '0.1235', '1.000', '12,345,678')
@@ -49,10 +55,15 @@ def at_most(bound: float, digits: int = 4) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certificate:
-    """The proof of how far from the best an answer can be: nothing that was searched has a rate above `bound`.
+    """The proof of how far from the best an answer can be: no candidate that was considered has a rate above `bound`.
 
-    score, bound: of the answer and of everything, as rates, more is better, in `unit` (such as samples/s).
-    stop: why the search ended. considered: candidates that the bound holds for. seconds: of the search; None: not told.
+    Attributes:
+        score: Rate of the answer, more is better, in `unit`.
+        bound: Upper bound on the rate of every candidate, in `unit`.
+        unit: Unit of both, such as samples/s.
+        stop: Why the search ended, such as optimal, gap or time.
+        considered: Number of candidates for which the bound holds.
+        seconds: Wall-clock seconds of the search; None: not told.
     """
 
     score: float
@@ -64,12 +75,12 @@ class Certificate:
 
     @property
     def gap(self) -> float:
-        """By what share the best can exceed the answer at most: bound / score - 1."""
+        """Return by what share the best can exceed the answer at most: bound / score - 1."""
         return gap_of(self.score, self.bound)
 
     @property
     def proven(self) -> bool:
-        """Whether nothing is better than the answer, beyond what sums of doubles leave."""
+        """Return whether no candidate is better than the answer, but for what sums of doubles leave."""
         return self.gap <= _PROVEN
 
     def __str__(self) -> str:
@@ -82,5 +93,5 @@ class Certificate:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """Return its fields with gap and proven, as they stand in files."""
+        """Return the fields with gap and proven, as they stand in files."""
         return {**asdict(self), "gap": self.gap, "proven": self.proven}

@@ -12,14 +12,13 @@ from click.testing import CliRunner
 
 import hardplace as hp
 import hardplace.cli
-from export_cases import CASES, LLAMA, planned_of, workload_of
+from export_cases import CASES, LLAMA, runnable_job, workload_of
 from hardplace.cli.app import app
 from hardplace.errors import BadInput
 from hardplace.exports.architecture import architecture_of
 from hardplace.exports.facts import facts_of
 from hardplace.exports.job import digest_of
 from hardplace.exports.limits import LIMITS, broken_limits
-from hardplace.exports.nearest import nearest_plan
 from hardplace.exports.space import space_for
 from hardplace.exports.targets import Target
 from hardplace.hardware.catalogue import device, node
@@ -69,7 +68,10 @@ def test_two_commands_lead_from_a_model_to_a_launcher(tmp_path):
     plan = read_plan(tmp_path / "plan.json")
     assert digest_of(plan) in text
     assert f"hardplace {__version__}" in text
-    assert re.search(r"predicted: step [\d.]+ m?s, [\d,]+ tokens/s, memory [\d.]+ of [\d.]+ GiB", text)
+    assert re.search(
+        r"predicted: step [\d.]+ m?s \(80 %: [\d.]+ m?s to [\d.]+ m?s\), [\d,]+ tokens/s, memory [\d.]+ of [\d.]+ GiB",
+        text,
+    )
     assert plan.version == __version__
 
 
@@ -159,17 +161,14 @@ def test_the_list_says_what_is_not_parsed():
 @pytest.mark.parametrize("target", Target)
 @pytest.mark.parametrize("name", CASES)
 def test_the_nearest_plan_breaks_no_limit(target, name):
-    model, plan = CASES[name]
-    planned = planned_of(model, plan)
-    facts = facts_of(planned.workload, architecture_of(model, planned.workload, None))
-    if not any(broken_limits(target, plan, facts)):
+    job = runnable_job(target, name)
+    if job is None:
         return
-    found = nearest_plan(target, plan, facts, planned.priced)
-    assert found is not None
-    assert not any(broken_limits(target, found.estimate.plan, facts))
-    assert not any(problems(found.estimate.plan))
-    assert found.estimate.plan.devices == plan.devices
-    assert found.estimate.plan.global_batch == plan.global_batch
+    _, plan = CASES[name]
+    assert not any(broken_limits(target, job.plan, job.facts))
+    assert not any(problems(job.plan))
+    assert job.plan.devices == plan.devices
+    assert job.plan.global_batch == plan.global_batch
 
 
 @pytest.mark.parametrize("target", Target)

@@ -1,22 +1,18 @@
 """What `export` wrote comes back as the plan; what people have in their scripts is read as they mean it."""
 
 import json
-from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
 
 import hardplace.cli  # noqa: F401  (joins the verbs)
-from export_cases import CASES, LLAMA, planned_of
+from export_cases import CASES, LLAMA, runnable_job
 from hardplace.cli.app import app
 from hardplace.cost.layers.software import Dispatcher, Graphs
 from hardplace.errors import BadInput
-from hardplace.exports.export import exported, refused_model
+from hardplace.exports.export import exported
 from hardplace.exports.importers.found import Answers
 from hardplace.exports.importers.read import imported_plan
-from hardplace.exports.limits import broken_limits
-from hardplace.exports.nearest import nearest_plan
-from hardplace.exports.planned import job_of
 from hardplace.exports.targets import Target
 from hardplace.plans.chain import chunk_layers
 from hardplace.plans.plan import Format, OptimizerKind, Plan, read_plan, stage_layers
@@ -31,14 +27,9 @@ FILES = {
 
 
 def written(target: Target, name: str, tmp_path):
-    model, plan = CASES[name]
-    run = planned_of(model, plan)
-    job = job_of(run, target, plan, None)
-    if refused_model(target, job.device.vendor, job.architecture):
+    job = runnable_job(target, name)
+    if job is None:
         return None
-    if any(broken_limits(target, plan, job.facts)):
-        near = nearest_plan(target, plan, job.facts, run.priced)
-        job = replace(job, plan=near.estimate.plan, estimate=near.estimate)
     for file in exported(job).files:
         (tmp_path / file.name).write_text(file.text)
     return job
@@ -124,7 +115,7 @@ def test_a_script_of_megatron(tmp_path):
         expert_overlap=False,
         fused_loss=False,
     )
-    assert found.sizes == {"layers": 32, "hidden": 4096, "heads": 32}
+    assert found.sizes == {"layers": 32, "hidden": 4096, "heads": 32, "experts": 0}
     assert found.notes == (
         "--moe-grouped-gemm: not in a plan; experts' products in one kernel: less time a step",
         "--some-new-thing: not known here; left out, whatever it would change",
@@ -279,6 +270,10 @@ def test_a_model_is_known_by_its_sizes(tmp_path):
     )
     done = CliRunner().invoke(app, ["import", str(path), "--out", str(tmp_path)])
     assert "--model: missing: expected a name" in str(done.exception)  # two Llamas have these sizes
+    path.write_text(path.read_text().replace("--lr 3e-4", "--lr 3e-4 --vocab-size 128256"))
+    done = CliRunner().invoke(app, ["import", str(path), "--out", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert read_plan(tmp_path / "plan.json").model == "llama3-70b"
     path.write_text(
         SCRIPT.replace("--num-layers 32", "--num-layers 40").replace("4096", "5120").replace(" 32\n", " 40\n")
     )

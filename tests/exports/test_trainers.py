@@ -6,15 +6,12 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from export_cases import CASES, planned
-from hardplace.exports.export import exported, refused_model
-from hardplace.exports.limits import broken_limits
-from hardplace.exports.nearest import nearest_plan
+from export_cases import CASES, planned, runnable_job
+from hardplace.exports.export import exported
 from hardplace.exports.planned import job_of
 from hardplace.exports.targets import Target
 from hardplace.plans.plan import Dimension, Format, PipelineSchedule
@@ -39,14 +36,9 @@ def read_back(target: Target, folder: Path, reader: str, **environment: str) -> 
     """Export every case (its nearest plan where the target cannot run it), have it read, and pair job and reading."""
     jobs = {}
     for name in CASES:
-        run = planned(name)
-        job = job_of(run, target, run.plan, None)
-        if refused_model(target, job.device.vendor, job.architecture):
+        job = runnable_job(target, name)
+        if job is None:
             continue
-        if any(broken_limits(target, job.plan, job.facts)):
-            near = nearest_plan(target, job.plan, job.facts, run.priced)
-            assert near is not None, name
-            job = replace(job, plan=near.estimate.plan, estimate=near.estimate)
         if job.plan.precision is Format.FP8 and target is Target.TORCHTITAN and not installed("torchao"):
             continue
         (folder / name).mkdir()

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 @options.micro_batch
 @options.tensor_parallel
 @click.option("--dtype", default="bf16", show_default=True, help="Type of the operands of products.")
+@options.software
+@options.calibrated
 @options.trace_file
 @options.as_json
 @options.page_folder
@@ -46,6 +48,8 @@ def estimate(
     micro_batch: int,
     tensor_parallel: int,
     dtype: str,
+    software: str | None,
+    calibrated: Path | None,
     trace_path: Path | None,
     as_json: bool,
     out: Path | None,
@@ -65,11 +69,12 @@ def estimate(
     if plan is not None:
         if operators or chip is not None:
             raise BadInput("estimate: --plan: expected neither --operators nor --on with it")
+        from hardplace.cli.calibrated import planned
         from hardplace.cli.planned import write_step_trace
         from hardplace.exports.planned import planned_of
         from hardplace.report.plan import show_plan
 
-        cost = api.estimate(model, plan, devices, node=nodes)
+        cost = api.estimate(model, planned(plan, software, calibrated), devices, node=nodes)
         if trace_path is not None:
             write_step_trace(trace_path, planned_of(plan, model, devices, nodes, api.load), cost)
         say_json(cost.envelope()) if as_json else show_plan(cost)

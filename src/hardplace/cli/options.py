@@ -138,3 +138,19 @@ of_step = gathered(
         help="unfused, default (PyTorch's flash), or a backend: fa3, ...",
     ),
 )
+
+software = click.option(
+    "--software", metavar="NAME", help="What trains: megatron-core, fsdp-eager, ...  [default: the centre of all known]"
+)
+calibrated = click.option(
+    "--calibrated",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="What `anchor` wrote of measured steps of your system.",
+)
+headroom = click.option(
+    "--headroom",
+    type=_Finite(min=0, max=1, max_open=True),
+    default=0.0,
+    show_default=True,
+    help="Share of each device's memory to keep free.",
+)

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 @click.option("--for", "trainer", metavar="TARGET", help="Only plans that a trainer runs, as `export` names it.")
 @click.option("--fix", "fixes", multiple=True, metavar="NAME=VALUE,..", help="Hold a dimension to values: tensor=4,8.")
 @click.option("--top", type=click.IntRange(min=1, max=1000), default=10, show_default=True, help="Plans to find.")
+@options.software
+@options.calibrated
+@options.headroom
 @options.gap("Stop when no plan can have more samples/s than the best by more than this share.", 0.0)
 @options.seconds("Stop after this many seconds.")
 @options.trace_file
@@ -50,6 +53,9 @@ def place(
     trainer: str | None,
     fixes: tuple[str, ...],
     top: int,
+    software: str | None,
+    calibrated: Path | None,
+    headroom: float,
     gap: float,
     limit_s: float | None,
     trace_path: Path | None,
@@ -71,6 +77,7 @@ def place(
     optimizer adamw, gradient fp32, offload, overlap, flash, fragmentation, reserve_bytes. All of these can be fixed.
     """
     from hardplace import api
+    from hardplace.cli.calibrated import held_to, kept_free
     from hardplace.cli.planned import planned_run, write_step_trace
     from hardplace.files import write, write_text
     from hardplace.plans.infeasible import PlanInfeasible
@@ -79,8 +86,9 @@ def place(
 
     folders.check_writable(out)
     with _watching() as watch:
+        held = kept_free(headroom, device, software) | fixed(fixes) | held_to(software, calibrated)
         found = api.place(
-            model, device, devices, batch=batch, node=node, fixed=fixed(fixes), top=top, gap=gap, seconds=limit_s,
+            model, device, devices, batch=batch, node=node, fixed=held, top=top, gap=gap, seconds=limit_s,
             trainer=trainer, watch=watch,
         )  # fmt: skip
     if isinstance(found, PlanInfeasible):

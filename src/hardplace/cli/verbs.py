@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hardplace.cli import (
+    anchor,
     audit,
     calibrate,
     chip,
@@ -29,6 +30,7 @@ from hardplace.cli import (
 )
 
 __all__ = [
+    "anchor",
     "audit",
     "calibrate",
     "chip",

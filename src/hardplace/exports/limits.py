@@ -27,7 +27,15 @@ Changes = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFacts:
-    """What limits ask of a model: layers that are cut, tokens, heads of keys, experts (1: none), two stacks."""
+    """What limits ask of a model.
+
+    Attributes:
+        layers: Layers that are cut into stages.
+        sequence: Tokens of a sample.
+        kv_heads: Heads of keys.
+        experts: Number of experts; 1: none.
+        encoder_decoder: Whether it has two stacks.
+    """
 
     layers: int
     sequence: int
@@ -38,8 +46,15 @@ class ModelFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainerLimit:
-    """One thing that a trainer cannot do. broken: whether a plan asks for it. mends: changes of fields that no longer
-    do, best first. cut: of how the stages are cut, which a search knows last."""
+    """One thing that a trainer cannot do.
+
+    Attributes:
+        field: Field of a plan that asks for it.
+        reason: Why, with its source.
+        broken: Whether a plan asks for it.
+        mends: Changes of fields that no longer do, best first.
+        cut: Whether it is of how the stages are cut, which a search knows last.
+    """
 
     field: str
     reason: str
@@ -309,7 +324,7 @@ _MEGATRON = (
     TrainerLimit(
         field="optimizer",
         reason="Muon keeps all its states on every rank there (NVIDIA/Megatron-LM#6048)",
-        broken=lambda plan, facts: plan.optimizer is OptimizerKind.MUON and plan.zero > 0 and plan.replicas > 1,
+        broken=lambda plan, facts: plan.optimizer is OptimizerKind.MUON and plan.zero > 0,
         mends=_zeros(0),
     ),
     TrainerLimit(
@@ -369,6 +384,20 @@ _MEGATRON = (
             )
         ),
         mends=_to(expert_overlap=False),
+    ),
+    TrainerLimit(
+        field="graphs",
+        reason="full recompute goes with graphs of whole passes or with none",
+        broken=lambda plan, facts: (
+            plan.ways.graphs in (Graphs.PARTIAL, Graphs.LAYER) and plan.recompute is Recompute.FULL
+        ),
+        mends=_to(graphs=Graphs.NONE),
+    ),
+    TrainerLimit(
+        field="overlap",
+        reason="Muon's gradients are reduced after the backward pass",
+        broken=lambda plan, facts: plan.optimizer is OptimizerKind.MUON and plan.overlap and plan.replicas > 1,
+        mends=_to(overlap=False),
     ),
     TrainerLimit(
         field="graphs",
@@ -553,6 +582,11 @@ LIMITS: dict[Target, tuple[TrainerLimit, ...]] = {
     ),
     Target.MAXTEXT: (
         *_ONE_ALIKE,
+        TrainerLimit(
+            field="tensor",
+            reason="tensor x context must divide the tokens of a micro-batch, which devices share evenly",
+            broken=lambda plan, facts: plan.micro_batch * facts.sequence % (plan.tensor * plan.context) > 0,
+        ),
         _PLAIN_DISPATCH,
         TrainerLimit(
             field="schedule",

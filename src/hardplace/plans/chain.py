@@ -1,4 +1,4 @@
-"""A model as a chain of layers on one rank, from its shape or as recorded, and the stages that a plan cuts."""
+"""A model as a chain of layers on one rank, from its shape or as recorded, and the stages that a plan cuts it into."""
 
 from __future__ import annotations
 
@@ -20,13 +20,20 @@ from hardplace.workload.types import Layer, Parallelism, Recompute, Workload
 from hardplace.workload.weights import SharedWeights, WeightSizes, repeated, shared_weights
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LayerChain:
-    """A model's layers on one rank: what is always on the first stage, what is cut into stages, what is on the last.
+    """The layers of a model on one rank: those always on the first stage, those that are cut into stages, those on the
+    last.
 
-    plain: `layers` without recompute, for plans that recompute some of a stage's layers; () where none does. edges:
-    (from, to, bytes) between all layers where they branch; () for a chain, which hands its first layer's output on.
-    shared: weights that several of all layers hold, each counting them; a device holds them once.
+    Attributes:
+        before: Layers that always stand on the first stage (embedding).
+        layers: Layers that are cut into stages.
+        after: Layers that always stand on the last stage (head, loss).
+        sequence_length: Tokens of a sample.
+        plain: `layers` without recompute, for plans that recompute some of a stage's layers; () where none does.
+        edges: (from, to, bytes) between all layers, where they branch; () for a chain, which hands its first layer's
+            output on.
+        shared: Weights that several layers hold, each counting them; a device holds them once.
     """
 
     before: tuple[LayerWork, ...]
@@ -39,16 +46,20 @@ class LayerChain:
 
     @property
     def whole(self) -> tuple[LayerWork, ...]:
-        """All layers in order."""
+        """Return all layers in order."""
         return (*self.before, *self.layers, *self.after)
 
     @property
     def inner(self) -> slice:
-        """Where among all layers those stand that are cut."""
+        """Return the slice of all layers that is cut into stages."""
         return slice(len(self.before), len(self.before) + len(self.layers))
 
     def crossing_bytes(self, stages: Sequence[int]) -> float:
-        """Return the most bytes that pass from one stage to the next; stages: of every layer, in order."""
+        """Return the most bytes of one micro-batch that pass from one stage to the next.
+
+        Args:
+            stages: Stage of every layer, in order.
+        """
         if not self.edges:
             return self.layers[0].output_bytes if self.layers else 0.0
         cuts = range(max(stages))
@@ -57,7 +68,15 @@ class LayerChain:
 
 
 def of_shape(shape: DecoderShape, plan: Plan) -> LayerChain:
-    """Return a decoder's layers on one rank, as fused kernels run them; BadInput if a degree does not divide it."""
+    """Return a decoder's layers on one rank, as fused kernels run them.
+
+    Args:
+        shape: Sizes of the decoder.
+        plan: The plan, whose degrees divide them.
+
+    Raises:
+        BadInput: If a degree does not divide the heads, the sequence or the experts.
+    """
     for name, degree, size in (
         ("tensor", plan.tensor, shape.heads),
         ("context", plan.context, shape.sequence),
@@ -113,24 +132,42 @@ def _blocks(shape: DecoderShape, degrees: Degrees, recompute: Recompute) -> tupl
 
 
 def of_workload(workload: Workload, plan: Plan) -> LayerChain:
-    """Return a recorded model's layers on one rank; BadInput if a degree divides nothing of it.
+    """Return a recorded model's layers on one rank.
 
-    A dense decoder runs as fused kernels, as published runs do (`decoder_of`); others as recorded. The first layer
+    A dense decoder runs as fused kernels, as published runs do (`decoder_of`); others run as recorded. The first layer
     stays on the first stage and the last on the last, and neither is recomputed (embedding, head).
+
+    Args:
+        workload: The recorded model.
+        plan: The plan, whose degrees divide it.
+
+    Raises:
+        BadInput: If a degree divides nothing of it.
     """
     shape = decoder_of(workload)
     return chain_of(workload, () if shape else rank_layers(workload, plan), shape, plan)
 
 
 def rank_layers(workload: Workload, plan: Plan) -> tuple[Layer, ...]:
-    """Return the recorded layers on one rank; BadInput if a degree divides nothing of them."""
+    """Return the recorded layers on one rank of a plan.
+
+    Raises:
+        BadInput: If a degree divides nothing of them.
+    """
     degrees = Parallelism(tensor=plan.tensor, sequence=plan.sequence, context=plan.context, expert=plan.expert)
     check_degrees(workload, degrees)
     return shard(workload, degrees).layers
 
 
 def chain_of(workload: Workload, made: Sequence[Layer], shape: DecoderShape | None, plan: Plan) -> LayerChain:
-    """Return the chain of a decoder's shape, else of layers that are sharded already."""
+    """Return the chain of a decoder's shape, else of layers that are sharded already.
+
+    Args:
+        workload: The recorded model.
+        made: Its distinct layers on one rank; not read where there is a shape.
+        shape: Sizes of the decoder; None: it runs as recorded.
+        plan: The plan.
+    """
     if shape is not None:
         return of_shape(shape, plan)
     ends = {workload.order[0], workload.order[-1]}
@@ -185,7 +222,11 @@ def _edges(workload: Workload, made: Sequence[Layer], micro_batch: int) -> tuple
 
 
 def stages_of(chain: LayerChain, plan: Plan) -> list[int]:
-    """Return the stage of every layer; BadInput where the plan's do not fit the model."""
+    """Return the pipeline stage of every layer.
+
+    Raises:
+        BadInput: Where the plan's stages or assignment do not suit the model.
+    """
     count = len(chain.whole)
     if plan.assignment:
         if len(plan.assignment) != count:
@@ -204,7 +245,13 @@ def stages_of(chain: LayerChain, plan: Plan) -> list[int]:
 
 
 def stage_work(chain: LayerChain, plan: Plan, places: Sequence[int]) -> list[tuple[LayerWork, ...]]:
-    """Return each stage's layers; recompute_layers: of those that are cut, only so many of each are recomputed."""
+    """Return the layers of each stage; with `recompute_layers` only so many of each are recomputed.
+
+    Args:
+        chain: The model's layers.
+        plan: The plan.
+        places: Stage of every layer (`stages_of`).
+    """
     stages: list[list[LayerWork]] = [[] for _ in range(plan.pipeline)]
     seen = [0] * plan.pipeline
     first, last = chain.inner.start, chain.inner.stop
@@ -218,10 +265,15 @@ def stage_work(chain: LayerChain, plan: Plan, places: Sequence[int]) -> list[tup
 
 
 def chunk_layers(layers: int, stage: int, plan: Plan) -> tuple[int, ...]:
-    """Return how many of a stage's layers that are cut each of its chunks has.
+    """Return how many of a stage's layers each of its chunks (virtual stages) has.
 
     Chunks that layers do not fill evenly are short where embedding and head are: the first ones of a stage, of the last
     stage the last ones (Megatron-LM's account_for_embedding_in_pipeline_split and account_for_loss_in_...).
+
+    Args:
+        layers: Layers of the stage that are cut.
+        stage: Index of the stage, from 0 at the input.
+        plan: The plan.
     """
     more = plan.virtual - 1 if stage == plan.pipeline - 1 else 0
     cuts = [0, *((layers * chunk + more) // plan.virtual for chunk in range(1, plan.virtual)), layers]

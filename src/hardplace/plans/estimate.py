@@ -1,4 +1,4 @@
-"""One plan of one model on devices that exist: seconds of a step, where they go, and memory by stage.
+"""Estimate of one plan of one model on devices that exist: seconds of a step, where they go, and memory by stage.
 
 Every equation, with units and sources: docs/model-training.md. Read `estimate_plan` first.
 """
@@ -13,7 +13,9 @@ from hardplace.answers import Answer
 from hardplace.cost.layers.work import AttentionWork, GemmWork, LayerWork
 from hardplace.errors import BadInput
 from hardplace.plans.chain import LayerChain, chunk_layers, stage_work, stages_of
+from hardplace.plans.efficiencies import is_fitted, rows_together
 from hardplace.plans.fleet import DevicePool, Fleet
+from hardplace.plans.intervals import Interval, interval_of, kind_of, spreads
 from hardplace.plans.memory import StageContents, StageMemory, stage_memory
 from hardplace.plans.pipeline import Pipelined, end_of_step_s, pipelined
 from hardplace.plans.plan import PipelineSchedule, Plan
@@ -25,7 +27,12 @@ from hardplace.workload.weights import WeightSizes, surplus
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
-    """A part of a step's seconds, by name; of the busiest stage."""
+    """A part of a step's seconds, of the busiest stage.
+
+    Attributes:
+        name: What the time is spent on.
+        seconds: Seconds of a step.
+    """
 
     name: str
     seconds: float
@@ -33,9 +40,25 @@ class Share:
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class PlanEstimate(Answer):
-    """What a plan costs. shares add up to step_s. memory: by stage, of memory_bytes each. mfu: without recompute, whole
-    attention, over the peak of 16-bit products. forward_s, backward_s, weight_s: of a micro-batch
-    by stage and chunk, as `plans.simulate` takes them."""
+    """The estimate of a plan: seconds of a step, where they go, memory by stage.
+
+    Attributes:
+        plan: The plan.
+        devices: Number of devices.
+        step_s: Seconds of one optimizer step.
+        shares: Where they go, on the busiest stage; they add up to step_s.
+        memory: Memory of a device of each stage.
+        memory_bytes: Memory capacity of a device of each stage.
+        mfu: Model FLOPs utilisation: FLOPs without recompute, attention to all keys, over the peak of 16-bit products.
+        tokens_per_s: Tokens that all devices train on in a second.
+        stage_layers: Number of layers of each stage, without embedding and head.
+        forward_s: Seconds of the forward pass of one micro-batch, by stage and chunk.
+        backward_s: Seconds of the backward pass of one micro-batch, by stage and chunk.
+        weight_s: Seconds of weight gradients that run apart, by stage and chunk.
+        hop_s: Seconds of a boundary tensor from one stage to the next.
+        interval: 80 % interval of step_s.
+        notes: What is left out, or was taken for the figures.
+    """
 
     plan: Plan
     devices: int
@@ -50,18 +73,26 @@ class PlanEstimate(Answer):
     backward_s: tuple[tuple[float, ...], ...]
     weight_s: tuple[tuple[float, ...], ...]
     hop_s: float
+    interval: Interval
     notes: tuple[str, ...]
 
     @property
     def fits(self) -> bool:
-        """Whether every stage fits the device."""
+        """Return whether every stage fits the memory of its device."""
         return all(one.total_bytes <= held for one, held in zip(self.memory, self.memory_bytes, strict=True))
 
 
 def estimate_plan(chain: LayerChain, plan: Plan, fleet: Fleet, known: Known | None = None) -> PlanEstimate:
-    """Return seconds and memory of a plan; fleet: of exactly the plan's devices.
+    """Return the seconds of a step and the memory of each stage of a plan.
 
-    known: layers already priced on this fleet, for callers with many plans of one chain.
+    Args:
+        chain: The model's layers on one rank of this plan.
+        plan: The plan.
+        fleet: Devices, exactly as many as the plan has.
+        known: Layers already priced on this fleet, for callers with many plans of one chain; this call adds to it.
+
+    Raises:
+        BadInput: Where the plan's degrees do not multiply to the devices, or its stages do not suit the model.
     """
     known = {} if known is None else known
     if fleet.devices != plan.devices:
@@ -75,7 +106,7 @@ def estimate_plan(chain: LayerChain, plan: Plan, fleet: Fleet, known: Known | No
     chunks = [chunks_of(stage, index, chain, plan) for index, stage in enumerate(stages)]
     forward_s, backward_s, weight_s = (
         tuple(
-            tuple(sum(getattr(by[id(one)], side) for one in chunk) for chunk in stage)
+            tuple(sum(getattr(by[one], side) for one in chunk) for chunk in stage)
             for by, stage in zip(priced, chunks, strict=True)
         )
         for side in ("forward_s", "backward_s", "weight_s")
@@ -97,7 +128,7 @@ def estimate_plan(chain: LayerChain, plan: Plan, fleet: Fleet, known: Known | No
         plan=plan,
         devices=plan.devices,
         step_s=step_s,
-        shares=_shares([priced[run.stage][id(one)] for one in stages[run.stage]], plan, run, end_s),
+        shares=_shares([priced[run.stage][one] for one in stages[run.stage]], plan, run, end_s),
         memory=tuple(
             stage_memory(plan, index, held(stage, again))
             for index, (stage, again) in enumerate(zip(stages, twice, strict=True))
@@ -110,21 +141,29 @@ def estimate_plan(chain: LayerChain, plan: Plan, fleet: Fleet, known: Known | No
         backward_s=backward_s,
         weight_s=weight_s,
         hop_s=hop_s,
+        interval=_interval(step_s, chain, plan, sites),
         notes=_notes(fleet, plan),
     )
 
 
 def price_stages(
     stages: Sequence[Sequence[LayerWork]], sites: Sequence[DevicePool], plan: Plan, known: Known
-) -> list[dict[int, StepLayerTimes]]:
-    """Return the seconds of each stage's layers by their id, equal layers on one kind of device priced once."""
-    here: dict[tuple[int, str], StepLayerTimes] = {}
-    priced: list[dict[int, StepLayerTimes]] = []
+) -> list[dict[LayerWork, StepLayerTimes]]:
+    """Return the seconds of each stage's layers; equal layers on one kind of device are priced once.
+
+    Args:
+        stages: Layers of each stage.
+        sites: Devices of each stage.
+        plan: The plan.
+        known: Layers already priced; this call adds to it.
+    """
+    here: dict[tuple[LayerWork, str], StepLayerTimes] = {}
+    priced: list[dict[LayerWork, StepLayerTimes]] = []
     for stage, site in zip(stages, sites, strict=True):
-        for key, one in {id(one): one for one in stage}.items():
-            if (key, site.device) not in here:
-                here[key, site.device] = layer_seconds(one, plan, site, known)
-        priced.append({id(one): here[id(one), site.device] for one in stage})
+        for one in dict.fromkeys(stage):
+            if (one, site.device) not in here:
+                here[one, site.device] = layer_seconds(one, plan, site, known)
+        priced.append({one: here[one, site.device] for one in stage})
     return priced
 
 
@@ -146,9 +185,18 @@ def _shares(busiest: Sequence[StepLayerTimes], plan: Plan, run: Pipelined, end_s
 
 
 def chunks_of(stage: Sequence[LayerWork], index: int, chain: LayerChain, plan: Plan) -> list[Sequence[LayerWork]]:
-    """Return a stage's layers by chunk: what is always first in the first chunk, what is always last in the last.
+    """Return the layers of a stage by chunk (virtual stage).
 
-    BadInput for more chunks than layers; what is always first, or last, counts as one.
+    What always stands first is in the first chunk, what always stands last in the last one.
+
+    Args:
+        stage: Layers of the stage.
+        index: Index of the stage, from 0 at the input.
+        chain: The model's layers.
+        plan: The plan.
+
+    Raises:
+        BadInput: For more chunks than layers; what is always first, or last, counts as one.
     """
     if plan.virtual == 1:
         return [stage]
@@ -163,7 +211,12 @@ def chunks_of(stage: Sequence[LayerWork], index: int, chain: LayerChain, plan: P
 
 
 def held(stage: Sequence[LayerWork], twice: WeightSizes) -> StageContents:
-    """Return what a stage's layers hold; twice: what they count more than once (`surplus`)."""
+    """Return what the layers of a stage hold on one rank.
+
+    Args:
+        stage: Layers of the stage.
+        twice: What they count more than once (`workload.weights.surplus`).
+    """
     total = WeightSizes().plus(twice, -1)
     for one in stage:
         total = total.plus(one.weights)
@@ -182,9 +235,7 @@ def held(stage: Sequence[LayerWork], twice: WeightSizes) -> StageContents:
 def _flops(chain: LayerChain, plan: Plan) -> float:
     """Return FLOPs of a step over all devices: forward and backward products and attention, without recompute."""
     rank = 0.0
-    counts = Counter(map(id, chain.whole))
-    for key, layer in {id(one): one for one in chain.whole}.items():
-        count = counts[key]
+    for layer, count in Counter(chain.whole).items():
         for one in (*layer.forward, *layer.backward):
             if isinstance(one, GemmWork):
                 rank += count * one.flops
@@ -192,6 +243,22 @@ def _flops(chain: LayerChain, plan: Plan) -> float:
                 products = 4 if one.backward else 2
                 rank += count * 2.0 * products * one.batch * one.heads * one.queries * one.keys * one.head_dim
     return rank * plan.stage_ranks * plan.micro_batches
+
+
+def _interval(step_s: float, chain: LayerChain, plan: Plan, sites: Sequence[DevicePool]) -> Interval:
+    """Return the interval of a step, of the class of its least known device."""
+    experts = any(one.expert_parameters for one in chain.layers)
+    kinds = {
+        kind_of(
+            experts=experts,
+            sequence=chain.sequence_length,
+            fitted_device=is_fitted(site.pricer.kind),
+            together=rows_together(site.pricer.kind, site.pricer.software) > 0,
+        )
+        for site in sites
+    }
+    widest = max(sorted(kinds), key=lambda kind: spreads().step[kind].half)
+    return interval_of(step_s, widest, plan.anchor.half if plan.anchor else None)
 
 
 def _notes(fleet: Fleet, plan: Plan) -> tuple[str, ...]:

@@ -1,4 +1,6 @@
-"""Devices that a model is placed on: equally filled nodes of one kind or several, with what prices their work."""
+"""Fleets: the devices that a plan runs on, as equally filled nodes of one kind or several, with what prices their
+work.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,15 @@ HOST_BYTES_PER_S = 31.5e9  # PCIe 4.0 x16, of a device whose link to the host is
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DevicePool:
-    """Devices of one kind: their network, what prices their work, the memory of one in bytes, and its link
-    to the host in bytes a second."""
+    """Devices of one kind, with their network.
+
+    Attributes:
+        device: Name of the device.
+        cluster: Network levels and number of devices.
+        pricer: What prices work on one of them.
+        memory_bytes: Memory of one device.
+        host_bytes_per_s: Rate of the link between a device and its host, one way.
+    """
 
     device: str
     cluster: Cluster
@@ -35,20 +44,29 @@ class DevicePool:
     host_bytes_per_s: float = HOST_BYTES_PER_S
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Fleet:
-    """All devices: one site, or several with the level that joins them."""
+    """All devices of a plan: one pool, or several kinds with the network level that joins them.
+
+    Attributes:
+        sites: The pools, one for each kind of device.
+        joint: Network level between pools; None with one pool.
+    """
 
     sites: tuple[DevicePool, ...]
     joint: NetworkLevel | None = None
 
     @property
     def devices(self) -> int:
-        """Devices of all sites."""
+        """Return the number of devices of all pools."""
         return sum(site.cluster.devices for site in self.sites)
 
     def of_stages(self, plan: Plan) -> tuple[DevicePool, ...]:
-        """Return the site of each pipeline stage; BadInput where the plan's kinds do not use each site as it is."""
+        """Return the pool of each pipeline stage.
+
+        Raises:
+            BadInput: Where the plan's kinds do not use exactly the devices of each pool.
+        """
         kinds = plan.kinds or (self.sites[0].device,) * plan.pipeline
         by_name = {site.device: site for site in self.sites}
         for name, site in by_name.items():
@@ -58,7 +76,13 @@ class Fleet:
         return tuple(by_name[name] for name in kinds)
 
     def hop_s(self, plan: Plan, sites: Sequence[DevicePool], boundary_bytes: float) -> float:
-        """Return the seconds of a boundary tensor between stages: of the slowest pair of neighbours."""
+        """Return the seconds of a boundary tensor between stages, of the slowest pair of neighbours.
+
+        Args:
+            plan: The plan.
+            sites: Pool of each stage.
+            boundary_bytes: Bytes of the tensor of one micro-batch.
+        """
         ring = Ring(members=2, stride=plan.stride(Dimension.PIPELINE))
         worst_s = 0.0
         for one, other in {(one.device, other.device): (one, other) for one, other in pairwise(sites)}.values():
@@ -75,13 +99,20 @@ Pricers = dict[tuple[object, ...], StepPricer]
 
 
 def fleet_of(parts: Sequence[tuple[Device, Node, int]], plan: Plan, known: Pricers | None = None) -> Fleet:
-    """Return the devices (kind, node, how many) as a plan's precision and kernels use them.
+    """Return the fleet of devices as a plan's precision and kernels use them.
 
-    Several kinds are joined by the slower of their outermost levels. known: what prices devices already, for callers
-    with many plans. Raises BadInput for one kind twice, or devices that do not fill their nodes.
+    Several kinds are joined by the slower of their outermost network levels.
+
+    Args:
+        parts: Device, node and number of devices, of each kind.
+        plan: The plan.
+        known: What prices devices already, for callers with many plans; this call adds to it.
+
+    Raises:
+        BadInput: For one kind twice, or devices that do not fill their nodes.
     """
     known = {} if known is None else known
-    how = (plan.precision, plan.flash, plan.backend, plan.ways)
+    how = (plan.precision, plan.flash, plan.backend, plan.ways, plan.anchor)
     for chip, _, _ in parts:
         if (chip.name, *how) not in known:
             known[chip.name, *how] = pricer_of(chip, plan)
@@ -106,10 +137,16 @@ def fleet_of(parts: Sequence[tuple[Device, Node, int]], plan: Plan, known: Price
 
 
 def even_cluster(one: Node, devices: int) -> Cluster:
-    """Return so many devices of a node, each group of a level as full as the others.
+    """Return the network of so many devices in nodes of a kind, each group of a level as full as the others.
 
-    64 of the 72 devices of an NVL72 are used for 256, as published runs do. Raises BadInput where less than 80 % of a
-    node's devices would be (12 devices on nodes of 8).
+    64 of the 72 devices of an NVL72 are used for 256, as published runs do.
+
+    Args:
+        one: The node.
+        devices: Number of devices.
+
+    Raises:
+        BadInput: Where less than 80 % of a node's devices would be used (12 devices on nodes of 8).
     """
     found = one.cluster(devices)
     levels = list(found.levels)
@@ -125,7 +162,11 @@ def even_cluster(one: Node, devices: int) -> Cluster:
 
 
 def node_of(device: str) -> Node:
-    """Return the usual node of a device, else the first of the catalogue; BadInput if there is none."""
+    """Return the usual node of a device, else the first one of the catalogue.
+
+    Raises:
+        BadInput: If the catalogue has none.
+    """
     for name in (*_USUAL, *node_names()):
         if node(name).device == device:
             return node(name)

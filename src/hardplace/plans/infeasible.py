@@ -10,10 +10,13 @@ from hardplace.plans.plan import Plan
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class PlanInfeasible(Infeasible):
-    """No plan fits, or none goes on in time.
+    """The answer that no plan fits, or that none goes on in time.
 
-    nearest: of the plans that hold least, the one that is short by the fewest bytes; None where memory is not what is
-    short. stage: of it, from 0. considered: plans.
+    Attributes:
+        nearest: Of the plans that hold least, the one that is short by the fewest bytes; None where memory is not what
+            is short.
+        stage: Index of its stage that is short, from 0.
+        considered: Number of plans.
     """
 
     nearest: Plan | None = None
@@ -22,5 +25,7 @@ class PlanInfeasible(Infeasible):
 
     @property
     def short_bytes(self) -> float:
-        """Bytes that the nearest plan exceeds the device of its stage by; 0 where memory is not what is short."""
+        """Return the bytes by which the nearest plan exceeds the device of its stage; 0 where memory is not what is
+        short.
+        """
         return max(0.0, self.needed - self.available) if self.unit == "bytes" else 0.0

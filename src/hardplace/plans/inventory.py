@@ -1,4 +1,4 @@
-"""Devices at hand from names: kinds, their nodes and numbers, and a plan's file that names them."""
+"""Inventory of devices from names: kinds, their nodes and numbers, and a plan's file that names them."""
 
 from __future__ import annotations
 
@@ -20,10 +20,13 @@ Parts = list[tuple[Device, Node, int]]
 def inventory_of(names: Sequence[str], devices: int | None, nodes: Sequence[str]) -> Parts:
     """Return the kinds of device with their nodes and numbers.
 
-    names: NAME, whose number is `devices`, or NAME:COUNT of each of several. nodes: names or TOML files; a kind without
-    one has its usual node.
+    Args:
+        names: NAME, whose number is `devices`, or NAME:COUNT of each of several.
+        devices: Number of devices; None with NAME:COUNT.
+        nodes: Names or TOML files; a kind without one has its usual node.
 
-    Raises BadInput where a number is missing or given twice, for an unknown name, and for a node of another device.
+    Raises:
+        BadInput: Where a number is missing or given twice, for an unknown name, and for a node of another device.
     """
     if not names:
         raise BadInput("device", None, "a name or a TOML file")
@@ -56,7 +59,15 @@ def inventory_title(parts: Parts, *, nodes: bool = False) -> str:
 
 
 def plan_file_of(plan: Plan, model: str, names: Sequence[str], parts: Parts, nodes: Sequence[str]) -> PlanFile:
-    """Return a plan with its model, devices and nodes by the names that were asked for."""
+    """Return a plan with its model, devices and nodes by the names that were asked for.
+
+    Args:
+        plan: The plan.
+        model: Catalogue name or file.
+        names: Devices as they were asked for.
+        parts: The same as device, node and number (`inventory_of`).
+        nodes: Nodes as they were asked for.
+    """
     asked = {node_named(one).name: one for one in nodes}
     lots = tuple(
         DeviceCount(device=text.partition(":")[0], node=asked.get(where.name, where.name), count=count)

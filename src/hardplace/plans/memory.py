@@ -1,4 +1,4 @@
-"""Memory of each pipeline stage, by what it is and by moment (docs/model-training.md, section 5)."""
+"""Memory of a pipeline stage, by what it holds, at its fullest moment (docs/model-training.md, section 5)."""
 
 from __future__ import annotations
 
@@ -11,22 +11,38 @@ HELD_GRADIENT_BYTES = GRADIENT_BYTES | {"bf16+fp32": 6}  # the 16-bit one stays 
 
 
 def weight_bytes(plan: Plan) -> int:
-    """Return the bytes of a weight that products read (fp8 and fp4 copies are made and dropped layer by layer)."""
+    """Return the bytes of a weight that products read.
+
+    fp8 and fp4 copies are made and dropped layer by layer, and count nothing.
+    """
     return 4 if plan.precision is Format.FP32 else 2
 
 
 def state_bytes(plan: Plan) -> int:
-    """Return the bytes of the optimizer's states a parameter; in fp32 the weight is its own master."""
+    """Return the bytes of optimizer states for each parameter; in fp32 the weight is its own master copy."""
     own = plan.precision is Format.FP32 and plan.optimizer is not OptimizerKind.ADAMW_BF16
     return STATE_BYTES[plan.optimizer] - (4 if own else 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageContents:
-    """What a stage's layers hold on one rank: trained parameters (elements), of dense layers and of experts; bytes kept
-    a micro-batch, without logits and loss, and these; bytes that one layer's backward pass works in; the most
-    parameters of a layer, trained and frozen; a boundary tensor; frozen and packed weights as `WeightSizes` has them;
-    the most trained parameters and packed bytes of a layer."""
+    """What the layers of a stage hold on one rank, before ZeRO and the schedule divide or multiply it.
+
+    Attributes:
+        parameters: Trained parameters of dense layers, in elements.
+        expert_parameters: Trained parameters of experts, in elements.
+        saved_bytes: Activations kept for the backward pass of one micro-batch, without logits and loss.
+        logits_bytes: Logits and what the loss keeps of one micro-batch.
+        working_bytes: Temporary buffers of the backward pass of one layer, the largest.
+        largest_parameters: Parameters of the largest layer, trained and frozen.
+        boundary_bytes: Tensor that a stage hands to the next, of one micro-batch.
+        largest_trained_parameters: Trained parameters of the layer that has most.
+        frozen_parameters: Dense parameters that are not trained.
+        expert_frozen_parameters: Parameters of experts that are not trained.
+        packed_bytes: Bytes of quantised dense weights, as they are stored.
+        expert_packed_bytes: Bytes of quantised experts.
+        largest_packed_bytes: Quantised bytes of the layer that has most.
+    """
 
     parameters: int
     expert_parameters: int
@@ -45,7 +61,20 @@ class StageContents:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageMemory:
-    """Bytes of one stage at its fullest moment, the first backward pass with all micro-batches in flight."""
+    """Memory of one stage on one device at its fullest moment: the first backward pass, with all micro-batches in
+    flight.
+
+    Attributes:
+        weights_bytes: Weights, trained, frozen and quantised, as ZeRO-3 divides them.
+        gradients_bytes: Gradients of trained parameters, as ZeRO-2 divides them.
+        states_bytes: Optimizer states, as ZeRO-1 divides them; 0 where they are offloaded.
+        activations_bytes: Activations of the micro-batches in flight.
+        logits_bytes: Logits and what the loss keeps.
+        working_bytes: Temporary buffers of one layer's backward pass.
+        buffers_bytes: Gathered layers and gradients of ZeRO-2 and ZeRO-3, tensors between stages.
+        fragmentation_bytes: What the allocator loses.
+        reserve_bytes: Driver and communication libraries.
+    """
 
     weights_bytes: float
     gradients_bytes: float
@@ -59,7 +88,7 @@ class StageMemory:
 
     @property
     def allocated_bytes(self) -> float:
-        """What a framework's allocator counts: all but fragmentation and the reserve."""
+        """Return what a framework's allocator counts: all but fragmentation and the reserve."""
         return (
             self.weights_bytes
             + self.gradients_bytes
@@ -72,14 +101,21 @@ class StageMemory:
 
     @property
     def total_bytes(self) -> float:
-        """All of it."""
+        """Return all bytes, to be compared with the memory of the device."""
         return self.allocated_bytes + self.fragmentation_bytes + self.reserve_bytes
 
 
 def stage_memory(plan: Plan, stage: int, held: StageContents) -> StageMemory:
-    """Return the memory of a stage: weights, gradients, states as ZeRO divides them, activations in flight.
+    """Return the memory of a stage: weights, gradients and states as ZeRO divides them, activations in flight.
 
-    Gradients and states are of trained parameters alone; packed weights keep their own type.
+    Gradients and states are of trained parameters alone; quantised weights keep their own type.
+
+    Args:
+        plan: The plan.
+        stage: Index of the stage, from 0 at the input.
+        held: What its layers hold on one rank.
+
+    Source: docs/model-training.md, section 5.
     """
     over, expert_over = plan.sharded_over, plan.experts_sharded_over
 

@@ -1,4 +1,6 @@
-"""Seconds of a pipelined step from the seconds of its stages (docs/model-training.md, section 3)."""
+"""Seconds of a pipelined step from the seconds of its stages: shortcuts and proven bounds (docs/model-training.md,
+3).
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,13 @@ WARM = 8  # groups of `stages` micro-batches that are simulated; later ones foll
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pipelined:
-    """Seconds of all micro-batches: what the busiest stage works, when each stage is done."""
+    """Seconds of all micro-batches of a step, without the end of the step.
+
+    Attributes:
+        busy_s: Seconds that the busiest stage works.
+        ends_s: Seconds from the start of the step until each stage is done.
+        stage: Index of the busiest stage.
+    """
 
     busy_s: float
     ends_s: tuple[float, ...]
@@ -25,12 +33,12 @@ class Pipelined:
 
     @property
     def total_s(self) -> float:
-        """Until the last stage is done."""
+        """Return the seconds until the last stage is done."""
         return max(self.ends_s)
 
     @property
     def bubble_s(self) -> float:
-        """What the busiest stage waits until then: filling, draining, slower neighbours, hops."""
+        """Return the seconds that the busiest stage waits until then: filling, draining, slower neighbours, hops."""
         return self.total_s - self.busy_s
 
 
@@ -42,12 +50,21 @@ def pipelined(
     micro_batches: int,
     schedule: PipelineSchedule,
 ) -> Pipelined:
-    """Return the seconds of a step's micro-batches, without the end of the step.
+    """Return the seconds of a step's micro-batches through the pipeline, without the end of the step.
 
-    forward_s, backward_s, weight_s: of one micro-batch by stage and chunk; weight gradients are part of the backward
-    pass but in a zero-bubble schedule. hop_s: of a boundary tensor, one way. One stage and GPipe are closed forms, and
-    exact. Other schedules are simulated, exactly up to 9 groups of `stages` micro-batches; of more, what is
-    beyond 8 groups follows at the pace of the last one, within 0.7 % of the simulation of all (test_pipeline.py).
+    One stage and GPipe are closed forms, and exact. Other schedules are simulated, exactly up to 9 groups of `stages`
+    micro-batches; of more, what is beyond 8 groups follows at the pace of the last one, within 0.7 % of the simulation
+    of all (test_pipeline.py).
+
+    Args:
+        forward_s: Seconds of one micro-batch, by stage and chunk.
+        backward_s: Seconds of its backward pass, by stage and chunk, without weight gradients.
+        weight_s: Seconds of its weight gradients, part of the backward pass but in a zero-bubble schedule.
+        hop_s: Seconds of a boundary tensor, one way.
+        micro_batches: Micro-batches of one replica.
+        schedule: Order of micro-batches.
+
+    Source: docs/model-training.md, section 3.
     """
     stages, virtual = len(forward_s), len(forward_s[0])
     apart = schedule is PipelineSchedule.ZERO_BUBBLE
@@ -98,13 +115,23 @@ def _gpipe(forward_s: Sequence[float], backward_s: Sequence[float], hop_s: float
 
 
 def least(seconds: Floats, hop_s: Floats, micro_batches: int, schedule: PipelineSchedule) -> tuple[Floats, Floats]:
-    """Return proven lower bounds of when each stage is done, (stages, plans), and of the total, (plans,).
+    """Return proven lower bounds on when each stage is done, and on the whole, of many plans at once.
 
-    seconds: of a micro-batch, (forward, backward, weight gradient; stages; chunks; plans). hop_s: (plans,). Proofs:
-    docs/model-placement.md, "Bounds". Exact for equal chunks without hops in 1F1B (interleaved or not) and GPipe.
-    A stage works all its micro-batches between the first one's way down to it and the last one's way up from it, both
-    through one chunk a stage. Not in a zero-bubble schedule: its first backward pass comes when the first micro-batch
-    has been down all chunks and up to it, after so many forward passes as the schedule has before it.
+    Exact for equal chunks without hops in 1F1B (interleaved or not) and GPipe. A stage works all its micro-batches
+    between the first one's way down to it and the last one's way up from it, both through one chunk a stage. Not in a
+    zero-bubble schedule: its first backward pass comes when the first micro-batch has been down all chunks and up to
+    it, after so many forward passes as the schedule has before it.
+
+    Args:
+        seconds: Seconds of one micro-batch, shape (forward, backward, weight gradient; stages; chunks; plans).
+        hop_s: Seconds of a boundary tensor, shape (plans,).
+        micro_batches: Micro-batches of one replica.
+        schedule: Order of micro-batches.
+
+    Returns:
+        Bounds in seconds, shapes (stages, plans) and (plans,).
+
+    Source: docs/model-placement.md, "Bounds".
     """
     forward, backward, weight = seconds
     apart = schedule is PipelineSchedule.ZERO_BUBBLE
@@ -130,7 +157,8 @@ def least(seconds: Floats, hop_s: Floats, micro_batches: int, schedule: Pipeline
 def forwards_left(stage: int, stages: int, micro_batches: int, virtual: int) -> tuple[int, ...]:
     """Return how many forward passes of each chunk a stage runs after its first backward pass in 1F1B.
 
-    Before it: stages - stage; interleaved: its warm-up and one, in groups of `stages` micro-batches a chunk.
+    Before it come stages - stage; interleaved: the stage's warm-up and one, in groups of `stages` micro-batches a
+    chunk.
     """
     if virtual == 1:
         return (max(0, micro_batches - (stages - stage)),)
@@ -162,8 +190,10 @@ def in_flight(stage: int, stages: int, micro_batches: int, virtual: int, schedul
 
 
 def end_of_step_s(ends_s: Sequence[float], done_s: Sequence[float]) -> float:
-    """Return what the end of the step adds after the last stage's last pass.
+    """Return the seconds that the end of the step adds after the last stage's last pass.
 
-    ends_s: exposed reduction, optimizer step and gather of each stage, which start when it is done (done_s).
+    Args:
+        ends_s: Seconds of exposed reduction, optimizer step and gather of each stage, which start when it is done.
+        done_s: Seconds from the start of the step until each stage is done.
     """
     return max(end_s + at_s for end_s, at_s in zip(ends_s, done_s, strict=True)) - max(done_s)

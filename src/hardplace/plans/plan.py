@@ -1,4 +1,4 @@
-"""A plan: how a training step is divided among devices, read strictly from JSON or TOML and checked."""
+"""Plans: how a training step is divided among devices, read strictly from JSON or TOML and checked."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ from typing import Any
 from hardplace.cost.layers.software import SOFTWARE, Dispatcher, Graphs, Software, Ways, software_named, ways
 from hardplace.errors import BadInput
 from hardplace.files import read
+from hardplace.plans.anchors import Anchor
 from hardplace.workload.types import Recompute
 
 
 class PipelineSchedule(StrEnum):
-    """Order of micro-batches in a pipeline; 1F1B with virtual stages is interleaved. Zero-bubble: ZB-H1 (arXiv
-    2401.10241), weight gradients fill the bubble at 1F1B's memory."""
+    """Order of micro-batches in a pipeline.
+
+    1F1B with virtual stages is the interleaved schedule (Narayanan et al. 2021). Zero-bubble is ZB-H1 (arXiv
+    2401.10241): weight gradients are passes of their own that fill the bubble, at 1F1B's memory.
+    """
 
     ONE_F_ONE_B = "1f1b"
     GPIPE = "gpipe"
@@ -24,8 +28,10 @@ class PipelineSchedule(StrEnum):
 
 
 class Format(StrEnum):
-    """What linear layers multiply in: 16 bit, fp8 or fp4 (nvfp4) with everything else in bf16, or all in fp32
-    (TF32 products)."""
+    """Number format of the matrix products of linear layers.
+
+    16 bit; fp8 or fp4 (nvfp4) with everything else in bf16; or all in fp32 (TF32 products).
+    """
 
     BF16 = "bf16"
     FP16 = "fp16"
@@ -35,8 +41,11 @@ class Format(StrEnum):
 
 
 class OptimizerKind(StrEnum):
-    """The optimizer: Adam with fp32 master weights and moments, with 8-bit moments, all in bf16; SGD with momentum;
-    Muon (fp32 master and momentum, gradients made orthogonal)."""
+    """Optimizer, with the type of its states.
+
+    AdamW with fp32 master weights and moments, with 8-bit moments, or all in bf16; SGD with momentum; Muon (fp32 master
+    and momentum, gradients made orthogonal).
+    """
 
     ADAMW = "adamw"
     ADAMW_8BIT = "adamw-8bit"
@@ -46,14 +55,16 @@ class OptimizerKind(StrEnum):
 
 
 class ContextExchange(StrEnum):
-    """How context-parallel ranks see the others' keys: passed around a ring beside compute, or gathered before."""
+    """How context-parallel ranks get the keys of the others: passed around a ring beside compute, or gathered before
+    it.
+    """
 
     RING = "ring"
     ALL_GATHER = "all-gather"
 
 
 class Dimension(StrEnum):
-    """A degree of a plan whose groups land on the network's levels."""
+    """Parallel dimension whose process groups are laid out on the levels of the network."""
 
     TENSOR = "tensor"
     CONTEXT = "context"
@@ -77,21 +88,49 @@ GRADIENT_BYTES = {"fp32": 4, "bf16": 2, "bf16+fp32": 4}  # as they are reduced
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Degrees, batch and memory choices of one training step (samples: global_batch, micro_batch).
+    """The parallel degrees, batch and memory choices of one training step.
 
-    Devices = tensor x context x data x pipeline; expert groups fold into tensor x context x data. order: of the
-    degrees' groups on the devices, from the inside out. virtual: chunks of layers a pipeline stage. stages: layers a
-    stage, () as even as it goes. assignment: stage of every layer, for a model whose layers branch. kinds: device of
-    every stage in a cluster of several, () all the same. zero: 0 nothing sharded over the replicas, 1 optimizer states,
-    2 gradients too, 3 weights too. shard: replicas that ZeRO shards over, 0 all (hybrid sharding). recompute_layers: of
-    each stage, its first ones; 0 all. gradient: fp32 or bf16, in which gradients are added up and reduced;
-    bf16+fp32: added up in fp32 with the 16-bit ones kept (DeepSpeed). offload:
-    optimizer states live in host memory. overlap: data-parallel traffic runs beside compute. flash: attention as one
-    kernel. fragmentation: share of memory lost to the allocator; reserve_bytes: of driver and communication libraries.
-    software: that runs it ("": none named); backend: whose attention kernels ("": the software's on that device);
-    dispatcher, graphs, tensor_overlap, expert_overlap: exchange of experts, CUDA graphs, collectives beside compute;
-    fused_experts: experts' activation and casts in their products; fused_loss: one kernel that
-    keeps no fp32 copy of the logits. None, there and of the memory lost: the software's habit.
+    Devices are tensor x context x data x pipeline; expert groups fold into tensor x context x data. None in a field
+    that allows it means the habit of the software (`cost.layers.software`).
+
+    Attributes:
+        global_batch: Samples of one optimizer step over all replicas.
+        tensor: Tensor-parallel degree.
+        sequence: Sequence parallelism: activations outside of products are split over the tensor group (Megatron-LM).
+        pipeline: Pipeline stages.
+        virtual: Chunks of layers that each pipeline stage holds; more than 1 is the interleaved schedule.
+        data: Data-parallel degree.
+        context: Context-parallel degree: ranks that divide the sequence.
+        expert: Expert-parallel degree.
+        zero: What is sharded over the replicas: 0 nothing, 1 optimizer states, 2 gradients too, 3 weights too (FSDP).
+        shard: Replicas that ZeRO shards over (hybrid sharding); 0: all.
+        micro_batch: Samples that go through the pipeline together.
+        schedule: Order of micro-batches in the pipeline.
+        stages: Number of layers of each stage; (): as even as it goes.
+        assignment: Stage of every layer, for a model whose layers branch; (): by `stages`.
+        kinds: Device of every stage, in a fleet of several kinds; (): all the same.
+        order: The degrees' process groups on the devices, from the innermost network level outwards.
+        context_exchange: How context-parallel ranks get the keys of the others.
+        recompute: What the backward pass computes again.
+        recompute_layers: How many layers of each stage, its first ones, are recomputed; 0: all.
+        precision: Number format of the matrix products.
+        optimizer: Optimizer, with the type of its states.
+        gradient: Type in which gradients are added up and reduced: fp32, bf16, or bf16+fp32 (added up in fp32 with the
+            16-bit ones kept, as DeepSpeed does).
+        offload: Optimizer states live in host memory.
+        overlap: Data-parallel traffic runs beside compute.
+        flash: Attention is one kernel, which keeps no scores.
+        fragmentation: Share of memory that the allocator loses, 0 to below 1.
+        reserve_bytes: Bytes of the driver and of communication libraries.
+        software: What runs the plan, by its name in `cost.layers.software`; "": none named, the centre of all.
+        backend: Whose attention kernels; "": those of the software on that device.
+        dispatcher: How tokens get to experts.
+        graphs: What is launched as CUDA graphs.
+        tensor_overlap: Tensor-parallel collectives run beside products.
+        expert_overlap: All-to-alls of experts run beside compute.
+        fused_experts: Activation and casts of experts are part of their products.
+        fused_loss: The loss is one kernel that keeps no fp32 copy of the logits.
+        anchor: What steps of one's own system say of its figures; None: nothing was measured.
     """
 
     global_batch: int
@@ -129,15 +168,16 @@ class Plan:
     expert_overlap: bool | None = None
     fused_experts: bool | None = None
     fused_loss: bool | None = None
+    anchor: Anchor | None = None
 
     @property
     def habits(self) -> Software:
-        """What its software does unless the plan says otherwise."""
+        """Return what the plan's software does unless the plan says otherwise."""
         return software_named(self.software)
 
     @property
     def ways(self) -> Ways:
-        """How it is run, with the software's habits where it says nothing."""
+        """Return how the plan is run, with the software's habits where it says nothing."""
         return ways(
             self.software,
             dispatcher=self.dispatcher,
@@ -149,26 +189,29 @@ class Plan:
 
     @property
     def loss_in_one(self) -> bool:
-        """Whether the loss is one kernel that keeps no fp32 copy of the logits."""
+        """Return whether the loss is one kernel that keeps no fp32 copy of the logits."""
         return self.habits.fused_loss if self.fused_loss is None else self.fused_loss
 
     @property
     def lost_share(self) -> float:
-        """Share of memory that the allocator loses."""
+        """Return the share of memory that the allocator loses."""
         return self.habits.fragmentation if self.fragmentation is None else self.fragmentation
 
     @property
     def kept_bytes(self) -> float:
-        """Bytes of driver and communication libraries."""
+        """Return the bytes of the driver and of communication libraries."""
         return self.habits.reserve_bytes if self.reserve_bytes is None else self.reserve_bytes
 
     @property
     def devices(self) -> int:
-        """Devices that the degrees multiply to."""
+        """Return the number of devices: tensor x context x data x pipeline."""
         return self.stage_ranks * self.pipeline
 
     def stride(self, dimension: Dimension) -> int:
-        """Devices from one rank of a dimension's group to the next: the degrees further inside."""
+        """Return the stride of a dimension's process group: devices from one rank to the next.
+
+        It is the product of the degrees that stand further inside in `order`.
+        """
         found = 1
         for inside in self.order:
             if inside is dimension:
@@ -177,7 +220,7 @@ class Plan:
         return found
 
     def order_problem(self) -> str:
-        """Return what an order of degrees should be instead; empty: nothing."""
+        """Return what the order of degrees should be instead; "": nothing is wrong with it."""
         if sorted(self.order) != sorted(Dimension):
             return "tensor, context, data and pipeline, once each"
         if abs(self.order.index(Dimension.CONTEXT) - self.order.index(Dimension.DATA)) != 1:
@@ -190,48 +233,58 @@ class Plan:
 
     @property
     def micro_batches(self) -> int:
-        """Micro-batches of one replica in a step."""
+        """Return the number of micro-batches of one replica in a step."""
         return self.global_batch // (self.data * self.micro_batch)
 
     @property
     def replicas(self) -> int:
-        """Ranks with the same dense weights: data x context."""
+        """Return the number of ranks with the same dense weights: data x context."""
         return self.data * self.context
 
     @property
     def replica_stride(self) -> int:
-        """Devices from one replica to the next; context and data stand side by side."""
+        """Return the devices from one replica to the next; context and data stand side by side."""
         return min(self.stride(Dimension.CONTEXT), self.stride(Dimension.DATA))
 
     @property
     def stage_ranks(self) -> int:
-        """Ranks of one pipeline stage, into which experts fold: tensor x context x data."""
+        """Return the ranks of one pipeline stage, tensor x context x data, into which expert groups fold."""
         return self.tensor * self.replicas
 
     @property
     def stage_stride(self) -> int:
-        """Devices from one rank of a stage to the next, innermost first; with experts pipeline is first or last."""
+        """Return the devices from one rank of a stage to the next, innermost first; with experts pipeline is first or
+        last.
+        """
         return self.pipeline if self.order[0] is Dimension.PIPELINE else 1
 
     @property
     def expert_replicas(self) -> int:
-        """Ranks with the same experts."""
+        """Return the number of ranks with the same experts."""
         return self.stage_ranks // self.expert
 
     @property
     def sharded_over(self) -> int:
-        """Ranks that ZeRO shards over: context-parallel ranks hold the same weights and count."""
+        """Return the number of ranks that ZeRO shards dense weights over; context-parallel ranks hold the same weights
+        and count.
+        """
         return self.shard or self.replicas
 
     @property
     def experts_sharded_over(self) -> int:
-        """Ranks that ZeRO shards experts over: no more than hold them."""
+        """Return the number of ranks that ZeRO shards experts over: no more than hold them."""
         return min(self.expert_replicas, self.sharded_over)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceCount:
-    """So many devices of a kind in nodes of a kind, by the names (or files) that `--device` and `--node` take."""
+    """So many devices of a kind in nodes of a kind.
+
+    Attributes:
+        device: Name or file of the device.
+        node: Name or file of the node.
+        count: Number of devices.
+    """
 
     device: str
     node: str
@@ -240,8 +293,13 @@ class DeviceCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanFile(Plan):
-    """A plan as a file holds it; model (a name or a Workload file) and the devices (on) that it was made for, version:
-    of the package that placed it; empty in one that says nothing of them."""
+    """A plan as a file holds it, with what it was made for.
+
+    Attributes:
+        model: Catalogue name or Workload file; "": the file does not say.
+        on: The devices; (): the file does not say.
+        version: Version of the package that placed it; "": not placed by one.
+    """
 
     model: str = ""
     on: tuple[DeviceCount, ...] = ()
@@ -249,7 +307,11 @@ class PlanFile(Plan):
 
 
 def read_plan(path: Path) -> PlanFile:
-    """Return the plan that a JSON or TOML file holds; BadInput with file, field, value and what was expected."""
+    """Return the plan that a JSON or TOML file holds.
+
+    Raises:
+        BadInput: One line with file, field, value and what was expected.
+    """
     plan = read(path, PlanFile)
     for lot in plan.on:
         if lot.count < 1:
@@ -264,7 +326,7 @@ _COUNTS = ("global_batch", "tensor", "pipeline", "virtual", "data", "context", "
 
 
 def expected_of(name: str, value: Any) -> str:
-    """Return what a field of a plan should be by itself where a value is not that, else ""."""
+    """Return what a field of a plan should be, where a value by itself is not that; "" where it is."""
     if name in _COUNTS:
         return "" if 1 <= value <= _MOST else "a whole number from 1" if value < 1 else f"at most {_MOST:,}"
     if name == "zero":
@@ -283,7 +345,7 @@ def expected_of(name: str, value: Any) -> str:
 
 
 def problems(plan: Plan) -> Iterator[str]:
-    """Yield what is wrong with a plan by itself, one line each."""
+    """Yield what is wrong with a plan by itself, one line each; whether it suits a model is checked elsewhere."""
     for one in fields(plan):
         value = getattr(plan, one.name)
         if expected := expected_of(one.name, value):
@@ -327,13 +389,19 @@ def problems(plan: Plan) -> Iterator[str]:
 
 
 def stage_layers(layers: int, plan: Plan, predicted: int = 0) -> tuple[int, ...]:
-    """Return the layers of each stage: the plan's own, else even.
+    """Return the number of layers of each pipeline stage: the plan's own, else even.
 
-    predicted: layers of multi-token prediction, on the last stage with the head. Then embedding, these and the head
-    count as a layer each in a chunk of ceil((layers + predicted + 2) / chunks) (Megatron-Bridge's pp_layout).
+    Where the layers do not divide evenly, but with embedding and head counted as a layer each they do, first and last
+    stage have one less (Megatron-LM's account_for_embedding_in_pipeline_split); else the middle stages have one more.
 
-    Where the layers do not divide but with embedding and head counted as a layer each they do, first and last stage
-    have one less (Megatron-LM's account_for_embedding_in_pipeline_split); else the middle stages have one more.
+    Args:
+        layers: Layers of the model that are cut into stages.
+        plan: The plan.
+        predicted: Layers of multi-token prediction, on the last stage with the head. Then embedding, these and the head
+            count as a layer each in a chunk of ceil((layers + predicted + 2) / chunks) (Megatron-Bridge's pp_layout).
+
+    Raises:
+        BadInput: Where the plan's stages do not sum to the layers, or there are fewer layers than stages.
     """
     if plan.recompute_layers > layers:
         raise BadInput(f"recompute_layers: {plan.recompute_layers}: expected at most the model's {layers} layers")

@@ -1,4 +1,6 @@
-"""Seconds of a layer's work on a device and a cluster: kernels by what times them, collectives on their level."""
+"""Seconds of a layer's work on a device: kernels by a `Timer`, collectives on their network level, as a step reaches
+them.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ from hardplace.workload.types import Group
 
 
 class Low(StrEnum):
-    """Precisions below 16 bit that linear layers multiply in."""
+    """Precision below 16 bit in which linear layers multiply."""
 
     FP8 = "fp8"
     FP4 = "fp4"
@@ -26,21 +28,29 @@ class Low(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Efficiencies:
-    """What a training step reaches of what its kernels take alone; 1 and 0 where nothing was fitted.
+    """What a training step reaches, relative to its kernels and collectives alone; 1 and 0 where nothing was fitted.
 
-    Of the device: products, attention: seconds in a step over seconds alone (clocks of a loaded chip, gaps). low_rate:
-    GEMMs in fp8 over bf16's rate alone; fp4_rate: in nvfp4; low: seconds of such products in a step over those of 16
-    bit, beside (a chip at its power limit clocks down less: half the energy a FLOP). Casts are counted as kernels that
-    move bytes.
+    Fitted on published runs (docs/model-training.md, section 6). Factors are seconds in a step over seconds alone.
+    Casts to low precision are counted as kernels that move bytes.
 
-    Of the software: streams: seconds of kernels that move bytes over those of the fused kernels counted. tensor,
-    expert: seconds of tensor-parallel collectives, and of all-to-alls, that show, over those of the network's model.
-    context: share of the seconds of a ring of keys that always shows, whatever attention hides. sync_s: that ranks of a
-    tensor-parallel group wait for each other at each collective. hidden: share of compute behind which data-parallel
-    traffic can hide. contention: seconds by which compute is slowed for a second of traffic beside it (NCCL takes
-    multiprocessors and memory bandwidth). reduction: seconds of data-parallel collectives over those of the network's
-    model. launch_s: of the host for each kernel; a layer's pass takes at least its kernels times this. step_s: of the
-    host each step.
+    Attributes:
+        products: Factor of matrix products, of the device (clocks of a loaded chip, gaps).
+        low: Further factor of products in low precision (a chip at its power limit clocks down less: half the energy a
+            FLOP).
+        attention: Factor of attention, of the device.
+        low_rate: Rate of fp8 GEMMs alone over that of bf16.
+        fp4_rate: Rate of nvfp4 GEMMs alone over that of bf16.
+        streams: Factor of kernels that move bytes, over the fused kernels counted; of the software.
+        tensor: Factor of tensor-parallel collectives that show, over the network's model.
+        sync_s: Seconds that ranks of a tensor-parallel group wait for each other at each collective.
+        expert: Factor of all-to-alls that show, over the network's model.
+        context: Share of the seconds of a ring of keys that always shows, whatever attention hides.
+        hidden: Share of compute behind which data-parallel traffic can hide.
+        contention: Seconds by which compute is slowed for each second of traffic beside it (NCCL takes multiprocessors
+            and memory bandwidth).
+        reduction: Factor of data-parallel collectives, over the network's model.
+        launch_s: Seconds of the host for each kernel; a layer's pass takes at least its kernels times this.
+        step_s: Seconds of the host each step.
     """
 
     products: float = 1.0
@@ -62,8 +72,15 @@ class Efficiencies:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeShares:
-    """Where a piece of work's time goes: matrix products, attention, kernels that move bytes, collectives, waits
-    for the host."""
+    """Seconds of a piece of work, by what they are spent on.
+
+    Attributes:
+        products_s: Matrix products.
+        attention_s: Attention.
+        streams_s: Kernels that only move bytes: norms, activations, losses.
+        exchange_s: Tensor, context and expert collectives that show.
+        host_s: Waits for the host to launch kernels.
+    """
 
     products_s: float = 0.0
     attention_s: float = 0.0
@@ -73,12 +90,12 @@ class TimeShares:
 
     @property
     def total_s(self) -> float:
-        """All of it, one after the other."""
+        """Return the sum of all shares, which run one after the other."""
         return self.products_s + self.attention_s + self.streams_s + self.exchange_s + self.host_s
 
     @property
     def compute_s(self) -> float:
-        """All but the collectives."""
+        """Return the sum of all shares but the collectives."""
         return self.products_s + self.attention_s + self.streams_s + self.host_s
 
     def __add__(self, other: TimeShares) -> TimeShares:
@@ -102,9 +119,19 @@ class TimeShares:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IsolatedTimes:
-    """Seconds of a piece of work as its kernels and collectives take alone, and how many kernels it launches.
+    """Seconds of a piece of work as its kernels and collectives take alone, outside of a training step.
 
-    low_s: of products that run in low precision, at bf16's rate. casts_bytes: that they move beside.
+    Attributes:
+        products_s: Matrix products in 16 bit or fp32.
+        low_s: Matrix products that run in low precision, at the rate of bf16.
+        casts_bytes: Bytes that casts to low precision move.
+        attention_s: Attention.
+        streams_s: Kernels that only move bytes.
+        tensor_s: Tensor-parallel collectives.
+        tensor_calls: Number of tensor-parallel collectives.
+        context_s: Context-parallel collectives.
+        expert_s: All-to-alls of experts.
+        launches: Number of kernels launched.
     """
 
     products_s: float
@@ -121,14 +148,20 @@ class IsolatedTimes:
 
 @dataclass(slots=True, kw_only=True)
 class StepPricer:
-    """Prices work on one device; every distinct kernel once, kept for the next call.
+    """Prices work on one device; every distinct kernel is priced once and kept for the next call.
 
-    kind: whose fitted figures a step reaches (`efficiencies.generation`). peak_flops_per_s: dense, of 16 bit. timer:
-    seconds of kernels alone, without collectives. low: the precision of products that allow it (None: 16 bit). wide:
-    16-bit peak over that of fp32 (or TF32) products where all is in fp32, else 1. flash: attention as one kernel, else
-    unfused. deduplicates: a token goes to a rank, and to a node, once however many experts it has there (DeepEP,
-    HybridEP). launched: share of the kernels that the host launches one by one, not CUDA graphs. notes: what to know of
-    the timer's figures.
+    Attributes:
+        kind: Whose fitted figures a step reaches (`efficiencies.generation`).
+        peak_flops_per_s: Dense peak of 16-bit products.
+        timer: Seconds of kernels alone, without collectives.
+        efficiencies: What a step reaches.
+        low: Precision of products that allow it; None: 16 bit.
+        wide: 16-bit peak over that of fp32 (or TF32) products where all is in fp32, else 1.
+        flash: Attention is one kernel; else unfused.
+        deduplicates: A token goes to a rank, and to a node, once however many experts it has there (DeepEP, HybridEP).
+        launched: Share of the kernels that the host launches one by one, not as CUDA graphs.
+        software: Whose figures these are; "": none named.
+        notes: What to know of the timer's figures.
     """
 
     kind: str
@@ -140,17 +173,24 @@ class StepPricer:
     flash: bool = True
     deduplicates: bool = False
     launched: float = 1.0
+    software: str = ""
     notes: tuple[str, ...] = ()
     _known: dict[GemmWork | AttentionWork, float] = field(default_factory=dict)
     _moved: dict[tuple[Stream, float, int], float] = field(default_factory=dict)
     _exchanged: dict[tuple[Collective, float, Cluster, Ring, int], float] = field(default_factory=dict)
 
     def seconds(self, work: Iterable[Work], cluster: Cluster, groups: Mapping[Group, Ring]) -> TimeShares:
-        """Return the seconds of work, one after the other; groups: the ranks that join each kind of collective."""
+        """Return the seconds of work in a training step, one piece after the other.
+
+        Args:
+            work: Kernels and collectives.
+            cluster: Network of the devices.
+            groups: Process group of each kind of collective.
+        """
         return self.reached(self.parts(work, cluster, groups))
 
     def parts(self, work: Iterable[Work], cluster: Cluster, groups: Mapping[Group, Ring]) -> IsolatedTimes:
-        """Return what the pieces of work take alone."""
+        """Return the seconds that pieces of work take alone; arguments as for `seconds`."""
         listed = tuple(work)
         self._price({one for one in listed if isinstance(one, GemmWork | AttentionWork) and one not in self._known})
         products_s = low_s = casts_bytes = attention_s = streams_s = 0.0
@@ -192,7 +232,12 @@ class StepPricer:
         )
 
     def reached(self, parts: IsolatedTimes, *, ring: bool = False) -> TimeShares:
-        """Return the seconds that a step reaches; ring: keys of other ranks travel beside attention."""
+        """Return the seconds that a training step reaches, from the seconds alone.
+
+        Args:
+            parts: Seconds alone.
+            ring: Keys of other context-parallel ranks travel beside attention.
+        """
         by = self.efficiencies
         rate = by.fp4_rate if self.low is Low.FP4 else by.low_rate
         casts_s = self._alone_s(Stream.ELEMENTWISE, parts.casts_bytes, 0) if parts.casts_bytes else 0.0
@@ -213,11 +258,24 @@ class StepPricer:
         return found + TimeShares(host_s=waits_s)
 
     def moved_s(self, kind: Stream, moved_bytes: float, row: int = 0) -> float:
-        """Return seconds of a kernel that only moves bytes."""
+        """Return the seconds of a kernel that only moves bytes, outside of a step.
+
+        Args:
+            kind: Which measured kind of kernel.
+            moved_bytes: Bytes read and written.
+            row: Elements of a row that it reduces; 0: none.
+        """
         return self._alone_s(kind, moved_bytes, row)
 
     def exchange_s(self, collective: Collective, moved_bytes: float, cluster: Cluster, ring: Ring) -> float:
-        """Return seconds of a data-parallel collective or a hop, as a step reaches them."""
+        """Return the seconds of a data-parallel collective, or of a tensor between stages, as a step reaches them.
+
+        Args:
+            collective: Kind of collective.
+            moved_bytes: Bytes of the whole tensor.
+            cluster: Network of the devices.
+            ring: Process group, as members and stride.
+        """
         reduced = 1.0 if collective is Collective.POINT_TO_POINT else self.efficiencies.reduction
         return reduced * self._exchange_s(collective, moved_bytes, cluster, ring, 1)
 

@@ -1,4 +1,4 @@
-"""What prices a plan's work on a device: a GPU's fitted model or the closed forms of arrays, and what steps reach."""
+"""Pricing of a plan's work on a device: a GPU's fitted model or the closed forms of arrays, with what steps reach."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from hardplace.cost.gpu.types import GpuModel
 from hardplace.cost.layers.software import LAUNCHED, ON_ARRAY_SOFTWARE, ON_ARRAYS, SOFTWARE, Dispatcher
 from hardplace.errors import BadInput
 from hardplace.hardware.device import Arrays, Device
+from hardplace.plans.anchors import VERSION
 from hardplace.plans.efficiencies import (
+    anchored,
     efficiencies,
     generation,
     generation_of_arrays,
@@ -33,10 +35,12 @@ _HOPPER = 4096.0  # tensor FLOPs a clock of a multiprocessor from which cuDNN's 
 
 
 def pricer_of(chip: Device, plan: Plan) -> StepPricer:
-    """Return what prices a plan's work on a device, in the plan's precision, as the plan's software reaches it.
+    """Return the pricer of a plan's work on a device, in the plan's precision, as its software reaches it.
 
-    A GPU's kernels are timed by its fitted model, those of a chip with arrays by their closed forms. Raises BadInput
-    for a device that has no rate for the plan's precision, or no figures of its attention kernels.
+    A GPU's kernels are timed by its fitted model, those of a chip with arrays by closed forms.
+
+    Raises:
+        BadInput: For a device that has no rate for the plan's precision, or no figures of its attention kernels.
     """
     if isinstance(chip.engine, Arrays):
         return _on_arrays(chip, plan)
@@ -50,7 +54,7 @@ def pricer_of(chip: Device, plan: Plan) -> StepPricer:
     kind = generation(model.datasheet)
     if plan.software in ON_ARRAY_SOFTWARE:
         raise BadInput(f"software: {plan.software}: {chip.name} is a GPU: expected software of GPUs")
-    found = efficiencies(kind, plan.ways, flash=plan.flash)
+    found = _own(efficiencies(kind, plan.ways, flash=plan.flash), chip, plan)
     notes = [*_unmeasured(chip, kind, plan), *(fit.method for fit in model.fits if fit.part == "all")]
     if found.products != 1.0:
         notes.append(_reached(chip, found))
@@ -67,8 +71,21 @@ def pricer_of(chip: Device, plan: Plan) -> StepPricer:
         flash=plan.flash,
         deduplicates=plan.ways.dispatcher is not Dispatcher.ALL_TO_ALL,
         launched=LAUNCHED[plan.ways.graphs],
+        software=plan.software,
         notes=tuple(notes),
     )
+
+
+def _own(found: Efficiencies, chip: Device, plan: Plan) -> Efficiencies:
+    """Return figures with what a plan's anchor says of them; BadInput for an anchor of another system."""
+    if plan.anchor is None:
+        return found
+    if plan.anchor.version != VERSION:
+        raise BadInput(f"anchor: version: {plan.anchor.version}: expected {VERSION}: anchor the runs again")
+    if (plan.anchor.device, plan.anchor.software) != (chip.name, plan.software):
+        said = f"{plan.anchor.device} with {plan.anchor.software or 'no software named'}"
+        raise BadInput(f"anchor: {said}: expected {chip.name} with {plan.software or 'no software named'}, the plan's")
+    return anchored(found, plan.anchor, flash=plan.flash)
 
 
 def _attention(model: GpuModel, plan: Plan) -> str:
@@ -108,7 +125,7 @@ def _on_arrays(chip: Device, plan: Plan) -> StepPricer:
     kind = generation_of_arrays(chip)
     usual = "neuron" if chip.vendor == "AWS" else ON_ARRAYS
     how = replace(plan.ways, software=plan.software or usual)
-    found, on = efficiencies(kind, how, flash=plan.flash), machine(chip, "bf16")
+    found, on = _own(efficiencies(kind, how, flash=plan.flash), chip, plan), machine(chip, "bf16")
     notes = [*on.notes, f"{chip.name}: kernels by closed forms of arrays, not fitted on kernels", _reached(chip, found)]
     if not is_fitted(kind):
         notes.append(
@@ -129,6 +146,7 @@ def _on_arrays(chip: Device, plan: Plan) -> StepPricer:
         low=low,
         wide=wide,
         flash=plan.flash,
+        software=how.software,
         notes=tuple(notes),
     )
 

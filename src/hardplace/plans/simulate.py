@@ -1,5 +1,7 @@
-"""Events of a pipelined step: each stage runs its schedule's list of passes in order, each as soon as its input is
-there (docs/model-training.md, section 3). The definition that `hardplace.plans.pipeline` abbreviates."""
+"""Simulation of a pipelined step: each stage runs its list of passes in order, each as soon as its input is there.
+
+This is the definition (docs/model-training.md, section 3) that `hardplace.plans.pipeline` abbreviates.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from hardplace.plans.plan import PipelineSchedule
 
 
 class Pass(StrEnum):
-    """What a stage does with a micro-batch; in zero-bubble schedules the weight gradient is a pass of its own."""
+    """A pass of a micro-batch through a stage; in zero-bubble schedules the weight gradient is a pass of its own."""
 
     FORWARD = "forward"
     BACKWARD = "backward"
@@ -21,7 +23,16 @@ class Pass(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PassEvent:
-    """One pass of one micro-batch through one chunk of a stage (all from 0), in seconds from the step's start."""
+    """One pass of one micro-batch through one chunk of a stage.
+
+    Attributes:
+        stage: Index of the stage, from 0.
+        micro_batch: Index of the micro-batch, from 0.
+        chunk: Index of the stage's chunk (virtual stage), from 0.
+        phase: Forward, backward or weight gradient.
+        start_s: Seconds from the start of the step.
+        end_s: Seconds from the start of the step.
+    """
 
     stage: int
     micro_batch: int
@@ -36,12 +47,19 @@ Item = tuple[Pass, int, int]  # a pass, its micro-batch and its chunk
 
 
 def order(stage: int, stages: int, micro_batches: int, virtual: int, schedule: PipelineSchedule) -> list[Item]:
-    """Return what a stage runs, in order.
+    """Return the passes of a stage in the order in which a schedule runs them.
 
     1F1B: Narayanan et al. 2021, section 2.2.1. Interleaved: Megatron-LM's
     forward_backward_pipelining_with_interleaving, which takes micro-batches in groups of `stages`. GPipe: all forward,
     then all backward. Zero bubble: ZB-H1 of Qi et al. 2024 (arXiv 2401.10241), 1F1B with stage i's weight gradients i
     micro-batches late, so that it holds no more than 1F1B.
+
+    Args:
+        stage: Index of the stage, from 0 at the input.
+        stages: Number of stages.
+        micro_batches: Micro-batches of one replica.
+        virtual: Chunks of a stage.
+        schedule: The schedule.
     """
     if schedule is PipelineSchedule.GPIPE:
         forward = [(Pass.FORWARD, index, 0) for index in range(micro_batches)]
@@ -80,8 +98,14 @@ def _interleaved(stage: int, stages: int, micro_batches: int, virtual: int) -> l
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """All passes of a step in an order in which each follows its input: stage, pass, place of the input in this order
-    (-1: none), whether that is on another stage."""
+    """All passes of a step in an order in which each follows its input.
+
+    Attributes:
+        stages: Stage of each pass.
+        items: Pass, micro-batch and chunk of each.
+        inputs: Index in this order of the pass that makes its input; -1: none.
+        hops: Whether that pass is on another stage.
+    """
 
     stages: tuple[int, ...]
     items: tuple[Item, ...]
@@ -91,7 +115,10 @@ class Program:
 
 @lru_cache(maxsize=256)
 def program(stages: int, micro_batches: int, virtual: int, schedule: PipelineSchedule) -> Program:
-    """Return the passes of a schedule; interleaved: micro_batches a multiple of the stages."""
+    """Return all passes of a schedule in an order in which each follows its input.
+
+    Interleaved: micro_batches must be a multiple of the stages. Arguments as for `order`.
+    """
     lists = [order(stage, stages, micro_batches, virtual, schedule) for stage in range(stages)]
     known: dict[tuple[int, Item], int] = {}
     at = [0] * stages
@@ -134,7 +161,15 @@ def _input(stage: int, item: Item, stages: int, virtual: int) -> tuple[int, Item
 def ends_of(
     made: Program, forward_s: Chunks, backward_s: Chunks, weight_s: Chunks, hop_s: float
 ) -> tuple[list[float], list[float]]:
-    """Return when each pass ends, and when each stage does, in seconds."""
+    """Return when each pass ends, and when each stage is done, in seconds from the start of the step.
+
+    Args:
+        made: Passes of the schedule.
+        forward_s: Seconds of one micro-batch, by stage and chunk.
+        backward_s: Seconds of its backward pass.
+        weight_s: Seconds of its weight gradients, read only where they are passes of their own.
+        hop_s: Seconds from a stage's end to the next one's start.
+    """
     took = {Pass.FORWARD: forward_s, Pass.BACKWARD: backward_s, Pass.WEIGHT: weight_s}
     free = [0.0] * len(forward_s)
     ends: list[float] = []
@@ -158,8 +193,13 @@ def simulate(
 ) -> tuple[PassEvent, ...]:
     """Return all events of a step's micro-batches, without the end of the step.
 
-    backward_s: without the weight gradient where the schedule runs it apart (weight_s, read only then). hop_s: from a
-    stage's end to the next one's start, beside compute. Interleaved: micro_batches a multiple of the stages.
+    Args:
+        forward_s: Seconds of one micro-batch, by stage and chunk.
+        backward_s: Seconds of its backward pass, without the weight gradient where the schedule runs it apart.
+        weight_s: Seconds of its weight gradient, read only then.
+        hop_s: Seconds from a stage's end to the next one's start, beside compute.
+        micro_batches: Micro-batches of one replica; interleaved: a multiple of the stages.
+        schedule: The schedule.
     """
     made = program(len(forward_s), micro_batches, len(forward_s[0]), schedule)
     ends, _ = ends_of(made, forward_s, backward_s, weight_s, hop_s)

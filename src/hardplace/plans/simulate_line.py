@@ -1,5 +1,6 @@
-"""When the stages of a pipeline without virtual stages are done: the events of `hardplace.plans.simulate` without
-their list, several times faster."""
+"""Simulation of pipelines without virtual stages: as `hardplace.plans.simulate`, without a list of events, several
+times faster.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +16,15 @@ def line_ends_s(
     *,
     apart: bool,
 ) -> list[float]:
-    """Return when each stage is done in 1F1B, or (apart) in ZB-H1, exactly as `simulate.ends_of` has it.
+    """Return when each stage is done in 1F1B or ZB-H1, exactly as `simulate.ends_of` has it.
 
-    forward_s, backward_s: of a micro-batch by stage, with weight gradients where they do not run apart (weight_s).
+    Args:
+        forward_s: Seconds of one micro-batch, by stage.
+        backward_s: Seconds of its backward pass, with weight gradients where they do not run apart.
+        weight_s: Seconds of weight gradients that run apart.
+        hop_s: Seconds from a stage's end to the next one's start.
+        micro_batches: Micro-batches of one replica.
+        apart: ZB-H1, whose weight gradients run apart; else 1F1B.
     """
     stages = len(forward_s)
     down: list[list[float]] = [[] for _ in range(stages)]  # ends of forward passes

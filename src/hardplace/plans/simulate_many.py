@@ -1,5 +1,7 @@
-"""Many pipelined steps at once: the events of `hardplace.plans.simulate` in waves of passes that wait for none of
-each other, as arrays over plans."""
+"""Simulation of many pipelined steps at once: the events of `hardplace.plans.simulate`, as arrays over plans.
+
+Passes are taken in waves, none of which waits for another of the same wave.
+"""
 
 from __future__ import annotations
 
@@ -67,10 +69,17 @@ def _done_s(seconds: Floats, hop_s: Floats, micro_batches: int, schedule: Pipeli
 
 
 def stages_done_s(seconds: Floats, hop_s: Floats, micro_batches: int, schedule: PipelineSchedule) -> Floats:
-    """Return when each stage of each plan is done in seconds, (stages, plans), as `pipeline.pipelined` has it.
+    """Return when each stage of each plan is done, as `pipeline.pipelined` has it.
 
-    seconds: of a micro-batch, (forward, backward, weight gradient; stages; chunks; plans), weight gradients apart only
-    in zero-bubble schedules. hop_s: (plans,).
+    Args:
+        seconds: Seconds of one micro-batch, shape (forward, backward, weight gradient; stages; chunks; plans); weight
+            gradients run apart only in zero-bubble schedules.
+        hop_s: Seconds of a boundary tensor, shape (plans,).
+        micro_batches: Micro-batches of one replica.
+        schedule: The schedule.
+
+    Returns:
+        Seconds from the start of the step, shape (stages, plans).
     """
     stages = seconds.shape[1]
     if schedule is not PipelineSchedule.ZERO_BUBBLE:

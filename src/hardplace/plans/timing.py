@@ -1,4 +1,4 @@
-"""Seconds of a layer and of the end of a step on one site (docs/model-training.md, sections 2 and 4)."""
+"""Seconds of a layer, and of the end of a step, on devices of one kind (docs/model-training.md, sections 2 and 4)."""
 
 from __future__ import annotations
 
@@ -20,8 +20,15 @@ from hardplace.workload.weights import NOTHING, SharedWeights, WeightSizes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepLayerTimes:
-    """Seconds of a layer: forward, backward with recompute, weight gradients where the schedule runs them apart, and
-    data-parallel traffic that compute does not hide."""
+    """Seconds of a layer for one micro-batch, as a training step reaches them.
+
+    Attributes:
+        forward: Forward pass.
+        backward: Backward pass with recompute.
+        weight: Weight gradients, where the schedule runs them apart; else zero.
+        forward_gather_s: Gathering of weights (ZeRO-3) that the forward pass does not hide.
+        backward_gather_s: Gathering of weights and scattering of gradients that the backward pass does not hide.
+    """
 
     forward: TimeShares
     backward: TimeShares
@@ -31,28 +38,29 @@ class StepLayerTimes:
 
     @property
     def forward_s(self) -> float:
-        """Of the forward pass."""
+        """Return the seconds of the forward pass, with exposed traffic."""
         return self.forward.total_s + self.forward_gather_s
 
     @property
     def backward_s(self) -> float:
-        """Of the backward pass, with recompute."""
+        """Return the seconds of the backward pass, with recompute and exposed traffic."""
         return self.backward.total_s + self.backward_gather_s
 
     @property
     def weight_s(self) -> float:
-        """Of the weight gradients that run apart."""
+        """Return the seconds of the weight gradients that run apart."""
         return self.weight.total_s
 
 
-# By the layer's id, the site and the groups: the layer (kept alive), its forward, its backward, its weight gradients
-# where they run apart.
-Known = dict[tuple[object, ...], tuple[LayerWork, IsolatedTimes, IsolatedTimes, IsolatedTimes]]
+# By the layer, the site and the groups: its forward, its backward, its weight gradients where they run apart.
+Known = dict[tuple[object, ...], tuple[IsolatedTimes, IsolatedTimes, IsolatedTimes]]
 
 
 def groups_of(plan: Plan) -> dict[Group, Ring]:
-    """Return the ranks of each collective within a layer; experts fold into tensor x context x data, innermost
-    first."""
+    """Return the process group of each kind of collective within a layer, as members and stride.
+
+    Expert groups fold into tensor x context x data, innermost first.
+    """
     return {
         Group.TENSOR: Ring(members=plan.tensor, stride=plan.stride(Dimension.TENSOR)),
         Group.CONTEXT: Ring(members=plan.context, stride=plan.stride(Dimension.CONTEXT)),
@@ -61,32 +69,40 @@ def groups_of(plan: Plan) -> dict[Group, Ring]:
 
 
 def replicas_of(plan: Plan) -> tuple[Ring, Ring]:
-    """Return the ranks that share the gradients of dense layers, and of experts."""
+    """Return the process groups that reduce gradients: of dense layers, and of experts."""
     return Ring(members=plan.replicas, stride=plan.replica_stride), Ring(
         members=plan.expert_replicas, stride=plan.expert * plan.stage_stride
     )
 
 
 def layer_seconds(layer: LayerWork, plan: Plan, site: DevicePool, known: Known) -> StepLayerTimes:
-    """Return a layer's seconds; under ZeRO-3 its weights are gathered in each pass and its gradients scattered.
+    """Return the seconds of a layer for one micro-batch, with the traffic of ZeRO-2 and ZeRO-3 that compute does not
+    hide.
 
-    Gradients of weights that earlier layers of the same stage hold as well are scattered there, summed up.
+    Under ZeRO-3 weights are gathered in each pass and gradients scattered. Under ZeRO-2 gradients are scattered after
+    every micro-batch; the last one's scatter is as ZeRO-1's, at the end of the step (`end_of_stage`), so a micro-batch
+    has its share of the others'. Gradients of weights that earlier layers of the same stage hold as well are scattered
+    there, summed up. In a zero-bubble schedule weight gradients (products of layout NT) are apart.
 
-    Under ZeRO-2 gradients are scattered after every micro-batch too; the last one's scatter is as ZeRO-1's, at the end
-    of the step (`end_of_stage`), so a micro-batch has its share of the others'. Zero bubble: weight gradients
-    (products of layout NT) are apart.
+    Args:
+        layer: Work of the layer on one rank.
+        plan: The plan.
+        site: The devices.
+        known: Layers already priced, by layer, device and process groups; this call adds to it.
+
+    Source: docs/model-training.md, sections 2 and 4.
     """
     pricer, groups = site.pricer, groups_of(plan)
     apart = plan.schedule is PipelineSchedule.ZERO_BUBBLE
-    key = (id(layer), site.device, apart, *groups.values())
+    key = (layer, site.device, apart, *groups.values())
     if key not in known:
         back = (*layer.again, *layer.backward)
         late = [one for one in back if apart and isinstance(one, GemmWork) and one.layout is Layout.NT]
         rest = [one for one in back if one not in late] if late else back
         first, second, third = (pricer.parts(work, site.cluster, groups) for work in (layer.forward, rest, late))
-        known[key] = layer, first, second, third
+        known[key] = first, second, third
     ring = plan.context_exchange is ContextExchange.RING
-    forward, backward, weight = (pricer.reached(one, ring=ring) for one in known[key][1:])
+    forward, backward, weight = (pricer.reached(one, ring=ring) for one in known[key])
     gather_s = scatter_s = 0.0
     if plan.zero == 3:
         gather_s = _gather_s(layer.weights, plan, site)
@@ -183,8 +199,16 @@ def ties_s(shared: Sequence[SharedWeights], plan: Plan, fleet: Fleet) -> tuple[f
     """Return the seconds in which stages add up the gradients of each of the weights that they share.
 
     An all-reduce of the whole gradient over as many stages as layers hold it, at most all of the pipeline's, evenly
-    apart; where stages stand on several kinds of device, over what joins them. A stage that holds all of a group, or
-    none, has nothing to add up.
+    apart; where stages stand on several kinds of device, over the network that joins them. A stage that holds all of a
+    group, or none, has nothing to add up.
+
+    Args:
+        shared: Weights that several layers hold.
+        plan: The plan.
+        fleet: The devices.
+
+    Returns:
+        Seconds for each of `shared`.
     """
     found = []
     for one in shared:
@@ -205,8 +229,13 @@ def ties_s(shared: Sequence[SharedWeights], plan: Plan, fleet: Fleet) -> tuple[f
 
 
 def tied_s(shared: Sequence[SharedWeights], seconds: Sequence[float], layers: Collection[int]) -> float:
-    """Return the seconds that a stage of these layers (positions) spends on weights that it shares with others;
-    seconds: `ties_s`."""
+    """Return the seconds that a stage spends on reducing weights that it shares with other stages.
+
+    Args:
+        shared: Weights that several layers hold.
+        seconds: Seconds of each (`ties_s`).
+        layers: Positions of the stage's layers.
+    """
     held = [sum(layer in layers for layer in one.layers) for one in shared]
     return sum(each for each, one, count in zip(seconds, shared, held, strict=True) if 0 < count < len(one.layers))
 
@@ -219,10 +248,20 @@ def end_of_stage(
     backward_s: float,
     twice: WeightSizes = NOTHING,
 ) -> float:
-    """Return the seconds of a stage's end: exposed reduction and gather, and the optimizer's step.
+    """Return the seconds of a stage at the end of a step: exposed reduction and gather, and the optimizer step.
 
-    Reduction (ZeRO-2: of the last micro-batch) hides behind the last micro-batch's backward but for its last layer,
-    gather behind the first forward. twice: what its layers count more than once (`surplus`).
+    The reduction (ZeRO-2: of the last micro-batch) hides behind the last micro-batch's backward pass but for its last
+    layer, the gather behind the first forward pass.
+
+    Args:
+        stage: Layers of the stage.
+        plan: The plan.
+        site: The devices.
+        forward_s: Seconds of the stage's forward pass of one micro-batch.
+        backward_s: Seconds of its backward pass.
+        twice: What its layers count more than once (`workload.weights.surplus`).
+
+    Source: docs/model-training.md, section 4.
     """
     held = (
         sum(one.parameters for one in stage) - twice.parameters,

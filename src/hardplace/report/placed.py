@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from rich.table import Table
@@ -9,6 +10,7 @@ from rich.table import Table
 from hardplace.certificate import percent_at_most
 from hardplace.plans.estimate import PlanEstimate
 from hardplace.plans.infeasible import PlanInfeasible
+from hardplace.plans.intervals import spreads
 from hardplace.plans.placement.search import PlacementResult
 from hardplace.plans.plan import INSIDE_OUT, Plan
 from hardplace.plans.simulate import Pass, simulate
@@ -22,7 +24,9 @@ from hardplace.report.plan import (
     show_parts,
     speed,
     stage_rows,
+    surety,
     tensor_words,
+    unmeasured,
     zero_words,
 )
 from hardplace.report.ranks import rank_cells
@@ -124,15 +128,28 @@ def row(one: PlanEstimate, kinds: bool) -> tuple[str, ...]:
     )
 
 
+def ties(found: PlacementResult) -> str:
+    """Return which of the best plans the model cannot rank: as near as two runs of one system are told apart."""
+    near = math.exp(spreads().pairs)
+    count = sum(one.step_s <= found.best[0].step_s * near for one in found.best)
+    if count == 1:
+        return f"the second is {near - 1.0:.0%} slower or more: no tie"
+    return f"1 to {count} are a tie: plans of one system are told apart from {near - 1.0:.0%} on (80 %)"
+
+
 def show_placed(found: PlacementResult) -> None:
     """Print the ten best plans, the certificate, the memory and the timeline of the best."""
     console = screen(170)
     console.print(headed(found.title))
     best = found.best[0]
     console.print(f"speed        {speed(best)}")
+    console.print(f"interval     {surety(best)}")
+    if said := unmeasured(best):
+        console.print(f"known        {said}")
     console.print(f"certificate  {certificate(found)}")
     console.print(f"considered   {counted(found)}\n")
     console.print(alike(found))
+    console.print(ties(found))
     table = Table(*heads(found), box=None)
     for one in found.best:
         table.add_row(*row(one, _several(found)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple
@@ -86,6 +87,20 @@ def speed(found: PlanEstimate) -> str:
     return f"{found.tokens_per_s:,.0f} tokens/s, step {found.step_s:.4g} s, MFU {found.mfu:.1%} of 16-bit peak"
 
 
+def unmeasured(found: PlanEstimate) -> str:
+    """Return what says that no published run is of this device and software together; empty: some are."""
+    return next((note for note in found.notes if "no published run" in note or "no software named" in note), "")
+
+
+def surety(found: PlanEstimate) -> str:
+    """Return the 80 % intervals of step, tokens a second and memory, and whose errors they are from."""
+    one, tokens = found.interval, found.tokens_per_s * found.step_s
+    low, high = one.tokens_per_s(tokens)
+    own = f"{found.plan.anchor.runs} measured steps of this system" if found.plan.anchor else one.kind
+    memory = f"memory within {math.expm1(one.memory):.0%}"
+    return f"80 %: step {one.low_s:.4g} to {one.high_s:.4g} s, {low:,.0f} to {high:,.0f} tokens/s, {memory} ({own})"
+
+
 def fit(found: PlanEstimate) -> str:
     """Return what says that a plan does not fit, with the stage that is short by most; empty: it fits."""
     rows = stage_rows(found)
@@ -115,7 +130,11 @@ def show_plan(found: PlanEstimate) -> None:
     )
     if short := fit(found):
         console.print(f"{short}; speed and times as if it did")
-    console.print(f"{speed(found)}\n")
+    console.print(speed(found))
+    console.print(surety(found))
+    if said := unmeasured(found):
+        console.print(said)
+    console.print()
     show_parts(console, found)
     for note in found.notes:
         console.print(f"note: {note}")

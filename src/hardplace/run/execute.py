@@ -73,7 +73,7 @@ def _notes(plan: Plan) -> Iterator[str]:
             "tensor all_gather: DTensor keeps gathered inputs of linear layers; the plan gathers them again in the "
             "backward pass, as Megatron-LM does; all_reduce: it adds up gradients of norms, which the plan leaves out"
         )
-    if plan.tensor > 1:
+    if plan.tensor > 1 and (plan.zero < 2 or plan.replicas == 1):
         yield "gradients: DTensor keeps that of an embedding divided by vocabulary whole"
     if plan.zero in (1, 2) and plan.replicas > 1:
         yield "weights: FSDP2 keeps a sharded copy beside the gathered weights of the step"

@@ -1,4 +1,4 @@
-"""Which recorded models are decoders: the one recogniser, by whose shape `cost.layers.decoder` lays out their kernels."""
+"""Which recorded models are decoders: one recogniser, by whose shape `cost.layers.decoder` lays out their kernels."""
 
 from __future__ import annotations
 

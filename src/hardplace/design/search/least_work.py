@@ -1,8 +1,8 @@
-"""What the layers of a model use of each part of a chip at least, however they are scheduled, by the chip's sizes.
+"""Least work of each part of a chip, however the layers are scheduled, by the sizes of the chip.
 
 A part is busy for at least its work over its rate; a layer's phase takes at least as long as its busiest part, and as
-the longest way through its kernels, each as if it had the whole chip. Values are looked up by the places of chips on
-the axes of a space, so that a box of chips costs as little as one (proofs in docs/model-search.md, "Parts").
+its critical path, each kernel as if it had the whole chip. Values are looked up by the places of chips on the axes of a
+space, so that a box of chips costs as little as one (proofs in docs/model-search.md, "Parts").
 """
 
 from __future__ import annotations
@@ -26,10 +26,17 @@ _SKEW = (2.0, 1.0, -2.0)  # rows, columns, one: cycles of filling and draining t
 class KernelWork:
     """Work of every kernel, first axis (kernels,), those of a phase of a layer next to one another.
 
-    array_cycles: of one array by (rows, columns) on the space's axes; then lane-cycles, and bytes through memory by
-    buffer size and through the shared buffer by size of a core's own. macs: multiply-accumulates. phases: of each
-    (layer, phase) its first kernel, and the predecessors of each of its kernels, counted from there. layers: how many.
-    update_bytes: of the optimizer step on unsharded states, (layers,).
+    Attributes:
+        layers: Number of distinct layers.
+        phases: Of each (layer, phase) its first kernel, and the predecessors of each of its kernels, counted from
+            there.
+        macs: Multiply-accumulates.
+        lane_cycles: Cycles of vector lanes.
+        array_cycles: Cycles of one array, by (rows, columns) on the space's axes.
+        memory_bytes: Bytes through memory, by size of the buffer.
+        fed_bytes: Bytes through the shared buffer, by size of a core's own.
+        own_sizes: Sizes of a core's own buffer that `fed_bytes` is given for, in bytes.
+        update_bytes: Bytes of the optimizer step on unsharded states, (layers,).
     """
 
     layers: int
@@ -50,7 +57,9 @@ class KernelWork:
         return total.reshape(self.layers, 2, *kernels.shape[1:])
 
     def longest(self, seconds: Floats) -> Floats:
-        """Return the longest way through the kernels of each phase, shape (layers, 2, boxes), from (kernels, boxes)."""
+        """Return the critical path through the kernels of each phase, shape (layers, 2, boxes), from (kernels,
+        boxes).
+        """
         found = np.zeros((len(self.phases), seconds.shape[1]))
         for row, (start, graph) in zip(found, self.phases, strict=True):
             ends: list[Floats] = []
@@ -96,7 +105,7 @@ def _array_cycles(kernels: tuple[Kernel, ...], rows: Ints, columns: Ints) -> Flo
 
 
 def network_s(kernels: LayerKernels, setting: Setting) -> Floats:
-    """Return seconds of each kernel that is a collective, 0 of the others, shape (kernels,)."""
+    """Return the seconds of each kernel that is a collective, 0 of the others, shape (kernels,)."""
     group = kernels.shard.parallelism.tensor
     every = [kernel for pair in kernels.graphs for graph in pair for kernel in graph.kernels]
     return np.array(
@@ -107,9 +116,16 @@ def network_s(kernels: LayerKernels, setting: Setting) -> Floats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rates:
-    """What boxes of chips have of each part at most, arrays over boxes: a second's cycles and bytes, and places.
+    """The rates of each part in boxes of chips, at most, arrays over boxes. A chip is a box of one.
 
-    rows, columns: first and last place on the axes of array sides. A chip is a box of one.
+    Attributes:
+        arrays_per_s: Cycles of all arrays a second.
+        lanes_per_s: Cycles of all vector lanes a second.
+        buffer_bytes_per_s: Bytes through the shared buffer a second.
+        buffer: Place of the largest buffer.
+        own_bytes: Largest buffer of a core.
+        rows: First and last place on the axis of array rows.
+        columns: First and last place on the axis of array columns.
     """
 
     arrays_per_s: Floats
@@ -122,7 +138,7 @@ class Rates:
 
 
 def rates(space: ChipSpace, low: Ints, high: Ints, setting: Setting) -> Rates:
-    """Return the rates of boxes by the places of their lowest and highest chips, each of shape (axes, boxes)."""
+    """Return the rates of boxes, by the places of their lowest and highest chips, each of shape (axes, boxes)."""
     top = space.at(high)
     clock = top.clocks_hz(setting)
     return Rates(
@@ -147,7 +163,7 @@ def array_cycles_of(done: KernelWork, on: Rates) -> Floats:
 
 
 def least_seconds(done: KernelWork, on: Rates, collectives_s: Floats, setting: Setting) -> LayerTimes:
-    """Return lower bounds on the seconds of each layer in each box: its busiest part, and its longest way."""
+    """Return lower bounds on the seconds of each layer in each box: its busiest part, and its critical path."""
     own = np.searchsorted(done.own_sizes, on.own_bytes)
     parts = (
         array_cycles_of(done, on) / on.arrays_per_s,

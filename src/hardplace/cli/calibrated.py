@@ -1,0 +1,49 @@
+"""What --software, --calibrated and --headroom hold a plan to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hardplace.errors import BadInput
+
+if TYPE_CHECKING:
+    from hardplace.plans.plan import PlanFile
+
+
+def held_to(software: str | None, calibrated: Path | None) -> dict[str, tuple[Any, ...]]:
+    """Return the fields of a plan that a software's name and an anchor's file give; BadInput where they differ."""
+    from hardplace.cost.layers.software import software_named
+    from hardplace.files import read
+    from hardplace.plans.anchors import Anchor
+
+    if software is not None:
+        software_named(software)
+    if calibrated is None:
+        return {} if software is None else {"software": (software,)}
+    anchor = read(calibrated, Anchor)
+    if software not in (None, anchor.software):
+        said = anchor.software or "no software named"
+        raise BadInput(f"{calibrated}: software: {said}: expected {software}, the one asked for")
+    named = {"software": (anchor.software,)} if anchor.software else {}
+    return {**named, "anchor": (anchor,)}
+
+
+def kept_free(headroom: float, devices: tuple[str, ...], software: str | None) -> dict[str, tuple[Any, ...]]:
+    """Return the reserve that keeps a share of each device's memory free; of several kinds, of the largest."""
+    from hardplace.cost.layers.software import software_named
+    from hardplace.hardware.catalogue import device
+
+    if not headroom:
+        return {}
+    most = max(device(one.partition(":")[0]).memory_bytes for one in devices)
+    return {"reserve_bytes": (software_named(software or "").reserve_bytes + headroom * most,)}
+
+
+def planned(path: Path, software: str | None, calibrated: Path | None) -> Path | PlanFile:
+    """Return a plan's file, or the plan with the software and anchor asked for."""
+    from hardplace.plans.plan import read_plan
+
+    held = held_to(software, calibrated)
+    return replace(read_plan(path), **{name: one for name, (one,) in held.items()}) if held else path

@@ -1,0 +1,145 @@
+"""What a few measured steps of one system say of its others: Bayesian linear regression on the slopes of a step.
+
+With s_k the slope of log seconds by the logarithm of figure k, a system's figures differ from the shipped ones by
+b + d_k: b of all alike, d_k of each. Measured over predicted is then sum_k s_k (b + d_k) + noise, all normal, and the
+posterior of b and d is a linear solve (docs/model-training.md, section 8).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hardplace.errors import BadInput
+from hardplace.ndtypes import Floats
+from hardplace.plans.anchors import VERSION, Anchor, Factor
+from hardplace.plans.chain import LayerChain
+from hardplace.plans.efficiencies import FIGURES, with_values
+from hardplace.plans.estimate import estimate_plan
+from hardplace.plans.fleet import Fleet
+from hardplace.plans.intervals import spreads
+from hardplace.plans.plan import Format, Plan
+from hardplace.plans.timing import Known
+
+_TO_80 = 1.2816  # standard deviations of a normal's 80 % interval, either way
+_STEP = 0.05  # of a logarithm over which slopes are taken
+_UNLIKE = 1.3  # runs of one system that differ in model too, over pairs that do not (coverage of sources left out)
+_OF_FIGURE = 0.1  # sd of what one figure of a system differs by beside all of them together
+_PEAKS = {Format.FP8: 2.0, Format.FP4: 6.0}  # over 16-bit peak, the most of any device
+_ABSURD = 3.0  # standard deviations from the prediction beyond which a run is doubted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """A measured step: its name, the chain, the plan and the devices it ran on, seconds; kind: its class of
+    `plans.intervals`."""
+
+    name: str
+    chain: LayerChain
+    plan: Plan
+    fleet: Fleet
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Posterior:
+    """What runs say of a system: the mean of b and of d by figure, and their covariance."""
+
+    mean: Floats
+    covariance: Floats
+    noise: float
+
+    def half(self, slopes: Floats) -> float:
+        """Return half the width of the 80 % interval of another run with these slopes, as a logarithm."""
+        row = _row(slopes)
+        return _TO_80 * math.sqrt(float(row @ self.covariance @ row) + self.noise**2)
+
+    def log_factor(self, slopes: Floats) -> float:
+        """Return by how much another run's seconds change, as a logarithm."""
+        return float(_row(slopes) @ self.mean)
+
+
+def _row(slopes: Floats) -> Floats:
+    return np.concatenate([[slopes.sum()], slopes])
+
+
+def posterior(slopes: Sequence[Floats], errors: Sequence[float], prior_half: float) -> Posterior:
+    """Return what runs say; errors: logarithms of measured over predicted; prior_half: half the width of the 80 %
+    interval without any run. The noise of a run is what two runs of one source differ by."""
+    noise = _UNLIKE * spreads().pairs / _TO_80 / math.sqrt(2.0)
+    of_all = math.sqrt(max((prior_half / _TO_80) ** 2 - noise**2, 0.02**2))
+    prior = np.diag(1.0 / np.array([of_all, *[_OF_FIGURE] * len(FIGURES)]) ** 2)
+    rows = np.array([_row(one) for one in slopes]).reshape(len(slopes), len(FIGURES) + 1)
+    covariance = np.linalg.inv(prior + rows.T @ rows / noise**2)
+    mean = covariance @ rows.T @ np.array(errors) / noise**2
+    return Posterior(mean=mean, covariance=covariance, noise=noise)
+
+
+def slopes_at(run: Measured) -> tuple[float, Floats]:
+    """Return the predicted seconds of a run, and the slopes of their logarithm by each figure's."""
+    pricer = run.fleet.sites[0].pricer
+    known: Known = {}
+    shipped = pricer.efficiencies
+    values = {name: 1.0 - shipped.hidden if name == "exposed" else float(getattr(shipped, name)) for name in FIGURES}
+
+    def seconds(changed: dict[str, float]) -> float:
+        pricer.efficiencies = with_values(shipped, changed, flash=True) if changed is not values else shipped
+        return estimate_plan(run.chain, run.plan, run.fleet, known).step_s
+
+    try:
+        middle = seconds(values)
+        slopes = [
+            math.log(seconds(values | {name: values[name] * math.exp(_STEP)}) / middle) / _STEP for name in FIGURES
+        ]
+    finally:
+        pricer.efficiencies = shipped
+    return middle, np.array(slopes)
+
+
+def anchored(runs: Sequence[Measured]) -> tuple[Anchor, tuple[str, ...]]:
+    """Return what the runs of one system say of it, and what is odd about them.
+
+    Raises BadInput for runs on several devices or software, or for one that is faster than the devices' peak.
+    """
+    kinds = {(run.fleet.sites[0].device, run.plan.software) for run in runs}
+    if len(kinds) > 1:
+        listed = ", ".join(sorted(f"{device} with {software or 'no software named'}" for device, software in kinds))
+        raise BadInput(f"runs: {listed}: expected one device and one software, those of the system to anchor")
+    device, software = next(iter(kinds))
+    slopes, errors, odd, halves = [], [], [], []
+    for run in runs:
+        estimate = estimate_plan(run.chain, run.plan, run.fleet)
+        predicted_s, slope = slopes_at(run)
+        mfu = estimate.mfu * predicted_s / run.seconds
+        peak = _PEAKS.get(run.plan.precision, 1.0)
+        if mfu > peak:
+            least_s = run.seconds * mfu / peak
+            raise BadInput(f"{run.name}: {run.seconds:g} s: expected at least {least_s:.4g} s, what the peak takes")
+        half = math.log(estimate.interval.high_s / estimate.step_s)
+        error = math.log(run.seconds / predicted_s)
+        if abs(error) > _ABSURD * half / _TO_80:
+            odd.append(
+                f"{run.name}: {run.seconds:g} s measured, {predicted_s:.4g} s predicted, beyond three standard "
+                "deviations: is the plan the one that ran?"
+            )
+        slopes.append(slope)
+        errors.append(error)
+        halves.append(half)
+    found = posterior(slopes, errors, max(halves))
+    factors = found.mean[0] + found.mean[1:]
+    left = float(np.mean([found.half(one) for one in slopes]))
+    made = Anchor(
+        version=VERSION,
+        device=device,
+        software=software,
+        runs=len(runs),
+        factors=tuple(
+            Factor(figure=name, value=float(f"{math.exp(value):.4g}"))
+            for name, value in zip(FIGURES, factors.tolist(), strict=True)
+        ),
+        half=float(f"{left:.3g}"),
+    )
+    return made, tuple(odd)

@@ -1,0 +1,84 @@
+"""How sure a prediction is: 80 % intervals from runs of whole sources that no fit has seen (docs/model-training.md,
+section 7)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from hardplace.files import read
+
+_FILE = Path(__file__).parent / "data" / "intervals.json"
+LONG_CONTEXT = 16384  # tokens from which attention rules a step
+MIXTURE, LONG, KNOWN, SOFTWARE, DEVICE = (
+    "a mixture of experts",
+    "a long context",
+    "software and device with published runs together",
+    "software or pair with no published run",
+    "a device with no published run",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """Errors of one class of runs: half the width of the 80 % interval as a logarithm; rows and sources that it is
+    from; coverage: share of the runs inside, of sources whose own errors were left out of the width, sources counting
+    alike."""
+
+    half: float
+    rows: int
+    sources: int
+    coverage: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spreads:
+    """What `benchmarks/fit_training.py` measured: of step times by class, of the memory of the fullest stage, and of
+    the ratio of two runs of one source (half widths as logarithms)."""
+
+    method: str
+    step: Mapping[str, Spread]
+    memory: Spread
+    pairs: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """An 80 % interval of a step's seconds; kind: the class of runs whose errors it is from; memory: half the width of
+    the memory's, as a logarithm."""
+
+    low_s: float
+    high_s: float
+    kind: str
+    memory: float
+
+    def tokens_per_s(self, tokens: float) -> tuple[float, float]:
+        """Return the interval of tokens a second; tokens: of a step."""
+        return tokens / self.high_s, tokens / self.low_s
+
+
+@cache
+def spreads() -> Spreads:
+    """Return the spreads that ship with the package."""
+    return read(_FILE, Spreads)
+
+
+def kind_of(*, experts: bool, sequence: int, fitted_device: bool, together: bool) -> str:
+    """Return the class of a run; together: published runs of its device and software were fitted."""
+    if not fitted_device:
+        return DEVICE
+    if experts:
+        return MIXTURE
+    if sequence >= LONG_CONTEXT:
+        return LONG
+    return KNOWN if together else SOFTWARE
+
+
+def interval_of(step_s: float, kind: str, half: float | None = None) -> Interval:
+    """Return the interval of a step of a class; half: another half width, of one's own system once it is anchored."""
+    found = spreads()
+    factor = math.exp(found.step[kind].half if half is None else half)
+    return Interval(low_s=step_s / factor, high_s=step_s * factor, kind=kind, memory=found.memory.half)

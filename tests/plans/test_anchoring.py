@@ -1,0 +1,94 @@
+"""Measured steps of one's own system: they take the offset away, narrow the interval, and absurd ones are refused."""
+
+import csv
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hardplace.errors import BadInput
+from hardplace.hardware.catalogue import device
+from hardplace.plans.anchoring import anchored, posterior, slopes_at
+from hardplace.plans.efficiencies import FIGURES
+from hardplace.plans.estimate import estimate_plan
+from hardplace.plans.fleet import fleet_of
+from hardplace.plans.published.own import measured_runs
+from hardplace.plans.published.runs import run_of
+
+ROOT = Path(__file__).parents[2]
+IDS = ("mosaic-036", "mosaic-051", "mosaic-062")  # H100, FSDP: attention and products in different shares
+
+
+@pytest.fixture(scope="module")
+def rows():
+    with (ROOT / "validation/training/training.csv").open() as source:
+        found = {row["id"]: row for row in csv.DictReader(source)}
+    return [found[name] for name in IDS]
+
+
+def slower(rows, factor):
+    """The rows as a system that is slower by a factor than predicted."""
+    runs = measured_runs(rows, "runs.csv")
+    return [replace(run, seconds=factor * estimate_plan(run.chain, run.plan, run.fleet).step_s) for run in runs]
+
+
+def test_an_offset_of_all_steps_is_learned(rows):
+    found, odd = anchored(slower(rows, 1.15))
+    assert not odd
+    one = run_of(rows[0])
+    plan = replace(one.plan, anchor=found)
+    fleet = fleet_of([(device(one.device), one.node, plan.devices)], plan)
+    runs = measured_runs(rows, "runs.csv")
+    before = estimate_plan(runs[0].chain, runs[0].plan, runs[0].fleet)
+    after = estimate_plan(runs[0].chain, plan, fleet)
+    assert after.step_s == pytest.approx(1.15 * before.step_s, rel=0.04)
+    width = math.log(after.interval.high_s / after.step_s)
+    assert width < math.log(before.interval.high_s / before.step_s)
+    assert width == pytest.approx(found.half)
+
+
+def test_the_posterior_is_the_normal_equations(rows):
+    """Two runs, by hand: prior of the mean of all and of each figure, noise of two runs of a source."""
+    slopes = [np.zeros(len(FIGURES)) for _ in range(2)]
+    slopes[0][0], slopes[1][0] = 1.0, 1.0
+    found = posterior(slopes, [0.1, 0.1], 0.3)
+    variance = found.noise**2
+    of_all = (0.3 / 1.2816) ** 2 - variance
+    whole = of_all + 0.1**2  # both runs have the same slope: one unknown
+    assert found.log_factor(slopes[0]) == pytest.approx(0.1 * whole / (whole + variance / 2))
+    assert posterior([], [], 0.3).log_factor(slopes[0]) == 0.0
+
+
+def test_slopes_add_up_to_nearly_all_of_a_step(rows):
+    for run in measured_runs(rows, "runs.csv"):
+        seconds, slopes = slopes_at(run)
+        assert seconds == pytest.approx(estimate_plan(run.chain, run.plan, run.fleet).step_s)
+        names = list(FIGURES)
+        assert slopes[names.index("products")] > 0.05
+        assert slopes[names.index("tensor")] == 0.0
+        assert 0.9 < slopes.sum() < 1.1
+
+
+def test_runs_that_cannot_be_are_refused_and_odd_ones_said(rows):
+    runs = slower(rows, 1.0)
+    with pytest.raises(BadInput, match=r"mosaic-036: .* expected at least .* s, what the peak takes"):
+        anchored([replace(runs[0], seconds=runs[0].seconds / 5.0)])
+    _, odd = anchored([replace(runs[0], seconds=runs[0].seconds * 3.0)])
+    assert "beyond three standard deviations" in odd[0]
+    other = replace(runs[1], plan=replace(runs[1].plan, software="megatron-core"))
+    with pytest.raises(BadInput, match="expected one device and one software"):
+        anchored([runs[0], other])
+
+
+def test_an_anchor_of_another_system_is_refused(rows):
+    found, _ = anchored(slower(rows, 1.1))
+    one = run_of(rows[0])
+    for wrong, words in (
+        (replace(found, version=0), "anchor: version: 0: expected 1"),
+        (replace(found, device="b200-sxm"), "anchor: b200-sxm with fsdp-eager: expected h100-sxm"),
+    ):
+        plan = replace(one.plan, anchor=wrong)
+        with pytest.raises(BadInput, match=words):
+            fleet_of([(device(one.device), one.node, plan.devices)], plan)
