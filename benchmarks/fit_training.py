@@ -23,7 +23,7 @@ import numpy as np
 from hardplace.cost.layers.software import ON_ARRAY_SOFTWARE, ON_ARRAYS
 from hardplace.csv_table import parse
 from hardplace.errors import BadInput
-from hardplace.files import read_text, write
+from hardplace.files import read_text, write, write_text
 from hardplace.hardware.catalogue import device
 from hardplace.plans.anchoring import posterior
 from hardplace.plans.chain import LayerChain, of_shape, of_workload
@@ -74,6 +74,8 @@ WIDTHS = {  # by the least error with a source left out (--choose)
     "neuron": 2.0,
 }
 MANY, TRIES = 10, 40  # rows of a source to be anchored, random choices of runs
+LEFT_OUT = ROOT / "validation/training/left_out.md"
+ON_TPUS = ("2204.02311", "aws-neuron", "maxtext@")
 FEW = 3  # sources of a class below which all rows say how far off it can be
 GRID = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8)
 
@@ -436,6 +438,26 @@ def show(title: str, errors: Mapping[str, Sequence[float]], fitted_: Mapping[str
     print(f"{'mean of sources':62} {'':4} {mean_of_sources(fitted_):7.1%} {mean_of_sources(errors):8.1%}")
 
 
+def document(left: Mapping[str, Sequence[float]], own: Mapping[str, Sequence[float]]) -> str:
+    """Return the table of docs/validation.md: each source with and without itself in the fit."""
+    lines = [
+        "**Sources left out of the fit, calibration splits**",
+        "",
+        "| source | rows | fitted | left out | bias | worst |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for source, listed in left.items():
+        sizes, fitted_off = np.abs(listed), np.mean(np.abs(own[source]))
+        shares = f"{fitted_off:.1%} | {np.mean(sizes):.1%} | {np.mean(listed):+.1%} | {max(sizes):.1%}"
+        lines.append(f"| {source} | {len(listed)} | {shares} |")
+    count = sum(map(len, left.values()))
+    means = f"{mean_of_sources(own):.1%} | {mean_of_sources(left):.1%}"
+    gpus = {source: one for source, one in left.items() if not any(name in source for name in ON_TPUS)}
+    lines.append(f"| mean of the sources | {count} | {means} | | |")
+    lines.append(f"| mean of those on GPUs | {sum(map(len, gpus.values()))} | | {mean_of_sources(gpus):.1%} | | |")
+    return "\n".join([*lines, ""])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--without", default="", help="leave out the sources whose name contains this")
@@ -478,6 +500,7 @@ def main() -> None:
     if not asked.dry:
         write(OUT, as_file(known, rows, listed))
         write(SPREADS, sure)
+        write_text(LEFT_OUT, document(left, own))
 
 
 def _begin() -> dict[str, float]:

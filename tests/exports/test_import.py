@@ -115,7 +115,7 @@ def test_a_script_of_megatron(tmp_path):
         expert_overlap=False,
         fused_loss=False,
     )
-    assert found.sizes == {"layers": 32, "hidden": 4096, "heads": 32}
+    assert found.sizes == {"layers": 32, "hidden": 4096, "heads": 32, "experts": 0}
     assert found.notes == (
         "--moe-grouped-gemm: not in a plan; experts' products in one kernel: less time a step",
         "--some-new-thing: not known here; left out, whatever it would change",
@@ -270,6 +270,10 @@ def test_a_model_is_known_by_its_sizes(tmp_path):
     )
     done = CliRunner().invoke(app, ["import", str(path), "--out", str(tmp_path)])
     assert "--model: missing: expected a name" in str(done.exception)  # two Llamas have these sizes
+    path.write_text(path.read_text().replace("--lr 3e-4", "--lr 3e-4 --vocab-size 128256"))
+    done = CliRunner().invoke(app, ["import", str(path), "--out", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert read_plan(tmp_path / "plan.json").model == "llama3-70b"
     path.write_text(
         SCRIPT.replace("--num-layers 32", "--num-layers 40").replace("4096", "5120").replace(" 32\n", " 40\n")
     )

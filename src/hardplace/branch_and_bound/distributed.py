@@ -1,4 +1,4 @@
-"""A Dask cluster as the pool that does refinements (extra `distributed`)."""
+"""A Dask cluster as the pool of workers that does refinements (extra `distributed`; docs/distributed.md)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,13 @@ _LOOK_S = 2.0  # between two looks whether the scheduler is still there
 
 
 class Dask:
-    """The workers of a scheduler; a context manager. Workers may come and go; a lost one's work goes to another."""
+    """The workers of a Dask scheduler, as a context manager.
+
+    Workers may come and go; the work of a lost one goes to another.
+
+    Args:
+        address: Address of the scheduler, such as tcp://host:8786.
+    """
 
     def __init__(self, address: str) -> None:
         """Connect; BadInput if Dask is not installed or no scheduler answers at the address."""
@@ -53,12 +59,14 @@ class Dask:
         self._client.close(timeout=_LOOK_S)
 
     def take(self, work: bytes) -> None:
-        """Keep the work; every worker fetches it with its first refinement, from the scheduler or from another one."""
+        """Keep the pickled search; every worker fetches it with its first refinement, from the scheduler or another
+        worker.
+        """
         self._bytes = work
         self._work = None
 
     def submit(self, asked: RefinementRequest) -> Future:
-        """Hand out a refinement."""
+        """Submit a refinement to the cluster."""
         if not self._there():
             raise self._lost()
         if self._work is None or self._work.status in ("lost", "cancelled", "error"):
@@ -67,7 +75,11 @@ class Dask:
         return self._client.submit(_refined, self._work, code(), asked, pure=False)
 
     def result(self, handle: Future) -> Done[Any, Any, Any] | None:
-        """Wait for a refinement; None where its workers were lost."""
+        """Wait for a refinement and return its result; None where its workers were lost.
+
+        Raises:
+            BadInput: Where there are no workers any more.
+        """
         from distributed import CancelledError, KilledWorker
 
         said_s = time.monotonic()

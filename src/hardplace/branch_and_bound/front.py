@@ -1,4 +1,4 @@
-"""What a search has reached: the points that no other point beats in every objective."""
+"""Pareto front: what a search has reached and no other point beats in every objective."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ P = TypeVar("P")
 
 @dataclass(slots=True)
 class Front(Generic[P]):
-    """Points (scores, payload) of which none is at least as good as another in every score; more is better.
+    """Pareto front of points (scores, payload): none is at least as good as another in every score; more is better.
 
-    With one score it holds one point, the incumbent. No score is negative; one of 0 is a model that does not run on a
-    chip of a fleet, which any point matches.
+    With one score it holds one point, the incumbent. No score is negative; a score of 0 is a model that does not run on
+    a chip of a set, which any point matches.
+
+    Attributes:
+        points: The points, each with its scores and its payload.
     """
 
     points: list[tuple[Scores, P]] = field(default_factory=list)
@@ -27,14 +30,21 @@ class Front(Generic[P]):
     def excess(self, scores: Scores) -> float:
         """Return the least share by which some point must grow to be at least these scores; inf without points.
 
-        Not above e: some point, each score times 1 + e, is at least as good in every score. Negative where a point is
-        better in every score.
+        An excess of at most e means: some point, each score times 1 + e, is at least as good in every score. Negative
+        where a point is better in every score.
         """
         shares = (max(_share(a, b) for a, b in zip(scores, point, strict=True)) for point, _ in self.points)
         return min(shares, default=math.inf) - 1.0
 
     def excesses(self, scores: Floats) -> Floats:
-        """Return the excess of each column of scores, shape (objectives, candidates)."""
+        """Return the excess of each column of scores.
+
+        Args:
+            scores: Shape (objectives, candidates).
+
+        Returns:
+            Shape (candidates,).
+        """
         if not self.points:
             return np.full(scores.shape[1], np.inf)
         reached = np.array([point for point, _ in self.points])
@@ -43,7 +53,11 @@ class Front(Generic[P]):
         return np.asarray(shares.max(axis=1).min(axis=0) - 1.0)
 
     def offer(self, scores: Scores, payload: P) -> bool:
-        """Take a point unless one that is there is at least as good; drop those that it makes useless."""
+        """Add a point unless one at least as good is there, and drop the points that it dominates.
+
+        Returns:
+            Whether the point was added.
+        """
         if any(all(a >= b for a, b in zip(point, scores, strict=True)) for point, _ in self.points):
             return False
         left = [
@@ -56,7 +70,7 @@ class Front(Generic[P]):
 
     @property
     def best(self) -> float:
-        """The largest first score; 0 without points."""
+        """Return the largest first score; 0 without points."""
         return max((point[0] for point, _ in self.points), default=0.0)
 
 

@@ -1,9 +1,9 @@
-"""The one best-first loop: a heap of candidates by what they can reach at most, refined until none can matter.
+"""Best-first branch and bound: a heap of candidates by their bounds, refined until none can matter.
 
-A candidate has scores, one an objective, that nothing in it exceeds; more is better. What is reached is kept in a
-front (`branch_and_bound.front`), and a candidate matters as far as its scores exceed the front. The loop refines
+A candidate has scores, one for each objective, that nothing in it exceeds; more is better. What is reached is kept in a
+Pareto front (`branch_and_bound.front`), and a candidate matters as far as its scores exceed the front. The loop refines
 the one that exceeds it most; when that is no more than the gap, the front is the answer for everything
-(docs/model-search.md).
+(docs/model-search.md). It serves `design` and `shaping.joint`; `plans` has heaps of its own.
 """
 
 from __future__ import annotations
@@ -30,28 +30,33 @@ AHEAD = 8  # refinements under way at most; the answer depends on it, so it is t
 
 
 class TimeUp(Exception):
-    """The time of a search is over; raised inside a refinement, whose candidate then stays as it was."""
+    """The time limit of a search has passed; raised inside a refinement, whose candidate then stays as it was."""
 
 
 @dataclass(slots=True)
 class Deadline:
-    """When a search that started at start_s (perf_counter) has to end; limit_s None: never."""
+    """When a search has to end.
+
+    Attributes:
+        limit_s: Seconds from the start; None: never.
+        start_s: Start, on the clock of time.perf_counter.
+    """
 
     limit_s: float | None = None
     start_s: float = field(default_factory=time.perf_counter)
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds since the start."""
+        """Return the seconds since the start."""
         return time.perf_counter() - self.start_s
 
     @property
     def over(self) -> bool:
-        """Whether the time is over."""
+        """Return whether the time limit has passed."""
         return self.limit_s is not None and self.elapsed_s > self.limit_s
 
     def check(self) -> None:
-        """Raise TimeUp if the time is over."""
+        """Raise TimeUp if the time limit has passed."""
         if self.over:
             raise TimeUp
 
@@ -60,7 +65,7 @@ class Evaluator(Protocol[J, R_co]):
     """Does exact evaluations; jobs and outcomes are plain data, and an outcome depends on its job alone."""
 
     def evaluate(self, job: J) -> R_co:
-        """Return the outcome of a job."""
+        """Evaluate a job exactly and return its outcome."""
 
     def steps(self, problem: Problem[C, J, Any]) -> Steps[C, J, R_co]:
         """Return where the refinements of a problem are done."""
@@ -68,7 +73,15 @@ class Evaluator(Protocol[J, R_co]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done(Generic[C, J_co, R_co]):
-    """A refinement: what is left of a candidate (None: no more can be learned), points offered, counts; its job."""
+    """The result of a refinement.
+
+    Attributes:
+        left: Candidates that it leaves, with their scores; None in place of one: no more can be learned.
+        offers: Points reached, for the front.
+        tally: Counts that it made.
+        job: Exact evaluation that it needed, if any.
+        outcome: Outcome of that.
+    """
 
     left: tuple[tuple[Scores, C | None], ...]
     offers: tuple[tuple[Scores, Any], ...]
@@ -78,45 +91,56 @@ class Done(Generic[C, J_co, R_co]):
 
 
 class Steps(Protocol[C, J_co, R_co]):
-    """Does refinements. THE seam for processes and clusters.
+    """Does refinements, here or on workers: the interface of the loop to processes and clusters.
 
-    The loop starts up to AHEAD refinements, each with what was reached when it started, and takes their results in
-    the order in which it started them. So what it does next depends on results alone, never on which was ready first,
-    and the answer is the same to the last bit wherever they are done.
+    The loop starts up to AHEAD refinements, each with what was reached when it started, and takes their results in the
+    order in which it started them. So what it does next depends on results alone, never on which was ready first, and
+    the answer is the same to the last bit wherever they are done.
     """
 
     def start(self, number: int, candidate: C, reached: tuple[Scores, ...]) -> None:
-        """Begin a refinement, or keep it until its result is asked for."""
+        """Begin a refinement, or keep it until its result is asked for.
+
+        Args:
+            number: Number by which its result is asked for.
+            candidate: What to refine.
+            reached: Scores of the front at this moment.
+        """
 
     def finish(self, number: int) -> Done[C, J_co, R_co]:
-        """Return the result of a refinement."""
+        """Wait for a refinement and return its result."""
 
     def drop(self, number: int) -> None:
-        """Forget a refinement whose result nobody will ask for."""
+        """Drop a refinement whose result is not needed."""
 
 
 class Problem(Protocol[C, J_co, R_contra]):
-    """What is searched. Scores of what refine returns need not be below the candidate's own: the loop cuts them.
+    """What is searched: roots, and how candidates are refined.
 
-    front: what refine may take as reached, and offers to; it is a copy while a refinement is done.
+    Scores of what `refine` returns need not be below the candidate's own: the loop cuts them.
+
+    Attributes:
+        front: Front that `refine` may prune against and offers to; a copy while a refinement is done.
     """
 
     front: Front[Any]
 
     def roots(self) -> Iterable[tuple[Scores, C]]:
-        """Return candidates that hold everything, with their scores."""
+        """Return candidates that together hold everything, with their scores."""
 
     def job(self, candidate: C) -> J_co | None:
-        """Return the exact evaluation that refining this candidate needs, if any."""
+        """Return the exact evaluation that refining a candidate needs, if any."""
 
     def refine(self, candidate: C, outcome: R_contra | None) -> Iterable[tuple[Scores, C | None]]:
-        """Return what is left of a candidate (None: no more can be learned of it); may offer to the front."""
+        """Refine a candidate: return what is left of it (None: no more can be learned), and offer points to the
+        front.
+        """
 
     def discard(self, candidate: C) -> None:
-        """Count a candidate that is left unrefined."""
+        """Count a candidate that is pruned without being refined."""
 
     def tally(self) -> Any:
-        """Return the counts since the last call, which begin anew."""
+        """Return the counts since the last call, and reset them."""
 
     def add(self, tally: Any) -> None:
         """Add counts that a refinement made elsewhere."""
@@ -124,8 +148,15 @@ class Problem(Protocol[C, J_co, R_contra]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """How the loop ended. excess: by what share anything can exceed the front; inf if the front is empty, 0 where
-    that is because nothing is possible."""
+    """How the loop ended.
+
+    Attributes:
+        stop: Why.
+        excess: Share by which anything can exceed the front at most; inf if the front is empty, 0 where that is because
+            nothing is possible.
+        evaluations: Number of exact evaluations.
+        progress: Incumbent and bound over time.
+    """
 
     stop: Stop
     excess: float
@@ -134,9 +165,9 @@ class Ended:
 
 
 class Loop(Generic[C, P]):
-    """One search: what is open, what is being refined, the front, and where refinements are done.
+    """One run of branch and bound: open candidates, refinements under way, the front.
 
-    deadline: when the time of ends is up, or that of what the search is a part of.
+    The deadline is that of its stopping rule, or of the search that it is a part of.
     """
 
     def __init__(
@@ -159,7 +190,7 @@ class Loop(Generic[C, P]):
         self._progress: list[Progress] = []
 
     def run(self) -> Ended:
-        """Refine candidates, the most promising first, until nothing matters or a limit or an interrupt comes."""
+        """Refine candidates, the most promising first, until no one matters, or a limit or an interrupt comes."""
         excess, stop, whole = math.inf, Stop.INTERRUPTED, False
         try:
             roots = list(self._problem.roots())

@@ -19,7 +19,7 @@ _CLOSING_S = 5.0  # for a pool's thread to notice that its processes have ended
 
 
 class Processes:
-    """Processes that do refinements (search.steps.Pool); a context manager."""
+    """A pool of processes on this machine that do refinements (`branch_and_bound.steps.Pool`), as a context manager."""
 
     def __init__(self, workers: int) -> None:
         self._workers = workers
@@ -33,12 +33,12 @@ class Processes:
         self._close()
 
     def take(self, work: bytes) -> None:
-        """Start processes that have the work from their start."""
+        """Start processes that hold the pickled search from their start."""
         self._close()
         self._work = work
 
     def submit(self, asked: RefinementRequest) -> Future[Done[Any, Any, Any]]:
-        """Hand out a refinement, to new processes if one was lost: a lost one breaks the whole pool."""
+        """Submit a refinement, to new processes if one was lost: a lost one breaks the whole pool."""
         try:
             return self._submitted(asked)
         except (BrokenProcessPool, ValueError, OSError):
@@ -61,7 +61,7 @@ class Processes:
         return self._pool
 
     def result(self, handle: Future[Done[Any, Any, Any]]) -> Done[Any, Any, Any] | None:
-        """Wait for a refinement; None where a process was lost, with all that was handed out."""
+        """Wait for a refinement and return its result; None where a process was lost, with all that was submitted."""
         try:
             return handle.result()
         except BrokenProcessPool:
@@ -84,7 +84,7 @@ class Processes:
 
 @lru_cache(maxsize=1)
 def opened(work: bytes) -> tuple[Problem[Any, Any, Any], Evaluator[Any, Any]]:
-    """Return the problem and the evaluator of a search; kept, as is what they remember of earlier refinements."""
+    """Return the problem and the evaluator of a pickled search; both are kept, as is what they remember."""
     problem, evaluator = pickle.loads(work)
     return problem, evaluator
 

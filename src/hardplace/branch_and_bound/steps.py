@@ -13,7 +13,13 @@ LOSSES = 5  # workers lost in a row on one refinement before the search gives up
 
 
 class RefinementRequest(NamedTuple):
-    """One refinement: a candidate, what was reached when it was chosen, the outcome of its job if that is known."""
+    """One refinement to do.
+
+    Attributes:
+        candidate: What to refine.
+        reached: Scores of the front when it was chosen.
+        known: Outcome of its job, if that is known.
+    """
 
     candidate: Any
     reached: tuple[Scores, ...]
@@ -25,7 +31,9 @@ J_contra = TypeVar("J_contra", contravariant=True)
 
 
 def step(problem: Problem[C, J, R], evaluator: Evaluator[J, R], asked: RefinementRequest) -> Done[C, J, R]:
-    """Refine a candidate; the result depends on what is asked alone. The problem's front and counts stay."""
+    """Refine a candidate; the result depends on the request alone, and the problem's front and counts stay as they
+    are.
+    """
     candidate, reached, known = asked
     front, tally = problem.front, problem.tally()
     problem.front = Front([(scores, None) for scores in reached])
@@ -41,62 +49,68 @@ def step(problem: Problem[C, J, R], evaluator: Evaluator[J, R], asked: Refinemen
 
 
 class Here(Generic[C, J, R]):
-    """Steps (search.loop) in this process, each done when its result is asked for; dropped ones are never done."""
+    """Refinements in this process (`loop.Steps`), each done when its result is asked for; dropped ones are never
+    done.
+    """
 
     def __init__(self, problem: Problem[C, J, R], evaluator: Evaluator[J, R]) -> None:
         self._problem, self._evaluator = problem, evaluator
         self._begun: dict[int, RefinementRequest] = {}
 
     def start(self, number: int, candidate: C, reached: tuple[Scores, ...]) -> None:
-        """Keep a refinement."""
+        """Keep a refinement until its result is asked for."""
         self._begun[number] = RefinementRequest(candidate, reached, None)
 
     def finish(self, number: int) -> Done[C, J, R]:
-        """Do it."""
+        """Do a refinement and return its result."""
         done: Done[C, J, R] = step(self._problem, self._evaluator, self._begun[number])
         self._begun.pop(number, None)
         return done
 
     def drop(self, number: int) -> None:
-        """Forget it."""
+        """Drop a refinement."""
         self._begun.pop(number, None)
 
 
 class Handle(Protocol):
-    """A refinement that was handed out."""
+    """A refinement that was submitted."""
 
     def cancel(self) -> object:
-        """Forget it unless it has begun."""
+        """Cancel it unless it has begun."""
 
 
 H = TypeVar("H", bound=Handle)
 
 
 class Pool(Protocol[H]):
-    """Workers. A lost worker's refinement is done by another."""
+    """A pool of workers; the refinement of a lost worker is done by another."""
 
     def take(self, work: bytes) -> None:
         """Give every worker, also those that come later, the pickled (problem, evaluator) of a search."""
 
     def submit(self, asked: RefinementRequest) -> H:
-        """Hand out a refinement."""
+        """Submit a refinement."""
 
     def result(self, handle: H) -> Done[Any, Any, Any] | None:
-        """Wait for it; None: its worker was lost, hand it out again. BadInput if there are no workers any more."""
+        """Wait for a refinement and return its result; None: its worker was lost, submit it again.
+
+        Raises:
+            BadInput: Where there are no workers any more.
+        """
 
 
 class Outcomes(Protocol[J_contra, R]):
-    """Outcomes that are kept."""
+    """A store of outcomes of exact evaluations, such as a journal."""
 
     def get(self, job: J_contra) -> R | None:
         """Return the outcome of a job if it is there."""
 
     def put(self, job: J_contra, outcome: R) -> None:
-        """Keep it."""
+        """Store the outcome of a job."""
 
 
 class Elsewhere(Generic[C, J, R, H]):
-    """Steps (search.loop) on a pool; outcomes of jobs are kept here, as soon as they come."""
+    """Refinements on a pool (`loop.Steps`); outcomes of jobs are stored here, as soon as they come."""
 
     def __init__(
         self, problem: Problem[C, J, R], evaluator: Evaluator[J, R], pool: Pool[H], kept: Outcomes[J, R]
@@ -106,13 +120,13 @@ class Elsewhere(Generic[C, J, R, H]):
         pool.take(pickle.dumps((problem, evaluator)))
 
     def start(self, number: int, candidate: C, reached: tuple[Scores, ...]) -> None:
-        """Hand out a refinement."""
+        """Submit a refinement."""
         job = self._problem.job(candidate)
         asked = RefinementRequest(candidate, reached, None if job is None else self._kept.get(job))
         self._out[number] = asked, self._pool.submit(asked)
 
     def finish(self, number: int) -> Done[C, J, R]:
-        """Wait for it, handing it out again while its workers are lost."""
+        """Wait for a refinement, submitting it again while its workers are lost, and return its result."""
         for _ in range(LOSSES):
             asked, handle = self._out[number]
             done = self._pool.result(handle)
@@ -128,7 +142,7 @@ class Elsewhere(Generic[C, J, R, H]):
         )
 
     def drop(self, number: int) -> None:
-        """Forget it."""
+        """Cancel a refinement."""
         _, handle = self._out.pop(number, (None, None))
         if handle is not None:  # an interrupt may have come before it was handed out
             handle.cancel()

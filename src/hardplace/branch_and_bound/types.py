@@ -1,4 +1,4 @@
-"""TODO."""
+"""Nouns of branch and bound: when a search may stop, why it stopped, and how far it is."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from enum import StrEnum
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoppingRule:
-    """When a search may stop: at a relative gap (0.01: nothing in the space is more than 1 % better), after so many
-    wall seconds, after so many exact evaluations (None: no such limit).
+    """When a search may stop.
 
-    exhaustive: it evaluates every candidate, of `design.search.exhaustive.MOST` at most, to the end instead.
+    Attributes:
+        gap: Relative gap; 0.01: no candidate of the space is more than 1 % better.
+        limit_s: Wall-clock seconds; None: no limit.
+        evaluations: Number of exact evaluations; None: no limit.
+        exhaustive: Evaluate every candidate to the end instead, of `design.search.exhaustive.MOST` at most.
     """
 
     gap: float
@@ -24,7 +27,7 @@ ONE_PERCENT = StoppingRule(gap=0.01)
 
 
 class Stop(StrEnum):
-    """Why the search ended."""
+    """Why a search stopped."""
 
     GAP = "gap reached"
     OPTIMAL = "optimal"
@@ -39,7 +42,13 @@ LIMITS = (Stop.SECONDS, Stop.EVALUATIONS, Stop.INTERRUPTED)  # what ends a searc
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """Incumbent (0: none yet) and bound of the objective at a moment of the search; more is better."""
+    """Incumbent and bound of the objective at a moment of the search; more is better.
+
+    Attributes:
+        seconds: Seconds since the start.
+        score: Score of the incumbent; 0: none yet.
+        bound: Upper bound on the score of every candidate.
+    """
 
     seconds: float
     score: float
@@ -48,6 +57,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finishing(Progress):
-    """What is still done after the search, with its incumbent and bound: what to compare with, the page's chips."""
+    """Progress after the search proper: plans to compare with and the page's chips are still being evaluated.
+
+    Attributes:
+        doing: What is being done, in words.
+    """
 
     doing: str

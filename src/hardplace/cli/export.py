@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 @app.command()
 @click.argument("path", metavar="PLAN", required=False, type=click.Path(dir_okay=False, path_type=Path))
 @click.option(
-    "--to", "target", metavar="TARGET", help="megatron, torchtitan, deepspeed, accelerate, maxtext, ..., or chakra."
+    "--to",
+    "target",
+    metavar="TARGET",
+    help="megatron, torchtitan, deepspeed, accelerate, maxtext, ..., chakra, scalesim.",
 )
 @click.option("--list", "listed", is_flag=True, help="List the targets: versions, and what checks the files.")
 @click.option("--nearest", is_flag=True, help="Where TARGET cannot run the plan, export the nearest one that it can.")
@@ -53,6 +56,7 @@ def export(
     hardplace export hardplace-out/llama2-7b/plan.json --to megatron
     hardplace export hardplace-out/llama2-7b/plan.json --to torchtitan --nearest
     hardplace export hardplace-out/llama2-7b/plan.json --to chakra     one step, a trace a rank, for ASTRA-sim
+    hardplace export llama2-7b --to scalesim --device tpu-v4           a model's products on one array of a chip
     """
     from hardplace.api import load
     from hardplace.exports.export import exported, refused_model
@@ -65,6 +69,9 @@ def export(
         return
     if path is None or target is None:
         raise BadInput("export: expected PLAN and --to TARGET, or --list")
+    if target == "scalesim":
+        _scalesim(str(path), devices, out)
+        return
     if target == "chakra":
         _chakra(path, model, devices, nodes, out)
         return
@@ -83,6 +90,23 @@ def export(
         write_text(folder / file.name, file.text)
     say(f"written: {', '.join(str(folder / file.name) for file in found.files)}")
     say(f"start it with: {found.command.replace('bash ', f'bash {folder}/')}")
+
+
+def _scalesim(model: str, devices: tuple[str, ...], out: Path | None) -> None:
+    """Write a model's products on one array of a chip for SCALE-Sim."""
+    from hardplace.api import load
+    from hardplace.exports.scalesim import scalesim_files
+    from hardplace.files import write_text
+    from hardplace.hardware.sheet import find
+
+    if len(devices) != 1:
+        raise BadInput("export: --to scalesim: expected MODEL in place of PLAN, and one --device, a chip with arrays")
+    workload = load(model)
+    files = scalesim_files(find(devices[0]), workload)
+    folder = folders.folder_of(f"{workload.name}-scalesim", out)
+    for file in files:
+        write_text(folder / file.name, file.text)
+    say(f"written: {', '.join(str(folder / file.name) for file in files)}")
 
 
 def _chakra(path: Path, model: str | None, devices: tuple[str, ...], nodes: tuple[str, ...], out: Path | None) -> None:

@@ -83,7 +83,7 @@ def _model(path: Path, sizes: Mapping[str, int]) -> str:
     """Return the model of the catalogue that has the sizes of a file; BadInput where they do not say which."""
     from hardplace.exports.importers.read import model_of_sizes
 
-    found = model_of_sizes(*(sizes.get(name, 0) for name in ("layers", "hidden", "heads")))
+    found = model_of_sizes(sizes)
     if not found:
         raise BadInput("model", "missing", f"a name or a Workload file: {path} does not say which model it trains")
     return found

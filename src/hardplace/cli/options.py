@@ -147,3 +147,10 @@ calibrated = click.option(
     type=click.Path(dir_okay=False, path_type=Path),
     help="What `anchor` wrote of measured steps of your system.",
 )
+headroom = click.option(
+    "--headroom",
+    type=_Finite(min=0, max=1, max_open=True),
+    default=0.0,
+    show_default=True,
+    help="Share of each device's memory to keep free.",
+)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 @click.option("--top", type=click.IntRange(min=1, max=1000), default=10, show_default=True, help="Plans to find.")
 @options.software
 @options.calibrated
+@options.headroom
 @options.gap("Stop when no plan can have more samples/s than the best by more than this share.", 0.0)
 @options.seconds("Stop after this many seconds.")
 @options.trace_file
@@ -54,6 +55,7 @@ def place(
     top: int,
     software: str | None,
     calibrated: Path | None,
+    headroom: float,
     gap: float,
     limit_s: float | None,
     trace_path: Path | None,
@@ -75,7 +77,7 @@ def place(
     optimizer adamw, gradient fp32, offload, overlap, flash, fragmentation, reserve_bytes. All of these can be fixed.
     """
     from hardplace import api
-    from hardplace.cli.calibrated import held_to
+    from hardplace.cli.calibrated import held_to, kept_free
     from hardplace.cli.planned import planned_run, write_step_trace
     from hardplace.files import write, write_text
     from hardplace.plans.infeasible import PlanInfeasible
@@ -84,9 +86,10 @@ def place(
 
     folders.check_writable(out)
     with _watching() as watch:
+        held = kept_free(headroom, device, software) | fixed(fixes) | held_to(software, calibrated)
         found = api.place(
-            model, device, devices, batch=batch, node=node, fixed=fixed(fixes) | held_to(software, calibrated),
-            top=top, gap=gap, seconds=limit_s, trainer=trainer, watch=watch,
+            model, device, devices, batch=batch, node=node, fixed=held, top=top, gap=gap, seconds=limit_s,
+            trainer=trainer, watch=watch,
         )  # fmt: skip
     if isinstance(found, PlanInfeasible):
         say_json(found.envelope()) if as_json else show_short(found)

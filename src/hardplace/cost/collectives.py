@@ -1,4 +1,4 @@
-"""Collectives on network levels by algorithm, the best one taken (docs/model-cost.md, "Collectives").
+"""Seconds of collectives on network levels, by the fastest algorithm (docs/model-cost.md, "Collectives").
 
 Every algorithm is steps, each with the latency of its level, and bytes through the busiest link of a level. Sources:
 Thakur, Rabenseifner, Gropp 2005 (ring, recursive halving and doubling); Sanders, Speck, Traeff 2009 (double tree);
@@ -20,7 +20,12 @@ _HALVES = {Collective.ALL_GATHER: 1, Collective.REDUCE_SCATTER: 1, Collective.AL
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LevelPart:
-    """The members of a group at one level: how many meet there, and over what."""
+    """The members of a process group at one network level.
+
+    Attributes:
+        members: How many meet there.
+        level: The level.
+    """
 
     members: int
     level: NetworkLevel
@@ -28,19 +33,30 @@ class LevelPart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CollectiveCost:
-    """Seconds of latency, and of bytes on the busiest link."""
+    """Cost of a collective.
+
+    Attributes:
+        latency_s: Seconds of latency.
+        transfer_s: Seconds of the bytes on the busiest link.
+    """
 
     latency_s: float
     transfer_s: float
 
     def seconds(self, calibration: Calibration) -> float:
-        """Return seconds as a library reaches them."""
+        """Return the seconds as a communication library reaches them."""
         pipelined_s = (math.sqrt(self.transfer_s) + math.sqrt(calibration.fill_s)) ** 2
         return calibration.launch_s + self.latency_s + pipelined_s
 
 
 def parts(cluster: Cluster, group: int, stride: int) -> tuple[LevelPart, ...]:
-    """Return the levels, inside out, on which the members of a group meet that are `stride` devices apart."""
+    """Return the network levels, inside out, on which the members of a process group meet.
+
+    Args:
+        cluster: The network.
+        group: Number of members.
+        stride: Devices from one member to the next.
+    """
     found = []
     left, reach = group, stride
     for level in cluster.levels:
@@ -187,9 +203,15 @@ def algorithms(
     tensor_bytes: float,
     calibration: Calibration = IDEAL,
 ) -> dict[str, CollectiveCost]:
-    """Return the cost of every algorithm for a tensor of so many bytes, by name; empty for a group of one.
+    """Return the cost of every algorithm for a tensor, by name; empty for a group of one.
 
-    stride: devices from one member to the next. tensor_bytes: as `Collective` defines it.
+    Args:
+        cluster: The network.
+        collective: Kind of collective.
+        group: Number of members.
+        stride: Devices from one member to the next.
+        tensor_bytes: Bytes of the tensor, as `Collective` defines it.
+        calibration: What a library adds to the links.
     """
     found = parts(cluster, group, stride)
     if not found:
@@ -213,14 +235,16 @@ def collective_s(
     tensor_bytes: float,
     calibration: Calibration = IDEAL,
 ) -> float:
-    """Return seconds of a collective by its fastest algorithm; 0 for a group of one."""
+    """Return the seconds of a collective by its fastest algorithm; 0 for a group of one. Arguments as for
+    `algorithms`.
+    """
     costs = algorithms(cluster, collective, group, stride, tensor_bytes, calibration).values()
     return min((cost.seconds(calibration) for cost in costs), default=0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ring:
-    """A group of ranks: how many, and devices from one to the next."""
+    """A process group: number of members, and devices from one to the next."""
 
     members: int
     stride: int

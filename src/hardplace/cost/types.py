@@ -55,10 +55,13 @@ class Algorithm(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """What a communication library adds to the links: a call's seconds before anything moves, and how long its
-    pipeline takes to fill.
+    """What a communication library adds to the links.
 
     A transfer of t seconds takes (sqrt(t) + sqrt(fill_s))^2: the best chunk of a pipeline with fill_s of latency.
+
+    Attributes:
+        launch_s: Seconds of a call before anything moves.
+        fill_s: Seconds that its pipeline takes to fill.
     """
 
     launch_s: float = 0.0
@@ -67,9 +70,14 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matmul:
-    """batch independent products of an (m x k) and a (k x n) matrix.
+    """A batch of independent products of an (m x k) and a (k x n) matrix.
 
-    left_words: distinct words of one left operand in memory where it is not m k (an unfolded convolution); 0: m k.
+    Attributes:
+        batch: Number of products.
+        m: Rows of the result.
+        n: Columns of the result.
+        k: Depth of the sum.
+        left_words: Distinct words of one left operand in memory where it is not m k (an unfolded convolution); 0: m k.
     """
 
     batch: int
@@ -80,17 +88,20 @@ class Matmul:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates."""
+        """Return the multiply-accumulates."""
         return self.batch * self.m * self.n * self.k
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fusion:
-    """Which operators run as one kernel.
+    """Rules of which operators run as one kernel.
 
-    chains: vector operators joined by dataflow; epilogues: a product with the element-wise chain that alone reads it;
-    flash: attention as one kernel with nothing quadratic in memory, else products and softmax apart. only_successor:
-    PHAZE's rules instead of chains and epilogues, an operator with its only successor.
+    Attributes:
+        name: Name of the rules.
+        chains: Vector operators joined by dataflow are one kernel.
+        epilogues: A product and the element-wise chain that alone reads it are one kernel.
+        flash: Attention is one kernel with nothing quadratic in memory, else products and softmax apart.
+        only_successor: PHAZE's rules instead of chains and epilogues: an operator with its only successor.
     """
 
     name: str
@@ -102,10 +113,15 @@ class Fusion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reuse:
-    """What an attention kernel streams again and again: the keys and values of each of `heads` (batch x heads).
+    """What an attention kernel streams again and again: the keys and values of each head.
 
-    While resident_bytes (of one head) fit the buffer they are read once; otherwise once for each block of queries
-    that fits, at row_bytes a query.
+    While the bytes of one head fit the buffer they are read once; otherwise once for each block of queries that fits.
+
+    Attributes:
+        heads: batch x heads.
+        queries: Queries of a head.
+        row_bytes: Bytes in the buffer of a query.
+        resident_bytes: Keys and values of one head.
     """
 
     heads: int
@@ -116,13 +132,22 @@ class Reuse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kernel:
-    """Operators that run as one: matmuls on tensor cores, lane-cycles on vector cores, bytes from and to memory.
+    """Operators that run as one kernel: matmuls on tensor cores, lane-cycles on vector cores, bytes from and to memory.
 
-    tiled: the operands of the matmuls go through memory as the buffer's tiling has it, and stream_bytes is what
-    comes on top; otherwise stream_bytes is all (for attention, with keys and values read once, see reuse).
-    reductions: steps of the chain that reduce over elements; each ends with a tree over the lanes of a core.
-    collective, collective_bytes: what the tensor-parallel group does, and the whole tensor's bytes (`Collective`).
-    operators: which of the layer's recorded operators it runs.
+    Attributes:
+        name: Name of the kernel.
+        engine: What runs it.
+        matmuls: Matrix products.
+        tiled: Whether operands of the matmuls go through memory as the buffer's tiling has it; stream_bytes is then
+            what comes on top, otherwise it is all (for attention, with keys and values read once, see reuse).
+        reuse: Keys and values that are streamed again.
+        lane_cycles: Cycles of vector lanes.
+        reductions: Steps of the chain that reduce over elements; each ends with a tree over the lanes of a core.
+        stream_bytes: Bytes read from and written to memory.
+        collective: What the tensor-parallel group does.
+        collective_bytes: Bytes of the whole tensor of that (`Collective`).
+        predecessors: Kernels that it waits for.
+        operators: Which of the layer's recorded operators it runs.
     """
 
     name: str
@@ -150,7 +175,12 @@ class KernelGraph:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelTimes:
-    """Seconds of each kernel on each chip, shape (kernels, chips): on one core of its kind, and on all of them."""
+    """Seconds of each kernel on each chip, shape (kernels, chips).
+
+    Attributes:
+        single_s: On one core of its kind.
+        whole_s: On all cores of the chip.
+    """
 
     single_s: Floats
     whole_s: Floats
@@ -158,8 +188,16 @@ class KernelTimes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelLevels:
-    """What bounds each kernel on each whole chip, shape (kernels, chips): seconds of arrays, lanes, memory and shared
-    buffer, and the bytes through memory and out of the shared buffer."""
+    """What bounds each kernel on each whole chip, shape (kernels, chips).
+
+    Attributes:
+        array_s: Seconds of the arrays.
+        lane_s: Seconds of the vector lanes.
+        memory_s: Seconds of the memory.
+        buffer_s: Seconds of the shared buffer.
+        memory_bytes: Bytes through memory.
+        buffer_bytes: Bytes out of the shared buffer.
+    """
 
     array_s: Floats
     lane_s: Floats

@@ -1,4 +1,4 @@
-"""From a question about one model to its answer: the search, the plans to compare with, the chips that were seen."""
+"""From a question about one model to its answer: the search, the baselines, the chips of the page."""
 
 from __future__ import annotations
 
@@ -45,9 +45,15 @@ def answer(
 ) -> DesignResult | Infeasible:
     """Return the best chip and plan of a question with its certificate, or what every candidate lacks.
 
-    evaluator: where exact evaluations are done (None: in this process). report: called with the incumbent and the
-    bound as they move. An interrupt (KeyboardInterrupt) ends the search with the best answer so far; it is raised
-    again if there is none yet.
+    Args:
+        question: The question.
+        ends: When to stop.
+        report: Called with incumbent and bound as they move.
+        evaluator: Where exact evaluations are done; None: in this process.
+
+    Raises:
+        KeyboardInterrupt: For an interrupt before a first plan; a later one ends the search with the best answer so
+            far.
     """
     evaluator = evaluator or in_process(question, ends.gap)
     search = DesignSearch(question=question, ends=ends, report=report, evaluator=evaluator)
@@ -82,7 +88,7 @@ def frontier(
     report: Callable[[Progress], None] | None = None,
     evaluator: ChipEvaluator | None = None,
 ) -> ParetoResult | Infeasible:
-    """Return the frontier of a question with several objectives; arguments as for `answer`."""
+    """Return the Pareto front of a question with several objectives; arguments as for `answer`."""
     search = DesignSearch(question=question, ends=ends, report=report, evaluator=evaluator)
     found = explored(search)
     if isinstance(found, Infeasible):
@@ -117,7 +123,7 @@ def frontier(
 
 
 def explored(search: DesignSearch) -> SearchOutcome | Infeasible:
-    """Return what a search reached, or what every candidate lacks; too_early is raised if it ended before either."""
+    """Return what a search reached, or what every candidate lacks; `too_early` is raised if it ended before either."""
     short = search.shortage()
     if short is not None:
         return short
@@ -140,7 +146,7 @@ def explored(search: DesignSearch) -> SearchOutcome | Infeasible:
 
 
 def undecided(question: Question) -> BadInput:
-    """Return what to raise where no plan was reached within the limit of a step, and none is ruled out."""
+    """Return the error where no plan was reached within the limit on the step, and none is ruled out."""
     return BadInput(
         f"search: a step of {format_quantity(question.budget.step_s or 0.0, 's', 6)}: no plan that fast was found,"
         " and a chip that could be is not ruled out, since its schedules are not solved to the end; expected a limit "
@@ -149,7 +155,7 @@ def undecided(question: Question) -> BadInput:
 
 
 def too_early(stop: Stop, what: str) -> KeyboardInterrupt | BadInput:
-    """Return what to raise where a search ended before something: the interrupt again, or which limit ended it."""
+    """Return the error where a search ended before something: the interrupt again, or which limit ended it."""
     if stop is Stop.INTERRUPTED:
         return KeyboardInterrupt()
     return BadInput(f"search: {stop.value} before {what}; expected more of it")

@@ -1,4 +1,4 @@
-"""The best few chips of a frontier for several models, and which model runs where."""
+"""The best set of a few chips for several models, and which model runs where."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ from hardplace.ndtypes import Floats
 
 
 def partitions(count: int, parts: int) -> Iterator[tuple[int, ...]]:
-    """Yield every way to put `count` models into at most `parts` groups: the group of each, numbered as they come.
+    """Yield every partition of models into groups.
+
+    Args:
+        count: Number of models.
+        parts: Number of groups at most.
+
+    Yields:
+        The group of each model, numbered as they come.
 
     >>> list(partitions(3, 2))
     [(0, 0, 0), (0, 0, 1), (0, 1, 0), (0, 1, 1)]
@@ -29,10 +36,14 @@ def partitions(count: int, parts: int) -> Iterator[tuple[int, ...]]:
 
 
 def best_chip_set(goal: Goal, values: Floats) -> tuple[float, tuple[int, ...]]:
-    """Return the best score of a fleet and the chip of each model. values: (chips, models), each over its own best.
+    """Return the best combined score of a set of chips, and the chip of each model.
 
-    A fleet divides the models into groups, each on the chip that is best for it; every division is tried. A value of 0
-    is a model that does not run on a chip; the score is 0 where no fleet takes every model.
+    A set divides the models into groups, each on the chip that is best for it; every division is tried. The score is 0
+    where no set takes every model.
+
+    Args:
+        goal: Number of chips, and how scores become one.
+        values: Scores over those of own best chips, shape (chips, models); 0: the model does not run on the chip.
     """
     weights = np.array(goal.weights) / sum(goal.weights)
     raw = values * np.array(goal.norms) if goal.combine is Combine.ARITHMETIC else values

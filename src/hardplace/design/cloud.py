@@ -18,10 +18,10 @@ _HURRIED = 1_500  # where the search has a time limit: all of PHAZE's space take
 
 
 def cloud(search: DesignSearch, section: int, best: Evaluation) -> Cloud:
-    """Return the chips of the answer's section within the limits with its plan held fixed: what list schedules reach.
+    """Return the chips of the answer's section within the limits, its plan held fixed, with what list schedules reach.
 
-    All of a small space; of a large one, and where the search has a time limit, an even random choice, always the same
-    one, and the answer.
+    All chips of a small space; of a large one, and where the search has a time limit, a random choice with a fixed
+    seed, and the answer.
     """
     scoring = search.scoring
     places = _places(search, best)

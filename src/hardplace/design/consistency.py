@@ -1,4 +1,4 @@
-"""An answer held against itself before it is given: what cannot be true together is an error, not an answer."""
+"""Consistency of an answer, checked before it is given: what cannot be true together is an error, not an answer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NOISE = 1e-6  # relative: far above what rounding leaves, far below what anybod
 
 
 def contradictions(evaluation: Evaluation) -> Iterator[str]:
-    """Yield what within an evaluation cannot be true together, a line each."""
+    """Yield the contradictions within an evaluation, one line each."""
     plan, family, speed = evaluation.placement, evaluation.family, evaluation.samples_per_s
     samples = plan.data_parallel * plan.micro_batches_per_replica * family.micro_batch
     if not _alike(speed * plan.batch_s, samples):
@@ -34,9 +34,15 @@ def contradictions(evaluation: Evaluation) -> Iterator[str]:
 
 
 def check_answer(question: Question, evaluations: tuple[Evaluation, ...], *, gap: float) -> None:
-    """Raise Contradiction for an answer that contradicts itself, its question or its limits.
+    """Check an answer against itself, its question and its limits.
 
-    gap: bound / score - 1 as it was found; below 0 the answer exceeds what was proven.
+    Args:
+        question: The question.
+        evaluations: The evaluations of the answer.
+        gap: bound / score - 1 as it was found; below 0 the answer exceeds what was proven.
+
+    Raises:
+        Contradiction: One line that says what contradicts what.
     """
     batch, devices, budget = question.setting.batch_samples, question.setting.cluster.devices, question.budget
     what = ", ".join(one.name for one in question.workloads)

@@ -1,4 +1,4 @@
-"""What a run was asked, as flat fields that two runs can be compared by."""
+"""Fingerprint of a question: flat fields by which two runs are compared."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ Fingerprint = dict[str, Any]  # field, e.g. setting.clock_hz, -> a JSON scalar
 
 
 def asked(question: Question, **limits: float | None) -> Fingerprint:
-    """Return every field of a question, of the limits that change its evaluations, and what computes them.
+    """Return the fingerprint of a question: every field, the limits that change its evaluations, and what computes
+    them.
 
-    Long values (a model's layers, the chips of a space) stand as their SHA-256. code is that of the package's sources:
-    an evaluation of another model of cost is no evaluation of this one.
+    Long values (a model's layers, the chips of a space) stand as their SHA-256. `code` is the hash of the package's
+    sources: an evaluation by another cost model is no evaluation of this one.
     """
     found: Fingerprint = {"version": __version__, "code": code()}
     found |= {name: metadata.version(name) for name in _SOLVERS}
@@ -35,7 +36,7 @@ def asked(question: Question, **limits: float | None) -> Fingerprint:
 
 
 def difference(before: Fingerprint, now: Fingerprint) -> list[str]:
-    """Return what changed, a text for each field: `budget.area_mm2 was 278.83, now 60`."""
+    """Return what differs between two fingerprints, a text for each field: `budget.area_mm2 was 278.83, now 60`."""
     changed = [name for name in {**now, **before} if before.get(name) != now.get(name)]
     # What a person can read comes first; a hash only says that something changed.
     changed.sort(key=lambda name: _HASHED in str(now.get(name)))

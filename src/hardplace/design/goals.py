@@ -1,6 +1,6 @@
-"""What a search is for: objectives as scores, more is better, and several models as one (docs/model-search.md).
+"""Objectives as scores, more is better, and several models as one score (docs/model-search.md).
 
-Every objective is a function of the samples a second that never falls, for a given chip and family, so that a bound on
+Every objective is a function of the throughput that never falls, for a given chip and family, so that a bound on
 throughput and the least costs of a box of chips bound it.
 """
 
@@ -20,7 +20,7 @@ _S_PER_YEAR = 365.25 * 24.0 * 3600.0
 
 
 class Objective(StrEnum):
-    """What is made as large as possible, or (energy, carbon, tdp, price, area) as small as possible."""
+    """Objective of a search: maximised, but for energy, carbon, tdp, price and area, which are minimised."""
 
     THROUGHPUT = "throughput"
     PER_WATT = "throughput-per-watt"
@@ -66,7 +66,7 @@ def of_unit(unit: str) -> Objective | None:
 
 
 class Combine(StrEnum):
-    """How one chip's scores on several models become one, each over the model's own best chip's."""
+    """How one chip's scores on several models, each over that of the model's own best chip, become one."""
 
     GEOMETRIC = "geometric"
     WORST = "worst"
@@ -76,9 +76,15 @@ class Combine(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Costs:
-    """What chips cost, arrays of shape (chips,): area, TDP, price of making, carbon of making, power when idle.
+    """Costs of chips, arrays of shape (chips,).
 
-    area_mm2 is by the space's model, die_mm2 by parts.
+    Attributes:
+        area_mm2: Die area by the space's model.
+        die_mm2: Die area as the sum of parts.
+        tdp_w: Thermal design power.
+        usd: Price of making one.
+        embodied_kg: Carbon of making one, kg CO2 equivalent.
+        idle_w: Power when idle.
     """
 
     area_mm2: Floats
@@ -95,9 +101,17 @@ class Costs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goal:
-    """What is asked for. objectives: one, or several for a frontier. weights, norms: by model (norms: own bests).
+    """The goal of a search: objectives, and how several models become one score.
 
-    fleet: chips that share the models; with more than one, every model's score is an objective of its own.
+    Attributes:
+        objectives: One, or several for a Pareto front.
+        devices: Number of devices.
+        combine: How the models' scores become one.
+        weights: Weight of each model.
+        norms: Score of each model on its own best chip, by which scores are divided.
+        fleet: Number of chips that share the models; with more than one, every model's score is an objective of its
+            own.
+        use: Years of service, effectiveness and carbon intensity of the grid.
     """
 
     objectives: tuple[Objective, ...] = (Objective.THROUGHPUT,)
@@ -110,18 +124,29 @@ class Goal:
 
     @property
     def shared(self) -> bool:
-        """Whether a fleet divides several models: each model's score counts for itself, and may be 0 on a chip."""
+        """Return whether several chips share several models: each model's score counts for itself, and may be 0 on a
+        chip.
+        """
         return self.fleet > 1 and len(self.norms) > 1
 
     @property
     def needs_energy(self) -> bool:
-        """Whether the energy of a sample matters."""
+        """Return whether some objective depends on the energy of a sample."""
         return any(one in _OF_PLANS for one in self.objectives)
 
     def scores(self, objective: Objective, samples_per_s: Floats, joules: Floats, costs: Costs) -> Floats:
-        """Return scores, shape (..., chips), from samples a second and joules a sample of running; 0 where none run.
+        """Return scores of an objective; 0 where a model does not run.
 
         Costs of standing (making over the years of service, idle power) are for all devices all the time.
+
+        Args:
+            objective: The objective.
+            samples_per_s: Throughput, shape (..., chips).
+            joules: Energy of a sample of running, in J, same shape.
+            costs: Costs of the chips.
+
+        Returns:
+            Scores, more is better, shape (..., chips).
         """
         seconds = self.use.years * _S_PER_YEAR
         paid = self.use.effectiveness / _J_PER_KWH
@@ -149,11 +174,11 @@ class Goal:
         return np.asarray(samples_per_s / cost)
 
     def score(self, objective: Objective, samples_per_s: float, joules: float, costs: Costs) -> float:
-        """Return the score of one chip with one plan; costs: of that chip."""
+        """Return the score of one chip with one plan; arguments as for `scores`, of that chip."""
         return float(self.scores(objective, np.array([samples_per_s]), np.array([joules]), costs)[0])
 
     def least_samples_per_s(self, score: float, joules: float, costs: Costs) -> float:
-        """Return the samples a second that one chip needs for a score of the only objective; 0 where any will do."""
+        """Return the throughput that one chip needs for a score of the only objective; 0 where any will do."""
         if len(self.objectives) > 1 or len(self.norms) > 1 or score <= 0.0:
             return 0.0
         # Every score of throughput is X / (standing + running X).
@@ -165,10 +190,16 @@ class Goal:
         return score * standing / (1.0 - score * running) if score * running < 1.0 else np.inf
 
     def vectors(self, scores: Floats) -> Floats:
-        """Return what the front compares, shape (objectives or a fleet's models, chips).
+        """Return the scores that the front compares.
 
-        scores: (objectives, models, chips). Models are combined into one, but for a fleet. 0 where one does not
-        run; for a fleet that holds of its row alone.
+        Models are combined into one score, but for a set of several chips. 0 where a model does not run; for a set that
+        holds of its row alone.
+
+        Args:
+            scores: Shape (objectives, models, chips).
+
+        Returns:
+            Shape (objectives, chips), or (models, chips) for a set of chips.
         """
         if scores.shape[1] == 1:
             return scores[:, 0]

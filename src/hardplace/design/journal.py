@@ -1,4 +1,4 @@
-"""The journal of a run: what it was asked and every exact evaluation, in SQLite, safe against a kill at any moment.
+"""The journal of a search: its question and every exact evaluation, in SQLite, safe against a kill at any moment.
 
 Write-ahead log with synchronous=NORMAL: a row that was put is there after kill -9; after a loss of power the last rows
 may be missing, the file is whole (sqlite.org/wal.html). Rows are JSON; its numbers are read back to the last bit.
@@ -43,16 +43,16 @@ CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 1), model TEXT NOT NULL
 
 
 class Journalled:
-    """An evaluator (search.loop) that asks the journal first, and keeps in it what had to be done.
+    """An evaluator (`loop.Evaluator`) that looks into the journal first, and writes to it what it evaluates.
 
-    pool: workers that do refinements; None: this process does.
+    With a pool, workers do the refinements; without one, this process does.
     """
 
     def __init__(self, journal: Journal, evaluator: ChipEvaluator, pool: Pool[Any] | None = None) -> None:
         self._journal, self._evaluator, self._pool = journal, evaluator, pool
 
     def evaluate(self, job: Job) -> Outcome:
-        """Return the outcome of a job."""
+        """Return the outcome of a job, from the journal or evaluated."""
         outcome = self._journal.get(job)
         if outcome is None:
             outcome = self._evaluator.evaluate(job)
@@ -60,14 +60,14 @@ class Journalled:
         return outcome
 
     def steps(self, problem: Problem[C, Job, Outcome]) -> Steps[C, Job, Outcome]:
-        """Return steps on the pool, or in this process."""
+        """Return where refinements are done: on the pool, or in this process."""
         if self._pool is None:
             return Here(problem, self)
         return Elsewhere(problem, self._evaluator, self._pool, self._journal)
 
 
 class Journal:
-    """An open journal; found: evaluations that were there when it was opened."""
+    """An open journal, with the number of evaluations that were there when it was opened."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
@@ -84,14 +84,14 @@ class Journal:
         return None if row is None else outcome_of(self.path, self._batch, *row)
 
     def put(self, job: Job, outcome: Outcome) -> None:
-        """Keep the outcome of a job: once this returns, a kill does not lose it."""
+        """Write the outcome of a job; once this returns, a kill does not lose it."""
         kind = "infeasible" if isinstance(outcome, Infeasible) else "evaluation"
         row = (_key(job), kind, dumps(outcome, compact=True))
         with explained(self.path):
             self._connection.execute("INSERT OR IGNORE INTO evaluations VALUES (?, ?, ?)", row)
 
     def end(self, answer: DesignResult | ParetoResult | SharedResult | Infeasible) -> None:
-        """Record how the run ended."""
+        """Write how the search ended."""
         if isinstance(answer, Infeasible):
             self.tell(None, None, "infeasible")
         elif isinstance(answer, ParetoResult):
@@ -100,7 +100,7 @@ class Journal:
             self.tell(answer.score, answer.bound, answer.stop.value)
 
     def tell(self, incumbent: float | None, bound: float | None, stop: str | None = None) -> None:
-        """Record where the run stands, at most four times a second, and always when it stops."""
+        """Write incumbent and bound, at most four times a second, and always when the search stops."""
         now = time.time()
         if stop is None and now - self._told_s < _EVERY_S:
             return
@@ -113,9 +113,16 @@ class Journal:
 
 @contextmanager
 def journal(path: Path, question: Fingerprint, model: str, objective: str) -> Iterator[Journal]:
-    """Open the journal of a question, or make it; BadInput if it holds another one, naming what changed.
+    """Open the journal of a question, or create it.
 
-    objective: as `sought` has it.
+    Args:
+        path: The file.
+        question: Fingerprint of the question.
+        model: Name of the model.
+        objective: What the search is for, as `sought` has it.
+
+    Raises:
+        BadInput: If it holds another question, naming what changed, or is damaged.
     """
     with explained(path):
         connection = sqlite3.connect(path, timeout=60.0, isolation_level=None)
@@ -136,7 +143,7 @@ def journal(path: Path, question: Fingerprint, model: str, objective: str) -> It
 
 
 def sought(goal: Goal) -> str:
-    """Return what a journal says that its run is for: the unit of the only objective, or words."""
+    """Return what a journal says that its search is for: the unit of the only objective, or words."""
     if len(goal.objectives) > 1:
         return SEVERAL.join(goal.objectives)
     (objective,) = goal.objectives

@@ -1,4 +1,4 @@
-"""What a journal holds, read and checked: a damaged row is one line that names it."""
+"""The rows of a journal, read and checked: a damaged row is one line that names it."""
 
 from __future__ import annotations
 
@@ -45,11 +45,20 @@ _FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JournalSummary:
-    """What a journal says of its run: objective, and the value in its unit of the incumbent and of its bound.
+    """The summary of a journal: objective, incumbent and bound.
 
-    incumbent, bound: as people read them (where less is better, the bound is the smaller one); None before a first one,
-    and for several objectives. unit: "" where the value has none. gap: by what share the best of the space can be
-    better than the incumbent at most. stop: why it ended; None while it goes on, and after a kill.
+    Attributes:
+        path: The file.
+        verb: The command that wrote it.
+        model: Name of the model.
+        objective: What the search is for.
+        unit: Unit of incumbent and bound; "" where they have none.
+        incumbent: Value as people read it; None before a first one, and for several objectives.
+        bound: Bound as people read it (where less is better, the smaller one).
+        gap: Share by which the best of the space can be better than the incumbent at most.
+        evaluations: Number of exact evaluations.
+        stop: Why the search ended; None while it goes on, and after a kill.
+        updated_unix_s: Time of the last change, seconds since 1970.
     """
 
     path: str
@@ -66,7 +75,10 @@ class JournalSummary:
 
 
 def changed(path: Path, question: Fingerprint) -> list[str]:
-    """Return what an existing journal was asked otherwise, a text for each field; nothing where it was just begun."""
+    """Return what differs between an existing journal's question and this one, a text for each field.
+
+    Nothing where it was just begun.
+    """
     with _opened(path) as connection:
         if head_of(connection) == (0, 0):
             return []
@@ -75,7 +87,11 @@ def changed(path: Path, question: Fingerprint) -> list[str]:
 
 
 def run(path: Path) -> JournalSummary:
-    """Return what a journal says of its run; BadInput, one line, for one that is damaged."""
+    """Return the summary of a journal.
+
+    Raises:
+        BadInput: One line, for one that is damaged.
+    """
     with _opened(path) as connection:
         check_format(path, connection, None)
         row = connection.execute(
@@ -106,7 +122,7 @@ def run(path: Path) -> JournalSummary:
 
 
 def evaluations(path: Path) -> Iterator[tuple[Job, Outcome]]:
-    """Yield every job and its outcome, in the order in which they were put."""
+    """Yield every job and its outcome, in the order in which they were written."""
     with _opened(path) as connection:
         check_format(path, connection, None)
         batch = batch_of(connection)
@@ -133,7 +149,7 @@ def _state(path: Path, row: Any) -> tuple[str, str, float, float | None, float |
 
 
 def batch_of(connection: sqlite3.Connection) -> int | None:
-    """Return the samples of a step that a journal's run was asked for; None where it does not say."""
+    """Return the global batch of a journal's question, in samples; None where it does not say."""
     row = connection.execute("SELECT value FROM asked WHERE field = 'setting.batch_samples'").fetchone()
     return int(row[0]) if row and isinstance(row[0], str) and re.fullmatch("[0-9]{1,18}", row[0]) else None
 
@@ -146,7 +162,9 @@ def _text(path: Path, field: str, value: object) -> str:
 
 
 def outcome_of(path: Path, batch: int | None, kind: object, outcome: object) -> Outcome:
-    """Return an outcome from its cells, checked against itself: its rate is that of its step, its bound no less."""
+    """Return an outcome from its cells, checked against itself: its throughput is that of its step, its bound no
+    less.
+    """
     if kind not in _KINDS:
         raise BadInput(f"{path}: evaluations: kind: {shortened(repr(kind))}: expected one of {', '.join(_KINDS)}")
     found: Outcome = parse(_text(path, "outcome", outcome), _KINDS[str(kind)], path)
@@ -165,14 +183,18 @@ def outcome_of(path: Path, batch: int | None, kind: object, outcome: object) -> 
 
 
 def head_of(connection: sqlite3.Connection) -> tuple[int, int]:
-    """Return the format's number and how many tables there are; none of both in a new file."""
+    """Return the number of the format and of tables; 0 and 0 in a new file."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     return version, tables
 
 
 def check_format(path: Path, connection: sqlite3.Connection, question: Fingerprint | None) -> None:
-    """Raise BadInput for a file that is no journal of this format, or of another question."""
+    """Check that a file is a journal of this format and, if one is given, of this question.
+
+    Raises:
+        BadInput: If it is not.
+    """
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     version, _ = head_of(connection)
     if application != APPLICATION:
@@ -230,7 +252,7 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors into one line that says what is safe."""
+    """Turn SQLite's errors into one line of bad input that is safe to print."""
     try:
         yield
     except sqlite3.Error as problem:

@@ -1,4 +1,4 @@
-"""What a search is asked, and how it is made of names and numbers."""
+"""The question of a search over chips, and how it is made from names and numbers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,16 @@ _SIZES = (1, 2, 4, 8)  # micro-batches and tensor-parallel degrees to choose fro
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What a search is asked: the models, what all candidates share, the chips and the plans to choose from."""
+    """The question of a search: models, what all candidates share, the chips and plans to choose from.
+
+    Attributes:
+        workloads: The models.
+        setting: Clock, memory system, network, batch and optimizer that all candidates share.
+        budget: Limits on chips and plans.
+        space: The chips.
+        choices: The choices of a plan.
+        goal: Objectives, and how several models become one score.
+    """
 
     workloads: tuple[Workload, ...]
     setting: Setting
@@ -49,10 +58,11 @@ def question_of(
     weights: Sequence[float] | None = None,
     fleet: int = 1,
 ) -> Question:
-    """Return a question from names and numbers; arguments as for `hardplace.search`, `frontier` and `share`.
+    """Return the question that names and numbers ask; arguments as for `hardplace.search`, `frontier` and `share`.
 
-    Raises BadInput, naming the argument, for names that do not exist, for what divides nothing, for a model that cannot
-    be trained, and for what does not go together.
+    Raises:
+        BadInput: Naming the argument, for names that do not exist, for what divides nothing, for a model that cannot be
+            trained, and for what does not go together.
     """
     for name, value in (("devices", devices), ("batch", batch), ("fleet", fleet)):
         if value < 1:

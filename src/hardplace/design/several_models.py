@@ -1,4 +1,4 @@
-"""Several models at once: one chip for all of them, or a fleet of the best few (docs/model-search.md)."""
+"""Several models at once: one chip for all of them, or the best set of a few (docs/model-search.md)."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def together(
     report: Callable[[Progress], None] | None = None,
     evaluator: ChipEvaluator | None = None,
 ) -> SharedResult | Infeasible:
-    """Return the best chip for several models, or the best few, and which model runs where; arguments as for `answer`.
+    """Return the best chip for several models, or the best set of a few, and which model runs where.
 
-    Each model is searched alone first, to the same gap: what its own best chip reaches is what the others are
-    divided by. ends holds for each of these searches and for the one after them, but for its seconds, which they share.
-    An interrupt of one of the first is raised at once: nothing is known of all models yet.
+    Each model is searched alone first, to the same gap: the score on its own best chip is what its scores are divided
+    by. `ends` holds for each of these searches and for the one after them, but for its seconds, which they share. An
+    interrupt of one of the first is raised at once: nothing is known of all models yet. Arguments as for `answer`.
     """
     evaluator = evaluator or in_process(question, ends.gap)
     goal, norms, open_ = question.goal, [], []

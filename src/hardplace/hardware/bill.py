@@ -41,7 +41,7 @@ _INSTRUCTION_BYTES = 16.0  # read and written by an fp32 multiply-add: three ope
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Activity:
-    """What share of the peak each part does while TDP is drawn; published energies are for random operands."""
+    """Share of the peak at which each part runs while TDP is drawn; published energies are for random operands."""
 
     matrix: float = 0.8
     vector: float = 0.2
@@ -51,19 +51,24 @@ class Activity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bill:
-    """Area (mm2) and power (W) of each part, arrays of shape (chips,). Memory's power includes the DRAM itself."""
+    """Area and power of each part of chips, arrays of shape (chips,).
+
+    Attributes:
+        area_mm2: Area by part.
+        power_w: Power by part; memory's includes the DRAM itself.
+    """
 
     area_mm2: Mapping[str, Floats]
     power_w: Mapping[str, Floats]
 
     @property
     def die_mm2(self) -> Floats:
-        """Area of the die."""
+        """Return the area of the die."""
         return np.asarray(sum(self.area_mm2.values()))
 
     @property
     def tdp_w(self) -> Floats:
-        """Power of the whole at the stated activity."""
+        """Return the power of the whole at the stated activity."""
         return np.asarray(sum(self.power_w.values()))
 
 
@@ -111,13 +116,19 @@ def buffer_bytes_per_mac(plan: Blueprint) -> Floats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Energies:
-    """Energy of an operation and of a byte at each level; arrays of shape (chips,) where chips differ.
+    """Energy of an operation and of a byte at each level, in J; arrays of shape (chips,) where chips differ.
 
-    mac_j: product, sum and the element's registers. vector_j: an fp32 multiply-add of one lane with its operands.
-    feed: an array's own buffer (a GPU: registers). shared: a bank of the shared buffer, without the wires to it. wire:
-    once over half the side of the die, which every byte from the shared buffer or from memory takes. memory: with PHY
-    and DRAM. link: sent or received. idle_w: leakage and host, drawn whatever runs. On the die, energies go with the
-    square of the voltage, leakage with the voltage.
+    On the die, energies go with the square of the voltage, leakage with the voltage.
+
+    Attributes:
+        mac_j: A multiply-accumulate: product, sum and the element's registers.
+        vector_j: An fp32 multiply-add of one lane with its operands.
+        feed_j_per_byte: A byte of an array's own buffer (a GPU: registers).
+        shared_j_per_byte: A byte of a bank of the shared buffer, without the wires to it.
+        wire_j_per_byte: A byte over half the side of the die, which every byte from the shared buffer or memory takes.
+        memory_j_per_byte: A byte of memory, with PHY and DRAM.
+        link_j_per_byte: A byte sent or received.
+        idle_w: Leakage and host, in W, drawn whatever runs.
     """
 
     mac_j: Floats

@@ -35,13 +35,18 @@ def node_names() -> tuple[str, ...]:
 def device(name_or_file: str) -> Device:
     """Return a device of the catalogue, or of a TOML file.
 
-    Raises BadInput with the nearest names if there is none, or with file, field and value for the first fault.
+    Raises:
+        BadInput: With the nearest names if there is none, or with file, field and value for the first fault.
     """
     return _find(name_or_file, "device", _DEVICES, device_names(), read_device)
 
 
 def node(name_or_file: str) -> Node:
-    """Return a node of the catalogue, or of a TOML file; BadInput as for `device`."""
+    """Return a node of the catalogue, or of a TOML file.
+
+    Raises:
+        BadInput: With the nearest names if there is none, or with file, field and value for the first fault.
+    """
     return _find(name_or_file, "node", _NODES, node_names(), read_node)
 
 
@@ -61,7 +66,11 @@ def _shipped(read: Callable[[Path], _T], path: Path) -> _T:
 
 
 def read_device(path: Path) -> Device:
-    """Return the device that a TOML file describes; BadInput, one line, for the first fault in it."""
+    """Return the device that a TOML file describes.
+
+    Raises:
+        BadInput: One line, for the first fault in it.
+    """
     top = _top(path)
     chip, buffer, memory = top.table("chip"), top.table("buffer"), top.table("memory")
     engine, parts = _engine(top)
@@ -187,7 +196,8 @@ def _provenance(records: list[Record]) -> tuple[Provenance, ...]:
 def read_node(path: Path) -> Node:
     """Return the node that a TOML file describes, its device by name (a TOML file that is not beside it: as it is).
 
-    Raises BadInput, one line, for the first fault in it.
+    Raises:
+        BadInput: One line, for the first fault in it.
     """
     top = _top(path)
     top.has("levels")

@@ -1,4 +1,4 @@
-"""The two ways to price a whole space of chips: PHAZE's linear area, and the sum of parts at a node."""
+"""Pricers of a whole space of chips: PHAZE's linear area, and the sum of parts at a process node."""
 
 from __future__ import annotations
 
@@ -25,10 +25,18 @@ class Preset(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChipPricer:
-    """Prices chips that share clock, memory and links, the setting's: area by a preset, all else by parts at a node.
+    """Prices chips that share the setting's clock, memory and links: area by a preset, all else by parts at a node.
 
-    Memory is the smallest capacity of the setting, links are those of its innermost network level. stacks: of memory;
-    None: as many as its bandwidth takes. Raises BadInput for a node or a type that the tables do not have.
+    Attributes:
+        setting: The setting; its smallest memory capacity counts, and the links of its innermost network level.
+        preset: How the area is priced.
+        node_nm: Process node.
+        dtype: Type of operand that arrays are built for.
+        memory_kind: Kind of memory.
+        stacks: Stacks of memory; None: as many as its bandwidth takes.
+
+    Raises:
+        BadInput: For a node or a type that the tables do not have.
     """
 
     setting: Setting

@@ -25,7 +25,7 @@ DTYPES = tuple(_WIDER)
 
 
 class Trust(StrEnum):
-    """How far a figure may be relied on."""
+    """How far a figure may be relied on; each member says what it stands for."""
 
     A = "A"  # the vendor, or several that agree
     B = "B"  # one secondary source, a vendor document that was not opened for this, or worked out from such figures
@@ -35,7 +35,14 @@ class Trust(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
-    """Where one figure of a device is from; field as in the file, e.g. memory.bandwidth."""
+    """Where one figure of a device is from.
+
+    Attributes:
+        field: Field as in the file, such as memory.bandwidth.
+        source: Source of the figure.
+        trust: How far it may be relied on.
+        note: What else to know of it.
+    """
 
     field: str
     source: str
@@ -45,9 +52,14 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Multiprocessors:
-    """A GPU's engines. flops_per_clock: dense tensor FLOPs a clock and multiprocessor, by type of operand.
+    """The engines of a GPU.
 
-    vector_lanes: fp32 multiply-adds a clock and multiprocessor, outside the tensor cores.
+    Attributes:
+        count: Number of multiprocessors.
+        flops_per_clock: Dense tensor FLOPs a clock and multiprocessor, by type of operand.
+        vector_lanes: fp32 multiply-adds a clock and multiprocessor, outside the tensor cores.
+        shared_memory_bytes: Shared memory of a multiprocessor.
+        register_bytes: Registers of a multiprocessor.
     """
 
     count: int
@@ -59,7 +71,16 @@ class Multiprocessors:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrays:
-    """Systolic arrays of rows x columns. macs_per_clock: multiply-accumulates a clock and element, by operand type."""
+    """The engines of a chip with systolic arrays.
+
+    Attributes:
+        count: Number of arrays.
+        rows: Rows of an array.
+        columns: Columns of an array.
+        macs_per_clock: Multiply-accumulates a clock and element, by type of operand.
+        vector_cores: Number of vector cores.
+        vector_lanes: Lanes of a vector core.
+    """
 
     count: int
     rows: int
@@ -71,10 +92,33 @@ class Arrays:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
-    """One accelerator. clock_hz is the clock at which the peaks hold; link bandwidth is all links, one way.
+    """An accelerator that exists, or that a user describes. Peaks are dense: sparsity is not counted. None: not
+    published.
 
-    buffer: the outermost memory on the chip that all engines share (a GPU's L2 or last cache, a TPU's VMEM + CMEM).
-    None: not published. Peaks are dense: sparsity is not counted.
+    Attributes:
+        name: Name in the catalogue, or the file's.
+        title: Full name.
+        vendor: Vendor.
+        engine: Multiprocessors of a GPU, or systolic arrays.
+        process: Process node as the foundry calls it.
+        node_nm: Process node in nm.
+        clock_hz: Clock at which the peaks hold.
+        buffer_bytes: Outermost on-chip memory that all engines share (a GPU's L2 or last cache, a TPU's VMEM + CMEM).
+        memory_kind: Kind of memory, such as HBM3.
+        memory_bytes: Capacity of the memory.
+        memory_bandwidth_bytes_per_s: Bandwidth of the memory.
+        memory_stacks: Number of stacks.
+        max_clock_hz: Highest clock.
+        buffer_bandwidth_bytes_per_s: Bandwidth of the shared buffer.
+        link_bandwidth_bytes_per_s: Bandwidth of all links to other devices, one way.
+        links: Number of links.
+        host_bandwidth_bytes_per_s: Bandwidth of the link to the host, one way.
+        die_area_mm2: Area of all dies.
+        transistors: Number of transistors.
+        tdp_w: Thermal design power.
+        price_usd: Price.
+        published_peaks: Published peaks in FLOP/s, by type of operand.
+        provenance: Source and trust of each figure.
     """
 
     name: str
@@ -103,12 +147,16 @@ class Device:
 
     @property
     def dtypes(self) -> tuple[str, ...]:
-        """Types of operand that the matrix engines take, widest last."""
+        """Return the types of operand that the matrix engines take, widest last."""
         rates = self.engine.flops_per_clock if isinstance(self.engine, Multiprocessors) else self.engine.macs_per_clock
         return tuple(dtype for dtype in DTYPES if dtype in rates)
 
     def peak_flops_per_s(self, dtype: str) -> float:
-        """Return the dense peak of the matrix engines for operands of this type; BadInput if they do not take it."""
+        """Return the dense peak of the matrix engines for operands of this type.
+
+        Raises:
+            BadInput: If they do not take it.
+        """
         if dtype not in self.dtypes:
             raise BadInput(f"{self.name}: {dtype!r}: expected a type that its engines take: {', '.join(self.dtypes)}")
         if isinstance(self.engine, Multiprocessors):
@@ -118,21 +166,23 @@ class Device:
 
     @property
     def vector_flops_per_s(self) -> float:
-        """Peak of the vector units in fp32, two operations a multiply-add, at the highest clock."""
+        """Return the peak of the vector units in fp32, two operations a multiply-add, at the highest clock."""
         clock_hz = self.max_clock_hz or self.clock_hz
         if isinstance(self.engine, Multiprocessors):
             return 2.0 * self.engine.count * self.engine.vector_lanes * clock_hz
         return 2.0 * self.engine.vector_cores * self.engine.vector_lanes * clock_hz
 
     def ridge_flops_per_byte(self, dtype: str) -> float:
-        """Return the FLOPs a byte of memory traffic above which a kernel is bound by the engines."""
+        """Return the ridge point: FLOPs a byte of memory traffic above which a kernel is bound by the engines."""
         return self.peak_flops_per_s(dtype) / self.memory_bandwidth_bytes_per_s
 
     def supports(self, dtype: str) -> tuple[str, str]:
         """Return the type that operands of `dtype` are computed in, and a sentence if that is another one.
 
         The fallback is the narrowest type that the engines take and that holds every value of `dtype`.
-        Raises BadInput for a type that is unknown or that nothing on the chip can hold.
+
+        Raises:
+            BadInput: For a type that is unknown or that nothing on the chip can hold.
         """
         if dtype not in _WIDER:
             raise BadInput(f"operand type {dtype!r}: expected one of {', '.join(DTYPES)}")
@@ -151,8 +201,15 @@ class Device:
 class NodeLevel:
     """One level of a node's network, inside out, as `NetworkLevel` has it.
 
-    devices: in a group; None for the outermost, which grows with the job. bandwidth: of a device, one way, over all its
-    links of this level. efficiency: share of it that collectives reach.
+    Attributes:
+        name: Name of the level.
+        devices: Devices in a group; None for the outermost, which grows with the job.
+        bandwidth_bytes_per_s: Bandwidth of a device, one way, over all its links of this level.
+        latency_s: Latency of a message.
+        axes: Sides of a torus; (): a switch.
+        meshed: Every device has a link to every other one.
+        in_network: Share of the bandwidth at which the switch reduces and multicasts; 0: it does not.
+        efficiency: Share of the bandwidth that collectives reach.
     """
 
     name: str
@@ -193,7 +250,16 @@ def _sides(devices: int, count: int) -> tuple[int, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """Devices of one kind and the network that joins them."""
+    """Devices of one kind and the network that joins them.
+
+    Attributes:
+        name: Name in the catalogue, or the file's.
+        title: Full name.
+        device: Name of the device.
+        levels: Network levels, from the innermost outwards.
+        price_usd: Price; None: not published.
+        provenance: Source and trust of each figure.
+    """
 
     name: str
     title: str
@@ -205,7 +271,8 @@ class Node:
     def cluster(self, devices: int) -> Cluster:
         """Return the network of so many of these devices; inner levels that hold all of them are the last.
 
-        Raises BadInput where the number exceeds the outermost level's.
+        Raises:
+            BadInput: Where the number exceeds the outermost level's.
         """
         if devices < 1:
             raise BadInput(f"{self.name}: {devices} devices: expected one or more")

@@ -31,7 +31,14 @@ FAB_G_PER_KWH, MATERIALS_G_PER_CM2, DRAM_G_PER_GB, PACKAGE_G = 583.0, 500.0, 65.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Use:
-    """How a chip is used: share of TDP drawn on average, years, power usage effectiveness, grid (ACT: USA 380 g)."""
+    """How a chip is used.
+
+    Attributes:
+        years: Years of service.
+        share: Share of TDP drawn on average.
+        effectiveness: Power usage effectiveness of the site.
+        grid_g_per_kwh: Carbon intensity of the grid (ACT: USA 380 g).
+    """
 
     years: float = 4.0
     share: float = 0.6
@@ -41,7 +48,18 @@ class Use:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChipCost:
-    """Cost of making (USD) and carbon (kg CO2 equivalents) of chips, arrays of shape (chips,)."""
+    """Cost of making and carbon of chips, arrays of shape (chips,).
+
+    Attributes:
+        dies: Number of dies.
+        good_share: Yield.
+        die_usd: Cost of good dies.
+        memory_usd: Cost of memory.
+        package_usd: Cost of the package.
+        board_usd: Cost of the board.
+        embodied_kg: Carbon of making, kg CO2 equivalent.
+        use_kg: Carbon of use over the years of service, kg CO2 equivalent.
+    """
 
     dies: Floats
     good_share: Floats
@@ -54,7 +72,7 @@ class ChipCost:
 
     @property
     def usd(self) -> Floats:
-        """Cost of the module."""
+        """Return the cost of the module."""
         return self.die_usd + self.memory_usd + self.package_usd + self.board_usd
 
 

@@ -18,7 +18,14 @@ AXES = ("tensor_cores", "array_rows", "array_columns", "vector_cores", "vector_l
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryChoice:
-    """One choice of off-chip memory: so many stacks of a kind, what they hold and give together."""
+    """One choice of off-chip memory.
+
+    Attributes:
+        kind: Kind of memory, such as HBM3.
+        stacks: Number of stacks.
+        bytes: Capacity of all stacks.
+        bandwidth_bytes_per_s: Bandwidth of all stacks.
+    """
 
     kind: str
     stacks: int
@@ -30,10 +37,24 @@ class MemoryChoice:
 class ChipSpace:
     """A space of chips: every combination of the values of its axes, each sorted, with each memory and each link.
 
-    vector_lanes: empty: a vector core has as many lanes as an array has columns. clock_hz, memories, links: empty: the
-    setting's. links_bytes_per_s: bandwidths of the network's innermost level. area_model, node_nm, dtype: how chips are
-    priced (`hardware.chip_pricer`). least_area_share: of the area limit; smaller chips are left out unless they have
-    one core of either kind (PHAZE). area_limit_mm2: where nothing else is asked for.
+    Attributes:
+        name: Name of the space.
+        description: What it stands for.
+        tensor_cores: Numbers of arrays.
+        array_rows: Rows of an array.
+        array_columns: Columns of an array.
+        vector_cores: Numbers of vector cores.
+        vector_lanes: Lanes of a vector core; (): as many as an array has columns.
+        buffer_bytes: Sizes of the shared buffer.
+        clock_hz: Clocks; (): the setting's.
+        memories: Memories; (): the setting's.
+        links_bytes_per_s: Bandwidths of the network's innermost level; (): the setting's.
+        area_model: How the die area is priced (`hardware.chip_pricer`).
+        node_nm: Process node.
+        dtype: Type of operand that arrays are built for.
+        area_limit_mm2: Limit on the area where no other is asked for.
+        least_area_share: Of the area limit; smaller chips are left out unless they have one core of either kind
+            (PHAZE).
     """
 
     name: str
@@ -61,18 +82,22 @@ class ChipSpace:
 
     @property
     def whole(self) -> Box:
-        """Return the box that is everything but memories and links."""
+        """Return the box of all places of the axes; memories and links are no axes."""
         return Box(low=(0,) * len(AXES), high=tuple(len(values) for values in self.values))
 
     @property
     def chips(self) -> int:
-        """How many combinations there are, memories and links among them."""
+        """Return the number of combinations, memories and links among them."""
         return self.whole.size * max(1, len(self.memories)) * max(1, len(self.links_bytes_per_s))
 
     def place_of(self, chip: Accelerator, clock_hz: float) -> Ints | None:
         """Return the places of a chip on the axes, shape (axes, 1); None where it is not of the space.
 
-        clock_hz: of the setting, which chips of a space without clocks run at. Memory and links are not looked at.
+        Memory and links are not looked at.
+
+        Args:
+            chip: The chip.
+            clock_hz: Clock of the setting, which chips of a space without clocks run at.
         """
         tied = {"vector_lanes": chip.array_columns, "clock_hz": clock_hz}
         found = []
@@ -94,14 +119,14 @@ class ChipSpace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Box:
-    """A sub-product of the axes: places low to high (not included) on each, in the order of AXES."""
+    """A box of chips: places low to high (not included) on each axis, in the order of AXES."""
 
     low: tuple[int, ...]
     high: tuple[int, ...]
 
     @property
     def size(self) -> int:
-        """How many chips it has."""
+        """Return the number of its chips."""
         return math.prod(high - low for low, high in zip(self.low, self.high, strict=True))
 
     def places(self) -> Ints:

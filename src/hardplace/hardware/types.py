@@ -1,4 +1,4 @@
-"""Nouns of hardware: one accelerator, many of them as arrays, the network, the budget."""
+"""Nouns of hardware: one accelerator, many of them as arrays, the network, the budget, the setting of a search."""
 
 from __future__ import annotations
 
@@ -12,9 +12,22 @@ from hardplace.ndtypes import Floats, Ints
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accelerator:
-    """A chip: tensor cores (rows x columns arrays), vector cores (lanes), one shared buffer, off-chip memory.
+    """A chip: systolic arrays as tensor cores, vector cores, one shared buffer, off-chip memory.
 
-    link_bandwidth_bytes_per_s: of the network's innermost level where the chip chose it; None: the setting's.
+    Attributes:
+        name: Name by its sizes, such as 8x128x128-2x128-128MiB.
+        tensor_cores: Number of arrays.
+        array_rows: Rows of an array.
+        array_columns: Columns of an array.
+        vector_cores: Number of vector cores.
+        vector_lanes: Lanes of a vector core.
+        buffer_bytes: Shared on-chip buffer.
+        clock_hz: Clock.
+        memory_bytes: Capacity of the off-chip memory.
+        memory_bandwidth_bytes_per_s: Bandwidth of the off-chip memory.
+        buffer_bandwidth_bytes_per_s: Bandwidth of the shared buffer.
+        area_mm2: Die area by the space's model.
+        link_bandwidth_bytes_per_s: Of the network's innermost level where the chip chose it; None: the setting's.
     """
 
     name: str
@@ -33,18 +46,24 @@ class Accelerator:
 
     @property
     def peak_flops_per_s(self) -> float:
-        """Peak of the tensor cores, two operations a multiply-accumulate."""
+        """Return the peak of the tensor cores, two operations a multiply-accumulate."""
         return 2.0 * self.tensor_cores * self.array_rows * self.array_columns * self.clock_hz
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkLevel:
-    """One level of the network, inside out: devices in a group, bandwidth of a device one way, latency of a message.
+    """One level of the network, inside out.
 
-    axes: sides of a torus, whose links are wrapped rings; bandwidth is then that of all links of a device together,
-    one way (two an axis). Empty: a switch. meshed: every device has a link to every other one instead, so that a group
-    of g reaches (g-1)/(devices-1) of the bandwidth. in_network: the switch reduces and multicasts (NVLink SHARP), at
-    this share of the bandwidth; 0: it does not. efficiency: share of the bandwidth that collectives reach.
+    Attributes:
+        name: Name of the level, such as NVLink.
+        devices: Devices in a group of this level.
+        bandwidth_bytes_per_s: Bandwidth of a device, one way, over all its links of this level.
+        latency_s: Latency of a message.
+        axes: Sides of a torus, whose links are wrapped rings, two an axis; (): a switch.
+        meshed: Every device has a link to every other one, so that a group of g reaches (g-1)/(devices-1) of the
+            bandwidth.
+        in_network: Share of the bandwidth at which the switch reduces and multicasts (NVLink SHARP); 0: it does not.
+        efficiency: Share of the bandwidth that collectives reach.
     """
 
     name: str
@@ -59,7 +78,12 @@ class NetworkLevel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
-    """Devices and the levels that join them; the last level spans them all."""
+    """Devices and the network levels that join them; the last level spans them all.
+
+    Attributes:
+        devices: Number of devices.
+        levels: Network levels, from the innermost outwards.
+    """
 
     devices: int
     levels: tuple[NetworkLevel, ...]
@@ -67,7 +91,15 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """What a chip and a step may take at most; None: any. usd: of making it (`hardware.money`)."""
+    """Upper limits on a chip and on a step; None: no limit.
+
+    Attributes:
+        area_mm2: Die area.
+        tdp_w: Thermal design power.
+        usd: Price of making the chip (`hardware.money`).
+        memory_bytes: Memory capacity.
+        step_s: Seconds of one optimizer step.
+    """
 
     area_mm2: float
     tdp_w: float | None = None
@@ -78,11 +110,18 @@ class Budget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Optimizer:
-    """What the update rule holds and moves, per parameter.
+    """What an optimizer holds and moves, for each parameter.
 
-    weight, gradient and state bytes are memory; states are divided among the replicas if sharded (ZeRO-1).
-    reduction_bytes pass through the network a batch: a group of d sends (d-1)/d of them (an all-reduce of x bytes
-    is a reduce-scatter and an all-gather, so 2x). step_bytes and step_functions are the update on the vector cores.
+    Attributes:
+        name: Name of the update rule.
+        weight_bytes: Memory of a weight.
+        gradient_bytes: Memory of a gradient.
+        state_bytes: Memory of its states.
+        sharded: Whether states are divided among the replicas (ZeRO-1).
+        reduction_bytes: Bytes that pass through the network a batch: a group of d sends (d-1)/d of them (an all-reduce
+            of x bytes is a reduce-scatter and an all-gather, so 2x).
+        step_bytes: Bytes of the update on the vector cores.
+        step_functions: Functions of the update on the vector cores.
     """
 
     name: str
@@ -97,9 +136,19 @@ class Optimizer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """Everything that is the same for every candidate: clock, memory system, network, batch, optimizer.
+    """What is the same for every candidate of a search: clock, memory system, network, batch, optimizer.
 
-    function_cycles: vector lane-cycles an element of each function; a function that is not listed takes `other`.
+    Attributes:
+        name: Name of the setting.
+        description: What it stands for.
+        clock_hz: Clock of chips that have none of their own.
+        memory_bandwidth_bytes_per_s: Bandwidth of the off-chip memory.
+        buffer_bandwidth_bytes_per_s: Bandwidth of the shared buffer.
+        memory_capacities_bytes: Memory capacities to choose from.
+        cluster: Devices and network.
+        batch_samples: Samples of the global batch.
+        optimizer: The optimizer.
+        function_cycles: Vector lane-cycles an element of each function; one that is not listed takes `other`.
     """
 
     name: str
@@ -121,9 +170,17 @@ def own_buffer_bytes(units: Ints | int) -> Ints:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chips:
-    """Many chips as arrays of one length: what the cost step is vectorised over. Sizes in bytes and mm^2.
+    """Many chips as arrays of one length (chips,), over which the cost model is vectorised.
 
-    clock_hz: where chips differ in it; None: the setting's.
+    Attributes:
+        tensor_cores: Number of arrays.
+        array_rows: Rows of an array.
+        array_columns: Columns of an array.
+        vector_cores: Number of vector cores.
+        vector_lanes: Lanes of a vector core.
+        buffer_bytes: Shared on-chip buffer.
+        area_mm2: Die area.
+        clock_hz: Clock, where chips differ in it; None: the setting's.
     """
 
     tensor_cores: Ints
@@ -140,12 +197,12 @@ class Chips:
 
     @property
     def core_buffer_bytes(self) -> Ints:
-        """A tensor core's own buffer; its area is paid for."""
+        """Return a tensor core's own buffer; its area is paid for."""
         return own_buffer_bytes(self.array_rows * self.array_columns)
 
     @property
     def vector_buffer_bytes(self) -> Ints:
-        """A vector core's own buffer, or registers."""
+        """Return a vector core's own buffer, or registers."""
         return own_buffer_bytes(self.vector_lanes)
 
     def clocks_hz(self, setting: Setting) -> Floats:

@@ -1,4 +1,6 @@
-"""What training steps reach, by device and software: one centre with offsets (docs/model-training.md, section 6)."""
+"""Efficiencies of training steps by device and software: one centre with offsets (docs/model-training.md, section
+6).
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,14 @@ _FILE = Path(__file__).parent / "data" / "training.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """A figure of a step: where it stands that no row says anything of, and what is physically possible. floor: the
-    value that offsets multiply the distance from."""
+    """The prior of a figure of a step.
+
+    Attributes:
+        start: Value where no row says anything of it.
+        least: Least value that is physically possible.
+        most: Largest value that is physically possible.
+        floor: Value that offsets multiply the distance from.
+    """
 
     start: float
     least: float
@@ -56,9 +64,17 @@ _FP8 = {"nvidia-4096-700": 1.77, "nvidia-8192-1000": 1.97, "nvidia-8192-1200": 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FittedEfficiencies:
-    """What `benchmarks/fit_training.py` found: the centre by kind of device (`GPUS`, `ARRAYS`) and figure; factors by
-    generation of device, by software, by flag (`flags_of`); rows by "generation software"; shares of its rate that a
-    fabric between nodes reaches."""
+    """The figures that `benchmarks/fit_training.py` fitted.
+
+    Attributes:
+        method: How, in words.
+        centre: Centre by kind of device (`GPUS`, `ARRAYS`) and figure.
+        devices: Factors by generation of device.
+        software: Factors by software.
+        flags: Factors by flag (`flags_of`).
+        rows: Number of rows by "generation software".
+        fabrics: Share of its rate that a fabric between nodes reaches.
+    """
 
     method: str
     centre: Mapping[str, Mapping[str, float]]
@@ -75,8 +91,13 @@ def generation(sheet: Datasheet) -> str:
 
 
 def generation_of_arrays(chip: Device) -> str:
-    """Return the key of chips with arrays that are alike: vendor, FLOPs a clock of an array, peak in TFLOP/s (their
-    power is seldom published). Raises BadInput for a GPU."""
+    """Return the key of chips with arrays that are alike: vendor, FLOPs a clock of an array, peak in TFLOP/s.
+
+    Their power is seldom published.
+
+    Raises:
+        BadInput: For a GPU.
+    """
     if not isinstance(chip.engine, Arrays):
         raise BadInput(f"{chip.name}: a GPU: expected a chip with arrays")
     peak = chip.peak_flops_per_s("bf16")
@@ -84,8 +105,9 @@ def generation_of_arrays(chip: Device) -> str:
 
 
 def nearest(kind: str, known: FittedEfficiencies) -> str:
-    """Return the fitted generation that stands for one: itself, else of its family the nearest board power or peak;
-    "" without."""
+    """Return the fitted generation that stands for one: itself, else of its family the nearest board power or peak; ""
+    without.
+    """
     family, _, size = kind.rpartition("-")
     alike = [name for name in known.devices if name.rpartition("-")[0] == family]
     return min(alike, key=lambda name: abs(float(name.rpartition("-")[2]) - float(size)), default="")
@@ -133,16 +155,20 @@ def figure_values(kind: str, how: Ways, known: FittedEfficiencies) -> dict[str, 
 def efficiencies(
     kind: str, how: Ways | None = None, found: FittedEfficiencies | None = None, *, flash: bool = True
 ) -> Efficiencies:
-    """Return what steps on a generation reach, run so (None: as no software named runs them).
+    """Return the efficiencies of steps on a generation of device.
 
-    found: other figures than those that ship. flash: attention is one kernel; products and a softmax otherwise.
+    Args:
+        kind: Key of the generation.
+        how: Way to run; None: no software named.
+        found: Other figures than those that ship.
+        flash: Attention is one kernel; products and a softmax otherwise.
     """
     rates = Efficiencies(low_rate=_FP8.get(kind, 2.0 * LOW_SHARE["fp8"]), fp4_rate=4.0 * LOW_SHARE["fp4"])
     return with_values(rates, figure_values(kind, how or ways(), found or fitted()), flash=flash)
 
 
 def with_values(rates: Efficiencies, values: Mapping[str, float], *, flash: bool = True) -> Efficiencies:
-    """Return figures by name as a step takes them, with the rates of low precision of others."""
+    """Return the efficiencies with these figures by name, with the rates of low precision of others."""
     return replace(
         rates,
         products=values["products"],

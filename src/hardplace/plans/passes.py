@@ -1,4 +1,4 @@
-"""What a pass of a micro-batch through a chunk of a stage spends its seconds on: what a trace of a step draws."""
+"""Seconds of each pass of a micro-batch through a chunk of a stage, by what they are spent on: what a trace draws."""
 
 from __future__ import annotations
 
@@ -14,14 +14,19 @@ from hardplace.plans.simulate import Pass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PassTimes:
-    """Seconds of a pass: its work and exchanges, and what of gathered weights and scattered gradients does not hide."""
+    """Seconds of a pass.
+
+    Attributes:
+        work: Compute and exchanges.
+        gather_s: Gathered weights and scattered gradients that compute does not hide.
+    """
 
     work: TimeShares
     gather_s: float
 
     @property
     def total_s(self) -> float:
-        """All of it, as the pipeline is simulated with."""
+        """Return the seconds of the pass, as the pipeline is simulated with."""
         return self.work.total_s + self.gather_s
 
 
@@ -33,7 +38,7 @@ def pass_times(chain: LayerChain, plan: Plan, fleet: Fleet) -> tuple[tuple[dict[
     for index, (stage, priced) in enumerate(zip(stages, price_stages(stages, sites, plan, {}), strict=True)):
         row = []
         for chunk in chunks_of(stage, index, chain, plan):
-            layers = [priced[id(layer)] for layer in chunk]
+            layers = [priced[layer] for layer in chunk]
             row.append(
                 {
                     Pass.FORWARD: PassTimes(

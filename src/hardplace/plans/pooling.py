@@ -1,9 +1,8 @@
-"""Partial pooling of figures: a centre with offsets by device, software and flag, each narrow (docs/model-training.md,
-section 6).
+"""Partial pooling of figures: a centre with narrow offsets by device, software and flag (docs/model-training.md, 6).
 
 A step's seconds are nearly linear in the logarithms of its figures, so a row is its seconds at one point with the
-slopes there (`Slopes`), and a fit of hundreds of rows is linear algebra: what is most probable given the rows and
-normal priors, absolute errors counted (single outliers do not pull), by reweighted least squares.
+slopes there (`Slopes`), and a fit of hundreds of rows is linear algebra: the most probable figures given the rows and
+normal priors, with absolute errors (single outliers do not pull), by reweighted least squares.
 """
 
 from __future__ import annotations
@@ -25,9 +24,18 @@ _CENTRE_SD = 0.7
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slopes:
-    """A row near a point: log seconds, measured and predicted there, the point (log of each figure over its floor) and
-    the change of log seconds by each; keys: whose offsets apply (`terms`). source: rows of one are correlated. least:
-    measured is only a lower bound (nobody is known to have been faster)."""
+    """A measured run, linearised near a point.
+
+    Attributes:
+        id: Identifier of the row.
+        source: Rows of one source are correlated.
+        keys: Whose offsets apply (`terms`).
+        measured: Log of the measured seconds.
+        predicted: Log of the predicted seconds at the point.
+        at: The point: log of each figure over its floor.
+        slopes: Change of log seconds by each.
+        least: Whether `measured` is only a lower bound (nobody is known to have been faster).
+    """
 
     id: str
     source: str
@@ -39,13 +47,13 @@ class Slopes:
     least: bool = False
 
     def log_s(self, point: Floats) -> float:
-        """Return log seconds at another point."""
+        """Return the log seconds at another point."""
         return self.predicted + float(self.slopes @ (point - self.at))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pooled:
-    """What a fit found: logarithms of the centre and of offsets, by "key/figure"."""
+    """The result of a fit: logarithms of the centre and of offsets, by "key/figure"."""
 
     values: Mapping[str, float]
 
@@ -57,8 +65,13 @@ class Pooled:
 def slopes_of(
     step_s: Callable[[Mapping[str, float]], float], point: Floats, figures: Collection[str]
 ) -> tuple[float, Floats]:
-    """Return log seconds at a point and their slopes by the figures named (0 by the others); step_s: seconds of a step
-    with these figures."""
+    """Return the log seconds at a point and their slopes by the figures named (0 by the others).
+
+    Args:
+        step_s: Seconds of a step with these figures.
+        point: Log of each figure over its floor.
+        figures: Names of the figures to differentiate by.
+    """
 
     def log_s(at: Floats) -> float:
         return float(np.log(step_s(values_at(at))))
@@ -73,7 +86,7 @@ def slopes_of(
 
 
 def values_at(point: Floats) -> dict[str, float]:
-    """Return figures by name, within what is possible."""
+    """Return the figures by name, within what is physically possible."""
     found = {}
     for (name, figure), value in zip(FIGURES.items(), point.tolist(), strict=True):
         found[name] = min(figure.most, max(figure.least, float(np.exp(value)) + figure.floor))
@@ -88,9 +101,13 @@ def start() -> dict[str, float]:
 def fit(
     rows: Sequence[Slopes], widths: Callable[[str, str], float], steps: int = 12, *, centres: Sequence[str] = (GPUS,)
 ) -> Pooled:
-    """Return the most probable figures; widths: sd of the prior of a key's offset of a figure, 0: it has none.
+    """Fit the figures to rows: return the most probable ones.
 
-    centres: keys whose offsets are the centres, near where figures start.
+    Args:
+        rows: The rows.
+        widths: Standard deviation of the prior of a key's offset of a figure; 0: it has none.
+        steps: Steps of reweighted least squares.
+        centres: Keys whose offsets are the centres, near where figures start.
     """
     names = list(FIGURES)
     begin = start()

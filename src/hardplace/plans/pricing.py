@@ -1,4 +1,4 @@
-"""What prices a plan's work on a device: a GPU's fitted model or the closed forms of arrays, and what steps reach."""
+"""Pricing of a plan's work on a device: a GPU's fitted model or the closed forms of arrays, with what steps reach."""
 
 from __future__ import annotations
 
@@ -35,10 +35,12 @@ _HOPPER = 4096.0  # tensor FLOPs a clock of a multiprocessor from which cuDNN's 
 
 
 def pricer_of(chip: Device, plan: Plan) -> StepPricer:
-    """Return what prices a plan's work on a device, in the plan's precision, as the plan's software reaches it.
+    """Return the pricer of a plan's work on a device, in the plan's precision, as its software reaches it.
 
-    A GPU's kernels are timed by its fitted model, those of a chip with arrays by their closed forms. Raises BadInput
-    for a device that has no rate for the plan's precision, or no figures of its attention kernels.
+    A GPU's kernels are timed by its fitted model, those of a chip with arrays by closed forms.
+
+    Raises:
+        BadInput: For a device that has no rate for the plan's precision, or no figures of its attention kernels.
     """
     if isinstance(chip.engine, Arrays):
         return _on_arrays(chip, plan)

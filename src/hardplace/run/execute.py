@@ -17,10 +17,18 @@ MOST_FORKED = 8
 
 
 def executed(plan: Plan, workload: Workload, function: Callable[[], Any], steps: int) -> RunResult | None:
-    """Run a plan in fp32 for some steps; workload: the module's recording. None of ranks other than torchrun's first.
+    """Run a plan in fp32 for some steps, and return it beside its prediction; None of ranks other than torchrun's
+    first.
 
-    Raises BadInput for plans that are not run here and for modules that cannot be divided, RankFailed for a rank that
-    died.
+    Args:
+        plan: The plan.
+        workload: Recording of the module.
+        function: Returns the module, its inputs and its loss.
+        steps: Number of steps.
+
+    Raises:
+        BadInput: For plans that are not run here and for modules that cannot be divided.
+        RankFailed: For a rank that ended by itself.
     """
     plan = in_fp32(plan)
     for problem in refused(plan):
@@ -73,7 +81,7 @@ def _notes(plan: Plan) -> Iterator[str]:
             "tensor all_gather: DTensor keeps gathered inputs of linear layers; the plan gathers them again in the "
             "backward pass, as Megatron-LM does; all_reduce: it adds up gradients of norms, which the plan leaves out"
         )
-    if plan.tensor > 1:
+    if plan.tensor > 1 and (plan.zero < 2 or plan.replicas == 1):
         yield "gradients: DTensor keeps that of an embedding divided by vocabulary whole"
     if plan.zero in (1, 2) and plan.replicas > 1:
         yield "weights: FSDP2 keeps a sharded copy beside the gathered weights of the step"

@@ -112,6 +112,7 @@ def launched() -> int | None:
 def run_under_torchrun(given: RunInput) -> tuple[RankResult, ...]:
     """Run this process's rank among those that torchrun started, on its GPU where there is one; rank 0 returns all
     results, the others none."""
+    _quiet()
     gpu = torch.cuda.is_available()
     device = "cuda" if gpu else "cpu"
     if gpu:
@@ -179,10 +180,15 @@ def _first_error(failed: list[int], folder: Path, workers: list[Any]) -> str:
     return f"rank {failed[0]}: ended with exit code {workers[failed[0]].exitcode}"
 
 
+def _quiet() -> None:
+    """Keep torch from advising on what is meant: gradients gathered to be compared, views that nothing changes."""
+    logging.getLogger("torch.distributed").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module")
+
+
 def _forked(given: RunInput, rank: int, folder: str) -> None:
     torch.set_num_threads(1)
-    logging.getLogger("torch.distributed").setLevel(logging.ERROR)  # how gradients are gathered to be compared
-    warnings.filterwarnings("ignore", message="FSDP2-wrapped module")  # views, which nothing here changes in place
+    _quiet()
     try:
         dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=given.plan.devices)
         result = run_rank(given, "cpu")

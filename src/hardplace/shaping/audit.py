@@ -1,4 +1,4 @@
-"""One model on one device: every GEMM of a step, and the rules of co-design with what breaking them costs."""
+"""Audit of one model on one device: every GEMM of a step, and the rules of co-design with what breaking them costs."""
 
 from __future__ import annotations
 
@@ -28,8 +28,20 @@ _MOE = ("QKV", "attention out", "router", "experts gate and up", "experts down")
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Audit(Answer):
-    """A step's GEMMs and the rules. shares: of the step's seconds, by kind of work. step_s: forward and backward of one
-    micro-batch on one rank, without optimizer and traffic between replicas. rules: () of what is no decoder."""
+    """The GEMMs of a step, and the rules of co-design.
+
+    Attributes:
+        model: Name of the model.
+        device: Name of the device.
+        title: Full name of the device.
+        shape: Shape of the decoder; None: it is none.
+        conditions: Conditions in which it runs.
+        step_s: Forward and backward of one micro-batch on one rank, without optimizer and traffic between replicas.
+        shares: Shares of the step's seconds, by kind of work.
+        gemms: The GEMMs, equal ones merged, largest share first.
+        rules: The rules; () of what is no decoder.
+        notes: What is left out or was taken for the figures.
+    """
 
     model: str
     device: str
@@ -46,7 +58,11 @@ class Audit(Answer):
 
 
 def audited(model: ShapeSource, target: PricedDevice, conditions: StepConditions) -> Audit:
-    """Return the audit; BadInput where a degree does not divide the model or a product is too large for the model."""
+    """Return the audit of a model on a device.
+
+    Raises:
+        BadInput: Where a degree does not divide the model or a product is too large for the model of GEMMs.
+    """
     plan = Plan(
         global_batch=conditions.micro_batch,
         micro_batch=conditions.micro_batch,
@@ -89,11 +105,9 @@ def _counted(
     chain: LayerChain, model: ShapeSource, conditions: StepConditions
 ) -> list[tuple[LayerWork, int, tuple[str, ...]]]:
     """Return the distinct layers, how often each is there, and what their forward products are."""
-    often = Counter(id(one) for one in (*chain.before, *chain.layers, *chain.after))
-    distinct = {id(one): one for one in (*chain.before, *chain.layers, *chain.after)}
     modules = _modules(model, conditions)
     found = []
-    for key, layer in distinct.items():
+    for layer, often in Counter(chain.whole).items():
         names: tuple[str, ...] = ()
         if model.shape is None:
             products = [one for one in layer.forward if isinstance(one, GemmWork)]
@@ -102,7 +116,7 @@ def _counted(
             names = ("logits",)
         else:
             names = _MOE if model.shape.experts else _GATED if model.shape.gated else _DENSE
-        found.append((layer, often[key], names))
+        found.append((layer, often, names))
     return found
 
 

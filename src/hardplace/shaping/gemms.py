@@ -23,12 +23,25 @@ _ALIGNMENT = 128  # bytes: beyond, a larger power of two is no faster
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GemmRow:
-    """GEMMs of one size: what they are, how many a step has, and the model's view of one of them.
+    """The GEMMs of one size: how many a step has, and the model's view of one of them.
 
-    leading: the leading dimension of each operand and of the result; alignment_bytes: the largest power of two, at most
-    128, in each. tile: rows x columns (/ parts of k) on a GPU, the operand that is held on a chip with arrays. waves,
-    wave_efficiency: only on a GPU. edge_efficiency: share of the tiles' or arrays' work that is the GEMM's. share: of
-    the step's seconds, all of them together.
+    Attributes:
+        what: What they are, in words.
+        count: How many a step has.
+        m: Rows of the result.
+        n: Columns of the result.
+        k: Depth of the sum.
+        batch: Independent products of one.
+        layout: Layout of the operands: TN, NN or NT.
+        leading: Leading dimension of each operand and of the result.
+        alignment_bytes: Largest power of two, at most 128, in each.
+        tile: Rows x columns (/ parts of k) on a GPU, the operand that is held on a chip with arrays.
+        waves: Waves of tiles; only on a GPU.
+        wave_efficiency: Share of the waves' tiles that are used; only on a GPU.
+        edge_efficiency: Share of the tiles' or arrays' work that is the GEMM's.
+        seconds: Seconds of one.
+        flops_per_s: Rate of one.
+        share: Share of the step's seconds, all of them together.
     """
 
     what: tuple[str, ...]

@@ -34,7 +34,14 @@ _LABELS = {"ffn": "MLP", "vocab": "vocabulary", "kv_heads": "KV heads", "head_di
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShapeQuery:
-    """What shapes are searched: share of the parameters they may differ by, fields that stay, values of others."""
+    """What shapes are searched.
+
+    Attributes:
+        share: Relative difference of the number of parameters.
+        frozen: Fields that stay.
+        ranges: Values of other fields.
+        top: Alternatives of each tier.
+    """
 
     share: float
     frozen: tuple[str, ...] = ()
@@ -45,9 +52,16 @@ class ShapeQuery:
 def ranked(
     model: ShapeSource, targets: Sequence[PricedDevice], conditions: StepConditions, asked: ShapeQuery
 ) -> Ranking:
-    """Return the alternatives to a model's shape, best first by the least speed-up per parameter over the devices.
+    """Rank the alternatives to a model's shape, best first by the least speed-up per parameter over the devices.
 
-    Raises BadInput for a model that is no dense decoder, and where nothing is within the budget.
+    Args:
+        model: The model, as a shape.
+        targets: The devices, with what prices shapes on them.
+        conditions: Conditions in which shapes run.
+        asked: What shapes are searched.
+
+    Raises:
+        BadInput: For a model that is no dense decoder, and where nothing is within the budget.
     """
     shape = dense(model)
     found = space(shape, conditions, max(one.quantum for one in targets), asked.share, asked.frozen, asked.ranges)

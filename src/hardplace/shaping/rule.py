@@ -27,8 +27,17 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodesignRule:
-    """One rule. cost: share of the step that the fix saves, for the same parameters (tokens, GPU-seconds) of work; None
-    where there is no fix to price. fix: the smallest change; "" where none is needed."""
+    """One rule of co-design, judged on a model.
+
+    Attributes:
+        name: Name of the rule.
+        value: What the model has, in words.
+        verdict: Pass, warn, fail or void.
+        cost: Share of the step that the fix saves, for the same parameters (tokens, GPU-seconds) of work; None: there
+            is no fix to price.
+        fix: Smallest change that keeps the rule; "": none is needed.
+        why: Reason of the rule.
+    """
 
     name: str
     value: str

@@ -1,4 +1,4 @@
-"""Nouns of the search for shapes: shapes as columns, the conditions they run in, alternatives and rules."""
+"""Nouns of model shapes: shapes as columns, the conditions they run in, alternatives and their ranking."""
 
 from __future__ import annotations
 
@@ -18,8 +18,15 @@ UNFUSED = "unfused"  # attention as products and a softmax
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepConditions:
-    """What shapes run in: samples of a micro-batch, tensor-parallel degree (with or without sequence parallelism),
-    pipeline stages, and attention: "unfused", or a backend of flash attention ("default": PyTorch's)."""
+    """Conditions in which shapes run.
+
+    Attributes:
+        micro_batch: Samples of a micro-batch.
+        tensor: Tensor-parallel degree.
+        sequence: Sequence parallelism.
+        pipeline: Pipeline stages.
+        attention: "unfused", or a backend of flash attention ("default": PyTorch's).
+    """
 
     micro_batch: int = 1
     tensor: int = 1
@@ -29,18 +36,18 @@ class StepConditions:
 
     @property
     def flash(self) -> bool:
-        """Whether attention is one kernel."""
+        """Return whether attention is one kernel."""
         return self.attention != UNFUSED
 
     @property
     def degrees(self) -> Degrees:
-        """How a layer is divided."""
+        """Return how a layer is divided."""
         return Degrees(tensor=self.tensor, sequence=self.sequence, micro_batch=self.micro_batch, flash=self.flash)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShapeColumns:
-    """Many decoders as columns of one length (FIELDS); what they share (sequence, kind of layer) is base's."""
+    """Many decoders as columns of one length (FIELDS); what they share (sequence, kind of layer) is that of `base`."""
 
     base: DecoderShape
     layers: Ints
@@ -84,12 +91,14 @@ class Tier(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnDevice:
-    """A shape on one device beside the model asked about.
+    """A shape on one device, beside the model asked about.
 
-    step_s: forward and backward of one micro-batch on one rank over all pipeline stages. speedup: of the model's time
-    over this one's; per_parameter: the same times the ratio of trained parameters (a padded vocabulary's rows aside).
-    band: half width of the band of confidence of ln(speedup), from the errors of the device's model. tie: the band
-    holds 1.
+    Attributes:
+        device: Name of the device.
+        step_s: Forward and backward of one micro-batch on one rank over all pipeline stages.
+        speedup: The model's time over this one's.
+        per_parameter: The same, times the ratio of trained parameters (a padded vocabulary's rows aside).
+        band: Half width of the confidence band of ln(speedup), from the errors of the device's model.
     """
 
     device: str
@@ -100,16 +109,25 @@ class OnDevice:
 
     @property
     def tie(self) -> bool:
-        """Whether the gap is within the model's error: measure."""
+        """Return whether the difference is within the model's error: measure both."""
         return abs(float(np.log(self.per_parameter))) <= self.band
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alternative:
-    """One shape: what changes, its parameters, its memory on a rank, where it stands on each device, what to heed.
+    """One shape: what changes, its parameters and memory, its speed on each device, its risks.
 
-    state_bytes: weights, gradients and AdamW's states without sharding over replicas, of the fullest rank on average;
-    saved_bytes: activations of one micro-batch. risks: of quality, in words.
+    Attributes:
+        shape: Sizes of the decoder.
+        tier: How much the change touches.
+        changes: Fields that change, in words.
+        parameters: Number of parameters.
+        state_bytes: Weights, gradients and AdamW's states without sharding over replicas, of the fullest rank on
+            average.
+        saved_bytes: Activations of one micro-batch.
+        divides: Degrees that divide it, in words.
+        risks: Risks for quality, in words.
+        devices: Speed on each device.
     """
 
     shape: DecoderShape
@@ -124,19 +142,35 @@ class Alternative:
 
     @property
     def worst(self) -> float:
-        """The least speed-up per parameter over the devices."""
+        """Return the least speed-up per parameter over the devices."""
         return min(one.per_parameter for one in self.devices)
 
     @property
     def tie(self) -> bool:
-        """Whether no device tells it apart from the model."""
+        """Return whether no device tells it apart from the model."""
         return all(one.tie for one in self.devices)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Ranking(Answer):
-    """Alternatives to a model's shape that are faster for each parameter, best first within their tier, one for each
-    depth, width and kind of heads. base: the model's own. candidates: all that were priced."""
+    """Alternatives to a model's shape that are faster for each parameter, best first within their tier.
+
+    One for each depth, width and kind of heads.
+
+    Attributes:
+        model: Name of the model.
+        shape: Its own shape.
+        parameters: Its parameters.
+        budget: Least and most parameters of an alternative.
+        conditions: Conditions in which shapes run.
+        candidates: Number of shapes that were priced.
+        indivisible: Number of shapes left out because a degree does not divide them.
+        mlp_step: Step of the MLP width.
+        safe: Alternatives of the safe tier.
+        reshaped: Alternatives of the reshaped tier.
+        base: The model's own shape.
+        notes: What is left out or was taken for the figures.
+    """
 
     model: str
     shape: DecoderShape
@@ -155,5 +189,5 @@ class Ranking(Answer):
 
     @property
     def alternatives(self) -> tuple[Alternative, ...]:
-        """The model's own shape, then the safe ones, then the reshaped ones."""
+        """Return the model's own shape, then the safe ones, then the reshaped ones."""
         return (self.base, *self.safe, *self.reshaped)

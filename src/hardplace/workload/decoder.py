@@ -7,7 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latent:
-    """Latent attention (DeepSeek-V2, arXiv 2405.04434): ranks and head dimensions; query 0: not compressed."""
+    """Latent attention (DeepSeek-V2, arXiv 2405.04434).
+
+    Attributes:
+        query: Rank of compressed queries; 0: not compressed.
+        key_value: Rank of compressed keys and values.
+        nope: Head dimension without positions.
+        rope: Head dimension with rotary positions.
+        value: Head dimension of values.
+    """
 
     query: int
     key_value: int
@@ -18,7 +26,15 @@ class Latent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Experts:
-    """A mixture of experts: how many, how many a token, their width, the shared one's width, dense layers before."""
+    """A mixture of experts.
+
+    Attributes:
+        count: Number of experts.
+        chosen: Experts a token.
+        ffn: Width of an expert.
+        shared_ffn: Width of the shared expert; 0: none.
+        dense_layers: Dense layers before the mixtures.
+    """
 
     count: int
     chosen: int

@@ -51,7 +51,7 @@ def line(value: Callable[[int], int]) -> Affine:
 
 
 class OperatorKind(StrEnum):
-    """What a cost model must know an operator as."""
+    """Kind of an operator, as a cost model must know it."""
 
     MATMUL = "matmul"
     GROUPED_MATMUL = "grouped_matmul"
@@ -74,7 +74,7 @@ class OperatorKind(StrEnum):
 
 
 class Phase(StrEnum):
-    """Part of the training step that an operator belongs to."""
+    """Phase of the training step that an operator belongs to."""
 
     FORWARD = "forward"
     BACKWARD = "backward"
@@ -91,7 +91,7 @@ class Gradient(StrEnum):
 
 
 class Group(StrEnum):
-    """The ranks that a collective joins; NONE for everything else."""
+    """Process group of a collective; NONE for everything else."""
 
     NONE = "none"
     TENSOR = "tensor"
@@ -100,7 +100,7 @@ class Group(StrEnum):
 
 
 class StorageRole(StrEnum):
-    """Where a storage lives: INPUT comes from another layer (or the data), the rest is made here."""
+    """Role of a storage: INPUT comes from another layer (or the data), the rest is made in this one."""
 
     INPUT = "input"
     PARAMETER = "parameter"
@@ -109,7 +109,7 @@ class StorageRole(StrEnum):
 
 
 class Recompute(StrEnum):
-    """What the backward pass computes again: nothing, the attention between its two products, the whole layer."""
+    """What the backward pass computes again: nothing; the attention between its two products; the whole layer."""
 
     NONE = "none"
     SELECTIVE = "selective"
@@ -136,7 +136,13 @@ ITEM_BYTES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Storage:
-    """Memory of one layer on one rank; views share it. parameters: elements, of a parameter's storage only."""
+    """Memory of one layer on one rank, which views share.
+
+    Attributes:
+        role: Input, parameter, gradient or activation.
+        bytes: Bytes, by micro-batch.
+        parameters: Elements, of a parameter's storage only.
+    """
 
     role: StorageRole
     bytes: Affine
@@ -145,7 +151,13 @@ class Storage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tensor:
-    """A view of a storage (its index in the layer): shape and dtype."""
+    """A view of a storage.
+
+    Attributes:
+        storage: Index of the storage in the layer.
+        shape: Sizes, by micro-batch.
+        dtype: Type of the elements, by torch's name.
+    """
 
     storage: int
     shape: tuple[Affine, ...]
@@ -154,16 +166,29 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operator:
-    """One operator on one rank. reads and writes are indices of the layer's tensors, in the order of the arguments.
+    """One operator on one rank.
 
-    dims by kind: matmul (batch, m, n, k); grouped_matmul (groups, m over all groups, n, k), of a weight gradient
-    k over all groups; attention (batch, heads, kv_heads, query length, key length, head dimension of q and k, of
-    v); convolution (batch, in channels, out channels, groups, sizes in, out, of the kernel); scan (batch, length,
-    heads, head dimension, groups, state, chunk); collective (bytes of the whole tensor on one rank,); view ();
-    everything else (elements,), the larger of what is read and written, or what is looked up if that is less.
-    axes: the axes that an operator works along (permutation, reduced, sliced, joined or indexed axes).
-    layout: of a matmul, in BLAS's column-major letters: TN, NN or NT (forward, dgrad, wgrad of a linear).
-    window: of sliding-window attention, keys; 0 if there is none. group: the ranks of a collective.
+    Dimensions by kind: matmul (batch, m, n, k); grouped_matmul (groups, m over all groups, n, k), of a weight gradient
+    k over all groups; attention (batch, heads, kv_heads, query length, key length, head dimension of q and k, of v);
+    convolution (batch, in channels, out channels, groups, sizes in, out, of the kernel); scan (batch, length, heads,
+    head dimension, groups, state, chunk); collective (bytes of the whole tensor on one rank,); view (); everything else
+    (elements,), the larger of what is read and written, or what is looked up if that is less.
+
+    Attributes:
+        name: Name of the operator, by torch's.
+        module: Module of the model that ran it.
+        kind: Kind.
+        phase: Forward, backward or optimizer.
+        dims: Dimensions, by kind.
+        flops: Floating-point operations of matrix products.
+        reads: Indices of the layer's tensors, in the order of the arguments.
+        writes: Indices of the layer's tensors.
+        axes: Axes that it works along (permutation, reduced, sliced, joined or indexed axes).
+        gradient: Which GEMM of a linear layer it is.
+        layout: Of a matmul, in BLAS's column-major letters: TN, NN or NT (forward, dgrad, wgrad of a linear layer).
+        causal: Whether attention is causal.
+        window: Keys of sliding-window attention; 0: there is none.
+        group: Process group of a collective.
     """
 
     name: str
@@ -183,7 +208,7 @@ class Operator:
 
     @property
     def seen_share(self) -> float:
-        """By what share of its scores an attention looks at keys that are not masked; 1 for every other operator.
+        """Return the share of an attention's scores that are not masked; 1 for every other operator.
 
         Causal: the last query sees all keys, each one before it one less; with a window of w keys at most w of them.
         """
@@ -202,10 +227,16 @@ class Operator:
 class Layer:
     """A part of the model that a pipeline stage holds whole.
 
-    operators are in execution order (forward, backward, optimizer). saved: storages kept from forward to
-    backward without recompute. inputs, outputs: storages taken from and handed to other layers in the forward
-    pass, activations only; the gradient of each is as large and goes the other way. tables such as rotary
-    cosines are no outputs: each stage makes its own.
+    Attributes:
+        name: Name of the layer.
+        storages: Memory of the layer.
+        tensors: Views of the storages.
+        operators: Operators in execution order: forward, backward, optimizer.
+        saved: Storages kept from forward to backward without recompute.
+        inputs: Storages taken from other layers in the forward pass, activations only; the gradient of each is as large
+            and goes the other way.
+        outputs: Storages handed to other layers. Tables such as rotary cosines are no outputs: each stage makes its
+            own.
     """
 
     name: str
@@ -218,7 +249,7 @@ class Layer:
 
     @property
     def trained(self) -> frozenset[int]:
-        """Storages of the parameters that are trained: those that the optimizer writes."""
+        """Return the storages of the parameters that are trained: those that the optimizer writes."""
         return frozenset(
             self.tensors[index].storage
             for operator in self.operators
@@ -228,22 +259,22 @@ class Layer:
 
     @property
     def parameters(self) -> int:
-        """Elements of the parameters that one rank holds."""
+        """Return the elements of the parameters that one rank holds."""
         return sum(storage.parameters for storage in self.storages)
 
     @property
     def parameter_bytes(self) -> int:
-        """Bytes of the parameters that one rank holds, in the dtype they were recorded in."""
+        """Return the bytes of the parameters that one rank holds, in the dtype they were recorded in."""
         return sum(one.bytes.constant for one in self.storages if one.role is StorageRole.PARAMETER)
 
     @property
     def saved_bytes(self) -> Affine:
-        """Activations kept from forward to backward, without recompute."""
+        """Return the activations kept from forward to backward, in bytes by micro-batch, without recompute."""
         return total(self.storages[index].bytes for index in self.saved)
 
     @property
     def output_bytes(self) -> Affine:
-        """Bytes handed to other layers; their gradients are as large."""
+        """Return the bytes handed to other layers, by micro-batch; their gradients are as large."""
         return total(self.storages[index].bytes for index in self.outputs)
 
     def storages_of(self, tensors: Iterable[int]) -> tuple[int, ...]:
@@ -252,7 +283,9 @@ class Layer:
 
 
 class Edge(NamedTuple):
-    """Storage outputs[output] of the layer at position `source` is inputs[input] of the one at `target`."""
+    """An activation between two layers: storage outputs[output] of the one at `source` is inputs[input] of the one at
+    `target`.
+    """
 
     source: int
     output: int
@@ -261,7 +294,7 @@ class Edge(NamedTuple):
 
 
 class Holder(NamedTuple):
-    """Storage `storage` of the layer at `position` of the order is a parameter that others hold too."""
+    """A holder of a shared parameter: storage `storage` of the layer at `position` of the order."""
 
     position: int
     storage: int
@@ -269,13 +302,22 @@ class Holder(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """One step of a model on one device, recorded: a graph of layers, each distinct one stored once.
+    """One training step of a model on one device, as recorded: a graph of layers, each distinct one stored once.
 
-    order: which of `layers` stands at each position, from input to loss. edges: the activations between
-    positions; a chain has those from each position to the next. parameters counts shared (tied) parameters
-    once; each layer counts those that it uses. shared: for each parameter that is used more than once, all that hold
-    it, in order; left out of the file where there are none. command: what made the file. training: with backward
-    pass and optimizer. A rank of a parallel version: hardplace.workload.sharding.shard.
+    What one rank of a parallel version computes: `workload.sharding.shard`.
+
+    Attributes:
+        name: Name of the model.
+        source: Where the configuration was published.
+        command: Command that made the file.
+        sequence_length: Tokens of a sample.
+        dtype: Type of weights and activations.
+        training: Whether there are a backward pass and an optimizer step.
+        parameters: Parameters of the model, shared ones once.
+        order: Which of `layers` stands at each position, from input to loss.
+        edges: Activations between positions.
+        layers: Distinct layers.
+        shared: For each parameter that is used more than once, all that hold it, in order.
     """
 
     name: str
@@ -305,7 +347,14 @@ class Workload:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parallelism:
-    """Degrees of what is parallel within a layer; sequence (Megatron's) goes with tensor."""
+    """Parallel degrees within a layer.
+
+    Attributes:
+        tensor: Tensor-parallel degree.
+        sequence: Sequence parallelism (Megatron's), which goes with tensor.
+        context: Context-parallel degree.
+        expert: Expert-parallel degree.
+    """
 
     tensor: int = 1
     sequence: bool = False
@@ -317,8 +366,11 @@ class Parallelism:
 class Shard:
     """What one rank computes: the distinct layers at these degrees, with collectives, without views.
 
-    whole: parameters that stay whole on every rank of the tensor-parallel group although a matrix product uses
-    them, by layer and module, because the degree does not divide what they feed.
+    Attributes:
+        parallelism: The degrees.
+        layers: Distinct layers on one rank.
+        whole: Parameters that stay whole on every rank of the tensor-parallel group although a matrix product uses
+            them, by layer and module, because the degree does not divide what they feed.
     """
 
     parallelism: Parallelism

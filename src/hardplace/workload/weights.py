@@ -12,8 +12,16 @@ _FLOATS = {"float64", "float32", "bfloat16", "float16"}
 
 
 class WeightSizes(NamedTuple):
-    """Weights of one rank, each of dense layers and of experts: elements with a gradient, elements without one, and
-    bytes of what is packed and keeps its own type: quantised weights, and buffers that stand for weights."""
+    """Weights of one rank, of dense layers and of experts.
+
+    Attributes:
+        parameters: Elements of dense layers with a gradient.
+        expert_parameters: Elements of experts with a gradient.
+        frozen_parameters: Elements of dense layers without one.
+        expert_frozen_parameters: Elements of experts without one.
+        packed_bytes: Bytes of what keeps its own type: quantised weights, and buffers that stand for weights.
+        expert_packed_bytes: The same of experts.
+    """
 
     parameters: int = 0
     expert_parameters: int = 0
@@ -31,8 +39,12 @@ NOTHING = WeightSizes()
 
 
 class SharedWeights(NamedTuple):
-    """Weights that several layers use and one device holds once. layers: positions in the order, one as often as it
-    holds them."""
+    """Weights that several layers use and one device holds once.
+
+    Attributes:
+        layers: Positions in the order, each as often as the layer holds them.
+        sizes: Their sizes.
+    """
 
     layers: tuple[int, ...]
     sizes: WeightSizes

@@ -1,4 +1,4 @@
-"""TODO."""
+"""A device with systolic arrays in the terms of the cost model: one chip as columns of length one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,17 @@ from hardplace.ndtypes import Floats
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArrayMachine:
-    """A device in the terms of the cost model: one chip as columns of length one, and what it shares with no other."""
+    """A device in the terms of the cost model.
+
+    Attributes:
+        device: The device.
+        chips: The chip, as columns of length one.
+        setting: Memory system and network.
+        precision: Format of operands and sums.
+        plan: Blueprint for area and energy.
+        energy: Energy of operations and bytes.
+        notes: What was taken for the figures.
+    """
 
     device: Device
     chips: Chips
@@ -31,7 +41,7 @@ class ArrayMachine:
 
     @property
     def dtype(self) -> str:
-        """Type that operands are computed in."""
+        """Return the type that operands are computed in."""
         return self.precision.name
 
 
@@ -45,7 +55,8 @@ def chip_energies(device: Device, dtype: str) -> tuple[Blueprint, Floats, Energi
 def machine(device: Device, dtype: str) -> ArrayMachine:
     """Return a device with arrays in the terms of the cost model, computing in `dtype` or in what it falls back to.
 
-    Raises BadInput for a GPU, whose kernels are not those of arrays, and for a type that the chip cannot compute in.
+    Raises:
+        BadInput: For a GPU, whose kernels are not those of arrays, and for a type that the chip cannot compute in.
     """
     engine = device.engine
     if not isinstance(engine, Arrays):

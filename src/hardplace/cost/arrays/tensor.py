@@ -106,11 +106,23 @@ def array_cycles(
     double_buffered: bool = True,
     exchange_bytes_per_cycle: float = np.inf,
 ) -> Floats:
-    """Return cycles of each matmul on `cores` arrays of rows x columns, shape (matmuls, chips).
+    """Return the cycles of each matmul on `cores` arrays of rows x columns, shape (matmuls, chips).
 
-    The best of the dataflows, each with its edge tiles whole. Double-buffered: one fill and drain in all; otherwise
-    one a tile, as SCALE-Sim has it. exchange_bytes_per_cycle: what the shared buffer takes of the partial sums of a
-    matmul that is split along k (written and read once each).
+    The best of the dataflows, each with its edge tiles whole. Double-buffered: one fill and drain in all; otherwise one
+    a tile, as SCALE-Sim has it.
+
+    Args:
+        matmuls: The products.
+        cores: Number of arrays, (chips,).
+        rows: Rows of an array, (chips,).
+        columns: Columns of an array, (chips,).
+        precision: Format of operands and sums.
+        dataflows: Operands that may be held while the others stream.
+        double_buffered: Whether the next stationary tile is loaded behind the current one.
+        exchange_bytes_per_cycle: What the shared buffer takes of the partial sums of a matmul that is split along k
+            (written and read once each).
+
+    Source: docs/model-cost.md, "Tensor core".
     """
     batch, m, n, k = _columns(matmuls)
     count, high, wide = (np.asarray(value, dtype=np.float64)[None, :] for value in (cores, rows, columns))

@@ -136,8 +136,15 @@ def traffic_bytes(
     """Return the least bytes between memory and a buffer for each matmul, shape (matmuls, buffers).
 
     Operands may be read several times, sums stay in the buffer until they are whole, the result is written once.
-    A piece that is replaced at every step counts twice if double-buffered. Infinite where not even one element of
-    each fits.
+    Infinite where not even one element of each fits.
+
+    Args:
+        matmuls: The products.
+        buffer_bytes: Sizes of the buffer, (buffers,).
+        precision: Format of operands and sums.
+        double_buffered: Whether a piece that is replaced at every step counts twice.
+
+    Source: docs/model-cost.md, "Traffic".
     """
     table = np.array([(p.batch, p.m, p.n, p.k, p.left_words or p.m * p.k) for p in matmuls], dtype=np.float64)
     sizes = np.asarray(buffer_bytes, dtype=np.float64)

@@ -195,12 +195,21 @@ def kernel_times(
     precision: Precision = BF16,
     double_buffered: bool = True,
 ) -> KernelTimes:
-    """Return seconds of each kernel on each chip, shape (kernels, chips), on one core of its kind and on all.
+    """Return the seconds of each kernel on each chip, shape (kernels, chips), on one core of its kind and on all.
 
-    A kernel on one core has that core's equal share of memory and buffer bandwidth and of the buffer (two shares if
-    it takes a tensor and a vector core), so that cores that run side by side never exceed what the chip has.
-    Not double-buffered: arrays drain after each tile and the levels take turns (their times add up).
-    Memory beside the result is bounded for any number of chips (`blocks`). Infinite where a buffer holds no tile.
+    A kernel on one core has that core's equal share of memory and buffer bandwidth and of the buffer (two shares if it
+    takes a tensor and a vector core), so that cores that run side by side never exceed what the chip has. Memory beside
+    the result is bounded for any number of chips (`blocks`). Infinite where a buffer holds no tile.
+
+    Args:
+        kernels: The kernels.
+        chips: The chips.
+        setting: Memory system and network.
+        tensor_parallel: Ranks of the process group of collectives.
+        precision: Format of operands and sums.
+        double_buffered: False: arrays drain after each tile and the levels take turns (their times add up).
+
+    Source: docs/model-cost.md, "Kernels".
     """
     rules = _Rules(setting=setting, precision=precision, double_buffered=double_buffered)
     single_s, whole_s = np.empty((2, len(kernels), len(chips)))

@@ -32,14 +32,25 @@ class Graphs(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Software:
-    """A software's habits. attention: kernels on GPUs since Hopper ("cudnn": cuDNN or FA3; "default": PyTorch's, FA2);
-    older GPUs run FA2. tensor_overlap: tensor-parallel collectives beside products. expert_overlap: exchange of experts
-    beside another micro-batch's compute. fused_experts: experts' products with activation and casts as one kernel
-    (Megatron Core's cuteDSL grouped MLP). routing_launches: kernels that a mixture's router, preprocessing and
-    permutation launch in a pass forward and back (Megatron Core's eager layers take 16 to 17 ms on H100 and B300
-    whatever their width: docs/model-training.md, section 2; C of others). fused_loss: one kernel that keeps
-    16-bit logits only. dropout: after attention and MLP. fragmentation: share of memory that the allocator loses,
-    reserve_bytes: of driver and communication libraries."""
+    """The habits of a training software, where a plan says nothing.
+
+    Attributes:
+        title: Name in words.
+        attention: Attention kernels on GPUs since Hopper ("cudnn": cuDNN or FA3; "default": PyTorch's, FA2); older GPUs
+            run FA2.
+        dispatcher: How tokens reach their experts.
+        graphs: What CUDA graphs launch at once.
+        tensor_overlap: Tensor-parallel collectives run beside products.
+        expert_overlap: Exchange of experts runs beside another micro-batch's compute.
+        fused_experts: Experts' products with activation and casts are one kernel (Megatron Core's cuteDSL grouped MLP).
+        routing_launches: Kernels that a mixture's router, preprocessing and permutation launch in a pass forward and
+            back (Megatron Core's eager layers take 16 to 17 ms on H100 and B300 whatever their width:
+            docs/model-training.md, section 2; C of others).
+        fused_loss: The loss is one kernel that keeps 16-bit logits only.
+        dropout: Dropout after attention and MLP.
+        fragmentation: Share of memory that the allocator loses.
+        reserve_bytes: Bytes of the driver and of communication libraries.
+    """
 
     title: str
     attention: str = "cudnn"
@@ -94,7 +105,11 @@ class Ways:
 
 
 def software_named(name: str) -> Software:
-    """Return a software's habits; BadInput with the nearest names for one that is not known."""
+    """Return the habits of a software.
+
+    Raises:
+        BadInput: With the nearest names, for one that is not known.
+    """
     if name not in SOFTWARE:
         raise unknown("software", name, tuple(one for one in SOFTWARE if one))
     return SOFTWARE[name]
@@ -109,7 +124,11 @@ def ways(
     expert_overlap: bool | None = None,
     fused_experts: bool | None = None,
 ) -> Ways:
-    """Return how a plan is run: what it says, else the software's habit. Raises BadInput for unknown software."""
+    """Return how a plan is run: what it says, else the software's habit.
+
+    Raises:
+        BadInput: For unknown software.
+    """
     usual = software_named(software)
     return Ways(
         software=software,

@@ -27,7 +27,7 @@ class Timer(ABC):
 
     @property
     def waits_s(self) -> float:
-        """Seconds of the host for each kernel: a pass takes at least its kernels times this."""
+        """Return the seconds of the host for each kernel: a pass takes at least its kernels times this."""
         return 0.0
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Nouns of a layer's work: how operands of a GEMM lie in memory, and the kinds of kernels that only move bytes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Layout(StrEnum):
-    """How the operands of a GEMM lie in memory: forward (TN), input gradient (NN), weight gradient (NT)."""
+    """Layout of the operands of a GEMM in memory: forward (TN), input gradient (NN), weight gradient (NT)."""
 
     TN = "TN"
     NN = "NN"
@@ -14,7 +14,7 @@ class Layout(StrEnum):
 
 
 class Stream(StrEnum):
-    """Kinds of kernels that only move bytes."""
+    """Kind of kernel that only moves bytes, as it was measured."""
 
     ELEMENTWISE = "elementwise"
     NORM = "norm"

@@ -1,4 +1,4 @@
-"""What a rank's layer gives a GPU and a network to do, whichever way it was derived: recorded, or from a shape."""
+"""The work of one rank's layer for a device and a network, whether it was recorded or laid out from a shape."""
 
 from __future__ import annotations
 
@@ -12,10 +12,18 @@ from hardplace.workload.weights import WeightSizes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GemmWork:
-    """batch independent products of (m x k) and (k x n); grouped: of a mixture of experts.
+    """A batch of independent products of (m x k) and (k x n) matrices.
 
-    output_bytes: moved for an element of the result, as `hardplace.cost.gpu.gemm.Gemms` has it. low: the plan's low
-    precision (fp8) applies: a linear layer, not a head or a router. cast: by kernels of their own, where it applies.
+    Attributes:
+        m: Rows of the result.
+        n: Columns of the result.
+        k: Depth of the sum.
+        batch: Number of products.
+        layout: Layout of the operands.
+        output_bytes: Bytes moved for an element of the result, as `cost.gpu.gemm.Gemms` has it.
+        low: Whether the plan's low precision (fp8) applies: a linear layer, not a head or a router.
+        grouped: Whether it is of a mixture of experts.
+        cast: Whether operands are cast by kernels of their own, where low precision applies.
     """
 
     m: int
@@ -30,7 +38,7 @@ class GemmWork:
 
     @property
     def flops(self) -> float:
-        """Floating-point operations, two a multiply-add."""
+        """Return the floating-point operations, two a multiply-add."""
         return 2.0 * self.batch * self.m * self.n * self.k
 
 
@@ -38,7 +46,16 @@ class GemmWork:
 class AttentionWork:
     """Attention of `queries` queries a sample over `keys` keys; queries < keys: a context-parallel rank's share.
 
-    head_dim: the mean of queries' and values' where they differ. window: keys that a query sees at most; 0: all.
+    Attributes:
+        batch: Samples.
+        heads: Query heads.
+        kv_heads: Key and value heads.
+        queries: Queries a sample.
+        keys: Keys a sample.
+        head_dim: Head dimension; the mean of queries' and values' where they differ.
+        causal: Whether a query sees only keys before it.
+        backward: Backward pass; else forward.
+        window: Keys that a query sees at most; 0: all.
     """
 
     batch: int
@@ -53,8 +70,10 @@ class AttentionWork:
 
     @property
     def share(self) -> float:
-        """Scores over those of as many queries as keys that see all keys (causal: all before them): by the rank's
-        queries, and by the window, w of n keys: w (2n - w) / n^2 of the causal ones, w / n of all."""
+        """Return the scores over those of as many queries as keys that see all keys (causal: all before them).
+
+        By the rank's queries, and by the window, w of n keys: w (2n - w) / n^2 of the causal ones, w / n of all.
+        """
         share = self.queries / self.keys
         if self.window and self.window < self.keys:
             inside = self.window / self.keys
@@ -64,7 +83,14 @@ class AttentionWork:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamWork:
-    """A kernel that only moves bytes; row: elements of one reduction. launches: kernels that it stands for."""
+    """A kernel that only moves bytes.
+
+    Attributes:
+        kind: Kind of kernel.
+        bytes: Bytes read and written.
+        row: Elements of one reduction; 0: none.
+        launches: Kernels that it stands for.
+    """
 
     kind: Stream
     bytes: float
@@ -74,9 +100,13 @@ class StreamWork:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CollectiveWork:
-    """A collective within a layer: bytes of the whole tensor on one rank, and the group that joins it.
+    """A collective within a layer.
 
-    copies: of each token among the bytes of an all-to-all (experts a token).
+    Attributes:
+        collective: Kind of collective.
+        bytes: Bytes of the whole tensor on one rank.
+        group: Process group.
+        copies: Copies of each token among the bytes of an all-to-all (experts a token).
     """
 
     collective: Collective
@@ -88,16 +118,29 @@ class CollectiveWork:
 Work = GemmWork | AttentionWork | StreamWork | CollectiveWork
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LayerWork:
     """One layer on one rank at one micro-batch: kernels and collectives in order, and what it holds.
 
-    again: what the backward pass runs again before it (recompute). parameters, expert_parameters: elements on the rank
-    that are trained; the second are reduced over fewer replicas. Frozen ones, and bytes of packed ones, as
-    `WeightSizes` has them. repeated_*: of the trained ones, those that an earlier layer of the model holds as well.
-    saved_bytes: kept from forward to backward, without logits and loss
-    (logits_bytes: of one micro-batch at a time). working_bytes: that its backward pass holds for a moment on top:
-    gradients of a product, and what recompute makes again. output_bytes: handed on, of the whole tensor on the rank.
+    Equal to itself alone: layers that are priced once are one object, and the key of what is known of them.
+
+    Attributes:
+        name: Name of the layer.
+        forward: Work of the forward pass.
+        again: Work that the backward pass runs again before it (recompute).
+        backward: Work of the backward pass.
+        parameters: Trained elements of dense layers on the rank.
+        expert_parameters: Trained elements of experts on the rank, which are reduced over fewer replicas.
+        saved_bytes: Activations kept from forward to backward, without logits and loss.
+        working_bytes: What the backward pass holds for a moment on top: gradients of a product, what recompute makes.
+        output_bytes: Bytes handed on, of the whole tensor on the rank.
+        logits_bytes: Logits and loss, of one micro-batch at a time.
+        frozen_parameters: As `WeightSizes` has them.
+        expert_frozen_parameters: As `WeightSizes` has them.
+        packed_bytes: As `WeightSizes` has them.
+        expert_packed_bytes: As `WeightSizes` has them.
+        repeated_parameters: Of the trained ones, those that an earlier layer of the model holds as well.
+        repeated_expert_parameters: The same of experts.
     """
 
     name: str
@@ -119,5 +162,5 @@ class LayerWork:
 
     @property
     def weights(self) -> WeightSizes:
-        """All weights of the layer."""
+        """Return all weights of the layer."""
         return WeightSizes(*(getattr(self, name) for name in WeightSizes._fields))

@@ -19,12 +19,28 @@ from hardplace.workload.types import Layer, Phase
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelCost:
-    """One kernel on the whole chip. The parts overlap: seconds is the longest of them, bound_by its name.
+    """The cost of one kernel on a whole chip; its parts overlap, and `seconds` is the longest of them.
 
-    mapping: the operand that the arrays hold, of each distinct matmul. utilisation: of the arrays' peak in this type
-    (0 for a kernel without products). energy_j includes leakage over its seconds.
-    On a GPU seconds is its fitted model's, the parts are at the rates that this model reaches (power and launch may
-    bound a kernel too; 0 for what it does not tell apart), mapping is what the kernel was fitted as.
+    On a GPU `seconds` is its fitted model's, the parts are at the rates that this model reaches (power and launch may
+    bound a kernel too; 0 for what it does not tell apart), and `mapping` is what the kernel was fitted as.
+
+    Attributes:
+        layer: Name of the layer.
+        phase: Forward, backward or optimizer.
+        name: Name of the kernel.
+        engine: What runs it.
+        mapping: Operand that the arrays hold, of each distinct matmul.
+        seconds: Seconds of one repetition.
+        bound_by: Name of the longest part.
+        array_s: Seconds of the arrays.
+        vector_s: Seconds of the vector lanes.
+        memory_s: Seconds of the memory.
+        buffer_s: Seconds of the shared buffer.
+        flops: FLOPs of matrix products.
+        memory_bytes: Bytes through memory.
+        utilisation: Share of the arrays' peak in this type; 0 for a kernel without products.
+        energy_j: Energy, leakage over its seconds included.
+        raised_s: Part of `seconds` by which a GPU's fitted model was below what the datasheet allows; 0 on arrays.
     """
 
     layer: str
@@ -42,6 +58,7 @@ class KernelCost:
     memory_bytes: float
     utilisation: float
     energy_j: float
+    raised_s: float = 0.0
 
 
 def phase_kernels(

@@ -1,4 +1,4 @@
-"""The end of the walk for one chip and one plan family: schedules, placement, throughput, shares of time."""
+"""Exact evaluation of one chip with one plan family: schedules, partition, throughput, shares of time."""
 
 from __future__ import annotations
 
@@ -25,9 +25,16 @@ def evaluate(
 ) -> Evaluation | Infeasible:
     """Return the best plan of a family on one chip, or what it lacks.
 
-    setting: with what the chip brings (`exact.on_chip`). layers:
-    the schedules of the distinct layers there (Kernels.schedules); what remains of their gaps
-    widens the bound of the evaluation, so that the bound holds for any schedule and any placement.
+    Args:
+        workload: The model.
+        setting: The setting, with what the chip brings (`evaluator.on_chip`).
+        shard: What one tensor-parallel rank computes.
+        chip: The chip.
+        family: The family of plans.
+        layers: Schedules of the distinct layers there (`LayerKernels.schedules`); what remains of their gaps widens the
+            bound of the evaluation, so that it holds for any schedule and any partition.
+        replications: Data-parallel degrees with their costs.
+        max_stages: Pipeline stages at most; None: as many as there are layers.
     """
     reached = placement_problem(
         workload, shard, setting, family, scheduled_seconds(layers, bound=False), replications, max_stages

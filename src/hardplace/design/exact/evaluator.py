@@ -1,4 +1,7 @@
-"""Exact evaluations of jobs: schedules, placement, throughput of one model on one chip with one plan family."""
+"""Evaluator of jobs: schedules, partition and throughput of one model on one chip with one plan family, exactly.
+
+Read `InProcess.evaluate` first: the whole walk.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,12 @@ ChipEvaluator = Evaluator[Job, Outcome]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """What a model's jobs share."""
+    """What a model's jobs share.
+
+    Attributes:
+        workload: The model.
+        setting: What all chips share.
+    """
 
     workload: Workload
     setting: Setting
@@ -33,11 +41,13 @@ class Task:
 
 @dataclass
 class InProcess:
-    """An evaluator that does each job when it is asked for. Plain data goes in and out, so it can live anywhere.
+    """An evaluator that does each job in this process when it is asked for. Plain data goes in and out.
 
-    tasks: by the model's name. gap: relative gap to which schedules are solved. work: how hard each is tried
-    (`scheduling.exact.schedule`); 0: list schedules with their bound in closed form. deadline: at which TimeUp is
-    raised between two schedules.
+    Attributes:
+        tasks: Model and setting, by the model's name.
+        gap: Relative gap to which schedules are solved.
+        work: Effort on each schedule (`scheduling.exact.schedule`); 0: list schedules with their bound in closed form.
+        deadline: At which TimeUp is raised between two schedules.
     """
 
     tasks: Mapping[str, Task]
@@ -48,7 +58,7 @@ class InProcess:
     _schedules: dict[tuple[str, Accelerator, int, int], tuple[LayerSchedule, ...]] = field(default_factory=dict)
 
     def steps(self, problem: Problem[C, Job, Outcome]) -> Steps[C, Job, Outcome]:
-        """Return steps in this process."""
+        """Return refinements in this process."""
         return Here(problem, self)
 
     def evaluate(self, job: Job) -> Outcome:

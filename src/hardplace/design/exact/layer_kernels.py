@@ -1,4 +1,4 @@
-"""What each distinct layer takes on many chips at once: bounds from both sides, and the exact schedule on one."""
+"""Seconds of each distinct layer on many chips at once: bounds from both sides, and the exact schedule on one chip."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ PHASES = (Phase.FORWARD, Phase.BACKWARD)
 class LayerTimes:
     """Seconds of each distinct layer on each chip for one micro-batch, shape (layers, chips).
 
-    optimizer_s is the update of all states of the layer's parameters, once a batch.
+    Attributes:
+        forward_s: Forward pass.
+        backward_s: Backward pass.
+        optimizer_s: Update of all states of the layer's parameters, once a batch.
     """
 
     forward_s: Floats
@@ -46,7 +49,14 @@ class LayerTimes:
 
 @dataclass(frozen=True, kw_only=True)
 class LayerKernels:
-    """The kernels of a shard's distinct layers at one micro-batch size, ready to be priced on chips."""
+    """The kernels of a shard's distinct layers at one micro-batch size, ready to be priced on chips.
+
+    Attributes:
+        shard: What one tensor-parallel rank computes.
+        micro_batch: Samples of a micro-batch.
+        function_cycles: Lane-cycles an element of each function of the vector cores.
+        optimizer: The optimizer.
+    """
 
     shard: Shard
     micro_batch: int
@@ -55,7 +65,7 @@ class LayerKernels:
 
     @cached_property
     def graphs(self) -> tuple[tuple[KernelGraph, KernelGraph], ...]:
-        """Return (forward, backward) of each distinct layer."""
+        """Return the kernel graphs (forward, backward) of each distinct layer."""
         cycles = self.function_cycles
         return tuple(
             (
@@ -88,9 +98,12 @@ class LayerKernels:
     def bounds(
         self, chips: Chips, setting: Setting, check: Callable[[], None] = lambda: None
     ) -> tuple[LayerTimes, LayerTimes]:
-        """Return lower bounds and reachable values (list schedules) of each layer's seconds on each chip.
+        """Return lower bounds, and seconds of list schedules, of each layer on each chip.
 
-        check: called between layers; may raise to end it.
+        Args:
+            chips: The chips.
+            setting: What they share.
+            check: Called between layers; may raise to end it.
         """
         times = kernel_times(self._all, chips, setting, self.shard.parallelism.tensor)
         layers = len(self.shard.layers)
@@ -148,7 +161,7 @@ def kernels_of(shard: Shard, micro_batch: int, setting: Setting) -> LayerKernels
 
 
 def scheduled_seconds(layers: tuple[LayerSchedule, ...], *, bound: bool) -> LayerTimes:
-    """Return the makespans of exact schedules, or their proven lower bounds, shape (layers, 1)."""
+    """Return the makespans of exact schedules, or with `bound` their proven lower bounds, shape (layers, 1)."""
 
     def seconds(phase: PhaseSchedule) -> float:
         return phase.schedule.bound_s if bound else phase.schedule.makespan_s

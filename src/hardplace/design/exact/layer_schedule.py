@@ -1,4 +1,4 @@
-"""The schedule problems of one layer on one chip, and their solutions: what `hardplace schedule` shows."""
+"""The scheduling problems of one layer on one chip, and their solutions: what the command `schedule` shows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from hardplace.workload.types import Layer, Phase
 
 
 class LayerPass(StrEnum):
-    """What of a layer is scheduled as one graph; RECOMPUTE is the recomputed forward pass with the backward pass."""
+    """Pass of a layer that is scheduled as one graph; RECOMPUTE is the recomputed forward pass with the backward
+    pass.
+    """
 
     FORWARD = "forward"
     BACKWARD = "backward"
@@ -27,9 +29,16 @@ class LayerPass(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerQuestion:
-    """One layer on one chip (the only one of `chips`): what the schedules depend on.
+    """One layer on one chip: what its schedules depend on.
 
-    splits: whether a kernel may run on 2, 4, ... cores of its kind, besides on one and on all.
+    Attributes:
+        layer: The layer.
+        tensor_parallel: Tensor-parallel degree.
+        micro_batch: Samples of a micro-batch.
+        chips: The chip, alone.
+        setting: Memory system and network.
+        rule: How kernels on all cores share the chip with others.
+        splits: Whether a kernel may run on 2, 4, ... cores of its kind, besides on one and on all.
     """
 
     layer: Layer
@@ -42,7 +51,7 @@ class LayerQuestion:
 
 
 def pass_graph(question: LayerQuestion, which: LayerPass) -> KernelGraph:
-    """Return the kernels of one pass of the layer, with what each waits for."""
+    """Return the kernel graph of one pass of the layer."""
     cycles = question.setting.function_cycles
     forward, backward = (
         kernel_graph(question.layer, phase, question.micro_batch, cycles) for phase in (Phase.FORWARD, Phase.BACKWARD)
@@ -53,7 +62,7 @@ def pass_graph(question: LayerQuestion, which: LayerPass) -> KernelGraph:
 
 
 def problem(question: LayerQuestion, graph: KernelGraph) -> ScheduleProblem:
-    """Return the schedule problem of a graph of the layer's kernels."""
+    """Return the scheduling problem of a graph of the layer's kernels."""
     chips = question.chips
     pricing = (graph.kernels, chips, question.setting, question.tensor_parallel)
     times = kernel_times(*pricing)
@@ -71,7 +80,7 @@ def problem(question: LayerQuestion, graph: KernelGraph) -> ScheduleProblem:
 
 
 def schedule_pass(question: LayerQuestion, which: LayerPass, *, gap: float, limit_s: float | None) -> PhaseSchedule:
-    """Return the best schedule found of one pass, with its bound; limits as in scheduling.exact.schedule."""
+    """Return the best schedule found of one pass, with its lower bound; limits as in `scheduling.exact.schedule`."""
     one = problem(question, pass_graph(question, which))
     return PhaseSchedule(
         kernels=one.graph.names,

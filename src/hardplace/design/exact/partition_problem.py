@@ -1,4 +1,4 @@
-"""From layer times to placement problems: what a plan family holds, sends and reduces."""
+"""From layer times to partition problems: what a plan family holds, sends and reduces."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from hardplace.workload.weights import WeightSizes, shared_weights, weights_of
 
 
 def families(choices: PlanChoices, batch_samples: int) -> tuple[PlanFamily, ...]:
-    """Return every combination of the choices whose micro-batch divides the batch."""
+    """Return every combination of the choices whose micro-batch divides the global batch."""
     return tuple(
         PlanFamily(memory_bytes=memory, micro_batch=size, recompute=recompute, tensor_parallel=width)
         for width in choices.tensor_parallel
@@ -37,8 +37,8 @@ def families(choices: PlanChoices, batch_samples: int) -> tuple[PlanFamily, ...]
 def replications(setting: Setting, tensor_parallel: int, micro_batches: int) -> tuple[Replication, ...]:
     """Return the data-parallel degrees that divide the micro-batches of a batch, with what each costs.
 
-    Replicas of a stage are tensor_parallel devices apart; stages come outermost, so that their transfers are
-    charged to the last level of the network.
+    Replicas of a stage are tensor_parallel devices apart; stages come outermost, so that their transfers are charged to
+    the last level of the network.
     """
     outer = setting.cluster.levels[-1]
     found = []
@@ -60,9 +60,9 @@ def replications(setting: Setting, tensor_parallel: int, micro_batches: int) -> 
 
 
 def held_bytes(weights: WeightSizes, setting: Setting) -> tuple[float, float, float]:
-    """Return bytes of gradients to reduce, of what every replica holds, and of what replicas divide among them.
+    """Return the bytes of gradients to reduce, of what every replica holds, and of what replicas divide among them.
 
-    Gradients and states are of trained weights alone; packed weights keep their own type.
+    Gradients and states are of trained weights alone; quantised weights keep their own type.
     """
     optimizer = setting.optimizer
     trained, frozen, packed = (sum(weights[place : place + 2]) for place in (0, 2, 4))
@@ -138,7 +138,17 @@ def placement_problem(
     choices: tuple[Replication, ...],
     max_stages: int | None = None,
 ) -> PartitionProblem:
-    """Return the placement problem of one family on one chip (seconds has one column)."""
+    """Return the partition problem of one family on one chip.
+
+    Args:
+        workload: The model.
+        shard: What one tensor-parallel rank computes.
+        setting: The setting, with what the chip brings.
+        family: The family of plans.
+        seconds: Seconds of the layers, one column.
+        choices: Data-parallel degrees with their costs.
+        max_stages: Pipeline stages at most; None: as many as there are layers.
+    """
     layers = shard.layers
     loads = [_load(layer, index, seconds, family, setting) for index, layer in enumerate(layers)]
     chain = tuple(loads[index] for index in workload.order)

@@ -1,4 +1,4 @@
-"""Refining a block of chips: kernels priced and bounds of their schedules for all of them at once."""
+"""Refinement of a block of chips: kernels priced and lower bounds of their schedules, for all chips at once."""
 
 from __future__ import annotations
 
@@ -22,16 +22,26 @@ _MANY = 16  # open chips of a block from which the placement of all at once pays
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scheduled:
-    """What a block became: chips that may matter; how many (chip, family) were priced and how many are left."""
+    """The result of refining a block.
+
+    Attributes:
+        left: Chips that may still matter, with their scores.
+        priced: Number of (chip, family) that were priced.
+    """
 
     left: list[tuple[Scores, ChipCandidate]]
     priced: int
 
 
 def scheduled(scoring: Scoring, block: ChipBlock, check: Callable[[], None]) -> Scheduled:
-    """Return the chips of a block that may matter, one by one. check: may raise to end it.
+    """Return the chips of a block that may matter, one by one.
 
     The groups of each model are taken by what they promise; only chips that may still matter are priced in each.
+
+    Args:
+        scoring: What candidates are judged by.
+        block: The chips.
+        check: Called now and then; may raise to end the refinement.
     """
     known = replace(block.known, samples_per_s=tuple(table.copy() for table in block.known.samples_per_s))
     chips = scoring.space.at(block.places)

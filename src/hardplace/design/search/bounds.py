@@ -1,4 +1,6 @@
-"""Optimistic batch times of plan families, vectorised over chips (proofs in docs/model.md, "Search bounds")."""
+"""Lower bounds on the batch time of families of plans, vectorised over chips (proofs in docs/model.md, "Search
+bounds").
+"""
 
 from __future__ import annotations
 
@@ -20,11 +22,17 @@ from hardplace.workload.weights import parts_of, shared_weights, weights_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeasiblePlans:
-    """What fits the memory of one family, by stage count: the most replicas, half as many, and all fewer as one.
+    """The plans of one family that fit the memory, by number of stages: columns of one length.
 
-    Columns of one length: stages; rounds (micro-batches of a replica plus stages less one); seconds a byte and of
-    latency of the gradient reduction; shards of the optimizer states. A row that stands for several degrees has
-    the least of each, so it is a bound for all of them.
+    For each number of stages: the most replicas, half as many, and all fewer as one. A row that stands for several
+    degrees has the least of each column, so it bounds all of them.
+
+    Attributes:
+        stages: Pipeline stages.
+        rounds: Micro-batches of a replica plus stages less one.
+        reduction_s_per_byte: Gradient reduction, seconds a byte.
+        latency_s: Latency of the gradient reduction.
+        shards: Ranks that divide the optimizer states.
     """
 
     stages: Floats
@@ -35,7 +43,12 @@ class FeasiblePlans:
 
 
 def shapes(feasible: list[tuple[Replication, int]], micro_batches: int) -> FeasiblePlans:
-    """Return the shapes of the feasible (replication, stages) pairs."""
+    """Return the feasible plans of (replication, stages) pairs as columns.
+
+    Args:
+        feasible: Pairs that fit the memory.
+        micro_batches: Micro-batches of a global batch.
+    """
     by_stages: dict[int, list[Replication]] = {}
     for replication, stages in feasible:
         by_stages.setdefault(stages, []).append(replication)
@@ -60,13 +73,18 @@ def shapes(feasible: list[tuple[Replication, int]], micro_batches: int) -> Feasi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoundInputs:
-    """What bounds need of a shard's layers at one micro-batch size: how often each is there, its gradients, the hops.
+    """Inputs of the bounds: the layers of a shard at one micro-batch size, and what passes between them.
 
-    counts, reduced_bytes: (layers,). hop_s: the least that a stage pays for all that comes in, or for all that goes
-    out, where there is any; 0 where the graph is not connected. sources, sinks: positions that read nothing of others,
-    and that none reads; infinite where they are not counted. once: how often the trained parameters of each layer
-    count over the model where those that layers share are one; own: the least share of them that a layer of this kind
-    shares with no other, both (layers,).
+    Attributes:
+        counts: How often each distinct layer is there, shape (layers,).
+        reduced_bytes: Gradients of each, shape (layers,).
+        once: How often the trained parameters of each count over the model where shared ones count once, shape
+            (layers,).
+        own: Least share of them that a layer of this kind shares with no other, shape (layers,).
+        hop_s: Least seconds that a stage pays for all that comes in, or for all that goes out; 0 where the graph is not
+            connected.
+        sources: Positions that read nothing of others; inf where they are not counted.
+        sinks: Positions that none reads; inf where they are not counted.
     """
 
     counts: Floats
@@ -78,13 +96,13 @@ class BoundInputs:
     sinks: float = math.inf
 
     def paid(self, stages: Floats) -> Floats:
-        """Return how often hop_s is paid at least by so many stages together (proof in docs/model.md, section 7)."""
+        """Return how often `hop_s` is paid at least by so many stages together (proof in docs/model.md, section 7)."""
         into, out = np.maximum(1.0, stages - self.sources), np.maximum(1.0, stages - self.sinks)
         return np.where(stages > 1, np.maximum(stages, into + out), 0.0)
 
 
 def chain(workload: Workload, shard: Shard, setting: Setting, micro_batch: int) -> BoundInputs:
-    """Return a model's chain on the network of a setting."""
+    """Return the inputs of the bounds for a model on the network of a setting."""
     layers = shard.layers
     trained = np.array([sum(weights_of(layer)[:2]) for layer in layers], dtype=np.float64)
     once = np.bincount(np.array(workload.order), minlength=len(layers)).astype(np.float64)
@@ -115,9 +133,14 @@ def linked(
     s_per_byte: float,
     latency_s: float,
 ) -> BoundInputs:
-    """Return the chain of layers in some order (which of them at each position), on links of one kind.
+    """Return the inputs of the bounds for layers in some order, on links of one kind.
 
-    reduced_bytes: of each layer. handed: (source, target, bytes) of each tensor between two positions.
+    Args:
+        order: Which distinct layer stands at each position.
+        reduced_bytes: Gradients of each distinct layer.
+        handed: (source, target, bytes) of each tensor between two positions.
+        s_per_byte: Seconds a byte of a link.
+        latency_s: Latency of a link.
     """
     edges = [edge for edge in handed if edge[2] > 0.0]  # for a tensor without elements nothing is paid
     least_bytes = min((size for _, _, size in edges), default=0.0)
@@ -158,9 +181,18 @@ def batch_bound_s(
     options: FeasiblePlans,
     bottlenecks_s: Floats | None = None,
 ) -> Floats:
-    """Return a lower bound on the batch time of any plan of a family on each chip, shape (chips,); inf if none fits.
+    """Return a lower bound on the batch time of any plan of a family on each chip; inf if none fits.
 
-    bottlenecks_s: least loads by number of stages, (stages, chips), where they are known; else closed forms.
+    Args:
+        seconds: Lower bounds of the layers, (layers, chips).
+        links: Layers and what passes between them.
+        recompute: Whether stages recompute.
+        options: Plans that fit the memory.
+        bottlenecks_s: Least bottleneck loads by number of stages, (stages, chips), where they are known; else closed
+            forms.
+
+    Returns:
+        Seconds, shape (chips,).
     """
     chips = seconds.forward_s.shape[1]
     if not len(options.stages):

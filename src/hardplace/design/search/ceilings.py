@@ -22,10 +22,14 @@ from hardplace.ndtypes import Floats, Ints
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shares:
-    """What one limit leaves for the cores of both kinds in each box, and what they take at least, arrays over boxes.
+    """The share of one limit that is left for cores in each box, and what they take at least, arrays over boxes.
 
-    left: of the limit beside both (mm2, W). per_array_rate, per_lane_rate: of it for a cycle a second of one array, of
-    one lane. tensor_cores, vector_cores: the most of one kind beside the fewest of the other.
+    Attributes:
+        left: Of the limit, beside both kinds of cores, mm2 or W.
+        per_array_rate: Of the limit, for one cycle a second of one array.
+        per_lane_rate: Of the limit, for one cycle a second of one lane.
+        tensor_cores: Most tensor cores beside the fewest vector cores.
+        vector_cores: Most vector cores beside the fewest tensor cores.
     """
 
     left: Floats
@@ -37,7 +41,13 @@ class Shares:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ceilings:
-    """The most cores of either kind that the limits leave in each box, shape (boxes,), and the shares of each limit."""
+    """The most cores of either kind that the limits leave in each box, shape (boxes,).
+
+    Attributes:
+        tensor_cores: Most tensor cores.
+        vector_cores: Most vector cores.
+        shares: Of each limit, for both kinds together.
+    """
 
     tensor_cores: Floats
     vector_cores: Floats

@@ -1,4 +1,4 @@
-"""Joules of a training sample on boxes of chips, without what idle chips draw (docs/model-search.md, "Energy")."""
+"""Energy of a training sample on boxes of chips, without idle power (docs/model-search.md, "Energy")."""
 
 from __future__ import annotations
 
@@ -15,8 +15,14 @@ from hardplace.ndtypes import Floats
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prices:
-    """What boxes pay for an operation or a byte at least, arrays over boxes: J a multiply-accumulate with its operands,
-    a lane-cycle, a byte through the shared buffer, a byte through memory."""
+    """Least energy of an operation or a byte in boxes of chips, in J, arrays over boxes.
+
+    Attributes:
+        mac_j: A multiply-accumulate with its operands.
+        lane_j: A cycle of a vector lane.
+        fed_j: A byte through the shared buffer.
+        memory_j: A byte through memory.
+    """
 
     mac_j: Floats
     lane_j: Floats
@@ -25,7 +31,9 @@ class Prices:
 
 
 def prices(low: Energies, high: Blueprint) -> Prices:
-    """Return the least prices of boxes: energies of their lowest chips, operand traffic of the largest arrays."""
+    """Return the least energies of boxes: those of their lowest chips, with the operand traffic of the largest
+    arrays.
+    """
     clocked = 1.0 + CLOCK_SHARE
     return Prices(
         mac_j=clocked * (low.mac_j + feed_bytes_per_mac(high) * low.feed_j_per_byte),
@@ -38,9 +46,18 @@ def prices(low: Energies, high: Blueprint) -> Prices:
 def joules(
     done: KernelWork, on: Rates, each: Prices, counts: Floats, tensor_parallel: int, micro_batch: int
 ) -> tuple[Floats, Floats]:
-    """Return joules a sample without and with recompute, each of shape (boxes,).
+    """Return a lower bound on the energy of a sample, without and with recompute.
 
-    counts: how often each layer is there. Recompute runs the forward pass again in every layer.
+    Args:
+        done: Work of every kernel.
+        on: Rates of the boxes.
+        each: Energy of an operation or a byte.
+        counts: How often each layer is there.
+        tensor_parallel: Tensor-parallel degree.
+        micro_batch: Samples of a micro-batch.
+
+    Returns:
+        J a sample, two arrays of shape (boxes,). Recompute runs the forward pass again in every layer.
     """
     own = np.searchsorted(done.own_sizes, on.own_bytes)
     kernels = (

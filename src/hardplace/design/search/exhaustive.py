@@ -1,4 +1,4 @@
-"""Evaluating every chip with every plan family exactly: what the best-first search must agree with, on small spaces."""
+"""Exhaustive search: every chip with every family evaluated exactly, which branch and bound must agree with."""
 
 from __future__ import annotations
 
@@ -26,9 +26,13 @@ _CHIPS = 1_000_000  # of a space before the limits, which are looked at one by o
 
 
 def everything(search: DesignSearch) -> Ended:
-    """Evaluate every candidate within the limits and offer it to the search's front; no bound leaves any out.
+    """Evaluate every candidate within the limits and offer it to the search's front; no bound prunes any.
 
-    Raises BadInput for more than MOST candidates. excess: what the schedules, solved to a quarter of the gap, leave.
+    Returns:
+        How it ended; its excess is what schedules, solved to a quarter of the gap, leave.
+
+    Raises:
+        BadInput: For more than MOST candidates.
     """
     scoring = search.scoring
     places = _places(search)

@@ -1,7 +1,7 @@
-"""The search as a problem for the loop: boxes of chips, blocks of them, single chips with their plan families.
+"""The search over chips as a problem of branch and bound: boxes of chips, blocks of them, single chips with families.
 
-Read `refine` first: what each kind of candidate becomes. Nothing in the heap can exceed its scores, so what exceeds
-the front most bounds the whole space.
+Read `DesignSearch.refine` first: what each kind of candidate becomes. Nothing in the heap can exceed its scores, so
+what exceeds the front most bounds the whole space.
 """
 
 from __future__ import annotations
@@ -52,8 +52,13 @@ Candidate = BoxCandidate | ChipBlock | ChipCandidate
 class DesignSearch:
     """One search over a space of chips and the plans of one model or several.
 
-    report: called with each Progress. evaluator: where exact evaluations are done; None: in this process. within: the
-    deadline of what the search is a part of; None: its own, from now. start: chips that were reached before.
+    Attributes:
+        question: What is searched.
+        ends: When to stop.
+        report: Called with each Progress.
+        evaluator: Where exact evaluations are done; None: in this process.
+        start: Chips that were reached before.
+        within: Deadline of what the search is a part of; None: its own, from now.
     """
 
     question: Question
@@ -94,14 +99,14 @@ class DesignSearch:
     # -- the problem, as the loop sees it ------------------------------------------------------------------------
 
     def run(self) -> SearchOutcome:
-        """Refine candidates best first until the gap, a limit or an interrupt; return what was found."""
+        """Refine candidates best first until the gap, a limit or an interrupt, and return what was reached."""
         if self.ends.exhaustive:
             return self._found(everything(self))
         loop = Loop(self, self.front, self._evaluator.steps(self), self.ends, self.deadline, self.report)
         return self._found(loop.run())
 
     def roots(self) -> Iterator[tuple[Scores, Candidate]]:
-        """Yield all chips of each section in which every model has a plan that fits."""
+        """Yield the box of all chips of each section in which every model has a plan that fits."""
         whole = self.question.space.whole
         for index in range(len(self.scoring.sections)):
             scores = scores_of(self.scoring.vectors(self.scoring.known(index, *corners([whole]))))
@@ -114,7 +119,7 @@ class DesignSearch:
         return ones.job(self.scoring, candidate) if isinstance(candidate, ChipCandidate) else None
 
     def refine(self, candidate: Candidate, outcome: Outcome | None) -> Sequence[tuple[Scores, Candidate | None]]:
-        """Return what the next level of refinement leaves of a candidate."""
+        """Return what the next level of refinement leaves of a candidate, with its scores."""
         started = time.perf_counter()
         level, left = self._refined(candidate, outcome)
         self._tally.levels[level].seconds += time.perf_counter() - started
@@ -178,16 +183,16 @@ class DesignSearch:
 
     @property
     def several(self) -> bool:
-        """Whether several scores count: objectives, or the models of a fleet."""
+        """Return whether several scores count: objectives, or the models of a set of chips."""
         goal = self.question.goal
         return len(goal.objectives) > 1 or goal.shared
 
     def counted(self, level: Refinement) -> Count:
-        """Return the counts of a level, to count on."""
+        """Return the counts of a level of refinement, to add to."""
         return self._tally.levels[level]
 
     def discard(self, candidate: Candidate) -> None:
-        """Count what was left in the heap: it was discarded by the bound that put it there."""
+        """Count a candidate that was pruned in the heap, by the bound that put it there."""
         families = self._families(candidate.section)
         if isinstance(candidate, BoxCandidate):
             self._tally.levels[Refinement.BOX].discarded += candidate.box.size * families
@@ -197,13 +202,13 @@ class DesignSearch:
             self._tally.levels[Refinement.SCHEDULE_BOUNDS].discarded += families
 
     def tally(self) -> SearchCounts:
-        """Return what was counted since the last call; counts begin anew."""
+        """Return the counts since the last call, and reset them."""
         counted, self._tally = self._tally, SearchCounts()
         self.scoring.limits.excluded = self._tally.excluded
         return counted
 
     def add(self, tally: SearchCounts) -> None:
-        """Add counts."""
+        """Add the counts of a refinement done elsewhere."""
         self._tally.add(tally)
 
     @property
@@ -284,7 +289,7 @@ class DesignSearch:
         )
 
     def evaluate(self, job: Job) -> Outcome:
-        """Return the outcome of a job."""
+        """Return the outcome of an exact evaluation."""
         return self._evaluator.evaluate(job)
 
     def _families(self, section: int) -> int:
@@ -345,7 +350,7 @@ class DesignSearch:
         return replace(reached, plans=tuple(self.best_memory(reached, index, evaluator) for index in models))
 
     def best_memory(self, reached: Reached, model: int, evaluator: ChipEvaluator) -> ReachedPlan | None:
-        """Return a plan that the evaluator evaluated, in the smallest memory in which it is as fast; None: no plan."""
+        """Return a plan in the smallest memory in which it is as fast, evaluated; None: no plan was evaluated."""
         plan = reached.plans[model]
         if plan is None:
             return None

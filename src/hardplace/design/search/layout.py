@@ -1,4 +1,4 @@
-"""What a search knows of a model before any chip: its plan families, kernels, work, and what fits a memory."""
+"""Layout of a model for a space: plan families, kernels, work and what fits a memory, before any chip is known."""
 
 from __future__ import annotations
 
@@ -25,15 +25,21 @@ Group = tuple[int, int]  # micro-batch, tensor-parallel degree
 
 
 def group_of(family: PlanFamily) -> Group:
-    """Return what a family's kernels depend on."""
+    """Return what a family's kernels depend on: micro-batch and tensor-parallel degree."""
     return family.micro_batch, family.tensor_parallel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelInSection:
-    """A model in one section: by group data-parallel degrees, chain, seconds of collectives; by family what fits.
+    """A model in one section of the space.
 
-    families: with the section's largest memory; those that fit. shapes: of each of them.
+    Attributes:
+        families: Families that fit, with the section's largest memory.
+        shapes: Plans that fit the memory, for each family.
+        replications: Data-parallel degrees with their costs, by group of families.
+        chains: Inputs of the bounds, by group.
+        collectives_s: Seconds of each kernel that is a collective, by group.
+        members: Indices of the families of each group.
     """
 
     families: tuple[PlanFamily, ...]
@@ -46,7 +52,17 @@ class ModelInSection:
 
 @dataclass
 class ModelLayout:
-    """One model, laid out for a space of chips. shortages: of the families that fit nowhere."""
+    """One model, laid out for a space of chips.
+
+    Attributes:
+        workload: The model.
+        setting: What all chips share.
+        choices: The choices of a plan.
+        space: The chips.
+        kernels: Kernels of the distinct layers, by group of families.
+        work: Work of every kernel, by group.
+        shortages: What is short, of the families that fit nowhere.
+    """
 
     workload: Workload
     setting: Setting
@@ -68,7 +84,7 @@ class ModelLayout:
 
     @property
     def batch(self) -> int:
-        """Samples of a global batch."""
+        """Return the samples of a global batch."""
         return self.setting.batch_samples
 
     def on(self, section: Section) -> ModelInSection:
@@ -125,6 +141,13 @@ class ModelLayout:
     def problem(
         self, family: PlanFamily, setting: Setting, seconds: LayerTimes, degrees: tuple[Replication, ...]
     ) -> PartitionProblem:
-        """Return the placement problem of a family on one chip (seconds has one column)."""
+        """Return the partition problem of a family on one chip.
+
+        Args:
+            family: The family of plans.
+            setting: The setting, with what the chip brings.
+            seconds: Seconds of the layers, one column.
+            degrees: Data-parallel degrees with their costs.
+        """
         shard = self.kernels[group_of(family)].shard
         return placement_problem(self.workload, shard, setting, family, seconds, degrees)

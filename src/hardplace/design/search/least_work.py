@@ -1,8 +1,8 @@
-"""What the layers of a model use of each part of a chip at least, however they are scheduled, by the chip's sizes.
+"""Least work of each part of a chip, however the layers are scheduled, by the sizes of the chip.
 
 A part is busy for at least its work over its rate; a layer's phase takes at least as long as its busiest part, and as
-the longest way through its kernels, each as if it had the whole chip. Values are looked up by the places of chips on
-the axes of a space, so that a box of chips costs as little as one (proofs in docs/model-search.md, "Parts").
+its critical path, each kernel as if it had the whole chip. Values are looked up by the places of chips on the axes of a
+space, so that a box of chips costs as little as one (proofs in docs/model-search.md, "Parts").
 """
 
 from __future__ import annotations
@@ -29,14 +29,24 @@ _SKEW = (2.0, 1.0, -2.0)  # rows, columns, one: cycles of filling and draining t
 class KernelWork:
     """Work of every kernel, first axis (kernels,), those of a phase of a layer next to one another.
 
-    array_cycles: of one array by (rows, columns) on the space's axes; then lane-cycles, and bytes through memory by
-    buffer size and through the shared buffer by size of a core's own. macs: multiply-accumulates. phases: of each
-    (layer, phase) its first kernel, and the predecessors of each of its kernels, counted from there; phase: of each
-    kernel, its row in them. layers: how many. update_bytes: of the optimizer step on unsharded states, (layers,).
-    whole_cycles: of all arrays, fill and drain among them, with at most so many cores by (cores, rows, columns); None
-    where the space has more of them than are worth it. reductions: along the lanes, (kernels, 1).
-    on_tensor, on_vector: whether a kernel takes cores of a kind, (kernels, 1). share_bytes: through memory by the size
-    of a core's share of the buffer.
+    Attributes:
+        layers: Number of distinct layers.
+        phases: Of each (layer, phase) its first kernel, and the predecessors of each of its kernels, counted from
+            there.
+        phase: Of each kernel, its row in phases.
+        macs: Multiply-accumulates.
+        lane_cycles: Cycles of vector lanes.
+        array_cycles: Cycles of one array, by (rows, columns) on the space's axes.
+        memory_bytes: Bytes through memory, by size of the buffer.
+        fed_bytes: Bytes through the shared buffer, by size of a core's own.
+        own_sizes: Sizes of a core's own buffer that `fed_bytes` is given for, in bytes.
+        update_bytes: Bytes of the optimizer step on unsharded states, (layers,).
+        on_tensor: Whether a kernel takes tensor cores, (kernels, 1).
+        on_vector: Whether a kernel takes vector cores, (kernels, 1).
+        share_bytes: Bytes through memory, by the size of a core's share of the buffer.
+        whole_cycles: Cycles of all arrays, fill and drain among them, with at most so many cores, by (cores, rows,
+            columns); None where the space has more of them than are worth it.
+        reductions: Reductions along the lanes, (kernels, 1).
     """
 
     layers: int
@@ -63,7 +73,9 @@ class KernelWork:
         return total.reshape(self.layers, 2, *kernels.shape[1:])
 
     def longest(self, seconds: Floats) -> Floats:
-        """Return the longest way through the kernels of each phase, shape (layers, 2, boxes), from (kernels, boxes)."""
+        """Return the critical path through the kernels of each phase, shape (layers, 2, boxes), from (kernels,
+        boxes).
+        """
         found = np.zeros((len(self.phases), seconds.shape[1]))
         for row, (start, graph) in zip(found, self.phases, strict=True):
             ends: list[Floats] = []
@@ -133,7 +145,7 @@ def _whole_cycles(kernels: tuple[Kernel, ...], space: ChipSpace) -> Floats | Non
 
 
 def network_s(kernels: LayerKernels, setting: Setting) -> Floats:
-    """Return seconds of each kernel that is a collective, 0 of the others, shape (kernels,)."""
+    """Return the seconds of each kernel that is a collective, 0 of the others, shape (kernels,)."""
     group = kernels.shard.parallelism.tensor
     every = [kernel for pair in kernels.graphs for graph in pair for kernel in graph.kernels]
     return np.array(
@@ -144,12 +156,23 @@ def network_s(kernels: LayerKernels, setting: Setting) -> Floats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rates:
-    """What boxes of chips have of each part at most, arrays over boxes: a second's cycles and bytes, and places.
+    """The rates of each part in boxes of chips, at most, arrays over boxes. A chip is a box of one.
 
-    cores: place of the most tensor cores on their axis. lanes: of a vector core at least.
-    rows, columns: first and last place on the axes of array sides. A chip is a box of one. shares: of the limits, for
-    both kinds of cores together. tensor_cores, vector_cores: the fewest and the most. share_bytes: of the buffer, of
-    one core at most.
+    Attributes:
+        clock_hz: Highest clock.
+        cores: Place of the most tensor cores on their axis.
+        lanes: Fewest lanes of a vector core.
+        tensor_cores: Fewest and most tensor cores.
+        vector_cores: Fewest and most vector cores.
+        arrays_per_s: Cycles of all arrays a second.
+        lanes_per_s: Cycles of all vector lanes a second.
+        buffer_bytes_per_s: Bytes through the shared buffer a second.
+        buffer: Place of the largest buffer.
+        own_bytes: Largest buffer of a core.
+        share_bytes: Largest share of the buffer of one core.
+        rows: First and last place on the axis of array rows.
+        columns: First and last place on the axis of array columns.
+        shares: Of each limit, for both kinds of cores together.
     """
 
     clock_hz: Floats
@@ -169,9 +192,14 @@ class Rates:
 
 
 def rates(space: ChipSpace, low: Ints, high: Ints, setting: Setting, within: Ceilings | None = None) -> Rates:
-    """Return the rates of boxes by the places of their lowest and highest chips, each of shape (axes, boxes).
+    """Return the rates of boxes, by the places of their lowest and highest chips, each of shape (axes, boxes).
 
-    within: what limits leave of the cores; None: all.
+    Args:
+        space: Space of chips.
+        low: Lowest places.
+        high: Highest places.
+        setting: Setting, whose clock chips without one have.
+        within: What limits leave of the cores; None: all.
     """
     top, least = space.at(high), space.at(low)
     clock = top.clocks_hz(setting)
@@ -207,7 +235,7 @@ def array_cycles_of(done: KernelWork, on: Rates) -> Floats:
 
 
 def least_seconds(done: KernelWork, on: Rates, collectives_s: Floats, setting: Setting) -> LayerTimes:
-    """Return lower bounds on the seconds of each layer in each box: its busiest part, and its longest way."""
+    """Return lower bounds on the seconds of each layer in each box: its busiest part, and its critical path."""
     own = np.searchsorted(done.own_sizes, on.own_bytes)
     cycles = array_cycles_of(done, on)
     parts = [

@@ -1,4 +1,4 @@
-"""Opening a box of chips: smaller boxes with their bounds, or, of a small one, its chips with theirs."""
+"""Refinement of a box of chips: smaller boxes with their bounds, or, of a small one, its chips with theirs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,13 @@ _WEIGHTS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """What a region became, and how many of its chips are beyond the limits, and cannot matter."""
+    """The result of refining a box.
+
+    Attributes:
+        left: Boxes or blocks that may matter, with their scores.
+        beyond: Number of chips beyond the limits.
+        hopeless: Number of chips that were pruned.
+    """
 
     left: list[tuple[Scores, BoxCandidate | ChipBlock]]
     beyond: int
@@ -37,7 +43,13 @@ class Opened:
 
 
 def opened(scoring: Scoring, region: BoxCandidate, check: Callable[[], None]) -> Opened:
-    """Return a region's parts that may matter, with their scores. check: may raise to end it."""
+    """Return the parts of a box that may matter, with their scores.
+
+    Args:
+        scoring: What candidates are judged by.
+        region: The box.
+        check: Called now and then; may raise to end the refinement.
+    """
     if region.box.size <= _LEAF:
         return _chips(scoring, region)
     section = scoring.sections[region.section]

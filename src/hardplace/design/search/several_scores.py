@@ -1,4 +1,4 @@
-"""Refining a block of chips where several scores count: those that promise most in different ways, a few at a time."""
+"""Refinement of a block of chips with several scores: those that promise most in different ways, a few at a time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,14 @@ _FEW = 512  # chips that are priced together
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpreadBlock:
-    """What a block became. within: the most by which what was left alone exceeds the front; alone: how many chips."""
+    """The result of refining a block with several scores.
+
+    Attributes:
+        left: Chips, and blocks of the others, that may matter, with their scores.
+        priced: Number of (chip, family) that were priced.
+        alone: Number of chips pruned for being within the gap.
+        within: Most by which one of these exceeds the front.
+    """
 
     left: list[tuple[Scores, ChipCandidate | ChipBlock]]
     priced: int
@@ -31,7 +38,8 @@ class SpreadBlock:
 def spread(scoring: Scoring, block: ChipBlock, check: Callable[[], None]) -> SpreadBlock:
     """Return a block's chips that may matter: some of them one by one, the others as a block.
 
-    Chips within the gap of what was reached are left alone for good: points are only added to a front.
+    Chips within the gap of what was reached are pruned for good: points are only added to a front. Arguments as for
+    `blocks.scheduled`.
     """
     vectors = scoring.vectors(block.known)
     excess = scoring.excess(vectors)

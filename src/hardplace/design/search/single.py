@@ -1,4 +1,6 @@
-"""Refining one chip: its most promising family is placed on bounds, then evaluated exactly, for each model in turn."""
+"""Refinement of one chip: its most promising family is placed on bounds, then evaluated exactly, for each model in
+turn.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ from hardplace.ndtypes import Ints
 
 
 def scores(scoring: Scoring, one: ChipCandidate) -> Scores:
-    """Return what a chip reaches at most."""
+    """Return upper bounds of the scores of a chip."""
     known = FamilyBounds(
         samples_per_s=tuple(row[:, None] for row in one.samples_per_s),
         joules=tuple(row[:, None] for row in one.joules),
@@ -45,7 +47,7 @@ def job_of(
 
 
 def next_step(scoring: Scoring, one: ChipCandidate) -> tuple[int, int] | None:
-    """Return the (model, family) to refine: of the models' best families the one refined least; None: all exact."""
+    """Return the (model, family) to refine: of the models' best families the one refined least; None: all are exact."""
     tops = {model: _top(scoring, one, model) for model in _running(one)}
     stages = {model: int(one.stages[model][family]) for model, family in tops.items()}
     if not stages:
@@ -96,7 +98,7 @@ def refine(scoring: Scoring, one: ChipCandidate, outcome: Outcome | None) -> lis
 
 
 def attempt(scoring: Scoring, one: ChipCandidate) -> None:
-    """Place each model's best family, so that something is reached soon."""
+    """Place each model's best family, so that there is an incumbent soon."""
     for model in _running(one):
         family = _top(scoring, one, model)
         if one.stages[model][family] == Refinement.PARTS:

@@ -142,10 +142,18 @@ def from_megatron(path: Path, answers: Answers) -> ImportedPlan:
     fields |= _sharding(reader, data * degrees["context"])
     fields |= _recompute(reader, fields.get("virtual", 1))
     sizes = {"layers": reader.count("--num-layers", 0, 0)}
-    for name, flag in (("hidden", "--hidden-size"), ("heads", "--num-attention-heads")):
+    for name, flag in (
+        ("hidden", "--hidden-size"),
+        ("heads", "--num-attention-heads"),
+        ("ffn", "--ffn-hidden-size"),
+        ("kv_heads", "--num-query-groups"),
+        ("vocab", "--vocab-size"),
+    ):
         sizes[name] = reader.count(flag, 0, 0)
     return ImportedPlan(
-        plan=plan_of(place, fields), sizes={k: v for k, v in sizes.items() if v}, notes=tuple(_notes(reader, fields))
+        plan=plan_of(place, fields),
+        sizes={k: v for k, v in sizes.items() if v} | {"experts": reader.count("--num-experts", 0, 0)},
+        notes=tuple(_notes(reader, fields)),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from hardplace.errors import BadInput
@@ -42,18 +42,24 @@ def imported_plan(path: Path, target: Target, answers: Answers) -> ImportedPlan:
     return _IMPORTERS[target](path, answers)
 
 
-def model_of_sizes(layers: int, hidden: int, heads: int) -> str:
-    """Return the one model of the catalogue of these sizes; "" where there is none, or several."""
-
-    def sizes(one: Architecture) -> tuple[int, int, int]:
-        return one.layers, one.hidden, one.heads
-
+def model_of_sizes(sizes: Mapping[str, int]) -> str:
+    """Return the one model of the catalogue of these sizes (layers, hidden, heads, ... by the name of an architecture's
+    field); "" where there is none, or several."""
     found = []
     for name in catalogue():
         config = published_config(name)
         try:
-            if config and sizes(parse_config(config, name)) == (layers, hidden, heads):
-                found.append(name)
+            one = parse_config(config, name) if config and sizes else None
         except BadInput:  # no transformer that exports describe
             continue
+        if one is not None and all(_agrees(one, field, size) for field, size in sizes.items()):
+            found.append(name)
     return found[0] if len(found) == 1 else ""
+
+
+def _agrees(one: Architecture, field: str, size: int) -> bool:
+    if field == "experts":
+        return (one.experts.count if one.experts else 0) == size
+    if field == "vocab":  # Megatron-LM's null tokenizer adds one
+        return one.vocab in (size, size + 1)
+    return bool(getattr(one, field) == size)

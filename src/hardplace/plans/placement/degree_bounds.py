@@ -1,4 +1,6 @@
-"""Plans before their stages are cut: cheap proven bounds of seconds and memory (docs/model-placement.md, "Bounds")."""
+"""Bounds of plans before their stages are cut: cheap, proven, of seconds and memory (docs/model-placement.md,
+"Bounds").
+"""
 
 from __future__ import annotations
 
@@ -32,9 +34,16 @@ _NOTHING = StageContents(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DegreeBounds:
-    """Least seconds of a model under a plan's degrees, over the sites: of all layers and of one that is cut; forward,
-    backward with weight gradients, and backward alone where these run apart. again_s: what recompute adds to a
-    layer."""
+    """Least seconds of a model's layers under a plan's degrees, over the kinds of device.
+
+    Attributes:
+        forward_s: Forward pass of all layers.
+        backward_s: Backward pass of all layers, with weight gradients.
+        layer_forward_s: Forward pass of one layer that is cut.
+        layer_backward_s: Its backward pass, with weight gradients.
+        layer_apart_s: Its backward pass alone, where weight gradients run apart.
+        again_s: What recompute adds to a layer.
+    """
 
     forward_s: float
     backward_s: float
@@ -45,7 +54,13 @@ class DegreeBounds:
 
 
 def least_of(chain: LayerChain, plain: Sequence[LayerColumns], recomputed: Sequence[LayerColumns]) -> DegreeBounds:
-    """Return the least seconds over the sites' layers."""
+    """Return the least seconds over the layers and the kinds of device.
+
+    Args:
+        chain: The layers.
+        plain: Layers without recompute, on each kind of device.
+        recomputed: Layers with recompute, on each kind of device.
+    """
     forward = np.min([one.seconds[0] for one in plain], axis=0)
     backward = np.min([one.seconds[1] + one.seconds[2] for one in plain], axis=0)
     apart = np.min([one.seconds[1] for one in plain], axis=0)
@@ -67,7 +82,7 @@ def least_of(chain: LayerChain, plain: Sequence[LayerColumns], recomputed: Seque
 
 
 def compute_step_s(chain: LayerChain, priced: Sequence[LayerColumns], layers: int, plan: Plan) -> float:
-    """Return a lower bound of the step over all orders, schedules and recompute: its compute alone."""
+    """Return a lower bound on the step over all orders, schedules and recompute: its compute alone."""
     each = np.min([one.compute_s.sum(axis=0) for one in priced], axis=0)
     most = -(-layers // plan.pipeline)
     layer_s = float(each[chain.inner].min()) if chain.layers else 0.0
@@ -75,10 +90,16 @@ def compute_step_s(chain: LayerChain, priced: Sequence[LayerColumns], layers: in
 
 
 def least_step_s(least: DegreeBounds, layers: int, plan: Plan, hop_s: float, *, any_schedule: bool = False) -> float:
-    """Return a lower bound of the step over all ways to cut `layers` layers into the plan's stages, and over all
-    schedules.
+    """Return a lower bound on the step over all ways to cut the layers into stages.
 
     Some stage has at least the mean of the seconds, and one at least layers / stages, rounded up, of the layers.
+
+    Args:
+        least: Least seconds of the layers.
+        layers: Number of layers that are cut.
+        plan: The plan.
+        hop_s: Seconds of a boundary tensor.
+        any_schedule: Bound all schedules too.
     """
     stages, times = plan.pipeline, plan.micro_batches
     most = -(-layers // stages)
@@ -117,8 +138,13 @@ def _forwards_left(stages: int, times: int, virtual: int) -> Floats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LightestLayer:
-    """The lightest layer that is cut, under a plan: weights that it shares with no other, and bytes kept a
-    micro-batch."""
+    """The lightest layer that is cut, under a plan: the least of each quantity.
+
+    Attributes:
+        sizes: Weights that it shares with no other.
+        saved_bytes: Activations kept for a micro-batch, without recompute.
+        eased_bytes: Activations kept for a micro-batch, where it is recomputed.
+    """
 
     sizes: WeightSizes
     saved_bytes: float
@@ -126,7 +152,7 @@ class LightestLayer:
 
 
 def lightest_of(plain: LayerChain, recomputed: LayerChain) -> LightestLayer:
-    """Return the least of each over the layers that are cut."""
+    """Return the least of each quantity over the layers that are cut."""
     shared = parts_of(plain.shared, len(plain.whole))[plain.inner]
     own = [one.weights.plus(part, -1) for one, part in zip(plain.layers, shared, strict=True)]
     return LightestLayer(
@@ -139,8 +165,13 @@ def lightest_of(plain: LayerChain, recomputed: LayerChain) -> LightestLayer:
 def may_fit(weights: LightestLayer, layers: int, plan: Plan, memory_bytes: Sequence[float]) -> bool:
     """Return whether the stages can hold the layers at all, were embedding, head and working memory free.
 
-    memory_bytes: of a device by stage. A stage holds as many layers as their weights, gradients, states and kept
-    activations allow.
+    A stage holds as many layers as their weights, gradients, states and kept activations allow.
+
+    Args:
+        weights: The lightest layer.
+        layers: Number of layers that are cut.
+        plan: The plan.
+        memory_bytes: Memory of a device, by stage.
     """
     one = replace(_NOTHING, **weights.sizes._asdict())
     base = stage_memory(plan, 0, _NOTHING).total_bytes

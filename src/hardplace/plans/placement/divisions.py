@@ -1,4 +1,4 @@
-"""A model divided among devices in all the ways of a space: layers, prices, bounds, made once and kept."""
+"""Divisions of a model among devices in all the ways of a space: layers, prices and bounds, each made once and kept."""
 
 from __future__ import annotations
 
@@ -35,9 +35,15 @@ from hardplace.workload.types import Layer, Recompute, Workload
 Inventory = Sequence[tuple[Device, Node, int]]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class RankLayers:
-    """A model's layers on one rank at one micro-batch: without recompute and with it (by kind)."""
+    """The layers of a model on one rank at one micro-batch, without recompute and with each kind of it.
+
+    Attributes:
+        plain: Layers without recompute.
+        recomputed: Layers by kind of recompute.
+        weights: Lightest layer by kind of recompute.
+    """
 
     plain: LayerChain
     recomputed: dict[Recompute, LayerChain]
@@ -46,7 +52,16 @@ class RankLayers:
 
 @dataclass(frozen=True, slots=True)
 class DegreeChoice:
-    """A plan's degrees with its layers, before sharding, schedule and recompute; priced: with its collectives."""
+    """The degrees of a plan with its layers, before sharding, schedule and recompute are chosen.
+
+    Attributes:
+        plan: The plan.
+        block: Its layers on one rank.
+        fleet: Its devices.
+        hop_s: Seconds of a boundary tensor; 0: one stage, or layers that branch.
+        sharded: ZeRO stages with the replicas that they shard over.
+        priced: Whether its collectives are priced, which makes its bound tighter.
+    """
 
     plan: Plan
     block: RankLayers
@@ -57,7 +72,7 @@ class DegreeChoice:
 
 
 class Divisions:
-    """All divisions of a model among an inventory. refused: the first reason why a degree does not suit it."""
+    """All divisions of a model among devices; `refused` is the first reason why a degree does not suit it."""
 
     def __init__(self, workload: Workload, inventory: Inventory, space: PlanSpace) -> None:
         self.workload, self.inventory, self.space = workload, inventory, space
@@ -66,7 +81,7 @@ class Divisions:
         edges = [(edge.source, edge.target) for edge in workload.edges] if self.shape.branches else []
         self.cuts: Cuts = cuts_of(len(workload.order), edges)
         self.refused: str = ""
-        self._known: dict[int, Known] = defaultdict(dict)
+        self._known: dict[Fleet, Known] = defaultdict(dict)
         self._layers: dict[tuple[object, ...], LayerColumns] = {}
         self._ends: dict[tuple[object, ...], dict[object, float]] = {}
         self._leasts: dict[tuple[object, ...], DegreeBounds] = {}
@@ -78,13 +93,13 @@ class Divisions:
         return -(-self.shape.layers // plan.pipeline)
 
     def compute_s(self, cell: DegreeChoice) -> float:
-        """Return a bound of a cell's compute alone, as any order of its degrees has it."""
+        """Return a lower bound on the step from compute alone, which holds for any order of the degrees."""
         inward = replace(cell.plan, order=INSIDE_OUT)
         plain = [self.priced(cell, inward, cell.block.plain, site, 1) for site in cell.fleet.sites]
         return compute_step_s(cell.block.plain, plain, self.shape.layers, cell.plan)
 
     def cells(self) -> Iterable[DegreeChoice]:
-        """Yield every division, in each order of its degrees that lands some group on other levels."""
+        """Yield every choice of degrees, in each order that puts some process group on other network levels."""
         for base in self.space.bases():
             fleet = self._fleet(base)
             for ranked in rank_degrees(self.space, base, self.shape, fleet):
@@ -99,7 +114,9 @@ class Divisions:
                         yield self._cell(ordered, blocks[plan.micro_batch], fleet)
 
     def divisions(self) -> Iterable[tuple[Plan, dict[Recompute, LayerChain], Fleet]]:
-        """Yield every way to divide the model at its least micro-batch, sharded as far as it goes, with its chains."""
+        """Yield every way to divide the model at its least micro-batch, sharded as far as it goes, with its layers and
+        devices.
+        """
         found: dict[Plan, DegreeChoice] = {}
         for cell in self.cells():
             if cell.sharded:
@@ -112,8 +129,8 @@ class Divisions:
             yield most, cell.block.recomputed, cell.fleet
 
     def estimated(self, plan: Plan, chain: LayerChain, fleet: Fleet) -> PlanEstimate:
-        """Return the estimate of a plan whose layers are priced already where they can be."""
-        return estimate_plan(chain, plan, fleet, self._known[id(fleet)])
+        """Return the estimate of a plan, from layers that are priced already where they can be."""
+        return estimate_plan(chain, plan, fleet, self._known[fleet])
 
     def _fleet(self, base: Plan) -> Fleet:
         key = (base.precision, base.flash, base.backend, base.ways, base.anchor)
@@ -150,7 +167,9 @@ class Divisions:
         return DegreeChoice(plan, block, fleet, hop_s, tuple(shards(self.space, plan, fleet)))
 
     def least_s(self, cell: DegreeChoice, plan: Plan, *, any_schedule: bool = False) -> float:
-        """Return a bound over all ways to cut; any_schedule: over all schedules and recompute too."""
+        """Return a lower bound on the step over all ways to cut; with `any_schedule` over all schedules and
+        recompute too.
+        """
         least = self._least(cell, plan)
         if any_schedule:
             free = replace(plan, recompute=Recompute.NONE, recompute_layers=0)
@@ -158,12 +177,17 @@ class Divisions:
         return least_step_s(least, self.shape.layers, plan, cell.hop_s)
 
     def end_s(self, cell: DegreeChoice, plan: Plan, limit_s: float) -> float:
-        """Return a bound over all schedules, recompute and ways to cut: a stage with at least the mean of the layers
-        does all its micro-batches, then ends its step.
+        """Return a lower bound on the step with its end, over all schedules, recompute and ways to cut.
 
-        Recompute, embedding and head add more to them than hides of the end behind them (of one micro-batch under
-        hybrid sharding, where two reductions hide, that is not sure: 0). What always comes first or last counts as
-        layers without parameters: the more layers, the more hides.
+        A stage with at least the mean of the layers does all its micro-batches, then ends its step. Recompute,
+        embedding and head add more to them than hides of the end behind them (of one micro-batch under hybrid sharding,
+        where two reductions hide, that is not sure: 0). What always comes first or last counts as layers without
+        parameters: the more layers, the more hides.
+
+        Args:
+            cell: The degrees.
+            plan: The plan, with its ZeRO stage.
+            limit_s: Seconds beyond which the bound need not be tight.
         """
         twice = plan.zero and plan.shard and plan.micro_batches == 1
         if not self.shape.layers or cell.block.plain.edges or len(cell.fleet.sites) > 1 or twice:
@@ -193,14 +217,14 @@ class Divisions:
         return best_s
 
     def _ends_of(self, cell: DegreeChoice, plan: Plan) -> dict[object, float]:
-        group = (id(cell.block), cell.plan.order, cell.plan.pipeline, cell.plan.kinds)
+        group = (cell.block, cell.plan.order, cell.plan.pipeline, cell.plan.kinds)
         key = (*group, plan.zero, plan.shard, plan.recompute, plan.schedule is PipelineSchedule.ZERO_BUBBLE)
         return self._ends.setdefault(key, {})
 
     def _least(self, cell: DegreeChoice, plan: Plan) -> DegreeBounds:
         chain = cell.block.recomputed[plan.recompute]
         plain = [self.priced(cell, plan, cell.block.plain, site, 1) for site in cell.fleet.sites]
-        key = (id(chain), *(id(one) for one in plain))
+        key = (chain, *plain)
         if key not in self._leasts:
             again = plain
             if chain is not cell.block.plain:
@@ -209,15 +233,15 @@ class Divisions:
         return self._leasts[key]
 
     def priced(self, cell: DegreeChoice, plan: Plan, chain: LayerChain, site: DevicePool, seed: int) -> LayerColumns:
-        """Return a chain's layers on a site."""
+        """Return the layers of a chain, priced on one kind of device."""
         apart = plan.schedule is PipelineSchedule.ZERO_BUBBLE
         divided: tuple[object, ...] = ()
         if plan.zero >= 2:  # parameters and gradients travel in every pass
             divided = (plan.zero, plan.shard, plan.overlap, plan.gradient, plan.micro_batches, *replicas_of(plan))
         groups = tuple(groups_of(plan).values())
-        key = (id(chain), id(cell.fleet), site.device, seed, apart, divided, groups)
+        key = (chain, cell.fleet, site.device, seed, apart, divided, groups)
         if key not in self._layers:
-            self._layers[key] = layers_of(chain, plan, site, self._known[id(cell.fleet)], seed)
+            self._layers[key] = layers_of(chain, plan, site, self._known[cell.fleet], seed)
         return self._layers[key]
 
     def may_fit(self, cell: DegreeChoice, plan: Plan) -> bool:
@@ -226,13 +250,13 @@ class Divisions:
         return may_fit(cell.block.weights[plan.recompute], self.shape.layers, plan, memory)
 
     def family(self, cell: DegreeChoice, plan: Plan, limit_s: float) -> PlanPartitions:
-        """Return all ways to cut a plan's stages, bounded as far as they are below a limit."""
+        """Return all ways to cut a plan's stages, bounded as far as they are below a limit in seconds."""
         chain = cell.block.recomputed[plan.recompute]
         by_site = {}
         for site in cell.fleet.sites:
             plain = self.priced(cell, plan, cell.block.plain, site, 1)
             again = plain if chain is cell.block.plain else self.priced(cell, plan, chain, site, 2)
-            key = (id(plain), id(again), plan.virtual, plan.recompute_layers)
+            key = (plain, again, plan.virtual, plan.recompute_layers)
             if key not in self._stages:
                 parts = LayerVariants(chain, self.cuts, again, plain)
                 self._stages[key] = Stages(parts, plan.virtual, plan.recompute_layers, site)

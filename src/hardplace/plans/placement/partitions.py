@@ -1,5 +1,7 @@
-"""The plans that differ only in where the stages are cut: the best of them, exactly (docs/model-placement.md,
-"Partitions")."""
+"""Partitions of one plan: the plans that differ only in where stages are cut, bounded and priced exactly.
+
+Source: docs/model-placement.md, "Partitions".
+"""
 
 from __future__ import annotations
 
@@ -24,19 +26,30 @@ _AT_ONCE = 64
 
 @dataclass(frozen=True, slots=True)
 class PricedCuts:
-    """A way to cut the stages, and the seconds of a step."""
+    """A partition with its price.
+
+    Attributes:
+        cut: The cut after each stage.
+        step_s: Seconds of a step.
+    """
 
     cut: Cut
     step_s: float
 
 
 class PlanPartitions:
-    """All partitions of one plan, bounded and priced.
+    """All partitions of one plan into stages, bounded and priced.
 
-    by_site: the stages on each site. ends: what was worked out for the same degrees and sharding. limit_s: what is not
-    faster than this is of no interest. free_s, where so many layers of a stage are recomputed: a bound without regard
-    to memory, which holds for any larger number of them too; 0: none (of one micro-batch under hybrid sharding, where
-    two reductions hide behind a second of recompute).
+    `free_s` is, where so many layers of a stage are recomputed, a lower bound without regard to memory, which holds for
+    any larger number of them too; 0: none (of one micro-batch under hybrid sharding, where two reductions hide behind a
+    second of recompute).
+
+    Args:
+        plan: The plan, all but its stages.
+        fleet: Its devices.
+        by_site: Every stage that may be cut, on each kind of device.
+        ends: Ends of the step known for the same degrees and sharding; this adds to it.
+        limit_s: What is not faster than this is of no interest.
     """
 
     def __init__(
@@ -56,7 +69,7 @@ class PlanPartitions:
 
     @property
     def least_s(self) -> float:
-        """A proven lower bound of every partition; inf where none fits or none is below the limit."""
+        """Return a lower bound on every partition; inf where none fits or none is below the limit."""
         return self.bottleneck.least
 
     def _stages(self, stage: int) -> Stages:
@@ -130,7 +143,7 @@ class PlanPartitions:
         return found
 
     def prices(self, cuts: Sequence[Cut]) -> list[PricedCuts]:
-        """Return the seconds of a step of each way to cut, as `estimate_plan` has them."""
+        """Return the seconds of a step of each partition, as `estimate_plan` has them."""
         plan = self.plan
         shape = (3, plan.pipeline, plan.virtual, len(cuts))
         seconds, ends = np.empty(shape), np.empty((plan.pipeline, len(cuts)))
@@ -150,8 +163,14 @@ class PlanPartitions:
         return [PricedCuts(cut, float(one)) for cut, one in zip(cuts, step_s, strict=True)]
 
     def below(self, limit_s: float, most: int) -> tuple[list[PricedCuts], float]:
-        """Return partitions that may be faster than a limit, `most` and one at most, and a bound of those left: inf if
-        there are none. The bounds are made anew for the limit, so they are as tight as it is."""
+        """Return partitions that may be faster than a limit, priced, and a lower bound on those left (inf: none).
+
+        The bounds are made anew for the limit, so they are as tight as it is.
+
+        Args:
+            limit_s: Seconds of a step.
+            most: Partitions to price; at most one more is.
+        """
         tight = self._bounded(limit_s, late=False)
         cuts = list(islice(tight.below(limit_s), most + 1))
         batches = (cuts[start : start + _AT_ONCE] for start in range(0, len(cuts), _AT_ONCE))
@@ -163,7 +182,7 @@ class PlanPartitions:
         return self.prices([self.bottleneck.best()])[0]
 
     def better(self, limit_s: float, most: int) -> Iterator[list[PricedCuts]]:
-        """Yield what every partition whose bound is below a limit takes, some at a time, `most` in all."""
+        """Yield the prices of every partition whose bound is below a limit, some at a time, `most` in all."""
         found = islice(self.bottleneck.below(limit_s), most)
         while batch := list(islice(found, _AT_ONCE)):
             yield self.prices(batch)

@@ -1,8 +1,8 @@
-"""The best plans of a model on devices that exist: the whole stated space, with a certificate.
+"""Search of the best plans of a model on devices that exist: the whole stated space, with a certificate.
 
-Best first: a plan enters with a proven lower bound that is cheap (search/cells.py); at the top it is held against the
-memory, then bounded over all ways to cut its stages (search/family.py), then priced. What is still in the heap when its
-bound exceeds the tenth best plan cannot be among the ten best. Read `PlanSearch.run` first.
+Best first: a plan enters with a cheap proven lower bound (`degree_bounds`); at the top it is held against the memory,
+then bounded over all ways to cut its stages (`partitions`), then priced. What is still in the heap when its bound
+exceeds the tenth best plan cannot be among the ten best. Read `PlanSearch.run` first.
 """
 
 from __future__ import annotations
@@ -32,11 +32,22 @@ MOST_CUTS = 1000  # partitions of one plan that are priced in search of a better
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class PlacementResult(Answer):
-    """The best plans, fastest first, and the certificate. node_devices: of a node, as launchers start processes there.
+    """The best plans, fastest first, and the certificate.
 
-    bound_s: no plan of the space is faster. considered: plans before their stages are cut; of them short of memory,
-    discarded by their bounds, priced (with so many ways to cut). cuts_left: of plans after the first not all ways to
-    cut their stages were priced. stopped: by the user before the end.
+    Attributes:
+        best: Estimates of the best plans.
+        bound_s: Lower bound on the step of every plan of the space.
+        considered: Number of plans before their stages are cut.
+        short: Number of them that do not fit the memory.
+        bounded: Number of them that their bounds pruned.
+        priced: Number of them that were priced.
+        cuts: Number of partitions priced.
+        cuts_left: Whether, of plans after the first, not all partitions were priced.
+        stopped: Whether the user or a time limit ended the search early.
+        stop: Why the search stopped.
+        seconds: Wall-clock seconds of the search; None: not told.
+        model: Name of the model.
+        node_devices: Devices of a node, as launchers start processes there.
     """
 
     best: tuple[PlanEstimate, ...]
@@ -57,12 +68,14 @@ class PlacementResult(Answer):
 
     @property
     def gap(self) -> float:
-        """By what share more samples/s than the best plan's another one could have at most; 0: it is the optimum."""
+        """Return by what share more samples/s than the best plan's another one could have at most; 0: it is the
+        optimum.
+        """
         return gap_of(1.0 / self.best[0].step_s, 1.0 / self.bound_s if self.bound_s > 0.0 else math.inf)
 
     @property
     def certificate(self) -> Certificate:
-        """The proof that nothing searched is better than its bound."""
+        """Return the proof that no plan of the space has a throughput above the bound."""
         return Certificate(
             score=self.best[0].plan.global_batch / self.best[0].step_s,
             bound=self.best[0].plan.global_batch / self.bound_s if self.bound_s > 0.0 else math.inf,
@@ -105,11 +118,17 @@ def _name(plan: Plan) -> Plan:
 
 
 class PlanSearch:
-    """One search.
+    """One search of plans.
 
-    watch: told (considered, left in the heap, best seconds, bound) at each step. most: plans to keep. gap: the search
-    ends when no plan can have more samples/s than the best by more than this share; 0: when the list of the best is
-    proven. seconds: of wall time, after which it ends with what was found.
+    Args:
+        workload: The model.
+        inventory: Device, node and number, of each kind.
+        space: What is fixed and what is searched.
+        watch: Called with (considered, left in the heap, best seconds, lower bound) at each step.
+        most: Number of plans to keep.
+        gap: Ends when no plan can have more samples/s than the best by more than this share; 0: when the list of the
+            best is proven.
+        seconds: Wall-clock seconds after which it ends with what it has; None: no limit.
     """
 
     def __init__(
@@ -133,7 +152,11 @@ class PlanSearch:
     # -- the loop ---------------------------------------------------------------------------------------------------
 
     def run(self) -> PlacementResult | None:
-        """Return the best plans; None if none fits. Raises BadInput if no degrees suit the model and the devices."""
+        """Search and return the best plans; None if none fits.
+
+        Raises:
+            BadInput: If no degrees suit the model and the devices.
+        """
         check(self.space, self.divided.shape, sum(count for _, _, count in self.divided.inventory))
         stopped: Stop | None = None
         try:
@@ -213,7 +236,7 @@ class PlanSearch:
 
     @property
     def limit_s(self) -> float:
-        """What a plan must beat to be among the best."""
+        """Return the seconds of a step that a plan must beat to be among the best."""
         return self.best[-1].step_s if len(self.best) == self.most else math.inf
 
     def _push(self, bound_s: float, one: DegreeChoice | _Variant | _Bounded) -> None:
@@ -307,7 +330,7 @@ class PlanSearch:
         )
 
     def nothing(self) -> BadInput:
-        """Return what to say where no plan has the degrees asked for."""
+        """Return the error where no plan has the degrees asked for."""
         devices = sum(count for _, _, count in self.divided.inventory)
         if self.space.within is not None:
             return BadInput(

@@ -1,4 +1,4 @@
-"""Weights that several layers hold, by stage, as arrays over pairs of cuts (docs/model-placement.md, "Partitions")."""
+"""Shared weights by stage, as arrays over pairs of cuts (docs/model-placement.md, "Partitions")."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from hardplace.workload.weights import SharedWeights
 
 
 class StageSharing:
-    """How many of the layers that share a weight each stage has; held: (groups, stages).
+    """How many of the layers that share a weight each stage has, array of shape (groups, stages).
 
-    members: downsets of the layers; low, high: the cuts before and after each stage.
+    Built from the downsets of the layers and, for each stage, the cuts before and after it.
     """
 
     def __init__(self, shared: Sequence[SharedWeights], members: Bools, low: Ints, high: Ints) -> None:
@@ -30,12 +30,14 @@ class StageSharing:
         return np.asarray(sizes @ np.maximum(0.0, self.held - 1.0))
 
     def tied_s(self, seconds: Sequence[float], chosen: Ints) -> Floats:
-        """Return the seconds that the chosen stages spend on weights that they share with others (`ties_s`)."""
+        """Return the seconds that the chosen stages spend on reducing weights that they share with others
+        (`ties_s`).
+        """
         held = self.held[:, chosen]
         every = np.array([len(one.layers) for one in self._shared]).reshape(-1, 1)
         return np.asarray(np.array(seconds) @ ((held > 0) & (held < every)))
 
     def marks(self, marks: Ints, chosen: Ints) -> Ints:
-        """Return sums that tell what the chosen stages count more than once; marks: a number for each weight."""
+        """Return sums that tell apart what the chosen stages count more than once, from a number for each weight."""
         again = np.maximum(0.0, self.held[:, chosen] - 1.0).astype(np.int64)
         return np.asarray((marks.reshape(-1, 1) * again).sum(axis=0))

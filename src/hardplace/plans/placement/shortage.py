@@ -1,4 +1,4 @@
-"""A model that does not fit: which stage of the nearest plan is short of how many bytes, and what would mend it."""
+"""A model that does not fit: which stage of the nearest plan is short of how many bytes, and the remedies."""
 
 from __future__ import annotations
 
@@ -25,7 +25,11 @@ _EASES = (Recompute.NONE, Recompute.SELECTIVE, Recompute.FULL)  # the more is re
 def placed_or_short(
     workload: Workload, inventory: Inventory, space: PlanSpace, search: PlanSearch | None = None
 ) -> PlacementResult | PlanInfeasible:
-    """Return the best plans, or what is short and what would mend it. Raises BadInput as `PlanSearch.run` does."""
+    """Return the best plans, or what is short with remedies.
+
+    Raises:
+        BadInput: As `PlanSearch.run` does.
+    """
     search = search or PlanSearch(workload, inventory, space)
     found = search.run()
     if found is not None:
@@ -56,8 +60,11 @@ def _over_bytes(one: PlanEstimate) -> list[float]:
 
 
 def lightest(search: PlanSearch) -> Iterator[PlanEstimate]:
-    """Yield, for each way to divide the model, an estimate of its plan that holds least: sharded and recomputed as far
-    as the space allows, the schedule with the fewest micro-batches in flight, stages as even as they go."""
+    """Yield, for each way to divide the model, the estimate of its plan that holds least.
+
+    Sharded and recomputed as far as the space allows, the schedule with the fewest micro-batches in flight, stages as
+    even as they go.
+    """
     space, shape = search.space, search.divided.shape
     for plan, chains, fleet in search.divided.divisions():
         flight = {

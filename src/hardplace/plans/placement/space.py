@@ -1,5 +1,6 @@
-"""The space of plans: the values that each dimension may take, fixed by the user or the default
-(docs/model-placement.md, "The space")."""
+"""The space of plans: the values that each dimension may take, fixed or default (docs/model-placement.md, "The
+space").
+"""
 
 from __future__ import annotations
 
@@ -53,7 +54,12 @@ _SEARCHED = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanFilter:
-    """Whose plans alone are searched (a trainer's title), and whether a plan, before its stages are cut, is one."""
+    """A restriction of the space, such as to the plans that a trainer runs.
+
+    Attributes:
+        title: Whose plans they are, in words.
+        allows: Whether a plan, before its stages are cut, is one of them.
+    """
 
     title: str
     allows: Callable[[Plan], bool]
@@ -61,8 +67,13 @@ class PlanFilter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanSpace:
-    """Samples a step, and the values that a plan's dimensions are held to; what is not named is searched or usual.
-    within: of these plans alone."""
+    """A space of plans: what is not fixed is searched, or has its usual value.
+
+    Attributes:
+        global_batch: Samples of one optimizer step.
+        fixed: Values that a dimension is held to, by its name.
+        within: Restriction to some plans; None: all.
+    """
 
     global_batch: int
     fixed: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
@@ -73,11 +84,11 @@ class PlanSpace:
         return name not in self.fixed or value in self.fixed[name]
 
     def admits(self, plan: Plan) -> bool:
-        """Return whether a plan is one of those within which is searched."""
+        """Return whether a plan passes the restriction of the space."""
         return self.within is None or self.within.allows(plan)
 
     def of(self, name: str, usual: Sequence[Any]) -> tuple[Any, ...]:
-        """Return the values of a dimension: the fixed ones, else the usual."""
+        """Return the values of a dimension: the fixed ones, else the usual ones."""
         return tuple(self.fixed.get(name, usual))
 
     def bases(self) -> list[Plan]:
@@ -89,7 +100,11 @@ class PlanSpace:
 
 
 def fixed(asked: Sequence[str]) -> dict[str, tuple[Any, ...]]:
-    """Return what `name=value,value` texts hold dimensions to; BadInput for a name or value that is none."""
+    """Return the values that `name=value,value` texts hold dimensions to.
+
+    Raises:
+        BadInput: For a name or value that is none.
+    """
     kinds = get_type_hints(Plan)
     found: dict[str, tuple[Any, ...]] = {}
     for text in asked:
@@ -110,7 +125,11 @@ def fixed(asked: Sequence[str]) -> dict[str, tuple[Any, ...]]:
 
 
 def fixed_of(held: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
-    """Return what dimensions are held to, from values by name: {"tensor": (1, 2), "zero": 3}; BadInput as `fixed`."""
+    """Return the values that dimensions are held to, from values by name: {"tensor": (1, 2), "zero": 3}.
+
+    Raises:
+        BadInput: For a name or value that is none.
+    """
 
     def text(value: Any) -> str:
         if isinstance(value, bool):
@@ -152,15 +171,22 @@ def _value(name: str, text: str, kind: Any) -> Any:
 
 
 def divisors(number: int) -> list[int]:
-    """Return the divisors of a number, rising."""
+    """Return the divisors of a number in rising order."""
     small = [one for one in range(1, int(number**0.5) + 1) if number % one == 0]
     return sorted({*small, *(number // one for one in small)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelDims:
-    """What the space needs to know of a model: layers that are cut, sequence, heads (their greatest common divisor; 0:
-    no attention), experts, whether layers branch."""
+    """The sizes of a model that bound its degrees.
+
+    Attributes:
+        layers: Layers that are cut into stages.
+        sequence: Tokens of a sample.
+        heads: Greatest common divisor of the numbers of heads; 0: no attention.
+        experts: Experts of the widest mixture; 1: none.
+        branches: Whether the layers branch.
+    """
 
     layers: int
     sequence: int
@@ -170,7 +196,7 @@ class ModelDims:
 
 
 def shape_of(workload: Workload) -> ModelDims:
-    """Return a workload's shape; experts: the batch of its widest grouped product, 1 without."""
+    """Return the sizes of a workload; experts are the batch of its widest grouped product, 1 without."""
     counts = {
         operator.dims[0].at(1)
         for layer in workload.layers
@@ -193,7 +219,11 @@ def shape_of(workload: Workload) -> ModelDims:
 
 
 def check(space: PlanSpace, shape: ModelDims, devices: int) -> None:
-    """Raise BadInput for values that dimensions are held to, none of which the model or the devices allow."""
+    """Check that the model and the devices allow some of the values that each dimension is held to.
+
+    Raises:
+        BadInput: If they allow none.
+    """
     for name, size, what in (
         ("tensor", shape.heads, "the model's {} heads"),
         ("expert", shape.experts, "the model's {} experts"),
@@ -213,7 +243,8 @@ def check(space: PlanSpace, shape: ModelDims, devices: int) -> None:
 def rank_degrees(space: PlanSpace, base: Plan, shape: ModelDims, fleet: Fleet) -> Iterator[Plan]:
     """Yield the ways to divide a layer: tensor, sequence, context and how keys travel, expert.
 
-    Tensor within the innermost level, where every run stays that efficiencies are fitted on, unless asked for more.
+    Tensor parallelism stays within the innermost network level, where every run stays that efficiencies are fitted on,
+    unless asked for more.
     """
     devices = fleet.devices
     inner = min(site.cluster.levels[0].devices for site in fleet.sites)
@@ -236,7 +267,7 @@ def rank_degrees(space: PlanSpace, base: Plan, shape: ModelDims, fleet: Fleet) -
 
 
 def pipelines(space: PlanSpace, ranked: Plan, shape: ModelDims, fleet: Fleet) -> Iterator[Plan]:
-    """Yield pipeline and data degrees that use all devices, the kind of device of each stage, and micro-batches."""
+    """Yield pipeline and data degrees that use all devices, with the kind of device of each stage and micro-batches."""
     width = ranked.tensor * ranked.context
     for pipeline in space.of("pipeline", divisors(fleet.devices // width)):
         data, left = divmod(fleet.devices, width * pipeline)
@@ -263,8 +294,10 @@ def _kinds(fleet: Fleet, replica: int, pipeline: int) -> Iterator[tuple[str, ...
 
 
 def orders(space: PlanSpace, plan: Plan, fleet: Fleet) -> list[Plan]:
-    """Return a plan with each order of its degrees, tensor innermost unless asked for another, that lands some group on
-    other levels of the network."""
+    """Return a plan with each order of its degrees that puts some process group on other network levels.
+
+    Tensor is innermost unless asked for otherwise.
+    """
     seen: dict[object, Plan] = {}
     tensor, *others = INSIDE_OUT
     for order in space.of("order", [(tensor, *rest) for rest in itertools.permutations(others)]):
@@ -317,7 +350,7 @@ def recomputes(space: PlanSpace, plan: Plan, shape: ModelDims) -> list[tuple[Rec
 
 
 def shards(space: PlanSpace, plan: Plan, fleet: Fleet) -> list[tuple[int, int]]:
-    """Return ZeRO stages with the replicas that they shard over: all, or those within the innermost level."""
+    """Return ZeRO stages with the replicas that they shard over: all, or those within the innermost network level."""
     replicas = plan.replicas
     zeros = (0, 1, 2, 3) if replicas > 1 else (0,)
     inner = min(site.cluster.levels[0].devices for site in fleet.sites) // plan.stride(Dimension.DATA)

@@ -29,10 +29,19 @@ _HELD = tuple(one.name for one in fields(StageContents))
 _SIDES = ("forward_s", "backward_s", "weight_s")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LayerColumns:
-    """The layers of a chain in order, one column a quantity: seconds (forward, backward, weight), of them
-    compute (forward, the rest), and what they hold."""
+    """The layers of a chain in order, one column for each quantity.
+
+    Attributes:
+        work: The layers.
+        seconds: Forward, backward and weight gradients, shape (3, layers).
+        compute_s: Compute alone, of the forward pass and of the rest, shape (2, layers).
+        saved_bytes: Activations kept for a micro-batch, (layers,).
+        working_bytes: Temporary buffers of the backward pass, (layers,).
+        marks: Numbers that tell apart layers that differ, (layers,).
+        shared_marks: Numbers that tell apart weights that layers share.
+    """
 
     work: tuple[LayerWork, ...]
     seconds: Floats
@@ -44,19 +53,26 @@ class LayerColumns:
 
 
 def layers_of(chain: LayerChain, plan: Plan, site: DevicePool, known: Known, seed: int) -> LayerColumns:
-    """Return the layers of a chain, priced on a site under a plan; seed: of their marks."""
+    """Return the layers of a chain, priced on one kind of device under a plan.
+
+    Args:
+        chain: The layers.
+        plan: The plan.
+        site: The devices.
+        known: Layers already priced; this call adds to it.
+        seed: Seed of the marks.
+    """
     work, shared = chain.whole, len(chain.shared)
-    distinct = {id(one): one for one in work}
-    number = {key: index for index, key in enumerate(distinct)}
-    each = np.array([number[id(one)] for one in work])
-    priced = [layer_seconds(one, plan, site, known) for one in distinct.values()]
+    distinct = {one: number for number, one in enumerate(dict.fromkeys(work))}
+    each = np.array([distinct[one] for one in work])
+    priced = [layer_seconds(one, plan, site, known) for one in distinct]
     marks = np.random.default_rng(seed).integers(1, 2**60, len(distinct) + shared)
     return LayerColumns(
         work=work,
         seconds=np.array([[getattr(one, side) for one in priced] for side in _SIDES])[:, each],
         compute_s=np.array([[side(one) for one in priced] for side in _COMPUTE])[:, each],
-        saved_bytes=np.array([one.saved_bytes for one in distinct.values()])[each],
-        working_bytes=np.array([one.working_bytes for one in distinct.values()])[each],
+        saved_bytes=np.array([one.saved_bytes for one in distinct])[each],
+        working_bytes=np.array([one.working_bytes for one in distinct])[each],
         marks=marks[: len(distinct)][each],
         shared_marks=marks[len(distinct) :],
     )
@@ -64,7 +80,14 @@ def layers_of(chain: LayerChain, plan: Plan, site: DevicePool, known: Known, see
 
 @dataclass(frozen=True, slots=True)
 class LayerVariants:
-    """A model's layers on one site as a plan runs them: recomputed as asked, and without (the same, if all are)."""
+    """The layers of a model on one kind of device as a plan runs them, with recompute and without.
+
+    Attributes:
+        chain: The layers.
+        cuts: Where stages may be cut.
+        recomputed: Layers recomputed as asked.
+        plain: Layers without recompute; the same, if all are recomputed.
+    """
 
     chain: LayerChain
     cuts: Cuts
@@ -73,9 +96,10 @@ class LayerVariants:
 
 
 class Stages:
-    """Stages (pairs of cuts, arrays over them) of a model on one site, so many of a stage's layers recomputed.
+    """All stages (pairs of cuts) of a model on one kind of device, as arrays over them.
 
-    low, high: the cuts before and after; inner: layers of them that are neither always first nor always last.
+    `low` and `high` are the cuts before and after a stage; `inner` counts its layers that are neither always first nor
+    always last.
     """
 
     def __init__(self, parts: LayerVariants, virtual: int, recompute_layers: int, site: DevicePool) -> None:
@@ -166,12 +190,15 @@ class Stages:
         return found
 
     def at(self, low: Ints, high: Ints) -> Ints:
-        """Return the stages between cuts."""
+        """Return the indices of the stages between cuts."""
         return np.asarray(self._index[low, high])
 
     def allowed(self, first: bool, last: bool) -> Ints:
-        """Return the stages that may stand there: the first begins the model and the last ends it; each has a layer
-        that is cut a chunk, one less in the first and the last, which have layers that are always theirs."""
+        """Return the stages that may be the first, the last or an inner one of the pipeline.
+
+        The first begins the model and the last ends it; each has a layer that is cut for each chunk, one less in the
+        first and the last, which have layers that are always theirs.
+        """
         if (first, last) not in self._allowed:
             self._allowed[first, last] = self._stand(first, last)
         return self._allowed[first, last]
@@ -195,8 +222,13 @@ class Stages:
         return np.asarray(stage_memory(plan, stage, StageContents(**held)).total_bytes <= self.site.memory_bytes)
 
     def end_s(self, plan: Plan, chosen: Ints, known: dict[object, float]) -> Floats:
-        """Return the end of the step (reduction, gather, optimizer) of the chosen stages in seconds; known: those that
-        were worked out for the same degrees and sharding."""
+        """Return the seconds of the end of the step (reduction, gather, optimizer) of the chosen stages.
+
+        Args:
+            plan: The plan.
+            chosen: Indices of stages.
+            known: Ends known for the same degrees and sharding; this call adds to it.
+        """
         again, plain = self.parts.recomputed, self.parts.plain
         low, high, start = self.low[chosen], self.high[chosen], self._start[chosen]
         marks = self._split(cast(Floats, again.marks), cast(Floats, plain.marks), low, high, start)
@@ -232,8 +264,14 @@ class Stages:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutsideBounds:
-    """Least seconds of what is before and after each cut, over the sites: of the first chunk of each stage (down, up)
-    and of the last (above), and of all forward passes."""
+    """Least seconds of what comes before and after each cut, over the kinds of device, (cuts,).
+
+    Attributes:
+        down_s: Forward passes before the cut, of the first chunk of each stage.
+        up_s: Backward passes before the cut, of the first chunk of each stage.
+        above_s: Backward passes after the cut, of the last chunk of each stage.
+        turn_s: Forward passes of the whole model, in seconds.
+    """
 
     down_s: Floats
     up_s: Floats
@@ -242,8 +280,11 @@ class OutsideBounds:
 
 
 def around(parts: list[LayerVariants], plan: Plan) -> OutsideBounds:
-    """Return what a stage must at least wait for; up and above without weight gradients that run apart. With chunks,
-    what comes before a cut depends on the cuts before it: nothing here, `PrefixBounds` adds it stage by stage."""
+    """Return the least seconds that a stage must wait for; up and above without weight gradients that run apart.
+
+    With chunks, what comes before a cut depends on the cuts before it: nothing here, `PrefixBounds` adds it stage by
+    stage.
+    """
     cuts, chain = parts[0].cuts, parts[0].chain
     every = [layers.seconds for one in parts for layers in (one.recomputed, one.plain)]
     least = np.min(every, axis=0)
@@ -265,19 +306,28 @@ def around(parts: list[LayerVariants], plan: Plan) -> OutsideBounds:
 
 
 class PrefixBounds:
-    """Least seconds of the first chunks of the stages before a stage, by the cut before it, over all ways to cut those
-    stages of which each may stand in a step below a limit. Each sum is least by itself: a lower bound of both."""
+    """Least seconds of the first chunks of the stages before a stage, by the cut before it.
+
+    Over all ways to cut those stages of which each may stand in a step below a limit. Each sum is least by itself: a
+    lower bound on both.
+    """
 
     def __init__(self, cuts: int, near: OutsideBounds) -> None:
         self.down_s, self.up_s, self._near = np.full(cuts, np.inf), np.full(cuts, np.inf), near
         self.down_s[0] = self.up_s[0] = 0.0
 
     def near(self) -> OutsideBounds:
-        """Return what a stage must wait for."""
+        """Return the least seconds that a stage must wait for."""
         return replace(self._near, down_s=self.down_s, up_s=self.up_s)
 
     def past(self, stages: Stages, chosen: Ints, *, apart: bool) -> None:
-        """Go on to the next stage; chosen: the stages that may stand here; apart: weight gradients run apart."""
+        """Advance to the next stage.
+
+        Args:
+            stages: All stages on the device of this one.
+            chosen: Those that may stand here.
+            apart: Whether weight gradients run apart.
+        """
         forward, backward, weight = stages.seconds[:, 0, chosen]
         low, high = stages.low[chosen], stages.high[chosen]
         down_s, up_s = np.full_like(self.down_s, np.inf), np.full_like(self.up_s, np.inf)
@@ -289,7 +339,19 @@ class PrefixBounds:
 def stage_bound_s(
     stages: Stages, plan: Plan, chosen: Ints, stage: int, near: OutsideBounds, hop_s: float
 ) -> tuple[Floats, Floats]:
-    """Return lower bounds for the chosen stages as the stage-th: when it is done, and the step without its end."""
+    """Return lower bounds for the chosen stages as the stage-th of the pipeline.
+
+    Args:
+        stages: All stages on its device.
+        plan: The plan.
+        chosen: Indices of stages.
+        stage: Index in the pipeline, from 0.
+        near: Least seconds of what comes before and after.
+        hop_s: Seconds of a boundary tensor.
+
+    Returns:
+        Seconds until the stage is done, and of the step without its end, each (chosen,).
+    """
     forward, backward, weight = stages.seconds[:, :, chosen]
     low, high = stages.low[chosen], stages.high[chosen]
     times, apart = plan.micro_batches, plan.schedule is PipelineSchedule.ZERO_BUBBLE

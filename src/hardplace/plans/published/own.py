@@ -1,4 +1,4 @@
-"""Measured steps of one's own system, from the table of published runs' columns."""
+"""Measured steps of one's own system, in a table with the columns of published runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from hardplace.plans.published.scores import fleet_of_run, settled
 
 
 def measured_runs(rows: Sequence[Mapping[str, str]], place: str) -> list[Measured]:
-    """Return the rows as measured steps; BadInput, naming the row, for one without a time or that is not modelled."""
+    """Return the rows as measured steps.
+
+    Raises:
+        BadInput: Naming the row, for one without a time or that is not modelled.
+    """
     found = []
     known: Pricers = {}
     for row in rows:

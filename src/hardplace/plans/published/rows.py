@@ -1,4 +1,4 @@
-"""The table of published training runs: its columns, what is wrong with a cell, what a row says of its memory."""
+"""The table of published training runs: its columns, checks of its cells, what a row says of its memory."""
 
 from __future__ import annotations
 
@@ -55,7 +55,11 @@ _ALLOCATED = re.compile(r"SimuMax|torchtitan")
 
 
 def rows_of(table: Table) -> list[dict[str, str]]:
-    """Return the rows by column name; BadInput for a column that is missing, or a cell that is no such number."""
+    """Return the rows by column name.
+
+    Raises:
+        BadInput: For a column that is missing, or a cell that is no such number.
+    """
     for name in COLUMNS:
         if name not in table.columns:
             raise BadInput(f"{table.place}: column {name}: missing; expected the columns of validation/training")
@@ -83,8 +87,10 @@ def allocated_only(row: Mapping[str, str]) -> bool:
 
 
 def memory_unstated(row: Mapping[str, str]) -> bool:
-    """Return whether a row leaves out what its memory depends on: recompute, or how much is offloaded to the host; on
-    TPUs, what XLA keeps (it orders kernels for memory, and its policies keep other tensors than Megatron-LM's)."""
+    """Return whether a row leaves out what its memory depends on: recompute, or how much is offloaded to the host.
+
+    On TPUs, what XLA keeps: it orders kernels for memory, and its policies keep other tensors than Megatron-LM's.
+    """
     if row["device"].startswith("TPU"):
         return True
     return not row["recompute"].strip() or bool(_UNSTATED.search(f"{row['recompute']} {row.get('note', '')}"))

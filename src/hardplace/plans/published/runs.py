@@ -1,4 +1,4 @@
-"""Published training runs: a row of the table as a shape and a plan on a node, or the reason why it is not modelled."""
+"""Published training runs: a row of the table as a shape and a plan on a node, or why it is not modelled."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ DEVICES = {
     "A100-80GB": ("a100-80gb-sxm", "dgx-a100"),
     "A100-40GB": ("a100-40gb-sxm", "dgx-a100-320gb"),
     "H100-80GB": ("h100-sxm", "dgx-h100"),
+    "A800-80GB": ("a100-80gb-sxm", "dgx-a100"),  # the same chips with NVLink at _EXPORT
+    "H800": ("h100-sxm", "dgx-h100"),
     "V100-32GB": ("v100-sxm2", "dgx-v100"),
     "B200": ("b200-sxm", "dgx-b200"),
     "B300": ("b300-sxm", "dgx-b300"),
@@ -44,6 +46,7 @@ _RATE = re.compile(r"(?:(\d+)x)?(\d+) ?G([bB])/s")
 _NUMBERED = re.compile(r"(\d+)")
 _SOME_LAYERS = re.compile(r"full\((\d+)/\d+ layers\)")  # of a stage
 _SLICES = re.compile(r"(\d+) (?:slice|pod)")  # of a torus, joined by the data-centre network
+_EXPORT = ("A800", "H800"), 200e9  # devices, and bytes a second of their NVLink, one way
 _SAID = re.compile(r"inter-node fabric[^;]*?(\d+ Gb/s)")
 
 
@@ -55,8 +58,12 @@ class NotModelled(Exception):
 class PublishedRun:
     """A published run, ready to be estimated.
 
-    device: a name of the catalogue. node: of the catalogue, with the row's fabric at its rate. open: columns
-    (micro_batch) that the source leaves out and that estimates settle.
+    Attributes:
+        shape: Sizes of the decoder.
+        plan: The plan.
+        device: Name of the device in the catalogue.
+        node: Node of the catalogue, with the row's fabric at its rate.
+        open: Columns (micro_batch) that the source leaves out and that estimates settle.
     """
 
     shape: DecoderShape
@@ -67,7 +74,11 @@ class PublishedRun:
 
 
 def run_of(row: Mapping[str, str]) -> PublishedRun:
-    """Return a row's run; NotModelled with the reason."""
+    """Return the run of a row.
+
+    Raises:
+        NotModelled: With the reason.
+    """
     if row["device"] not in DEVICES:
         raise NotModelled(f"device {row['device']}: no device of the catalogue with a node")
     if _format(row["precision"]) is None:
@@ -89,7 +100,9 @@ def run_of(row: Mapping[str, str]) -> PublishedRun:
         shape=shape,
         plan=plan,
         device=device,
-        node=_node(name, plan.devices, fabric, _slices(row), switched="NVSwitch" in row["intra_bw"]),
+        node=_node(
+            name, plan.devices, fabric, _slices(row), switched="NVSwitch" in row["intra_bw"], kind=row["device"]
+        ),
         open=() if row["micro_batch"].strip() else ("micro_batch",),
     )
 
@@ -240,13 +253,16 @@ def _zero(text: str, default: int, replicas: int, slices: int) -> tuple[int, int
     raise NotModelled(f"zero_stage/fsdp: {text!r}: not a plan of this model")
 
 
-def _node(name: str, devices: int, fabric: str, slices: int, *, switched: bool) -> Node:
+def _node(name: str, devices: int, fabric: str, slices: int, *, switched: bool, kind: str) -> Node:
     """Return a node with the row's fabric as the bandwidth of a device between nodes, or slices of a torus; switched:
-    inside by a switch, where the catalogue's is a mesh."""
+    inside by a switch, where the catalogue's is a mesh. kind: the row's device."""
     found = node(name)
     inside, *others = found.levels
     if slices > 1:
         return replace(found, levels=(replace(inside, devices=devices // slices), *others))
+    names, rate = _EXPORT
+    if kind.startswith(names):
+        inside = replace(inside, bandwidth_bytes_per_s=rate)
     if switched:
         inside = replace(inside, meshed=False)
     match = _RATE.search(fabric)

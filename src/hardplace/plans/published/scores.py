@@ -1,4 +1,4 @@
-"""Predictions of published training runs beside what was measured, and the summary of their errors."""
+"""Predictions of published training runs beside what was measured, with a summary of their errors."""
 
 from __future__ import annotations
 
@@ -22,11 +22,23 @@ GIB = 1 << 30
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunScore:
-    """One row: seconds predicted and measured, relative error, why there is no prediction (empty: there is one).
+    """The prediction of one row beside its measurement.
 
-    counted: the row counts in the summary (grade A or B, no flag, measured, predicted). memory_gib, published_gib: of
-    the fullest stage, what the allocator counts or all, as the source measured it. fits: the plan fits the device.
-    oom: the run ran out of memory. unstated: the source leaves out recompute, or how much is offloaded.
+    Attributes:
+        id: Identifier of the row.
+        source: Source of the row.
+        device: Name of the device.
+        split: Calibration or test.
+        predicted_s: Predicted seconds of a step.
+        measured_s: Measured seconds of a step.
+        error: Relative error of the prediction.
+        not_modelled: Why there is no prediction; "": there is one.
+        counted: Whether the row counts in the summary (grade A or B, no flag, measured, predicted).
+        memory_gib: Predicted memory of the fullest stage, what the allocator counts or all, as the source measured it.
+        published_gib: Measured memory.
+        fits: Whether the plan fits the device.
+        oom: Whether the run ran out of memory.
+        unstated: Whether the source leaves out recompute, or how much is offloaded.
     """
 
     id: str
@@ -46,7 +58,7 @@ class RunScore:
 
     @property
     def memory_error(self) -> float | None:
-        """Relative error of the memory; None without a published one."""
+        """Return the relative error of the memory; None without a published one."""
         if self.memory_gib is None or self.published_gib is None:
             return None
         return self.memory_gib / self.published_gib - 1.0
@@ -54,7 +66,18 @@ class RunScore:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorSummary:
-    """Absolute relative errors over rows: mean, median, worst, and Spearman's rank correlation of times."""
+    """Absolute relative errors over rows.
+
+    Attributes:
+        name: Which rows.
+        rows: Number of rows.
+        mean: Mean error.
+        median: Median error.
+        worst: Largest error.
+        worst_id: Row of that.
+        bias: Mean of the signed errors.
+        rank: Spearman's rank correlation of predicted and measured times.
+    """
 
     name: str
     rows: int
@@ -67,13 +90,15 @@ class ErrorSummary:
 
 
 def fleet_of_run(run: PublishedRun, known: Pricers | None = None) -> Fleet:
-    """Return the run's devices as `estimate --plan` and `place` have them; known: what prices devices already."""
+    """Return the run's devices as `estimate` and `place` have them; `known` is what prices devices already."""
     return fleet_of([(device(run.device), run.node, run.plan.devices)], run.plan, known)
 
 
 def settled(run: PublishedRun, known: Pricers | None = None) -> PublishedRun:
-    """Return the run with what its source leaves out: of the micro-batches 1, 2, 4, ... that divide the batch the
-    fastest that fits."""
+    """Return the run with what its source leaves out.
+
+    Of the micro-batches 1, 2, 4, ... that divide the batch, the fastest that fits.
+    """
     each = run.plan.global_batch // run.plan.data
     found: list[tuple[bool, float, PublishedRun]] = []
     for size in MICRO_BATCHES:
@@ -85,13 +110,13 @@ def settled(run: PublishedRun, known: Pricers | None = None) -> PublishedRun:
 
 
 def estimated(run: PublishedRun, known: Pricers | None = None) -> PlanEstimate:
-    """Return the estimate of a run; known: what prices devices already."""
+    """Return the estimate of a run; `known` is what prices devices already."""
     one = settled(run, known)
     return estimate_plan(of_shape(one.shape, one.plan), one.plan, fleet_of_run(one, known))
 
 
 def score(row: Mapping[str, str], known: Pricers | None = None) -> RunScore:
-    """Return a row's prediction beside its measurement; known: what prices devices already."""
+    """Return a row's prediction beside its measurement; `known` is what prices devices already."""
     measured_s = _number(row["target_iter_s"])
     published = _number(row["memory_gb"])
     found, reason = None, ""

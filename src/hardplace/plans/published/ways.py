@@ -1,5 +1,6 @@
-"""How a published run was run: software, exchange of experts, graphs, overlap, by its columns, its words, its
-recipe."""
+"""How a published run was run: software, exchange of experts, graphs and overlap, from its columns, words and
+recipe.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows to columns, one each, so that the sum is largest: the linear assignment problem, exactly."""
+"""The linear assignment problem, exactly: rows to columns, one each, so that the sum is largest."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from hardplace.ndtypes import Floats, Ints
 def assign(value: Floats) -> Ints:
     """Return the column of every row, no column twice, that maximise the sum of value[row, column].
 
-    value: (rows, columns), finite, rows <= columns. Shortest augmenting paths (Jonker, Volgenant 1987, Computing 38)
-    after a first pass that gives each row a best column while there is one left: O(rows^2 columns) at worst.
+    Shortest augmenting paths (Jonker, Volgenant 1987, Computing 38) after a first pass that gives each row a best
+    column while there is one left: O(rows^2 columns) at worst.
+
+    Args:
+        value: Shape (rows, columns), finite, rows <= columns.
     """
     rows, columns = value.shape
     assert rows <= columns

@@ -1,5 +1,7 @@
-"""Ways to run a model's layers, with seconds as sums, and what they make of a plan: bounds, and the pipeline's seconds
-(docs/model-replan.md, "Bounds")."""
+"""Bounds of plans that a running one may become: seconds of runs of layers as sums, and of the pipeline.
+
+Source: docs/model-replan.md, "Bounds".
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,13 @@ Stages = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageCuts:
-    """A chain cut into stages: where each begins, and the end (edges). Layers first to last - 1 are those that are
-    cut."""
+    """A chain cut into stages.
+
+    Attributes:
+        first: Index of the first layer that is cut.
+        last: Index after the last layer that is cut.
+        edges: Where each stage begins, and the end.
+    """
 
     first: int
     last: int
@@ -35,14 +42,19 @@ class StageCuts:
 
     @property
     def most_chunks(self) -> int:
-        """Chunks that every stage has a layer for; what is always first, or last, counts as one."""
+        """Return the number of chunks that every stage has a layer for; what is always first, or last, counts as
+        one.
+        """
         low, high = self.edges[:-1], self.edges[1:]
         inner = np.minimum(high, self.last) - np.maximum(low, self.first)
         return int((inner + (low < self.first) + (high > self.last)).min())
 
     def chunks(self, virtual: int) -> Ints:
-        """Return where every chunk begins and ends, (stages, chunks + 1); what always comes first is in the first.
-        Short chunks are a stage's first ones, of the last stage its last ones (`estimate._chunks`)."""
+        """Return where every chunk begins and ends, shape (stages, chunks + 1); what always comes first is in the
+        first.
+
+        Short chunks are a stage's first ones, of the last stage its last ones (`plans.chain.chunk_layers`).
+        """
         low, high = self.edges[:-1, None], self.edges[1:, None]
         start, end = np.maximum(low, self.first), np.minimum(high, self.last)
         more = np.where(high == self.edges[-1], virtual - 1, 0)  # short chunks are the last stage's last ones
@@ -52,8 +64,14 @@ class StageCuts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CutStages:
-    """Each stage's layers, their places in the chain, what they count more than once (`surplus`), and what they
-    hold."""
+    """The layers of each stage.
+
+    Attributes:
+        layers: Layers of each stage.
+        places: Their places in the chain.
+        twice: What they count more than once (`surplus`).
+        holds: What they hold on one rank.
+    """
 
     layers: list[tuple[LayerWork, ...]]
     places: list[range]
@@ -62,15 +80,15 @@ class CutStages:
 
 
 class WaysToCut:
-    """The ways to cut a model: as even as it goes, and as the running plan does."""
+    """The ways to cut a model that are considered: as even as it goes, and as the running plan does."""
 
     def __init__(self, running: Plan) -> None:
         self.running = running
         self._known: dict[tuple[int, Stages], StageCuts] = {}
-        self._held: dict[tuple[int, int, Stages], CutStages] = {}
+        self._held: dict[tuple[LayerChain, int, Stages], CutStages] = {}
 
     def ways(self, pipeline: int) -> tuple[Stages, ...]:
-        """Return what a plan of so many stages may have as its `stages`."""
+        """Return the values of `stages` that a plan of so many stages may have."""
         own = self.running.stages
         return ((), own) if own and pipeline == self.running.pipeline else ((),)
 
@@ -87,8 +105,8 @@ class WaysToCut:
         return self._known[pipeline, stages]
 
     def held(self, chain: LayerChain, plan: Plan) -> CutStages:
-        """Return each stage's layers, and what they hold. The chain is to outlive the cuts."""
-        key = id(chain), plan.pipeline, plan.stages
+        """Return each stage's layers, and what they hold."""
+        key = chain, plan.pipeline, plan.stages
         if key not in self._held:
             edges = self.cut(plan.pipeline, plan.stages, chain).edges.tolist()
             ranges = [range(low, high) for low, high in itertools.pairwise(edges)]
@@ -101,9 +119,16 @@ class WaysToCut:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunBounds:
-    """Layers of a rank under a plan's degrees within a layer, micro-batch, recompute and schedule: seconds of all
-    layers before each, (forward, backward, weight gradients; layers + 1). Of layers of which only some are recomputed:
-    as if none were, a lower bound."""
+    """Layers of a rank under a plan's degrees, micro-batch, recompute and schedule, with their seconds as prefix sums.
+
+    Where only some layers are recomputed the sums are as if none were: a lower bound.
+
+    Attributes:
+        plan: The plan.
+        chain: Its layers.
+        before_s: Seconds of all layers before each, shape (forward, backward, weight gradients; layers + 1).
+        weights: The lightest layer.
+    """
 
     plan: Plan
     chain: LayerChain
@@ -112,28 +137,33 @@ class RunBounds:
 
     @property
     def bounded(self) -> bool:
-        """Whether the seconds are only a bound."""
+        """Return whether the seconds are only a lower bound."""
         return self.plan.recompute_layers > 0
 
 
 def kind_of(plan: Plan, chain: LayerChain, plain: LayerChain, site: DevicePool, known: Known) -> RunBounds:
-    """Return the layers priced on a site; plain: without recompute."""
+    """Return the layers of a plan priced on devices; `plain` are the layers without recompute."""
     priced_as = plain if plan.recompute_layers else chain
     seconds = {}
-    for key, one in {id(one): one for one in priced_as.whole}.items():
+    for one in dict.fromkeys(priced_as.whole):
         priced = layer_seconds(one, plan, site, known)
-        seconds[key] = priced.forward_s, priced.backward_s, priced.weight_s
-    table = np.array([seconds[id(one)] for one in priced_as.whole]).T
+        seconds[one] = priced.forward_s, priced.backward_s, priced.weight_s
+    table = np.array([seconds[one] for one in priced_as.whole]).T
     before_s = np.concatenate([np.zeros((3, 1)), np.cumsum(table, axis=1)], axis=1)
     return RunBounds(plan=plan, chain=chain, before_s=before_s, weights=lightest_of(plain, chain))
 
 
 def bounds(kind: RunBounds, degrees: Ints, cuts: WaysToCut) -> Floats:
-    """Return lower bounds of seconds a sample by degrees, rows of (pipeline, data, batch).
+    """Return lower bounds on the seconds of a sample, by degrees.
 
     All micro-batches on the slowest stage, with (stages alike, so that every chunk has a layer) the way of the first
     one down to it and of the last one back, a layer a stage; where weight gradients run apart, the way of the first one
     to the last stage and all on it.
+
+    Args:
+        kind: The layers.
+        degrees: Rows of (pipeline, data, batch).
+        cuts: The ways to cut the model.
     """
     pipelines = np.unique(degrees[:, 0])
     apart = kind.plan.schedule is PipelineSchedule.ZERO_BUBBLE
@@ -166,8 +196,17 @@ def bounds(kind: RunBounds, degrees: Ints, cuts: WaysToCut) -> Floats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoundedPlan:
-    """A plan whose ZeRO is not yet chosen, with lower bounds: of when each stage is done, and of the step without its
-    end. runs: the pipeline's seconds, once they are worked out."""
+    """A plan whose ZeRO stage is not yet chosen, with lower bounds.
+
+    Attributes:
+        kind: Its layers.
+        plan: The plan.
+        cut: Its stages.
+        hop_s: Seconds of a boundary tensor.
+        done_s: Lower bound on when each stage is done.
+        least_s: Lower bound on the step without its end.
+        runs: Seconds of the pipeline, once they are known.
+    """
 
     kind: RunBounds
     plan: Plan
@@ -178,12 +217,12 @@ class BoundedPlan:
     runs: list[Pipelined]
 
     def chunks_s(self) -> Sequence[Sequence[Sequence[float]]]:
-        """Return seconds of a micro-batch, [forward, backward, weight gradients][stage][chunk]."""
+        """Return the seconds of a micro-batch, [forward, backward, weight gradients][stage][chunk]."""
         found: list[list[list[float]]] = np.diff(self.kind.before_s[:, self.cut.chunks(self.plan.virtual)]).tolist()
         return found
 
     def run(self) -> Pipelined:
-        """Return the pipeline's seconds."""
+        """Return the seconds of the pipeline."""
         if not self.runs:
             forward_s, backward_s, weight_s = self.chunks_s()
             plan = self.plan
@@ -192,7 +231,7 @@ class BoundedPlan:
 
 
 def timed(kind: RunBounds, plan: Plan, cut: StageCuts, hop_s: float) -> BoundedPlan:
-    """Return a plan with its bounds."""
+    """Return a plan with its lower bounds."""
     if kind.bounded:
         return BoundedPlan(
             kind=kind, plan=plan, cut=cut, hop_s=hop_s, done_s=np.zeros(plan.pipeline), least_s=0.0, runs=[]

@@ -1,5 +1,4 @@
-"""The space of plans that keep what a running plan fixes (docs/model-replan.md, "The space"): ways to run the layers
-with the degrees that the devices at hand allow each, and what ZeRO may then divide."""
+"""The space of plans that keep what a running plan fixes (docs/model-replan.md, "The space")."""
 
 from __future__ import annotations
 
@@ -22,8 +21,13 @@ NEAR = 0.02  # by what share an uneven batch may differ from the running one
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DegreeTable:
-    """A way to run the layers, not yet priced, and degrees that it may have on networks alike, rows of (pipeline, data,
-    batch)."""
+    """A way to run the layers, not yet priced, and the degrees that it may have on networks alike.
+
+    Attributes:
+        plan: The way to run the layers.
+        network: What collectives within a layer see of the network.
+        degrees: Rows of (pipeline, data, batch).
+    """
 
     plan: Plan
     network: Inside
@@ -33,7 +37,7 @@ class DegreeTable:
 def rows(hand: AvailableDevices, *, uneven: bool) -> Iterator[DegreeTable]:
     """Yield the ways to run a layer, each with the degrees that the devices at hand allow it.
 
-    uneven: with batches near the running one instead, which more devices divide.
+    With `uneven` of batches near the running one instead, which more devices divide.
     """
     running = hand.running
     base = replace(running, order=_order(running), stages=(), assignment=(), zero=0, shard=0, virtual=1)
@@ -114,8 +118,10 @@ def virtuals(running: Plan, plan: Plan, layers: int) -> list[int]:
 
 
 def zeros(hand: AvailableDevices, way: BoundedPlan) -> Iterator[Plan]:
-    """Yield the plan with each stage of ZeRO that it may have, over all replicas or as the running plan, as far as a
-    cheap bound of its memory fits."""
+    """Yield the plan with each ZeRO stage that it may have, over all replicas or as the running plan.
+
+    Only as far as a cheap bound on its memory fits.
+    """
     plan, own = way.plan, hand.running.shard
     memory, replicas = [hand.chip.memory_bytes] * plan.pipeline, plan.replicas
     # ZeRO-2 scatters gradients after every micro-batch: no framework joins it to a pipeline.

@@ -1,4 +1,6 @@
-"""A model, the plan that it runs under, and the devices at hand: fleets, layers and prices, each made once and kept."""
+"""The devices at hand, with the model and the plan that it runs under: fleets, layers and prices, each made once and
+kept.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,10 @@ Inside = tuple[int, ...]  # how many levels the network has, and the devices in 
 
 
 class AvailableDevices:
-    """One model on one kind of device; `running` says what stays as it is. room_for: whether so many nodes with so many
-    devices each are there, of `devices` in all."""
+    """The devices at hand for one model, on one kind of device.
+
+    The running plan says what stays as it is; `room_for` whether so many nodes with so many devices each are there.
+    """
 
     def __init__(
         self,
@@ -44,7 +48,11 @@ class AvailableDevices:
         self._placed: dict[int, Fleet | None] = {}
 
     def estimate(self, plan: Plan) -> PlanEstimate:
-        """Return what a plan costs; BadInput where it does not suit the model or the nodes."""
+        """Return the estimate of a plan.
+
+        Raises:
+            BadInput: Where it does not suit the model or the nodes.
+        """
         fleet = self.fleet(plan.devices)
         self.priced += 1
         return estimate_plan(self.chain(plan), plan, fleet, self.known(inside(fleet)))
@@ -54,7 +62,11 @@ class AvailableDevices:
         return self._known.setdefault(network, {})
 
     def fleet(self, devices: int) -> Fleet:
-        """Return so many of the devices; BadInput where they do not fill their nodes."""
+        """Return the fleet of so many of the devices.
+
+        Raises:
+            BadInput: Where they do not fill their nodes.
+        """
         site = DevicePool(
             device=self.chip.name,
             cluster=even_cluster(self.node, devices),
@@ -64,11 +76,17 @@ class AvailableDevices:
         return Fleet(sites=(site,))
 
     def site(self, plan: Plan) -> DevicePool:
-        """Return the devices of a plan; BadInput where they do not fill their nodes."""
+        """Return the device pool of a plan.
+
+        Raises:
+            BadInput: Where its devices do not fill their nodes.
+        """
         return self.fleet(plan.devices).sites[0]
 
     def placed(self, devices: int) -> Fleet | None:
-        """Return so many of the devices; None where they do not fill nodes, or not so many nodes are there."""
+        """Return the fleet of so many of the devices; None where they do not fill nodes, or not so many nodes are
+        there.
+        """
         if devices not in self._placed:
             found: Fleet | None = None
             if devices <= self.devices:
@@ -82,8 +100,11 @@ class AvailableDevices:
         return self._placed[devices]
 
     def chain(self, plan: Plan) -> LayerChain:
-        """Return a plan's layers, with the plain ones beside where it recomputes; BadInput where a degree divides
-        nothing."""
+        """Return a plan's layers, with the plain ones beside where it recomputes.
+
+        Raises:
+            BadInput: Where a degree divides nothing.
+        """
         again = 1 if plan.recompute is not Recompute.NONE else 0
         key = (plan.tensor, plan.sequence, plan.micro_batch, plan.recompute)
         if key not in self._chains:

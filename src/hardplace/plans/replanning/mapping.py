@@ -1,4 +1,4 @@
-"""Ranks of a new plan to the devices of a running one, so that most bytes stay (docs/model-replan.md, "What moves")."""
+"""Mapping of the ranks of a new plan to devices, so that most bytes stay (docs/model-replan.md, "What moves")."""
 
 from __future__ import annotations
 
@@ -15,9 +15,13 @@ _EXACT = 1024  # pairs of nodes up to which every pair's devices are matched exa
 
 
 def standing(running: int, size: int, lost: frozenset[int], gained: int) -> Ints:
-    """Return the rank of the running plan on every device, (nodes, size), EMPTY or GONE where there is none.
+    """Return the rank of the running plan on every device, shape (nodes, size); EMPTY or GONE where there is none.
 
-    running: devices of the running plan, numbered by rank, `size` to a node; gained: devices after these, empty.
+    Args:
+        running: Devices of the running plan, numbered by rank.
+        size: Devices of a node.
+        lost: Ranks that are lost.
+        gained: Devices after these, empty.
     """
     nodes = -(-(running + gained) // size)
     found = np.full(nodes * size, GONE)
@@ -30,8 +34,11 @@ def standing(running: int, size: int, lost: frozenset[int], gained: int) -> Ints
 def mapped(items: Sequence[StatePiece], stages: tuple[Ints, Ints], slots: Ints, per_node: int) -> Ints:
     """Return the device of each rank of the new plan.
 
-    stages: of each rank of the running and of the new plan. slots: `standing` of the running plan. per_node:
-    consecutive ranks of the new plan that stand on one node.
+    Args:
+        items: State that both plans hold.
+        stages: Stage of each rank of the running and of the new plan.
+        slots: Devices with their running ranks (`standing`).
+        per_node: Consecutive ranks of the new plan that stand on one node.
     """
     groups = np.arange(len(stages[1])).reshape(-1, per_node)
     able = np.flatnonzero((slots != GONE).sum(axis=1) >= per_node)

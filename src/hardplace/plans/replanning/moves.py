@@ -1,7 +1,7 @@
-"""What moves when one plan takes over from another: where the state lies and where it is needed
-(docs/model-replan.md, "What moves").
+"""What moves when one plan takes over from another: where the state lies and where it is needed.
 
-Read `moves` first. State is weights and optimizer states; gradients and activations do not outlive a step.
+Read `moves` first. State is weights and optimizer states; gradients and activations do not outlive a step. Source:
+docs/model-replan.md, "What moves".
 """
 
 from __future__ import annotations
@@ -18,10 +18,19 @@ from hardplace.plans.replanning.state_shares import Ranks, StageMap, StateGroup,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateMoves:
-    """Bytes between two plans. needed: of all devices of the new plan; kept: where they are already; moved: from other
-    devices; checkpoint: that no device holds any more, each once. across: of moved and checkpoint bytes as received,
-    those that come from another node. busiest: received by one device within its node, and from other nodes (each
-    the most of any). least_moved: no mapping of ranks to devices moves less. devices: of each rank, as numbered."""
+    """The bytes that move between two plans.
+
+    Attributes:
+        needed_bytes: State that all devices of the new plan need.
+        kept_bytes: Of it, what is where it is needed already.
+        moved_bytes: Of it, what comes from other devices.
+        checkpoint_bytes: What no device holds any more, each byte once.
+        across_bytes: Of moved and checkpoint bytes as received, those that come from another node.
+        busiest_inside_bytes: Most that one device receives within its node.
+        busiest_across_bytes: Most that one device receives from other nodes.
+        least_moved_bytes: Lower bound: no mapping of ranks to devices moves less.
+        devices: Device of each rank.
+    """
 
     needed_bytes: float
     kept_bytes: float
@@ -37,10 +46,16 @@ class StateMoves:
 def moves(parts: Sequence[StateGroup], old: StageMap, new: StageMap, slots: Ints, per_node: int) -> StateMoves:
     """Return what moves when the new plan takes over on the devices at hand.
 
-    slots: `standing` of the running plan. per_node: consecutive ranks of the new plan that stand on one node. Nodes are
-    given to groups of ranks, and devices within a node to ranks, so that most bytes stay where they are: exactly for
-    up to 1,024 pairs of nodes; for more, the devices of a pair are matched by stage and tensor part only, and
-    the nodes exactly.
+    Nodes are given to groups of ranks, and devices within a node to ranks, so that most bytes stay where they are:
+    exactly for up to 1,024 pairs of nodes; for more, the devices of a pair are matched by stage and tensor part only,
+    and the nodes exactly.
+
+    Args:
+        parts: State that both plans divide alike.
+        old: The running plan, with the stage of every layer.
+        new: The new plan.
+        slots: Devices with their running ranks (`mapping.standing`).
+        per_node: Consecutive ranks of the new plan that stand on one node.
     """
     items = items_of(parts, old, new)
     stages = Ranks(old.plan).stage, Ranks(new.plan).stage

@@ -1,6 +1,8 @@
-"""The best plan to go on with when devices or links of a running plan change (docs/model-replan.md). Read `replan`
-first: plans come in rising order of seconds (`plans.replanning.variants`), each is charged the pause that moving to it
-takes, and the loop ends when no later one can do more work over the horizon."""
+"""Search of the best plan to go on with when devices or links of a running plan change (docs/model-replan.md).
+
+Read `replan` first: plans come in rising order of seconds (`plans.replanning.variants`), each is charged the pause of
+moving to it, and the loop ends when no later one can do more work over the horizon.
+"""
 
 from __future__ import annotations
 
@@ -32,9 +34,16 @@ BEST = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What is at hand from now on: devices, those left of the running plan before new ones; lost: devices of the
-    running plan, numbered by rank; node: with its links as they are now. horizon_s: until the next change. restart_s:
-    of a stop without any transfer. store_bytes_per_s: at which checkpoints are read, times the devices."""
+    """A change of the devices.
+
+    Attributes:
+        devices: Devices at hand; those left of the running plan come before new ones.
+        lost: Ranks of the running plan that are lost.
+        node: The node, with its links as they are now.
+        horizon_s: Seconds until the next change.
+        restart_s: Seconds of a stop without any transfer.
+        store_bytes_per_s: Rate at which a device reads checkpoints, in bytes a second.
+    """
 
     devices: int
     lost: frozenset[int]
@@ -46,8 +55,18 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplanOption:
-    """A plan to go on with: bytes that move, the pause, samples/s while it runs and in the mean of the horizon. spares:
-    devices at hand that it leaves idle."""
+    """A plan to go on with.
+
+    Attributes:
+        estimate: Seconds and memory of the plan.
+        moves: Bytes that move.
+        transfer_s: Seconds of transfers between devices.
+        read_s: Seconds of reading checkpoints.
+        pause_s: Seconds from the stop of the running plan to the first step of this one.
+        samples_per_s: Throughput while it runs.
+        effective_samples_per_s: Mean throughput over the horizon, with the pause.
+        spares: Devices at hand that it leaves idle.
+    """
 
     estimate: PlanEstimate
     moves: StateMoves
@@ -61,12 +80,20 @@ class ReplanOption:
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class ReplanResult(Answer):
-    """Options, most work first; the first is the best of its space.
+    """The plans to go on with, most work first; the first is the best of its space.
 
-    running: the old plan on its old devices. reread_bytes, reread_s: of all state, which the store must give if hosts
-    keep no snapshot of the checkpoint; 0 where nothing is lost for good. uneven: the best plan whose batch is only near
-    the running one, where it is faster. at_hand: devices. horizon_s: until the next change. bound_samples_per_s: what
-    no plan of the space does in the mean of the horizon.
+    Attributes:
+        options: The plans.
+        running: The old plan on its old devices.
+        reread_bytes: All state, which the store must give if hosts keep no snapshot of the checkpoint; 0 where nothing
+            is lost for good.
+        reread_s: Seconds of that.
+        uneven: Best plan whose batch is only near the running one, where it is faster.
+        considered: Number of plans.
+        priced: Number of plans priced.
+        at_hand: Devices at hand.
+        horizon_s: Seconds until the next change.
+        bound_samples_per_s: Upper bound on the mean throughput of every plan over the horizon.
     """
 
     options: tuple[ReplanOption, ...]
@@ -84,7 +111,7 @@ class ReplanResult(Answer):
 
     @property
     def certificate(self) -> Certificate:
-        """The proof that no plan of the space does more work over the horizon."""
+        """Return the proof that no plan of the space does more work over the horizon."""
         return Certificate(
             score=self.options[0].effective_samples_per_s,
             bound=self.bound_samples_per_s,
@@ -99,8 +126,17 @@ def replan(
 ) -> ReplanResult | PlanInfeasible:
     """Return the plans that do most work until the next change, or why none does any.
 
-    before: the node of the running plan, as it was. Work of a plan is samples/s x (horizon - pause). Raises BadInput
-    for a plan that does not suit the model, or a change that does not suit the plan.
+    The work of a plan is samples/s x (horizon - pause).
+
+    Args:
+        workload: The model.
+        chip: The device.
+        running: The running plan.
+        before: Node of the running plan, as it was.
+        change: What is at hand now.
+
+    Raises:
+        BadInput: For a plan that does not suit the model, or a change that does not suit the plan.
     """
     _check(running, before, change)
     old = AvailableDevices(workload, chip, before, running, running.devices).estimate(running)

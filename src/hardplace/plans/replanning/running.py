@@ -1,4 +1,4 @@
-"""A plan together with what it runs: what `hardplace replan` starts from."""
+"""A running plan with its model and devices: what `replan` starts from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,14 @@ from hardplace.plans.plan import Plan, read_plan
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
-    """A model (name or Workload file), the device and node (names of the catalogue, or TOML files) and the plan."""
+    """A running plan with what it runs.
+
+    Attributes:
+        model: Name or Workload file of the model.
+        device: Name or TOML file of the device.
+        node: Name or TOML file of the node.
+        plan: The plan.
+    """
 
     model: str
     device: str
@@ -22,9 +29,10 @@ class Running:
 
 
 def read_running(path: Path, model: str | None, device: str | None, node: str | None) -> Running:
-    """Return what a plan's file says is running; a plan alone needs the names of model and device beside it.
+    """Return the running plan of a file; a plan alone needs the names of model and device beside it.
 
-    Raises BadInput with file, field, value and what was expected, also where a name is given that is not the file's.
+    Raises:
+        BadInput: With file, field, value and what was expected, also where a name is given that is not the file's.
     """
     file = read_plan(path)
     if len(file.on) > 1:
@@ -43,11 +51,15 @@ def read_running(path: Path, model: str | None, device: str | None, node: str | 
 
 
 def lost_of(running: int, lost: Iterable[int] | str | None, devices: int | None) -> tuple[frozenset[int], int]:
-    """Return the lost devices, by rank, and how many are at hand.
+    """Return the lost devices, by rank, and the number at hand.
 
-    lost: ranks, or a text such as "16-23,40"; None: the last ones, where `devices` is fewer than are running.
+    Args:
+        running: Devices of the running plan.
+        lost: Ranks, or a text such as "16-23,40"; None: the last ones, where `devices` is fewer than are running.
+        devices: Devices at hand; None: those not lost.
 
-    Raises BadInput for a text of another form, and for a rank that the running plan does not have.
+    Raises:
+        BadInput: For a text of another form, and for a rank that the running plan does not have.
     """
     if lost is None:
         left = running if devices is None else devices

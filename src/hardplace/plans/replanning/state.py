@@ -1,4 +1,4 @@
-"""What of a model's state each rank of a plan holds, from the recorded layers (docs/model-replan.md, "State")."""
+"""The state of a model that each rank of a plan holds, from the recorded layers (docs/model-replan.md, "State")."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from hardplace.workload.weights import WeightSizes, shared_weights, surplus, wei
 
 
 class ModelState:
-    """The state of one model; layers are divided once for each tensor and expert degree."""
+    """The weights and optimizer states of one model; layers are divided once for each tensor and expert degree."""
 
     def __init__(self, workload: Workload) -> None:
         self.workload = workload
         self._sizes: dict[tuple[int, int], list[list[WeightSizes]]] = {}
 
     def parts(self, old: Plan, new: Plan) -> tuple[StateGroup, ...]:
-        """Return the parameters that both plans divide alike, with their elements at each layer."""
+        """Return the groups of parameters that both plans divide alike, with their elements at each layer."""
         whole = self._sizes_of(1, 1)
         before, after = self._sizes_of(old.tensor, old.expert), self._sizes_of(new.tensor, new.expert)
         found: dict[tuple[int, int, int, tuple[int, ...]], Counter[int]] = {}
@@ -50,7 +50,7 @@ class ModelState:
         )
 
     def total_bytes(self, weight_bytes: int, state_bytes: int) -> int:
-        """Return bytes of all weights and states, each once."""
+        """Return the bytes of all weights and states, each once."""
         total = surplus(shared_weights(self.workload, self.workload.layers), range(len(self.workload.order)))
         total = WeightSizes().plus(total, -1)
         for index in self.workload.order:
@@ -74,8 +74,10 @@ class ModelState:
 
 
 def spread_of(found: PlanEstimate, layers: int) -> StageMap:
-    """Return the stage of every layer (layers: of the model, embedding and head too); chunk c of stage s of p stages
-    comes at place c p + s."""
+    """Return the stage of every layer of an estimate (layers of the model, embedding and head too).
+
+    Chunk c of stage s of p stages comes at place c p + s.
+    """
     plan = found.plan
     if plan.assignment or plan.pipeline == 1:
         return StageMap(plan=plan, places=plan.assignment or (0,) * layers)

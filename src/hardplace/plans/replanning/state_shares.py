@@ -1,5 +1,4 @@
-"""Which state each rank of two plans holds: parts that are divided alike, as equal intervals (docs/model-replan.md,
-"State")."""
+"""Shares of the state that the ranks of two plans hold, as equal intervals (docs/model-replan.md, "State")."""
 
 from __future__ import annotations
 
@@ -15,11 +14,18 @@ from hardplace.plans.plan import Dimension, Plan
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateGroup:
-    """Parameters that are divided alike: elements at each layer of the model, and into how many equal parts tensor (or,
-    of experts, expert) parallelism cuts them under the running and the new plan (1: every rank holds them whole).
+    """Parameters that are divided alike.
 
-    trained: with states of the optimizer. packed: bytes in the place of elements. shared: the layers that have any have
-    the same ones, which a stage holds once."""
+    Attributes:
+        elements: Elements at each layer of the model.
+        old_parts: Equal parts into which tensor (of experts: expert) parallelism cuts them under the running plan; 1:
+            every rank holds them whole.
+        new_parts: The same under the new plan.
+        expert: Whether they are experts.
+        trained: Whether they have optimizer states.
+        packed: Whether `elements` are bytes of quantised weights.
+        shared: Whether the layers that have any have the same ones, which a stage holds once.
+    """
 
     elements: tuple[int, ...]
     old_parts: int
@@ -32,7 +38,12 @@ class StateGroup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageMap:
-    """A plan and the stage of every layer of the model, chunks of interleaved stages where they really are."""
+    """A plan with the stage of every layer of the model; chunks of interleaved stages stand where they really are.
+
+    Attributes:
+        plan: The plan.
+        places: Stage of every layer.
+    """
 
     plan: Plan
     places: tuple[int, ...]
@@ -40,9 +51,22 @@ class StageMap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatePiece:
-    """One kind of state of one part: bytes that stages of both plans share, (old stages, new stages); which of how many
-    equal intervals each rank holds. rough: the same without ZeRO's division. home: of each old stage, the first one
-    that holds the same."""
+    """One kind of state of one group, under both plans.
+
+    Attributes:
+        shared: Bytes that stages of both plans share, (old stages, new stages).
+        home: Of each old stage, the first one that holds the same.
+        whole: Bytes of each stage of the running plan, undivided, (old stages,).
+        needed: Bytes of each stage of the new plan, undivided, (new stages,).
+        old: Interval that each rank of the running plan holds.
+        old_count: Number of equal intervals under the running plan.
+        new: Interval that each rank of the new plan holds.
+        new_count: Number of equal intervals under the new plan.
+        old_rough: Interval of each running rank without ZeRO's division.
+        old_parts: Number of those.
+        new_rough: Interval of each new rank without ZeRO's division.
+        new_parts: Number of those.
+    """
 
     shared: Floats
     home: Ints
@@ -59,7 +83,7 @@ class StatePiece:
 
 
 class Ranks:
-    """Coordinates of the ranks of a plan."""
+    """The coordinates of the ranks of a plan."""
 
     def __init__(self, plan: Plan) -> None:
         rank = np.arange(plan.devices)
@@ -73,7 +97,7 @@ class Ranks:
         self.folded = rank // plan.stage_stride % plan.stage_ranks  # position of a rank among those of its stage
 
     def shares(self, parts: int, expert: bool, divided: bool) -> tuple[Ints, Ints, int]:
-        """Return (part, interval, number of intervals) of each rank; divided: by ZeRO."""
+        """Return (part, interval, number of intervals) of each rank; `divided` by ZeRO."""
         plan = self.plan
         if expert:
             part, replica = self.folded % parts, self.folded // parts
@@ -87,7 +111,7 @@ class Ranks:
 
 
 def items_of(parts: Sequence[StateGroup], old: StageMap, new: StageMap) -> list[StatePiece]:
-    """Return the weights and the optimizer's states of every part under both plans."""
+    """Return the weights and the optimizer states of every group under both plans."""
     before, after = Ranks(old.plan), Ranks(new.plan)
     one = np.equal.outer(np.arange(old.plan.pipeline), old.places).astype(np.float64)
     two = np.equal.outer(np.arange(new.plan.pipeline), new.places).astype(np.float64)

@@ -1,5 +1,8 @@
-"""What a running plan could become on the devices at hand, in rising order of seconds a sample
-(docs/model-replan.md, "Bounds"). Read `RisingPlans.rising` first; which plans there are: `plans.replanning.degrees`."""
+"""Plans that a running one could become on the devices at hand, in rising order of seconds a sample.
+
+Read `RisingPlans.rising` first; which plans there are: `plans.replanning.degrees`. Source: docs/model-replan.md,
+"Bounds".
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,13 @@ class _Next:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardedPlan:
-    """A plan with the end of the step of every stage; timed: None where `estimate_plan` must price it."""
+    """A plan with its ZeRO stage and the end of the step of every stage.
+
+    Attributes:
+        plan: The plan.
+        timed: Its lower bounds; None where `estimate_plan` must price it.
+        ends_s: Seconds of the end of the step of every stage.
+    """
 
     plan: Plan
     timed: BoundedPlan | None
@@ -46,8 +55,10 @@ _Entry = DegreeTable | _Next | BoundedPlan | ShardedPlan | Plan
 
 
 class RisingPlans:
-    """Plans on the devices at hand that keep what the running plan fixes. considered: degrees and ways to run the
-    layers that were looked at, of the running batch."""
+    """Plans on the devices at hand that keep what the running plan fixes.
+
+    `considered` counts degrees and ways to run the layers that were looked at, of the running batch.
+    """
 
     def __init__(self, hand: AvailableDevices) -> None:
         self.hand = hand
@@ -58,7 +69,9 @@ class RisingPlans:
     def rising(self, *, uneven: bool = False, limit_s: float = math.inf) -> Iterator[PlanEstimate]:
         """Yield all plans that fit, in rising order of seconds a sample, exactly, as far as those are below a limit.
 
-        uneven: of batches near the running one instead, which more devices divide.
+        Args:
+            uneven: Of batches near the running one instead, which more devices divide.
+            limit_s: Seconds a sample.
         """
         counter = itertools.count()
         heap: list[tuple[float, int, _Entry]] = []
@@ -93,13 +106,12 @@ class RisingPlans:
     def _peak_s(self, some: DegreeTable) -> float:
         """Return a lower bound of seconds a sample: matrix products at four times the peak of 16 bit (fp4's)."""
         chain = self.hand.chain(replace(some.plan, recompute=Recompute.NONE))
-        distinct = {id(one): one for one in chain.whole}
         flops = {
-            key: sum(work.flops for work in (*one.forward, *one.backward) if isinstance(work, GemmWork))
-            for key, one in distinct.items()
+            one: sum(work.flops for work in (*one.forward, *one.backward) if isinstance(work, GemmWork))
+            for one in dict.fromkeys(chain.whole)
         }
         most = int((some.degrees[:, 0] * some.degrees[:, 1]).max()) * some.plan.micro_batch
-        total = sum(flops[id(one)] for one in chain.whole)
+        total = sum(flops[one] for one in chain.whole)
         return total / (4.0 * self.hand.pricer.peak_flops_per_s * most)
 
     def _priced_rows(self, some: DegreeTable) -> _Next:
@@ -170,8 +182,10 @@ class RisingPlans:
         return run.total_s + end_of_step_s(ended.ends_s, run.ends_s) + self.hand.pricer.efficiencies.step_s
 
     def nearest(self) -> tuple[Plan, int, float] | None:
-        """Return, of plans as divided as they go (all recomputed, micro-batches of 1), the one that is nearest to fit,
-        with its fullest stage and the bytes that it is short of; None where there are no degrees at all."""
+        """Return the plan that is nearest to fit, with its fullest stage and the bytes that it is short of.
+
+        Of plans as divided as they go (all recomputed, micro-batches of 1); None where there are no degrees at all.
+        """
         best: tuple[Plan, int, float] | None = None
         for some in rows(self.hand, uneven=False):
             if some.plan.recompute is not Recompute.FULL or some.plan.recompute_layers or some.plan.micro_batch > 1:

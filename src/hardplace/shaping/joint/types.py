@@ -1,4 +1,4 @@
-"""Nouns of a joint search: what it answers, and what it answers beside that."""
+"""Nouns of the joint search of shape, chip and plan: its answer, and what stands beside it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,18 @@ from hardplace.workload.decoder import DecoderShape
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fitted:
-    """A shape with a chip and a plan. score: samples a second, times the trained parameters over the model's own.
+    """A shape with a chip and a plan.
 
-    parameters: of the shape, tied ones once. divides, risks: as `hardplace shape` says them.
+    Attributes:
+        name: Name of the shape.
+        shape: Sizes of the decoder.
+        tier: How much the change touches.
+        parameters: Parameters of the shape, tied ones once.
+        changes: Fields that change, in words.
+        divides: Degrees that divide it, in words.
+        risks: Risks for quality, in words.
+        score: Samples a second, times the trained parameters over the model's own.
+        evaluation: Exact evaluation of chip and plan.
     """
 
     name: str
@@ -33,11 +42,39 @@ class Fitted:
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class ShapeDesignResult(Answer):
-    """The best shape, chip and plan with a certificate: no candidate of the space has a score above `bound`.
+    """The best shape, chip and plan, with a certificate: no candidate of the space has a score above `bound`.
 
-    raw: scores are samples a second as they are. base: the model's own shape on its best chip. then_shape: the best
-    shape for that chip, its chip chosen first; to its own gap. candidates: shapes x chips x plan families. opened:
-    shapes that were laid out.
+    Attributes:
+        version: Version of the package.
+        model: Name of the model.
+        parameters: Its parameters.
+        sequence_length: Tokens of a sample.
+        setting: Name of the setting.
+        space: Name of the space of chips.
+        raw: Whether scores are samples a second as they are.
+        share: Relative difference of the parameters that is allowed.
+        frozen: Fields that stay.
+        mlp_step: Step of the MLP width.
+        budget: Limits on chips and plans.
+        devices: Number of devices.
+        batch_samples: Samples of the global batch.
+        choices: Choices of a plan.
+        shapes: Number of shapes.
+        chips: Number of chips.
+        candidates: Shapes x chips x plan families.
+        opened: Number of shapes that were laid out.
+        best: The best shape, chip and plan.
+        base: The model's own shape on its best chip.
+        then_shape: The best shape for that chip, its chip chosen first; to its own gap.
+        score: Score of the best.
+        bound: Upper bound on the score of every candidate.
+        target_gap: Relative gap at which the search was to stop.
+        limit_s: Time limit in seconds; None: none.
+        stop: Why the search stopped.
+        seconds: Wall-clock seconds of the search.
+        levels: Candidates by level of refinement.
+        progress: Incumbent and bound over time.
+        notes: What is left out or was taken for the figures.
     """
 
     version: str
@@ -73,12 +110,12 @@ class ShapeDesignResult(Answer):
 
     @property
     def gap(self) -> float:
-        """By what share the best of the space can be better than the answer at most."""
+        """Return by what share the best of the space can be better than the answer at most: bound / score - 1."""
         return gap_of(self.score, self.bound)
 
     @property
     def certificate(self) -> Certificate:
-        """The proof that nothing searched is better than its bound."""
+        """Return the proof that no candidate has a score above the bound."""
         return Certificate(
             score=self.score,
             bound=self.bound,
