@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from hardplace.design.types import DesignResult, ParetoResult, SharedResult
     from hardplace.exports.job import Exported
     from hardplace.graph_split.answer import SplitResult
+    from hardplace.graph_split.table_answer import TablesResult
     from hardplace.plans.estimate import PlanEstimate
     from hardplace.plans.infeasible import PlanInfeasible
     from hardplace.plans.placement.search import PlacementResult
@@ -837,18 +838,27 @@ def split(
     gap: float = 0.0,
     seconds: float = 10.0,
 ) -> SplitResult | Infeasible:
-    """Split a graph of operators over unlike devices: placement, schedule, bound.
+    """Split a graph of operators over unlike devices: placement and schedule, with a certificate.
 
-    graph: a file of operators with seconds by kind of device (docs/formats.md, "Operator graph"), or a
-    converted file of
-    dnn-partitioning, which has its devices. device: kinds, with a memory such as "gpu:24GiB"; the same again
-    for another
-    one. objective: latency (of one sample) or throughput (of a pipeline: the busiest of devices and links). bandwidth,
-    latency: of every pair of devices; link: of one, such as "cpu-gpu=16GB/s,10us". queued: a link moves one tensor at a
-    time. shape: of a file of dnn-partitioning: ordered, convex, any. gap, seconds: when to stop.
+    Args:
+        graph: A file of operators with seconds by kind of device (docs/formats.md, "Operator graph"), or a converted
+            file of dnn-partitioning, which has its devices.
+        device: Kinds, with a memory such as "gpu:24GiB"; the same again for another device of that kind.
+        objective: latency (of one sample) or throughput (of a pipeline: the busiest of devices and links).
+        bandwidth: Bandwidth between every pair of devices, as a text with its unit or in bytes a second.
+        latency: Latency between every pair of devices, as a text with its unit or in seconds.
+        link: Bandwidth and latency of one pair, such as "cpu-gpu=16GB/s,10us".
+        queued: Whether a link moves one tensor at a time.
+        shape: Of a file of dnn-partitioning: ordered, convex, any.
+        gap: Relative gap at which the search stops. 0: proven optimal.
+        seconds: Time limit in seconds.
 
-    Raises BadInput for circles, operators that no device supports, costs below 0, unknown links, groups without a
-    device in common.
+    Returns:
+        The device and the times of each operator, with the certificate; or what is short.
+
+    Raises:
+        BadInput: For circles, operators that no device supports, costs below 0, unknown links, groups without a device
+            in common.
     """
     asked = _asked(locals())
     from hardplace.graph_split.ask import asked_split
@@ -860,6 +870,20 @@ def split(
     links = LinkChoice(bytes_per_s=speed, latency_s=delay_s, queued=queued, named=_names(link))
     found = asked_split(graph, _names(device), links, objective=objective, shape=shape, limit_s=seconds, gap=gap)
     return replace(found, question=asked)
+
+
+def tables(file: str | os.PathLike[str], *, sharding: Named = (), seconds: float = 10.0) -> TablesResult | Infeasible:
+    """Shard embedding tables over equal devices so that the busiest takes least, with a bound.
+
+    file: tables, devices and batch (docs/formats.md, "Embedding tables"). sharding: the ways that are allowed:
+    table_wise, column_wise, row_wise, table_row_wise; none: the file's, or all. Prices are those of TorchRec's planner.
+
+    Raises BadInput for a file that names none of these, with the field.
+    """
+    asked = _asked(locals())
+    from hardplace.graph_split.table_answer import asked_tables
+
+    return replace(asked_tables(file, _names(sharding), seconds), question=asked)
 
 
 def read(path: str | os.PathLike[str]) -> Answer:
@@ -879,6 +903,7 @@ def read(path: str | os.PathLike[str]) -> Answer:
     from hardplace.design.strategies.types import Comparison
     from hardplace.design.types import DesignResult, ParetoResult, SharedResult
     from hardplace.graph_split.answer import SplitResult
+    from hardplace.graph_split.table_answer import TablesResult
     from hardplace.plans.estimate import PlanEstimate
     from hardplace.plans.infeasible import PlanInfeasible
     from hardplace.plans.placement.search import PlacementResult
@@ -890,6 +915,7 @@ def read(path: str | os.PathLike[str]) -> Answer:
     kinds = (
         Audit, Comparison, DesignResult, Infeasible, OperatorEstimate, ParetoResult, PlacementResult, PlanEstimate,
         PlanInfeasible, Ranking, ReplanResult, ShapeDesignResult, SharedResult, SplitResult,
+        TablesResult,
     )  # fmt: skip
 
     return read_answer(Path(path), {kind.__name__: kind for kind in kinds})
