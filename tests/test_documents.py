@@ -116,7 +116,7 @@ WRITTEN = {
     "flavor.py",
     "accelerate_setup.py",
 }  # by verbs, in the user's folder
-PEERS = ("ops/",)  # of state-spaces/mamba
+PEERS = ("ops/", "chunk_o.py", "wy_fast.py")  # of state-spaces/mamba and flash-linear-attention
 
 
 @pytest.mark.parametrize("path", [*DOCUMENTS, ROOT / "CONTRIBUTING.md"], ids=lambda path: path.name)
@@ -163,3 +163,13 @@ def test_the_model_document_names_every_module_it_should() -> None:
         assert re.search(rf"^## [\d, ]+\. {heading}", text, flags=re.M), heading
     for chapter in re.findall(r"\]\(([\w-]+\.md)\)", text):
         assert (ROOT / "docs" / chapter).exists()
+
+
+def test_a_closed_section_of_the_changelog_stays_as_it_is() -> None:
+    """New lines go to Unreleased; a merge that adds them to a version that is out would show here."""
+    text = (ROOT / "CHANGELOG.md").read_text()
+    unreleased, _, closed = text.partition("\n## 0.1.0\n")
+    assert "\n## Unreleased\n" in unreleased
+    assert len(re.findall(r"^- ", closed, flags=re.M)) == 33
+    for section in (unreleased, closed):
+        assert re.findall(r"^### (\w+)$", section, flags=re.M) == ["Added", "Changed", "Fixed"]

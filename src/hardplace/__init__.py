@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         shapes,
         share,
         split,
+        tables,
         trace,
     )
     from hardplace.certificate import Certificate
@@ -67,6 +68,7 @@ __all__ = [
     "shapes",
     "share",
     "split",
+    "tables",
     "trace",
 ]
 

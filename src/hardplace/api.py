@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from hardplace.design.types import DesignResult, ParetoResult, SharedResult
     from hardplace.exports.job import Exported
     from hardplace.graph_split.answer import SplitResult
+    from hardplace.graph_split.table_answer import TablesResult
     from hardplace.plans.estimate import PlanEstimate
     from hardplace.plans.infeasible import PlanInfeasible
     from hardplace.plans.placement.search import PlacementResult
@@ -862,6 +863,20 @@ def split(
     return replace(found, question=asked)
 
 
+def tables(file: str | os.PathLike[str], *, sharding: Named = (), seconds: float = 10.0) -> TablesResult | Infeasible:
+    """Shard embedding tables over equal devices so that the busiest takes least, with a bound.
+
+    file: tables, devices and batch (docs/formats.md, "Embedding tables"). sharding: the ways that are allowed:
+    table_wise, column_wise, row_wise, table_row_wise; none: the file's, or all. Prices are those of TorchRec's planner.
+
+    Raises BadInput for a file that names none of these, with the field.
+    """
+    asked = _asked(locals())
+    from hardplace.graph_split.table_answer import asked_tables
+
+    return replace(asked_tables(file, _names(sharding), seconds), question=asked)
+
+
 def read(path: str | os.PathLike[str]) -> Answer:
     """Return a saved answer, equal to the one that was saved.
 
@@ -879,6 +894,7 @@ def read(path: str | os.PathLike[str]) -> Answer:
     from hardplace.design.strategies.types import Comparison
     from hardplace.design.types import DesignResult, ParetoResult, SharedResult
     from hardplace.graph_split.answer import SplitResult
+    from hardplace.graph_split.table_answer import TablesResult
     from hardplace.plans.estimate import PlanEstimate
     from hardplace.plans.infeasible import PlanInfeasible
     from hardplace.plans.placement.search import PlacementResult
@@ -890,6 +906,7 @@ def read(path: str | os.PathLike[str]) -> Answer:
     kinds = (
         Audit, Comparison, DesignResult, Infeasible, OperatorEstimate, ParetoResult, PlacementResult, PlanEstimate,
         PlanInfeasible, Ranking, ReplanResult, ShapeDesignResult, SharedResult, SplitResult,
+        TablesResult,
     )  # fmt: skip
 
     return read_answer(Path(path), {kind.__name__: kind for kind in kinds})

@@ -18,11 +18,15 @@ _VALUES = re.compile(
 
 
 class BadInput(ValueError):
-    """Input that the user can mend: its text is one line naming the field, the value and what was expected.
+    """Bad input, which the user can mend: its text is one line naming the field, the value and what was expected.
 
-    field: an argument, an option's name without dashes, or a place in a file. value, expected: None, "" where the text
-    says it all in `field`, as it does for what no single value is to blame for. Whatever they hold of a file comes out
-    safe in the text: control characters escaped, long values shortened.
+    Whatever it holds of a file comes out safe in the text: control characters escaped, long values shortened.
+
+    Attributes:
+        field: An argument, an option's name without dashes, or a place in a file.
+        value: The value; None where the text says it all in `field`, as it does for what no single value is to blame
+            for.
+        expected: What was expected; "" where the text says it all in `field`.
 
     >>> print(BadInput("devices", 0, "a whole number from 1"))
     devices: 0: expected a whole number from 1

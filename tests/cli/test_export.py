@@ -68,7 +68,10 @@ def test_two_commands_lead_from_a_model_to_a_launcher(tmp_path):
     plan = read_plan(tmp_path / "plan.json")
     assert digest_of(plan) in text
     assert f"hardplace {__version__}" in text
-    assert re.search(r"predicted: step [\d.]+ m?s, [\d,]+ tokens/s, memory [\d.]+ of [\d.]+ GiB", text)
+    assert re.search(
+        r"predicted: step [\d.]+ m?s \(80 %: [\d.]+ m?s to [\d.]+ m?s\), [\d,]+ tokens/s, memory [\d.]+ of [\d.]+ GiB",
+        text,
+    )
     assert plan.version == __version__
 
 

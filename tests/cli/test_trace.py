@@ -168,7 +168,7 @@ def test_onnx_is_recorded_for_inference(tmp_path):
         ("[1]", (), ["expected an object"]),
         ('{"model_type"', (), ["expected JSON"]),
         ('{"model_type": "llama"}', ("--sequence-length", "0"), ["--sequence-length", "0"]),
-        ('{"model_type": "llama", "num_hidden_layers": 10000000}', (), ["num_hidden_layers", "at most 10,000"]),
+        ('{"model_type": "llama", "num_hidden_layers": 10000000}', (), ["num_hidden_layers", "at most 2,000"]),
         ('{"model_type": "llama", "architectures": ["LlamaForWriting"]}', (), ["architectures", "LlamaForWriting"]),
         ('{"model_type": "llama"}', ("--name", "a/b"), ["--name", "'a/b'"]),
         ('{"model_type": "llama"}', ("--out", "there/a.json"), ["--out", "there"]),

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from hardplace.cli.estimate import estimated, priced_on
 from hardplace.cost.arrays.times import kernel_levels
+from hardplace.cost.one_chip.estimate import estimated, priced_on
 from hardplace.design.exact.layer_kernels import kernels_of
 from hardplace.hardware.catalogue import device
 from hardplace.hardware.settings import HBM3

@@ -76,6 +76,7 @@ def app() -> None:
     hardplace shape llama2-7b --device h100-sxm   shapes of the same size that train faster
     hardplace replan plan.json --lost 4080-4095   the best plan to go on with after a change
     hardplace split graph.json --device cpu --device gpu   operators over unlike devices
+    hardplace tables dlrm.json   embedding tables on many devices
     hardplace chips                list the space of chips, the settings and the chips to compare with
     hardplace verify llama2-7b     write a script that times a model's kernels on your GPU
     hardplace calibrate X.csv      fit the GPU model to what the script measured

@@ -125,7 +125,11 @@ def search(
     try:
         _run(question, ends, asked, out, where, as_json)
     except BadInput as problem:  # a journal's, which knows no options
-        raise BadInput(str(problem).replace("(out)", "(--out)").replace("(fresh)", "(--fresh)")) from None
+        field, expected = (
+            text.replace("(out)", "(--out)").replace("(fresh)", "(--fresh)")
+            for text in (problem.field, problem.expected)
+        )
+        raise BadInput(field, problem.value, expected) from None
 
 
 def _with_shapes(

@@ -113,6 +113,10 @@ def trace(*, source: str, asked: Recording, out: Path | None) -> None:
     workload = recorded(step)
     path = out or Path(f"{path_name(workload.name)}.json.gz")
     write(path, workload)
+    for note in step.notes:
+        say(f"note: {note}", err=True)
+    if asked.attention == "fused":
+        _tell_unfused(workload)
     _tell(workload, path, loaded_s, time.perf_counter() - start)
 
 
@@ -137,6 +141,19 @@ def _sizes(texts: tuple[str, ...]) -> dict[str, int]:
             raise BadInput(f"--size: {text}: expected NAME=N with a whole number of at least 1, such as batch=8")
         found[name] = int(value)
     return found
+
+
+def _tell_unfused(workload: Workload) -> None:
+    """Warn of attention that a model's own code takes apart, so that it is no operator."""
+    from hardplace.workload.memory import unfused_attention
+
+    positions, share = unfused_attention(workload)
+    if positions:
+        say(
+            f"warning: attention in {positions} of {len(workload.order)} layers is recorded as products and softmax, "
+            f"as the model's code has it: {share:.0%} of the bytes that are kept, which grow with tokens squared",
+            err=True,
+        )
 
 
 def _tell(workload: Workload, path: Path, loaded_s: float, whole_s: float) -> None:

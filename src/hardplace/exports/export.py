@@ -41,7 +41,11 @@ def refused_model(target: Target, vendor: str, architecture: Architecture | None
 
 
 def exported(job: ExportJob) -> Exported:
-    """Return the files of a job. Raises BadInput where the target cannot run the model, the device or the plan."""
+    """Return the files of a job, with the command that launches it.
+
+    Raises:
+        BadInput: Where the target cannot run the model, the device or the plan.
+    """
     if said := refused_model(job.target, job.device.vendor, job.architecture):
         raise BadInput(said)
     for limit in broken_limits(job.target, job.plan, job.facts):
@@ -53,7 +57,11 @@ def exported(job: ExportJob) -> Exported:
 
 
 def nearest_job(job: ExportJob, priced: Callable[[Plan], PlanEstimate]) -> ExportJob:
-    """Return a job of a plan that its target runs: its own, else the nearest one. BadInput where there is none."""
+    """Return a job of a plan that its target runs: its own, else the nearest one.
+
+    Raises:
+        BadInput: Where there is none.
+    """
     if not any(broken_limits(job.target, job.plan, job.facts)):
         return job
     found = nearest_plan(job.target, job.plan, job.facts, priced)

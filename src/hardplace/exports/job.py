@@ -20,9 +20,17 @@ _BLACKWELL = ("b200", "b300", "gb200", "gb300", "rtx-pro-6000")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportJob:
-    """A plan of a model on devices, as it is exported. architecture: None where nothing says the model's config.
+    """A plan of a model on devices, as it is exported.
 
-    node_devices: in a node, as the launcher starts processes there.
+    Attributes:
+        target: The trainer.
+        model: Name of the model.
+        architecture: What a trainer must be told of it; None: nothing says its config.
+        facts: What limits ask of it.
+        plan: The plan.
+        estimate: Its estimate.
+        device: The device.
+        node_devices: Devices in a node, as the launcher starts processes there.
     """
 
     target: Target
@@ -68,7 +76,12 @@ class ExportJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportedFile:
-    """A file's name and text."""
+    """A file that is written for a trainer.
+
+    Attributes:
+        name: Name of the file.
+        text: Its content.
+    """
 
     name: str
     text: str
@@ -76,7 +89,14 @@ class ExportedFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
-    """The files of a job, the command that launches it, and what its trainer does otherwise than the plan says."""
+    """An exported plan.
+
+    Attributes:
+        target: The trainer.
+        files: The files.
+        command: Command that launches the training.
+        warnings: What the trainer does otherwise than the plan says, one text each.
+    """
 
     target: Target
     files: tuple[ExportedFile, ...]
@@ -98,11 +118,13 @@ def headed_by(job: ExportJob, comment: str = "#") -> str:
     parsed = "not parsed" not in info.checked
     read = f"files like this are read in our tests by {info.checked}" if parsed else info.checked
     batches = f"{plan.micro_batches} micro-batch{'es' if plan.micro_batches > 1 else ''} of {plan.micro_batch}"
+    low, high = (format_quantity(one, "s") for one in (found.interval.low_s, found.interval.high_s))
     lines = (
         f"{job.model} on {plan.devices:,} {job.device.title}, for {info.title} {info.version}; {read}",
         f"plan {digest_of(plan)}, hardplace {__version__}",
-        f"predicted: step {format_quantity(found.step_s, 's', 4)}, {found.tokens_per_s:,.0f} tokens/s, memory "
-        f"{room.total_bytes / GIB:.1f} of {held / GIB:.1f} GiB on the fullest stage",
+        f"predicted: step {format_quantity(found.step_s, 's', 4)} (80 %: {low} to {high}), "
+        f"{found.tokens_per_s:,.0f} tokens/s, memory {room.total_bytes / GIB:.1f} of {held / GIB:.1f} GiB on the "
+        f"fullest stage",
         f"tensor {plan.tensor}, context {plan.context}, data {plan.data}, pipeline {plan.pipeline} x {plan.virtual}, "
         f"expert {plan.expert}, ZeRO {plan.zero}, {batches}",
     )

@@ -27,7 +27,15 @@ Changes = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFacts:
-    """What limits ask of a model: layers that are cut, tokens, heads of keys, experts (1: none), two stacks."""
+    """What limits ask of a model.
+
+    Attributes:
+        layers: Layers that are cut into stages.
+        sequence: Tokens of a sample.
+        kv_heads: Heads of keys.
+        experts: Number of experts; 1: none.
+        encoder_decoder: Whether it has two stacks.
+    """
 
     layers: int
     sequence: int
@@ -38,8 +46,15 @@ class ModelFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainerLimit:
-    """One thing that a trainer cannot do. broken: whether a plan asks for it. mends: changes of fields that no longer
-    do, best first. cut: of how the stages are cut, which a search knows last."""
+    """One thing that a trainer cannot do.
+
+    Attributes:
+        field: Field of a plan that asks for it.
+        reason: Why, with its source.
+        broken: Whether a plan asks for it.
+        mends: Changes of fields that no longer do, best first.
+        cut: Whether it is of how the stages are cut, which a search knows last.
+    """
 
     field: str
     reason: str

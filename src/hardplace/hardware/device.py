@@ -25,7 +25,7 @@ DTYPES = tuple(_WIDER)
 
 
 class Trust(StrEnum):
-    """How far a figure may be relied on: A vendor or measured, B derived, C from memory or judged, OWN a user's."""
+    """How far a figure may be relied on; each member says what it stands for."""
 
     A = "A"  # the vendor, or several that agree
     B = "B"  # one secondary source, a vendor document that was not opened for this, or worked out from such figures

@@ -20,7 +20,7 @@ from hardplace.workload.types import Layer, Parallelism, Recompute, Workload
 from hardplace.workload.weights import SharedWeights, WeightSizes, repeated, shared_weights
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LayerChain:
     """The layers of a model on one rank: those always on the first stage, those that are cut into stages, those on the
     last.

@@ -106,7 +106,7 @@ def estimate_plan(chain: LayerChain, plan: Plan, fleet: Fleet, known: Known | No
     chunks = [chunks_of(stage, index, chain, plan) for index, stage in enumerate(stages)]
     forward_s, backward_s, weight_s = (
         tuple(
-            tuple(sum(getattr(by[id(one)], side) for one in chunk) for chunk in stage)
+            tuple(sum(getattr(by[one], side) for one in chunk) for chunk in stage)
             for by, stage in zip(priced, chunks, strict=True)
         )
         for side in ("forward_s", "backward_s", "weight_s")
@@ -128,7 +128,7 @@ def estimate_plan(chain: LayerChain, plan: Plan, fleet: Fleet, known: Known | No
         plan=plan,
         devices=plan.devices,
         step_s=step_s,
-        shares=_shares([priced[run.stage][id(one)] for one in stages[run.stage]], plan, run, end_s),
+        shares=_shares([priced[run.stage][one] for one in stages[run.stage]], plan, run, end_s),
         memory=tuple(
             stage_memory(plan, index, held(stage, again))
             for index, (stage, again) in enumerate(zip(stages, twice, strict=True))
@@ -148,8 +148,8 @@ def estimate_plan(chain: LayerChain, plan: Plan, fleet: Fleet, known: Known | No
 
 def price_stages(
     stages: Sequence[Sequence[LayerWork]], sites: Sequence[DevicePool], plan: Plan, known: Known
-) -> list[dict[int, StepLayerTimes]]:
-    """Return the seconds of each stage's layers by their id; equal layers on one kind of device are priced once.
+) -> list[dict[LayerWork, StepLayerTimes]]:
+    """Return the seconds of each stage's layers; equal layers on one kind of device are priced once.
 
     Args:
         stages: Layers of each stage.
@@ -157,13 +157,13 @@ def price_stages(
         plan: The plan.
         known: Layers already priced; this call adds to it.
     """
-    here: dict[tuple[int, str], StepLayerTimes] = {}
-    priced: list[dict[int, StepLayerTimes]] = []
+    here: dict[tuple[LayerWork, str], StepLayerTimes] = {}
+    priced: list[dict[LayerWork, StepLayerTimes]] = []
     for stage, site in zip(stages, sites, strict=True):
-        for key, one in {id(one): one for one in stage}.items():
-            if (key, site.device) not in here:
-                here[key, site.device] = layer_seconds(one, plan, site, known)
-        priced.append({id(one): here[id(one), site.device] for one in stage})
+        for one in dict.fromkeys(stage):
+            if (one, site.device) not in here:
+                here[one, site.device] = layer_seconds(one, plan, site, known)
+        priced.append({one: here[one, site.device] for one in stage})
     return priced
 
 
@@ -235,9 +235,7 @@ def held(stage: Sequence[LayerWork], twice: WeightSizes) -> StageContents:
 def _flops(chain: LayerChain, plan: Plan) -> float:
     """Return FLOPs of a step over all devices: forward and backward products and attention, without recompute."""
     rank = 0.0
-    counts = Counter(map(id, chain.whole))
-    for key, layer in {id(one): one for one in chain.whole}.items():
-        count = counts[key]
+    for layer, count in Counter(chain.whole).items():
         for one in (*layer.forward, *layer.backward):
             if isinstance(one, GemmWork):
                 rank += count * one.flops

@@ -44,7 +44,7 @@ class DevicePool:
     host_bytes_per_s: float = HOST_BYTES_PER_S
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Fleet:
     """All devices of a plan: one pool, or several kinds with the network level that joins them.
 

@@ -38,7 +38,7 @@ def pass_times(chain: LayerChain, plan: Plan, fleet: Fleet) -> tuple[tuple[dict[
     for index, (stage, priced) in enumerate(zip(stages, price_stages(stages, sites, plan, {}), strict=True)):
         row = []
         for chunk in chunks_of(stage, index, chain, plan):
-            layers = [priced[id(layer)] for layer in chunk]
+            layers = [priced[layer] for layer in chunk]
             row.append(
                 {
                     Pass.FORWARD: PassTimes(

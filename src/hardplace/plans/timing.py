@@ -52,9 +52,8 @@ class StepLayerTimes:
         return self.weight.total_s
 
 
-# By the layer's id, the site and the groups: the layer (kept alive), its forward, its backward, its weight gradients
-# where they run apart.
-Known = dict[tuple[object, ...], tuple[LayerWork, IsolatedTimes, IsolatedTimes, IsolatedTimes]]
+# By the layer, the site and the groups: its forward, its backward, its weight gradients where they run apart.
+Known = dict[tuple[object, ...], tuple[IsolatedTimes, IsolatedTimes, IsolatedTimes]]
 
 
 def groups_of(plan: Plan) -> dict[Group, Ring]:
@@ -95,15 +94,15 @@ def layer_seconds(layer: LayerWork, plan: Plan, site: DevicePool, known: Known) 
     """
     pricer, groups = site.pricer, groups_of(plan)
     apart = plan.schedule is PipelineSchedule.ZERO_BUBBLE
-    key = (id(layer), site.device, apart, *groups.values())
+    key = (layer, site.device, apart, *groups.values())
     if key not in known:
         back = (*layer.again, *layer.backward)
         late = [one for one in back if apart and isinstance(one, GemmWork) and one.layout is Layout.NT]
         rest = [one for one in back if one not in late] if late else back
         first, second, third = (pricer.parts(work, site.cluster, groups) for work in (layer.forward, rest, late))
-        known[key] = layer, first, second, third
+        known[key] = first, second, third
     ring = plan.context_exchange is ContextExchange.RING
-    forward, backward, weight = (pricer.reached(one, ring=ring) for one in known[key][1:])
+    forward, backward, weight = (pricer.reached(one, ring=ring) for one in known[key])
     gather_s = scatter_s = 0.0
     if plan.zero == 3:
         gather_s = _gather_s(layer.weights, plan, site)

@@ -36,6 +36,7 @@ VIEWS = {
     "ReplanResult": AnswerView("replan", "show_replanned"),
     "Audit": AnswerView("audit", "show_audit", "page"),
     "Ranking": AnswerView("shape", "show_ranking", "page"),
+    "TablesResult": AnswerView("tables", "show_tables"),
     "SplitResult": AnswerView("split", "show_split", "page"),
     "OperatorEstimate": AnswerView("operators", "show_estimate", "page"),
 }

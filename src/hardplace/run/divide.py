@@ -34,7 +34,7 @@ _NORMS = ("input_layernorm", "post_attention_layernorm")
 class RankGroups:
     """The process groups of a rank by name, and the mesh that DTensor and FSDP2 divide over.
 
-    mesh: pipeline, replicate, shard, tensor in the plan's order; replicate x shard are the replicas.
+    The mesh is pipeline, replicate, shard, tensor in the plan's order; replicate x shard are the replicas.
     """
 
     def __init__(self, plan: Plan, device: str) -> None:

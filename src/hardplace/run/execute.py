@@ -17,10 +17,18 @@ MOST_FORKED = 8
 
 
 def executed(plan: Plan, workload: Workload, function: Callable[[], Any], steps: int) -> RunResult | None:
-    """Run a plan in fp32 for some steps; workload: the module's recording. None of ranks other than torchrun's first.
+    """Run a plan in fp32 for some steps, and return it beside its prediction; None of ranks other than torchrun's
+    first.
 
-    Raises BadInput for plans that are not run here and for modules that cannot be divided, RankFailed for a rank that
-    died.
+    Args:
+        plan: The plan.
+        workload: Recording of the module.
+        function: Returns the module, its inputs and its loss.
+        steps: Number of steps.
+
+    Raises:
+        BadInput: For plans that are not run here and for modules that cannot be divided.
+        RankFailed: For a rank that ended by itself.
     """
     plan = in_fp32(plan)
     for problem in refused(plan):

@@ -9,8 +9,14 @@ Traffic = dict[str, tuple[int, float]]  # "group kind" -> collectives in a step,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankCounts:
-    """Bytes of one rank and its collectives of one step; predicted by the plan, or counted. weights, gradients: of the
-    fullest moment; states: of the optimizer."""
+    """Bytes of one rank and its collectives of one step; predicted by the plan, or counted.
+
+    Attributes:
+        weights_bytes: Weights at the fullest moment.
+        gradients_bytes: Gradients at the fullest moment.
+        states_bytes: Optimizer states.
+        traffic: Collectives by process group, kind and bytes.
+    """
 
     weights_bytes: float
     gradients_bytes: float
@@ -20,8 +26,17 @@ class RankCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankResult:
-    """What one rank found. losses: by step (None: not of the last stage). gradient_error: the largest over its
-    parameters, relative to the largest entry of that gradient; worst: which. seconds: by step."""
+    """What one rank found.
+
+    Attributes:
+        rank: Index of the rank.
+        stage: Its pipeline stage.
+        losses: Loss of each step; None: not of the last stage.
+        gradient_error: Largest error over its parameters, relative to the largest entry of that gradient.
+        worst: Parameter of that.
+        counted: Bytes and collectives, counted.
+        seconds: Seconds of each step.
+    """
 
     rank: int
     stage: int
@@ -34,8 +49,15 @@ class RankResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
-    """A plan's run beside the single process. losses, reference: by step. predicted: by rank. notes: what torch does
-    otherwise than the plan says."""
+    """A plan's run beside the single process and the prediction.
+
+    Attributes:
+        losses: Loss of each step.
+        reference: Loss of each step of the single process.
+        ranks: What each rank found.
+        predicted: What the plan predicts of each rank.
+        notes: What torch does otherwise than the plan says.
+    """
 
     losses: tuple[float, ...]
     reference: tuple[float, ...]
@@ -45,10 +67,10 @@ class RunResult:
 
     @property
     def loss_error(self) -> float:
-        """Largest relative difference of a loss."""
+        """Return the largest relative difference of a loss."""
         return max(abs(a - b) / abs(b) for a, b in zip(self.losses, self.reference, strict=True))
 
     @property
     def gradient_error(self) -> float:
-        """Largest relative difference of a gradient's entry."""
+        """Return the largest relative difference of a gradient's entry."""
         return max(one.gradient_error for one in self.ranks)

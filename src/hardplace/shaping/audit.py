@@ -105,11 +105,9 @@ def _counted(
     chain: LayerChain, model: ShapeSource, conditions: StepConditions
 ) -> list[tuple[LayerWork, int, tuple[str, ...]]]:
     """Return the distinct layers, how often each is there, and what their forward products are."""
-    often = Counter(id(one) for one in (*chain.before, *chain.layers, *chain.after))
-    distinct = {id(one): one for one in (*chain.before, *chain.layers, *chain.after)}
     modules = _modules(model, conditions)
     found = []
-    for key, layer in distinct.items():
+    for layer, often in Counter(chain.whole).items():
         names: tuple[str, ...] = ()
         if model.shape is None:
             products = [one for one in layer.forward if isinstance(one, GemmWork)]
@@ -118,7 +116,7 @@ def _counted(
             names = ("logits",)
         else:
             names = _MOE if model.shape.experts else _GATED if model.shape.gated else _DENSE
-        found.append((layer, often[key], names))
+        found.append((layer, often, names))
     return found
 
 

@@ -45,9 +45,9 @@ def parts(shapes: ShapeColumns, degrees: Degrees) -> tuple[LayerKind, ...]:
 
 
 def step_s(shapes: ShapeColumns, conditions: StepConditions, timer: Timer) -> Floats:
-    """Return seconds of the forward and backward pass of one micro-batch on one rank of each shape, all pipeline
-    stages added up, shape (shapes,); the optimizer and traffic between replicas are left out.
+    """Return the seconds of a micro-batch on one rank of each shape, shape (shapes,).
 
+    Forward and backward pass, all pipeline stages added up; the optimizer and traffic between replicas are left out.
     Every stage takes as long as the one with most layers: layers that the stages do not divide count in full.
     """
     total = np.zeros(len(shapes))

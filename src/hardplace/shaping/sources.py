@@ -38,7 +38,13 @@ _CLOSED_FORM, _UNKNOWN, _ROOFLINE = 0.15, 0.15, 0.35
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShapeSource:
-    """What was asked about. shape: None for what is no decoder; workload: None for a config."""
+    """The model that was asked about.
+
+    Attributes:
+        name: Name of the model.
+        shape: Shape of the decoder; None: it is none.
+        workload: Recorded model; None: it is a config.
+    """
 
     name: str
     shape: DecoderShape | None
@@ -47,8 +53,20 @@ class ShapeSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PricedDevice:
-    """A device to price shapes on, with the mean relative errors to expect of products, of those of which 32 does not
-    divide a leading dimension, of attention, and of the rest. quantum: what a width is padded to there."""
+    """A device to price shapes on, with the mean relative errors of its model.
+
+    Attributes:
+        name: Name of the device.
+        title: Full name.
+        timer: Seconds of kernels.
+        product_error: Error of products.
+        unaligned_error: Error of products of which 32 does not divide a leading dimension.
+        attention_error: Error of attention.
+        stream_error: Error of kernels that only move bytes.
+        quantum: What widths are padded to.
+        memory_bytes: Memory of the device.
+        notes: What was taken for the figures.
+    """
 
     name: str
     title: str
@@ -63,9 +81,14 @@ class PricedDevice:
 
 
 def model_named(name: str, sequence: int | None) -> ShapeSource:
-    """Return a catalogue model, a Workload file or a Hugging Face config.json; BadInput for anything else.
+    """Return a catalogue model, a Workload file or a Hugging Face config.json.
 
-    sequence: tokens instead of the model's own; only of decoders.
+    Args:
+        name: Name or path.
+        sequence: Tokens instead of the model's own; only of decoders.
+
+    Raises:
+        BadInput: For anything else.
     """
     path = Path(name)
     if name not in catalogue() and path.suffix == ".json" and (values := config_of(path)) is not None:
@@ -87,9 +110,11 @@ def model_named(name: str, sequence: int | None) -> ShapeSource:
 
 
 def target(name: str, conditions: StepConditions) -> PricedDevice:
-    """Return a GPU of the catalogue, of a TOML or of a calibrated model's file, or a chip with arrays, ready to price.
+    """Return a device ready to price: a GPU of the catalogue, a TOML or a calibrated model's file, or a chip with
+    arrays.
 
-    Raises BadInput with the nearest names for an unknown device, and for an attention backend without figures.
+    Raises:
+        BadInput: With the nearest names for an unknown device, and for an attention backend without figures.
     """
     if name.endswith((".json", ".json.gz")):
         model = gpu_model(name)

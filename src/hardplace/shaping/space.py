@@ -30,12 +30,16 @@ _LARGEST = 300_000  # candidates: beyond, the MLP is taken in coarser steps
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShapeSpace:
-    """Shapes in columns, the first of them the model's own; safe: of the tier that keeps depth and width.
+    """The shapes of a space within the budget of parameters, in columns.
 
-    parameters: of each; trained: without the rows that pad the vocabulary.
-
-    indivisible: shapes that were left out because a degree does not divide them; unmade: because no recording has
-    them (joint search). mlp_step: of the widths of the MLP.
+    Attributes:
+        shapes: The shapes, the first of them the model's own.
+        parameters: Parameters of each.
+        trained: The same without the rows that pad the vocabulary.
+        safe: Whether each is of the tier that keeps depth and width.
+        indivisible: Number of shapes left out because a degree does not divide them.
+        mlp_step: Step of the MLP width.
+        unmade: Number of shapes left out because no recording has them (joint search).
     """
 
     shapes: ShapeColumns
@@ -55,10 +59,18 @@ def space(
     frozen: Sequence[str] = (),
     ranges: Mapping[str, tuple[int, ...]] | None = None,
 ) -> ShapeSpace:
-    """Return the shapes within `share` of the model's parameters; quantum: what widths are multiples of.
+    """Return the shapes within a relative difference of the model's parameters.
 
-    frozen: fields that stay; ranges: values of fields that replace the default ones. Raises BadInput, with the nearest
-    reachable number of parameters, where none of them is within the budget.
+    Args:
+        shape: The model's own shape.
+        conditions: Conditions in which shapes run.
+        quantum: What widths are multiples of.
+        share: Relative difference of the parameters.
+        frozen: Fields that stay.
+        ranges: Values of fields that replace the default ones.
+
+    Raises:
+        BadInput: With the nearest reachable number of parameters, where no shape is within the budget.
     """
     _check_own(shape, conditions)
     asked = ranges or {}

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from hardplace.workload.types import Affine, Layer, Operator, OperatorKind, Phase, Recompute, StorageRole, total
+from hardplace.workload.types import (
+    Affine,
+    Layer,
+    Operator,
+    OperatorKind,
+    Phase,
+    Recompute,
+    StorageRole,
+    Workload,
+    total,
+)
 
 
 def saved_storages(layer: Layer, recompute: Recompute) -> tuple[int, ...]:
@@ -93,3 +103,15 @@ def _before(layer: Layer, forward: list[tuple[int, Operator]], end: int) -> set[
             found.add(index)
             wanted |= set(layer.storages_of(operator.reads))
     return found
+
+
+def unfused_attention(workload: Workload) -> tuple[int, float]:
+    """Return the positions whose attention is products and softmax, and the share of kept bytes between those."""
+    between = kept = positions = 0
+    for number in workload.order:
+        layer = workload.layers[number]
+        alone = saved_bytes(layer, Recompute.NONE).at(1)
+        dropped = alone - saved_bytes(layer, Recompute.SELECTIVE).at(1) if recomputed(layer, Recompute.SELECTIVE) else 0
+        positions += dropped > 0
+        between, kept = between + dropped, kept + alone
+    return positions, between / kept if kept else 0.0

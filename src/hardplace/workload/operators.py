@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 
+from hardplace.workload.linear_scan import CHUNK, DELTA, LINEAR, RECURRENCE, scan_product_flops
 from hardplace.workload.scan import scan_flops
 from hardplace.workload.types import Gradient, Operator, OperatorKind, Phase, Tensor, line
 
@@ -16,6 +17,7 @@ ATTENTION = "attention"
 ATTENTION_BACKWARD = "attention_backward"
 GROUPED = "grouped_mm"
 TRANSPOSED = "convolution_transposed"
+BAG = "_embedding_bag"
 CAUSAL = "causal_conv1d"  # depth-wise, with its activation (Mamba)
 
 _KINDS = {
@@ -25,11 +27,16 @@ _KINDS = {
     OperatorKind.CONVOLUTION: (
         f"convolution {TRANSPOSED} convolution_backward {TRANSPOSED}_backward {CAUSAL} {CAUSAL}_backward"
     ),
-    OperatorKind.SCAN: "ssd_scan ssd_scan_backward selective_scan selective_scan_backward",
+    OperatorKind.SCAN: (
+        "ssd_scan ssd_scan_backward selective_scan selective_scan_backward gated_delta_scan gated_delta_scan_backward "
+        "kimi_delta_scan kimi_delta_scan_backward linear_attention_scan linear_attention_scan_backward recurrence_scan "
+        "recurrence_scan_backward"
+    ),
     OperatorKind.NORMALISATION: (
         "native_layer_norm native_layer_norm_backward native_batch_norm native_batch_norm_backward "
         "native_group_norm native_group_norm_backward _fused_rms_norm _fused_rms_norm_backward "
-        "gated_rms_norm gated_rms_norm_backward _native_batch_norm_legit _batch_norm_with_update batch_norm_backward"
+        "gated_rms_norm gated_rms_norm_backward l2_norm l2_norm_backward "
+        "_native_batch_norm_legit _batch_norm_with_update batch_norm_backward"
     ),
     OperatorKind.SOFTMAX: "_softmax _log_softmax _softmax_backward_data _log_softmax_backward_data logsumexp",
     OperatorKind.CROSS_ENTROPY: (
@@ -69,7 +76,7 @@ _KINDS = {
 }
 _KIND = {name: kind for kind, names in _KINDS.items() for name in names.split()}
 # These touch as many elements as they look up or write, not the whole table (and so do their backward passes).
-_LOOKUPS = {"embedding", "gather", "index", "index_select", "_unsafe_index", "_embedding_bag", "take_along_dim"}
+_LOOKUPS = {"embedding", "gather", "index", "index_select", "_unsafe_index", "take_along_dim"}
 # Operand that says how many elements are put into a table.
 _PUTS = {
     "embedding_dense_backward": 0,
@@ -133,6 +140,11 @@ def _convolution(name: str, reads: Sequence[Shape], writes: Sequence[Shape]) -> 
 def _scan(name: str, reads: Sequence[Shape], writes: Sequence[Shape]) -> tuple[int, ...]:
     """Return (batch, length, heads, head dimension, groups, state, chunk)."""
     backward = name.endswith("_backward")
+    if name.startswith(RECURRENCE):  # each channel is a head of one
+        return (*reads[backward], 1, 1, 1, 1)
+    if name.startswith((*DELTA, LINEAR)):
+        key, _, value, *_ = reads[backward:]
+        return (*value, key[2], key[3], CHUNK)
     given, _, rates, first, *_ = reads[backward:]
     if name.startswith("selective"):  # Mamba-1: each channel is a head of one; no products, so no chunks
         return (given[0], given[2], given[1], 1, 1, rates[1], 1)
@@ -141,6 +153,8 @@ def _scan(name: str, reads: Sequence[Shape], writes: Sequence[Shape]) -> tuple[i
 
 
 def _elements(name: str, reads: Sequence[Shape], writes: Sequence[Shape]) -> int:
+    if name.startswith(BAG):  # of table or gradient (rows, width) and indices: a row for each of them
+        return math.prod(reads[1]) * reads[0][1]
     if name in _LOOKUPS:
         return max(math.prod(shape) for shape in writes)
     if name in _PUTS:
@@ -173,6 +187,8 @@ def flops_of(kind: OperatorKind, name: str, dims: tuple[int, ...]) -> int:
         names = ("batch", "length", "heads", "head_dim", "groups", "state", "chunk")
         found = scan_flops(**dict(zip(names, dims, strict=True)))
         return found.backward if backward else found.forward
+    if kind is OperatorKind.SCAN:
+        return scan_product_flops(name, dims, backward=backward)
     return 0
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from hardplace.workload.folding import order_text
+from hardplace.workload.operators import BAG
 from hardplace.workload.types import (
     ITEM_BYTES,
     Affine,
@@ -218,6 +219,10 @@ def _moved(layer: Layer, operator: Operator, micro_batch: int) -> tuple[int, int
     A look-up reads the rows that it looks up, not the table.
     """
     written = _bytes(layer, operator.writes, micro_batch)
+    if operator.name == BAG:
+        table = layer.tensors[operator.reads[0]]
+        rows = operator.dims[0].at(micro_batch) * ITEM_BYTES[table.dtype]
+        return rows + _bytes(layer, operator.reads[1:], micro_batch), written
     if operator.kind in _LOOKUPS and operator.phase is Phase.FORWARD:
         return written + _bytes(layer, operator.reads[1:], micro_batch), written
     return _bytes(layer, operator.reads, micro_batch), written

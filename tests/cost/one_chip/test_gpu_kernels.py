@@ -100,6 +100,24 @@ def test_convolutions_scans_and_experts_have_a_time(model: str) -> None:
     assert all(np.isfinite(cost.seconds) and cost.utilisation <= 1 for cost in found.kernels)
 
 
+def test_kernels_faster_than_the_datasheet_are_raised_and_said() -> None:
+    """The router of mixtral on l40s: 4096 x 8, whose bytes the fitted model reads above the bandwidth."""
+    one = device("l40s")
+    found = estimated(load("mixtral-8x7b"), priced_on(one, "bf16"), 2, 1)
+    raised = [cost for cost in found.kernels if cost.raised_s > 0]
+    assert raised
+    for cost in raised:
+        at_bandwidth_s = cost.memory_bytes / one.memory_bandwidth_bytes_per_s
+        assert cost.seconds == pytest.approx(max(at_bandwidth_s, cost.flops / found.peak_flops_per_s))
+    share = sum(cost.seconds * found.counts[cost.layer] for cost in raised) / found.seconds
+    (note,) = [note for note in found.notes if "datasheet" in note]
+    assert f"{raised[0].layer} {raised[0].name}" in note
+    assert f"{share:.2%} of the time" in note
+    assert not any("datasheet" in note for note in estimated(load("gpt2-xl"), priced_on(one, "bf16"), 2, 1).notes), (
+        "nothing to say where nothing is raised"
+    )
+
+
 def test_transfer_is_said_and_other_operands_are_refused() -> None:
     notes = gpu(device("h100-pcie"), "bf16").notes
     assert any("transferred from" in note and "error to expect" in note for note in notes)

@@ -11,9 +11,10 @@ from hardplace.hardware.catalogue import device, node
 from hardplace.plans.chain import of_workload
 from hardplace.plans.estimate import estimate_plan
 from hardplace.plans.fleet import fleet_of
+from hardplace.plans.infeasible import PlanInfeasible
 from hardplace.plans.placement.divisions import Divisions
 from hardplace.plans.placement.search import PlanSearch
-from hardplace.plans.placement.shortage import Short, placed_or_short
+from hardplace.plans.placement.shortage import placed_or_short
 from hardplace.plans.placement.space import PlanSpace, fixed
 from hardplace.plans.plan import INSIDE_OUT, Format, PipelineSchedule, Plan, problems
 from hardplace.plans.timing import end_of_stage, layer_seconds
@@ -264,7 +265,7 @@ def test_what_is_short_is_a_plan_of_the_space(name, devices, fixes):
     workload = short_llama(4) if name == "llama" else load(name)
     space = PlanSpace(global_batch=8 * devices, fixed=fixed(fixes))
     found = placed_or_short(workload, inventory(devices, 3e9), space)
-    assert isinstance(found, Short)
+    assert isinstance(found, PlanInfeasible)
     assert found.short_bytes > 0.0
     for dimension, values in space.fixed.items():
         assert getattr(found.nearest, dimension) in values
@@ -282,7 +283,7 @@ def test_an_interrupt_keeps_the_remedies_that_are_found():
             return PlanSpace.of(self, name, usual)
 
     found = placed_or_short(load("llama2-7b"), inventory(1, 60e9), Interrupted(global_batch=8))
-    assert isinstance(found, Short)
+    assert isinstance(found, PlanInfeasible)
     assert len(found.remedies) < 3
 
 
@@ -301,7 +302,7 @@ def test_any_micro_batch_is_searched_where_it_is_asked_for():
 
 def test_what_does_not_fit_says_how_short_and_what_mends_it():
     found = placed_or_short(load("llama2-7b"), inventory(1), PlanSpace(global_batch=8))
-    assert isinstance(found, Short)
+    assert isinstance(found, PlanInfeasible)
     assert found.short_bytes > 18 * load("llama2-7b").parameters - 80e9
     assert len(found.remedies) == 3
 

@@ -10,12 +10,13 @@ from hardplace.cost.gpu.datasheet import gpu
 from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import node
 from hardplace.hardware.device import Node
+from hardplace.plans.infeasible import PlanInfeasible
 from hardplace.plans.placement.space import MICRO_BATCHES
 from hardplace.plans.plan import PipelineSchedule, Plan, problems
 from hardplace.plans.replanning.devices import AvailableDevices
 from hardplace.plans.replanning.mapping import standing
 from hardplace.plans.replanning.moves import moves
-from hardplace.plans.replanning.replan import Change, ReplanResult, Stuck, replan
+from hardplace.plans.replanning.replan import Change, ReplanResult, replan
 from hardplace.plans.replanning.state import ModelState, spread_of
 from hardplace.plans.replanning.variants import RisingPlans
 from hardplace.workload.load import load
@@ -142,7 +143,7 @@ def test_plans_that_are_too_late_hide_no_slower_one_that_is_not() -> None:
         found = solved(running, replace(what, horizon_s=horizon_s))
         assert found.options[0].effective_samples_per_s == pytest.approx(best, rel=1e-12)
     short = replan(SMALL, CHIP, running, NODE, replace(what, horizon_s=least_s / 2.0))
-    assert isinstance(short, Stuck)
+    assert isinstance(short, PlanInfeasible)
     assert short.pause_s == pytest.approx(least_s, rel=1e-12)
 
 
@@ -212,15 +213,15 @@ def test_a_batch_that_more_devices_divide_is_offered() -> None:
 def test_what_is_short_or_too_late_is_said() -> None:
     tiny = replace(CHIP, memory_bytes=4e9)
     stuck = replan(SMALL, tiny, RUNNING, NODE, change(1, *range(1, 8)))
-    assert isinstance(stuck, Stuck)
+    assert isinstance(stuck, PlanInfeasible)
     assert stuck.nearest is not None
     assert stuck.short_bytes > 0.0
     late = replan(SMALL, CHIP, RUNNING, NODE, change(7, 3, hours=0.01))
-    assert isinstance(late, Stuck)
+    assert isinstance(late, PlanInfeasible)
     assert late.nearest is None
     assert late.pause_s == 60.0
     wide = replan(SMALL, CHIP, replace(RUNNING, context=4, tensor=1, sequence=False), NODE, change(3, *range(3, 16)))
-    assert isinstance(wide, Stuck)
+    assert isinstance(wide, PlanInfeasible)
     assert (wide.nearest, wide.pause_s) == (None, 60.0)  # of a horizon of 4 h: nothing has a context of 4
 
 

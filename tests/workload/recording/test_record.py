@@ -5,25 +5,20 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-import math  # noqa: E402
-
 from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
 from torch.utils import flop_counter  # noqa: E402
 
 from hardplace.errors import BadInput  # noqa: E402
 from hardplace.workload.load import load  # noqa: E402
 from hardplace.workload.memory import recomputed, saved_bytes  # noqa: E402
-from hardplace.workload.recording.functions import DeviceFunctions, library_stand_ins  # noqa: E402
+from hardplace.workload.recording.counter import counted_flops, formulas  # noqa: E402
 from hardplace.workload.recording.huggingface import Options, step_of_config  # noqa: E402
 from hardplace.workload.recording.layers import affine, record_workload  # noqa: E402
 from hardplace.workload.recording.models.entries import MODELS, step_of  # noqa: E402
 from hardplace.workload.recording.pieces import pieces_of  # noqa: E402
 from hardplace.workload.recording.step import TrainingStep, fake, parameters_of, trace  # noqa: E402
-from hardplace.workload.scan import scan_flops  # noqa: E402
 from hardplace.workload.sharding import shard, tensor_parallel  # noqa: E402
 from hardplace.workload.types import Affine, Gradient, OperatorKind, Parallelism, Phase, Recompute  # noqa: E402
-
-aten, own = torch.ops.aten, torch.ops.hardplace
 
 
 @pytest.mark.parametrize(
@@ -33,71 +28,10 @@ def test_recording_again_gives_the_shipped_file(name):
     assert record_workload(step_of(name)) == load(name)
 
 
-def attention_flops(query, key, value, *args, out_shape=None, **kwargs):
-    return flop_counter.sdpa_flop_count(query, key, value)
-
-
-def attention_backward_flops(gradient, query, key, value, *args, out_shape=None, **kwargs):
-    return flop_counter.sdpa_backward_flop_count(gradient, query, key, value)
-
-
-def grouped_flops(left, right, *args, out_shape=None, **kwargs):
-    """Each row of the left meets one group of the right; of a weight's gradient the rows are what is summed over."""
-    return 2 * left[0] * left[1] * right[-1]
-
-
-def scan_counter(direction):
-    """Of x (batch, length, heads, head dimension) and B (batch, length, groups, state); the gradient comes first."""
-
-    def count(*args, out_shape=None, **kwargs):
-        x, _, _, first, *_ = args[direction == "backward" :]
-        names = ("batch", "length", "heads", "head_dim", "groups", "state", "chunk")
-        return getattr(scan_flops(**dict(zip(names, (*x, *first[2:], args[-1]), strict=True))), direction)
-
-    return count
-
-
-def causal_flops(x, weight, *args, out_shape=None, **kwargs):
-    """A product and a sum for each tap of each of (batch, channels, length)."""
-    return 2 * math.prod(x) * weight[1]
-
-
-def causal_backward_flops(gradient, x, weight, *args, out_shape=None, **kwargs):
-    """The gradients of input and weight, and the output again for its SiLU."""
-    return 3 * causal_flops(x, weight)
-
-
-COUNTERS = {
-    own.ssd_scan: scan_counter("forward"),
-    own.ssd_scan_backward: scan_counter("backward"),
-    own.causal_conv1d: causal_flops,
-    own.causal_conv1d_backward: causal_backward_flops,
-    own.attention: attention_flops,
-    own.attention_backward: attention_backward_flops,
-    aten._scaled_dot_product_flash_attention_for_cpu: attention_flops,
-    aten._scaled_dot_product_flash_attention_for_cpu_backward: attention_backward_flops,
-    aten._grouped_mm: grouped_flops,
-}
-
-
 @pytest.mark.parametrize("name", list(MODELS))
 def test_flops_are_those_of_torch(name):
     """The whole model at full depth, without the recorder, under torch's FlopCounterMode."""
-    step, workload = step_of(name), load(name)
-    mode = FakeTensorMode(allow_non_fake_inputs=True)
-    fake(step.module, step.dtype, mode)
-    counter = flop_counter.FlopCounterMode(display=False, custom_mapping=COUNTERS)
-    with mode, DeviceFunctions(), library_stand_ins(), counter:
-        inputs = {
-            key: torch.empty_like(value, device="cpu") if isinstance(value, torch.Tensor) else value
-            for key, value in step.inputs(2).items()
-        }
-        inputs = {
-            key: value.to(step.dtype) if torch.is_tensor(value) and value.is_floating_point() else value
-            for key, value in inputs.items()
-        }
-        step.loss(step.module(**inputs), inputs).backward()
-    assert counter.get_total_flops() == 2 * workload.flops_per_sample()
+    assert counted_flops(step_of(name)) == 2 * load(name).flops_per_sample()
 
 
 @pytest.mark.parametrize("name", ["bert-large", "gpt2-xl", "opt-350m", "llama2-7b", "gpt3-2.7b"])
@@ -109,7 +43,7 @@ def test_flops_are_those_of_torchs_own_attention(name):
     step.module.eval()
     mode = FakeTensorMode()
     fake(step.module, step.dtype, mode)
-    counter = flop_counter.FlopCounterMode(display=False, custom_mapping=COUNTERS)
+    counter = flop_counter.FlopCounterMode(display=False, custom_mapping=formulas())
     with pytest.MonkeyPatch.context() as patch, mode, counter:
         patch.setattr(masking_utils, "find_packed_sequence_indices", lambda position_ids: None)
         patch.setattr(masking_utils, "_ignore_causal_mask_sdpa", lambda *_, **__: True)
@@ -201,15 +135,18 @@ class Wide(torch.nn.Module):
 
 
 def step(module, autocast=None, **inputs):
+    dtype = torch.float32 if autocast else torch.bfloat16
     return TrainingStep(
         name="own",
         source="own",
         command="",
         sequence_length=1,
         module=module,
-        inputs=lambda size: {key: torch.empty((size, *shape), device="meta") for key, shape in inputs.items()},
+        inputs=lambda size: {
+            key: torch.empty((size, *shape), dtype=dtype, device="meta") for key, shape in inputs.items()
+        },
         loss=lambda output, _: output.float().sum(),
-        dtype=torch.float32 if autocast else torch.bfloat16,
+        dtype=dtype,
         autocast=autocast,
     )
 

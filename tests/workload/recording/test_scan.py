@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 from transformers.models.mamba2 import modeling_mamba2  # noqa: E402
 
 from hardplace.workload.load import load  # noqa: E402
-from hardplace.workload.recording.functions import library_stand_ins  # noqa: E402
+from hardplace.workload.recording.library import library_stand_ins  # noqa: E402
 from hardplace.workload.recording.models.entries import step_of  # noqa: E402
 from hardplace.workload.recording.scan import fused_scan  # noqa: E402
 from hardplace.workload.recording.step import fake  # noqa: E402

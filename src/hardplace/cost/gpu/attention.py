@@ -35,10 +35,17 @@ def attention_shapes(
 
 
 def attention_s(rows: AttentionRows, sheet: Datasheet, fitted: AttentionParameters) -> Floats:
-    """Return seconds of each kernel with one backend, forward or backward; rows.backend and rows.time_s are not read.
+    """Return the seconds of each attention kernel with one backend, forward or backward.
 
     A block of queries meets the keys before it (causal) or all of them; its scores take the longer of tensor and
-    exponential units; the blocks fill the chip in waves; memory and L2 carry what they must (docs/model-gpu.md).
+    exponential units; the blocks fill the chip in waves; memory and L2 carry what they must.
+
+    Args:
+        rows: The kernels; their backend and measured time are not read.
+        sheet: Datasheet of the GPU.
+        fitted: Figures of the backend.
+
+    Source: docs/model-gpu.md.
     """
     batch, sequence, heads, kv_heads, dim = (
         np.asarray(one, dtype=np.float64)

@@ -43,8 +43,14 @@ _CHUNK = 8192  # GEMMs a pass: the arrays of a pass stay in the cache
 class Gemms:
     """Many GEMMs as arrays of one length: batch products of (m x k) and (k x n), 16-bit operands.
 
-    layout: index into LAYOUTS. output_bytes: moved for an element of the result: 2 in 16 bit, 8 for a weight gradient
-    that is added up in fp32.
+    Attributes:
+        m: Rows of the result.
+        n: Columns of the result.
+        k: Depth of the sum.
+        batch: Number of products.
+        layout: Index into LAYOUTS.
+        output_bytes: Bytes moved for an element of the result: 2 in 16 bit, 8 for a weight gradient that is added up in
+            fp32.
     """
 
     m: Ints
@@ -93,8 +99,17 @@ def in_range(*sizes: npt.ArrayLike) -> tuple[list[Ints], Ints]:
 
 
 def gemm_s(shapes: Gemms, devices: Sequence[tuple[Datasheet, GemmParameters]], tiles: Sequence[Tile] = TILES) -> Floats:
-    """Return seconds of each GEMM on each device, shape (GEMMs, devices); positive, and never less for a larger k
-    of the same alignment. tiles: to choose from; each is tried without a split too."""
+    """Return the seconds of each GEMM on each device, shape (GEMMs, devices).
+
+    Positive, and never less for a larger k of the same alignment.
+
+    Args:
+        shapes: The GEMMs.
+        devices: Datasheet and fitted figures of each device.
+        tiles: Tiles to choose from; each is tried without a split too.
+
+    Source: docs/model-gpu.md, GEMM.
+    """
     aligned = alignment_bits(shapes)
     result = np.empty((len(devices), len(shapes)))
     for row, (sheet, fitted) in zip(result, devices, strict=True):

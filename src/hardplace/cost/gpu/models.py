@@ -34,10 +34,14 @@ def shipped(name: str) -> GpuModel:
 
 @cache
 def gpu_model(name_or_file: str) -> GpuModel:
-    """Return the model of a GPU: shipped, a file that `hardplace calibrate` wrote, or by transfer.
+    """Return the model of a GPU: shipped, calibrated, or by transfer.
 
-    name_or_file: a name of the catalogue, a device's TOML file, or a model's .json or .json.gz file. Raises BadInput
-    with the nearest names for an unknown device, and for one that is no GPU.
+    Args:
+        name_or_file: Name of the catalogue, a device's TOML file, or a model's .json or .json.gz file that `calibrate`
+            wrote.
+
+    Raises:
+        BadInput: With the nearest names for an unknown device, and for one that is no GPU.
     """
     if name_or_file in fitted_names():
         return shipped(name_or_file)
@@ -51,7 +55,9 @@ def model_of(chip: Device) -> GpuModel:
 
     From the GPU of its name if that has the same multiprocessors (a board with other clocks or memory), else from the
     nearest one that has, else from the nearest of all.
-    Raises BadInput for a device that is no GPU or that has no published power.
+
+    Raises:
+        BadInput: For a device that is no GPU or that has no published power.
     """
     sheet = datasheet(chip)
     if sheet.name in fitted_names() and shipped(sheet.name).datasheet == sheet:

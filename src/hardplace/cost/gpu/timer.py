@@ -1,4 +1,4 @@
-"""Seconds of work in columns on a GPU by its fitted model: `cost.layers.timer.Timer`, as `plans.pricer.Pricer` has it.
+"""Seconds of work in columns on a GPU by its fitted model: a `cost.layers.timer.Timer`.
 
 Products take the learned correction too where the GPU has one: ranking needs it (docs/validation-shape.md).
 """
@@ -24,11 +24,19 @@ from hardplace.ndtypes import Floats, Ints
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuTimer(Timer):
-    """One GPU; attention "unfused" or a backend's name; cluster and ring: of the tensor-parallel group, None alone.
+    """Prices kernels on one GPU; factors are seconds in a step over those alone.
 
-    products, attentions, streams, network: seconds in a step over those alone, of products, of attention, of kernels
-    that move bytes, of collectives. sync_s: that ranks wait for each other at each collective. launch_s: of the host
-    for each kernel.
+    Attributes:
+        model: Fitted model of the GPU.
+        products: Factor of products.
+        attentions: Factor of attention.
+        streams: Factor of kernels that move bytes.
+        network: Factor of collectives.
+        sync_s: Seconds that ranks wait for each other at each collective.
+        launch_s: Seconds of the host for each kernel.
+        attention: "unfused" or a backend's name.
+        cluster: Network of the tensor-parallel group; None: one GPU alone.
+        ring: The tensor-parallel group; None: one GPU alone.
     """
 
     model: GpuModel

@@ -8,7 +8,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Datasheet:
-    """What the vendor says about a GPU: dense 16-bit tensor peak, clock at that peak, memory, L2, board power."""
+    """What the vendor says about a GPU.
+
+    Attributes:
+        name: Name in the catalogue.
+        vendor: Vendor.
+        multiprocessors: Number of multiprocessors.
+        clock_hz: Clock at the peak.
+        tensor_flops_per_s: Dense peak of 16-bit products.
+        memory_bandwidth_bytes_per_s: Bandwidth of the memory.
+        l2_bytes: Size of the L2 cache.
+        power_w: Board power.
+    """
 
     name: str
     vendor: str
@@ -22,17 +33,28 @@ class Datasheet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GemmParameters:
-    """The fitted figures of the GEMM model (docs/model-gpu.md), most of them relative to the datasheet.
+    """The fitted figures of the GEMM model, most of them relative to the datasheet.
 
-    tensor_efficiency: share of the tensor peak inside a full tile. tile_bytes_per_cycle: what one multiprocessor loads
-    a cycle; l2_bytes_per_cycle: the same when all load at once. dram_efficiency: share of the memory bandwidth.
-    reread: share of what a wave reads again that misses the L2. warm: share of operands that a benchmark's loop
-    finds in the L2 when they fit. launch_s: of a kernel. tile_start_s: prologue and epilogue of a tile. step_s: latency
-    of 32 steps along k. wave_rounding: 1 when a last, partial wave costs a whole one, 0 when it costs its share.
-    joule_per_flop, joule_per_byte: with the board power they bound the rate (power throttle). split_s: what a split
-    along k adds; split_bandwidth: of its partial sums, in shares of the memory bandwidth. alignment: factors on the
-    tile time for 1, 2, 4, ... 64 as the largest power of two in the worst leading dimension. layout: factors on the
-    time of TN, NN, NT.
+    Source: docs/model-gpu.md, GEMM. With the board power, the energies bound the rate (power throttle).
+
+    Attributes:
+        tensor_efficiency: Share of the tensor peak inside a full tile.
+        tile_bytes_per_cycle: Bytes that one multiprocessor loads a cycle.
+        l2_bytes_per_cycle: The same when all load at once.
+        dram_efficiency: Share of the memory bandwidth.
+        reread: Share of what a wave reads again that misses the L2.
+        warm: Share of operands that a benchmark's loop finds in the L2 when they fit.
+        launch_s: Launch of a kernel.
+        tile_start_s: Prologue and epilogue of a tile.
+        step_s: Latency of 32 steps along k.
+        wave_rounding: 1 when a last, partial wave costs a whole one, 0 when it costs its share.
+        joule_per_flop: Energy of a FLOP.
+        joule_per_byte: Energy of a byte.
+        split_s: What a split along k adds.
+        split_bandwidth: Rate of its partial sums, in shares of the memory bandwidth.
+        alignment: Factors on the tile time for 1, 2, 4, ... 64 as the largest power of two in the worst leading
+            dimension.
+        layout: Factors on the time of TN, NN, NT.
     """
 
     tensor_efficiency: float
@@ -76,11 +98,20 @@ class Trees:
 class AttentionParameters:
     """The fitted figures of flash attention with one backend.
 
-    efficiency: share of the tensor peak by head dimension. exponentials_per_cycle: of one multiprocessor. causal: extra
-    work of a masked kernel. wave_rounding, dram_efficiency, l2_bytes_per_cycle, launch_s: as of a GEMM. block_start_s:
-    of a block of queries. lone: time of the longest block over its share of the chip. cache_bytes: moved for each byte
-    of keys and values by a benchmark that also writes them to its cache; training does not. backward: time over the
-    forward's, without launches.
+    Attributes:
+        head_dims: Head dimensions that were fitted.
+        efficiency: Share of the tensor peak, by head dimension.
+        exponentials_per_cycle: Exponentials of one multiprocessor a cycle.
+        causal: Extra work of a masked kernel.
+        wave_rounding: As of a GEMM.
+        block_start_s: Start of a block of queries.
+        lone: Time of the longest block over its share of the chip.
+        dram_efficiency: As of a GEMM.
+        l2_bytes_per_cycle: As of a GEMM.
+        launch_s: As of a GEMM.
+        cache_bytes: Bytes moved for each byte of keys and values by a benchmark that also writes them to its cache;
+            training does not.
+        backward: Time of the backward pass over the forward pass's, without launches.
     """
 
     head_dims: tuple[int, ...]
@@ -99,9 +130,14 @@ class AttentionParameters:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamParameters:
-    """A kernel that only moves bytes: share of the memory bandwidth, its fall with long rows, launch.
+    """The fitted figures of a kernel that only moves bytes.
 
-    time = launch_s + bytes / (bandwidth * efficiency) * (1 + row length / wide_row); wide_row 0: rows do not matter.
+    time = launch_s + bytes / (bandwidth * efficiency) * (1 + row length / wide_row).
+
+    Attributes:
+        efficiency: Share of the memory bandwidth.
+        wide_row: Length of rows at which the time doubles; 0: rows do not matter.
+        launch_s: Launch of a kernel.
     """
 
     efficiency: float
@@ -111,7 +147,13 @@ class StreamParameters:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepOverhead:
-    """What a step takes beyond its kernels: a gap after each kernel, a share of their time, and a constant."""
+    """What a step takes beyond its kernels.
+
+    Attributes:
+        gap_s: Gap after each kernel.
+        framework: Share of the kernels' time.
+        constant_s: Constant.
+    """
 
     gap_s: float
     framework: float
@@ -120,9 +162,17 @@ class StepOverhead:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fit:
-    """Provenance of one part of a model: data, rows fitted, rows held out, mean absolute errors on the latter.
+    """Provenance of one part of a GPU's model.
 
-    noise: mean spread of the sources of one shape, (largest - smallest) / smallest. method: fitted, or from whom.
+    Attributes:
+        part: Which part.
+        method: Fitted, or transferred from whom.
+        source: Data.
+        rows: Rows fitted.
+        held_out_rows: Rows held out.
+        held_out_error: Mean absolute error on these.
+        held_out_error_large: The same of large ones.
+        noise: Mean spread of the sources of one shape, (largest - smallest) / smallest.
     """
 
     part: str
@@ -137,7 +187,17 @@ class Fit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuModel:
-    """All there is to price kernels on one GPU. attention: by backend; streams: by kind of kernel."""
+    """The fitted model of one GPU: all there is to price kernels on it.
+
+    Attributes:
+        datasheet: What the vendor says.
+        gemm: Figures of GEMMs.
+        residual: Learned correction of GEMMs; None: none.
+        attention: Figures of flash attention, by backend.
+        streams: Figures of kernels that only move bytes, by kind.
+        overhead: What a step takes beyond its kernels.
+        fits: Provenance of each part.
+    """
 
     datasheet: Datasheet
     gemm: GemmParameters

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from hardplace.cost.kernels.attention import flash_attention, plain_attention
 from hardplace.cost.kernels.grouping import PRODUCTS
 from hardplace.cost.types import Collective, Engine, Kernel, Matmul
+from hardplace.workload.linear_scan import scan_products
 from hardplace.workload.types import Gradient, Operator, OperatorKind, Phase
 
 _REDUCING = {
@@ -72,7 +73,7 @@ def _scan(operator: Operator, cycles: Mapping[str, int], micro_batch: int) -> Ke
     A chunk of q steps: scores C B^T a group (q x q x state), masked scores times inputs (q x q x head), the chunk's
     state B^T x (state x q x head), and the carried state's part C h (q x state x head), all a head. On the lanes:
     the decays of the mask (exp, product) and the recurrence over chunks. Backward: the forward again and two
-    products for each one.
+    products for each one. Linear attention and the delta rule: the products of hardplace.workload.linear_scan.
     """
     batch, length, heads, head, groups, state, chunk = (dim.at(micro_batch) for dim in operator.dims)
     times = 3 if operator.phase is Phase.BACKWARD else 1
@@ -81,18 +82,21 @@ def _scan(operator: Operator, cycles: Mapping[str, int], micro_batch: int) -> Ke
         lane_cycles = times * batch * length * heads * head * state * (cycles.get("exp", cycles["other"]) + 5)
         return Kernel(name=operator.module or operator.name, engine=Engine.VECTOR, lane_cycles=lane_cycles)
     chunks = batch * math.ceil(length / chunk)
+    mask = chunks * heads * chunk * chunk * (cycles.get("exp", cycles["other"]) + 2)
+    lane_cycles = times * (mask + chunks * heads * head * state * 2)
+    products = scan_products(operator.name, (batch, length, heads, head, groups, state, chunk), backward=times == 3)
+    if products:
+        matmuls = tuple(Matmul(batch=one.batch, m=one.m, n=one.n, k=one.k) for one in products)
+        name = operator.module or operator.name
+        return Kernel(name=name, engine=Engine.BOTH, matmuls=matmuls, lane_cycles=lane_cycles)
     forward = (
         Matmul(batch=chunks * groups, m=chunk, n=chunk, k=state),
         Matmul(batch=chunks * heads, m=chunk, n=head, k=chunk),
         Matmul(batch=chunks * heads, m=state, n=head, k=chunk),
         Matmul(batch=chunks * heads, m=chunk, n=head, k=state),
     )
-    mask = chunks * heads * chunk * chunk * (cycles.get("exp", cycles["other"]) + 2)
     return Kernel(
-        name=operator.module or operator.name,
-        engine=Engine.BOTH,
-        matmuls=forward * times,
-        lane_cycles=times * (mask + chunks * heads * head * state * 2),
+        name=operator.module or operator.name, engine=Engine.BOTH, matmuls=forward * times, lane_cycles=lane_cycles
     )
 
 

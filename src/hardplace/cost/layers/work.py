@@ -118,9 +118,11 @@ class CollectiveWork:
 Work = GemmWork | AttentionWork | StreamWork | CollectiveWork
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LayerWork:
     """One layer on one rank at one micro-batch: kernels and collectives in order, and what it holds.
+
+    Equal to itself alone: layers that are priced once are one object, and the key of what is known of them.
 
     Attributes:
         name: Name of the layer.

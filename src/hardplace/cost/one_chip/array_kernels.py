@@ -40,6 +40,7 @@ class KernelCost:
         memory_bytes: Bytes through memory.
         utilisation: Share of the arrays' peak in this type; 0 for a kernel without products.
         energy_j: Energy, leakage over its seconds included.
+        raised_s: Part of `seconds` by which a GPU's fitted model was below what the datasheet allows; 0 on arrays.
     """
 
     layer: str
@@ -57,6 +58,7 @@ class KernelCost:
     memory_bytes: float
     utilisation: float
     energy_j: float
+    raised_s: float = 0.0
 
 
 def phase_kernels(

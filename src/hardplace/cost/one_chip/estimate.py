@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -14,6 +15,8 @@ from hardplace.hardware.device import Device, Multiprocessors
 from hardplace.workload.sharding import shard
 from hardplace.workload.sharding.degrees import check_degrees
 from hardplace.workload.types import Layer, Parallelism, Phase, Workload
+
+_NAMED = 3  # kernels that a note names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -95,6 +98,13 @@ def estimated(workload: Workload, on: ArrayMachine | Gpu, micro_batch: int, tens
     check_degrees(workload, Parallelism(tensor=tensor_parallel))
     layers = _named(shard(workload, Parallelism(tensor=tensor_parallel)).layers)
     network = ("collectives are left out",) if tensor_parallel > 1 else ()
+    counts = {layers[index].name: times[index] for index in dict.fromkeys(workload.order)}
+    kernels = tuple(
+        cost
+        for index in dict.fromkeys(workload.order)
+        for phase in (Phase.FORWARD, Phase.BACKWARD, Phase.OPTIMIZER)
+        for cost in costs(layers[index], phase)
+    )
     return OperatorEstimate(
         model=workload.name,
         chip=on.device.name,
@@ -105,12 +115,23 @@ def estimated(workload: Workload, on: ArrayMachine | Gpu, micro_batch: int, tens
         memory_kind=on.device.memory_kind,
         micro_batch=micro_batch,
         tensor_parallel=tensor_parallel,
-        counts={layers[index].name: times[index] for index in dict.fromkeys(workload.order)},
-        kernels=tuple(
-            cost
-            for index in dict.fromkeys(workload.order)
-            for phase in (Phase.FORWARD, Phase.BACKWARD, Phase.OPTIMIZER)
-            for cost in costs(layers[index], phase)
-        ),
-        notes=(*on.notes, *network),
+        counts=counts,
+        kernels=kernels,
+        notes=(*on.notes, *network, *_raised(kernels, counts)),
+    )
+
+
+def _raised(kernels: Sequence[KernelCost], counts: Mapping[str, int]) -> tuple[str, ...]:
+    """Return what to say of kernels that their fitted model has faster than the datasheet allows."""
+    found = [one for one in kernels if one.raised_s > 0.0]
+    if not found:
+        return ()
+    total_s = sum(one.seconds * counts[one.layer] for one in kernels)
+    share = sum(one.seconds * counts[one.layer] for one in found) / total_s
+    most = max(one.raised_s / one.seconds for one in found)
+    names = ", ".join(dict.fromkeys(f"{one.layer} {one.name}" for one in found[:_NAMED]))
+    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    return (
+        f"{names}{more}: {share:.2%} of the time: the fitted model is faster than the datasheet's peak or bandwidth "
+        f"allow, by up to {most:.0%} of a kernel's seconds; shown at what they allow",
     )

@@ -142,6 +142,7 @@ def _cost(kernel: Kernel, layer: Layer, phase: Phase, on: Gpu, timed: _Timed, fe
         memory_bytes=timed.memory_bytes,
         utilisation=2.0 * macs / (peak * seconds),
         energy_j=energy_j(kernel, on.energy, on.plan, timed.memory_bytes, fed_bytes, seconds),
+        raised_s=seconds - timed.seconds,
     )
 
 

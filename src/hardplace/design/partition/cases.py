@@ -1,4 +1,4 @@
-"""Placement cases: a variant under all replications that one run of the programme serves."""
+"""Cases of the partition problem: a variant under all replications that one run of the dynamic programme serves."""
 
 from __future__ import annotations
 
@@ -15,7 +15,16 @@ from hardplace.ndtypes import Floats
 class PartitionCase:
     """One variant under all replications that have the same loads and memory, so that one programme serves them.
 
-    Arrays over the replications: degree; rounds, micro-batches of a replica. least_devices: of a stage.
+    Attributes:
+        variant: Layers at one tensor-parallel degree.
+        replications: Data-parallel degrees with their costs.
+        degree: Data-parallel degree, (replications,).
+        rounds: Micro-batches of a replica, (replications,).
+        sums: Sums over the stage between two downsets.
+        costs: Load and memory of each pair of downsets as a stage.
+        least_devices: Least devices of a stage.
+        most_stages: Stages at most.
+        optimistic_s: Lower bound on the batch time with so many stages or more, (most_stages,).
     """
 
     variant: Variant
@@ -30,7 +39,7 @@ class PartitionCase:
 
 
 def cases_of(problem: PartitionProblem) -> list[PartitionCase]:
-    """Return each variant with its replications that the devices and the batch allow, alike ones together."""
+    """Return each variant with the replications that the devices and the batch allow, alike ones together."""
     found = []
     for variant in problem.variants:
         sums = lattice(variant)
@@ -78,11 +87,16 @@ def _case(
 
 
 def ends_s(case: PartitionCase, which: int, stages: int, start: int | slice = slice(None)) -> Floats:
-    """Return what pairs of downsets add at the end of a batch of so many stages under one replication; start: of that
-    downset alone.
+    """Return the seconds that pairs of downsets add at the end of a batch, under one replication.
 
     What layers of several stages share is added up among them: a ring of as many stages as layers that hold it, at most
     all, 2 (n - 1) / n of its gradient over the links between stages, 2 (n - 1) latencies.
+
+    Args:
+        case: The case.
+        which: Index of the replication.
+        stages: Number of stages.
+        start: Index of a downset before the stage; default: all.
     """
     one = case.replications[which]
     latency_s = one.reduction_latency_s if one.data_parallel > 1 else 0.0

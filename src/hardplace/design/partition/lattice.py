@@ -1,4 +1,4 @@
-"""Downsets of a layer graph, and what the stage between two of them costs: matrices over pairs."""
+"""The lattice of downsets of a layer graph, and the cost of the stage between two of them: matrices over pairs."""
 
 from __future__ import annotations
 
@@ -17,9 +17,20 @@ MOST_DOWNSETS = 4096  # pairs of them are held as dense matrices
 class Lattice:
     """Sums over the stage between downsets a (what comes before it) and b, shape (downsets, downsets) each.
 
-    valid: a is a proper subset of b. tensor_parallel: the stage is on a group of more than one device.
-    arriving, leaving: bytes of the boundaries that cross into and out of it. parted: of what layers share, which
-    stages hold some but not all of its holders.
+    Attributes:
+        members: Layers of each downset, (downsets, layers).
+        valid: Whether a is a proper subset of b.
+        tensor_parallel: Whether the stage is on a process group of more than one device.
+        forward_s: Forward pass of a micro-batch.
+        backward_s: Backward pass of a micro-batch.
+        gradient_bytes: Gradients to reduce.
+        state_bytes: What every replica holds whole.
+        sharded_bytes: What replicas divide among them.
+        activation_bytes: Activations of a micro-batch.
+        optimizer_s: Optimizer step on unsharded states.
+        arriving: Bytes of the boundaries that cross into it.
+        leaving: Bytes of the boundaries that cross out of it.
+        parted: For each shared weight, which stages hold some but not all of its holders.
     """
 
     members: Bools
@@ -78,7 +89,15 @@ def lattice(variant: Variant) -> Lattice:
 
 @dataclass(frozen=True, slots=True)
 class StageCosts:
-    """Load and memory of each pair of downsets as a stage; `last`: as the last stage of the pipeline."""
+    """Load and memory of each pair of downsets as a pipeline stage.
+
+    Attributes:
+        load_last_s: Load of a micro-batch, as the last stage of the pipeline.
+        load_s: Load of a micro-batch, as any other stage.
+        fixed_bytes: Memory whatever the place in the pipeline.
+        state_bytes: Of it, weights, gradients and states.
+        stash_bytes: Activations of one further micro-batch in flight.
+    """
 
     load_last_s: Floats
     load_s: Floats
@@ -87,16 +106,16 @@ class StageCosts:
     stash_bytes: Floats
 
     def at(self, stage: int) -> Floats:
-        """Return loads as the stage-th from the end."""
+        """Return the loads as the stage-th from the end."""
         return self.load_last_s if stage == 1 else self.load_s
 
     def memory_bytes(self, stage: int) -> Floats:
-        """Return memory as the stage-th from the end: stage - 1 further micro-batches are in flight."""
+        """Return the memory as the stage-th from the end: stage - 1 further micro-batches are in flight."""
         return np.asarray(self.fixed_bytes + (stage - 1) * self.stash_bytes)
 
 
 def transfers_s(sums: Lattice, replication: Replication) -> tuple[Floats, Floats]:
-    """Return seconds of what crosses into and out of each stage."""
+    """Return the seconds of what crosses into and out of each stage."""
 
     def seconds(size: Floats) -> Floats:
         latency = np.where(size > 0, replication.boundary_latency_s, 0.0)
@@ -106,7 +125,7 @@ def transfers_s(sums: Lattice, replication: Replication) -> tuple[Floats, Floats
 
 
 def stage_costs(sums: Lattice, replication: Replication, *, recompute: bool) -> StageCosts:
-    """Return the costs of each stage (PHAZE's stage load and memory)."""
+    """Return the costs of each stage (PHAZE's stage load and memory, arXiv 2407.13143)."""
     arriving, leaving = transfers_s(sums, replication)
     last = arriving + sums.forward_s + leaving + sums.backward_s
     inner = arriving + sums.forward_s + np.maximum(sums.forward_s, leaving) + sums.backward_s if recompute else last

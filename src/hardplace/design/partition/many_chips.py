@@ -1,4 +1,4 @@
-"""The placement programme for one plan family on many chips at once: least bottlenecks, for bounds."""
+"""The partition programme for one plan family on many chips at once: least bottlenecks, for bounds."""
 
 from __future__ import annotations
 
@@ -11,11 +11,16 @@ from hardplace.ndtypes import Floats
 
 
 def least_bottlenecks(problem: PartitionProblem, forward_s: Floats, backward_s: Floats, most_stages: int) -> Floats:
-    """Return the least bottleneck load (seconds) for 1 to most_stages stages on each chip, shape (stages, chips).
+    """Return the least bottleneck load for 1 to most_stages stages on each chip, in seconds, shape (stages, chips).
 
-    problem: one variant; its layers' own times are not used. forward_s, backward_s: (layers, chips). The memory is that
-    of the replication that divides the optimizer states most, so the result is a lower bound for all of them; transfers
-    between stages must cost the same under all (search.plans).
+    The memory is that of the replication that divides the optimizer states most, so the result is a lower bound for all
+    of them; transfers between stages must cost the same under all (`design.exact.partition_problem`).
+
+    Args:
+        problem: One variant; its layers' own times are not used.
+        forward_s: Forward pass of each layer, (layers, chips).
+        backward_s: Backward pass of each layer, (layers, chips).
+        most_stages: Stages at most.
     """
     cases = cases_of(problem)
     if not cases:

@@ -1,8 +1,7 @@
-"""The exact placement: a dynamic programme over downsets of the layer graph, stage by stage from the end.
+"""The exact partition into stages: a dynamic programme over downsets of the layer graph, stage by stage from the end.
 
-State: (downset before the stage, stages so far, of them on a tensor-parallel group). With equal devices in every
-stage the last one is redundant, and PHAZE's device dimension with it. Recurrence and proofs: docs/model.md,
-"Placement".
+State: (downset before the stage, stages so far, of them on a tensor-parallel group). With equal devices in every stage
+the last one is redundant, and PHAZE's device dimension with it. Recurrence and proofs: docs/model.md, "Placement".
 """
 
 from __future__ import annotations
@@ -22,7 +21,12 @@ _Front = dict[int, Floats]  # tensor-parallel stages -> least bottleneck from ea
 def place(problem: PartitionProblem, *, cutoff_s: float = math.inf) -> PipelinePartition | Infeasible | None:
     """Return the plan with the least batch time over all variants, replications and partitions; it is optimal.
 
-    Infeasible if no partition fits; None if some may but none takes less than cutoff_s.
+    Args:
+        problem: The problem.
+        cutoff_s: Batch time that is of no interest any more.
+
+    Returns:
+        The partition; Infeasible if none fits; None if some may but none takes less than cutoff_s.
     """
     best: PipelinePartition | None = None
     limit_s = cutoff_s

@@ -1,4 +1,4 @@
-"""Nouns of the placement step: what layers cost, the problem, and its answer or what is short."""
+"""Nouns of the partition problem: loads of layers, the problem, and its answer."""
 
 from __future__ import annotations
 
@@ -15,11 +15,18 @@ class Charge(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerLoad:
-    """One layer of the chain or graph on one device of a tensor-parallel group, for one micro-batch.
+    """One layer on one device of a tensor-parallel group, for one micro-batch.
 
-    state_bytes are held whole by every data-parallel replica (weights, gradients, unsharded optimizer states);
-    sharded_state_bytes are divided among the replicas (ZeRO-1). activation_bytes are saved for backward.
-    gradient_bytes are reduced over the replicas; optimizer_s is the step on unsharded states.
+    Attributes:
+        name: Name of the layer.
+        forward_s: Forward pass.
+        backward_s: Backward pass.
+        gradient_bytes: Gradients that are reduced over the replicas.
+        state_bytes: What every replica holds whole: weights, gradients, unsharded optimizer states.
+        sharded_state_bytes: What is divided among the replicas (ZeRO-1).
+        activation_bytes: Activations saved for the backward pass.
+        optimizer_s: Optimizer step on unsharded states.
+        tensor_parallel: Whether the layer runs on a process group of more than one device.
     """
 
     name: str
@@ -35,9 +42,16 @@ class LayerLoad:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharedLoad:
-    """What several layers count that a stage holds once. layers: indices into the variant's layers, one as often as it
-    counts it; the rest as `LayerLoad` has it, of one of them. added_bytes: of its gradient, which the stages that hold
-    it add up."""
+    """What several layers count that a stage holds once.
+
+    Attributes:
+        layers: Indices into the variant's layers, each as often as it counts it.
+        gradient_bytes: As `LayerLoad` has it, of one of them.
+        added_bytes: Bytes of its gradient, which the stages that hold it add up.
+        state_bytes: As `LayerLoad` has it, of one of them.
+        sharded_state_bytes: As `LayerLoad` has it, of one of them.
+        optimizer_s: As `LayerLoad` has it, of one of them.
+    """
 
     layers: tuple[int, ...]
     gradient_bytes: float
@@ -58,7 +72,16 @@ class Boundary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replication:
-    """What a data-parallel degree costs: reduction of gradients, transfers between stages, shards of the states."""
+    """A data-parallel degree with its costs.
+
+    Attributes:
+        data_parallel: Number of replicas.
+        reduction_s_per_byte: Gradient reduction, seconds a byte.
+        reduction_latency_s: Latency of the gradient reduction.
+        boundary_s_per_byte: Transfer between stages, seconds a byte.
+        boundary_latency_s: Latency of a transfer between stages.
+        optimizer_shards: Ranks that divide the optimizer states.
+    """
 
     data_parallel: int
     reduction_s_per_byte: float
@@ -70,7 +93,15 @@ class Replication:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """The layers at one tensor-parallel degree, and the data-parallel degrees that may be combined with it."""
+    """The layers at one tensor-parallel degree, and the data-parallel degrees that may be combined with it.
+
+    Attributes:
+        tensor_parallel: Tensor-parallel degree.
+        layers: The layers, in order.
+        boundaries: Tensors between them.
+        replications: Data-parallel degrees with their costs.
+        shared: What several layers count that a stage holds once.
+    """
 
     tensor_parallel: int
     layers: tuple[LayerLoad, ...]
@@ -81,7 +112,18 @@ class Variant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionProblem:
-    """Split the layers into pipeline stages on at most `devices` devices; minimise the time of a batch."""
+    """The problem of splitting layers into pipeline stages so that a batch takes least time.
+
+    Attributes:
+        variants: The layers at each tensor-parallel degree.
+        devices: Devices at most.
+        memory_bytes: Memory of a device.
+        micro_batches: Micro-batches of a global batch.
+        recompute: Whether stages recompute their activations.
+        charge: Which stages' reduction and optimizer step count at the end of a batch.
+        divisible: Whether data-parallel degrees must divide the micro-batches.
+        max_stages: Stages at most; None: as many as there are layers.
+    """
 
     variants: tuple[Variant, ...]
     devices: int
@@ -95,7 +137,19 @@ class PartitionProblem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """Layers (indices) of one pipeline stage, its devices in one replica, and what it costs a micro-batch."""
+    """One pipeline stage.
+
+    Attributes:
+        layers: Indices of its layers.
+        devices: Devices in one replica.
+        load_s: Seconds of a micro-batch, with transfers.
+        transfer_s: Of it, transfers.
+        memory_bytes: Memory of a device.
+        state_bytes: Of it, weights, gradients and states.
+        activation_bytes: Of it, activations.
+        reduction_s: Gradient reduction of a batch.
+        optimizer_s: Optimizer step of a batch.
+    """
 
     layers: tuple[int, ...]
     devices: int
@@ -110,7 +164,17 @@ class Stage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelinePartition:
-    """A proven optimal plan: stages from input to loss, and the time of one batch (seconds)."""
+    """A proven optimal partition: stages from input to loss, and the time of one batch.
+
+    Attributes:
+        tensor_parallel: Tensor-parallel degree.
+        data_parallel: Number of replicas.
+        micro_batches_per_replica: Micro-batches of one replica.
+        stages: The stages.
+        batch_s: Seconds of one batch.
+        bottleneck_s: Load of the bottleneck stage.
+        end_of_batch_s: Reduction and optimizer step at the end.
+    """
 
     tensor_parallel: int
     data_parallel: int
@@ -122,5 +186,5 @@ class PipelinePartition:
 
     @property
     def devices(self) -> int:
-        """Devices in use."""
+        """Return the number of devices in use."""
         return self.data_parallel * sum(stage.devices for stage in self.stages)

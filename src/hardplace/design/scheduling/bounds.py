@@ -18,9 +18,10 @@ _GOLDEN = (5.0**0.5 - 1.0) / 2.0
 
 
 def lower_bound(every: Modes) -> Floats:
-    """Return a lower bound on the makespan (seconds) on each chip, shape (chips,).
+    """Return a lower bound on the makespan on each chip, in seconds, shape (chips,).
 
-    It is inf where a task may not run at all. The end of the graph counts as a task that follows all others.
+    It is inf where a task may not run at all. The end of the graph counts as a task that follows all others. Proof:
+    docs/model-scheduling.md.
     """
     return np.where(every.impossible.any(axis=0), np.inf, least_starts(every)[-1])
 

@@ -31,13 +31,21 @@ _FEW_CORES = 8  # for which naming cores in the model of a phase helps more than
 def schedule(
     problem: ScheduleProblem, *, gap: float = 0.0005, work: float = 1.0, limit_s: float | None = None
 ) -> Schedule:
-    """Return the best schedule found and a proven bound on any makespan.
+    """Return the best schedule found, and a proven lower bound on any makespan.
 
-    gap: relative gap at which to stop. work: limit of each method in the solver's deterministic seconds; with limit_s,
-    of wall time, the methods take turns until then. At a limit the best schedule so far is returned, with what is
-    proven. Every schedule is verified, and every bound held against every schedule that another method found. Raises
-    nothing for a hard problem, BadInput that names layer and task for a cycle, a time that is negative or missing, no
-    cores of a kind that is needed, or a gap that is no share; and Contradiction where two methods cannot both be right.
+    At a limit the best schedule so far is returned, with what is proven. Every schedule is verified, and every bound
+    held against every schedule that another method found.
+
+    Args:
+        problem: The problem.
+        gap: Relative gap at which to stop.
+        work: Limit of each method in the solver's deterministic seconds.
+        limit_s: Wall-clock seconds; with it, the methods take turns until then.
+
+    Raises:
+        BadInput: Naming layer and task, for a cycle, a time that is negative or missing, no cores of a kind that is
+            needed, or a gap that is no share.
+        Contradiction: Where two methods cannot both be right.
     """
     if not 0.0 <= gap < 1.0:
         raise BadInput(f"gap: {gap:g}: expected a share from 0 to below 1")

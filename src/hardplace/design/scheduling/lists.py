@@ -21,10 +21,10 @@ _PATIENCE = (0.0, 1.2, 2.5, np.inf)
 
 
 def list_schedule(every: Modes) -> Floats:
-    """Return the least makespan (seconds) of several list schedules on each chip, shape (chips,).
+    """Return the least makespan of several list schedules on each chip, in seconds, shape (chips,).
 
-    Orders: as recorded, by the longest way to the end, and that for either kind of
-    core; modes: the fastest, those with fewer cores where that costs little, the least, and whichever ends first.
+    Orders: as recorded, by the critical path to the end, and that for either kind of core; modes: the fastest, those
+    with fewer cores where that costs little, the least, and whichever ends first.
     """
     best = np.full(every.seconds.shape[2], np.inf)
     for choice in _choices(every):
@@ -99,8 +99,12 @@ def in_order(
 ) -> Schedule:
     """Return the schedule that serves tasks in order, each as early as its cores allow; its bound is zero.
 
-    every: the problem's modes, chosen: which of them each task takes; without it, the one that ends first.
-    given: the cores of each task that does not take all of a kind; without it, the last to be free of those in time.
+    Args:
+        problem: The problem.
+        every: Its modes.
+        order: Tasks in the order of service.
+        chosen: Mode of each task; None: the one that ends first.
+        given: Cores of each task that does not take all of a kind; None: the last to be free of those in time.
     """
     graph = problem.graph
     free: list[list[float]] = [[0.0] * problem.tensor_cores, [0.0] * problem.vector_cores]

@@ -1,4 +1,4 @@
-"""The ways in which each task may run, on many chips at once, and which of them can be left out.
+"""Modes of tasks: the ways in which each may run on many chips at once, and which of them can be left out.
 
 A mode takes a number of cores of either kind for some seconds. Modes are in order: one core, each split, all cores.
 """
@@ -21,10 +21,15 @@ OFF_CHIP = (Engine.NETWORK, Engine.COPY)  # engines of their own, each for one t
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Modes:
-    """Seconds (inf where a task may not run so) and the cores taken of either kind, each (modes, tasks, chips).
+    """The modes of every task on every chip. A collective or copy takes no core.
 
-    A collective or copy takes no core. cores: (tensor, vector) cores of each chip, (chips,). impossible: whether a
-    chip has no way to run a task, (tasks, chips); all seconds of such a chip are zero.
+    Attributes:
+        graph: The tasks.
+        seconds: Seconds, inf where a task may not run so, (modes, tasks, chips).
+        tensor: Tensor cores taken, (modes, tasks, chips).
+        vector: Vector cores taken, (modes, tasks, chips).
+        cores: Tensor and vector cores of each chip, (chips,) each.
+        impossible: Whether a chip has no way to run a task, (tasks, chips); all seconds of such a chip are zero.
     """
 
     graph: TaskGraph
@@ -36,7 +41,7 @@ class Modes:
 
     @property
     def least_s(self) -> Floats:
-        """Seconds of the fastest mode, (tasks, chips)."""
+        """Return the seconds of the fastest mode, (tasks, chips)."""
         return np.asarray(self.seconds.min(axis=0))
 
 
@@ -68,9 +73,19 @@ def modes(
 ) -> Modes:
     """Return the modes that an optimal schedule of each chip may need.
 
-    tensor_cores, vector_cores: (chips,). single_s, whole_s: (tasks, chips). split_s: (splits, tasks, chips). Times are
-    inf where a task may not run so. Raises BadInput that names layer and task for a cycle, a time that is negative or
-    missing (nan), or no cores of a kind that is needed.
+    Args:
+        graph: The tasks.
+        tensor_cores: Tensor cores of each chip, (chips,).
+        vector_cores: Vector cores of each chip, (chips,).
+        single_s: Seconds on one core, (tasks, chips); inf where a task may not run so.
+        whole_s: Seconds on all cores of its kind, (tasks, chips).
+        splits: Numbers of cores between.
+        split_s: Seconds on these, (splits, tasks, chips).
+        rule: What a task on all cores of its kind leaves to the other kind.
+
+    Raises:
+        BadInput: Naming layer and task, for a cycle, a time that is negative or missing (nan), or no cores of a kind
+            that is needed.
     """
     check(graph, tensor_cores, vector_cores, single_s, whole_s, splits, split_s)
     # Of a kind that nothing needs there may be none; one that is idle changes nothing.
@@ -105,7 +120,7 @@ def modes(
 
 
 def modes_of(problem: ScheduleProblem) -> Modes:
-    """Return the modes of one chip's problem: arrays with one chip. Raises BadInput as modes does."""
+    """Return the modes of one chip's problem, as arrays with one chip; errors as for `modes`."""
     count = len(problem.graph.engines)
     rows = {"one core": problem.single_s, "all cores": problem.whole_s}
     if len(problem.splits) != len(problem.split_s):
@@ -183,7 +198,11 @@ def check(
     splits: tuple[int, ...] = (),
     split_s: Floats | None = None,
 ) -> None:
-    """Raise BadInput, one line that names layer and task, for a problem that makes no sense."""
+    """Check that a scheduling problem makes sense; arguments as for `modes`.
+
+    Raises:
+        BadInput: One line that names layer and task.
+    """
     check_order(graph)
     for count in splits:
         if count < 2:
@@ -203,7 +222,11 @@ def check(
 
 
 def check_order(graph: TaskGraph) -> None:
-    """Raise BadInput for predecessors that are no tasks, form a cycle, or come later."""
+    """Check the predecessors of a graph.
+
+    Raises:
+        BadInput: For predecessors that are no tasks, form a cycle, or come later.
+    """
     count = len(graph.engines)
     left = dict(enumerate(graph.predecessors))
     for task, predecessors in left.items():

@@ -27,7 +27,13 @@ _DIVE = 4_000  # such units at most in the beam search
 
 
 class PartialSearch:
-    """A search that can be stopped and taken up again; best: a schedule to start from, gap: at which to stop."""
+    """A best-first search over partial schedules that can be stopped and taken up again.
+
+    Args:
+        problem: The problem.
+        best: Schedule to start from.
+        gap: Relative gap at which to stop.
+    """
 
     def __init__(self, problem: ScheduleProblem, best: Schedule, gap: float) -> None:
         self._best, self._gap = best, gap
@@ -68,9 +74,11 @@ class PartialSearch:
             self._best = replace(self._expansion.written(best), bound_s=self._best.bound_s)
 
     def run(self, most: int, deadline: float = np.inf) -> Schedule:
-        """Return the best schedule with its bound after at most so many partial schedules more.
+        """Return the best schedule with its lower bound.
 
-        deadline: of time.perf_counter, at which to stop before.
+        Args:
+            most: Partial schedules to expand in this call.
+            deadline: Moment of time.perf_counter at which to stop before.
         """
         if not self._heap and not self._done:
             self._dive(deadline)
@@ -108,7 +116,11 @@ class PartialSearch:
         return self._best
 
     def improve(self, best: Schedule) -> None:
-        """Take over a schedule or a bound that is better; Contradiction where a bound is above a schedule."""
+        """Adopt a schedule or a bound that is better.
+
+        Raises:
+            Contradiction: Where a lower bound is above a schedule.
+        """
         problem = self._expansion.problem
         agree(problem, ("another method", best.bound_s), ("the partial schedules", self._best.makespan_s))
         agree(problem, ("the search of partial schedules", self._best.bound_s), ("another method", best.makespan_s))

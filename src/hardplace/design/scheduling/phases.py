@@ -26,10 +26,15 @@ _MOST_PHASES = 4  # priced exactly before the rest is left as a gap
 
 
 def by_phases(problem: ScheduleProblem, solve: Callable[[ScheduleProblem], Schedule], gap: float) -> Schedule | None:
-    """Return the best schedule and its bound, or None for a graph with collectives, splits, sharing or many downsets.
+    """Return the best schedule and its bound by phases, or None where the method does not apply.
 
-    With one core of each kind nearly all is one phase, so that nothing is won: None too.
-    solve: an exact solver for problems whose tasks all run on one core. gap: relative gap at which to stop.
+    That is for a graph with collectives, splits, sharing or many downsets; and with one core of each kind, where nearly
+    all is one phase and nothing is won.
+
+    Args:
+        problem: The problem.
+        solve: An exact solver for problems whose tasks all run on one core.
+        gap: Relative gap at which to stop.
     """
     graph = problem.graph
     if set(graph.engines) & set(OFF_CHIP) or problem.tensor_cores == problem.vector_cores == 1:

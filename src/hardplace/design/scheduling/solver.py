@@ -1,4 +1,4 @@
-"""Schedules by CP-SAT, whose bounds count as far as a second run proves them too."""
+"""Schedules by CP-SAT; its bounds count as far as a second run proves them too."""
 
 from __future__ import annotations
 
@@ -23,11 +23,20 @@ def solved(
     named: bool = False,
     deadline: float = np.inf,
 ) -> Schedule:
-    """Return what CP-SAT makes of a schedule; cores are named in the model if so asked, or if that fails afterwards.
+    """Improve a schedule by CP-SAT, and return it with a proven lower bound.
 
-    best: a schedule with a bound to start from. gap: relative gap at which to stop. work: deterministic seconds.
-    deadline: of time.perf_counter. A bound counts as far as a second run proves it too, from another seed and without
-    presolve. Raises Contradiction where two results cannot both be right.
+    A bound counts as far as a second run proves it too, from another seed and without presolve.
+
+    Args:
+        problem: The problem.
+        best: Schedule with a bound to start from.
+        gap: Relative gap at which to stop.
+        work: Deterministic seconds of the solver.
+        named: Whether cores are named in the model; otherwise only if they cannot be named afterwards.
+        deadline: Moment of time.perf_counter at which to stop.
+
+    Raises:
+        Contradiction: Where two results cannot both be right.
     """
     if best.bound_s >= best.makespan_s * (1.0 - gap):
         return best

@@ -1,4 +1,4 @@
-"""Tasks that may change places, of which only one order need be tried."""
+"""Symmetric tasks: those that may change places, of which only one order need be tried."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nouns of the scheduling step: a task graph, the problem of one chip, and its solution with a bound."""
+"""Nouns of scheduling: a task graph, the problem of one chip, and its solution with a lower bound."""
 
 from __future__ import annotations
 
@@ -17,9 +17,13 @@ class SharingRule(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskGraph:
-    """Tasks with the engine each needs; predecessors of a task have smaller indices (topological order).
+    """A task graph in topological order: predecessors of a task have smaller indices.
 
-    Names of the tasks and of the layer they come from are for messages; they may be left out.
+    Attributes:
+        engines: What each task needs.
+        predecessors: Tasks that each waits for.
+        names: Names of the tasks, for messages; may be left out.
+        layer: Name of the layer, for messages; may be left out.
     """
 
     engines: tuple[Engine, ...]
@@ -29,7 +33,7 @@ class TaskGraph:
 
     @classmethod
     def of(cls, graph: KernelGraph) -> TaskGraph:
-        """Return the tasks that the kernels of a phase of a layer are."""
+        """Return the task graph of the kernels of a phase of a layer."""
         return cls(
             engines=tuple(kernel.engine for kernel in graph.kernels),
             predecessors=tuple(kernel.predecessors for kernel in graph.kernels),
@@ -40,11 +44,18 @@ class TaskGraph:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleProblem:
-    """One task graph on one chip: seconds of each task on one core, and on all cores of its kind.
+    """One task graph on one chip. Collectives and copies take whole_s on an engine of their own.
 
-    split_s: shape (splits, tasks), seconds on splits[j] > 1 cores of its kind (a fused task: of both kinds), inf where
-    a task may not; a split is used only where it is smaller than the number of cores. Collectives and copies take
-    whole_s on an engine of their own.
+    Attributes:
+        graph: The tasks.
+        tensor_cores: Number of tensor cores.
+        vector_cores: Number of vector cores.
+        single_s: Seconds of each task on one core.
+        whole_s: Seconds of each task on all cores of its kind.
+        splits: Numbers of cores between; one is used only where it is smaller than the number of cores.
+        split_s: Seconds on splits[j] > 1 cores of its kind (a fused task: of both kinds), (splits, tasks); inf where a
+            task may not.
+        rule: What a task on all cores of its kind leaves to the other kind.
     """
 
     graph: TaskGraph
@@ -66,7 +77,16 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
-    """When and where a task runs: the cores it takes, by index; none are listed where it runs on all of its kind."""
+    """When and where a task runs.
+
+    Attributes:
+        task: Index of the task.
+        start_s: Start.
+        end_s: End.
+        whole: Whether it runs on all cores of its kind.
+        tensor_cores: Indices of the tensor cores that it takes; () on all of its kind.
+        vector_cores: Indices of the vector cores that it takes; () on all of its kind.
+    """
 
     task: int
     start_s: float
@@ -78,7 +98,14 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """Assignments in task order, with the proven lower bound on any makespan."""
+    """A schedule with a proven lower bound on any makespan.
+
+    Attributes:
+        assignments: When and where each task runs, in task order.
+        makespan_s: Seconds from the first start to the last end.
+        bound_s: Lower bound on any makespan.
+        status: Whether the makespan is proven optimal.
+    """
 
     assignments: tuple[Assignment, ...]
     makespan_s: float

@@ -15,14 +15,27 @@ SLACK = 1e-9  # of the makespan, within which two times count as equal
 
 
 def verify(problem: ScheduleProblem, schedule: Schedule) -> Schedule:
-    """Return a schedule that keeps precedence, durations, cores and its own bound; Contradiction for any other."""
+    """Verify a schedule and return it: precedence, durations, cores and its own bound.
+
+    Raises:
+        Contradiction: For a schedule that breaks one of them.
+    """
     for wrong in _violations(problem, schedule):
         raise Contradiction(f"{_layer(problem)}a schedule that is none: {wrong}")
     return schedule
 
 
 def agree(problem: ScheduleProblem, bound: tuple[str, float], found: tuple[str, float]) -> None:
-    """Raise Contradiction where a lower bound (who says so, seconds) is above a makespan that was found (likewise)."""
+    """Check that a lower bound does not exceed a makespan that was found.
+
+    Args:
+        problem: The problem.
+        bound: Who says so, and the bound in seconds.
+        found: Who says so, and the makespan in seconds.
+
+    Raises:
+        Contradiction: Where it does.
+    """
     if not bound[1] <= found[1] * (1.0 + SLACK):
         raise Contradiction(
             f"{_layer(problem)}{bound[0]} proves that no schedule takes less than {bound[1]:.9g} s, "

@@ -1,4 +1,4 @@
-"""What every strategy asks: the exact value of one chip with one plan family, counted against a budget."""
+"""The oracle of every strategy: the exact value of one chip with one plan family, counted against a budget."""
 
 from __future__ import annotations
 
@@ -28,8 +28,10 @@ class Spent(Exception):
 class Oracle:
     """Exact evaluations of a question, each paid for once; laying out the question is part of the time.
 
-    ends: the budget, wall seconds and exact evaluations of a (chip, family) each; its gap is four times that to which
-    schedules are solved.
+    Args:
+        question: The question.
+        ends: Budget in wall-clock seconds and exact evaluations of a (chip, family) each; its gap is four times that to
+            which schedules are solved.
     """
 
     def __init__(self, question: Question, ends: StoppingRule) -> None:
@@ -42,22 +44,22 @@ class Oracle:
 
     @property
     def families(self) -> tuple[PlanFamily, ...]:
-        """The plan families whose states fit the memory at all."""
+        """Return the plan families whose states fit the memory at all."""
         return self.search.scoring.there[0][0].families
 
     @cached_property
     def places(self) -> dict[Row, int]:
-        """Where in the space the chip of these sizes is."""
+        """Return where in the space the chip of given sizes is."""
         return {row: place for place, row in enumerate(rows(self.chips))}
 
     @cached_property
     def axes(self) -> tuple[frozenset[int], ...]:
-        """The values that each size takes in the space."""
+        """Return the values that each size takes in the space."""
         return tuple(frozenset(column) for column in zip(*self.places, strict=True))
 
     @property
     def seconds(self) -> float:
-        """Seconds since the start."""
+        """Return the seconds since the start."""
         return self._deadline.elapsed_s
 
     def check(self) -> None:
@@ -68,7 +70,7 @@ class Oracle:
             raise Spent(End.EVALUATIONS)
 
     def value(self, chip: int, family: PlanFamily) -> float:
-        """Return the samples a second of one chip with the best plan of one family; 0 if none fits."""
+        """Return the throughput of one chip with the best plan of one family, in samples a second; 0 if none fits."""
         if (chip, family) in self.seen:
             return self.seen[chip, family]
         self.check()

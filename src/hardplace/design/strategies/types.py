@@ -19,7 +19,13 @@ class End(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """The best found after so many seconds and exact evaluations."""
+    """The incumbent of a strategy at a moment.
+
+    Attributes:
+        seconds: Seconds since the start.
+        evaluations: Exact evaluations so far.
+        samples_per_s: Throughput of the incumbent.
+    """
 
     seconds: float
     evaluations: int
@@ -28,7 +34,20 @@ class Point:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """What one strategy found: chip and plan in words, and its way there (a point at each improvement, and the end)."""
+    """What one strategy found.
+
+    Attributes:
+        strategy: Name of the strategy.
+        source: Paper that it is from.
+        samples_per_s: Throughput of its best.
+        chip: Chip of its best.
+        plan: Plan of its best, in words.
+        evaluations: Number of exact evaluations.
+        chips: Number of chips that it evaluated.
+        seconds: Wall-clock seconds.
+        end: Why it ended.
+        way: A point at each improvement, and the end.
+    """
 
     strategy: str
     source: str
@@ -44,7 +63,18 @@ class Trial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certified:
-    """The best-first search of the same question: what it reached, what nothing can exceed, and its way there."""
+    """The certified search of the same question.
+
+    Attributes:
+        samples_per_s: Throughput of its best.
+        bound_samples_per_s: Upper bound on the throughput of every candidate.
+        chip: Chip of its best.
+        plan: Plan of its best, in words.
+        evaluations: Number of exact evaluations.
+        seconds: Wall-clock seconds.
+        stop: Why it stopped.
+        way: A point at each improvement, and the end.
+    """
 
     samples_per_s: float
     bound_samples_per_s: float

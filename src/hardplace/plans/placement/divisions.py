@@ -35,7 +35,7 @@ from hardplace.workload.types import Layer, Recompute, Workload
 Inventory = Sequence[tuple[Device, Node, int]]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class RankLayers:
     """The layers of a model on one rank at one micro-batch, without recompute and with each kind of it.
 
@@ -81,7 +81,7 @@ class Divisions:
         edges = [(edge.source, edge.target) for edge in workload.edges] if self.shape.branches else []
         self.cuts: Cuts = cuts_of(len(workload.order), edges)
         self.refused: str = ""
-        self._known: dict[int, Known] = defaultdict(dict)
+        self._known: dict[Fleet, Known] = defaultdict(dict)
         self._layers: dict[tuple[object, ...], LayerColumns] = {}
         self._ends: dict[tuple[object, ...], dict[object, float]] = {}
         self._leasts: dict[tuple[object, ...], DegreeBounds] = {}
@@ -130,7 +130,7 @@ class Divisions:
 
     def estimated(self, plan: Plan, chain: LayerChain, fleet: Fleet) -> PlanEstimate:
         """Return the estimate of a plan, from layers that are priced already where they can be."""
-        return estimate_plan(chain, plan, fleet, self._known[id(fleet)])
+        return estimate_plan(chain, plan, fleet, self._known[fleet])
 
     def _fleet(self, base: Plan) -> Fleet:
         key = (base.precision, base.flash, base.backend, base.ways, base.anchor)
@@ -217,14 +217,14 @@ class Divisions:
         return best_s
 
     def _ends_of(self, cell: DegreeChoice, plan: Plan) -> dict[object, float]:
-        group = (id(cell.block), cell.plan.order, cell.plan.pipeline, cell.plan.kinds)
+        group = (cell.block, cell.plan.order, cell.plan.pipeline, cell.plan.kinds)
         key = (*group, plan.zero, plan.shard, plan.recompute, plan.schedule is PipelineSchedule.ZERO_BUBBLE)
         return self._ends.setdefault(key, {})
 
     def _least(self, cell: DegreeChoice, plan: Plan) -> DegreeBounds:
         chain = cell.block.recomputed[plan.recompute]
         plain = [self.priced(cell, plan, cell.block.plain, site, 1) for site in cell.fleet.sites]
-        key = (id(chain), *(id(one) for one in plain))
+        key = (chain, *plain)
         if key not in self._leasts:
             again = plain
             if chain is not cell.block.plain:
@@ -239,9 +239,9 @@ class Divisions:
         if plan.zero >= 2:  # parameters and gradients travel in every pass
             divided = (plan.zero, plan.shard, plan.overlap, plan.gradient, plan.micro_batches, *replicas_of(plan))
         groups = tuple(groups_of(plan).values())
-        key = (id(chain), id(cell.fleet), site.device, seed, apart, divided, groups)
+        key = (chain, cell.fleet, site.device, seed, apart, divided, groups)
         if key not in self._layers:
-            self._layers[key] = layers_of(chain, plan, site, self._known[id(cell.fleet)], seed)
+            self._layers[key] = layers_of(chain, plan, site, self._known[cell.fleet], seed)
         return self._layers[key]
 
     def may_fit(self, cell: DegreeChoice, plan: Plan) -> bool:
@@ -256,7 +256,7 @@ class Divisions:
         for site in cell.fleet.sites:
             plain = self.priced(cell, plan, cell.block.plain, site, 1)
             again = plain if chain is cell.block.plain else self.priced(cell, plan, chain, site, 2)
-            key = (id(plain), id(again), plan.virtual, plan.recompute_layers)
+            key = (plain, again, plan.virtual, plan.recompute_layers)
             if key not in self._stages:
                 parts = LayerVariants(chain, self.cuts, again, plain)
                 self._stages[key] = Stages(parts, plan.virtual, plan.recompute_layers, site)

@@ -29,7 +29,7 @@ _HELD = tuple(one.name for one in fields(StageContents))
 _SIDES = ("forward_s", "backward_s", "weight_s")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LayerColumns:
     """The layers of a chain in order, one column for each quantity.
 
@@ -63,17 +63,16 @@ def layers_of(chain: LayerChain, plan: Plan, site: DevicePool, known: Known, see
         seed: Seed of the marks.
     """
     work, shared = chain.whole, len(chain.shared)
-    distinct = {id(one): one for one in work}
-    number = {key: index for index, key in enumerate(distinct)}
-    each = np.array([number[id(one)] for one in work])
-    priced = [layer_seconds(one, plan, site, known) for one in distinct.values()]
+    distinct = {one: number for number, one in enumerate(dict.fromkeys(work))}
+    each = np.array([distinct[one] for one in work])
+    priced = [layer_seconds(one, plan, site, known) for one in distinct]
     marks = np.random.default_rng(seed).integers(1, 2**60, len(distinct) + shared)
     return LayerColumns(
         work=work,
         seconds=np.array([[getattr(one, side) for one in priced] for side in _SIDES])[:, each],
         compute_s=np.array([[side(one) for one in priced] for side in _COMPUTE])[:, each],
-        saved_bytes=np.array([one.saved_bytes for one in distinct.values()])[each],
-        working_bytes=np.array([one.working_bytes for one in distinct.values()])[each],
+        saved_bytes=np.array([one.saved_bytes for one in distinct])[each],
+        working_bytes=np.array([one.working_bytes for one in distinct])[each],
         marks=marks[: len(distinct)][each],
         shared_marks=marks[len(distinct) :],
     )

@@ -85,7 +85,7 @@ class WaysToCut:
     def __init__(self, running: Plan) -> None:
         self.running = running
         self._known: dict[tuple[int, Stages], StageCuts] = {}
-        self._held: dict[tuple[int, int, Stages], CutStages] = {}
+        self._held: dict[tuple[LayerChain, int, Stages], CutStages] = {}
 
     def ways(self, pipeline: int) -> tuple[Stages, ...]:
         """Return the values of `stages` that a plan of so many stages may have."""
@@ -105,8 +105,8 @@ class WaysToCut:
         return self._known[pipeline, stages]
 
     def held(self, chain: LayerChain, plan: Plan) -> CutStages:
-        """Return each stage's layers, and what they hold. The chain must outlive the result."""
-        key = id(chain), plan.pipeline, plan.stages
+        """Return each stage's layers, and what they hold."""
+        key = chain, plan.pipeline, plan.stages
         if key not in self._held:
             edges = self.cut(plan.pipeline, plan.stages, chain).edges.tolist()
             ranges = [range(low, high) for low, high in itertools.pairwise(edges)]
@@ -145,10 +145,10 @@ def kind_of(plan: Plan, chain: LayerChain, plain: LayerChain, site: DevicePool, 
     """Return the layers of a plan priced on devices; `plain` are the layers without recompute."""
     priced_as = plain if plan.recompute_layers else chain
     seconds = {}
-    for key, one in {id(one): one for one in priced_as.whole}.items():
+    for one in dict.fromkeys(priced_as.whole):
         priced = layer_seconds(one, plan, site, known)
-        seconds[key] = priced.forward_s, priced.backward_s, priced.weight_s
-    table = np.array([seconds[id(one)] for one in priced_as.whole]).T
+        seconds[one] = priced.forward_s, priced.backward_s, priced.weight_s
+    table = np.array([seconds[one] for one in priced_as.whole]).T
     before_s = np.concatenate([np.zeros((3, 1)), np.cumsum(table, axis=1)], axis=1)
     return RunBounds(plan=plan, chain=chain, before_s=before_s, weights=lightest_of(plain, chain))
 

@@ -106,13 +106,12 @@ class RisingPlans:
     def _peak_s(self, some: DegreeTable) -> float:
         """Return a lower bound of seconds a sample: matrix products at four times the peak of 16 bit (fp4's)."""
         chain = self.hand.chain(replace(some.plan, recompute=Recompute.NONE))
-        distinct = {id(one): one for one in chain.whole}
         flops = {
-            key: sum(work.flops for work in (*one.forward, *one.backward) if isinstance(work, GemmWork))
-            for key, one in distinct.items()
+            one: sum(work.flops for work in (*one.forward, *one.backward) if isinstance(work, GemmWork))
+            for one in dict.fromkeys(chain.whole)
         }
         most = int((some.degrees[:, 0] * some.degrees[:, 1]).max()) * some.plan.micro_batch
-        total = sum(flops[id(one)] for one in chain.whole)
+        total = sum(flops[one] for one in chain.whole)
         return total / (4.0 * self.hand.pricer.peak_flops_per_s * most)
 
     def _priced_rows(self, some: DegreeTable) -> _Next:

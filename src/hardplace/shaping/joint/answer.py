@@ -42,12 +42,20 @@ def jointly(
     model: ShapeSource, question: Question, asked: ShapeQuery, ends: StoppingRule, *, raw: bool = False,
     report: Callable[[Progress], None] | None = None,
 ) -> ShapeDesignResult | Infeasible:  # fmt: skip
-    """Return the best shape, chip and plan with a certificate, or what every plan of every shape lacks.
+    """Search the best shape, chip and plan, with a certificate.
 
-    question: of the model's own workload. raw: by samples a second; else times the parameters trained. report: called
-    with each Progress. Raises BadInput for a model that is no recorded dense decoder, for other objectives than
-    throughput, other ends than a gap and seconds, and too many shapes. An interrupt ends the search with the best
-    answer so far; it is raised again if there is none yet.
+    Args:
+        model: The model, as a shape and a recording.
+        question: Question of the model's own workload.
+        asked: What shapes are searched.
+        ends: When to stop.
+        raw: Score by samples a second; else times the parameters trained.
+        report: Called with each Progress.
+
+    Raises:
+        BadInput: For a model that is no recorded dense decoder, for other objectives than throughput, other ends than a
+            gap and seconds, and too many shapes.
+        KeyboardInterrupt: For an interrupt before a first answer; a later one ends the search with the best so far.
     """
     if ends.evaluations is not None or ends.exhaustive:
         raise BadInput("shapes", "evaluations or exhaustive beside it", "a limit of seconds, or none")

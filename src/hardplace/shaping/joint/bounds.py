@@ -1,4 +1,5 @@
-"""What no chip and no plan of a group exceeds, for many shapes at once (docs/model-shape.md, "Joint search").
+"""Upper bounds on the throughput of many shapes with a group of plans on any chip (docs/model-shape.md, "Joint
+search").
 
 A phase of a layer takes at least the sum, over its kernels, of the lesser of two: the seconds it has the whole chip to
 itself, and its seconds on one core of each kind that it needs, as a share of all cores. Collectives come on top of the
@@ -40,8 +41,14 @@ class Phases:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerBytes:
-    """Bytes that one layer of each shape holds on a rank, shape (shapes,): states that are whole and that replicas
-    share, activations of a micro-batch; bytes of its gradient that replicas add up."""
+    """Bytes that one layer of each shape holds on a rank, shape (shapes,).
+
+    Attributes:
+        whole: States that every replica holds.
+        shared: States that replicas divide.
+        saved: Activations of a micro-batch.
+        reduced: Gradients that replicas add up.
+    """
 
     whole: Floats
     shared: Floats
@@ -120,7 +127,14 @@ def held(layout: SymbolicLayout, shapes: ShapeColumns, micro_batch: int, setting
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plans:
-    """What plans of a group have to choose from: devices, memory at most, recompute or not, micro-batches."""
+    """The plans of a group.
+
+    Attributes:
+        group: Micro-batch and tensor-parallel degree.
+        setting: Devices, network and batch.
+        memory_bytes: Memory at most.
+        recompute: Whether stages recompute.
+    """
 
     group: Group
     setting: Setting

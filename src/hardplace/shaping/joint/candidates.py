@@ -1,4 +1,4 @@
-"""What the heap of a joint search holds, the shapes that it is over, and how it ends."""
+"""Candidates of the joint search: what its heap holds, the shapes that it is over, and how it ends."""
 
 from __future__ import annotations
 
@@ -89,8 +89,20 @@ class Best:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JointFound:
-    """How a joint search ended. score: weighted samples a second, exact; reached: what the front has of it, to which
-    the end's excess is relative. best: None if nothing was reached."""
+    """How a joint search ended.
+
+    Attributes:
+        best: Shape, chip and plan that were reached; None: nothing was.
+        evaluation: Exact evaluation of that.
+        score: Weighted samples a second, exact.
+        ended: How the loop ended.
+        reached: Score that the front has of it, to which the end's excess is relative.
+        levels: Candidates by level of refinement.
+        shapes_opened: Number of shapes that were laid out.
+        candidates: Number of candidates.
+        seconds: Wall-clock seconds.
+        shortage: What is short, where nothing fits.
+    """
 
     best: Best | None
     evaluation: Evaluation | None

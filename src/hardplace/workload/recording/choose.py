@@ -63,7 +63,8 @@ def _unfrozen(source: str, name: str | None, options: Options, size: dict[str, i
         from hardplace.workload.recording.source import step_of_function
 
         return step_of_function(source, name or source.partition(":")[2], options, command)
-    from hardplace.workload.recording.huggingface import read_config, step_of_config
+    from hardplace.workload.recording.config_fields import read_config
+    from hardplace.workload.recording.huggingface import step_of_config
 
     path = Path(source) / "config.json" if Path(source).is_dir() else Path(source)
     if path.suffix != ".json" or not path.exists():

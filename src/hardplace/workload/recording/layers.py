@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 
 from hardplace.workload.recording.pieces import Piece, made_by, pieces_of, relative, role_of
-from hardplace.workload.recording.step import TrainingStep, parameters_of, trace
+from hardplace.workload.recording.step import TrainingStep, first_that_runs, parameters_of, trace
 from hardplace.workload.recording.trace import Trace, TraceEvent
 from hardplace.workload.types import (
     Affine,
@@ -127,7 +127,7 @@ def record_workload(step: TrainingStep) -> Workload:
     """
     low, *others = MICRO_BATCHES
     with _silent("torch._subclasses.fake_tensor"):
-        whole = trace(step, low)
+        step, whole = first_that_runs(step, low)
     pieces, edges = pieces_of(step.module, whole)
     numbers: dict[tuple[object, ...], int] = {}
     order = tuple(numbers.setdefault(piece.key(whole, sizes=True), len(numbers)) for piece in pieces)

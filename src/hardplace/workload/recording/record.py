@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from hardplace.errors import BadInput
 from hardplace.workload.operators import (
     ATTENTION,
     ATTENTION_BACKWARD,
@@ -33,7 +34,18 @@ from hardplace.workload.types import Gradient, OperatorKind, Phase
 
 _PRODUCTS = (OperatorKind.MATMUL, OperatorKind.GROUPED_MATMUL)
 # Names of operators whose own torch name says less.
-_NAMES = {"_grouped_mm": GROUPED, "convolution_overrideable": "convolution"}
+_NAMES = {
+    "_grouped_mm": GROUPED,
+    "convolution_overrideable": "convolution",
+    "_embedding_bag_backward": "_embedding_bag_dense_backward",
+}
+# Operands of a kind that must be of one type.
+_ALIKE = {
+    OperatorKind.MATMUL: 3,
+    OperatorKind.GROUPED_MATMUL: 2,
+    OperatorKind.CONVOLUTION: 2,
+    OperatorKind.ATTENTION: 3,
+}
 _OVERWRITING = ("fill", "zero", "copy", "normal", "uniform", "bernoulli")
 
 
@@ -136,15 +148,27 @@ class Recorder(TorchDispatchMode):
         if plain == "convolution_backward":
             self._convolution_backward(func, args, kwargs, result)
             return
+        kind = kind_of(plain, torch.Tag.pointwise in func.tags)
+        if kind in _ALIKE:
+            self._require_alike(plain, inputs[1 if plain == ATTENTION_BACKWARD else 0 :][: _ALIKE[kind]])
         axes = axes_of(func, name, args, kwargs)
-        pointwise = torch.Tag.pointwise in func.tags
-        event = self._event(plain, kind_of(plain, pointwise), reads, writes, axes)
+        event = self._event(plain, kind, reads, writes, axes)
         if event.kind in _PRODUCTS:
             event = self._product(event, inputs, key)
         elif plain in (ATTENTION, ATTENTION_BACKWARD):
             causal, window = (argument(func, args, kwargs, name) for name in ("causal", "window"))
             event = _changed(event, causal=causal, window=window)
         self.trace.events.append(event)
+
+    def _require_alike(self, name: str, operands: list[torch.Tensor]) -> None:
+        """Raise BadInput for a product of two types: fake tensors take it, torch on a device refuses it."""
+        types = list(dict.fromkeys(str(one.dtype).removeprefix("torch.") for one in operands))
+        if len(types) > 1:
+            where = self.where or "(the model itself)"
+            raise BadInput(
+                f"module {where}: {name} of {' and '.join(types)}: torch multiplies one type; expected parameters, "
+                "buffers and inputs of one, or mixed precision by autocast"
+            )
 
     def _event(
         self, name: str, kind: OperatorKind, reads: tuple[int, ...], writes: tuple[int, ...], axes: Any = ()

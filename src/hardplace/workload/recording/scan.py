@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from hardplace.workload.recording import mamba  # noqa: F401  (defines the operators beside the scan)
+from hardplace.workload.recording.library_scans import FUNCTIONS, METHODS
 
 _INPUTS = "Tensor x, Tensor dt, Tensor A, Tensor B, Tensor C, Tensor D, Tensor dt_bias"
 torch.library.define("hardplace::ssd_scan", f"({_INPUTS}, int chunk) -> (Tensor, Tensor)")
@@ -104,12 +105,13 @@ def _convolution(
 
 
 def _gated_norm(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Return the stand-in for the forward of a gated RMS norm that gates first and then normalises groups."""
+    """Return the stand-in for the forward of a gated RMS norm, of groups where it has them, gated before or after."""
 
     def forward(self: Any, hidden_states: Tensor, gate: Tensor | None = None) -> Tensor:
-        if gate is None or not hasattr(self, "group_size"):
+        if gate is None:
             return original(self, hidden_states, gate)
-        return torch.ops.hardplace.gated_rms_norm(hidden_states, gate, self.weight, self.group_size)[0]  # type: ignore[no-any-return]
+        group = getattr(self, "group_size", hidden_states.shape[-1])
+        return torch.ops.hardplace.gated_rms_norm(hidden_states, gate, self.weight, group)[0]  # type: ignore[no-any-return]
 
     return forward
 
@@ -124,18 +126,24 @@ _STAND_INS: dict[str, Callable[..., Any]] = {
     "causal_conv1d_fn": _convolution,
     "mamba2_split_conv1d_scan_combined": _not_whole,
     "mamba_inner_fn": _not_whole,
+    **FUNCTIONS,
 }
+_SCANS = {"mamba2_chunk_scan", "mamba_selective_scan", *FUNCTIONS, *(name for name, _ in METHODS)}
 
 
 def _replacements() -> Iterator[tuple[Any, str, Callable[..., Any]]]:
-    """Yield owner, attribute and stand-in, for every loaded model with a scan: Mamba, Mamba-2, the hybrids' copies."""
+    """Yield owner, attribute and stand-in, for every loaded model with a scan or a causal convolution."""
     for module in [part for name, part in sys.modules.items() if name.startswith("transformers.models.")]:
         defined = vars(module)
-        if not {"mamba2_chunk_scan", "mamba_selective_scan"} & defined.keys():
+        scans = _SCANS & defined.keys()
+        if not scans and "causal_conv1d_fn" not in defined:
             continue
         yield from ((module, name, stand_in) for name, stand_in in _STAND_INS.items() if name in defined)
-        norms = [part for name, part in defined.items() if name.endswith("RMSNormGated")]
+        norms = [part for name, part in defined.items() if name.endswith("RMSNormGated")] if scans else []
         yield from ((norm, "forward", _gated_norm(norm.forward)) for norm in norms)
+        for (name, method), stand_in in METHODS.items():
+            if name in defined:
+                yield defined[name], method, stand_in
 
 
 @contextmanager

@@ -17,8 +17,9 @@ from torch._subclasses.fake_tensor import (
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from hardplace.errors import BadInput
-from hardplace.workload.recording.functions import DeviceFunctions, device_choices, library_stand_ins
+from hardplace.workload.recording.functions import DeviceFunctions, device_choices
 from hardplace.workload.recording.held_buffers import held_buffers
+from hardplace.workload.recording.library import library_stand_ins
 from hardplace.workload.recording.memory import RecordedMemory
 from hardplace.workload.recording.record import Recorder, record
 from hardplace.workload.recording.trace import Trace
@@ -30,7 +31,9 @@ Inputs = dict[str, Any]
 class TrainingStep:
     """A step to record. module: without values (on the meta device). inputs: keyword arguments of the module for a
     micro-batch (samples), tensors on the meta device. loss: from what the module returns and its inputs; None
-    where there is no backward pass. dtype: of the parameters. autocast: dtype of mixed precision, or None.
+    where there is no backward pass. dtype: of parameters and float buffers, but those of own_types, by their paths.
+    autocast: dtype of mixed precision, or None. positional: the inputs that go before the named ones, in order. notes:
+    what is not as the model would have it. others: what to try, in turn, where this does not run.
     """
 
     name: str
@@ -42,6 +45,10 @@ class TrainingStep:
     loss: Callable[[Any, Inputs], torch.Tensor] | None
     dtype: torch.dtype = torch.bfloat16
     autocast: torch.dtype | None = None
+    own_types: frozenset[str] = frozenset()
+    positional: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    others: tuple[TrainingStep, ...] = ()
 
 
 def is_packed(dtype: torch.dtype) -> bool:
@@ -54,8 +61,12 @@ def parameters_of(module: torch.nn.Module) -> int:
     return sum(weight.numel() for weight in module.parameters())
 
 
-def fake(module: torch.nn.Module, dtype: torch.dtype, mode: FakeTensorMode) -> dict[str, tuple[Any, Any]]:
+def fake(
+    module: torch.nn.Module, dtype: torch.dtype, mode: FakeTensorMode, own_types: frozenset[str] = frozenset()
+) -> dict[str, tuple[Any, Any]]:
     """Give a module fake parameters and buffers of these shapes, in place; return (module, old ones) to put back.
+
+    Floats are cast to dtype, as module.to(dtype) does, but for those of own_types (paths).
 
     Each module gets its own, so that tied weights are two: the first and the last pipeline stage hold one each.
     Fake CPU tensors, not meta ones: those decompose attention, and models that look at their device go astray.
@@ -65,12 +76,17 @@ def fake(module: torch.nn.Module, dtype: torch.dtype, mode: FakeTensorMode) -> d
         kept[path] = (dict(part._parameters), dict(part._buffers))
         for name, weight in part._parameters.items():
             if weight is not None:
-                made = _empty(weight, weight.dtype if is_packed(weight.dtype) else dtype, mode)
+                made = _empty(weight, _dtype_of(weight, dtype, f"{path}.{name}".lstrip("."), own_types), mode)
                 part._parameters[name] = torch.nn.Parameter(made, requires_grad=weight.requires_grad)
         for name, buffer in part._buffers.items():
             if buffer is not None:
-                part._buffers[name] = _empty(buffer, buffer.dtype, mode)
+                wanted = _dtype_of(buffer, dtype, f"{path}.{name}".lstrip("."), own_types)
+                part._buffers[name] = _empty(buffer, wanted, mode)
     return kept
+
+
+def _dtype_of(tensor: torch.Tensor, dtype: torch.dtype, path: str, own_types: frozenset[str]) -> torch.dtype:
+    return tensor.dtype if is_packed(tensor.dtype) or path in own_types else dtype
 
 
 def _empty(like: torch.Tensor, dtype: torch.dtype, mode: FakeTensorMode) -> torch.Tensor:
@@ -92,9 +108,9 @@ def _copies(module: torch.nn.Module, kept: dict[str, tuple[Any, Any]], memory: R
 
 
 @contextmanager
-def _faked(module: torch.nn.Module, dtype: torch.dtype, mode: FakeTensorMode) -> Iterator[dict[str, tuple[Any, Any]]]:
-    kept = fake(module, dtype, mode)
-    parts = dict(module.named_modules())
+def _faked(step: TrainingStep, mode: FakeTensorMode) -> Iterator[dict[str, tuple[Any, Any]]]:
+    kept = fake(step.module, step.dtype, mode, step.own_types)
+    parts = dict(step.module.named_modules())
     try:
         yield kept
     finally:
@@ -111,42 +127,76 @@ def _stand_ins() -> Any:
         return ExitStack()
 
 
-def trace(step: TrainingStep, micro_batch: int) -> Trace:
-    """Return what one device computes for one micro-batch (samples): forward, loss, backward.
+# Fake inputs, what runs forward pass and loss, and what each module held before (parameters, buffers), by its path.
+ReadyStep = tuple[Inputs, Callable[[], torch.Tensor], dict[str, tuple[Any, Any]]]
 
-    Raises BadInput, with the module's path and the operator, where the model needs values that do not exist.
+
+@contextmanager
+def ready(step: TrainingStep, micro_batch: int) -> Iterator[ReadyStep]:
+    """Give a step on fake tensors for a micro-batch (samples), as a device would run it.
+
+    The backward pass belongs inside too: checkpointed parts run forward again in it.
     """
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     step.module.train(step.loss is not None)
-    with _faked(step.module, step.dtype, mode) as kept:
+    with _faked(step, mode) as kept:
         inputs = tree_map_only(torch.Tensor, lambda one: _empty(one, one.dtype, mode), step.inputs(micro_batch))
-        given = [one for one in tree_leaves(inputs) if isinstance(one, torch.Tensor)]
-        recorder = Recorder(step.module, given)
-        recorder.trace.copies = _copies(step.module, kept, recorder.memory)
 
         def run() -> torch.Tensor:
             with ExitStack() as stack:
                 if step.autocast is not None:
                     stack.enter_context(torch.autocast("cpu", dtype=step.autocast))
-                output = step.module(**inputs)
+                first = [inputs[name] for name in step.positional]
+                output = step.module(*first, **{key: one for key, one in inputs.items() if key not in step.positional})
                 return output if step.loss is None else step.loss(output, inputs)
 
-        # The backward pass too, in which checkpointed parts run forward again.
-        with mode, DeviceFunctions(), device_choices(), _stand_ins(), torch.set_grad_enabled(step.loss is not None):
+        with (
+            mode,
+            DeviceFunctions(),
+            device_choices(),
+            _stand_ins(),
+            torch.set_grad_enabled(step.loss is not None),
+            torch._dynamo.config.patch(disable=True),  # compiled parts run as they are written
+        ):
+            yield inputs, run, kept
+
+
+def trace(step: TrainingStep, micro_batch: int) -> Trace:
+    """Return what one device computes for one micro-batch (samples): forward, loss, backward.
+
+    Raises BadInput, with the module's path and the operator, where the model needs values that do not exist.
+    """
+    with ready(step, micro_batch) as (inputs, run, kept):
+        given = [one for one in tree_leaves(inputs) if isinstance(one, torch.Tensor)]
+        recorder = Recorder(step.module, given)
+        recorder.trace.copies = _copies(step.module, kept, recorder.memory)
+        try:
+            found = record(recorder, run, training=step.loss is not None)
+        except (
+            DataDependentOutputException,
+            DynamicOutputShapeException,
+            UnsupportedFakeTensorException,
+        ) as problem:
+            raise BadInput(_needs_values(step, recorder, problem)) from problem
+        except BadInput as problem:
+            raise BadInput(f"{step.source}: {problem}") from problem
+        except (Exception, SystemExit) as problem:  # whatever the model's own code raises
+            raise BadInput(_fails(step, recorder, problem)) from problem
+    found.parameters |= dict.fromkeys(held_buffers(found), 0)
+    return found
+
+
+def first_that_runs(step: TrainingStep, micro_batch: int) -> tuple[TrainingStep, Trace]:
+    """Return the first of a step and its others that runs, and its trace; BadInput of the first if none does."""
+    try:
+        return step, trace(step, micro_batch)
+    except BadInput as problem:
+        for other in step.others:
             try:
-                found = record(recorder, run, training=step.loss is not None)
-            except (
-                DataDependentOutputException,
-                DynamicOutputShapeException,
-                UnsupportedFakeTensorException,
-            ) as problem:
-                raise BadInput(_needs_values(step, recorder, problem)) from problem
+                return other, trace(other, micro_batch)
             except BadInput:
-                raise
-            except Exception as problem:  # whatever the model's own code raises
-                raise BadInput(_fails(step, recorder, problem)) from problem
-        found.parameters |= dict.fromkeys(held_buffers(found), 0)
-        return found
+                continue
+        raise problem
 
 
 def _needs_values(step: TrainingStep, recorder: Recorder, problem: Exception) -> str:
@@ -159,7 +209,7 @@ def _needs_values(step: TrainingStep, recorder: Recorder, problem: Exception) ->
     )
 
 
-def _fails(step: TrainingStep, recorder: Recorder, problem: Exception) -> str:
+def _fails(step: TrainingStep, recorder: Recorder, problem: BaseException) -> str:
     said = " ".join(str(problem).split())[:300]
     if "does not require grad" in said:
         return (

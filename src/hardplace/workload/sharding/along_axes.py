@@ -10,7 +10,10 @@ from hardplace.workload.types import Operator, Phase
 
 
 def normalisation(walk: Resharding, operator: Operator) -> None:
-    """Rows stay whole: the axes that are normalised over cannot be cut; batch statistics are by channel."""
+    """Apply the rule of a normalisation: rows stay whole, since the axes that are normalised over cannot be cut.
+
+    Batch statistics are cut by channel.
+    """
     batch = "batch_norm" in operator.name
     axes = tuple(axis for axis in range(len(walk.shapes[operator.reads[0]])) if axis != 1) if batch else operator.axes
     full = [index for index in dict.fromkeys(operator.reads) if walk.shapes[index] == walk.shapes[operator.reads[0]]]
@@ -49,7 +52,9 @@ def _normalised(walk: Resharding, index: int, given: int, target: Split | None, 
 
 
 def softmax(walk: Resharding, operator: Operator) -> None:
-    """Cut along other axes only; the logarithm over a cut vocabulary adds two all-reduces."""
+    """Apply the rule of a softmax: it is cut along other axes only; the logarithm over a cut vocabulary adds two
+    all-reduces.
+    """
     for index in operator.reads:
         if isinstance(walk.used(index), PartialSum):
             walk.need(index, walk.resolved(index))
@@ -67,7 +72,10 @@ def softmax(walk: Resharding, operator: Operator) -> None:
 
 
 def cross_entropy(walk: Resharding, operator: Operator) -> None:
-    """The target's logit over a cut vocabulary takes an all-reduce; a mean over cut tokens is a partial sum."""
+    """Apply the rule of the loss: the target's logit over a cut vocabulary takes an all-reduce.
+
+    A mean over cut tokens is a partial sum.
+    """
     if not operator.name.startswith("nll_loss"):
         if operator.writes and walk.sizes[operator.writes[0]] > 1:
             pointwise(walk, operator)
@@ -92,7 +100,9 @@ def cross_entropy(walk: Resharding, operator: Operator) -> None:
 
 
 def reduction(walk: Resharding, operator: Operator) -> None:
-    """A sum over a cut axis is a partial sum: of tokens, in the backward pass of anything."""
+    """Apply the rule of a reduction: a sum over a cut axis is a partial sum, of tokens in the backward pass of
+    anything.
+    """
     given = operator.reads[0]
     state = walk.used(given)
     if isinstance(state, PartialSum) and state.routed and operator.name == "sum":

@@ -15,7 +15,17 @@ from hardplace.workload.types import Group, Layer
 
 
 def analyse(layer: Layer, group: Group, parts: int, *, sequence: bool = False) -> Analysis:
-    """Return what one group of `parts` ranks does to a layer. sequence: Megatron's, with tensor parallelism."""
+    """Analyse what one process group of `parts` ranks does to a layer.
+
+    Args:
+        layer: The recorded layer.
+        group: Which process group.
+        parts: Its ranks.
+        sequence: Sequence parallelism (Megatron's), with tensor parallelism.
+
+    Returns:
+        For each operator, the states of its tensors and what moves before it.
+    """
     whole: frozenset[int] = frozenset()
     fewer: dict[int, int] = {}
     early: set[int] = set()

@@ -1,4 +1,4 @@
-"""How each tensor of a layer lies on the ranks of a group, and which of its parameters are cut, as far as is known."""
+"""States of the tensors of a layer on the ranks of a process group, and which of its parameters are cut."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ Decided = tuple[frozenset[int], dict[int, int], set[int]]
 
 
 class TensorSplits:
-    """States of a layer's tensors on a group of `parts` ranks; parameters are open until a product decides."""
+    """The states of a layer's tensors on a process group of `parts` ranks; parameters are open until a product
+    decides.
+    """
 
     def __init__(self, layer: Layer, group: Group, parts: int, decided: Decided) -> None:
         self.layer, self.group, self.parts = layer, group, parts

@@ -1,4 +1,4 @@
-"""What moves so that an operator can read its tensors: slices, gathers, and sums of partial sums."""
+"""Resharding of tensors so that an operator can read them: slices, gathers, and sums of partial sums."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from hardplace.workload.types import GENERIC, ITEM_BYTES, Group, Layer, Operator
 
 
 class Resharding(TensorSplits):
-    """Tensors brought from state to state, for the operator that runs; what the rules of operators work on.
+    """Resharding of tensors for the operator that runs: what the rules of operators work on.
 
-    sequence: what leaves and enters the layer is split by sequence (Megatron's, with tensor parallelism).
+    `sequence` says that what leaves and enters the layer is split by sequence (Megatron's, with tensor parallelism).
     """
 
     operator: Operator  # the one that runs
@@ -42,11 +42,11 @@ class Resharding(TensorSplits):
         return self.sequence or self.group is Group.CONTEXT
 
     def need(self, index: int, target: State) -> None:
-        """Let the current operator read a tensor in another state."""
+        """Reshard a tensor for the current operator alone."""
         self.move(self.step.moves, index, self.used(index), target)
 
     def move(self, moves: list[TensorMove], index: int, source: State, target: State) -> None:
-        """Bring a tensor from one state into another, by a collective if it takes one."""
+        """Reshard a tensor from one state into another, by a collective if it takes one."""
         if source == target:
             return
         if isinstance(source, PartialSum):

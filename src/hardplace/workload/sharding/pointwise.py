@@ -10,7 +10,10 @@ _JOINS = ("add", "sub")
 
 
 def pointwise(walk: Resharding, operator: Operator) -> None:
-    """All inputs come into the split of the result; partial sums pass where the operator is linear in them."""
+    """Apply the rule of an element-wise operator: all inputs come into the split of the result.
+
+    Partial sums pass where the operator is linear in them.
+    """
     if not operator.writes:
         return
     shape = walk.shapes[operator.writes[0]]
@@ -107,7 +110,7 @@ def pointwise_like(walk: Resharding, operator: Operator, state: Split) -> None:
 
 
 def alone(walk: Resharding, operator: Operator) -> None:
-    """Compute whole on every rank."""
+    """Apply the rule of an operator that only runs whole: every rank computes all of it."""
     for index in dict.fromkeys(operator.reads):
         if index in walk.open:
             walk.decide(index, None)

@@ -11,7 +11,10 @@ from hardplace.workload.types import Operator
 
 
 def matmul(walk: Resharding, operator: Operator) -> None:
-    """A product, with its bias if it has one."""
+    """Apply the rule of a matrix product, with its bias if it has one.
+
+    A weight of a whole input is cut by output features, of a cut input by input features.
+    """
     left, right = operator.reads[-2:]
     bias = operator.reads[0] if operator.name.startswith("add") or operator.name == "baddbmm" else None
     for index in (left, right):
@@ -121,7 +124,7 @@ def _bias(walk: Resharding, bias: int, state: State, shape: Shape) -> None:
 
 
 def grouped(walk: Resharding, operator: Operator) -> None:
-    """A product of each expert's tokens; its partial sums wait until the tokens are back."""
+    """Apply the rule of a grouped product, of each expert's tokens; its partial sums wait until the tokens are back."""
     left, right = operator.reads[:2]
     for index in (left, right):
         if isinstance(walk.used(index), PartialSum):
@@ -158,7 +161,7 @@ def _outer(walk: Resharding, left: int, right: int) -> State:
 
 
 def attention(walk: Resharding, operator: Operator) -> None:
-    """By heads, or by queries with all keys and values gathered."""
+    """Apply the rule of attention: by heads, or by queries with all keys and values gathered."""
     backward = operator.name == ATTENTION_BACKWARD
     query, key, value = operator.reads[backward : backward + 3]
     for index in operator.reads:

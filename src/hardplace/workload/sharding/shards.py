@@ -1,4 +1,4 @@
-"""What one rank of a parallel version computes: each group analysed by itself, then the rank's layers written."""
+"""Shards: what one rank of a parallel version computes, each process group analysed by itself."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ from hardplace.workload.types import Gradient, Group, Layer, Parallelism, Shard,
 
 
 def shard(workload: Workload, parallelism: Parallelism) -> Shard:
-    """Return what one rank computes at these degrees (docs/model-workload.md, section 4)."""
+    """Return what one rank computes at these degrees.
+
+    Args:
+        workload: The recorded model.
+        parallelism: Tensor, sequence, context and expert parallelism.
+
+    Source: docs/model-workload.md, section 4.
+    """
     layers, whole = [], []
     for layer in workload.layers:
         analyses = _analyses(layer, parallelism)

@@ -1,4 +1,4 @@
-"""How one tensor lies on the ranks of a group: whole on each, split along an axis, or as partial sums."""
+"""States of one tensor on the ranks of a process group: whole on each, split along an axis, or as partial sums."""
 
 from __future__ import annotations
 
@@ -12,10 +12,15 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Cut into `parts` equal parts along an axis, after the first `before` values of what is merged into that axis.
+    """A tensor that is cut into equal parts along an axis.
 
-    A (batch x sequence) axis split by sequence has before = batch. Parts fewer than ranks: copies on the rest.
-    origin: the parameters (storages) because of which it is split; none where it is split by sequence.
+    A (batch x sequence) axis split by sequence has before = batch.
+
+    Attributes:
+        axis: The axis.
+        parts: Number of parts; fewer than ranks: copies on the rest.
+        before: The cut comes after so many values of what is merged into that axis.
+        origin: Parameters (storages) because of which it is split; none where it is split by sequence.
     """
 
     axis: int
@@ -26,9 +31,11 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class PartialSum:
-    """The sum over the ranks is the tensor. routed: rows are tokens sent to experts, so sum after they are back.
+    """A tensor of which every rank holds a summand.
 
-    onto: the split that the sum shall have, where the shape does not tell.
+    Attributes:
+        routed: Rows are tokens sent to experts, so the sum comes after they are back.
+        onto: Split that the sum shall have, where the shape does not tell.
     """
 
     routed: bool = False
@@ -44,7 +51,7 @@ State = Split | PartialSum | Sent | None
 
 
 class DoesNotFit(Exception):
-    """A split cannot go on; size: what it would have to divide."""
+    """A split cannot go on; `size` is what it would have to divide."""
 
     def __init__(self, split: Split, size: int) -> None:
         super().__init__(f"{size} does not divide into {split.parts}")

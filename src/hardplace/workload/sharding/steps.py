@@ -13,7 +13,15 @@ VOCABULARY = 8192  # rows from which a table is cut by row, and outputs that may
 
 @dataclass(frozen=True, slots=True)
 class TensorMove:
-    """A tensor on its way from one state to another before an operator; stays: for all that follows as well."""
+    """A tensor on its way from one state to another before an operator.
+
+    Attributes:
+        tensor: Index of the tensor.
+        source: State before.
+        target: State after.
+        collective: Collective that it takes; "": none.
+        stays: Whether the new state holds for all that follows as well.
+    """
 
     tensor: int
     source: State
@@ -24,10 +32,15 @@ class TensorMove:
 
 @dataclass(slots=True)
 class OperatorStep:
-    """What one group does at one operator: moves before it, states of what it reads and writes, added collectives.
+    """What one process group does at one operator.
 
-    added: all-reduces of (rows,) 4-byte numbers within the operator (loss over a cut vocabulary). masked: looks up
-    only its own rows. bias_after: the bias is added once the partial sums are added up.
+    Attributes:
+        moves: Tensors that are resharded before it.
+        reads: States of what it reads.
+        writes: States of what it writes.
+        added: All-reduces of (rows,) 4-byte numbers within the operator (loss over a cut vocabulary).
+        masked: Whether it looks up only its own rows.
+        bias_after: Whether the bias is added once the partial sums are added up.
     """
 
     moves: list[TensorMove] = field(default_factory=list)
@@ -61,9 +74,16 @@ class Earlier(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Analysis:
-    """Steps of all operators of a layer for one group, the moves at the end of the forward pass and of the layer.
+    """What one process group does in a layer.
 
-    whole: parameters (storages) of matrix products that stay whole although the group is larger than one.
+    Attributes:
+        group: Which process group.
+        parts: Its ranks.
+        steps: Steps of all operators.
+        after_forward: Moves at the end of the forward pass.
+        at_end: Moves at the end of the layer.
+        parameters: State of each parameter.
+        whole: Parameters (storages) of matrix products that stay whole although the group is larger than one.
     """
 
     group: Group

@@ -25,16 +25,18 @@ def step_of_onnx(path: Path, name: str, sizes: Mapping[str, int], options: Optio
     def make(micro_batch: int) -> Inputs:
         return dict(inputs_of(graph, {**given, batch: micro_batch} if batch else given, options.dtype))
 
+    module = module_of(graph, options.dtype)
     return TrainingStep(
         name=name,
         source=str(path),
         command=command,
         sequence_length=tokens_of(inputs),
-        module=module_of(graph, options.dtype),
+        module=module,
         inputs=make,
         loss=None,
         dtype=options.dtype,
         autocast=options.autocast,
+        own_types=frozenset(name for name, _ in module.named_buffers()),  # constants are as the file has them
     )
 
 

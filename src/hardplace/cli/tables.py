@@ -1,0 +1,49 @@
+"""`hardplace tables`: embedding tables on many devices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hardplace.cli import folders, options
+from hardplace.cli.app import INFEASIBLE, app
+from hardplace.cli.printing import give, say, say_json
+
+
+@app.command()
+@click.argument("file", metavar="FILE")
+@click.option(
+    "--sharding", multiple=True, help="A way that is allowed; again for another.  [default: the file's, or all]"
+)
+@options.seconds("Stop after about this many seconds.", 10.0)
+@options.folder("Folder for tables.json.  [default: hardplace-out/FILE-tables]")
+@options.as_json
+def tables(file: str, sharding: tuple[str, ...], limit_s: float, out: Path | None, as_json: bool) -> None:
+    """Shard the embedding tables of FILE over equal devices so that the busiest takes least, with a bound.
+
+    FILE names devices, their HBM, the batch and the tables (docs/formats.md, "Embedding tables"). Prices are those of
+    TorchRec's planner.
+    """
+    from hardplace import api
+    from hardplace.answers import Infeasible
+    from hardplace.files import write
+    from hardplace.report.tables import show_tables
+    from hardplace.report.terminal import show_infeasible
+
+    folders.check_writable(out)
+    found = api.tables(file, sharding=sharding, seconds=limit_s)
+    if isinstance(found, Infeasible):
+        if as_json:
+            say_json(found.envelope())
+        else:
+            show_infeasible(found)
+        raise SystemExit(INFEASIBLE)
+
+    def keep() -> None:
+        folder = folders.folder_of(f"{Path(file).name.split('.')[0]}-tables", out)
+        write(folder / "tables.json", found.envelope())
+        if not as_json:
+            say(f"\nwritten: {folder}/tables.json")
+
+    give(lambda: say_json(found.envelope()) if as_json else show_tables(found), keep)

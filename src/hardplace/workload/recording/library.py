@@ -1,0 +1,117 @@
+"""The transformers library as a device would run it: what a recording puts in place of its functions."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from hardplace.workload.recording.attention import chunked_mask, library_attention
+from hardplace.workload.recording.experts import grouped_product, llama4_mixture
+from hardplace.workload.recording.scan import fused_scan
+
+# Of a class of the library, by the module that defines it: what its forward pass is taken for.
+_FORWARDS: dict[tuple[str, str], Callable[..., Any]] = {
+    ("llama4", "Llama4TextMoe"): llama4_mixture,
+}
+
+
+SPARSE = "hardplace_sparse"
+
+
+def _mask(*_: Any, mask_function: Any = None, kv_length: int = 0, **__: Any) -> Any:
+    """Return no mask: a fused kernel knows causality and windows; of chunks, their size."""
+    chunk = int(getattr(mask_function, "hardplace_chunk", 0))
+    return chunked_mask(chunk) if 0 < chunk < kv_length else None
+
+
+def _sparse_mask(*_: Any, q_length: int = 0, kv_length: int = 0, **__: Any) -> Any:
+    """Return a mask of all scores, for the part of a model that chooses keys by scores of its own."""
+    return torch.empty((1, 1, q_length, kv_length), dtype=torch.bool, device="cpu")
+
+
+def _chunks(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a chunked_causal_mask_function whose result says how long a chunk is."""
+
+    def function(chunk_size: int, *rest: Any, **named: Any) -> Any:
+        found = original(chunk_size, *rest, **named)
+        found.hardplace_chunk = chunk_size
+        return found
+
+    return function
+
+
+def _replacements() -> Iterator[tuple[Any, str, Any]]:
+    """Give owner, name and stand-in of functions and forward passes of the library."""
+    from transformers import masking_utils
+    from transformers.integrations import moe
+
+    yield masking_utils, "find_packed_sequence_indices", lambda position_ids: None
+    yield masking_utils, "chunked_causal_mask_function", _chunks(masking_utils.chunked_causal_mask_function)
+    yield moe, "_grouped_mm", grouped_product
+    for (family, name), forward in _FORWARDS.items():
+        defined = sys.modules.get(f"transformers.models.{family}.modeling_{family}")
+        if defined is not None:
+            yield getattr(defined, name), "forward", forward
+
+
+@contextmanager
+def library_stand_ins() -> Iterator[None]:
+    """Let Hugging Face models call the fused attention, and make no 4-D masks for it.
+
+    Right because the step is recorded without padding and without packed sequences. Models that were asked to
+    run "eager" attention keep it, and its masks. Enter it with the model already made.
+    """
+    from transformers import masking_utils, modeling_utils
+
+    attention = modeling_utils.AttentionInterface._global_mapping
+    masks = masking_utils.AttentionMaskInterface._global_mapping
+    kept = (attention["sdpa"], masks["sdpa"])
+    attention["sdpa"] = attention[SPARSE] = library_attention
+    masks["sdpa"], masks[SPARSE] = _mask, _sparse_mask
+    originals = []
+    try:
+        for owner, name, stand_in in list(_replacements()):
+            originals.append((owner, name, getattr(owner, name)))
+            setattr(owner, name, stand_in)
+        with fused_scan():
+            yield
+    finally:
+        for owner, name, original in reversed(originals):
+            setattr(owner, name, original)
+        attention["sdpa"], masks["sdpa"] = kept
+        del attention[SPARSE], masks[SPARSE]
+
+
+def choose_sparse(module: torch.nn.Module) -> None:
+    """Let attention that chooses its keys hand their indices to the operator, as it does to a device's kernel."""
+    for part in module.modules():
+        config = getattr(part, "config", None)
+        if type(part).__name__.endswith("Indexer") and config is not None:
+            config._attn_implementation = SPARSE
+
+
+@contextmanager
+def any_attention() -> Iterator[None]:
+    """Let models of the library be made that route attention by its interface, also those that torch's cannot run.
+
+    Sinks, say, are no argument of torch's function, but of a device's kernel and of the recorded operator.
+    """
+    from transformers import PreTrainedModel
+
+    original = PreTrainedModel._sdpa_can_dispatch
+
+    def can(self: Any, is_init_check: bool = False) -> bool:
+        named = ("_supports_attention_backend", "_supports_flash_attn", "_supports_flex_attn")
+        if any(getattr(self, name, False) for name in named):
+            return True
+        return bool(original(self, is_init_check))
+
+    PreTrainedModel._sdpa_can_dispatch = can
+    try:
+        yield
+    finally:
+        PreTrainedModel._sdpa_can_dispatch = original
