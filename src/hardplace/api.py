@@ -873,12 +873,20 @@ def split(
 
 
 def tables(file: str | os.PathLike[str], *, sharding: Named = (), seconds: float = 10.0) -> TablesResult | Infeasible:
-    """Shard embedding tables over equal devices so that the busiest takes least, with a bound.
+    """Shard embedding tables over equal devices so that the busiest takes least, with a certificate.
 
-    file: tables, devices and batch (docs/formats.md, "Embedding tables"). sharding: the ways that are allowed:
-    table_wise, column_wise, row_wise, table_row_wise; none: the file's, or all. Prices are those of TorchRec's planner.
+    Prices are those of TorchRec's planner.
 
-    Raises BadInput for a file that names none of these, with the field.
+    Args:
+        file: Tables, devices and batch (docs/formats.md, "Embedding tables").
+        sharding: Ways that are allowed: table_wise, column_wise, row_wise, table_row_wise. Empty: the file's, or all.
+        seconds: Time limit in seconds.
+
+    Returns:
+        The devices and the way of each table, with the certificate; or what is short.
+
+    Raises:
+        BadInput: For a file that names none of these, with the field.
     """
     asked = _asked(locals())
     from hardplace.graph_split.table_answer import asked_tables
