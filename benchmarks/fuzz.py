@@ -22,13 +22,16 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from fuzzing import KINDS, Kind, complaint, tried  # type: ignore[import-not-found]
 
 _SECONDS = 10  # of CPU; what takes longer hangs
-_SLOW_S = 2.0
+_SLOW_S = 2.0  # of CPU, to refuse
+_ANSWER_S = 5.0  # and to answer
 _BYTES = 2**30  # more than a sound case needs
 
 
 def _child(kind: Kind, seed: int, folder: Path, writing: int) -> None:
     """Run one case and tell how it ended."""
     resource.setrlimit(resource.RLIMIT_CPU, (_SECONDS, _SECONDS))
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + _BYTES, used + _BYTES))  # beside what is imported
     start = time.process_time()
     try:
         words, ended = tried(kind, seed, folder)
@@ -38,8 +41,8 @@ def _child(kind: Kind, seed: int, folder: Path, writing: int) -> None:
         if os.environ.get("FUZZ_TRACEBACK"):
             traceback.print_exc()
     spent = time.process_time() - start
-    if spent > _SLOW_S and text in ("refused",):
-        text = f"slow: {spent:.0f} s"
+    if spent > (_SLOW_S if text == "refused" else _ANSWER_S) and text in ("answered", "refused"):
+        text = f"slow: {text} after {spent:.1f} s"
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     if grown > _BYTES:
         text = f"memory: {grown / 2**30:.1f} GiB"

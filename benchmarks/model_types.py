@@ -1,9 +1,9 @@
 """Records a training step of every model type of the installed transformers library, from a shallow default config.
 
-python benchmarks/model_types.py [--out RESULTS.jsonl] [--table docs/model-types.md] [--part 1/8] [type ...]
+python benchmarks/model_types.py [--out RESULTS.jsonl] [--part 1/8] [type ...]
 
 Each type in a process of its own with a limit on time and memory. Results are added to RESULTS.jsonl, types that are
-there already are left out; --table writes what it holds as a table. FLOPs are compared with torch's FlopCounterMode.
+there already are left out. FLOPs are compared with torch's FlopCounterMode.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ def shallow(fields: dict[str, Any], layers: int) -> dict[str, Any]:
     cut = {key: value for key, value in fields.items() if key in _DEPTHS and isinstance(value, int) and value > layers}
     found: dict[str, Any] = {}
     for key, value in fields.items():
+        if key in ("out_features", "out_indices", "stage_names", "_out_features", "_out_indices"):
+            continue  # of stages that there are no more
         if isinstance(value, dict):
             found[key] = shallow(value, layers)
         elif key in cut:

@@ -13,7 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import onnx
+
 from commands import Ended, command
+from onnx_models import bottleneck, gpt
 
 ROOT = Path(__file__).parent.parent
 DATA = Path(__file__).parent / "data/inputs"
@@ -105,6 +108,43 @@ def of_journal(content: bytes, rng: random.Random) -> bytes:
     return connection.serialize()
 
 
+def of_onnx(content: bytes, rng: random.Random) -> bytes:
+    """Return an ONNX file with an operator, an edge, an attribute, a size, a type or some bytes changed."""
+    if rng.random() < 0.3:
+        return of_bytes(content, rng)
+    model = onnx.load_from_string(content)
+    graph, odd = model.graph, (0, -1, 3, 2**31, 2**62, -(2**63))
+    node = rng.choice(graph.node)
+    how = rng.randrange(8)
+    if how == 0:
+        node.op_type = rng.choice([*(one.op_type for one in graph.node), "", "Unheard", "\x1b[2J"])
+    elif how == 1 and node.input:
+        names = [name for one in graph.node for name in (*one.input, *one.output)]
+        node.input[rng.randrange(len(node.input))] = rng.choice([*names, "", "nowhere"])  # also circles
+    elif how == 2 and node.input:
+        del node.input[-1]
+    elif how == 3:
+        changed = [one for other in graph.node for one in other.attribute if one.ints or one.i]
+        if changed:
+            one = rng.choice(changed)
+            if one.ints:
+                one.ints[rng.randrange(len(one.ints))] = rng.choice(odd)
+            else:
+                one.i = rng.choice(odd)
+    elif how == 4:
+        tensor = rng.choice(graph.initializer)
+        if tensor.dims:
+            tensor.dims[rng.randrange(len(tensor.dims))] = rng.choice(odd)
+    elif how == 5:
+        rng.choice(graph.initializer).data_type = rng.choice((0, 1, 7, 8, 99))
+    elif how == 6:
+        size = rng.choice(graph.input).type.tensor_type.shape.dim[0]
+        size.dim_value = rng.choice(odd)
+    else:
+        model.opset_import[0].version = rng.choice(odd)
+    return bytes(model.SerializeToString())
+
+
 def of_name(content: bytes, rng: random.Random) -> bytes:
     """Return a chip's name with a number or a sign changed."""
     odd = [one for one in ODD if "\n" not in one and "\\u" not in one]
@@ -158,6 +198,8 @@ def _kinds() -> tuple[Kind, ...]:
         Kind("space", "s.toml", (DATA / "tiny.toml").read_bytes(), (_search("FILE"),), of_text),
         Kind("chip", "FILE", b"8x128x128-2x128-128MiB", ("chip FILE", "estimate TINY --operators --on FILE"), of_name),
         Kind("config", "config.json", config, ("audit FILE --device h100-sxm", "shape FILE --device h100-sxm --top 1"), of_text),
+        Kind("ONNX decoder", "m.onnx", gpt(layers=1)[0].SerializeToString(), ("trace FILE --size batch=2 --size sequence=8 --out w.json",), of_onnx),
+        Kind("ONNX convolutions", "m.onnx", bottleneck()[0].SerializeToString(), ("trace FILE --size batch=2 --out w.json",), of_onnx),
         Kind("gemm CSV", "g.csv", gemm, ("validate gemm FILE --device h100-sxm",), of_text),
         Kind("attention CSV", "a.csv", attention, ("validate attention FILE --device a100-80gb-pcie",), of_text),
         Kind("training CSV", "t.csv", training, ("validate training --data FILE",), of_text),

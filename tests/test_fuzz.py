@@ -15,5 +15,6 @@ def test_a_mutant_is_answered_or_refused_in_one_line(kind: Kind, tmp_path: Path)
     for seed in range(50):
         words, ended = tried(kind, seed, tmp_path / "case")
         assert not complaint(ended), (seed, words, ended)
+        assert f"{kind.file}: {kind.file}:" not in ended.err, "a file is named once"
         seen.add(ended.code)
     assert 2 in seen

@@ -1,12 +1,15 @@
 """The documentation site builds, with the reference from the docstrings, and without a warning."""
 
 import importlib.util
+import inspect
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+import hardplace
 
 ROOT = Path(__file__).parent.parent
 
@@ -32,3 +35,19 @@ def test_every_document_has_a_place_in_the_site() -> None:
     assert documents
     missing = [path.name for path in documents if path.relative_to(ROOT / "docs").as_posix() not in pages]
     assert not missing
+
+
+@pytest.mark.parametrize("name", [name for name in hardplace.__all__ if inspect.isfunction(getattr(hardplace, name))])
+def test_the_reference_has_every_argument_of_a_function(name: str) -> None:
+    """With what it returns: the reference is made of the docstrings."""
+    function = getattr(hardplace, name)
+    text = inspect.getdoc(function) or ""
+    assert "\nReturns:\n" in text
+    missing = [argument for argument in inspect.signature(function).parameters if f"\n    {argument}: " not in text]
+    assert not missing
+    assert f"- {name}\n" in (ROOT / "docs/reference/api.md").read_text()
+
+
+def test_every_module_says_what_it_is() -> None:
+    empty = [path for path in (ROOT / "src").rglob("*.py") if path.read_text().startswith('"""TODO')]
+    assert not empty

@@ -838,18 +838,27 @@ def split(
     gap: float = 0.0,
     seconds: float = 10.0,
 ) -> SplitResult | Infeasible:
-    """Split a graph of operators over unlike devices: placement, schedule, bound.
+    """Split a graph of operators over unlike devices: placement and schedule, with a certificate.
 
-    graph: a file of operators with seconds by kind of device (docs/formats.md, "Operator graph"), or a
-    converted file of
-    dnn-partitioning, which has its devices. device: kinds, with a memory such as "gpu:24GiB"; the same again
-    for another
-    one. objective: latency (of one sample) or throughput (of a pipeline: the busiest of devices and links). bandwidth,
-    latency: of every pair of devices; link: of one, such as "cpu-gpu=16GB/s,10us". queued: a link moves one tensor at a
-    time. shape: of a file of dnn-partitioning: ordered, convex, any. gap, seconds: when to stop.
+    Args:
+        graph: A file of operators with seconds by kind of device (docs/formats.md, "Operator graph"), or a converted
+            file of dnn-partitioning, which has its devices.
+        device: Kinds, with a memory such as "gpu:24GiB"; the same again for another device of that kind.
+        objective: latency (of one sample) or throughput (of a pipeline: the busiest of devices and links).
+        bandwidth: Bandwidth between every pair of devices, as a text with its unit or in bytes a second.
+        latency: Latency between every pair of devices, as a text with its unit or in seconds.
+        link: Bandwidth and latency of one pair, such as "cpu-gpu=16GB/s,10us".
+        queued: Whether a link moves one tensor at a time.
+        shape: Of a file of dnn-partitioning: ordered, convex, any.
+        gap: Relative gap at which the search stops. 0: proven optimal.
+        seconds: Time limit in seconds.
 
-    Raises BadInput for circles, operators that no device supports, costs below 0, unknown links, groups without a
-    device in common.
+    Returns:
+        The device and the times of each operator, with the certificate; or what is short.
+
+    Raises:
+        BadInput: For circles, operators that no device supports, costs below 0, unknown links, groups without a device
+            in common.
     """
     asked = _asked(locals())
     from hardplace.graph_split.ask import asked_split
@@ -864,12 +873,20 @@ def split(
 
 
 def tables(file: str | os.PathLike[str], *, sharding: Named = (), seconds: float = 10.0) -> TablesResult | Infeasible:
-    """Shard embedding tables over equal devices so that the busiest takes least, with a bound.
+    """Shard embedding tables over equal devices so that the busiest takes least, with a certificate.
 
-    file: tables, devices and batch (docs/formats.md, "Embedding tables"). sharding: the ways that are allowed:
-    table_wise, column_wise, row_wise, table_row_wise; none: the file's, or all. Prices are those of TorchRec's planner.
+    Prices are those of TorchRec's planner.
 
-    Raises BadInput for a file that names none of these, with the field.
+    Args:
+        file: Tables, devices and batch (docs/formats.md, "Embedding tables").
+        sharding: Ways that are allowed: table_wise, column_wise, row_wise, table_row_wise. Empty: the file's, or all.
+        seconds: Time limit in seconds.
+
+    Returns:
+        The devices and the way of each table, with the certificate; or what is short.
+
+    Raises:
+        BadInput: For a file that names none of these, with the field.
     """
     asked = _asked(locals())
     from hardplace.graph_split.table_answer import asked_tables

@@ -5,6 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from hardplace.cost.layers.decoder import block
+from hardplace.cost.layers.recognise import decoder_of
+from hardplace.cost.layers.work import GemmWork
 from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import device, node
 from hardplace.plans.chain import of_workload
@@ -14,6 +17,7 @@ from hardplace.plans.plan import Plan, PlanFile, problems, read_plan, stage_laye
 from hardplace.plans.pricer import Efficiencies
 from hardplace.plans.pricing import pricer_of
 from hardplace.plans.timing import end_of_stage
+from hardplace.workload.decoder import Degrees
 from hardplace.workload.load import load
 from hardplace.workload.types import Recompute
 
@@ -209,3 +213,34 @@ def test_more_chunks_than_layers_are_refused():
             estimate_plan(of_workload(workload, one), one, fleet)
     one = replace(plan, virtual=10)
     assert estimate_plan(of_workload(workload, one), one, fleet).step_s > 0.0
+
+
+@pytest.mark.parametrize("module", ["mla_up_proj", "moe_act", "layernorm", "moe", "core_attn"])
+def test_modules_that_are_recomputed_cost_their_forward_work_and_keep_less(module):
+    """DeepSeek-V3's layer: what a module drops is what it makes again; attention as one kernel keeps nothing more."""
+    shape = decoder_of(load("deepseek-v3"))
+    degrees = Degrees(expert=64)
+    plain = block(shape, degrees, Recompute.NONE, 10)
+    again = block(shape, replace(degrees, modules=(module,)), Recompute.SELECTIVE, 10)
+    assert (again.forward, again.backward) == (plain.forward, plain.backward)
+    assert again.again
+    dropped = plain.saved_bytes - again.saved_bytes
+    assert again.working_bytes - plain.working_bytes == pytest.approx(dropped)
+    tokens, expected = 4096, {"mla_up_proj": 2 * 4096 * 128 * (2 * 192 + 128), "moe_act": 2 * 8 * 4096 * 2048}
+    expected |= {"layernorm": 2 * 2 * tokens * 7168, "core_attn": 0}
+    if module in expected:
+        assert dropped == pytest.approx(expected[module])
+    else:
+        assert dropped > 2 * expected["moe_act"]
+    flops = sum(one.flops for one in again.again if isinstance(one, GemmWork))
+    assert (flops > 0) == (module in ("mla_up_proj", "moe"))
+    if module == "mla_up_proj":
+        assert flops == pytest.approx(2.0 * tokens * 128 * (1536 * 192 + 512 * 256))
+
+
+def test_modules_want_selective_recompute():
+    plan = Plan(global_batch=8, recompute_modules=("mlp",))
+    assert any("with recompute selective" in one for one in problems(plan))
+    assert not list(problems(replace(plan, recompute=Recompute.SELECTIVE)))
+    odd = replace(plan, recompute=Recompute.SELECTIVE, recompute_modules=("attention",))
+    assert any("expected some of core_attn" in one for one in problems(odd))

@@ -83,6 +83,9 @@ STATE_BYTES = {
     OptimizerKind.SGD: 8,
     OptimizerKind.MUON: 8,
 }
+# Megatron Core's recompute_modules: scores and values, latent attention's products up, norms, dense MLPs, the experts'
+# activation, whole mixtures.
+MODULES = ("core_attn", "mla_up_proj", "layernorm", "mlp", "moe_act", "moe")
 GRADIENT_BYTES = {"fp32": 4, "bf16": 2, "bf16+fp32": 4}  # as they are reduced
 
 
@@ -130,6 +133,8 @@ class Plan:
         expert_overlap: All-to-alls of experts run beside compute.
         fused_experts: Activation and casts of experts are part of their products.
         fused_loss: The loss is one kernel that keeps no fp32 copy of the logits.
+        recompute_modules: Modules that are computed again with recompute selective, of `MODULES`; (): core attention
+            where it is not one kernel.
         anchor: What steps of one's own system say of its figures; None: nothing was measured.
     """
 
@@ -168,6 +173,7 @@ class Plan:
     expert_overlap: bool | None = None
     fused_experts: bool | None = None
     fused_loss: bool | None = None
+    recompute_modules: tuple[str, ...] = ()
     anchor: Anchor | None = None
 
     @property
@@ -382,6 +388,10 @@ def problems(plan: Plan) -> Iterator[str]:
         yield f"kinds: {list(plan.kinds)}: expected {plan.pipeline} devices, one a pipeline stage"
     if plan.order_problem():
         yield f"order: {[str(one) for one in plan.order]}: expected {plan.order_problem()}"
+    unknown = [one for one in plan.recompute_modules if one not in MODULES]
+    if unknown or (plan.recompute_modules and plan.recompute is not Recompute.SELECTIVE):
+        expected = f"some of {', '.join(MODULES)}, with recompute selective"
+        yield f"recompute_modules: {list(plan.recompute_modules)}: expected {expected}"
     if plan.recompute_layers > 0 and plan.recompute is not Recompute.FULL:
         yield f"recompute_layers: {plan.recompute_layers}: expected 0, or a number of layers with recompute full"
     if plan.virtual > 1 and plan.schedule is PipelineSchedule.ZERO_BUBBLE:

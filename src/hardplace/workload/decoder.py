@@ -94,6 +94,7 @@ class Degrees:
     low: bool = False
     dropout: bool = False
     fused_loss: bool = False
+    modules: tuple[str, ...] = ()
     routing_launches: int = 1
     fused_dispatch: bool = False
     fused_experts: bool = False

@@ -62,7 +62,7 @@ def test_an_estimate_adds_up_and_is_drawn() -> None:
     found = estimated(load("bert-large"), on, 1, 1)
     assert sum(share for _, share in found.bound_shares) == pytest.approx(1)
     assert 0.5 < found.energy_j / found.seconds / 192 < 1.5, "watts of a TPU v4"
-    text = page(found, on.device)
+    text = page(found)
     assert text.count("<circle") == sum(bool(kernel.flops and kernel.memory_bytes) for kernel in found.kernels)
     assert not re.search(r"(src|href)=|https?://|<script", text)
 

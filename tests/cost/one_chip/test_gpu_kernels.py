@@ -88,7 +88,7 @@ def test_an_estimate_draws_a_gpu_below_its_roof() -> None:
     assert sum(share for _, share in found.bound_shares) == pytest.approx(1)
     assert 0.3 < found.energy_j / found.seconds / 700 < 1.2, "watts of an H100"
     assert any("gemm: fitted" in note for note in found.notes)
-    text = page(found, on.device)
+    text = page(found)
     assert text.count("<circle") == sum(bool(kernel.flops and kernel.memory_bytes) for kernel in found.kernels)
     assert not re.search(r"(src|href)=|https?://|<script", text)
 

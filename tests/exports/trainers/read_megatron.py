@@ -12,7 +12,7 @@ warnings.simplefilter("ignore")
 
 def flags_of(folder: Path) -> list[str]:
     text = (folder / "megatron.args").read_text()
-    return shlex.split(text[text.index("(") + 1 : text.rindex(")")], comments=True)
+    return shlex.split(text.partition("MEGATRON_ARGS=(")[2].rpartition(")")[0], comments=True)
 
 
 def read(arguments, folder: Path, devices: int) -> dict:

@@ -11,7 +11,7 @@ from hardplace.hardware.catalogue import node
 from hardplace.hardware.device import Node
 from hardplace.plans.efficiencies import fitted
 from hardplace.plans.plan import ContextExchange, Format, OptimizerKind, Plan, problems
-from hardplace.plans.published.ways import OLD, software_of, ways_of
+from hardplace.plans.published.ways import OLD, modules_of, software_of, ways_of
 from hardplace.workload.decoder import DecoderShape, Experts, Latent
 from hardplace.workload.types import Recompute
 
@@ -217,6 +217,7 @@ def _plan(row: Mapping[str, str]) -> Plan:
         gradient="bf16" if short else "bf16+fp32" if stack == "megatron-deepspeed" else "fp32",
         context_exchange=ContextExchange.RING,
         flash=row["flash_attention"] != "0",
+        recompute_modules=modules_of(row) if kind is Recompute.SELECTIVE else (),
         **ways_of(row),
     )
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from hardplace.cost.layers.software import ON_ARRAYS, SOFTWARE, Dispatcher, Graphs
 from hardplace.errors import BadInput
+from hardplace.plans.plan import MODULES
 
 ARRAYS = ("TPU", "Trainium", "Gaudi")
 OLD = ("V100", "A100", "A800")  # no distributed optimizer, no cuDNN attention by default
@@ -74,6 +75,19 @@ def ways_of(row: Mapping[str, str]) -> dict[str, Any]:
         if name not in found and pattern.search(text):
             found[name] = value
     return found | _stated(row)
+
+
+def modules_of(row: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the modules that a row recomputes: those it names, or those of Megatron-Bridge's DeepSeek recipes."""
+    said = re.match(r"selective\(([^:)]*)\)", row["recompute"].strip())
+    names = [
+        one.strip().replace("norm", "layernorm") if one.strip() == "norm" else one.strip()
+        for one in (said[1].split(",") if said else [])
+    ]
+    names = ["moe_act" if one == "act" else one for one in names]
+    if "mla_up_proj" in row.get("note", "") and "Megatron-Bridge" in row["source"] and not names:
+        names = ["mla_up_proj"]
+    return tuple(one for one in names if one in MODULES)
 
 
 def _stated(row: Mapping[str, str]) -> dict[str, Any]:

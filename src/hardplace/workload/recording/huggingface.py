@@ -14,7 +14,7 @@ import torch
 from hardplace.errors import BadInput
 from hardplace.workload.recording.config_fields import check_fields, unchosen
 from hardplace.workload.recording.library import any_attention, choose_sparse
-from hardplace.workload.recording.model_classes import class_of, config_type, custom_classes, said
+from hardplace.workload.recording.model_classes import classes_of, config_type, custom_classes, said
 from hardplace.workload.recording.model_inputs import makers, side, two_towers
 from hardplace.workload.recording.own_pairs import own_pairs
 from hardplace.workload.recording.step import Inputs, TrainingStep, first_floats
@@ -96,13 +96,14 @@ def _built(fields: dict[str, Any], where: str, options: Options) -> tuple[torch.
     try:
         if known is None:
             made, model = custom_classes(fields, where, options.run_custom_code)
+            models = [model]
             config = made(**named)
         else:
             config = known(**named)
         _prepare(config, options)
         if known is not None:
-            model = class_of(fields, config, where)
-        module = _module(model, config, options)
+            models = classes_of(fields, config, where)
+        module = _first_made(models, config, options)
     except BadInput:
         raise
     except (Exception, SystemExit) as problem:
@@ -111,6 +112,17 @@ def _built(fields: dict[str, Any], where: str, options: Options) -> tuple[torch.
     if options.fused_attention:
         choose_sparse(module)
     return module, config
+
+
+def _first_made(models: list[Any], config: Any, options: Options) -> torch.nn.Module:
+    """Return the first of these classes that can be made of a config: one of a task may want more than the type."""
+    *before, last = models
+    for model in before:
+        try:
+            return _module(model, config, options)
+        except Exception:
+            continue
+    return _module(last, config, options)
 
 
 def _module(model: Any, config: Any, options: Options) -> torch.nn.Module:

@@ -55,8 +55,8 @@ def config_type(kind: str, fields: dict[str, Any], where: str) -> Any:
     raise unknown(f"{where}: model_type", kind, list(known.keys()))
 
 
-def class_of(fields: dict[str, Any], config: Any, where: str) -> Callable[[Any], torch.nn.Module]:
-    """Return the model class that the config names, or the first auto class that knows its type.
+def classes_of(fields: dict[str, Any], config: Any, where: str) -> list[Callable[[Any], torch.nn.Module]]:
+    """Return the model class that the config names, or those of the auto classes that know its type, in their order.
 
     A name that differs from the library's in its case alone is the library's. Raises BadInput with the library's
     classes of this type for any other.
@@ -68,19 +68,22 @@ def class_of(fields: dict[str, Any], config: Any, where: str) -> Callable[[Any],
     for name in names:
         found = getattr(transformers, str(name), None)
         if isinstance(found, type) and issubclass(found, torch.nn.Module):
-            return found
+            return [found]
     own = {one.__name__: one for one in _defined(config)}
     for name in names:
         alike = [one for one in own if one.lower() == str(name).lower()]
         if alike:
-            return own[alike[0]]
+            return [own[alike[0]]]
+    several = []
     for auto in () if names else _AUTO:  # never another model than the one that is asked for
         mapping = getattr(transformers, auto)._model_mapping
         if type(config) in mapping:
             found = mapping[type(config)]
-            return found[0] if isinstance(found, tuple) else found  # type: ignore[no-any-return]
+            several.append(found[0] if isinstance(found, tuple) else found)
+    if several:
+        return list(dict.fromkeys(several))
     if own and not names:
-        return own[min(own, key=lambda one: (not one.endswith("Model"), len(one)))]
+        return [own[min(own, key=lambda one: (not one.endswith("Model"), len(one)))]]
     raise BadInput(f"{where}: architectures: {names}: {_expected(names, own)}")
 
 

@@ -179,7 +179,8 @@ def trace(step: TrainingStep, micro_batch: int) -> Trace:
         ) as problem:
             raise BadInput(_needs_values(step, recorder, problem)) from problem
         except BadInput as problem:
-            raise BadInput(f"{step.source}: {problem}") from problem
+            said = str(problem)
+            raise BadInput(said if said.startswith(f"{step.source}: ") else f"{step.source}: {said}") from problem
         except (Exception, SystemExit) as problem:  # whatever the model's own code raises
             raise BadInput(_fails(step, recorder, problem)) from problem
     found.parameters |= dict.fromkeys(held_buffers(found), 0)
