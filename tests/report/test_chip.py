@@ -108,7 +108,7 @@ def test_the_sheet_is_json() -> None:
         ("dgx-h100", None, None, "dgx-h100 is a node, not a chip; expected its device, h100-sxm"),
         ("h100-sxm", 6.0, None, "technology node 6 nm: expected one of 45"),
         ("v100-sxm2", None, "bf16", "v100-sxm2: operands of bf16"),
-        ("0x128x128-2x128-128MiB", None, None, "expected one or more of everything"),
+        ("0x128x128-2x128-128MiB", None, None, "expected numbers from 1 to 65536"),
     ],
 )
 def test_bad_input_is_one_line(name: str, node_nm: float | None, dtype: str | None, words: str) -> None:

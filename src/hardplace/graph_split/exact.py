@@ -165,12 +165,14 @@ def replayed(problem: SplitProblem, devices: Sequence[int], order: Sequence[tupl
     for item in order:
         if isinstance(item, int):
             device = devices[item]
-            ready = [free_s.get(device, 0.0)]
+            takes_s = problem.times[item][device]
+            ready = [free_s.get(device, 0.0) if takes_s > 0.0 else 0.0]  # what takes no time waits for no device
             for tensor in problem.inputs[item]:
                 source = problem.tensors[tensor].source
                 ready.append(runs[source].end_s if devices[source] == device else moves[tensor, device].end_s)
             start_s = max(ready)
-            end_s = free_s[device] = start_s + problem.times[item][device]
+            end_s = start_s + takes_s
+            free_s[device] = max(free_s.get(device, 0.0), end_s)
             runs[item] = OperatorRun(operator=item, device=device, start_s=start_s, end_s=end_s)
         else:
             tensor, target = item

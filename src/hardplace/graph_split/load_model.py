@@ -82,7 +82,7 @@ def fractional_bound(problem: StagedProblem) -> float:
         accelerator = 0.0
         for cpu_s, accelerator_s in work:  # to the cores first what the accelerators gain least on
             taken = 1.0 if cpu_s <= room else room / cpu_s
-            room -= taken * cpu_s
+            room = max(0.0, room - taken * cpu_s)
             if taken < 1.0:
                 accelerator += (1.0 - taken) * accelerator_s
         return accelerator <= seconds * problem.accelerators
