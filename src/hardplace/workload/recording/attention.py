@@ -146,7 +146,9 @@ def library_attention(
         if name not in _OF_VALUES and isinstance(one, torch.Tensor) and one.is_floating_point()
     ]
     if unknown:
-        raise NotImplementedError(f"attention with {', '.join(unknown)} is no operator here; attention unfused records it")
+        raise NotImplementedError(
+            f"attention with {', '.join(unknown)} is no operator here; attention unfused records it"
+        )
     causal = bool(getattr(module, "is_causal", True) if is_causal is None else is_causal) and query.shape[2] > 1
     bias = position_bias if position_bias is not None else attention_mask
     if bias is not None and bias.dtype is torch.bool:
