@@ -1,8 +1,7 @@
-"""Refinement of a box of chips: smaller boxes with their bounds, or, of a small one, its chips with theirs."""
+"""Opening a box of chips: smaller boxes with their bounds, or, of a small one, its chips with theirs."""
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -16,26 +15,16 @@ from hardplace.hardware.space import AXES, Box, ChipSpace, corners
 from hardplace.hardware.types import Chips
 from hardplace.ndtypes import Floats, Ints
 
-_LEAF = 64  # chips of a box that are looked at one by one
-_PARTS = 128  # boxes that one is divided into at a time
+_LEAF = 512  # chips of a box that are looked at one by one
+_PARTS = 32  # boxes that one is divided into at a time
 _BLOCKS = (64, 256, 1024)  # chips refined together: few at first, to reach something; then enough to vectorise
 # How much a doubling along each axis matters, to choose where to divide: a buffer's size less than a rate.
-# Where sides and clock are given, limits bound the rest best (search.ceilings).
-_WEIGHTS = {
-    "array_rows": 100.0, "array_columns": 100.0, "clock_hz": 400.0,
-    "buffer_bytes": 0.3, "vector_cores": 1.0, "vector_lanes": 1.0,
-}  # fmt: skip
+_WEIGHTS = {"buffer_bytes": 0.3, "vector_cores": 0.7, "vector_lanes": 0.7}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """The result of refining a box.
-
-    Attributes:
-        left: Boxes or blocks that may matter, with their scores.
-        beyond: Number of chips beyond the limits.
-        hopeless: Number of chips that were pruned.
-    """
+    """What a region became, and how many of its chips are beyond the limits, and cannot matter."""
 
     left: list[tuple[Scores, BoxCandidate | ChipBlock]]
     beyond: int
@@ -43,13 +32,7 @@ class Opened:
 
 
 def opened(scoring: Scoring, region: BoxCandidate, check: Callable[[], None]) -> Opened:
-    """Return the parts of a box that may matter, with their scores.
-
-    Args:
-        scoring: What candidates are judged by.
-        region: The box.
-        check: Called now and then; may raise to end the refinement.
-    """
+    """Return a region's parts that may matter, with their scores. check: may raise to end it."""
     if region.box.size <= _LEAF:
         return _chips(scoring, region)
     section = scoring.sections[region.section]
@@ -59,15 +42,11 @@ def opened(scoring: Scoring, region: BoxCandidate, check: Callable[[], None]) ->
     check()
     if not kept:
         return Opened(left=[], beyond=beyond, hopeless=0)
-    known = scoring.known(region.section, *corners(kept), region.families)
-    vectors, families = scoring.vectors(known), scoring.matter(known)
+    vectors = scoring.vectors(scoring.known(region.section, *corners(kept)))
     matters = scoring.excess(vectors) > 0.0
     return Opened(
         left=[
-            (
-                scores_of(vectors[:, index : index + 1]),
-                BoxCandidate(region.section, kept[index], None if families is None else families[:, index]),
-            )
+            (scores_of(vectors[:, index : index + 1]), BoxCandidate(region.section, kept[index]))
             for index in np.flatnonzero(matters).tolist()
         ],
         beyond=beyond,
@@ -77,14 +56,14 @@ def opened(scoring: Scoring, region: BoxCandidate, check: Callable[[], None]) ->
 
 def _divided(box: Box, space: ChipSpace) -> Iterator[Box]:
     """Yield parts of a box, divided in half along the widest axes, the largest part first."""
-    parts = [(-box.size, 0, box)]
-    made = 1
-    while len(parts) < _PARTS and -parts[0][0] > _LEAF:
-        _, _, largest = heapq.heappop(parts)
-        for half in largest.halves(_widest(largest, space)):
-            heapq.heappush(parts, (-half.size, made, half))
-            made += 1
-    yield from (part for _, _, part in parts)
+    parts = [box]
+    while len(parts) < _PARTS:
+        largest = max(range(len(parts)), key=lambda index: parts[index].size)
+        if parts[largest].size <= _LEAF:
+            break
+        one = parts.pop(largest)
+        parts += one.halves(_widest(one, space))
+    yield from parts
 
 
 def _widest(box: Box, space: ChipSpace) -> int:
@@ -107,7 +86,7 @@ def _chips(scoring: Scoring, region: BoxCandidate) -> Opened:
     if not len(inside):
         return Opened(left=[], beyond=beyond, hopeless=0)
     places = places[:, inside]
-    known = scoring.known(region.section, places, places, region.families)
+    known = scoring.known(region.section, places, places)
     vectors = scoring.vectors(known)
     matters = np.flatnonzero(scoring.excess(vectors) > 0.0)
     order = matters[_best_first(vectors[:, matters], known.costs.area_mm2[matters])]
