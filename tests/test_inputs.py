@@ -25,7 +25,7 @@ REFUSED = [
     ("shape config-digits.json --device h100-sxm", "digits"),
     ("audit config-deep.json --device h100-sxm", "brackets"),
     ("trace config-deep.json", "brackets"),
-    ("trace config-architectures-newline.json", "architectures: 'a\\nb'"),
+    ("trace config-architectures-newline.json", "architectures: ['a\\nb']"),
     ("chip device-deep.toml", "brackets"),
     ("search opt-350m --space space-deep.toml --seconds 3", "brackets"),
     ("chip device-cores-400-digits.toml", "vector_cores"),
@@ -76,7 +76,7 @@ def test_a_module_that_cannot_be_imported_is_one_line(text: str, tmp_path: Path)
     (tmp_path / f"{name}.py").write_text(text)
     ended = command("trace", f"{name}:f", folder=tmp_path)
     assert (ended.code, ended.err.count("\n")) == (2, 1)
-    assert ended.err.startswith(f"hardplace: {name}:f: importing {name}: ")
+    assert ended.err.startswith(f"hardplace: {name}:f: {name} cannot be imported: ")
 
 
 def test_a_small_file_that_unpacks_to_much_is_refused(tmp_path: Path) -> None:

@@ -541,7 +541,10 @@ def estimate(
         names = tuple(f"{lot.device}:{lot.count}" for lot in lots)
         nodes = nodes or tuple(dict.fromkeys(lot.node for lot in lots))
     counted = any(":" in one for one in names)
-    parts = inventory_of(names, None if counted else file.devices, nodes)
+    try:
+        parts = inventory_of(names, None if counted else file.devices, nodes)
+    except BadInput as problem:
+        raise problem if _names(device) else BadInput(f"{where}: on: {problem}") from None
     workload = load(model)
     if isinstance(file, PlanFile):
         _check_model(where, file.model, model, workload)
