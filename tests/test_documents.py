@@ -76,10 +76,8 @@ def test_the_readmes_errors_are_those_of_the_documents() -> None:
     assert f"{span([mean for _, mean, _ in long if mean < 17])} mean" in README
     assert f"by up to {max(worst for _, _, worst in long):.0f} %" in README
     steps, memory = re.findall(r"^\| all rows \| (\d+) \| ([\d.]+)% \| ([\d.]+)% \| ([\d.]+)%", runs, flags=re.M)[:2]
-    assert (
-        f"{steps[0]} runs, test split, of sources that the fit knows | {steps[1]} % mean, {steps[2]} % median, {steps[3]} % worst"
-        in README
-    )
+    told = f"{steps[0]} runs, test split, of sources that the fit knows | {steps[1]} % mean, {steps[2]} % median"
+    assert f"{told}, {steps[3]} % worst" in README
     assert f"{memory[0]} runs, test split | {memory[1]} % mean, {memory[3]} % worst" in README
 
 
