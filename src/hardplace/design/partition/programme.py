@@ -13,9 +13,12 @@ import numpy as np
 from hardplace.answers import Infeasible
 from hardplace.design.partition.cases import PartitionCase, cases_of, ends_s
 from hardplace.design.partition.types import Charge, PartitionProblem, PipelinePartition, Replication, Stage
+from hardplace.errors import Contradiction
 from hardplace.ndtypes import Bools, Floats
 
 _Front = dict[int, Floats]  # tensor-parallel stages -> least bottleneck from each downset to the end
+
+_NOISE = 1e-12  # relative: what another order of a sum leaves
 
 
 def place(problem: PartitionProblem, *, cutoff_s: float = math.inf) -> PipelinePartition | Infeasible | None:
@@ -234,7 +237,12 @@ def _tighten(
             best, limit_s = found, found.batch_s
         if found.bottleneck_s * rounds + end_s[0, -1] / stages >= limit_s:
             return best
-        allowed = allowed & (end_s < found.end_of_batch_s)
+        earlier = allowed & (end_s < found.end_of_batch_s)
+        if (earlier == allowed).all():  # the plan's own sum is above its stage's in the last place: it would come back
+            earlier = allowed & (end_s < found.end_of_batch_s * (1.0 - _NOISE))
+        if (earlier == allowed).all():
+            raise Contradiction(f"a plan ends after {found.end_of_batch_s!r} s, and none of its stages does")
+        allowed = earlier
         fronts = [_start(case)]
         for stage in range(1, stages + 1):
             fronts.append(_relax(problem, case, fronts[-1], stage, _loads(problem, case, stage, allowed)))
