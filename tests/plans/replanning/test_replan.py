@@ -134,10 +134,10 @@ def test_the_best_option_is_the_best_of_all_plans(link_bytes_per_s: float) -> No
 
 def test_plans_that_are_too_late_hide_no_slower_one_that_is_not() -> None:
     running = replace(RUNNING, zero=0)  # nothing is lost: two replicas less one device leave a plan that moves nothing
-    what = change(7, 3, where=links(1e9), restart_s=0.1)
+    what = change(7, 3, where=links(8e8), restart_s=0.1)
     every = pauses(running, what)
     least_s = min(pause_s for _, pause_s in every)
-    assert sum(pause_s > 0.8 for _, pause_s in every[:8]) >= 4  # the fastest plans
+    assert sum(pause_s > 0.8 for _, pause_s in every[:8]) >= 5  # the fastest plans
     for horizon_s in (least_s + 0.05, 0.5, 0.8):
         best = max(rate * (1.0 - pause_s / horizon_s) for rate, pause_s in every)
         found = solved(running, replace(what, horizon_s=horizon_s))
