@@ -13,12 +13,9 @@ import numpy as np
 from hardplace.answers import Infeasible
 from hardplace.design.partition.cases import PartitionCase, cases_of, ends_s
 from hardplace.design.partition.types import Charge, PartitionProblem, PipelinePartition, Replication, Stage
-from hardplace.errors import Contradiction
 from hardplace.ndtypes import Bools, Floats
 
 _Front = dict[int, Floats]  # tensor-parallel stages -> least bottleneck from each downset to the end
-
-_NOISE = 1e-12  # relative: what another order of a sum leaves
 
 
 def place(problem: PartitionProblem, *, cutoff_s: float = math.inf) -> PipelinePartition | Infeasible | None:
@@ -237,12 +234,7 @@ def _tighten(
             best, limit_s = found, found.batch_s
         if found.bottleneck_s * rounds + end_s[0, -1] / stages >= limit_s:
             return best
-        earlier = allowed & (end_s < found.end_of_batch_s)
-        if (earlier == allowed).all():  # the plan's own sum is above its stage's in the last place: it would come back
-            earlier = allowed & (end_s < found.end_of_batch_s * (1.0 - _NOISE))
-        if (earlier == allowed).all():
-            raise Contradiction(f"a plan ends after {found.end_of_batch_s!r} s, and none of its stages does")
-        allowed = earlier
+        allowed = allowed & (end_s < found.end_of_batch_s)  # one of its own stages is among those: it never comes back
         fronts = [_start(case)]
         for stage in range(1, stages + 1):
             fronts.append(_relax(problem, case, fronts[-1], stage, _loads(problem, case, stage, allowed)))
@@ -274,15 +266,15 @@ def _plan(
     first: int | None,
 ) -> PipelinePartition:
     """Return the plan that the fronts hold, walked from the first stage; first: the downset after it, if chosen."""
-    at, found, count = 0, [], len(fronts) - 1
+    at, found, ends, count = 0, [], [], len(fronts) - 1
     for stage in range(count, 0, -1):
         value = _bottlenecks(case, fronts, stage, groups, at, _row(problem, case, at, stage, allowed))
         following = int(np.argmin(value)) if first is None or stage < count else first
-        found.append(_stage(problem, case, which, at, following, stage, count))
+        ends.append(float(ends_s(case, which, count, at)[following]))
+        found.append(_stage(problem, case, which, at, following, stage, ends[-1]))
         groups -= int(case.sums.tensor_parallel[at, following])
         at = following
     bottleneck_s = max(one.load_s for one in found)
-    ends = [one.reduction_s + one.optimizer_s for one in found]
     end_s = ends[0] if problem.charge is Charge.FIRST_STAGE else max(ends)
     rounds = int(case.rounds[which])
     return PipelinePartition(
@@ -304,8 +296,9 @@ def _row(problem: PartitionProblem, case: PartitionCase, start: int, stage: int,
 
 
 def _stage(
-    problem: PartitionProblem, case: PartitionCase, which: int, start: int, end: int, stage: int, stages: int
+    problem: PartitionProblem, case: PartitionCase, which: int, start: int, end: int, stage: int, end_s: float
 ) -> Stage:
+    """Return a stage; end_s: what it adds at the end of a batch, its reduction and its optimizer step."""
     sums, costs, one = case.sums, case.costs, case.replications[which]
     load_s = float(costs.at(stage)[start, end])
     again = 2.0 if problem.recompute and stage > 1 else 1.0
@@ -322,6 +315,6 @@ def _stage(
         memory_bytes=memory,
         state_bytes=state,
         activation_bytes=memory - state,
-        reduction_s=float(ends_s(case, which, stages, start)[end]) - optimizer_s,
+        reduction_s=end_s - optimizer_s,
         optimizer_s=optimizer_s,
     )
