@@ -34,6 +34,18 @@ def test_names_parameters_and_defaults_are_those_that_were_promised() -> None:
     assert sorted(hp.__all__) == FROZEN["names"]
 
 
+def test_defaults_that_are_named_below_are_those() -> None:
+    """The api writes them out, so that it imports nothing before it is asked."""
+    from hardplace.plans.placement.search import BEST
+    from hardplace.plans.replanning.replan import RESTART_S, STORE_BYTES_PER_S
+    from hardplace.shaping.rank import TOP
+
+    assert signature("place")["top"] == repr(BEST)
+    assert signature("shapes")["top"] == repr(TOP)
+    found = signature("replan")
+    assert (float(found["restart_s"]), float(found["store_bytes_per_s"])) == (RESTART_S, STORE_BYTES_PER_S)
+
+
 def test_options_of_the_command_line_are_those_that_were_promised() -> None:
     assert {name: options(command) for name, command in app.commands.items()} == FROZEN["options"]
 

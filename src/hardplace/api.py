@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import hardplace.report.register  # noqa: F401  (how answers look as text and as a page)
 from hardplace.errors import BadInput, unknown
@@ -201,6 +201,7 @@ def search(
     """
     asked = _asked(locals())
     from hardplace.branch_and_bound.types import StoppingRule
+    from hardplace.design.answer import answer as design_answer
     from hardplace.design.question import question_of
 
     question = question_of(
@@ -208,8 +209,7 @@ def search(
         memory=memory, micro_batch=micro_batch, tensor=tensor, recompute=recompute, objectives=(objective,),
     )  # fmt: skip
     ends = StoppingRule(gap=gap, limit_s=seconds, evaluations=evaluations, exhaustive=exhaustive)
-    found = answered(question, ends, asked, evaluator=evaluator, progress=progress)
-    return cast("DesignResult | Infeasible", found)
+    return replace(design_answer(question, ends, report=progress, evaluator=evaluator), question=asked)
 
 
 def frontier(
@@ -257,6 +257,7 @@ def frontier(
     """
     asked = _asked(locals())
     from hardplace.branch_and_bound.types import StoppingRule
+    from hardplace.design.answer import frontier as design_frontier
     from hardplace.design.question import question_of
 
     question = question_of(
@@ -264,8 +265,7 @@ def frontier(
         memory=memory, micro_batch=micro_batch, tensor=tensor, recompute=recompute, objectives=tuple(objectives),
     )  # fmt: skip
     ends = StoppingRule(gap=gap, limit_s=seconds)
-    found = answered(question, ends, asked, evaluator=evaluator, progress=progress)
-    return cast("ParetoResult | Infeasible", found)
+    return replace(design_frontier(question, ends, report=progress, evaluator=evaluator), question=asked)
 
 
 def share(
@@ -321,6 +321,7 @@ def share(
     asked = _asked(locals())
     from hardplace.branch_and_bound.types import StoppingRule
     from hardplace.design.question import question_of
+    from hardplace.design.several_models import together
 
     question = question_of(
         tuple(load(model) for model in models), setting=setting, space=space, devices=devices, batch=batch,
@@ -328,8 +329,7 @@ def share(
         objectives=(objective,), combine=combine, weights=weights, fleet=fleet,
     )  # fmt: skip
     ends = StoppingRule(gap=gap, limit_s=seconds)
-    found = answered(question, ends, asked, evaluator=evaluator, progress=progress)
-    return cast("SharedResult | Infeasible", found)
+    return replace(together(question, ends, report=progress, evaluator=evaluator), question=asked)
 
 
 def answered(

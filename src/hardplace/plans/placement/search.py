@@ -43,7 +43,6 @@ class PlacementResult(Answer):
         priced: Number of them that were priced.
         cuts: Number of partitions priced.
         cuts_left: Whether, of plans after the first, not all partitions were priced.
-        stopped: Whether the user or a time limit ended the search early.
         stop: Why the search stopped.
         seconds: Wall-clock seconds of the search; None: not told.
         model: Name of the model.
@@ -58,13 +57,17 @@ class PlacementResult(Answer):
     priced: int
     cuts: int
     cuts_left: bool
-    stopped: bool
     stop: Stop = Stop.OPTIMAL
     seconds: float | None = None
     model: str = ""
     node_devices: int = 1
 
     ROWS: ClassVar[str] = "best"
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the user or a time limit ended the search early."""
+        return self.stop in (Stop.INTERRUPTED, Stop.SECONDS)
 
     @property
     def gap(self) -> float:
@@ -324,7 +327,6 @@ class PlanSearch:
             priced=self.priced,
             cuts=self.cut_count,
             cuts_left=self.cuts_left,
-            stopped=stopped in (Stop.INTERRUPTED, Stop.SECONDS),
             stop=stopped or Stop.OPTIMAL,
             seconds=self._deadline.elapsed_s,
         )
