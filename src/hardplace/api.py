@@ -528,23 +528,12 @@ def estimate(
     from hardplace.plans.chain import of_workload
     from hardplace.plans.estimate import estimate_plan
     from hardplace.plans.fleet import fleet_of
-    from hardplace.plans.inventory import inventory_of, inventory_title
+    from hardplace.plans.inventory import inventory_of_plan, inventory_title
     from hardplace.plans.plan import Plan, PlanFile, read_plan
 
     file = plan if isinstance(plan, Plan) else read_plan(Path(plan))
     where = "plan" if isinstance(plan, Plan) else str(plan)
-    names, nodes = _names(device), _names(node)
-    lots = file.on if isinstance(file, PlanFile) else ()
-    if not names and not lots:
-        raise BadInput("device", f"{where} names none", "a device, or a file that `place` wrote")
-    if not names:
-        names = tuple(f"{lot.device}:{lot.count}" for lot in lots)
-        nodes = nodes or tuple(dict.fromkeys(lot.node for lot in lots))
-    counted = any(":" in one for one in names)
-    try:
-        parts = inventory_of(names, None if counted else file.devices, nodes)
-    except BadInput as problem:
-        raise problem if _names(device) else BadInput(f"{where}: on: {problem}") from None
+    parts = inventory_of_plan(where, file, _names(device), _names(node))
     workload = load(model)
     if isinstance(file, PlanFile):
         _check_model(where, file.model, model, workload)

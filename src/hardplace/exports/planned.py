@@ -17,7 +17,7 @@ from hardplace.hardware.device import Device, Node
 from hardplace.plans.chain import of_workload
 from hardplace.plans.estimate import PlanEstimate, estimate_plan
 from hardplace.plans.fleet import even_cluster, fleet_of
-from hardplace.plans.inventory import inventory_of
+from hardplace.plans.inventory import inventory_of_plan
 from hardplace.plans.plan import Plan, PlanFile, read_plan
 from hardplace.version import __version__
 from hardplace.workload.types import Workload
@@ -56,13 +56,7 @@ def planned_of(
     name = model or file.model
     if not name:
         raise BadInput("model", "missing", f"a name: {path} says none, as the file that `place` writes does")
-    if not asked and not file.on:
-        raise BadInput("device", "missing", f"a name: {path} says none, as the file that `place` writes does")
-    if not asked:
-        asked = tuple(f"{lot.device}:{lot.count}" for lot in file.on)
-        nodes = nodes or tuple(dict.fromkeys(lot.node for lot in file.on))
-    counted = any(":" in one for one in asked)
-    parts = inventory_of(asked, None if counted else file.devices, nodes)
+    parts = inventory_of_plan(path, file, asked, nodes)
     return PlannedRun(place=path, plan=Plan(**_own(file)), model=name, workload=load(name), parts=tuple(parts))
 
 

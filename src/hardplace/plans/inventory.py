@@ -51,6 +51,29 @@ def inventory_of(names: Sequence[str], devices: int | None, nodes: Sequence[str]
     return found
 
 
+def inventory_of_plan(place: str, file: Plan, names: Sequence[str], nodes: Sequence[str]) -> Parts:
+    """Return the devices that a plan is for: those named, else those of its file; without a number as many as it has.
+
+    Args:
+        place: What a message names: the plan's file.
+        file: The plan, or the file with it.
+        names: As for `inventory_of`; none: the file's.
+        nodes: As for `inventory_of`; none: the file's.
+
+    Raises:
+        BadInput: Where neither says a device, and as `inventory_of`.
+    """
+    lots = file.on if isinstance(file, PlanFile) else ()
+    if not names and not lots:
+        raise BadInput("device", f"{place} names none", "a device, or a file that `place` wrote")
+    named = tuple(names) or tuple(f"{lot.device}:{lot.count}" for lot in lots)
+    nodes = nodes or (() if names else tuple(dict.fromkeys(lot.node for lot in lots)))
+    try:
+        return inventory_of(named, None if any(":" in one for one in named) else file.devices, nodes)
+    except BadInput as problem:
+        raise problem if names else BadInput(f"{place}: on: {problem}") from None
+
+
 def inventory_title(parts: Parts, *, nodes: bool = False) -> str:
     """Return the devices in words, with their nodes where these are wanted."""
     return " and ".join(
