@@ -20,7 +20,7 @@ from hardplace.cost.gpu.types import StepOverhead
 from hardplace.cost.layers.types import Layout, Stream
 from hardplace.csv_table import parse
 from hardplace.errors import BadInput
-from hardplace.files import read_text
+from hardplace.files import read_text, write
 from hardplace.hardware.catalogue import device
 
 DATA = Path(__file__).parents[3] / "validation" / "gpu"
@@ -256,3 +256,12 @@ def test_a_board_with_more_bandwidth_is_not_slower(name: str) -> None:
         for size in (1e4, 1e6, 1e9):
             before_s = stream_s(np.array([size]), whole.datasheet, stream)
             assert stream_s(np.array([size]), wide.datasheet, wide.streams[kind]) <= before_s
+
+
+def test_a_file_that_changes_is_read_anew(tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    model = shipped("h100-sxm")
+    write(path, model)
+    assert gpu_model(str(path)).datasheet.power_w == model.datasheet.power_w
+    write(path, replace(model, datasheet=replace(model.datasheet, power_w=1.0)))
+    assert gpu_model(str(path)).datasheet.power_w == 1.0

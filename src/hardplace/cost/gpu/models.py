@@ -12,7 +12,7 @@ from hardplace.cost.gpu.transfer import HOST_S, carried_attention, carried_gemm,
 from hardplace.cost.gpu.types import Datasheet, Fit, GpuModel
 from hardplace.errors import unknown
 from hardplace.files import read
-from hardplace.hardware.catalogue import device
+from hardplace.hardware.catalogue import device, device_names
 from hardplace.hardware.device import Device, Multiprocessors
 
 _DATA = Path(__file__).parent / "data"
@@ -32,7 +32,6 @@ def shipped(name: str) -> GpuModel:
     return read(_DATA / f"{name}.json.gz", GpuModel)
 
 
-@cache
 def gpu_model(name_or_file: str) -> GpuModel:
     """Return the model of a GPU: shipped, calibrated, or by transfer.
 
@@ -47,7 +46,13 @@ def gpu_model(name_or_file: str) -> GpuModel:
         return shipped(name_or_file)
     if name_or_file.endswith((".json", ".json.gz")):
         return read(name_or_file, GpuModel)
-    return model_of(gpu(name_or_file))
+    return _of_catalogue(name_or_file) if name_or_file in device_names() else model_of(gpu(name_or_file))
+
+
+@cache
+def _of_catalogue(name: str) -> GpuModel:
+    """Return the model of a device of the catalogue; a user's file is read anew each time, since it may change."""
+    return model_of(gpu(name))
 
 
 def model_of(chip: Device) -> GpuModel:
