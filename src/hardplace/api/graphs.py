@@ -1,0 +1,84 @@
+"""Operator graphs on unlike devices, and embedding tables on many."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from hardplace.api.asking import Named, asked_of, names_of
+
+if TYPE_CHECKING:
+    import os
+
+    from hardplace.answers import Infeasible
+    from hardplace.graph_split.answer import SplitResult
+    from hardplace.graph_split.table_answer import TablesResult
+
+
+def split(
+    graph: str | os.PathLike[str],
+    device: Named = (),
+    *,
+    objective: str = "latency",
+    bandwidth: str | float = "16 GB/s",
+    latency: str | float = "10 us",
+    link: Named = (),
+    queued: bool = True,
+    shape: str = "any",
+    gap: float = 0.0,
+    seconds: float = 10.0,
+) -> SplitResult | Infeasible:
+    """Split a graph of operators over unlike devices: placement and schedule, with a certificate.
+
+    Args:
+        graph: A file of operators with seconds by kind of device (docs/formats.md, "Operator graph"), or a converted
+            file of dnn-partitioning, which has its devices.
+        device: Kinds, with a memory such as "gpu:24GiB"; the same again for another device of that kind.
+        objective: latency (of one sample) or throughput (of a pipeline: the busiest of devices and links).
+        bandwidth: Bandwidth between every pair of devices, as a text with its unit or in bytes a second.
+        latency: Latency between every pair of devices, as a text with its unit or in seconds.
+        link: Bandwidth and latency of one pair, such as "cpu-gpu=16GB/s,10us".
+        queued: Whether a link moves one tensor at a time.
+        shape: Of a file of dnn-partitioning: ordered, convex, any.
+        gap: Relative gap at which the search stops. 0: proven optimal.
+        seconds: Time limit in seconds.
+
+    Returns:
+        The device and the times of each operator, with the certificate; or what is short.
+
+    Raises:
+        BadInput: For circles, operators that no device supports, costs below 0, unknown links, groups without a device
+            in common.
+    """
+    asked = asked_of(locals())
+    from hardplace.graph_split.ask import asked_split
+    from hardplace.graph_split.graph_file import LinkChoice
+    from hardplace.units import parse_quantity
+
+    speed = parse_quantity(bandwidth, "B/s", "bandwidth") if isinstance(bandwidth, str) else float(bandwidth)
+    delay_s = parse_quantity(latency, "s", "latency") if isinstance(latency, str) else float(latency)
+    links = LinkChoice(bytes_per_s=speed, latency_s=delay_s, queued=queued, named=names_of(link))
+    found = asked_split(graph, names_of(device), links, objective=objective, shape=shape, limit_s=seconds, gap=gap)
+    return replace(found, question=asked)
+
+
+def tables(file: str | os.PathLike[str], *, sharding: Named = (), seconds: float = 10.0) -> TablesResult | Infeasible:
+    """Shard embedding tables over equal devices so that the busiest takes least, with a certificate.
+
+    Prices are those of TorchRec's planner.
+
+    Args:
+        file: Tables, devices and batch (docs/formats.md, "Embedding tables").
+        sharding: Ways that are allowed: table_wise, column_wise, row_wise, table_row_wise. Empty: the file's, or all.
+        seconds: Time limit in seconds.
+
+    Returns:
+        The devices and the way of each table, with the certificate; or what is short.
+
+    Raises:
+        BadInput: For a file that names none of these, with the field.
+    """
+    asked = asked_of(locals())
+    from hardplace.graph_split.table_answer import asked_tables
+
+    return replace(asked_tables(file, names_of(sharding), seconds), question=asked)

@@ -1,0 +1,46 @@
+"""Answers that were saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import os
+
+    from hardplace.answers import Answer
+
+
+def read(path: str | os.PathLike[str]) -> Answer:
+    """Return a saved answer, equal to the one that was saved.
+
+    Args:
+        path: A file that `Answer.save` or a command wrote.
+
+    Returns:
+        The answer, of the class that the file names.
+
+    Raises:
+        BadInput: For a file that is no answer, and for one that another version wrote, which it names.
+    """
+    from hardplace.answers import Infeasible, read_answer
+    from hardplace.cost.one_chip.estimate import OperatorEstimate
+    from hardplace.design.strategies.types import Comparison
+    from hardplace.design.types import DesignResult, ParetoResult, SharedResult
+    from hardplace.graph_split.answer import SplitResult
+    from hardplace.graph_split.table_answer import TablesResult
+    from hardplace.plans.estimate import PlanEstimate
+    from hardplace.plans.infeasible import PlanInfeasible
+    from hardplace.plans.placement.search import PlacementResult
+    from hardplace.plans.replanning.replan import ReplanResult
+    from hardplace.shaping.audit import Audit
+    from hardplace.shaping.joint.types import ShapeDesignResult
+    from hardplace.shaping.types import Ranking
+
+    kinds = (
+        Audit, Comparison, DesignResult, Infeasible, OperatorEstimate, ParetoResult, PlacementResult, PlanEstimate,
+        PlanInfeasible, Ranking, ReplanResult, ShapeDesignResult, SharedResult, SplitResult,
+        TablesResult,
+    )  # fmt: skip
+
+    return read_answer(Path(path), {kind.__name__: kind for kind in kinds})

@@ -1,0 +1,129 @@
+"""Models and devices by name, and models of your own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hardplace.api.asking import Named, name_of, names_of
+from hardplace.errors import BadInput
+
+if TYPE_CHECKING:
+    import os
+
+    from hardplace.workload.types import Workload
+
+
+def models() -> tuple[str, ...]:
+    """Return the names of the models that ship with the package.
+
+    Returns:
+        Names in alphabetical order, as every argument `model` takes them.
+    """
+    from hardplace.workload.load import catalogue
+
+    return catalogue()
+
+
+def devices() -> tuple[str, ...]:
+    """Return the names of the accelerators in the catalogue.
+
+    Returns:
+        Names in alphabetical order, as every argument `device` takes them.
+    """
+    from hardplace.hardware.catalogue import device_names
+
+    return device_names()
+
+
+def load(model: str | os.PathLike[str] | Workload) -> Workload:
+    """Return the training graph of a model.
+
+    Args:
+        model: A name of `models()`, a Workload file (`.json`, `.json.gz`), a Hugging Face config.json or its folder
+            (which is recorded; needs the extra `torch`), or a Workload, which is returned as it is.
+
+    Returns:
+        One training step as a graph of operators, on one device.
+
+    Raises:
+        BadInput: For an unknown name, with the nearest ones, and for a file that is none of these.
+    """
+    from hardplace.workload.configs import config_of
+    from hardplace.workload.load import catalogue
+    from hardplace.workload.load import load as load_workload
+    from hardplace.workload.types import Workload
+
+    if isinstance(model, Workload):
+        return model
+    path = Path(model)
+    if str(model) not in catalogue():
+        if (path / "config.json").is_file():
+            return trace(path)
+        if path.suffix == ".json" and path.is_file() and "model_type" in (config_of(path) or {}):
+            return trace(path)
+    return load_workload(model)
+
+
+def trace(
+    source: Any,
+    inputs: Any = None,
+    *,
+    loss: Callable[..., Any] | None = None,
+    name: str | None = None,
+    sequence_length: int | None = None,
+    dtype: str = "bf16",
+    autocast: str | None = None,
+    attention: str = "fused",
+    size: Mapping[str, int] | None = None,
+    trust_code: bool = False,
+    freeze: Named = (),
+) -> Workload:
+    """Record one training step of a model as a Workload, without allocating its weights.
+
+    Args:
+        source: A torch module, a config.json or its folder, `package.module:function`, or an .onnx file.
+        inputs: Example inputs of a module: a tensor, a tuple or a dict. Only for a module.
+        loss: Function of the module's output and the inputs. None: the output's own `loss`, or its sum.
+        name: Name of the Workload. None: that of the source.
+        sequence_length: Tokens of a sample, where the source leaves them open.
+        dtype: Type of weights and activations, such as bf16 or fp32.
+        autocast: Type of torch.autocast within which the step runs. None: no autocast.
+        attention: `fused` (one kernel) or the other implementation that the model's library offers.
+        size: Values of an ONNX file's dynamic dimensions, by name.
+        trust_code: Run the Python files beside a config of custom code.
+        freeze: Patterns of the names of parameters that are not trained.
+
+    Returns:
+        The recorded training step, its micro-batch symbolic.
+
+    Raises:
+        BadInput: Without the extra `torch`, and for a model that cannot be recorded.
+    """
+    from hardplace.workload.recording.choose import record_module, recorded, step_of
+
+    if isinstance(source, str | Path):
+        return recorded(
+            step_of(
+                str(source), name=name, sequence_length=sequence_length, dtype=dtype, autocast=autocast,
+                attention=attention, size=size, trust_code=trust_code, freeze=names_of(freeze),
+            )
+        )  # fmt: skip
+    return record_module(
+        source,
+        inputs,
+        loss=loss,
+        name=name or type(source).__name__,
+        dtype=dtype,
+        autocast=autocast,
+        freeze=names_of(freeze),
+    )
+
+
+def trained(model: str | os.PathLike[str] | Workload) -> Workload:
+    """Return a model's Workload; BadInput for one that was recorded for inference."""
+    workload = load(model)
+    if not workload.training:
+        raise BadInput("model", f"{name_of(model)}: recorded for inference", "a training step, with its backward pass")
+    return workload
