@@ -21,7 +21,7 @@ from hardplace.design.exact.evaluator import in_process
 from hardplace.design.fingerprint import asked
 from hardplace.design.journal import Journalled, journal
 from hardplace.design.journal_rows import FILE, evaluations
-from hardplace.design.types import DesignResult
+from hardplace.design.results import DesignResult
 from hardplace.errors import BadInput
 from search_questions import small
 

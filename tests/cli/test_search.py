@@ -15,7 +15,7 @@ import pytest
 import hardplace as hp
 from hardplace.design.goals import Objective
 from hardplace.design.journal_rows import run
-from hardplace.design.types import DesignResult
+from hardplace.design.results import DesignResult
 from hardplace.errors import BadInput
 from hardplace.files import write
 from hardplace.report.page import command

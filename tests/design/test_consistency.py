@@ -8,7 +8,8 @@ import pytest
 from hardplace.branch_and_bound.types import StoppingRule
 from hardplace.design.answer import answer
 from hardplace.design.consistency import check_answer, contradictions
-from hardplace.design.types import DesignResult, Evaluation
+from hardplace.design.results import DesignResult
+from hardplace.design.types import Evaluation
 from hardplace.errors import Contradiction
 from search_questions import question
 

@@ -6,8 +6,8 @@ import pytest
 
 from hardplace.branch_and_bound.types import Finishing, Progress, Stop, StoppingRule
 from hardplace.design.answer import answer
+from hardplace.design.results import DesignResult
 from hardplace.design.search.explore import DesignSearch
-from hardplace.design.types import DesignResult
 from hardplace.report.page import page
 from hardplace.report.terminal import show
 from search_questions import question

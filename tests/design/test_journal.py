@@ -26,9 +26,10 @@ from hardplace.design.goals import Objective
 from hardplace.design.journal import Journal, Journalled, journal, sought
 from hardplace.design.journal_rows import FILE, evaluations, run
 from hardplace.design.question import Question
+from hardplace.design.results import DesignResult, SharedResult
 from hardplace.design.several_models import together
 from hardplace.design.strategies.oracle import Oracle
-from hardplace.design.types import DesignResult, Evaluation, Job, Outcome, SharedResult
+from hardplace.design.types import Evaluation, Job, Outcome
 from hardplace.errors import BadInput
 from hardplace.files import dumps, parse
 from hardplace.hardware.settings import HBM3, PHAZE

@@ -8,12 +8,12 @@ from hardplace.answers import Infeasible
 from hardplace.branch_and_bound.types import Progress, Stop
 from hardplace.cost.types import Engine
 from hardplace.design.partition.types import PipelinePartition, Stage
+from hardplace.design.results import DesignResult
 from hardplace.design.scheduling.types import Assignment, Schedule, Status
 from hardplace.design.types import (
     Baseline,
     Cause,
     Cloud,
-    DesignResult,
     Evaluation,
     LayerSchedule,
     PhaseSchedule,

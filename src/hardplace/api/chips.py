@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from hardplace.branch_and_bound.types import Progress, StoppingRule
     from hardplace.design.exact.evaluator import ChipEvaluator
     from hardplace.design.question import Question
+    from hardplace.design.results import DesignResult, ParetoResult, SharedResult
     from hardplace.design.strategies.types import Comparison
-    from hardplace.design.types import DesignResult, ParetoResult, SharedResult
     from hardplace.shaping.joint.types import ShapeDesignResult
     from hardplace.workload.types import Workload
 

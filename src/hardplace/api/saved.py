@@ -25,8 +25,8 @@ def read(path: str | os.PathLike[str]) -> Answer:
     """
     from hardplace.answers import Infeasible, read_answer
     from hardplace.cost.one_chip.estimate import OperatorEstimate
+    from hardplace.design.results import DesignResult, ParetoResult, SharedResult
     from hardplace.design.strategies.types import Comparison
-    from hardplace.design.types import DesignResult, ParetoResult, SharedResult
     from hardplace.graph_split.answer import SplitResult
     from hardplace.graph_split.table_answer import TablesResult
     from hardplace.plans.estimate import PlanEstimate

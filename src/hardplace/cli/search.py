@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hardplace.cli.working import Where
     from hardplace.design.goals import Objective
     from hardplace.design.question import Question
-    from hardplace.design.types import DesignResult, ParetoResult, SharedResult
+    from hardplace.design.results import DesignResult, ParetoResult, SharedResult
 
 
 @app.command()
@@ -195,7 +195,7 @@ def _shown(found: DesignResult | ParetoResult | SharedResult) -> tuple[Callable[
     """Return what prints an answer, and what draws its page."""
     from functools import partial
 
-    from hardplace.design.types import DesignResult, ParetoResult
+    from hardplace.design.results import DesignResult, ParetoResult
     from hardplace.report import frontier_and_fleet as several
     from hardplace.report import terminal
     from hardplace.report.page import page

@@ -15,10 +15,11 @@ from hardplace.design.exact.evaluator import ChipEvaluator, in_process
 from hardplace.design.exact.partition_problem import families
 from hardplace.design.goals import UNITS, Goal, Objective, shown
 from hardplace.design.question import Question
+from hardplace.design.results import DesignResult, FrontierPoint, ParetoResult
 from hardplace.design.search.candidates import Reached, ReachedPlan, SearchOutcome
 from hardplace.design.search.explore import DesignSearch
 from hardplace.design.search.scoring import score_of
-from hardplace.design.types import Baseline, Cloud, DesignResult, Evaluation, FrontierPoint, Job, ParetoResult
+from hardplace.design.types import Baseline, Cloud, Evaluation, Job
 from hardplace.errors import BadInput
 from hardplace.hardware.phaze import TPUV4
 from hardplace.hardware.space_files import label_of

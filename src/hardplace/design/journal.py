@@ -30,7 +30,8 @@ from hardplace.design.journal_rows import (
     head_of,
     outcome_of,
 )
-from hardplace.design.types import DesignResult, Job, Outcome, ParetoResult, SharedResult
+from hardplace.design.results import DesignResult, ParetoResult, SharedResult
+from hardplace.design.types import Job, Outcome
 from hardplace.files import dumps
 
 _EVERY_S = 0.25  # between two records of progress

@@ -17,9 +17,9 @@ from hardplace.design.consistency import check_answer
 from hardplace.design.exact.evaluator import ChipEvaluator, in_process
 from hardplace.design.goals import UNITS
 from hardplace.design.question import Question
+from hardplace.design.results import ModelOnChip, SharedResult
 from hardplace.design.search.candidates import Reached, SearchOutcome
 from hardplace.design.search.explore import DesignSearch
-from hardplace.design.types import ModelOnChip, SharedResult
 from hardplace.hardware.space_files import label_of
 from hardplace.version import __version__
 

@@ -7,7 +7,8 @@ from itertools import pairwise
 
 import plotly.graph_objects as go
 
-from hardplace.design.types import DesignResult, Evaluation
+from hardplace.design.results import DesignResult
+from hardplace.design.types import Evaluation
 from hardplace.report import style
 from hardplace.report import text as words
 from hardplace.units import format_quantity

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import plotly.graph_objects as go
 
-from hardplace.design.types import DesignResult, Evaluation
+from hardplace.design.results import DesignResult
+from hardplace.design.types import Evaluation
 from hardplace.ndtypes import Floats, Ints
 from hardplace.report import style
 from hardplace.report import text as words

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from hardplace.certificate import at_most, percent_at_most
 from hardplace.design.goals import Objective, shown
-from hardplace.design.types import ParetoResult, SharedResult
+from hardplace.design.results import ParetoResult, SharedResult
 from hardplace.report import style
 from hardplace.report import text as words
 from hardplace.report.console import headed, screen

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from hardplace.certificate import percent_at_most
 from hardplace.design.goals import LIMITS
-from hardplace.design.types import DesignResult, Evaluation, LayerSchedule
+from hardplace.design.results import DesignResult
+from hardplace.design.types import Evaluation, LayerSchedule
 from hardplace.hardware.settings import setting
 from hardplace.report import breakdown as shares
 from hardplace.report import cloud, gantt, pipeline

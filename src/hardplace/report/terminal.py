@@ -7,7 +7,8 @@ import json
 from rich.table import Table
 
 from hardplace.answers import Infeasible
-from hardplace.design.types import Baseline, DesignResult, Evaluation
+from hardplace.design.results import DesignResult
+from hardplace.design.types import Baseline, Evaluation
 from hardplace.hardware.phaze import name, tpuv4
 from hardplace.hardware.types import Budget, Chips, Setting
 from hardplace.report import text as words

@@ -6,7 +6,8 @@ import math
 
 from hardplace.branch_and_bound.types import Stop
 from hardplace.certificate import at_most, percent_at_most
-from hardplace.design.types import DesignResult, Evaluation
+from hardplace.design.results import DesignResult
+from hardplace.design.types import Evaluation
 from hardplace.hardware.types import Accelerator, Budget
 from hardplace.units import GIB, MIB, format_quantity
 

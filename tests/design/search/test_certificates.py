@@ -19,11 +19,11 @@ from hardplace.design.chip_set import best_chip_set
 from hardplace.design.exact.evaluator import InProcess
 from hardplace.design.goals import Combine, Goal, Objective
 from hardplace.design.question import Question
+from hardplace.design.results import DesignResult, SharedResult
 from hardplace.design.search.blocks import scheduled
 from hardplace.design.search.candidates import ChipBlock
 from hardplace.design.search.explore import DesignSearch
 from hardplace.design.several_models import together
-from hardplace.design.types import DesignResult, SharedResult
 from hardplace.hardware.settings import HBM3, PHAZE, with_devices
 from hardplace.hardware.space import AXES, MemoryChoice
 from hardplace.units import GIB

@@ -12,9 +12,9 @@ from hardplace.branch_and_bound.types import Progress, Stop, StoppingRule
 from hardplace.design.answer import answer, frontier
 from hardplace.design.chip_set import best_chip_set
 from hardplace.design.goals import Combine, Goal, Objective
+from hardplace.design.results import DesignResult, ParetoResult, SharedResult
 from hardplace.design.search.explore import DesignSearch
 from hardplace.design.several_models import together
-from hardplace.design.types import DesignResult, ParetoResult, SharedResult
 from hardplace.errors import BadInput
 from hardplace.hardware.settings import HBM3, PHAZE
 from hardplace.hardware.space_files import space as named

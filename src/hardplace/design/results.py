@@ -1,0 +1,235 @@
+"""The answers of searches over chips: one model, a Pareto front, several models; each with its certificate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from hardplace.answers import Answer
+from hardplace.branch_and_bound.types import Progress, Stop
+from hardplace.certificate import Certificate, gap_of
+from hardplace.design.types import Baseline, Cloud, Evaluation, PlanChoices, RefinementLevel
+from hardplace.hardware.types import Accelerator, Budget, Cluster
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class SearchAnswer(Answer):
+    """What every answer of a search over chips says.
+
+    Attributes:
+        version: Version of the package.
+        setting: Name of the setting.
+        space: Name of the space of chips.
+        budget: Limits on chips and plans.
+        candidates: Number of pairs of a chip and a family of plans; with shapes, of triples.
+        stop: Why the search stopped.
+        seconds: Wall-clock seconds of the search.
+        levels: Candidates by level of refinement.
+        notes: What is left out or was taken for the figures.
+    """
+
+    version: str
+    setting: str
+    space: str
+    budget: Budget
+    candidates: int
+    stop: Stop
+    seconds: float
+    levels: tuple[RefinementLevel, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class ScoredAnswer(SearchAnswer):
+    """An answer with one score: no candidate of the space exceeds `bound`.
+
+    Attributes:
+        score: What the answer reaches, more is better.
+        bound: Upper bound on the score of every candidate.
+    """
+
+    score: float
+    bound: float
+
+    @property
+    def score_unit(self) -> str:
+        """The unit of score and bound."""
+        raise NotImplementedError
+
+    @property
+    def gap(self) -> float:
+        """Return by what share the best of the space can be better than the answer at most: bound / score - 1."""
+        return gap_of(self.score, self.bound)
+
+    @property
+    def certificate(self) -> Certificate:
+        """Return the proof that no candidate has a score above the bound."""
+        return Certificate(
+            score=self.score,
+            bound=self.bound,
+            unit=self.score_unit,
+            stop=self.stop.value,
+            considered=self.candidates,
+            seconds=self.seconds,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class DesignResult(ScoredAnswer):
+    """The answer of a search over chips, with its certificate: no candidate of the space exceeds `bound`.
+
+    Attributes:
+        model: Name of the model.
+        parameters: Its trained parameters.
+        sequence_length: Tokens of a sample.
+        objective: What was made as large, or as small, as possible.
+        unit: Unit of the objective as people read it.
+        inverse: Whether less of `unit` is better; score and bound are then of its inverse.
+        cluster: Devices and their network.
+        batch_samples: Samples of the global batch.
+        optimizer: Name of the optimizer.
+        choices: Choices of a plan.
+        target_gap: Relative gap at which the search was to stop.
+        limit_s: Time limit in seconds; None: none.
+        chips_in_space: Number of chips of the space.
+        best: The incumbent: chip and plan.
+        baselines: Plans to compare with.
+        exact_evaluations: Number of exact evaluations.
+        progress: Incumbent and bound over time.
+        cloud: Chips with the plan held fixed, for the page.
+        tdp_w: Thermal design power of the best chip in W, where a limit or the objective asks for it.
+        usd: Price of making the best chip in USD, where a limit or the objective asks for it.
+    """
+
+    model: str
+    parameters: int
+    sequence_length: int
+    objective: str
+    unit: str
+    inverse: bool
+    cluster: Cluster
+    batch_samples: int
+    optimizer: str
+    choices: PlanChoices
+    target_gap: float
+    limit_s: float | None
+    chips_in_space: int
+    best: Evaluation
+    baselines: tuple[Baseline, ...]
+    exact_evaluations: int
+    progress: tuple[Progress, ...]
+    cloud: Cloud
+    tdp_w: float | None = None
+    usd: float | None = None
+
+    @property
+    def score_unit(self) -> str:
+        """See ScoredAnswer."""
+        return f"1/({self.unit})" if self.inverse else self.unit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrontierPoint:
+    """One point of a Pareto front: a chip with its plan.
+
+    Attributes:
+        values: Its value in each objective, in that objective's unit.
+        evaluation: Its exact evaluation.
+    """
+
+    values: tuple[float, ...]
+    evaluation: Evaluation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class ParetoResult(SearchAnswer):
+    """A Pareto front of chips and plans: no candidate beats every point by more than the gap in all objectives.
+
+    Attributes:
+        model: Name of the model.
+        objectives: The objectives.
+        units: Unit of each as people read it.
+        inverse: Whether less of a unit is better, for each.
+        devices: Number of devices.
+        points: The front; none is at least as good as another in every objective.
+        gap: Share by which anything can exceed the front at most.
+        chips_in_space: Number of chips of the space.
+        exact_evaluations: Number of exact evaluations.
+    """
+
+    model: str
+    objectives: tuple[str, ...]
+    units: tuple[str, ...]
+    inverse: tuple[bool, ...]
+    devices: int
+    points: tuple[FrontierPoint, ...]
+    gap: float
+    chips_in_space: int
+    exact_evaluations: int
+
+    ROWS: ClassVar[str] = "points"
+
+    @property
+    def certificate(self) -> Certificate:
+        """Return the proof that no candidate exceeds the front by more than the gap."""
+        return Certificate(
+            score=1.0,
+            bound=1.0 + self.gap,
+            unit="of each objective",
+            stop=self.stop.value,
+            considered=self.candidates,
+            seconds=self.seconds,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelOnChip:
+    """A model on its chip of a set.
+
+    Attributes:
+        model: Name of the model.
+        chip: Index of the chip among the answer's.
+        score: Its score there.
+        own_best: Score on the chip that is best for this model alone, by which `score` is divided.
+        evaluation: Its exact evaluation.
+    """
+
+    model: str
+    chip: int
+    score: float
+    own_best: float
+    evaluation: Evaluation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class SharedResult(ScoredAnswer):
+    """One chip for several models, or the best set of a few chips: which model runs where.
+
+    Attributes:
+        objective: What was made as large, or as small, as possible for each model.
+        unit: Unit of the objective.
+        combine: How the models' scores become one.
+        weights: Weight of each model.
+        devices: Number of devices of each model.
+        chips: The chips.
+        runs: Which model runs on which chip.
+        chips_in_space: Number of chips of the space.
+        exact_evaluations: Number of exact evaluations.
+    """
+
+    objective: str
+    unit: str
+    combine: str
+    weights: tuple[float, ...]
+    devices: int
+    chips: tuple[Accelerator, ...]
+    runs: tuple[ModelOnChip, ...]
+    chips_in_space: int
+    exact_evaluations: int
+
+    ROWS: ClassVar[str] = "runs"
+
+    @property
+    def score_unit(self) -> str:
+        """See ScoredAnswer."""
+        return f"{self.combine} of shares of each model's own best"
