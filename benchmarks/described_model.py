@@ -6,6 +6,7 @@ rest, instructions and how many of them were evaluated, processor seconds of bot
 
 from __future__ import annotations
 
+import importlib
 import sys
 import time
 from pathlib import Path
@@ -15,11 +16,11 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 
 def main(count: int, seed: int, most: int) -> None:
-    from described_layers import random_programs
     from hardplace.described.model import program_time
     from hardplace.described.reading import description_names, read_description
     from hardplace.described.simulate import simulate
 
+    random_programs = importlib.import_module("described_layers").random_programs  # of the tests
     rows: dict[str, list[float]] = {}
     for on, _, program in random_programs(tuple(map(read_description, description_names())), count, seed, most):
         begin = time.process_time()

@@ -11,7 +11,7 @@ from hardplace.described.layers import product
 from hardplace.described.lowering import lowered
 from hardplace.described.mapping import LayerMapping, TileLoop
 from hardplace.described.model import program_time
-from hardplace.described.program import Block, Instruction, NextTile, Repeat, Ring, totals
+from hardplace.described.program import Block, Instruction, NextTile, Repeat, TileRing, totals
 from hardplace.described.reading import description_names, read_description
 from hardplace.described.simulate import simulate
 from hardplace.described.targets import target
@@ -19,7 +19,7 @@ from hardplace.described.targets import target
 SYSTOLIC = read_description("systolic")
 
 
-def an_instruction(unit: str, busy: int, latency: int = 0, **rings: tuple[Ring, ...]) -> Instruction:
+def an_instruction(unit: str, busy: int, latency: int = 0, **rings: tuple[TileRing, ...]) -> Instruction:
     return Instruction(
         text="",
         unit=unit,
@@ -33,7 +33,7 @@ def an_instruction(unit: str, busy: int, latency: int = 0, **rings: tuple[Ring, 
 
 def test_every_random_layer_takes_the_simulators_cycles_to_the_digit() -> None:
     descriptions = tuple(map(read_description, description_names()))
-    for on, layer, program in random_programs(descriptions, count=42, seed=20, most=300):
+    for on, layer, program in random_programs(descriptions, count=30, seed=20, most=200):
         time = program_time(on, program)
         simulated = simulate(on, program)
         assert (time.cycles, time.exact) == (simulated, True), (on.name, layer)
@@ -57,7 +57,7 @@ def test_a_load_and_a_product_by_hand() -> None:
 
 def test_double_buffering_overlaps_and_one_buffer_takes_turns() -> None:
     def program(buffers: int) -> Block:
-        ring = Ring("ifmap", "input", buffers)
+        ring = TileRing("ifmap", "input", buffers)
         load = an_instruction("fill", 10, writes=(ring,))
         work = an_instruction("array", 10, reads=(ring,))
         return Block(steps=(Repeat(count=100, body=Block(steps=(NextTile(ring=ring), load, work))),))

@@ -72,7 +72,7 @@ def test_instances_are_parts_of_their_own_on_what_they_share() -> None:
         ("unit/array/fetch", "nobody", "x: unit.array.fetch: 'nobody': expected one of loads, products, stores"),
         ("unit/shift/moves/0/from", "dram.read", "x: port filter.feed: dangling"),
         ("unit/drain/moves", [OUTWARD], "a way of moves from it to dram"),
-        ("unit/fill/moves/1", {**OUTWARD, "operand": "bias"}, "x: unit.fill.moves[1].operand: 'bias': expected one of"),
+        ("unit/fill/moves", [{**OUTWARD, "operand": "bias"}], "x: unit.fill.moves[0].operand: 'bias': expected one of"),
         ("unit/array/speed", 3, "x: unit.array.speed: expected only fetch"),
         ("memory/ifmap/bytes", -4, "x: memory.ifmap.bytes: -4"),
         ("memory/ifmap/bytes", None, "x: memory.ifmap.bytes: expected a field of this name; it is missing"),

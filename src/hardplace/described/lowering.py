@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from hardplace.described.layers import LayerShape
 from hardplace.described.mapping import LayerMapping, TileLoop, buffers_of, place_after, real_loops
-from hardplace.described.program import Block, Instruction, NextTile, Repeat, Ring, Step
+from hardplace.described.program import Block, Instruction, NextTile, Repeat, Step, TileRing
 from hardplace.described.routes import Hop
 from hardplace.described.targets import OperationTarget
 from hardplace.described.types import DIMS, OUTPUT, DataMove, FunctionalUnit
@@ -45,7 +45,7 @@ class Lowering:
         for level, place in enumerate(self.out_at, 1):
             self.sums[place].append(level)
         self.known: dict[_At, Block] = {}
-        self._rings: dict[tuple[str, int, int], Ring] = {}
+        self._rings: dict[tuple[str, int, int], TileRing] = {}
         self._made: dict[tuple[object, ...], Instruction] = {}
 
     def program(self) -> Block:
@@ -147,14 +147,14 @@ class Lowering:
             )
         return steps
 
-    def _ring(self, operand: str, level: int, unit: int) -> Ring:
+    def _ring(self, operand: str, level: int, unit: int) -> TileRing:
         key = (operand, level, unit)
         if key not in self._rings:
             memory = self.on.memory(operand, level, unit)
             assert memory is not None
             owner = self.on.units[unit].unit.name if self._own(level) else ""
             count = buffers_of(self.layer, self.loops, memory, operand, level)
-            self._rings[key] = Ring(memory.name, operand, count, owner)
+            self._rings[key] = TileRing(memory.name, operand, count, owner)
         return self._rings[key]
 
     def _load(self, operand: str, level: int, unit: int, extents: Mapping[str, int]) -> Instruction:
@@ -194,8 +194,8 @@ class Lowering:
         unit: FunctionalUnit,
         move: DataMove,
         extents: Mapping[str, int],
-        reads: tuple[Ring, ...],
-        writes: tuple[Ring, ...],
+        reads: tuple[TileRing, ...],
+        writes: tuple[TileRing, ...],
         partial: bool = False,
     ) -> Instruction:
         """Return a move of a tile: each port and path held for its bytes, the unit for the longest, or for its rows."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hardplace.described.program import Block, Instruction, NextTile, Repeat, Ring, totals
+from hardplace.described.program import Block, Instruction, NextTile, Repeat, TileRing, totals
 from hardplace.described.types import Description
 
 _MOST_STATES = 4096  # iterations of one loop after which its mean advance stands for the rest
@@ -79,7 +79,7 @@ class _Turn:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Scope:
+class _LoopTimes:
     """The places of times that a loop's body asks for.
 
     Attributes:
@@ -113,10 +113,10 @@ class GeneratedModel:
         self._on, self._program = on, program
         self._state = [0]
         self._places: dict[tuple[str, str], int] = {}
-        self._rings: dict[Ring, int] = {}
+        self._rings: dict[TileRing, int] = {}
         self._nodes: dict[Instruction, _Node] = {}
         self._steps: dict[Block, list[_Node | _Turn | Block | Repeat]] = {}
-        self._scopes: dict[Block, _Scope] = {}
+        self._scopes: dict[Block, _LoopTimes] = {}
         self._known: dict[tuple[Repeat, tuple[int, ...]], tuple[tuple[int, ...], int, bool]] = {}
         self.exact, self.evaluated, self.iterations = True, 0, 0
         for name in on.fetches:
@@ -170,7 +170,7 @@ class GeneratedModel:
                 steps.append(step)
                 self._prepare(step.body if isinstance(step, Repeat) else step)
 
-    def _ring(self, ring: Ring) -> int:
+    def _ring(self, ring: TileRing) -> int:
         """Return the place of a ring's present tile: filled, filled by units that do not accumulate, last read."""
         if ring not in self._rings:
             self._rings[ring] = len(self._state)
@@ -242,7 +242,7 @@ class GeneratedModel:
             x[0] = done
         self.evaluated += 1
 
-    def _scope(self, block: Block) -> _Scope:
+    def _scope(self, block: Block) -> _LoopTimes:
         """Return the places of times that a block asks for and writes."""
         if block in self._scopes:
             return self._scopes[block]
@@ -267,7 +267,7 @@ class GeneratedModel:
             for column in range(3):
                 kept = written if place + column in given else turned
                 kept.update(range(place + column, end, 3))
-        scope = _Scope(
+        scope = _LoopTimes(
             stages=frozenset(stages),
             given=frozenset(given),
             turns=frozenset(turns),
@@ -278,7 +278,7 @@ class GeneratedModel:
         self._scopes[block] = scope
         return scope
 
-    def _relative(self, scope: _Scope) -> tuple[tuple[int, ...], int]:
+    def _relative(self, scope: _LoopTimes) -> tuple[tuple[int, ...], int]:
         """Return the times of a loop relative to its next issue, and that.
 
         What it asks for and leaves matters only where it is after the next issue; what turns stays as it is.
@@ -289,7 +289,7 @@ class GeneratedModel:
         asked = [x[place] - base if x[place] > base else 0 for place in scope.asked]
         return (x[0] - base, *written, *[x[place] for place in scope.turned], *asked), base
 
-    def _resume(self, scope: _Scope, relative: tuple[int, ...], base: int) -> None:
+    def _resume(self, scope: _LoopTimes, relative: tuple[int, ...], base: int) -> None:
         """Give all that a loop writes the times that they had relative to another next issue."""
         x = self._state
         x[0] = relative[0] + base

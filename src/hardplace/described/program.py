@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 
-class Ring(NamedTuple):
+class TileRing(NamedTuple):
     """The places for tiles of one operand in one memory, used in turn.
 
     Attributes:
@@ -42,15 +42,15 @@ class Instruction:
     busy_cycles: int
     latency_cycles: int
     ports: tuple[tuple[str, int], ...]
-    reads: tuple[Ring, ...]
-    writes: tuple[Ring, ...]
+    reads: tuple[TileRing, ...]
+    writes: tuple[TileRing, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NextTile:
     """The next place of a ring becomes the present one; takes no time."""
 
-    ring: Ring
+    ring: TileRing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -6,7 +6,7 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from hardplace.described.program import Block, Instruction, Ring, flat
+from hardplace.described.program import Block, Instruction, TileRing, flat
 from hardplace.described.types import Description
 
 
@@ -16,8 +16,8 @@ class _Running:
 
     what: Instruction
     ordinal: int
-    reads: tuple[tuple[Ring, int], ...]
-    writes: tuple[tuple[Ring, int], ...]
+    reads: tuple[tuple[TileRing, int], ...]
+    writes: tuple[tuple[TileRing, int], ...]
     issued: int | None = None
     began: int | None = None
 
@@ -44,7 +44,7 @@ class _Clock:
 
 def _placed(program: Block) -> Iterator[_Running]:
     """Return the instructions in order with the places of their tiles."""
-    present: dict[Ring, int] = {}
+    present: dict[TileRing, int] = {}
     count: Counter[str] = Counter()
     for step in flat(program):
         if isinstance(step, Instruction):
