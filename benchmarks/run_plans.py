@@ -22,7 +22,7 @@ def main() -> None:
     for name in sys.argv[1:] or cases.CASES:
         model, plan = cases.CASES[name]
         begun_s = time.perf_counter()
-        found = executed(plan, cases.workload_of(model), getattr(models, model), 3)
+        found = executed(plan, cases.workload_of(model), cases.kept_of(model), getattr(models, model), 3)
         assert found is not None
         wrong = cases.differences(name, found)
         failed += bool(wrong) or max(found.loss_error, found.gradient_error) > 1e-5

@@ -16,7 +16,7 @@ from hardplace.errors import BadInput  # noqa: E402
 from hardplace.plans.plan import Plan  # noqa: E402
 from hardplace.run.execute import executed  # noqa: E402
 from hardplace.run.launch import RankFailed, prepared, run_forked  # noqa: E402
-from run_cases import CASES, EXAMPLES, differences, workload_of  # noqa: E402
+from run_cases import CASES, EXAMPLES, differences, kept_of, workload_of  # noqa: E402
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.skipif(os.name != "posix", reason="processes fork")]
 # All 14 run in benchmarks/run_plans.py; of these each division is in one.
@@ -39,12 +39,24 @@ def function(name):
 @pytest.mark.parametrize("name", HERE)
 def test_a_plan_runs_as_predicted(name):
     model, plan = CASES[name]
-    found = executed(plan, workload_of(model), function(model), 2)
+    found = executed(plan, workload_of(model), kept_of(model), function(model), 2)
     assert found is not None
     assert len(found.ranks) == 4
     assert found.loss_error < 1e-5
     assert found.gradient_error < 1e-5
     assert differences(name, found) == []
+
+
+def test_autograd_keeps_what_a_recording_in_fp32_says():
+    plan = Plan(global_batch=4, pipeline=2, zero=0, stages=(3, 1))
+    found = executed(plan, workload_of("llama"), kept_of("llama"), function("llama"), 1)
+    assert found is not None
+    rotary, received = 2 * 32 * 16 * 4, 32 * 64 * 4  # both tables of a micro-batch; torch's buffer for one
+    tokens = 32 * 8  # numbers of a micro-batch are views of the whole batch's
+    # Micro-batches in flight: 2 of 4, then 1 of 4.
+    more = [2 * rotary + 2 * tokens, rotary + 3 * received + 3 * tokens]
+    for one, predicted, extra in zip(found.ranks, found.predicted, more, strict=True):
+        assert one.counted.saved_bytes == predicted.saved_bytes + extra
 
 
 def test_a_run_from_the_command_line(tmp_path, monkeypatch):
@@ -75,7 +87,7 @@ def test_a_run_from_the_command_line(tmp_path, monkeypatch):
 )
 def test_plans_that_are_not_run_are_said(fields, said):
     with pytest.raises(BadInput, match=said):
-        executed(Plan(global_batch=8, **fields), workload_of("llama"), function("llama"), 1)
+        executed(Plan(global_batch=8, **fields), workload_of("llama"), kept_of("llama"), function("llama"), 1)
 
 
 def test_modules_that_cannot_be_divided_are_said():

@@ -31,7 +31,8 @@ TOLERANCE = 1e-5  # of the loss and of each gradient, relative, in fp32
 def run(path: Path, source: str, steps: int, as_json: bool) -> None:
     """Apply PLAN to a module of PyTorch and take some steps in fp32: 2 to 8 processes here over gloo, or those that
     torchrun started, on GPUs where there are any. Losses and all gradients are held against a single process's (1e-5,
-    else exit code 1), bytes of weights, gradients and states and the collectives of a step against the plan's.
+    else exit code 1); bytes of weights, gradients, states and kept activations, and the collectives of a step, against
+    the plan's.
 
     \b
     hardplace run plan.json --model my_package.my_model:tiny --steps 3
@@ -52,9 +53,9 @@ def run(path: Path, source: str, steps: int, as_json: bool) -> None:
     from hardplace.workload.recording.source import function_of
 
     plan = read_plan(path)
-    workload = _recorded(source)
+    workload, kept = _recorded(source)
     try:
-        found = executed(plan, workload, function_of(source), steps)
+        found = executed(plan, workload, kept, function_of(source), steps)
     except BadInput as problem:
         raise BadInput(f"{path}: {problem}") from None
     except RankFailed as problem:
@@ -67,13 +68,19 @@ def run(path: Path, source: str, steps: int, as_json: bool) -> None:
         sys.exit(FAILED)
 
 
-def _recorded(source: str) -> Workload:
-    """Return the recording of the module, of which the plan predicts."""
+def _recorded(source: str) -> tuple[Workload, Workload]:
+    """Return the recording of the module, of which the plan predicts, and one in fp32, as it is run."""
+    import torch
+
     from hardplace.workload.recording.huggingface import Options
     from hardplace.workload.recording.layers import record_workload
     from hardplace.workload.recording.source import step_of_function
 
-    return record_workload(step_of_function(source, source.rpartition(":")[2], Options()))
+    name = source.rpartition(":")[2]
+    plain, wide = (
+        record_workload(step_of_function(source, name, one)) for one in (Options(), Options(dtype=torch.float32))
+    )
+    return plain, wide
 
 
 def _as_run(plan: Plan) -> Plan:

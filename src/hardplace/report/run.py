@@ -49,7 +49,7 @@ def byte_rows(predicted: RankCounts, counted: RankCounts) -> list[tuple[str, flo
     """Return what is compared of a rank: name, predicted bytes, counted bytes."""
     rows = [
         (name, getattr(predicted, f"{name}_bytes"), getattr(counted, f"{name}_bytes"))
-        for name in ("weights", "gradients", "states")
+        for name in ("weights", "gradients", "states", "saved")
     ]
     for name in sorted({*predicted.traffic, *counted.traffic}):
         rows.append((name, predicted.traffic.get(name, (0, 0.0))[1], counted.traffic.get(name, (0, 0.0))[1]))

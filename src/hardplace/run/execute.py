@@ -16,13 +16,16 @@ from hardplace.workload.types import Recompute, Workload
 MOST_FORKED = 8
 
 
-def executed(plan: Plan, workload: Workload, function: Callable[[], Any], steps: int) -> RunResult | None:
+def executed(
+    plan: Plan, workload: Workload, kept: Workload, function: Callable[[], Any], steps: int
+) -> RunResult | None:
     """Run a plan in fp32 for some steps, and return it beside its prediction; None of ranks other than torchrun's
     first.
 
     Args:
         plan: The plan.
         workload: Recording of the module.
+        kept: Recording of the module in fp32, for what autograd keeps.
         function: Returns the module, its inputs and its loss.
         steps: Number of steps.
 
@@ -41,7 +44,7 @@ def executed(plan: Plan, workload: Workload, function: Callable[[], Any], steps:
     layers = len(workload.order) - 2
     sizes = stage_layers(layers, plan) if plan.pipeline > 1 else (layers,)
     chunks = tuple(chunk_layers(size, stage, plan) for stage, size in enumerate(sizes))
-    predicted = predicted_counts(workload, plan)
+    predicted = predicted_counts(workload, kept, plan, chunks)
     given = prepared(function, plan, chunks, steps)
     ranks = run_forked(given) if world is None else run_under_torchrun(given)
     if not ranks:
@@ -76,6 +79,12 @@ def refused(plan: Plan) -> Iterator[str]:
 
 def _notes(plan: Plan) -> Iterator[str]:
     """Yield what torch does otherwise than the plan says, as it shows in the counts."""
+    yield (
+        "saved: torch keeps the rotary tables of each micro-batch in flight and, with a pipeline, a receive buffer for "
+        "every micro-batch"
+    )
+    if plan.schedule is PipelineSchedule.ZERO_BUBBLE:
+        yield "saved: torch keeps a pass until its weight gradients are done; the plan until its input gradients are"
     if plan.sequence:
         yield (
             "tensor all_gather: DTensor keeps gathered inputs of linear layers; the plan gathers them again in the "

@@ -11,6 +11,7 @@ from hardplace.plans.chain import LayerChain, of_workload, stage_work, stages_of
 from hardplace.plans.estimate import held
 from hardplace.plans.memory import stage_memory
 from hardplace.plans.plan import Dimension, Format, OptimizerKind, Plan
+from hardplace.run.saved import predicted_saved
 from hardplace.run.types import RankCounts, Traffic
 from hardplace.workload.types import Workload
 from hardplace.workload.weights import WeightSizes, surplus
@@ -24,15 +25,26 @@ def in_fp32(plan: Plan) -> Plan:
     return replace(plan, precision=Format.FP32, optimizer=OptimizerKind.ADAMW, gradient="fp32", offload=False)
 
 
-def predicted_counts(workload: Workload, plan: Plan) -> tuple[RankCounts, ...]:
-    """Return what a plan predicts of each of its ranks; tokens of the loss's own exchange are fp32 either way."""
+def predicted_counts(
+    workload: Workload, kept: Workload, plan: Plan, chunks: Sequence[Sequence[int]]
+) -> tuple[RankCounts, ...]:
+    """Return what a plan predicts of each of its ranks; tokens of the loss's own exchange are fp32 either way.
+
+    Args:
+        workload: Recording of the module.
+        kept: Recording of the module in fp32, for what autograd keeps.
+        plan: The plan, in fp32.
+        chunks: Layers by stage and chunk.
+    """
     chain = of_workload(workload, plan)
     places = stages_of(chain, plan)
     stages = stage_work(chain, plan, places)
     members = [{layer for layer, at in enumerate(places) if at == stage} for stage in range(plan.pipeline)]
     twice = [surplus(chain.shared, layers) for layers in members]
+    saved = predicted_saved(kept, plan, chunks)
     found = [
-        _stage(chain, plan, index, stage, again) for index, (stage, again) in enumerate(zip(stages, twice, strict=True))
+        _stage(chain, plan, index, stage, again, most)
+        for index, (stage, again, most) in enumerate(zip(stages, twice, saved, strict=True))
     ]
     return tuple(found[stage_of(plan, rank)] for rank in range(plan.devices))
 
@@ -42,7 +54,9 @@ def stage_of(plan: Plan, rank: int) -> int:
     return rank // plan.stride(Dimension.PIPELINE) % plan.pipeline
 
 
-def _stage(chain: LayerChain, plan: Plan, index: int, stage: Sequence[LayerWork], twice: WeightSizes) -> RankCounts:
+def _stage(
+    chain: LayerChain, plan: Plan, index: int, stage: Sequence[LayerWork], twice: WeightSizes, saved_bytes: float
+) -> RankCounts:
     contents = held(stage, twice)
     memory = stage_memory(plan, index, contents)
     traffic: Traffic = {}
@@ -72,6 +86,7 @@ def _stage(chain: LayerChain, plan: Plan, index: int, stage: Sequence[LayerWork]
         weights_bytes=memory.weights_bytes,
         gradients_bytes=memory.gradients_bytes,
         states_bytes=memory.states_bytes,
+        saved_bytes=saved_bytes,
         traffic=traffic,
     )
 

@@ -21,6 +21,7 @@ from torch.nn.functional import cross_entropy
 from hardplace.plans.plan import Dimension, PipelineSchedule, Plan
 from hardplace.run.count import CollectiveCounter, gradients_of, states_of, weights_of
 from hardplace.run.divide import RankGroups, divide
+from hardplace.run.saved import SavedCounter
 from hardplace.run.stages import ModelStage, StageParts, WholeModel
 from hardplace.run.types import RankCounts, RankResult
 
@@ -70,12 +71,14 @@ def run_rank(given: RunInput, device: str) -> RankResult:
         stage.register_forward_hook(lambda *_: _watch(_[-1], fullest, stages))
     step = _pipelined(given, groups, stages, index) if plan.pipeline > 1 else _plain(given, groups, stages[0])
     losses, seconds, error, worst = [], [], 0.0, ""
-    counter = CollectiveCounter(groups.members)
+    counter, saved = CollectiveCounter(groups.members), SavedCounter(stages)
     for number in range(given.steps):
         optimizer.zero_grad()
         start_s = time.perf_counter()
-        with counter if number == given.steps - 1 else nullcontext():
-            loss = step()
+        last = number == given.steps - 1
+        with counter if last else nullcontext():
+            with saved.watching() if last else nullcontext():
+                loss = step()
             _reduced(stages, plan, groups)
         if number == 0:
             fullest.gradients = max(fullest.gradients, sum(map(gradients_of, stages)))
@@ -88,6 +91,7 @@ def run_rank(given: RunInput, device: str) -> RankResult:
         weights_bytes=at_rest if plan.zero == 3 and plan.replicas > 1 else max(at_rest, fullest.weights),
         gradients_bytes=sum(map(gradients_of, stages)) if plan.zero > 1 and plan.replicas > 1 else fullest.gradients,
         states_bytes=states_of(optimizer),
+        saved_bytes=saved.most_bytes,
         traffic=counter.traffic,
     )
     return RankResult(

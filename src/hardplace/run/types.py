@@ -15,12 +15,14 @@ class RankCounts:
         weights_bytes: Weights at the fullest moment.
         gradients_bytes: Gradients at the fullest moment.
         states_bytes: Optimizer states.
+        saved_bytes: What autograd keeps for the backward pass, at the fullest moment.
         traffic: Collectives by process group, kind and bytes.
     """
 
     weights_bytes: float
     gradients_bytes: float
     states_bytes: float
+    saved_bytes: float
     traffic: Traffic
 
 
