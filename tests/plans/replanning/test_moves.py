@@ -184,6 +184,19 @@ def test_what_only_lost_devices_held_is_read_once() -> None:
     assert found.moved_bytes == pytest.approx(128 * 12 / 4)  # a shard grows from a quarter to a half
 
 
+def test_one_device_that_others_join_keeps_what_it_has() -> None:
+    """Of a node of four places two are there: the running plan's only device and an empty one."""
+    old = StageMap(plan=Plan(global_batch=16), places=(0, 0))
+    new = replace(old, plan=replace(old.plan, data=2, zero=1))
+    slots = standing(1, 4, frozenset(), 1)
+    assert slots.tolist() == [[0, EMPTY, GONE, GONE]]
+    found = moves([StateGroup(elements=(64, 64), old_parts=1, new_parts=1)], old, new, slots, 2)
+    assert sorted(found.devices) == [0, 1]
+    assert found.kept_bytes == 128 * 2 + 128 * 12 / 2
+    assert found.moved_bytes == 128 * 2 + 128 * 12 / 2
+    assert found.checkpoint_bytes == 0.0
+
+
 def test_devices_are_numbered_by_node() -> None:
     assert standing(5, 4, frozenset([1]), 2).tolist() == [[0, GONE, 2, 3], [4, EMPTY, EMPTY, GONE]]
 

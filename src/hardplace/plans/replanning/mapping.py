@@ -80,7 +80,7 @@ def _values(
 
 def _kinds(shares: Sequence[Ints], stage: Ints, slots: Ints) -> tuple[Ints, list[tuple[int, Ints]]]:
     """Return the kind of each node, and one node of each kind; nodes are of one kind if their devices hold the same."""
-    columns = [np.where(slots >= 0, one[slots], slots) for one in (stage, *shares)]
+    columns = [np.where(slots >= 0, one[np.maximum(slots, 0)], slots) for one in (stage, *shares)]
     _, first, kind = np.unique(np.concatenate(columns, axis=1), axis=0, return_index=True, return_inverse=True)
     return kind.reshape(-1), [(number, slots[at]) for number, at in enumerate(first.tolist())]
 
@@ -89,17 +89,19 @@ def _table(items: Sequence[StatePiece], stages: tuple[Ints, Ints], node: Ints, g
     """Return the bytes that each rank of a group finds on each device of a node, (ranks, devices); of lost devices so
     little that none is taken. Of equal ones the nearest in order is taken."""
     total = np.zeros((len(group), len(node)))
-    at, rank = np.broadcast_arrays(node[None, :], group[:, None])
+    place, rank = np.broadcast_arrays(node[None, :], group[:, None])
+    at = np.maximum(place, 0)
     for item in items:
         size = item.shared[stages[0][at], stages[1][rank]]
         if exact:
             total += size * overlap(item.old[at], item.old_count, item.new[rank], item.new_count)
         else:
             total += size * overlap(item.old_rough[at], item.old_parts, item.new_rough[rank], item.new_parts)
+    total[place < 0] = 0.0
     scale = float(total.max()) or 1.0
     apart = np.abs(np.arange(len(group))[:, None] / len(group) - np.arange(len(node)) / len(node))
-    found = np.where(at >= 0, total / scale, 0.0) - 1e-9 * apart
-    return np.asarray(np.where(at == GONE, -2.0 * len(group), found))
+    found = total / scale - 1e-9 * apart
+    return np.asarray(np.where(place == GONE, -2.0 * len(group), found))
 
 
 def _block(

@@ -83,14 +83,16 @@ def moves(parts: Sequence[StateGroup], old: StageMap, new: StageMap, slots: Ints
 
 def _held(item: StatePiece, stages: tuple[Ints, Ints], at: Ints, ranks: Ints) -> Floats:
     """Return the bytes of a rank's state that the device with rank `at` of the running plan holds."""
-    size = item.shared[stages[0][at], stages[1][ranks]]
-    found = size * overlap(item.old[at], item.old_count, item.new[ranks], item.new_count)
+    rank = np.maximum(at, 0)
+    size = item.shared[stages[0][rank], stages[1][ranks]]
+    found = size * overlap(item.old[rank], item.old_count, item.new[ranks], item.new_count)
     return np.asarray(np.where(at >= 0, found, 0.0))
 
 
 def _near(item: StatePiece, stages: tuple[Ints, Ints], node: Ints, ranks: Ints) -> Floats:
     """Return the bytes of each rank's state that its node holds; node: (ranks, devices). Copies count once."""
-    names = np.where(node >= 0, item.home[stages[0][node]] * item.old_count + item.old[node], -1)
+    rank = np.maximum(node, 0)
+    names = np.where(node >= 0, item.home[stages[0][rank]] * item.old_count + item.old[rank], -1)
     total = np.zeros(len(ranks))
     for column in range(node.shape[1]):
         again = (names[:, :column] == names[:, column : column + 1]).any(axis=1)
