@@ -123,6 +123,13 @@ def test_a_plan_at_hand_costs_what_its_file_costs(placed, answers) -> None:
     assert small.devices == 8
 
 
+def test_a_plan_at_hand_that_contradicts_itself_is_bad_input() -> None:
+    plan = Plan(global_batch=32, pipeline=3, virtual=2, data=2, zero=1)
+    for asked in (lambda: hp.estimate("llama2-7b", plan, "h100-sxm"), lambda: hp.export(plan, "megatron", model="opt")):
+        with pytest.raises(hp.BadInput, match="plan: virtual: 2: interleaving expects the 16 micro-batches"):
+            asked()
+
+
 @pytest.mark.parametrize(
     ("asked", "field"),
     [

@@ -14,7 +14,7 @@ from hardplace.cost.layers.software import Graphs
 from hardplace.errors import BadInput
 from hardplace.exports.export import exported
 from hardplace.exports.layout import layout_text, parse_layout
-from hardplace.exports.limits import broken_limits, layers_by_chunk
+from hardplace.exports.limits import ModelFacts, broken_limits, layers_by_chunk
 from hardplace.exports.planned import job_of
 from hardplace.exports.targets import Target
 from hardplace.plans.plan import OptimizerKind, PipelineSchedule, Plan, problems
@@ -227,3 +227,12 @@ def test_what_megatrons_parser_refused_is_refused_before(fields, field):
 
 def test_the_encoder_of_megatron_is_said_to_differ():
     assert "normalises before" in warnings(Target.MEGATRON, BERT, data=8)
+
+
+def test_a_pipeline_of_three_is_given_to_data_tensor_and_context_parallelism():
+    plan = Plan(global_batch=32, tensor=4, pipeline=6, data=2, sequence=True)
+    facts = ModelFacts(layers=36, sequence=6144, kv_heads=8, experts=1, encoder_decoder=False)
+    limit = next(one for one in broken_limits(Target.ACCELERATE, plan, facts) if one.field == "pipeline")
+    ways = {(one["data"], one["tensor"], one["context"]) for one in limit.mends(plan, facts)}
+    parts = ((1, 1), (1, 2), (1, 3), (1, 6), (2, 1), (2, 3))  # 3 and 6 do not divide what is left of the batch
+    assert ways == {(2 * data, 4 * tensor, 6 // data // tensor) for data, tensor in parts}

@@ -135,10 +135,11 @@ def estimate(
     from hardplace.plans.estimate import estimate_plan
     from hardplace.plans.fleet import fleet_of
     from hardplace.plans.inventory import inventory_of_plan, inventory_title
-    from hardplace.plans.plan import Plan, PlanFile, read_plan
+    from hardplace.plans.plan import Plan, PlanFile, check_sound, read_plan
 
     file = plan if isinstance(plan, Plan) else read_plan(Path(plan))
     where = "plan" if isinstance(plan, Plan) else str(plan)
+    check_sound(file, where)
     parts = inventory_of_plan(where, file, names_of(device), names_of(node))
     workload = load(model)
     if isinstance(file, PlanFile):

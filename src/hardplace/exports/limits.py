@@ -105,16 +105,28 @@ def _to(**changes: Any) -> Callable[[Plan, ModelFacts], Iterable[Changes]]:
 
 
 def _moved(name: str, plan: Plan) -> Iterator[Changes]:
-    """Yield a degree's devices given to data parallelism or to tensor parallelism, within the batch."""
+    """Yield a degree's devices given to data, tensor and context parallelism in every way that the batch allows."""
     degree = getattr(plan, name)
-    gone: dict[str, Any] = {name: 1}
+    gone: dict[str, Any] = {name: 1, "shard": 0}
     if name == "pipeline":
         gone |= {"virtual": 1, "stages": (), "assignment": (), "kinds": (), "schedule": PipelineSchedule.ONE_F_ONE_B}
-    for micro_batch in (plan.micro_batch, 1):
-        if plan.global_batch % (plan.data * degree * micro_batch) == 0:
-            yield {**gone, "data": plan.data * degree, "micro_batch": micro_batch, "shard": 0}
-            break
-    yield {**gone, "tensor": plan.tensor * degree, "shard": 0}
+    for data in (one for one in range(degree, 0, -1) if degree % one == 0):
+        micro_batch = next(
+            (one for one in (plan.micro_batch, 1) if plan.global_batch % (plan.data * data * one) == 0), None
+        )
+        if micro_batch is None:
+            continue
+        for tensor in (one for one in range(degree // data, 0, -1) if degree // data % one == 0):
+            context = degree // data // tensor
+            if name == "context" and context > 1:
+                continue
+            yield {
+                **gone,
+                "data": plan.data * data,
+                "tensor": plan.tensor * tensor,
+                "micro_batch": micro_batch,
+                **({"context": plan.context * context} if name != "context" else {}),
+            }
 
 
 def _no_pipeline(plan: Plan, facts: ModelFacts) -> Iterator[Changes]:

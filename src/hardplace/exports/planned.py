@@ -18,7 +18,7 @@ from hardplace.plans.chain import of_workload
 from hardplace.plans.estimate import PlanEstimate, estimate_plan
 from hardplace.plans.fleet import even_cluster, fleet_of
 from hardplace.plans.inventory import inventory_of_plan
-from hardplace.plans.plan import Plan, PlanFile, read_plan
+from hardplace.plans.plan import Plan, PlanFile, check_sound, read_plan
 from hardplace.version import __version__
 from hardplace.workload.types import Workload
 
@@ -51,6 +51,7 @@ def planned_of(
     """
     path = "plan" if isinstance(plan, Plan) else str(plan)
     file = PlanFile(**_own(plan)) if isinstance(plan, Plan) else read_plan(Path(plan))
+    check_sound(file, path)
     if file.version not in ("", __version__):
         raise BadInput(f"{path}: version: {file.version!r}: expected {__version__}, this one's: place the model again")
     name = model or file.model

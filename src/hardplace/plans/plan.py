@@ -322,9 +322,14 @@ def read_plan(path: Path) -> PlanFile:
     for lot in plan.on:
         if lot.count < 1:
             raise BadInput(f"{path}: on: count: {lot.count}: expected a whole number of devices from 1")
-    for problem in problems(plan):
-        raise BadInput(f"{path}: {problem}")
+    check_sound(plan, str(path))
     return plan
+
+
+def check_sound(plan: Plan, where: str) -> None:
+    """Raise BadInput for a plan that contradicts itself. where: the file that holds it, or "plan"."""
+    for problem in problems(plan):
+        raise BadInput(f"{where}: {problem}")
 
 
 _MOST = 2**24  # of a degree or a batch
