@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from hardplace import hardware
 from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import device, device_names, node, node_names, read_device, read_node
 from hardplace.hardware.device import Trust
@@ -282,3 +283,14 @@ def test_the_examples_are_a_device_and_a_node_of_it() -> None:
     one = device(str(folder / "my-chip.toml"))
     assert one.peak_flops_per_s("bf16") == 2 * 8 * 128 * 128 * 1.2e9
     assert node(str(folder / "my-node.toml")).cluster(64).levels[0].devices == 16
+
+
+def test_a_die_has_at_least_what_is_in_use_of_it(tmp_path: Path) -> None:
+    text = (Path(hardware.__file__).parent / "devices/h100-sxm.toml").read_text()
+    own = tmp_path / "own.toml"
+    own.write_text(text.replace("multiprocessors = [144", "multiprocessors = [100"))
+    with pytest.raises(BadInput, match=r"own\.toml: die\.multiprocessors: 100: expected at least what is in use, 132"):
+        read_device(own)
+    own.write_text(text.replace('node = ["4 nm"', 'outer_node = "6 nm"\nnode = ["4 nm"'))
+    with pytest.raises(BadInput, match=r"own\.toml: chip\.outer_node: 6 nm: expected one of 45"):
+        read_device(own)

@@ -9,12 +9,14 @@ import numpy as np
 
 from hardplace.hardware import blocks
 from hardplace.hardware.blueprint import Blueprint
+from hardplace.hardware.remainder import CONTROL_SCALE, EARLY_NM, FITTED, INTERFACE_SCALE_7, Remainder
 from hardplace.hardware.technology import (
     BANK_BYTES,
     BITS,
     CLOCK_SHARE,
     CORE_CONTROL_UM2_45,
     FLIPFLOP_PJ,
+    FP64_LANE,
     HOST_MM2,
     HOST_W,
     LINK_MM2_PER_GB_S,
@@ -22,14 +24,12 @@ from hardplace.hardware.technology import (
     MEMORY_MM2_PER_GB_S,
     MEMORY_MM2_PER_STACK,
     MEMORY_PJ_PER_BIT,
-    MULTIPROCESSOR_UM2_45,
-    NOC_SHARE,
-    UNATTRIBUTED,
     WIRE_PJ_PER_BYTE_MM,
     Technology,
     between,
     mac_pj,
     sram_pj_per_byte,
+    technology,
 )
 from hardplace.ndtypes import Floats
 from hardplace.units import GB, KIB, UM2_PER_MM2
@@ -43,8 +43,8 @@ _INSTRUCTION_BYTES = 16.0  # read and written by an fp32 multiply-add: three ope
 class Activity:
     """Share of the peak at which each part runs while TDP is drawn; published energies are for random operands."""
 
-    matrix: float = 0.8
-    vector: float = 0.2
+    matrix: float = FITTED.matrix_activity
+    vector: float = FITTED.vector_activity
     memory: float = 0.8
     links: float = 0.5
 
@@ -72,30 +72,51 @@ class Bill:
         return np.asarray(sum(self.power_w.values()))
 
 
-def areas(plan: Blueprint, tech: Technology) -> dict[str, Floats]:
+def areas(plan: Blueprint, tech: Technology, remainder: Remainder = FITTED) -> dict[str, Floats]:
     """Return area of each part, mm2."""
-    scale = tech.logic_scale / UM2_PER_MM2
-    control = plan.arrays * CORE_CONTROL_UM2_45 * scale
-    if plan.gpu:
-        control = plan.vector_cores * MULTIPROCESSOR_UM2_45 * scale
-    own = plan.arrays * blocks.sram_mm2(plan.core_buffer_bytes, tech)
-    own = own + plan.vector_cores * blocks.sram_mm2(plan.register_bytes, tech, ports=2)
+    outer = tech if plan.outer_node_nm is None else technology(plan.outer_node_nm)
     found = {
         "matrix engines": plan.arrays * blocks.array_mm2(plan.rows, plan.columns, plan.dtype, tech, plan.types),
-        "vector units": plan.vector_cores * plan.vector_lanes * blocks.lane_mm2(tech),
-        "core buffers and registers": own,
-        "control": control,
-        "shared buffer": blocks.sram_mm2(plan.buffer_bytes, tech),
+        "vector units": plan.vector_cores
+        * (plan.vector_lanes + FP64_LANE * plan.lanes_fp64)
+        * np.asarray(blocks.lane_mm2(tech)),
+        "core buffers and registers": plan.arrays * blocks.sram_mm2(plan.core_buffer_bytes, tech)
+        + plan.vector_cores * blocks.sram_mm2(plan.register_bytes, tech, ports=2),
+        "control": _control_um2_45(plan, tech, remainder) * tech.logic_scale / UM2_PER_MM2,
     }
-    found["network on chip"] = NOC_SHARE * np.asarray(sum(found.values()))
+    disabled = (plan.units_made - 1.0) * np.asarray(sum(found.values()))
+    found["shared buffer"] = _banks_mm2(plan, plan.buffer_bytes, outer)
+    disabled = disabled + _banks_mm2(plan, plan.buffer_made_bytes, outer) - found["shared buffer"]
     if plan.memory_kind in MEMORY_MM2_PER_STACK:
         found["memory interface"] = plan.stacks * MEMORY_MM2_PER_STACK[plan.memory_kind]
     else:
         found["memory interface"] = plan.memory_bandwidth_bytes_per_s / GB * MEMORY_MM2_PER_GB_S[plan.memory_kind]
+    disabled = disabled + (plan.interfaces_made - 1.0) * found["memory interface"]
     found["links"] = plan.link_bandwidth_bytes_per_s / GB * LINK_MM2_PER_GB_S
     found["host and management"] = np.full(len(plan), HOST_MM2)
-    found["routing and spare"] = UNATTRIBUTED / (1.0 - UNATTRIBUTED) * np.asarray(sum(found.values()))
+    if plan.gpu:
+        found["not attributed"] = np.full(len(plan), remainder.gpu_fixed_mm2 - HOST_MM2)
+    else:
+        scale = np.sqrt(outer.logic_scale / INTERFACE_SCALE_7)
+        found["controllers and network ports"] = (
+            remainder.interface * scale * (found["memory interface"] + found["links"])
+        )
+        found["not attributed"] = np.full(len(plan), remainder.array_fixed_mm2 - HOST_MM2)
+    found["disabled units"] = disabled
     return found
+
+
+def _control_um2_45(plan: Blueprint, tech: Technology, remainder: Remainder) -> Floats:
+    """Return the area of control at 45 nm: of each array, or of each multiprocessor of a GPU."""
+    if not plan.gpu:
+        return plan.arrays * CORE_CONTROL_UM2_45
+    early = tech.node_nm >= EARLY_NM
+    return plan.vector_cores * (remainder.early_multiprocessor_um2_45 if early else remainder.multiprocessor_um2_45)
+
+
+def _banks_mm2(plan: Blueprint, size_bytes: Floats, tech: Technology) -> Floats:
+    """Return the area of the shared buffer with its banks."""
+    return plan.buffer_banks * blocks.sram_mm2(size_bytes / plan.buffer_banks, tech)
 
 
 def feed_bytes_per_mac(plan: Blueprint) -> Floats:
@@ -163,7 +184,9 @@ def energies(plan: Blueprint, tech: Technology, die_mm2: Floats, dtype: str | No
     )
 
 
-def powers(plan: Blueprint, tech: Technology, die_mm2: Floats, activity: Activity) -> dict[str, Floats]:
+def powers(
+    plan: Blueprint, tech: Technology, die_mm2: Floats, activity: Activity, remainder: Remainder = FITTED
+) -> dict[str, Floats]:
     """Return power of each part at an activity, W: operations, operands, clock, leakage, memory, links."""
     energy = energies(plan, tech, die_mm2)
     macs = plan.macs_per_s * activity.matrix
@@ -177,7 +200,8 @@ def powers(plan: Blueprint, tech: Technology, die_mm2: Floats, activity: Activit
         "shared buffer": moved * energy.shared_j_per_byte,
         "network on chip": (moved + from_memory) * energy.wire_j_per_byte,
     }
-    found["clock"] = CLOCK_SHARE * np.asarray(sum(found.values()))
+    each = remainder.clock_w_per_mm2_ghz * float(between(*CONTROL_SCALE, tech)) * plan.clock_hz / 1e9 * plan.volts**2
+    found["clock and control"] = CLOCK_SHARE * np.asarray(sum(found.values())) + each * die_mm2
     found["leakage"] = energy.idle_w - HOST_W
     found["memory and its interface"] = from_memory * energy.memory_j_per_byte
     found["links"] = 2.0 * plan.link_bandwidth_bytes_per_s * activity.links * energy.link_j_per_byte
@@ -185,8 +209,8 @@ def powers(plan: Blueprint, tech: Technology, die_mm2: Floats, activity: Activit
     return found
 
 
-def bill(plan: Blueprint, tech: Technology, activity: Activity | None = None) -> Bill:
+def bill(plan: Blueprint, tech: Technology, activity: Activity | None = None, remainder: Remainder = FITTED) -> Bill:
     """Return area and power of each part of these chips at a node."""
-    area = areas(plan, tech)
+    area = areas(plan, tech, remainder)
     die_mm2 = np.asarray(sum(area.values()))
-    return Bill(area_mm2=area, power_w=powers(plan, tech, die_mm2, activity or Activity()))
+    return Bill(area_mm2=area, power_w=powers(plan, tech, die_mm2, activity or Activity(), remainder))

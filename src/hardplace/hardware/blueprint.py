@@ -14,6 +14,7 @@ from hardplace.ndtypes import Floats
 
 _TENSOR_CORES = 4  # of a GPU's multiprocessor, which share its multiply-accumulators
 _ARRAY_ROWS_REUSED = 256.0
+LEAST_VOLTS = 0.9  # relative: 0.707 V of a nominal 0.75 at 7 nm
 _GPU_ROWS_REUSED = 16  # rows that pass a stationary operand in one instruction (m16n8k16)
 
 
@@ -24,6 +25,10 @@ class Blueprint:
     dtype: what the arrays are built for; types: how many types they take in all. reuse: rows that pass a stationary
     operand. volts: relative to the voltage that the energies of the tables are for. gpu: the vector cores are
     multiprocessors, whose control is paid for, and arrays feed from registers.
+
+    Of chips that exist: lanes_fp64 are a vector core's; buffer_banks memories make the shared buffer; units_made and
+    interfaces_made are what is on the die over what is in use; buffer_made_bytes is the buffer on it. outer_node_nm:
+    node of the dies with buffer, memory interface and links where these are others; None: the same.
     """
 
     arrays: Floats
@@ -40,11 +45,17 @@ class Blueprint:
     stacks: Floats
     link_bandwidth_bytes_per_s: Floats
     volts: Floats
+    lanes_fp64: Floats
+    buffer_banks: Floats
+    buffer_made_bytes: Floats
+    units_made: Floats
+    interfaces_made: Floats
     memory_kind: str
     dtype: str
     types: int
     reuse: float
     gpu: bool
+    outer_node_nm: float | None = None
 
     def __len__(self) -> int:
         return len(self.arrays)
@@ -63,12 +74,12 @@ def stacks_of(kind: str, bandwidth_bytes_per_s: Floats | float) -> Floats:
 
 
 def volts_at(clock: Floats | float) -> Floats:
-    """Return the voltage for a clock, both relative to the nominal ones: a line above a floor (C).
+    """Return the voltage for a clock, both relative to the nominal ones: a line above a floor.
 
-    V = max(0.7, 0.5 + 0.5 f): near nominal, half of the voltage is overdrive, which speed is about proportional to
-    (alpha-power law with alpha near 1, Sakurai and Newton 1990; threshold about half of nominal); SRAM sets the floor.
+    V = max(0.9, 0.5 + 0.5 f): the least squares line through published curves at 14 and 7 nm, and the least that
+    any of them goes to (validation/voltages.csv, docs/validation.md).
     """
-    return np.asarray(np.maximum(0.7, 0.5 + 0.5 * np.asarray(clock, dtype=np.float64)))
+    return np.asarray(np.maximum(LEAST_VOLTS, 0.5 + 0.5 * np.asarray(clock, dtype=np.float64)))
 
 
 def of_chips(
@@ -109,6 +120,11 @@ def of_chips(
         stacks=column(stacks if stacks is not None else stacks_of(memory_kind, memory_bandwidth_bytes_per_s)),
         link_bandwidth_bytes_per_s=column(link_bandwidth_bytes_per_s),
         volts=column(volts_at(np.asarray(clocks_hz) / clock_hz)),
+        lanes_fp64=column(0.0),
+        buffer_banks=column(1.0),
+        buffer_made_bytes=column(chips.buffer_bytes),
+        units_made=column(1.0),
+        interfaces_made=column(1.0),
         memory_kind=memory_kind,
         dtype=dtype,
         types=1,
@@ -130,7 +146,8 @@ def _engines(engine: Multiprocessors | Arrays, dtype: str) -> tuple[float, ...]:
         count, lanes = engine.count, engine.vector_lanes
         return count * _TENSOR_CORES, side, side, count, lanes, own, engine.register_bytes, _GPU_ROWS_REUSED
     # An array's buffer holds a tile of weights twice, rows that stream, and sums. Registers: 32 of fp32 a lane (C).
-    own, registers = float(own_buffer_bytes(engine.rows * engine.columns)), max(1024.0, 128.0 * engine.vector_lanes)
+    own = float(own_buffer_bytes(engine.rows * engine.columns))
+    registers = float(engine.register_bytes or max(1024, 128 * engine.vector_lanes))
     cores, lanes = engine.vector_cores, engine.vector_lanes
     return engine.count, engine.rows, engine.columns, cores, lanes, own, registers, _ARRAY_ROWS_REUSED
 
@@ -143,6 +160,11 @@ def of_device(device: Device) -> Blueprint:
     kind = device.memory_kind
     stacks = device.memory_stacks or float(stacks_of(kind, device.memory_bandwidth_bytes_per_s))
     arrays, rows, columns, cores, lanes, own, registers, reuse = _engines(device.engine, dtype)
+    gpu, die = isinstance(device.engine, Multiprocessors), device.on_die
+    units, lanes_fp64 = 1.0, 0.0
+    if isinstance(device.engine, Multiprocessors):
+        units = (die.multiprocessors or device.engine.count) / device.engine.count
+        lanes_fp64 = device.engine.vector_lanes_fp64
 
     def column(value: float) -> Floats:
         return np.array([value], dtype=np.float64)
@@ -162,9 +184,15 @@ def of_device(device: Device) -> Blueprint:
         stacks=column(float(stacks)),
         link_bandwidth_bytes_per_s=column(device.link_bandwidth_bytes_per_s or 0.0),
         volts=column(1.0),
+        lanes_fp64=column(lanes_fp64),
+        buffer_banks=column(device.buffer_banks),
+        buffer_made_bytes=column(float(die.buffer_bytes or device.buffer_bytes)),
+        units_made=column(units),
+        interfaces_made=column(float(die.stacks or stacks) / float(stacks) if stacks else 1.0),
         memory_kind=kind,
         dtype=dtype,
         types=len(device.dtypes),
         reuse=reuse,
-        gpu=isinstance(device.engine, Multiprocessors),
+        gpu=gpu,
+        outer_node_nm=device.outer_node_nm,
     )

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from hardplace.errors import BadInput, unknown
 from hardplace.files import read_toml
-from hardplace.hardware.device import DTYPES, Arrays, Device, Multiprocessors, Node, NodeLevel, Provenance
+from hardplace.hardware.device import DTYPES, Arrays, Device, Multiprocessors, Node, NodeLevel, OnDie, Provenance
 from hardplace.hardware.records import MOST_COUNT, Record
 from hardplace.hardware.technology import MEMORY_PJ_PER_BIT, NODES
 
@@ -76,6 +76,7 @@ def read_device(path: Path) -> Device:
     engine, parts = _engine(top)
     links, parts_links = _links(top)
     peaks = top.table("peak") if top.has("peak") else None
+    die = top.table("die") if top.has("die") else None
     found = Device(
         name=top.text("name"),
         title=top.text("title"),
@@ -95,11 +96,14 @@ def read_device(path: Path) -> Device:
         memory_bytes=memory.quantity("size", "B"),
         memory_bandwidth_bytes_per_s=memory.quantity("bandwidth", "B/s"),
         memory_stacks=memory.count("stacks") if memory.has("stacks") else None,
+        on_die=_on_die(die),
+        buffer_banks=buffer.count("banks") if buffer.has("banks") else 1,
+        outer_node_nm=_optional(chip, "outer_node", "nm"),
         **links,
         published_peaks={t: peaks.quantity(t, "FLOP/s") for t in peaks.keys(DTYPES, "type")} if peaks else {},
         provenance=(),
     )
-    records = [top, chip, buffer, memory, *parts, *parts_links, *([peaks] if peaks else [])]
+    records = [top, chip, buffer, memory, *parts, *parts_links, *(table for table in (peaks, die) if table)]
     _check(found, path, buffer)
     return _with_provenance(found, records)
 
@@ -132,6 +136,7 @@ def _engine(top: Record) -> tuple[Multiprocessors | Arrays, list[Record]]:
             vector_lanes=gpu.count("vector_lanes"),
             shared_memory_bytes=int(gpu.quantity("shared_memory", "B")),
             register_bytes=int(gpu.quantity("registers", "B")),
+            vector_lanes_fp64=gpu.count("vector_lanes_fp64") if gpu.has("vector_lanes_fp64") else 0,
         )
         return engine, [gpu, rates]
     array = top.table("array")
@@ -145,6 +150,17 @@ def _engine(top: Record) -> tuple[Multiprocessors | Arrays, list[Record]]:
         vector_lanes=array.count("vector_lanes"),
     )
     return engine, [array, rates]
+
+
+def _on_die(die: Record | None) -> OnDie:
+    """Return what is on the die, all of which may be missing."""
+    if die is None:
+        return OnDie()
+    return OnDie(
+        multiprocessors=die.count("multiprocessors") if die.has("multiprocessors") else None,
+        buffer_bytes=int(die.quantity("buffer", "B")) if die.has("buffer") else None,
+        stacks=die.count("stacks") if die.has("stacks") else None,
+    )
 
 
 def _links(top: Record) -> tuple[dict[str, Any], list[Record]]:
@@ -167,10 +183,12 @@ def _check(found: Device, path: Path, buffer: Record) -> None:
                 f"{path}: peak.{dtype}: {peak / 1e12:.4g} TFLOP/s: expected what the engines and the clock give, "
                 f"{found.peak_flops_per_s(dtype) / 1e12:.4g} TFLOP/s (dense, 2 operations a multiply-add)"
             )
-    if found.node_nm not in NODES:
-        raise BadInput(
-            f"{path}: chip.node: {found.node_nm:g} nm: expected one of {', '.join(f'{n:g}' for n in NODES)} nm"
-        )
+    for field, node_nm in (("node", found.node_nm), ("outer_node", found.outer_node_nm or found.node_nm)):
+        if node_nm not in NODES:
+            raise BadInput(
+                f"{path}: chip.{field}: {node_nm:g} nm: expected one of {', '.join(f'{n:g}' for n in NODES)} nm"
+            )
+    _check_on_die(found, path)
     if isinstance(found.engine, Arrays):
         # A stationary tile, the row that streams past it, and the row of fp32 sums that leaves it.
         rows, columns = found.engine.rows, found.engine.columns
@@ -180,6 +198,19 @@ def _check(found: Device, path: Path, buffer: Record) -> None:
                 f"{buffer.where('size')}: {found.buffer_bytes} B: expected at least one tile of a "
                 f"{rows} x {columns} array, {tile} B"
             )
+
+
+def _check_on_die(found: Device, path: Path) -> None:
+    """Raise BadInput where a die has less than what is in use of it."""
+    count = found.engine.count if isinstance(found.engine, Multiprocessors) else None
+    die = found.on_die
+    for field, made, used in (
+        ("multiprocessors", die.multiprocessors, count),
+        ("buffer", die.buffer_bytes, found.buffer_bytes),
+        ("stacks", die.stacks, found.memory_stacks),
+    ):
+        if made is not None and (used is None or made < used):
+            raise BadInput(f"{path}: die.{field}: {made}: expected at least what is in use, {used}")
 
 
 def _with_provenance(found: Device, records: list[Record]) -> Device:

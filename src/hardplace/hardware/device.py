@@ -60,6 +60,7 @@ class Multiprocessors:
         vector_lanes: fp32 multiply-adds a clock and multiprocessor, outside the tensor cores.
         shared_memory_bytes: Shared memory of a multiprocessor.
         register_bytes: Registers of a multiprocessor.
+        vector_lanes_fp64: fp64 multiply-adds a clock and multiprocessor, outside the tensor cores.
     """
 
     count: int
@@ -67,6 +68,7 @@ class Multiprocessors:
     vector_lanes: int
     shared_memory_bytes: int
     register_bytes: int
+    vector_lanes_fp64: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +82,7 @@ class Arrays:
         macs_per_clock: Multiply-accumulates a clock and element, by type of operand.
         vector_cores: Number of vector cores.
         vector_lanes: Lanes of a vector core.
+        register_bytes: Registers of a vector core; None: 128 bytes a lane.
     """
 
     count: int
@@ -88,6 +91,22 @@ class Arrays:
     macs_per_clock: Mapping[str, float]
     vector_cores: int
     vector_lanes: int
+    register_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnDie:
+    """What is on the die where some of it is disabled; None: as much as is in use.
+
+    Attributes:
+        multiprocessors: Multiprocessors on the die.
+        buffer_bytes: Shared buffer on the die.
+        stacks: Interfaces to memory on the die.
+    """
+
+    multiprocessors: int | None = None
+    buffer_bytes: int | None = None
+    stacks: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +136,9 @@ class Device:
         transistors: Number of transistors.
         tdp_w: Thermal design power.
         price_usd: Price.
+        on_die: What is on the die where some of it is disabled.
+        buffer_banks: Separate memories that make the shared buffer.
+        outer_node_nm: Process node of the dies with buffer, memory interfaces and links; None: of all.
         published_peaks: Published peaks in FLOP/s, by type of operand.
         provenance: Source and trust of each figure.
     """
@@ -142,6 +164,9 @@ class Device:
     transistors: float | None = None
     tdp_w: float | None = None
     price_usd: float | None = None
+    on_die: OnDie = OnDie()
+    buffer_banks: int = 1
+    outer_node_nm: float | None = None
     published_peaks: Mapping[str, float]
     provenance: tuple[Provenance, ...]
 

@@ -13,8 +13,10 @@ from hardplace.hardware.blueprint import of_device, training_dtype
 from hardplace.hardware.catalogue import device, device_names, node, node_names
 from hardplace.hardware.device import Arrays, Device, Provenance
 from hardplace.hardware.money import ChipCost, cost
+from hardplace.hardware.remainder import DIE_SPREAD, TDP_SPREAD
 from hardplace.hardware.settings import setting
 from hardplace.hardware.technology import technology
+from hardplace.hardware.types import own_buffer_bytes
 from hardplace.units import MIB
 
 _SPACE_NAME = re.compile(r"(\d+)x(\d+)x(\d+)-(\d+)x(\d+)-(\d+)MiB", re.ASCII)
@@ -43,8 +45,9 @@ class Peak:
 class DeviceSheet:
     """What `hardplace chip` prints and draws. Published figures are None where there are none.
 
-    area and power: the model's parts, and OTHER where the published total is larger. Cost and carbon are of the
-    published die and TDP where there are such, else of the model's.
+    die_interval_mm2, tdp_interval_w: 80 % interval of the model's totals. area and power: the model's parts, and OTHER
+    where the published total is larger. Cost and carbon are of the published die and TDP where there are such, else of
+    the model's.
     """
 
     name: str
@@ -66,9 +69,11 @@ class DeviceSheet:
     area: tuple[SheetPart, ...]
     power: tuple[SheetPart, ...]
     model_die_mm2: float
+    die_interval_mm2: tuple[float, float]
     published_die_mm2: float | None
     die_is_bound: bool
     model_tdp_w: float
+    tdp_interval_w: tuple[float, float]
     published_tdp_w: float | None
     activity: Activity
     dies: int
@@ -113,6 +118,7 @@ def _of_space(name: str, count: int, rows: int, columns: int, cores: int, lanes:
             macs_per_clock={"bf16": 1.0},
             vector_cores=cores,
             vector_lanes=lanes,
+            register_bytes=int(own_buffer_bytes(lanes)),
         ),
         process="7 nm",
         node_nm=7.0,
@@ -139,7 +145,7 @@ def sheet(one: Device, node_nm: float | None = None, dtype: str | None = None) -
         one = replace(one, node_nm=node_nm, die_area_mm2=None, tdp_w=None, process=f"{node_nm:g} nm (asked for)")
     notes = _notes(one, dtype, moved)
     plan, tech = of_device(one), technology(one.node_nm)
-    found = bill(plan, tech)
+    found, family = bill(plan, tech), "gpu" if plan.gpu else "array"
     die, tdp = float(found.die_mm2[0]), float(found.tdp_w[0])
     made = cost(plan, tech, np.array([one.die_area_mm2 or die]), np.array([one.tdp_w or tdp]))
     return DeviceSheet(
@@ -162,9 +168,11 @@ def sheet(one: Device, node_nm: float | None = None, dtype: str | None = None) -
         area=_parts({name: float(part[0]) for name, part in found.area_mm2.items()}, one.die_area_mm2),
         power=_parts({name: float(part[0]) for name, part in found.power_w.items()}, one.tdp_w),
         model_die_mm2=die,
+        die_interval_mm2=DIE_SPREAD[family].around(die),
         published_die_mm2=one.die_area_mm2,
         die_is_bound=any(item.field == "chip.die_area" and "upper bound" in item.note for item in one.provenance),
         model_tdp_w=tdp,
+        tdp_interval_w=TDP_SPREAD[family].around(tdp),
         published_tdp_w=one.tdp_w,
         activity=Activity(),
         dies=int(made.dies[0]),

@@ -109,11 +109,7 @@ SRAM_LAYOUT_256K, SRAM_LAYOUT_GROWTH = 2.82, 0.1155  # macro over bit cells: Gem
 TWO_PORTS = 1.35  # an 8-transistor cell over a 6-transistor one (C)
 SPECIAL_FUNCTIONS = 1.3  # a vector lane's exp, rsqrt, conversions over its multiply-add (C)
 CORE_CONTROL_UM2_45 = 211_000.0  # Gemmini's controllers: 0.052 mm2 at 22 nm (Genc et al., DAC 2021)
-MULTIPROCESSOR_UM2_45 = 25e6  # a GPU's: schedulers, load/store, L1 tags, fp64: what is left of an A100's (C)
-NOC_SHARE = 0.10  # of cores and buffers (C: 5-15 % in published mesh designs)
-UNATTRIBUTED = (
-    0.21  # of the die: what TPU v1's floor plan leaves without a name (Jouppi et al., ISCA 2017, figure 2; B)
-)
+FP64_LANE = 3.0  # of an fp32 lane: its multiplier is (53 / 24)^2 times as large, adder and registers twice (C)
 CLOCK_SHARE = 0.10  # of the power of logic (C)
 
 

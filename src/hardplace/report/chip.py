@@ -22,9 +22,11 @@ _COLOURS = {
     "memory and its interface": style.PINK,
     "links": style.RED,
     "host and management": "#8a6d3b",
-    "clock": "#6c8a3a",
+    "clock and control": "#6c8a3a",
+    "controllers and network ports": style.ORANGE,
     "leakage": "#5d6b7a",
-    "routing and spare": "#5d6b7a",
+    "not attributed": "#5d6b7a",
+    "disabled units": "#9a8f7a",
     OTHER: "none",
 }
 _SIDE, _LETTER = 420.0, 7.2  # of a square drawing, and of a letter of 12 px, in the units of the drawing
@@ -77,8 +79,10 @@ def page(sheet: DeviceSheet) -> str:
         power=tiles(sheet.power, "W"),
         ruler=5.0 * _SIDE / max(die, sum(part.value for part in sheet.area)) ** 0.5,
         roofline=roofline(sheet),
-        die=words.total(sheet.model_die_mm2, sheet.published_die_mm2, sheet.die_is_bound, "mm²"),
-        tdp=words.total(sheet.model_tdp_w, sheet.published_tdp_w, False, "W"),
+        die=words.total(
+            sheet.model_die_mm2, sheet.published_die_mm2, sheet.die_is_bound, "mm²", sheet.die_interval_mm2
+        ),
+        tdp=words.total(sheet.model_tdp_w, sheet.published_tdp_w, False, "W", sheet.tdp_interval_w),
         usd=sum(part.value for part in sheet.cost),
         other=OTHER,
     )

@@ -32,12 +32,10 @@ def show_chip(sheet: DeviceSheet) -> None:
             else ""
         )
     )
-    console.print(
-        _bars(
-            sheet.area, "mm²", f"die: {total(sheet.model_die_mm2, sheet.published_die_mm2, sheet.die_is_bound, 'mm²')}"
-        )
-    )
-    console.print(_bars(sheet.power, "W", f"TDP: {total(sheet.model_tdp_w, sheet.published_tdp_w, False, 'W')}"))
+    die = total(sheet.model_die_mm2, sheet.published_die_mm2, sheet.die_is_bound, "mm²", sheet.die_interval_mm2)
+    console.print(_bars(sheet.area, "mm²", f"die: {die}"))
+    tdp = total(sheet.model_tdp_w, sheet.published_tdp_w, False, "W", sheet.tdp_interval_w)
+    console.print(_bars(sheet.power, "W", f"TDP: {tdp}"))
     console.print(_peaks(sheet))
     console.print(Group(*_costs(sheet)))
     for note in sheet.notes:

@@ -166,9 +166,10 @@ def remedy(text: str) -> str:
     return text.strip().rstrip(".")
 
 
-def total(model: float, published: float | None, is_bound: bool, unit: str) -> str:
-    """Return in words what a total is published as and what the parts add up to."""
-    parts = f"the parts add up to {number(model)} {unit}"
+def total(model: float, published: float | None, is_bound: bool, unit: str, interval: tuple[float, float]) -> str:
+    """Return in words what a total is published as and what the parts add up to, with its 80 % interval."""
+    low, high = interval
+    parts = f"the parts add up to {number(model)} {unit}, 80 % interval {number(low)} to {number(high)}"
     if published is None:
         return f"not published; {parts}"
     known = f"{'at most ' if is_bound else ''}{number(published)} {unit} published"
