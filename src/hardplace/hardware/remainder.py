@@ -41,7 +41,7 @@ FITTED = Remainder()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Spread:
+class PublishedSpread:
     """The 80 % interval of a published figure over the model's: a tenth of the chips lie below, a tenth above."""
 
     low: float
@@ -53,8 +53,8 @@ class Spread:
 
 
 # Quantiles of published / predicted, each die left out of the fit that predicts it (benchmarks/fit_chips.py).
-DIE_SPREAD = {"gpu": Spread(low=0.91, high=1.10), "array": Spread(low=0.89, high=1.08)}
-TDP_SPREAD = {"gpu": Spread(low=0.81, high=1.14), "array": Spread(low=0.41, high=1.79)}
+DIE_SPREAD = {"gpu": PublishedSpread(low=0.91, high=1.10), "array": PublishedSpread(low=0.89, high=1.08)}
+TDP_SPREAD = {"gpu": PublishedSpread(low=0.81, high=1.14), "array": PublishedSpread(low=0.41, high=1.79)}
 EARLY_NM = 12.0  # GPUs at this node or an older one are of the early kind
 CONTROL_SCALE = (1.0, 0.35)  # energy of logic at 45 and at 7 nm: published operations fell to 0.35-0.42
 INTERFACE_SCALE_7 = 0.059  # area of logic at 7 nm relative to 45
