@@ -75,12 +75,13 @@ def answers(placed, tmp_path_factory):
         "audit": hp.audit("gpt3-2.7b", "a100-80gb-sxm"),
         "shapes": hp.shapes("gpt3-2.7b", "a100-80gb-sxm", freeze=("vocab", "layers"), top=2),
         "replan": hp.replan(plan, lost=[7]),
+        "schedule": hp.schedule("opt-350m", "8x128x128-2x128-128MiB", phase="forward"),
         "search": hp.search("opt-350m", limits={"area": 20.0}, devices=8, batch=32, micro_batch=1, tensor=1),
     }
 
 
 @pytest.mark.parametrize(
-    "verb", ["place", "estimate", "infeasible", "operators", "audit", "shapes", "replan", "search"]
+    "verb", ["place", "estimate", "infeasible", "operators", "audit", "shapes", "replan", "schedule", "search"]
 )
 def test_an_answer_prints_draws_records_and_comes_back(verb, answers, tmp_path) -> None:
     answer = answers[verb]

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
+import hardplace as hp
 from cli.test_search import hardplace
-from hardplace.files import read
-from hardplace.report.schedule import LayerReport
 
 
 def test_it_prints_the_makespan_and_writes_page_and_trace(tmp_path: Path) -> None:
@@ -17,7 +16,7 @@ def test_it_prints_the_makespan_and_writes_page_and_trace(tmp_path: Path) -> Non
     for word in ("forward", "backward", "makespan", "tensor cores busy", "gap", "trace.json"):
         assert word in done.stdout
     folder = tmp_path / "hardplace-out/bert-large-schedule"
-    report = read(folder / "schedule.json", LayerReport)
+    report = hp.read(folder / "schedule.json")
     assert report.chip.name == chip
     assert all(one.phase.schedule.gap <= 0.05 for one in report.passes)
     assert json.loads((folder / "trace.json").read_text())["traceEvents"]
@@ -25,11 +24,22 @@ def test_it_prints_the_makespan_and_writes_page_and_trace(tmp_path: Path) -> Non
 
 
 def test_json_and_the_other_way_to_write_a_chip(tmp_path: Path) -> None:
-    arguments = ("--chip", "16x128x128+128x128,2MiB", "--phase", "recompute", "--rule", "sharing", "--json")
+    arguments = (
+        "--chip",
+        "16x128x128+128x128,2MiB",
+        "--phase",
+        "recompute",
+        "--rule",
+        "sharing",
+        "--json",
+        "--trace",
+        "t.pftrace",
+    )
     done = hardplace("schedule", "opt-350m", *arguments, "--out", "here", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == json.loads((tmp_path / "here/schedule.json").read_text())
-    assert json.loads(done.stdout)["chip"]["name"] == "16x128x128-128x128-2MiB"
+    assert (tmp_path / "t.pftrace").stat().st_size > 1000
+    assert json.loads(done.stdout)["answer"]["chip"]["name"] == "16x128x128-128x128-2MiB"
 
 
 @pytest.mark.parametrize(

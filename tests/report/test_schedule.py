@@ -1,26 +1,34 @@
 """The report of one layer's schedules: utilisation, page, and a trace in the Trace Event Format."""
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from hardplace.cost.types import Engine
-from hardplace.design.exact.layer_schedule import LayerPass, LayerQuestion, schedule_pass
+from hardplace.design.exact.layer_schedule import (
+    LayerPass,
+    LayerQuestion,
+    LayerScheduleResult,
+    schedule_layer,
+    scheduled_pass,
+)
 from hardplace.design.scheduling.types import Assignment, Schedule, SharingRule, Status
 from hardplace.design.types import PhaseSchedule
 from hardplace.files import dumps
 from hardplace.hardware.phaze import accelerator, chips_from_rows
 from hardplace.hardware.settings import HBM3
 from hardplace.report import gantt
-from hardplace.report.schedule import LayerReport, page, scheduled_pass, trace
+from hardplace.report.layer_trace import layer_trace
+from hardplace.report.schedule import page, trace
 from hardplace.workload.load import load
 from hardplace.workload.sharding import tensor_parallel
 
 
 @pytest.fixture(scope="module")
-def report() -> LayerReport:
+def report() -> LayerScheduleResult:
     chips = chips_from_rows(np.array([[4, 128, 128, 2, 128, 2**25]]))
     question = LayerQuestion(
         layer=tensor_parallel(load("gpt3-175b"), 8).layers[1],
@@ -31,25 +39,11 @@ def report() -> LayerReport:
         rule=SharingRule.SHARING,
         splits=True,
     )
-    chip = accelerator(chips, 0, HBM3, 80 * 2**30)
-    return LayerReport(
-        version="1",
-        model="<gpt3>",
-        layer="block",
-        micro_batch=1,
-        tensor_parallel=8,
-        setting="hbm3",
-        rule=SharingRule.SHARING,
-        splits=True,
-        chip=chip,
-        passes=tuple(
-            scheduled_pass(which.value, schedule_pass(question, which, gap=0.01, limit_s=5.0), chip)
-            for which in LayerPass
-        ),
-    )
+    made = schedule_layer(question, "<gpt3>", tuple(LayerPass), gap=0.01, limit_s=5.0)
+    return replace(made, layer="block")
 
 
-def test_the_trace_is_in_the_trace_event_format(report: LayerReport) -> None:
+def test_the_trace_is_in_the_trace_event_format(report: LayerScheduleResult) -> None:
     data = json.loads(dumps(trace(report), compact=True))
     assert set(data) == {"traceEvents", "displayTimeUnit", "otherData"}
     assert data["displayTimeUnit"] in ("ms", "ns")
@@ -77,14 +71,38 @@ def test_the_trace_is_in_the_trace_event_format(report: LayerReport) -> None:
             assert all(end <= start + 1e-6 for (_, end), (start, _) in pairwise(row))
 
 
-def test_recompute_is_between_both_passes_and_one_after_the_other(report: LayerReport) -> None:
+def test_perfettos_own_classes_read_the_same_slices(report: LayerScheduleResult) -> None:
+    perfetto = pytest.importorskip("perfetto.protos.perfetto.trace.perfetto_trace_pb2")
+    read = perfetto.Trace()
+    read.ParseFromString(layer_trace(report))
+    named = {one.track_descriptor.uuid: one.track_descriptor for one in read.packet if one.track_descriptor.uuid}
+    open_ns: dict[int, int] = {}
+    found = []
+    for packet in read.packet:
+        event = packet.track_event
+        if event.type == perfetto.TrackEvent.TYPE_SLICE_BEGIN:
+            assert event.track_uuid not in open_ns
+            open_ns[event.track_uuid] = packet.timestamp
+        elif event.type == perfetto.TrackEvent.TYPE_SLICE_END:
+            pid = named[event.track_uuid].thread.pid
+            found.append((pid, packet.timestamp - open_ns.pop(event.track_uuid), packet.timestamp))
+    assert not open_ns
+    events = [one for one in trace(report)["traceEvents"] if one["ph"] == "X"]
+    for process, one in enumerate(report.passes, start=1):
+        mine = [(took, end) for pid, took, end in found if pid == process]
+        assert max(end for _, end in mine) == pytest.approx(one.phase.schedule.makespan_s * 1e9, abs=1)
+        said = sum(event["dur"] for event in events if event["pid"] == process)
+        assert sum(took for took, _ in mine) == pytest.approx(1e3 * said, abs=len(mine))
+
+
+def test_recompute_is_between_both_passes_and_one_after_the_other(report: LayerScheduleResult) -> None:
     forward, backward, both = (one.phase.schedule for one in report.passes)
     assert both.bound_s <= forward.makespan_s + backward.makespan_s
     assert both.makespan_s >= max(forward.bound_s, backward.bound_s)
     assert len(both.assignments) == len(forward.assignments) + len(backward.assignments)
 
 
-def test_the_page_escapes_names_and_holds_the_chart(report: LayerReport) -> None:
+def test_the_page_escapes_names_and_holds_the_chart(report: LayerScheduleResult) -> None:
     html = page(report)
     assert "<gpt3>" not in html
     assert "&lt;gpt3&gt;" in html

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hardplace.report.register  # noqa: F401  (how answers look as text and as a page)
 from hardplace.api.asking import plain
-from hardplace.api.chips import answered, codesign, compare, frontier, search, share
+from hardplace.api.chips import answered, codesign, compare, frontier, schedule, search, share
 from hardplace.api.graphs import split, tables
 from hardplace.api.kernels import audit, operators, shapes
 from hardplace.api.plans import estimate, export, place, plan_file, replan
@@ -18,6 +18,6 @@ from hardplace.api.sources import devices, load, models, trace
 
 __all__ = [
     "answered", "audit", "codesign", "compare", "devices", "estimate", "export", "frontier", "load", "models",
-    "operators", "place", "plain", "plan_file", "read", "replan", "search", "shapes", "share", "split", "tables",
-    "trace",
+    "operators", "place", "plain", "plan_file", "read", "replan", "schedule", "search", "shapes", "share", "split",
+    "tables", "trace",
 ]  # fmt: skip

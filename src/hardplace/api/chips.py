@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hardplace.api.asking import Named, asked_of, names_of
 from hardplace.api.kernels import query_of
 from hardplace.api.sources import load
-from hardplace.errors import unknown
+from hardplace.errors import BadInput, unknown
 
 if TYPE_CHECKING:
     import os
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from hardplace.answers import Infeasible
     from hardplace.branch_and_bound.types import Progress, StoppingRule
     from hardplace.design.exact.evaluator import ChipEvaluator
+    from hardplace.design.exact.layer_schedule import LayerScheduleResult
     from hardplace.design.question import Question
     from hardplace.design.results import DesignResult, ParetoResult, SharedResult
     from hardplace.design.strategies.types import Comparison
@@ -355,3 +357,65 @@ def compare(
     ends = StoppingRule(gap=gap, limit_s=seconds, evaluations=evaluations)
     found = compared(question, names or tuple(STRATEGIES), ends, seed=seed, report=progress)
     return replace(found, question=asked)
+
+
+def schedule(
+    model: str | os.PathLike[str] | Workload,
+    chip: str,
+    *,
+    layer: str | None = None,
+    phase: Named = ("forward", "backward"),
+    micro_batch: int = 1,
+    tensor: int = 1,
+    rule: str = "exclusive",
+    splits: bool = False,
+    setting: str = "hbm3",
+    gap: float = 0.001,
+    seconds: float | None = 30.0,
+) -> LayerScheduleResult:
+    """Schedule one layer of a model on the cores of a chip: makespans with lower bounds, and where each kernel runs.
+
+    Args:
+        model: A catalogue name, a Workload file, a config.json, or a Workload.
+        chip: Tensor cores x rows x columns, vector cores x lanes, buffer: "8x128x128-2x128-128MiB".
+        layer: Name of the layer. None: the one that the model repeats most.
+        phase: Passes: forward, backward, recompute (the recomputed forward pass joined to the backward pass).
+        micro_batch: Samples of a micro-batch.
+        tensor: Tensor-parallel degree.
+        rule: exclusive: a kernel on all cores of its kind has the chip to itself; sharing: it leaves the other kind
+            free.
+        splits: Whether kernels may run on 2, 4, 8, ... cores, besides on one and on all.
+        setting: Memory system and network.
+        gap: Relative gap at which a schedule is good enough.
+        seconds: Time limit of each pass in seconds. None: none.
+
+    Returns:
+        The schedules of the passes with their bounds, in seconds from the start of each pass.
+
+    Raises:
+        BadInput: For an argument that is wrong, which it names.
+    """
+    asked = asked_of(locals())
+    from hardplace.design.exact.layer_schedule import LayerPass, LayerQuestion, layer_of, schedule_layer
+    from hardplace.design.scheduling.types import SharingRule
+    from hardplace.hardware.phaze import chip_of_text
+    from hardplace.hardware.settings import setting as named
+
+    passes = [_word("phase", one, LayerPass) for one in dict.fromkeys(names_of(phase))]
+    workload = load(model)
+    question = LayerQuestion(
+        layer=layer_of(workload, tensor, layer), tensor_parallel=tensor, micro_batch=micro_batch,
+        chips=chip_of_text(chip), setting=named(setting), rule=_word("rule", rule, SharingRule), splits=splits,
+    )  # fmt: skip
+    return replace(schedule_layer(question, workload.name, passes, gap=gap, limit_s=seconds), question=asked)
+
+
+_Word = TypeVar("_Word", bound=StrEnum)
+
+
+def _word(name: str, value: str, words: type[_Word]) -> _Word:
+    """Return one of a few words; BadInput for another one."""
+    try:
+        return words(value)
+    except ValueError:
+        raise BadInput(name, repr(value), f"one of {', '.join(words)}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -40,6 +41,8 @@ GLOBAL_BUFFER_UM2 = {
 CORES = tuple(2**power for power in range(13))
 SIDES = tuple(2**power for power in range(1, 9))
 TPUV4 = (8, 128, 128, 2, 128, 128 * MIB)
+_TEXT = re.compile(r"(\d+)x(\d+)x(\d+)[-+](\d+)x(\d+)[-,]\s*(\d+)\s*MiB", re.ASCII)
+_MOST_CORES = 2**16  # of a kind, and lanes or rows
 LEAST_SHARE = 0.3  # of the budget; PHAZE drops smaller chips unless they have one core of either kind
 
 
@@ -144,3 +147,29 @@ def accelerator(chips: Chips, index: int, setting: Setting, memory_bytes: float)
         buffer_bandwidth_bytes_per_s=setting.buffer_bandwidth_bytes_per_s * (clock_hz / setting.clock_hz),
         area_mm2=float(chips.area_mm2[index]),
     )
+
+
+def chip_of_text(text: str) -> Chips:
+    """Return the one chip that a text stands for, such as 8x128x128-2x128-128MiB or 8x128x128+2x128,128MiB.
+
+    Args:
+        text: Tensor cores x rows x columns, vector cores x lanes, buffer.
+
+    Raises:
+        BadInput: For any other text, and for a buffer that the area model does not have.
+    """
+    expected = "a chip such as 8x128x128-2x128-128MiB (tensor cores, vector cores, buffer)"
+    match = _TEXT.fullmatch(text.strip())
+    if match is None:
+        raise BadInput("chip", repr(text), expected)
+    sizes = [int(digits) for digits in match.groups()]
+    if not all(0 < size <= _MOST_CORES for size in sizes):
+        raise BadInput("chip", repr(text), f"numbers from 1 to {_MOST_CORES}; {expected}")
+    if sizes[5] * MIB not in GLOBAL_BUFFER_UM2:
+        known = ", ".join(str(size // MIB) for size in GLOBAL_BUFFER_UM2)
+        raise BadInput("chip", repr(text), f"a buffer of {known} MiB, which the area model has")
+    try:
+        return chips_from_rows(np.array([[*sizes[:5], sizes[5] * MIB]], dtype=np.int64))
+    except BadInput:
+        expected = "rows, columns and lanes in powers of 2, whose core buffers the area model has (1 to 1,024 KiB)"
+        raise BadInput("chip", repr(text), expected) from None

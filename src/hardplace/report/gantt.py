@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from hardplace.cost.types import Engine
+from hardplace.design.exact.layer_schedule import cores_taken
 from hardplace.design.scheduling.types import Assignment
 from hardplace.design.types import Evaluation, LayerSchedule, PhaseSchedule
 from hardplace.hardware.types import Accelerator
@@ -196,8 +197,3 @@ def _hover(phase: PhaseSchedule, bar: GanttBar, chip: Accelerator) -> str:
         f"<b>{style.safe(phase.kernels[bar.task])}</b><br>starts {format_quantity(bar.start_s, 's')}, "
         f"takes {format_quantity(bar.duration_s, 's')}<br>{where}"
     )
-
-
-def cores_taken(item: Assignment) -> int:
-    """Return on how many cores of its kind a kernel runs that does not run on all of them; 0 on no cores."""
-    return max(len(item.tensor_cores), len(item.vector_cores))

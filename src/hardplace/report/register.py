@@ -38,6 +38,7 @@ VIEWS = {
     "Ranking": AnswerView("shape", "show_ranking", "page"),
     "TablesResult": AnswerView("tables", "show_tables"),
     "SplitResult": AnswerView("split", "show_split", "page"),
+    "LayerScheduleResult": AnswerView("schedule", "show", "page"),
     "OperatorEstimate": AnswerView("operators", "show_estimate", "page"),
 }
 _PAGES = {"DesignResult": ("page", "page")}  # whose page has a module of its own

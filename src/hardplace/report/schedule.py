@@ -2,68 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from rich.table import Table
 
 from hardplace.certificate import percent_at_most
-from hardplace.cost.types import Engine
-from hardplace.design.scheduling.types import SharingRule
-from hardplace.design.types import PhaseSchedule
-from hardplace.hardware.types import Accelerator
+from hardplace.design.exact.layer_schedule import LayerScheduleResult, cores_taken
 from hardplace.report import gantt
 from hardplace.report import text as words
 from hardplace.report.console import headed, screen
 from hardplace.report.rendering import rendered_with_figures
 from hardplace.units import format_quantity
+from hardplace.version import __version__
 
 _MICROSECOND = 1e-6  # the unit of time of the trace format
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScheduledPass:
-    """One graph of the layer and its schedule; shares of the cores' time that are spent on a kernel, 0 to 1.
-
-    A core that only waits while a kernel has the whole chip to itself is not in use.
-    """
-
-    name: str
-    phase: PhaseSchedule
-    tensor_utilisation: float
-    vector_utilisation: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayerReport:
-    """What `hardplace schedule` answers; seconds in the schedules, one micro-batch."""
-
-    version: str
-    model: str
-    layer: str
-    micro_batch: int
-    tensor_parallel: int
-    setting: str
-    rule: SharingRule
-    splits: bool
-    chip: Accelerator
-    passes: tuple[ScheduledPass, ...]
-
-
-def scheduled_pass(name: str, phase: PhaseSchedule, chip: Accelerator) -> ScheduledPass:
-    """Return a pass with the utilisation of its cores."""
-    shares = []
-    for engine, cores in ((Engine.TENSOR, chip.tensor_cores), (Engine.VECTOR, chip.vector_cores)):
-        busy_s = sum(
-            (item.end_s - item.start_s) * (cores if item.whole else gantt.cores_taken(item))
-            for item, mine in zip(phase.schedule.assignments, phase.engines, strict=True)
-            if mine in (engine, Engine.BOTH)
-        )
-        whole_s = cores * phase.schedule.makespan_s
-        shares.append(busy_s / whole_s if whole_s > 0 else 0.0)
-    return ScheduledPass(name=name, phase=phase, tensor_utilisation=shares[0], vector_utilisation=shares[1])
-
-
-def show(report: LayerReport) -> None:
+def show(report: LayerScheduleResult) -> None:
     """Print makespan, bound, gap and utilisation of each pass."""
     out = screen(120)
     out.print(
@@ -91,7 +44,7 @@ def show(report: LayerReport) -> None:
     out.print(table)
 
 
-def page(report: LayerReport) -> str:
+def page(report: LayerScheduleResult) -> str:
     """Return the self-contained HTML page of a layer's schedules."""
     figure = gantt.passes_figure(tuple((one.name, one.phase) for one in report.passes), report.chip)
     return rendered_with_figures(
@@ -103,7 +56,7 @@ def page(report: LayerReport) -> str:
     )
 
 
-def trace(report: LayerReport) -> dict[str, object]:
+def trace(report: LayerScheduleResult) -> dict[str, object]:
     """Return the schedules in the Trace Event Format (JSON object form), which Perfetto and chrome://tracing open.
 
     One process a pass and one thread a row of the Gantt chart; a kernel is a complete event ("X") on every row that it
@@ -128,7 +81,7 @@ def trace(report: LayerReport) -> dict[str, object]:
                     "cat": one.phase.engines[bar.task].value,
                     "ts": bar.start_s / _MICROSECOND,
                     "dur": bar.duration_s / _MICROSECOND,
-                    "args": {"task": bar.task, "cores": "all" if item.whole else gantt.cores_taken(item)},
+                    "args": {"task": bar.task, "cores": "all" if item.whole else cores_taken(item)},
                 }
             )
-    return {"traceEvents": events, "displayTimeUnit": "ns", "otherData": {"version": f"hardplace {report.version}"}}
+    return {"traceEvents": events, "displayTimeUnit": "ns", "otherData": {"version": f"hardplace {__version__}"}}
