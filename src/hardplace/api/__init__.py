@@ -10,6 +10,7 @@ from __future__ import annotations
 import hardplace.report.register  # noqa: F401  (how answers look as text and as a page)
 from hardplace.api.asking import plain
 from hardplace.api.chips import answered, codesign, compare, frontier, schedule, search, share
+from hardplace.api.described import describe
 from hardplace.api.graphs import split, tables
 from hardplace.api.kernels import audit, operators, shapes
 from hardplace.api.plans import estimate, export, place, plan_file, replan
@@ -17,7 +18,7 @@ from hardplace.api.saved import read
 from hardplace.api.sources import devices, load, models, trace
 
 __all__ = [
-    "answered", "audit", "codesign", "compare", "devices", "estimate", "export", "frontier", "load", "models",
-    "operators", "place", "plain", "plan_file", "read", "replan", "schedule", "search", "shapes", "share", "split",
-    "tables", "trace",
+    "answered", "audit", "codesign", "compare", "describe", "devices", "estimate", "export", "frontier", "load",
+    "models", "operators", "place", "plain", "plan_file", "read", "replan", "schedule", "search", "shapes", "share",
+    "split", "tables", "trace",
 ]  # fmt: skip

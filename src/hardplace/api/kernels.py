@@ -32,10 +32,11 @@ def operators(
 
     Args:
         model: A catalogue name, a Workload file, a config.json, or a Workload.
-        device: A name of `devices()`, a TOML file, or a chip as `search` names it (8x128x128-2x128-128MiB).
+        device: A name of `devices()`, a TOML file, a chip as `search` names it (8x128x128-2x128-128MiB), or a described
+            accelerator's name or file (`describe`).
         micro_batch: Samples that go through the layers together.
         tensor: Tensor-parallel degree; collectives are left out.
-        dtype: Type of the operands of matrix products.
+        dtype: Type of the operands of matrix products; a description has its own.
 
     Returns:
         A row for each kernel of each distinct layer.
@@ -44,10 +45,9 @@ def operators(
         BadInput: For an unknown device, or a degree that does not divide the model.
     """
     asked = asked_of(locals())
-    from hardplace.cost.one_chip.estimate import estimated, priced_on
-    from hardplace.hardware.sheet import find
+    from hardplace.cost.one_chip.estimate import chip_named, estimated
 
-    return replace(estimated(load(model), priced_on(find(device), dtype), micro_batch, tensor), question=asked)
+    return replace(estimated(load(model), chip_named(device, dtype), micro_batch, tensor), question=asked)
 
 
 def audit(

@@ -27,6 +27,8 @@ _OPTIONS = {
     "expert": "expert-parallel",
     "limits": "limit",
     "trainer": "for",
+    "layers": "layer",
+    "parameters": "set",
 }
 
 
@@ -67,6 +69,7 @@ def app() -> None:
     hardplace models               list the models that ship with the package
     hardplace show t5-large        one model's graph: layers, operators by cost, a drawing
     hardplace chip h100-sxm        one chip: area, power, peaks, cost; without a name, the catalogue
+    hardplace describe gemmini --network resnet-50   an accelerator from its description: mapping and cycles
     hardplace estimate llama2-7b --operators --on tpu-v4   every kernel on a chip
     hardplace estimate llama2-7b --plan plan.json   what a plan costs
     hardplace place llama2-7b --device h100-sxm --devices 64 --batch 512   the ten best plans

@@ -102,7 +102,7 @@ def is_description(name: str) -> bool:
     return Path(name).is_file() and MARK in read_toml(name)
 
 
-def read_description(name: str, values: Mapping[str, int] | None = None) -> Description:
+def read_description(name: str, values: Mapping[str, int | str] | None = None) -> Description:
     """Return a described accelerator, checked.
 
     Args:
@@ -116,7 +116,7 @@ def read_description(name: str, values: Mapping[str, int] | None = None) -> Desc
     return described(read_toml(path), path.name if path.parent == FOLDER else str(path), values or {})
 
 
-def described(data: Mapping[str, Any], where: str, values: Mapping[str, int]) -> Description:
+def described(data: Mapping[str, Any], where: str, values: Mapping[str, int | str]) -> Description:
     """Return the accelerator that a TOML value describes; see read_description."""
     top = _Section(f"{where}: ", data, {})
     if top.get(MARK) != 1 or isinstance(top.get(MARK), bool):
@@ -151,7 +151,7 @@ def described(data: Mapping[str, Any], where: str, values: Mapping[str, int]) ->
     return made
 
 
-def _parameters(section: _Section, values: Mapping[str, int]) -> dict[str, int]:
+def _parameters(section: _Section, values: Mapping[str, int | str]) -> dict[str, int]:
     """Return the parameters, each an expression of those before it."""
     fixed: dict[str, int] = {}
     for name, value in section.items():

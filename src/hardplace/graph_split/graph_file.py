@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 
+from hardplace.answers import Infeasible
+from hardplace.described.networks import layer_of
+from hardplace.described.reading import is_description, read_description
+from hardplace.described.tiling import tiled
 from hardplace.errors import BadInput, unknown
 from hardplace.files import read
 from hardplace.graph_split.groups import circle
@@ -20,13 +24,23 @@ _MOST_DEVICES = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorRow:
-    """One operator of the file; output_bytes: moved once to each other device that reads it."""
+    """One operator of the file.
+
+    Attributes:
+        name: Name.
+        time_s: Seconds by kind of device.
+        memory_bytes: Bytes that it keeps on its device.
+        output_bytes: Bytes that are moved once to each other device that reads it.
+        group: Name that operators of one device share.
+        layer: What it computes, as `describe` takes it, for described accelerators.
+    """
 
     name: str
     time_s: dict[str, float]
     memory_bytes: float = 0.0
     output_bytes: float = 0.0
     group: str | None = None
+    layer: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,9 +78,9 @@ def read_graph(path: str | PathLike[str], devices: Sequence[str], links: LinkCho
     that share no device, a link of an unknown device.
     """
     where = Path(path)
-    data = read(where, GraphFile)
     nouns = devices_of(devices)
     kinds = {one.kind for one in nouns}
+    data = _with_described(where, read(where, GraphFile), sorted(kinds))
     index: dict[str, int] = {}
     for row, one in enumerate(data.operators):
         place = f"{where}: operators[{row}]"
@@ -118,6 +132,35 @@ def read_graph(path: str | PathLike[str], devices: Sequence[str], links: LinkCho
         devices=nouns,
         links=links_of(nouns, links),
     )
+
+
+def _with_described(where: Path, data: GraphFile, kinds: Sequence[str]) -> GraphFile:
+    """Return the file with the seconds of every `layer` on each kind that is a described accelerator.
+
+    A time that the file has stays; a layer that no mapping fits is not supported there.
+    """
+    chips = [read_description(kind) for kind in kinds if is_description(kind)]
+    if not chips:
+        return data
+    names = [kind for kind in kinds if is_description(kind)]
+    known: dict[tuple[str, str], float | None] = {}
+    rows = []
+    for index, row in enumerate(data.operators):
+        times = dict(row.time_s)
+        for name, chip in zip(names, chips, strict=True):
+            if row.layer is None or name in times:
+                continue
+            if (name, row.layer) not in known:
+                try:
+                    found = tiled(chip, layer_of(row.layer))
+                except BadInput as problem:
+                    raise BadInput(f"{where}: operators[{index}].layer: {problem}") from None
+                known[name, row.layer] = None if isinstance(found, Infeasible) else found.time.cycles / chip.clock_hz
+            seconds = known[name, row.layer]
+            if seconds is not None:
+                times[name] = seconds
+        rows.append(replace(row, time_s=times))
+    return replace(data, operators=tuple(rows))
 
 
 def devices_of(texts: Sequence[str]) -> tuple[SplitDevice, ...]:

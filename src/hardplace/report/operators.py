@@ -54,9 +54,11 @@ def show_estimate(estimate: OperatorEstimate) -> None:
                 table.add_row(*_cells(kernel))
         console.print(table)
     shares = ", ".join(f"{name} {share:.0%}" for name, share in estimate.bound_shares)
+    joules = estimate.energy_j  # 0: not known
+    energy = f", {format_quantity(joules, 'J')}, {joules / estimate.seconds:.0f} W" if joules else ""
     console.print(
-        f"all kernels, one after the other on the whole chip: {format_quantity(estimate.seconds, 's')}, "
-        f"{format_quantity(estimate.energy_j, 'J')}, {estimate.energy_j / estimate.seconds:.0f} W; bound by {shares}"
+        f"all kernels, one after the other on the whole chip: {format_quantity(estimate.seconds, 's')}{energy}; "
+        f"bound by {shares}"
     )
     for note in estimate.notes:
         console.print(f"note: {note}")
@@ -72,7 +74,7 @@ def _cells(kernel: KernelCost) -> tuple[str, ...]:
         f"{kernel.utilisation:.0%}" if kernel.utilisation else "-",
         format_quantity(kernel.memory_bytes, "B"),
         words.number(kernel.flops / kernel.memory_bytes) if kernel.memory_bytes else "-",
-        format_quantity(kernel.energy_j, "J"),
+        format_quantity(kernel.energy_j, "J") if kernel.energy_j else "-",
     )
 
 

@@ -39,6 +39,7 @@ VIEWS = {
     "TablesResult": AnswerView("tables", "show_tables"),
     "SplitResult": AnswerView("split", "show_split", "page"),
     "LayerScheduleResult": AnswerView("schedule", "show", "page"),
+    "DescribedAccelerator": AnswerView("described", "show_described", "page"),
     "OperatorEstimate": AnswerView("operators", "show_estimate", "page"),
 }
 _PAGES = {"DesignResult": ("page", "page")}  # whose page has a module of its own

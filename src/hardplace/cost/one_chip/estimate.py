@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from hardplace.answers import Answer
 from hardplace.cost.arrays.machine import ArrayMachine, machine
 from hardplace.cost.one_chip.array_kernels import KernelCost, kernel_costs
+from hardplace.cost.one_chip.described_kernels import DescribedChip, described_chip, described_kernel_costs
 from hardplace.cost.one_chip.gpu_kernels import Gpu, gpu, gpu_kernel_costs
+from hardplace.described.reading import is_description
+from hardplace.described.tiling import TiledLayer
 from hardplace.hardware.device import Device, Multiprocessors
+from hardplace.hardware.sheet import find
 from hardplace.workload.sharding import shard
 from hardplace.workload.sharding.degrees import check_degrees
 from hardplace.workload.types import Layer, Parallelism, Phase, Workload
@@ -33,7 +37,7 @@ class OperatorEstimate(Answer):
         micro_batch: Samples of a micro-batch.
         tensor_parallel: Tensor-parallel degree.
         counts: How often each layer occurs.
-        kernels: The kernels, each of one repetition.
+        kernels: The kernels, each of one repetition; their energies are 0 on a described accelerator, which has none.
         notes: What is left out or was taken for the figures.
     """
 
@@ -86,10 +90,23 @@ def priced_on(chip: Device, dtype: str) -> ArrayMachine | Gpu:
     return gpu(chip, dtype) if isinstance(chip.engine, Multiprocessors) else machine(chip, dtype)
 
 
-def estimated(workload: Workload, on: ArrayMachine | Gpu, micro_batch: int, tensor_parallel: int) -> OperatorEstimate:
+def chip_named(name: str, dtype: str) -> ArrayMachine | Gpu | DescribedChip:
+    """Return a chip in the terms of its cost model by its name or file: a device, or a description.
+
+    dtype: Type of the operands of products; a description has its own.
+    """
+    return described_chip(name) if is_description(name) else priced_on(find(name), dtype)
+
+
+def estimated(
+    workload: Workload, on: ArrayMachine | Gpu | DescribedChip, micro_batch: int, tensor_parallel: int
+) -> OperatorEstimate:
     """Return the kernels of every distinct layer of a model on a chip."""
+    known: dict[object, TiledLayer] = {}
 
     def costs(layer: Layer, phase: Phase) -> tuple[KernelCost, ...]:
+        if isinstance(on, DescribedChip):
+            return described_kernel_costs(layer, phase, micro_batch, on, known)
         if isinstance(on, Gpu):
             return gpu_kernel_costs(layer, phase, micro_batch, on)
         return kernel_costs(layer, phase, micro_batch, on)
@@ -105,20 +122,37 @@ def estimated(workload: Workload, on: ArrayMachine | Gpu, micro_batch: int, tens
         for phase in (Phase.FORWARD, Phase.BACKWARD, Phase.OPTIMIZER)
         for cost in costs(layers[index], phase)
     )
+    notes = (*on.notes, *network, *_raised(kernels, counts))
     return OperatorEstimate(
         model=workload.name,
-        chip=on.device.name,
-        title=on.device.title,
-        dtype=on.dtype,
-        peak_flops_per_s=on.device.peak_flops_per_s(on.dtype),
-        memory_bandwidth_bytes_per_s=on.device.memory_bandwidth_bytes_per_s,
-        memory_kind=on.device.memory_kind,
         micro_batch=micro_batch,
         tensor_parallel=tensor_parallel,
         counts=counts,
         kernels=kernels,
-        notes=(*on.notes, *network, *_raised(kernels, counts)),
+        notes=notes,
+        **_facts(on),
     )
+
+
+def _facts(on: ArrayMachine | Gpu | DescribedChip) -> dict[str, Any]:
+    """Return what an answer says of its chip."""
+    if isinstance(on, DescribedChip):
+        return {
+            "chip": on.description.name,
+            "title": on.description.title,
+            "dtype": on.dtype,
+            "peak_flops_per_s": on.peak_flops_per_s,
+            "memory_bandwidth_bytes_per_s": on.memory_bandwidth_bytes_per_s,
+            "memory_kind": on.description.backing.name,
+        }
+    return {
+        "chip": on.device.name,
+        "title": on.device.title,
+        "dtype": on.dtype,
+        "peak_flops_per_s": on.device.peak_flops_per_s(on.dtype),
+        "memory_bandwidth_bytes_per_s": on.device.memory_bandwidth_bytes_per_s,
+        "memory_kind": on.device.memory_kind,
+    }
 
 
 def _raised(kernels: Sequence[KernelCost], counts: Mapping[str, int]) -> tuple[str, ...]:

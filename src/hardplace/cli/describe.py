@@ -1,0 +1,61 @@
+"""`hardplace describe`: an accelerator from its description, and layers on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hardplace.cli import folders, options
+from hardplace.cli.app import INFEASIBLE, app
+from hardplace.cli.printing import give, say_json
+
+
+@app.command()
+@click.argument("accelerator", metavar="FILE|NAME")
+@click.option("--network", metavar="NAME", help="resnet-50, mobilenet, tc-resnet8 or llama2-7b-block.")
+@click.option("--layer", "layers", multiple=True, metavar="KIND:SIZES", help="A layer, such as product:128,256,512.")
+@click.option("--set", "parameters", multiple=True, metavar="NAME=NUMBER", help="A parameter in place of the file's.")
+@click.option("--programs", is_flag=True, help="Write out each layer's loops and instructions.")
+@click.option("--simulate", is_flag=True, help="Simulate each layer cycle by cycle too; for small layers.")
+@options.as_json
+@options.folder("Folder of the page.  [default: hardplace-out/NAME]")
+def describe(
+    accelerator: str,
+    network: str | None,
+    layers: tuple[str, ...],
+    parameters: tuple[str, ...],
+    programs: bool,
+    simulate: bool,
+    as_json: bool,
+    out: Path | None,
+) -> None:
+    """Read an accelerator from its description and check it; map layers onto it; print and draw.
+
+    FILE is a description in TOML (docs/model-described.md), NAME one that ships: eyeriss, gemmini, plasticine,
+    systolic, ultratrail, vector-dsp.
+
+    \b
+    hardplace describe gemmini
+    hardplace describe gemmini --network resnet-50
+    hardplace describe systolic --set rows=64 --layer product:128,256,512 --programs
+    hardplace describe ultratrail --layer convolution:16,24,20,3 --simulate
+    """
+    from hardplace import api
+    from hardplace.answers import Infeasible
+    from hardplace.report.described import page, show_described
+    from hardplace.report.terminal import show_infeasible
+
+    folders.check_writable(out)
+    found = api.describe(
+        accelerator, network=network, layers=layers, programs=programs, simulate=simulate,
+        parameters={name: value for name, _, value in (text.partition("=") for text in parameters)},
+    )  # fmt: skip
+    if isinstance(found, Infeasible):
+        say_json(found.envelope()) if as_json else show_infeasible(found)
+        raise SystemExit(INFEASIBLE)
+    if as_json:
+        say_json(found.envelope())
+        return
+    drawn = page(found)
+    give(lambda: show_described(found), lambda: folders.write_page(found.name, out, "described.html", drawn))
