@@ -1,0 +1,136 @@
+"""Limits that several trainers share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hardplace.cost.layers.software import Dispatcher, Graphs
+from hardplace.exports.limits.mends import even, fewer_recomputed, no_context, no_pipeline, to
+from hardplace.exports.limits.stages import empty_chunk, same_order
+from hardplace.exports.limits.types import ModelFacts, TrainerLimit
+from hardplace.plans.plan import INSIDE_OUT, OptimizerKind, Plan
+from hardplace.workload.types import Recompute
+
+
+def is_one_of(name: str, *values: object) -> Callable[[Plan, ModelFacts], bool]:
+    """Return whether a field of a plan has one of these values."""
+    return lambda plan, facts: getattr(plan, name) in values
+
+
+BRANCHES = TrainerLimit(
+    field="assignment",
+    reason="stages are consecutive layers there",
+    broken=lambda plan, facts: bool(plan.assignment) and plan.pipeline > 1,
+    mends=no_pipeline,
+)
+KINDS = TrainerLimit(
+    field="kinds",
+    reason="all devices are of one kind there",
+    broken=lambda plan, facts: len(set(plan.kinds)) > 1,
+)
+ORDER = TrainerLimit(
+    field="order",
+    reason="ranks are laid out tensor, context, data, pipeline from the inside out",
+    broken=lambda plan, facts: not same_order(plan, INSIDE_OUT),
+    mends=to(order=INSIDE_OUT),
+)
+NO_PIPELINE = TrainerLimit(
+    field="pipeline",
+    reason="its configuration says no stages; they are written into the model's code",
+    broken=lambda plan, facts: plan.pipeline > 1 and not plan.assignment,
+    mends=no_pipeline,
+)
+NO_SEQUENCE = TrainerLimit(
+    field="sequence",
+    reason="tensor parallelism keeps whole sequences between layers there",
+    broken=is_one_of("sequence", True),
+    mends=to(sequence=False),
+)
+NO_SELECTIVE = TrainerLimit(
+    field="recompute",
+    reason="attention alone is not recomputed there",
+    broken=is_one_of("recompute", Recompute.SELECTIVE),
+    mends=fewer_recomputed,
+)
+ALL_OR_NOTHING = TrainerLimit(
+    field="recompute_layers",
+    reason="all layers are recomputed there, or none",
+    broken=lambda plan, facts: plan.recompute_layers > 0,
+    mends=fewer_recomputed,
+)
+NO_8BIT = TrainerLimit(
+    field="optimizer",
+    reason="8-bit states are not among its optimizers",
+    broken=is_one_of("optimizer", OptimizerKind.ADAMW_8BIT),
+    mends=to(optimizer=OptimizerKind.ADAMW),
+)
+EMPTY = TrainerLimit(
+    field="stages",
+    reason="a stage or chunk without layers waits for ever (NVIDIA/Megatron-LM#1852)",
+    broken=empty_chunk,
+    mends=even,
+    cut=True,
+)
+FP32_SUMS = TrainerLimit(
+    field="gradient",
+    reason="gradients are added up and reduced in fp32 alone there",
+    broken=lambda plan, facts: plan.gradient != "fp32" and plan.optimizer is not OptimizerKind.ADAMW_BF16,
+    mends=to(gradient="fp32"),
+)
+PLAIN_DISPATCH = TrainerLimit(
+    field="dispatcher",
+    reason="tokens reach their experts by plain all-to-alls there",
+    broken=lambda plan, facts: plan.expert > 1 and plan.ways.dispatcher is not Dispatcher.ALL_TO_ALL,
+    mends=to(dispatcher=Dispatcher.ALL_TO_ALL),
+)
+NO_EXPERT_OVERLAP = TrainerLimit(
+    field="expert_overlap",
+    reason="the exchange of experts stands between their products there",
+    broken=lambda plan, facts: plan.expert > 1 and plan.ways.expert_overlap,
+    mends=to(expert_overlap=False),
+)
+NO_TENSOR_OVERLAP = TrainerLimit(
+    field="tensor_overlap",
+    reason="tensor-parallel collectives stand between products there",
+    broken=lambda plan, facts: plan.tensor > 1 and plan.ways.tensor_overlap,
+    mends=to(tensor_overlap=False),
+)
+NO_GRAPHS = TrainerLimit(
+    field="graphs",
+    reason="kernels are launched one by one there",
+    broken=lambda plan, facts: plan.ways.graphs is not Graphs.NONE,
+    mends=to(graphs=Graphs.NONE),
+)
+ONE_ALIKE = (BRANCHES, KINDS, ORDER)
+
+
+def _context_cut(plan: Plan, facts: ModelFacts) -> bool:
+    return plan.context > 1 and facts.sequence % (2 * plan.context) > 0
+
+
+def _tensor_cut(plan: Plan, facts: ModelFacts) -> bool:
+    return plan.sequence and facts.sequence % (plan.tensor * plan.context) > 0
+
+
+LONG_ENOUGH = (
+    TrainerLimit(
+        field="context",
+        reason="each rank takes two pieces of a sequence, which twice the degree must divide",
+        broken=_context_cut,
+        mends=no_context,
+    ),
+    TrainerLimit(
+        field="sequence",
+        reason="tensor x context must divide the sequence with it",
+        broken=_tensor_cut,
+        mends=to(sequence=False),
+    ),
+)
+
+
+WHOLE_CONTEXT = TrainerLimit(
+    field="shard",
+    reason="context ranks are always among those that share the weights: a multiple of context",
+    broken=lambda plan, facts: plan.zero > 0 and plan.shard > 0 and plan.shard % plan.context > 0,
+    mends=to(shard=0),
+)
