@@ -35,6 +35,27 @@ def test_a_command_of_the_readme_runs(commands: list[str], tmp_path: Path) -> No
         assert done.returncode == 0, done.stderr
 
 
+def test_the_way_from_a_config_to_a_trainer_and_back_runs(tmp_path: Path) -> None:
+    """docs/exports.md, command after command in one folder."""
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    blocks = re.findall(r"^    (hardplace .*)$", (ROOT / "docs/exports.md").read_text(), flags=re.M)
+    ran = 0
+    for command in blocks:
+        if "chakra" in command or command.startswith(f"{blocks[0].partition(' --for')[0]} --trace"):
+            continue  # a package of its own; the first command once more
+        words = shlex.split(command, comments=True)
+        folder = tmp_path / "examples" if words[1] == "run" else tmp_path
+        if words[1] == "import":  # somebody's own script
+            (tmp_path / "run.sh").write_text((tmp_path / "hardplace-out/llama3-8b-megatron/megatron.args").read_text())
+        if words[1] == "run":
+            words[2] = str(tmp_path / "plan.json")
+            (tmp_path / "plan.json").write_text('{"global_batch": 4, "tensor": 2}')
+        done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, cwd=folder, timeout=300)
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+        ran += 1
+    assert ran >= 9
+
+
 def commands_in(path: Path) -> set[str]:
     """Commands in indented blocks and in `code`, but for those with a placeholder, such as MODEL."""
     text = path.read_text()
