@@ -13,12 +13,15 @@ import argparse
 import csv
 from pathlib import Path
 
+from fit_training import worked
+
 from hardplace.cost.layers.recognise import decoder_of
 from hardplace.cost.layers.software import ON_ARRAY_SOFTWARE
 from hardplace.csv_table import parse
 from hardplace.errors import BadInput
 from hardplace.files import read_text, write_text
 from hardplace.hardware.catalogue import device
+from hardplace.plans.chain import of_shape
 from hardplace.plans.fleet import Pricers, node_of
 from hardplace.plans.placement.search import PlanSearch
 from hardplace.plans.placement.space import PlanSpace
@@ -27,7 +30,6 @@ from hardplace.plans.published.rows import rows_of
 from hardplace.plans.published.runs import NotModelled, run_of
 from hardplace.plans.published.scores import estimated
 from hardplace.workload.load import catalogue, load
-from hardplace.workload.types import Recompute
 
 FOLDER = Path(__file__).parent.parent / "validation/training"
 OUT = FOLDER / "best_mfu.csv"
@@ -50,8 +52,8 @@ def published() -> dict[tuple[str, str], tuple[float, str]]:
             except (NotModelled, BadInput):
                 continue
             mfu = found.mfu * found.step_s / float(row["target_iter_s"])
-            if run.plan.software in ON_ARRAY_SOFTWARE and run.plan.recompute is Recompute.FULL:
-                mfu *= 4.0 / 3.0
+            if run.plan.software in ON_ARRAY_SOFTWARE:
+                mfu *= worked(of_shape(run.shape, run.plan))
             kind = "bf16" if run.plan.precision is Format.FP16 else str(run.plan.precision)
             best[run.device, kind] = max(best.get((run.device, kind), (0.0, "")), (mfu, row["id"]))
     return best

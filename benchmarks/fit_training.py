@@ -14,13 +14,14 @@ import argparse
 import math
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from hardplace.cost.layers.software import ON_ARRAY_SOFTWARE, ON_ARRAYS
+from hardplace.cost.layers.work import AttentionWork, GemmWork, Work
 from hardplace.csv_table import parse
 from hardplace.errors import BadInput
 from hardplace.files import read_text, write, write_text
@@ -40,13 +41,12 @@ from hardplace.plans.estimate import estimate_plan
 from hardplace.plans.fleet import Fleet, Pricers, fleet_of, node_of
 from hardplace.plans.intervals import DEVICE, KNOWN, LONG, MIXTURE, SOFTWARE, Spread, Spreads, kind_of
 from hardplace.plans.plan import Format, Plan
-from hardplace.plans.pooling import Pooled, Slopes, fit, slopes_of
-from hardplace.plans.published.rows import allocated_only, rows_of
+from hardplace.plans.pooling import Pooled, Slopes, fit, slopes_of, values_at
+from hardplace.plans.published.rows import allocated_only, published_bytes, rows_of
 from hardplace.plans.published.runs import NotModelled, run_of
-from hardplace.plans.published.scores import GIB, fleet_of_run, settled
+from hardplace.plans.published.scores import fleet_of_run, settled
 from hardplace.plans.timing import Known
 from hardplace.workload.load import load
-from hardplace.workload.types import Recompute
 
 ROOT = Path(__file__).parent.parent
 OUT = ROOT / "src/hardplace/plans/data/training.json"
@@ -73,6 +73,7 @@ WIDTHS = {  # by the least error with a source left out (--choose)
     "flags": 0.5,
     "neuron": 2.0,
 }
+FITS = 6  # rounds of slopes and fits
 MANY, TRIES = 10, 40  # rows of a source to be anchored, random choices of runs
 LEFT_OUT = ROOT / "validation/training/left_out.md"
 ON_TPUS = ("2204.02311", "aws-neuron", "maxtext@")
@@ -152,7 +153,7 @@ def cases(*, everything: bool = False) -> Iterator[Case]:
                     fleet=fleet,
                     measured_s=float(row["target_iter_s"]),
                     keys=keys_of(run.plan, fleet),
-                    memory_bytes=float(row["memory_gb"] or 0.0) * GIB,
+                    memory_bytes=published_bytes(row),
                     allocated=allocated_only(row),
                 )
                 estimate_plan(one.chain, one.plan, one.fleet, one.known)
@@ -172,8 +173,8 @@ def frontier(listed: Sequence[Case]) -> Iterator[Case]:
             continue
         found = estimate_plan(one.chain, one.plan, one.fleet, one.known)
         mfu = found.mfu * found.step_s / one.measured_s
-        if one.plan.software in ON_ARRAY_SOFTWARE and one.plan.recompute is Recompute.FULL:
-            mfu *= 4.0 / 3.0
+        if one.plan.software in ON_ARRAY_SOFTWARE:
+            mfu *= worked(one.chain)
         key = one.fleet.sites[0].pricer.kind, one.source
         best[key] = max(best.get(key, (0.0, one)), (mfu, one), key=lambda item: item[0])
     for kind in dict.fromkeys(kind for kind, _ in best):
@@ -194,6 +195,21 @@ def frontier(listed: Sequence[Case]) -> Iterator[Case]:
                         keys=keys_of(plan, fleet),
                         least=True,
                     )
+
+
+def worked(chain: LayerChain) -> float:
+    """Return the FLOPs that a chain's layers run, with recompute, over those without it."""
+
+    def flops(works: Iterable[Work]) -> float:
+        products = sum(one.flops for one in works if isinstance(one, GemmWork))
+        return products + sum(
+            (8.0 if one.backward else 4.0) * one.batch * one.heads * one.queries * one.keys * one.head_dim
+            for one in works
+            if isinstance(one, AttentionWork)
+        )
+
+    once = sum(flops((*one.forward, *one.backward)) for one in chain.whole)
+    return 1.0 + sum(flops(one.again) for one in chain.whole) / once
 
 
 def simple(like: Case, name: str) -> tuple[Plan, LayerChain, Fleet]:
@@ -255,12 +271,47 @@ def error(row: Slopes, found: Pooled) -> float:
     return math.expm1(row.log_s(found.point(row.keys)) - row.measured)
 
 
-def left_out(rows: Sequence[Slopes], widths: Mapping[str, float]) -> dict[str, list[float]]:
-    """Return the errors of each source's rows, fitted without it."""
+def converged(listed: Sequence[Case], start: Pooled, widths: Mapping[str, float]) -> tuple[Pooled, list[Slopes]]:
+    """Return the figures with the least error of the sources as priced, and the rows there.
+
+    Steps have kinks (what hides, what the host bounds), over which slopes say too much: from the second fit on each
+    goes half of the way.
+    """
+    known, best = start, (math.inf, start, list[Slopes]())
+    for number in range(FITS):
+        rows = [one.slopes(known) for one in listed]
+        own: dict[str, list[float]] = defaultdict(list)
+        for row in rows:
+            if not row.least:
+                own[row.source].append(math.expm1(row.predicted - row.measured))
+        reached = mean_of_sources(own)
+        print(f"fit {number}: mean of sources {reached:.2%}", flush=True)
+        best = min(best, (reached, known, rows), key=lambda item: item[0])
+        new, share = pooled(rows, widths), 1.0 if number == 0 else 0.5
+        names = {*known.values, *new.values}
+        known = Pooled(
+            values={
+                name: (1.0 - share) * known.values.get(name, 0.0) + share * new.values.get(name, 0.0) for name in names
+            }
+        )
+    return best[1], best[2]
+
+
+def left_out(
+    rows: Sequence[Slopes], widths: Mapping[str, float], priced: Mapping[str, Case] | None = None
+) -> dict[str, list[float]]:
+    """Return the errors of each source's rows, fitted without it; priced: by id, to price them instead of taking their
+    slopes' word."""
     found = {}
     for source in dict.fromkeys(row.source for row in rows if not row.least):
         others = pooled([row for row in rows if row.source != source], widths)
-        found[source] = [error(row, others) for row in rows if row.source == source and not row.least]
+        own = [row for row in rows if row.source == source and not row.least]
+        if priced is None:
+            found[source] = [error(row, others) for row in own]
+            continue
+        found[source] = [
+            priced[row.id].step_s(values_at(others.point(row.keys))) / math.exp(row.measured) - 1.0 for row in own
+        ]
     return found
 
 
@@ -469,22 +520,19 @@ def main() -> None:
     known = Pooled(
         values={f"{GPUS}/{n}": v for n, v in _begin().items()} | {f"{ARRAYS}/{n}": v for n, v in _begin().items()}
     )
-    rows: list[Slopes] = []
-    for _ in range(3):  # slopes at the last fit's figures
-        rows = [one.slopes(known) for one in listed]
-        known = pooled(rows, widths)
+    known, rows = converged(listed, known, widths)
     if asked.choose:
         widths = choose(rows, widths)
-        known = pooled(rows, widths)
+        known, rows = converged(listed, known, widths)
     own, beaten = defaultdict(list), dict[str, float]()
-    for one in sorted(rows, key=lambda row: -row.measured):
+    for one in sorted(rows, key=lambda row: -row.measured):  # priced at these figures: no slopes in it
         if one.least:
-            beaten[one.id] = error(one, known)
+            beaten[one.id] = math.expm1(one.predicted - one.measured)
         else:
-            own[one.source].append(error(one, known))
+            own[one.source].append(math.expm1(one.predicted - one.measured))
     for name, off in beaten.items():
         print(f"{name:40} {off:+7.1%} (not below 0: faster than the best published run)")
-    left = left_out(rows, widths)
+    left = left_out(rows, widths, {one.id: one for one in listed})
     show("source", left, own)
     sure = measured_spreads(listed, left)
     for kind, spread in sure.step.items():

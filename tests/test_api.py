@@ -37,10 +37,11 @@ def test_names_parameters_and_defaults_are_those_that_were_promised() -> None:
 def test_defaults_that_are_named_below_are_those() -> None:
     """The api writes them out, so that it imports nothing before it is asked."""
     from hardplace.plans.placement.search import BEST
+    from hardplace.plans.placement.space import HEADROOM
     from hardplace.plans.replanning.replan import RESTART_S, STORE_BYTES_PER_S
     from hardplace.shaping.rank import TOP
 
-    assert signature("place")["top"] == repr(BEST)
+    assert (signature("place")["top"], signature("place")["headroom"]) == (repr(BEST), repr(HEADROOM))
     assert signature("shapes")["top"] == repr(TOP)
     found = signature("replan")
     assert (float(found["restart_s"]), float(found["store_bytes_per_s"])) == (RESTART_S, STORE_BYTES_PER_S)

@@ -6,7 +6,8 @@ import re
 import pytest
 from click.testing import CliRunner
 
-import hardplace.cli  # noqa: F401  (joins the verbs)
+import hardplace as hp
+import hardplace.cli
 from hardplace.cli.app import app
 from hardplace.errors import BadInput
 from hardplace.plans.placement.search import PlanSearch
@@ -234,3 +235,20 @@ def test_stopped_early_it_answers_with_its_bound(tmp_path, monkeypatch):
     assert done.exit_code == 0, done.output
     assert "stopped early: no plan of the space is more than" in done.output
     assert certificate
+
+
+def test_memory_is_kept_free_and_a_plan_near_the_edge_says_so():
+    """No plan fills more than what is left; one whose interval reaches the memory of its device is named."""
+    held = {"tensor": (8,), "pipeline": (1, 2), "micro_batch": (1, 2), "zero": (1,), "sequence": (True,)}
+    question = ("llama2-13b", "h100-sxm", 16)
+    for headroom in (0.0, 0.05, 0.5):
+        found = hp.place(*question, batch=64, fixed=held, headroom=headroom)
+        for one in found.best:
+            used = max(room.total_bytes / size for room, size in zip(one.memory, one.memory_bytes, strict=True))
+            assert used <= 1.0 - headroom
+            assert any("near the edge" in note for note in one.notes) == (used >= 1 / 1.0465)
+    short = hp.place("llama3-70b", "h100-sxm", 32, batch=32, fixed={"tensor": (8,)}, headroom=0.6)
+    assert isinstance(short, hp.Infeasible)
+    assert short.remedies[0].what == "no memory kept free"
+    with pytest.raises(BadInput, match=r"headroom: 1\.5: expected a share"):
+        hp.place(*question, batch=64, headroom=1.5)

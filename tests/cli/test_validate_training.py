@@ -49,14 +49,13 @@ def test_what_is_reached_on_rows_that_no_fit_has_seen(scored):
 
 
 def test_runs_that_ran_fit(scored):
-    """117 of 683 did not before the loss's fp32 copy went where one kernel makes it; those left are in the docs, and so
-    are the 30 of 36 on TPUs, whose compiler keeps less than Megatron-LM."""
-    ran = [one for one in scored if one.fits is not None and not one.oom and not one.device.startswith("TPU")]
+    """86 of 724 did not before memory went by software, policy and host; those left are in the docs."""
+    ran = [one for one in scored if one.fits is not None and not one.oom]
     short = [one for one in ran if not one.fits]
-    assert len(ran) >= 683
-    assert len(short) < 75
-    assert sum(not one.unstated for one in short) < 20
-    assert not any("mosaic" in one.id and one.split == "calibration" for one in short)
+    assert len(ran) >= 724
+    assert len(short) <= 20
+    assert not any("mosaic" in one.id for one in short)
+    assert not any(one.fits for one in scored if one.oom)
 
 
 TIME, MEMORY = 0.10, 0.05

@@ -37,6 +37,7 @@ def place(
     gap: float = 0.0,
     seconds: float | None = None,
     trainer: str | None = None,
+    headroom: float = 0.05,
     watch: Watch | None = None,
 ) -> PlacementResult | PlanInfeasible:
     """Search the best plans of a model on devices that exist, with a certificate.
@@ -54,6 +55,8 @@ def place(
         gap: Relative gap at which the search stops. 0: proven optimal.
         seconds: Time limit in seconds. None: none.
         trainer: Search only plans that this trainer runs, by its name in `export`.
+        headroom: Share of each device's memory that plans keep free, from 0 to below 1: what a prediction of memory is
+            off by, and what fragments.
         watch: Called with the numbers of plans considered and left, the best seconds of a step and the lower bound.
 
     Returns:
@@ -73,11 +76,14 @@ def place(
     workload = trained(model)
     parts = inventory_of(names_of(device), devices, names_of(node))
     held = fixed_of(fixed or {})
+    if not 0.0 <= headroom < 1.0:
+        raise BadInput("headroom", headroom, "a share from 0 to below 1")
     space = PlanSpace(global_batch=batch, fixed=held)
     if trainer is not None:
         from hardplace.exports.trainer_space import space_of_trainer
 
         space = space_of_trainer(trainer, name_of(model), workload, batch, held, [chip.vendor for chip, _, _ in parts])
+    space = replace(space, headroom=headroom)
     search = PlanSearch(workload, parts, space, watch, most=top, gap=gap, seconds=seconds)
     title = f"{name_of(model)} on {inventory_title(parts)}" + (f", for {space.within.title}" if space.within else "")
     found = placed_or_short(workload, parts, space, search)

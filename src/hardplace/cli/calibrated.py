@@ -1,4 +1,4 @@
-"""What --software, --calibrated and --headroom hold a plan to."""
+"""What --software and --calibrated hold a plan to."""
 
 from __future__ import annotations
 
@@ -28,17 +28,6 @@ def held_to(software: str | None, calibrated: Path | None) -> dict[str, tuple[An
         raise BadInput(f"{calibrated}: software: {said}: expected {software}, the one asked for")
     named = {"software": (anchor.software,)} if anchor.software else {}
     return {**named, "anchor": (anchor,)}
-
-
-def kept_free(headroom: float, devices: tuple[str, ...], software: str | None) -> dict[str, tuple[Any, ...]]:
-    """Return the reserve that keeps a share of each device's memory free; of several kinds, of the largest."""
-    from hardplace.cost.layers.software import software_named
-    from hardplace.hardware.catalogue import device
-
-    if not headroom:
-        return {}
-    most = max(device(one.partition(":")[0]).memory_bytes for one in devices)
-    return {"reserve_bytes": (software_named(software or "").reserve_bytes + headroom * most,)}
 
 
 def planned(path: Path, software: str | None, calibrated: Path | None) -> Path | PlanFile:

@@ -150,7 +150,7 @@ calibrated = click.option(
 headroom = click.option(
     "--headroom",
     type=_Finite(min=0, max=1, max_open=True),
-    default=0.0,
+    default=0.05,
     show_default=True,
     help="Share of each device's memory to keep free.",
 )

@@ -77,7 +77,7 @@ def place(
     optimizer adamw, gradient fp32, offload, overlap, flash, fragmentation, reserve_bytes. All of these can be fixed.
     """
     from hardplace import api
-    from hardplace.cli.calibrated import held_to, kept_free
+    from hardplace.cli.calibrated import held_to
     from hardplace.cli.planned import planned_run, write_step_trace
     from hardplace.files import write, write_text
     from hardplace.plans.infeasible import PlanInfeasible
@@ -86,10 +86,10 @@ def place(
 
     folders.check_writable(out)
     with _watching() as watch:
-        held = kept_free(headroom, device, software) | fixed(fixes) | held_to(software, calibrated)
+        held = fixed(fixes) | held_to(software, calibrated)
         found = api.place(
             model, device, devices, batch=batch, node=node, fixed=held, top=top, gap=gap, seconds=limit_s,
-            trainer=trainer, watch=watch,
+            trainer=trainer, headroom=headroom, watch=watch,
         )  # fmt: skip
     if isinstance(found, PlanInfeasible):
         say_json(found.envelope()) if as_json else show_short(found)

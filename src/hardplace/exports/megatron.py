@@ -177,10 +177,11 @@ def _sharding(job: ExportJob) -> Iterator[str]:
         yield from ("--num-distributed-optimizer-instances", str(plan.replicas // plan.sharded_over))
         if plan.zero > 1:
             yield from ("--outer-dp-sharding-strategy", "no_shard")
-    if plan.optimizer is OptimizerKind.ADAMW_8BIT or plan.offload:
+    moments = {OptimizerKind.ADAMW_8BIT: "fp8", OptimizerKind.ADAMW_BF16_MOMENTS: "bf16"}.get(plan.optimizer, "")
+    if moments or plan.offload:
         yield "--use-precision-aware-optimizer"
-    if plan.optimizer is OptimizerKind.ADAMW_8BIT:
-        yield from ("--exp-avg-dtype", "fp8", "--exp-avg-sq-dtype", "fp8")
+    if moments:
+        yield from ("--exp-avg-dtype", moments, "--exp-avg-sq-dtype", moments)
     if plan.offload:
         yield from ("--optimizer-cpu-offload", "--optimizer-offload-fraction", "1.0")
     if plan.gradient == "bf16":
@@ -195,8 +196,11 @@ def _sharding(job: ExportJob) -> Iterator[str]:
 
 def _recompute(job: ExportJob) -> Iterator[str]:
     plan = job.plan
+    if plan.offload_layers:
+        yield from ("--cpu-offloading-num-layers", str(plan.offload_layers))
     if plan.recompute is Recompute.SELECTIVE:
-        yield from ("--recompute-granularity", "selective", "--recompute-modules", "core_attn")
+        modules = plan.recompute_modules or ("core_attn",)
+        yield from ("--recompute-granularity", "selective", "--recompute-modules", *modules)
     elif plan.recompute is Recompute.FULL and plan.recompute_layers:
         count = str(recomputed_a_chunk(job))
         yield from ("--recompute-granularity", "full", "--recompute-method", "block", "--recompute-num-layers", count)

@@ -29,6 +29,7 @@ def bridge_config(job: ExportJob) -> dict[str, Any]:
     """Return the configuration by its sections."""
     plan = job.plan
     sharded = plan.zero > 1
+    moments = {OptimizerKind.ADAMW_8BIT: "fp8", OptimizerKind.ADAMW_BF16_MOMENTS: "bf16"}.get(plan.optimizer, "")
     words = {0: "no_shard", 1: "no_shard", 2: "optim_grads", 3: "optim_grads_params"}
     return {
         "model": {**_sizes(job), **_parallel(job)},
@@ -38,7 +39,8 @@ def bridge_config(job: ExportJob) -> dict[str, Any]:
             "optimizer": {OptimizerKind.SGD: "sgd", OptimizerKind.MUON: "muon"}.get(plan.optimizer, "adam"),
             "use_distributed_optimizer": plan.zero > 0,
             "optimizer_cpu_offload": plan.offload,
-            "use_precision_aware_optimizer": plan.offload or plan.optimizer is OptimizerKind.ADAMW_8BIT,
+            "use_precision_aware_optimizer": plan.offload or bool(moments),
+            **({"exp_avg_dtype": moments, "exp_avg_sq_dtype": moments} if moments == "bf16" else {}),
         },
         "ddp": {
             "use_distributed_optimizer": plan.zero > 0,
@@ -131,8 +133,13 @@ def _parallel(job: ExportJob) -> dict[str, Any]:
             found["cuda_graph_impl"] = "transformer_engine"
         case Graphs.FULL:
             found |= {"cuda_graph_impl": "local", "cuda_graph_scope": ["full_iteration"]}
+    if plan.offload_layers:
+        found |= {"cpu_offloading": True, "cpu_offloading_num_layers": plan.offload_layers}
     if plan.recompute is Recompute.SELECTIVE:
-        found |= {"recompute_granularity": "selective", "recompute_modules": ["core_attn"]}
+        found |= {
+            "recompute_granularity": "selective",
+            "recompute_modules": list(plan.recompute_modules) or ["core_attn"],
+        }
     elif plan.recompute is Recompute.FULL and plan.recompute_layers:
         count = recomputed_a_chunk(job)
         found |= {"recompute_granularity": "full", "recompute_method": "block", "recompute_num_layers": count}

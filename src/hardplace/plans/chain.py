@@ -101,7 +101,7 @@ def of_shape(shape: DecoderShape, plan: Plan) -> LayerChain:
         fused_experts=plan.ways.fused_experts,
         fused_dispatch=plan.ways.dispatcher is Dispatcher.HYBRIDEP,
     )
-    layers = _blocks(shape, degrees, plan.recompute)
+    layers = offloaded(_blocks(shape, degrees, plan.recompute), plan)
     first, last = embedding(shape, degrees), head(shape, degrees)
     more = (layers[-1], last) * shape.predicted
     shared: tuple[SharedWeights, ...] = ()
@@ -115,8 +115,28 @@ def of_shape(shape: DecoderShape, plan: Plan) -> LayerChain:
         after=(last, *more),
         shared=shared,
         sequence_length=shape.sequence,
-        plain=_blocks(shape, degrees, Recompute.NONE) if plan.recompute_layers else (),
+        plain=offloaded(_blocks(shape, degrees, Recompute.NONE), plan) if plan.recompute_layers else (),
     )
+
+
+def offloaded(layers: Sequence[LayerWork], plan: Plan) -> tuple[LayerWork, ...]:
+    """Return layers with the share of their kept activations in host memory that the plan's `offload_layers` are of a
+    stage's: as if every layer had its part, which is what copies spread over the pass come to.
+
+    Args:
+        layers: The layers that are cut into stages; equal ones stay one object.
+        plan: The plan.
+
+    Source: docs/model-training.md, section 5.
+    """
+    if not plan.offload_layers or not layers:
+        return tuple(layers)
+    share = min(1.0, plan.offload_layers * plan.pipeline / len(layers))
+    made = {
+        one: replace(one, saved_bytes=(1.0 - share) * one.saved_bytes, offloaded_bytes=share * one.saved_bytes)
+        for one in dict.fromkeys(layers)
+    }
+    return tuple(made[one] for one in layers)
 
 
 def _blocks(shape: DecoderShape, degrees: Degrees, recompute: Recompute) -> tuple[LayerWork, ...]:
@@ -180,6 +200,9 @@ def chain_of(workload: Workload, made: Sequence[Layer], shape: DecoderShape | No
     if plan.recompute_layers:
         eased = {index: layer_work(made[index], plan.micro_batch, Recompute.NONE) for index in set(workload.order)}
         plain = _in_order(eased, workload.order, shared)[1:-1]
+    if len(order) > 2:
+        order = (order[0], *offloaded(order[1:-1], plan), order[-1])
+        plain = offloaded(plain, plan)
     if len(order) < 2:
         return LayerChain(before=(), layers=order, after=(), sequence_length=workload.sequence_length, shared=shared)
     return LayerChain(

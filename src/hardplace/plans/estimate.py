@@ -5,6 +5,7 @@ Every equation, with units and sources: docs/model-training.md. Read `estimate_p
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -124,16 +125,19 @@ def estimate_plan(chain: LayerChain, plan: Plan, fleet: Fleet, known: Known | No
     step_s = run.total_s + end_s
     each = plan.devices // plan.pipeline
     peak_flops_per_s = each * sum(site.pricer.peak_flops_per_s for site in sites)
+    memory = tuple(
+        stage_memory(plan, index, held(stage, again))
+        for index, (stage, again) in enumerate(zip(stages, twice, strict=True))
+    )
+    memory_bytes = tuple(site.memory_bytes for site in sites)
+    interval = _interval(step_s, chain, plan, sites)
     return PlanEstimate(
         plan=plan,
         devices=plan.devices,
         step_s=step_s,
         shares=_shares([priced[run.stage][one] for one in stages[run.stage]], plan, run, end_s),
-        memory=tuple(
-            stage_memory(plan, index, held(stage, again))
-            for index, (stage, again) in enumerate(zip(stages, twice, strict=True))
-        ),
-        memory_bytes=tuple(site.memory_bytes for site in sites),
+        memory=memory,
+        memory_bytes=memory_bytes,
         mfu=_flops(chain, plan) / (step_s * peak_flops_per_s),
         tokens_per_s=plan.global_batch * chain.sequence_length / step_s,
         stage_layers=tuple(places[chain.inner].count(one) for one in range(plan.pipeline)),
@@ -141,8 +145,8 @@ def estimate_plan(chain: LayerChain, plan: Plan, fleet: Fleet, known: Known | No
         backward_s=backward_s,
         weight_s=weight_s,
         hop_s=hop_s,
-        interval=_interval(step_s, chain, plan, sites),
-        notes=_notes(fleet, plan),
+        interval=interval,
+        notes=(*_notes(fleet, plan), *_edge(memory, memory_bytes, interval)),
     )
 
 
@@ -171,7 +175,9 @@ def _shares(busiest: Sequence[StepLayerTimes], plan: Plan, run: Pipelined, end_s
     """Return where a step's seconds go; busiest: the layers of the stage that works longest."""
     parts = sum((one.forward + one.backward + one.weight for one in busiest), TimeShares())
     gathers_s = sum(one.forward_gather_s + one.backward_gather_s for one in busiest)
+    host_s = sum(one.forward_host_s + one.backward_host_s for one in busiest)
     times = plan.micro_batches
+    away = (Share(name="activations to and from the host, exposed", seconds=times * host_s),) * bool(host_s)
     return (
         Share(name="matrix products", seconds=times * parts.products_s),
         Share(name="attention", seconds=times * parts.attention_s),
@@ -179,6 +185,7 @@ def _shares(busiest: Sequence[StepLayerTimes], plan: Plan, run: Pipelined, end_s
         Share(name="waits for the host", seconds=times * parts.host_s),
         Share(name="tensor, context and expert exchange", seconds=times * parts.exchange_s),
         Share(name="weights gathered, gradients scattered (ZeRO-2, ZeRO-3), exposed", seconds=times * gathers_s),
+        *away,
         Share(name="pipeline: filling, draining, hops, slower stages", seconds=run.bubble_s),
         Share(name="end of step: reduction and gather not hidden, optimizer", seconds=end_s),
     )
@@ -259,6 +266,19 @@ def _interval(step_s: float, chain: LayerChain, plan: Plan, sites: Sequence[Devi
     }
     widest = max(sorted(kinds), key=lambda kind: spreads().step[kind].half)
     return interval_of(step_s, widest, plan.anchor.half if plan.anchor else None)
+
+
+def _edge(memory: Sequence[StageMemory], capacity: Sequence[float], interval: Interval) -> tuple[str, ...]:
+    """Return how near the fullest stage is to the memory of its device, where the interval of its memory reaches it."""
+    shares = [one.total_bytes / held for one, held in zip(memory, capacity, strict=True)]
+    most, factor = max(shares), math.exp(interval.memory)
+    if not 1.0 / factor <= most <= factor:
+        return ()
+    low, high = most / factor, most * factor
+    return (
+        f"stage {shares.index(most)} fills {most:.1%} of its device's memory, 80 %: {low:.0%} to {high:.0%}: near the "
+        f"edge, where a fragmented allocator decides",
+    )
 
 
 def _notes(fleet: Fleet, plan: Plan) -> tuple[str, ...]:

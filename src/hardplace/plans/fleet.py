@@ -34,6 +34,7 @@ class DevicePool:
         cluster: Network levels and number of devices.
         pricer: What prices work on one of them.
         memory_bytes: Memory of one device.
+        free_bytes: Of it, what a search of plans keeps free.
         host_bytes_per_s: Rate of the link between a device and its host, one way.
     """
 
@@ -42,6 +43,12 @@ class DevicePool:
     pricer: StepPricer
     memory_bytes: float
     host_bytes_per_s: float = HOST_BYTES_PER_S
+    free_bytes: float = 0.0
+
+    @property
+    def usable_bytes(self) -> float:
+        """Return the memory that plans of a search may fill."""
+        return self.memory_bytes - self.free_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -134,6 +141,18 @@ def fleet_of(parts: Sequence[tuple[Device, Node, int]], plan: Plan, known: Price
         for chip, where, count in parts
     )
     return Fleet(sites=sites, joint=joint)
+
+
+def with_headroom(fleet: Fleet, headroom: float) -> Fleet:
+    """Return a fleet of whose devices' memory a search keeps a share free.
+
+    Args:
+        fleet: The devices.
+        headroom: The share, from 0 to below 1.
+    """
+    if not headroom:
+        return fleet
+    return replace(fleet, sites=tuple(replace(one, free_bytes=headroom * one.memory_bytes) for one in fleet.sites))
 
 
 def even_cluster(one: Node, devices: int) -> Cluster:

@@ -24,6 +24,14 @@ def state_bytes(plan: Plan) -> int:
     return STATE_BYTES[plan.optimizer] - (4 if own else 0)
 
 
+def master_bytes(plan: Plan) -> int:
+    """Return the bytes of an fp32 master weight that is the only copy kept (FSDP, XLA with ZeRO-3); 0: 16-bit weights
+    are kept beside the states.
+    """
+    apart = plan.precision is not Format.FP32 and plan.optimizer is not OptimizerKind.ADAMW_BF16
+    return 4 if plan.habits.one_copy and plan.zero == 3 and apart and not plan.offload else 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageContents:
     """What the layers of a stage hold on one rank, before ZeRO and the schedule divide or multiply it.
@@ -124,18 +132,19 @@ def stage_memory(plan: Plan, stage: int, held: StageContents) -> StageMemory:
         return bytes_each * (dense / (over if cut else 1) + experts / (expert_over if cut else 1))
 
     trained = held.parameters, held.expert_parameters
-    gradient, weight = HELD_GRADIENT_BYTES[plan.gradient], weight_bytes(plan)
-    weights = divided(3, weight, trained[0] + held.frozen_parameters, trained[1] + held.expert_frozen_parameters)
+    gradient, weight, own = HELD_GRADIENT_BYTES[plan.gradient], weight_bytes(plan), master_bytes(plan)
+    weights = divided(3, weight, held.frozen_parameters, held.expert_frozen_parameters)
+    weights += divided(3, own or weight, *trained)
     weights += divided(3, 1, held.packed_bytes, held.expert_packed_bytes)
     gradients = divided(2, gradient, *trained)
-    states = 0.0 if plan.offload else divided(1, state_bytes(plan), *trained)
+    states = 0.0 if plan.offload else divided(1, state_bytes(plan) - own, *trained)
     flight = in_flight(stage, plan.pipeline, plan.micro_batches, plan.virtual, plan.schedule)
-    # One layer's whole gradient; ZeRO-3: a layer in use and the next one gathered; pipelines: a tensor each way.
-    gathered = 0.0
+    # Gradients before they are scattered; ZeRO-3: layers in use and gathered ahead; pipelines: a tensor each way.
+    gathered, habits = 0.0, plan.habits
     if over > 1 and plan.zero >= 2:
-        gathered = gradient * 1.0 * held.largest_trained_parameters
+        gathered = habits.gradient_layers * gradient * held.largest_trained_parameters
     if over > 1 and plan.zero == 3:
-        gathered += 2.0 * (weight * held.largest_parameters + held.largest_packed_bytes)
+        gathered += habits.gathered_layers * (weight * held.largest_parameters + held.largest_packed_bytes)
     wide = weight / 2.0  # activations in fp32
     hops = 2.0 * wide * held.boundary_bytes if plan.pipeline > 1 else 0.0
     kept = tuple(wide * one for one in (flight * held.saved_bytes, held.logits_bytes, held.working_bytes))

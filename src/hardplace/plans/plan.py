@@ -43,11 +43,12 @@ class Format(StrEnum):
 class OptimizerKind(StrEnum):
     """Optimizer, with the type of its states.
 
-    AdamW with fp32 master weights and moments, with 8-bit moments, or all in bf16; SGD with momentum; Muon (fp32 master
-    and momentum, gradients made orthogonal).
+    AdamW with fp32 master weights and moments, with bf16 or 8-bit moments, or all in bf16; SGD with momentum; Muon
+    (fp32 master and momentum, gradients made orthogonal).
     """
 
     ADAMW = "adamw"
+    ADAMW_BF16_MOMENTS = "adamw-bf16-moments"
     ADAMW_8BIT = "adamw-8bit"
     ADAMW_BF16 = "adamw-bf16"
     SGD = "sgd"
@@ -74,18 +75,19 @@ class Dimension(StrEnum):
 
 INSIDE_OUT = (Dimension.TENSOR, Dimension.CONTEXT, Dimension.DATA, Dimension.PIPELINE)  # Megatron-LM's order
 
-# Bytes of states a parameter beside the 16-bit weight: fp32 master and two fp32 moments; master and two of 1 byte;
-# two moments of 2 bytes; master and momentum (SGD, Muon).
+# Bytes of states a parameter beside the 16-bit weight: fp32 master and two fp32 moments; master and two of 2 bytes, or
+# of 1 byte; two moments of 2 bytes; master and momentum (SGD, Muon).
 STATE_BYTES = {
     OptimizerKind.ADAMW: 12,
+    OptimizerKind.ADAMW_BF16_MOMENTS: 8,
     OptimizerKind.ADAMW_8BIT: 6,
     OptimizerKind.ADAMW_BF16: 4,
     OptimizerKind.SGD: 8,
     OptimizerKind.MUON: 8,
 }
 # Megatron Core's recompute_modules: scores and values, latent attention's products up, norms, dense MLPs, the experts'
-# activation, whole mixtures.
-MODULES = ("core_attn", "mla_up_proj", "layernorm", "mlp", "moe_act", "moe")
+# activation, whole mixtures. XLA's policies drop besides: the dense MLP's activation, attention's output.
+MODULES = ("core_attn", "mla_up_proj", "layernorm", "mlp", "moe_act", "moe", "mlp_act", "context")
 GRADIENT_BYTES = {"fp32": 4, "bf16": 2, "bf16+fp32": 4}  # as they are reduced
 
 
@@ -121,6 +123,8 @@ class Plan:
         gradient: Type in which gradients are added up and reduced: fp32, bf16, or bf16+fp32 (added up in fp32 with the
             16-bit ones kept, as DeepSpeed does).
         offload: Optimizer states live in host memory.
+        offload_layers: Layers of each stage whose activations wait in host memory for the backward pass (Megatron
+            Core's cpu_offloading_num_layers); they cross the link to the host beside compute.
         overlap: Data-parallel traffic runs beside compute.
         flash: Attention is one kernel, which keeps no scores.
         fragmentation: Share of memory that the allocator loses, 0 to below 1.
@@ -161,6 +165,7 @@ class Plan:
     optimizer: OptimizerKind = OptimizerKind.ADAMW
     gradient: str = "fp32"
     offload: bool = False
+    offload_layers: int = 0
     overlap: bool = True
     flash: bool = True
     fragmentation: float | None = None
@@ -342,7 +347,7 @@ def expected_of(name: str, value: Any) -> str:
         return "" if 1 <= value <= _MOST else "a whole number from 1" if value < 1 else f"at most {_MOST:,}"
     if name == "zero":
         return "" if 0 <= value <= 3 else "0, 1, 2 or 3"
-    if name in ("shard", "recompute_layers"):
+    if name in ("shard", "recompute_layers", "offload_layers"):
         return "" if 0 <= value <= _MOST else "a whole number from 0" if value < 0 else f"at most {_MOST:,}"
     if name == "gradient":
         return "" if value in GRADIENT_BYTES else "fp32, bf16 or bf16+fp32"

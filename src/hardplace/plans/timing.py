@@ -28,6 +28,8 @@ class StepLayerTimes:
         weight: Weight gradients, where the schedule runs them apart; else zero.
         forward_gather_s: Gathering of weights (ZeRO-3) that the forward pass does not hide.
         backward_gather_s: Gathering of weights and scattering of gradients that the backward pass does not hide.
+        forward_host_s: Activations on their way to host memory that the forward pass does not hide.
+        backward_host_s: The same on their way back.
     """
 
     forward: TimeShares
@@ -35,16 +37,18 @@ class StepLayerTimes:
     weight: TimeShares
     forward_gather_s: float
     backward_gather_s: float
+    forward_host_s: float = 0.0
+    backward_host_s: float = 0.0
 
     @property
     def forward_s(self) -> float:
         """Return the seconds of the forward pass, with exposed traffic."""
-        return self.forward.total_s + self.forward_gather_s
+        return self.forward.total_s + self.forward_gather_s + self.forward_host_s
 
     @property
     def backward_s(self) -> float:
         """Return the seconds of the backward pass, with recompute and exposed traffic."""
-        return self.backward.total_s + self.backward_gather_s
+        return self.backward.total_s + self.backward_gather_s + self.backward_host_s
 
     @property
     def weight_s(self) -> float:
@@ -82,7 +86,8 @@ def layer_seconds(layer: LayerWork, plan: Plan, site: DevicePool, known: Known) 
     Under ZeRO-3 weights are gathered in each pass and gradients scattered. Under ZeRO-2 gradients are scattered after
     every micro-batch; the last one's scatter is as ZeRO-1's, at the end of the step (`end_of_stage`), so a micro-batch
     has its share of the others'. Gradients of weights that earlier layers of the same stage hold as well are scattered
-    there, summed up. In a zero-bubble schedule weight gradients (products of layout NT) are apart.
+    there, summed up. Activations in host memory cross the link beside compute; what is longer shows. In a zero-bubble
+    schedule weight gradients (products of layout NT) are apart.
 
     Args:
         layer: Work of the layer on one rank.
@@ -113,6 +118,7 @@ def layer_seconds(layer: LayerWork, plan: Plan, site: DevicePool, known: Known) 
             held = held[0] - layer.repeated_parameters, held[1] - layer.repeated_expert_parameters
         scatter_s = _traffic_s(held, plan, site, Collective.REDUCE_SCATTER, GRADIENT_BYTES[plan.gradient])
     hidden = pricer.efficiencies.hidden if plan.overlap else 0.0
+    host_s = layer.offloaded_bytes / site.host_bytes_per_s
     beside_s = _beside_s(gather_s + scatter_s, backward.compute_s, hidden, pricer.efficiencies.contention)
     return StepLayerTimes(
         forward=forward,
@@ -120,6 +126,8 @@ def layer_seconds(layer: LayerWork, plan: Plan, site: DevicePool, known: Known) 
         weight=weight,
         forward_gather_s=_beside_s(gather_s, forward.compute_s, hidden, pricer.efficiencies.contention),
         backward_gather_s=early * beside_s,
+        forward_host_s=max(0.0, host_s - forward.total_s),
+        backward_host_s=max(0.0, host_s - backward.total_s),
     )
 
 

@@ -153,7 +153,8 @@ def _feed_forward(b: Builder, number: int) -> None:
 
 def _modules(b: Builder, number: int, forward: tuple[Work, ...], out: float) -> tuple[float, tuple[Work, ...]]:
     """Return the bytes that recomputing the degrees' modules drops, and the work that it runs again (Megatron Core's
-    recompute_modules): core_attn, mla_up_proj, layernorm, mlp (dense layers), moe_act, moe."""
+    recompute_modules): core_attn, mla_up_proj, layernorm, mlp (dense layers), moe_act, moe; and as XLA's policies do
+    mlp_act (the input of a dense MLP's last product) and context (attention, its output not kept)."""
     shape, degrees, latent, moe = b.shape, b.degrees, b.shape.latent, b.shape.experts
     size, matrices, heads = degrees.activation_bytes, 2 if shape.gated else 1, shape.heads // degrees.tensor
     mixture = moe is not None and number >= moe.dense_layers
@@ -163,6 +164,10 @@ def _modules(b: Builder, number: int, forward: tuple[Work, ...], out: float) -> 
         "layernorm": [one for one in forward if isinstance(one, StreamWork) and one.kind is Stream.NORM],
     }
     products = [one for one in forward if isinstance(one, GemmWork)]
+    value = shape.head_dim if latent is None else latent.value
+    twice = 1.0 + b.kept_share if degrees.low else 1.0  # as it is, and as the next product's input
+    dropped["context"] = twice * size * b.tokens * heads * value
+    works["context"] = works["core_attn"]
     if latent is not None:
         query = latent.nope + latent.rope
         dropped["mla_up_proj"] = 1.0 * size * b.tokens * heads * (2 * query + latent.value)
@@ -183,6 +188,7 @@ def _modules(b: Builder, number: int, forward: tuple[Work, ...], out: float) -> 
         dropped["mlp"] = (matrices + b.kept_share) * act
         works["mlp"] = [one for one in products if (one.n, one.k) == (matrices * own, shape.hidden)]
         works["mlp"].append(StreamWork(kind=Stream.ELEMENTWISE, bytes=(matrices + 1) * act))
+        dropped["mlp_act"], works["mlp_act"] = b.kept_share * act, works["mlp"][-1:]
     names = [name for name in degrees.modules if name in works]
     return sum(dropped[name] for name in names), tuple(one for name in names for one in works[name])
 

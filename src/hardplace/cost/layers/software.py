@@ -50,6 +50,11 @@ class Software:
         dropout: Dropout after attention and MLP.
         fragmentation: Share of memory that the allocator loses.
         reserve_bytes: Bytes of the driver and of communication libraries.
+        one_copy: With ZeRO-3 the weights that are kept are the fp32 master copy; 16-bit ones live only while gathered.
+        gathered_layers: Layers whose weights ZeRO-3 holds gathered at once.
+        gradient_layers: Layers whose whole gradients ZeRO-2 and 3 hold before they are scattered.
+        policies: Modules that are usually computed again (`plans.plan.MODULES`), the least first, where a run says
+            nothing of recompute.
     """
 
     title: str
@@ -64,6 +69,10 @@ class Software:
     dropout: bool = False
     fragmentation: float = 0.04
     reserve_bytes: float = 2e9
+    one_copy: bool = False
+    gathered_layers: float = 2.0
+    gradient_layers: float = 1.0
+    policies: tuple[tuple[str, ...], ...] = ()
 
 
 # Share of a step's kernels that the host still launches one by one (C: parts of a layer are attention and router).
@@ -72,22 +81,56 @@ LAUNCHED = {Graphs.NONE: 1.0, Graphs.PARTIAL: 0.5, Graphs.LAYER: 0.15, Graphs.FU
 _ROUTING = {Dispatcher.ALL_TO_ALL: 1.0, Dispatcher.DEEPEP: 0.6, Dispatcher.HYBRIDEP: 0.6}
 NONE_NAMED, ON_ARRAYS = "", "xla-arrays"  # of GPUs, and of chips with arrays
 ON_ARRAY_SOFTWARE = (ON_ARRAYS, "neuron")
+# MaxText's remat policies: minimal_with_context and minimal (all products kept; with attention's output, without), and
+# those that keep attention's inputs and outputs alone (save_qkv_proj; docs/model-training.md, section 5).
+MINIMAL_WITH_CONTEXT, MINIMAL, SAVE_ATTENTION = (
+    ("layernorm", "mlp_act"),
+    ("layernorm", "mlp_act", "context"),
+    ("layernorm", "mlp"),
+)
+_XLA_POLICIES = (MINIMAL_WITH_CONTEXT, MINIMAL, SAVE_ATTENTION)
 SOFTWARE: dict[str, Software] = {
     NONE_NAMED: Software(title="none named: the centre of the software known"),
     "megatron-core": Software(
         title="Megatron Core with Transformer Engine (NeMo, Megatron-Bridge)",
         tensor_overlap=True,
         routing_launches=1000,
+        policies=(
+            ("layernorm",),
+            ("moe_act",),
+            ("layernorm", "moe_act"),
+            ("mla_up_proj",),
+            ("mla_up_proj", "layernorm", "moe_act"),
+            ("mlp",),
+            ("moe",),
+        ),
     ),
     "megatron-2021": Software(title="Megatron-LM of 2021 and 2022, and with DeepSpeed", dropout=True),
     "megatron-2020": Software(title="Megatron-LM of 2019 to January 2021", dropout=True),
     "megatron-deepspeed": Software(
         title="Megatron-DeepSpeed of BigScience, 2022", dropout=True, fragmentation=0.2, reserve_bytes=6e9
     ),
-    "fsdp-eager": Software(title="PyTorch FSDP, eager (llm-foundry, 2023)", attention="default", fused_loss=True),
-    "fsdp-compiled": Software(title="PyTorch FSDP with torch.compile (fms-fsdp, torchtitan)"),
-    "xla": Software(title="JAX and XLA on GPUs (MaxText)"),
-    ON_ARRAYS: Software(title="XLA on chips with arrays (MaxText on TPUs)"),
+    "fsdp-eager": Software(
+        title="PyTorch FSDP, eager (llm-foundry, 2023)", attention="default", fused_loss=True, one_copy=True
+    ),
+    "fsdp-compiled": Software(title="PyTorch FSDP with torch.compile (fms-fsdp, torchtitan)", one_copy=True),
+    "xla": Software(
+        title="JAX and XLA on GPUs (MaxText)",
+        one_copy=True,
+        gathered_layers=1.0,
+        gradient_layers=0.25,
+        policies=_XLA_POLICIES,
+    ),
+    ON_ARRAYS: Software(
+        title="XLA on chips with arrays (MaxText on TPUs)",
+        fused_loss=True,
+        fragmentation=0.0,
+        reserve_bytes=0.0,
+        one_copy=True,
+        gathered_layers=1.0,
+        gradient_layers=0.25,
+        policies=_XLA_POLICIES,
+    ),
     "neuron": Software(title="AWS Neuron on Trainium"),
 }
 

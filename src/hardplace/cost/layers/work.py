@@ -141,6 +141,8 @@ class LayerWork:
         expert_packed_bytes: As `WeightSizes` has them.
         repeated_parameters: Of the trained ones, those that an earlier layer of the model holds as well.
         repeated_expert_parameters: The same of experts.
+        offloaded_bytes: Activations, beside the saved ones, that go to host memory in the forward pass and come back in
+            the backward one.
     """
 
     name: str
@@ -159,6 +161,7 @@ class LayerWork:
     expert_packed_bytes: int = 0
     repeated_parameters: int = 0
     repeated_expert_parameters: int = 0
+    offloaded_bytes: float = 0.0
 
     @property
     def weights(self) -> WeightSizes:

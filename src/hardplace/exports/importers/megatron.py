@@ -227,6 +227,8 @@ def _numerics(flags: Mapping[str, str]) -> dict[str, Any]:
     optimizer = kinds.get(flags.get("--optimizer", "adam"), OptimizerKind.ADAMW)
     if flags.get("--exp-avg-dtype") == "fp8":
         optimizer = OptimizerKind.ADAMW_8BIT
+    elif flags.get("--exp-avg-dtype") == "bf16":
+        optimizer = OptimizerKind.ADAMW_BF16_MOMENTS
     precision = Format.BF16 if "--bf16" in flags else Format.FP16 if "--fp16" in flags else Format.FP32
     if "--fp4-format" in flags:
         precision = Format.FP4

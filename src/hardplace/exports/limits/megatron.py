@@ -69,9 +69,23 @@ MEGATRON = (
     ),
     TrainerLimit(
         field="optimizer",
-        reason="8-bit states go with the distributed optimizer",
-        broken=lambda plan, facts: plan.optimizer is OptimizerKind.ADAMW_8BIT and plan.zero == 0,
+        reason="8-bit and 16-bit moments go with the distributed optimizer",
+        broken=lambda plan, facts: (
+            plan.optimizer in (OptimizerKind.ADAMW_8BIT, OptimizerKind.ADAMW_BF16_MOMENTS) and plan.zero == 0
+        ),
         mends=to_zero(1),
+    ),
+    TrainerLimit(
+        field="offload_layers",
+        reason="activations in host memory go without a pipeline (Megatron Core's transformer_config)",
+        broken=lambda plan, facts: plan.offload_layers > 0 and plan.pipeline > 1,
+        mends=to(offload_layers=0),
+    ),
+    TrainerLimit(
+        field="recompute_modules",
+        reason="mlp_act and context are of XLA's policies",
+        broken=lambda plan, facts: bool({"mlp_act", "context"} & set(plan.recompute_modules)),
+        mends=to(recompute=Recompute.NONE, recompute_modules=()),
     ),
     TrainerLimit(
         field="offload",

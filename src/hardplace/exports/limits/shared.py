@@ -64,6 +64,18 @@ NO_8BIT = TrainerLimit(
     broken=is_one_of("optimizer", OptimizerKind.ADAMW_8BIT),
     mends=to(optimizer=OptimizerKind.ADAMW),
 )
+NO_16BIT_MOMENTS = TrainerLimit(
+    field="optimizer",
+    reason="16-bit moments with fp32 weights are not among its optimizers",
+    broken=is_one_of("optimizer", OptimizerKind.ADAMW_BF16_MOMENTS),
+    mends=to(optimizer=OptimizerKind.ADAMW),
+)
+NO_OFFLOADED_LAYERS = TrainerLimit(
+    field="offload_layers",
+    reason="activations stay on the devices there",
+    broken=lambda plan, facts: plan.offload_layers > 0,
+    mends=to(offload_layers=0),
+)
 EMPTY = TrainerLimit(
     field="stages",
     reason="a stage or chunk without layers waits for ever (NVIDIA/Megatron-LM#1852)",
@@ -101,7 +113,7 @@ NO_GRAPHS = TrainerLimit(
     broken=lambda plan, facts: plan.ways.graphs is not Graphs.NONE,
     mends=to(graphs=Graphs.NONE),
 )
-ONE_ALIKE = (BRANCHES, KINDS, ORDER)
+ONE_ALIKE = (BRANCHES, KINDS, ORDER, NO_16BIT_MOMENTS, NO_OFFLOADED_LAYERS)  # of all but Megatron's
 
 
 def _context_cut(plan: Plan, facts: ModelFacts) -> bool:

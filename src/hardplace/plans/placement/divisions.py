@@ -15,7 +15,7 @@ from hardplace.errors import BadInput
 from hardplace.hardware.device import Device, Node
 from hardplace.plans.chain import LayerChain, chain_of, of_shape, rank_layers
 from hardplace.plans.estimate import PlanEstimate, estimate_plan
-from hardplace.plans.fleet import DevicePool, Fleet, fleet_of
+from hardplace.plans.fleet import DevicePool, Fleet, fleet_of, with_headroom
 from hardplace.plans.placement.degree_bounds import (
     DegreeBounds,
     LightestLayer,
@@ -135,7 +135,7 @@ class Divisions:
     def _fleet(self, base: Plan) -> Fleet:
         key = (base.precision, base.flash, base.backend, base.ways, base.anchor)
         if key not in self._fleets:
-            self._fleets[key] = fleet_of(self.inventory, base)
+            self._fleets[key] = with_headroom(fleet_of(self.inventory, base), self.space.headroom)
         return self._fleets[key]
 
     def _made(self, ranked: Plan) -> tuple[Layer, ...] | None:
@@ -170,6 +170,8 @@ class Divisions:
         """Return a lower bound on the step over all ways to cut; with `any_schedule` over all schedules and
         recompute too.
         """
+        if plan.offload_layers:  # recompute leaves less to move: it may be the faster one
+            return 0.0
         least = self._least(cell, plan)
         if any_schedule:
             free = replace(plan, recompute=Recompute.NONE, recompute_layers=0)
@@ -190,7 +192,8 @@ class Divisions:
             limit_s: Seconds beyond which the bound need not be tight.
         """
         twice = plan.zero and plan.shard and plan.micro_batches == 1
-        if not self.shape.layers or cell.block.plain.edges or len(cell.fleet.sites) > 1 or twice:
+        one_kind = len(cell.fleet.sites) == 1 and not plan.offload_layers
+        if not self.shape.layers or cell.block.plain.edges or not one_kind or twice:
             return 0.0
         site, chain = cell.fleet.sites[0], cell.block.plain
         priced = self.priced(cell, plan, chain, site, 1)
@@ -246,7 +249,7 @@ class Divisions:
 
     def may_fit(self, cell: DegreeChoice, plan: Plan) -> bool:
         """Return whether some way to cut a plan's stages may fit the devices."""
-        memory = [site.memory_bytes for site in cell.fleet.of_stages(plan)]
+        memory = [site.usable_bytes for site in cell.fleet.of_stages(plan)]
         return may_fit(cell.block.weights[plan.recompute], self.shape.layers, plan, memory)
 
     def family(self, cell: DegreeChoice, plan: Plan, limit_s: float) -> PlanPartitions:

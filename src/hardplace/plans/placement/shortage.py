@@ -37,15 +37,20 @@ def placed_or_short(
     # A plan that holds least may fit and yet not be in the space (chunks that its stages have no layers for).
     light = tuple(lightest(search))
     light = tuple(one for one in light if search.space.admits(one.plan)) or light
-    nearest = min(light, key=lambda one: (max(_over_bytes(one)) <= 0.0, max(_over_bytes(one))), default=None)
+    headroom = space.headroom
+
+    def over_bytes(one: PlanEstimate) -> float:
+        return max(_over_bytes(one, headroom))
+
+    nearest = min(light, key=lambda one: (over_bytes(one) <= 0.0, over_bytes(one)), default=None)
     if nearest is None:
         raise search.nothing()
-    over = _over_bytes(nearest)
+    over = _over_bytes(nearest, headroom)
     stage = over.index(max(over))
     return PlanInfeasible(
         what=f"memory of stage {stage} of the nearest plan",
         needed=nearest.memory[stage].total_bytes,
-        available=nearest.memory_bytes[stage],
+        available=(1.0 - search.space.headroom) * nearest.memory_bytes[stage],
         unit="bytes",
         nearest=nearest.plan,
         stage=stage,
@@ -54,9 +59,10 @@ def placed_or_short(
     )
 
 
-def _over_bytes(one: PlanEstimate) -> list[float]:
-    """Return by how many bytes each stage exceeds its device."""
-    return [room.total_bytes - held for room, held in zip(one.memory, one.memory_bytes, strict=True)]
+def _over_bytes(one: PlanEstimate, headroom: float) -> list[float]:
+    """Return by how many bytes each stage exceeds what it may fill of its device."""
+    may = [(1.0 - headroom) * held for held in one.memory_bytes]
+    return [room.total_bytes - held for room, held in zip(one.memory, may, strict=True)]
 
 
 def lightest(search: PlanSearch) -> Iterator[PlanEstimate]:
@@ -93,8 +99,7 @@ def lightest(search: PlanSearch) -> Iterator[PlanEstimate]:
 
 def _remedies(workload: Workload, inventory: Inventory, space: PlanSpace) -> Iterator[Remedy]:
     count = 0
-    for what, fixed, more in _changes(inventory, space):
-        wider = replace(space, fixed={**space.fixed, **fixed})
+    for what, wider, more in _changes(inventory, space):
         try:
             found = PlanSearch(workload, more, wider, most=1).run()
         except BadInput:
@@ -108,7 +113,12 @@ def _remedies(workload: Workload, inventory: Inventory, space: PlanSpace) -> Ite
             return
 
 
-def _changes(inventory: Inventory, space: PlanSpace) -> Iterator[tuple[str, Mapping[str, Any], Inventory]]:
+def _changes(inventory: Inventory, space: PlanSpace) -> Iterator[tuple[str, PlanSpace, Inventory]]:
+    def held(fixed: Mapping[str, Any]) -> PlanSpace:
+        return replace(space, fixed={**space.fixed, **fixed})
+
+    if space.headroom:
+        yield "no memory kept free", replace(space, headroom=0.0), inventory
     for what, fixed in (
         ("gradients in bf16", {"gradient": ("bf16",)}),
         ("8-bit optimizer states", {"optimizer": (OptimizerKind.ADAMW_8BIT,)}),
@@ -119,10 +129,10 @@ def _changes(inventory: Inventory, space: PlanSpace) -> Iterator[tuple[str, Mapp
         ("optimizer states in host memory", {"offload": (True,)}),
     ):
         if not any(name in space.fixed for name in fixed):
-            yield what, fixed, inventory
+            yield what, held(fixed), inventory
     for degree in (2, 4):
         if "context" not in space.fixed:
-            yield f"context {degree}", {"context": (degree,)}, inventory
+            yield f"context {degree}", held({"context": (degree,)}), inventory
     for times in (2, 4, 8, 16, 32):
         more: list[tuple[Device, Node, int]] = [(chip, node, times * count) for chip, node, count in inventory]
-        yield f"{sum(count for _, _, count in more):,} devices", {}, more
+        yield f"{sum(count for _, _, count in more):,} devices", space, more

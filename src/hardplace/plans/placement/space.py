@@ -18,10 +18,14 @@ from hardplace.plans.plan import INSIDE_OUT, ContextExchange, Dimension, Pipelin
 from hardplace.plans.timing import groups_of, replicas_of
 from hardplace.workload.types import OperatorKind, Recompute, Workload
 
+HEADROOM = 0.05  # of a device's memory that plans keep free unless asked for less: what memory's 80 % interval takes
 LONG_SEQUENCE = 16384  # tokens from which context parallelism is searched
 MICRO_BATCHES = (1, 2, 4, 8, 16)  # samples
 _CONTEXTS = (1, 2, 4, 8, 16)
-_NUMERICS = ("precision", "optimizer", "gradient", "offload", "overlap", "flash", "fragmentation", "reserve_bytes")
+_NUMERICS = (
+    *("precision", "optimizer", "gradient", "offload", "offload_layers", "overlap", "flash"),
+    *("fragmentation", "reserve_bytes"),
+)
 _WAYS = (
     "software",
     "backend",
@@ -73,11 +77,13 @@ class PlanSpace:
         global_batch: Samples of one optimizer step.
         fixed: Values that a dimension is held to, by its name.
         within: Restriction to some plans; None: all.
+        headroom: Share of each device's memory that plans keep free.
     """
 
     global_batch: int
     fixed: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     within: PlanFilter | None = None
+    headroom: float = 0.0
 
     def allows(self, name: str, value: object) -> bool:
         """Return whether a dimension may take a value."""
@@ -234,7 +240,7 @@ def check(space: PlanSpace, shape: ModelDims, devices: int) -> None:
         if values and not any(value >= 1 and size % value == 0 for value in values):
             listed = ",".join(map(str, values))
             raise BadInput("fixed", f"{name}={listed}", f"a divisor of {what.format(f'{size:,}')}")
-    for name in ("virtual", "recompute_layers"):
+    for name in ("virtual", "recompute_layers", "offload_layers"):
         if (values := space.fixed.get(name, ())) and min(values) > shape.layers:
             listed = ",".join(map(str, values))
             raise BadInput("fixed", f"{name}={listed}", f"at most the model's {shape.layers} layers")
@@ -335,9 +341,10 @@ def schedules(space: PlanSpace, plan: Plan, shape: ModelDims) -> list[tuple[Pipe
 
 
 def recomputes(space: PlanSpace, plan: Plan, shape: ModelDims) -> list[tuple[Recompute, int]]:
-    """Return what is recomputed, and of how many of each stage's layers (0: all)."""
+    """Return what is recomputed, and of how many of each stage's layers (0: all; of layers whose
+    activations wait in host memory all, or none)."""
     usual = tuple(Recompute) if not plan.flash else (Recompute.NONE, Recompute.FULL)
-    most = 1 if shape.branches else -(-shape.layers // plan.pipeline)
+    most = 1 if shape.branches or plan.offload_layers else -(-shape.layers // plan.pipeline)
     found = []
     for kind in space.of("recompute", usual):
         some = space.of("recompute_layers", range(most)) if kind is Recompute.FULL else (0,)

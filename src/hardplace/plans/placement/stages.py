@@ -219,7 +219,7 @@ class Stages:
     def fits(self, plan: Plan, stage: int, chosen: Ints) -> npt.NDArray[np.bool_]:
         """Return which of the chosen stages fit the device as the stage-th of the pipeline."""
         held = {name: getattr(self.held, name)[chosen] for name in _HELD}
-        return np.asarray(stage_memory(plan, stage, StageContents(**held)).total_bytes <= self.site.memory_bytes)
+        return np.asarray(stage_memory(plan, stage, StageContents(**held)).total_bytes <= self.site.usable_bytes)
 
     def end_s(self, plan: Plan, chosen: Ints, known: dict[object, float]) -> Floats:
         """Return the seconds of the end of the step (reduction, gather, optimizer) of the chosen stages.

@@ -51,7 +51,8 @@ _WHOLE = (
 _MOST = 1e9  # of parts of a model, devices, samples, seconds
 _MEASURED = ("memory_gb", "target_iter_s")
 _UNSTATED = re.compile(r"offload|recompute modules per recipe|remat policy")
-_ALLOCATED = re.compile(r"SimuMax|torchtitan")
+_DECIMAL = re.compile(r"Megatron-Bridge@\w+ skills")  # mem-max-allocated-gigabytes of its log
+_ALLOCATED = re.compile(r"SimuMax|torchtitan|Megatron-Bridge@\w+ skills")
 
 
 def rows_of(table: Table) -> list[dict[str, str]]:
@@ -84,6 +85,11 @@ def _is_number(text: str, *, whole: bool) -> bool:
 def allocated_only(row: Mapping[str, str]) -> bool:
     """Return whether the row's memory is what the allocator counts (torch), rather than all of it (nvidia-smi)."""
     return bool(_ALLOCATED.search(row["source"]))
+
+
+def published_bytes(row: Mapping[str, str]) -> float:
+    """Return the measured memory of a row; 0: none was published. Megatron Core logs decimal GB, the others GiB."""
+    return float(row["memory_gb"].strip() or 0.0) * (1e9 if _DECIMAL.search(row["source"]) else float(1 << 30))
 
 
 def memory_unstated(row: Mapping[str, str]) -> bool:

@@ -20,13 +20,15 @@ DEVICES = {
     "A100-80GB": ("a100-80gb-sxm", "dgx-a100"),
     "A100-40GB": ("a100-40gb-sxm", "dgx-a100-320gb"),
     "H100-80GB": ("h100-sxm", "dgx-h100"),
-    "A800-80GB": ("a100-80gb-sxm", "dgx-a100"),  # the same chips with NVLink at _EXPORT
-    "H800": ("h100-sxm", "dgx-h100"),
+    "A800-80GB": ("a800-80gb-sxm", "hgx-a800"),
+    "H800": ("h800-sxm", "hgx-h800"),
+    "H100-96GB": ("h100-96gb-sxm", "torchtitan-h100"),
+    "GH200": ("gh200", "alps-gh200"),
     "V100-32GB": ("v100-sxm2", "dgx-v100"),
     "B200": ("b200-sxm", "dgx-b200"),
     "B300": ("b300-sxm", "dgx-b300"),
     "GB300": ("gb300", "gb300-nvl72"),
-    "V100-16GB": ("v100-sxm2", "dgx-v100"),  # the same chip with half the memory, which seconds do not depend on
+    "V100-16GB": ("v100-16gb-sxm2", "dgx-v100-128gb"),
     "GB200": ("gb200", "gb200-nvl72"),
     "TPUv3": ("tpu-v3", "tpu-v3-1024"),
     "TPUv4": ("tpu-v4", "tpu-v4-4096"),
@@ -38,6 +40,13 @@ DEVICES = {
     "H200": ("h200-sxm", "dgx-h200"),
     "TPUv6e": ("tpu-v6e", "tpu-v6e-256"),
     "MI300X": ("mi300x", "hgx-mi300x"),
+    "MI325X": ("mi325x", "hgx-mi325x"),
+    "MI350X": ("mi350x", "hgx-mi350x"),
+    "MI355X": ("mi355x", "hgx-mi355x"),
+    "TPU7x": ("tpu-v7x", "tpu-v7x-9216"),
+    "L40S": ("l40s", "pcie-l40s"),
+    "RTX4090": ("rtx-4090", "pcie-rtx-4090"),
+    "RTX5090": ("rtx-5090", "pcie-rtx-5090"),
     "Trainium2-chip": ("trainium2", "trn2"),
 }
 _CORES = {"Trainium1-chip": 2}  # that a source counts as devices of a tensor-parallel group; of one chip they are one
@@ -45,8 +54,11 @@ FABRICS = ("Omni-Path",)  # that reach less than their rate
 _RATE = re.compile(r"(?:(\d+)x)?(\d+) ?G([bB])/s")
 _NUMBERED = re.compile(r"(\d+)")
 _SOME_LAYERS = re.compile(r"full\((\d+)/\d+ layers\)")  # of a stage
+# ZeRO of sources that do not say it in the row: GLM-130B's report; 1.3B on 32 GB with 16 GB used leaves no other.
+_SHARDS = ((re.compile(r"2210\.02414|tr3m"), 1),)
+_HFU = re.compile(r"HFU[ =]([0-9.]+) ?%")
+_MOST_OF_ALL = 1.2  # of the FLOPs without recompute, from which a policy is nearer to full recompute (4/3) than to none
 _SLICES = re.compile(r"(\d+) (?:slice|pod)")  # of a torus, joined by the data-centre network
-_EXPORT = ("A800", "H800"), 200e9  # devices, and bytes a second of their NVLink, one way
 _SAID = re.compile(r"inter-node fabric[^;]*?(\d+ Gb/s)")
 
 
@@ -63,7 +75,7 @@ class PublishedRun:
         plan: The plan.
         device: Name of the device in the catalogue.
         node: Node of the catalogue, with the row's fabric at its rate.
-        open: Columns (micro_batch) that the source leaves out and that estimates settle.
+        open: Columns (micro_batch, recompute) that the source leaves out and that estimates settle.
     """
 
     shape: DecoderShape
@@ -100,10 +112,8 @@ def run_of(row: Mapping[str, str]) -> PublishedRun:
         shape=shape,
         plan=plan,
         device=device,
-        node=_node(
-            name, plan.devices, fabric, _slices(row), switched="NVSwitch" in row["intra_bw"], kind=row["device"]
-        ),
-        open=() if row["micro_batch"].strip() else ("micro_batch",),
+        node=_node(name, plan.devices, fabric, _slices(row), switched="NVSwitch" in row["intra_bw"]),
+        open=tuple(one for one in ("micro_batch", "recompute") if not row[one].strip()),
     )
 
 
@@ -178,22 +188,25 @@ def _shape(row: Mapping[str, str]) -> DecoderShape:
 
 def _plan(row: Mapping[str, str]) -> Plan:
     """Return the row's plan. What a source leaves out: ZeRO 1 on H100 and later (Megatron's distributed optimizer), 0
-    before; no recompute; the fastest micro-batch; context and expert degrees 1. Gradients are reduced in fp32, in 16
-    bit for fp16, pure bf16, fms-fsdp (its policy bfSixteen) and NVIDIA's own runs (their recipes of NeMo and
-    Megatron-Bridge turn grad_reduce_in_fp32 off); DeepSpeed keeps the 16-bit ones beside. "selective" of any kind is
-    taken as Megatron-LM's. Keys travel around a ring. Memory lost and reserved: as the software's. MaxText gives the
-    batch of a device, and divides the residual stream among the ranks of a tensor-parallel group (base.yml,
-    activation_embed), as sequence parallelism does.
+    before; the fastest micro-batch, and the least recompute of the software's usual policies, that fit (`settled`);
+    context and expert degrees 1. Gradients are reduced in fp32, in 16 bit for fp16, pure bf16, fms-fsdp (its policy
+    bfSixteen) and NVIDIA's own runs (their recipes of NeMo and Megatron-Bridge turn grad_reduce_in_fp32 off); DeepSpeed
+    keeps the 16-bit ones beside. "selective" is what the software means by it (`modules_of`). Keys travel around a
+    ring. Memory lost and reserved: as the software's. MaxText gives the batch of a device, and divides the residual
+    stream among the ranks of a tensor-parallel group (base.yml, activation_embed), as sequence parallelism does.
     """
     old = row["device"].startswith(OLD)
     context = _some(row, "cp", 1)
     tensor = max(1, _some(row, "tp") // _CORES.get(row["device"], 1))
     inside = tensor * _some(row, "pp") * context
     data = _some(row, "dp", max(1, _count(row, "devices") // inside))
-    zero, shard = _zero(row["zero_stage/fsdp"].strip(), 0 if old else 1, data * context, _slices(row))
+    usual = next((zero for pattern, zero in _SHARDS if pattern.search(row["source"])), 0 if old else 1)
+    zero, shard = _zero(row["zero_stage/fsdp"].strip(), usual, data * context, _slices(row))
     recompute = row["recompute"].strip()
     some = _SOME_LAYERS.match(recompute)
     kind = next((one for one in Recompute if recompute.startswith(one.value)), Recompute.NONE)
+    if kind is Recompute.SELECTIVE and _hardware_share(row) >= _MOST_OF_ALL:
+        kind = Recompute.FULL
     stack, nvidia = software_of(row), re.search(r"NVIDIA|Megatron-MoE|training_results", row["source"])
     short = row["precision"] in ("fp16", "bf16(pure)") or (stack == "megatron-core" and nvidia)
     short = short or "fms-fsdp" in row["source"]
@@ -222,9 +235,17 @@ def _plan(row: Mapping[str, str]) -> Plan:
     )
 
 
+def _hardware_share(row: Mapping[str, str]) -> float:
+    """Return a row's hardware utilisation over its model utilisation; 1 where it does not say both."""
+    said = _HFU.search(row.get("note", ""))
+    return float(said[1]) / float(row["mfu"]) if said and row.get("mfu", "").strip() else 1.0
+
+
 def _optimizer(row: Mapping[str, str]) -> OptimizerKind:
     if "Muon" in row.get("note", ""):
         return OptimizerKind.MUON
+    if "Megatron-Bridge" in row["source"] and re.search("DeepSeek|Moonlight", row.get("model", "")):
+        return OptimizerKind.ADAMW_BF16_MOMENTS  # its recipes' use_precision_aware_optimizer with exp_avg_dtype bf16
     return OptimizerKind.ADAMW_BF16 if row["precision"] == "bf16(pure)" else OptimizerKind.ADAMW
 
 
@@ -254,16 +275,13 @@ def _zero(text: str, default: int, replicas: int, slices: int) -> tuple[int, int
     raise NotModelled(f"zero_stage/fsdp: {text!r}: not a plan of this model")
 
 
-def _node(name: str, devices: int, fabric: str, slices: int, *, switched: bool, kind: str) -> Node:
+def _node(name: str, devices: int, fabric: str, slices: int, *, switched: bool) -> Node:
     """Return a node with the row's fabric as the bandwidth of a device between nodes, or slices of a torus; switched:
-    inside by a switch, where the catalogue's is a mesh. kind: the row's device."""
+    inside by a switch, where the catalogue's is a mesh."""
     found = node(name)
     inside, *others = found.levels
     if slices > 1:
         return replace(found, levels=(replace(inside, devices=devices // slices), *others))
-    names, rate = _EXPORT
-    if kind.startswith(names):
-        inside = replace(inside, bandwidth_bytes_per_s=rate)
     if switched:
         inside = replace(inside, meshed=False)
     match = _RATE.search(fabric)

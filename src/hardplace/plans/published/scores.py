@@ -13,9 +13,10 @@ from hardplace.plans.chain import of_shape
 from hardplace.plans.estimate import PlanEstimate, estimate_plan
 from hardplace.plans.fleet import Fleet, Pricers, fleet_of
 from hardplace.plans.placement.space import MICRO_BATCHES
-from hardplace.plans.plan import problems
-from hardplace.plans.published.rows import allocated_only, memory_unstated
+from hardplace.plans.plan import Plan, problems
+from hardplace.plans.published.rows import allocated_only, memory_unstated, published_bytes
 from hardplace.plans.published.runs import NotModelled, PublishedRun, run_of
+from hardplace.workload.types import Recompute
 
 GIB = 1 << 30
 
@@ -97,16 +98,35 @@ def fleet_of_run(run: PublishedRun, known: Pricers | None = None) -> Fleet:
 def settled(run: PublishedRun, known: Pricers | None = None) -> PublishedRun:
     """Return the run with what its source leaves out.
 
-    Of the micro-batches 1, 2, 4, ... that divide the batch, the fastest that fits.
+    Of the micro-batches 1, 2, 4, ... that divide the batch, and of the software's usual ways to recompute, the fastest
+    that fits. Recompute is tried only where nothing fits without it; where nothing fits at all, there is none.
     """
     each = run.plan.global_batch // run.plan.data
-    found: list[tuple[bool, float, PublishedRun]] = []
-    for size in MICRO_BATCHES:
-        one = replace(run, plan=replace(run.plan, micro_batch=size), open=())
-        if run.open and each % size == 0 and next(problems(one.plan), None) is None:
-            tried = estimate_plan(of_shape(one.shape, one.plan), one.plan, fleet_of_run(one, known))
+    sizes = [size for size in MICRO_BATCHES if each % size == 0] if "micro_batch" in run.open else []
+    plans = [replace(run.plan, micro_batch=size) for size in sizes or (run.plan.micro_batch,)]
+    if not run.open:
+        return run
+    tried = _tried(run, plans, known)
+    if "recompute" in run.open and all(short for short, _, _ in tried):
+        tried += _tried(run, [again for plan in plans for again in _recomputed(plan)], known)
+    return min(tried, key=lambda item: item[:2])[2] if tried else run
+
+
+def _tried(run: PublishedRun, plans: Sequence[Plan], known: Pricers | None) -> list[tuple[bool, float, PublishedRun]]:
+    """Return, of the plans that are none by themselves wrong, whether each is short of memory, its seconds, the run."""
+    found = []
+    for plan in plans:
+        if next(problems(plan), None) is None:
+            one = replace(run, plan=plan, open=())
+            tried = estimate_plan(of_shape(one.shape, plan), plan, fleet_of_run(one, known))
             found.append((not tried.fits, tried.step_s, one))
-    return min(found, key=lambda item: item[:2])[2] if found else run
+    return found
+
+
+def _recomputed(plan: Plan) -> list[Plan]:
+    """Return a plan with the software's usual ways to recompute."""
+    some = [replace(plan, recompute=Recompute.SELECTIVE, recompute_modules=modules) for modules in plan.habits.policies]
+    return [*some, replace(plan, recompute=Recompute.FULL)]
 
 
 def estimated(run: PublishedRun, known: Pricers | None = None) -> PlanEstimate:
@@ -118,7 +138,6 @@ def estimated(run: PublishedRun, known: Pricers | None = None) -> PlanEstimate:
 def score(row: Mapping[str, str], known: Pricers | None = None) -> RunScore:
     """Return a row's prediction beside its measurement; `known` is what prices devices already."""
     measured_s = _number(row["target_iter_s"])
-    published = _number(row["memory_gb"])
     found, reason = None, ""
     try:
         found = estimated(run_of(row), known)
@@ -137,7 +156,7 @@ def score(row: Mapping[str, str], known: Pricers | None = None) -> RunScore:
         not_modelled=reason,
         counted=both and row["grade"] != "C" and not row["flag"],
         memory_gib=_fullest_gib(found, row) if found else None,
-        published_gib=published,
+        published_gib=published_bytes(row) / GIB or None,
         fits=found.fits if found else None,
         oom=row.get("oom", "").startswith("1"),
         unstated=memory_unstated(row),

@@ -8,7 +8,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from hardplace.cost.layers.software import ON_ARRAYS, SOFTWARE, Dispatcher, Graphs
+from hardplace.cost.layers.software import (
+    MINIMAL,
+    MINIMAL_WITH_CONTEXT,
+    ON_ARRAYS,
+    SOFTWARE,
+    Dispatcher,
+    Graphs,
+)
 from hardplace.errors import BadInput
 from hardplace.plans.plan import MODULES
 
@@ -71,20 +78,53 @@ def ways_of(row: Mapping[str, str]) -> dict[str, Any]:
         found |= _recipe(row)
     if row["precision"].startswith("nvfp4") and found["software"] == "megatron-core":
         found["tensor_overlap"] = False  # MLPerf's config_common_fp4.sh, Megatron-Bridge's recipes
+    if (
+        "activations offloaded to the host" in text
+        or "CPU activation offload" in text
+        or "405B" in row.get("model", "")
+    ):
+        found["offload_layers"] = _offloaded(row)
     for name, pattern, value in _SAYS:
         if name not in found and pattern.search(text):
             found[name] = value
     return found | _stated(row)
 
 
+# Layers whose activations Megatron-Bridge's recipes with FSDP offload (scripts/performance/configs/llama,
+# cpu_offloading_num_layers): by size, device and whether products are in 16 bit.
+_OFFLOADED = {
+    ("70B", "GB300", True): 30,
+    ("70B", "GB300", False): 20,
+    ("70B", "GB200", True): 20,
+    ("70B", "GB200", False): 40,
+    ("70B", "B200", False): 5,
+    ("405B", "GB300", True): 40,
+    ("405B", "GB300", False): 10,
+    ("405B", "GB200", False): 92,
+}
+
+
+def _offloaded(row: Mapping[str, str]) -> int:
+    """Return the layers of a stage whose activations a row offloads: a recipe's; all of a stage's but the last where it
+    says no number; 0 where it is no recipe with FSDP."""
+    if "activations offloaded to the host" in row.get("note", ""):
+        return max(1, int(float(row["layers"])) // int(float(row["pp"] or 1)) - 1)
+    size = next((one for one in ("405B", "70B") if one in row.get("model", "")), "")
+    fsdp = row["zero_stage/fsdp"].startswith("FSDP") and "Megatron-Bridge" in row["source"]
+    return _OFFLOADED.get((size, row["device"], row["precision"] == "bf16"), 0) if fsdp else 0
+
+
 def modules_of(row: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the modules that a row recomputes: those it names, or those of Megatron-Bridge's DeepSeek recipes."""
+    """Return the modules that a row recomputes: those it names, those of Megatron-Bridge's DeepSeek recipes, or of a
+    policy of MaxText."""
     said = re.match(r"selective\(([^:)]*)\)", row["recompute"].strip())
     names = [
         one.strip().replace("norm", "layernorm") if one.strip() == "norm" else one.strip()
         for one in (said[1].split(",") if said else [])
     ]
     names = ["moe_act" if one == "act" else one for one in names]
+    if software_of(row) in ("xla", ON_ARRAYS) and re.search("remat[_ ]policy", row.get("note", "")) and not names:
+        return MINIMAL_WITH_CONTEXT if "with_context" in row["note"] else MINIMAL
     if "mla_up_proj" in row.get("note", "") and "Megatron-Bridge" in row["source"] and not names:
         names = ["mla_up_proj"]
     return tuple(one for one in names if one in MODULES)

@@ -1,0 +1,110 @@
+"""Memory of a stage by software and policy: bytes by hand, and what waits in host memory."""
+
+from dataclasses import replace
+
+import pytest
+
+from hardplace.cost.layers.decoder import block
+from hardplace.cost.layers.software import MINIMAL, MINIMAL_WITH_CONTEXT, SAVE_ATTENTION
+from hardplace.hardware.catalogue import device
+from hardplace.plans.chain import of_workload
+from hardplace.plans.estimate import estimate_plan
+from hardplace.plans.fleet import fleet_of, node_of
+from hardplace.plans.placement.search import PlanSearch
+from hardplace.plans.placement.space import PlanSpace
+from hardplace.plans.plan import OptimizerKind, Plan, problems
+from hardplace.workload.decoder import DecoderShape, Degrees
+from hardplace.workload.load import load
+from hardplace.workload.types import Recompute
+
+GPT = DecoderShape(
+    layers=2, hidden=1024, heads=8, kv_heads=8, head_dim=128, ffn=4096, vocab=32000, sequence=2048, gated=False
+)
+
+
+def estimated(plan, model="llama2-7b", name="h100-sxm"):
+    chip = device(name)
+    return estimate_plan(of_workload(load(model), plan), plan, fleet_of([(chip, node_of(name), plan.devices)], plan))
+
+
+@pytest.mark.parametrize(
+    ("modules", "kept"),
+    [
+        # of h elements a token: inputs and outputs of 2 norms, q, k, v, context, 4h before and after GELU
+        ((), 16),
+        (MINIMAL_WITH_CONTEXT, 16 - 2 - 4),
+        (MINIMAL, 16 - 2 - 4 - 1),
+        (SAVE_ATTENTION, 16 - 2 - 8),
+    ],
+)
+def test_what_policies_keep_of_a_gpt_layer(modules, kept):
+    kind = Recompute.SELECTIVE if modules else Recompute.NONE
+    found = block(GPT, Degrees(micro_batch=1, modules=modules), kind)
+    assert found.saved_bytes == pytest.approx(2.0 * kept * 2048 * 1024)
+
+
+def test_fsdp_keeps_one_copy_of_a_weight_and_gathers_as_its_software_does():
+    """fp32 master, gradient, two moments: 16 bytes a parameter; beside a 16-bit copy 18."""
+    plan = Plan(global_batch=8, data=8, zero=3, fragmentation=0.0, reserve_bytes=0.0)
+    count, layer = 6738415616, 202383360
+    for software, each, gathered in (("", 18, 8), ("fsdp-compiled", 16, 8), ("xla", 16, 3)):
+        (room,) = estimated(replace(plan, software=software)).memory
+        held = room.weights_bytes + room.gradients_bytes + room.states_bytes
+        assert held == pytest.approx(each * count / 8, rel=1e-6)
+        assert room.buffers_bytes == pytest.approx(gathered * layer, rel=1e-3)
+    pure = replace(plan, software="fsdp-compiled", optimizer=OptimizerKind.ADAMW_BF16)
+    assert estimated(pure).memory[0].weights_bytes == pytest.approx(2 * count / 8, rel=1e-6)
+
+
+def test_bf16_moments_are_eight_bytes():
+    plan = Plan(global_batch=8, data=8, optimizer=OptimizerKind.ADAMW_BF16_MOMENTS)
+    assert estimated(plan).memory[0].states_bytes == pytest.approx(8 * 6738415616 / 8, rel=1e-6)
+
+
+def test_activations_in_host_memory_cross_the_link_beside_compute():
+    """Half of the layers: half of what is kept, so many bytes each way in each pass; a fast link hides them, a slow one
+    shows what is longer than the pass."""
+    plan = Plan(global_batch=16, data=8, zero=3, micro_batch=1)
+    away = replace(plan, offload_layers=16)
+    fast, slow = (estimated(away, name=name) for name in ("gb200", "h100-sxm"))
+    for found, name in ((fast, "gb200"), (slow, "h100-sxm")):
+        before = estimated(plan, name=name)
+        inner = before.memory[0].activations_bytes - found.memory[0].activations_bytes
+        assert inner == pytest.approx(0.5 * before.memory[0].activations_bytes, rel=0.01)
+        shown = [one.seconds for one in found.shares if "host, exposed" in one.name]
+        assert sum(one.seconds for one in found.shares) == pytest.approx(found.step_s)
+        assert found.step_s - before.step_s == pytest.approx(sum(shown), rel=1e-6, abs=1e-9)
+        if name == "gb200":
+            assert not shown
+        else:  # each pass of each layer: bytes over the link less the pass itself
+            rate, passes = device(name).host_bandwidth_bytes_per_s, plan.micro_batches
+            most = 2 * passes * inner / rate
+            assert 0.0 < shown[0] < most
+
+
+def test_place_searches_how_many_layers_wait_in_host_memory():
+    """Held to several numbers, the best plan is the best of the spaces of each."""
+    chip = device("gb200")
+    fixed = {
+        "tensor": (1,),
+        "pipeline": (1, 2),
+        "micro_batch": (2,),
+        "zero": (1, 3),
+        "order": (Plan(global_batch=1).order,),
+    }
+
+    def best(*numbers):
+        space = PlanSpace(global_batch=16, fixed=fixed | {"offload_layers": numbers})
+        return PlanSearch(load("llama2-13b"), [(chip, node_of(chip.name), 4)], space).run()
+
+    both = best(0, 20)
+    singles = [best(0), best(20)]
+    assert both.best[0].step_s == pytest.approx(min(one.best[0].step_s for one in singles))
+    assert both.bound_s <= both.best[0].step_s * (1.0 + 1e-12)
+    least = min(singles[1].best, key=lambda one: one.memory[0].activations_bytes)
+    assert least.plan.offload_layers == 20
+    assert least.fits
+
+
+def test_layers_in_host_memory_are_a_whole_number():
+    assert any("offload_layers" in one for one in problems(Plan(global_batch=1, offload_layers=-1)))
