@@ -94,3 +94,26 @@ def test_what_fits_is_the_most_replicas_half_as_many_and_the_best_of_all_fewer()
     assert found.reduction_s_per_byte.tolist() == [0.8, 0.3, 0.1]
     assert found.latency_s.tolist() == [4.0, 3.0, 0.0]  # one replica reduces nothing
     assert found.shards.tolist() == [8.0, 4.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("model", "table", "layers"),
+    [
+        # By hand: the table of words, and what else the layers that hold it have (OPT's positions and projections,
+        # GPT-2's positions and last norm, T5's norms, which it has of its own at both ends of the encoder).
+        ("opt-350m", 50272 * 512, {0: 2050 * 1024 + 512 * 1024, 2: 1024 * 512}),
+        ("gpt2-xl", 50257 * 1600, {0: 1024 * 1600, 2: 2 * 1600}),
+        ("t5-large", 32128 * 1024, {0: 0, 4: 1024, 8: 1024}),
+    ],
+)
+def test_a_table_of_several_layers_is_held_once(model: str, table: int, layers: dict[int, int]) -> None:
+    workload = load(model)
+    links = chain(workload, tensor_parallel(workload, 1), HBM3, 1)
+    trained = links.reduced_bytes / HBM3.optimizer.reduction_bytes
+    own = np.ones(len(trained))
+    for layer, beside in layers.items():
+        assert trained[layer] == table + beside
+        own[layer] = beside / (table + beside)
+    assert links.own.tolist() == pytest.approx(own.tolist())
+    assert links.once @ trained == pytest.approx(workload.parameters, rel=1e-12)
+    assert (links.once <= links.counts).all()
