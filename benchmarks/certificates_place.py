@@ -41,6 +41,7 @@ def main() -> None:
             print(f"{given.seed}:{number - 1}: {found.wrong}", flush=True)
     spent_s = time.process_time() - start_s
     print(f"{done} questions, {plans:,} plans: {wrong} wrong, {spent_s:.0f} s of processor time")
+    sys.exit(1 if wrong else 0)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -115,14 +116,15 @@ def main() -> None:
     parser.add_argument("count", type=int)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    wrong = 0
+    wrong, start_s = 0, time.process_time()
     for number in range(options.count):
         made = asked(np.random.default_rng((options.seed, number)))
         said = violation(made)
         if said is not None:
             wrong += 1
             print(f"{number}: {said}")
-    print(f"{wrong} violations in {options.count} questions, seed {options.seed}")
+    spent_s = time.process_time() - start_s
+    print(f"{options.count} questions: {wrong} wrong, {spent_s:.0f} s of processor time")
     sys.exit(1 if wrong else 0)
 
 

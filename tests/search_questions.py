@@ -102,12 +102,13 @@ def small(model: str = "opt-350m", chips: ChipSpace = CHIPS, choices: PlanChoice
     return replace(question(model, setting=PHAZE, space=chips), choices=choices)
 
 
-def exhaustive(asked: Question, gap: float) -> list[tuple[tuple[float, ...], tuple[float, ...]]]:
+def exhaustive(asked: Question, gap: float, work: float = 1.0) -> list[tuple[tuple[float, ...], tuple[float, ...]]]:
     """Return (reached, bound) scores of every chip within the limits, by evaluating every family of every model on it.
 
-    With several objectives, of every chip with every family. Boxes, parts and bounds of schedules play no role.
+    With several objectives, of every chip with every family. Boxes, parts and bounds of schedules play no role. work:
+    effort on schedules (0: list schedules).
     """
-    search, evaluator = DesignSearch(question=asked, ends=StoppingRule(gap=gap)), in_process(asked, gap)
+    search, evaluator = DesignSearch(question=asked, ends=StoppingRule(gap=gap)), in_process(asked, gap, work=work)
     scoring, goal = search.scoring, asked.goal
     found = []
     for index, section in enumerate(scoring.sections):
