@@ -135,15 +135,24 @@ def read_results(path: Path) -> dict[str, dict[str, Any]]:
     return {row["type"]: row for row in map(json.loads, lines)}
 
 
-def types(part: str, named: list[str]) -> Iterator[str]:
-    """Give the types that are asked for."""
+def groups() -> dict[str, str]:
+    """Return what each type is to the library: of a task (has a class with a head), alone, or a part of other models."""
+    from transformers.models.auto import modeling_auto
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
+    heads = {one for name, types in vars(modeling_auto).items() if name.startswith("MODEL_FOR_") for one in types}
+    alone = dict.fromkeys(modeling_auto.MODEL_MAPPING_NAMES, "alone")
+    return {kind: "task" if kind in heads else alone.get(kind, "part") for kind in CONFIG_MAPPING_NAMES}
+
+
+def types(part: str, named: list[str]) -> Iterator[str]:
+    """Give the types that are asked for: those of a task first, parts of other models last."""
     if named:
         yield from named
         return
     which, of = map(int, part.split("/"))
-    yield from sorted(CONFIG_MAPPING_NAMES)[which - 1 :: of]
+    found = groups()
+    yield from sorted(found, key=lambda kind: (("task", "alone", "part").index(found[kind]), kind))[which - 1 :: of]
 
 
 def main() -> None:
@@ -156,11 +165,14 @@ def main() -> None:
 
     import logging
 
-    import torch  # noqa: F401
+    import torch
     import transformers
+
+    torch.set_num_threads(1)  # nothing is computed, and threads do not outlive a fork
 
     logging.disable(logging.ERROR)
     transformers.logging.set_verbosity_error()
+    one("llama")  # what torch imports late is imported once, before the processes part
     done = {} if asked.types else read_results(asked.out)
     for kind in types(asked.part, asked.types):
         if kind in done:

@@ -140,8 +140,10 @@ def test_decoders_of_the_catalogue_are_recognised_and_nothing_else() -> None:
     found = {name: decoder_of(load(name)) for name in catalogue()}
     others = {name for name, shape in found.items() if shape is None}
     assert others == {
-        "bert-base", "bert-large", "dlrm", "inception-v3", "mamba2-2.7b", "megatron-bert-3.9b",
-        "opt-350m", "resnet-50", "t5-large", "u-net", "vgg-16", "vit-l", "whisper-medium",
+        "bert-base", "bert-large", "deepseek-v3.2", "dlrm", "flux.1-dev", "gemma-3-27b", "glm-4.5", "gpt-oss-120b",
+        "inception-v3", "llama-4-scout", "mamba2-2.7b", "megatron-bert-3.9b", "modernbert-large", "nemotron-h-8b",
+        "opt-350m", "qwen3-next-80b-a3b", "resnet-50", "siglip2-so400m-14-384", "t5-large", "u-net", "vgg-16",
+        "vit-l", "whisper-medium",
     }  # fmt: skip
     assert found["llama2-7b"] == LLAMA
     assert found["qwen3-30b-a3b"] is not None

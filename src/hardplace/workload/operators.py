@@ -71,7 +71,7 @@ _KINDS = {
         "softplus_backward hardtanh hardtanh_backward leaky_relu leaky_relu_backward elu elu_backward mish "
         "hardswish hardswish_backward hardsigmoid hardsigmoid_backward mse_loss mse_loss_backward maximum minimum "
         "remainder floor_divide fmod expm1 log1p log2 lerp isnan isinf nan_to_num log_sigmoid_forward "
-        "log_sigmoid_backward smooth_l1_loss smooth_l1_loss_backward atan2 hypot glu glu_backward"
+        "log_sigmoid_backward smooth_l1_loss smooth_l1_loss_backward atan2 hypot glu glu_backward polar"
     ),
 }
 _KIND = {name: kind for kind, names in _KINDS.items() for name in names.split()}

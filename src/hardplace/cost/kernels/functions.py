@@ -38,6 +38,7 @@ def function_cycles(
         "erf": erf,
         "sin": sine,
         "cos": sine,
+        "polar": 2 * sine + 2,
         "silu": sigmoid + 1,
         "silu_backward": sigmoid + 5,
         "gelu": erf + 3,

@@ -45,14 +45,15 @@ def _configs(fields: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict
 def _check_field(key: str, value: Any, where: str) -> None:
     if isinstance(value, float) and not math.isfinite(value):
         raise BadInput(f"{where}: {value}: expected a finite number")
-    counts = key.startswith(("num_", "n_", "d_")) or key.endswith(("_size", "_dim", "_layers", "_heads", "depth"))
+    counts = key.startswith(("num_", "n_", "d_")) or key.endswith(("_size", "_dim", "_layers", "_heads"))
+    counts |= key in _DEPTHS
     if not counts or isinstance(value, bool) or not isinstance(value, int | float):
         return
     if not (value == int(value) and abs(value) < _HUGE):
         raise BadInput(f"{where}: {value}: expected a whole number below 2^40")
     if (key.endswith("layers") or key in _DEPTHS) and value > _MOST_LAYERS:
         raise BadInput(f"{where}: {value}: expected at most {_MOST_LAYERS:,} layers")
-    if value < 0 or (value == 0 and key in _NEVER_ZERO):
+    if value < (1 if key in _NEVER_ZERO else -1):  # -1: none, or what follows from others
         raise BadInput(f"{where}: {value}: expected at least 1")
 
 

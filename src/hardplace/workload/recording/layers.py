@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 
@@ -196,9 +197,9 @@ def _at(
 ) -> tuple[Trace, list[Piece]]:
     """Return a trace at another micro-batch size and, in it, the same pieces as the distinct ones."""
     wanted = [piece.key(whole, sizes=False) for piece in distinct]
-    with _shortened(step.module, distinct), _silent("torch._subclasses.fake_tensor"):
+    with shortened(step, distinct) as few, _silent("torch._subclasses.fake_tensor"):
         try:
-            one = trace(step, size)
+            one = trace(few, size)
             short = pieces_of(step.module, one)[0]
         except Exception:  # a model that counts its own layers: the whole of it, then
             short = []
@@ -230,9 +231,14 @@ def _place(pieces: list[Piece], piece: Piece) -> int:
 
 
 @contextmanager
-def _shortened(model: torch.nn.Module, distinct: list[Piece]) -> Iterator[None]:
-    """Leave only the children of containers that distinct pieces were recorded from."""
+def shortened(step: TrainingStep, distinct: list[Piece]) -> Iterator[TrainingStep]:
+    """Give a step whose containers have only the children that distinct pieces were recorded from.
+
+    Its module is the step's own, put back at the end; what keeps its own type is named by the new paths.
+    """
+    model = step.module
     kept = {piece.name for piece in distinct}
+    own = [(model.get_submodule(path), name) for path, _, name in (one.rpartition(".") for one in step.own_types)]
     held: list[tuple[torch.nn.Module, dict[str, torch.nn.Module | None]]] = []
     for path, container in list(model.named_modules()):
         names = [name for name, _ in container.named_children() if (f"{path}.{name}" if path else name) in kept]
@@ -241,8 +247,11 @@ def _shortened(model: torch.nn.Module, distinct: list[Piece]) -> Iterator[None]:
             chosen = [container._modules[name] for name in names]
             container._modules.clear()
             container._modules.update({str(place): child for place, child in enumerate(chosen)})
+    paths = {part: path for path, part in model.named_modules()}
     try:
-        yield
+        yield replace(
+            step, own_types=frozenset(f"{paths[part]}.{name}".lstrip(".") for part, name in own if part in paths)
+        )
     finally:
         for container, modules in held:
             container._modules.clear()

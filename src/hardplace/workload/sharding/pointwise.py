@@ -89,9 +89,8 @@ def align(walk: Resharding, reads: list[int], target: Split, shape: Shape) -> No
         spans = axis >= 0 and walk.shapes[index][axis] != 1
         mine = moved(target, axis) if spans else None
         if index in walk.open:
-            cut = (
-                mine if target.origin and walk.may_cut(index) and walk.shapes[index][axis] % target.parts == 0 else None
-            )
+            divides = spans and target.origin and walk.shapes[index][axis] % target.parts == 0
+            cut = mine if divides and walk.may_cut(index) else None
             walk.decide(index, cut)
         state = walk.used(index)
         if isinstance(state, Split) and (mine is None or (state.axis, state.before) != (mine.axis, mine.before)):

@@ -182,6 +182,12 @@ def attention(walk: Resharding, operator: Operator) -> None:
         if isinstance(state, Split) and index not in (query, key, value) and len(walk.shapes[index]) >= 3:
             spans = walk.shapes[index][state.axis] != 1
             walk.need(index, moved(state, state.axis) if spans else None)
+    sinks = moved(state, 0) if isinstance(state, Split) and not by_sequence else None
+    for index in operator.reads:
+        if len(walk.shapes[index]) == 1:  # a score a head
+            if sinks and index in walk.open:
+                walk.decide(index, sinks)
+            walk.need(index, sinks)
     writes = operator.writes
     for index in writes[:1] if backward else writes:
         walk.states[index] = state
@@ -191,4 +197,5 @@ def attention(walk: Resharding, operator: Operator) -> None:
         onto = Split(2, state.parts) if isinstance(state, Split) and by_sequence else None
         walk.states[index] = walk.used(of) if alike else PartialSum(onto=onto)
     for index in writes[3:] if backward else ():
-        walk.states[index] = state
+        of_sinks = PartialSum() if by_sequence else sinks
+        walk.states[index] = of_sinks if len(walk.shapes[index]) == 1 else state
