@@ -136,7 +136,7 @@ def read_results(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def groups() -> dict[str, str]:
-    """Return what each type is to the library: of a task (has a class with a head), alone, or a part of other models."""
+    """Return what each type is to the library: of a task (a class has a head), alone, or a part of other models."""
     from transformers.models.auto import modeling_auto
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 

@@ -141,9 +141,9 @@ def test_decoders_of_the_catalogue_are_recognised_and_nothing_else() -> None:
     others = {name for name, shape in found.items() if shape is None}
     assert others == {
         "bert-base", "bert-large", "deepseek-v3.2", "dlrm", "flux.1-dev", "gemma-3-27b", "glm-4.5", "gpt-oss-120b",
-        "inception-v3", "llama-4-scout", "mamba2-2.7b", "megatron-bert-3.9b", "modernbert-large", "nemotron-h-8b",
-        "opt-350m", "qwen3-next-80b-a3b", "resnet-50", "siglip2-so400m-14-384", "t5-large", "u-net", "vgg-16",
-        "vit-l", "whisper-medium",
+        "inception-v3", "kimi-k2", "llama-4-scout", "mamba2-2.7b", "megatron-bert-3.9b", "modernbert-large",
+        "nemotron-h-8b", "opt-350m", "phi-4", "qwen3-next-80b-a3b", "resnet-50", "siglip2-so400m-14-384",
+        "t5-large", "u-net", "vgg-16", "vit-l", "whisper-medium",
     }  # fmt: skip
     assert found["llama2-7b"] == LLAMA
     assert found["qwen3-30b-a3b"] is not None

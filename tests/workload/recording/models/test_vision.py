@@ -9,6 +9,7 @@ torch = pytest.importorskip("torch")
 from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
+from hardplace.workload.recording.models.flux import flux_step  # noqa: E402
 from hardplace.workload.recording.models.unet import u_net_step  # noqa: E402
 from hardplace.workload.recording.models.vision import inception_v3_step, vgg16_step  # noqa: E402
 from hardplace.workload.recording.step import fake  # noqa: E402
@@ -114,3 +115,20 @@ def test_stages_are_children():
     assert len(inception_v3_step(2).module.blocks) == 11
     module = u_net_step(2).module
     assert (len(module.encoder), len(module.decoder)) == (5, 4)
+
+
+def test_flux_has_its_published_parameters_and_its_forward_pass_the_products_of_its_blocks():
+    """11,901,408,320: black-forest-labs/FLUX.1-dev, transformer; forward, two a multiply-add of one block of each.
+
+    Torch's counter has no formula of attention on a CPU.
+    """
+    assert sum(weight.numel() for weight in flux_step(2).module.parameters()) == 11_901_408_320
+    width, words, patches = 3072, 512, 4096
+    tokens = words + patches
+    block = tokens * width * width * (4 + 8)  # queries, keys, values, output; MLP
+    double = block + 2 * width * 6 * width
+    single = block + width * 3 * width
+    stem = patches * 64 * width + words * 4096 * width + 2 * (256 + width) * width + (768 + width) * width
+    head = patches * width * 64 + width * 2 * width
+    _, forward, _ = run(flux_step(1, double=1, single=1))
+    assert forward == 2 * (double + single + stem + head)

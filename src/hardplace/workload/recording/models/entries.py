@@ -1,7 +1,7 @@
 """The catalogue's models: where each was published, and how it is recorded.
 
-Configs are those of `catalogue/configs.json`. GPT-2's and GPT-3's have gelu_pytorch_tanh for the published gelu_new: the
-same function (tanh approximation) as torch's one operator; the eight operators of Hugging Face's version keep
+Configs are those of `catalogue/configs.json`. GPT-2's and GPT-3's have gelu_pytorch_tanh for the published gelu_new,
+the same function (tanh approximation) as torch's one operator; the eight operators of Hugging Face's version keep
 24 s b h bytes more, which no training framework does.
 """
 

@@ -104,7 +104,8 @@ class SingleBlock(nn.Module):
         """Return (batch, tokens, width) from the same."""
         shift, scale, gate = self.modulation(condition)
         inner = self.norm(hidden) * (1 + scale) + shift
-        seen = _attend(*self.heads(inner), table)
+        query, key, value = self.heads(inner)
+        seen = _attend(query, key, value, table)
         wide = functional.gelu(self.up(inner), approximate="tanh")
         return hidden + gate * self.output(torch.cat([seen, wide], dim=-1))  # type: ignore[no-any-return]
 
