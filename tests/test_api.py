@@ -1,5 +1,6 @@
 """`import hardplace as hp`: names and defaults are frozen; answers print, save and come back; errors name fields."""
 
+import dataclasses
 import inspect
 import json
 import subprocess
@@ -104,6 +105,24 @@ def test_an_answer_prints_draws_records_and_comes_back(verb, answers, tmp_path) 
         assert envelope["certificate"]["gap"] == proof.gap == max(0.0, proof.bound / proof.score - 1.0)
     with pytest.raises(AttributeError):
         answer.question = {}
+
+
+def numpys(value: object, where: str = "") -> list[str]:
+    """Return where a value, or what it holds, is numpy's and not plain Python."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        parts = {one.name: getattr(value, one.name) for one in dataclasses.fields(value)}.items()
+    elif isinstance(value, dict):
+        parts = {str(name): one for name, one in value.items()}.items()
+    elif isinstance(value, tuple | list):
+        parts = {str(place): one for place, one in enumerate(value)}.items()
+    else:
+        return [where] if type(value).__module__ == "numpy" else []
+    return [found for name, one in parts for found in numpys(one, f"{where}.{name}")]
+
+
+def test_answers_hold_plain_numbers(answers) -> None:
+    """`repr` of a numpy scalar says so, `is True` is false of its truth values, and json takes neither."""
+    assert {verb: numpys(answer) for verb, answer in answers.items() if numpys(answer)} == {}
 
 
 def test_the_certificate_of_a_placement_is_of_its_rate(placed) -> None:

@@ -7,7 +7,7 @@ down, so the bound holds; what is found is timed again with the true ones.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +33,6 @@ def scheduled(
     upper_s = start.makespan_s
     model, x, units, scale = _placed_model(problem, start.devices, upper_s, free)
     horizon = math.ceil(upper_s * scale * (1 + 1e-9)) + 1
-    count = range(len(problem.devices))
     home = {one: index for index, group in enumerate(problem.groups) for one in group}
     most = model.new_int_var(0, horizon, "")
     starts = [model.new_int_var(0, horizon, "") for _ in problem.operators]
@@ -51,40 +50,26 @@ def scheduled(
                 )
     begins: dict[tuple[int, int, int], Any] = {}
     for index, tensor in enumerate(problem.tensors):
-        source = x[home[tensor.source]]
         for reader in tensor.readers:
             model.add(starts[reader] >= ends[tensor.source])
-        for a in count:
-            for b in count:
-                readers = [x[home[r]].get(b, 0) for r in tensor.readers if home[r] != home[tensor.source]]
-                readers = [one for one in readers if not _never(one)]
-                here = source.get(a, 0)
-                if a == b or _never(here) or not readers:
-                    continue
-                if (a, b) not in problem.link_of:
-                    for there in readers:
-                        model.add(here + there <= 1)
-                    continue
-                takes = units(problem.move_s(index, a, b))
-                moves = model.new_bool_var("")
-                for there in readers:
-                    model.add(moves >= here + there - 1)
-                begin = model.new_int_var(0, horizon, "")
-                begins[index, a, b] = begin
-                model.add(begin >= ends[tensor.source]).only_enforce_if(moves)
-                if takes and problem.link_of[a, b].queued:
-                    queues.setdefault((a, b), []).append(
-                        model.new_optional_fixed_size_interval_var(begin, takes, moves, "")
-                    )
-                for r in tensor.readers:
-                    there = x[home[r]].get(b, 0)
-                    if not _never(there):
-                        model.add(starts[r] >= begin + takes).only_enforce_if([moves, there])
-                if len(tensor.readers) == 1:
-                    model.add(starts[tensor.readers[0]] >= ends[tensor.source] + takes * moves)
+        for a, b, here, readers in _links(model, problem, x, index):
+            takes, moves = units(problem.move_s(index, a, b)), _moved(model, here, readers)
+            begin = model.new_int_var(0, horizon, "")
+            begins[index, a, b] = begin
+            model.add(begin >= ends[tensor.source]).only_enforce_if(moves)
+            if takes and problem.link_of[a, b].queued:
+                queues.setdefault((a, b), []).append(
+                    model.new_optional_fixed_size_interval_var(begin, takes, moves, "")
+                )
+            for r in tensor.readers:
+                there = x[home[r]].get(b, 0)
+                if not _never(there):
+                    model.add(starts[r] >= begin + takes).only_enforce_if([moves, there])
+            if len(tensor.readers) == 1:
+                model.add(starts[tensor.readers[0]] >= ends[tensor.source] + takes * moves)
     for intervals in queues.values():
         model.add_no_overlap(intervals)
-    for device in count:
+    for device in range(len(problem.devices)):
         model.add(
             sum(units(problem.times[one][device]) * x[home[one]].get(device, 0) for one in range(len(starts))
                 if device in x[home[one]]) <= most
@@ -124,30 +109,17 @@ def pipelined(
     `upper_s`."""
     model, x, units, scale = _placed_model(problem, devices, upper_s, free)
     horizon = math.ceil(upper_s * scale * (1 + 1e-9)) + 1
-    count = range(len(problem.devices))
     home = {one: index for index, group in enumerate(problem.groups) for one in group}
     most = model.new_int_var(0, horizon, "")
     busy: dict[tuple[int, int], list[Any]] = {}
     for one in range(len(problem.operators)):
         for device, here in x[home[one]].items():
             busy.setdefault((device, device), []).append(units(problem.times[one][device]) * here)
-    for index, tensor in enumerate(problem.tensors):
-        source = x[home[tensor.source]]
-        for a in count:
-            for b in count:
-                readers = [x[home[r]].get(b, 0) for r in tensor.readers if home[r] != home[tensor.source]]
-                readers = [one for one in readers if not _never(one)]
-                here = source.get(a, 0)
-                if a == b or _never(here) or not readers:
-                    continue
-                if (a, b) not in problem.link_of:
-                    for there in readers:
-                        model.add(here + there <= 1)
-                elif problem.link_of[a, b].queued:
-                    moves = model.new_bool_var("")
-                    for there in readers:
-                        model.add(moves >= here + there - 1)
-                    busy.setdefault((a, b), []).append(units(problem.move_s(index, a, b)) * moves)
+    for index in range(len(problem.tensors)):
+        for a, b, here, readers in _links(model, problem, x, index):
+            if problem.link_of[a, b].queued:
+                moves = _moved(model, here, readers)
+                busy.setdefault((a, b), []).append(units(problem.move_s(index, a, b)) * moves)
     for terms in busy.values():
         model.add(sum(terms) <= most)
     model.minimize(most)
@@ -232,6 +204,34 @@ def _scale(problem: SplitProblem, upper_s: float) -> float:
         if all(abs(one * scale - round(one * scale)) <= 1e-9 * max(1.0, one * scale) for one in durations):
             return scale
     return _UNITS / upper_s
+
+
+def _links(
+    model: Any, problem: SplitProblem, x: Sequence[dict[int, Any]], index: int
+) -> Iterator[tuple[int, int, Any, list[Any]]]:
+    """Yield each link that a tensor may take: its ends, whether the source is at the one, which readers at the other.
+    Where there is no link, not both are allowed."""
+    tensor = problem.tensors[index]
+    home = {one: group for group, members in enumerate(problem.groups) for one in members}
+    elsewhere = [home[one] for one in tensor.readers if home[one] != home[tensor.source]]
+    for a, here in x[home[tensor.source]].items():
+        for b in range(len(problem.devices)):
+            readers = [there for there in (x[group].get(b, 0) for group in elsewhere) if not _never(there)]
+            if a == b or _never(here) or not readers:
+                continue
+            if (a, b) in problem.link_of:
+                yield a, b, here, readers
+                continue
+            for there in readers:
+                model.add(here + there <= 1)
+
+
+def _moved(model: Any, here: Any, readers: Sequence[Any]) -> Any:
+    """Return whether a tensor takes a link, as a variable."""
+    moves = model.new_bool_var("")
+    for there in readers:
+        model.add(moves >= here + there - 1)
+    return moves
 
 
 def _never(literal: Any) -> bool:

@@ -231,7 +231,7 @@ def held(stage: Sequence[LayerWork], twice: WeightSizes) -> StageContents:
         **total._asdict(),
         saved_bytes=sum(one.saved_bytes for one in stage),
         logits_bytes=sum(one.logits_bytes for one in stage),
-        working_bytes=max(one.working_bytes for one in stage),
+        working_bytes=float(max(one.working_bytes for one in stage)),
         largest_parameters=max(sum(one.weights[:4]) for one in stage),
         largest_trained_parameters=max(sum(one.weights[:2]) for one in stage),
         largest_packed_bytes=max(sum(one.weights[4:]) for one in stage),

@@ -82,7 +82,7 @@ def ranked(
         model=model.name,
         shape=shape,
         parameters=int(counts[0]),
-        budget=(counts[0] * (1 - asked.share), counts[0] * (1 + asked.share)),
+        budget=(float(counts[0] * (1 - asked.share)), float(counts[0] * (1 + asked.share))),
         conditions=conditions,
         candidates=len(found.shapes),
         indivisible=found.indivisible,
