@@ -3,6 +3,7 @@
 import contextlib
 import doctest
 import importlib
+import os
 import pkgutil
 import re
 import shlex
@@ -66,6 +67,8 @@ def commands_in(path: Path) -> set[str]:
 
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+TUTORIAL = sorted((ROOT / "docs/tutorial").glob("*.md"))
+DOCUMENTS += TUTORIAL
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
@@ -106,7 +109,10 @@ def test_the_readmes_main_command_prints_what_the_readme_shows(tmp_path: Path) -
     first = re.search(r"^    python3 -m venv .* && \.venv/bin/(hardplace .*)$", README, flags=re.M)
     assert first is not None
     words = shlex.split(first[1])
-    done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, cwd=tmp_path, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-m", *words], capture_output=True, text=True, cwd=tmp_path, timeout=300,
+        env={**os.environ, "COLUMNS": "120"},
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
 
     def numbers(text: str) -> list[str]:
@@ -123,7 +129,7 @@ def test_ci_runs_the_readmes_test_command() -> None:
     assert "\n./check\n" in (ROOT / ".ci/run").read_text()
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/python.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/python.md", "docs/tutorial/certificate.md"])
 def test_examples_in_a_document(name: str) -> None:
     result = doctest.testfile(str(ROOT / name), module_relative=False)
     assert result.attempted > 0

@@ -18,6 +18,7 @@ from hardplace.certificate import Certificate
 from hardplace.errors import BadInput
 from hardplace.files import read_json, write
 from hardplace.typed import typed
+from hardplace.units import percent
 from hardplace.version import __version__
 
 A = TypeVar("A", bound="Answer")
@@ -66,7 +67,7 @@ class Answer:
         """Return one line: an answer may hold millions of numbers."""
         asked = ", ".join(f"{name}={value!r}" for name, value in self.question.items() if value not in (None, [], {}))
         proof = self.certificate
-        return f"<{type(self).__name__} {asked}{f'; gap {proof.gap:.2%}' if proof else ''}>"
+        return f"<{type(self).__name__} {asked}{f'; gap {percent(proof.gap, 2)}' if proof else ''}>"
 
     def __str__(self) -> str:
         """Return the tables and lines that the command line prints."""

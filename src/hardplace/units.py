@@ -28,6 +28,7 @@ _RANGES = {
     "s": (1e-18, 1e12),
     "USD": (1e-6, 1e15),
 }
+_BITS_PER_S = re.compile("([kKMGTP]?)(?:b/s|bit/s|bps)")
 _ANY = (1e-30, 1e30)
 
 
@@ -41,6 +42,8 @@ def parse_quantity(text: str, unit: str, where: str) -> float:
     85899345920.0
     >>> parse_quantity("3.35 TB/s", "B/s", "bandwidth")
     3350000000000.0
+    >>> parse_quantity("400 Gb/s", "B/s", "link")
+    50000000000.0
     """
     match = re.fullmatch(r"\s*([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*([^\s0-9]\S*)?\s*", text)
     expected = f"a positive number in {unit}" + (
@@ -50,12 +53,15 @@ def parse_quantity(text: str, unit: str, where: str) -> float:
     if match is None or (unit.startswith("B") and not match[2]):  # 80: bytes, or GB?
         raise problem
     suffix = match[2] or unit
+    bits = _BITS_PER_S.fullmatch(suffix) if unit == "B/s" else None  # as links are sold
+    if bits is not None:
+        suffix = f"{bits[1]}B/s"
     if not suffix.endswith(unit):
         raise problem
     prefix = suffix[: len(suffix) - len(unit)]
     scale = {**_PREFIXES, **_BINARY, **_SMALL}.get(prefix)
     try:
-        value = float(match[1]) * (scale if scale is not None else math.nan)
+        value = float(match[1]) * (scale if scale is not None else math.nan) / (8.0 if bits is not None else 1.0)
     except ValueError:
         raise problem from None
     if not math.isfinite(value) or value <= 0:
@@ -80,3 +86,12 @@ def format_quantity(value: float, unit: str, digits: int = 3) -> str:
     scaled = rounded / 1000.0**power
     decimals = max(0, digits - 1 - math.floor(math.log10(abs(scaled)) + 1e-12))
     return f"{scaled:.{decimals}f} {prefixes[power + 3]}{unit}"
+
+
+def percent(share: float, decimals: int = 1, *, sign: bool = False) -> str:
+    r"""Return a share in percent, with a space that does not break, as units have it.
+
+    >>> percent(0.4123), percent(-0.05, 0, sign=True)
+    ('41.2\xa0%', '-5\xa0%')
+    """
+    return f"{100.0 * share:{'+' if sign else ''}.{decimals}f}\u00a0%"

@@ -48,7 +48,7 @@ def test_chip_prints_and_draws(tmp_path: Path) -> None:
 
 def test_json_is_all_of_standard_output_and_writes_nothing(tmp_path: Path) -> None:
     done = hardplace("chip", "tpu-v4", "--json", folder=tmp_path)
-    found = json.loads(done.stdout)
+    found = json.loads(done.stdout)["answer"]
     assert found["published_tdp_w"] == 192
     assert {part["name"] for part in found["area"]} >= {"matrix engines", "shared buffer", "memory interface"}
     assert not list(tmp_path.iterdir())

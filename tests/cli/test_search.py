@@ -247,9 +247,9 @@ def test_help(verb: str) -> None:
 
 
 def test_models_and_chips_list_what_is_there() -> None:
-    models = json.loads(hardplace("models", "--json").stdout)
+    models = json.loads(hardplace("models", "--json").stdout)["answer"]
     assert {one["name"] for one in models} == set(catalogue())
-    chips = json.loads(hardplace("chips", "--json").stdout)
+    chips = json.loads(hardplace("chips", "--json").stdout)["answer"]
     assert len(chips["space"]["area_mm2"]) == 29_360
     assert "llama2-7b" in hardplace("models").stdout
     assert "29,360" in hardplace("chips").stdout

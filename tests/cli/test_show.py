@@ -24,7 +24,7 @@ def test_a_model_fits_a_screen_and_is_drawn(model: str, tmp_path: Path) -> None:
     workload = load(model)
     for word in (f"{workload.parameters:,} parameters", workload.source, workload.command, "heaviest by FLOPs"):
         assert word in done.stdout
-    assert len(done.stdout.splitlines()) <= 62
+    assert len(done.stdout.splitlines()) <= 65
     page = (tmp_path / "hardplace-out" / model / "workload.html").read_text()
     assert "<svg" in page
     assert all(f"<th>{layer.name}</th>" in page for layer in workload.layers)
@@ -32,7 +32,7 @@ def test_a_model_fits_a_screen_and_is_drawn(model: str, tmp_path: Path) -> None:
 
 def test_json_is_all_of_standard_output_and_writes_nothing(tmp_path: Path) -> None:
     done = hardplace("show", "mixtral-8x7b", "--expert-parallel", "4", "--micro-batch", "2", "--json", folder=tmp_path)
-    found = json.loads(done.stdout)
+    found = json.loads(done.stdout)["answer"]
     workload = load("mixtral-8x7b")
     assert found["parameters"] == workload.parameters
     assert found["parallelism"] == {"tensor": 1, "sequence": False, "context": 1, "expert": 4}
@@ -57,7 +57,7 @@ def test_a_layer_s_operators_are_listed_from_a_file(tmp_path: Path) -> None:
         assert operator.phase.value in line
     assert "Every operator of decoder 1" in (tmp_path / "here/workload.html").read_text()
     done = hardplace("show", "u-net", "--layer", "decoder 1", "--json", folder=tmp_path)
-    assert len(json.loads(done.stdout)["operators"]) == len(operators)
+    assert len(json.loads(done.stdout)["answer"]["operators"]) == len(operators)
 
 
 @pytest.mark.parametrize(

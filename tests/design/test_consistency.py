@@ -36,7 +36,7 @@ def test_an_answer_of_the_search_has_no_contradictions(best: Evaluation) -> None
         (lambda one: {"bound_samples_per_s": 0.99 * one.samples_per_s}, "above the bound"),
         (lambda one: {"family": replace(one.family, memory_bytes=1e9)}, "of memory"),
         (lambda one: {"time": one.time[1:]}, "shares of time"),
-        (lambda one: {"model_flops_utilisation": 1.02}, "MFU of 102.0%"),
+        (lambda one: {"model_flops_utilisation": 1.02}, "MFU of 102.0\u00a0%"),
         (lambda one: {"chip": replace(one.chip, area_mm2=1e4)}, "a chip of 10000 mm2 within"),
     ],
 )

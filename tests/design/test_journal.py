@@ -251,7 +251,7 @@ def test_runs_are_listed_and_exported(tmp_path: Path) -> None:
     assert "setting.cluster.devices was 1024, now 64" in changed.stderr
     assert changed.stderr.count("\n") == 1
     listed = subprocess.run([*hardplace, "runs", "--json"], cwd=tmp_path, capture_output=True, text=True)
-    (only,) = json.loads(listed.stdout)
+    (only,) = json.loads(listed.stdout)["answer"]
     result = hp.read(tmp_path / "hardplace-out/opt-350m/result.json")
     assert isinstance(result, DesignResult)
     assert only["incumbent"] == result.score

@@ -70,7 +70,8 @@ def test_ridge_points_are_peak_over_bandwidth_and_lie_on_the_slope() -> None:
 def test_the_page_stands_alone_and_has_every_part(name: str) -> None:
     found = sheet(find(name))
     text = page(found)
-    assert not re.search(r"(src|href)=|https?://|<script", text)
+    assert not re.search(r'(src|href)="(?!#|data:)|https?://', text)
+    assert text.count("<script>") == 1
     for part in (*found.area, *found.power):
         assert f"<title>{part.name}: " in text
     assert text.count("<svg") == text.count("</svg>") == 3

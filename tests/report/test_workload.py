@@ -14,6 +14,7 @@ from hardplace.report.layers_graph import links, nodes
 from hardplace.report.layers_places import places
 from hardplace.report.workload import page
 from hardplace.report.workload_rows import dims_text, facts, heaviest, notes
+from hardplace.units import percent
 from hardplace.workload.folding import order_text, runs
 from hardplace.workload.load import catalogue, load
 from hardplace.workload.sharding.degrees import rank_layers
@@ -160,7 +161,7 @@ def test_operators_without_a_model_are_named_with_their_share() -> None:
     strange = replace(workload, layers=(workload.layers[0], changed, workload.layers[2]))
     (note,) = notes(summary_of(strange))
     share = 32 * chosen.flops.factor / workload.flops_per_sample()
-    assert note.startswith(f"without a model of their own: fft (32 operators, {share:.2%} of the FLOPs")
+    assert note.startswith(f"without a model of their own: fft (32 operators, {percent(share, 2)} of the FLOPs")
 
 
 @pytest.mark.parametrize("name", catalogue())
@@ -247,7 +248,8 @@ def test_the_page_stands_alone(name: str) -> None:
     workload = load(name)
     layers, found = _parts(workload)
     text = page(found, drawing(workload, layers, found), listed=found.layers[0].name)
-    assert not re.search(r"(src|href)=|https?://|<script", text)
+    assert not re.search(r'(src|href)="(?!#|data:)|https?://', text)
+    assert text.count("<script>") == 1
     assert text.count("<svg") == text.count("</svg>") == 1
     for layer in found.layers:
         assert f"<th>{layer.name}</th>" in text

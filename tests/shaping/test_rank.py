@@ -209,7 +209,7 @@ def test_frozen_fields_stay_and_ranges_hold() -> None:
 @pytest.mark.parametrize(
     ("frozen", "ranges", "words"),
     [
-        (("layers", "hidden"), {"ffn": (4096,)}, "nearest that can be reached has 4.021 B parameters, -40.33%"),
+        (("layers", "hidden"), {"ffn": (4096,)}, "nearest that can be reached has 4.021 B parameters, -40.33\u00a0%"),
         (("depth",), {}, "unknown field 'depth'"),
         (("ffn",), {"ffn": (4096,)}, "freeze: ffn: expected no range"),
         ((), {"vocab": (100,)}, "at least the model's 32000"),

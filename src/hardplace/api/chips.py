@@ -30,6 +30,7 @@ def search(
     model: str | os.PathLike[str] | Workload,
     *,
     setting: str = "hbm3",
+    node: str | None = None,
     space: str = "phaze",
     objective: str = "throughput",
     limits: Mapping[str, str | float] | None = None,
@@ -50,7 +51,8 @@ def search(
 
     Args:
         model: A catalogue name, a Workload file, a config.json, or a Workload.
-        setting: Memory system, network and optimizer that all chips share: `hbm3` or `phaze`.
+        setting: Memory system, network and optimizer that all chips share: `hbm3`, `phaze`, or a TOML file.
+        node: Name or TOML file of a node whose network takes the place of the setting's. None: the setting's.
         space: The chips to search: `phaze`, `open`, or a TOML file.
         objective: throughput, throughput-per-watt, throughput-per-dollar, energy, carbon, tdp, price or area.
         limits: Upper limits by name (area, tdp, price, memory, step), as texts with units or numbers in mm2, W, USD,
@@ -82,7 +84,7 @@ def search(
     from hardplace.design.question import question_of
 
     question = question_of(
-        (load(model),), setting=setting, space=space, devices=devices, batch=batch, limits=limits or {},
+        (load(model),), setting=setting, node=node, space=space, devices=devices, batch=batch, limits=limits or {},
         memory=memory, micro_batch=micro_batch, tensor=tensor, recompute=recompute, objectives=(objective,),
     )  # fmt: skip
     ends = StoppingRule(gap=gap, limit_s=seconds, evaluations=evaluations, exhaustive=exhaustive)
@@ -94,6 +96,7 @@ def frontier(
     objectives: Sequence[str] = ("throughput", "tdp"),
     *,
     setting: str = "hbm3",
+    node: str | None = None,
     space: str = "phaze",
     limits: Mapping[str, str | float] | None = None,
     devices: int = 1024,
@@ -113,6 +116,7 @@ def frontier(
         model: A catalogue name, a Workload file, a config.json, or a Workload.
         objectives: Two or three different ones of those that `search` takes.
         setting: As for `search`.
+        node: As for `search`.
         space: As for `search`.
         limits: As for `search`.
         devices: As for `search`.
@@ -138,7 +142,7 @@ def frontier(
     from hardplace.design.question import question_of
 
     question = question_of(
-        (load(model),), setting=setting, space=space, devices=devices, batch=batch, limits=limits or {},
+        (load(model),), setting=setting, node=node, space=space, devices=devices, batch=batch, limits=limits or {},
         memory=memory, micro_batch=micro_batch, tensor=tensor, recompute=recompute, objectives=tuple(objectives),
     )  # fmt: skip
     ends = StoppingRule(gap=gap, limit_s=seconds)
@@ -152,6 +156,7 @@ def share(
     combine: str | None = None,
     weights: Sequence[float] | None = None,
     setting: str = "hbm3",
+    node: str | None = None,
     space: str = "phaze",
     objective: str = "throughput",
     limits: Mapping[str, str | float] | None = None,
@@ -175,6 +180,7 @@ def share(
             worst, weights (the default where there are weights), or arithmetic (with the setting `phaze` only).
         weights: A positive weight for each model.
         setting: As for `search`.
+        node: As for `search`.
         space: As for `search`.
         objective: As for `search`.
         limits: As for `search`.
@@ -201,7 +207,7 @@ def share(
     from hardplace.design.several_models import together
 
     question = question_of(
-        tuple(load(model) for model in models), setting=setting, space=space, devices=devices, batch=batch,
+        tuple(load(model) for model in models), setting=setting, node=node, space=space, devices=devices, batch=batch,
         limits=limits or {}, memory=memory, micro_batch=micro_batch, tensor=tensor, recompute=recompute,
         objectives=(objective,), combine=combine, weights=weights, fleet=fleet,
     )  # fmt: skip
@@ -249,6 +255,7 @@ def codesign(
     ranges: Mapping[str, str | Sequence[int]] | None = None,
     raw: bool = False,
     setting: str = "hbm3",
+    node: str | None = None,
     space: str = "phaze",
     limits: Mapping[str, str | float] | None = None,
     devices: int = 1024,
@@ -270,6 +277,7 @@ def codesign(
         ranges: As for `shapes`.
         raw: Score by samples a second alone. False: times the shape's trained parameters over the model's own.
         setting: As for `search`.
+        node: As for `search`.
         space: As for `search`.
         limits: As for `search`.
         devices: As for `search`.
@@ -295,7 +303,7 @@ def codesign(
     from hardplace.shaping.sources import model_named
 
     question = question_of(
-        (load(model),), setting=setting, space=space, devices=devices, batch=batch, limits=limits or {},
+        (load(model),), setting=setting, node=node, space=space, devices=devices, batch=batch, limits=limits or {},
         memory=memory, micro_batch=micro_batch, tensor=tensor, recompute=recompute, objectives=("throughput",),
     )  # fmt: skip
     query = query_of(within, names_of(freeze), ranges or {}, 10)
@@ -399,7 +407,7 @@ def schedule(
     from hardplace.design.exact.layer_schedule import LayerPass, LayerQuestion, layer_of, schedule_layer
     from hardplace.design.scheduling.types import SharingRule
     from hardplace.hardware.phaze import chip_of_text
-    from hardplace.hardware.settings import setting as named
+    from hardplace.hardware.setting_files import setting_of as named
 
     passes = [_word("phase", one, LayerPass) for one in dict.fromkeys(names_of(phase))]
     workload = load(model)

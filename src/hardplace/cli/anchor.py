@@ -9,7 +9,7 @@ import click
 
 from hardplace.cli import options
 from hardplace.cli.app import app
-from hardplace.cli.printing import say, say_json
+from hardplace.cli.printing import say, say_json, say_written
 
 
 @app.command()
@@ -46,4 +46,4 @@ def anchor(runs: Path, out: Path, as_json: bool) -> None:
         say(f"would tell most: {found.next_run}")
     for line in odd:
         say(f"note: {line}")
-    say(f"\nwritten: {out}")
+    say_written(f"{out}")

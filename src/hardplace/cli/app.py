@@ -7,9 +7,12 @@ of a pipe has gone.
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from hardplace.errors import BadInput, unknown
 from hardplace.version import __version__
@@ -32,8 +35,54 @@ _OPTIONS = {
 }
 
 
+_QUIET = "hardplace.quiet"
+
+
+def quiet() -> bool:
+    """Return whether the verb that runs was asked to print its answer only."""
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(context.meta.get(_QUIET))
+
+
+class _Named(click.types.StringParamType):
+    """A name of the catalogue, or a file: a shell completes the names; what it is, is said where it is read."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Return the names that begin like this, else files."""
+        found = [CompletionItem(name) for name in self._names() if name.startswith(incomplete)]
+        return found or [CompletionItem(incomplete, type="file")]
+
+    def _names(self) -> tuple[str, ...]:
+        if self.what == "model":
+            from hardplace.workload.load import catalogue
+
+            return tuple(catalogue())
+        from hardplace.hardware.catalogue import device_names, node_names
+
+        return node_names() if self.what == "node" else device_names()
+
+
+_COMPLETED = {"model": "model", "models": "model", "device": "device", "chip": "device", "node": "node"}
+
+
 class _Verb(click.Command):
     """A verb whose errors name its options: below the command line there are arguments and fields only."""
+
+    def __init__(self, *words: Any, **how: Any) -> None:
+        super().__init__(*words, **how)
+        for one in self.params:
+            what = _COMPLETED.get(one.name or "")
+            if what is not None and one.type is click.STRING:
+                one.type = _Named(what)
+        self.params += [
+            click.Option(["-q", "--quiet"], is_flag=True, help="Print the answer only.", expose_value=False,
+                         callback=_quieten),
+            click.Option(["-v", "--verbose"], is_flag=True, expose_value=False, callback=_measure,
+                         help="Print what the answer took, on standard error."),
+        ]  # fmt: skip
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the verb."""
@@ -44,6 +93,44 @@ class _Verb(click.Command):
             if (problem.value is None and not problem.expected) or not any(name in one.opts for one in self.params):
                 raise
             raise BadInput(name, problem.value, problem.expected) from None
+
+
+def _quieten(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    ctx.meta[_QUIET] = value
+
+
+def _measure(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    """Print at the end of a verb, on standard error, versions, processor time and memory of the process."""
+    if not value:
+        return
+
+    def told() -> None:
+        import platform
+        import time
+
+        size = ""
+        with contextlib.suppress(ImportError):  # not on every system
+            import resource
+
+            most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+            size = f", {most / 1e6:,.0f} MB at most"
+        where = f"hardplace {__version__}, Python {platform.python_version()}, {platform.machine()}"
+        click.echo(f"{where}: {time.process_time():.1f} s of processor time{size}", err=True)
+
+    ctx.call_on_close(told)
+
+
+def _complete(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    """Print a shell's completion script."""
+    if value is None:
+        return
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(value)
+    if kind is None:
+        raise BadInput("--completion", repr(value), "bash, zsh or fish")
+    click.echo(kind(app, {}, "hardplace", "_HARDPLACE_COMPLETE").source())
+    ctx.exit()
 
 
 class _Verbs(click.Group):
@@ -59,6 +146,14 @@ class _Verbs(click.Group):
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="hardplace")
+@click.option(
+    "--completion",
+    metavar="SHELL",
+    is_eager=True,
+    expose_value=False,
+    callback=_complete,
+    help="Print the completion script of bash, zsh or fish.",
+)
 def app() -> None:
     """Which accelerator, and which placement of a model on many of them, trains fastest within a budget.
 
@@ -85,4 +180,7 @@ def app() -> None:
     hardplace calibrate X.csv      fit the GPU model to what the script measured
     hardplace validate gemm X.csv  compare the GPU model with measurements
     hardplace validate             published training runs: predicted, measured, error
+    hardplace new chip             a commented template of a chip, node, space, setting or plan of your own
+    hardplace explain MFU          what a word means here
+    hardplace doctor               what is installed, and a self-test
     """

@@ -51,5 +51,5 @@ def audit(
         say_json(found.envelope())
         return
     folders.check_writable(out)
-    drawn = page(found)
+    drawn = page(found, folders.command())
     give(lambda: show_audit(found), lambda: folders.write_page(found.model, out, "audit.html", drawn))

@@ -65,5 +65,5 @@ def _show(found: GpuModel, where: Path) -> None:
         shares = (fit.held_out_error, fit.held_out_error_large, fit.noise)
         cells = ("" if share is None else f"{share:.1%}" for share in shares)
         table.add_row(fit.part, fit.method, str(fit.rows), str(fit.held_out_rows), *cells)
-    screen(160, soft_wrap=True).print(table)
+    screen(soft_wrap=True).print(table)
     click.echo(f"written: {where}")

@@ -28,7 +28,10 @@ def chip(chip: str | None, node_nm: float | None, dtype: str | None, as_json: bo
     from hardplace.report.terminal_chip import show_catalogue, show_chip
 
     if chip is None:
-        show_catalogue(tuple(map(device, device_names())), tuple(map(node, node_names())), as_json)
+        if as_json:
+            say_json({"devices": device_names(), "nodes": node_names()})
+        else:
+            show_catalogue(tuple(map(device, device_names())), tuple(map(node, node_names())))
         return
     found = sheet(find(chip), node_nm, dtype)
     if as_json:

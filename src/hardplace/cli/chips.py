@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from hardplace.cli import options
 from hardplace.cli.app import app
+from hardplace.cli.printing import say_json
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ def chips(area_mm2: float | None, as_json: bool) -> None:
     """List the space of chips within a budget, the chips to compare with, and the settings they share."""
     from hardplace.hardware.phaze import phaze_space
     from hardplace.hardware.settings import settings
-    from hardplace.report.terminal import show_chips
+    from hardplace.report.terminal import chip_columns, show_chips
 
     budget = budget_of(area_mm2)
-    show_chips(phaze_space(budget), budget, settings(), as_json)
+    space = phaze_space(budget)
+    say_json(chip_columns(space, budget)) if as_json else show_chips(space, budget, settings())

@@ -9,7 +9,7 @@ import click
 from hardplace.cli import folders, options
 from hardplace.cli.app import INFEASIBLE, app
 from hardplace.cli.goal import limits_of
-from hardplace.cli.printing import give, say, say_json
+from hardplace.cli.printing import give, say, say_json, say_written
 
 
 @app.command()
@@ -68,6 +68,6 @@ def compare(
         comparison.save(folder / "compare.json")
         write_text(folder / "compare.html", drawn)
         if not as_json:
-            say(f"\nwritten: {folder / 'compare.json'}, {folder / 'compare.html'} (open it in a browser)")
+            say_written(f"{folder / 'compare.json'}, {folder / 'compare.html'} (open it in a browser)")
 
     give(lambda: say_json(comparison.envelope()) if as_json else show(comparison), keep)

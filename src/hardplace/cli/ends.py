@@ -18,6 +18,7 @@ from hardplace.errors import BadInput, Contradiction, one_line
 
 # What a stream without Unicode shows of the characters that tables and units are written with.
 _ASCII = {
+    "\u00a0": " ",
     "×": "x",
     "²": "2",
     "³": "3",

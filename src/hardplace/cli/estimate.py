@@ -90,5 +90,5 @@ def estimate(
         say_json(found.envelope())
         return
     folders.check_writable(out)
-    drawn = page(found)
+    drawn = page(found, folders.command())
     give(lambda: show_estimate(found), lambda: folders.write_page(found.model, out, "operators.html", drawn))

@@ -12,6 +12,7 @@ from hardplace.cli import folders
 from hardplace.cli.app import INFEASIBLE, app
 from hardplace.cli.printing import say
 from hardplace.errors import BadInput
+from hardplace.units import percent
 
 if TYPE_CHECKING:
     from hardplace.exports.job import ExportJob
@@ -160,7 +161,7 @@ def _nearest_words(asked: PlanEstimate, found: NearestPlan | None, taken: bool) 
     best = found.estimate
     changes = ", ".join(f"{name} {new} for {old}" for name, old, new in found.changes)
     slower = best.step_s / asked.step_s - 1.0
-    words = f"{abs(slower):.1%} {'slower' if slower >= 0 else 'faster'} by prediction"
+    words = f"{percent(abs(slower))} {'slower' if slower >= 0 else 'faster'} by prediction"
     lead = "exported in its place" if taken else "the nearest that it can run"
     more = "" if taken else "; --nearest exports it"
     return f"{lead}: {changes}: step {best.step_s:.4g} s, {words}{more}"
@@ -177,4 +178,4 @@ def _list() -> None:
     for target, info in TRAINERS.items():
         models = ", ".join(info.families) or "any: the training script's own"
         table.add_row(target, info.title, info.version, info.checked, ", ".join(info.vendors), models)
-    screen(200).print(table)
+    screen().print(table)

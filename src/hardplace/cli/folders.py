@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hardplace.cli.printing import say
+from hardplace.cli.printing import say, say_written
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
@@ -71,6 +71,14 @@ def arguments() -> Asked:
     return {key: _told(given[key]) for key in sorted(given) if key not in _UNASKED}
 
 
+def command() -> str:
+    """Return the command line that runs, as a shell takes it."""
+    import shlex
+    import sys
+
+    return shlex.join(["hardplace", *sys.argv[1:]])
+
+
 def check_writable(folder: Path | None) -> None:
     """Raise BadInput, before any work, if the folder (None: that of all answers) cannot be made or written."""
     folder = folder or OUT
@@ -87,7 +95,7 @@ def write_page(name: str, out: Path | None, file: str, page: str) -> None:
 
     folder = folder_of(name, out)
     write_text(folder / file, page)
-    say(f"\nwritten: {folder / file} (open it in a browser)")
+    say_written(f"{folder / file} (open it in a browser)")
 
 
 def answer(record: Path) -> FolderAnswer:
@@ -136,10 +144,7 @@ def _claimed(folder: Path, verb: str, asked: Asked) -> bool:
 
 def _record(asked: Asked) -> str:
     """Return the text of a record."""
-    import shlex
-    import sys
-
-    return json.dumps({"command": shlex.join(["hardplace", *sys.argv[1:]]), "asked": asked}, indent=1) + "\n"
+    return json.dumps({"command": command(), "asked": asked}, indent=1) + "\n"
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from hardplace.cli import options
 from hardplace.cli.app import app
+from hardplace.cli.printing import say_json
 
 
 @app.command()
 @options.as_json
 def models(as_json: bool) -> None:
     """List the models that ship with the package: parameters, sequence length, FLOPs and where the graph is from."""
-    from hardplace.report.terminal import show_models
+    from hardplace.report.terminal import model_rows, show_models
     from hardplace.workload.load import catalogue, load
 
-    show_models([load(name) for name in catalogue()], as_json)
+    found = [load(name) for name in catalogue()]
+    say_json(model_rows(found)) if as_json else show_models(found)

@@ -23,7 +23,8 @@ setting = click.option(
     "setting_name",
     default="hbm3",
     show_default=True,
-    help="Memory, network and optimizer: hbm3 or phaze.",
+    metavar="NAME|FILE",
+    help="Memory, network and optimizer: hbm3, phaze, or a TOML file.",
 )
 area = click.option("--area", "area_mm2", type=float, help="Area budget of the chip, mm2.  [default: 278.83, PHAZE's]")
 devices = click.option(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ import click
 
 from hardplace.cli import folders, options
 from hardplace.cli.app import INFEASIBLE, app
-from hardplace.cli.printing import give, say, say_json
+from hardplace.cli.printing import give, say_json, say_written
 from hardplace.cli.progress import progress_bar, uninterrupted
 
 if TYPE_CHECKING:
@@ -82,7 +83,8 @@ def place(
     from hardplace.files import write, write_text
     from hardplace.plans.infeasible import PlanInfeasible
     from hardplace.plans.placement.space import fixed
-    from hardplace.report.placed import page, show_placed, show_short
+    from hardplace.report.placed import show_placed, show_short
+    from hardplace.report.placed_page import page
 
     folders.check_writable(out)
     with _watching() as watch:
@@ -96,7 +98,7 @@ def place(
         sys.exit(INFEASIBLE)
     # An answer is there: from here on an interrupt does not undo it.
     with uninterrupted():
-        file, drawn = api.plan_file(found), page(found)
+        file, drawn = api.plan_file(found), page(found, folders.command())
         readers = " and replan" if len(device) == 1 else "; replan takes devices of one kind"
 
         def keep() -> None:
@@ -109,7 +111,7 @@ def place(
                 write_step_trace(trace_path, run, found.best[0])
             files = f"{folder / 'plan.json'} (for estimate --plan{readers}), {folder / 'place.html'} (for a browser)"
             if not as_json:
-                say(f"\nwritten: {files}")
+                say_written(f"{files}")
 
         give(lambda: say_json(found.envelope()) if as_json else show_placed(found), keep)
 
@@ -117,12 +119,14 @@ def place(
 @contextmanager
 def _watching() -> Iterator[Callable[[int, int, float, float], None]]:
     """Show the best step, the bound and what is left, on standard error."""
+    begun_s = time.monotonic()
     with progress_bar() as show:
 
         def watch(considered: int, left: int, best_s: float, bound_s: float) -> None:
+            rate = considered / max(1e-3, time.monotonic() - begun_s)
             best = f"best {best_s:.4g} s" if math.isfinite(best_s) else "no plan fits yet"
             show(
-                f"{best}, bound {bound_s:.4g} s, {considered:,} plans, {left:,} to look at",
+                f"{best}, bound {bound_s:.4g} s, {considered:,} plans, {rate:,.0f}/s, {left:,} open",
                 bound_s / best_s if math.isfinite(best_s) else 0.0,
             )
 

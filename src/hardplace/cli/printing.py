@@ -13,21 +13,53 @@ from hardplace.errors import printable
 _CONTROL = re.compile("[\x7f-\x9f\ud800-\udfff]")
 
 
+def say_written(*files: str) -> None:
+    """Print which files were written, unless only the answer is asked for."""
+    from hardplace.cli.app import quiet
+
+    if not quiet():
+        say(f"\nwritten: {', '.join(files)}")
+
+
 def say(text: str, *, err: bool = False) -> None:
     """Print a line; what a file's names hold beside printable characters as escapes."""
     click.echo(printable(text), err=err)
 
 
 def say_json(value: object) -> None:
-    """Print a value as JSON: of ASCII alone where the stream is, and without control characters."""
+    """Print an answer as JSON in the envelope that all answers have: of ASCII alone where the stream is, and without
+    control characters.
+    """
     from hardplace.files import dumps
 
+    if not (isinstance(value, dict) and {"hardplace", "kind", "answer"} <= value.keys()):
+        value = _envelope(value)
     text = _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", dumps(value))
     if not (sys.stdout.encoding or "utf-8").lower().startswith("utf"):
         text = text.encode("ascii", errors="backslashreplace").decode()
         text = re.sub(r"\\x([0-9a-f]{2})", r"\\u00\1", text)
         text = re.sub(r"\\U([0-9a-f]{8})", _pair, text)
     click.echo(text)
+
+
+def _envelope(value: object) -> dict[str, object]:
+    """Return what a verb answers that is no saved answer in the envelope of one: its kind is the verb, its question
+    the arguments.
+    """
+    from hardplace.typed import untyped
+    from hardplace.version import __version__
+
+    context = click.get_current_context()
+    asked = {name: None if one is None else untyped(one) for name, one in sorted(context.params.items())}
+    question = {name: one for name, one in asked.items() if name != "as_json"}
+    return {
+        "hardplace": __version__,
+        "kind": context.info_name,
+        "question": question,
+        "answer": value,
+        "certificate": None,
+        "notes": list(getattr(value, "notes", ())),
+    }
 
 
 def _pair(found: re.Match[str]) -> str:

@@ -1,28 +1,62 @@
-"""The bar of a search that goes on, on standard error, and the end of it, which an interrupt does not undo."""
+"""How far a search is, on standard error: a bar on a terminal, else a line every ten seconds; and the end of it, which
+an interrupt does not undo.
+"""
 
 from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+import click
+
+from hardplace.cli.app import quiet
+
+EVERY_S = 10.0  # between lines where standard error is no terminal
 
 
 @contextmanager
 def progress_bar() -> Iterator[Callable[[str, float], None]]:
-    """Show a line of text and the share that is done; nothing where standard error is no terminal."""
+    """Show a line of text, the share that is done, the time taken and the time left; nothing with --quiet."""
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn())
     console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("laying out the space", total=1.0)
+    if quiet():
+        yield lambda text, done: None
+    elif not console.is_terminal:
+        yield lines(time.monotonic)
+    else:
+        left = (TextColumn("left"), TimeRemainingColumn())
+        columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn(), *left)
+        with Progress(*columns, console=console, transient=True) as bar:
+            task = bar.add_task("laying out the space", total=1.0)
 
-        def show(text: str, done: float) -> None:
-            bar.update(task, description=text, completed=min(1.0, done))
+            def show(text: str, done: float) -> None:
+                bar.update(task, description=text, completed=min(1.0, done))
 
-        yield show
+            yield show
+
+
+def lines(clock: Callable[[], float]) -> Callable[[str, float], None]:
+    """Return what prints a line, at most one every ten seconds, none in the first ten.
+
+    Args:
+        clock: Seconds that only go forward.
+    """
+    begun = last = clock()
+
+    def show(text: str, done: float) -> None:
+        nonlocal last
+        now = clock()
+        if now - last >= EVERY_S:
+            last = now
+            left = f", about {(now - begun) * (1.0 - done) / done:.0f} s left" if 0.01 < done < 1.0 else ""
+            click.echo(f"hardplace: {now - begun:.0f} s: {text}{left}", err=True)
+
+    return show
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import click
 
 from hardplace.cli import folders, options
 from hardplace.cli.app import app
-from hardplace.cli.printing import give, say, say_json
+from hardplace.cli.printing import give, say_json, say_written
 
 
 @app.command()
@@ -89,6 +89,6 @@ def schedule(
         write_text(folder / "trace.json", traced)
         files = ", ".join(str(folder / name) for name in ("schedule.json", "page.html", "trace.json"))
         if not as_json:
-            say(f"\nwritten: {files} (trace.json opens in ui.perfetto.dev)")
+            say_written(f"{files} (trace.json opens in ui.perfetto.dev)")
 
     give(lambda: say_json(found.envelope()) if as_json else show(found), keep)

@@ -11,7 +11,7 @@ import click
 from hardplace.cli import folders, options
 from hardplace.cli.app import INFEASIBLE, app
 from hardplace.cli.goal import Asking, asking_options, goal_arguments, limits_of
-from hardplace.cli.printing import give, say, say_json
+from hardplace.cli.printing import give, say, say_json, say_written
 from hardplace.cli.progress import progress_bar, uninterrupted
 from hardplace.cli.search_shapes import Shaping, check_alone, shape_options
 from hardplace.cli.working import where_options, working
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 @app.command()
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
 @options.setting
+@click.option("--node", metavar="NAME|FILE", help="Node whose network takes the place of the setting's.")
 @options.area
 @options.devices
 @options.batch
@@ -76,6 +77,7 @@ def search(
     exhaustive: bool,
     models: tuple[str, ...],
     setting_name: str,
+    node: str | None,
     area_mm2: float | None,
     devices: int,
     batch: int,
@@ -101,6 +103,7 @@ def search(
 
     chosen: dict[str, Any] = {
         "setting": setting_name,
+        "node": node,
         "space": asking.space,
         "devices": devices,
         "batch": batch,
@@ -186,7 +189,7 @@ def _run(
             found.save(folder / "result.json")
             write_text(folder / "page.html", page())
             if not as_json:
-                say(f"\nwritten: {folder / 'result.json'}, {folder / 'page.html'} (open it in a browser)")
+                say_written(f"{folder / 'result.json'}, {folder / 'page.html'} (open it in a browser)")
 
         give(lambda: say_json(found.envelope()) if as_json else show(), keep)
 
@@ -201,7 +204,7 @@ def _shown(found: DesignResult | ParetoResult | SharedResult) -> tuple[Callable[
     from hardplace.report.page import page
 
     if isinstance(found, DesignResult):
-        return partial(terminal.show, found), partial(page, found)
+        return partial(terminal.show, found), partial(page, found, folders.command())
     if isinstance(found, ParetoResult):
         return partial(several.show_frontier, found), partial(several.frontier_page, found)
     return partial(several.show_shared, found), partial(several.shared_page, found)

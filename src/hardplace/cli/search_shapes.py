@@ -13,7 +13,7 @@ import click
 from hardplace.cli import folders
 from hardplace.cli.app import INFEASIBLE
 from hardplace.cli.options import gathered
-from hardplace.cli.printing import give, say, say_json
+from hardplace.cli.printing import give, say, say_json, say_written
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
@@ -98,6 +98,6 @@ def run(
         folder = folders.folder_of(found.model, out, verb="search-shapes")
         found.save(folder / "shapes.json")
         if not as_json:
-            say(f"\nwritten: {folder / 'shapes.json'}")
+            say_written(f"{folder / 'shapes.json'}")
 
     give(lambda: say_json(found.envelope()) if as_json else show(found), keep)

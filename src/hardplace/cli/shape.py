@@ -63,5 +63,5 @@ def shape(
         say_json(found.envelope())
         return
     folders.check_writable(out)
-    drawn = page(found)
+    drawn = page(found, folders.command())
     give(lambda: show_ranking(found), lambda: folders.write_page(found.model, out, "shape.html", drawn))

@@ -8,7 +8,7 @@ import click
 
 from hardplace.cli import folders, options
 from hardplace.cli.app import INFEASIBLE, app
-from hardplace.cli.printing import give, say, say_json
+from hardplace.cli.printing import give, say_json, say_written
 
 
 @app.command()
@@ -84,6 +84,6 @@ def split(
         write_text(folder / "page.html", drawn)
         write_text(folder / "trace.json", traced)
         if not as_json:
-            say(f"\nwritten: {folder}/split.json, page.html, trace.json (opens in ui.perfetto.dev)")
+            say_written(f"{folder}/split.json, page.html, trace.json (opens in ui.perfetto.dev)")
 
     give(lambda: say_json(found.envelope()) if as_json else show_split(found), keep)

@@ -8,7 +8,7 @@ import click
 
 from hardplace.cli import folders, options
 from hardplace.cli.app import INFEASIBLE, app
-from hardplace.cli.printing import give, say, say_json
+from hardplace.cli.printing import give, say_json, say_written
 
 
 @app.command()
@@ -44,6 +44,6 @@ def tables(file: str, sharding: tuple[str, ...], limit_s: float, out: Path | Non
         folder = folders.folder_of(f"{Path(file).name.split('.')[0]}-tables", out)
         write(folder / "tables.json", found.envelope())
         if not as_json:
-            say(f"\nwritten: {folder}/tables.json")
+            say_written(f"{folder}/tables.json")
 
     give(lambda: say_json(found.envelope()) if as_json else show_tables(found), keep)

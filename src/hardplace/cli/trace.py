@@ -14,6 +14,7 @@ from hardplace.cli.app import app
 from hardplace.cli.options import gathered
 from hardplace.cli.printing import say
 from hardplace.errors import BadInput
+from hardplace.units import percent
 
 if TYPE_CHECKING:
     from hardplace.workload.types import Workload
@@ -151,7 +152,8 @@ def _tell_unfused(workload: Workload) -> None:
     if positions:
         say(
             f"warning: attention in {positions} of {len(workload.order)} layers is recorded as products and softmax, "
-            f"as the model's code has it: {share:.0%} of the bytes that are kept, which grow with tokens squared",
+            f"as the model's code has it: {percent(share, 0)} of the bytes that are kept, which "
+            "grow with tokens squared",
             err=True,
         )
 
@@ -168,8 +170,8 @@ def _tell(workload: Workload, path: Path, loaded_s: float, whole_s: float) -> No
     for name in summary.unmodelled:
         count, flops, moved = summary.share(name)
         say(
-            f"warning: operator without a model of its own: {name}, {count} times, {flops:.2%} of the FLOPs and "
-            f"{moved:.2%} of the bytes of a step",
+            f"warning: operator without a model of its own: {name}, {count} times, {percent(flops, 2)} of the FLOPs "
+            f"and {percent(moved, 2)} of the bytes of a step",
             err=True,
         )
     total = weights_of_model(workload)

@@ -164,4 +164,4 @@ def _print(tables: Sequence[ErrorTable], as_json: bool) -> None:
             shown.add_row(row.name, str(row.rows), *("" if one is None else f"{one:.1%}" for one in shares))
         scale = f", times {table.scale:.3f}" if table.scale != 1.0 else ""
         click.echo(f"{table.device}, {table.what}: {seen}{scale}")
-        screen(120).print(shown)
+        screen().print(shown)

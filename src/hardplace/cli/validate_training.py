@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hardplace.cli.printing import say_json
 from hardplace.cli.validate import of_runs, validate
 from hardplace.errors import BadInput
 
@@ -51,8 +52,6 @@ def _published() -> Path:
 
 def show_runs(data: Path | None, split: str, *, as_json: bool, markdown: bool) -> None:
     """Print what is predicted of runs (None: the published ones)."""
-    import json
-
     from hardplace.csv_table import parse
     from hardplace.files import read_text
     from hardplace.plans.fleet import Pricers
@@ -64,8 +63,7 @@ def show_runs(data: Path | None, split: str, *, as_json: bool, markdown: bool) -
     rows = [score(row, known) for row in rows_of(parse(read_text(path), str(path)))]
     rows = [one for one in rows if split == "all" or one.split == split]
     if as_json:
-        for one in rows:
-            click.echo(json.dumps({name: getattr(one, name) for name in _FIELDS}))
+        say_json([{name: getattr(one, name) for name in _FIELDS} for one in rows])
         return
     for name in sorted({one.split for one in rows}, reverse=True):
         part = [one for one in rows if one.split == name]
@@ -126,4 +124,4 @@ def _table(title: str, heading: tuple[str, ...], cells: Sequence[tuple[str, ...]
     table = Table(*heading, box=None, title=title, title_justify="left")
     for row in cells:
         table.add_row(*row)
-    screen(140).print(table)
+    screen().print(table)

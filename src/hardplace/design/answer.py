@@ -26,7 +26,7 @@ from hardplace.hardware.space_files import label_of
 from hardplace.hardware.space_files import space as space_of
 from hardplace.hardware.types import Accelerator
 from hardplace.ndtypes import Ints
-from hardplace.units import format_quantity
+from hardplace.units import format_quantity, percent
 from hardplace.version import __version__
 from hardplace.workload.types import OperatorKind, Workload
 from hardplace.workload.weights import weights_of_model
@@ -302,7 +302,7 @@ def _notes(workload: Workload) -> tuple[str, ...]:
         every = sum(operator.dims[0].factor for operator in priced if operator.kind is not OperatorKind.MATMUL)
         names = ", ".join(sorted({operator.name for operator in other}))
         share = elements / every if every else 0.0
-        found.append(f"operators without a model of their own ({share:.2%} of vector elements): {names}")
+        found.append(f"operators without a model of their own ({percent(share, 2)} of vector elements): {names}")
     held = weights_of_model(workload)
     if workload.shared:
         found.append(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from hardplace.design.question import Question
 from hardplace.design.types import Evaluation
 from hardplace.errors import Contradiction
+from hardplace.units import percent
 
 _NOISE = 1e-6  # relative: far above what rounding leaves, far below what anybody reads
 
@@ -30,7 +31,7 @@ def contradictions(evaluation: Evaluation) -> Iterator[str]:
             if phase.schedule.bound_s > phase.schedule.makespan_s * (1.0 + _NOISE):
                 yield f"layer {layer.layer}: a schedule of {phase.schedule.makespan_s:g} s below its bound"
     if not 0.0 <= evaluation.model_flops_utilisation <= 1.0 + _NOISE:
-        yield f"an MFU of {evaluation.model_flops_utilisation:.1%}"
+        yield f"an MFU of {percent(evaluation.model_flops_utilisation)}"
 
 
 def check_answer(question: Question, evaluations: tuple[Evaluation, ...], *, gap: float) -> None:
@@ -63,7 +64,7 @@ def check_answer(question: Question, evaluations: tuple[Evaluation, ...], *, gap
         if found:
             raise Contradiction(f"{what}: {found[0]}")
     if gap < -_NOISE:
-        raise Contradiction(f"{what}: an answer above its own bound, by {-gap:.2%}")
+        raise Contradiction(f"{what}: an answer above its own bound, by {percent(-gap, 2)}")
 
 
 def _alike(one: float, other: float) -> bool:

@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from hardplace.design.goals import LIMITS, Combine, Goal, Objective
 from hardplace.design.types import PlanChoices
 from hardplace.errors import BadInput, unknown
-from hardplace.hardware.settings import setting as setting_named
-from hardplace.hardware.settings import with_devices
+from hardplace.hardware.setting_files import setting_of
 from hardplace.hardware.space import ChipSpace
 from hardplace.hardware.space_files import space as space_named
 from hardplace.hardware.types import Budget, Setting
@@ -57,6 +56,7 @@ def question_of(
     combine: str | None = None,
     weights: Sequence[float] | None = None,
     fleet: int = 1,
+    node: str | None = None,
 ) -> Question:
     """Return the question that names and numbers ask; arguments as for `hardplace.search`, `frontier` and `share`.
 
@@ -67,7 +67,7 @@ def question_of(
     for name, value in (("devices", devices), ("batch", batch), ("fleet", fleet)):
         if value < 1:
             raise BadInput(name, value, "a whole number from 1")
-    shared = replace(with_devices(setting_named(setting), devices), batch_samples=batch)
+    shared = replace(setting_of(setting, devices, node), batch_samples=batch)
     degrees = _several(tensor)
     choices = _choices(shared, _several(memory), _several(micro_batch), degrees, _several(recompute))
     for workload in workloads:

@@ -231,17 +231,7 @@ def read_node(path: Path) -> Node:
         BadInput: One line, for the first fault in it.
     """
     top = _top(path)
-    top.has("levels")
-    levels = top.data.get("levels")
-    if not isinstance(levels, list) or not levels or not all(isinstance(level, dict) for level in levels):
-        raise BadInput(f"{path}: levels: missing; expected one or more tables [[levels]], inside out")
-    records = [Record(str(path), level, f"levels[{index}]", top.sources) for index, level in enumerate(levels)]
-    found = tuple(_level(record, last=record is records[-1]) for record in records)
-    for inner, outer, record in zip(found, found[1:], records[1:], strict=False):
-        if outer.devices is not None and inner.devices is not None and outer.devices <= inner.devices:
-            raise BadInput(
-                f"{record.where('devices')}: {outer.devices}: expected more than the level inside it, {inner.devices}"
-            )
+    found, records = levels_of(path, top)
     answer = Node(
         name=top.text("name"),
         title=top.text("title"),
@@ -259,6 +249,26 @@ def read_node(path: Path) -> Node:
             return answer
         raise BadInput(f"{path}: device: {unknown('device', answer.device, device_names())}")
     return replace(answer, device=read_device(path.parent / answer.device).name)
+
+
+def levels_of(path: Path, top: Record) -> tuple[tuple[NodeLevel, ...], list[Record]]:
+    """Return the network levels of a file, inside out, with the tables they were read from.
+
+    Raises:
+        BadInput: One line, for the first fault in them.
+    """
+    top.has("levels")
+    levels = top.data.get("levels")
+    if not isinstance(levels, list) or not levels or not all(isinstance(level, dict) for level in levels):
+        raise BadInput(f"{path}: levels: missing; expected one or more tables [[levels]], inside out")
+    records = [Record(str(path), level, f"levels[{index}]", top.sources) for index, level in enumerate(levels)]
+    found = tuple(_level(record, last=record is records[-1]) for record in records)
+    for inner, outer, record in zip(found, found[1:], records[1:], strict=False):
+        if outer.devices is not None and inner.devices is not None and outer.devices <= inner.devices:
+            raise BadInput(
+                f"{record.where('devices')}: {outer.devices}: expected more than the level inside it, {inner.devices}"
+            )
+    return found, records
 
 
 def _is_side(side: object) -> bool:

@@ -67,6 +67,18 @@ def area_mm2(chips: Chips) -> Floats:
     return np.asarray(area_um2 / UM2_PER_MM2)
 
 
+def core_areas_mm2(chips: Chips) -> tuple[Floats, Floats, Floats]:
+    """Return the area (mm^2) of one tensor core, of one vector core and of the shared buffer, each of shape (chips,).
+
+    With the numbers of cores they add up to `area_mm2`.
+    """
+    array = chips.array_rows * chips.array_columns
+    tensor = TENSOR_LANE_UM2 * array + _lookup(CORE_BUFFER_UM2, chips.core_buffer_bytes)
+    vector = VECTOR_LANE_UM2 * chips.vector_lanes + _lookup(CORE_BUFFER_UM2, chips.vector_buffer_bytes)
+    buffer = _lookup(GLOBAL_BUFFER_UM2, chips.buffer_bytes)
+    return tuple(np.asarray(one / UM2_PER_MM2) for one in (tensor, vector, buffer))  # type: ignore[return-value]
+
+
 def chips_from_rows(rows: Ints) -> Chips:
     """Return chips from rows (tensor cores, array rows, array columns, vector cores, lanes, buffer bytes)."""
     names = ("tensor_cores", "array_rows", "array_columns", "vector_cores", "vector_lanes", "buffer_bytes")

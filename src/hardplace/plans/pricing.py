@@ -153,6 +153,6 @@ def _on_arrays(chip: Device, plan: Plan) -> StepPricer:
 
 def _reached(chip: Device, found: Efficiencies) -> str:
     return (
-        f"{chip.name}: products take {found.products:.3g} and attention {found.attention:.3g} times their seconds "
-        f"alone, fitted on training runs"
+        f"{chip.name}: in a step, matrix products take {found.products:.3g} x and attention {found.attention:.3g} x "
+        f"their time when run alone (fitted on published runs)"
     )

@@ -6,12 +6,14 @@ from rich.table import Table
 from rich.text import Text
 
 from hardplace.report import style
+from hardplace.report import text as words
 from hardplace.report.console import headed, screen
 from hardplace.report.rendering import rendered
+from hardplace.report.reproduce import reproduction
 from hardplace.shaping.audit import Audit
 from hardplace.shaping.gemms import GemmRow
 from hardplace.shaping.rule import CodesignRule, Verdict
-from hardplace.units import format_quantity
+from hardplace.units import format_quantity, percent
 
 _SHOWN = 24  # GEMMs in the terminal; the page has all
 _INKS = {Verdict.PASS: "green", Verdict.WARN: "yellow", Verdict.FAIL: "red", Verdict.VOID: "dim"}
@@ -23,10 +25,21 @@ GEMM_HEADS = ("GEMM", "count", "m x n x k", "batch", "layout", "aligned, bytes",
 
 def show_audit(audit: Audit) -> None:
     """Print the step, its GEMMs and the rules."""
-    console = screen(180)
+    console = screen()
     console.print(headed(audit.model, f" on {audit.device} ({audit.title}): {conditions(audit)}"))
-    shares = ", ".join(f"{name} {share:.1%}" for name, share in audit.shares)
+    shares = ", ".join(f"{name} {percent(share)}" for name, share in audit.shares)
     console.print(f"forward and backward of a micro-batch: {format_quantity(audit.step_s, 's')}: {shares}\n")
+    if audit.rules:
+        console.print(worst(audit))
+        console.print()
+        rules = Table("rule (arXiv 2401.14489)", "value", "verdict", "costs", "smallest fix", box=None)
+        order = (Verdict.FAIL, Verdict.WARN, Verdict.PASS, Verdict.VOID)
+        for rule in sorted(audit.rules, key=lambda rule: (order.index(rule.verdict), -(rule.cost or 0.0))):
+            rules.add_row(
+                rule.name, rule.value, Text(rule.verdict.value, _INKS[rule.verdict]), cost(rule), rule.fix or "-"
+            )
+        console.print(rules)
+        console.print()
     table = Table(*GEMM_HEADS, box=None)
     for row in audit.gemms[:_SHOWN]:
         table.add_row(*gemm_cells(row))
@@ -34,18 +47,20 @@ def show_audit(audit: Audit) -> None:
     if len(audit.gemms) > _SHOWN:
         left = sum(row.share for row in audit.gemms[_SHOWN:])
         console.print(
-            f"and {len(audit.gemms) - _SHOWN} more sizes, {left:.1%} of the step (the JSON and the page have them)"
+            f"and {len(audit.gemms) - _SHOWN} more sizes, {percent(left)} of the step (the JSON and the page have them)"
         )
-    if audit.rules:
-        console.print()
-        rules = Table("rule (arXiv 2401.14489)", "value", "verdict", "costs", "smallest fix", box=None)
-        for rule in audit.rules:
-            rules.add_row(
-                rule.name, rule.value, Text(rule.verdict.value, _INKS[rule.verdict]), cost(rule), rule.fix or "-"
-            )
-        console.print(rules)
     for note in audit.notes:
         console.print(f"note: {note}")
+
+
+def worst(audit: Audit) -> str:
+    """Return how many rules are broken, and the fix that saves most."""
+    broken = [rule for rule in audit.rules if rule.verdict is Verdict.FAIL]
+    if not broken:
+        return "no rule fails"
+    most = max(broken, key=lambda rule: rule.cost or 0.0)
+    fix = f"; largest: {most.name}, {cost(most)} of the step, mended by: {most.fix}" if most.cost and most.fix else ""
+    return f"{words.plural(len(broken), 'rule')} of {len(audit.rules)} {'fails' if len(broken) == 1 else 'fail'}{fix}"
 
 
 def conditions(audit: Audit) -> str:
@@ -73,10 +88,10 @@ def gemm_cells(row: GemmRow) -> tuple[str, ...]:
         "/".join(map(str, row.alignment_bytes)),
         row.tile,
         "-" if row.waves is None else str(row.waves),
-        "-" if row.wave_efficiency is None else f"{row.wave_efficiency:.0%}",
-        "-" if row.edge_efficiency is None else f"{row.edge_efficiency:.0%}",
+        "-" if row.wave_efficiency is None else f"{percent(row.wave_efficiency, 0)}",
+        "-" if row.edge_efficiency is None else f"{percent(row.edge_efficiency, 0)}",
         f"{row.flops_per_s / 1e12:.0f}",
-        f"{row.share:.1%}",
+        f"{percent(row.share)}",
     )
 
 
@@ -84,16 +99,23 @@ def cost(rule: CodesignRule) -> str:
     """Return what a rule's breach costs as a share of the step."""
     if rule.cost is None:
         return "-"
-    return f"{rule.cost:.1%}" if rule.cost >= 0.0005 else "nothing"
+    return f"{percent(rule.cost)}" if rule.cost >= 0.0005 else "nothing"
 
 
-def page(audit: Audit) -> str:
-    """Return the HTML page: rules, GEMMs by share and rate, and the table."""
+def page(audit: Audit, command: str = "") -> str:
+    """Return the HTML page: rules, GEMMs by share and rate, and the table.
+
+    Args:
+        audit: The audit.
+        command: The command that asked for it, if one did.
+    """
     best = max((row.flops_per_s for row in audit.gemms), default=1.0)
     return rendered(
         "audit.html",
         audit=audit,
         conditions=conditions(audit),
+        worst=worst(audit) if audit.rules else "No rules for this model",
+        reproduction=reproduction(audit, command),
         rules=[(rule, _COLOURS[rule.verdict], cost(rule)) for rule in audit.rules],
         counts=[(verdict.value, sum(rule.verdict is verdict for rule in audit.rules)) for verdict in Verdict],
         heads=GEMM_HEADS,
@@ -112,7 +134,7 @@ def _bars(audit: Audit, best: float) -> list[tuple[float, float, float, float, s
         width, rate = 640.0 * row.share / total, row.flops_per_s / best
         colour = next((ink for below, ink in _LOW if rate < below), style.BLUE)
         what = f"{', '.join(row.what)}: {row.m} x {row.n} x {row.k}"
-        title = f"{what}, {row.flops_per_s / 1e12:.0f} TFLOP/s, {row.share:.1%} of the step"
+        title = f"{what}, {row.flops_per_s / 1e12:.0f} TFLOP/s, {percent(row.share)} of the step"
         found.append((x, max(0.5, width - 0.8), 200.0 - 180.0 * rate, 180.0 * rate, colour, title))
         x += width
     return found

@@ -10,8 +10,7 @@ import plotly.graph_objects as go
 from hardplace.design.results import DesignResult
 from hardplace.design.types import Evaluation
 from hardplace.report import style
-from hardplace.report import text as words
-from hardplace.units import format_quantity
+from hardplace.units import format_quantity, percent
 
 
 def time_figure(exploration: DesignResult) -> go.Figure:
@@ -31,8 +30,7 @@ def time_figure(exploration: DesignResult) -> go.Figure:
             y=[style.safe(label) for label, _ in compared],
             x=[amount / scale for amount in amounts],
             text=[
-                style.fitting(words.percent(share), amount / longest_s)
-                for share, amount in zip(shares, amounts, strict=True)
+                style.fitting(percent(share), amount / longest_s) for share, amount in zip(shares, amounts, strict=True)
             ],
             textposition="inside",
             insidetextanchor="middle",
@@ -43,7 +41,7 @@ def time_figure(exploration: DesignResult) -> go.Figure:
                 "line": {"color": "white", "width": 0.6},
             },
             customdata=[
-                f"{format_quantity(amount, 's')}, {words.percent(share)}"
+                f"{format_quantity(amount, 's')}, {percent(share)}"
                 for share, amount in zip(shares, amounts, strict=True)
             ],
             hovertemplate=f"<b>%{{y}}: {style.safe(name)}</b><br>%{{customdata}} of the batch<extra></extra>",

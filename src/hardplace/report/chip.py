@@ -9,7 +9,7 @@ from hardplace.report import style
 from hardplace.report import text as words
 from hardplace.report.drawing import LogAxis, treemap
 from hardplace.report.rendering import rendered
-from hardplace.units import format_quantity
+from hardplace.units import format_quantity, percent
 
 _COLOURS = {
     "matrix engines": style.BLUE,
@@ -101,7 +101,7 @@ def tiles(parts: tuple[SheetPart, ...], unit: str) -> tuple[Tile, ...]:
                 width=box.width,
                 height=box.height,
                 colour=_COLOURS[part.name],
-                title=f"{part.name}: {amount}, {part.value / total:.0%}",
+                title=f"{part.name}: {amount}, {percent(part.value / total, 0)}",
                 lines=_lines(part.name, amount, box.width, box.height),
             )
         )

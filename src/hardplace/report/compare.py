@@ -12,6 +12,7 @@ from hardplace.report import style
 from hardplace.report import text as words
 from hardplace.report.console import headed, screen
 from hardplace.report.rendering import rendered_with_figures
+from hardplace.units import percent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +36,7 @@ def rows(comparison: Comparison) -> tuple[StrategyRow, ...]:
     first = StrategyRow(
         name="certified",
         found=words.number(certified.samples_per_s, 5),
-        share=words.percent(1.0),
+        share=percent(1.0),
         evaluations=f"{certified.evaluations:,}",
         chips=f"all {comparison.chips_in_space:,}",
         seconds=f"{certified.seconds:.1f}",
@@ -49,7 +50,7 @@ def rows(comparison: Comparison) -> tuple[StrategyRow, ...]:
             StrategyRow(
                 name=trial.strategy,
                 found=words.number(trial.samples_per_s, 5) if trial.samples_per_s else "nothing",
-                share=words.percent(trial.samples_per_s / certified.samples_per_s),
+                share=percent(trial.samples_per_s / certified.samples_per_s),
                 evaluations=f"{trial.evaluations:,}",
                 chips=f"{trial.chips:,}",
                 seconds=f"{trial.seconds:.1f}",
@@ -71,7 +72,7 @@ def budget(comparison: Comparison) -> str:
 
 def show(comparison: Comparison) -> None:
     """Print a line for each search."""
-    console = screen(150)
+    console = screen()
     console.print(
         headed(
             comparison.model,

@@ -50,7 +50,7 @@ class PartDiagram:
 
 def show_described(answer: DescribedAccelerator) -> None:
     """Print the parts, or the layers with their cycles and, where asked for, their programs."""
-    out = screen(150)
+    out = screen()
     out.print(headed(answer.name, f": {answer.about}, {format_quantity(answer.clock_hz, 'Hz')}"))
     if not answer.layers:
         out.print(f"figures: {answer.source}")

@@ -14,7 +14,7 @@ from hardplace.report import style
 from hardplace.report import text as words
 from hardplace.report.console import headed, screen
 from hardplace.report.rendering import rendered_with_figures
-from hardplace.units import GIB
+from hardplace.units import GIB, percent
 
 
 class TextTable(NamedTuple):
@@ -60,7 +60,7 @@ def shared_sheet(found: SharedResult) -> TextTable:
             run.model,
             str(run.chip + 1),
             words.number(shown(Objective(found.objective), run.score), 4),
-            words.percent(run.score / run.own_best),
+            percent(run.score / run.own_best),
             words.plan(run.evaluation),
         )
         for run in found.runs
@@ -90,7 +90,7 @@ def show_shared(found: SharedResult) -> None:
 
 
 def _show(sheet: TextTable) -> None:
-    console = screen(150)
+    console = screen()
     console.print(headed(sheet.title))
     console.print(sheet.about)
     table = Table(*sheet.headings, box=None, padding=(0, 2, 0, 0))

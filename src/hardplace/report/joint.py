@@ -10,17 +10,17 @@ from hardplace.report import text as words
 from hardplace.report.console import headed, screen
 from hardplace.shaping.joint.types import Fitted, ShapeDesignResult
 from hardplace.shaping.types import FIELDS
-from hardplace.units import format_quantity
+from hardplace.units import format_quantity, percent
 
 
 def show(found: ShapeDesignResult) -> None:
     """Print the answer, what it wins over each choice on its own, and the certificate."""
-    console = screen(160)
+    console = screen()
     frozen = f", {', '.join(found.frozen)} frozen" if found.frozen else ""
     console.print(
         headed(
             found.model,
-            f": {found.parameters / 1e9:.3f} B parameters +-{found.share:.1%}{frozen}, sequence "
+            f": {found.parameters / 1e9:.3f} B parameters +-{percent(found.share)}{frozen}, sequence "
             f"{found.sequence_length}, batch {found.batch_samples}, {found.devices} devices, setting {found.setting}",
         )
     )
@@ -33,7 +33,7 @@ def show(found: ShapeDesignResult) -> None:
     answer.add_row(
         "speed",
         f"{speed.samples_per_s:,.1f} samples/s, step {format_quantity(speed.placement.batch_s, 's')}, "
-        f"MFU {speed.model_flops_utilisation:.1%}; {scored(found)}",
+        f"MFU {percent(speed.model_flops_utilisation)}; {scored(found)}",
     )
     answer.add_row("certificate", certificate(found))
     answer.add_row("discarded", account(found))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hardplace.report import text as words
 from hardplace.report.layers_graph import GraphNode, Link, data_bytes, links, nodes
 from hardplace.report.layers_places import NodePlace, places
-from hardplace.units import format_quantity
+from hardplace.units import format_quantity, percent
 from hardplace.workload.summary import Summary
 from hardplace.workload.types import Layer, Workload
 
@@ -99,14 +99,14 @@ def _box(node: GraphNode, place: NodePlace, layer: Layer, summary: Summary, own:
     parameters_share = count * one.parameters / max(1, sum(each.count * each.parameters for each in summary.layers))
     handed = f"{_sizes(own[0])} from each to the next" if own else ""
     amounts = (
-        f"FLOPs {format_quantity(flops, 'FLOP')}, {words.percent(flops_share)}; "
-        f"parameters {words.number(count * one.parameters)}, {words.percent(parameters_share)}"
+        f"FLOPs {format_quantity(flops, 'FLOP')}, {percent(flops_share)}; "
+        f"parameters {words.number(count * one.parameters)}, {percent(parameters_share)}"
     )
     return LayerBox(
         x=_x(place),
         y=_y(place),
         name=f"{count} × {layer.name}" if count > 1 else layer.name,
-        lines=(f"{words.percent(flops_share)} of FLOPs, {words.count(count * one.parameters)} parameters", handed),
+        lines=(f"{percent(flops_share)} of FLOPs, {words.count(count * one.parameters)} parameters", handed),
         flops_bar=_BAR * flops_share,
         parameters_bar=_BAR * parameters_share,
         title=f"{layer.name}: {amounts}; saved {format_quantity(count * one.saved_bytes, 'B')}",

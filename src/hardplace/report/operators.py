@@ -13,7 +13,8 @@ from hardplace.report import text as words
 from hardplace.report.console import headed, screen
 from hardplace.report.drawing import LogAxis
 from hardplace.report.rendering import rendered
-from hardplace.units import format_quantity
+from hardplace.report.reproduce import reproduction
+from hardplace.units import format_quantity, percent
 
 _COLOURS = {
     "arrays": style.BLUE,
@@ -38,13 +39,20 @@ class Dot:
 
 def show_estimate(estimate: OperatorEstimate) -> None:
     """Print every kernel and the totals."""
-    console = screen(170)
+    console = screen()
     console.print(
         headed(
             estimate.model,
             f" on {estimate.chip} ({estimate.title}): {estimate.dtype}, micro-batch "
             f"{estimate.micro_batch}, tensor parallel {estimate.tensor_parallel}",
         )
+    )
+    shares = ", ".join(f"{name} {percent(share, 0)}" for name, share in estimate.bound_shares)
+    joules = estimate.energy_j  # 0: not known
+    energy = f", {format_quantity(joules, 'J')}, {joules / estimate.seconds:.0f} W" if joules else ""
+    console.print(
+        f"all kernels, one after the other on the whole chip: {format_quantity(estimate.seconds, 's')}{energy}; "
+        f"bound by {shares}"
     )
     headings = ("kernel", "on", "mapping", "time", "bound by", "of peak", "memory traffic", "FLOPs a byte", "energy")
     for layer, count in estimate.counts.items():
@@ -53,13 +61,6 @@ def show_estimate(estimate: OperatorEstimate) -> None:
             if kernel.layer == layer:
                 table.add_row(*_cells(kernel))
         console.print(table)
-    shares = ", ".join(f"{name} {share:.0%}" for name, share in estimate.bound_shares)
-    joules = estimate.energy_j  # 0: not known
-    energy = f", {format_quantity(joules, 'J')}, {joules / estimate.seconds:.0f} W" if joules else ""
-    console.print(
-        f"all kernels, one after the other on the whole chip: {format_quantity(estimate.seconds, 's')}{energy}; "
-        f"bound by {shares}"
-    )
     for note in estimate.notes:
         console.print(f"note: {note}")
 
@@ -71,15 +72,20 @@ def _cells(kernel: KernelCost) -> tuple[str, ...]:
         kernel.mapping or "-",
         format_quantity(kernel.seconds, "s"),
         kernel.bound_by,
-        f"{kernel.utilisation:.0%}" if kernel.utilisation else "-",
+        f"{percent(kernel.utilisation, 0)}" if kernel.utilisation else "-",
         format_quantity(kernel.memory_bytes, "B"),
         words.number(kernel.flops / kernel.memory_bytes) if kernel.memory_bytes else "-",
         format_quantity(kernel.energy_j, "J") if kernel.energy_j else "-",
     )
 
 
-def page(estimate: OperatorEstimate) -> str:
-    """Return the HTML page: the roofline with every kernel, and the table."""
+def page(estimate: OperatorEstimate, command: str = "") -> str:
+    """Return the HTML page: the roofline with every kernel, and the table.
+
+    Args:
+        estimate: The kernels.
+        command: The command that asked for them, if one did.
+    """
     bandwidth, peak = estimate.memory_bandwidth_bytes_per_s, estimate.peak_flops_per_s
     x, y = _axes(estimate, bandwidth, peak)
     return rendered(
@@ -94,6 +100,7 @@ def page(estimate: OperatorEstimate) -> str:
         y_ticks=[(y.at(tick), format_quantity(tick, "FLOP/s", 1)) for tick in y.ticks()],
         colours={name: _COLOURS[name] for name in _COLOURS if name in dict(estimate.bound_shares)},
         cells=[(kernel.layer, *_cells(kernel)) for kernel in estimate.kernels],
+        reproduction=reproduction(estimate, command),
     )
 
 
@@ -123,7 +130,7 @@ def dots(estimate: OperatorEstimate, x: LogAxis, y: LogAxis) -> tuple[Dot, ...]:
                     radius=2.5 + 22.0 * share**0.5,
                     colour=_COLOURS[kernel.bound_by],
                     title=f"{kernel.layer} {' '.join(_cells(kernel)[:1])}: {format_quantity(kernel.seconds, 's')}, "
-                    f"{share:.1%} of the time, bound by {kernel.bound_by}",
+                    f"{percent(share)} of the time, bound by {kernel.bound_by}",
                 )
             )
     return tuple(sorted(found, key=lambda dot: -dot.radius))

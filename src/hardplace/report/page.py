@@ -9,12 +9,14 @@ from hardplace.certificate import percent_at_most
 from hardplace.design.goals import LIMITS
 from hardplace.design.results import DesignResult
 from hardplace.design.types import Evaluation, LayerSchedule
-from hardplace.hardware.settings import setting
+from hardplace.hardware.settings import settings
 from hardplace.report import breakdown as shares
 from hardplace.report import cloud, gantt, pipeline
 from hardplace.report import text as words
+from hardplace.report.floorplan import floor, shadow_prices
 from hardplace.report.rendering import rendered_with_figures
-from hardplace.units import GIB, format_quantity
+from hardplace.report.reproduce import reproduction
+from hardplace.units import GIB, format_quantity, percent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +47,13 @@ class LayerRow:
     above: str
 
 
-def page(exploration: DesignResult) -> str:
-    """Return the HTML page of a search."""
+def page(exploration: DesignResult, asked: str = "") -> str:
+    """Return the HTML page of a search.
+
+    Args:
+        exploration: The answer.
+        asked: The command that asked, if one did.
+    """
     best = exploration.best
     repeated, count = gantt.most_repeated(best)
     shown = pipeline.timeline(best)
@@ -55,6 +62,9 @@ def page(exploration: DesignResult) -> str:
         exploration=exploration,
         best=best,
         chip=words.chip(best.chip),
+        plan=words.plan(best),
+        floor=floor(exploration),
+        shadow=shadow_prices(exploration),
         wanted=words.wanted(exploration),
         certificate=words.certificate(exploration),
         bound=words.bound(exploration),
@@ -68,7 +78,7 @@ def page(exploration: DesignResult) -> str:
         decimated=len(cloud.drawn(exploration)) < len(exploration.cloud.label),
         tokens_per_s=best.samples_per_s * exploration.sequence_length,
         memory_bytes=max(stage.memory_bytes for stage in best.placement.stages),
-        command=command(exploration),
+        reproduction=reproduction(exploration, asked or command(exploration), "result.json"),
         figures={
             "cloud": cloud.figure(exploration),
             "gantt": gantt.figure(best),
@@ -129,7 +139,8 @@ def command(exploration: DesignResult) -> str:
     words_ += [] if exploration.limit_s is None else ["--seconds", str(exploration.limit_s)]
     given = {name: (getattr(budget, field), unit) for name, (field, unit) in LIMITS.items() if name != "area"}
     # Where the chips bring their own memory, the choices are the setting's, and there is no --memory.
-    own = choices.memory_bytes != setting(exploration.setting).memory_capacities_bytes
+    shipped = {one.name: one.memory_capacities_bytes for one in settings()}
+    own = choices.memory_bytes != shipped.get(exploration.setting)
     for option, values in (
         ("--limit", [f"{name}={value!r}{unit}" for name, (value, unit) in given.items() if value is not None]),
         ("--memory", [_size(size) for size in choices.memory_bytes] if own else ()),
@@ -158,7 +169,7 @@ def _row(name: str, evaluation: Evaluation, exploration: DesignResult, score: fl
         samples=words.number(evaluation.samples_per_s, 4),
         tokens=words.number(evaluation.samples_per_s * exploration.sequence_length),
         step=format_quantity(evaluation.placement.batch_s, "s"),
-        utilisation=words.percent(evaluation.model_flops_utilisation),
+        utilisation=percent(evaluation.model_flops_utilisation),
         memory=format_quantity(memory, "B"),
         speed_up=f"{exploration.best.samples_per_s / evaluation.samples_per_s:.2f}×",
     )

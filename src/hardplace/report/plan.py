@@ -8,14 +8,14 @@ from itertools import groupby
 from typing import NamedTuple
 
 from rich.console import Console
-from rich.table import Column, Table
+from rich.table import Table
 
 from hardplace.plans.estimate import PlanEstimate
 from hardplace.plans.memory import StageMemory
 from hardplace.plans.plan import Plan
 from hardplace.report.console import screen
 from hardplace.report.text import plural
-from hardplace.units import GIB
+from hardplace.units import GIB, percent
 
 _PARTS = ("weights", "gradients", "states", "activations", "logits", "working", "buffers", "fragmentation", "reserve")
 
@@ -77,6 +77,16 @@ def device_ranges(kinds: Sequence[str]) -> str:
     return ", ".join(said())
 
 
+def layers_of(stage_layers: Sequence[int]) -> str:
+    """Return how many layers each stage has, equal neighbours once.
+
+    >>> layers_of((7, 8, 8, 8, 7))
+    '7, 3 x 8, 7'
+    """
+    runs = [(layers, len(list(run))) for layers, run in groupby(stage_layers)]
+    return ", ".join(f"{count} x {layers}" if count > 1 else f"{layers}" for layers, count in runs)
+
+
 def recompute_words(plan: Plan) -> str:
     """Return what a plan recomputes."""
     return f"{plan.recompute}, {plan.recompute_layers} a stage" if plan.recompute_layers else str(plan.recompute)
@@ -84,7 +94,7 @@ def recompute_words(plan: Plan) -> str:
 
 def speed(found: PlanEstimate) -> str:
     """Return how fast a plan is."""
-    return f"{found.tokens_per_s:,.0f} tokens/s, step {found.step_s:.4g} s, MFU {found.mfu:.1%} of 16-bit peak"
+    return f"{found.tokens_per_s:,.0f} tokens/s, step {found.step_s:.4g} s, MFU {percent(found.mfu)} of 16-bit peak"
 
 
 def unmeasured(found: PlanEstimate) -> str:
@@ -97,7 +107,7 @@ def surety(found: PlanEstimate) -> str:
     one, tokens = found.interval, found.tokens_per_s * found.step_s
     low, high = one.tokens_per_s(tokens)
     own = f"{found.plan.anchor.runs} measured steps of this system" if found.plan.anchor else one.kind
-    memory = f"memory within {math.expm1(one.memory):.0%}"
+    memory = f"memory within {percent(math.expm1(one.memory), 0)}"
     return f"80 %: step {one.low_s:.4g} to {one.high_s:.4g} s, {low:,.0f} to {high:,.0f} tokens/s, {memory} ({own})"
 
 
@@ -118,7 +128,7 @@ def fit(found: PlanEstimate) -> str:
 
 def show_plan(found: PlanEstimate) -> None:
     """Print an estimate; first, where it does not fit, by how much."""
-    console, plan = screen(150, soft_wrap=True), found.plan
+    console, plan = screen(), found.plan
     console.print(found.title)
     lines = plan.recompute_layers and f", {plural(plan.recompute_layers, 'layer')} a stage"
     console.print(
@@ -126,7 +136,7 @@ def show_plan(found: PlanEstimate) -> None:
         f"data {plan.data}, pipeline {plan.pipeline}, virtual {plan.virtual}, expert {plan.expert}, ZeRO {plan.zero}"
         f"{f' over {plan.shard}' if plan.shard else ''}; {plural(plan.micro_batches, 'micro-batch')} of "
         f"{plan.micro_batch} a replica; schedule {plan.schedule}; recompute {plan.recompute}{lines or ''}; "
-        f"layers a stage {list(found.stage_layers)}"
+        f"layers of each stage {layers_of(found.stage_layers)}"
     )
     if short := fit(found):
         console.print(f"{short}; speed and times as if it did")
@@ -142,25 +152,39 @@ def show_plan(found: PlanEstimate) -> None:
 
 def show_parts(console: Console, found: PlanEstimate) -> None:
     """Print where a step's time goes, and device, layers and memory of each stage."""
-    shares = Table("where a step's time goes (busiest stage)", "seconds", "share", box=None)
+    shares = Table("time of a step, busiest stage", "s", "share", box=None)
     for one in found.shares:
         if one.seconds > 0:
-            shares.add_row(one.name, f"{one.seconds:.4g}", f"{one.seconds / found.step_s:.1%}")
+            shares.add_row(one.name, f"{one.seconds:#.4g}", percent(one.seconds / found.step_s))
     console.print(shares)
     several = several_kinds(found.plan)
-    device = (Column("device", no_wrap=True),) if several else ()
-    parts = tuple(Column(name, overflow="fold") for name in _PARTS)
-    ends = ("total GiB", "of", Column("", no_wrap=True))
-    memory = Table("stage", *device, "layers", *parts, *ends, box=None, padding=(0, 1, 0, 0))
-    for row in stage_rows(found):
-        sizes = [getattr(row.room, f"{name}_bytes") / GIB for name in _PARTS]
-        memory.add_row(
-            str(row.stage),
+    memory = Table("stage", *(("device",) if several else ()), "layers", *_PARTS, "total", "device has", "", box=None)
+    memory.title, memory.title_justify = "memory of a device, GiB", "left"
+    rows = [
+        (
             *((row.device,) if several else ()),
             str(row.layers),
-            *(f"{size:.2f}" for size in (*sizes, row.total_gib)),
+            *(f"{getattr(row.room, f'{name}_bytes') / GIB:.2f}" for name in _PARTS),
+            f"{row.total_gib:.2f}",
             f"{row.held_gib:.2f}",
             "fits" if row.short_gib <= 0.0 else f"short by {row.short_gib:.2f}",
         )
+        for row in stage_rows(found)
+    ]
+    for stages, cells in folded(rows):
+        memory.add_row(stages, *cells)
     console.print()
     console.print(memory)
+
+
+def folded(rows: Sequence[tuple[str, ...]], first: int = 0) -> list[tuple[str, tuple[str, ...]]]:
+    """Return rows of which equal neighbours are one, with their numbers from `first` on.
+
+    >>> folded([("a",), ("b",), ("b",)])
+    [('0', ('a',)), ('1-2', ('b',))]
+    """
+    found = []
+    for cells, run in groupby(range(len(rows)), key=lambda place: rows[place]):
+        start, *more = (first + place for place in run)
+        found.append((f"{start}-{more[-1]}" if more else f"{start}", cells))
+    return found

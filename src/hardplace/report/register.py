@@ -42,7 +42,8 @@ VIEWS = {
     "DescribedAccelerator": AnswerView("described", "show_described", "page"),
     "OperatorEstimate": AnswerView("operators", "show_estimate", "page"),
 }
-_PAGES = {"DesignResult": ("page", "page")}  # whose page has a module of its own
+# Whose page has a module of its own.
+_PAGES = {"DesignResult": ("page", "page"), "PlacementResult": ("placed_page", "page")}
 
 
 @text.register(Answer)

@@ -14,23 +14,24 @@ from hardplace.report.plan import recompute_words, tensor_words, zero_words
 from hardplace.units import format_quantity
 
 _HEADS = (
-    "samples/s", "over the horizon", "step s", "tensor", "pipe", "virtual", "data", "ctx", "exp", "ZeRO", "micro",
-    "recompute", "schedule", "spares", "to move", "pause",
+    "plan", "samples/s", "over the horizon", "step, s", "tensor", "pipe", "virtual", "data", "ctx", "exp", "ZeRO",
+    "micro", "recompute", "schedule", "spares", "to move", "pause",
 )  # fmt: skip
 
 
 def show_replanned(found: ReplanResult) -> None:
     """Print the options, what becomes of the bytes of the first, and what to know beside it."""
-    console = screen(170, soft_wrap=True)
+    console = screen()
     best, old = found.options[0], found.running
     console.print(found.title)
+    console.print(f"best: {_best(best)}")
     console.print(
-        f"running plan: {old.plan.global_batch / old.step_s:,.1f} samples/s; best of {found.considered:,} degrees and "
-        f"kinds of layer for a horizon of {found.horizon_s / 3600.0:.3g} h\n"
+        f"running plan: {old.plan.global_batch / old.step_s:,.1f} samples/s; searched: {found.considered:,} degrees "
+        f"and kinds of layer, for a horizon of {found.horizon_s / 3600.0:.3g} h\n"
     )
     table = Table(*_HEADS, box=None)
-    for one in found.options:
-        table.add_row(*_row(one))
+    for number, one in enumerate(found.options, 1):
+        table.add_row(str(number), *_row(one))
     console.print(table)
     console.print()
     _say_moves(console, best)
@@ -56,6 +57,15 @@ def show_replanned(found: ReplanResult) -> None:
         console.print(f"note: {note}")
 
 
+def _best(one: ReplanOption) -> str:
+    """Return the first option in a line: its degrees, what it reaches and what the change costs."""
+    plan = one.estimate.plan
+    return (
+        f"tensor {plan.tensor}, pipeline {plan.pipeline}, data {plan.data}: {one.samples_per_s:,.1f} samples/s, "
+        f"{one.effective_samples_per_s:,.1f} over the horizon with the pause of {one.pause_s:.1f} s"
+    )
+
+
 def kept(running: Plan) -> str:
     """Return what every plan but for its degrees has as the running plan, in words (`plans.replanning.degrees`)."""
     sequence = ("no " if running.tensor > 1 and not running.sequence else "") + "sequence parallelism"
@@ -65,11 +75,10 @@ def kept(running: Plan) -> str:
     overlap = "overlap" if running.overlap else "no overlap"
     attention = "attention as one kernel" if running.flash else "attention in parts"
     return (
-        f"kept from the running plan, not searched: batch {running.global_batch}, {sequence}{with_tensor}, context "
+        f"kept from the running plan: batch {running.global_batch}, {sequence}{with_tensor}, context "
         f"{running.context}{exchange}, expert {running.expert}, {running.precision}, {running.optimizer}, "
-        f"{running.gradient} gradients, {offload}, {overlap}, {attention}, the order of degrees; stages are as even "
-        f"as they go, or as the running plan cuts them. `hardplace place` searches sequence parallelism, context and "
-        f"expert degrees, uneven stages and orders too, and may find a faster plan"
+        f"{running.gradient} gradients, {offload}, {overlap}, {attention}, the order of degrees; stages are even, "
+        f"or as the running plan cuts them. `hardplace place` searches these too and may find a faster plan"
     )
 
 
@@ -95,13 +104,13 @@ def _row(one: ReplanOption) -> tuple[str, ...]:
 def _say_moves(console: Console, best: ReplanOption) -> None:
     moves = best.moves
     if best.pause_s == 0.0:
-        console.print("best: the running plan goes on without a stop; nothing moves")
+        console.print("moves: the running plan goes on without a stop; nothing moves")
         return
     least = ""
     if moves.least_moved_bytes:
         least = f" (no mapping of ranks moves less than {format_quantity(moves.least_moved_bytes, 'B')})"
     console.print(
-        f"best: of {format_quantity(moves.needed_bytes, 'B')} of weights and optimizer states on all devices, "
+        f"moves: of {format_quantity(moves.needed_bytes, 'B')} of weights and optimizer states on all devices, "
         f"{format_quantity(moves.kept_bytes, 'B')} are in place, "
         f"{format_quantity(moves.moved_bytes, 'B')} move{least}, "
         f"{format_quantity(moves.across_bytes, 'B')} come from other nodes"
@@ -120,7 +129,7 @@ def _say_moves(console: Console, best: ReplanOption) -> None:
 
 def say_stuck(found: PlanInfeasible) -> None:
     """Print why no plan does any work."""
-    console = screen(150, soft_wrap=True)
+    console = screen(soft_wrap=True)
     if found.unit == "s":
         console.print(
             f"infeasible: a horizon of {format_quantity(found.available, 's')} is over before any plan goes on: no "

@@ -13,7 +13,7 @@ from hardplace.units import format_quantity
 
 def show_run(model: str, plan: Plan, found: RunResult, tolerance: float) -> None:
     """Print what a run found, of the first rank of each stage."""
-    console = screen(150)
+    console = screen()
     console.print(
         f"{model}: tensor {plan.tensor}{' with sequence' if plan.sequence else ''}, context {plan.context}, data "
         f"{plan.data}, pipeline {plan.pipeline} x {plan.virtual}, expert {plan.expert}, ZeRO {plan.zero}, schedule "

@@ -33,7 +33,7 @@ class FolderAnswer:
 
 def show(runs: tuple[JournalSummary, ...], answers: tuple[FolderAnswer, ...], folder: str) -> None:
     """Print a line for each search and each other answer; the folder is whole at any width."""
-    console = screen(140)
+    console = screen()
     if not runs and not answers:
         console.print(f"no runs in {folder}")
         return

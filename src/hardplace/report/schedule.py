@@ -10,7 +10,7 @@ from hardplace.report import gantt
 from hardplace.report import text as words
 from hardplace.report.console import headed, screen
 from hardplace.report.rendering import rendered_with_figures
-from hardplace.units import format_quantity
+from hardplace.units import format_quantity, percent
 from hardplace.version import __version__
 
 _MICROSECOND = 1e-6  # the unit of time of the trace format
@@ -18,7 +18,7 @@ _MICROSECOND = 1e-6  # the unit of time of the trace format
 
 def show(report: LayerScheduleResult) -> None:
     """Print makespan, bound, gap and utilisation of each pass."""
-    out = screen(120)
+    out = screen()
     out.print(
         headed(
             report.model,
@@ -38,8 +38,8 @@ def show(report: LayerScheduleResult) -> None:
             format_quantity(schedule.makespan_s, "s", 4),
             format_quantity(schedule.bound_s, "s", 4),
             f"{percent_at_most(schedule.gap)} ({schedule.status.value})",
-            words.percent(one.tensor_utilisation),
-            words.percent(one.vector_utilisation),
+            percent(one.tensor_utilisation),
+            percent(one.vector_utilisation),
         )
     out.print(table)
 

@@ -9,7 +9,9 @@ from rich.table import Table
 
 from hardplace.report import style
 from hardplace.report.console import headed, screen
+from hardplace.report.parallel import parallel_coordinates
 from hardplace.report.rendering import rendered
+from hardplace.report.reproduce import reproduction
 from hardplace.shaping.types import FIELDS, Alternative, Ranking
 
 _HEADS = {"layers": "layers", "hidden": "hidden", "heads": "heads", "kv_heads": "KV", "head_dim": "head dim",
@@ -18,21 +20,21 @@ _HEADS = {"layers": "layers", "hidden": "hidden", "heads": "heads", "kv_heads": 
 
 def show_ranking(found: Ranking) -> None:
     """Print the model, the two tiers and the verdict."""
-    console = screen(200)
+    console = screen()
     console.print(headed(found.model, f": {summary(found)}"))
+    for said in verdict(found):
+        console.print(said)
     for title, tier in tiers(found):
         console.print()
         console.print(headed(title))
         if len(tier) == 1:
             console.print("nothing faster within the budget")
             continue
-        table = Table(*heads(found), box=None)
-        for one in tier:
-            table.add_row(*cells(one, found))
+        table = Table("shape", *heads(found), box=None)
+        for number, one in enumerate(tier):
+            table.add_row(str(number) if number else "own", *cells(one, found))
         console.print(table)
     console.print()
-    for said in verdict(found):
-        console.print(said)
     for note in notes(found):
         console.print(f"note: {note}")
 
@@ -65,7 +67,7 @@ def heads(found: Ranking) -> tuple[str, ...]:
     """Return the headings of a tier's table."""
     on = tuple(f"per parameter, {one.device}" for one in found.base.devices)
     raw = tuple(f"raw, {one.device}" for one in found.base.devices)
-    return (*_HEADS.values(), "parameters", *on, *raw, "states, GB", "activations, GB", "divisible by", "heed")
+    return (*_HEADS.values(), "parameters", *on, *raw, "states, GB", "activations, GB", "divisible by", "caveats")
 
 
 def cells(one: Alternative, found: Ranking) -> tuple[str, ...]:
@@ -94,38 +96,52 @@ def band(value: float, half: float, *, tie: bool) -> str:
     return f"{value:.3f} ({low:.2f}-{high:.2f})" + (" tie: measure" if tie else "")
 
 
+def sure(tier: tuple[Alternative, ...]) -> Alternative | None:
+    """Return the best shape of a tier that is faster beyond the model's error on every device; None: there is none."""
+    return next((one for one in tier if not any(on.tie for on in one.devices)), None)
+
+
 def verdict(found: Ranking) -> tuple[str, ...]:
-    """Return the best of each tier in a sentence."""
+    """Return of each tier the best gain beyond the model's error, and the largest one where that is a tie."""
     said = []
     names = ", ".join(on.device for on in found.base.devices)
     for tier, one in (("safe", found.safe), ("reshaped", found.reshaped)):
         if not one:
             said.append(f"{tier}: nothing is faster for each parameter on {names}: keep the model's shape")
             continue
-        best = one[0]
-        ties = [on.device for on in best.devices if on.tie]
-        sure = "beyond the model's error"
-        if ties:
+        certain, best = sure(one), one[0]
+        if certain is not None:
+            said.append(f"{tier}: {_gain(certain, names)}, beyond the model's error")
+        if certain is not best:
+            ties = [on.device for on in best.devices if on.tie]
             where = f" on {', '.join(ties)}" if len(best.devices) > 1 else ""
-            sure = f"a tie within the model's error{where}: measure both"
-        gain = f"{best.worst:.3f} times as fast for each parameter on {names}"
-        said.append(f"{tier}: {', '.join(best.changes)}: {gain}, {sure}")
+            nothing = "no gain beyond the model's error; the largest" if certain is None else "larger, but unsure"
+            said.append(f"{tier}: {nothing}: {_gain(best, names)}, a tie within the model's error{where}: measure both")
     return tuple(said)
+
+
+def _gain(one: Alternative, names: str) -> str:
+    return f"{', '.join(one.changes)}: {one.worst:.3f} times as fast for each parameter on {names}"
 
 
 def notes(found: Ranking) -> tuple[str, ...]:
     """Return what to know of the numbers."""
     return (
         *found.notes,
-        "what is to be heeded may cost quality, which nothing here predicts: train a small pair first",
+        "caveats may cost quality, which is not predicted here: train a small pair first",
         "a step is forward and backward of one micro-batch; the optimizer and traffic between replicas are left out",
         "per parameter: speed-up times the ratio of parameters; range: two standard deviations of the model's error",
         f"of equal depth, width and heads only the best MLP is listed; its widths are multiples of {found.mlp_step}",
     )
 
 
-def page(found: Ranking) -> str:
-    """Return the HTML page."""
+def page(found: Ranking, command: str = "") -> str:
+    """Return the HTML page.
+
+    Args:
+        found: The shapes.
+        command: The command that asked for them, if one did.
+    """
     return rendered(
         "shape.html",
         found=found,
@@ -135,6 +151,12 @@ def page(found: Ranking) -> str:
         heads=heads(found),
         tiers=[(title, [cells(one, found) for one in tier], bars(tier)) for title, tier in tiers(found)],
         seconds=[(one.device, one.step_s) for one in found.base.devices],
+        gains=[
+            (name, certain.worst if (certain := sure(tier)) is not None else 1.0, len(tier))
+            for name, tier in (("safe tier", found.safe), ("depth and width changed", found.reshaped))
+        ],
+        parallel=parallel_coordinates((found.base, *found.safe, *found.reshaped), found),
+        reproduction=reproduction(found, command),
     )
 
 

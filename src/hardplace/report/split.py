@@ -21,7 +21,7 @@ _WORD = {"latency": "one sample", "throughput": "between two samples"}
 
 def show_split(result: SplitResult) -> None:
     """Print the value, what is proven, what each device does, and what each solver reached."""
-    out = screen(110)
+    out = screen()
     out.print(headed(result.graph, f", {len(result.placement):,} operators: {result.objective}, {_of(result)}"))
     out.print(
         f"{_WORD[result.objective]}: {format_quantity(result.value_s, 's', 5)}; no split takes less than "

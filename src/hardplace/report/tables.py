@@ -13,7 +13,7 @@ from hardplace.units import format_quantity
 
 def show_tables(result: TablesResult) -> None:
     """Print the busiest device, what is proven, how many tables lie which way, and each device."""
-    out = screen(110)
+    out = screen()
     count = len(result.device_s)
     out.print(headed(result.name, f", {len(result.tables):,} embedding tables on {count:,} devices"))
     out.print(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from rich.table import Table
 
 from hardplace.answers import Infeasible
@@ -13,10 +11,9 @@ from hardplace.hardware.phaze import name, tpuv4
 from hardplace.hardware.types import Budget, Chips, Setting
 from hardplace.report import text as words
 from hardplace.report.console import headed, screen
-from hardplace.units import GIB, MIB, format_quantity
+from hardplace.report.plan import folded
+from hardplace.units import GIB, MIB, format_quantity, percent
 from hardplace.workload.types import Workload
-
-_WIDTH = 120
 
 
 def infeasible_line(short: Infeasible) -> str:
@@ -30,12 +27,12 @@ def infeasible_line(short: Infeasible) -> str:
 
 def show_infeasible(short: Infeasible) -> None:
     """Print what is short, by how much, and what would mend it."""
-    screen(_WIDTH, soft_wrap=True).print(f"infeasible: {infeasible_line(short)}")
+    screen(soft_wrap=True).print(f"infeasible: {infeasible_line(short)}")
 
 
 def show(exploration: DesignResult) -> None:
     """Print the answer, the stages, the plans to compare with, and the certificate."""
-    console = screen(_WIDTH)
+    console = screen()
     best = exploration.best
     tokens = best.samples_per_s * exploration.sequence_length
     console.print(
@@ -43,7 +40,7 @@ def show(exploration: DesignResult) -> None:
             exploration.model,
             f": {exploration.parameters / 1e9:.2f} B parameters, sequence "
             f"{exploration.sequence_length}, batch {exploration.batch_samples}, {exploration.cluster.devices} devices, "
-            f"at most {exploration.budget.area_mm2:.2f} mm2 a chip, setting {exploration.setting}, "
+            f"at most {exploration.budget.area_mm2:.2f} mm² a chip, setting {exploration.setting}, "
             f"{exploration.optimizer}",
         )
     )
@@ -54,19 +51,19 @@ def show(exploration: DesignResult) -> None:
         "speed",
         f"{best.samples_per_s:,.1f} samples/s, {tokens:,.0f} tokens/s, "
         f"step {format_quantity(best.placement.batch_s, 's')}, "
-        f"MFU {best.model_flops_utilisation:.1%} of {format_quantity(best.chip.peak_flops_per_s, 'FLOP/s')}",
+        f"MFU {percent(best.model_flops_utilisation)} of {format_quantity(best.chip.peak_flops_per_s, 'FLOP/s')}",
     )
     limits = words.limits(exploration)
     if limits:
         answer.add_row("limits", limits)
     answer.add_row("certificate", words.certificate(exploration))
     answer.add_row("", words.bound(exploration))
-    answer.add_row("discarded", _account(exploration))
     console.print(answer)
     console.print(_stages(best))
     console.print(_comparison(exploration))
     for note in exploration.notes:
         console.print(f"note: {note}")
+    console.print(f"pruned: {_account(exploration)}")
 
 
 def _account(exploration: DesignResult) -> str:
@@ -79,31 +76,30 @@ def _stages(best: Evaluation) -> Table:
     table = Table(
         "stage",
         "layers",
-        "a micro-batch",
+        "time per micro-batch",
         "memory",
         "weights and states",
         "activations",
         title="pipeline stages",
     )
-    stages = best.placement.stages
-    shown = stages if len(stages) <= 12 else (*stages[:6], *stages[-5:])
-    for stage in shown:
-        if len(shown) < len(stages) and stage is stages[-5]:
-            table.add_row("...", f"{len(stages) - 11} more", "", "", "", "")
-        table.add_row(
-            str(stages.index(stage) + 1),
-            f"{stage.layers[0]} to {stage.layers[-1]}",
+    rows = [
+        (
+            str(len(stage.layers)),
             format_quantity(stage.load_s, "s"),
             f"{stage.memory_bytes / GIB:.1f} of {best.family.memory_bytes / GIB:g} GiB",
             f"{stage.state_bytes / GIB:.1f} GiB",
             f"{stage.activation_bytes / GIB:.1f} GiB",
         )
+        for stage in best.placement.stages
+    ]
+    for stages, cells in folded(rows, first=1):
+        table.add_row(stages, *cells)
     return table
 
 
 def _comparison(exploration: DesignResult) -> Table:
     other = () if exploration.objective == "throughput" else (exploration.unit,)
-    table = Table("", *other, "samples/s", "speed-up", "MFU", "plan", title="beside the answer")
+    table = Table("", *other, "samples/s", "speed-up", "MFU", "plan", title="comparison")
     best = exploration.best.samples_per_s
     answer = Baseline(name="answer", evaluation=exploration.best, infeasible=None, score=exploration.score)
     for line in (answer, *exploration.baselines):
@@ -115,7 +111,7 @@ def _comparison(exploration: DesignResult) -> Table:
                 *value,
                 f"{evaluation.samples_per_s:,.1f}",
                 f"{best / evaluation.samples_per_s:.3f}",
-                f"{evaluation.model_flops_utilisation:.1%}",
+                percent(evaluation.model_flops_utilisation),
                 words.plan(evaluation),
             )
         else:
@@ -125,23 +121,24 @@ def _comparison(exploration: DesignResult) -> Table:
     return table
 
 
-def show_models(workloads: list[Workload], as_json: bool) -> None:
+def model_rows(workloads: list[Workload]) -> list[dict[str, object]]:
+    """Return the models of the catalogue as plain values."""
+    return [
+        {
+            "name": one.name,
+            "parameters": one.parameters,
+            "sequence_length": one.sequence_length,
+            "flops_per_sample": one.flops_per_sample(),
+            "layers": len(one.order),
+            "distinct_layers": len(one.layers),
+            "source": one.source,
+        }
+        for one in workloads
+    ]
+
+
+def show_models(workloads: list[Workload]) -> None:
     """Print the models of the catalogue."""
-    if as_json:
-        rows = [
-            {
-                "name": one.name,
-                "parameters": one.parameters,
-                "sequence_length": one.sequence_length,
-                "flops_per_sample": one.flops_per_sample(),
-                "layers": len(one.order),
-                "distinct_layers": len(one.layers),
-                "source": one.source,
-            }
-            for one in workloads
-        ]
-        print(json.dumps(rows, indent=1))
-        return
     table = Table("model", "parameters", "sequence", "FLOPs a sample", "layers", "distinct", "recorded from")
     for one in workloads:
         table.add_row(
@@ -153,30 +150,26 @@ def show_models(workloads: list[Workload], as_json: bool) -> None:
             str(len(one.layers)),
             one.source,
         )
-    screen(_WIDTH).print(table)
+    screen().print(table)
 
 
-def show_chips(chips: Chips, budget: Budget, settings: tuple[Setting, ...], as_json: bool) -> None:
-    """Print the extent of the space, the chips to compare with and the settings."""
+def chip_columns(chips: Chips, budget: Budget) -> dict[str, object]:
+    """Return the chips of a space as columns of plain values, with the chip to compare with."""
+    columns = (
+        "tensor_cores", "array_rows", "array_columns", "vector_cores", "vector_lanes", "buffer_bytes", "area_mm2",
+    )  # fmt: skip
     peer = tpuv4()
-    if as_json:
-        columns = (
-            "tensor_cores",
-            "array_rows",
-            "array_columns",
-            "vector_cores",
-            "vector_lanes",
-            "buffer_bytes",
-            "area_mm2",
-        )
-        table = {column: getattr(chips, column).tolist() for column in columns}
-        named = {"tpuv4": {column: getattr(peer, column)[0].item() for column in columns}}
-        print(json.dumps({"budget_mm2": budget.area_mm2, "named": named, "space": table}))
-        return
-    console = screen(_WIDTH)
+    table = {column: getattr(chips, column).tolist() for column in columns}
+    named = {"tpuv4": {column: getattr(peer, column)[0].item() for column in columns}}
+    return {"budget_mm2": budget.area_mm2, "named": named, "space": table}
+
+
+def show_chips(chips: Chips, budget: Budget, settings: tuple[Setting, ...]) -> None:
+    """Print the extent of the space, the chips to compare with and the settings."""
+    peer, console = tpuv4(), screen()
     console.print(
-        f"space: {len(chips):,} chips within {budget.area_mm2:.2f} mm2, "
-        f"{chips.area_mm2.min():.2f} to {chips.area_mm2.max():.2f} mm2"
+        f"space: {len(chips):,} chips within {budget.area_mm2:.2f} mm², "
+        f"{chips.area_mm2.min():.2f} to {chips.area_mm2.max():.2f} mm²"
     )
     for label, column in (
         ("tensor cores", chips.tensor_cores),
@@ -186,6 +179,6 @@ def show_chips(chips: Chips, budget: Budget, settings: tuple[Setting, ...], as_j
         ("buffer, MiB", chips.buffer_bytes // MIB),
     ):
         console.print(f"  {label}: {', '.join(str(value) for value in sorted(set(column.tolist())))}")
-    console.print(f"tpuv4: {name(peer, 0)} (PHAZE's TPUv4-like chip), {peer.area_mm2[0]:.2f} mm2")
+    console.print(f"tpuv4: {name(peer, 0)} (PHAZE's TPUv4-like chip), {peer.area_mm2[0]:.2f} mm²")
     for setting in settings:
         console.print(f"setting {setting.name}: {setting.description}")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from rich.console import Group
 from rich.table import Table
 
@@ -13,14 +11,14 @@ from hardplace.hardware.sheet import DeviceSheet, SheetPart
 from hardplace.report import text as words
 from hardplace.report.console import headed, screen
 from hardplace.report.text import total
-from hardplace.units import MIB, format_quantity
+from hardplace.units import MIB, format_quantity, percent
 
-_WIDTH, _BAR = 120, 24
+_BAR = 24
 
 
 def show_chip(sheet: DeviceSheet) -> None:
     """Print a chip: what it is, area and power by part with bars to scale, peaks and ridge points, cost."""
-    console = screen(_WIDTH)
+    console = screen()
     console.print(headed(sheet.name, f": {sheet.title}; {sheet.engines}"))
     console.print(
         f"{sheet.process}, {format_quantity(sheet.clock_hz, 'Hz')}, buffer {sheet.buffer_bytes / MIB:g} MiB, "
@@ -47,7 +45,7 @@ def _bars(parts: tuple[SheetPart, ...], unit: str, title: str) -> Table:
     total, largest = sum(part.value for part in parts), max(part.value for part in parts)
     for part in parts:
         bar = "█" * max(1, round(_BAR * part.value / largest))
-        table.add_row(part.name, words.number(part.value), f"{part.value / total:.0%}", bar)
+        table.add_row(part.name, words.number(part.value), f"{percent(part.value / total, 0)}", bar)
     return table
 
 
@@ -65,16 +63,13 @@ def _costs(sheet: DeviceSheet) -> tuple[str, str]:
     parts = ", ".join(f"{part.name} {words.number(part.value)}" for part in sheet.cost)
     total = words.number(sum(part.value for part in sheet.cost))
     return (
-        f"cost of making: {total} USD ({parts}); {sheet.good_share:.0%} of the dies good",
+        f"cost of making: {total} USD ({parts}); {percent(sheet.good_share, 0)} of the dies good",
         f"carbon: {words.number(sheet.embodied_kg)} kg CO2e to make, {words.number(sheet.use_kg)} kg in 4 years of use",
     )
 
 
-def show_catalogue(devices: tuple[Device, ...], nodes: tuple[Node, ...], as_json: bool) -> None:
+def show_catalogue(devices: tuple[Device, ...], nodes: tuple[Node, ...]) -> None:
     """Print the devices and nodes that ship with the package."""
-    if as_json:
-        print(json.dumps({"devices": [one.name for one in devices], "nodes": [one.name for one in nodes]}, indent=1))
-        return
     table = Table("device", "", "peak", "memory", "links, one way", "TDP")
     for one in devices:
         dtype = training_dtype(one)
@@ -94,6 +89,6 @@ def show_catalogue(devices: tuple[Device, ...], nodes: tuple[Node, ...], as_json
             for level in place.levels
         )
         places.add_row(place.name, place.title, place.device, levels)
-    console = screen(_WIDTH)
+    console = screen()
     console.print(table)
     console.print(places)

@@ -9,7 +9,7 @@ from hardplace.certificate import at_most, percent_at_most
 from hardplace.design.results import DesignResult
 from hardplace.design.types import Evaluation
 from hardplace.hardware.types import Accelerator, Budget
-from hardplace.units import GIB, MIB, format_quantity
+from hardplace.units import GIB, MIB, format_quantity, percent
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -39,15 +39,6 @@ def count(value: int) -> str:
         if value >= scale:
             return f"{number(value / scale)} {name}"
     return f"{value:,}"
-
-
-def percent(share: float) -> str:
-    r"""Return a share in percent, to a tenth.
-
-    >>> percent(0.4123)
-    '41.2\xa0%'
-    """
-    return f"{share:.1%}".replace("%", "\u00a0%")
 
 
 def area(value_mm2: float) -> str:
@@ -173,4 +164,4 @@ def total(model: float, published: float | None, is_bound: bool, unit: str, inte
     if published is None:
         return f"not published; {parts}"
     known = f"{'at most ' if is_bound else ''}{number(published)} {unit} published"
-    return f"{known}; {parts} ({model / published - 1:+.0%})"
+    return f"{known}; {parts} ({percent(model / published - 1, 0, sign=True)})"

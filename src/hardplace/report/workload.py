@@ -27,12 +27,12 @@ from hardplace.report.workload_rows import (
 )
 from hardplace.workload.summary import KindFacts, LayerFacts, Summary
 
-_WIDTH, _MOST_LAYERS = 132, 12
+_MOST_LAYERS = 12
 
 
 def show_summary(summary: Summary) -> None:
     """Print a workload at a glance."""
-    console = screen(_WIDTH)
+    console = screen()
     console.print(headed(summary.model, f": {facts(summary)}"), soft_wrap=True)
     console.print(f"source {summary.source}; made by: {summary.command}", soft_wrap=True)
     rank = f"one rank of {parallel(summary)}, " if parallel(summary) else ""
@@ -96,7 +96,7 @@ def _heaviest(summary: Summary, by: str, unit: str, title: str) -> Table:
 
 def show_layer(summary: Summary, layer: LayerFacts) -> None:
     """Print every operator of a layer."""
-    console = screen(230)
+    console = screen()
     console.print(
         headed(
             f"{summary.model}, {layer.name}",

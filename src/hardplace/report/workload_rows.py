@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hardplace.report import text as words
-from hardplace.units import format_quantity
+from hardplace.units import format_quantity, percent
 from hardplace.workload.summary import KindFacts, LayerFacts, OperatorFacts, Summary
 from hardplace.workload.types import Gradient, OperatorKind
 
@@ -95,7 +95,7 @@ def notes(summary: Summary) -> tuple[str, ...]:
         if kind.kind is OperatorKind.OTHER:
             found.append(
                 f"without a model of their own: {', '.join(summary.unmodelled)} ({kind.operators:,} operators, "
-                f"{kind.flops_share:.2%} of the FLOPs, {kind.bytes_share:.2%} of the bytes)"
+                f"{percent(kind.flops_share, 2)} of the FLOPs, {percent(kind.bytes_share, 2)} of the bytes)"
             )
     if summary.whole:
         layers: dict[str, list[str]] = {}
@@ -153,12 +153,12 @@ def layer_cells(layer: LayerFacts, collectives: bool) -> tuple[str, ...]:
 
 def kind_cells(kind: KindFacts) -> tuple[str, ...]:
     """Return the row of a kind."""
-    moved = "-" if kind.kind is OperatorKind.COLLECTIVE else words.percent(kind.bytes_share)
+    moved = "-" if kind.kind is OperatorKind.COLLECTIVE else percent(kind.bytes_share)
     return (
         kind.kind.value,
         f"{kind.operators:,}",
         _flops(kind.flops),
-        words.percent(kind.flops_share) if kind.flops else "-",
+        percent(kind.flops_share) if kind.flops else "-",
         format_quantity(kind.moved_bytes, "B") if kind.moved_bytes else "-",
         moved,
     )
@@ -170,7 +170,7 @@ def heavy_cells(operator: OperatorFacts, by: str, unit: str, total: int) -> tupl
     where = f"{operator.layer} {operator.module}".strip()
     times = f"{operator.count} x " if operator.count > 1 else ""
     return (
-        words.percent(value / total),
+        percent(value / total),
         f"{times}{format_quantity(getattr(operator, by), unit)}",
         what(operator),
         where,

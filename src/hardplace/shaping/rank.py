@@ -24,6 +24,7 @@ from hardplace.shaping.types import (
     StepConditions,
     Tier,
 )
+from hardplace.units import percent
 from hardplace.workload.decoder import DecoderShape
 
 TOP = 10
@@ -241,7 +242,7 @@ def risks_of(base: DecoderShape, shape: DecoderShape) -> tuple[str, ...]:
     found = []
     aspect = (shape.hidden / shape.layers) / (base.hidden / base.layers)
     if shape.layers < base.layers:
-        found.append(f"{1 - shape.layers / base.layers:.0%} fewer layers")
+        found.append(f"{percent(1 - shape.layers / base.layers, 0)} fewer layers")
     if aspect > 1.25 or aspect < 0.8:
         found.append(f"{aspect:.2f} x width a layer")
     if shape.heads / shape.kv_heads > base.heads / base.kv_heads:

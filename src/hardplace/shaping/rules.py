@@ -16,6 +16,7 @@ from hardplace.shaping.price import step_s
 from hardplace.shaping.rule import CodesignRule, RuleCase, Verdict, advice, held_bytes, requirement, rounded_up
 from hardplace.shaping.sources import PricedDevice, target
 from hardplace.shaping.types import StepConditions, columns
+from hardplace.units import percent
 from hardplace.workload.decoder import LARGEST, DecoderShape
 
 _WIDE_HEAD, _BATCHES = 128, 4
@@ -224,7 +225,7 @@ def _weighted(case: RuleCase, name: str) -> tuple[float, str]:
         return 1.0, ""
     mean = sum(row.share * one for row, one in known) / total
     row, least = max(known, key=lambda pair: pair[0].share * (1.0 - pair[1]))
-    return mean, f", worst {', '.join(row.what[:2])} {least:.0%}" if mean < 0.995 else ""
+    return mean, f", worst {', '.join(row.what[:2])} {percent(least, 0)}" if mean < 0.995 else ""
 
 
 def _waves(case: RuleCase) -> CodesignRule:
@@ -239,7 +240,7 @@ def _waves(case: RuleCase) -> CodesignRule:
     best = min(per_sample, key=lambda size: per_sample[size])
     return advice(
         "whole waves of tiles",
-        f"{mean:.1%} of the multiprocessors on average{said}",
+        f"{percent(mean)} of the multiprocessors on average{said}",
         cost=1.0 - per_sample[best] / per_sample[b],
         fix=f"micro-batch {best}",
         why="a last, partial wave leaves multiprocessors idle; other micro-batches up to 4 more are tried",
@@ -252,7 +253,7 @@ def _edges(case: RuleCase) -> CodesignRule:
     what = "tiles" if isinstance(case.target.timer, GpuTimer) else "arrays"
     return advice(
         f"whole {what}",
-        f"{mean:.1%} of the {what}' work is the model's{said}",
+        f"{percent(mean)} of the {what}' work is the model's{said}",
         cost=lost,
         fix="hardplace shape: widths that fill them",
         why="edges are computed and thrown away; the cost is the share of the step that they take at most",

@@ -148,7 +148,10 @@ def _gpu(model: GpuModel, device: Device | None, conditions: StepConditions) -> 
             backend = backend_named(conditions.attention, model)
     reached = efficiencies(generation(model.datasheet), flash=backend != UNFUSED)
     if reached.products != 1.0:
-        notes.append(f"{name}: products take {reached.products:g} times their seconds alone, as in training steps")
+        notes.append(
+            f"{name}: in a step, matrix products take {reached.products:.3g} x their time when run alone (fitted on "
+            f"published runs)"
+        )
     return PricedDevice(
         name=name,
         title=device.title if device else name,

@@ -16,6 +16,7 @@ from hardplace.errors import BadInput, unknown
 from hardplace.ndtypes import Ints
 from hardplace.shaping.price import parameter_counts
 from hardplace.shaping.types import FIELDS, ShapeColumns, StepConditions, columns
+from hardplace.units import percent
 from hardplace.workload.decoder import DecoderShape
 
 ASPECT = 1.5  # hidden / layers may be at most so many times the model's, or the model's so many times it
@@ -303,7 +304,7 @@ def _impossible(
     frozen: Sequence[str],
 ) -> BadInput:
     """Return the error that says which number of parameters the fields can reach at all."""
-    said = f"params: {share:.3%}: no shape"
+    said = f"params: {percent(share, 3)}: no shape"
     fixed = f" with {', '.join(f'{name} {getattr(shape, name)}' for name in frozen)} frozen" if frozen else ""
     if not len(skeletons):
         return BadInput(f"{said}{fixed}: no heads, layers and widths of these values divide each other and the degrees")
@@ -318,5 +319,5 @@ def _impossible(
         return BadInput(f"{said}{fixed} but the model's own: expected a wider range, or a larger share")
     return BadInput(
         f"{said}{fixed}: the nearest that can be reached has {nearest / 1e9:.3f} B parameters, "
-        f"{nearest / wanted - 1.0:+.2%} of {wanted / 1e9:.3f} B"
+        f"{percent(nearest / wanted - 1.0, 2, sign=True)} of {wanted / 1e9:.3f} B"
     )

@@ -18,6 +18,7 @@ from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import device, device_names
 from hardplace.hardware.device import Multiprocessors
 from hardplace.report.operators import page
+from hardplace.units import percent
 from hardplace.workload.load import load
 from hardplace.workload.sharding import tensor_parallel
 from hardplace.workload.types import Phase
@@ -90,7 +91,7 @@ def test_an_estimate_draws_a_gpu_below_its_roof() -> None:
     assert any("gemm: fitted" in note for note in found.notes)
     text = page(found)
     assert text.count("<circle") == sum(bool(kernel.flops and kernel.memory_bytes) for kernel in found.kernels)
-    assert not re.search(r"(src|href)=|https?://|<script", text)
+    assert not re.search(r'(src|href)="(?!#|data:)|https?://', text)
 
 
 @pytest.mark.parametrize("model", ["resnet-50", "mamba2-2.7b", "mixtral-8x7b"])
@@ -112,7 +113,7 @@ def test_kernels_faster_than_the_datasheet_are_raised_and_said() -> None:
     share = sum(cost.seconds * found.counts[cost.layer] for cost in raised) / found.seconds
     (note,) = [note for note in found.notes if "datasheet" in note]
     assert f"{raised[0].layer} {raised[0].name}" in note
-    assert f"{share:.2%} of the time" in note
+    assert f"{percent(share, 2)} of the time" in note
     assert not any("datasheet" in note for note in estimated(load("gpt2-xl"), priced_on(one, "bf16"), 2, 1).notes), (
         "nothing to say where nothing is raised"
     )

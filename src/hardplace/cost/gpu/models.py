@@ -14,6 +14,7 @@ from hardplace.errors import unknown
 from hardplace.files import read
 from hardplace.hardware.catalogue import device, device_names
 from hardplace.hardware.device import Device, Multiprocessors
+from hardplace.units import percent
 
 _DATA = Path(__file__).parent / "data"
 _OTHER_VENDOR, _FEW_ROWS = 4.0, 0.5  # doublings that another vendor, or a fit of three figures, counts for
@@ -111,7 +112,7 @@ def transferred(sheet: Datasheet, source: str | None = None, *, alike: bool = Fa
     expected = expected_error(sheet, model.datasheet, alike=alike)
     note = Fit(
         part="all",
-        method=f"transferred from {name} with the datasheet of {sheet.name}; error to expect about {expected:.0%}",
+        method=f"transferred from {name} with the datasheet of {sheet.name}; error to expect {percent(expected, 0)}",
         source=f"figures of {name}",
         rows=0,
         held_out_rows=0,

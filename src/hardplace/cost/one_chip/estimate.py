@@ -16,6 +16,7 @@ from hardplace.described.reading import is_description
 from hardplace.described.tiling import TiledLayer
 from hardplace.hardware.device import Device, Multiprocessors
 from hardplace.hardware.sheet import find
+from hardplace.units import percent
 from hardplace.workload.sharding import shard
 from hardplace.workload.sharding.degrees import check_degrees
 from hardplace.workload.types import Layer, Parallelism, Phase, Workload
@@ -166,6 +167,6 @@ def _raised(kernels: Sequence[KernelCost], counts: Mapping[str, int]) -> tuple[s
     names = ", ".join(dict.fromkeys(f"{one.layer} {one.name}" for one in found[:_NAMED]))
     more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
     return (
-        f"{names}{more}: {share:.2%} of the time: the fitted model is faster than the datasheet's peak or bandwidth "
-        f"allow, by up to {most:.0%} of a kernel's seconds; shown at what they allow",
+        f"{names}{more}: {percent(share, 2)} of the time: the fitted model is faster than the datasheet's peak or "
+        f"bandwidth allow, by up to {percent(most, 0)} of a kernel's seconds; shown at what they allow",
     )

@@ -28,6 +28,7 @@ from hardplace.hardware.bill import Energies
 from hardplace.hardware.blueprint import Blueprint
 from hardplace.hardware.device import Device, Multiprocessors
 from hardplace.hardware.settings import setting
+from hardplace.units import percent
 from hardplace.workload.decoder import LARGEST
 from hardplace.workload.types import Layer, Operator, Phase
 
@@ -105,7 +106,9 @@ def _provenance(model: GpuModel) -> tuple[str, ...]:
         if fit.part == "step overhead" or (fit.part.startswith("attention") and fit.part not in used):
             continue
         error = fit.held_out_error
-        found.append(f"{fit.part}: {fit.method}" + (f", mean error {error:.1%} on shapes held out" if error else ""))
+        found.append(
+            f"{fit.part}: {fit.method}" + (f", mean error {percent(error)} on shapes held out" if error else "")
+        )
     return tuple(found)
 
 

@@ -44,6 +44,7 @@ from hardplace.design.search.several_scores import spread
 from hardplace.design.types import Evaluation, Job, Outcome, RefinementLevel
 from hardplace.errors import BadInput
 from hardplace.hardware.space import corners
+from hardplace.units import percent
 
 Candidate = BoxCandidate | ChipBlock | ChipCandidate
 
@@ -246,8 +247,8 @@ class DesignSearch:
         if short is None:
             space, area_mm2 = self.question.space, self.question.budget.area_mm2
             raise BadInput(
-                f"space {space.name}: every chip is below {space.least_area_share:.0%} of the area limit, {area_mm2:g}"
-                " mm2, the least that the space takes; expected a smaller limit, or larger chips"
+                f"space {space.name}: every chip is below {percent(space.least_area_share, 0)} of the area limit, "
+                f"{area_mm2:g} mm2, the least that the space takes; expected a smaller limit, or larger chips"
             )
         return short
 

@@ -12,7 +12,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, TypeGuard
 
 from hardplace.answers import Answer
 from hardplace.branch_and_bound.loop import Deadline
@@ -20,10 +20,12 @@ from hardplace.branch_and_bound.types import Stop
 from hardplace.certificate import Certificate, gap_of
 from hardplace.errors import BadInput
 from hardplace.plans.estimate import PlanEstimate, estimate_plan
+from hardplace.plans.placement.degree_map import DegreeMap, DegreeOutcome
 from hardplace.plans.placement.divisions import DegreeChoice, Divisions, Inventory
 from hardplace.plans.placement.partitions import Cut, PlanPartitions, PricedCuts
 from hardplace.plans.placement.space import PlanSpace, check, recomputes, schedules
 from hardplace.plans.plan import INSIDE_OUT, PipelineSchedule, Plan, problems
+from hardplace.plans.variations import PlanVariation, variations
 from hardplace.workload.types import Recompute, Workload
 
 BEST = 10
@@ -47,6 +49,8 @@ class PlacementResult(Answer):
         seconds: Wall-clock seconds of the search; None: not told.
         model: Name of the model.
         node_devices: Devices of a node, as launchers start processes there.
+        degrees: What became of each pair of tensor and pipeline degrees.
+        variations: What the best plan takes with other links and batches.
     """
 
     best: tuple[PlanEstimate, ...]
@@ -61,6 +65,8 @@ class PlacementResult(Answer):
     seconds: float | None = None
     model: str = ""
     node_devices: int = 1
+    degrees: tuple[DegreeOutcome, ...] = ()
+    variations: tuple[PlanVariation, ...] = ()
 
     ROWS: ClassVar[str] = "best"
 
@@ -151,6 +157,7 @@ class PlanSearch:
         self.open_s, self.cuts_left, self._taken_s = math.inf, False, math.inf
         self._heap: list[tuple[float, int, DegreeChoice | _Variant | _Bounded]] = []
         self._count = itertools.count()
+        self._map = DegreeMap()
 
     # -- the loop ---------------------------------------------------------------------------------------------------
 
@@ -230,8 +237,11 @@ class PlanSearch:
             self.priced += 1
             self.cut_count += 1
             first = family.first()
+            self._map.price(one.plan, first.step_s)
             self._keep(family, first)
             self._push(max(bound_s, family.least_s), _Bounded(family, first))
+        elif math.isfinite(self.limit_s):  # slower than the tenth best, or none fits: the bound holds for both
+            self._map.bound(one.plan, max(bound_s, self.limit_s))
         count = one.plan.recompute_layers
         if count and count + 1 < self.divided.each(one.plan) and self.space.allows("recompute_layers", count + 1):
             more = _Variant(one.cell, replace(one.plan, recompute_layers=count + 1))
@@ -245,6 +255,8 @@ class PlanSearch:
     def _push(self, bound_s: float, one: DegreeChoice | _Variant | _Bounded) -> None:
         if bound_s < self.limit_s:
             heapq.heappush(self._heap, (bound_s, next(self._count), one))
+        elif not isinstance(one, _Bounded):
+            self._map.bound(one.plan, bound_s)
 
     def _price(self, family: PlanPartitions, first: PricedCuts) -> None:
         """Price all partitions whose bound is below what is known of a plan: its own first, the best of its name (in
@@ -260,6 +272,7 @@ class PlanSearch:
             tried += faster
             self.open_s, self.cuts_left = min(self.open_s, left_s), True
         self.cut_count += len({one.cut for one in tried}) - 1  # the first was counted when it was found
+        self._map.price(family.plan, best.step_s)
         if best.step_s < self.limit_s:
             self._keep(family, best)
 
@@ -288,6 +301,7 @@ class PlanSearch:
         self.considered += count
         if not count:
             return
+        self._map.enter(cell.plan)
         zero = max(zero for zero, _ in cell.sharded)
         # without recompute too: it may keep more (a layer's input larger than what the layer keeps)
         some = dict.fromkeys((Recompute.NONE, *(kind for kind, _ in kinds)))
@@ -318,6 +332,7 @@ class PlanSearch:
         for one in self.best:
             estimates.append(estimate_plan(one.family.chain, one.family.planned(one.cut), one.family.fleet))
         left_s = min((bound_s for bound_s, _, _ in self._heap), default=math.inf)
+        first, cost = self.best[0], estimates[0]
         return PlacementResult(
             best=tuple(estimates),
             bound_s=min(left_s, self._taken_s, self.open_s, self.best[0].step_s),
@@ -329,6 +344,8 @@ class PlanSearch:
             cuts_left=self.cuts_left,
             stop=stopped or Stop.OPTIMAL,
             seconds=self._deadline.elapsed_s,
+            degrees=self._map.outcomes((one.plan, bound_s) for bound_s, _, one in self._heap if _open(one)),
+            variations=variations(first.family.chain, cost.plan, first.family.fleet),
         )
 
     def nothing(self) -> BadInput:
@@ -354,6 +371,11 @@ class PlanSearch:
             self.space.global_batch,
             f"a multiple of devices / (tensor x pipeline): no data-parallel degree of {devices:,} devices divides it",
         )
+
+
+def _open(one: DegreeChoice | _Variant | _Bounded) -> TypeGuard[DegreeChoice | _Variant]:
+    """Return whether plans of it are not priced yet."""
+    return not isinstance(one, _Bounded)
 
 
 def _whole(

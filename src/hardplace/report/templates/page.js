@@ -9,6 +9,19 @@ for (const data of document.querySelectorAll('script[type="application/json"]'))
     modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
   });
   drawn.push(place);
+  place.setAttribute("role", "group");
+  place.setAttribute("aria-label", `figure: ${data.id.replace("data-", "")}`);
+  const told = place.parentElement.querySelector(".chosen");
+  if (told) {
+    place.on("plotly_click", (event) => {
+      const point = event.points[0];
+      if (!point.text) return;
+      told.textContent = `${point.text.replaceAll("<br>", "; ")}: ${point.x.toPrecision(4)} mm², ${point.y.toPrecision(4)} samples/s. `;
+      const code = document.createElement("code");
+      code.textContent = `hardplace chip ${point.text}`;
+      if (!/[\s<]/.test(point.text)) told.append(code);
+    });
+  }
 }
 // Figures do not follow the width of a sheet of paper by themselves.
 addEventListener("beforeprint", () => drawn.forEach((place) => Plotly.relayout(place, { width: 680 })));

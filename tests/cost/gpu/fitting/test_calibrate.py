@@ -299,10 +299,10 @@ def test_the_verbs(tmp_path: Path) -> None:
     data = str(DATA / "gemm_v100-sxm2.csv")
     done = run("calibrate", data, "--device", "v100-sxm2", "--relative", "a100-80gb-sxm", "--json", folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)[0]["part"] == "gemm"
+    assert json.loads(done.stdout)["answer"][0]["part"] == "gemm"
     judged = run("validate", "gemm", data, "--device", "v100-sxm2.gpu.json", "--json", folder=tmp_path)
     assert judged.returncode == 0, judged.stderr
-    (found,) = json.loads(judged.stdout)
+    (found,) = json.loads(judged.stdout)["answer"]
     assert found["held_out"]
     assert found["rows"][0]["mean"] < 0.12
     assert found["rows"][0]["roofline"] > 0.3

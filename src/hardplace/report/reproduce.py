@@ -1,0 +1,103 @@
+"""How to get an answer again: the command, the call in Python, versions, and its data as files to save."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import platform
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hardplace.answers import Answer
+from hardplace.files import dumps
+from hardplace.version import __version__
+
+_MOST_JSON = 600_000  # characters of JSON in a page, which stays under 2 MB; what is larger has its file beside it
+_CALLS = {
+    "DesignResult": "search",
+    "ParetoResult": "frontier",
+    "SharedResult": "share",
+    "Comparison": "compare",
+    "PlacementResult": "place",
+    "PlanEstimate": "estimate",
+    "ReplanResult": "replan",
+    "Audit": "audit",
+    "Ranking": "shapes",
+    "OperatorEstimate": "operators",
+    "SplitResult": "split",
+}
+_PLAIN = re.compile(r"[A-Za-z_]\w*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataFile:
+    """A file to save from a page: its name, where it is, what it holds."""
+
+    name: str
+    href: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reproduction:
+    """What a page says about how to get its answer again; `command` and `python` are empty where they are not known."""
+
+    command: str
+    python: str
+    versions: str
+    files: tuple[DataFile, ...]
+
+
+def reproduction(answer: Answer, command: str = "", beside: str = "") -> Reproduction:
+    """Return how to get an answer again, with its data.
+
+    Args:
+        answer: The answer.
+        command: The command that asked, if one did.
+        beside: Name of the file beside the page that holds the whole answer, if there is one.
+    """
+    name = type(answer).__name__
+    files = [DataFile(name="table.csv", href=_inside("text/csv", _csv(answer.to_records())), what="the table's rows")]
+    whole = dumps(answer.envelope())
+    if len(whole) <= _MOST_JSON:
+        files.append(DataFile(name="answer.json", href=_inside("application/json", whole), what="the whole answer"))
+    elif beside:
+        files.append(DataFile(name=beside, href=beside, what="the whole answer, beside this page"))
+    versions = f"hardplace {__version__}, Python {platform.python_version()}"
+    return Reproduction(
+        command=command, python=_call(_CALLS.get(name, ""), answer.question), versions=versions, files=tuple(files)
+    )
+
+
+def _call(function: str, question: Mapping[str, Any]) -> str:
+    """Return the call that asks a question; its names are those of the function's arguments."""
+    if not function or not question:
+        return ""
+    question = dict(question)
+    if function == "search" and "models" in question:  # as the command line asks, of one model or several
+        question = {"model": question.pop("models")[0], "objective": question.pop("objectives")[0], **question}
+        question = {key: value for key, value in question.items() if key not in ("combine", "weights", "fleet")}
+    given = {key: value for key, value in question.items() if value not in (None, [], {}) and _PLAIN.fullmatch(key)}
+    return f"hardplace.{function}({', '.join(f'{key}={value!r}' for key, value in given.items())})"
+
+
+def _csv(records: list[dict[str, Any]]) -> str:
+    """Return records as CSV with a row of headings."""
+    names = dict.fromkeys(name for record in records for name in record)
+    text = io.StringIO()
+    table = csv.DictWriter(text, tuple(names), lineterminator="\n")
+    table.writeheader()
+    table.writerows({name: _cell(value) for name, value in record.items()} for record in records)
+    return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """Return a value as a cell: text that a spreadsheet would take for a formula begins with an apostrophe."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+
+
+def _inside(kind: str, text: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(text.encode(errors='backslashreplace')).decode()}"
