@@ -79,16 +79,22 @@ def search(
     An interrupt (Ctrl-C) ends the search with the best answer so far and its gap.
     """
     asked = asked_of(locals())
+    from hardplace.answers import Infeasible
+    from hardplace.api.fitted import with_fitted
     from hardplace.branch_and_bound.types import StoppingRule
     from hardplace.design.answer import answer as design_answer
     from hardplace.design.question import question_of
 
+    workload = load(model)
     question = question_of(
-        (load(model),), setting=setting, node=node, space=space, devices=devices, batch=batch, limits=limits or {},
+        (workload,), setting=setting, node=node, space=space, devices=devices, batch=batch, limits=limits or {},
         memory=memory, micro_batch=micro_batch, tensor=tensor, recompute=recompute, objectives=(objective,),
     )  # fmt: skip
     ends = StoppingRule(gap=gap, limit_s=seconds, evaluations=evaluations, exhaustive=exhaustive)
-    return replace(design_answer(question, ends, report=progress, evaluator=evaluator), question=asked)
+    found = design_answer(question, ends, report=progress, evaluator=evaluator)
+    if isinstance(found, Infeasible):
+        return replace(found, question=asked)
+    return replace(with_fitted(found, workload), question=asked)
 
 
 def frontier(

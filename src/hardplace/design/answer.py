@@ -13,14 +13,16 @@ from hardplace.design.cloud import cloud
 from hardplace.design.consistency import check_answer
 from hardplace.design.exact.evaluator import ChipEvaluator, in_process
 from hardplace.design.exact.partition_problem import families
+from hardplace.design.existing import existing_chips
 from hardplace.design.goals import UNITS, Goal, Objective, shown
 from hardplace.design.question import Question
 from hardplace.design.results import DesignResult, FrontierPoint, ParetoResult
 from hardplace.design.search.candidates import Reached, ReachedPlan, SearchOutcome
 from hardplace.design.search.explore import DesignSearch
 from hardplace.design.search.scoring import score_of
-from hardplace.design.types import Baseline, Cloud, Evaluation, Job
+from hardplace.design.types import Baseline, Cloud, Evaluation, ExistingChip, Job
 from hardplace.errors import BadInput
+from hardplace.hardware.chip_pricer import Preset
 from hardplace.hardware.phaze import TPUV4
 from hardplace.hardware.space_files import label_of
 from hardplace.hardware.space_files import space as space_of
@@ -34,7 +36,7 @@ from hardplace.workload.weights import weights_of_model
 _REFERENCE_GAP = 0.01  # to which the plans on the chip to compare with are searched
 _REFERENCE_WORK = 0.05  # how hard their schedules are tried: a second for a layer, where the answer's may take ten
 _HURRIED_S = 1.0  # for them where the search has used up its own time
-_TPUV4, _DATA_PARALLEL = "TPUv4", "pure data parallel"
+_TPUV4, _DATA_PARALLEL, _EXISTING = "TPUv4", "pure data parallel", "chips that exist"
 
 
 def answer(
@@ -63,23 +65,30 @@ def answer(
         return found
     plan = only_plan(found.reached[0])
     baselines: tuple[Baseline, ...] = ()
+    beside: tuple[ExistingChip, ...] = ()
+    parts = question.space.area_model is Preset.PARTS
+    references = () if parts else ((_TPUV4, _reference),)
     best, score = plan, found.scores[0][0]
     seen: Cloud | None = None
-    doing, quick = _TPUV4, _quick(search, found)
+    quick = _quick(search, found)
     try:
         if found.stop is not Stop.INTERRUPTED:
-            for doing, compare in ((_TPUV4, _reference), (_DATA_PARALLEL, _pure_data_parallel)):
+            if parts:
+                _tell(search, found, f"comparing with {_EXISTING}")
+                hurried = found.stop in LIMITS or search.deadline.over
+                least = StoppingRule(gap=max(ends.gap, _REFERENCE_GAP))
+                beside = tuple(existing_chips(search, least, 0.0 if hurried else _REFERENCE_WORK))
+            for doing, compare in (*references, (_DATA_PARALLEL, _pure_data_parallel)):
                 _tell(search, found, f"comparing with {doing}")
                 baselines += (compare(search, plan, found.reached[0].places, quick),)
             if question.goal.objectives == (Objective.THROUGHPUT,):
                 best = _fastest(search, plan, baselines)
                 score = best.samples_per_s
-            doing = "the chips of the page"
-            _tell(search, found, f"looking at {doing}")
+            _tell(search, found, "looking at the chips of the page")
             seen = cloud(search, found.reached[0].section, evaluated(best))
     except KeyboardInterrupt:
         found = replace(found, stop=Stop.INTERRUPTED)
-    return _exploration(search, found, best, score, baselines, seen)
+    return _exploration(search, found, best, score, baselines, seen, beside)
 
 
 def frontier(
@@ -202,7 +211,7 @@ def _reference(search: DesignSearch, plan: ReachedPlan, places: Ints, evaluator:
     asked = replace(question, space=chip, budget=replace(budget, step_s=None), goal=goal)
     limit_s = None if search.ends.limit_s is None else max(_HURRIED_S, search.ends.limit_s - search.deadline.elapsed_s)
     ends = StoppingRule(gap=max(gap, _REFERENCE_GAP), limit_s=limit_s)
-    alone = DesignSearch(question=asked, ends=ends, evaluator=evaluator)
+    alone = DesignSearch(question=asked, ends=ends, evaluator=evaluator, alike=search.scoring.models)
     short = alone.shortage()
     found = None if short is not None else alone.run()
     if found is not None and found.stop is Stop.INTERRUPTED:
@@ -323,14 +332,14 @@ def _notes(workload: Workload) -> tuple[str, ...]:
 
 def _exploration(
     search: DesignSearch, found: SearchOutcome, plan: ReachedPlan, score: float, baselines: tuple[Baseline, ...],
-    seen: Cloud | None,
+    seen: Cloud | None, beside: tuple[ExistingChip, ...],
 ) -> DesignResult:  # fmt: skip
     question = search.question
     setting, workload = question.setting, question.workloads[0]
     (objective,) = question.goal.objectives
     bound = found.scores[0][0] * (1.0 + found.excess)
     check_answer(question, (evaluated(plan),), gap=bound / score - 1.0)
-    costs, billed = found.reached[0].costs, search.scoring.limits.billed
+    tdp_w, usd = _taken(search, found.reached[0])
     return DesignResult(
         version=__version__,
         model=workload.name,
@@ -360,16 +369,30 @@ def _exploration(
         levels=found.levels,
         progress=found.progress,
         cloud=seen or Cloud(area_mm2=(), samples_per_s=(), bound_samples_per_s=(), label=()),
-        notes=(*_lacking(baselines, seen), *notes(question)),
-        tdp_w=float(costs.tdp_w[0]) if billed else None,
-        usd=float(costs.usd[0]) if billed else None,
+        notes=(*_lacking(baselines, seen, beside, parts=question.space.area_model is Preset.PARTS), *notes(question)),
+        tdp_w=tdp_w,
+        usd=usd,
+        existing=beside,
     )
 
 
-def _lacking(baselines: tuple[Baseline, ...], seen: Cloud | None) -> Iterator[str]:
+def _taken(search: DesignSearch, reached: Reached) -> tuple[float | None, float | None]:
+    """Return TDP and cost of making of a chip that was reached; None where nothing asks for them."""
+    if search.scoring.limits.billed:
+        return float(reached.costs.tdp_w[0]), float(reached.costs.usd[0])
+    if search.question.space.area_model is not Preset.PARTS:
+        return None, None
+    bill, cost, _ = search.scoring.sections[reached.section].pricer.bill(search.question.space.at(reached.places))
+    return float(bill.tdp_w[0]), float(cost.usd[0])
+
+
+def _lacking(
+    baselines: tuple[Baseline, ...], seen: Cloud | None, beside: tuple[ExistingChip, ...], *, parts: bool
+) -> Iterator[str]:
     """Yield what an answer lacks that was interrupted, and which plans to compare with could be faster than said."""
-    names = [one.name for one in baselines]
-    missing = [f"the comparison with {name}" for name in (_TPUV4, _DATA_PARALLEL) if name not in names]
+    names = [one.name for one in baselines] + [_EXISTING] * bool(beside)
+    wanted = (_EXISTING if parts else _TPUV4, _DATA_PARALLEL)
+    missing = [f"the comparison with {name}" for name in wanted if name not in names]
     missing += ["the other chips of the page"] if seen is None else []
     if missing:
         yield f"interrupted: {', '.join(missing)} missing; the same command goes on from here and adds them"

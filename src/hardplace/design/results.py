@@ -8,7 +8,7 @@ from typing import ClassVar
 from hardplace.answers import Answer
 from hardplace.branch_and_bound.types import Progress, Stop
 from hardplace.certificate import Certificate, gap_of
-from hardplace.design.types import Baseline, Cloud, Evaluation, PlanChoices, RefinementLevel
+from hardplace.design.types import Baseline, Cloud, Evaluation, ExistingChip, PlanChoices, RefinementLevel
 from hardplace.hardware.types import Accelerator, Budget, Cluster
 
 
@@ -97,8 +97,10 @@ class DesignResult(ScoredAnswer):
         exact_evaluations: Number of exact evaluations.
         progress: Incumbent and bound over time.
         cloud: Chips with the plan held fixed, for the page.
-        tdp_w: Thermal design power of the best chip in W, where a limit or the objective asks for it.
-        usd: Price of making the best chip in USD, where a limit or the objective asks for it.
+        tdp_w: Thermal design power of the best chip in W, of a space by parts and where a limit or the objective asks
+            for it.
+        usd: Price of making the best chip in USD, likewise.
+        existing: Chips that exist, in the same model and setting; of a space by parts.
     """
 
     model: str
@@ -121,6 +123,13 @@ class DesignResult(ScoredAnswer):
     cloud: Cloud
     tdp_w: float | None = None
     usd: float | None = None
+    existing: tuple[ExistingChip, ...] = ()
+
+    @property
+    def best_existing(self) -> ExistingChip | None:
+        """Return the fastest chip that exists within the limits; None where there is none."""
+        within = [chip for chip in self.existing if not chip.beyond and chip.samples_per_s > 0.0]
+        return max(within, key=lambda chip: chip.samples_per_s, default=None)
 
     @property
     def score_unit(self) -> str:

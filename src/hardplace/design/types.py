@@ -155,6 +155,41 @@ class Baseline:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExistingChip:
+    """A chip that exists, beside an answer: its best plan in the same model and setting, and what it takes.
+
+    Attributes:
+        name: Name in the catalogue.
+        title: Full name.
+        evaluation: Exact evaluation of its best plan, on a chip of the model that stands for it; None: none fits.
+        infeasible: What the plans lack; None where one fits.
+        area_mm2: Area of all dies.
+        tdp_w: Thermal design power.
+        usd: Cost of making, by the model.
+        published: Which of area and TDP are published; the others are the model's.
+        beyond: Limits of the question that it exceeds.
+        fitted_samples_per_s: Throughput of the same plan by the model that is fitted on the device's kernels; None:
+            there is no such model, or it does not take the plan.
+    """
+
+    name: str
+    title: str
+    evaluation: Evaluation | None
+    infeasible: Infeasible | None
+    area_mm2: float
+    tdp_w: float
+    usd: float
+    published: tuple[str, ...]
+    beyond: tuple[str, ...]
+    fitted_samples_per_s: float | None = None
+
+    @property
+    def samples_per_s(self) -> float:
+        """Return the throughput of its best plan; 0 where none fits."""
+        return 0.0 if self.evaluation is None else self.evaluation.samples_per_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RefinementLevel:
     """One level of refinement of the search, in numbers.
 

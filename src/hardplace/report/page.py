@@ -13,6 +13,7 @@ from hardplace.hardware.settings import settings
 from hardplace.report import breakdown as shares
 from hardplace.report import cloud, gantt, pipeline
 from hardplace.report import text as words
+from hardplace.report.existing import existing_rows, over_existing
 from hardplace.report.floorplan import floor, shadow_prices
 from hardplace.report.rendering import rendered_with_figures
 from hardplace.report.reproduce import reproduction
@@ -69,6 +70,8 @@ def page(exploration: DesignResult, asked: str = "") -> str:
         certificate=words.certificate(exploration),
         bound=words.bound(exploration),
         limits=words.limits(exploration),
+        over=over_existing(exploration),
+        existing=existing_rows(exploration),
         rows=comparison(exploration),
         layers=layer_rows(best),
         repeated=repeated,

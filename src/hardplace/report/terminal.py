@@ -11,6 +11,7 @@ from hardplace.hardware.phaze import name, tpuv4
 from hardplace.hardware.types import Budget, Chips, Setting
 from hardplace.report import text as words
 from hardplace.report.console import headed, screen
+from hardplace.report.existing import existing_rows, over_existing
 from hardplace.report.plan import folded
 from hardplace.units import GIB, MIB, format_quantity, percent
 from hardplace.workload.types import Workload
@@ -53,6 +54,9 @@ def show(exploration: DesignResult) -> None:
         f"step {format_quantity(best.placement.batch_s, 's')}, "
         f"MFU {percent(best.model_flops_utilisation)} of {format_quantity(best.chip.peak_flops_per_s, 'FLOP/s')}",
     )
+    over = over_existing(exploration)
+    if over:
+        answer.add_row("", over)
     limits = words.limits(exploration)
     if limits:
         answer.add_row("limits", limits)
@@ -60,6 +64,8 @@ def show(exploration: DesignResult) -> None:
     answer.add_row("", words.bound(exploration))
     console.print(answer)
     console.print(_stages(best))
+    if exploration.existing:
+        console.print(_existing(exploration))
     console.print(_comparison(exploration))
     for note in exploration.notes:
         console.print(f"note: {note}")
@@ -94,6 +100,19 @@ def _stages(best: Evaluation) -> Table:
     ]
     for stages, cells in folded(rows, first=1):
         table.add_row(stages, *cells)
+    return table
+
+
+def _existing(exploration: DesignResult) -> Table:
+    """Return the answer beside chips that exist, in the same model and setting."""
+    table = Table(
+        "", "samples/s", "speed-up", "per W", "per USD", "fitted model", "takes", "beyond the limits",
+        title="chips that exist, in the same model and setting (~: by the model; USD of making)",
+    )  # fmt: skip
+    for row in existing_rows(exploration):
+        table.add_row(
+            row.name, row.samples, row.speed_up, row.per_watt, row.per_dollar, row.fitted, row.takes, row.beyond
+        )
     return table
 
 

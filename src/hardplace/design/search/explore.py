@@ -54,7 +54,8 @@ class DesignSearch:
     """One search over a space of chips and the plans of one model or several.
 
     report: called with each Progress. evaluator: where exact evaluations are done; None: in this process. within: the
-    deadline of what the search is a part of; None: its own, from now. start: chips that were reached before.
+    deadline of what the search is a part of; None: its own, from now. start: chips that were reached before. alike: the
+    layouts of the same models with the same choices on other chips, whose kernels are these.
     """
 
     question: Question
@@ -63,8 +64,9 @@ class DesignSearch:
     evaluator: ChipEvaluator | None = None
     start: tuple[Reached, ...] = ()
     within: InitVar[Deadline | None] = None
+    alike: InitVar[tuple[ModelLayout, ...]] = ()
 
-    def __post_init__(self, within: Deadline | None) -> None:
+    def __post_init__(self, within: Deadline | None, alike: tuple[ModelLayout, ...]) -> None:
         """Lay out models and sections; nothing depends on the chips yet."""
         self.deadline = within or Deadline(limit_s=self.ends.limit_s)
         question, goal = self.question, self.question.goal
@@ -73,9 +75,13 @@ class DesignSearch:
         billed = any(one not in (Objective.THROUGHPUT, Objective.AREA) for one in goal.objectives)
         billed = billed or budget.tdp_w is not None or budget.usd is not None
         parts = sections(question.space, question.setting, question.choices.memory_bytes, budget, apart=billed)
+        known = [dict(layout.kernels) for layout in alike] or [{} for _ in question.workloads]
         models = tuple(
-            ModelLayout(workload=workload, setting=question.setting, choices=question.choices, space=question.space)
-            for workload in question.workloads
+            ModelLayout(
+                workload=workload, setting=question.setting, choices=question.choices, space=question.space,
+                kernels=kernels,
+            )  # fmt: skip
+            for workload, kernels in zip(question.workloads, known, strict=True)
         )
         self.scoring = Scoring(
             goal=goal,

@@ -59,7 +59,7 @@ class ModelLayout:
         setting: What all chips share.
         choices: The choices of a plan.
         space: The chips.
-        kernels: Kernels of the distinct layers, by group of families.
+        kernels: Kernels of the distinct layers, by group of families; given, those of another space's layout.
         work: Work of every kernel, by group.
         shortages: What is short, of the families that fit nowhere.
     """
@@ -80,6 +80,7 @@ class ModelLayout:
             if group not in self.kernels:
                 shard = tensor_parallel(self.workload, family.tensor_parallel)
                 self.kernels[group] = kernels_of(shard, family.micro_batch, self.setting)
+            if group not in self.work:
                 self.work[group] = work(self.kernels[group], self.space)
 
     @property

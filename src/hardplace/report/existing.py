@@ -1,0 +1,84 @@
+"""Chips that exist beside an answer, as rows of text for the terminal and the page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hardplace.design.results import DesignResult
+from hardplace.design.types import ExistingChip
+from hardplace.report import text as words
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExistingRow:
+    """The answer or a chip that exists, its numbers as text."""
+
+    name: str
+    samples: str
+    speed_up: str
+    per_watt: str
+    per_dollar: str
+    fitted: str
+    takes: str
+    beyond: str
+
+
+def existing_rows(exploration: DesignResult) -> tuple[ExistingRow, ...]:
+    """Return the answer and the chips that exist, the fastest within the limits first; () where there are none."""
+    if not exploration.existing:
+        return ()
+    order = sorted(exploration.existing, key=lambda chip: (bool(chip.beyond), -chip.samples_per_s))
+    best = exploration.best
+    answer = _row(
+        "answer", best.samples_per_s, best.samples_per_s, exploration.tdp_w, exploration.usd, None,
+        _takes(best.chip.area_mm2, exploration.tdp_w, ("area", "TDP")), "",
+    )  # fmt: skip
+    return (answer, *(_of(chip, exploration) for chip in order))
+
+
+def over_existing(exploration: DesignResult) -> str:
+    """Return in words how much faster the answer is than the best chip that exists within the limits; "" for none."""
+    if not exploration.existing:
+        return ""
+    chip = exploration.best_existing
+    if chip is None:
+        return "none of the chips that exist is within the limits"
+    ratio = exploration.best.samples_per_s / chip.samples_per_s
+    return f"{ratio:.2f} times as fast as {chip.name}, the fastest of them that exists within the limits"
+
+
+def _of(chip: ExistingChip, exploration: DesignResult) -> ExistingRow:
+    return _row(
+        chip.name,
+        chip.samples_per_s,
+        exploration.best.samples_per_s,
+        chip.tdp_w,
+        chip.usd,
+        chip.fitted_samples_per_s,
+        _takes(chip.area_mm2, chip.tdp_w, chip.published),
+        ", ".join(chip.beyond),
+        "does not fit" if chip.infeasible is not None else "not reached",
+    )
+
+
+def _row(
+    name: str, samples_per_s: float, best: float, tdp_w: float | None, usd: float | None, fitted: float | None,
+    takes: str, beyond: str, nothing: str = "",
+) -> ExistingRow:  # fmt: skip
+    reached = samples_per_s > 0.0
+    return ExistingRow(
+        name=name,
+        samples=f"{samples_per_s:,.1f}" if reached else nothing,
+        speed_up=f"{best / samples_per_s:.2f}" if reached else "-",
+        per_watt=words.number(samples_per_s / tdp_w) if reached and tdp_w else "-",
+        per_dollar=words.number(samples_per_s / usd) if reached and usd else "-",
+        fitted=f"{fitted:,.1f}" if fitted else "-",
+        takes=takes,
+        beyond=beyond or "-",
+    )
+
+
+def _takes(area_mm2: float, tdp_w: float | None, published: tuple[str, ...]) -> str:
+    """Return area and TDP in words; a figure that is the model's and not published has a tilde."""
+    area = f"{'' if 'area' in published else '~'}{area_mm2:.0f}\u00a0mm²"
+    return area if tdp_w is None else f"{area}, {'' if 'TDP' in published else '~'}{tdp_w:.0f}\u00a0W"

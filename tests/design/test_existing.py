@@ -1,0 +1,89 @@
+"""Chips that exist beside a search's answer: their plans, which limits they exceed, what the fitted model says."""
+
+from pathlib import Path
+
+import pytest
+
+import hardplace as hp
+from hardplace.design.results import DesignResult
+from hardplace.hardware.catalogue import device
+from hardplace.report.existing import existing_rows, over_existing
+from hardplace.report.page import page
+
+SPACE = """
+name = "few"
+description = "a few chips at 5 nm"
+area_model = "parts"
+node_nm = 5
+dtype = "bf16"
+area_limit_mm2 = 858
+tensor_cores = "4, 8"
+array_rows = "128"
+array_columns = "128"
+vector_cores = "16"
+vector_lanes = "64"
+buffers = ["16 MiB"]
+clocks = ["1.05 GHz", "1.4 GHz"]
+links = ["450 GB/s"]
+
+[[memories]]
+kind = "HBM3"
+stacks = "4"
+stack_size = "16 GiB"
+stack_bandwidth = "670 GB/s"
+"""
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> DesignResult:
+    path: Path = tmp_path_factory.mktemp("space") / "few.toml"
+    path.write_text(SPACE)
+    answer = hp.search(
+        "opt-350m", space=str(path), limits={"tdp": "700 W"}, devices=64, batch=512, micro_batch=1, tensor=1
+    )
+    assert isinstance(answer, DesignResult)
+    return answer
+
+
+def test_every_chip_that_exists_has_a_plan_no_faster_than_its_peak(found: DesignResult) -> None:
+    assert [chip.name for chip in found.existing] == [
+        "h100-sxm", "b200-sxm", "mi300x", "tpu-v5p", "tpu-v4", "trainium2",
+    ]  # fmt: skip
+    flops = hp.load("opt-350m").flops_per_sample()
+    for chip in found.existing:
+        assert chip.evaluation is not None
+        one = device(chip.name)
+        assert 0.05 < chip.samples_per_s * flops / (64 * one.peak_flops_per_s("bf16")) < 1.0
+        assert chip.evaluation.chip.memory_bandwidth_bytes_per_s == one.memory_bandwidth_bytes_per_s
+
+
+def test_the_speed_up_is_over_the_fastest_one_within_the_limits(found: DesignResult) -> None:
+    beyond = {chip.name: chip.beyond for chip in found.existing}
+    assert beyond["h100-sxm"] == beyond["tpu-v4"] == ()
+    assert beyond["b200-sxm"] == beyond["mi300x"] == ("area", "TDP")
+    best = found.best_existing
+    assert best is not None
+    assert best.samples_per_s == max(chip.samples_per_s for chip in found.existing if not chip.beyond)
+    assert over_existing(found).startswith(f"{found.best.samples_per_s / best.samples_per_s:.2f} times as fast as")
+    rows = existing_rows(found)
+    assert [row.name for row in rows][:1] == ["answer"]
+    assert {row.beyond for row in rows[-2:]} == {"area, TDP"}
+    assert all(row.name in page(found) for row in rows)
+
+
+def test_ideal_kernels_are_faster_than_those_of_the_fitted_model(found: DesignResult) -> None:
+    fitted = {chip.name: chip.fitted_samples_per_s for chip in found.existing}
+    assert fitted["tpu-v4"] is fitted["trainium2"] is None
+    h100 = next(chip for chip in found.existing if chip.name == "h100-sxm")
+    assert h100.fitted_samples_per_s is not None
+    assert 0.1 < h100.fitted_samples_per_s / h100.samples_per_s < 1.0
+
+
+def test_an_answer_by_parts_says_its_tdp_and_price_and_has_no_chip_of_another_model_of_area(
+    found: DesignResult,
+) -> None:
+    assert found.tdp_w is not None
+    assert found.usd is not None
+    assert found.tdp_w <= 700
+    assert [one.name for one in found.baselines] == ["pure data parallel"]
+    assert not any("45 nm" in note for note in found.notes)
