@@ -81,7 +81,7 @@ def space_of(one: Device) -> ChipSpace:
     """Return the space whose only chip stands for a device, with its own clock, memory and links."""
     count, rows, columns = arrays_of(one)
     engine = one.engine
-    gpu = isinstance(engine, Multiprocessors)
+    cores = engine.count if isinstance(engine, Multiprocessors) else engine.vector_cores
     kind, bandwidth = one.memory_kind, one.memory_bandwidth_bytes_per_s
     memory = MemoryChoice(
         kind=kind,
@@ -95,7 +95,7 @@ def space_of(one: Device) -> ChipSpace:
         tensor_cores=(count,),
         array_rows=(rows,),
         array_columns=(columns,),
-        vector_cores=(engine.count if gpu else engine.vector_cores,),
+        vector_cores=(cores,),
         vector_lanes=(engine.vector_lanes,),
         buffer_bytes=(one.buffer_bytes,),
         clock_hz=(one.clock_hz,),

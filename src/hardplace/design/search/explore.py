@@ -78,9 +78,12 @@ class DesignSearch:
         known = [dict(layout.kernels) for layout in alike] or [{} for _ in question.workloads]
         models = tuple(
             ModelLayout(
-                workload=workload, setting=question.setting, choices=question.choices, space=question.space,
+                workload=workload,
+                setting=question.setting,
+                choices=question.choices,
+                space=question.space,
                 kernels=kernels,
-            )  # fmt: skip
+            )
             for workload, kernels in zip(question.workloads, known, strict=True)
         )
         self.scoring = Scoring(
