@@ -276,7 +276,7 @@ def test_an_area_that_no_chip_meets_is_infeasible_and_names_the_least() -> None:
         "--area 30 --micro-batch 1 --tensor-parallel 1 --devices 64 --batch 512 --setting phaze --recompute none",
         "--area 40 --micro-batch 1 --tensor-parallel 1 --devices 64 --batch 512 --objective energy --limit tdp=300W "
         "--limit step=90s --limit price=1500USD --memory 40GB --memory 80GiB",
-        "--space open --area 72 --micro-batch 1 --tensor-parallel 1 --devices 16 --batch 16 --evaluations 1",
+        "--space open --area 200 --micro-batch 1 --tensor-parallel 1 --devices 16 --batch 16 --evaluations 1",
     ],
 )
 def test_the_pages_command_asks_the_same_question(asked: str, tmp_path: Path) -> None:
