@@ -33,7 +33,7 @@ def an_instruction(unit: str, busy: int, latency: int = 0, **rings: tuple[TileRi
 
 def test_every_random_layer_takes_the_simulators_cycles_to_the_digit() -> None:
     descriptions = tuple(map(read_description, description_names()))
-    for on, layer, program in random_programs(descriptions, count=30, seed=20, most=200):
+    for on, layer, program in random_programs(descriptions, count=18, seed=20, most=200):
         time = program_time(on, program)
         simulated = simulate(on, program)
         assert (time.cycles, time.exact) == (simulated, True), (on.name, layer)

@@ -211,7 +211,7 @@ class Lowering:
         held = tuple((port, _quotient(rows * row * bytes_, on.ports[port].width_bytes)) for port, bytes_ in ports)
         outer = goal if move.operand == OUTPUT and not partial else source
         by_rows = rows * unit.row_cycles.at(bytes=row * size[outer.name])
-        least = unit.tile_cycles.at(**extents)
+        least = move.cycles.at(**extents, stride=self.layer.stride)
         return Instruction(
             text=f"{verb} {move.operand} {'x'.join(map(str, self.layer.sizes(move.operand, extents)))} "
             f"from {source.name} to {goal.name}",

@@ -256,7 +256,6 @@ def _unit(name: str, part: _Section) -> FunctionalUnit:
         setup_cycles=part.count("setup_cycles", 0, 0),
         latency_cycles=part.count("latency_cycles", 0, 0),
         row_cycles=part.formula("row_cycles", ("bytes",), 0),
-        tile_cycles=part.formula("tile_cycles", DIMS, 0),
         forwards=part.flag("forwards"),
         moves=tuple(_move(_Section(part.at(f"moves[{index}]"), data, part.fixed)) for index, data in enumerate(moves)),
         operations={
@@ -274,7 +273,13 @@ def _move(part: _Section) -> DataMove:
     via = part.get("via", [])
     if not isinstance(via, list) or not all(isinstance(path, str) for path in via):
         raise BadInput(part.at("via"), repr(via), "a list of paths")
-    made = DataMove(operand=part.text("operand"), source=part.text("from"), target=part.text("to"), via=tuple(via))
+    made = DataMove(
+        operand=part.text("operand"),
+        source=part.text("from"),
+        target=part.text("to"),
+        via=tuple(via),
+        cycles=part.formula("cycles", (*DIMS, "stride"), 0),
+    )
     if made.operand not in OPERANDS:
         raise BadInput(part.at("operand"), repr(made.operand), f"one of {', '.join(OPERANDS)}")
     part.end()

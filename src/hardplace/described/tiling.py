@@ -17,7 +17,14 @@ from hardplace.described.types import DIMS, OUTPUT, SOFTMAX, Description
 
 MOST_BOUNDED = 32  # mappings of a layer whose programs are written and bounded at most
 MOST_TIMED = 8  # mappings of a layer that the generated model times at most
-_GROWTH = ("crskqpng", "qpncrskg", "kcrsqpng", "qkcrspng", "cqrskpng")  # dimension that a tile grows by first
+_GROWTH = (
+    "crskqpng",
+    "qpncrskg",
+    "kcrsqpng",
+    "qkcrspng",
+    "cqrskpng",
+    "gcrskqpn",
+)  # dimension that a tile grows by first
 _ORDERS = ("gnkpqcrs", "gkcrsnpq", "gncrspqk", "gcrsknpq", "gnpqkcrs")  # loops, outermost first
 _INNER = ("gkcrsnpq", "gnkpqcrs")  # the same within the outermost tiles
 
@@ -88,7 +95,7 @@ def tiled(on: Description, layer: LayerShape, most_timed: int = MOST_TIMED) -> T
 
 def mappings_of(on: OperationTarget, layer: LayerShape) -> Iterator[LayerMapping]:
     """Return the mappings that are considered: tiles grown dimension by dimension until a memory is full."""
-    for growth in _GROWTH:
+    for growth in _GROWTH if layer.extents["g"] > 1 else _GROWTH[:-1]:
         tiles = _tiles(on, layer, growth)
         if tiles is None:
             return

@@ -74,12 +74,14 @@ class DataMove:
         source: Port that it reads.
         target: Port that it writes.
         via: Paths that it goes through, in order.
+        cycles: Least cycles of a tile, by its extents and the stride.
     """
 
     operand: str
     source: str
     target: str
-    via: tuple[str, ...] = ()
+    via: tuple[str, ...]
+    cycles: Expression
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +117,6 @@ class FunctionalUnit:
         setup_cycles: Cycles of control that each of its instructions takes besides its data.
         latency_cycles: Cycles that a move takes besides the latency of the memory that it reads.
         row_cycles: Cycles of one contiguous row of a moved tile, by `bytes` (of the row).
-        tile_cycles: Least cycles of a moved tile, by its extents.
         forwards: Whether results accumulate without waiting for the instruction before (in-order accumulation).
         moves: What it can move.
         operations: What it can compute.
@@ -128,7 +129,6 @@ class FunctionalUnit:
     setup_cycles: int
     latency_cycles: int
     row_cycles: Expression
-    tile_cycles: Expression
     forwards: bool
     moves: tuple[DataMove, ...]
     operations: Mapping[str, UnitOperation]
