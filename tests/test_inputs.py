@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import hardplace as hp
 from commands import command
 
 DATA = Path(__file__).parent / "data/inputs"
@@ -140,6 +141,35 @@ def test_every_verb_keeps_its_answers_apart(tmp_path: Path) -> None:
     listed = command("runs", folder=tmp_path).out
     for folder in {Path(one).parent.name for one in pages}:
         assert f"hardplace-out/{folder}" in listed
+
+
+def test_a_plan_priced_or_replaced_is_an_answer_that_runs_lists(tmp_path: Path) -> None:
+    plan, where = str(tmp_path / "plan.json"), ("--device", "a100-80gb-sxm")
+    Path(plan).write_text('{"global_batch": 8, "data": 4, "zero": 1}')
+    change = ("replan", plan, "--model", "bert-base", *where, "--lost", "3")
+    for words in (("estimate", "bert-base", "--plan", plan, *where), change, (*change, "--horizon", "1h")):
+        ended = command(*words, folder=tmp_path)
+        assert ended.code == 0, ended.err
+    out = tmp_path / "hardplace-out"
+    assert [str(one.relative_to(out)) for one in sorted(out.rglob("*.json")) if "asked" not in one.name] == [
+        "bert-base/estimate.json", "bert-base/replan.json", "bert-base-2/replan.json",
+    ]  # fmt: skip
+    listed = command("runs", folder=tmp_path).out
+    assert listed.count("replan") == 2
+    assert listed.count("estimate") == 1
+    assert hp.read(out / "bert-base/replan.json").options
+
+
+def test_a_folder_that_is_gone_is_said(tmp_path: Path) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    for verb in ("place llama2-7b --device h100-sxm --devices 8 --batch 16", "search opt-350m --area 20"):
+        asked = f"{sys.executable} -m hardplace {verb}"
+        line = f"cd {folder} && rmdir {folder} && {asked}; code=$?; mkdir {folder}; exit $code"
+        done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, cwd=tmp_path, check=False)
+        assert done.returncode == 2
+        assert done.stderr.startswith("hardplace: the current folder is gone; expected ")
+        assert done.stderr.count("\n") == 1
 
 
 def test_streams_end_by_convention(tmp_path: Path) -> None:

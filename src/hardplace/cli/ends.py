@@ -8,6 +8,7 @@ import io
 import os
 import signal
 import sys
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -78,9 +79,19 @@ def _ended() -> int:
     except MemoryError:
         return _say("out of memory: expected a smaller question, or a machine with more", BAD_INPUT)
     except OSError as problem:
+        if isinstance(problem, FileNotFoundError) and not _here():
+            return _say("the current folder is gone; expected one that is there, or another to start from", BAD_INPUT)
         if problem.filename is None:
             _close_output()
         return _say(f"{problem.filename or 'standard output'}: {problem.strerror or problem}", BAD_INPUT)
+
+
+def _here() -> bool:
+    """Return whether the current folder is still there."""
+    try:
+        return Path.cwd().is_dir()
+    except OSError:
+        return False
 
 
 def _run() -> int:

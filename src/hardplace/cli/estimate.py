@@ -10,7 +10,7 @@ import click
 
 from hardplace.cli import folders, options
 from hardplace.cli.app import INFEASIBLE, app
-from hardplace.cli.printing import give, say_json
+from hardplace.cli.printing import give, say_json, say_written
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 @options.calibrated
 @options.trace_file
 @options.as_json
-@options.page_folder
+@options.answer_folder
 def estimate(
     model: str,
     operators: bool,
@@ -74,10 +74,18 @@ def estimate(
         from hardplace.exports.planned import planned_of
         from hardplace.report.plan import show_plan
 
+        folders.check_writable(out)
         cost = api.estimate(model, planned(plan, software, calibrated), devices, node=nodes)
-        if trace_path is not None:
-            write_step_trace(trace_path, planned_of(plan, model, devices, nodes, api.load), cost)
-        say_json(cost.envelope()) if as_json else show_plan(cost)
+
+        def keep() -> None:
+            folder = folders.folder_of(api.load(model).name, out)
+            cost.save(folder / "estimate.json")
+            if trace_path is not None:
+                write_step_trace(trace_path, planned_of(plan, model, devices, nodes, api.load), cost)
+            if not as_json:
+                say_written(f"{folder / 'estimate.json'}")
+
+        give(lambda: say_json(cost.envelope()) if as_json else show_plan(cost), keep)
         if not cost.fits:
             sys.exit(INFEASIBLE)
         return

@@ -79,6 +79,7 @@ trace_file = click.option(
     help="Write one step as a trace for ui.perfetto.dev.",
 )
 page_folder = folder("Folder of the page.  [default: hardplace-out/MODEL]")
+answer_folder = folder("Folder of the answer.  [default: hardplace-out/MODEL]")
 
 
 def gathered(name: str, kind: type[Any], *options: Option) -> Option:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
-from hardplace.cli import options
+from hardplace.cli import folders, options
 from hardplace.cli.app import INFEASIBLE, app
-from hardplace.cli.printing import say_json
+from hardplace.cli.printing import give, say_json, say_written
 from hardplace.errors import BadInput
 
 _SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
@@ -30,6 +30,7 @@ _SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 @click.option("--device", metavar="NAME", help="Of a PLAN that is a plan alone.")
 @click.option("--node", metavar="FILE|NAME", help="Of a PLAN that is a plan alone.  [default: the device's usual]")
 @options.as_json
+@options.answer_folder
 def replan(
     path: Path,
     cluster: str | None,
@@ -42,6 +43,7 @@ def replan(
     device: str | None,
     node: str | None,
     as_json: bool,
+    out: Path | None,
 ) -> None:
     """Print the plans that do most work until the next change when devices of a running plan are lost or gained, or
     links are slower: throughput, bytes to move from the running plan, the pause.
@@ -56,6 +58,7 @@ def replan(
     from hardplace.report.replan import say_stuck, show_replanned
     from hardplace.units import parse_quantity
 
+    folders.check_writable(out)
     found = api.replan(
         path,
         lost=lost,
@@ -68,14 +71,17 @@ def replan(
         device=device,
         node=node,
     )
-    if as_json:
-        say_json(found.envelope())
-    elif isinstance(found, PlanInfeasible):
-        say_stuck(found)
-    else:
-        show_replanned(found)
     if isinstance(found, PlanInfeasible):
+        say_json(found.envelope()) if as_json else say_stuck(found)
         sys.exit(INFEASIBLE)
+
+    def keep() -> None:
+        folder = folders.folder_of(found.title.partition(":")[0], out)
+        found.save(folder / "replan.json")
+        if not as_json:
+            say_written(f"{folder / 'replan.json'}")
+
+    give(lambda: say_json(found.envelope()) if as_json else show_replanned(found), keep)
 
 
 def _seconds(option: str, text: str) -> float:
