@@ -9,6 +9,7 @@ from hardplace.design.results import DesignResult
 from hardplace.hardware.catalogue import device
 from hardplace.report.existing import existing_rows, over_existing
 from hardplace.report.page import page
+from hardplace.report.tornado import moves, tornado
 
 SPACE = """
 name = "few"
@@ -87,3 +88,48 @@ def test_an_answer_by_parts_says_its_tdp_and_price_and_has_no_chip_of_another_mo
     assert found.tdp_w <= 700
     assert [one.name for one in found.baselines] == ["pure data parallel"]
     assert not any("45 nm" in note for note in found.notes)
+
+
+def test_the_answer_says_what_moves_it_and_from_where_another_chip_wins(found: DesignResult) -> None:
+    """Each row against its definition; the answer's own speed at other rates against a search of that chip alone."""
+    rows = {one.factor: one for one in found.sensitivity}
+    assert list(rows) == ["HBM bandwidth", "link bandwidth", "clock", "die area", "TDP", "wafer price"]
+    base = rows["wafer price"].low.samples_per_s
+    assert base <= found.best.samples_per_s * (1 + 1e-9)
+    for factor in ("HBM bandwidth", "link bandwidth", "clock"):
+        one = rows[factor]
+        assert one.low.samples_per_s <= base * (1 + 1e-9)
+        assert base <= one.high.samples_per_s * (1 + 1e-9)
+    clock = rows["clock"]
+    assert 1.0 < clock.high.samples_per_s / base <= 1.2 + 1e-9
+    assert found.tdp_w is not None
+    assert rows["die area"].wins_above is None or found.best.chip.area_mm2 * 1.2 > 858
+    room = 700 / found.tdp_w - 1
+    assert rows["TDP"].wins_above == (pytest.approx(room) if room <= 0.2 else None)
+    wafer = rows["wafer price"]
+    assert wafer.low.usd < found.usd < wafer.high.usd  # type: ignore[operator]
+    assert wafer.low.samples_per_s == wafer.high.samples_per_s
+    drawn = tornado(found)
+    assert {row.factor for row in drawn} == set(rows)
+    assert all(0 <= start and start + width <= 560.001 for row in drawn for start, width, _ in row.bars)
+    assert moves(found).split(':')[0] in str(found)
+
+
+def test_a_tighter_limit_than_the_answer_takes_makes_another_chip_win(found: DesignResult, tmp_path: Path) -> None:
+    assert found.tdp_w is not None
+    path = tmp_path / "few.toml"
+    path.write_text(SPACE)
+    tight = hp.search(
+        "opt-350m", space=str(path), limits={"tdp": found.tdp_w * 1.05}, devices=64, batch=512, micro_batch=1, tensor=1
+    )
+    assert isinstance(tight, DesignResult)
+    row = next(one for one in tight.sensitivity if one.factor == "TDP")
+    assert row.wins_above == pytest.approx(0.05, abs=1e-6)
+    assert row.high.samples_per_s == 0.0
+    assert not row.high.best_is_answer
+    less = hp.search(
+        "opt-350m", space=str(path), limits={"tdp": found.tdp_w * 1.05 / 1.2}, devices=64, batch=512, micro_batch=1,
+        tensor=1,
+    )  # fmt: skip
+    assert isinstance(less, DesignResult)
+    assert row.high.best_chip == less.best.chip.name

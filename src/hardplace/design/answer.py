@@ -20,7 +20,8 @@ from hardplace.design.results import DesignResult, FrontierPoint, ParetoResult
 from hardplace.design.search.candidates import Reached, ReachedPlan, SearchOutcome
 from hardplace.design.search.explore import DesignSearch
 from hardplace.design.search.scoring import score_of
-from hardplace.design.types import Baseline, Cloud, Evaluation, ExistingChip, Job
+from hardplace.design.sensitivity import sensitivity
+from hardplace.design.types import Baseline, Cloud, Evaluation, ExistingChip, Job, Sensitivity
 from hardplace.errors import BadInput
 from hardplace.hardware.chip_pricer import Preset
 from hardplace.hardware.phaze import TPUV4
@@ -66,6 +67,7 @@ def answer(
     plan = only_plan(found.reached[0])
     baselines: tuple[Baseline, ...] = ()
     beside: tuple[ExistingChip, ...] = ()
+    moved: tuple[Sensitivity, ...] = ()
     parts = question.space.area_model is Preset.PARTS
     references = () if parts else ((_TPUV4, _reference),)
     best, score = plan, found.scores[0][0]
@@ -84,11 +86,15 @@ def answer(
             if question.goal.objectives == (Objective.THROUGHPUT,):
                 best = _fastest(search, plan, baselines)
                 score = best.samples_per_s
+                if parts:
+                    _tell(search, found, "looking at what moves the answer")
+                    lists = in_process(question, search.ends.gap, work=0.0)
+                    moved = tuple(sensitivity(search, found.reached[0], evaluated(best), lists))
             _tell(search, found, "looking at the chips of the page")
             seen = cloud(search, found.reached[0].section, evaluated(best))
     except KeyboardInterrupt:
         found = replace(found, stop=Stop.INTERRUPTED)
-    return _exploration(search, found, best, score, baselines, seen, beside)
+    return _exploration(search, found, best, score, baselines, seen, beside, moved)
 
 
 def frontier(
@@ -332,7 +338,7 @@ def _notes(workload: Workload) -> tuple[str, ...]:
 
 def _exploration(
     search: DesignSearch, found: SearchOutcome, plan: ReachedPlan, score: float, baselines: tuple[Baseline, ...],
-    seen: Cloud | None, beside: tuple[ExistingChip, ...],
+    seen: Cloud | None, beside: tuple[ExistingChip, ...], moved: tuple[Sensitivity, ...],
 ) -> DesignResult:  # fmt: skip
     question = search.question
     setting, workload = question.setting, question.workloads[0]
@@ -373,6 +379,7 @@ def _exploration(
         tdp_w=tdp_w,
         usd=usd,
         existing=beside,
+        sensitivity=moved,
     )
 
 

@@ -36,7 +36,7 @@ def cloud(search: DesignSearch, section: int, best: Evaluation) -> Cloud:
     bound = known.samples_per_s[0].max(axis=0) if len(known.samples_per_s[0]) else np.zeros(len(chips))
     return Cloud(
         area_mm2=tuple(chips.area_mm2.tolist()),
-        samples_per_s=tuple((layout.batch / _plan_seconds(best, seconds)).tolist()),
+        samples_per_s=tuple((layout.batch / plan_seconds(best, seconds)).tolist()),
         bound_samples_per_s=tuple(bound.tolist()),
         label=tuple(name(chips, index) for index in range(len(chips))),
         sampled=scoring.space.whole.size > _most(search),
@@ -60,7 +60,7 @@ def _places(search: DesignSearch, best: Evaluation) -> Ints:
     return np.unique(np.concatenate([drawn[:, :0] if own is None else own, drawn], axis=1), axis=1)
 
 
-def _plan_seconds(best: Evaluation, seconds: LayerTimes) -> Floats:
+def plan_seconds(best: Evaluation, seconds: LayerTimes) -> Floats:
     """Return the batch time of one placement on each chip: the placement's closed form with other layer times."""
     placement = best.placement
     loads, ends = [], []

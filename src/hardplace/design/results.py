@@ -8,7 +8,15 @@ from typing import ClassVar
 from hardplace.answers import Answer
 from hardplace.branch_and_bound.types import Progress, Stop
 from hardplace.certificate import Certificate, gap_of
-from hardplace.design.types import Baseline, Cloud, Evaluation, ExistingChip, PlanChoices, RefinementLevel
+from hardplace.design.types import (
+    Baseline,
+    Cloud,
+    Evaluation,
+    ExistingChip,
+    PlanChoices,
+    RefinementLevel,
+    Sensitivity,
+)
 from hardplace.hardware.types import Accelerator, Budget, Cluster
 
 
@@ -101,6 +109,7 @@ class DesignResult(ScoredAnswer):
             for it.
         usd: Price of making the best chip in USD, likewise.
         existing: Chips that exist, in the same model and setting; of a space by parts.
+        sensitivity: What each assumption does to the answer; of a space by parts, by throughput.
     """
 
     model: str
@@ -124,6 +133,7 @@ class DesignResult(ScoredAnswer):
     tdp_w: float | None = None
     usd: float | None = None
     existing: tuple[ExistingChip, ...] = ()
+    sensitivity: tuple[Sensitivity, ...] = ()
 
     @property
     def best_existing(self) -> ExistingChip | None:

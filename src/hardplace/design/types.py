@@ -190,6 +190,46 @@ class ExistingChip:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Variation:
+    """An answer where one assumption is changed, under its plan with list schedules.
+
+    Attributes:
+        change: Change of the assumption, relative.
+        samples_per_s: Throughput of the answer's chip; 0 where it is beyond a limit.
+        usd: Cost of making it.
+        best_samples_per_s: Throughput of the fastest chip near it that is within the limits; 0: none is.
+        best_chip: That chip's name.
+        best_is_answer: Whether that is the answer.
+    """
+
+    change: float
+    samples_per_s: float
+    usd: float
+    best_samples_per_s: float
+    best_chip: str
+    best_is_answer: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sensitivity:
+    """What one assumption does to an answer.
+
+    Attributes:
+        factor: The assumption: die area, TDP, HBM bandwidth, link bandwidth, clock, or wafer price.
+        low: With less of it.
+        high: With more of it.
+        wins_below: Relative change downwards from which another chip near the answer is faster; None: not within reach.
+        wins_above: The same upwards.
+    """
+
+    factor: str
+    low: Variation
+    high: Variation
+    wins_below: float | None
+    wins_above: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RefinementLevel:
     """One level of refinement of the search, in numbers.
 

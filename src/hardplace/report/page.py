@@ -17,6 +17,7 @@ from hardplace.report.existing import existing_rows, over_existing
 from hardplace.report.floorplan import floor, shadow_prices
 from hardplace.report.rendering import rendered_with_figures
 from hardplace.report.reproduce import reproduction
+from hardplace.report.tornado import tornado
 from hardplace.units import GIB, format_quantity, percent
 
 
@@ -72,6 +73,7 @@ def page(exploration: DesignResult, asked: str = "") -> str:
         limits=words.limits(exploration),
         over=over_existing(exploration),
         existing=existing_rows(exploration),
+        tornado=tornado(exploration),
         rows=comparison(exploration),
         layers=layer_rows(best),
         repeated=repeated,

@@ -13,6 +13,7 @@ from hardplace.report import text as words
 from hardplace.report.console import headed, screen
 from hardplace.report.existing import existing_rows, over_existing
 from hardplace.report.plan import folded
+from hardplace.report.tornado import moves
 from hardplace.units import GIB, MIB, format_quantity, percent
 from hardplace.workload.types import Workload
 
@@ -62,6 +63,9 @@ def show(exploration: DesignResult) -> None:
         answer.add_row("limits", limits)
     answer.add_row("certificate", words.certificate(exploration))
     answer.add_row("", words.bound(exploration))
+    moved = moves(exploration)
+    if moved:
+        answer.add_row("moved", moved)
     console.print(answer)
     console.print(_stages(best))
     if exploration.existing:
