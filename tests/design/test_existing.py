@@ -111,8 +111,8 @@ def test_the_answer_says_what_moves_it_and_from_where_another_chip_wins(found: D
     assert wafer.low.samples_per_s == wafer.high.samples_per_s
     drawn = tornado(found)
     assert {row.factor for row in drawn} == set(rows)
-    assert all(0 <= start and start + width <= 560.001 for row in drawn for start, width, _ in row.bars)
-    assert moves(found).split(':')[0] in str(found)
+    assert all(start >= 0 and start + width <= 560.001 for row in drawn for start, width, _ in row.bars)
+    assert moves(found).split(":")[0] in str(found)
 
 
 def test_a_tighter_limit_than_the_answer_takes_makes_another_chip_win(found: DesignResult, tmp_path: Path) -> None:
