@@ -20,6 +20,7 @@ from hardplace.design.goals import Costs
 from hardplace.design.search.candidates import Reached
 from hardplace.design.search.explore import DesignSearch
 from hardplace.design.search.layout import group_of
+from hardplace.design.search.sections import Section
 from hardplace.design.types import Evaluation, Job, Sensitivity, Variation
 from hardplace.hardware.money import cost
 from hardplace.hardware.phaze import name
@@ -36,8 +37,9 @@ _SAME = 1.0 + 1e-9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Near:
-    """Chips near the answer, the answer first, and what they cost."""
+    """Chips near the answer, the answer first, in its section, and what they cost."""
 
+    section: Section
     chips: Chips
     costs: Costs
 
@@ -95,7 +97,7 @@ def _near(search: DesignSearch, reached: Reached) -> _Near:
         area_mm2=bill.die_mm2, die_mm2=bill.die_mm2, tdp_w=bill.tdp_w, usd=made.usd, embodied_kg=made.embodied_kg,
         idle_w=energies.idle_w,
     )  # fmt: skip
-    return _Near(chips=replace(chips, area_mm2=bill.die_mm2), costs=costs)
+    return _Near(section=section, chips=replace(chips, area_mm2=bill.die_mm2), costs=costs)
 
 
 def _speeds(search: DesignSearch, best: Evaluation, setting: Setting, chips: Chips) -> Floats:
@@ -144,11 +146,10 @@ def _within(search: DesignSearch, near: _Near, scale: dict[str, float]) -> BoolV
 
 
 def _usd(search: DesignSearch, near: _Near, scale: dict[str, float]) -> Floats:
-    section = search.scoring.sections[0]
     tech = technology(search.question.space.node_nm)
     wafer = replace(tech, wafer_usd=tech.wafer_usd * scale.get("wafer price", 1.0))
     die = near.costs.die_mm2 * scale.get("die area", 1.0)
-    return cost(section.pricer.plan(near.chips), wafer, die, near.costs.tdp_w * scale.get("TDP", 1.0)).usd
+    return cost(near.section.pricer.plan(near.chips), wafer, die, near.costs.tdp_w * scale.get("TDP", 1.0)).usd
 
 
 def _variation(
