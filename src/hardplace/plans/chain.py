@@ -8,14 +8,14 @@ from itertools import pairwise
 
 from hardplace.cost.layers.decoder import block, embedding, head
 from hardplace.cost.layers.recognise import decoder_of
-from hardplace.cost.layers.recorded import layer_work
+from hardplace.cost.layers.recorded import FusedLayer, fused_layer
 from hardplace.cost.layers.software import Dispatcher, routing_launches
 from hardplace.cost.layers.work import LayerWork
 from hardplace.errors import BadInput
 from hardplace.plans.plan import GRADIENT_BYTES, Format, Plan, stage_layers
 from hardplace.workload.decoder import DecoderShape, Degrees
 from hardplace.workload.sharding import shard
-from hardplace.workload.sharding.degrees import check_degrees
+from hardplace.workload.sharding.degrees import Divided, check_degrees
 from hardplace.workload.types import Layer, Parallelism, Recompute, Workload
 from hardplace.workload.weights import SharedWeights, WeightSizes, repeated, shared_weights
 
@@ -169,18 +169,23 @@ def of_workload(workload: Workload, plan: Plan) -> LayerChain:
     return chain_of(workload, () if shape else rank_layers(workload, plan), shape, plan)
 
 
-def rank_layers(workload: Workload, plan: Plan) -> tuple[Layer, ...]:
-    """Return the recorded layers on one rank of a plan.
+def rank_layers(workload: Workload, plan: Plan, divided: Divided = shard) -> tuple[FusedLayer, ...]:
+    """Return the recorded layers on one rank of a plan, fused.
+
+    Args:
+        workload: The recorded model.
+        plan: The plan, whose degrees divide it.
+        divided: What divides a workload, for callers that keep what is divided already.
 
     Raises:
         BadInput: If a degree divides nothing of them.
     """
     degrees = Parallelism(tensor=plan.tensor, sequence=plan.sequence, context=plan.context, expert=plan.expert)
-    check_degrees(workload, degrees)
-    return shard(workload, degrees).layers
+    check_degrees(workload, degrees, divided)
+    return tuple(fused_layer(layer) for layer in divided(workload, degrees).layers)
 
 
-def chain_of(workload: Workload, made: Sequence[Layer], shape: DecoderShape | None, plan: Plan) -> LayerChain:
+def chain_of(workload: Workload, made: Sequence[FusedLayer], shape: DecoderShape | None, plan: Plan) -> LayerChain:
     """Return the chain of a decoder's shape, else of layers that are sharded already.
 
     Args:
@@ -192,13 +197,15 @@ def chain_of(workload: Workload, made: Sequence[Layer], shape: DecoderShape | No
     if shape is not None:
         return of_shape(shape, plan)
     ends = {workload.order[0], workload.order[-1]}
-    kinds = {index: Recompute.NONE if index in ends else plan.recompute for index in workload.order}
-    shared = shared_weights(workload, made)
-    work = {index: layer_work(made[index], plan.micro_batch, kind) for index, kind in kinds.items()}
+    layers = [one.layer for one in made]
+    shared = shared_weights(workload, layers)
+    kinds = (Recompute.NONE, plan.recompute)
+    works = {index: made[index].works(plan.micro_batch, kinds) for index in dict.fromkeys(workload.order)}
+    work = {index: by[Recompute.NONE if index in ends else plan.recompute] for index, by in works.items()}
     order = _in_order(work, workload.order, shared)
     plain: tuple[LayerWork, ...] = ()
     if plan.recompute_layers:
-        eased = {index: layer_work(made[index], plan.micro_batch, Recompute.NONE) for index in set(workload.order)}
+        eased = {index: by[Recompute.NONE] for index, by in works.items()}
         plain = _in_order(eased, workload.order, shared)[1:-1]
     if len(order) > 2:
         order = (order[0], *offloaded(order[1:-1], plan), order[-1])
@@ -212,7 +219,7 @@ def chain_of(workload: Workload, made: Sequence[Layer], shape: DecoderShape | No
         sequence_length=workload.sequence_length,
         plain=plain,
         shared=shared,
-        edges=_edges(workload, made, plan.micro_batch),
+        edges=_edges(workload, layers, plan.micro_batch),
     )
 
 

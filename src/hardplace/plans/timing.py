@@ -275,7 +275,30 @@ def end_of_stage(
         sum(one.parameters for one in stage) - twice.parameters,
         sum(one.expert_parameters for one in stage) - twice.expert_parameters,
     )
-    gradient, layers = GRADIENT_BYTES[plan.gradient], max(1, len(stage))
+    return stage_end_s(held, len(stage), stage, plan, site, forward_s, backward_s)
+
+
+def stage_end_s(
+    held: tuple[int, int],
+    layers: int,
+    stage: Sequence[LayerWork],
+    plan: Plan,
+    site: DevicePool,
+    forward_s: float,
+    backward_s: float,
+) -> float:
+    """Return the seconds of a stage at the end of a step, from what its layers hold together.
+
+    Args:
+        held: Trained parameters of a rank, of dense layers and of experts.
+        layers: Number of the stage's layers.
+        stage: The layers; read for Muon's products alone.
+        plan: The plan.
+        site: The devices.
+        forward_s: Seconds of the stage's forward pass of one micro-batch.
+        backward_s: Seconds of its backward pass.
+    """
+    gradient, layers = GRADIENT_BYTES[plan.gradient], max(1, layers)
     hidden = site.pricer.efficiencies.hidden * (1.0 - 1.0 / layers) if plan.overlap else 0.0
 
     def exposed_s(traffic_s: float, beside_s: float) -> float:

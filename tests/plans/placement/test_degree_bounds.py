@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,14 @@ from hardplace.hardware.catalogue import device, node
 from hardplace.plans.chain import LayerChain
 from hardplace.plans.fleet import fleet_of
 from hardplace.plans.pipeline import pipelined
-from hardplace.plans.placement.degree_bounds import least_of, least_step_s
+from hardplace.plans.placement.degree_bounds import (
+    layer_bytes,
+    least_of,
+    least_step_s,
+    lightest_kinds,
+    lightest_of,
+    may_fit,
+)
 from hardplace.plans.placement.stages import LayerColumns, LayerVariants, Stages, around, stage_bound_s
 from hardplace.plans.plan import PipelineSchedule, Plan
 from hardplace.workload.types import Recompute
@@ -98,7 +106,7 @@ def test_the_bound_before_cutting_is_not_above_any_cut(seed):
             )  # fmt: skip
             hop_s = float(rng.choice([0.0, 0.3]))
             priced = [layers_of(seconds, work)]
-            bound_s = least_step_s(least_of(chain, priced, priced), inner, plan, hop_s)
+            bound_s = least_step_s(least_of(chain, priced, priced), plan, hop_s)
             exact_s = least_of_all_cuts(seconds, plan, hop_s)
             assert bound_s <= exact_s * (1 + 1e-9), (str(schedule), pipeline, virtual, micro_batches, hop_s)
             below.append(bound_s / exact_s)
@@ -114,7 +122,7 @@ def test_the_bound_of_equal_layers_in_1f1b(pipeline, micro_batches):
     chain = LayerChain(before=work[:1], layers=work[1:-1], after=work[-1:], sequence_length=1)
     priced, each = [layers_of(seconds, work)], 4 / pipeline
     plan = Plan(global_batch=micro_batches, pipeline=pipeline)
-    bound_s = least_step_s(least_of(chain, priced, priced), 4, plan, 0.0)
+    bound_s = least_step_s(least_of(chain, priced, priced), plan, 0.0)
     by_hand_s = pipeline * 3 * each + (micro_batches - 1) * 2 * each + (micro_batches - pipeline) * each
     assert bound_s == pytest.approx(max(by_hand_s, micro_batches * 3 * each))
     assert bound_s <= least_of_all_cuts(seconds, plan, 0.0)
@@ -150,3 +158,59 @@ def test_bounds_of_stages_are_not_above_any_cut():
                 assert total[0] <= run.total_s * (1 + 1e-12)
                 if micro_batches == 1 and stage == 0:
                     assert done[0] == pytest.approx(run.ends_s[stage])
+
+
+def held_layer(rng, heavy):
+    """A layer of random memory, without seconds; a heavy one has experts."""
+    return replace(
+        NOTHING,
+        parameters=int(rng.integers(1, 5)) * 100_000_000,
+        expert_parameters=heavy * 2_000_000_000,
+        saved_bytes=float(rng.integers(1, 9)) * 1e8,
+        working_bytes=float(rng.integers(0, 4)) * 1e9,
+        output_bytes=1e8,
+    )
+
+
+def test_layers_that_may_not_fit_fit_no_cut():
+    """Dense layers before mixtures, some of a stage's recomputed: where the cheap bound of memory says no, no cut of
+    all fits; the heavy layers by themselves find more that do not."""
+    rng, site = np.random.default_rng(7), fleet_of([(device("h100-sxm"), node("dgx-h100"), 8)], Plan(global_batch=8))
+    site, found = site.sites[0], {"fits": 0, "of all": 0, "of the heavy": 0}
+    ways = itertools.product((2, 3), (PipelineSchedule.ONE_F_ONE_B, PipelineSchedule.GPIPE), (0, 1, 2), range(12))
+    for pipeline, schedule, some, _ in ways:
+        dense, heavy = (held_layer(rng, heavy) for heavy in (0, 1))
+        plain = (*[dense] * int(rng.integers(0, 3)), *[heavy] * int(rng.integers(2, 6)))
+        eased = {
+            one: replace(one, saved_bytes=1e7, working_bytes=one.working_bytes + one.saved_bytes) for one in set(plain)
+        }
+        again = tuple(eased[one] for one in plain)
+        last = replace(NOTHING, name="last")
+        chains = [
+            LayerChain(before=(NOTHING,), layers=layers, after=(last,), sequence_length=1) for layers in (plain, again)
+        ]
+        columns = [
+            replace(
+                layers_of(np.zeros((3, len(one.whole))), one.whole),
+                saved_bytes=np.array([layer.saved_bytes for layer in one.whole]),
+                working_bytes=np.array([layer.working_bytes for layer in one.whole]),
+            )
+            for one in chains
+        ]
+        plan = Plan(
+            global_batch=4, pipeline=pipeline, schedule=schedule, recompute=Recompute.FULL, recompute_layers=some
+        )
+        stages = Stages(LayerVariants(chains[1], cuts_of(len(plain) + 2, []), columns[1], columns[0]), 1, some, site)
+        fits = False
+        for sizes in compositions(len(plain), pipeline):
+            edges = [0, *(1 + int(one) for one in np.cumsum(sizes)[:-1]), len(plain) + 2]
+            at = [stages.at(np.array([low]), np.array([high])) for low, high in itertools.pairwise(edges)]
+            fits = fits or (min(sizes) > 0 and all(stages.fits(plan, s, one)[0] for s, one in enumerate(at)))
+        memory = [site.memory_bytes] * pipeline
+        every = may_fit(layer_bytes(lightest_of(*chains), plan), len(plain), plan, memory)
+        both = all(may_fit(layer_bytes(one, plan), one.layers, plan, memory) for one in lightest_kinds(*chains))
+        assert both or not fits
+        found["fits"] += fits
+        found["of all"] += not every
+        found["of the heavy"] += every and not both
+    assert min(found.values()) > 0, found

@@ -2,45 +2,87 @@
 
 from __future__ import annotations
 
-from hardplace.cost.kernels.fusion import kernel_graph
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from hardplace.cost.kernels.fusion import FusedPhase, fused_phase
 from hardplace.cost.layers.stream_kind import row_of, stream_of
 from hardplace.cost.layers.types import Layout, Stream
 from hardplace.cost.layers.work import AttentionWork, CollectiveWork, GemmWork, LayerWork, StreamWork, Work
 from hardplace.cost.types import Kernel
 from hardplace.workload.memory import recomputed, saved_bytes
 from hardplace.workload.types import Gradient, Layer, Operator, OperatorKind, Phase, Recompute
-from hardplace.workload.weights import weights_of
+from hardplace.workload.weights import WeightSizes, weights_of
 
 _CYCLES = {"other": 1}
 _WIDE = {Gradient.WGRAD: 8.0}  # added up in fp32: read and written
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FusedLayer:
+    """A recorded layer on one rank with its operators fused, whatever the micro-batch and the recompute.
+
+    Attributes:
+        layer: The layer.
+        forward: Its forward pass.
+        backward: Its backward pass.
+        weights: Its weights.
+    """
+
+    layer: Layer
+    forward: FusedPhase
+    backward: FusedPhase
+    weights: WeightSizes
+
+    def works(self, micro_batch: int, kinds: Iterable[Recompute]) -> dict[Recompute, LayerWork]:
+        """Return what the layer gives to do at a micro-batch (samples), by kind of recompute."""
+        layer, forward = self.layer, _pieces(self.forward, micro_batch)
+        first, backward = _joined(forward), _joined(_pieces(self.backward, micro_batch))
+        lost = any(one.kind is OperatorKind.CROSS_ENTROPY for one in layer.operators)
+        whole, output = saved_bytes(layer, Recompute.NONE).at(micro_batch), layer.output_bytes.at(micro_batch)
+        found = {}
+        for kind in dict.fromkeys(kinds):
+            chosen = set(recomputed(layer, kind))
+            again = _joined(piece for piece in forward if chosen and set(piece[0]) <= chosen)
+            kept = whole if kind is Recompute.NONE else saved_bytes(layer, kind).at(micro_batch)
+            found[kind] = LayerWork(
+                name=layer.name,
+                forward=first,
+                again=again,
+                backward=backward,
+                **self.weights._asdict(),
+                saved_bytes=0.0 if lost else float(kept),
+                logits_bytes=float(kept) if lost else 0.0,
+                working_bytes=float(whole - kept) if kind is not Recompute.NONE else 0.0,
+                output_bytes=float(output),
+            )
+        return found
+
+
+def fused_layer(layer: Layer) -> FusedLayer:
+    """Return one rank's recorded layer with its operators fused."""
+    forward, backward = (fused_phase(layer, phase) for phase in (Phase.FORWARD, Phase.BACKWARD))
+    return FusedLayer(layer=layer, forward=forward, backward=backward, weights=weights_of(layer))
+
+
 def layer_work(layer: Layer, micro_batch: int, recompute: Recompute) -> LayerWork:
     """Return what one rank's recorded layer gives to do (samples: micro_batch)."""
-    by_phase = {phase: _phase(layer, phase, micro_batch) for phase in (Phase.FORWARD, Phase.BACKWARD)}
-    chosen = set(recomputed(layer, recompute))
-    again = tuple(one for members, work in by_phase[Phase.FORWARD] if chosen and set(members) <= chosen for one in work)
-    kept, whole = (saved_bytes(layer, one).at(micro_batch) for one in (recompute, Recompute.NONE))
-    lost = any(one.kind is OperatorKind.CROSS_ENTROPY for one in layer.operators)
-    return LayerWork(
-        name=layer.name,
-        forward=tuple(one for _, work in by_phase[Phase.FORWARD] for one in work),
-        again=again,
-        backward=tuple(one for _, work in by_phase[Phase.BACKWARD] for one in work),
-        **weights_of(layer)._asdict(),
-        saved_bytes=0.0 if lost else float(kept),
-        logits_bytes=float(kept) if lost else 0.0,
-        working_bytes=float(whole - kept) if recompute is not Recompute.NONE else 0.0,
-        output_bytes=float(layer.output_bytes.at(micro_batch)),
-    )
+    return fused_layer(layer).works(micro_batch, [recompute])[recompute]
 
 
-def _phase(layer: Layer, phase: Phase, micro_batch: int) -> list[tuple[tuple[int, ...], tuple[Work, ...]]]:
-    found = []
-    for kernel in kernel_graph(layer, phase, micro_batch, _CYCLES).kernels:
+_Piece = tuple[tuple[int, ...], tuple[Work, ...]]  # operators of a kernel, and its work
+
+
+def _pieces(fused: FusedPhase, micro_batch: int) -> list[_Piece]:
+    layer, found = fused.layer, []
+    for kernel in fused.at(micro_batch, _CYCLES).kernels:
         operators = [layer.operators[index] for index in kernel.operators]
         found.append((kernel.operators, tuple(_work(layer, kernel, operators, micro_batch))))
     return found
+
+
+def _joined(pieces: Iterable[_Piece]) -> tuple[Work, ...]:
+    return tuple(one for _, work in pieces for one in work)
 
 
 def _work(layer: Layer, kernel: Kernel, operators: list[Operator], micro_batch: int) -> list[Work]:

@@ -8,19 +8,20 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
 from hardplace.ndtypes import Floats
 from hardplace.plans.chain import LayerChain
-from hardplace.plans.memory import StageContents, stage_memory
+from hardplace.plans.memory import StageContents, stage_memory, weight_bytes
 from hardplace.plans.pipeline import forwards_left, in_flight
 from hardplace.plans.placement.stages import LayerColumns
 from hardplace.plans.plan import PipelineSchedule, Plan
 from hardplace.workload.types import Recompute
 from hardplace.workload.weights import WeightSizes, parts_of
 
-_NOTHING = StageContents(
+NO_CONTENTS = StageContents(
     parameters=0,
     expert_parameters=0,
     saved_bytes=0.0,
@@ -32,161 +33,241 @@ _NOTHING = StageContents(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class DegreeBounds:
-    """Least seconds of a model's layers under a plan's degrees, over the kinds of device.
+    """Least seconds of each layer of a model under a plan's degrees, over the kinds of device.
 
     Attributes:
-        forward_s: Forward pass of all layers.
-        backward_s: Backward pass of all layers, with weight gradients.
-        layer_forward_s: Forward pass of one layer that is cut.
-        layer_backward_s: Its backward pass, with weight gradients.
-        layer_apart_s: Its backward pass alone, where weight gradients run apart.
-        again_s: What recompute adds to a layer.
+        forward: Forward pass, shape (layers,).
+        backward: Backward pass with weight gradients, without recompute, (layers,).
+        recomputed: The same, with recompute, (layers,).
+        apart: Backward pass alone, where weight gradients run apart, without recompute, (layers,).
+        inner: The layers that are cut.
     """
 
-    forward_s: float
-    backward_s: float
-    layer_forward_s: float
-    layer_backward_s: float
-    layer_apart_s: float
-    again_s: float
+    forward: Floats
+    backward: Floats
+    recomputed: Floats
+    apart: Floats
+    inner: slice
+
+    @property
+    def again_s(self) -> float:
+        """Return the least that recompute adds to a layer that is cut."""
+        more = (self.recomputed - self.backward)[self.inner]
+        return max(0.0, float(more.min())) if len(more) else 0.0
 
 
 def least_of(chain: LayerChain, plain: Sequence[LayerColumns], recomputed: Sequence[LayerColumns]) -> DegreeBounds:
-    """Return the least seconds over the layers and the kinds of device.
+    """Return the least seconds of the layers, over the kinds of device.
 
     Args:
         chain: The layers.
         plain: Layers without recompute, on each kind of device.
         recomputed: Layers with recompute, on each kind of device.
     """
-    forward = np.min([one.seconds[0] for one in plain], axis=0)
-    backward = np.min([one.seconds[1] + one.seconds[2] for one in plain], axis=0)
-    apart = np.min([one.seconds[1] for one in plain], axis=0)
-    again = np.min(
-        [(b.seconds[1:] - a.seconds[1:]).sum(axis=0) for a, b in zip(plain, recomputed, strict=True)], axis=0
-    )
-
-    def inner(values: Floats) -> float:
-        return float(values[chain.inner].min()) if chain.layers else 0.0
-
     return DegreeBounds(
-        forward_s=float(forward.sum()),
-        backward_s=float(backward.sum()),
-        layer_forward_s=inner(forward),
-        layer_backward_s=inner(backward),
-        layer_apart_s=inner(apart),
-        again_s=max(0.0, inner(again)),
+        forward=np.min([one.seconds[0] for one in plain], axis=0),
+        backward=np.min([one.seconds[1] + one.seconds[2] for one in plain], axis=0),
+        recomputed=np.min([one.seconds[1] + one.seconds[2] for one in recomputed], axis=0),
+        apart=np.min([one.seconds[1] for one in plain], axis=0),
+        inner=chain.inner,
     )
 
 
-def compute_step_s(chain: LayerChain, priced: Sequence[LayerColumns], layers: int, plan: Plan) -> float:
+def _busiest_s(each: Floats, stages: int, some: int = 0, more_s: float = 0.0) -> float:
+    """Return what the busiest of so many stages takes at least.
+
+    Of the j longest layers some stage has at least j / stages, rounded up, and each takes at least the j-th.
+
+    Args:
+        each: Seconds of every layer that is cut, (layers,).
+        stages: Number of stages.
+        some: Layers of a stage that take `more_s` longer, if it has so many.
+        more_s: Seconds.
+    """
+    if not len(each):
+        return 0.0
+    count = -(-np.arange(1, len(each) + 1) // stages)
+    return float((count * np.sort(each)[::-1] + np.minimum(count, some) * more_s).max())
+
+
+def compute_step_s(chain: LayerChain, priced: Sequence[LayerColumns], plan: Plan) -> float:
     """Return a lower bound on the step over all orders, schedules and recompute: its compute alone."""
     each = np.min([one.compute_s.sum(axis=0) for one in priced], axis=0)
-    most = -(-layers // plan.pipeline)
-    layer_s = float(each[chain.inner].min()) if chain.layers else 0.0
-    return plan.micro_batches * max(float(each.sum()) / plan.pipeline, most * layer_s)
+    return plan.micro_batches * max(float(each.sum()) / plan.pipeline, _busiest_s(each[chain.inner], plan.pipeline))
 
 
-def least_step_s(least: DegreeBounds, layers: int, plan: Plan, hop_s: float, *, any_schedule: bool = False) -> float:
+def least_step_s(least: DegreeBounds, plan: Plan, hop_s: float, *, any_schedule: bool = False) -> float:
     """Return a lower bound on the step over all ways to cut the layers into stages.
 
-    Some stage has at least the mean of the seconds, and one at least layers / stages, rounded up, of the layers.
+    Some stage has at least the mean of the seconds, and some stage at least j / stages, rounded up, of the j longest
+    layers.
 
     Args:
         least: Least seconds of the layers.
-        layers: Number of layers that are cut.
         plan: The plan.
         hop_s: Seconds of a boundary tensor.
         any_schedule: Bound all schedules too.
     """
-    stages, times = plan.pipeline, plan.micro_batches
-    most = -(-layers // stages)
-    count = 0
-    if plan.recompute is Recompute.FULL:
-        count = min(most, plan.recompute_layers or most)
-    elif plan.recompute is Recompute.SELECTIVE:
-        count = most
-    forward_s = most * least.layer_forward_s
-    backward_s = most * least.layer_backward_s + count * least.again_s
-    mean_s = (least.forward_s + least.backward_s) / stages
-    bound_s = times * max(mean_s, forward_s + backward_s)
+    stages, times, inner = plan.pipeline, plan.micro_batches, least.inner
+    some = plan.recompute_layers if plan.recompute is Recompute.FULL else 0
+    again_s = least.again_s if some else 0.0
+    forward, backward = least.forward, least.backward
+    if plan.recompute is not Recompute.NONE and not some:
+        backward = least.recomputed
+    forward_s, backward_s = float(forward.sum()), float(backward.sum())
+
+    def stage_s(forwards: float, backwards: float) -> float:
+        """Return so many forward and backward passes of the stage for which they take longest, at least."""
+        mean_s = (forwards * forward_s + backwards * backward_s) / stages
+        each = forwards * forward[inner] + backwards * backward[inner]
+        return max(mean_s, _busiest_s(each, stages, some, backwards * again_s))
+
+    bound_s = stage_s(times, times)
     if stages == 1 or any_schedule:
         return bound_s
-    turn_s = least.forward_s + (stages * plan.virtual - 1) * hop_s
     if plan.schedule is PipelineSchedule.GPIPE:
-        return least.forward_s + least.backward_s + (times - 1) * max(mean_s, forward_s + backward_s)
-    left = forwards_left(0, stages, times, plan.virtual)
+        return forward_s + backward_s + stage_s(times - 1, 0.0) + stage_s(0.0, times - 1)
+    turn_s = forward_s + (stages * plan.virtual - 1) * hop_s
+    left = _forwards_left(stages, times, plan.virtual)
     if plan.virtual == 1 and plan.schedule is PipelineSchedule.ONE_F_ONE_B:
-        way_s = turn_s + least.backward_s + (stages - 1) * hop_s
-        mean_s = ((times - 1) * least.backward_s + left[0] * least.forward_s) / stages
-        return max(bound_s, way_s + max(mean_s, (times - 1) * backward_s + left[0] * forward_s))
-    up_s = least.layer_apart_s if plan.schedule is PipelineSchedule.ZERO_BUBBLE else least.layer_backward_s
-    chunk_s = (most // plan.virtual) * least.layer_forward_s
+        way_s = turn_s + backward_s + (stages - 1) * hop_s
+        return max(bound_s, way_s + stage_s(float(left[0].min()), times - 1))
+    # the first backward pass comes after the way down; then all others, and at least so many forward passes
+    bound_s = max(bound_s, turn_s + stage_s(float(left.min()), times))
+    layers = len(forward[inner])
+    most = -(-layers // stages)
+    up = least.apart if plan.schedule is PipelineSchedule.ZERO_BUBBLE else least.backward
+    layer_s, back_s, up_s = (float(each[inner].min()) if layers else 0.0 for each in (forward, backward, up))
+    chunk_s = (most // plan.virtual) * layer_s
     # of the first stage with so many layers: the stages before it have fewer, the others what is left
     after = np.maximum(0, layers - most - np.arange(stages) * (most - 1) - (plan.virtual - 1)) / plan.virtual
-    ways = after * up_s + _forwards_left(stages, times, plan.virtual) * chunk_s
-    return max(bound_s, turn_s + times * backward_s + float(ways.min()))
+    ways = after * up_s + left.sum(axis=1) * chunk_s
+    return max(bound_s, turn_s + times * (most * back_s + min(most, some) * again_s) + float(ways.min()))
 
 
 @lru_cache(maxsize=1024)
 def _forwards_left(stages: int, times: int, virtual: int) -> Floats:
-    """Return, by stage, how many forward passes of a chunk follow its first backward pass."""
-    return np.array([sum(forwards_left(stage, stages, times, virtual)) for stage in range(stages)], dtype=np.float64)
+    """Return how many forward passes of a chunk follow a stage's first backward pass, (stages, chunks)."""
+    return np.array([forwards_left(stage, stages, times, virtual) for stage in range(stages)], dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LightestLayer:
-    """The lightest layer that is cut, under a plan: the least of each quantity.
+    """The lightest of some layers that are cut, under a plan: the least of each quantity.
 
     Attributes:
+        layers: Number of those layers.
         sizes: Weights that it shares with no other.
         saved_bytes: Activations kept for a micro-batch, without recompute.
         eased_bytes: Activations kept for a micro-batch, where it is recomputed.
+        beside: What a stage that has any layer holds for a moment, whichever it is and whatever ZeRO divides: working
+            memory and a boundary tensor.
     """
 
+    layers: int
     sizes: WeightSizes
     saved_bytes: float
-    eased_bytes: float  # kept where it is recomputed
+    eased_bytes: float
+    beside: StageContents
 
 
 def lightest_of(plain: LayerChain, recomputed: LayerChain) -> LightestLayer:
     """Return the least of each quantity over the layers that are cut."""
+    return _least_among(plain, recomputed, range(len(plain.layers)))
+
+
+def lightest_kinds(plain: LayerChain, recomputed: LayerChain) -> tuple[LightestLayer, ...]:
+    """Return the least of each quantity over all layers that are cut, then over the heavy ones among them.
+
+    Where layers are unlike (dense ones before mixtures of experts) the lightest says little about the others.
+    """
+    weights = [sum(one.weights) for one in plain.layers]
+    every = lightest_of(plain, recomputed)
+    if len(set(weights)) < 2:
+        return (every,)
+    least = max(set(weights), key=lambda weight: weight * sum(one >= weight for one in weights))
+    heavy = [place for place, weight in enumerate(weights) if weight >= least]
+    return (every, _least_among(plain, recomputed, heavy)) if len(heavy) < len(weights) else (every,)
+
+
+def _least_among(plain: LayerChain, recomputed: LayerChain, places: Sequence[int]) -> LightestLayer:
+    """Return the least of each quantity over some of the layers that are cut, by their place among them."""
     shared = parts_of(plain.shared, len(plain.whole))[plain.inner]
-    own = [one.weights.plus(part, -1) for one, part in zip(plain.layers, shared, strict=True)]
+    own = [plain.layers[place].weights.plus(shared[place], -1) for place in places]
+    beside = replace(
+        NO_CONTENTS,
+        working_bytes=min((one.working_bytes for one in recomputed.layers), default=0.0),
+        boundary_bytes=min(one.output_bytes for one in plain.whole),
+    )
     return LightestLayer(
-        sizes=WeightSizes(*map(min, zip(*own, strict=True))),
-        saved_bytes=min((one.saved_bytes for one in plain.layers), default=0.0),
-        eased_bytes=min((one.saved_bytes for one in recomputed.layers), default=0.0),
+        layers=len(places),
+        sizes=WeightSizes(*map(min, zip(*own, strict=True))) if own else WeightSizes(),
+        saved_bytes=min((plain.layers[place].saved_bytes for place in places), default=0.0),
+        eased_bytes=min((recomputed.layers[place].saved_bytes for place in places), default=0.0),
+        beside=beside,
     )
 
 
-def may_fit(weights: LightestLayer, layers: int, plan: Plan, memory_bytes: Sequence[float]) -> bool:
-    """Return whether the stages can hold the layers at all, were embedding, head and working memory free.
+class DividedBytes(NamedTuple):
+    """Bytes of the lightest layer under a plan, before recompute and schedule say how many micro-batches it keeps.
 
-    A stage holds as many layers as their weights, gradients, states and kept activations allow.
+    Attributes:
+        layer: Weights, gradients and states of the layer.
+        beside: What a stage holds beside its layers.
+        saved: Kept activations of a micro-batch, without recompute.
+        eased: Kept activations of a micro-batch, where it is recomputed.
+    """
+
+    layer: float
+    beside: float
+    saved: float
+    eased: float
+
+
+def layer_bytes(lightest: LightestLayer, plan: Plan) -> DividedBytes:
+    """Return the bytes of the lightest layer as a plan's sharding divides them, with what the allocator loses."""
+    base = stage_memory(plan, 0, NO_CONTENTS).total_bytes
+    wide = (1.0 + plan.lost_share) * weight_bytes(plan) / 2.0
+    return DividedBytes(
+        layer=stage_memory(plan, 0, replace(NO_CONTENTS, **lightest.sizes._asdict())).total_bytes - base,
+        beside=stage_memory(plan, 0, lightest.beside).total_bytes,
+        saved=wide * lightest.saved_bytes,
+        eased=wide * lightest.eased_bytes,
+    )
+
+
+def may_fit(each: DividedBytes, layers: int, plan: Plan, memory_bytes: Sequence[float]) -> bool:
+    """Return whether the stages can hold so many layers at all, were embedding and head free.
+
+    A stage holds as many layers as their weights, gradients, states and kept activations allow, beside what any layer
+    takes for a moment.
 
     Args:
-        weights: The lightest layer.
+        each: Bytes of the lightest of the layers.
         layers: Number of layers that are cut.
         plan: The plan.
         memory_bytes: Memory of a device, by stage.
     """
-    one = replace(_NOTHING, **weights.sizes._asdict())
-    base = stage_memory(plan, 0, _NOTHING).total_bytes
-    layer = stage_memory(plan, 0, one).total_bytes - base
     held = 0
     again = 0 if plan.recompute is Recompute.NONE else plan.recompute_layers or layers
-    for stage, memory in enumerate(memory_bytes):
-        flight = in_flight(stage, plan.pipeline, plan.micro_batches, plan.virtual, plan.schedule)
-        kept = flight * (1.0 + plan.lost_share)
-        free = memory - base
-        plain, eased = layer + kept * weights.saved_bytes, layer + kept * weights.eased_bytes
+    flights = _flights(plan.pipeline, plan.micro_batches, plan.virtual, plan.schedule)
+    for flight, memory in zip(flights, memory_bytes, strict=True):
+        free = memory - each.beside
+        if free < -1e-9 * memory:
+            continue
+        plain, eased = each.layer + flight * each.saved, each.layer + flight * each.eased
         count = math.floor(free / eased + 1e-9) if eased > 0 else layers
         if count > again:
             count = max(again, math.floor((free + again * (plain - eased)) / plain + 1e-9)) if plain > 0 else layers
         held += max(0, min(count, layers))
         if held >= layers:
             return True
-    return False
+    return held >= layers
+
+
+@lru_cache(maxsize=1024)
+def _flights(stages: int, micro_batches: int, virtual: int, schedule: PipelineSchedule) -> tuple[float, ...]:
+    """Return how many micro-batches' activations each stage holds at once."""
+    return tuple(in_flight(stage, stages, micro_batches, virtual, schedule) for stage in range(stages))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hardplace.cost.layers.recognise import decoder_of
+from hardplace.cost.layers.recorded import FusedLayer
 from hardplace.cuts import Cuts, cuts_of
 from hardplace.errors import BadInput
 from hardplace.hardware.device import Device, Node
@@ -18,11 +19,13 @@ from hardplace.plans.estimate import PlanEstimate, estimate_plan
 from hardplace.plans.fleet import DevicePool, Fleet, fleet_of, with_headroom
 from hardplace.plans.placement.degree_bounds import (
     DegreeBounds,
+    DividedBytes,
     LightestLayer,
     compute_step_s,
+    layer_bytes,
     least_of,
     least_step_s,
-    lightest_of,
+    lightest_kinds,
     may_fit,
 )
 from hardplace.plans.placement.partitions import PlanPartitions
@@ -30,7 +33,8 @@ from hardplace.plans.placement.space import ModelDims, PlanSpace, orders, pipeli
 from hardplace.plans.placement.stages import LayerColumns, LayerVariants, Stages, layers_of
 from hardplace.plans.plan import INSIDE_OUT, PipelineSchedule, Plan
 from hardplace.plans.timing import Known, end_of_stage, groups_of, replicas_of
-from hardplace.workload.types import Layer, Recompute, Workload
+from hardplace.workload.sharding import shard
+from hardplace.workload.types import Parallelism, Recompute, Shard, Workload
 
 Inventory = Sequence[tuple[Device, Node, int]]
 
@@ -42,12 +46,12 @@ class RankLayers:
     Attributes:
         plain: Layers without recompute.
         recomputed: Layers by kind of recompute.
-        weights: Lightest layer by kind of recompute.
+        weights: Lightest layers, of all and of the heavy ones, by kind of recompute.
     """
 
     plain: LayerChain
     recomputed: dict[Recompute, LayerChain]
-    weights: dict[Recompute, LightestLayer]
+    weights: dict[Recompute, tuple[LightestLayer, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,8 @@ class Divisions:
         self._leasts: dict[tuple[object, ...], DegreeBounds] = {}
         self._stages: dict[tuple[object, ...], Stages] = {}
         self._fleets: dict[tuple[object, ...], Fleet] = {}
+        self._shards: dict[Parallelism, Shard] = {}
+        self._bytes: dict[tuple[object, ...], list[tuple[DividedBytes, int]]] = {}
 
     def each(self, plan: Plan) -> int:
         """Return the layers of a stage, rounded up."""
@@ -96,7 +102,7 @@ class Divisions:
         """Return a lower bound on the step from compute alone, which holds for any order of the degrees."""
         inward = replace(cell.plan, order=INSIDE_OUT)
         plain = [self.priced(cell, inward, cell.block.plain, site, 1) for site in cell.fleet.sites]
-        return compute_step_s(cell.block.plain, plain, self.shape.layers, cell.plan)
+        return compute_step_s(cell.block.plain, plain, cell.plan)
 
     def cells(self) -> Iterable[DegreeChoice]:
         """Yield every choice of degrees, in each order that puts some process group on other network levels."""
@@ -138,18 +144,23 @@ class Divisions:
             self._fleets[key] = with_headroom(fleet_of(self.inventory, base), self.space.headroom)
         return self._fleets[key]
 
-    def _made(self, ranked: Plan) -> tuple[Layer, ...] | None:
+    def _divided(self, workload: Workload, degrees: Parallelism) -> Shard:
+        if degrees not in self._shards:
+            self._shards[degrees] = shard(workload, degrees)
+        return self._shards[degrees]
+
+    def _made(self, ranked: Plan) -> tuple[FusedLayer, ...] | None:
         """Return the layers of a rank; None where a degree divides nothing of the model."""
         try:
             if self.decoder is not None:
                 of_shape(self.decoder, ranked)
                 return ()
-            return rank_layers(self.workload, ranked)
+            return rank_layers(self.workload, ranked, self._divided)
         except BadInput as problem:
             self.refused = self.refused or str(problem)
             return None
 
-    def _block(self, made: Sequence[Layer], plan: Plan) -> RankLayers:
+    def _block(self, made: Sequence[FusedLayer], plan: Plan) -> RankLayers:
         full = chain_of(self.workload, made, self.decoder, replace(plan, recompute=Recompute.FULL, recompute_layers=1))
         plain = replace(full, layers=full.plain, plain=()) if full.plain else full
         recomputed = {Recompute.NONE: plain, Recompute.FULL: full}
@@ -157,7 +168,7 @@ class Divisions:
             recomputed[Recompute.SELECTIVE] = chain_of(
                 self.workload, made, self.decoder, replace(plan, recompute=Recompute.SELECTIVE, recompute_layers=0)
             )
-        weights = {kind: lightest_of(plain, chain) for kind, chain in recomputed.items()}
+        weights = {kind: lightest_kinds(plain, chain) for kind, chain in recomputed.items()}
         return RankLayers(plain, recomputed, weights)
 
     def _cell(self, plan: Plan, block: RankLayers, fleet: Fleet) -> DegreeChoice:
@@ -175,8 +186,8 @@ class Divisions:
         least = self._least(cell, plan)
         if any_schedule:
             free = replace(plan, recompute=Recompute.NONE, recompute_layers=0)
-            return least_step_s(least, self.shape.layers, free, cell.hop_s, any_schedule=True)
-        return least_step_s(least, self.shape.layers, plan, cell.hop_s)
+            return least_step_s(least, free, cell.hop_s, any_schedule=True)
+        return least_step_s(least, plan, cell.hop_s)
 
     def end_s(self, cell: DegreeChoice, plan: Plan, limit_s: float) -> float:
         """Return a lower bound on the step with its end, over all schedules, recompute and ways to cut.
@@ -250,7 +261,11 @@ class Divisions:
     def may_fit(self, cell: DegreeChoice, plan: Plan) -> bool:
         """Return whether some way to cut a plan's stages may fit the devices."""
         memory = [site.usable_bytes for site in cell.fleet.of_stages(plan)]
-        return may_fit(cell.block.weights[plan.recompute], self.shape.layers, plan, memory)
+        key = (cell.block, plan.recompute, plan.zero, plan.sharded_over, plan.experts_sharded_over, plan.pipeline > 1)
+        if key not in self._bytes:
+            kinds = cell.block.weights[plan.recompute]
+            self._bytes[key] = [(layer_bytes(one, plan), one.layers) for one in kinds]
+        return all(may_fit(each, layers, plan, memory) for each, layers in self._bytes[key])
 
     def family(self, cell: DegreeChoice, plan: Plan, limit_s: float) -> PlanPartitions:
         """Return all ways to cut a plan's stages, bounded as far as they are below a limit in seconds."""

@@ -30,6 +30,7 @@ from hardplace.workload.types import Recompute, Workload
 
 BEST = 10
 MOST_CUTS = 1000  # partitions of one plan that are priced in search of a better one
+MOST_PROVEN = 20000  # those that may beat the best plan of all, which are priced to prove it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -267,7 +268,7 @@ class PlanSearch:
             tried += batch
         best = min(tried, key=lambda one: one.step_s)
         if len(tried) > MOST_CUTS:  # some may be left: of the ten best, or even faster than the best
-            faster, left_s = family.below(min(self.best[0].step_s, best.step_s), MOST_CUTS)
+            faster, left_s = family.below(min(self.best[0].step_s, best.step_s), MOST_PROVEN)
             best = min((best, *faster), key=lambda one: one.step_s)
             tried += faster
             self.open_s, self.cuts_left = min(self.open_s, left_s), True

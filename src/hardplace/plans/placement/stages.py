@@ -17,9 +17,9 @@ from hardplace.plans.fleet import DevicePool
 from hardplace.plans.memory import StageContents, stage_memory
 from hardplace.plans.pipeline import forwards_left
 from hardplace.plans.placement.sharing import StageSharing
-from hardplace.plans.plan import PipelineSchedule, Plan
-from hardplace.plans.timing import Known, StepLayerTimes, end_of_stage, layer_seconds
-from hardplace.workload.weights import WeightSizes, surplus
+from hardplace.plans.plan import OptimizerKind, PipelineSchedule, Plan
+from hardplace.plans.timing import Known, StepLayerTimes, layer_seconds, stage_end_s
+from hardplace.workload.weights import WeightSizes
 
 _COMPUTE: tuple[Callable[[StepLayerTimes], float], ...] = (
     lambda one: one.forward.compute_s,
@@ -112,6 +112,8 @@ class Stages:
         self._index = np.zeros(cuts.valid.shape, dtype=np.int64)
         self._index[self.low, self.high] = np.arange(len(self.low))
         self.inner = self._inside[self.high] - self._inside[self.low]
+        count = cuts.members.sum(axis=1)
+        self._count = count[self.high] - count[self.low]
         self.last = len(cuts.members) - 1
         self._start = np.maximum(self.low, chain.inner.start)
         self.seconds = self._chunks()
@@ -234,15 +236,17 @@ class Stages:
         marks = self._split(cast(Floats, again.marks), cast(Floats, plain.marks), low, high, start)
         marks = marks + self.sharing.marks(again.shared_marks, chosen)
         names, place, which = np.unique(marks, return_index=True, return_inverse=True)
-        found = np.empty(len(names))
+        found, trained = np.empty(len(names)), (self.held.parameters, self.held.expert_parameters)
         for index, (name, at) in enumerate(zip(names.tolist(), place.tolist(), strict=True)):
             key = (self.site.device, name)
             if key not in known:
                 one = int(chosen[at])
                 forward_s, backward_s = self.seconds[:2, :, one].sum(axis=1)
-                again_held = surplus(self.parts.chain.shared, self._inside_of(one))
-                work = self.layers(one)
-                known[key] = end_of_stage(work, plan, self.site, float(forward_s), float(backward_s), again_held)
+                dense, experts = (cast(Floats, held)[one] for held in trained)
+                own = round(float(dense)), round(float(experts))
+                work = self.layers(one) if plan.optimizer is OptimizerKind.MUON else ()
+                count = int(self._count[one])
+                known[key] = stage_end_s(own, count, work, plan, self.site, float(forward_s), float(backward_s))
             found[index] = known[key]
         return found[which]
 

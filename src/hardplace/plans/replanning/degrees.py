@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hardplace.ndtypes import Ints
-from hardplace.plans.placement.degree_bounds import may_fit
+from hardplace.plans.placement.degree_bounds import layer_bytes, may_fit
 from hardplace.plans.placement.space import MICRO_BATCHES, divisors
 from hardplace.plans.plan import INSIDE_OUT, Dimension, PipelineSchedule, Plan, problems
 from hardplace.plans.replanning.bounds import BoundedPlan
@@ -131,5 +131,6 @@ def zeros(hand: AvailableDevices, way: BoundedPlan) -> Iterator[Plan]:
             continue
         for over in sorted({0, own}) if zero and own and replicas % own == 0 else (0,):
             one = replace(plan, zero=zero, shard=over)
-            if may_fit(way.kind.weights, way.cut.last - way.cut.first, one, memory) and not any(problems(one)):
+            each = layer_bytes(way.kind.weights, one)
+            if may_fit(each, way.cut.last - way.cut.first, one, memory) and not any(problems(one)):
                 yield one

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from hardplace.cost.layers.recognise import decoder_of
+from hardplace.cost.layers.recorded import FusedLayer
 from hardplace.errors import BadInput
 from hardplace.hardware.device import Device, Node
 from hardplace.plans.chain import LayerChain, chain_of, rank_layers
@@ -17,7 +18,7 @@ from hardplace.plans.placement.space import shape_of
 from hardplace.plans.plan import Plan
 from hardplace.plans.pricing import pricer_of
 from hardplace.plans.timing import Known
-from hardplace.workload.types import Layer, Recompute, Workload
+from hardplace.workload.types import Recompute, Workload
 
 Inside = tuple[int, ...]  # how many levels the network has, and the devices in a group of each but the last
 
@@ -43,7 +44,7 @@ class AvailableDevices:
         self.priced = 0
         self._decoder = decoder_of(workload)
         self._known: dict[Inside, Known] = {}
-        self._ranks: dict[tuple[int, bool], tuple[Layer, ...]] = {}
+        self._ranks: dict[tuple[int, bool], tuple[FusedLayer, ...]] = {}
         self._chains: dict[tuple[object, ...], LayerChain] = {}
         self._placed: dict[int, Fleet | None] = {}
 
@@ -108,7 +109,7 @@ class AvailableDevices:
         again = 1 if plan.recompute is not Recompute.NONE else 0
         key = (plan.tensor, plan.sequence, plan.micro_batch, plan.recompute)
         if key not in self._chains:
-            made: tuple[Layer, ...] = ()
+            made: tuple[FusedLayer, ...] = ()
             if self._decoder is None:
                 if key[:2] not in self._ranks:
                     self._ranks[key[:2]] = rank_layers(self.workload, plan)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 
 from hardplace.errors import BadInput, unknown
 from hardplace.workload.sharding import shard
-from hardplace.workload.types import Layer, Parallelism, Workload, total
+from hardplace.workload.types import Layer, Parallelism, Shard, Workload, total
+
+Divided = Callable[[Workload, Parallelism], Shard]  # `shard`, or one that keeps what it has divided
 
 
 def rank_layers(workload: Workload, parallelism: Parallelism) -> tuple[dict[int, Layer], tuple[str, ...]]:
@@ -37,8 +40,14 @@ def _names(workload: Workload) -> list[str]:
     ]
 
 
-def check_degrees(workload: Workload, parallelism: Parallelism) -> None:
-    """Raise BadInput for degrees that make no sense for a workload, or leave what matters most of it as it is."""
+def check_degrees(workload: Workload, parallelism: Parallelism, divided: Divided = shard) -> None:
+    """Raise BadInput for degrees that make no sense for a workload, or leave what matters most of it as it is.
+
+    Args:
+        workload: The recorded model.
+        parallelism: The degrees.
+        divided: What divides a workload, for callers that keep what is divided already.
+    """
     length, name = workload.sequence_length, workload.name
     for option in ("tensor", "context", "expert"):
         degree = getattr(parallelism, option)
@@ -54,18 +63,18 @@ def check_degrees(workload: Workload, parallelism: Parallelism) -> None:
         raise BadInput("context", parallelism.context, f"a divisor of the sequence of {length:,}")
     if parallelism.sequence and length % parallelism.tensor:
         raise BadInput("sequence_parallel", f"tensor {parallelism.tensor}", f"a divisor of the sequence of {length:,}")
-    _check_cut(workload, parallelism)
+    _check_cut(workload, parallelism, divided)
 
 
-def _check_cut(workload: Workload, parallelism: Parallelism) -> None:
+def _check_cut(workload: Workload, parallelism: Parallelism, divided: Divided) -> None:
     """Raise BadInput if a degree leaves the layers that matter most as they are."""
     for option in ("tensor", "expert"):
         degree = getattr(parallelism, option)
         if degree == 1:
             continue
-        if _cuts(workload, shard(workload, _only(option, degree)).layers, option):
+        if _cuts(workload, divided(workload, _only(option, degree)).layers, option):
             continue
-        able = [one for one in (2, 4, 8) if _cuts(workload, shard(workload, _only(option, one)).layers, option)]
+        able = [one for one in (2, 4, 8) if _cuts(workload, divided(workload, _only(option, one)).layers, option)]
         hint = f"a degree such as {', '.join(map(str, able))} does" if able else "2, 4 and 8 do not either"
         what = "the experts" if option == "expert" else "the products, heads or channels of its largest layers"
         raise BadInput(option, f"{degree}: divides nothing of {workload.name}", f"to cut {what}; {hint}")
