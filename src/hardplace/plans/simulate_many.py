@@ -1,71 +1,31 @@
 """Simulation of many pipelined steps at once: the events of `hardplace.plans.simulate`, as arrays over plans.
 
-Passes are taken in waves, none of which waits for another of the same wave.
+Passes are taken in waves (`hardplace.plans.waves`), none of which waits for another of the same wave.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import lru_cache
-
 import numpy as np
 
-from hardplace.ndtypes import Floats, Ints
+from hardplace.ndtypes import Floats
 from hardplace.plans.pipeline import WARM, least
 from hardplace.plans.plan import PipelineSchedule
-from hardplace.plans.simulate import Pass, program
-
-_PASSES = tuple(Pass)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Wave:
-    """Passes of one wave: their place, what each takes (row of the table of seconds), the pass before it on its stage
-    and its input (0: none), whether that comes from another stage."""
-
-    places: Ints
-    kinds: Ints
-    before: Ints
-    inputs: Ints
-    hops: Floats
-
-
-@lru_cache(maxsize=128)
-def _waves(stages: int, micro_batches: int, virtual: int, schedule: PipelineSchedule) -> tuple[tuple[_Wave, ...], Ints]:
-    """Return a schedule's waves, and the place of each stage's last pass; place 0 is the start of the step."""
-    made = program(stages, micro_batches, virtual, schedule)
-    last = [0] * stages
-    depth = [0]
-    before, kinds = [0], [0]
-    for place, (stage, (phase, _, chunk), source) in enumerate(
-        zip(made.stages, made.items, made.inputs, strict=True), start=1
-    ):
-        before.append(last[stage])
-        depth.append(1 + max(depth[last[stage]], depth[source + 1]))
-        kinds.append((_PASSES.index(phase) * stages + stage) * virtual + chunk)
-        last[stage] = place
-    deep = np.array(depth)
-    order = np.argsort(deep, kind="stable")[1:]
-    groups = np.split(order, np.flatnonzero(np.diff(deep[order])) + 1)
-    kind, prior = np.array(kinds), np.array(before)
-    inputs = np.array([0, *(one + 1 for one in made.inputs)])
-    hops = np.array([0.0, *map(float, made.hops)])[:, None]
-    waves = tuple(
-        _Wave(places=one, kinds=kind[one], before=prior[one], inputs=inputs[one], hops=hops[one]) for one in groups
-    )
-    return waves, np.array(last)
+from hardplace.plans.waves import waves
 
 
 def _done_s(seconds: Floats, hop_s: Floats, micro_batches: int, schedule: PipelineSchedule) -> Floats:
     """Return when each stage is done, (stages, plans); seconds: (passes, stages, chunks, plans)."""
     _, stages, virtual, plans = seconds.shape
-    waves, last = _waves(stages, micro_batches, virtual, schedule)
+    made = waves(stages, micro_batches, virtual, schedule)
     table = seconds.reshape(-1, plans)
-    ends = np.zeros((1 + sum(len(one.places) for one in waves), plans))
-    for one in waves:
-        ready = ends[one.inputs] + one.hops * hop_s
-        ends[one.places] = np.maximum(ready, ends[one.before]) + table[one.kinds]
-    return np.asarray(ends[last])
+    done, ends = np.zeros((stages, plans)), np.zeros((made.rows, plans))
+    for one in made:
+        ready = ends.take(one.inputs, axis=0)
+        ready += one.hops * hop_s
+        np.maximum(ready, done.take(one.stages, axis=0), out=ready)
+        ready += table.take(one.kinds, axis=0)
+        done[one.stages] = ends[one.rows] = ready
+    return done
 
 
 def stages_done_s(seconds: Floats, hop_s: Floats, micro_batches: int, schedule: PipelineSchedule) -> Floats:

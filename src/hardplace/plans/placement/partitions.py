@@ -21,7 +21,7 @@ from hardplace.plans.simulate_many import stages_done_s
 from hardplace.plans.timing import ties_s
 
 Cut = tuple[int, ...]  # the cut after each stage
-_AT_ONCE = 128
+_AT_ONCE = 256
 
 
 @dataclass(frozen=True, slots=True)

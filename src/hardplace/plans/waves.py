@@ -1,0 +1,189 @@
+"""A schedule's passes in waves, as arrays: of one wave no pass waits for another, and each stage runs at most one.
+
+The schedules are those of `hardplace.plans.simulate.order`, the definition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from hardplace.ndtypes import Bools, Ints
+from hardplace.plans.plan import PipelineSchedule
+
+Places = npt.NDArray[np.int32]
+FORWARD, BACKWARD, WEIGHT = range(3)
+_START, _UNREAD = 0, 1  # rows of the start of the step, and of what no pass reads
+
+
+class Wave(NamedTuple):
+    """Passes of one wave, as places in arrays.
+
+    Attributes:
+        stages: Stage of each.
+        kinds: Row of the table of seconds, (phase, stage, chunk).
+        inputs: Row of the pass that makes its input.
+        rows: Row where its own end is kept.
+        hops: Whether its input comes from another stage, (passes, 1).
+    """
+
+    stages: Places
+    kinds: Places
+    inputs: Places
+    rows: Places
+    hops: Bools
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Waves:
+    """All passes of a step by wave.
+
+    Attributes:
+        starts: First pass of each wave, and the end.
+        passes: The passes, wave by wave.
+        rows: Number of rows; each serves again once no later pass reads what it has.
+    """
+
+    starts: tuple[int, ...]
+    passes: Wave
+    rows: int
+
+    def __iter__(self) -> Iterator[Wave]:
+        """Yield the waves in order."""
+        for start, end in zip(self.starts, self.starts[1:], strict=False):
+            here, one = slice(start, end), self.passes
+            yield Wave(one.stages[here], one.kinds[here], one.inputs[here], one.rows[here], one.hops[here])
+
+
+class StageOrders(NamedTuple):
+    """The passes of every stage in the order in which it runs them, each of shape (stages, passes).
+
+    Attributes:
+        phase: Forward, backward or weight gradient, by number.
+        micro_batch: Index of the micro-batch.
+        chunk: Index of the chunk.
+    """
+
+    phase: Ints
+    micro_batch: Ints
+    chunk: Ints
+
+
+def stage_orders(stages: int, micro_batches: int, virtual: int, schedule: PipelineSchedule) -> StageOrders:
+    """Return the passes of all stages; arguments as for `simulate.order`.
+
+    Every pass has a number by which those of its stage are sorted: of the turns of 1F1B three each, forward, backward,
+    weight gradient.
+    """
+    stage, total = np.arange(stages)[:, None], micro_batches * virtual
+    number = np.arange(total)[None, :]
+    phases: tuple[int, ...] = (FORWARD, BACKWARD)
+    if schedule is PipelineSchedule.GPIPE:
+        turns = [np.broadcast_to(one, (stages, total)) for one in (number, total + number)]
+    else:
+        before = stages - stage - 1 if virtual == 1 else 2 * (stages - stage - 1) + (virtual - 1) * stages
+        warm = np.minimum(total, before)
+        turns = [
+            np.where(number < warm, number - total, 3 * (number - warm)),
+            np.where(number < total - warm, 3 * number + 1, 3 * total + number)
+            if virtual > 1
+            else np.broadcast_to(3 * number + 1, (stages, total)),
+        ]
+        if schedule is PipelineSchedule.ZERO_BUBBLE:
+            phases = (FORWARD, BACKWARD, WEIGHT)
+            turns.append(np.where(number + stage < total, 3 * (number + stage) + 2, 3 * total + number))
+    order = np.argsort(np.concatenate(turns, axis=1), axis=1, kind="stable")
+    phase, which = np.array(phases)[order // total], order % total
+    if virtual == 1:
+        return StageOrders(phase, which, np.zeros_like(which))
+    group, inside = np.divmod(which, stages * virtual)
+    chunk = inside // stages
+    chunk = np.where(phase == FORWARD, chunk, virtual - 1 - chunk)
+    return StageOrders(phase, group * stages + inside % stages, chunk)
+
+
+@lru_cache(maxsize=16)
+def waves(stages: int, micro_batches: int, virtual: int, schedule: PipelineSchedule) -> Waves:
+    """Return a schedule's waves; interleaved: micro_batches must be a multiple of the stages.
+
+    Each stage runs its next pass as soon as its input was made in an earlier wave.
+    """
+    phase, micro, chunk = stage_orders(stages, micro_batches, virtual, schedule)
+    stage = np.broadcast_to(np.arange(stages)[:, None], phase.shape)
+    kinds = (phase * stages + stage) * virtual + chunk
+    own = kinds * micro_batches + micro
+    source, hops = _sources(stage, phase, micro, chunk, stages, micro_batches, virtual)
+    number, flat = phase.shape[1], np.arange(stages) * phase.shape[1]
+    wave_of = np.full(3 * stages * virtual * micro_batches + 1, np.iinfo(np.int32).max, dtype=np.int32)
+    wave_of[-1] = 0  # the start of the step
+    at, picked, wave = np.zeros(stages, dtype=np.int64), [], 0
+    own_flat, source_flat = own.reshape(-1), source.reshape(-1)
+    open_stages = np.arange(stages)
+    while len(open_stages):
+        wave += 1
+        here = flat[open_stages] + at[open_stages]
+        ready = wave_of[source_flat[here]] < wave
+        assert ready.any(), "a schedule that waits for itself"
+        here = here[ready]
+        wave_of[own_flat[here]] = wave
+        at[open_stages[ready]] += 1
+        picked.append(here)
+        open_stages = open_stages[at[open_stages] < number]
+    order = np.concatenate(picked)
+    row, rows = _rows(own, source, wave_of, stage, phase)
+    starts = np.concatenate([[0], np.cumsum([len(one) for one in picked])])
+    passes = Wave(
+        stages=stage.reshape(-1)[order].astype(np.int32),
+        kinds=kinds.reshape(-1)[order].astype(np.int32),
+        inputs=row[source_flat[order]].astype(np.int32),
+        rows=row[own_flat[order]].astype(np.int32),
+        hops=hops.reshape(-1)[order][:, None],
+    )
+    return Waves(starts=tuple(starts.tolist()), passes=passes, rows=rows)
+
+
+def _sources(
+    stage: Ints, phase: Ints, micro: Ints, chunk: Ints, stages: int, micro_batches: int, virtual: int
+) -> tuple[Ints, Bools]:
+    """Return the pass that makes each pass's input, by number (-1: none), and whether it is on another stage."""
+    forward = phase == FORWARD
+    step = np.where(forward, -1, 1)
+    end, last_chunk = np.where(forward, 0, stages - 1), np.where(forward, 0, virtual - 1)
+    inside = stage != end
+    wraps = ~inside & (chunk != last_chunk)
+    of_phase = np.where(phase == WEIGHT, BACKWARD, phase)
+    of_phase = np.where(~forward & (phase != WEIGHT) & ~inside & ~wraps, FORWARD, of_phase)
+    moves = phase != WEIGHT
+    of_stage = np.where(moves & inside, stage + step, np.where(moves & wraps, stages - 1 - end, stage))
+    of_chunk = np.where(moves & wraps, chunk + step, chunk)
+    source = ((of_phase * stages + of_stage) * virtual + of_chunk) * micro_batches + micro
+    none = forward & ~inside & ~wraps
+    return np.where(none, -1, source), ~none & (of_stage != stage)
+
+
+def _rows(own: Ints, source: Ints, wave_of: Places, stage: Ints, phase: Ints) -> tuple[Ints, int]:
+    """Return the row of every pass's end, by its number, and the number of rows.
+
+    The forward passes of a stage take turns at so many rows that each is read by all before it is written again, its
+    backward passes too; a wave reads before it writes.
+    """
+    row = np.full(len(wave_of), _UNREAD, dtype=np.int64)
+    row[-1], rows = _START, 2
+    read = np.zeros(len(wave_of), dtype=np.int64)
+    np.maximum.at(read, source.reshape(-1), wave_of[own.reshape(-1)])
+    for which in (FORWARD, BACKWARD):
+        count = int((phase[0] == which).sum())
+        each = own[phase == which].reshape(len(own), count)  # in the order in which a stage runs them
+        made, until = wave_of[each], read[each]
+        turns = 1
+        while turns < count and (until[:, :-turns] > made[:, turns:]).any():
+            turns += 1 if turns < 8 else turns // 4
+        turns = min(turns, count)
+        row[each] = rows + stage[:, :1] * turns + np.arange(count) % turns
+        rows += len(own) * turns
+    return row, rows

@@ -1,0 +1,47 @@
+"""Schedules as arrays against the lists and the program that define them."""
+
+import itertools
+
+import pytest
+
+from hardplace.plans.plan import PipelineSchedule
+from hardplace.plans.simulate import Pass, order, program
+from hardplace.plans.waves import stage_orders, waves
+
+NUMBER = {phase: number for number, phase in enumerate(Pass)}
+CASES = [
+    (stages, micro_batches, virtual, schedule)
+    for stages, micro_batches, virtual, schedule in itertools.product(
+        (1, 2, 3, 5), (1, 2, 3, 6, 15), (1, 2, 3), PipelineSchedule
+    )
+    if virtual == 1 or (stages > 1 and schedule is PipelineSchedule.ONE_F_ONE_B and micro_batches % stages == 0)
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_orders_and_waves_are_those_of_the_definition(case):
+    """Every stage runs what `order` says; each pass reads the end of the very pass that `program` names as its input,
+    which no other pass has written over, and each wave has as many passes as the program's depth."""
+    stages, _, virtual, _ = case
+    orders = stage_orders(*case)
+    for stage in range(stages):
+        wanted = [(NUMBER[phase], micro, chunk) for phase, micro, chunk in order(stage, *case)]
+        assert list(zip(*(one[stage].tolist() for one in orders), strict=True)) == wanted
+    made = program(*case)
+    key = {(stage, item): number for number, (stage, item) in enumerate(zip(made.stages, made.items, strict=True))}
+    lists, at = [order(stage, *case) for stage in range(stages)], [0] * stages
+    held, depth, before = {0: -1}, {-1: 0}, [-1] * stages
+    for wave, passes in enumerate(waves(*case), start=1):
+        read = [held[row] for row in passes.inputs.tolist()]
+        for stage, source, row, kind, hop in zip(
+            passes.stages.tolist(), read, passes.rows.tolist(), passes.kinds.tolist(), passes.hops[:, 0], strict=True
+        ):
+            item = lists[stage][at[stage]]
+            number = key[stage, item]
+            assert (source, bool(hop)) == (made.inputs[number], made.hops[number])
+            assert kind == (NUMBER[item[0]] * stages + stage) * virtual + item[2]
+            depth[number] = 1 + max(depth[source], depth[before[stage]])
+            assert depth[number] == wave
+            at[stage], before[stage] = at[stage] + 1, number
+            held[row] = number
+    assert len(depth) - 1 == len(made.items)
