@@ -112,12 +112,13 @@ class Divisions:
                 made = self._made(ranked)
                 if made is None:
                     continue
-                blocks: dict[int, RankLayers] = {}
+                blocks: dict[tuple[int, int], RankLayers] = {}
                 for plan in pipelines(self.space, ranked, self.shape, fleet):
-                    if plan.micro_batch not in blocks:
-                        blocks[plan.micro_batch] = self._block(made, plan)
+                    key = plan.micro_batch, plan.pipeline if plan.offload_layers else 0  # a share of a stage's layers
+                    if key not in blocks:
+                        blocks[key] = self._block(made, plan)
                     for ordered in orders(self.space, plan, fleet):
-                        yield self._cell(ordered, blocks[plan.micro_batch], fleet)
+                        yield self._cell(ordered, blocks[key], fleet)
 
     def divisions(self) -> Iterable[tuple[Plan, dict[Recompute, LayerChain], Fleet]]:
         """Yield every way to divide the model at its least micro-batch, sharded as far as it goes, with its layers and

@@ -334,9 +334,11 @@ class PlanSearch:
             estimates.append(estimate_plan(one.family.chain, one.family.planned(one.cut), one.family.fleet))
         left_s = min((bound_s for bound_s, _, _ in self._heap), default=math.inf)
         first, cost = self.best[0], estimates[0]
+        left_s, first_s = min(left_s, self._taken_s, self.open_s), estimates[0].step_s
         return PlacementResult(
             best=tuple(estimates),
-            bound_s=min(left_s, self._taken_s, self.open_s, self.best[0].step_s),
+            # nothing below the best is left: its own step, as its estimate has it
+            bound_s=first_s if left_s >= self.best[0].step_s else min(left_s, first_s),
             considered=self.considered,
             short=self.short,
             bounded=self.considered - self.short - self.priced,
