@@ -68,6 +68,8 @@ def test_the_speed_up_is_over_the_fastest_one_within_the_limits(found: DesignRes
     assert over_existing(found).startswith(f"{found.best.samples_per_s / best.samples_per_s:.2f} times as fast as")
     rows = existing_rows(found)
     assert [row.name for row in rows][:1] == ["answer"]
+    assert rows[0].takes.count("~") == 2, "by the model, not published"
+    assert {row.takes.count("~") for row in rows if row.name in ("h100-sxm", "tpu-v4")} == {0}
     assert {row.beyond for row in rows[-2:]} == {"area, TDP"}
     assert all(row.name in page(found) for row in rows)
 

@@ -31,7 +31,7 @@ def existing_rows(exploration: DesignResult) -> tuple[ExistingRow, ...]:
     best = exploration.best
     answer = _row(
         "answer", best.samples_per_s, best.samples_per_s, exploration.tdp_w, exploration.usd, None,
-        _takes(best.chip.area_mm2, exploration.tdp_w, ("area", "TDP")), "",
+        _takes(best.chip.area_mm2, exploration.tdp_w, ()), "",
     )  # fmt: skip
     return (answer, *(_of(chip, exploration) for chip in order))
 
@@ -44,7 +44,7 @@ def over_existing(exploration: DesignResult) -> str:
     if chip is None:
         return "none of the chips that exist is within the limits"
     ratio = exploration.best.samples_per_s / chip.samples_per_s
-    return f"{ratio:.2f} times as fast as {chip.name}, the fastest of them that exists within the limits"
+    return f"{ratio:.2f} times as fast as {chip.name}, the fastest chip that exists within the limits"
 
 
 def _of(chip: ExistingChip, exploration: DesignResult) -> ExistingRow:
