@@ -44,6 +44,7 @@ from search_questions import TINY, small
 
 ROOT = Path(__file__).parent.parent.parent
 QUESTION = small()
+BRANCHED = small("resnet-50", replace(TINY, tensor_cores=(1, 2, 4, 8), vector_cores=(1, 2, 4, 8)))  # schedules are open
 GAP = 0.0  # many exact evaluations
 
 
@@ -54,8 +55,8 @@ def opened(path: Path, question: Question = QUESTION, gap: float = GAP) -> "jour
 class Counting:
     """An evaluator that counts what it is asked, and fails after some."""
 
-    def __init__(self, most: float = math.inf) -> None:
-        self.inner, self.done, self.most = in_process(QUESTION, GAP), 0, most
+    def __init__(self, most: float = math.inf, question: Question = QUESTION) -> None:
+        self.inner, self.done, self.most = in_process(question, GAP), 0, most
 
     def steps(self, problem: Problem[C, Job, Outcome]) -> Steps[C, Job, Outcome]:
         return Here(problem, self)
@@ -94,8 +95,8 @@ def test_outcomes_come_back_as_they_were_put(tmp_path: Path) -> None:
     assert dict(evaluations(tmp_path / FILE)) == outcomes
 
 
-def _answer(evaluator: object) -> DesignResult:
-    found = answer(QUESTION, StoppingRule(gap=GAP), evaluator=evaluator)  # type: ignore[arg-type]
+def _answer(evaluator: object, question: Question = QUESTION) -> DesignResult:
+    found = answer(question, StoppingRule(gap=GAP), evaluator=evaluator)  # type: ignore[arg-type]
     assert isinstance(found, DesignResult)
     return found
 
@@ -106,16 +107,16 @@ def _timeless(found: DesignResult) -> DesignResult:
 
 
 def test_a_run_that_was_cut_goes_on_from_its_journal_to_the_same_answer(tmp_path: Path) -> None:
-    whole = Counting()
-    reference = _answer(whole)
+    whole = Counting(question=BRANCHED)
+    reference = _answer(whole, BRANCHED)
     assert whole.done >= 2
-    cut = Counting(most=whole.done // 2)
-    with opened(tmp_path / FILE) as made, pytest.raises(RuntimeError, match="killed"):
-        _answer(Journalled(made, cut))
-    with opened(tmp_path / FILE) as again:
+    cut = Counting(most=whole.done // 2, question=BRANCHED)
+    with opened(tmp_path / FILE, BRANCHED) as made, pytest.raises(RuntimeError, match="killed"):
+        _answer(Journalled(made, cut), BRANCHED)
+    with opened(tmp_path / FILE, BRANCHED) as again:
         assert again.found == cut.done
-        rest = Counting()
-        assert _timeless(_answer(Journalled(again, rest))) == _timeless(reference)
+        rest = Counting(question=BRANCHED)
+        assert _timeless(_answer(Journalled(again, rest), BRANCHED)) == _timeless(reference)
         # What is compared with is evaluated with less effort, beside the journal.
         assert rest.done <= whole.done - cut.done
 

@@ -20,7 +20,7 @@ from hardplace.hardware.settings import HBM3, PHAZE
 from hardplace.hardware.space_files import space as named
 from hardplace.hardware.types import Setting
 from hardplace.units import GIB
-from search_questions import OPEN, exhaustive, question, small, small_space
+from search_questions import OPEN, TINY, exhaustive, question, small, small_space
 
 GAP = 0.002
 SINGLE = [Objective.THROUGHPUT, Objective.PER_WATT, Objective.PER_DOLLAR, Objective.ENERGY, Objective.CARBON]
@@ -372,14 +372,15 @@ def test_an_interrupt_while_models_are_searched_alone_is_raised_at_once() -> Non
 
 
 def test_own_bests_that_are_not_proven_are_said_to_be() -> None:
-    one, other = small("opt-350m"), small("gpt2-xl")
+    chips = replace(TINY, tensor_cores=(1, 2, 4, 8), vector_cores=(1, 2, 4, 8))
+    one, other = small("opt-350m", chips), small("resnet-50", chips)
     goal = replace(one.goal, weights=(1.0, 1.0), norms=(1.0, 1.0))
     found = together(
         replace(one, workloads=(*one.workloads, *other.workloads), goal=goal), StoppingRule(gap=0.0, evaluations=1)
     )
     assert isinstance(found, SharedResult)
     (said,) = [note for note in found.notes if "own best" in note]
-    assert said.startswith("opt-350m: evaluations spent")
+    assert said.startswith("resnet-50: evaluations spent")
 
 
 def test_a_frontier_names_what_its_points_reach() -> None:

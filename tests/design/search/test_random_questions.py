@@ -1,21 +1,28 @@
-"""Random small questions against every chip with every plan; benchmarks/certificates_search.py and
-benchmarks/certificates_search_small.py try hundreds."""
+"""Random small questions against every chip with every plan; the benchmarks named here, and
+benchmarks/certificates_search_small.py, try hundreds."""
 
 import importlib.util
 import random
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 
 from oracles_search import compared, random_asked
 
-_PATH = Path(__file__).parents[3] / "benchmarks" / "certificates_search.py"
-_SPEC = importlib.util.spec_from_file_location("certificates_search", _PATH)
-assert _SPEC is not None
-assert _SPEC.loader is not None
-certificates = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(certificates)
+
+def _benchmark(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[3] / "benchmarks" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+certificates = _benchmark("certificates_search")
+limits = _benchmark("certificates_limits")
 
 
 @pytest.mark.parametrize("number", range(4))
@@ -29,3 +36,12 @@ def test_no_answer_contradicts_brute_force_written_from_the_documents(first: int
         draw = random.Random(f"2:{number}")
         found = compared(random_asked(draw), draw.choice((1e-6, 0.01)))
         assert not found.wrong, number
+
+
+@pytest.mark.parametrize("first", range(0, 12, 6))
+def test_no_chip_within_both_limits_exceeds_the_bound_of_a_box_that_has_it(first: int) -> None:
+    for number in range(first, first + 6):
+        draw = np.random.default_rng((2, number))
+        said, beyond = limits.violations(limits.asked(draw), draw)
+        assert said == [], number
+        assert beyond > 0, number

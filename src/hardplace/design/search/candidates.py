@@ -1,4 +1,4 @@
-"""What the search's heap holds, and how a search ends."""
+"""Candidates of the search over chips: what its heap holds, and how it ends."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from hardplace.design.search.scoring import FamilyBounds
 from hardplace.design.search.sections import Excluded
 from hardplace.design.types import Evaluation, Job, RefinementLevel
 from hardplace.hardware.space import Box
-from hardplace.ndtypes import Floats, Ints
+from hardplace.ndtypes import Bools, Floats, Ints
 
 
 class Refinement(IntEnum):
-    """How far a candidate has been refined: what its scores are bounded by."""
+    """Level of refinement of a candidate: what its scores are bounded by."""
 
     BOX = 0
     PARTS = 1
@@ -36,15 +36,28 @@ LEVEL_NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class BoxCandidate:
-    """All chips of a box in one section, known by their best corner only."""
+    """All chips of a box in one section, known by their best corner only.
+
+    Attributes:
+        section: Index of the section of the space.
+        box: First and last place on each axis.
+        families: Of the only model, which may matter there, (families,); None: any.
+    """
 
     section: int
     box: Box
+    families: Bools | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ChipBlock:
-    """Chips of one section by their places on the axes, (axes, chips), each known by its parts."""
+    """Chips of one section, each bounded by its parts.
+
+    Attributes:
+        section: Index of the section of the space.
+        places: Places of the chips on the axes, shape (axes, chips).
+        known: Bounds of each chip.
+    """
 
     section: int
     places: Ints
@@ -57,7 +70,12 @@ class ChipBlock:
 
 @dataclass(frozen=True, slots=True)
 class LayerBounds:
-    """Bounds and reachable seconds of the layers of one chip at one micro-batch size and degree."""
+    """Bounds and reachable seconds of the layers of one chip, at one micro-batch size and tensor-parallel degree.
+
+    Attributes:
+        lower: Lower bounds, shape (layers, 1).
+        upper: Seconds of list schedules, shape (layers, 1).
+    """
 
     lower: LayerTimes
     upper: LayerTimes
@@ -65,9 +83,17 @@ class LayerBounds:
 
 @dataclass(slots=True)
 class ChipCandidate:
-    """One chip with its families, for each model: what each reaches at most, and how far that has been refined.
+    """One chip with its families of plans for each model: bounds of each, and how far they have been refined.
 
-    samples_per_s, joules: by model, (families,). seconds: by (model, group). reached: by model, the best plan so far.
+    Attributes:
+        section: Index of the section of the space.
+        places: Place of the chip on each axis.
+        costs: Costs of the chip.
+        samples_per_s: Upper bound of each family, for each model, (families,).
+        joules: Lower bound on the energy of a sample of each family, for each model, (families,).
+        stages: How far each family is refined, for each model.
+        seconds: Bounds of the layers, by model and group of families.
+        reached: Best plan so far, by model.
     """
 
     section: int
@@ -80,7 +106,7 @@ class ChipCandidate:
     reached: dict[int, ReachedPlan] = field(default_factory=dict)
 
     def copy(self) -> ChipCandidate:
-        """Return a candidate that can be refined without touching this one."""
+        """Return a copy that can be refined without changing this one."""
         return ChipCandidate(
             section=self.section,
             places=self.places,
@@ -95,7 +121,14 @@ class ChipCandidate:
 
 @dataclass(frozen=True, slots=True)
 class ReachedPlan:
-    """A plan that was reached for one model: on list schedules, until evaluation holds the exact ones."""
+    """A plan that was reached for one model: on list schedules, until `evaluation` holds the exact ones.
+
+    Attributes:
+        job: The exact evaluation that it needs.
+        samples_per_s: Throughput reached.
+        joules: Energy of a sample, in J.
+        evaluation: The exact evaluation; None: not done yet.
+    """
 
     job: Job
     samples_per_s: float
@@ -105,7 +138,14 @@ class ReachedPlan:
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """A chip that was reached, with its plan for each model; None: one of a fleet's that does not run there."""
+    """A chip that was reached, with its plan for each model.
+
+    Attributes:
+        section: Index of the section of the space.
+        places: Place of the chip on each axis.
+        costs: Costs of the chip.
+        plans: Plan of each model; None: a model that does not run on this chip of a set.
+    """
 
     section: int
     places: Ints
@@ -115,7 +155,7 @@ class Reached:
 
 @dataclass(slots=True)
 class Count:
-    """Candidates (chips times families) and seconds of one level, while the search runs."""
+    """Candidates (chips times families) and seconds of one level of refinement."""
 
     entered: int = 0
     discarded: int = 0
@@ -124,9 +164,13 @@ class Count:
 
 @dataclass(slots=True)
 class SearchCounts:
-    """What a search has counted: candidates by level, those beyond the limits, and what the limits left out.
+    """The counts of a search.
 
-    within: the most by which anything that was left alone, for being within the gap, exceeded the front.
+    Attributes:
+        levels: Candidates by level of refinement.
+        beyond: Candidates beyond the limits.
+        excluded: What the limits left out.
+        within: Most by which anything that was pruned for being within the gap exceeded the front.
     """
 
     levels: dict[Refinement, Count] = field(default_factory=lambda: {stage: Count() for stage in Refinement})
@@ -135,7 +179,7 @@ class SearchCounts:
     within: float = 0.0
 
     def add(self, other: SearchCounts) -> None:
-        """Add what was counted elsewhere."""
+        """Add the counts of a refinement done elsewhere."""
         for stage, one in other.levels.items():
             mine = self.levels[stage]
             mine.entered += one.entered
@@ -148,7 +192,20 @@ class SearchCounts:
 
 @dataclass(frozen=True, slots=True)
 class SearchOutcome:
-    """How the search ended: what was reached, by what share anything can exceed it, and the account of it."""
+    """How a search ended.
+
+    Attributes:
+        reached: Points of the front.
+        scores: Scores of each.
+        excess: Share by which anything can exceed the front at most.
+        stop: Why it ended.
+        levels: Candidates by level of refinement.
+        progress: Incumbent and bound over time.
+        chips: Number of chips of the space.
+        candidates: Number of pairs of a chip and a family.
+        exact_evaluations: Number of exact evaluations.
+        seconds: Wall-clock seconds.
+    """
 
     reached: tuple[Reached, ...]
     scores: tuple[tuple[float, ...], ...]

@@ -1,12 +1,13 @@
-"""What the layers of a model use of each part of a chip at least, however they are scheduled, by the chip's sizes.
+"""Least work of each part of a chip, however the layers are scheduled, by the sizes of the chip.
 
 A part is busy for at least its work over its rate; a layer's phase takes at least as long as its busiest part, and as
-the longest way through its kernels, each as if it had the whole chip. Values are looked up by the places of chips on
-the axes of a space, so that a box of chips costs as little as one (proofs in docs/model-search.md, "Parts").
+its critical path, each kernel as if it had the whole chip. Values are looked up by the places of chips on the axes of a
+space, so that a box of chips costs as little as one (proofs in docs/model-search.md, "Parts").
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +16,11 @@ from hardplace.cost.arrays import times
 from hardplace.cost.arrays.tensor import array_cycles
 from hardplace.cost.types import Engine, Kernel
 from hardplace.design.exact.layer_kernels import LayerKernels, LayerTimes
+from hardplace.design.scheduling.modes import TENSOR, VECTOR
+from hardplace.design.search.ceilings import Ceilings, Shares
 from hardplace.hardware.space import ChipSpace
 from hardplace.hardware.types import Setting, own_buffer_bytes
-from hardplace.ndtypes import Floats, Ints
+from hardplace.ndtypes import Bools, Floats, Ints
 
 _SKEW = (2.0, 1.0, -2.0)  # rows, columns, one: cycles of filling and draining that array_cycles counts once a matmul
 
@@ -26,14 +29,29 @@ _SKEW = (2.0, 1.0, -2.0)  # rows, columns, one: cycles of filling and draining t
 class KernelWork:
     """Work of every kernel, first axis (kernels,), those of a phase of a layer next to one another.
 
-    array_cycles: of one array by (rows, columns) on the space's axes; then lane-cycles, and bytes through memory by
-    buffer size and through the shared buffer by size of a core's own. macs: multiply-accumulates. phases: of each
-    (layer, phase) its first kernel, and the predecessors of each of its kernels, counted from there. layers: how many.
-    update_bytes: of the optimizer step on unsharded states, (layers,).
+    Attributes:
+        layers: Number of distinct layers.
+        phases: Of each (layer, phase) its first kernel, and the predecessors of each of its kernels, counted from
+            there.
+        phase: Of each kernel, its row in phases.
+        macs: Multiply-accumulates.
+        lane_cycles: Cycles of vector lanes.
+        array_cycles: Cycles of one array, by (rows, columns) on the space's axes.
+        memory_bytes: Bytes through memory, by size of the buffer.
+        fed_bytes: Bytes through the shared buffer, by size of a core's own.
+        own_sizes: Sizes of a core's own buffer that `fed_bytes` is given for, in bytes.
+        update_bytes: Bytes of the optimizer step on unsharded states, (layers,).
+        on_tensor: Whether a kernel takes tensor cores, (kernels, 1).
+        on_vector: Whether a kernel takes vector cores, (kernels, 1).
+        share_bytes: Bytes through memory, by the size of a core's share of the buffer.
+        whole_cycles: Cycles of all arrays, fill and drain among them, with at most so many cores, by (cores, rows,
+            columns); None where the space has more of them than are worth it.
+        reductions: Reductions along the lanes, (kernels, 1).
     """
 
     layers: int
     phases: tuple[tuple[int, tuple[tuple[int, ...], ...]], ...]
+    phase: Ints
     macs: Floats
     lane_cycles: Floats
     array_cycles: Floats
@@ -41,6 +59,11 @@ class KernelWork:
     fed_bytes: Floats
     own_sizes: Ints
     update_bytes: Floats
+    on_tensor: Bools
+    on_vector: Bools
+    share_bytes: Floats
+    whole_cycles: Floats | None
+    reductions: Floats
 
     def summed(self, kernels: Floats) -> Floats:
         """Return the sums over the kernels of each phase, shape (layers, 2, ...), from (kernels, ...)."""
@@ -50,7 +73,9 @@ class KernelWork:
         return total.reshape(self.layers, 2, *kernels.shape[1:])
 
     def longest(self, seconds: Floats) -> Floats:
-        """Return the longest way through the kernels of each phase, shape (layers, 2, boxes), from (kernels, boxes)."""
+        """Return the critical path through the kernels of each phase, shape (layers, 2, boxes), from (kernels,
+        boxes).
+        """
         found = np.zeros((len(self.phases), seconds.shape[1]))
         for row, (start, graph) in zip(found, self.phases, strict=True):
             ends: list[Floats] = []
@@ -77,6 +102,7 @@ def work(kernels: LayerKernels, space: ChipSpace) -> KernelWork:
     return KernelWork(
         layers=len(kernels.graphs),
         phases=tuple(phases),
+        phase=np.repeat(np.arange(len(phases)), [len(graph) for _, graph in phases]),
         macs=np.array([sum(matmul.macs for matmul in kernel.matmuls) for kernel in every], dtype=np.float64),
         lane_cycles=np.array([kernel.lane_cycles for kernel in every], dtype=np.float64),
         array_cycles=_array_cycles(every, high, wide).reshape(len(every), len(rows), len(columns)),
@@ -84,7 +110,17 @@ def work(kernels: LayerKernels, space: ChipSpace) -> KernelWork:
         fed_bytes=times.bytes_into(every, own_sizes),
         own_sizes=own_sizes,
         update_bytes=np.array([kernel.stream_bytes for kernel in kernels.updates], dtype=np.float64),
+        on_tensor=np.array([[kernel.engine in TENSOR] for kernel in every]).reshape(-1, 1),
+        on_vector=np.array([[kernel.engine in VECTOR] for kernel in every]).reshape(-1, 1),
+        share_bytes=np.minimum(times.bytes_into(every, _SHARES), _MANY_BYTES),
+        whole_cycles=_whole_cycles(every, space),
+        reductions=np.array([[float(kernel.reductions)] for kernel in every]).reshape(-1, 1),
     )
+
+
+_SHARES = 2 ** np.arange(10, 41)  # sizes of a core's share of the buffer, which is taken as the next larger one
+_MANY_CYCLES = 2**20
+_MANY_BYTES = 1e30  # instead of no end of them, where a buffer holds no tile
 
 
 def _array_cycles(kernels: tuple[Kernel, ...], rows: Ints, columns: Ints) -> Floats:
@@ -95,8 +131,21 @@ def _array_cycles(kernels: tuple[Kernel, ...], rows: Ints, columns: Ints) -> Flo
     )
 
 
+def _whole_cycles(kernels: tuple[Kernel, ...], space: ChipSpace) -> Floats | None:
+    """Return the least cycles of each kernel's matmuls on any number of cores up to each of a space."""
+    axes = space.tensor_cores, space.array_rows, space.array_columns
+    shape = (len(kernels), *(len(axis) for axis in axes))
+    if np.prod(shape) > _MANY_CYCLES:
+        return None
+    cores, rows, columns = (
+        grid.ravel() for grid in np.meshgrid(*(np.array(axis, dtype=np.int64) for axis in axes), indexing="ij")
+    )
+    cycles = times.summed(kernels, lambda matmuls: array_cycles(matmuls, cores, rows, columns), len(cores))
+    return np.asarray(np.minimum.accumulate(cycles.reshape(shape), axis=1))
+
+
 def network_s(kernels: LayerKernels, setting: Setting) -> Floats:
-    """Return seconds of each kernel that is a collective, 0 of the others, shape (kernels,)."""
+    """Return the seconds of each kernel that is a collective, 0 of the others, shape (kernels,)."""
     group = kernels.shard.parallelism.tensor
     every = [kernel for pair in kernels.graphs for graph in pair for kernel in graph.kernels]
     return np.array(
@@ -107,32 +156,71 @@ def network_s(kernels: LayerKernels, setting: Setting) -> Floats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rates:
-    """What boxes of chips have of each part at most, arrays over boxes: a second's cycles and bytes, and places.
+    """The rates of each part in boxes of chips, at most, arrays over boxes. A chip is a box of one.
 
-    rows, columns: first and last place on the axes of array sides. A chip is a box of one.
+    Attributes:
+        clock_hz: Highest clock.
+        cores: Place of the most tensor cores on their axis.
+        lanes: Fewest lanes of a vector core.
+        tensor_cores: Fewest and most tensor cores.
+        vector_cores: Fewest and most vector cores.
+        arrays_per_s: Cycles of all arrays a second.
+        lanes_per_s: Cycles of all vector lanes a second.
+        buffer_bytes_per_s: Bytes through the shared buffer a second.
+        buffer: Place of the largest buffer.
+        own_bytes: Largest buffer of a core.
+        share_bytes: Largest share of the buffer of one core.
+        rows: First and last place on the axis of array rows.
+        columns: First and last place on the axis of array columns.
+        shares: Of each limit, for both kinds of cores together.
     """
 
+    clock_hz: Floats
+    cores: Ints
+    lanes: Ints
+    tensor_cores: tuple[Floats, Floats]
+    vector_cores: tuple[Floats, Floats]
     arrays_per_s: Floats
     lanes_per_s: Floats
     buffer_bytes_per_s: Floats
     buffer: Ints
     own_bytes: Ints
+    share_bytes: Floats
     rows: tuple[Ints, Ints]
     columns: tuple[Ints, Ints]
+    shares: tuple[Shares, ...] = ()
 
 
-def rates(space: ChipSpace, low: Ints, high: Ints, setting: Setting) -> Rates:
-    """Return the rates of boxes by the places of their lowest and highest chips, each of shape (axes, boxes)."""
-    top = space.at(high)
+def rates(space: ChipSpace, low: Ints, high: Ints, setting: Setting, within: Ceilings | None = None) -> Rates:
+    """Return the rates of boxes, by the places of their lowest and highest chips, each of shape (axes, boxes).
+
+    Args:
+        space: Space of chips.
+        low: Lowest places.
+        high: Highest places.
+        setting: Setting, whose clock chips without one have.
+        within: What limits leave of the cores; None: all.
+    """
+    top, least = space.at(high), space.at(low)
     clock = top.clocks_hz(setting)
+    arrays, vectors = (np.asarray(most, dtype=np.float64) for most in (top.tensor_cores, top.vector_cores))
+    if within is not None:
+        arrays, vectors = within.tensor_cores, within.vector_cores
     return Rates(
-        arrays_per_s=top.tensor_cores * clock,
-        lanes_per_s=top.vector_cores * top.vector_lanes * clock,
+        clock_hz=clock,
+        cores=np.searchsorted(space.values[0], arrays),
+        lanes=least.vector_lanes,
+        tensor_cores=(least.tensor_cores.astype(np.float64), arrays),
+        vector_cores=(least.vector_cores.astype(np.float64), vectors),
+        arrays_per_s=arrays * clock,
+        lanes_per_s=vectors * top.vector_lanes * clock,
         buffer_bytes_per_s=times.buffer_bandwidth_bytes_per_s(top, setting),
         buffer=high[5],
         own_bytes=top.core_buffer_bytes,
+        share_bytes=top.buffer_bytes / (least.tensor_cores + least.vector_cores),
         rows=(low[1], high[1]),
         columns=(low[2], high[2]),
+        shares=() if within is None else within.shares,
     )
 
 
@@ -147,20 +235,27 @@ def array_cycles_of(done: KernelWork, on: Rates) -> Floats:
 
 
 def least_seconds(done: KernelWork, on: Rates, collectives_s: Floats, setting: Setting) -> LayerTimes:
-    """Return lower bounds on the seconds of each layer in each box: its busiest part, and its longest way."""
+    """Return lower bounds on the seconds of each layer in each box: its busiest part, and its critical path."""
     own = np.searchsorted(done.own_sizes, on.own_bytes)
-    parts = (
-        array_cycles_of(done, on) / on.arrays_per_s,
+    cycles = array_cycles_of(done, on)
+    parts = [
+        cycles / on.arrays_per_s,
         done.lane_cycles[:, None] / on.lanes_per_s,
         done.memory_bytes[:, on.buffer] / setting.memory_bandwidth_bytes_per_s,
         done.fed_bytes[:, own] / on.buffer_bytes_per_s,
         np.repeat(collectives_s[:, None], len(own), axis=1),
-    )
-    each = parts[0]
+    ]
+    for share in on.shares:
+        # What takes arrays and lanes takes of a limit for both.
+        parts.append((cycles * share.per_array_rate + done.lane_cycles[:, None] * share.per_lane_rate) / share.left)
+    each = np.maximum(_whole_s(done, on, parts[0]), parts[1] + done.reductions * _depth(on) / on.clock_hz)
     busiest = done.summed(parts[0])
-    for part in parts[1:]:
+    busiest = np.maximum(busiest, done.summed(parts[1]))
+    for part in parts[2:]:
         each = np.maximum(each, part)
         busiest = np.maximum(busiest, done.summed(part))
+    for energy in _energies(done, on, each, parts, setting):
+        busiest = np.maximum(busiest, done.summed(energy))
     seconds = np.maximum(busiest, done.longest(each))
     update_s = done.update_bytes / setting.memory_bandwidth_bytes_per_s
     return LayerTimes(
@@ -168,3 +263,49 @@ def least_seconds(done: KernelWork, on: Rates, collectives_s: Floats, setting: S
         backward_s=seconds[:, 1],
         optimizer_s=np.repeat(update_s[:, None], seconds.shape[2], axis=1),
     )
+
+
+def _depth(on: Rates) -> Floats:
+    """Return the levels of a tree over a vector core's lanes, (boxes,)."""
+    return np.asarray(np.ceil(np.log2(on.lanes)))
+
+
+def _whole_s(done: KernelWork, on: Rates, shared_s: Floats) -> Floats:
+    """Return least seconds of each kernel's matmuls on all arrays, (kernels, boxes), which is at least shared_s.
+
+    Fill, drain and what is left over in a split are counted where a box has arrays of one size.
+    """
+    if done.whole_cycles is None:
+        return shared_s
+    (top, bottom), (left, right) = on.rows, on.columns
+    same = np.flatnonzero((top == bottom) & (left == right))
+    seconds = shared_s.copy()
+    seconds[:, same] = np.maximum(
+        seconds[:, same], done.whole_cycles[:, on.cores[same], top[same], left[same]] / on.clock_hz[same]
+    )
+    return seconds
+
+
+def _energies(done: KernelWork, on: Rates, whole_s: Floats, parts: list[Floats], setting: Setting) -> Iterator[Floats]:
+    """Yield what each kernel takes at least of the time of both kinds of cores, by some weights, (kernels, boxes).
+
+    A kernel has the whole chip for whole_s, or one core of its kind, with that core's share of buffer and bandwidth.
+    """
+    arrays_s, lanes_s, _, fed_s = parts[:4]
+    (few_tensor, tensor), (few_vector, vector) = on.tensor_cores, on.vector_cores
+    share = np.searchsorted(_SHARES, on.share_bytes)
+    moved_s = done.share_bytes[:, share] / setting.memory_bandwidth_bytes_per_s
+    moved_s = np.maximum(moved_s, fed_s) / np.where(done.on_tensor & done.on_vector, 2.0, 1.0)
+    # Seconds on one core over the number of cores.
+    on_tensor = np.maximum(np.maximum(arrays_s, lanes_s * (vector / tensor)), moved_s * (1.0 + few_vector / tensor))
+    on_vector = np.maximum(np.maximum(lanes_s, arrays_s * (tensor / vector)), moved_s * (1.0 + few_tensor / vector))
+    alike = tensor / (tensor + vector)
+    # What takes longer on one core than all kernels one by one on the whole chip need not be tried on one.
+    on_cores = np.where(done.on_tensor | done.on_vector, whole_s, 0.0)
+    one_s = np.maximum(arrays_s * tensor, lanes_s * vector)
+    one_s = np.maximum(one_s, moved_s * (few_tensor + few_vector))
+    always = one_s >= done.summed(on_cores).reshape(len(done.phases), whole_s.shape[1])[done.phase]
+    for weight in (0.0 * alike, 0.5 * alike, alike, 0.5 + 0.5 * alike, 0.0 * alike + 1.0):
+        alone = weight * np.where(done.on_tensor, on_tensor, 0.0)
+        alone = alone + (1.0 - weight) * np.where(done.on_vector, on_vector, 0.0)
+        yield np.where(always, on_cores, np.minimum(on_cores, alone))

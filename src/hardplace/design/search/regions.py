@@ -1,7 +1,8 @@
-"""Opening a box of chips: smaller boxes with their bounds, or, of a small one, its chips with theirs."""
+"""Refinement of a box of chips: smaller boxes with their bounds, or, of a small one, its chips with theirs."""
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -15,16 +16,26 @@ from hardplace.hardware.space import AXES, Box, ChipSpace, corners
 from hardplace.hardware.types import Chips
 from hardplace.ndtypes import Floats, Ints
 
-_LEAF = 512  # chips of a box that are looked at one by one
-_PARTS = 32  # boxes that one is divided into at a time
+_LEAF = 64  # chips of a box that are looked at one by one
+_PARTS = 128  # boxes that one is divided into at a time
 _BLOCKS = (64, 256, 1024)  # chips refined together: few at first, to reach something; then enough to vectorise
 # How much a doubling along each axis matters, to choose where to divide: a buffer's size less than a rate.
-_WEIGHTS = {"buffer_bytes": 0.3, "vector_cores": 0.7, "vector_lanes": 0.7}
+# Where sides and clock are given, limits bound the rest best (search.ceilings).
+_WEIGHTS = {
+    "array_rows": 100.0, "array_columns": 100.0, "clock_hz": 400.0,
+    "buffer_bytes": 0.3, "vector_cores": 1.0, "vector_lanes": 1.0,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """What a region became, and how many of its chips are beyond the limits, and cannot matter."""
+    """The result of refining a box.
+
+    Attributes:
+        left: Boxes or blocks that may matter, with their scores.
+        beyond: Number of chips beyond the limits.
+        hopeless: Number of chips that were pruned.
+    """
 
     left: list[tuple[Scores, BoxCandidate | ChipBlock]]
     beyond: int
@@ -32,7 +43,13 @@ class Opened:
 
 
 def opened(scoring: Scoring, region: BoxCandidate, check: Callable[[], None]) -> Opened:
-    """Return a region's parts that may matter, with their scores. check: may raise to end it."""
+    """Return the parts of a box that may matter, with their scores.
+
+    Args:
+        scoring: What candidates are judged by.
+        region: The box.
+        check: Called now and then; may raise to end the refinement.
+    """
     if region.box.size <= _LEAF:
         return _chips(scoring, region)
     section = scoring.sections[region.section]
@@ -42,11 +59,15 @@ def opened(scoring: Scoring, region: BoxCandidate, check: Callable[[], None]) ->
     check()
     if not kept:
         return Opened(left=[], beyond=beyond, hopeless=0)
-    vectors = scoring.vectors(scoring.known(region.section, *corners(kept)))
+    known = scoring.known(region.section, *corners(kept), region.families)
+    vectors, families = scoring.vectors(known), scoring.matter(known)
     matters = scoring.excess(vectors) > 0.0
     return Opened(
         left=[
-            (scores_of(vectors[:, index : index + 1]), BoxCandidate(region.section, kept[index]))
+            (
+                scores_of(vectors[:, index : index + 1]),
+                BoxCandidate(region.section, kept[index], None if families is None else families[:, index]),
+            )
             for index in np.flatnonzero(matters).tolist()
         ],
         beyond=beyond,
@@ -56,14 +77,14 @@ def opened(scoring: Scoring, region: BoxCandidate, check: Callable[[], None]) ->
 
 def _divided(box: Box, space: ChipSpace) -> Iterator[Box]:
     """Yield parts of a box, divided in half along the widest axes, the largest part first."""
-    parts = [box]
-    while len(parts) < _PARTS:
-        largest = max(range(len(parts)), key=lambda index: parts[index].size)
-        if parts[largest].size <= _LEAF:
-            break
-        one = parts.pop(largest)
-        parts += one.halves(_widest(one, space))
-    yield from parts
+    parts = [(-box.size, 0, box)]
+    made = 1
+    while len(parts) < _PARTS and -parts[0][0] > _LEAF:
+        _, _, largest = heapq.heappop(parts)
+        for half in largest.halves(_widest(largest, space)):
+            heapq.heappush(parts, (-half.size, made, half))
+            made += 1
+    yield from (part for _, _, part in parts)
 
 
 def _widest(box: Box, space: ChipSpace) -> int:
@@ -86,7 +107,7 @@ def _chips(scoring: Scoring, region: BoxCandidate) -> Opened:
     if not len(inside):
         return Opened(left=[], beyond=beyond, hopeless=0)
     places = places[:, inside]
-    known = scoring.known(region.section, places, places)
+    known = scoring.known(region.section, places, places, region.families)
     vectors = scoring.vectors(known)
     matters = np.flatnonzero(scoring.excess(vectors) > 0.0)
     order = matters[_best_first(vectors[:, matters], known.costs.area_mm2[matters])]

@@ -1,4 +1,4 @@
-"""From bounds on seconds to what the front compares: samples a second, scores, how far they exceed what was reached."""
+"""From bounds on seconds to what the front compares: throughput, scores, and how far they exceed what was reached."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from hardplace.branch_and_bound.front import Front, Scores
 from hardplace.design.goals import Costs, Goal
 from hardplace.design.search.bounds import batch_bound_s
+from hardplace.design.search.ceilings import ceilings
 from hardplace.design.search.energy import Prices, joules, prices
 from hardplace.design.search.layout import ModelInSection, ModelLayout
 from hardplace.design.search.least_work import Rates, least_seconds, rates
@@ -22,9 +23,12 @@ from hardplace.ndtypes import Bools, Floats, Ints
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FamilyBounds:
-    """What is known of some boxes or chips: by model, samples a second at most and joules a sample at least.
+    """Bounds of boxes or chips, for each model and family.
 
-    samples_per_s, joules: a table (families, chips) for each model; costs: least ones.
+    Attributes:
+        samples_per_s: Upper bound on the throughput, (families, chips) for each model.
+        joules: Lower bound on the energy of a sample, (families, chips) for each model.
+        costs: Lower bounds on the costs.
     """
 
     samples_per_s: tuple[Floats, ...]
@@ -32,7 +36,7 @@ class FamilyBounds:
     costs: Costs
 
     def take(self, index: Ints) -> FamilyBounds:
-        """Return what is known of the chips at these positions."""
+        """Return the bounds of the chips at these positions."""
         return FamilyBounds(
             samples_per_s=tuple(table[:, index] for table in self.samples_per_s),
             joules=tuple(table[:, index] for table in self.joules),
@@ -42,9 +46,17 @@ class FamilyBounds:
 
 @dataclass(slots=True, kw_only=True)
 class Scoring:
-    """What all candidates of a search are judged by. gap: at which it may stop. there: by section, the models in it.
+    """What all candidates of a search are judged by.
 
-    front: what was reached; another one stands here while a refinement is done elsewhere.
+    Attributes:
+        goal: Objectives, and how several models become one score.
+        gap: Relative gap at which the search may stop.
+        space: The chips.
+        limits: Limits on chips, and what they left out.
+        models: The models' layouts.
+        sections: Sections of the space.
+        there: The models in each section.
+        front: What was reached; another front stands here while a refinement is done elsewhere.
     """
 
     goal: Goal
@@ -56,17 +68,25 @@ class Scoring:
     there: tuple[tuple[ModelInSection, ...], ...]
     front: Front[Any]
 
-    def known(self, section: int, low: Ints, high: Ints) -> FamilyBounds:
-        """Return what is known of boxes by their lowest and highest places, shape (axes, boxes), from parts alone."""
+    def known(self, section: int, low: Ints, high: Ints, among: Bools | None = None) -> FamilyBounds:
+        """Return the bounds of boxes from the least work of parts alone.
+
+        Args:
+            section: Index of the section.
+            low: Lowest places, shape (axes, boxes).
+            high: Highest places, shape (axes, boxes).
+            among: Families of the only model that are asked for, (families,), the others are 0; None: all.
+        """
         place = self.sections[section]
         costs, energies, plan = self.limits.costs(place, self.space.at(low))
-        if self.limits.billed and not np.array_equal(low, high):
+        alone = np.array_equal(low, high)
+        if self.limits.billed and not alone:
             top, _, plan = self.limits.costs(place, self.space.at(high))
             costs = self.limits.least(costs, top)
-        on = rates(self.space, low, high, place.setting)
+        on = rates(self.space, low, high, place.setting, None if alone else ceilings(self.limits, place, low, high))
         each = prices(energies, _given(plan)) if energies is not None and self.goal.needs_energy else None
         pairs = [
-            self._of_model(layout, there, on, each, place)
+            self._of_model(layout, there, on, each, place, among)
             for layout, there in zip(self.models, self.there[section], strict=True)
         ]
         return FamilyBounds(
@@ -74,11 +94,18 @@ class Scoring:
         )
 
     def _of_model(
-        self, layout: ModelLayout, there: ModelInSection, on: Rates, each: Prices | None, section: Section
+        self,
+        layout: ModelLayout,
+        there: ModelInSection,
+        on: Rates,
+        each: Prices | None,
+        section: Section,
+        among: Bools | None,
     ) -> tuple[Floats, Floats]:
         boxes = len(on.arrays_per_s)
         speed, energy = np.zeros((2, len(there.families), boxes))
-        for group, members in there.members.items():
+        for group, every in there.members.items():
+            members = every if among is None else tuple(member for member in every if among[member])
             if not members:
                 continue
             done, links = layout.work[group], there.chains[group]
@@ -94,7 +121,7 @@ class Scoring:
         return self.in_time(layout, speed), energy
 
     def in_time(self, layout: ModelLayout, samples_per_s: Floats) -> Floats:
-        """Return samples a second, zero where a step takes longer than the limit."""
+        """Return the throughput, 0 where a step takes longer than the limit."""
         limit_s = self.limits.budget.step_s
         if limit_s is None:
             return samples_per_s
@@ -106,7 +133,9 @@ class Scoring:
         return np.where(slow, 0.0, samples_per_s)
 
     def vectors(self, known: FamilyBounds) -> Floats:
-        """Return what nothing exceeds, shape (objectives, chips): by model the best family, for each objective."""
+        """Return upper bounds of the scores, shape (objectives, chips): of each model the best family, for each
+        objective.
+        """
         chips = len(known.costs.area_mm2)
         best = np.zeros((len(self.goal.objectives), len(self.models), chips))
         for row, objective in enumerate(self.goal.objectives):
@@ -116,13 +145,21 @@ class Scoring:
                     best[row, column] = scores.max(axis=0)
         return self.goal.vectors(best)
 
+    def matter(self, known: FamilyBounds) -> Bools | None:
+        """Return which families of the only model exceed the front, shape (families, boxes); None: several models."""
+        if len(self.models) > 1:
+            return None
+        (speed,), (energy,) = known.samples_per_s, known.joules
+        scores = [self.goal.scores(objective, speed, energy, known.costs) for objective in self.goal.objectives]
+        return np.asarray(self.excess(np.stack(scores).reshape(len(scores), -1)) > 0.0).reshape(speed.shape)
+
     def excess(self, vectors: Floats) -> Floats:
         """Return by how much each column exceeds the front, shape (chips,); -1 where nothing is possible."""
         found = self.front.excesses(vectors)
         return np.where(self.possible(vectors), found, -1.0)
 
     def possible(self, vectors: Floats) -> Bools:
-        """Return which columns can be an answer, or one of the chips of a fleet, on which one model has to run."""
+        """Return which columns can be an answer, or one of the chips of a set, on which one model has to run."""
         positive = vectors > 0.0
         return np.asarray(positive.any(axis=0) if self.goal.shared else positive.all(axis=0))
 
@@ -138,10 +175,14 @@ def _given(plan: Blueprint | None) -> Blueprint:
 
 
 def score_of(scoring: Scoring, places: Ints, evaluation: Evaluation) -> float | None:
-    """Return the score of a plan of the only model on the chip at these places of the space's axes, shape (axes, 1).
+    """Return the score of a plan of the only model on one chip, in the first objective; more is better.
 
-    It is in the first objective of the scoring's goal, more is better. None where no section has the plan's memory, or
-    its family.
+    None where no section has the plan's memory, or its family.
+
+    Args:
+        scoring: What candidates are judged by.
+        places: Places of the chip on the axes, shape (axes, 1).
+        evaluation: Its exact evaluation.
     """
     wanted = evaluation.family
     for section, place in enumerate(scoring.sections):

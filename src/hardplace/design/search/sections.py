@@ -1,4 +1,4 @@
-"""Sections of a space: its chips with one memory and one kind of link each, their costs, and the limits on them."""
+"""Sections of a space: chips with one memory and one kind of link each, their costs, and the limits on them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,19 @@ from hardplace.hardware.space import AXES, Box, ChipSpace, corners
 from hardplace.hardware.types import Budget, Chips, Setting
 from hardplace.ndtypes import BoolVector, Floats, Ints
 
+SLACK = 1e-9  # of a limit, within which a chip counts as inside
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """Chips that share memory and links: a setting with both, the capacities that a plan chooses from, their pricer."""
+    """Chips that share memory and links.
+
+    Attributes:
+        setting: The setting with both.
+        capacities: Memory capacities that a plan chooses from, in bytes.
+        pricer: Pricer of chips with this memory.
+        links: Whether the links are the chip's own choice.
+    """
 
     setting: Setting
     capacities: tuple[float, ...]
@@ -29,16 +38,21 @@ class Section:
 
     @property
     def capacity_bytes(self) -> float:
-        """The largest capacity, which is never slower than a smaller one."""
+        """Return the largest capacity, which is never slower than a smaller one."""
         return max(self.capacities)
 
 
 def sections(
     space: ChipSpace, setting: Setting, capacities: tuple[float, ...], budget: Budget, *, apart: bool
 ) -> tuple[Section, ...]:
-    """Return the sections of a space within the memory limit; capacities: where the space has no memories itself.
+    """Return the sections of a space within the limit on memory.
 
-    apart: each capacity is a section of its own, as it must be where it has a price.
+    Args:
+        space: The chips.
+        setting: What they share.
+        capacities: Memory capacities, where the space has no memories itself.
+        budget: The limits.
+        apart: Each capacity is a section of its own, as it must be where it has a price.
     """
     limit = budget.memory_bytes if budget.memory_bytes is not None else np.inf
     level = setting.cluster.levels[0]
@@ -74,7 +88,13 @@ def sections(
 
 @dataclass(slots=True)
 class Excluded:
-    """What limits left out: by name, how many chips and the least that one takes; the least seconds of a step."""
+    """What limits left out.
+
+    Attributes:
+        chips: Number of chips, by name of the limit.
+        least: Least that one of them takes, by name of the limit.
+        step_s: Least seconds of a step of a plan that the limit on it left out.
+    """
 
     chips: dict[str, int] = field(default_factory=dict)
     least: dict[str, float] = field(default_factory=dict)
@@ -94,7 +114,14 @@ class Excluded:
 
 @dataclass
 class Limits:
-    """The limits on chips, and what they left out. billed: whether anything beside the area is asked for."""
+    """The limits on chips, and what they left out.
+
+    Attributes:
+        space: The chips.
+        budget: The limits.
+        billed: Whether any cost beside the area is asked for.
+        excluded: What they left out.
+    """
 
     space: ChipSpace
     budget: Budget
@@ -102,7 +129,7 @@ class Limits:
     excluded: Excluded = field(default_factory=Excluded)
 
     def costs(self, section: Section, chips: Chips) -> tuple[Costs, Energies | None, Blueprint | None]:
-        """Return what chips cost; where only the area is asked for, the rest is nan."""
+        """Return the costs of chips; where only the area is asked for, the rest is nan."""
         if not self.billed:
             nothing = np.full(len(chips), np.nan)
             area = section.pricer.area_mm2(chips)
@@ -135,7 +162,7 @@ class Limits:
         """Return which chips are within every limit, shape (chips,)."""
         inside = np.ones(len(costs.area_mm2), dtype=bool)
         for _, taken, limit in self.rows(costs):
-            inside &= taken <= limit * (1.0 + 1e-9)
+            inside &= taken <= limit * (1.0 + SLACK)
         return inside
 
     def large(self, chips: Chips, costs: Costs) -> BoolVector:
@@ -145,14 +172,14 @@ class Limits:
         return np.asarray((costs.area_mm2 >= least * (1.0 - 1e-9)) | single)
 
     def note(self, costs: Costs, sizes: Ints) -> None:
-        """Count what the limits leave out: boxes of these sizes, by what their least chips cost."""
+        """Count what the limits leave out: boxes of these sizes, by the costs of their least chips."""
         for name, taken, limit in self.rows(costs):
-            beyond = taken > limit * (1.0 + 1e-9)
+            beyond = taken > limit * (1.0 + SLACK)
             if beyond.any():
                 self.excluded.note(name, int(sizes[beyond].sum()), float(taken[beyond].min()))
 
     def shortage(self) -> Infeasible | None:
-        """Return the limit that leaves out most chips, if any did, with the least that one of them takes."""
+        """Return the limit that leaves out most chips, with the least that one of them takes; None if none does."""
         chips = self.excluded.chips
         if not chips:
             return None
@@ -168,10 +195,10 @@ class Limits:
         )
 
     def least(self, costs: Costs, top: Costs) -> Costs:
-        """Return costs that nothing in boxes goes below, from those of their lowest and highest chips.
+        """Return lower bounds on the costs in boxes, from those of their lowest and highest chips.
 
-        All rise with every size, but for what is made of dies: at a multiple of the reticle there is one die
-        more, each smaller, with a better yield. A box that reaches over one is given no cost of making at all.
+        All rise with every size, but for costs of dies: at a multiple of the reticle there is one die more, each
+        smaller, with a better yield. A box that reaches over one is given no cost of making at all.
         """
         if not self.billed:
             return costs
@@ -189,7 +216,7 @@ def tightened(limits: Limits, section: Section, boxes: list[Box]) -> list[Box]:
     """Return boxes without the upper places of each axis that no chip within the limits has.
 
     A place is out if the chip that has it and the lowest place on every other axis is beyond a limit. Boxes whose
-    lowest chip is beyond one are left out, and noted.
+    lowest chip is beyond one are left out, and counted.
     """
     if not boxes:
         return []
@@ -215,7 +242,7 @@ def tightened(limits: Limits, section: Section, boxes: list[Box]) -> list[Box]:
 
 
 def least_costs(limits: Limits, section: Section, low: Ints, high: Ints) -> Costs:
-    """Return costs that nothing between these places goes below, both of shape (axes, boxes)."""
+    """Return lower bounds on the costs between these places, both of shape (axes, boxes)."""
     costs, _, _ = limits.costs(section, limits.space.at(low))
     if not limits.billed:
         return costs
