@@ -17,10 +17,11 @@ from hardplace.design.partition.types import (
     PartitionProblem,
     PipelinePartition,
     Replication,
+    SharedLoad,
     Variant,
 )
 from hardplace.design.search.bounds import batch_bound_s, linked, shapes
-from oracles_placement import batch_s, fits, partitions, slowest_s
+from oracles_placement import batch_s, best_s, fits, partitions, slowest_s
 
 _SLACK = 1 + 1e-9
 
@@ -136,3 +137,73 @@ def contradictions(problem: PartitionProblem, of: list[int]) -> Iterator[str]:
     }  # fmt: skip
     if claimed != there:
         yield f"shapes {sorted(claimed ^ there)} in one of feasible_shapes and brute force alone"
+
+
+def shared_problem(seed: int) -> tuple[PartitionProblem, list[int], SharedLoad]:
+    """Return a problem whose first and last layers, at times another one or two others, hold the same weights.
+
+    More than half of the graphs are chains. Each holder is a kind of its own.
+    """
+    problem, of = random_problem(seed)
+    (variant,) = problem.variants
+    draw = random.Random(-seed)
+    last = len(of) - 1
+    edges = variant.boundaries
+    if draw.random() < 0.6:
+        edges = tuple(Boundary(source=at, target=at + 1, bytes=float(draw.randint(1, 6))) for at in range(last))
+    holders = sorted({0, last} | ({draw.randint(0, last)} if draw.random() < 0.3 else set()))
+    if draw.random() < 0.2:
+        holders = sorted(draw.sample(range(last + 1), 2))
+    shared = SharedLoad(
+        layers=tuple(holders),
+        gradient_bytes=float(draw.randint(0, 5)),
+        added_bytes=float(draw.randint(0, 6)),
+        state_bytes=1.0,
+        sharded_state_bytes=0.0,
+        optimizer_s=float(draw.choice([0, 1])),
+    )
+    layers = list(variant.layers)
+    for kind, at in enumerate(holders, start=max(of) + 1):
+        layers[at] = replace(
+            layers[at],
+            gradient_bytes=layers[at].gradient_bytes + shared.gradient_bytes,
+            optimizer_s=layers[at].optimizer_s + shared.optimizer_s,
+            state_bytes=layers[at].state_bytes + shared.state_bytes,
+        )
+        of[at] = kind
+    made = replace(variant, layers=tuple(layers), boundaries=edges, shared=(shared,))
+    return replace(problem, variants=(made,)), of, shared
+
+
+def shared_bounds_s(problem: PartitionProblem, of: list[int], shared: SharedLoad) -> tuple[float, float, float]:
+    """Return the closed form, the same without what stages at the ends hold, and the optimum by brute force."""
+    (variant,) = problem.variants
+    kinds = [variant.layers[of.index(kind)] if kind in of else None for kind in range(max(of) + 1)]
+
+    def column(field: str) -> np.ndarray:
+        return np.array([[getattr(kind, field) if kind else 0.0] for kind in kinds])
+
+    one = variant.replications[0]
+    gradients, updates = column("gradient_bytes")[:, 0], column("optimizer_s")
+    links = linked(
+        of, gradients, [(edge.source, edge.target, edge.bytes) for edge in variant.boundaries],
+        s_per_byte=one.boundary_s_per_byte, latency_s=one.boundary_latency_s,
+    )  # fmt: skip
+    once, own = links.counts.copy(), np.ones(len(kinds))
+    for at in shared.layers:
+        kind = of[at]
+        parts = ((shared.gradient_bytes, gradients[kind]), (shared.optimizer_s, updates[kind, 0]))
+        share = max(part / whole if whole else 0.0 for part, whole in parts)
+        own[kind] -= share
+        if at != shared.layers[0]:
+            once[kind] -= share
+    ends = links.ends
+    if ends is not None and set(ends.at) <= set(shared.layers) and shared.added_bytes:
+        ends = replace(ends, shared=((shared.added_bytes, len(shared.layers)),))
+    seconds = LayerTimes(forward_s=column("forward_s"), backward_s=column("backward_s"), optimizer_s=updates)
+    rows = shapes(feasible_shapes(problem), problem.micro_batches)
+    found = [
+        float(batch_bound_s(seconds, replace(links, once=once, own=own, ends=each), problem.recompute, rows)[0])
+        for each in (ends, None)
+    ]
+    return found[0], found[1], best_s(problem)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -48,6 +49,11 @@ def cuts_of(layers: int, edges: Sequence[tuple[int, int]]) -> Cuts:
 
 def graph_cuts(layers: int, edges: Sequence[tuple[int, int]], most: int) -> Cuts:
     """Return the cuts of a layer graph, all subsets where it has no edges; BadInput if there are more than `most`."""
+    return _graph_cuts(layers, tuple(edges), most)
+
+
+@lru_cache(maxsize=4)  # a search asks for those of the same few graphs, thousands of times
+def _graph_cuts(layers: int, edges: tuple[tuple[int, int], ...], most: int) -> Cuts:
     members = downsets([[a for a, b in edges if b == layer] for layer in range(layers)], most)
     inside = members.astype(np.float64)
     size = inside.sum(axis=1)

@@ -22,6 +22,7 @@ class PartitionCase:
         rounds: Micro-batches of a replica, (replications,).
         sums: Sums over the stage between two downsets.
         costs: Load and memory of each pair of downsets as a stage.
+        groups: Whether a stage may be on a process group of more than one device: 1, 0, or both.
         least_devices: Least devices of a stage.
         most_stages: Stages at most.
         optimistic_s: Lower bound on the batch time with so many stages or more, (most_stages,).
@@ -33,6 +34,7 @@ class PartitionCase:
     rounds: Floats
     sums: Lattice
     costs: StageCosts
+    groups: tuple[int, ...]
     least_devices: int
     most_stages: int
     optimistic_s: Floats
@@ -80,6 +82,7 @@ def _case(
         rounds=rounds,
         sums=sums,
         costs=stage_costs(sums, group[0], recompute=problem.recompute),
+        groups=tuple(sorted({int(one.tensor_parallel and variant.tensor_parallel > 1) for one in variant.layers})),
         least_devices=least_devices,
         most_stages=most,
         optimistic_s=np.minimum.accumulate(optimistic_s[::-1])[::-1],

@@ -18,12 +18,15 @@ from hardplace.ndtypes import Bools, Floats
 _Front = dict[int, Floats]  # tensor-parallel stages -> least bottleneck from each downset to the end
 
 
-def place(problem: PartitionProblem, *, cutoff_s: float = math.inf) -> PipelinePartition | Infeasible | None:
+def place(
+    problem: PartitionProblem, *, cutoff_s: float = math.inf, some_fits: bool = False
+) -> PipelinePartition | Infeasible | None:
     """Return the plan with the least batch time over all variants, replications and partitions; it is optimal.
 
     Args:
         problem: The problem.
         cutoff_s: Batch time that is of no interest any more.
+        some_fits: Whether it is known that some partition fits.
 
     Returns:
         The partition; Infeasible if none fits; None if some may but none takes less than cutoff_s.
@@ -37,7 +40,7 @@ def place(problem: PartitionProblem, *, cutoff_s: float = math.inf) -> PipelineP
             best, limit_s = found, found.batch_s
     if best is not None:
         return best
-    if math.isinf(cutoff_s) or not any(_fits(problem, case) for case in cases):
+    if math.isinf(cutoff_s) or not (some_fits or any(_fits(problem, case) for case in cases)):
         return shortage(problem)
     return None
 
@@ -107,9 +110,8 @@ def _relax(problem: PartitionProblem, case: PartitionCase, front: _Front, stage:
 
 def _kinds(case: PartitionCase, wide: Bools) -> tuple[tuple[int, Bools | None], ...]:
     """Return whether a stage may be on a tensor-parallel group, with the stages that are; None: all of them."""
-    flags = {layer.tensor_parallel and case.variant.tensor_parallel > 1 for layer in case.variant.layers}
-    if len(flags) == 1:
-        return ((int(flags.pop()), None),)
+    if len(case.groups) == 1:
+        return ((case.groups[0], None),)
     return ((0, ~wide), (1, wide))
 
 

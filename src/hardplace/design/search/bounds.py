@@ -15,9 +15,11 @@ from hardplace.design.exact.layer_kernels import LayerTimes
 from hardplace.design.exact.partition_problem import hops
 from hardplace.design.partition.types import Replication
 from hardplace.hardware.types import Setting
-from hardplace.ndtypes import Floats
+from hardplace.ndtypes import Bools, Floats, Ints
 from hardplace.workload.types import Shard, Workload
-from hardplace.workload.weights import parts_of, shared_weights, weights_of
+from hardplace.workload.weights import SharedWeights, parts_of, shared_weights, weights_of
+
+_FEW = 8  # plans of a family that are bounded in every way before the others
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +42,16 @@ class FeasiblePlans:
     reduction_s_per_byte: Floats
     latency_s: Floats
     shards: Floats
+
+    def take(self, index: Ints) -> FeasiblePlans:
+        """Return the rows at these positions."""
+        return FeasiblePlans(
+            stages=self.stages[index],
+            rounds=self.rounds[index],
+            reduction_s_per_byte=self.reduction_s_per_byte[index],
+            latency_s=self.latency_s[index],
+            shards=self.shards[index],
+        )
 
 
 def shapes(feasible: list[tuple[Replication, int]], micro_batches: int) -> FeasiblePlans:
@@ -72,6 +84,38 @@ def shapes(feasible: list[tuple[Replication, int]], micro_batches: int) -> Feasi
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EndLayers:
+    """The only layer that reads from none and the only one that none reads: of several stages the first has the one,
+    the last the other.
+
+    Attributes:
+        at: Position of each.
+        layers: Which distinct layer each is.
+        alone: Share of its parameters that each holds, where what it has several times counts once.
+        between: Which distinct layers stand elsewhere too, (layers,).
+        shared: What both hold: bytes of gradient, and how many layers hold it.
+        s_per_byte: Seconds a byte of the links between stages.
+        latency_s: Latency of one of them.
+    """
+
+    at: tuple[int, int]
+    layers: tuple[int, int]
+    between: Bools
+    alone: tuple[float, float] = (1.0, 1.0)
+    shared: tuple[tuple[float, int], ...] = ()
+    s_per_byte: float = 0.0
+    latency_s: float = 0.0
+
+    def adding_up_s(self, stages: Floats) -> Floats:
+        """Return the seconds in which the first and the last of so many stages, two or more, add up what they share."""
+        found = np.zeros(len(stages))
+        for size, holders in self.shared:
+            members = np.maximum(np.minimum(stages, float(holders)), 1.0)
+            found = found + 2.0 * (members - 1.0) * (self.s_per_byte * size / members + self.latency_s)
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BoundInputs:
     """Inputs of the bounds: the layers of a shard at one micro-batch size, and what passes between them.
 
@@ -85,6 +129,7 @@ class BoundInputs:
             connected.
         sources: Positions that read nothing of others; inf where they are not counted.
         sinks: Positions that none reads; inf where they are not counted.
+        ends: The layers at both ends, where there is one at each; None: not known.
     """
 
     counts: Floats
@@ -94,6 +139,7 @@ class BoundInputs:
     hop_s: float
     sources: float = math.inf
     sinks: float = math.inf
+    ends: EndLayers | None = None
 
     def paid(self, stages: Floats) -> Floats:
         """Return how often `hop_s` is paid at least by so many stages together (proof in docs/model.md, section 7)."""
@@ -122,7 +168,22 @@ def chain(workload: Workload, shard: Shard, setting: Setting, micro_batch: int) 
         s_per_byte=1.0 / outer.bandwidth_bytes_per_s,
         latency_s=outer.latency_s,
     )
-    return replace(made, once=once, own=own)
+    at_ends = made.ends
+    if at_ends is not None:
+        at_ends = _with_shared(at_ends, shared, trained, setting.optimizer.gradient_bytes)
+    return replace(made, once=once, own=own, ends=at_ends)
+
+
+def _with_shared(ends: EndLayers, shared: Sequence[SharedWeights], trained: Floats, gradient_bytes: float) -> EndLayers:
+    """Return the layers at both ends with what both hold; trained: parameters of each distinct layer."""
+    again = [sum(sum(one.sizes[:2]) * max(0, one.layers.count(at) - 1) for one in shared) for at in ends.at]
+    first, last = (1.0 - more / max(1.0, trained[kind]) for more, kind in zip(again, ends.layers, strict=True))
+    both = tuple(
+        (float(gradient_bytes * sum(one.sizes[:2])), len(set(one.layers)))
+        for one in shared
+        if sum(one.sizes[:2]) and set(ends.at) <= set(one.layers)
+    )
+    return replace(ends, alone=(first, last), shared=both)
 
 
 def linked(
@@ -146,14 +207,24 @@ def linked(
     least_bytes = min((size for _, _, size in edges), default=0.0)
     counts = np.bincount(np.array(order), minlength=len(reduced_bytes)).astype(np.float64)
     joined = connected(len(order), [(source, target) for source, target, _ in edges])
+    sources = [at for at in range(len(order)) if at not in {target for _, target, _ in edges}]
+    sinks = [at for at in range(len(order)) if at not in {source for source, _, _ in edges}]
+    ends = None
+    if len(sources) == len(sinks) == 1 and sources != sinks:
+        at = (sources[0], sinks[0])
+        inner = np.bincount(np.delete(np.array(order), at), minlength=len(reduced_bytes)) > 0
+        ends = EndLayers(
+            at=at, layers=(order[at[0]], order[at[1]]), between=inner, s_per_byte=s_per_byte, latency_s=latency_s
+        )
     return BoundInputs(
         counts=counts,
         reduced_bytes=reduced_bytes,
         once=counts,
         own=np.ones(len(counts)),
         hop_s=least_bytes * s_per_byte + latency_s if joined else 0.0,
-        sources=len(order) - len({target for _, target, _ in edges}),
-        sinks=len(order) - len({source for source, _, _ in edges}),
+        sources=len(sources),
+        sinks=len(sinks),
+        ends=ends,
     )
 
 
@@ -210,5 +281,62 @@ def batch_bound_s(
         held = np.ceil(number / count)
         own = links.reduced_bytes[layer] * per_byte + seconds.optimizer_s[layer][None, :] / shards
         end = np.maximum(end, held * links.own[layer] * own)
-    batch = load[which] * options.rounds[:, None] + end + options.latency_s[:, None]
-    return np.asarray(batch.min(axis=0))
+    batch = load[which] * options.rounds[:, None] + end
+    batch = batch + options.latency_s[:, None]
+    if links.ends is None:
+        return np.asarray(batch.min(axis=0))
+    # Plans that are slower by the bounds so far than those that promise most are by all bounds need no other.
+    best = np.argsort(batch.min(axis=1), kind="stable")[:_FEW]
+    known = np.maximum(batch[best], _with_ends_s(seconds, links, links.ends, options.take(best), load[which[best]]))
+    least = known.min(axis=0)
+    rest = np.flatnonzero((batch < least).any(axis=1))
+    rest = rest[~np.isin(rest, best)]
+    if not len(rest):
+        return np.asarray(least)
+    more = np.maximum(batch[rest], _with_ends_s(seconds, links, links.ends, options.take(rest), load[which[rest]]))
+    return np.asarray(np.minimum(least, more.min(axis=0)))
+
+
+def _with_ends_s(
+    seconds: LayerTimes, links: BoundInputs, ends: EndLayers, options: FeasiblePlans, load: Floats
+) -> Floats:
+    """Return lower bounds on the batch time of plans, by what their first and last stages hold; 0 for one
+    stage (proof in docs/model.md, section 7, "Stages at the ends").
+
+    Args:
+        seconds: Lower bounds of the layers, (layers, chips).
+        links: Layers and what passes between them.
+        ends: The layers at both ends.
+        options: Plans that fit the memory.
+        load: Lower bounds on the load of the slowest stage of each plan, (plans, chips).
+
+    Returns:
+        Seconds, shape (plans, chips).
+    """
+    both = seconds.forward_s + seconds.backward_s
+    total = (links.counts @ both)[None, :]
+    count, rounds = options.stages[:, None], options.rounds[:, None]
+    per_byte, shards = options.reduction_s_per_byte[:, None], options.shards[:, None]
+    others = np.maximum(count - 1.0, 1.0)
+    # What a second of a layer's load adds to the end of the batch at least.
+    rate = np.full((len(options.stages), both.shape[1]), np.inf)
+    for layer in np.flatnonzero(ends.between).tolist():
+        added = links.own[layer] * (
+            links.reduced_bytes[layer] * per_byte + seconds.optimizer_s[layer][None, :] / shards
+        )
+        with np.errstate(divide="ignore", invalid="ignore"):
+            rate = np.minimum(rate, np.where(both[layer] > 0.0, added / both[layer], np.inf))
+    rate = np.where(np.isfinite(rate), rate, 0.0)
+    hop = links.hop_s
+    found = np.zeros_like(load)
+    for layer, alone in zip(ends.layers, ends.alone, strict=True):
+        own = alone * (links.reduced_bytes[layer] * per_byte + seconds.optimizer_s[layer][None, :] / shards)
+        end = own + ends.adding_up_s(options.stages)[:, None]
+        least = both[layer][None, :]
+        balanced = (total + (count - 2.0) * hop) / count
+        # With this layer alone in its stage, and with as much in it as the others have on average.
+        alone_s = rounds * np.maximum(least + hop, (total - least + (2.0 * count - 3.0) * hop) / others)
+        even_s = rounds * (balanced + hop) + rate * (balanced - least)
+        best_s = np.where(balanced > least, np.minimum(alone_s, even_s), alone_s)
+        found = np.maximum(found, end + np.maximum(best_s, rounds * load))
+    return np.where(count > 1.0, found + options.latency_s[:, None], 0.0)

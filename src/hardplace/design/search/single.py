@@ -164,7 +164,7 @@ def _placed(scoring: Scoring, one: ChipCandidate, model: int, family: int, secon
     which = there.families[family]
     degrees = there.replications[which.micro_batch, which.tensor_parallel]
     problem = layout.problem(which, scoring.sections[one.section].setting, seconds, degrees)
-    found = place(problem, cutoff_s=layout.batch / needed if needed > 0.0 else np.inf)
+    found = place(problem, cutoff_s=layout.batch / needed if needed > 0.0 else np.inf, some_fits=True)
     return layout.batch / found.batch_s if isinstance(found, PipelinePartition) else 0.0
 
 
