@@ -32,6 +32,7 @@ def search(
     setting: str = "hbm3",
     node: str | None = None,
     space: str = "phaze",
+    process: str | float | None = None,
     objective: str = "throughput",
     limits: Mapping[str, str | float] | None = None,
     devices: int = 1024,
@@ -53,10 +54,11 @@ def search(
         model: A catalogue name, a Workload file, a config.json, or a Workload.
         setting: Memory system, network and optimizer that all chips share: `hbm3`, `phaze`, or a TOML file.
         node: Name or TOML file of a node whose network takes the place of the setting's. None: the setting's.
-        space: The chips to search: `phaze`, `open`, or a TOML file.
+        space: The chips to search: `phaze`, `reticle` (one reticle at 5 nm within 700 W), `open`, or a TOML file.
+        process: Process node of the chips, such as "7nm", for a space whose area is by parts. None: the space's.
         objective: throughput, throughput-per-watt, throughput-per-dollar, energy, carbon, tdp, price or area.
         limits: Upper limits by name (area, tdp, price, memory, step), as texts with units or numbers in mm2, W, USD,
-            bytes and seconds: {"area": "60 mm2", "tdp": "300 W"}. Without a limit on the area, that of the space holds.
+            bytes and seconds: {"area": "60 mm2", "tdp": "300 W"}. Without one on area or TDP, that of the space holds.
         devices: Accelerators that train the model together.
         batch: Samples of the global batch, which is one optimizer step.
         memory: Memory capacities of a chip to choose from, in bytes or as texts. Empty: those of the setting.
@@ -87,8 +89,9 @@ def search(
 
     workload = load(model)
     question = question_of(
-        (workload,), setting=setting, node=node, space=space, devices=devices, batch=batch, limits=limits or {},
-        memory=memory, micro_batch=micro_batch, tensor=tensor, recompute=recompute, objectives=(objective,),
+        (workload,), setting=setting, node=node, space=space, process=process, devices=devices,
+        batch=batch, limits=limits or {}, memory=memory, micro_batch=micro_batch, tensor=tensor, recompute=recompute,
+        objectives=(objective,),
     )  # fmt: skip
     ends = StoppingRule(gap=gap, limit_s=seconds, evaluations=evaluations, exhaustive=exhaustive)
     found = design_answer(question, ends, report=progress, evaluator=evaluator)
@@ -104,6 +107,7 @@ def frontier(
     setting: str = "hbm3",
     node: str | None = None,
     space: str = "phaze",
+    process: str | float | None = None,
     limits: Mapping[str, str | float] | None = None,
     devices: int = 1024,
     batch: int = 4096,
@@ -124,6 +128,7 @@ def frontier(
         setting: As for `search`.
         node: As for `search`.
         space: As for `search`.
+        process: As for `search`.
         limits: As for `search`.
         devices: As for `search`.
         batch: As for `search`.
@@ -148,8 +153,9 @@ def frontier(
     from hardplace.design.question import question_of
 
     question = question_of(
-        (load(model),), setting=setting, node=node, space=space, devices=devices, batch=batch, limits=limits or {},
-        memory=memory, micro_batch=micro_batch, tensor=tensor, recompute=recompute, objectives=tuple(objectives),
+        (load(model),), setting=setting, node=node, space=space, process=process, devices=devices,
+        batch=batch, limits=limits or {}, memory=memory, micro_batch=micro_batch, tensor=tensor, recompute=recompute,
+        objectives=tuple(objectives),
     )  # fmt: skip
     ends = StoppingRule(gap=gap, limit_s=seconds)
     return replace(design_frontier(question, ends, report=progress, evaluator=evaluator), question=asked)
@@ -164,6 +170,7 @@ def share(
     setting: str = "hbm3",
     node: str | None = None,
     space: str = "phaze",
+    process: str | float | None = None,
     objective: str = "throughput",
     limits: Mapping[str, str | float] | None = None,
     devices: int = 1024,
@@ -188,6 +195,7 @@ def share(
         setting: As for `search`.
         node: As for `search`.
         space: As for `search`.
+        process: As for `search`.
         objective: As for `search`.
         limits: As for `search`.
         devices: As for `search`, for each model.
@@ -213,9 +221,9 @@ def share(
     from hardplace.design.several_models import together
 
     question = question_of(
-        tuple(load(model) for model in models), setting=setting, node=node, space=space, devices=devices, batch=batch,
-        limits=limits or {}, memory=memory, micro_batch=micro_batch, tensor=tensor, recompute=recompute,
-        objectives=(objective,), combine=combine, weights=weights, fleet=fleet,
+        tuple(load(model) for model in models), setting=setting, node=node, space=space, process=process,
+        devices=devices, batch=batch, limits=limits or {}, memory=memory, micro_batch=micro_batch,
+        tensor=tensor, recompute=recompute, objectives=(objective,), combine=combine, weights=weights, fleet=fleet,
     )  # fmt: skip
     ends = StoppingRule(gap=gap, limit_s=seconds)
     return replace(together(question, ends, report=progress, evaluator=evaluator), question=asked)
@@ -263,6 +271,7 @@ def codesign(
     setting: str = "hbm3",
     node: str | None = None,
     space: str = "phaze",
+    process: str | float | None = None,
     limits: Mapping[str, str | float] | None = None,
     devices: int = 1024,
     batch: int = 4096,
@@ -285,6 +294,7 @@ def codesign(
         setting: As for `search`.
         node: As for `search`.
         space: As for `search`.
+        process: As for `search`.
         limits: As for `search`.
         devices: As for `search`.
         batch: As for `search`.
@@ -309,8 +319,9 @@ def codesign(
     from hardplace.shaping.sources import model_named
 
     question = question_of(
-        (load(model),), setting=setting, node=node, space=space, devices=devices, batch=batch, limits=limits or {},
-        memory=memory, micro_batch=micro_batch, tensor=tensor, recompute=recompute, objectives=("throughput",),
+        (load(model),), setting=setting, node=node, space=space, process=process, devices=devices,
+        batch=batch, limits=limits or {}, memory=memory, micro_batch=micro_batch, tensor=tensor, recompute=recompute,
+        objectives=("throughput",),
     )  # fmt: skip
     query = query_of(within, names_of(freeze), ranges or {}, 10)
     ends = StoppingRule(gap=gap, limit_s=seconds)

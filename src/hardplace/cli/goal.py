@@ -17,6 +17,7 @@ class Asking:
     """The options as they were given."""
 
     space: str = "phaze"
+    process: str | None = None
     objective: str | None = None
     pareto: str | None = None
     limits: tuple[str, ...] = ()
@@ -33,7 +34,10 @@ asking_options = gathered(
         default="phaze",
         show_default=True,
         metavar="NAME|FILE",
-        help="Chips: phaze, open, or a TOML file.",
+        help="Chips: phaze, reticle (5 nm, 858 mm2, 700 W), open, or a TOML file.",
+    ),
+    click.option(
+        "--process", metavar="NODE", help="Process node of the chips: 7nm, 5nm, 4nm, 3nm, ...  [default: the space's]"
     ),
     click.option(
         "--objective",
@@ -47,7 +51,7 @@ asking_options = gathered(
         "limits",
         multiple=True,
         metavar="NAME=VALUE",
-        help="area, tdp, price, memory or step at most, e.g. tdp=400W.  [default: the space's area]",
+        help="area, tdp, price, memory or step at most, e.g. tdp=400W.  [default: the space's]",
     ),
     click.option("--combine", metavar="HOW", help="Several models: geometric (default), worst, weights; arithmetic."),
     click.option("--weights", metavar="W,W,...", help="Weights of the models, with --combine weights."),

@@ -105,6 +105,7 @@ def search(
         "setting": setting_name,
         "node": node,
         "space": asking.space,
+        "process": asking.process,
         "devices": devices,
         "batch": batch,
         "limits": limits_of(area_mm2, asking.limits),

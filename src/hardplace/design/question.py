@@ -10,6 +10,7 @@ from hardplace.design.types import PlanChoices
 from hardplace.errors import BadInput, unknown
 from hardplace.hardware.setting_files import setting_of
 from hardplace.hardware.space import ChipSpace
+from hardplace.hardware.space_files import at_process
 from hardplace.hardware.space_files import space as space_named
 from hardplace.hardware.types import Budget, Setting
 from hardplace.units import parse_quantity
@@ -45,6 +46,7 @@ def question_of(
     *,
     setting: str,
     space: str,
+    process: str | float | None = None,
     devices: int,
     batch: int,
     limits: Mapping[str, str | float],
@@ -80,13 +82,13 @@ def question_of(
     names = [workload.name for workload in workloads]
     if len(set(names)) < len(names):
         raise BadInput("model", f"{' '.join(names)}: one of them twice", "different ones")
-    chips = space_named(space)
+    chips = space_named(space) if process is None else at_process(space_named(space), process)
     if _several(memory) and chips.memories:
         raise BadInput("memory", f"the chips of space {chips.name} bring their own", "a limit on memory")
     return Question(
         workloads=workloads,
         setting=shared,
-        budget=_budget(limits, chips.area_limit_mm2),
+        budget=_budget(limits, chips),
         space=chips,
         choices=choices,
         goal=_goal(objectives, combine, weights, fleet, len(workloads), shared),
@@ -122,8 +124,8 @@ def _choices(
     )
 
 
-def _budget(limits: Mapping[str, str | float], area_mm2: float) -> Budget:
-    """Return the limits; without one on the area that of the space."""
+def _budget(limits: Mapping[str, str | float], chips: ChipSpace) -> Budget:
+    """Return the limits; without one on the area, or on the TDP, that of the space."""
     found: dict[str, float] = {}
     for name, value in limits.items():
         if name not in LIMITS:
@@ -135,7 +137,7 @@ def _budget(limits: Mapping[str, str | float], area_mm2: float) -> Budget:
             found[field] = float(value)
         else:
             raise BadInput("limits", f"{name}: {value}", f"a positive number of {unit}")
-    return replace(Budget(area_mm2=area_mm2), **found)
+    return replace(Budget(area_mm2=chips.area_limit_mm2, tdp_w=chips.tdp_limit_w), **found)
 
 
 def _quantity(name: str, text: str, unit: str) -> float:

@@ -184,6 +184,12 @@ def energies(plan: Blueprint, tech: Technology, die_mm2: Floats, dtype: str | No
     )
 
 
+def control_w_per_mm2(plan: Blueprint, tech: Technology, remainder: Remainder = FITTED) -> Floats:
+    """Return the power of clock and control that goes with the die, W a mm2: with the clock and the voltage squared."""
+    scale = remainder.clock_w_per_mm2_ghz * float(between(*CONTROL_SCALE, tech))
+    return np.asarray(scale * plan.clock_hz / 1e9 * plan.volts**2)
+
+
 def powers(
     plan: Blueprint, tech: Technology, die_mm2: Floats, activity: Activity, remainder: Remainder = FITTED
 ) -> dict[str, Floats]:
@@ -200,8 +206,8 @@ def powers(
         "shared buffer": moved * energy.shared_j_per_byte,
         "network on chip": (moved + from_memory) * energy.wire_j_per_byte,
     }
-    each = remainder.clock_w_per_mm2_ghz * float(between(*CONTROL_SCALE, tech)) * plan.clock_hz / 1e9 * plan.volts**2
-    found["clock and control"] = CLOCK_SHARE * np.asarray(sum(found.values())) + each * die_mm2
+    control_w = control_w_per_mm2(plan, tech, remainder) * die_mm2
+    found["clock and control"] = CLOCK_SHARE * np.asarray(sum(found.values())) + control_w
     found["leakage"] = energy.idle_w - HOST_W
     found["memory and its interface"] = from_memory * energy.memory_j_per_byte
     found["links"] = 2.0 * plan.link_bandwidth_bytes_per_s * activity.links * energy.link_j_per_byte

@@ -55,6 +55,7 @@ class ChipSpace:
         area_limit_mm2: Limit on the area where no other is asked for.
         least_area_share: Of the area limit; smaller chips are left out unless they have one core of either kind
             (PHAZE).
+        tdp_limit_w: Limit on the TDP where no other is asked for; None: none.
     """
 
     name: str
@@ -73,6 +74,7 @@ class ChipSpace:
     dtype: str
     area_limit_mm2: float
     least_area_share: float = 0.0
+    tdp_limit_w: float | None = None
 
     @cached_property
     def values(self) -> tuple[Floats, ...]:

@@ -14,7 +14,7 @@ from hardplace.files import read
 from hardplace.hardware import phaze
 from hardplace.hardware.chip_pricer import Preset
 from hardplace.hardware.space import ChipSpace, MemoryChoice
-from hardplace.hardware.technology import BITS, MEMORY_MM2_PER_STACK, technology
+from hardplace.hardware.technology import BITS, MEMORY_MM2_PER_STACK, NODES, technology
 from hardplace.hardware.types import own_buffer_bytes
 from hardplace.units import parse_quantity
 
@@ -53,6 +53,7 @@ class _File:
     links: tuple[str, ...] = ()
     memories: tuple[_Memories, ...] = ()
     least_area_share: float = 0.0
+    tdp_limit_w: float | None = None
 
 
 def space_names() -> tuple[str, ...]:
@@ -70,16 +71,33 @@ def space(name_or_file: str) -> ChipSpace:
 
 
 def label_of(space: ChipSpace) -> str:
-    """Return the name of a space, with a mark where one that ships has the name and other chips.
+    """Return the name of a space, with a mark where one that ships has the name and other chips, or another node.
 
     >>> label_of(space("phaze")), label_of(replace(space("phaze"), array_rows=(64,)))
     ('phaze', 'phaze (a file)')
+    >>> label_of(at_process(space("reticle"), "7nm"))
+    'reticle at 7 nm'
     """
     if space.name not in space_names():
         return space.name
     shipped = _space(_FOLDER / f"{space.name}.toml")
-    same = replace(space, description=shipped.description) == shipped
-    return space.name if same else f"{space.name} (a file)"
+    if replace(space, description=shipped.description, node_nm=shipped.node_nm) != shipped:
+        return f"{space.name} (a file)"
+    return space.name if space.node_nm == shipped.node_nm else f"{space.name} at {space.node_nm:g} nm"
+
+
+def at_process(chips: ChipSpace, process: str | float) -> ChipSpace:
+    """Return a space at another process node, such as "7nm" or 7; BadInput for a node that the tables do not have, and
+    for a space whose area is PHAZE's."""
+    text = str(process).strip().lower().removesuffix("nm").strip()
+    known = {f"{one:g}": one for one in NODES}
+    if text.removesuffix(".0") not in known:
+        raise BadInput("process", process, f"one of {', '.join(f'{one}nm' for one in known)}")
+    if chips.area_model is Preset.PHAZE:
+        raise BadInput(
+            "process", process, f"a space whose area is by parts: the area of space {chips.name} is PHAZE's at 45 nm"
+        )
+    return replace(chips, node_nm=known[text.removesuffix(".0")])
 
 
 def _space(path: Path) -> ChipSpace:
@@ -88,6 +106,8 @@ def _space(path: Path) -> ChipSpace:
         raise BadInput(f"{path}: dtype: {file.dtype!r}: expected one of {', '.join(BITS)}")
     if not file.area_limit_mm2 > 0.0 or not 0.0 <= file.least_area_share < 1.0:
         raise BadInput(f"{path}: area_limit_mm2, least_area_share: expected a positive area, a share below 1")
+    if file.tdp_limit_w is not None and not 0.0 < file.tdp_limit_w < float("inf"):
+        raise BadInput(f"{path}: tdp_limit_w: {file.tdp_limit_w:g}: expected a positive number of W")
     technology(file.node_nm)
     found = ChipSpace(
         name=file.name,
@@ -106,6 +126,7 @@ def _space(path: Path) -> ChipSpace:
         dtype=file.dtype,
         area_limit_mm2=file.area_limit_mm2,
         least_area_share=file.least_area_share,
+        tdp_limit_w=file.tdp_limit_w,
     )
     if found.area_model is Preset.PHAZE:
         _check_phaze(path, found)

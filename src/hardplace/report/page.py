@@ -137,7 +137,9 @@ def command(exploration: DesignResult) -> str:
     """Return the command that asks the same question; a model or space of one's own by its name, not its file."""
     choices, budget = exploration.choices, exploration.budget
     words_ = ["hardplace", "search", exploration.model, "--setting", exploration.setting]
-    words_ += ["--space", exploration.space] if exploration.space != "phaze" else []
+    space, _, node = exploration.space.partition(" at ")
+    words_ += ["--space", space] if space != "phaze" else []
+    words_ += ["--process", node.replace(" ", "")] if node else []
     words_ += ["--area", repr(budget.area_mm2), "--devices", str(exploration.cluster.devices)]
     words_ += ["--batch", str(exploration.batch_samples), "--gap", str(exploration.target_gap)]
     words_ += ["--objective", exploration.objective] if exploration.objective != "throughput" else []

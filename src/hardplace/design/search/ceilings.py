@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hardplace.design.search.sections import SLACK, Limits, Section
-from hardplace.hardware.bill import Activity, areas, powers
+from hardplace.hardware.bill import Activity, areas, control_w_per_mm2, powers
 from hardplace.hardware.space import AXES, ChipSpace
 from hardplace.hardware.technology import technology
 from hardplace.hardware.types import Chips
@@ -118,20 +118,22 @@ def _area(section: Section, limit_mm2: float, least: Chips, most: Chips, lanes: 
 def _power(section: Section, limit_w: float, least: Chips, most: Chips, lanes: tuple[Ints, Ints, Ints]) -> Shares:
     """Return what a limit on TDP leaves: all at the voltage of the lowest clock and with the wires of the least die.
 
-    Leakage goes with the area of what leaks. A cycle of an array takes energy, which rises with the voltage, and
+    Leakage, clock and control go with the area. A cycle of an array takes energy, which rises with the voltage, and
     leaks for its time, which at V / f falls with the clock.
     """
     tech, plan_of = technology(section.pricer.node_nm), section.pricer.plan
     die_mm2 = _sum(areas(plan_of(least), tech))
     low_hz, high_hz = least.clocks_hz(section.setting), most.clocks_hz(section.setting)
-    leaks = tech.leakage_w_per_mm2 * plan_of(least).volts  # W a mm2
-    leaks_per_hz = tech.leakage_w_per_mm2 * plan_of(most).volts / high_hz
+    leakage, control = tech.leakage_w_per_mm2, control_w_per_mm2(plan_of(least), tech)
+    per_mm2 = leakage * plan_of(least).volts + control  # W
+    rate_per_mm2 = leakage * plan_of(most).volts / high_hz + control / low_hz  # J a cycle
 
     def taken(chips: Chips, die_mm2: Floats) -> tuple[Floats, Floats]:
-        """Return power beside leakage and area."""
+        """Return power beside what goes with the area, and area."""
         plan = plan_of(chips)
         drawn = powers(plan, tech, die_mm2, Activity())
-        return _sum(drawn) - drawn["leakage"], _sum(areas(plan, tech))
+        with_area = drawn["leakage"] + control_w_per_mm2(plan, tech) * die_mm2
+        return _sum(drawn) - with_area, _sum(areas(plan, tech))
 
     none_w, none_mm2 = taken(_with(least, 0, 0), die_mm2)
     array_w, array_mm2 = taken(_with(least, 1, 0), die_mm2)
@@ -139,12 +141,12 @@ def _power(section: Section, limit_w: float, least: Chips, most: Chips, lanes: t
     array_w, array_mm2 = array_w - none_w, array_mm2 - none_mm2
     vectors_w, vectors_mm2 = vectors_w - none_w[lanes[0]], vectors_mm2 - none_mm2[lanes[0]]
     return _shares(
-        limit_w * (1.0 + SLACK) - none_w - leaks * none_mm2,
+        limit_w * (1.0 + SLACK) - none_w - per_mm2 * none_mm2,
         least,
-        (array_w + leaks * array_mm2, vectors_w + leaks[lanes[0]] * vectors_mm2),
+        (array_w + per_mm2 * array_mm2, vectors_w + per_mm2[lanes[0]] * vectors_mm2),
         (
-            array_w / low_hz + leaks_per_hz * array_mm2,
-            vectors_w / low_hz[lanes[0]] + leaks_per_hz[lanes[0]] * vectors_mm2,
+            array_w / low_hz + rate_per_mm2 * array_mm2,
+            vectors_w / low_hz[lanes[0]] + rate_per_mm2[lanes[0]] * vectors_mm2,
         ),
         lanes,
     )
