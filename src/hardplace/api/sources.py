@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,8 @@ def load(model: str | os.PathLike[str] | Workload) -> Workload:
 
     Args:
         model: A name of `models()`, a Workload file (`.json`, `.json.gz`), a Hugging Face config.json or its folder
-            (which is recorded; needs the extra `torch`), or a Workload, which is returned as it is.
+            (which is recorded; without the extra `torch` Llama's, Mistral's, Qwen3's and OPT's kind of decoder alone),
+            or a Workload, which is returned as it is.
 
     Returns:
         One training step as a graph of operators, on one device.
@@ -60,10 +62,19 @@ def load(model: str | os.PathLike[str] | Workload) -> Workload:
     path = Path(model)
     if str(model) not in catalogue():
         if (path / "config.json").is_file():
-            return trace(path)
-        if path.suffix == ".json" and path.is_file() and "model_type" in (config_of(path) or {}):
-            return trace(path)
+            path = path / "config.json"
+        if path.suffix == ".json" and path.is_file() and "model_type" in (values := config_of(path) or {}):
+            if all(find_spec(package) for package in ("torch", "transformers")):
+                return trace(path)
+            from hardplace.workload.from_config import workload_of_config
+
+            return workload_of_config(values, str(path), _name(path))
     return load_workload(model)
+
+
+def _name(path: Path) -> str:
+    """Return the name of a config's model: of its folder, where the file itself says none."""
+    return path.absolute().parent.name if path.name == "config.json" else path.stem
 
 
 def trace(

@@ -264,3 +264,20 @@ def test_linear_attention_and_recurrences_are_scans(kind, architecture, more, sc
     found = {one.name for one in operators(workload, OperatorKind.SCAN)}
     assert found == {scan, f"{scan}_backward"}
     assert max(len(layer.operators) for layer in workload.layers) < 700
+
+
+@pytest.mark.parametrize(
+    ("kind", "architecture", "others"),
+    [
+        (
+            "gpt_neo",
+            "GPTNeoForCausalLM",
+            {"num_layers": 2, "num_heads": 4, "attention_types": [[["global", "local"], 1]]},
+        ),
+        ("gptj", "GPTJForCausalLM", {"n_embd": 128, "n_layer": 1, "n_head": 4, "rotary_dim": 16}),
+        ("xlnet", "XLNetLMHeadModel", {"d_model": 128, "n_layer": 1, "n_head": 4, "d_inner": 256}),
+    ],
+)
+def test_families_that_choose_attention_by_a_table_of_classes_or_have_no_positions(kind, architecture, others):
+    fields = {"vocab_size": 1000, "hidden_size": 128, **others}
+    assert recorded(kind, architecture, base=fields, length=None).training

@@ -205,7 +205,7 @@ def _length(config: Any, module: torch.nn.Module) -> int:
     """Return the tokens of a sample: the positions of the config, at most 4,096; of images, their patches."""
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
     for key in _POSITIONS:
-        if isinstance(getattr(text, key, None), int):
+        if isinstance(getattr(text, key, None), int) and getattr(text, key) > 0:
             return int(min(getattr(text, key), _LONGEST))
     if getattr(config, "max_target_positions", None):
         return int(config.max_target_positions)

@@ -94,6 +94,15 @@ def choose_sparse(module: torch.nn.Module) -> None:
             config._attn_implementation = SPARSE
 
 
+def _by_class(model: type[Any]) -> bool:
+    """Return whether a model's file chooses attention from a table of classes that has none for torch's function."""
+    defined = vars(sys.modules[model.__module__])
+    tables = [
+        table for name, table in defined.items() if name.endswith("ATTENTION_CLASSES") and isinstance(table, dict)
+    ]
+    return any("sdpa" not in table for table in tables)
+
+
 @contextmanager
 def any_attention() -> Iterator[None]:
     """Let models of the library be made that route attention by its interface, also those that torch's cannot run.
@@ -106,7 +115,7 @@ def any_attention() -> Iterator[None]:
 
     def can(self: Any, is_init_check: bool = False) -> bool:
         named = ("_supports_attention_backend", "_supports_flash_attn", "_supports_flex_attn")
-        if any(getattr(self, name, False) for name in named):
+        if any(getattr(self, name, False) for name in named) and not _by_class(type(self)):
             return True
         return bool(original(self, is_init_check))
 

@@ -49,7 +49,8 @@ class Sizes:
     @property
     def channels(self) -> int:
         """Channels of an image."""
-        return int(self.of("num_channels", "in_channels", "in_chans") or 3)
+        found = self.of("num_channels", "in_channels", "in_chans") or 3
+        return side(found)
 
     @property
     def bands(self) -> int:
@@ -154,8 +155,8 @@ def _shapes(name: str, sizes: Sizes) -> Iterator[Shape]:
             yield None, (int(sizes.of("audio_channels", "num_channels") or 1), sizes.samples())
         case "inputs_embeds" | "hidden_states" | "query_embeds" | "encoder_hidden_states":
             width_of = sizes.of("hidden_size", "d_model", "embed_dim", "input_size")
-            if width_of:
-                yield None, (sizes.length, int(width_of))
+            if isinstance(width_of, int):
+                yield None, (sizes.length, width_of)
         case "past_values":
             length = sizes.of("context_length", "seq_length", "prediction_length")
             channels = sizes.of("num_input_channels", "input_size") or 1
