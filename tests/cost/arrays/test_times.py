@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hardplace.cost.arrays.times import blocks, kernel_levels, kernel_times
+from hardplace.cost.arrays.splits import split_seconds
+from hardplace.cost.arrays.times import blocks, bytes_into, kernel_levels, kernel_times
 from hardplace.cost.kernels.fusion import kernel_graph
 from hardplace.cost.precision import PRECISIONS
-from hardplace.cost.types import Engine, Kernel, Matmul
+from hardplace.cost.types import Engine, Kernel, Matmul, Reuse
 from hardplace.hardware.phaze import default_budget, phaze_space, tpuv4
 from hardplace.hardware.settings import HBM3
 from hardplace.hardware.settings import settings as every_setting
@@ -66,6 +67,38 @@ def test_times_by_hand_on_tpuv4() -> None:
     assert times.whole_s[0, 0] == pytest.approx((32 * 32 * 4096 / 8 + 382) / 1.05e9)
     assert times.single_s[0, 0] == pytest.approx((32 * 32 * 4096 + 382) / 1.05e9)
     assert times.whole_s[1, 0] == pytest.approx(1e-6)  # 1,050 cycles on 256 lanes; 1 ns of memory
+
+
+def test_keys_are_streamed_again_only_where_a_head_does_not_fit() -> None:
+    """By hand: 4 heads of 100 queries; keys and values of 64 KiB; 1 KiB of the buffer a query."""
+    reuse = Reuse(heads=4, queries=100, row_bytes=1024, resident_bytes=64 * 1024)
+    attention = Kernel(name="attention", engine=Engine.BOTH, reuse=reuse, stream_bytes=10**6)
+    sizes = np.array([64 * 1024, 64 * 1024 - 1, 30 * 1024, 512])
+    again = [0, 1, 3, 99]  # passes beyond the first: 63, 30 and 1 queries at a time
+    expected = [10**6 + one * 4 * 64 * 1024 for one in again]
+    assert bytes_into((attention,), sizes)[0].tolist() == expected
+
+
+def test_a_shared_buffer_gives_so_many_bytes_a_cycle() -> None:
+    """A copy of 5.5 MB that the buffer bounds, at the setting's clock and at twice that."""
+    copy = Kernel(name="copy", engine=Engine.VECTOR, lane_cycles=1, stream_bytes=5_500_000)
+    fast = replace(HBM3, memory_bandwidth_bytes_per_s=1e18)
+    for times in (1.0, 2.0, 0.5):
+        chip = replace(tpuv4(), clock_hz=np.array([times * HBM3.clock_hz]))
+        assert kernel_times((copy,), chip, fast, 1).whole_s[0, 0] == pytest.approx(1e-6 / times)
+
+
+@pytest.mark.parametrize("bound", ["memory", "buffer"])
+def test_k_cores_have_k_shares_of_bandwidth_and_a_fused_kernel_two_each(bound: str) -> None:
+    """By hand: 8 tensor and 8 vector cores, so 16 shares."""
+    streams = [
+        Kernel(name=one.value, engine=one, lane_cycles=1, stream_bytes=10**6) for one in (Engine.VECTOR, Engine.BOTH)
+    ]
+    chip = replace(tpuv4(), vector_cores=np.array([8]))
+    slow = {f"{bound}_bandwidth_bytes_per_s": 1e9}
+    setting = replace(HBM3, **{"memory_bandwidth_bytes_per_s": 1e18, "buffer_bandwidth_bytes_per_s": 1e18, **slow})
+    found = split_seconds(tuple(streams), chip, setting, 1, (2, 4))[:, :, 0]
+    assert found.ravel().tolist() == pytest.approx([8e-3, 4e-3, 4e-3, 2e-3])
 
 
 def test_a_shared_buffer_cannot_feed_thousands_of_tiny_arrays() -> None:
