@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     help="With --plan: as `place` takes it.  [default: the file's]",
 )
 @click.option("--node", "nodes", multiple=True, metavar="FILE|NAME", help="With --plan: as `place` takes it.")
-@click.option("--on", "chip", metavar="FILE|NAME", help="The chip, as `hardplace chip` takes it.")
+@click.option("--on", "chip", metavar="FILE|NAME", help="The chip, as `hardplace chip` takes it, or a description.")
 @options.micro_batch
 @options.tensor_parallel
 @click.option("--dtype", default="bf16", show_default=True, help="Type of the operands of products.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from hardplace.units import parse_quantity
 MARK = "description"  # the field that tells a description from a device's file
 FOLDER = Path(__file__).parent / "catalogue"
 _MOST_INSTANCES = 64
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,40}")
 _PARTS = ("memory", "path", "fetch", "unit")
 _FREE = (*DIMS, "operands", "stride")
 
@@ -127,6 +129,7 @@ def described(data: Mapping[str, Any], where: str, values: Mapping[str, int | st
     source = top.text("source", "not stated")
     clock_hz = parse_quantity(top.text("clock"), "Hz", top.at("clock"))
     parts = _instances(top, fixed)
+    _check_names(parts, where)
     for kind in _PARTS:
         top.asked.add(kind)
     top.end()
@@ -169,7 +172,8 @@ def _instances(top: _Section, fixed: Mapping[str, int]) -> dict[str, list[tuple[
     found: dict[str, list[tuple[str, _Section]]] = {kind: [] for kind in _PARTS}
     for kind in _PARTS:
         for name, data in top.table(kind).items():
-            found[kind].append((name, _Section(top.at(f"{kind}.{name}"), data, fixed)))
+            place = top.at(f"{kind}.{name}")
+            found[kind].append((_name(name, place), _Section(place, data, fixed)))
     templates = dict(top.table("template").items())
     for name, data in top.table("instance").items():
         part = _Section(top.at(f"instance.{name}"), data, fixed)
@@ -183,13 +187,32 @@ def _instances(top: _Section, fixed: Mapping[str, int]) -> dict[str, list[tuple[
         for kind in _PARTS:
             for inner, content in body.table(kind).items():
                 for index in range(count):
-                    prefix = f"{name}{index}" if count > 1 else name
+                    prefix = _name(f"{name}{index}" if count > 1 else name, part.where)
                     renamed = _prefixed(content, prefix, local)
                     section = _Section(top.at(f"template.{template}.{kind}.{inner}"), renamed, fixed)
-                    found[kind].append((f"{prefix}.{inner}", section))
+                    found[kind].append((f"{prefix}.{_name(inner, section.where)}", section))
         body.end()
         part.end()
     return found
+
+
+def _name(name: str, where: str) -> str:
+    """Return a name in a file; BadInput for one with a dot, which stands before a port or an instance's part."""
+    if not _NAME.fullmatch(name):
+        raise BadInput(where, None, "a name of letters, digits, _ and -")
+    return name
+
+
+def _check_names(parts: Mapping[str, list[tuple[str, _Section]]], where: str) -> None:
+    """Raise BadInput for a name that two of memories, ports, paths and units have: what is held is told by it."""
+    seen: dict[str, str] = {}
+    for kind in ("memory", "path", "unit"):
+        for name, part in parts[kind]:
+            ports = part.table("ports").data if kind == "memory" else {}
+            for full in (name, *(f"{name}.{_name(port, part.at(port))}" for port in ports)):
+                if full in seen:
+                    raise BadInput(f"{where}: {kind}.{full}", None, f"a name that no {seen[full]} has")
+                seen[full] = kind
 
 
 def _prefixed(value: Any, prefix: str, local: list[str]) -> Any:
