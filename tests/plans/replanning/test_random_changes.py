@@ -55,3 +55,13 @@ def test_no_plan_is_looked_at_that_cannot_do_more_work_for_the_read_that_all_nee
     slow = found(12.5e6, 0.0).options[0]
     assert slow.read_s > 10.0
     assert found(12.5e6, slow.read_s).priced == found(1e18, 0.0).priced
+
+
+def test_a_running_plan_that_goes_on_moves_nothing_and_does_not_stop() -> None:
+    """A horizon as short as a restart: only the plan that runs already does any work."""
+    change = Change(devices=4, lost=frozenset(), node=PAIRS, horizon_s=60.0, restart_s=60.0)
+    result = replan(EVENT.workload, EVENT.chip, Plan(global_batch=12, data=4, zero=1), PAIRS, change)
+    assert isinstance(result, ReplanResult)
+    (only,) = result.options
+    assert (only.transfer_s, only.read_s, only.pause_s) == (0.0, 0.0, 0.0)
+    assert only.effective_samples_per_s == pytest.approx(12 / only.estimate.step_s)
