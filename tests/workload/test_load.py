@@ -15,7 +15,8 @@ from hardplace.workload.types import Affine, Edge, Gradient, OperatorKind, Phase
 # GPT-3's 2.65 B and 174,600 M (arXiv 2005.14165, table 2.1), Megatron's 2.5 B, 8.3 B and 3.9 B (arXiv 1909.08053),
 # torchvision's VGG-16 and Inception-V3. DeepSeek-V3's index has 14,848 more: the routing biases, which are buffers; so
 # have DeepSeek-V3.2's (the same), GLM-4.5's (89 x 160) and Kimi-K2's (60 x 384 of 1,026,408,232,448). DeepSeek-V3.2 is
-# DeepSeek-V3 with an indexer of 13,959,424 in each of 61 layers (its inference/model.py); GLM-4.5 is counted by hand.
+# DeepSeek-V3 with an indexer of 13,959,424 in each of 61 layers (its inference/model.py); GLM-4.5 is counted over the
+# library's modules.
 PARAMETERS = {
     "bert-base": 109_514_298,
     "bert-large": 335_174_458,
