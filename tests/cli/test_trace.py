@@ -110,7 +110,10 @@ def test_a_function_is_recorded_and_what_has_no_model_is_named(tmp_path):
     assert workload.flops_per_sample() == 2 * 64 * 64 * (4 * 3 - 1)
     done = hardplace("trace", "own:odd", folder=tmp_path)
     assert done.returncode == 0
-    assert "warning: operator without a model of its own: linalg_matrix_exp, 2 times, 0.00% of the FLOPs" in done.stderr
+    assert (
+        "warning: operator without a model of its own: linalg_matrix_exp, 2 times, 0.00\u00a0% of the FLOPs"
+        in done.stderr
+    )
 
 
 def test_the_command_says_how_with_its_options(tmp_path):

@@ -207,8 +207,8 @@ def _shown(found: DesignResult | ParetoResult | SharedResult) -> tuple[Callable[
     if isinstance(found, DesignResult):
         return partial(terminal.show, found), partial(page, found, folders.command())
     if isinstance(found, ParetoResult):
-        return partial(several.show_frontier, found), partial(several.frontier_page, found)
-    return partial(several.show_shared, found), partial(several.shared_page, found)
+        return partial(several.show_frontier, found), partial(several.frontier_page, found, folders.command())
+    return partial(several.show_shared, found), partial(several.shared_page, found, folders.command())
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from hardplace.report import style
 from hardplace.report import text as words
 from hardplace.report.console import headed, screen
 from hardplace.report.rendering import rendered_with_figures
+from hardplace.report.reproduce import reproduction
 from hardplace.units import GIB, percent
 
 
@@ -102,14 +103,14 @@ def _show(sheet: TextTable) -> None:
         console.print(f"note: {note}")
 
 
-def frontier_page(found: ParetoResult) -> str:
-    """Return the self-contained page of a frontier."""
-    return _page(frontier_sheet(found), frontier_figure(found))
+def frontier_page(found: ParetoResult, command: str = "") -> str:
+    """Return the self-contained page of a frontier; command: the one that asked, if one did."""
+    return _page(found, frontier_sheet(found), frontier_figure(found), command)
 
 
-def shared_page(found: SharedResult) -> str:
-    """Return the self-contained page of chips for several models."""
-    return _page(shared_sheet(found), shared_figure(found))
+def shared_page(found: SharedResult, command: str = "") -> str:
+    """Return the self-contained page of chips for several models; command: the one that asked, if one did."""
+    return _page(found, shared_sheet(found), shared_figure(found), command)
 
 
 def frontier_figure(found: ParetoResult) -> go.Figure:
@@ -150,5 +151,6 @@ def shared_figure(found: SharedResult) -> go.Figure:
     return style.styled(chart, 400)
 
 
-def _page(sheet: TextTable, figure: go.Figure) -> str:
-    return rendered_with_figures("several.html", sheet=sheet, figures={"several": figure})
+def _page(found: ParetoResult | SharedResult, sheet: TextTable, figure: go.Figure, command: str) -> str:
+    again = reproduction(found, command, "result.json")
+    return rendered_with_figures("several.html", sheet=sheet, figures={"several": figure}, reproduction=again)

@@ -59,6 +59,8 @@ def page(exploration: DesignResult, asked: str = "") -> str:
     best = exploration.best
     repeated, count = gantt.most_repeated(best)
     shown = pipeline.timeline(best)
+    # What a file of one's own holds is in no option: then the command is the one that was given.
+    whole = command(exploration) if exploration.setting in {one.name for one in settings()} else asked
     return rendered_with_figures(
         "page.html",
         exploration=exploration,
@@ -83,7 +85,7 @@ def page(exploration: DesignResult, asked: str = "") -> str:
         decimated=len(cloud.drawn(exploration)) < len(exploration.cloud.label),
         tokens_per_s=best.samples_per_s * exploration.sequence_length,
         memory_bytes=max(stage.memory_bytes for stage in best.placement.stages),
-        reproduction=reproduction(exploration, asked or command(exploration), "result.json"),
+        reproduction=reproduction(exploration, whole, "result.json"),
         figures={
             "cloud": cloud.figure(exploration),
             "gantt": gantt.figure(best),

@@ -68,20 +68,30 @@ def reproduction(answer: Answer, command: str = "", beside: str = "") -> Reprodu
         files.append(DataFile(name=beside, href=beside, what="the whole answer, beside this page"))
     versions = f"hardplace {__version__}, Python {platform.python_version()}"
     return Reproduction(
-        command=command, python=_call(_CALLS.get(name, ""), answer.question), versions=versions, files=tuple(files)
+        command=command, python=call_of(_CALLS.get(name, ""), answer.question), versions=versions, files=tuple(files)
     )
 
 
-def _call(function: str, question: Mapping[str, Any]) -> str:
+def call_of(function: str, question: Mapping[str, Any]) -> str:
     """Return the call that asks a question; its names are those of the function's arguments."""
     if not function or not question:
         return ""
-    question = dict(question)
-    if function == "search" and "models" in question:  # as the command line asks, of one model or several
-        question = {"model": question.pop("models")[0], "objective": question.pop("objectives")[0], **question}
-        question = {key: value for key, value in question.items() if key not in ("combine", "weights", "fleet")}
+    question = _asked_alone(function, dict(question)) if question.get("models") else question
     given = {key: value for key, value in question.items() if value not in (None, [], {}) and _PLAIN.fullmatch(key)}
     return f"hardplace.{function}({', '.join(f'{key}={value!r}' for key, value in given.items())})"
+
+
+def _asked_alone(function: str, question: dict[str, Any]) -> dict[str, Any]:
+    """Return a question of the command line, which takes one model or several, as the function takes it."""
+    if function in ("search", "frontier"):
+        objectives = question.pop("objectives", ["throughput"])
+        question = {"model": question.pop("models")[0], **question}
+        question |= {"objective": objectives[0]} if function == "search" else {"objectives": objectives}
+        return {key: value for key, value in question.items() if key not in ("combine", "weights", "fleet")}
+    if function == "share":
+        objectives = question.pop("objectives", ["throughput"])
+        return {**question, "objective": objectives[0]}
+    return question
 
 
 def _csv(records: list[dict[str, Any]]) -> str:

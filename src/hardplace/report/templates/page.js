@@ -13,8 +13,14 @@ for (const data of document.querySelectorAll('script[type="application/json"]'))
   place.setAttribute("aria-label", `figure: ${data.id.replace("data-", "")}`);
   const told = place.parentElement.querySelector(".chosen");
   if (told) {
+    const rows = [...document.querySelectorAll("table.rows tbody tr")];
     place.on("plotly_click", (event) => {
       const point = event.points[0];
+      rows.forEach((row, number) => row.classList.toggle("best", number === point.pointIndex));
+      if (rows.length) {
+        told.textContent = `Row: ${rows[point.pointIndex]?.textContent.trim().replaceAll(/\s*\n\s*/g, ", ")}`;
+        return;
+      }
       if (!point.text) return;
       told.textContent = `${point.text.replaceAll("<br>", "; ")}: ${point.x.toPrecision(4)} mm², ${point.y.toPrecision(4)} samples/s. `;
       const code = document.createElement("code");

@@ -119,7 +119,7 @@ def _options(
 
         from hardplace.workload.recording.huggingface import Options
     except ImportError as problem:
-        raise BadInput("trace", f"needs torch ({problem})", "pip install 'hardplace[torch]'") from None
+        raise BadInput("torch", f"not installed ({problem})", "pip install 'hardplace[torch]'") from None
     for what, value in (("dtype", dtype), ("autocast", autocast or dtype)):
         if value not in DTYPES:
             raise BadInput(what, repr(value), f"one of {', '.join(DTYPES)}")
