@@ -89,7 +89,9 @@ def test_an_exhaustive_search_ends_at_the_same_answer(tmp_path: Path) -> None:
 
 
 def test_few_evaluations_end_a_search_with_its_gap(tmp_path: Path) -> None:
-    asked = ("search", "gpt2-xl", "--setting", "phaze", "--gap", "0", *SMALL, "--json", "--evaluations", "1")
+    (tmp_path / "few.toml").write_text(SPACE.replace('"4, 8"', '"1..8 doubling"').replace('"4, 16"', '"1..8 doubling"'))
+    asked = ("search", "resnet-50", "--setting", "phaze", "--space", "few.toml", "--gap", "0", *SMALL[2:], "--json",
+             "--evaluations", "1")  # fmt: skip
     done = hardplace(*asked, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)["answer"]
