@@ -23,11 +23,12 @@ WITHIN = """
 import sys, time
 from hardplace.cost.gpu.datasheet import gpu
 from hardplace.hardware.catalogue import node
-from hardplace.plans.replanning.running import read_running
+from hardplace.plans.plan import read_plan
+from hardplace.plans.replanning.running import running_of
 from hardplace.plans.replanning.replan import Change, replan
 from hardplace.workload.load import load
 from pathlib import Path
-running = read_running(Path(sys.argv[1]), None, None, None)
+running = running_of(sys.argv[1], read_plan(Path(sys.argv[1])), None, None, None)
 chip, before = gpu(running.device), node(running.node)
 now = node(sys.argv[3]) if len(sys.argv) > 3 else before
 left = int(sys.argv[2])

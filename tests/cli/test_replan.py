@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from hardplace.files import read, write, write_text
+from hardplace.plans.anchors import VERSION, Anchor, Factor
 from hardplace.plans.plan import DeviceCount, PlanFile
 
 ROOT = Path(__file__).parents[2]
@@ -163,3 +164,19 @@ def test_what_place_writes_is_taken(tmp_path: Path) -> None:
     assert made.returncode == 0, made.stderr
     done = replan(str(tmp_path / "plan.json"), "--lost", "0")
     assert done.returncode == 0, done.stderr
+
+
+def test_measured_steps_of_the_system_slow_the_plans_and_another_systems_are_refused(path: str, tmp_path: Path) -> None:
+    factors = (Factor(figure="products", value=1.5), Factor(figure="streams", value=1.5))
+    mine = Anchor(version=VERSION, device="h100-sxm", software="", runs=1, factors=factors, half=0.1)
+    write(tmp_path / "mine.json", mine)
+    steps = []
+    for more in ([], ["--calibrated", str(tmp_path / "mine.json")]):
+        found = json.loads(replan(path, "--lost", "3", "--json", *more).stdout)["answer"]
+        steps.append(found["options"][0]["estimate"]["step_s"])
+    assert 1.1 < steps[1] / steps[0] < 1.5
+    write(tmp_path / "plan.json", replace(RUNNING, software="xla"))
+    write(tmp_path / "mine.json", replace(mine, software="megatron-core"))
+    done = replan(path, "--lost", "3", "--calibrated", str(tmp_path / "mine.json"))
+    assert done.returncode == 2
+    assert "software: megatron-core: expected xla" in done.stderr

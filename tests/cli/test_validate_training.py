@@ -12,6 +12,7 @@ from hardplace.cli.app import app
 from hardplace.csv_table import parse
 from hardplace.errors import BadInput
 from hardplace.plans.published.rows import rows_of
+from hardplace.plans.published.runs import run_of
 from hardplace.plans.published.scores import score, summary
 
 ROOT = Path(__file__).parents[2]
@@ -120,9 +121,42 @@ def test_what_cannot_be_read_says_so(tmp_path):
     path = few(tmp_path, lambda row: row | {"device": "TPUv9"})
     done = CliRunner().invoke(app, ["validate", "training", "--data", str(path), "--json"])
     assert {one["not_modelled"] for one in json.loads(done.output)["answer"]} == {
-        "device TPUv9: no device of the catalogue with a node"
+        "device TPUv9: no device of the catalogue with a node; the nearest is TPUv4"
     }
     path = few(tmp_path, keep=lambda name: name != "seq")
     done = CliRunner().invoke(app, ["validate", "training", "--data", str(path)])
     assert done.exit_code != 0
     assert "column seq: missing" in str(done.output) + str(done.exception)
+
+
+def test_a_column_that_is_not_known_is_named_with_the_nearest(tmp_path):
+    path = few(tmp_path, lambda row: row | {"dispatchr": "deepep"})
+    text = path.read_text().splitlines()
+    path.write_text("\n".join([f"{text[0]},dispatchr", *(f"{line},deepep" for line in text[1:]), ""]))
+    done = CliRunner().invoke(app, ["validate", "--data", str(path)])
+    assert isinstance(done.exception, BadInput)
+    assert str(done.exception).startswith(f"{path}: unknown column 'dispatchr'; did you mean dispatcher")
+
+
+@pytest.mark.parametrize(
+    ("stated", "expected"),
+    [
+        ({"dispatcher": "deepep"}, "dispatcher: deepep: expected a mixture of experts (moe)"),
+        ({"recompute_modules": "mlp", "recompute": "none"}, "recompute_modules: mlp: expected recompute selective"),
+        ({"tp_overlap": "1", "tp": "1", "dp": ""}, "tp_overlap: 1: expected tp 2 or more with it"),
+        ({"ep": "2"}, "ep: 2: expected 1 without experts (moe)"),
+        ({"backend": "cudnn", "flash_attention": "0"}, "backend: cudnn: expected flash_attention 1 with it"),
+    ],
+)
+def test_columns_that_contradict_each_other_are_said(stated, expected):
+    with DATA.open() as source:
+        row = next(row for row in csv.DictReader(source) if row["id"] == "fmsfsdp-003")
+    found = score(row | stated)
+    assert expected in found.not_modelled
+
+
+def test_what_a_row_states_of_modules_and_of_layers_in_host_memory_is_in_its_plan():
+    with DATA.open() as source:
+        row = next(row for row in csv.DictReader(source) if row["id"] == "fmsfsdp-003")
+    plan = run_of(row | {"recompute": "selective", "recompute_modules": "mlp layernorm", "offload_layers": "4"}).plan
+    assert (plan.recompute_modules, plan.offload_layers) == (("mlp", "layernorm"), 4)

@@ -10,11 +10,11 @@ import pytest
 
 from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import device
-from hardplace.plans.anchoring import anchored, posterior, slopes_at
+from hardplace.plans.anchoring import anchored, most_telling, posterior, slopes_at
 from hardplace.plans.efficiencies import FIGURES
 from hardplace.plans.estimate import estimate_plan
 from hardplace.plans.fleet import fleet_of
-from hardplace.plans.published.own import measured_runs
+from hardplace.plans.published.own import measured_runs, next_runs
 from hardplace.plans.published.runs import run_of
 
 ROOT = Path(__file__).parents[2]
@@ -92,3 +92,20 @@ def test_an_anchor_of_another_system_is_refused(rows):
         plan = replace(one.plan, anchor=wrong)
         with pytest.raises(BadInput, match=words):
             fleet_of([(device(one.device), one.node, plan.devices)], plan)
+
+
+def test_the_run_to_measure_next_is_the_one_that_leaves_least_unknown(rows):
+    """By brute force: the determinant of the covariance after each run had been measured too."""
+    measured, others = measured_runs(rows[:1], "runs.csv"), next_runs(rows)
+    assert len(others) >= 3
+    slopes = [slopes_at(run)[1] for run in measured]
+    known = posterior(slopes, [0.0], 0.2)
+
+    def left(one):
+        after = posterior([*slopes, slopes_at(one)[1]], [0.0, 0.0], 0.2)
+        return np.linalg.slogdet(after.covariance)[1]
+
+    assert most_telling(known, others) == min(others, key=left).name
+    assert most_telling(known, []) == ""
+    found, _ = anchored(measured, others)
+    assert found.next_run in {one.name for one in others}

@@ -212,7 +212,7 @@ def export(
 
 
 def replan(
-    plan: str | os.PathLike[str],
+    plan: PlanFile | str | os.PathLike[str],
     *,
     lost: Iterable[int] | str | None = None,
     devices: int | None = None,
@@ -227,7 +227,7 @@ def replan(
     """Search the plans that do most work until the next change when devices or links of a running plan change.
 
     Args:
-        plan: A file that `place` wrote.
+        plan: A file that `place` wrote, or what it holds.
         lost: Ranks that are lost, as numbers or as a text such as "16-23,40". None: the last, where `devices` is fewer.
         devices: Devices at hand. None: those that are not lost.
         cluster: The node with its links as they are now. None: as before.
@@ -248,15 +248,19 @@ def replan(
     from hardplace.hardware.catalogue import device as device_named
     from hardplace.hardware.catalogue import node as node_named
     from hardplace.plans.fleet import node_of
+    from hardplace.plans.plan import PlanFile, check_sound, read_plan
     from hardplace.plans.replanning.replan import Change
     from hardplace.plans.replanning.replan import replan as replanned
-    from hardplace.plans.replanning.running import lost_of, read_running
+    from hardplace.plans.replanning.running import lost_of, running_of
 
-    running = read_running(Path(plan), model, device, node)
+    where = "plan" if isinstance(plan, PlanFile) else str(plan)
+    file = plan if isinstance(plan, PlanFile) else read_plan(Path(plan))
+    check_sound(file, where)
+    running = running_of(where, file, model, device, node)
     chip = device_named(running.device)
     before = node_named(running.node) if running.node else node_of(chip.name)
     if before.device != chip.name:
-        raise BadInput(f"{plan}: node", f"{before.name}: has {before.device}", f"a node of {chip.name}")
+        raise BadInput(f"{where}: node", f"{before.name}: has {before.device}", f"a node of {chip.name}")
     gone, left = lost_of(running.plan.devices, lost, devices)
     change = Change(
         devices=left, lost=gone, node=node_named(cluster) if cluster else before,

@@ -16,7 +16,7 @@ from hardplace.cli.printing import say, say_json, say_written
 @click.argument("runs", type=click.Path(path_type=Path))
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), default="anchor.json", show_default=True,
-    help="File to write, for --calibrated of place and estimate.",
+    help="File to write, for --calibrated of place, estimate and replan.",
 )  # fmt: skip
 @options.as_json
 def anchor(runs: Path, out: Path, as_json: bool) -> None:
@@ -30,10 +30,11 @@ def anchor(runs: Path, out: Path, as_json: bool) -> None:
     from hardplace.csv_table import parse
     from hardplace.files import read_text, write
     from hardplace.plans.anchoring import anchored
-    from hardplace.plans.published.own import measured_runs
+    from hardplace.plans.published.own import measured_runs, next_runs
     from hardplace.plans.published.rows import rows_of
 
-    found, odd = anchored(measured_runs(rows_of(parse(read_text(runs), str(runs))), str(runs)))
+    rows = rows_of(parse(read_text(runs), str(runs)))
+    found, odd = anchored(measured_runs(rows, str(runs)), next_runs(rows))
     write(out, found)
     if as_json:
         say_json(found)

@@ -35,4 +35,23 @@ def planned(path: Path, software: str | None, calibrated: Path | None) -> Path |
     from hardplace.plans.plan import read_plan
 
     held = held_to(software, calibrated)
-    return replace(read_plan(path), **{name: one for name, (one,) in held.items()}) if held else path
+    if not held:
+        return path
+    plan = read_plan(path)
+    named = held.get("software", ("",))[0]
+    if calibrated is not None and plan.software not in ("", named):
+        said = named or "no software named"
+        raise BadInput(f"{calibrated}: software: {said}: expected {plan.software}, the software of {path}")
+    return replace(plan, **{name: one for name, (one,) in held.items()})
+
+
+def merged(
+    fixes: dict[str, tuple[Any, ...]], software: str | None, calibrated: Path | None
+) -> dict[str, tuple[Any, ...]]:
+    """Return dimensions held to values with what a software's name and an anchor's file hold; BadInput where they
+    differ."""
+    held = held_to(software, calibrated)
+    for name in held.keys() & fixes.keys():
+        if held[name] != fixes[name]:
+            raise BadInput("fixed", f"{name}={','.join(map(str, fixes[name]))}", f"{held[name][0]}, or nothing")
+    return fixes | held

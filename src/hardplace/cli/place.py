@@ -78,7 +78,7 @@ def place(
     optimizer adamw, gradient fp32, offload, overlap, flash, fragmentation, reserve_bytes. All of these can be fixed.
     """
     from hardplace import api
-    from hardplace.cli.calibrated import held_to
+    from hardplace.cli.calibrated import merged
     from hardplace.cli.planned import planned_run, write_step_trace
     from hardplace.files import write, write_text
     from hardplace.plans.infeasible import PlanInfeasible
@@ -88,7 +88,7 @@ def place(
 
     folders.check_writable(out)
     with _watching() as watch:
-        held = fixed(fixes) | held_to(software, calibrated)
+        held = merged(fixed(fixes), software, calibrated)
         found = api.place(
             model, device, devices, batch=batch, node=node, fixed=held, top=top, gap=gap, seconds=limit_s,
             trainer=trainer, headroom=headroom, watch=watch,

@@ -29,6 +29,7 @@ _SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 @click.option("--model", metavar="NAME|FILE", help="Of a PLAN that is a plan alone.")
 @click.option("--device", metavar="NAME", help="Of a PLAN that is a plan alone.")
 @click.option("--node", metavar="FILE|NAME", help="Of a PLAN that is a plan alone.  [default: the device's usual]")
+@options.calibrated
 @options.as_json
 @options.answer_folder
 def replan(
@@ -42,6 +43,7 @@ def replan(
     model: str | None,
     device: str | None,
     node: str | None,
+    calibrated: Path | None,
     as_json: bool,
     out: Path | None,
 ) -> None:
@@ -54,13 +56,14 @@ def replan(
     hardplace replan examples/gpt3-175b-4096.json --cluster slow-links.toml
     """
     from hardplace import api
+    from hardplace.cli.calibrated import planned
     from hardplace.plans.infeasible import PlanInfeasible
     from hardplace.report.replan import say_stuck, show_replanned
     from hardplace.units import parse_quantity
 
     folders.check_writable(out)
     found = api.replan(
-        path,
+        planned(path, None, calibrated),
         lost=lost,
         devices=devices,
         cluster=cluster,

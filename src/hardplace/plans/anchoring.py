@@ -99,8 +99,21 @@ def slopes_at(run: Measured) -> tuple[float, Floats]:
     return middle, np.array(slopes)
 
 
-def anchored(runs: Sequence[Measured]) -> tuple[Anchor, tuple[str, ...]]:
-    """Return what the runs of one system say of it, and what is odd about them.
+def most_telling(found: Posterior, others: Sequence[Measured]) -> str:
+    """Return the name of the run whose step would tell most of a system; "" without any.
+
+    A measured step tells `log(1 + s C s / n^2) / 2` nats of the figures: s its slopes, C what is known,
+    a covariance, n the noise of a run (the mutual information of normals).
+    """
+    told: dict[str, float] = {}
+    for one in others:
+        row = _row(slopes_at(one)[1])
+        told[one.name] = 0.5 * math.log1p(float(row @ found.covariance @ row) / found.noise**2)
+    return max(told, key=told.__getitem__, default="")
+
+
+def anchored(runs: Sequence[Measured], others: Sequence[Measured] = ()) -> tuple[Anchor, tuple[str, ...]]:
+    """Return what the runs of one system say of it, and what is odd about them; others: runs that could be next.
 
     Raises BadInput for runs on several devices or software, or for one that is faster than the devices' peak.
     """
@@ -141,5 +154,6 @@ def anchored(runs: Sequence[Measured]) -> tuple[Anchor, tuple[str, ...]]:
             for name, value in zip(FIGURES, factors.tolist(), strict=True)
         ),
         half=float(f"{left:.3g}"),
+        next_run=most_telling(found, others),
     )
     return made, tuple(odd)

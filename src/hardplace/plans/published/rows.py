@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from hardplace.csv_table import Table
-from hardplace.errors import BadInput
+from hardplace.errors import BadInput, unknown
 
 COLUMNS = (
     "id",
@@ -44,6 +44,16 @@ COLUMNS = (
     "grade",
     "split",
 )
+# Columns that a table may have besides: what a run states of how it was run, and what is kept for readers.
+STATED = (
+    *("software", "backend", "dispatcher", "graphs", "tp_overlap", "dp_overlap", "ep_overlap"),
+    *("recompute_modules", "offload_layers"),
+)
+_BESIDE = (
+    *("model", "devices_per_node", "tflops_per_device", "mfu", "tokens_per_s_per_device", "iter_s", "note", "oom"),
+    *("flops_convention", "target_basis", "calc_tflops_model_full", "calc_tflops_model_causal"),
+    *("calc_tflops_source_conv", "check_ratio", "version", "year", "low_recipe", "licence"),
+)
 _WHOLE = (
     *("layers", "hidden", "heads", "kv_heads", "ffn", "gated_mlp", "vocab", "seq", "devices", "head_dim"),
     *("tp", "pp", "vpp", "dp", "cp", "ep", "sp", "micro_batch", "global_batch"),
@@ -59,15 +69,19 @@ def rows_of(table: Table) -> list[dict[str, str]]:
     """Return the rows by column name.
 
     Raises:
-        BadInput: For a column that is missing, or a cell that is no such number.
+        BadInput: For a column that is missing, or not known (with the nearest), or a cell that is no such number.
     """
     for name in COLUMNS:
         if name not in table.columns:
             raise BadInput(f"{table.place}: column {name}: missing; expected the columns of validation/training")
-    for column in (*_WHOLE, *_MEASURED):
+    for name in table.columns:
+        if name not in (*COLUMNS, *STATED, *_BESIDE):
+            raise BadInput(f"{table.place}: {unknown('column', name, (*COLUMNS, *STATED, *_BESIDE))}")
+    for column in (*_WHOLE, *_MEASURED, *(("offload_layers",) if "offload_layers" in table.columns else ())):
         for index, text in enumerate(table.texts(column)):
-            if not _is_number(text, whole=column in _WHOLE):
-                expected = "a whole number" if column in _WHOLE else "a number"
+            whole = column not in _MEASURED
+            if not _is_number(text, whole=whole):
+                expected = "a whole number" if whole else "a number"
                 expected = f"{expected} from 0, or an empty cell (and none above {_MOST:g})"
                 raise BadInput(f"{table.where(index, column)}: {text!r}: expected {expected}")
     return [dict(zip(table.columns, row, strict=True)) for row in table.rows]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from hardplace.cost.layers.software import ON_ARRAY_SOFTWARE
@@ -11,6 +12,7 @@ from hardplace.hardware.catalogue import node
 from hardplace.hardware.device import Node
 from hardplace.plans.efficiencies import fitted
 from hardplace.plans.plan import ContextExchange, Format, OptimizerKind, Plan, problems
+from hardplace.plans.published.rows import STATED
 from hardplace.plans.published.ways import OLD, modules_of, software_of, ways_of
 from hardplace.workload.decoder import DecoderShape, Experts, Latent
 from hardplace.workload.types import Recompute
@@ -92,7 +94,9 @@ def run_of(row: Mapping[str, str]) -> PublishedRun:
         NotModelled: With the reason.
     """
     if row["device"] not in DEVICES:
-        raise NotModelled(f"device {row['device']}: no device of the catalogue with a node")
+        near = difflib.get_close_matches(row["device"], DEVICES, n=1)
+        hint = f"; the nearest is {near[0]}" if near else ""
+        raise NotModelled(f"device {row['device']}: no device of the catalogue with a node{hint}")
     if _format(row["precision"]) is None:
         raise NotModelled(f"precision {row['precision']}: no GEMM model")
     if not row["hidden"].strip():
@@ -101,6 +105,8 @@ def run_of(row: Mapping[str, str]) -> PublishedRun:
         raise NotModelled("global_batch: not given")
     plan = _plan(row)
     shape = _shape(row)
+    for contradiction in _contradictions(row, plan, shape):
+        raise NotModelled(contradiction)
     for problem in problems(plan):
         raise NotModelled(problem)
     if plan.devices != _count(row, "devices"):
@@ -115,6 +121,21 @@ def run_of(row: Mapping[str, str]) -> PublishedRun:
         node=_node(name, plan.devices, fabric, _slices(row), switched="NVSwitch" in row["intra_bw"]),
         open=tuple(one for one in ("micro_batch", "recompute") if not row[one].strip()),
     )
+
+
+def _contradictions(row: Mapping[str, str], plan: Plan, shape: DecoderShape) -> Iterator[str]:
+    """Yield what a row's own columns say that cannot be together."""
+    stated = {name: row.get(name, "").strip() for name in STATED}
+    if stated["recompute_modules"] and plan.recompute is not Recompute.SELECTIVE:
+        yield f"recompute_modules: {stated['recompute_modules']}: expected recompute selective, not {plan.recompute}"
+    if stated["dispatcher"] and shape.experts is None:
+        yield f"dispatcher: {stated['dispatcher']}: expected a mixture of experts (moe)"
+    if plan.expert > 1 and shape.experts is None:
+        yield f"ep: {plan.expert}: expected 1 without experts (moe)"
+    if plan.tensor == 1 and plan.tensor_overlap and stated["tp_overlap"]:
+        yield f"tp_overlap: {stated['tp_overlap']}: expected tp 2 or more with it"
+    if plan.backend and not plan.flash:
+        yield f"backend: {plan.backend}: expected flash_attention 1 with it"
 
 
 def _format(text: str) -> Format | None:

@@ -117,6 +117,8 @@ def _offloaded(row: Mapping[str, str]) -> int:
 def modules_of(row: Mapping[str, str]) -> tuple[str, ...]:
     """Return the modules that a row recomputes: those it names, those of Megatron-Bridge's DeepSeek recipes, or of a
     policy of MaxText."""
+    if stated := row.get("recompute_modules", "").strip():
+        return tuple(one.strip() for one in re.split("[ ,;]+", stated))
     said = re.match(r"selective\(([^:)]*)\)", row["recompute"].strip())
     names = [
         one.strip().replace("norm", "layernorm") if one.strip() == "norm" else one.strip()
@@ -148,6 +150,8 @@ def _stated(row: Mapping[str, str]) -> dict[str, Any]:
             found[name] = _YES[text]
     if backend := row.get("backend", "").strip():
         found["backend"] = backend
+    if layers := row.get("offload_layers", "").strip():
+        found["offload_layers"] = int(float(layers))
     return found
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from pathlib import Path
 
 from hardplace.errors import BadInput
-from hardplace.plans.plan import Plan, read_plan
+from hardplace.plans.plan import Plan, PlanFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,13 +27,12 @@ class Running:
     plan: Plan
 
 
-def read_running(path: Path, model: str | None, device: str | None, node: str | None) -> Running:
-    """Return the running plan of a file; a plan alone needs the names of model and device beside it.
+def running_of(path: str, file: PlanFile, model: str | None, device: str | None, node: str | None) -> Running:
+    """Return a running plan; a plan alone needs the names of model and device beside it.
 
     Raises:
         BadInput: With file, field, value and what was expected, also where a name is given that is not the file's.
     """
-    file = read_plan(path)
     if len(file.on) > 1:
         raise BadInput(f"{path}: on: {len(file.on)} kinds of device: expected a plan on devices of one kind")
     lot = file.on[0] if file.on else None
@@ -46,7 +44,7 @@ def read_running(path: Path, model: str | None, device: str | None, node: str | 
             raise BadInput(name, asked, f"{names[name]}, which {path} is a plan of, or nothing")
         names[name] = names[name] or asked or ""
     if not (names["model"] and names["device"]):
-        raise BadInput(str(path), "a plan alone", "model and device with it")
+        raise BadInput(path, "a plan alone", "model and device with it")
     return Running(**names, plan=Plan(**{one.name: getattr(file, one.name) for one in fields(Plan)}))
 
 
