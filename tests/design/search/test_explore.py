@@ -298,7 +298,7 @@ def test_a_limit_before_any_plan_is_reached_is_no_shortage(ends: StoppingRule, w
 
 def test_chips_that_are_all_too_small_for_their_space_are_said_to_be() -> None:
     space = small_space(tensor_cores=(2,), vector_cores=(2,), least_area_share=0.3)
-    with pytest.raises(BadInput, match="below 30% of the area limit"):
+    with pytest.raises(BadInput, match=r"below 30\s% of the area limit"):
         answer(question("opt-350m", space=space, budget={"area_mm2": 1e5}))
 
 
