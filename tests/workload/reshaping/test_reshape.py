@@ -1,15 +1,13 @@
 """A reshaped workload is what recording its config gives, operator by operator, where sizes coincide and where not."""
 
-import copy
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
 from hardplace.cost.layers.recognise import decoder_of
 from hardplace.errors import BadInput
 from hardplace.shaping.types import FIELDS
-from hardplace.workload.load import check, load
+from hardplace.workload.load import check, load, published_config
 from hardplace.workload.reshaping.reshape import Reshaping
 
 _LLAMA = {
@@ -74,7 +72,7 @@ def test_reshaped_is_recorded(name: str, fields: dict[str, str], sizes: dict[str
     from hardplace.workload.recording.models.entries import MODELS
 
     model = MODELS[name]
-    config: dict[str, Any] = copy.deepcopy(model.config)
+    config = published_config(name)
     config |= {fields[field]: size for field, size in sizes.items() if field in fields}
     if fields is _OPT:
         config["word_embed_proj_dim"] = config["hidden_size"]

@@ -9,9 +9,9 @@ pytest.importorskip("torch.testing._internal.distributed.fake_pg")
 from collections import Counter  # noqa: E402
 from functools import cache  # noqa: E402
 
+from hardplace.workload.load import published_config  # noqa: E402
 from hardplace.workload.recording.huggingface import Options, step_of_config  # noqa: E402
 from hardplace.workload.recording.layers import record_workload  # noqa: E402
-from hardplace.workload.recording.models.entries import MODELS  # noqa: E402
 from hardplace.workload.sharding import shard  # noqa: E402
 from hardplace.workload.types import OperatorKind, Parallelism, StorageRole  # noqa: E402
 from oracles_tensor_parallel import Rank, traced  # noqa: E402
@@ -35,7 +35,7 @@ PRODUCTS = (OperatorKind.MATMUL, OperatorKind.GROUPED_MATMUL, OperatorKind.ATTEN
 def fields(name):
     if name == ODD:
         return {**fields("llama2-7b"), "vocab_size": 32001}
-    return {**MODELS[name].config, "num_hidden_layers": LAYERS, "tie_word_embeddings": False}
+    return {**published_config(name), "num_hidden_layers": LAYERS, "tie_word_embeddings": False}
 
 
 @cache
