@@ -251,6 +251,8 @@ def answered(
     Returns:
         The answer of the kind that the question asks for; or what is short.
     """
+    from hardplace.answers import Infeasible
+    from hardplace.api.fitted import with_fitted
     from hardplace.design.answer import answer, frontier
     from hardplace.design.several_models import together
 
@@ -258,7 +260,10 @@ def answered(
         return replace(together(question, ends, report=progress, evaluator=evaluator), question=asked)
     if len(question.goal.objectives) > 1:
         return replace(frontier(question, ends, report=progress, evaluator=evaluator), question=asked)
-    return replace(answer(question, ends, report=progress, evaluator=evaluator), question=asked)
+    found = answer(question, ends, report=progress, evaluator=evaluator)
+    if isinstance(found, Infeasible):
+        return replace(found, question=asked)
+    return replace(with_fitted(found, question.workloads[0]), question=asked)
 
 
 def codesign(

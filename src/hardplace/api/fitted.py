@@ -18,12 +18,15 @@ def with_fitted(result: DesignResult, workload: Workload) -> DesignResult:
     """Return an answer with the throughput of each existing chip's plan by the model fitted on its kernels."""
     from hardplace.cost.gpu.models import fitted_names
 
-    names = fitted_names()
-    beside = tuple(
-        replace(chip, fitted_samples_per_s=_fitted(chip, result, workload)) if chip.name in names else chip
-        for chip in result.existing
-    )
-    return replace(result, existing=beside)
+    names, beside = fitted_names(), list(result.existing)
+    try:
+        for index, chip in enumerate(beside):
+            if chip.name in names:
+                beside[index] = replace(chip, fitted_samples_per_s=_fitted(chip, result, workload))
+    except KeyboardInterrupt:
+        note = "interrupted before every fitted model was asked"
+        return replace(result, existing=tuple(beside), notes=(*result.notes, note))
+    return replace(result, existing=tuple(beside))
 
 
 def _fitted(chip: ExistingChip, result: DesignResult, workload: Workload) -> float | None:
