@@ -23,7 +23,7 @@ WITHIN = """
 import sys, time
 from hardplace.cost.gpu.datasheet import gpu
 from hardplace.hardware.catalogue import node
-from hardplace.plans.plan import read_plan
+from hardplace.plans.plan_files import read_plan
 from hardplace.plans.replanning.running import running_of
 from hardplace.plans.replanning.replan import Change, replan
 from hardplace.workload.load import load

@@ -17,7 +17,8 @@ from hardplace.plans.estimate import PlanEstimate, estimate_plan
 from hardplace.plans.fleet import Fleet, fleet_of
 from hardplace.plans.placement.search import PlacementResult, PlanSearch
 from hardplace.plans.placement.space import PlanSpace
-from hardplace.plans.plan import INSIDE_OUT, ContextExchange, Dimension, PipelineSchedule, Plan, problems
+from hardplace.plans.plan import INSIDE_OUT, ContextExchange, Dimension, PipelineSchedule, Plan
+from hardplace.plans.plan_problems import problems
 from hardplace.plans.timing import Known
 from hardplace.workload.load import load
 from hardplace.workload.types import (

@@ -14,7 +14,8 @@ from hardplace.hardware.device import Device, Node
 from hardplace.plans.chain import of_workload
 from hardplace.plans.estimate import PlanEstimate, estimate_plan
 from hardplace.plans.fleet import even_cluster, fleet_of
-from hardplace.plans.plan import INSIDE_OUT, Dimension, PipelineSchedule, Plan, problems
+from hardplace.plans.plan import INSIDE_OUT, Dimension, PipelineSchedule, Plan
+from hardplace.plans.plan_problems import problems
 from hardplace.plans.replanning.mapping import standing
 from hardplace.plans.replanning.moves import moves
 from hardplace.plans.replanning.replan import Change, ReplanResult, replan

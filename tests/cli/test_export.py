@@ -24,7 +24,9 @@ from hardplace.exports.targets import Target
 from hardplace.hardware.catalogue import device, node
 from hardplace.plans.placement.search import PlanSearch
 from hardplace.plans.placement.space import PlanSpace, fixed
-from hardplace.plans.plan import PipelineSchedule, Plan, problems, read_plan
+from hardplace.plans.plan import PipelineSchedule, Plan
+from hardplace.plans.plan_files import read_plan
+from hardplace.plans.plan_problems import problems
 from hardplace.version import __version__
 
 FEW = ("--device", "h100-sxm", "--devices", "8", "--batch", "16", "--fix", "tensor=2", "--fix", "pipeline=2")

@@ -18,7 +18,7 @@ from hardplace.glossary import entries, explained
 from hardplace.hardware.catalogue import device_names, read_device, read_node
 from hardplace.hardware.setting_files import setting_of
 from hardplace.hardware.space_files import space
-from hardplace.plans.plan import read_plan
+from hardplace.plans.plan_files import read_plan
 from hardplace.starters import KINDS
 
 assert hardplace.cli

@@ -11,7 +11,7 @@ import pytest
 
 from hardplace.files import read, write, write_text
 from hardplace.plans.anchors import VERSION, Anchor, Factor
-from hardplace.plans.plan import DeviceCount, PlanFile
+from hardplace.plans.plan_files import DeviceCount, PlanFile
 
 ROOT = Path(__file__).parents[2]
 LOT = DeviceCount(device="h100-sxm", node="dgx-h100", count=8)

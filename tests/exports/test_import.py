@@ -15,7 +15,8 @@ from hardplace.exports.importers.found import Answers
 from hardplace.exports.importers.read import imported_plan
 from hardplace.exports.targets import Target
 from hardplace.plans.chain import chunk_layers
-from hardplace.plans.plan import Format, OptimizerKind, Plan, read_plan, stage_layers
+from hardplace.plans.plan import Format, OptimizerKind, Plan, stage_layers
+from hardplace.plans.plan_files import read_plan
 from hardplace.workload.types import Recompute
 
 FILES = {

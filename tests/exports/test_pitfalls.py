@@ -17,7 +17,8 @@ from hardplace.exports.layout import layout_text, parse_layout
 from hardplace.exports.limits import ModelFacts, broken_limits, layers_by_chunk
 from hardplace.exports.planned import job_of
 from hardplace.exports.targets import Target
-from hardplace.plans.plan import OptimizerKind, PipelineSchedule, Plan, problems
+from hardplace.plans.plan import OptimizerKind, PipelineSchedule, Plan
+from hardplace.plans.plan_problems import problems
 from hardplace.workload.types import Recompute
 
 BASE = Plan(global_batch=64)

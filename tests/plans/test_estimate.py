@@ -13,7 +13,9 @@ from hardplace.hardware.catalogue import device, node
 from hardplace.plans.chain import of_workload
 from hardplace.plans.estimate import estimate_plan
 from hardplace.plans.fleet import DevicePool, Fleet, even_cluster, fleet_of
-from hardplace.plans.plan import Plan, PlanFile, problems, read_plan, stage_layers
+from hardplace.plans.plan import Plan, stage_layers
+from hardplace.plans.plan_files import PlanFile, read_plan
+from hardplace.plans.plan_problems import problems
 from hardplace.plans.pricer import Efficiencies
 from hardplace.plans.pricing import pricer_of
 from hardplace.plans.timing import end_of_stage

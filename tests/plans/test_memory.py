@@ -12,7 +12,8 @@ from hardplace.plans.estimate import estimate_plan
 from hardplace.plans.fleet import fleet_of, node_of
 from hardplace.plans.placement.search import PlanSearch
 from hardplace.plans.placement.space import PlanSpace
-from hardplace.plans.plan import OptimizerKind, Plan, problems
+from hardplace.plans.plan import OptimizerKind, Plan
+from hardplace.plans.plan_problems import problems
 from hardplace.workload.decoder import DecoderShape, Degrees
 from hardplace.workload.load import load
 from hardplace.workload.types import Recompute

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from hardplace.plans.estimate import PlanEstimate
     from hardplace.plans.infeasible import PlanInfeasible
     from hardplace.plans.placement.search import PlacementResult
-    from hardplace.plans.plan import Plan, PlanFile
+    from hardplace.plans.plan import Plan
+    from hardplace.plans.plan_files import PlanFile
     from hardplace.plans.replanning.replan import ReplanResult
     from hardplace.workload.types import Workload
 
@@ -141,18 +142,15 @@ def estimate(
     from hardplace.plans.estimate import estimate_plan
     from hardplace.plans.fleet import fleet_of
     from hardplace.plans.inventory import inventory_of_plan, inventory_title
-    from hardplace.plans.plan import Plan, PlanFile, check_sound, read_plan
+    from hardplace.plans.plan_files import bare, plan_at
 
-    file = plan if isinstance(plan, Plan) else read_plan(Path(plan))
-    where = "plan" if isinstance(plan, Plan) else str(plan)
-    check_sound(file, where)
+    where, file = plan_at(plan)
     parts = inventory_of_plan(where, file, names_of(device), names_of(node))
     workload = load(model)
-    if isinstance(file, PlanFile):
-        _check_model(where, file.model, model, workload)
-    bare = Plan(**{one.name: getattr(file, one.name) for one in fields(Plan)})
+    _check_model(where, file.model, model, workload)
+    priced = bare(file)
     try:
-        found = estimate_plan(of_workload(workload, bare), bare, fleet_of(parts, bare))
+        found = estimate_plan(of_workload(workload, priced), priced, fleet_of(parts, priced))
     except BadInput as problem:
         raise BadInput(f"{where}: {problem}") from None
     return replace(found, question=asked, title=f"{workload.name} on {inventory_title(parts, nodes=True)}")
@@ -248,14 +246,12 @@ def replan(
     from hardplace.hardware.catalogue import device as device_named
     from hardplace.hardware.catalogue import node as node_named
     from hardplace.plans.fleet import node_of
-    from hardplace.plans.plan import PlanFile, check_sound, read_plan
+    from hardplace.plans.plan_files import plan_at
     from hardplace.plans.replanning.replan import Change
     from hardplace.plans.replanning.replan import replan as replanned
     from hardplace.plans.replanning.running import lost_of, running_of
 
-    where = "plan" if isinstance(plan, PlanFile) else str(plan)
-    file = plan if isinstance(plan, PlanFile) else read_plan(Path(plan))
-    check_sound(file, where)
+    where, file = plan_at(plan)
     running = running_of(where, file, model, device, node)
     chip = device_named(running.device)
     before = node_named(running.node) if running.node else node_of(chip.name)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
-    from hardplace.plans.plan import PlanFile
+    from hardplace.plans.plan_files import PlanFile
 
 
 def held_to(software: str | None, calibrated: Path | None) -> dict[str, tuple[Any, ...]]:
@@ -32,7 +32,7 @@ def held_to(software: str | None, calibrated: Path | None) -> dict[str, tuple[An
 
 def planned(path: Path, software: str | None, calibrated: Path | None) -> Path | PlanFile:
     """Return a plan's file, or the plan with the software and anchor asked for."""
-    from hardplace.plans.plan import read_plan
+    from hardplace.plans.plan_files import read_plan
 
     held = held_to(software, calibrated)
     if not held:

@@ -15,7 +15,7 @@ from hardplace.cli.printing import say
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
-    from hardplace.plans.plan import DeviceCount
+    from hardplace.plans.plan_files import DeviceCount
 
 
 @app.command("import")
@@ -52,7 +52,8 @@ def import_plan(
     from hardplace.exports.importers.read import imported_plan, trainer_of
     from hardplace.exports.targets import target_of
     from hardplace.files import write
-    from hardplace.plans.plan import PlanFile, stage_layers
+    from hardplace.plans.plan import stage_layers
+    from hardplace.plans.plan_files import PlanFile
     from hardplace.version import __version__
 
     target = target_of(trainer, "--from") if trainer else trainer_of(path)
@@ -94,7 +95,7 @@ def _on(device: str | None, node: str | None, devices: int) -> tuple[DeviceCount
     from hardplace.hardware.catalogue import device as device_named
     from hardplace.hardware.catalogue import node as node_named
     from hardplace.plans.fleet import node_of
-    from hardplace.plans.plan import DeviceCount
+    from hardplace.plans.plan_files import DeviceCount
 
     if device is None:
         return ()

@@ -46,7 +46,7 @@ def run(path: Path, source: str, steps: int, as_json: bool) -> None:
         import torch  # noqa: F401
     except ImportError as problem:
         raise BadInput(f"run needs torch ({problem}): pip install 'hardplace[torch]'") from None
-    from hardplace.plans.plan import read_plan
+    from hardplace.plans.plan_files import read_plan
     from hardplace.report.run import show_run
     from hardplace.run.execute import executed
     from hardplace.run.launch import RankFailed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from hardplace.exports.architecture import Architecture
 from hardplace.exports.limits import ModelFacts, layers_by_chunk
@@ -12,6 +12,7 @@ from hardplace.files import dumps
 from hardplace.hardware.device import Device
 from hardplace.plans.estimate import PlanEstimate
 from hardplace.plans.plan import Plan
+from hardplace.plans.plan_files import bare
 from hardplace.units import GIB, format_quantity
 from hardplace.version import __version__
 
@@ -106,8 +107,7 @@ class Exported:
 
 def digest_of(plan: Plan) -> str:
     """Return the SHA-256 of a plan's fields, its first 16 digits: two files of one plan have the same."""
-    own = Plan(**{one.name: getattr(plan, one.name) for one in fields(Plan)})
-    return hashlib.sha256(dumps(own, compact=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(dumps(bare(plan), compact=True).encode()).hexdigest()[:16]
 
 
 def headed_by(job: ExportJob, comment: str = "#") -> str:

@@ -9,7 +9,8 @@ from hardplace.errors import BadInput
 from hardplace.exports.limits import ModelFacts, TrainerLimit, broken_limits
 from hardplace.exports.targets import Target
 from hardplace.plans.estimate import PlanEstimate
-from hardplace.plans.plan import Plan, problems
+from hardplace.plans.plan import Plan
+from hardplace.plans.plan_problems import problems
 
 _MOST_CHANGES = 8
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hardplace.errors import BadInput
 from hardplace.exports.architecture import architecture_of
@@ -18,7 +17,8 @@ from hardplace.plans.chain import of_workload
 from hardplace.plans.estimate import PlanEstimate, estimate_plan
 from hardplace.plans.fleet import even_cluster, fleet_of
 from hardplace.plans.inventory import inventory_of_plan
-from hardplace.plans.plan import Plan, PlanFile, check_sound, read_plan
+from hardplace.plans.plan import Plan
+from hardplace.plans.plan_files import bare, plan_at
 from hardplace.version import __version__
 from hardplace.workload.types import Workload
 
@@ -49,20 +49,14 @@ def planned_of(
 
     load: gives the Workload of a model's name. Raises BadInput with file, field, value and what was expected.
     """
-    path = "plan" if isinstance(plan, Plan) else str(plan)
-    file = PlanFile(**_own(plan)) if isinstance(plan, Plan) else read_plan(Path(plan))
-    check_sound(file, path)
+    path, file = plan_at(plan)
     if file.version not in ("", __version__):
         raise BadInput(f"{path}: version: {file.version!r}: expected {__version__}, this one's: place the model again")
     name = model or file.model
     if not name:
         raise BadInput("model", "missing", f"a name: {path} says none, as the file that `place` writes does")
     parts = inventory_of_plan(path, file, asked, nodes)
-    return PlannedRun(place=path, plan=Plan(**_own(file)), model=name, workload=load(name), parts=tuple(parts))
-
-
-def _own(plan: Plan) -> dict[str, Any]:
-    return {one.name: getattr(plan, one.name) for one in fields(Plan)}
+    return PlannedRun(place=path, plan=bare(file), model=name, workload=load(name), parts=tuple(parts))
 
 
 def job_of(planned: PlannedRun, target: Target, plan: Plan, config: Path | None) -> ExportJob:

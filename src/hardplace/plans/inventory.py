@@ -11,7 +11,8 @@ from hardplace.hardware.catalogue import node as node_named
 from hardplace.hardware.device import Device, Node
 from hardplace.hardware.sheet import find
 from hardplace.plans.fleet import node_of
-from hardplace.plans.plan import DeviceCount, Plan, PlanFile
+from hardplace.plans.plan import Plan
+from hardplace.plans.plan_files import DeviceCount, PlanFile
 from hardplace.version import __version__
 
 Parts = list[tuple[Device, Node, int]]

@@ -1,16 +1,12 @@
-"""Plans: how a training step is divided among devices, read strictly from JSON or TOML and checked."""
+"""A plan: how a training step is divided among devices; its degrees, choices, and the numbers that follow from them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
-from typing import Any
 
-from hardplace.cost.layers.software import SOFTWARE, Dispatcher, Graphs, Software, Ways, software_named, ways
+from hardplace.cost.layers.software import Dispatcher, Graphs, Software, Ways, software_named, ways
 from hardplace.errors import BadInput
-from hardplace.files import read
 from hardplace.plans.anchors import Anchor
 from hardplace.workload.types import Recompute
 
@@ -285,127 +281,6 @@ class Plan:
     def experts_sharded_over(self) -> int:
         """Return the number of ranks that ZeRO shards experts over: no more than hold them."""
         return min(self.expert_replicas, self.sharded_over)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceCount:
-    """So many devices of a kind in nodes of a kind.
-
-    Attributes:
-        device: Name or file of the device.
-        node: Name or file of the node.
-        count: Number of devices.
-    """
-
-    device: str
-    node: str
-    count: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanFile(Plan):
-    """A plan as a file holds it, with what it was made for.
-
-    Attributes:
-        model: Catalogue name or Workload file; "": the file does not say.
-        on: The devices; (): the file does not say.
-        version: Version of the package that placed it; "": not placed by one.
-    """
-
-    model: str = ""
-    on: tuple[DeviceCount, ...] = ()
-    version: str = ""
-
-
-def read_plan(path: Path) -> PlanFile:
-    """Return the plan that a JSON or TOML file holds.
-
-    Raises:
-        BadInput: One line with file, field, value and what was expected.
-    """
-    plan = read(path, PlanFile)
-    for lot in plan.on:
-        if lot.count < 1:
-            raise BadInput(f"{path}: on: count: {lot.count}: expected a whole number of devices from 1")
-    check_sound(plan, str(path))
-    return plan
-
-
-def check_sound(plan: Plan, where: str) -> None:
-    """Raise BadInput for a plan that contradicts itself. where: the file that holds it, or "plan"."""
-    for problem in problems(plan):
-        raise BadInput(f"{where}: {problem}")
-
-
-_MOST = 2**24  # of a degree or a batch
-_COUNTS = ("global_batch", "tensor", "pipeline", "virtual", "data", "context", "expert", "micro_batch")
-
-
-def expected_of(name: str, value: Any) -> str:
-    """Return what a field of a plan should be, where a value by itself is not that; "" where it is."""
-    if name in _COUNTS:
-        return "" if 1 <= value <= _MOST else "a whole number from 1" if value < 1 else f"at most {_MOST:,}"
-    if name == "zero":
-        return "" if 0 <= value <= 3 else "0, 1, 2 or 3"
-    if name in ("shard", "recompute_layers", "offload_layers"):
-        return "" if 0 <= value <= _MOST else "a whole number from 0" if value < 0 else f"at most {_MOST:,}"
-    if name == "gradient":
-        return "" if value in GRADIENT_BYTES else "fp32, bf16 or bf16+fp32"
-    if name == "fragmentation":
-        return "" if value is None or 0.0 <= value < 1.0 else "a share from 0 to below 1"
-    if name == "reserve_bytes":
-        return "" if value is None or 0.0 <= value <= 2.0**60 else "bytes from 0 to 2^60"
-    if name == "software":
-        return "" if value in SOFTWARE else " or ".join(sorted(one for one in SOFTWARE if one))
-    return ""
-
-
-def problems(plan: Plan) -> Iterator[str]:
-    """Yield what is wrong with a plan by itself, one line each; whether it suits a model is checked elsewhere."""
-    for one in fields(plan):
-        value = getattr(plan, one.name)
-        if expected := expected_of(one.name, value):
-            yield f"{one.name}: {value!r}: expected {expected}"
-            if one.name in _COUNTS:
-                return
-    if plan.global_batch % (plan.data * plan.micro_batch):
-        yield (
-            f"global_batch: {plan.global_batch}: expected a multiple of data x micro_batch, "
-            f"{plan.data} x {plan.micro_batch}"
-        )
-    if plan.zero == 3 and plan.pipeline > 1:
-        yield f"zero: 3: expected pipeline 1 with it, not {plan.pipeline} (weights would be gathered every micro-batch)"
-    if plan.shard > 0 and plan.replicas % plan.shard:
-        yield f"shard: {plan.shard}: expected 0 or a divisor of data x context, {plan.replicas}"
-    if plan.sequence and plan.tensor == 1:
-        yield "sequence: true: expected tensor 2 or more with it"
-    if plan.virtual > 1 and plan.pipeline == 1:
-        yield f"virtual: {plan.virtual}: expected pipeline 2 or more with it"
-    if plan.virtual > 1 and plan.schedule is PipelineSchedule.GPIPE:
-        yield f"virtual: {plan.virtual}: expected schedule 1f1b with it"
-    if plan.virtual > 1 and plan.micro_batches % plan.pipeline:
-        yield (
-            f"virtual: {plan.virtual}: interleaving expects the {plan.micro_batches} micro-batches of a replica to be "
-            f"a multiple of pipeline, {plan.pipeline}"
-        )
-    if plan.stage_ranks % plan.expert:
-        yield f"expert: {plan.expert}: expected a divisor of tensor x context x data, {plan.stage_ranks}"
-    if plan.stages and len(plan.stages) != plan.pipeline:
-        yield f"stages: {list(plan.stages)}: expected {plan.pipeline} numbers, one a pipeline stage"
-    if plan.assignment and sorted(set(plan.assignment)) != list(range(plan.pipeline)):
-        yield f"assignment: {list(plan.assignment)}: expected a stage a layer, each of 0 to {plan.pipeline - 1} used"
-    if plan.kinds and len(plan.kinds) != plan.pipeline:
-        yield f"kinds: {list(plan.kinds)}: expected {plan.pipeline} devices, one a pipeline stage"
-    if plan.order_problem():
-        yield f"order: {[str(one) for one in plan.order]}: expected {plan.order_problem()}"
-    unknown = [one for one in plan.recompute_modules if one not in MODULES]
-    if unknown or (plan.recompute_modules and plan.recompute is not Recompute.SELECTIVE):
-        expected = f"some of {', '.join(MODULES)}, with recompute selective"
-        yield f"recompute_modules: {list(plan.recompute_modules)}: expected {expected}"
-    if plan.recompute_layers > 0 and plan.recompute is not Recompute.FULL:
-        yield f"recompute_layers: {plan.recompute_layers}: expected 0, or a number of layers with recompute full"
-    if plan.virtual > 1 and plan.schedule is PipelineSchedule.ZERO_BUBBLE:
-        yield f"virtual: {plan.virtual}: expected schedule 1f1b with it"
 
 
 def stage_layers(layers: int, plan: Plan, predicted: int = 0) -> tuple[int, ...]:

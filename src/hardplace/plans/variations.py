@@ -10,7 +10,8 @@ from hardplace.hardware.types import Cluster
 from hardplace.plans.chain import LayerChain
 from hardplace.plans.estimate import estimate_plan
 from hardplace.plans.fleet import Fleet
-from hardplace.plans.plan import Plan, problems
+from hardplace.plans.plan import Plan
+from hardplace.plans.plan_problems import problems
 
 _TIMES = (0.5, 2.0)
 _MEMORY = (0.5, 0.75)

@@ -16,7 +16,8 @@ from hardplace.plans.placement.divisions import Divisions
 from hardplace.plans.placement.search import PlanSearch
 from hardplace.plans.placement.shortage import placed_or_short
 from hardplace.plans.placement.space import PlanSpace, fixed
-from hardplace.plans.plan import INSIDE_OUT, Format, PipelineSchedule, Plan, problems
+from hardplace.plans.plan import INSIDE_OUT, Format, PipelineSchedule, Plan
+from hardplace.plans.plan_problems import problems
 from hardplace.plans.timing import end_of_stage, layer_seconds
 from hardplace.report.placed import certificate
 from hardplace.workload.load import load

@@ -12,7 +12,8 @@ from hardplace.hardware.catalogue import node
 from hardplace.hardware.device import Node
 from hardplace.plans.infeasible import PlanInfeasible
 from hardplace.plans.placement.space import MICRO_BATCHES
-from hardplace.plans.plan import PipelineSchedule, Plan, problems
+from hardplace.plans.plan import PipelineSchedule, Plan
+from hardplace.plans.plan_problems import problems
 from hardplace.plans.replanning.devices import AvailableDevices
 from hardplace.plans.replanning.mapping import standing
 from hardplace.plans.replanning.moves import moves

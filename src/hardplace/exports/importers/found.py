@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hardplace.errors import BadInput
-from hardplace.plans.plan import Plan, problems
+from hardplace.plans.plan import Plan
+from hardplace.plans.plan_problems import problems
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

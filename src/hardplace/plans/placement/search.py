@@ -24,7 +24,8 @@ from hardplace.plans.placement.degree_map import DegreeMap, DegreeOutcome
 from hardplace.plans.placement.divisions import DegreeChoice, Divisions, Inventory
 from hardplace.plans.placement.partitions import Cut, PlanPartitions, PricedCuts
 from hardplace.plans.placement.space import PlanSpace, check, recomputes, schedules
-from hardplace.plans.plan import INSIDE_OUT, PipelineSchedule, Plan, problems
+from hardplace.plans.plan import INSIDE_OUT, PipelineSchedule, Plan
+from hardplace.plans.plan_problems import problems
 from hardplace.plans.variations import PlanVariation, variations
 from hardplace.workload.types import Recompute, Workload
 

@@ -14,7 +14,8 @@ from typing import Any, get_args, get_type_hints
 from hardplace.cost.collectives import Ring, parts
 from hardplace.errors import BadInput, unknown
 from hardplace.plans.fleet import Fleet
-from hardplace.plans.plan import INSIDE_OUT, ContextExchange, Dimension, PipelineSchedule, Plan, expected_of
+from hardplace.plans.plan import INSIDE_OUT, ContextExchange, Dimension, PipelineSchedule, Plan
+from hardplace.plans.plan_problems import expected_of
 from hardplace.plans.timing import groups_of, replicas_of
 from hardplace.workload.types import OperatorKind, Recompute, Workload
 

@@ -10,7 +10,8 @@ from hardplace.plans.anchoring import Measured
 from hardplace.plans.chain import of_shape
 from hardplace.plans.estimate import estimate_plan
 from hardplace.plans.fleet import Pricers
-from hardplace.plans.plan import Plan, problems
+from hardplace.plans.plan import Plan
+from hardplace.plans.plan_problems import problems
 from hardplace.plans.published.runs import NotModelled, PublishedRun, run_of
 from hardplace.plans.published.scores import fleet_of_run, settled
 from hardplace.workload.types import Recompute

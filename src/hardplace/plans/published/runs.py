@@ -11,7 +11,8 @@ from hardplace.cost.layers.software import ON_ARRAY_SOFTWARE
 from hardplace.hardware.catalogue import node
 from hardplace.hardware.device import Node
 from hardplace.plans.efficiencies import fitted
-from hardplace.plans.plan import ContextExchange, Format, OptimizerKind, Plan, problems
+from hardplace.plans.plan import ContextExchange, Format, OptimizerKind, Plan
+from hardplace.plans.plan_problems import problems
 from hardplace.plans.published.rows import STATED
 from hardplace.plans.published.ways import OLD, modules_of, software_of, ways_of
 from hardplace.workload.decoder import DecoderShape, Experts, Latent

@@ -13,7 +13,8 @@ from hardplace.plans.chain import of_shape
 from hardplace.plans.estimate import PlanEstimate, estimate_plan
 from hardplace.plans.fleet import Fleet, Pricers, fleet_of
 from hardplace.plans.placement.space import MICRO_BATCHES
-from hardplace.plans.plan import Plan, problems
+from hardplace.plans.plan import Plan
+from hardplace.plans.plan_problems import problems
 from hardplace.plans.published.rows import allocated_only, memory_unstated, published_bytes
 from hardplace.plans.published.runs import NotModelled, PublishedRun, run_of
 from hardplace.workload.types import Recompute

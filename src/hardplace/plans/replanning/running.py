@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from hardplace.errors import BadInput
-from hardplace.plans.plan import Plan, PlanFile
+from hardplace.plans.plan import Plan
+from hardplace.plans.plan_files import PlanFile, bare
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +46,7 @@ def running_of(path: str, file: PlanFile, model: str | None, device: str | None,
         names[name] = names[name] or asked or ""
     if not (names["model"] and names["device"]):
         raise BadInput(path, "a plan alone", "model and device with it")
-    return Running(**names, plan=Plan(**{one.name: getattr(file, one.name) for one in fields(Plan)}))
+    return Running(**names, plan=bare(file))
 
 
 def lost_of(running: int, lost: Iterable[int] | str | None, devices: int | None) -> tuple[frozenset[int], int]:
