@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import hardplace.report.register  # noqa: F401  (how answers look as text and as a page)
 from hardplace.api.asking import plain
-from hardplace.api.chips import answered, codesign, compare, frontier, schedule, search, share
+from hardplace.api.chip_shapes import codesign
+from hardplace.api.chips import answered, frontier, search, share
 from hardplace.api.described import describe
 from hardplace.api.graphs import split, tables
 from hardplace.api.kernels import audit, operators, shapes
+from hardplace.api.layer_schedules import schedule
 from hardplace.api.plans import estimate, export, place, plan_file, replan
 from hardplace.api.saved import read
 from hardplace.api.sources import devices, load, models, trace
+from hardplace.api.strategies import compare
 
 __all__ = [
     "answered", "audit", "codesign", "compare", "describe", "devices", "estimate", "export", "frontier", "load",

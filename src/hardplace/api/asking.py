@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
-from typing import TYPE_CHECKING, Any
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
     import os
@@ -41,3 +44,23 @@ def names_of(text: Named) -> tuple[str, ...]:
 def name_of(model: str | os.PathLike[str] | Workload) -> str:
     """Return the name of a model as it was given, of a Workload its own."""
     return str(getattr(model, "name", model)) if is_dataclass(model) else str(model)
+
+
+Word = TypeVar("Word", bound=StrEnum)
+
+
+def word_of(name: str, value: str, words: type[Word]) -> Word:
+    """Return an argument that is one of a few words.
+
+    Args:
+        name: The argument.
+        value: What it is.
+        words: What it may be.
+
+    Raises:
+        BadInput: For another word.
+    """
+    try:
+        return words(value)
+    except ValueError:
+        raise BadInput(name, repr(value), f"one of {', '.join(words)}") from None

@@ -1,16 +1,13 @@
-"""Chips that do not exist: the search for the best, fronts, shared chips, shapes with them, other strategies."""
+"""Chips that do not exist: the search for the best one, for the Pareto front, and for what several models share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from hardplace.api.asking import Named, asked_of, names_of
-from hardplace.api.kernels import query_of
+from hardplace.api.asking import asked_of
 from hardplace.api.sources import load
-from hardplace.errors import BadInput, unknown
 
 if TYPE_CHECKING:
     import os
@@ -18,12 +15,11 @@ if TYPE_CHECKING:
     from hardplace.answers import Infeasible
     from hardplace.branch_and_bound.types import Progress, StoppingRule
     from hardplace.design.exact.evaluator import ChipEvaluator
-    from hardplace.design.exact.layer_schedule import LayerScheduleResult
     from hardplace.design.question import Question
     from hardplace.design.results import DesignResult, ParetoResult, SharedResult
-    from hardplace.design.strategies.types import Comparison
-    from hardplace.shaping.joint.types import ShapeDesignResult
     from hardplace.workload.types import Workload
+
+    Watch = Callable[[Progress], None] | None
 
 
 def search(
@@ -81,23 +77,16 @@ def search(
     An interrupt (Ctrl-C) ends the search with the best answer so far and its gap.
     """
     asked = asked_of(locals())
-    from hardplace.answers import Infeasible
-    from hardplace.api.fitted import with_fitted
     from hardplace.branch_and_bound.types import StoppingRule
-    from hardplace.design.answer import answer as design_answer
     from hardplace.design.question import question_of
 
-    workload = load(model)
     question = question_of(
-        (workload,), setting=setting, node=node, space=space, process=process, devices=devices,
+        (load(model),), setting=setting, node=node, space=space, process=process, devices=devices,
         batch=batch, limits=limits or {}, memory=memory, micro_batch=micro_batch, tensor=tensor, recompute=recompute,
         objectives=(objective,),
     )  # fmt: skip
     ends = StoppingRule(gap=gap, limit_s=seconds, evaluations=evaluations, exhaustive=exhaustive)
-    found = design_answer(question, ends, report=progress, evaluator=evaluator)
-    if isinstance(found, Infeasible):
-        return replace(found, question=asked)
-    return replace(with_fitted(found, workload), question=asked)
+    return _design_result(question, ends, asked, evaluator, progress)
 
 
 def frontier(
@@ -149,7 +138,6 @@ def frontier(
     """
     asked = asked_of(locals())
     from hardplace.branch_and_bound.types import StoppingRule
-    from hardplace.design.answer import frontier as design_frontier
     from hardplace.design.question import question_of
 
     question = question_of(
@@ -158,7 +146,7 @@ def frontier(
         objectives=tuple(objectives),
     )  # fmt: skip
     ends = StoppingRule(gap=gap, limit_s=seconds)
-    return replace(design_frontier(question, ends, report=progress, evaluator=evaluator), question=asked)
+    return _pareto_result(question, ends, asked, evaluator, progress)
 
 
 def share(
@@ -218,7 +206,6 @@ def share(
     asked = asked_of(locals())
     from hardplace.branch_and_bound.types import StoppingRule
     from hardplace.design.question import question_of
-    from hardplace.design.several_models import together
 
     question = question_of(
         tuple(load(model) for model in models), setting=setting, node=node, space=space, process=process,
@@ -226,7 +213,7 @@ def share(
         tensor=tensor, recompute=recompute, objectives=(objective,), combine=combine, weights=weights, fleet=fleet,
     )  # fmt: skip
     ends = StoppingRule(gap=gap, limit_s=seconds)
-    return replace(together(question, ends, report=progress, evaluator=evaluator), question=asked)
+    return _shared_result(question, ends, asked, evaluator, progress)
 
 
 def answered(
@@ -251,201 +238,40 @@ def answered(
     Returns:
         The answer of the kind that the question asks for; or what is short.
     """
+    if len(question.workloads) > 1:
+        return _shared_result(question, ends, asked, evaluator, progress)
+    if len(question.goal.objectives) > 1:
+        return _pareto_result(question, ends, asked, evaluator, progress)
+    return _design_result(question, ends, asked, evaluator, progress)
+
+
+def _design_result(
+    question: Question, ends: StoppingRule, asked: Mapping[str, Any], evaluator: ChipEvaluator | None, progress: Watch
+) -> DesignResult | Infeasible:
+    """Return the best chip and plan, with what existing GPUs reach on their fitted models."""
     from hardplace.answers import Infeasible
     from hardplace.api.fitted import with_fitted
-    from hardplace.design.answer import answer, frontier
+    from hardplace.design.answer import answer
+
+    found = answer(question, ends, report=progress, evaluator=evaluator)
+    if not isinstance(found, Infeasible):
+        found = with_fitted(found, question.workloads[0])
+    return replace(found, question=asked)
+
+
+def _pareto_result(
+    question: Question, ends: StoppingRule, asked: Mapping[str, Any], evaluator: ChipEvaluator | None, progress: Watch
+) -> ParetoResult | Infeasible:
+    """Return the Pareto front of chips and plans."""
+    from hardplace.design.answer import frontier
+
+    return replace(frontier(question, ends, report=progress, evaluator=evaluator), question=asked)
+
+
+def _shared_result(
+    question: Question, ends: StoppingRule, asked: Mapping[str, Any], evaluator: ChipEvaluator | None, progress: Watch
+) -> SharedResult | Infeasible:
+    """Return the chip, or the set of chips, that several models share."""
     from hardplace.design.several_models import together
 
-    if len(question.workloads) > 1:
-        return replace(together(question, ends, report=progress, evaluator=evaluator), question=asked)
-    if len(question.goal.objectives) > 1:
-        return replace(frontier(question, ends, report=progress, evaluator=evaluator), question=asked)
-    found = answer(question, ends, report=progress, evaluator=evaluator)
-    if isinstance(found, Infeasible):
-        return replace(found, question=asked)
-    return replace(with_fitted(found, question.workloads[0]), question=asked)
-
-
-def codesign(
-    model: str | os.PathLike[str],
-    *,
-    within: float = 0.02,
-    freeze: Named = (),
-    ranges: Mapping[str, str | Sequence[int]] | None = None,
-    raw: bool = False,
-    setting: str = "hbm3",
-    node: str | None = None,
-    space: str = "phaze",
-    process: str | float | None = None,
-    limits: Mapping[str, str | float] | None = None,
-    devices: int = 1024,
-    batch: int = 4096,
-    memory: str | float | Sequence[str | float] = (),
-    micro_batch: int | Sequence[int] = (),
-    tensor: int | Sequence[int] = (),
-    recompute: bool | Sequence[bool] = (),
-    gap: float = 0.01,
-    seconds: float | None = None,
-    progress: Callable[[Progress], None] | None = None,
-) -> ShapeDesignResult | Infeasible:
-    """Search model shape, chip and plan together, with one certificate.
-
-    Args:
-        model: A name of `models()`, a Workload file or a config.json of a decoder.
-        within: As for `shapes`.
-        freeze: As for `shapes`.
-        ranges: As for `shapes`.
-        raw: Score by samples a second alone. False: times the shape's trained parameters over the model's own.
-        setting: As for `search`.
-        node: As for `search`.
-        space: As for `search`.
-        process: As for `search`.
-        limits: As for `search`.
-        devices: As for `search`.
-        batch: As for `search`.
-        memory: As for `search`.
-        micro_batch: As for `search`.
-        tensor: As for `search`.
-        recompute: As for `search`.
-        gap: As for `search`.
-        seconds: As for `search`.
-        progress: As for `search`.
-
-    Returns:
-        The best shape, chip and plan, beside the model's own shape on its best chip; or what is short.
-
-    Raises:
-        BadInput: For an argument that is wrong, which it names.
-    """
-    asked = asked_of(locals())
-    from hardplace.branch_and_bound.types import StoppingRule
-    from hardplace.design.question import question_of
-    from hardplace.shaping.joint.answer import jointly
-    from hardplace.shaping.sources import model_named
-
-    question = question_of(
-        (load(model),), setting=setting, node=node, space=space, process=process, devices=devices,
-        batch=batch, limits=limits or {}, memory=memory, micro_batch=micro_batch, tensor=tensor, recompute=recompute,
-        objectives=("throughput",),
-    )  # fmt: skip
-    query = query_of(within, names_of(freeze), ranges or {}, 10)
-    ends = StoppingRule(gap=gap, limit_s=seconds)
-    found = jointly(model_named(str(model), None), question, query, ends, raw=raw, report=progress)
-    return replace(found, question=asked)
-
-
-def compare(
-    model: str | os.PathLike[str] | Workload,
-    strategies: Named = (),
-    *,
-    setting: str = "hbm3",
-    limits: Mapping[str, str | float] | None = None,
-    devices: int = 1024,
-    batch: int = 4096,
-    gap: float = 0.001,
-    seconds: float | None = None,
-    evaluations: int | None = None,
-    seed: int = 0,
-    progress: Callable[[str], None] | None = None,
-) -> Comparison | Infeasible:
-    """Compare other search strategies on the same space with the certified search.
-
-    Args:
-        model: A catalogue name, a Workload file, a config.json, or a Workload.
-        strategies: Names among phaze, wham, bayesian, random. Empty: all.
-        setting: As for `search`.
-        limits: As for `search`.
-        devices: As for `search`.
-        batch: As for `search`.
-        gap: Relative gap of the certified search, which runs to its proof.
-        seconds: Time limit in seconds of each strategy. None with no `evaluations`: 30 s.
-        evaluations: Limit on exact evaluations of each strategy. None: none.
-        seed: Seed of the strategies that draw at random.
-        progress: Called with the name of the strategy that begins.
-
-    Returns:
-        For each strategy its best, its evaluations and its improvements over time; or what is short.
-
-    Raises:
-        BadInput: For an unknown strategy or an argument that is wrong.
-    """
-    asked = asked_of(locals())
-    from hardplace.branch_and_bound.types import StoppingRule
-    from hardplace.design.question import question_of
-    from hardplace.design.strategies.compare import STRATEGIES
-    from hardplace.design.strategies.compare import compare as compared
-
-    names = names_of(strategies)
-    for name in names:
-        if name not in STRATEGIES:
-            raise unknown("strategy", name, STRATEGIES)
-    question = question_of(
-        (load(model),), setting=setting, space="phaze", devices=devices, batch=batch, limits=limits or {}
-    )
-    if seconds is None and evaluations is None:
-        seconds = 30.0
-    ends = StoppingRule(gap=gap, limit_s=seconds, evaluations=evaluations)
-    found = compared(question, names or tuple(STRATEGIES), ends, seed=seed, report=progress)
-    return replace(found, question=asked)
-
-
-def schedule(
-    model: str | os.PathLike[str] | Workload,
-    chip: str,
-    *,
-    layer: str | None = None,
-    phase: Named = ("forward", "backward"),
-    micro_batch: int = 1,
-    tensor: int = 1,
-    rule: str = "exclusive",
-    splits: bool = False,
-    setting: str = "hbm3",
-    gap: float = 0.001,
-    seconds: float | None = 30.0,
-) -> LayerScheduleResult:
-    """Schedule one layer of a model on the cores of a chip: makespans with lower bounds, and where each kernel runs.
-
-    Args:
-        model: A catalogue name, a Workload file, a config.json, or a Workload.
-        chip: Tensor cores x rows x columns, vector cores x lanes, buffer: "8x128x128-2x128-128MiB".
-        layer: Name of the layer. None: the one that the model repeats most.
-        phase: Passes: forward, backward, recompute (the recomputed forward pass joined to the backward pass).
-        micro_batch: Samples of a micro-batch.
-        tensor: Tensor-parallel degree.
-        rule: exclusive: a kernel on all cores of its kind has the chip to itself; sharing: it leaves the other kind
-            free.
-        splits: Whether kernels may run on 2, 4, 8, ... cores, besides on one and on all.
-        setting: Memory system and network.
-        gap: Relative gap at which a schedule is good enough.
-        seconds: Time limit of each pass in seconds. None: none.
-
-    Returns:
-        The schedules of the passes with their bounds, in seconds from the start of each pass.
-
-    Raises:
-        BadInput: For an argument that is wrong, which it names.
-    """
-    asked = asked_of(locals())
-    from hardplace.design.exact.layer_schedule import LayerPass, LayerQuestion, layer_of, schedule_layer
-    from hardplace.design.scheduling.types import SharingRule
-    from hardplace.hardware.phaze import chip_of_text
-    from hardplace.hardware.setting_files import setting_of as named
-
-    passes = [_word("phase", one, LayerPass) for one in dict.fromkeys(names_of(phase))]
-    workload = load(model)
-    question = LayerQuestion(
-        layer=layer_of(workload, tensor, layer), tensor_parallel=tensor, micro_batch=micro_batch,
-        chips=chip_of_text(chip), setting=named(setting), rule=_word("rule", rule, SharingRule), splits=splits,
-    )  # fmt: skip
-    return replace(schedule_layer(question, workload.name, passes, gap=gap, limit_s=seconds), question=asked)
-
-
-_Word = TypeVar("_Word", bound=StrEnum)
-
-
-def _word(name: str, value: str, words: type[_Word]) -> _Word:
-    """Return one of a few words; BadInput for another one."""
-    try:
-        return words(value)
-    except ValueError:
-        raise BadInput(name, repr(value), f"one of {', '.join(words)}") from None
+    return replace(together(question, ends, report=progress, evaluator=evaluator), question=asked)
