@@ -1,5 +1,6 @@
 """`import hardplace as hp`: names and defaults are frozen; answers print, save and come back; errors name fields."""
 
+import ast
 import dataclasses
 import inspect
 import json
@@ -69,6 +70,10 @@ def answers(placed, tmp_path_factory):
     from hardplace.files import write
 
     write(plan, hp.plan_file(placed))
+    tables = plan.with_name("tables.json")
+    rows = [["a", 1000, 64, 1], ["b", 5000, 32, 8]]
+    write(tables, {"devices": 2, "devices_per_node": 2, "hbm_bytes": 1e9, "batch_per_device": 64, "tables": rows})
+    chip = {"limits": {"area": 12.0}, "devices": 8, "batch": 32, "micro_batch": 1, "tensor": 1, "recompute": False}
     return {
         "place": placed,
         "estimate": hp.estimate("llama2-7b", plan),
@@ -78,17 +83,53 @@ def answers(placed, tmp_path_factory):
         "shapes": hp.shapes("gpt3-2.7b", "a100-80gb-sxm", freeze=("vocab", "layers"), top=2),
         "replan": hp.replan(plan, lost=[7]),
         "schedule": hp.schedule("opt-350m", "8x128x128-2x128-128MiB", phase="forward"),
-        "search": hp.search("opt-350m", limits={"area": 20.0}, devices=8, batch=32, micro_batch=1, tensor=1),
+        "search": hp.search("opt-350m", **chip),
+        "no chip": hp.search("opt-350m", **chip | {"limits": {"area": 0.5}}),
+        "frontier": hp.frontier("opt-350m", gap=0.5, **chip),
+        "share": hp.share(["opt-350m", "bert-large"], gap=0.5, **chip),
+        "compare": hp.compare("opt-350m", "random", limits={"area": 10.0}, devices=8, batch=32, evaluations=1, gap=0.5),
+        "codesign": hp.codesign("gpt3-2.7b", within=0.005, freeze=("vocab", "layers", "hidden"), gap=0.5, **chip),
+        "split": hp.split(ROOT / "examples/split/inception-block.json", ("cpu", "gpu:8GiB"), seconds=2),
+        "tables": hp.tables(tables, seconds=1),
+        "describe": hp.describe("gemmini", layers="softmax:8,16"),
     }
 
 
-@pytest.mark.parametrize(
-    "verb", ["place", "estimate", "infeasible", "operators", "audit", "shapes", "replan", "schedule", "search"]
-)
+def kinds_of_answer() -> set[str]:
+    """Return the classes that inherit from Answer, as the source has them, without those that are there to inherit
+    from."""
+    bases = {}
+    for path in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                bases[node.name] = {base.id for base in node.bases if isinstance(base, ast.Name)}
+    found = {"Answer"}
+    while more := {name for name, own in bases.items() if own & found} - found:
+        found |= more
+    return found - {"Answer", "SearchAnswer", "ScoredAnswer"}
+
+
+def test_every_kind_of_answer_is_tried_here_and_has_a_view(answers) -> None:
+    from hardplace.report.register import VIEWS
+
+    kinds = kinds_of_answer()
+    assert {type(answer).__name__ for answer in answers.values()} == kinds
+    assert set(VIEWS) == kinds
+
+
+VERBS = (
+    "place", "estimate", "infeasible", "operators", "audit", "shapes", "replan", "schedule", "search", "no chip",
+    "frontier", "share", "compare", "codesign", "split", "tables", "describe",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", VERBS)
 def test_an_answer_prints_draws_records_and_comes_back(verb, answers, tmp_path) -> None:
     answer = answers[verb]
     answer.save(tmp_path / "answer.json")
-    assert hp.read(tmp_path / "answer.json") == answer
+    again = hp.read(tmp_path / "answer.json")
+    assert type(again) is type(answer)
+    assert again == answer
     envelope = json.loads((tmp_path / "answer.json").read_text())
     assert list(envelope) == ["hardplace", "kind", "question", "answer", "certificate", "notes"]
     assert envelope["hardplace"] == hp.__version__

@@ -25,6 +25,7 @@ def read(path: str | os.PathLike[str]) -> Answer:
     """
     from hardplace.answers import Infeasible, read_answer
     from hardplace.cost.one_chip.estimate import OperatorEstimate
+    from hardplace.described.answer import DescribedAccelerator
     from hardplace.design.exact.layer_schedule import LayerScheduleResult
     from hardplace.design.results import DesignResult, ParetoResult, SharedResult
     from hardplace.design.strategies.types import Comparison
@@ -39,10 +40,8 @@ def read(path: str | os.PathLike[str]) -> Answer:
     from hardplace.shaping.types import Ranking
 
     kinds = (
-        Audit, Comparison, DesignResult, Infeasible, LayerScheduleResult, OperatorEstimate, ParetoResult,
-        PlacementResult, PlanEstimate,
-        PlanInfeasible, Ranking, ReplanResult, ShapeDesignResult, SharedResult, SplitResult,
-        TablesResult,
+        Audit, Comparison, DescribedAccelerator, DesignResult, Infeasible, LayerScheduleResult, OperatorEstimate,
+        ParetoResult, PlacementResult, PlanEstimate, PlanInfeasible, Ranking, ReplanResult, ShapeDesignResult,
+        SharedResult, SplitResult, TablesResult,
     )  # fmt: skip
-
     return read_answer(Path(path), {kind.__name__: kind for kind in kinds})
