@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 
 import hardplace as hp
-from hardplace.plans.placement.search import PlacementResult
+from hardplace.plans.placement.result import PlacementResult
 from hardplace.report.placed_page import degree_figure, scatter
 
 FILE = Path(__file__).parents[1] / "docs/images/place.svg"

@@ -15,7 +15,8 @@ from hardplace.hardware.device import Device, Node
 from hardplace.plans.chain import LayerChain, of_workload
 from hardplace.plans.estimate import PlanEstimate, estimate_plan
 from hardplace.plans.fleet import Fleet, fleet_of
-from hardplace.plans.placement.search import PlacementResult, PlanSearch
+from hardplace.plans.placement.result import PlacementResult
+from hardplace.plans.placement.search import PlanSearch
 from hardplace.plans.placement.space import PlanSpace
 from hardplace.plans.plan import INSIDE_OUT, ContextExchange, Dimension, PipelineSchedule, Plan
 from hardplace.plans.plan_problems import problems

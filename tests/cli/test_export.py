@@ -22,8 +22,9 @@ from hardplace.exports.limits import LIMITS, broken_limits
 from hardplace.exports.space import space_for
 from hardplace.exports.targets import Target
 from hardplace.hardware.catalogue import device, node
+from hardplace.plans.placement.held_dimensions import fixed
 from hardplace.plans.placement.search import PlanSearch
-from hardplace.plans.placement.space import PlanSpace, fixed
+from hardplace.plans.placement.space import PlanSpace
 from hardplace.plans.plan import PipelineSchedule, Plan
 from hardplace.plans.plan_files import read_plan
 from hardplace.plans.plan_problems import problems

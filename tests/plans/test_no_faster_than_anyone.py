@@ -7,8 +7,9 @@ import pytest
 
 from hardplace.hardware.catalogue import device
 from hardplace.plans.fleet import node_of
+from hardplace.plans.placement.held_dimensions import fixed
 from hardplace.plans.placement.search import PlanSearch
-from hardplace.plans.placement.space import PlanSpace, fixed
+from hardplace.plans.placement.space import PlanSpace
 from hardplace.workload.load import load
 
 BEST = Path(__file__).parents[2] / "validation/training/best_mfu.csv"

@@ -82,7 +82,7 @@ def _folder(answers: Path) -> CheckRow:
 def _self_test() -> list[CheckRow]:
     """Search a small question and price its answer again: both must agree to the last digit, and be proven."""
     from hardplace.api.plans import estimate, place
-    from hardplace.plans.placement.search import PlacementResult
+    from hardplace.plans.placement.result import PlacementResult
 
     begun = time.process_time()
     try:

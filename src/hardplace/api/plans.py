@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hardplace.exports.job import Exported
     from hardplace.plans.estimate import PlanEstimate
     from hardplace.plans.infeasible import PlanInfeasible
-    from hardplace.plans.placement.search import PlacementResult
+    from hardplace.plans.placement.result import PlacementResult
     from hardplace.plans.plan import Plan
     from hardplace.plans.plan_files import PlanFile
     from hardplace.plans.replanning.replan import ReplanResult
@@ -70,9 +70,11 @@ def place(
     asked = asked_of(locals())
     from hardplace.plans.fleet import even_cluster
     from hardplace.plans.inventory import inventory_of, inventory_title
-    from hardplace.plans.placement.search import PlacementResult, PlanSearch
+    from hardplace.plans.placement.held_dimensions import fixed_of
+    from hardplace.plans.placement.result import PlacementResult
+    from hardplace.plans.placement.search import PlanSearch
     from hardplace.plans.placement.shortage import placed_or_short
-    from hardplace.plans.placement.space import PlanSpace, fixed_of
+    from hardplace.plans.placement.space import PlanSpace
 
     workload = trained(model)
     parts = inventory_of(names_of(device), devices, names_of(node))

@@ -33,7 +33,7 @@ def read(path: str | os.PathLike[str]) -> Answer:
     from hardplace.graph_split.table_answer import TablesResult
     from hardplace.plans.estimate import PlanEstimate
     from hardplace.plans.infeasible import PlanInfeasible
-    from hardplace.plans.placement.search import PlacementResult
+    from hardplace.plans.placement.result import PlacementResult
     from hardplace.plans.replanning.replan import ReplanResult
     from hardplace.shaping.audit import Audit
     from hardplace.shaping.joint.types import ShapeDesignResult

@@ -82,7 +82,7 @@ def place(
     from hardplace.cli.planned import planned_run, write_step_trace
     from hardplace.files import write, write_text
     from hardplace.plans.infeasible import PlanInfeasible
-    from hardplace.plans.placement.space import fixed
+    from hardplace.plans.placement.held_dimensions import fixed
     from hardplace.report.placed import show_placed, show_short
     from hardplace.report.placed_page import page
 

@@ -11,7 +11,7 @@ from hardplace.plans.estimate import PlanEstimate
 from hardplace.plans.infeasible import PlanInfeasible
 from hardplace.plans.intervals import spreads
 from hardplace.plans.placement.recommend import against, recommend
-from hardplace.plans.placement.search import PlacementResult
+from hardplace.plans.placement.result import PlacementResult
 from hardplace.plans.plan import INSIDE_OUT, Plan
 from hardplace.report import text as words
 from hardplace.report.console import headed, screen

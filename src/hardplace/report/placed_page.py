@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hardplace.plans.estimate import PlanEstimate
 from hardplace.plans.placement.recommend import recommend
-from hardplace.plans.placement.search import PlacementResult
+from hardplace.plans.placement.result import PlacementResult
 from hardplace.report import style
 from hardplace.report.placed import alike, certificate, counted, heads, recommended, row, ties
 from hardplace.report.plan import StageRow, several_kinds, stage_rows, surety, tensor_words, zero_words

@@ -21,7 +21,8 @@ from hardplace.plans.placement.degree_bounds import (
     lightest_of,
     may_fit,
 )
-from hardplace.plans.placement.stages import LayerColumns, LayerVariants, Stages, around, stage_bound_s
+from hardplace.plans.placement.stage_bounds import around, stage_bound_s
+from hardplace.plans.placement.stages import LayerColumns, LayerVariants, Stages
 from hardplace.plans.plan import PipelineSchedule, Plan
 from hardplace.workload.types import Recompute
 from oracles_plans import compositions

@@ -8,7 +8,7 @@ import pytest
 
 import hardplace as hp
 from hardplace.plans.placement.recommend import against, free_share, recommend
-from hardplace.plans.placement.search import PlacementResult
+from hardplace.plans.placement.result import PlacementResult
 from hardplace.plans.plan import PipelineSchedule
 
 FIXED = {"recompute": "none", "zero": (0, 1), "micro_batch": 1}

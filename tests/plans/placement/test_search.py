@@ -13,9 +13,10 @@ from hardplace.plans.estimate import estimate_plan
 from hardplace.plans.fleet import fleet_of
 from hardplace.plans.infeasible import PlanInfeasible
 from hardplace.plans.placement.divisions import Divisions
+from hardplace.plans.placement.held_dimensions import fixed
 from hardplace.plans.placement.search import PlanSearch
 from hardplace.plans.placement.shortage import placed_or_short
-from hardplace.plans.placement.space import PlanSpace, fixed
+from hardplace.plans.placement.space import PlanSpace
 from hardplace.plans.plan import INSIDE_OUT, Format, PipelineSchedule, Plan
 from hardplace.plans.plan_problems import problems
 from hardplace.plans.timing import end_of_stage, layer_seconds

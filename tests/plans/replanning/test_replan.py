@@ -11,7 +11,7 @@ from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import node
 from hardplace.hardware.device import Node
 from hardplace.plans.infeasible import PlanInfeasible
-from hardplace.plans.placement.space import MICRO_BATCHES
+from hardplace.plans.placement.enumeration import MICRO_BATCHES
 from hardplace.plans.plan import PipelineSchedule, Plan
 from hardplace.plans.plan_problems import problems
 from hardplace.plans.replanning.devices import AvailableDevices

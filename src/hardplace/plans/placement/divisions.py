@@ -28,8 +28,9 @@ from hardplace.plans.placement.degree_bounds import (
     lightest_kinds,
     may_fit,
 )
+from hardplace.plans.placement.enumeration import orders, pipelines, rank_degrees, shards
 from hardplace.plans.placement.partitions import PlanPartitions
-from hardplace.plans.placement.space import ModelDims, PlanSpace, orders, pipelines, rank_degrees, shape_of, shards
+from hardplace.plans.placement.space import ModelDims, PlanSpace, shape_of
 from hardplace.plans.placement.stages import LayerColumns, LayerVariants, Stages, layers_of
 from hardplace.plans.plan import INSIDE_OUT, PipelineSchedule, Plan
 from hardplace.plans.timing import Known, end_of_stage, groups_of, replicas_of

@@ -15,7 +15,8 @@ import numpy as np
 from hardplace.cuts import Bottleneck, bottleneck
 from hardplace.ndtypes import Floats, Ints
 from hardplace.plans.fleet import Fleet
-from hardplace.plans.placement.stages import PrefixBounds, Stages, around, stage_bound_s
+from hardplace.plans.placement.stage_bounds import PrefixBounds, around, stage_bound_s
+from hardplace.plans.placement.stages import Stages
 from hardplace.plans.plan import PipelineSchedule, Plan
 from hardplace.plans.simulate_many import stages_done_s
 from hardplace.plans.timing import ties_s

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hardplace.plans.estimate import PlanEstimate
-from hardplace.plans.placement.search import PlacementResult
+from hardplace.plans.placement.result import PlacementResult
 from hardplace.plans.plan import PipelineSchedule
 
 FREE = 0.05  # least share of a device's memory that a recommended plan leaves free

@@ -12,89 +12,27 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, TypeGuard
+from typing import TypeGuard
 
-from hardplace.answers import Answer
 from hardplace.branch_and_bound.loop import Deadline
 from hardplace.branch_and_bound.types import Stop
-from hardplace.certificate import Certificate, gap_of
+from hardplace.certificate import gap_of
 from hardplace.errors import BadInput
-from hardplace.plans.estimate import PlanEstimate, estimate_plan
-from hardplace.plans.placement.degree_map import DegreeMap, DegreeOutcome
+from hardplace.plans.estimate import estimate_plan
+from hardplace.plans.placement.degree_map import DegreeMap
 from hardplace.plans.placement.divisions import DegreeChoice, Divisions, Inventory
+from hardplace.plans.placement.enumeration import recomputes, schedules
 from hardplace.plans.placement.partitions import Cut, PlanPartitions, PricedCuts
-from hardplace.plans.placement.space import PlanSpace, check, recomputes, schedules
+from hardplace.plans.placement.result import PlacementResult
+from hardplace.plans.placement.space import PlanSpace, check
 from hardplace.plans.plan import INSIDE_OUT, PipelineSchedule, Plan
 from hardplace.plans.plan_problems import problems
-from hardplace.plans.variations import PlanVariation, variations
+from hardplace.plans.variations import variations
 from hardplace.workload.types import Recompute, Workload
 
 BEST = 10
 MOST_CUTS = 1000  # partitions of one plan that are priced in search of a better one
 MOST_PROVEN = 20000  # those that may beat the best plan of all, which are priced to prove it
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class PlacementResult(Answer):
-    """The best plans, fastest first, and the certificate.
-
-    Attributes:
-        best: Estimates of the best plans.
-        bound_s: Lower bound on the step of every plan of the space.
-        considered: Number of plans before their stages are cut.
-        short: Number of them that do not fit the memory.
-        bounded: Number of them that their bounds pruned.
-        priced: Number of them that were priced.
-        cuts: Number of partitions priced.
-        cuts_left: Whether, of plans after the first, not all partitions were priced.
-        stop: Why the search stopped.
-        seconds: Wall-clock seconds of the search; None: not told.
-        model: Name of the model.
-        node_devices: Devices of a node, as launchers start processes there.
-        degrees: What became of each pair of tensor and pipeline degrees.
-        variations: What the best plan takes with other links and batches.
-    """
-
-    best: tuple[PlanEstimate, ...]
-    bound_s: float
-    considered: int
-    short: int
-    bounded: int
-    priced: int
-    cuts: int
-    cuts_left: bool
-    stop: Stop = Stop.OPTIMAL
-    seconds: float | None = None
-    model: str = ""
-    node_devices: int = 1
-    degrees: tuple[DegreeOutcome, ...] = ()
-    variations: tuple[PlanVariation, ...] = ()
-
-    ROWS: ClassVar[str] = "best"
-
-    @property
-    def stopped(self) -> bool:
-        """Whether the user or a time limit ended the search early."""
-        return self.stop in (Stop.INTERRUPTED, Stop.SECONDS)
-
-    @property
-    def gap(self) -> float:
-        """Return by what share more samples/s than the best plan's another one could have at most; 0: it is the
-        optimum.
-        """
-        return gap_of(1.0 / self.best[0].step_s, 1.0 / self.bound_s if self.bound_s > 0.0 else math.inf)
-
-    @property
-    def certificate(self) -> Certificate:
-        """Return the proof that no plan of the space has a throughput above the bound."""
-        return Certificate(
-            score=self.best[0].plan.global_batch / self.best[0].step_s,
-            bound=self.best[0].plan.global_batch / self.bound_s if self.bound_s > 0.0 else math.inf,
-            unit="samples/s",
-            stop="cuts left" if self.stop is Stop.OPTIMAL and self.gap > 1e-9 else self.stop.value,
-            considered=self.considered,
-            seconds=self.seconds,
-        )
 
 
 @dataclass(frozen=True, slots=True)

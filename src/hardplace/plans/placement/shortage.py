@@ -13,8 +13,10 @@ from hardplace.plans.estimate import PlanEstimate
 from hardplace.plans.infeasible import PlanInfeasible
 from hardplace.plans.pipeline import in_flight
 from hardplace.plans.placement.divisions import Inventory
-from hardplace.plans.placement.search import PlacementResult, PlanSearch
-from hardplace.plans.placement.space import PlanSpace, recomputes, schedules
+from hardplace.plans.placement.enumeration import recomputes, schedules
+from hardplace.plans.placement.result import PlacementResult
+from hardplace.plans.placement.search import PlanSearch
+from hardplace.plans.placement.space import PlanSpace
 from hardplace.plans.plan import OptimizerKind
 from hardplace.workload.types import Recompute, Workload
 

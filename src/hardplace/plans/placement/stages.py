@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any, cast
 
 import numpy as np
@@ -15,9 +15,8 @@ from hardplace.ndtypes import Floats, Ints
 from hardplace.plans.chain import LayerChain
 from hardplace.plans.fleet import DevicePool
 from hardplace.plans.memory import StageContents, stage_memory
-from hardplace.plans.pipeline import forwards_left
 from hardplace.plans.placement.sharing import StageSharing
-from hardplace.plans.plan import OptimizerKind, PipelineSchedule, Plan
+from hardplace.plans.plan import OptimizerKind, Plan
 from hardplace.plans.timing import Known, StepLayerTimes, layer_seconds, stage_end_s
 from hardplace.workload.weights import WeightSizes
 
@@ -264,108 +263,3 @@ class Stages:
             return tuple(self.parts.recomputed.work[one] for one in inside)
         end = int(self._start[stage]) + more
         return tuple((self.parts.recomputed if one < end else self.parts.plain).work[one] for one in inside)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutsideBounds:
-    """Least seconds of what comes before and after each cut, over the kinds of device, (cuts,).
-
-    Attributes:
-        down_s: Forward passes before the cut, of the first chunk of each stage.
-        up_s: Backward passes before the cut, of the first chunk of each stage.
-        above_s: Backward passes after the cut, of the last chunk of each stage.
-        turn_s: Forward passes of the whole model, in seconds.
-    """
-
-    down_s: Floats
-    up_s: Floats
-    above_s: Floats
-    turn_s: float
-
-
-def around(parts: list[LayerVariants], plan: Plan) -> OutsideBounds:
-    """Return the least seconds that a stage must wait for; up and above without weight gradients that run apart.
-
-    With chunks, what comes before a cut depends on the cuts before it: nothing here, `PrefixBounds` adds it stage by
-    stage.
-    """
-    cuts, chain = parts[0].cuts, parts[0].chain
-    every = [layers.seconds for one in parts for layers in (one.recomputed, one.plain)]
-    least = np.min(every, axis=0)
-    forward = least[0]
-    back = least[1] + (0.0 if plan.schedule is PipelineSchedule.ZERO_BUBBLE else least[2])
-    if plan.virtual == 1:
-        before_f, before_b = cuts.members @ forward, cuts.members @ back
-        return OutsideBounds(
-            down_s=before_f, up_s=before_b, above_s=before_b[-1] - before_b, turn_s=float(forward.sum())
-        )
-    first, last = chain.inner.start, chain.inner.stop
-    tail = back[last:].sum() - cuts.members[:, last:] @ back[last:]
-    inside = cuts.members[:, first:last].sum(axis=1)
-    b = float(back[first:last].min(initial=np.inf)) if last > first else 0.0
-    v = plan.virtual  # of n layers the last of v chunks has at least n / v, in the last stage (n - v + 1) / v
-    none = np.zeros(len(cuts.members))
-    above_s = tail + b * np.maximum(0.0, inside[-1] - inside - (v - 1)) / v
-    return OutsideBounds(down_s=none, up_s=none, above_s=above_s, turn_s=float(forward.sum()))
-
-
-class PrefixBounds:
-    """Least seconds of the first chunks of the stages before a stage, by the cut before it.
-
-    Over all ways to cut those stages of which each may stand in a step below a limit. Each sum is least by itself: a
-    lower bound on both.
-    """
-
-    def __init__(self, cuts: int, near: OutsideBounds) -> None:
-        self.down_s, self.up_s, self._near = np.full(cuts, np.inf), np.full(cuts, np.inf), near
-        self.down_s[0] = self.up_s[0] = 0.0
-
-    def near(self) -> OutsideBounds:
-        """Return the least seconds that a stage must wait for."""
-        return replace(self._near, down_s=self.down_s, up_s=self.up_s)
-
-    def past(self, stages: Stages, chosen: Ints, *, apart: bool) -> None:
-        """Advance to the next stage.
-
-        Args:
-            stages: All stages on the device of this one.
-            chosen: Those that may stand here.
-            apart: Whether weight gradients run apart.
-        """
-        forward, backward, weight = stages.seconds[:, 0, chosen]
-        low, high = stages.low[chosen], stages.high[chosen]
-        down_s, up_s = np.full_like(self.down_s, np.inf), np.full_like(self.up_s, np.inf)
-        np.minimum.at(down_s, high, self.down_s[low] + forward)
-        np.minimum.at(up_s, high, self.up_s[low] + backward + (0.0 if apart else weight))
-        self.down_s, self.up_s = down_s, up_s
-
-
-def stage_bound_s(
-    stages: Stages, plan: Plan, chosen: Ints, stage: int, near: OutsideBounds, hop_s: float
-) -> tuple[Floats, Floats]:
-    """Return lower bounds for the chosen stages as the stage-th of the pipeline.
-
-    Args:
-        stages: All stages on its device.
-        plan: The plan.
-        chosen: Indices of stages.
-        stage: Index in the pipeline, from 0.
-        near: Least seconds of what comes before and after.
-        hop_s: Seconds of a boundary tensor.
-
-    Returns:
-        Seconds until the stage is done, and of the step without its end, each (chosen,).
-    """
-    forward, backward, weight = stages.seconds[:, :, chosen]
-    low, high = stages.low[chosen], stages.high[chosen]
-    times, apart = plan.micro_batches, plan.schedule is PipelineSchedule.ZERO_BUBBLE
-    back = backward.sum(axis=0) + weight.sum(axis=0)
-    done = near.down_s[low] + stage * hop_s + times * (forward.sum(axis=0) + back)
-    if plan.schedule is not PipelineSchedule.GPIPE and plan.pipeline > 1:
-        left = np.array(forwards_left(stage, plan.pipeline, times, plan.virtual), dtype=np.float64)
-        turn = near.turn_s + (plan.pipeline * plan.virtual - 1) * hop_s
-        above = near.above_s[high] + (plan.pipeline - 1 - stage) * hop_s
-        done = np.maximum(done, turn + above + left @ forward + times * back)
-    if apart:
-        return done, done
-    return done, np.asarray(done + near.up_s[low] + stage * hop_s)

@@ -12,7 +12,7 @@ from hardplace.hardware.catalogue import device
 from hardplace.plans.chain import of_shape
 from hardplace.plans.estimate import PlanEstimate, estimate_plan
 from hardplace.plans.fleet import Fleet, Pricers, fleet_of
-from hardplace.plans.placement.space import MICRO_BATCHES
+from hardplace.plans.placement.enumeration import MICRO_BATCHES
 from hardplace.plans.plan import Plan
 from hardplace.plans.plan_problems import problems
 from hardplace.plans.published.rows import allocated_only, memory_unstated, published_bytes

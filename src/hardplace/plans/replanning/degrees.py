@@ -10,7 +10,7 @@ import numpy as np
 
 from hardplace.ndtypes import Ints
 from hardplace.plans.placement.degree_bounds import layer_bytes, may_fit
-from hardplace.plans.placement.space import MICRO_BATCHES, divisors
+from hardplace.plans.placement.enumeration import MICRO_BATCHES, divisors
 from hardplace.plans.plan import INSIDE_OUT, Dimension, PipelineSchedule, Plan
 from hardplace.plans.plan_problems import problems
 from hardplace.plans.replanning.bounds import BoundedPlan
