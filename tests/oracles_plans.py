@@ -21,18 +21,9 @@ from hardplace.plans.placement.space import PlanSpace
 from hardplace.plans.plan import INSIDE_OUT, ContextExchange, Dimension, PipelineSchedule, Plan
 from hardplace.plans.plan_problems import problems
 from hardplace.plans.timing import Known
+from hardplace.workload.affine import Affine
 from hardplace.workload.load import load
-from hardplace.workload.types import (
-    Affine,
-    Edge,
-    Holder,
-    Layer,
-    Operator,
-    Phase,
-    Recompute,
-    StorageRole,
-    Workload,
-)
+from hardplace.workload.types import Edge, Holder, Layer, Operator, Phase, Recompute, StorageRole, Workload
 
 TENSOR, CONTEXT, DATA, PIPELINE = INSIDE_OUT
 KINDS = {"h100-sxm": "dgx-h100", "a100-80gb-sxm": "dgx-a100", "v100-sxm2": "dgx-v100", "tpu-v4": "tpu-v4-64"}

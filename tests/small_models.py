@@ -11,8 +11,8 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from hardplace.workload.affine import Affine
 from hardplace.workload.types import (
-    Affine,
     Edge,
     Gradient,
     Holder,

@@ -15,8 +15,9 @@ from hardplace.errors import BadInput
 from hardplace.exports.scalesim import matrix_products, scalesim_files
 from hardplace.hardware.catalogue import device
 from hardplace.hardware.sheet import find
+from hardplace.workload.affine import Affine
 from hardplace.workload.load import load
-from hardplace.workload.types import Affine, Layer, Operator, OperatorKind, Phase, Workload
+from hardplace.workload.types import Layer, Operator, OperatorKind, Phase, Workload
 
 
 def small(*sizes: tuple[int, int, int]) -> Workload:

@@ -8,8 +8,9 @@ import pytest
 
 from hardplace.errors import BadInput
 from hardplace.files import write
+from hardplace.workload.affine import Affine
 from hardplace.workload.load import catalogue, check, load, path_of
-from hardplace.workload.types import Affine, Edge, Gradient, OperatorKind, Phase, StorageRole
+from hardplace.workload.types import Edge, Gradient, OperatorKind, Phase, StorageRole
 
 # Sums over the checkpoints' tensors (their safetensors indices on the hub), tied ones once, or the papers' tables:
 # GPT-3's 2.65 B and 174,600 M (arXiv 2005.14165, table 2.1), Megatron's 2.5 B, 8.3 B and 3.9 B (arXiv 1909.08053),

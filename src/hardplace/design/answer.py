@@ -9,35 +9,35 @@ from dataclasses import replace
 from hardplace.answers import Infeasible
 from hardplace.branch_and_bound.types import LIMITS, ONE_PERCENT, Finishing, Progress, Stop, StoppingRule
 from hardplace.certificate import gap_of, percent_at_most
+from hardplace.design.baselines import (
+    DATA_PARALLEL,
+    REFERENCE_GAP,
+    REFERENCE_WORK,
+    TPUV4_LIKE,
+    fastest,
+    pure_data_parallel,
+    quick_evaluator,
+    reference,
+)
 from hardplace.design.cloud import cloud
 from hardplace.design.consistency import check_answer
 from hardplace.design.exact.evaluator import ChipEvaluator, in_process
-from hardplace.design.exact.partition_problem import families
 from hardplace.design.existing import existing_chips
-from hardplace.design.goals import UNITS, Goal, Objective, shown
+from hardplace.design.goals import UNITS, Objective, shown
+from hardplace.design.notes import notes
 from hardplace.design.question import Question
 from hardplace.design.results import DesignResult, FrontierPoint, ParetoResult
-from hardplace.design.search.candidates import Reached, ReachedPlan, SearchOutcome
+from hardplace.design.search.candidates import Reached, ReachedPlan, SearchOutcome, evaluated, only_plan
 from hardplace.design.search.explore import DesignSearch
-from hardplace.design.search.scoring import score_of
 from hardplace.design.sensitivity import sensitivity
-from hardplace.design.types import Baseline, Cloud, Evaluation, ExistingChip, Job, Sensitivity
+from hardplace.design.types import Baseline, Cloud, ExistingChip, Sensitivity
 from hardplace.errors import BadInput
 from hardplace.hardware.chip_pricer import Preset
-from hardplace.hardware.phaze import TPUV4
 from hardplace.hardware.space_files import label_of
-from hardplace.hardware.space_files import space as space_of
-from hardplace.hardware.types import Accelerator
-from hardplace.ndtypes import Ints
-from hardplace.units import format_quantity, percent
+from hardplace.units import format_quantity
 from hardplace.version import __version__
-from hardplace.workload.types import OperatorKind, Workload
-from hardplace.workload.weights import weights_of_model
 
-_REFERENCE_GAP = 0.01  # to which the plans on the chip to compare with are searched
-_REFERENCE_WORK = 0.05  # how hard their schedules are tried: a second for a layer, where the answer's may take ten
-_HURRIED_S = 1.0  # for them where the search has used up its own time
-_TPUV4, _DATA_PARALLEL, _EXISTING = "TPUv4", "pure data parallel", "chips that exist"
+_EXISTING = "chips that exist"
 
 
 def answer(
@@ -69,22 +69,22 @@ def answer(
     beside: tuple[ExistingChip, ...] = ()
     moved: tuple[Sensitivity, ...] = ()
     parts = question.space.area_model is Preset.PARTS
-    references = () if parts else ((_TPUV4, _reference),)
+    references = () if parts else ((TPUV4_LIKE, reference),)
     best, score = plan, found.scores[0][0]
     seen: Cloud | None = None
-    quick = _quick(search, found)
+    quick = quick_evaluator(search, found)
     try:
         if found.stop is not Stop.INTERRUPTED:
             if parts:
                 _tell(search, found, f"comparing with {_EXISTING}")
                 hurried = found.stop in LIMITS or search.deadline.over
-                least = StoppingRule(gap=max(ends.gap, _REFERENCE_GAP))
-                beside = tuple(existing_chips(search, least, 0.0 if hurried else _REFERENCE_WORK))
-            for doing, compare in (*references, (_DATA_PARALLEL, _pure_data_parallel)):
+                least = StoppingRule(gap=max(ends.gap, REFERENCE_GAP))
+                beside = tuple(existing_chips(search, least, 0.0 if hurried else REFERENCE_WORK))
+            for doing, compare in (*references, (DATA_PARALLEL, pure_data_parallel)):
                 _tell(search, found, f"comparing with {doing}")
                 baselines += (compare(search, plan, found.reached[0].places, quick),)
             if question.goal.objectives == (Objective.THROUGHPUT,):
-                best = _fastest(search, plan, baselines)
+                best = fastest(search, plan, baselines)
                 score = best.samples_per_s
                 if parts:
                     _tell(search, found, "looking at what moves the answer")
@@ -177,163 +177,11 @@ def too_early(stop: Stop, what: str) -> KeyboardInterrupt | BadInput:
     return BadInput(f"search: {stop.value} before {what}; expected more of it")
 
 
-def only_plan(reached: Reached) -> ReachedPlan:
-    """Return the plan of the only model."""
-    (plan,) = reached.plans
-    assert plan is not None
-    return plan
-
-
-def evaluated(plan: ReachedPlan | None) -> Evaluation:
-    """Return the exact evaluation of a plan of an answer."""
-    assert plan is not None
-    assert plan.evaluation is not None
-    return plan.evaluation
-
-
-def _quick(search: DesignSearch, found: SearchOutcome) -> ChipEvaluator:
-    """Return what evaluates plans to compare with: with a bounded effort, and with list schedules once time is up."""
-    hurried = found.stop in LIMITS or search.deadline.over
-    return in_process(search.question, search.ends.gap, work=0.0 if hurried else _REFERENCE_WORK)
-
-
 def _tell(search: DesignSearch, found: SearchOutcome, doing: str) -> None:
     """Report what is still done."""
     if search.report is not None:
         score, bound = found.scores[0][0], found.scores[0][0] * (1.0 + found.excess)
         search.report(Finishing(seconds=search.deadline.elapsed_s, score=score, bound=bound, doing=doing))
-
-
-def _reference(search: DesignSearch, plan: ReachedPlan, places: Ints, evaluator: ChipEvaluator) -> Baseline:
-    """Return PHAZE's TPUv4-like chip with its best plan in the same setting; the answer's plan plays no role."""
-    question, gap = search.question, search.ends.gap
-    cores, rows, columns, vectors, lanes, buffer_bytes = TPUV4
-    chip = replace(
-        space_of("phaze"), tensor_cores=(cores,), array_rows=(rows,), array_columns=(columns,), vector_cores=(vectors,),
-        vector_lanes=(lanes,), buffer_bytes=(buffer_bytes,),
-    )  # fmt: skip
-    budget = replace(question.budget, area_mm2=chip.area_limit_mm2, tdp_w=None, usd=None, memory_bytes=None)
-    goal = Goal(devices=question.goal.devices)
-    asked = replace(question, space=chip, budget=replace(budget, step_s=None), goal=goal)
-    limit_s = None if search.ends.limit_s is None else max(_HURRIED_S, search.ends.limit_s - search.deadline.elapsed_s)
-    ends = StoppingRule(gap=max(gap, _REFERENCE_GAP), limit_s=limit_s)
-    alone = DesignSearch(question=asked, ends=ends, evaluator=evaluator, alike=search.scoring.models)
-    short = alone.shortage()
-    found = None if short is not None else alone.run()
-    if found is not None and found.stop is Stop.INTERRUPTED:
-        raise KeyboardInterrupt
-    if found is None or not found.reached:
-        return Baseline(name=_TPUV4, evaluation=None, infeasible=short)
-    reached = found.reached[0]
-    evaluation = evaluated(reached.plans[0])
-    score = None
-    if question.goal.objectives != (Objective.THROUGHPUT,):
-        judge = DesignSearch(
-            question=replace(asked, goal=question.goal), ends=StoppingRule(gap=gap), evaluator=evaluator
-        )
-        score = score_of(judge.scoring, reached.places, evaluation)
-    return Baseline(name=_TPUV4, evaluation=evaluation, infeasible=None, score=score)
-
-
-def _pure_data_parallel(search: DesignSearch, plan: ReachedPlan, places: Ints, evaluator: ChipEvaluator) -> Baseline:
-    """Return the best plan on the chosen chip in which every device holds the whole model."""
-    label = _DATA_PARALLEL
-    question = search.question
-    goal = question.goal
-    reached: Evaluation | None = None
-    best = None
-    lacking: list[Infeasible] = []
-    own = (plan.job.chip.memory_bytes,) if question.space.memories else question.choices.memory_bytes
-    for family in families(replace(question.choices, memory_bytes=own), question.setting.batch_samples):
-        if family.tensor_parallel == 1:
-            chip = replace(plan.job.chip, memory_bytes=family.memory_bytes)
-            one = evaluator.evaluate(Job(model=plan.job.model, chip=chip, family=family, max_stages=1))
-            if isinstance(one, Infeasible):
-                lacking.append(one)
-                continue
-            score = None if goal.objectives == (Objective.THROUGHPUT,) else score_of(search.scoring, places, one)
-            if reached is None or (score or 0.0, one.samples_per_s) > (best or 0.0, reached.samples_per_s):
-                reached, best = one, score
-    if reached is not None:
-        return Baseline(name=label, evaluation=reached, infeasible=None, score=best)
-    short = min(lacking, key=lambda one: one.needed / one.available, default=None)
-    return Baseline(name=label, evaluation=None, infeasible=short)
-
-
-def _fastest(search: DesignSearch, plan: ReachedPlan, baselines: tuple[Baseline, ...]) -> ReachedPlan:
-    """Return the answer, or a plan to compare with that is of the space and faster (by less than the gap)."""
-    budget = search.question.budget
-    if any(limit is not None for limit in (budget.tdp_w, budget.usd, budget.memory_bytes, budget.step_s)):
-        return plan
-    for baseline in baselines:
-        other = baseline.evaluation
-        if other is not None and other.samples_per_s > plan.samples_per_s and _has(search, other.chip):
-            job = Job(model=plan.job.model, chip=other.chip, family=other.family)
-            plan = ReachedPlan(job, other.samples_per_s, plan.joules, other)
-    return plan
-
-
-def _has(search: DesignSearch, chip: Accelerator) -> bool:
-    """Return whether a chip with the setting's memory and links is one of the search's space, within its limits."""
-    space, limits = search.question.space, search.scoring.limits
-    places = space.place_of(chip, search.question.setting.clock_hz)
-    if places is None or space.memories or space.links_bytes_per_s:
-        return False
-    chips = space.at(places)
-    costs, _, _ = limits.costs(search.scoring.sections[0], chips)
-    return bool((limits.within(costs) & limits.large(chips, costs))[0])
-
-
-def notes(question: Question) -> tuple[str, ...]:
-    """Return what an answer leaves out: operators without a model, tied parameters, mixed models of area."""
-    found = [text for workload in question.workloads for text in _notes(workload)]
-    if question.goal.needs_energy:
-        found.append(
-            "energy is of the kernels and of idle chips; not of the gradient reduction, transfers between stages and "
-            "the optimizer step; a plan with recompute is charged a second forward pass in every layer"
-        )
-    if question.space.area_model.value == "phaze" and any(
-        one not in (Objective.THROUGHPUT, Objective.AREA) for one in question.goal.objectives
-    ):
-        found.append(
-            f"area is PHAZE's model at 45 nm; TDP, price, carbon and energy are those of the parts at "
-            f"{question.space.node_nm:g} nm"
-        )
-    return tuple(found)
-
-
-def _notes(workload: Workload) -> tuple[str, ...]:
-    found = []
-    layers = workload.layers
-    priced = [
-        operator
-        for index in workload.order
-        for operator in layers[index].operators
-        if operator.kind is not OperatorKind.VIEW
-    ]
-    other = [operator for operator in priced if operator.kind is OperatorKind.OTHER]
-    if other:
-        elements = sum(operator.dims[0].factor for operator in other)
-        every = sum(operator.dims[0].factor for operator in priced if operator.kind is not OperatorKind.MATMUL)
-        names = ", ".join(sorted({operator.name for operator in other}))
-        share = elements / every if every else 0.0
-        found.append(f"operators without a model of their own ({percent(share, 2)} of vector elements): {names}")
-    held = weights_of_model(workload)
-    if workload.shared:
-        found.append(
-            f"{len(workload.shared):,} parameters are used by several layers, {held.twice:,} elements more than once: "
-            "held once by a stage; stages that share one add up its gradient"
-        )
-    if held.elements < workload.parameters:
-        found.append(
-            f"{workload.parameters - held.elements:,} of {workload.parameters:,} parameters take no part in what was "
-            "recorded, and are not held"
-        )
-    if held.trained < held.elements:
-        found.append(
-            f"{held.elements - held.trained:,} parameters are frozen: held without gradient and optimizer's states"
-        )
-    return tuple(found)
 
 
 def _exploration(
@@ -398,7 +246,7 @@ def _lacking(
 ) -> Iterator[str]:
     """Yield what an answer lacks that was interrupted, and which plans to compare with could be faster than said."""
     names = [one.name for one in baselines] + [_EXISTING] * bool(beside)
-    wanted = (_EXISTING if parts else _TPUV4, _DATA_PARALLEL)
+    wanted = (_EXISTING if parts else TPUV4_LIKE, DATA_PARALLEL)
     missing = [f"the comparison with {name}" for name in wanted if name not in names]
     missing += ["the other chips of the page"] if seen is None else []
     if missing:
@@ -406,5 +254,5 @@ def _lacking(
     for one in baselines:
         if one.evaluation is not None:
             gap = gap_of(one.evaluation.samples_per_s, one.evaluation.bound_samples_per_s)
-            if gap > _REFERENCE_GAP:
+            if gap > REFERENCE_GAP:
                 yield f"{one.name}: at most {percent_at_most(gap)} faster, as its schedules are not solved to the end"

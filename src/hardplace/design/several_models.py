@@ -11,14 +11,15 @@ from hardplace.answers import Infeasible
 from hardplace.branch_and_bound.loop import Deadline
 from hardplace.branch_and_bound.types import LIMITS, ONE_PERCENT, Progress, Stop, StoppingRule
 from hardplace.certificate import percent_at_most
-from hardplace.design.answer import evaluated, explored, notes, only_plan
+from hardplace.design.answer import explored
 from hardplace.design.chip_set import best_chip_set
 from hardplace.design.consistency import check_answer
 from hardplace.design.exact.evaluator import ChipEvaluator, in_process
 from hardplace.design.goals import UNITS
+from hardplace.design.notes import notes
 from hardplace.design.question import Question
 from hardplace.design.results import ModelOnChip, SharedResult
-from hardplace.design.search.candidates import Reached, SearchOutcome
+from hardplace.design.search.candidates import Reached, SearchOutcome, evaluated, only_plan
 from hardplace.design.search.explore import DesignSearch
 from hardplace.hardware.space_files import label_of
 from hardplace.version import __version__

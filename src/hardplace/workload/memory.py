@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
-from hardplace.workload.types import (
-    Affine,
-    Layer,
-    Operator,
-    OperatorKind,
-    Phase,
-    Recompute,
-    StorageRole,
-    Workload,
-    total,
-)
+from hardplace.workload.affine import Affine, total
+from hardplace.workload.types import Layer, Operator, OperatorKind, Phase, Recompute, StorageRole, Workload
 
 
 def saved_storages(layer: Layer, recompute: Recompute) -> tuple[int, ...]:

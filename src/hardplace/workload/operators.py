@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 
+from hardplace.workload.affine import line
 from hardplace.workload.linear_scan import CHUNK, DELTA, LINEAR, RECURRENCE, scan_product_flops
 from hardplace.workload.scan import scan_flops
-from hardplace.workload.types import Gradient, Operator, OperatorKind, Phase, Tensor, line
+from hardplace.workload.types import Gradient, Operator, OperatorKind, Phase, Tensor
 
 Shape = tuple[int, ...]
 

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from hardplace.workload.affine import Affine, elements, total
 from hardplace.workload.folding import order_text
 from hardplace.workload.operators import BAG
 from hardplace.workload.types import (
     ITEM_BYTES,
-    Affine,
     Gradient,
     Group,
     Layer,
@@ -19,8 +19,6 @@ from hardplace.workload.types import (
     Parallelism,
     Phase,
     Workload,
-    elements,
-    total,
 )
 from hardplace.workload.weights import weights_of_rank
 

@@ -2,52 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
-
-class Affine(NamedTuple):
-    """A whole number that is affine in the micro-batch size b: constant + factor * b."""
-
-    constant: int
-    factor: int
-
-    def at(self, micro_batch: int) -> int:
-        """Return the number at one micro-batch size (samples)."""
-        return self.constant + self.factor * micro_batch
-
-
-# Sizes are compared at this micro-batch: a large prime, so that it is never mistaken for, nor divides, another size.
-GENERIC = 1_000_003
-
-
-def total(sizes: Iterable[Affine]) -> Affine:
-    """Return the sum of sizes."""
-    constant = factor = 0
-    for size in sizes:
-        constant += size[0]
-        factor += size[1]
-    return Affine(constant, factor)
-
-
-def product(sizes: Iterable[Affine]) -> Affine:
-    """Return the product of sizes; ValueError if more than one of them depends on the micro-batch."""
-    constant, factor = 1, 0
-    for size in sizes:
-        if factor and size[1]:
-            raise ValueError("a product of two sizes that both depend on the micro-batch is not affine in it")
-        constant, factor = constant * size[0], factor * size[0] + constant * size[1]
-    return Affine(constant, factor)
-
-
-def line(value: Callable[[int], int]) -> Affine:
-    """Return a number that is affine in the micro-batch by what it is at two sizes of it."""
-    low, high = value(2), value(3)
-    factor = high - low
-    return Affine(low - 2 * factor, factor)
+from hardplace.workload.affine import Affine, total
 
 
 class OperatorKind(StrEnum):
@@ -376,8 +336,3 @@ class Shard:
     parallelism: Parallelism
     layers: tuple[Layer, ...]
     whole: tuple[str, ...] = ()
-
-
-def elements(shape: tuple[Affine, ...], micro_batch: int) -> int:
-    """Return the number of elements of a shape at one micro-batch size."""
-    return math.prod(size.at(micro_batch) for size in shape)

@@ -11,19 +11,10 @@ from hardplace.cost.kernels.fusion import FUSED, PHAZE, UNFUSED, kernel_graph
 from hardplace.cost.types import Engine, Fusion, Kernel, Matmul
 from hardplace.hardware.phaze import tpuv4
 from hardplace.hardware.settings import CYCLES, HBM3
+from hardplace.workload.affine import Affine
 from hardplace.workload.load import load
 from hardplace.workload.sharding import tensor_parallel
-from hardplace.workload.types import (
-    Affine,
-    Gradient,
-    Layer,
-    Operator,
-    OperatorKind,
-    Phase,
-    Storage,
-    StorageRole,
-    Tensor,
-)
+from hardplace.workload.types import Gradient, Layer, Operator, OperatorKind, Phase, Storage, StorageRole, Tensor
 
 BLOCK = tensor_parallel(load("llama2-7b"), 1).layers[1]
 

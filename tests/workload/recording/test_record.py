@@ -9,6 +9,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
 from torch.utils import flop_counter  # noqa: E402
 
 from hardplace.errors import BadInput  # noqa: E402
+from hardplace.workload.affine import Affine  # noqa: E402
 from hardplace.workload.load import load  # noqa: E402
 from hardplace.workload.memory import recomputed, saved_bytes  # noqa: E402
 from hardplace.workload.recording.counter import counted_flops, formulas  # noqa: E402
@@ -18,7 +19,7 @@ from hardplace.workload.recording.models.entries import MODELS, step_of  # noqa:
 from hardplace.workload.recording.pieces import pieces_of  # noqa: E402
 from hardplace.workload.recording.step import TrainingStep, fake, parameters_of, trace  # noqa: E402
 from hardplace.workload.sharding import shard, tensor_parallel  # noqa: E402
-from hardplace.workload.types import Affine, Gradient, OperatorKind, Parallelism, Phase, Recompute  # noqa: E402
+from hardplace.workload.types import Gradient, OperatorKind, Parallelism, Phase, Recompute  # noqa: E402
 
 
 @pytest.mark.parametrize(

@@ -6,19 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from hardplace.workload.affine import Affine
 from hardplace.workload.load import catalogue, load
 from hardplace.workload.sharding import shard, tensor_parallel
-from hardplace.workload.types import (
-    Affine,
-    Gradient,
-    Group,
-    Layer,
-    OperatorKind,
-    Parallelism,
-    Phase,
-    Shard,
-    StorageRole,
-)
+from hardplace.workload.types import Gradient, Group, Layer, OperatorKind, Parallelism, Phase, Shard, StorageRole
 
 DENSE = ["bert-large", "opt-6.7b", "gpt3-175b", "llama2-7b", "llama3-70b", "qwen3-8b", "megatron-gpt2-8.3b", "vit-l"]
 RANKS = json.loads((Path(__file__).parents[1] / "data" / "rank_recordings.json").read_text())["models"]

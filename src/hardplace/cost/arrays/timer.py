@@ -14,7 +14,8 @@ from hardplace.cost.layers.types import Stream
 from hardplace.cost.layers.work import AttentionWork, CollectiveWork, GemmWork, StreamWork
 from hardplace.cost.types import Engine, Kernel, Matmul
 from hardplace.ndtypes import Floats, Ints
-from hardplace.workload.types import Affine, Operator, OperatorKind, Phase
+from hardplace.workload.affine import Affine
+from hardplace.workload.types import Operator, OperatorKind, Phase
 
 # Lane-cycles an element of 16 bit that a chain moves, judged (C): a few functions each; memory is what bounds them.
 _LANE_CYCLES = {Stream.NORM: 3, Stream.SOFTMAX: 4, Stream.CROSS_ENTROPY: 4, Stream.OPTIMIZER: 2}

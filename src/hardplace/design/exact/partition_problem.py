@@ -18,7 +18,8 @@ from hardplace.design.partition.types import (
 )
 from hardplace.design.types import PlanChoices, PlanFamily
 from hardplace.hardware.types import Setting
-from hardplace.workload.types import Affine, Layer, Shard, Workload
+from hardplace.workload.affine import Affine
+from hardplace.workload.types import Layer, Shard, Workload
 from hardplace.workload.weights import WeightSizes, shared_weights, weights_of
 
 

@@ -217,3 +217,17 @@ class SearchOutcome:
     candidates: int
     exact_evaluations: int
     seconds: float
+
+
+def only_plan(reached: Reached) -> ReachedPlan:
+    """Return the plan of the only model."""
+    (plan,) = reached.plans
+    assert plan is not None
+    return plan
+
+
+def evaluated(plan: ReachedPlan | None) -> Evaluation:
+    """Return the exact evaluation of a plan of an answer."""
+    assert plan is not None
+    assert plan.evaluation is not None
+    return plan.evaluation

@@ -19,7 +19,7 @@ from hardplace.branch_and_bound.loop import Deadline, Ended, Loop, TimeUp
 from hardplace.branch_and_bound.types import Progress, Stop, StoppingRule
 from hardplace.design.chip_set import best_chip_set
 from hardplace.design.exact.evaluator import ChipEvaluator, in_process
-from hardplace.design.goals import Combine, Objective
+from hardplace.design.goals import Objective
 from hardplace.design.question import Question
 from hardplace.design.search import single as ones
 from hardplace.design.search.blocks import first_of, scheduled
@@ -41,10 +41,9 @@ from hardplace.design.search.regions import opened
 from hardplace.design.search.scoring import Scoring, scores_of
 from hardplace.design.search.sections import Excluded, Limits, sections
 from hardplace.design.search.several_scores import spread
+from hardplace.design.search.shortage import no_memory, nothing_reached
 from hardplace.design.types import Evaluation, Job, Outcome, RefinementLevel
-from hardplace.errors import BadInput
 from hardplace.hardware.space import corners
-from hardplace.units import percent
 
 Candidate = BoxCandidate | ChipBlock | ChipCandidate
 
@@ -239,64 +238,11 @@ class DesignSearch:
 
     def shortage(self) -> Infeasible | None:
         """Return what is short if some model fits no memory of any section, before any search."""
-        if not self.scoring.sections:
-            limit = float(self.question.budget.memory_bytes or 0.0)
-            sizes = [one.bytes for one in self.question.space.memories] or [*self.question.choices.memory_bytes]
-            return Infeasible(
-                what="memory of a chip: every choice is beyond the limit, and the smallest",
-                needed=min(sizes),
-                available=limit,
-                unit="bytes",
-                remedy="a higher limit",
-            )
-        for index, model in enumerate(self.scoring.models):
-            if not any(there[index].families for there in self.scoring.there):
-                return min(model.shortages, key=lambda short: short.needed / short.available)
-        return None
+        return no_memory(self.question, self.scoring)
 
     def nothing(self) -> Infeasible:
         """Return what every candidate lacks when a search of all of them reached nothing."""
-        few = self._few_chips()
-        if few is not None:
-            return few
-        limit_s = self.question.budget.step_s
-        least_s = self.scoring.limits.excluded.step_s
-        if limit_s is not None and np.isfinite(least_s):
-            return Infeasible(
-                what="time of a step: no chip and plan within the other limits is as fast; the least bound on one",
-                needed=least_s,
-                available=limit_s,
-                unit="s",
-                remedy="a longer step, more devices, a smaller batch, or larger chips",
-            )
-        short = self.scoring.limits.shortage()
-        if short is None:
-            space, area_mm2 = self.question.space, self.question.budget.area_mm2
-            raise BadInput(
-                f"space {space.name}: every chip is below {percent(space.least_area_share, 0)} of the area limit, "
-                f"{area_mm2:g} mm2, the least that the space takes; expected a smaller limit, or larger chips"
-            )
-        return short
-
-    def _few_chips(self) -> Infeasible | None:
-        """Return that a fleet is too small, where every model runs on a chip of the front: no chip takes more models
-        than one there does."""
-        if not self.question.goal.shared or not self.front.points:
-            return None
-        values = np.array([scores for scores, _ in self.front.points]) > 0.0
-        if not values.any(axis=0).all():
-            return None
-        for chips in range(self.question.goal.fleet + 1, values.shape[1] + 1):
-            goal = replace(self.question.goal, fleet=chips, combine=Combine.WORST)
-            if best_chip_set(goal, values.astype(np.float64))[0] > 0.0:
-                break
-        return Infeasible(
-            what="chips of the fleet: no choice of as many has a plan for every model; the least that has",
-            needed=float(chips),
-            available=float(self.question.goal.fleet),
-            unit="chips",
-            remedy="a larger fleet, or fewer models",
-        )
+        return nothing_reached(self.question, self.scoring)
 
     def evaluate(self, job: Job) -> Outcome:
         """Return the outcome of an exact evaluation."""

@@ -7,9 +7,9 @@ from types import MappingProxyType
 
 from hardplace.answers import Infeasible
 from hardplace.branch_and_bound.types import StoppingRule
-from hardplace.design.answer import evaluated, explored
+from hardplace.design.answer import explored
 from hardplace.design.question import Question
-from hardplace.design.search.candidates import SearchOutcome
+from hardplace.design.search.candidates import SearchOutcome, evaluated
 from hardplace.design.search.explore import DesignSearch
 from hardplace.design.strategies import bayesian, phaze, random, wham
 from hardplace.design.strategies.oracle import Oracle, Spent

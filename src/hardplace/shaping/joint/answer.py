@@ -12,10 +12,11 @@ from hardplace.answers import Infeasible
 from hardplace.branch_and_bound.front import Front
 from hardplace.branch_and_bound.loop import Deadline
 from hardplace.branch_and_bound.types import LIMITS, Progress, Stop, StoppingRule
-from hardplace.design.answer import evaluated, explored, notes, only_plan, too_early, undecided
+from hardplace.design.answer import explored, too_early, undecided
 from hardplace.design.goals import Objective
+from hardplace.design.notes import notes
 from hardplace.design.question import Question
-from hardplace.design.search.candidates import Reached
+from hardplace.design.search.candidates import Reached, evaluated, only_plan
 from hardplace.design.search.explore import DesignSearch
 from hardplace.design.types import Evaluation
 from hardplace.errors import BadInput

@@ -19,10 +19,9 @@ from hardplace.answers import Infeasible
 from hardplace.branch_and_bound.front import Front, Scores
 from hardplace.branch_and_bound.loop import Deadline, Ended, Loop
 from hardplace.branch_and_bound.types import Progress, Stop, StoppingRule
-from hardplace.design.answer import evaluated, only_plan
 from hardplace.design.exact.evaluator import ChipEvaluator, InProcess, Task
 from hardplace.design.question import Question
-from hardplace.design.search.candidates import LEVEL_NAMES, Refinement, SearchCounts
+from hardplace.design.search.candidates import LEVEL_NAMES, Refinement, SearchCounts, evaluated, only_plan
 from hardplace.design.search.explore import DesignSearch
 from hardplace.design.search.layout import Group
 from hardplace.design.types import Evaluation, Job, Outcome, RefinementLevel

@@ -21,8 +21,9 @@ from hardplace.cost.types import Kernel, Matmul
 from hardplace.ndtypes import Ints
 from hardplace.shaping.joint.layouts import SymbolicLayout
 from hardplace.shaping.types import FIELDS, ShapeColumns
+from hardplace.workload.affine import Affine
 from hardplace.workload.reshaping.polynomials import Polynomial
-from hardplace.workload.types import Affine, Operator, OperatorKind, Phase
+from hardplace.workload.types import Operator, OperatorKind, Phase
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import torch
 
+from hardplace.workload.affine import Affine
 from hardplace.workload.recording.pieces import Piece, made_by, pieces_of, relative, role_of
 from hardplace.workload.recording.step import TrainingStep, first_that_runs, parameters_of, trace
 from hardplace.workload.recording.trace import Trace, TraceEvent
 from hardplace.workload.types import (
-    Affine,
     Edge,
     Holder,
     Layer,

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from hardplace.errors import BadInput
+from hardplace.workload.affine import GENERIC, Affine
 from hardplace.workload.reshaping.polynomials import Polynomial, number, symbol
-from hardplace.workload.types import GENERIC, Affine, Layer
+from hardplace.workload.types import Layer
 
 
 @dataclass

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from hardplace.workload.types import Affine
+from hardplace.workload.affine import Affine
 
 SYMBOLS = ("micro_batch", "hidden", "heads", "kv_heads", "head_dim", "ffn", "vocab")
 _NONE = (0,) * len(SYMBOLS)

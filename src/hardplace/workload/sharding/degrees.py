@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from hardplace.errors import BadInput, unknown
+from hardplace.workload.affine import total
 from hardplace.workload.sharding import shard
-from hardplace.workload.types import Layer, Parallelism, Shard, Workload, total
+from hardplace.workload.types import Layer, Parallelism, Shard, Workload
 
 Divided = Callable[[Workload, Parallelism], Shard]  # `shard`, or one that keeps what it has divided
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+from hardplace.workload.affine import GENERIC, elements
 from hardplace.workload.sharding.splits import Shape, Split, State, moved, reshaped, through
 from hardplace.workload.sharding.steps import KeepWhole
-from hardplace.workload.types import GENERIC, Group, Layer, Operator, elements
+from hardplace.workload.types import Group, Layer, Operator
 
 # From earlier walks: parameters that stay whole, those cut into fewer parts, operators that read what is gathered.
 Decided = tuple[frozenset[int], dict[int, int], set[int]]

@@ -5,21 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from hardplace.workload.affine import Affine, product
 from hardplace.workload.operators import sized
 from hardplace.workload.sharding.rank_tensors import RankTensors
 from hardplace.workload.sharding.splits import local_shape
 from hardplace.workload.sharding.steps import Analysis, TensorMove
-from hardplace.workload.types import (
-    Affine,
-    Group,
-    Layer,
-    Operator,
-    OperatorKind,
-    Phase,
-    StorageRole,
-    Tensor,
-    product,
-)
+from hardplace.workload.types import Group, Layer, Operator, OperatorKind, Phase, StorageRole, Tensor
 
 
 class RankLayer:

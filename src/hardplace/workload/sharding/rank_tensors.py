@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from hardplace.workload.affine import Affine, elements, line, product
 from hardplace.workload.sharding.splits import State, local_shape
 from hardplace.workload.sharding.steps import Analysis
-from hardplace.workload.types import ITEM_BYTES, Affine, Layer, Storage, StorageRole, Tensor, elements, line, product
+from hardplace.workload.types import ITEM_BYTES, Layer, Storage, StorageRole, Tensor
 
 States = tuple[State, ...]  # one of each group
 

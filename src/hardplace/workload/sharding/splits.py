@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from hardplace.workload.types import GENERIC, Affine, Operator
+from hardplace.workload.affine import GENERIC, Affine
+from hardplace.workload.types import Operator
 
 Shape = tuple[int, ...]
 

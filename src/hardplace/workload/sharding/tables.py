@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from hardplace.workload.affine import GENERIC
 from hardplace.workload.sharding.moves import Resharding
 from hardplace.workload.sharding.pointwise import align, alone, common, pointwise, pointwise_like
 from hardplace.workload.sharding.splits import PartialSum, Split, moved
 from hardplace.workload.sharding.steps import VOCABULARY
-from hardplace.workload.types import GENERIC, Group, Operator
+from hardplace.workload.types import Group, Operator
 
 
 def embedding(walk: Resharding, operator: Operator) -> None:

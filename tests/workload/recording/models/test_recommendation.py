@@ -9,10 +9,11 @@ torch = pytest.importorskip("torch")
 from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
+from hardplace.workload.affine import Affine  # noqa: E402
 from hardplace.workload.load import load  # noqa: E402
 from hardplace.workload.recording.models.recommendation import CRITEO_TERABYTE_40M, dlrm, dlrm_step  # noqa: E402
 from hardplace.workload.recording.step import fake  # noqa: E402
-from hardplace.workload.types import Affine, OperatorKind  # noqa: E402
+from hardplace.workload.types import OperatorKind  # noqa: E402
 
 BOTTOM = [13, 512, 256, 128]
 TOP = [27 * 26 // 2 + 128, 1024, 1024, 512, 256, 1]

@@ -1,0 +1,61 @@
+"""Notes of an answer about chips: operators without a model, shared and frozen parameters, mixed models of area."""
+
+from __future__ import annotations
+
+from hardplace.design.goals import Objective
+from hardplace.design.question import Question
+from hardplace.units import percent
+from hardplace.workload.types import OperatorKind, Workload
+from hardplace.workload.weights import weights_of_model
+
+
+def notes(question: Question) -> tuple[str, ...]:
+    """Return what an answer leaves out: operators without a model, tied parameters, mixed models of area."""
+    found = [text for workload in question.workloads for text in _notes(workload)]
+    if question.goal.needs_energy:
+        found.append(
+            "energy is of the kernels and of idle chips; not of the gradient reduction, transfers between stages and "
+            "the optimizer step; a plan with recompute is charged a second forward pass in every layer"
+        )
+    if question.space.area_model.value == "phaze" and any(
+        one not in (Objective.THROUGHPUT, Objective.AREA) for one in question.goal.objectives
+    ):
+        found.append(
+            f"area is PHAZE's model at 45 nm; TDP, price, carbon and energy are those of the parts at "
+            f"{question.space.node_nm:g} nm"
+        )
+    return tuple(found)
+
+
+def _notes(workload: Workload) -> tuple[str, ...]:
+    found = []
+    layers = workload.layers
+    priced = [
+        operator
+        for index in workload.order
+        for operator in layers[index].operators
+        if operator.kind is not OperatorKind.VIEW
+    ]
+    other = [operator for operator in priced if operator.kind is OperatorKind.OTHER]
+    if other:
+        elements = sum(operator.dims[0].factor for operator in other)
+        every = sum(operator.dims[0].factor for operator in priced if operator.kind is not OperatorKind.MATMUL)
+        names = ", ".join(sorted({operator.name for operator in other}))
+        share = elements / every if every else 0.0
+        found.append(f"operators without a model of their own ({percent(share, 2)} of vector elements): {names}")
+    held = weights_of_model(workload)
+    if workload.shared:
+        found.append(
+            f"{len(workload.shared):,} parameters are used by several layers, {held.twice:,} elements more than once: "
+            "held once by a stage; stages that share one add up its gradient"
+        )
+    if held.elements < workload.parameters:
+        found.append(
+            f"{workload.parameters - held.elements:,} of {workload.parameters:,} parameters take no part in what was "
+            "recorded, and are not held"
+        )
+    if held.trained < held.elements:
+        found.append(
+            f"{held.elements - held.trained:,} parameters are frozen: held without gradient and optimizer's states"
+        )
+    return tuple(found)
