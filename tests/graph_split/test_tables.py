@@ -13,8 +13,8 @@ import pytest
 import hardplace as hp
 from commands import command
 from hardplace.files import read_json
+from hardplace.graph_split.table_loads import priced
 from hardplace.graph_split.table_plans import TablePlan, plan_tables
-from hardplace.graph_split.table_search import priced
 from hardplace.graph_split.tables import EmbeddingTable, TableSharding, TableSystem, options_of
 
 DATA = Path(__file__).parent / "data/dlrm"

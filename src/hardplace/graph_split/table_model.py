@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from hardplace.graph_split.solver import new_model, solve
+from hardplace.graph_split.table_loads import Places
 from hardplace.graph_split.tables import TableOption, TableShard, TableSharding, TableSystem
 
 _UNITS = 10_000_000
-
-Places = list[tuple[int, tuple[int, ...]]]  # of each table its option's number and the devices of its shards
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from hardplace.errors import BadInput
+from hardplace.graph_split.table_loads import longest, most_bytes, priced
 from hardplace.graph_split.table_model import by_classes
-from hardplace.graph_split.table_search import TableSearch, longest, most_bytes, priced
+from hardplace.graph_split.table_search import TableSearch
 from hardplace.graph_split.tables import EmbeddingTable, TableOption, TableSharding, TableSystem, options_of
 
 _FEW = 1000  # tables x devices
