@@ -28,7 +28,7 @@ def test_it_prints_the_bound_and_writes_page_and_trace(tmp_path: Path) -> None:
     assert json.loads((folder / "trace.json").read_text())["traceEvents"]
     assert "inception-block" in (folder / "page.html").read_text()
     again = hp.split(**found.question)
-    assert again.value_s == found.value_s
+    assert again.value_s == pytest.approx(found.value_s, rel=1e-12)  # both proven; sums in another order
 
 
 def graph(tmp_path: Path, operators: list[dict[str, object]], edges: list[tuple[str, str]] = ()) -> str:  # type: ignore[assignment]

@@ -21,8 +21,8 @@ from hardplace.files import dumps
 from hardplace.hardware.phaze import accelerator, chips_from_rows
 from hardplace.hardware.settings import HBM3
 from hardplace.report import gantt
-from hardplace.report.layer_trace import layer_trace
-from hardplace.report.schedule import page, trace
+from hardplace.report.layer_trace import layer_events, layer_trace
+from hardplace.report.schedule import page
 from hardplace.workload.load import load
 from hardplace.workload.sharding import tensor_parallel
 
@@ -44,7 +44,7 @@ def report() -> LayerScheduleResult:
 
 
 def test_the_trace_is_in_the_trace_event_format(report: LayerScheduleResult) -> None:
-    data = json.loads(dumps(trace(report), compact=True))
+    data = json.loads(dumps(layer_events(report), compact=True))
     assert set(data) == {"traceEvents", "displayTimeUnit", "otherData"}
     assert data["displayTimeUnit"] in ("ms", "ns")
     named = set()
@@ -87,7 +87,7 @@ def test_perfettos_own_classes_read_the_same_slices(report: LayerScheduleResult)
             pid = named[event.track_uuid].thread.pid
             found.append((pid, packet.timestamp - open_ns.pop(event.track_uuid), packet.timestamp))
     assert not open_ns
-    events = [one for one in trace(report)["traceEvents"] if one["ph"] == "X"]
+    events = [one for one in layer_events(report)["traceEvents"] if one["ph"] == "X"]
     for process, one in enumerate(report.passes, start=1):
         mine = [(took, end) for pid, took, end in found if pid == process]
         assert max(end for _, end in mine) == pytest.approx(one.phase.schedule.makespan_s * 1e9, abs=1)

@@ -42,13 +42,15 @@ def traced(plan):
 
 def tracks(read):
     """Names of tracks by their number, with the process that each is of."""
-    found = {}
+    found, processes = {}, {}
     for packet in read.packet:
         one = packet.track_descriptor
+        if one.HasField("process"):
+            processes[one.uuid] = one.process.pid - 1
         if one.uuid and one.HasField("thread"):
             found[one.uuid] = (one.thread.pid - 1, one.thread.thread_name)
         elif one.uuid and one.HasField("counter"):
-            found[one.uuid] = (one.parent_uuid // 10 - 1, "memory")
+            found[one.uuid] = (processes[one.parent_uuid], "memory")
     return found
 
 

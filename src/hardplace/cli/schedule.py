@@ -69,17 +69,16 @@ def schedule(
     """
     from hardplace import api
     from hardplace.files import dumps, write, write_bytes, write_text
-    from hardplace.report.schedule import page, show, trace
+    from hardplace.report.layer_trace import layer_events, layer_trace
+    from hardplace.report.schedule import page, show
 
     folders.check_writable(out)
     found = api.schedule(
         model, chip_text, layer=layer_name, phase=phases or ("forward", "backward"), micro_batch=micro_batch,
         tensor=tensor_parallel, rule=rule, splits=splits, setting=setting_name, gap=gap, seconds=limit_s,
     )  # fmt: skip
-    drawn, traced = page(found), dumps(trace(found), compact=True)
+    drawn, traced = page(found), dumps(layer_events(found), compact=True)
     if trace_path is not None:
-        from hardplace.report.layer_trace import layer_trace
-
         write_bytes(trace_path, layer_trace(found))
 
     def keep() -> None:

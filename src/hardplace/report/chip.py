@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from hardplace.hardware.sheet import OTHER, DeviceSheet, SheetPart
 from hardplace.report import style
 from hardplace.report import text as words
-from hardplace.report.drawing import LogAxis, treemap
+from hardplace.report.drawing import treemap
 from hardplace.report.rendering import rendered
+from hardplace.report.roofline import RooflineAxes, roofline_axes
 from hardplace.units import format_quantity, percent
 
 _COLOURS = {
@@ -57,14 +58,13 @@ class Roof:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RooflineChart:
-    """The drawing of the roofline: axes, the memory's slope as end points, the roofs."""
+    """The drawing of the roofline: the memory's slope as end points, the roofs, the axes."""
 
     slope: tuple[float, float, float, float]
     roofs: tuple[Roof, ...]
     label_x: float
     label_y: float
-    x_ticks: tuple[tuple[float, str], ...]
-    y_ticks: tuple[tuple[float, str], ...]
+    axes: RooflineAxes
     memory: str
 
 
@@ -126,14 +126,15 @@ def roofline(sheet: DeviceSheet) -> RooflineChart:
     bandwidth = sheet.memory_bandwidth_bytes_per_s
     top = max(peak.flops_per_s for peak in sheet.peaks)
     low = min([sheet.vector_flops_per_s, *(peak.flops_per_s for peak in sheet.peaks)])
-    x = LogAxis(low=0.1, high=10_000.0, start=100, end=700)
-    y = LogAxis(low=min(0.1 * bandwidth, low), high=2.0 * top, start=300, end=16)
+    rates = min(0.1 * bandwidth, low), 2.0 * top
+    axes = roofline_axes(intensities=(0.1, 10_000.0), rates=rates, bottom=300.0)
+    x, y = axes.x, axes.y
     groups: dict[str, tuple[float, list[str]]] = {}
     rows = [(peak.dtype, peak.flops_per_s) for peak in sheet.peaks]
     for name, value in (*rows, ("vector fp32", sheet.vector_flops_per_s)):
         groups.setdefault(format_quantity(value, "FLOP/s"), (value, []))[1].append(name)
     return RooflineChart(
-        slope=(x.at(0.1), y.at(0.1 * bandwidth), x.at(top / bandwidth), y.at(top)),
+        slope=axes.slope(bandwidth, top),
         roofs=tuple(
             Roof(
                 x=x.at(value / bandwidth),
@@ -145,7 +146,6 @@ def roofline(sheet: DeviceSheet) -> RooflineChart:
         ),
         label_x=x.at(0.5) + 10,
         label_y=y.at(0.5 * bandwidth) + 12,
-        x_ticks=tuple((x.at(tick), f"{tick:g}") for tick in x.ticks()),
-        y_ticks=tuple((y.at(tick), format_quantity(tick, "FLOP/s", 1)) for tick in y.ticks()),
+        axes=axes,
         memory=f"{sheet.memory}, {format_quantity(bandwidth, 'B/s')}",
     )

@@ -11,9 +11,9 @@ from hardplace.cost.one_chip.estimate import OperatorEstimate
 from hardplace.report import style
 from hardplace.report import text as words
 from hardplace.report.console import headed, screen
-from hardplace.report.drawing import LogAxis
 from hardplace.report.rendering import rendered
 from hardplace.report.reproduce import reproduction
+from hardplace.report.roofline import RooflineAxes, roofline_axes
 from hardplace.units import format_quantity, percent
 
 _COLOURS = {
@@ -87,37 +87,35 @@ def page(estimate: OperatorEstimate, command: str = "") -> str:
         command: The command that asked for them, if one did.
     """
     bandwidth, peak = estimate.memory_bandwidth_bytes_per_s, estimate.peak_flops_per_s
-    x, y = _axes(estimate, bandwidth, peak)
+    axes = _axes(estimate, bandwidth, peak)
     return rendered(
         "operators.html",
         estimate=estimate,
-        dots=dots(estimate, x, y),
-        slope=(x.at(y.low / bandwidth), y.at(max(y.low, x.low * bandwidth)), x.at(peak / bandwidth), y.at(peak)),
+        dots=dots(estimate, axes),
+        axes=axes,
+        slope=axes.slope(bandwidth, peak),
         peak=f"{estimate.dtype}, {format_quantity(peak, 'FLOP/s')}",
         memory=f"{estimate.memory_kind}, {format_quantity(bandwidth, 'B/s')}",
         ridge=words.number(peak / bandwidth),
-        x_ticks=[(x.at(tick), f"{tick:g}") for tick in x.ticks()],
-        y_ticks=[(y.at(tick), format_quantity(tick, "FLOP/s", 1)) for tick in y.ticks()],
         colours={name: _COLOURS[name] for name in _COLOURS if name in dict(estimate.bound_shares)},
         cells=[(kernel.layer, *_cells(kernel)) for kernel in estimate.kernels],
         reproduction=reproduction(estimate, command),
     )
 
 
-def _axes(estimate: OperatorEstimate, bandwidth: float, peak: float) -> tuple[LogAxis, LogAxis]:
+def _axes(estimate: OperatorEstimate, bandwidth: float, peak: float) -> RooflineAxes:
     drawn = [kernel for kernel in estimate.kernels if kernel.flops and kernel.memory_bytes]
     rates = [kernel.flops / kernel.seconds for kernel in drawn]
     intensities = [kernel.flops / kernel.memory_bytes for kernel in drawn]
     low = min([0.1, *(value / 1.5 for value in intensities)])
-    return (
-        LogAxis(
-            low=low, high=max([10 * peak / bandwidth, *(1.5 * value for value in intensities)]), start=100, end=700
-        ),
-        LogAxis(low=min([low * bandwidth, *(rate / 1.5 for rate in rates)]), high=2 * peak, start=340, end=16),
+    return roofline_axes(
+        intensities=(low, max([10 * peak / bandwidth, *(1.5 * value for value in intensities)])),
+        rates=(min([low * bandwidth, *(rate / 1.5 for rate in rates)]), 2 * peak),
+        bottom=340.0,
     )
 
 
-def dots(estimate: OperatorEstimate, x: LogAxis, y: LogAxis) -> tuple[Dot, ...]:
+def dots(estimate: OperatorEstimate, axes: RooflineAxes) -> tuple[Dot, ...]:
     """Return a dot for every kernel that computes and moves something; the largest first, so that none is hidden."""
     found = []
     for kernel in estimate.kernels:
@@ -125,8 +123,8 @@ def dots(estimate: OperatorEstimate, x: LogAxis, y: LogAxis) -> tuple[Dot, ...]:
             share = kernel.seconds * estimate.counts[kernel.layer] / estimate.seconds
             found.append(
                 Dot(
-                    x=x.at(kernel.flops / kernel.memory_bytes),
-                    y=y.at(kernel.flops / kernel.seconds),
+                    x=axes.x.at(kernel.flops / kernel.memory_bytes),
+                    y=axes.y.at(kernel.flops / kernel.seconds),
                     radius=2.5 + 22.0 * share**0.5,
                     colour=_COLOURS[kernel.bound_by],
                     title=f"{kernel.layer} {' '.join(_cells(kernel)[:1])}: {format_quantity(kernel.seconds, 's')}, "

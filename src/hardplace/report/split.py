@@ -12,6 +12,7 @@ from hardplace.graph_split.answer import SplitResult
 from hardplace.report import style
 from hardplace.report.console import headed, screen
 from hardplace.report.rendering import rendered_with_figures
+from hardplace.report.trace_writer import TraceEventWriter
 from hardplace.units import format_quantity
 
 _MOST_BARS = 20_000
@@ -48,16 +49,14 @@ def page(result: SplitResult) -> str:
 
 
 def trace(result: SplitResult) -> dict[str, object]:
-    """Return the schedule in the Trace Event Format: a thread a device and a link, microseconds."""
-    events: list[dict[str, object]] = []
-    lanes = _lanes(result)
-    for thread, lane in enumerate(lanes, start=1):
-        for what, args in (("thread_name", {"name": lane}), ("thread_sort_index", {"sort_index": thread})):
-            events.append({"ph": "M", "pid": 1, "tid": thread, "name": what, "args": args})
-        for name, start_s, end_s in lanes[lane]:
-            event = {"ph": "X", "pid": 1, "tid": thread, "name": name, "ts": start_s * 1e6}
-            events.append({**event, "dur": (end_s - start_s) * 1e6})
-    return {"traceEvents": events, "displayTimeUnit": "ns", "otherData": {"graph": result.graph}}
+    """Return the schedule in the Trace Event Format, as values of JSON: a track a device and a link."""
+    writer = TraceEventWriter()
+    process = writer.process(result.graph)
+    for lane, bars in _lanes(result).items():
+        track = writer.track(process, lane)
+        for name, start_s, end_s in bars:
+            writer.slice(track, name, start_s, end_s)
+    return writer.json()
 
 
 def _of(result: SplitResult) -> str:

@@ -1,4 +1,4 @@
-"""What autograd keeps for the backward pass: counted on a rank, and what a recording in fp32 says of it."""
+"""What autograd keeps for the backward pass, counted on a rank."""
 
 from __future__ import annotations
 
@@ -13,12 +13,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.distributed._functional_collectives import AsyncCollectiveTensor
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import CheckpointWrapper
 
-from hardplace.plans.plan import Plan
-from hardplace.plans.simulate import Pass, order
 from hardplace.run.count import local
-from hardplace.workload.memory import saved_bytes
-from hardplace.workload.sharding import shard
-from hardplace.workload.types import Parallelism, Recompute, Workload
 
 
 class SavedCounter:
@@ -70,43 +65,3 @@ class SavedCounter:
             for stage in self._stages
             for one in (*stage.parameters(), *stage.buffers())
         }
-
-
-def predicted_saved(kept: Workload, plan: Plan, chunks: Sequence[Sequence[int]]) -> list[float]:
-    """Return the most bytes that autograd keeps on a rank of each stage, at the fullest moment of the schedule.
-
-    Every pass keeps the saved storages of its chunk's layers from its forward pass to its backward pass; layers that
-    are computed again keep their input.
-
-    Args:
-        kept: Recording of the module in fp32; embedding first, head and loss last.
-        plan: The plan.
-        chunks: Layers by stage and chunk.
-    """
-    rank = shard(
-        kept, Parallelism(tensor=plan.tensor, sequence=plan.sequence, context=plan.context, expert=plan.expert)
-    )
-    first, inner = kept.order[0], kept.order[1:-1]
-    found: list[float] = []
-    at = [0] * len(chunks)
-    place = 0
-    sizes: list[list[float]] = [[] for _ in chunks]
-    for chunk in range(plan.virtual):
-        for stage, by_chunk in enumerate(chunks):
-            total = 0.0
-            for index in inner[place : place + by_chunk[chunk]]:
-                again = at[stage] < (plan.recompute_layers or len(inner))
-                mode = plan.recompute if again else Recompute.NONE
-                total += float(saved_bytes(rank.layers[index], mode).at(plan.micro_batch))
-                at[stage] += 1
-            place += by_chunk[chunk]
-            sizes[stage].append(total)
-    sizes[0][0] += float(rank.layers[first].saved_bytes.at(plan.micro_batch))
-    sizes[-1][-1] += float(rank.layers[kept.order[-1]].saved_bytes.at(plan.micro_batch))
-    for stage, by in enumerate(sizes):
-        now = most = 0.0
-        for phase, _, chunk in order(stage, plan.pipeline, plan.micro_batches, plan.virtual, plan.schedule):
-            now += by[chunk] * {Pass.FORWARD: 1, Pass.BACKWARD: -1}.get(phase, 0)
-            most = max(most, now)
-        found.append(most)
-    return found
