@@ -112,12 +112,13 @@ def short_branching(name: str, each: int) -> Workload:
 
 @dataclass(frozen=True)
 class Asked:
-    """A question: memory of a device by kind in bytes; fixed: as `--fix` has it, also for the brute force."""
+    """A question; fixed: as `--fix` has it, also for the brute force; headroom: share of memory kept free."""
 
     workload: Workload
     inventory: Inventory
     batch: int
     fixed: dict[str, tuple[object, ...]]
+    headroom: float = 0.0
 
     def allows(self, name: str, usual: tuple[object, ...]) -> tuple[object, ...]:
         """Return the values of a dimension."""
@@ -222,6 +223,7 @@ def divisions(asked: Asked) -> Iterator[Plan]:
                             global_batch=asked.batch, tensor=tensor, sequence=sequence, context=context, expert=expert,
                             context_exchange=exchange, pipeline=pipeline, data=data, micro_batch=micro, order=order,
                             kinds=kinds, flash=asked.fixed.get("flash", (True,))[0],
+                            offload_layers=asked.fixed.get("offload_layers", (0,))[0],
                             assignment=(0,) * len(asked.workload.order) if branches and pipeline == 1 else (),
                         )  # fmt: skip
                         if not plan.order_problem():
@@ -258,7 +260,8 @@ def every_plan(asked: Asked) -> Iterator[Plan]:
                     if virtual > 1 and (branches or virtual > most):
                         continue
                     for recompute in asked.allows("recompute", usual):
-                        some = range(most if recompute is Recompute.FULL and not branches else 1)
+                        chosen = recompute is Recompute.FULL and not branches and not one.offload_layers
+                        some = range(most if chosen else 1)
                         for count, cut in itertools.product(
                             asked.allows("recompute_layers", tuple(some)), cuts(asked, one.pipeline, virtual)
                         ):
@@ -282,7 +285,7 @@ class Estimates:
         """Return what a plan costs; None where its degrees divide nothing of the model."""
         key = (
             plan.tensor, plan.sequence, plan.context, plan.expert, plan.micro_batch, plan.recompute,
-            plan.recompute_layers > 0, plan.flash,
+            plan.recompute_layers > 0, plan.flash, plan.offload_layers and plan.pipeline,
         )  # fmt: skip
         if key not in self._chains:
             try:
@@ -386,7 +389,12 @@ def random_question(rng: random.Random) -> Asked:
         fixed["shard"] = rng.choice(((0,), (2,), (0, 2)))
     if rng.random() < 0.2:
         fixed["virtual"] = rng.choice(((1,), (2,), (1, 2), (3,)))
-    return Asked(workload=workload, inventory=inventory, batch=batch, fixed=fixed)
+    if rng.random() < 0.2 and not branches and len(workload.order) > 4:
+        fixed["recompute_layers"] = rng.choice(((1,), (2, 1), (0, 2), (3, 0, 1)))
+    if rng.random() < 0.15:
+        fixed["offload_layers"] = rng.choice(((1,), (2,)))
+    headroom = rng.choice((0.0, 0.0, 0.05, 0.3))
+    return Asked(workload=workload, inventory=inventory, batch=batch, fixed=fixed, headroom=headroom)
 
 
 @dataclass(frozen=True)
@@ -407,12 +415,14 @@ def checked(asked: Asked, rng: random.Random, most: int = 10**9) -> Checked | No
     memory = {chip.name: largest[int(rng.random() ** 2 * (len(largest) - 1))] for chip, _, _ in asked.inventory}
     if rng.random() < 0.4:
         memory = dict.fromkeys(memory, largest[-1])
-    memory = {name: size + 1e3 for name, size in memory.items()}  # sums in another order are another last bit
-    expected = every.best(memory)
+    # sums in another order are another last bit
+    memory = {name: (size + 1e3) / (1.0 - asked.headroom) for name, size in memory.items()}
+    expected = every.best({name: (1.0 - asked.headroom) * size for name, size in memory.items()})
     inventory = [
         (replace(chip, memory_bytes=memory[chip.name]), where, count) for chip, where, count in asked.inventory
     ]
-    search = PlanSearch(asked.workload, inventory, PlanSpace(global_batch=asked.batch, fixed=asked.fixed))
+    space = PlanSpace(global_batch=asked.batch, fixed=asked.fixed, headroom=asked.headroom)
+    search = PlanSearch(asked.workload, inventory, space)
     try:
         found = search.run()
     except BadInput as problem:
@@ -441,4 +451,6 @@ def _wrong(found: PlacementResult | None, expected: list[float]) -> str:
         return f"gap {found.gap}: expected 0"
     if not all(one.fits for one in found.best):
         return "a plan that does not fit"
+    if min(found.short, found.bounded, found.priced) < 0:
+        return f"{found.considered} considered, {found.short} short, {found.bounded} bounded, {found.priced} priced"
     return ""

@@ -230,4 +230,9 @@ def random_event(rng: random.Random) -> Event:
     )
     if rng.random() < 0.3:
         chip = replace(chip, memory_bytes=rng.choice((6e9, 12e9, 30e9)))
+    if rng.random() < 0.3:
+        chip = replace(chip, host_bandwidth_bytes_per_s=rng.choice((2e9, 25e9)))
+        running = replace(running, offload_layers=rng.choice((1, 2)))
+    if rng.random() < 0.3:
+        running = replace(running, recompute=Recompute.FULL, recompute_layers=rng.randint(0, layers))
     return Event(workload=workload, chip=chip, before=before, running=running, change=change)

@@ -166,7 +166,7 @@ def held_layer(rng, heavy):
     return replace(
         NOTHING,
         parameters=int(rng.integers(1, 5)) * 100_000_000,
-        expert_parameters=heavy * 2_000_000_000,
+        expert_parameters=heavy * int(rng.integers(3, 9)) * 250_000_000,
         saved_bytes=float(rng.integers(1, 9)) * 1e8,
         working_bytes=float(rng.integers(0, 4)) * 1e9,
         output_bytes=1e8,
@@ -174,16 +174,20 @@ def held_layer(rng, heavy):
 
 
 def test_layers_that_may_not_fit_fit_no_cut():
-    """Dense layers before mixtures, some of a stage's recomputed: where the cheap bound of memory says no, no cut of
-    all fits; the heavy layers by themselves find more that do not."""
+    """Dense layers before mixtures, some of a stage's recomputed, also such as keep more than without (their input is
+    the larger): where the cheap bound of memory says no, no cut of all fits; the heavy layers by themselves find more
+    that do not."""
     rng, site = np.random.default_rng(7), fleet_of([(device("h100-sxm"), node("dgx-h100"), 8)], Plan(global_batch=8))
     site, found = site.sites[0], {"fits": 0, "of all": 0, "of the heavy": 0}
-    ways = itertools.product((2, 3), (PipelineSchedule.ONE_F_ONE_B, PipelineSchedule.GPIPE), (0, 1, 2), range(12))
+    ways = itertools.product((2, 3), (PipelineSchedule.ONE_F_ONE_B, PipelineSchedule.GPIPE), (0, 1, 2), range(20))
     for pipeline, schedule, some, _ in ways:
         dense, heavy = (held_layer(rng, heavy) for heavy in (0, 1))
         plain = (*[dense] * int(rng.integers(0, 3)), *[heavy] * int(rng.integers(2, 6)))
         eased = {
-            one: replace(one, saved_bytes=1e7, working_bytes=one.working_bytes + one.saved_bytes) for one in set(plain)
+            one: replace(
+                one, saved_bytes=float(rng.choice((1e7, 5e9))), working_bytes=one.working_bytes + one.saved_bytes
+            )
+            for one in (dense, heavy)
         }
         again = tuple(eased[one] for one in plain)
         last = replace(NOTHING, name="last")

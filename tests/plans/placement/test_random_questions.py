@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from hardplace.hardware.catalogue import device, node
+from hardplace.plans.placement.divisions import Divisions
 from hardplace.plans.placement.search import PlanSearch
 from hardplace.plans.placement.space import PlanSpace
 from hardplace.plans.plan import INSIDE_OUT, PipelineSchedule
@@ -75,3 +76,33 @@ def test_a_plan_that_was_interrupted_stays_in_the_bound():
         stopped += found.stopped
         assert found.bound_s <= best_s * (1 + 1e-12) <= found.best[0].step_s * (1 + 2e-12)
     assert stopped > 5
+
+
+@pytest.mark.parametrize("offload_layers", [0, 2])
+def test_what_holds_for_more_recomputed_layers_holds_for_each_number_of_them(offload_layers):
+    """The bound that a plan passes on to those with more of its layers recomputed is not above any of theirs, where the
+    link to the host is so slow that recompute makes the step shorter too."""
+    slow = replace(H100, host_bandwidth_bytes_per_s=2e9)
+    held = {"micro_batch": (1,), "tensor": (1,), "pipeline": (2,), "offload_layers": (offload_layers,)}
+    space = PlanSpace(global_batch=16, fixed=held)
+    divided = Divisions(short_model("llama2-7b", 6), [(slow, PAIRS, 4)], space)
+    cell = next(iter(divided.cells()))
+    families = [
+        divided.family(cell, replace(cell.plan, recompute=Recompute.FULL, recompute_layers=count), 1e3)
+        for count in range(1, 6)
+    ]
+    least_s = [min(one.step_s for batch in each.better(1e3, 1000) for one in batch) for each in families]
+    assert all(each.free_s <= min(least_s[at:]) for at, each in enumerate(families))
+    assert (least_s[0] > least_s[-1]) == bool(offload_layers)
+
+
+def test_held_numbers_of_recomputed_layers_are_each_searched_once():
+    """Each of the numbers is a plan of its own, in any order; none counts twice, whatever was left out before."""
+    held = {"micro_batch": (1,), "tensor": (1,), "recompute": (Recompute.FULL,), "pipeline": (1, 2)}
+    asked = Asked(short_model("llama2-7b", 6), [(H100, PAIRS, 4)], 16, held | {"recompute_layers": (3, 1, 2)})
+    found = checked(asked, random.Random(0))
+    assert found.plans
+    assert not found.wrong
+    space = PlanSpace(global_batch=16, fixed=asked.fixed)
+    every = PlanSearch(asked.workload, asked.inventory, space, most=100).run()
+    assert (every.priced, every.short) == (every.considered, 0)

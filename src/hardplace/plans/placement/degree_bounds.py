@@ -242,7 +242,8 @@ def may_fit(each: DividedBytes, layers: int, plan: Plan, memory_bytes: Sequence[
     """Return whether the stages can hold so many layers at all, were embedding and head free.
 
     A stage holds as many layers as their weights, gradients, states and kept activations allow, beside what any layer
-    takes for a moment.
+    takes for a moment. Where some of a stage's layers are recomputed, at most so many of these are: of the heavy ones
+    maybe none. So what is counted of a layer is the less of what it keeps recomputed and not.
 
     Args:
         each: Bytes of the lightest of the layers.
@@ -257,7 +258,8 @@ def may_fit(each: DividedBytes, layers: int, plan: Plan, memory_bytes: Sequence[
         free = memory - each.beside
         if free < -1e-9 * memory:
             continue
-        plain, eased = each.layer + flight * each.saved, each.layer + flight * each.eased
+        eased_bytes = min(each.eased, each.saved) if plan.recompute_layers else each.eased
+        plain, eased = each.layer + flight * each.saved, each.layer + flight * eased_bytes
         count = math.floor(free / eased + 1e-9) if eased > 0 else layers
         if count > again:
             count = max(again, math.floor((free + again * (plain - eased)) / plain + 1e-9)) if plain > 0 else layers

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from hardplace.cost.collectives import Ring, parts
@@ -123,16 +123,28 @@ def recomputes(space: PlanSpace, plan: Plan, shape: ModelDims) -> list[tuple[Rec
     """Return what is recomputed, and of how many of each stage's layers (0: all; of layers whose
     activations wait in host memory all, or none)."""
     usual = tuple(Recompute) if not plan.flash else (Recompute.NONE, Recompute.FULL)
-    most = 1 if shape.branches or plan.offload_layers else -(-shape.layers // plan.pipeline)
-    found = []
+    found: list[tuple[Recompute, int]] = []
     for kind in space.of("recompute", usual):
-        some = space.of("recompute_layers", range(most)) if kind is Recompute.FULL else (0,)
-        found += [
-            (kind, count)
-            for count in some
-            if count <= shape.layers and (kind is Recompute.FULL or space.allows("recompute_layers", 0))
-        ]
+        if kind is Recompute.FULL:
+            found += [(kind, count) for count in _recomputed(space, plan, shape)]
+        elif space.allows("recompute_layers", 0):
+            found.append((kind, 0))
     return found
+
+
+def more_recomputed(space: PlanSpace, plan: Plan, shape: ModelDims) -> Iterator[Plan]:
+    """Yield, of a plan that recomputes so many layers of each stage, those that recompute more, in rising order."""
+    count = plan.recompute_layers
+    for more in _recomputed(space, plan, shape):
+        if more > count > 0:
+            yield replace(plan, recompute_layers=more)
+
+
+def _recomputed(space: PlanSpace, plan: Plan, shape: ModelDims) -> Sequence[int]:
+    """Return how many of each stage's layers full recompute may take, in rising order; 0: all."""
+    if "recompute_layers" in space.fixed:
+        return sorted(one for one in space.fixed["recompute_layers"] if one <= shape.layers)
+    return range(1 if shape.branches or plan.offload_layers else -(-shape.layers // plan.pipeline))
 
 
 def shards(space: PlanSpace, plan: Plan, fleet: Fleet) -> list[tuple[int, int]]:

@@ -43,7 +43,7 @@ class PlanPartitions:
 
     `free_s` is, where so many layers of a stage are recomputed, a lower bound without regard to memory, which holds for
     any larger number of them too; 0: none (of one micro-batch under hybrid sharding, where two reductions hide behind a
-    second of recompute).
+    second of recompute, and where activations wait in host memory, of which recompute leaves less to move).
 
     Args:
         plan: The plan, all but its stages.
@@ -80,7 +80,7 @@ class PlanPartitions:
         """Return bounds of every stage at every place: first without the end of the step, then with it for those that a
         partition below the limit may have. late: memory comes last, what is known before in free_s."""
         plan = self.plan
-        twice = plan.zero and plan.shard and plan.micro_batches == 1
+        unsure = bool(plan.offload_layers) or (plan.zero and plan.shard and plan.micro_batches == 1)
         chosen, costs = self._standing(limit_s, late)
         found = bottleneck(costs)
         if math.isinf(limit_s) and math.isfinite(found.least):  # what is not below one of its own is of no interest
@@ -88,7 +88,7 @@ class PlanPartitions:
             if plan.virtual > 1:
                 chosen, costs = self._standing(limit_s, late)
                 found = bottleneck(costs)
-        self.free_s = found.least if late and not twice else 0.0
+        self.free_s = found.least if late and not unsure else 0.0
         if found.least >= limit_s:
             return found
         for stage, ((here, done, total), useful) in enumerate(zip(chosen, found.useful(limit_s), strict=True)):
@@ -98,7 +98,7 @@ class PlanPartitions:
             bound = np.maximum(total, done + self._end_s(one, here)) + self._fixed_s
             costs[stage] = self._spread(one, here, bound)
         found = bottleneck(costs)
-        self.free_s = found.least if late and not twice else 0.0
+        self.free_s = found.least if late and not unsure else 0.0
         if not late or found.least >= limit_s:
             return found
         for stage, cost in enumerate(costs):

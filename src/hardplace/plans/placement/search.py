@@ -21,7 +21,7 @@ from hardplace.errors import BadInput
 from hardplace.plans.estimate import estimate_plan
 from hardplace.plans.placement.degree_map import DegreeMap
 from hardplace.plans.placement.divisions import DegreeChoice, Divisions, Inventory
-from hardplace.plans.placement.enumeration import recomputes, schedules
+from hardplace.plans.placement.enumeration import more_recomputed, recomputes, schedules
 from hardplace.plans.placement.partitions import Cut, PlanPartitions, PricedCuts
 from hardplace.plans.placement.result import PlacementResult
 from hardplace.plans.placement.space import PlanSpace, check
@@ -157,18 +157,17 @@ class PlanSearch:
 
     def _next(self, bound_s: float, one: _Variant) -> None:
         """Push a variant, or the first that may fit of those with more layers of each stage recomputed."""
-        plan = one.plan
-        while not self.divided.may_fit(one.cell, plan):
+        plan: Plan | None = one.plan
+        while plan is not None and not self.divided.may_fit(one.cell, plan):
             self.short += 1
-            count = plan.recompute_layers
-            if (
-                not count
-                or count + 1 >= self.divided.each(plan)
-                or not self.space.allows("recompute_layers", count + 1)
-            ):
-                return
-            plan = replace(plan, recompute_layers=count + 1)
-        self._push(max(bound_s, self.divided.least_s(one.cell, plan)), _Variant(one.cell, plan, True))
+            plan = self._more(plan)
+        if plan is not None:
+            self._push(max(bound_s, self.divided.least_s(one.cell, plan)), _Variant(one.cell, plan, True))
+
+    def _more(self, plan: Plan) -> Plan | None:
+        """Return a plan with the next larger number of each stage's layers recomputed; None: the space has none."""
+        more = more_recomputed(self.space, plan, self.divided.shape)
+        return next((one for one in more if self.space.admits(one)), None)
 
     def _cut(self, bound_s: float, one: _Variant) -> None:
         """Bound a variant over all ways to cut its stages; then one more layer of each recomputed."""
@@ -182,10 +181,8 @@ class PlanSearch:
             self._push(max(bound_s, family.least_s), _Bounded(family, first))
         elif math.isfinite(self.limit_s):  # slower than the tenth best, or none fits: the bound holds for both
             self._map.bound(one.plan, max(bound_s, self.limit_s))
-        count = one.plan.recompute_layers
-        if count and count + 1 < self.divided.each(one.plan) and self.space.allows("recompute_layers", count + 1):
-            more = _Variant(one.cell, replace(one.plan, recompute_layers=count + 1))
-            self._next(max(bound_s, family.free_s), more)
+        if (more := self._more(one.plan)) is not None:
+            self._next(max(bound_s, family.free_s), _Variant(one.cell, more))
 
     @property
     def limit_s(self) -> float:
@@ -243,9 +240,13 @@ class PlanSearch:
             return
         self._map.enter(cell.plan)
         zero = max(zero for zero, _ in cell.sharded)
-        # without recompute too: it may keep more (a layer's input larger than what the layer keeps)
-        some = dict.fromkeys((Recompute.NONE, *(kind for kind, _ in kinds)))
-        ways = [replace(cell.plan, recompute=kind, zero=zero) for kind in some if kind in cell.block.weights]
+        # of plans that recompute some layers of each stage the most: that is what keeps least
+        most = max(some for _, some in kinds)
+        ways = [
+            replace(cell.plan, recompute=kind, recompute_layers=some, zero=zero)
+            for kind, some in kinds
+            if some in (0, most)
+        ]
         if not any(self.divided.may_fit(cell, way) for way in reversed(ways)):
             self.short += count
             return
@@ -256,12 +257,12 @@ class PlanSearch:
         for schedule, virtual in schedules(self.space, sharded, self.divided.shape):
             some = False
             for kind, count in recomputes(self.space, sharded, self.divided.shape):
-                if count and some and "recompute_layers" not in self.space.fixed:
+                if count and some:
                     continue
-                some = some or count > 0
                 plan = replace(sharded, schedule=schedule, virtual=virtual, recompute=kind, recompute_layers=count)
                 if not self.space.admits(plan):
                     continue
+                some = some or count > 0
                 if any(problems(plan)):
                     self.short += 1
                 else:

@@ -121,7 +121,7 @@ class WaysToCut:
 class RunBounds:
     """Layers of a rank under a plan's degrees, micro-batch, recompute and schedule, with their seconds as prefix sums.
 
-    Where only some layers are recomputed the sums are as if none were: a lower bound.
+    Where only some layers are recomputed the sums are of each layer's least seconds, recomputed or not: a lower bound.
 
     Attributes:
         plan: The plan.
@@ -143,12 +143,14 @@ class RunBounds:
 
 def kind_of(plan: Plan, chain: LayerChain, plain: LayerChain, site: DevicePool, known: Known) -> RunBounds:
     """Return the layers of a plan priced on devices; `plain` are the layers without recompute."""
-    priced_as = plain if plan.recompute_layers else chain
-    seconds = {}
-    for one in dict.fromkeys(priced_as.whole):
-        priced = layer_seconds(one, plan, site, known)
-        seconds[one] = priced.forward_s, priced.backward_s, priced.weight_s
-    table = np.array([seconds[one] for one in priced_as.whole]).T
+    tables = []
+    for priced_as in (plain, chain) if plan.recompute_layers else (chain,):
+        seconds = {}
+        for one in dict.fromkeys(priced_as.whole):
+            priced = layer_seconds(one, plan, site, known)
+            seconds[one] = priced.forward_s, priced.backward_s, priced.weight_s
+        tables.append([seconds[one] for one in priced_as.whole])
+    table = np.min(tables, axis=0).T
     before_s = np.concatenate([np.zeros((3, 1)), np.cumsum(table, axis=1)], axis=1)
     return RunBounds(plan=plan, chain=chain, before_s=before_s, weights=lightest_of(plain, chain))
 

@@ -25,7 +25,7 @@ class DegreeTable:
     """A way to run the layers, not yet priced, and the degrees that it may have on networks alike.
 
     Attributes:
-        plan: The way to run the layers.
+        plan: The way to run the layers, with its pipeline stages where they change what a layer keeps.
         network: What collectives within a layer see of the network.
         degrees: Rows of (pipeline, data, batch).
     """
@@ -52,13 +52,23 @@ def rows(hand: AvailableDevices, *, uneven: bool) -> Iterator[DegreeTable]:
         if tensor * running.context > hand.devices or not hand.divides(ranked):
             continue
         for network, degrees in (_near if uneven else _even)(hand, ranked).items():
-            for micro_batch in MICRO_BATCHES:
-                able = degrees[(degrees[:, 2] // degrees[:, 1]) % micro_batch == 0]
+            for each, micro_batch in itertools.product(_alike(ranked, degrees), MICRO_BATCHES):
+                able = each[(each[:, 2] // each[:, 1]) % micro_batch == 0]
                 for (recompute, count), schedule in itertools.product(recomputes, schedules):
                     here = able if schedule is PipelineSchedule.ONE_F_ONE_B else able[able[:, 0] > 1]
                     if len(here):
                         plan = replace(ranked, micro_batch=micro_batch, schedule=schedule, recompute=recompute)
+                        if plan.offload_layers:
+                            plan = replace(plan, pipeline=int(here[0, 0]))
                         yield DegreeTable(plan=replace(plan, recompute_layers=count), network=network, degrees=here)
+
+
+def _alike(ranked: Plan, degrees: Ints) -> list[Ints]:
+    """Return the degrees in groups whose layers are the same: with activations in host memory by the number of stages,
+    of whose layers so many are moved, else all."""
+    if not ranked.offload_layers:
+        return [degrees]
+    return [degrees[degrees[:, 0] == stages] for stages in np.unique(degrees[:, 0])]
 
 
 def _order(running: Plan) -> tuple[Dimension, ...]:

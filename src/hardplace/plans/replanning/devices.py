@@ -13,7 +13,7 @@ from hardplace.errors import BadInput
 from hardplace.hardware.device import Device, Node
 from hardplace.plans.chain import LayerChain, chain_of, rank_layers
 from hardplace.plans.estimate import PlanEstimate, estimate_plan
-from hardplace.plans.fleet import DevicePool, Fleet, even_cluster
+from hardplace.plans.fleet import HOST_BYTES_PER_S, DevicePool, Fleet, even_cluster
 from hardplace.plans.placement.space import shape_of
 from hardplace.plans.plan import Plan
 from hardplace.plans.pricing import pricer_of
@@ -73,6 +73,7 @@ class AvailableDevices:
             cluster=even_cluster(self.node, devices),
             pricer=self.pricer,
             memory_bytes=self.chip.memory_bytes,
+            host_bytes_per_s=self.chip.host_bandwidth_bytes_per_s or HOST_BYTES_PER_S,
         )
         return Fleet(sites=(site,))
 
@@ -107,7 +108,9 @@ class AvailableDevices:
             BadInput: Where a degree divides nothing.
         """
         again = 1 if plan.recompute is not Recompute.NONE else 0
-        key = (plan.tensor, plan.sequence, plan.micro_batch, plan.recompute)
+        # activations in host memory are a share of a stage's, so layers then depend on the number of stages
+        stages = plan.pipeline if plan.offload_layers else 0
+        key = (plan.tensor, plan.sequence, plan.micro_batch, plan.recompute, stages)
         if key not in self._chains:
             made: tuple[FusedLayer, ...] = ()
             if self._decoder is None:
