@@ -84,7 +84,7 @@ class Answer:
             value is left out.
         """
         rows = getattr(self, self.ROWS) if self.ROWS else (self,)
-        return [_flat(row) for row in rows]
+        return [flat(row) for row in rows]
 
     def to_frame(self) -> Any:
         """Return the records as a polars DataFrame.
@@ -184,13 +184,13 @@ def read_answer(path: str | Path, kinds: Mapping[str, type[A]]) -> A:
     return typed(where, {**data["answer"], "question": data["question"]}, kind)
 
 
-def _flat(row: Any, prefix: str = "") -> dict[str, Any]:
+def flat(row: Any, prefix: str = "") -> dict[str, Any]:
     """Return the single values of a dataclass under dotted names."""
     found: dict[str, Any] = {}
     for one in fields(row):
         value = getattr(row, one.name)
         if is_dataclass(value):
-            found |= _flat(value, f"{prefix}{one.name}.")
+            found |= flat(value, f"{prefix}{one.name}.")
         elif isinstance(value, Enum):
             found[prefix + one.name] = value.value
         elif value is None or isinstance(value, bool | int | float | str):

@@ -297,7 +297,7 @@ def test_a_run_says_what_is_made_small_as_the_search_does(objective: Objective, 
         assert ways["pure data parallel"].score == pytest.approx(found.score)
     if objective == "area":
         assert 1.0 / (ways["TPUv4"].score or 0.0) == pytest.approx(278.83, rel=1e-3)
-    (bound, best) = (trace.y[-1] for trace in search_figure(found).data)
+    (bound, best) = (one.marks[-1].y for one in search_figure(found).panels[0].series)
     assert (bound, best) == (1.0 / found.bound, 1.0 / found.score)
 
 

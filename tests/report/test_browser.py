@@ -32,13 +32,25 @@ FLAGS = (
     "--no-first-run", "--disable-quic",
 )  # fmt: skip
 EVIL = "<script>window.evil = 1</script><img src=x onerror='window.evil = 1'> שלום {{ 7 * 7 }} " + "x" * 60
-PAGES = ("place", "search", "operators", "shape", "audit", "chip", "workload")
+PAGES = ("place", "search", "operators", "shape", "audit", "chip", "workload", "schedule", "split", "describe")
 
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A page of each verb; of those that take a Workload, under a name with markup."""
-    from hardplace.report import audit, chip, layers, operators, page, placed_page, shape, workload
+    from hardplace.report import (
+        audit,
+        chip,
+        described,
+        layers,
+        operators,
+        page,
+        placed_page,
+        schedule,
+        shape,
+        split,
+        workload,
+    )
     from hardplace.workload.sharding.degrees import rank_layers
     from hardplace.workload.summary import summarise
     from hardplace.workload.types import Parallelism
@@ -58,6 +70,9 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "audit": audit.page(hp.audit("gpt3-2.7b", "a100-80gb-sxm")),
         "chip": chip.page(sheet(replace(device("h100-sxm"), title=EVIL))),
         "workload": workload.page(summary, layers.drawing(odd, ranks, summary)),
+        "schedule": schedule.page(hp.schedule(odd, "4x128x128-2x128-32MiB", gap=0.05, seconds=2.0)),
+        "split": split.page(hp.split(ROOT / "examples/split/inception-block.json", ("cpu", "gpu"), seconds=1.0)),
+        "describe": described.page(hp.describe("systolic", layers=("product:64,64,64",))),
     }
     assert set(texts) == set(PAGES)
     folder = tmp_path_factory.mktemp("pages")
@@ -110,8 +125,6 @@ def test_a_page_opens_in_both_colours_on_a_telephone_and_on_paper(
     one = Opened(browser, pages[name], viewport={"width": 1280, "height": 900})
     try:
         page = one.page
-        if name == "search":
-            page.wait_for_selector(".js-plotly-plot .infolayer", state="attached")
         found = Axe().run(page).response["violations"]
         assert not [
             (each["id"], each["nodes"][0]["html"]) for each in found if each["impact"] in ("serious", "critical")
@@ -135,8 +148,7 @@ def test_a_page_opens_in_both_colours_on_a_telephone_and_on_paper(
         assert page.locator("h1").inner_text().strip()
         assert not one.errors
         assert not [url for url in one.requests if not url.startswith(("file:", "data:", "blob:"))]
-        own = len(pages[name].read_text()) - (4_000_000 if name == "search" else 0)  # plotly's library
-        assert own < 2_000_000
+        assert pages[name].stat().st_size < 2_000_000
     finally:
         one.close()
 
@@ -195,17 +207,38 @@ def test_kernels_sort_by_time_and_dots_say_what_they_are(pages: dict[str, Path],
         one.close()
 
 
-def test_a_point_of_the_cloud_says_its_chip(pages: dict[str, Path], browser: Any) -> None:
+def test_a_point_of_the_cloud_says_its_chip_and_is_linked_with_its_row(pages: dict[str, Path], browser: Any) -> None:
     one = Opened(browser, pages["search"], viewport={"width": 1280, "height": 1200})
     try:
-        page = one.page
-        page.wait_for_selector("#figure-cloud .points path", state="attached")
-        for name in ("cloud", "gantt", "pipeline", "time", "memory", "search"):
-            assert page.locator(f"#figure-{name} :is(.points path, .lines path, .point path, .bars path)").count() > 0
-        page.evaluate(
-            "document.getElementById('figure-cloud').emit('plotly_click', {points: [{text: '8x1', x: 10, y: 20}]})"
-        )
-        assert page.locator(".chosen code").inner_text() == "hardplace chip 8x1"
+        page, rows = one.page, one.page.locator("table.rows tbody tr")
+        assert page.locator("svg.chart").count() == 6
+        point = page.locator("#chips [data-verb] [data-row]").first
+        number, chip = point.get_attribute("data-row"), (point.get_attribute("data-tip") or "").split(", ")[0]
+        point.dispatch_event("click")
+        assert page.locator("p.chosen code").inner_text() == f"hardplace chip {chip}"
+        assert page.locator("table.rows tr.best").get_attribute("data-row") == number
+        assert page.locator("table.rows tr.best th").inner_text() == chip
+        rows.last.focus()
+        page.keyboard.press("Enter")
+        assert rows.last.get_attribute("class") == "best"
+        assert rows.last.locator("th").inner_text() in page.locator("p.chosen").inner_text()
+        assert not one.errors
+    finally:
+        one.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("schedule", "on all:"), ("split", "starts"), ("describe", " to "), ("search", "samples/s")]
+)
+def test_marks_of_a_drawing_speak(name: str, said: str, pages: dict[str, Path], browser: Any) -> None:
+    one = Opened(browser, pages[name], viewport={"width": 1280, "height": 1200})
+    try:
+        tips = one.page.locator(f"svg[role=img] [data-tip*='{said}']")
+        assert tips.count() > 0
+        tips.first.hover(force=True)
+        assert said in one.page.locator("#tip").inner_text()
+        assert one.page.locator("h1").inner_text().endswith("?")
+        assert one.page.locator("#again a[download]").count() == 2
         assert not one.errors
     finally:
         one.close()

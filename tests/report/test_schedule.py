@@ -106,7 +106,7 @@ def test_the_page_escapes_names_and_holds_the_chart(report: LayerScheduleResult)
     html = page(report)
     assert "<gpt3>" not in html
     assert "&lt;gpt3&gt;" in html
-    assert 'id="data-gantt"' in html
+    assert html.count("<rect ") >= sum(len(one.phase.kernels) for one in report.passes)
     assert "http://" not in html.split("<script>")[0]
 
 

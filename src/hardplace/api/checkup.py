@@ -46,7 +46,7 @@ def checkup(answers: Path) -> tuple[CheckRow, ...]:
 
 def _versions() -> list[CheckRow]:
     rows = [CheckRow(what="hardplace", ok=True, needed=True, told=f"{__version__}, Python {platform.python_version()}")]
-    for name in ("numpy", "ortools", "click", "rich", "jinja2", "plotly"):
+    for name in ("numpy", "ortools", "click", "rich", "jinja2"):
         try:
             rows.append(CheckRow(what=name, ok=True, needed=True, told=metadata.version(name)))
         except metadata.PackageNotFoundError:

@@ -40,5 +40,5 @@ def chip(chip: str | None, node_nm: float | None, dtype: str | None, as_json: bo
     from hardplace.report.chip import page
 
     folders.check_writable(out)
-    drawn = page(found)
+    drawn = page(found, folders.command())
     give(lambda: show_chip(found), lambda: folders.write_page(found.name, out, "chip.html", drawn))

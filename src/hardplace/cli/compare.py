@@ -61,7 +61,7 @@ def compare(
     if isinstance(comparison, Infeasible):
         say(f"infeasible: {model}: {infeasible_line(comparison)}", err=True)
         raise SystemExit(INFEASIBLE)
-    drawn = page(comparison)
+    drawn = page(comparison, folders.command())
 
     def keep() -> None:
         folder = folders.folder_of(comparison.model, out)

@@ -57,5 +57,5 @@ def describe(
     if as_json:
         say_json(found.envelope())
         return
-    drawn = page(found)
+    drawn = page(found, folders.command())
     give(lambda: show_described(found), lambda: folders.write_page(found.name, out, "described.html", drawn))

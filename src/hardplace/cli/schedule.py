@@ -77,7 +77,7 @@ def schedule(
         model, chip_text, layer=layer_name, phase=phases or ("forward", "backward"), micro_batch=micro_batch,
         tensor=tensor_parallel, rule=rule, splits=splits, setting=setting_name, gap=gap, seconds=limit_s,
     )  # fmt: skip
-    drawn, traced = page(found), dumps(layer_events(found), compact=True)
+    drawn, traced = page(found, folders.command()), dumps(layer_events(found), compact=True)
     if trace_path is not None:
         write_bytes(trace_path, layer_trace(found))
 

@@ -55,7 +55,7 @@ def show(
         say_json(found if layer_name is None else of_layer(found, layer_name))
         return
     folders.check_writable(out)
-    drawn = page(found, drawing(workload, layers, found), layer_name)
+    drawn = page(found, drawing(workload, layers, found), layer_name, folders.command())
 
     def shown() -> None:
         if index is None:

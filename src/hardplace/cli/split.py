@@ -76,7 +76,7 @@ def split(
         else:
             show_infeasible(found)
         raise SystemExit(INFEASIBLE)
-    drawn, traced = page(found), dumps(trace(found), compact=True)
+    drawn, traced = page(found, folders.command()), dumps(trace(found), compact=True)
 
     def keep() -> None:
         folder = folders.folder_of(f"{Path(graph).name.split('.')[0]}-split", out)

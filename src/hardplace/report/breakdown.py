@@ -5,56 +5,62 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
-import plotly.graph_objects as go
-
 from hardplace.design.results import DesignResult
 from hardplace.design.types import Evaluation
 from hardplace.report import style
-from hardplace.units import format_quantity, percent
+from hardplace.report import text as words
+from hardplace.report.charts import (
+    Chart,
+    ChartAxis,
+    ChartBar,
+    Level,
+    LineKind,
+    Mark,
+    Panel,
+    Series,
+    Symbol,
+    row_bar,
+)
+from hardplace.units import GIB, format_quantity, percent
 
 
-def time_figure(exploration: DesignResult) -> go.Figure:
+def time_figure(exploration: DesignResult) -> Chart:
     """Return the seconds of a batch by cause: the answer, and below it the baselines that have a plan."""
     compared = [("the answer", exploration.best)]
     compared += [(one.name, one.evaluation) for one in exploration.baselines if one.evaluation is not None]
     names = list(dict.fromkeys(cause.name for _, one in compared for cause in one.time if cause.amount > 0))
     longest_s = max(one.placement.batch_s for _, one in compared)
     scale, unit = style.seconds_scale(longest_s)
-    chart = go.Figure()
+    bars, ends = [], [0.0] * len(compared)
     for place, name in enumerate(names):
-        amounts = [sum(cause.amount for cause in one.time if cause.name == name) for _, one in compared]
-        shares = [amount / one.placement.batch_s for amount, (_, one) in zip(amounts, compared, strict=True)]
-        chart.add_bar(
-            name=style.safe(name),
-            orientation="h",
-            y=[style.safe(label) for label, _ in compared],
-            x=[amount / scale for amount in amounts],
-            text=[
-                style.fitting(percent(share), amount / longest_s) for share, amount in zip(shares, amounts, strict=True)
-            ],
-            textposition="inside",
-            insidetextanchor="middle",
-            textangle=0,
-            insidetextfont={"color": "white"},
-            marker={
-                "color": style.PALETTE[place % len(style.PALETTE)],
-                "line": {"color": "white", "width": 0.6},
-            },
-            customdata=[
-                f"{format_quantity(amount, 's')}, {percent(share)}"
-                for share, amount in zip(shares, amounts, strict=True)
-            ],
-            hovertemplate=f"<b>%{{y}}: {style.safe(name)}</b><br>%{{customdata}} of the batch<extra></extra>",
-        )
-    chart.update_layout(barmode="stack", bargap=0.3)
-    chart.update_xaxes(title_text=f"time of a batch of {exploration.batch_samples:,} samples ({unit})")
-    chart.update_yaxes(autorange="reversed", showgrid=False)
-    height = 44 * len(compared) + 170
-    chart = style.styled(chart, height)
-    return chart.update_layout(legend={**style.legend(1.03), "traceorder": "normal"}, margin={"t": 84})
+        for row, (label, one) in enumerate(compared):
+            amount_s = sum(cause.amount for cause in one.time if cause.name == name)
+            share = percent(amount_s / one.placement.batch_s)
+            bars.append(
+                row_bar(
+                    row,
+                    ends[row],
+                    ends[row] + amount_s / scale,
+                    style.PALETTE[place % len(style.PALETTE)],
+                    name=name,
+                    label=share,
+                    title=f"{label}: {name}: {format_quantity(amount_s, 's')}, {share} of the batch",
+                    thick=0.7,
+                )
+            )
+            ends[row] += amount_s / scale
+    panel = Panel(
+        x=ChartAxis(
+            title=f"time of a batch of {exploration.batch_samples:,} samples, {unit}", high=1.02 * max(*ends, 1e-12)
+        ),
+        y=ChartAxis(names=tuple(label for label, _ in compared)),
+        height=40.0 * len(compared),
+        bars=tuple(bars),
+    )
+    return Chart(label="time of a batch by cause", panels=(panel,))
 
 
-def memory_figure(evaluation: Evaluation) -> go.Figure:
+def memory_figure(evaluation: Evaluation) -> Chart:
     """Return the memory of a device by pipeline stage against its capacity."""
     stages = evaluation.placement.stages
     held = (
@@ -66,68 +72,79 @@ def memory_figure(evaluation: Evaluation) -> go.Figure:
             [max(0.0, stage.memory_bytes - stage.state_bytes - stage.activation_bytes) for stage in stages],
         ),
     )
-    x = [str(place + 1) for place in range(len(stages))]
-    chart = go.Figure()
+    bars, tops = [], [0.0] * len(stages)
+    # A few stages would otherwise become slabs as wide as the page.
+    half = min(0.4, 0.04 * len(stages))
     for name, colour, amounts in held:
         if max(amounts) <= 0:
             continue
-        chart.add_bar(
-            name=name,
-            x=x,
-            y=[amount / 1e9 for amount in amounts],
-            marker={"color": colour, "line": {"color": "white", "width": 0.6}},
-            customdata=[format_quantity(amount, "B") for amount in amounts],
-            hovertemplate=f"<b>stage %{{x}}</b><br>{name}: %{{customdata}}<extra></extra>",
-        )
-    capacity = evaluation.family.memory_bytes / 1e9
-    chart.add_hline(y=capacity, line={"color": style.RED, "dash": "dash", "width": 1.5})
-    chart.add_annotation(
-        x=1, xref="paper", y=capacity, xanchor="right", yanchor="bottom", showarrow=False,
-        text=f"capacity {capacity:.1f} GB",
-    )  # fmt: skip
-    # A few stages would otherwise become slabs as wide as the page.
-    chart.update_layout(barmode="stack", bargap=max(0.2, 1.0 - 0.08 * len(stages)))
-    chart.update_xaxes(showgrid=False, title_text="pipeline stage", type="category")
-    most = max(stage.memory_bytes for stage in stages) / 1e9
-    chart.update_yaxes(title_text="memory of a device (GB)", range=[0, 1.12 * max(capacity, most)])
-    return style.styled(chart, 340)
-
-
-def search_figure(exploration: DesignResult) -> go.Figure:
-    """Return incumbent and bound against the seconds of the search."""
-    chart = go.Figure()
-    progress = exploration.progress
-    unit, inverse = exploration.unit, exploration.inverse
-    better = "faster" if exploration.objective == "throughput" else "better"
-    lines = (
-        (f"bound: nothing left can be {better}", style.ORANGE, [now.bound for now in progress]),
-        ("best found so far", style.BLUE, [now.score for now in progress]),
+        for place, amount in enumerate(amounts):
+            bars.append(
+                ChartBar(
+                    name=name,
+                    colour=colour,
+                    left=place - half,
+                    right=place + half,
+                    low=tops[place],
+                    high=tops[place] + amount / GIB,
+                    title=f"stage {place + 1}: {name}: {words.gib(amount)}",
+                )
+            )
+            tops[place] += amount / GIB
+    capacity = evaluation.family.memory_bytes / GIB
+    panel = Panel(
+        x=ChartAxis(title="pipeline stage", names=tuple(str(place + 1) for place in range(len(stages)))),
+        y=ChartAxis(title="memory of a device, GiB", high=1.12 * max(capacity, *tops)),
+        height=250.0,
+        bars=tuple(bars),
+        levels=(Level(value=capacity, label=f"capacity {capacity:.4g} GiB"),),
     )
-    ends = (exploration.bound, exploration.score)
-    for (name, colour, values), end in zip(lines, ends, strict=True):
+    return Chart(label="memory of a device of each pipeline stage against its capacity", panels=(panel,))
+
+
+def search_figure(exploration: DesignResult) -> Chart:
+    """Return incumbent and bound against the seconds of the search."""
+    progress, unit = exploration.progress, exploration.unit
+    better = "faster" if exploration.objective == "throughput" else "better"
+    last_s = max(exploration.seconds, *(now.seconds for now in progress), 0.0)
+    lines = (
+        (f"bound: nothing left can be {better}", style.ORANGE, [now.bound for now in progress], exploration.bound),
+        ("best found so far", style.BLUE, [now.score for now in progress], exploration.score),
+    )
+    series = []
+    for place, (name, colour, values, end) in enumerate(lines):
         seen = [
-            (now.seconds, 1.0 / value if inverse else value)
+            (now.seconds, _shown(exploration, value))
             for now, value in zip(progress, values, strict=True)
             if math.isfinite(value) and value > 0
         ]
-        seen.append((max(exploration.seconds, *(now.seconds for now in progress), 0.0), 1.0 / end if inverse else end))
-        kept = _corners(seen)
-        chart.add_scatter(
-            name=name,
-            x=[second for second, _ in kept],
-            y=[value for _, value in kept],
-            mode="lines+markers" if len(kept) <= 40 else "lines",
-            marker={"size": 5},
-            line={"shape": "hv", "color": colour, "width": 2},
-            hovertemplate=f"{name}<br>after %{{x:.3g}} s: %{{y:,.5g}} {unit}<extra></extra>",
+        kept = _corners([*seen, (last_s, _shown(exploration, end))])
+        series.append(
+            Series(
+                name=name,
+                colour=colour,
+                marks=tuple(Mark(x=s, y=v, title=f"{name}: {v:,.5g} {unit} after {s:.3g} s") for s, v in kept),
+                line=LineKind.STEPS,
+                dashed=place == 0,
+                symbol=Symbol.DOT if len(kept) <= 40 else None,
+                size=2.5,
+            )
         )
-    chart.update_xaxes(title_text="time of the search (s)", rangemode="tozero")
-    values = [value for trace in chart.data for value in trace.y]
-    wide = max(values) > 4 * min(values)  # the first bounds are loose; the meeting at the end is what matters
-    chart.update_yaxes(title_text=f"{exploration.objective} ({unit})", type="log" if wide else "linear")
-    if wide:
-        chart.update_yaxes(dtick="D2")
-    return style.styled(chart, 340)
+    values = [mark.y for one in series for mark in one.marks]
+    least, most = min(values), max(values)
+    wide = most > 4 * least  # the first bounds are loose; the meeting at the end is what matters
+    low, high = (least / 1.3, most * 1.3) if wide else (0.0, 1.08 * most)
+    panel = Panel(
+        x=ChartAxis(title="time of the search, s", high=1.02 * max(last_s, 1e-6)),
+        y=ChartAxis(title=f"{exploration.objective}, {unit}", low=low, high=high, log=wide),
+        height=250.0,
+        series=tuple(series),
+    )
+    return Chart(label="best found and bound over the time of the search", panels=(panel,))
+
+
+def _shown(exploration: DesignResult, value: float) -> float:
+    return 1.0 / value if exploration.inverse else value
 
 
 def _corners(points: list[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -9,6 +9,7 @@ from hardplace.report import style
 from hardplace.report import text as words
 from hardplace.report.drawing import treemap
 from hardplace.report.rendering import rendered
+from hardplace.report.reproduce import reproduced
 from hardplace.report.roofline import RooflineAxes, roofline_axes
 from hardplace.units import format_quantity, percent
 
@@ -68,8 +69,8 @@ class RooflineChart:
     memory: str
 
 
-def page(sheet: DeviceSheet) -> str:
-    """Return the HTML page of a chip."""
+def page(sheet: DeviceSheet, command: str = "") -> str:
+    """Return the HTML page of a chip; command: the one that asked, if one did."""
     die = sheet.published_die_mm2 or sheet.model_die_mm2
     return rendered(
         "chip.html",
@@ -85,7 +86,14 @@ def page(sheet: DeviceSheet) -> str:
         tdp=words.total(sheet.model_tdp_w, sheet.published_tdp_w, False, "W", sheet.tdp_interval_w),
         usd=sum(part.value for part in sheet.cost),
         other=OTHER,
+        reproduction=reproduced(command, "", _records(sheet), sheet),
     )
+
+
+def _records(sheet: DeviceSheet) -> list[dict[str, object]]:
+    """Return the parts with their area, power and cost as rows."""
+    kinds = (("area", "mm2", sheet.area), ("power", "W", sheet.power), ("cost", "USD", sheet.cost))
+    return [{"of": kind, "part": one.name, "value": one.value, "unit": unit} for kind, unit, of in kinds for one in of]
 
 
 def tiles(parts: tuple[SheetPart, ...], unit: str) -> tuple[Tile, ...]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import plotly.graph_objects as go
 from rich.table import Table
 
 from hardplace.design.strategies.types import Comparison, Point
 from hardplace.report import style
 from hardplace.report import text as words
+from hardplace.report.charts import Chart, ChartAxis, Level, LineKind, Mark, Panel, Series
 from hardplace.report.console import headed, screen
-from hardplace.report.rendering import rendered_with_figures
+from hardplace.report.rendering import rendered
+from hardplace.report.reproduce import reproduction
 from hardplace.units import percent
 
 
@@ -90,41 +91,65 @@ def show(comparison: Comparison) -> None:
     console.print(table)
 
 
-def page(comparison: Comparison) -> str:
-    """Return the self-contained HTML page of a comparison."""
-    return rendered_with_figures(
+def verdict(comparison: Comparison) -> str:
+    """Return in a sentence which strategies reached the certified answer, and how near the others came."""
+    certified = comparison.certified.samples_per_s
+    shares = {one.strategy: one.samples_per_s / certified for one in comparison.trials}
+    same = [name for name, share in shares.items() if share >= 1.0 - 1e-9]
+    less = [f"{name} {percent(share)}" for name, share in shares.items() if share < 1.0 - 1e-9]
+    parts = [f"{' and '.join(same)} reached the certified answer"] if same else []
+    parts += [f"of the certified answer: {', '.join(less)}"] if less else []
+    return "; ".join(parts) or "no strategy was asked"
+
+
+def page(comparison: Comparison, command: str = "") -> str:
+    """Return the self-contained HTML page of a comparison; command: the one that asked, if one did."""
+    return rendered(
         "compare.html",
         comparison=comparison,
         rows=rows(comparison),
         budget=budget(comparison),
-        figures={"compare": figure(comparison)},
+        verdict=verdict(comparison),
+        chart=figure(comparison),
+        reproduction=reproduction(comparison, command, "compare.json"),
     )
 
 
-def figure(comparison: Comparison) -> go.Figure:
+def figure(comparison: Comparison) -> Chart:
     """Return the best found against the seconds of each search, as a share of the certified bound."""
-    chart = go.Figure()
     bound = comparison.certified.bound_samples_per_s
     ways = [("certified", comparison.certified.way), *((trial.strategy, trial.way) for trial in comparison.trials)]
-    for (name, way), colour in zip(ways, (style.RED, *style.PALETTE[:4]), strict=False):
-        _line(chart, name, way, colour, bound)
-    chart.add_hline(y=100.0, line={"color": style.GREY, "dash": "dot", "width": 1.5})
-    chart.update_xaxes(title_text="time of the search (s)", type="log")
-    chart.update_yaxes(title_text="best found (% of the certified bound)", rangemode="tozero", range=[0, 106])
-    return style.styled(chart, 440)
+    colours = (style.RED, *style.PALETTE[:4])
+    series = tuple(_line(name, way, colour, bound) for (name, way), colour in zip(ways, colours, strict=False))
+    seconds = [mark.x for one in series for mark in one.marks] or [1e-3, 1.0]
+    panel = Panel(
+        x=ChartAxis(
+            title="time of the search, s (logarithmic)", low=min(seconds) / 1.2, high=max(seconds) * 1.2, log=True
+        ),
+        y=ChartAxis(title="best found, % of the certified bound", high=106.0),
+        height=330.0,
+        series=series,
+        levels=(Level(value=100.0, label="certified bound"),),
+    )
+    return Chart(label="best found over the time of each search", panels=(panel,))
 
 
-def _line(chart: go.Figure, name: str, way: tuple[Point, ...], colour: str, bound: float) -> None:
-    """Add a line that holds each value until the next one."""
-    found = [point for point in way if point.samples_per_s > 0]
-    chart.add_scatter(
+def _line(name: str, way: tuple[Point, ...], colour: str, bound: float) -> Series:
+    """Return a line that holds each value until the next one."""
+    return Series(
         name=name,
-        x=[max(point.seconds, 1e-3) for point in found],
-        y=[100.0 * point.samples_per_s / bound for point in found],
-        customdata=[(point.samples_per_s, point.evaluations) for point in found],
-        mode="lines+markers",
-        marker={"size": 5},
-        line={"shape": "hv", "color": colour, "width": 2.5 if name == "certified" else 2},
-        hovertemplate=f"<b>{name}</b><br>after %{{x:.3g}} s: %{{customdata[0]:,.5g}} samples/s<br>%{{customdata[1]:,}} "
-        "exact evaluations<extra></extra>",
+        colour=colour,
+        marks=tuple(
+            Mark(
+                x=max(point.seconds, 1e-3),
+                y=100.0 * point.samples_per_s / bound,
+                title=f"{name} after {point.seconds:.3g} s: {point.samples_per_s:,.5g} samples/s, "
+                f"{words.plural(point.evaluations, 'exact evaluation')}",
+            )
+            for point in way
+            if point.samples_per_s > 0
+        ),
+        line=LineKind.STEPS,
+        dashed=name == "certified",
+        size=2.5,
     )

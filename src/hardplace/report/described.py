@@ -12,7 +12,8 @@ from hardplace.described.answer import DescribedAccelerator, DescribedPart, Laye
 from hardplace.report import style
 from hardplace.report.console import headed, screen
 from hardplace.report.rendering import rendered
-from hardplace.units import format_quantity
+from hardplace.report.reproduce import reproduction
+from hardplace.units import format_quantity, percent
 
 _WIDTH, _HEIGHT, _APART, _BETWEEN = 128, 40, 72, 16  # of a block, and the space between columns and rows
 _COLOURS = {"memory": style.BLUE, "unit": style.GREEN}
@@ -116,7 +117,7 @@ def cells(layer: LayerCycles) -> tuple[str, ...]:
         f"{layer.cycles:,}",
         f"{layer.bound_cycles:,}",
         layer.bound_by,
-        f"{layer.busy:.1%}",
+        percent(layer.busy),
         f"{layer.macs / layer.cycles:,.1f}" if layer.macs else "-",
         f"{layer.instructions:,}",
         f"{layer.evaluated:,}",
@@ -129,8 +130,8 @@ def _shown(answer: DescribedAccelerator) -> list[DescribedPart]:
     return [part for part in answer.parts if not _INSTANCE.match(part.name)]
 
 
-def page(answer: DescribedAccelerator) -> str:
-    """Return the self-contained page: the block diagram, the parts, the layers."""
+def page(answer: DescribedAccelerator, command: str = "") -> str:
+    """Return the self-contained page: the block diagram, the parts, the layers; command: the one that asked."""
     return rendered(
         "described.html",
         answer=answer,
@@ -140,6 +141,7 @@ def page(answer: DescribedAccelerator) -> str:
         rows=[cells(layer) for layer in answer.layers],
         total=total(answer) if answer.layers else "",
         notes=notes(answer) if answer.layers else (),
+        reproduction=reproduction(answer, command),
     )
 
 

@@ -1,4 +1,4 @@
-"""Geometry of drawings: rectangles whose areas are to scale, and log-log axes. No text, no colours."""
+"""Geometry of drawings: rectangles whose areas are to scale, and log-log axes."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rectangle:
-    """A rectangle, in the units of the drawing; y grows downwards."""
+    """A rectangle, in the units of the drawing; y grows downwards. Its colour, and what a tooltip says, if any."""
 
     x: float
     y: float
     width: float
     height: float
+    colour: str = ""
+    title: str = ""
 
 
 def treemap(values: Sequence[float], width: float, height: float) -> tuple[Rectangle, ...]:

@@ -1,33 +1,17 @@
-"""A chip of PHAZE's space drawn to scale, and what its area limit costs."""
+"""A chip of PHAZE's space drawn to scale."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import numpy as np
+from dataclasses import dataclass, replace
 
 from hardplace.design.results import DesignResult
 from hardplace.hardware.phaze import chips_of, core_areas_mm2
 from hardplace.report import style
 from hardplace.report import text as words
 from hardplace.report.drawing import Rectangle, treemap
-from hardplace.report.frontier import frontier
 from hardplace.units import MIB, percent
 
 _WIDTH, _MOST_CORES = 720.0, 256  # of each kind that are drawn one by one
-_SHARES = (0.5, 0.7, 0.8, 0.9, 1.0)  # of the area limit
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FloorTile:
-    """A core or the buffer: its corner, size, colour and what a tooltip says."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-    colour: str
-    title: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +25,7 @@ class Floor:
         ruler: Length of 5 mm.
     """
 
-    tiles: list[FloorTile]
+    tiles: list[Rectangle]
     names: list[tuple[str, str, str]]
     height: float
     ruler: float
@@ -61,16 +45,13 @@ def floor(exploration: DesignResult) -> Floor | None:
     kinds.sort(key=lambda kind: -kind[1] * kind[2])
     total = sum(count * area for _, count, area, _, _ in kinds)
     height = _WIDTH / 2.4
-    tiles: list[FloorTile] = []
+    tiles: list[Rectangle] = []
     for box, (name, count, area, colour, what) in zip(
         treemap([count * area for _, count, area, _, _ in kinds], _WIDTH, height), kinds, strict=True
     ):
         drawn = count if count <= _MOST_CORES else 1
         title = f"{name}: {f'{count} of ' if count > 1 else ''}{what}, {area:.3g} mm² each"
-        tiles += [
-            FloorTile(x=one.x, y=one.y, width=one.width, height=one.height, colour=colour, title=title)
-            for one in _grid(box, drawn)
-        ]
+        tiles += [replace(one, colour=colour, title=title) for one in _grid(box, drawn)]
     names = [
         (name, colour, f"{words.area(count * area)}, {percent(count * area / total, 0)}")
         for name, count, area, colour, _ in kinds
@@ -90,29 +71,3 @@ def _grid(box: Rectangle, count: int) -> list[Rectangle]:
             Rectangle(x=box.x + place * wide, y=box.y + row * high, width=wide, height=high) for place in range(here)
         ]
     return found
-
-
-def shadow_prices(exploration: DesignResult) -> list[tuple[str, str, str, str]]:
-    """Return what smaller area limits would reach under the chosen plan: limit, throughput, share, slope.
-
-    Empty for a random choice of a space's chips, of which the frontier is not known.
-    """
-    cloud, limit = exploration.cloud, exploration.budget.area_mm2
-    if cloud.sampled or not cloud.label:
-        return []
-    area = np.array([*cloud.area_mm2, exploration.best.chip.area_mm2])
-    value = np.array([*cloud.samples_per_s, exploration.best.samples_per_s])
-    index = frontier(area, value)
-    area, value = area[index], value[index]
-    rows: list[tuple[str, str, str, str]] = []
-    before: tuple[float, float] | None = None
-    for share in _SHARES:
-        at = int(np.searchsorted(area, share * limit * (1.0 + 1e-9), side="right")) - 1
-        if at < 0:
-            continue
-        reached = float(value[at])
-        slope = "" if before is None else words.number((reached - before[1]) / (share * limit - before[0]))
-        part = percent(reached / exploration.best.samples_per_s)
-        rows.append((words.area(share * limit), words.number(reached, 4), part, slope))
-        before = (share * limit, reached)
-    return rows

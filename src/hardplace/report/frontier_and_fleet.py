@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import plotly.graph_objects as go
 from rich.table import Table
 
 from hardplace.certificate import at_most, percent_at_most
@@ -12,16 +11,18 @@ from hardplace.design.goals import Objective, shown
 from hardplace.design.results import ParetoResult, SharedResult
 from hardplace.report import style
 from hardplace.report import text as words
+from hardplace.report.charts import Chart, ChartAxis, ChartBar, Mark, Panel, Series
 from hardplace.report.console import headed, screen
-from hardplace.report.rendering import rendered_with_figures
+from hardplace.report.rendering import rendered
 from hardplace.report.reproduce import reproduction
-from hardplace.units import GIB, percent
+from hardplace.units import percent
 
 
 class TextTable(NamedTuple):
     """A table for people: what it is of, what is proven, headings and rows."""
 
     title: str
+    question: str
     about: str
     certificate: str
     headings: tuple[str, ...]
@@ -42,6 +43,7 @@ def frontier_sheet(found: ParetoResult) -> TextTable:
     )
     return TextTable(
         title=f"{found.model}: {' and '.join(found.objectives)}",
+        question=f"Which chips and plans are best for {found.model} in {' and '.join(found.objectives)}?",
         about=f"{words.count(found.chips_in_space)} chips of space {found.space}, setting {found.setting}, "
         f"{found.devices:,} devices; within {words.within(found.budget)}; "
         f"{words.plural(len(found.points), 'point')}, {found.exact_evaluations:,} exact "
@@ -69,6 +71,7 @@ def shared_sheet(found: SharedResult) -> TextTable:
     chips = "; ".join(f"chip {index + 1}: {words.chip(one)}" for index, one in enumerate(found.chips))
     return TextTable(
         title=f"{', '.join(run.model for run in found.runs)}: {words.plural(len(found.chips), 'chip')}",
+        question=f"Which {words.plural(len(found.chips), 'chip')} for {', '.join(run.model for run in found.runs)}?",
         about=f"{chips}. {words.count(found.chips_in_space)} chips of space {found.space}, setting {found.setting}; "
         f"within {words.within(found.budget)}; {found.combine} combination of {found.objective}; "
         f"{found.stop.value} after {found.seconds:.1f} s",
@@ -113,44 +116,49 @@ def shared_page(found: SharedResult, command: str = "") -> str:
     return _page(found, shared_sheet(found), shared_figure(found), command)
 
 
-def frontier_figure(found: ParetoResult) -> go.Figure:
-    """Return the first objective against the second, a third one as colour."""
-    chart = go.Figure()
+def frontier_figure(found: ParetoResult) -> Chart:
+    """Return the first objective against the second; a third one stands in the tooltip and the table."""
     columns = list(zip(*(point.values for point in found.points), strict=True))
-    labels = [
-        style.safe(f"{point.evaluation.chip.name}, {point.evaluation.family.memory_bytes / GIB:g} GiB")
-        for point in found.points
-    ]
-    marker: dict[str, object] = {"size": 9, "color": style.BLUE}
-    if len(columns) > 2:
-        marker |= {"color": list(columns[2]), "showscale": True, "colorbar": {"title": {"text": found.units[2]}}}
-    chart.add_scatter(
-        name="frontier",
-        x=list(columns[1]),
-        y=list(columns[0]),
-        text=labels,
-        mode="markers",
-        marker=marker,
-        hovertemplate="%{text}<br>%{x:,.5g} " + found.units[1] + "<br>%{y:,.5g} " + found.units[0] + "<extra></extra>",
+    marks = []
+    for row, point in enumerate(found.points):
+        values = ", ".join(f"{value:,.5g} {unit}" for value, unit in zip(point.values, found.units, strict=True))
+        title = f"{point.evaluation.chip.name}, {words.gib(point.evaluation.family.memory_bytes)}: {values}"
+        marks.append(Mark(x=point.values[1], y=point.values[0], title=title, row=row))
+    left, right = min(columns[1]), max(columns[1])
+    margin = 0.05 * (right - left or right)
+    panel = Panel(
+        x=ChartAxis(title=f"{found.objectives[1]}, {found.units[1]}", low=left - margin, high=right + margin),
+        y=ChartAxis(title=f"{found.objectives[0]}, {found.units[0]}", high=1.08 * max(columns[0])),
+        height=360.0,
+        series=(Series(name="frontier", colour=style.BLUE, marks=tuple(marks), size=5.0, opacity=0.85),),
     )
-    chart.update_xaxes(title_text=f"{found.objectives[1]} ({found.units[1]})")
-    chart.update_yaxes(title_text=f"{found.objectives[0]} ({found.units[0]})", rangemode="tozero")
-    return style.styled(chart, 480)
+    return Chart(label=f"frontier of {' and '.join(found.objectives)}", panels=(panel,))
 
 
-def shared_figure(found: SharedResult) -> go.Figure:
+def shared_figure(found: SharedResult) -> Chart:
     """Return what each model reaches of its own best, a bar each."""
-    chart = go.Figure()
-    chart.add_bar(
-        x=[style.safe(run.model) for run in found.runs],
-        y=[100.0 * run.score / run.own_best for run in found.runs],
-        text=[f"chip {run.chip + 1}" for run in found.runs],
-        marker={"color": style.BLUE},
+    bars = tuple(
+        ChartBar(
+            name=f"chip {run.chip + 1}",
+            colour=style.PALETTE[run.chip % len(style.PALETTE)],
+            left=place - 0.3,
+            right=place + 0.3,
+            low=0.0,
+            high=100.0 * run.score / run.own_best,
+            label=f"chip {run.chip + 1}",
+            title=f"{run.model} on chip {run.chip + 1}: {percent(run.score / run.own_best)} of its own best",
+        )
+        for place, run in enumerate(found.runs)
     )
-    chart.update_yaxes(title_text="of the model's own best chip (%)", rangemode="tozero")
-    return style.styled(chart, 400)
+    panel = Panel(
+        x=ChartAxis(names=tuple(run.model for run in found.runs)),
+        y=ChartAxis(title="of the model's own best chip, %", high=108.0),
+        height=280.0,
+        bars=bars,
+    )
+    return Chart(label="what each model reaches of its own best chip", panels=(panel,))
 
 
-def _page(found: ParetoResult | SharedResult, sheet: TextTable, figure: go.Figure, command: str) -> str:
+def _page(found: ParetoResult | SharedResult, sheet: TextTable, figure: Chart, command: str) -> str:
     again = reproduction(found, command, "result.json")
-    return rendered_with_figures("several.html", sheet=sheet, figures={"several": figure}, reproduction=again)
+    return rendered("several.html", sheet=sheet, chart=figure, reproduction=again)

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
-
 from hardplace.cost.types import Engine
 from hardplace.design.exact.layer_schedule import cores_taken
 from hardplace.design.scheduling.types import Assignment
@@ -15,6 +12,7 @@ from hardplace.design.types import Evaluation, LayerSchedule, PhaseSchedule
 from hardplace.hardware.types import Accelerator
 from hardplace.report import style
 from hardplace.report import text as words
+from hardplace.report.charts import Chart, ChartAxis, ChartBar, Panel, row_bar
 from hardplace.units import format_quantity
 
 MOST_ROWS = 16  # of one kind; beyond that only cores that run a kernel of their own get a row
@@ -101,85 +99,65 @@ def _rows_of(item: Assignment, engine: Engine, chip: Accelerator) -> list[str]:
     return found
 
 
-def figure(evaluation: Evaluation) -> go.Figure:
+def figure(evaluation: Evaluation) -> Chart:
     """Return forward and backward of the most repeated layer, one above the other on one scale of time."""
     layer, _ = most_repeated(evaluation)
     return passes_figure(tuple(zip(NAMES, (layer.forward, layer.backward), strict=True)), evaluation.chip)
 
 
-def passes_figure(passes: tuple[tuple[str, PhaseSchedule], ...], chip: Accelerator) -> go.Figure:
+def passes_figure(passes: tuple[tuple[str, PhaseSchedule], ...], chip: Accelerator) -> Chart:
     """Return the named schedules on one chip, one above the other on one scale of time."""
     longest_s = max(phase.schedule.makespan_s for _, phase in passes)
     scale, unit = style.seconds_scale(longest_s)
-    heights = [max(2, len(rows(phase, chip))) for _, phase in passes]
-    titles = [
-        f"{name}: {format_quantity(phase.schedule.makespan_s, 's')} "
-        f"(no schedule takes less than {format_quantity(phase.schedule.bound_s, 's')})"
-        for name, phase in passes
-    ]
-    height = 24 * sum(heights) + 90 * len(passes)
-    chart = make_subplots(
-        rows=len(passes), cols=1, row_heights=heights, vertical_spacing=76 / (height - 92), subplot_titles=titles
-    )
-    seen: set[Engine] = set()
-    for position, (name, phase) in enumerate(passes, start=1):
-        _draw(chart, position, phase, chip, longest_s, seen)
-        names = rows(phase, chip)
-        chart.update_yaxes(
-            row=position, categoryorder="array", categoryarray=names[::-1], range=[-0.5, len(names) - 0.5],
-            showgrid=False,
-        )  # fmt: skip
-        chart.update_xaxes(
-            row=position, title_text=f"time from the start of the {name} pass ({unit})",
-            range=[0, longest_s / scale * 1.01],
-        )  # fmt: skip
-    chart.update_layout(barmode="overlay", bargap=0.12)
-    chart.update_annotations(x=0, xanchor="left", font={"size": 12})
-    chart = style.styled(chart, height)
-    return chart.update_layout(legend=style.legend(1 + 26 / (height - 92)), margin={"t": 64})
-
-
-def _draw(
-    chart: go.Figure,
-    position: int,
-    phase: PhaseSchedule,
-    chip: Accelerator,
-    longest_s: float,
-    seen: set[Engine],
-) -> None:
-    scale, _ = style.seconds_scale(longest_s)
-    drawn = bars(phase, chip)
-    for engine, (colour, name) in COLOURS.items():
-        own = [bar for bar in drawn if phase.engines[bar.task] is engine]
-        if not own:
-            continue
-        chart.add_bar(
-            row=position,
-            col=1,
-            name=name,
-            legendgroup=name,
-            showlegend=engine not in seen,
-            orientation="h",
-            y=[bar.row for bar in own],
-            base=[bar.start_s / scale for bar in own],
-            x=[bar.duration_s / scale for bar in own],
-            text=[_label(phase.kernels[bar.task], bar.duration_s / longest_s) for bar in own],
-            textposition="inside",
-            insidetextanchor="middle",
-            textangle=0,
-            insidetextfont={"color": "white"},
-            marker={"color": colour, "line": {"color": "white", "width": 0.6}},
-            customdata=[_hover(phase, bar, chip) for bar in own],
-            hovertemplate="%{customdata}<extra></extra>",
+    panels = []
+    for name, phase in passes:
+        names, drawn = _folded(phase, chip)
+        makespan, bound = (format_quantity(one, "s") for one in (phase.schedule.makespan_s, phase.schedule.bound_s))
+        panels.append(
+            Panel(
+                x=ChartAxis(title=f"time from the start of the {name} pass, {unit}", high=1.01 * longest_s / scale),
+                y=ChartAxis(names=names),
+                height=22.0 * max(2, len(names)),
+                title=f"{name}: {makespan} (no schedule takes less than {bound})",
+                bars=tuple(_bar(phase, bar, row, chip, scale) for row, bar in drawn),
+            )
         )
-        seen.add(engine)
+    return Chart(label="kernels of one layer on the cores of the chip over time", panels=tuple(panels))
 
 
-def _label(name: str, share: float) -> str:
-    """Return as much of a kernel's name ("path.of.module what +fused") as fits, without the path."""
+def _folded(phase: PhaseSchedule, chip: Accelerator) -> tuple[tuple[str, ...], list[tuple[int, GanttBar]]]:
+    """Return the rows, cores that do the same at the same time as one, and the bars with the number of their row."""
+    of: dict[str, list[GanttBar]] = {row: [] for row in rows(phase, chip)}
+    for bar in bars(phase, chip):
+        of[bar.row].append(bar)
+    kept: list[list[str]] = []
+    for row, own in of.items():
+        same = kept and [(one.task, one.start_s) for one in of[kept[-1][0]]] == [(one.task, one.start_s) for one in own]
+        if same and _kind(row) == _kind(kept[-1][0]):
+            kept[-1].append(row)
+        else:
+            kept.append([row])
+    names = tuple(f"{one[0]} to {one[-1].rpartition(' ')[2]}" if len(one) > 1 else one[0] for one in kept)
+    names = tuple(name.replace(" core ", " cores ", 1) if " to " in name else name for name in names)
+    return names, [(number, bar) for number, one in enumerate(kept) for bar in of[one[0]]]
+
+
+def _kind(row: str) -> str:
+    return row.rpartition(" ")[0]
+
+
+def _bar(phase: PhaseSchedule, bar: GanttBar, row: int, chip: Accelerator, scale: float) -> ChartBar:
+    colour, name = COLOURS[phase.engines[bar.task]]
+    start, end = bar.start_s / scale, (bar.start_s + bar.duration_s) / scale
+    return row_bar(
+        row, start, end, colour, name=name, label=_label(phase.kernels[bar.task]), title=_hover(phase, bar, chip)
+    )
+
+
+def _label(name: str) -> str:
+    """Return a kernel's name ("path.of.module what +fused") without the path."""
     module, _, what = name.partition(" ")
-    nearest = module.rpartition(".")[2]
-    return style.fitting(f"{nearest} {what}".strip(), share) or style.fitting(nearest, share)
+    return f"{module.rpartition('.')[2]} {what}".strip()
 
 
 def _hover(phase: PhaseSchedule, bar: GanttBar, chip: Accelerator) -> str:
@@ -194,6 +172,6 @@ def _hover(phase: PhaseSchedule, bar: GanttBar, chip: Accelerator) -> str:
     some = "on one core" if count == 1 else f"on {count} cores{' of each kind' if engine is Engine.BOTH else ''}"
     where = _OFF_CHIP[engine] if engine in _OFF_CHIP else f"on all: {kinds[engine]}" if item.whole else some
     return (
-        f"<b>{style.safe(phase.kernels[bar.task])}</b><br>starts {format_quantity(bar.start_s, 's')}, "
-        f"takes {format_quantity(bar.duration_s, 's')}<br>{where}"
+        f"{phase.kernels[bar.task]}: starts {format_quantity(bar.start_s, 's')}, "
+        f"takes {format_quantity(bar.duration_s, 's')}, {where}"
     )

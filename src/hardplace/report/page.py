@@ -14,8 +14,9 @@ from hardplace.report import breakdown as shares
 from hardplace.report import cloud, gantt, pipeline
 from hardplace.report import text as words
 from hardplace.report.existing import existing_rows, over_existing
-from hardplace.report.floorplan import floor, shadow_prices
-from hardplace.report.rendering import rendered_with_figures
+from hardplace.report.floorplan import floor
+from hardplace.report.limits import frontier_rows, limit_costs, shadow_prices
+from hardplace.report.rendering import rendered
 from hardplace.report.reproduce import reproduction
 from hardplace.report.tornado import tornado
 from hardplace.units import GIB, format_quantity, percent
@@ -59,16 +60,18 @@ def page(exploration: DesignResult, asked: str = "") -> str:
     best = exploration.best
     repeated, count = gantt.most_repeated(best)
     shown = pipeline.timeline(best)
-    # What a file of one's own holds is in no option: then the command is the one that was given.
-    whole = command(exploration) if exploration.setting in {one.name for one in settings()} else asked
-    return rendered_with_figures(
+    # What a file of one's own holds is in no option: then there is none but the command that was given.
+    whole = asked or (command(exploration) if exploration.setting in {one.name for one in settings()} else "")
+    return rendered(
         "page.html",
         exploration=exploration,
         best=best,
         chip=words.chip(best.chip),
         plan=words.plan(best),
         floor=floor(exploration),
+        limit_costs=limit_costs(exploration),
         shadow=shadow_prices(exploration),
+        frontier=frontier_rows(exploration),
         wanted=words.wanted(exploration),
         certificate=words.certificate(exploration),
         bound=words.bound(exploration),
@@ -105,8 +108,10 @@ def comparison(exploration: DesignResult) -> tuple[BaselineRow, ...]:
             rows.append(_row(baseline.name, baseline.evaluation, exploration, baseline.score))
         elif baseline.infeasible is not None:
             lack = baseline.infeasible
-            unit = "B" if lack.unit == "bytes" else lack.unit
-            needed, available = (format_quantity(value, unit) for value in (lack.needed, lack.available))
+            needed, available = (
+                words.gib(value) if lack.unit == "bytes" else format_quantity(value, lack.unit)
+                for value in (lack.needed, lack.available)
+            )
             lacks = f"{lack.what} needs {needed}, {available} available"
             short = f"does not fit: {lacks}; {words.remedy(lack.remedy)}"
             rows.append(BaselineRow(name=baseline.name, short=short))
@@ -179,6 +184,6 @@ def _row(name: str, evaluation: Evaluation, exploration: DesignResult, score: fl
         tokens=words.number(evaluation.samples_per_s * exploration.sequence_length),
         step=format_quantity(evaluation.placement.batch_s, "s"),
         utilisation=percent(evaluation.model_flops_utilisation),
-        memory=format_quantity(memory, "B"),
+        memory=words.gib(memory),
         speed_up=f"{exploration.best.samples_per_s / evaluation.samples_per_s:.2f}×",
     )

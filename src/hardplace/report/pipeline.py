@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from hardplace.design.types import Evaluation
 from hardplace.report import style
+from hardplace.report.charts import Chart, ChartAxis, ChartBar, Panel, row_bar
 from hardplace.report.timeline import BlockKind, TimelineBlock, simulate, stage_seconds
 from hardplace.units import format_quantity
 
@@ -61,73 +59,46 @@ def _cut(count: int, stages: Sequence[int], windows: Sequence[tuple[float, float
     return f"Not drawn: {' and '.join(parts)}." if parts else ""
 
 
-def figure(evaluation: Evaluation, shown: Timeline) -> go.Figure:
+def figure(evaluation: Evaluation, shown: Timeline) -> Chart:
     """Return the timeline: a row for each stage, one panel or two (the beginning above the end)."""
     scale, unit = style.seconds_scale(shown.end_s)
-    panels = len(shown.windows)
-    names = [_name(stage) for stage in shown.stages]
-    plot = panels * max(3, len(names)) * (26 if len(names) <= 8 else 19) + (panels - 1) * 76
-    chart = make_subplots(
-        rows=panels, cols=1, vertical_spacing=76 / plot if panels > 1 else 0,
-        subplot_titles=["the beginning of the batch", "its end"] if panels > 1 else None,
-    )  # fmt: skip
-    for panel, window in enumerate(shown.windows, start=1):
-        _draw(chart, panel, evaluation, shown, window)
-        chart.update_xaxes(
-            row=panel,
-            range=[end / scale for end in window],
-            title_text=f"time from the start of the batch ({unit})",
+    names = tuple(_name(stage) for stage in shown.stages)
+    titles = ("the beginning of the batch", "its end") if len(shown.windows) > 1 else ("",)
+    panels = tuple(
+        Panel(
+            x=ChartAxis(
+                title=f"time from the start of the batch, {unit}", low=window[0] / scale, high=window[1] / scale
+            ),
+            y=ChartAxis(names=names),
+            height=max(3, len(names)) * (24.0 if len(names) <= 8 else 19.0),
+            title=title,
+            bars=tuple(_bars(evaluation, shown, window, scale)),
         )
-        chart.update_yaxes(
-            row=panel, categoryorder="array", categoryarray=names[::-1], range=[-0.5, len(names) - 0.5],
-            showgrid=False,
-        )  # fmt: skip
-    chart.update_layout(barmode="overlay", bargap=0.14)
-    chart.update_annotations(x=0, xanchor="left", font={"size": 12})
-    return style.styled(chart, plot + 132).update_layout(
-        legend={**style.legend(1 + 22 / plot), "traceorder": "normal"}, margin={"t": 76, "b": 56}
+        for title, window in zip(titles, shown.windows, strict=True)
     )
+    return Chart(label="what each pipeline stage does during a batch", panels=panels)
 
 
 def _name(stage: int) -> str:
     return f"stage {stage + 1}"
 
 
-def _draw(chart: go.Figure, panel: int, evaluation: Evaluation, shown: Timeline, window: tuple[float, float]) -> None:
-    """Draw what lies within the window; a block that sticks out of it is cut."""
-    scale, _ = style.seconds_scale(shown.end_s)
-    length_s = window[1] - window[0]
-    seen = [
-        (block, max(block.start_s, window[0]), min(block.end_s, window[1]))
-        for block in shown.blocks
-        if block.stage in shown.stages and block.end_s > window[0] and block.start_s < window[1]
-    ]
+def _bars(evaluation: Evaluation, shown: Timeline, window: tuple[float, float], scale: float) -> Iterator[ChartBar]:
+    """Yield what lies within the window, a block that sticks out of it cut; kind by kind, as the legend has them."""
+    rows = {stage: row for row, stage in enumerate(shown.stages)}
     for kind, colour in COLOURS.items():
-        own = [(block, start_s, end_s) for block, start_s, end_s in seen if block.kind is kind]
-        chart.add_bar(
-            row=panel,
-            col=1,
-            name=kind.value,
-            legendgroup=kind.value,
-            showlegend=panel == len(shown.windows),
-            orientation="h",
-            y=[_name(block.stage) for block, _, _ in own],
-            base=[start_s / scale for _, start_s, _ in own],
-            x=[(end_s - start_s) / scale for _, start_s, end_s in own],
-            text=[
-                style.fitting(str(block.micro_batch + 1), (end_s - start_s) / length_s)
-                if block.micro_batch >= 0
-                else ""
-                for block, start_s, end_s in own
-            ],
-            textposition="inside",
-            insidetextanchor="middle",
-            textangle=0,
-            insidetextfont={"color": "white"},
-            marker={"color": colour, "line": {"color": "white", "width": 0.6}},
-            customdata=[_hover(block, evaluation) for block, _, _ in own],
-            hovertemplate="%{customdata}<extra></extra>",
-        )
+        for block in shown.blocks:
+            start_s, end_s = max(block.start_s, window[0]), min(block.end_s, window[1])
+            if block.kind is kind and block.stage in rows and start_s < end_s:
+                yield row_bar(
+                    rows[block.stage],
+                    start_s / scale,
+                    end_s / scale,
+                    colour,
+                    name=kind.value,
+                    label=str(block.micro_batch + 1) if block.micro_batch >= 0 else "",
+                    title=_hover(block, evaluation),
+                )
 
 
 def _hover(block: TimelineBlock, evaluation: Evaluation) -> str:
@@ -137,6 +108,6 @@ def _hover(block: TimelineBlock, evaluation: Evaluation) -> str:
         what = "recompute and backward"
     which = f", micro-batch {block.micro_batch + 1}" if block.micro_batch >= 0 else ""
     return (
-        f"<b>{_name(block.stage)}: {what}{which}</b><br>starts {format_quantity(block.start_s, 's', 4)}, "
+        f"{_name(block.stage)}: {what}{which}: starts {format_quantity(block.start_s, 's', 4)}, "
         f"takes {format_quantity(block.end_s - block.start_s, 's')}"
     )

@@ -9,9 +9,10 @@ from hardplace.plans.estimate import PlanEstimate
 from hardplace.plans.placement.recommend import recommend
 from hardplace.plans.placement.result import PlacementResult
 from hardplace.report import style
+from hardplace.report.drawing import Rectangle
 from hardplace.report.placed import alike, certificate, counted, heads, recommended, row, ties
 from hardplace.report.plan import StageRow, several_kinds, stage_rows, surety, tensor_words, zero_words
-from hardplace.report.plan_timeline import PASS_COLOURS, SvgBar, drawn, timeline_bars
+from hardplace.report.plan_timeline import PASS_COLOURS, drawn, timeline_bars
 from hardplace.report.ranks import rank_cells
 from hardplace.report.rendering import rendered
 from hardplace.report.reproduce import reproduction
@@ -44,11 +45,11 @@ class PlanDetail:
     number: int
     several: bool
     held: tuple[StageRow, ...]
-    memory: list[SvgBar]
+    memory: list[Rectangle]
     memory_ys: list[tuple[int, float]]
     limit_gib: float
     shares: list[tuple[str, float, float]]
-    timeline: list[SvgBar]
+    timeline: list[Rectangle]
     rows: list[int]
     end: str
     left: str
@@ -158,7 +159,7 @@ def _detail(number: int, one: PlanEstimate) -> PlanDetail:
     )
 
 
-def memory_bars(one: PlanEstimate) -> list[SvgBar]:
+def memory_bars(one: PlanEstimate) -> list[Rectangle]:
     """Return the memory of every stage, stacked from the left; 600 units are the largest device or stage."""
     most = max(*one.memory_bytes, *(room.total_bytes for room in one.memory))
     bars = []
@@ -169,7 +170,7 @@ def memory_bars(one: PlanEstimate) -> list[SvgBar]:
             width = 600.0 * size / most
             title = f"stage {stage}: {name} {size / GIB:.2f} GiB"
             bars.append(
-                SvgBar(x=80 + at, y=10 + 22 * stage, width=width, height=16, colour=_PART_COLOURS[name], title=title)
+                Rectangle(x=80 + at, y=10 + 22 * stage, width=width, height=16, colour=_PART_COLOURS[name], title=title)
             )
             at += width
     return bars

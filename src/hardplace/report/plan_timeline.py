@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from hardplace.plans.estimate import PlanEstimate
 from hardplace.plans.simulate import Pass, simulate
 from hardplace.report import style
 from hardplace.report import text as words
+from hardplace.report.drawing import Rectangle
 from hardplace.units import format_quantity
 
 PASS_COLOURS = {Pass.FORWARD: style.BLUE, Pass.BACKWARD: style.ORANGE, Pass.WEIGHT: style.PURPLE}
 MOST_STAGES = 16
 MOST_MICRO_BATCHES = 3  # times the stages: of these the drawn timeline is
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SvgBar:
-    """A rectangle of a figure, in its units, with what a tooltip says."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-    colour: str
-    title: str
 
 
 def drawn(one: PlanEstimate) -> tuple[list[tuple[int, Pass, int, float, float]], float, str]:
@@ -60,11 +47,11 @@ def text_timeline(one: PlanEstimate, width: int = 120) -> list[str]:
     return lines
 
 
-def timeline_bars(blocks: list[tuple[int, Pass, int, float, float]], end_s: float) -> list[SvgBar]:
+def timeline_bars(blocks: list[tuple[int, Pass, int, float, float]], end_s: float) -> list[Rectangle]:
     """Return the passes as rectangles, a row a stage; 620 units are the whole time."""
     rows = {stage: index for index, stage in enumerate(sorted({block[0] for block in blocks}))}
     return [
-        SvgBar(
+        Rectangle(
             x=80 + 620 * start_s / end_s,
             y=10 + 22 * rows[stage],
             width=620 * (stop_s - start_s) / end_s,

@@ -1,4 +1,4 @@
-"""Templates to HTML: what every page shares is in base.html, what those with figures share in figures.html."""
+"""Templates to HTML: what every page shares is in base.html, how a chart is drawn in chart.html."""
 
 from __future__ import annotations
 
@@ -6,17 +6,14 @@ import base64
 import hashlib
 import re
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from hardplace.certificate import percent_at_most
 from hardplace.report import text as words
+from hardplace.report.chart_layout import placed
 from hardplace.units import format_quantity, percent
-
-if TYPE_CHECKING:
-    import plotly.graph_objects as go
 
 
 @cache
@@ -32,6 +29,8 @@ def _environment() -> Environment:
         percent=percent,
         percent_at_most=percent_at_most,
         area=words.area,
+        gib=words.gib,
+        placed=placed,
     )
     return environment
 
@@ -69,12 +68,3 @@ def _with_contents(page: str) -> str:
     return page.replace(
         "</header>", f'</header>\n<nav class="contents" aria-label="Contents"><ol>{"".join(links)}</ol></nav>', 1
     )
-
-
-def rendered_with_figures(template: str, figures: dict[str, go.Figure], **values: Any) -> str:
-    """Return the page of a template of figures.html; a figure goes where the element figure-NAME stands."""
-    from plotly.offline import get_plotlyjs
-
-    # Plotly's encoder escapes <, > and /, so that a figure is safe within its script element.
-    found = {name: Markup(figure.to_json()) for name, figure in figures.items()}
-    return rendered(template, plotly=Markup(get_plotlyjs()), figures=found, **values)

@@ -13,6 +13,7 @@ from typing import Any
 
 from hardplace.answers import Answer
 from hardplace.files import dumps
+from hardplace.typed import untyped
 from hardplace.version import __version__
 
 _MOST_JSON = 600_000  # characters of JSON in a page, which stays under 2 MB; what is larger has its file beside it
@@ -28,6 +29,10 @@ _CALLS = {
     "Ranking": "shapes",
     "OperatorEstimate": "operators",
     "SplitResult": "split",
+    "LayerScheduleResult": "schedule",
+    "DescribedAccelerator": "describe",
+    "ShapeDesignResult": "codesign",
+    "TablesResult": "tables",
 }
 _PLAIN = re.compile(r"[A-Za-z_]\w*")
 
@@ -66,10 +71,21 @@ def reproduction(answer: Answer, command: str = "", beside: str = "") -> Reprodu
         files.append(DataFile(name="answer.json", href=_inside("application/json", whole), what="the whole answer"))
     elif beside:
         files.append(DataFile(name=beside, href=beside, what="the whole answer, beside this page"))
-    versions = f"hardplace {__version__}, Python {platform.python_version()}"
-    return Reproduction(
-        command=command, python=call_of(_CALLS.get(name, ""), answer.question), versions=versions, files=tuple(files)
-    )
+    python = call_of(_CALLS.get(name, ""), answer.question)
+    return Reproduction(command=command, python=python, versions=_versions(), files=tuple(files))
+
+
+def reproduced(command: str, python: str, records: list[dict[str, Any]], whole: Any = None) -> Reproduction:
+    """Return how to get again what is no saved answer: its rows as CSV, and all of it as JSON where it is given."""
+    files = [DataFile(name="table.csv", href=_inside("text/csv", _csv(records)), what="the table's rows")]
+    text = "" if whole is None else dumps(untyped(whole))
+    if text and len(text) <= _MOST_JSON:
+        files.append(DataFile(name="answer.json", href=_inside("application/json", text), what="all figures"))
+    return Reproduction(command=command, python=python, versions=_versions(), files=tuple(files))
+
+
+def _versions() -> str:
+    return f"hardplace {__version__}, Python {platform.python_version()}"
 
 
 def call_of(function: str, question: Mapping[str, Any]) -> str:

@@ -9,7 +9,8 @@ from hardplace.design.exact.layer_schedule import LayerScheduleResult
 from hardplace.report import gantt
 from hardplace.report import text as words
 from hardplace.report.console import headed, screen
-from hardplace.report.rendering import rendered_with_figures
+from hardplace.report.rendering import rendered
+from hardplace.report.reproduce import reproduction
 from hardplace.units import format_quantity, percent
 
 
@@ -41,13 +42,13 @@ def show(report: LayerScheduleResult) -> None:
     out.print(table)
 
 
-def page(report: LayerScheduleResult) -> str:
-    """Return the self-contained HTML page of a layer's schedules."""
-    figure = gantt.passes_figure(tuple((one.name, one.phase) for one in report.passes), report.chip)
-    return rendered_with_figures(
+def page(report: LayerScheduleResult, command: str = "") -> str:
+    """Return the self-contained HTML page of a layer's schedules; command: the one that asked, if one did."""
+    return rendered(
         "schedule.html",
         report=report,
         chip=words.chip(report.chip),
         area=words.area(report.chip.area_mm2),
-        figures={"gantt": figure},
+        chart=gantt.passes_figure(tuple((one.name, one.phase) for one in report.passes), report.chip),
+        reproduction=reproduction(report, command, "schedule.json"),
     )

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-import plotly.graph_objects as go
 from rich.table import Table
 
 from hardplace.graph_split.answer import SplitResult
 from hardplace.report import style
+from hardplace.report.charts import Chart, ChartAxis, Panel, row_bar
 from hardplace.report.console import headed, screen
-from hardplace.report.rendering import rendered_with_figures
+from hardplace.report.rendering import rendered
+from hardplace.report.reproduce import reproduction
 from hardplace.report.trace_writer import TraceEventWriter
 from hardplace.units import format_quantity
 
-_MOST_BARS = 20_000
+_MOST_BARS = 6_000  # the longest of them; the trace has all
 _COLOURS = (style.BLUE, style.GREEN, style.PURPLE, style.ORANGE, style.TEAL)
 _WORD = {"latency": "one sample", "throughput": "between two samples"}
 
@@ -43,9 +43,16 @@ def show_split(result: SplitResult) -> None:
         out.print(note)
 
 
-def page(result: SplitResult) -> str:
-    """Return the self-contained page with the Gantt chart of one sample."""
-    return rendered_with_figures("split.html", result=result, of=_of(result), figures={"gantt": _gantt(result)})
+def page(result: SplitResult, command: str = "") -> str:
+    """Return the self-contained page with the Gantt chart of one sample; command: the one that asked, if one did."""
+    return rendered(
+        "split.html",
+        result=result,
+        of=_of(result),
+        counts=[sum(row.device == name for row in result.placement) for name in result.devices],
+        chart=_gantt(result),
+        reproduction=reproduction(result, command, "split.json"),
+    )
 
 
 def trace(result: SplitResult) -> dict[str, object]:
@@ -79,31 +86,31 @@ def _lanes(result: SplitResult) -> Mapping[str, list[tuple[str, float, float]]]:
     return lanes
 
 
-def _gantt(result: SplitResult) -> go.Figure:
+def _gantt(result: SplitResult) -> Chart:
     lanes = _lanes(result)
     longest_s = max((end_s for bars in lanes.values() for _, _, end_s in bars), default=0.0) or 1.0
     scale, unit = style.seconds_scale(longest_s)
-    chart = go.Figure()
-    left = _MOST_BARS
-    for position, (lane, bars) in enumerate(lanes.items()):
-        drawn = sorted(bars, key=lambda bar: bar[1] - bar[2])[:left]
-        left -= len(drawn)
-        chart.add_bar(
-            orientation="h", y=[lane] * len(drawn), base=[bar[1] / scale for bar in drawn],
-            x=[(bar[2] - bar[1]) / scale for bar in drawn], name=lane, showlegend=False,
-            marker={"color": _COLOURS[position % len(_COLOURS)], "line": {"color": "white", "width": 0.6}},
-            text=[style.fitting(bar[0], (bar[2] - bar[1]) / longest_s) for bar in drawn], textposition="inside",
-            customdata=[_hover(*bar) for bar in drawn], hovertemplate="%{customdata}<extra></extra>",
-        )  # fmt: skip
-    names: list[Any] = list(lanes)
-    chart.update_yaxes(categoryorder="array", categoryarray=names[::-1], showgrid=False)
-    chart.update_xaxes(title_text=f"time from the start of the sample ({unit})")
-    chart.update_layout(barmode="overlay", bargap=0.15)
-    return style.styled(chart, 34 * len(lanes) + 120)
-
-
-def _hover(name: str, start_s: float, end_s: float) -> str:
-    return (
-        f"<b>{style.safe(name)}</b><br>starts {format_quantity(start_s, 's')}, "
-        f"takes {format_quantity(end_s - start_s, 's')}"
+    drawn, left = [], _MOST_BARS
+    for row, (lane, bars) in enumerate(lanes.items()):
+        longest = sorted(bars, key=lambda bar: bar[1] - bar[2])[:left]
+        left -= len(longest)
+        drawn += [
+            row_bar(
+                row,
+                start_s / scale,
+                end_s / scale,
+                _COLOURS[row % len(_COLOURS)],
+                name="",
+                label=name,
+                title=f"{name} ({lane}): starts {format_quantity(start_s, 's')}, "
+                f"takes {format_quantity(end_s - start_s, 's')}",
+            )
+            for name, start_s, end_s in longest
+        ]
+    panel = Panel(
+        x=ChartAxis(title=f"time from the start of the sample, {unit}", high=1.01 * longest_s / scale),
+        y=ChartAxis(names=tuple(lanes)),
+        height=30.0 * len(lanes),
+        bars=tuple(drawn),
     )
+    return Chart(label="what each device and link does during one sample", panels=(panel,))

@@ -68,6 +68,15 @@ def size(value_bytes: float) -> str:
     return f"{value_bytes / GIB:.2f} GiB ({value_bytes:,.0f} bytes)"
 
 
+def gib(value_bytes: float) -> str:
+    """Return a size of memory in GiB with three digits, or whole.
+
+    >>> gib(65_587_982_213.0), gib(80 * 2.0**30)
+    ('61.1 GiB', '80 GiB')
+    """
+    return f"{value_bytes / GIB:.3g} GiB" if value_bytes < 1000 * GIB else f"{value_bytes / GIB:,.0f} GiB"
+
+
 def chip(one: Accelerator) -> str:
     """Return a chip in words."""
     return (
@@ -100,7 +109,7 @@ def within(budget: Budget) -> str:
     limits = [area(budget.area_mm2)]
     limits += [] if budget.tdp_w is None else [f"{number(budget.tdp_w)} W"]
     limits += [] if budget.usd is None else [f"{number(budget.usd)} USD"]
-    limits += [] if budget.memory_bytes is None else [f"{format_quantity(budget.memory_bytes, 'B')} of memory"]
+    limits += [] if budget.memory_bytes is None else [f"{gib(budget.memory_bytes)} of memory"]
     limits += [] if budget.step_s is None else [f"{format_quantity(budget.step_s, 's')} a step"]
     return ", ".join(limits)
 
@@ -123,7 +132,9 @@ def limits(exploration: DesignResult) -> str:
 
 
 def _taken(value: float, unit: str) -> str:
-    return format_quantity(value, unit, 4) if unit in ("B", "s") else f"{value:,.5g} {unit}"
+    if unit == "B":
+        return gib(value)
+    return format_quantity(value, unit, 4) if unit == "s" else f"{value:,.5g} {unit}"
 
 
 def objective(exploration: DesignResult, score: float | None) -> str:

@@ -25,7 +25,7 @@ class TornadoRow:
 
 def tornado(exploration: DesignResult) -> tuple[TornadoRow, ...]:
     """Return a row for each assumption, what moves the answer most first; () where it was not looked at."""
-    base = _base(exploration)
+    base = as_it_is(exploration)
     rows = sorted(exploration.sensitivity, key=lambda one: -max(_moved(one.low, base), _moved(one.high, base)))
     most = max((_moved(of, base) for one in rows for of in (one.low, one.high)), default=0.0)
     return tuple(_row(one, base, most) for one in rows)
@@ -44,11 +44,11 @@ def moves(exploration: DesignResult) -> str:
         if change is not None
     ]
     nearest = min(wins, default=None)
-    after = f"; another chip wins from {nearest[1]} {_signed(nearest[2])}" if nearest else ""
+    after = f"; another chip wins from {nearest[1]} {signed(nearest[2])}" if nearest else ""
     return f"{percent(-_change(exploration), 0)} less / more of: {said}{after}"
 
 
-def _base(exploration: DesignResult) -> float:
+def as_it_is(exploration: DesignResult) -> float:
     """Return the answer's throughput with list schedules, as the variations have it: no price moves it."""
     said = [one.low.samples_per_s for one in exploration.sensitivity if one.factor == "wafer price"]
     return said[0] if said and said[0] > 0.0 else exploration.best.samples_per_s
@@ -70,8 +70,8 @@ def _row(one: Sensitivity, base: float, most: float) -> TornadoRow:
         width = abs(share) / most * _WIDTH / 2.0 if most else 0.0
         start = _WIDTH / 2.0 - (width if share < 0.0 else 0.0)
         if width:
-            bars.append((start, width, f"{_signed(of.change)}: {_said(of, base)}"))
-    changes = [_signed(change) for change in (one.wins_below, one.wins_above) if change is not None]
+            bars.append((start, width, f"{signed(of.change)}: {_said(of, base)}"))
+    changes = [signed(change) for change in (one.wins_below, one.wins_above) if change is not None]
     low, high = one.low.usd, one.high.usd
     return TornadoRow(
         factor=one.factor,
@@ -87,9 +87,10 @@ def _said(of: Variation, base: float) -> str:
     """Return what a change does: of the answer, or of the chip that takes its place."""
     if of.best_samples_per_s <= 0.0:
         return "no chip near it"
-    text = _signed(of.best_samples_per_s / base - 1.0)
+    text = signed(of.best_samples_per_s / base - 1.0)
     return text if of.best_is_answer else f"{text}, another chip"
 
 
-def _signed(share: float) -> str:
+def signed(share: float) -> str:
+    """Return a change with its sign, as a share."""
     return f"{100.0 * share:+.1f}\u00a0%".replace("+0.0", "0.0").replace("-0.0", "0.0").replace("-", "\u2212")

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
+from hardplace.answers import flat
 from hardplace.report import style
 from hardplace.report.console import headed, screen
 from hardplace.report.layers import Drawing
 from hardplace.report.rendering import rendered
+from hardplace.report.reproduce import reproduced
 from hardplace.report.workload_rows import (
     COLLECTIVE_COLUMNS,
     HEAVY_COLUMNS,
@@ -116,8 +118,15 @@ def show_layer(summary: Summary, layer: LayerFacts) -> None:
     console.print(table)
 
 
-def page(summary: Summary, drawing: Drawing, listed: str | None = None) -> str:
-    """Return the HTML page: the layer graph and the tables; listed: a layer whose operators are listed too."""
+def page(summary: Summary, drawing: Drawing, listed: str | None = None, command: str = "") -> str:
+    """Return the HTML page: the layer graph and the tables.
+
+    Args:
+        summary: The model, of one rank.
+        drawing: Its layer graph.
+        listed: A layer whose operators are listed too.
+        command: The command that asked, if one did.
+    """
     collectives = any(layer.collectives for layer in summary.layers)
     return rendered(
         "workload.html",
@@ -137,4 +146,7 @@ def page(summary: Summary, drawing: Drawing, listed: str | None = None) -> str:
         operator_columns=OPERATOR_COLUMNS,
         listed=listed,
         operators=[operator_cells(one) for one in summary.operators if one.layer == listed],
+        reproduction=reproduced(
+            command, f"hardplace.load({summary.model!r})", [flat(one) for one in summary.operators], summary.layers
+        ),
     )
