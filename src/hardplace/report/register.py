@@ -1,6 +1,6 @@
 """How each class of answer looks as text and as a page: imported once by `hardplace.api`.
 
-Classes are named, not imported, and what draws them is imported when it is used: plotly alone takes half a second.
+Classes are named, not imported, and what draws them is imported when it is used.
 """
 
 from __future__ import annotations
