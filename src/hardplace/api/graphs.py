@@ -25,14 +25,18 @@ def split(
     link: Named = (),
     queued: bool = True,
     shape: str = "any",
+    devices: int | None = None,
+    memory: str | None = None,
+    micro_batches: int | None = None,
+    without: Named = (),
     gap: float = 0.0,
     seconds: float = 10.0,
 ) -> SplitResult | Infeasible:
     """Split a graph of operators over unlike devices: placement and schedule, with a certificate.
 
     Args:
-        graph: A file of operators with seconds by kind of device (docs/formats.md, "Operator graph"), or a converted
-            file of dnn-partitioning, which has its devices.
+        graph: A file of operators with seconds by kind of device (docs/formats.md, "Operator graph"), a converted
+            file of dnn-partitioning, which has its devices, or one of Piper, whose operators have ways.
         device: Kinds, with a memory such as "gpu:24GiB"; the same again for another device of that kind.
         objective: latency (of one sample) or throughput (of a pipeline: the busiest of devices and links).
         bandwidth: Bandwidth between every pair of devices, as a text with its unit or in bytes a second.
@@ -40,6 +44,10 @@ def split(
         link: Bandwidth and latency of one pair, such as "cpu-gpu=16GB/s,10us".
         queued: Whether a link moves one tensor at a time.
         shape: Of a file of dnn-partitioning: ordered, convex, any.
+        devices: Of a file of Piper: number of equal devices.
+        memory: Of a file of Piper: memory of each device, such as "8 GiB".
+        micro_batches: Of a file of Piper: in a step. None: the file's own number.
+        without: Of a file of Piper, what is forbidden: data, tensor, recompute.
         gap: Relative gap at which the search stops. 0: proven optimal.
         seconds: Time limit in seconds.
 
@@ -53,12 +61,17 @@ def split(
     asked = asked_of(locals())
     from hardplace.graph_split.ask import asked_split
     from hardplace.graph_split.graph_file import LinkChoice
+    from hardplace.graph_split.stage_answer import StageChoice
     from hardplace.units import parse_quantity
 
     speed = parse_quantity(bandwidth, "B/s", "bandwidth") if isinstance(bandwidth, str) else float(bandwidth)
     delay_s = parse_quantity(latency, "s", "latency") if isinstance(latency, str) else float(latency)
     links = LinkChoice(bytes_per_s=speed, latency_s=delay_s, queued=queued, named=names_of(link))
-    found = asked_split(graph, names_of(device), links, objective=objective, shape=shape, limit_s=seconds, gap=gap)
+    stages = StageChoice(devices=devices, memory=memory, micro_batches=micro_batches, without=names_of(without))
+    found = asked_split(
+        graph, names_of(device), links, objective=objective, shape=shape, limit_s=seconds, gap=gap,
+        stages=None if stages == StageChoice() else stages,
+    )  # fmt: skip
     return replace(found, question=asked)
 
 

@@ -32,6 +32,17 @@ from hardplace.cli.printing import give, say_json, say_written
     show_default=True,
     help="What a device may hold, for a GRAPH with devices around a host.",
 )
+@click.option("--devices", type=click.IntRange(min=1), help="Number of equal devices, for a GRAPH with ways.")
+@click.option("--memory", help="Memory of each of --devices, such as 8GiB.")
+@click.option(
+    "--micro-batches", type=click.IntRange(min=1), help="Of a step, for a GRAPH with ways.  [default: its own]"
+)
+@click.option(
+    "--without",
+    type=click.Choice(["data", "tensor", "recompute"]),
+    multiple=True,
+    help="What is forbidden, for a GRAPH with ways.",
+)
 @options.gap("Stop when no split can be better by more than this share.", 0.0)
 @options.seconds("Stop after about this many seconds.", 10.0)
 @options.folder("Folder for split.json, page.html and trace.json.  [default: hardplace-out/GRAPH-split]")
@@ -45,6 +56,10 @@ def split(
     link: tuple[str, ...],
     queued: bool,
     shape: str,
+    devices: int | None,
+    memory: str | None,
+    micro_batches: int | None,
+    without: tuple[str, ...],
     gap: float,
     limit_s: float,
     out: Path | None,
@@ -52,8 +67,9 @@ def split(
 ) -> None:
     """Split GRAPH over unlike devices: placement, schedule, a bound that no split beats, Gantt page and trace.
 
-    GRAPH is a file of operators with seconds by kind of device (docs/formats.md, "Operator graph"), or a file of
-    dnn-partitioning, which has its own devices.
+    GRAPH is a file of operators with seconds by kind of device (docs/formats.md, "Operator graph"), a file of
+    dnn-partitioning, which has its own devices, or one of Piper, whose operators have ways (data and tensor degrees,
+    recompute).
 
     \b
     hardplace split examples/split/inception-block.json --device cpu --device gpu:8GiB
@@ -68,7 +84,8 @@ def split(
     folders.check_writable(out)
     found = api.split(
         graph, device, objective=objective, bandwidth=bandwidth, latency=latency, link=link, queued=queued,
-        shape=shape, gap=gap, seconds=limit_s,
+        shape=shape, devices=devices, memory=memory, micro_batches=micro_batches, without=without, gap=gap,
+        seconds=limit_s,
     )  # fmt: skip
     if isinstance(found, Infeasible):
         if as_json:

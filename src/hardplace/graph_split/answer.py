@@ -10,12 +10,16 @@ from hardplace.certificate import Certificate, gap_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitRow:
-    """Where one operator runs, and when for the first sample; None where only the order of devices is decided."""
+    """Where one operator runs, and when for the first sample; None where only the order of devices is decided.
+
+    way: how, where there are several: recompute.
+    """
 
     operator: str
     device: str
     start_s: float | None = None
     end_s: float | None = None
+    way: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,10 +38,9 @@ class SplitResult(Answer):
     """A graph on unlike devices.
 
     objective: latency (value_s: seconds of one sample) or throughput (seconds between two). semantics: links, or
-    through-host, whose file has the devices. shape: of a split through the host: ordered, convex or any; piece for its
-    latency. bound_s: no split has less. devices, busy_s: by device, seconds in use for one sample. methods:
-    solvers that
-    were tried, and the seconds each reached.
+    through-host, whose file has the devices, or stages, of operators with ways. shape: of a split through the host:
+    ordered, convex or any; piece for its latency. bound_s: no split has less. devices, busy_s: by device, seconds in
+    use for one sample. methods: solvers that were tried, and the seconds each reached.
     """
 
     graph: str

@@ -14,6 +14,7 @@ from hardplace.graph_split.graph_file import LinkChoice, read_graph
 from hardplace.graph_split.latency_model import least_latency
 from hardplace.graph_split.load_model import least_load
 from hardplace.graph_split.split import MemoryShortage, SplitOutcome, split_latency, split_pipeline
+from hardplace.graph_split.stage_answer import StageChoice, staged_plan
 from hardplace.graph_split.staged import HOST, SplitShape, StagedProblem, read_staged
 from hardplace.graph_split.types import SplitProblem
 
@@ -29,13 +30,20 @@ def asked_split(
     shape: str,
     limit_s: float,
     gap: float,
+    stages: StageChoice | None = None,
 ) -> SplitResult | Infeasible:
-    """Return the split of a graph's file; one of dnn-partitioning has its devices and semantics of its own."""
+    """Return the split of a graph's file; those of dnn-partitioning and of Piper have semantics of their own."""
     if objective not in OBJECTIVES:
         raise unknown("objective", objective, OBJECTIVES)
     if not limit_s > 0 or not math.isfinite(limit_s):
         raise BadInput("seconds", limit_s, "a number above 0")
     data = read_json(Path(path))
+    if isinstance(data, dict) and "way_columns" in data:
+        if objective != "throughput":
+            raise BadInput("objective", objective, f"throughput: {path} has operators with ways, cut into stages")
+        return staged_plan(path, stages or StageChoice(), devices)
+    if stages is not None:
+        raise BadInput("devices", stages.devices, f"none: {path} has no ways of its operators; name each --device")
     if isinstance(data, dict) and "node_columns" in data:
         if devices:
             raise BadInput("device", ", ".join(devices), f"none: {path} has its own devices")

@@ -69,6 +69,8 @@ def trace(result: SplitResult) -> dict[str, object]:
 def _of(result: SplitResult) -> str:
     if result.semantics == "links":
         return "links between devices"
+    if result.semantics == "stages":
+        return "stages in a line with data and tensor degrees and recompute"
     return f"through host memory, shape {result.shape}"
 
 
