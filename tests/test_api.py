@@ -73,7 +73,8 @@ def answers(placed, tmp_path_factory):
     tables = plan.with_name("tables.json")
     rows = [["a", 1000, 64, 1], ["b", 5000, 32, 8]]
     write(tables, {"devices": 2, "devices_per_node": 2, "hbm_bytes": 1e9, "batch_per_device": 64, "tables": rows})
-    chip = {"limits": {"area": 12.0}, "devices": 8, "batch": 32, "micro_batch": 1, "tensor": 1, "recompute": False}
+    chip = {"space": "phaze", "limits": {"area": 12.0}, "devices": 8, "batch": 32, "micro_batch": 1, "tensor": 1}
+    chip["recompute"] = False
     return {
         "place": placed,
         "estimate": hp.estimate("llama2-7b", plan),

@@ -21,7 +21,7 @@ from hardplace.files import write
 from hardplace.report.page import command
 from hardplace.workload.load import catalogue, load
 
-SMALL = ("--area", "30", "--micro-batch", "1", "--tensor-parallel", "1")
+SMALL = ("--space", "phaze", "--area", "30", "--micro-batch", "1", "--tensor-parallel", "1")
 
 
 def hardplace(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -79,7 +79,7 @@ buffers = ["2 MiB", "4 MiB"]
 
 def test_an_exhaustive_search_ends_at_the_same_answer(tmp_path: Path) -> None:
     (tmp_path / "few.toml").write_text(SPACE)
-    asked = ("search", "opt-350m", "--space", "few.toml", *SMALL[2:], "--json", "--gap", "0.001")
+    asked = ("search", "opt-350m", "--space", "few.toml", *SMALL[4:], "--json", "--gap", "0.001")
     every = json.loads(hardplace(*asked, "--exhaustive", "--out", "every", folder=tmp_path).stdout)["answer"]
     best = json.loads(hardplace(*asked, "--out", "best", folder=tmp_path).stdout)["answer"]
     assert every["candidates"] == best["candidates"]
@@ -90,7 +90,7 @@ def test_an_exhaustive_search_ends_at_the_same_answer(tmp_path: Path) -> None:
 
 def test_few_evaluations_end_a_search_with_its_gap(tmp_path: Path) -> None:
     (tmp_path / "few.toml").write_text(SPACE.replace('"4, 8"', '"1..8 doubling"').replace('"4, 16"', '"1..8 doubling"'))
-    asked = ("search", "resnet-50", "--setting", "phaze", "--space", "few.toml", "--gap", "0", *SMALL[2:], "--json",
+    asked = ("search", "resnet-50", "--setting", "phaze", "--space", "few.toml", "--gap", "0", *SMALL[4:], "--json",
              "--evaluations", "1")  # fmt: skip
     done = hardplace(*asked, folder=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -197,7 +197,7 @@ def test_a_workload_file_is_searched_like_a_model_of_the_catalogue(tmp_path: Pat
 
 
 def test_infeasible_is_code_3_and_says_what_is_short(tmp_path: Path) -> None:
-    done = hardplace("search", "gpt3-175b", "--memory", "8 GiB", "--devices", "4", folder=tmp_path)
+    done = hardplace("search", "gpt3-175b", "--space", "phaze", "--memory", "8 GiB", "--devices", "4", folder=tmp_path)
     assert done.returncode == 3
     assert done.stdout == ""
     assert "memory" in done.stderr
@@ -209,8 +209,9 @@ def test_infeasible_is_code_3_and_says_what_is_short(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_leaves_the_best_answer_so_far_and_its_gap(tmp_path: Path) -> None:
+    asked = "search bert-large --space phaze --setting phaze --gap 0 --json"
     running = subprocess.Popen(
-        [sys.executable, "-m", "hardplace", "search", "bert-large", "--setting", "phaze", "--gap", "0", "--json"],
+        [sys.executable, "-m", "hardplace", *asked.split()],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -265,7 +266,7 @@ def test_import_is_light() -> None:
 
 
 def test_an_area_that_no_chip_meets_is_infeasible_and_names_the_least() -> None:
-    done = hardplace("search", "llama2-7b", "--area", "1")
+    done = hardplace("search", "llama2-7b", "--space", "phaze", "--area", "1")
     assert done.returncode == 3
     assert "area of a chip" in done.stderr.strip().splitlines()[-1]
     assert "3.36 mm2" in done.stderr
@@ -274,9 +275,10 @@ def test_an_area_that_no_chip_meets_is_infeasible_and_names_the_least() -> None:
 @pytest.mark.parametrize(
     "asked",
     [
-        "--area 30 --micro-batch 1 --tensor-parallel 1 --devices 64 --batch 512 --setting phaze --recompute none",
-        "--area 40 --micro-batch 1 --tensor-parallel 1 --devices 64 --batch 512 --objective energy --limit tdp=300W "
-        "--limit step=90s --limit price=1500USD --memory 40GB --memory 80GiB",
+        "--space phaze --area 30 --micro-batch 1 --tensor-parallel 1 --devices 64 --batch 512 --setting phaze "
+        "--recompute none",
+        "--space phaze --area 40 --micro-batch 1 --tensor-parallel 1 --devices 64 --batch 512 --objective energy "
+        "--limit tdp=300W --limit step=90s --limit price=1500USD --memory 40GB --memory 80GiB",
         "--space open --area 200 --micro-batch 1 --tensor-parallel 1 --devices 16 --batch 16 --evaluations 1",
     ],
 )

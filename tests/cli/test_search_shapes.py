@@ -9,8 +9,8 @@ import pytest
 
 NO_TORCH = "import sys; sys.modules['torch'] = sys.modules['transformers'] = None; import hardplace.cli as c; c.main()"
 SMALL = (
-    "--shapes", "--area", "60", "--devices", "16", "--batch", "64", "--micro-batch", "1", "--tensor-parallel", "1",
-    "--freeze", "vocab", "--range", "layers=44:52:4", "--range", "hidden=1536:1664:128",
+    "--shapes", "--space", "phaze", "--area", "60", "--devices", "16", "--batch", "64", "--micro-batch", "1",
+    "--tensor-parallel", "1", "--freeze", "vocab", "--range", "layers=44:52:4", "--range", "hidden=1536:1664:128",
 )  # fmt: skip
 
 

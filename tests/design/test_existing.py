@@ -136,3 +136,18 @@ def test_a_tighter_limit_than_the_answer_takes_makes_another_chip_win(found: Des
     )  # fmt: skip
     assert isinstance(less, DesignResult)
     assert row.high.best_chip == less.best.chip.name
+
+
+def test_what_stands_beside_an_answer_by_another_objective_has_the_links_of_the_answer(tmp_path: Path) -> None:
+    """The same plan on the same chip has the same energy: idle links take power."""
+    path = tmp_path / "few.toml"
+    path.write_text(SPACE.replace('links = ["450 GB/s"]', 'links = ["10 GB/s", "450 GB/s"]').replace('"4, 8"', '"4"'))
+    found = hp.search(
+        "opt-350m", space=str(path), objective="energy", devices=64, batch=64, micro_batch=1, tensor=1, recompute=False
+    )
+    assert isinstance(found, DesignResult)
+    (alone,) = found.baselines
+    assert alone.evaluation is not None
+    assert found.best.placement.data_parallel == alone.evaluation.placement.data_parallel == 64
+    assert found.best.chip.link_bandwidth_bytes_per_s == 450e9
+    assert alone.score == pytest.approx(found.score, rel=1e-9)

@@ -38,7 +38,7 @@ def file_of(folder: Path, text: str) -> str:
 
 
 def test_the_same_setting_gives_the_same_answer(tmp_path: Path) -> None:
-    asked = {"limits": {"area": 20.0}, "devices": 16, "batch": 64, "micro_batch": 1, "tensor": 1}
+    asked = {"space": "phaze", "limits": {"area": 20.0}, "devices": 16, "batch": 64, "micro_batch": 1, "tensor": 1}
     own, shipped = (hp.search("opt-350m", setting=name, **asked) for name in (file_of(tmp_path, SAME), "hbm3"))
     assert own.best.samples_per_s == shipped.best.samples_per_s
     assert (own.setting, shipped.setting) == ("same", "hbm3")

@@ -58,7 +58,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     odd = replace(hp.load("opt-350m"), name=EVIL)
     fixed = {"zero": (0, 1), "recompute": "none", "micro_batch": (1, 2)}
     placed = hp.place(hp.load("llama2-7b"), "h100-sxm", 16, batch=32, fixed=fixed)
-    small = hp.search(odd, limits={"area": 20.0}, devices=8, batch=32, micro_batch=1, tensor=1)
+    small = hp.search(odd, space="phaze", limits={"area": 20.0}, devices=8, batch=32, micro_batch=1, tensor=1)
     one_rank = Parallelism()
     ranks, whole = rank_layers(odd, one_rank)
     summary = summarise(odd, one_rank, 1, ranks, whole)

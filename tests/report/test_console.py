@@ -20,7 +20,7 @@ NAME = "odd [/model] :bug:"
 @pytest.mark.parametrize(
     "command",
     [
-        "search FILE --area 30 --micro-batch 1 --tensor-parallel 1 --devices 64 --batch 512",
+        "search FILE --space phaze --area 30 --micro-batch 1 --tensor-parallel 1 --devices 64 --batch 512",
         "compare FILE --strategy random --evaluations 1 --area 30 --devices 8 --batch 64",
         "schedule FILE --chip 8x128x128-2x128-128MiB --phase forward",
         "show FILE",

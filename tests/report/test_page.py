@@ -170,7 +170,7 @@ def test_layers_are_counted() -> None:
 
 def test_the_command_asks_the_same_question() -> None:
     assert command(example.exploration(model="my model.json")) == (
-        "hardplace search 'my model.json' --setting hbm3 --area 278.83 --devices 1024 --batch 768 "
+        "hardplace search 'my model.json' --setting hbm3 --space phaze --area 278.83 --devices 1024 --batch 768 "
         "--gap 0.01 --memory 80GiB --micro-batch 1 --micro-batch 2 --tensor-parallel 1 --tensor-parallel 2 "
         "--recompute none --recompute full"
     )

@@ -27,7 +27,7 @@ def codesign(
     raw: bool = False,
     setting: str = "hbm3",
     node: str | None = None,
-    space: str = "phaze",
+    space: str = "reticle",
     process: str | float | None = None,
     limits: Mapping[str, str | float] | None = None,
     devices: int = 1024,

@@ -27,7 +27,7 @@ def search(
     *,
     setting: str = "hbm3",
     node: str | None = None,
-    space: str = "phaze",
+    space: str = "reticle",
     process: str | float | None = None,
     objective: str = "throughput",
     limits: Mapping[str, str | float] | None = None,
@@ -50,7 +50,8 @@ def search(
         model: A catalogue name, a Workload file, a config.json, or a Workload.
         setting: Memory system, network and optimizer that all chips share: `hbm3`, `phaze`, or a TOML file.
         node: Name or TOML file of a node whose network takes the place of the setting's. None: the setting's.
-        space: The chips to search: `phaze`, `reticle` (one reticle at 5 nm within 700 W), `open`, or a TOML file.
+        space: The chips to search: `reticle` (one reticle at 5 nm within 700 W), `open`, `phaze` (PHAZE's, with its
+            area at 45 nm), or a TOML file.
         process: Process node of the chips, such as "7nm", for a space whose area is by parts. None: the space's.
         objective: throughput, throughput-per-watt, throughput-per-dollar, energy, carbon, tdp, price or area.
         limits: Upper limits by name (area, tdp, price, memory, step), as texts with units or numbers in mm2, W, USD,
@@ -95,7 +96,7 @@ def frontier(
     *,
     setting: str = "hbm3",
     node: str | None = None,
-    space: str = "phaze",
+    space: str = "reticle",
     process: str | float | None = None,
     limits: Mapping[str, str | float] | None = None,
     devices: int = 1024,
@@ -157,7 +158,7 @@ def share(
     weights: Sequence[float] | None = None,
     setting: str = "hbm3",
     node: str | None = None,
-    space: str = "phaze",
+    space: str = "reticle",
     process: str | float | None = None,
     objective: str = "throughput",
     limits: Mapping[str, str | float] | None = None,

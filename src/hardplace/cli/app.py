@@ -158,7 +158,7 @@ def app() -> None:
     """Which accelerator, and which placement of a model on many of them, trains fastest within a budget.
 
     \b
-    hardplace search llama2-7b     search 29,360 chips and all plans; with a certificate
+    hardplace search llama2-7b     4.3 million chips at 5 nm within 858 mm2 and 700 W, and all plans; with a certificate
     hardplace schedule llama2-7b --chip 8x128x128-2x128-128MiB
                                    one layer on the cores of one chip
     hardplace models               list the models that ship with the package

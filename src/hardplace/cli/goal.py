@@ -16,7 +16,7 @@ from hardplace.units import parse_quantity
 class Asking:
     """The options as they were given."""
 
-    space: str = "phaze"
+    space: str = "reticle"
     process: str | None = None
     objective: str | None = None
     pareto: str | None = None
@@ -31,10 +31,10 @@ asking_options = gathered(
     Asking,
     click.option(
         "--space",
-        default="phaze",
+        default="reticle",
         show_default=True,
         metavar="NAME|FILE",
-        help="Chips: phaze, reticle (5 nm, 858 mm2, 700 W), open, or a TOML file.",
+        help="Chips: reticle (5 nm, 858 mm2, 700 W), open, phaze (PHAZE's), or a TOML file.",
     ),
     click.option(
         "--process", metavar="NODE", help="Process node of the chips: 7nm, 5nm, 4nm, 3nm, ...  [default: the space's]"

@@ -26,7 +26,7 @@ setting = click.option(
     metavar="NAME|FILE",
     help="Memory, network and optimizer: hbm3, phaze, or a TOML file.",
 )
-area = click.option("--area", "area_mm2", type=float, help="Area budget of the chip, mm2.  [default: 278.83, PHAZE's]")
+area = click.option("--area", "area_mm2", type=float, help="Area budget of the chip, mm2.  [default: the space's]")
 devices = click.option(
     "--devices", type=click.IntRange(min=1), default=1024, show_default=True, help="Number of accelerators."
 )

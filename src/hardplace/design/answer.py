@@ -82,7 +82,7 @@ def answer(
                 beside = tuple(existing_chips(search, least, 0.0 if hurried else REFERENCE_WORK))
             for doing, compare in (*references, (DATA_PARALLEL, pure_data_parallel)):
                 _tell(search, found, f"comparing with {doing}")
-                baselines += (compare(search, plan, found.reached[0].places, quick),)
+                baselines += (compare(search, plan, found.reached[0], quick),)
             if question.goal.objectives == (Objective.THROUGHPUT,):
                 best = fastest(search, plan, baselines)
                 score = best.samples_per_s

@@ -9,14 +9,13 @@ from hardplace.branch_and_bound.types import LIMITS, Stop, StoppingRule
 from hardplace.design.exact.evaluator import ChipEvaluator, in_process
 from hardplace.design.exact.partition_problem import families
 from hardplace.design.goals import Goal, Objective
-from hardplace.design.search.candidates import ReachedPlan, SearchOutcome, evaluated
+from hardplace.design.search.candidates import Reached, ReachedPlan, SearchOutcome, evaluated
 from hardplace.design.search.explore import DesignSearch
 from hardplace.design.search.scoring import score_of
 from hardplace.design.types import Baseline, Evaluation, Job
 from hardplace.hardware.phaze import TPUV4
 from hardplace.hardware.space_files import space as space_of
 from hardplace.hardware.types import Accelerator
-from hardplace.ndtypes import Ints
 
 REFERENCE_GAP = 0.01  # to which the plans on the chip to compare with are searched
 REFERENCE_WORK = 0.05  # how hard their schedules are tried: a second for a layer, where the answer's may take ten
@@ -30,7 +29,7 @@ def quick_evaluator(search: DesignSearch, found: SearchOutcome) -> ChipEvaluator
     return in_process(search.question, search.ends.gap, work=0.0 if hurried else REFERENCE_WORK)
 
 
-def reference(search: DesignSearch, plan: ReachedPlan, places: Ints, evaluator: ChipEvaluator) -> Baseline:
+def reference(search: DesignSearch, plan: ReachedPlan, found: Reached, evaluator: ChipEvaluator) -> Baseline:
     """Return PHAZE's TPUv4-like chip with its best plan in the same setting; the answer's plan plays no role."""
     question, gap = search.question, search.ends.gap
     cores, rows, columns, vectors, lanes, buffer_bytes = TPUV4
@@ -45,23 +44,23 @@ def reference(search: DesignSearch, plan: ReachedPlan, places: Ints, evaluator: 
     ends = StoppingRule(gap=max(gap, REFERENCE_GAP), limit_s=limit_s)
     alone = DesignSearch(question=asked, ends=ends, evaluator=evaluator, alike=search.scoring.models)
     short = alone.shortage()
-    found = None if short is not None else alone.run()
-    if found is not None and found.stop is Stop.INTERRUPTED:
+    best = None if short is not None else alone.run()
+    if best is not None and best.stop is Stop.INTERRUPTED:
         raise KeyboardInterrupt
-    if found is None or not found.reached:
+    if best is None or not best.reached:
         return Baseline(name=TPUV4_LIKE, evaluation=None, infeasible=short)
-    reached = found.reached[0]
+    reached = best.reached[0]
     evaluation = evaluated(reached.plans[0])
     score = None
     if question.goal.objectives != (Objective.THROUGHPUT,):
         judge = DesignSearch(
             question=replace(asked, goal=question.goal), ends=StoppingRule(gap=gap), evaluator=evaluator
         )
-        score = score_of(judge.scoring, reached.places, evaluation)
+        score = score_of(judge.scoring, reached.section, reached.places, evaluation)
     return Baseline(name=TPUV4_LIKE, evaluation=evaluation, infeasible=None, score=score)
 
 
-def pure_data_parallel(search: DesignSearch, plan: ReachedPlan, places: Ints, evaluator: ChipEvaluator) -> Baseline:
+def pure_data_parallel(search: DesignSearch, plan: ReachedPlan, found: Reached, evaluator: ChipEvaluator) -> Baseline:
     """Return the best plan on the chosen chip in which every device holds the whole model."""
     label = DATA_PARALLEL
     question = search.question
@@ -77,7 +76,9 @@ def pure_data_parallel(search: DesignSearch, plan: ReachedPlan, places: Ints, ev
             if isinstance(one, Infeasible):
                 lacking.append(one)
                 continue
-            score = None if goal.objectives == (Objective.THROUGHPUT,) else score_of(search.scoring, places, one)
+            score = None
+            if goal.objectives != (Objective.THROUGHPUT,):
+                score = score_of(search.scoring, found.section, found.places, one)
             if reached is None or (score or 0.0, one.samples_per_s) > (best or 0.0, reached.samples_per_s):
                 reached, best = one, score
     if reached is not None:

@@ -145,7 +145,7 @@ def command(exploration: DesignResult) -> str:
     choices, budget = exploration.choices, exploration.budget
     words_ = ["hardplace", "search", exploration.model, "--setting", exploration.setting]
     space, _, node = exploration.space.partition(" at ")
-    words_ += ["--space", space] if space != "phaze" else []
+    words_ += ["--space", space]
     words_ += ["--process", node.replace(" ", "")] if node else []
     words_ += ["--area", repr(budget.area_mm2), "--devices", str(exploration.cluster.devices)]
     words_ += ["--batch", str(exploration.batch_samples), "--gap", str(exploration.target_gap)]

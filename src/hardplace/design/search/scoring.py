@@ -174,19 +174,20 @@ def _given(plan: Blueprint | None) -> Blueprint:
     return plan
 
 
-def score_of(scoring: Scoring, places: Ints, evaluation: Evaluation) -> float | None:
+def score_of(scoring: Scoring, section: int, places: Ints, evaluation: Evaluation) -> float | None:
     """Return the score of a plan of the only model on one chip, in the first objective; more is better.
 
-    None where no section has the plan's memory, or its family.
+    None where no section with the chip's memory system and links has the plan's memory, or its family.
 
     Args:
         scoring: What candidates are judged by.
+        section: Index of a section with the chip's memory system and links.
         places: Places of the chip on the axes, shape (axes, 1).
         evaluation: Its exact evaluation.
     """
-    wanted = evaluation.family
+    wanted, own = evaluation.family, scoring.sections[section]
     for section, place in enumerate(scoring.sections):
-        if wanted.memory_bytes not in place.capacities:
+        if wanted.memory_bytes not in place.capacities or place.bandwidths != own.bandwidths:
             continue
         for number, family in enumerate(scoring.there[section][0].families):
             if (family.micro_batch, family.recompute, family.tensor_parallel) == (

@@ -41,6 +41,14 @@ class Section:
         """Return the largest capacity, which is never slower than a smaller one."""
         return max(self.capacities)
 
+    @property
+    def bandwidths(self) -> tuple[float, float]:
+        """Return the bandwidths of memory and of a link, in bytes a second."""
+        return (
+            self.setting.memory_bandwidth_bytes_per_s,
+            self.setting.cluster.levels[0].bandwidth_bytes_per_s,
+        )
+
 
 def sections(
     space: ChipSpace, setting: Setting, capacities: tuple[float, ...], budget: Budget, *, apart: bool
