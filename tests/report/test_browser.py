@@ -32,7 +32,8 @@ FLAGS = (
     "--no-first-run", "--disable-quic",
 )  # fmt: skip
 EVIL = "<script>window.evil = 1</script><img src=x onerror='window.evil = 1'> שלום {{ 7 * 7 }} " + "x" * 60
-PAGES = ("place", "search", "operators", "shape", "audit", "chip", "workload", "schedule", "split", "describe")
+PAGES = ("place", "search", "operators", "shape", "audit", "chip", "workload", "schedule", "split", "describe",
+         "estimate", "replan")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +43,12 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         audit,
         chip,
         described,
+        estimated_page,
         layers,
         operators,
         page,
         placed_page,
+        replan_page,
         schedule,
         shape,
         split,
@@ -62,6 +65,9 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     one_rank = Parallelism()
     ranks, whole = rank_layers(odd, one_rank)
     summary = summarise(odd, one_rank, 1, ranks, whole)
+    running = hp.Plan(global_batch=32, tensor=2, pipeline=2, data=4)
+    costs = hp.estimate("llama2-7b", running, "h100-sxm")
+    went = hp.replan(running, model="llama2-7b", device="h100-sxm", lost="12-15")
     texts = {
         "place": placed_page.page(replace(placed, title=f"{EVIL} on 16 devices"), f"hardplace place '{EVIL}'"),
         "search": page.page(small),
@@ -72,6 +78,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "workload": workload.page(summary, layers.drawing(odd, ranks, summary)),
         "schedule": schedule.page(hp.schedule(odd, "4x128x128-2x128-32MiB", gap=0.05, seconds=2.0)),
         "split": split.page(hp.split(ROOT / "examples/split/inception-block.json", ("cpu", "gpu"), seconds=1.0)),
+        "estimate": estimated_page.page(replace(costs, title=f"{EVIL} on 16 devices")),
+        "replan": replan_page.page(went),
         "describe": described.page(hp.describe("systolic", layers=("product:64,64,64",))),
     }
     assert set(texts) == set(PAGES)
@@ -228,7 +236,7 @@ def test_a_point_of_the_cloud_says_its_chip_and_is_linked_with_its_row(pages: di
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("schedule", "on all:"), ("split", "starts"), ("describe", " to "), ("search", "samples/s")]
+    ("name", "said"), [("schedule", "on all:"), ("split", "starts"), ("describe", " to "), ("replan", "to move")]
 )
 def test_marks_of_a_drawing_speak(name: str, said: str, pages: dict[str, Path], browser: Any) -> None:
     one = Opened(browser, pages[name], viewport={"width": 1280, "height": 1200})

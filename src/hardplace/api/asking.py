@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,14 +26,18 @@ _UNASKED = ("evaluator", "progress", "watch")
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON has it; a Workload by its name."""
+    """Return a value as JSON has it; a Workload by its name, a Plan by the fields that are not their defaults."""
     if value is None or isinstance(value, bool | int | float | str):
         return str(value) if isinstance(value, str) else value
     if isinstance(value, Mapping):
         return {str(key): plain(one) for key, one in value.items()}
     if isinstance(value, tuple | list | set | frozenset | range):
         return [plain(one) for one in value]
-    return getattr(value, "name", None) if is_dataclass(value) and hasattr(value, "name") else str(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        if hasattr(value, "name"):
+            return value.name
+        return {one.name: plain(found) for one in fields(value) if (found := getattr(value, one.name)) != one.default}
+    return str(value)
 
 
 def names_of(text: Named) -> tuple[str, ...]:

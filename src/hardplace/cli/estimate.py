@@ -72,6 +72,8 @@ def estimate(
         from hardplace.cli.calibrated import planned
         from hardplace.cli.planned import write_step_trace
         from hardplace.exports.planned import planned_of
+        from hardplace.files import write_text
+        from hardplace.report.estimated_page import page as plan_page
         from hardplace.report.plan import show_plan
 
         folders.check_writable(out)
@@ -80,10 +82,11 @@ def estimate(
         def keep() -> None:
             folder = folders.folder_of(api.load(model).name, out)
             cost.save(folder / "estimate.json")
+            write_text(folder / "estimate.html", plan_page(cost, folders.command()))
             if trace_path is not None:
                 write_step_trace(trace_path, planned_of(plan, model, devices, nodes, api.load), cost)
             if not as_json:
-                say_written(f"{folder / 'estimate.json'}")
+                say_written(f"{folder / 'estimate.json'}, {folder / 'estimate.html'} (open it in a browser)")
 
         give(lambda: say_json(cost.envelope()) if as_json else show_plan(cost), keep)
         if not cost.fits:

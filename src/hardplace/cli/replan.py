@@ -57,8 +57,10 @@ def replan(
     """
     from hardplace import api
     from hardplace.cli.calibrated import planned
+    from hardplace.files import write_text
     from hardplace.plans.infeasible import PlanInfeasible
     from hardplace.report.replan import say_stuck, show_replanned
+    from hardplace.report.replan_page import page
     from hardplace.units import parse_quantity
 
     folders.check_writable(out)
@@ -78,11 +80,14 @@ def replan(
         say_json(found.envelope()) if as_json else say_stuck(found)
         sys.exit(INFEASIBLE)
 
+    drawn = page(found, folders.command())
+
     def keep() -> None:
         folder = folders.folder_of(found.title.partition(":")[0], out)
         found.save(folder / "replan.json")
+        write_text(folder / "replan.html", drawn)
         if not as_json:
-            say_written(f"{folder / 'replan.json'}")
+            say_written(f"{folder / 'replan.json'}, {folder / 'replan.html'} (open it in a browser)")
 
     give(lambda: say_json(found.envelope()) if as_json else show_replanned(found), keep)
 

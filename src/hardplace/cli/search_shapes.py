@@ -82,7 +82,9 @@ def run(
     """Search shape, chip and plan of one model; print, and write the folder."""
     from hardplace import api
     from hardplace.answers import Infeasible
+    from hardplace.files import write_text
     from hardplace.report.joint import show
+    from hardplace.report.joint_page import page
     from hardplace.report.terminal import infeasible_line
 
     with progress() as report:
@@ -97,7 +99,8 @@ def run(
     def keep() -> None:
         folder = folders.folder_of(found.model, out, verb="search-shapes")
         found.save(folder / "shapes.json")
+        write_text(folder / "page.html", page(found, folders.command()))
         if not as_json:
-            say_written(f"{folder / 'shapes.json'}")
+            say_written(f"{folder / 'shapes.json'}, {folder / 'page.html'} (open it in a browser)")
 
     give(lambda: say_json(found.envelope()) if as_json else show(found), keep)

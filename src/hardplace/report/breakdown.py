@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
+from hardplace.branch_and_bound.types import Progress
 from hardplace.design.results import DesignResult
 from hardplace.design.types import Evaluation
 from hardplace.report import style
@@ -104,26 +106,57 @@ def memory_figure(evaluation: Evaluation) -> Chart:
 
 def search_figure(exploration: DesignResult) -> Chart:
     """Return incumbent and bound against the seconds of the search."""
-    progress, unit = exploration.progress, exploration.unit
-    better = "faster" if exploration.objective == "throughput" else "better"
-    last_s = max(exploration.seconds, *(now.seconds for now in progress), 0.0)
+    inverse = exploration.inverse
+    panel = progress_panel(
+        exploration.progress,
+        exploration.score,
+        exploration.bound,
+        exploration.seconds,
+        "faster" if exploration.objective == "throughput" else "better",
+        f"{exploration.objective}, {exploration.unit}",
+        lambda value: 1.0 / value if inverse else value,
+    )
+    return Chart(label="best found and bound over the time of the search", panels=(panel,))
+
+
+def progress_panel(
+    progress: Sequence[Progress],
+    score: float,
+    bound: float,
+    seconds: float,
+    better: str,
+    title: str,
+    shown: Callable[[float], float],
+) -> Panel:
+    """Return the panel of a search as it ran.
+
+    Args:
+        progress: Incumbent and bound over time.
+        score: What was reached.
+        bound: What is proven.
+        seconds: Seconds of the whole search.
+        better: What a better answer is: faster, or better.
+        title: Title of the axis: what is scored, with its unit after a comma.
+        shown: A score as people read it.
+    """
+    last_s = max(seconds, *(now.seconds for now in progress), 0.0)
     lines = (
-        (f"bound: nothing left can be {better}", style.ORANGE, [now.bound for now in progress], exploration.bound),
-        ("best found so far", style.BLUE, [now.score for now in progress], exploration.score),
+        (f"bound: nothing left can be {better}", style.ORANGE, [now.bound for now in progress], bound),
+        ("best found so far", style.BLUE, [now.score for now in progress], score),
     )
     series = []
     for place, (name, colour, values, end) in enumerate(lines):
         seen = [
-            (now.seconds, _shown(exploration, value))
+            (now.seconds, shown(value))
             for now, value in zip(progress, values, strict=True)
             if math.isfinite(value) and value > 0
         ]
-        kept = _corners([*seen, (last_s, _shown(exploration, end))])
+        kept = _corners([*seen, (last_s, shown(end))])
         series.append(
             Series(
                 name=name,
                 colour=colour,
-                marks=tuple(Mark(x=s, y=v, title=f"{name}: {v:,.5g} {unit} after {s:.3g} s") for s, v in kept),
+                marks=tuple(Mark(x=s, y=v, title=f"{name}: {v:,.5g} after {s:.3g} s") for s, v in kept),
                 line=LineKind.STEPS,
                 dashed=place == 0,
                 symbol=Symbol.DOT if len(kept) <= 40 else None,
@@ -134,17 +167,12 @@ def search_figure(exploration: DesignResult) -> Chart:
     least, most = min(values), max(values)
     wide = most > 4 * least  # the first bounds are loose; the meeting at the end is what matters
     low, high = (least / 1.3, most * 1.3) if wide else (0.0, 1.08 * most)
-    panel = Panel(
+    return Panel(
         x=ChartAxis(title="time of the search, s", high=1.02 * max(last_s, 1e-6)),
-        y=ChartAxis(title=f"{exploration.objective}, {unit}", low=low, high=high, log=wide),
+        y=ChartAxis(title=title, low=low, high=high, log=wide),
         height=250.0,
         series=tuple(series),
     )
-    return Chart(label="best found and bound over the time of the search", panels=(panel,))
-
-
-def _shown(exploration: DesignResult, value: float) -> float:
-    return 1.0 / value if exploration.inverse else value
 
 
 def _corners(points: list[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -190,7 +190,7 @@ def _panel(panel: Panel, frame: Rectangle) -> PlacedPanel:
     for level in panel.levels:
         if level.upright:
             limits.append(f"M{x_of(level.value):.1f} {frame.y:.1f}V{foot:.1f}")
-            texts.append(PlacedText(x=x_of(level.value) - 5.0, y=foot - 6.0, text=level.label, turned=True))
+            texts.append(PlacedText(x=x_of(level.value), y=frame.y - 5.0, text=level.label, anchor="end"))
         else:
             limits.append(f"M{frame.x:.1f} {y_of(level.value):.1f}H{right:.1f}")
             texts.append(PlacedText(x=right - 4.0, y=y_of(level.value) - 5.0, text=level.label, anchor="end"))

@@ -38,7 +38,7 @@ def show(found: ShapeDesignResult) -> None:
     answer.add_row("certificate", certificate(found))
     answer.add_row("discarded", account(found))
     if best.risks:
-        answer.add_row("heed", f"{best.tier.value}: {'; '.join(best.risks)}; quality is not predicted")
+        answer.add_row("caveats", f"{best.tier.value}: {'; '.join(best.risks)}; quality is not predicted")
     console.print(answer)
     console.print(comparison(found))
     for note in found.notes:
@@ -78,15 +78,19 @@ def account(found: ShapeDesignResult) -> str:
     return f"{levels}; {found.opened} shapes laid out; {why} after {found.seconds:.1f} s"
 
 
-def comparison(found: ShapeDesignResult) -> Table:
-    """Return the answer beside the model's own shape on its best chip, and the best shape for that chip."""
-    table = Table("", "score", "gain", "shape", "chip", "plan", box=None)
-    rows = (
+def choices(found: ShapeDesignResult) -> tuple[tuple[str, Fitted], ...]:
+    """Return what is compared: the chip chosen alone, then the shape for it, and all together."""
+    return (
         ("chip alone (own shape)", found.base),
         ("then shape (that chip)", found.then_shape),
         ("shape, chip and plan together", found.best),
     )
-    for label, one in rows:
+
+
+def comparison(found: ShapeDesignResult) -> Table:
+    """Return the answer beside the model's own shape on its best chip, and the best shape for that chip."""
+    table = Table("", "score", "gain", "shape", "chip", "plan", box=None)
+    for label, one in choices(found):
         shape = one.shape
         table.add_row(
             label,

@@ -155,7 +155,7 @@ def show_placed(found: PlacementResult) -> None:
     lines.add_row("speed", speed(best))
     lines.add_row("interval", surety(best))
     if said := unmeasured(best):
-        lines.add_row("known", said)
+        lines.add_row("evidence", said)
     lines.add_row("certificate", certificate(found))
     lines.add_row("recommended", recommended(found))
     lines.add_row("considered", counted(found))
@@ -171,8 +171,14 @@ def show_placed(found: PlacementResult) -> None:
     console.print(headed("\ntimeline of the best plan", " (a row a stage: f forward, b backward, w weight gradient)"))
     for line in text_timeline(best, min(120, console.width - 5)):
         console.print(line)
-    for note in best.notes:
+    for note in plan_notes(found):
         console.print(f"note: {note}")
+
+
+def plan_notes(found: PlacementResult) -> tuple[str, ...]:
+    """Return the notes of the best plan that no line above says already."""
+    known = unmeasured(found.best[0])
+    return tuple(note for note in dict.fromkeys(found.best[0].notes) if note != known)
 
 
 def show_plan_infeasible(found: PlanInfeasible) -> None:

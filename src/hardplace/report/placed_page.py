@@ -9,50 +9,16 @@ from hardplace.plans.estimate import PlanEstimate
 from hardplace.plans.placement.recommend import recommend
 from hardplace.plans.placement.result import PlacementResult
 from hardplace.report import style
-from hardplace.report.drawing import Rectangle
-from hardplace.report.placed import alike, certificate, counted, heads, recommended, row, ties
-from hardplace.report.plan import StageRow, several_kinds, stage_rows, surety, tensor_words, zero_words
-from hardplace.report.plan_timeline import PASS_COLOURS, drawn, timeline_bars
+from hardplace.report.placed import alike, certificate, counted, heads, plan_notes, recommended, row, ties
+from hardplace.report.plan import surety, tensor_words, zero_words
+from hardplace.report.plan_detail import PART_COLOURS, PARTS, plan_detail
+from hardplace.report.plan_timeline import PASS_COLOURS
 from hardplace.report.ranks import rank_cells
 from hardplace.report.rendering import rendered
 from hardplace.report.reproduce import reproduction
 from hardplace.units import GIB, format_quantity, percent
 
-PARTS = ("weights", "gradients", "states", "activations", "logits", "working", "buffers", "fragmentation", "reserve")
-_PART_COLOURS = dict(zip(PARTS, (*style.PALETTE, style.RED), strict=False)) | {"reserve": "#c9ccd1"}
 _DETAILED = 10  # plans whose rows open, at most
-_MOST_MARKS = 400  # of the timeline of a plan that is not the best
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanDetail:
-    """What a row of the table opens to: stages, shares, timeline.
-
-    Attributes:
-        number: Number of the plan, from 1.
-        several: Whether the stages are on several kinds of device.
-        held: Memory of the stages.
-        memory: Bars of the memory.
-        memory_ys: Stages with the y of their bars.
-        limit_gib: Memory of the largest device.
-        shares: Parts of a step: name, seconds, share.
-        timeline: Bars of the timeline.
-        rows: Stages in the timeline.
-        end: End of the timeline, in words.
-        left: What the timeline leaves out, in words.
-    """
-
-    number: int
-    several: bool
-    held: tuple[StageRow, ...]
-    memory: list[Rectangle]
-    memory_ys: list[tuple[int, float]]
-    limit_gib: float
-    shares: list[tuple[str, float, float]]
-    timeline: list[Rectangle]
-    rows: list[int]
-    end: str
-    left: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,9 +66,9 @@ def page(found: PlacementResult, command: str = "") -> str:
         counted=f"{counted(found)}; {alike(found)}",
         ties=ties(found),
         heads=heads(found),
-        rows=[(row(one, found), _detail(number, one)) for number, one in enumerate(found.best[:_DETAILED], 1)],
+        rows=[(row(one, found), plan_detail(number, one)) for number, one in enumerate(found.best[:_DETAILED], 1)],
         more=[row(one, found) for one in found.best[_DETAILED:]],
-        memory_names=[(name, _PART_COLOURS[name]) for name in PARTS],
+        memory_names=[(name, PART_COLOURS[name]) for name in PARTS],
         passes=[(phase.value, colour) for phase, colour in PASS_COLOURS.items()],
         step=format_quantity(best.step_s, "s", 4),
         degrees=degree_figure(found),
@@ -116,6 +82,7 @@ def page(found: PlacementResult, command: str = "") -> str:
         rank_left=not_drawn,
         rank_order="-".join(best.plan.order),
         node_devices=found.node_devices,
+        notes=plan_notes(found),
         reproduction=reproduction(found, command, "place.json"),
     )
 
@@ -134,46 +101,6 @@ def answer_line(one: PlanEstimate) -> str:
         f"{plan.recompute}: {format_quantity(one.step_s, 's', 4)} a step, {one.tokens_per_s:,.0f} tokens/s, "
         f"{percent(one.mfu)} MFU"
     )
-
-
-def _detail(number: int, one: PlanEstimate) -> PlanDetail:
-    blocks, end_s, left = drawn(one)
-    if number > 1 and len(blocks) > _MOST_MARKS:
-        stages = len({block[0] for block in blocks})
-        keep = max(1, _MOST_MARKS // (3 * stages))
-        blocks = [block for block in blocks if block[2] < keep]
-        end_s = max(block[4] for block in blocks)
-        left = f"The first {keep} micro-batches."
-    return PlanDetail(
-        number=number,
-        several=several_kinds(one.plan),
-        held=stage_rows(one),
-        memory=memory_bars(one),
-        memory_ys=[(stage, 10.0 + 22.0 * stage) for stage in range(len(one.memory))],
-        limit_gib=max(one.memory_bytes) / GIB,
-        shares=[(share.name, share.seconds, share.seconds / one.step_s) for share in one.shares if share.seconds > 0.0],
-        timeline=timeline_bars(blocks, end_s),
-        rows=sorted({block[0] for block in blocks}),
-        end=format_quantity(end_s, "s"),
-        left=left,
-    )
-
-
-def memory_bars(one: PlanEstimate) -> list[Rectangle]:
-    """Return the memory of every stage, stacked from the left; 600 units are the largest device or stage."""
-    most = max(*one.memory_bytes, *(room.total_bytes for room in one.memory))
-    bars = []
-    for stage, room in enumerate(one.memory):
-        at = 0.0
-        for name in PARTS:
-            size = getattr(room, f"{name}_bytes")
-            width = 600.0 * size / most
-            title = f"stage {stage}: {name} {size / GIB:.2f} GiB"
-            bars.append(
-                Rectangle(x=80 + at, y=10 + 22 * stage, width=width, height=16, colour=_PART_COLOURS[name], title=title)
-            )
-            at += width
-    return bars
 
 
 def degree_figure(found: PlacementResult) -> DegreeFigure:

@@ -126,18 +126,24 @@ def fit(found: PlanEstimate) -> str:
     )
 
 
-def show_plan(found: PlanEstimate) -> None:
-    """Print an estimate; first, where it does not fit, by how much."""
-    console, plan = screen(), found.plan
-    console.print(found.title)
+def plan_words(found: PlanEstimate) -> str:
+    """Return a plan's degrees, batch, schedule and layers in a line."""
+    plan = found.plan
     lines = plan.recompute_layers and f", {plural(plan.recompute_layers, 'layer')} a stage"
-    console.print(
+    return (
         f"tensor {plan.tensor}{' with sequence parallelism' if plan.sequence else ''}, context {plan.context}, "
         f"data {plan.data}, pipeline {plan.pipeline}, virtual {plan.virtual}, expert {plan.expert}, ZeRO {plan.zero}"
         f"{f' over {plan.shard}' if plan.shard else ''}; {plural(plan.micro_batches, 'micro-batch')} of "
         f"{plan.micro_batch} a replica; schedule {plan.schedule}; recompute {plan.recompute}{lines or ''}; "
         f"layers of each stage {layers_of(found.stage_layers)}"
     )
+
+
+def show_plan(found: PlanEstimate) -> None:
+    """Print an estimate; first, where it does not fit, by how much."""
+    console = screen()
+    console.print(found.title)
+    console.print(plan_words(found))
     if short := fit(found):
         console.print(f"{short}; speed and times as if it did")
     console.print(speed(found))
@@ -146,8 +152,13 @@ def show_plan(found: PlanEstimate) -> None:
         console.print(said)
     console.print()
     show_parts(console, found)
-    for note in found.notes:
+    for note in estimate_notes(found):
         console.print(f"note: {note}")
+
+
+def estimate_notes(found: PlanEstimate) -> tuple[str, ...]:
+    """Return the notes that no line above says already."""
+    return tuple(note for note in dict.fromkeys(found.notes) if note != unmeasured(found))
 
 
 def show_parts(console: Console, found: PlanEstimate) -> None:

@@ -43,7 +43,13 @@ VIEWS = {
     "OperatorEstimate": AnswerView("operators", "show_estimate", "page"),
 }
 # Whose page has a module of its own.
-_PAGES = {"DesignResult": ("page", "page"), "PlacementResult": ("placed_page", "page")}
+_PAGES = {
+    "DesignResult": ("page", "page"),
+    "PlacementResult": ("placed_page", "page"),
+    "PlanEstimate": ("estimated_page", "page"),
+    "ReplanResult": ("replan_page", "page"),
+    "ShapeDesignResult": ("joint_page", "page"),
+}
 
 
 @text.register(Answer)

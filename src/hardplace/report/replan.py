@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.table import Table
 
 from hardplace.plans.infeasible import PlanInfeasible
@@ -13,7 +12,7 @@ from hardplace.report.console import screen
 from hardplace.report.plan import recompute_words, tensor_words, zero_words
 from hardplace.units import format_quantity
 
-_HEADS = (
+HEADS = (
     "plan", "samples/s", "over the horizon", "step, s", "tensor", "pipe", "virtual", "data", "ctx", "exp", "ZeRO",
     "micro", "recompute", "schedule", "spares", "to move", "pause",
 )  # fmt: skip
@@ -22,42 +21,56 @@ _HEADS = (
 def show_replanned(found: ReplanResult) -> None:
     """Print the options, what becomes of the bytes of the first, and what to know beside it."""
     console = screen()
-    best, old = found.options[0], found.running
+    best = found.options[0]
     console.print(found.title)
-    console.print(f"best: {_best(best)}")
-    console.print(
-        f"running plan: {old.plan.global_batch / old.step_s:,.1f} samples/s; searched: {found.considered:,} degrees "
-        f"and kinds of layer, for a horizon of {found.horizon_s / 3600.0:.3g} h\n"
-    )
-    table = Table(*_HEADS, box=None)
+    console.print(f"best: {best_words(best)}")
+    console.print(f"{searched(found)}\n")
+    table = Table(*HEADS, box=None)
     for number, one in enumerate(found.options, 1):
-        table.add_row(str(number), *_row(one))
+        table.add_row(str(number), *replan_row(one))
     console.print(table)
     console.print()
-    _say_moves(console, best)
-    console.print(f"note: {kept(old.plan)}")
-    if found.reread_bytes:
-        console.print(
-            f"note: the run goes back to its last checkpoint; hosts are taken to keep their part of it in memory. If "
-            f"they do not, all {format_quantity(found.reread_bytes, 'B')} are read, which takes {found.reread_s:.1f} s"
-        )
-    if best.spares:
-        console.print(
-            f"note: {best.spares} of {found.at_hand} devices stay idle: no plan of the space with more of them does "
-            f"more"
-        )
-    if found.uneven is not None:
-        other = found.uneven
-        console.print(
-            f"note: with a batch of {other.plan.global_batch} instead of {old.plan.global_batch} samples: "
-            f"{other.plan.global_batch / other.step_s:,.1f} samples/s on {other.devices} devices (tensor "
-            f"{other.plan.tensor}, pipeline {other.plan.pipeline}, data {other.plan.data})"
-        )
-    for note in best.estimate.notes:
+    first, *more = moves_lines(best)
+    console.print(f"moves: {first}")
+    for line in more:
+        console.print(f"       {line}")
+    for note in notes(found):
         console.print(f"note: {note}")
 
 
-def _best(one: ReplanOption) -> str:
+def notes(found: ReplanResult) -> tuple[str, ...]:
+    """Return what to know beside the plans: what is kept, checkpoints, idle devices, another batch."""
+    best, old = found.options[0], found.running
+    said = [kept(old.plan)]
+    if found.reread_bytes:
+        said.append(
+            f"the run goes back to its last checkpoint; hosts are taken to keep their part of it in memory. If they do "
+            f"not, all {format_quantity(found.reread_bytes, 'B')} are read, which takes {found.reread_s:.1f} s"
+        )
+    if best.spares:
+        said.append(
+            f"{best.spares} of {found.at_hand} devices stay idle: no plan of the space with more of them does more"
+        )
+    if found.uneven is not None:
+        other = found.uneven
+        said.append(
+            f"with a batch of {other.plan.global_batch} instead of {old.plan.global_batch} samples: "
+            f"{other.plan.global_batch / other.step_s:,.1f} samples/s on {other.devices} devices (tensor "
+            f"{other.plan.tensor}, pipeline {other.plan.pipeline}, data {other.plan.data})"
+        )
+    return (*said, *best.estimate.notes)
+
+
+def searched(found: ReplanResult) -> str:
+    """Return what runs now, and what was searched for what horizon."""
+    old = found.running
+    return (
+        f"running plan: {old.plan.global_batch / old.step_s:,.1f} samples/s; searched: {found.considered:,} degrees "
+        f"and kinds of layer, for a horizon of {found.horizon_s / 3600.0:.3g} h"
+    )
+
+
+def best_words(one: ReplanOption) -> str:
     """Return the first option in a line: its degrees, what it reaches and what the change costs."""
     plan = one.estimate.plan
     return (
@@ -82,7 +95,8 @@ def kept(running: Plan) -> str:
     )
 
 
-def _row(one: ReplanOption) -> tuple[str, ...]:
+def replan_row(one: ReplanOption) -> tuple[str, ...]:
+    """Return a plan as cells of the table, but for its number."""
     plan = one.estimate.plan
     degrees = (plan.pipeline, plan.virtual, plan.data, plan.context, plan.expert)
     return (
@@ -101,29 +115,25 @@ def _row(one: ReplanOption) -> tuple[str, ...]:
     )
 
 
-def _say_moves(console: Console, best: ReplanOption) -> None:
+def moves_lines(best: ReplanOption) -> tuple[str, ...]:
+    """Return what becomes of the bytes of the running plan, in sentences."""
     moves = best.moves
     if best.pause_s == 0.0:
-        console.print("moves: the running plan goes on without a stop; nothing moves")
-        return
+        return ("the running plan goes on without a stop; nothing moves",)
     least = ""
     if moves.least_moved_bytes:
         least = f" (no mapping of ranks moves less than {format_quantity(moves.least_moved_bytes, 'B')})"
-    console.print(
-        f"moves: of {format_quantity(moves.needed_bytes, 'B')} of weights and optimizer states on all devices, "
+    return (
+        f"of {format_quantity(moves.needed_bytes, 'B')} of weights and optimizer states on all devices, "
         f"{format_quantity(moves.kept_bytes, 'B')} are in place, "
         f"{format_quantity(moves.moved_bytes, 'B')} move{least}, "
-        f"{format_quantity(moves.across_bytes, 'B')} come from other nodes"
-    )
-    console.print(
-        f"      the busiest device receives {format_quantity(moves.busiest_across_bytes, 'B')} from other nodes and "
-        f"{format_quantity(moves.busiest_inside_bytes, 'B')} within its own: {format_quantity(best.transfer_s, 's')}"
-    )
-    console.print(
-        f"      no copy is left of {format_quantity(moves.checkpoint_bytes, 'B')}, read from a checkpoint in "
+        f"{format_quantity(moves.across_bytes, 'B')} come from other nodes",
+        f"the busiest device receives {format_quantity(moves.busiest_across_bytes, 'B')} from other nodes and "
+        f"{format_quantity(moves.busiest_inside_bytes, 'B')} within its own: {format_quantity(best.transfer_s, 's')}",
+        f"no copy is left of {format_quantity(moves.checkpoint_bytes, 'B')}, read from a checkpoint in "
         f"{format_quantity(best.read_s, 's')}"
         if moves.checkpoint_bytes
-        else "      every byte has a copy left: no checkpoint is needed"
+        else "every byte has a copy left: no checkpoint is needed",
     )
 
 

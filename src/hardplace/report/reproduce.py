@@ -94,7 +94,15 @@ def call_of(function: str, question: Mapping[str, Any]) -> str:
         return ""
     question = _asked_alone(function, dict(question)) if question.get("models") else question
     given = {key: value for key, value in question.items() if value not in (None, [], {}) and _PLAIN.fullmatch(key)}
-    return f"hardplace.{function}({', '.join(f'{key}={value!r}' for key, value in given.items())})"
+    return f"hardplace.{function}({', '.join(f'{key}={_literal(key, value)}' for key, value in given.items())})"
+
+
+def _literal(key: str, value: Any) -> str:
+    """Return an argument as Python has it; of a plan of other than numbers the file that holds it."""
+    if key != "plan" or not isinstance(value, Mapping):
+        return repr(value)
+    plain = all(isinstance(one, int | float) for one in value.values())
+    return f"hardplace.Plan({', '.join(f'{name}={one!r}' for name, one in value.items())})" if plain else "'plan.json'"
 
 
 def _asked_alone(function: str, question: dict[str, Any]) -> dict[str, Any]:
