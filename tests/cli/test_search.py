@@ -201,7 +201,7 @@ def test_infeasible_is_code_3_and_says_what_is_short(tmp_path: Path) -> None:
     assert done.returncode == 3
     assert done.stdout == ""
     assert "memory" in done.stderr
-    assert "has 8.59 GB" in done.stderr
+    assert "has 8 GiB" in done.stderr
     assert done.stderr.strip().count("\n") == 0
     # That nothing fits is an answer: the journal keeps it, and there is no result.
     assert [one.name for one in tmp_path.rglob("*") if one.is_file() and one.suffix != ".json"] == ["journal.sqlite"]

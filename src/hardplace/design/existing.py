@@ -11,6 +11,7 @@ from hardplace.design.exact.evaluator import in_process
 from hardplace.design.goals import Goal
 from hardplace.design.question import Question
 from hardplace.design.search.explore import DesignSearch
+from hardplace.design.search.sections import SLACK
 from hardplace.design.types import ExistingChip
 from hardplace.hardware.device import Device
 from hardplace.hardware.existing import MOST_MM2, ExistingCosts, costs_of, existing, setting_of, space_of
@@ -73,5 +74,5 @@ def _beyond(one: Device, costs: ExistingCosts, question: Question, step_s: float
         ("memory", one.memory_bytes, budget.memory_bytes),
         ("step", step_s, budget.step_s),
     ):
-        if limit is not None and taken > limit * (1.0 + 1e-9):
+        if limit is not None and taken > limit * (1.0 + SLACK):
             yield name

@@ -20,11 +20,14 @@ from hardplace.workload.types import Workload
 
 def infeasible_line(short: Infeasible) -> str:
     """Return what is short, by how much, and what would mend it."""
-    unit = "B" if short.unit == "bytes" else short.unit
-    return (
-        f"{short.what}: needs {format_quantity(short.needed, unit)}, "
-        f"has {format_quantity(short.available, unit)}; {short.remedy}"
-    )
+    amounts = (short.needed, short.available)
+    if short.unit == "bytes":
+        needed, available = (words.gib(one) for one in amounts)
+        if needed == available:
+            needed, available = (words.size(one) for one in amounts)
+    else:
+        needed, available = (format_quantity(one, short.unit) for one in amounts)
+    return f"{short.what}: needs {needed}, has {available}; {short.remedy}"
 
 
 def show_infeasible(short: Infeasible) -> None:

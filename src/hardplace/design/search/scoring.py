@@ -14,7 +14,7 @@ from hardplace.design.search.ceilings import ceilings
 from hardplace.design.search.energy import Prices, joules, prices
 from hardplace.design.search.layout import ModelInSection, ModelLayout
 from hardplace.design.search.least_work import Rates, least_seconds, rates
-from hardplace.design.search.sections import Limits, Section
+from hardplace.design.search.sections import SLACK, Limits, Section
 from hardplace.design.types import Evaluation
 from hardplace.hardware.blueprint import Blueprint
 from hardplace.hardware.space import ChipSpace
@@ -125,7 +125,7 @@ class Scoring:
         limit_s = self.limits.budget.step_s
         if limit_s is None:
             return samples_per_s
-        slow = samples_per_s * limit_s * (1.0 + 1e-9) < layout.batch
+        slow = samples_per_s * limit_s * (1.0 + SLACK) < layout.batch
         possible = samples_per_s[slow & (samples_per_s > 0.0)]
         if len(possible):
             excluded = self.limits.excluded

@@ -177,7 +177,7 @@ class Limits:
         """Return which chips are not too small for the space."""
         least = self.space.least_area_share * self.budget.area_mm2
         single = (chips.tensor_cores == 1) | (chips.vector_cores == 1)
-        return np.asarray((costs.area_mm2 >= least * (1.0 - 1e-9)) | single)
+        return np.asarray((costs.area_mm2 >= least * (1.0 - SLACK)) | single)
 
     def note(self, costs: Costs, sizes: Ints) -> None:
         """Count what the limits leave out: boxes of these sizes, by the costs of their least chips."""
