@@ -21,14 +21,13 @@ from hardplace.plans.efficiencies import FIGURES, with_values
 from hardplace.plans.estimate import estimate_plan
 from hardplace.plans.fleet import Fleet
 from hardplace.plans.intervals import spreads
-from hardplace.plans.plan import Format, Plan
+from hardplace.plans.plan import Plan
 from hardplace.plans.timing import Known
 
 _TO_80 = 1.2816  # standard deviations of a normal's 80 % interval, either way
 _STEP = 0.05  # of a logarithm over which slopes are taken
 _UNLIKE = 1.3  # runs of one system that differ in model too, over pairs that do not (coverage of sources left out)
 _OF_FIGURE = 0.1  # sd of what one figure of a system differs by beside all of them together
-_PEAKS = {Format.FP8: 2.0, Format.FP4: 6.0}  # over 16-bit peak, the most of any device
 _ABSURD = 3.0  # standard deviations from the prediction beyond which a run is doubted
 
 
@@ -127,9 +126,8 @@ def anchored(runs: Sequence[Measured], others: Sequence[Measured] = ()) -> tuple
         estimate = estimate_plan(run.chain, run.plan, run.fleet)
         predicted_s, slope = slopes_at(run)
         mfu = estimate.mfu * predicted_s / run.seconds
-        peak = _PEAKS.get(run.plan.precision, 1.0)
-        if mfu > peak:
-            least_s = run.seconds * mfu / peak
+        if mfu > 1.0:
+            least_s = run.seconds * mfu
             raise BadInput(f"{run.name}: {run.seconds:g} s: expected at least {least_s:.4g} s, what the peak takes")
         half = math.log(estimate.interval.high_s / estimate.step_s)
         error = math.log(run.seconds / predicted_s)

@@ -50,7 +50,8 @@ class PlanEstimate(Answer):
         shares: Where they go, on the busiest stage; they add up to step_s.
         memory: Memory of a device of each stage.
         memory_bytes: Memory capacity of a device of each stage.
-        mfu: Model FLOPs utilisation: FLOPs without recompute, attention to all keys, over the peak of 16-bit products.
+        mfu: Model FLOPs utilisation: FLOPs without recompute, attention to the keys that are not masked, over the peak
+            of the plan's precision (docs/model.md, section 8).
         tokens_per_s: Tokens that all devices train on in a second.
         stage_layers: Number of layers of each stage, without embedding and head.
         forward_s: Seconds of the forward pass of one micro-batch, by stage and chunk.
@@ -124,7 +125,7 @@ def estimate_plan(chain: LayerChain, plan: Plan, fleet: Fleet, known: Known | No
     end_s += max(site.pricer.efficiencies.step_s for site in fleet.sites)
     step_s = run.total_s + end_s
     each = plan.devices // plan.pipeline
-    peak_flops_per_s = each * sum(site.pricer.peak_flops_per_s for site in sites)
+    peak_flops_per_s = each * sum(site.pricer.plan_flops_per_s for site in sites)
     memory = tuple(
         stage_memory(plan, index, held(stage, again))
         for index, (stage, again) in enumerate(zip(stages, twice, strict=True))
@@ -240,15 +241,14 @@ def held(stage: Sequence[LayerWork], twice: WeightSizes) -> StageContents:
 
 
 def _flops(chain: LayerChain, plan: Plan) -> float:
-    """Return FLOPs of a step over all devices: forward and backward products and attention, without recompute."""
+    """Return FLOPs of a step over all devices: forward and backward products, without recompute and what is masked."""
     rank = 0.0
     for layer, count in Counter(chain.whole).items():
         for one in (*layer.forward, *layer.backward):
             if isinstance(one, GemmWork):
                 rank += count * one.flops
             elif isinstance(one, AttentionWork):
-                products = 4 if one.backward else 2
-                rank += count * 2.0 * products * one.batch * one.heads * one.queries * one.keys * one.head_dim
+                rank += count * one.model_flops
     return rank * plan.stage_ranks * plan.micro_batches
 
 

@@ -153,6 +153,7 @@ class StepPricer:
     Attributes:
         kind: Whose fitted figures a step reaches (`efficiencies.generation`).
         peak_flops_per_s: Dense peak of 16-bit products.
+        plan_flops_per_s: Dense peak of products in the plan's precision; of fp32 TF32's, where a GPU has it.
         timer: Seconds of kernels alone, without collectives.
         efficiencies: What a step reaches.
         low: Precision of products that allow it; None: 16 bit.
@@ -166,6 +167,7 @@ class StepPricer:
 
     kind: str
     peak_flops_per_s: float
+    plan_flops_per_s: float
     timer: Timer
     efficiencies: Efficiencies
     low: Low | None = None

@@ -46,9 +46,8 @@ def pricer_of(chip: Device, plan: Plan) -> StepPricer:
         return _on_arrays(chip, plan)
     low, wide = _LOW.get(plan.precision), 1.0
     half = chip.peak_flops_per_s("bf16" if "bf16" in chip.dtypes else "fp16")
-    if low is not None:
-        chip.peak_flops_per_s(low.value)
-    elif plan.precision is Format.FP32:
+    peak = half if low is None else chip.peak_flops_per_s(low.value)
+    if plan.precision is Format.FP32:
         wide = half / (chip.peak_flops_per_s("tf32") if "tf32" in chip.dtypes else chip.vector_flops_per_s)
     model = model_of(chip)
     kind = generation(model.datasheet)
@@ -64,6 +63,7 @@ def pricer_of(chip: Device, plan: Plan) -> StepPricer:
     return StepPricer(
         kind=kind,
         peak_flops_per_s=model.datasheet.tensor_flops_per_s,
+        plan_flops_per_s=peak / wide,
         timer=GpuTimer(model=replace(model, residual=None), attention=_attention(model, plan)),
         efficiencies=found,
         low=low,
@@ -141,6 +141,7 @@ def _on_arrays(chip: Device, plan: Plan) -> StepPricer:
     return StepPricer(
         kind=kind,
         peak_flops_per_s=half,
+        plan_flops_per_s=(half if low is None else chip.peak_flops_per_s(low.value)) / wide,
         timer=ArrayTimer(machine=on, flash=plan.flash),
         efficiencies=found,
         low=low,

@@ -94,7 +94,8 @@ def recompute_words(plan: Plan) -> str:
 
 def speed(found: PlanEstimate) -> str:
     """Return how fast a plan is."""
-    return f"{found.tokens_per_s:,.0f} tokens/s, step {found.step_s:.4g} s, MFU {percent(found.mfu)} of 16-bit peak"
+    mfu = f"MFU {percent(found.mfu)} of {found.plan.precision} peak"
+    return f"{found.tokens_per_s:,.0f} tokens/s, step {found.step_s:.4g} s, {mfu}"
 
 
 def unmeasured(found: PlanEstimate) -> str:

@@ -167,20 +167,45 @@ class Operator:
     group: Group = Group.NONE
 
     @property
-    def seen_share(self) -> float:
-        """Return the share of an attention's scores that are not masked; 1 for every other operator.
+    def depth_wise(self) -> bool:
+        """Return whether it is a convolution in groups of one input channel each."""
+        if self.kind is not OperatorKind.CONVOLUTION:
+            return False
+        inputs, groups = self.dims[1].at(1), self.dims[3].at(1)
+        return inputs == groups and groups > 1
 
-        Causal: the last query sees all keys, each one before it one less; with a window of w keys at most w of them.
+    @property
+    def model_flops_per_sample(self) -> float:
+        """Return the FLOPs that the model asks for, at a micro-batch of 1: of attention those of scores that are not
+        masked, and in the backward pass without the scores that its kernel computes again; of a depth-wise convolution
+        none, since it has no reduction for the engines whose peak it is held against.
         """
-        if self.kind is not OperatorKind.ATTENTION or not (self.causal or self.window):
-            return 1.0
-        queries, keys = self.dims[3].at(1), self.dims[4].at(1)
-        most = min(self.window or keys, keys)
-        if not self.causal:
-            return most / keys
-        first = max(0, keys - queries)  # keys before the first query's own
-        short = min(max(most - first, 0), queries)  # queries that see fewer than `most`
-        return (short * first + short * (short + 1) / 2 + (queries - short) * most) / (queries * keys)
+        if self.depth_wise:
+            return 0.0
+        flops = float(self.flops.at(1))
+        if self.kind is not OperatorKind.ATTENTION:
+            return flops
+        queries, keys, width, value_width = (one.at(1) for one in self.dims[3:])
+        if self.name.endswith("_backward"):  # as it is counted: three products of `width`, two of `value_width`
+            flops *= 2 * (width + value_width) / (3 * width + 2 * value_width)
+        return flops * seen_share(queries, keys, causal=self.causal, window=self.window)
+
+
+def seen_share(queries: int, keys: int, *, causal: bool, window: int) -> float:
+    """Return the share of an attention's scores that are not masked.
+
+    Args:
+        queries: Queries of a sample; causal: the last of the sequence.
+        keys: Keys of a sample.
+        causal: Whether a query sees only keys up to its own.
+        window: Keys that a query sees at most; 0: all.
+    """
+    most = min(window or keys, keys)
+    if not causal:
+        return most / keys
+    first = max(0, keys - queries)  # keys before the first query's own
+    short = min(max(most - first, 0), queries)  # queries that see fewer than `most`
+    return (short * first + short * (short + 1) / 2 + (queries - short) * most) / (queries * keys)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -297,11 +322,9 @@ class Workload:
         flops = [sum(operator.flops.at(1) for operator in layer.operators) for layer in self.layers]
         return sum(flops[index] for index in self.order)
 
-    def seen_flops_per_sample(self) -> float:
-        """Return the same with attention to the keys alone that a query sees: no kernel has to do more."""
-        flops = [
-            sum(operator.flops.at(1) * operator.seen_share for operator in layer.operators) for layer in self.layers
-        ]
+    def model_flops_per_sample(self) -> float:
+        """Return the FLOPs of an MFU (docs/model.md, section 8): no kernel has to do more for them."""
+        flops = [sum(operator.model_flops_per_sample for operator in layer.operators) for layer in self.layers]
         return sum(flops[index] for index in self.order)
 
 

@@ -75,6 +75,17 @@ def test_the_gradients_of_a_convolution_take_as_many_products_each() -> None:
         assert kernels(one)[0].matmuls == (matmul,)
 
 
+def test_a_transposed_convolution_multiplies_no_zeros_between_its_inputs() -> None:
+    """U-Net's: 28 x 28 positions of 1024 channels to 56 x 56 of 512, a kernel of 2 x 2 at a stride of 2: each output
+    meets one kernel point."""
+    dims, macs = (1, 1024, 512, 1, 28, 28, 56, 56, 2, 2), 56 * 56 * 512 * 1024
+    plain = replace(operator(OperatorKind.CONVOLUTION, *dims), name="aten.convolution")
+    (kernel,) = kernels(replace(plain, name="convolution_transposed"))
+    assert kernel.matmuls == (Matmul(batch=1, m=56 * 56, n=512, k=1024, left_words=28 * 28 * 1024),)
+    (both,) = kernels(replace(plain, name="convolution_transposed_backward", phase=Phase.BACKWARD))
+    assert [one.macs for one in both.matmuls] == [macs, macs]
+
+
 def test_groups_of_a_convolution_are_a_batch_and_depth_wise_ones_run_on_lanes() -> None:
     (grouped,) = kernels(operator(OperatorKind.CONVOLUTION, 1, 128, 128, 32, 56, 56, 56, 56, 3, 3))
     assert grouped.matmuls == (Matmul(batch=32, m=56 * 56, n=4, k=36, left_words=56 * 56 * 4),)

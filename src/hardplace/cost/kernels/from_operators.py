@@ -9,6 +9,7 @@ from hardplace.cost.kernels.attention import flash_attention, plain_attention
 from hardplace.cost.kernels.grouping import PRODUCTS
 from hardplace.cost.types import Collective, Engine, Kernel, Matmul
 from hardplace.workload.linear_scan import scan_products
+from hardplace.workload.operators import TRANSPOSED
 from hardplace.workload.types import Gradient, Operator, OperatorKind, Phase
 
 _REDUCING = {
@@ -34,7 +35,9 @@ def _convolution(operator: Operator, micro_batch: int) -> tuple[Matmul, ...]:
     Forward: positions of the output x output channels x (input channels x kernel). To the input: positions of the
     input x input channels x (output channels x those kernel points that meet an output, by the stride). To the
     weights: (input channels x kernel) x output channels x positions of the output. A backward operator that says
-    neither has both. The unfolded operand is not in memory: its distinct words are.
+    neither has both. A transposed one is the gradient to the input of a plain one whose input is its output: forward
+    the kernel points that meet an input, to the input all of them. The unfolded operand is not in memory: its distinct
+    words are.
     """
     batch, inputs, outputs, groups, *sizes = (dim.at(micro_batch) for dim in operator.dims)
     axes = len(sizes) // 3
@@ -45,10 +48,16 @@ def _convolution(operator: Operator, micro_batch: int) -> tuple[Matmul, ...]:
     def product(m: int, n: int, k: int, words: int) -> Matmul:
         return Matmul(batch=groups, m=m, n=n, k=k, left_words=min(words, m * k))
 
-    to_weights = product(wide_in * kernel, wide_out, batch * result, image_words)
+    if operator.name.startswith(TRANSPOSED):
+        forward = product(batch * result, wide_out, math.ceil(wide_in * kernel * image / result), image_words)
+        to_input = product(batch * image, wide_in, wide_out * kernel, result_words)
+        to_weights = product(wide_out * kernel, wide_in, batch * image, result_words)
+    else:
+        forward = product(batch * result, wide_out, wide_in * kernel, image_words)
+        to_input = product(batch * image, wide_in, math.ceil(wide_out * kernel * result / image), result_words)
+        to_weights = product(wide_in * kernel, wide_out, batch * result, image_words)
     if operator.phase is Phase.FORWARD:
-        return (product(batch * result, wide_out, wide_in * kernel, image_words),)
-    to_input = product(batch * image, wide_in, math.ceil(wide_out * kernel * result / image), result_words)
+        return (forward,)
     if operator.gradient is Gradient.WGRAD:
         return (to_weights,)
     return (to_input,) if operator.gradient is Gradient.DGRAD else (to_input, to_weights)
@@ -108,14 +117,6 @@ def _collective(operator: Operator, micro_batch: int) -> Kernel:
     return Kernel(name=operator.name, engine=Engine.NETWORK, collective=known, collective_bytes=volume)
 
 
-def _depthwise(operator: Operator, micro_batch: int) -> bool:
-    """Return whether a convolution has one input channel a group: no reduction that an array could share."""
-    if operator.kind is not OperatorKind.CONVOLUTION:
-        return False
-    inputs, groups = operator.dims[1].at(micro_batch), operator.dims[3].at(micro_batch)
-    return inputs == groups
-
-
 def _label(operators: list[Operator]) -> str:
     """Return a short name: where the kernel comes from and what it is."""
     first = operators[0]
@@ -139,7 +140,7 @@ def kernels_of(
     lane_cycles = _lane_cycles(vector, cycles, micro_batch)
     reductions = sum(_REDUCING.get(operator.kind, 0) for operator in vector)
     matmuls = _products(first, micro_batch) if first.kind in PRODUCTS else ()
-    if _depthwise(first, micro_batch):
+    if first.depth_wise:
         lane_cycles, matmuls = lane_cycles + sum(one.macs for one in matmuls), ()
     alone = Engine.TENSOR if matmuls and not lane_cycles else Engine.VECTOR
     return (

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from hardplace.cost.layers.types import Layout, Stream
 from hardplace.cost.types import Collective
-from hardplace.workload.types import Group
+from hardplace.workload.types import Group, seen_share
 from hardplace.workload.weights import WeightSizes
 
 
@@ -79,6 +79,16 @@ class AttentionWork:
             inside = self.window / self.keys
             share *= inside * (2.0 - inside) if self.causal else inside
         return share
+
+    @property
+    def model_flops(self) -> float:
+        """Return the FLOPs of its products (two forward, four backward) over the scores that are not masked.
+
+        Of a context-parallel rank its share of the whole sequence's, as if all ranks had as many.
+        """
+        seen = seen_share(self.keys, self.keys, causal=self.causal, window=self.window)
+        scores = self.batch * self.heads * self.queries * self.keys * seen
+        return 2.0 * (4 if self.backward else 2) * scores * self.head_dim
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

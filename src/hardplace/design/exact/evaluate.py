@@ -57,7 +57,7 @@ def evaluate(
         order=workload.order,
         samples_per_s=samples_per_s,
         bound_samples_per_s=setting.batch_samples / best.batch_s,
-        model_flops_utilisation=samples_per_s * workload.seen_flops_per_sample() / peak,
+        model_flops_utilisation=samples_per_s * workload.model_flops_per_sample() / peak,
         time=_time_by_cause(reached, placement, layers, workload.order),
     )
 
