@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import click
@@ -27,24 +26,15 @@ def anchor(runs: Path, out: Path, as_json: bool) -> None:
     hardplace anchor my-runs.csv --out my-cluster.json
     hardplace place llama3-70b --device h100-sxm --devices 256 --batch 512 --calibrated my-cluster.json
     """
-    from hardplace.csv_table import parse
-    from hardplace.files import read_text, write
-    from hardplace.plans.anchoring import anchored
-    from hardplace.plans.published.own import measured_runs, next_runs
-    from hardplace.plans.published.rows import rows_of
+    from hardplace.api.measurements import anchored_steps
+    from hardplace.files import write
+    from hardplace.report.anchor import anchor_lines
 
-    rows = rows_of(parse(read_text(runs), str(runs)))
-    found, odd = anchored(measured_runs(rows, str(runs)), next_runs(rows))
+    found, odd = anchored_steps(runs)
     write(out, found)
     if as_json:
         say_json(found)
         return
-    said = f"with {found.software}" if found.software else "no software named"
-    say(f"{found.device} {said}: {found.runs} measured steps")
-    say(f"80 % interval of a like step: a factor {math.exp(found.half):.3f} either way")
-    say("figures over the shipped ones: " + ", ".join(f"{one.figure} {one.value:.3g}" for one in found.factors))
-    if found.next_run:
-        say(f"would tell most: {found.next_run}")
-    for line in odd:
-        say(f"note: {line}")
+    for line in anchor_lines(found, odd):
+        say(line)
     say_written(f"{out}")

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from hardplace.cli import options
 from hardplace.cli.app import app
 from hardplace.cli.printing import say_json
-
-if TYPE_CHECKING:
-    from hardplace.cost.gpu.types import GpuModel
 
 
 @app.command()
@@ -32,38 +28,15 @@ def calibrate(
     One (n, k) in four is never fitted, by its hash; the errors printed are on those. With few rows only three figures
     are fitted and the rest is of the nearest relative; with fewer still all is, and both are said.
     """
-    from hardplace.cost.gpu.datasheet import datasheet
-    from hardplace.cost.gpu.datasheet import gpu as find
-    from hardplace.cost.gpu.fitting import calibrate as fitting
-    from hardplace.cost.gpu.models import fitted_names, relative_of, shipped
-    from hardplace.files import read_text, write
+    from hardplace.api.measurements import calibrated_gpu
+    from hardplace.files import write
+    from hardplace.report.validation import show_fits
 
-    sheet = datasheet(find(name))
-    known = fitted_names()
-    if relative is None and known:
-        relative = sheet.name if sheet.name in known else relative_of(sheet, known)
-    files = [(str(path), read_text(path)) for path in data]
-    found = fitting.calibrate(
-        sheet, files, shipped(relative) if relative else None, source or ", ".join(path.name for path in data)
-    )
-    where = out or Path(f"{sheet.name}.gpu.json")
+    found = calibrated_gpu(data, name, relative=relative, source=source)
+    where = out or Path(f"{found.datasheet.name}.gpu.json")
     write(where, found)
     if as_json:
         say_json(found.fits)
-    else:
-        _show(found, where)
-
-
-def _show(found: GpuModel, where: Path) -> None:
-    """Print the parts, how each was had, and its held-out error."""
-    from rich.table import Table
-
-    from hardplace.report.console import screen
-
-    table = Table("part", "how", "rows", "held out", "error", "error, large", "noise", box=None)
-    for fit in found.fits:
-        shares = (fit.held_out_error, fit.held_out_error_large, fit.noise)
-        cells = ("" if share is None else f"{share:.1%}" for share in shares)
-        table.add_row(fit.part, fit.method, str(fit.rows), str(fit.held_out_rows), *cells)
-    screen(soft_wrap=True).print(table)
+        return
+    show_fits(found)
     click.echo(f"written: {where}")

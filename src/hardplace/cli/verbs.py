@@ -29,7 +29,6 @@ from hardplace.cli import (
     tables,
     trace,
     validate,
-    validate_training,
     verify,
 )
 
@@ -60,6 +59,5 @@ __all__ = [
     "tables",
     "trace",
     "validate",
-    "validate_training",
     "verify",
 ]

@@ -43,7 +43,7 @@ def asked_split(
             raise BadInput("objective", objective, f"throughput: {path} has operators with ways, cut into stages")
         return staged_plan(path, stages or StageChoice(), devices)
     if stages is not None:
-        raise BadInput("devices", stages.devices, f"none: {path} has no ways of its operators; name each --device")
+        raise BadInput("devices", stages.devices, f"none: {path} has no ways of its operators; name each device")
     if isinstance(data, dict) and "node_columns" in data:
         if devices:
             raise BadInput("device", ", ".join(devices), f"none: {path} has its own devices")

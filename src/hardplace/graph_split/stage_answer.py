@@ -30,7 +30,7 @@ class StageChoice:
 def staged_plan(path: str | PathLike[str], choice: StageChoice, named: Sequence[str] = ()) -> SplitResult | Infeasible:
     """Return the best plan of a converted file of Piper, or the memory that is short."""
     if named:
-        raise BadInput("device", ", ".join(named), f"none: {path} is of equal devices; say --devices and --memory")
+        raise BadInput("device", ", ".join(named), f"none: {path} is of equal devices; say devices and memory")
     if choice.devices is None or not 1 <= choice.devices <= _MOST_DEVICES:
         raise BadInput("devices", choice.devices, f"1 to {_MOST_DEVICES} equal devices")
     if choice.memory is None:
@@ -49,7 +49,7 @@ def staged_plan(path: str | PathLike[str], choice: StageChoice, named: Sequence[
         return Infeasible(
             title=f"{problem.name} on {problem.devices} devices", what="memory of each device",
             needed=found.needed_bytes, available=problem.memory_bytes, unit="B",
-            remedy="more memory, more devices, or what --without forbids",
+            remedy="more memory, more devices, or nothing forbidden",
         )  # fmt: skip
     names = [f"stage{number}: data {one.data} x tensor {one.tensor}" for number, one in enumerate(found.stages)]
     where = {

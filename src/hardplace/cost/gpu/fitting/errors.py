@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -45,6 +44,25 @@ class ErrorTable:
     held_out: bool
     scale: float
     rows: tuple[ErrorRow, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransferError:
+    """Errors of large GEMMs on a GPU with the figures of another one and the GPU's own datasheet, no row measured.
+
+    Attributes:
+        device: The GPU.
+        of: Whose figures.
+        mean: Mean relative error.
+        bias: Median of predicted / measured - 1.
+        mean_scaled: Mean relative error after one scalar.
+    """
+
+    device: str
+    of: str
+    mean: float
+    bias: float
+    mean_scaled: float
 
 
 def gemm_errors(model: GpuModel, rows: GemmRows, *, every_row: bool, scaled: bool = False) -> ErrorTable:
@@ -139,17 +157,3 @@ def _row(name: str, predicted: Floats, measured: Floats, spread: Floats) -> Erro
         bias=float(np.median(ratio)),
         noise=float(known.mean()) if len(known) else None,
     )
-
-
-def markdown(tables: Sequence[ErrorTable]) -> str:
-    """Return tables as one Markdown table."""
-    lines = [
-        "| device | kernel | class | rows | mean | worst | bias | no residual | roofline | noise |",
-        "|---|---|---|--:|--:|--:|--:|--:|--:|--:|",
-    ]
-    for table in tables:
-        for row in table.rows:
-            shares = (row.mean, row.worst, row.bias, row.without_residual, row.roofline, row.noise)
-            cells = " | ".join("" if share is None else f"{share:.1%}" for share in shares)
-            lines.append(f"| {table.device} | {table.what} | {row.name} | {row.rows} | {cells} |")
-    return "\n".join(lines)

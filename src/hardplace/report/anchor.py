@@ -1,0 +1,25 @@
+"""What steps of one's own system say of it, in lines."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from hardplace.plans.anchors import Anchor
+
+
+def anchor_lines(anchor: Anchor, odd: Sequence[str]) -> Iterator[str]:
+    """Yield lines of an anchor: the system, the interval that it leaves, its figures, the run to measure next.
+
+    Args:
+        anchor: What was learned.
+        odd: What is odd about the steps, in words.
+    """
+    said = f"with {anchor.software}" if anchor.software else "no software named"
+    yield f"{anchor.device} {said}: {anchor.runs} measured steps"
+    yield f"80 % interval of a like step: a factor {math.exp(anchor.half):.3f} either way"
+    yield "figures over the shipped ones: " + ", ".join(f"{one.figure} {one.value:.3g}" for one in anchor.factors)
+    if anchor.next_run:
+        yield f"would tell most: {anchor.next_run}"
+    for line in odd:
+        yield f"note: {line}"

@@ -1,0 +1,146 @@
+"""Errors of predictions: of published training runs by source and split, of kernels on a GPU, and of a calibration."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from hardplace.cost.gpu.fitting.errors import ErrorTable, TransferError
+from hardplace.cost.gpu.types import GpuModel
+from hardplace.plans.published.scores import ErrorSummary, RunScore, by_source
+from hardplace.report.console import screen
+from hardplace.units import percent
+
+_FIELDS = (
+    "id",
+    "predicted_s",
+    "measured_s",
+    "error",
+    "not_modelled",
+    "split",
+    "counted",
+    "memory_gib",
+    "published_gib",
+    "fits",
+)
+
+
+def run_records(rows: Sequence[RunScore]) -> list[dict[str, object]]:
+    """Return what is predicted and measured of each run, seconds and GiB, as records."""
+    return [{name: getattr(one, name) for name in _FIELDS} for one in rows]
+
+
+def show_runs(rows: Sequence[RunScore], *, markdown: bool) -> None:
+    """Print the errors of step times and of memory by split and source, and why runs do not count.
+
+    Args:
+        rows: Runs with what is predicted of them.
+        markdown: As `docs/validation.md` has the tables.
+    """
+    for name in sorted({one.split for one in rows}, reverse=True):
+        part = [one for one in rows if one.split == name]
+        _print(f"Step times, {name} split", part, markdown=markdown)
+        _print(f"Memory of the fullest stage, {name} split", part, memory=True, markdown=markdown)
+    _reasons(rows, markdown=markdown)
+
+
+def _print(title: str, rows: Sequence[RunScore], *, memory: bool = False, markdown: bool) -> None:
+    found = by_source(rows, memory=memory)
+    heading = ("source", "rows", "mean", "median", "worst", "which", "bias", "rank correlation")
+    cells = [_cells(one) for one in found]
+    if len(found) > 2:
+        mean = sum(one.mean for one in found[:-1]) / (len(found) - 1)
+        cells.append(("mean of the sources' means", "", f"{mean:.1%}", "", "", "", "", ""))
+    if cells:
+        _table(title, heading, cells, markdown=markdown)
+
+
+def _cells(one: ErrorSummary) -> tuple[str, ...]:
+    rank = "" if one.rank is None else f"{one.rank:.3f}"
+    shares = (f"{one.mean:.1%}", f"{one.median:.1%}", f"{one.worst:.1%}")
+    return (one.name, str(one.rows), *shares, one.worst_id, f"{one.bias:+.1%}", rank)
+
+
+def _reasons(rows: Sequence[RunScore], *, markdown: bool) -> None:
+    reasons = Counter(one.not_modelled for one in rows if one.not_modelled)
+    cells = [(reason, str(count)) for reason, count in reasons.most_common()]
+    room = [one for one in rows if one.fits is not None]
+    cells.append((f"ran out of memory, {sum(one.oom for one in room)} runs: fit by the model", _count(room, oom=True)))
+    cells.append((f"ran, {sum(not one.oom for one in room)} runs: do not fit by the model", _count(room, oom=False)))
+    short = [one for one in room if not one.oom and not one.fits]
+    cells.append(
+        ("of these, on TPUs, or recompute or offload not stated by the source", str(sum(one.unstated for one in short)))
+    )
+    left = sum(not one.counted and not one.not_modelled for one in rows)
+    cells.append(("predicted, not counted: grade C, flagged, or nothing measured", str(left)))
+    _table(f"Not modelled, {sum(reasons.values())} of {len(rows)} rows", ("reason", "rows"), cells, markdown=markdown)
+
+
+def _count(rows: Sequence[RunScore], *, oom: bool) -> str:
+    return str(sum(one.oom is oom and one.fits is oom for one in rows))
+
+
+def _table(title: str, heading: tuple[str, ...], cells: Sequence[tuple[str, ...]], *, markdown: bool) -> None:
+    if markdown:
+        lines = [f"**{title}**", "", "| " + " | ".join(heading) + " |", "|---|" + "---:|" * (len(heading) - 1)]
+        print("\n".join([*lines, *("| " + " | ".join(row) + " |" for row in cells), ""]))
+        return
+    table = Table(*heading, box=None, title=title, title_justify="left")
+    for row in cells:
+        table.add_row(*row)
+    screen().print(table)
+
+
+def show_errors(tables: Sequence[ErrorTable]) -> None:
+    """Print the errors of a GPU's model by class of kernel."""
+    for table in tables:
+        seen = "shapes that no fit has seen" if table.held_out else "all rows"
+        shown = Table("class", "rows", "mean", "worst", "bias", "no residual", "roofline", "noise", box=None)
+        for row in table.rows:
+            shares = (row.mean, row.worst, row.bias, row.without_residual, row.roofline, row.noise)
+            shown.add_row(row.name, str(row.rows), *map(_share, shares))
+        scale = f", times {table.scale:.3f}" if table.scale != 1.0 else ""
+        print(f"{table.device}, {table.what}: {seen}{scale}")
+        screen().print(shown)
+
+
+def show_fits(model: GpuModel) -> None:
+    """Print the parts of a calibrated model: how each was had, and its held-out error."""
+    table = Table("part", "how", "rows", "held out", "error", "error, large", "noise", box=None)
+    for fit in model.fits:
+        shares = (fit.held_out_error, fit.held_out_error_large, fit.noise)
+        table.add_row(fit.part, fit.method, str(fit.rows), str(fit.held_out_rows), *map(_share, shares))
+    screen(soft_wrap=True).print(table)
+
+
+def gpu_markdown(tables: Sequence[ErrorTable], carried: Sequence[TransferError]) -> str:
+    """Return errors on held-out rows and of transferred figures as `docs/validation.md` has them."""
+    lines = [
+        "## Held-out shapes",
+        "",
+        "| device | kernel | class | rows | mean | worst | bias | no residual | roofline | noise |",
+        "|---|---|---|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for table in tables:
+        for row in table.rows:
+            shares = (row.mean, row.worst, row.bias, row.without_residual, row.roofline, row.noise)
+            cells = " | ".join("" if share is None else f"{share:.1%}" for share in shares)
+            lines.append(f"| {table.device} | {table.what} | {row.name} | {row.rows} | {cells} |")
+    lines += [
+        "",
+        "## Transfer",
+        "",
+        "m >= 1024, n and k >= 512; figures of another GPU with the device's own datasheet, no row measured.",
+        "",
+        "| device | figures of | mean error | bias | after one scalar |",
+        "|---|---|--:|--:|--:|",
+    ]
+    for one in carried:
+        lines.append(f"| {one.device} | {one.of} | {one.mean:.1%} | {one.bias:+.1%} | {one.mean_scaled:.1%} |")
+    return "\n".join(lines)
+
+
+def _share(share: float | None) -> str:
+    return "" if share is None else percent(share)
