@@ -1,31 +1,35 @@
 """Records a training step of every model type of the installed transformers library, from a shallow default config.
 
-python benchmarks/model_types.py [--out RESULTS.jsonl] [--part 1/8] [type ...]
+python -m benchmarks.model_types [--table validation/model_types.csv] [--screen] [--again] [type ...]
 
-Each type in a process of its own with a limit on time and memory. Results are added to RESULTS.jsonl, types that are
-there already are left out. FLOPs are compared with torch's FlopCounterMode.
+Each type in a process of its own with a limit on processor time and memory. A row a type is added to the table; types
+that are there already are left out, unless they are named or --again redoes what is not recorded. FLOPs are compared
+with torch's FlopCounterMode. --screen runs one pass of each model and records nothing. At the end the summary of
+docs/validation-models.md is written anew.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import os
 import resource
 import signal
 import sys
-import time
-from collections.abc import Iterator
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
-SECONDS = 120
+LIMIT_S = 90  # of processor time
 MEMORY_BYTES = 12 * 2**30
+COLUMNS = ("type", "of", "class", "outcome", "whose", "reason", "parameters", "flops", "counted", "cpu_s")
 _DEPTHS = (
     "num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers", "decoder_layers", "depth",
     "num_encoder_layers", "num_decoder_layers", "n_encoder_layers", "n_decoder_layers", "num_blocks",
     "encoder_num_hidden_layers", "decoder_num_hidden_layers", "num_hidden_layers_per_stack",
 )  # fmt: skip
+Row = dict[str, Any]
 
 
 def shallow(fields: dict[str, Any], layers: int) -> dict[str, Any]:
@@ -57,66 +61,59 @@ def fields_of(kind: str) -> dict[str, Any]:
     return shallow(fields, 4 if mixed else 2)
 
 
-def one(kind: str) -> dict[str, Any]:
+def result_of(kind: str, screen: bool) -> Row:
     """Return what came of a type: recorded, with its numbers, or refused, with the reason."""
     from hardplace.errors import BadInput
     from hardplace.workload.load import check
     from hardplace.workload.recording.counter import counted_flops
     from hardplace.workload.recording.huggingface import Options, step_of_config
     from hardplace.workload.recording.layers import record_workload
+    from hardplace.workload.recording.step import first_that_runs
 
-    start = time.perf_counter()
     try:
         fields = fields_of(kind)
     except Exception as problem:
-        return {"type": kind, "outcome": "no default config", "why": f"{type(problem).__name__}: {problem}"[:300]}
+        return {"outcome": "no default config", "reason": f"{type(problem).__name__}: {problem}"}
+    row: Row = {"outcome": "refused"}
     try:
         step = step_of_config(fields, "config.json", kind, Options())
-        name = type(step.module).__name__
+        row["class"] = type(step.module).__name__
+        if screen:
+            first_that_runs(step, 11)
+            return row | {"outcome": "runs"}
         workload = record_workload(step)
         check(workload)
     except (BadInput, ValueError) as problem:
-        return {"type": kind, "outcome": "refused", "why": str(problem)[:500], "seconds": time.perf_counter() - start}
-    seconds = time.perf_counter() - start
-    counted: int | str
+        return row | {"reason": str(problem)}
+    row |= {"outcome": "recorded", "parameters": workload.parameters, "flops": workload.flops_per_sample()}
     try:
-        counted = counted_flops(step, 1)
+        return row | {"counted": counted_flops(step, 1)}
     except Exception as problem:
-        counted = f"{type(problem).__name__}: {problem}"[:200]
-    operators = sum(len(layer.operators) for layer in workload.layers)
-    return {
-        "type": kind,
-        "outcome": "recorded",
-        "class": name,
-        "seconds": round(seconds, 1),
-        "parameters": workload.parameters,
-        "held": sum(workload.layers[number].parameters for number in workload.order),
-        "flops": workload.flops_per_sample(),
-        "counted": counted,
-        "operators": operators,
-    }
+        return row | {"reason": f"counter: {type(problem).__name__}: {problem}"}
 
 
-def forked(kind: str) -> dict[str, Any]:
+def forked(kind: str, screen: bool) -> Row:
     """Return what came of a type in a process of its own."""
     read, write = os.pipe()
     child = os.fork()
     if not child:
         os.close(read)
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+        resource.setrlimit(resource.RLIMIT_CPU, (LIMIT_S, LIMIT_S))
         devnull = os.open(os.devnull, os.O_WRONLY)
         os.dup2(devnull, 1)
         if not os.environ.get("SWEEP_VERBOSE"):
             os.dup2(devnull, 2)
         try:
-            result = one(kind)
+            result = result_of(kind, screen)
         except BaseException as problem:  # a traceback is a finding
             import traceback
 
             last = traceback.extract_tb(problem.__traceback__)[-1]
-            said = f"{type(problem).__name__}: {problem} ({last.filename}:{last.lineno})"
-            result = {"type": kind, "outcome": "traceback", "why": said[:500]}
+            said = f"{type(problem).__name__}: {problem} ({Path(last.filename).name}:{last.lineno})"
+            result = {"outcome": "traceback", "reason": said}
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        result["cpu_s"] = round(used.ru_utime + used.ru_stime, 1)
         os.write(write, json.dumps(result).encode())
         os._exit(0)
     os.close(write)
@@ -126,13 +123,18 @@ def forked(kind: str) -> dict[str, Any]:
     if text:
         return dict(json.loads(text))
     ended = signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else str(status)
-    return {"type": kind, "outcome": "ended", "why": f"more than {SECONDS} s of processor time ({ended})"}
+    return {"outcome": "ended", "reason": f"more than {LIMIT_S} s of processor time ({ended})", "cpu_s": LIMIT_S}
 
 
-def read_results(path: Path) -> dict[str, dict[str, Any]]:
-    """Return the results of a file, by type."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    return {row["type"]: row for row in map(json.loads, lines)}
+def whose(row: Row) -> str:
+    """Return whose a reason is: the library's (its default config makes no model that runs), the model's (its shapes
+    follow from values, which a recording without them cannot have), or ours; nothing for what is recorded."""
+    reason = str(row["reason"])
+    if row["outcome"] in ("recorded", "runs"):
+        return ""
+    if row["outcome"] == "no default config" or "the model library refuses this config" in reason:
+        return "library"
+    return "model" if "depends on the values of a tensor" in reason else "ours"
 
 
 def groups() -> dict[str, str]:
@@ -145,22 +147,51 @@ def groups() -> dict[str, str]:
     return {kind: "task" if kind in heads else alone.get(kind, "part") for kind in CONFIG_MAPPING_NAMES}
 
 
-def types(part: str, named: list[str]) -> Iterator[str]:
-    """Give the types that are asked for: those of a task first, parts of other models last."""
-    if named:
-        yield from named
-        return
-    which, of = map(int, part.split("/"))
-    found = groups()
-    yield from sorted(found, key=lambda kind: (("task", "alone", "part").index(found[kind]), kind))[which - 1 :: of]
+def read_table(path: Path) -> dict[str, Row]:
+    """Return the rows of a table, by type."""
+    if not path.exists():
+        return {}
+    with path.open(newline="") as file:
+        return {row["type"]: dict(row) for row in csv.DictReader(file)}
+
+
+def write_table(path: Path, rows: dict[str, Row]) -> None:
+    """Write the rows of a table in the order of their names, whole or not at all."""
+    beside = path.with_suffix(".part")
+    with beside.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows[kind] for kind in sorted(rows))
+    beside.replace(path)
+
+
+def summary(rows: list[Row]) -> list[str]:
+    """Return the lines of the table of outcomes."""
+    lines = [
+        "| types | recorded | of them FLOPs equal | refused: ours | the model's | the library's |",
+        "|" + "---|" * 6,
+    ]
+    for of, text in (("task", "of a task"), ("alone", "without a head"), ("part", "parts of others")):
+        some = [row for row in rows if row["of"] == of]
+        if not some:
+            continue
+        recorded = [row for row in some if row["outcome"] == "recorded"]
+        equal = sum(str(row["flops"]) == str(row["counted"]) for row in recorded)
+        by = Counter(row["whose"] for row in some)
+        share = f"{len(recorded) / len(some):.1%}".replace("%", " %")
+        counts = " | ".join(str(by[one]) for one in ("ours", "model", "library"))
+        lines.append(f"| {text}: {len(some)} | {len(recorded)}, {share} | {equal} | {counts} |")
+    return lines
 
 
 def main() -> None:
-    """Record types and add to the results."""
+    """Record types, add to the table and write the summary."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("types", nargs="*")
-    parser.add_argument("--out", type=Path, default=Path("model-types.jsonl"))
-    parser.add_argument("--part", default="1/1")
+    parser.add_argument("--table", type=Path, default=Path("validation/model_types.csv"))
+    parser.add_argument("--of", default="task,alone")
+    parser.add_argument("--screen", action="store_true")
+    parser.add_argument("--again", action="store_true")
     asked = parser.parse_args()
 
     import logging
@@ -169,18 +200,19 @@ def main() -> None:
     import transformers
 
     torch.set_num_threads(1)  # nothing is computed, and threads do not outlive a fork
-
     logging.disable(logging.ERROR)
     transformers.logging.set_verbosity_error()
-    one("llama")  # what torch imports late is imported once, before the processes part
-    done = {} if asked.types else read_results(asked.out)
-    for kind in types(asked.part, asked.types):
-        if kind in done:
-            continue
-        row = forked(kind)
-        with asked.out.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        print(kind, row["outcome"], row.get("why", row.get("seconds")), file=sys.stderr, flush=True)
+    result_of("llama", asked.screen)  # what torch imports late is imported once, before the processes part
+    rows, of = read_table(asked.table), groups()
+    done = {kind for kind, row in rows.items() if row["outcome"] in ("recorded", "runs") or not asked.again}
+    wanted = asked.types or [kind for kind in of if of[kind] in asked.of.split(",") and kind not in done]
+    for kind in sorted(wanted, key=lambda kind: (("task", "alone", "part").index(of[kind]), kind)):
+        row = dict.fromkeys(COLUMNS, "") | {"type": kind, "of": of[kind]} | forked(kind, asked.screen)
+        row["reason"] = " ".join(str(row["reason"]).split())[:300]
+        rows[kind] = row | {"whose": whose(row)}
+        write_table(asked.table, rows)
+        print(kind, row["outcome"], row["cpu_s"], row["reason"], file=sys.stderr, flush=True)
+    print("\n".join(summary(list(rows.values()))))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from hardplace.hardware.catalogue import device
 from hardplace.shaping.audit import audited
 from hardplace.shaping.sources import model_named, target
 from hardplace.shaping.types import StepConditions
-from hardplace.workload.configs import FAMILIES
+from hardplace.workload.configs import FAMILIES, name_of_config
 from hardplace.workload.decoder import Experts
 
 LLAMA = {
@@ -165,3 +165,20 @@ def test_a_calibrated_models_file_is_a_device_even_if_the_catalogue_lacks_it(tmp
     assert mine.product_error == known.product_error == target("h100-sxm", StepConditions()).product_error
     shape = model_named("llama2-7b", None)
     assert audited(shape, mine, StepConditions()).rules
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("mine/config.json", "mine"),
+        ("../config.json", "below"),
+        ("mine.json", "mine"),
+        ("...json", "model"),
+        ("/config.json", "model"),
+        ("a\tb\n.json", "a_b_"),
+    ],
+)
+def test_a_config_s_model_has_a_name_that_a_folder_can_have(given, name, tmp_path, monkeypatch):
+    (tmp_path / "below" / "here").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "below" / "here")
+    assert name_of_config(Path(given)) == name

@@ -75,3 +75,14 @@ print(hp.load({str(path)!r}).parameters)
     assert ended.returncode == 0, ended.stderr
     block = 128 * (128 * 2 + 2 * 32) + 3 * 128 * 384 + 2 * 128  # q, o; k, v of two heads; MLP; norms
     assert int(ended.stdout) == 1000 * 128 + 3 * block + 128
+
+
+def test_a_config_is_refused_in_one_line_where_torch_is_there_and_transformers_not(tmp_path, monkeypatch):
+    pytest.importorskip("torch")
+    from hardplace.workload.recording.choose import step_of
+
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**SMALL, "model_type": "llama"}))
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(BadInput, match=r"transformers.*pip install"):
+        step_of(str(path))

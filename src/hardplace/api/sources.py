@@ -52,7 +52,7 @@ def load(model: str | os.PathLike[str] | Workload) -> Workload:
     Raises:
         BadInput: For an unknown name, with the nearest ones, and for a file that is none of these.
     """
-    from hardplace.workload.configs import config_of
+    from hardplace.workload.configs import config_of, name_of_config
     from hardplace.workload.load import catalogue
     from hardplace.workload.load import load as load_workload
     from hardplace.workload.types import Workload
@@ -68,13 +68,8 @@ def load(model: str | os.PathLike[str] | Workload) -> Workload:
                 return trace(path)
             from hardplace.workload.from_config import workload_of_config
 
-            return workload_of_config(values, str(path), _name(path))
+            return workload_of_config(values, str(path), name_of_config(path))
     return load_workload(model)
-
-
-def _name(path: Path) -> str:
-    """Return the name of a config's model: of its folder, where the file itself says none."""
-    return path.absolute().parent.name if path.name == "config.json" else path.stem
 
 
 def trace(

@@ -24,7 +24,7 @@ from hardplace.hardware.sheet import find
 from hardplace.plans.efficiencies import efficiencies, generation, generation_of_arrays
 from hardplace.plans.fleet import even_cluster, node_of
 from hardplace.shaping.types import UNFUSED, StepConditions
-from hardplace.workload.configs import config_of, shape_of_config
+from hardplace.workload.configs import config_of, name_of_config, shape_of_config
 from hardplace.workload.decoder import DecoderShape
 from hardplace.workload.load import catalogue, load
 from hardplace.workload.types import Workload
@@ -92,9 +92,8 @@ def model_named(name: str, sequence: int | None) -> ShapeSource:
     """
     path = Path(name)
     if name not in catalogue() and path.suffix == ".json" and (values := config_of(path)) is not None:
-        folder = path.resolve().parent.name
         return ShapeSource(
-            name=folder if path.stem == "config" else path.stem,
+            name=name_of_config(path),
             shape=shape_of_config(values, name, sequence),
             workload=None,
         )

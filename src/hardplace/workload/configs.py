@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,6 +90,16 @@ def config_of(path: Path) -> Mapping[str, Any] | None:
     if isinstance(values, dict) and "layers" not in values and ("model_type" in values or "operators" not in values):
         return values
     return None
+
+
+def name_of_config(path: Path) -> str:
+    """Return the name of a config's model: of the folder of a config.json, of any other file its own.
+
+    A name is what trace --name takes, and a folder's: never `..`, a slash or a control character.
+    """
+    name = Path(os.path.abspath(path)).parent.name if path.name == "config.json" else path.stem
+    name = "".join(sign if sign.isprintable() else "_" for sign in name).strip()
+    return name if name.strip(".") else "model"
 
 
 def shape_of_config(values: Mapping[str, Any], place: str, sequence: int | None) -> DecoderShape:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +54,13 @@ def path_of(name: str) -> Path:
 
 def published_config(name: str) -> dict[str, Any]:
     """Return the Hugging Face config that a catalogue model was recorded from; {} of one that a function makes."""
+    return copy.deepcopy(_published_configs().get(name, {}))
+
+
+@cache
+def _published_configs() -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = read_json(_FOLDER / "configs.json")
-    return found.get(name, {})
+    return found
 
 
 def load(name_or_path: str | os.PathLike[str]) -> Workload:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hardplace.errors import BadInput
+from hardplace.workload.configs import name_of_config
 from hardplace.workload.load import check
 from hardplace.workload.types import Workload
 
@@ -63,6 +65,8 @@ def _unfrozen(source: str, name: str | None, options: Options, size: dict[str, i
         from hardplace.workload.recording.source import step_of_function
 
         return step_of_function(source, name or source.partition(":")[2], options, command)
+    if find_spec("transformers") is None:
+        raise BadInput(source, "configs need the package transformers too", "pip install 'hardplace[torch]'")
     from hardplace.workload.recording.config_fields import read_config
     from hardplace.workload.recording.huggingface import step_of_config
 
@@ -70,8 +74,7 @@ def _unfrozen(source: str, name: str | None, options: Options, size: dict[str, i
     if path.suffix != ".json" or not path.exists():
         raise BadInput(str(path), "no such file", "a config.json, package.module:function, or an .onnx file")
     fields = read_config(path)
-    stem = path.absolute().parent.name if path.name == "config.json" else path.stem
-    return step_of_config(fields, str(path), name or stem, options, command=command)
+    return step_of_config(fields, str(path), name or name_of_config(path), options, command=command)
 
 
 def recorded(step: TrainingStep) -> Workload:
