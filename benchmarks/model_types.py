@@ -19,11 +19,14 @@ import signal
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
 
 LIMIT_S = 90  # of processor time
 MEMORY_BYTES = 12 * 2**30
-COLUMNS = ("type", "of", "class", "outcome", "whose", "reason", "parameters", "flops", "counted", "cpu_s")
+COLUMNS = ("type", "of", "class", "dtype", "outcome", "whose", "reason", "parameters", "flops", "counted", "cpu_s")
 _DEPTHS = (
     "num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers", "decoder_layers", "depth",
     "num_encoder_layers", "num_decoder_layers", "n_encoder_layers", "n_decoder_layers", "num_blocks",
@@ -37,6 +40,10 @@ def shallow(fields: dict[str, Any], layers: int) -> dict[str, Any]:
     cut = {key: value for key, value in fields.items() if key in _DEPTHS and isinstance(value, int) and value > layers}
     found: dict[str, Any] = {}
     for key, value in fields.items():
+        if key == "per_layer_config":
+            continue  # of layers that there are no more
+        if key in ("image_token_id", "image_token_index") and value is None:
+            value = 9  # a model with images has one; its own default config does not say which
         if key in ("out_features", "out_indices", "stage_names", "_out_features", "_out_indices"):
             continue  # of stages that there are no more
         if isinstance(value, dict):
@@ -56,13 +63,38 @@ def fields_of(kind: str) -> dict[str, Any]:
 
     config = transformers.models.auto.configuration_auto.CONFIG_MAPPING[kind]()
     fields = json.loads(json.dumps(config.to_dict(), default=str))
+    if dict(fields.get("backbone_config") or {}).get("model_type") == "timm_backbone":  # of another library
+        stages = ["stage1", "stage2", "stage3", "stage4"]
+        fields["backbone_config"] = {"model_type": "resnet", "out_features": stages[-max(1, _levels(fields)) :]}
     lists = [value for value in fields.values() if isinstance(value, list) and value and isinstance(value[0], str)]
     mixed = any(len(set(value)) > 1 for value in lists)
     return shallow(fields, 4 if mixed else 2)
 
 
+def _levels(fields: dict[str, Any]) -> int:
+    """Return how many feature maps a detector takes from its backbone."""
+    inner = dict(fields.get("backbone_config") or {})
+    return len(inner.get("out_indices") or inner.get("out_features") or [4])
+
+
 def result_of(kind: str, screen: bool) -> Row:
     """Return what came of a type: recorded, with its numbers, or refused, with the reason."""
+    import torch
+
+    try:
+        fields = fields_of(kind)
+    except Exception as problem:
+        return {"outcome": "no default config", "reason": f"{type(problem).__name__}: {problem}"}
+    found: Row = {}
+    for dtype in (torch.bfloat16, torch.float32):  # of some models' own code only fp32 runs
+        found = recorded_in(dtype, fields, kind, screen)
+        if "torch multiplies one type" not in str(found.get("reason")):
+            break
+    return found
+
+
+def recorded_in(dtype: torch.dtype, fields: dict[str, Any], kind: str, screen: bool) -> Row:
+    """Return what came of a config with parameters of a type."""
     from hardplace.errors import BadInput
     from hardplace.workload.load import check
     from hardplace.workload.recording.counter import counted_flops
@@ -70,13 +102,9 @@ def result_of(kind: str, screen: bool) -> Row:
     from hardplace.workload.recording.layers import record_workload
     from hardplace.workload.recording.step import first_that_runs
 
+    row: Row = {"outcome": "refused", "dtype": str(dtype).removeprefix("torch.")}
     try:
-        fields = fields_of(kind)
-    except Exception as problem:
-        return {"outcome": "no default config", "reason": f"{type(problem).__name__}: {problem}"}
-    row: Row = {"outcome": "refused"}
-    try:
-        step = step_of_config(fields, "config.json", kind, Options())
+        step = step_of_config(fields, "config.json", kind, Options(dtype=dtype))
         row["class"] = type(step.module).__name__
         if screen:
             first_that_runs(step, 11)

@@ -19,8 +19,8 @@ _LIBRARY.define(
 # What the model library hands to an attention function and the operator needs not: values, or said elsewhere.
 _OF_VALUES = {
     "dropout", "scaling", "softcap", "logits_soft_cap", "position_ids", "cache_position", "output_attentions",
-    "output_hidden_states", "use_cache", "return_dict", "cu_seq_lens_q", "cu_seq_lens_k", "cu_seqlens",
-    "max_length_q", "max_length_k", "target_dtype", "training", "deterministic",
+    "output_hidden_states", "use_cache", "return_dict", "cu_seq_lens_k", "cu_seqlens", "max_length_q", "max_length_k",
+    "target_dtype", "training", "deterministic",
 }  # fmt: skip
 
 
@@ -132,13 +132,15 @@ def library_attention(
     sliding_window: int | None = None,
     s_aux: torch.Tensor | None = None,
     indices: torch.Tensor | None = None,
+    cu_seq_lens_q: torch.Tensor | None = None,
     **others: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention as the model library asks for it: (batch, heads, tokens, width) in, (batch, tokens, heads, width) out.
 
     Fused kernels know causality, windows, soft caps, sinks and grouped key/value heads without a mask tensor, and skip
     what a mask of booleans leaves out. indices: the keys that each query of sparse attention chose, (batch, tokens,
-    keys): it sees as many as it would of a window. So does a token of chunked attention, at most.
+    keys): it sees as many as it would of a window. So does a token of chunked attention, at most. cu_seq_lens_q: where
+    the images (frames, windows) begin that lie one after another in a batch of one: each token sees its own.
     """
     unknown = [
         name
@@ -149,6 +151,10 @@ def library_attention(
         raise NotImplementedError(
             f"attention with {', '.join(unknown)} is no operator here; attention unfused records it"
         )
+    if cu_seq_lens_q is not None and query.shape[0] == 1:
+        parts = _equal_parts(cu_seq_lens_q)
+        query, key, value = (_cut(one, parts) for one in (query, key, value))
+        attention_mask = None
     causal = bool(getattr(module, "is_causal", True) if is_causal is None else is_causal) and query.shape[2] > 1
     bias = position_bias if position_bias is not None else attention_mask
     if bias is not None and bias.dtype is torch.bool:
@@ -160,4 +166,22 @@ def library_attention(
         window, bias = indices.shape[-1], indices.unsqueeze(1)
     window = window if window < key.shape[2] else 0
     output = attend(query, key, value, bias, causal=causal, window=window, sinks=s_aux)
-    return output.transpose(1, 2).contiguous(), None
+    output = output.transpose(1, 2).contiguous()
+    return (output if cu_seq_lens_q is None else output.reshape(1, -1, *output.shape[2:])), None
+
+
+def _equal_parts(starts: torch.Tensor) -> int:
+    """Return how many sequences of one length are packed. starts: where they begin, and the end, with their values."""
+    lengths = {int(one) for one in (starts[1:] - starts[:-1]).tolist()}
+    if len(lengths) != 1:
+        raise NotImplementedError(
+            f"attention within sequences of {', '.join(map(str, sorted(lengths)))} tokens that lie one after another; "
+            "those of one length are recorded"
+        )
+    return len(starts) - 1
+
+
+def _cut(packed: torch.Tensor, parts: int) -> torch.Tensor:
+    """Return (parts, heads, tokens, width) of (1, heads, parts x tokens, width)."""
+    by_token = packed.transpose(1, 2)
+    return by_token.reshape(parts, -1, *by_token.shape[2:]).transpose(1, 2)

@@ -24,8 +24,13 @@ def _rand(*size: Any, **options: Any) -> Any:
     return 1.0 if size in ((), ([],), ((),)) and "size" not in options else torch.rand(*size, **options)
 
 
+# What a model asks of its values, with the answer for every element of a step that goes well; and what only joins such.
+_CHECKS = {torch.isfinite: True, torch.isnan: False, torch.isinf: False}
+_JOINS = {torch.Tensor.all, torch.Tensor.any, torch.all, torch.any, torch.Tensor.__or__, torch.Tensor.__and__}
+
+
 class DeviceFunctions(TorchFunctionMode):
-    """Replaces attention and dropout by their fused versions; drops no layers."""
+    """Replaces attention and dropout by their fused versions; drops no layers; finds all numbers finite."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,7 +42,15 @@ class DeviceFunctions(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call the stand-in of a function, or the function."""
-        return self._stand_ins.get(func, func)(*args, **(kwargs or {}))
+        said = [one.hardplace_said for one in args if hasattr(one, "hardplace_said")]
+        if said and func is torch.Tensor.__bool__:
+            return said[0]
+        result = self._stand_ins.get(func, func)(*args, **(kwargs or {}))
+        if func in _CHECKS:
+            result.hardplace_said = _CHECKS[func]
+        elif said and func in _JOINS:
+            result.hardplace_said = said[0]
+        return result
 
 
 @contextmanager
@@ -56,11 +69,14 @@ def device_choices() -> Iterator[None]:
         kept(self, "cpu", torch.get_autocast_dtype(device_type) if dtype is None else dtype, *rest, **named)
 
     torch.autocast.__init__ = init  # type: ignore[method-assign]
+    checked = torch.distributions.Distribution._validate_args
+    torch.distributions.Distribution.set_default_validate_args(False)  # of values
     functions.scaled_dot_product_attention, functions.dropout = scaled_dot_product_attention, _dropout
     torch._C._set_mkldnn_enabled(False)
     try:
         yield
     finally:
+        torch.distributions.Distribution.set_default_validate_args(checked)
         torch._C._set_mkldnn_enabled(mkldnn)
         functions.scaled_dot_product_attention, functions.dropout = called
         torch.autocast.__init__ = kept  # type: ignore[method-assign]

@@ -13,9 +13,10 @@ import torch
 
 from hardplace.errors import BadInput
 from hardplace.workload.recording.config_fields import check_fields, unchosen
-from hardplace.workload.recording.library import any_attention, choose_sparse
+from hardplace.workload.recording.input_sizes import side
+from hardplace.workload.recording.library import any_attention, choose_kernels
 from hardplace.workload.recording.model_classes import classes_of, config_type, custom_classes, said
-from hardplace.workload.recording.model_inputs import makers, side, two_towers
+from hardplace.workload.recording.model_inputs import makers, two_towers
 from hardplace.workload.recording.own_pairs import own_pairs
 from hardplace.workload.recording.step import Inputs, TrainingStep, first_floats
 
@@ -110,7 +111,7 @@ def _built(fields: dict[str, Any], where: str, options: Options) -> tuple[torch.
         raise BadInput(f"{where}: the model library refuses this config: {said(problem)}") from problem
     _settle(module)
     if options.fused_attention:
-        choose_sparse(module)
+        choose_kernels(module)
     return module, config
 
 
@@ -218,7 +219,7 @@ def _loss(output: Any, _: Inputs) -> torch.Tensor:
     """Return the model's own loss; the sum of what it returns where it has none."""
     loss = getattr(output, "loss", None)
     if loss is not None:
-        return loss
+        return loss if loss.dim() == 0 else loss.sum()
     scores = getattr(output, "logits_per_text", None)
     values = (
         [scores]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ _FORWARDS: dict[tuple[str, str], Callable[..., Any]] = {
 
 
 SPARSE = "hardplace_sparse"
+PACKED = "hardplace_flash_packed"  # the library looks for "flash" in it, and hands on where sequences begin
 
 
 def _mask(*_: Any, mask_function: Any = None, kv_length: int = 0, **__: Any) -> Any:
@@ -70,8 +72,8 @@ def library_stand_ins() -> Iterator[None]:
     attention = modeling_utils.AttentionInterface._global_mapping
     masks = masking_utils.AttentionMaskInterface._global_mapping
     kept = (attention["sdpa"], masks["sdpa"])
-    attention["sdpa"] = attention[SPARSE] = library_attention
-    masks["sdpa"], masks[SPARSE] = _mask, _sparse_mask
+    attention["sdpa"] = attention[SPARSE] = attention[PACKED] = library_attention
+    masks["sdpa"], masks[SPARSE], masks[PACKED] = _mask, _sparse_mask, _mask
     originals = []
     try:
         for owner, name, stand_in in list(_replacements()):
@@ -83,15 +85,23 @@ def library_stand_ins() -> Iterator[None]:
         for owner, name, original in reversed(originals):
             setattr(owner, name, original)
         attention["sdpa"], masks["sdpa"] = kept
-        del attention[SPARSE], masks[SPARSE]
+        for own in (SPARSE, PACKED):
+            del attention[own], masks[own]
 
 
-def choose_sparse(module: torch.nn.Module) -> None:
-    """Let attention that chooses its keys hand their indices to the operator, as it does to a device's kernel."""
+def choose_kernels(module: torch.nn.Module) -> None:
+    """Let attention hand to the operator what it hands to a device's kernel alone.
+
+    That which chooses its keys, their indices; that of images one after another, where each begins.
+    """
     for part in module.modules():
         config = getattr(part, "config", None)
-        if type(part).__name__.endswith("Indexer") and config is not None:
+        if config is None:
+            continue
+        if type(part).__name__.endswith("Indexer"):
             config._attn_implementation = SPARSE
+        elif "cu_seqlens" in inspect.signature(part.forward).parameters and "Vision" in type(part).__name__:
+            config._attn_implementation = PACKED
 
 
 def _by_class(model: type[Any]) -> bool:

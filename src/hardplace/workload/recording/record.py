@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from hardplace.errors import BadInput
@@ -129,6 +130,7 @@ class Recorder(TorchDispatchMode):
         outputs = list(tensors_in(result))
         reads = tuple(self.memory.tensor(value) for value in inputs)
         writes = tuple(dict.fromkeys(self.memory.tensor(value) for value in outputs))
+        self.trace.computed |= {self.memory.storage(one) for one in inputs if not isinstance(one, FakeTensor)}
         stored = self.trace.storages(writes)
         if not outputs or (stored <= self.trace.storages(reads) and not func._schema.is_mutable):
             return

@@ -101,7 +101,9 @@ def _convolution(
     """Stand in for causal_conv1d_fn of the library: convolution and SiLU in one kernel."""
     if activation not in (None, "silu", "swish"):
         raise NotImplementedError(f"a causal convolution with {activation} is not recorded; with silu or none it is")
-    return torch.ops.hardplace.causal_conv1d(hidden_states, weight, bias, activation is not None)  # type: ignore[no-any-return]
+    given = hidden_states.to(weight.dtype)  # of a weight that stays fp32
+    output: Tensor = torch.ops.hardplace.causal_conv1d(given, weight, bias, activation is not None)
+    return output.to(hidden_states.dtype)
 
 
 def _gated_norm(original: Callable[..., Tensor]) -> Callable[..., Tensor]:

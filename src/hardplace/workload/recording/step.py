@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from hardplace.errors import BadInput
 from hardplace.workload.recording.functions import DeviceFunctions, device_choices
 from hardplace.workload.recording.held_buffers import held_buffers
+from hardplace.workload.recording.known_values import KnownValues
 from hardplace.workload.recording.library import library_stand_ins
 from hardplace.workload.recording.memory import RecordedMemory
 from hardplace.workload.recording.record import Recorder, record
@@ -30,10 +31,11 @@ Inputs = dict[str, Any]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingStep:
     """A step to record. module: without values (on the meta device). inputs: keyword arguments of the module for a
-    micro-batch (samples), tensors on the meta device. loss: from what the module returns and its inputs; None
-    where there is no backward pass. dtype: of parameters and float buffers, but those of own_types, by their paths.
-    autocast: dtype of mixed precision, or None. positional: the inputs that go before the named ones, in order. notes:
-    what is not as the model would have it. others: what to try, in turn, where this does not run.
+    micro-batch (samples), tensors on the meta device, or on the CPU where their values are known. loss: from what the
+    module returns and its inputs; None where there is no backward pass. dtype: of parameters and float buffers, but
+    those of own_types, by their paths. autocast: dtype of mixed precision, or None. positional: the inputs that go
+    before the named ones, in order. notes: what is not as the model would have it. others: what to try, in turn, where
+    this does not run.
     """
 
     name: str
@@ -140,10 +142,14 @@ def ready(step: TrainingStep, micro_batch: int) -> Iterator[ReadyStep]:
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     step.module.train(step.loss is not None)
     with _faked(step, mode) as kept:
-        inputs = tree_map_only(torch.Tensor, lambda one: _empty(one, one.dtype, mode), step.inputs(micro_batch))
+        given = step.inputs(micro_batch)
+        inputs = tree_map_only(torch.Tensor, lambda one: _empty(one, one.dtype, mode) if one.is_meta else one, given)
+        known = any(isinstance(one, torch.Tensor) and not one.is_meta for one in tree_leaves(given))
 
         def run() -> torch.Tensor:
             with ExitStack() as stack:
+                if known:
+                    stack.enter_context(KnownValues())
                 if step.autocast is not None:
                     stack.enter_context(torch.autocast("cpu", dtype=step.autocast))
                 first = [inputs[name] for name in step.positional]
