@@ -12,13 +12,12 @@ from hardplace.cli import folders
 from hardplace.cli.app import INFEASIBLE, app
 from hardplace.cli.printing import say
 from hardplace.errors import BadInput
-from hardplace.units import percent
 
 if TYPE_CHECKING:
     from hardplace.exports.job import ExportJob
-    from hardplace.exports.nearest import NearestPlan
     from hardplace.exports.planned import PlannedRun
-    from hardplace.plans.estimate import PlanEstimate
+
+_EXPORTS_IT = "; --nearest exports it"
 
 
 @app.command()
@@ -64,9 +63,10 @@ def export(
     from hardplace.exports.planned import job_of, planned_of
     from hardplace.exports.targets import target_of
     from hardplace.files import write_text
+    from hardplace.report.exports import show_targets
 
     if listed:
-        _list()
+        show_targets()
         return
     if path is None or target is None:
         raise BadInput("export: expected PLAN and --to TARGET, or --list")
@@ -127,55 +127,20 @@ def _chakra(path: Path, model: str | None, devices: tuple[str, ...], nodes: tupl
 
 def _runnable(planned: PlannedRun, job: ExportJob, nearest: bool) -> ExportJob:
     """Return the job, or that of the nearest plan; ends with exit code 3 where neither can be had."""
-    from dataclasses import replace
-
-    from hardplace.exports.limits import broken_limits
-    from hardplace.exports.nearest import nearest_plan
-    from hardplace.exports.targets import TRAINERS
+    from hardplace.exports.export import verdict_of
+    from hardplace.report.exports import nearest_line, refusals
     from hardplace.report.plan import fit
 
-    broken = tuple(broken_limits(job.target, job.plan, job.facts))
-    if broken:
-        title = TRAINERS[job.target].title
-        for limit in broken:
-            value = getattr(job.plan, limit.field)
-            say(f"{title} cannot run {limit.field} {_said(value)} of the plan: {limit.reason}", err=True)
-        found = nearest_plan(job.target, job.plan, job.facts, planned.priced)
-        say(_nearest_words(job.estimate, found, nearest), err=True)
-        if found is None or not nearest:
-            sys.exit(INFEASIBLE)
-        job = replace(job, plan=found.estimate.plan, estimate=found.estimate)
-    if short := fit(job.estimate):
+    verdict = verdict_of(job, planned.priced)
+    for line in refusals(verdict):
+        say(line, err=True)
+    if verdict.broken:
+        lead, more = ("exported in its place: ", "") if nearest else ("the nearest that it can run: ", _EXPORTS_IT)
+        found = verdict.nearest is not None
+        say(f"{lead if found else ''}{nearest_line(verdict)}{more if found else ''}", err=True)
+    if verdict.runnable is None or (verdict.broken and not nearest):
+        sys.exit(INFEASIBLE)
+    if short := fit(verdict.runnable.estimate):
         say(f"{planned.place}: {short}; nothing is written", err=True)
         sys.exit(INFEASIBLE)
-    return job
-
-
-def _said(value: object) -> str:
-    return f"[{', '.join(map(str, value))}]" if isinstance(value, tuple) else str(value).lower()
-
-
-def _nearest_words(asked: PlanEstimate, found: NearestPlan | None, taken: bool) -> str:
-    if found is None:
-        return "no plan near it is one that it can run"
-    best = found.estimate
-    changes = ", ".join(f"{name} {new} for {old}" for name, old, new in found.changes)
-    slower = best.step_s / asked.step_s - 1.0
-    words = f"{percent(abs(slower))} {'slower' if slower >= 0 else 'faster'} by prediction"
-    lead = "exported in its place" if taken else "the nearest that it can run"
-    more = "" if taken else "; --nearest exports it"
-    return f"{lead}: {changes}: step {best.step_s:.4g} s, {words}{more}"
-
-
-def _list() -> None:
-    """Print the table of targets."""
-    from rich.table import Table
-
-    from hardplace.exports.targets import TRAINERS
-    from hardplace.report.console import screen
-
-    table = Table("target", "trainer", "for version", "files checked by", "on devices of", "models", box=None)
-    for target, info in TRAINERS.items():
-        models = ", ".join(info.families) or "any: the training script's own"
-        table.add_row(target, info.title, info.version, info.checked, ", ".join(info.vendors), models)
-    screen().print(table)
+    return verdict.runnable

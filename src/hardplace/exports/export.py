@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from hardplace.errors import BadInput
 from hardplace.exports.accelerate import accelerate_files, accelerate_warnings
 from hardplace.exports.architecture import Architecture
 from hardplace.exports.deepspeed import deepspeed_files, deepspeed_warnings
 from hardplace.exports.job import Exported, ExportedFile, ExportJob
-from hardplace.exports.limits import broken_limits
+from hardplace.exports.limits import TrainerLimit, broken_limits
 from hardplace.exports.maxtext import maxtext_files, maxtext_warnings
 from hardplace.exports.megatron import megatron_files, megatron_warnings
 from hardplace.exports.megatron_bridge import bridge_warnings, megatron_bridge_files
-from hardplace.exports.nearest import nearest_plan
+from hardplace.exports.nearest import NearestPlan, nearest_plan
 from hardplace.exports.targets import Target, refused
 from hardplace.exports.torchtitan import torchtitan_files, torchtitan_problem, torchtitan_warnings
 from hardplace.plans.estimate import PlanEstimate
@@ -56,16 +56,49 @@ def exported(job: ExportJob) -> Exported:
     return Exported(target=job.target, files=made, command=f"bash {start}", warnings=tuple(warnings(job)))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportVerdict:
+    """What a target says of a job.
+
+    Attributes:
+        job: The job as it was asked for.
+        broken: Limits of the target that its plan breaks; (): it runs the plan.
+        nearest: The nearest plan that the target runs; None: there is none, or none is needed.
+    """
+
+    job: ExportJob
+    broken: tuple[TrainerLimit, ...]
+    nearest: NearestPlan | None
+
+    @property
+    def runnable(self) -> ExportJob | None:
+        """Return the job of a plan that the target runs: its own, else the nearest one; None: neither is run."""
+        if not self.broken:
+            return self.job
+        found = self.nearest
+        return None if found is None else replace(self.job, plan=found.estimate.plan, estimate=found.estimate)
+
+
+def verdict_of(job: ExportJob, priced: Callable[[Plan], PlanEstimate]) -> ExportVerdict:
+    """Return which limits of its target a job breaks, and the nearest plan that breaks none.
+
+    Args:
+        job: The job.
+        priced: What a plan of its model costs on its devices.
+    """
+    broken = tuple(broken_limits(job.target, job.plan, job.facts))
+    found = nearest_plan(job.target, job.plan, job.facts, priced) if broken else None
+    return ExportVerdict(job=job, broken=broken, nearest=found)
+
+
 def nearest_job(job: ExportJob, priced: Callable[[Plan], PlanEstimate]) -> ExportJob:
-    """Return a job of a plan that its target runs: its own, else the nearest one.
+    """Return a job of a plan that its target runs: its own, else the nearest one; priced: as for `verdict_of`.
 
     Raises:
         BadInput: Where there is none.
     """
-    if not any(broken_limits(job.target, job.plan, job.facts)):
-        return job
-    found = nearest_plan(job.target, job.plan, job.facts, priced)
-    if found is None:
-        limit = next(broken_limits(job.target, job.plan, job.facts))
+    found = verdict_of(job, priced)
+    if found.runnable is None:
+        limit = found.broken[0]
         raise BadInput(f"{limit.field}: {getattr(job.plan, limit.field)}: {limit.reason}, and no plan near it is run")
-    return replace(job, plan=found.estimate.plan, estimate=found.estimate)
+    return found.runnable
