@@ -29,6 +29,7 @@ from hardplace.cli import (
     tables,
     trace,
     validate,
+    validate_learned,
     verify,
 )
 
@@ -59,5 +60,6 @@ __all__ = [
     "tables",
     "trace",
     "validate",
+    "validate_learned",
     "verify",
 ]
