@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hardplace.files import read_json
-from hardplace.graph_split.bounds import critical_path_s, load_s, weighted_load_s
+from hardplace.graph_split.bounds import critical_path_s, load_s, started_load_s, weighted_load_s
 from hardplace.graph_split.checker import busiest_s, violations
 from hardplace.graph_split.coarsen import chains, merged
 from hardplace.graph_split.lists import heft, peft, upward_ranks
@@ -65,7 +65,8 @@ def test_every_schedule_of_a_small_graph(seed: int) -> None:
     assert found.value_s == pytest.approx(best, abs=1e-9)
     assert found.bound_s == pytest.approx(best, rel=1e-5)
     assert max(critical_path_s(problem), load_s(problem)) <= best * (1 + 1e-9)
-    assert weighted_load_s(problem) <= load_s(problem) * (1 + 1e-6) + 1e-9
+    assert min(started_load_s(problem, 1.3 * best), 1.3 * best) <= best * (1 + 1e-9)
+    assert weighted_load_s(problem.times, [0.0] * len(problem.devices)) <= load_s(problem) * (1 + 1e-6) + 1e-9
     for schedule in (heft(problem), peft(problem)):
         assert schedule is None or (violations(problem, schedule) == [] and schedule.makespan_s >= best - 1e-9)
     small = merged(problem, chains(problem, lossless=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hardplace.api.asking import Named, asked_of, names_of
@@ -13,10 +14,11 @@ if TYPE_CHECKING:
     from hardplace.answers import Infeasible
     from hardplace.graph_split.answer import SplitResult
     from hardplace.graph_split.table_answer import TablesResult
+    from hardplace.workload.types import Workload
 
 
 def split(
-    graph: str | os.PathLike[str],
+    graph: str | os.PathLike[str] | Workload,
     device: Named = (),
     *,
     objective: str = "latency",
@@ -24,6 +26,8 @@ def split(
     latency: str | float = "10 us",
     link: Named = (),
     queued: bool = True,
+    batch: int | None = None,
+    requests: int = 1,
     shape: str = "any",
     devices: int | None = None,
     memory: str | None = None,
@@ -35,14 +39,20 @@ def split(
     """Split a graph of operators over unlike devices: placement and schedule, with a certificate.
 
     Args:
-        graph: A file of operators with seconds by kind of device (docs/formats.md, "Operator graph"), a converted
-            file of dnn-partitioning, which has its devices, or one of Piper, whose operators have ways.
-        device: Kinds, with a memory such as "gpu:24GiB"; the same again for another device of that kind.
+        graph: A model (a name of `models()`, a Workload or its file, a config.json), whose operators are priced on
+            `device` by the models of this package. Or a file of operators with seconds by kind of device
+            (docs/formats.md, "Operator graph"), a converted file of dnn-partitioning, which has its devices, or one of
+            Piper, whose operators have ways.
+        device: Kinds, with a memory such as "gpu:24GiB"; the same again for another device of that kind. For a model:
+            names of `devices()`, descriptions, and CPUs: "cpu" or a file of `hardplace verify MODEL --cpu`; the data
+            are on the first one.
         objective: latency (of one sample) or throughput (of a pipeline: the busiest of devices and links).
         bandwidth: Bandwidth between every pair of devices, as a text with its unit or in bytes a second.
         latency: Latency between every pair of devices, as a text with its unit or in seconds.
         link: Bandwidth and latency of one pair, such as "cpu-gpu=16GB/s,10us".
         queued: Whether a link moves one tensor at a time.
+        batch: Of a model: samples of one inference. None: 1.
+        requests: In flight at the same time, all there at the start; latency is then of all of them.
         shape: Of a file of dnn-partitioning: ordered, convex, any.
         devices: Of a file of Piper: number of equal devices.
         memory: Of a file of Piper: memory of each device, such as "8 GiB".
@@ -59,20 +69,51 @@ def split(
             in common.
     """
     asked = asked_of(locals())
-    from hardplace.graph_split.ask import asked_split
+    from hardplace.api.sources import load
+    from hardplace.errors import BadInput
+    from hardplace.graph_split.ask import asked_model, asked_split
     from hardplace.graph_split.graph_file import LinkChoice
     from hardplace.graph_split.stage_answer import StageChoice
     from hardplace.units import parse_quantity
+    from hardplace.workload.types import Workload
 
     speed = parse_quantity(bandwidth, "B/s", "bandwidth") if isinstance(bandwidth, str) else float(bandwidth)
     delay_s = parse_quantity(latency, "s", "latency") if isinstance(latency, str) else float(latency)
     links = LinkChoice(bytes_per_s=speed, latency_s=delay_s, queued=queued, named=names_of(link))
     stages = StageChoice(devices=devices, memory=memory, micro_batches=micro_batches, without=names_of(without))
+    if _is_model(graph):
+        if stages != StageChoice():
+            raise BadInput("devices", devices, "none: a model's devices are named one by one")
+        if shape != "any":
+            raise BadInput("shape", shape, "any; other shapes are of files with devices around a host")
+        answer = asked_model(
+            load(graph), names_of(device), links, batch=1 if batch is None else batch, requests=requests,
+            objective=objective, limit_s=seconds, gap=gap,
+        )  # fmt: skip
+        return replace(answer, question=asked)
+    assert not isinstance(graph, Workload)
+    if batch is not None:
+        raise BadInput("batch", batch, "a model; the times of a file are of its own batch")
     found = asked_split(
         graph, names_of(device), links, objective=objective, shape=shape, limit_s=seconds, gap=gap,
-        stages=None if stages == StageChoice() else stages,
+        stages=None if stages == StageChoice() else stages, requests=requests,
     )  # fmt: skip
     return replace(found, question=asked)
+
+
+def _is_model(graph: str | os.PathLike[str] | Workload) -> bool:
+    """Return whether a graph is a model: a Workload, its name or file, or a config."""
+    from hardplace.files import read_json
+    from hardplace.workload.load import catalogue
+    from hardplace.workload.types import Workload
+
+    if isinstance(graph, Workload) or str(graph) in catalogue():
+        return True
+    path = Path(graph)
+    if (path / "config.json").is_file():
+        return True
+    data = read_json(path)
+    return isinstance(data, dict) and ("layers" in data or "model_type" in data)
 
 
 def tables(file: str | os.PathLike[str], *, sharding: Named = (), seconds: float = 10.0) -> TablesResult | Infeasible:

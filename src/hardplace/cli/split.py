@@ -32,6 +32,8 @@ from hardplace.cli.printing import give, say_json, say_written
     show_default=True,
     help="What a device may hold, for a GRAPH with devices around a host.",
 )
+@click.option("--batch", type=click.IntRange(min=1), help="Samples of one inference, for a model.  [default: 1]")
+@click.option("--requests", type=click.IntRange(min=1), default=1, show_default=True, help="In flight at once.")
 @click.option("--devices", type=click.IntRange(min=1), help="Number of equal devices, for a GRAPH with ways.")
 @click.option("--memory", help="Memory of each of --devices, such as 8GiB.")
 @click.option(
@@ -56,6 +58,8 @@ def split(
     link: tuple[str, ...],
     queued: bool,
     shape: str,
+    batch: int | None,
+    requests: int,
     devices: int | None,
     memory: str | None,
     micro_batches: int | None,
@@ -67,11 +71,13 @@ def split(
 ) -> None:
     """Split GRAPH over unlike devices: placement, schedule, a bound that no split beats, Gantt page and trace.
 
-    GRAPH is a file of operators with seconds by kind of device (docs/formats.md, "Operator graph"), a file of
-    dnn-partitioning, which has its own devices, or one of Piper, whose operators have ways (data and tensor degrees,
-    recompute).
+    GRAPH is a model (a name, a Workload, a config), whose operators are priced on each DEVICE by its model (names of
+    `chips`, descriptions, cpu or a file of `verify --cpu`), a file of operators with seconds by kind of device
+    (docs/formats.md, "Operator graph"), a file of dnn-partitioning, which has its own devices, or one of Piper, whose
+    operators have ways (data and tensor degrees, recompute).
 
     \b
+    hardplace split resnet-50 --device cpu --device h100-sxm --batch 8
     hardplace split examples/split/inception-block.json --device cpu --device gpu:8GiB
     hardplace split graph.json --device cpu --device gpu --device gpu --link gpu0-gpu1=50GB/s,5us --objective throughput
     """
@@ -84,8 +90,8 @@ def split(
     folders.check_writable(out)
     found = api.split(
         graph, device, objective=objective, bandwidth=bandwidth, latency=latency, link=link, queued=queued,
-        shape=shape, devices=devices, memory=memory, micro_batches=micro_batches, without=without, gap=gap,
-        seconds=limit_s,
+        shape=shape, batch=batch, requests=requests, devices=devices, memory=memory,
+        micro_batches=micro_batches, without=without, gap=gap, seconds=limit_s,
     )  # fmt: skip
     if isinstance(found, Infeasible):
         if as_json:

@@ -16,11 +16,22 @@ from hardplace.cli.printing import say
 @options.micro_batch
 @options.tensor_parallel
 @click.option("--sweep", is_flag=True, help="Also time 300 GEMMs, unaligned ones above all, and two reference layers.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File.  [default: verify_MODEL.py]")
-def verify(model: str, micro_batch: int, tensor_parallel: int, sweep: bool, out: Path | None) -> None:
+@click.option("--cpu", is_flag=True, help="Time the operators of one inference on this CPU instead, here and now.")
+@click.option("--repeats", type=click.IntRange(min=1), default=5, show_default=True, help="Of --cpu; the least counts.")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File.  [default: verify_MODEL.py; with --cpu cpu_MODEL.csv]",
+)
+def verify(
+    model: str, micro_batch: int, tensor_parallel: int, sweep: bool, cpu: bool, repeats: int, out: Path | None
+) -> None:
     """Write a script that times each distinct kernel of a plan of MODEL, and a real layer, on your GPU.
 
     The script needs only PyTorch. It writes the CSV that `hardplace calibrate` reads and `hardplace validate` judges.
+
+    With --cpu the operators of one inference, and usual ones besides, are timed here on one thread (extra torch), and
+    the table is a --device of `hardplace split MODEL`.
     """
     from hardplace.api import load
     from hardplace.cost.gpu.fitting.script import plan_of, script_text
@@ -28,6 +39,9 @@ def verify(model: str, micro_batch: int, tensor_parallel: int, sweep: bool, out:
     from hardplace.workload.sharding.degrees import check_degrees
     from hardplace.workload.types import Parallelism
 
+    if cpu:
+        _time_cpu(model, micro_batch, repeats, out)
+        return
     workload = load(model)
     check_degrees(workload, Parallelism(tensor=tensor_parallel))
     plan = plan_of(workload, micro_batch, tensor_parallel, sweep=sweep)
@@ -37,4 +51,29 @@ def verify(model: str, micro_batch: int, tensor_parallel: int, sweep: bool, out:
         f"written: {where}: {len(plan.gemms)} GEMMs, {len(plan.attention)} attention kernels, "
         f"{len(plan.layers)} layers\n"
         f"next: python {where} --out measured.csv, then hardplace calibrate measured.csv --device NAME"
+    )
+
+
+def _time_cpu(model: str, batch: int, repeats: int, out: Path | None) -> None:
+    """Write the table of operators on this CPU, and say how the whole compares with their sum by the fit."""
+    from hardplace.cost.cpu.table import cpu_named, table_text
+    from hardplace.errors import BadInput
+    from hardplace.files import path_name, write_text
+
+    try:
+        from hardplace.run.cpu_times import anchors, step_named, timed
+    except ImportError:
+        raise BadInput("cpu", None, "the extra torch: pip install 'hardplace[torch]'") from None
+    run, usual = timed(step_named(model), batch, repeats), anchors(repeats)
+    where = out or Path(f"cpu_{path_name(model)}.csv")
+    title = (
+        f"one thread, fp32: operators of {model} at batch {batch} and usual ones; least processor seconds of repeats"
+    )
+    write_text(where, table_text([*run.operators, *usual.operators], title))
+    fit = cpu_named(str(where))
+    predicted_s = sum(fit.seconds(one) for one in run.operators)
+    say(
+        f"written: {where}: {len(run.operators)} operators of {model}; the whole takes {run.whole_s * 1e3:.4g} ms of "
+        f"processor time, the sum of the fitted operators {predicted_s * 1e3:.4g} ms\n"
+        f"next: hardplace split {model} --device {where} --device NAME"
     )

@@ -40,7 +40,8 @@ class SplitResult(Answer):
     objective: latency (value_s: seconds of one sample) or throughput (seconds between two). semantics: links, or
     through-host, whose file has the devices, or stages, of operators with ways. shape: of a split through the host:
     ordered, convex or any; piece for its latency. bound_s: no split has less. devices, busy_s: by device, seconds in
-    use for one sample. methods: solvers that were tried, and the seconds each reached.
+    use for one sample. samples: in value_s: of a batch, times requests in flight.
+    methods: solvers that were tried, and the seconds each reached.
     """
 
     graph: str
@@ -56,6 +57,7 @@ class SplitResult(Answer):
     placement: tuple[SplitRow, ...]
     transfers: tuple[TransferRow, ...] = ()
     methods: tuple[tuple[str, float], ...] = ()
+    samples: int = 1
     notes: tuple[str, ...] = ()
 
     ROWS = "placement"
@@ -66,7 +68,7 @@ class SplitResult(Answer):
         time or nothing is known below its time."""
         if self.value_s <= 0.0 or self.bound_s <= 0.0:
             return None
-        score, bound = 1.0 / self.value_s, 1.0 / self.bound_s
+        score, bound = self.samples / self.value_s, self.samples / self.bound_s
         stop = "proven" if gap_of(score, bound) <= 1e-9 else "the time ran out or the solvers had no more to try"
         return Certificate(
             score=score, bound=max(score, bound), unit="samples/s", stop=stop,

@@ -3,22 +3,48 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
+from hardplace import units
 from hardplace.answers import Infeasible
 from hardplace.errors import BadInput, unknown
 from hardplace.files import read_json
 from hardplace.graph_split.answer import SplitResult, SplitRow, TransferRow
 from hardplace.graph_split.graph_file import LinkChoice, read_graph
+from hardplace.graph_split.kernel_prices import priced_graph
 from hardplace.graph_split.latency_model import least_latency
 from hardplace.graph_split.load_model import least_load
+from hardplace.graph_split.requests import MOST_REQUESTS, repeated
 from hardplace.graph_split.split import MemoryShortage, SplitOutcome, split_latency, split_pipeline
 from hardplace.graph_split.stage_answer import StageChoice, staged_plan
 from hardplace.graph_split.staged import HOST, SplitShape, StagedProblem, read_staged
 from hardplace.graph_split.types import SplitProblem
+from hardplace.workload.types import Workload
 
+MOST_BATCH = 1024
 OBJECTIVES = ("latency", "throughput")
+
+
+def asked_model(
+    workload: Workload,
+    devices: tuple[str, ...],
+    links: LinkChoice,
+    *,
+    batch: int,
+    requests: int,
+    objective: str,
+    limit_s: float,
+    gap: float,
+) -> SplitResult | Infeasible:
+    """Return the split of one inference of a model, whose operators' seconds come from the models of the devices."""
+    _check(objective, limit_s)
+    if not 1 <= batch <= MOST_BATCH:
+        raise BadInput("batch", batch, f"1 to {MOST_BATCH} samples")
+    priced = priced_graph(workload, devices, links, batch)
+    found = _solved(priced.problem, objective, limit_s, gap, requests, priced.notes)
+    return found if isinstance(found, Infeasible) else replace(found, samples=batch * requests)
 
 
 def asked_split(
@@ -31,12 +57,10 @@ def asked_split(
     limit_s: float,
     gap: float,
     stages: StageChoice | None = None,
+    requests: int = 1,
 ) -> SplitResult | Infeasible:
     """Return the split of a graph's file; those of dnn-partitioning and of Piper have semantics of their own."""
-    if objective not in OBJECTIVES:
-        raise unknown("objective", objective, OBJECTIVES)
-    if not limit_s > 0 or not math.isfinite(limit_s):
-        raise BadInput("seconds", limit_s, "a number above 0")
+    _check(objective, limit_s)
     data = read_json(Path(path))
     if isinstance(data, dict) and "way_columns" in data:
         if objective != "throughput":
@@ -50,15 +74,36 @@ def asked_split(
         return _through_host(read_staged(path), objective, shape, limit_s)
     if shape != "any":
         raise BadInput("shape", shape, "any; other shapes are of files with devices around a host")
-    problem = read_graph(path, devices, links)
+    return _solved(read_graph(path, devices, links), objective, limit_s, gap, requests)
+
+
+def _check(objective: str, limit_s: float) -> None:
+    if objective not in OBJECTIVES:
+        raise unknown("objective", objective, OBJECTIVES)
+    if not limit_s > 0 or not math.isfinite(limit_s):
+        raise BadInput("seconds", limit_s, "a number above 0")
+
+
+def _solved(
+    problem: SplitProblem, objective: str, limit_s: float, gap: float, requests: int, notes: tuple[str, ...] = ()
+) -> SplitResult | Infeasible:
+    """Return the split of a problem for so many requests in flight."""
+    if not 1 <= requests <= MOST_REQUESTS:
+        raise BadInput("requests", requests, f"1 to {MOST_REQUESTS} in flight")
+    if requests > 1 and objective != "latency":
+        raise BadInput("requests", requests, "1 with throughput, whose pipeline has as many in flight as it holds")
+    whole = repeated(problem, requests)
     solve = split_latency if objective == "latency" else split_pipeline
-    found = solve(problem, limit_s=limit_s, gap=gap)
+    found = solve(whole, limit_s=limit_s, gap=gap)
     if isinstance(found, MemoryShortage):
-        return _short(problem, found)
-    return _answer(problem, found, objective)
+        return _short(whole, found)
+    if requests > 1:
+        rate = units.format_quantity(found.value_s / requests, "s", 4)
+        notes = (f"all {requests} requests are there at the start and end after this time: {rate} each", *notes)
+    return replace(_answer(whole, found, objective, notes), samples=requests)
 
 
-def _answer(problem: SplitProblem, found: SplitOutcome, objective: str) -> SplitResult:
+def _answer(problem: SplitProblem, found: SplitOutcome, objective: str, notes: tuple[str, ...]) -> SplitResult:
     names = [device.name for device in problem.devices]
     runs = found.schedule.runs
     busy = [0.0] * len(names)
@@ -92,6 +137,7 @@ def _answer(problem: SplitProblem, found: SplitOutcome, objective: str) -> Split
             for move in found.schedule.transfers
         ),
         methods=found.methods,
+        notes=notes,
     )  # fmt: skip
 
 

@@ -186,15 +186,18 @@ def links_of(devices: Sequence[SplitDevice], choice: LinkChoice) -> tuple[SplitL
     names = {one.name: position for position, one in enumerate(devices)}
     own: dict[tuple[int, int], tuple[float, float]] = {}
     for text in choice.named:
-        match = re.fullmatch(r"\s*([^=]+?)-([^=-]+?)\s*=\s*([^,]+?)\s*(?:,\s*(.+?)\s*)?", text)
+        match = re.fullmatch(r"\s*([^=]+-[^=]+?)\s*=\s*([^,]+?)\s*(?:,\s*(.+?)\s*)?", text)
         if match is None:
             raise BadInput("link", repr(text), "two devices, bandwidth and latency, such as cpu-gpu=16GB/s,10us")
-        for name in match.groups()[:2]:
+        pieces = match[1].split("-")
+        ends = [("-".join(pieces[:at]).strip(), "-".join(pieces[at:]).strip()) for at in range(1, len(pieces))]
+        pair = next((one for one in ends if one[0] in names and one[1] in names), ends[-1])
+        for name in pair:
             if name not in names:
-                raise unknown("device of link", str(name), names)
-        speed = parse_quantity(match[3], "B/s", "link")
-        latency_s = parse_quantity(match[4], "s", "link") if match[4] else 0.0
-        a, b = names[match[1]], names[match[2]]
+                raise unknown("device of link", name, names)
+        speed = parse_quantity(match[2], "B/s", "link")
+        latency_s = parse_quantity(match[3], "s", "link") if match[3] else 0.0
+        a, b = names[pair[0]], names[pair[1]]
         own[a, b] = own[b, a] = (speed, latency_s)
     found = []
     for a in range(len(devices)):

@@ -66,11 +66,16 @@ def solve(
 
 
 def divided_work(
-    classes: Sequence[tuple[Sequence[float], float, int]], memory_bytes: Sequence[float], *, limit_s: float = 10.0
+    classes: Sequence[tuple[Sequence[float], float, int]],
+    memory_bytes: Sequence[float],
+    idle_s: Sequence[float],
+    *,
+    limit_s: float = 10.0,
 ) -> float:
     """Return the least T such that fractions of operators fill no device beyond T seconds or its memory.
 
-    classes: seconds on each device (inf: not supported), bytes and number of equal operators. 0 where it is not solved.
+    classes: seconds on each device (inf: not supported), bytes and number of equal operators. idle_s: of each device,
+    beside them. 0 where it is not solved.
     """
     from ortools.linear_solver import pywraplp
 
@@ -78,7 +83,7 @@ def divided_work(
     solver.SetTimeLimit(int(limit_s * 1000))
     most = solver.NumVar(0, solver.infinity(), "")
     scale = max((number * row[0] for row, _, number in classes if row[0] < math.inf), default=1.0) or 1.0
-    times = [solver.Constraint(-solver.infinity(), 0.0) for _ in memory_bytes]
+    times = [solver.Constraint(-solver.infinity(), -one / scale) for one in idle_s]
     rooms = [solver.Constraint(-solver.infinity(), 1.0) if 0 < one < math.inf else None for one in memory_bytes]
     for time in times:
         time.SetCoefficient(most, -1.0)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hardplace.errors import Contradiction
-from hardplace.graph_split.bounds import critical_path_s, load_s
+from hardplace.graph_split.bounds import critical_path_s, load_s, started_load_s
 from hardplace.graph_split.checker import busiest_s, placement_violations, violations
 from hardplace.graph_split.coarsen import chains, lifted, merged
 from hardplace.graph_split.exact import pipelined, scheduled
@@ -72,6 +72,8 @@ def _split(problem: SplitProblem, limit_s: float, gap: float, *, pipeline: bool)
         if fitted is None:
             return _shortage(problem)
         search.offer("within memory", placed(problem, fitted))
+    if not pipeline and search.value_s > bound_s:
+        bound_s = max(bound_s, started_load_s(problem, search.value_s))
     size = _size(small)
     while (
         search.value_s > bound_s * (1 + gap) * (1 + 1e-9)

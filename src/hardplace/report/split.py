@@ -25,7 +25,7 @@ def show_split(result: SplitResult) -> None:
     out = screen()
     out.print(headed(result.graph, f", {len(result.placement):,} operators: {result.objective}, {_of(result)}"))
     out.print(
-        f"{_WORD[result.objective]}: {format_quantity(result.value_s, 's', 5)}; no split takes less than "
+        f"{_word(result)}: {format_quantity(result.value_s, 's', 5)}; no split takes less than "
         f"{format_quantity(result.bound_s, 's', 5)}"
     )
     if result.certificate is not None:
@@ -41,6 +41,15 @@ def show_split(result: SplitResult) -> None:
         out.print(f"{name}: {format_quantity(value_s, 's', 5)}")
     for note in result.notes:
         out.print(note)
+
+
+def _word(result: SplitResult) -> str:
+    """Return what the value is the time of."""
+    if result.samples == 1:
+        return _WORD[result.objective]
+    return (
+        f"{result.samples} samples" if result.objective == "latency" else f"between two times {result.samples} samples"
+    )
 
 
 def page(result: SplitResult, command: str = "") -> str:

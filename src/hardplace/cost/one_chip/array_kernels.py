@@ -71,9 +71,11 @@ def phase_kernels(
     return tuple(kernel for kernel in made if kernel.engine is not Engine.NETWORK)
 
 
-def kernel_costs(layer: Layer, phase: Phase, micro_batch: int, on: ArrayMachine) -> tuple[KernelCost, ...]:
+def kernel_costs(
+    layer: Layer, phase: Phase, micro_batch: int, on: ArrayMachine, rules: Fusion = FUSED
+) -> tuple[KernelCost, ...]:
     """Return the kernels of one phase of a layer at a micro-batch size (samples), in order; collectives left out."""
-    kernels = phase_kernels(layer, phase, micro_batch, on.setting, on.setting.function_cycles)
+    kernels = phase_kernels(layer, phase, micro_batch, on.setting, on.setting.function_cycles, rules)
     if not kernels:
         return ()
     levels = kernel_levels(kernels, on.chips, on.setting, precision=on.precision)

@@ -1,0 +1,1 @@
+"""Operators of one inference on a CPU: a roofline whose figures are fitted on measured ones."""
