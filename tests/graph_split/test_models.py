@@ -105,7 +105,7 @@ def test_a_cpu_of_ones_own_and_its_faults(tmp_path: Path) -> None:
     with pytest.raises(hp.BadInput, match=r"batch: 0: expected 1 to 1024 samples"):
         hp.split("resnet-50", "cpu", batch=0)
     with pytest.raises(hp.BadInput, match="batch: 2: expected a model"):
-        hp.split("examples/split/inception-block.json", ["cpu"], batch=2)
+        hp.split(Path(__file__).parents[2] / "examples/split/inception-block.json", ["cpu"], batch=2)
 
 
 @pytest.mark.parametrize("seed", [0, 2, 5])

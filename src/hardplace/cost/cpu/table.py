@@ -36,7 +36,7 @@ def cpu_named(name: str) -> CpuModel:
     """Return the model of a CPU by its name or file; BadInput with the line for a fault in it."""
     if name in cpu_names():
         return fitted(name, _operators((_SHIPPED / f"{name}.csv").read_text(), name))
-    return fitted(Path(name).stem, _operators(read_text(Path(name)), name))
+    return fitted(name, _operators(read_text(Path(name)), name))
 
 
 def table_text(operators: Sequence[CpuOperator], title: str) -> str:
