@@ -17,6 +17,7 @@ from hardplace.exports.megatron_bridge import bridge_warnings, megatron_bridge_f
 from hardplace.exports.nearest import NearestPlan, nearest_plan
 from hardplace.exports.targets import Target, refused
 from hardplace.exports.torchtitan import torchtitan_files, torchtitan_problem, torchtitan_warnings
+from hardplace.exports.unsaid import unsaid
 from hardplace.plans.estimate import PlanEstimate
 from hardplace.plans.plan import Plan
 
@@ -53,7 +54,7 @@ def exported(job: ExportJob) -> Exported:
     files, warnings = _EXPORTERS[job.target]
     made = files(job)
     start = next(one.name for one in made if one.name in ("torchrun.sh", "launch.sh"))
-    return Exported(target=job.target, files=made, command=f"bash {start}", warnings=tuple(warnings(job)))
+    return Exported(target=job.target, files=made, command=f"bash {start}", warnings=(*warnings(job), *unsaid(job)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -225,8 +225,7 @@ def _precision(job: ExportJob) -> Iterator[str]:
         yield from ("--fp8-format", "hybrid", "--fp8-recipe", "blockwise" if not job.blackwell else "mxfp8")
     elif plan.precision is Format.FP4:
         yield from ("--fp4-format", "e2m1", "--fp4-recipe", "nvfp4")
-    fused = (plan.backend or plan.habits.attention) == "cudnn" and bool(plan.software or plan.backend)
-    yield from ("--attention-backend", ("fused" if fused else "flash") if plan.flash else "unfused")
+    yield from ("--attention-backend", attention_backend(plan))
     if plan.loss_in_one:
         yield "--cross-entropy-loss-fusion"
     match plan.ways.graphs:
@@ -238,6 +237,12 @@ def _precision(job: ExportJob) -> Iterator[str]:
         case Graphs.FULL:
             yield from ("--cuda-graph-impl", "local", "--cuda-graph-scope", "full_iteration")
             yield "--no-check-for-nan-in-loss-and-grad"
+
+
+def attention_backend(plan: Plan) -> str:
+    """Return Megatron Core's word for a plan's attention kernels."""
+    fused = (plan.backend or plan.habits.attention) == "cudnn" and bool(plan.software or plan.backend)
+    return ("fused" if fused else "flash") if plan.flash else "unfused"
 
 
 def megatron_warnings(job: ExportJob) -> Iterator[str]:

@@ -11,7 +11,7 @@ from hardplace.exports.architecture import Positions
 from hardplace.exports.job import ExportedFile, ExportJob, headed_by
 from hardplace.exports.launchers import launcher_files
 from hardplace.exports.layout import layout_text
-from hardplace.exports.megatron import environment, megatron_warnings, recomputed_a_chunk
+from hardplace.exports.megatron import attention_backend, environment, megatron_warnings, recomputed_a_chunk
 from hardplace.plans.plan import ContextExchange, Dimension, Format, OptimizerKind
 from hardplace.workload.types import Recompute
 
@@ -115,7 +115,7 @@ def _parallel(job: ExportJob) -> dict[str, Any]:
         "sequence_parallel": plan.sequence,
         "expert_model_parallel_size": plan.expert,
         "expert_tensor_parallel_size": 1,
-        "attention_backend": "flash" if plan.flash else "unfused",
+        "attention_backend": attention_backend(plan),
     }
     if plan.context > 1:
         found["cp_comm_type"] = "p2p" if plan.context_exchange is ContextExchange.RING else "all_gather"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hardplace.cost.layers.software import Dispatcher
 from hardplace.errors import BadInput
 from hardplace.exports.importers.found import Answers, ImportedPlan, asked, count, plan_of
 from hardplace.files import read_json
@@ -56,6 +57,8 @@ def from_deepspeed(path: Path, answers: Answers) -> ImportedPlan:
         "zero": stage,
         "overlap": bool(zero.get("overlap_comm", stage == 3)),
         "expert": count(place, "autoep_size", experts.get("autoep_size", 1)) if experts.get("enabled") else 1,
+        "dispatcher": Dispatcher.DEEPEP if experts.get("comm_backend") == "deepep" else None,
+        "tensor_overlap": True if _part(found, "tensor_parallel", place).get("tp_overlap_comm") else None,
         "offload": isinstance(offload, dict) and offload.get("device") == "cpu",
         **_numerics(found, place),
     }

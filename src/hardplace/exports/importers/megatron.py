@@ -14,7 +14,7 @@ from hardplace.exports.importers.found import Answers, ImportedPlan, asked, coun
 from hardplace.exports.layout import parse_layout
 from hardplace.files import read_text
 from hardplace.plans.chain import chunk_layers
-from hardplace.plans.plan import INSIDE_OUT, ContextExchange, Format, OptimizerKind, Plan
+from hardplace.plans.plan import INSIDE_OUT, MODULES, ContextExchange, Format, OptimizerKind, Plan
 from hardplace.workload.types import Recompute
 
 # Flags that change neither time nor memory that a plan is priced by: data, learning, logging, checkpoints.
@@ -58,7 +58,7 @@ _READ = {
     "--recompute-granularity", "--recompute-method", "--recompute-num-layers", "--recompute-modules", "--bf16",
     "--fp16", "--fp8-format", "--fp8-recipe", "--fp4-format", "--fp4-recipe", "--optimizer",
     "--use-precision-aware-optimizer",
-    "--exp-avg-dtype", "--exp-avg-sq-dtype", "--optimizer-cpu-offload", "--optimizer-offload-fraction",
+    "--cpu-offloading-num-layers", "--exp-avg-dtype", "--exp-avg-sq-dtype", "--optimizer-cpu-offload", "--optimizer-offload-fraction",
     "--grad-reduce-in-bf16", "--overlap-grad-reduce", "--overlap-param-gather", "--attention-backend",
     "--use-flash-attn", "--cp-comm-type", "--use-tp-pp-dp-mapping", "--recompute-activations",
     "--torch-fsdp2-no-reshard-after-forward", "--tp-comm-overlap", "--overlap-moe-expert-parallel-comm",
@@ -87,11 +87,14 @@ def flags_of(text: str) -> dict[str, str]:
             found[name] = value if equals else ""
         elif name and not found[name] and not re.match(r"[A-Z_]+=|[\"&|;]", word):
             found[name] = word
+        elif name in _SEVERAL and re.fullmatch(r"[a-z_]+", word):
+            found[name] += f" {word}"
         else:
             name = ""
     return found
 
 
+_SEVERAL = ("--recompute-modules",)
 _LISTED = ("--pipeline-model-parallel-layout", "--moe-layer-freq", "--window-size")
 
 
@@ -123,6 +126,7 @@ def from_megatron(path: Path, answers: Answers) -> ImportedPlan:
         "overlap": "--overlap-grad-reduce" in flags,
         "flash": flags.get("--attention-backend", "auto") not in ("unfused", "local"),
         "offload": "--optimizer-cpu-offload" in flags,
+        "offload_layers": reader.count("--cpu-offloading-num-layers", 0, 0),
         "tensor_overlap": "--tp-comm-overlap" in flags,
         "expert_overlap": "--overlap-moe-expert-parallel-comm" in flags,
         "fused_loss": "--cross-entropy-loss-fusion" in flags,
@@ -273,11 +277,17 @@ def _sharding(reader: _Flags, replicas: int) -> dict[str, Any]:
     return {"zero": zero, "shard": replicas // instances if zero and instances > 1 else 0}
 
 
+def _modules(flags: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the modules that selective recompute computes again, Megatron Core's core attention unless it says."""
+    return tuple((flags.get("--recompute-modules") or "core_attn").split())
+
+
 def _recompute(reader: _Flags, virtual: int) -> dict[str, Any]:
     flags = reader.values
     granularity = flags.get("--recompute-granularity", "selective" if "--recompute-activations" in flags else "")
     if granularity == "selective":
-        return {"recompute": Recompute.SELECTIVE}
+        modules = tuple(one for one in _modules(flags) if one in MODULES)
+        return {"recompute": Recompute.SELECTIVE, "recompute_modules": () if modules == ("core_attn",) else modules}
     if granularity != "full":
         return {}
     if flags.get("--recompute-method", "uniform") == "uniform":
@@ -301,8 +311,9 @@ def _notes(reader: _Flags, fields: Mapping[str, Any]) -> list[str]:
     recompute_each = flags.get("--recompute-num-layers", "1") != "1"
     if flags.get("--recompute-method") == "uniform" and recompute_each:
         notes.append("--recompute-num-layers: groups of several layers; a plan recomputes single ones: other memory")
-    if "--recompute-modules" in flags and flags["--recompute-modules"] != "core_attn":
-        notes.append("--recompute-modules: a plan knows the attention alone: other time and memory")
+    unknown = [one for one in _modules(flags) if one not in MODULES]
+    if unknown:
+        notes.append(f"--recompute-modules: {', '.join(unknown)}: a plan has none of these: other time and memory")
     if float(flags.get("--optimizer-offload-fraction") or 1.0) < 1.0:
         notes.append("--optimizer-offload-fraction: a plan offloads all states: other time and memory")
     layout = flags.get("--pipeline-model-parallel-layout")

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hardplace.cost.layers.software import Dispatcher
 from hardplace.errors import BadInput
 from hardplace.exports.importers.found import Answers, ImportedPlan, asked, count, divided, plan_of
 from hardplace.files import read_text, read_toml
@@ -25,9 +26,9 @@ _READ = {
     "tensor_parallel_degree", "enable_sequence_parallel", "pipeline_parallel_degree", "module_fqns_per_model_part",
     "pipeline_parallel_schedule", "pipeline_parallel_microbatch_size", "context_parallel_degree",
     "expert_parallel_degree", "expert_tensor_parallel_degree", "context_parallel_rotate_method",
+    "expert_parallel_comm_backend", "enable_async_tensor_parallel",
 }  # fmt: skip
 _CHANGES = {
-    "enable_async_tensor_parallel": "tensor exchange beside products: less time a step",
     "disable_loss_parallel": "whole logits on each rank: more memory",
     "context_parallel_load_balancer": "how a causal mask's work is spread: other time a step",
     "pipeline_parallel_expert_parallel_overlap": "expert exchange hides: less time a step",
@@ -67,6 +68,8 @@ def from_torchtitan(path: Path, answers: Answers) -> ImportedPlan:
         "zero": _zero(one, pipeline) if sharded > 1 else 0,
         "shard": sharded if sharded > 1 and replicate > 1 else 0,
         "gradient": "fp32",
+        "tensor_overlap": True if one.get("enable_async_tensor_parallel") else None,
+        "dispatcher": _dispatcher(one),
         **_numerics(sections, batch),
     }
     if pipeline > 1:
@@ -87,6 +90,12 @@ def _table(sections: Mapping[str, Any], name: str, place: str) -> Mapping[str, A
     return found
 
 
+def _dispatcher(one: Mapping[str, Any]) -> Dispatcher | None:
+    """Return how tokens reach their experts; None where the file leaves it to the default."""
+    said = str(one.get("expert_parallel_comm_backend", ""))
+    return {"standard": Dispatcher.ALL_TO_ALL, "deepep": Dispatcher.DEEPEP, "hybridep": Dispatcher.HYBRIDEP}.get(said)
+
+
 def _zero(one: Mapping[str, Any], pipeline: int) -> int:
     """Return the ZeRO stage: the default policy keeps weights gathered with a pipeline."""
     policy = one.get("fsdp_reshard_after_forward", "default")
@@ -99,8 +108,13 @@ def _numerics(sections: Mapping[str, Any], batch: Mapping[str, Any]) -> dict[str
     precision = Format.FP32 if batch.get("mixed_precision_param", "bfloat16") == "float32" else Format.BF16
     if "float8" in converters or "mx" in converters:
         precision = Format.FP8
-    pure = batch.get("dtype", "float32") == "bfloat16"
-    return {"precision": precision, "optimizer": OptimizerKind.ADAMW_BF16 if pure else OptimizerKind.ADAMW}
+    elif "nvfp4" in converters:
+        precision = Format.FP4
+    kind = OptimizerKind.ADAMW_BF16 if batch.get("dtype", "float32") == "bfloat16" else OptimizerKind.ADAMW
+    named = sections.get("optimizer", {})
+    if isinstance(named, dict) and named.get("name") == "DistMuon":
+        kind = OptimizerKind.MUON
+    return {"precision": precision, "optimizer": kind}
 
 
 def _stages(one: Mapping[str, Any], pipeline: int, place: str) -> dict[str, Any]:
@@ -128,6 +142,9 @@ def _recompute(sections: Mapping[str, Any], python: bool) -> tuple[Recompute, li
     ]
 
 
+_CONVERTERS = {"Float8LinearConverter": "float8", "NVFP4LinearConverter": "nvfp4"}
+
+
 def _calls(path: Path) -> dict[str, Any]:
     """Return the plain keyword values of ParallelismConfig and TrainingConfig in a Python file, and its recompute."""
     try:
@@ -138,13 +155,21 @@ def _calls(path: Path) -> dict[str, Any]:
         raise BadInput(f"{path}: line {problem.lineno}: expected Python: {problem.msg}") from None
     names = {"ParallelismConfig": "parallelism", "TrainingConfig": "training"}
     found: dict[str, Any] = {"model": {}, "activation_checkpoint": {"mode": "none"}}
+    beside: dict[str, Any] = {}
     for node in ast.walk(tree):
+        if isinstance(node, ast.keyword) and isinstance(node.value, ast.Constant):
+            if node.arg == "moe_comm_backend":
+                beside["expert_parallel_comm_backend"] = node.value.value
+            elif node.arg == "enable_async_tensor_parallel":
+                beside["enable_async_tensor_parallel"] = node.value.value
+            elif node.arg == "optimizer_name":
+                found["optimizer"] = {"name": node.value.value}
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.attr == "Config":
             words = {"FullAC": "full", "SelectiveAC": "selective", "MemoryBudgetAC": "memory budget"}
             if node.value.id in words:
                 found["activation_checkpoint"] = {"mode": words[node.value.id]}
-            elif node.value.id == "Float8LinearConverter":
-                found["model"] = {"converters": ["float8"]}
+            elif node.value.id in _CONVERTERS:
+                found["model"] = {"converters": [_CONVERTERS[node.value.id]]}
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names:
             values = {}
             for word in node.keywords:
@@ -155,4 +180,6 @@ def _calls(path: Path) -> dict[str, Any]:
                         f"{path}: {word.arg}: {ast.unparse(word.value)}: expected a plain value; nothing is run"
                     ) from None
             found[names[node.func.id]] = values
+    if "parallelism" in found:
+        found["parallelism"] = {**beside, **found["parallelism"]}
     return found

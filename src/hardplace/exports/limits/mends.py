@@ -65,8 +65,8 @@ def even(plan: Plan, facts: ModelFacts) -> Iterator[Changes]:
 
 def fewer_recomputed(plan: Plan, facts: ModelFacts) -> Iterator[Changes]:
     """Yield what recomputes all layers, then none."""
-    yield {"recompute": Recompute.FULL, "recompute_layers": 0}
-    yield {"recompute": Recompute.NONE, "recompute_layers": 0}
+    yield {"recompute": Recompute.FULL, "recompute_layers": 0, "recompute_modules": ()}
+    yield {"recompute": Recompute.NONE, "recompute_layers": 0, "recompute_modules": ()}
 
 
 def to_zero(*values: int) -> Callable[[Plan, ModelFacts], Iterator[Changes]]:
