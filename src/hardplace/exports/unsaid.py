@@ -39,9 +39,9 @@ def unsaid(job: ExportJob) -> Iterator[str]:
     """Yield a warning for each thing of the plan that the prediction counts and the target's files do not say."""
     plan, title = job.plan, TRAINERS[job.target].title
     if plan.software and plan.software not in _SOFTWARE[job.target]:
-        yield f"software: {plan.software}: predicted as {plan.habits.title}; {title} may reach other shares of the peaks"
+        yield f"software: {plan.software}: predicted as {plan.habits.title}; {title} may reach other rates"
     if plan.backend:
-        yield f"backend: {plan.backend}: which attention kernels run is settled by what is installed beside {title}"
+        yield f"backend: {plan.backend}: what is installed beside {title} settles which attention kernels run"
     if plan.pipeline == 1 and plan.schedule is not PipelineSchedule.ONE_F_ONE_B:
         yield f"schedule: {plan.schedule}: with one stage {title} takes micro-batches one after the other, as 1f1b"
     if job.facts.experts > 1 and plan.expert == 1 and plan.dispatcher not in (None, Dispatcher.ALL_TO_ALL):
