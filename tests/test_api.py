@@ -93,6 +93,7 @@ def answers(placed, tmp_path_factory):
         "split": hp.split(ROOT / "examples/split/inception-block.json", ("cpu", "gpu:8GiB"), seconds=2),
         "tables": hp.tables(tables, seconds=1),
         "describe": hp.describe("gemmini", layers="softmax:8,16"),
+        "variants": hp.describe("systolic", layers="softmax:8,16", vary={"rows": (8, 16)}),
     }
 
 
@@ -120,7 +121,7 @@ def test_every_kind_of_answer_is_tried_here_and_has_a_view(answers) -> None:
 
 VERBS = (
     "place", "estimate", "infeasible", "operators", "audit", "shapes", "replan", "schedule", "search", "no chip",
-    "frontier", "share", "compare", "codesign", "split", "tables", "describe",
+    "frontier", "share", "compare", "codesign", "split", "tables", "describe", "variants",
 )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ def read(path: str | os.PathLike[str]) -> Answer:
     from hardplace.answers import Infeasible, read_answer
     from hardplace.cost.one_chip.estimate import OperatorEstimate
     from hardplace.described.answer import DescribedAccelerator
+    from hardplace.described.parameters import ParameterResult
     from hardplace.design.exact.layer_schedule import LayerScheduleResult
     from hardplace.design.results import DesignResult, ParetoResult, SharedResult
     from hardplace.design.strategies.types import Comparison
@@ -41,7 +42,7 @@ def read(path: str | os.PathLike[str]) -> Answer:
 
     kinds = (
         Audit, Comparison, DescribedAccelerator, DesignResult, Infeasible, LayerScheduleResult, OperatorEstimate,
-        ParetoResult, PlacementResult, PlanEstimate, PlanInfeasible, Ranking, ReplanResult, ShapeDesignResult,
-        SharedResult, SplitResult, TablesResult,
+        ParameterResult, ParetoResult, PlacementResult, PlanEstimate, PlanInfeasible, Ranking, ReplanResult,
+        ShapeDesignResult, SharedResult, SplitResult, TablesResult,
     )  # fmt: skip
     return read_answer(Path(path), {kind.__name__: kind for kind in kinds})

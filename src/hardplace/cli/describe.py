@@ -9,6 +9,7 @@ import click
 from hardplace.cli import folders, options
 from hardplace.cli.app import INFEASIBLE, app
 from hardplace.cli.printing import give, say_json
+from hardplace.errors import BadInput
 
 
 @app.command()
@@ -16,6 +17,8 @@ from hardplace.cli.printing import give, say_json
 @click.option("--network", metavar="NAME", help="resnet-50, mobilenet, tc-resnet8 or llama2-7b-block.")
 @click.option("--layer", "layers", multiple=True, metavar="KIND:SIZES", help="A layer, such as product:128,256,512.")
 @click.option("--set", "parameters", multiple=True, metavar="NAME=NUMBER", help="A parameter in place of the file's.")
+@click.option("--vary", multiple=True, metavar="NAME=N,N", help="Values of a parameter: search the fastest variant.")
+@click.option("--within", multiple=True, metavar="LIMIT", help="A limit on variants, such as 'rows * columns <= 4096'.")
 @click.option("--programs", is_flag=True, help="Write out each layer's loops and instructions.")
 @click.option("--simulate", is_flag=True, help="Simulate each layer cycle by cycle too; for small layers.")
 @options.as_json
@@ -25,6 +28,8 @@ def describe(
     network: str | None,
     layers: tuple[str, ...],
     parameters: tuple[str, ...],
+    vary: tuple[str, ...],
+    within: tuple[str, ...],
     programs: bool,
     simulate: bool,
     as_json: bool,
@@ -39,17 +44,20 @@ def describe(
     hardplace describe gemmini
     hardplace describe gemmini --network resnet-50
     hardplace describe systolic --set rows=64 --layer product:128,256,512 --programs
+    hardplace describe systolic --network tc-resnet8 --vary rows=8,16,32 --within "rows * columns <= 512"
     hardplace describe ultratrail --layer convolution:16,24,20,3 --simulate
     """
     from hardplace import api
     from hardplace.answers import Infeasible
-    from hardplace.report.described import page, show_described
+    from hardplace.described.parameters import ParameterResult
+    from hardplace.report.described import page, show_described, show_parameters
     from hardplace.report.terminal import show_infeasible
 
     folders.check_writable(out)
     found = api.describe(
         accelerator, network=network, layers=layers, programs=programs, simulate=simulate,
         parameters={name: value for name, _, value in (text.partition("=") for text in parameters)},
+        vary=_values(vary), within=within,
     )  # fmt: skip
     if isinstance(found, Infeasible):
         say_json(found.envelope()) if as_json else show_infeasible(found)
@@ -57,5 +65,20 @@ def describe(
     if as_json:
         say_json(found.envelope())
         return
+    if isinstance(found, ParameterResult):
+        show_parameters(found)
+        found = found.best
     drawn = page(found, folders.command())
     give(lambda: show_described(found), lambda: folders.write_page(found.name, out, "described.html", drawn))
+
+
+def _values(texts: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+    """Return the values of each text NAME=N,N; BadInput for another form."""
+    found = {}
+    for text in texts:
+        name, _, values = text.partition("=")
+        numbers = values.split(",")
+        if not name or not all(number.isdecimal() and len(number) < 16 for number in numbers):
+            raise BadInput("vary", repr(text), "NAME=N,N with whole numbers")
+        found[name] = tuple(int(number) for number in numbers)
+    return found

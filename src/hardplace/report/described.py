@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from hardplace.described.answer import DescribedAccelerator, DescribedPart, LayerCycles, PartLink
+from hardplace.described.parameters import ParameterResult
 from hardplace.report import style
 from hardplace.report.console import headed, screen
 from hardplace.report.rendering import rendered
 from hardplace.report.reproduce import reproduction
 from hardplace.units import format_quantity, percent
 
+_MOST_VARIANTS = 12  # lines of variants shown
 _WIDTH, _HEIGHT, _APART, _BETWEEN = 128, 40, 72, 16  # of a block, and the space between columns and rows
 _COLOURS = {"memory": style.BLUE, "unit": style.GREEN}
 _INSTANCE = re.compile(r"([^\d.]+)[1-9]\d*\.")
@@ -47,6 +49,23 @@ class PartDiagram:
     lines: tuple[PartLine, ...]
     width: float
     height: float
+
+
+def show_parameters(answer: ParameterResult) -> None:
+    """Print the variants that were evaluated, how many the bounds made needless, and the proof."""
+    out = screen()
+    names = tuple(answer.choices[0].values)
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in (*names, "cycles", "bound, cycles"):
+        table.add_column(heading, justify="right")
+    evaluated = [one for one in answer.choices if one.cycles is not None]
+    for one in sorted(evaluated, key=lambda one: one.cycles or 0)[:_MOST_VARIANTS]:
+        table.add_row(*(f"{one.values[name]:,}" for name in names), f"{one.cycles:,}", f"{one.bound_cycles:,}")
+    out.print(table)
+    bounded = sum(one.what == "bounded" for one in answer.choices)
+    short = len(answer.choices) - len(evaluated) - bounded
+    out.print(f"{len(evaluated):,} variants evaluated, {bounded:,} bounded, {short:,} without a mapping")
+    out.print(str(answer.certificate))
 
 
 def show_described(answer: DescribedAccelerator) -> None:
@@ -143,6 +162,11 @@ def page(answer: DescribedAccelerator, command: str = "") -> str:
         notes=notes(answer) if answer.layers else (),
         reproduction=reproduction(answer, command),
     )
+
+
+def parameters_page(answer: ParameterResult, command: str = "") -> str:
+    """Return the page of the fastest variant."""
+    return page(answer.best, command)
 
 
 def diagram(answer: DescribedAccelerator) -> PartDiagram:

@@ -31,6 +31,7 @@ _CALLS = {
     "SplitResult": "split",
     "LayerScheduleResult": "schedule",
     "DescribedAccelerator": "describe",
+    "ParameterResult": "describe",
     "ShapeDesignResult": "codesign",
     "TablesResult": "tables",
 }

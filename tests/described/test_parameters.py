@@ -1,0 +1,67 @@
+"""Variants of an accelerator: bounds hold for any mapping, the answer is that of evaluating every one, bad input."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+import hardplace as hp
+from described_layers import random_programs
+from hardplace.answers import Infeasible
+from hardplace.described.answer import described_accelerator
+from hardplace.described.model import program_time
+from hardplace.described.networks import layer_of
+from hardplace.described.parameters import ParameterResult, layer_bound
+from hardplace.described.reading import description_names, read_description
+from hardplace.errors import BadInput
+
+LAYERS = ("product:70,90,110", "convolution:20,40,14,3", "elementwise:3000,2", "softmax:40,60")
+
+
+def test_no_mapping_is_below_the_bound() -> None:
+    """Random layers with random mappings on the six descriptions, timed by the generated model."""
+    for on, layer, program in random_programs(tuple(map(read_description, description_names())), 180, 5, 1500):
+        assert 0 < layer_bound(on, layer) <= program_time(on, program).cycles, (on.name, layer)
+
+
+def test_the_answer_is_that_of_every_variant() -> None:
+    vary = {"rows": (8, 16, 48), "columns": (8, 32, 64), "buffer_kib": (8, 64)}
+    found = hp.describe("systolic", layers=LAYERS, vary=vary, within=["rows * columns <= 1536"])
+    assert isinstance(found, ParameterResult)
+    layers, values = [layer_of(text) for text in LAYERS], {}
+    for combination in itertools.product(*vary.values()):
+        if combination[0] * combination[1] <= 1536:
+            on = read_description("systolic", dict(zip(vary, combination, strict=True)))
+            values[combination] = described_accelerator(on, layers).cycles
+    assert found.best.cycles == min(values.values())
+    assert len(found.choices) == len(values) == found.certificate.considered
+    assert found.certificate.proven
+    assert any(choice.what == "bounded" for choice in found.choices)
+    for choice in found.choices:
+        cycles = values[tuple(choice.values.values())]
+        assert choice.cycles in (None, cycles)
+        assert choice.bound_cycles <= cycles
+    assert hp.describe("systolic", layers=LAYERS, parameters=dict(found.best.parameters)).cycles == found.best.cycles
+
+
+def test_nothing_within_the_limits() -> None:
+    found = hp.describe("systolic", layers=LAYERS[:1], vary={"rows": (8, 16)}, within=["rows * columns <= 100"])
+    assert isinstance(found, Infeasible)
+    assert found.needed == pytest.approx(2.56)  # 8 x 32 of at most 100
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"vary": {"rows": (8,)}}, "vary: rows: expected a network or layers"),
+        ({"vary": {"rowz": (8,)}, "layers": LAYERS[:1]}, "rowz"),
+        ({"vary": {"rows": ()}, "layers": LAYERS[:1]}, "vary: 0 combinations"),
+        ({"vary": {"rows": (8,)}, "layers": LAYERS[:1], "within": ["rows < 8"]}, "within: 'rows < 8'"),
+        ({"vary": {"rows": (8,)}, "layers": LAYERS[:1], "within": ["cows <= 8"]}, "cows"),
+        ({"layers": LAYERS[:1], "within": ["rows <= 8"]}, "within: 'rows <= 8': expected values of a parameter"),
+    ],
+)
+def test_bad_input(given: dict[str, object], said: str) -> None:
+    with pytest.raises(BadInput, match=said):
+        hp.describe("systolic", **given)
