@@ -78,6 +78,9 @@ def answers(placed, tmp_path_factory):
     return {
         "place": placed,
         "estimate": hp.estimate("llama2-7b", plan),
+        "plan frontier": hp.plan_frontier(
+            "opt-350m", "h100-sxm", 4, batch=8, against="devices", fixed={"tensor": 1, "micro_batch": 1, "pipeline": 1}
+        ),
         "infeasible": hp.place("llama3-70b", "h100-sxm", 1, batch=1, fixed={"micro_batch": 1}),
         "operators": hp.operators("opt-350m", "tpu-v4"),
         "audit": hp.audit("gpt3-2.7b", "a100-80gb-sxm"),
@@ -120,8 +123,8 @@ def test_every_kind_of_answer_is_tried_here_and_has_a_view(answers) -> None:
 
 
 VERBS = (
-    "place", "estimate", "infeasible", "operators", "audit", "shapes", "replan", "schedule", "search", "no chip",
-    "frontier", "share", "compare", "codesign", "split", "tables", "describe", "variants",
+    "place", "plan frontier", "estimate", "infeasible", "operators", "audit", "shapes", "replan", "schedule", "search",
+    "no chip", "frontier", "share", "compare", "codesign", "split", "tables", "describe", "variants",
 )  # fmt: skip
 
 

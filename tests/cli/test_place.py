@@ -256,3 +256,18 @@ def test_memory_is_kept_free_and_a_plan_near_the_edge_says_so():
     assert short.remedies[0].what == "no memory kept free"
     with pytest.raises(BadInput, match=r"headroom: 1\.5: expected a share"):
         hp.place(*question, batch=64, headroom=1.5)
+
+
+def test_a_frontier_is_printed_drawn_and_written(tmp_path):
+    words = ("place", "llama2-7b", *FEW, "--fix", "micro_batch=1", "--fix", "zero=0,3", "--out", str(tmp_path))
+    done = run(*words, "--pareto", "step,memory")
+    assert done.exit_code == 0, done.output
+    assert "one listed is as fast and needs at most 5.3\u00a0% more memory" in done.output
+    points = hp.read(tmp_path / "frontier.json").points
+    assert len(points) > 2
+    page = (tmp_path / "frontier.html").read_text()
+    assert "How fast is llama2-7b with less memory of a device?" in page
+    assert page.count("data-row=") >= 2 * len(points)
+    traced = run(*words, "--pareto", "step,memory", "--trace", str(tmp_path / "trace"))
+    assert isinstance(traced.exception, BadInput)
+    assert "expected no frontier: a trace is of one plan" in str(traced.exception)

@@ -15,13 +15,13 @@ from hardplace.api.described import describe
 from hardplace.api.graphs import split, tables
 from hardplace.api.kernels import audit, operators, shapes
 from hardplace.api.layer_schedules import schedule
-from hardplace.api.plans import estimate, export, place, plan_file, replan
+from hardplace.api.plans import estimate, export, place, plan_file, plan_frontier, replan
 from hardplace.api.saved import read
 from hardplace.api.sources import devices, load, models, trace
 from hardplace.api.strategies import compare
 
 __all__ = [
     "answered", "audit", "codesign", "compare", "describe", "devices", "estimate", "export", "frontier", "load",
-    "models", "operators", "place", "plain", "plan_file", "read", "replan", "schedule", "search", "shapes", "share",
-    "split", "tables", "trace",
+    "models", "operators", "place", "plain", "plan_file", "plan_frontier", "read", "replan", "schedule", "search",
+    "shapes", "share", "split", "tables", "trace",
 ]  # fmt: skip

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hardplace.api.asking import Named, asked_of, name_of, names_of
+from hardplace.api.asking import Named, asked_of, name_of, names_of, word_of
 from hardplace.api.sources import load, trained
 from hardplace.errors import BadInput
 
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from hardplace.exports.job import Exported
     from hardplace.plans.estimate import PlanEstimate
     from hardplace.plans.infeasible import PlanInfeasible
+    from hardplace.plans.inventory import Parts
+    from hardplace.plans.placement.plan_frontier import PlanFrontier
     from hardplace.plans.placement.result import PlacementResult
+    from hardplace.plans.placement.space import PlanSpace
     from hardplace.plans.plan import Plan
     from hardplace.plans.plan_files import PlanFile
     from hardplace.plans.replanning.replan import ReplanResult
@@ -69,11 +72,90 @@ def place(
     """
     asked = asked_of(locals())
     from hardplace.plans.fleet import even_cluster
-    from hardplace.plans.inventory import inventory_of, inventory_title
-    from hardplace.plans.placement.held_dimensions import fixed_of
+    from hardplace.plans.inventory import inventory_title
     from hardplace.plans.placement.result import PlacementResult
     from hardplace.plans.placement.search import PlanSearch
     from hardplace.plans.placement.shortage import placed_or_short
+
+    workload, parts, space = _space(model, device, devices, batch, node, fixed, trainer, headroom)
+    search = PlanSearch(workload, parts, space, watch, most=top, gap=gap, seconds=seconds)
+    title = f"{name_of(model)} on {inventory_title(parts)}" + (f", for {space.within.title}" if space.within else "")
+    found = placed_or_short(workload, parts, space, search)
+    if isinstance(found, PlacementResult):
+        title += f", {batch:,} sample{'s' if batch != 1 else ''} a step"
+        _, where, count = parts[0]
+        node_devices = even_cluster(where, count).levels[0].devices
+        return replace(found, question=asked, title=title, model=workload.name, node_devices=node_devices)
+    return replace(found, question=asked, title=title)
+
+
+def plan_frontier(
+    model: str | os.PathLike[str] | Workload,
+    device: Named,
+    devices: int | None = None,
+    *,
+    batch: int,
+    against: str = "memory",
+    node: Named = (),
+    fixed: Mapping[str, Any] | None = None,
+    gap: float = 0.0,
+    seconds: float | None = None,
+    trainer: str | None = None,
+    headroom: float = 0.05,
+    watch: Watch | None = None,
+) -> PlanFrontier | PlanInfeasible:
+    """Search the fastest plans within ever lower limits: on a device's memory, or on the number of devices.
+
+    Args:
+        model: As `place` takes it.
+        device: As `place` takes it; one kind where fewer devices are tried.
+        devices: Number of devices, with one kind.
+        batch: Samples of the global batch.
+        against: "memory": each next plan fills 5 % less of its fullest device, or less than that. "devices": half as
+            many each time.
+        node: As `place` takes it.
+        fixed: Dimensions that are held, as `place` takes them.
+        gap: Relative gap of each plan at which its search stops. 0: proven optimal.
+        seconds: Time limit in seconds for all of them. None: none.
+        trainer: Search only plans that this trainer runs.
+        headroom: Share of each device's memory that is kept free at first.
+        watch: As `place` calls it, at each limit.
+
+    Returns:
+        The plans, fastest first, each with its bound, or what is short at the first limit.
+
+    Raises:
+        BadInput: As `place`; for an unknown `against`.
+    """
+    asked = asked_of(locals())
+    from hardplace.plans.inventory import inventory_title
+    from hardplace.plans.placement.plan_frontier import Against, PlanFrontierSearch
+    from hardplace.plans.placement.shortage import placed_or_short
+
+    scale = word_of("against", against, Against)
+    workload, parts, space = _space(model, device, devices, batch, node, fixed, trainer, headroom)
+    title = f"{name_of(model)} on {inventory_title(parts)}" + (f", for {space.within.title}" if space.within else "")
+    found = PlanFrontierSearch(workload, parts, space, scale, watch, gap=gap, seconds=seconds).run()
+    if found is None:
+        short = placed_or_short(workload, parts, space)
+        return replace(short, question=asked, title=title)  # type: ignore[return-value]
+    samples = f"{batch:,} sample{'s' if batch != 1 else ''} a step"
+    return replace(found, question=asked, title=f"{title}, {samples}")
+
+
+def _space(
+    model: str | os.PathLike[str] | Workload,
+    device: Named,
+    devices: int | None,
+    batch: int,
+    node: Named,
+    fixed: Mapping[str, Any] | None,
+    trainer: str | None,
+    headroom: float,
+) -> tuple[Workload, Parts, PlanSpace]:
+    """Return the model, its devices and the space of plans that `place` and `plan_frontier` search."""
+    from hardplace.plans.inventory import inventory_of
+    from hardplace.plans.placement.held_dimensions import fixed_of
     from hardplace.plans.placement.space import PlanSpace
 
     workload = trained(model)
@@ -86,16 +168,7 @@ def place(
         from hardplace.exports.trainer_space import space_of_trainer
 
         space = space_of_trainer(trainer, name_of(model), workload, batch, held, [chip.vendor for chip, _, _ in parts])
-    space = replace(space, headroom=headroom)
-    search = PlanSearch(workload, parts, space, watch, most=top, gap=gap, seconds=seconds)
-    title = f"{name_of(model)} on {inventory_title(parts)}" + (f", for {space.within.title}" if space.within else "")
-    found = placed_or_short(workload, parts, space, search)
-    if isinstance(found, PlacementResult):
-        title += f", {batch:,} sample{'s' if batch != 1 else ''} a step"
-        _, where, count = parts[0]
-        node_devices = even_cluster(where, count).levels[0].devices
-        return replace(found, question=asked, title=title, model=workload.name, node_devices=node_devices)
-    return replace(found, question=asked, title=title)
+    return workload, parts, replace(space, headroom=headroom)
 
 
 def plan_file(result: PlacementResult, number: int = 0) -> PlanFile:

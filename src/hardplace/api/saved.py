@@ -34,6 +34,7 @@ def read(path: str | os.PathLike[str]) -> Answer:
     from hardplace.graph_split.table_answer import TablesResult
     from hardplace.plans.estimate import PlanEstimate
     from hardplace.plans.infeasible import PlanInfeasible
+    from hardplace.plans.placement.plan_frontier import PlanFrontier
     from hardplace.plans.placement.result import PlacementResult
     from hardplace.plans.replanning.replan import ReplanResult
     from hardplace.shaping.audit import Audit
@@ -42,7 +43,7 @@ def read(path: str | os.PathLike[str]) -> Answer:
 
     kinds = (
         Audit, Comparison, DescribedAccelerator, DesignResult, Infeasible, LayerScheduleResult, OperatorEstimate,
-        ParameterResult, ParetoResult, PlacementResult, PlanEstimate, PlanInfeasible, Ranking, ReplanResult,
-        ShapeDesignResult, SharedResult, SplitResult, TablesResult,
+        ParameterResult, ParetoResult, PlacementResult, PlanEstimate, PlanFrontier, PlanInfeasible, Ranking,
+        ReplanResult, ShapeDesignResult, SharedResult, SplitResult, TablesResult,
     )  # fmt: skip
     return read_answer(Path(path), {kind.__name__: kind for kind in kinds})

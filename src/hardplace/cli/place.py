@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -37,6 +37,12 @@ if TYPE_CHECKING:
 @click.option("--for", "trainer", metavar="TARGET", help="Only plans that a trainer runs, as `export` names it.")
 @click.option("--fix", "fixes", multiple=True, metavar="NAME=VALUE,..", help="Hold a dimension to values: tensor=4,8.")
 @click.option("--top", type=click.IntRange(min=1, max=1000), default=10, show_default=True, help="Plans to find.")
+@click.option(
+    "--pareto",
+    "pareto",
+    type=click.Choice(("step,memory", "step,devices")),
+    help="Find the fastest plan within each lower limit on memory or number of devices instead.",
+)
 @options.software
 @options.calibrated
 @options.headroom
@@ -54,6 +60,7 @@ def place(
     trainer: str | None,
     fixes: tuple[str, ...],
     top: int,
+    pareto: str | None,
     software: str | None,
     calibrated: Path | None,
     headroom: float,
@@ -71,6 +78,7 @@ def place(
     hardplace place llama2-7b --device h100-sxm --devices 64 --batch 512 --fix tensor=1,2 --fix zero=3
     hardplace place gpt3-175b --device a100-80gb-sxm:512 --device h100-sxm:512 --batch 1024
     hardplace place llama2-7b --device h100-sxm --devices 64 --batch 512 --for megatron
+    hardplace place llama2-7b --device h100-sxm --devices 64 --batch 512 --pareto step,memory
 
     Searched: tensor, sequence, pipeline, virtual, data, context (long sequences), context_exchange, expert, zero,
     shard, micro_batch, schedule, recompute, recompute_layers, order (of the degrees on the network, inside out:
@@ -87,8 +95,14 @@ def place(
     from hardplace.report.placed_page import page
 
     folders.check_writable(out)
+    held = merged(fixed(fixes), software, calibrated)
+    if pareto is not None:
+        _frontier(
+            pareto.removeprefix("step,"), as_json, out, trace_path, model=model, device=device, devices=devices,
+            batch=batch, node=node, fixed=held, gap=gap, seconds=limit_s, trainer=trainer, headroom=headroom,
+        )  # fmt: skip
+        return
     with _watching() as watch:
-        held = merged(fixed(fixes), software, calibrated)
         found = api.place(
             model, device, devices, batch=batch, node=node, fixed=held, top=top, gap=gap, seconds=limit_s,
             trainer=trainer, headroom=headroom, watch=watch,
@@ -114,6 +128,35 @@ def place(
                 say_written(f"{files}")
 
         give(lambda: say_json(found.envelope()) if as_json else show_placed(found), keep)
+
+
+def _frontier(against: str, as_json: bool, out: Path | None, trace_path: Path | None, **asked: Any) -> None:
+    """Search, print and write a frontier of plans."""
+    from hardplace import api
+    from hardplace.errors import BadInput
+    from hardplace.files import write_text
+    from hardplace.plans.infeasible import PlanInfeasible
+    from hardplace.report.placed import show_short
+    from hardplace.report.plan_frontier import page, show_plan_frontier
+
+    if trace_path is not None:
+        raise BadInput("trace", trace_path, "no frontier: a trace is of one plan")
+    with _watching() as watch:
+        found = api.plan_frontier(**asked, against=against, watch=watch)
+    if isinstance(found, PlanInfeasible):
+        say_json(found.envelope()) if as_json else show_short(found)
+        sys.exit(INFEASIBLE)
+    with uninterrupted():
+        drawn = page(found, folders.command())
+
+        def keep() -> None:
+            folder = folders.folder_of(found.model, out)
+            found.save(folder / "frontier.json")
+            write_text(folder / "frontier.html", drawn)
+            if not as_json:
+                say_written(f"{folder / 'frontier.json'}, {folder / 'frontier.html'} (for a browser)")
+
+        give(lambda: say_json(found.envelope()) if as_json else show_plan_frontier(found), keep)
 
 
 @contextmanager

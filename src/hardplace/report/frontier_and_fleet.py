@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from rich.table import Table
 
+from hardplace.answers import Answer
 from hardplace.certificate import at_most, percent_at_most
 from hardplace.design.goals import Objective, shown
 from hardplace.design.results import ParetoResult, SharedResult
@@ -85,15 +86,16 @@ def shared_sheet(found: SharedResult) -> TextTable:
 
 def show_frontier(found: ParetoResult) -> None:
     """Print a frontier."""
-    _show(frontier_sheet(found))
+    show_sheet(frontier_sheet(found))
 
 
 def show_shared(found: SharedResult) -> None:
     """Print the chips of several models."""
-    _show(shared_sheet(found))
+    show_sheet(shared_sheet(found))
 
 
-def _show(sheet: TextTable) -> None:
+def show_sheet(sheet: TextTable) -> None:
+    """Print a table with what it is of and what is proven."""
     console = screen()
     console.print(headed(sheet.title))
     console.print(sheet.about)
@@ -108,12 +110,12 @@ def _show(sheet: TextTable) -> None:
 
 def frontier_page(found: ParetoResult, command: str = "") -> str:
     """Return the self-contained page of a frontier; command: the one that asked, if one did."""
-    return _page(found, frontier_sheet(found), frontier_figure(found), command)
+    return sheet_page(found, frontier_sheet(found), frontier_figure(found), command)
 
 
 def shared_page(found: SharedResult, command: str = "") -> str:
     """Return the self-contained page of chips for several models; command: the one that asked, if one did."""
-    return _page(found, shared_sheet(found), shared_figure(found), command)
+    return sheet_page(found, shared_sheet(found), shared_figure(found), command)
 
 
 def frontier_figure(found: ParetoResult) -> Chart:
@@ -159,6 +161,15 @@ def shared_figure(found: SharedResult) -> Chart:
     return Chart(label="what each model reaches of its own best chip", panels=(panel,))
 
 
-def _page(found: ParetoResult | SharedResult, sheet: TextTable, figure: Chart, command: str) -> str:
-    again = reproduction(found, command, "result.json")
+def sheet_page(found: Answer, sheet: TextTable, figure: Chart, command: str, beside: str = "result.json") -> str:
+    """Return the self-contained page of a table with its chart.
+
+    Args:
+        found: The answer.
+        sheet: Its table.
+        figure: Its chart; a mark names its row.
+        command: The one that asked, if one did.
+        beside: Name of the file that holds the answer.
+    """
+    again = reproduction(found, command, beside)
     return rendered("several.html", sheet=sheet, chart=figure, reproduction=again)

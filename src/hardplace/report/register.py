@@ -32,6 +32,7 @@ VIEWS = {
     "Comparison": AnswerView("compare", "show", "page"),
     "ShapeDesignResult": AnswerView("joint", "show"),
     "PlacementResult": AnswerView("placed", "show_placed", "page"),
+    "PlanFrontier": AnswerView("plan_frontier", "show_plan_frontier", "page"),
     "PlanEstimate": AnswerView("plan", "show_plan"),
     "ReplanResult": AnswerView("replan", "show_replanned"),
     "Audit": AnswerView("audit", "show_audit", "page"),

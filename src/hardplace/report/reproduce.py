@@ -23,6 +23,7 @@ _CALLS = {
     "SharedResult": "share",
     "Comparison": "compare",
     "PlacementResult": "place",
+    "PlanFrontier": "plan_frontier",
     "PlanEstimate": "estimate",
     "ReplanResult": "replan",
     "Audit": "audit",

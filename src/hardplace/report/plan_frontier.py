@@ -1,0 +1,115 @@
+"""Frontiers of plans, step against memory or against devices: the table in the terminal, and the page."""
+
+from __future__ import annotations
+
+from hardplace.branch_and_bound.types import LIMITS
+from hardplace.certificate import percent_at_most
+from hardplace.plans.placement.plan_frontier import MEMORY_STEP, Against, PlanFrontier, PlanPoint
+from hardplace.report import style
+from hardplace.report import text as words
+from hardplace.report.charts import Chart, ChartAxis, Mark, Panel, Series
+from hardplace.report.frontier_and_fleet import TextTable, sheet_page, show_sheet
+from hardplace.report.plan import recompute_words, tensor_words, zero_words
+from hardplace.units import GIB, percent
+
+_HEADS = (
+    "step, s",
+    "memory, GiB",
+    "devices",
+    "MFU",
+    "tensor",
+    "pipe",
+    "data",
+    "ZeRO",
+    "micro",
+    "schedule",
+    "recompute",
+)
+
+
+def _sheet(found: PlanFrontier) -> TextTable:
+    taken = "memory of a device" if found.against is Against.MEMORY else "devices"
+    return TextTable(
+        title=f"{found.title}: step against {taken}",
+        question=f"How fast is {found.model} with less {taken}?"
+        if found.against is Against.MEMORY
+        else f"How fast is {found.model} on fewer devices?",
+        about=f"{words.plural(len(found.points), 'plan')}, {found.considered:,} considered; {found.stop.value} after "
+        f"{found.seconds:.1f} s",
+        certificate=_certificate(found),
+        headings=_HEADS,
+        rows=tuple(_row(one) for one in found.points),
+        notes=_notes(found),
+    )
+
+
+def _certificate(found: PlanFrontier) -> str:
+    gap = max(one.gap for one in found.points)
+    fast = "as fast" if gap < 1e-9 else f"as fast to within {percent_at_most(gap)}"
+    if found.against is Against.DEVICES:
+        return f"Of every plan in the searched space, the one listed for as many devices is {fast} in this cost model."
+    more = percent(1.0 / (1.0 - MEMORY_STEP) - 1.0)
+    return (
+        f"Of every plan in the searched space, one listed is {fast} and needs at most {more} more memory, in this cost "
+        f"model."
+    )
+
+
+def _notes(found: PlanFrontier) -> tuple[str, ...]:
+    if found.stop in LIMITS:
+        return (f"stopped early ({found.stop.value}): lower limits were not searched",)
+    if found.nothing_below:
+        return (f"no plan is within {_limit(found, found.least)}",)
+    return (f"nothing below {_limit(found, found.least)} was searched",)
+
+
+def _limit(found: PlanFrontier, limit: float) -> str:
+    if found.against is Against.DEVICES:
+        return words.plural(int(limit), "device")
+    return f"{limit * max(found.points[0].estimate.memory_bytes) / GIB:.1f} GiB of a device"
+
+
+def _memory_bytes(one: PlanPoint) -> float:
+    return max(held.total_bytes for held in one.estimate.memory)
+
+
+def _row(one: PlanPoint) -> tuple[str, ...]:
+    plan = one.estimate.plan
+    return (
+        f"{one.estimate.step_s:#.4g}",
+        f"{_memory_bytes(one) / GIB:.1f}",
+        f"{plan.devices:,}",
+        percent(one.estimate.mfu),
+        tensor_words(plan),
+        str(plan.pipeline),
+        str(plan.data),
+        zero_words(plan),
+        str(plan.micro_batch),
+        f"{plan.schedule}{f' x{plan.virtual}' if plan.virtual > 1 else ''}",
+        recompute_words(plan),
+    )
+
+
+def show_plan_frontier(found: PlanFrontier) -> None:
+    """Print a frontier of plans."""
+    show_sheet(_sheet(found))
+
+
+def page(found: PlanFrontier, command: str = "") -> str:
+    """Return the self-contained page of a frontier of plans; command: the one that asked, if one did."""
+    memory = found.against is Against.MEMORY
+    takes = [_memory_bytes(one) / GIB if memory else float(one.estimate.plan.devices) for one in found.points]
+    steps = [one.estimate.step_s for one in found.points]
+    marks = tuple(
+        Mark(x=taken, y=step_s, title=", ".join(f"{name} {cell}" for name, cell in zip(_HEADS, _row(one), strict=True)),
+             row=number)
+        for number, (taken, step_s, one) in enumerate(zip(takes, steps, found.points, strict=True))
+    )  # fmt: skip
+    panel = Panel(
+        x=ChartAxis(title="memory of the fullest device, GiB" if memory else "devices", high=1.08 * max(takes)),
+        y=ChartAxis(title="step, s", high=1.08 * max(steps)),
+        height=360.0,
+        series=(Series(name="frontier", colour=style.BLUE, marks=marks, size=5.0, opacity=0.85),),
+    )
+    chart = Chart(label=f"step against {found.against.value}", panels=(panel,))
+    return sheet_page(found, _sheet(found), chart, command, "frontier.json")

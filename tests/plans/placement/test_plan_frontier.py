@@ -1,0 +1,63 @@
+"""Frontiers of plans against every plan of small spaces."""
+
+import pytest
+
+from hardplace.errors import BadInput
+from hardplace.hardware.catalogue import device, node
+from hardplace.plans.placement.plan_frontier import MEMORY_STEP, Against, PlanFrontierSearch
+from hardplace.plans.placement.space import PlanSpace
+from oracles_plans import Asked, brute, short_model
+
+H100, A100 = device("h100-sxm"), device("a100-80gb-sxm")
+ONE_KIND, TWO_KINDS = [(H100, node("dgx-h100"), 4)], [(H100, node("dgx-h100"), 2), (A100, node("dgx-a100"), 2)]
+
+
+@pytest.mark.parametrize("inventory", [ONE_KIND, TWO_KINDS])
+def test_of_every_plan_a_point_is_as_fast_with_hardly_more_memory(inventory):
+    held = {"micro_batch": (1, 2), "tensor": (1, 2)}
+    asked = Asked(short_model("llama2-7b", 3), inventory, 8, held)
+    space = PlanSpace(global_batch=8, fixed=held)
+    found = PlanFrontierSearch(asked.workload, inventory, space, Against.MEMORY).run()
+    points = [(one.estimate.step_s, one.memory_share) for one in found.points]
+    assert points == sorted(points)
+    assert [share for _, share in points] == sorted((share for _, share in points), reverse=True)
+    assert len(points) > 3
+    every = brute(asked)
+    capacity = {chip.name: chip.memory_bytes for chip, _, _ in inventory}
+    shares = [max(size / capacity[kind] for kind, size in held) for held in every.bytes_]
+    assert min(shares) >= (1.0 - MEMORY_STEP) * points[-1][1]
+    assert found.nothing_below
+    for step_s, share in zip(every.steps_s, shares, strict=True):
+        if share <= 1.0:
+            assert any(
+                point_s <= step_s * (1 + 1e-12) and filled <= share / (1.0 - MEMORY_STEP) * (1 + 1e-12)
+                for point_s, filled in points
+            )
+
+
+def test_fewer_devices_are_halves_until_the_model_no_longer_fits():
+    found = PlanFrontierSearch(
+        short_model("llama2-7b", 8), [(H100, node("dgx-h100"), 8)], PlanSpace(global_batch=16), Against.DEVICES
+    ).run()
+    steps = [one.estimate.step_s for one in found.points]
+    assert [one.estimate.devices for one in found.points] == [8, 4, 2, 1]
+    assert steps == sorted(steps)
+    assert found.certificate.proven
+    with pytest.raises(BadInput, match="one kind"):
+        PlanFrontierSearch(short_model("llama2-7b", 2), TWO_KINDS, PlanSpace(global_batch=8), Against.DEVICES).run()
+
+
+def test_an_interrupt_keeps_the_points_so_far():
+    seen = []
+
+    def stop(considered, left, best_s, bound_s):
+        seen.append(best_s)
+        if len(seen) > 300:
+            raise KeyboardInterrupt
+
+    found = PlanFrontierSearch(
+        short_model("llama2-7b", 3), ONE_KIND, PlanSpace(global_batch=8), Against.MEMORY, stop
+    ).run()
+    assert found.points
+    assert not found.nothing_below
+    assert found.stop.value == "interrupted"
