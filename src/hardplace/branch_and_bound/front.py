@@ -69,6 +69,11 @@ class Front(Generic[P]):
         return True
 
     @property
+    def offered(self) -> tuple[tuple[Scores, P], ...]:
+        """Return the points that carry something: of a copy that began with scores alone those offered since."""
+        return tuple((scores, payload) for scores, payload in self.points if payload is not None)
+
+    @property
     def best(self) -> float:
         """Return the largest first score; 0 without points."""
         return max((point[0] for point, _ in self.points), default=0.0)

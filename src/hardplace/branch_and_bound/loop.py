@@ -72,20 +72,31 @@ class Evaluator(Protocol[J, R_co]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Done(Generic[C, J_co, R_co]):
-    """The result of a refinement.
+class Refined(Generic[C]):
+    """What a refinement makes of a candidate.
 
     Attributes:
         left: Candidates that it leaves, with their scores; None in place of one: no more can be learned.
         offers: Points reached, for the front.
         tally: Counts that it made.
-        job: Exact evaluation that it needed, if any.
-        outcome: Outcome of that.
     """
 
     left: tuple[tuple[Scores, C | None], ...]
     offers: tuple[tuple[Scores, Any], ...]
     tally: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done(Generic[C, J_co, R_co]):
+    """A refinement that was done, here or on a worker.
+
+    Attributes:
+        refined: What it makes of its candidate.
+        job: Exact evaluation that it needed, if any.
+        outcome: Outcome of that.
+    """
+
+    refined: Refined[C]
     job: J_co | None
     outcome: R_co | None
 
@@ -118,12 +129,7 @@ class Problem(Protocol[C, J_co, R_contra]):
     """What is searched: roots, and how candidates are refined.
 
     Scores of what `refine` returns need not be below the candidate's own: the loop cuts them.
-
-    Attributes:
-        front: Front that `refine` may prune against and offers to; a copy while a refinement is done.
     """
-
-    front: Front[Any]
 
     def roots(self) -> Iterable[tuple[Scores, C]]:
         """Return candidates that together hold everything, with their scores."""
@@ -131,19 +137,20 @@ class Problem(Protocol[C, J_co, R_contra]):
     def job(self, candidate: C) -> J_co | None:
         """Return the exact evaluation that refining a candidate needs, if any."""
 
-    def refine(self, candidate: C, outcome: R_contra | None) -> Iterable[tuple[Scores, C | None]]:
-        """Refine a candidate: return what is left of it (None: no more can be learned), and offer points to the
-        front.
+    def refine(self, candidate: C, outcome: R_contra | None, front: Front[Any]) -> Refined[C]:
+        """Refine a candidate; nothing but the result says what was found and counted.
+
+        Args:
+            candidate: What to refine.
+            outcome: Outcome of its job, if it has one.
+            front: Scores that were reached, to prune against; a copy, which takes what is reached here.
         """
 
     def discard(self, candidate: C) -> None:
         """Count a candidate that is pruned without being refined."""
 
-    def tally(self) -> Any:
-        """Return the counts since the last call, and reset them."""
-
     def add(self, tally: Any) -> None:
-        """Add counts that a refinement made elsewhere."""
+        """Add the counts that a refinement made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -281,11 +288,12 @@ class Loop(Generic[C, P]):
         done = self._steps.finish(serial)
         self._merged += 1
         self._evaluations += done.job is not None
-        self._problem.add(done.tally)
-        for offered, payload in done.offers:
+        refined = done.refined
+        self._problem.add(refined.tally)
+        for offered, payload in refined.offers:
             self._front.offer(offered, payload)
-        for refined, rest in done.left:
-            cut = tuple(min(one, other) for one, other in zip(scores, refined, strict=True))
+        for own, rest in refined.left:
+            cut = tuple(min(one, other) for one, other in zip(scores, own, strict=True))
             if rest is None:
                 self._closed.append(cut)
             elif self._front.excess(cut) > 0.0:

@@ -31,21 +31,11 @@ J_contra = TypeVar("J_contra", contravariant=True)
 
 
 def step(problem: Problem[C, J, R], evaluator: Evaluator[J, R], asked: RefinementRequest) -> Done[C, J, R]:
-    """Refine a candidate; the result depends on the request alone, and the problem's front and counts stay as they
-    are.
-    """
-    candidate, reached, known = asked
-    front, tally = problem.front, problem.tally()
-    problem.front = Front([(scores, None) for scores in reached])
-    try:
-        job = problem.job(candidate)
-        outcome = None if job is None else known or evaluator.evaluate(job)
-        left = tuple(problem.refine(candidate, outcome))
-        offers = tuple((scores, payload) for scores, payload in problem.front.points if payload is not None)
-        return Done(left=left, offers=offers, tally=problem.tally(), job=job, outcome=outcome)
-    finally:
-        problem.front = front
-        problem.add(tally)
+    """Refine a candidate; the result depends on the request alone."""
+    job = problem.job(asked.candidate)
+    outcome = None if job is None else asked.known or evaluator.evaluate(job)
+    front = Front[Any]([(scores, None) for scores in asked.reached])
+    return Done(refined=problem.refine(asked.candidate, outcome, front), job=job, outcome=outcome)
 
 
 class Here(Generic[C, J, R]):

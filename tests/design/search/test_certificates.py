@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hardplace.answers import Infeasible
 from hardplace.branch_and_bound.front import Front
-from hardplace.branch_and_bound.loop import Deadline, Loop
+from hardplace.branch_and_bound.loop import Deadline, Loop, Refined
 from hardplace.branch_and_bound.steps import Here
 from hardplace.branch_and_bound.types import Stop, StoppingRule
 from hardplace.certificate import at_most, gap_of, percent_at_most
@@ -106,16 +106,13 @@ class Numbers:
     def job(self, candidate: float) -> None:
         return None
 
-    def refine(self, candidate: float, outcome: object) -> list[tuple[tuple[float, ...], None]]:
+    def refine(self, candidate: float, outcome: object, front: Front[float]) -> Refined[float]:
         if self.numbers[candidate]:
-            self.front.offer((self.numbers[candidate],), candidate)
-        return [((candidate,), None)]
+            front.offer((self.numbers[candidate],), candidate)
+        return Refined(left=(((candidate,), None),), offers=front.offered, tally=None)
 
     def discard(self, candidate: float) -> None:
         self.left.append(candidate)
-
-    def tally(self) -> None:
-        return None
 
     def add(self, tally: None) -> None:
         pass

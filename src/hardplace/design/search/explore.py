@@ -15,7 +15,7 @@ import numpy as np
 
 from hardplace.answers import Infeasible
 from hardplace.branch_and_bound.front import Front, Scores
-from hardplace.branch_and_bound.loop import Deadline, Ended, Loop, TimeUp
+from hardplace.branch_and_bound.loop import Deadline, Ended, Loop, Refined, TimeUp
 from hardplace.branch_and_bound.types import Progress, Stop, StoppingRule
 from hardplace.design.chip_set import best_chip_set
 from hardplace.design.exact.evaluator import ChipEvaluator, in_process
@@ -127,67 +127,64 @@ class DesignSearch:
         """Return the exact evaluation that refining a candidate needs."""
         return ones.job(self.scoring, candidate) if isinstance(candidate, ChipCandidate) else None
 
-    def refine(self, candidate: Candidate, outcome: Outcome | None) -> Sequence[tuple[Scores, Candidate | None]]:
-        """Return what the next level of refinement leaves of a candidate, with its scores."""
-        started = time.perf_counter()
-        level, left = self._refined(candidate, outcome)
-        self._tally.levels[level].seconds += time.perf_counter() - started
-        return left
+    def refine(self, candidate: Candidate, outcome: Outcome | None, front: Front[Any]) -> Refined[Candidate]:
+        """Return what the next level of refinement leaves of a candidate, with its scores, and what it reached."""
+        started, tally = time.perf_counter(), SearchCounts()
+        limits = replace(self.scoring.limits, excluded=tally.excluded)
+        level, left = self._refined(replace(self.scoring, limits=limits, front=front), tally, candidate, outcome)
+        tally.levels[level].seconds += time.perf_counter() - started
+        return Refined(left=tuple(left), offers=front.offered, tally=tally)
 
     def _refined(
-        self, candidate: Candidate, outcome: Outcome | None
+        self, scoring: Scoring, tally: SearchCounts, candidate: Candidate, outcome: Outcome | None
     ) -> tuple[Refinement, Sequence[tuple[Scores, Candidate | None]]]:
-        check = self.deadline.check
         families = self._families(candidate.section)
         if isinstance(candidate, BoxCandidate):
-            self._dive(candidate)
-            result = opened(self.scoring, candidate, check)
-            self._tally.beyond += result.beyond * families
+            self._dive(scoring, candidate)
+            result = opened(scoring, candidate, self.deadline.check)
+            tally.beyond += result.beyond * families
             small = candidate.box.size and all(isinstance(one, ChipBlock) for _, one in result.left)
             level = Refinement.PARTS if small else Refinement.BOX
-            self._tally.levels[level].discarded += result.hopeless * families
+            tally.levels[level].discarded += result.hopeless * families
             return level, result.left
         if isinstance(candidate, ChipBlock):
-            return Refinement.SCHEDULE_BOUNDS, self._priced(candidate)
+            return Refinement.SCHEDULE_BOUNDS, self._priced(scoring, tally, candidate)
         level = Refinement.EXACT if outcome is not None else Refinement.PLACED_ON_BOUNDS
-        self._tally.levels[level].entered += 1
-        left = ones.refine(self.scoring, candidate, outcome)
-        self._tally.levels[level].discarded += not left
+        tally.levels[level].entered += 1
+        left = ones.refine(scoring, candidate, outcome)
+        tally.levels[level].discarded += not left
         return level, left
 
-    def _dive(self, region: BoxCandidate) -> None:
+    def _dive(self, scoring: Scoring, region: BoxCandidate) -> None:
         """Attempt the chip that promises most in the first region that is opened, so that something is reached."""
-        if self.several or self.front.points:
+        if self.several or scoring.front.points:
             return
-        limits = self.scoring.limits
         best: BoxCandidate | ChipBlock = region
-        kept, limits.excluded = limits.excluded, Excluded()  # what is left out here is counted when it is opened
-        try:
-            while isinstance(best, BoxCandidate):
-                left = opened(self.scoring, best, self.deadline.check).left
-                if not left:
-                    return
-                best = max(left, key=lambda one: one[0])[1]
-        finally:
-            limits.excluded = kept
-        ones.attempt(self.scoring, first_of(self.scoring, best))
+        # what is left out here is counted when it is opened
+        uncounted = replace(scoring, limits=replace(scoring.limits, excluded=Excluded()))
+        while isinstance(best, BoxCandidate):
+            left = opened(uncounted, best, self.deadline.check).left
+            if not left:
+                return
+            best = max(left, key=lambda one: one[0])[1]
+        ones.attempt(scoring, first_of(scoring, best))
 
-    def _priced(self, block: ChipBlock) -> Sequence[tuple[Scores, Candidate]]:
+    def _priced(self, scoring: Scoring, tally: SearchCounts, block: ChipBlock) -> Sequence[tuple[Scores, Candidate]]:
         """Return the chips of a block, with bounds from scheduled kernels, that may matter."""
         families = self._families(block.section)
-        count = self._tally.levels[Refinement.SCHEDULE_BOUNDS]
+        count = tally.levels[Refinement.SCHEDULE_BOUNDS]
         if self.several:
-            found = spread(self.scoring, block, self.deadline.check)
+            found = spread(scoring, block, self.deadline.check)
             count.entered += found.priced
             count.discarded += found.alone * families
-            self._tally.within = max(self._tally.within, found.within)
+            tally.within = max(tally.within, found.within)
             return found.left
-        done = scheduled(self.scoring, block, self.deadline.check)
+        done = scheduled(scoring, block, self.deadline.check)
         count.entered += done.priced
         kept = len({one.places.tobytes() for _, one in done.left})
         count.discarded += (block.places.shape[1] - kept) * families
         if done.left:
-            ones.attempt(self.scoring, max(done.left, key=lambda one: one[0])[1])
+            ones.attempt(scoring, max(done.left, key=lambda one: one[0])[1])
         return done.left
 
     @property
@@ -210,24 +207,19 @@ class DesignSearch:
         else:
             self._tally.levels[Refinement.SCHEDULE_BOUNDS].discarded += families
 
-    def tally(self) -> SearchCounts:
-        """Return the counts since the last call, and reset them."""
-        counted, self._tally = self._tally, SearchCounts()
-        self.scoring.limits.excluded = self._tally.excluded
-        return counted
+    @property
+    def counts(self) -> SearchCounts:
+        """Return what was counted so far."""
+        return self._tally
 
     def add(self, tally: SearchCounts) -> None:
-        """Add the counts of a refinement done elsewhere."""
+        """Add the counts of a refinement."""
         self._tally.add(tally)
 
     @property
     def front(self) -> Front[Any]:
-        """What was reached, or what a refinement that is done for another process may take as reached."""
+        """What was reached."""
         return self.scoring.front
-
-    @front.setter
-    def front(self, front: Front[Any]) -> None:
-        self.scoring.front = front
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave here what only this process can use: where jobs are done, who is told, when time is up."""

@@ -10,14 +10,15 @@ Read `refine` first. Proofs: docs/model-shape.md, "Joint search".
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import InitVar, dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from hardplace.answers import Infeasible
 from hardplace.branch_and_bound.front import Front, Scores
-from hardplace.branch_and_bound.loop import Deadline, Ended, Loop
+from hardplace.branch_and_bound.loop import Deadline, Ended, Loop, Refined
 from hardplace.branch_and_bound.types import Progress, Stop, StoppingRule
 from hardplace.design.exact.evaluator import ChipEvaluator, InProcess, Task
 from hardplace.design.question import Question
@@ -102,19 +103,19 @@ class Joint:
             group=group, places=tuple(fast_enough(place, least) for place in self.places), check=self._deadline.check,
         )  # fmt: skip
 
-    def _bounds(self, candidate: Grouped) -> list[tuple[Scores, Element | None]]:
+    def _bounds(self, candidate: Grouped, front: Front[Best]) -> list[tuple[Scores, Element | None]]:
         """Bound each shape with a group; the most promising one is searched, so that something is reached."""
         started = time.perf_counter()
-        known = self.front.best * (1.0 + self.ends.gap)
+        known = front.best * (1.0 + self.ends.gap)
         bounds = self._bounding(candidate.group, known).bounds(known)
         order = np.argsort(-bounds, kind="stable")
         self._seconds["shapes"] += time.perf_counter() - started
         if bounds[order[0]] > known:
-            self._attempt(int(order[0]), candidate.group)
+            self._attempt(int(order[0]), candidate.group, front)
         left = Unopened(candidate.group, order, bounds[order], 0)
         return [((float(bounds[order[0]]),), left)] if bounds[order[0]] > 0.0 else []
 
-    def _attempt(self, row: int, group: Group) -> None:
+    def _attempt(self, row: int, group: Group, front: Front[Best]) -> None:
         """Search one shape with one group of plans alone; it stays a candidate."""
         search = self._laid_out(row, group)
         if search.shortage() is not None:
@@ -123,9 +124,7 @@ class Joint:
         if found.stop is Stop.INTERRUPTED:
             raise KeyboardInterrupt
         if found.reached:
-            self.front.offer(
-                (found.scores[0][0] * float(self.reshapes.weights[row]),), Best(row, group, found.reached[0])
-            )
+            front.offer((found.scores[0][0] * float(self.reshapes.weights[row]),), Best(row, group, found.reached[0]))
         self._searches.pop((row, group))
 
     def job(self, candidate: Element) -> Job | None:
@@ -134,32 +133,30 @@ class Joint:
             return None
         return self._searches[candidate.row, candidate.group].job(candidate.candidate)
 
-    def refine(self, candidate: Element, outcome: Outcome | None) -> Sequence[tuple[Scores, Element | None]]:
+    def refine(self, candidate: Element, outcome: Outcome | None, front: Front[Best]) -> Refined[Element]:
         """Return what the next level leaves: of shapes the next one laid out, of a shape what its own search leaves."""
         if isinstance(candidate, Grouped):
-            return self._bounds(candidate)
+            left = self._bounds(candidate, front)
+            return Refined(left=tuple(left), offers=front.offered, tally=SearchCounts())
         if isinstance(candidate, Unopened):
-            return self._open(candidate)
+            return Refined(left=tuple(self._open(candidate)), offers=(), tally=SearchCounts())
         row, group = candidate.row, candidate.group
         search, weight = self._searches[row, group], float(self.reshapes.weights[row])
-        known = self.front.best
-        search.front = Front([((known / weight,), None)] if known else [])
-        left = search.refine(candidate.candidate, outcome)
-        self._tally.add(search.tally())
-        (points, payload), *_ = search.front.points or [((0.0,), None)]
-        if payload is not None:
-            self.front.offer((points[0] * weight,), Best(row, group, payload))
-        return [((scores[0] * weight,), None if rest is None else Inner(row, group, rest)) for scores, rest in left]
+        own = Front[Any]([((front.best / weight,), None)] if front.best else [])
+        inner = search.refine(candidate.candidate, outcome, own)
+        return Refined(
+            left=tuple(
+                ((scores[0] * weight,), None if rest is None else Inner(row, group, rest))
+                for scores, rest in inner.left
+            ),
+            offers=tuple(((scores[0] * weight,), Best(row, group, payload)) for scores, payload in inner.offers),
+            tally=inner.tally,
+        )
 
     def discard(self, candidate: Element) -> None:
         """Count what was left in the heap."""
         if isinstance(candidate, Inner):
             self._searches[candidate.row, candidate.group].discard(candidate.candidate)
-
-    def tally(self) -> SearchCounts:
-        """Return what was counted since the last call; counts begin anew."""
-        counted, self._tally = self._tally, SearchCounts()
-        return counted
 
     def add(self, tally: SearchCounts) -> None:
         """Add counts."""
@@ -241,7 +238,7 @@ class Joint:
 
     def _levels(self) -> tuple[RefinementLevel, ...]:
         for search in self._searches.values():
-            self._tally.add(search.tally())
+            self._tally.add(search.counts)
         every, opened = self._every(), len(self._searches) * self._each()
         levels = [
             RefinementLevel(
