@@ -12,10 +12,14 @@ pytest.importorskip("transformers")
 
 import hardplace.cli  # noqa: F401, E402  (joins the verbs)
 from hardplace.cli.app import app  # noqa: E402
+from hardplace.csv_table import parse  # noqa: E402
 from hardplace.errors import BadInput  # noqa: E402
-from hardplace.plans.plan import Plan  # noqa: E402
+from hardplace.plans.plan import Format, Plan  # noqa: E402
+from hardplace.plans.published.own import measured_runs  # noqa: E402
+from hardplace.plans.published.rows import rows_of  # noqa: E402
 from hardplace.run.execute import executed  # noqa: E402
 from hardplace.run.launch import RankFailed, prepared, run_forked  # noqa: E402
+from hardplace.run.measured import append_row, device_of  # noqa: E402
 from run_cases import CASES, EXAMPLES, differences, kept_of, workload_of  # noqa: E402
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.skipif(os.name != "posix", reason="processes fork")]
@@ -64,10 +68,21 @@ def test_a_run_from_the_command_line(tmp_path, monkeypatch):
     path = tmp_path / "plan.json"
     path.write_text(json.dumps({"global_batch": 4, "tensor": 2}))
     words = ["run", str(path), "--model", "tiny_models:llama", "--steps", "1"]
-    done = CliRunner().invoke(app, words)
+    runs = tmp_path / "runs.csv"
+    done = CliRunner().invoke(app, [*words, "--runs", str(runs)])
     assert done.exit_code == 0, done.output
     assert "equal to 1e-05" in done.output
     assert "tensor all_reduce" in done.output
+    assert "a row of cpu (a log alone" in done.output.replace("\n", " ")
+    # On a device of the catalogue the same row is a measured step that `anchor` takes.
+    (row,) = rows_of(parse(runs.read_text(), "runs.csv"))
+    with pytest.raises(BadInput, match="device cpu: no device of the catalogue"):
+        measured_runs([row], "runs.csv")
+    (taken,) = measured_runs([row | {"device": device_of("NVIDIA H100 80GB HBM3")}], "runs.csv")
+    assert (taken.plan.tensor, taken.plan.global_batch, taken.plan.precision) == (2, 4, Format.FP32)
+    assert (taken.seconds, taken.fleet.devices) == (float(row["target_iter_s"]), 2)
+    append_row(runs, row)
+    assert [one["id"] for one in rows_of(parse(runs.read_text(), ""))] == ["llama-1", "llama-1-2"]
     path.write_text(json.dumps({"global_batch": 16, "data": 16}))
     done = CliRunner().invoke(app, words)
     assert "devices: 16: expected at most 8 as processes here" in str(done.exception)

@@ -56,7 +56,7 @@ def describe(
     folders.check_writable(out)
     found = api.describe(
         accelerator, network=network, layers=layers, programs=programs, simulate=simulate,
-        parameters={name: value for name, _, value in (text.partition("=") for text in parameters)},
+        parameters=options.by_name("set", parameters, "rows=64"),
         vary=_values(vary), within=within,
     )  # fmt: skip
     if isinstance(found, Infeasible):

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from hardplace.cli.options import gathered
+from hardplace.cli.options import by_name, gathered
 from hardplace.errors import BadInput
 from hardplace.units import parse_quantity
 
@@ -63,15 +63,12 @@ def limits_of(area_mm2: float | None, texts: tuple[str, ...]) -> dict[str, str |
     """Return limits by name from --area and texts such as tdp=400W; BadInput for another form, or one given twice."""
     if area_mm2 is not None and not 0.0 < area_mm2 < float("inf"):
         raise BadInput(f"--area: {area_mm2:g}: expected a positive number of mm2")
-    found: dict[str, str | float] = {} if area_mm2 is None else {"area": area_mm2}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise BadInput(f"--limit: {text!r}: expected NAME=VALUE, such as tdp=400W")
-        if name in found:
-            raise BadInput(f"--limit: {text!r}: a second limit on {name}; expected one")
-        found[name] = value
-    return found
+    named = by_name("limit", texts, "tdp=400W")
+    if area_mm2 is None:
+        return {**named}
+    if "area" in named:
+        raise BadInput(f"--limit: area={named['area']}: beside --area {area_mm2:g}; expected one of both")
+    return {"area": area_mm2, **named}
 
 
 def goal_arguments(asking: Asking) -> dict[str, Any]:

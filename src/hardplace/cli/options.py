@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-if TYPE_CHECKING:
-    pass
+from hardplace.errors import BadInput
 
 Command = Callable[..., None]
 Option = Callable[[Command], Command]
@@ -80,6 +79,28 @@ trace_file = click.option(
 )
 page_folder = folder("Folder of the page.  [default: hardplace-out/MODEL]")
 answer_folder = folder("Folder of the answer.  [default: hardplace-out/MODEL]")
+
+
+def by_name(option: str, texts: Iterable[str], example: str) -> dict[str, str]:
+    """Return the values of an option that is given as NAME=VALUE, by name.
+
+    Args:
+        option: Its name, for messages.
+        texts: What was given.
+        example: One that is right, for messages.
+
+    Raises:
+        BadInput: For another form, and for a name given twice.
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not (name and equals and value):
+            raise BadInput(f"--{option}: {text!r}: expected NAME=VALUE, such as {example}")
+        if name in found:
+            raise BadInput(f"--{option}: {text!r}: {name} a second time; expected it once")
+        found[name] = value
+    return found
 
 
 def gathered(name: str, kind: type[Any], *options: Option) -> Option:

@@ -10,11 +10,12 @@ import click
 
 from hardplace.cli import options
 from hardplace.cli.app import app
-from hardplace.cli.printing import say, say_json
+from hardplace.cli.printing import say, say_json, say_written
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
     from hardplace.plans.plan import Plan
+    from hardplace.run.types import RunResult
     from hardplace.workload.types import Workload
 
 FAILED = 1
@@ -27,8 +28,12 @@ TOLERANCE = 1e-5  # of the loss and of each gradient, relative, in fp32
     "--model", "source", required=True, metavar="MODULE:FUNCTION", help="Returns (module, inputs), as `trace`."
 )
 @click.option("--steps", type=click.IntRange(min=1, max=1000), default=3, show_default=True, help="Steps of AdamW.")
+@click.option(
+    "--runs", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+    help="Table of runs to which the measured step is added, for `anchor`.",
+)  # fmt: skip
 @options.as_json
-def run(path: Path, source: str, steps: int, as_json: bool) -> None:
+def run(path: Path, source: str, steps: int, runs: Path | None, as_json: bool) -> None:
     """Apply PLAN to a module of PyTorch and take some steps in fp32: 2 to 8 processes here over gloo, or those that
     torchrun started, on GPUs where there are any. Losses and all gradients are held against a single process's (1e-5,
     else exit code 1); bytes of weights, gradients, states and kept activations, and the collectives of a step, against
@@ -36,6 +41,7 @@ def run(path: Path, source: str, steps: int, as_json: bool) -> None:
 
     \b
     hardplace run plan.json --model my_package.my_model:tiny --steps 3
+    hardplace run plan.json --model my_package.my_model:tiny --runs my-steps.csv
     torchrun --nproc-per-node 8 -m hardplace run plan.json --model my_package.my_model:tiny
 
     Divided: tensor, sequence, pipeline (all schedules), data with ZeRO and hybrid sharding, context, expert, recompute,
@@ -64,8 +70,27 @@ def run(path: Path, source: str, steps: int, as_json: bool) -> None:
     if found is None:  # another rank tells
         return
     say_json(found) if as_json else show_run(workload.name, _as_run(plan), found, TOLERANCE)
+    if runs is not None:
+        _keep(runs, workload, _as_run(plan), found, quiet=as_json)
     if max(found.loss_error, found.gradient_error) > TOLERANCE:
         sys.exit(FAILED)
+
+
+def _keep(runs: Path, workload: Workload, plan: Plan, found: RunResult, *, quiet: bool) -> None:
+    """Add the measured step to a table of runs, and say what takes it."""
+    import os
+
+    import torch
+
+    from hardplace.run.measured import append_row, measured_row
+
+    gpu = torch.cuda.is_available()
+    device = torch.cuda.get_device_name() if gpu else "cpu"
+    node = int(os.environ.get("LOCAL_WORLD_SIZE", plan.devices))
+    append_row(runs, measured_row(workload.name, workload, plan, found, device, node))
+    if not quiet:
+        use = "`hardplace anchor` takes it" if gpu else "a log alone: anchor takes rows of devices of the catalogue"
+        say_written(f"{runs}, a row of {device} ({use})")
 
 
 def _recorded(source: str) -> tuple[Workload, Workload]:

@@ -12,7 +12,7 @@ import click
 
 from hardplace.cli import folders
 from hardplace.cli.app import INFEASIBLE
-from hardplace.cli.options import gathered
+from hardplace.cli.options import by_name, gathered
 from hardplace.cli.printing import give, say, say_json, say_written
 from hardplace.errors import BadInput
 
@@ -54,13 +54,7 @@ def share_of(params: str) -> float:
 
 def ranges_of(texts: tuple[str, ...]) -> dict[str, str]:
     """Return values of fields by name from texts such as hidden=3584:4608:64; BadInput for a field given twice."""
-    found: dict[str, str] = {}
-    for text in texts:
-        name, _, values = text.partition("=")
-        if name in found:
-            raise BadInput(f"--range: {text}: expected each field once, with all its values")
-        found[name] = values
-    return found
+    return by_name("range", texts, "hidden=3584:4608:64")
 
 
 def check_alone(shaping: Shaping) -> None:

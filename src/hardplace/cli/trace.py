@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hardplace.cli.app import app
-from hardplace.cli.options import gathered
+from hardplace.cli.options import by_name, gathered
 from hardplace.cli.printing import say
 from hardplace.errors import BadInput
 from hardplace.units import percent
@@ -135,13 +135,11 @@ def _check_names(name: str | None, out: Path | None) -> None:
 
 def _sizes(texts: tuple[str, ...]) -> dict[str, int]:
     """Return the dimensions given as NAME=N."""
-    found = {}
-    for text in texts:
-        name, _, value = text.partition("=")
-        if not name or not value.isdecimal() or int(value) < 1:
-            raise BadInput(f"--size: {text}: expected NAME=N with a whole number of at least 1, such as batch=8")
-        found[name] = int(value)
-    return found
+    found = by_name("size", texts, "batch=8")
+    for name, value in found.items():
+        if not value.isdecimal() or int(value) < 1:
+            raise BadInput(f"--size: {name}={value}: expected a whole number of at least 1, such as batch=8")
+    return {name: int(value) for name, value in found.items()}
 
 
 def _tell_unfused(workload: Workload) -> None:

@@ -22,7 +22,7 @@ from hardplace.plans.pipeline import Pipelined, end_of_step_s, pipelined
 from hardplace.plans.plan import PipelineSchedule, Plan
 from hardplace.plans.pricer import TimeShares
 from hardplace.plans.timing import Known, StepLayerTimes, end_of_stage, layer_seconds, tied_s, ties_s
-from hardplace.units import format_quantity
+from hardplace.units import format_quantity, percent
 from hardplace.workload.weights import WeightSizes, surplus
 
 
@@ -276,8 +276,8 @@ def _edge(memory: Sequence[StageMemory], capacity: Sequence[float], interval: In
         return ()
     low, high = most / factor, most * factor
     return (
-        f"stage {shares.index(most)} fills {most:.1%} of its device's memory, 80 %: {low:.0%} to {high:.0%}: near the "
-        f"edge, where a fragmented allocator decides",
+        f"stage {shares.index(most)} fills {percent(most)} of its device's memory, 80 %: {percent(low, 0)} to "
+        f"{percent(high, 0)}: near the edge, where a fragmented allocator decides",
     )
 
 

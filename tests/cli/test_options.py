@@ -1,0 +1,26 @@
+"""Options that several verbs take: what is given as NAME=VALUE."""
+
+import pytest
+
+from hardplace.cli.options import by_name
+from hardplace.errors import BadInput
+
+
+def test_values_come_by_name():
+    assert by_name("limit", ("tdp=400W", " area = 300mm2"), "tdp=400W") == {"tdp": "400W", "area": "300mm2"}
+    assert by_name("range", ("layers=1,2=3",), "") == {"layers": "1,2=3"}
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        (("tdp",), "--limit: 'tdp': expected NAME=VALUE, such as tdp=400W"),
+        (("tdp=",), "--limit: 'tdp=': expected NAME=VALUE, such as tdp=400W"),
+        (("=3",), "--limit: '=3': expected NAME=VALUE, such as tdp=400W"),
+        (("tdp=1W", "tdp=2W"), "--limit: 'tdp=2W': tdp a second time; expected it once"),
+    ],
+)
+def test_what_is_no_name_with_a_value_is_refused(texts, said):
+    with pytest.raises(BadInput) as problem:
+        by_name("limit", texts, "tdp=400W")
+    assert str(problem.value) == said
