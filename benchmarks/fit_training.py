@@ -60,21 +60,23 @@ GROUPS = {
     "traffic": ("tensor", "sync_s", "expert", "context", "exposed", "contention", "reduction"),
     "host": ("launch_s", "step_s"),
 }
+KERNELS = ("products", "attention", "streams")
+MOST_SLOWED = 4.0  # of kernels of plans that name no software
 OF_DEVICE = ("products", "attention")
 FLAGS = {"tensor": ("tensor",), "dispatcher": ("expert",), "experts": ("expert",)}
 WIDTHS = {  # by the least error with a source left out (--choose)
     "device products": 0.3,
     "device attention": 0.05,
-    "software products": 0.05,
-    "software attention": 0.4,
-    "software streams": 0.5,
-    "software traffic": 0.1,
+    "software products": 0.02,
+    "software attention": 0.1,
+    "software streams": 0.3,
+    "software traffic": 0.2,
     "software host": 0.3,
     "flags": 0.5,
     "neuron": 2.0,
 }
-FITS = 6  # rounds of slopes and fits
-MANY, TRIES = 10, 40  # rows of a source to be anchored, random choices of runs
+FITS = 4  # rounds of slopes and fits
+MANY, SOME, TRIES = 10, 6, 40  # rows of a source, and of a system, to be anchored; random choices of runs
 LEFT_OUT = ROOT / "validation/training/left_out.md"
 ON_TPUS = ("2204.02311", "aws-neuron", "maxtext@")
 FEW = 3  # sources of a class below which all rows say how far off it can be
@@ -93,7 +95,6 @@ class Case:
     fleet: Fleet
     measured_s: float
     keys: tuple[str, ...]
-    least: bool = False
     memory_bytes: float = 0.0  # of the fullest device; 0: not published
     allocated: bool = False  # what the allocator counts
     known: Known = field(default_factory=dict)
@@ -116,7 +117,6 @@ class Case:
             predicted=predicted,
             at=point,
             slopes=slopes,
-            least=self.least,
         )
 
 
@@ -163,38 +163,46 @@ def cases(*, everything: bool = False) -> Iterator[Case]:
             yield one
 
 
-def frontier(listed: Sequence[Case]) -> Iterator[Case]:
-    """Yield, for each generation and source, simple plans that should not be faster than the source's best run on it:
-    no plan is taken to beat everyone who tried. measured_s: the seconds at that run's MFU (16 bit, one kernel for
-    attention; on arrays, where every published run recomputes, at its hardware's utilisation)."""
-    best: dict[tuple[str, str], tuple[float, Case]] = {}
+def unnamed(listed: Sequence[Case], known: Pooled) -> dict[str, float]:
+    """Return, by generation, the least factor of kernels of plans that name no software with which simple plans are
+    not faster than the generation's best published run: no plan is taken to beat everyone who tried.
+
+    Compared is MFU in 16 bit (on arrays, where every published run recomputes, its hardware's utilisation).
+    """
+    best: dict[str, tuple[bool, float, Case]] = {}
     for one in listed:
-        if one.plan.precision not in (Format.BF16, Format.FP16) or not one.plan.flash:
+        if one.plan.precision not in (Format.BF16, Format.FP16):
             continue
         found = estimate_plan(one.chain, one.plan, one.fleet, one.known)
         mfu = found.mfu * found.step_s / one.measured_s
         if one.plan.software in ON_ARRAY_SOFTWARE:
             mfu *= worked(one.chain)
-        key = one.fleet.sites[0].pricer.kind, one.source
-        best[key] = max(best.get(key, (0.0, one)), (mfu, one), key=lambda item: item[0])
-    for kind in dict.fromkeys(kind for kind, _ in best):
-        for name in ("llama2-7b", "llama2-13b", "llama3-8b"):
-            first = next(one for (here, _), (_, one) in best.items() if here == kind)
-            plan, chain, fleet = simple(first, name)
-            found = estimate_plan(chain, plan, fleet)
-            for (here, source), (mfu, _) in best.items():
-                if here == kind:
-                    yield Case(
-                        id=f"best {first.fleet.sites[0].device} {name}",
-                        source=source,
-                        split="calibration",
-                        plan=plan,
-                        chain=chain,
-                        fleet=fleet,
-                        measured_s=found.step_s * found.mfu / mfu,
-                        keys=keys_of(plan, fleet),
-                        least=True,
-                    )
+        kind = one.fleet.sites[0].pricer.kind
+        candidate = one.plan.flash, mfu, one  # runs with attention as one kernel, where there are any
+        best[kind] = max(best.get(kind, candidate), candidate, key=lambda item: item[:2])
+    factors = {}
+    for kind, (_, mfu, one) in best.items():
+        factors[kind] = max(slowed(*simple(one, name), mfu, known) for name in ("llama2-7b", "llama2-13b", "llama3-8b"))
+    return factors
+
+
+def slowed(plan: Plan, chain: LayerChain, fleet: Fleet, mfu: float, known: Pooled) -> float:
+    """Return the factor of kernels, 1 or more, with which a plan does not pass an MFU, by bisection."""
+    pricer = fleet.sites[0].pricer
+    values = values_at(known.point(keys_of(plan, fleet)))
+    low, high = 1.0, MOST_SLOWED
+
+    def passes(factor: float) -> bool:
+        changed = {name: values[name] * factor for name in KERNELS}
+        pricer.efficiencies = with_values(pricer.efficiencies, values | changed)
+        return estimate_plan(chain, plan, fleet).mfu > mfu
+
+    if not passes(low):
+        return low
+    while high / low > 1.001:
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if passes(middle) else (low, middle)
+    return high
 
 
 def worked(chain: LayerChain) -> float:
@@ -260,10 +268,8 @@ def width_of(widths: Mapping[str, float], key: str, figure: str) -> float:
 
 
 def pooled(listed: Sequence[Slopes], widths: Mapping[str, float]) -> Pooled:
-    """Return the fit; of the runs that are only not to be beaten, the fastest of each."""
-    fastest = {row.id: row for row in sorted(listed, key=lambda row: -row.measured) if row.least}
-    rows = [*(row for row in listed if not row.least), *fastest.values()]
-    return fit(rows, lambda key, figure: width_of(widths, key, figure), centres=(GPUS, ARRAYS))
+    """Return the fit."""
+    return fit(listed, lambda key, figure: width_of(widths, key, figure), centres=(GPUS, ARRAYS))
 
 
 def error(row: Slopes, found: Pooled) -> float:
@@ -282,8 +288,7 @@ def converged(listed: Sequence[Case], start: Pooled, widths: Mapping[str, float]
         rows = [one.slopes(known) for one in listed]
         own: dict[str, list[float]] = defaultdict(list)
         for row in rows:
-            if not row.least:
-                own[row.source].append(math.expm1(row.predicted - row.measured))
+            own[row.source].append(math.expm1(row.predicted - row.measured))
         reached = mean_of_sources(own)
         print(f"fit {number}: mean of sources {reached:.2%}", flush=True)
         best = min(best, (reached, known, rows), key=lambda item: item[0])
@@ -303,9 +308,9 @@ def left_out(
     """Return the errors of each source's rows, fitted without it; priced: by id, to price them instead of taking their
     slopes' word."""
     found = {}
-    for source in dict.fromkeys(row.source for row in rows if not row.least):
+    for source in dict.fromkeys(row.source for row in rows):
         others = pooled([row for row in rows if row.source != source], widths)
-        own = [row for row in rows if row.source == source and not row.least]
+        own = [row for row in rows if row.source == source]
         if priced is None:
             found[source] = [error(row, others) for row in own]
             continue
@@ -327,8 +332,7 @@ def choose(rows: Sequence[Slopes], widths: Mapping[str, float]) -> dict[str, flo
         known = pooled(rows, tried)
         own: dict[str, list[float]] = defaultdict(list)
         for row in rows:
-            if not row.least:
-                own[row.source].append(error(row, known))
+            own[row.source].append(error(row, known))
         return 0.5 * (mean_of_sources(left_out(rows, tried)) + mean_of_sources(own))
 
     best, found = judged(widths), dict(widths)
@@ -347,7 +351,7 @@ def choose(rows: Sequence[Slopes], widths: Mapping[str, float]) -> dict[str, flo
 
 def as_file(found: Pooled, rows: Sequence[Slopes], cases_: Sequence[Case]) -> FittedEfficiencies:
     """Return what the package reads."""
-    tables: dict[str, dict[str, dict[str, float]]] = {"centre": {}, "device": {}, "software": {}, "flag": {}}
+    tables: dict[str, dict[str, dict[str, float]]] = {name: {} for name in ("centre", "device", "software", "flag")}
     for term, value in found.values.items():
         key, _, figure = term.rpartition("/")
         if key in (GPUS, ARRAYS):
@@ -356,7 +360,7 @@ def as_file(found: Pooled, rows: Sequence[Slopes], cases_: Sequence[Case]) -> Fi
         else:
             what, _, name = key.partition(" ")
             tables[what].setdefault(name, {})[figure] = float(f"{math.exp(value):.4g}")
-    often = Counter(f"{one.fleet.sites[0].pricer.kind} {one.plan.software}" for one in cases_ if not one.least)
+    often = Counter(f"{one.fleet.sites[0].pricer.kind} {one.plan.software}" for one in cases_)
     return FittedEfficiencies(
         method="benchmarks/fit_training.py on the calibration splits of validation/training",
         centre=tables["centre"],
@@ -365,6 +369,11 @@ def as_file(found: Pooled, rows: Sequence[Slopes], cases_: Sequence[Case]) -> Fi
         flags=tables["flag"],
         rows=dict(sorted(often.items())),
         fabrics=fitted().fabrics,
+        unnamed={
+            kind: dict.fromkeys(KERNELS, float(f"{value:.4g}"))
+            for kind, value in unnamed(cases_, found).items()
+            if value > 1.0
+        },
     )
 
 
@@ -412,8 +421,8 @@ def measured_spreads(listed: Sequence[Case], left: Mapping[str, Sequence[float]]
     by: dict[str, dict[str, list[float]]] = {kind: {} for kind in (MIXTURE, LONG, KNOWN, SOFTWARE, DEVICE)}
     everything: dict[str, list[float]] = {}
     for source, errors in left.items():
-        others = [one for one in listed if one.source != source and not one.least]
-        own = [one for one in listed if one.source == source and not one.least]
+        others = [one for one in listed if one.source != source]
+        own = [one for one in listed if one.source == source]
         for one, off in zip(own, errors, strict=True):
             by[class_of(one, others)].setdefault(source, []).append(-math.log1p(off))
             everything.setdefault(source, []).append(-math.log1p(off))
@@ -428,7 +437,7 @@ def measured_spreads(listed: Sequence[Case], left: Mapping[str, Sequence[float]]
         step[kind] = replace(step[kind], half=max(step[kind].half, float(f"{floor * least:.3g}")))
     alike: dict[tuple[str, int, str], list[float]] = {}  # runs of one model on one kind of device of a source
     for source, errors in left.items():
-        own = [one for one in listed if one.source == source and not one.least]
+        own = [one for one in listed if one.source == source]
         for one, off in zip(own, errors, strict=True):
             size = sum(layer.parameters + layer.expert_parameters for layer in one.chain.whole) * one.plan.tensor
             key = source, round(20.0 * math.log(size)), one.fleet.sites[0].pricer.kind
@@ -451,32 +460,55 @@ def measured_spreads(listed: Sequence[Case], left: Mapping[str, Sequence[float]]
     )
 
 
-def after_anchors(rows: Sequence[Slopes], widths: Mapping[str, float], half: float) -> None:
-    """Print the errors of each source of ten rows or more, left out of the fit, after so many of its runs were seen."""
-    means: dict[int, list[tuple[float, float]]] = defaultdict(list)
-    for source in dict.fromkeys(row.source for row in rows if not row.least):
-        own = [row for row in rows if row.source == source and not row.least]
-        if len(own) < MANY:
-            continue
-        others, chance = pooled([row for row in rows if row.source != source], widths), random.Random(16)
-        errors = [row.measured - row.log_s(others.point(row.keys)) for row in own]
-        said = []
-        for count in (0, 1, 2, 3, 5):
-            off, inside = [], []
-            for _ in range(TRIES if count else 1):
-                seen = set(chance.sample(range(len(own)), count))
-                found = posterior([own[one].slopes for one in seen], [errors[one] for one in seen], half)
-                for one, row in enumerate(own):
-                    if one not in seen:
-                        left = errors[one] - found.log_factor(row.slopes)
-                        off.append(abs(math.expm1(-left)))
-                        inside.append(abs(left) <= found.half(row.slopes))
-            means[count].append((float(np.mean(off)), float(np.mean(inside))))
-            said.append(f"{count}: {np.mean(off):.1%} in {np.mean(inside):.0%}")
-        print(f"{source[-50:]:52} {', '.join(said)}")
-    for count, found_ in means.items():
-        mean, inside_ = np.mean(found_, axis=0)
-        print(f"after {count} runs: mean of sources {mean:.1%}, inside the interval {inside_:.0%}")
+def after_anchors(
+    listed: Sequence[Case], left: Mapping[str, Sequence[float]], rows: Sequence[Slopes], half: float
+) -> str:
+    """Return the table of errors of runs left out of the fit after so many of their source's, or of their system's (a
+    device and a software of a source), were seen; best constant: what one factor for all its runs leaves."""
+    off, system = dict[str, float](), dict[str, str]()
+    for source, errors in left.items():
+        own = [one for one in listed if one.source == source]
+        for one, error_ in zip(own, errors, strict=True):
+            off[one.id] = -math.log1p(error_)
+            system[one.id] = f"{source} {one.fleet.sites[0].device} {one.plan.software}"
+    counts = (0, 1, 2, 3, 5)
+    lines = [
+        "**One's own system: errors left out of the fit, after so many measured runs**",
+        "",
+        f"| runs of | groups | {' | '.join(map(str, counts))} | best constant | inside after 1 and 3 |",
+        "|---|---:|" + "---:|" * (len(counts) + 2),
+    ]
+    for title, group, least in (
+        (f"a source, {MANY} or more", lambda row: row.source, MANY),
+        (f"a device and software of a source, {SOME} or more", lambda row: system[row.id], SOME),
+    ):
+        groups: dict[str, list[Slopes]] = defaultdict(list)
+        for row in rows:
+            groups[group(row)].append(row)
+        several = [one for one in groups.values() if len(one) >= least]
+        found = {
+            count: np.mean([anchored_errors(one, off, count, half) for one in several], axis=0) for count in counts
+        }
+        centred = [np.array([off[row.id] for row in one]) for one in several]
+        constant = np.mean([np.mean(np.abs(np.expm1(one - np.median(one)))) for one in centred])
+        means = " | ".join(f"{found[count][0]:.1%}" for count in counts)
+        lines.append(f"| {title} | {len(several)} | {means} | {constant:.1%} | {found[1][1]:.0%}, {found[3][1]:.0%} |")
+    return "\n".join([*lines, ""])
+
+
+def anchored_errors(own: Sequence[Slopes], off: Mapping[str, float], count: int, half: float) -> tuple[float, float]:
+    """Return the mean error of a group's other runs after `count` of them were seen, and the share inside the interval,
+    over random choices."""
+    chance, errors, inside = random.Random(16), list[float](), list[bool]()
+    for _ in range(TRIES if count else 1):
+        seen = set(chance.sample(range(len(own)), count))
+        found = posterior([own[one].slopes for one in seen], [off[own[one].id] for one in seen], half)
+        for one, row in enumerate(own):
+            if one not in seen:
+                left = off[row.id] - found.log_factor(row.slopes)
+                errors.append(abs(math.expm1(-left)))
+                inside.append(abs(left) <= found.half(row.slopes))
+    return float(np.mean(errors)), float(np.mean(inside))
 
 
 def show(title: str, errors: Mapping[str, Sequence[float]], fitted_: Mapping[str, Sequence[float]]) -> None:
@@ -516,7 +548,6 @@ def main() -> None:
     parser.add_argument("--dry", action="store_true", help="write nothing")
     asked = parser.parse_args()
     listed, widths = list(cases()), WIDTHS
-    listed += frontier(listed)
     known = Pooled(
         values={f"{GPUS}/{n}": v for n, v in _begin().items()} | {f"{ARRAYS}/{n}": v for n, v in _begin().items()}
     )
@@ -524,14 +555,9 @@ def main() -> None:
     if asked.choose:
         widths = choose(rows, widths)
         known, rows = converged(listed, known, widths)
-    own, beaten = defaultdict(list), dict[str, float]()
-    for one in sorted(rows, key=lambda row: -row.measured):  # priced at these figures: no slopes in it
-        if one.least:
-            beaten[one.id] = math.expm1(one.predicted - one.measured)
-        else:
-            own[one.source].append(math.expm1(one.predicted - one.measured))
-    for name, off in beaten.items():
-        print(f"{name:40} {off:+7.1%} (not below 0: faster than the best published run)")
+    own = defaultdict(list)
+    for one in rows:  # priced at these figures: no slopes in it
+        own[one.source].append(math.expm1(one.predicted - one.measured))
     left = left_out(rows, widths, {one.id: one for one in listed})
     show("source", left, own)
     sure = measured_spreads(listed, left)
@@ -539,7 +565,8 @@ def main() -> None:
         found = f"{spread.rows:4} rows {spread.sources:2} sources  80 %: x {math.exp(spread.half):.2f}"
         print(f"{kind:52} {found}  inside {spread.coverage:.0%}")
     print(f"memory x {math.exp(sure.memory.half):.2f}; two runs of a source x {math.exp(sure.pairs):.2f}")
-    after_anchors(rows, widths, sure.step[SOFTWARE].half)
+    anchors = after_anchors(listed, left, rows, sure.step[SOFTWARE].half)
+    print(anchors)
     if asked.without:
         others = pooled([one for one in rows if asked.without not in one.source], widths)
         for one in rows:
@@ -548,7 +575,7 @@ def main() -> None:
     if not asked.dry:
         write(OUT, as_file(known, rows, listed))
         write(SPREADS, sure)
-        write_text(LEFT_OUT, document(left, own))
+        write_text(LEFT_OUT, document(left, own) + "\n" + anchors)
 
 
 def _begin() -> dict[str, float]:

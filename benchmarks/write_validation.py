@@ -1,40 +1,131 @@
-"""Write the tables of docs/validation.md, as `hardplace validate training --markdown` prints them.
+"""Write the training tables of docs/validation.md, its figure and its worst rows, from one pricing of every run.
 
-python benchmarks/write_validation.py
+    python benchmarks/write_validation.py
+
+Reasons of the worst rows: validation/training/reasons.csv (a regular expression of ids, why). After
+benchmarks/fit_training.py and benchmarks/alike_runs.py, whose tables it takes.
 """
 
 from __future__ import annotations
 
+import csv
+import io
+import math
+import re
+from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 
-from click.testing import CliRunner
-
-from hardplace.cli import main as _joined  # noqa: F401  (joins the verbs)
-from hardplace.cli.app import app
+from hardplace.csv_table import parse
+from hardplace.plans.fleet import Pricers
+from hardplace.plans.published.rows import rows_of
+from hardplace.plans.published.scores import RunScore, score
+from hardplace.report.drawing import LogAxis
+from hardplace.report.validation import show_runs
 
 ROOT = Path(__file__).parent.parent
-DOCUMENT = ROOT / "docs/validation.md"
+FOLDER = ROOT / "validation/training"
+DOCUMENT, FIGURE = ROOT / "docs/validation.md", ROOT / "docs/images/validation.svg"
 FIRST = "**Sources left out of the fit, calibration splits**"
-LEFT_OUT = ROOT / "validation/training/left_out.md"  # by benchmarks/fit_training.py
 OTHERS = "**More runs (runs-2026b.csv), whole sources**"
+WORST = 20
+COLOURS = ("#4477aa", "#ee6677", "#228833", "#b8860b", "#66ccee", "#aa3377", "#555555", "#e07b39")  # Tol's bright
+SHAPES = ("circle", "square", "triangle", "diamond")
+MOST = 1.8  # ratio at the top of the figure
 
 
-def printed(name: str) -> str:
-    """Return what the command prints of a table of runs."""
-    done = CliRunner().invoke(app, ["validate", "training", "--data", str(ROOT / name), "--markdown"])
-    assert done.exit_code == 0, done.output
-    return done.output.strip()
+def scores(name: str, known: Pricers) -> list[RunScore]:
+    """Return every row of a table of runs beside its prediction."""
+    path = FOLDER / name
+    return [score(row, known) for row in rows_of(parse(path.read_text(), str(path)))]
+
+
+def printed(rows: Sequence[RunScore]) -> str:
+    """Return what `hardplace validate training --markdown` prints of rows."""
+    with redirect_stdout(io.StringIO()) as text:
+        show_runs(rows, markdown=True)
+    return text.getvalue().strip()
+
+
+def worst(rows: Sequence[RunScore]) -> str:
+    """Return the table of the rows that are most off, and why."""
+    with (FOLDER / "reasons.csv").open() as text:
+        reasons = [(re.compile(row["ids"]), row["reason"]) for row in csv.DictReader(text)]
+    lines = [
+        f"**The {WORST} worst rows of all that count**",
+        "",
+        "| row | split | predicted, s | measured, s | off | why |",
+        "|---|---|---:|---:|---:|---|",
+    ]
+    listed = [(one.error, one) for one in rows if one.counted and one.error is not None]
+    for error, one in sorted(listed, key=lambda item: -abs(item[0]))[:WORST]:
+        why = next((reason for pattern, reason in reasons if pattern.fullmatch(one.id)), "not known")
+        seconds = f"{one.predicted_s:.4g} | {one.measured_s:.4g}"
+        lines.append(f"| {one.id} | {one.split} | {seconds} | {error:+.1%} | {why} |")
+    return "\n".join(lines)
+
+
+def mark(shape: str, x: float, y: float, colour: str, *, filled: bool) -> str:
+    """Return a point of the figure."""
+    paint = f'fill="{colour if filled else "none"}" stroke="{colour}"'
+    if shape == "circle":
+        return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" {paint}/>'
+    corners = {
+        "square": ((-3, -3), (3, -3), (3, 3), (-3, 3)),
+        "triangle": ((0, -4), (3.5, 3), (-3.5, 3)),
+        "diamond": ((0, -4), (4, 0), (0, 4), (-4, 0)),
+    }[shape]
+    return f'<polygon points="{" ".join(f"{x + dx:.1f},{y + dy:.1f}" for dx, dy in corners)}" {paint}/>'
+
+
+def figure(rows: Sequence[RunScore]) -> str:
+    """Return the drawing of predicted over measured seconds, a point a row, a colour and a shape a source."""
+    counted = [one for one in rows if one.counted and one.predicted_s and one.measured_s]
+    across = LogAxis(low=0.05, high=1000.0, start=60.0, end=640.0)
+    up = LogAxis(low=1.0 / MOST, high=MOST, start=420.0, end=30.0)
+    parts = [
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 980 470" font-family="sans-serif" font-size="11">',
+        "<title>Predicted over measured seconds of a step, by source</title>",
+        '<rect width="980" height="470" fill="white"/>',
+    ]
+    for ratio in (0.6, 0.8, 0.9, 1.0, 1.1, 1.25, 1.6):
+        y, dark = up.at(ratio), "#333" if ratio == 1.0 else "#ddd"
+        parts.append(f'<line x1="60" x2="640" y1="{y:.1f}" y2="{y:.1f}" stroke="{dark}"/>')
+        parts.append(f'<text x="52" y="{y + 4:.1f}" text-anchor="end">{ratio - 1.0:+.0%}</text>')
+    for seconds in across.ticks():
+        x = across.at(seconds)
+        parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="30" y2="420" stroke="#eee"/>')
+        parts.append(f'<text x="{x:.1f}" y="436" text-anchor="middle">{seconds:g}</text>')
+    parts.append('<text x="350" y="456" text-anchor="middle">measured seconds of a step</text>')
+    parts.append('<text x="60" y="20">predicted over measured; filled: test split, hollow: the fit has seen it</text>')
+    for place, source in enumerate(dict.fromkeys(one.source for one in counted)):
+        colour, shape = COLOURS[place % len(COLOURS)], SHAPES[(place // len(COLOURS) + place) % len(SHAPES)]
+        own = [one for one in counted if one.source == source]
+        for one in own:
+            ratio = (one.predicted_s or 0.0) / (one.measured_s or math.inf)
+            x, y = across.at(one.measured_s or 0.05), up.at(ratio)
+            parts.append(mark(shape, x, y, colour, filled=one.split == "test"))
+        name = source.removeprefix("github.com/").partition("@")[0]
+        parts.append(mark(shape, 664, 40 + 19 * place, colour, filled=True))
+        parts.append(f'<text x="676" y="{44 + 19 * place}">{name}, {len(own)} rows</text>')
+    return "\n".join([*parts, "</svg>", ""])
 
 
 def main() -> None:
     before, _, _ = DOCUMENT.read_text().partition(FIRST)
+    known: Pricers = {}
+    own, more = scores("training.csv", known), scores("runs-2026b.csv", known)
     parts = [
-        LEFT_OUT.read_text().strip(),
-        printed("validation/training/training.csv"),
+        (FOLDER / "left_out.md").read_text().strip(),
+        "![Predicted over measured seconds of a step, by source](images/validation.svg)",
+        worst([*own, *more]),
+        (FOLDER / "alike.md").read_text().strip(),
+        printed(own),
         OTHERS,
-        printed("validation/training/runs-2026b.csv"),
+        printed(more),
     ]
     DOCUMENT.write_text(before + "\n\n".join(parts) + "\n")
+    FIGURE.write_text(figure([*own, *more]))
 
 
 if __name__ == "__main__":

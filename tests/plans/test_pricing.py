@@ -105,6 +105,32 @@ def test_a_slice_of_a_torus_is_as_equal_as_it_can_be():
     assert node("tpu-v5e-256").cluster(64).levels[0].axes == (8, 8)
 
 
+def test_states_divided_over_a_part_of_the_replicas_are_read():
+    with (ROOT / "validation/training/runs-2026b.csv").open() as source:
+        rows = {row["id"]: row for row in csv.DictReader(source)}
+    for name, shard in (("internevo-008", 0), ("internevo-016", 8), ("internevo-028", 4), ("internevo-009", 0)):
+        plan = run_of(rows[name]).plan  # -009: 8 replicas, so 8 are all
+        assert (plan.zero, plan.shard, plan.gradient) == (1, shard, "bf16"), name
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_attention_in_triton_takes_1_8_times_as_long_as_fa2(backward):
+    long = AttentionWork(
+        batch=1, heads=32, kv_heads=32, queries=65536, keys=65536, head_dim=128, causal=True, backward=backward
+    )
+    old, new = (seconds(alone("a100-80gb-sxm", replace(PLAN, backend=name)), long) for name in ("triton", "fa2"))
+    assert old / new == pytest.approx(1.8, rel=0.02)
+
+
+def test_a_plan_that_names_software_is_not_held_to_the_best_published_run():
+    """V100: runs of 2019 to 2021 are all there are, so a plan of software unknown is twice as slow as its kernels."""
+    unnamed, named = (
+        pricer_of(device("v100-sxm2"), replace(PLAN, software=name)).efficiencies for name in ("", "megatron-2021")
+    )
+    assert unnamed.products > 1.8 * named.products
+    assert named.products >= 0.95
+
+
 def test_published_runs_on_arrays_are_read_as_their_sources_count():
     with (ROOT / "validation/training/training.csv").open() as source:
         rows = {row["id"]: row for row in csv.DictReader(source)}

@@ -58,6 +58,28 @@ def test_the_end_of_a_step_by_hand(zero: int) -> None:
     assert end_of_stage([LAYER], plan, site, 1.0, 2.0) == pytest.approx(expected_s, rel=1e-12)
 
 
+def test_states_divided_within_a_node_are_reduced_between_nodes_behind_the_same_pass() -> None:
+    """ZeRO-1 over 8 of 16: what hides is taken once from the scatter inside and the all-reduce of a shard between."""
+    plan = Plan(global_batch=16, data=16, shard=8)
+    site = fleet_of([(device("h100-sxm"), node("dgx-h100"), 16)], plan).sites[0]
+    site.pricer.efficiencies = replace(site.pricer.efficiencies, hidden=1.0)
+    count, inside, across = LAYER.parameters // 8, Ring(members=8, stride=1), Ring(members=2, stride=8)
+
+    def over_s(what: Collective, size: float, ring: Ring) -> float:
+        return site.pricer.exchange_s(what, size, site.cluster, ring)
+
+    reduced_s = over_s(Collective.REDUCE_SCATTER, 4.0 * 8 * count, inside) + over_s(
+        Collective.ALL_REDUCE, 4.0 * count, across
+    )
+    gathered_s = over_s(Collective.ALL_GATHER, 2.0 * 8 * count, inside)
+    moved_bytes = count * (4 * 4 + 2 + 2 * 12) + 4 * 8 * count
+    update_s = site.pricer.moved_s(Stream.OPTIMIZER, moved_bytes)
+    backward_s = 0.75 * reduced_s  # of two layers, half of it hides traffic
+    expected_s = (1.0 - 0.75 / 2) * reduced_s + gathered_s + update_s
+    halves = [replace(LAYER, parameters=LAYER.parameters // 2)] * 2
+    assert end_of_stage(halves, plan, site, 0.0, backward_s) == pytest.approx(expected_s, rel=1e-12)
+
+
 def test_the_memory_of_a_stage_by_hand() -> None:
     """First of two stages in 1F1B: two micro-batches in flight, one stage's working set and logits beside, tensors to
     and from the next stage; 4 % lost to the allocator, 2 GB reserved."""

@@ -27,7 +27,10 @@ from hardplace.plans.timing import Known
 _TO_80 = 1.2816  # standard deviations of a normal's 80 % interval, either way
 _STEP = 0.05  # of a logarithm over which slopes are taken
 _UNLIKE = 1.3  # runs of one system that differ in model too, over pairs that do not (coverage of sources left out)
-_OF_FIGURE = 0.1  # sd of what one figure of a system differs by beside all of them together
+# sd of what one figure of a system differs by beside all of them together, of kernels and of traffic and the host: by
+# the least error of sources left out of the fit after one to five runs
+_OF_KERNELS, _OF_REST = 0.1, 0.3
+_KERNELS = ("products", "low", "attention", "streams")
 _ABSURD = 3.0  # standard deviations from the prediction beyond which a run is doubted
 
 
@@ -70,7 +73,7 @@ def posterior(slopes: Sequence[Floats], errors: Sequence[float], prior_half: flo
     interval without any run. The noise of a run is what two runs of one source differ by."""
     noise = _UNLIKE * spreads().pairs / _TO_80 / math.sqrt(2.0)
     of_all = math.sqrt(max((prior_half / _TO_80) ** 2 - noise**2, 0.02**2))
-    prior = np.diag(1.0 / np.array([of_all, *[_OF_FIGURE] * len(FIGURES)]) ** 2)
+    prior = np.diag(1.0 / np.array([of_all, *(_OF_KERNELS if name in _KERNELS else _OF_REST for name in FIGURES)]) ** 2)
     rows = np.array([_row(one) for one in slopes]).reshape(len(slopes), len(FIGURES) + 1)
     covariance = np.linalg.inv(prior + rows.T @ rows / noise**2)
     mean = covariance @ rows.T @ np.array(errors) / noise**2

@@ -30,12 +30,14 @@ class Figure:
         least: Least value that is physically possible.
         most: Largest value that is physically possible.
         floor: Value that offsets multiply the distance from.
+        sd: Standard deviation of the centre's logarithm about the start.
     """
 
     start: float
     least: float
     most: float
     floor: float = 0.0
+    sd: float = 0.7
 
 
 # Why no less and no more: docs/model-training.md, section 6.
@@ -74,6 +76,7 @@ class FittedEfficiencies:
         flags: Factors by flag (`flags_of`).
         rows: Number of rows by "generation software".
         fabrics: Share of its rate that a fabric between nodes reaches.
+        unnamed: Factors of plans that name no software, by generation: none is faster than the best published run.
     """
 
     method: str
@@ -83,6 +86,7 @@ class FittedEfficiencies:
     flags: Mapping[str, Mapping[str, float]]
     rows: Mapping[str, int]
     fabrics: Mapping[str, float]
+    unnamed: Mapping[str, Mapping[str, float]]
 
 
 def generation(sheet: Datasheet) -> str:
@@ -138,22 +142,29 @@ def flags_of(how: Ways) -> tuple[str, ...]:
     )
 
 
-def figure_values(kind: str, how: Ways, known: FittedEfficiencies) -> dict[str, float]:
-    """Return the figures of a generation with a way to run: centre times factors, within what is possible."""
+def figure_values(kind: str, how: Ways, known: FittedEfficiencies, *, named: bool) -> dict[str, float]:
+    """Return the figures of a generation with a way to run: centre times factors, within what is possible; named: a
+    plan names its software, else it is not faster than the best published run."""
     centre = known.centre[ARRAYS if how.software in ON_ARRAY_SOFTWARE else GPUS]
     tables = [known.devices.get(nearest(kind, known), {}), known.software.get(how.software, {})]
     tables += [known.flags.get(flag, {}) for flag in flags_of(how)]
+    slowed = {} if named else known.unnamed.get(nearest(kind, known), {})
     found = {}
     for name, figure in FIGURES.items():
         value = centre.get(name, figure.start) - figure.floor
         for table in tables:
             value *= table.get(name, 1.0)
-        found[name] = min(figure.most, max(figure.least, value + figure.floor))
+        found[name] = min(figure.most, max(figure.least, value + figure.floor)) * slowed.get(name, 1.0)
     return found
 
 
 def efficiencies(
-    kind: str, how: Ways | None = None, found: FittedEfficiencies | None = None, *, flash: bool = True
+    kind: str,
+    how: Ways | None = None,
+    found: FittedEfficiencies | None = None,
+    *,
+    flash: bool = True,
+    named: bool = False,
 ) -> Efficiencies:
     """Return the efficiencies of steps on a generation of device.
 
@@ -162,9 +173,10 @@ def efficiencies(
         how: Way to run; None: no software named.
         found: Other figures than those that ship.
         flash: Attention is one kernel; products and a softmax otherwise.
+        named: A plan names the software; that of arrays alone is known without.
     """
     rates = Efficiencies(low_rate=_FP8.get(kind, 2.0 * LOW_SHARE["fp8"]), fp4_rate=4.0 * LOW_SHARE["fp4"])
-    return with_values(rates, figure_values(kind, how or ways(), found or fitted()), flash=flash)
+    return with_values(rates, figure_values(kind, how or ways(), found or fitted(), named=named), flash=flash)
 
 
 def with_values(rates: Efficiencies, values: Mapping[str, float], *, flash: bool = True) -> Efficiencies:

@@ -19,7 +19,6 @@ _STEP = 0.05  # of a logarithm over which slopes are taken
 _SMOOTH = 0.01  # log error below which errors count squared
 _NOISE = 0.05  # log error of one run
 _ALIKE = 0.3  # correlation of the errors of one source
-_CENTRE_SD = 0.7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +33,6 @@ class Slopes:
         predicted: Log of the predicted seconds at the point.
         at: The point: log of each figure over its floor.
         slopes: Change of log seconds by each.
-        least: Whether `measured` is only a lower bound (nobody is known to have been faster).
     """
 
     id: str
@@ -44,7 +42,6 @@ class Slopes:
     predicted: float
     at: Floats
     slopes: Floats
-    least: bool = False
 
     def log_s(self, point: Floats) -> float:
         """Return the log seconds at another point."""
@@ -114,20 +111,19 @@ def fit(
     wanted = sorted({key for row in rows for key in row.keys})
     terms = [(key, name) for key in wanted for name in names if key in centres or widths(key, name) > 0.0]
     mean = np.array([begin[name] if key in centres else 0.0 for key, name in terms])
-    sd = np.array([_CENTRE_SD if key in centres else widths(key, name) for key, name in terms])
+    sd = np.array([FIGURES[name].sd if key in centres else widths(key, name) for key, name in terms])
     column = {name: index for index, name in enumerate(names)}
     design = np.array([[row.slopes[column[name]] if key in row.keys else 0.0 for key, name in terms] for row in rows])
     target = np.array([row.measured - row.predicted + float(row.slopes @ row.at) for row in rows])
     often: dict[str, int] = {}
     for row in rows:
-        often[row.source] = often.get(row.source, 0) + (not row.least)
-    alone = [1.0 if row.least else 1.0 / (1.0 + _ALIKE * (often[row.source] - 1)) for row in rows]
+        often[row.source] = often.get(row.source, 0) + 1
+    alone = [1.0 / (1.0 + _ALIKE * (often[row.source] - 1)) for row in rows]
     weight = np.array(alone) / _NOISE
-    bound = np.array([row.least for row in rows])
     found, error = mean.copy(), target - design @ mean
     prior = np.diag(1.0 / sd**2)
     for _ in range(steps):
-        scaled = np.where(bound & (error <= 0.0), 0.0, weight) / np.sqrt(error**2 + _SMOOTH**2)
+        scaled = weight / np.sqrt(error**2 + _SMOOTH**2)
         curvature = design.T @ (design * scaled[:, None]) + prior
         found = mean + np.linalg.solve(curvature, design.T @ (scaled * (target - design @ mean)))
         error = target - design @ found

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from hardplace.cost.arrays.machine import machine
 from hardplace.cost.arrays.timer import ArrayTimer
-from hardplace.cost.gpu.attention import backend_named, stand_in
+from hardplace.cost.gpu.attention import backend_named, stand_in, with_older
 from hardplace.cost.gpu.datasheet import flops_per_clock
 from hardplace.cost.gpu.models import model_of
 from hardplace.cost.gpu.timer import GpuTimer
@@ -50,10 +50,11 @@ def pricer_of(chip: Device, plan: Plan) -> StepPricer:
     if plan.precision is Format.FP32:
         wide = half / (chip.peak_flops_per_s("tf32") if "tf32" in chip.dtypes else chip.vector_flops_per_s)
     model = model_of(chip)
+    model = replace(model, attention=with_older(model.attention))
     kind = generation(model.datasheet)
     if plan.software in ON_ARRAY_SOFTWARE:
         raise BadInput(f"software: {plan.software}: {chip.name} is a GPU: expected software of GPUs")
-    found = _own(efficiencies(kind, plan.ways, flash=plan.flash), chip, plan)
+    found = _own(efficiencies(kind, plan.ways, flash=plan.flash, named=bool(plan.software)), chip, plan)
     notes = [*_unmeasured(chip, kind, plan), *(fit.method for fit in model.fits if fit.part == "all")]
     if found.products != 1.0:
         notes.append(_reached(chip, found))
@@ -104,7 +105,7 @@ def _unmeasured(chip: Device, kind: str, plan: Plan) -> list[str]:
     if not is_fitted(kind):
         return [f"{chip.name}: no published run on it was fitted: figures are the centre of other devices"]
     if not plan.software:
-        return ["no software named: figures are the centre of the software known"]
+        return ["no software named: the centre of those known, no faster than the best published run on the device"]
     if not rows_together(kind, plan.software):
         name = SOFTWARE[plan.software].title
         return [f"{chip.name} with {name}: no published run of both together was fitted"]
@@ -125,7 +126,8 @@ def _on_arrays(chip: Device, plan: Plan) -> StepPricer:
     kind = generation_of_arrays(chip)
     usual = "neuron" if chip.vendor == "AWS" else ON_ARRAYS
     how = replace(plan.ways, software=plan.software or usual)
-    found, on = _own(efficiencies(kind, how, flash=plan.flash), chip, plan), machine(chip, "bf16")
+    reached = efficiencies(kind, how, flash=plan.flash, named=bool(plan.software))
+    found, on = _own(reached, chip, plan), machine(chip, "bf16")
     notes = [*on.notes, f"{chip.name}: kernels by closed forms of arrays, not fitted on kernels", _reached(chip, found)]
     if not is_fitted(kind):
         notes.append(

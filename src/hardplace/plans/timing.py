@@ -304,14 +304,15 @@ def stage_end_s(
     def exposed_s(traffic_s: float, beside_s: float) -> float:
         return max(traffic_s - hidden * beside_s, traffic_s / layers)
 
-    total_s = 0.0
+    between_s = _between_s(held, plan, site) if plan.shard and plan.zero else 0.0
     if plan.zero == 0:
         total_s = exposed_s(_traffic_s(held, plan, site, Collective.ALL_REDUCE, gradient), backward_s)
     elif plan.zero < 3:
-        total_s = exposed_s(_traffic_s(held, plan, site, Collective.REDUCE_SCATTER, gradient), backward_s)
-        total_s += exposed_s(_traffic_s(held, plan, site, Collective.ALL_GATHER, weight_bytes(plan)), forward_s)
-    if plan.shard and plan.zero:
-        total_s += exposed_s(_between_s(held, plan, site), backward_s)
+        reduced_s = _traffic_s(held, plan, site, Collective.REDUCE_SCATTER, gradient) + between_s
+        gathered_s = _traffic_s(held, plan, site, Collective.ALL_GATHER, weight_bytes(plan))
+        total_s = exposed_s(reduced_s, backward_s) + exposed_s(gathered_s, forward_s)
+    else:
+        total_s = exposed_s(between_s, backward_s)
     count = held[0] / (plan.sharded_over if plan.zero else 1)
     count += held[1] / (plan.experts_sharded_over if plan.zero else 1)
     return total_s + _update_s(stage, count, sum(held), plan, site)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import numpy as np
 
 from hardplace.cost.gpu.gemm import gemm_s, gemms, in_range
@@ -91,6 +94,24 @@ def stand_in(name: str, model: GpuModel) -> str | None:
     """Return the backend whose figures a name means on this GPU; None if there is none."""
     candidates = _STAND_INS.get(name, (name,))
     return next((candidate for candidate in candidates if candidate in model.attention), None)
+
+
+# Seconds of FlashAttention in Triton (2022-23, the first algorithm) over FA2's: 1.3 to 2.5 by shape, forward and
+# backward on A100 (Dao 2023, arXiv 2307.08691, section 4.1), their geometric mean.
+_TRITON = 1.8
+
+
+def with_older(known: Mapping[str, AttentionParameters]) -> dict[str, AttentionParameters]:
+    """Return figures by backend with those of older kernels that are known only relative to FA2's: triton."""
+    new = known.get("fa2")
+    if new is None:
+        return dict(known)
+    slower = replace(
+        new,
+        efficiency=tuple(one / _TRITON for one in new.efficiency),
+        exponentials_per_cycle=new.exponentials_per_cycle / _TRITON,
+    )
+    return {"triton": slower, **known}
 
 
 def unfused_attention_s(rows: AttentionRows, model: GpuModel) -> Floats:

@@ -58,6 +58,7 @@ _RATE = re.compile(r"(?:(\d+)x)?(\d+) ?G([bB])/s")
 _NUMBERED = re.compile(r"(\d+)")
 _SOME_LAYERS = re.compile(r"full\((\d+)/\d+ layers\)")  # of a stage
 # ZeRO of sources that do not say it in the row: GLM-130B's report; 1.3B on 32 GB with 16 GB used leaves no other.
+_DIVIDED = re.compile(r"divided over (\d+) only")  # states of ZeRO over a group smaller than the replicas
 _SHARDS = ((re.compile(r"2210\.02414|tr3m"), 1),)
 _HFU = re.compile(r"HFU[ =]([0-9.]+) ?%")
 _MOST_OF_ALL = 1.2  # of the FLOPs without recompute, from which a policy is nearer to full recompute (4/3) than to none
@@ -212,9 +213,10 @@ def _plan(row: Mapping[str, str]) -> Plan:
     """Return the row's plan. What a source leaves out: ZeRO 1 on H100 and later (Megatron's distributed optimizer), 0
     before; the fastest micro-batch, and the least recompute of the software's usual policies, that fit (`settled`);
     context and expert degrees 1. Gradients are reduced in fp32, in 16 bit for fp16, pure bf16, fms-fsdp (its policy
-    bfSixteen) and NVIDIA's own runs (their recipes of NeMo and Megatron-Bridge turn grad_reduce_in_fp32 off); DeepSpeed
-    keeps the 16-bit ones beside. "selective" is what the software means by it (`modules_of`). Keys travel around a
-    ring. Memory lost and reserved: as the software's. MaxText gives the batch of a device, and divides the residual
+    bfSixteen), InternEvo (hybrid_zero_optim reduces in the parameters' type) and NVIDIA's own runs (their recipes
+    of NeMo and Megatron-Bridge turn grad_reduce_in_fp32 off); DeepSpeed keeps the 16-bit ones beside. "selective"
+    is what the software means by it (`modules_of`). Keys travel around a ring. Memory lost and reserved: as the
+    software's. MaxText gives the batch of a device, and divides the residual
     stream among the ranks of a tensor-parallel group (base.yml, activation_embed), as sequence parallelism does.
     """
     old = row["device"].startswith(OLD)
@@ -231,7 +233,7 @@ def _plan(row: Mapping[str, str]) -> Plan:
         kind = Recompute.FULL
     stack, nvidia = software_of(row), re.search(r"NVIDIA|Megatron-MoE|training_results", row["source"])
     short = row["precision"] in ("fp16", "bf16(pure)") or (stack == "megatron-core" and nvidia)
-    short = short or "fms-fsdp" in row["source"]
+    short = short or re.search("fms-fsdp|InternEvo", row["source"])
     each = _some(row, "micro_batch", 1)
     return Plan(
         global_batch=_count(row, "global_batch"),
@@ -283,7 +285,8 @@ def _zero(text: str, default: int, replicas: int, slices: int) -> tuple[int, int
     if not text:
         return default, 0
     if text[0].isdigit() and "MiCS" not in text:
-        return int(text[0]), 0
+        some = _DIVIDED.search(text)
+        return int(text[0]), int(some[1]) if some and int(some[1]) < replicas else 0
     if text == "FSDP(3)" or text == "FSDP":
         return 3, 0
     if "in node" in text:

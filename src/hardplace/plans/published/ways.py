@@ -72,6 +72,8 @@ def ways_of(row: Mapping[str, str]) -> dict[str, Any]:
     """Return the fields of a plan that say how a row was run, as far as its columns, its note or its recipe do."""
     text = " ".join(row.get(name, "") for name in ("note", "source"))
     found: dict[str, Any] = {"software": software_of(row)}
+    if "llm-foundry" in row["source"]:
+        found["backend"] = "triton"  # scripts/train/benchmarking/submit_benchmarks.py, attn_impl
     if "Megatron-Bridge" in row["source"]:
         found["fused_loss"] = True  # cross_entropy_fusion_impl te
     if "Megatron-Bridge" in row["source"] and _RELEASE.match(row.get("note", "")):
