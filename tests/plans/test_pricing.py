@@ -123,11 +123,11 @@ def test_attention_in_triton_takes_1_8_times_as_long_as_fa2(backward):
 
 
 def test_a_plan_that_names_software_is_not_held_to_the_best_published_run():
-    """V100: runs of 2019 to 2021 are all there are, so a plan of software unknown is twice as slow as its kernels."""
+    """V100: runs of 2019 to 2021 are all there are, so a plan of software unknown is slower by two thirds."""
     unnamed, named = (
         pricer_of(device("v100-sxm2"), replace(PLAN, software=name)).efficiencies for name in ("", "megatron-2021")
     )
-    assert unnamed.products > 1.8 * named.products
+    assert unnamed.products > 1.5 * named.products
     assert named.products >= 0.95
 
 
