@@ -48,8 +48,8 @@ def place(
 
     Args:
         model: A catalogue name, a Workload file, a config.json, or a Workload.
-        device: A name of `devices()`, a TOML file, or a calibrated GPU's JSON; several kinds with their numbers as
-            ("a100-80gb-sxm:8", "h100-sxm:8").
+        device: A name of `devices()`, a TOML file of a device or of a description (docs/model-described.md), or a
+            calibrated GPU's JSON; several kinds with their numbers as ("a100-80gb-sxm:8", "h100-sxm:8").
         devices: Number of devices, with one kind.
         batch: Samples of the global batch, which is one optimizer step.
         node: Names or TOML files of nodes. Empty: each device's usual node.

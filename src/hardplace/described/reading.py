@@ -128,6 +128,7 @@ def described(data: Mapping[str, Any], where: str, values: Mapping[str, int | st
     name, title = top.text("name"), top.text("title")
     source = top.text("source", "not stated")
     clock_hz = parse_quantity(top.text("clock"), "Hz", top.at("clock"))
+    device_memory = top.text("device_memory") if "device_memory" in data else ""
     parts = _instances(top, fixed)
     _check_names(parts, where)
     for kind in _PARTS:
@@ -149,6 +150,7 @@ def described(data: Mapping[str, Any], where: str, values: Mapping[str, int | st
         ports=ports,
         fetches={named: _fetch(named, part) for named, part in parts["fetch"]},
         units={named: _unit(named, part) for named, part in parts["unit"]},
+        device_memory_bytes=parse_quantity(device_memory, "B", top.at("device_memory")) if device_memory else None,
     )
     check(made, where)
     return made

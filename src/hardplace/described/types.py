@@ -148,6 +148,7 @@ class Description:
         ports: Ports and paths by name.
         fetches: By name.
         units: By name, in the order of the file.
+        device_memory_bytes: Capacity of the backing memory, which plans need; None: not said.
     """
 
     name: str
@@ -159,6 +160,7 @@ class Description:
     ports: Mapping[str, MemoryPort]
     fetches: Mapping[str, FetchStage]
     units: Mapping[str, FunctionalUnit]
+    device_memory_bytes: float | None = None
 
     @property
     def backing(self) -> DescribedMemory:

@@ -7,15 +7,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hardplace.cost.one_chip.described_timer import DescribedDevice
 from hardplace.errors import BadInput
 from hardplace.exports.architecture import architecture_of
 from hardplace.exports.facts import facts_of
 from hardplace.exports.job import ExportJob
 from hardplace.exports.targets import Target
-from hardplace.hardware.device import Device, Node
+from hardplace.hardware.device import Node
 from hardplace.plans.chain import of_workload
 from hardplace.plans.estimate import PlanEstimate, estimate_plan
-from hardplace.plans.fleet import even_cluster, fleet_of
+from hardplace.plans.fleet import PlanDevice, even_cluster, fleet_of
 from hardplace.plans.inventory import inventory_of_plan
 from hardplace.plans.plan import Plan
 from hardplace.plans.plan_files import bare, plan_at
@@ -31,7 +32,7 @@ class PlannedRun:
     plan: Plan
     model: str
     workload: Workload
-    parts: tuple[tuple[Device, Node, int], ...]
+    parts: tuple[tuple[PlanDevice, Node, int], ...]
 
     def priced(self, plan: Plan) -> PlanEstimate:
         """Return what a plan of this model costs on these devices."""
@@ -63,6 +64,8 @@ def job_of(planned: PlannedRun, target: Target, plan: Plan, config: Path | None)
     """Return what an exporter is given, with the plan priced; BadInput where it is none of this model."""
     architecture = architecture_of(planned.model, planned.workload, config)
     chip, node, count = planned.parts[0]
+    if isinstance(chip, DescribedDevice):
+        raise BadInput("device", f"{chip.name} is a description", "a device that a trainer runs on")
     try:
         estimate = planned.priced(plan)
     except BadInput as problem:

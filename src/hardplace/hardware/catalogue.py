@@ -248,7 +248,14 @@ def read_node(path: Path) -> Node:
         if answer.device.endswith(".toml"):  # of a device that is named beside it, by the file's name
             return answer
         raise BadInput(f"{path}: device: {unknown('device', answer.device, device_names())}")
-    return replace(answer, device=read_device(path.parent / answer.device).name)
+    return replace(answer, device=_device_name(path.parent / answer.device))
+
+
+def _device_name(path: Path) -> str:
+    """Return the name in a device's file; of a described accelerator the text, which whoever prices it checks."""
+    data = read_toml(path)
+    name = data.get("name")
+    return name if "description" in data and isinstance(name, str) else read_device(path).name
 
 
 def levels_of(path: Path, top: Record) -> tuple[tuple[NodeLevel, ...], list[Record]]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from hardplace.cost.collectives import Ring
+from hardplace.cost.one_chip.described_timer import DescribedDevice
 from hardplace.cost.types import Collective
 from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import node, node_names
@@ -22,6 +23,7 @@ _USUAL = ("dgx-a100", "dgx-a100-320gb", "dgx-h100", "dgx-h200", "dgx-b200", "dgx
 _USED = 0.8  # least share of a node's devices that a plan may use where its devices do not divide into whole nodes
 
 
+PlanDevice = Device | DescribedDevice  # what plans place on
 HOST_BYTES_PER_S = 31.5e9  # PCIe 4.0 x16, of a device whose link to the host is not known
 
 
@@ -105,7 +107,7 @@ class Fleet:
 Pricers = dict[tuple[object, ...], StepPricer]
 
 
-def fleet_of(parts: Sequence[tuple[Device, Node, int]], plan: Plan, known: Pricers | None = None) -> Fleet:
+def fleet_of(parts: Sequence[tuple[PlanDevice, Node, int]], plan: Plan, known: Pricers | None = None) -> Fleet:
     """Return the fleet of devices as a plan's precision and kernels use them.
 
     Several kinds are joined by the slower of their outermost network levels.

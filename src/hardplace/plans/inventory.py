@@ -6,16 +6,18 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
+from hardplace.cost.one_chip.described_timer import described_device
+from hardplace.described.reading import is_description
 from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import node as node_named
-from hardplace.hardware.device import Device, Node
+from hardplace.hardware.device import Node
 from hardplace.hardware.sheet import find
-from hardplace.plans.fleet import node_of
+from hardplace.plans.fleet import PlanDevice, node_of
 from hardplace.plans.plan import Plan
 from hardplace.plans.plan_files import DeviceCount, PlanFile
 from hardplace.version import __version__
 
-Parts = list[tuple[Device, Node, int]]
+Parts = list[tuple[PlanDevice, Node, int]]
 
 
 def inventory_of(names: Sequence[str], devices: int | None, nodes: Sequence[str]) -> Parts:
@@ -41,7 +43,7 @@ def inventory_of(names: Sequence[str], devices: int | None, nodes: Sequence[str]
             raise BadInput("device", text, "a number of devices with one kind, or NAME:COUNT with each of several")
         if devices is not None and devices < 1:
             raise BadInput("devices", devices, "a whole number from 1")
-        chip = find(name)
+        chip = described_device(name) if is_description(name) else find(name)
         named = [replace(one, device=chip.name) if one.device == Path(name).name else one for one in named]
         own = [one for one in named if one.device == chip.name]
         found.append((chip, own[0] if own else node_of(chip.name), int(number) if colon else devices or 0))

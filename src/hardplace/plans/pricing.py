@@ -12,6 +12,7 @@ from hardplace.cost.gpu.models import model_of
 from hardplace.cost.gpu.timer import GpuTimer
 from hardplace.cost.gpu.types import GpuModel
 from hardplace.cost.layers.software import LAUNCHED, ON_ARRAY_SOFTWARE, ON_ARRAYS, SOFTWARE, Dispatcher
+from hardplace.cost.one_chip.described_timer import DescribedDevice, DescribedTimer
 from hardplace.errors import BadInput
 from hardplace.hardware.device import Arrays, Device
 from hardplace.plans.anchors import VERSION
@@ -34,14 +35,17 @@ _LOW = {Format.FP8: Low.FP8, Format.FP4: Low.FP4}
 _HOPPER = 4096.0  # tensor FLOPs a clock of a multiprocessor from which cuDNN's and FA3's kernels run
 
 
-def pricer_of(chip: Device, plan: Plan) -> StepPricer:
+def pricer_of(chip: Device | DescribedDevice, plan: Plan) -> StepPricer:
     """Return the pricer of a plan's work on a device, in the plan's precision, as its software reaches it.
 
-    A GPU's kernels are timed by its fitted model, those of a chip with arrays by closed forms.
+    A GPU's kernels are timed by its fitted model, those of a chip with arrays by closed forms, those of a described
+    accelerator by the generated model.
 
     Raises:
         BadInput: For a device that has no rate for the plan's precision, or no figures of its attention kernels.
     """
+    if isinstance(chip, DescribedDevice):
+        return _on_description(chip, plan)
     if isinstance(chip.engine, Arrays):
         return _on_arrays(chip, plan)
     low, wide = _LOW.get(plan.precision), 1.0
@@ -77,7 +81,7 @@ def pricer_of(chip: Device, plan: Plan) -> StepPricer:
     )
 
 
-def _own(found: Efficiencies, chip: Device, plan: Plan) -> Efficiencies:
+def _own(found: Efficiencies, chip: Device | DescribedDevice, plan: Plan) -> Efficiencies:
     """Return figures with what a plan's anchor says of them; BadInput for an anchor of another system."""
     if plan.anchor is None:
         return found
@@ -151,6 +155,35 @@ def _on_arrays(chip: Device, plan: Plan) -> StepPricer:
         flash=plan.flash,
         software=how.software,
         notes=tuple(notes),
+    )
+
+
+def _on_description(chip: DescribedDevice, plan: Plan) -> StepPricer:
+    """Return what prices work on a described accelerator, in the one format that its memory holds."""
+    if str(plan.precision) not in chip.dtypes:
+        able = [str(one) for one in Format if str(one) in chip.dtypes]
+        held = chip.chip.dtype
+        expected = f"expected {' or '.join(able)}" if able else "expected elements of 2 or 4 bytes"
+        raise BadInput(f"precision: {plan.precision}: {chip.name} has {held}: {expected}")
+    if plan.software not in ("", *ON_ARRAY_SOFTWARE):
+        raise BadInput(f"software: {plan.software}: {chip.name} is described: expected none")
+    peak = chip.chip.peak_flops_per_s
+    kind = f"described-{peak / 1e12:.3g}-0"
+    found = _own(efficiencies(kind, replace(plan.ways, software=ON_ARRAYS), flash=False), chip, plan)
+    return StepPricer(
+        kind=kind,
+        peak_flops_per_s=peak,
+        plan_flops_per_s=peak,
+        timer=DescribedTimer(chip=chip.chip),
+        efficiencies=found,
+        flash=False,
+        software=ON_ARRAYS,
+        notes=(
+            f"{chip.name}: kernels by its description's generated model, attention as two products and a softmax; "
+            "nothing is fitted on it",
+            f"{chip.name}: no published run on it was fitted: figures of a step are the centre of other devices",
+            *((f"{chip.name}: memory is without attention's scores, as of a fused kernel",) if plan.flash else ()),
+        ),
     )
 
 

@@ -13,10 +13,10 @@ from hardplace.cost.layers.recognise import decoder_of
 from hardplace.cost.layers.recorded import FusedLayer
 from hardplace.cuts import Cuts, cuts_of
 from hardplace.errors import BadInput
-from hardplace.hardware.device import Device, Node
+from hardplace.hardware.device import Node
 from hardplace.plans.chain import LayerChain, chain_of, of_shape, rank_layers
 from hardplace.plans.estimate import PlanEstimate, estimate_plan
-from hardplace.plans.fleet import DevicePool, Fleet, fleet_of, with_headroom
+from hardplace.plans.fleet import DevicePool, Fleet, PlanDevice, fleet_of, with_headroom
 from hardplace.plans.placement.degree_bounds import (
     DegreeBounds,
     DividedBytes,
@@ -37,7 +37,7 @@ from hardplace.plans.timing import Known, end_of_stage, groups_of, replicas_of
 from hardplace.workload.sharding import shard
 from hardplace.workload.types import Parallelism, Recompute, Shard, Workload
 
-Inventory = Sequence[tuple[Device, Node, int]]
+Inventory = Sequence[tuple[PlanDevice, Node, int]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

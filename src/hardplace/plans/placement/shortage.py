@@ -8,8 +8,9 @@ from typing import Any
 
 from hardplace.answers import Remedy
 from hardplace.errors import BadInput
-from hardplace.hardware.device import Device, Node
+from hardplace.hardware.device import Node
 from hardplace.plans.estimate import PlanEstimate
+from hardplace.plans.fleet import PlanDevice
 from hardplace.plans.infeasible import PlanInfeasible
 from hardplace.plans.pipeline import in_flight
 from hardplace.plans.placement.divisions import Inventory
@@ -136,5 +137,5 @@ def _changes(inventory: Inventory, space: PlanSpace) -> Iterator[tuple[str, Plan
         if "context" not in space.fixed:
             yield f"context {degree}", held({"context": (degree,)}), inventory
     for times in (2, 4, 8, 16, 32):
-        more: list[tuple[Device, Node, int]] = [(chip, node, times * count) for chip, node, count in inventory]
+        more: list[tuple[PlanDevice, Node, int]] = [(chip, node, times * count) for chip, node, count in inventory]
         yield f"{sum(count for _, _, count in more):,} devices", space, more
