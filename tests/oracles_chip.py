@@ -198,5 +198,5 @@ def phase_j(phase: tuple[Work, ...], chip: Chip) -> float:
     own = sum(_bytes(work, chip.own_bytes) for work in phase)
     memory = sum(_bytes(work, chip.buffer_bytes) for work in phase)
     on_die = macs * (each.mac_j + fed * each.feed_j_per_byte) + lanes * each.vector_j
-    on_die += own * (each.shared_j_per_byte + each.wire_j_per_byte) + memory * each.wire_j_per_byte
+    on_die += own * each.shared_j_per_byte + memory * each.wire_j_per_byte
     return float(np.asarray(1.1 * on_die + memory * each.memory_j_per_byte).reshape(-1)[0])

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from hardplace.design.exact.layer_kernels import LayerTimes
+from hardplace.design.partition.cases import cases_of
 from hardplace.design.partition.many_chips import least_bottlenecks
 from hardplace.design.partition.programme import feasible_shapes, place
 from hardplace.design.partition.types import (
@@ -21,6 +22,7 @@ from hardplace.design.partition.types import (
     Variant,
 )
 from hardplace.design.search.bounds import batch_bound_s, linked, shapes
+from hardplace.design.search.whole_layers import fullest_stages, weights_of_layers
 from oracles_placement import batch_s, best_s, fits, partitions, slowest_s
 
 _SLACK = 1 + 1e-9
@@ -113,6 +115,14 @@ def contradictions(problem: PartitionProblem, of: list[int]) -> Iterator[str]:
         bound = float(batch_bound_s(seconds, chain, problem.recompute, rows)[0])
         if bound > best * _SLACK:
             yield f"closed form {name} {bound}, brute force {best}"
+    sinks = set(range(len(of))) - {edge.source for edge in variant.boundaries}
+    last = of[min(sinks)] if len(sinks) == 1 else None
+    weights = weights_of_layers(of, last, problem.recompute)
+    fullest = fullest_stages(problem, cases_of(problem), of, weights)
+    units = shapes(feasible_shapes(problem), problem.micro_batches, weights, fullest)
+    bound = float(batch_bound_s(seconds, counted, problem.recompute, units)[0])
+    if bound > best * _SLACK:
+        yield f"whole layers in the memory {bound}, brute force {best}"
     every = LayerTimes(
         forward_s=seconds.forward_s[of], backward_s=seconds.backward_s[of], optimizer_s=seconds.optimizer_s[of]
     )

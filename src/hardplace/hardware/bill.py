@@ -145,8 +145,9 @@ class Energies:
         mac_j: A multiply-accumulate: product, sum and the element's registers.
         vector_j: An fp32 multiply-add of one lane with its operands.
         feed_j_per_byte: A byte of an array's own buffer (a GPU: registers).
-        shared_j_per_byte: A byte of a bank of the shared buffer, without the wires to it.
-        wire_j_per_byte: A byte over half the side of the die, which every byte from the shared buffer or memory takes.
+        shared_j_per_byte: A byte of a bank of the shared buffer, with the wires to it: half the side of the die that
+            one bank serves.
+        wire_j_per_byte: A byte over half the side of the die, which every byte from memory takes.
         memory_j_per_byte: A byte of memory, with PHY and DRAM.
         link_j_per_byte: A byte sent or received.
         idle_w: Leakage and host, in W, drawn whatever runs.
@@ -171,13 +172,15 @@ def energies(plan: Blueprint, tech: Technology, die_mm2: Floats, dtype: str | No
     banks = np.full(len(plan), _REGISTER_BANK_BYTES)
     registers = blocks.element_bits(operand) * float(between(*FLIPFLOP_PJ, tech))
     square = plan.volts**2
+    wire_j = WIRE_PJ_PER_BYTE_MM * np.sqrt(die_mm2) / 2.0 * _PICO * square
     lane = mac_pj("fp32", tech) + _INSTRUCTION_BYTES * sram_pj_per_byte(np.minimum(plan.register_bytes, banks), tech)
     return Energies(
         mac_j=(mac_pj(operand, tech) + registers) * _PICO * square,
         vector_j=lane * _PICO * square,
         feed_j_per_byte=sram_pj_per_byte(banks if plan.gpu else plan.core_buffer_bytes, tech) * _PICO * square,
-        shared_j_per_byte=sram_pj_per_byte(np.minimum(plan.buffer_bytes, BANK_BYTES), tech) * _PICO * square,
-        wire_j_per_byte=WIRE_PJ_PER_BYTE_MM * np.sqrt(die_mm2) / 2.0 * _PICO * square,
+        shared_j_per_byte=sram_pj_per_byte(np.minimum(plan.buffer_bytes, BANK_BYTES), tech) * _PICO * square
+        + wire_j / np.sqrt(plan.buffer_banks),
+        wire_j_per_byte=wire_j,
         memory_j_per_byte=8.0 * MEMORY_PJ_PER_BIT[plan.memory_kind] * _PICO,
         link_j_per_byte=8.0 * LINK_PJ_PER_BIT * _PICO,
         idle_w=tech.leakage_w_per_mm2 * die_mm2 * plan.volts + HOST_W,
@@ -204,7 +207,7 @@ def powers(
         "vector units": lanes * energy.vector_j,
         "core buffers and registers": macs * feed_bytes_per_mac(plan) * energy.feed_j_per_byte,
         "shared buffer": moved * energy.shared_j_per_byte,
-        "network on chip": (moved + from_memory) * energy.wire_j_per_byte,
+        "network on chip": from_memory * energy.wire_j_per_byte,
     }
     control_w = control_w_per_mm2(plan, tech, remainder) * die_mm2
     found["clock and control"] = CLOCK_SHARE * np.asarray(sum(found.values())) + control_w

@@ -143,7 +143,7 @@ def energy_j(
     logic = (
         macs * (float(energy.mac_j[0]) + float(feed_bytes_per_mac(plan)[0] * energy.feed_j_per_byte[0]))
         + kernel.lane_cycles * float(energy.vector_j[0])
-        + fed_bytes * float(energy.shared_j_per_byte[0] + energy.wire_j_per_byte[0])
+        + fed_bytes * float(energy.shared_j_per_byte[0])
         + memory_bytes * float(energy.wire_j_per_byte[0])
     )
     idle_w = float(energy.idle_w[0])

@@ -45,11 +45,18 @@ def place(
     return None
 
 
-def feasible_shapes(problem: PartitionProblem) -> list[tuple[Replication, int]]:
-    """Return every (replication, stages) for which some partition fits the memory; times play no part."""
+def feasible_shapes(
+    problem: PartitionProblem, cases: list[PartitionCase] | None = None
+) -> list[tuple[Replication, int]]:
+    """Return every (replication, stages) for which some partition fits the memory; times play no part.
+
+    Args:
+        problem: The problem.
+        cases: Its cases, where they are known.
+    """
     return [
         (replication, stages)
-        for case in cases_of(problem)
+        for case in (cases_of(problem) if cases is None else cases)
         for stages, needed in enumerate(_least_memory(problem, case), start=1)
         if needed <= problem.memory_bytes
         for replication in case.replications

@@ -5,8 +5,9 @@ bounds").
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from hardplace.cuts import connected
 from hardplace.design.exact.layer_kernels import LayerTimes
 from hardplace.design.exact.partition_problem import hops
 from hardplace.design.partition.types import Replication
+from hardplace.design.search.whole_layers import FullestStages, Weights
 from hardplace.hardware.types import Setting
 from hardplace.ndtypes import Bools, Floats, Ints
 from hardplace.workload.types import Shard, Workload
@@ -35,6 +37,7 @@ class FeasiblePlans:
         reduction_s_per_byte: Gradient reduction, seconds a byte.
         latency_s: Latency of the gradient reduction.
         shards: Ranks that divide the optimizer states.
+        fullest: What the fullest stage of each holds at least; None: not known.
     """
 
     stages: Floats
@@ -42,6 +45,7 @@ class FeasiblePlans:
     reduction_s_per_byte: Floats
     latency_s: Floats
     shards: Floats
+    fullest: FullestStages | None = None
 
     def take(self, index: Ints) -> FeasiblePlans:
         """Return the rows at these positions."""
@@ -51,20 +55,29 @@ class FeasiblePlans:
             reduction_s_per_byte=self.reduction_s_per_byte[index],
             latency_s=self.latency_s[index],
             shards=self.shards[index],
+            fullest=None if self.fullest is None else self.fullest.take(index),
         )
 
 
-def shapes(feasible: list[tuple[Replication, int]], micro_batches: int) -> FeasiblePlans:
+def shapes(
+    feasible: list[tuple[Replication, int]],
+    micro_batches: int,
+    weights: Weights | None = None,
+    fullest: Mapping[tuple[int, int], Floats] = MappingProxyType({}),
+) -> FeasiblePlans:
     """Return the feasible plans of (replication, stages) pairs as columns.
 
     Args:
         feasible: Pairs that fit the memory.
         micro_batches: Micro-batches of a global batch.
+        weights: Weights of the layers, under which the fullest stages are known; None: none.
+        fullest: What the fullest stage holds at least under each weight, by (replicas, stages), where it is known.
     """
     by_stages: dict[int, list[Replication]] = {}
     for replication, stages in feasible:
         by_stages.setdefault(stages, []).append(replication)
-    rows = []
+    rows, least = [], []
+    unknown = np.zeros(0 if weights is None else len(weights.of))
     for stages, choices in sorted(by_stages.items()):
         ordered = sorted(choices, key=lambda one: -one.data_parallel)
         for group in (ordered[:1], ordered[1:2], ordered[2:]):
@@ -73,6 +86,9 @@ def shapes(feasible: list[tuple[Replication, int]], micro_batches: int) -> Feasi
                 per_byte = min(one.reduction_s_per_byte for one in group)
                 latency_s = min(one.reduction_latency_s if one.data_parallel > 1 else 0.0 for one in group)
                 rows.append((stages, rounds, per_byte, latency_s, max(one.optimizer_shards for one in group)))
+                # Where states are divided most, least memory is held, so what fits there bounds all.
+                most = max(group, key=lambda one: one.optimizer_shards)
+                least.append(fullest.get((most.data_parallel, stages), unknown))
     columns = np.array(rows, dtype=np.float64).reshape(-1, 5).T
     return FeasiblePlans(
         stages=columns[0],
@@ -80,7 +96,14 @@ def shapes(feasible: list[tuple[Replication, int]], micro_batches: int) -> Feasi
         reduction_s_per_byte=columns[2],
         latency_s=columns[3],
         shards=columns[4],
+        fullest=None if weights is None else _known(weights, np.array(least).reshape(len(rows), len(unknown))),
     )
+
+
+def _known(weights: Weights, least: Floats) -> FullestStages | None:
+    """Return the fullest stages under the weights that tell something; None where none does."""
+    told = np.flatnonzero((least > 0.0).any(axis=0)) if len(least) else np.zeros(0, dtype=np.int64)
+    return FullestStages(weights=weights.take(told), least=least[:, told]) if len(told) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -274,6 +297,12 @@ def batch_bound_s(
     else:
         load = bottlenecks_s[stages.astype(np.int64) - 1]
     # End of the batch: the slowest stage is at least the mean, and at least the one with most layers of a kind.
+    loads = load[which]
+    if options.fullest is not None:
+        # Any stage of several pays once for what comes in or goes out; recompute may hide what goes out.
+        hop_s = 0.0 if recompute else links.hop_s
+        fullest = options.fullest.loads_s(seconds)
+        loads = np.maximum(loads, fullest + hop_s * ((options.stages[:, None] > 1.0) & (fullest > 0.0)))
     per_byte, shards, count = options.reduction_s_per_byte[:, None], options.shards[:, None], options.stages[:, None]
     update_s = links.once @ seconds.optimizer_s
     end = (float(links.once @ links.reduced_bytes) * per_byte + update_s[None, :] / shards) / count
@@ -281,19 +310,19 @@ def batch_bound_s(
         held = np.ceil(number / count)
         own = links.reduced_bytes[layer] * per_byte + seconds.optimizer_s[layer][None, :] / shards
         end = np.maximum(end, held * links.own[layer] * own)
-    batch = load[which] * options.rounds[:, None] + end
+    batch = loads * options.rounds[:, None] + end
     batch = batch + options.latency_s[:, None]
     if links.ends is None:
         return np.asarray(batch.min(axis=0))
     # Plans that are slower by the bounds so far than those that promise most are by all bounds need no other.
     best = np.argsort(batch.min(axis=1), kind="stable")[:_FEW]
-    known = np.maximum(batch[best], _with_ends_s(seconds, links, links.ends, options.take(best), load[which[best]]))
+    known = np.maximum(batch[best], _with_ends_s(seconds, links, links.ends, options.take(best), loads[best]))
     least = known.min(axis=0)
     rest = np.flatnonzero((batch < least).any(axis=1))
     rest = rest[~np.isin(rest, best)]
     if not len(rest):
         return np.asarray(least)
-    more = np.maximum(batch[rest], _with_ends_s(seconds, links, links.ends, options.take(rest), load[which[rest]]))
+    more = np.maximum(batch[rest], _with_ends_s(seconds, links, links.ends, options.take(rest), loads[rest]))
     return np.asarray(np.minimum(least, more.min(axis=0)))
 
 

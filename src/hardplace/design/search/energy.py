@@ -38,7 +38,7 @@ def prices(low: Energies, high: Blueprint) -> Prices:
     return Prices(
         mac_j=clocked * (low.mac_j + feed_bytes_per_mac(high) * low.feed_j_per_byte),
         lane_j=clocked * low.vector_j,
-        fed_j=clocked * (low.shared_j_per_byte + low.wire_j_per_byte),
+        fed_j=clocked * low.shared_j_per_byte,
         memory_j=clocked * low.wire_j_per_byte + low.memory_j_per_byte,
     )
 

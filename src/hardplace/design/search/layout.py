@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,11 +10,13 @@ import numpy as np
 from hardplace.answers import Infeasible
 from hardplace.design.exact.layer_kernels import LayerKernels, LayerTimes, kernels_of
 from hardplace.design.exact.partition_problem import families, placement_problem, replications
+from hardplace.design.partition.cases import cases_of
 from hardplace.design.partition.programme import feasible_shapes, shortage
 from hardplace.design.partition.types import PartitionProblem, Replication
 from hardplace.design.search.bounds import BoundInputs, FeasiblePlans, chain, shapes
 from hardplace.design.search.least_work import KernelWork, network_s, work
 from hardplace.design.search.sections import Section
+from hardplace.design.search.whole_layers import Weights, fullest_stages, weights_of_layers
 from hardplace.design.types import PlanChoices, PlanFamily
 from hardplace.hardware.space import ChipSpace
 from hardplace.hardware.types import Setting
@@ -50,6 +53,15 @@ class ModelInSection:
     members: dict[Group, tuple[int, ...]]  # places in families
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Fitting:
+    """What fits the memory of a family: (replicas, stages), and what the fullest stage of each holds at least."""
+
+    pairs: tuple[tuple[int, int], ...]
+    weights: Weights
+    fullest: Mapping[tuple[int, int], Floats]
+
+
 @dataclass
 class ModelLayout:
     """One model, laid out for a space of chips.
@@ -71,7 +83,7 @@ class ModelLayout:
     kernels: dict[Group, LayerKernels] = field(default_factory=dict)
     work: dict[Group, KernelWork] = field(default_factory=dict)
     shortages: list[Infeasible] = field(default_factory=list)
-    _fits: dict[PlanFamily, list[tuple[int, int]]] = field(default_factory=dict)
+    _fits: dict[PlanFamily, _Fitting] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Lay out kernels; nothing depends on the chips yet."""
@@ -105,10 +117,12 @@ class ModelLayout:
         for family in families(self.choices_in(section), self.batch):
             group = group_of(family)
             fitting = self._fitting(family, section, degrees[group])
-            if fitting:
+            if fitting.pairs:
+                by_degree = {one.data_parallel: one for one in degrees[group]}
+                pairs = [(by_degree[degree], stages) for degree, stages in fitting.pairs]
                 members[group] = (*members[group], len(kept))
                 kept.append(family)
-                found.append(shapes(fitting, self.batch // family.micro_batch))
+                found.append(shapes(pairs, self.batch // family.micro_batch, fitting.weights, fitting.fullest))
         return ModelInSection(
             families=tuple(kept), shapes=tuple(found), replications=degrees, chains=chains,
             collectives_s=collectives, members=members,
@@ -123,21 +137,24 @@ class ModelLayout:
             tensor_parallel=self.choices.tensor_parallel,
         )
 
-    def _fitting(
-        self, family: PlanFamily, section: Section, degrees: tuple[Replication, ...]
-    ) -> list[tuple[Replication, int]]:
+    def _fitting(self, family: PlanFamily, section: Section, degrees: tuple[Replication, ...]) -> _Fitting:
         """Return the degrees and stages of which some partition fits; links do not matter for that."""
         if family not in self._fits:
             layers = len(self.kernels[group_of(family)].shard.layers)
             nothing = np.zeros((layers, 1))
             idle = LayerTimes(forward_s=nothing, backward_s=nothing, optimizer_s=nothing)
             problem = self.problem(family, section.setting, idle, degrees)
-            fitting = feasible_shapes(problem)
-            if not fitting:
+            cases = cases_of(problem)
+            pairs = tuple((one.data_parallel, stages) for one, stages in feasible_shapes(problem, cases))
+            if not pairs:
                 self.shortages.append(shortage(problem))
-            self._fits[family] = [(one.data_parallel, stages) for one, stages in fitting]
-        by_degree = {one.data_parallel: one for one in degrees}
-        return [(by_degree[degree], stages) for degree, stages in self._fits[family]]
+            order = self.workload.order
+            sinks = set(range(len(order))) - {edge.source for edge in self.workload.edges}
+            last = order[min(sinks)] if len(sinks) == 1 else None
+            weights = weights_of_layers(order, last, family.recompute)
+            fullest = fullest_stages(problem, cases, order, weights) if pairs else {}
+            self._fits[family] = _Fitting(pairs=pairs, weights=weights, fullest=fullest)
+        return self._fits[family]
 
     def problem(
         self, family: PlanFamily, setting: Setting, seconds: LayerTimes, degrees: tuple[Replication, ...]
