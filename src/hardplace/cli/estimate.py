@@ -69,10 +69,10 @@ def estimate(
     if plan is not None:
         if operators or chip is not None:
             raise BadInput("estimate: --plan: expected neither --operators nor --on with it")
-        from hardplace.cli.calibrated import planned
-        from hardplace.cli.planned import write_step_trace
+        from hardplace.api.anchored_plans import planned
+        from hardplace.api.step_traces import step_trace_of
         from hardplace.exports.planned import planned_of
-        from hardplace.files import write_text
+        from hardplace.files import write_bytes, write_text
         from hardplace.report.estimated_page import page as plan_page
         from hardplace.report.plan import show_plan
 
@@ -84,7 +84,7 @@ def estimate(
             cost.save(folder / "estimate.json")
             write_text(folder / "estimate.html", plan_page(cost, folders.command()))
             if trace_path is not None:
-                write_step_trace(trace_path, planned_of(plan, model, devices, nodes, api.load), cost)
+                write_bytes(trace_path, step_trace_of(planned_of(plan, model, devices, nodes, api.load), cost))
             if not as_json:
                 say_written(f"{folder / 'estimate.json'}, {folder / 'estimate.html'} (open it in a browser)")
 

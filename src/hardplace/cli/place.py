@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,9 +15,6 @@ from hardplace.cli import folders, options
 from hardplace.cli.app import INFEASIBLE, app
 from hardplace.cli.printing import give, say_json, say_written
 from hardplace.cli.progress import progress_bar, uninterrupted
-
-if TYPE_CHECKING:
-    pass
 
 
 @app.command()
@@ -86,9 +82,9 @@ def place(
     optimizer adamw, gradient fp32, offload, overlap, flash, fragmentation, reserve_bytes. All of these can be fixed.
     """
     from hardplace import api
-    from hardplace.cli.calibrated import merged
-    from hardplace.cli.planned import planned_run, write_step_trace
-    from hardplace.files import write, write_text
+    from hardplace.api.anchored_plans import merged
+    from hardplace.api.step_traces import planned_run, step_trace_of
+    from hardplace.files import write, write_bytes, write_text
     from hardplace.plans.infeasible import PlanInfeasible
     from hardplace.plans.placement.held_dimensions import fixed
     from hardplace.report.placed import show_placed, show_short
@@ -122,7 +118,7 @@ def place(
             write_text(folder / "place.html", drawn)
             if trace_path is not None:
                 run = planned_run(found.best[0].plan, model, device, devices, node)
-                write_step_trace(trace_path, run, found.best[0])
+                write_bytes(trace_path, step_trace_of(run, found.best[0]))
             files = f"{folder / 'plan.json'} (for estimate --plan{readers}), {folder / 'place.html'} (for a browser)"
             if not as_json:
                 say_written(f"{files}")
@@ -162,15 +158,10 @@ def _frontier(against: str, as_json: bool, out: Path | None, trace_path: Path | 
 @contextmanager
 def _watching() -> Iterator[Callable[[int, int, float, float], None]]:
     """Show the best step, the bound and what is left, on standard error."""
+    from hardplace.report.progress import placement_line
+
     begun_s = time.monotonic()
     with progress_bar() as show:
-
-        def watch(considered: int, left: int, best_s: float, bound_s: float) -> None:
-            rate = considered / max(1e-3, time.monotonic() - begun_s)
-            best = f"best {best_s:.4g} s" if math.isfinite(best_s) else "no plan fits yet"
-            show(
-                f"{best}, bound {bound_s:.4g} s, {considered:,} plans, {rate:,.0f}/s, {left:,} open",
-                bound_s / best_s if math.isfinite(best_s) else 0.0,
-            )
-
-        yield watch
+        yield lambda considered, left, best_s, bound_s: show(
+            *placement_line(considered, left, best_s, bound_s, time.monotonic() - begun_s)
+        )

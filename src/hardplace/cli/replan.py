@@ -56,7 +56,7 @@ def replan(
     hardplace replan examples/gpt3-175b-4096.json --cluster slow-links.toml
     """
     from hardplace import api
-    from hardplace.cli.calibrated import planned
+    from hardplace.api.anchored_plans import planned
     from hardplace.files import write_text
     from hardplace.plans.infeasible import PlanInfeasible
     from hardplace.report.replan import say_stuck, show_replanned

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from hardplace.cli.goal import Asking, asking_options, goal_arguments, limits_of
 from hardplace.cli.printing import give, say, say_json, say_written
 from hardplace.cli.progress import progress_bar, uninterrupted
 from hardplace.cli.search_shapes import Shaping, check_alone, shape_options
-from hardplace.cli.working import where_options, working
+from hardplace.cli.working import search_folder, where_options
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
@@ -147,7 +148,6 @@ def _with_shapes(
     as_json: bool,
 ) -> None:
     """Search shapes too; BadInput for what goes with chips and plans only."""
-    from functools import partial
 
     from hardplace.cli.search_shapes import run
 
@@ -168,12 +168,15 @@ def _run(
     """Search, print, and write the folder."""
     from hardplace.answers import Infeasible
     from hardplace.api import answered, plain
+    from hardplace.api.search_runs import search_run
     from hardplace.files import write_text
     from hardplace.report.terminal import infeasible_line
 
     goal = question.goal
     alone = goal.objectives[0] if len(goal.objectives) == len(goal.norms) == 1 else None
-    with working(question, ends, out, where) as work, ExitStack() as writing:
+    folder = partial(search_folder, question, ends.gap, out, where)
+    how: dict[str, Any] = {"workers": where.workers, "scheduler": where.scheduler, "fresh": where.fresh}
+    with search_run(question, ends, folder, **how) as work, ExitStack() as writing:
         with _progress_bar(ends.gap, alone) as report:
             found = answered(question, ends, plain(asked), evaluator=work.evaluator, progress=work.reporting(report))
             writing.enter_context(uninterrupted())
@@ -197,7 +200,6 @@ def _run(
 
 def _shown(found: DesignResult | ParetoResult | SharedResult) -> tuple[Callable[[], None], Callable[[], str]]:
     """Return what prints an answer, and what draws its page."""
-    from functools import partial
 
     from hardplace.design.results import DesignResult, ParetoResult
     from hardplace.report import frontier_and_fleet as several
@@ -214,25 +216,7 @@ def _shown(found: DesignResult | ParetoResult | SharedResult) -> tuple[Callable[
 @contextmanager
 def _progress_bar(gap: float, objective: Objective | None = None) -> Iterator[Callable[[Progress], None]]:
     """Show how far the gap has closed, and incumbent and bound of the only objective, on standard error."""
-    import math
-
-    from hardplace.branch_and_bound.types import Finishing
-    from hardplace.certificate import gap_of, percent_at_most
-    from hardplace.design.goals import UNITS, shown
+    from hardplace.report.progress import search_line
 
     with progress_bar() as show:
-
-        def report(now: Progress) -> None:
-            if isinstance(now, Finishing):
-                show(now.doing, 1.0)
-                return
-            left = gap_of(now.score, now.bound) if now.score else math.inf
-            closed = math.log(max(left, 1e-9)) / math.log(max(gap, 1e-6)) if left < 1 else 0.0
-            values = ""
-            if objective is not None:
-                best, bound = (f"{shown(objective, one):,.5g}" if one else "none" for one in (now.score, now.bound))
-                values = f"best {best}  bound {bound} {UNITS[objective][0]}  "
-            known = f"gap {percent_at_most(left)}" if math.isfinite(left) else "no answer yet"
-            show(f"{values}{known}", closed)
-
-        yield report
+        yield lambda now: show(*search_line(now, gap, objective))

@@ -6,7 +6,6 @@ import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -14,10 +13,6 @@ from hardplace.cli.app import app
 from hardplace.cli.options import by_name, gathered
 from hardplace.cli.printing import say
 from hardplace.errors import BadInput
-from hardplace.units import percent
-
-if TYPE_CHECKING:
-    from hardplace.workload.types import Workload
 
 _DTYPES = ("bf16", "fp16", "fp32")
 
@@ -94,6 +89,7 @@ def trace(*, source: str, asked: Recording, out: Path | None) -> None:
     No weights are made, no model hub is asked, no GPU is needed. Needs the extra: pip install 'hardplace[torch]'.
     """
     from hardplace.files import path_name, write
+    from hardplace.report.recorded import recording_lines, recording_warnings
     from hardplace.workload.recording.choose import recorded, step_of
 
     _check_names(asked.name, out)
@@ -116,9 +112,11 @@ def trace(*, source: str, asked: Recording, out: Path | None) -> None:
     write(path, workload)
     for note in step.notes:
         say(f"note: {note}", err=True)
-    if asked.attention == "fused":
-        _tell_unfused(workload)
-    _tell(workload, path, loaded_s, time.perf_counter() - start)
+    for warning in recording_warnings(workload, fused=asked.attention == "fused"):
+        say(f"warning: {warning}", err=True)
+    for line in recording_lines(workload, loaded_s, time.perf_counter() - start):
+        say(line)
+    say(f"written: {path} ({path.stat().st_size:,} bytes); look at it with: hardplace show {path}")
 
 
 def _check_names(name: str | None, out: Path | None) -> None:
@@ -140,58 +138,3 @@ def _sizes(texts: tuple[str, ...]) -> dict[str, int]:
         if not value.isdecimal() or int(value) < 1:
             raise BadInput(f"--size: {name}={value}: expected a whole number of at least 1, such as batch=8")
     return {name: int(value) for name, value in found.items()}
-
-
-def _tell_unfused(workload: Workload) -> None:
-    """Warn of attention that a model's own code takes apart, so that it is no operator."""
-    from hardplace.workload.memory import unfused_attention
-
-    positions, share = unfused_attention(workload)
-    if positions:
-        say(
-            f"warning: attention in {positions} of {len(workload.order)} layers is recorded as products and softmax, "
-            f"as the model's code has it: {percent(share, 0)} of the bytes that are kept, which "
-            "grow with tokens squared",
-            err=True,
-        )
-
-
-def _tell(workload: Workload, path: Path, loaded_s: float, whole_s: float) -> None:
-    from hardplace.units import format_quantity
-    from hardplace.workload.sharding.degrees import rank_layers
-    from hardplace.workload.summary import summarise
-    from hardplace.workload.types import Parallelism
-    from hardplace.workload.weights import weights_of_model
-
-    alone = Parallelism()
-    summary = summarise(workload, alone, 1, *rank_layers(workload, alone))
-    for name in summary.unmodelled:
-        count, flops, moved = summary.share(name)
-        say(
-            f"warning: operator without a model of its own: {name}, {count} times, {percent(flops, 2)} of the FLOPs "
-            f"and {percent(moved, 2)} of the bytes of a step",
-            err=True,
-        )
-    total = weights_of_model(workload)
-    held = total.elements
-    if held < workload.parameters:
-        say(
-            f"warning: {workload.parameters - held:,} of {workload.parameters:,} parameters take no part in what was "
-            "recorded, such as a tower that these inputs do not reach; give a function with the inputs that it needs",
-            err=True,
-        )
-    kind = "training step" if workload.training else "inference"
-    say(
-        f"{workload.name}: {kind}, {workload.parameters:,} parameters in {workload.dtype}, sequence "
-        f"{workload.sequence_length}, {format_quantity(workload.flops_per_sample(), 'FLOP')} a sample"
-    )
-    if workload.training and total.trained < held:
-        say(
-            f"{total.trained:,} parameters are trained; {held - total.trained:,} are frozen, "
-            f"{format_quantity(total.frozen_bytes, 'B')}"
-        )
-    say(
-        f"{len(workload.order)} layers, {len(workload.layers)} distinct; model built in {loaded_s:.1f} s, "
-        f"recorded in {whole_s - loaded_s:.1f} s"
-    )
-    say(f"written: {path} ({path.stat().st_size:,} bytes); look at it with: hardplace show {path}")

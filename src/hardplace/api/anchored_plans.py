@@ -1,4 +1,4 @@
-"""What --software and --calibrated hold a plan to."""
+"""What a software's name and the file of an anchor hold a plan to."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""A plan's file with its model and devices, by the names that a command was given."""
+"""One step of a plan as a trace."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,7 +14,7 @@ def planned_run(
     plan: Plan, model: str, device: tuple[str, ...], devices: int | None, nodes: tuple[str, ...]
 ) -> PlannedRun:
     """Return a plan with what it runs on, by the names that were asked for."""
-    from hardplace.api import load
+    from hardplace.api.sources import load
     from hardplace.exports.planned import PlannedRun
     from hardplace.plans.inventory import inventory_of
 
@@ -24,13 +23,16 @@ def planned_run(
     )
 
 
-def write_step_trace(path: Path, run: PlannedRun, found: PlanEstimate) -> None:
-    """Write a step of a plan as a trace; BadInput without the package that writes it."""
-    from hardplace.files import write_bytes
+def step_trace_of(run: PlannedRun, estimate: PlanEstimate) -> bytes:
+    """Return one step of a priced plan as a trace in Perfetto's binary format.
+
+    Raises:
+        BadInput: Without the package that writes it, and for a step of too many passes.
+    """
     from hardplace.plans.chain import of_workload
     from hardplace.plans.fleet import fleet_of
     from hardplace.plans.passes import pass_times
     from hardplace.report.step_trace import step_trace
 
-    chain, fleet = of_workload(run.workload, found.plan), fleet_of(run.parts, found.plan)
-    write_bytes(path, step_trace(run.workload.name, found, pass_times(chain, found.plan, fleet)))
+    chain, fleet = of_workload(run.workload, estimate.plan), fleet_of(run.parts, estimate.plan)
+    return step_trace(run.workload.name, estimate, pass_times(chain, estimate.plan, fleet))
