@@ -9,7 +9,9 @@ import pytest
 import hardplace as hp
 from hardplace.cost.cpu.operators import cpu_operator
 from hardplace.cost.cpu.table import COLUMNS, cpu_named
+from hardplace.files import read_json
 from hardplace.graph_split.checker import violations
+from hardplace.graph_split.coarsen import hsdag_groups
 from hardplace.graph_split.graph_file import LinkChoice
 from hardplace.graph_split.inference import InferenceGraph, inference_graph
 from hardplace.graph_split.kernel_prices import priced_graph
@@ -106,6 +108,20 @@ def test_a_cpu_of_ones_own_and_its_faults(tmp_path: Path) -> None:
         hp.split("resnet-50", "cpu", batch=0)
     with pytest.raises(hp.BadInput, match="batch: 2: expected a model"):
         hp.split(Path(__file__).parents[2] / "examples/split/inception-block.json", ["cpu"], batch=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"), [("resnet50", (400, 415, 241, 256)), ("inception_v3", (738, 774, 434, 470))]
+)
+def test_groups_of_hsdag_on_exports_of_its_kind(name: str, sizes: tuple[int, ...]) -> None:
+    data = read_json(Path(__file__).parent / f"data/openvino/{name}.json.gz")
+    place = {node[0]: row for row, node in enumerate(data["nodes"])}
+    edges = [(place[a], place[b]) for a, b in data["edges"]]
+    home = hsdag_groups(len(place), edges)
+    between = {(home[a], home[b]) for a, b in edges if home[a] != home[b]}
+    assert (len(place), len(edges), len(set(home)), len(between)) == sizes
+    assert max(home.count(one) for one in set(home)) <= 4
+    assert all(a < b for a, b in between)  # in order: no circle
 
 
 @pytest.mark.parametrize("seed", [0, 2, 5])

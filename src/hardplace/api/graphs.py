@@ -28,6 +28,7 @@ def split(
     queued: bool = True,
     batch: int | None = None,
     requests: int = 1,
+    coarsen: str = "none",
     shape: str = "any",
     devices: int | None = None,
     memory: str | None = None,
@@ -39,7 +40,8 @@ def split(
     """Split a graph of operators over unlike devices: placement and schedule, with a certificate.
 
     Args:
-        graph: A model (a name of `models()`, a Workload or its file, a config.json), whose operators are priced on
+        graph: A model (a name of `models()`, a Workload or its file, a config.json, an .onnx file, the .xml of an
+            OpenVINO IR), whose operators are priced on
             `device` by the models of this package. Or a file of operators with seconds by kind of device
             (docs/formats.md, "Operator graph"), a converted file of dnn-partitioning, which has its devices, or one of
             Piper, whose operators have ways.
@@ -53,6 +55,7 @@ def split(
         queued: Whether a link moves one tensor at a time.
         batch: Of a model: samples of one inference. None: 1.
         requests: In flight at the same time, all there at the start; latency is then of all of them.
+        coarsen: hsdag: operators share a device by the groups of HSDAG's release, which may lose; none.
         shape: Of a file of dnn-partitioning: ordered, convex, any.
         devices: Of a file of Piper: number of equal devices.
         memory: Of a file of Piper: memory of each device, such as "8 GiB".
@@ -69,7 +72,7 @@ def split(
             in common.
     """
     asked = asked_of(locals())
-    from hardplace.api.sources import load
+    from hardplace.api.sources import load, trace
     from hardplace.errors import BadInput
     from hardplace.graph_split.ask import asked_model, asked_split
     from hardplace.graph_split.graph_file import LinkChoice
@@ -87,8 +90,9 @@ def split(
         if shape != "any":
             raise BadInput("shape", shape, "any; other shapes are of files with devices around a host")
         answer = asked_model(
-            load(graph), names_of(device), links, batch=1 if batch is None else batch, requests=requests,
-            objective=objective, limit_s=seconds, gap=gap,
+            trace(graph) if str(graph).endswith(".onnx") else load(graph), names_of(device), links,
+            batch=1 if batch is None else batch, requests=requests,
+            objective=objective, limit_s=seconds, gap=gap, coarsen=coarsen,
         )  # fmt: skip
         return replace(answer, question=asked)
     assert not isinstance(graph, Workload)
@@ -96,7 +100,7 @@ def split(
         raise BadInput("batch", batch, "a model; the times of a file are of its own batch")
     found = asked_split(
         graph, names_of(device), links, objective=objective, shape=shape, limit_s=seconds, gap=gap,
-        stages=None if stages == StageChoice() else stages, requests=requests,
+        stages=None if stages == StageChoice() else stages, requests=requests, coarsen=coarsen,
     )  # fmt: skip
     return replace(found, question=asked)
 
@@ -110,7 +114,7 @@ def _is_model(graph: str | os.PathLike[str] | Workload) -> bool:
     if isinstance(graph, Workload) or str(graph) in catalogue():
         return True
     path = Path(graph)
-    if (path / "config.json").is_file():
+    if (path / "config.json").is_file() or str(graph).endswith((".onnx", ".xml", ".xml.gz")):
         return True
     data = read_json(path)
     return isinstance(data, dict) and ("layers" in data or "model_type" in data)

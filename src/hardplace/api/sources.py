@@ -60,6 +60,10 @@ def load(model: str | os.PathLike[str] | Workload) -> Workload:
     if isinstance(model, Workload):
         return model
     path = Path(model)
+    if str(model).endswith((".xml", ".xml.gz")):
+        from hardplace.workload.intermediate import workload_of_ir
+
+        return workload_of_ir(path)
     if str(model) not in catalogue():
         if (path / "config.json").is_file():
             path = path / "config.json"

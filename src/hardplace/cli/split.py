@@ -34,6 +34,13 @@ from hardplace.cli.printing import give, say_json, say_written
 )
 @click.option("--batch", type=click.IntRange(min=1), help="Samples of one inference, for a model.  [default: 1]")
 @click.option("--requests", type=click.IntRange(min=1), default=1, show_default=True, help="In flight at once.")
+@click.option(
+    "--coarsen",
+    type=click.Choice(["none", "hsdag"]),
+    default="none",
+    show_default=True,
+    help="Operators that share a device: by HSDAG's groups, which may lose.",
+)
 @click.option("--devices", type=click.IntRange(min=1), help="Number of equal devices, for a GRAPH with ways.")
 @click.option("--memory", help="Memory of each of --devices, such as 8GiB.")
 @click.option(
@@ -60,6 +67,7 @@ def split(
     shape: str,
     batch: int | None,
     requests: int,
+    coarsen: str,
     devices: int | None,
     memory: str | None,
     micro_batches: int | None,
@@ -71,10 +79,10 @@ def split(
 ) -> None:
     """Split GRAPH over unlike devices: placement, schedule, a bound that no split beats, Gantt page and trace.
 
-    GRAPH is a model (a name, a Workload, a config), whose operators are priced on each DEVICE by its model (names of
-    `chips`, descriptions, cpu or a file of `verify --cpu`), a file of operators with seconds by kind of device
-    (docs/formats.md, "Operator graph"), a file of dnn-partitioning, which has its own devices, or one of Piper, whose
-    operators have ways (data and tensor degrees, recompute).
+    GRAPH is a model (a name, a Workload, a config, .onnx, the .xml of an OpenVINO IR), whose operators are priced on
+    each DEVICE by its model (names of `chips`, descriptions, cpu or a file of `verify --cpu`), a file of operators
+    with seconds by kind of device (docs/formats.md, "Operator graph"), a file of dnn-partitioning, which has its own
+    devices, or one of Piper, whose operators have ways (data and tensor degrees, recompute).
 
     \b
     hardplace split resnet-50 --device cpu --device h100-sxm --batch 8
@@ -90,7 +98,7 @@ def split(
     folders.check_writable(out)
     found = api.split(
         graph, device, objective=objective, bandwidth=bandwidth, latency=latency, link=link, queued=queued,
-        shape=shape, batch=batch, requests=requests, devices=devices, memory=memory,
+        shape=shape, batch=batch, requests=requests, coarsen=coarsen, devices=devices, memory=memory,
         micro_batches=micro_batches, without=without, gap=gap, seconds=limit_s,
     )  # fmt: skip
     if isinstance(found, Infeasible):

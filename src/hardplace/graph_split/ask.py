@@ -12,7 +12,9 @@ from hardplace.answers import Infeasible
 from hardplace.errors import BadInput, unknown
 from hardplace.files import read_json
 from hardplace.graph_split.answer import SplitResult, SplitRow, TransferRow
+from hardplace.graph_split.coarsen import held_together
 from hardplace.graph_split.graph_file import LinkChoice, read_graph
+from hardplace.graph_split.inference import scales
 from hardplace.graph_split.kernel_prices import priced_graph
 from hardplace.graph_split.latency_model import least_latency
 from hardplace.graph_split.load_model import least_load
@@ -24,6 +26,7 @@ from hardplace.graph_split.types import SplitProblem
 from hardplace.workload.types import Workload
 
 MOST_BATCH = 1024
+COARSENINGS = ("none", "hsdag")
 OBJECTIVES = ("latency", "throughput")
 
 
@@ -37,13 +40,16 @@ def asked_model(
     objective: str,
     limit_s: float,
     gap: float,
+    coarsen: str,
 ) -> SplitResult | Infeasible:
     """Return the split of one inference of a model, whose operators' seconds come from the models of the devices."""
     _check(objective, limit_s)
     if not 1 <= batch <= MOST_BATCH:
         raise BadInput("batch", batch, f"1 to {MOST_BATCH} samples")
+    if batch > 1 and not scales(workload):
+        raise BadInput("batch", batch, f"none: {workload.source} has a batch of its own")
     priced = priced_graph(workload, devices, links, batch)
-    found = _solved(priced.problem, objective, limit_s, gap, requests, priced.notes)
+    found = _solved(priced.problem, objective, limit_s, gap, requests, coarsen, priced.notes)
     return found if isinstance(found, Infeasible) else replace(found, samples=batch * requests)
 
 
@@ -58,6 +64,7 @@ def asked_split(
     gap: float,
     stages: StageChoice | None = None,
     requests: int = 1,
+    coarsen: str = "none",
 ) -> SplitResult | Infeasible:
     """Return the split of a graph's file; those of dnn-partitioning and of Piper have semantics of their own."""
     _check(objective, limit_s)
@@ -74,7 +81,7 @@ def asked_split(
         return _through_host(read_staged(path), objective, shape, limit_s)
     if shape != "any":
         raise BadInput("shape", shape, "any; other shapes are of files with devices around a host")
-    return _solved(read_graph(path, devices, links), objective, limit_s, gap, requests)
+    return _solved(read_graph(path, devices, links), objective, limit_s, gap, requests, coarsen)
 
 
 def _check(objective: str, limit_s: float) -> None:
@@ -85,13 +92,24 @@ def _check(objective: str, limit_s: float) -> None:
 
 
 def _solved(
-    problem: SplitProblem, objective: str, limit_s: float, gap: float, requests: int, notes: tuple[str, ...] = ()
+    problem: SplitProblem,
+    objective: str,
+    limit_s: float,
+    gap: float,
+    requests: int,
+    coarsen: str,
+    notes: tuple[str, ...] = (),
 ) -> SplitResult | Infeasible:
     """Return the split of a problem for so many requests in flight."""
     if not 1 <= requests <= MOST_REQUESTS:
         raise BadInput("requests", requests, f"1 to {MOST_REQUESTS} in flight")
     if requests > 1 and objective != "latency":
         raise BadInput("requests", requests, "1 with throughput, whose pipeline has as many in flight as it holds")
+    if coarsen not in COARSENINGS:
+        raise unknown("coarsen", coarsen, COARSENINGS)
+    if coarsen == "hsdag":
+        problem = held_together(problem)
+        notes = (f"{len(problem.groups)} groups of {len(problem.operators)} operators, by HSDAG's rule", *notes)
     whole = repeated(problem, requests)
     solve = split_latency if objective == "latency" else split_pipeline
     found = solve(whole, limit_s=limit_s, gap=gap)

@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from hardplace.graph_split.types import GraphOperator, GraphTensor, SplitProblem
+
+_HSDAG_SIZE = 4  # nodes of a group beyond which none is taken in
 
 
 def chains(problem: SplitProblem, *, lossless: bool) -> list[list[int]]:
@@ -87,3 +90,52 @@ def lifted(parts: Sequence[Sequence[int]], devices: Sequence[int], count: int) -
         for one in part:
             found[one] = device
     return tuple(found)
+
+
+def hsdag_groups(count: int, edges: Sequence[tuple[int, int]]) -> list[int]:
+    """Return the group of each node as HSDAG's release coarsens a graph (nodes in topological order, edges by index).
+
+    In order: a node that is in no group joins that of its only predecessor if it has less than 4 nodes, else opens one;
+    its only successor joins too, if it reads nothing else and is in no group. Groups are trees, so what is left has
+    no circle. Source: the rule of the release (hping666/HSDAG), known by its counts: docs/model-split.md, "Coarsening".
+    """
+    before: list[list[int]] = [[] for _ in range(count)]
+    after: list[list[int]] = [[] for _ in range(count)]
+    for source, target in dict.fromkeys(edges):
+        before[target].append(source)
+        after[source].append(target)
+    home: dict[int, int] = {}
+    sizes: dict[int, int] = {}
+    for node in range(count):
+        if node not in home:
+            only = before[node][0] if len(before[node]) == 1 else None
+            open_group = only is not None and only in home and sizes[home[only]] < _HSDAG_SIZE
+            home[node] = home[only] if only is not None and open_group else node
+            sizes[home[node]] = sizes.get(home[node], 0) + 1
+        if len(after[node]) == 1:
+            (following,) = after[node]
+            if len(before[following]) == 1 and following not in home:
+                home[following] = home[node]
+                sizes[home[node]] += 1
+    return [home[node] for node in range(count)]
+
+
+def held_together(problem: SplitProblem) -> SplitProblem:
+    """Return the problem whose operators share a device by HSDAG's groups; those with a group of their own keep it.
+
+    It may lose: no split of fewer groups is better than one of all operators.
+    """
+    place = {one: position for position, one in enumerate(problem.order)}
+    edges = [(place[one.source], place[reader]) for one in problem.tensors for reader in one.readers]
+    groups = hsdag_groups(len(problem.operators), sorted(edges))
+    kinds: dict[int, set[str]] = {}
+    for index, one in enumerate(problem.operators):
+        group = groups[place[index]]
+        kinds[group] = kinds.get(group, set(one.time_s)) & set(one.time_s)
+    operators = tuple(
+        replace(one, group=f"coarse {groups[place[index]]}")
+        if one.group is None and kinds[groups[place[index]]]
+        else one
+        for index, one in enumerate(problem.operators)
+    )
+    return replace(problem, operators=operators)

@@ -54,9 +54,15 @@ def inference_layer(layer: Layer) -> Layer:
     return _redirected(replace(layer, operators=tuple(kept)), same)
 
 
+def scales(workload: Workload) -> bool:
+    """Return whether any size of a Workload depends on the batch; those of an imported file do not."""
+    return any(storage.bytes.factor for layer in workload.layers for storage in layer.storages)
+
+
 def inference_graph(workload: Workload, batch: int) -> InferenceGraph:
     """Return the kernels of one inference of a Workload at a batch (samples)."""
     layers = tuple(map(inference_layer, workload.layers))
+    batched = scales(workload)
     groups = [_groups(layer) for layer in layers]
     kinds = [_alone(layer, group) for layer, own in zip(layers, groups, strict=True) for group in own]
     first = [sum(map(len, groups[:number])) for number in range(len(groups))]
@@ -82,7 +88,7 @@ def inference_graph(workload: Workload, batch: int) -> InferenceGraph:
                     role, size = layer.storages[storage].role, layer.storages[storage].bytes
                     if role is StorageRole.PARAMETER:
                         weights.add(storage)
-                    elif role is StorageRole.INPUT and storage not in holds and size.factor:
+                    elif role is StorageRole.INPUT and storage not in holds and (size.factor or not batched):
                         holds[storage] = (-1, position * len(layer.storages) + storage)
                         sizes[holds[storage]] = float(size.at(batch))
                     if storage in holds and holds[storage][0] != node:
