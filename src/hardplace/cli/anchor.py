@@ -19,7 +19,7 @@ from hardplace.cli.printing import say, say_json, say_written
 )  # fmt: skip
 @options.as_json
 def anchor(runs: Path, out: Path, as_json: bool) -> None:
-    """Learn from measured steps of one system what its other plans take, and write it as a file. RUNS: a CSV with the
+    """Fit the model to a few measured steps of your system, and write the result to a file. RUNS: a CSV with the
     columns of validation/training/training.csv, seconds in target_iter_s.
 
     \b

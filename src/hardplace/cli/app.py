@@ -81,7 +81,7 @@ class _Verb(click.Command):
             click.Option(["-q", "--quiet"], is_flag=True, help="Print the answer only.", expose_value=False,
                          callback=_quieten),
             click.Option(["-v", "--verbose"], is_flag=True, expose_value=False, callback=_measure,
-                         help="Print what the answer took, on standard error."),
+                         help="Print the time and memory that the answer took, on standard error."),
         ]  # fmt: skip
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -169,11 +169,11 @@ def app() -> None:
     hardplace estimate llama2-7b --plan plan.json   what a plan costs
     hardplace place llama2-7b --device h100-sxm --devices 64 --batch 512   the ten best plans
     hardplace export plan.json --to megatron   a plan as a trainer's flags or configuration, with its launchers
-    hardplace run plan.json --model my_model:tiny   a plan applied to a module, held against its prediction
+    hardplace run plan.json --model my_model:tiny   apply a plan to a module, and compare it with its prediction
     hardplace audit llama2-7b --device h100-sxm   every GEMM of a step, and the rules of shapes
     hardplace shape llama2-7b --device h100-sxm   shapes of the same size that train faster
-    hardplace replan plan.json --lost 4080-4095   the best plan to go on with after a change
-    hardplace split graph.json --device cpu --device gpu   operators over unlike devices
+    hardplace replan plan.json --lost 4080-4095   the best plan to continue with after a change
+    hardplace split graph.json --device cpu --device gpu   operators on different kinds of device
     hardplace tables dlrm.json   embedding tables on many devices
     hardplace chips                list the space of chips, the settings and the chips to compare with
     hardplace verify llama2-7b     write a script that times a model's kernels on your GPU

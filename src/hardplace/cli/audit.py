@@ -31,10 +31,10 @@ def audit(
     as_json: bool,
     out: Path | None,
 ) -> None:
-    """List every GEMM of one step with what decides its speed, and say which rules the model breaks at what cost.
+    """List every GEMM of one step with what limits its speed, and the rules that the model breaks with their cost.
 
     CONFIG is a Hugging Face config.json, MODEL a name of the catalogue or a Workload file. The rules are those of
-    arXiv 2401.14489; those that flash attention makes void are said to be.
+    arXiv 2401.14489; those that flash attention makes irrelevant are marked.
 
     \b
     hardplace audit gpt3-2.7b --device a100-80gb-sxm --attention unfused

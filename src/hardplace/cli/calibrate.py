@@ -23,9 +23,9 @@ from hardplace.cli.printing import say_json
 def calibrate(
     data: tuple[Path, ...], name: str, relative: str | None, source: str, out: Path | None, as_json: bool
 ) -> None:
-    """Fit the times of kernels on a GPU to DATA, CSV files as `hardplace verify` and its script write them.
+    """Fit the kernel times of a GPU to DATA: CSV files from the script that `hardplace verify` writes.
 
-    One (n, k) in four is never fitted, by its hash; the errors printed are on those. With few rows only three figures
+    One (n, k) in four, by its hash, is held out; the errors printed are of these. With few rows only three figures
     are fitted and the rest is of the nearest relative; with fewer still all is, and both are said.
     """
     from hardplace.api.measurements import calibrated_gpu

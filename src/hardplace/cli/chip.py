@@ -14,7 +14,7 @@ from hardplace.cli.printing import give, say_json
 @app.command()
 @click.argument("chip", metavar="FILE|NAME", required=False)
 @click.option("--node", "node_nm", type=float, help="Build it at this process node, nm.  [default: its own]")
-@click.option("--dtype", help="Say what operands of this type are computed in.")
+@click.option("--dtype", help="Print in which type operands of this type are computed.")
 @options.as_json
 @options.folder("Folder of the page.  [default: hardplace-out/NAME]")
 def chip(chip: str | None, node_nm: float | None, dtype: str | None, as_json: bool, out: Path | None) -> None:

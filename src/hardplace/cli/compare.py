@@ -44,8 +44,8 @@ def compare(
 ) -> None:
     """Search the space of MODEL with PHAZE's, WHAM's, Bayesian and random search, and with the certified one.
 
-    All use the same cost model and exact evaluations; each strategy has the same budget. The certified search runs to
-    its proof. Writes compare.json and compare.html (the best found over time).
+    All use the same cost model and exact evaluations; each strategy has the same budget. The certified search runs
+    until its proof is complete. Writes compare.json and compare.html (the best found over time).
     """
     from hardplace import api
     from hardplace.answers import Infeasible

@@ -17,7 +17,9 @@ from hardplace.errors import BadInput
 @click.option("--network", metavar="NAME", help="resnet-50, mobilenet, tc-resnet8 or llama2-7b-block.")
 @click.option("--layer", "layers", multiple=True, metavar="KIND:SIZES", help="A layer, such as product:128,256,512.")
 @click.option("--set", "parameters", multiple=True, metavar="NAME=NUMBER", help="A parameter in place of the file's.")
-@click.option("--vary", multiple=True, metavar="NAME=N,N", help="Values of a parameter: search the fastest variant.")
+@click.option(
+    "--vary", multiple=True, metavar="NAME=N,N", help="Values of a parameter: search for the fastest variant."
+)
 @click.option("--within", multiple=True, metavar="LIMIT", help="A limit on variants, such as 'rows * columns <= 4096'.")
 @click.option("--programs", is_flag=True, help="Write out each layer's loops and instructions.")
 @click.option("--simulate", is_flag=True, help="Simulate each layer cycle by cycle too; for small layers.")

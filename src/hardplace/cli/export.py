@@ -31,9 +31,9 @@ _EXPORTS_IT = "; --nearest exports it"
 @click.option("--list", "listed", is_flag=True, help="List the targets: versions, and what checks the files.")
 @click.option("--nearest", is_flag=True, help="Where TARGET cannot run the plan, export the nearest one that it can.")
 @click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="The model's config.json.")
-@click.option("--model", metavar="NAME|FILE", help="Of a PLAN that is a plan alone.")
-@click.option("--device", "devices", multiple=True, metavar="NAME[:COUNT]", help="Of a PLAN that is a plan alone.")
-@click.option("--node", "nodes", multiple=True, metavar="FILE|NAME", help="Of a PLAN that is a plan alone.")
+@click.option("--model", metavar="NAME|FILE", help="Model, if PLAN does not name it.")
+@click.option("--device", "devices", multiple=True, metavar="NAME[:COUNT]", help="Devices, if PLAN does not name them.")
+@click.option("--node", "nodes", multiple=True, metavar="FILE|NAME", help="Node, if PLAN does not name it.")
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder.  [default: hardplace-out/MODEL-TARGET]"
 )

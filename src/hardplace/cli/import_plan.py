@@ -17,9 +17,9 @@ from hardplace.cli.printing import say
 @click.option("--model", metavar="NAME|FILE", help="What it trains.  [default: by the sizes in FILE]")
 @click.option("--device", metavar="NAME", help="What it runs on.")
 @click.option("--node", metavar="FILE|NAME", help="Its node.  [default: the device's usual]")
-@click.option("--devices", type=click.IntRange(min=1), help="How many, where FILE leaves that open.")
-@click.option("--batch", type=click.IntRange(min=1), help="Samples a step, where FILE leaves that open.")
-@click.option("--micro-batch", type=click.IntRange(min=1), help="Of a micro-batch, where FILE leaves that open.")
+@click.option("--devices", type=click.IntRange(min=1), help="Number of devices, if FILE does not say.")
+@click.option("--batch", type=click.IntRange(min=1), help="Samples of a step, if FILE does not say.")
+@click.option("--micro-batch", type=click.IntRange(min=1), help="Samples of a micro-batch, if FILE does not say.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder.  [default: by the model's name]")
 def import_plan(
     path: Path,
@@ -33,7 +33,7 @@ def import_plan(
     out: Path | None,
 ) -> None:
     """Write the plan of FILE, which a trainer runs, as plan.json: `estimate --plan` prices it, `place` says how far
-    from the best it is, `replan` starts from it. What FILE says and a plan cannot is named.
+    from the best it is, `replan` starts from it. Settings of FILE that a plan cannot express are listed.
 
     \b
     hardplace import run.sh --device h100-sxm --devices 64

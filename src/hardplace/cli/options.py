@@ -163,12 +163,14 @@ of_step = gathered(
 )
 
 software = click.option(
-    "--software", metavar="NAME", help="What trains: megatron-core, fsdp-eager, ...  [default: the centre of all known]"
+    "--software",
+    metavar="NAME",
+    help="Training software: megatron-core, fsdp-eager, ...  [default: none; figures pooled over all software]",
 )
 calibrated = click.option(
     "--calibrated",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="What `anchor` wrote of measured steps of your system.",
+    help="File that `anchor` wrote from measured steps of your system.",
 )
 headroom = click.option(
     "--headroom",

@@ -30,7 +30,9 @@ from hardplace.cli.progress import progress_bar, uninterrupted
 @click.option("--devices", type=click.IntRange(min=1), help="How many, of one kind.")
 @click.option("--batch", required=True, type=click.IntRange(min=1), help="Samples a step.")
 @click.option("--node", "node", multiple=True, metavar="FILE|NAME", help="A node.  [default: the device's usual]")
-@click.option("--for", "trainer", metavar="TARGET", help="Only plans that a trainer runs, as `export` names it.")
+@click.option(
+    "--for", "trainer", metavar="TARGET", help="Search only plans that this trainer can run (a target of `export`)."
+)
 @click.option("--fix", "fixes", multiple=True, metavar="NAME=VALUE,..", help="Hold a dimension to values: tensor=4,8.")
 @click.option("--top", type=click.IntRange(min=1, max=1000), default=10, show_default=True, help="Plans to find.")
 @click.option(
@@ -66,8 +68,8 @@ def place(
     as_json: bool,
     out: Path | None,
 ) -> None:
-    """Find the ten best plans for MODEL on accelerators that exist, and prove it; or say what is short, and what
-    mends it.
+    """Find the ten best plans for MODEL on accelerators that exist, with a proof; or say what does not fit, and what
+    makes it fit.
 
     \b
     hardplace place llama2-7b --device h100-sxm --devices 64 --batch 512
@@ -78,8 +80,9 @@ def place(
 
     Searched: tensor, sequence, pipeline, virtual, data, context (long sequences), context_exchange, expert, zero,
     shard, micro_batch, schedule, recompute, recompute_layers, order (of the degrees on the network, inside out:
-    tensor-context-data-pipeline), and where the stages are cut. As they are unless --fix says more: precision bf16,
-    optimizer adamw, gradient fp32, offload, overlap, flash, fragmentation, reserve_bytes. All of these can be fixed.
+    tensor-context-data-pipeline), and where the stages are cut. Not searched unless --fix
+    names several values: precision (bf16), optimizer (adamw), gradient (fp32), offload, overlap, flash, fragmentation,
+    reserve_bytes. --fix holds any of all these.
     """
     from hardplace import api
     from hardplace.api.anchored_plans import merged

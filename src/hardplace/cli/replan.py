@@ -20,15 +20,21 @@ _SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 @click.argument("path", metavar="PLAN", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--cluster", metavar="FILE|NAME", help="The node with its links as they are now.  [default: as before]")
 @click.option("--devices", type=click.IntRange(min=1), help="Devices at hand.  [default: those not lost]")
-@click.option("--lost", metavar="LIST", help="Lost ones by rank: 16-23,40.  [default: the last, if --devices is fewer]")
 @click.option(
-    "--horizon", default="4h", show_default=True, metavar="TIME", help="Until the next change: 90min, 4h, 2d."
+    "--lost", metavar="LIST", help="Ranks of the lost devices: 16-23,40.  [default: the last, if --devices is fewer]"
 )
-@click.option("--restart", default="60s", show_default=True, metavar="TIME", help="A stop without any transfer.")
-@click.option("--store", default="125 MB/s", show_default=True, help="Reading of checkpoints, a device.")
-@click.option("--model", metavar="NAME|FILE", help="Of a PLAN that is a plan alone.")
-@click.option("--device", metavar="NAME", help="Of a PLAN that is a plan alone.")
-@click.option("--node", metavar="FILE|NAME", help="Of a PLAN that is a plan alone.  [default: the device's usual]")
+@click.option(
+    "--horizon", default="4h", show_default=True, metavar="TIME", help="Time until the next change: 90min, 4h, 2d."
+)
+@click.option(
+    "--restart", default="60s", show_default=True, metavar="TIME", help="Time of a restart without any transfer."
+)
+@click.option(
+    "--store", default="125 MB/s", show_default=True, help="Bandwidth at which each device reads a checkpoint."
+)
+@click.option("--model", metavar="NAME|FILE", help="Model, if PLAN does not name it.")
+@click.option("--device", metavar="NAME", help="Device, if PLAN does not name it.")
+@click.option("--node", metavar="FILE|NAME", help="Node, if PLAN does not name it.  [default: the device's usual]")
 @options.calibrated
 @options.as_json
 @options.answer_folder
@@ -47,8 +53,8 @@ def replan(
     as_json: bool,
     out: Path | None,
 ) -> None:
-    """Print the plans that do most work until the next change when devices of a running plan are lost or gained, or
-    links are slower: throughput, bytes to move from the running plan, the pause.
+    """Find the plan to continue with after devices of a running plan are lost or gained, or links became slower: most
+    work until the next change, the bytes to move, the pause.
 
     \b
     hardplace replan examples/gpt3-175b-4096.json --lost 4080-4095

@@ -35,8 +35,8 @@ TOLERANCE = 1e-5  # of the loss and of each gradient, relative, in fp32
 @options.as_json
 def run(path: Path, source: str, steps: int, runs: Path | None, as_json: bool) -> None:
     """Apply PLAN to a module of PyTorch and take some steps in fp32: 2 to 8 processes here over gloo, or those that
-    torchrun started, on GPUs where there are any. Losses and all gradients are held against a single process's (1e-5,
-    else exit code 1); bytes of weights, gradients, states and kept activations, and the collectives of a step, against
+    torchrun started, on GPUs where there are any. Losses and all gradients are compared with a single process's (1e-5,
+    else exit code 1); bytes of weights, gradients, states and kept activations, and the collectives of a step, with
     the plan's.
 
     \b

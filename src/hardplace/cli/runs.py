@@ -21,7 +21,7 @@ def runs(folder: Path, parquet: Path | None, as_json: bool) -> None:
     """List the answers in FOLDER (hardplace-out) and below: of searches the model, incumbent, bound, gap, evaluations
     and why each ended; of other verbs the command.
 
-    A search without an end still goes on, or was killed: start it again with the same command, and it goes on from
+    A search without an end is still running, or was killed: start it again with the same command, and it resumes
     there. A damaged journal is named on standard error; the others are listed, and the exit code is 2.
     """
     from hardplace.design.journal_rows import FILE, run

@@ -39,7 +39,9 @@ from hardplace.cli.printing import give, say_json, say_written
     show_default=True,
     help="Whether a kernel on all cores of its kind has the chip to itself, or leaves the other kind free.",
 )
-@click.option("--splits", is_flag=True, help="Let kernels run on 2, 4, 8, ... cores, besides on one and on all.")
+@click.option(
+    "--splits", is_flag=True, help="Let kernels run on 2, 4, 8, ... cores, in addition to one core and all cores."
+)
 @options.setting
 @options.gap("Stop when no schedule can be shorter by more than this share.", 0.001)
 @options.seconds("Stop each pass after this many seconds.", 30.0)

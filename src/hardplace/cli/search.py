@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @app.command()
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
 @options.setting
-@click.option("--node", metavar="NAME|FILE", help="Node whose network takes the place of the setting's.")
+@click.option("--node", metavar="NAME|FILE", help="Node whose network replaces that of the setting.")
 @options.area
 @options.devices
 @options.batch
@@ -91,7 +91,7 @@ def search(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Search for the chip within limits and the placement of MODEL that train fastest, or do best at what is asked.
+    """Find the chip within limits, and the plan on many of them, that train MODEL fastest (or by another objective).
 
     MODEL is a name that `hardplace models` lists, or a Workload file. The answer carries a certificate: nothing
     in the space is better than the printed bound. Several models share one chip, or a fleet of the best few.

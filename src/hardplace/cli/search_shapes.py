@@ -37,10 +37,12 @@ shape_options = gathered(
     "shaping",
     Shaping,
     click.option("--shapes", is_flag=True, help="Search the model's shape too, as `hardplace shape` has them."),
-    click.option("--params", default="2%", show_default=True, help="With --shapes: how far the parameters may be off."),
+    click.option(
+        "--params", default="2%", show_default=True, help="With --shapes: allowed change of the number of parameters."
+    ),
     click.option("--freeze", multiple=True, metavar="FIELD", help="With --shapes: keep layers, hidden, heads, ..."),
     click.option("--range", "ranges", multiple=True, metavar="FIELD=FROM:TO:STEP|A,B", help="With --shapes: values."),
-    click.option("--raw", is_flag=True, help="With --shapes: samples a second, not times the parameters."),
+    click.option("--raw", is_flag=True, help="With --shapes: score samples/s, not parameters x samples/s."),
 )
 
 

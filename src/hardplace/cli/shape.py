@@ -16,8 +16,14 @@ from hardplace.errors import BadInput
 
 @app.command()
 @click.argument("model", metavar="CONFIG|MODEL")
-@click.option("--params", default="2%", show_default=True, help="How far the number of parameters may be off.")
-@click.option("--device", "devices", multiple=True, metavar="NAME|FILE", help="A GPU; repeat for a shape good on all.")
+@click.option("--params", default="2%", show_default=True, help="Allowed change of the number of parameters.")
+@click.option(
+    "--device",
+    "devices",
+    multiple=True,
+    metavar="NAME|FILE",
+    help="A GPU; repeat the option for shapes that are fast on all.",
+)
 @click.option(
     "--on", "chips", multiple=True, metavar="NAME|FILE", help="A chip, as `hardplace chip` takes it; repeats."
 )

@@ -1,4 +1,4 @@
-"""`hardplace split`: a graph of operators over unlike devices."""
+"""`hardplace split`: a graph of operators on different kinds of device."""
 
 from __future__ import annotations
 
@@ -13,17 +13,22 @@ from hardplace.cli.printing import give, say_json, say_written
 
 @app.command()
 @click.argument("graph", metavar="GRAPH")
-@click.option("--device", multiple=True, metavar="KIND[:MEMORY]", help="A device; the same again for another one.")
+@click.option("--device", multiple=True, metavar="KIND[:MEMORY]", help="A device; repeat the option for more.")
 @click.option(
     "--objective",
     type=click.Choice(["latency", "throughput"]),
     default="latency",
     show_default=True,
-    help="Of one sample, or of a pipeline of them.",
+    help="Latency of one sample, or throughput of a pipeline of samples.",
 )
 @click.option("--bandwidth", default="16 GB/s", show_default=True, help="Of the link of every pair of devices.")
 @click.option("--latency", default="10 us", show_default=True, help="Of the link of every pair of devices.")
-@click.option("--link", multiple=True, metavar="A-B=BANDWIDTH[,LATENCY]", help="The link of one pair of devices.")
+@click.option(
+    "--link",
+    multiple=True,
+    metavar="A-B=BANDWIDTH[,LATENCY]",
+    help="Bandwidth and latency of the link of one pair of devices.",
+)
 @click.option("--queued/--not-queued", default=True, show_default=True, help="A link moves one tensor at a time.")
 @click.option(
     "--shape",
@@ -33,7 +38,9 @@ from hardplace.cli.printing import give, say_json, say_written
     help="What a device may hold, for a GRAPH with devices around a host.",
 )
 @click.option("--batch", type=click.IntRange(min=1), help="Samples of one inference, for a model.  [default: 1]")
-@click.option("--requests", type=click.IntRange(min=1), default=1, show_default=True, help="In flight at once.")
+@click.option(
+    "--requests", type=click.IntRange(min=1), default=1, show_default=True, help="Requests in flight at once."
+)
 @click.option(
     "--coarsen",
     type=click.Choice(["none", "hsdag"]),
@@ -41,16 +48,16 @@ from hardplace.cli.printing import give, say_json, say_written
     show_default=True,
     help="Operators that share a device: by HSDAG's groups, which may lose.",
 )
-@click.option("--devices", type=click.IntRange(min=1), help="Number of equal devices, for a GRAPH with ways.")
+@click.option("--devices", type=click.IntRange(min=1), help="Number of equal devices, for a GRAPH with alternatives.")
 @click.option("--memory", help="Memory of each of --devices, such as 8GiB.")
 @click.option(
-    "--micro-batches", type=click.IntRange(min=1), help="Of a step, for a GRAPH with ways.  [default: its own]"
+    "--micro-batches", type=click.IntRange(min=1), help="Of a step, for a GRAPH with alternatives.  [default: its own]"
 )
 @click.option(
     "--without",
     type=click.Choice(["data", "tensor", "recompute"]),
     multiple=True,
-    help="What is forbidden, for a GRAPH with ways.",
+    help="What is forbidden, for a GRAPH with alternatives.",
 )
 @options.gap("Stop when no split can be better by more than this share.", 0.0)
 @options.seconds("Stop after about this many seconds.", 10.0)
@@ -82,7 +89,7 @@ def split(
     GRAPH is a model (a name, a Workload, a config, .onnx, the .xml of an OpenVINO IR), whose operators are priced on
     each DEVICE by its model (names of `chips`, descriptions, cpu or a file of `verify --cpu`), a file of operators
     with seconds by kind of device (docs/formats.md, "Operator graph"), a file of dnn-partitioning, which has its own
-    devices, or one of Piper, whose operators have ways (data and tensor degrees, recompute).
+    devices, or one of Piper, whose operators have alternatives (data and tensor degrees, recompute).
 
     \b
     hardplace split resnet-50 --device cpu --device h100-sxm --batch 8

@@ -14,7 +14,9 @@ from hardplace.cli.printing import give, say_json, say_written
 @app.command()
 @click.argument("file", metavar="FILE")
 @click.option(
-    "--sharding", multiple=True, help="A way that is allowed; again for another.  [default: the file's, or all]"
+    "--sharding",
+    multiple=True,
+    help="A sharding that is allowed; repeat the option for more.  [default: the file's, or all]",
 )
 @options.seconds("Stop after about this many seconds.", 10.0)
 @options.folder("Folder for tables.json.  [default: hardplace-out/FILE-tables]")

@@ -86,7 +86,7 @@ def trace(*, source: str, asked: Recording, out: Path | None) -> None:
       config.json               of a Hugging Face model (or its folder): text, images or speech
       package.module:function   that returns (module, example inputs[, loss])
       model.onnx                an inference graph
-    No weights are made, no model hub is asked, no GPU is needed. Needs the extra: pip install 'hardplace[torch]'.
+    No weights are created, no model hub is contacted, no GPU is needed. Extra: pip install 'hardplace[torch]'.
     """
     from hardplace.files import path_name, write
     from hardplace.report.recorded import recording_lines, recording_warnings

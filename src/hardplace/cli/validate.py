@@ -20,7 +20,7 @@ _FILES = click.argument("files", nargs=-1, required=True, type=click.Path(path_t
 _DEVICE = click.option(
     "--device", required=True, help="GPU: a name, a device's TOML file, or a calibrated model's file."
 )
-_ALL = click.option("--all-rows", is_flag=True, help="Judge on all rows, not only on those that no fit has seen.")
+_ALL = click.option("--all-rows", is_flag=True, help="Evaluate all rows, not only those that no fit has seen.")
 _RUNS = (
     click.option("--data", type=click.Path(path_type=Path), help="Runs (CSV).  [default: the published ones]"),
     click.option("--split", type=click.Choice(["test", "calibration", "all"]), default="all", show_default=True),

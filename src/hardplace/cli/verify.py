@@ -15,9 +15,15 @@ from hardplace.cli.printing import say
 @click.argument("model")
 @options.micro_batch
 @options.tensor_parallel
-@click.option("--sweep", is_flag=True, help="Also time 300 GEMMs, unaligned ones above all, and two reference layers.")
+@click.option("--sweep", is_flag=True, help="Also time 300 GEMMs, mostly unaligned, and two reference layers.")
 @click.option("--cpu", is_flag=True, help="Time the operators of one inference on this CPU instead, here and now.")
-@click.option("--repeats", type=click.IntRange(min=1), default=5, show_default=True, help="Of --cpu; the least counts.")
+@click.option(
+    "--repeats",
+    type=click.IntRange(min=1),
+    default=5,
+    show_default=True,
+    help="Repetitions with --cpu; the minimum counts.",
+)
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
