@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 
 from hardplace.cost.gpu.gemm import Gemms, gemm_s
 from hardplace.cost.gpu.types import Datasheet, GemmParameters, Trees
 from hardplace.ndtypes import Floats, Ints
 
-_CHUNK = 512  # GEMMs a pass: the arrays over (GEMMs, trees) stay in the cache
+_CHUNK = 8192  # GEMMs a pass
+_MANY = 1024  # GEMMs from which trees are looked up one by one, so that each look-up stays in the cache
 _WAVE_TILES = ((128, 256), (128, 128), (256, 128))
 
 
@@ -47,21 +50,65 @@ def corrected_s(shapes: Gemms, sheet: Datasheet, model_s: Floats, trees: Trees) 
     return np.asarray(np.where(shapes.batch == 1, np.exp(limited), model_s))
 
 
+_Leaves = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Questions:
+    """Trees as distinct questions: a threshold of a feature, those of one feature beside each other.
+
+    Attributes:
+        features: Feature, with the first and the last of its questions.
+        thresholds: Of each question, one column.
+        asked: Question of each tree and level, shape (trees, depth).
+        leaves: Leaves, shape (trees, 2^depth).
+    """
+
+    features: tuple[tuple[int, int, int], ...]
+    thresholds: Floats
+    asked: Ints
+    leaves: _Leaves
+
+
 @lru_cache(maxsize=16)
-def _arrays(trees: Trees) -> tuple[Ints, Floats, Ints]:
-    """Return features and thresholds, shape (trees, depth), and the leaves of all trees in a row."""
-    return np.array(trees.features), np.array(trees.thresholds), np.array(trees.values).reshape(-1)
+def _questions(trees: Trees) -> _Questions:
+    pairs = list(zip(sum(trees.features, ()), sum(trees.thresholds, ()), strict=True))
+    distinct = sorted(set(pairs))
+    place = {pair: index for index, pair in enumerate(distinct)}
+    asking = [feature for feature, _ in distinct]
+    depth = len(trees.features[0])
+    return _Questions(
+        features=tuple((one, asking.index(one), asking.index(one) + asking.count(one)) for one in sorted(set(asking))),
+        thresholds=np.array([threshold for _, threshold in distinct])[:, None],
+        asked=np.array([place[pair] for pair in pairs]).reshape(-1, depth),
+        leaves=np.array(trees.values, dtype=np.int32),
+    )
 
 
 def tree_sum(trees: Trees, columns: Floats) -> Floats:
-    """Return the sum of the trees' values for rows of features."""
-    which, thresholds, flat = _arrays(trees)
-    first = np.arange(len(which), dtype=np.int32) << which.shape[1]  # of each tree's leaves
+    """Return the sum of the trees' values for rows of features: each distinct question is asked once of all rows."""
+    of = _questions(trees)
     total = np.empty(len(columns))
     for start in range(0, len(columns), _CHUNK):
         part = np.ascontiguousarray(columns[start : start + _CHUNK].T)
-        leaf = first[:, None] + np.zeros(part.shape[1], dtype=np.int32)
-        for level in range(which.shape[1]):
-            leaf += (part[which[:, level]] >= thresholds[:, level, None]) * np.int32(1 << which.shape[1] - 1 - level)
-        total[start : start + _CHUNK] = flat[leaf].sum(axis=0)
+        answers = np.empty((len(of.thresholds), part.shape[1]), dtype=np.uint8)
+        for feature, begin, end in of.features:
+            np.greater_equal(part[feature], of.thresholds[begin:end], out=answers[begin:end].view(np.bool_))
+        leaf = answers[of.asked[:, 0]]  # at most eight levels
+        for level in range(1, of.asked.shape[1]):
+            leaf += leaf
+            leaf |= answers[of.asked[:, level]]
+        total[start : start + _CHUNK] = _leaves_sum(of.leaves, leaf)
     return total * trees.unit
+
+
+def _leaves_sum(leaves: _Leaves, leaf: npt.NDArray[np.uint8]) -> Ints:
+    """Return the sum over trees of the leaf that each row ends in; leaf: shape (trees, rows)."""
+    trees, rows = leaf.shape
+    if rows < _MANY:
+        return np.asarray(leaves[np.arange(trees)[:, None], leaf].sum(axis=0, dtype=np.int64))
+    total, values = np.zeros(rows, dtype=np.int64), np.empty(rows, dtype=np.int32)
+    for tree in range(trees):
+        np.take(leaves[tree], leaf[tree], out=values, mode="clip")
+        total += values
+    return total

@@ -49,7 +49,7 @@ class _Case:
     cycles: Floats
 
 
-def mapping_splits(layers: int = 3) -> Iterator[MappingResult]:
+def mapping_splits(layers: int = 2) -> Iterator[MappingResult]:
     """Yield regret on unseen layers, of each description, and on an unseen description; layers: judged, of each."""
     descriptions = [read_description(name) for name in description_names()]
     train = {on.name: list(_cases(on, 4 * layers, 1)) for on in descriptions}
