@@ -27,6 +27,7 @@ ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "validation/training"
 DOCUMENT, FIGURE = ROOT / "docs/validation.md", ROOT / "docs/images/validation.svg"
 FIRST = "**Sources left out of the fit, calibration splits**"
+UNSEEN = "**torchtitan (torchtitan.csv), a source that no fit has seen**"
 OTHERS = "**More runs (runs-2026b.csv), whole sources**"
 WORST = 20
 COLOURS = ("#4477aa", "#ee6677", "#228833", "#b8860b", "#66ccee", "#aa3377", "#555555", "#e07b39")  # Tol's bright
@@ -123,6 +124,8 @@ def main() -> None:
         printed(own),
         OTHERS,
         printed(more),
+        UNSEEN,
+        printed(scores("torchtitan.csv", known)),
     ]
     DOCUMENT.write_text(before + "\n\n".join(parts) + "\n")
     FIGURE.write_text(figure([*own, *more]))

@@ -160,3 +160,13 @@ def test_what_a_row_states_of_modules_and_of_layers_in_host_memory_is_in_its_pla
         row = next(row for row in csv.DictReader(source) if row["id"] == "fmsfsdp-003")
     plan = run_of(row | {"recompute": "selective", "recompute_modules": "mlp layernorm", "offload_layers": "4"}).plan
     assert (plan.recompute_modules, plan.offload_layers) == (("mlp", "layernorm"), 4)
+
+
+def test_memory_of_torchtitan_is_near_what_it_reserves():
+    """A source that no fit has seen: 9 % in the mean; without its recompute by operator and its loss 33 %."""
+    data = DATA.with_name("torchtitan.csv")
+    found = [score(row) for row in rows_of(parse(data.read_text(), str(data)))]
+    errors = [abs(one.memory_error) for one in found]
+    assert len(errors) == 10
+    assert sum(errors) / len(errors) < 0.11
+    assert max(errors) < 0.18

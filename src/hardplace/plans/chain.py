@@ -96,6 +96,7 @@ def of_shape(shape: DecoderShape, plan: Plan) -> LayerChain:
         low=plan.precision in (Format.FP8, Format.FP4),
         dropout=plan.habits.dropout,
         fused_loss=plan.loss_in_one,
+        loss_copies=plan.habits.loss_copies,
         modules=plan.recompute_modules,
         routing_launches=routing_launches(plan.ways),
         fused_experts=plan.ways.fused_experts,

@@ -149,3 +149,16 @@ def test_full_recompute_runs_the_forward_again_and_keeps_its_input():
     assert full.again == none.forward
     assert full.saved_bytes == 2 * shape.sequence * shape.hidden
     assert full.working_bytes == none.working_bytes + none.saved_bytes
+
+
+def test_selective_recompute_by_operator_by_hand():
+    """torchtitan keeps input, attention's output, and q, v, gate and down of q, k, v, output, gate, up and down."""
+    shape = SHAPES["llama3-70b"]
+    found = block(shape, Degrees(modules=("op",)), Recompute.SELECTIVE)
+    tokens, h, kv, ffn = shape.sequence, shape.hidden, shape.kv_heads * shape.head_dim, shape.ffn
+    assert found.saved_bytes == 2.0 * tokens * (4 * h + kv + ffn)
+    assert flops(found.again) == 2.0 * tokens * (h * kv + h * h + h * ffn)
+    mixture = replace(shape, experts=Experts(count=64, chosen=8, ffn=1024))
+    routed = block(mixture, Degrees(modules=("op",)), Recompute.SELECTIVE)
+    assert routed.saved_bytes == 2.0 * tokens * (4 * h + kv - h + 64)  # down is the experts': the router is kept
+    assert flops(routed.again) == 2.0 * tokens * (h * kv + h * h + 3 * 8 * h * 1024)

@@ -7,8 +7,9 @@ norms and losses are the fused kernels of Megatron-LM and Transformer Engine. Eq
 from __future__ import annotations
 
 from hardplace.cost.layers.builder import Builder
+from hardplace.cost.layers.modules_again import modules_again
 from hardplace.cost.layers.types import Stream
-from hardplace.cost.layers.work import AttentionWork, CollectiveWork, GemmWork, LayerWork, StreamWork, Work
+from hardplace.cost.layers.work import AttentionWork, CollectiveWork, LayerWork, StreamWork, Work
 from hardplace.cost.types import Collective
 from hardplace.workload.decoder import DecoderShape, Degrees
 from hardplace.workload.types import Group, Recompute
@@ -151,48 +152,6 @@ def _feed_forward(b: Builder, number: int) -> None:
         b.moved(Stream.ELEMENTWISE, 3.0 * own, 2.0 * own)
 
 
-def _modules(b: Builder, number: int, forward: tuple[Work, ...], out: float) -> tuple[float, tuple[Work, ...]]:
-    """Return the bytes that recomputing the degrees' modules drops, and the work that it runs again (Megatron Core's
-    recompute_modules): core_attn, mla_up_proj, layernorm, mlp (dense layers), moe_act, moe; and as XLA's policies do
-    mlp_act (the input of a dense MLP's last product) and context (attention, its output not kept)."""
-    shape, degrees, latent, moe = b.shape, b.degrees, b.shape.latent, b.shape.experts
-    size, matrices, heads = degrees.activation_bytes, 2 if shape.gated else 1, shape.heads // degrees.tensor
-    mixture = moe is not None and number >= moe.dense_layers
-    dropped: dict[str, float] = {"core_attn": 0.0, "layernorm": 2.0 * b.kept_share * out}
-    works: dict[str, list[Work]] = {
-        "core_attn": [one for one in forward if isinstance(one, AttentionWork)],
-        "layernorm": [one for one in forward if isinstance(one, StreamWork) and one.kind is Stream.NORM],
-    }
-    products = [one for one in forward if isinstance(one, GemmWork)]
-    value = shape.head_dim if latent is None else latent.value
-    twice = 1.0 + b.kept_share if degrees.low else 1.0  # as it is, and as the next product's input
-    dropped["context"] = twice * size * b.tokens * heads * value
-    works["context"] = works["core_attn"]
-    if latent is not None:
-        query = latent.nope + latent.rope
-        dropped["mla_up_proj"] = 1.0 * size * b.tokens * heads * (2 * query + latent.value)
-        ups = (heads * query, latent.query or shape.hidden), (heads * (latent.nope + latent.value), latent.key_value)
-        works["mla_up_proj"] = [one for one in products if (one.n, one.k) in ups]
-    if mixture and moe is not None:
-        copies = b.tokens // degrees.tensor * moe.chosen
-        act = 1.0 * size * copies * moe.ffn
-        dropped["moe_act"] = b.kept_share * act
-        works["moe_act"] = [StreamWork(kind=Stream.ELEMENTWISE, bytes=(matrices + 1) * act)]
-        router = next(place for place, one in enumerate(forward) if isinstance(one, GemmWork) and one.n == moe.count)
-        whole = 1.0 * size * copies * shape.hidden
-        dropped["moe"] = (1.0 + b.kept_share) * whole + (matrices + b.kept_share) * act
-        works["moe"] = list(forward[router:])
-    elif shape.ffn:
-        own = shape.ffn // degrees.tensor
-        act = 1.0 * size * b.tokens * own
-        dropped["mlp"] = (matrices + b.kept_share) * act
-        works["mlp"] = [one for one in products if (one.n, one.k) == (matrices * own, shape.hidden)]
-        works["mlp"].append(StreamWork(kind=Stream.ELEMENTWISE, bytes=(matrices + 1) * act))
-        dropped["mlp_act"], works["mlp_act"] = b.kept_share * act, works["mlp"][-1:]
-    names = [name for name in degrees.modules if name in works]
-    return sum(dropped[name] for name in names), tuple(one for name in names for one in works[name])
-
-
 def block(shape: DecoderShape, degrees: Degrees, recompute: Recompute, number: int = 0) -> LayerWork:
     """Return one transformer layer on one rank; number: its place in the model (dense layers come first)."""
     b = Builder(shape, degrees)
@@ -215,7 +174,7 @@ def block(shape: DecoderShape, degrees: Degrees, recompute: Recompute, number: i
         saved, working = saved - core, core
         again = tuple(one for one in forward if isinstance(one, AttentionWork))
     if recompute is Recompute.SELECTIVE and degrees.modules:
-        dropped, again = _modules(b, number, forward, out)
+        dropped, again = modules_again(b, number, forward, out)
         saved, working = saved - dropped, dropped
     return LayerWork(
         name="layer",
@@ -278,7 +237,7 @@ def head(shape: DecoderShape, degrees: Degrees) -> LayerWork:
         parameters=b.parameters,
         expert_parameters=0,
         saved_bytes=1.0 * degrees.activation_bytes * 2 * b.local * shape.hidden,
-        logits_bytes=((0.0 if degrees.fused_loss else 4.0) + degrees.activation_bytes) * logits,
+        logits_bytes=((0.0 if degrees.fused_loss else 4.0 * degrees.loss_copies) + degrees.activation_bytes) * logits,
         working_bytes=b.widest_bytes,
         output_bytes=0.0,
     )

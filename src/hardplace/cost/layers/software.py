@@ -47,6 +47,8 @@ class Software:
             back (Megatron Core's eager layers take 16 to 17 ms on H100 and B300 whatever their width:
             docs/model-training.md, section 2; C of others).
         fused_loss: The loss is one kernel that keeps 16-bit logits only.
+        loss_copies: Tensors of the logits' size in fp32 that the loss holds at its peak where it is not one kernel
+            (Megatron's in place: the logits; torch's cross_entropy: them, their log-softmax and its gradient).
         dropout: Dropout after attention and MLP.
         fragmentation: Share of memory that the allocator loses.
         reserve_bytes: Bytes of the driver and of communication libraries.
@@ -66,6 +68,7 @@ class Software:
     fused_experts: bool = False
     routing_launches: int = 400
     fused_loss: bool = False
+    loss_copies: int = 1
     dropout: bool = False
     fragmentation: float = 0.04
     reserve_bytes: float = 2e9
@@ -113,7 +116,14 @@ SOFTWARE: dict[str, Software] = {
     "fsdp-eager": Software(
         title="PyTorch FSDP, eager (llm-foundry, 2023)", attention="default", fused_loss=True, one_copy=True
     ),
-    "fsdp-compiled": Software(title="PyTorch FSDP with torch.compile (fms-fsdp, torchtitan)", one_copy=True),
+    "fsdp-compiled": Software(title="PyTorch FSDP with torch.compile (fms-fsdp)", one_copy=True),
+    "torchtitan": Software(
+        title="torchtitan (FSDP2 by parameter, torch.compile of layers)",
+        attention="default",
+        loss_copies=3,
+        one_copy=True,
+        policies=(("op",),),
+    ),
     "xla": Software(
         title="JAX and XLA on GPUs (MaxText)",
         one_copy=True,

@@ -83,8 +83,8 @@ MEGATRON = (
     ),
     TrainerLimit(
         field="recompute_modules",
-        reason="mlp_act and context are of XLA's policies",
-        broken=lambda plan, facts: bool({"mlp_act", "context"} & set(plan.recompute_modules)),
+        reason="mlp_act and context are of XLA's policies, op is torchtitan's",
+        broken=lambda plan, facts: bool({"mlp_act", "context", "op"} & set(plan.recompute_modules)),
         mends=to(recompute=Recompute.NONE, recompute_modules=()),
     ),
     TrainerLimit(

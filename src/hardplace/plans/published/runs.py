@@ -215,8 +215,8 @@ def _plan(row: Mapping[str, str]) -> Plan:
     context and expert degrees 1. Gradients are reduced in fp32, in 16 bit for fp16, pure bf16, fms-fsdp (its policy
     bfSixteen), InternEvo (hybrid_zero_optim reduces in the parameters' type) and NVIDIA's own runs (their recipes
     of NeMo and Megatron-Bridge turn grad_reduce_in_fp32 off); DeepSpeed keeps the 16-bit ones beside. "selective"
-    is what the software means by it (`modules_of`). Keys travel around a ring. Memory lost and reserved: as the
-    software's. MaxText gives the batch of a device, and divides the residual
+    is what the software means by it (`modules_of`). Keys travel around a ring, in torchtitan they are gathered.
+    Memory lost and reserved: as the software's. MaxText gives the batch of a device, and divides the residual
     stream among the ranks of a tensor-parallel group (base.yml, activation_embed), as sequence parallelism does.
     """
     old = row["device"].startswith(OLD)
@@ -252,7 +252,7 @@ def _plan(row: Mapping[str, str]) -> Plan:
         precision=_format(row["precision"]) or Format.BF16,
         optimizer=_optimizer(row),
         gradient="bf16" if short else "bf16+fp32" if stack == "megatron-deepspeed" else "fp32",
-        context_exchange=ContextExchange.RING,
+        context_exchange=ContextExchange.ALL_GATHER if stack == "torchtitan" else ContextExchange.RING,
         flash=row["flash_attention"] != "0",
         recompute_modules=modules_of(row) if kind is Recompute.SELECTIVE else (),
         **ways_of(row),

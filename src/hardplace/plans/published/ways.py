@@ -25,7 +25,8 @@ _BLACKWELL = ("B200", "B300", "GB200", "GB300")
 # What a source, a model or a note names: the software, first match.
 _SOFTWARE = (
     (re.compile(r"mosaicml|llm-foundry"), "fsdp-eager"),
-    (re.compile(r"fms-fsdp|torchtitan|torch\.?compile"), "fsdp-compiled"),
+    (re.compile(r"torchtitan"), "torchtitan"),
+    (re.compile(r"fms-fsdp|torch\.?compile"), "fsdp-compiled"),
     (re.compile(r"maxtext|tpu-recipes|\bJAX\b", re.IGNORECASE), "xla"),
     (
         re.compile(
@@ -117,8 +118,8 @@ def _offloaded(row: Mapping[str, str]) -> int:
 
 
 def modules_of(row: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the modules that a row recomputes: those it names, those of Megatron-Bridge's DeepSeek recipes, or of a
-    policy of MaxText."""
+    """Return the modules that a row recomputes: those it names, those of Megatron-Bridge's DeepSeek recipes, of a
+    policy of MaxText, or torchtitan's usual ones."""
     if stated := row.get("recompute_modules", "").strip():
         return tuple(one.strip() for one in re.split("[ ,;]+", stated))
     said = re.match(r"selective\(([^:)]*)\)", row["recompute"].strip())
@@ -127,6 +128,8 @@ def modules_of(row: Mapping[str, str]) -> tuple[str, ...]:
         for one in (said[1].split(",") if said else [])
     ]
     names = ["moe_act" if one == "act" else one for one in names]
+    if software_of(row) == "torchtitan" and (not names or names == ["op"]):
+        return ("op",)  # selective_ac_option op, its default
     if software_of(row) in ("xla", ON_ARRAYS) and re.search("remat[_ ]policy", row.get("note", "")) and not names:
         return MINIMAL_WITH_CONTEXT if "with_context" in row["note"] else MINIMAL
     if "mla_up_proj" in row.get("note", "") and "Megatron-Bridge" in row["source"] and not names:
