@@ -90,6 +90,6 @@ def unknown(what: str, value: str, known: Iterable[str]) -> BadInput:
     """
     names = sorted(known)
     near = difflib.get_close_matches(value[:_VALUE].lower(), names, n=3, cutoff=0.5)
-    hint = f"; did you mean {' or '.join(near)}?" if near else ";"
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
     listed = ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
     return BadInput(f"unknown {what} {value!r}{hint} (known: {listed})")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -121,3 +122,14 @@ def test_progress_is_a_line_every_ten_seconds(capsys: pytest.CaptureFixture[str]
         "hardplace: 10 s: best 2 s, about 90 s left",
         "hardplace: 20 s: best 2 s, about 80 s left",
     ]
+
+
+def test_the_list_of_commands_is_whole_at_any_width():
+    from hardplace.cli.app import app
+
+    for width in (80, 100, 120):
+        context = click.Context(app, info_name="hardplace", terminal_width=width, max_content_width=width)
+        listed = app.get_help(context).partition("\nCommands:\n")[2]
+        assert all(f"\n  {name} " in f"\n{listed}" for name in app.commands)
+        assert "..." not in listed
+        assert max(map(len, listed.splitlines())) <= width

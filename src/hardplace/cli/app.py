@@ -8,6 +8,7 @@ of a pipe has gone.
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 from typing import Any
 
@@ -142,6 +143,17 @@ class _Verbs(click.Group):
         if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
             raise unknown("command", args[0], self.commands)
         return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write each command with the first clause of its help, whole: nothing is cut."""
+        rows = []
+        for name in self.list_commands(ctx):
+            command = self.get_command(ctx, name)
+            if command is not None and not command.hidden:
+                first = re.split(r"[.;:](?:\s|$)", " ".join((command.help or "").split()), maxsplit=1)[0]
+                rows.append((name, first))
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

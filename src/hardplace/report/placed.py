@@ -141,8 +141,8 @@ def ties(found: PlacementResult) -> str:
     if count == 1:
         return f"the second is slower by {percent(near - 1.0, 0)} or more: no tie"
     return (
-        f"plans 1 to {count} are a tie: the model tells plans of one system apart from a difference of "
-        f"{percent(near - 1.0, 0)} on (80 % of pairs)"
+        f"plans 1 to {count} are a tie: the model ranks 80 % of pairs of plans right only where they differ by "
+        f"{percent(near - 1.0, 0)} or more"
     )
 
 

@@ -22,7 +22,7 @@ def show_chip(sheet: DeviceSheet) -> None:
     console.print(headed(sheet.name, f": {sheet.title}; {sheet.engines}"))
     console.print(
         f"{sheet.process}, {format_quantity(sheet.clock_hz, 'Hz')}, buffer {sheet.buffer_bytes / MIB:g} MiB, "
-        f"{format_quantity(sheet.memory_bytes, 'B')} {sheet.memory} at "
+        f"{words.gib(sheet.memory_bytes)} {sheet.memory} at "
         f"{format_quantity(sheet.memory_bandwidth_bytes_per_s, 'B/s')}"
         + (
             f", links {format_quantity(sheet.link_bandwidth_bytes_per_s, 'B/s')} one way"
@@ -78,7 +78,7 @@ def show_catalogue(devices: tuple[Device, ...], nodes: tuple[Node, ...]) -> None
             one.name,
             one.title,
             f"{format_quantity(one.peak_flops_per_s(dtype), 'FLOP/s')} {dtype}",
-            f"{format_quantity(one.memory_bytes, 'B')}, {format_quantity(one.memory_bandwidth_bytes_per_s, 'B/s')}",
+            f"{words.gib(one.memory_bytes)}, {format_quantity(one.memory_bandwidth_bytes_per_s, 'B/s')}",
             format_quantity(link, "B/s") if link else "-",
             f"{one.tdp_w:g} W" if one.tdp_w else "-",
         )
