@@ -38,7 +38,14 @@ def test_each_family_goes_all_the_way(families: ModuleType, name: str) -> None:
     placed = hp.place(workload, "h100-sxm", 2, batch=16, fixed={"tensor": 1})
     assert not isinstance(placed, hp.Infeasible)
     searched = hp.search(
-        workload, space="phaze", limits={"area": "30 mm2"}, devices=2, batch=16, micro_batch=8, tensor=1, gap=0.3,
+        workload,
+        space="phaze",
+        limits={"area": "30 mm2"},
+        devices=2,
+        batch=16,
+        micro_batch=8,
+        tensor=1,
+        gap=0.3,
     )
     assert not isinstance(searched, hp.Infeasible)
     assert searched.certificate is not None
