@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hardplace.plans.estimate import PlanEstimate
 from hardplace.report import style
 from hardplace.report.drawing import Rectangle
-from hardplace.report.plan import StageRow, several_kinds, stage_rows
+from hardplace.report.plan import StageRow, folded, several_kinds, stage_rows
 from hardplace.report.plan_timeline import drawn, timeline_bars
 from hardplace.units import GIB, format_quantity
 
@@ -23,7 +23,7 @@ class PlanDetail:
     Attributes:
         number: Number of the plan, from 1.
         several: Whether the stages are on several kinds of device.
-        held: Memory of the stages.
+        held: Stages with their cells, equal neighbours once.
         memory: Bars of the memory.
         memory_ys: Stages with the y of their bars.
         limit_gib: Memory of the largest device.
@@ -36,7 +36,7 @@ class PlanDetail:
 
     number: int
     several: bool
-    held: tuple[StageRow, ...]
+    held: list[tuple[str, tuple[str, ...]]]
     memory: list[Rectangle]
     memory_ys: list[tuple[int, float]]
     limit_gib: float
@@ -45,6 +45,13 @@ class PlanDetail:
     rows: list[int]
     end: str
     left: str
+
+
+def _cells(row: StageRow, *, several: bool) -> tuple[str, ...]:
+    """Return a stage's cells, but for its number: device where there are several kinds, layers, memory, what it has."""
+    return (
+        *((row.device,) if several else ()), str(row.layers), f"{row.total_gib:.2f}", f"{row.held_gib:.2f}",
+    )  # fmt: skip
 
 
 def plan_detail(number: int, one: PlanEstimate) -> PlanDetail:
@@ -59,7 +66,7 @@ def plan_detail(number: int, one: PlanEstimate) -> PlanDetail:
     return PlanDetail(
         number=number,
         several=several_kinds(one.plan),
-        held=stage_rows(one),
+        held=folded([_cells(row, several=several_kinds(one.plan)) for row in stage_rows(one)]),
         memory=memory_bars(one),
         memory_ys=[(stage, 10.0 + 22.0 * stage) for stage in range(len(one.memory))],
         limit_gib=max(one.memory_bytes) / GIB,

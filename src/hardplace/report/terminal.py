@@ -90,18 +90,20 @@ def _stages(best: Evaluation) -> Table:
         "stage",
         "layers",
         "time per micro-batch",
-        "memory",
-        "weights and states",
-        "activations",
+        "memory, GiB",
+        "of, GiB",
+        "weights and states, GiB",
+        "activations, GiB",
         title="pipeline stages",
     )
     rows = [
         (
             str(len(stage.layers)),
             format_quantity(stage.load_s, "s"),
-            f"{stage.memory_bytes / GIB:.1f} of {best.family.memory_bytes / GIB:g} GiB",
-            f"{stage.state_bytes / GIB:.1f} GiB",
-            f"{stage.activation_bytes / GIB:.1f} GiB",
+            f"{stage.memory_bytes / GIB:.1f}",
+            f"{best.family.memory_bytes / GIB:g}",
+            f"{stage.state_bytes / GIB:.1f}",
+            f"{stage.activation_bytes / GIB:.1f}",
         )
         for stage in best.placement.stages
     ]
