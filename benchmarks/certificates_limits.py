@@ -28,7 +28,7 @@ from hardplace.design.search.ceilings import ceilings
 from hardplace.design.search.explore import DesignSearch
 from hardplace.design.search.scoring import Scoring
 from hardplace.hardware.chip_pricer import Preset
-from hardplace.hardware.settings import HBM3, with_devices
+from hardplace.hardware.settings import HBM3, as_reached, with_devices
 from hardplace.hardware.space import MemoryChoice
 from hardplace.ndtypes import Floats, Ints
 from hardplace.units import GIB
@@ -64,7 +64,10 @@ def asked(random: np.random.Generator) -> Question:
         axes |= {"array_rows": some(32, 128, 256), "array_columns": some(16, 64, 256)}
     made: Question = question(
         str(random.choice(MODELS)),
-        setting=replace(with_devices(HBM3, int(random.choice([4, 8]))), batch_samples=16),
+        setting=replace(
+            with_devices(as_reached(HBM3) if random.random() < 0.5 else HBM3, int(random.choice([4, 8]))),
+            batch_samples=16,
+        ),
         space=small_space(**axes),
         goal=Goal(objectives=(OBJECTIVES[int(random.integers(len(OBJECTIVES)))],)),
         budget={"tdp_w": 1e9},

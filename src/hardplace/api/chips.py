@@ -29,6 +29,7 @@ def search(
     node: str | None = None,
     space: str = "reticle",
     process: str | float | None = None,
+    ideal: bool = False,
     objective: str = "throughput",
     limits: Mapping[str, str | float] | None = None,
     devices: int = 1024,
@@ -53,6 +54,8 @@ def search(
         space: The chips to search: `reticle` (one reticle at 5 nm within 700 W), `open`, `phaze` (PHAZE's, with its
             area at 45 nm), or a TOML file.
         process: Process node of the chips, such as "7nm", for a space whose area is by parts. None: the space's.
+        ideal: Kernels reach all of the rates of arrays, memory and links. False: what fitted GPUs reach, of chips by
+            parts.
         objective: throughput, throughput-per-watt, throughput-per-dollar, energy, carbon, tdp, price or area.
         limits: Upper limits by name (area, tdp, price, memory, step), as texts with units or numbers in mm2, W, USD,
             bytes and seconds: {"area": "60 mm2", "tdp": "300 W"}. Without one on area or TDP, that of the space holds.
@@ -82,7 +85,7 @@ def search(
     from hardplace.design.question import question_of
 
     question = question_of(
-        (load(model),), setting=setting, node=node, space=space, process=process, devices=devices,
+        (load(model),), setting=setting, node=node, space=space, process=process, ideal=ideal, devices=devices,
         batch=batch, limits=limits or {}, memory=memory, micro_batch=micro_batch, tensor=tensor, recompute=recompute,
         objectives=(objective,),
     )  # fmt: skip
@@ -98,6 +101,7 @@ def frontier(
     node: str | None = None,
     space: str = "reticle",
     process: str | float | None = None,
+    ideal: bool = False,
     limits: Mapping[str, str | float] | None = None,
     devices: int = 1024,
     batch: int = 4096,
@@ -119,6 +123,7 @@ def frontier(
         node: As for `search`.
         space: As for `search`.
         process: As for `search`.
+        ideal: As for `search`.
         limits: As for `search`.
         devices: As for `search`.
         batch: As for `search`.
@@ -142,7 +147,7 @@ def frontier(
     from hardplace.design.question import question_of
 
     question = question_of(
-        (load(model),), setting=setting, node=node, space=space, process=process, devices=devices,
+        (load(model),), setting=setting, node=node, space=space, process=process, ideal=ideal, devices=devices,
         batch=batch, limits=limits or {}, memory=memory, micro_batch=micro_batch, tensor=tensor, recompute=recompute,
         objectives=tuple(objectives),
     )  # fmt: skip
@@ -160,6 +165,7 @@ def share(
     node: str | None = None,
     space: str = "reticle",
     process: str | float | None = None,
+    ideal: bool = False,
     objective: str = "throughput",
     limits: Mapping[str, str | float] | None = None,
     devices: int = 1024,
@@ -185,6 +191,7 @@ def share(
         node: As for `search`.
         space: As for `search`.
         process: As for `search`.
+        ideal: As for `search`.
         objective: As for `search`.
         limits: As for `search`.
         devices: As for `search`, for each model.
@@ -209,7 +216,7 @@ def share(
     from hardplace.design.question import question_of
 
     question = question_of(
-        tuple(load(model) for model in models), setting=setting, node=node, space=space, process=process,
+        tuple(load(model) for model in models), setting=setting, node=node, space=space, process=process, ideal=ideal,
         devices=devices, batch=batch, limits=limits or {}, memory=memory, micro_batch=micro_batch,
         tensor=tensor, recompute=recompute, objectives=(objective,), combine=combine, weights=weights, fleet=fleet,
     )  # fmt: skip

@@ -18,6 +18,7 @@ class Asking:
 
     space: str = "reticle"
     process: str | None = None
+    ideal: bool = False
     objective: str | None = None
     pareto: str | None = None
     limits: tuple[str, ...] = ()
@@ -38,6 +39,9 @@ asking_options = gathered(
     ),
     click.option(
         "--process", metavar="NODE", help="Process node of the chips: 7nm, 5nm, 4nm, 3nm, ...  [default: the space's]"
+    ),
+    click.option(
+        "--ideal", is_flag=True, help="Ideal kernels and links. Without it, chips by parts reach what fitted GPUs do."
     ),
     click.option(
         "--objective",

@@ -107,6 +107,7 @@ def search(
         "node": node,
         "space": asking.space,
         "process": asking.process,
+        "ideal": asking.ideal,
         "devices": devices,
         "batch": batch,
         "limits": limits_of(area_mm2, asking.limits),
@@ -122,6 +123,7 @@ def search(
     ends = StoppingRule(gap=gap, limit_s=limit_s, evaluations=evaluations, exhaustive=exhaustive)
     folders.check_writable(out)
     if shaping.shapes:
+        del chosen["ideal"]  # that search has ideal kernels alone
         _with_shapes(models, chosen, asking, shaping, ends, out, where, as_json)
         return
     check_alone(shaping)

@@ -34,6 +34,7 @@ from hardplace.design.types import Baseline, Cloud, ExistingChip, Sensitivity
 from hardplace.errors import BadInput
 from hardplace.hardware.chip_pricer import Preset
 from hardplace.hardware.space_files import label_of
+from hardplace.hardware.types import IDEAL
 from hardplace.units import format_quantity
 from hardplace.version import __version__
 
@@ -228,6 +229,7 @@ def _exploration(
         usd=usd,
         existing=beside,
         sensitivity=moved,
+        ideal=setting.kernels == IDEAL,
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from hardplace.design.goals import Objective
 from hardplace.design.question import Question
-from hardplace.units import percent
+from hardplace.hardware.types import IDEAL
+from hardplace.units import format_quantity, percent
 from hardplace.workload.types import OperatorKind, Workload
 from hardplace.workload.weights import weights_of_model
 
@@ -12,6 +13,13 @@ from hardplace.workload.weights import weights_of_model
 def notes(question: Question) -> tuple[str, ...]:
     """Return what an answer leaves out: operators without a model, tied parameters, mixed models of area."""
     found = [text for workload in question.workloads for text in _notes(workload)]
+    kernels, levels = question.setting.kernels, question.setting.cluster.levels
+    if kernels != IDEAL:
+        found.append(
+            f"kernels reach {percent(kernels.matrix_share)} of the arrays' rate and {percent(kernels.memory_share)} of "
+            f"the memory's bandwidth, collectives {percent(levels[0].efficiency)} of the links', and a launch takes "
+            f"{format_quantity(kernels.launch_s, 's')}, as on the GPUs that are fitted"
+        )
     if question.goal.needs_energy:
         found.append(
             "energy is of the kernels and of idle chips; not of the gradient reduction, transfers between stages and "

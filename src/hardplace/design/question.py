@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from hardplace.design.goals import LIMITS, Combine, Goal, Objective
 from hardplace.design.types import PlanChoices
 from hardplace.errors import BadInput, unknown
+from hardplace.hardware.chip_pricer import Preset
 from hardplace.hardware.setting_files import setting_of
+from hardplace.hardware.settings import as_reached
 from hardplace.hardware.space import ChipSpace
 from hardplace.hardware.space_files import at_process
 from hardplace.hardware.space_files import space as space_named
@@ -59,8 +61,11 @@ def question_of(
     weights: Sequence[float] | None = None,
     fleet: int = 1,
     node: str | None = None,
+    ideal: bool = True,
 ) -> Question:
     """Return the question that names and numbers ask; arguments as for `hardplace.search`, `frontier` and `share`.
+
+    Chips of PHAZE's area model have ideal kernels always, as PHAZE's.
 
     Raises:
         BadInput: Naming the argument, for names that do not exist, for what divides nothing, for a model that cannot be
@@ -85,6 +90,8 @@ def question_of(
     chips = space_named(space) if process is None else at_process(space_named(space), process)
     if _several(memory) and chips.memories:
         raise BadInput("memory", f"the chips of space {chips.name} bring their own", "a limit on memory")
+    if not ideal and chips.area_model is Preset.PARTS:
+        shared = as_reached(shared)
     return Question(
         workloads=workloads,
         setting=shared,

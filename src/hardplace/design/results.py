@@ -110,6 +110,7 @@ class DesignResult(ScoredAnswer):
         usd: Price of making the best chip in USD, likewise.
         existing: Chips that exist, in the same model and setting; of a space by parts.
         sensitivity: What each assumption does to the answer; of a space by parts, by throughput.
+        ideal: Whether kernels and links reach all of their rates.
     """
 
     model: str
@@ -134,6 +135,7 @@ class DesignResult(ScoredAnswer):
     usd: float | None = None
     existing: tuple[ExistingChip, ...] = ()
     sensitivity: tuple[Sensitivity, ...] = ()
+    ideal: bool = True
 
     @property
     def best_existing(self) -> ExistingChip | None:

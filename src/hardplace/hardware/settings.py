@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hardplace.errors import unknown
-from hardplace.hardware.types import Cluster, NetworkLevel, Optimizer, Setting
+from hardplace.hardware.types import Cluster, KernelLimits, NetworkLevel, Optimizer, Setting
 from hardplace.units import GIB
 
 # Lane-cycles an element, as PHAZE has them: add, mul, ReLU, norm arithmetic 1, dropout 2, division 10, softmax 10,
@@ -64,6 +64,12 @@ SGD = Optimizer(
     step_functions=("mul", "add"),
 )
 
+# What kernels reach, of the models fitted on NVIDIA GPUs' measurements (cost/gpu/data/h100-sxm.json.gz): of the matrix
+# peak 0.967 in a full tile, over 1.22, by which products of a training step are slower than alone (fitted on published
+# runs: other kernels' traffic, clocks under power); of the memory's bandwidth 0.805; a launch takes 1.8 us (A, fitted).
+REACHED = KernelLimits(matrix_share=0.793, memory_share=0.805, launch_s=1.8e-6)
+# Of links, what collectives reach of what is sold: the node of H100 (nodes/dgx-h100.toml).
+LINKS_SHARE = 0.84
 _CAPACITIES_BYTES = (32.0 * GIB, 64.0 * GIB, 80.0 * GIB)  # PHAZE's three
 # The shared buffer feeds all cores: H100's 50 MB L2, about 5.5 TB/s measured (jax-ml/scaling-book, gpus.md). PHAZE has
 # no such limit, and without one thousands of tiny arrays win that no buffer could feed.
@@ -121,6 +127,12 @@ def setting(name: str) -> Setting:
     if name not in _SETTINGS:
         raise unknown("setting", name, _SETTINGS)
     return _SETTINGS[name]
+
+
+def as_reached(setting: Setting) -> Setting:
+    """Return a setting whose kernels and collectives reach what those of measured GPUs do, and not all there is."""
+    levels = tuple(replace(level, efficiency=level.efficiency * LINKS_SHARE) for level in setting.cluster.levels)
+    return replace(setting, kernels=REACHED, cluster=replace(setting.cluster, levels=levels))
 
 
 def with_devices(setting: Setting, devices: int) -> Setting:

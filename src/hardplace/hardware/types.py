@@ -135,6 +135,24 @@ class Optimizer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KernelLimits:
+    """What kernels reach of a chip's rates, beside what arrays leave empty (docs/model-cost.md, "What kernels reach").
+
+    Attributes:
+        matrix_share: Of the arrays' rate.
+        memory_share: Of the memory's bandwidth.
+        launch_s: Launch and end of a kernel, in which it does nothing.
+    """
+
+    matrix_share: float = 1.0
+    memory_share: float = 1.0
+    launch_s: float = 0.0
+
+
+IDEAL = KernelLimits()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
     """What is the same for every candidate of a search: clock, memory system, network, batch, optimizer.
 
@@ -149,6 +167,7 @@ class Setting:
         batch_samples: Samples of the global batch.
         optimizer: The optimizer.
         function_cycles: Vector lane-cycles an element of each function; one that is not listed takes `other`.
+        kernels: What kernels reach; ideal where nothing is said.
     """
 
     name: str
@@ -161,6 +180,12 @@ class Setting:
     batch_samples: int
     optimizer: Optimizer
     function_cycles: Mapping[str, int]
+    kernels: KernelLimits = IDEAL
+
+    @property
+    def memory_reached_bytes_per_s(self) -> float:
+        """Return the bandwidth of the memory that kernels reach."""
+        return self.memory_bandwidth_bytes_per_s * self.kernels.memory_share
 
 
 def own_buffer_bytes(units: Ints | int) -> Ints:

@@ -146,6 +146,7 @@ def command(exploration: DesignResult) -> str:
     words_ = ["hardplace", "search", exploration.model, "--setting", exploration.setting]
     space, _, node = exploration.space.partition(" at ")
     words_ += ["--space", space]
+    words_ += ["--ideal"] if exploration.ideal and space != "phaze" else []  # PHAZE's are ideal always
     words_ += ["--process", node.replace(" ", "")] if node else []
     words_ += ["--area", repr(budget.area_mm2), "--devices", str(exploration.cluster.devices)]
     words_ += ["--batch", str(exploration.batch_samples), "--gap", str(exploration.target_gap)]

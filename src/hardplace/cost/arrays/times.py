@@ -74,7 +74,8 @@ def _tensor_s(kernels: tuple[Kernel, ...], cores: Ints, chips: Chips, rules: _Ru
             exchange_bytes_per_cycle=rules.setting.buffer_bandwidth_bytes_per_s / rules.setting.clock_hz,
         )
 
-    return np.asarray(summed(kernels, price, len(configurations))[:, which] / chips.clocks_hz(rules.setting))
+    rate = chips.clocks_hz(rules.setting) * rules.setting.kernels.matrix_share
+    return np.asarray(summed(kernels, price, len(configurations))[:, which] / rate)
 
 
 def _vector_s(kernels: tuple[Kernel, ...], cores: Ints, chips: Chips, setting: Setting) -> Floats:
@@ -120,7 +121,7 @@ def _whole_levels(kernels: tuple[Kernel, ...], chips: Chips, rules: _Rules) -> K
     return KernelLevels(
         array_s=_tensor_s(kernels, chips.tensor_cores, chips, rules),
         lane_s=_vector_s(kernels, chips.vector_cores, chips, setting),
-        memory_s=memory / setting.memory_bandwidth_bytes_per_s,
+        memory_s=memory / setting.memory_reached_bytes_per_s,
         buffer_s=buffer / buffer_bandwidth_bytes_per_s(chips, setting),
         memory_bytes=memory,
         buffer_bytes=buffer,
@@ -144,10 +145,11 @@ def _block_times(kernels: tuple[Kernel, ...], chips: Chips, rules: _Rules) -> tu
         rules,
         _tensor_s(kernels, one, chips, rules),
         _vector_s(kernels, one, chips, setting),
-        rules.bytes_into(kernels, chips.buffer_bytes // cores) / (setting.memory_bandwidth_bytes_per_s * shares),
+        rules.bytes_into(kernels, chips.buffer_bytes // cores) / (setting.memory_reached_bytes_per_s * shares),
         # From the shared buffer into the cores' own ones, on whichever cores the tiles run.
         levels.buffer_s / shares,
     )
+    whole_s, single_s = whole_s + setting.kernels.launch_s, single_s + setting.kernels.launch_s
     # More cores never hurt: the whole chip can always do what one core does.
     return single_s, np.minimum(whole_s, single_s)
 

@@ -237,27 +237,31 @@ def array_cycles_of(done: KernelWork, on: Rates) -> Floats:
 def least_seconds(done: KernelWork, on: Rates, collectives_s: Floats, setting: Setting) -> LayerTimes:
     """Return lower bounds on the seconds of each layer in each box: its busiest part, and its critical path."""
     own = np.searchsorted(done.own_sizes, on.own_bytes)
-    cycles = array_cycles_of(done, on)
+    reached, memory_bytes_per_s = setting.kernels, setting.memory_reached_bytes_per_s
+    cycles = array_cycles_of(done, on) / reached.matrix_share
     parts = [
         cycles / on.arrays_per_s,
         done.lane_cycles[:, None] / on.lanes_per_s,
-        done.memory_bytes[:, on.buffer] / setting.memory_bandwidth_bytes_per_s,
+        done.memory_bytes[:, on.buffer] / memory_bytes_per_s,
         done.fed_bytes[:, own] / on.buffer_bytes_per_s,
         np.repeat(collectives_s[:, None], len(own), axis=1),
     ]
     for share in on.shares:
         # What takes arrays and lanes takes of a limit for both.
         parts.append((cycles * share.per_array_rate + done.lane_cycles[:, None] * share.per_lane_rate) / share.left)
-    each = np.maximum(_whole_s(done, on, parts[0]), parts[1] + done.reductions * _depth(on) / on.clock_hz)
+    each = np.maximum(
+        _whole_s(done, on, parts[0], reached.matrix_share), parts[1] + done.reductions * _depth(on) / on.clock_hz
+    )
     busiest = done.summed(parts[0])
     busiest = np.maximum(busiest, done.summed(parts[1]))
     for part in parts[2:]:
         each = np.maximum(each, part)
         busiest = np.maximum(busiest, done.summed(part))
+    each = each + reached.launch_s * (done.on_tensor | done.on_vector)
     for energy in _energies(done, on, each, parts, setting):
         busiest = np.maximum(busiest, done.summed(energy))
     seconds = np.maximum(busiest, done.longest(each))
-    update_s = done.update_bytes / setting.memory_bandwidth_bytes_per_s
+    update_s = done.update_bytes / memory_bytes_per_s + reached.launch_s
     return LayerTimes(
         forward_s=seconds[:, 0],
         backward_s=seconds[:, 1],
@@ -270,8 +274,10 @@ def _depth(on: Rates) -> Floats:
     return np.asarray(np.ceil(np.log2(on.lanes)))
 
 
-def _whole_s(done: KernelWork, on: Rates, shared_s: Floats) -> Floats:
+def _whole_s(done: KernelWork, on: Rates, shared_s: Floats, share: float) -> Floats:
     """Return least seconds of each kernel's matmuls on all arrays, (kernels, boxes), which is at least shared_s.
+
+    share: of the arrays' rate that kernels reach.
 
     Fill, drain and what is left over in a split are counted where a box has arrays of one size.
     """
@@ -281,7 +287,7 @@ def _whole_s(done: KernelWork, on: Rates, shared_s: Floats) -> Floats:
     same = np.flatnonzero((top == bottom) & (left == right))
     seconds = shared_s.copy()
     seconds[:, same] = np.maximum(
-        seconds[:, same], done.whole_cycles[:, on.cores[same], top[same], left[same]] / on.clock_hz[same]
+        seconds[:, same], done.whole_cycles[:, on.cores[same], top[same], left[same]] / (on.clock_hz[same] * share)
     )
     return seconds
 
@@ -294,7 +300,7 @@ def _energies(done: KernelWork, on: Rates, whole_s: Floats, parts: list[Floats],
     arrays_s, lanes_s, _, fed_s = parts[:4]
     (few_tensor, tensor), (few_vector, vector) = on.tensor_cores, on.vector_cores
     share = np.searchsorted(_SHARES, on.share_bytes)
-    moved_s = done.share_bytes[:, share] / setting.memory_bandwidth_bytes_per_s
+    moved_s = done.share_bytes[:, share] / setting.memory_reached_bytes_per_s
     moved_s = np.maximum(moved_s, fed_s) / np.where(done.on_tensor & done.on_vector, 2.0, 1.0)
     # Seconds on one core over the number of cores.
     on_tensor = np.maximum(np.maximum(arrays_s, lanes_s * (vector / tensor)), moved_s * (1.0 + few_vector / tensor))
