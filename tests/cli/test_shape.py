@@ -43,7 +43,7 @@ def test_shape_prints_and_draws_without_torch(tmp_path: Path) -> None:
         "shape", "gpt3-2.7b", "--device", "a100-80gb-sxm", "--params", "±2%", folder=tmp_path, without_torch=True
     )
     assert done.returncode == 0, done.stderr
-    for word in ("Safe:", "Reshaped:", "vocabulary 50257 -> 50304", "20*", "TP 1/2/4", "activations, GB", "beyond"):
+    for word in ("Safe:", "Reshaped:", "vocabulary 50257 -> 50304", "20*", "TP 1/2/4", "activations, GiB", "beyond"):
         assert word in done.stdout
     assert "<svg" in (tmp_path / "hardplace-out/gpt3-2.7b/shape.html").read_text()
 

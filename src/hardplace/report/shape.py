@@ -13,6 +13,7 @@ from hardplace.report.parallel import parallel_coordinates
 from hardplace.report.rendering import rendered
 from hardplace.report.reproduce import reproduction
 from hardplace.shaping.types import FIELDS, Alternative, Ranking
+from hardplace.units import GIB
 
 _HEADS = {"layers": "layers", "hidden": "hidden", "heads": "heads", "kv_heads": "KV", "head_dim": "head dim",
           "ffn": "MLP", "vocab": "vocabulary"}  # fmt: skip
@@ -67,7 +68,7 @@ def heads(found: Ranking) -> tuple[str, ...]:
     """Return the headings of a tier's table."""
     on = tuple(f"per parameter, {one.device}" for one in found.base.devices)
     raw = tuple(f"raw, {one.device}" for one in found.base.devices)
-    return (*_HEADS.values(), "parameters", *on, *raw, "states, GB", "activations, GB", "divisible by", "caveats")
+    return (*_HEADS.values(), "parameters", *on, *raw, "states, GiB", "activations, GiB", "divisible by", "caveats")
 
 
 def cells(one: Alternative, found: Ranking) -> tuple[str, ...]:
@@ -81,8 +82,8 @@ def cells(one: Alternative, found: Ranking) -> tuple[str, ...]:
         f"{one.parameters / 1e9:.3f} B",
         *(band(on.per_parameter, on.band, tie=on.tie and bool(one.changes)) for on in one.devices),
         *(f"{on.speedup:.3f}" for on in one.devices),
-        f"{one.state_bytes / 1e9:.1f}",
-        f"{one.saved_bytes / 1e9:.2f}",
+        f"{one.state_bytes / GIB:.1f}",
+        f"{one.saved_bytes / GIB:.2f}",
         one.divides,
         "; ".join(one.risks) or "-",
     )

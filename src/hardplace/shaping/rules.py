@@ -16,7 +16,7 @@ from hardplace.shaping.price import step_s
 from hardplace.shaping.rule import CodesignRule, RuleCase, Verdict, advice, held_bytes, requirement, rounded_up
 from hardplace.shaping.sources import PricedDevice, target
 from hardplace.shaping.types import StepConditions, columns
-from hardplace.units import percent
+from hardplace.units import GIB, percent
 from hardplace.workload.decoder import LARGEST, DecoderShape
 
 _WIDE_HEAD, _BATCHES = 128, 4
@@ -56,7 +56,7 @@ def _micro_batch(case: RuleCase) -> CodesignRule:
     per_sample = float(step_s(columns([case.shape]), twice, case.target.timer)[0]) / twice.micro_batch
     cost = 1.0 - per_sample / (case.step_s / b)
     need, has = held_bytes(case.shape, twice), case.target.memory_bytes
-    room = f"{need / 1e9:.0f} of {has / 1e9:.0f} GB" if math.isfinite(has) else f"{need / 1e9:.0f} GB"
+    room = f"{need / GIB:.0f} of {has / GIB:.0f} GiB" if math.isfinite(has) else f"{need / GIB:.0f} GiB"
     fits = "fits without sharding" if need <= has else "only with states sharded, recompute, or more ranks"
     return advice(
         "micro-batch as large as fits",
@@ -199,7 +199,7 @@ def _tensor(case: RuleCase) -> CodesignRule:
         name,
         str(t),
         cost=cost,
-        fix=f"tensor parallel {t // 2} ({need / 1e9:.0f} GB a rank without sharding)",
+        fix=f"tensor parallel {t // 2} ({need / GIB:.0f} GiB a rank without sharding)",
         why=why,
     )
 
