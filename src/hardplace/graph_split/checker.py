@@ -11,7 +11,15 @@ _NOISE = 1e-9
 
 
 def violations(problem: SplitProblem, schedule: SplitSchedule) -> list[str]:
-    """Return one line for every rule that a schedule breaks; empty where it is valid."""
+    """Return the rules of docs/model-split.md that a schedule breaks.
+
+    Args:
+        problem: Operators, devices and links.
+        schedule: Device, start and end of each operator, and transfers, in seconds.
+
+    Returns:
+        One line for each; empty where the schedule is valid.
+    """
     found: list[str] = placement_violations(problem, schedule.devices)
     slack = _NOISE * max(schedule.makespan_s, 1e-300)
     runs = schedule.runs
@@ -52,7 +60,12 @@ def violations(problem: SplitProblem, schedule: SplitSchedule) -> list[str]:
 
 
 def placement_violations(problem: SplitProblem, devices: Sequence[int]) -> list[str]:
-    """Return what a placement breaks: support, groups, memory, links."""
+    """Return what a placement breaks: support, groups, memory, links.
+
+    Args:
+        problem: Operators, devices and links.
+        devices: Device of each operator, by index.
+    """
     found = []
     held = [0.0] * len(problem.devices)
     for index, device in enumerate(devices):
@@ -77,8 +90,12 @@ def placement_violations(problem: SplitProblem, devices: Sequence[int]) -> list[
 def busiest_s(problem: SplitProblem, devices: Sequence[int]) -> float:
     """Return the seconds between two samples of a pipeline: the busiest of devices and queued links.
 
-    A device is busy for its operators, a link for the tensors that cross it, each once for each device that reads it;
-    devices and links work on different samples at the same time.
+    A device is busy for its operators, a link for the tensors that cross it, each once for each device that reads
+    it; devices and links work on different samples at the same time.
+
+    Args:
+        problem: Operators, devices and links.
+        devices: Device of each operator, by index.
     """
     compute = [0.0] * len(problem.devices)
     for index, device in enumerate(devices):

@@ -14,9 +14,13 @@ _HSDAG_SIZE = 4  # nodes of a group beyond which none is taken in
 def chains(problem: SplitProblem, *, lossless: bool) -> list[list[int]]:
     """Return the operators in chains: a link is an operator's only reader that reads nothing else.
 
-    lossless: only where the second takes no time and no memory, is supported wherever the first is, belongs to
-    no group,
-    and what it gives is no larger than what it reads, so that a best split exists in which both share a device.
+    Args:
+        problem: The graph.
+        lossless: Only where the second takes no time and no memory, is supported wherever the first is, belongs to no
+            group, and gives no more than it reads, so that a best split exists in which both share a device.
+
+    Returns:
+        Indices of the operators of each chain, in order.
     """
     after: dict[int, int] = {}
     for one in range(len(problem.operators)):
@@ -58,7 +62,12 @@ def _free(problem: SplitProblem, one: int, following: int) -> bool:
 
 
 def merged(problem: SplitProblem, parts: Sequence[Sequence[int]]) -> SplitProblem:
-    """Return the problem with each part, a chain in its order, as one operator."""
+    """Return the problem with each chain as one operator.
+
+    Args:
+        problem: The graph.
+        parts: Operators of each chain, in its order.
+    """
     home = {one: index for index, part in enumerate(parts) for one in part}
     operators = []
     for part in parts:
@@ -84,7 +93,13 @@ def merged(problem: SplitProblem, parts: Sequence[Sequence[int]]) -> SplitProble
 
 
 def lifted(parts: Sequence[Sequence[int]], devices: Sequence[int], count: int) -> tuple[int, ...]:
-    """Return the device of each operator from that of its part."""
+    """Return the device of each operator from that of its chain.
+
+    Args:
+        parts: Operators of each chain.
+        devices: Device of each chain.
+        count: Number of operators.
+    """
     found = [0] * count
     for part, device in zip(parts, devices, strict=True):
         for one in part:

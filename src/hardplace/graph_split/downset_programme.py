@@ -26,7 +26,14 @@ _NOISE = 1e-9  # relative: what sums of doubles leave
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderedSplit:
-    """devices: of each node. exact: whether all downsets were gone through, else prefixes of a few linear orders."""
+    """A split on a line of devices.
+
+    Attributes:
+        devices: Device of each node.
+        load: Its greatest load, in the problem's unit of time.
+        exact: Whether all downsets were gone through, else prefixes of a few linear orders.
+        downsets: Number of downsets, or of prefixes.
+    """
 
     devices: tuple[int, ...]
     load: float
@@ -35,9 +42,18 @@ class OrderedSplit:
 
 
 def ordered_split(problem: StagedProblem, *, limit_s: float = 60.0) -> OrderedSplit | None:
-    """Return the split of shape `ordered` with the least load, None where the memory admits none.
+    """Return the split of shape `ordered` with the least load, by dynamic programming over downsets.
 
     Where there are more than MOST_DOWNSETS downsets or the time runs out, the best over prefixes of linear orders.
+
+    Args:
+        problem: The graph with its accelerators and cores.
+        limit_s: Seconds of the programme.
+
+    Returns:
+        The split; None where the memory admits none.
+
+    Source: Tarnawski et al. 2020 (dnn-partitioning), algorithm of the max-load objective.
     """
     ends_s = time.monotonic() + limit_s
     graph = contracted(problem)
@@ -66,7 +82,15 @@ def _better(one: OrderedSplit | None, other: OrderedSplit | None) -> OrderedSpli
 
 
 def downset_masks(graph: ContractedGraph, most: int) -> list[int] | None:
-    """Return the downsets of a graph as bit masks, None where there are more than `most`."""
+    """Return the downsets of a graph as bit masks over its groups.
+
+    Args:
+        graph: Groups in topological order.
+        most: Number above which it gives up.
+
+    Returns:
+        The masks; None where there are more than `most`.
+    """
     count = len(graph.members)
     before = [0] * count
     after: list[list[int]] = [[] for _ in range(count)]

@@ -19,7 +19,13 @@ _UNITS = 1_000_000  # steps of time up to the value to start from
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExactOutcome:
-    """schedule or devices: None where nothing was found; bound_s: nothing is below, 0 where parts were fixed."""
+    """What CP-SAT reached.
+
+    Attributes:
+        schedule: The best schedule; None: nothing was found, or a placement was asked for.
+        devices: Device of each operator of the best placement; None likewise.
+        bound_s: Seconds that nothing is below; 0 where parts were fixed.
+    """
 
     schedule: SplitSchedule | None
     devices: tuple[int, ...] | None
@@ -29,7 +35,14 @@ class ExactOutcome:
 def scheduled(
     problem: SplitProblem, start: SplitSchedule, limit_s: float, *, free: Collection[int] | None = None
 ) -> ExactOutcome:
-    """Return the schedule with the least makespan; free: groups that may change device, None for all."""
+    """Solve for the schedule with the least makespan.
+
+    Args:
+        problem: Operators, devices and links.
+        start: Schedule to start from, which the answer is never above.
+        limit_s: Seconds of the search.
+        free: Groups that may change device; None: all.
+    """
     upper_s = start.makespan_s
     model, x, units, scale = _placed_model(problem, start.devices, upper_s, free)
     horizon = math.ceil(upper_s * scale * (1 + 1e-9)) + 1
@@ -105,8 +118,15 @@ def pipelined(
     *,
     free: Collection[int] | None = None,
 ) -> ExactOutcome:
-    """Return the placement with the least time of the busiest device or link; start: `devices`, which take
-    `upper_s`."""
+    """Solve for the placement whose busiest device or link takes least.
+
+    Args:
+        problem: Operators, devices and links.
+        devices: Placement to start from.
+        upper_s: Seconds that it takes.
+        limit_s: Seconds of the search.
+        free: Groups that may change device; None: all.
+    """
     model, x, units, scale = _placed_model(problem, devices, upper_s, free)
     horizon = math.ceil(upper_s * scale * (1 + 1e-9)) + 1
     home = {one: index for index, group in enumerate(problem.groups) for one in group}
@@ -130,7 +150,13 @@ def pipelined(
 
 
 def replayed(problem: SplitProblem, devices: Sequence[int], order: Sequence[tuple[int, int] | int]) -> SplitSchedule:
-    """Return the schedule that does everything as early as it can in an order; items: operators, (tensor, device)."""
+    """Return the schedule that does everything as early as it can in a given order.
+
+    Args:
+        problem: Operators, devices and links.
+        devices: Device of each operator.
+        order: Operators by index, and transfers as (tensor, device).
+    """
     runs: dict[int, OperatorRun] = {}
     moves: dict[tuple[int, int], TensorTransfer] = {}
     free_s: dict[object, float] = {}

@@ -45,7 +45,13 @@ class OperatorRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EdgeRow:
-    """One edge of the file; bytes: of its own, moved for this reader alone; null: the operator's output."""
+    """One edge of the file.
+
+    Attributes:
+        source: Name of the operator that writes.
+        target: Name of the one that reads.
+        bytes: Bytes of its own, moved for this reader alone; null: the operator's output.
+    """
 
     source: str
     target: str
@@ -63,7 +69,14 @@ class GraphFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkChoice:
-    """How devices exchange tensors: all pairs alike, but those of `named` ("gpu0-gpu1=50 GB/s,5 us")."""
+    """How devices exchange tensors.
+
+    Attributes:
+        bytes_per_s: Bandwidth of every pair.
+        latency_s: Latency of every pair.
+        queued: Whether a link moves one tensor at a time.
+        named: Pairs of their own, such as "gpu0-gpu1=50 GB/s,5 us".
+    """
 
     bytes_per_s: float
     latency_s: float = 0.0
@@ -72,10 +85,16 @@ class LinkChoice:
 
 
 def read_graph(path: str | PathLike[str], devices: Sequence[str], links: LinkChoice) -> SplitProblem:
-    """Return the problem of a graph file, devices such as "gpu" or "gpu:24 GiB" and links.
+    """Return the problem of a graph file.
 
-    BadInput, one line, for a circle, an operator that no device supports, a cost that is negative, operators of a group
-    that share no device, a link of an unknown device.
+    Args:
+        path: The file.
+        devices: Devices such as "gpu" or "gpu:24 GiB".
+        links: How they exchange tensors.
+
+    Raises:
+        BadInput: One line, for a circle, an operator that no device supports, a cost that is negative, operators of a
+            group that share no device, a link of an unknown device.
     """
     where = Path(path)
     nouns = devices_of(devices)

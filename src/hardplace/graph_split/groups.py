@@ -10,7 +10,12 @@ from hardplace.graph_split.staged import StagedProblem
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContractedGraph:
-    """members: operators of each group, in an order in which groups follow their predecessors. edges: of the order."""
+    """Groups of operators that share a device, as a graph without circles.
+
+    Attributes:
+        members: Operators of each group, in an order in which groups follow their predecessors.
+        edges: Edges of the order, (from, to) by index of groups.
+    """
 
     members: tuple[tuple[int, ...], ...]
     edges: tuple[tuple[int, int], ...]
@@ -49,7 +54,14 @@ def contracted(problem: StagedProblem, *, line: bool = True) -> ContractedGraph:
 
 
 def components(count: int, edges: Iterable[tuple[int, int]]) -> list[list[int]]:
-    """Return the strongly connected components of a graph in topological order (Tarjan 1972, without recursion)."""
+    """Return the strongly connected components of a graph in topological order.
+
+    Args:
+        count: Number of nodes.
+        edges: (from, to) by index of nodes.
+
+    Source: Tarjan 1972, without recursion.
+    """
     after: list[list[int]] = [[] for _ in range(count)]
     for source, target in sorted(edges):
         after[source].append(target)
@@ -90,6 +102,11 @@ def components(count: int, edges: Iterable[tuple[int, int]]) -> list[list[int]]:
 
 
 def circle(count: int, edges: Sequence[tuple[int, int]]) -> list[int] | None:
-    """Return the nodes of one circle of a graph, None where it has none."""
+    """Return the nodes of one circle of a graph, in order; None where it has none.
+
+    Args:
+        count: Number of nodes.
+        edges: (from, to) by index of nodes.
+    """
     loops = [[source] for source, target in edges if source == target]
     return next((part for part in [*loops, *components(count, edges)] if len(part) > 1 or part in loops), None)

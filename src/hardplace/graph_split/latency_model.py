@@ -25,7 +25,14 @@ _WHOLE = 60  # groups x accelerators, in hundreds, up to which the whole model i
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatencySplit:
-    """devices: of each node, HOST on the host; latency; bound: no split with one piece an accelerator has less."""
+    """A split with the least latency that was found.
+
+    Attributes:
+        devices: Device of each node, HOST on the host.
+        latency: Its latency, in the problem's unit of time.
+        bound: Latency that no split with one piece an accelerator is below.
+        seconds: Seconds of the search.
+    """
 
     devices: tuple[int, ...]
     latency: float
@@ -39,10 +46,15 @@ class LatencySplit:
 
 
 def least_latency(problem: StagedProblem, *, limit_s: float = 60.0, seed: int = 1) -> LatencySplit:
-    """Return the split with the least latency that was found and a bound.
+    """Solve for the split with the least latency of one inference.
 
-    Starts from the best line of pieces run one after the other, improves it by freeing the groups of some devices at a
-    time, and solves the whole model in what is left of the time. Everything on the host is always a split.
+    Starts from the best line of pieces run one after the other, improves it by freeing the groups of some devices at
+    a time, and solves the whole model in what is left of the time. Everything on the host is always a split.
+
+    Args:
+        problem: The graph with its accelerators and cores.
+        limit_s: Seconds of the search.
+        seed: Seed of the choice of devices that are freed.
     """
     began_s = time.monotonic()
     graph = contracted(problem, line=False)

@@ -56,20 +56,38 @@ def upward_ranks(problem: SplitProblem) -> tuple[float, ...]:
 
 
 def heft(problem: SplitProblem) -> SplitSchedule | None:
-    """Return HEFT's schedule: by falling upward rank, each where it ends first; None where memory leaves no place."""
+    """Return the schedule of HEFT: operators by falling upward rank, each where it ends first, with insertion.
+
+    Returns:
+        The schedule; None where memory leaves no place for an operator.
+
+    Source: Topcuoglu, Hariri, Wu 2002 (IEEE TPDS 13(3)).
+    """
     return listed(problem, upward_ranks(problem), lambda one, device, end_s: end_s)
 
 
 def peft(problem: SplitProblem) -> SplitSchedule | None:
-    """Return PEFT's schedule: by falling mean of the optimistic costs, each where its end and the cost after
-    it is least."""
+    """Return the schedule of PEFT: by falling mean of the optimistic costs, each where its end and the cost after it is
+    least.
+
+    Returns:
+        The schedule; None where memory leaves no place for an operator.
+
+    Source: Arabnejad, Barbosa 2014 (IEEE TPDS 25(3)).
+    """
     costs = optimistic_costs(problem)
     ranks = [_mean([one for one in row if one < math.inf]) for row in costs]
     return listed(problem, ranks, lambda one, device, end_s: end_s + costs[one][device])
 
 
 def optimistic_costs(problem: SplitProblem) -> list[list[float]]:
-    """Return for each operator and device the longest way from its end, each one after it where that is best (PEFT)."""
+    """Return the optimistic cost table: the longest way from an operator's end, each one after it where that is best.
+
+    Returns:
+        Seconds, (operators, devices).
+
+    Source: Arabnejad, Barbosa 2014, equation 2.
+    """
     count = len(problem.devices)
     costs = [[0.0] * count for _ in problem.operators]
     for one in reversed(problem.order):
@@ -85,7 +103,12 @@ def optimistic_costs(problem: SplitProblem) -> list[list[float]]:
 
 
 def placed(problem: SplitProblem, devices: Sequence[int]) -> SplitSchedule:
-    """Return the list schedule of a given placement, by the longest way to the end."""
+    """Return the list schedule of a given placement, by the longest way to the end.
+
+    Args:
+        problem: Operators, devices and links.
+        devices: Device of each operator.
+    """
     tails = [0.0] * len(problem.operators)
     for one in reversed(problem.order):
         ways = [
@@ -102,7 +125,17 @@ def placed(problem: SplitProblem, devices: Sequence[int]) -> SplitSchedule:
 def listed(
     problem: SplitProblem, ranks: Sequence[float], choice: Choice, *, fixed: Sequence[int] | None = None
 ) -> SplitSchedule | None:
-    """Return the schedule that takes operators by falling rank, each after those it reads, to the device chosen."""
+    """Return a list schedule.
+
+    Args:
+        problem: Operators, devices and links.
+        ranks: Rank of each operator; the greatest of those whose inputs are there goes first.
+        choice: Says which of the devices with memory an operator goes to.
+        fixed: Device of each operator; None: `choice` says.
+
+    Returns:
+        The schedule; None where memory leaves no place for an operator.
+    """
     position = {one: index for index, one in enumerate(problem.order)}
     order = sorted(position, key=lambda one: (-ranks[one], position[one]))
     if any(ranks[problem.tensors[tensor].source] <= ranks[one] for one in order for tensor in problem.inputs[one]):

@@ -23,7 +23,15 @@ PROVEN = 1e-6  # relative: what rounding the coefficients down leaves
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadSplit:
-    """devices: of each node; load: its greatest; bound: no split of this shape has less; seconds: of the search."""
+    """A split with the least maximal load that was found.
+
+    Attributes:
+        devices: Device of each node.
+        load: Its greatest load, in the problem's unit of time.
+        bound: Load that no split of the shape is below.
+        shape: The shape.
+        seconds: Seconds of the search.
+    """
 
     devices: tuple[int, ...]
     load: float
@@ -38,11 +46,20 @@ class LoadSplit:
 
 
 def least_load(problem: StagedProblem, shape: SplitShape, *, limit_s: float = 60.0) -> LoadSplit | None:
-    """Return the split of a shape with the least maximal load and a bound; None where the memory admits none.
+    """Solve for the split of a shape with the least maximal load.
 
-    ORDERED: the downset programme, and the constraint model where there are too many downsets. CONVEX and ANY
-    start from
-    the ordered split, so that they are never above it.
+    ORDERED: the downset programme, and the constraint model where there are too many downsets. CONVEX and ANY start
+    from the ordered split, so that they are never above it.
+
+    Args:
+        problem: The graph with its accelerators and cores.
+        shape: What a device may hold.
+        limit_s: Seconds of the search.
+
+    Returns:
+        The split with its bound; None where the memory admits none.
+
+    Source: the semantics are those of dnn-partitioning (Tarnawski et al. 2020), docs/model-split.md.
     """
     began_s = time.monotonic()
     start = ordered_split(problem, limit_s=limit_s)

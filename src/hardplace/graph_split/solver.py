@@ -10,9 +10,14 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SolvedModel:
-    """value: reads a variable of the best solution; None where there is none. bound: nothing is below; proven: optimal.
+    """What CP-SAT reached.
 
-    impossible: proven to have no solution.
+    Attributes:
+        value: Reads a variable of the best solution; None: there is none.
+        objective: Its objective.
+        bound: Objective that nothing is below.
+        proven: Whether it is optimal.
+        impossible: Whether it is proven that there is no solution.
     """
 
     value: Callable[[Any], int] | None
@@ -38,9 +43,15 @@ def solve(
     gap: float = 0.0,
     deterministic: float | None = None,
 ) -> SolvedModel:
-    """Minimise a model for so many seconds; hint: values to start from. gap: relative, at which it may stop.
+    """Minimise a model.
 
-    deterministic: a limit of work in the solver's own unit besides, for answers that repeat.
+    Args:
+        model: Of `new_model`.
+        limit_s: Wall-clock seconds of the search.
+        hint: Values to start from.
+        workers: Threads of the solver.
+        gap: Relative gap at which it may stop.
+        deterministic: Limit of work in the solver's own unit besides, for answers that repeat; None: none.
     """
     from ortools.sat.python import cp_model
 
@@ -72,10 +83,17 @@ def divided_work(
     *,
     limit_s: float = 10.0,
 ) -> float:
-    """Return the least T such that fractions of operators fill no device beyond T seconds or its memory.
+    """Return the least T such that fractions of operators fill no device beyond T seconds or its memory, by linear
+    programme.
 
-    classes: seconds on each device (inf: not supported), bytes and number of equal operators. idle_s: of each device,
-    beside them. 0 where it is not solved.
+    Args:
+        classes: Of equal operators: seconds on each device (inf: not supported), bytes, number of them.
+        memory_bytes: Memory of each device.
+        idle_s: Seconds of each device beside them.
+        limit_s: Seconds of the solver.
+
+    Returns:
+        T in seconds; 0 where it is not solved.
     """
     from ortools.linear_solver import pywraplp
 

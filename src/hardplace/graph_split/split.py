@@ -22,9 +22,14 @@ _LARGEST = 60_000  # up to which it takes it with most of it fixed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitOutcome:
-    """The best schedule, its value (seconds of one sample, or between two), and a bound that no split beats.
+    """The best split that was found, with a bound.
 
-    methods: (solver, seconds it reached), in the order in which they ran. finer: what the bound comes from.
+    Attributes:
+        schedule: The schedule; of a pipeline, that of one sample.
+        value_s: Seconds of one sample, or between two.
+        bound_s: Seconds that no split is below.
+        methods: Solver and seconds that it reached, in the order in which they ran.
+        seconds: Seconds of the search.
     """
 
     schedule: SplitSchedule
@@ -36,7 +41,15 @@ class SplitOutcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryShortage:
-    """No placement fits: bytes needed and available in the devices, of which `operator` (a group) is the largest."""
+    """What is short where no placement fits.
+
+    Attributes:
+        needed_bytes: Bytes of all operators.
+        available_bytes: Bytes of all devices.
+        operator: The largest operator or group.
+        operator_bytes: Its bytes.
+        largest_bytes: Bytes of the largest device.
+    """
 
     needed_bytes: float
     available_bytes: float
@@ -46,12 +59,30 @@ class MemoryShortage:
 
 
 def split_latency(problem: SplitProblem, *, limit_s: float = 10.0, gap: float = 0.0) -> SplitOutcome | MemoryShortage:
-    """Return the schedule of one sample with the least makespan that was found, a bound, or what memory is short."""
+    """Solve for the schedule of one sample with the least makespan: lists, exchanges, CP-SAT in turn.
+
+    Args:
+        problem: Operators, devices and links.
+        limit_s: Seconds of the search.
+        gap: Relative gap at which it may stop.
+
+    Returns:
+        The best schedule, checked against the rules, with a bound; or what memory is short.
+    """
     return _split(problem, limit_s, gap, pipeline=False)
 
 
 def split_pipeline(problem: SplitProblem, *, limit_s: float = 10.0, gap: float = 0.0) -> SplitOutcome | MemoryShortage:
-    """Return the placement with the least seconds between two samples that was found, a bound, or what is short."""
+    """Solve for the placement with the least seconds between two samples.
+
+    Args:
+        problem: Operators, devices and links.
+        limit_s: Seconds of the search.
+        gap: Relative gap at which it may stop.
+
+    Returns:
+        The best placement with a bound; or what memory is short.
+    """
     return _split(problem, limit_s, gap, pipeline=True)
 
 
@@ -191,7 +222,13 @@ class _Search:
 
 
 def unmerged(problem: SplitProblem, parts: Sequence[Sequence[int]], schedule: SplitSchedule) -> SplitSchedule:
-    """Return the schedule of the graph from that of its chains, whose later operators take no time."""
+    """Return the schedule of the graph from that of its chains, whose later operators take no time.
+
+    Args:
+        problem: The graph.
+        parts: Operators of each chain.
+        schedule: Schedule of the chains.
+    """
     runs: dict[int, OperatorRun] = {}
     for part, run in zip(parts, schedule.runs, strict=True):
         at = run.start_s

@@ -35,9 +35,17 @@ class SplitShape(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StagedNode:
-    """One operator: seconds (or the source's unit of time) on a core and on an accelerator.
+    """One operator.
 
-    transfer_s: to move its output between an accelerator and the host. group: operators of one group share a device.
+    Attributes:
+        name: Name.
+        group: Number of its group; operators of one group share a device.
+        on_accelerator: Whether an accelerator supports it.
+        backward: Whether it is of the backward pass.
+        cpu_s: Seconds (or the source's unit of time) on a core.
+        accelerator_s: The same on an accelerator.
+        memory_bytes: Bytes that it keeps on its device.
+        transfer_s: Time to move its output between an accelerator and the host.
     """
 
     name: str
@@ -52,7 +60,16 @@ class StagedNode:
 
 @dataclass(frozen=True, kw_only=True)
 class StagedProblem:
-    """A graph, `accelerators` equal accelerators and `cpu_cores` equal cores. edges: (from, to) by index of nodes."""
+    """A graph on equal accelerators and equal cores that exchange tensors through host memory.
+
+    Attributes:
+        name: Name.
+        nodes: Operators.
+        edges: (from, to) by index of nodes.
+        accelerators: Number of accelerators.
+        accelerator_memory_bytes: Memory of each.
+        cpu_cores: Number of cores.
+    """
 
     name: str
     nodes: tuple[StagedNode, ...]
@@ -78,9 +95,10 @@ class StagedProblem:
         return tuple(tuple(sorted(one)) for one in found)
 
     def check(self, devices: Sequence[int]) -> str | None:
-        """Return what a split breaks (group, support, memory), None where it is valid.
+        """Return what a split breaks (group, support, memory); None where it is valid.
 
-        devices: of each node 0 to accelerators - 1, then the cores, or HOST.
+        Args:
+            devices: Of each node 0 to accelerators - 1, then the cores, or HOST.
         """
         if len(devices) != len(self.nodes):
             return f"{len(devices)} devices for {len(self.nodes)} operators"
@@ -122,11 +140,14 @@ class StagedProblem:
         )
 
     def latency(self, devices: Sequence[int], pieces: Sequence[Sequence[int]] | None = None) -> float:
-        """Return the seconds of one inference; inf where the pieces wait for each other in a circle.
+        """Return the time of one inference; inf where the pieces wait for each other in a circle.
 
-        pieces: of accelerators, in the order in which one accelerator runs them; None: one for each
-        accelerator. A piece
-        is one call: it starts when all its inputs are there, takes its load, and all its outputs appear at its end.
+        A piece is one call: it starts when all its inputs are there, takes its load, and all its outputs appear at
+        its end.
+
+        Args:
+            devices: Device of each node, or HOST.
+            pieces: Of accelerators, in the order in which one accelerator runs them; None: one for each accelerator.
         """
         if pieces is None:
             members = self._members(devices)
@@ -205,7 +226,11 @@ _COLUMNS = [
 
 
 def read_staged(path: str | PathLike[str]) -> StagedProblem:
-    """Return the problem of a converted file of dnn-partitioning (docs/formats.md); BadInput with its field."""
+    """Return the problem of a converted file of dnn-partitioning (docs/formats.md).
+
+    Raises:
+        BadInput: With file, field, value and what was expected.
+    """
     where = Path(path)
     data = read_json(where)
     for field in ("name", "accelerators", "accelerator_memory_bytes", "cpu_cores", "node_columns", "nodes", "edges"):

@@ -13,6 +13,10 @@ def normalisation(walk: Resharding, operator: Operator) -> None:
     """Apply the rule of a normalisation: rows stay whole, since the axes that are normalised over cannot be cut.
 
     Batch statistics are cut by channel.
+
+    Args:
+        walk: States of the layer's tensors on the process group, before the operator; the rule sets those after it.
+        operator: The operator as recorded, x (..., features) with weight and bias (features,).
     """
     batch = "batch_norm" in operator.name
     axes = tuple(axis for axis in range(len(walk.shapes[operator.reads[0]])) if axis != 1) if batch else operator.axes
@@ -52,8 +56,14 @@ def _normalised(walk: Resharding, index: int, given: int, target: Split | None, 
 
 
 def softmax(walk: Resharding, operator: Operator) -> None:
-    """Apply the rule of a softmax: it is cut along other axes only; the logarithm over a cut vocabulary adds two
-    all-reduces.
+    """Apply the rule of a softmax: it is cut along other axes only.
+
+    The logarithm over a cut vocabulary adds two all-reduces of one number a row: of the maximum and of the sum
+    (Megatron-LM's parallel cross entropy).
+
+    Args:
+        walk: States of the layer's tensors on the process group, before the operator; the rule sets those after it.
+        operator: The operator as recorded, scores (..., classes) with the axis that is summed over.
     """
     for index in operator.reads:
         if isinstance(walk.used(index), PartialSum):
@@ -72,9 +82,13 @@ def softmax(walk: Resharding, operator: Operator) -> None:
 
 
 def cross_entropy(walk: Resharding, operator: Operator) -> None:
-    """Apply the rule of the loss: the target's logit over a cut vocabulary takes an all-reduce.
+    """Apply the rule of the loss: the target's logit over a cut vocabulary takes an all-reduce of one number a row.
 
     A mean over cut tokens is a partial sum.
+
+    Args:
+        walk: States of the layer's tensors on the process group, before the operator; the rule sets those after it.
+        operator: The operator as recorded, log-probabilities (tokens, vocabulary) and targets (tokens,).
     """
     if not operator.name.startswith("nll_loss"):
         if operator.writes and walk.sizes[operator.writes[0]] > 1:
@@ -100,8 +114,12 @@ def cross_entropy(walk: Resharding, operator: Operator) -> None:
 
 
 def reduction(walk: Resharding, operator: Operator) -> None:
-    """Apply the rule of a reduction: a sum over a cut axis is a partial sum, of tokens in the backward pass of
+    """Apply the rule of a reduction: a sum over a cut axis is a partial sum; of tokens in the backward pass of
     anything.
+
+    Args:
+        walk: States of the layer's tensors on the process group, before the operator; the rule sets those after it.
+        operator: The operator as recorded, one tensor, with the axes that are reduced.
     """
     given = operator.reads[0]
     state = walk.used(given)

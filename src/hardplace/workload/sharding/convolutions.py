@@ -11,7 +11,14 @@ from hardplace.workload.types import Gradient, Operator
 
 
 def convolution(walk: Resharding, operator: Operator) -> None:
-    """Cut a convolution by channels: of its output where the input is whole, of its input where that is cut."""
+    """Cut a convolution by channels: of its output where the input is whole, of its input where that is cut, which
+    leaves partial sums.
+
+    Args:
+        walk: States of the layer's tensors on the process group, before the operator; the rule sets those after it.
+        operator: The operator as recorded, x (batch, channels in, ...) and w (channels out, channels in / groups,
+            ...).
+    """
     for index in operator.reads:
         state = walk.used(index)
         if isinstance(state, PartialSum):

@@ -15,8 +15,20 @@ Divided = Callable[[Workload, Parallelism], Shard]  # `shard`, or one that keeps
 
 
 def rank_layers(workload: Workload, parallelism: Parallelism) -> tuple[dict[int, Layer], tuple[str, ...]]:
-    """Return what one rank computes, by index in the workload's layers, in the order of first appearance, and what
-    stays whole; layers of one name get a number."""
+    """Return the layers of one rank.
+
+    Args:
+        workload: The recorded model.
+        parallelism: The degrees.
+
+    Returns:
+        Layers by index in the workload's, in the order of first appearance, those of one name with a number;
+            parameters
+        that stay whole on every rank.
+
+    Raises:
+        BadInput: For degrees that make no sense for the model.
+    """
     check_degrees(workload, parallelism)
     names = _names(workload)
     named = replace(
@@ -27,7 +39,15 @@ def rank_layers(workload: Workload, parallelism: Parallelism) -> tuple[dict[int,
 
 
 def layer_named(workload: Workload, name: str) -> int:
-    """Return the index of a layer by name; BadInput with the nearest names if there is none."""
+    """Return the index of a layer.
+
+    Args:
+        workload: The recorded model.
+        name: Name of the layer.
+
+    Raises:
+        BadInput: With the nearest names, for a name that is none.
+    """
     names = _names(workload)
     if name not in names:
         raise unknown(f"layer of {workload.name}", name, names)

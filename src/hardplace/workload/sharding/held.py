@@ -14,8 +14,19 @@ Decided = tuple[frozenset[int], dict[int, int], set[int]]
 
 
 class TensorSplits:
-    """The states of a layer's tensors on a process group of `parts` ranks; parameters are open until a product
-    decides.
+    """The states of a layer's tensors on the ranks of one process group.
+
+    Parameters are open until a product decides whether they are cut; then all views of them follow.
+
+    Attributes:
+        layer: The recorded layer.
+        group: The process group.
+        parts: Its ranks.
+        shapes: Shape of each tensor at the generic micro-batch.
+        states: State of each tensor that is known so far, by index.
+        open: Parameters and views of them that are neither cut nor kept whole yet.
+        tables: Shapes of embedding tables that are cut by row.
+        in_products: Parameters (storages) that matrix products use.
     """
 
     def __init__(self, layer: Layer, group: Group, parts: int, decided: Decided) -> None:
@@ -41,11 +52,19 @@ class TensorSplits:
         return self.group is Group.TENSOR and self.parameter(index) not in self.whole
 
     def cuts_into(self, index: int) -> int:
-        """Return the parts that a parameter is cut into."""
+        """Return the parts that a parameter is cut into: the ranks, or fewer with copies (key and value heads)."""
         return self.fewer.get(self.parameter(index), self.parts)
 
     def decide(self, index: int, state: State) -> None:
-        """Cut an open parameter, or keep it whole, by the state that one of its views shall have."""
+        """Cut an open parameter or keep it whole, with all views of it.
+
+        Args:
+            index: A view of the parameter, or itself.
+            state: State that this view shall have.
+
+        Raises:
+            KeepWhole: Where no cut of the parameter gives the view that state.
+        """
         chain = [index]
         while chain[-1] in self.views:
             chain.append(self.views[chain[-1]][0])

@@ -12,7 +12,11 @@ from hardplace.workload.types import ITEM_BYTES, Group, Layer, Operator, Phase
 class Resharding(TensorSplits):
     """Resharding of tensors for the operator that runs: what the rules of operators work on.
 
-    `sequence` says that what leaves and enters the layer is split by sequence (Megatron's, with tensor parallelism).
+    Attributes:
+        operator: The operator that runs.
+        sequence: Whether what enters and leaves the layer is split by sequence (Megatron-LM's, with tensor
+            parallelism).
+        step: What the group does at that operator, so far.
     """
 
     operator: Operator  # the one that runs
@@ -43,11 +47,30 @@ class Resharding(TensorSplits):
         return self.sequence or self.group is Group.CONTEXT
 
     def need(self, index: int, target: State) -> None:
-        """Reshard a tensor for the current operator alone."""
+        """Reshard a tensor for the current operator alone; later ones read it as it was.
+
+        Args:
+            index: The tensor.
+            target: State in which the operator reads it.
+        """
         self.move(self.step.moves, index, self.used(index), target)
 
     def move(self, moves: list[TensorMove], index: int, source: State, target: State) -> None:
-        """Reshard a tensor from one state into another, by a collective if it takes one."""
+        """Reshard a tensor from one state into another.
+
+        Whole to split is a slice, which moves nothing; split to whole an all-gather, unless the tensor was gathered
+        in this phase already; a partial sum is reduced first.
+
+        Args:
+            moves: Where the move is noted.
+            index: The tensor.
+            source: State now.
+            target: State that it shall have.
+
+        Raises:
+            KeepWhole: Where a cut parameter is the reason of the split: it stays whole instead.
+            Earlier: Where what the tensor was copied from is smaller and split as well: that is gathered instead.
+        """
         if source == target:
             return
         if isinstance(source, PartialSum):
@@ -76,7 +99,13 @@ class Resharding(TensorSplits):
         self.copies[place] = self.operator.phase
 
     def reduce(self, moves: list[TensorMove], index: int, target: State) -> None:
-        """Add up partial sums, for this operator and all that follow."""
+        """Add up partial sums, for this operator and all that follow: an all-reduce, or a reduce-scatter by sequence.
+
+        Args:
+            moves: Where the move is noted.
+            index: The tensor, of partial sums.
+            target: State in which the operator reads the sum.
+        """
         state = self.resolved(index)
         name = "all_reduce" if state is None else "reduce_scatter"
         moves.append(TensorMove(index, self.states[index], state, name, True))

@@ -12,7 +12,11 @@ _JOINS = ("add", "sub")
 def pointwise(walk: Resharding, operator: Operator) -> None:
     """Apply the rule of an element-wise operator: all inputs come into the split of the result.
 
-    Partial sums pass where the operator is linear in them.
+    Partial sums pass where the operator is linear in them: sums, products with a number, copies that are no wider.
+
+    Args:
+        walk: States of the layer's tensors on the process group, before the operator; the rule sets those after it.
+        operator: The operator as recorded, inputs that broadcast to the shape of the result.
     """
     if not operator.writes:
         return
@@ -65,7 +69,17 @@ def _no_wider(walk: Resharding, operator: Operator) -> bool:
 
 
 def common(walk: Resharding, reads: list[int], rank: int) -> Split | None:
-    """Return the split of the result: that of the inputs, the finest where they differ in parts only."""
+    """Return the split of an element-wise result.
+
+    Args:
+        walk: States of the layer's tensors.
+        reads: Tensors that are read.
+        rank: Number of axes of the result.
+
+    Returns:
+        The split of the inputs on the result's axes; the finest where they differ in parts only; where they differ in
+        axis, a split by features before one by sequence, which can be gathered. None: nothing is split.
+    """
     found: list[tuple[int, Split]] = []
     for index in reads:
         state = walk.used(index)
@@ -83,7 +97,14 @@ def common(walk: Resharding, reads: list[int], rank: int) -> Split | None:
 
 
 def align(walk: Resharding, reads: list[int], target: Split, shape: Shape) -> None:
-    """Bring all that an operator reads into the split of its result."""
+    """Bring all that an operator reads into the split of its result: slices, gathers, or cuts of open parameters.
+
+    Args:
+        walk: States of the layer's tensors.
+        reads: Tensors that are read.
+        target: Split of the result.
+        shape: Shape of the result.
+    """
     for index in reads:
         axis = target.axis + len(walk.shapes[index]) - len(shape)
         spans = axis >= 0 and walk.shapes[index][axis] != 1
@@ -109,7 +130,12 @@ def pointwise_like(walk: Resharding, operator: Operator, state: Split) -> None:
 
 
 def alone(walk: Resharding, operator: Operator) -> None:
-    """Apply the rule of an operator that only runs whole: every rank computes all of it."""
+    """Apply the rule of an operator that only runs whole: what it reads is gathered, every rank computes all of it.
+
+    Args:
+        walk: States of the layer's tensors on the process group, before the operator; the rule sets those after it.
+        operator: The operator as recorded, any.
+    """
     for index in dict.fromkeys(operator.reads):
         if index in walk.open:
             walk.decide(index, None)

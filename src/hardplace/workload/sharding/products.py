@@ -13,7 +13,12 @@ from hardplace.workload.types import Operator
 def matmul(walk: Resharding, operator: Operator) -> None:
     """Apply the rule of a matrix product, with its bias if it has one.
 
-    A weight of a whole input is cut by output features, of a cut input by input features.
+    A weight of a whole input is cut by output features (column parallel), of a cut input by input features (row
+    parallel, whose result are partial sums). Source: Megatron-LM, arXiv 1909.08053, section 3.
+
+    Args:
+        walk: States of the layer's tensors on the process group, before the operator; the rule sets those after it.
+        operator: The operator as recorded, x (..., k), w (k, n) and perhaps a bias (n,).
     """
     left, right = operator.reads[-2:]
     bias = operator.reads[0] if operator.name.startswith("add") or operator.name == "baddbmm" else None
@@ -124,7 +129,14 @@ def _bias(walk: Resharding, bias: int, state: State, shape: Shape) -> None:
 
 
 def grouped(walk: Resharding, operator: Operator) -> None:
-    """Apply the rule of a grouped product, of each expert's tokens; its partial sums wait until the tokens are back."""
+    """Apply the rule of a grouped product, one for each expert's tokens.
+
+    Experts are cut by feature as a matrix product's weight is; partial sums wait until the tokens are back.
+
+    Args:
+        walk: States of the layer's tensors on the process group, before the operator; the rule sets those after it.
+        operator: The operator as recorded, tokens (rows, k) and weights (experts, k, n).
+    """
     left, right = operator.reads[:2]
     for index in (left, right):
         if isinstance(walk.used(index), PartialSum):
@@ -161,7 +173,15 @@ def _outer(walk: Resharding, left: int, right: int) -> State:
 
 
 def attention(walk: Resharding, operator: Operator) -> None:
-    """Apply the rule of attention: by heads, or by queries with all keys and values gathered."""
+    """Apply the rule of attention: by heads (tensor parallelism), or by queries with all keys and values gathered
+    (context).
+
+    Forward and backward; sinks, one number a head, are cut as the heads are.
+
+    Args:
+        walk: States of the layer's tensors on the process group, before the operator; the rule sets those after it.
+        operator: The operator as recorded, query, key and value (batch, heads, sequence, head dimension).
+    """
     backward = operator.name == ATTENTION_BACKWARD
     query, key, value = operator.reads[backward : backward + 3]
     for index in operator.reads:

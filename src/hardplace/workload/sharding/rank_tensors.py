@@ -13,7 +13,16 @@ States = tuple[State, ...]  # one of each group
 
 
 class RankTensors:
-    """The rank's storages and tensors, each made at its first use; `recorded` numbers are those of the old layer."""
+    """The storages and tensors of one rank's layer, each made at its first use.
+
+    `recorded` numbers are those of the old layer, all others of the rank's.
+
+    Attributes:
+        storages: Storages of the rank, with its share of the bytes.
+        tensors: Tensors of the rank, with local shapes.
+        home: Storage here of each recorded one.
+        number_of: Tensor here of each recorded one in its states.
+    """
 
     def __init__(self, old: Layer, analyses: tuple[Analysis, ...]) -> None:
         self.old, self.analyses = old, analyses
@@ -38,7 +47,13 @@ class RankTensors:
         return product((item, *self.local(index, states)))
 
     def new_storage(self, role: StorageRole, size: Affine, parameters: int = 0) -> int:
-        """Return the number of a storage that is added."""
+        """Return the number of a storage that is added.
+
+        Args:
+            role: Its role.
+            size: Its bytes on the rank.
+            parameters: Parameters that it holds.
+        """
         self.storages.append(Storage(role=role, bytes=size, parameters=parameters))
         return len(self.storages) - 1
 
@@ -53,7 +68,13 @@ class RankTensors:
         return storage not in self.home and self.old.storages[storage].role is StorageRole.ACTIVATION
 
     def tensor(self, index: int, states: States, storage: int | None = None) -> int:
-        """Return the number here of a recorded tensor in these states; storage: if it lies in a copy."""
+        """Return the number here of a recorded tensor.
+
+        Args:
+            index: The recorded tensor.
+            states: Its states in the process groups.
+            storage: Storage here, where it lies in a copy. None: that of the recorded one.
+        """
         found = self.number_of.get((index, states))
         if found is not None and storage is None:
             return found

@@ -28,7 +28,12 @@ def shard(workload: Workload, parallelism: Parallelism) -> Shard:
 
 
 def tensor_parallel(workload: Workload, degree: int) -> Shard:
-    """Return what one rank of a tensor-parallel group computes."""
+    """Return what one rank of a tensor-parallel group computes.
+
+    Args:
+        workload: The recorded model.
+        degree: Ranks of the group.
+    """
     return shard(workload, Parallelism(tensor=degree))
 
 

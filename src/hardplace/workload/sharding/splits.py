@@ -52,7 +52,12 @@ State = Split | PartialSum | Sent | None
 
 
 class DoesNotFit(Exception):
-    """A split cannot go on; `size` is what it would have to divide."""
+    """A split that cannot go on through an operator.
+
+    Attributes:
+        split: The split.
+        size: Size of the axis that its parts would have to divide.
+    """
 
     def __init__(self, split: Split, size: int) -> None:
         super().__init__(f"{size} does not divide into {split.parts}")
@@ -60,7 +65,19 @@ class DoesNotFit(Exception):
 
 
 def reshaped(split: Split, old: Shape, new: Shape) -> Split:
-    """Return a split after a reshape; DoesNotFit if it would cut through an axis of the new shape."""
+    """Return a split after a reshape.
+
+    The cut lies after so many elements of the flattened tensor; the axis of the new shape that holds it is cut
+    there.
+
+    Args:
+        split: Split of the tensor before.
+        old: Shape before.
+        new: Shape after, of as many elements.
+
+    Raises:
+        DoesNotFit: Where the cut would go through an axis of the new shape, or its parts do not divide that axis.
+    """
     if 0 in old:
         return split
     before = math.prod(old[: split.axis]) * split.before
@@ -76,12 +93,27 @@ def reshaped(split: Split, old: Shape, new: Shape) -> Split:
 
 
 def moved(split: Split, axis: int) -> Split:
-    """Return a split on another axis of another tensor."""
+    """Return a split on another axis of another tensor.
+
+    Args:
+        split: The split; parts, cut and origin stay.
+        axis: Axis of the other tensor.
+    """
     return Split(axis, split.parts, split.before, split.origin)
 
 
 def through(split: Split, operator: Operator, old: Shape, new: Shape) -> Split:
-    """Return a split after a view."""
+    """Return a split after a view: alias, permute, reshape, expand, select, unbind, slice or split.
+
+    Args:
+        split: Split of what is viewed.
+        operator: The view, with its axes.
+        old: Shape of what is viewed.
+        new: Shape of the view.
+
+    Raises:
+        DoesNotFit: For a view that takes one element of the axis that is cut, or a part that the ranks do not divide.
+    """
     name, axes = operator.name, operator.axes
     if name == "alias":
         return split
@@ -104,7 +136,15 @@ def through(split: Split, operator: Operator, old: Shape, new: Shape) -> Split:
 
 
 def sequence_split(shape: Shape, parts: int) -> Split | None:
-    """Return the split by sequence of (batch, sequence, ...) or (batch x sequence ...,); None if there is none."""
+    """Return the split of a tensor by sequence.
+
+    Args:
+        shape: (batch, sequence, ...) or (batch x sequence, ...), at the generic micro-batch.
+        parts: Ranks of the group.
+
+    Returns:
+        The split; None for a tensor without a batch, or a sequence that the ranks do not divide.
+    """
     if not shape or shape[0] % GENERIC:
         return None
     if shape[0] == GENERIC and len(shape) in (2, 3) and shape[1] >= parts:
@@ -115,12 +155,22 @@ def sequence_split(shape: Shape, parts: int) -> Split | None:
 
 
 def local_size(size: Affine, parts: int) -> Affine:
-    """Return the size of a part, rounded up."""
+    """Return the size of one rank's part of an axis, rounded up.
+
+    Args:
+        size: The axis, in elements, affine in the micro-batch.
+        parts: Ranks that divide it.
+    """
     return Affine(-(-size.constant // parts), -(-size.factor // parts))
 
 
 def local_shape(shape: tuple[Affine, ...], states: tuple[State, ...]) -> tuple[Affine, ...]:
-    """Return the shape on one rank under the states of several groups."""
+    """Return the shape of a tensor on one rank.
+
+    Args:
+        shape: The whole shape, in elements.
+        states: Its state in each process group; each split divides its axis, all else leaves it.
+    """
     sizes = list(shape)
     for state in states:
         if isinstance(state, Split):

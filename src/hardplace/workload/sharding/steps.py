@@ -52,21 +52,21 @@ class OperatorStep:
 
 
 class KeepWhole(Exception):
-    """These parameters cannot be cut."""
+    """Parameters (storages) that cannot be cut: the analysis starts again with them whole."""
 
     def __init__(self, parameters: Iterable[int]) -> None:
         self.parameters = frozenset(parameters)
 
 
 class Fewer(Exception):
-    """A parameter can be cut into fewer parts only, with copies (key/value heads)."""
+    """A parameter that can be cut into fewer parts only, with copies (key/value heads): the analysis starts again."""
 
     def __init__(self, parameter: int, parts: int) -> None:
         self.parameter, self.parts = parameter, parts
 
 
 class Earlier(Exception):
-    """A tensor is gathered before this operator copies or widens it, which takes fewer bytes."""
+    """A tensor that is gathered before an operator copies or widens it, which takes fewer bytes: it starts again."""
 
     def __init__(self, number: int) -> None:
         self.number = number

@@ -11,7 +11,14 @@ from hardplace.workload.types import Group, Operator
 
 
 def embedding(walk: Resharding, operator: Operator) -> None:
-    """Look-ups: word tables are cut by row, others stay whole."""
+    """Apply the rule of a look-up: tables as long as a vocabulary are cut by row, others stay whole.
+
+    A rank looks up its own rows and gives zeros for the others; the results are partial sums (Megatron-LM).
+
+    Args:
+        walk: States of the layer's tensors on the process group, before the operator; the rule sets those after it.
+        operator: The operator as recorded, a table (rows, features) and tokens (...).
+    """
     if operator.name not in ("embedding", "embedding_dense_backward"):
         alone(walk, operator)
         return
@@ -55,7 +62,14 @@ def _embedding_gradient(walk: Resharding, operator: Operator, gradient: int, tok
 
 
 def gather(walk: Resharding, operator: Operator) -> None:
-    """Indexed reads and writes."""
+    """Apply the rule of indexed reads and writes: along other axes than the cut one, or whole.
+
+    Under context parallelism each rank permutes its own tokens; rows sent to experts stay partial sums.
+
+    Args:
+        walk: States of the layer's tensors on the process group, before the operator; the rule sets those after it.
+        operator: The operator as recorded, what is indexed, the indices, and perhaps values.
+    """
     given = operator.reads[0]
     state = walk.used(given)
     values = operator.reads[-1]
@@ -105,7 +119,14 @@ def _local(walk: Resharding, operator: Operator) -> bool:
 
 
 def routing(walk: Resharding, operator: Operator) -> None:
-    """Sorts and choices along other axes than the cut one; of its own tokens under context parallelism."""
+    """Apply the rule of sorts and choices of experts: along other axes than the cut one, else whole.
+
+    Under context parallelism each rank routes its own tokens.
+
+    Args:
+        walk: States of the layer's tensors on the process group, before the operator; the rule sets those after it.
+        operator: The operator as recorded, scores (tokens, experts), with the axes that are sorted over.
+    """
     if _local(walk, operator):
         return
     state = walk.used(operator.reads[0]) if operator.reads else None
@@ -116,7 +137,13 @@ def routing(walk: Resharding, operator: Operator) -> None:
 
 
 def copy(walk: Resharding, operator: Operator) -> None:
-    """Copies, joins and paddings."""
+    """Apply the rule of copies, joins and paddings: as their input is split; a join along the cut axis of unlike splits
+    runs whole.
+
+    Args:
+        walk: States of the layer's tensors on the process group, before the operator; the rule sets those after it.
+        operator: The operator as recorded, one tensor, or those that are joined.
+    """
     name = operator.name
     if name in ("cat", "stack") and operator.reads:
         _joined(walk, operator)

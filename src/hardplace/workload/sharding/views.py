@@ -8,7 +8,12 @@ from hardplace.workload.types import Operator
 
 
 def view(walk: Resharding, operator: Operator) -> None:
-    """What a view does to a split; views of open parameters stay open."""
+    """Apply the rule of a view: the split goes through it; views of open parameters stay open.
+
+    Args:
+        walk: States of the layer's tensors on the process group, before the operator; the rule sets those after it.
+        operator: The operator as recorded, one tensor and its axes.
+    """
     origin = operator.reads[0]
     if origin in walk.open:
         for index in operator.writes:

@@ -11,7 +11,10 @@ from hardplace.workload.types import Group, Layer, Operator, OperatorKind, Phase
 
 
 class Walk(Resharding):
-    """One pass, by the rules of each kind of operator."""
+    """One pass over the operators of a layer, by the rule of each kind.
+
+    Raises one of `steps.KeepWhole`, `Fewer`, `Earlier` where the pass must start again with another decision.
+    """
 
     def __init__(self, layer: Layer, group: Group, parts: int, decided: Decided, *, sequence: bool) -> None:
         super().__init__(layer, group, parts, decided, sequence=sequence)
@@ -40,7 +43,7 @@ class Walk(Resharding):
                     self.states[index] = sequence_split(self.shapes[index], self.parts)
 
     def run(self) -> Analysis:
-        """Walk over all operators."""
+        """Walk over all operators and return the states, the steps and what moves at the ends of phases."""
         steps: list[OperatorStep] = []
         after: list[TensorMove] | None = None
         for number, operator in enumerate(self.layer.operators):
