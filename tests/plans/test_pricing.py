@@ -20,6 +20,7 @@ from hardplace.plans.plan import Format, Plan
 from hardplace.plans.pricer import Efficiencies
 from hardplace.plans.pricing import pricer_of
 from hardplace.plans.published.runs import run_of
+from hardplace.plans.published.scores import settled
 from hardplace.workload.load import load
 
 ROOT = Path(__file__).parents[2]
@@ -111,6 +112,17 @@ def test_states_divided_over_a_part_of_the_replicas_are_read():
     for name, shard in (("internevo-008", 0), ("internevo-016", 8), ("internevo-028", 4), ("internevo-009", 0)):
         plan = run_of(rows[name]).plan  # -009: 8 replicas, so 8 are all
         assert (plan.zero, plan.shard, plan.gradient) == (1, shard, "bf16"), name
+
+
+def test_virtual_stages_that_a_source_leaves_out_are_searched():
+    with (ROOT / "validation/training/training.csv").open() as source:
+        rows = {row["id"]: row for row in csv.DictReader(source)}
+    row = rows["nemo2407-014"]  # Megatron Core, no virtual stages stated: 20 layers a stage
+    found = settled(run_of(row)).plan.virtual
+    assert row["vpp"] == ""
+    assert found in (2, 4, 5, 10, 20)
+    assert settled(run_of(row | {"vpp": "1"})).plan.virtual == 1
+    assert "vpp" not in run_of(rows["mlm_jan21-006"]).open  # Megatron-LM of January 2021 had none
 
 
 @pytest.mark.parametrize("backward", [False, True])

@@ -8,6 +8,7 @@ from hardplace.report.plan_detail import PART_COLOURS, PARTS, plan_detail
 from hardplace.report.plan_timeline import PASS_COLOURS
 from hardplace.report.rendering import rendered
 from hardplace.report.reproduce import reproduction
+from hardplace.report.surety_chart import surety_chart
 from hardplace.units import format_quantity
 
 
@@ -28,6 +29,7 @@ def page(found: PlanEstimate, command: str = "") -> str:
         plan=plan_words(found),
         step=format_quantity(found.step_s, "s", 4),
         one=plan_detail(1, found),
+        sure=surety_chart([found]),
         memory_names=[(name, PART_COLOURS[name]) for name in PARTS],
         passes=[(phase.value, colour) for phase, colour in PASS_COLOURS.items()],
         notes=estimate_notes(found),

@@ -16,6 +16,7 @@ from hardplace.report.plan_timeline import PASS_COLOURS
 from hardplace.report.ranks import rank_cells
 from hardplace.report.rendering import rendered
 from hardplace.report.reproduce import reproduction
+from hardplace.report.surety_chart import surety_chart
 from hardplace.units import GIB, format_quantity, percent
 
 _DETAILED = 10  # plans whose rows open, at most
@@ -73,6 +74,7 @@ def page(found: PlacementResult, command: str = "") -> str:
         step=format_quantity(best.step_s, "s", 4),
         degrees=degree_figure(found),
         scatter=scatter(found),
+        sure=surety_chart(found.best[:_DETAILED]),
         variations=[
             (one.what, f"{one.step_s:#.4g}", f"{one.tokens_per_s:,.0f}", _against(one.tokens_per_s, best), one.fits)
             for one in found.variations

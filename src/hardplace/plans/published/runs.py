@@ -79,7 +79,7 @@ class PublishedRun:
         plan: The plan.
         device: Name of the device in the catalogue.
         node: Node of the catalogue, with the row's fabric at its rate.
-        open: Columns (micro_batch, recompute) that the source leaves out and that estimates settle.
+        open: Columns (micro_batch, recompute, vpp) that the source leaves out and that estimates settle.
     """
 
     shape: DecoderShape
@@ -121,8 +121,13 @@ def run_of(row: Mapping[str, str]) -> PublishedRun:
         plan=plan,
         device=device,
         node=_node(name, plan.devices, fabric, _slices(row), switched="NVSwitch" in row["intra_bw"]),
-        open=tuple(one for one in ("micro_batch", "recompute") if not row[one].strip()),
+        open=tuple(one for one in ("micro_batch", "recompute", "vpp") if not row[one].strip() and _is_open(one, plan)),
     )
+
+
+def _is_open(column: str, plan: Plan) -> bool:
+    """Return whether a blank cell leaves something open: virtual stages only in a pipeline of Megatron Core."""
+    return column != "vpp" or (plan.pipeline > 1 and plan.software == "megatron-core")
 
 
 def _contradictions(row: Mapping[str, str], plan: Plan, shape: DecoderShape) -> Iterator[str]:

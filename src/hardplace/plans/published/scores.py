@@ -99,12 +99,19 @@ def fleet_of_run(run: PublishedRun, known: Pricers | None = None) -> Fleet:
 def settled(run: PublishedRun, known: Pricers | None = None) -> PublishedRun:
     """Return the run with what its source leaves out.
 
-    Of the micro-batches 1, 2, 4, ... that divide the batch, and of the software's usual ways to recompute, the fastest
-    that fits. Recompute is tried only where nothing fits without it; where nothing fits at all, there is none.
+    Of the micro-batches 1, 2, 4, ... that divide the batch, of the numbers of virtual stages that divide a stage's
+    layers, and of the software's usual ways to recompute, the fastest that fits. Recompute is tried only where
+    nothing fits without it; where nothing fits at all, there is none.
     """
     each = run.plan.global_batch // run.plan.data
     sizes = [size for size in MICRO_BATCHES if each % size == 0] if "micro_batch" in run.open else []
-    plans = [replace(run.plan, micro_batch=size) for size in sizes or (run.plan.micro_batch,)]
+    layers = -(-run.shape.layers // run.plan.pipeline)
+    chunks = [one for one in range(1, layers + 1) if layers % one == 0] if "vpp" in run.open else [run.plan.virtual]
+    plans = [
+        replace(run.plan, micro_batch=size, virtual=virtual)
+        for size in sizes or (run.plan.micro_batch,)
+        for virtual in chunks
+    ]
     if not run.open:
         return run
     tried = _tried(run, plans, known)
