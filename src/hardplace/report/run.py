@@ -39,8 +39,7 @@ def show_run(model: str, plan: Plan, found: RunResult, tolerance: float) -> None
                 str(one.stage), name, format_quantity(said_bytes, "B"), format_quantity(counted, "B"), verdict
             )
     console.print(table)
-    slowest_s = max(one.seconds[-1] for one in found.ranks)
-    console.print(f"last step    {format_quantity(slowest_s, 's')} on these processes")
+    console.print(f"step         {format_quantity(found.step_s, 's')} on these processes, the slowest rank")
     for note in found.notes:
         console.print(f"note: {note}")
 

@@ -74,7 +74,7 @@ def run_rank(given: RunInput, device: str) -> RankResult:
     counter, saved = CollectiveCounter(groups.members), SavedCounter(stages)
     for number in range(given.steps):
         optimizer.zero_grad()
-        start_s = time.perf_counter()
+        start_s = _now_s(device)
         last = number == given.steps - 1
         with counter if last else nullcontext():
             with saved.watching() if last else nullcontext():
@@ -84,7 +84,7 @@ def run_rank(given: RunInput, device: str) -> RankResult:
             fullest.gradients = max(fullest.gradients, sum(map(gradients_of, stages)))
             error, worst = _compared(stages, names, given, groups)
         optimizer.step()
-        seconds.append(time.perf_counter() - start_s)
+        seconds.append(_now_s(device) - start_s)
         losses.append(_mean_loss(loss, plan, groups))
     at_rest = sum(map(weights_of, stages))
     counted = RankCounts(
@@ -103,6 +103,13 @@ def run_rank(given: RunInput, device: str) -> RankResult:
         counted=counted,
         seconds=tuple(seconds),
     )
+
+
+def _now_s(device: str) -> float:
+    """Return the time at which all that was launched on the device is done."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def _watch(output: torch.Tensor, fullest: _Fullest, stages: list[nn.Module]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass
 
 Traffic = dict[str, tuple[int, float]]  # "group kind" -> collectives in a step, bytes of their whole tensors
@@ -71,6 +72,16 @@ class RunResult:
     def loss_error(self) -> float:
         """Return the largest relative difference of a loss."""
         return max(abs(a - b) / abs(b) for a, b in zip(self.losses, self.reference, strict=True))
+
+    @property
+    def step_s(self) -> float:
+        """Return the seconds of a step: of each its slowest rank, of these the median.
+
+        The first step, whose gradients are compared, and the last, whose collectives are counted, are left out where
+        there are others; of two it is the last.
+        """
+        steps = [max(times) for times in zip(*(one.seconds for one in self.ranks), strict=True)]
+        return statistics.median(steps[1:-1] or steps[-1:])
 
     @property
     def gradient_error(self) -> float:
