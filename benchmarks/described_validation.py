@@ -88,15 +88,18 @@ def totals() -> None:
 
 
 def inception() -> list[Any]:
-    """Return the convolutions of GoogLeNet's nine inception blocks."""
+    """Return the convolutions of GoogLeNet's nine inception blocks.
+
+    The three of 1 x 1 that read a block's input are one: NVDLA can keep the input in its buffer for the next layer
+    (register D_MISC_CFG, DATA_REUSE and SKIP_DATA_RLS).
+    """
     from hardplace.described.layers import convolution
 
     return [
         convolution("inception", inputs, outputs, (size, size), (taps, taps))
         for given, one, three_r, three, five_r, five, pooled, size in INCEPTIONS
         for inputs, outputs, taps in (
-            (given, one, 1), (given, three_r, 1), (three_r, three, 3), (given, five_r, 1), (five_r, five, 5),
-            (given, pooled, 1),
+            (given, one + three_r + five_r, 1), (three_r, three, 3), (five_r, five, 5), (given, pooled, 1),
         )
     ]  # fmt: skip
 

@@ -26,6 +26,7 @@ from hardplace.ndtypes import Bools, Floats
 _TRAINED_ON = ("a100-80gb-sxm", "h100-sxm")
 _UNSEEN = ("b200-sxm", "l40s", "t4", "mi210")
 _WIDTHS = {"Llama 70B (8192)": 8192, "DeepSeek-V3 (7168)": 7168, "13B models (5120)": 5120}
+_DEVICE = "16-bit GEMMs: unseen device"
 _ITERATIONS, _LEAVES = 600, 31
 
 
@@ -57,9 +58,11 @@ def gemm_splits(folder: Path) -> Iterator[StudySplit]:
         fitted = _fit({name: _take(of, ~inside[name]) for name, of in seen.items()})
         for name, of in seen.items():
             yield _judged("16-bit GEMMs: unseen models", f"{title}, {name}", _take(of, inside[name]), fitted)
+    for source, other in (_TRAINED_ON, _TRAINED_ON[::-1]):  # which decides what ships for an unseen device
+        yield _judged(f"{_DEVICE}, calibration", f"{other}, by {source}", seen[other], _fit({source: seen[source]}))
     fitted = _fit(seen)
     for name in _UNSEEN:
-        yield _judged("16-bit GEMMs: unseen device", name, _read(folder, name), fitted)
+        yield _judged(_DEVICE, name, _read(folder, name), fitted)
 
 
 def _read(folder: Path, name: str) -> _Measured:
