@@ -172,3 +172,13 @@ def test_chips_beyond_the_gap_are_priced_and_those_within_it_are_not(beyond: flo
     best = float(scoring.vectors(known)[0, 0])
     scoring.front = Front([((best / (1.0 + beyond * gap),), None)])
     assert bool(scheduled(scoring, ChipBlock(0, places, known), lambda: None).priced) == priced
+
+
+@pytest.mark.parametrize("every", [False, True])
+def test_a_space_beyond_the_area_says_so_whether_or_not_every_chip_is_tried(every: bool) -> None:
+    """Four chips of 200 mm² and more, 150 mm² asked: infeasible by the area, with all four left out."""
+    asked = question("opt-350m", space=small_space(**OPEN), budget={"area_mm2": 150.0}, micro_batches=(1,))
+    found = answer(asked, StoppingRule(gap=0.01, exhaustive=every))
+    assert isinstance(found, Infeasible)
+    assert (found.unit, found.available) == ("mm2", 150.0)
+    assert found.needed > 150.0

@@ -119,9 +119,12 @@ def _chips(scoring: Scoring, region: BoxCandidate) -> Opened:
 
 
 def chips_of_section(scoring: Scoring, section: int) -> tuple[Chips, Ints]:
-    """Return the chips of a section within the limits, with their areas, and their places on the axes."""
+    """Return the chips of a section within the limits, with their areas, and their places on the axes; the others are
+    counted.
+    """
     places = scoring.space.whole.places()
     costs, _, _ = scoring.limits.costs(scoring.sections[section], scoring.space.at(places))
+    scoring.limits.note(costs, np.ones(places.shape[1], dtype=np.int64))
     kept = np.flatnonzero(scoring.limits.within(costs) & scoring.limits.large(scoring.space.at(places), costs))
     return replace(scoring.space.at(places[:, kept]), area_mm2=costs.area_mm2[kept]), places[:, kept]
 
