@@ -5,6 +5,7 @@ import html
 import json
 import shlex
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -13,13 +14,15 @@ from pathlib import Path
 import pytest
 
 import hardplace as hp
+from hardplace.cli.working import Where, search_folder
 from hardplace.design.goals import Objective
-from hardplace.design.journal_rows import run
+from hardplace.design.journal_rows import FILE, run
 from hardplace.design.results import DesignResult
 from hardplace.errors import BadInput
 from hardplace.files import write
 from hardplace.report.page import command
 from hardplace.workload.load import catalogue, load
+from search_questions import question
 
 SMALL = ("--space", "phaze", "--area", "30", "--micro-batch", "1", "--tensor-parallel", "1")
 
@@ -290,3 +293,18 @@ def test_the_pages_command_asks_the_same_question(asked: str, tmp_path: Path) ->
     assert html.escape(again) in (tmp_path / "here/page.html").read_text()
     done = hardplace(*shlex.split(again)[1:], "--out", "here", "--evaluations", "1", folder=tmp_path)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_journal_that_another_process_has_just_begun_is_not_taken_for_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two different searches start at once: the folder is of the one whose record stands there, whatever the journal
+    does not say yet."""
+    monkeypatch.chdir(tmp_path)
+    first, second = (question("opt-350m", micro_batches=(micro_batch,)) for micro_batch in (1, 2))
+    where = Where(workers=1, scheduler=None, fresh=False)
+    folder = search_folder(first, 0.01, None, where)
+    connection = sqlite3.connect(folder / FILE)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.close()
+    assert [search_folder(one, 0.01, None, where).name for one in (second, first)] == ["opt-350m-2", "opt-350m"]

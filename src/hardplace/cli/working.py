@@ -51,7 +51,8 @@ def search_folder(question: Question, gap: float, out: Path | None, where: Where
     def same(folder: Path) -> bool | None:
         if out is not None and where.fresh:
             return None  # its journal is forgotten
-        return not changed(folder / FILE, mine) if (folder / FILE).exists() else None
+        other = changed(folder / FILE, mine) if (folder / FILE).exists() else None
+        return None if other is None else not other
 
     name = "-".join(one.name for one in question.workloads)
     return folders.folder_of(name, out, verb="search", asked=mine, same=same)

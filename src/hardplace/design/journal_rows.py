@@ -74,16 +74,16 @@ class JournalSummary:
     updated_unix_s: float
 
 
-def changed(path: Path, question: Fingerprint) -> list[str]:
-    """Return what differs between an existing journal's question and this one, a text for each field.
-
-    Nothing where it was just begun.
+def changed(path: Path, question: Fingerprint) -> list[str] | None:
+    """Return what differs between an existing journal's question and this one, a text for each field; None where it
+    was just begun, by another process maybe, and does not yet say what it was asked.
     """
     with _opened(path) as connection:
         if head_of(connection) == (0, 0):
-            return []
+            return None
         check_format(path, connection, None)
-        return _others(path, connection, question)
+        (told,) = connection.execute("SELECT count(*) FROM asked").fetchone()
+        return _others(path, connection, question) if told else None
 
 
 def run(path: Path) -> JournalSummary:
