@@ -18,8 +18,11 @@ EVERY_S = 10.0  # between lines where standard error is no terminal
 
 
 @contextmanager
-def progress_bar() -> Iterator[Callable[[str, float], None]]:
-    """Show a line of text, the share that is done, the time taken and the time left; nothing with --quiet."""
+def progress_bar(begun: str = "laying out the space") -> Iterator[Callable[[str, float], None]]:
+    """Show a line of text, the share that is done, the time taken and the time left; nothing with --quiet.
+
+    begun: the text before the first is given.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -32,7 +35,7 @@ def progress_bar() -> Iterator[Callable[[str, float], None]]:
         left = (TextColumn("left"), TimeRemainingColumn())
         columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn(), *left)
         with Progress(*columns, console=console, transient=True) as bar:
-            task = bar.add_task("laying out the space", total=1.0)
+            task = bar.add_task(begun, total=1.0)
 
             def show(text: str, done: float) -> None:
                 bar.update(task, description=text, completed=min(1.0, done))

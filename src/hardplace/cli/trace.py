@@ -12,6 +12,7 @@ import click
 from hardplace.cli.app import app
 from hardplace.cli.options import by_name, gathered
 from hardplace.cli.printing import say
+from hardplace.cli.progress import progress_bar
 from hardplace.errors import BadInput
 
 _DTYPES = ("bf16", "fp16", "fp32")
@@ -106,8 +107,11 @@ def trace(*, source: str, asked: Recording, out: Path | None) -> None:
         freeze=asked.freeze,
         command=asked.command(source),
     )
+    from hardplace.workload.recording.watch import watched  # torch is there
+
     loaded_s = time.perf_counter() - start
-    workload = recorded(step)
+    with progress_bar("recording") as show, watched(step.module, show):
+        workload = recorded(step)
     path = out or Path(f"{path_name(workload.name)}.json.gz")
     write(path, workload)
     for note in step.notes:
