@@ -42,8 +42,6 @@ def shallow(fields: dict[str, Any], layers: int) -> dict[str, Any]:
     for key, value in fields.items():
         if key == "per_layer_config":
             continue  # of layers that there are no more
-        if key in ("image_token_id", "image_token_index") and value is None:
-            value = 9  # a model with images has one; its own default config does not say which
         if key in ("out_features", "out_indices", "stage_names", "_out_features", "_out_indices"):
             continue  # of stages that there are no more
         if isinstance(value, dict):
@@ -57,8 +55,8 @@ def shallow(fields: dict[str, Any], layers: int) -> dict[str, Any]:
     return found
 
 
-def fields_of(kind: str) -> dict[str, Any]:
-    """Return the fields of a type's default config, as its config.json would have them, made shallow."""
+def fields_of(kind: str, *, whole: bool = False) -> dict[str, Any]:
+    """Return the fields of a type's default config, as its config.json would have them, made shallow or whole."""
     import transformers
 
     config = transformers.models.auto.configuration_auto.CONFIG_MAPPING[kind]()
@@ -66,9 +64,12 @@ def fields_of(kind: str) -> dict[str, Any]:
     if dict(fields.get("backbone_config") or {}).get("model_type") == "timm_backbone":  # of another library
         stages = ["stage1", "stage2", "stage3", "stage4"]
         fields["backbone_config"] = {"model_type": "resnet", "out_features": stages[-max(1, _levels(fields)) :]}
+    for key in ("image_token_id", "image_token_index"):
+        if key in fields and fields[key] is None:
+            fields[key] = 9  # a model with images has one; its own default config does not say which
     lists = [value for value in fields.values() if isinstance(value, list) and value and isinstance(value[0], str)]
     mixed = any(len(set(value)) > 1 for value in lists)
-    return shallow(fields, 4 if mixed else 2)
+    return fields if whole else shallow(fields, 4 if mixed else 2)
 
 
 def _levels(fields: dict[str, Any]) -> int:
@@ -85,11 +86,12 @@ def result_of(kind: str, screen: bool) -> Row:
         fields = fields_of(kind)
     except Exception as problem:
         return {"outcome": "no default config", "reason": f"{type(problem).__name__}: {problem}"}
-    found: Row = {}
-    for dtype in (torch.bfloat16, torch.float32):  # of some models' own code only fp32 runs
-        found = recorded_in(dtype, fields, kind, screen)
-        if "torch multiplies one type" not in str(found.get("reason")):
-            break
+    found: Row = recorded_in(torch.bfloat16, fields, kind, screen)
+    if "torch multiplies one type" in str(found.get("reason")):  # of some models' own code only fp32 runs
+        found = recorded_in(torch.float32, fields, kind, screen)
+    if found["outcome"] == "refused":
+        whole = recorded_in(torch.bfloat16, fields_of(kind, whole=True), kind, screen)  # what takes all its layers
+        found = whole if whole["outcome"] in ("recorded", "runs") else found
     return found
 
 

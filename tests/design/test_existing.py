@@ -1,11 +1,17 @@
 """Chips that exist beside a search's answer: their plans, which limits they exceed, what the fitted model says."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 import hardplace as hp
-from hardplace.design.results import DesignResult
+from hardplace.branch_and_bound.loop import Deadline
+from hardplace.branch_and_bound.types import StoppingRule
+from hardplace.design.existing import existing_chips
+from hardplace.design.results import DesignResult, not_compared
+from hardplace.design.search.explore import DesignSearch
 from hardplace.hardware.catalogue import device
 from hardplace.report.existing import existing_rows, over_existing
 from hardplace.report.page import page
@@ -56,6 +62,14 @@ def test_every_chip_that_exists_has_a_plan_no_faster_than_its_peak(found: Design
         one = device(chip.name)
         assert 0.05 < chip.samples_per_s * flops / (64 * one.peak_flops_per_s("bf16")) < 1.0
         assert chip.evaluation.chip.memory_bandwidth_bytes_per_s == one.memory_bandwidth_bytes_per_s
+
+
+def test_what_a_time_limit_leaves_out_is_not_called_slower(found: DesignResult) -> None:
+    assert not_compared(found.existing) == ()
+    hurried = replace(found, existing=found.existing[:2])
+    assert not_compared(hurried.existing) == ("mi300x", "tpu-v5p", "tpu-v4", "trainium2")
+    assert over_existing(hurried).endswith("the fastest chip compared within the limits")
+    assert next(existing_chips(cast("DesignSearch", None), StoppingRule(), 0.0, Deadline(limit_s=-1.0)), None) is None
 
 
 def test_the_speed_up_is_over_the_fastest_one_within_the_limits(found: DesignResult) -> None:

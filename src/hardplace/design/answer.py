@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from hardplace.answers import Infeasible
+from hardplace.branch_and_bound.loop import Deadline
 from hardplace.branch_and_bound.types import LIMITS, ONE_PERCENT, Finishing, Progress, Stop, StoppingRule
 from hardplace.certificate import gap_of, percent_at_most
 from hardplace.design.baselines import (
@@ -26,7 +27,7 @@ from hardplace.design.existing import existing_chips
 from hardplace.design.goals import UNITS, Objective, shown
 from hardplace.design.notes import notes
 from hardplace.design.question import Question
-from hardplace.design.results import DesignResult, FrontierPoint, ParetoResult
+from hardplace.design.results import DesignResult, FrontierPoint, ParetoResult, not_compared
 from hardplace.design.search.candidates import Reached, ReachedPlan, SearchOutcome, evaluated, only_plan
 from hardplace.design.search.explore import DesignSearch
 from hardplace.design.sensitivity import sensitivity
@@ -39,6 +40,7 @@ from hardplace.units import format_quantity
 from hardplace.version import __version__
 
 _EXISTING = "chips that exist"
+_COMPARING_S = 2.0  # for them beyond the time limit of the search, which is to end a few seconds after it
 
 
 def answer(
@@ -80,7 +82,8 @@ def answer(
                 _tell(search, found, f"comparing with {_EXISTING}")
                 hurried = found.stop in LIMITS or search.deadline.over
                 least = StoppingRule(gap=max(ends.gap, REFERENCE_GAP))
-                beside = tuple(existing_chips(search, least, 0.0 if hurried else REFERENCE_WORK))
+                work = 0.0 if hurried else REFERENCE_WORK
+                beside = tuple(existing_chips(search, least, work, _comparing(search.deadline)))
             for doing, compare in (*references, (DATA_PARALLEL, pure_data_parallel)):
                 _tell(search, found, f"comparing with {doing}")
                 baselines += (compare(search, plan, found.reached[0], quick),)
@@ -96,6 +99,12 @@ def answer(
     except KeyboardInterrupt:
         found = replace(found, stop=Stop.INTERRUPTED)
     return _exploration(search, found, best, score, baselines, seen, beside, moved)
+
+
+def _comparing(search: Deadline) -> Deadline:
+    """Return the deadline of the comparisons: what is left of the search's own time, and a little more."""
+    left_s = None if search.limit_s is None else max(0.0, search.limit_s - search.elapsed_s)
+    return Deadline(limit_s=None if left_s is None else left_s + _COMPARING_S)
 
 
 def frontier(
@@ -253,6 +262,8 @@ def _lacking(
     missing += ["the other chips of the page"] if seen is None else []
     if missing:
         yield f"interrupted: {', '.join(missing)} missing; the same command goes on from here and adds them"
+    if beside and (left := not_compared(beside)):
+        yield f"{', '.join(left)}: not compared, since the time limit had passed; a longer one compares them"
     for one in baselines:
         if one.evaluation is not None:
             gap = gap_of(one.evaluation.samples_per_s, one.evaluation.bound_samples_per_s)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from hardplace.answers import Infeasible
+from hardplace.branch_and_bound.loop import Deadline
 from hardplace.branch_and_bound.types import Stop, StoppingRule
 from hardplace.design.exact.evaluator import in_process
 from hardplace.design.goals import Goal
@@ -18,7 +19,9 @@ from hardplace.hardware.existing import MOST_MM2, ExistingCosts, costs_of, exist
 from hardplace.hardware.types import Budget
 
 
-def existing_chips(search: DesignSearch, ends: StoppingRule, work: float) -> Iterator[ExistingChip]:
+def existing_chips(
+    search: DesignSearch, ends: StoppingRule, work: float, within: Deadline
+) -> Iterator[ExistingChip]:
     """Yield the chips that exist, each with its best plan; the answer's plan plays no role.
 
     Args:
@@ -26,11 +29,14 @@ def existing_chips(search: DesignSearch, ends: StoppingRule, work: float) -> Ite
             is said.
         ends: When the search of plans on each stops.
         work: How hard schedules are tried (`design.exact.evaluator.in_process`).
+        within: After which no other chip is begun.
 
     Raises:
         KeyboardInterrupt: For an interrupt.
     """
     for one in existing():
+        if within.over:
+            return
         yield _placed(one, search, ends, work)
 
 

@@ -17,7 +17,14 @@ from hardplace.design.types import (
     RefinementLevel,
     Sensitivity,
 )
+from hardplace.hardware.existing import EXISTING
 from hardplace.hardware.types import Accelerator, Budget, Cluster
+
+
+def not_compared(existing: tuple[ExistingChip, ...]) -> tuple[str, ...]:
+    """Return the names of chips that exist and that an answer left out, as its time limit had passed."""
+    there = {one.name for one in existing}
+    return tuple(name for name in EXISTING if name not in there)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

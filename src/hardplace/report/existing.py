@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hardplace.design.results import DesignResult
+from hardplace.design.results import DesignResult, not_compared
 from hardplace.design.types import ExistingChip
 from hardplace.report import text as words
 
@@ -41,10 +41,11 @@ def over_existing(exploration: DesignResult) -> str:
     if not exploration.existing:
         return ""
     chip = exploration.best_existing
+    left = not_compared(exploration.existing)
     if chip is None:
-        return "none of the chips that exist is within the limits"
+        return f"none of the chips {'compared' if left else 'that exist'} is within the limits"
     ratio = exploration.best.samples_per_s / chip.samples_per_s
-    return f"{ratio:.2f} times as fast as {chip.name}, the fastest chip that exists within the limits"
+    return f"{ratio:.2f} times as fast as {chip.name}, the fastest chip {'compared' if left else 'that exists'} within the limits"
 
 
 def _of(chip: ExistingChip, exploration: DesignResult) -> ExistingRow:

@@ -151,7 +151,7 @@ def _prepare(config: Any, options: Options) -> None:
     """Set what a training step needs: no cache, the wanted attention (fused by default where a class can)."""
     for one in _configs(config):
         one.use_cache = False
-        if hasattr(one, "apply_spec_augment"):
+        if hasattr(one, "apply_spec_augment") or hasattr(one, "mask_time_prob"):
             one.apply_spec_augment = False  # its masks are drawn on the host
         if not options.fused_attention:
             one._attn_implementation = "eager"

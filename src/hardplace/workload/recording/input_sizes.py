@@ -41,7 +41,8 @@ class Sizes:
             size = [size["height"], size["width"]]
         if isinstance(size, list | tuple):
             return (int(size[-2]), int(size[-1])) if len(size) > 1 else (int(size[0]), int(size[0]))
-        return (int(size or _IMAGE),) * 2
+        patch = self.patch
+        return (int(size or (_IMAGE if patch < _IMAGE else 4 * patch)),) * 2
 
     @property
     def channels(self) -> int:

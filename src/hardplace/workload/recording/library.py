@@ -48,9 +48,11 @@ def _chunks(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _replacements() -> Iterator[tuple[Any, str, Any]]:
     """Give owner, name and stand-in of functions and forward passes of the library."""
-    from transformers import masking_utils
+    from transformers import masking_utils, pytorch_utils
     from transformers.integrations import moe
 
+    # Tables that a module caches would belong to the step before.
+    yield pytorch_utils, "is_torchdynamo_compiling", lambda: True
     yield masking_utils, "find_packed_sequence_indices", lambda position_ids: None
     yield masking_utils, "chunked_causal_mask_function", _chunks(masking_utils.chunked_causal_mask_function)
     yield moe, "_grouped_mm", grouped_product
