@@ -19,9 +19,7 @@ from hardplace.hardware.existing import MOST_MM2, ExistingCosts, costs_of, exist
 from hardplace.hardware.types import Budget
 
 
-def existing_chips(
-    search: DesignSearch, ends: StoppingRule, work: float, within: Deadline
-) -> Iterator[ExistingChip]:
+def existing_chips(search: DesignSearch, ends: StoppingRule, work: float, within: Deadline) -> Iterator[ExistingChip]:
     """Yield the chips that exist, each with its best plan; the answer's plan plays no role.
 
     Args:

@@ -45,7 +45,8 @@ def over_existing(exploration: DesignResult) -> str:
     if chip is None:
         return f"none of the chips {'compared' if left else 'that exist'} is within the limits"
     ratio = exploration.best.samples_per_s / chip.samples_per_s
-    return f"{ratio:.2f} times as fast as {chip.name}, the fastest chip {'compared' if left else 'that exists'} within the limits"
+    which = "compared" if left else "that exists"
+    return f"{ratio:.2f} times as fast as {chip.name}, the fastest chip {which} within the limits"
 
 
 def _of(chip: ExistingChip, exploration: DesignResult) -> ExistingRow:
