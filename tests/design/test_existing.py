@@ -69,7 +69,10 @@ def test_what_a_time_limit_leaves_out_is_not_called_slower(found: DesignResult) 
     hurried = replace(found, existing=found.existing[:2])
     assert not_compared(hurried.existing) == ("mi300x", "tpu-v5p", "tpu-v4", "trainium2")
     assert over_existing(hurried).endswith("the fastest chip compared within the limits")
-    assert next(existing_chips(cast("DesignSearch", None), StoppingRule(gap=0.01), 0.0, Deadline(limit_s=-1.0)), None) is None
+    assert (
+        next(existing_chips(cast("DesignSearch", None), StoppingRule(gap=0.01), 0.0, Deadline(limit_s=-1.0)), None)
+        is None
+    )
 
 
 def test_the_speed_up_is_over_the_fastest_one_within_the_limits(found: DesignResult) -> None:
