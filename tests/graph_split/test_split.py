@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hardplace.files import read_json
+from hardplace.graph_split.balance import balanced_placement, weighted_placement
 from hardplace.graph_split.bounds import critical_path_s, load_s, started_load_s, weighted_load_s
-from hardplace.graph_split.checker import busiest_s, violations
+from hardplace.graph_split.checker import busiest_s, placement_violations, violations
 from hardplace.graph_split.coarsen import chains, merged
 from hardplace.graph_split.lists import heft, peft, upward_ranks
 from hardplace.graph_split.split import MemoryShortage, SplitOutcome, split_latency, split_pipeline
@@ -95,3 +97,33 @@ def test_the_checker_sees_what_is_wrong() -> None:
     assert violations(problem, replace(schedule, transfers=schedule.transfers[1:]))
     moved = replace(schedule.runs[0], device=(schedule.runs[0].device + 1) % 3)
     assert violations(problem, replace(schedule, runs=(moved, *schedule.runs[1:])))
+
+
+@pytest.mark.parametrize("seed", [3, 4])
+def test_moves_keep_the_rules_and_balance(seed: int) -> None:
+    """300 operators on three unlike devices: loads of the moves are those of the checker, and near the bound."""
+    draw = random.Random(seed)
+    operators = tuple(
+        GraphOperator(
+            name=str(one), memory_bytes=draw.randint(0, 5), group=f"g{one // 2}" if one % 10 < 2 else None,
+            time_s={"cpu": draw.uniform(2, 9), "gpu": draw.uniform(1, 3)},
+        )
+        for one in range(300)
+    )  # fmt: skip
+    problem = SplitProblem(
+        name="many", operators=operators,
+        tensors=tuple(
+            GraphTensor(source=one, readers=(one + draw.randint(1, 9),), size_bytes=1.0) for one in range(290)
+        ),
+        devices=(
+            SplitDevice(name="cpu", kind="cpu"), SplitDevice(name="gpu0", kind="gpu"),
+            SplitDevice(name="gpu1", kind="gpu", memory_bytes=300.0),
+        ),
+        links=tuple(
+            SplitLink(source=a, target=b, bytes_per_s=10.0) for a in range(3) for b in range(3) if a != b
+        ),
+    )  # fmt: skip
+    start = weighted_placement(problem)
+    found = balanced_placement(problem, start, load_s(problem), 20.0)
+    assert placement_violations(problem, found) == []
+    assert load_s(problem) <= busiest_s(problem, found) <= 1.05 * load_s(problem)

@@ -10,6 +10,7 @@ from hardplace.api.asking import Named, asked_of, names_of
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
 
     from hardplace.answers import Infeasible
     from hardplace.graph_split.answer import SplitResult
@@ -120,14 +121,25 @@ def _is_model(graph: str | os.PathLike[str] | Workload) -> bool:
     return isinstance(data, dict) and ("layers" in data or "model_type" in data)
 
 
-def tables(file: str | os.PathLike[str], *, sharding: Named = (), seconds: float = 10.0) -> TablesResult | Infeasible:
+def tables(
+    file: str | os.PathLike[str],
+    *,
+    sharding: Named = (),
+    prices: str = "torchrec",
+    batch: Sequence[int] = (),
+    devices: Sequence[int] = (),
+    seconds: float = 10.0,
+) -> TablesResult | Infeasible:
     """Shard embedding tables over equal devices so that the busiest takes least, with a certificate.
-
-    Prices are those of TorchRec's planner.
 
     Args:
         file: Tables, devices and batch (docs/formats.md, "Embedding tables").
-        sharding: Ways that are allowed: table_wise, column_wise, row_wise, table_row_wise. Empty: the file's, or all.
+        sharding: Ways that are allowed: table_wise, column_wise, row_wise, table_row_wise; with
+            our prices data_parallel and host_cached too. Empty: the file's, or all.
+        prices: torchrec: those of TorchRec's planner, the busiest device; step: ours, the whole step (the file says
+            the MLPs).
+        batch: Samples of a device, several to search for the most samples a second. Empty: the file's.
+        devices: Numbers of devices, likewise.
         seconds: Time limit in seconds.
 
     Returns:
@@ -137,6 +149,7 @@ def tables(file: str | os.PathLike[str], *, sharding: Named = (), seconds: float
         BadInput: For a file that names none of these, with the field.
     """
     asked = asked_of(locals())
-    from hardplace.graph_split.table_answer import asked_tables
+    from hardplace.graph_split.table_answer import TableQuestion, asked_tables
 
-    return replace(asked_tables(file, names_of(sharding), seconds), question=asked)
+    question = TableQuestion(allowed=names_of(sharding), prices=prices, batches=tuple(batch), devices=tuple(devices))
+    return replace(asked_tables(file, question, seconds), question=asked)

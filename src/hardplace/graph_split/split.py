@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hardplace.errors import Contradiction
+from hardplace.graph_split.balance import balanced_placement, weighted_placement
 from hardplace.graph_split.bounds import critical_path_s, load_s, started_load_s
 from hardplace.graph_split.checker import busiest_s, placement_violations, violations
 from hardplace.graph_split.coarsen import chains, lifted, merged
@@ -106,6 +107,12 @@ def _split(problem: SplitProblem, limit_s: float, gap: float, *, pipeline: bool)
     if not pipeline and search.value_s > bound_s:
         bound_s = max(bound_s, started_load_s(problem, search.value_s))
     size = _size(small)
+    if size > _WHOLE and search.value_s > bound_s * (1 + max(gap, 1e-3)):
+        for name, start in (("balanced", weighted_placement(problem)), ("balanced from the best", _best_of(search))):
+            if start is not None and (left_s := ends_s - time.monotonic()) > 0.05:
+                devices = balanced_placement(problem, start, bound_s, 0.4 * left_s)
+                if not placement_violations(problem, devices):
+                    search.offer(name, placed(problem, devices))
     while (
         search.value_s > bound_s * (1 + gap) * (1 + 1e-9)
         and size <= _LARGEST
@@ -129,6 +136,10 @@ def _split(problem: SplitProblem, limit_s: float, gap: float, *, pipeline: bool)
         schedule=schedule, value_s=search.value_s, bound_s=min(bound_s, search.value_s),
         methods=tuple(search.methods), seconds=time.monotonic() - began_s,
     )  # fmt: skip
+
+
+def _best_of(search: _Search) -> tuple[int, ...] | None:
+    return None if search.best is None else search.best.devices
 
 
 def _starts(

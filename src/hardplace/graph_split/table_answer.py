@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,14 @@ from hardplace.answers import Answer, Infeasible
 from hardplace.certificate import Certificate, gap_of
 from hardplace.errors import BadInput, unknown
 from hardplace.files import read_json
-from hardplace.graph_split.table_plans import TableShortage, plan_tables
-from hardplace.graph_split.tables import EmbeddingTable, TableSharding, TableSystem
+from hardplace.graph_split.table_plans import TablePlan, TableShortage, plan_tables
+from hardplace.graph_split.table_step import StepSystem
+from hardplace.graph_split.table_steps import StepPlan, plan_step
+from hardplace.graph_split.tables import TORCHREC, EmbeddingTable, TableSharding, TableSystem
+from hardplace.units import format_quantity
+
+PRICES = ("torchrec", "step")
+_SPEEDS = ("hbm_bytes_per_s", "node_bytes_per_s", "network_bytes_per_s")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,11 +31,23 @@ class ShardedTable:
     devices: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableChoice:
+    """What one number of devices with one batch reaches."""
+
+    devices: int
+    batch_per_device: int
+    step_s: float
+    bound_s: float
+    samples_per_s: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class TablesResult(Answer):
-    """Embedding tables on devices. busiest_s: of the step, by TorchRec's prices; bound_s: no plan has less.
+    """Embedding tables on devices. busiest_s: by TorchRec's prices the busiest device's, by ours the step's seconds;
+    bound_s: no plan has less.
 
-    device_s, device_bytes: seconds and HBM of each device.
+    device_s, device_bytes: seconds and HBM of each device. choices: of several batches and numbers of devices.
     """
 
     name: str
@@ -42,8 +59,16 @@ class TablesResult(Answer):
     device_bytes: tuple[float, ...]
     tables: tuple[ShardedTable, ...]
     notes: tuple[str, ...] = field(default=())
+    batch_per_device: int = 1
+    choices: tuple[TableChoice, ...] = ()
+    prices: str = "torchrec"
 
     ROWS = "tables"
+
+    @property
+    def samples_per_s(self) -> float:
+        """Of all devices."""
+        return self.batch_per_device * len(self.device_s) / self.busiest_s
 
     @property
     def certificate(self) -> Certificate | None:
@@ -56,25 +81,115 @@ class TablesResult(Answer):
         )  # fmt: skip
 
 
-def asked_tables(path: str | PathLike[str], allowed: Sequence[str], limit_s: float) -> TablesResult | Infeasible:
-    """Return the plan of a file of tables (docs/formats.md, "Embedding tables"), or what is short."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableQuestion:
+    """What is asked beside the file: allowed ways, whose prices, batches and numbers of devices to search; empty: the
+    file's own."""
+
+    allowed: tuple[str, ...] = ()
+    prices: str = "torchrec"
+    batches: tuple[int, ...] = ()
+    devices: tuple[int, ...] = ()
+
+
+def asked_tables(path: str | PathLike[str], asked: TableQuestion, limit_s: float) -> TablesResult | Infeasible:
+    """Return the plan of a file of tables (docs/formats.md, "Embedding tables"), or what is short.
+
+    Of several batches and numbers of devices the one with the most samples a second.
+    """
     where = Path(path)
     data = read_json(where)
     if not isinstance(data, dict):
         raise BadInput(str(where), None, "an object with tables and devices")
-    names = tuple(TableSharding)
-    ways = [one for one in (allowed or data.get("sharding_types", names)) if one != "data_parallel"]
+    if asked.prices not in PRICES:
+        raise unknown("prices", asked.prices, PRICES)
+    ours = asked.prices == "step"
+    names = tuple(TableSharding) if ours else TORCHREC
+    chosen = asked.allowed or data.get("sharding_types", names)
+    if not isinstance(chosen, list | tuple) or not all(isinstance(one, str) for one in chosen):
+        raise BadInput(f"{where}: sharding_types", chosen, "a list of names")
+    ways = [one for one in chosen if ours or one != "data_parallel" or one in asked.allowed]
     for one in ways:
         if one not in names:
             raise unknown("sharding", str(one), names)
+    tables = _tables(where, data)
+    step = _step(where, data) if ours else None
+    found: list[TablesResult] = []
+    short: Infeasible | None = None
+    grid = [
+        _system(where, data, devices, batch)
+        for devices in asked.devices or (None,)
+        for batch in asked.batches or (None,)
+    ]
+    name = str(data.get("name", where.name.split(".")[0]))
+    for system in grid:
+        answer = _planned(name, tables, system, step, [TableSharding(one) for one in ways], limit_s / len(grid))
+        if isinstance(answer, Infeasible):
+            short = short or answer
+        else:
+            found.append(answer)
+    if not found:
+        assert short is not None
+        return short
+    best = max(found, key=lambda one: one.samples_per_s)
+    tried = tuple(
+        TableChoice(
+            devices=len(one.device_s), batch_per_device=one.batch_per_device, step_s=one.busiest_s,
+            bound_s=one.bound_s, samples_per_s=one.samples_per_s,
+        )
+        for one in found
+    )  # fmt: skip
+    return replace(best, choices=tried if len(grid) > 1 else (), search_s=sum(one.search_s for one in found))
+
+
+def _system(where: Path, data: dict[str, Any], devices: int | None, batch: int | None) -> TableSystem:
+    """Return the file's system with another number of devices or another batch of each."""
+    usual = TableSystem(devices=1, devices_per_node=1, hbm_bytes=1, batch_per_device=1)
+    hbm, node, network = (_number(where, data, key, least=1) if key in data else getattr(usual, key) for key in _SPEEDS)
+    count = int(_number(where, data, "devices", least=1)) if devices is None else devices
     system = TableSystem(
-        devices=int(_number(where, data, "devices", least=1)),
-        devices_per_node=int(_number(where, data, "devices_per_node", least=1)),
+        devices=count,
+        devices_per_node=min(count, int(_number(where, data, "devices_per_node", least=1))),
         hbm_bytes=_number(where, data, "hbm_bytes", least=1),
-        batch_per_device=int(_number(where, data, "batch_per_device", least=1)),
+        batch_per_device=int(_number(where, data, "batch_per_device", least=1)) if batch is None else batch,
+        hbm_bytes_per_s=hbm,
+        node_bytes_per_s=node,
+        network_bytes_per_s=network,
     )
-    if system.devices % min(system.devices, system.devices_per_node):
+    if system.devices < 1 or system.batch_per_device < 1:
+        raise BadInput("devices", system.devices, "devices and a batch from 1")
+    if system.devices % system.devices_per_node:
         raise BadInput(f"{where}: devices", system.devices, f"whole nodes of {system.devices_per_node}")
+    return system
+
+
+def _step(where: Path, data: dict[str, Any]) -> StepSystem:
+    """Return what the file says of the step around the tables."""
+    told = data.get("step")
+    if not isinstance(told, dict):
+        raise BadInput(f"{where}: step", told, "an object with bottom, top and flops_per_s, for our prices")
+    place = Path(f"{where}: step")
+    unknown_names = set(told) - {"bottom", "top", "flops_per_s", "skew", "optimizer_bytes", "host_bytes_per_s"}
+    if unknown_names:
+        known = "bottom, top, flops_per_s, skew, optimizer_bytes, host_bytes_per_s"
+        raise BadInput(f"{place}: {min(unknown_names)}", None, known)
+    for key in ("bottom", "top"):
+        widths = told.get(key)
+        if (
+            not isinstance(widths, list)
+            or len(widths) < 2
+            or not all(isinstance(one, int) and not isinstance(one, bool) and 0 < one < 2**31 for one in widths)
+        ):
+            raise BadInput(f"{place}: {key}", widths, "two widths of an MLP or more, whole numbers from 1")
+    return StepSystem(
+        bottom=tuple(told["bottom"]), top=tuple(told["top"]), flops_per_s=_number(place, told, "flops_per_s", least=1),
+        skew=_number(place, told, "skew", least=0) if "skew" in told else 0.0,
+        optimizer_bytes=_number(place, told, "optimizer_bytes", least=0) if "optimizer_bytes" in told else 4.0,
+        host_bytes_per_s=_number(place, told, "host_bytes_per_s", least=1) if "host_bytes_per_s" in told else 0.0,
+    )  # fmt: skip
+
+
+def _tables(where: Path, data: dict[str, Any]) -> list[EmbeddingTable]:
     rows = data.get("tables")
     if not isinstance(rows, list) or not rows:
         raise BadInput(f"{where}: tables", None, "a list of [name, rows, width, pooling]")
@@ -88,8 +203,23 @@ def asked_tables(path: str | PathLike[str], allowed: Sequence[str], limit_s: flo
             if not isinstance(value, int | float) or isinstance(value, bool) or not whole or not 0 < value < math.inf:
                 raise BadInput(f"{place} {row[0]!r}: {what}", value, "a number above 0, whole but for the pooling")
         tables.append(EmbeddingTable(name=row[0], rows=row[1], width=row[2], pooling=float(row[3])))
-    name = str(data.get("name", where.name.split(".")[0]))
-    found = plan_tables(tables, system, allowed=[TableSharding(one) for one in ways], limit_s=limit_s)
+    return tables
+
+
+def _planned(
+    name: str,
+    tables: list[EmbeddingTable],
+    system: TableSystem,
+    step: StepSystem | None,
+    allowed: list[TableSharding],
+    limit_s: float,
+) -> TablesResult | Infeasible:
+    """Return the plan on one system, or what is short."""
+    found: TablePlan | TableShortage | StepPlan
+    if step is None:
+        found = plan_tables(tables, system, allowed=allowed, limit_s=limit_s)
+    else:
+        found = plan_step(tables, system, step, allowed, limit_s)
     if isinstance(found, TableShortage):
         alone = found.shard_bytes > system.hbm_bytes
         return Infeasible(
@@ -98,13 +228,24 @@ def asked_tables(path: str | PathLike[str], allowed: Sequence[str], limit_s: flo
             available=system.hbm_bytes if alone else found.available_bytes, unit="B",
             remedy="more devices, more HBM, or a way that divides the rows of the largest table",
         )  # fmt: skip
+    plan, value_s, bound_s = (
+        (found.plan, found.value_s, found.bound_s)
+        if isinstance(found, StepPlan)
+        else (found, found.busiest_s, found.bound_s)
+    )
+    notes = ("TorchRec's prices: lookups and exchanges alone; no dense part, overlap, skew or cache",)
+    if isinstance(found, StepPlan):
+        notes = (
+            f"our prices: the step, of which the MLPs take {format_quantity(found.dense.always_s, 's', 3)}; exchanges "
+            f"hide under the bottom MLP, {format_quantity(found.dense.hidden_s, 's', 3)}; host memory is not limited",
+        )
     return TablesResult(
-        name=name, busiest_s=found.busiest_s, bound_s=found.bound_s, search_s=found.seconds,
-        hbm_bytes=system.hbm_bytes, device_s=found.device_s, device_bytes=found.device_bytes,
+        name=name, busiest_s=value_s, bound_s=bound_s, search_s=plan.seconds,
+        hbm_bytes=system.hbm_bytes, device_s=plan.device_s, device_bytes=plan.device_bytes,
         tables=tuple(
-            ShardedTable(table=one.table, sharding=one.sharding.value, devices=one.devices) for one in found.places
+            ShardedTable(table=one.table, sharding=one.sharding.value, devices=one.devices) for one in plan.places
         ),
-        notes=("TorchRec's prices: lookups and exchanges alone; no dense part, overlap, skew or cache",),
+        notes=notes, batch_per_device=system.batch_per_device, prices="torchrec" if step is None else "step",
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from hardplace.graph_split.table_loads import Places, longest, priced
-from hardplace.graph_split.tables import TableOption, TableSharding, TableSystem
+from hardplace.graph_split.tables import EVERYWHERE, MOBILE, TableOption, TableSharding, TableSystem
 from hardplace.ndtypes import Floats
 
 
@@ -45,7 +45,7 @@ class TableExchanges:
             chosen.append(min(small, key=sums.__getitem__))
         busy, held = np.zeros(system.devices), np.zeros(system.devices)
         places: Places = [(0, ())] * len(chosen)
-        rank = {TableSharding.ROW_WISE: 0, TableSharding.TABLE_ROW_WISE: 1}
+        rank = {**dict.fromkeys(EVERYWHERE, 0), TableSharding.TABLE_ROW_WISE: 1}
         order = sorted(
             range(len(chosen)),
             key=lambda one: (
@@ -68,7 +68,7 @@ class TableExchanges:
         """Return the devices of an option's shards, least busy first, where they fit; None: nowhere."""
         system = self.system
         room = system.hbm_bytes - held
-        if option.sharding is TableSharding.ROW_WISE:
+        if option.sharding in EVERYWHERE:
             where = tuple(range(system.devices))
             return where if all(room[d] >= s.hbm_bytes for d, s in zip(where, option.shards, strict=True)) else None
         if option.sharding is TableSharding.TABLE_ROW_WISE:
@@ -118,7 +118,7 @@ class TableExchanges:
         on: list[dict[tuple[int, int], tuple[float, float]]] = [{} for _ in seconds]
         for one, (way, where) in enumerate(places):
             option = self.options[one][way]
-            if option.sharding in (TableSharding.TABLE_WISE, TableSharding.COLUMN_WISE):
+            if option.sharding in MOBILE:
                 for position, device in enumerate(where):
                     on[device][one, position] = (option.shards[position].seconds, option.shards[position].hbm_bytes)
         gained = True
@@ -186,7 +186,7 @@ class TableExchanges:
         loose = [
             (one, position)
             for one, (way, where) in enumerate(found)
-            if self.options[one][way].sharding in (TableSharding.TABLE_WISE, TableSharding.COLUMN_WISE)
+            if self.options[one][way].sharding in MOBILE
             for position in range(len(where))
         ]
         if not loose:

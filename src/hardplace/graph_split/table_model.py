@@ -12,7 +12,7 @@ from typing import Any
 
 from hardplace.graph_split.solver import new_model, solve
 from hardplace.graph_split.table_loads import Places
-from hardplace.graph_split.tables import TableOption, TableShard, TableSharding, TableSystem
+from hardplace.graph_split.tables import EVERYWHERE, TableOption, TableShard, TableSharding, TableSystem
 
 _UNITS = 10_000_000
 
@@ -136,7 +136,7 @@ def by_classes(
         for way, (option, number) in enumerate(zip(ways, numbers, strict=True)):
             now = [start[one][1] for one in members if start[one][0] == way] if start else []
             hint[number] = len(now)
-            if option.sharding is TableSharding.ROW_WISE:
+            if option.sharding in EVERYWHERE:
                 kept[index, way] = [[number]]
                 for device, shard in enumerate(option.shards):
                     add(device, shard, number)
@@ -191,7 +191,7 @@ def _dealt(
         todo = list(members)
         for way, option in enumerate(options[members[0]]):
             rows = kept[index, way]
-            if option.sharding is TableSharding.ROW_WISE:
+            if option.sharding in EVERYWHERE:
                 for _ in range(value(rows[0][0])):
                     places[todo.pop()] = (way, tuple(range(system.devices)))
                 continue

@@ -15,7 +15,7 @@ from hardplace.errors import BadInput
 from hardplace.graph_split.table_loads import longest, most_bytes, priced
 from hardplace.graph_split.table_model import by_classes
 from hardplace.graph_split.table_search import TableSearch
-from hardplace.graph_split.tables import EmbeddingTable, TableOption, TableSharding, TableSystem, options_of
+from hardplace.graph_split.tables import TORCHREC, EmbeddingTable, TableOption, TableSharding, TableSystem, options_of
 
 _FEW = 1000  # tables x devices
 _WHOLE = 25_000  # variables up to which CP-SAT takes the whole problem
@@ -60,19 +60,22 @@ def plan_tables(
     tables: Sequence[EmbeddingTable],
     system: TableSystem,
     *,
-    allowed: Sequence[TableSharding] = tuple(TableSharding),
+    allowed: Sequence[TableSharding] = TORCHREC,
     limit_s: float = 10.0,
+    options: Sequence[Sequence[TableOption]] | None = None,
 ) -> TablePlan | TableShortage:
     """Return the plan with the least seconds of the busiest device that was found, and a bound; or what is short.
 
     Shards of one table lie on devices of their own where there are as many; those of a row-wise table on all devices in
-    order, of a table-row-wise one on those of a node.
+    order, of a table-row-wise one on those of a node. options: of each table its ways with other prices than
+    TorchRec's; data-parallel shards lie on all devices, those in host memory anywhere.
     """
     began_s = time.monotonic()
     ends_s = began_s + limit_s
     if not tables:
         raise BadInput("tables", "none", "one table at least")
-    options = [options_of(table, system, allowed) for table in tables]
+    if options is None:
+        options = [options_of(table, system, allowed) for table in tables]
     fits = [[one for one in ways if _fits(one, system)] for ways in options]
     for table, ways, left in zip(tables, options, fits, strict=True):
         if not left:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from hardplace.graph_split.table_exchanges import TableExchanges
 from hardplace.graph_split.table_loads import Places, most_bytes, priced
 from hardplace.graph_split.table_model import LooseTable, balanced, by_classes
-from hardplace.graph_split.tables import EmbeddingTable, TableOption, TableSharding, TableSystem
+from hardplace.graph_split.tables import MOBILE, EmbeddingTable, TableOption, TableSystem
 
 
 class TableSearch:
@@ -78,14 +78,13 @@ class TableSearch:
     ) -> Places | None:
         """Return the plan after dealing anew the tables that lie on a few devices alone, equal prices together."""
         assert self.best is not None
-        mobile = (TableSharding.TABLE_WISE, TableSharding.COLUMN_WISE)
         place = {device: index for index, device in enumerate(chosen)}
         loose: list[int] = []
         numbers: list[list[int]] = []
         for one, (way, where) in enumerate(self.best):
             ways = [
                 index for index, option in enumerate(self.options[one])
-                if option.sharding in mobile and len(option.shards) <= len(chosen)
+                if option.sharding in MOBILE and len(option.shards) <= len(chosen)
             ]  # fmt: skip
             if way in ways and set(where) <= set(chosen) and len(set(where)) == len(where):
                 loose.append(one)
@@ -157,13 +156,12 @@ class TableSearch:
         assert self.best is not None
         loose: list[LooseTable] = []
         members: list[tuple[int, list[int] | None, list[int]]] = []
-        mobile = (TableSharding.TABLE_WISE, TableSharding.COLUMN_WISE)
         for one, (way, where) in enumerate(self.best):
             ways = [
                 index for index, option in enumerate(self.options[one])
-                if option.sharding in mobile and len(option.shards) <= len(chosen)
+                if option.sharding in MOBILE and len(option.shards) <= len(chosen)
             ]  # fmt: skip
-            if self.options[one][way].sharding not in mobile or not chosen & set(where):
+            if self.options[one][way].sharding not in MOBILE or not chosen & set(where):
                 continue
             positions: list[int] | None = None
             if not set(where) <= chosen or way not in ways or len(set(where)) < len(where):

@@ -19,12 +19,19 @@ _PENALTIES = ((128, 1.0), (64, 1.15), (0, 1.75))  # of narrow rows, from this wi
 
 
 class TableSharding(StrEnum):
-    """How a table lies on devices."""
+    """How a table lies on devices; the last two have no price of TorchRec's."""
 
     TABLE_WISE = "table_wise"
     COLUMN_WISE = "column_wise"
     ROW_WISE = "row_wise"
     TABLE_ROW_WISE = "table_row_wise"
+    DATA_PARALLEL = "data_parallel"
+    HOST_CACHED = "host_cached"
+
+
+TORCHREC = (TableSharding.TABLE_WISE, TableSharding.COLUMN_WISE, TableSharding.ROW_WISE, TableSharding.TABLE_ROW_WISE)
+EVERYWHERE = (TableSharding.ROW_WISE, TableSharding.DATA_PARALLEL)  # a shard on every device
+MOBILE = (TableSharding.TABLE_WISE, TableSharding.COLUMN_WISE, TableSharding.HOST_CACHED)  # shards anywhere
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +91,7 @@ class TableOption:
 
 
 def options_of(
-    table: EmbeddingTable, system: TableSystem, allowed: Sequence[TableSharding] = tuple(TableSharding)
+    table: EmbeddingTable, system: TableSystem, allowed: Sequence[TableSharding] = TORCHREC
 ) -> tuple[TableOption, ...]:
     """Return each allowed way of a table with TorchRec's prices."""
     found = []

@@ -16,9 +16,10 @@ def show_tables(result: TablesResult) -> None:
     out = screen()
     count = len(result.device_s)
     out.print(headed(result.name, f", {len(result.tables):,} embedding tables on {count:,} devices"))
+    what = f"{result.samples_per_s:,.0f} samples/s; step" if result.prices == "step" else "busiest device"
     out.print(
-        f"busiest device: {format_quantity(result.busiest_s, 's', 6)}; no plan takes less than "
-        f"{format_quantity(result.bound_s, 's', 6)}"
+        f"{what}: {format_quantity(result.busiest_s, 's', 6)}; no plan takes "
+        f"less than {format_quantity(result.bound_s, 's', 6)}"
     )
     out.print(str(result.certificate))
     ways = Counter(one.sharding for one in result.tables)
@@ -32,5 +33,15 @@ def show_tables(result: TablesResult) -> None:
     out.print(table)
     if count > 16:
         out.print(f"and {count - 16:,} more devices")
+    if result.choices:
+        searched = Table(box=None, padding=(0, 2, 0, 0))
+        for heading in ("devices", "batch of each", "step, s", "bound, s", "samples/s"):
+            searched.add_column(heading, justify="right")
+        for one in result.choices:
+            searched.add_row(
+                f"{one.devices:,}", f"{one.batch_per_device:,}", f"{one.step_s:.5g}", f"{one.bound_s:.5g}",
+                f"{one.samples_per_s:,.0f}",
+            )  # fmt: skip
+        out.print(searched)
     for note in result.notes:
         out.print(note)
