@@ -102,6 +102,7 @@ def reached(scoring: Scoring, places: Ints) -> Floats:
 def violations(made: Question, random: np.random.Generator) -> tuple[list[str], int]:
     """Return what chips reach beyond the bounds of boxes that have them, and how many chips both limits leave out."""
     scoring = DesignSearch(question=made, ends=ENDS).scoring
+    (of,) = made.goal.objectives
     space, section, limits = made.space, scoring.sections[0], scoring.limits
     every = space.whole.places()
     costs, _, _ = limits.costs(section, space.at(every))
@@ -123,7 +124,8 @@ def violations(made: Question, random: np.random.Generator) -> tuple[list[str], 
         left = ceilings(limits, section, low, high)
         chips = space.at(places)
         for name, over in (
-            ("samples/s", (speed > box.samples_per_s[0] * (1 + 1e-9)).any(axis=0)),
+            # Speeds that bound samples a second and W are none of samples a second alone.
+            ("samples/s", (speed > box.samples_per_s[0] * (1 + 1e-9)).any(axis=0) & (of is not Objective.PER_WATT)),
             ("score", scores > scoring.vectors(box)[0] * (1 + 1e-9)),
             ("tensor cores", chips.tensor_cores > left.tensor_cores),
             ("vector cores", chips.vector_cores > left.vector_cores),

@@ -25,6 +25,7 @@ class Shares:
     """The share of one limit that is left for cores in each box, and what they take at least, arrays over boxes.
 
     Attributes:
+        taken: Beside both kinds of cores at least, mm2 or W.
         left: Of the limit, beside both kinds of cores, mm2 or W.
         per_array_rate: Of the limit, for one cycle a second of one array.
         per_lane_rate: Of the limit, for one cycle a second of one lane.
@@ -32,6 +33,7 @@ class Shares:
         vector_cores: Most vector cores beside the fewest tensor cores.
     """
 
+    taken: Floats
     left: Floats
     per_array_rate: Floats
     per_lane_rate: Floats
@@ -46,7 +48,7 @@ class Ceilings:
     Attributes:
         tensor_cores: Most tensor cores.
         vector_cores: Most vector cores.
-        shares: Of each limit, for both kinds together.
+        shares: Of each limit, for both kinds together: of the area, then of the TDP where it has a limit.
     """
 
     tensor_cores: Floats
@@ -107,7 +109,8 @@ def _area(section: Section, limit_mm2: float, least: Chips, most: Chips, lanes: 
     vectors = taken(_wide(least, lanes)) - none[lanes[0]]
     clock_hz = most.clocks_hz(section.setting)
     return _shares(
-        limit_mm2 * (1.0 + SLACK) - none,
+        limit_mm2,
+        none,
         least,
         (array, vectors),
         (array / clock_hz, vectors / clock_hz[lanes[0]]),
@@ -141,7 +144,8 @@ def _power(section: Section, limit_w: float, least: Chips, most: Chips, lanes: t
     array_w, array_mm2 = array_w - none_w, array_mm2 - none_mm2
     vectors_w, vectors_mm2 = vectors_w - none_w[lanes[0]], vectors_mm2 - none_mm2[lanes[0]]
     return _shares(
-        limit_w * (1.0 + SLACK) - none_w - per_mm2 * none_mm2,
+        limit_w,
+        none_w + per_mm2 * none_mm2,
         least,
         (array_w + per_mm2 * array_mm2, vectors_w + per_mm2[lanes[0]] * vectors_mm2),
         (
@@ -153,7 +157,8 @@ def _power(section: Section, limit_w: float, least: Chips, most: Chips, lanes: t
 
 
 def _shares(
-    left: Floats,
+    limit: float,
+    taken: Floats,
     least: Chips,
     core: tuple[Floats, Floats],
     rate: tuple[Floats, Floats],
@@ -161,8 +166,10 @@ def _shares(
 ) -> Shares:
     """Return shares from what one array, and one vector core of each number of lanes, takes: as a core, at a rate."""
     _, numbers, starts = lanes
+    left = limit * (1.0 + SLACK) - taken
     vector = np.minimum.reduceat(core[1], starts)
     return Shares(
+        taken=taken,
         left=left,
         per_array_rate=rate[0],
         per_lane_rate=np.minimum.reduceat(rate[1] / numbers, starts),

@@ -269,6 +269,24 @@ def least_seconds(done: KernelWork, on: Rates, collectives_s: Floats, setting: S
     )
 
 
+def tdp_j(
+    done: KernelWork, on: Rates, share: Shares, counts: Floats, tensor_parallel: int, matrix_share: float
+) -> Floats:
+    """Return a lower bound on what cores take of a chip's TDP times the seconds of a micro-batch, in J, (boxes,).
+
+    Args:
+        done: Work of every kernel.
+        on: Rates of the boxes.
+        share: What cores take of the TDP.
+        counts: How often each layer is there.
+        tensor_parallel: Ranks that do this work each.
+        matrix_share: Of the arrays' rate that kernels reach.
+    """
+    cycles = array_cycles_of(done, on) / matrix_share
+    taken = done.summed(cycles * share.per_array_rate + done.lane_cycles[:, None] * share.per_lane_rate)
+    return np.asarray(np.einsum("l,lpb->b", counts, taken) * tensor_parallel)
+
+
 def _depth(on: Rates) -> Floats:
     """Return the levels of a tree over a vector core's lanes, (boxes,)."""
     return np.asarray(np.ceil(np.log2(on.lanes)))

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from hardplace.branch_and_bound.front import Front, Scores
-from hardplace.design.goals import Costs, Goal
+from hardplace.design.goals import Costs, Goal, Objective
 from hardplace.design.search.bounds import batch_bound_s
 from hardplace.design.search.ceilings import ceilings
 from hardplace.design.search.energy import Prices, joules, prices
 from hardplace.design.search.layout import ModelInSection, ModelLayout
-from hardplace.design.search.least_work import Rates, least_seconds, rates
+from hardplace.design.search.least_work import Rates, least_seconds, rates, tdp_j
 from hardplace.design.search.sections import SLACK, Limits, Section
 from hardplace.design.types import Evaluation
 from hardplace.hardware.blueprint import Blueprint
@@ -86,7 +86,7 @@ class Scoring:
         on = rates(self.space, low, high, place.setting, None if alone else ceilings(self.limits, place, low, high))
         each = prices(energies, _given(plan)) if energies is not None and self.goal.needs_energy else None
         pairs = [
-            self._of_model(layout, there, on, each, place, among)
+            self._of_model(layout, there, on, each, place, among, costs)
             for layout, there in zip(self.models, self.there[section], strict=True)
         ]
         return FamilyBounds(
@@ -101,9 +101,11 @@ class Scoring:
         each: Prices | None,
         section: Section,
         among: Bools | None,
+        costs: Costs,
     ) -> tuple[Floats, Floats]:
         boxes = len(on.arrays_per_s)
-        speed, energy = np.zeros((2, len(there.families), boxes))
+        speed, energy, drawn = np.zeros((3, len(there.families), boxes))
+        watts = on.shares[1] if len(on.shares) > 1 and self.goal.objectives == (Objective.PER_WATT,) else None
         for group, every in there.members.items():
             members = every if among is None else tuple(member for member in every if among[member])
             if not members:
@@ -112,13 +114,31 @@ class Scoring:
             seconds = least_seconds(done, on, there.collectives_s[group], section.setting)
             if each is not None:
                 once, again = joules(done, on, each, links.counts, group[1], group[0])
+            if watts is not None:
+                share = section.setting.kernels.matrix_share
+                drawn[list(members)] = tdp_j(done, on, watts, links.counts, group[1], share) / group[0]
             for member in members:
                 recompute = there.families[member].recompute
                 bound_s = batch_bound_s(seconds, links, recompute, there.shapes[member])
                 speed[member] = layout.batch / bound_s
                 if each is not None:
                     energy[member] = again if recompute else once
-        return self.in_time(layout, speed), energy
+        speed = self.in_time(layout, speed)
+        return (speed if watts is None else self._per_watt(speed, drawn, watts.taken, costs.tdp_w)), energy
+
+    def _per_watt(self, speed: Floats, drawn_j: Floats, taken_w: Floats, tdp_w: Floats) -> Floats:
+        """Return speeds which over the least TDP of each box bound samples a second and W (proof in
+        docs/model-search.md, "Limits together").
+
+        Args:
+            speed: Upper bounds on samples a second, (families, boxes).
+            drawn_j: TDP times seconds that cores take for a sample at least, in J, (families, boxes).
+            taken_w: TDP beside the cores at least, (boxes,).
+            tdp_w: Least TDP, (boxes,).
+        """
+        with np.errstate(divide="ignore", invalid="ignore"):
+            most = self.goal.devices * tdp_w / (self.goal.devices * taken_w / speed + drawn_j)
+        return np.where(speed > 0.0, np.minimum(speed, most), 0.0)
 
     def in_time(self, layout: ModelLayout, samples_per_s: Floats) -> Floats:
         """Return the throughput, 0 where a step takes longer than the limit."""
