@@ -9,24 +9,33 @@ import numpy as np
 from hardplace.answers import Infeasible
 from hardplace.branch_and_bound.loop import Ended
 from hardplace.branch_and_bound.types import Stop
-from hardplace.design.search.candidates import Reached, ReachedPlan, Refinement
+from hardplace.design.search.candidates import Reached, ReachedPlan
 from hardplace.design.search.regions import chips_of_section
 from hardplace.design.search.scoring import Scoring
 from hardplace.design.search.single import job_of, reached_scores
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hardplace.branch_and_bound.front import Scores
     from hardplace.design.goals import Costs
-    from hardplace.design.search.explore import DesignSearch
+    from hardplace.design.search.candidates import Count
+    from hardplace.design.types import Job, Outcome
     from hardplace.ndtypes import Floats, Ints
 
 MOST = 20_000  # candidates within the limits: some minutes of exact evaluations
 _CHIPS = 1_000_000  # of a space before the limits, which are looked at one by one
 
 
-def everything(search: DesignSearch) -> Ended:
-    """Evaluate every candidate within the limits and offer it to the search's front; no bound prunes any.
+def everything(scoring: Scoring, gap: float, evaluate: Callable[[Job], Outcome], count: Count) -> Ended:
+    """Evaluate every candidate within the limits and offer it to the front; no bound prunes any.
+
+    Args:
+        scoring: Models laid out on the sections of the space, with the front.
+        gap: Relative gap that is asked for.
+        evaluate: Gives the outcome of an exact evaluation.
+        count: Exact evaluations, which are added to.
 
     Returns:
         How it ended; its excess is what schedules, solved to a quarter of the gap, leave.
@@ -34,23 +43,20 @@ def everything(search: DesignSearch) -> Ended:
     Raises:
         BadInput: For more than MOST candidates.
     """
-    scoring = search.scoring
-    places = _places(search)
+    places = _places(scoring)
     most: list[Scores] = []
     for section, columns in enumerate(places):
         costs, _, _ = scoring.limits.costs(scoring.sections[section], scoring.space.at(columns))
         for chip in range(columns.shape[1]):
             own = costs.take(np.array([chip]))
-            most += _chip(search, section, columns[:, chip : chip + 1], own)
+            most += _chip(scoring, evaluate, count, section, columns[:, chip : chip + 1], own)
     excess = max((scoring.front.excess(scores) for scores in most), default=0.0)
-    stop = Stop.OPTIMAL if excess <= 0.0 else Stop.GAP if excess <= search.ends.gap else Stop.SCHEDULES
-    count = search.counted(Refinement.EXACT).entered
-    return Ended(stop=stop, excess=max(0.0, excess), evaluations=count, progress=())
+    stop = Stop.OPTIMAL if excess <= 0.0 else Stop.GAP if excess <= gap else Stop.SCHEDULES
+    return Ended(stop=stop, excess=max(0.0, excess), evaluations=count.entered, progress=())
 
 
-def _places(search: DesignSearch) -> list[Ints]:
+def _places(scoring: Scoring) -> list[Ints]:
     """Return the chips of each section within the limits; BadInput if they are too many."""
-    scoring = search.scoring
     chips = scoring.space.whole.size
     if chips > _CHIPS:
         raise BadInput("exhaustive", f"a space of {chips:,} chips", f"at most {_CHIPS:,}")
@@ -66,9 +72,10 @@ def _places(search: DesignSearch) -> list[Ints]:
     return found
 
 
-def _chip(search: DesignSearch, section: int, places: Ints, costs: Costs) -> list[Scores]:
+def _chip(
+    scoring: Scoring, evaluate: Callable[[Job], Outcome], count: Count, section: int, places: Ints, costs: Costs
+) -> list[Scores]:
     """Evaluate every family of every model on one chip; offer what is reached, return what is possible at most."""
-    scoring = search.scoring
     joules = scoring.known(section, places, places).joules
     reached: list[list[ReachedPlan]] = []
     possible: list[list[ReachedPlan]] = []
@@ -76,8 +83,8 @@ def _chip(search: DesignSearch, section: int, places: Ints, costs: Costs) -> lis
         plans: tuple[list[ReachedPlan], list[ReachedPlan]] = [], []
         for number, family in enumerate(there.families):
             job = job_of(scoring, section, places, model, family)
-            outcome = search.evaluate(job)
-            search.counted(Refinement.EXACT).entered += 1
+            outcome = evaluate(job)
+            count.entered += 1
             if isinstance(outcome, Infeasible):
                 continue
             energy = float(joules[model][number, 0])

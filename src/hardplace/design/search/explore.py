@@ -110,7 +110,7 @@ class DesignSearch:
     def run(self) -> SearchOutcome:
         """Refine candidates best first until the gap, a limit or an interrupt, and return what was reached."""
         if self.ends.exhaustive:
-            return self._found(everything(self))
+            return self._found(everything(self.scoring, self.ends.gap, self.evaluate, self.counted(Refinement.EXACT)))
         loop = Loop(self, self.front, self._evaluator.steps(self), self.ends, self.deadline, self.report)
         return self._found(loop.run())
 
