@@ -1,7 +1,8 @@
 """The benchmarks as a suite, by pytest-benchmark (extra `benchmark`): `python -m benchmarks [PYTEST ARGUMENTS]`.
 
 Runs benchmarks/suite, saves machine, load and commit with the seconds under .benchmarks/, compares with the last run,
-and writes docs/performance.md. Seconds are of the processor, children included: other work on the machine counts little.
+and writes docs/performance.md. Seconds are of the processor, children included: other work on the machine matters
+little.
 """
 
 from __future__ import annotations
