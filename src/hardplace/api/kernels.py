@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hardplace.api.asking import Named, asked_of, names_of
 from hardplace.api.sources import load
 from hardplace.errors import BadInput
+from hardplace.files import read
 
 if TYPE_CHECKING:
     import os
@@ -102,6 +104,7 @@ def shapes(
     pipeline: int = 1,
     sequence: int | None = None,
     attention: str = "default",
+    calibrated: str | os.PathLike[str] | None = None,
 ) -> Ranking:
     """Rank shapes with about as many parameters as a model by how fast they train on one device or several.
 
@@ -118,6 +121,7 @@ def shapes(
         pipeline: As for `audit`.
         sequence: As for `audit`.
         attention: As for `audit`.
+        calibrated: File that `anchor` wrote from measured steps of one's own system, of the one device asked about.
 
     Returns:
         The model's own shape, and alternatives of a safe and a reshaped tier with speed-up and its uncertainty.
@@ -126,10 +130,13 @@ def shapes(
         BadInput: For a model that is no decoder, and for arguments that are wrong.
     """
     asked = asked_of(locals())
+    from hardplace.plans.anchors import Anchor
     from hardplace.shaping.rank import ranked
     from hardplace.shaping.sources import model_named, target
 
     where = _conditions(micro_batch, tensor, sequence_parallel, pipeline, attention)
+    if calibrated is not None:
+        where = replace(where, anchor=read(Path(calibrated), Anchor))
     query = query_of(within, names_of(freeze), ranges or {}, top)
     priced = [target(name, where) for name in dict.fromkeys(names_of(device))]
     return replace(ranked(model_named(str(model), sequence), priced, where, query), question=asked)

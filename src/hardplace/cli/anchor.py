@@ -15,7 +15,7 @@ from hardplace.cli.printing import say, say_json, say_written
 @click.argument("runs", type=click.Path(path_type=Path))
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), default="anchor.json", show_default=True,
-    help="File to write, for --calibrated of place, estimate and replan.",
+    help="File to write, for --calibrated of place, estimate, replan and shape.",
 )  # fmt: skip
 @options.as_json
 def anchor(runs: Path, out: Path, as_json: bool) -> None:

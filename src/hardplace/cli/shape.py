@@ -31,6 +31,7 @@ from hardplace.errors import BadInput
 @click.option("--freeze", multiple=True, metavar="FIELD", help="Keep a field: layers, hidden, heads, kv_heads, ...")
 @click.option("--range", "ranges", multiple=True, metavar="FIELD=FROM:TO:STEP|A,B", help="Values of a field.")
 @click.option("--top", type=click.IntRange(min=1), default=10, show_default=True, help="Alternatives of each tier.")
+@options.calibrated
 @options.as_json
 @options.page_folder
 def shape(
@@ -43,6 +44,7 @@ def shape(
     freeze: tuple[str, ...],
     ranges: tuple[str, ...],
     top: int,
+    calibrated: Path | None,
     as_json: bool,
     out: Path | None,
 ) -> None:
@@ -63,8 +65,9 @@ def shape(
     if not names:
         raise BadInput("shape: expected --device or --on")
     found = api.shapes(
-        model, names, within=share_of(params), freeze=freeze, ranges=ranges_of(ranges), top=top, **step.arguments()
-    )
+        model, names, within=share_of(params), freeze=freeze, ranges=ranges_of(ranges), top=top,
+        calibrated=calibrated, **step.arguments(),
+    )  # fmt: skip
     if as_json:
         say_json(found.envelope())
         return

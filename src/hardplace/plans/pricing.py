@@ -15,7 +15,7 @@ from hardplace.cost.layers.software import LAUNCHED, ON_ARRAY_SOFTWARE, ON_ARRAY
 from hardplace.cost.one_chip.described_timer import DescribedDevice, DescribedTimer
 from hardplace.errors import BadInput
 from hardplace.hardware.device import Arrays, Device
-from hardplace.plans.anchors import VERSION
+from hardplace.plans.anchors import VERSION, Anchor
 from hardplace.plans.efficiencies import (
     anchored,
     efficiencies,
@@ -85,12 +85,17 @@ def _own(found: Efficiencies, chip: Device | DescribedDevice, plan: Plan) -> Eff
     """Return figures with what a plan's anchor says of them; BadInput for an anchor of another system."""
     if plan.anchor is None:
         return found
-    if plan.anchor.version != VERSION:
-        raise BadInput(f"anchor: version: {plan.anchor.version}: expected {VERSION}: anchor the runs again")
-    if (plan.anchor.device, plan.anchor.software) != (chip.name, plan.software):
-        said = f"{plan.anchor.device} with {plan.anchor.software or 'no software named'}"
-        raise BadInput(f"anchor: {said}: expected {chip.name} with {plan.software or 'no software named'}, the plan's")
+    check_anchor(plan.anchor, chip.name, plan.software)
     return anchored(found, plan.anchor, flash=plan.flash)
+
+
+def check_anchor(anchor: Anchor, device_name: str, software: str) -> None:
+    """Raise BadInput for an anchor of another version, device or software."""
+    if anchor.version != VERSION:
+        raise BadInput(f"anchor: version: {anchor.version}: expected {VERSION}: anchor the runs again")
+    if (anchor.device, anchor.software) != (device_name, software):
+        said = f"{anchor.device} with {anchor.software or 'no software named'}"
+        raise BadInput(f"anchor: {said}: expected {device_name} with {software or 'no software named'}, the plan's")
 
 
 def _attention(model: GpuModel, plan: Plan) -> str:

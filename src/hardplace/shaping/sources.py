@@ -21,8 +21,9 @@ from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import device_names
 from hardplace.hardware.device import Device, Multiprocessors
 from hardplace.hardware.sheet import find
-from hardplace.plans.efficiencies import efficiencies, generation, generation_of_arrays
+from hardplace.plans.efficiencies import anchored, efficiencies, generation, generation_of_arrays
 from hardplace.plans.fleet import even_cluster, node_of
+from hardplace.plans.pricing import check_anchor
 from hardplace.shaping.types import UNFUSED, StepConditions
 from hardplace.workload.configs import config_of, name_of_config, shape_of_config
 from hardplace.workload.decoder import DecoderShape
@@ -120,6 +121,8 @@ def target(name: str, conditions: StepConditions) -> PricedDevice:
         known = model.datasheet.name in device_names()
         return _gpu(model, gpu(model.datasheet.name) if known else None, conditions)
     device = find(name)
+    if conditions.anchor is not None and (not isinstance(device.engine, Multiprocessors) or device.tdp_w is None):
+        raise BadInput(f"calibrated: {device.name}: expected a GPU with a fitted model, as measured steps are of")
     if not isinstance(device.engine, Multiprocessors):
         return _chip(device, conditions)
     if device.tdp_w is None:
@@ -145,7 +148,14 @@ def _gpu(model: GpuModel, device: Device | None, conditions: StepConditions) -> 
             notes.append(f"attention: no figures of PyTorch's default on {name}: {backend}")
         else:
             backend = backend_named(conditions.attention, model)
-    reached = efficiencies(generation(model.datasheet), flash=backend != UNFUSED)
+    anchor = conditions.anchor
+    how = ways(anchor.software) if anchor else None
+    named = bool(anchor and anchor.software)
+    reached = efficiencies(generation(model.datasheet), how, flash=backend != UNFUSED, named=named)
+    if anchor:
+        check_anchor(anchor, name, anchor.software)
+        reached = anchored(reached, anchor, flash=backend != UNFUSED)
+        notes.append(f"{name}: figures of {anchor.runs} measured steps of this system")
     if reached.products != 1.0:
         notes.append(
             f"{name}: in a step, matrix products take {reached.products:.3g} x their time when run alone (fitted on "

@@ -10,6 +10,7 @@ import numpy as np
 
 from hardplace.answers import Answer
 from hardplace.ndtypes import Ints
+from hardplace.plans.anchors import Anchor
 from hardplace.workload.decoder import DecoderShape, Degrees
 
 FIELDS = ("layers", "hidden", "heads", "kv_heads", "head_dim", "ffn", "vocab")
@@ -26,6 +27,7 @@ class StepConditions:
         sequence: Sequence parallelism.
         pipeline: Pipeline stages.
         attention: "unfused", or a backend of flash attention ("default": PyTorch's).
+        anchor: What steps of one's own system say of its figures; None: nothing was measured.
     """
 
     micro_batch: int = 1
@@ -33,6 +35,7 @@ class StepConditions:
     sequence: bool = False
     pipeline: int = 1
     attention: str = "default"
+    anchor: Anchor | None = None
 
     @property
     def flash(self) -> bool:
