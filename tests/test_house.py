@@ -1,20 +1,41 @@
-"""The house: a class name is used once; what stands below the command line names no option of it."""
+"""The house: a class name is used once, no file imports in a circle; below the command line no text names an option."""
 
 from __future__ import annotations
 
 import ast
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src/hardplace"
 OPTION = re.compile(r"(?<![\w-])--[a-z]")
 
 
-def trees() -> Iterator[tuple[str, ast.Module]]:
-    for path in sorted(SOURCE.rglob("*.py")):
-        yield str(path.relative_to(SOURCE)), ast.parse(path.read_text())
+@cache
+def trees() -> tuple[tuple[str, ast.Module], ...]:
+    return tuple((str(path.relative_to(SOURCE)), ast.parse(path.read_text())) for path in sorted(SOURCE.rglob("*.py")))
+
+
+def imports(tree: ast.Module, modules: Collection[str]) -> Iterator[str]:
+    """Yield the modules that a file imports anywhere: at its top, for types alone, within a function."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names if name.name in modules)
+        elif isinstance(node, ast.ImportFrom):
+            for name in node.names:
+                yield next((one for one in (f"{node.module}.{name.name}", node.module) if one in modules), "")
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    """`graphlib` raises CycleError, which names the files."""
+    named = {
+        ("hardplace/" + name).removesuffix(".py").removesuffix("/__init__").replace("/", "."): tree
+        for name, tree in trees()
+    }
+    TopologicalSorter({name: {*imports(tree, named)} - {name, ""} for name, tree in named.items()}).prepare()
 
 
 def test_a_class_name_is_used_once() -> None:
