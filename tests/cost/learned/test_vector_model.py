@@ -123,6 +123,7 @@ def test_packed_trees_are_trees(rows: MeasuredKernels, sheets: dict[str, VectorS
         ("bmm,t4,1,1,,1,,0.1", "line 2: n: empty"),
         ("softmax,t4,8,,,,x,0.1", "line 2: h: 'x'"),
         ("softmax,t4,8,,,,64,-1", "line 2: latency_ms"),
+        ("softmax,t4,8,,,,64,1e-300", "line 2: latency_ms: '1e-300': expected ms"),
         ("softmax,t5,8,,,,64,1", "device 't5': missing"),
     ],
 )
@@ -143,3 +144,18 @@ def test_rows_of_a_new_device(tmp_path: Path) -> None:
     path.write_text("op,device,b,m,n,k,h,latency_ms\nlinear,h100-sxm,,4096,4096,4096,,2.8\n")
     done = CliRunner().invoke(app, ["validate", "learned", str(path), "--sheets", str(DATA / "devices.csv"), "--json"])
     assert '"how":"relatives"' in done.output.replace(" ", "")
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("x,900,80,1400,14000,6,abc", "line 2: tdp_w: 'abc': expected a number from 1 to 100000"),
+        ("x,900,80,1400,14000,6,nan", "line 2: tdp_w: 'nan'"),
+        ("x,900,80,1400,14000,1e-30,", "line 2: l2_mb: '1e-30': expected a number from 0.001"),
+        ("x,900,0.1,1400,14000,6,", "line 2: sms: '0.1'"),
+        ("x,900,80,1400,14000,6,\nx,900,80,1400,14000,6,", "line 3: device: 'x': expected each device once"),
+    ],
+)
+def test_bad_sheets(row: str, said: str) -> None:
+    with pytest.raises(BadInput, match=said):
+        read_sheets(f"device,memory_gb_per_s,sms,mhz,fp32_gflops_per_s,l2_mb,tdp_w\n{row}\n", "sheets.csv")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,9 +14,19 @@ from hardplace.errors import BadInput, unknown
 from hardplace.hardware.catalogue import device, device_names
 from hardplace.ndtypes import Bools, Floats, Ints
 
-_MOST = 2**40
+_MOST = 2**31
+_LATENCIES_S = (1e-9, 1e6)
 _WATT_PER_BYTE_S = 2.8e-10  # median of the GPUs of validation/learned/devices.csv; where a sheet has no power
-_SHEET = ("device", "memory_gb_per_s", "sms", "mhz", "fp32_gflops_per_s", "l2_mb")
+_SHEET = {
+    "device": (0.0, 0.0),
+    "memory_gb_per_s": (1.0, 1e6),
+    "sms": (1.0, 1e5),
+    "mhz": (1.0, 1e5),
+    "fp32_gflops_per_s": (1.0, 1e9),
+    "l2_mb": (1e-3, 1e6),
+    "tdp_w": (1.0, 1e5),
+}  # columns, with the least and the most of each
+_OPTIONAL = "tdp_w"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,12 +98,16 @@ def _kernels(table: Table) -> MeasuredKernels:
                 raise BadInput(f"{table.where(row, column)}: empty: expected a whole number")
     sizes = {name: table.whole(name, _MOST, 1) for name in ("b", "m", "n", "k", "h")}
     linear = np.array(ops) == "linear"
+    time_s = table.latencies_s(["latency_ms"], 1e-3)[:, 0]
+    for row in np.flatnonzero((time_s < _LATENCIES_S[0]) | (time_s > _LATENCIES_S[1])).tolist():
+        said = table.texts("latency_ms")[row]
+        raise BadInput(f"{table.where(row, 'latency_ms')}: {said!r}: expected ms, 1e-6 to 1e9")
     sizes["b"] = np.where(linear, 1, sizes["b"])
     return MeasuredKernels(
         kernels=VectorKernels(op=tuple(ops), **sizes),
         device=tuple(table.texts("device")),
         split=tuple(table.texts("split")) if table.has("split") else ("",) * len(ops),
-        time_s=table.latencies_s(["latency_ms"], 1e-3)[:, 0],
+        time_s=time_s,
     )
 
 
@@ -103,42 +118,43 @@ def read_sheets(text: str, place: str) -> dict[str, VectorSheet]:
     the catalogue's device of this name, else from the bandwidth: boards of one bandwidth have about one power.
     """
     table = parse(text, place)
-    _columns(table, _SHEET)
-    values = {name: table.latencies_s([name], 1.0)[:, 0] for name in _SHEET[1:]}
-    power = [""] * len(table.rows) if not table.has("tdp_w") else table.texts("tdp_w")
-    known = _positive(table, power)
-    sheets = {}
+    _columns(table, [name for name in _SHEET if name != _OPTIONAL])
+    sheets: dict[str, VectorSheet] = {}
     for row, name in enumerate(table.texts("device")):
-        bandwidth = float(values["memory_gb_per_s"][row]) * 1e9
+        if name in sheets:
+            raise BadInput(f"{table.where(row, 'device')}: {name!r}: expected each device once")
+        value = {column: _figure(table, row, column) for column in _SHEET if column != "device"}
+        bandwidth = value["memory_gb_per_s"] * 1e9
         sheets[name] = VectorSheet(
             name=name,
-            multiprocessors=round(float(values["sms"][row])),
-            clock_hz=float(values["mhz"][row]) * 1e6,
-            fp32_flops_per_s=float(values["fp32_gflops_per_s"][row]) * 1e9,
+            multiprocessors=round(value["sms"]),
+            clock_hz=value["mhz"] * 1e6,
+            fp32_flops_per_s=value["fp32_gflops_per_s"] * 1e9,
             memory_bandwidth_bytes_per_s=bandwidth,
-            l2_bytes=float(values["l2_mb"][row]) * 1e6,
-            power_w=known[row] or _catalogue_power_w(name) or bandwidth * _WATT_PER_BYTE_S,
+            l2_bytes=value["l2_mb"] * 1e6,
+            power_w=value[_OPTIONAL] or _catalogue_power_w(name) or bandwidth * _WATT_PER_BYTE_S,
         )
     return sheets
+
+
+def _figure(table: Table, row: int, column: str) -> float:
+    """Return a number of a sheet within its range; 0 for one that may be empty and is."""
+    text = table.texts(column)[row] if table.has(column) else ""
+    if column == _OPTIONAL and not text:
+        return 0.0
+    least, most = _SHEET[column]
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not least <= value <= most:
+        raise BadInput(f"{table.where(row, column)}: {text!r}: expected a number from {least:g} to {most:g}")
+    return value
 
 
 def _catalogue_power_w(name: str) -> float:
     """Return the board power of a device of the catalogue; 0 where there is none."""
     return (device(name).tdp_w or 0.0) if name in device_names() else 0.0
-
-
-def _positive(table: Table, texts: Sequence[str]) -> list[float]:
-    """Return numbers of a column that may be empty: 0 there."""
-    found = []
-    for row, text in enumerate(texts):
-        try:
-            value = float(text or 0)
-        except ValueError:
-            value = -1.0
-        if value < 0:
-            raise BadInput(f"{table.where(row, 'tdp_w')}: {text!r}: expected a power in W")
-        found.append(value)
-    return found
 
 
 def _columns(table: Table, names: Sequence[str]) -> None:
