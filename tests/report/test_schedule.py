@@ -127,3 +127,10 @@ def test_utilisation_counts_the_cores_that_work() -> None:
     assert one.vector_utilisation == pytest.approx(2 * 1 / (2 * 2))
     assert gantt.rows(phase, chip)[-1] == "copy engine"
     assert {bar.row for bar in gantt.bars(phase, chip) if bar.task == 2} == {"copy engine"}
+
+
+def test_the_gap_of_a_pass_is_that_of_its_certificate(report: LayerScheduleResult) -> None:
+    one = replace(report, passes=report.passes[1:2])
+    assert one.certificate is not None
+    assert one.passes[0].phase.schedule.gap == pytest.approx(one.certificate.gap, rel=1e-12)
+    assert one.passes[0].phase.schedule.gap <= 0.01

@@ -43,7 +43,7 @@ from hardplace.cli.printing import give, say_json, say_written
     "--splits", is_flag=True, help="Let kernels run on 2, 4, 8, ... cores, in addition to one core and all cores."
 )
 @options.setting
-@options.gap("Stop when no schedule can be shorter by more than this share.", 0.001)
+@options.gap("Stop when no schedule can be faster by more than this share.", 0.001)
 @options.seconds("Stop each pass after this many seconds.", 30.0)
 @options.folder("Folder for schedule.json, page.html and trace.json.  [default: hardplace-out/MODEL-schedule]")
 @options.trace_file

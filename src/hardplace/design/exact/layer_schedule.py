@@ -157,17 +157,18 @@ def schedule_layer(
         question: The layer and the chip.
         model: Name of the model.
         passes: The passes.
-        gap: Relative gap at which the schedule of a pass is good enough.
+        gap: Gap of the rate, makespan / bound - 1, at which the schedule of a pass is good enough.
         limit_s: Seconds for each pass; None: no limit.
     """
     start_s = perf_counter()
+    shorter = gap / (1.0 + gap)  # the same as a share of the makespan, which schedulers stop at
     chip = accelerator(question.chips, 0, question.setting, question.setting.memory_capacities_bytes[-1])
     return LayerScheduleResult(
         model=model, layer=question.layer.name, micro_batch=question.micro_batch,
         tensor_parallel=question.tensor_parallel, setting=question.setting.name, rule=question.rule,
         splits=question.splits, chip=chip,
         passes=tuple(
-            scheduled_pass(which.value, schedule_pass(question, which, gap=gap, limit_s=limit_s), chip)
+            scheduled_pass(which.value, schedule_pass(question, which, gap=shorter, limit_s=limit_s), chip)
             for which in passes
         ),
         seconds=perf_counter() - start_s,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
+from hardplace.certificate import gap_of
 from hardplace.cost.types import Engine, KernelGraph
 
 
@@ -114,5 +116,7 @@ class Schedule:
 
     @property
     def gap(self) -> float:
-        """How far above the best possible makespan this one can be, relative to itself."""
-        return 1.0 - self.bound_s / self.makespan_s if self.makespan_s > 0 else 0.0
+        """Return the gap of the rate, makespan / bound - 1: how much faster another schedule can be at most."""
+        if self.makespan_s <= 0.0:
+            return 0.0
+        return gap_of(1.0 / self.makespan_s, 1.0 / self.bound_s if self.bound_s > 0.0 else math.inf)
