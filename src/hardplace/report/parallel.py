@@ -54,7 +54,8 @@ def parallel_coordinates(shapes: tuple[Alternative, ...], found: Ranking) -> Par
     ]
     columns.append(("speed-up", [one.worst for one in shapes]))
     wide = max(1, len(columns) - 1)
-    axes, points = [], [[] for _ in shapes]  # type: tuple[list[ParallelAxis], list[list[str]]]
+    axes: list[ParallelAxis] = []
+    points: list[list[str]] = [[] for _ in shapes]
     for place, (name, values) in enumerate(columns):
         x, low, high = _LEFT + (_RIGHT - _LEFT) * place / wide, min(values), max(values)
         digits = 3 if name == "speed-up" else 0

@@ -43,7 +43,13 @@ Classes = tuple[type[Any], Callable[[Any], torch.nn.Module]]
 def config_type(kind: str, fields: dict[str, Any], where: str) -> Any:
     """Return the library's config class of a model type; None where the config brings its own code.
 
-    Raises BadInput for a type that neither has.
+    Args:
+        kind: The model type.
+        fields: Fields of the config.
+        where: The file, for messages.
+
+    Raises:
+        BadInput: For a type that neither has.
     """
     import transformers
 
@@ -56,10 +62,17 @@ def config_type(kind: str, fields: dict[str, Any], where: str) -> Any:
 
 
 def classes_of(fields: dict[str, Any], config: Any, where: str) -> list[Callable[[Any], torch.nn.Module]]:
-    """Return the model class that the config names, or those of the auto classes that know its type, in their order.
+    """Return the model class that a config names, or those of the auto classes that know its type, in their order.
 
-    A name that differs from the library's in its case alone is the library's. Raises BadInput with the library's
-    classes of this type for any other.
+    A name that differs from the library's in its case alone is the library's.
+
+    Args:
+        fields: Fields of the config.
+        config: The library's config.
+        where: The file, for messages.
+
+    Raises:
+        BadInput: With the library's classes of this type, for any other name.
     """
     import transformers
 
@@ -112,10 +125,17 @@ def _defined(config: Any) -> Iterator[type[Any]]:
 
 
 def custom_classes(fields: dict[str, Any], where: str, trusted: bool) -> Classes:
-    """Return config and model class of custom code beside the config, which is run only if it is trusted.
+    """Return config and model class of custom code beside a config, which is run only if it is trusted.
 
-    The file that was named is what counts, whatever it is called. Raises BadInput: no auto_map of names, code of
-    another repository, files that are missing.
+    The file that was named is what counts, whatever it is called.
+
+    Args:
+        fields: Fields of the config.
+        where: The file, for messages; the code lies beside it.
+        trusted: Whether the code may be run.
+
+    Raises:
+        BadInput: For no auto_map of names, code of another repository, files that are missing.
     """
     from transformers.dynamic_module_utils import get_class_from_dynamic_module
 

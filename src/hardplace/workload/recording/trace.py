@@ -9,7 +9,15 @@ from hardplace.workload.types import Gradient, OperatorKind, Phase
 
 
 class View(NamedTuple):
-    """A tensor: its storage's number, its shape, strides and offset (elements) at one micro-batch size, its dtype."""
+    """A tensor at one micro-batch size.
+
+    Attributes:
+        storage: Number of its storage.
+        shape: Shape, in elements.
+        stride: Strides, in elements.
+        offset: Where it begins in the storage, in elements.
+        dtype: Type of its elements.
+    """
 
     storage: int
     shape: tuple[int, ...]
@@ -19,7 +27,12 @@ class View(NamedTuple):
 
 
 class ModuleCall(NamedTuple):
-    """One call of a module: its path, and the number of the call that it was made in (itself: the outermost)."""
+    """One call of a module.
+
+    Attributes:
+        path: Path of the module.
+        caller: Number of the call that it was made in; its own of the outermost.
+    """
 
     path: str
     caller: int
@@ -27,9 +40,23 @@ class ModuleCall(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceEvent:
-    """An operator at one micro-batch size; reads and writes are numbers of tensors, call that of a module's call.
+    """An operator at one micro-batch size.
 
-    moment: how many events came before it; of a backward operator, before its forward one.
+    Attributes:
+        name: Name of the operator.
+        call: Number of the module's call that it is of.
+        moment: How many events came before it; of a backward operator, before its forward one.
+        kind: Kind, as a cost model must know it.
+        phase: Forward or backward.
+        dims: Dimensions of its kind.
+        flops: FLOPs.
+        reads: Tensors that it reads, by number.
+        writes: Tensors that it writes, by number.
+        axes: Axes that it works along.
+        gradient: Which of the three GEMMs of a linear layer it is.
+        layout: Layout of a product's operands.
+        causal: Whether attention is causal.
+        window: Keys that a query sees; 0: all.
     """
 
     name: str
@@ -52,11 +79,18 @@ class TraceEvent:
 class Trace:
     """One step at one micro-batch size.
 
-    views: tensors by number. storage_bytes: by storage number. parameters: elements of each parameter's storage; 0 of
-    buffers that stand for weights. trained: the parameters that get a gradient. copies: of a parameter that several
-    modules hold, each module's storage -> the first one's. gradients: the storage that holds a parameter's gradient ->
-    the parameter's. computed: storages that depend on a parameter or on the model's input, so neither tables nor
-    buffers. saved: (call, moment, storage) kept for backward.
+    Attributes:
+        calls: Calls of modules.
+        events: Operators, in the order in which they ran.
+        views: Tensors, by number.
+        storage_bytes: Bytes of each storage, by number.
+        parameters: Elements of each parameter's storage; 0 of buffers that stand for weights.
+        trained: Parameters that get a gradient.
+        copies: Of a parameter that several modules hold, the first one's storage by each module's.
+        buffers: Storages of buffers.
+        gradients: Parameter by the storage that holds its gradient.
+        computed: Storages that depend on a parameter or on the model's input, so neither tables nor buffers.
+        saved: Call, moment and storage of what is kept for the backward pass.
     """
 
     calls: list[ModuleCall] = field(default_factory=list)

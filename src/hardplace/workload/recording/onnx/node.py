@@ -30,9 +30,16 @@ TYPES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnnxNode:
-    """One operator of a graph. scope: path of the module that it came from, () if the exporter left none.
+    """One operator of a graph.
 
-    version: of the operator set. attributes: plain values; element types as torch dtypes.
+    Attributes:
+        name: Name of the node.
+        operator: Name of the operator.
+        version: Version of the operator set.
+        inputs: Names of what it reads, in order; "": left out.
+        outputs: Names of what it writes.
+        attributes: Plain values; element types as torch dtypes.
+        scope: Path of the module that it came from; () if the exporter left none.
     """
 
     name: str
@@ -61,9 +68,15 @@ class Role(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Constant:
-    """An initializer or a Constant node. value: only where the role is VALUE; weights are never read.
+    """An initializer or a Constant node.
 
-    source: name in the file of its numbers.
+    Attributes:
+        name: Name in the graph.
+        source: Name in the file of its numbers.
+        shape: Shape, in elements.
+        dtype: Type of its elements.
+        role: What it is to the module.
+        value: Its numbers, only where the role is VALUE; weights are never read.
     """
 
     name: str
@@ -78,9 +91,11 @@ class Constant:
 class OnnxOperator:
     """How torch runs an operator.
 
-    run: takes the node and its inputs, None for one left out; returns a tensor or, for more outputs, a tuple.
-    values: which inputs it gets as numpy arrays, since they decide about shapes. scalars: which inputs come as
-    Python numbers where they are constants of rank 0. outlines: which inputs it reads shape and type of only.
+    Attributes:
+        run: Takes the node and its inputs, None for one left out; returns a tensor or, for more outputs, a tuple.
+        values: Inputs that it gets as numpy arrays, since they decide about shapes.
+        scalars: Inputs that come as Python numbers where they are constants of rank 0.
+        outlines: Inputs of which it reads shape and type only.
     """
 
     run: Callable[..., Any]
