@@ -117,6 +117,8 @@ def _is_model(graph: str | os.PathLike[str] | Workload) -> bool:
     path = Path(graph)
     if (path / "config.json").is_file() or str(graph).endswith((".onnx", ".xml", ".xml.gz")):
         return True
+    if not path.suffix and not path.exists():
+        return True  # a name: the catalogue says which are near
     data = read_json(path)
     return isinstance(data, dict) and ("layers" in data or "model_type" in data)
 

@@ -214,6 +214,8 @@ def links_of(devices: Sequence[SplitDevice], choice: LinkChoice) -> tuple[SplitL
         for name in pair:
             if name not in names:
                 raise unknown("device of link", name, names)
+        if pair[0] == pair[1]:
+            raise BadInput("link", repr(text), "two different devices")
         speed = parse_quantity(match[2], "B/s", "link")
         latency_s = parse_quantity(match[3], "s", "link") if match[3] else 0.0
         a, b = names[pair[0]], names[pair[1]]

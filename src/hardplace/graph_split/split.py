@@ -278,13 +278,23 @@ def _fitted(problem: SplitProblem, limit_s: float) -> tuple[int, ...] | None:
 
 
 def _shortage(problem: SplitProblem) -> MemoryShortage:
-    sizes = {group: sum(problem.operators[one].memory_bytes for one in group) for group in problem.groups}
-    largest = max(sizes, key=lambda group: sizes[group])
+    """Return what is short: of the group that lacks most on the devices that support it, or of all."""
     memories = [device.memory_bytes for device in problem.devices]
+
+    def held(group: tuple[int, ...]) -> float:
+        return sum(problem.operators[one].memory_bytes for one in group)
+
+    def room(group: tuple[int, ...]) -> float:
+        able = [
+            size for device, size in enumerate(memories) if all(problem.times[one][device] < math.inf for one in group)
+        ]
+        return max(able, default=0.0)
+
+    largest = max(problem.groups, key=lambda group: held(group) - room(group))
     return MemoryShortage(
-        needed_bytes=sum(sizes.values()),
+        needed_bytes=sum(map(held, problem.groups)),
         available_bytes=sum(memories),
         operator=problem.operators[largest[0]].name,
-        operator_bytes=sizes[largest],
-        largest_bytes=max(memories),
+        operator_bytes=held(largest),
+        largest_bytes=room(largest),
     )
