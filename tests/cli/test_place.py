@@ -264,7 +264,7 @@ def test_a_frontier_is_printed_drawn_and_written(tmp_path):
     words = ("place", "llama2-7b", *FEW, "--fix", "micro_batch=1", "--fix", "zero=0,3", "--out", str(tmp_path))
     done = run(*words, "--pareto", "step,memory")
     assert done.exit_code == 0, done.output
-    assert "one listed is as fast and needs at most 5.3\u00a0% more memory" in done.output
+    assert "one listed here is at least as fast and needs at most 5.3\u00a0% more memory" in done.output
     points = hp.read(tmp_path / "frontier.json").points
     assert len(points) > 2
     page = (tmp_path / "frontier.html").read_text()

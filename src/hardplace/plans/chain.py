@@ -17,7 +17,7 @@ from hardplace.workload.decoder import DecoderShape, Degrees
 from hardplace.workload.sharding import shard
 from hardplace.workload.sharding.degrees import Divided, check_degrees
 from hardplace.workload.types import Layer, Parallelism, Recompute, Workload
-from hardplace.workload.weights import SharedWeights, WeightSizes, repeated, shared_weights
+from hardplace.workload.weights import SharedWeights, WeightSizes, repeated, shared_weights, weights_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -179,11 +179,27 @@ def rank_layers(workload: Workload, plan: Plan, divided: Divided = shard) -> tup
         divided: What divides a workload, for callers that keep what is divided already.
 
     Raises:
-        BadInput: If a degree divides nothing of them.
+        BadInput: If a degree divides nothing of them, and for experts that tensor and expert parallelism both cut.
     """
     degrees = Parallelism(tensor=plan.tensor, sequence=plan.sequence, context=plan.context, expert=plan.expert)
     check_degrees(workload, degrees, divided)
-    return tuple(fused_layer(layer) for layer in divided(workload, degrees).layers)
+    layers = divided(workload, degrees).layers
+    if plan.tensor > 1 and plan.expert > 1 and _cut_twice(workload, layers, plan.expert):
+        raise BadInput(
+            "expert",
+            plan.expert,
+            f"1 with tensor {plan.tensor}, or tensor 1: {workload.name}'s experts are cut by both as recorded, and "
+            f"expert groups that span tensor groups hold whole experts",
+        )
+    return tuple(fused_layer(layer) for layer in layers)
+
+
+def _cut_twice(workload: Workload, layers: Sequence[Layer], expert: int) -> bool:
+    """Return whether the experts of some layer are cut by tensor parallelism too, where expert groups fold into it."""
+    return any(
+        expert * weights_of(mine).expert_parameters < weights_of(whole).expert_parameters
+        for mine, whole in zip(layers, workload.layers, strict=True)
+    )
 
 
 def chain_of(workload: Workload, made: Sequence[FusedLayer], shape: DecoderShape | None, plan: Plan) -> LayerChain:

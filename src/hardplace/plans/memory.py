@@ -32,6 +32,13 @@ def master_bytes(plan: Plan) -> int:
     return 4 if plan.habits.one_copy and plan.zero == 3 and apart and not plan.offload else 0
 
 
+def least_bytes_per_parameter(plan: Plan) -> int:
+    """Return the bytes that all devices together hold of each trained parameter at the least, however it is divided:
+    its gradient and, unless they are offloaded, its optimizer states; a 16-bit weight may live only while it is used.
+    """
+    return HELD_GRADIENT_BYTES[plan.gradient] + (0 if plan.offload else state_bytes(plan))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageContents:
     """What the layers of a stage hold on one rank, before ZeRO and the schedule divide or multiply it.

@@ -45,13 +45,13 @@ def _sheet(found: PlanFrontier) -> TextTable:
 
 def _certificate(found: PlanFrontier) -> str:
     gap = max(one.gap for one in found.points)
-    fast = "as fast" if gap < 1e-9 else f"as fast to within {percent_at_most(gap)}"
+    fast = "at least as fast" if gap < 1e-9 else f"as fast to within {percent_at_most(gap)}"
     if found.against is Against.DEVICES:
-        return f"Of every plan in the searched space, the one listed for as many devices is {fast} in this cost model."
+        return f"For every plan in the searched space, the one listed for as many devices is {fast} in this cost model."
     more = percent(1.0 / (1.0 - MEMORY_STEP) - 1.0)
     return (
-        f"Of every plan in the searched space, one listed is {fast} and needs at most {more} more memory, in this cost "
-        f"model."
+        f"For every plan in the searched space, one listed here is {fast} and needs at most {more} more memory, in "
+        f"this cost model."
     )
 
 

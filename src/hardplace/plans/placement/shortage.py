@@ -12,6 +12,7 @@ from hardplace.hardware.device import Node
 from hardplace.plans.estimate import PlanEstimate
 from hardplace.plans.fleet import PlanDevice
 from hardplace.plans.infeasible import PlanInfeasible
+from hardplace.plans.memory import least_bytes_per_parameter
 from hardplace.plans.pipeline import in_flight
 from hardplace.plans.placement.divisions import Inventory
 from hardplace.plans.placement.enumeration import recomputes, schedules
@@ -20,6 +21,7 @@ from hardplace.plans.placement.search import PlanSearch
 from hardplace.plans.placement.space import PlanSpace
 from hardplace.plans.plan import OptimizerKind
 from hardplace.workload.types import Recompute, Workload
+from hardplace.workload.weights import weights_of_model
 
 REMEDIES = 3
 _EASES = (Recompute.NONE, Recompute.SELECTIVE, Recompute.FULL)  # the more is recomputed, the less is kept
@@ -101,8 +103,10 @@ def lightest(search: PlanSearch) -> Iterator[PlanEstimate]:
 
 
 def _remedies(workload: Workload, inventory: Inventory, space: PlanSpace) -> Iterator[Remedy]:
-    count = 0
+    count, trained = 0, weights_of_model(workload).trained
     for what, wider, more in _changes(inventory, space):
+        if cannot_hold(trained, more, wider):
+            continue
         try:
             found = PlanSearch(workload, more, wider, most=1).run()
         except BadInput:
@@ -114,6 +118,20 @@ def _remedies(workload: Workload, inventory: Inventory, space: PlanSpace) -> Ite
             yield Remedy(what=what, step_s=found.best[0].step_s)
         if count == REMEDIES or (found is not None and found.stopped):
             return
+
+
+def cannot_hold(trained: int, inventory: Inventory, space: PlanSpace) -> bool:
+    """Return whether devices hold too little together for gradients and optimizer states, in all plans of a space.
+
+    Sharding divides them among all devices at the most, so no plan fits where their memory together is less.
+
+    Args:
+        trained: Trained parameters of the model, each once.
+        inventory: Device, node and number, of each kind.
+        space: The plans.
+    """
+    usable_bytes = (1.0 - space.headroom) * sum(count * chip.memory_bytes for chip, _, count in inventory)
+    return all(least_bytes_per_parameter(base) * trained > usable_bytes for base in space.bases())
 
 
 def _changes(inventory: Inventory, space: PlanSpace) -> Iterator[tuple[str, PlanSpace, Inventory]]:
