@@ -1,0 +1,33 @@
+"""Texts of `--fix` become values of the type that their dimension has, also of dimensions that may be left open."""
+
+import pytest
+
+from hardplace.cost.layers.software import Dispatcher
+from hardplace.errors import BadInput
+from hardplace.plans.placement.held_dimensions import fixed
+from hardplace.plans.plan import INSIDE_OUT, PipelineSchedule
+
+TEXTS = {
+    "tensor=1,8": (1, 8),
+    "sequence=true,false": (True, False),
+    "schedule=gpipe": (PipelineSchedule.GPIPE,),
+    "order=tensor-context-data-pipeline": (INSIDE_OUT,),
+    "fragmentation=0.05": (0.05,),
+    "tensor_overlap=false": (False,),
+    "dispatcher=deepep": (Dispatcher.DEEPEP,),
+    "gradient=bf16,bf16": ("bf16",),
+}
+
+
+def test_each_text_is_a_value_of_its_dimension() -> None:
+    found = fixed(list(TEXTS))
+    assert found == {text.partition("=")[0]: values for text, values in TEXTS.items()}
+    assert type(found["tensor"][0]) is int
+
+
+@pytest.mark.parametrize(
+    "text", ["tensor=0", "tensor=x", "sequence=1", "schedule=none", "order=tensor-data", "fragmentation=1", "colour=1"]
+)
+def test_what_is_no_value_is_refused_by_its_name(text: str) -> None:
+    with pytest.raises(BadInput, match=text.partition("=")[0]):
+        fixed([text])
