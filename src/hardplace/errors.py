@@ -87,9 +87,12 @@ def unknown(what: str, value: str, known: Iterable[str]) -> BadInput:
 
     >>> print(unknown("model", "lama2-7b", ["llama2-7b", "gpt2-xl"]))
     unknown model 'lama2-7b'; did you mean llama2-7b? (known: gpt2-xl, llama2-7b)
+    >>> print(unknown("my.json: model_type", "x", ["bert"]))
+    my.json: unknown model_type 'x' (known: bert)
     """
     names = sorted(known)
     near = difflib.get_close_matches(value[:_VALUE].lower(), names, n=3, cutoff=0.5)
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
     listed = ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
-    return BadInput(f"unknown {what} {value!r}{hint} (known: {listed})")
+    place, colon, noun = what.rpartition(": ")
+    return BadInput(f"{place}{colon}unknown {noun} {value!r}{hint} (known: {listed})")
