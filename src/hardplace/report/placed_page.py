@@ -19,6 +19,7 @@ from hardplace.report.reproduce import reproduction
 from hardplace.report.surety_chart import surety_chart
 from hardplace.units import GIB, format_quantity, percent
 
+_FEW_MARKS = 300  # of the timeline in a row that opens
 _DETAILED = 10  # plans whose rows open, at most
 
 
@@ -67,7 +68,11 @@ def page(found: PlacementResult, command: str = "") -> str:
         counted=f"{counted(found)}; {alike(found)}",
         ties=ties(found),
         heads=heads(found),
-        rows=[(row(one, found), plan_detail(number, one)) for number, one in enumerate(found.best[:_DETAILED], 1)],
+        rows=[
+            (row(one, found), plan_detail(number, one, _FEW_MARKS))
+            for number, one in enumerate(found.best[:_DETAILED], 1)
+        ],
+        first=plan_detail(1, best),
         more=[row(one, found) for one in found.best[_DETAILED:]],
         memory_names=[(name, PART_COLOURS[name]) for name in PARTS],
         passes=[(phase.value, colour) for phase, colour in PASS_COLOURS.items()],

@@ -9,11 +9,12 @@ from hardplace.report import style
 from hardplace.report.drawing import Rectangle
 from hardplace.report.plan import StageRow, folded, several_kinds, stage_rows
 from hardplace.report.plan_timeline import drawn, timeline_bars
+from hardplace.report.text import plural
 from hardplace.units import GIB, format_quantity
 
 PARTS = ("weights", "gradients", "states", "activations", "logits", "working", "buffers", "fragmentation", "reserve")
 PART_COLOURS = dict(zip(PARTS, (*style.PALETTE, style.RED), strict=False)) | {"reserve": "#c9ccd1"}
-_MOST_MARKS = 400  # of the timeline of a plan that is not the best
+MOST_MARKS = 3000  # of a timeline, so that a page stays small
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,15 +55,15 @@ def _cells(row: StageRow, *, several: bool) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def plan_detail(number: int, one: PlanEstimate) -> PlanDetail:
-    """Return what a page shows of a plan; of the first the whole timeline."""
+def plan_detail(number: int, one: PlanEstimate, most_marks: int = MOST_MARKS) -> PlanDetail:
+    """Return what a page shows of a plan, with at most about so many marks in its timeline."""
     blocks, end_s, left = drawn(one)
-    if number > 1 and len(blocks) > _MOST_MARKS:
-        stages = len({block[0] for block in blocks})
-        keep = max(1, _MOST_MARKS // (3 * stages))
+    if len(blocks) > most_marks:
+        count = 1 + max(block[2] for block in blocks)
+        keep = max(1, most_marks * count // len(blocks))
         blocks = [block for block in blocks if block[2] < keep]
         end_s = max(block[4] for block in blocks)
-        left = f"The first {keep} micro-batches."
+        left = f"The first {plural(keep, 'micro-batch')} of {one.plan.micro_batches:,}."
     return PlanDetail(
         number=number,
         several=several_kinds(one.plan),
