@@ -286,11 +286,13 @@ def test_an_area_that_no_chip_meets_is_infeasible_and_names_the_least() -> None:
     ],
 )
 def test_the_pages_command_asks_the_same_question(asked: str, tmp_path: Path) -> None:
-    """A folder's journal refuses another question."""
-    done = hardplace("search", "opt-350m", *asked.split(), "--out", "here", folder=tmp_path)
+    """The page holds the command that was given; the answer alone gives one, too. A folder's journal refuses another
+    question."""
+    given = ["search", "opt-350m", *asked.split(), "--out", "here"]
+    done = hardplace(*given, folder=tmp_path)
     assert done.returncode == 0, done.stderr
+    assert html.escape(shlex.join(["hardplace", *given])) in (tmp_path / "here/page.html").read_text()
     again = command(hp.read(tmp_path / "here/result.json"))
-    assert html.escape(again) in (tmp_path / "here/page.html").read_text()
     done = hardplace(*shlex.split(again)[1:], "--out", "here", "--evaluations", "1", folder=tmp_path)
     assert done.returncode == 0, done.stderr
 

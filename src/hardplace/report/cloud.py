@@ -41,8 +41,11 @@ def figure(exploration: DesignResult) -> Chart:
     log = 0.0 < median < most / 8.0
     low = min(max(min(values), most / 1e3), most / 2.0) if log else 0.0
     if log:
-        kept = tuple(mark for mark in series[0].marks if mark.y >= low)
-        series = (replace(series[0], marks=kept), *series[1:])
+        least_y = (low, *(0.0,) * (len(series) - 1))  # a chip on which the plan does not fit has no logarithm
+        series = tuple(
+            replace(one, marks=tuple(mark for mark in one.marks if mark.y >= least and mark.y > 0.0))
+            for one, least in zip(series, least_y, strict=True)
+        )
     least = min(mark.x for one in series for mark in one.marks)
     right = max(budget, exploration.best.chip.area_mm2)
     panel = Panel(
