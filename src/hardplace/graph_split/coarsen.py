@@ -136,7 +136,8 @@ def hsdag_groups(count: int, edges: Sequence[tuple[int, int]]) -> list[int]:
 
 
 def held_together(problem: SplitProblem) -> SplitProblem:
-    """Return the problem whose operators share a device by HSDAG's groups; those with a group of their own keep it.
+    """Return the problem whose operators share a device by HSDAG's groups; those with a group of their own keep it,
+    those that fewer devices support than others of their group (the data, on the first device) stay free.
 
     It may lose: no split of fewer groups is better than one of all operators.
     """
@@ -145,11 +146,10 @@ def held_together(problem: SplitProblem) -> SplitProblem:
     groups = hsdag_groups(len(problem.operators), sorted(edges))
     kinds: dict[int, set[str]] = {}
     for index, one in enumerate(problem.operators):
-        group = groups[place[index]]
-        kinds[group] = kinds.get(group, set(one.time_s)) & set(one.time_s)
+        kinds.setdefault(groups[place[index]], set()).update(one.time_s)
     operators = tuple(
         replace(one, group=f"coarse {groups[place[index]]}")
-        if one.group is None and kinds[groups[place[index]]]
+        if one.group is None and set(one.time_s) == kinds[groups[place[index]]]
         else one
         for index, one in enumerate(problem.operators)
     )
