@@ -1,6 +1,6 @@
 """Records a training step of every model type of the installed transformers library, from a shallow default config.
 
-python -m benchmarks.model_types [--table validation/model_types.csv] [--screen] [--again] [type ...]
+python -m benchmarks.model_types [--table validation/model_types.csv] [--part 1/2] [--screen] [--again] [type ...]
 
 Each type in a process of its own with a limit on processor time and memory. A row a type is added to the table; types
 that are there already are left out, unless they are named or --again redoes what is not recorded. FLOPs are compared
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import fcntl
 import json
 import os
 import resource
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 LIMIT_S = 90  # of processor time
 MEMORY_BYTES = 12 * 2**30
+_TABLE = Path("validation/model_types.csv")
+_DOCUMENT = Path("docs/validation-models.md")
+_MARKS = ("<!-- written by benchmarks.model_types -->", "<!-- end -->")
 COLUMNS = ("type", "of", "class", "dtype", "outcome", "whose", "reason", "parameters", "flops", "counted", "cpu_s")
 _DEPTHS = (
     "num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers", "decoder_layers", "depth",
@@ -64,7 +68,7 @@ def fields_of(kind: str, *, whole: bool = False) -> dict[str, Any]:
     if dict(fields.get("backbone_config") or {}).get("model_type") == "timm_backbone":  # of another library
         stages = ["stage1", "stage2", "stage3", "stage4"]
         fields["backbone_config"] = {"model_type": "resnet", "out_features": stages[-max(1, _levels(fields)) :]}
-    for key in ("image_token_id", "image_token_index"):
+    for key in ("image_token_id", "image_token_index", "video_token_id", "video_token_index"):
         if key in fields and fields[key] is None:
             fields[key] = 9  # a model with images has one; its own default config does not say which
     lists = [value for value in fields.values() if isinstance(value, list) and value and isinstance(value[0], str)]
@@ -185,14 +189,39 @@ def read_table(path: Path) -> dict[str, Row]:
         return {row["type"]: dict(row) for row in csv.DictReader(file)}
 
 
-def write_table(path: Path, rows: dict[str, Row]) -> None:
-    """Write the rows of a table in the order of their names, whole or not at all."""
-    beside = path.with_suffix(".part")
-    with beside.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows[kind] for kind in sorted(rows))
-    beside.replace(path)
+def add_row(path: Path, row: Row) -> dict[str, Row]:
+    """Add a row to a table, or put it in the place of its type's, and return all; others may add theirs meanwhile."""
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        rows = read_table(path) | {row["type"]: row}
+        beside = path.with_suffix(".part")
+        with beside.open("w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows[kind] for kind in sorted(rows))
+        beside.replace(path)
+    return rows
+
+
+def write_summary(rows: list[Row], document: Path) -> None:
+    """Write the tables of outcomes and reasons between the marks of a document."""
+    before, _, rest = document.read_text().partition(_MARKS[0])
+    _, _, after = rest.partition(_MARKS[1])
+    text = "\n".join(["", *summary(rows), "", *reasons(rows), ""])
+    document.write_text(f"{before}{_MARKS[0]}{text}{_MARKS[1]}{after}")
+
+
+def reasons(rows: list[Row]) -> list[str]:
+    """Return the lines of the table of refusals, those of one reason together."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if row["whose"]:
+            reason = str(row["reason"]).removeprefix("config.json: ").removeprefix("module (the model itself): ")
+            reason = reason.partition("; expected a model")[0].partition(": its result depends")[0]
+            found.setdefault((row["whose"], reason[:140].replace("|", "/")), []).append(row["type"])
+    lines = ["| whose | reason | types |", "|---|---|---|"]
+    ordered = sorted(found.items(), key=lambda one: (one[0][0], -len(one[1]), one[0][1]))
+    return lines + [f"| {who} | {why} | {', '.join(kinds)} |" for (who, why), kinds in ordered]
 
 
 def summary(rows: list[Row]) -> list[str]:
@@ -218,8 +247,9 @@ def main() -> None:
     """Record types, add to the table and write the summary."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("types", nargs="*")
-    parser.add_argument("--table", type=Path, default=Path("validation/model_types.csv"))
+    parser.add_argument("--table", type=Path, default=_TABLE)
     parser.add_argument("--of", default="task,alone")
+    parser.add_argument("--part", default="1/1")
     parser.add_argument("--screen", action="store_true")
     parser.add_argument("--again", action="store_true")
     asked = parser.parse_args()
@@ -236,13 +266,15 @@ def main() -> None:
     rows, of = read_table(asked.table), groups()
     done = {kind for kind, row in rows.items() if row["outcome"] in ("recorded", "runs") or not asked.again}
     wanted = asked.types or [kind for kind in of if of[kind] in asked.of.split(",") and kind not in done]
-    for kind in sorted(wanted, key=lambda kind: (("task", "alone", "part").index(of[kind]), kind)):
+    part, parts = map(int, asked.part.split("/"))
+    for kind in sorted(wanted[part - 1 :: parts], key=lambda kind: (("task", "alone", "part").index(of[kind]), kind)):
         row = dict.fromkeys(COLUMNS, "") | {"type": kind, "of": of[kind]} | forked(kind, asked.screen)
         row["reason"] = " ".join(str(row["reason"]).split())[:300]
-        rows[kind] = row | {"whose": whose(row)}
-        write_table(asked.table, rows)
+        rows = add_row(asked.table, row | {"whose": whose(row)})
         print(kind, row["outcome"], row["cpu_s"], row["reason"], file=sys.stderr, flush=True)
     print("\n".join(summary(list(rows.values()))))
+    if not asked.screen and asked.table.resolve() == _TABLE.resolve():
+        write_summary(list(rows.values()), _DOCUMENT)
 
 
 if __name__ == "__main__":

@@ -204,6 +204,8 @@ def _widen(module: torch.nn.Module, name: str) -> None:
 
 def _length(config: Any, module: torch.nn.Module) -> int:
     """Return the tokens of a sample: the positions of the config, at most 4,096; of images, their patches."""
+    if isinstance(getattr(config, "max_text_len", None), int):  # of what is found in an image by its name
+        return int(config.max_text_len)
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
     for key in _POSITIONS:
         if isinstance(getattr(text, key, None), int) and getattr(text, key) > 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ _FORWARDS: dict[tuple[str, str], Callable[..., Any]] = {
 }
 
 
+_UNCHECKED = "TRANSFORMERS_DISABLE_TORCH_CHECK"  # the library's own switch for its checks of values
 SPARSE = "hardplace_sparse"
 PACKED = "hardplace_flash_packed"  # the library looks for "flash" in it, and hands on where sequences begin
 
@@ -77,6 +79,8 @@ def library_stand_ins() -> Iterator[None]:
     attention["sdpa"] = attention[SPARSE] = attention[PACKED] = library_attention
     masks["sdpa"], masks[SPARSE], masks[PACKED] = _mask, _sparse_mask, _mask
     originals = []
+    checks = os.environ.get(_UNCHECKED)
+    os.environ[_UNCHECKED] = "1"
     try:
         for owner, name, stand_in in list(_replacements()):
             originals.append((owner, name, getattr(owner, name)))
@@ -86,6 +90,7 @@ def library_stand_ins() -> Iterator[None]:
     finally:
         for owner, name, original in reversed(originals):
             setattr(owner, name, original)
+        os.environ.pop(_UNCHECKED) if checks is None else os.environ.update({_UNCHECKED: checks})
         attention["sdpa"], masks["sdpa"] = kept
         for own in (SPARSE, PACKED):
             del attention[own], masks[own]
