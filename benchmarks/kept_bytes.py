@@ -2,8 +2,8 @@
 
 python -m benchmarks.kept_bytes [type ...]
 
-Small models in fp32, attention as products and softmax, no dropout, two samples of 32 tokens (or an image of 32 pixels).
-Real: distinct storages that saved_tensors_hooks sees, less parameters and buffers. Recorded: the same of the trace, which
+Small models in fp32, attention as products and softmax, no dropout, two samples of 32 tokens or a 32-pixel image.
+Real: storages that saved_tensors_hooks sees, less parameters and buffers. Recorded: the same of a trace, which
 runs without values; of them, what the layers of the Workload hold (less tables such as rotary cosines and masks).
 """
 

@@ -226,8 +226,9 @@ def reasons(rows: list[Row]) -> list[str]:
 
 def summary(rows: list[Row]) -> list[str]:
     """Return the lines of the table of outcomes."""
+    every = Counter(groups().values())
     lines = [
-        "| types | recorded | of them FLOPs equal | refused: ours | the model's | the library's |",
+        "| types tried, of all | recorded | of them FLOPs equal | refused: ours | the model's | the library's |",
         "|" + "---|" * 6,
     ]
     for of, text in (("task", "of a task"), ("alone", "without a head"), ("part", "parts of others")):
@@ -239,7 +240,7 @@ def summary(rows: list[Row]) -> list[str]:
         by = Counter(row["whose"] for row in some)
         share = f"{len(recorded) / len(some):.1%}".replace("%", " %")
         counts = " | ".join(str(by[one]) for one in ("ours", "model", "library"))
-        lines.append(f"| {text}: {len(some)} | {len(recorded)}, {share} | {equal} | {counts} |")
+        lines.append(f"| {text}: {len(some)} of {every[of]} | {len(recorded)}, {share} | {equal} | {counts} |")
     return lines
 
 

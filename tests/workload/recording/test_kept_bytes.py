@@ -10,11 +10,10 @@ pytest.importorskip("transformers")
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
-from benchmarks.kept_bytes import compared  # noqa: E402
-
+from benchmarks.kept_bytes import compared
 
 TABLES = 2 * 32 * 16 * 4  # Llama's cosines and sines of 32 positions and 16 dimensions, which every layer reads
-# T5's scores' bias (2 samples, 4 heads, 32 x 32) in the second layer of each side, its encoder's output in the decoder's.
+# T5's bias of scores (2 samples, 4 heads, 32 x 32) in each side's second layer, its encoder's output in the decoder's.
 TWICE = 2 * (2 * 4 * 32 * 32 * 4) + 2 * 32 * 64 * 4
 
 
