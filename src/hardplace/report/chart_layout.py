@@ -128,6 +128,8 @@ def ticks(axis: ChartAxis) -> tuple[float, ...]:
     """
     if axis.names:
         return ()
+    if not axis.low < axis.high:
+        return (axis.low,)
     if axis.log:
         first, last = math.floor(math.log10(axis.low)), math.ceil(math.log10(axis.high))
         factors = (1.0,) if axis.high / axis.low > 100.0 else (1.0, 2.0, 5.0)
@@ -143,12 +145,16 @@ def ticks(axis: ChartAxis) -> tuple[float, ...]:
 
 
 def at(axis: ChartAxis, value: float) -> float:
-    """Return where a value lies on an axis, 0 to 1 within it."""
+    """Return where a value lies on an axis, from 0 at its start to 1 at its end; what is beyond lies at the end."""
     if axis.names:
         return (value + 0.5) / len(axis.names)
+    if not axis.low < axis.high:
+        return 0.5
     if axis.log:
-        return math.log(value / axis.low) / math.log(axis.high / axis.low)
-    return (value - axis.low) / (axis.high - axis.low)
+        share = math.log(max(value, axis.low) / axis.low) / math.log(axis.high / axis.low)
+    else:
+        share = (value - axis.low) / (axis.high - axis.low)
+    return min(1.0, max(0.0, share))
 
 
 def ink_on(colour: str) -> str:
