@@ -118,8 +118,8 @@ SOFTWARE: dict[str, Software] = {
     ),
     "fsdp-compiled": Software(title="PyTorch FSDP with torch.compile (fms-fsdp)", one_copy=True),
     "torchtitan": Software(
-        title="torchtitan (FSDP2 by parameter, torch.compile of layers)",
-        attention="default",
+        title="torchtitan (FSDP2 by parameter, torch.compile of layers and loss)",
+        fused_loss=True,
         loss_copies=3,
         one_copy=True,
         policies=(("op",),),

@@ -75,6 +75,8 @@ def ways_of(row: Mapping[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {"software": software_of(row)}
     if "llm-foundry" in row["source"]:
         found["backend"] = "triton"  # scripts/train/benchmarking/submit_benchmarks.py, attn_impl
+    if found["software"] == "torchtitan" and row["device"] == "H100-96GB":
+        found |= {"fused_loss": False, "backend": "default"}  # of 2024: loss not compiled, torch's attention FA2
     if "Megatron-Bridge" in row["source"]:
         found["fused_loss"] = True  # cross_entropy_fusion_impl te
     if "Megatron-Bridge" in row["source"] and _RELEASE.match(row.get("note", "")):
