@@ -29,6 +29,7 @@ _NAMING_STEPS = 20_000
 _CHOICES = 64  # of cores, looked at for one task
 _PART = 1000  # of a unit, in which work is counted
 _WEIGHTS_USED = [0, 5, 6, 7]  # nothing but vector, nothing but tensor, all cores alike, the best: see bounds.weights
+_STUCK_S = 60.0  # wall-clock seconds for each deterministic one, far beyond what it takes
 
 
 @dataclass(slots=True)
@@ -196,8 +197,8 @@ class ConstraintModel:
 
         solver: CpSolver = cp_model.CpSolver()
         solver.parameters.max_deterministic_time = work
-        if left_s < np.inf:
-            solver.parameters.max_time_in_seconds = left_s
+        # CP-SAT 9.15 may go on for ever without counting its own work; what it has proved by then is kept
+        solver.parameters.max_time_in_seconds = min(left_s, _STUCK_S * (1.0 + work))
         solver.parameters.num_workers = 1
         solver.parameters.random_seed = 2 if second else 1
         solver.parameters.cp_model_presolve = not second
