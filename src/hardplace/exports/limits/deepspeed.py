@@ -59,6 +59,12 @@ DEEPSPEED = (
     ),
     TrainerLimit(
         field="gradient",
+        reason="training in fp32 adds gradients up in fp32",
+        broken=lambda plan, facts: plan.precision is Format.FP32 and plan.gradient != "fp32",
+        mends=to(gradient="fp32"),
+    ),
+    TrainerLimit(
+        field="gradient",
         reason="16-bit gradients stay beside their fp32 sums",
         broken=lambda plan, facts: plan.gradient == "fp32" and plan.precision is not Format.FP32,
         mends=to(gradient="bf16+fp32"),
