@@ -238,9 +238,15 @@ def summary(rows: list[Row]) -> list[str]:
         recorded = [row for row in some if row["outcome"] == "recorded"]
         equal = sum(str(row["flops"]) == str(row["counted"]) for row in recorded)
         by = Counter(row["whose"] for row in some)
-        share = f"{len(recorded) / len(some):.1%}".replace("%", " %")
+        whole = len(some) == every[of]
+        share = f", {len(recorded) / len(some):.1%}".replace("%", " %") if whole else ""
         counts = " | ".join(str(by[one]) for one in ("ours", "model", "library"))
-        lines.append(f"| {text}: {len(some)} of {every[of]} | {len(recorded)}, {share} | {equal} | {counts} |")
+        lines.append(f"| {text}: {len(some)} of {every[of]} | {len(recorded)}{share} | {equal} | {counts} |")
+    if left := sum(every[of] for of in ("task", "alone")) - len(rows):
+        lines += [
+            "",
+            f"The run is not finished: {left} types are still to be tried, those that were refused once among them.",
+        ]
     return lines
 
 
