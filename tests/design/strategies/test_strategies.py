@@ -116,7 +116,8 @@ def test_the_page_shows_every_search(compared: Comparison, tmp_path: Path) -> No
     text = page(compared)
     for word in ("certified", *STRATEGIES, compared.certified.chip, "seed 5", "12 exact evaluations"):
         assert word in text
-    names = [line.name for line in figure(compared).data]
+    (panel,) = figure(compared).panels
+    names = [line.name for line in panel.series]
     assert names == ["certified", *STRATEGIES]
     write(tmp_path / "compare.json", compared)
     assert read(tmp_path / "compare.json", Comparison) == compared
