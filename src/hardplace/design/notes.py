@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hardplace.design.goals import Objective
 from hardplace.design.question import Question
+from hardplace.hardware.money import RETICLE_MM2
 from hardplace.hardware.types import IDEAL
 from hardplace.units import format_quantity, percent
 from hardplace.workload.types import OperatorKind, Workload
@@ -32,6 +33,11 @@ def notes(question: Question) -> tuple[str, ...]:
             f"area is PHAZE's model at 45 nm; TDP, price, carbon and energy are those of the parts at "
             f"{question.space.node_nm:g} nm"
         )
+    if question.space.area_model.value == "parts" and question.budget.area_mm2 > RETICLE_MM2:
+        found.append(
+            f"a chip above {RETICLE_MM2:g} mm², one reticle, is several dies of equal size; links between them are not "
+            f"modelled"
+        )
     return tuple(found)
 
 
@@ -53,8 +59,9 @@ def _notes(workload: Workload) -> tuple[str, ...]:
         found.append(f"operators without a model of their own ({percent(share, 2)} of vector elements): {names}")
     held = weights_of_model(workload)
     if workload.shared:
+        used = "1 parameter is" if len(workload.shared) == 1 else f"{len(workload.shared):,} parameters are"
         found.append(
-            f"{len(workload.shared):,} parameters are used by several layers, {held.twice:,} elements more than once: "
+            f"{used} used by several layers, {held.twice:,} elements more than once: "
             "held once by a stage; stages that share one add up its gradient"
         )
     if held.elements < workload.parameters:
