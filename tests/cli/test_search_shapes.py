@@ -37,6 +37,8 @@ def test_shapes_are_searched_and_written(tmp_path: Path) -> None:
         (("gpt2-xl", "--freeze", "layers"), "--freeze: only with --shapes"),
         (("gpt2-xl", "llama2-7b", "--shapes"), "--shapes: 2 models: expected one"),
         (("gpt2-xl", "--shapes", "--objective", "energy"), "expected one model and the objective throughput"),
+        (("gpt2-xl", "--shapes", "--fleet", "2"), "without --combine, --weights, --fleet"),
+        (("gpt2-xl", "--shapes", "--fresh"), "--shapes: not beside --fresh"),
         (("gpt2-xl", "--shapes", "--workers", "2"), "--shapes: not beside --workers"),
         (("gpt2-xl", "--shapes", "--params", "half"), "--params: 'half': expected a share up to 50%"),
         (("gpt2-xl", "--shapes", "--range", "depth=3"), "depth"),

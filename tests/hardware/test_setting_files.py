@@ -9,7 +9,7 @@ import pytest
 import hardplace as hp
 from hardplace.errors import BadInput
 from hardplace.hardware.setting_files import setting_of
-from hardplace.hardware.settings import ADAMW, HBM3
+from hardplace.hardware.settings import ADAMW, HBM3, LINKS_SHARE, as_reached
 from hardplace.starters import starter
 from hardplace.units import parse_quantity
 
@@ -68,6 +68,14 @@ def test_a_node_takes_the_place_of_the_network(tmp_path: Path) -> None:
     small.write_text(starter("node").replace('name = "Ethernet"', 'devices = 64\nname = "Ethernet"'))
     with pytest.raises(BadInput, match="128 devices: expected at most 64"):
         setting_of("hbm3", 128, str(small))
+
+
+def test_what_collectives_reach_of_a_link_is_taken_once() -> None:
+    """The node of H100 states the 0.84 of its NVLink itself, that of B200 0.7; of the others nothing is known."""
+    for name, share in (("dgx-h100", 0.84), ("dgx-b200", 0.7)):
+        reached = as_reached(setting_of("hbm3", 64, name)).cluster.levels
+        assert [level.efficiency for level in reached] == [share, LINKS_SHARE]
+    assert {level.efficiency for level in as_reached(HBM3).cluster.levels} == {LINKS_SHARE}
 
 
 @pytest.mark.parametrize(

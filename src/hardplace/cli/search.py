@@ -159,8 +159,12 @@ def _with_shapes(
         raise BadInput("--shapes: not beside --workers, --scheduler: expected one process")
     if ends.evaluations is not None or ends.exhaustive:
         raise BadInput("--shapes: not beside --evaluations, --exhaustive: expected --seconds, or none of them")
-    if goal_arguments(asking)["objectives"] != ("throughput",):
-        raise BadInput("--shapes: expected one model and the objective throughput")
+    if where.fresh:
+        raise BadInput("--shapes: not beside --fresh: it keeps no journal")
+    if goal_arguments(asking) != goal_arguments(Asking()):
+        raise BadInput(
+            "--shapes: expected one model and the objective throughput, without --combine, --weights, --fleet"
+        )
     run(models[0], chosen, shaping, ends, out, partial(_progress_bar, ends.gap), as_json=as_json)
 
 

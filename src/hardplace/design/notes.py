@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hardplace.design.goals import Objective
 from hardplace.design.question import Question
+from hardplace.hardware.chip_pricer import Preset
 from hardplace.hardware.money import RETICLE_MM2
 from hardplace.hardware.types import IDEAL
 from hardplace.units import format_quantity, percent
@@ -15,7 +16,10 @@ def notes(question: Question) -> tuple[str, ...]:
     """Return what an answer leaves out: operators without a model, tied parameters, mixed models of area."""
     found = [text for workload in question.workloads for text in _notes(workload)]
     kernels, levels = question.setting.kernels, question.setting.cluster.levels
-    if kernels != IDEAL:
+    parts = question.space.area_model is Preset.PARTS
+    if kernels == IDEAL and parts:
+        found.append("kernels are ideal: they reach all of the rates of arrays and memory, and a launch takes no time")
+    elif kernels != IDEAL:
         found.append(
             f"kernels reach {percent(kernels.matrix_share)} of the arrays' rate and {percent(kernels.memory_share)} of "
             f"the memory's bandwidth, collectives {percent(levels[0].efficiency)} of the links', and a launch takes "
@@ -26,14 +30,12 @@ def notes(question: Question) -> tuple[str, ...]:
             "energy is of the kernels and of idle chips; not of the gradient reduction, transfers between stages and "
             "the optimizer step; a plan with recompute is charged a second forward pass in every layer"
         )
-    if question.space.area_model.value == "phaze" and any(
-        one not in (Objective.THROUGHPUT, Objective.AREA) for one in question.goal.objectives
-    ):
+    if not parts and any(one not in (Objective.THROUGHPUT, Objective.AREA) for one in question.goal.objectives):
         found.append(
             f"area is PHAZE's model at 45 nm; TDP, price, carbon and energy are those of the parts at "
             f"{question.space.node_nm:g} nm"
         )
-    if question.space.area_model.value == "parts" and question.budget.area_mm2 > RETICLE_MM2:
+    if parts and question.budget.area_mm2 > RETICLE_MM2:
         found.append(
             f"a chip above {RETICLE_MM2:g} mm², one reticle, is several dies of equal size; links between them are not "
             f"modelled"

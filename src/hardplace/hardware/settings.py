@@ -130,8 +130,13 @@ def setting(name: str) -> Setting:
 
 
 def as_reached(setting: Setting) -> Setting:
-    """Return a setting whose kernels and collectives reach what those of measured GPUs do, and not all there is."""
-    levels = tuple(replace(level, efficiency=level.efficiency * LINKS_SHARE) for level in setting.cluster.levels)
+    """Return a setting whose kernels and collectives reach what those of measured GPUs do, and not all there is.
+
+    A level with an efficiency of its own, such as a node's that was fitted, keeps it.
+    """
+    levels = tuple(
+        level if level.efficiency < 1.0 else replace(level, efficiency=LINKS_SHARE) for level in setting.cluster.levels
+    )
     return replace(setting, kernels=REACHED, cluster=replace(setting.cluster, levels=levels))
 
 
