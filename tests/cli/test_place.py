@@ -273,3 +273,6 @@ def test_a_frontier_is_printed_drawn_and_written(tmp_path):
     traced = run(*words, "--pareto", "step,memory", "--trace", str(tmp_path / "trace"))
     assert isinstance(traced.exception, BadInput)
     assert "expected no frontier: a trace is of one plan" in str(traced.exception)
+    listed = run(*words, "--pareto", "step,memory", "--top", "3")
+    assert isinstance(listed.exception, BadInput)
+    assert "--top: not beside --pareto" in str(listed.exception)

@@ -148,6 +148,9 @@ def test_a_budget_below_tpuv4_is_searched_against_it(tmp_path: Path) -> None:
         (("place", "llama2-7b", "--device", "h100-sxm:²", "--batch", "8"), ["--device", "²"]),
         (("validate", "gpu", "."), ["validate gpu", "gemm_DEVICE.csv.gz"]),
         (("verify", "opt-350m", "--out", "none/verify.py"), ["none/verify.py"]),
+        (("verify", "opt-350m", "--cpu", "--sweep"), ["--cpu", "--sweep"]),
+        (("verify", "opt-350m", "--repeats", "3"), ["--repeats", "only with --cpu"]),
+        (("split", "resnet-50", "--device", "cpu", "--memory", "8GiB"), ["--memory", "8GiB", "none for a model"]),
         *(
             ((*words, "--out", "/dev/null/here"), ["/dev/null"])
             for words in (

@@ -55,6 +55,7 @@ def test_nothing_within_the_limits() -> None:
     ("given", "said"),
     [
         ({"vary": {"rows": (8,)}}, "vary: rows: expected a network or layers"),
+        ({"vary": {"rows": (8,)}, "layers": LAYERS[:1], "parameters": {"rows": 4}}, "vary: rows: expected a parameter"),
         ({"vary": {"rowz": (8,)}, "layers": LAYERS[:1]}, "rowz"),
         ({"vary": {"rows": ()}, "layers": LAYERS[:1]}, "vary: 0 combinations"),
         ({"vary": {"rows": (8,)}, "layers": LAYERS[:1], "within": ["rows < 8"]}, "within: 'rows < 8'"),

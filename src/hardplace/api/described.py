@@ -90,6 +90,8 @@ def _varied(
     count = math.prod(len(values) for values in vary.values())
     if not 1 <= count <= MOST_CANDIDATES:
         raise BadInput("vary", f"{count:,} combinations", f"1 to {MOST_CANDIDATES:,}")
+    if twice := [one for one in vary if one in parameters]:
+        raise BadInput("vary", ", ".join(twice), "a parameter without a value of its own")
     plain = read_description(name, parameters)
     limits = [_limit(text, dict(plain.parameters)) for text in within]
     found = fastest_parameters(

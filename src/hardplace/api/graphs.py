@@ -86,8 +86,11 @@ def split(
     links = LinkChoice(bytes_per_s=speed, latency_s=delay_s, queued=queued, named=names_of(link))
     stages = StageChoice(devices=devices, memory=memory, micro_batches=micro_batches, without=names_of(without))
     if _is_model(graph):
-        if stages != StageChoice():
-            raise BadInput("devices", devices, "none: a model's devices are named one by one")
+        for name, given in (
+            ("devices", devices), ("memory", memory), ("micro_batches", micro_batches), ("without", without),
+        ):  # fmt: skip
+            if given not in (None, ()):
+                raise BadInput(name, given, "none for a model, whose devices are named one by one")
         if shape != "any":
             raise BadInput("shape", shape, "any; other shapes are of files with devices around a host")
         answer = asked_model(

@@ -170,18 +170,18 @@ def app() -> None:
     """Which accelerator, and which placement of a model on many of them, trains fastest within a budget.
 
     \b
-    hardplace search llama2-7b     4.3 million chips at 5 nm within 858 mm2 and 700 W, and all plans; with a certificate
+    hardplace search llama2-7b     4.3 million chips at 5 nm within 858 mm2 and 700 W, and all plans
     hardplace schedule llama2-7b --chip 8x128x128-2x128-128MiB
                                    one layer on the cores of one chip
     hardplace models               list the models that ship with the package
     hardplace show t5-large        one model's graph: layers, operators by cost, a drawing
     hardplace chip h100-sxm        one chip: area, power, peaks, cost; without a name, the catalogue
-    hardplace describe gemmini --network resnet-50   an accelerator from its description: mapping and cycles
+    hardplace describe gemmini --network resnet-50   an accelerator from its description
     hardplace estimate llama2-7b --operators --on tpu-v4   every kernel on a chip
     hardplace estimate llama2-7b --plan plan.json   what a plan costs
     hardplace place llama2-7b --device h100-sxm --devices 64 --batch 512   the ten best plans
-    hardplace export plan.json --to megatron   a plan as a trainer's flags or configuration, with its launchers
-    hardplace run plan.json --model my_model:tiny   apply a plan to a module, and compare it with its prediction
+    hardplace export plan.json --to megatron   a plan as a trainer's flags or configuration
+    hardplace run plan.json --model my_model:tiny   apply a plan to a module, in PyTorch
     hardplace audit llama2-7b --device h100-sxm   every GEMM of a step, and the rules of shapes
     hardplace shape llama2-7b --device h100-sxm   shapes of the same size that train faster
     hardplace replan plan.json --lost 4080-4095   the best plan to continue with after a change
@@ -192,7 +192,7 @@ def app() -> None:
     hardplace calibrate X.csv      fit the GPU model to what the script measured
     hardplace validate gemm X.csv  compare the GPU model with measurements
     hardplace validate             published training runs: predicted, measured, error
-    hardplace new chip             a commented template of a chip, node, space, setting or plan of your own
+    hardplace new chip             a template of a chip, node, space, setting or plan of your own
     hardplace explain MFU          what a word means here
     hardplace doctor               what is installed, and a self-test
     """

@@ -15,6 +15,7 @@ from hardplace.cli import folders, options
 from hardplace.cli.app import INFEASIBLE, app
 from hardplace.cli.printing import give, say_json, say_written
 from hardplace.cli.progress import progress_bar, uninterrupted
+from hardplace.errors import BadInput
 
 
 @app.command()
@@ -34,7 +35,7 @@ from hardplace.cli.progress import progress_bar, uninterrupted
     "--for", "trainer", metavar="TARGET", help="Search only plans that this trainer can run (a target of `export`)."
 )
 @click.option("--fix", "fixes", multiple=True, metavar="NAME=VALUE,..", help="Hold a dimension to values: tensor=4,8.")
-@click.option("--top", type=click.IntRange(min=1, max=1000), default=10, show_default=True, help="Plans to find.")
+@click.option("--top", type=click.IntRange(min=1, max=1000), help="Plans to find.  [default: 10]")
 @click.option(
     "--pareto",
     "pareto",
@@ -57,7 +58,7 @@ def place(
     node: tuple[str, ...],
     trainer: str | None,
     fixes: tuple[str, ...],
-    top: int,
+    top: int | None,
     pareto: str | None,
     software: str | None,
     calibrated: Path | None,
@@ -96,6 +97,8 @@ def place(
     folders.check_writable(out)
     held = merged(fixed(fixes), software, calibrated)
     if pareto is not None:
+        if top is not None:
+            raise BadInput("--top: not beside --pareto, which gives every plan of the frontier; expected one of both")
         _frontier(
             pareto.removeprefix("step,"), as_json, out, trace_path, model=model, device=device, devices=devices,
             batch=batch, node=node, fixed=held, gap=gap, seconds=limit_s, trainer=trainer, headroom=headroom,
@@ -103,7 +106,7 @@ def place(
         return
     with _watching() as watch:
         found = api.place(
-            model, device, devices, batch=batch, node=node, fixed=held, top=top, gap=gap, seconds=limit_s,
+            model, device, devices, batch=batch, node=node, fixed=held, top=top or 10, gap=gap, seconds=limit_s,
             trainer=trainer, headroom=headroom, watch=watch,
         )  # fmt: skip
     if isinstance(found, PlanInfeasible):
@@ -132,7 +135,6 @@ def place(
 def _frontier(against: str, as_json: bool, out: Path | None, trace_path: Path | None, **asked: Any) -> None:
     """Search, print and write a frontier of plans."""
     from hardplace import api
-    from hardplace.errors import BadInput
     from hardplace.files import write_text
     from hardplace.plans.infeasible import PlanInfeasible
     from hardplace.report.placed import show_short

@@ -9,6 +9,7 @@ import click
 from hardplace.cli import options
 from hardplace.cli.app import app
 from hardplace.cli.printing import say
+from hardplace.errors import BadInput
 
 
 @app.command()
@@ -20,9 +21,7 @@ from hardplace.cli.printing import say
 @click.option(
     "--repeats",
     type=click.IntRange(min=1),
-    default=5,
-    show_default=True,
-    help="Repetitions with --cpu; the minimum counts.",
+    help="Repetitions with --cpu; the minimum counts.  [default: 5]",
 )
 @click.option(
     "--out",
@@ -30,7 +29,7 @@ from hardplace.cli.printing import say
     help="File.  [default: verify_MODEL.py; with --cpu cpu_MODEL.csv]",
 )
 def verify(
-    model: str, micro_batch: int, tensor_parallel: int, sweep: bool, cpu: bool, repeats: int, out: Path | None
+    model: str, micro_batch: int, tensor_parallel: int, sweep: bool, cpu: bool, repeats: int | None, out: Path | None
 ) -> None:
     """Write a script that times each distinct kernel of a plan of MODEL, and a real layer, on your GPU.
 
@@ -45,8 +44,12 @@ def verify(
     from hardplace.workload.sharding.degrees import check_degrees
     from hardplace.workload.types import Parallelism
 
+    if repeats is not None and not cpu:
+        raise BadInput("--repeats: only with --cpu; the script of a GPU repeats by itself")
     if cpu:
-        _time_cpu(model, micro_batch, repeats, out)
+        if sweep or tensor_parallel > 1:
+            raise BadInput("--cpu: not beside --sweep, --tensor-parallel: expected the operators of one inference")
+        _time_cpu(model, micro_batch, 5 if repeats is None else repeats, out)
         return
     workload = load(model)
     check_degrees(workload, Parallelism(tensor=tensor_parallel))
@@ -63,7 +66,6 @@ def verify(
 def _time_cpu(model: str, batch: int, repeats: int, out: Path | None) -> None:
     """Write the table of operators on this CPU, and say how the whole compares with their sum by the fit."""
     from hardplace.cost.cpu.table import cpu_named, table_text
-    from hardplace.errors import BadInput
     from hardplace.files import path_name, write_text
 
     try:

@@ -14,6 +14,7 @@ from hardplace.report import style
 from hardplace.report.console import headed, screen
 from hardplace.report.rendering import rendered
 from hardplace.report.reproduce import reproduction
+from hardplace.report.text import plural
 from hardplace.units import format_quantity, percent
 
 _MOST_VARIANTS = 12  # lines of variants shown
@@ -64,8 +65,8 @@ def show_parameters(answer: ParameterResult) -> None:
     out.print(table)
     bounded = sum(one.what == "bounded" for one in answer.choices)
     short = len(answer.choices) - len(evaluated) - bounded
-    out.print(f"{len(evaluated):,} variants evaluated, {bounded:,} bounded, {short:,} without a mapping")
-    out.print(str(answer.certificate))
+    out.print(f"{plural(len(evaluated), 'variant')} evaluated, {bounded:,} bounded, {short:,} without a mapping")
+    out.print(f"{answer.certificate}, each with the best mapping that the search finds")
 
 
 def show_described(answer: DescribedAccelerator) -> None:

@@ -47,10 +47,14 @@ def _certificate(found: PlanFrontier) -> str:
     gap = max(one.gap for one in found.points)
     fast = "at least as fast" if gap < 1e-9 else f"as fast to within {percent_at_most(gap)}"
     if found.against is Against.DEVICES:
-        return f"For every plan in the searched space, the one listed for as many devices is {fast} in this cost model."
+        return (
+            f"For every plan in the searched space on as many devices as one listed, the one listed is {fast} in this "
+            f"cost model."
+        )
     more = percent(1.0 / (1.0 - MEMORY_STEP) - 1.0)
+    of = "" if found.nothing_below else " that needs no less memory than the last one listed"
     return (
-        f"For every plan in the searched space, one listed here is {fast} and needs at most {more} more memory, in "
+        f"For every plan in the searched space{of}, one listed here is {fast} and needs at most {more} more memory, in "
         f"this cost model."
     )
 
@@ -59,7 +63,7 @@ def _notes(found: PlanFrontier) -> tuple[str, ...]:
     if found.stop in LIMITS:
         return (f"stopped early ({found.stop.value}): lower limits were not searched",)
     if found.nothing_below:
-        return (f"no plan is within {_limit(found, found.least)}",)
+        return (f"no plan fits {_limit(found, found.least)}",)
     return (f"nothing below {_limit(found, found.least)} was searched",)
 
 

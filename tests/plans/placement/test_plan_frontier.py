@@ -1,11 +1,17 @@
 """Frontiers of plans against every plan of small spaces."""
 
+import io
+from contextlib import redirect_stdout
+from dataclasses import replace
+
 import pytest
 
 from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import device, node
 from hardplace.plans.placement.plan_frontier import MEMORY_STEP, Against, PlanFrontierSearch
+from hardplace.plans.placement.search import PlanSearch
 from hardplace.plans.placement.space import PlanSpace
+from hardplace.report.plan_frontier import show_plan_frontier
 from oracles_plans import Asked, brute, short_model
 
 H100, A100 = device("h100-sxm"), device("a100-80gb-sxm")
@@ -61,3 +67,20 @@ def test_an_interrupt_keeps_the_points_so_far():
     assert found.points
     assert not found.nothing_below
     assert found.stop.value == "interrupted"
+    said = io.StringIO()
+    with redirect_stdout(said):
+        show_plan_frontier(found)
+    assert "searched space that needs no less memory than the last one listed" in " ".join(said.getvalue().split())
+
+
+def test_a_point_that_replaces_another_keeps_its_limit_and_its_bound():
+    model, space = short_model("llama2-7b", 3), PlanSpace(global_batch=8)
+    slow = PlanSearch(model, ONE_KIND, replace(space, fixed={"tensor": (4,)}), most=1).run()
+    fast = PlanSearch(model, ONE_KIND, space, most=1).run()
+    assert slow.best[0].step_s > fast.best[0].step_s
+    unproven = replace(slow, bound_s=0.5 * fast.bound_s)  # within the first limit a plan may be faster still
+    search = PlanFrontierSearch(model, ONE_KIND, space, Against.MEMORY)
+    search._add(0.9, unproven)
+    search._add(0.5, fast)
+    (point,) = search._points
+    assert (point.estimate, point.limit, point.bound_s) == (fast.best[0], 0.9, unproven.bound_s)

@@ -6,6 +6,7 @@ every point has the certificate of a search of its own. docs/model-placement.md,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -14,7 +15,7 @@ from typing import ClassVar
 from hardplace.answers import Answer
 from hardplace.branch_and_bound.loop import Deadline
 from hardplace.branch_and_bound.types import Stop
-from hardplace.certificate import Certificate
+from hardplace.certificate import Certificate, gap_of
 from hardplace.errors import BadInput
 from hardplace.plans.estimate import PlanEstimate
 from hardplace.plans.placement.divisions import Inventory
@@ -40,7 +41,7 @@ class PlanPoint:
     Attributes:
         estimate: The plan with its estimate.
         memory_share: Share of a device's memory that it fills, on the fullest stage.
-        limit: What was allowed: a share of a device's memory, or a number of devices.
+        limit: What was allowed: a share of a device's memory, or a number of devices; the highest for which it stands.
         bound_s: Lower bound on the step of every plan within the limit.
     """
 
@@ -52,7 +53,7 @@ class PlanPoint:
     @property
     def gap(self) -> float:
         """Return by what share more samples/s a plan within the limit could have at most."""
-        return max(0.0, self.estimate.step_s / self.bound_s - 1.0)
+        return gap_of(1.0 / self.estimate.step_s, 1.0 / self.bound_s if self.bound_s > 0.0 else math.inf)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -139,8 +140,7 @@ class PlanFrontierSearch:
         stop = Stop.OPTIMAL
         try:
             for limit, inventory, space in limits:
-                found = self._at(inventory, space)
-                self._least = limit
+                found = self._at(limit, inventory, space)
                 if found is None:
                     break
                 self._add(limit, found)
@@ -166,7 +166,7 @@ class PlanFrontierSearch:
             seconds=self._deadline.elapsed_s,
         )
 
-    def _at(self, inventory: Inventory, space: PlanSpace) -> PlacementResult | None:
+    def _at(self, limit: float, inventory: Inventory, space: PlanSpace) -> PlacementResult | None:
         left_s = self._deadline.limit_s
         if left_s is not None:
             left_s = max(1e-3, left_s - self._deadline.elapsed_s)
@@ -178,15 +178,17 @@ class PlanFrontierSearch:
                 raise
             return None
         self._considered += search.considered
-        self._nothing_below = found is None
+        self._least, self._nothing_below = limit, found is None
         return found
 
     def _add(self, limit: float, found: PlacementResult) -> None:
         one = found.best[0]
         share = max(held.total_bytes / whole for held, whole in zip(one.memory, one.memory_bytes, strict=True))
+        bound_s = found.bound_s
         while self._points and self._points[-1].estimate.step_s >= one.step_s:  # as fast, and takes less
-            self._points.pop()
-        self._points.append(PlanPoint(estimate=one, memory_share=share, limit=limit, bound_s=found.bound_s))
+            left_out = self._points.pop()  # whose limit and bound hold on: the new point stands for it too
+            limit, bound_s = left_out.limit, min(bound_s, left_out.bound_s)
+        self._points.append(PlanPoint(estimate=one, memory_share=share, limit=limit, bound_s=bound_s))
 
     def _memories(self) -> Limits:
         """Yield ever lower limits on memory: below what the last plan fills by `MEMORY_STEP` of it."""
