@@ -107,6 +107,13 @@ def test_the_errors_that_are_told_are_those_of_the_documents() -> None:
     told = f"{steps[0]} runs, test split, of sources that the fit knows | {steps[1]} % mean, {steps[2]} % median"
     assert f"{told}, {steps[3]} % worst" in TRUST
     assert f"{memory[0]} runs, test split | {memory[1]} % mean, {memory[3]} % worst" in TRUST
+    unseen = runs.split("**torchtitan (torchtitan.csv)")[1]
+    steps, memory = re.findall(r"^\| all rows \| (\d+) \| ([\d.]+)% \| ([\d.]+)% \| ([\d.]+)%", unseen, flags=re.M)[:2]
+    assert (
+        f"{steps[0]} runs of torchtitan on H100, a source that no fit has seen | {steps[1]} % mean, {steps[3]} %"
+        in TRUST
+    )
+    assert f"{memory[0]} of torchtitan: {memory[1]} %, {memory[3]} %)" in TRUST
 
 
 def test_the_readmes_table_of_errors_is_part_of_the_whole() -> None:

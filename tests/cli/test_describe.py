@@ -78,3 +78,9 @@ def test_what_no_mapping_fits_ends_with_what_is_short(tmp_path: Path) -> None:
     ended = command("describe", "ultratrail", "--layer", "softmax:4,100000", folder=tmp_path)
     assert ended.code == 3
     assert "infeasible: softmax:4,100000: results for the smallest tiles" in ended.out
+
+
+def test_a_parameter_that_varies_is_given_once(tmp_path: Path) -> None:
+    ended = command("describe", "systolic", "--vary", "rows=8", "--vary", "rows=16", folder=tmp_path)
+    assert ended.code == 2
+    assert "--vary: 'rows=16': rows a second time" in ended.err

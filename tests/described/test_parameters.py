@@ -56,6 +56,7 @@ def test_nothing_within_the_limits() -> None:
     [
         ({"vary": {"rows": (8,)}}, "vary: rows: expected a network or layers"),
         ({"vary": {"rows": (8,)}, "layers": LAYERS[:1], "parameters": {"rows": 4}}, "vary: rows: expected a parameter"),
+        ({"vary": {"rows": (8,)}, "layers": LAYERS[:1], "simulate": True}, "simulate: expected one accelerator"),
         ({"vary": {"rowz": (8,)}, "layers": LAYERS[:1]}, "rowz"),
         ({"vary": {"rows": ()}, "layers": LAYERS[:1]}, "vary: 0 combinations"),
         ({"vary": {"rows": (8,)}, "layers": LAYERS[:1], "within": ["rows < 8"]}, "within: 'rows < 8'"),

@@ -61,6 +61,9 @@ def describe(
         raise BadInput("network", repr(network), "either a network or layers")
     shapes = network_of(network) if network is not None else tuple(layer_of(text) for text in texts)
     if vary:
+        for option, given in (("programs", programs), ("simulate", simulate)):
+            if given:
+                raise BadInput(option, None, "one accelerator; not beside values that vary")
         return _varied(str(accelerator), parameters or {}, vary, within, shapes, network or "", asked)
     if within:
         raise BadInput("within", repr(within[0]), "values of a parameter to vary")

@@ -77,10 +77,9 @@ def describe(
 def _values(texts: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
     """Return the values of each text NAME=N,N; BadInput for another form."""
     found = {}
-    for text in texts:
-        name, _, values = text.partition("=")
+    for name, values in options.by_name("vary", texts, "rows=8,16,32").items():
         numbers = values.split(",")
-        if not name or not all(number.isdecimal() and len(number) < 16 for number in numbers):
-            raise BadInput("vary", repr(text), "NAME=N,N with whole numbers")
+        if not all(number.isdecimal() and len(number) < 16 for number in numbers):
+            raise BadInput("vary", repr(f"{name}={values}"), "NAME=N,N with whole numbers")
         found[name] = tuple(int(number) for number in numbers)
     return found
