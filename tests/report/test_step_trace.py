@@ -148,6 +148,10 @@ def test_the_command_line_writes_one(tmp_path):
     assert len(slices(read)) > 50
     done = CliRunner().invoke(app, ["estimate", "llama2-7b", "--operators", "--on", "tpu-v4", "--trace", str(path)])
     assert "--trace: expected --plan with it" in str(done.exception)
+    done = CliRunner().invoke(app, ["estimate", "opt-350m", "--operators", "--on", "tpu-v4", "--software", "xla"])
+    assert "--software, --calibrated: expected --plan with them" in str(done.exception)
+    done = CliRunner().invoke(app, ["estimate", "opt-350m", "--plan", "plan.json", "--tensor-parallel", "2"])
+    assert "--plan: has its own; expected no --micro-batch" in str(done.exception)
     plan.write_text('{"global_batch": 400000, "pipeline": 8}')
     with pytest.raises(BadInput, match="passes: expected a step of at most 200,000"):
         traced(Plan(global_batch=400000, pipeline=2))

@@ -69,6 +69,8 @@ def estimate(
     if plan is not None:
         if operators or chip is not None:
             raise BadInput("estimate: --plan: expected neither --operators nor --on with it")
+        if micro_batch > 1 or tensor_parallel > 1 or dtype != "bf16":
+            raise BadInput("estimate: --plan: has its own; expected no --micro-batch, --tensor-parallel, --dtype")
         from hardplace.api.anchored_plans import planned
         from hardplace.api.step_traces import step_trace_of
         from hardplace.exports.planned import planned_of
@@ -96,6 +98,8 @@ def estimate(
 
     if not operators or chip is None:
         raise BadInput("estimate: expected --operators with --on, or --plan")
+    if devices or nodes or software is not None or calibrated is not None:
+        raise BadInput("estimate: --device, --node, --software, --calibrated: expected --plan with them")
     found = api.operators(model, chip, micro_batch=micro_batch, tensor=tensor_parallel, dtype=dtype)
     if as_json:
         say_json(found.envelope())

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hardplace.plans.estimate import PlanEstimate
+from hardplace.plans.intervals import spreads
 from hardplace.plans.memory import StageMemory
 from hardplace.plans.plan import Plan
 from hardplace.report.console import screen
@@ -104,12 +105,14 @@ def unmeasured(found: PlanEstimate) -> str:
 
 
 def surety(found: PlanEstimate) -> str:
-    """Return the 80 % intervals of step, tokens a second and memory, and whose errors they are from."""
+    """Return the 80 % intervals of step, tokens a second and memory, and whose errors they are from: of memory always
+    the few runs that were fitted, whatever the device and the software are."""
     one, tokens = found.interval, found.tokens_per_s * found.step_s
     low, high = one.tokens_per_s(tokens)
     own = f"{found.plan.anchor.runs} measured steps of this system" if found.plan.anchor else one.kind
-    memory = f"memory within {percent(math.expm1(one.memory), 0)}"
-    return f"80 %: step {one.low_s:.4g} to {one.high_s:.4g} s, {low:,.0f} to {high:,.0f} tokens/s, {memory} ({own})"
+    of = spreads().memory
+    memory = f"memory within {percent(math.expm1(one.memory), 0)} ({of.rows} runs of {of.sources} sources)"
+    return f"80 %: step {one.low_s:.4g} to {one.high_s:.4g} s, {low:,.0f} to {high:,.0f} tokens/s ({own}), {memory}"
 
 
 def fit(found: PlanEstimate) -> str:
