@@ -138,6 +138,11 @@ def test_an_estimate_says_all_of_its_plan(tmp_path):
     assert done.exit_code == 0, done.output
     for expected in ("tensor 2 with sequence parallelism", "schedule gpipe", "recompute full, 12 layers a stage"):
         assert expected in done.output
+    path.write_text(PLAN + 'recompute = "selective"\nrecompute_modules = ["mlp", "layernorm"]\noffload_layers = 2\n')
+    done = run("estimate", "llama2-7b", "--plan", str(path), "--device", "h100-sxm:8")
+    said = " ".join(done.output.split())
+    assert "recompute selective (mlp, layernorm); layers" in said
+    assert "activations of 2 layers of each in host memory" in said
 
 
 @pytest.mark.parametrize("as_json", [(), ("--json",)])

@@ -89,8 +89,9 @@ def layers_of(stage_layers: Sequence[int]) -> str:
 
 
 def recompute_words(plan: Plan) -> str:
-    """Return what a plan recomputes."""
-    return f"{plan.recompute}, {plan.recompute_layers} a stage" if plan.recompute_layers else str(plan.recompute)
+    """Return what a plan recomputes: modules where they are not the usual ones, layers where they are not all."""
+    modules = f" ({', '.join(plan.recompute_modules)})" if plan.recompute_modules else ""
+    return f"{plan.recompute}{modules}{f', {plan.recompute_layers} a stage' if plan.recompute_layers else ''}"
 
 
 def speed(found: PlanEstimate) -> str:
@@ -133,13 +134,15 @@ def fit(found: PlanEstimate) -> str:
 def plan_words(found: PlanEstimate) -> str:
     """Return a plan's degrees, batch, schedule and layers in a line."""
     plan = found.plan
+    modules = f" ({', '.join(plan.recompute_modules)})" if plan.recompute_modules else ""
     lines = plan.recompute_layers and f", {plural(plan.recompute_layers, 'layer')} a stage"
+    away = plan.offload_layers and f", activations of {plural(plan.offload_layers, 'layer')} of each in host memory"
     return (
         f"tensor {plan.tensor}{' with sequence parallelism' if plan.sequence else ''}, context {plan.context}, "
         f"data {plan.data}, pipeline {plan.pipeline}, virtual {plan.virtual}, expert {plan.expert}, ZeRO {plan.zero}"
         f"{f' over {plan.shard}' if plan.shard else ''}; {plural(plan.micro_batches, 'micro-batch')} of "
-        f"{plan.micro_batch} a replica; schedule {plan.schedule}; recompute {plan.recompute}{lines or ''}; "
-        f"layers of each stage {layers_of(found.stage_layers)}"
+        f"{plan.micro_batch} a replica; schedule {plan.schedule}; recompute {plan.recompute}{modules}{lines or ''}; "
+        f"layers of each stage {layers_of(found.stage_layers)}{away or ''}"
     )
 
 
