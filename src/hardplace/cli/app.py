@@ -187,7 +187,7 @@ def app() -> None:
     hardplace replan plan.json --lost 4080-4095   the best plan to continue with after a change
     hardplace split graph.json --device cpu --device gpu   operators on different kinds of device
     hardplace tables dlrm.json   embedding tables on many devices
-    hardplace chips                list the space of chips, the settings and the chips to compare with
+    hardplace chips                list PHAZE's space of chips, the settings and the chip to compare with
     hardplace verify llama2-7b     write a script that times a model's kernels on your GPU
     hardplace calibrate X.csv      fit the GPU model to what the script measured
     hardplace validate gemm X.csv  compare the GPU model with measurements

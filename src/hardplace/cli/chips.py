@@ -29,7 +29,7 @@ def budget_of(area_mm2: float | None) -> Budget:
 @options.area
 @options.as_json
 def chips(area_mm2: float | None, as_json: bool) -> None:
-    """List the space of chips within a budget, the chips to compare with, and the settings they share."""
+    """List PHAZE's space of chips within a budget, the chip to compare with, and the settings they share."""
     from hardplace.hardware.phaze import phaze_space
     from hardplace.hardware.settings import settings
     from hardplace.report.terminal import chip_columns, show_chips

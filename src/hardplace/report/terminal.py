@@ -196,7 +196,7 @@ def show_chips(chips: Chips, budget: Budget, settings: tuple[Setting, ...]) -> N
     """Print the extent of the space, the chips to compare with and the settings."""
     peer, console = tpuv4(), screen()
     console.print(
-        f"space: {len(chips):,} chips within {budget.area_mm2:.2f} mm², "
+        f"space phaze: {len(chips):,} chips within {budget.area_mm2:.2f} mm², "
         f"{chips.area_mm2.min():.2f} to {chips.area_mm2.max():.2f} mm²"
     )
     for label, column in (
