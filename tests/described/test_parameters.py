@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
+import random
+from collections import Counter
 
 import pytest
 
@@ -12,8 +15,10 @@ from hardplace.answers import Infeasible
 from hardplace.described.answer import described_accelerator
 from hardplace.described.model import program_time
 from hardplace.described.networks import layer_of
-from hardplace.described.parameters import ParameterResult, layer_bound
+from hardplace.described.parameters import ParameterResult, layer_bound, work_cycles
 from hardplace.described.reading import description_names, read_description
+from hardplace.described.targets import target
+from hardplace.described.types import DIMS
 from hardplace.errors import BadInput
 
 LAYERS = ("product:70,90,110", "convolution:20,40,14,3", "elementwise:3000,2", "softmax:40,60")
@@ -23,6 +28,34 @@ def test_no_mapping_is_below_the_bound() -> None:
     """Random layers with random mappings on the six descriptions, timed by the generated model."""
     for on, layer, program in random_programs(tuple(map(read_description, description_names())), 180, 5, 1500):
         assert 0 < layer_bound(on, layer) <= program_time(on, program).cycles, (on.name, layer)
+
+
+def test_no_parts_of_a_layer_are_below_its_work() -> None:
+    """Eyeriss: 9 rows as 7 and 2 take 81 cycles of its array, 108 as one tile: its sets of rows are whole quotients."""
+    draw = random.Random(2)
+    cases = [(read_description("eyeriss"), layer_of("convolution:4,4,9,3"), {"p": 7})]
+    for on in map(read_description, description_names()):
+        for _ in range(40):
+            size = draw.randint(5, 20)
+            text = f"convolution:{draw.randint(1, 40)},{draw.randint(1, 40)},{size},{draw.choice((1, 3, 5))}"
+            layer = layer_of(text)
+            cases.append((on, layer, {dim: draw.randint(1, layer.extents[dim]) for dim in DIMS}))
+    for on, layer, steps in cases:
+        goal = target(on, layer)
+        assert goal is not None
+        operation, parts = goal.units[0].operation, []
+        for dim in DIMS:
+            whole = layer.extents[dim]
+            step = min(steps.get(dim, whole), operation.at_most.get(dim, whole))
+            parts.append(Counter([step] * (whole // step) + [whole % step] * (whole % step > 0)))
+        taken = sum(
+            math.prod(number for _, number in tile)
+            * operation.cycles.at(
+                **{dim: size for dim, (size, _) in zip(DIMS, tile, strict=True)}, operands=1, stride=1
+            )
+            for tile in itertools.product(*(one.items() for one in parts))
+        )
+        assert work_cycles(goal, layer) <= -(-taken // len(goal.units)), (on.name, layer, steps)
 
 
 def test_the_answer_is_that_of_every_variant() -> None:
@@ -61,6 +94,7 @@ def test_nothing_within_the_limits() -> None:
         ({"vary": {"rows": ()}, "layers": LAYERS[:1]}, "vary: 0 combinations"),
         ({"vary": {"rows": (8,)}, "layers": LAYERS[:1], "within": ["rows < 8"]}, "within: 'rows < 8'"),
         ({"vary": {"rows": (8,)}, "layers": LAYERS[:1], "within": ["cows <= 8"]}, "cows"),
+        ({"vary": {"rows": (8, 8)}, "layers": LAYERS[:1]}, "vary: rows=8,8: expected each value once"),
         ({"layers": LAYERS[:1], "within": ["rows <= 8"]}, "within: 'rows <= 8': expected values of a parameter"),
     ],
 )

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 import hardplace as hp
-from hardplace.files import write
+from hardplace.files import read_json, write
+
+EXAMPLE = Path(__file__).parents[2] / "examples/split/dlrm-small.json"
 
 
 def graph(tmp_path: Path, operators: list[dict[str, Any]], edges: tuple[tuple[str, str], ...] = ()) -> Path:
@@ -53,6 +55,58 @@ def test_a_fault_is_one_line(
     with pytest.raises(hp.BadInput, match=said) as raised:
         hp.split(graph(tmp_path, operators, edges), ["cpu", "gpu"], **asked)
     assert "\n" not in str(raised.value)
+
+
+WAY = [1, 0, 1.0, 1.0, 1.0, 1.0, {}, {}]
+COLUMNS = [
+    "tensor_degree", "recompute", "time_per_sample", "parameter_bytes", "memory_per_in_flight_bytes",
+    "memory_fixed_bytes", "extra_input_bytes_by_predecessor", "extra_output_bytes_by_successor",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changed", "asked", "said"),
+    [
+        ({"micro_batches_default": "x"}, {}, "micro_batches_default: x: expected a whole number from 1"),
+        ({"micro_batches_default": 0}, {}, "micro_batches_default: 0: expected a whole number from 1"),
+        ({"bytes_per_s": 0}, {}, "bytes_per_s: 0: expected a number above 0"),
+        ({"nodes": None}, {}, "nodes: expected a list"),
+        ({"edges": None}, {}, "edges: expected a list"),
+        ({"nodes": [[[0], "a", [WAY]]]}, {}, r"nodes\[0\]: id: "),
+        ({"edges": [[[0], 1, 5.0]]}, {}, r"edges\[0\]: "),
+        ({}, {"requests": 3}, "requests: 3: expected 1"),
+        ({}, {"coarsen": "hsdag"}, "coarsen: hsdag: expected none"),
+        ({}, {"shape": "ordered"}, "shape: ordered: expected any"),
+        ({}, {"link": "a-b=5GB/s"}, "link: a-b=5GB/s: expected none"),
+    ],
+)
+def test_a_fault_of_operators_with_ways(
+    tmp_path: Path, changed: dict[str, Any], asked: dict[str, Any], said: str
+) -> None:
+    data = {"name": "x", "micro_batches_default": 4, "bytes_per_s": 1e9, "way_columns": COLUMNS}
+    data |= {"nodes": [[0, "a", [WAY]], [1, "b", [WAY]]], "edges": [[0, 1, 5.0]]}
+    write(tmp_path / "ways.json", data | changed)
+    with pytest.raises(hp.BadInput, match=said):
+        hp.split(tmp_path / "ways.json", objective="throughput", devices=2, memory="1 GiB", **asked)
+
+
+@pytest.mark.parametrize(
+    ("changed", "asked", "said"),
+    [
+        ({}, {"batch": (0,)}, "batch: 0: expected 1 sample"),
+        ({}, {"devices": (0,)}, "devices: 0: expected 1 device"),
+        ({}, {"seconds": 0.0}, "seconds: 0.0: expected a number above 0"),
+        ({"sharding_types": []}, {}, "sharding_types: none: expected one of"),
+        ({"host_bytes_per_s": None}, {"sharding": "host_cached"}, "sharding: host_cached: expected host_bytes_per_s"),
+    ],
+)
+def test_a_fault_of_tables(tmp_path: Path, changed: dict[str, Any], asked: dict[str, Any], said: str) -> None:
+    data = read_json(EXAMPLE) | changed
+    if "host_bytes_per_s" in changed:
+        data["step"] = {key: value for key, value in data["step"].items() if key != "host_bytes_per_s"}
+    write(tmp_path / "tables.json", data)
+    with pytest.raises(hp.BadInput, match=said):
+        hp.tables(tmp_path / "tables.json", prices="step", **asked)
 
 
 def test_a_model_that_is_none_is_named_with_the_nearest() -> None:

@@ -88,7 +88,7 @@ def test_a_model_on_a_cpu_a_gpu_and_a_description() -> None:
     problem = priced.problem
     cpu_s = sum(one.time_s["cpu"] for one in problem.operators)
     gpu_s = sum(one.time_s.get("h100-sxm", 0.0) for one in problem.operators)
-    assert cpu_s == pytest.approx(0.1232, rel=0.15)  # the whole model, measured: docs/model-split.md, "CPU"
+    assert cpu_s == pytest.approx(0.1284, rel=0.1)  # the whole model, measured: docs/model-split.md, "CPU"
     estimate = hp.operators("resnet-50", "h100-sxm", micro_batch=1)
     forward = sum(one.seconds * estimate.counts[one.layer] for one in estimate.kernels if one.phase == "forward")
     assert 0.4 * forward < gpu_s < forward  # without the counters and the loss
@@ -125,7 +125,7 @@ def test_groups_of_hsdag_on_exports_of_its_kind(name: str, sizes: tuple[int, ...
 
 
 @pytest.mark.parametrize("seed", [0, 2, 5])
-def test_two_requests_in_flight_against_every_schedule(seed: int) -> None:
+def test_two_requests_in_flight_take_as_long_as_one_to_two(seed: int) -> None:
     problem = repeated(unlike_graph(seed), 2)
     found = split_latency(problem, limit_s=10)
     assert isinstance(found, SplitOutcome)

@@ -28,7 +28,7 @@ FORBIDDEN = {
     "without_tensor_parallel": (StageDimension.TENSOR,),
     "without_recompute": (StageDimension.RECOMPUTE,),
 }
-QUICK = [(2.0, 32, "without_tensor_parallel"), (8.0, 32, "time_per_sample"), (8.0, 512, "without_tensor_parallel")]
+QUICK = [(2.0, 32, "without_tensor_parallel"), (80.0, 8, "time_per_sample"), (8.0, 512, "without_tensor_parallel")]
 
 
 @pytest.mark.parametrize(("memory", "devices", "what"), QUICK)

@@ -113,12 +113,22 @@ def test_the_best_of_every_plan(seed: int) -> None:
 
 
 def test_batches_and_devices_are_searched() -> None:
-    found = hp.tables(EXAMPLE, prices="step", batch=[512, 4096], devices=[8, 16], seconds=4)
+    found = hp.tables(EXAMPLE, prices="step", batch=[512, 4096], devices=[8, 16], seconds=2)
     assert not isinstance(found, hp.Infeasible)
     assert len(found.choices) == 4
     assert found.samples_per_s == max(one.samples_per_s for one in found.choices)
     assert all(one.bound_s <= one.step_s for one in found.choices)
     assert found.batch_per_device * len(found.device_s) / found.busiest_s == found.samples_per_s
+    assert found.certificate is not None
+    assert (found.certificate.score, found.certificate.unit) == (found.samples_per_s, "samples/s")
+    assert all(one.batch_per_device * one.devices / one.bound_s <= found.certificate.bound for one in found.choices)
+
+
+def test_what_fits_nowhere_of_several_is_said(tmp_path: Path) -> None:
+    write(tmp_path / "tables.json", read_json(EXAMPLE) | {"sharding_types": ["table_wise"], "hbm_bytes": 22e9})
+    found = hp.tables(tmp_path / "tables.json", prices="step", devices=[1, 8], seconds=1)
+    assert not isinstance(found, hp.Infeasible)
+    assert "no plan was found, and nothing is claimed, for 1 x 1,024" in found.notes[-1]
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,9 @@ def _varied(
         raise BadInput("vary", f"{count:,} combinations", f"1 to {MOST_CANDIDATES:,}")
     if twice := [one for one in vary if one in parameters]:
         raise BadInput("vary", ", ".join(twice), "a parameter without a value of its own")
+    for parameter, values in vary.items():
+        if len(set(values)) < len(values):
+            raise BadInput("vary", f"{parameter}={','.join(map(str, values))}", "each value once")
     plain = read_description(name, parameters)
     limits = [_limit(text, dict(plain.parameters)) for text in within]
     found = fastest_parameters(

@@ -141,16 +141,20 @@ def layer_bound(on: Description, layer: LayerShape) -> int:
             port = way[0].move.target if operand == OUTPUT else way[0].move.source
             size = on.backing.element_bytes[operand] * layer.elements(operand, layer.extents)
             held[port] = held.get(port, 0) + size // on.ports[port].width_bytes
-    return max([*held.values(), _work_cycles(goal, layer)])
+    return max([*held.values(), work_cycles(goal, layer)])
 
 
-def _work_cycles(goal: OperationTarget, layer: LayerShape) -> int:
+def work_cycles(goal: OperationTarget, layer: LayerShape) -> int:
     """Return the layer's work over the best rate of its units: over tiles as large, or as small, as each dimension
-    allows."""
+    allows; without rounding of quotients where parts of the layer may take less than the whole."""
     operation = goal.units[0].operation
+    capped = any(operation.at_most.get(dim, size) < size for dim, size in layer.extents.items())
+    cycles_of = (
+        operation.cycles.at_least if capped or not operation.cycles.divides_evenly(DIMS) else operation.cycles.at
+    )
     sizes = [sorted({1, min(layer.extents[dim], operation.at_most.get(dim, layer.extents[dim]))}) for dim in DIMS]
     best = 0.0
     for tile in itertools.product(*sizes):
-        cycles = operation.cycles.at(**dict(zip(DIMS, tile, strict=True)), operands=layer.operands, stride=layer.stride)
+        cycles = cycles_of(**dict(zip(DIMS, tile, strict=True)), operands=layer.operands, stride=layer.stride)
         best = max(best, math.prod(tile) / max(1, cycles))
     return math.floor(math.prod(layer.extents.values()) / (best * len(goal.units)) * (1.0 - 1e-9))

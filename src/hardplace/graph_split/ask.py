@@ -72,16 +72,30 @@ def asked_split(
     if isinstance(data, dict) and "way_columns" in data:
         if objective != "throughput":
             raise BadInput("objective", objective, f"throughput: {path} has operators with ways, cut into stages")
+        _only_of_links(path, links, requests, coarsen)
+        if shape != "any":
+            raise BadInput("shape", shape, f"any: the stages of {path} are in a line")
         return staged_plan(path, stages or StageChoice(), devices)
     if stages is not None:
         raise BadInput("devices", stages.devices, f"none: {path} has no ways of its operators; name each device")
     if isinstance(data, dict) and "node_columns" in data:
         if devices:
             raise BadInput("device", ", ".join(devices), f"none: {path} has its own devices")
+        _only_of_links(path, links, requests, coarsen)
         return _through_host(read_staged(path), objective, shape, limit_s)
     if shape != "any":
         raise BadInput("shape", shape, "any; other shapes are of files with devices around a host")
     return _solved(read_graph(path, devices, links), objective, limit_s, gap, requests, coarsen)
+
+
+def _only_of_links(path: str | PathLike[str], links: LinkChoice, requests: int, coarsen: str) -> None:
+    """Refuse what is asked of devices that exchange over links, for a file whose devices do not."""
+    if links.named:
+        raise BadInput("link", ", ".join(links.named), f"none: {path} says how its devices exchange")
+    if requests != 1:
+        raise BadInput("requests", requests, f"1: {path} has no devices with links")
+    if coarsen != "none":
+        raise BadInput("coarsen", coarsen, f"none: {path} has no devices with links")
 
 
 def _check(objective: str, limit_s: float) -> None:
@@ -109,7 +123,8 @@ def _solved(
         raise unknown("coarsen", coarsen, COARSENINGS)
     if coarsen == "hsdag":
         problem = held_together(problem)
-        notes = (f"{len(problem.groups)} groups of {len(problem.operators)} operators, by HSDAG's rule", *notes)
+        kept = f"{len(problem.groups)} groups of {len(problem.operators)} operators, by HSDAG's rule"
+        notes = (f"{kept}; the bound is of splits that keep them", *notes)
     whole = repeated(problem, requests)
     solve = split_latency if objective == "latency" else split_pipeline
     found = solve(whole, limit_s=limit_s, gap=gap)

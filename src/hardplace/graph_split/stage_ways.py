@@ -149,18 +149,29 @@ def read_ways(
             raise BadInput(f"{where}: {field}", None, "a field of this name")
     if data["way_columns"] != _COLUMNS:
         raise BadInput(f"{where}: way_columns", data["way_columns"], ", ".join(_COLUMNS))
+    for field in ("nodes", "edges"):
+        if not isinstance(data[field], list):
+            raise BadInput(f"{where}: {field}", data[field], "a list")
+    count = data["micro_batches_default"] if micro_batches is None else micro_batches
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        raise BadInput(f"{where}: micro_batches_default", count, "a whole number from 1")
+    if not _number(f"{where}: bytes_per_s", data["bytes_per_s"]) > 0:
+        raise BadInput(f"{where}: bytes_per_s", data["bytes_per_s"], "a number above 0")
     index: dict[Any, int] = {}
     for row, one in enumerate(data["nodes"]):
         place = f"{where}: nodes[{row}]"
         if not isinstance(one, list) or len(one) != 3 or not isinstance(one[2], list) or not one[2]:
             raise BadInput(place, None, "[id, name, ways], with one way at least")
+        if not isinstance(one[0], int | str):
+            raise BadInput(f"{place}: id", one[0], "a whole number or a text")
         if index.setdefault(one[0], row) != row:
             raise BadInput(f"{place}: id", one[0], "an id that no other node has")
     if not index:
         raise BadInput(f"{where}: nodes", "none", "one operator at least")
     edges = []
     for row, edge in enumerate(data["edges"]):
-        if not isinstance(edge, list) or len(edge) != 3 or any(one not in index for one in edge[:2]):
+        known = isinstance(edge, list) and len(edge) == 3 and all(isinstance(one, int | str) for one in edge[:2])
+        if not known or any(one not in index for one in edge[:2]):
             raise BadInput(f"{where}: edges[{row}]", edge, "ids of two nodes and bytes")
         edges.append((index[edge[0]], index[edge[1]], _number(f"{where}: edges[{row}]: bytes", edge[2])))
     round_trip = circle(len(index), [(a, b) for a, b, _ in edges])
@@ -175,8 +186,7 @@ def read_ways(
             for row, one in enumerate(data["nodes"])
         ),
         edges=tuple(edges), devices=devices, memory_bytes=memory_bytes,
-        micro_batches=int(data["micro_batches_default"]) if micro_batches is None else micro_batches,
-        bytes_per_s=_number(f"{where}: bytes_per_s", data["bytes_per_s"]), without=without,
+        micro_batches=count, bytes_per_s=float(data["bytes_per_s"]), without=without,
     )  # fmt: skip
 
 

@@ -45,7 +45,7 @@ class TableChoice:
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class TablesResult(Answer):
     """Embedding tables on devices. busiest_s: by TorchRec's prices the busiest device's, by ours the step's seconds;
-    bound_s: no plan has less.
+    bound_s: no plan on these devices with this batch has less.
 
     device_s, device_bytes: seconds and HBM of each device. choices: of several batches and numbers of devices.
     """
@@ -72,12 +72,18 @@ class TablesResult(Answer):
 
     @property
     def certificate(self) -> Certificate | None:
-        """The proof, as steps a second; considered: tables x devices, the single places that a plan is made of."""
-        score, bound = 1.0 / self.busiest_s, 1.0 / self.bound_s
+        """The proof, as steps a second, of several choices as samples a second; considered: tables x devices, the
+        single places that a plan is made of."""
+        score, bound, unit = 1.0 / self.busiest_s, 1.0 / self.bound_s, "steps/s"
+        places = len(self.device_s)
+        if self.choices:
+            score, unit = self.samples_per_s, "samples/s"
+            bound = max(one.batch_per_device * one.devices / one.bound_s for one in self.choices)
+            places = sum(one.devices for one in self.choices)
         stop = "proven" if gap_of(score, bound) <= 1e-9 else "the time ran out or no exchange gained"
         return Certificate(
-            score=score, bound=max(score, bound), unit="steps/s", stop=stop,
-            considered=len(self.tables) * len(self.device_s), seconds=self.search_s,
+            score=score, bound=max(score, bound), unit=unit, stop=stop, considered=len(self.tables) * places,
+            seconds=self.search_s,
         )  # fmt: skip
 
 
@@ -101,6 +107,8 @@ def asked_tables(path: str | PathLike[str], asked: TableQuestion, limit_s: float
     data = read_json(where)
     if not isinstance(data, dict):
         raise BadInput(str(where), None, "an object with tables and devices")
+    if not limit_s > 0 or not math.isfinite(limit_s):
+        raise BadInput("seconds", limit_s, "a number above 0")
     if asked.prices not in PRICES:
         raise unknown("prices", asked.prices, PRICES)
     ours = asked.prices == "step"
@@ -108,14 +116,20 @@ def asked_tables(path: str | PathLike[str], asked: TableQuestion, limit_s: float
     chosen = asked.allowed or data.get("sharding_types", names)
     if not isinstance(chosen, list | tuple) or not all(isinstance(one, str) for one in chosen):
         raise BadInput(f"{where}: sharding_types", chosen, "a list of names")
-    ways = [one for one in chosen if ours or one != "data_parallel" or one in asked.allowed]
+    ways = [one for one in dict.fromkeys(chosen) if ours or one != "data_parallel" or one in asked.allowed]
     for one in ways:
         if one not in names:
             raise unknown("sharding", str(one), names)
     tables = _tables(where, data)
     step = _step(where, data) if ours else None
+    if step is not None and not step.host_bytes_per_s:
+        if "host_cached" in asked.allowed:
+            raise BadInput("sharding", "host_cached", f"host_bytes_per_s in the step of {where}")
+        ways = [one for one in ways if one != "host_cached"]
+    if not ways:
+        raise BadInput(f"{where}: sharding_types", ", ".join(chosen) or "none", f"one of {', '.join(names)} at least")
     found: list[TablesResult] = []
-    short: Infeasible | None = None
+    short: list[tuple[TableSystem, Infeasible]] = []
     grid = [
         _system(where, data, devices, batch)
         for devices in asked.devices or (None,)
@@ -125,12 +139,11 @@ def asked_tables(path: str | PathLike[str], asked: TableQuestion, limit_s: float
     for system in grid:
         answer = _planned(name, tables, system, step, [TableSharding(one) for one in ways], limit_s / len(grid))
         if isinstance(answer, Infeasible):
-            short = short or answer
+            short.append((system, answer))
         else:
             found.append(answer)
     if not found:
-        assert short is not None
-        return short
+        return short[0][1]
     best = max(found, key=lambda one: one.samples_per_s)
     tried = tuple(
         TableChoice(
@@ -139,7 +152,15 @@ def asked_tables(path: str | PathLike[str], asked: TableQuestion, limit_s: float
         )
         for one in found
     )  # fmt: skip
-    return replace(best, choices=tried if len(grid) > 1 else (), search_s=sum(one.search_s for one in found))
+    none = ", ".join(f"{one.devices:,} x {one.batch_per_device:,}" for one, _ in short)
+    notes = (
+        (*best.notes, f"no plan was found, and nothing is claimed, for {none} (devices x samples of each)")
+        if short
+        else best.notes
+    )
+    return replace(
+        best, choices=tried if len(grid) > 1 else (), search_s=sum(one.search_s for one in found), notes=notes
+    )
 
 
 def _system(where: Path, data: dict[str, Any], devices: int | None, batch: int | None) -> TableSystem:
@@ -147,6 +168,8 @@ def _system(where: Path, data: dict[str, Any], devices: int | None, batch: int |
     usual = TableSystem(devices=1, devices_per_node=1, hbm_bytes=1, batch_per_device=1)
     hbm, node, network = (_number(where, data, key, least=1) if key in data else getattr(usual, key) for key in _SPEEDS)
     count = int(_number(where, data, "devices", least=1)) if devices is None else devices
+    if count < 1:
+        raise BadInput("devices", count, "1 device at least")
     system = TableSystem(
         devices=count,
         devices_per_node=min(count, int(_number(where, data, "devices_per_node", least=1))),
@@ -156,8 +179,8 @@ def _system(where: Path, data: dict[str, Any], devices: int | None, batch: int |
         node_bytes_per_s=node,
         network_bytes_per_s=network,
     )
-    if system.devices < 1 or system.batch_per_device < 1:
-        raise BadInput("devices", system.devices, "devices and a batch from 1")
+    if system.batch_per_device < 1:
+        raise BadInput("batch", system.batch_per_device, "1 sample of a device at least")
     if system.devices % system.devices_per_node:
         raise BadInput(f"{where}: devices", system.devices, f"whole nodes of {system.devices_per_node}")
     return system

@@ -17,9 +17,10 @@ def show_tables(result: TablesResult) -> None:
     count = len(result.device_s)
     out.print(headed(result.name, f", {len(result.tables):,} embedding tables on {count:,} devices"))
     what = f"{result.samples_per_s:,.0f} samples/s; step" if result.prices == "step" else "busiest device"
+    alike = " on as many devices with this batch" if result.choices else ""
     out.print(
-        f"{what}: {format_quantity(result.busiest_s, 's', 6)}; no plan takes "
-        f"less than {format_quantity(result.bound_s, 's', 6)}"
+        f"{what}: {format_quantity(result.busiest_s, 's', 6)}; no plan{alike} "
+        f"takes less than {format_quantity(result.bound_s, 's', 6)}"
     )
     out.print(str(result.certificate))
     ways = Counter(one.sharding for one in result.tables)
