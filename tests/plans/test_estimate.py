@@ -246,3 +246,5 @@ def test_modules_want_selective_recompute():
     assert not list(problems(replace(plan, recompute=Recompute.SELECTIVE)))
     odd = replace(plan, recompute=Recompute.SELECTIVE, recompute_modules=("attention",))
     assert any("expected some of core_attn" in one for one in problems(odd))
+    both = replace(plan, recompute=Recompute.SELECTIVE, recompute_modules=("op", "mlp"))
+    assert any("expected op alone" in one for one in problems(both))

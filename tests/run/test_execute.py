@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
@@ -19,7 +20,9 @@ from hardplace.plans.published.own import measured_runs  # noqa: E402
 from hardplace.plans.published.rows import rows_of  # noqa: E402
 from hardplace.run.execute import executed  # noqa: E402
 from hardplace.run.launch import RankFailed, prepared, run_forked  # noqa: E402
-from hardplace.run.measured import append_row, device_of  # noqa: E402
+from hardplace.run.measured import append_row, device_of, measured_row  # noqa: E402
+from hardplace.run.predicted import in_fp32  # noqa: E402
+from hardplace.run.types import RankCounts, RankResult, RunResult  # noqa: E402
 from run_cases import CASES, EXAMPLES, differences, kept_of, workload_of  # noqa: E402
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.skipif(os.name != "posix", reason="processes fork")]
@@ -90,6 +93,23 @@ def test_a_run_from_the_command_line(tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "4")
     done = CliRunner().invoke(app, words)
     assert "devices: 16 in the plan: expected the launcher's 4" in str(done.exception)
+
+
+def test_a_row_is_read_as_the_plan_that_ran():
+    counted = RankCounts(weights_bytes=0, gradients_bytes=0, states_bytes=0, saved_bytes=0, traffic={})
+    rank = RankResult(rank=0, stage=0, losses=(), gradient_error=0.0, worst="", counted=counted, seconds=(0.5,))
+    found = RunResult(losses=(), reference=(), ranks=(rank,), predicted=(), notes=())
+    given = {"global_batch": 8, "data": 4, "micro_batch": 1, "zero": 3, "shard": 2}
+    plan = in_fp32(Plan(**given, recompute="full", recompute_layers=1))
+
+    row = measured_row("here", workload_of("llama"), plan, found, "NVIDIA H100 80GB HBM3", 4)
+    (taken,) = measured_runs([row], "runs.csv")
+    assert (taken.plan.zero, taken.plan.shard, taken.plan.recompute_layers) == (3, 2, 1)
+    for odd in ({"schedule": "zero-bubble"}, {"pipeline": 2, "data": 2, "zero": 1, "shard": 0, "stages": (3, 1)}):
+        with pytest.raises(BadInput, match="the usual one: a table of runs has no column"):
+            measured_row("here", workload_of("llama"), replace(plan, **odd), found, "cpu", 4)
+    even = replace(plan, pipeline=2, data=2, zero=1, shard=0, stages=(2, 2))
+    assert measured_row("here", workload_of("llama"), even, found, "cpu", 4)["pp"] == "2"
 
 
 @pytest.mark.parametrize(

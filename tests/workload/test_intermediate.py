@@ -60,6 +60,10 @@ def test_it_is_split_like_a_model_and_groups_hold_together() -> None:
             '<net><layers><layer id="0" type="ReLU"/></layers><edges><edge from-layer="0" to-layer="7"/></edges></net>',
             r"edges\[0\]",
         ),
+        (
+            '<net><layers><layer id="0" name="last" type="Result"/></layers><edges/></net>',
+            "last: edges: none: expected what a Result reads",
+        ),
     ],
 )
 def test_what_is_no_ir_is_one_line(tmp_path: Path, text: str, said: str) -> None:

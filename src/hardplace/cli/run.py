@@ -56,11 +56,14 @@ def run(path: Path, source: str, steps: int, runs: Path | None, as_json: bool) -
     from hardplace.report.run import show_run
     from hardplace.run.execute import executed
     from hardplace.run.launch import RankFailed
+    from hardplace.run.measured import shape_told
     from hardplace.workload.recording.source import function_of
 
     plan = read_plan(path)
     workload, kept = _recorded(source)
     try:
+        if runs is not None:
+            shape_told(workload, plan)
         found = executed(plan, workload, kept, function_of(source), steps)
     except BadInput as problem:
         raise BadInput(f"{path}: {problem}") from None
@@ -70,10 +73,10 @@ def run(path: Path, source: str, steps: int, runs: Path | None, as_json: bool) -
     if found is None:  # another rank tells
         return
     say_json(found) if as_json else show_run(workload.name, _as_run(plan), found, TOLERANCE)
-    if runs is not None:
-        _keep(runs, workload, _as_run(plan), found, quiet=as_json)
     if max(found.loss_error, found.gradient_error) > TOLERANCE:
         sys.exit(FAILED)
+    if runs is not None:
+        _keep(runs, workload, _as_run(plan), found, quiet=as_json)
 
 
 def _keep(runs: Path, workload: Workload, plan: Plan, found: RunResult, *, quiet: bool) -> None:

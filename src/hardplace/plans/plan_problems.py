@@ -77,6 +77,8 @@ def problems(plan: Plan) -> Iterator[str]:
     if unknown or (plan.recompute_modules and plan.recompute is not Recompute.SELECTIVE):
         expected = f"some of {', '.join(MODULES)}, with recompute selective"
         yield f"recompute_modules: {list(plan.recompute_modules)}: expected {expected}"
+    elif "op" in plan.recompute_modules and len(plan.recompute_modules) > 1:
+        yield f"recompute_modules: {list(plan.recompute_modules)}: expected op alone, which says of every operator"
     if plan.recompute_layers > 0 and plan.recompute is not Recompute.FULL:
         yield f"recompute_layers: {plan.recompute_layers}: expected 0, or a number of layers with recompute full"
     if plan.virtual > 1 and plan.schedule is PipelineSchedule.ZERO_BUBBLE:

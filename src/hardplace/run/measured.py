@@ -6,18 +6,22 @@ import csv
 import io
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from hardplace.cost.layers.recognise import decoder_of
 from hardplace.csv_table import parse
 from hardplace.errors import BadInput
 from hardplace.files import read_text, write_text
-from hardplace.plans.plan import Plan
+from hardplace.plans.plan import Plan, stage_layers
 from hardplace.plans.published.rows import COLUMNS, STATED
 from hardplace.plans.published.runs import DEVICES
 from hardplace.run.types import RunResult
+from hardplace.workload.decoder import DecoderShape
 from hardplace.workload.types import Workload
 
+# What changes a step and no column says: a row would be read as another plan.
+_UNTOLD = ("schedule", "assignment", "order", "recompute_modules")
 _COLUMNS = (*COLUMNS[:2], "model", *COLUMNS[2:], "devices_per_node", "note", *STATED)
 
 
@@ -30,6 +34,22 @@ def device_of(title: str) -> str:
     words = set(re.findall(r"\w+", title))
     fitting = [name for name in DEVICES if set(re.findall(r"\w+", name)) <= words]
     return max(fitting, key=len, default=title)
+
+
+def shape_told(workload: Workload, plan: Plan) -> DecoderShape:
+    """Return the shape that a row gives; BadInput for a module that is no decoder, and for a plan that no row says."""
+    shape = decoder_of(workload)
+    if shape is None:
+        raise BadInput(f"{workload.name}: no decoder: a table of runs has columns of decoders alone")
+    usual = Plan(global_batch=1)
+    odd = [name for name in _UNTOLD if getattr(plan, name) != getattr(usual, name)]
+    if plan.stages and plan.stages != stage_layers(shape.layers, replace(plan, stages=())):
+        odd.append("stages")
+    for name in odd:
+        value = getattr(plan, name)
+        told = "-".join(map(str, value)) if isinstance(value, tuple) else value
+        raise BadInput(name, told, "the usual one: a table of runs has no column for another")
+    return shape
 
 
 def measured_row(
@@ -46,20 +66,20 @@ def measured_row(
         devices_per_node: Ranks on a node.
 
     Raises:
-        BadInput: For a module that is no decoder: the columns have no words for it.
+        BadInput: As `shape_told` does.
     """
-    shape = decoder_of(workload)
-    if shape is None:
-        raise BadInput(f"{workload.name}: no decoder: a table of runs has columns of decoders alone")
+    shape = shape_told(workload, plan)
     experts, row = shape.experts, dict.fromkeys(_COLUMNS, "")
     moe = f"experts={experts.count};topk={experts.chosen};expert_ffn={experts.ffn}" if experts else ""
+    zero = f"{plan.zero} (divided over {plan.shard} only)" if plan.shard else plan.zero
+    again = f"full({plan.recompute_layers}/{-(-shape.layers // plan.pipeline)} layers)"
     values: Mapping[str, object] = {
         "id": name, "source": "hardplace run", "model": workload.name, "layers": shape.layers, "hidden": shape.hidden,
         "heads": shape.heads, "kv_heads": shape.kv_heads, "head_dim": shape.head_dim, "ffn": shape.ffn,
         "gated_mlp": int(shape.gated), "vocab": shape.vocab, "seq": shape.sequence, "precision": plan.precision,
         "device": device_of(device), "devices": plan.devices, "devices_per_node": devices_per_node, "tp": plan.tensor,
         "pp": plan.pipeline, "vpp": plan.virtual, "dp": plan.data, "cp": plan.context, "ep": plan.expert,
-        "zero_stage/fsdp": plan.zero, "sp": int(plan.sequence), "recompute": plan.recompute,
+        "zero_stage/fsdp": zero, "sp": int(plan.sequence), "recompute": again if plan.recompute_layers else plan.recompute,
         "flash_attention": int(plan.flash), "micro_batch": plan.micro_batch, "global_batch": plan.global_batch,
         "moe": moe, "target_iter_s": f"{found.step_s:.6g}", "software": plan.software or "fsdp-eager",
         "note": "measured by hardplace run in fp32", "grade": "A", "split": "own",

@@ -91,6 +91,8 @@ class _Reading:
             else:  # a conversion of weights, arithmetic of shapes
                 self._alias(index, node, reads[0])
             self.constant |= {self.at[index, port] for port in range(len(node.shapes))}
+        elif not reads:
+            raise BadInput(f"{self.place}: {node.name}: edges", "none", f"what a {node.type or 'layer'} reads")
         elif node.type in _VIEWS:
             if node.type == "Result":
                 self.outputs.append(self.tensors[reads[0]].storage)
