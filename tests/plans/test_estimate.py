@@ -7,14 +7,15 @@ import pytest
 
 from hardplace.cost.layers.decoder import block
 from hardplace.cost.layers.recognise import decoder_of
+from hardplace.cost.layers.software import Graphs
 from hardplace.cost.layers.work import GemmWork
 from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import device, node
 from hardplace.plans.chain import of_workload
 from hardplace.plans.estimate import estimate_plan
 from hardplace.plans.fleet import DevicePool, Fleet, even_cluster, fleet_of
-from hardplace.plans.plan import Plan, stage_layers
-from hardplace.plans.plan_files import PlanFile, read_plan
+from hardplace.plans.plan import Format, Plan, stage_layers
+from hardplace.plans.plan_files import PlanFile, plan_at, read_plan
 from hardplace.plans.plan_problems import problems
 from hardplace.plans.pricer import Efficiencies
 from hardplace.plans.pricing import pricer_of
@@ -248,3 +249,13 @@ def test_modules_want_selective_recompute():
     assert any("expected some of core_attn" in one for one in problems(odd))
     both = replace(plan, recompute=Recompute.SELECTIVE, recompute_modules=("op", "mlp"))
     assert any("expected op alone" in one for one in problems(both))
+    with pytest.raises(BadInput, match=r"recompute_modules: \['mlp'\]: expected core_attn or none: bert-base runs as"):
+        of_workload(load("bert-base"), replace(plan, recompute=Recompute.SELECTIVE))
+
+
+def test_a_plan_of_texts_is_that_of_their_types():
+    _, texts = plan_at(Plan(global_batch=8, recompute="full", precision="fp8", graphs="full"))
+    assert texts.recompute is Recompute.FULL
+    assert texts == PlanFile(global_batch=8, recompute=Recompute.FULL, precision=Format.FP8, graphs=Graphs.FULL)
+    with pytest.raises(BadInput, match="plan: recompute: 'some': expected none, selective, full"):
+        plan_at(Plan(global_batch=8, recompute="some"))

@@ -164,9 +164,15 @@ def of_workload(workload: Workload, plan: Plan) -> LayerChain:
         plan: The plan, whose degrees divide it.
 
     Raises:
-        BadInput: If a degree divides nothing of it.
+        BadInput: If a degree divides nothing of it, and for modules of a model that runs as recorded.
     """
     shape = decoder_of(workload)
+    if shape is None and set(plan.recompute_modules) - {"core_attn"}:
+        raise BadInput(
+            "recompute_modules",
+            list(plan.recompute_modules),
+            f"core_attn or none: {workload.name} runs as recorded, where selective recompute is of attention alone",
+        )
     return chain_of(workload, () if shape else rank_layers(workload, plan), shape, plan)
 
 

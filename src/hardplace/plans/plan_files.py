@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from hardplace.errors import BadInput
 from hardplace.files import read
@@ -68,13 +69,27 @@ def plan_at(plan: Plan | str | os.PathLike[str]) -> tuple[str, PlanFile]:
     """
     if not isinstance(plan, Plan):
         return str(plan), read_plan(Path(plan))
-    check_sound(plan, "plan")
-    return "plan", plan if isinstance(plan, PlanFile) else PlanFile(**_own(plan))
+    typed = {name: _typed(name, value) for name, value in _own(plan).items()}
+    file = replace(plan, **typed) if isinstance(plan, PlanFile) else PlanFile(**typed)
+    check_sound(file, "plan")
+    return "plan", file
 
 
 def bare(plan: Plan) -> Plan:
     """Return a plan without what its file says of model, devices and version."""
     return Plan(**_own(plan))
+
+
+def _typed(name: str, value: Any) -> Any:
+    """Return a field's value, a text as the member of its type: recompute="full" is Recompute.FULL."""
+    hint = get_type_hints(Plan)[name]
+    kinds = [one for one in (hint, *get_args(hint)) if isinstance(one, type) and issubclass(one, StrEnum)]
+    if not kinds or not isinstance(value, str):
+        return value
+    try:
+        return kinds[0](value)
+    except ValueError:
+        raise BadInput(f"plan: {name}", repr(value), ", ".join(kinds[0])) from None
 
 
 def _own(plan: Plan) -> dict[str, Any]:
