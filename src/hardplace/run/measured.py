@@ -72,14 +72,15 @@ def measured_row(
     experts, row = shape.experts, dict.fromkeys(_COLUMNS, "")
     moe = f"experts={experts.count};topk={experts.chosen};expert_ffn={experts.ffn}" if experts else ""
     zero = f"{plan.zero} (divided over {plan.shard} only)" if plan.shard else plan.zero
-    again = f"full({plan.recompute_layers}/{-(-shape.layers // plan.pipeline)} layers)"
+    some = f"full({plan.recompute_layers}/{-(-shape.layers // plan.pipeline)} layers)"
+    again = some if plan.recompute_layers else plan.recompute
     values: Mapping[str, object] = {
         "id": name, "source": "hardplace run", "model": workload.name, "layers": shape.layers, "hidden": shape.hidden,
         "heads": shape.heads, "kv_heads": shape.kv_heads, "head_dim": shape.head_dim, "ffn": shape.ffn,
         "gated_mlp": int(shape.gated), "vocab": shape.vocab, "seq": shape.sequence, "precision": plan.precision,
         "device": device_of(device), "devices": plan.devices, "devices_per_node": devices_per_node, "tp": plan.tensor,
         "pp": plan.pipeline, "vpp": plan.virtual, "dp": plan.data, "cp": plan.context, "ep": plan.expert,
-        "zero_stage/fsdp": zero, "sp": int(plan.sequence), "recompute": again if plan.recompute_layers else plan.recompute,
+        "zero_stage/fsdp": zero, "sp": int(plan.sequence), "recompute": again,
         "flash_attention": int(plan.flash), "micro_batch": plan.micro_batch, "global_batch": plan.global_batch,
         "moe": moe, "target_iter_s": f"{found.step_s:.6g}", "software": plan.software or "fsdp-eager",
         "note": "measured by hardplace run in fp32", "grade": "A", "split": "own",
