@@ -24,11 +24,11 @@ from pathlib import Path
 
 # Short, and with exact evaluations: the lower the gap, the more of them.
 COMMANDS = (
-    "search gpt2-xl --setting phaze --gap 0 --area 20 --micro-batch 1 --tensor-parallel 1",
-    "search bert-large --setting phaze --gap 0.0001 --micro-batch 1 --tensor-parallel 1 --area 60",
-    "search opt-350m --setting phaze --gap 0.0001 --area 30 --micro-batch 1",
-    "search bert-large --gap 0 --area 20 --devices 64 --batch 512 --micro-batch 1 --tensor-parallel 1",
-    "search opt-350m --area 30 --micro-batch 1 --tensor-parallel 1 --workers 2",
+    "search gpt2-xl --space phaze --setting phaze --gap 0 --area 20 --micro-batch 1 --tensor-parallel 1",
+    "search bert-large --space phaze --setting phaze --gap 0.0001 --micro-batch 1 --tensor-parallel 1 --area 60",
+    "search opt-350m --space phaze --setting phaze --gap 0.0001 --area 30 --micro-batch 1",
+    "search bert-large --space phaze --gap 0 --area 20 --devices 64 --batch 512 --micro-batch 1 --tensor-parallel 1",
+    "search opt-350m --space phaze --area 30 --micro-batch 1 --tensor-parallel 1 --workers 2",
 )
 _TIMED = ("seconds", "progress", "cloud")  # what differs from run to run, and what is large
 
