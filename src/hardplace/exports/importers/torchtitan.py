@@ -137,9 +137,8 @@ def _recompute(sections: Mapping[str, Any], python: bool) -> tuple[Recompute, li
     mode = str(found.get("mode", "none" if python else "selective"))
     if mode in ("none", "full"):
         return (Recompute.FULL if mode == "full" else Recompute.NONE), []
-    return Recompute.NONE, [
-        f"activation_checkpoint: {mode}: another policy than a plan's, taken as none: less memory, more time"
-    ]
+    nearest = "; a plan that recomputes by operator says selective with recompute_modules op" * (mode == "selective")
+    return Recompute.NONE, [f"activation_checkpoint: {mode}: taken as none: less memory, more time{nearest}"]
 
 
 _CONVERTERS = {"Float8LinearConverter": "float8", "NVFP4LinearConverter": "nvfp4"}

@@ -48,7 +48,7 @@ NO_SEQUENCE = TrainerLimit(
 )
 NO_SELECTIVE = TrainerLimit(
     field="recompute",
-    reason="attention alone is not recomputed there",
+    reason="what is written for it recomputes whole layers, or none",
     broken=is_one_of("recompute", Recompute.SELECTIVE),
     mends=fewer_recomputed,
 )
