@@ -6,6 +6,7 @@ import itertools
 import math
 import random
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -56,6 +57,21 @@ def test_no_parts_of_a_layer_are_below_its_work() -> None:
             for tile in itertools.product(*(one.items() for one in parts))
         )
         assert work_cycles(goal, layer) <= -(-taken // len(goal.units)), (on.name, layer, steps)
+
+
+def test_units_with_ports_of_their_own_share_the_bytes(tmp_path: Path) -> None:
+    """Two tiles of Plasticine that load through a port each: half the bytes go through one."""
+    shipped = (Path(hp.__file__).parent / "described/catalogue/plasticine.toml").read_text()
+    top, tile = shipped.split("[instance.tile]")
+    one = "[instance.tile]" + tile.replace('count = "tiles"', "count = 1")
+    other = one.replace("tile", "copy").replace("dram.read", "dram.again").replace("switch_in", "switch_again")
+    path = "[path.switch_again]\nbytes = 64\nlatency_cycles = 3\n"
+    ports = next(line for line in top.splitlines() if line.startswith("ports.read"))
+    file = tmp_path / "two.toml"
+    file.write_text(top.replace(ports, ports + "\n" + ports.replace("read", "again", 1)) + path + one + other)
+    on, layer = read_description(str(file)), layer_of("elementwise:200000,2")
+    assert len(on.units) == 6
+    assert layer_bound(on, layer) <= described_accelerator(on, [layer]).cycles
 
 
 def test_the_answer_is_that_of_every_variant() -> None:

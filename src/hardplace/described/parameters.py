@@ -134,13 +134,13 @@ def layer_bound(on: Description, layer: LayerShape) -> int:
     goal = target(on, layer)
     if goal is None:
         return 0
-    held: dict[str, int] = {}
+    held: dict[frozenset[str], int] = {}  # by the ports that units take for an operand, which may be a port each
     for operand in (*goal.operands, OUTPUT):
-        way = goal.units[0].ways[operand]
-        if way:
-            port = way[0].move.target if operand == OUTPUT else way[0].move.source
+        moves = [unit.ways[operand][0].move for unit in goal.units if unit.ways[operand]]
+        ports = frozenset(move.target if operand == OUTPUT else move.source for move in moves)
+        if ports:
             size = on.backing.element_bytes[operand] * layer.elements(operand, layer.extents)
-            held[port] = held.get(port, 0) + size // on.ports[port].width_bytes
+            held[ports] = held.get(ports, 0) + size // sum(on.ports[port].width_bytes for port in ports)
     return max([*held.values(), work_cycles(goal, layer)])
 
 
