@@ -38,6 +38,11 @@ def test_a_command_that_is_told_runs(commands: list[str], tmp_path: Path) -> Non
         assert done.returncode == 0, done.stderr
 
 
+def test_every_command_is_told() -> None:
+    named = set(re.findall(r"hardplace ([a-z]+)", COMMANDS_TOLD))
+    assert {name for name, verb in app.commands.items() if not verb.hidden} <= named
+
+
 def test_the_way_from_a_config_to_a_trainer_and_back_runs(tmp_path: Path) -> None:
     """docs/exports.md, command after command in one folder."""
     (tmp_path / "examples").symlink_to(ROOT / "examples")
