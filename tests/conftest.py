@@ -3,6 +3,7 @@ commands print is as wide as it gets: tests look for lines, and those of widths 
 """
 
 import os
+import signal
 
 from hypothesis import HealthCheck, settings
 
@@ -10,3 +11,5 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("check", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("check")
 os.environ["COLUMNS"] = "230"
+# A shell that starts the tests in the background has them ignore Ctrl-C, and so every command that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
