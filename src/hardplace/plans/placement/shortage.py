@@ -105,9 +105,9 @@ def lightest(search: PlanSearch) -> Iterator[PlanEstimate]:
 def _remedies(workload: Workload, inventory: Inventory, space: PlanSpace) -> Iterator[Remedy]:
     count, trained = 0, weights_of_model(workload).trained
     for what, wider, more in _changes(inventory, space):
-        if cannot_hold(trained, more, wider):
-            continue
         try:
+            if cannot_hold(trained, more, wider):
+                continue
             found = PlanSearch(workload, more, wider, most=1).run()
         except BadInput:
             continue
