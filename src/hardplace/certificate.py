@@ -8,6 +8,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+MOST_CONSIDERED = 10**18  # candidates are not counted beyond
 _NOISE = 1e-12  # relative: what divisions of doubles leave
 _PROVEN = 1e-9  # a gap that sums of many doubles leave
 
@@ -62,7 +63,7 @@ class Certificate:
         bound: Upper bound on the rate of every candidate, in `unit`.
         unit: Unit of both, such as samples/s.
         stop: Why the search ended, such as optimal, gap or time.
-        considered: Number of candidates for which the bound holds.
+        considered: Number of candidates for which the bound holds, `MOST_CONSIDERED` at the most.
         seconds: Wall-clock seconds of the search; None: not told.
     """
 
@@ -84,11 +85,16 @@ class Certificate:
         return self.gap <= _PROVEN
 
     def __str__(self) -> str:
-        """Return the certificate in one sentence."""
+        """Return the certificate in one sentence.
+
+        >>> print(Certificate(score=2.0, bound=2.0, unit="samples/s", stop="optimal", considered=10**18))
+        proven: none of 10^18 or more candidates is better (optimal)
+        """
+        count = f"{self.considered:,}" if self.considered < MOST_CONSIDERED else "10^18 or more"
         if self.proven:
-            return f"proven: none of {self.considered:,} candidates is better ({self.stop})"
+            return f"proven: none of {count} candidates is better ({self.stop})"
         return (
-            f"at most {percent_at_most(self.gap)} better is possible among {self.considered:,} candidates: "
+            f"at most {percent_at_most(self.gap)} better is possible among {count} candidates: "
             f"{self.score:,.4g} {self.unit} reached, bound {at_most(self.bound)} ({self.stop})"
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hardplace.answers import Answer
-from hardplace.certificate import Certificate, gap_of
+from hardplace.certificate import MOST_CONSIDERED, Certificate, gap_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,5 +72,5 @@ class SplitResult(Answer):
         stop = "proven" if gap_of(score, bound) <= 1e-9 else "the time ran out or the solvers had no more to try"
         return Certificate(
             score=score, bound=max(score, bound), unit="samples/s", stop=stop,
-            considered=min(max(1, len(self.devices)) ** len(self.placement), 10**18), seconds=self.search_s,
+            considered=min(max(1, len(self.devices)) ** len(self.placement), MOST_CONSIDERED), seconds=self.search_s,
         )  # fmt: skip
