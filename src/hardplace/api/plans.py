@@ -129,18 +129,15 @@ def plan_frontier(
     """
     asked = asked_of(locals())
     from hardplace.plans.inventory import inventory_title
-    from hardplace.plans.placement.plan_frontier import Against, PlanFrontierSearch
-    from hardplace.plans.placement.shortage import placed_or_short
+    from hardplace.plans.placement.plan_frontier import Against, PlanFrontier, PlanFrontierSearch
 
     scale = word_of("against", against, Against)
     workload, parts, space = _space(model, device, devices, batch, node, fixed, trainer, headroom)
     title = f"{name_of(model)} on {inventory_title(parts)}" + (f", for {space.within.title}" if space.within else "")
     found = PlanFrontierSearch(workload, parts, space, scale, watch, gap=gap, seconds=seconds).run()
-    if found is None:
-        short = placed_or_short(workload, parts, space)
-        return replace(short, question=asked, title=title)  # type: ignore[return-value]
-    samples = f"{batch:,} sample{'s' if batch != 1 else ''} a step"
-    return replace(found, question=asked, title=f"{title}, {samples}")
+    if isinstance(found, PlanFrontier):
+        title += f", {batch:,} sample{'s' if batch != 1 else ''} a step"
+    return replace(found, question=asked, title=title)
 
 
 def _space(

@@ -10,6 +10,7 @@ from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import device, node
 from hardplace.plans.placement.plan_frontier import MEMORY_STEP, Against, PlanFrontierSearch
 from hardplace.plans.placement.search import PlanSearch
+from hardplace.plans.placement.shortage import placed_or_short
 from hardplace.plans.placement.space import PlanSpace
 from hardplace.report.plan_frontier import show_plan_frontier
 from oracles_plans import Asked, brute, short_model
@@ -84,3 +85,11 @@ def test_a_point_that_replaces_another_keeps_its_limit_and_its_bound():
     search._add(0.5, fast)
     (point,) = search._points
     assert (point.estimate, point.limit, point.bound_s) == (fast.best[0], 0.9, unproven.bound_s)
+
+
+def test_where_nothing_fits_the_shortage_is_of_the_one_search_that_was_made():
+    workload, inventory = short_model("llama3-70b", 8), [(H100, node("dgx-h100"), 1)]
+    space = PlanSpace(global_batch=1)
+    found = PlanFrontierSearch(workload, inventory, space, Against.MEMORY).run()
+    assert found == placed_or_short(workload, inventory, space)
+    assert found.short_bytes > 0.0

@@ -18,9 +18,11 @@ from hardplace.branch_and_bound.types import Stop
 from hardplace.certificate import Certificate, gap_of
 from hardplace.errors import BadInput
 from hardplace.plans.estimate import PlanEstimate
+from hardplace.plans.infeasible import PlanInfeasible
 from hardplace.plans.placement.divisions import Inventory
 from hardplace.plans.placement.result import PlacementResult
 from hardplace.plans.placement.search import PlanSearch
+from hardplace.plans.placement.shortage import placed_or_short
 from hardplace.plans.placement.space import PlanSpace
 from hardplace.workload.types import Workload
 
@@ -126,8 +128,8 @@ class PlanFrontierSearch:
         self._points: list[PlanPoint] = []
         self._considered, self._least, self._nothing_below = 0, 0.0, False
 
-    def run(self) -> PlanFrontier | None:
-        """Search and return the frontier; None if no plan is within the first limit.
+    def run(self) -> PlanFrontier | PlanInfeasible:
+        """Search and return the frontier, or what is short where no plan is within the first limit.
 
         Raises:
             BadInput: As `PlanSearch.run` does at the first limit; for numbers of devices of several kinds.
@@ -141,6 +143,8 @@ class PlanFrontierSearch:
         try:
             for limit, inventory, space in limits:
                 found = self._at(limit, inventory, space)
+                if isinstance(found, PlanInfeasible):
+                    return found
                 if found is None:
                     break
                 self._add(limit, found)
@@ -153,8 +157,6 @@ class PlanFrontierSearch:
             if not self._points:
                 raise
             stop = Stop.INTERRUPTED
-        if not self._points:
-            return None
         return PlanFrontier(
             against=self._against,
             model=self._workload.name,
@@ -166,13 +168,13 @@ class PlanFrontierSearch:
             seconds=self._deadline.elapsed_s,
         )
 
-    def _at(self, limit: float, inventory: Inventory, space: PlanSpace) -> PlacementResult | None:
+    def _at(self, limit: float, inventory: Inventory, space: PlanSpace) -> PlacementResult | PlanInfeasible | None:
         left_s = self._deadline.limit_s
         if left_s is not None:
             left_s = max(1e-3, left_s - self._deadline.elapsed_s)
         search = PlanSearch(self._workload, inventory, space, self._watch, most=1, gap=self._gap, seconds=left_s)
         try:
-            found = search.run()
+            found = search.run() if self._points else placed_or_short(self._workload, inventory, space, search)
         except BadInput:  # no degrees or no even network of so few devices: the frontier ends without a proof
             if not self._points:
                 raise
