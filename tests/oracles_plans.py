@@ -442,13 +442,15 @@ def _wrong(found: PlacementResult | None, expected: list[float]) -> str:
     near = 1.0 + 1e-9
     if found.bound_s > expected[0] * near or steps[0] < expected[0] / near:
         return f"bound {found.bound_s:.9g} s and best {steps[0]:.9g} s: expected {expected[0]:.9g} s between them"
-    if not found.cuts_left and (
-        len(steps) != min(10, len(expected))
-        or any(abs(one - other) > 1e-9 * other for one, other in zip(steps, expected, strict=False))
-    ):
-        return f"best {steps}: expected {expected[:10]}"
-    if not found.cuts_left and found.gap > 1e-9:
-        return f"gap {found.gap}: expected 0"
+    sure = found.proven_plans
+    if any(abs(one - other) > 1e-9 * other for one, other in zip(steps[:sure], expected, strict=False)):
+        return f"best {steps}, {sure} of them proven: expected {expected[:10]}"
+    if sure == len(steps) and len(steps) != min(10, len(expected)):
+        return f"{len(steps)} plans, all proven: expected {min(10, len(expected))}"
+    if any(one < min(said, found.list_bound_s) / near for said, one in zip(steps, expected, strict=False)):
+        return f"best {steps}, others at least {found.list_bound_s}: expected {expected[:10]}"
+    if found.gap > 1e-9 or sure < len(steps):
+        return f"gap {found.gap}, {sure} plans proven: expected 0, all"
     if not all(one.fits for one in found.best):
         return "a plan that does not fit"
     if min(found.short, found.bounded, found.priced) < 0:

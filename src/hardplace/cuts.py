@@ -92,6 +92,14 @@ class Bottleneck:
             yield np.maximum(through, self.to_go[stage + 1][None, :]) < limit
             start = through.min(axis=0)
 
+    def count_below(self, limit: float) -> float:
+        """Return how many partitions have a bottleneck below a limit."""
+        ways = np.zeros(self.to_go.shape[1])
+        ways[0] = 1.0
+        for cost in self.costs:
+            ways = ways @ (cost < limit)
+        return float(ways[-1])
+
     def below(self, limit: float) -> Iterator[tuple[int, ...]]:
         """Yield every partition whose bottleneck is below a limit, the most promising branch first."""
         return self._below(0, 0, limit, ())

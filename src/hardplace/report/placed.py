@@ -31,19 +31,33 @@ from hardplace.units import GIB, percent
 
 
 def certificate(found: PlacementResult) -> str:
-    """Return in one sentence what is proven."""
+    """Return what is proven: of the first plan in a sentence, then of the list."""
     if found.stopped:
-        return (
+        first = (
             f"stopped early: no plan in the searched space is more than {percent_at_most(found.gap)} faster than the "
             f"first in this cost model"
         )
-    if found.gap < 1e-9:
-        others = "; of those after it not all ways to cut stages were priced" if found.cuts_left else ""
-        return f"no plan in the searched space is faster in this cost model{others}"
-    return (
-        f"no plan in the searched space is more than {percent_at_most(found.gap)} faster than the first in this cost "
-        f"model: not all ways to cut stages were priced"
-    )
+    elif found.gap < 1e-9:
+        first = "no plan in the searched space is faster in this cost model"
+    else:
+        first = (
+            f"no plan in the searched space is more than {percent_at_most(found.gap)} faster than the first in this "
+            f"cost model: not all ways to cut stages were priced"
+        )
+    return f"{first}{_listed(found)}"
+
+
+def _listed(found: PlacementResult) -> str:
+    """Return how many of several plans are proven to be the best ones, and what bounds the others."""
+    count, sure = len(found.best), found.proven_plans
+    if count == 1:
+        return ""
+    if sure == count:
+        return f"; the {count} are the {count} best, proven"
+    if not sure:
+        return ""
+    proven = f"plans 1 to {sure} are the {sure} best, proven; no" if sure > 1 else "no"
+    return f"; {proven} other plan takes less than {words.rounded_down(found.list_bound_s)} s"
 
 
 def counted(found: PlacementResult) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from hardplace.plans.estimate import PlanEstimate
 from hardplace.plans.placement.recommend import recommend
 from hardplace.plans.placement.result import PlacementResult
 from hardplace.report import style
+from hardplace.report import text as words
 from hardplace.report.placed import alike, certificate, counted, heads, plan_notes, recommended, row, ties
 from hardplace.report.plan import surety, tensor_words, zero_words
 from hardplace.report.plan_detail import PART_COLOURS, PARTS, plan_detail
@@ -127,8 +127,8 @@ def degree_figure(found: PlacementResult) -> DegreeFigure:
             title = f"{where}: {one.step_s:#.4g} s a step, the best that was priced"
         elif one.bound_s is not None:
             shade = 0.85 * min(1.0, least_s / one.bound_s) ** 3 / 3.0
-            text, note, fill = f"≥ {_rounded_down(one.bound_s)} s", "pruned", style.BLUE
-            title = f"{where}: no plan takes less than {_rounded_down(one.bound_s)} s: pruned by its bound"
+            text, note, fill = f"≥ {words.rounded_down(one.bound_s)} s", "pruned", style.BLUE
+            title = f"{where}: no plan takes less than {words.rounded_down(one.bound_s)} s: pruned by its bound"
         else:
             shade, text, note, fill = 1.0, "", "does not fit", "url(#hatched)"
             title = f"{where}: no plan fits the memory"
@@ -148,12 +148,6 @@ def degree_figure(found: PlacementResult) -> DegreeFigure:
 
 def _longer(step_s: float, least_s: float) -> str:
     return "the best" if step_s <= least_s else f"{percent(step_s / least_s - 1.0, sign=True)}"
-
-
-def _rounded_down(value_s: float) -> str:
-    """Return a lower bound with four digits, rounded down, so that it stays one."""
-    places = 3 - math.floor(math.log10(value_s)) if value_s > 0.0 else 0
-    return f"{math.floor(value_s * 10.0**places) / 10.0**places:#.4g}"
 
 
 def scatter(found: PlacementResult) -> list[tuple[float, float, str, str]]:

@@ -176,3 +176,9 @@ def total(model: float, published: float | None, is_bound: bool, unit: str, inte
         return f"not published; {parts}"
     known = f"{'at most ' if is_bound else ''}{number(published)} {unit} published"
     return f"{known}; {parts} ({percent(model / published - 1, 0, sign=True)})"
+
+
+def rounded_down(value_s: float) -> str:
+    """Return a lower bound with four digits, rounded down, so that it stays one."""
+    places = 3 - math.floor(math.log10(value_s)) if value_s > 0.0 else 0
+    return f"{math.floor(value_s * 10.0**places) / 10.0**places:#.4g}"

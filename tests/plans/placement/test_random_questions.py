@@ -62,7 +62,8 @@ def test_layers_are_priced_for_the_order_of_degrees_that_they_run_in(fixed):
 def test_a_plan_that_was_interrupted_stays_in_the_bound():
     """Stopped at any moment after the first plan, the bound is not above the optimum."""
     question = short_model("llama2-7b", 6), [(H100, node("dgx-h100"), 4)], PlanSpace(global_batch=32)
-    best_s = PlanSearch(*question).run().best[0].step_s
+    true = [one.step_s for one in PlanSearch(*question).run().best]
+    best_s = true[0]
     stopped = 0
     for after in range(1, 400, 19):
         seen = []
@@ -75,6 +76,9 @@ def test_a_plan_that_was_interrupted_stays_in_the_bound():
         found = PlanSearch(*question, stop).run()
         stopped += found.stopped
         assert found.bound_s <= best_s * (1 + 1e-12) <= found.best[0].step_s * (1 + 2e-12)
+        steps = [one.step_s for one in found.best]
+        assert steps[: found.proven_plans] == pytest.approx(true[: found.proven_plans], rel=1e-9)
+        assert all(one >= min(said, found.list_bound_s) * (1 - 1e-9) for said, one in zip(steps, true, strict=False))
     assert stopped > 5
 
 

@@ -157,9 +157,26 @@ def test_the_bound_holds_where_not_all_ways_to_cut_are_priced(monkeypatch, most,
     assert exact.gap == pytest.approx(0.0, abs=1e-9)
     monkeypatch.setattr("hardplace.plans.placement.search.MOST_CUTS", most)
     few = search(workload, 8, 16, *fixes, memory_bytes=80e9).run()
-    assert few.cuts < exact.cuts
-    assert few.cuts_left
     assert few.bound_s <= exact.best[0].step_s * (1 + 1e-9) <= few.best[0].step_s * (1 + 2e-9)
+
+
+@pytest.mark.parametrize("budget", [0, 30, 20000])
+def test_so_many_plans_are_proven_as_are_the_best_of_the_space(monkeypatch, budget):
+    """Where few ways to cut may be priced, what is called proven is the optimum of its place, and no plan that is
+    missing, or faster than said, is below the bound of the list."""
+    workload, fixes = short_llama(10), ("tensor=1,2", "micro_batch=1", "pipeline=4", "virtual=1,2,3")
+    exact = search(workload, 8, 16, *fixes, memory_bytes=30e9).run()
+    assert exact.proven_plans == len(exact.best) == 10
+    assert "the 10 are the 10 best, proven" in certificate(exact)
+    monkeypatch.setattr("hardplace.plans.placement.search.MOST_CUTS", 1)
+    monkeypatch.setattr("hardplace.plans.placement.search.MOST_PROVEN", budget)
+    few = search(workload, 8, 16, *fixes, memory_bytes=30e9).run()
+    steps, true = [one.step_s for one in few.best], [one.step_s for one in exact.best]
+    assert (few.proven_plans < 10) == (budget < 20000)
+    assert steps[: few.proven_plans] == pytest.approx(true[: few.proven_plans], rel=1e-9)
+    assert all(one >= min(said, few.list_bound_s) * (1 - 1e-9) for said, one in zip(steps, true, strict=True))
+    if 0 < few.proven_plans < 10:
+        assert "other plan takes less than" in certificate(few)
 
 
 def test_more_memory_bandwidth_or_devices_is_never_worse():
@@ -294,7 +311,7 @@ def test_a_gap_is_what_another_plan_has_more_of_samples_a_second():
     found = search(short_llama(2), 2, 8, "micro_batch=1").run()
     assert found.gap == 0.0
     assert replace(found, bound_s=found.best[0].step_s / 2).gap == pytest.approx(1.0)
-    assert "100.00\u00a0%" in certificate(replace(found, bound_s=found.best[0].step_s / 2, cuts_left=True))
+    assert "100.00\u00a0%" in certificate(replace(found, bound_s=found.best[0].step_s / 2, proven_plans=0))
 
 
 def test_any_micro_batch_is_searched_where_it_is_asked_for():

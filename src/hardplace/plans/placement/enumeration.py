@@ -159,3 +159,16 @@ def shards(space: PlanSpace, plan: Plan, fleet: Fleet) -> list[tuple[int, int]]:
             continue  # not in DeepSpeed or Megatron-LM; ZeRO-2 if asked for
         found += [(zero, shard) for shard in space.of("shard", near) if zero or not shard]
     return [(zero, shard) for zero, shard in found if not shard or replicas % shard == 0]
+
+
+def whole_plans(
+    plan: Plan,
+    sharded: Sequence[tuple[int, int]],
+    schedules: Sequence[tuple[PipelineSchedule, int]],
+    kinds: Sequence[tuple[Recompute, int]],
+) -> Iterator[Plan]:
+    """Yield the plans of the same degrees, before their stages are cut, with each sharding, schedule and recompute."""
+    for (zero, shard), (schedule, virtual), (kind, count) in itertools.product(sharded, schedules, kinds):
+        yield replace(
+            plan, zero=zero, shard=shard, schedule=schedule, virtual=virtual, recompute=kind, recompute_layers=count
+        )

@@ -178,6 +178,12 @@ class PlanPartitions:
         left_s = math.inf if len(cuts) <= most else max(self.least_s, tight.least)
         return [one for batch in batches for one in self.prices(batch)], left_s
 
+    def left(self, limit_s: float) -> tuple[float, float]:
+        """Return a lower bound on the partitions that may be faster than a limit, inf where none may, and how many
+        they are; the bounds are made anew for the limit."""
+        tight = self._bounded(limit_s, late=False)
+        return (max(self.least_s, tight.least), tight.count_below(limit_s)) if tight.least < limit_s else (math.inf, 0)
+
     def first(self) -> PricedCuts:
         """Return the partition with the least bound, priced."""
         return self.prices([self.bottleneck.best()])[0]

@@ -26,7 +26,9 @@ class PlacementResult(Answer):
         bounded: Number of them that their bounds pruned.
         priced: Number of them that were priced.
         cuts: Number of partitions priced.
-        cuts_left: Whether, of plans after the first, not all partitions were priced.
+        list_bound_s: Lower bound on the step of every plan that is not listed, and of one that is listed where it may
+            be faster than said; at most the last one's step.
+        proven_plans: So many of the best are the best of the space, in this order, with their steps.
         stop: Why the search stopped.
         seconds: Wall-clock seconds of the search; None: not told.
         model: Name of the model.
@@ -42,7 +44,8 @@ class PlacementResult(Answer):
     bounded: int
     priced: int
     cuts: int
-    cuts_left: bool
+    list_bound_s: float
+    proven_plans: int
     stop: Stop = Stop.OPTIMAL
     seconds: float | None = None
     model: str = ""

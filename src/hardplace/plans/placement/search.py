@@ -2,7 +2,7 @@
 
 Best first: a plan enters with a cheap proven lower bound (`degree_bounds`); at the top it is held against the memory,
 then bounded over all ways to cut its stages (`partitions`), then priced. What is still in the heap when its bound
-exceeds the tenth best plan cannot be among the ten best. Read `PlanSearch.run` first.
+exceeds the last plan of the list cannot be in it. Read `PlanSearch.run` first.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TypeGuard
 
@@ -21,18 +21,18 @@ from hardplace.errors import BadInput
 from hardplace.plans.estimate import estimate_plan
 from hardplace.plans.placement.degree_map import DegreeMap
 from hardplace.plans.placement.divisions import DegreeChoice, Divisions, Inventory
-from hardplace.plans.placement.enumeration import more_recomputed, recomputes, schedules
+from hardplace.plans.placement.enumeration import more_recomputed, recomputes, schedules, whole_plans
 from hardplace.plans.placement.partitions import Cut, PlanPartitions, PricedCuts
 from hardplace.plans.placement.result import PlacementResult
-from hardplace.plans.placement.space import PlanSpace, check
-from hardplace.plans.plan import INSIDE_OUT, PipelineSchedule, Plan
+from hardplace.plans.placement.space import PlanSpace, check, no_degrees
+from hardplace.plans.plan import INSIDE_OUT, Plan
 from hardplace.plans.plan_problems import problems
 from hardplace.plans.variations import variations
-from hardplace.workload.types import Recompute, Workload
+from hardplace.workload.types import Workload
 
 BEST = 10
 MOST_CUTS = 1000  # partitions of one plan that are priced in search of a better one
-MOST_PROVEN = 20000  # those that may beat the best plan of all, which are priced to prove it
+MOST_PROVEN = 20000  # those that may beat the best plan of all, and of all those that may change the list, to prove it
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,9 @@ class PlanSearch:
         self.divided, self.space, self.watch, self.most = Divisions(workload, inventory, space), space, watch, most
         self.best: list[_Found] = []
         self.considered = self.short = self.priced = self.cut_count = 0
-        self.open_s, self.cuts_left, self._taken_s = math.inf, False, math.inf
+        self.open_s, self._taken_s = math.inf, math.inf
+        self._left: list[tuple[float, PlanPartitions]] = []  # partitions that are not priced: their bound, whose
+        self._devices = sum(count for _, _, count in inventory)
         self._heap: list[tuple[float, int, DegreeChoice | _Variant | _Bounded]] = []
         self._count = itertools.count()
         self._map = DegreeMap()
@@ -107,13 +109,13 @@ class PlanSearch:
         Raises:
             BadInput: If no degrees suit the model and the devices.
         """
-        check(self.space, self.divided.shape, sum(count for _, _, count in self.divided.inventory))
+        check(self.space, self.divided.shape, self._devices)
         stopped: Stop | None = None
         try:
             for cell in self.divided.cells():
                 self._enter(cell)
             if not self.considered:
-                raise BadInput(self.divided.refused) if self.divided.refused else self.nothing()
+                raise BadInput(self.divided.refused) if self.divided.refused else no_degrees(self.space, self._devices)
             while self._heap and self._heap[0][0] < self.limit_s:
                 self._taken_s = self._heap[0][0]  # first: an interrupt may come between any two steps
                 if self._near(self._taken_s):
@@ -127,6 +129,7 @@ class PlanSearch:
                 self._refine(self._taken_s, one)
             if stopped is None:
                 self._taken_s = math.inf
+                self._settle()
         except KeyboardInterrupt:  # what was being refined is open, with the bound that it had
             if not self.best:
                 raise
@@ -198,20 +201,53 @@ class PlanSearch:
     def _price(self, family: PlanPartitions, first: PricedCuts) -> None:
         """Price all partitions whose bound is below what is known of a plan: its own first, the best of its name (in
         another order, with more or fewer layers recomputed), and the tenth best."""
-        named_s = next((one.step_s for one in self.best if one.name == _name(family.plan)), math.inf)
         tried = [first]
-        for batch in family.better(min(first.step_s, named_s, self.limit_s), MOST_CUTS):
+        for batch in family.better(min(first.step_s, self._wanted_s(family)), MOST_CUTS):
             tried += batch
         best = min(tried, key=lambda one: one.step_s)
         if len(tried) > MOST_CUTS:  # some may be left: of the ten best, or even faster than the best
-            faster, left_s = family.below(min(self.best[0].step_s, best.step_s), MOST_PROVEN)
+            most_s = min(self.best[0].step_s, best.step_s)
+            faster, left_s = family.below(most_s, MOST_PROVEN)
             best = min((best, *faster), key=lambda one: one.step_s)
             tried += faster
-            self.open_s, self.cuts_left = min(self.open_s, left_s), True
+            self.open_s = min(self.open_s, left_s)
+            least_s, _ = family.left(min(best.step_s, self._wanted_s(family)))
+            if math.isfinite(least_s):
+                self._left.append((max(least_s, min(most_s, left_s)), family))
         self.cut_count += len({one.cut for one in tried}) - 1  # the first was counted when it was found
         self._map.price(family.plan, best.step_s)
         if best.step_s < self.limit_s:
             self._keep(family, best)
+
+    def _wanted_s(self, family: PlanPartitions) -> float:
+        """Return the seconds below which a partition changes the list: the step of the listed plan of its name, or of
+        the last one."""
+        named = (one.step_s for one in self.best if one.name == _name(family.plan))
+        return min(next(named, math.inf), self.limit_s)
+
+    def _settle(self) -> None:
+        """Price partitions that were left and may change the list, where they are few, from the least bound on; what
+        is left of a plan stays in the certificate until nothing is left of it."""
+        budget = MOST_PROVEN
+        self._left.sort(key=lambda one: one[0])
+        settled = 0
+        while settled < len(self._left) and not self._deadline.over:
+            known_s, family = self._left[settled]
+            wanted_s = self._wanted_s(family)
+            least_s, count = family.left(wanted_s)
+            if count > budget:  # the list is proven below this bound at the most
+                self._left[settled] = max(known_s, least_s), family
+                break
+            if count:
+                priced, _ = family.below(wanted_s, budget)
+                budget -= len(priced)
+                self.cut_count += len(priced)
+                best = min(priced, key=lambda one: one.step_s)
+                self._map.price(family.plan, best.step_s)
+                if best.step_s < wanted_s:
+                    self._keep(family, best)
+            settled += 1
+        self._left = self._left[settled:]
 
     def _keep(self, family: PlanPartitions, found: PricedCuts) -> None:
         """Keep the best plans that differ in more than order and how many layers of a stage are recomputed."""
@@ -234,7 +270,7 @@ class PlanSearch:
         kinds = recomputes(self.space, cell.plan, self.divided.shape)
         count = len(plans) * len(kinds) * len(cell.sharded)
         if self.space.within is not None:
-            count = sum(map(self.space.admits, _whole(cell, plans, kinds)))
+            count = sum(map(self.space.admits, whole_plans(cell.plan, cell.sharded, plans, kinds)))
         self.considered += count
         if not count:
             return
@@ -275,6 +311,7 @@ class PlanSearch:
         left_s = min((bound_s for bound_s, _, _ in self._heap), default=math.inf)
         first, cost = self.best[0], estimates[0]
         left_s, first_s = min(left_s, self._taken_s, self.open_s), estimates[0].step_s
+        list_s = min(left_s, *(bound_s for bound_s, _ in self._left), estimates[-1].step_s)
         return PlacementResult(
             best=tuple(estimates),
             # nothing below the best is left: its own step, as its estimate has it
@@ -284,54 +321,15 @@ class PlanSearch:
             bounded=self.considered - self.short - self.priced,
             priced=self.priced,
             cuts=self.cut_count,
-            cuts_left=self.cuts_left,
+            list_bound_s=list_s,
+            proven_plans=sum(one.step_s <= list_s * (1.0 + 1e-9) for one in self.best),
             stop=stopped or Stop.OPTIMAL,
             seconds=self._deadline.elapsed_s,
             degrees=self._map.outcomes((one.plan, bound_s) for bound_s, _, one in self._heap if _open(one)),
             variations=variations(first.family.chain, cost.plan, first.family.fleet),
         )
 
-    def nothing(self) -> BadInput:
-        """Return the error where no plan has the degrees asked for."""
-        devices = sum(count for _, _, count in self.divided.inventory)
-        if self.space.within is not None:
-            return BadInput(
-                "devices",
-                devices,
-                f"a number on which {self.space.within.title} runs some plan with {self.space.global_batch:,} samples, "
-                f"or fewer dimensions held",
-            )
-        if self.space.fixed:
-            names = ", ".join(f"{name}={','.join(map(str, values))}" for name, values in self.space.fixed.items())
-            return BadInput(
-                "fixed",
-                names,
-                f"degrees that multiply to the {devices:,} devices, and data x micro_batch that divides the batch of "
-                f"{self.space.global_batch:,} samples",
-            )
-        return BadInput(
-            "batch",
-            self.space.global_batch,
-            f"a multiple of devices / (tensor x pipeline): no data-parallel degree of {devices:,} devices divides it",
-        )
-
 
 def _open(one: DegreeChoice | _Variant | _Bounded) -> TypeGuard[DegreeChoice | _Variant]:
     """Return whether plans of it are not priced yet."""
     return not isinstance(one, _Bounded)
-
-
-def _whole(
-    cell: DegreeChoice, schedules: Sequence[tuple[PipelineSchedule, int]], kinds: Sequence[tuple[Recompute, int]]
-) -> Iterator[Plan]:
-    """Yield the plans of a cell, before their stages are cut."""
-    for (zero, shard), (schedule, virtual), (kind, count) in itertools.product(cell.sharded, schedules, kinds):
-        yield replace(
-            cell.plan,
-            zero=zero,
-            shard=shard,
-            schedule=schedule,
-            virtual=virtual,
-            recompute=kind,
-            recompute_layers=count,
-        )

@@ -18,7 +18,7 @@ from hardplace.plans.placement.divisions import Inventory
 from hardplace.plans.placement.enumeration import recomputes, schedules
 from hardplace.plans.placement.result import PlacementResult
 from hardplace.plans.placement.search import PlanSearch
-from hardplace.plans.placement.space import PlanSpace
+from hardplace.plans.placement.space import PlanSpace, no_degrees
 from hardplace.plans.plan import OptimizerKind
 from hardplace.workload.types import Recompute, Workload
 from hardplace.workload.weights import weights_of_model
@@ -49,7 +49,7 @@ def placed_or_short(
 
     nearest = min(light, key=lambda one: (over_bytes(one) <= 0.0, over_bytes(one)), default=None)
     if nearest is None:
-        raise search.nothing()
+        raise no_degrees(search.space, sum(count for _, _, count in inventory))
     over = _over_bytes(nearest, headroom)
     stage = over.index(max(over))
     return PlanInfeasible(

@@ -160,3 +160,27 @@ def check(space: PlanSpace, shape: ModelDims, devices: int) -> None:
         if (values := space.fixed.get(name, ())) and min(values) > shape.layers:
             listed = ",".join(map(str, values))
             raise BadInput("fixed", f"{name}={listed}", f"at most the model's {shape.layers} layers")
+
+
+def no_degrees(space: PlanSpace, devices: int) -> BadInput:
+    """Return the error where no plan has the degrees asked for."""
+    if space.within is not None:
+        return BadInput(
+            "devices",
+            devices,
+            f"a number on which {space.within.title} runs some plan with {space.global_batch:,} samples, or fewer "
+            f"dimensions held",
+        )
+    if space.fixed:
+        names = ", ".join(f"{name}={','.join(map(str, values))}" for name, values in space.fixed.items())
+        return BadInput(
+            "fixed",
+            names,
+            f"degrees that multiply to the {devices:,} devices, and data x micro_batch that divides the batch of "
+            f"{space.global_batch:,} samples",
+        )
+    return BadInput(
+        "batch",
+        space.global_batch,
+        f"a multiple of devices / (tensor x pipeline): no data-parallel degree of {devices:,} devices divides it",
+    )
