@@ -30,6 +30,7 @@ from hardplace.design.search.scoring import Scoring
 from hardplace.hardware.chip_pricer import Preset
 from hardplace.hardware.settings import HBM3, as_reached, with_devices
 from hardplace.hardware.space import MemoryChoice
+from hardplace.hardware.types import PowerLimit
 from hardplace.ndtypes import Floats, Ints
 from hardplace.units import GIB
 from search_questions import question, small_space  # type: ignore[import-not-found]
@@ -62,13 +63,15 @@ def asked(random: np.random.Generator) -> Question:
         }  # fmt: skip
     else:
         axes |= {"array_rows": some(32, 128, 256), "array_columns": some(16, 64, 256)}
+    space = small_space(**axes)
+    power = PowerLimit(node_nm=space.node_nm, dtype="bf16", memory_kind="HBM3", clock_hz=HBM3.clock_hz)
+    real = as_reached(HBM3, power if parts else None)
     made: Question = question(
         str(random.choice(MODELS)),
         setting=replace(
-            with_devices(as_reached(HBM3) if random.random() < 0.5 else HBM3, int(random.choice([4, 8]))),
-            batch_samples=16,
+            with_devices(real if random.random() < 0.7 else HBM3, int(random.choice([4, 8]))), batch_samples=16
         ),
-        space=small_space(**axes),
+        space=space,
         goal=Goal(objectives=(OBJECTIVES[int(random.integers(len(OBJECTIVES)))],)),
         budget={"tdp_w": 1e9},
         micro_batches=(1,),

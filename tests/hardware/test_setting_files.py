@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,8 @@ def test_what_collectives_reach_of_a_link_is_taken_once() -> None:
         reached = as_reached(setting_of("hbm3", 64, name)).cluster.levels
         assert [level.efficiency for level in reached] == [share, LINKS_SHARE]
     assert {level.efficiency for level in as_reached(HBM3).cluster.levels} == {LINKS_SHARE}
+    ends = replace(HBM3, cluster=replace(HBM3.cluster, levels=(replace(HBM3.cluster.levels[-1], efficiency=1.0),)))
+    assert [level.efficiency for level in as_reached(ends).cluster.levels] == [1.0], "stated"
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def _torus(part: LevelPart, collective: Collective, tensor_bytes: float) -> Coll
     """
     sides, level = _sides(part), part.level
     # Both directions of one axis together.
-    axis_bytes_per_s = level.bandwidth_bytes_per_s * level.efficiency / max(len(level.axes), len(sides))
+    axis_bytes_per_s = level.reached_bytes_per_s / max(len(level.axes), len(sides))
     latency_s = sum(side // 2 for side in sides) * level.latency_s
     if collective is Collective.POINT_TO_POINT:
         return CollectiveCost(latency_s=level.latency_s, transfer_s=tensor_bytes / (axis_bytes_per_s / 2.0))
@@ -105,7 +105,7 @@ def _torus(part: LevelPart, collective: Collective, tensor_bytes: float) -> Coll
 def _bandwidth_bytes_per_s(part: LevelPart) -> float:
     """Return the bandwidth of a member towards the others, one way."""
     level = part.level
-    reached = level.bandwidth_bytes_per_s * level.efficiency
+    reached = level.reached_bytes_per_s
     return reached * min(1.0, (part.members - 1) / (level.devices - 1)) if level.meshed else reached
 
 

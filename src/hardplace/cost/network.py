@@ -17,7 +17,7 @@ def scatter_s(cluster: Cluster, group: int, stride: int) -> tuple[float, float]:
     s_per_byte, latency_s, share = 0.0, 0.0, 1.0
     for part in parts(cluster, group, stride):
         members, level = part.members, part.level
-        s_per_byte += share * (members - 1) / members / (level.bandwidth_bytes_per_s * level.efficiency)
+        s_per_byte += share * (members - 1) / members / level.reached_bytes_per_s
         latency_s += math.ceil(math.log2(members)) * level.latency_s
         share /= members
     return s_per_byte, latency_s

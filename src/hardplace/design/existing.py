@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
+
 from hardplace.answers import Infeasible
 from hardplace.branch_and_bound.loop import Deadline
 from hardplace.branch_and_bound.types import Stop, StoppingRule
 from hardplace.design.exact.evaluator import in_process
-from hardplace.design.goals import Goal
+from hardplace.design.goals import Costs, Goal
 from hardplace.design.question import Question
+from hardplace.design.search.candidates import ReachedPlan
 from hardplace.design.search.explore import DesignSearch
 from hardplace.design.search.sections import SLACK
 from hardplace.design.types import ExistingChip
@@ -45,7 +48,7 @@ def _placed(one: Device, beside: DesignSearch, ends: StoppingRule, work: float) 
         setting=setting_of(one, question.setting),
         space=space_of(one),
         budget=Budget(area_mm2=MOST_MM2),
-        goal=Goal(devices=question.goal.devices),
+        goal=question.goal,
     )
     evaluator = in_process(asked, ends.gap, work=work)
     search = DesignSearch(question=asked, ends=ends, evaluator=evaluator, alike=beside.scoring.models)
@@ -55,6 +58,7 @@ def _placed(one: Device, beside: DesignSearch, ends: StoppingRule, work: float) 
         raise KeyboardInterrupt
     plan = found.reached[0].plans[0] if found is not None and found.reached else None
     evaluation = None if plan is None else plan.evaluation
+    score = 0.0 if plan is None else _score(question.goal, plan, costs)
     return ExistingChip(
         name=one.name,
         title=one.title,
@@ -65,7 +69,15 @@ def _placed(one: Device, beside: DesignSearch, ends: StoppingRule, work: float) 
         usd=costs.usd,
         published=costs.published,
         beyond=tuple(_beyond(one, costs, question, evaluation.placement.batch_s if evaluation else 0.0)),
+        score=score,
     )
+
+
+def _score(goal: Goal, plan: ReachedPlan, costs: ExistingCosts) -> float:
+    """Return what a plan reaches of the only objective on a chip with these costs."""
+    each = {name: np.array([getattr(costs, name)]) for name in ("area_mm2", "tdp_w", "usd", "embodied_kg", "idle_w")}
+    taken = Costs(die_mm2=each["area_mm2"], **each)
+    return goal.score(goal.objectives[0], plan.samples_per_s, plan.joules, taken)
 
 
 def _beyond(one: Device, costs: ExistingCosts, question: Question, step_s: float) -> Iterator[str]:

@@ -6,7 +6,7 @@ from hardplace.design.goals import Objective
 from hardplace.design.question import Question
 from hardplace.hardware.chip_pricer import Preset
 from hardplace.hardware.money import RETICLE_MM2
-from hardplace.hardware.types import IDEAL
+from hardplace.hardware.types import IDEAL, KernelLimits
 from hardplace.units import format_quantity, percent
 from hardplace.workload.types import OperatorKind, Workload
 from hardplace.workload.weights import weights_of_model
@@ -16,13 +16,14 @@ def notes(question: Question) -> tuple[str, ...]:
     """Return what an answer leaves out: operators without a model, tied parameters, mixed models of area."""
     found = [text for workload in question.workloads for text in _notes(workload)]
     kernels, levels = question.setting.kernels, question.setting.cluster.levels
+    reached = levels[0].reached_bytes_per_s / levels[0].bandwidth_bytes_per_s
     parts = question.space.area_model is Preset.PARTS
     if kernels == IDEAL and parts:
         found.append("kernels are ideal: they reach all of the rates of arrays and memory, and a launch takes no time")
     elif kernels != IDEAL:
         found.append(
-            f"kernels reach {percent(kernels.matrix_share)} of the arrays' rate and {percent(kernels.memory_share)} of "
-            f"the memory's bandwidth, collectives {percent(levels[0].efficiency)} of the links', and a launch takes "
+            f"kernels reach {percent(kernels.matrix_share)} of {_held(kernels)} and {percent(kernels.memory_share)} of "
+            f"the memory's bandwidth, collectives {percent(reached)} of the links', and a launch takes "
             f"{format_quantity(kernels.launch_s, 's')}, as on the GPUs that are fitted"
         )
     if question.goal.needs_energy:
@@ -41,6 +42,10 @@ def notes(question: Question) -> tuple[str, ...]:
             f"modelled"
         )
     return tuple(found)
+
+
+def _held(kernels: KernelLimits) -> str:
+    return "the arrays' rate" if kernels.power is None else "what the TDP leaves of the arrays' rate"
 
 
 def _notes(workload: Workload) -> tuple[str, ...]:

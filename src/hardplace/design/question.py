@@ -14,7 +14,7 @@ from hardplace.hardware.settings import as_reached
 from hardplace.hardware.space import ChipSpace
 from hardplace.hardware.space_files import at_process
 from hardplace.hardware.space_files import space as space_named
-from hardplace.hardware.types import Budget, Setting
+from hardplace.hardware.types import Budget, PowerLimit, Setting
 from hardplace.units import parse_quantity
 from hardplace.workload.sharding.degrees import check_degrees
 from hardplace.workload.types import Parallelism, Workload
@@ -91,7 +91,9 @@ def question_of(
     if _several(memory) and chips.memories:
         raise BadInput("memory", f"the chips of space {chips.name} bring their own", "a limit on memory")
     if not ideal and chips.area_model is Preset.PARTS:
-        shared = as_reached(shared)
+        kind = chips.memories[0].kind if chips.memories else "HBM3"
+        power = PowerLimit(node_nm=chips.node_nm, dtype=chips.dtype, memory_kind=kind, clock_hz=shared.clock_hz)
+        shared = as_reached(shared, power)
     return Question(
         workloads=workloads,
         setting=shared,

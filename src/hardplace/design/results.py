@@ -146,9 +146,9 @@ class DesignResult(ScoredAnswer):
 
     @property
     def best_existing(self) -> ExistingChip | None:
-        """Return the fastest chip that exists within the limits; None where there is none."""
+        """Return the chip that exists within the limits and reaches most of the objective; None where there is none."""
         within = [chip for chip in self.existing if not chip.beyond and chip.samples_per_s > 0.0]
-        return max(within, key=lambda chip: chip.samples_per_s, default=None)
+        return max(within, key=lambda chip: chip.score, default=None)
 
     @property
     def score_unit(self) -> str:

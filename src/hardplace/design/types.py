@@ -168,6 +168,7 @@ class ExistingChip:
         usd: Cost of making, by the model.
         published: Which of area and TDP are published; the others are the model's.
         beyond: Limits of the question that it exceeds.
+        score: What it reaches of the question's objective, more is better; 0 where no plan fits.
         fitted_samples_per_s: Throughput of the same plan by the model that is fitted on the device's kernels; None:
             there is no such model, or it does not take the plan.
     """
@@ -181,6 +182,7 @@ class ExistingChip:
     usd: float
     published: tuple[str, ...]
     beyond: tuple[str, ...]
+    score: float
     fitted_samples_per_s: float | None = None
 
     @property

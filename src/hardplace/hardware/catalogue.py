@@ -303,7 +303,7 @@ def _level(record: Record, *, last: bool) -> NodeLevel:
         axes=axes,
         meshed=meshed,
         in_network=record.share("in_network") if record.has("in_network") else 0.0,
-        efficiency=record.share("efficiency") if record.has("efficiency") else 1.0,
+        efficiency=record.share("efficiency") if record.has("efficiency") else None,
     )
     product = 1
     for side in axes:

@@ -234,7 +234,7 @@ class NodeLevel:
         axes: Sides of a torus; (): a switch.
         meshed: Every device has a link to every other one.
         in_network: Share of the bandwidth at which the switch reduces and multicasts; 0: it does not.
-        efficiency: Share of the bandwidth that collectives reach.
+        efficiency: Share of the bandwidth that collectives reach; None: not known.
     """
 
     name: str
@@ -244,7 +244,12 @@ class NodeLevel:
     axes: tuple[int, ...] = ()
     meshed: bool = False
     in_network: float = 0.0
-    efficiency: float = 1.0
+    efficiency: float | None = None
+
+    @property
+    def reached_bytes_per_s(self) -> float:
+        """Return the bandwidth that collectives reach: all of it where their efficiency is not known."""
+        return self.bandwidth_bytes_per_s * (1.0 if self.efficiency is None else self.efficiency)
 
     def of(self, devices: int) -> NetworkLevel:
         """Return the level with this number of devices; a part of a torus has sides as equal as they can be."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hardplace.hardware.bill import bill
+from hardplace.hardware.bill import bill, energies
 from hardplace.hardware.blueprint import of_device, stacks_of, training_dtype
 from hardplace.hardware.catalogue import device
 from hardplace.hardware.chip_pricer import Preset
@@ -15,6 +15,7 @@ from hardplace.hardware.device import Arrays, Device, Multiprocessors
 from hardplace.hardware.money import cost
 from hardplace.hardware.space import ChipSpace, MemoryChoice
 from hardplace.hardware.technology import technology
+from hardplace.hardware.throttle import product_power
 from hardplace.hardware.types import Setting
 
 EXISTING = ("h100-sxm", "b200-sxm", "mi300x", "tpu-v5p", "tpu-v4", "trainium2")
@@ -31,12 +32,16 @@ class ExistingCosts:
         area_mm2: Area of all dies.
         tdp_w: Thermal design power.
         usd: Cost of making.
+        embodied_kg: Carbon of making, kg CO2 equivalent.
+        idle_w: Power when idle.
         published: Which of area and TDP are published.
     """
 
     area_mm2: float
     tdp_w: float
     usd: float
+    embodied_kg: float
+    idle_w: float
     published: tuple[str, ...]
 
 
@@ -47,10 +52,13 @@ def costs_of(one: Device) -> ExistingCosts:
     area = one.die_area_mm2 or float(found.die_mm2[0])
     tdp = one.tdp_w or float(found.tdp_w[0])
     named = (("area", one.die_area_mm2), ("TDP", one.tdp_w))
+    made = cost(plan, tech, np.array([area]), np.array([tdp]))
     return ExistingCosts(
         area_mm2=area,
         tdp_w=tdp,
-        usd=float(cost(plan, tech, np.array([area]), np.array([tdp])).usd[0]),
+        usd=float(made.usd[0]),
+        embodied_kg=float(made.embodied_kg[0]),
+        idle_w=float(energies(plan, tech, np.array([area])).idle_w[0]),
         published=tuple(name for name, value in named if value is not None),
     )
 
@@ -109,10 +117,16 @@ def space_of(one: Device) -> ChipSpace:
 
 
 def setting_of(one: Device, setting: Setting) -> Setting:
-    """Return a setting with the bandwidth of the device's own buffer where it is published.
+    """Return a setting with the bandwidth of the device's own buffer where it is published, and what its power leaves.
 
-    A setting states it at its own clock, and a chip's goes with its clock.
+    A setting states the bandwidth at its own clock, and a chip's goes with its clock. Firmware holds a GPU to its
+    published TDP; of chips with arrays none is known that does.
     """
+    kernels = setting.kernels
+    if kernels.power is not None:
+        power = product_power(of_device(one), technology(one.node_nm), one.tdp_w)
+        left = float(power.share[0]) if isinstance(one.engine, Multiprocessors) else 1.0
+        setting = replace(setting, kernels=replace(kernels, matrix_share=kernels.matrix_share * left, power=None))
     own = one.buffer_bandwidth_bytes_per_s
     if own is None:
         return setting

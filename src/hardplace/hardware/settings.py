@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hardplace.errors import unknown
-from hardplace.hardware.types import Cluster, KernelLimits, NetworkLevel, Optimizer, Setting
+from hardplace.hardware.types import Cluster, KernelLimits, NetworkLevel, Optimizer, PowerLimit, Setting
 from hardplace.units import GIB
 
 # Lane-cycles an element, as PHAZE has them: add, mul, ReLU, norm arithmetic 1, dropout 2, division 10, softmax 10,
@@ -64,10 +64,11 @@ SGD = Optimizer(
     step_functions=("mul", "add"),
 )
 
-# What kernels reach, of the models fitted on NVIDIA GPUs' measurements (cost/gpu/data/h100-sxm.json.gz): of the matrix
-# peak 0.967 in a full tile, over 1.22, by which products of a training step are slower than alone (fitted on published
-# runs: other kernels' traffic, clocks under power); of the memory's bandwidth 0.805; a launch takes 1.8 us (A, fitted).
-REACHED = KernelLimits(matrix_share=0.793, memory_share=0.805, launch_s=1.8e-6)
+# What kernels reach, of the models fitted on NVIDIA GPUs' measurements (cost/gpu/data/h100-sxm.json.gz): of what power
+# leaves of the matrix peak 0.733 in the products of a step (benchmarks/power_limit.py: A100, H100, B200, GB200, GB300);
+# of the memory's bandwidth 0.805; a launch takes 1.8 us (A, fitted). A MiB of shared buffer gives at most what V100's
+# does, 2048 bytes a cycle of 6 MiB; A100's 5120 of 40 (NVIDIA A100 white paper; A).
+REACHED = KernelLimits(matrix_share=0.733, memory_share=0.805, launch_s=1.8e-6, buffer_bytes_per_cycle=2048 / 6)
 # Of links, what collectives reach of what is sold: the node of H100 (nodes/dgx-h100.toml).
 LINKS_SHARE = 0.84
 _CAPACITIES_BYTES = (32.0 * GIB, 64.0 * GIB, 80.0 * GIB)  # PHAZE's three
@@ -129,15 +130,18 @@ def setting(name: str) -> Setting:
     return _SETTINGS[name]
 
 
-def as_reached(setting: Setting) -> Setting:
+def as_reached(setting: Setting, power: PowerLimit | None = None) -> Setting:
     """Return a setting whose kernels and collectives reach what those of measured GPUs do, and not all there is.
 
-    A level with an efficiency of its own, such as a node's that was fitted, keeps it.
+    A level with an efficiency of its own, such as a node's that was fitted, keeps it. power: by what the power of the
+    chips is priced.
     """
     levels = tuple(
-        level if level.efficiency < 1.0 else replace(level, efficiency=LINKS_SHARE) for level in setting.cluster.levels
+        level if level.efficiency is not None else replace(level, efficiency=LINKS_SHARE)
+        for level in setting.cluster.levels
     )
-    return replace(setting, kernels=REACHED, cluster=replace(setting.cluster, levels=levels))
+    kernels = replace(REACHED, power=power)
+    return replace(setting, kernels=kernels, cluster=replace(setting.cluster, levels=levels))
 
 
 def with_devices(setting: Setting, devices: int) -> Setting:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -63,7 +64,7 @@ class NetworkLevel:
         meshed: Every device has a link to every other one, so that a group of g reaches (g-1)/(devices-1) of the
             bandwidth.
         in_network: Share of the bandwidth at which the switch reduces and multicasts (NVLink SHARP); 0: it does not.
-        efficiency: Share of the bandwidth that collectives reach.
+        efficiency: Share of the bandwidth that collectives reach; None: not known.
     """
 
     name: str
@@ -73,7 +74,12 @@ class NetworkLevel:
     axes: tuple[int, ...] = ()
     meshed: bool = False
     in_network: float = 0.0
-    efficiency: float = 1.0
+    efficiency: float | None = None
+
+    @property
+    def reached_bytes_per_s(self) -> float:
+        """Return the bandwidth that collectives reach: all of it where their efficiency is not known."""
+        return self.bandwidth_bytes_per_s * (1.0 if self.efficiency is None else self.efficiency)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,18 +141,40 @@ class Optimizer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PowerLimit:
+    """By what the power of chips that share a setting is priced, which limits the rate of their arrays
+    (`hardware.throttle`).
+
+    Attributes:
+        node_nm: Process node.
+        dtype: Type of operand that arrays are built for.
+        memory_kind: Kind of memory.
+        clock_hz: Clock at the nominal voltage.
+    """
+
+    node_nm: float
+    dtype: str
+    memory_kind: str
+    clock_hz: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KernelLimits:
     """What kernels reach of a chip's rates, beside what arrays leave empty (docs/model-cost.md, "What kernels reach").
 
     Attributes:
-        matrix_share: Of the arrays' rate.
+        matrix_share: Of the arrays' rate, or of what power leaves of it.
         memory_share: Of the memory's bandwidth.
         launch_s: Launch and end of a kernel, in which it does nothing.
+        buffer_bytes_per_cycle: Most that a MiB of shared buffer gives.
+        power: By what the chips' power is priced; None: it does not limit the arrays.
     """
 
     matrix_share: float = 1.0
     memory_share: float = 1.0
     launch_s: float = 0.0
+    buffer_bytes_per_cycle: float = math.inf
+    power: PowerLimit | None = None
 
 
 IDEAL = KernelLimits()

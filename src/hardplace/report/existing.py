@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hardplace.design.goals import Objective
 from hardplace.design.results import DesignResult, not_compared
 from hardplace.design.types import ExistingChip
 from hardplace.report import text as words
+from hardplace.units import percent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,10 +26,10 @@ class ExistingRow:
 
 
 def existing_rows(exploration: DesignResult) -> tuple[ExistingRow, ...]:
-    """Return the answer and the chips that exist, the fastest within the limits first; () where there are none."""
+    """Return the answer and the chips that exist, the best within the limits first; () where there are none."""
     if not exploration.existing:
         return ()
-    order = sorted(exploration.existing, key=lambda chip: (bool(chip.beyond), -chip.samples_per_s))
+    order = sorted(exploration.existing, key=lambda chip: (bool(chip.beyond), -chip.score))
     best = exploration.best
     answer = _row(
         "answer", best.samples_per_s, best.samples_per_s, exploration.tdp_w, exploration.usd, None,
@@ -37,16 +39,22 @@ def existing_rows(exploration: DesignResult) -> tuple[ExistingRow, ...]:
 
 
 def over_existing(exploration: DesignResult) -> str:
-    """Return in words how much faster the answer is than the best chip that exists within the limits; "" for none."""
+    """Return in words how much better the answer is than the best chip that exists within the limits; "" for none."""
     if not exploration.existing:
         return ""
     chip = exploration.best_existing
     left = not_compared(exploration.existing)
     if chip is None:
         return f"none of the chips {'compared' if left else 'that exist'} is within the limits"
-    ratio = exploration.best.samples_per_s / chip.samples_per_s
     which = "compared" if left else "that exists"
-    return f"{ratio:.2f} times as fast as {chip.name}, the fastest chip {which} within the limits"
+    ratio = exploration.score / chip.score
+    if exploration.objective == Objective.THROUGHPUT:
+        return f"{ratio:.2f} times as fast as {chip.name}, the fastest chip {which} within the limits"
+    if exploration.inverse:
+        share = f"{percent(1.0 / ratio)} of the {exploration.unit}"
+    else:
+        share = f"{ratio:.2f} times the {exploration.unit}"
+    return f"{share} of {chip.name}, the best chip {which} within the limits"
 
 
 def _of(chip: ExistingChip, exploration: DesignResult) -> ExistingRow:

@@ -44,7 +44,11 @@ def moves(exploration: DesignResult) -> str:
         if change is not None
     ]
     nearest = min(wins, default=None)
-    after = f"; another chip wins from {nearest[1]} {signed(nearest[2])}" if nearest else ""
+    after = ""
+    if nearest and nearest[0] > 0.0:
+        after = f"; another chip wins from {nearest[1]} {signed(nearest[2])}"
+    elif nearest:
+        after = "; a chip near it is as fast, within the gap"
     return f"{percent(-_change(exploration), 0)} less / more of: {said}{after}"
 
 

@@ -13,8 +13,10 @@ from hardplace.cost.collectives import collective_s
 from hardplace.cost.network import all_reduce_s
 from hardplace.cost.precision import BF16, Precision
 from hardplace.cost.types import Collective, Engine, Kernel, KernelLevels, KernelTimes, Matmul
+from hardplace.hardware.throttle import matrix_share
 from hardplace.hardware.types import Chips, Setting
 from hardplace.ndtypes import Floats, Ints
+from hardplace.units import MIB
 
 
 def _distinct(*columns: Ints) -> tuple[Ints, Ints]:
@@ -74,7 +76,7 @@ def _tensor_s(kernels: tuple[Kernel, ...], cores: Ints, chips: Chips, rules: _Ru
             exchange_bytes_per_cycle=rules.setting.buffer_bandwidth_bytes_per_s / rules.setting.clock_hz,
         )
 
-    rate = chips.clocks_hz(rules.setting) * rules.setting.kernels.matrix_share
+    rate = chips.clocks_hz(rules.setting) * matrix_share(chips, rules.setting)
     return np.asarray(summed(kernels, price, len(configurations))[:, which] / rate)
 
 
@@ -129,8 +131,12 @@ def _whole_levels(kernels: tuple[Kernel, ...], chips: Chips, rules: _Rules) -> K
 
 
 def buffer_bandwidth_bytes_per_s(chips: Chips, setting: Setting) -> Floats:
-    """Return the bandwidth of each chip's shared buffer: so many bytes a cycle, the setting's at its clock."""
-    return setting.buffer_bandwidth_bytes_per_s * (chips.clocks_hz(setting) / setting.clock_hz)
+    """Return the bandwidth of each chip's shared buffer: so many bytes a cycle, the setting's at its clock, and no more
+    than its banks give.
+    """
+    clock_hz = chips.clocks_hz(setting)
+    banks = setting.kernels.buffer_bytes_per_cycle * (chips.buffer_bytes / MIB) * clock_hz
+    return np.minimum(setting.buffer_bandwidth_bytes_per_s * (clock_hz / setting.clock_hz), banks)
 
 
 def _block_times(kernels: tuple[Kernel, ...], chips: Chips, rules: _Rules) -> tuple[Floats, Floats]:

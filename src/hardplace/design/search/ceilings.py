@@ -14,6 +14,7 @@ import numpy as np
 
 from hardplace.design.search.sections import SLACK, Limits, Section
 from hardplace.hardware.bill import Activity, areas, control_w_per_mm2, powers
+from hardplace.hardware.blueprint import stacks_of
 from hardplace.hardware.space import AXES, ChipSpace
 from hardplace.hardware.technology import technology
 from hardplace.hardware.types import Chips
@@ -49,11 +50,13 @@ class Ceilings:
         tensor_cores: Most tensor cores.
         vector_cores: Most vector cores.
         shares: Of each limit, for both kinds together: of the area, then of the TDP where it has a limit.
+        tdp_w: Limit on the TDP that the arrays' rate is held to; None: none.
     """
 
     tensor_cores: Floats
     vector_cores: Floats
     shares: tuple[Shares, ...]
+    tdp_w: float | None = None
 
 
 def ceilings(limits: Limits, section: Section, low: Ints, high: Ints) -> Ceilings:
@@ -72,7 +75,17 @@ def ceilings(limits: Limits, section: Section, low: Ints, high: Ints) -> Ceiling
         tensor_cores=_listed(space.values[0], np.maximum(tensor, least.tensor_cores)),
         vector_cores=_listed(space.values[3], np.maximum(vector, least.vector_cores)),
         shares=tuple(found),
+        tdp_w=limits.budget.tdp_w * (1.0 + SLACK) if _alike(section) and limits.budget.tdp_w is not None else None,
     )
+
+
+def _alike(section: Section) -> bool:
+    """Return whether TDP is that by which the rate of arrays is held."""
+    power, pricer = section.setting.kernels.power, section.pricer
+    if power is None or power.memory_kind != pricer.memory_kind:
+        return False
+    usual = stacks_of(power.memory_kind, section.setting.memory_bandwidth_bytes_per_s)
+    return pricer.stacks is None or pricer.stacks == float(usual)
 
 
 def _listed(values: Floats, most: Floats) -> Floats:

@@ -19,6 +19,7 @@ from hardplace.design.exact.layer_kernels import LayerKernels, LayerTimes
 from hardplace.design.scheduling.modes import TENSOR, VECTOR
 from hardplace.design.search.ceilings import Ceilings, Shares
 from hardplace.hardware.space import ChipSpace
+from hardplace.hardware.throttle import most_array_cycles_per_s
 from hardplace.hardware.types import Setting, own_buffer_bytes
 from hardplace.ndtypes import Bools, Floats, Ints
 
@@ -164,7 +165,9 @@ class Rates:
         lanes: Fewest lanes of a vector core.
         tensor_cores: Fewest and most tensor cores.
         vector_cores: Fewest and most vector cores.
-        arrays_per_s: Cycles of all arrays a second.
+        arrays_per_s: Cycles of all arrays a second that kernels reach.
+        array_per_s: Cycles of one array a second that kernels reach.
+        matrix_share: Of the arrays' rate as built that kernels reach.
         lanes_per_s: Cycles of all vector lanes a second.
         buffer_bytes_per_s: Bytes through the shared buffer a second.
         buffer: Place of the largest buffer.
@@ -181,6 +184,8 @@ class Rates:
     tensor_cores: tuple[Floats, Floats]
     vector_cores: tuple[Floats, Floats]
     arrays_per_s: Floats
+    array_per_s: Floats
+    matrix_share: Floats
     lanes_per_s: Floats
     buffer_bytes_per_s: Floats
     buffer: Ints
@@ -206,13 +211,19 @@ def rates(space: ChipSpace, low: Ints, high: Ints, setting: Setting, within: Cei
     arrays, vectors = (np.asarray(most, dtype=np.float64) for most in (top.tensor_cores, top.vector_cores))
     if within is not None:
         arrays, vectors = within.tensor_cores, within.vector_cores
+    limit_w = None if within is None else within.tdp_w
+    arrays_per_s = most_array_cycles_per_s(least, top, arrays * clock, setting, limit_w)
+    fewest = np.maximum(least.tensor_cores, 1)
+    most = setting.kernels.matrix_share
     return Rates(
         clock_hz=clock,
         cores=np.searchsorted(space.values[0], arrays),
         lanes=least.vector_lanes,
         tensor_cores=(least.tensor_cores.astype(np.float64), arrays),
         vector_cores=(least.vector_cores.astype(np.float64), vectors),
-        arrays_per_s=arrays * clock,
+        arrays_per_s=arrays_per_s,
+        array_per_s=np.minimum(most * clock, arrays_per_s / fewest),
+        matrix_share=np.minimum(most, arrays_per_s / (fewest * least.clocks_hz(setting))),
         lanes_per_s=vectors * top.vector_lanes * clock,
         buffer_bytes_per_s=times.buffer_bandwidth_bytes_per_s(top, setting),
         buffer=high[5],
@@ -238,7 +249,7 @@ def least_seconds(done: KernelWork, on: Rates, collectives_s: Floats, setting: S
     """Return lower bounds on the seconds of each layer in each box: its busiest part, and its critical path."""
     own = np.searchsorted(done.own_sizes, on.own_bytes)
     reached, memory_bytes_per_s = setting.kernels, setting.memory_reached_bytes_per_s
-    cycles = array_cycles_of(done, on) / reached.matrix_share
+    cycles = array_cycles_of(done, on)
     parts = [
         cycles / on.arrays_per_s,
         done.lane_cycles[:, None] / on.lanes_per_s,
@@ -248,17 +259,18 @@ def least_seconds(done: KernelWork, on: Rates, collectives_s: Floats, setting: S
     ]
     for share in on.shares:
         # What takes arrays and lanes takes of a limit for both.
-        parts.append((cycles * share.per_array_rate + done.lane_cycles[:, None] * share.per_lane_rate) / share.left)
-    each = np.maximum(
-        _whole_s(done, on, parts[0], reached.matrix_share), parts[1] + done.reductions * _depth(on) / on.clock_hz
-    )
+        parts.append(
+            (cycles / on.matrix_share * share.per_array_rate + done.lane_cycles[:, None] * share.per_lane_rate)
+            / share.left
+        )
+    each = np.maximum(_whole_s(done, on, parts[0]), parts[1] + done.reductions * _depth(on) / on.clock_hz)
     busiest = done.summed(parts[0])
     busiest = np.maximum(busiest, done.summed(parts[1]))
     for part in parts[2:]:
         each = np.maximum(each, part)
         busiest = np.maximum(busiest, done.summed(part))
     each = each + reached.launch_s * (done.on_tensor | done.on_vector)
-    for energy in _energies(done, on, each, parts, setting):
+    for energy in _energies(done, on, each, cycles / on.array_per_s, parts, setting):
         busiest = np.maximum(busiest, done.summed(energy))
     seconds = np.maximum(busiest, done.longest(each))
     update_s = done.update_bytes / memory_bytes_per_s + reached.launch_s
@@ -269,9 +281,7 @@ def least_seconds(done: KernelWork, on: Rates, collectives_s: Floats, setting: S
     )
 
 
-def tdp_j(
-    done: KernelWork, on: Rates, share: Shares, counts: Floats, tensor_parallel: int, matrix_share: float
-) -> Floats:
+def tdp_j(done: KernelWork, on: Rates, share: Shares, counts: Floats, tensor_parallel: int) -> Floats:
     """Return a lower bound on what cores take of a chip's TDP times the seconds of a micro-batch, in J, (boxes,).
 
     Args:
@@ -280,9 +290,8 @@ def tdp_j(
         share: What cores take of the TDP.
         counts: How often each layer is there.
         tensor_parallel: Ranks that do this work each.
-        matrix_share: Of the arrays' rate that kernels reach.
     """
-    cycles = array_cycles_of(done, on) / matrix_share
+    cycles = array_cycles_of(done, on) / on.matrix_share
     taken = done.summed(cycles * share.per_array_rate + done.lane_cycles[:, None] * share.per_lane_rate)
     return np.asarray(np.einsum("l,lpb->b", counts, taken) * tensor_parallel)
 
@@ -292,10 +301,8 @@ def _depth(on: Rates) -> Floats:
     return np.asarray(np.ceil(np.log2(on.lanes)))
 
 
-def _whole_s(done: KernelWork, on: Rates, shared_s: Floats, share: float) -> Floats:
+def _whole_s(done: KernelWork, on: Rates, shared_s: Floats) -> Floats:
     """Return least seconds of each kernel's matmuls on all arrays, (kernels, boxes), which is at least shared_s.
-
-    share: of the arrays' rate that kernels reach.
 
     Fill, drain and what is left over in a split are counted where a box has arrays of one size.
     """
@@ -305,15 +312,18 @@ def _whole_s(done: KernelWork, on: Rates, shared_s: Floats, share: float) -> Flo
     same = np.flatnonzero((top == bottom) & (left == right))
     seconds = shared_s.copy()
     seconds[:, same] = np.maximum(
-        seconds[:, same], done.whole_cycles[:, on.cores[same], top[same], left[same]] / (on.clock_hz[same] * share)
+        seconds[:, same], done.whole_cycles[:, on.cores[same], top[same], left[same]] / on.array_per_s[same]
     )
     return seconds
 
 
-def _energies(done: KernelWork, on: Rates, whole_s: Floats, parts: list[Floats], setting: Setting) -> Iterator[Floats]:
+def _energies(
+    done: KernelWork, on: Rates, whole_s: Floats, array_s: Floats, parts: list[Floats], setting: Setting
+) -> Iterator[Floats]:
     """Yield what each kernel takes at least of the time of both kinds of cores, by some weights, (kernels, boxes).
 
-    A kernel has the whole chip for whole_s, or one core of its kind, with that core's share of buffer and bandwidth.
+    A kernel has the whole chip for whole_s, or one core of its kind, with that core's share of buffer and bandwidth;
+    its matmuls take one array for array_s.
     """
     arrays_s, lanes_s, _, fed_s = parts[:4]
     (few_tensor, tensor), (few_vector, vector) = on.tensor_cores, on.vector_cores
@@ -322,11 +332,11 @@ def _energies(done: KernelWork, on: Rates, whole_s: Floats, parts: list[Floats],
     moved_s = np.maximum(moved_s, fed_s) / np.where(done.on_tensor & done.on_vector, 2.0, 1.0)
     # Seconds on one core over the number of cores.
     on_tensor = np.maximum(np.maximum(arrays_s, lanes_s * (vector / tensor)), moved_s * (1.0 + few_vector / tensor))
-    on_vector = np.maximum(np.maximum(lanes_s, arrays_s * (tensor / vector)), moved_s * (1.0 + few_tensor / vector))
+    on_vector = np.maximum(np.maximum(lanes_s, array_s / vector), moved_s * (1.0 + few_tensor / vector))
     alike = tensor / (tensor + vector)
     # What takes longer on one core than all kernels one by one on the whole chip need not be tried on one.
     on_cores = np.where(done.on_tensor | done.on_vector, whole_s, 0.0)
-    one_s = np.maximum(arrays_s * tensor, lanes_s * vector)
+    one_s = np.maximum(array_s, lanes_s * vector)
     one_s = np.maximum(one_s, moved_s * (few_tensor + few_vector))
     always = one_s >= done.summed(on_cores).reshape(len(done.phases), whole_s.shape[1])[done.phase]
     for weight in (0.0 * alike, 0.5 * alike, alike, 0.5 + 0.5 * alike, 0.0 * alike + 1.0):

@@ -115,8 +115,7 @@ class Scoring:
             if each is not None:
                 once, again = joules(done, on, each, links.counts, group[1], group[0])
             if watts is not None:
-                share = section.setting.kernels.matrix_share
-                drawn[list(members)] = tdp_j(done, on, watts, links.counts, group[1], share) / group[0]
+                drawn[list(members)] = tdp_j(done, on, watts, links.counts, group[1]) / group[0]
             for member in members:
                 recompute = there.families[member].recompute
                 bound_s = batch_bound_s(seconds, links, recompute, there.shapes[member])

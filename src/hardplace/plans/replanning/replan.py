@@ -213,8 +213,8 @@ class _Mover:
         self.present = (self.slots != GONE).sum(axis=1)
         self.can_stay = not change.lost
         inner, *outer = change.node.levels
-        self.inside_bytes_per_s = inner.bandwidth_bytes_per_s * inner.efficiency
-        rates = [one.bandwidth_bytes_per_s * one.efficiency for one in outer] or [self.inside_bytes_per_s]
+        self.inside_bytes_per_s = inner.reached_bytes_per_s
+        rates = [one.reached_bytes_per_s for one in outer] or [self.inside_bytes_per_s]
         self.across_bytes_per_s = min(rates)
 
     def room_for(self, nodes: int, each: int) -> bool:
