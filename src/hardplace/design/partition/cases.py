@@ -105,9 +105,25 @@ def ends_s(case: PartitionCase, which: int, stages: int, start: int | slice = sl
     latency_s = one.reduction_latency_s if one.data_parallel > 1 else 0.0
     reduction_s = one.reduction_s_per_byte * case.sums.gradient_bytes[start] + latency_s
     found = reduction_s + case.sums.optimizer_s[start] / one.optimizer_shards
+    return np.asarray(found + shared_ends_s(case, stages, start))
+
+
+def shared_ends_s(case: PartitionCase, stages: int, start: int | slice = slice(None)) -> Floats:
+    """Return what `ends_s` has of what stages share; it is the same under all replications of a case."""
+    one = case.replications[0]
+    found = np.zeros_like(case.sums.gradient_bytes[start])
     for held, parted in zip(case.variant.shared, case.sums.parted, strict=True):
         others = min(stages, len(set(held.layers))) - 1
         if others > 0 and held.added_bytes:
             byte_s = one.boundary_s_per_byte * held.added_bytes / (others + 1)
             found = found + parted[start] * (2.0 * others * (byte_s + one.boundary_latency_s))
-    return np.asarray(found)
+    return found
+
+
+def replicated_ends_s(case: PartitionCase) -> Floats:
+    """Return `ends_s` of the first stage without what stages share, (replications, downsets)."""
+    byte_s = np.array([one.reduction_s_per_byte for one in case.replications])
+    latency_s = np.array([one.reduction_latency_s if one.data_parallel > 1 else 0.0 for one in case.replications])
+    shards = np.array([one.optimizer_shards for one in case.replications], dtype=np.float64)
+    reduction_s = byte_s[:, None] * case.sums.gradient_bytes[0] + latency_s[:, None]
+    return np.asarray(reduction_s + case.sums.optimizer_s[0] / shards[:, None])

@@ -7,11 +7,12 @@ the last one is redundant, and PHAZE's device dimension with it. Recurrence and 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
 from hardplace.answers import Infeasible
-from hardplace.design.partition.cases import PartitionCase, cases_of, ends_s
+from hardplace.design.partition.cases import PartitionCase, cases_of, ends_s, replicated_ends_s, shared_ends_s
 from hardplace.design.partition.types import Charge, PartitionProblem, PipelinePartition, Replication, Stage
 from hardplace.ndtypes import Bools, Floats
 
@@ -156,6 +157,8 @@ def _best_of(problem: PartitionProblem, case: PartitionCase, limit_s: float) -> 
     the end of the batch is then traded against the bottleneck, exactly: see _tighten and _first_stage.
     """
     best: PipelinePartition | None = None
+    chosen: _Choice | None = None
+    first_ends_s = replicated_ends_s(case) if problem.charge is Charge.FIRST_STAGE else None
     fronts = [_start(case)]
     for stages in range(1, case.most_stages + 1):
         if case.optimistic_s[stages - 1] >= limit_s:
@@ -163,10 +166,17 @@ def _best_of(problem: PartitionProblem, case: PartitionCase, limit_s: float) -> 
         load = _loads(problem, case, stages, case.sums.valid)
         fronts.append(_relax(problem, case, fronts[-1], stages, load))
         for groups in fronts[stages]:
-            choose = _first_stage if problem.charge is Charge.FIRST_STAGE else _slowest_stage
-            found = choose(problem, case, fronts, stages, groups, limit_s)
+            if first_ends_s is not None:
+                choice = _first_stage(problem, case, fronts, groups, first_ends_s, limit_s)
+                if choice is not None:
+                    chosen, limit_s = choice, choice.batch_s
+                continue
+            found = _slowest_stage(problem, case, fronts, stages, groups, limit_s)
             if found is not None:
                 best, limit_s = found, found.batch_s
+    if chosen is not None:
+        walked = fronts[: chosen.stages + 1]
+        return _plan(problem, case, walked, chosen.groups, chosen.which, case.sums.valid, chosen.first)
     return best
 
 
@@ -176,24 +186,46 @@ def _usable(problem: PartitionProblem, case: PartitionCase, stages: int, groups:
     return np.asarray(case.degree * devices <= problem.devices)
 
 
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """What fixes a plan of the fronts: stages, tensor-parallel ones, replication, and the downset after the first."""
+
+    batch_s: float
+    stages: int
+    groups: int
+    which: int
+    first: int
+
+
 def _first_stage(
-    problem: PartitionProblem, case: PartitionCase, fronts: list[_Front], stages: int, groups: int, limit_s: float
-) -> PipelinePartition | None:
-    """Return the best plan where the first stage alone counts at the end: each with the best that follows it."""
+    problem: PartitionProblem,
+    case: PartitionCase,
+    fronts: list[_Front],
+    groups: int,
+    first_ends_s: Floats,
+    limit_s: float,
+) -> _Choice | None:
+    """Return the best plan where the first stage alone counts at the end: each with the best that follows it.
+
+    first_ends_s: what the first stage adds at the end, (replications, downsets), without what stages share.
+    """
+    stages = len(fronts) - 1
     load = _bottlenecks(case, fronts, stages, groups, 0, _row(problem, case, 0, stages, case.sums.valid))
-    best: PipelinePartition | None = None
-    usable = _usable(problem, case, stages, groups)
     reachable = np.flatnonzero(np.isfinite(load))
     if not len(reachable):
         return None
-    floor_s = load[reachable].min() * (case.rounds + stages - 1)
-    for which in np.flatnonzero(usable & (floor_s < limit_s)).tolist():
-        total = load[reachable] * (case.rounds[which] + stages - 1) + ends_s(case, which, stages, 0)[reachable]
-        if total.min() < limit_s:
-            first = int(reachable[np.argmin(total)])
-            best = _plan(problem, case, fronts, groups, which, case.sums.valid, first)
-            limit_s = best.batch_s
-    return best
+    load, turns = load[reachable], case.rounds + stages - 1
+    ends = first_ends_s[:, reachable]
+    floor_s = load.min() * turns + ends.min(axis=1)
+    open_ = np.flatnonzero(_usable(problem, case, stages, groups) & (floor_s < limit_s))
+    if not len(open_):
+        return None
+    total = load * turns[open_, None] + (ends[open_] + shared_ends_s(case, stages, 0)[reachable])
+    row, column = np.unravel_index(np.argmin(total), total.shape)
+    batch_s = float(total[row, column])
+    if batch_s >= limit_s:
+        return None
+    return _Choice(batch_s, stages, groups, int(open_[row]), int(reachable[column]))
 
 
 def _slowest_stage(
