@@ -185,17 +185,24 @@ def rank_layers(workload: Workload, plan: Plan, divided: Divided = shard) -> tup
         divided: What divides a workload, for callers that keep what is divided already.
 
     Raises:
-        BadInput: If a degree divides nothing of them, and for experts that tensor and expert parallelism both cut.
+        BadInput: If a degree divides nothing of them, and for experts beside tensor without sequence parallelism.
     """
-    degrees = Parallelism(tensor=plan.tensor, sequence=plan.sequence, context=plan.context, expert=plan.expert)
+    both = plan.tensor > 1 and plan.expert > 1
+    degrees = Parallelism(
+        tensor=plan.tensor,
+        sequence=plan.sequence,
+        context=plan.context,
+        expert=plan.expert,
+        whole_experts=both and plan.sequence,
+    )
     check_degrees(workload, degrees, divided)
     layers = divided(workload, degrees).layers
-    if plan.tensor > 1 and plan.expert > 1 and _cut_twice(workload, layers, plan.expert):
+    if both and _cut_twice(workload, layers, plan.expert):
         raise BadInput(
-            "expert",
-            plan.expert,
-            f"1 with tensor {plan.tensor}, or tensor 1: {workload.name}'s experts are cut by both as recorded, and "
-            f"expert groups that span tensor groups hold whole experts",
+            "sequence",
+            "false",
+            f"true with tensor {plan.tensor} and expert {plan.expert}: expert groups that span tensor groups hold "
+            f"whole experts, to which each rank sends its own part of the sequence",
         )
     return tuple(fused_layer(layer) for layer in layers)
 

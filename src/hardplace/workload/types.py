@@ -337,12 +337,15 @@ class Parallelism:
         sequence: Sequence parallelism (Megatron's), which goes with tensor.
         context: Context-parallel degree.
         expert: Expert-parallel degree.
+        whole_experts: Whether tensor ranks hold whole experts and send their own tokens to them (Megatron-LM's expert
+            tensor parallelism of 1); else tensor parallelism cuts each expert.
     """
 
     tensor: int = 1
     sequence: bool = False
     context: int = 1
     expert: int = 1
+    whole_experts: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

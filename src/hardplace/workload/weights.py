@@ -50,16 +50,21 @@ class SharedWeights(NamedTuple):
     sizes: WeightSizes
 
 
-def weights_of_layer(layer: Layer) -> dict[int, WeightSizes]:
-    """Return the weights of each of a layer's parameter storages, in the order in which they were recorded."""
-    dtypes = {tensor.storage: tensor.dtype for tensor in reversed(layer.tensors)}
-    trained = layer.trained
-    experts = {
+def experts_of(layer: Layer) -> frozenset[int]:
+    """Return the storages that a layer's grouped products read: the weights of experts, and activations."""
+    return frozenset(
         layer.tensors[index].storage
         for operator in layer.operators
         if operator.kind is OperatorKind.GROUPED_MATMUL
         for index in operator.reads
-    }
+    )
+
+
+def weights_of_layer(layer: Layer) -> dict[int, WeightSizes]:
+    """Return the weights of each of a layer's parameter storages, in the order in which they were recorded."""
+    dtypes = {tensor.storage: tensor.dtype for tensor in reversed(layer.tensors)}
+    trained = layer.trained
+    experts = experts_of(layer)
     found = {}
     for number, storage in enumerate(layer.storages):
         if storage.role is StorageRole.PARAMETER:

@@ -7,6 +7,7 @@ import pytest
 
 from hardplace.cost.collectives import Ring
 from hardplace.cost.layers.decoder import block, embedding, head, parameters
+from hardplace.cost.layers.recognise import decoder_of
 from hardplace.cost.layers.recorded import layer_work
 from hardplace.cost.layers.work import CollectiveWork, GemmWork
 from hardplace.cost.one_chip.gpu_kernels import gpu, gpu_kernel_costs
@@ -74,6 +75,23 @@ def test_equals_the_recorded_model(name, tensor, sequence):
             known -= Counter({(Collective.ALL_REDUCE, 2.0 * 2 * shape.sequence * shape.hidden / 2): 1})
         assert exchanges(one.backward) == known
         assert one.output_bytes == other.output_bytes
+
+
+@pytest.mark.parametrize("name", ["mixtral-8x7b", "qwen3-30b-a3b"])
+@pytest.mark.parametrize(("tensor", "expert"), [(8, 8), (2, 4), (8, 1)])
+def test_a_mixture_beside_tensor_parallelism_equals_the_recorded_model(name, tensor, expert):
+    """Experts are whole, and each tensor rank sends its own tokens; replicas add up gradients."""
+    workload = load(name)
+    shape = decoder_of(workload)
+    ours = block(shape, Degrees(tensor=tensor, sequence=True, expert=expert, micro_batch=2), Recompute.NONE)
+    degrees = Parallelism(tensor=tensor, sequence=True, expert=expert, whole_experts=True)
+    recorded = layer_work(shard(workload, degrees).layers[workload.order[1]], 2, Recompute.NONE)
+    for one, other in ((ours.forward, recorded.forward), (ours.backward, recorded.backward)):
+        assert flops(one) == flops(other)
+        assert exchanges(one) == exchanges(other)
+    assert ours.expert_parameters == recorded.expert_parameters
+    assert ours.parameters == pytest.approx(recorded.parameters, rel=1e-3)  # norms of queries and keys
+    assert ours.output_bytes == recorded.output_bytes
 
 
 @pytest.mark.parametrize("name", SHAPES)

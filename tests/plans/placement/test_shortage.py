@@ -1,5 +1,7 @@
 """What devices hold together, and questions that no plan can answer."""
 
+from dataclasses import replace
+
 import pytest
 
 from hardplace.errors import BadInput
@@ -12,12 +14,14 @@ from hardplace.plans.placement.shortage import cannot_hold, lightest
 from hardplace.plans.placement.space import PlanSpace
 from hardplace.plans.plan import OptimizerKind, Plan
 from hardplace.workload.load import load
-from hardplace.workload.weights import weights_of_model
+from hardplace.workload.weights import weights_of, weights_of_model
 
 H100, DGX = device("h100-sxm"), node("dgx-h100")
 
 
-@pytest.mark.parametrize("name", ["mixtral-8x7b", "glm-4.5", "gpt-oss-120b", "t5-large", "bert-base"])
+@pytest.mark.parametrize(
+    "name", ["mixtral-8x7b", "glm-4.5", "gpt-oss-120b", "t5-large", "bert-base"]
+)
 def test_all_devices_together_hold_every_parameter_with_its_gradient_and_states(name):
     """However a plan divides a model, no part of it is nowhere."""
     workload = load(name)
@@ -33,12 +37,15 @@ def test_all_devices_together_hold_every_parameter_with_its_gradient_and_states(
     assert plans > 3
 
 
-def test_recorded_experts_that_both_degrees_cut_are_refused():
+def test_recorded_experts_beside_tensor_parallelism_are_whole():
     """Expert groups fold into tensor groups and hold whole experts; cut by both, most of the model would be nowhere."""
     workload = load("glm-4.5")
-    plan = Plan(global_batch=8, tensor=8, expert=8)
-    with pytest.raises(BadInput, match=r"expert: 8: expected 1 with tensor 8, or tensor 1: glm-4\.5's experts are cut"):
-        rank_layers(workload, plan)
+    plan = Plan(global_batch=8, tensor=8, expert=4, sequence=True)
+    for mine, whole in zip(rank_layers(workload, plan), map(weights_of, workload.layers), strict=True):
+        assert mine.weights.expert_parameters == whole.expert_parameters // 4
+        assert whole.parameters // 8 <= mine.weights.parameters < 0.3 * whole.parameters
+    with pytest.raises(BadInput, match=r"sequence: false: expected true with tensor 8 and expert 4: expert groups"):
+        rank_layers(workload, replace(plan, sequence=False))
 
 
 def test_devices_too_small_for_the_states_alone_are_not_searched():

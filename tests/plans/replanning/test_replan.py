@@ -10,6 +10,7 @@ from hardplace.cost.gpu.datasheet import gpu
 from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import node
 from hardplace.hardware.device import Node
+from hardplace.plans.chain import of_workload
 from hardplace.plans.infeasible import PlanInfeasible
 from hardplace.plans.placement.enumeration import MICRO_BATCHES
 from hardplace.plans.plan import PipelineSchedule, Plan
@@ -22,6 +23,7 @@ from hardplace.plans.replanning.state import ModelState, spread_of
 from hardplace.plans.replanning.variants import RisingPlans
 from hardplace.workload.load import load
 from hardplace.workload.types import Recompute
+from hardplace.workload.weights import weights_of
 from oracles_plans import short_model, with_shared
 
 CHIP, NODE = gpu("a100-80gb-sxm"), node("dgx-a100")
@@ -240,3 +242,23 @@ def test_what_is_short_or_too_late_is_said() -> None:
 def test_a_change_that_does_not_suit_the_plan_is_refused(what: Change, message: str) -> None:
     with pytest.raises(BadInput, match=message):
         replan(SMALL, CHIP, RUNNING, NODE, what)
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor", "expert", "parts"),
+    [
+        ("mixtral-8x7b", 2, 4, 4),  # a decoder by shape: tensor ranks hold whole experts
+        ("mixtral-8x7b", 8, 1, 1),
+        ("glm-4.5", 8, 8, 8),  # as recorded
+        ("glm-4.5", 8, 1, 8),  # the one case in which tensor parallelism cuts each expert
+    ],
+)
+def test_experts_are_cut_into_as_many_parts_as_their_plan_holds_in_memory(
+    name: str, tensor: int, expert: int, parts: int
+) -> None:
+    plan = Plan(global_batch=64, tensor=tensor, sequence=tensor > 1, expert=expert, data=8)
+    workload = load(name)
+    groups = ModelState(workload).parts(plan, plan)
+    assert {one.old_parts for one in groups if one.expert} == {parts}
+    held = sum(one.expert_parameters for one in of_workload(workload, plan).whole)
+    assert held * parts == sum(weights_of(workload.layers[index]).expert_parameters for index in workload.order)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from hardplace.cost.layers.recognise import decoder_of
 from hardplace.plans.estimate import PlanEstimate
 from hardplace.plans.plan import Plan
 from hardplace.plans.replanning.state_shares import StageMap, StateGroup
@@ -18,6 +19,7 @@ class ModelState:
     def __init__(self, workload: Workload) -> None:
         self.workload = workload
         self._sizes: dict[tuple[int, int], list[list[WeightSizes]]] = {}
+        self._by_shape = decoder_of(workload) is not None
 
     def parts(self, old: Plan, new: Plan) -> tuple[StateGroup, ...]:
         """Return the groups of parameters that both plans divide alike, with their elements at each layer."""
@@ -68,7 +70,10 @@ class ModelState:
         if (tensor, expert) not in self._sizes:
             layers = self.workload.layers
             if (tensor, expert) != (1, 1):
-                layers = shard(self.workload, Parallelism(tensor=tensor, expert=expert)).layers
+                # as plans have them: never cut by tensor in a decoder by shape, else not where expert groups cut them
+                whole = tensor > 1 and (expert > 1 or self._by_shape)
+                degrees = Parallelism(tensor=tensor, expert=expert, whole_experts=whole)
+                layers = shard(self.workload, degrees).layers
             self._sizes[tensor, expert] = [list(weights_of_layer(layer).values()) for layer in layers]
         return self._sizes[tensor, expert]
 

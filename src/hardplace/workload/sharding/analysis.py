@@ -12,9 +12,10 @@ from hardplace.workload.sharding.experts import ExpertWalk
 from hardplace.workload.sharding.steps import Analysis, Earlier, Fewer, KeepWhole
 from hardplace.workload.sharding.walk import Walk
 from hardplace.workload.types import Group, Layer
+from hardplace.workload.weights import experts_of
 
 
-def analyse(layer: Layer, group: Group, parts: int, *, sequence: bool = False) -> Analysis:
+def analyse(layer: Layer, group: Group, parts: int, *, sequence: bool = False, whole_experts: bool = False) -> Analysis:
     """Analyse what one process group of `parts` ranks does to a layer.
 
     Args:
@@ -22,17 +23,19 @@ def analyse(layer: Layer, group: Group, parts: int, *, sequence: bool = False) -
         group: Which process group.
         parts: Its ranks.
         sequence: Sequence parallelism (Megatron's), with tensor parallelism.
+        whole_experts: Experts stay whole, and each tensor rank sends its own tokens to them.
 
     Returns:
         For each operator, the states of its tensors and what moves before it.
     """
-    whole: frozenset[int] = frozenset()
+    whole = experts_of(layer) if whole_experts else frozenset[int]()
     fewer: dict[int, int] = {}
     early: set[int] = set()
     while True:
         try:
             walk = ExpertWalk if group is Group.EXPERT else Walk
-            return walk(layer, group, parts, (whole, fewer, early), sequence=sequence).run()
+            decided = (whole, fewer, early)
+            return walk(layer, group, parts, decided, sequence=sequence, whole_experts=whole_experts).run()
         except KeepWhole as cause:
             if cause.parameters <= whole:
                 raise AssertionError(f"{layer.name}: {sorted(whole)} are whole already") from None

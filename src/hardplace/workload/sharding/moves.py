@@ -16,14 +16,19 @@ class Resharding(TensorSplits):
         operator: The operator that runs.
         sequence: Whether what enters and leaves the layer is split by sequence (Megatron-LM's, with tensor
             parallelism).
+        own_tokens: Whether each rank routes its own tokens: of a context group, and of a tensor group where experts
+            are whole.
         step: What the group does at that operator, so far.
     """
 
     operator: Operator  # the one that runs
 
-    def __init__(self, layer: Layer, group: Group, parts: int, decided: Decided, *, sequence: bool) -> None:
+    def __init__(
+        self, layer: Layer, group: Group, parts: int, decided: Decided, *, sequence: bool, whole_experts: bool
+    ) -> None:
         super().__init__(layer, group, parts, decided)
         self.sequence = sequence
+        self.own_tokens = whole_experts or group is Group.CONTEXT
         self.step = OperatorStep()  # of that operator
         self.made_of: dict[int, tuple[int, int]] = {}  # what a view or copy was made of, and by which operator
         self.copies: dict[tuple[str, int], Phase] = {}  # what was gathered in a phase

@@ -131,7 +131,8 @@ def _bias(walk: Resharding, bias: int, state: State, shape: Shape) -> None:
 def grouped(walk: Resharding, operator: Operator) -> None:
     """Apply the rule of a grouped product, one for each expert's tokens.
 
-    Experts are cut by feature as a matrix product's weight is; partial sums wait until the tokens are back.
+    Experts are cut by feature as a matrix product's weight is; partial sums wait until the tokens are back. Where they
+    are whole, each rank has the rows of its own tokens.
 
     Args:
         walk: States of the layer's tensors on the process group, before the operator; the rule sets those after it.
@@ -154,6 +155,8 @@ def grouped(walk: Resharding, operator: Operator) -> None:
             result = moved(result, 1)
     else:
         result = _outer(walk, left, right)
+        if walk.own_tokens and isinstance(result, PartialSum):
+            result = None  # added up over all ranks with the same experts, after the layer, as data-parallel traffic
     walk.states[operator.writes[0]] = PartialSum(routed=True) if isinstance(result, PartialSum) else result
 
 

@@ -13,7 +13,7 @@ def shard(workload: Workload, parallelism: Parallelism) -> Shard:
 
     Args:
         workload: The recorded model.
-        parallelism: Tensor, sequence, context and expert parallelism.
+        parallelism: Tensor, sequence, context and expert parallelism, and whether tensor ranks hold whole experts.
 
     Source: docs/model-workload.md, section 4.
     """
@@ -40,7 +40,8 @@ def tensor_parallel(workload: Workload, degree: int) -> Shard:
 def _analyses(layer: Layer, parallelism: Parallelism) -> tuple[Analysis, ...]:
     found = []
     if parallelism.tensor > 1:
-        found.append(analyse(layer, Group.TENSOR, parallelism.tensor, sequence=parallelism.sequence))
+        sequence, whole = parallelism.sequence, parallelism.whole_experts
+        found.append(analyse(layer, Group.TENSOR, parallelism.tensor, sequence=sequence, whole_experts=whole))
     if parallelism.context > 1:
         found.append(analyse(layer, Group.CONTEXT, parallelism.context))
     if parallelism.expert > 1:

@@ -7,7 +7,7 @@ from hardplace.workload.sharding.moves import Resharding
 from hardplace.workload.sharding.pointwise import align, alone, common, pointwise, pointwise_like
 from hardplace.workload.sharding.splits import PartialSum, Split, moved
 from hardplace.workload.sharding.steps import VOCABULARY
-from hardplace.workload.types import Group, Operator
+from hardplace.workload.types import Operator
 
 
 def embedding(walk: Resharding, operator: Operator) -> None:
@@ -64,7 +64,8 @@ def _embedding_gradient(walk: Resharding, operator: Operator, gradient: int, tok
 def gather(walk: Resharding, operator: Operator) -> None:
     """Apply the rule of indexed reads and writes: along other axes than the cut one, or whole.
 
-    Under context parallelism each rank permutes its own tokens; rows sent to experts stay partial sums.
+    Under context parallelism, and beside whole experts, each rank permutes its own tokens; rows sent to experts stay
+    partial sums.
 
     Args:
         walk: States of the layer's tensors on the process group, before the operator; the rule sets those after it.
@@ -103,8 +104,8 @@ def gather(walk: Resharding, operator: Operator) -> None:
 
 
 def _local(walk: Resharding, operator: Operator) -> bool:
-    """Let each rank of a context-parallel group route and permute its own tokens."""
-    if walk.group is not Group.CONTEXT:
+    """Let each rank route and permute its own tokens: of a context group, of a tensor group where experts are whole."""
+    if not walk.own_tokens:
         return False
     found = [state for state in map(walk.used, operator.reads) if isinstance(state, Split)]
     if not found or any(state.axis != 0 or state.origin for state in found):
@@ -121,7 +122,7 @@ def _local(walk: Resharding, operator: Operator) -> bool:
 def routing(walk: Resharding, operator: Operator) -> None:
     """Apply the rule of sorts and choices of experts: along other axes than the cut one, else whole.
 
-    Under context parallelism each rank routes its own tokens.
+    Under context parallelism, and beside whole experts, each rank routes its own tokens.
 
     Args:
         walk: States of the layer's tensors on the process group, before the operator; the rule sets those after it.

@@ -16,8 +16,10 @@ class Walk(Resharding):
     Raises one of `steps.KeepWhole`, `Fewer`, `Earlier` where the pass must start again with another decision.
     """
 
-    def __init__(self, layer: Layer, group: Group, parts: int, decided: Decided, *, sequence: bool) -> None:
-        super().__init__(layer, group, parts, decided, sequence=sequence)
+    def __init__(
+        self, layer: Layer, group: Group, parts: int, decided: Decided, *, sequence: bool, whole_experts: bool
+    ) -> None:
+        super().__init__(layer, group, parts, decided, sequence=sequence, whole_experts=whole_experts)
         self.seen: set[int] = set()  # tensors that operators have touched
         self._enter()
 
