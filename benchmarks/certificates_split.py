@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from hardplace.graph_split.load_model import least_load
+from hardplace.graph_split.load_model import LoadSplit, least_load
 from hardplace.graph_split.split import MemoryShortage, split_latency, split_pipeline
 from hardplace.graph_split.staged import SplitShape
 
@@ -35,7 +35,7 @@ def contradictions(seed: int) -> Iterator[str]:
     ):
         split = least_load(staged, shape, limit_s=10)
         best = min(map(staged.max_load, allowed), default=math.inf)
-        load, bound = (split.load, split.bound) if split else (math.inf, math.inf)
+        load, bound = (split.load, split.bound) if isinstance(split, LoadSplit) else (math.inf, math.inf)
         if load != best and not abs(load - best) <= 1e-6:
             yield f"{shape.value}: {load}: expected {best}"
         if bound > best + 1e-6:

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 def main(seconds: float) -> None:
     from hardplace.files import read_json
     from hardplace.graph_split.latency_model import least_latency
-    from hardplace.graph_split.load_model import least_load
+    from hardplace.graph_split.load_model import LoadSplit, least_load
     from hardplace.graph_split.staged import SplitShape, read_staged
 
     for path in sorted((ROOT / "tests/graph_split/data").glob("*.json.gz")):
@@ -31,7 +31,7 @@ def main(seconds: float) -> None:
             continue
         for shape in SplitShape:
             split = least_load(problem, shape, limit_s=seconds)
-            assert split is not None
+            assert isinstance(split, LoadSplit)
             assert problem.check(split.devices) is None
             value = f"{split.load:.6f}, bound {split.bound:.6f}, {split.seconds:.0f} s"
             print(f"{problem.name} {shape.value}: {value}; {told}", flush=True)

@@ -186,3 +186,78 @@ def least_busiest(problem: SplitProblem) -> float:
                 )
         best = min(best, max(busy))
     return best
+
+
+def series_graph(seed: int) -> SplitProblem:
+    """Return a graph whose first, middle and last operator run on one device alone, two others between each pair."""
+    draw = random.Random(seed)
+    small = unlike_graph(seed)
+    times = [{"cpu": draw.randint(1, 9), "gpu": draw.randint(1, 5)} for _ in range(7)]
+    for one in (0, 3, 6):
+        del times[one][draw.choice(["cpu", "gpu"])]
+    readers = {0: (1, 2), 1: (3,), 2: (3,), 3: (4, 5), 4: (6,), 5: (6,)}
+    if draw.random() < 0.3:
+        readers[1] = (2, 3)
+    if draw.random() < 0.3:
+        readers[2] = (3, 6)  # passes by the middle
+    return SplitProblem(
+        name=f"series-{seed}",
+        operators=tuple(GraphOperator(name=str(one), time_s=row, memory_bytes=1.0) for one, row in enumerate(times)),
+        tensors=tuple(
+            GraphTensor(source=one, readers=to, size_bytes=draw.randint(0, 3)) for one, to in readers.items()
+        ),
+        devices=(SplitDevice(name="cpu", kind="cpu"), SplitDevice(name="gpu", kind="gpu", memory_bytes=6)),
+        links=small.links,
+    )
+
+
+def least_of_requests(problem: SplitProblem, requests: int) -> float:
+    """Return the least end of so many requests that are there at 0, over placements of the operators and orders of
+    events: each operator and each transfer once for each request, weights once."""
+    best = math.inf
+    operators, devices = range(len(problem.operators)), range(len(problem.devices))
+    for home in itertools.product(devices, repeat=len(operators)):
+        held = [sum(problem.operators[v].memory_bytes for v in operators if home[v] == d) for d in devices]
+        if any(size > device.memory_bytes for size, device in zip(held, problem.devices, strict=True)):
+            continue
+        if any(problem.times[v][home[v]] == math.inf for v in operators):
+            continue
+        if any(len({home[v] for v in group}) > 1 for group in problem.groups):
+            continue
+        moved = {
+            (x, home[v]) for x, tensor in enumerate(problem.tensors) for v in tensor.readers
+            if home[v] != home[tensor.source]
+        }  # fmt: skip
+        events = [(r, what) for r in range(requests) for what in (*operators, *moved)]
+
+        def least(ended, busy, now, limit, home=home, events=events):  # type: ignore[no-untyped-def]
+            if now >= limit:
+                return limit
+            if len(ended) == len(events):
+                return now
+            for r, what in events:
+                if (r, what) in ended or any((e, what) not in ended for e in range(r)):
+                    continue  # requests are alike: each event in their order
+                if isinstance(what, int):
+                    waits = [
+                        ended.get((r, source if home[source] == home[what] else (x, home[what])), math.inf)
+                        for x, tensor in enumerate(problem.tensors) if what in tensor.readers
+                        for source in (tensor.source,)
+                    ]  # fmt: skip
+                    server, takes = home[what], problem.times[what][home[what]]
+                else:
+                    source = problem.tensors[what[0]].source
+                    link = problem.link_of[home[source], what[1]]
+                    waits = [ended.get((r, source), math.inf)]
+                    server = (home[source], what[1]) if link.queued else None
+                    takes = link.latency_s + problem.tensors[what[0]].size_bytes / link.bytes_per_s
+                start = max([0.0 if server is None else busy.get(server, 0.0), *waits])
+                if start == math.inf:
+                    continue
+                end = start + takes
+                after = busy if server is None else {**busy, server: end}
+                limit = least({**ended, (r, what): end}, after, max(now, end), limit)
+            return limit
+
+        best = least({}, {}, 0.0, best)
+    return best

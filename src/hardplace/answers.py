@@ -147,6 +147,7 @@ class Infeasible(Answer):
         unit: Unit of both, such as bytes or mm2.
         remedy: What would mend it, in words.
         remedies: Changes that were tried and fit, each with the step that it leads to.
+        proven: Whether it is proven that nothing fits; false: only that nothing was found in the time that there was.
     """
 
     what: str
@@ -155,6 +156,7 @@ class Infeasible(Answer):
     unit: str
     remedy: str = ""
     remedies: tuple[Remedy, ...] = ()
+    proven: bool = True
 
 
 def read_answer(path: str | Path, kinds: Mapping[str, type[A]]) -> A:

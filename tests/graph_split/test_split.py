@@ -10,13 +10,22 @@ import pytest
 
 from hardplace.files import read_json
 from hardplace.graph_split.balance import balanced_placement, weighted_placement
-from hardplace.graph_split.bounds import critical_path_s, load_s, started_load_s, weighted_load_s
+from hardplace.graph_split.bounds import (
+    critical_path_s,
+    fitting_problem,
+    load_s,
+    makespan_bound_s,
+    started_load_s,
+    weighted_load_s,
+)
 from hardplace.graph_split.checker import busiest_s, placement_violations, violations
 from hardplace.graph_split.coarsen import chains, merged
 from hardplace.graph_split.lists import heft, peft, upward_ranks
+from hardplace.graph_split.requests import repeated
+from hardplace.graph_split.series import in_series
 from hardplace.graph_split.split import MemoryShortage, SplitOutcome, split_latency, split_pipeline
 from hardplace.graph_split.types import GraphOperator, GraphTensor, SplitDevice, SplitLink, SplitProblem
-from oracles_split import least_busiest, least_makespan, unlike_graph
+from oracles_split import least_busiest, least_makespan, least_of_requests, series_graph, unlike_graph
 
 DATA = Path(__file__).parent / "data"
 
@@ -61,18 +70,60 @@ def test_every_schedule_of_a_small_graph(seed: int) -> None:
     found = split_latency(problem, limit_s=10)
     if best == float("inf"):
         assert isinstance(found, MemoryShortage)
+        assert found.proven
         return
     assert isinstance(found, SplitOutcome)
     assert violations(problem, found.schedule) == []
     assert found.value_s == pytest.approx(best, abs=1e-9)
     assert found.bound_s == pytest.approx(best, rel=1e-5)
     assert max(critical_path_s(problem), load_s(problem)) <= best * (1 + 1e-9)
-    assert min(started_load_s(problem, 1.3 * best), 1.3 * best) <= best * (1 + 1e-9)
+    for upper_s in (best, 1.01 * best, 1.3 * best, 3 * best):  # what no schedule is below, and what one of them has
+        assert min(started_load_s(problem, upper_s), upper_s) <= best * (1 + 1e-9)
+        assert makespan_bound_s(problem, upper_s) <= best * (1 + 1e-9)
+    if seed % 3 == 0:
+        assert least_makespan(fitting_problem(problem, best)) == pytest.approx(best, abs=1e-9)
     assert weighted_load_s(problem.times, [0.0] * len(problem.devices)) <= load_s(problem) * (1 + 1e-6) + 1e-9
     for schedule in (heft(problem), peft(problem)):
         assert schedule is None or (violations(problem, schedule) == [] and schedule.makespan_s >= best - 1e-9)
     small = merged(problem, chains(problem, lossless=True))
     assert least_makespan(small) == pytest.approx(best, abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_every_schedule_of_a_graph_in_series(seed: int) -> None:
+    """Segments between operators that all others run before or after: their sum is a bound, and exact where no tensor
+    passes by an end and memory does not bind."""
+    problem = series_graph(seed)
+    best = least_makespan(problem)
+    joined = in_series(problem, 1.5 * best, 20)
+    assert 0.0 < joined.bound_s <= best * (1 + 1e-9)
+    passes_by = any(6 in one.readers and one.source == 2 for one in problem.tensors)
+    assert (joined.schedule is None) == passes_by
+    if joined.schedule is not None:
+        assert joined.schedule.makespan_s == pytest.approx(joined.bound_s, rel=1e-5)
+    found = split_latency(problem, limit_s=10)
+    assert isinstance(found, SplitOutcome)
+    assert found.value_s == pytest.approx(best, abs=1e-9)
+    assert found.bound_s == pytest.approx(best, rel=1e-5)
+
+
+@pytest.mark.parametrize(("seed", "requests"), [(1, 2), (2, 3), (3, 2), (4, 2), (8, 2), (9, 2), (13, 2), (14, 2)])
+def test_every_order_of_requests_in_flight(seed: int, requests: int) -> None:
+    """Against events written from the document, which do not know how a graph is repeated."""
+    whole = unlike_graph(seed)
+    kept = tuple(one for one in whole.tensors if one.source < 3 and min(one.readers) < 3)
+    problem = replace(
+        whole, operators=whole.operators[:3],
+        tensors=tuple(replace(one, readers=tuple(v for v in one.readers if v < 3)) for one in kept),
+    )  # fmt: skip
+    best = least_of_requests(problem, requests)
+    found = split_latency(repeated(problem, requests), limit_s=10)
+    if best == float("inf"):
+        assert isinstance(found, MemoryShortage)
+        return
+    assert isinstance(found, SplitOutcome)
+    assert found.value_s == pytest.approx(best, abs=1e-9)
+    assert found.bound_s <= best * (1 + 1e-9)
 
 
 @pytest.mark.parametrize("seed", range(24))
@@ -82,6 +133,7 @@ def test_every_placement_of_a_small_pipeline(seed: int) -> None:
     found = split_pipeline(problem, limit_s=10)
     if best == float("inf"):
         assert isinstance(found, MemoryShortage)
+        assert found.proven
         return
     assert isinstance(found, SplitOutcome)
     assert found.value_s == busiest_s(problem, found.schedule.devices) == pytest.approx(best, abs=1e-9)

@@ -11,7 +11,7 @@ import pytest
 from hardplace.files import read_json
 from hardplace.graph_split.downset_programme import ordered_split
 from hardplace.graph_split.latency_model import least_latency
-from hardplace.graph_split.load_model import fractional_bound, least_load
+from hardplace.graph_split.load_model import LoadShortage, LoadSplit, fractional_bound, least_load
 from hardplace.graph_split.staged import HOST, SplitShape, StagedProblem, read_staged
 from oracles_split import in_a_line, staged_graph, staged_splits
 
@@ -61,7 +61,7 @@ def test_the_least_load_in_a_line_is_the_released_optimum(name: str) -> None:
 def test_too_many_downsets_are_proven_by_the_constraint_model() -> None:
     name = "max_load_layer_gnmt_inference.json.gz"
     found = least_load(read_staged(DATA / name), SplitShape.ORDERED, limit_s=60)
-    assert found is not None
+    assert isinstance(found, LoadSplit)
     assert found.load == pytest.approx(reference(name)["dynamic_programme"]["value"], rel=1e-6)
     assert found.proven
 
@@ -69,7 +69,7 @@ def test_too_many_downsets_are_proven_by_the_constraint_model() -> None:
 def test_a_split_of_any_shape_of_bert_3_is_proven() -> None:
     problem = read_staged(DATA / "max_load_operator_bert_l-3_inference.json.gz")
     found = least_load(problem, SplitShape.ANY, limit_s=60)
-    assert found is not None
+    assert isinstance(found, LoadSplit)
     assert problem.check(found.devices) is None
     assert found.load == pytest.approx(21.9084174, rel=1e-5)
     assert found.proven
@@ -103,9 +103,9 @@ def test_every_split_of_a_small_graph(seed: int) -> None:
     for shape, allowed in wanted.items():
         found = least_load(problem, shape, limit_s=20)
         if not allowed:
-            assert found is None
+            assert found == LoadShortage(proven=True)
             continue
-        assert found is not None
+        assert isinstance(found, LoadSplit)
         assert problem.check(found.devices) is None
         assert found.load == pytest.approx(min(map(problem.max_load, allowed)), abs=1e-9)
         assert fractional_bound(problem) <= found.bound * (1 + 1e-9) + 1e-9

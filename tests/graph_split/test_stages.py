@@ -118,3 +118,21 @@ def test_the_best_of_every_plan_of_small_graphs() -> None:
             fits += 1
             assert found.value_s == pytest.approx(known, rel=1e-9), seed
     assert fits > 10
+
+
+def test_a_search_that_is_stopped_says_what_is_left_open() -> None:
+    """Without time only the first plan is found, within a gap not always the best; the bound holds for all plans."""
+    early = wide = 0
+    for seed in range(25):
+        problem, known = small(seed), least_of_all(small(seed))
+        if known == math.inf:
+            continue
+        assert problem.work_bound_s <= known
+        for found in (best_stages(problem, limit_s=0.0), best_stages(problem, gap=0.5)):
+            assert isinstance(found, StagePlan)
+            assert found.bound_s <= known * (1 + 1e-9) <= found.value_s * (1 + 2e-9)
+            early += found.value_s > known * (1 + 1e-9)
+        assert found.value_s <= 1.5 * found.bound_s
+        wide += found.bound_s < known * (1 - 1e-6)
+    assert early
+    assert wide

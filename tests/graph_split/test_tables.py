@@ -14,7 +14,7 @@ import hardplace as hp
 from commands import command
 from hardplace.files import read_json
 from hardplace.graph_split.table_loads import priced
-from hardplace.graph_split.table_plans import TablePlan, plan_tables
+from hardplace.graph_split.table_plans import TablePlan, TableShortage, plan_tables
 from hardplace.graph_split.tables import EmbeddingTable, TableSharding, TableSystem, options_of
 
 DATA = Path(__file__).parent / "data/dlrm"
@@ -131,3 +131,33 @@ def test_the_command(tmp_path: Path) -> None:
         ended = command("tables", str(bad), folder=tmp_path)
         assert ended.code == code
         assert word in ended.out + ended.err
+
+
+def test_what_fits_nowhere_is_proven_and_what_was_only_not_found_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three tables of 60 % of a device on two: no device holds two. Their bytes alone prove nothing, the constraint
+    model does; where it is left out, the answer says that nothing is proven."""
+    system = TableSystem(devices=2, devices_per_node=2, hbm_bytes=1e8, batch_per_device=8)
+    tables = [EmbeddingTable(name=str(one), rows=470_000 - one, width=32, pooling=1.0) for one in range(3)]
+    few = plan_tables(tables, system, allowed=[TableSharding.TABLE_WISE], limit_s=5)
+    assert isinstance(few, TableShortage)
+    assert few.needed_bytes < few.available_bytes
+    assert few.proven
+    monkeypatch.setattr("hardplace.graph_split.table_plans._WHOLE", 0)
+    unknown = plan_tables(tables, system, allowed=[TableSharding.TABLE_WISE], limit_s=1)
+    assert isinstance(unknown, TableShortage)
+    assert not unknown.proven
+    many = plan_tables(tables * 3, system, allowed=[TableSharding.TABLE_WISE], limit_s=1)
+    assert isinstance(many, TableShortage)
+    assert many.proven
+
+
+def test_the_slowest_way_that_fits_is_found() -> None:
+    """Row-wise alone fits, whose seconds are above those of the way that comes first."""
+    system = TableSystem(
+        devices=2, devices_per_node=2, hbm_bytes=1e8, batch_per_device=64, node_bytes_per_s=1e3, network_bytes_per_s=1e3
+    )
+    tables = [EmbeddingTable(name=str(one), rows=500_000, width=32, pooling=1.0) for one in range(3)]
+    ways = [TableSharding.TABLE_WISE, TableSharding.ROW_WISE]
+    found = plan_tables(tables, system, allowed=ways, limit_s=2)
+    assert isinstance(found, TablePlan)
+    assert {one.sharding for one in found.places} == {TableSharding.ROW_WISE, TableSharding.TABLE_WISE}

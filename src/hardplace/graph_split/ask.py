@@ -17,7 +17,7 @@ from hardplace.graph_split.graph_file import LinkChoice, read_graph
 from hardplace.graph_split.inference import scales
 from hardplace.graph_split.kernel_prices import priced_graph
 from hardplace.graph_split.latency_model import least_latency
-from hardplace.graph_split.load_model import least_load
+from hardplace.graph_split.load_model import LoadShortage, least_load
 from hardplace.graph_split.requests import MOST_REQUESTS, repeated
 from hardplace.graph_split.split import MemoryShortage, SplitOutcome, split_latency, split_pipeline
 from hardplace.graph_split.stage_answer import StageChoice, staged_plan
@@ -75,14 +75,14 @@ def asked_split(
         _only_of_links(path, links, requests, coarsen)
         if shape != "any":
             raise BadInput("shape", shape, f"any: the stages of {path} are in a line")
-        return staged_plan(path, stages or StageChoice(), devices)
+        return staged_plan(path, stages or StageChoice(), devices, limit_s=limit_s, gap=gap)
     if stages is not None:
         raise BadInput("devices", stages.devices, f"none: {path} has no ways of its operators; name each device")
     if isinstance(data, dict) and "node_columns" in data:
         if devices:
             raise BadInput("device", ", ".join(devices), f"none: {path} has its own devices")
         _only_of_links(path, links, requests, coarsen)
-        return _through_host(read_staged(path), objective, shape, limit_s)
+        return _through_host(read_staged(path), objective, shape, limit_s, gap)
     if shape != "any":
         raise BadInput("shape", shape, "any; other shapes are of files with devices around a host")
     return _solved(read_graph(path, devices, links), objective, limit_s, gap, requests, coarsen)
@@ -174,26 +174,30 @@ def _answer(problem: SplitProblem, found: SplitOutcome, objective: str, notes: t
     )  # fmt: skip
 
 
-def _through_host(problem: StagedProblem, objective: str, shape: str, limit_s: float) -> SplitResult | Infeasible:
+def _through_host(
+    problem: StagedProblem, objective: str, shape: str, limit_s: float, gap: float
+) -> SplitResult | Infeasible:
     if shape not in tuple(SplitShape):
         raise unknown("shape", shape, tuple(SplitShape))
     names = [f"accelerator{one}" for one in range(problem.accelerators)]
     notes: tuple[str, ...]
     if objective == "latency":
         names.append("host")
-        best = least_latency(problem, limit_s=limit_s)
+        best = least_latency(problem, limit_s=limit_s, gap=gap)
         devices = [problem.accelerators if one == HOST else one for one in best.devices]
         value_s, bound_s, seconds, shape = best.latency, best.bound, best.seconds, "piece"
         notes = ("one call an accelerator; the host's cores are not limited",)
     else:
         names += [f"core{one}" for one in range(problem.cpu_cores)]
-        split = least_load(problem, SplitShape(shape), limit_s=limit_s)
-        if split is None:
+        split = least_load(problem, SplitShape(shape), limit_s=limit_s, gap=gap)
+        if isinstance(split, LoadShortage):
             needs = sum(node.memory_bytes for node in problem.nodes if node.on_accelerator)
             return Infeasible(
                 title=problem.name, what="memory of the accelerators", needed=needs,
                 available=problem.accelerators * problem.accelerator_memory_bytes, unit="B",
-                remedy="no split of this shape fits: more accelerators, more memory, or a core for what does not fit",
+                remedy="more accelerators, more memory, or a core for what does not fit: no split of this shape "
+                + ("fits" if split.proven else "was found in this time"),
+                proven=split.proven,
             )  # fmt: skip
         devices = list(split.devices)
         value_s, bound_s, seconds = split.load, split.bound, split.seconds
@@ -222,8 +226,12 @@ def _short(problem: SplitProblem, found: MemoryShortage) -> Infeasible:
             title=title, what=f"memory for {found.operator} and its group", needed=found.operator_bytes,
             available=found.largest_bytes, unit="B", remedy="a device with as much memory, or a smaller group",
         )  # fmt: skip
+    remedy = "more memory, another device, or smaller groups"
+    if not found.proven:
+        remedy = f"more seconds, {remedy}: no placement was found within these memories"
+    elif found.needed_bytes <= found.available_bytes:
+        remedy = f"{remedy}: no placement keeps within each device's memory"
     return Infeasible(
         title=title, what="memory of the devices that support the operators", needed=found.needed_bytes,
-        available=found.available_bytes, unit="B",
-        remedy="more memory, another device, or smaller groups: no placement was found within these memories",
+        available=found.available_bytes, unit="B", remedy=remedy, proven=found.proven,
     )  # fmt: skip

@@ -25,15 +25,22 @@ class ExactOutcome:
         schedule: The best schedule; None: nothing was found, or a placement was asked for.
         devices: Device of each operator of the best placement; None likewise.
         bound_s: Seconds that nothing is below; 0 where parts were fixed.
+        impossible: Whether it is proven that there is nothing within what it started from.
     """
 
     schedule: SplitSchedule | None
     devices: tuple[int, ...] | None
     bound_s: float
+    impossible: bool = False
 
 
 def scheduled(
-    problem: SplitProblem, start: SplitSchedule, limit_s: float, *, free: Collection[int] | None = None
+    problem: SplitProblem,
+    start: SplitSchedule,
+    limit_s: float,
+    *,
+    free: Collection[int] | None = None,
+    gap: float = 0.0,
 ) -> ExactOutcome:
     """Solve for the schedule with the least makespan.
 
@@ -42,6 +49,7 @@ def scheduled(
         start: Schedule to start from, which the answer is never above.
         limit_s: Seconds of the search.
         free: Groups that may change device; None: all.
+        gap: Relative gap of rates at which it may stop.
     """
     upper_s = start.makespan_s
     model, x, units, scale = _placed_model(problem, start.devices, upper_s, free)
@@ -89,7 +97,7 @@ def scheduled(
         )  # fmt: skip
     model.minimize(most)
     hint = {starts[one]: units(run.start_s) for one, run in enumerate(start.runs)} | _hint(problem, x, start.devices)
-    solved = solve(model, limit_s, hint=hint)
+    solved = solve(model, limit_s, hint=hint, gap=gap / (1 + gap))
     bound_s = 0.0 if free is not None else solved.bound / scale
     if solved.impossible and free is None:
         bound_s = upper_s
@@ -117,6 +125,7 @@ def pipelined(
     limit_s: float,
     *,
     free: Collection[int] | None = None,
+    gap: float = 0.0,
 ) -> ExactOutcome:
     """Solve for the placement whose busiest device or link takes least.
 
@@ -126,6 +135,7 @@ def pipelined(
         upper_s: Seconds that it takes.
         limit_s: Seconds of the search.
         free: Groups that may change device; None: all.
+        gap: Relative gap of rates at which it may stop.
     """
     model, x, units, scale = _placed_model(problem, devices, upper_s, free)
     horizon = math.ceil(upper_s * scale * (1 + 1e-9)) + 1
@@ -143,10 +153,10 @@ def pipelined(
     for terms in busy.values():
         model.add(sum(terms) <= most)
     model.minimize(most)
-    solved = solve(model, limit_s, hint=_hint(problem, x, devices))
+    solved = solve(model, limit_s, hint=_hint(problem, x, devices), gap=gap / (1 + gap))
     bound_s = 0.0 if free is not None else upper_s if solved.impossible else max(0.0, solved.bound) / scale
     found = None if solved.value is None else _read(problem, x, solved.value)
-    return ExactOutcome(schedule=None, devices=found, bound_s=bound_s)
+    return ExactOutcome(schedule=None, devices=found, bound_s=bound_s, impossible=free is None and solved.impossible)
 
 
 def replayed(problem: SplitProblem, devices: Sequence[int], order: Sequence[tuple[int, int] | int]) -> SplitSchedule:

@@ -45,7 +45,7 @@ class LatencySplit:
         return self.latency <= self.bound * (1 + 1e-5)
 
 
-def least_latency(problem: StagedProblem, *, limit_s: float = 60.0, seed: int = 1) -> LatencySplit:
+def least_latency(problem: StagedProblem, *, limit_s: float = 60.0, seed: int = 1, gap: float = 0.0) -> LatencySplit:
     """Solve for the split with the least latency of one inference.
 
     Starts from the best line of pieces run one after the other, improves it by freeing the groups of some devices at
@@ -55,6 +55,7 @@ def least_latency(problem: StagedProblem, *, limit_s: float = 60.0, seed: int = 
         problem: The graph with its accelerators and cores.
         limit_s: Seconds of the search.
         seed: Seed of the choice of devices that are freed.
+        gap: Relative gap of rates at which it may stop.
     """
     began_s = time.monotonic()
     graph = contracted(problem, line=False)
@@ -69,7 +70,7 @@ def least_latency(problem: StagedProblem, *, limit_s: float = 60.0, seed: int = 
     small = len(graph.members) * problem.accelerators <= _WHOLE * 100
     draw = random.Random(seed)
     share = 0.5 if small else 0.8
-    while (left_s := began_s + share * limit_s - time.monotonic()) > 0.5 and value > bound * (1 + 1e-9):
+    while (left_s := began_s + share * limit_s - time.monotonic()) > 0.5 and value > bound * (1 + max(gap, 1e-9)):
         if small and problem.accelerators * len(graph.members) <= 1000:
             break
         free = _neighbourhood(problem, graph, best, draw)
@@ -77,8 +78,8 @@ def least_latency(problem: StagedProblem, *, limit_s: float = 60.0, seed: int = 
         if found is not None and problem.check(found) is None and problem.latency(found) < value * (1 - 1e-9):
             best, value = found, problem.latency(found)
     left_s = ends_s - time.monotonic()
-    if left_s > 0.5 and value > bound:
-        found, below = _searched(problem, graph, best, value, None, left_s)
+    if left_s > 0.05 and value > bound * (1 + gap):
+        found, below = _searched(problem, graph, best, value, None, left_s, gap)
         bound = max(bound, below)
         if found is not None and problem.check(found) is None and problem.latency(found) < value:
             best, value = found, problem.latency(found)
@@ -185,6 +186,7 @@ def _searched(
     upper: float,
     free: set[int] | None,
     limit_s: float,
+    gap: float = 0.0,
 ) -> tuple[tuple[int, ...] | None, float]:
     """Return the devices that CP-SAT found, None if none, and its bound (0 where groups are fixed).
 
@@ -291,7 +293,7 @@ def _searched(
         for group, part in enumerate(graph.members):
             for device in devices:
                 hint[x[group][device]] = int(rank.get(start[part[0]], HOST) == device)
-    solved = solve(model, limit_s, hint=hint)
+    solved = solve(model, limit_s, hint=hint, gap=gap / (1 + gap))
     bound = 0.0 if free is not None else upper if solved.impossible else max(0.0, solved.bound) / scale
     if solved.value is None:
         return None, bound

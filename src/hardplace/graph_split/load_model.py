@@ -45,7 +45,16 @@ class LoadSplit:
         return self.load <= self.bound * (1 + PROVEN)
 
 
-def least_load(problem: StagedProblem, shape: SplitShape, *, limit_s: float = 60.0) -> LoadSplit | None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadShortage:
+    """No split of the shape was found within the memories; proven: whether none exists."""
+
+    proven: bool
+
+
+def least_load(
+    problem: StagedProblem, shape: SplitShape, *, limit_s: float = 60.0, gap: float = 0.0
+) -> LoadSplit | LoadShortage:
     """Solve for the split of a shape with the least maximal load.
 
     ORDERED: the downset programme, and the constraint model where there are too many downsets. CONVEX and ANY start
@@ -55,9 +64,10 @@ def least_load(problem: StagedProblem, shape: SplitShape, *, limit_s: float = 60
         problem: The graph with its accelerators and cores.
         shape: What a device may hold.
         limit_s: Seconds of the search.
+        gap: Relative gap of rates at which it may stop.
 
     Returns:
-        The split with its bound; None where the memory admits none.
+        The split with its bound; or whether the memory admits none.
 
     Source: the semantics are those of dnn-partitioning (Tarnawski et al. 2020), docs/model-split.md.
     """
@@ -67,16 +77,19 @@ def least_load(problem: StagedProblem, shape: SplitShape, *, limit_s: float = 60
         return LoadSplit(
             devices=start.devices, load=start.load, bound=start.load, shape=shape, seconds=time.monotonic() - began_s
         )
-    left_s = max(1.0, limit_s - (time.monotonic() - began_s))
-    devices, bound = _searched(problem, shape, start, left_s)
-    bound = max(bound, fractional_bound(problem))
+    bound = fractional_bound(problem)
+    devices = None
+    if start is None or start.load > bound * (1 + gap):
+        left_s = max(0.05 if start is not None else 1.0, limit_s - (time.monotonic() - began_s))
+        devices, below = _searched(problem, shape, start, left_s, gap)
+        bound = max(bound, below)
     best = start.devices if start is not None else None
     if devices is not None and problem.check(devices) is None:
         fits = shape is not SplitShape.CONVEX or problem.convex(devices)
         if fits and (start is None or problem.max_load(devices) < start.load):
             best = devices
     if best is None:
-        return None
+        return LoadShortage(proven=math.isinf(bound))
     load = problem.max_load(best)
     return LoadSplit(devices=best, load=load, bound=min(bound, load), shape=shape, seconds=time.monotonic() - began_s)
 
@@ -114,13 +127,13 @@ def fractional_bound(problem: StagedProblem) -> float:
 
 
 def _searched(
-    problem: StagedProblem, shape: SplitShape, start: OrderedSplit | None, limit_s: float
+    problem: StagedProblem, shape: SplitShape, start: OrderedSplit | None, limit_s: float, gap: float
 ) -> tuple[tuple[int, ...] | None, float]:
-    """Return the devices that CP-SAT found, None if no better, and its bound."""
+    """Return the devices that CP-SAT found, None if no better, and its bound; inf where it proves that none fits."""
     graph = contracted(problem, line=shape is SplitShape.ORDERED)
     nodes = problem.nodes
     devices = problem.accelerators + problem.cpu_cores
-    upper = start.load if start is not None else sum(max(n.cpu_s, n.accelerator_s) + n.transfer_s for n in nodes)
+    upper = start.load if start is not None else _most(problem)
     if upper <= 0.0:
         return None, 0.0
     scale = _UNITS / upper
@@ -185,7 +198,9 @@ def _searched(
         for group, part in enumerate(graph.members):
             for device in range(devices):
                 hint[x[group][device]] = int(order[start.devices[part[0]]] == device)
-    solved = solve(model, limit_s, hint=hint)
+    solved = solve(model, limit_s, hint=hint, gap=gap / (1 + gap))
+    if solved.impossible and start is None:
+        return None, math.inf
     bound = upper if solved.impossible else max(0.0, solved.bound) / scale
     if solved.value is None:
         return None, bound
@@ -196,6 +211,11 @@ def _searched(
         for node in part:
             found[node] = names[device]
     return tuple(found), bound
+
+
+def _most(problem: StagedProblem) -> float:
+    """Return a load that no device of any split exceeds."""
+    return sum(max(n.cpu_s, n.accelerator_s if n.on_accelerator else 0.0) + n.transfer_s for n in problem.nodes)
 
 
 def _tensors(problem: StagedProblem, graph: ContractedGraph) -> dict[tuple[tuple[int, ...], int], float]:

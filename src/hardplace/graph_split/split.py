@@ -10,11 +10,12 @@ from dataclasses import dataclass
 
 from hardplace.errors import Contradiction
 from hardplace.graph_split.balance import balanced_placement, weighted_placement
-from hardplace.graph_split.bounds import critical_path_s, load_s, started_load_s
+from hardplace.graph_split.bounds import critical_path_s, fitting_problem, load_s, makespan_bound_s
 from hardplace.graph_split.checker import busiest_s, placement_violations, violations
 from hardplace.graph_split.coarsen import chains, lifted, merged
-from hardplace.graph_split.exact import pipelined, scheduled
+from hardplace.graph_split.exact import ExactOutcome, pipelined, scheduled
 from hardplace.graph_split.lists import heft, peft, placed
+from hardplace.graph_split.series import in_series
 from hardplace.graph_split.types import OperatorRun, SplitProblem, SplitSchedule, TensorTransfer
 
 _WHOLE = 12_000  # operators and transfers, by device, up to which CP-SAT takes the whole graph
@@ -50,6 +51,7 @@ class MemoryShortage:
         operator: The largest operator or group.
         operator_bytes: Its bytes.
         largest_bytes: Bytes of the largest device.
+        proven: Whether no placement fits; false: none was found in the time.
     """
 
     needed_bytes: float
@@ -57,6 +59,7 @@ class MemoryShortage:
     operator: str
     operator_bytes: float
     largest_bytes: float
+    proven: bool
 
 
 def split_latency(problem: SplitProblem, *, limit_s: float = 10.0, gap: float = 0.0) -> SplitOutcome | MemoryShortage:
@@ -96,16 +99,20 @@ def _split(problem: SplitProblem, limit_s: float, gap: float, *, pipeline: bool)
     else:
         small = merged(problem, parts)
     bound_s = load_s(problem) if pipeline else max(critical_path_s(problem), load_s(problem))
-    search = _Search(problem, pipeline=pipeline)
+    search = _Search(problem, pipeline=pipeline, gap=gap)
     for name, found in _starts(problem, small, parts):
         search.offer(name, found)
     if search.best is None:
         fitted = _fitted(problem, min(limit_s, 10.0))
-        if fitted is None:
-            return _shortage(problem)
-        search.offer("within memory", placed(problem, fitted))
+        if fitted.devices is None:
+            return _shortage(problem, impossible=fitted.impossible)
+        search.offer("within memory", placed(problem, fitted.devices))
     if not pipeline and search.value_s > bound_s:
-        bound_s = max(bound_s, started_load_s(problem, search.value_s))
+        bound_s = max(bound_s, makespan_bound_s(problem, search.value_s))
+        if search.value_s > bound_s * (1 + gap) * (1 + 1e-9):
+            joined = in_series(problem, search.value_s, 0.5 * (ends_s - time.monotonic()))
+            bound_s = max(bound_s, joined.bound_s)
+            search.offer("segments by CP-SAT", joined.schedule)
     size = _size(small)
     if size > _WHOLE and search.value_s > bound_s * (1 + max(gap, 1e-3)):
         for name, start in (("balanced", weighted_placement(problem)), ("balanced from the best", _best_of(search))):
@@ -168,8 +175,8 @@ class _Search:
     """The best so far by the value that is asked for, always timed again from the placement or by the
     checker's rules."""
 
-    def __init__(self, problem: SplitProblem, *, pipeline: bool) -> None:
-        self.problem, self.pipeline = problem, pipeline
+    def __init__(self, problem: SplitProblem, *, pipeline: bool, gap: float) -> None:
+        self.problem, self.pipeline, self.gap = problem, pipeline, gap
         self.best: SplitSchedule | None = None
         self.value_s = math.inf
         self.methods: list[tuple[str, float]] = []
@@ -216,12 +223,13 @@ class _Search:
             return False, 0.0
         count = len(self.problem.operators)
         if self.pipeline:
-            outcome = pipelined(small, devices, self.value_s, limit_s, free=free)
+            outcome = pipelined(small, devices, self.value_s, limit_s, free=free, gap=self.gap)
             if outcome.devices is None:
                 return False, outcome.bound_s
             return self.offer(name, placed(self.problem, lifted(parts, outcome.devices, count))), outcome.bound_s
         start = placed(small, devices) if small is not self.problem else self.best
-        outcome = scheduled(small, start, limit_s, free=free)
+        model = small if free is not None else fitting_problem(small, start.makespan_s)
+        outcome = scheduled(model, start, limit_s, free=free, gap=self.gap)
         if outcome.schedule is None:
             return False, outcome.bound_s
         if small is self.problem:
@@ -267,17 +275,17 @@ def _size(problem: SplitProblem) -> int:
     return len(problem.operators) * count + sum(min(count * (count - 1), 64) for _ in problem.tensors)
 
 
-def _fitted(problem: SplitProblem, limit_s: float) -> tuple[int, ...] | None:
-    """Return a placement within the memories where lists found none, None where there is none."""
+def _fitted(problem: SplitProblem, limit_s: float) -> ExactOutcome:
+    """Return a placement within the memories where lists found none, or whether there is none."""
     upper_s = sum(max(one for one in row if one < math.inf) for row in problem.times) + sum(
         max((problem.move_s(index, *pair) for pair in problem.link_of), default=0.0)
         for index in range(len(problem.tensors))
     )
     first = [min(device for device, takes in enumerate(row) if takes < math.inf) for row in problem.times]
-    return pipelined(problem, first, max(upper_s, 1e-300), limit_s).devices
+    return pipelined(problem, first, max(upper_s, 1e-300), limit_s)
 
 
-def _shortage(problem: SplitProblem) -> MemoryShortage:
+def _shortage(problem: SplitProblem, *, impossible: bool) -> MemoryShortage:
     """Return what is short: of the group that lacks most on the devices that support it, or of all."""
     memories = [device.memory_bytes for device in problem.devices]
 
@@ -297,4 +305,5 @@ def _shortage(problem: SplitProblem) -> MemoryShortage:
         operator=problem.operators[largest[0]].name,
         operator_bytes=held(largest),
         largest_bytes=room(largest),
+        proven=impossible or held(largest) > room(largest) or sum(map(held, problem.groups)) > sum(memories),
     )

@@ -27,8 +27,11 @@ class StageChoice:
     without: tuple[str, ...] = ()
 
 
-def staged_plan(path: str | PathLike[str], choice: StageChoice, named: Sequence[str] = ()) -> SplitResult | Infeasible:
-    """Return the best plan of a converted file of Piper, or the memory that is short."""
+def staged_plan(
+    path: str | PathLike[str], choice: StageChoice, named: Sequence[str] = (), *, limit_s: float, gap: float
+) -> SplitResult | Infeasible:
+    """Return the best plan of a converted file of Piper that was found in about so many seconds, or within a gap of the
+    best; or the memory that is short."""
     if named:
         raise BadInput("device", ", ".join(named), f"none: {path} is of equal devices; say devices and memory")
     if choice.devices is None or not 1 <= choice.devices <= _MOST_DEVICES:
@@ -44,7 +47,7 @@ def staged_plan(path: str | PathLike[str], choice: StageChoice, named: Sequence[
         Path(path), devices=choice.devices, memory_bytes=parse_quantity(choice.memory, "B", "memory"),
         micro_batches=choice.micro_batches, without=frozenset(StageDimension(one) for one in choice.without),
     )  # fmt: skip
-    found = best_stages(problem)
+    found = best_stages(problem, limit_s=limit_s, gap=gap)
     if isinstance(found, StageShortage):
         return Infeasible(
             title=f"{problem.name} on {problem.devices} devices", what="memory of each device",
@@ -60,7 +63,7 @@ def staged_plan(path: str | PathLike[str], choice: StageChoice, named: Sequence[
     used = sum(one.data * one.tensor for one in found.stages)
     return SplitResult(
         graph=problem.name, objective="throughput", semantics="stages", shape="ordered", value_s=found.value_s,
-        bound_s=found.value_s * (1 - 1e-10), search_s=found.seconds, devices=tuple(names),
+        bound_s=found.bound_s, search_s=found.seconds, devices=tuple(names),
         busy_s=tuple(stage_s(problem, one) for one in found.stages),
         memory_bytes=tuple(stage_bytes(problem, found.stages, number) for number in range(len(names))),
         placement=tuple(

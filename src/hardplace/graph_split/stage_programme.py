@@ -35,10 +35,12 @@ _Kept = tuple[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StagePlan:
-    """The plan with the least seconds of its slowest stage; none has less than value_s (1 - 1e-10)."""
+    """The plan with the least seconds of its slowest stage that was found; none has less than bound_s, which is
+    value_s (1 - 1e-10) unless the search was stopped."""
 
     stages: tuple[ParallelStage, ...]
     value_s: float
+    bound_s: float
     seconds: float
 
 
@@ -60,8 +62,12 @@ class _StageChoices:
     rows: Floats  # (choices, 4)
 
 
-def best_stages(problem: WaysProblem) -> StagePlan | StageShortage:
-    """Return the plan with the least seconds between two samples, proven, or what memory is short."""
+def best_stages(problem: WaysProblem, *, limit_s: float = math.inf, gap: float = 0.0) -> StagePlan | StageShortage:
+    """Return the plan with the least seconds between two samples, proven, or what memory is short.
+
+    limit_s: seconds after which no other limit is tried; the first plan takes as long as it takes. gap: relative gap of
+    rates at which it may stop.
+    """
     began_s = time.monotonic()
     programme = _StageProgramme(problem)
     stages = programme.plan(math.inf, problem.memory_bytes)
@@ -69,7 +75,9 @@ def best_stages(problem: WaysProblem) -> StagePlan | StageShortage:
         return StageShortage(needed_bytes=programme.least_memory())
     high_s = max(stage_s(problem, one) for one in stages)
     low_s = 0.0
-    while high_s * (1 - _PRECISION) > low_s:
+    while high_s * (1 - _PRECISION) > low_s and time.monotonic() - began_s < limit_s:
+        if high_s <= max(low_s, problem.work_bound_s) * (1 + gap):
+            break
         wide = low_s <= 0.0 or high_s > 2 * low_s
         middle_s = high_s / 2 if wide else (low_s + high_s) / 2
         if high_s - middle_s < 1e-6 * high_s:  # the plan at hand is probably the best: prove it
@@ -82,7 +90,8 @@ def best_stages(problem: WaysProblem) -> StagePlan | StageShortage:
     broken = stage_violations(problem, stages)
     if broken:
         raise Contradiction(f"a plan of {problem.name} breaks a rule: {broken[0]}")
-    return StagePlan(stages=tuple(stages), value_s=high_s, seconds=time.monotonic() - began_s)
+    bound_s = min(high_s, max(low_s, problem.work_bound_s))
+    return StagePlan(stages=tuple(stages), value_s=high_s, bound_s=bound_s, seconds=time.monotonic() - began_s)
 
 
 class _StageProgramme:

@@ -58,6 +58,13 @@ class WaysProblem:
     bytes_per_s: float
     without: frozenset[StageDimension] = frozenset()
 
+    @property
+    def work_bound_s(self) -> float:
+        """Seconds of a sample that no plan is below: each operator in the way of least device-seconds, over all
+        devices, whose stages take d t of them for seconds / d."""
+        least = [min((way.tensor * way.seconds for way in ways), default=0.0) for ways in self.ways]
+        return sum(least) / self.devices * (1 - 1e-12)
+
     def allowed(self, operator: int, tensor: int) -> list[int]:
         """Return the numbers of an operator's ways of a degree that are not forbidden."""
         return [

@@ -249,7 +249,10 @@ def _planned(
             title=name, what=f"HBM for a shard of {found.table}" if alone else "HBM of all devices",
             needed=found.shard_bytes if alone else found.needed_bytes,
             available=system.hbm_bytes if alone else found.available_bytes, unit="B",
-            remedy="more devices, more HBM, or a way that divides the rows of the largest table",
+            remedy="more devices, more HBM, or a way that divides the rows of the largest table"
+            if found.proven
+            else "more seconds, more devices, or more HBM: none was found that fits",
+            proven=found.proven,
         )  # fmt: skip
     plan, value_s, bound_s = (
         (found.plan, found.value_s, found.bound_s)

@@ -112,7 +112,8 @@ def by_classes(
     gap: float = 1e-6,
     workers: int = 8,
 ) -> tuple[Places | None, float]:
-    """Return the places that CP-SAT finds over classes of equal tables, None if none, and its bound.
+    """Return the places that CP-SAT finds over classes of equal tables, None if none, and its bound; inf where it
+    proves that there are none.
 
     start: places that take `upper` seconds, None where none are known. A class has the options of its first table.
     fixed_s, fixed_bytes: what each device has besides.
@@ -172,7 +173,7 @@ def by_classes(
         model.add(sum(held[device]) <= math.floor((system.hbm_bytes - other_bytes) / 1024))
     model.minimize(top)
     solved = solve(model, limit_s, hint=hint, gap=gap, workers=workers)
-    bound = upper if solved.impossible else max(0.0, solved.bound) / scale
+    bound = (upper if start else math.inf) if solved.impossible else max(0.0, solved.bound) / scale
     return None if solved.value is None else _dealt(options, system, classes, kept, solved.value), bound
 
 

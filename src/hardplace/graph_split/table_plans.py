@@ -5,6 +5,7 @@ docs/model-split.md, "Embedding tables". Every plan is priced again from its opt
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hardplace.errors import BadInput
-from hardplace.graph_split.table_loads import longest, most_bytes, priced
+from hardplace.graph_split.table_loads import most_bytes, priced
 from hardplace.graph_split.table_model import by_classes
 from hardplace.graph_split.table_search import TableSearch
 from hardplace.graph_split.tables import TORCHREC, EmbeddingTable, TableOption, TableSharding, TableSystem, options_of
@@ -48,12 +49,16 @@ class TablePlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableShortage:
-    """No plan was found: bytes of HBM that the tables need at least, and that there are; `table`: the largest shard."""
+    """No plan was found: bytes of HBM that the tables need at least, and that there are; `table`: the largest shard.
+
+    proven: whether none exists, by a table that fits nowhere, the sum of bytes, or the constraint model.
+    """
 
     needed_bytes: float
     available_bytes: float
     table: str
     shard_bytes: float
+    proven: bool
 
 
 def plan_tables(
@@ -81,7 +86,7 @@ def plan_tables(
         if not left:
             least = min(max(shard.hbm_bytes for shard in one.shards) for one in ways)
             return TableShortage(
-                needed_bytes=least, available_bytes=system.hbm_bytes, table=table.name, shard_bytes=least
+                needed_bytes=least, available_bytes=system.hbm_bytes, table=table.name, shard_bytes=least, proven=True
             )
     bound_s = least_busiest_s(fits, system)
     search = TableSearch(tables, fits, system)
@@ -91,7 +96,7 @@ def plan_tables(
     classes = _classes(tables)
     if len(classes) * system.devices * 2 <= _WHOLE and search.value_s > bound_s * (1 + 1e-9):
         left_s = max(0.5, ends_s - time.monotonic()) * (0.9 if search.best is not None else 1.0)
-        upper = search.value_s if search.best is not None else sum(longest(ways[0]) for ways in fits)
+        upper = search.value_s if search.best is not None else _most_s(fits)
         places, below_s = by_classes(fits, system, classes, search.best, upper, left_s)
         search.offer(places)
         bound_s = max(bound_s, below_s)
@@ -102,6 +107,7 @@ def plan_tables(
         return TableShortage(
             needed_bytes=needed, available_bytes=system.devices * system.hbm_bytes, table=tables[largest].name,
             shard_bytes=min(most_bytes(way) for way in fits[largest]),
+            proven=math.isinf(bound_s) or needed > system.devices * system.hbm_bytes,
         )  # fmt: skip
     device_s, device_bytes = priced(search.best, fits, system)
     return TablePlan(
@@ -130,6 +136,11 @@ def least_busiest_s(options: Sequence[Sequence[TableOption]], system: TableSyste
         middle = (low + high) / 2
         low, high = (low, middle) if enough(middle) else (middle, high)
     return low
+
+
+def _most_s(options: Sequence[Sequence[TableOption]]) -> float:
+    """Return seconds that no device exceeds in any plan: every table in its slowest way, on one device."""
+    return sum(max(sum(shard.seconds for shard in one.shards) for one in ways) for ways in options)
 
 
 def _padded(ways: Sequence[TableOption]) -> list[TableOption]:

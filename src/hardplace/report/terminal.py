@@ -32,7 +32,8 @@ def infeasible_line(short: Infeasible) -> str:
 
 def show_infeasible(short: Infeasible) -> None:
     """Print what is short, by how much, and what would mend it."""
-    screen(soft_wrap=True).print(f"infeasible: {infeasible_line(short)}")
+    verdict = "infeasible" if short.proven else "no plan found, not proven infeasible"
+    screen(soft_wrap=True).print(f"{verdict}: {infeasible_line(short)}")
 
 
 def show(exploration: DesignResult) -> None:
