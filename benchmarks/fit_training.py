@@ -41,10 +41,10 @@ from hardplace.plans.efficiencies import (
 )
 from hardplace.plans.estimate import estimate_plan
 from hardplace.plans.fleet import Fleet, Pricers, fleet_of, node_of
-from hardplace.plans.intervals import DEVICE, KNOWN, LONG, MIXTURE, SOFTWARE, Spread, Spreads, kind_of
+from hardplace.plans.intervals import DEVICE, KNOWN, LONG, MIXTURE, SOFTWARE, Spread, Spreads, kind_of, spreads
 from hardplace.plans.plan import Format, Plan
 from hardplace.plans.pooling import Pooled, Slopes, fit, slopes_of, values_at
-from hardplace.plans.published.rows import allocated_only, published_bytes, rows_of
+from hardplace.plans.published.rows import rows_of
 from hardplace.plans.published.runs import NotModelled, run_of
 from hardplace.plans.published.scores import fleet_of_run, settled
 from hardplace.plans.timing import Known
@@ -98,8 +98,6 @@ class Case:
     fleet: Fleet
     measured_s: float
     keys: tuple[str, ...]
-    memory_bytes: float = 0.0  # of the fullest device; 0: not published
-    allocated: bool = False  # what the allocator counts
     known: Known = field(default_factory=dict)
 
     def step_s(self, values: Mapping[str, float]) -> float:
@@ -156,8 +154,6 @@ def cases(*, everything: bool = False) -> Iterator[Case]:
                     fleet=fleet,
                     measured_s=float(row["target_iter_s"]),
                     keys=keys_of(run.plan, fleet),
-                    memory_bytes=published_bytes(row),
-                    allocated=allocated_only(row),
                 )
                 estimate_plan(one.chain, one.plan, one.fleet, one.known)
             except (NotModelled, BadInput) as problem:
@@ -444,16 +440,11 @@ def measured_spreads(listed: Sequence[Case], left: Mapping[str, Sequence[float]]
     for (source, _, _), errors in alike.items():
         pairs.setdefault(source, []).extend(errors[a] - errors[b] for a in range(len(errors)) for b in range(a))
     pairs = {source: found for source, found in pairs.items() if found}
-    memory: dict[str, list[float]] = {}
-    for one in listed:
-        if one.memory_bytes:
-            room = estimate_plan(one.chain, one.plan, one.fleet, one.known).memory
-            held = max(each.allocated_bytes if one.allocated else each.total_bytes for each in room)
-            memory.setdefault(one.source, []).append(math.log(one.memory_bytes / held))
     return Spreads(
         method="benchmarks/fit_training.py: errors of whole sources of the calibration splits that the fit did not see",
         step=step,
-        memory=spread_of(memory, memory),
+        memory=spreads().memory,  # benchmarks/memory_spread.py
+        memory_software=spreads().memory_software,
         pairs=float(f"{quantile(pairs):.3g}"),
     )
 
@@ -562,7 +553,7 @@ def main() -> None:
     for kind, spread in sure.step.items():
         found = f"{spread.rows:4} rows {spread.sources:2} sources  80 %: x {math.exp(spread.half):.2f}"
         print(f"{kind:52} {found}  inside {spread.coverage:.0%}")
-    print(f"memory x {math.exp(sure.memory.half):.2f}; two runs of a source x {math.exp(sure.pairs):.2f}")
+    print(f"two runs of a source x {math.exp(sure.pairs):.2f}")
     anchors = after_anchors(listed, left, rows, sure.step[SOFTWARE].half)
     print(anchors)
     if asked.without:

@@ -3,7 +3,7 @@
     python benchmarks/write_validation.py
 
 Reasons of the worst rows: validation/training/reasons.csv (a regular expression of ids, why). After
-benchmarks/fit_training.py and benchmarks/alike_runs.py, whose tables it takes.
+benchmarks/fit_training.py, benchmarks/alike_runs.py and benchmarks/memory_spread.py, whose tables it takes.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ FOLDER = ROOT / "validation/training"
 DOCUMENT, FIGURE = ROOT / "docs/validation.md", ROOT / "docs/images/validation.svg"
 FIRST = "**Sources left out of the fit, calibration splits**"
 UNSEEN = "**torchtitan (torchtitan.csv), a source that no fit has seen**"
+MEMORY = "**Memory of two more sources (memory.csv), that no fit has seen**"
 OTHERS = "**More runs (runs-2026b.csv), whole sources**"
 WORST = 20
 COLOURS = ("#4477aa", "#ee6677", "#228833", "#b8860b", "#66ccee", "#aa3377", "#555555", "#e07b39")  # Tol's bright
@@ -122,10 +123,13 @@ def main() -> None:
         worst([*own, *more]),
         (FOLDER / "alike.md").read_text().strip(),
         printed(own),
+        (FOLDER / "memory.md").read_text().strip(),
         OTHERS,
         printed(more),
         UNSEEN,
         printed(scores("torchtitan.csv", known)),
+        MEMORY,
+        printed(scores("memory.csv", known)),
     ]
     DOCUMENT.write_text(before + "\n\n".join(parts) + "\n")
     FIGURE.write_text(figure([*own, *more]))

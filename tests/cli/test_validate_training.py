@@ -163,10 +163,11 @@ def test_what_a_row_states_of_modules_and_of_layers_in_host_memory_is_in_its_pla
 
 
 def test_memory_of_torchtitan_is_near_what_it_reserves():
-    """A source that no fit has seen: 9.6 % in the mean; without its recompute by operator and its loss 33 %."""
+    """A source that no fit has seen: 3.7 % in the mean, 12.4 % at worst; all of it ran, so all of it fits."""
     data = DATA.with_name("torchtitan.csv")
     found = [score(row) for row in rows_of(parse(data.read_text(), str(data)))]
     errors = [abs(one.memory_error) for one in found]
     assert len(errors) == 10
-    assert sum(errors) / len(errors) < 0.11
-    assert max(errors) < 0.18
+    assert sum(errors) / len(errors) < 0.05
+    assert max(errors) < 0.14
+    assert all(one.fits for one in found)

@@ -10,6 +10,7 @@ from hardplace.hardware.catalogue import device
 from hardplace.plans.chain import of_workload
 from hardplace.plans.estimate import estimate_plan
 from hardplace.plans.fleet import fleet_of, node_of
+from hardplace.plans.intervals import spreads
 from hardplace.plans.placement.search import PlanSearch
 from hardplace.plans.placement.space import PlanSpace
 from hardplace.plans.plan import OptimizerKind, Plan
@@ -109,3 +110,44 @@ def test_place_searches_how_many_layers_wait_in_host_memory():
 
 def test_layers_in_host_memory_are_a_whole_number():
     assert any("offload_layers" in one for one in problems(Plan(global_batch=1, offload_layers=-1)))
+
+
+def test_plain_pytorch_keeps_16_bit_inputs_and_what_it_gathered():
+    """By hand, of elements a token: fp8 halves inputs of products (2 h of norms, h of the output projection, 4 h of the
+    last) and keeps attention's output twice; tensor 2 with sequence parallelism halves all but the norms' outputs."""
+    tokens, h = 2048, 1024
+    engine, plain = (
+        block(GPT, Degrees(low=True, autograd=one), Recompute.NONE).saved_bytes / (2.0 * tokens * h)
+        for one in (False, True)
+    )
+    assert plain == pytest.approx(16)
+    assert engine == pytest.approx(16 - 0.5 * (2 + 4) + 0.5)
+    own, gathered = (
+        block(GPT, Degrees(tensor=2, sequence=True, autograd=one), Recompute.NONE).saved_bytes / (2.0 * tokens * h)
+        for one in (False, True)
+    )
+    assert own == pytest.approx(16 / 2)
+    assert gathered == pytest.approx(16 / 2 + 2 / 2)
+
+
+def test_the_loss_of_plain_pytorch_is_counted():
+    """16-bit logits, and in fp32 their log-softmax and two gradients: 14 bytes each; torchtitan drops the first."""
+    for software, each in (("megatron-core", 6), ("fsdp-eager", 14), ("torchtitan", 12)):
+        plan = Plan(global_batch=8, data=8, zero=3, software=software, fused_loss=False)
+        assert estimated(plan).memory[0].logits_bytes == 4096 * 32000 * each
+    assert estimated(replace(plan, fused_loss=True)).memory[0].logits_bytes == 4096 * 32000 * 2
+
+
+def test_few_sources_make_a_wide_interval_of_memory():
+    """Of what nobody published, and of sharded weights, wider than of software whose memory several published."""
+    base = Plan(global_batch=8, data=8, zero=1, software="megatron-core")
+    known, sharded, unnamed = (
+        estimated(replace(base, **change)).interval for change in ({}, {"zero": 3}, {"software": ""})
+    )
+    mixture = estimated(base, "mixtral-8x7b").interval
+    assert known.memory == mixture.memory <= 0.12
+    assert "no ZeRO-3" in known.memory_kind
+    assert sharded.memory > 2.0 * known.memory
+    assert unnamed.memory > 2.0 * known.memory
+    assert unnamed.memory_kind == "software, or none named, whose memory nobody published"
+    assert min(one.coverage for one in spreads().memory.values()) > 0.6

@@ -16,7 +16,7 @@ from hardplace.errors import BadInput
 from hardplace.plans.chain import LayerChain, chunk_layers, stage_work, stages_of
 from hardplace.plans.efficiencies import is_fitted, rows_together
 from hardplace.plans.fleet import DevicePool, Fleet
-from hardplace.plans.intervals import Interval, interval_of, kind_of, spreads
+from hardplace.plans.intervals import Interval, interval_of, kind_of, memory_kind_of, spreads
 from hardplace.plans.memory import StageContents, StageMemory, stage_memory
 from hardplace.plans.pipeline import Pipelined, end_of_step_s, pipelined
 from hardplace.plans.plan import PipelineSchedule, Plan
@@ -265,7 +265,8 @@ def _interval(step_s: float, chain: LayerChain, plan: Plan, sites: Sequence[Devi
         for site in sites
     }
     widest = max(sorted(kinds), key=lambda kind: spreads().step[kind].half)
-    return interval_of(step_s, widest, plan.anchor.half if plan.anchor else None)
+    memory = memory_kind_of(experts=experts, sharded=plan.zero == 3, software=sites[0].pricer.software)
+    return interval_of(step_s, widest, memory, plan.anchor.half if plan.anchor else None)
 
 
 def _edge(memory: Sequence[StageMemory], capacity: Sequence[float], interval: Interval) -> tuple[str, ...]:
@@ -277,7 +278,8 @@ def _edge(memory: Sequence[StageMemory], capacity: Sequence[float], interval: In
     low, high = most / factor, most * factor
     return (
         f"stage {shares.index(most)} fills {percent(most)} of its device's memory, 80 %: {percent(low, 0)} to "
-        f"{percent(high, 0)}: near the edge, where a fragmented allocator decides",
+        f"{percent(high, 0)}: near the edge, where a fragmented allocator decides; with a headroom of "
+        f"{percent(1.0 - 1.0 / factor, 0)} nine of ten fit",
     )
 
 

@@ -20,6 +20,13 @@ MIXTURE, LONG, KNOWN, SOFTWARE, DEVICE = (
     "software or pair with no published run",
     "a device with no published run",
 )
+# Classes of the memory of a stage; the memory of software in quotes was published.
+MEMORY_KNOWN, MEMORY_MIXTURE, MEMORY_SHARDED, MEMORY_OTHER = (
+    "software whose memory was published, no ZeRO-3",
+    "a mixture of experts",
+    "weights sharded (ZeRO-3)",
+    "software, or none named, whose memory nobody published",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,24 +43,27 @@ class Spread:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spreads:
-    """What `benchmarks/fit_training.py` measured: of step times by class, of the memory of the fullest stage, and of
-    the ratio of two runs of one source (half widths as logarithms)."""
+    """What `benchmarks/fit_training.py` measured of step times by class and of the ratio of two runs of one source, and
+    `benchmarks/memory_spread.py` of the memory of the fullest stage by class, with the software whose memory was
+    published (half widths as logarithms)."""
 
     method: str
     step: Mapping[str, Spread]
-    memory: Spread
+    memory: Mapping[str, Spread]
+    memory_software: tuple[str, ...]
     pairs: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
     """An 80 % interval of a step's seconds; kind: the class of runs whose errors it is from; memory: half the width of
-    the memory's, as a logarithm."""
+    the memory's, as a logarithm; memory_kind: its class."""
 
     low_s: float
     high_s: float
     kind: str
     memory: float
+    memory_kind: str
 
     def tokens_per_s(self, tokens: float) -> tuple[float, float]:
         """Return the interval of tokens a second; tokens: of a step."""
@@ -77,8 +87,18 @@ def kind_of(*, experts: bool, sequence: int, fitted_device: bool, together: bool
     return KNOWN if together else SOFTWARE
 
 
-def interval_of(step_s: float, kind: str, half: float | None = None) -> Interval:
-    """Return the interval of a step of a class; half: another half width, of one's own system once it is anchored."""
+def memory_kind_of(*, experts: bool, sharded: bool, software: str) -> str:
+    """Return the class of a run's memory: of those that it belongs to the widest; sharded: weights by ZeRO-3."""
+    found = spreads()
+    kinds = [MEMORY_KNOWN if software in found.memory_software else MEMORY_OTHER]
+    kinds += [MEMORY_MIXTURE] * experts + [MEMORY_SHARDED] * sharded
+    return max(kinds, key=lambda kind: found.memory[kind].half)
+
+
+def interval_of(step_s: float, kind: str, memory_kind: str, half: float | None = None) -> Interval:
+    """Return the interval of a step of a class, and of its memory; half: another half width of the step, of one's own
+    system once it is anchored."""
     found = spreads()
     factor = math.exp(found.step[kind].half if half is None else half)
-    return Interval(low_s=step_s / factor, high_s=step_s * factor, kind=kind, memory=found.memory.half)
+    low_s, high_s, memory = step_s / factor, step_s * factor, found.memory[memory_kind].half
+    return Interval(low_s=low_s, high_s=high_s, kind=kind, memory=memory, memory_kind=memory_kind)

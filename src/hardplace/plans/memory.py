@@ -115,9 +115,14 @@ class StageMemory:
         )
 
     @property
+    def reserved_bytes(self) -> float:
+        """Return what a framework's allocator takes of the device."""
+        return self.allocated_bytes + self.fragmentation_bytes
+
+    @property
     def total_bytes(self) -> float:
         """Return all bytes, to be compared with the memory of the device."""
-        return self.allocated_bytes + self.fragmentation_bytes + self.reserve_bytes
+        return self.reserved_bytes + self.reserve_bytes
 
 
 def stage_memory(plan: Plan, stage: int, held: StageContents) -> StageMemory:

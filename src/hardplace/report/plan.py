@@ -106,13 +106,14 @@ def unmeasured(found: PlanEstimate) -> str:
 
 
 def surety(found: PlanEstimate) -> str:
-    """Return the 80 % intervals of step, tokens a second and memory, and whose errors they are from: of memory always
-    the few runs that were fitted, whatever the device and the software are."""
+    """Return the 80 % intervals of step, tokens a second and memory, and whose errors they are from."""
     one, tokens = found.interval, found.tokens_per_s * found.step_s
     low, high = one.tokens_per_s(tokens)
     own = f"{found.plan.anchor.runs} measured steps of this system" if found.plan.anchor else one.kind
-    of = spreads().memory
-    memory = f"memory within {percent(math.expm1(one.memory), 0)} ({of.rows} runs of {of.sources} sources)"
+    of, factor = spreads().memory[one.memory_kind], math.exp(one.memory)
+    errors = f"{one.memory_kind}: {of.rows} runs of {plural(of.sources, 'source')}"
+    held = max(room.total_bytes for room in found.memory) / GIB
+    memory = f"fullest device {held / factor:.1f} to {held * factor:.1f} GiB ({errors})"
     return f"80 %: step {one.low_s:.4g} to {one.high_s:.4g} s, {low:,.0f} to {high:,.0f} tokens/s ({own}), {memory}"
 
 

@@ -80,8 +80,8 @@ class Degrees:
     added up in fp32). activation_bytes: of an element. low: linear layers keep their inputs in 8 bits. dropout: after
     attention and MLP. routing_launches: kernels that a mixture's routing launches in both passes. fused_dispatch:
     tokens come permuted from the exchange (HybridEP). fused_experts: activation and casts in the experts' products.
-    fused_loss: the loss is one kernel that keeps the 16-bit logits, without an fp32 copy of them; loss_copies: fp32
-    tensors of the logits' size that it holds at its peak otherwise.
+    fused_loss: the loss is one kernel that keeps the 16-bit logits alone; loss_bytes: of an element of the logits, what
+    it holds at its peak otherwise. autograd: products keep their inputs as they ran on them, in 16 bit and gathered.
     """
 
     tensor: int = 1
@@ -95,7 +95,8 @@ class Degrees:
     low: bool = False
     dropout: bool = False
     fused_loss: bool = False
-    loss_copies: int = 1
+    loss_bytes: int = 6
+    autograd: bool = False
     modules: tuple[str, ...] = ()
     routing_launches: int = 1
     fused_dispatch: bool = False

@@ -44,7 +44,7 @@ class Builder:
         self.parameters = self.expert_parameters = 0
         self.saved_bytes = self.widest_bytes = 0.0
         self.tokens = degrees.micro_batch * shape.sequence // degrees.context
-        self.kept_share = 0.5 if degrees.low else 1.0  # of the bytes of a linear layer's input
+        self.kept_share = 0.5 if degrees.low and not degrees.autograd else 1.0  # of the bytes of a linear layer's input
         self.local = self.tokens // (degrees.tensor if degrees.sequence else 1)
 
     def add(self, forward: list[Work], backward: list[Work], saved_bytes: float = 0.0) -> None:
@@ -52,6 +52,18 @@ class Builder:
         self.forward += forward
         self.backward.append(backward)
         self.saved_bytes += saved_bytes
+
+    @property
+    def twice(self) -> float:
+        """How often attention's output is kept: as it is, and in 8 bits as the projection's input."""
+        return 1.0 + self.kept_share if self.kept_share < 1.0 else 1.0
+
+    def entering_bytes(self, *, mixture: bool) -> float:
+        """Return what the first products of attention and MLP keep, the norms' outputs: the rank's part, gathered again
+        in the backward pass, or (autograd) what was gathered; a mixture routes the rank's part."""
+        one = self.kept_share * self.degrees.activation_bytes * self.shape.hidden
+        rows = self.tokens if self.degrees.autograd else self.local
+        return one * (rows + (self.local if mixture else rows))
 
     @property
     def backward_pass(self) -> tuple[Work, ...]:

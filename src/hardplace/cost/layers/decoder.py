@@ -71,8 +71,7 @@ def _attention(b: Builder, number: int) -> None:
         b.add([gather], [gather, scatter])
     scores = 0.0 if degrees.flash else _scores_bytes(shape, degrees)
     out = heads * value
-    twice = 1.0 + b.kept_share if degrees.low else 1.0  # attention's output as it is, and as the projection's input
-    b.add([both[0]], [both[1]], size * b.tokens * (width + twice * out) + scores)
+    b.add([both[0]], [both[1]], size * b.tokens * (width + b.twice * out) + scores)
     b.linear(b.tokens, shape.hidden, out, bias=bias)
     b.leave()
 
@@ -164,8 +163,7 @@ def block(shape: DecoderShape, degrees: Degrees, recompute: Recompute, number: i
     saved, working = b.saved_bytes, 0.0
     if degrees.dropout:
         saved += 2.0 * b.local * shape.hidden  # masks of two, 1 byte each
-    # products' inputs: norms' outputs are kept too (the shard, gathered again in the backward pass)
-    saved += 2.0 * b.kept_share * out
+    saved += b.entering_bytes(mixture=shape.experts is not None and number >= shape.experts.dense_layers)
     again: tuple[Work, ...] = ()
     if recompute is Recompute.FULL:
         saved, again, working = out, forward, saved
@@ -236,8 +234,11 @@ def head(shape: DecoderShape, degrees: Degrees) -> LayerWork:
         backward=b.backward_pass,
         parameters=b.parameters,
         expert_parameters=0,
-        saved_bytes=1.0 * degrees.activation_bytes * 2 * b.local * shape.hidden,
-        logits_bytes=((0.0 if degrees.fused_loss else 4.0 * degrees.loss_copies) + degrees.activation_bytes) * logits,
+        saved_bytes=1.0
+        * degrees.activation_bytes
+        * shape.hidden
+        * (b.local + (b.tokens if degrees.autograd else b.local)),
+        logits_bytes=1.0 * (degrees.activation_bytes if degrees.fused_loss else degrees.loss_bytes) * logits,
         working_bytes=b.widest_bytes,
         output_bytes=0.0,
     )

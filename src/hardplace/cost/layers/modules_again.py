@@ -17,15 +17,14 @@ def modules_again(b: Builder, number: int, forward: tuple[Work, ...], out: float
     shape, degrees, latent, moe = b.shape, b.degrees, b.shape.latent, b.shape.experts
     size, matrices, heads = degrees.activation_bytes, 2 if shape.gated else 1, shape.heads // degrees.tensor
     mixture = moe is not None and number >= moe.dense_layers
-    dropped: dict[str, float] = {"core_attn": 0.0, "layernorm": 2.0 * b.kept_share * out}
+    dropped: dict[str, float] = {"core_attn": 0.0, "layernorm": b.entering_bytes(mixture=mixture)}
     works: dict[str, list[Work]] = {
         "core_attn": [one for one in forward if isinstance(one, AttentionWork)],
         "layernorm": [one for one in forward if isinstance(one, StreamWork) and one.kind is Stream.NORM],
     }
     products = [one for one in forward if isinstance(one, GemmWork)]
     value = shape.head_dim if latent is None else latent.value
-    twice = 1.0 + b.kept_share if degrees.low else 1.0  # as it is, and as the next product's input
-    dropped["context"] = twice * size * b.tokens * heads * value
+    dropped["context"] = b.twice * size * b.tokens * heads * value
     works["context"] = works["core_attn"]
     if latent is not None:
         query = latent.nope + latent.rope
@@ -93,4 +92,4 @@ def _by_operator(b: Builder, forward: tuple[Work, ...], out: float, *, mixture: 
     like = next(one for one in forward if isinstance(one, GemmWork))
     again: list[Work] = [replace(like, n=outputs, k=inputs) for outputs, inputs in products[1::2]]
     again += [one for one in forward if isinstance(one, StreamWork) or (isinstance(one, GemmWork) and one.grouped)]
-    return b.saved_bytes + 2.0 * b.kept_share * out - kept, tuple(again)
+    return b.saved_bytes + b.entering_bytes(mixture=mixture) - kept, tuple(again)

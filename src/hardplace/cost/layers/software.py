@@ -47,8 +47,12 @@ class Software:
             back (Megatron Core's eager layers take 16 to 17 ms on H100 and B300 whatever their width:
             docs/model-training.md, section 2; C of others).
         fused_loss: The loss is one kernel that keeps 16-bit logits only.
-        loss_copies: Tensors of the logits' size in fp32 that the loss holds at its peak where it is not one kernel
-            (Megatron's in place: the logits; torch's cross_entropy: them, their log-softmax and its gradient).
+        loss_bytes: Bytes of an element of the logits that the loss holds at its peak where it is not one kernel:
+            Megatron's, in place, 6 (16-bit logits, and in fp32); torch's cross_entropy 14 (16-bit logits, and in fp32
+            their log-softmax and two gradients), 12 where the 16-bit ones are freed before the backward pass.
+        autograd: Layers are plain PyTorch: products keep their inputs as they ran on them, in 16 bit (torchao's fp8)
+            and gathered (DTensor's sequence parallelism), where Transformer Engine and Megatron-LM keep 8 bits and the
+            rank's own part.
         dropout: Dropout after attention and MLP.
         fragmentation: Share of memory that the allocator loses.
         reserve_bytes: Bytes of the driver and of communication libraries.
@@ -68,7 +72,8 @@ class Software:
     fused_experts: bool = False
     routing_launches: int = 400
     fused_loss: bool = False
-    loss_copies: int = 1
+    loss_bytes: int = 6
+    autograd: bool = False
     dropout: bool = False
     fragmentation: float = 0.04
     reserve_bytes: float = 2e9
@@ -114,13 +119,15 @@ SOFTWARE: dict[str, Software] = {
         title="Megatron-DeepSpeed of BigScience, 2022", dropout=True, fragmentation=0.2, reserve_bytes=6e9
     ),
     "fsdp-eager": Software(
-        title="PyTorch FSDP, eager (llm-foundry, 2023)", attention="default", fused_loss=True, one_copy=True
+        title="PyTorch FSDP, eager (llm-foundry, 2023; Hugging Face)", attention="default", loss_bytes=14, one_copy=True
     ),
     "fsdp-compiled": Software(title="PyTorch FSDP with torch.compile (fms-fsdp)", one_copy=True),
     "torchtitan": Software(
         title="torchtitan (FSDP2 by parameter, torch.compile of layers and loss)",
         fused_loss=True,
-        loss_copies=3,
+        loss_bytes=12,
+        autograd=True,
+        fragmentation=0.01,
         one_copy=True,
         policies=(("op",),),
     ),

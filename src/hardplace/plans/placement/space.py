@@ -14,7 +14,7 @@ from hardplace.errors import BadInput
 from hardplace.plans.plan import Plan
 from hardplace.workload.types import OperatorKind, Workload
 
-HEADROOM = 0.05  # of a device's memory that plans keep free unless asked for less: what memory's 80 % interval takes
+HEADROOM = 0.05  # of a device's memory that plans keep free unless asked otherwise (judged; its interval is wider)
 NUMERICS = (
     *("precision", "optimizer", "gradient", "offload", "offload_layers", "overlap", "flash"),
     *("fragmentation", "reserve_bytes"),

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from hardplace.csv_table import Table
 from hardplace.errors import BadInput, unknown
+from hardplace.plans.memory import StageMemory
 
 COLUMNS = (
     "id",
@@ -62,7 +63,8 @@ _MOST = 1e9  # of parts of a model, devices, samples, seconds
 _MEASURED = ("memory_gb", "target_iter_s")
 _UNSTATED = re.compile(r"offload|recompute modules per recipe|remat policy")
 _DECIMAL = re.compile(r"Megatron-Bridge@\w+ skills")  # mem-max-allocated-gigabytes of its log
-_ALLOCATED = re.compile(r"SimuMax|torchtitan|Megatron-Bridge@\w+ skills")
+_ALLOCATED = re.compile(r"SimuMax|dlrover|Megatron-Bridge@\w+ skills")
+_RESERVED = re.compile(r"torchtitan")
 
 
 def rows_of(table: Table) -> list[dict[str, str]]:
@@ -96,9 +98,12 @@ def _is_number(text: str, *, whole: bool) -> bool:
     return 0.0 <= value < _MOST and (not whole or value == int(value))
 
 
-def allocated_only(row: Mapping[str, str]) -> bool:
-    """Return whether the row's memory is what the allocator counts (torch), rather than all of it (nvidia-smi)."""
-    return bool(_ALLOCATED.search(row["source"]))
+def as_counted(row: Mapping[str, str], memory: StageMemory) -> float:
+    """Return a stage's bytes as the row's source counts them: what torch's allocator gave out, what it reserved, or all
+    of the device's (nvidia-smi)."""
+    if _RESERVED.search(row["source"]):
+        return memory.reserved_bytes
+    return memory.allocated_bytes if _ALLOCATED.search(row["source"]) else memory.total_bytes
 
 
 def published_bytes(row: Mapping[str, str]) -> float:

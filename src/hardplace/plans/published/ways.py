@@ -66,6 +66,8 @@ def software_of(row: Mapping[str, str]) -> str:
     found = next((name for pattern, name in _SOFTWARE if pattern.search(text)), "")
     if found.startswith(("megatron-2", "megatron-d")) and not row["device"].startswith(OLD):
         return "megatron-core"  # no GPU runs software older than itself
+    if found == "fsdp-eager" and any(float(row.get(name, "") or 1) > 1 for name in ("tp", "pp")):
+        return ""  # DeepSpeed's own tensor and pipeline parallelism: neither FSDP nor Megatron-LM
     return found
 
 
@@ -74,7 +76,8 @@ def ways_of(row: Mapping[str, str]) -> dict[str, Any]:
     text = " ".join(row.get(name, "") for name in ("note", "source"))
     found: dict[str, Any] = {"software": software_of(row)}
     if "llm-foundry" in row["source"]:
-        found["backend"] = "triton"  # scripts/train/benchmarking/submit_benchmarks.py, attn_impl
+        # scripts/train/benchmarking/submit_benchmarks.py, attn_impl; loss_fn fused_crossentropy
+        found |= {"backend": "triton", "fused_loss": True}
     if found["software"] == "torchtitan" and row["device"] == "H100-96GB":
         found |= {"fused_loss": False, "backend": "default"}  # of 2024: loss not compiled, torch's attention FA2
     if "Megatron-Bridge" in row["source"]:
