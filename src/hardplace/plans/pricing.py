@@ -16,6 +16,7 @@ from hardplace.cost.one_chip.described_timer import DescribedDevice, DescribedTi
 from hardplace.errors import BadInput
 from hardplace.hardware.device import Arrays, Device
 from hardplace.plans.anchors import VERSION, Anchor
+from hardplace.plans.device_contradictions import check_device
 from hardplace.plans.efficiencies import (
     anchored,
     efficiencies,
@@ -42,8 +43,10 @@ def pricer_of(chip: Device | DescribedDevice, plan: Plan) -> StepPricer:
     accelerator by the generated model.
 
     Raises:
-        BadInput: For a device that has no rate for the plan's precision, or no figures of its attention kernels.
+        BadInput: For a device that contradicts the plan (`device_contradictions`), or has no figures of its attention
+            kernels.
     """
+    check_device(chip, plan)
     if isinstance(chip, DescribedDevice):
         return _on_description(chip, plan)
     if isinstance(chip.engine, Arrays):
