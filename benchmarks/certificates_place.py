@@ -1,5 +1,6 @@
 """Random small questions of `place` against brute force written from docs/model-placement.md: how many certificates
-and lists of ten are wrong. `python benchmarks/certificates_place.py 300 --seed 1` prints each violation and a line."""
+and lists of ten are wrong. Every other one holds fields that change numerics or how plans are run, or allows some plans
+only. `python benchmarks/certificates_place.py 300 --seed 1` prints each violation and a line."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 oracles = importlib.import_module("oracles_plans")
+wider = importlib.import_module("oracles_wider_plans")
 
 
 def main() -> None:
@@ -25,7 +27,8 @@ def main() -> None:
     wrong = plans = done = number = 0
     start_s = time.process_time()
     while done < given.count:
-        asked = oracles.random_question(random.Random(f"{given.seed}:{number}"))
+        question = wider.wider_question if number % 2 else oracles.random_question
+        asked = question(random.Random(f"{given.seed}:{number}"))
         number += 1
         begin_s = time.process_time()
         found = oracles.checked(asked, random.Random(number), given.most)

@@ -1,15 +1,17 @@
-"""Mutation testing: sampled mutants of packages, each against the tests of its package; one JSON line a mutant.
+"""Mutation testing: sampled mutants of packages, each against the tests that run its line; one JSON line a mutant.
 
-python benchmarks/mutations.py PACKAGE[=TESTS[,TESTS]] ... [--count 200] [--seed 0] [--seconds 300] [--out FILE]
+python benchmarks/mutations.py PACKAGE[=TESTS[,TESTS]] ... [--count 200] [--seed 0] [--seconds 60] [--out FILE]
 
 PACKAGE: a folder or module below the root, such as src/hardplace/scheduling; TESTS: files or folders that pytest runs
-for it (default: of src/NAME/a/b the folder tests/a/b). Needs the extra `mutation`: cosmic-ray makes the mutants. Its
-own sessions run every mutant of a list of modules with one command, so sampling and running are done here: positions in
-the source are drawn first, then one of cosmic-ray's operators there, so that the ways to replace a plus do not count
-more than one. Left out: annotations, decorators and exceptions, and what fails at once (bits of floats). Mutants run in
-a copy of the tree, with -x and a limit in processor seconds; one that fails or does not end is killed. They run in a
-drawn order, so that what an interrupt leaves is a sample too; --out keeps a line a mutant, and what it has is not run
-again. Last comes a table by module, and the share killed.
+for it (default: of src/NAME/a/b the folder tests/a/b). They run once with coverage; of them a mutant runs those that
+run its statement, shortest first (all of them where it runs on import, or maybe in a process of its own). Needs the
+extra `mutation`: cosmic-ray makes the mutants. Its own sessions run every mutant of a list of modules with one command,
+so sampling and running are done here: positions in the source are drawn first, then one of cosmic-ray's operators
+there, so that the ways to replace a plus do not count more than one. Left out: annotations, decorators and exceptions,
+and what fails at once (bits of floats). Mutants run in a copy of the tree, with -x and a limit in processor seconds
+(thrice what their tests take, if that is more); one that fails or does not end is killed. They run in a drawn order, so
+that what an interrupt leaves is a sample too; --out keeps a line a mutant, and what it has is not run again. Last comes
+a table by module, and the share killed.
 """
 
 from __future__ import annotations
@@ -31,11 +33,13 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator, operator_names
+from coverage import CoverageData
 
 ROOT = Path(__file__).parents[1]
 _WAITS = 10  # times its processor seconds: other work, or tests that wait for ever
@@ -62,7 +66,7 @@ def main() -> None:
     parser.add_argument("packages", nargs="+")
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--seconds", type=int, default=300, help="of the processor, for one mutant")
+    parser.add_argument("--seconds", type=int, default=60, help="of the processor, for one mutant at the least")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     known = options.out.read_text().splitlines() if options.out and options.out.exists() else []
@@ -71,9 +75,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder) / "tree"
         shutil.copytree(ROOT, tree, ignore=_IGNORED)
-        for tests in sorted({one.tests for one in chosen}):
-            if _outcome(tree, tests, options.seconds) != "survived":
-                sys.exit(f"mutations.py: {' '.join(tests)}: expected tests that pass in {options.seconds} s unmutated")
+        runs = {tests: _covered(tree, tests) for tests in sorted({one.tests for one in chosen})}
         try:
             for one in chosen:
                 name = str(one.module.relative_to(ROOT))
@@ -81,7 +83,7 @@ def main() -> None:
                 if _key(line) in lines:
                     continue
                 start_s = time.perf_counter()
-                outcome, changed = _tried(tree, one, options.seconds)
+                outcome, changed = _tried(tree, one, runs[one.tests], options.seconds)
                 line |= {"outcome": outcome, "change": changed, "seconds": round(time.perf_counter() - start_s, 1)}
                 lines[_key(line)] = line
                 print(json.dumps(line), flush=True)
@@ -160,7 +162,66 @@ def _decorators(node: ast.AST) -> list[ast.expr]:
     return list(getattr(node, "decorator_list", []))
 
 
-def _tried(tree: Path, one: Mutant, limit_s: int) -> tuple[str, list[str]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Covered:
+    """What some tests run: the tests of each line of each file ("": on import), and the seconds of each test."""
+
+    lines: Mapping[Path, Mapping[int, list[str]]]
+    seconds: Mapping[str, float]
+
+    def of(self, tree: Path, one: Mutant) -> tuple[str, ...]:
+        """Return the tests that run a mutant's statement, shortest first; all if it runs on import, or in none here."""
+        first, last = _statement(one.module, one.line)
+        lines = self.lines.get(tree / one.module.relative_to(ROOT), {})
+        contexts = {text.partition("|")[0] for line in range(first, last + 1) for text in lines.get(line, ())}
+        if "" in contexts or not contexts:
+            return one.tests
+        return tuple(sorted(contexts, key=lambda name: self.seconds.get(name, 0.0)))
+
+
+def _covered(tree: Path, tests: tuple[str, ...]) -> Covered:
+    """Run tests on the unmutated tree and return what they cover."""
+    file = tree / f"coverage-{'-'.join(tests).replace('/', '_')}"
+    command = [
+        *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=0", "--durations-min=0"),
+        *("--cov=hardplace", "--cov-context=test", "--cov-report=", *tests),
+    ]
+    environment = _environment(tree) | {"COVERAGE_FILE": str(file)}
+    ran = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
+    if ran.returncode:
+        sys.exit(f"mutations.py: {' '.join(tests)}: expected tests that pass unmutated\n{ran.stdout[-2000:]}")
+    data = CoverageData(str(file))
+    data.read()
+    seconds: dict[str, float] = {}
+    for time_s, name in re.findall(r"^ *([\d.]+)s (?:call|setup) +(tests/.*?) *$", ran.stdout, re.MULTILINE):
+        seconds[name] = seconds.get(name, 0.0) + float(time_s)
+    lines = {Path(name): data.contexts_by_lineno(name) for name in data.measured_files()}
+    return Covered(lines=lines, seconds=seconds)
+
+
+@cache
+def _statements(module: Path) -> list[tuple[int, int]]:
+    """Return the first and last line of each statement of a module, of a compound one those of its head."""
+    found = []
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.stmt):
+            body = getattr(node, "body", None)
+            found.append((node.lineno, body[0].lineno - 1 if body else node.end_lineno or node.lineno))
+    return found
+
+
+def _statement(module: Path, line: int) -> tuple[int, int]:
+    """Return the first and last line of the shortest statement that holds a line."""
+    held = [(first, last) for first, last in _statements(module) if first <= line <= last]
+    return min(held, key=lambda one: one[1] - one[0], default=(line, line))
+
+
+def _environment(tree: Path) -> dict[str, str]:
+    path = os.pathsep.join(filter(None, [str(tree / "src"), os.environ.get("PYTHONPATH")]))
+    return os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+
+def _tried(tree: Path, one: Mutant, covered: Covered, limit_s: int) -> tuple[str, list[str]]:
     """Return what becomes of a mutant, and the lines it changes."""
     path = tree / one.module.relative_to(ROOT)
     source = path.read_text()
@@ -170,16 +231,17 @@ def _tried(tree: Path, one: Mutant, limit_s: int) -> tuple[str, list[str]]:
     changed = [line for line in lines if line[:1] in "+-" and line[:3] not in ("+++", "---")]
     path.write_text(mutated)
     try:
-        return _outcome(tree, one.tests, limit_s), changed
+        tests = covered.of(tree, one)
+        needed_s = 3.0 * sum(covered.seconds.get(name, 0.0) for name in tests)
+        return _outcome(tree, tests, max(limit_s, int(needed_s))), changed
     finally:
         path.write_text(source)
 
 
 def _outcome(tree: Path, tests: tuple[str, ...], limit_s: int) -> str:
     """Return whether the tests of a tree find something: survived, killed, or timeout."""
-    environment = os.environ | {"PYTHONPATH": str(tree / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
-    environment |= {"OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", *tests]
+    command.append("--hypothesis-profile=no-shrinking")  # that one example fails is enough
     quiet = subprocess.DEVNULL
 
     def limited() -> None:
@@ -187,7 +249,13 @@ def _outcome(tree: Path, tests: tuple[str, ...], limit_s: int) -> str:
 
     # A session of its own, so that what the tests started ends with them.
     with subprocess.Popen(
-        command, cwd=tree, env=environment, stdout=quiet, stderr=quiet, start_new_session=True, preexec_fn=limited
+        command,
+        cwd=tree,
+        env=_environment(tree),
+        stdout=quiet,
+        stderr=quiet,
+        start_new_session=True,
+        preexec_fn=limited,
     ) as process:
         try:
             ended = process.wait(timeout=_WAITS * limit_s)

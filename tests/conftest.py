@@ -5,10 +5,11 @@ commands print is as wide as it gets: tests look for lines, and those of widths 
 import os
 import signal
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 # no time is asserted: a loaded machine is slow, and what it finds is the same
 settings.register_profile("check", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("no-shrinking", settings.get_profile("check"), phases=(Phase.explicit, Phase.generate))
 settings.load_profile("check")
 os.environ["COLUMNS"] = "230"
 # A shell that starts the tests in the background has them ignore Ctrl-C, and so every command that they start.

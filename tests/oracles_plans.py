@@ -8,6 +8,7 @@ import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import device, node
@@ -17,7 +18,7 @@ from hardplace.plans.estimate import PlanEstimate, estimate_plan
 from hardplace.plans.fleet import Fleet, fleet_of
 from hardplace.plans.placement.result import PlacementResult
 from hardplace.plans.placement.search import PlanSearch
-from hardplace.plans.placement.space import PlanSpace
+from hardplace.plans.placement.space import NUMERICS, WAYS, PlanFilter, PlanSpace
 from hardplace.plans.plan import INSIDE_OUT, ContextExchange, Dimension, PipelineSchedule, Plan
 from hardplace.plans.plan_problems import problems
 from hardplace.plans.timing import Known
@@ -112,13 +113,21 @@ def short_branching(name: str, each: int) -> Workload:
 
 @dataclass(frozen=True)
 class Asked:
-    """A question; fixed: as `--fix` has it, also for the brute force; headroom: share of memory kept free."""
+    """A question; fixed: as `--fix` has it, also for the brute force; headroom: share of memory kept free; within: the
+    plans that are allowed, before their stages are cut."""
 
     workload: Workload
     inventory: Inventory
     batch: int
     fixed: dict[str, tuple[object, ...]]
     headroom: float = 0.0
+    within: PlanFilter | None = None
+
+    def bases(self) -> Iterator[dict[str, Any]]:
+        """Yield what changes numerics, and how plans are run, in all the ways asked for."""
+        names = [name for name in (*NUMERICS, *WAYS) if name in self.fixed]
+        for chosen in itertools.product(*(self.fixed[name] for name in names)):
+            yield dict(zip(names, chosen, strict=True))
 
     def allows(self, name: str, usual: tuple[object, ...]) -> tuple[object, ...]:
         """Return the values of a dimension."""
@@ -195,7 +204,9 @@ def divisions(asked: Asked) -> Iterator[Plan]:
         inner = min(inner, where.levels[0].devices or count, count)
     branches = any(edge.target != edge.source + 1 for edge in asked.workload.edges)
     layers = max(1, len(asked.workload.order) - 2)
-    for tensor in asked.allows("tensor", tuple(one for one in divisors(devices) if one <= inner)):
+    once = (0,) * len(asked.workload.order) if branches else ()
+    tensors = asked.allows("tensor", tuple(one for one in divisors(devices) if one <= inner))
+    for base, tensor in itertools.product(asked.bases(), tensors):
         if heads_of(asked.workload) % tensor:
             continue
         for sequence, context, expert in itertools.product(
@@ -205,12 +216,13 @@ def divisions(asked: Asked) -> Iterator[Plan]:
         ):
             if sequence and tensor == 1:
                 continue
-            for exchange in tuple(ContextExchange) if context > 1 else (ContextExchange.ALL_GATHER,):
+            exchanges = asked.allows("context_exchange", tuple(ContextExchange))
+            for exchange in exchanges if context > 1 else (ContextExchange.ALL_GATHER,):
                 for pipeline in asked.allows("pipeline", tuple(divisors(devices))):
                     data, left = divmod(devices, tensor * context * pipeline)
                     if left or data == 0 or asked.batch % data or pipeline > layers + 2:
                         continue
-                    if tensor * context * data % expert:
+                    if tensor * context * data % expert or data not in asked.allows("data", (data,)):
                         continue
                     for micro, order, kinds in itertools.product(
                         asked.allows("micro_batch", (1, 2, 4, 8, 16)),
@@ -222,9 +234,7 @@ def divisions(asked: Asked) -> Iterator[Plan]:
                         plan = Plan(
                             global_batch=asked.batch, tensor=tensor, sequence=sequence, context=context, expert=expert,
                             context_exchange=exchange, pipeline=pipeline, data=data, micro_batch=micro, order=order,
-                            kinds=kinds, flash=asked.fixed.get("flash", (True,))[0],
-                            offload_layers=asked.fixed.get("offload_layers", (0,))[0],
-                            assignment=(0,) * len(asked.workload.order) if branches and pipeline == 1 else (),
+                            kinds=kinds, assignment=once if pipeline == 1 else (), **base,
                         )  # fmt: skip
                         if not plan.order_problem():
                             yield replace(plan, assignment=())
@@ -269,7 +279,8 @@ def every_plan(asked: Asked) -> Iterator[Plan]:
                                 one, schedule=schedule, virtual=virtual, recompute=recompute, recompute_layers=count,
                                 **cut,
                             )  # fmt: skip
-                            if not any(problems(plan)):
+                            whole = replace(plan, stages=(), assignment=())
+                            if not any(problems(plan)) and (asked.within is None or asked.within.allows(whole)):
                                 yield plan
 
 
@@ -279,13 +290,14 @@ class Estimates:
     def __init__(self, workload: Workload, inventory: Inventory) -> None:
         self.workload, self.inventory = workload, inventory
         self._chains: dict[tuple[object, ...], LayerChain | None] = {}
-        self._fleets: dict[bool, tuple[Fleet, Known]] = {}
+        self._fleets: dict[tuple[object, ...], tuple[Fleet, Known]] = {}
 
     def of(self, plan: Plan) -> PlanEstimate | None:
         """Return what a plan costs; None where its degrees divide nothing of the model."""
+        how = tuple(getattr(plan, name) for name in (*NUMERICS, *WAYS))
         key = (
             plan.tensor, plan.sequence, plan.context, plan.expert, plan.micro_batch, plan.recompute,
-            plan.recompute_layers > 0, plan.flash, plan.offload_layers and plan.pipeline,
+            plan.recompute_layers > 0, plan.offload_layers and plan.pipeline, plan.context_exchange, *how,
         )  # fmt: skip
         if key not in self._chains:
             try:
@@ -295,9 +307,9 @@ class Estimates:
         chain = self._chains[key]
         if chain is None:
             return None
-        if plan.flash not in self._fleets:
-            self._fleets[plan.flash] = fleet_of(self.inventory, plan), {}
-        return estimate_plan(chain, plan, *self._fleets[plan.flash])
+        if how not in self._fleets:
+            self._fleets[how] = fleet_of(self.inventory, plan), {}
+        return estimate_plan(chain, plan, *self._fleets[how])
 
 
 @dataclass(frozen=True)
@@ -421,7 +433,7 @@ def checked(asked: Asked, rng: random.Random, most: int = 10**9) -> Checked | No
     inventory = [
         (replace(chip, memory_bytes=memory[chip.name]), where, count) for chip, where, count in asked.inventory
     ]
-    space = PlanSpace(global_batch=asked.batch, fixed=asked.fixed, headroom=asked.headroom)
+    space = PlanSpace(global_batch=asked.batch, fixed=asked.fixed, headroom=asked.headroom, within=asked.within)
     search = PlanSearch(asked.workload, inventory, space)
     try:
         found = search.run()

@@ -3,12 +3,13 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from hardplace.cost.arrays.times import kernel_times
+from hardplace.cost.arrays.times import bytes_into, kernel_times
 from hardplace.cost.kernels.attention import seen_keys
 from hardplace.cost.kernels.fusion import FUSED, PHAZE, UNFUSED, kernel_graph
-from hardplace.cost.types import Engine, Fusion, Kernel, Matmul
+from hardplace.cost.types import Engine, Fusion, Kernel, Matmul, Reuse
 from hardplace.hardware.phaze import tpuv4
 from hardplace.hardware.settings import CYCLES, HBM3
 from hardplace.workload.affine import Affine
@@ -141,6 +142,23 @@ def test_plain_attention_passes_its_scores_through_memory(phase: Phase, products
     assert flash.stream_bytes == 3000
     assert flash.reuse is not None
     assert flash.reuse.queries == 1024  # two heads of queries share one of keys
+
+
+def test_what_attention_keeps_and_streams_again_by_hand() -> None:
+    """Of a query: itself (16 bit), a row of sums (fp32), two fp32 statistics; backward its gradient and sums of both.
+    Of a head of keys: keys and values (16 bit); backward their gradients too."""
+    one = replace(attention(Phase.FORWARD), dims=tuple(map(number, (2, 8, 4, 512, 512, 64, 64))))
+    (forward,), (backward,) = kernels(one), kernels(replace(one, phase=Phase.BACKWARD))
+    heads, queries, of_keys = 2 * 4, 2 * 512, 512 * 2 * 64 * 2
+    assert forward.reuse == Reuse(
+        heads=heads, queries=queries, row_bytes=2 * 64 + 4 * 64 + 2 * 4, resident_bytes=of_keys
+    )
+    assert backward.reuse == Reuse(
+        heads=heads, queries=queries, row_bytes=2 * (2 * 64 + 4 * 64) + 2 * 4, resident_bytes=2 * of_keys
+    )
+    # 255 queries fit in 100 kB beside each other, so keys and values of each head pass five times.
+    assert bytes_into((forward,), np.array([100_000]))[0, 0] == 3000 + 4 * heads * of_keys
+    assert bytes_into((forward,), np.array([of_keys]))[0, 0] == 3000
 
 
 @pytest.mark.parametrize(

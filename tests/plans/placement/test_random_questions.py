@@ -13,6 +13,7 @@ from hardplace.plans.placement.space import PlanSpace
 from hardplace.plans.plan import INSIDE_OUT, PipelineSchedule
 from hardplace.workload.types import Recompute
 from oracles_plans import Asked, checked, random_question, short_model, with_shared
+from oracles_wider_plans import wider_question
 
 H100, A100 = device("h100-sxm"), device("a100-80gb-sxm")
 PAIRS = replace(node("dgx-h100"), levels=(replace(node("dgx-h100").levels[0], devices=2), node("dgx-h100").levels[1]))
@@ -21,6 +22,13 @@ PAIRS = replace(node("dgx-h100"), levels=(replace(node("dgx-h100").levels[0], de
 @pytest.mark.parametrize("number", [0, 3, 5, 6, 8, 10, 12, 13, 14, 16, 18, 20, 21, 22, 26, 28, 30, 32, 33])
 def test_no_plan_of_a_random_space_is_better(number):
     found = checked(random_question(random.Random(f"1:{number}")), random.Random(number))
+    assert found.plans
+    assert not found.wrong
+
+
+@pytest.mark.parametrize("number", [6, 11, 12, 20, 24, 25, 33, 34])
+def test_no_plan_is_better_of_a_space_with_other_numerics_or_ways_to_run_or_with_some_plans_only(number):
+    found = checked(wider_question(random.Random(f"2:{number}")), random.Random(number))
     assert found.plans
     assert not found.wrong
 

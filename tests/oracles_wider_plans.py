@@ -1,0 +1,89 @@
+"""Random small questions of `place` that hold what changes numerics and how plans are run, several values of it at
+once, or allow some of the plans only, beside what `oracles_plans.random_question` draws."""
+
+from __future__ import annotations
+
+import random
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+
+from hardplace.cost.layers.software import Dispatcher, Graphs
+from hardplace.hardware.catalogue import device, node
+from hardplace.plans.placement.space import PlanFilter
+from hardplace.plans.plan import ContextExchange, Format, OptimizerKind, PipelineSchedule, Plan
+from hardplace.workload.types import Recompute, Workload
+from oracles_plans import KINDS, Asked, random_question, with_shared
+
+Values = tuple[object, ...]
+_GPUS = ("h100-sxm", "a100-80gb-sxm", "v100-sxm2")
+_SOFTWARE = ("", "megatron-core", "fsdp-eager", "torchtitan", "megatron-2021", "megatron-deepspeed", "fsdp-compiled")
+_ANYWHERE: dict[str, Callable[[random.Random], Values]] = {
+    "gradient": lambda rng: tuple(rng.sample(("fp32", "bf16", "bf16+fp32"), 2)),
+    "optimizer": lambda rng: tuple(rng.sample(list(OptimizerKind), 2)),
+    "overlap": lambda rng: rng.choice(((False,), (True, False))),
+    "offload": lambda rng: rng.choice(((True,), (False, True))),
+    "offload_layers": lambda rng: rng.choice(((0, 1), (1, 2), (0, 2))),
+    "flash": lambda rng: rng.choice(((True, False), (False,))),
+    "fragmentation": lambda rng: rng.choice(((0.0,), (0.2,), (0.0, 0.3))),
+    "fused_loss": lambda rng: rng.choice(((True,), (True, False), (None, True))),
+    "recompute": lambda rng: rng.choice(((Recompute.SELECTIVE,), (Recompute.NONE, Recompute.SELECTIVE), (*Recompute,))),
+    "schedule": lambda rng: tuple(rng.sample(list(PipelineSchedule), rng.choice((1, 2)))),
+    "sequence": lambda rng: rng.choice(((True,), (False,), (True, False))),
+    "data": lambda rng: rng.choice(((1,), (1, 2), (2, 4))),
+    "zero": lambda rng: rng.choice(((3,), (0, 3), (2, 3), (1, 2, 3))),
+    "micro_batch": lambda rng: rng.choice(((3,), (1, 3), (6, 2))),
+}
+_ON_GPUS: dict[str, Callable[[random.Random], Values]] = {
+    "software": lambda rng: tuple(rng.sample(_SOFTWARE, rng.choice((1, 2)))),
+    "graphs": lambda rng: tuple(rng.sample(list(Graphs), rng.choice((1, 2)))),
+    "tensor_overlap": lambda rng: rng.choice(((True,), (False, True))),
+    "dispatcher": lambda rng: tuple(rng.sample(list(Dispatcher), 2)),
+    "expert_overlap": lambda rng: rng.choice(((True,), (False, True))),
+    "precision": lambda rng: rng.choice(((Format.FP32,), (Format.BF16, Format.FP32))),
+}
+_FILTERED = (
+    ("schedule", "recompute"), ("recompute_layers",), ("tensor", "zero", "virtual"), ("shard", "zero", "sequence"),
+    ("micro_batch", "pipeline", "recompute_layers", "schedule"), ("virtual", "recompute"),
+)  # fmt: skip
+
+
+def wider_question(rng: random.Random) -> Asked:
+    """Return a random small question with up to three of: fields held, layers that share weights, a third kind of
+    device, plans that are not allowed."""
+    asked = random_question(rng)
+    fixed, names = dict(asked.fixed), {chip.name for chip, _, _ in asked.inventory}
+    fields = _ANYWHERE | (_ON_GPUS if "tpu-v4" not in names else {})
+    if "context" in fixed:
+        fields = {**fields, "context_exchange": lambda rng: rng.choice(((ContextExchange.RING,), (*ContextExchange,)))}
+    for pick in rng.sample((*fields, "share", "kinds", "within", "within "), rng.choice((1, 2, 3))):
+        if pick in fields:
+            fixed[pick] = fields[pick](rng)
+        elif pick.strip() == "within":
+            asked = replace(asked, within=some_plans(rng))
+        elif pick == "kinds" and len(names) == 2 and names < set(_GPUS):
+            (third,) = set(_GPUS) - names
+            count = asked.inventory[0][2]
+            devices = sum(each for _, _, each in asked.inventory)
+            inventory = [*asked.inventory, (device(third), node(KINDS[third]), count)]
+            asked = replace(asked, inventory=inventory, batch=asked.batch // devices * (devices + count))
+        elif pick == "share" and _repeats(asked.workload):
+            asked = replace(asked, workload=with_shared(asked.workload, rng))
+    return replace(asked, fixed=fixed)
+
+
+def _repeats(workload: Workload) -> bool:
+    """Return whether a workload is a chain in which some layer comes twice."""
+    chain = all(edge.target == edge.source + 1 for edge in workload.edges)
+    return chain and len(set(workload.order)) < len(workload.order)
+
+
+def some_plans(rng: random.Random) -> PlanFilter:
+    """Return a filter that allows a half or two thirds of the values of some fields together."""
+    salt, most, names = rng.randrange(10**6), rng.choice((2, 3)), rng.choice(_FILTERED)
+
+    def allows(plan: Plan) -> bool:
+        text = f"{salt} {[str(getattr(plan, name)) for name in names]}"
+        return zlib.crc32(text.encode()) % most > 0
+
+    return PlanFilter(title="some plans", allows=allows)
