@@ -19,9 +19,7 @@ from hardplace.workload.weights import weights_of, weights_of_model
 H100, DGX = device("h100-sxm"), node("dgx-h100")
 
 
-@pytest.mark.parametrize(
-    "name", ["mixtral-8x7b", "glm-4.5", "gpt-oss-120b", "t5-large", "bert-base"]
-)
+@pytest.mark.parametrize("name", ["mixtral-8x7b", "glm-4.5", "gpt-oss-120b", "t5-large", "bert-base"])
 def test_all_devices_together_hold_every_parameter_with_its_gradient_and_states(name):
     """However a plan divides a model, no part of it is nowhere."""
     workload = load(name)
