@@ -14,8 +14,8 @@ from hardplace.cost.layers.work import LayerWork
 from hardplace.errors import BadInput
 from hardplace.plans.plan import GRADIENT_BYTES, Format, Plan, stage_layers
 from hardplace.workload.decoder import DecoderShape, Degrees
-from hardplace.workload.sharding import shard
-from hardplace.workload.sharding.degrees import Divided, check_degrees
+from hardplace.workload.sharding.degrees import check_degrees
+from hardplace.workload.sharding.shards import RankShards
 from hardplace.workload.types import Layer, Parallelism, Recompute, Workload
 from hardplace.workload.weights import SharedWeights, WeightSizes, repeated, shared_weights, weights_of
 
@@ -174,16 +174,17 @@ def of_workload(workload: Workload, plan: Plan) -> LayerChain:
             list(plan.recompute_modules),
             f"core_attn or none: {workload.name} runs as recorded, where selective recompute is of attention alone",
         )
-    return chain_of(workload, () if shape else rank_layers(workload, plan), shape, plan)
+    layers = () if shape else rank_layers(workload, plan, RankShards(workload))
+    return chain_of(workload, tuple(map(fused_layer, layers)), shape, plan)
 
 
-def rank_layers(workload: Workload, plan: Plan, divided: Divided = shard) -> tuple[FusedLayer, ...]:
-    """Return the recorded layers on one rank of a plan, fused.
+def rank_layers(workload: Workload, plan: Plan, shards: RankShards) -> tuple[Layer, ...]:
+    """Return the recorded layers on one rank of a plan.
 
     Args:
         workload: The recorded model.
         plan: The plan, whose degrees divide it.
-        divided: What divides a workload, for callers that keep what is divided already.
+        shards: Shards of the model.
 
     Raises:
         BadInput: If a degree divides nothing of them, and for experts beside tensor without sequence parallelism.
@@ -196,8 +197,8 @@ def rank_layers(workload: Workload, plan: Plan, divided: Divided = shard) -> tup
         expert=plan.expert,
         whole_experts=both and plan.sequence,
     )
-    check_degrees(workload, degrees, divided)
-    layers = divided(workload, degrees).layers
+    check_degrees(workload, degrees, shards)
+    layers = shards.at(degrees).layers
     if both and _cut_twice(workload, layers, plan.expert):
         raise BadInput(
             "sequence",
@@ -205,7 +206,7 @@ def rank_layers(workload: Workload, plan: Plan, divided: Divided = shard) -> tup
             f"true with tensor {plan.tensor} and expert {plan.expert}: expert groups that span tensor groups hold "
             f"whole experts, to which each rank sends its own part of the sequence",
         )
-    return tuple(fused_layer(layer) for layer in layers)
+    return layers
 
 
 def _cut_twice(workload: Workload, layers: Sequence[Layer], expert: int) -> bool:

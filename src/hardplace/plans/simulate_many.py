@@ -5,27 +5,71 @@ Passes are taken in waves (`hardplace.plans.waves`), none of which waits for ano
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
 from hardplace.ndtypes import Floats
 from hardplace.plans.pipeline import WARM, least
 from hardplace.plans.plan import PipelineSchedule
-from hardplace.plans.waves import waves
+from hardplace.plans.waves import Waves, waves
 
 
-def _done_s(seconds: Floats, hop_s: Floats, micro_batches: int, schedule: PipelineSchedule) -> Floats:
-    """Return when each stage is done, (stages, plans); seconds: (passes, stages, chunks, plans)."""
+@dataclass(frozen=True, slots=True)
+class _Ends:
+    """What a simulation knows of each plan after some waves.
+
+    Attributes:
+        done: When each stage is free, (stages, plans).
+        kept: Ends of passes that later ones read, (rows, plans).
+    """
+
+    done: Floats
+    kept: Floats
+
+    def run(self, made: Waves, waves_run: range, table: Floats, hop_s: Floats) -> None:
+        """Run some waves on; table: seconds of the passes, by kind, (kinds, plans)."""
+        done, kept, passes = self.done, self.kept, made.passes
+        # one boundary tensor of all plans: a column
+        hops_s = passes.hops * hop_s[0] if (hop_s == hop_s[0]).all() else None
+        for number in waves_run:
+            start, end, first = made.starts[number], made.starts[number + 1], made.firsts[number]
+            ready = kept.take(passes.inputs[start:end], axis=0)
+            ready += passes.hops[start:end] * hop_s if hops_s is None else hops_s[start:end]
+            # stages side by side are free in place
+            free = done[first : first + end - start] if first >= 0 else done.take(passes.stages[start:end], axis=0)
+            np.maximum(free, ready, out=free)
+            free += table.take(passes.kinds[start:end], axis=0)
+            kept[passes.rows[start:end]] = free
+            if first < 0:
+                done[passes.stages[start:end]] = free
+
+
+def _done_s(
+    seconds: Floats, hop_s: Floats, micro_batches: Sequence[int], schedule: PipelineSchedule
+) -> tuple[Floats, ...]:
+    """Return when each stage is done, (stages, plans), by number of micro-batches: those of steps whose first passes
+    are the same, which run once.
+
+    Args:
+        seconds: Seconds, (passes, stages, chunks, plans).
+        hop_s: Seconds of a boundary tensor, (plans,).
+        micro_batches: Micro-batches of each step, one or two.
+        schedule: The schedule.
+    """
     _, stages, virtual, plans = seconds.shape
-    made = waves(stages, micro_batches, virtual, schedule)
-    table = seconds.reshape(-1, plans)
-    done, ends = np.zeros((stages, plans)), np.zeros((made.rows, plans))
-    for one in made:
-        ready = ends.take(one.inputs, axis=0)
-        ready += one.hops * hop_s
-        np.maximum(ready, done.take(one.stages, axis=0), out=ready)
-        ready += table.take(one.kinds, axis=0)
-        done[one.stages] = ends[one.rows] = ready
-    return done
+    steps = [waves(stages, count, virtual, schedule) for count in micro_batches]
+    same = steps[0].common(steps[1]) if len(steps) > 1 else 0
+    table, rows = seconds.reshape(-1, plans), max(one.rows for one in steps)
+    both = _Ends(np.zeros((stages, plans)), np.zeros((rows, plans)))
+    both.run(steps[0], range(same), table, hop_s)
+    found = []
+    for one in steps:
+        alone = both if one is steps[-1] else _Ends(both.done.copy(), both.kept.copy())
+        alone.run(one, range(same, len(one.firsts)), table, hop_s)
+        found.append(alone.done)
+    return tuple(found)
 
 
 def stages_done_s(seconds: Floats, hop_s: Floats, micro_batches: int, schedule: PipelineSchedule) -> Floats:
@@ -49,9 +93,8 @@ def stages_done_s(seconds: Floats, hop_s: Floats, micro_batches: int, schedule: 
         return np.asarray(micro_batches * seconds.sum(axis=(0, 2)))
     groups, rest = divmod(micro_batches, stages)
     if groups <= WARM + 1:
-        return _done_s(seconds, hop_s, micro_batches, schedule)
-    done = _done_s(seconds, hop_s, WARM * stages + rest, schedule)
-    early = _done_s(seconds, hop_s, (WARM - 1) * stages + rest, schedule)
+        return _done_s(seconds, hop_s, [micro_batches], schedule)[0]
+    done, early = _done_s(seconds, hop_s, [WARM * stages + rest, (WARM - 1) * stages + rest], schedule)
     found = done + (groups - WARM) * (done - early)
     least_done_s, least_total_s = least(seconds, hop_s, micro_batches, schedule)
     found = np.maximum(found, least_done_s)

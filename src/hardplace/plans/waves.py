@@ -5,9 +5,9 @@ The schedules are those of `hardplace.plans.simulate.order`, the definition.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise, takewhile
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from hardplace.ndtypes import Bools, Ints
 from hardplace.plans.plan import PipelineSchedule
 
-Places = npt.NDArray[np.int32]
+Places = npt.NDArray[np.intp]
 FORWARD, BACKWARD, WEIGHT = range(3)
 _START, _UNREAD = 0, 1  # rows of the start of the step, and of what no pass reads
 
@@ -46,18 +46,24 @@ class Waves:
     Attributes:
         starts: First pass of each wave, and the end.
         passes: The passes, wave by wave.
+        firsts: First stage of each wave; -1: its stages do not stand side by side.
         rows: Number of rows; each serves again once no later pass reads what it has.
     """
 
     starts: tuple[int, ...]
     passes: Wave
+    firsts: tuple[int, ...]
     rows: int
 
-    def __iter__(self) -> Iterator[Wave]:
-        """Yield the waves in order."""
-        for start, end in zip(self.starts, self.starts[1:], strict=False):
-            here, one = slice(start, end), self.passes
-            yield Wave(one.stages[here], one.kinds[here], one.inputs[here], one.rows[here], one.hops[here])
+    def common(self, other: Waves) -> int:
+        """Return how many waves, from the first, are the same in other steps."""
+        count = min(len(self.passes.stages), len(other.passes.stages))
+        unlike = np.zeros(count, dtype=bool)
+        for mine, theirs in zip(self.passes, other.passes, strict=True):
+            unlike |= (mine[:count] != theirs[:count]).reshape(count, -1).any(axis=1)
+        same = int(np.argmax(unlike)) if unlike.any() else count
+        starts = zip(self.starts, other.starts, strict=False)
+        return sum(1 for one, two in takewhile(lambda both: both[0] == both[1], starts) if one <= same) - 1
 
 
 class StageOrders(NamedTuple):
@@ -119,7 +125,7 @@ def waves(stages: int, micro_batches: int, virtual: int, schedule: PipelineSched
     own = kinds * micro_batches + micro
     source, hops = _sources(stage, phase, micro, chunk, stages, micro_batches, virtual)
     number, flat = phase.shape[1], np.arange(stages) * phase.shape[1]
-    wave_of = np.full(3 * stages * virtual * micro_batches + 1, np.iinfo(np.int32).max, dtype=np.int32)
+    wave_of = np.full(3 * stages * virtual * micro_batches + 1, np.iinfo(np.intp).max, dtype=np.intp)
     wave_of[-1] = 0  # the start of the step
     at, picked, wave = np.zeros(stages, dtype=np.int64), [], 0
     own_flat, source_flat = own.reshape(-1), source.reshape(-1)
@@ -136,15 +142,17 @@ def waves(stages: int, micro_batches: int, virtual: int, schedule: PipelineSched
         open_stages = open_stages[at[open_stages] < number]
     order = np.concatenate(picked)
     row, rows = _rows(own, source, wave_of, stage, phase)
-    starts = np.concatenate([[0], np.cumsum([len(one) for one in picked])])
+    starts: list[int] = np.concatenate([[0], np.cumsum([len(one) for one in picked])]).tolist()
     passes = Wave(
-        stages=stage.reshape(-1)[order].astype(np.int32),
-        kinds=kinds.reshape(-1)[order].astype(np.int32),
-        inputs=row[source_flat[order]].astype(np.int32),
-        rows=row[own_flat[order]].astype(np.int32),
+        stages=stage.reshape(-1)[order].astype(np.intp),
+        kinds=kinds.reshape(-1)[order].astype(np.intp),
+        inputs=row[source_flat[order]].astype(np.intp),
+        rows=row[own_flat[order]].astype(np.intp),
         hops=hops.reshape(-1)[order][:, None],
     )
-    return Waves(starts=tuple(starts.tolist()), passes=passes, rows=rows)
+    of_waves = ((passes.stages[start], passes.stages[end - 1], end - start) for start, end in pairwise(starts))
+    firsts = (int(first) if last - first + 1 == count else -1 for first, last, count in of_waves)  # they rise
+    return Waves(starts=tuple(starts), passes=passes, firsts=tuple(firsts), rows=rows)
 
 
 def _sources(
@@ -162,7 +170,8 @@ def _sources(
     of_stage = np.where(moves & inside, stage + step, np.where(moves & wraps, stages - 1 - end, stage))
     of_chunk = np.where(moves & wraps, chunk + step, chunk)
     source = ((of_phase * stages + of_stage) * virtual + of_chunk) * micro_batches + micro
-    none = forward & ~inside & ~wraps
+    # A weight pass comes after its backward pass on the same stage: the stage is never free before that ends.
+    none = (forward & ~inside & ~wraps) | ~moves
     return np.where(none, -1, source), ~none & (of_stage != stage)
 
 

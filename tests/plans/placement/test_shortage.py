@@ -14,6 +14,7 @@ from hardplace.plans.placement.shortage import cannot_hold, lightest
 from hardplace.plans.placement.space import PlanSpace
 from hardplace.plans.plan import OptimizerKind, Plan
 from hardplace.workload.load import load
+from hardplace.workload.sharding.shards import RankShards
 from hardplace.workload.weights import weights_of, weights_of_model
 
 H100, DGX = device("h100-sxm"), node("dgx-h100")
@@ -39,11 +40,13 @@ def test_recorded_experts_beside_tensor_parallelism_are_whole():
     """Expert groups fold into tensor groups and hold whole experts; cut by both, most of the model would be nowhere."""
     workload = load("glm-4.5")
     plan = Plan(global_batch=8, tensor=8, expert=4, sequence=True)
-    for mine, whole in zip(rank_layers(workload, plan), map(weights_of, workload.layers), strict=True):
-        assert mine.weights.expert_parameters == whole.expert_parameters // 4
-        assert whole.parameters // 8 <= mine.weights.parameters < 0.3 * whole.parameters
+    shards = RankShards(workload)
+    for layer, whole in zip(rank_layers(workload, plan, shards), map(weights_of, workload.layers), strict=True):
+        mine = weights_of(layer)
+        assert mine.expert_parameters == whole.expert_parameters // 4
+        assert whole.parameters // 8 <= mine.parameters < 0.3 * whole.parameters
     with pytest.raises(BadInput, match=r"sequence: false: expected true with tensor 8 and expert 4: expert groups"):
-        rank_layers(workload, replace(plan, sequence=False))
+        rank_layers(workload, replace(plan, sequence=False), shards)
 
 
 def test_devices_too_small_for_the_states_alone_are_not_searched():

@@ -9,6 +9,9 @@ import pytest
 from hardplace.workload.affine import Affine
 from hardplace.workload.load import catalogue, load
 from hardplace.workload.sharding import shard, tensor_parallel
+from hardplace.workload.sharding.analysis import analyse
+from hardplace.workload.sharding.rank_layer import RankLayer
+from hardplace.workload.sharding.shards import RankShards
 from hardplace.workload.types import Gradient, Group, Layer, OperatorKind, Parallelism, Phase, Shard, StorageRole
 
 DENSE = ["bert-large", "opt-6.7b", "gpt3-175b", "llama2-7b", "llama3-70b", "qwen3-8b", "megatron-gpt2-8.3b", "vit-l"]
@@ -198,6 +201,19 @@ def test_low_rank_projections_stay_whole():
     assert weights(dense, "self_attn.q_b_proj") == 1536 * 128 * 192 // 8
     assert weights(dense, "self_attn.kv_b_proj") == 512 * 128 * 256 // 8
     assert weights(dense, "self_attn.o_proj") == 128 * 128 * 7168 // 8
+
+
+@pytest.mark.parametrize("model", ["glm-4.5", "mamba2-2.7b"])
+def test_layers_of_many_degrees_are_those_of_each_by_itself(model):
+    """What degrees have in common is derived once: the same layers, whatever was asked before, all groups analysed."""
+    workload = load(model)
+    shards, degrees = RankShards(workload), [(2, False, 1), (2, False, 4), (2, True, 4), (1, False, 4)]
+    for tensor, sequence, expert in (*degrees, degrees[0]):
+        found = shards.at(Parallelism(tensor=tensor, sequence=sequence, expert=expert)).layers
+        for recorded, layer in zip(workload.layers, found, strict=True):
+            analyses = [analyse(recorded, Group.TENSOR, tensor, sequence=sequence)] if tensor > 1 else []
+            analyses += [analyse(recorded, Group.EXPERT, expert)] if expert > 1 else []
+            assert layer == RankLayer(recorded, tuple(analyses)).layer()
 
 
 def routed(model: str, **degrees: int) -> Layer:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hardplace.cost.layers.recognise import decoder_of
-from hardplace.cost.layers.recorded import FusedLayer
+from hardplace.cost.layers.recorded import FusedLayer, fused_layer
 from hardplace.cuts import Cuts, cuts_of
 from hardplace.errors import BadInput
 from hardplace.hardware.device import Node
@@ -34,8 +34,8 @@ from hardplace.plans.placement.space import ModelDims, PlanSpace, shape_of
 from hardplace.plans.placement.stages import LayerColumns, LayerVariants, Stages, layers_of
 from hardplace.plans.plan import INSIDE_OUT, PipelineSchedule, Plan
 from hardplace.plans.timing import Known, end_of_stage, groups_of, replicas_of
-from hardplace.workload.sharding import shard
-from hardplace.workload.types import Parallelism, Recompute, Shard, Workload
+from hardplace.workload.sharding.shards import RankShards
+from hardplace.workload.types import Layer, Recompute, Workload
 
 Inventory = Sequence[tuple[PlanDevice, Node, int]]
 
@@ -92,7 +92,8 @@ class Divisions:
         self._leasts: dict[tuple[object, ...], DegreeBounds] = {}
         self._stages: dict[tuple[object, ...], Stages] = {}
         self._fleets: dict[tuple[object, ...], Fleet] = {}
-        self._shards: dict[Parallelism, Shard] = {}
+        self._shards = RankShards(workload)
+        self._fused: dict[Layer, FusedLayer] = {}
         self._bytes: dict[tuple[object, ...], list[tuple[DividedBytes, int]]] = {}
 
     def each(self, plan: Plan) -> int:
@@ -146,21 +147,23 @@ class Divisions:
             self._fleets[key] = with_headroom(fleet_of(self.inventory, base), self.space.headroom)
         return self._fleets[key]
 
-    def _divided(self, workload: Workload, degrees: Parallelism) -> Shard:
-        if degrees not in self._shards:
-            self._shards[degrees] = shard(workload, degrees)
-        return self._shards[degrees]
-
     def _made(self, ranked: Plan) -> tuple[FusedLayer, ...] | None:
         """Return the layers of a rank; None where a degree divides nothing of the model."""
         try:
             if self.decoder is not None:
                 of_shape(self.decoder, ranked)
                 return ()
-            return rank_layers(self.workload, ranked, self._divided)
+            layers = rank_layers(self.workload, ranked, self._shards)
+            return tuple(self._fusing(one) for one in layers)
         except BadInput as problem:
             self.refused = self.refused or str(problem)
             return None
+
+    def _fusing(self, layer: Layer) -> FusedLayer:
+        found = self._fused.get(layer)
+        if found is None:
+            found = self._fused[layer] = fused_layer(layer)
+        return found
 
     def _block(self, made: Sequence[FusedLayer], plan: Plan) -> RankLayers:
         full = chain_of(self.workload, made, self.decoder, replace(plan, recompute=Recompute.FULL, recompute_layers=1))

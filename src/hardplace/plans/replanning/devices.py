@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from hardplace.cost.layers.recognise import decoder_of
-from hardplace.cost.layers.recorded import FusedLayer
+from hardplace.cost.layers.recorded import FusedLayer, fused_layer
 from hardplace.errors import BadInput
 from hardplace.hardware.device import Device, Node
 from hardplace.plans.chain import LayerChain, chain_of, rank_layers
@@ -18,6 +18,7 @@ from hardplace.plans.placement.space import shape_of
 from hardplace.plans.plan import Plan
 from hardplace.plans.pricing import pricer_of
 from hardplace.plans.timing import Known
+from hardplace.workload.sharding.shards import RankShards
 from hardplace.workload.types import Recompute, Workload
 
 Inside = tuple[int, ...]  # how many levels the network has, and the devices in a group of each but the last
@@ -44,6 +45,7 @@ class AvailableDevices:
         self.priced = 0
         self._decoder = decoder_of(workload)
         self._known: dict[Inside, Known] = {}
+        self._shards = RankShards(workload)
         self._ranks: dict[tuple[int, bool], tuple[FusedLayer, ...]] = {}
         self._chains: dict[tuple[object, ...], LayerChain] = {}
         self._placed: dict[int, Fleet | None] = {}
@@ -115,7 +117,8 @@ class AvailableDevices:
             made: tuple[FusedLayer, ...] = ()
             if self._decoder is None:
                 if key[:2] not in self._ranks:
-                    self._ranks[key[:2]] = rank_layers(self.workload, plan)
+                    layers = rank_layers(self.workload, plan, self._shards)
+                    self._ranks[key[:2]] = tuple(map(fused_layer, layers))
                 made = self._ranks[key[:2]]
             self._chains[key] = chain_of(self.workload, made, self._decoder, replace(plan, recompute_layers=again))
         return self._chains[key]

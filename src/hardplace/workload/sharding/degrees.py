@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 
 from hardplace.errors import BadInput, unknown
-from hardplace.workload.affine import total
-from hardplace.workload.sharding import shard
-from hardplace.workload.types import Layer, Parallelism, Shard, Workload
-
-Divided = Callable[[Workload, Parallelism], Shard]  # `shard`, or one that keeps what it has divided
+from hardplace.workload.sharding.shards import RankShards, shard
+from hardplace.workload.types import Layer, Parallelism, Workload
 
 
 def rank_layers(workload: Workload, parallelism: Parallelism) -> tuple[dict[int, Layer], tuple[str, ...]]:
@@ -61,13 +57,13 @@ def _names(workload: Workload) -> list[str]:
     ]
 
 
-def check_degrees(workload: Workload, parallelism: Parallelism, divided: Divided = shard) -> None:
+def check_degrees(workload: Workload, parallelism: Parallelism, shards: RankShards | None = None) -> None:
     """Raise BadInput for degrees that make no sense for a workload, or leave what matters most of it as it is.
 
     Args:
         workload: The recorded model.
         parallelism: The degrees.
-        divided: What divides a workload, for callers that keep what is divided already.
+        shards: Its shards, for callers that ask at many degrees.
     """
     length, name = workload.sequence_length, workload.name
     for option in ("tensor", "context", "expert"):
@@ -84,40 +80,21 @@ def check_degrees(workload: Workload, parallelism: Parallelism, divided: Divided
         raise BadInput("context", parallelism.context, f"a divisor of the sequence of {length:,}")
     if parallelism.sequence and length % parallelism.tensor:
         raise BadInput("sequence_parallel", f"tensor {parallelism.tensor}", f"a divisor of the sequence of {length:,}")
-    _check_cut(workload, parallelism, divided)
+    _check_cut(shards or RankShards(workload), parallelism)
 
 
-def _check_cut(workload: Workload, parallelism: Parallelism, divided: Divided) -> None:
+def _check_cut(shards: RankShards, parallelism: Parallelism) -> None:
     """Raise BadInput if a degree leaves the layers that matter most as they are."""
     for option in ("tensor", "expert"):
         degree = getattr(parallelism, option)
-        if degree == 1:
+        if degree == 1 or shards.cuts(_only(option, degree)):
             continue
-        if _cuts(workload, divided(workload, _only(option, degree)).layers, option):
-            continue
-        able = [one for one in (2, 4, 8) if _cuts(workload, divided(workload, _only(option, one)).layers, option)]
+        able = [one for one in (2, 4, 8) if shards.cuts(_only(option, one))]
         hint = f"a degree such as {', '.join(map(str, able))} does" if able else "2, 4 and 8 do not either"
         what = "the experts" if option == "expert" else "the products, heads or channels of its largest layers"
-        raise BadInput(option, f"{degree}: divides nothing of {workload.name}", f"to cut {what}; {hint}")
+        name = shards.workload.name
+        raise BadInput(option, f"{degree}: divides nothing of {name}", f"to cut {what}; {hint}")
 
 
 def _only(option: str, degree: int) -> Parallelism:
     return Parallelism(tensor=degree) if option == "tensor" else Parallelism(expert=degree)
-
-
-def _cuts(workload: Workload, layers: tuple[Layer, ...], option: str) -> bool:
-    """Return whether layers of a rank have less of the model than recorded.
-
-    Of a tensor-parallel rank the layers that count are those with most FLOPs and with most parameters over the model:
-    a vocabulary is padded to any degree, so that head and embedding are always cut.
-    """
-    times = Counter(workload.order)
-    chosen = set(times)
-    if option == "tensor":
-        chosen = {max(times, key=lambda one: times[one] * _size(workload.layers[one])[part]) for part in (0, 1)}
-    return any(_size(layers[one]) != _size(workload.layers[one]) for one in chosen)
-
-
-def _size(layer: Layer) -> tuple[int, int]:
-    """Return parameters and FLOPs a sample."""
-    return layer.parameters, total(operator.flops for operator in layer.operators).factor
