@@ -116,8 +116,8 @@ def best(event: Event, most: int) -> list[float] | None:
     gained = change.devices - (running.devices - len(change.lost))
     slots, layers = standing(running.devices, size, change.lost, gained), len(event.workload.order)
     inner, *outer = change.node.levels
-    inside = inner.bandwidth_bytes_per_s * inner.efficiency
-    across = min([one.bandwidth_bytes_per_s * one.efficiency for one in outer] or [inside])
+    inside = inner.reached_bytes_per_s
+    across = min([one.reached_bytes_per_s for one in outer] or [inside])
     found = []
 
     def rate(one: PlanEstimate) -> float:

@@ -118,8 +118,8 @@ def pauses(running: Plan, what: Change) -> list[tuple[float, float]]:
         moved = moves(
             states.parts(running, one.plan), spread_of(old, layers), spread_of(one, layers), slots, one.devices
         )
-        inside_s = moved.busiest_inside_bytes / (inner.bandwidth_bytes_per_s * inner.efficiency)
-        across_s = moved.busiest_across_bytes / (outer.bandwidth_bytes_per_s * outer.efficiency)
+        inside_s = moved.busiest_inside_bytes / inner.reached_bytes_per_s
+        across_s = moved.busiest_across_bytes / outer.reached_bytes_per_s
         transfer_s = max(inside_s, across_s)  # what is read from a checkpoint comes over the outer links
         read_s = moved.checkpoint_bytes / (what.store_bytes_per_s * one.devices)
         found.append((one.plan.global_batch / one.step_s, what.restart_s + transfer_s + read_s))
