@@ -127,8 +127,12 @@ def violations(made: Question, random: np.random.Generator) -> tuple[list[str], 
         left = ceilings(limits, section, low, high)
         chips = space.at(places)
         for name, over in (
-            # Speeds that bound samples a second and W are none of samples a second alone.
-            ("samples/s", (speed > box.samples_per_s[0] * (1 + 1e-9)).any(axis=0) & (of is not Objective.PER_WATT)),
+            # Speeds that bound samples a second and W, or a USD, are none of samples a second alone.
+            (
+                "samples/s",
+                (speed > box.samples_per_s[0] * (1 + 1e-9)).any(axis=0)
+                & (of not in (Objective.PER_WATT, Objective.PER_DOLLAR)),
+            ),
             ("score", scores > scoring.vectors(box)[0] * (1 + 1e-9)),
             ("tensor cores", chips.tensor_cores > left.tensor_cores),
             ("vector cores", chips.vector_cores > left.vector_cores),

@@ -20,6 +20,7 @@ MEMORY_USD_PER_GB = {
     "HBM2": 8.0, "HBM2e": 10.0, "HBM3": 12.0, "HBM3e": 15.0, "GDDR6": 4.0, "GDDR6X": 5.0, "GDDR7": 6.0,
     "LPDDR5": 4.0, "DDR5": 3.0,
 }  # fmt: skip
+_ROUNDED = 2e-9
 STACK_MM2 = 110.0  # footprint of an HBM stack (JEDEC, about 10 x 11 mm)
 INTERPOSER_USD_PER_MM2, SUBSTRATE_USD_PER_MM2 = 0.35, 0.05  # CoWoS; organic (C)
 TEST_SHARE = 0.10  # of the die's cost (C)
@@ -76,6 +77,29 @@ class ChipCost:
         return self.die_usd + self.memory_usd + self.package_usd + self.board_usd
 
 
+def dies_of(die_mm2: Floats) -> Floats:
+    """Return the number of dies of chips; a reticle that is exceeded by rounding alone is one."""
+    return np.asarray(np.ceil(die_mm2 / RETICLE_MM2 * (1.0 - _ROUNDED)))
+
+
+def die_usd_line(die_mm2: Floats, tech: Technology) -> tuple[Floats, Floats]:
+    """Return value and slope of a line that no cost of good dies is below, for chips of as many dies as one of this
+    area.
+
+    With a fraction of a die allowed on a wafer the cost is `m a / (g(a) y(a))` of m dies of area a, which is convex:
+    `a / g` is, `1 / y` too, and both rise.
+    """
+    dies = dies_of(die_mm2)
+    area = np.asarray(die_mm2, dtype=np.float64) / dies
+    root = np.sqrt(area)
+    per_wafer = np.pi * (WAFER_MM / 2.0) ** 2 - np.pi * WAFER_MM * root / np.sqrt(2.0)  # times the area
+    bad = area / 100.0 * tech.defects_per_cm2 / CLUSTERING
+    value = dies * tech.wafer_usd * area / per_wafer * (1.0 + bad) ** CLUSTERING * (1.0 + TEST_SHARE)
+    edge = np.pi * WAFER_MM * root / np.sqrt(2.0) / 2.0 / per_wafer
+    slope = value / (dies * area) * (1.0 + edge + CLUSTERING * bad / (1.0 + bad))
+    return value, slope
+
+
 def dies_per_wafer(die_mm2: Floats) -> Floats:
     """Return gross dies of a wafer: its area over the die's, less those that the edge cuts (Ferris-Prabhu)."""
     area = np.asarray(die_mm2, dtype=np.float64)
@@ -92,7 +116,7 @@ def good_share(die_mm2: Floats, tech: Technology) -> Floats:
 def cost(plan: Blueprint, tech: Technology, die_mm2: Floats, tdp_w: Floats, use: Use | None = None) -> ChipCost:
     """Return cost and carbon of chips of this area and power at a node."""
     use = use or Use()
-    dies = np.ceil(die_mm2 / RETICLE_MM2)
+    dies = dies_of(die_mm2)
     each = die_mm2 / dies
     good = good_share(each, tech)
     stacked = plan.memory_kind in MEMORY_MM2_PER_STACK

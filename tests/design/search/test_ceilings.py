@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from hardplace.design.search.ceilings import ceilings
+from hardplace.design.search.price_lines import price_lines
 from hardplace.design.search.sections import Limits, sections
 from hardplace.hardware.settings import setting
 from hardplace.hardware.space import Box, corners
@@ -57,6 +58,34 @@ def test_no_chip_of_a_box_takes_more_than_the_limits_leave(budget: Budget) -> No
             close += bool(taken.max() > 0.9 * share.left[0])
     assert feasible > 15
     assert close > 5, "the bound is near what some chip takes"
+
+
+@pytest.mark.parametrize("tdp_w", [None, 500.0])
+def test_no_chip_of_a_box_is_cheaper_than_the_lines_of_what_its_cores_take(tdp_w: float | None) -> None:
+    budget = Budget(area_mm2=600.0, tdp_w=tdp_w)
+    limits = Limits(space=SPACE, budget=budget, billed=True)
+    section = sections(SPACE, HBM3, (), budget, apart=True)[5]
+    draws, near, useful = np.random.default_rng(4), 0, 0
+    for box in (SPACE.whole, *(drawn(draws, narrow) for narrow in (False, True) for _ in range(30))):
+        low, high = corners([box])
+        chips = SPACE.at(box.places())
+        costs, _, _ = limits.costs(section, chips)
+        inside = np.flatnonzero(limits.within(costs))
+        if not len(inside):
+            continue
+        chips, usd = chips.take(inside), costs.usd[inside]
+        hz = chips.clocks_hz(HBM3)
+        shares = ceilings(limits, section, low, high).shares
+        arrays, lanes = chips.tensor_cores * hz, chips.vector_cores * chips.vector_lanes * hz
+        taken = [arrays * share.per_array_rate[0] + lanes * share.per_lane_rate[0] for share in shares]
+        for line in price_lines(limits, section, SPACE.at(low), SPACE.at(high), shares):
+            least = line.fixed_usd[0] + taken[0] * line.usd_per_mm2[0]
+            least = least + (taken[1] * line.usd_per_w if tdp_w is not None else 0.0)
+            assert (usd >= least * (1 - 1e-12)).all()
+            useful += bool(line.fixed_usd[0] > 0.0)
+            near += bool((usd < 1.1 * least).any())
+    assert useful > 50
+    assert near > 50, "lines are near what some chip costs"
 
 
 @pytest.mark.parametrize("clock", range(len(CLOCKS_HZ)))

@@ -281,13 +281,13 @@ def least_seconds(done: KernelWork, on: Rates, collectives_s: Floats, setting: S
     )
 
 
-def tdp_j(done: KernelWork, on: Rates, share: Shares, counts: Floats, tensor_parallel: int) -> Floats:
-    """Return a lower bound on what cores take of a chip's TDP times the seconds of a micro-batch, in J, (boxes,).
+def taken_s(done: KernelWork, on: Rates, share: Shares, counts: Floats, tensor_parallel: int) -> Floats:
+    """Return a lower bound on what cores take of a limit times the seconds of a micro-batch, in J or mm2 s, (boxes,).
 
     Args:
         done: Work of every kernel.
         on: Rates of the boxes.
-        share: What cores take of the TDP.
+        share: What cores take of the limit.
         counts: How often each layer is there.
         tensor_parallel: Ranks that do this work each.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,8 @@ from hardplace.design.search.bounds import batch_bound_s
 from hardplace.design.search.ceilings import ceilings
 from hardplace.design.search.energy import Prices, joules, prices
 from hardplace.design.search.layout import ModelInSection, ModelLayout
-from hardplace.design.search.least_work import Rates, least_seconds, rates, tdp_j
+from hardplace.design.search.least_work import Rates, least_seconds, rates, taken_s
+from hardplace.design.search.price_lines import PriceLine, price_lines
 from hardplace.design.search.sections import SLACK, Limits, Section
 from hardplace.design.types import Evaluation
 from hardplace.hardware.blueprint import Blueprint
@@ -84,9 +85,12 @@ class Scoring:
             top, _, plan = self.limits.costs(place, self.space.at(high))
             costs = self.limits.least(costs, top)
         on = rates(self.space, low, high, place.setting, None if alone else ceilings(self.limits, place, low, high))
+        lines: list[PriceLine] = []
+        if on.shares and self.goal.objectives == (Objective.PER_DOLLAR,):
+            lines = price_lines(self.limits, place, self.space.at(low), self.space.at(high), on.shares)
         each = prices(energies, _given(plan)) if energies is not None and self.goal.needs_energy else None
         pairs = [
-            self._of_model(layout, there, on, each, place, among, costs)
+            self._of_model(layout, there, on, each, place, among, costs, lines)
             for layout, there in zip(self.models, self.there[section], strict=True)
         ]
         return FamilyBounds(
@@ -102,9 +106,12 @@ class Scoring:
         section: Section,
         among: Bools | None,
         costs: Costs,
+        lines: list[PriceLine],
     ) -> tuple[Floats, Floats]:
         boxes = len(on.arrays_per_s)
-        speed, energy, drawn = np.zeros((3, len(there.families), boxes))
+        speed, energy = np.zeros((2, len(there.families), boxes))
+        # What cores take of each limit for a sample at least, in mm2 s and J.
+        taken = np.zeros((len(on.shares), len(there.families), boxes))
         watts = on.shares[1] if len(on.shares) > 1 and self.goal.objectives == (Objective.PER_WATT,) else None
         for group, every in there.members.items():
             members = every if among is None else tuple(member for member in every if among[member])
@@ -114,8 +121,8 @@ class Scoring:
             seconds = least_seconds(done, on, there.collectives_s[group], section.setting)
             if each is not None:
                 once, again = joules(done, on, each, links.counts, group[1], group[0])
-            if watts is not None:
-                drawn[list(members)] = tdp_j(done, on, watts, links.counts, group[1]) / group[0]
+            for row, share in zip(taken, on.shares if lines or watts is not None else (), strict=False):
+                row[list(members)] = taken_s(done, on, share, links.counts, group[1]) / group[0]
             for member in members:
                 recompute = there.families[member].recompute
                 bound_s = batch_bound_s(seconds, links, recompute, there.shapes[member])
@@ -123,7 +130,12 @@ class Scoring:
                 if each is not None:
                     energy[member] = again if recompute else once
         speed = self.in_time(layout, speed)
-        return (speed if watts is None else self._per_watt(speed, drawn, watts.taken, costs.tdp_w)), energy
+        if watts is not None:
+            speed = self._per_watt(speed, taken[1], watts.taken, costs.tdp_w)
+        # Each line takes the samples a second, not what another line made of them.
+        for most in [self._per_dollar(speed, taken, line, costs) for line in lines]:
+            speed = np.minimum(speed, most)
+        return speed, energy
 
     def _per_watt(self, speed: Floats, drawn_j: Floats, taken_w: Floats, tdp_w: Floats) -> Floats:
         """Return speeds which over the least TDP of each box bound samples a second and W (proof in
@@ -138,6 +150,34 @@ class Scoring:
         with np.errstate(divide="ignore", invalid="ignore"):
             most = self.goal.devices * tdp_w / (self.goal.devices * taken_w / speed + drawn_j)
         return np.where(speed > 0.0, np.minimum(speed, most), 0.0)
+
+    def _per_dollar(self, speed: Floats, taken: Floats, line: PriceLine, costs: Costs) -> Floats:
+        """Return speeds which over the least costs of each box bound samples a USD (proof: `_per_watt`).
+
+        Args:
+            speed: Upper bounds on samples a second, (families, boxes).
+            taken: What cores take of area, and of TDP, times seconds for a sample at least, (limits, families, boxes).
+            line: A line below the price of chips.
+            costs: Least costs.
+        """
+        usd_s = taken[0] * line.usd_per_mm2
+        if len(taken) > 1:
+            usd_s = usd_s + taken[1] * line.usd_per_w
+        use = line.fixed_usd > 0.0
+
+        def paid(usd: Floats, idle_w: Floats) -> Floats:
+            """Return what all devices cost a second, in USD."""
+            nothing = np.zeros_like(usd)
+            per_usd = self.goal.scores(
+                Objective.PER_DOLLAR, nothing + 1.0, nothing, replace(costs, usd=usd, idle_w=idle_w)
+            )
+            return np.asarray(1.0 / per_usd)
+
+        fixed = paid(np.where(use, line.fixed_usd, 1.0), costs.idle_w)
+        one = paid(np.ones_like(costs.usd), np.zeros_like(costs.usd)) / self.goal.devices
+        with np.errstate(divide="ignore", invalid="ignore"):
+            most = paid(costs.usd, costs.idle_w) / (fixed / speed + one * usd_s)
+        return np.where((speed > 0.0) & use, np.minimum(speed, most), speed)
 
     def in_time(self, layout: ModelLayout, samples_per_s: Floats) -> Floats:
         """Return the throughput, 0 where a step takes longer than the limit."""

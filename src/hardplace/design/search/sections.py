@@ -12,7 +12,7 @@ from hardplace.design.goals import Costs
 from hardplace.hardware.bill import Energies
 from hardplace.hardware.blueprint import Blueprint
 from hardplace.hardware.chip_pricer import ChipPricer, Preset
-from hardplace.hardware.money import RETICLE_MM2
+from hardplace.hardware.money import dies_of
 from hardplace.hardware.space import AXES, Box, ChipSpace, corners
 from hardplace.hardware.types import Budget, Chips, Setting
 from hardplace.ndtypes import BoolVector, Floats, Ints
@@ -206,11 +206,14 @@ class Limits:
         """Return lower bounds on the costs in boxes, from those of their lowest and highest chips.
 
         All rise with every size, but for costs of dies: at a multiple of the reticle there is one die more, each
-        smaller, with a better yield. A box that reaches over one is given no cost of making at all.
+        smaller, with a better yield. A box that reaches over one within the limit on area is given no cost of making.
         """
         if not self.billed:
             return costs
-        crosses = np.ceil(top.die_mm2 / RETICLE_MM2) > np.ceil(costs.die_mm2 / RETICLE_MM2)
+        largest = top.die_mm2
+        if self.space.area_model is Preset.PARTS:
+            largest = np.minimum(largest, self.budget.area_mm2 * (1.0 + SLACK))
+        crosses = dies_of(largest) > dies_of(costs.die_mm2)
         if not crosses.any():
             return costs
         return replace(
