@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hardplace.files import read_json
-from hardplace.graph_split.balance import balanced_placement, weighted_placement
+from hardplace.graph_split.balance import balanced_placement, heft_at_prices, weighted_placement
 from hardplace.graph_split.bounds import (
     critical_path_s,
     fitting_problem,
@@ -83,7 +83,7 @@ def test_every_schedule_of_a_small_graph(seed: int) -> None:
     if seed % 3 == 0:
         assert least_makespan(fitting_problem(problem, best)) == pytest.approx(best, abs=1e-9)
     assert weighted_load_s(problem.times, [0.0] * len(problem.devices)) <= load_s(problem) * (1 + 1e-6) + 1e-9
-    for schedule in (heft(problem), peft(problem)):
+    for schedule in (heft(problem), peft(problem), heft_at_prices(problem, 4.0)):
         assert schedule is None or (violations(problem, schedule) == [] and schedule.makespan_s >= best - 1e-9)
     small = merged(problem, chains(problem, lossless=True))
     assert least_makespan(small) == pytest.approx(best, abs=1e-9)
@@ -179,3 +179,30 @@ def test_moves_keep_the_rules_and_balance(seed: int) -> None:
     found = balanced_placement(problem, start, load_s(problem), 20.0)
     assert placement_violations(problem, found) == []
     assert load_s(problem) <= busiest_s(problem, found) <= 1.05 * load_s(problem)
+
+
+def test_prices_keep_devices_to_what_they_do_best() -> None:
+    """Eight devices of three kinds with times of their own: HEFT takes the first device that is free."""
+    draw = random.Random(5)
+    kinds = ("cpu", "cpu", "gpu", "gpu", "gpu", "gpu", "npu", "npu")
+    readers: dict[int, list[int]] = {}
+    for one in range(1, 1000):
+        for source in {draw.randrange(max(0, one - 200), one) for _ in range(2)}:
+            readers.setdefault(source, []).append(one)
+    problem = SplitProblem(
+        name="eight",
+        operators=tuple(
+            GraphOperator(name=str(v), time_s={"cpu": draw.uniform(2, 9), "gpu": draw.uniform(1, 4), "npu": 3.0})
+            for v in range(1000)
+        ),
+        tensors=tuple(GraphTensor(source=v, readers=tuple(to), size_bytes=0.1) for v, to in readers.items()),
+        devices=tuple(SplitDevice(name=f"{kind}{d}", kind=kind) for d, kind in enumerate(kinds)),
+        links=tuple(SplitLink(source=a, target=b, bytes_per_s=1.0) for a in range(8) for b in range(8) if a != b),
+    )
+    bound_s = load_s(problem)
+    assert busiest_s(problem, weighted_placement(problem)) <= 1.01 * bound_s
+    plain, priced = heft(problem), heft_at_prices(problem, 4.0)
+    assert plain is not None
+    assert priced is not None
+    assert violations(problem, priced) == []
+    assert priced.makespan_s < 1.06 * bound_s < plain.makespan_s

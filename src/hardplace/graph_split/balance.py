@@ -9,33 +9,70 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hardplace.graph_split.types import SplitProblem
+from hardplace.graph_split.lists import listed, upward_ranks
+from hardplace.graph_split.types import SplitProblem, SplitSchedule
+from hardplace.ndtypes import Floats
 
 _ROUNDS = 400
 _POWER = 12.0  # of loads over the target: the busiest few decide
 _SAMPLE = 24  # groups that are tried at a time
 
 
-def weighted_placement(problem: SplitProblem) -> tuple[int, ...]:
-    """Return the device of each operator: its group's least weighted time, with the weights (multiplicative) whose
-    placement has the least busiest device; memories and links are left out."""
-    times = np.array([[math.fsum(problem.times[one][d] for one in group) for d in range(len(problem.devices))]
-                      for group in problem.groups])  # fmt: skip
-    weights = np.full(times.shape[1], 1.0 / times.shape[1])
-    best, chosen_best = math.inf, times.argmin(axis=1)
+def device_prices(problem: SplitProblem) -> Floats:
+    """Return prices of a second on each device, the same for devices with equal times: those (multiplicative weights)
+    at which the cheapest device of every group leaves the busiest kind of device the least busy."""
+    return _prices(_group_times(problem))
+
+
+def _group_times(problem: SplitProblem) -> Floats:
+    return np.array([[math.fsum(problem.times[one][d] for one in group) for d in range(len(problem.devices))]
+                     for group in problem.groups])  # fmt: skip
+
+
+def _prices(times: Floats) -> Floats:
+    columns, kind = np.unique(times, axis=1, return_inverse=True)
+    number = np.bincount(kind)
+    weights = number / number.sum()
+    best, kept = math.inf, weights
     rows = np.arange(len(times))
     for step in range(_ROUNDS):
-        chosen = (times * weights).argmin(axis=1)
-        load = np.bincount(chosen, weights=times[rows, chosen], minlength=times.shape[1])
+        chosen = (columns * weights / number).argmin(axis=1)
+        load = np.bincount(chosen, weights=columns[rows, chosen], minlength=len(number)) / number
         if load.max() < best:
-            best, chosen_best = float(load.max()), chosen
-        weights = weights * np.exp(0.5 / (1 + step) ** 0.5 * (load - load.mean()) / load.max())
+            best, kept = float(load.max()), weights
+        weights = weights * np.exp(0.5 / (1 + step) ** 0.5 * (load - load.mean()) / max(load.max(), 1e-300))
         weights = weights / weights.sum()
+    return np.asarray((kept / number)[kind])
+
+
+def weighted_placement(problem: SplitProblem) -> tuple[int, ...]:
+    """Return the device of each operator: one that is cheapest for its group at `device_prices`, of equal ones the
+    least busy, the longest group first; memories and links are left out."""
+    times = _group_times(problem)
+    cost = times * _prices(times)
+    least = cost.min(axis=1)
+    busy = np.zeros(len(problem.devices))
     found = [0] * len(problem.operators)
-    for group, device in zip(problem.groups, chosen_best.tolist(), strict=True):
-        for one in group:
-            found[one] = int(device)
+    takes = times[np.arange(len(times)), cost.argmin(axis=1)]
+    for row in np.argsort(-takes, kind="stable").tolist():
+        able = np.flatnonzero(cost[row] <= least[row] * (1 + 1e-12))
+        device = int(able[busy[able].argmin()])
+        busy[device] += times[row, device]
+        for one in problem.groups[row]:
+            found[one] = device
     return tuple(found)
+
+
+def heft_at_prices(problem: SplitProblem, factor: float) -> SplitSchedule | None:
+    """Return HEFT with each operator where its end, and `factor` times what it takes there beyond the seconds that its
+    cheapest device's price buys, is least: devices keep to the work that they do best (docs/model-split.md, "Lists").
+    """
+    prices = device_prices(problem)
+    times = np.array(problem.times)
+    excess_s = times - (times * prices).min(axis=1)[:, None] / prices
+    return listed(
+        problem, upward_ranks(problem), lambda one, device, end_s: end_s + factor * float(excess_s[one, device])
+    )
 
 
 def balanced_placement(problem: SplitProblem, start: Sequence[int], bound_s: float, limit_s: float) -> tuple[int, ...]:

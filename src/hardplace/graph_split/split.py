@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from hardplace.errors import Contradiction
-from hardplace.graph_split.balance import balanced_placement, weighted_placement
+from hardplace.graph_split.balance import balanced_placement, heft_at_prices, weighted_placement
 from hardplace.graph_split.bounds import critical_path_s, fitting_problem, load_s, makespan_bound_s
 from hardplace.graph_split.checker import busiest_s, placement_violations, violations
 from hardplace.graph_split.coarsen import chains, lifted, merged
@@ -19,6 +19,7 @@ from hardplace.graph_split.series import in_series
 from hardplace.graph_split.types import OperatorRun, SplitProblem, SplitSchedule, TensorTransfer
 
 _WHOLE = 12_000  # operators and transfers, by device, up to which CP-SAT takes the whole graph
+_FACTORS = (4.0, 2.0, 8.0)  # of what an operator takes beyond its price
 _LARGEST = 60_000  # up to which it takes it with most of it fixed
 
 
@@ -100,8 +101,11 @@ def _split(problem: SplitProblem, limit_s: float, gap: float, *, pipeline: bool)
         small = merged(problem, parts)
     bound_s = load_s(problem) if pipeline else max(critical_path_s(problem), load_s(problem))
     search = _Search(problem, pipeline=pipeline, gap=gap)
-    for name, found in _starts(problem, small, parts):
+    for name, found in _starts(problem):
         search.offer(name, found)
+        late = time.monotonic() > began_s + 0.6 * limit_s or search.value_s <= bound_s * (1 + gap) * (1 + 1e-9)
+        if late and search.best is not None:
+            break
     if search.best is None:
         fitted = _fitted(problem, min(limit_s, 10.0))
         if fitted.devices is None:
@@ -149,16 +153,19 @@ def _best_of(search: _Search) -> tuple[int, ...] | None:
     return None if search.best is None else search.best.devices
 
 
-def _starts(
-    problem: SplitProblem, small: SplitProblem, parts: Sequence[Sequence[int]]
-) -> list[tuple[str, SplitSchedule | None]]:
-    """Return the schedules to start from, None where a rule has no place left."""
-    found: list[tuple[str, SplitSchedule | None]] = []
-    for device, noun in enumerate(problem.devices):
+def _starts(problem: SplitProblem) -> Iterator[tuple[str, SplitSchedule | None]]:
+    """Yield the schedules to start from, None where a rule has no place left; of equal devices one."""
+    equal = {(noun.kind, noun.memory_bytes): device for device, noun in reversed(list(enumerate(problem.devices)))}
+    for device in sorted(equal.values()):
         devices = [device] * len(problem.operators)
         if not placement_violations(problem, devices):
-            found.append((f"all on {noun.name}", placed(problem, devices)))
-    found += [("HEFT", heft(problem)), ("PEFT", peft(problem))]
+            yield f"all on {problem.devices[device].name}", placed(problem, devices)
+    first, *others = _FACTORS
+    yield "HEFT", heft(problem)
+    yield "HEFT at prices", heft_at_prices(problem, first)
+    yield "PEFT", peft(problem)
+    for factor in others:
+        yield "HEFT at prices", heft_at_prices(problem, factor)
     rough = chains(problem, lossless=False)
     if len(rough) < len(problem.operators):
         coarse = merged(problem, rough)
@@ -167,8 +174,7 @@ def _starts(
             if schedule is not None:
                 devices = list(lifted(rough, schedule.devices, len(problem.operators)))
                 if not placement_violations(problem, devices):
-                    found.append((name, placed(problem, devices)))
-    return found
+                    yield name, placed(problem, devices)
 
 
 class _Search:
