@@ -37,6 +37,10 @@ CASES: dict[str, tuple[str, Plan]] = {
     "fp8": (LLAMA, replace(_BASE, tensor=4, sequence=True, data=4, precision=Format.FP8)),
     "zero-2": (LLAMA, replace(_BASE, data=16, zero=2)),
     "zero-3": (LLAMA, replace(_BASE, tensor=2, sequence=True, data=8, zero=3, recompute=Recompute.FULL)),
+    "by-operator": (
+        LLAMA,
+        replace(_BASE, data=16, zero=3, recompute=Recompute.SELECTIVE, recompute_modules=("op",)),
+    ),
     "hybrid": (LLAMA, replace(_BASE, data=16, zero=1, shard=8)),
     "hybrid-3": (LLAMA, replace(_BASE, data=16, zero=3, shard=8)),
     "experts": (MIXTRAL, replace(_BASE, tensor=2, sequence=True, expert=8, data=8, pipeline=2)),

@@ -64,7 +64,7 @@ OTHERS = {
     "expert_overlap": (True,),
     "fused_experts": (True,),
     "fused_loss": (True,),
-    "recompute_modules": (("mlp",), ("core_attn", "moe_act")),
+    "recompute_modules": (("mlp",), ("core_attn", "moe_act"), ("op",)),
 }
 
 

@@ -122,19 +122,28 @@ def environment(job: ExportJob) -> str:
     return "export CUDA_DEVICE_MAX_CONNECTIONS=32\n" if job.plan.tensor > 1 else "unset CUDA_DEVICE_MAX_CONNECTIONS\n"
 
 
+# Selective recompute of a plan that runs there is by operator (`limits`): 0.3.0 has no other, 0.2.2 an option.
+_PYTHON_RECOMPUTE = {
+    Recompute.NONE: "None",
+    Recompute.SELECTIVE: "SelectiveAC.Config()",
+    Recompute.FULL: "FullAC.Config()",
+}
+_OPTION = {Recompute.SELECTIVE: {"selective_ac_option": "op"}}
+
+
 def _job(job: ExportJob) -> str:
     """Return the configuration function of 0.3.0."""
     plan, one = job.plan, job.model_sizes
     module = MODULES[one.family]
     sharded = {**parallelism(job, "lm_head"), "enable_sequence_parallel": plan.sequence}
     batch = {**training(job), "disable_cuda_graphs": plan.ways.graphs is Graphs.NONE}
-    recompute = "FullAC.Config()" if plan.recompute is Recompute.FULL else "None"
+    recompute, some = _PYTHON_RECOMPUTE[plan.recompute], plan.recompute is Recompute.SELECTIVE
     lines = [
         f'"""{headed_by(job, "").strip()}\n"""\n',
         "from torchtitan.components.loss import ChunkedLossWrapper, CrossEntropyLoss",
         "from torchtitan.components.optimizer import OptimizersContainer, ParamGroupConfig, default_adamw",
         "from torchtitan.config import CompileConfig, ParallelismConfig, TrainingConfig",
-        "from torchtitan.distributed.activation_checkpoint import FullAC",
+        f"from torchtitan.distributed.activation_checkpoint import {'SelectiveAC' if some else 'FullAC'}",
         "from torchtitan.hf_datasets.text_datasets import HuggingFaceTextDataLoader",
         "from torchtitan.models.common.config_utils import decoder_vocab_size",
         f"from torchtitan.models.{module} import model_registry",
@@ -253,7 +262,7 @@ def _toml(job: ExportJob) -> str:
             "enable_async_tensor_parallel": _beside(plan),
             "expert_parallel_comm_backend": "standard" if not _dispatch(plan) else "deepep",
         },
-        "activation_checkpoint": {"mode": "full" if plan.recompute is Recompute.FULL else "none"},
+        "activation_checkpoint": {"mode": str(plan.recompute), **_OPTION.get(plan.recompute, {})},
         "compile": {"enable": _compiled(plan)},
     }
     if own:

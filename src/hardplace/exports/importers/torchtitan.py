@@ -80,7 +80,7 @@ def from_torchtitan(path: Path, answers: Answers) -> ImportedPlan:
     notes += [f"parallelism.{name}: not known here; left out, whatever it would change" for name in unread]
     if pipeline > 1 and local < micro * (fields["global_batch"] // (data * micro)):
         notes.append("training.local_batch_size: several pipelines a step (accumulation); a plan runs one: other time")
-    return ImportedPlan(plan=plan_of(place, {**fields, "recompute": recompute}), notes=tuple(notes))
+    return ImportedPlan(plan=plan_of(place, {**fields, **recompute}), notes=tuple(notes))
 
 
 def _table(sections: Mapping[str, Any], name: str, place: str) -> Mapping[str, Any]:
@@ -132,13 +132,17 @@ def _stages(one: Mapping[str, Any], pipeline: int, place: str) -> dict[str, Any]
     return {"schedule": _SCHEDULES[schedule], "virtual": len(parts) // pipeline, "stages": stages}
 
 
-def _recompute(sections: Mapping[str, Any], python: bool) -> tuple[Recompute, list[str]]:
+def _recompute(sections: Mapping[str, Any], python: bool) -> tuple[dict[str, Any], list[str]]:
+    """Return a plan's fields of recompute, and what it has no word for: selective by operator is its module op."""
     found = sections.get("activation_checkpoint", {})
     mode = str(found.get("mode", "none" if python else "selective"))
     if mode in ("none", "full"):
-        return (Recompute.FULL if mode == "full" else Recompute.NONE), []
-    nearest = "; a plan that recomputes by operator says selective with recompute_modules op" * (mode == "selective")
-    return Recompute.NONE, [f"activation_checkpoint: {mode}: taken as none: less memory, more time{nearest}"]
+        return {"recompute": Recompute(mode)}, []
+    option = "op" if python else str(found.get("selective_ac_option", "2"))  # 0.3.0 has no other
+    if mode == "selective" and option == "op":
+        return {"recompute": Recompute.SELECTIVE, "recompute_modules": ("op",)}, []
+    said = f"{mode} of every {option} layers" if mode == "selective" else mode
+    return {"recompute": Recompute.NONE}, [f"activation_checkpoint: {said}: taken as none: less memory, more time"]
 
 
 _CONVERTERS = {"Float8LinearConverter": "float8", "NVFP4LinearConverter": "nvfp4"}

@@ -17,6 +17,7 @@ from hardplace.exports.limits.shared import (
     NO_SEQUENCE,
     NO_TENSOR_OVERLAP,
     ONE_ALIKE,
+    ONLY_BY_OPERATOR,
     WHOLE_CONTEXT,
     is_one_of,
 )
@@ -49,7 +50,6 @@ FSDP = (
         broken=is_one_of("offload", True),
         mends=to(offload=False),
     ),
-    NO_SELECTIVE,
     ALL_OR_NOTHING,
 )
 
@@ -67,6 +67,7 @@ TORCHTITAN = (
         mends=to(graphs=Graphs.NONE),
     ),
     *FSDP,
+    ONLY_BY_OPERATOR,
     *LONG_ENOUGH,
     EMPTY,
     TrainerLimit(
@@ -105,6 +106,7 @@ ACCELERATE = (
     NO_GRAPHS,
     NO_PIPELINE,
     *FSDP,
+    NO_SELECTIVE,
     TrainerLimit(
         field="zero",
         reason="tensor parallelism beside replicas needs FSDP2",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from hardplace.cost.layers.software import Dispatcher
 from hardplace.exports.limits.mends import even, no_pipeline, to, to_zero
 from hardplace.exports.limits.shared import (
     ALL_OR_NOTHING,
@@ -23,7 +26,7 @@ MAXTEXT = (
         reason="tensor x context must divide the tokens of a micro-batch, which devices share evenly",
         broken=lambda plan, facts: plan.micro_batch * facts.sequence % (plan.tensor * plan.context) > 0,
     ),
-    PLAIN_DISPATCH,
+    replace(PLAIN_DISPATCH, broken=is_one_of("dispatcher", Dispatcher.DEEPEP, Dispatcher.HYBRIDEP)),
     TrainerLimit(
         field="schedule",
         reason="its pipeline passes all micro-batches forward before any comes back",

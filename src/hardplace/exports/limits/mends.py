@@ -69,6 +69,12 @@ def fewer_recomputed(plan: Plan, facts: ModelFacts) -> Iterator[Changes]:
     yield {"recompute": Recompute.NONE, "recompute_layers": 0, "recompute_modules": ()}
 
 
+def by_operator(plan: Plan, facts: ModelFacts) -> Iterator[Changes]:
+    """Yield what recomputes by operator, then all layers, then none."""
+    yield {"recompute": Recompute.SELECTIVE, "recompute_layers": 0, "recompute_modules": ("op",)}
+    yield from fewer_recomputed(plan, facts)
+
+
 def to_zero(*values: int) -> Callable[[Plan, ModelFacts], Iterator[Changes]]:
     """Return what shards as these stages of ZeRO do, one after the other."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hardplace.cost.layers.software import Dispatcher, Graphs
-from hardplace.exports.limits.mends import even, fewer_recomputed, no_context, no_pipeline, to
+from hardplace.exports.limits.mends import by_operator, even, fewer_recomputed, no_context, no_pipeline, to
 from hardplace.exports.limits.stages import empty_chunk, same_order
 from hardplace.exports.limits.types import ModelFacts, TrainerLimit
 from hardplace.plans.plan import INSIDE_OUT, OptimizerKind, Plan
@@ -51,6 +51,12 @@ NO_SELECTIVE = TrainerLimit(
     reason="what is written for it recomputes whole layers, or none",
     broken=is_one_of("recompute", Recompute.SELECTIVE),
     mends=fewer_recomputed,
+)
+ONLY_BY_OPERATOR = TrainerLimit(
+    field="recompute_modules",
+    reason="its selective recompute is by operator (recompute_modules op), or of whole layers",
+    broken=lambda plan, facts: plan.recompute is Recompute.SELECTIVE and plan.recompute_modules != ("op",),
+    mends=by_operator,
 )
 ALL_OR_NOTHING = TrainerLimit(
     field="recompute_layers",
