@@ -30,6 +30,7 @@ def one(name: str, **others: Any) -> dict[str, Any]:
         ([one("a"), one("b")], (("a", "b"), ("b", "a")), {}, "edges: a circle through a, b"),
         ([one("a", time_s={"npu": 1})], (), {}, r"operators\[0\] 'a': time_s: npu: expected a time on one of"),
         ([one("a", time_s={"cpu": -1})], (), {}, r"'a': cpu: -1.0: expected a number from 0"),
+        ([one("a", time_s={"cpu": 1e308})], (), {}, r"'a': cpu: 1e\+308: expected a number from 0 to 1e\+30"),
         ([{"name": "a"}], (), {}, r"operators\[0\].time_s: missing"),
         ([one("a")], (), {"link": "cpu-tpu=1GB/s"}, "unknown device of link 'tpu'"),
         ([one("a")], (), {"link": "cpu-cpu=1GB/s"}, "link: .*expected two different devices"),

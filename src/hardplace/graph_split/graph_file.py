@@ -16,7 +16,7 @@ from hardplace.described.tiling import tiled
 from hardplace.errors import BadInput, unknown
 from hardplace.files import read
 from hardplace.graph_split.groups import circle
-from hardplace.graph_split.types import GraphOperator, GraphTensor, SplitDevice, SplitLink, SplitProblem
+from hardplace.graph_split.types import MOST_OF_A_FILE, GraphOperator, GraphTensor, SplitDevice, SplitLink, SplitProblem
 from hardplace.units import parse_quantity
 
 _MOST_DEVICES = 64
@@ -111,8 +111,8 @@ def read_graph(path: str | PathLike[str], devices: Sequence[str], links: LinkCho
             ("memory_bytes", one.memory_bytes),
             ("output_bytes", one.output_bytes),
         ):
-            if value < 0:
-                raise BadInput(f"{place} {one.name!r}: {what}", value, "a number from 0")
+            if not 0 <= value <= MOST_OF_A_FILE:
+                raise BadInput(f"{place} {one.name!r}: {what}", value, f"a number from 0 to {MOST_OF_A_FILE:g}")
         if not kinds & set(one.time_s):
             raise BadInput(
                 f"{place} {one.name!r}: time_s", ", ".join(one.time_s) or "no kind",
@@ -127,8 +127,8 @@ def read_graph(path: str | PathLike[str], devices: Sequence[str], links: LinkCho
         for name in (edge.source, edge.target):
             if name not in index:
                 raise BadInput(f"{where}: edges[{row}]", repr(name), "the name of an operator")
-        if edge.bytes is not None and edge.bytes < 0:
-            raise BadInput(f"{where}: edges[{row}].bytes", edge.bytes, "a number from 0")
+        if edge.bytes is not None and not 0 <= edge.bytes <= MOST_OF_A_FILE:
+            raise BadInput(f"{where}: edges[{row}].bytes", edge.bytes, f"a number from 0 to {MOST_OF_A_FILE:g}")
         pair = (index[edge.source], index[edge.target])
         if edge.bytes is None:
             readers.setdefault(pair[0], []).append(pair[1])

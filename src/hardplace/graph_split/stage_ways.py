@@ -6,7 +6,6 @@ Source: Tarnawski, Narayanan, Phanishayee, "Piper", NeurIPS 2021, and its releas
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,6 +16,7 @@ from typing import Any
 from hardplace.errors import BadInput
 from hardplace.files import read_json
 from hardplace.graph_split.groups import circle
+from hardplace.graph_split.types import MOST_OF_A_FILE
 
 
 class StageDimension(StrEnum):
@@ -218,6 +218,6 @@ def _way(where: str, row: Any, index: Mapping[Any, int]) -> OperatorWay:
 
 
 def _number(where: str, value: object) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < math.inf:
-        raise BadInput(where, value, "a number from 0")
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= MOST_OF_A_FILE:
+        raise BadInput(where, value, f"a number from 0 to {MOST_OF_A_FILE:g}")
     return float(value)

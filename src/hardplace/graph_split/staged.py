@@ -17,6 +17,7 @@ from typing import Any
 
 from hardplace.errors import BadInput
 from hardplace.files import read_json
+from hardplace.graph_split.types import MOST_OF_A_FILE
 
 HOST = -1  # the device of an operator on the host, where cores are not limited (latency)
 
@@ -248,8 +249,8 @@ def read_staged(path: str | PathLike[str]) -> StagedProblem:
         if one[0] in index:
             raise BadInput(f"{place}: id", one[0], "an id that no other node has")
         for name, value in zip(_COLUMNS[4:8], one[4:8], strict=True):
-            if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < math.inf:
-                raise BadInput(f"{place}: {name}", value, "a number from 0")
+            if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= MOST_OF_A_FILE:
+                raise BadInput(f"{place}: {name}", value, f"a number from 0 to {MOST_OF_A_FILE:g}")
         index[one[0]] = row
         group = groups.setdefault(("own", row) if one[1] is None else one[1], len(groups))
         nodes.append(

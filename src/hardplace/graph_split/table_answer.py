@@ -249,9 +249,7 @@ def _planned(
             title=name, what=f"HBM for a shard of {found.table}" if alone else "HBM of all devices",
             needed=found.shard_bytes if alone else found.needed_bytes,
             available=system.hbm_bytes if alone else found.available_bytes, unit="B",
-            remedy="more devices, more HBM, or a way that divides the rows of the largest table"
-            if found.proven
-            else "more seconds, more devices, or more HBM: none was found that fits",
+            remedy=_remedy(found, alone=alone),
             proven=found.proven,
         )  # fmt: skip
     plan, value_s, bound_s = (
@@ -273,6 +271,16 @@ def _planned(
         ),
         notes=notes, batch_per_device=system.batch_per_device, prices="torchrec" if step is None else "step",
     )  # fmt: skip
+
+
+def _remedy(found: TableShortage, *, alone: bool) -> str:
+    """Return what would mend a shortage of HBM."""
+    if not found.proven:
+        return "more seconds, more devices, or more HBM: no plan was found that fits"
+    mends = "more devices, more HBM, or a way that divides the rows of the largest table"
+    if alone or found.needed_bytes > found.available_bytes:
+        return mends
+    return f"{mends}: no plan keeps within each device's HBM"
 
 
 def _number(where: Path, data: dict[str, Any], field_name: str, *, least: float) -> float:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+MOST_OF_A_FILE = 1e30  # seconds or bytes of one operator: far beyond all that is built, and sums stay finite
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GraphOperator:
