@@ -7,11 +7,11 @@ import dataclasses
 import pytest
 
 from described_layers import random_programs
-from hardplace.described.layers import product
+from hardplace.described.layers import convolution, pool, product
 from hardplace.described.lowering import lowered
 from hardplace.described.mapping import LayerMapping, TileLoop
 from hardplace.described.model import program_time
-from hardplace.described.program import Block, Instruction, NextTile, Repeat, TileRing, totals
+from hardplace.described.program import Block, Instruction, NextTile, Repeat, TileRing, flat, totals
 from hardplace.described.reading import description_names, read_description
 from hardplace.described.simulate import simulate
 from hardplace.described.targets import target
@@ -108,3 +108,33 @@ def test_a_loop_that_never_comes_back_is_said_to_be_an_estimate() -> None:
     assert not time.exact
     assert time.evaluated < time.instructions
     assert abs(time.cycles - (1 + 7 * 20_000)) <= 0.01 * 7 * 20_000
+
+
+def test_what_a_memory_does_not_keep_is_loaded_in_each_pass() -> None:
+    layer = product("three by four tiles", m=30, n=40, k=8)
+
+    def loads(keeps: int | None) -> int:
+        memory = dataclasses.replace(SYSTOLIC.memories["ifmap"], keeps=keeps)
+        on = dataclasses.replace(SYSTOLIC, memories={**SYSTOLIC.memories, "ifmap": memory})
+        goal = target(on, layer)
+        assert goal is not None
+        mapping = LayerMapping(loops=(TileLoop(1, "p", 10), TileLoop(1, "k", 10)))
+        lines = [step.text for step in flat(lowered(goal, layer, mapping)) if isinstance(step, Instruction)]
+        return sum(line.startswith("load input") for line in lines)
+
+    assert (loads(None), loads(3), loads(2)) == (3, 3, 12)
+
+
+def test_rows_of_a_dma_by_hand() -> None:
+    layer = convolution("eight of 32 channels", 32, 8, (4, 4), (1, 1))
+    tile = {**layer.extents, "c": 8, "p": 2}
+    assert layer.rows("input", tile) == layer.rows("input", tile, merged=False) == (2 * 4, 8, 32)
+    whole = {**layer.extents, "p": 2}
+    assert layer.rows("input", whole) == (1, 2 * 4 * 32, 4 * 4 * 32)  # two rows of pixels lie one after the other
+    assert layer.rows("input", whole, merged=False) == (2 * 4, 32, 32)
+    column = {**layer.extents, "c": 8, "q": 1}  # one pixel of each row: the next is a row of four pixels further
+    assert layer.rows("input", column) == layer.rows("input", column, merged=False) == (4, 8, 4 * 32)
+    single = convolution("depthwise", 32, 32, (4, 4), (3, 3), groups=32)
+    assert single.rows("input", {**single.extents, "g": 1}, merged=False) == (6 * 6, 1, 32)
+    pooled = pool("pool", 32, (4, 4), (2, 2), 2)
+    assert pooled.rows("output", pooled.extents, merged=False) == (2 * 2, 32, 32)

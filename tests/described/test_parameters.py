@@ -21,6 +21,7 @@ from hardplace.described.reading import description_names, read_description
 from hardplace.described.targets import target
 from hardplace.described.types import DIMS
 from hardplace.errors import BadInput
+from hardplace.report.described_variants import parameters_page
 
 LAYERS = ("product:70,90,110", "convolution:20,40,14,3", "elementwise:3000,2", "softmax:40,60")
 
@@ -117,3 +118,24 @@ def test_nothing_within_the_limits() -> None:
 def test_bad_input(given: dict[str, object], said: str) -> None:
     with pytest.raises(BadInput, match=said):
         hp.describe("systolic", **given)
+
+
+def test_the_page_has_every_variant_and_their_front() -> None:
+    found = hp.describe("systolic", layers=LAYERS[:2], vary={"rows": (8, 16, 32), "columns": (8, 32)})
+    assert isinstance(found, ParameterResult)
+    page = parameters_page(found)
+    table = page.split("<h2>Variants</h2>")[1].split("</section>")[0]
+    assert table.count("<tr>") == 1 + 6
+    evaluated = [one for one in found.choices if one.cycles is not None]
+    for one in evaluated:
+        assert f"<title>{one.variant}: {one.cycles:,} cycles</title>" in table
+    assert table.count("<circle") == len(evaluated)
+    assert {one.on_chip_bytes for one in found.choices} == {
+        read_description("systolic", one.values).on_chip_bytes for one in found.choices
+    }
+
+
+def test_search_names_describe_for_a_described_accelerator() -> None:
+    with pytest.raises(BadInput, match="describe searches the parameters of a described one") as said:
+        hp.search("opt-350m", space="gemmini")
+    assert "\n" not in str(said.value)

@@ -12,6 +12,7 @@ from hardplace.cost.layers.types import Layout, Stream
 from hardplace.cost.layers.work import AttentionWork, GemmWork, StreamWork
 from hardplace.cost.one_chip.described_timer import DescribedTimer, described_device
 from hardplace.errors import BadInput
+from hardplace.plans.plan_files import DeviceCount, PlanFile
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 DEVICE, NODE = str(EXAMPLES / "training-array.toml"), str(EXAMPLES / "training-array-node.toml")
@@ -63,3 +64,14 @@ def test_elements_of_another_size_are_refused(tmp_path: Path) -> None:
     node.write_text(Path(NODE).read_text().replace("training-array.toml", "bytes.toml"))
     with pytest.raises(BadInput, match="precision: bf16: training-array has 8-bit operands: expected elements of 2"):
         hp.place("opt-350m", str(path), 4, node=str(node), batch=8, fixed=FIXED)
+
+
+def test_a_running_plan_on_a_described_accelerator_goes_on_with_one_device_less() -> None:
+    lot = DeviceCount(device=DEVICE, count=2, node=NODE)
+    running = PlanFile(global_batch=2, data=2, micro_batch=1, model="opt-350m", on=(lot,))
+    found = hp.replan(running, lost=(1,))
+    best = found.options[0].estimate
+    assert best.plan.devices == 1
+    assert best.step_s == hp.estimate("opt-350m", best.plan, DEVICE, node=NODE).step_s
+    with pytest.raises(BadInput, match="expected nodes as the running plan has them"):
+        hp.replan(running, lost=(1,), cluster="dgx-h100")

@@ -315,9 +315,8 @@ def replan(
         BadInput: For a change that does not suit the plan.
     """
     asked = asked_of(locals())
-    from hardplace.hardware.catalogue import device as device_named
     from hardplace.hardware.catalogue import node as node_named
-    from hardplace.plans.fleet import node_of
+    from hardplace.plans.inventory import inventory_of, node_with
     from hardplace.plans.plan_files import plan_at
     from hardplace.plans.replanning.replan import Change
     from hardplace.plans.replanning.replan import replan as replanned
@@ -325,13 +324,14 @@ def replan(
 
     where, file = plan_at(plan)
     running = running_of(where, file, model, device, node)
-    chip = device_named(running.device)
-    before = node_named(running.node) if running.node else node_of(chip.name)
-    if before.device != chip.name:
-        raise BadInput(f"{where}: node", f"{before.name}: has {before.device}", f"a node of {chip.name}")
+    try:
+        ((chip, before, _),) = inventory_of((running.device,), running.plan.devices, names_of(running.node or ()))
+    except BadInput as problem:
+        raise BadInput(f"{where}: {problem}") from None
     gone, left = lost_of(running.plan.devices, lost, devices)
     change = Change(
-        devices=left, lost=gone, node=node_named(cluster) if cluster else before,
+        devices=left, lost=gone,
+        node=node_with(node_named(cluster), running.device, chip) if cluster else before,
         horizon_s=horizon_s, restart_s=restart_s, store_bytes_per_s=store_bytes_per_s,
     )  # fmt: skip
     title = f"{running.model}: {running.plan.devices} {chip.title} until now, {left} in {change.node.title} at hand"

@@ -52,7 +52,8 @@ def describe(
     from hardplace import api
     from hardplace.answers import Infeasible
     from hardplace.described.parameters import ParameterResult
-    from hardplace.report.described import page, show_described, show_parameters
+    from hardplace.report.described import page, show_described
+    from hardplace.report.described_variants import parameters_page, show_parameters
     from hardplace.report.terminal import show_infeasible
 
     folders.check_writable(out)
@@ -69,9 +70,10 @@ def describe(
         return
     if isinstance(found, ParameterResult):
         show_parameters(found)
-        found = found.best
-    drawn = page(found, folders.command())
-    give(lambda: show_described(found), lambda: folders.write_page(found.name, out, "described.html", drawn))
+        shown, drawn = found.best, parameters_page(found, folders.command())
+    else:
+        shown, drawn = found, page(found, folders.command())
+    give(lambda: show_described(shown), lambda: folders.write_page(shown.name, out, "described.html", drawn))
 
 
 def _values(texts: tuple[str, ...]) -> dict[str, tuple[int, ...]]:

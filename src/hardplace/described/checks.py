@@ -6,6 +6,7 @@ from hardplace.described.routes import route_in, route_out
 from hardplace.described.types import (
     CONVOLUTION,
     DEPTHWISE,
+    DIMS,
     INPUT,
     OUTPUT,
     WEIGHT,
@@ -21,6 +22,7 @@ def check(made: Description, where: str) -> None:
     _check_units(made, where)
     _check_widths(made, where)
     _check_dangling(made, where)
+    _check_cycles(made, where)
     _check_loops(made, where)
     _check_ways(made, where)
 
@@ -46,6 +48,9 @@ def _check_units(made: Description, where: str) -> None:
         field = f"{where}: unit.{unit.name}"
         if unit.fetch not in made.fetches:
             raise BadInput(f"{field}.fetch", repr(unit.fetch), f"one of {', '.join(made.fetches) or 'none'}")
+        for index, move in enumerate(unit.moves):
+            if move.source.rpartition(".")[0] == move.target.rpartition(".")[0]:
+                raise BadInput(f"{field}.moves[{index}].to", repr(move.target), f"another memory than {move.source}'s")
         for place, port, operand in _uses(made, unit):
             if port not in made.ports or (place != "via" and port.rpartition(".")[0] not in made.memories):
                 known = ", ".join(name for name in made.ports if (name.rpartition(".")[0] in made.memories))
@@ -105,6 +110,30 @@ def _check_dangling(made: Description, where: str) -> None:
         if name not in used:
             kind = "port" if name.rpartition(".")[0] in made.memories else "path"
             raise BadInput(f"{where}: {kind} {name}", "dangling", "a unit that uses it")
+    for memory in made.memories.values():
+        if not memory.ports:
+            raise BadInput(f"{where}: memory.{memory.name}", "dangling", "a port that a unit uses")
+    for unit in made.units.values():
+        if not unit.moves and not unit.operations:
+            raise BadInput(f"{where}: unit.{unit.name}", "dangling", "moves or operations")
+    for name in made.fetches:
+        if not any(unit.fetch == name for unit in made.units.values()):
+            raise BadInput(f"{where}: fetch.{name}", "dangling", "a unit that it issues to")
+
+
+def _check_cycles(made: Description, where: str) -> None:
+    """Raise BadInput for cycles that cannot be: none for an operation, or fewer, of the smallest tile or a larger."""
+    for unit in made.units.values():
+        for size in (1, 64):
+            unit.row_cycles.at(bytes=size, pitch=size)
+            for move in unit.moves:
+                move.cycles.at(**dict.fromkeys(DIMS, size), stride=1)
+            for operation in unit.operations.values():
+                tile = {dim: min(size, operation.at_most.get(dim, size)) for dim in DIMS}
+                operation.latency_cycles.at(**tile, operands=1, stride=1)
+                if operation.cycles.at(**tile, operands=1, stride=1) < 1:
+                    field = f"{where}: unit.{unit.name}.operations.{operation.name}.cycles"
+                    raise BadInput(field, operation.cycles.text, "at least 1 of every tile")
 
 
 def _check_loops(made: Description, where: str) -> None:

@@ -56,25 +56,20 @@ class LayerShape:
 
     def elements(self, operand: str, extents: Mapping[str, int]) -> int:
         """Return the elements of an operand that a tile of these extents touches."""
-        rows, row = self.rows(operand, extents)
-        return rows * row
+        return _product(self.sizes(operand, extents))
 
-    def rows(self, operand: str, extents: Mapping[str, int]) -> tuple[int, int]:
-        """Return the contiguous rows of a tile of an operand, and the elements of each.
+    def rows(self, operand: str, extents: Mapping[str, int], merged: bool = True) -> tuple[int, int, int]:
+        """Return the contiguous rows of a tile of an operand, the elements of each, and those from row to row.
 
-        Channels are innermost, as in NHWC; a tile that is whole along a dimension is contiguous along it too.
+        Channels are innermost, as in NHWC; a tile that is whole along a dimension is contiguous along it too, but
+        where rows are not merged none is longer than the channels of one pixel.
         """
-        sizes = self.sizes(operand, extents)
-        whole = self.sizes(operand, self.extents)
-        row, rows = 1, 1
-        contiguous = True
-        for size, full in zip(reversed(sizes), reversed(whole), strict=True):
-            if contiguous:
-                row *= size
-                contiguous = size == full
-            else:
-                rows *= size
-        return rows, row
+        sizes, whole = self.sizes(operand, extents)[::-1], self.sizes(operand, self.extents)[::-1]
+        channels = 2 if len(sizes) == 5 and operand != WEIGHT else 1  # of all groups
+        longest = len(sizes) if merged else channels
+        spans = next((place for place in range(1, longest) if sizes[place - 1] != whole[place - 1]), longest)
+        along = next((place for place in range(spans, len(sizes)) if sizes[place] > 1), len(sizes))
+        return _product(sizes[spans:]), _product(sizes[:spans]), _product(whole[:along])
 
     def sizes(self, operand: str, extents: Mapping[str, int]) -> tuple[int, ...]:
         """Return the sizes of a tile of an operand, the contiguous dimension last."""

@@ -59,7 +59,9 @@ class Lowering:
 
     def _chosen(self, operand: str, level: int) -> int:
         """Return after how many loops an operand's tile at a level is chosen; a unit's own: after the parts are."""
-        place = place_after(self.layer, self.loops, operand, level)
+        memory = self.on.memory(operand, level)
+        assert memory is not None
+        place = place_after(self.layer, self.loops, memory, operand, level)
         return max(place, self.spread_at) if self.on.spread and level >= self.on.spread_level else place
 
     def _from(self, at: _At, spread: bool = False) -> Block:
@@ -201,7 +203,7 @@ class Lowering:
         """Return a move of a tile: each port and path held for its bytes, the unit for the longest, or for its rows."""
         on = self.on.on
         source, goal = on.memory_of(move.source), on.memory_of(move.target)
-        rows, row = self.layer.rows(move.operand, extents)
+        rows, row, pitch = self.layer.rows(move.operand, extents, unit.merges)
         size = {memory.name: memory.element_bytes[move.operand] for memory in (source, goal)}
         widest = max(size.values())
         if partial:
@@ -210,7 +212,7 @@ class Lowering:
         ports += [(path, widest) for path in move.via]
         held = tuple((port, _quotient(rows * row * bytes_, on.ports[port].width_bytes)) for port, bytes_ in ports)
         outer = goal if move.operand == OUTPUT and not partial else source
-        by_rows = rows * unit.row_cycles.at(bytes=row * size[outer.name])
+        by_rows = rows * unit.row_cycles.at(bytes=row * size[outer.name], pitch=pitch * size[outer.name])
         least = move.cycles.at(**extents, stride=self.layer.stride)
         return Instruction(
             text=f"{verb} {move.operand} {'x'.join(map(str, self.layer.sizes(move.operand, extents)))} "

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from hardplace.described.layers import LayerShape
 from hardplace.described.targets import OperationTarget
-from hardplace.described.types import OUTPUT, DescribedMemory
+from hardplace.described.types import DIMS, OUTPUT, DescribedMemory
 
 
 class TileLoop(NamedTuple):
@@ -70,19 +70,37 @@ def _part(layer: LayerShape, on: OperationTarget, mapping: LayerMapping) -> int:
     return -(-size // len(on.units))
 
 
-def place_after(layer: LayerShape, loops: tuple[TileLoop, ...], operand: str, level: int) -> int:
-    """Return after how many loops a tile of an operand is chosen: inside the innermost that changes it."""
+def place_after(
+    layer: LayerShape, loops: tuple[TileLoop, ...], memory: DescribedMemory, operand: str, level: int
+) -> int:
+    """Return after how many loops a tile of an operand is chosen.
+
+    Inside the innermost that changes it; where the memory keeps fewer tiles than the operand has, inside the innermost
+    of its level. Results stay until they change.
+    """
     touched = layer.touches(operand)
+    if memory.keeps is not None and operand != OUTPUT and tiles_of(layer, loops, operand, level) > memory.keeps:
+        touched = "".join(DIMS)
     return max(
         (index + 1 for index, loop in enumerate(loops) if loop.level <= level and loop.dim in touched), default=0
     )
+
+
+def tiles_of(layer: LayerShape, loops: tuple[TileLoop, ...], operand: str, level: int) -> int:
+    """Return the tiles that an operand is cut into down to a level, before units take parts."""
+    extents, count = dict(layer.extents), 1
+    for loop in loops:
+        if loop.level <= level and loop.dim in layer.touches(operand):
+            count *= -(-extents[loop.dim] // loop.tile)
+            extents[loop.dim] = min(extents[loop.dim], loop.tile)
+    return count
 
 
 def buffers_of(
     layer: LayerShape, loops: tuple[TileLoop, ...], memory: DescribedMemory, operand: str, level: int
 ) -> int:
     """Return the tiles of an operand that are held at a time: one where it never changes."""
-    return memory.buffers if place_after(layer, loops, operand, level) else 1
+    return memory.buffers if place_after(layer, loops, memory, operand, level) else 1
 
 
 def tile_uses(layer: LayerShape, on: OperationTarget, mapping: LayerMapping) -> list[TileUse]:

@@ -26,6 +26,7 @@ class ParameterChoice:
     Attributes:
         variant: The values in words, such as rows=8 columns=16.
         values: By name.
+        on_chip_bytes: Bytes of all its memories but the one where operands lie.
         bound_cycles: Cycles that no mapping of the layers is below, by the roofline of units and memory.
         cycles: Cycles by the generated model; None where the bound made it needless, or no mapping fits.
         what: Evaluated, bounded, or what is short.
@@ -33,6 +34,7 @@ class ParameterChoice:
 
     variant: str
     values: Mapping[str, int]
+    on_chip_bytes: int
     bound_cycles: int
     cycles: int | None
     what: str
@@ -96,15 +98,15 @@ def fastest_parameters(
     choices, best, short = [], None, None
     for bound, values, on in allowed:
         if best is not None and bound >= best.cycles:
-            choices.append(_choice(values, bound, None, "bounded"))
+            choices.append(_choice(values, on, bound, None, "bounded"))
             continue
         found = described_accelerator(on, layers, network)
         if isinstance(found, Infeasible):
             short = short or found
-            choices.append(_choice(values, bound, None, found.what))
+            choices.append(_choice(values, on, bound, None, found.what))
             continue
         assert found.cycles >= bound, f"{values}: {found.cycles} cycles, below the bound {bound}"
-        choices.append(_choice(values, bound, found.cycles, "evaluated"))
+        choices.append(_choice(values, on, bound, found.cycles, "evaluated"))
         if best is None or found.cycles < best.cycles:
             best = found
     if best is None:
@@ -115,9 +117,11 @@ def fastest_parameters(
     return ParameterResult(best=best, choices=tuple(choices), proof=proof)
 
 
-def _choice(values: Mapping[str, int], bound: int, cycles: int | None, what: str) -> ParameterChoice:
+def _choice(values: Mapping[str, int], on: Description, bound: int, cycles: int | None, what: str) -> ParameterChoice:
     variant = " ".join(f"{name}={value}" for name, value in values.items())
-    return ParameterChoice(variant=variant, values=values, bound_cycles=bound, cycles=cycles, what=what)
+    return ParameterChoice(
+        variant=variant, values=values, on_chip_bytes=on.on_chip_bytes, bound_cycles=bound, cycles=cycles, what=what
+    )
 
 
 def layers_bound(on: Description, layers: Sequence[LayerShape]) -> int:

@@ -32,6 +32,7 @@ _MOST_INSTANCES = 64
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,40}")
 _PARTS = ("memory", "path", "fetch", "unit")
 _FREE = (*DIMS, "operands", "stride")
+_ROW = ("bytes", "pitch")
 
 
 class _Section:
@@ -56,13 +57,15 @@ class _Section:
         value = self.get(field, default)
         if not isinstance(value, str) or not value.strip() or len(value) > 1000:
             raise BadInput(self.at(field), repr(value), "a text")
+        if not value.isprintable():
+            raise BadInput(self.at(field), repr(value), "a text of one line")
         return value
 
     def count(self, field: str, least: int, default: int | None = None) -> int:
         return whole(self.get(field, default), self.at(field), self.fixed, least)
 
-    def flag(self, field: str) -> bool:
-        value = self.get(field, False)
+    def flag(self, field: str, default: bool = False) -> bool:
+        value = self.get(field, default)
         if not isinstance(value, bool):
             raise BadInput(self.at(field), repr(value), "true or false")
         return value
@@ -160,8 +163,8 @@ def _parameters(section: _Section, values: Mapping[str, int | str]) -> dict[str,
     """Return the parameters, each an expression of those before it."""
     fixed: dict[str, int] = {}
     for name, value in section.items():
-        if not name.isidentifier() or name in _FREE or name == "bytes":
-            raise BadInput(section.at(name), None, f"a name that is none of {', '.join((*_FREE, 'bytes'))}")
+        if not name.isidentifier() or name in (*_FREE, *_ROW):
+            raise BadInput(section.at(name), None, f"a name that is none of {', '.join((*_FREE, *_ROW))}")
         fixed[name] = whole(values.get(name, value), section.at(name), dict(fixed))
     for name in values:
         if name not in fixed:
@@ -245,6 +248,7 @@ def _memory(name: str, part: _Section) -> tuple[DescribedMemory, list[MemoryPort
         capacity_bytes=None if part.flag("backing") else part.count("bytes", 1),
         latency_cycles=part.count("latency_cycles", 0, 0),
         buffers=part.count("buffers", 1, 1),
+        keeps=part.count("keeps", 1) if "keeps" in part.data else None,
         element_bytes=held,
         ports=tuple(port.name for port in ports),
     )
@@ -280,7 +284,8 @@ def _unit(name: str, part: _Section) -> FunctionalUnit:
         outstanding=part.count("outstanding", 1, 4),
         setup_cycles=part.count("setup_cycles", 0, 0),
         latency_cycles=part.count("latency_cycles", 0, 0),
-        row_cycles=part.formula("row_cycles", ("bytes",), 0),
+        row_cycles=part.formula("row_cycles", _ROW, 0),
+        merges=part.flag("merges", True),
         forwards=part.flag("forwards"),
         moves=tuple(_move(_Section(part.at(f"moves[{index}]"), data, part.fixed)) for index, data in enumerate(moves)),
         operations={

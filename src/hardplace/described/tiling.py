@@ -122,7 +122,9 @@ def _estimate(on: OperationTarget, layer: LayerShape, mapping: LayerMapping) -> 
     held = {on.units[0].unit.name: cycles}
     for operand in (*on.operands, OUTPUT):
         for level, hop in enumerate(on.units[0].ways[operand], 1):
-            place = place_after(layer, loops, operand, level)
+            memory = on.memory(operand, level)
+            assert memory is not None
+            place = place_after(layer, loops, memory, operand, level)
             again = math.prod(
                 count
                 for count, loop in zip(times[:place], loops[:place], strict=True)
@@ -155,7 +157,9 @@ def allowed(on: OperationTarget, layer: LayerShape, mapping: LayerMapping) -> bo
     if layer.operation == SOFTMAX and any(loop.dim == "c" for loop in loops):
         return False
     for level, hop in enumerate(on.units[0].ways[OUTPUT], 1):
-        place = place_after(layer, loops, OUTPUT, level)
+        memory = on.memory(OUTPUT, level)
+        assert memory is not None
+        place = place_after(layer, loops, memory, OUTPUT, level)
         if hop.back is None and any(loop.dim in layer.reductions for loop in loops[:place]):
             return False
     return True

@@ -38,6 +38,8 @@ class DescribedMemory:
         capacity_bytes: Bytes; None for the memory where the operands of a layer lie whole.
         latency_cycles: Cycles from a read's last byte requested to its arrival.
         buffers: Tiles of each operand that are held at a time; 2 is double buffering.
+        keeps: Tiles of an operand that stay at most: an operand of more is loaded anew in each pass of the loops
+            outside, changed or not; None: a tile stays until it changes.
         element_bytes: Bytes of an element of each operand that it holds.
         ports: Names of its ports.
     """
@@ -46,6 +48,7 @@ class DescribedMemory:
     capacity_bytes: int | None
     latency_cycles: int
     buffers: int
+    keeps: int | None
     element_bytes: Mapping[str, int]
     ports: tuple[str, ...]
 
@@ -116,7 +119,9 @@ class FunctionalUnit:
         outstanding: Instructions begun whose results are not there yet, at most.
         setup_cycles: Cycles of control that each of its instructions takes besides its data.
         latency_cycles: Cycles that a move takes besides the latency of the memory that it reads.
-        row_cycles: Cycles of one contiguous row of a moved tile, by `bytes` (of the row).
+        row_cycles: Cycles of one contiguous row of a moved tile, by `bytes` (of the row) and `pitch` (bytes from the
+            start of a row to that of the next).
+        merges: Whether rows that lie one after the other are one; if not a row is along the innermost dimension.
         forwards: Whether results accumulate without waiting for the instruction before (in-order accumulation).
         moves: What it can move.
         operations: What it can compute.
@@ -129,6 +134,7 @@ class FunctionalUnit:
     setup_cycles: int
     latency_cycles: int
     row_cycles: Expression
+    merges: bool
     forwards: bool
     moves: tuple[DataMove, ...]
     operations: Mapping[str, UnitOperation]
@@ -166,6 +172,11 @@ class Description:
     def backing(self) -> DescribedMemory:
         """Return the memory where the operands of a layer lie before and after it."""
         return next(memory for memory in self.memories.values() if memory.capacity_bytes is None)
+
+    @property
+    def on_chip_bytes(self) -> int:
+        """Return the bytes of all memories but the backing one."""
+        return sum(memory.capacity_bytes or 0 for memory in self.memories.values())
 
     def memory_of(self, port: str) -> DescribedMemory:
         """Return the memory that a port belongs to."""

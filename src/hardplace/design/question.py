@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from hardplace.described.reading import is_description
 from hardplace.design.goals import LIMITS, Combine, Goal, Objective
 from hardplace.design.types import PlanChoices
 from hardplace.errors import BadInput, unknown
@@ -87,6 +88,10 @@ def question_of(
     names = [workload.name for workload in workloads]
     if len(set(names)) < len(names):
         raise BadInput("model", f"{' '.join(names)}: one of them twice", "different ones")
+    if is_description(space):
+        raise BadInput(
+            "space", repr(space), "a space of chips; describe searches the parameters of a described one (vary)"
+        )
     chips = space_named(space) if process is None else at_process(space_named(space), process)
     if _several(memory) and chips.memories:
         raise BadInput("memory", f"the chips of space {chips.name} bring their own", "a limit on memory")

@@ -44,7 +44,7 @@ def inventory_of(names: Sequence[str], devices: int | None, nodes: Sequence[str]
         if devices is not None and devices < 1:
             raise BadInput("devices", devices, "a whole number from 1")
         chip = described_device(name) if is_description(name) else find(name)
-        named = [replace(one, device=chip.name) if one.device == Path(name).name else one for one in named]
+        named = [node_with(one, name, chip) for one in named]
         own = [one for one in named if one.device == chip.name]
         found.append((chip, own[0] if own else node_of(chip.name), int(number) if colon else devices or 0))
     for one in named:
@@ -52,6 +52,11 @@ def inventory_of(names: Sequence[str], devices: int | None, nodes: Sequence[str]
             others = ", ".join(chip.name for chip, _, _ in found)
             raise BadInput("node", f"{one.name}: has {one.device}", f"a node of {others}")
     return found
+
+
+def node_with(node: Node, name: str, chip: PlanDevice) -> Node:
+    """Return a node; where it names its device by the file of a description, with the description's name."""
+    return replace(node, device=chip.name) if node.device == Path(name).name else node
 
 
 def inventory_of_plan(place: str, file: Plan, names: Sequence[str], nodes: Sequence[str]) -> Parts:

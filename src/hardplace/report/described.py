@@ -9,15 +9,13 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from hardplace.described.answer import DescribedAccelerator, DescribedPart, LayerCycles, PartLink
-from hardplace.described.parameters import ParameterResult
 from hardplace.report import style
+from hardplace.report.charts import Chart
 from hardplace.report.console import headed, screen
 from hardplace.report.rendering import rendered
 from hardplace.report.reproduce import reproduction
-from hardplace.report.text import plural
 from hardplace.units import format_quantity, percent
 
-_MOST_VARIANTS = 12  # lines of variants shown
 _WIDTH, _HEIGHT, _APART, _BETWEEN = 128, 40, 72, 16  # of a block, and the space between columns and rows
 _COLOURS = {"memory": style.BLUE, "unit": style.GREEN}
 _INSTANCE = re.compile(r"([^\d.]+)[1-9]\d*\.")
@@ -52,21 +50,14 @@ class PartDiagram:
     height: float
 
 
-def show_parameters(answer: ParameterResult) -> None:
-    """Print the variants that were evaluated, how many the bounds made needless, and the proof."""
-    out = screen()
-    names = tuple(answer.choices[0].values)
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in (*names, "cycles", "bound, cycles"):
-        table.add_column(heading, justify="right")
-    evaluated = [one for one in answer.choices if one.cycles is not None]
-    for one in sorted(evaluated, key=lambda one: one.cycles or 0)[:_MOST_VARIANTS]:
-        table.add_row(*(f"{one.values[name]:,}" for name in names), f"{one.cycles:,}", f"{one.bound_cycles:,}")
-    out.print(table)
-    bounded = sum(one.what == "bounded" for one in answer.choices)
-    short = len(answer.choices) - len(evaluated) - bounded
-    out.print(f"{plural(len(evaluated), 'variant')} evaluated, {bounded:,} bounded, {short:,} without a mapping")
-    out.print(f"{answer.certificate}, each with the best mapping that the search finds")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariantTable:
+    """Variants of an accelerator as a table and a chart, and sentences about them."""
+
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    chart: Chart
+    notes: tuple[str, ...]
 
 
 def show_described(answer: DescribedAccelerator) -> None:
@@ -150,11 +141,18 @@ def _shown(answer: DescribedAccelerator) -> list[DescribedPart]:
     return [part for part in answer.parts if not _INSTANCE.match(part.name)]
 
 
-def page(answer: DescribedAccelerator, command: str = "") -> str:
-    """Return the self-contained page: the block diagram, the parts, the layers; command: the one that asked."""
+def page(answer: DescribedAccelerator, command: str = "", variants: VariantTable | None = None) -> str:
+    """Return the self-contained page: the block diagram, the parts, the layers; command: the one that asked.
+
+    Args:
+        answer: The accelerator.
+        command: The command that asked.
+        variants: What it was chosen from, where parameters varied.
+    """
     return rendered(
         "described.html",
         answer=answer,
+        variants=variants,
         drawn=diagram(answer),
         parts=_shown(answer),
         headings=_HEADINGS,
@@ -163,11 +161,6 @@ def page(answer: DescribedAccelerator, command: str = "") -> str:
         notes=notes(answer) if answer.layers else (),
         reproduction=reproduction(answer, command),
     )
-
-
-def parameters_page(answer: ParameterResult, command: str = "") -> str:
-    """Return the page of the fastest variant."""
-    return page(answer.best, command)
 
 
 def diagram(answer: DescribedAccelerator) -> PartDiagram:

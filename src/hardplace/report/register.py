@@ -41,7 +41,7 @@ VIEWS = {
     "SplitResult": AnswerView("split", "show_split", "page"),
     "LayerScheduleResult": AnswerView("schedule", "show", "page"),
     "DescribedAccelerator": AnswerView("described", "show_described", "page"),
-    "ParameterResult": AnswerView("described", "show_parameters", "parameters_page"),
+    "ParameterResult": AnswerView("described_variants", "show_parameters", "parameters_page"),
     "OperatorEstimate": AnswerView("operators", "show_estimate", "page"),
 }
 # Whose page has a module of its own.

@@ -10,10 +10,10 @@ from dataclasses import replace
 from hardplace.cost.layers.recognise import decoder_of
 from hardplace.cost.layers.recorded import FusedLayer, fused_layer
 from hardplace.errors import BadInput
-from hardplace.hardware.device import Device, Node
+from hardplace.hardware.device import Node
 from hardplace.plans.chain import LayerChain, chain_of, rank_layers
 from hardplace.plans.estimate import PlanEstimate, estimate_plan
-from hardplace.plans.fleet import HOST_BYTES_PER_S, DevicePool, Fleet, even_cluster
+from hardplace.plans.fleet import HOST_BYTES_PER_S, DevicePool, Fleet, PlanDevice, even_cluster
 from hardplace.plans.placement.space import shape_of
 from hardplace.plans.plan import Plan
 from hardplace.plans.pricing import pricer_of
@@ -33,7 +33,7 @@ class AvailableDevices:
     def __init__(
         self,
         workload: Workload,
-        chip: Device,
+        chip: PlanDevice,
         node: Node,
         running: Plan,
         devices: int,

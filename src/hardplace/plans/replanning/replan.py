@@ -13,10 +13,10 @@ from typing import ClassVar
 from hardplace.answers import Answer
 from hardplace.certificate import Certificate
 from hardplace.errors import BadInput
-from hardplace.hardware.device import Device, Node
+from hardplace.hardware.device import Node
 from hardplace.ndtypes import Ints
 from hardplace.plans.estimate import PlanEstimate
-from hardplace.plans.fleet import even_cluster
+from hardplace.plans.fleet import PlanDevice, even_cluster
 from hardplace.plans.infeasible import PlanInfeasible
 from hardplace.plans.memory import state_bytes, weight_bytes
 from hardplace.plans.plan import Plan
@@ -122,7 +122,7 @@ class ReplanResult(Answer):
 
 
 def replan(
-    workload: Workload, chip: Device, running: Plan, before: Node, change: Change
+    workload: Workload, chip: PlanDevice, running: Plan, before: Node, change: Change
 ) -> ReplanResult | PlanInfeasible:
     """Return the plans that do most work until the next change, or why none does any.
 
