@@ -102,17 +102,30 @@ class Bottleneck:
 
     def below(self, limit: float) -> Iterator[tuple[int, ...]]:
         """Yield every partition whose bottleneck is below a limit, the most promising branch first."""
-        return self._below(0, 0, limit, ())
+        known: dict[tuple[int, int], list[int]] = {}  # of a cut after so many stages: cuts that may follow
+        done: list[int] = []
+        branches = [iter(self._following(0, 0, limit))]
+        while branches:
+            following = next(branches[-1], None)
+            if following is None:
+                branches.pop()
+                if done:
+                    done.pop()
+            elif len(branches) == len(self.costs):
+                yield (*done, following)
+            else:
+                done.append(following)
+                here = len(done), following
+                if here not in known:
+                    known[here] = self._following(*here, limit)
+                branches.append(iter(known[here]))
 
-    def _below(self, stage: int, at: int, limit: float, done: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
-        if stage == len(self.costs):
-            yield done
-            return
+    def _following(self, stage: int, at: int, limit: float) -> list[int]:
+        """Return the cuts after a stage that starts at a cut, of partitions below a limit, the most promising first."""
         value = np.maximum(self.costs[stage][at], self.to_go[stage + 1])
-        for following in np.argsort(value, kind="stable").tolist():
-            if value[following] >= limit:
-                return
-            yield from self._below(stage + 1, following, limit, (*done, following))
+        within = np.flatnonzero(value < limit)
+        found: list[int] = within[np.argsort(value[within], kind="stable")].tolist()
+        return found
 
 
 def bottleneck(costs: Sequence[Floats]) -> Bottleneck:
