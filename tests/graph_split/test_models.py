@@ -10,6 +10,7 @@ import hardplace as hp
 from hardplace.cost.cpu.operators import cpu_operator
 from hardplace.cost.cpu.table import COLUMNS, cpu_named
 from hardplace.files import read_json
+from hardplace.graph_split.answer import SplitResult
 from hardplace.graph_split.checker import violations
 from hardplace.graph_split.coarsen import hsdag_groups
 from hardplace.graph_split.graph_file import LinkChoice
@@ -22,6 +23,7 @@ from hardplace.hardware.sheet import find
 from hardplace.workload.types import OperatorKind
 from oracles_split import least_makespan, unlike_graph
 
+WEIGHTS = {"up": (64, 256), "down": (256, 10)}
 PCIE = LinkChoice(bytes_per_s=16e9, latency_s=1e-5)
 
 
@@ -132,3 +134,24 @@ def test_two_requests_in_flight_take_as_long_as_one_to_two(seed: int) -> None:
     assert violations(problem, found.schedule) == []
     one = least_makespan(unlike_graph(seed))
     assert one - 1e-9 <= found.value_s <= 2 * one + 1e-9
+
+
+def test_an_onnx_file_is_split_as_its_operators_are(tmp_path: Path) -> None:
+    """Two products with an activation between: its kernels, its weights (two bytes each), and no better split."""
+    onnx = pytest.importorskip("onnx")
+    helper, real = onnx.helper, onnx.TensorProto.FLOAT
+    weights = [helper.make_tensor(name, real, size, [0.5] * (size[0] * size[1])) for name, size in WEIGHTS.items()]
+    nodes = [
+        helper.make_node("MatMul", ["x", "up"], ["a"]), helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("MatMul", ["b", "down"], ["y"]),
+    ]  # fmt: skip
+    ends = [helper.make_tensor_value_info(name, real, [4, width]) for name, width in (("x", 64), ("y", 10))]
+    graph = helper.make_graph(nodes, "mlp", ends[:1], ends[1:], weights)
+    path = tmp_path / "mlp.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
+    found = hp.split(path, ["cpu", "h100-sxm"], seconds=5)
+    assert isinstance(found, SplitResult)
+    assert [row.operator.split(": ")[-1] for row in found.placement] == ["data", "mm", "relu", "mm (2)"]
+    assert sum(found.memory_bytes) == 2 * sum(a * b for a, b in WEIGHTS.values())
+    assert found.certificate is not None
+    assert found.certificate.proven
