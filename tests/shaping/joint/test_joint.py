@@ -19,7 +19,7 @@ from hardplace.errors import BadInput
 from hardplace.hardware.settings import setting, with_devices
 from hardplace.hardware.space_files import space
 from hardplace.hardware.types import Budget
-from hardplace.shaping.joint.answer import jointly, only, reshapes_of
+from hardplace.shaping.joint.answer import jointly, loose, only, reshapes_of
 from hardplace.shaping.joint.bounds import Plans, layer_s, most_samples_per_s
 from hardplace.shaping.joint.boxes import places_of
 from hardplace.shaping.joint.candidates import Reshapes
@@ -251,3 +251,10 @@ def test_shapes_that_no_recording_can_have_are_left_out_and_counted() -> None:
     assert len(reshapes.shapes) == len(found.shapes) == len(found.parameters) == len(reshapes.weights) > 1
     for row in range(len(reshapes.shapes)):
         assert reshapes.workload(row).parameters == found.parameters[row]
+
+
+def test_a_bound_above_twice_the_score_says_what_to_ask_instead() -> None:
+    (said,) = loose(10.0, 47.8)
+    assert "little is proven" in said
+    assert "space phaze" in said
+    assert loose(10.0, 20.0) == ()

@@ -128,7 +128,7 @@ def jointly(
         seconds=deadline.elapsed_s,
         levels=ended.levels,
         progress=ended.ended.progress,
-        notes=(*_left_out(model, found), *notes(question)),
+        notes=(*_left_out(model, found), *loose(best.score, bound), *notes(question)),
     )
 
 
@@ -153,6 +153,17 @@ def reshapes_of(model: ShapeSource, asked: ShapeQuery, *, raw: bool) -> tuple[Sh
     )  # fmt: skip
     trained = found.trained / found.trained[0]
     return found, Reshapes(shapes=found.shapes, weights=np.ones(len(trained)) if raw else trained, reshaping=reshaping)
+
+
+def loose(score: float, bound: float) -> tuple[str, ...]:
+    """Return what to ask instead where a bound is more than twice the score; () where it is not."""
+    if bound <= 2.0 * score:
+        return ()
+    return (
+        "the bound is more than twice the score, so little is proven: more seconds, fewer chips (space phaze, or a "
+        "file of your own) or fewer shapes (fields that are frozen or have ranges) prove more; `hardplace shape` "
+        "proves the best shape of one device",
+    )
 
 
 def _left_out(model: ShapeSource, found: ShapeSpace) -> Iterator[str]:
