@@ -17,6 +17,8 @@ from hardplace.files import read
 from hardplace.ndtypes import Floats
 
 LIMIT = 0.5  # of the residual either way, in log(time)
+FAR_LIMIT = 0.25  # the same of the median residual beyond the reach
+FAR_FAMILIES = ("bmm",)  # that have it, by devices left out of the fit: docs/learned.md
 _DATA = Path(__file__).parent / "data" / "fp32.json.gz"
 
 
@@ -72,8 +74,9 @@ def vector_times(kernels: VectorKernels, sheet: VectorSheet, family: str, model:
     """Return the predicted times of kernels of one family.
 
     A device that was measured has its own figures. One that is no further from its nearest relative than `reach` has
-    the geometric mean of its relatives', weighted by distance. Another has those fitted on all, without a residual:
-    beyond what was measured a learned correction is not trusted.
+    the geometric mean of its relatives', weighted by distance. Another has those fitted on all; of batched products
+    the median of all devices' residuals, within narrower limits, of the others none: beyond what was measured a learned
+    correction is not trusted.
     """
     of = model.families[family]
     known = model.sheets.get(sheet.name)
@@ -89,7 +92,10 @@ def vector_times(kernels: VectorKernels, sheet: VectorSheet, family: str, model:
     nearest = float(apart.min())
     pooled = equation_s(kernels, sheet, dict(of.pooled), family)
     if nearest > model.reach:
-        return VectorTimes(seconds=pooled, equation_s=pooled, how="all", distance=nearest)
+        return VectorTimes(
+            seconds=pooled * _far_residual(kernels, sheet, family, of, pooled), equation_s=pooled, how="all",
+            distance=nearest,
+        )  # fmt: skip
     weight = np.exp(-0.5 * (apart**2 - nearest**2) / model.width**2)
     weight /= weight.sum()
     with_trees, without = (
@@ -113,3 +119,14 @@ def _of_device(
         return plain
     change = trees_sum(of.residual[name], features(kernels, sheet, plain, family))
     return np.asarray(plain * np.exp(np.clip(change, -LIMIT, LIMIT)))
+
+
+def _far_residual(
+    kernels: VectorKernels, sheet: VectorSheet, family: str, of: FamilyModel, pooled: Floats
+) -> Floats | float:
+    """Return the factor on pooled seconds beyond the reach: the median of all devices' residuals, or 1."""
+    if family not in FAR_FAMILIES or not of.residual:
+        return 1.0
+    columns = features(kernels, sheet, pooled, family)
+    change = np.median([trees_sum(trees, columns) for trees in of.residual.values()], axis=0)
+    return np.asarray(np.exp(np.clip(change, -FAR_LIMIT, FAR_LIMIT)))
