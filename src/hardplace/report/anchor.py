@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from hardplace.plans.anchors import Anchor
+from hardplace.report.text import plural
 
 
 def anchor_lines(anchor: Anchor, odd: Sequence[str]) -> Iterator[str]:
@@ -16,7 +17,7 @@ def anchor_lines(anchor: Anchor, odd: Sequence[str]) -> Iterator[str]:
         odd: What is odd about the steps, in words.
     """
     said = f"with {anchor.software}" if anchor.software else "no software named"
-    yield f"{anchor.device} {said}: {anchor.runs} measured steps"
+    yield f"{anchor.device} {said}: {plural(anchor.runs, 'measured step')}"
     yield f"80 % interval of a like step: a factor {math.exp(anchor.half):.3f} either way"
     yield "figures over the shipped ones: " + ", ".join(f"{one.figure} {one.value:.3g}" for one in anchor.factors)
     if anchor.next_run:

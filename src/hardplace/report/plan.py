@@ -109,7 +109,7 @@ def surety(found: PlanEstimate) -> str:
     """Return the 80 % intervals of step, tokens a second and memory, and whose errors they are from."""
     one, tokens = found.interval, found.tokens_per_s * found.step_s
     low, high = one.tokens_per_s(tokens)
-    own = f"{found.plan.anchor.runs} measured steps of this system" if found.plan.anchor else one.kind
+    own = f"{plural(found.plan.anchor.runs, 'measured step')} of this system" if found.plan.anchor else one.kind
     of, factor = spreads().memory[one.memory_kind], math.exp(one.memory)
     errors = f"{one.memory_kind}: {of.rows} runs of {plural(of.sources, 'source')}"
     held = max(room.total_bytes for room in found.memory) / GIB
