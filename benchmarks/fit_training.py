@@ -66,16 +66,22 @@ KERNELS = ("products", "attention", "streams")
 MOST_SLOWED = 4.0  # of kernels of plans that name no software
 OF_DEVICE = ("products", "attention")
 FLAGS = {"tensor": ("tensor",), "dispatcher": ("expert",), "experts": ("expert",)}
-WIDTHS = {  # by the least error with a source left out (--choose)
+WIDTHS = {  # of a logarithm, by the least error with a source left out (--choose)
+    "centre products": 0.4,
+    "centre low": 0.05,
+    "centre attention": 0.7,
+    "centre streams": 0.05,
+    "centre traffic": 0.4,
+    "centre host": 0.7,
     "device products": 0.3,
     "device attention": 0.05,
     "software products": 0.02,
     "software attention": 0.1,
-    "software streams": 0.3,
+    "software streams": 0.5,
     "software traffic": 0.2,
     "software host": 0.3,
     "flags": 0.5,
-    "neuron": 2.0,
+    "neuron": 0.3,
 }
 FITS = 4  # rounds of slopes and fits
 MANY, SOME, TRIES = 10, 6, 40  # rows of a source, and of a system, to be anchored; random choices of runs
@@ -246,6 +252,8 @@ def width_of(widths: Mapping[str, float], key: str, figure: str) -> float:
     """Return the sd of a key's offset of a figure; 0: it has none."""
     what, _, name = key.partition(" ")
     group = next(group for group, figures in GROUPS.items() if figure in figures)
+    if key in (GPUS, ARRAYS):
+        return widths[f"centre {figure if figure == 'low' else group}"]
     if figure == "low":
         return 0.0
     if what == "device":

@@ -49,16 +49,26 @@ def test_an_offset_of_all_steps_is_learned(rows):
     assert width == pytest.approx(found.half)
 
 
-def test_the_posterior_is_the_normal_equations(rows):
-    """Two runs, by hand: prior of the mean of all and of each figure, noise of two runs of a source."""
+@pytest.mark.parametrize("errors", [(0.1, 0.1), (0.6, 0.6), (0.05, 0.9)])
+def test_the_posterior_is_most_probable(errors):
+    """Two runs of one slope, so one unknown: the mode of a normal prior with Student's t noise, by a fine grid."""
     slopes = [np.zeros(len(FIGURES)) for _ in range(2)]
     slopes[0][0], slopes[1][0] = 1.0, 1.0
-    found = posterior(slopes, [0.1, 0.1], 0.3)
-    variance = found.noise**2
-    of_all = (0.3 / 1.2816) ** 2 - variance
-    whole = of_all + 0.1**2  # both runs have the same slope: one unknown
-    assert found.log_factor(slopes[0]) == pytest.approx(0.1 * whole / (whole + variance / 2))
+    found = posterior(slopes, errors, 0.3)
+    of_all = max((0.3 / 1.2816) ** 2 - found.noise**2 - 0.1**2, 0.05**2)  # less what the figure's own 0.1 explains
+    grid = np.linspace(-0.5, 1.5, 20_001)
+    cost = grid**2 / (of_all + 0.1**2) / 2.0
+    for error in errors:
+        cost += 2.0 * np.log1p((error - grid) ** 2 / (3.0 * found.noise**2))
+    assert found.log_factor(slopes[0]) == pytest.approx(grid[cost.argmin()], abs=2e-3)
     assert posterior([], [], 0.3).log_factor(slopes[0]) == 0.0
+
+
+def test_one_run_far_off_is_believed_less():
+    slopes = np.zeros(len(FIGURES))
+    slopes[0] = 1.0
+    near, far = (posterior([slopes], [error], 0.17).log_factor(slopes) / error for error in (0.1, 0.8))
+    assert far < 0.5 * near
 
 
 def test_slopes_add_up_to_nearly_all_of_a_step(rows):

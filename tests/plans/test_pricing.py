@@ -22,6 +22,7 @@ from hardplace.plans.pricing import pricer_of
 from hardplace.plans.published.runs import run_of
 from hardplace.plans.published.scores import settled
 from hardplace.workload.load import load
+from hardplace.workload.types import Recompute
 
 ROOT = Path(__file__).parents[2]
 PLAN = Plan(global_batch=8)
@@ -155,6 +156,10 @@ def test_published_runs_on_arrays_are_read_as_their_sources_count():
     # TP 32 counts NeuronCores, two a Trainium.
     run = run_of(rows["trn1-003"])
     assert (run.plan.tensor, run.plan.pipeline, run.plan.data, run.plan.devices) == (16, 8, 4, 512)
+    # Neuron's scripts of these runs: selective recompute, attention not yet one kernel (gpt_175b.sh; 0.6.0 of 07/2024).
+    assert (run.plan.recompute, run.plan.flash) == (Recompute.SELECTIVE, False)
+    assert run_of(rows["trn1-003"] | {"recompute": "full", "flash_attention": "1"}).plan.flash
+    assert run_of(rows["maxtext-016"]).plan.gradient == "bf16"  # XLA reduces what a product in bf16 gives
 
 
 def test_a_gpu_and_a_node_of_ones_own(tmp_path):

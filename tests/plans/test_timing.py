@@ -58,6 +58,20 @@ def test_the_end_of_a_step_by_hand(zero: int) -> None:
     assert end_of_stage([LAYER], plan, site, 1.0, 2.0) == pytest.approx(expected_s, rel=1e-12)
 
 
+@pytest.mark.parametrize(("software", "waits"), [("xla", True), ("fsdp-compiled", False)])
+def test_groups_of_replicas_reduce_after_the_loop_of_layers(software: str, waits: bool) -> None:
+    """Hybrid sharding of 8 of 16 with a backward pass longer than the all-reduce between nodes: all of it shows where
+    layers are a loop, else one layer's share (here the only one's)."""
+    plan = Plan(global_batch=16, data=16, zero=3, shard=8, software=software)
+    site = fleet_of([(device("h100-sxm"), node("dgx-h100"), 16)], plan).sites[0]
+    site.pricer.efficiencies = replace(site.pricer.efficiencies, hidden=1.0)
+    part, across = 4.0 * LAYER.parameters / 8, Ring(members=2, stride=8)
+    between_s = site.pricer.exchange_s(Collective.ALL_REDUCE, part, site.cluster, across)
+    two = [LAYER, replace(LAYER, parameters=0)]
+    ends_s = [end_of_stage(two, plan, site, 1.0, backward_s) for backward_s in (0.0, 1e3)]
+    assert ends_s[0] - ends_s[1] == pytest.approx(0.0 if waits else between_s / 2.0)
+
+
 def test_states_divided_within_a_node_are_reduced_between_nodes_behind_the_same_pass() -> None:
     """ZeRO-1 over 8 of 16: what hides is taken once from the scatter inside and the all-reduce of a shard between."""
     plan = Plan(global_batch=16, data=16, shard=8)

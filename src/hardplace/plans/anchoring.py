@@ -1,8 +1,9 @@
 """What a few measured steps of one system say of its others: Bayesian linear regression on the slopes of a step.
 
 With s_k the slope of log seconds by the logarithm of figure k, a system's figures differ from the shipped ones by
-b + d_k: b of all alike, d_k of each. Measured over predicted is then sum_k s_k (b + d_k) + noise, all normal, and the
-posterior of b and d is a linear solve (docs/model-training.md, section 8).
+b + d_k: b of all alike, d_k of each. Measured over predicted is then sum_k s_k (b + d_k) + noise, b and d normal, the
+noise Student's t: single runs scatter far. The posterior's mode is a few linear solves (docs/model-training.md, section
+8).
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ _UNLIKE = 1.3  # runs of one system that differ in model too, over pairs that do
 # sd of what one figure of a system differs by beside all of them together, of kernels and of traffic and the host: by
 # the least error of sources left out of the fit after one to five runs
 _OF_KERNELS, _OF_REST = 0.1, 0.3
+_OF_ALL = 0.05  # sd of all figures together at the least: of the medians of sources left out, less what d_k explains
+_FREEDOM, _ROUNDS = 3.0, 8  # of Student's t; steps of reweighted least squares (Lange, Little & Taylor 1989)
 _KERNELS = ("products", "low", "attention", "streams")
 _ABSURD = 3.0  # standard deviations from the prediction beyond which a run is doubted
 
@@ -70,13 +73,20 @@ def _row(slopes: Floats) -> Floats:
 
 def posterior(slopes: Sequence[Floats], errors: Sequence[float], prior_half: float) -> Posterior:
     """Return what runs say; errors: logarithms of measured over predicted; prior_half: half the width of the 80 %
-    interval without any run. The noise of a run is what two runs of one source differ by."""
+    interval without any run. The noise of a run is what two runs of one source differ by, with Student's t tails: of a
+    run that is far from the others, or alone far from the prediction, less is believed."""
     noise = _UNLIKE * spreads().pairs / _TO_80 / math.sqrt(2.0)
-    of_all = math.sqrt(max((prior_half / _TO_80) ** 2 - noise**2, 0.02**2))
-    prior = np.diag(1.0 / np.array([of_all, *(_OF_KERNELS if name in _KERNELS else _OF_REST for name in FIGURES)]) ** 2)
-    rows = np.array([_row(one) for one in slopes]).reshape(len(slopes), len(FIGURES) + 1)
-    covariance = np.linalg.inv(prior + rows.T @ rows / noise**2)
-    mean = covariance @ rows.T @ np.array(errors) / noise**2
+    apart = np.array([_OF_KERNELS if name in _KERNELS else _OF_REST for name in FIGURES])
+    explained = float(np.mean([((one * apart) ** 2).sum() for one in slopes])) if slopes else 0.0
+    of_all = math.sqrt(max((prior_half / _TO_80) ** 2 - noise**2 - explained, _OF_ALL**2))
+    prior = np.diag(1.0 / np.concatenate([[of_all], apart]) ** 2)
+    rows, targets = np.array([_row(one) for one in slopes]).reshape(len(slopes), len(FIGURES) + 1), np.array(errors)
+    weights = np.ones(len(slopes))
+    for _ in range(_ROUNDS):
+        weighed = rows.T * weights / noise**2
+        covariance = np.linalg.inv(prior + weighed @ rows)
+        mean = covariance @ weighed @ targets
+        weights = (_FREEDOM + 1.0) / (_FREEDOM + ((targets - rows @ mean) / noise) ** 2)
     return Posterior(mean=mean, covariance=covariance, noise=noise)
 
 

@@ -101,6 +101,7 @@ def of_shape(shape: DecoderShape, plan: Plan) -> LayerChain:
         modules=plan.recompute_modules,
         routing_launches=routing_launches(plan.ways),
         fused_experts=plan.ways.fused_experts,
+        stops_early=plan.habits.stops_early,
         fused_dispatch=plan.ways.dispatcher is Dispatcher.HYBRIDEP,
     )
     layers = offloaded(_blocks(shape, degrees, plan.recompute), plan)

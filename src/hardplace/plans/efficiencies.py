@@ -30,14 +30,12 @@ class Figure:
         least: Least value that is physically possible.
         most: Largest value that is physically possible.
         floor: Value that offsets multiply the distance from.
-        sd: Standard deviation of the centre's logarithm about the start.
     """
 
     start: float
     least: float
     most: float
     floor: float = 0.0
-    sd: float = 0.7
 
 
 # Why no less and no more: docs/model-training.md, section 6.

@@ -102,16 +102,17 @@ def fit(
 
     Args:
         rows: The rows.
-        widths: Standard deviation of the prior of a key's offset of a figure; 0: it has none.
+        widths: Standard deviation of the prior of a key's offset of a figure, of a centre's of its logarithm about
+            where it starts; 0: it has none.
         steps: Steps of reweighted least squares.
         centres: Keys whose offsets are the centres, near where figures start.
     """
     names = list(FIGURES)
     begin = start()
     wanted = sorted({key for row in rows for key in row.keys})
-    terms = [(key, name) for key in wanted for name in names if key in centres or widths(key, name) > 0.0]
+    terms = [(key, name) for key in wanted for name in names if widths(key, name) > 0.0]
     mean = np.array([begin[name] if key in centres else 0.0 for key, name in terms])
-    sd = np.array([FIGURES[name].sd if key in centres else widths(key, name) for key, name in terms])
+    sd = np.array([widths(key, name) for key, name in terms])
     column = {name: index for index, name in enumerate(names)}
     design = np.array([[row.slopes[column[name]] if key in row.keys else 0.0 for key, name in terms] for row in rows])
     target = np.array([row.measured - row.predicted + float(row.slopes @ row.at) for row in rows])

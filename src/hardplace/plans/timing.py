@@ -312,7 +312,7 @@ def stage_end_s(
         gathered_s = _traffic_s(held, plan, site, Collective.ALL_GATHER, weight_bytes(plan))
         total_s = exposed_s(reduced_s, backward_s) + exposed_s(gathered_s, forward_s)
     else:
-        total_s = exposed_s(between_s, backward_s)
+        total_s = between_s if plan.habits.loops else exposed_s(between_s, backward_s)
     count = held[0] / (plan.sharded_over if plan.zero else 1)
     count += held[1] / (plan.experts_sharded_over if plan.zero else 1)
     return total_s + _update_s(stage, count, sum(held), plan, site)

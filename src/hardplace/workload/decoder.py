@@ -82,6 +82,7 @@ class Degrees:
     tokens come permuted from the exchange (HybridEP). fused_experts: activation and casts in the experts' products.
     fused_loss: the loss is one kernel that keeps the 16-bit logits alone; loss_bytes: of an element of the logits, what
     it holds at its peak otherwise. autograd: products keep their inputs as they ran on them, in 16 bit and gathered.
+    stops_early: full recompute ends with the last thing that the backward pass needs.
     """
 
     tensor: int = 1
@@ -101,6 +102,7 @@ class Degrees:
     routing_launches: int = 1
     fused_dispatch: bool = False
     fused_experts: bool = False
+    stops_early: bool = False
 
 
 LARGEST = 1 << 20

@@ -4,6 +4,9 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+import torch
+from torch.utils.checkpoint import checkpoint
+from torch.utils.flop_counter import FlopCounterMode
 
 from hardplace.cost.collectives import Ring
 from hardplace.cost.layers.decoder import block, embedding, head, parameters
@@ -180,3 +183,32 @@ def test_selective_recompute_by_operator_by_hand():
     routed = block(mixture, Degrees(modules=("op",)), Recompute.SELECTIVE)
     assert routed.saved_bytes == 2.0 * tokens * (4 * h + kv - h + 64)  # down is the experts': the router is kept
     assert flops(routed.again) == 2.0 * tokens * (h * kv + h * h + 3 * 8 * h * 1024)
+
+
+def test_full_recompute_that_stops_early_equals_torch() -> None:
+    """What torch's checkpoint that is not reentrant runs again of an MLP, by its FLOP counter: not the last product;
+    the reentrant one runs all."""
+    width, tokens = 32, 8
+    mlp = torch.nn.Sequential(torch.nn.Linear(width, 4 * width), torch.nn.GELU(), torch.nn.Linear(4 * width, width))
+    inputs = torch.randn(tokens, width, requires_grad=True)
+
+    def backward_flops(*, reentrant: bool) -> int:
+        out = checkpoint(mlp, inputs, use_reentrant=reentrant)
+        with FlopCounterMode(display=False) as counter:
+            out.sum().backward()
+        return counter.get_total_flops()
+
+    with FlopCounterMode(display=False) as counter:
+        mlp(inputs).sum().backward()
+    each = counter.get_total_flops() // 6  # two products, each once forward and twice backward
+    shape = SHAPES["gpt3-175b"]
+    whole, early = (
+        block(shape, Degrees(micro_batch=1, stops_early=early), Recompute.FULL).again for early in (False, True)
+    )
+    last = flops(whole) - flops(early)
+    assert backward_flops(reentrant=True) - 4 * each == 2 * each
+    assert backward_flops(reentrant=False) - 4 * each == each
+    assert last == 2.0 * shape.sequence * shape.hidden * shape.ffn  # the product down, nothing else
+    mixture = replace(shape, experts=Experts(count=8, chosen=2, ffn=1024))
+    kept = block(mixture, Degrees(stops_early=True), Recompute.FULL)
+    assert kept.again == kept.forward  # the router weighs what the last product gives

@@ -9,7 +9,7 @@ from __future__ import annotations
 from hardplace.cost.layers.builder import Builder
 from hardplace.cost.layers.modules_again import modules_again
 from hardplace.cost.layers.types import Stream
-from hardplace.cost.layers.work import AttentionWork, CollectiveWork, LayerWork, StreamWork, Work
+from hardplace.cost.layers.work import AttentionWork, CollectiveWork, GemmWork, LayerWork, StreamWork, Work
 from hardplace.cost.types import Collective
 from hardplace.workload.decoder import DecoderShape, Degrees
 from hardplace.workload.types import Group, Recompute
@@ -151,6 +151,16 @@ def _feed_forward(b: Builder, number: int) -> None:
         b.moved(Stream.ELEMENTWISE, 3.0 * own, 2.0 * own)
 
 
+def _needed(b: Builder, number: int, forward: tuple[Work, ...]) -> tuple[Work, ...]:
+    """Return what full recompute of a layer runs again: all of it, or, where it stops early, what comes before the
+    dense MLP's last product, whose output nothing backward needs; a mixture's outputs are weighed by the router."""
+    moe = b.shape.experts
+    if not b.degrees.stops_early or (moe is not None and number >= moe.dense_layers):
+        return forward
+    last = max(place for place, one in enumerate(forward) if isinstance(one, GemmWork))
+    return forward[:last]
+
+
 def block(shape: DecoderShape, degrees: Degrees, recompute: Recompute, number: int = 0) -> LayerWork:
     """Return one transformer layer on one rank; number: its place in the model (dense layers come first)."""
     b = Builder(shape, degrees)
@@ -166,7 +176,7 @@ def block(shape: DecoderShape, degrees: Degrees, recompute: Recompute, number: i
     saved += b.entering_bytes(mixture=shape.experts is not None and number >= shape.experts.dense_layers)
     again: tuple[Work, ...] = ()
     if recompute is Recompute.FULL:
-        saved, again, working = out, forward, saved
+        saved, again, working = out, _needed(b, number, forward), saved
     elif recompute is Recompute.SELECTIVE and not degrees.flash:
         core = _scores_bytes(shape, degrees)
         saved, working = saved - core, core

@@ -59,6 +59,10 @@ class Software:
         one_copy: With ZeRO-3 the weights that are kept are the fp32 master copy; 16-bit ones live only while gathered.
         gathered_layers: Layers whose weights ZeRO-3 holds gathered at once.
         gradient_layers: Layers whose whole gradients ZeRO-2 and 3 hold before they are scattered.
+        stops_early: Full recompute ends with the last thing that the backward pass needs (torch's checkpoint that is
+            not reentrant; XLA, which drops what nobody reads), not with the layer.
+        loops: Layers are a loop that the compiler does not open, so what is reduced between groups of replicas waits
+            for its end (MaxText's scan_layers).
         policies: Modules that are usually computed again (`plans.plan.MODULES`), the least first, where a run says
             nothing of recompute.
     """
@@ -80,6 +84,8 @@ class Software:
     one_copy: bool = False
     gathered_layers: float = 2.0
     gradient_layers: float = 1.0
+    stops_early: bool = False
+    loops: bool = False
     policies: tuple[tuple[str, ...], ...] = ()
 
 
@@ -119,9 +125,13 @@ SOFTWARE: dict[str, Software] = {
         title="Megatron-DeepSpeed of BigScience, 2022", dropout=True, fragmentation=0.2, reserve_bytes=6e9
     ),
     "fsdp-eager": Software(
-        title="PyTorch FSDP, eager (llm-foundry, 2023; Hugging Face)", attention="default", loss_bytes=14, one_copy=True
+        title="PyTorch FSDP, eager (llm-foundry, 2023; Hugging Face)",
+        attention="default",
+        loss_bytes=14,
+        one_copy=True,
+        stops_early=True,
     ),
-    "fsdp-compiled": Software(title="PyTorch FSDP with torch.compile (fms-fsdp)", one_copy=True),
+    "fsdp-compiled": Software(title="PyTorch FSDP with torch.compile (fms-fsdp)", one_copy=True, stops_early=True),
     "torchtitan": Software(
         title="torchtitan (FSDP2 by parameter, torch.compile of layers and loss)",
         fused_loss=True,
@@ -136,6 +146,8 @@ SOFTWARE: dict[str, Software] = {
         one_copy=True,
         gathered_layers=1.0,
         gradient_layers=0.25,
+        stops_early=True,
+        loops=True,
         policies=_XLA_POLICIES,
     ),
     ON_ARRAYS: Software(
@@ -146,6 +158,8 @@ SOFTWARE: dict[str, Software] = {
         one_copy=True,
         gathered_layers=1.0,
         gradient_layers=0.25,
+        stops_early=True,
+        loops=True,
         policies=_XLA_POLICIES,
     ),
     "neuron": Software(title="AWS Neuron on Trainium"),

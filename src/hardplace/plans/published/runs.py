@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from hardplace.cost.layers.software import ON_ARRAY_SOFTWARE
+from hardplace.cost.layers.software import ON_ARRAY_SOFTWARE, ON_ARRAYS
 from hardplace.hardware.catalogue import node
 from hardplace.hardware.device import Node
 from hardplace.plans.efficiencies import fitted
@@ -218,11 +218,13 @@ def _plan(row: Mapping[str, str]) -> Plan:
     """Return the row's plan. What a source leaves out: ZeRO 1 on H100 and later (Megatron's distributed optimizer), 0
     before; the fastest micro-batch, and the least recompute of the software's usual policies, that fit (`settled`);
     context and expert degrees 1. Gradients are reduced in fp32, in 16 bit for fp16, pure bf16, fms-fsdp (its policy
-    bfSixteen), InternEvo (hybrid_zero_optim reduces in the parameters' type) and NVIDIA's own runs (their recipes
-    of NeMo and Megatron-Bridge turn grad_reduce_in_fp32 off); DeepSpeed keeps the 16-bit ones beside. "selective"
-    is what the software means by it (`modules_of`). Keys travel around a ring, in torchtitan they are gathered.
-    Memory lost and reserved: as the software's. MaxText gives the batch of a device, and divides the residual
-    stream among the ranks of a tensor-parallel group (base.yml, activation_embed), as sequence parallelism does.
+    bfSixteen), InternEvo (hybrid_zero_optim reduces in the parameters' type), XLA (what a product in bf16 gives) and
+    NVIDIA's own runs (their recipes of NeMo and Megatron-Bridge turn grad_reduce_in_fp32 off); DeepSpeed keeps the
+    16-bit ones beside. "selective" is what the software means by it (`modules_of`); Neuron's blank cells are selective,
+    with attention that is no kernel yet (its scripts of these layouts, before July 2024). Keys travel around a ring, in
+    torchtitan they are gathered. Memory lost and reserved: as the software's. MaxText gives the batch of a device, and
+    divides the residual stream among the ranks of a tensor-parallel group (base.yml, activation_embed), as sequence
+    parallelism does.
     """
     old = row["device"].startswith(OLD)
     context = _some(row, "cp", 1)
@@ -236,9 +238,12 @@ def _plan(row: Mapping[str, str]) -> Plan:
     kind = next((one for one in Recompute if recompute.startswith(one.value)), Recompute.NONE)
     if kind is Recompute.SELECTIVE and _hardware_share(row) >= _MOST_OF_ALL:
         kind = Recompute.FULL
-    stack, nvidia = software_of(row), re.search(r"NVIDIA|Megatron-MoE|training_results", row["source"])
+    stack = software_of(row)
+    if stack == "neuron" and not recompute:
+        kind = Recompute.SELECTIVE
+    nvidia = re.search(r"NVIDIA|Megatron-MoE|training_results", row["source"])
     short = row["precision"] in ("fp16", "bf16(pure)") or (stack == "megatron-core" and nvidia)
-    short = short or re.search("fms-fsdp|InternEvo", row["source"])
+    short = short or stack in ("xla", ON_ARRAYS) or re.search("fms-fsdp|InternEvo", row["source"])
     each = _some(row, "micro_batch", 1)
     return Plan(
         global_batch=_count(row, "global_batch"),
@@ -258,7 +263,7 @@ def _plan(row: Mapping[str, str]) -> Plan:
         optimizer=_optimizer(row),
         gradient="bf16" if short else "bf16+fp32" if stack == "megatron-deepspeed" else "fp32",
         context_exchange=ContextExchange.ALL_GATHER if stack == "torchtitan" else ContextExchange.RING,
-        flash=row["flash_attention"] != "0",
+        flash=row["flash_attention"].strip() not in (("0", "") if stack == "neuron" else ("0",)),
         recompute_modules=modules_of(row) if kind is Recompute.SELECTIVE else (),
         **ways_of(row),
     )
