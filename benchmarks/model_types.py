@@ -28,8 +28,15 @@ if TYPE_CHECKING:
 LIMIT_S = 90  # of processor time
 MEMORY_BYTES = 12 * 2**30
 _TABLE = Path("validation/model_types.csv")
+_FIELDS = Path(
+    "validation/model_type_fields.json"
+)  # what default configs lack, as published configs of the type have it
 _DOCUMENT = Path("docs/validation-models.md")
 _MARKS = ("<!-- written by benchmarks.model_types -->", "<!-- end -->")
+_UNTRAINED = (  # what the library says of what it does not make or does not train
+    "the model library refuses this config", "Training is not", "does not support training", "is not trainable",
+    "Training of VITS is not supported", "has no forward pass of its own",
+)  # fmt: skip
 COLUMNS = ("type", "of", "class", "dtype", "outcome", "whose", "reason", "parameters", "flops", "counted", "cpu_s")
 _DEPTHS = (
     "num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers", "decoder_layers", "depth",
@@ -63,7 +70,13 @@ def fields_of(kind: str, *, whole: bool = False) -> dict[str, Any]:
     """Return the fields of a type's default config, as its config.json would have them, made shallow or whole."""
     import transformers
 
-    config = transformers.models.auto.configuration_auto.CONFIG_MAPPING[kind]()
+    given = json.loads(_FIELDS.read_text()).get(kind, {})
+    inner = {key: value for key, value in given.items() if isinstance(value, dict)}
+    made = transformers.models.auto.configuration_auto.CONFIG_MAPPING[kind]
+    try:
+        config = made()
+    except ValueError:  # a default config that the library refuses, as it does not what is given
+        config = made(**inner)
     fields = json.loads(json.dumps(config.to_dict(), default=str))
     if dict(fields.get("backbone_config") or {}).get("model_type") == "timm_backbone":  # of another library
         stages = ["stage1", "stage2", "stage3", "stage4"]
@@ -73,7 +86,15 @@ def fields_of(kind: str, *, whole: bool = False) -> dict[str, Any]:
             fields[key] = 9  # a model with images has one; its own default config does not say which
     lists = [value for value in fields.values() if isinstance(value, list) and value and isinstance(value[0], str)]
     mixed = any(len(set(value)) > 1 for value in lists)
-    return fields if whole else shallow(fields, 4 if mixed else 2)
+    return merged(fields if whole else shallow(fields, 4 if mixed else 2), given)
+
+
+def merged(fields: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a config with those that are given, also within configs within it."""
+    return fields | {
+        key: merged(fields[key], value) if isinstance(value, dict) and isinstance(fields.get(key), dict) else value
+        for key, value in given.items()
+    }
 
 
 def _levels(fields: dict[str, Any]) -> int:
@@ -91,7 +112,8 @@ def result_of(kind: str, screen: bool) -> Row:
     except Exception as problem:
         return {"outcome": "no default config", "reason": f"{type(problem).__name__}: {problem}"}
     found: Row = recorded_in(torch.bfloat16, fields, kind, screen)
-    if "torch multiplies one type" in str(found.get("reason")):  # of some models' own code only fp32 runs
+    only_fp32 = ("torch multiplies one type", "Unsupported dtype BFloat16")
+    if any(one in str(found.get("reason")) for one in only_fp32):  # of some models' own code, and of torch's
         found = recorded_in(torch.float32, fields, kind, screen)
     if found["outcome"] == "refused":
         whole = recorded_in(torch.bfloat16, fields_of(kind, whole=True), kind, screen)  # what takes all its layers
@@ -166,7 +188,7 @@ def whose(row: Row) -> str:
     reason = str(row["reason"])
     if row["outcome"] in ("recorded", "runs"):
         return ""
-    if row["outcome"] == "no default config" or "the model library refuses this config" in reason:
+    if row["outcome"] == "no default config" or any(one in reason for one in _UNTRAINED):
         return "library"
     return "model" if "depends on the values of a tensor" in reason else "ours"
 

@@ -127,8 +127,8 @@ def estimate_plan(chain: LayerChain, plan: Plan, fleet: Fleet, known: Known | No
     each = plan.devices // plan.pipeline
     peak_flops_per_s = each * sum(site.pricer.plan_flops_per_s for site in sites)
     memory = tuple(
-        stage_memory(plan, index, held(stage, again))
-        for index, (stage, again) in enumerate(zip(stages, twice, strict=True))
+        stage_memory(plan, index, held(stage, again, chain.kept_again(plan, own)))
+        for index, (stage, again, own) in enumerate(zip(stages, twice, members, strict=True))
     )
     memory_bytes = tuple(site.memory_bytes for site in sites)
     interval = _interval(step_s, chain, plan, sites)
@@ -218,19 +218,20 @@ def chunks_of(stage: Sequence[LayerWork], index: int, chain: LayerChain, plan: P
     return [stage[start:end] for start, end in zip((0, *cuts), (*cuts, len(stage)), strict=True)]
 
 
-def held(stage: Sequence[LayerWork], twice: WeightSizes) -> StageContents:
+def held(stage: Sequence[LayerWork], twice: WeightSizes, kept_again: float) -> StageContents:
     """Return what the layers of a stage hold on one rank.
 
     Args:
         stage: Layers of the stage.
-        twice: What they count more than once (`workload.weights.surplus`).
+        twice: Weights that they count more than once (`workload.weights.surplus`).
+        kept_again: Bytes of a micro-batch's activations that they count more than once (`LayerChain.kept_again`).
     """
     total = WeightSizes().plus(twice, -1)
     for one in stage:
         total = total.plus(one.weights)
     return StageContents(
         **total._asdict(),
-        saved_bytes=sum(one.saved_bytes for one in stage),
+        saved_bytes=sum(one.saved_bytes for one in stage) - kept_again,
         logits_bytes=sum(one.logits_bytes for one in stage),
         working_bytes=float(max(one.working_bytes for one in stage)),
         largest_parameters=max(sum(one.weights[:4]) for one in stage),

@@ -9,14 +9,14 @@ from hardplace.cost.layers.work import CollectiveWork, LayerWork
 from hardplace.cost.types import Collective
 from hardplace.plans.chain import LayerChain, of_workload, stage_work, stages_of
 from hardplace.plans.estimate import held
-from hardplace.plans.memory import stage_memory
+from hardplace.plans.memory import StageContents, stage_memory
 from hardplace.plans.plan import Dimension, Format, OptimizerKind, Plan
 from hardplace.plans.simulate import Pass, order
 from hardplace.run.types import RankCounts, Traffic
 from hardplace.workload.memory import saved_bytes
 from hardplace.workload.sharding import shard
 from hardplace.workload.types import Parallelism, Recompute, Workload
-from hardplace.workload.weights import WeightSizes, surplus
+from hardplace.workload.weights import surplus
 
 ITEM_BYTES = 4  # of fp32, in which runs are compared
 _SHORT_BYTES = 2  # of the elements that layers' work is laid out in
@@ -45,8 +45,8 @@ def predicted_counts(
     twice = [surplus(chain.shared, layers) for layers in members]
     saved = predicted_saved(kept, plan, chunks)
     found = [
-        _stage(chain, plan, index, stage, again, most)
-        for index, (stage, again, most) in enumerate(zip(stages, twice, saved, strict=True))
+        _stage(chain, plan, index, stage, held(stage, again, chain.kept_again(plan, own)), most)
+        for index, (stage, again, own, most) in enumerate(zip(stages, twice, members, saved, strict=True))
     ]
     return tuple(found[stage_of(plan, rank)] for rank in range(plan.devices))
 
@@ -57,9 +57,8 @@ def stage_of(plan: Plan, rank: int) -> int:
 
 
 def _stage(
-    chain: LayerChain, plan: Plan, index: int, stage: Sequence[LayerWork], twice: WeightSizes, saved_bytes: float
+    chain: LayerChain, plan: Plan, index: int, stage: Sequence[LayerWork], contents: StageContents, saved_bytes: float
 ) -> RankCounts:
-    contents = held(stage, twice)
     memory = stage_memory(plan, index, contents)
     traffic: Traffic = {}
 

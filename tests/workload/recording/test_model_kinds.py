@@ -13,6 +13,7 @@ transformers = pytest.importorskip("transformers")
 
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
+import hardplace as hp  # noqa: E402
 from hardplace.errors import BadInput  # noqa: E402
 from hardplace.workload.linear_scan import scan_product_flops  # noqa: E402
 from hardplace.workload.recording.counter import counted_flops  # noqa: E402
@@ -281,3 +282,33 @@ def test_linear_attention_and_recurrences_are_scans(kind, architecture, more, sc
 def test_families_that_choose_attention_by_a_table_of_classes_or_have_no_positions(kind, architecture, others):
     fields = {"vocab_size": 1000, "hidden_size": 128, **others}
     assert recorded(kind, architecture, base=fields, length=None).training
+
+
+class Turns(torch.nn.Module):
+    """A loop over two lists of modules, with something without weights before each: DPT's reassembly."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = torch.nn.Linear(8, 8)
+        self.read = torch.nn.ModuleList(torch.nn.Linear(16, 8) for _ in range(3))
+        self.project = torch.nn.ModuleList(torch.nn.Linear(8, 8) for _ in range(3))
+
+    def forward(self, x):
+        x = self.stem(x)
+        turns = zip(self.read, self.project, strict=True)
+        return sum(project(read(torch.cat([x, x + 1], dim=-1))) for read, project in turns)
+
+
+def test_modules_that_run_in_turns_are_one_layer():
+    workload = hp.trace(Turns(), (torch.empty(2, 8),), name="turns")
+    assert len(workload.order) == 2
+    assert all(edge.source < edge.target for edge in workload.edges)
+    assert workload.parameters == sum(workload.layers[index].parameters for index in workload.order) == 72 + 408 + 216
+    # Three products each, but for the stem's input, which has no gradient.
+    assert workload.flops_per_sample() == 2 * (2 * 64 + 3 * 3 * 128 + 3 * 3 * 64)
+
+
+def test_a_class_without_a_forward_pass_is_one_line():
+    fields = {"model_type": "bark"}
+    with pytest.raises(BadInput, match="BarkModel has no forward pass of its own: expected the config of a part"):
+        step_of_config(fields, "config.json", "bark", Options())

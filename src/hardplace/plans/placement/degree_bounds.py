@@ -18,6 +18,7 @@ from hardplace.plans.memory import StageContents, stage_memory, weight_bytes
 from hardplace.plans.pipeline import forwards_left, in_flight
 from hardplace.plans.placement.stages import LayerColumns
 from hardplace.plans.plan import PipelineSchedule, Plan
+from hardplace.workload.kept import kept_parts
 from hardplace.workload.types import Recompute
 from hardplace.workload.weights import WeightSizes, parts_of
 
@@ -160,8 +161,8 @@ class LightestLayer:
     Attributes:
         layers: Number of those layers.
         sizes: Weights that it shares with no other.
-        saved_bytes: Activations kept for a micro-batch, without recompute.
-        eased_bytes: Activations kept for a micro-batch, where it is recomputed.
+        saved_bytes: Activations kept for a micro-batch without recompute that no other layer keeps.
+        eased_bytes: The same where it is recomputed.
         beside: What a stage that has any layer holds for a moment, whichever it is and whatever ZeRO divides: working
             memory and a boundary tensor.
     """
@@ -204,10 +205,16 @@ def _least_among(plain: LayerChain, recomputed: LayerChain, places: Sequence[int
     return LightestLayer(
         layers=len(places),
         sizes=WeightSizes(*map(min, zip(*own, strict=True))) if own else WeightSizes(),
-        saved_bytes=min((plain.layers[place].saved_bytes for place in places), default=0.0),
-        eased_bytes=min((recomputed.layers[place].saved_bytes for place in places), default=0.0),
+        saved_bytes=_least_kept(plain, places),
+        eased_bytes=_least_kept(recomputed, places),
         beside=beside,
     )
+
+
+def _least_kept(chain: LayerChain, places: Sequence[int]) -> float:
+    """Return the least that one of some layers keeps and shares with no other, by their place among those cut."""
+    others = kept_parts(chain.kept, len(chain.whole))[chain.inner]
+    return min((max(0.0, chain.layers[place].saved_bytes - others[place]) for place in places), default=0.0)
 
 
 class DividedBytes(NamedTuple):

@@ -118,7 +118,7 @@ class Stages:
         self.seconds = self._chunks()
         self._allowed: dict[tuple[bool, bool], Ints] = {}
         self.load_s = self.seconds.sum(axis=(0, 1))
-        self.sharing = StageSharing(chain.shared, cuts.members, self.low, self.high)
+        self.sharing = StageSharing(chain.shared, chain.kept, cuts.members, self.low, self.high)
         self.held = self._held()
 
     def _split(self, again: Floats, eased: Floats, low: Ints, high: Ints, start: Ints) -> Floats:
@@ -170,7 +170,8 @@ class Stages:
         outputs = np.array([one.output_bytes for one in again.work])
         held = {
             **{name: of(name) - self.sharing.twice(name) for name in WeightSizes._fields},
-            "saved_bytes": self._split(again.saved_bytes, plain.saved_bytes, self.low, self.high, self._start),
+            "saved_bytes": self._split(again.saved_bytes, plain.saved_bytes, self.low, self.high, self._start)
+            - (0.0 if self.virtual > 1 or self.recompute_layers else self.sharing.kept_again()),
             "logits_bytes": of("logits_bytes"),
             "working_bytes": working,
             "largest_parameters": largest([sum(one[:4]) for one in weights]),

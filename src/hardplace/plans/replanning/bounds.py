@@ -112,7 +112,8 @@ class WaysToCut:
             ranges = [range(low, high) for low, high in itertools.pairwise(edges)]
             stages = [chain.whole[one.start : one.stop] for one in ranges]
             twice = [surplus(chain.shared, one) for one in ranges]
-            holds = [held(stage, again) for stage, again in zip(stages, twice, strict=True)]
+            again = [chain.kept_again(plan, one) for one in ranges]
+            holds = [held(*one) for one in zip(stages, twice, again, strict=True)]
             self._held[key] = CutStages(layers=stages, places=ranges, twice=twice, holds=holds)
         return self._held[key]
 

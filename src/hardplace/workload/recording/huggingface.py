@@ -53,9 +53,9 @@ def step_of_config(
     length = options.sequence_length or _length(config, module)
     if length < 1:
         raise BadInput(f"{where}: sequence length {length}: expected at least 1 token")
-    paired = two_towers(module)
-    if paired:
-        own_pairs(module)
+    paired = [part for part in module.modules() if two_towers(part)]  # of a detector by text, within it
+    for part in paired[:1]:
+        own_pairs(part)
     steps = [
         TrainingStep(
             name=name,
@@ -206,7 +206,7 @@ def _length(config: Any, module: torch.nn.Module) -> int:
     """Return the tokens of a sample: the positions of the config, at most 4,096; of images, their patches."""
     if isinstance(getattr(config, "max_text_len", None), int):  # of what is found in an image by its name
         return int(config.max_text_len)
-    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    text = _text_config(config)
     for key in _POSITIONS:
         if isinstance(getattr(text, key, None), int) and getattr(text, key) > 0:
             return int(min(getattr(text, key), _LONGEST))
@@ -215,6 +215,16 @@ def _length(config: Any, module: torch.nn.Module) -> int:
     if getattr(config, "image_size", None) and getattr(config, "patch_size", None):
         return (side(config.image_size) // side(config.patch_size)) ** 2 + 1
     return 1 if getattr(module, "main_input_name", "input_ids") == "pixel_values" else min(512, _LONGEST)
+
+
+def _text_config(config: Any) -> Any:
+    """Return the config of what reads or writes text; the decoder's where an encoder has one too."""
+    if not hasattr(config, "get_text_config"):
+        return config
+    try:
+        return config.get_text_config()
+    except ValueError:  # several
+        return config.get_text_config(decoder=True)
 
 
 def _loss(output: Any, _: Inputs) -> torch.Tensor:

@@ -10,6 +10,7 @@ import torch
 from hardplace.workload.recording.input_sizes import Sizes
 
 _FRAMES = 1024  # of sound where the config says nothing
+_REGIONS = 36  # of an image, that a detector found
 TOKEN = 7  # of text: no start, end, padding or mask
 
 
@@ -67,6 +68,9 @@ def shapes_of(name: str, sizes: Sizes, takes: frozenset[str]) -> Iterator[Given]
             if codebooks:
                 yield whole(int(codebooks), sizes.length)
                 yield whole(sizes.length, int(codebooks))
+                yield whole(sizes.length, int(codebooks) + 1)  # those of the sound and the text's
+            if name == "inputs":  # of an encoder of anything
+                yield floats(sizes.samples())
         case "attention_mask" | "bool_masked_pos" | "mm_token_type_ids":
             yield whole(sizes.length)
         case "bbox":
@@ -102,6 +106,10 @@ def shapes_of(name: str, sizes: Sizes, takes: frozenset[str]) -> Iterator[Given]
                 yield floats(width_of, height // sizes.patch, width // sizes.patch)
                 yield floats(height // sizes.patch, width // sizes.patch, width_of)
             yield floats(sizes.channels, height, width)
+        case "visual_feats":
+            yield floats(_REGIONS, int(sizes.of("visual_feat_dim") or 2048))
+        case "visual_pos":
+            yield floats(_REGIONS, int(sizes.of("visual_pos_dim") or 4))
         case "state":
             yield floats(int(sizes.of("max_state_dim", "state_dim") or 32))
         case "past_values" | "past_observed_mask" | "past_values_padding" | "past_time_features" | "freq":

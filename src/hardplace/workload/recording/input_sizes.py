@@ -87,11 +87,11 @@ class Sizes:
 
     def samples(self) -> int:
         """Samples of sound that convolutions make this many tokens of; a second where there are none."""
-        kernels = getattr(self.config, "conv_kernel", None)
-        if not isinstance(kernels, list | tuple):
+        kernels, strides = self.of("conv_kernel"), self.of("conv_stride")
+        if not isinstance(kernels, list | tuple) or not isinstance(strides, list | tuple):
             return _SECOND
         length = self.length
-        for kernel, stride in zip(reversed(kernels), reversed(self.config.conv_stride), strict=True):
+        for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
             length = (length - 1) * stride + kernel
         return int(length)
 

@@ -16,7 +16,9 @@ from hardplace.workload.recording.input_sizes import Sizes
 Maker = Callable[[int], dict[str, Any]]
 _SOUND = ("input_features", "input_values")
 _MOST_TRIES = 24  # of one set of inputs
-_SEEN = ("pixel_values", "image_grid_thw", "mm_token_type_ids", "image_attention_mask", "bbox")
+_SEEN = (
+    "pixel_values", "image_grid_thw", "mm_token_type_ids", "image_attention_mask", "bbox", "visual_feats", "visual_pos",
+)  # fmt: skip
 
 
 def makers(module: torch.nn.Module, config: Any, length: int, where: str) -> Iterator[Maker]:
@@ -25,6 +27,12 @@ def makers(module: torch.nn.Module, config: Any, length: int, where: str) -> Ite
     With labels before without; inputs of shapes alone before those whose values are known; what the model requires
     before images too. Raises BadInput for a model that takes neither text, images nor sound.
     """
+    if module.forward.__name__ == "_forward_unimplemented":
+        parts = ", ".join(dict.fromkeys(type(part).__name__ for part in module.children()))
+        raise BadInput(
+            f"{where}: {type(module).__name__} has no forward pass of its own: expected the config of a part that is "
+            f"trained ({parts}), or a function"
+        )
     found = inspect.signature(module.forward).parameters
     takes = frozenset(found)
     sizes = Sizes(config=config, length=length)

@@ -116,7 +116,7 @@ def _merged(parts: ModelParts, one: Trace) -> list[int]:
     """Return for each part the one that it goes with.
 
     One without parameters goes with the one before it; where it joins what several made, with the one after it, so
-    that branches stay side by side.
+    that branches stay side by side. What runs in turns (a loop over two lists of modules) is one.
     """
     weighty: set[int] = set()
     sources: dict[int, set[int]] = {}
@@ -140,7 +140,19 @@ def _merged(parts: ModelParts, one: Trace) -> list[int]:
         after = min((one for one in weighty if one > number), default=last)
         apart = {home[one] for one in sources.get(number, ()) if one < number} - {last}
         home.append(after if number not in weighty and len(apart) and number > last else last)
-    return home
+    return _in_order(home, [(home[source], home[number]) for number, read in sources.items() for source in read])
+
+
+def _in_order(home: list[int], edges: list[tuple[int, int]]) -> list[int]:
+    """Return for each part the one that it goes with, where those that edges lead back to are one with all between."""
+    first = {number: number for number in home}
+    for source, target in edges:
+        if source > target:
+            low = first[target]
+            for number in first:
+                if low <= number <= source or low <= first[number] <= source:
+                    first[number] = low
+    return [first[number] for number in home]
 
 
 def _edges(one: Trace, pieces: dict[int, Piece], home: Callable[[TraceEvent], int]) -> list[tuple[int, int, int]]:
