@@ -34,7 +34,7 @@ _FIELDS = Path(
 _DOCUMENT = Path("docs/validation-models.md")
 _MARKS = ("<!-- written by benchmarks.model_types -->", "<!-- end -->")
 _UNTRAINED = (  # what the library says of what it does not make or does not train
-    "the model library refuses this config", "Training is not", "does not support training", "is not trainable",
+    "the model library refuses this config", "does not support training", "is not trainable",
     "Training of VITS is not supported", "has no forward pass of its own",
 )  # fmt: skip
 COLUMNS = ("type", "of", "class", "dtype", "outcome", "whose", "reason", "parameters", "flops", "counted", "cpu_s")
@@ -264,6 +264,15 @@ def summary(rows: list[Row]) -> list[str]:
         share = f", {len(recorded) / len(some):.1%}".replace("%", " %") if whole else ""
         counts = " | ".join(str(by[one]) for one in ("ours", "model", "library"))
         lines.append(f"| {text}: {len(some)} of {every[of]} | {len(recorded)}{share} | {equal} | {counts} |")
+    tasks = [row for row in rows if row["of"] == "task" and row["whose"] != "library"]
+    if tasks and len([row for row in rows if row["of"] == "task"]) == every["task"]:
+        recorded = [row for row in tasks if row["outcome"] == "recorded"]
+        share = f"{len(recorded) / len(tasks):.1%}".replace("%", " %")
+        lines += [
+            "",
+            f"Of the {len(tasks)} types of a task whose own class the library can make and trains, {len(recorded)} are "
+            f"recorded: {share}.",
+        ]
     if left := sum(every[of] for of in ("task", "alone")) - len(rows):
         lines += [
             "",
