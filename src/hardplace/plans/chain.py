@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -14,7 +14,7 @@ from hardplace.cost.layers.work import LayerWork
 from hardplace.errors import BadInput
 from hardplace.plans.plan import GRADIENT_BYTES, Format, Plan, stage_layers
 from hardplace.workload.decoder import DecoderShape, Degrees
-from hardplace.workload.kept import SharedKept, kept_twice, shared_kept
+from hardplace.workload.kept import SharedKept, shared_kept
 from hardplace.workload.sharding.degrees import check_degrees
 from hardplace.workload.sharding.shards import RankShards
 from hardplace.workload.types import Layer, Parallelism, Recompute, Workload
@@ -35,8 +35,7 @@ class LayerChain:
         edges: (from, to, bytes) between all layers, where they branch; () for a chain, which hands its first layer's
             output on.
         shared: Weights that several layers hold, each counting them; a device holds them once.
-        kept: Activations that several layers keep, each counting them; a device keeps them once.
-        plain_kept: The same of `plain`.
+        kept, plain_kept: Activations that several layers keep, each counting them; a device keeps them once.
     """
 
     before: tuple[LayerWork, ...]
@@ -70,13 +69,6 @@ class LayerChain:
         cuts = range(max(stages))
         sums = [sum(size for a, b, size in self.edges if stages[a] <= cut < stages[b]) for cut in cuts]
         return max(sums, default=0.0)
-
-    def kept_again(self, plan: Plan, layers: Collection[int]) -> float:
-        """Return the bytes of a micro-batch that these layers (positions) of one stage count although another does.
-
-        Each counts its own in chunks, which keep unlike many micro-batches, and where some layers are recomputed.
-        """
-        return 0.0 if plan.virtual > 1 or plan.recompute_layers else kept_twice(self.kept, layers)
 
 
 def of_shape(shape: DecoderShape, plan: Plan) -> LayerChain:
@@ -248,7 +240,7 @@ def chain_of(workload: Workload, made: Sequence[FusedLayer], shape: DecoderShape
     works = {index: made[index].works(plan.micro_batch, kinds) for index in dict.fromkeys(workload.order)}
     work = {index: by[Recompute.NONE if index in ends else plan.recompute] for index, by in works.items()}
     order = _in_order(work, workload.order, shared)
-    shares = () if plan.offload_layers else kinds  # with some in host memory each layer counts its own
+    shares = () if plan.offload_layers else kinds  # in host memory each layer counts its own
     kept = {kind: shared_kept(workload, layers, kind, plan.micro_batch) for kind in shares}
     plain: tuple[LayerWork, ...] = ()
     if plan.recompute_layers:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from hardplace.answers import Answer
@@ -23,6 +23,7 @@ from hardplace.plans.plan import PipelineSchedule, Plan
 from hardplace.plans.pricer import TimeShares
 from hardplace.plans.timing import Known, StepLayerTimes, end_of_stage, layer_seconds, tied_s, ties_s
 from hardplace.units import format_quantity, percent
+from hardplace.workload.kept import kept_twice
 from hardplace.workload.weights import WeightSizes, surplus
 
 
@@ -127,7 +128,7 @@ def estimate_plan(chain: LayerChain, plan: Plan, fleet: Fleet, known: Known | No
     each = plan.devices // plan.pipeline
     peak_flops_per_s = each * sum(site.pricer.plan_flops_per_s for site in sites)
     memory = tuple(
-        stage_memory(plan, index, held(stage, again, chain.kept_again(plan, own)))
+        stage_memory(plan, index, held(stage, again, kept_again(chain, plan, own)))
         for index, (stage, again, own) in enumerate(zip(stages, twice, members, strict=True))
     )
     memory_bytes = tuple(site.memory_bytes for site in sites)
@@ -218,20 +219,28 @@ def chunks_of(stage: Sequence[LayerWork], index: int, chain: LayerChain, plan: P
     return [stage[start:end] for start, end in zip((0, *cuts), (*cuts, len(stage)), strict=True)]
 
 
-def held(stage: Sequence[LayerWork], twice: WeightSizes, kept_again: float) -> StageContents:
+def kept_again(chain: LayerChain, plan: Plan, layers: Collection[int]) -> float:
+    """Return the bytes of a micro-batch that these layers (positions) of one stage count although another does.
+
+    Each counts its own in chunks, which keep unlike many micro-batches, and where some layers are recomputed.
+    """
+    return 0.0 if plan.virtual > 1 or plan.recompute_layers else kept_twice(chain.kept, layers)
+
+
+def held(stage: Sequence[LayerWork], twice: WeightSizes, again_bytes: float) -> StageContents:
     """Return what the layers of a stage hold on one rank.
 
     Args:
         stage: Layers of the stage.
         twice: Weights that they count more than once (`workload.weights.surplus`).
-        kept_again: Bytes of a micro-batch's activations that they count more than once (`LayerChain.kept_again`).
+        again_bytes: Bytes of a micro-batch's activations that they count more than once (`kept_again`).
     """
     total = WeightSizes().plus(twice, -1)
     for one in stage:
         total = total.plus(one.weights)
     return StageContents(
         **total._asdict(),
-        saved_bytes=sum(one.saved_bytes for one in stage) - kept_again,
+        saved_bytes=sum(one.saved_bytes for one in stage) - again_bytes,
         logits_bytes=sum(one.logits_bytes for one in stage),
         working_bytes=float(max(one.working_bytes for one in stage)),
         largest_parameters=max(sum(one.weights[:4]) for one in stage),

@@ -8,7 +8,7 @@ from dataclasses import replace
 from hardplace.cost.layers.work import CollectiveWork, LayerWork
 from hardplace.cost.types import Collective
 from hardplace.plans.chain import LayerChain, of_workload, stage_work, stages_of
-from hardplace.plans.estimate import held
+from hardplace.plans.estimate import held, kept_again
 from hardplace.plans.memory import StageContents, stage_memory
 from hardplace.plans.plan import Dimension, Format, OptimizerKind, Plan
 from hardplace.plans.simulate import Pass, order
@@ -45,7 +45,7 @@ def predicted_counts(
     twice = [surplus(chain.shared, layers) for layers in members]
     saved = predicted_saved(kept, plan, chunks)
     found = [
-        _stage(chain, plan, index, stage, held(stage, again, chain.kept_again(plan, own)), most)
+        _stage(chain, plan, index, stage, held(stage, again, kept_again(chain, plan, own)), most)
         for index, (stage, again, own, most) in enumerate(zip(stages, twice, members, saved, strict=True))
     ]
     return tuple(found[stage_of(plan, rank)] for rank in range(plan.devices))

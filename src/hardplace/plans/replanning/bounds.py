@@ -14,7 +14,7 @@ import numpy as np
 from hardplace.cost.layers.work import LayerWork
 from hardplace.ndtypes import Floats, Ints
 from hardplace.plans.chain import LayerChain
-from hardplace.plans.estimate import held
+from hardplace.plans.estimate import held, kept_again
 from hardplace.plans.fleet import DevicePool
 from hardplace.plans.memory import StageContents
 from hardplace.plans.pipeline import Pipelined, least, pipelined
@@ -112,7 +112,7 @@ class WaysToCut:
             ranges = [range(low, high) for low, high in itertools.pairwise(edges)]
             stages = [chain.whole[one.start : one.stop] for one in ranges]
             twice = [surplus(chain.shared, one) for one in ranges]
-            again = [chain.kept_again(plan, one) for one in ranges]
+            again = [kept_again(chain, plan, one) for one in ranges]
             holds = [held(*one) for one in zip(stages, twice, again, strict=True)]
             self._held[key] = CutStages(layers=stages, places=ranges, twice=twice, holds=holds)
         return self._held[key]
