@@ -1,6 +1,6 @@
 """No plan faster than anyone measured: the best MFU of `place` over the catalogue, beside the best published one.
 
-    python benchmarks/catalogue_mfu.py --published    # write validation/training/best_mfu.csv from the scored runs
+    python benchmarks/catalogue_mfu.py --published    # write src/hardplace/plans/data/best_mfu.json from the scored runs
     python benchmarks/catalogue_mfu.py [MODEL ...]    # every decoder (or these) on every device of that file
 
 MFU: without recompute, whole attention, over the peak of 16-bit products. On arrays, where every published run
@@ -10,7 +10,7 @@ recomputes, the published figure is what the hardware reached.
 from __future__ import annotations
 
 import argparse
-import csv
+import json
 from pathlib import Path
 
 from fit_training import worked
@@ -26,13 +26,13 @@ from hardplace.plans.fleet import Pricers, node_of
 from hardplace.plans.placement.search import PlanSearch
 from hardplace.plans.placement.space import PlanSpace
 from hardplace.plans.plan import Format
+from hardplace.plans.published_best import BEST_FILE, best_runs
 from hardplace.plans.published.rows import rows_of
 from hardplace.plans.published.runs import NotModelled, run_of
 from hardplace.plans.published.scores import estimated
 from hardplace.workload.load import catalogue, load
 
 FOLDER = Path(__file__).parent.parent / "validation/training"
-OUT = FOLDER / "best_mfu.csv"
 COUNTS = (8, 64, 256, 1024)
 MOST = 1.05
 
@@ -65,15 +65,18 @@ def main() -> None:
     parser.add_argument("models", nargs="*")
     asked = parser.parse_args()
     if asked.published:
-        lines = [f"{chip},{kind},{mfu:.4f},{run}" for (chip, kind), (mfu, run) in sorted(published().items())]
-        write_text(OUT, "\n".join(["device,precision,mfu,run", *lines, ""]))
+        rows = [
+            {"device": chip, "precision": kind, "mfu": round(mfu, 4), "run": run}
+            for (chip, kind), (mfu, run) in sorted(published().items())
+        ]
+        made = {"method": "python benchmarks/catalogue_mfu.py --published", "rows": rows}
+        write_text(BEST_FILE, json.dumps(made, indent=1) + "\n")
         return
-    with OUT.open() as source:
-        rows = [row for row in csv.DictReader(source) if row["precision"] == "bf16"]
+    rows = [one for one in best_runs().values() if one.precision == "bf16"]
     for model in asked.models or [name for name in catalogue() if decoder_of(load(name))]:
         for row in rows:
             for count in COUNTS:
-                chip = device(row["device"])
+                chip = device(row.device)
                 space = PlanSpace(global_batch=4 * count, fixed={})
                 try:
                     found = PlanSearch(load(model), [(chip, node_of(chip.name), count)], space).run()
@@ -81,7 +84,7 @@ def main() -> None:
                     print(f"{model:20} {chip.name:14} {count:5} {problem}")
                     continue
                 if found is not None:
-                    mfu, best = max(one.mfu for one in found.best), float(row["mfu"])
+                    mfu, best = max(one.mfu for one in found.best), row.mfu
                     mark = " above" if mfu > MOST * best else ""
                     print(f"{model:20} {chip.name:14} {count:5} {mfu:6.1%} published {best:6.1%}{mark}", flush=True)
 

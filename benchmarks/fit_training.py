@@ -11,7 +11,6 @@ errors of each of their rows.
 from __future__ import annotations
 
 import argparse
-import csv
 import math
 import random
 from collections import Counter, defaultdict
@@ -44,6 +43,7 @@ from hardplace.plans.fleet import Fleet, Pricers, fleet_of, node_of
 from hardplace.plans.intervals import DEVICE, KNOWN, LONG, MIXTURE, SOFTWARE, Spread, Spreads, kind_of, spreads
 from hardplace.plans.plan import Format, Plan
 from hardplace.plans.pooling import Pooled, Slopes, fit, slopes_of, values_at
+from hardplace.plans.published_best import best_runs
 from hardplace.plans.published.rows import rows_of
 from hardplace.plans.published.runs import NotModelled, run_of
 from hardplace.plans.published.scores import fleet_of_run, settled
@@ -86,7 +86,6 @@ WIDTHS = {  # of a logarithm, by the least error with a source left out (--choos
 FITS = 4  # rounds of slopes and fits
 MANY, SOME, TRIES = 10, 6, 40  # rows of a source, and of a system, to be anchored; random choices of runs
 LEFT_OUT = ROOT / "validation/training/left_out.md"
-BEST = ROOT / "validation/training/best_mfu.csv"  # benchmarks/catalogue_mfu.py --published
 ON_TPUS = ("2204.02311", "aws-neuron", "maxtext@")
 FEW = 3  # sources of a class below which all rows say how far off it can be
 GRID = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8)
@@ -172,12 +171,11 @@ def unnamed(listed: Sequence[Case], known: Pooled) -> dict[str, float]:
     """Return, by generation, the least factor of kernels of plans that name no software with which simple plans are
     not faster than the best published run of the device: no plan is taken to beat everyone who tried.
 
-    validation/training/best_mfu.csv has the best MFU in 16 bit of every device, of both splits (the one thing that is
+    `best_runs` has the best MFU in 16 bit of every device, of both splits (the one thing that is
     taken of the test split; no row that is scored depends on it but those that name no software).
     """
     factors: dict[str, float] = {}
-    with BEST.open() as text:
-        best = {row["device"]: float(row["mfu"]) for row in csv.DictReader(text) if row["precision"] == "bf16"}
+    best = {one.device: one.mfu for one in best_runs().values() if one.precision == "bf16"}
     fitted_kinds = {one.fleet.sites[0].pricer.kind for one in listed}
     for name, mfu in best.items():
         tries = [simple(name, model) for model in ("llama2-7b", "llama2-13b", "llama3-8b")]

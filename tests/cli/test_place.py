@@ -26,15 +26,15 @@ def run(*words):
 def test_the_best_plan_comes_back_through_its_file(tmp_path):
     done = run("place", "llama2-7b", *FEW, "--out", str(tmp_path), "--json")
     assert done.exit_code == 0, done.output
-    found = json.loads(done.output)["answer"]
+    found = json.loads(done.stdout)["answer"]
     again = run("estimate", "llama2-7b", "--plan", str(tmp_path / "plan.json"), "--device", "h100-sxm", "--json")
     assert again.exit_code == 0, again.output
-    assert json.loads(again.output)["answer"]["step_s"] == pytest.approx(found["best"][0]["step_s"], rel=1e-9)
+    assert json.loads(again.stdout)["answer"]["step_s"] == pytest.approx(found["best"][0]["step_s"], rel=1e-9)
     alone = run("estimate", "llama2-7b", "--plan", str(tmp_path / "plan.json"), "--json")
     assert alone.exit_code == 0, alone.output
-    assert json.loads(alone.output)["answer"] == json.loads(again.output)["answer"]
+    assert json.loads(alone.stdout)["answer"] == json.loads(again.stdout)["answer"]
     words = ("estimate", "llama2-7b", "--plan", str(tmp_path / "plan.json"), "--device", "a100-80gb-sxm", "--json")
-    assert json.loads(run(*words).output)["answer"]["step_s"] > 1.5 * found["best"][0]["step_s"]
+    assert json.loads(run(*words).stdout)["answer"]["step_s"] > 1.5 * found["best"][0]["step_s"]
     page = (tmp_path / "place.html").read_text()
     assert "Memory by stage" in page
     assert page.count("<rect") > 100
@@ -60,9 +60,9 @@ def test_two_kinds_come_back_through_their_file(tmp_path):
     words = ("estimate", "llama2-7b", "--plan", str(tmp_path / "plan.json"), "--device", "h100-sxm:8")
     again = run(*words, "--device", "a100-80gb-sxm:8", "--json")
     assert again.exit_code == 0, again.output
-    assert json.loads(run(*words[:4], "--json").output)["answer"] == json.loads(again.output)["answer"]
-    assert json.loads(again.output)["answer"]["step_s"] == pytest.approx(
-        json.loads(done.output)["answer"]["best"][0]["step_s"], rel=1e-9
+    assert json.loads(run(*words[:4], "--json").stdout)["answer"] == json.loads(again.stdout)["answer"]
+    assert json.loads(again.stdout)["answer"]["step_s"] == pytest.approx(
+        json.loads(done.stdout)["answer"]["best"][0]["step_s"], rel=1e-9
     )
 
 
@@ -153,7 +153,7 @@ def test_a_plan_that_does_not_fit(as_json, tmp_path):
     done = run("estimate", "llama2-7b", "--plan", str(path), "--device", "h100-sxm:8", *as_json)
     assert done.exit_code == 3
     if as_json:
-        found = json.loads(done.output)["answer"]
+        found = json.loads(done.stdout)["answer"]
         assert found["memory"][0]["weights_bytes"] > 0.1 * found["memory_bytes"][0]
         return
     head = next(line for line in done.output.splitlines() if line.startswith("does not fit"))

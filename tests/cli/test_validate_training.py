@@ -76,7 +76,7 @@ def few(tmp_path, change=lambda row: row, keep=lambda name: True):
 def test_a_line_a_row_of_another_file(tmp_path):
     done = CliRunner().invoke(app, ["validate", "training", "--data", str(few(tmp_path)), "--json"])
     assert done.exit_code == 0, done.output
-    lines = json.loads(done.output)["answer"]
+    lines = json.loads(done.stdout)["answer"]
     assert [line["id"] for line in lines] == ["nara21-003", "fmsfsdp-003"]
     for line in lines:
         assert {"id", "predicted_s", "measured_s", "error", "not_modelled"} <= line.keys()
@@ -89,7 +89,7 @@ def test_without_a_command_it_is_training(words, tmp_path):
     path = str(few(tmp_path))
     done = CliRunner().invoke(app, [*words, "--data", path, "--json"])
     assert done.exit_code == 0, done.output
-    assert [one["id"] for one in json.loads(done.output)["answer"]] == ["nara21-003", "fmsfsdp-003"]
+    assert [one["id"] for one in json.loads(done.stdout)["answer"]] == ["nara21-003", "fmsfsdp-003"]
     assert "Step times" in CliRunner().invoke(app, [*words, "--data", path]).output
 
 
@@ -120,7 +120,7 @@ def test_cells_that_are_no_numbers(column, text, expected, tmp_path):
 def test_what_cannot_be_read_says_so(tmp_path):
     path = few(tmp_path, lambda row: row | {"device": "TPUv9"})
     done = CliRunner().invoke(app, ["validate", "training", "--data", str(path), "--json"])
-    assert {one["not_modelled"] for one in json.loads(done.output)["answer"]} == {
+    assert {one["not_modelled"] for one in json.loads(done.stdout)["answer"]} == {
         "device TPUv9: no device of the catalogue with a node; the nearest is TPUv4"
     }
     path = few(tmp_path, keep=lambda name: name != "seq")

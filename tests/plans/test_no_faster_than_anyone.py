@@ -1,8 +1,5 @@
 """No plan that `place` finds is faster than the best published run of its device by more than 5 %."""
 
-import csv
-from pathlib import Path
-
 import pytest
 
 from hardplace.hardware.catalogue import device
@@ -10,9 +7,9 @@ from hardplace.plans.fleet import node_of
 from hardplace.plans.placement.held_dimensions import fixed
 from hardplace.plans.placement.search import PlanSearch
 from hardplace.plans.placement.space import PlanSpace
+from hardplace.plans.published_best import best_runs
 from hardplace.workload.load import load
 
-BEST = Path(__file__).parents[2] / "validation/training/best_mfu.csv"
 MOST = 1.05
 
 
@@ -32,9 +29,7 @@ MOST = 1.05
 )
 def test_no_plan_passes_the_best_published_run(model: str, name: str, count: int) -> None:
     """The whole catalogue: benchmarks/catalogue_mfu.py."""
-    with BEST.open() as source:
-        best = {row["device"]: float(row["mfu"]) for row in csv.DictReader(source) if row["precision"] == "bf16"}
     space = PlanSpace(global_batch=4 * count, fixed=fixed(["tensor=1,2", "pipeline=1"]))
     found = PlanSearch(load(model), [(device(name), node_of(name), count)], space).run()
     assert found is not None
-    assert 0.2 < max(one.mfu for one in found.best) < MOST * best[name]
+    assert 0.2 < max(one.mfu for one in found.best) < MOST * best_runs()[name, "bf16"].mfu

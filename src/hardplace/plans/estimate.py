@@ -20,11 +20,14 @@ from hardplace.plans.intervals import Interval, interval_of, kind_of, memory_kin
 from hardplace.plans.memory import StageContents, StageMemory, stage_memory
 from hardplace.plans.pipeline import Pipelined, end_of_step_s, pipelined
 from hardplace.plans.plan import PipelineSchedule, Plan
+from hardplace.plans.published_best import best_run
 from hardplace.plans.pricer import TimeShares
 from hardplace.plans.timing import Known, StepLayerTimes, end_of_stage, layer_seconds, tied_s, ties_s
 from hardplace.units import format_quantity, percent
 from hardplace.workload.kept import kept_twice
 from hardplace.workload.weights import WeightSizes, surplus
+
+MOST_BEYOND = 1.05  # of the best published MFU, from which an answer says that it is more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +136,7 @@ def estimate_plan(chain: LayerChain, plan: Plan, fleet: Fleet, known: Known | No
     )
     memory_bytes = tuple(site.memory_bytes for site in sites)
     interval = _interval(step_s, chain, plan, sites)
+    mfu = _flops(chain, plan) / (step_s * peak_flops_per_s)
     return PlanEstimate(
         plan=plan,
         devices=plan.devices,
@@ -140,7 +144,7 @@ def estimate_plan(chain: LayerChain, plan: Plan, fleet: Fleet, known: Known | No
         shares=_shares([priced[run.stage][one] for one in stages[run.stage]], plan, run, end_s),
         memory=memory,
         memory_bytes=memory_bytes,
-        mfu=_flops(chain, plan) / (step_s * peak_flops_per_s),
+        mfu=mfu,
         tokens_per_s=plan.global_batch * chain.sequence_length / step_s,
         stage_layers=tuple(places[chain.inner].count(one) for one in range(plan.pipeline)),
         forward_s=forward_s,
@@ -148,7 +152,7 @@ def estimate_plan(chain: LayerChain, plan: Plan, fleet: Fleet, known: Known | No
         weight_s=weight_s,
         hop_s=hop_s,
         interval=interval,
-        notes=(*_notes(fleet, plan), *_edge(memory, memory_bytes, interval)),
+        notes=(*_notes(fleet, plan), *_beyond(fleet, plan, mfu), *_edge(memory, memory_bytes, interval)),
     )
 
 
@@ -290,6 +294,17 @@ def _edge(memory: Sequence[StageMemory], capacity: Sequence[float], interval: In
         f"stage {shares.index(most)} fills {percent(most)} of its device's memory, 80 %: {percent(low, 0)} to "
         f"{percent(high, 0)}: near the edge, where a fragmented allocator decides; with a headroom of "
         f"{percent(1.0 - 1.0 / factor, 0)} nine of ten fit",
+    )
+
+
+def _beyond(fleet: Fleet, plan: Plan, mfu: float) -> tuple[str, ...]:
+    """Return what says that nobody published as much MFU on the device: a plan that names its software has its fit."""
+    best = best_run(fleet.sites[0].device, plan.precision) if len(fleet.sites) == 1 else None
+    if best is None or mfu <= MOST_BEYOND * best.mfu:
+        return ()
+    return (
+        f"{percent(mfu)} MFU is more than anyone published on {best.device} in {plan.precision}: "
+        f"{percent(best.mfu)} at most ({best.run} of validation/training)",
     )
 
 

@@ -84,7 +84,8 @@ def flash_attention(operator: Operator, cycles: Mapping[str, int], micro_batch: 
             reuse=Reuse(
                 heads=one.batch * one.kv_heads,
                 queries=one.queries * one.heads // one.kv_heads,
-                row_bytes=rows * widths * 3 + 8,  # q (or q, dq) in bf16, sums in fp32, row statistics
+                # forward: q in bf16, sums in fp32; backward: q, dq and those of the values; row statistics
+                row_bytes=(6 * widths if is_backward else 2 * one.width + 4 * one.value_width) + 8,
                 resident_bytes=rows * one.keys * widths * 2,
             ),
         ),
