@@ -1,6 +1,6 @@
 """No plan faster than anyone measured: the best MFU of `place` over the catalogue, beside the best published one.
 
-    python benchmarks/catalogue_mfu.py --published    # write src/hardplace/plans/data/best_mfu.json from the scored runs
+    python benchmarks/catalogue_mfu.py --published    # write plans/data/best_mfu.json from the scored runs
     python benchmarks/catalogue_mfu.py [MODEL ...]    # every decoder (or these) on every device of that file
 
 MFU: without recompute, whole attention, over the peak of 16-bit products. On arrays, where every published run
@@ -26,10 +26,10 @@ from hardplace.plans.fleet import Pricers, node_of
 from hardplace.plans.placement.search import PlanSearch
 from hardplace.plans.placement.space import PlanSpace
 from hardplace.plans.plan import Format
-from hardplace.plans.published_best import BEST_FILE, best_runs
 from hardplace.plans.published.rows import rows_of
 from hardplace.plans.published.runs import NotModelled, run_of
 from hardplace.plans.published.scores import estimated
+from hardplace.plans.published_best import BEST_FILE, best_runs
 from hardplace.workload.load import catalogue, load
 
 FOLDER = Path(__file__).parent.parent / "validation/training"
@@ -65,11 +65,11 @@ def main() -> None:
     parser.add_argument("models", nargs="*")
     asked = parser.parse_args()
     if asked.published:
-        rows = [
+        lines = [
             {"device": chip, "precision": kind, "mfu": round(mfu, 4), "run": run}
             for (chip, kind), (mfu, run) in sorted(published().items())
         ]
-        made = {"method": "python benchmarks/catalogue_mfu.py --published", "rows": rows}
+        made = {"method": "python benchmarks/catalogue_mfu.py --published", "rows": lines}
         write_text(BEST_FILE, json.dumps(made, indent=1) + "\n")
         return
     rows = [one for one in best_runs().values() if one.precision == "bf16"]
