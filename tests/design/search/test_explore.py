@@ -8,11 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hardplace.answers import Infeasible
+from hardplace.branch_and_bound.front import Front
 from hardplace.branch_and_bound.types import Progress, Stop, StoppingRule
 from hardplace.design.answer import answer, frontier
 from hardplace.design.chip_set import best_chip_set
 from hardplace.design.goals import Combine, Goal, Objective
 from hardplace.design.results import DesignResult, ParetoResult, SharedResult
+from hardplace.design.search.candidates import Reached
 from hardplace.design.search.explore import DesignSearch
 from hardplace.design.several_models import together
 from hardplace.errors import BadInput
@@ -381,6 +383,22 @@ def test_own_bests_that_are_not_proven_are_said_to_be() -> None:
     assert isinstance(found, SharedResult)
     (said,) = [note for note in found.notes if "own best" in note]
     assert said.startswith("resnet-50: evaluations spent")
+
+
+def test_a_frontier_has_points_along_its_trade_offs_before_any_block_is_priced() -> None:
+    space = small_space(**{**OPEN, "memories": OPEN["memories"][:1], "links_bytes_per_s": (450e9,)})
+    goal = Goal(objectives=(Objective.THROUGHPUT, Objective.TDP))
+    asked = question("opt-350m", space=space, goal=goal, micro_batches=(1,), recompute=(False,), tensor_parallel=(1,))
+    search = DesignSearch(question=asked, ends=StoppingRule(gap=0.02))
+    _, box = next(iter(search.roots()))
+    front = Front[Reached]()
+    search.refine(box, None, front)
+    speeds, inverse_w = zip(*(scores for scores, _ in front.points), strict=True)
+    everything = exhaustive(asked, 0.02, work=0.0)
+    for point in zip(speeds, inverse_w, strict=True):
+        assert any(all(a <= b * (1 + 1e-9) for a, b in zip(point, most, strict=True)) for _, most in everything)
+    assert max(inverse_w) == pytest.approx(max(most[1] for _, most in everything)), "the chip of least TDP"
+    assert max(speeds) > 2.0 * speeds[inverse_w.index(max(inverse_w))]
 
 
 def test_a_frontier_names_what_its_points_reach() -> None:

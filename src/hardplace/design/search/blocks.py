@@ -163,6 +163,12 @@ def _ones(
     return [one((speed,)) for speed in alone if speed.any()]
 
 
-def first_of(scoring: Scoring, block: ChipBlock) -> ChipCandidate:
-    """Return a block's first chip, none of whose families is priced yet."""
-    return _ones(scoring, block, block.known, 0, {})[0]
+def alone(scoring: Scoring, block: ChipBlock, chip: int) -> list[ChipCandidate]:
+    """Return one chip of a block, none of whose families is priced yet; with several objectives each of its families.
+
+    Args:
+        scoring: What candidates are judged by.
+        block: The chips.
+        chip: Its position in the block.
+    """
+    return _ones(scoring, block, block.known, chip, {})

@@ -22,7 +22,7 @@ from hardplace.design.exact.evaluator import ChipEvaluator, in_process
 from hardplace.design.goals import Objective
 from hardplace.design.question import Question
 from hardplace.design.search import single as ones
-from hardplace.design.search.blocks import first_of, scheduled
+from hardplace.design.search.blocks import scheduled
 from hardplace.design.search.candidates import (
     LEVEL_NAMES,
     BoxCandidate,
@@ -35,11 +35,12 @@ from hardplace.design.search.candidates import (
     SearchCounts,
     SearchOutcome,
 )
+from hardplace.design.search.dives import dive
 from hardplace.design.search.exhaustive import everything
 from hardplace.design.search.layout import ModelLayout
-from hardplace.design.search.regions import opened
+from hardplace.design.search.regions import ALIKE, BY_LIMITS, opened
 from hardplace.design.search.scoring import Scoring, scores_of
-from hardplace.design.search.sections import Excluded, Limits, sections
+from hardplace.design.search.sections import Limits, sections
 from hardplace.design.search.several_scores import spread
 from hardplace.design.search.shortage import no_memory, nothing_reached
 from hardplace.design.types import Evaluation, Job, Outcome, RefinementLevel
@@ -140,8 +141,11 @@ class DesignSearch:
     ) -> tuple[Refinement, Sequence[tuple[Scores, Candidate | None]]]:
         families = self._families(candidate.section)
         if isinstance(candidate, BoxCandidate):
-            self._dive(scoring, candidate)
-            result = opened(scoring, candidate, self.deadline.check)
+            if not (scoring.front.points or self.question.goal.shared):
+                dive(scoring, candidate, self.deadline.check)
+            # With several objectives the front says what a chip may cost, not a limit.
+            order = BY_LIMITS if len(self.question.goal.objectives) == 1 else ALIKE
+            result = opened(scoring, candidate, self.deadline.check, order)
             tally.beyond += result.beyond * families
             small = candidate.box.size and all(isinstance(one, ChipBlock) for _, one in result.left)
             level = Refinement.PARTS if small else Refinement.BOX
@@ -154,20 +158,6 @@ class DesignSearch:
         left = ones.refine(scoring, candidate, outcome)
         tally.levels[level].discarded += not left
         return level, left
-
-    def _dive(self, scoring: Scoring, region: BoxCandidate) -> None:
-        """Attempt the chip that promises most in the first region that is opened, so that something is reached."""
-        if self.several or scoring.front.points:
-            return
-        best: BoxCandidate | ChipBlock = region
-        # what is left out here is counted when it is opened
-        uncounted = replace(scoring, limits=replace(scoring.limits, excluded=Excluded()))
-        while isinstance(best, BoxCandidate):
-            left = opened(uncounted, best, self.deadline.check).left
-            if not left:
-                return
-            best = max(left, key=lambda one: one[0])[1]
-        ones.attempt(scoring, first_of(scoring, best))
 
     def _priced(self, scoring: Scoring, tally: SearchCounts, block: ChipBlock) -> Sequence[tuple[Scores, Candidate]]:
         """Return the chips of a block, with bounds from scheduled kernels, that may matter."""

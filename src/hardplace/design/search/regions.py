@@ -19,12 +19,13 @@ from hardplace.ndtypes import Floats, Ints
 _LEAF = 64  # chips of a box that are looked at one by one
 _PARTS = 128  # boxes that one is divided into at a time
 _BLOCKS = (64, 256, 1024)  # chips refined together: few at first, to reach something; then enough to vectorise
-# How much a doubling along each axis matters, to choose where to divide: a buffer's size less than a rate.
+# How much a doubling along each axis matters, to choose where to divide: a buffer's size less than a rate, the clock
+# more, for the voltage rises with it.
+_WEIGHTS = {"buffer_bytes": 0.3, "clock_hz": 4.0}
 # Where sides and clock are given, limits bound the rest best (search.ceilings).
-_WEIGHTS = {
-    "array_rows": 100.0, "array_columns": 100.0, "clock_hz": 400.0,
-    "buffer_bytes": 0.3, "vector_cores": 1.0, "vector_lanes": 1.0,
-}  # fmt: skip
+_FIRST = {"array_rows": 100.0, "array_columns": 100.0, "clock_hz": 100.0}
+ALIKE = np.array([_WEIGHTS.get(axis, 1.0) for axis in AXES])
+BY_LIMITS = ALIKE * [_FIRST.get(axis, 1.0) for axis in AXES]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,18 +43,19 @@ class Opened:
     hopeless: int
 
 
-def opened(scoring: Scoring, region: BoxCandidate, check: Callable[[], None]) -> Opened:
+def opened(scoring: Scoring, region: BoxCandidate, check: Callable[[], None], order: Floats) -> Opened:
     """Return the parts of a box that may matter, with their scores.
 
     Args:
         scoring: What candidates are judged by.
         region: The box.
         check: Called now and then; may raise to end the refinement.
+        order: How much each axis matters, to choose where to divide: ALIKE or BY_LIMITS.
     """
     if region.box.size <= _LEAF:
         return _chips(scoring, region)
     section = scoring.sections[region.section]
-    parts = list(_divided(region.box, scoring.space))
+    parts = list(_divided(region.box, scoring.space, order))
     kept = tightened(scoring.limits, section, parts)
     beyond = region.box.size - sum(box.size for box in kept)
     check()
@@ -75,23 +77,23 @@ def opened(scoring: Scoring, region: BoxCandidate, check: Callable[[], None]) ->
     )
 
 
-def _divided(box: Box, space: ChipSpace) -> Iterator[Box]:
+def _divided(box: Box, space: ChipSpace, order: Floats) -> Iterator[Box]:
     """Yield parts of a box, divided in half along the widest axes, the largest part first."""
     parts = [(-box.size, 0, box)]
     made = 1
     while len(parts) < _PARTS and -parts[0][0] > _LEAF:
         _, _, largest = heapq.heappop(parts)
-        for half in largest.halves(_widest(largest, space)):
+        for half in largest.halves(_widest(largest, space, order)):
             heapq.heappush(parts, (-half.size, made, half))
             made += 1
     yield from (part for _, _, part in parts)
 
 
-def _widest(box: Box, space: ChipSpace) -> int:
-    """Return the axis along which a box's chips differ most, in doublings."""
+def _widest(box: Box, space: ChipSpace, order: Floats) -> int:
+    """Return the axis along which a box's chips differ most, in weighted doublings."""
     spans = [
-        _WEIGHTS.get(axis, 1.0) * np.log2(values[high - 1] / values[low]) if high - low > 1 else -1.0
-        for axis, values, low, high in zip(AXES, space.values, box.low, box.high, strict=True)
+        weight * np.log2(values[high - 1] / values[low]) if high - low > 1 else -1.0
+        for weight, values, low, high in zip(order, space.values, box.low, box.high, strict=True)
     ]
     return int(np.argmax(spans))
 
