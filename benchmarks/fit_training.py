@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from memory_spread import half_of
 
 from hardplace.cost.layers.software import ON_ARRAY_SOFTWARE, ON_ARRAYS
 from hardplace.cost.layers.work import AttentionWork, GemmWork, Work
@@ -87,7 +88,8 @@ FITS = 4  # rounds of slopes and fits
 MANY, SOME, TRIES = 10, 6, 40  # rows of a source, and of a system, to be anchored; random choices of runs
 LEFT_OUT = ROOT / "validation/training/left_out.md"
 ON_TPUS = ("2204.02311", "aws-neuron", "maxtext@")
-FEW = 3  # sources of a class below which all rows say how far off it can be
+FEW = 2  # sources of a class below which all rows say how far off it can be
+MANY_SOURCES = 5  # from which the quantile of their rows is width enough
 GRID = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8)
 
 
@@ -401,15 +403,20 @@ def quantile(errors: Mapping[str, Sequence[float]], share: float = 0.8) -> float
     return pairs[-1][0]
 
 
+def width(errors: Mapping[str, Sequence[float]]) -> float:
+    """Return half the width that a class of these sources has: of few, what one more source may be off as well."""
+    return max(quantile(errors), half_of(errors) if len(errors) < MANY_SOURCES else 0.0)
+
+
 def spread_of(errors: Mapping[str, Sequence[float]], wider: Mapping[str, Sequence[float]]) -> Spread:
-    """Return the spread of a class; wider: the errors to take the width from where the class has too few sources."""
+    """Return the spread of a class; wider: the errors to take the width from where the class has one source."""
     base = errors if len(errors) >= FEW else wider
     inside = []
     for source, listed in errors.items():
-        half = quantile({name: one for name, one in base.items() if name != source})
+        half = width({name: one for name, one in base.items() if name != source})
         inside.append(float(np.mean([abs(one) <= half for one in listed])))
     return Spread(
-        half=float(f"{quantile(base):.3g}"),
+        half=float(f"{width(base):.3g}"),
         rows=sum(map(len, errors.values())),
         sources=len(errors),
         coverage=float(f"{np.mean(inside) if inside else 0.8:.2g}"),
