@@ -110,7 +110,9 @@ def test_a_layout_is_given_again_on_restart():
 
 def test_experts_beside_tensor_parallelism_want_sequences_divided():
     """NVIDIA-NeMo/RL#1075, NVIDIA/Megatron-LM#1587."""
-    assert broken(Target.MEGATRON, MIXTRAL, tensor=2, expert=4, data=4) == ["sequence"]
+    assert broken(Target.MEGATRON, "glm-4.5", tensor=2, data=4) == ["sequence"]
+    with pytest.raises(BadInput, match="sequence: false: expected true"):
+        broken(Target.MEGATRON, MIXTRAL, tensor=2, expert=4, data=4)
     assert broken(Target.MEGATRON, MIXTRAL, tensor=2, sequence=True, expert=4, data=4) == []
 
 
@@ -155,7 +157,7 @@ def test_zero_bubble_is_not_the_v_schedule_and_is_not_compiled():
 
 def test_fewer_experts_groups_than_tensor_is_warned_of():
     """pytorch/torchtitan#4794."""
-    said = warnings(Target.TORCHTITAN, "qwen3-30b-a3b", tensor=4, data=4, expert=2, zero=2)
+    said = warnings(Target.TORCHTITAN, "qwen3-30b-a3b", tensor=4, sequence=True, data=4, expert=2, zero=2)
     assert "torchtitan#4794" in said
 
 

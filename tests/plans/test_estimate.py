@@ -136,6 +136,29 @@ def test_experts_that_every_rank_has_end_their_step_as_dense_layers_do(zero, sha
         assert ends[1] > inside + least_s
 
 
+def test_gradients_of_experts_that_tensor_parallelism_cuts_are_added_up_with_the_same_part_of_other_nodes():
+    """GLM-4.5 as recorded, 160 experts of 3 x 5120 x 1536 a layer, an eighth of each on every rank of 8 nodes: every
+    gradient crosses the network once at least; over all 64 ranks an eighth would."""
+    plan = Plan(global_batch=8, tensor=8, sequence=True, data=8, overlap=False)
+    layer = max(of_workload(load("glm-4.5"), plan).layers, key=lambda one: one.parameters + one.expert_parameters)
+    site, cut_bytes = site_of(plan), 4 * 160 * 3 * 5120 * 1536 / 8
+    found_s = end_of_stage([layer], plan, site, 0.0, 0.0)
+    assert cut_bytes < found_s * site.cluster.levels[1].bandwidth_bytes_per_s < 2 * cut_bytes
+
+
+@pytest.mark.parametrize("degrees", [{}, {"expert": 2}, {"expert": 4, "tensor": 4}])
+@pytest.mark.parametrize("model", ["mixtral-8x7b", "glm-4.5"])
+def test_experts_beside_tensor_parallelism_need_each_ranks_part_of_the_sequence(model, degrees):
+    """Megatron-LM refuses to train them otherwise (moe_layer.py); with expert 1 a recorded model's experts are cut."""
+    plan = Plan(**{"global_batch": 8, "tensor": 2, "data": 4, **degrees})
+    assert of_workload(load(model), replace(plan, sequence=True)).mixture
+    if model == "glm-4.5" and not degrees:
+        assert of_workload(load(model), plan).mixture
+        return
+    with pytest.raises(BadInput, match=r"sequence: false: expected true with tensor \d and expert \d: expert groups"):
+        of_workload(load(model), plan)
+
+
 def test_zero_two_holds_the_largest_layers_whole_gradient():
     plan = Plan(global_batch=64, data=8, reserve_bytes=0.0, fragmentation=0.0)
     (first,), (second,) = estimate(plan).memory, estimate(replace(plan, zero=2)).memory

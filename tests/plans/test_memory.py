@@ -45,6 +45,16 @@ def test_what_policies_keep_of_a_gpt_layer(modules, kept):
     assert found.saved_bytes == pytest.approx(2.0 * kept * 2048 * 1024)
 
 
+@pytest.mark.parametrize("model", ["mixtral-8x7b", "glm-4.5"])
+@pytest.mark.parametrize(("tensor", "expert"), [(8, 1), (8, 8), (4, 2)])
+def test_all_ranks_together_hold_the_states_of_experts_once(model, tensor, expert):
+    """ZeRO 1, fp32 master and two moments; norms and routers, which tensor ranks have all, are less than a percent."""
+    plan = Plan(global_batch=64, tensor=tensor, sequence=True, expert=expert, data=64 // tensor, zero=1)
+    (room,) = estimated(plan, model).memory
+    whole = 12 * load(model).parameters
+    assert whole <= plan.devices * room.states_bytes < 1.01 * whole
+
+
 def test_fsdp_keeps_one_copy_of_a_weight_and_gathers_as_its_software_does():
     """fp32 master, gradient, two moments: 16 bytes a parameter; beside a 16-bit copy 18."""
     plan = Plan(global_batch=8, data=8, zero=3, fragmentation=0.0, reserve_bytes=0.0)

@@ -173,6 +173,11 @@ def test_rules_of_a_mixture_of_experts_are_priced(changed: dict[str, Any], name:
     assert found.cost > 0.005
 
 
+def test_a_mixture_beside_tensor_parallelism_needs_sequences_divided() -> None:
+    with pytest.raises(BadInput, match="sequence_parallel: not given: expected"):
+        audit("mixtral-8x7b", "h100-sxm", StepConditions(tensor=2))
+
+
 def test_stages_and_ranks() -> None:
     found = audit("llama3-70b", "h100-sxm", StepConditions(tensor=8, pipeline=3))
     layers = rule(found, "layers")

@@ -12,13 +12,13 @@ from hardplace.cost.layers.recorded import FusedLayer, fused_layer
 from hardplace.cost.layers.software import Dispatcher, routing_launches
 from hardplace.cost.layers.work import LayerWork
 from hardplace.errors import BadInput
+from hardplace.plans.dividing import rank_layers, without_sequence
 from hardplace.plans.plan import GRADIENT_BYTES, Format, Plan, stage_layers
 from hardplace.workload.decoder import DecoderShape, Degrees
 from hardplace.workload.kept import SharedKept, shared_kept
-from hardplace.workload.sharding.degrees import check_degrees
 from hardplace.workload.sharding.shards import RankShards
-from hardplace.workload.types import Layer, Parallelism, Recompute, Workload
-from hardplace.workload.weights import SharedWeights, WeightSizes, repeated, shared_weights, weights_of
+from hardplace.workload.types import Layer, Recompute, Workload
+from hardplace.workload.weights import SharedWeights, WeightSizes, repeated, shared_weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -36,6 +36,7 @@ class LayerChain:
             output on.
         shared: Weights that several layers hold, each counting them; a device holds them once.
         kept, plain_kept: Activations that several layers keep, each counting them; a device keeps them once.
+        mixture: Whether some layer has experts.
     """
 
     before: tuple[LayerWork, ...]
@@ -47,6 +48,7 @@ class LayerChain:
     shared: tuple[SharedWeights, ...] = ()
     kept: tuple[SharedKept, ...] = ()
     plain_kept: tuple[SharedKept, ...] = ()
+    mixture: bool = False
 
     @property
     def whole(self) -> tuple[LayerWork, ...]:
@@ -79,7 +81,8 @@ def of_shape(shape: DecoderShape, plan: Plan) -> LayerChain:
         plan: The plan, whose degrees divide them.
 
     Raises:
-        BadInput: If a degree does not divide the heads, the sequence or the experts.
+        BadInput: If a degree does not divide the heads, the sequence or the experts, and for experts beside tensor
+            without sequence parallelism.
     """
     for name, degree, size in (
         ("tensor", plan.tensor, shape.heads),
@@ -89,6 +92,8 @@ def of_shape(shape: DecoderShape, plan: Plan) -> LayerChain:
         if size % degree:
             what = {"tensor": "heads", "context": "sequence", "expert": "experts"}[name]
             raise BadInput(f"{name}: {degree}: expected a divisor of the model's {what}, {size}")
+    if shape.experts and plan.tensor > 1 and not plan.sequence:
+        raise without_sequence(plan)
     degrees = Degrees(
         tensor=plan.tensor,
         sequence=plan.sequence,
@@ -123,6 +128,7 @@ def of_shape(shape: DecoderShape, plan: Plan) -> LayerChain:
         shared=shared,
         sequence_length=shape.sequence,
         plain=offloaded(_blocks(shape, degrees, Recompute.NONE), plan) if plan.recompute_layers else (),
+        mixture=shape.experts is not None,
     )
 
 
@@ -183,45 +189,6 @@ def of_workload(workload: Workload, plan: Plan) -> LayerChain:
     return chain_of(workload, tuple(map(fused_layer, layers)), shape, plan)
 
 
-def rank_layers(workload: Workload, plan: Plan, shards: RankShards) -> tuple[Layer, ...]:
-    """Return the recorded layers on one rank of a plan.
-
-    Args:
-        workload: The recorded model.
-        plan: The plan, whose degrees divide it.
-        shards: Shards of the model.
-
-    Raises:
-        BadInput: If a degree divides nothing of them, and for experts beside tensor without sequence parallelism.
-    """
-    both = plan.tensor > 1 and plan.expert > 1
-    degrees = Parallelism(
-        tensor=plan.tensor,
-        sequence=plan.sequence,
-        context=plan.context,
-        expert=plan.expert,
-        whole_experts=both and plan.sequence,
-    )
-    check_degrees(workload, degrees, shards)
-    layers = shards.at(degrees).layers
-    if both and _cut_twice(workload, layers, plan.expert):
-        raise BadInput(
-            "sequence",
-            "false",
-            f"true with tensor {plan.tensor} and expert {plan.expert}: expert groups that span tensor groups hold "
-            f"whole experts, to which each rank sends its own part of the sequence",
-        )
-    return layers
-
-
-def _cut_twice(workload: Workload, layers: Sequence[Layer], expert: int) -> bool:
-    """Return whether the experts of some layer are cut by tensor parallelism too, where expert groups fold into it."""
-    return any(
-        expert * weights_of(mine).expert_parameters < weights_of(whole).expert_parameters
-        for mine, whole in zip(layers, workload.layers, strict=True)
-    )
-
-
 def chain_of(workload: Workload, made: Sequence[FusedLayer], shape: DecoderShape | None, plan: Plan) -> LayerChain:
     """Return the chain of a decoder's shape, else of layers that are sharded already.
 
@@ -236,6 +203,11 @@ def chain_of(workload: Workload, made: Sequence[FusedLayer], shape: DecoderShape
     ends = {workload.order[0], workload.order[-1]}
     layers = [one.layer for one in made]
     shared = shared_weights(workload, layers)
+    mixture = any(any(one.weights[1::2]) for one in made)
+    if plan.tensor > 1 and plan.expert == 1:
+        # Tensor ranks have parts of the same experts: replicas are those of dense weights.
+        made = [replace(one, weights=one.weights.all_dense) for one in made]
+        shared = tuple(one._replace(sizes=one.sizes.all_dense) for one in shared)
     kinds = (Recompute.NONE, plan.recompute)
     works = {index: made[index].works(plan.micro_batch, kinds) for index in dict.fromkeys(workload.order)}
     work = {index: by[Recompute.NONE if index in ends else plan.recompute] for index, by in works.items()}
@@ -250,7 +222,14 @@ def chain_of(workload: Workload, made: Sequence[FusedLayer], shape: DecoderShape
         order = (order[0], *offloaded(order[1:-1], plan), order[-1])
         plain = offloaded(plain, plan)
     if len(order) < 2:
-        return LayerChain(before=(), layers=order, after=(), sequence_length=workload.sequence_length, shared=shared)
+        return LayerChain(
+            before=(),
+            layers=order,
+            after=(),
+            sequence_length=workload.sequence_length,
+            shared=shared,
+            mixture=mixture,
+        )
     return LayerChain(
         before=order[:1],
         layers=order[1:-1],
@@ -260,6 +239,7 @@ def chain_of(workload: Workload, made: Sequence[FusedLayer], shape: DecoderShape
         shared=shared,
         kept=kept.get(plan.recompute, ()),
         plain_kept=kept.get(Recompute.NONE, ()),
+        mixture=mixture,
         edges=_edges(workload, layers, plan.micro_batch),
     )
 

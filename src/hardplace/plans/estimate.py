@@ -268,10 +268,9 @@ def _flops(chain: LayerChain, plan: Plan) -> float:
 
 def _interval(step_s: float, chain: LayerChain, plan: Plan, sites: Sequence[DevicePool]) -> Interval:
     """Return the interval of a step, of the class of its least known device."""
-    experts = any(one.expert_parameters for one in chain.layers)
     kinds = {
         kind_of(
-            experts=experts,
+            experts=chain.mixture,
             sequence=chain.sequence_length,
             fitted_device=is_fitted(site.pricer.kind),
             together=rows_together(site.pricer.kind, site.pricer.software) > 0,
@@ -279,7 +278,7 @@ def _interval(step_s: float, chain: LayerChain, plan: Plan, sites: Sequence[Devi
         for site in sites
     }
     widest = max(sorted(kinds), key=lambda kind: spreads().step[kind].half)
-    memory = memory_kind_of(experts=experts, sharded=plan.zero == 3, software=sites[0].pricer.software)
+    memory = memory_kind_of(experts=chain.mixture, sharded=plan.zero == 3, software=sites[0].pricer.software)
     return interval_of(step_s, widest, memory, plan.anchor.half if plan.anchor else None)
 
 

@@ -268,7 +268,7 @@ class Plan:
 
     @property
     def expert_replicas(self) -> int:
-        """Return the number of ranks with the same experts."""
+        """Return the number of ranks with the same experts, where expert groups divide them and tensor does not."""
         return self.stage_ranks // self.expert
 
     @property
@@ -280,8 +280,8 @@ class Plan:
 
     @property
     def experts_sharded_over(self) -> int:
-        """Return the number of ranks that ZeRO shards experts over: no more than hold them."""
-        return min(self.expert_replicas, self.sharded_over)
+        """Return the number of ranks that ZeRO shards experts over: all that hold the same ones, or `shard` of them."""
+        return min(self.expert_replicas, self.shard or self.expert_replicas)
 
 
 def stage_layers(layers: int, plan: Plan, predicted: int = 0) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from typing import ClassVar
 from hardplace.answers import Answer
 from hardplace.cost.layers.timer import kernels_s, pass_s
 from hardplace.cost.layers.work import AttentionWork, CollectiveWork, GemmWork, LayerWork
+from hardplace.errors import BadInput
 from hardplace.plans.chain import LayerChain, of_shape, of_workload
 from hardplace.plans.plan import Plan
 from hardplace.shaping.gemms import GemmRow, gemm_rows
@@ -61,8 +62,14 @@ def audited(model: ShapeSource, target: PricedDevice, conditions: StepConditions
     """Return the audit of a model on a device.
 
     Raises:
-        BadInput: Where a degree does not divide the model or a product is too large for the model of GEMMs.
+        BadInput: Where a degree does not divide the model or a product is too large for the model of GEMMs, and for a
+            mixture of experts with tensor without sequence parallelism.
     """
+    if model.shape and model.shape.experts and conditions.tensor > 1 and not conditions.sequence:
+        needed = (
+            f"it with tensor {conditions.tensor}: ranks hold whole experts, and each sends its own part of a sequence"
+        )
+        raise BadInput("sequence_parallel", "not given", needed)
     plan = Plan(
         global_batch=conditions.micro_batch,
         micro_batch=conditions.micro_batch,

@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
-from hardplace.workload.types import Layer, OperatorKind, StorageRole, Workload
+from hardplace.workload.types import Layer, Operator, OperatorKind, StorageRole, Workload
 
 _FLOATS = {"float64", "float32", "bfloat16", "float16"}
+_EXPERT_AXES = 3  # of the weights of a grouped product: experts, k, n
+_LOOKUPS = {"index", "index_select", "embedding"}
 
 
 class WeightSizes(NamedTuple):
@@ -29,6 +31,15 @@ class WeightSizes(NamedTuple):
     expert_frozen_parameters: int = 0
     packed_bytes: int = 0
     expert_packed_bytes: int = 0
+
+    @property
+    def all_dense(self) -> WeightSizes:
+        """Return these with those of experts among the dense ones."""
+        return WeightSizes(
+            parameters=self.parameters + self.expert_parameters,
+            frozen_parameters=self.frozen_parameters + self.expert_frozen_parameters,
+            packed_bytes=self.packed_bytes + self.expert_packed_bytes,
+        )
 
     def plus(self, other: WeightSizes, times: int = 1) -> WeightSizes:
         """Return these and so many times others."""
@@ -51,13 +62,34 @@ class SharedWeights(NamedTuple):
 
 
 def experts_of(layer: Layer) -> frozenset[int]:
-    """Return the storages that a layer's grouped products read: the weights of experts, and activations."""
-    return frozenset(
+    """Return the storages that a layer's grouped products read, weights of experts and activations, and the experts'
+    other parameters (`expert_lookups`)."""
+    products = {
         layer.tensors[index].storage
         for operator in layer.operators
         if operator.kind is OperatorKind.GROUPED_MATMUL
         for index in operator.reads
-    )
+    }
+    return frozenset(products | {layer.tensors[one.reads[0]].storage for one in expert_lookups(layer)})
+
+
+def expert_lookups(layer: Layer) -> list[Operator]:
+    """Return the look-ups of what experts have beside the weights of grouped products (biases, scales): of parameters
+    with a row an expert, as many rows as those products have."""
+    products = [
+        (layer.tensors[one.reads[0]].shape, layer.tensors[one.reads[1]].shape)
+        for one in layer.operators
+        if one.kind is OperatorKind.GROUPED_MATMUL
+    ]
+    sizes = {(right[0], left[0]) for left, right in products if len(right) == _EXPERT_AXES}
+    found = []
+    for one in layer.operators if sizes else ():
+        if one.name in _LOOKUPS:
+            table, rows = layer.tensors[one.reads[0]], layer.tensors[one.writes[0]].shape
+            parameter = layer.storages[table.storage].role is StorageRole.PARAMETER
+            if parameter and table.shape and rows and (table.shape[0], rows[0]) in sizes:
+                found.append(one)
+    return found
 
 
 def weights_of_layer(layer: Layer) -> dict[int, WeightSizes]:

@@ -6,7 +6,7 @@ import pytest
 
 from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import device, node
-from hardplace.plans.chain import rank_layers
+from hardplace.plans.dividing import rank_layers
 from hardplace.plans.memory import least_bytes_per_parameter
 from hardplace.plans.placement.held_dimensions import fixed_of
 from hardplace.plans.placement.search import PlanSearch

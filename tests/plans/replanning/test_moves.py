@@ -47,7 +47,7 @@ def held(parts: list[StateGroup], spread: StageMap, *, new: bool) -> list[Held]:
             else:
                 copy = replica
             units = [one for one in range(UNITS) if one * cut // UNITS == where]
-            over = min(plan.shard or plan.data * plan.context, replicas) if part.expert else plan.sharded_over
+            over = min(plan.shard or replicas, replicas) if part.expert else plan.sharded_over
             own = [one for place, one in enumerate(units) if place * over // len(units) == copy % over]
             for layer, stage in enumerate(spread.places):
                 if stage == at[Dimension.PIPELINE] and part.elements[layer]:

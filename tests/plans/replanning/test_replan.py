@@ -250,7 +250,6 @@ def test_a_change_that_does_not_suit_the_plan_is_refused(what: Change, message: 
         ("mixtral-8x7b", 2, 4, 4),  # a decoder by shape: tensor ranks hold whole experts
         ("mixtral-8x7b", 8, 1, 1),
         ("glm-4.5", 8, 8, 8),  # as recorded
-        ("glm-4.5", 8, 1, 8),  # the one case in which tensor parallelism cuts each expert
     ],
 )
 def test_experts_are_cut_into_as_many_parts_as_their_plan_holds_in_memory(
@@ -262,3 +261,12 @@ def test_experts_are_cut_into_as_many_parts_as_their_plan_holds_in_memory(
     assert {one.old_parts for one in groups if one.expert} == {parts}
     held = sum(one.expert_parameters for one in of_workload(workload, plan).whole)
     assert held * parts == sum(weights_of(workload.layers[index]).expert_parameters for index in workload.order)
+
+
+def test_experts_that_tensor_parallelism_cuts_are_held_as_dense_weights_are() -> None:
+    """As recorded and with expert degree 1: 160 experts a layer of GLM-4.5, each cut in eight; 92 such layers."""
+    plan = Plan(global_batch=64, tensor=8, sequence=True, data=8)
+    groups = ModelState(load("glm-4.5")).parts(plan, plan)
+    assert not any(one.expert for one in groups)
+    cut = [one for one in groups if one.old_parts == 8]
+    assert sum(max(one.elements) for one in cut) > 160 * 3 * 5120 * 1536

@@ -13,6 +13,7 @@ from hardplace.workload.sharding.analysis import analyse
 from hardplace.workload.sharding.rank_layer import RankLayer
 from hardplace.workload.sharding.shards import RankShards
 from hardplace.workload.types import Gradient, Group, Layer, OperatorKind, Parallelism, Phase, Shard, StorageRole
+from hardplace.workload.weights import weights_of
 
 DENSE = ["bert-large", "opt-6.7b", "gpt3-175b", "llama2-7b", "llama3-70b", "qwen3-8b", "megatron-gpt2-8.3b", "vit-l"]
 RANKS = json.loads((Path(__file__).parents[1] / "data" / "rank_recordings.json").read_text())["models"]
@@ -238,6 +239,18 @@ def test_expert_parallel_sends_tokens_there_and_back(model, experts, held, chose
     for one in layer.operators:
         if one.group is Group.EXPERT:
             assert one.dims[0].at(1) in (2 * 4096 * chosen * width, 4 * 4096 * chosen * width)
+
+
+@pytest.mark.parametrize("experts", [2, 8])
+def test_biases_of_experts_lie_with_them(experts):
+    """GPT-OSS: 128 experts with biases of 5,760 and 2,880 after their products; tokens go and come once a pass."""
+    whole, layer = routed("gpt-oss-120b"), routed("gpt-oss-120b", expert=experts)
+    each = 3 * 2880 * 2880 + 5760 + 2880
+    assert whole.parameters - layer.parameters == 128 * each * (experts - 1) // experts
+    assert weights_of(layer).expert_parameters == 128 * each // experts
+    assert flops(layer) == flops(whole)
+    assert collectives(layer) == {("all_to_all", "forward"): 2, ("all_to_all", "backward"): 2}
+    assert {one.dims[0].at(1) for one in layer.operators if one.group is Group.EXPERT} == {2 * 4096 * 4 * 2880}
 
 
 def test_experts_are_cut_within_by_tensor_parallelism():

@@ -55,6 +55,16 @@ def no_expert(plan: Plan, facts: ModelFacts) -> Iterator[Changes]:
     yield {"expert": 1}
 
 
+def whole_sequences(plan: Plan, facts: ModelFacts) -> Iterator[Changes]:
+    """Yield what keeps whole sequences on every rank; experts need them divided beside tensor parallelism, so of them
+    what gives its devices to data parallelism too."""
+    yield {"sequence": False}
+    data = plan.data * plan.tensor
+    if facts.experts > 1 and plan.global_batch % data == 0:
+        micro_batch = plan.micro_batch if plan.global_batch % (data * plan.micro_batch) == 0 else 1
+        yield {"sequence": False, "tensor": 1, "data": data, "micro_batch": micro_batch, "shard": 0}
+
+
 def even(plan: Plan, facts: ModelFacts) -> Iterator[Changes]:
     """Yield what cuts the layers evenly, then without virtual stages, then not at all."""
     if facts.layers >= plan.pipeline:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hardplace.cost.layers.software import Dispatcher, Graphs
-from hardplace.exports.limits.mends import by_operator, even, fewer_recomputed, no_context, no_pipeline, to
+from hardplace.exports.limits.mends import (
+    by_operator,
+    even,
+    fewer_recomputed,
+    no_context,
+    no_pipeline,
+    to,
+    whole_sequences,
+)
 from hardplace.exports.limits.stages import empty_chunk, same_order
 from hardplace.exports.limits.types import ModelFacts, TrainerLimit
 from hardplace.plans.plan import INSIDE_OUT, OptimizerKind, Plan
@@ -44,7 +52,7 @@ NO_SEQUENCE = TrainerLimit(
     field="sequence",
     reason="tensor parallelism keeps whole sequences between layers there",
     broken=is_one_of("sequence", True),
-    mends=to(sequence=False),
+    mends=whole_sequences,
 )
 NO_SELECTIVE = TrainerLimit(
     field="recompute",
@@ -141,7 +149,7 @@ LONG_ENOUGH = (
         field="sequence",
         reason="tensor x context must divide the sequence with it",
         broken=_tensor_cut,
-        mends=to(sequence=False),
+        mends=whole_sequences,
     ),
 )
 

@@ -14,7 +14,8 @@ from hardplace.cost.layers.recorded import FusedLayer, fused_layer
 from hardplace.cuts import Cuts, cuts_of
 from hardplace.errors import BadInput
 from hardplace.hardware.device import Node
-from hardplace.plans.chain import LayerChain, chain_of, of_shape, rank_layers
+from hardplace.plans.chain import LayerChain, chain_of, of_shape
+from hardplace.plans.dividing import rank_layers
 from hardplace.plans.estimate import PlanEstimate, estimate_plan
 from hardplace.plans.fleet import DevicePool, Fleet, PlanDevice, fleet_of, with_headroom
 from hardplace.plans.placement.degree_bounds import (

@@ -11,7 +11,8 @@ from hardplace.cost.layers.recognise import decoder_of
 from hardplace.cost.layers.recorded import FusedLayer, fused_layer
 from hardplace.errors import BadInput
 from hardplace.hardware.device import Node
-from hardplace.plans.chain import LayerChain, chain_of, rank_layers
+from hardplace.plans.chain import LayerChain, chain_of
+from hardplace.plans.dividing import rank_layers
 from hardplace.plans.estimate import PlanEstimate, estimate_plan
 from hardplace.plans.fleet import HOST_BYTES_PER_S, DevicePool, Fleet, PlanDevice, even_cluster
 from hardplace.plans.placement.space import shape_of

@@ -43,7 +43,7 @@ class ModelState:
                 elements=tuple(counts[position] for position in range(len(self.workload.order))),
                 old_parts=key[0],
                 new_parts=key[1],
-                expert=key[2] % 2 == 1,
+                expert=key[2] % 2 == 1 and (self._by_shape or old.expert > 1),  # the new plan's degree is the same
                 trained=key[2] < 2,
                 packed=key[2] >= 4,
                 shared=bool(key[3]),

@@ -21,7 +21,7 @@ class StateGroup:
         old_parts: Equal parts into which tensor (of experts: expert) parallelism cuts them under the running plan; 1:
             every rank holds them whole.
         new_parts: The same under the new plan.
-        expert: Whether they are experts.
+        expert: Whether they are experts that expert groups divide, and tensor does not.
         trained: Whether they have optimizer states.
         packed: Whether `elements` are bytes of quantised weights.
         shared: Whether the layers that have any have the same ones, which a stage holds once.
@@ -101,7 +101,8 @@ class Ranks:
         plan = self.plan
         if expert:
             part, replica = self.folded % parts, self.folded // parts
-            over = min(plan.stage_ranks // parts, plan.sharded_over)
+            copies = plan.stage_ranks // parts
+            over = min(copies, plan.shard or copies)
         else:
             part, replica = self.tensor * parts // plan.tensor, self.replica
             over = plan.sharded_over
