@@ -35,7 +35,7 @@ def test_json_is_all_of_standard_output_and_writes_nothing(tmp_path: Path) -> No
     found = json.loads(done.stdout)["answer"]
     workload = load("mixtral-8x7b")
     assert found["parameters"] == workload.parameters
-    assert found["parallelism"] == {"tensor": 1, "sequence": False, "context": 1, "expert": 4}
+    assert found["parallelism"] == {"tensor": 1, "sequence": False, "context": 1, "expert": 4, "whole_experts": False}
     block = next(layer for layer in found["layers"] if layer["name"] == "block")
     experts = 8 * 3 * 4096 * 14336
     assert block["parameters"] == workload.layers[1].parameters - experts * 3 // 4
