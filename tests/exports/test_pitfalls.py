@@ -116,6 +116,12 @@ def test_experts_beside_tensor_parallelism_want_sequences_divided():
     assert broken(Target.MEGATRON, MIXTRAL, tensor=2, sequence=True, expert=4, data=4) == []
 
 
+@pytest.mark.parametrize(("model", "expert", "cut"), [("glm-4.5", 1, 2), ("glm-4.5", 4, 1), (MIXTRAL, 1, 1)])
+def test_experts_are_cut_in_the_trainer_as_they_are_priced(model, expert, cut):
+    """Tensor parallelism alone cuts each expert of a model that runs as recorded."""
+    assert job(Target.MEGATRON, model, tensor=2, sequence=True, expert=expert, data=4).expert_tensor == cut
+
+
 def test_muon_with_sharded_states_is_refused():
     """NVIDIA/Megatron-LM#6048: parameters were not updated."""
     assert "optimizer" in broken(Target.MEGATRON, optimizer=OptimizerKind.MUON, data=8, zero=1, shard=4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hardplace.cost.layers.recognise import decoder_of
 from hardplace.exports.architecture import Architecture, TransformerKind
 from hardplace.exports.limits import ModelFacts
 from hardplace.plans.placement.space import shape_of
@@ -17,4 +18,5 @@ def facts_of(workload: Workload, architecture: Architecture | None) -> ModelFact
         kv_heads=architecture.kv_heads if architecture else shape.heads,
         experts=shape.experts,
         encoder_decoder=architecture is not None and architecture.kind is TransformerKind.ENCODER_DECODER,
+        cut_experts=shape.experts > 1 and decoder_of(workload) is None,
     )

@@ -54,6 +54,11 @@ class ExportJob:
         return layers_by_chunk(self.plan, self.facts.layers)
 
     @property
+    def expert_tensor(self) -> int:
+        """Ranks that tensor parallelism cuts each expert over; 1: experts are whole."""
+        return self.plan.tensor if self.facts.cut_experts and self.plan.expert == 1 else 1
+
+    @property
     def model_sizes(self) -> Architecture:
         """The architecture, of a target that asks for one (`targets.refused`)."""
         assert self.architecture is not None

@@ -156,7 +156,8 @@ def _parallelism(job: ExportJob) -> Iterator[str]:
     if plan.pipeline > 1:
         yield from ("--pipeline-model-parallel-layout", layout_text(job.chunks))
     if job.facts.experts > 1:
-        yield from ("--expert-model-parallel-size", str(plan.expert), "--expert-tensor-parallel-size", "1")
+        yield from ("--expert-model-parallel-size", str(plan.expert))
+        yield from ("--expert-tensor-parallel-size", str(job.expert_tensor))
     if plan.ways.tensor_overlap and plan.tensor > 1:
         yield "--tp-comm-overlap"
     if plan.pipeline > 1 and plan.data > 1 and plan.order.index(Dimension.PIPELINE) < plan.order.index(Dimension.DATA):

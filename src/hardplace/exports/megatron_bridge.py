@@ -114,7 +114,7 @@ def _parallel(job: ExportJob) -> dict[str, Any]:
         "context_parallel_size": plan.context,
         "sequence_parallel": plan.sequence,
         "expert_model_parallel_size": plan.expert,
-        "expert_tensor_parallel_size": 1,
+        "expert_tensor_parallel_size": job.expert_tensor,
         "attention_backend": attention_backend(plan),
     }
     if plan.context > 1:

@@ -258,7 +258,7 @@ def _toml(job: ExportJob) -> str:
         "training": training(job),
         "parallelism": {
             **parallelism(job, "output"),
-            "expert_tensor_parallel_degree": 1,
+            "expert_tensor_parallel_degree": job.expert_tensor,
             "enable_async_tensor_parallel": _beside(plan),
             "expert_parallel_comm_backend": "standard" if not _dispatch(plan) else "deepep",
         },

@@ -21,6 +21,7 @@ class ModelFacts:
         kv_heads: Heads of keys.
         experts: Number of experts; 1: none.
         encoder_decoder: Whether it has two stacks.
+        cut_experts: Whether tensor parallelism alone cuts each expert, as models do that run as recorded.
     """
 
     layers: int
@@ -28,6 +29,7 @@ class ModelFacts:
     kv_heads: int
     experts: int
     encoder_decoder: bool
+    cut_experts: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
