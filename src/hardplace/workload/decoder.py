@@ -48,7 +48,8 @@ class DecoderShape:
     """A decoder-only transformer. ffn: of a dense layer (0: none is). gated: three matrices (SwiGLU) and RMS norms.
 
     window: keys of sliding-window attention in every `window_every`-th layer; the others see all. predicted: extra
-    layers that predict further tokens (MTP), each with a head of its own.
+    layers that predict further tokens (MTP), each with a head of its own. normed: a norm reads what a dense MLP gives
+    (Gemma 2, OLMo 2).
 
     hidden, heads, kv_heads, head_dim, ffn and vocab may be columns (arrays of one length, `hardplace.shaping`):
     `block`, `embedding` and `head` of `decoder.py` are arithmetic on them, and give work whose sizes are columns.
@@ -70,6 +71,7 @@ class DecoderShape:
     window: int = 0
     window_every: int = 1
     predicted: int = 0
+    normed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

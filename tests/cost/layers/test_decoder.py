@@ -23,7 +23,7 @@ from hardplace.plans.pricing import pricer_of
 from hardplace.workload.decoder import DecoderShape, Degrees, Experts
 from hardplace.workload.load import load
 from hardplace.workload.sharding import shard
-from hardplace.workload.types import Group, Parallelism, Phase, Recompute
+from hardplace.workload.types import Group, OperatorKind, Parallelism, Phase, Recompute
 
 SHAPES = {
     "llama2-7b": DecoderShape(
@@ -212,3 +212,22 @@ def test_full_recompute_that_stops_early_equals_torch() -> None:
     mixture = replace(shape, experts=Experts(count=8, chosen=2, ffn=1024))
     kept = block(mixture, Degrees(stops_early=True), Recompute.FULL)
     assert kept.again == kept.forward  # the router weighs what the last product gives
+
+
+def test_full_recompute_runs_a_product_again_that_a_norm_reads() -> None:
+    """Gemma 2 and OLMo 2 have a norm between the MLP's last product and the sum: its gradient needs that output."""
+    workload = load("llama3-8b")
+    number = workload.order[1]
+    layer = workload.layers[number]
+    forward = [one for one in layer.operators if one.phase is Phase.FORWARD]
+    last = [one for one in forward if one.kind is OperatorKind.MATMUL][-1]
+    norm = next(one for one in forward if one.kind in (OperatorKind.NORMALISATION, OperatorKind.REDUCTION))
+    after = layer.operators.index(last) + 1
+    operators = (*layer.operators[:after], replace(norm, reads=last.writes), *layer.operators[after:])
+    layers = [*workload.layers]
+    layers[number] = replace(layer, operators=operators)
+    plain, normed = decoder_of(workload), decoder_of(replace(workload, layers=tuple(layers)))
+    down = 2.0 * workload.sequence_length * 4096 * 14336
+    for shape, left_out in ((plain, down), (normed, 0.0)):
+        found = block(shape, Degrees(micro_batch=1, stops_early=True), Recompute.FULL)
+        assert flops(found.forward) - flops(found.again) == left_out

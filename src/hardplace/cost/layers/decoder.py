@@ -153,9 +153,10 @@ def _feed_forward(b: Builder, number: int) -> None:
 
 def _needed(b: Builder, number: int, forward: tuple[Work, ...]) -> tuple[Work, ...]:
     """Return what full recompute of a layer runs again: all of it, or, where it stops early, what comes before the
-    dense MLP's last product, whose output nothing backward needs; a mixture's outputs are weighed by the router."""
+    dense MLP's last product, whose output nothing backward needs unless a norm reads it; a mixture's outputs are
+    weighed by the router."""
     moe = b.shape.experts
-    if not b.degrees.stops_early or (moe is not None and number >= moe.dense_layers):
+    if not b.degrees.stops_early or b.shape.normed or (moe is not None and number >= moe.dense_layers):
         return forward
     last = max(place for place, one in enumerate(forward) if isinstance(one, GemmWork))
     return forward[:last]

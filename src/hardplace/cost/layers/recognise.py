@@ -13,6 +13,7 @@ from hardplace.workload.weights import WeightSizes, shared_weights, weights_of
 
 _SLACK = 1e-3  # share by which parameters may differ: biases and norms of variants
 _BOTH = 2  # kinds of block: without experts, then with them
+_OF_NORMS = (OperatorKind.NORMALISATION, OperatorKind.REDUCTION)  # as one operator, or the mean of squares in it
 
 
 def decoder_of(workload: Workload) -> DecoderShape | None:
@@ -76,7 +77,7 @@ def _shape(inner: Sequence[Layer], first: Layer, last: Layer, dense: int, layers
         shape = replace(shape, latent=latent)
     plain = _sizes(inner[0]) if dense or not grouped else []
     if plain:
-        shape = _with_mlp(shape, plain)
+        shape = replace(_with_mlp(shape, plain), normed=_is_normed(inner[0]))
     return _with_experts(shape, products, grouped, dense) if grouped else shape
 
 
@@ -84,6 +85,14 @@ def _with_mlp(shape: DecoderShape, products: Sequence[tuple[int, int, int]]) -> 
     ffn = products[-1][2]
     ups = sum(1 for _, outputs, inputs in products if outputs == ffn and inputs == shape.hidden)
     return replace(shape, ffn=ffn, gated=ups == 2)
+
+
+def _is_normed(layer: Layer) -> bool:
+    """Return whether a norm comes after the last product of a dense block, so that its backward pass needs the output
+    of that product."""
+    forward = [one for one in layer.operators if one.phase is Phase.FORWARD]
+    last = max(place for place, one in enumerate(forward) if one.kind is OperatorKind.MATMUL)
+    return any(one.kind in _OF_NORMS for one in forward[last:])
 
 
 def _latent(
