@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ import pytest
 
 import hardplace as hp
 from hardplace.files import read_json, write
+from hardplace.graph_split.answer import SplitResult
 
 EXAMPLE = Path(__file__).parents[2] / "examples/split/dlrm-small.json"
+STAGED = Path(__file__).parent / "data/max_load_layer_gnmt_inference.json.gz"
 
 
 def graph(tmp_path: Path, operators: list[dict[str, Any]], edges: tuple[tuple[str, str], ...] = ()) -> Path:
@@ -119,3 +122,25 @@ def test_what_is_short_is_of_devices_that_support_it(tmp_path: Path) -> None:
     found = hp.split(graph(tmp_path, [one("a", memory_bytes=9e9)]), ["cpu:5GB", "gpu:20GB"])
     assert isinstance(found, hp.Infeasible)
     assert (found.needed, found.available) == (9e9, 5e9)
+
+
+def test_sizes_beyond_all_memories_fit_nowhere(tmp_path: Path) -> None:
+    rows = [one(name, memory_bytes=1e25, time_s={"gpu": 1e-3}) for name in "abcdefghij"]
+    found = hp.split(graph(tmp_path, rows), ["gpu:1e9 GB", "gpu:1e9 GB"], seconds=1)
+    assert isinstance(found, hp.Infeasible)
+    assert found.proven
+    assert (found.needed, found.available) == (1e25, 1e18)
+
+
+@pytest.mark.parametrize("objective", ["latency", "throughput"])
+@pytest.mark.parametrize(("size", "room"), [(1e25, 1e9), (1e29, 2e29)])
+def test_sizes_around_a_host_may_be_beyond_63_bits(tmp_path: Path, objective: str, size: float, room: float) -> None:
+    nodes = [[row, None, True, False, 5.0, 1.0 + row, size, 0.1, f"n{row}"] for row in range(5)]
+    path = tmp_path / "staged.json"
+    write(path, read_json(STAGED) | {
+        "accelerators": 1, "accelerator_memory_bytes": room, "cpu_cores": 1, "nodes": nodes, "edges": [[0, 1], [1, 2]],
+    })  # fmt: skip
+    found = hp.split(path, objective=objective, seconds=5)
+    assert isinstance(found, SplitResult)
+    most = math.floor(room / size)
+    assert sum(one.device.startswith("accelerator") for one in found.placement) <= most

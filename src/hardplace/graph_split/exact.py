@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hardplace.graph_split.solver import new_model, solve
+from hardplace.graph_split.solver import new_model, solve, whole_bytes
 from hardplace.graph_split.types import OperatorRun, SplitProblem, SplitSchedule, TensorTransfer
 
 _UNITS = 1_000_000  # steps of time up to the value to start from
@@ -216,14 +216,11 @@ def _placed_model(
         ]  # fmt: skip
         x.append({device: model.new_bool_var("") for device in allowed})
         model.add_exactly_one(x[-1].values())
+    held_bytes = [sum(problem.operators[one].memory_bytes for one in group) for group in problem.groups]
     for device, noun in enumerate(problem.devices):
         if noun.memory_bytes < math.inf:
-            held = [
-                math.floor(sum(problem.operators[one].memory_bytes for one in group)) * x[index].get(device, 0)
-                for index, group in enumerate(problem.groups)
-                if device in x[index]
-            ]
-            model.add(sum(held) <= math.floor(noun.memory_bytes))
+            sizes, room = whole_bytes(held_bytes, noun.memory_bytes)
+            model.add(sum(size * here[device] for size, here in zip(sizes, x, strict=True) if device in here) <= room)
     return model, x, units, scale
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from hardplace.graph_split.downset_programme import linear_orders
 from hardplace.graph_split.groups import ContractedGraph, contracted
-from hardplace.graph_split.solver import new_model, solve
+from hardplace.graph_split.solver import new_model, solve, whole_bytes
 from hardplace.graph_split.staged import HOST, StagedProblem
 
 _UNITS = 10_000_000
@@ -219,14 +219,16 @@ def _searched(
     begins, finishes = [moment() for _ in devices[:-1]], [moment() for _ in devices[:-1]]
     most = moment()
     loads: list[list[Any]] = [[] for _ in devices[:-1]]
+    held_bytes = [sum(nodes[one].memory_bytes for one in part) for part in graph.members]
+    sizes, room = whole_bytes(held_bytes, problem.accelerator_memory_bytes, 1024.0)
     crossing: dict[tuple[int, int], tuple[Any, Any]] = {}  # groups of an edge -> enters, leaves an accelerator
     for device in devices[:-1]:
         held = []
         for group, part in enumerate(graph.members):
             here = x[group][device]
             loads[device].append(units(sum(nodes[one].accelerator_s for one in part)) * here)
-            held.append(math.floor(sum(nodes[one].memory_bytes for one in part) / 1024) * here)
-        model.add(sum(held) <= math.floor(problem.accelerator_memory_bytes / 1024))
+            held.append(sizes[group] * here)
+        model.add(sum(held) <= room)
     tensors: dict[tuple[int, tuple[int, ...]], float] = {}
     for one, node in enumerate(nodes):
         readers = tuple(sorted({home[after] for after in problem.successors[one]} - {home[one]}))

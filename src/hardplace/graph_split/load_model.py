@@ -14,7 +14,7 @@ from typing import Any
 
 from hardplace.graph_split.downset_programme import OrderedSplit, ordered_split
 from hardplace.graph_split.groups import ContractedGraph, contracted
-from hardplace.graph_split.solver import new_model, solve
+from hardplace.graph_split.solver import new_model, solve, whole_bytes
 from hardplace.graph_split.staged import SplitShape, StagedProblem
 
 _UNITS = 10_000_000  # steps of the objective that the value to start from has
@@ -148,6 +148,8 @@ def _searched(
     most = model.new_int_var(0, math.ceil(upper * scale * (1 + 1e-9)), "")
     tensors = _tensors(problem, graph)
     core_at = _positions(model, problem, devices) if shape is SplitShape.ORDERED else None
+    held_bytes = [sum(nodes[one].memory_bytes for one in part) for part in graph.members]
+    sizes, room = whole_bytes(held_bytes, problem.accelerator_memory_bytes, 1024.0)
     loads = []
     for device in range(devices):
         on_accelerator: list[Any] = []
@@ -157,8 +159,7 @@ def _searched(
             here = x[group][device]
             on_accelerator.append(units(sum(nodes[one].accelerator_s for one in part)) * here)
             on_core.append(units(sum(nodes[one].cpu_s for one in part)) * here)
-            held.append(math.floor(sum(nodes[one].memory_bytes for one in part) / 1024) * here)
-        room = math.floor(problem.accelerator_memory_bytes / 1024)
+            held.append(sizes[group] * here)
         barred = [g for g, part in enumerate(graph.members) if any(not nodes[one].on_accelerator for one in part)]
         if core_at is None and device >= problem.accelerators:
             model.add(sum(on_core) <= most)

@@ -76,6 +76,17 @@ def solve(
     )
 
 
+def whole_bytes(sizes: Sequence[float], room_bytes: float, unit_bytes: float = 1.0) -> tuple[list[int], int]:
+    """Return sizes and a room for them as whole numbers of one unit, rounded such that all that fits still does.
+
+    The unit is larger where the room has more than 2^40 of it, and a size beyond the room is the least that does not
+    fit, so that sums keep to the solver's 63 bits.
+    """
+    unit = max(unit_bytes, room_bytes / 2.0**40)
+    room = math.floor(room_bytes / unit * (1 + 1e-12))
+    return [math.floor(size / unit) if size / unit < room + 1 else room + 1 for size in sizes], room
+
+
 def divided_work(
     classes: Sequence[tuple[Sequence[float], float, int]],
     memory_bytes: Sequence[float],
