@@ -21,7 +21,7 @@ POWER = PowerLimit(node_nm=5.0, dtype="bf16", memory_kind="HBM3", clock_hz=HBM3.
 REAL = as_reached(HBM3, POWER)
 # Share of the tensor peak in the products of a step, by the models fitted on kernels and published runs
 # (benchmarks/power_limit.py).
-PRODUCTS = {"a100-80gb-sxm": 0.713, "h100-sxm": 0.639, "b200-sxm": 0.443, "gb200": 0.465, "gb300": 0.605}
+PRODUCTS = {"a100-80gb-sxm": 0.678, "h100-sxm": 0.634, "b200-sxm": 0.441, "gb200": 0.466, "gb300": 0.637}
 
 
 def test_one_share_of_what_power_leaves_is_what_products_reach_on_gpus_of_0_8_to_2_3_tflops_a_watt() -> None:

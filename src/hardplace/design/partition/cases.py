@@ -8,7 +8,7 @@ import numpy as np
 
 from hardplace.design.partition.lattice import Lattice, StageCosts, lattice, stage_costs
 from hardplace.design.partition.types import PartitionProblem, Replication, Variant
-from hardplace.ndtypes import Floats
+from hardplace.ndtypes import Bools, Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,10 @@ class PartitionCase:
     least_devices: int
     most_stages: int
     optimistic_s: Floats
+
+    def usable(self, devices: int, stages: int, groups: int) -> Bools:
+        """Return for which replications there are devices for so many stages, `groups` of them tensor parallel."""
+        return np.asarray(self.degree * (groups * self.variant.tensor_parallel + stages - groups) <= devices)
 
 
 def cases_of(problem: PartitionProblem) -> list[PartitionCase]:

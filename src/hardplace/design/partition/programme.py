@@ -7,13 +7,19 @@ the last one is redundant, and PHAZE's device dimension with it. Recurrence and 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
 from hardplace.answers import Infeasible
 from hardplace.design.partition.cases import PartitionCase, cases_of, ends_s, replicated_ends_s, shared_ends_s
-from hardplace.design.partition.types import Charge, PartitionProblem, PipelinePartition, Replication, Stage
+from hardplace.design.partition.types import (
+    Charge,
+    PartitionChoice,
+    PartitionProblem,
+    PipelinePartition,
+    Replication,
+    Stage,
+)
 from hardplace.ndtypes import Bools, Floats
 
 _Front = dict[int, Floats]  # tensor-parallel stages -> least bottleneck from each downset to the end
@@ -157,7 +163,7 @@ def _best_of(problem: PartitionProblem, case: PartitionCase, limit_s: float) -> 
     the end of the batch is then traded against the bottleneck, exactly: see _tighten and _first_stage.
     """
     best: PipelinePartition | None = None
-    chosen: _Choice | None = None
+    chosen: PartitionChoice | None = None
     first_ends_s = replicated_ends_s(case) if problem.charge is Charge.FIRST_STAGE else None
     fronts = [_start(case)]
     for stages in range(1, case.most_stages + 1):
@@ -180,23 +186,6 @@ def _best_of(problem: PartitionProblem, case: PartitionCase, limit_s: float) -> 
     return best
 
 
-def _usable(problem: PartitionProblem, case: PartitionCase, stages: int, groups: int) -> Bools:
-    """Return which replications have the devices for this many stages, `groups` of them tensor parallel."""
-    devices = groups * case.variant.tensor_parallel + stages - groups
-    return np.asarray(case.degree * devices <= problem.devices)
-
-
-@dataclass(frozen=True, slots=True)
-class _Choice:
-    """What fixes a plan of the fronts: stages, tensor-parallel ones, replication, and the downset after the first."""
-
-    batch_s: float
-    stages: int
-    groups: int
-    which: int
-    first: int
-
-
 def _first_stage(
     problem: PartitionProblem,
     case: PartitionCase,
@@ -204,7 +193,7 @@ def _first_stage(
     groups: int,
     first_ends_s: Floats,
     limit_s: float,
-) -> _Choice | None:
+) -> PartitionChoice | None:
     """Return the best plan where the first stage alone counts at the end: each with the best that follows it.
 
     first_ends_s: what the first stage adds at the end, (replications, downsets), without what stages share.
@@ -217,7 +206,7 @@ def _first_stage(
     load, turns = load[reachable], case.rounds + stages - 1
     ends = first_ends_s[:, reachable]
     floor_s = load.min() * turns + ends.min(axis=1)
-    open_ = np.flatnonzero(_usable(problem, case, stages, groups) & (floor_s < limit_s))
+    open_ = np.flatnonzero(case.usable(problem.devices, stages, groups) & (floor_s < limit_s))
     if not len(open_):
         return None
     total = load * turns[open_, None] + (ends[open_] + shared_ends_s(case, stages, 0)[reachable])
@@ -225,7 +214,7 @@ def _first_stage(
     batch_s = float(total[row, column])
     if batch_s >= limit_s:
         return None
-    return _Choice(batch_s, stages, groups, int(open_[row]), int(reachable[column]))
+    return PartitionChoice(batch_s, stages, groups, int(open_[row]), int(reachable[column]))
 
 
 def _slowest_stage(
@@ -238,7 +227,7 @@ def _slowest_stage(
     best: PipelinePartition | None = None
     loads_s = bottleneck_s * (case.rounds + stages - 1)
     for which in np.argsort(loads_s, kind="stable").tolist():
-        if not _usable(problem, case, stages, groups)[which]:
+        if not case.usable(problem.devices, stages, groups)[which]:
             continue
         end_s = ends_s(case, which, stages)
         # The slowest of the stages is at least their mean.

@@ -188,3 +188,14 @@ class PipelinePartition:
     def devices(self) -> int:
         """Return the number of devices in use."""
         return self.data_parallel * sum(stage.devices for stage in self.stages)
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionChoice:
+    """What fixes a plan: stages, tensor-parallel ones, replication, and the downset after the first."""
+
+    batch_s: float
+    stages: int
+    groups: int
+    which: int
+    first: int
