@@ -135,8 +135,9 @@ def buffer_bandwidth_bytes_per_s(chips: Chips, setting: Setting) -> Floats:
     than its banks give.
     """
     clock_hz = chips.clocks_hz(setting)
-    banks = setting.kernels.buffer_bytes_per_cycle * (chips.buffer_bytes / MIB) * clock_hz
-    return np.minimum(setting.buffer_bandwidth_bytes_per_s * (clock_hz / setting.clock_hz), banks)
+    found = setting.buffer_bandwidth_bytes_per_s * (clock_hz / setting.clock_hz)
+    most = setting.kernels.buffer_bytes_per_cycle
+    return np.asarray(found if most is None else np.minimum(found, most * (chips.buffer_bytes / MIB) * clock_hz))
 
 
 def _block_times(kernels: tuple[Kernel, ...], chips: Chips, rules: _Rules) -> tuple[Floats, Floats]:
