@@ -28,9 +28,8 @@ if TYPE_CHECKING:
 LIMIT_S = 90  # of processor time
 MEMORY_BYTES = 12 * 2**30
 _TABLE = Path("validation/model_types.csv")
-_FIELDS = Path(
-    "validation/model_type_fields.json"
-)  # what default configs lack, as published configs of the type have it
+# What default configs lack, from memory of the types' published configs: not looked up.
+_FIELDS = Path("validation/model_type_fields.json")
 _DOCUMENT = Path("docs/validation-models.md")
 _MARKS = ("<!-- written by benchmarks.model_types -->", "<!-- end -->")
 _UNTRAINED = (  # what the library says of what it does not make or does not train

@@ -256,10 +256,7 @@ def test_bad_input_is_one_line() -> None:
     ):
         technology(6)
     with pytest.raises(BadInput, match="operand type 'fp12'"):
-        of_chips(
-            space.tpuv4(), clock_hz=1e9, memory_kind="HBM3", memory_bandwidth_bytes_per_s=1e12,
-            memory_bytes=32e9, link_bandwidth_bytes_per_s=1e11, dtype="fp12",
-        )  # fmt: skip
+        of_chips(space.tpuv4(), setting("hbm3"), clock_hz=1e9, memory_kind="HBM3", dtype="fp12")
 
 
 def test_sram_overhead_grows_with_size_but_never_below_its_cells() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from hardplace.errors import BadInput
 from hardplace.hardware.device import Arrays, Device, Multiprocessors
 from hardplace.hardware.technology import BITS, STACK_BYTES_PER_S
-from hardplace.hardware.types import Chips, own_buffer_bytes
+from hardplace.hardware.types import Chips, Setting, own_buffer_bytes
 from hardplace.ndtypes import Floats
 
 _TENSOR_CORES = 4  # of a GPU's multiprocessor, which share its multiply-accumulators
@@ -84,16 +84,14 @@ def volts_at(clock: Floats | float) -> Floats:
 
 def of_chips(
     chips: Chips,
+    setting: Setting,
     *,
     clock_hz: float,
     memory_kind: str,
-    memory_bandwidth_bytes_per_s: float,
-    memory_bytes: float,
-    link_bandwidth_bytes_per_s: float,
     stacks: float | None = None,
     dtype: str = "bf16",
 ) -> Blueprint:
-    """Return the blueprint of every chip of a space, with the memory system and links that they share.
+    """Return the blueprint of every chip of a space, with the memory system and links of a setting.
 
     clock_hz: at which the tables' energies hold, and of chips that have no clock of their own; another clock takes
     another voltage (`volts_at`). stacks: of memory; None: as many as its bandwidth takes.
@@ -115,10 +113,10 @@ def of_chips(
         register_bytes=column(chips.vector_buffer_bytes),
         buffer_bytes=column(chips.buffer_bytes),
         clock_hz=column(clocks_hz),
-        memory_bandwidth_bytes_per_s=column(memory_bandwidth_bytes_per_s),
-        memory_bytes=column(memory_bytes),
-        stacks=column(stacks if stacks is not None else stacks_of(memory_kind, memory_bandwidth_bytes_per_s)),
-        link_bandwidth_bytes_per_s=column(link_bandwidth_bytes_per_s),
+        memory_bandwidth_bytes_per_s=column(setting.memory_bandwidth_bytes_per_s),
+        memory_bytes=column(min(setting.memory_capacities_bytes)),
+        stacks=column(stacks if stacks is not None else stacks_of(memory_kind, setting.memory_bandwidth_bytes_per_s)),
+        link_bandwidth_bytes_per_s=column(setting.cluster.levels[0].bandwidth_bytes_per_s),
         volts=column(volts_at(np.asarray(clocks_hz) / clock_hz)),
         lanes_fp64=column(0.0),
         buffer_banks=column(1.0),

@@ -54,14 +54,11 @@ class ChipPricer:
 
     def plan(self, chips: Chips) -> Blueprint:
         """Return the chips' blueprint."""
-        setting = self.setting
         return of_chips(
             chips,
-            clock_hz=setting.clock_hz,
+            self.setting,
+            clock_hz=self.setting.clock_hz,
             memory_kind=self.memory_kind,
-            memory_bandwidth_bytes_per_s=setting.memory_bandwidth_bytes_per_s,
-            memory_bytes=min(setting.memory_capacities_bytes),
-            link_bandwidth_bytes_per_s=setting.cluster.levels[0].bandwidth_bytes_per_s,
             stacks=self.stacks,
             dtype=self.dtype,
         )

@@ -68,7 +68,7 @@ SGD = Optimizer(
 # leaves of the matrix peak 0.733 in the products of a step (benchmarks/power_limit.py: A100, H100, B200, GB200, GB300);
 # of the memory's bandwidth 0.805; a launch takes 1.8 us (A, fitted). A MiB of shared buffer gives at most what V100's
 # does, 2048 bytes a cycle of 6 MiB; A100's 5120 of 40 (NVIDIA A100 white paper; A).
-REACHED = KernelLimits(matrix_share=0.733, memory_share=0.805, launch_s=1.8e-6, buffer_bytes_per_cycle=2048 / 6)
+REACHED = KernelLimits(matrix_share=0.733, memory_share=0.805, launch_s=1.8e-6, buffer_bytes_per_cycle_per_mib=2048 / 6)
 # Of links, what collectives reach of what is sold: the node of H100 (nodes/dgx-h100.toml).
 LINKS_SHARE = 0.84
 _CAPACITIES_BYTES = (32.0 * GIB, 64.0 * GIB, 80.0 * GIB)  # PHAZE's three

@@ -100,12 +100,4 @@ def most_array_cycles_per_s(least: Chips, most: Chips, built: Floats, setting: S
 
 
 def _plan(chips: Chips, setting: Setting, power: PowerLimit) -> Blueprint:
-    return of_chips(
-        chips,
-        clock_hz=power.clock_hz,
-        memory_kind=power.memory_kind,
-        memory_bandwidth_bytes_per_s=setting.memory_bandwidth_bytes_per_s,
-        memory_bytes=min(setting.memory_capacities_bytes),
-        link_bandwidth_bytes_per_s=setting.cluster.levels[0].bandwidth_bytes_per_s,
-        dtype=power.dtype,
-    )
+    return of_chips(chips, setting, clock_hz=power.clock_hz, memory_kind=power.memory_kind, dtype=power.dtype)

@@ -165,14 +165,14 @@ class KernelLimits:
         matrix_share: Of the arrays' rate, or of what power leaves of it.
         memory_share: Of the memory's bandwidth.
         launch_s: Launch and end of a kernel, in which it does nothing.
-        buffer_bytes_per_cycle: Most that a MiB of shared buffer gives; None: it has no limit of its own.
+        buffer_bytes_per_cycle_per_mib: Most that a MiB of shared buffer gives; None: it has no limit of its own.
         power: By what the chips' power is priced; None: it does not limit the arrays.
     """
 
     matrix_share: float = 1.0
     memory_share: float = 1.0
     launch_s: float = 0.0
-    buffer_bytes_per_cycle: float | None = None
+    buffer_bytes_per_cycle_per_mib: float | None = None
     power: PowerLimit | None = None
 
 

@@ -203,7 +203,7 @@ def chain_of(workload: Workload, made: Sequence[FusedLayer], shape: DecoderShape
     ends = {workload.order[0], workload.order[-1]}
     layers = [one.layer for one in made]
     shared = shared_weights(workload, layers)
-    mixture = any(any(one.weights[1::2]) for one in made)
+    mixture = any(one.weights.of_experts for one in made)
     if plan.tensor > 1 and plan.expert == 1:
         # Tensor ranks have parts of the same experts: replicas are those of dense weights.
         made = [replace(one, weights=one.weights.all_dense) for one in made]

@@ -92,12 +92,13 @@ RULES = (
 
 def check_device(chip: Device | DescribedDevice, plan: Plan) -> None:
     """Raise BadInput, in one line, for the first field of a plan that contradicts a device; also for a format that its
-    engines do not multiply in (16 bit is whichever of the two it has)."""
+    engines do not multiply in (on a GPU 16 bit is whichever of the two it has, and fp32 is there)."""
     for rule in RULES:
         value = getattr(plan, rule.field)
         if rule.needs(value) and not rule.has(chip):
             raise BadInput(rule.field, f"{value} on {chip.name}", rule.expected)
-    if _gpu(chip) and plan.precision in (Format.FP8, Format.FP4) and str(plan.precision) not in chip.dtypes:
+    either = _gpu(chip) and plan.precision not in (Format.FP8, Format.FP4)
+    if isinstance(chip, Device) and not either and str(plan.precision) not in chip.dtypes:
         able = [str(one) for one in Format if str(one) in chip.dtypes]
         raise BadInput(
             f"precision: {plan.precision}: {chip.name} does not multiply in it: expected {' or '.join(able)}"

@@ -126,11 +126,6 @@ def _unmeasured(chip: Device, kind: str, plan: Plan) -> list[str]:
 
 def _on_arrays(chip: Device, plan: Plan) -> StepPricer:
     """Return what prices work on a chip with arrays; 8-bit products at the arrays' own ratio of rates."""
-    if str(plan.precision) not in chip.dtypes:
-        able = [str(one) for one in Format if str(one) in chip.dtypes]
-        raise BadInput(
-            f"precision: {plan.precision}: {chip.name} does not multiply in it: expected {' or '.join(able)}"
-        )
     low, wide, half = _LOW.get(plan.precision), 1.0, chip.peak_flops_per_s("bf16")
     if plan.software not in ("", *ON_ARRAY_SOFTWARE):
         expected = " or ".join(ON_ARRAY_SOFTWARE)

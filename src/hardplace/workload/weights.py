@@ -33,6 +33,11 @@ class WeightSizes(NamedTuple):
     expert_packed_bytes: int = 0
 
     @property
+    def of_experts(self) -> bool:
+        """Return whether experts have any of them."""
+        return bool(self.expert_parameters or self.expert_frozen_parameters or self.expert_packed_bytes)
+
+    @property
     def all_dense(self) -> WeightSizes:
         """Return these with those of experts among the dense ones."""
         return WeightSizes(

@@ -136,7 +136,7 @@ def buffer_bandwidth_bytes_per_s(chips: Chips, setting: Setting) -> Floats:
     """
     clock_hz = chips.clocks_hz(setting)
     found = setting.buffer_bandwidth_bytes_per_s * (clock_hz / setting.clock_hz)
-    most = setting.kernels.buffer_bytes_per_cycle
+    most = setting.kernels.buffer_bytes_per_cycle_per_mib
     return np.asarray(found if most is None else np.minimum(found, most * (chips.buffer_bytes / MIB) * clock_hz))
 
 
