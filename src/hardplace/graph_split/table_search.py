@@ -34,19 +34,21 @@ class TableSearch:
             self.best, self.value_s = places, max(seconds)
 
     def starts(self, bound_s: float, ends_s: float) -> None:
-        """Try list rules: ways chosen for shards of at most a share of a target, then exchanges at the busiest
-        device."""
+        """Try list rules: ways chosen for shards of at most a share of a target; then exchanges at the busiest device
+        of their plans, the best plan first: of that one however little time there is, so that a loaded machine does
+        not give a worse plan."""
+        listed: list[tuple[float, int, Places]] = []
         for target in (1.0, 1.01, 1.03, 1.1, 1.3, 2.0, 4.0):
             for share in (1.0, 0.5, 0.25, 0.1):
                 for by_bytes in (False, True):
-                    if time.monotonic() > ends_s and self.best is not None:
-                        return
                     places = self._exchanges.listed(bound_s * target, share, by_bytes)
                     if places is not None:
                         self.offer(places)
-                        self.offer(self._exchanges.improved(places, ends_s))
-                    if self.value_s <= bound_s * (1 + 1e-6):
-                        return
+                        listed.append((max(priced(places, self.options, self.system)[0]), len(listed), places))
+        for number, (_, _, places) in enumerate(sorted(listed)):
+            if self.value_s <= bound_s * (1 + 1e-6) or (number and time.monotonic() > ends_s):
+                return
+            self.offer(self._exchanges.improved(places, ends_s if number else math.inf))
 
     def rebalance(self, bound_s: float, ends_s: float, tries: int) -> None:
         """Deal the shards of the busiest device and a few others anew by CP-SAT, until so many tries gain nothing."""
