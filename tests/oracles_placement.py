@@ -66,6 +66,8 @@ def adding_up_s(variant: Variant, one: Replication, stage: frozenset[int], stage
 def memory_bytes(problem: PartitionProblem, variant: Variant, one: Replication, stage: frozenset[int], s: int) -> float:
     held = [variant.layers[layer] for layer in stage]
     activations = sum(layer.activation_bytes for layer in held)
+    for shared in variant.kept:
+        activations -= shared.activation_bytes * max(0, sum(layer in stage for layer in shared.layers) - 1)
     stash = crossing(variant, stage)[0] if problem.recompute else activations
     states = sum(layer.state_bytes + layer.sharded_state_bytes / one.optimizer_shards for layer in held)
     states -= counted_twice(variant, stage, "state_bytes")

@@ -18,6 +18,7 @@ from hardplace.design.partition.types import (
     PartitionProblem,
     PipelinePartition,
     Replication,
+    SharedActivation,
     SharedLoad,
     Variant,
 )
@@ -74,8 +75,13 @@ def random_problem(seed: int) -> tuple[PartitionProblem, list[int]]:
         for degree in draw.choice([(1,), (1, 2), (1, 2, 4), (1, 2, 4, 8)])
     )
     layers = tuple(kinds[kind] for kind in of)
+    kept: tuple[SharedActivation, ...] = ()
+    if draw.random() < 0.4:
+        holders = sorted(draw.sample(range(count), draw.randint(2, count)))
+        most = min(layers[one].activation_bytes for one in holders)
+        kept = (SharedActivation(layers=tuple(holders), activation_bytes=most),)
     problem = PartitionProblem(
-        variants=(Variant(tensor_parallel=1, layers=layers, boundaries=edges, replications=degrees),),
+        variants=(Variant(tensor_parallel=1, layers=layers, boundaries=edges, replications=degrees, kept=kept),),
         devices=draw.choice([2, 3, 4, 8, 16]),
         memory_bytes=draw.choice([12.0, 15.0, 20.0, 30.0, 1e9]),
         micro_batches=draw.choice([4, 8, 32]),

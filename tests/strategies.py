@@ -8,6 +8,7 @@ from hardplace.design.partition.types import (
     LayerLoad,
     PartitionProblem,
     Replication,
+    SharedActivation,
     SharedLoad,
     Variant,
 )
@@ -57,7 +58,18 @@ def variants(draw: st.DrawFn, width: int, chain: bool) -> Variant:
         boundaries=boundaries,
         replications=replications,
         shared=draw(shared_loads(layers)),
+        kept=draw(shared_activations(layers)),
     )
+
+
+@st.composite
+def shared_activations(draw: st.DrawFn, layers: tuple[LayerLoad, ...]) -> tuple[SharedActivation, ...]:
+    """Draw what several layers keep: of each layer at most what it keeps."""
+    if len(layers) < 2 or draw(st.booleans()):
+        return ()
+    holders = sorted(draw(st.sets(st.integers(0, len(layers) - 1), min_size=2, max_size=4)))
+    most = min(layers[one].activation_bytes for one in holders)
+    return (SharedActivation(layers=tuple(holders), activation_bytes=most * draw(st.sampled_from([0.5, 1.0]))),)
 
 
 @st.composite

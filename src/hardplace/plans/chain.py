@@ -35,7 +35,7 @@ class LayerChain:
         edges: (from, to, bytes) between all layers, where they branch; () for a chain, which hands its first layer's
             output on.
         shared: Weights that several layers hold, each counting them; a device holds them once.
-        kept, plain_kept: Activations that several layers keep, each counting them; a device keeps them once.
+        kept: Activations that several layers keep, each counting them; a device keeps them once.
         mixture: Whether some layer has experts.
     """
 
@@ -47,7 +47,6 @@ class LayerChain:
     edges: tuple[tuple[int, int, float], ...] = ()
     shared: tuple[SharedWeights, ...] = ()
     kept: tuple[SharedKept, ...] = ()
-    plain_kept: tuple[SharedKept, ...] = ()
     mixture: bool = False
 
     @property
@@ -144,12 +143,29 @@ def offloaded(layers: Sequence[LayerWork], plan: Plan) -> tuple[LayerWork, ...]:
     """
     if not plan.offload_layers or not layers:
         return tuple(layers)
-    share = min(1.0, plan.offload_layers * plan.pipeline / len(layers))
+    share = _offloaded_share(plan, len(layers))
     made = {
         one: replace(one, saved_bytes=(1.0 - share) * one.saved_bytes, offloaded_bytes=share * one.saved_bytes)
         for one in dict.fromkeys(layers)
     }
     return tuple(made[one] for one in layers)
+
+
+def _offloaded_share(plan: Plan, layers: int) -> float:
+    """Return the share of what the layers that are cut keep which is in host memory."""
+    return min(1.0, plan.offload_layers * plan.pipeline / layers) if layers else 0.0
+
+
+def _still_kept(shared: Sequence[SharedKept], plan: Plan, layers: int) -> tuple[SharedKept, ...]:
+    """Return what several layers keep on the device: of what is copied away each layer copies its own.
+
+    Args:
+        shared: What they keep without offload.
+        plan: The plan.
+        layers: Number of layers that are cut into stages.
+    """
+    share = 1.0 - _offloaded_share(plan, layers)
+    return tuple(one._replace(bytes=share * one.bytes) for one in shared)
 
 
 def _blocks(shape: DecoderShape, degrees: Degrees, recompute: Recompute) -> tuple[LayerWork, ...]:
@@ -212,8 +228,6 @@ def chain_of(workload: Workload, made: Sequence[FusedLayer], shape: DecoderShape
     works = {index: made[index].works(plan.micro_batch, kinds) for index in dict.fromkeys(workload.order)}
     work = {index: by[Recompute.NONE if index in ends else plan.recompute] for index, by in works.items()}
     order = _in_order(work, workload.order, shared)
-    shares = () if plan.offload_layers else kinds  # in host memory each layer counts its own
-    kept = {kind: shared_kept(workload, layers, kind, plan.micro_batch) for kind in shares}
     plain: tuple[LayerWork, ...] = ()
     if plan.recompute_layers:
         eased = {index: by[Recompute.NONE] for index, by in works.items()}
@@ -237,8 +251,7 @@ def chain_of(workload: Workload, made: Sequence[FusedLayer], shape: DecoderShape
         sequence_length=workload.sequence_length,
         plain=plain,
         shared=shared,
-        kept=kept.get(plan.recompute, ()),
-        plain_kept=kept.get(Recompute.NONE, ()),
+        kept=_still_kept(shared_kept(workload, layers, plan.recompute, plan.micro_batch), plan, len(order) - 2),
         mixture=mixture,
         edges=_edges(workload, layers, plan.micro_batch),
     )

@@ -9,6 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from hardplace.answers import Answer
 from hardplace.cost.layers.work import AttentionWork, GemmWork, LayerWork
@@ -27,6 +28,7 @@ from hardplace.units import format_quantity, percent
 from hardplace.workload.kept import kept_twice
 from hardplace.workload.weights import WeightSizes, surplus
 
+_T = TypeVar("_T")  # a layer, or its position
 MOST_BEYOND = 1.05  # of the best published MFU, from which an answer says that it is more
 
 
@@ -131,7 +133,7 @@ def estimate_plan(chain: LayerChain, plan: Plan, fleet: Fleet, known: Known | No
     each = plan.devices // plan.pipeline
     peak_flops_per_s = each * sum(site.pricer.plan_flops_per_s for site in sites)
     memory = tuple(
-        stage_memory(plan, index, held(stage, again, kept_again(chain, plan, own)))
+        stage_memory(plan, index, held(stage, again, kept_again(chain, plan, index, own)))
         for index, (stage, again, own) in enumerate(zip(stages, twice, members, strict=True))
     )
     memory_bytes = tuple(site.memory_bytes for site in sites)
@@ -197,8 +199,8 @@ def _shares(busiest: Sequence[StepLayerTimes], plan: Plan, run: Pipelined, end_s
     )
 
 
-def chunks_of(stage: Sequence[LayerWork], index: int, chain: LayerChain, plan: Plan) -> list[Sequence[LayerWork]]:
-    """Return the layers of a stage by chunk (virtual stage).
+def chunks_of(stage: Sequence[_T], index: int, chain: LayerChain, plan: Plan) -> list[Sequence[_T]]:
+    """Return the layers of a stage by chunk (virtual stage), themselves or their positions.
 
     What always stands first is in the first chunk, what always stands last in the last one.
 
@@ -223,12 +225,24 @@ def chunks_of(stage: Sequence[LayerWork], index: int, chain: LayerChain, plan: P
     return [stage[start:end] for start, end in zip((0, *cuts), (*cuts, len(stage)), strict=True)]
 
 
-def kept_again(chain: LayerChain, plan: Plan, layers: Collection[int]) -> float:
-    """Return the bytes of a micro-batch that these layers (positions) of one stage count although another does.
+def kept_again(chain: LayerChain, plan: Plan, index: int, layers: Collection[int]) -> float:
+    """Return the bytes of a micro-batch that the layers of one stage count although another of its chunk does.
 
-    Each counts its own in chunks, which keep unlike many micro-batches, and where some layers are recomputed.
+    Args:
+        chain: The model's layers.
+        plan: The plan.
+        index: Index of the stage, from 0 at the input.
+        layers: Its layers (positions).
     """
-    return 0.0 if plan.virtual > 1 or plan.recompute_layers else kept_twice(chain.kept, layers)
+    if not chain.kept:
+        return 0.0
+    places = sorted(layers)
+    cut = [one for one in places if chain.inner.start <= one < chain.inner.stop]
+    plain = set(cut[plan.recompute_layers :]) if plan.recompute_layers else set()
+    return sum(
+        kept_twice(chain.kept, set(chunk) - plain, plain & set(chunk))
+        for chunk in chunks_of(places, index, chain, plan)
+    )
 
 
 def held(stage: Sequence[LayerWork], twice: WeightSizes, again_bytes: float) -> StageContents:

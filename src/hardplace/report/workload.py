@@ -21,6 +21,7 @@ from hardplace.report.workload_rows import (
     facts,
     heaviest,
     heavy_cells,
+    kept,
     kind_cells,
     layer_cells,
     notes,
@@ -38,7 +39,7 @@ def show_summary(summary: Summary) -> None:
     console.print(headed(summary.model, f": {facts(summary)}"), soft_wrap=True)
     console.print(f"source {summary.source}; made by: {summary.command}", soft_wrap=True)
     rank = f"one rank of {parallel(summary)}, " if parallel(summary) else ""
-    console.print(f"below: {rank}one micro-batch of {summary.micro_batch}, no recompute", soft_wrap=True)
+    console.print(f"below: {rank}one micro-batch of {summary.micro_batch}, no recompute{kept(summary)}", soft_wrap=True)
     console.print(f"order: {summary.order}")
     console.print(_layers(summary))
     console.print(_kinds(summary.kinds))

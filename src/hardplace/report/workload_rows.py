@@ -77,6 +77,15 @@ def facts(summary: Summary) -> str:
     )
 
 
+def kept(summary: Summary) -> str:
+    """Return what all layers keep for the backward pass, nothing of inference."""
+    if not summary.training:
+        return ""
+    several = summary.saved_bytes < sum(one.count * one.saved_bytes for one in summary.layers)
+    once = ", what several layers keep once" if several else ""
+    return f", {format_quantity(summary.saved_bytes, 'B')} kept for the backward pass{once}"
+
+
 def parallel(summary: Summary) -> str:
     """Return the degrees of what is parallel in words, nothing if nothing is."""
     one = summary.parallelism

@@ -45,7 +45,7 @@ def predicted_counts(
     twice = [surplus(chain.shared, layers) for layers in members]
     saved = predicted_saved(kept, plan, chunks)
     found = [
-        _stage(chain, plan, index, stage, held(stage, again, kept_again(chain, plan, own)), most)
+        _stage(chain, plan, index, stage, held(stage, again, kept_again(chain, plan, index, own)), most)
         for index, (stage, again, own, most) in enumerate(zip(stages, twice, members, saved, strict=True))
     ]
     return tuple(found[stage_of(plan, rank)] for rank in range(plan.devices))

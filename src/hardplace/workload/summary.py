@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from hardplace.workload.affine import Affine, elements, total
 from hardplace.workload.folding import order_text
+from hardplace.workload.kept import kept_twice, shared_kept
 from hardplace.workload.operators import BAG
 from hardplace.workload.types import (
     ITEM_BYTES,
@@ -18,6 +19,7 @@ from hardplace.workload.types import (
     OperatorKind,
     Parallelism,
     Phase,
+    Recompute,
     Workload,
 )
 from hardplace.workload.weights import weights_of_rank
@@ -90,7 +92,8 @@ class Summary:
     parameters (shared ones once) and the FLOPs a sample are of the whole model; layers, kinds and operators are the
     rank's. Views count neither as operators nor as bytes. layers: in the order of their first appearance. whole: what
     stays whole under tensor parallelism, by layer and module. held_parameters, held_bytes: of all layers of one rank,
-    shared ones once; trained_parameters: of these, those with a gradient.
+    shared ones once; trained_parameters: of these, those with a gradient. saved_bytes: what they keep from forward to
+    backward pass, what several layers keep once.
     """
 
     model: str
@@ -113,6 +116,7 @@ class Summary:
     held_parameters: int
     held_bytes: int
     trained_parameters: int
+    saved_bytes: int
 
     @property
     def unmodelled(self) -> tuple[str, ...]:
@@ -148,6 +152,8 @@ def summarise(
     operators = tuple(one for each in facts.values() for one in each)
     recorded = [workload.layers[index] for index in workload.order]
     held = weights_of_rank(workload, layers)
+    kept = shared_kept(workload, layers, Recompute.NONE, micro_batch)
+    counted = sum(layer.saved_bytes.at(micro_batch) * times[index] for index, layer in layers.items())
     return Summary(
         model=workload.name,
         source=workload.source,
@@ -169,6 +175,7 @@ def summarise(
         held_parameters=held.elements,
         held_bytes=held.bytes,
         trained_parameters=held.trained,
+        saved_bytes=round(counted - kept_twice(kept, range(len(workload.order)))),
     )
 
 

@@ -13,13 +13,15 @@ from hardplace.design.partition.types import (
     LayerLoad,
     PartitionProblem,
     Replication,
+    SharedActivation,
     SharedLoad,
     Variant,
 )
 from hardplace.design.types import PlanChoices, PlanFamily
 from hardplace.hardware.types import Setting
 from hardplace.workload.affine import Affine
-from hardplace.workload.types import Layer, Shard, Workload
+from hardplace.workload.kept import shared_kept
+from hardplace.workload.types import Layer, Recompute, Shard, Workload
 from hardplace.workload.weights import WeightSizes, shared_weights, weights_of
 
 
@@ -97,6 +99,13 @@ def _shared(
     return tuple(found)
 
 
+def _kept(workload: Workload, layers: Sequence[Layer], family: PlanFamily) -> tuple[SharedActivation, ...]:
+    """Return what several layers keep: all of a stage's activations are there in its backward pass, recomputed or
+    not."""
+    found = shared_kept(workload, layers, Recompute.NONE, family.micro_batch)
+    return tuple(SharedActivation(layers=one.layers, activation_bytes=one.bytes) for one in found)
+
+
 def _load(layer: Layer, index: int, seconds: LayerTimes, family: PlanFamily, setting: Setting) -> LayerLoad:
     gradient_bytes, state_bytes, sharded_bytes = held_bytes(weights_of(layer), setting)
     return LayerLoad(
@@ -165,6 +174,7 @@ def placement_problem(
                 boundaries=boundaries,
                 replications=choices,
                 shared=_shared(workload, layers, seconds, setting),
+                kept=_kept(workload, layers, family),
             ),
         ),
         devices=setting.cluster.devices,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from hardplace.cuts import graph_cuts
-from hardplace.design.partition.types import Replication, Variant
+from hardplace.design.partition.types import Replication, SharedActivation, SharedLoad, Variant
 from hardplace.ndtypes import Bools, Floats
 
 MOST_DOWNSETS = 4096  # pairs of them are held as dense matrices
@@ -57,15 +58,18 @@ def lattice(variant: Variant) -> Lattice:
     def of(field: str) -> Floats:
         return cuts.between(np.array([getattr(layer, field) for layer in variant.layers], dtype=np.float64))
 
-    often = [np.bincount(np.array(one.layers), minlength=len(variant.layers)) for one in variant.shared]
-    held = [cuts.between(one.astype(np.float64)) for one in often]
+    def counts(shared: Sequence[SharedLoad | SharedActivation]) -> list[Floats]:
+        often = [np.bincount(np.array(one.layers), minlength=len(variant.layers)) for one in shared]
+        return [cuts.between(one.astype(np.float64)) for one in often]
 
-    def once(field: str) -> Floats:
+    def once(field: str, shared: Sequence[SharedLoad | SharedActivation], held: Sequence[Floats]) -> Floats:
         """Return sums in which what layers share counts once a stage."""
         total = of(field)
-        for one, count in zip(variant.shared, held, strict=True):
+        for one, count in zip(shared, held, strict=True):
             total = total - getattr(one, field) * np.maximum(0.0, count - 1.0)
         return total
+
+    shared, held = variant.shared, counts(variant.shared)
 
     source = members[:, [edge.source for edge in variant.boundaries]]
     target = members[:, [edge.target for edge in variant.boundaries]]
@@ -76,14 +80,14 @@ def lattice(variant: Variant) -> Lattice:
         tensor_parallel=(of("tensor_parallel") > 0) & (variant.tensor_parallel > 1),
         forward_s=of("forward_s"),
         backward_s=of("backward_s"),
-        gradient_bytes=once("gradient_bytes"),
-        state_bytes=once("state_bytes"),
-        sharded_bytes=once("sharded_state_bytes"),
-        activation_bytes=of("activation_bytes"),
-        optimizer_s=once("optimizer_s"),
+        gradient_bytes=once("gradient_bytes", shared, held),
+        state_bytes=once("state_bytes", shared, held),
+        sharded_bytes=once("sharded_state_bytes", shared, held),
+        activation_bytes=once("activation_bytes", variant.kept, counts(variant.kept)),
+        optimizer_s=once("optimizer_s", shared, held),
         arriving=((source & ~target) * weight) @ target.T.astype(np.float64),
         leaving=(~source).astype(np.float64) @ ((source & ~target) * weight).T,
-        parted=tuple((count > 0) & (count < len(one.layers)) for one, count in zip(variant.shared, held, strict=True)),
+        parted=tuple((count > 0) & (count < len(one.layers)) for one, count in zip(shared, held, strict=True)),
     )
 
 

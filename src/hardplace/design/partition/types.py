@@ -62,6 +62,19 @@ class SharedLoad:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SharedActivation:
+    """An activation that several layers count and a stage keeps once.
+
+    Attributes:
+        layers: Indices into the variant's layers.
+        activation_bytes: As `LayerLoad` has it, of one of them.
+    """
+
+    layers: tuple[int, ...]
+    activation_bytes: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Boundary:
     """A tensor handed from one layer to another (indices into the variant's layers); its gradient goes back."""
 
@@ -101,6 +114,7 @@ class Variant:
         boundaries: Tensors between them.
         replications: Data-parallel degrees with their costs.
         shared: What several layers count that a stage holds once.
+        kept: Activations that several layers count and a stage keeps once.
     """
 
     tensor_parallel: int
@@ -108,6 +122,7 @@ class Variant:
     boundaries: tuple[Boundary, ...]
     replications: tuple[Replication, ...]
     shared: tuple[SharedLoad, ...] = ()
+    kept: tuple[SharedActivation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -168,7 +168,8 @@ class Divisions:
 
     def _block(self, made: Sequence[FusedLayer], plan: Plan) -> RankLayers:
         full = chain_of(self.workload, made, self.decoder, replace(plan, recompute=Recompute.FULL, recompute_layers=1))
-        plain = replace(full, layers=full.plain, plain=(), kept=full.plain_kept) if full.plain else full
+        kept = tuple(one.without_recompute for one in full.kept)
+        plain = replace(full, layers=full.plain, plain=(), kept=kept) if full.plain else full
         recomputed = {Recompute.NONE: plain, Recompute.FULL: full}
         if not plan.flash or Recompute.SELECTIVE in self.space.of("recompute", ()):
             recomputed[Recompute.SELECTIVE] = chain_of(

@@ -1,4 +1,4 @@
-"""Shared weights and activations by stage, as arrays over pairs of cuts (docs/model-placement.md, "Partitions")."""
+"""Shared weights by stage, as arrays over pairs of cuts (docs/model-placement.md, "Partitions")."""
 
 from __future__ import annotations
 
@@ -7,33 +7,24 @@ from collections.abc import Sequence
 import numpy as np
 
 from hardplace.ndtypes import Bools, Floats, Ints
-from hardplace.workload.kept import SharedKept
 from hardplace.workload.weights import SharedWeights
 
 
 class StageSharing:
-    """How many of the layers that share a weight (`held`) or an activation (`keeping`) each stage has, arrays of shape
-    (groups, stages).
+    """How many of the layers that share a weight each stage has, array of shape (groups, stages).
 
     Built from the downsets of the layers and, for each stage, the cuts before and after it.
     """
 
-    def __init__(
-        self, shared: Sequence[SharedWeights], kept: Sequence[SharedKept], members: Bools, low: Ints, high: Ints
-    ) -> None:
-        self._shared, self._kept = shared, kept
-        self.held = _often([one.layers for one in shared], members, low, high)
-        self.keeping = _often([one.layers for one in kept], members, low, high)
+    def __init__(self, shared: Sequence[SharedWeights], members: Bools, low: Ints, high: Ints) -> None:
+        self._shared = shared
+        total = often([one.layers for one in shared], members.shape[1]) @ members.T
+        self.held = total[:, high] - total[:, low]
 
     def twice(self, name: str) -> Floats:
         """Return what each stage's layers count more than once (`surplus`), of one kind of weight."""
         sizes = np.array([getattr(one.sizes, name) for one in self._shared], dtype=np.float64)
         return np.asarray(sizes @ np.maximum(0.0, self.held - 1.0))
-
-    def kept_again(self) -> Floats:
-        """Return the bytes of activations that each stage's layers count more than once (`kept_twice`)."""
-        sizes = np.array([one.bytes for one in self._kept], dtype=np.float64)
-        return np.asarray(sizes @ np.maximum(0.0, self.keeping - 1.0))
 
     def tied_s(self, seconds: Sequence[float], chosen: Ints) -> Floats:
         """Return the seconds that the chosen stages spend on reducing weights that they share with others
@@ -49,10 +40,9 @@ class StageSharing:
         return np.asarray((marks.reshape(-1, 1) * again).sum(axis=0))
 
 
-def _often(groups: Sequence[tuple[int, ...]], members: Bools, low: Ints, high: Ints) -> Floats:
-    """Return how often each stage has a layer of each group."""
-    often = np.zeros((len(groups), members.shape[1]))
-    for row, one in zip(often, groups, strict=True):
+def often(groups: Sequence[tuple[int, ...]], layers: int) -> Floats:
+    """Return how often each of so many layers is in each group, shape (groups, layers)."""
+    found = np.zeros((len(groups), layers))
+    for row, one in zip(found, groups, strict=True):
         np.add.at(row, list(one), 1.0)
-    total = often @ members.T
-    return np.asarray(total[:, high] - total[:, low])
+    return found

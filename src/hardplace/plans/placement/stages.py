@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any, cast
 
@@ -15,7 +15,7 @@ from hardplace.ndtypes import Floats, Ints
 from hardplace.plans.chain import LayerChain
 from hardplace.plans.fleet import DevicePool
 from hardplace.plans.memory import StageContents, stage_memory
-from hardplace.plans.placement.sharing import StageSharing
+from hardplace.plans.placement.sharing import StageSharing, often
 from hardplace.plans.plan import OptimizerKind, Plan
 from hardplace.plans.timing import Known, StepLayerTimes, layer_seconds, stage_end_s
 from hardplace.workload.weights import WeightSizes
@@ -118,12 +118,12 @@ class Stages:
         self.seconds = self._chunks()
         self._allowed: dict[tuple[bool, bool], Ints] = {}
         self.load_s = self.seconds.sum(axis=(0, 1))
-        self.sharing = StageSharing(chain.shared, chain.kept, cuts.members, self.low, self.high)
+        self.sharing = StageSharing(chain.shared, cuts.members, self.low, self.high)
         self.held = self._held()
 
     def _split(self, again: Floats, eased: Floats, low: Ints, high: Ints, start: Ints) -> Floats:
         """Return sums between cuts: of the first recompute_layers inner layers of each stage as recomputed, of the
-        others as plain."""
+        others as plain. Columns of one quantity a layer, or of several."""
         members = self.parts.cuts.members
         whole = members @ again
         if not self.recompute_layers:
@@ -136,16 +136,34 @@ class Stages:
 
     def _chunks(self) -> Floats:
         """Return seconds of every stage, (forward, backward, weight gradient; chunks; stages)."""
-        count, again, plain = self.virtual, self.parts.recomputed.seconds, self.parts.plain.seconds
+        again, plain = self.parts.recomputed.seconds, self.parts.plain.seconds
+        found = [
+            [self._split(again[side], plain[side], low, high, self._start) for side in range(3)]
+            for low, high in self._chunk_cuts()
+        ]
+        return np.asarray(np.array(found).transpose(1, 0, 2))
+
+    def _chunk_cuts(self) -> Iterator[tuple[Ints, Ints]]:
+        """Yield the cuts before and after each chunk of every stage."""
+        count = self.virtual
         inner_end = np.minimum(self.high, self.last - len(self.parts.chain.after))
         size = np.maximum(0, inner_end - self._start)
         more = np.where(self.high == self.last, count - 1, 0)  # short chunks are the last stage's last ones
-        found = []
         for chunk in range(count):
             low = self.low if chunk == 0 else self._start + (size * chunk + more) // count
             high = self.high if chunk == count - 1 else self._start + (size * (chunk + 1) + more) // count
-            found.append([self._split(again[side], plain[side], low, high, self._start) for side in range(3)])
-        return np.asarray(np.array(found).transpose(1, 0, 2))
+            yield low, high
+
+    def _kept_again(self) -> Floats:
+        """Return the bytes of activations that the layers of each stage count although another of their chunk does
+        (`plans.estimate.kept_again`)."""
+        kept, layers = self.parts.chain.kept, self.parts.cuts.members.shape[1]
+        sizes = np.array([one.bytes for one in kept])
+        again, plain = (often([getattr(one, name) for one in kept], layers).T for name in ("layers", "plain"))
+        found = np.zeros(len(self.low))
+        for low, high in self._chunk_cuts() if kept else ():
+            found += np.maximum(0.0, self._split(again, plain, low, high, self._start) - 1.0) @ sizes
+        return found
 
     def _held(self) -> StageContents:
         """Return what the stages hold, arrays in the place of numbers."""
@@ -171,7 +189,7 @@ class Stages:
         held = {
             **{name: of(name) - self.sharing.twice(name) for name in WeightSizes._fields},
             "saved_bytes": self._split(again.saved_bytes, plain.saved_bytes, self.low, self.high, self._start)
-            - (0.0 if self.virtual > 1 or self.recompute_layers else self.sharing.kept_again()),
+            - self._kept_again(),
             "logits_bytes": of("logits_bytes"),
             "working_bytes": working,
             "largest_parameters": largest([sum(one[:4]) for one in weights]),

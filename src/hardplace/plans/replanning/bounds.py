@@ -85,7 +85,7 @@ class WaysToCut:
     def __init__(self, running: Plan) -> None:
         self.running = running
         self._known: dict[tuple[int, Stages], StageCuts] = {}
-        self._held: dict[tuple[LayerChain, int, Stages], CutStages] = {}
+        self._held: dict[tuple[LayerChain, int, int, Stages], CutStages] = {}
 
     def ways(self, pipeline: int) -> tuple[Stages, ...]:
         """Return the values of `stages` that a plan of so many stages may have."""
@@ -106,13 +106,13 @@ class WaysToCut:
 
     def held(self, chain: LayerChain, plan: Plan) -> CutStages:
         """Return each stage's layers, and what they hold."""
-        key = chain, plan.pipeline, plan.stages
+        key = chain, plan.pipeline, plan.virtual, plan.stages
         if key not in self._held:
             edges = self.cut(plan.pipeline, plan.stages, chain).edges.tolist()
             ranges = [range(low, high) for low, high in itertools.pairwise(edges)]
             stages = [chain.whole[one.start : one.stop] for one in ranges]
             twice = [surplus(chain.shared, one) for one in ranges]
-            again = [kept_again(chain, plan, one) for one in ranges]
+            again = [kept_again(chain, plan, *one) for one in enumerate(ranges)]
             holds = [held(*one) for one in zip(stages, twice, again, strict=True)]
             self._held[key] = CutStages(layers=stages, places=ranges, twice=twice, holds=holds)
         return self._held[key]
