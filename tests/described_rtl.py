@@ -18,7 +18,7 @@ from hardplace.described.types import CONVOLUTION
 from hardplace.files import read_toml
 
 FOLDER = Path(__file__).parents[1] / "validation/described"
-FITTED = ("512", "1376")  # accumulators of the two memory configurations whose 52 rows set what is fitted
+FITTED = ("512", "1376")  # accumulators of the two of DOSA's configurations whose 52 rows set what is fitted
 
 
 def gemmini_rows() -> Iterator[tuple[int, dict[str, str], int]]:
@@ -32,8 +32,8 @@ def gemmini_cycles(row: Mapping[str, str]) -> int:
     """Return the cycles of an RTL row.
 
     DRAM's loops are level 1, in their order; within its tile Gemmini's loop unroller goes over blocks of filters, taps,
-    blocks of channels, rows of the output. The reservation station frees a tile row by row, so that the next one
-    follows it: as if a memory had twice the bytes and two buffers.
+    blocks of channels, rows of the output. Its two loops in work use half a memory each, whatever their tiles need, so
+    that tiles are always double-buffered. What memories hold does not enter: one chip ran all configurations.
     """
     extents = dict(n=1, g=1, **{dim: int(row[dim]) for dim in "kcpqrs"})
     layer = LayerShape(name="row", operation=CONVOLUTION, extents=extents, stride=int(row["stride_h"]))
@@ -45,11 +45,7 @@ def gemmini_cycles(row: Mapping[str, str]) -> int:
             loops.append(TileLoop(1, dim, sizes[dim]))
     loops += [TileLoop(2, dim, size) for dim, size in (("k", 16), ("r", 1), ("s", 1), ("c", 16))]
     loops += [TileLoop(3, "q", 1), TileLoop(3, "p", 16)]
-    memories = {
-        "scratchpad_bytes": 2 * int(row["scratchpad_bytes"]),
-        "accumulator_bytes": 2 * 64 * int(row["accumulator_rows_each_column"]),
-    }
-    on = read_description("gemmini", memories)
+    on = read_description("gemmini")
     goal = target(on, layer)
     assert goal is not None
     return program_time(on, lowered(goal, layer, LayerMapping(loops=tuple(loops)))).cycles

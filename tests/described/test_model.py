@@ -138,3 +138,35 @@ def test_rows_of_a_dma_by_hand() -> None:
     assert single.rows("input", {**single.extents, "g": 1}, merged=False) == (6 * 6, 1, 32)
     pooled = pool("pool", 32, (4, 4), (2, 2), 2)
     assert pooled.rows("output", pooled.extents, merged=False) == (2 * 2, 32, 32)
+
+
+def test_a_unit_that_does_not_skip_brings_whole_windows() -> None:
+    gemmini = read_description("gemmini")
+    layer = convolution("strided", 64, 16, (12, 8), stride=2)  # six by four outputs of one tap
+    skipping = dataclasses.replace(gemmini.units["load"], skips=True)
+    brought = {}
+    for on in (gemmini, dataclasses.replace(gemmini, units={**gemmini.units, "load": skipping})):
+        goal = target(on, layer)
+        assert goal is not None
+        program = lowered(goal, layer, LayerMapping(loops=(TileLoop(1, "p", 1),)))
+        loads = [step.text.split()[2] for step in flat(program) if str(getattr(step, "text", "")).startswith("load in")]
+        brought[on.units["load"].skips] = loads[0]
+    assert brought == {False: "1x2x8x1x64", True: "1x1x4x1x64"}  # of one row of outputs
+
+
+def test_tiles_keep_their_places_until_a_unit_that_retires_them_has_stored_the_result() -> None:
+    gemmini = read_description("gemmini")
+    layer = convolution("strided", 64, 16, (12, 8), stride=2)
+    cycles = {}
+    for retires in (True, False):
+        store = dataclasses.replace(gemmini.units["store"], retires=retires, setup_cycles=50)
+        on = dataclasses.replace(gemmini, units={**gemmini.units, "store": store})
+        goal = target(on, layer)
+        assert goal is not None
+        program = lowered(goal, layer, LayerMapping(loops=(TileLoop(1, "p", 1),)))
+        stores = [step for step in flat(program) if isinstance(step, Instruction) and step.unit == "store"]
+        operands = {"input", "weight", "output"} if retires else {"output"}
+        assert all({ring.operand for ring in step.reads} == operands for step in stores)
+        cycles[retires] = program_time(on, program).cycles
+        assert cycles[retires] == simulate(on, program)
+    assert cycles[True] > cycles[False]  # the third tile's loads wait for the first's store

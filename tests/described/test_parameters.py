@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import math
 import random
 from collections import Counter
@@ -21,6 +22,7 @@ from hardplace.described.reading import description_names, read_description
 from hardplace.described.targets import target
 from hardplace.described.types import DIMS
 from hardplace.errors import BadInput
+from hardplace.report.described import diagram
 from hardplace.report.described_variants import parameters_page
 
 LAYERS = ("product:70,90,110", "convolution:20,40,14,3", "elementwise:3000,2", "softmax:40,60")
@@ -124,6 +126,10 @@ def test_the_page_has_every_variant_and_their_front() -> None:
     found = hp.describe("systolic", layers=LAYERS[:2], vary={"rows": (8, 16, 32), "columns": (8, 32)})
     assert isinstance(found, ParameterResult)
     page = parameters_page(found)
+    best = found.best.parameters
+    assert "<h1>Which rows and columns of systolic are fastest for these layers?</h1>" in page
+    assert f"rows={best['rows']}, columns={best['columns']}: {found.best.cycles:,} cycles" in page
+    assert "e+0" not in page.split("<svg")[1].split("</svg>")[0]  # ticks are numbers as they are written
     table = page.split("<h2>Variants</h2>")[1].split("</section>")[0]
     assert table.count("<tr>") == 1 + 6
     evaluated = [one for one in found.choices if one.cycles is not None]
@@ -139,3 +145,13 @@ def test_search_names_describe_for_a_described_accelerator() -> None:
     with pytest.raises(BadInput, match="describe searches the parameters of a described one") as said:
         hp.search("opt-350m", space="gemmini")
     assert "\n" not in str(said.value)
+
+
+def test_no_line_of_a_block_diagram_crosses_a_block() -> None:
+    for name in ("gemmini", "plasticine", "ultratrail", "vector-dsp"):
+        drawn = diagram(hp.describe(name))
+        for line in drawn.lines:
+            points = [float(number) for number in re.findall(r"-?\d+(?:\.\d+)?", line.path)]
+            level = points[9] if " L" in line.path else None  # M x y, C with three points, L x y
+            crossed = [block for block in drawn.blocks if points[0] < block.x and block.x + 128 < points[-2]]
+            assert all(level is not None and level < block.y for block in crossed), (name, line.title)

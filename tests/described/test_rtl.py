@@ -15,9 +15,10 @@ def test_gemminis_rtl_is_nearer_than_the_authors_analytic_model() -> None:
             theirs.append(abs(int(row["dosa_analytic_cycles"]) / int(row["rtl_cycles"]) - 1))
     assert len(ours) == 96
     assert round(mean(theirs), 3) == 0.241
-    assert mean(ours) <= 0.111
-    assert median(ours) <= 0.065
-    assert sum(error <= 0.25 for error in ours) == 86
+    assert mean(ours) <= 0.105
+    assert median(ours) <= 0.058
+    assert max(ours) <= 0.562
+    assert sum(error <= 0.25 for error in ours) == 84
 
 
 def test_scalesim_is_met_to_the_cycle_but_for_the_first_load() -> None:

@@ -58,6 +58,8 @@ def test_a_convolution_reads_its_halo_and_a_stride_skips() -> None:
     layer = convolution("one", 3, 8, (9, 9), (3, 3), stride=2)
     assert [layer.extents[dim] for dim in "pq"] == [5, 5]
     assert layer.elements("input", {**layer.extents, "p": 2, "q": 1}) == 3 * 5 * 3
+    assert layer.elements("input", {**layer.extents, "p": 2, "q": 1}, skips=False) == 3 * 6 * 4
+    assert layer.rows("input", {**layer.extents, "p": 2, "q": 1}, merged=False, skips=False) == (6 * 4, 3, 3)
     assert layer.elements("weight", layer.extents) == 3 * 8 * 9
     pointwise = convolution("one", 4, 4, (9, 9), (1, 1), stride=2)
     assert pointwise.elements("input", pointwise.extents) == 4 * 5 * 5

@@ -205,6 +205,7 @@ def _parts(on: Description) -> list[DescribedPart]:
         ports = ", ".join(f"{name.rpartition('.')[2]} {on.ports[name].width_bytes}" for name in memory.ports)
         held = ", ".join(f"{operand} {bytes_} B" for operand, bytes_ in memory.element_bytes.items())
         buffers = "" if memory.buffers == 1 else f", {memory.buffers} buffers"
+        buffers += "" if memory.keeps is None else f", keeps an operand of at most {memory.keeps} tiles"
         what = f"{size}{buffers}, latency {memory.latency_cycles}; bytes a cycle: {ports}; elements: {held}"
         found.append(DescribedPart(kind="memory", name=memory.name, what=what))
     for name, port in on.ports.items():
@@ -212,7 +213,8 @@ def _parts(on: Description) -> list[DescribedPart]:
             what = f"{port.width_bytes} bytes a cycle, latency {port.latency_cycles}"
             found.append(DescribedPart(kind="path", name=name, what=what))
     for stage in on.fetches.values():
-        what = f"issues every {stage.interval_cycles} cycles, decodes in {stage.decode_cycles}"
+        every = "cycle" if stage.interval_cycles == 1 else f"{stage.interval_cycles} cycles"
+        what = f"issues every {every}, decodes in {stage.decode_cycles}"
         found.append(DescribedPart(kind="fetch", name=stage.name, what=what))
     found += [DescribedPart(kind="unit", name=unit.name, what=_unit(unit)) for unit in on.units.values()]
     return found
@@ -221,7 +223,14 @@ def _parts(on: Description) -> list[DescribedPart]:
 def _unit(unit: FunctionalUnit) -> str:
     does = [f"moves {move.operand} from {move.source} to {move.target}" for move in unit.moves]
     does += [f"{name} in {operation.cycles.text}" for name, operation in unit.operations.items()]
-    return f"{'; '.join(does)} (from {unit.fetch}, queue {unit.queue}, in flight {unit.outstanding})"
+    rows = unit.row_cycles.text
+    how = [f"from {unit.fetch}", f"queue {unit.queue}", f"in flight {unit.outstanding}"]
+    how += [f"setup {unit.setup_cycles}"] if unit.setup_cycles else []
+    how += [f"a row in {rows}"] if unit.moves and rows != "0" else []
+    how += ["rows are not merged"] if unit.moves and not unit.merges else []
+    how += ["brings what a stride skips"] if unit.moves and not unit.skips else []
+    how += ["tiles keep their places until it has stored"] if unit.retires else []
+    return f"{'; '.join(does)} ({', '.join(how)})"
 
 
 def _links(on: Description) -> list[PartLink]:

@@ -54,24 +54,26 @@ class LayerShape:
         """Return the multiply-accumulates; 0 for a layer without weights."""
         return 0 if not self.touches(WEIGHT) else _product(self.extents[dim] for dim in DIMS)
 
-    def elements(self, operand: str, extents: Mapping[str, int]) -> int:
-        """Return the elements of an operand that a tile of these extents touches."""
-        return _product(self.sizes(operand, extents))
+    def elements(self, operand: str, extents: Mapping[str, int], skips: bool = True) -> int:
+        """Return the elements of an operand that a tile of these extents touches, or brings where nothing is skipped."""
+        return _product(self.sizes(operand, extents, skips))
 
-    def rows(self, operand: str, extents: Mapping[str, int], merged: bool = True) -> tuple[int, int, int]:
+    def rows(
+        self, operand: str, extents: Mapping[str, int], merged: bool = True, skips: bool = True
+    ) -> tuple[int, int, int]:
         """Return the contiguous rows of a tile of an operand, the elements of each, and those from row to row.
 
         Channels are innermost, as in NHWC; a tile that is whole along a dimension is contiguous along it too, but
         where rows are not merged none is longer than the channels of one pixel.
         """
-        sizes, whole = self.sizes(operand, extents)[::-1], self.sizes(operand, self.extents)[::-1]
+        sizes, whole = (self.sizes(operand, size, skips)[::-1] for size in (extents, self.extents))
         channels = 2 if len(sizes) == 5 and operand != WEIGHT else 1  # of all groups
         longest = len(sizes) if merged else channels
         spans = next((place for place in range(1, longest) if sizes[place - 1] != whole[place - 1]), longest)
         along = next((place for place in range(spans, len(sizes)) if sizes[place] > 1), len(sizes))
         return _product(sizes[spans:]), _product(sizes[:spans]), _product(whole[:along])
 
-    def sizes(self, operand: str, extents: Mapping[str, int]) -> tuple[int, ...]:
+    def sizes(self, operand: str, extents: Mapping[str, int], skips: bool = True) -> tuple[int, ...]:
         """Return the sizes of a tile of an operand, the contiguous dimension last."""
         e = extents
         if self.operation == ELEMENTWISE:
@@ -81,12 +83,14 @@ class LayerShape:
         if operand == WEIGHT:
             return (e["g"], e["r"], e["s"], e["c"], e["k"])
         if operand == INPUT:
-            high, wide = self._window(e["p"], e["r"]), self._window(e["q"], e["s"])
+            high, wide = (self._window(e[outputs], e[taps], skips) for outputs, taps in ("pr", "qs"))
             return (e["n"], high, wide, e["g"], e["c"])
         return (e["n"], e["p"], e["q"], e["g"], e["k"])
 
-    def _window(self, outputs: int, taps: int) -> int:
-        """Return the inputs that some outputs in a row touch."""
+    def _window(self, outputs: int, taps: int, skips: bool) -> int:
+        """Return the inputs that some outputs in a row touch, or that are brought for them."""
+        if not skips:
+            return outputs * self.stride + taps - 1
         return min((outputs - 1) * self.stride + taps, outputs * taps)
 
 

@@ -180,6 +180,9 @@ class Lowering:
         hop = self.on.units[unit].ways[OUTPUT][level - 1]
         writes = (self._ring(OUTPUT, level - 1, unit),) if level > 1 else ()
         reads = (self._ring(OUTPUT, level, unit),)
+        if hop.unit.retires:
+            held = [operand for operand in self.on.operands if level <= len(self.on.units[unit].ways[operand])]
+            reads += tuple(self._ring(operand, level, unit) for operand in held)
         return self._move("store" if last else "spill", hop.unit, hop.move, extents, reads, writes, partial=not last)
 
     def _reload(self, level: int, unit: int, extents: Mapping[str, int]) -> Instruction:
@@ -203,7 +206,7 @@ class Lowering:
         """Return a move of a tile: each port and path held for its bytes, the unit for the longest, or for its rows."""
         on = self.on.on
         source, goal = on.memory_of(move.source), on.memory_of(move.target)
-        rows, row, pitch = self.layer.rows(move.operand, extents, unit.merges)
+        rows, row, pitch = self.layer.rows(move.operand, extents, unit.merges, unit.skips)
         size = {memory.name: memory.element_bytes[move.operand] for memory in (source, goal)}
         widest = max(size.values())
         if partial:
@@ -215,7 +218,7 @@ class Lowering:
         by_rows = rows * unit.row_cycles.at(bytes=row * size[outer.name], pitch=pitch * size[outer.name])
         least = move.cycles.at(**extents, stride=self.layer.stride)
         return Instruction(
-            text=f"{verb} {move.operand} {'x'.join(map(str, self.layer.sizes(move.operand, extents)))} "
+            text=f"{verb} {move.operand} {'x'.join(map(str, self.layer.sizes(move.operand, extents, unit.skips)))} "
             f"from {source.name} to {goal.name}",
             unit=unit.name,
             busy_cycles=unit.setup_cycles + max(1, by_rows, least, *(cycles for _, cycles in held)),

@@ -112,7 +112,8 @@ def tile_uses(layer: LayerShape, on: OperationTarget, mapping: LayerMapping) -> 
         for operand in (*on.operands, OUTPUT):
             memory = on.memory(operand, level)
             if memory is not None and memory.capacity_bytes is not None:
-                size = layer.elements(operand, extents) * memory.element_bytes[operand]
+                skips = on.units[0].ways[operand][level - 1].unit.skips
+                size = layer.elements(operand, extents, skips) * memory.element_bytes[operand]
                 size *= buffers_of(layer, loops, memory, operand, level)
                 taken[memory.name] = taken.get(memory.name, 0) + size
     capacities = on.on.memories

@@ -287,6 +287,8 @@ def _unit(name: str, part: _Section) -> FunctionalUnit:
         latency_cycles=part.count("latency_cycles", 0, 0),
         row_cycles=part.formula("row_cycles", _ROW, 0),
         merges=part.flag("merges", True),
+        skips=part.flag("skips", True),
+        retires=part.flag("retires"),
         forwards=part.flag("forwards"),
         moves=tuple(_move(_Section(part.at(f"moves[{index}]"), data, part.fixed)) for index, data in enumerate(moves)),
         operations={

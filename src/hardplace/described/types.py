@@ -122,6 +122,9 @@ class FunctionalUnit:
         row_cycles: Cycles of one contiguous row of a moved tile, by `bytes` (of the row) and `pitch` (bytes from the
             start of a row to that of the next).
         merges: Whether rows that lie one after the other are one; if not a row is along the innermost dimension.
+        skips: Whether inputs that no tap of a strided window reads stay behind; if not a tile of n outputs brings
+            stride n + taps - 1 inputs along each direction.
+        retires: Whether the tiles that a result was made of keep their places until this unit has moved the result.
         forwards: Whether results accumulate without waiting for the instruction before (in-order accumulation).
         moves: What it can move.
         operations: What it can compute.
@@ -135,6 +138,8 @@ class FunctionalUnit:
     latency_cycles: int
     row_cycles: Expression
     merges: bool
+    skips: bool
+    retires: bool
     forwards: bool
     moves: tuple[DataMove, ...]
     operations: Mapping[str, UnitOperation]

@@ -17,6 +17,7 @@ from hardplace.report.reproduce import reproduction
 from hardplace.units import format_quantity, percent
 
 _WIDTH, _HEIGHT, _APART, _BETWEEN = 128, 40, 72, 16  # of a block, and the space between columns and rows
+_LANE = 10.0  # between two lines above the blocks
 _COLOURS = {"memory": style.BLUE, "unit": style.GREEN}
 _INSTANCE = re.compile(r"([^\d.]+)[1-9]\d*\.")
 
@@ -52,8 +53,10 @@ class PartDiagram:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VariantTable:
-    """Variants of an accelerator as a table and a chart, and sentences about them."""
+    """Variants of an accelerator as a table and a chart: what varied, which is fastest, sentences about them."""
 
+    varied: str
+    fastest: str
     headings: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     chart: Chart
@@ -171,27 +174,31 @@ def diagram(answer: DescribedAccelerator) -> PartDiagram:
     rows: dict[int, list[str]] = {}
     for name in parts:
         rows.setdefault(column.get(name, 0), []).append(name)
-    tallest = max(map(len, rows.values()))
-    places = {}
-    for place, names in rows.items():
-        top = (tallest - len(names)) * (_HEIGHT + _BETWEEN) / 2
-        for row, name in enumerate(names):
-            places[name] = (8 + place * (_WIDTH + _APART), 8 + top + row * (_HEIGHT + _BETWEEN))
     drawn: dict[tuple[str, str], list[str]] = {}
     for link in links:
         through = f" via {link.via}" if link.via else ""
         pair = (min(link.source, link.target), max(link.source, link.target))
         drawn.setdefault(pair, []).append(f"{link.source} to {link.target}: {link.operands}{through}")
+    far = [(a, b) for a, b in drawn if abs(column.get(a, 0) - column.get(b, 0)) > 1]
+    lanes = {pair: 8.0 + _LANE * place for place, pair in enumerate(far)}  # above all blocks, so that none is crossed
+    head = 8.0 + _LANE * len(far)
+    tallest = max(map(len, rows.values()))
+    places = {}
+    for place, names in rows.items():
+        top = head + (tallest - len(names)) * (_HEIGHT + _BETWEEN) / 2
+        for row, name in enumerate(names):
+            places[name] = (8 + place * (_WIDTH + _APART), top + row * (_HEIGHT + _BETWEEN))
     return PartDiagram(
         blocks=tuple(
             PartBlock(x=x, y=y, colour=_COLOURS[parts[name].kind], name=name, title=f"{name}: {parts[name].what}")
             for name, (x, y) in places.items()
         ),
         lines=tuple(
-            PartLine(path=_line(places[a], places[b]), title="; ".join(said)) for (a, b), said in drawn.items()
+            PartLine(path=_line(places[a], places[b], lanes.get((a, b))), title="; ".join(said))
+            for (a, b), said in drawn.items()
         ),
         width=16 + (max(rows) + 1) * (_WIDTH + _APART) - _APART,
-        height=16 + tallest * (_HEIGHT + _BETWEEN) - _BETWEEN,
+        height=head + 8 + tallest * (_HEIGHT + _BETWEEN) - _BETWEEN,
     )
 
 
@@ -207,12 +214,16 @@ def _columns(start: str, links: list[PartLink]) -> dict[str, int]:
     return found
 
 
-def _line(a: tuple[float, float], b: tuple[float, float]) -> str:
-    """Return a curve from one block's side to the other's."""
+def _line(a: tuple[float, float], b: tuple[float, float], lane: float | None) -> str:
+    """Return a curve from one block's side to the other's; along a lane where columns lie between them."""
     (left, top), (right, bottom) = sorted((a, b))
     x, end = left + _WIDTH, right
     if end < x:  # one column
         x, end = left + _WIDTH / 2, right + _WIDTH / 2
     y, low = top + _HEIGHT / 2, bottom + _HEIGHT / 2
+    if lane is not None:
+        up, down = x + _APART / 2, end - _APART / 2
+        rise = f"M{x:.0f} {y:.0f} C{up:.0f} {y:.0f} {up:.0f} {lane:.0f} {x + _APART:.0f} {lane:.0f}"
+        return f"{rise} L{end - _APART:.0f} {lane:.0f} C{down:.0f} {lane:.0f} {down:.0f} {low:.0f} {end:.0f} {low:.0f}"
     middle = (x + end) / 2
     return f"M{x:.0f} {y:.0f} C{middle:.0f} {y:.0f} {middle:.0f} {low:.0f} {end:.0f} {low:.0f}"

@@ -17,6 +17,9 @@ _MOST_SHOWN = 12  # variants in the terminal
 _MOST_LISTED = 500  # variants in the page
 _MOST_DRAWN = 2000  # variants in the chart
 _WIDE = 8.0  # times from the least to the most from which an axis is logarithmic
+_NARROW = 1.5  # times from the least to the most up to which an axis does not begin at 0
+_KIB = 1024.0
+_UNITS = ((1e6, "cycles, million"), (1e3, "cycles, thousand"), (1.0, "cycles"))
 
 
 def show_parameters(answer: ParameterResult) -> None:
@@ -37,7 +40,11 @@ def parameters_page(answer: ParameterResult, command: str = "") -> str:
     """Return the page of the fastest variant, with all variants: a table, and a chart with their front."""
     rest = [one for one in answer.choices if one.cycles is None]
     headings, rows = _table([*_evaluated(answer), *rest][:_MOST_LISTED])
-    variants = VariantTable(headings=headings, rows=rows, chart=_chart(answer), notes=_notes(answer))
+    fastest = _evaluated(answer)[0]
+    variants = VariantTable(
+        varied=" and ".join(fastest.values), fastest=fastest.variant.replace(" ", ", "), headings=headings, rows=rows,
+        chart=_chart(answer), notes=_notes(answer),
+    )  # fmt: skip
     return page(answer.best, command, variants)
 
 
@@ -76,24 +83,26 @@ def _chart(answer: ParameterResult) -> Chart:
     """Return cycles against bytes on chip: variants evaluated, their front, and the bounds of the others."""
     evaluated = _evaluated(answer)
     bounded = [one for one in answer.choices if one.what == "bounded"][:_MOST_DRAWN]
-    bytes_ = np.array([one.on_chip_bytes for one in evaluated], dtype=np.float64)
-    cycles = np.array([one.cycles for one in evaluated], dtype=np.float64)
+    most = max(one.cycles or one.bound_cycles for one in (*evaluated, *bounded))
+    unit, title = next((size, name) for size, name in _UNITS if most >= 10 * size or size == 1.0)
+    bytes_ = np.array([one.on_chip_bytes / _KIB for one in evaluated], dtype=np.float64)
+    cycles = np.array([(one.cycles or 0) / unit for one in evaluated], dtype=np.float64)
     front = tuple(Mark(x=float(bytes_[place]), y=float(cycles[place])) for place in frontier(bytes_, -cycles))
-    x = [*bytes_, *(float(one.on_chip_bytes) for one in bounded)]
-    y = [*cycles, *(float(one.bound_cycles) for one in bounded)]
+    x = [*bytes_, *(one.on_chip_bytes / _KIB for one in bounded)]
+    y = [*cycles, *(one.bound_cycles / unit for one in bounded)]
     series = (
         Series(
             name="evaluated", colour=style.BLUE,
             marks=tuple(
-                Mark(x=one.on_chip_bytes, y=one.cycles or 0, title=f"{one.variant}: {one.cycles:,} cycles", row=row)
-                for row, one in enumerate(evaluated[:_MOST_LISTED])
+                Mark(x=place, y=height, title=f"{one.variant}: {one.cycles:,} cycles", row=row)
+                for row, (place, height, one) in enumerate(zip(x, y, evaluated[:_MOST_LISTED], strict=False))
             ),
         ),
         Series(
             name="bound of one that was not", colour=style.GREY, symbol=Symbol.TRIANGLE, opacity=0.6,
             marks=tuple(
-                Mark(x=one.on_chip_bytes, y=one.bound_cycles, title=f"{one.variant}: at least {one.bound_cycles:,}")
-                for one in bounded
+                Mark(x=place, y=height, title=f"{one.variant}: at least {one.bound_cycles:,}")
+                for place, height, one in zip(x[len(evaluated) :], y[len(evaluated) :], bounded, strict=True)
             ),
         ),
         Series(
@@ -101,15 +110,18 @@ def _chart(answer: ParameterResult) -> Chart:
         ),
     )  # fmt: skip
     panel = Panel(
-        x=_axis("bytes on chip", x), y=_axis("cycles", y), height=300.0,
-        series=tuple(one for one in series if one.marks),
+        x=_axis("on chip, KiB", x), y=_axis(title, y), height=300.0,
+        series=tuple(one for one in series if len(one.marks) > (one.line is not LineKind.NONE)),
     )  # fmt: skip
     return Chart(label="cycles of each variant against its bytes on chip", panels=(panel,))
 
 
 def _axis(title: str, values: list[float]) -> ChartAxis:
-    """Return an axis around values above 0, logarithmic where they span much."""
+    """Return an axis around values above 0: logarithmic where they span much, not from 0 where they span little."""
     low, high = min(values), max(values)
     if high > _WIDE * low:
         return ChartAxis(title=title, low=low / 1.2, high=high * 1.2, log=True)
-    return ChartAxis(title=title, low=0.0, high=1.08 * high)
+    if high > _NARROW * low:
+        return ChartAxis(title=title, low=0.0, high=1.08 * high)
+    room = 0.1 * (high - low) or 0.1 * low
+    return ChartAxis(title=title, low=low - room, high=high + room)
