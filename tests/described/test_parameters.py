@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import re
 import math
 import random
+import re
 from collections import Counter
 from pathlib import Path
 

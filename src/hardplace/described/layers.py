@@ -55,7 +55,7 @@ class LayerShape:
         return 0 if not self.touches(WEIGHT) else _product(self.extents[dim] for dim in DIMS)
 
     def elements(self, operand: str, extents: Mapping[str, int], skips: bool = True) -> int:
-        """Return the elements of an operand that a tile of these extents touches, or brings where nothing is skipped."""
+        """Return the elements of an operand that a tile of these extents touches; of whole windows unless it skips."""
         return _product(self.sizes(operand, extents, skips))
 
     def rows(

@@ -179,7 +179,7 @@ class Lowering:
     def _new_store(self, level: int, unit: int, extents: Mapping[str, int], last: bool) -> Instruction:
         hop = self.on.units[unit].ways[OUTPUT][level - 1]
         writes = (self._ring(OUTPUT, level - 1, unit),) if level > 1 else ()
-        reads = (self._ring(OUTPUT, level, unit),)
+        reads: tuple[TileRing, ...] = (self._ring(OUTPUT, level, unit),)
         if hop.unit.retires:
             held = [operand for operand in self.on.operands if level <= len(self.on.units[unit].ways[operand])]
             reads += tuple(self._ring(operand, level, unit) for operand in held)
