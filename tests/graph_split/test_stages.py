@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,17 @@ def test_the_best_of_every_plan_of_small_graphs() -> None:
             fits += 1
             assert found.value_s == pytest.approx(known, rel=1e-9), seed
     assert fits > 10
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_an_answer_of_one_stage_says_how_many_plans_it_was_among(seed: int) -> None:
+    problem = replace(small(seed), memory_bytes=1e9)
+    count = 0
+    for ways in itertools.product(*(range(len(one)) for one in problem.ways)):
+        tensor = problem.ways[0][ways[0]].tensor
+        stage = ParallelStage(operators=tuple(range(len(ways))), ways=ways, data=1, tensor=tensor)
+        count += not stage_violations(problem, [stage])
+    assert problem.one_stage_plans == count > 1
 
 
 def test_a_search_that_is_stopped_says_what_is_left_open() -> None:

@@ -41,7 +41,8 @@ class SplitResult(Answer):
     through-host, whose file has the devices, or stages, of operators with ways. shape: of a split through the host:
     ordered, convex or any; piece for its latency. bound_s: no split has less. devices, busy_s: by device, seconds in
     use for one sample. samples: in value_s: of a batch, times requests in flight.
-    methods: solvers that were tried, and the seconds each reached.
+    methods: solvers that were tried, and the seconds each reached. candidates: splits for which the bound holds, at
+    least; none: every operator on any device.
     """
 
     graph: str
@@ -59,6 +60,7 @@ class SplitResult(Answer):
     methods: tuple[tuple[str, float], ...] = ()
     samples: int = 1
     notes: tuple[str, ...] = ()
+    candidates: int | None = None
 
     ROWS = "placement"
 
@@ -70,7 +72,8 @@ class SplitResult(Answer):
             return None
         score, bound = self.samples / self.value_s, self.samples / self.bound_s
         stop = "proven" if gap_of(score, bound) <= 1e-9 else "the time ran out or the solvers had no more to try"
+        splits = self.candidates or max(1, len(self.devices)) ** len(self.placement)
         return Certificate(
             score=score, bound=max(score, bound), unit="samples/s", stop=stop,
-            considered=min(max(1, len(self.devices)) ** len(self.placement), MOST_CONSIDERED), seconds=self.search_s,
+            considered=min(splits, MOST_CONSIDERED), seconds=self.search_s,
         )  # fmt: skip

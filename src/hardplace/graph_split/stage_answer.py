@@ -8,6 +8,7 @@ from os import PathLike
 from pathlib import Path
 
 from hardplace.answers import Infeasible
+from hardplace.certificate import MOST_CONSIDERED
 from hardplace.errors import BadInput, unknown
 from hardplace.graph_split.answer import SplitResult, SplitRow
 from hardplace.graph_split.stage_programme import StageShortage, best_stages
@@ -75,4 +76,5 @@ def staged_plan(
             "memory: of each device of the stage",
             f"recompute: {sum(way is not None for _, way in where.values())} of {len(where)} operators",
         ),
+        candidates=min(problem.one_stage_plans, MOST_CONSIDERED) or None,
     )  # fmt: skip

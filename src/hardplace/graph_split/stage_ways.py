@@ -6,6 +6,7 @@ Source: Tarnawski, Narayanan, Phanishayee, "Piper", NeurIPS 2021, and its releas
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -64,6 +65,15 @@ class WaysProblem:
         devices, whose stages take d t of them for seconds / d."""
         least = [min((way.tensor * way.seconds for way in ways), default=0.0) for ways in self.ways]
         return sum(least) / self.devices * (1 - 1e-12)
+
+    @property
+    def one_stage_plans(self) -> int:
+        """The number of plans of one stage without data parallelism: each operator in every way of one degree."""
+        degrees = {way.tensor for ways in self.ways for way in ways}
+        if StageDimension.TENSOR in self.without:
+            degrees &= {1}
+        numbers = range(len(self.operators))
+        return sum(math.prod(len(self.allowed(one, tensor)) for one in numbers) for tensor in degrees)
 
     def allowed(self, operator: int, tensor: int) -> list[int]:
         """Return the numbers of an operator's ways of a degree that are not forbidden."""
