@@ -59,6 +59,30 @@ def test_a_table_by_hand() -> None:
     assert dense.seconds([1.0, 2.0], [5.0, 1.0]) == pytest.approx(dense.always_s + 6.0 - dense.hidden_s)
 
 
+def test_rows_that_are_not_there_are_not_looked_up() -> None:
+    """Of three rows over four devices one has none: the others have a third of the indices each."""
+    system = TableSystem(devices=4, devices_per_node=4, hbm_bytes=1e9, batch_per_device=100, hbm_bytes_per_s=1e12)
+    step = StepSystem(bottom=(4, 8), top=(8, 1), flops_per_s=1e12)
+    table = EmbeddingTable(name="a", rows=3, width=8, pooling=3.0)
+    for way in (TableSharding.ROW_WISE, TableSharding.TABLE_ROW_WISE):
+        (option,) = step_options(table, system, step, [way])
+        output = 4 * 4 * 100 * 8
+        looked_up = [shard.forward_s * 1e12 - output for shard in option.shards]  # 8 bytes of an index, 32 of a row
+        assert looked_up == pytest.approx([400 * 40 * 3 / 3] * 3 + [0.0])
+
+
+def test_a_plan_that_just_fits_small_devices_is_found(tmp_path: Path) -> None:
+    """Memory is counted finely enough that what CP-SAT takes for fitting does fit, here to the byte."""
+    path = tmp_path / "tables.json"
+    step = {"bottom": [16, 8], "top": [64, 1], "flops_per_s": 1e13, "skew": 0.6, "host_bytes_per_s": 1e9}
+    tables = [["a", 120, 48, 6], ["b", 12, 64, 5], ["c", 12, 16, 5]]
+    write(path, {"devices": 1, "devices_per_node": 1, "hbm_bytes": 34728, "batch_per_device": 8, "tables": tables,
+                 "sharding_types": ["table_wise", "column_wise", "host_cached"], "step": step})  # fmt: skip
+    found = hp.tables(path, prices="step", seconds=1)
+    assert not isinstance(found, hp.Infeasible)
+    assert found.device_bytes[0] <= 34728
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_the_best_of_every_plan(seed: int) -> None:
     draw = random.Random(seed)

@@ -15,6 +15,12 @@ from hardplace.graph_split.table_loads import Places
 from hardplace.graph_split.tables import EVERYWHERE, TableOption, TableShard, TableSharding, TableSystem
 
 _UNITS = 10_000_000
+_UNIT_BYTES = 1024.0  # of HBM, of small devices less
+
+
+def _unit_bytes(hbm_bytes: float) -> float:
+    """Return the bytes that a device's memory is counted in: at most a 2^24th of it, a byte at the least."""
+    return min(_UNIT_BYTES, max(1.0, hbm_bytes / 2.0**24))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +57,7 @@ def balanced(
         )
         for one in devices
     )
-    scale = _UNITS / upper
+    scale, unit_bytes = _UNITS / upper, _unit_bytes(hbm_bytes)
     model = new_model()
     load: dict[int, list[Any]] = {device: [] for device in devices}
     size: dict[int, list[Any]] = {device: [] for device in devices}
@@ -73,7 +79,7 @@ def balanced(
                 for device, here in row.items():
                     hint[here] = int(way == table.way and any(table.devices[one] == device for one in positions))
                     load[device].append(math.ceil(takes * scale) * here)
-                    size[device].append(math.ceil(held / 1024) * here)
+                    size[device].append(math.ceil(held / unit_bytes) * here)
                 rows.append((positions, row))
             if len(rows) > 1:
                 for device in devices:
@@ -83,7 +89,7 @@ def balanced(
     top = model.new_int_var(0, math.ceil(upper * scale * (1 + 1e-6)) + len(tables) + 1, "")
     for device in devices:
         model.add(sum(load[device]) + math.ceil(fixed_s[device] * scale) <= top)
-        model.add(sum(size[device]) <= math.floor((hbm_bytes - fixed_bytes[device]) / 1024))
+        model.add(sum(size[device]) <= math.floor((hbm_bytes - fixed_bytes[device]) / unit_bytes))
     model.minimize(top)
     solved = solve(model, limit_s, hint=hint, gap=1e-4, workers=1)
     if solved.value is None:
@@ -119,6 +125,7 @@ def by_classes(
     fixed_s, fixed_bytes: what each device has besides.
     """
     scale, count, size = _UNITS / upper, system.devices, system.devices_per_node
+    unit_bytes = _unit_bytes(system.hbm_bytes)
     nodes = max(1, count // size)
     model = new_model()
     busy: list[list[Any]] = [[] for _ in range(count)]
@@ -128,7 +135,7 @@ def by_classes(
 
     def add(device: int, shard: TableShard, number: Any) -> None:
         busy[device].append(math.floor(shard.seconds * scale) * number)
-        held[device].append(math.floor(shard.hbm_bytes / 1024) * number)
+        held[device].append(math.floor(shard.hbm_bytes / unit_bytes) * number)
 
     for index, members in enumerate(classes):
         ways, most = options[members[0]], len(members)
@@ -170,7 +177,7 @@ def by_classes(
     for device in range(count):
         other_s, other_bytes = (fixed[device] if fixed else 0.0 for fixed in (fixed_s, fixed_bytes))
         model.add(sum(busy[device]) + math.floor(other_s * scale) <= top)
-        model.add(sum(held[device]) <= math.floor((system.hbm_bytes - other_bytes) / 1024))
+        model.add(sum(held[device]) <= math.floor((system.hbm_bytes - other_bytes) / unit_bytes))
     model.minimize(top)
     solved = solve(model, limit_s, hint=hint, gap=gap, workers=workers)
     bound = (upper if start else math.inf) if solved.impossible else max(0.0, solved.bound) / scale

@@ -94,7 +94,8 @@ def step_options(
         elif sharding in (TableSharding.ROW_WISE, TableSharding.TABLE_ROW_WISE):
             count = system.devices if sharding is TableSharding.ROW_WISE else system.devices_per_node
             block = -(-table.rows // count)
-            parts = [(max(0, min(block, table.rows - block * one)), width, 1.0 / count) for one in range(count)]
+            held = [max(0, min(block, table.rows - block * one)) for one in range(count)]
+            parts = [(rows, width, rows / table.rows) for rows in held]  # what is not there is not looked up
         elif sharding is TableSharding.DATA_PARALLEL:
             parts = [(table.rows, width, 1.0 / system.devices)] * system.devices
         else:
