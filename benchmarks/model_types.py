@@ -50,11 +50,11 @@ def shallow(fields: dict[str, Any], layers: int) -> dict[str, Any]:
     cut = {key: value for key, value in fields.items() if key in _DEPTHS and isinstance(value, int) and value > layers}
     found: dict[str, Any] = {}
     for key, value in fields.items():
-        if key == "per_layer_config":
-            continue  # of layers that there are no more
-        if key in ("out_features", "out_indices", "stage_names", "_out_features", "_out_indices"):
+        if cut and key in ("out_features", "out_indices", "stage_names", "_out_features", "_out_indices"):
             continue  # of stages that there are no more
-        if isinstance(value, dict):
+        if key == "per_layer_config" and isinstance(value, dict):
+            found[key] = {number: one for number, one in value.items() if int(number) < layers}
+        elif isinstance(value, dict):
             found[key] = shallow(value, layers)
         elif key in cut:
             found[key] = layers

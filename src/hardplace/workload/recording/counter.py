@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -27,6 +28,19 @@ def _attention_backward(gradient: Shape, query: Shape, key: Shape, value: Shape,
 def _grouped(left: Shape, right: Shape, *_: Any, **__: Any) -> int:
     """Each row of the left meets one group of the right; of a weight's gradient the rows are what is summed over."""
     return 2 * left[0] * left[1] * right[-1]
+
+
+def _matrix_vector(matrix: Shape, vector: Shape, *_: Any, **__: Any) -> int:
+    """Of (m, k) and (k,): torch's counter has formulas for products of matrices alone."""
+    return 2 * math.prod(matrix)
+
+
+def _added_matrix_vector(added: Shape, matrix: Shape, vector: Shape, *_: Any, **__: Any) -> int:
+    return 2 * math.prod(matrix)
+
+
+def _dot(left: Shape, right: Shape, *_: Any, **__: Any) -> int:
+    return 2 * math.prod(left)
 
 
 def _scan(direction: str) -> Callable[..., int]:
@@ -89,21 +103,23 @@ def formulas() -> dict[Any, Callable[..., int]]:
         aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
         aten._grouped_mm: _grouped,
         own.grouped_mm: _grouped,
+        aten.mv: _matrix_vector,
+        aten.addmv: _added_matrix_vector,
+        aten.dot: _dot,
         aten.convolution_backward: _convolution_backward,
     }
 
 
 def counted_flops(step: TrainingStep, micro_batch: int = 2) -> int:
     """Return the FLOPs of forward and backward pass of a micro-batch (samples), as torch counts them."""
-    try:
-        return _counted(step, micro_batch)
-    except Exception:
-        for other in step.others:
-            try:
-                return _counted(other, micro_batch)
-            except Exception:
-                continue
-        raise
+    tried = (step, *step.others)
+    problems = []
+    for one in (*tried, *(replace(one, balanced=True) for one in tried)):
+        try:
+            return _counted(one, micro_batch)
+        except Exception as problem:
+            problems.append(problem)
+    raise problems[0]
 
 
 def _counted(step: TrainingStep, micro_batch: int) -> int:

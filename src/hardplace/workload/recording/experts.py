@@ -6,7 +6,7 @@ bf16 alone. Balanced routing: as many rows as tokens times experts a token, wher
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -49,6 +49,34 @@ def grouped_product(input: Tensor, weight: Tensor, offs: Tensor) -> Tensor:
     return torch.ops.hardplace.grouped_mm(input, weight, offs)
 
 
+class Sorted(NamedTuple):
+    """Choices of experts, flat and sorted by expert.
+
+    Attributes:
+        experts: Expert of each.
+        order: Where each stood: token times experts a token, plus its place among them.
+        offsets: Where the rows of each expert end, int32.
+    """
+
+    experts: Tensor
+    order: Tensor
+    offsets: Tensor
+
+
+def by_expert(chosen: Tensor, count: int) -> Sorted:
+    """Return the choices (tokens, experts a token) of `count` experts, sorted."""
+    experts, order = torch.sort(chosen.reshape(-1))
+    counts = torch.histc(experts.float(), bins=count, min=0, max=count - 1)
+    return Sorted(experts, order, torch.cumsum(counts, dim=0, dtype=torch.int32))
+
+
+def to_tokens(made: Tensor, order: Tensor, chosen: int) -> Tensor:
+    """Return the sum a token of what its experts made. made: (choices, width), sorted; chosen: experts a token."""
+    back = torch.empty_like(order)
+    back[order] = torch.arange(order.shape[0], device=order.device)
+    return made[back].view(-1, chosen, made.shape[-1]).sum(dim=1)
+
+
 def llama4_mixture(self: Any, hidden_states: Tensor) -> tuple[Tensor, Tensor]:
     """Stand in for the forward of Llama4TextMoe, which multiplies every token by every expert.
 
@@ -61,13 +89,8 @@ def llama4_mixture(self: Any, hidden_states: Tensor) -> tuple[Tensor, Tensor]:
     logits = torch.nn.functional.linear(tokens, self.router.weight, self.router.bias)
     values, chosen = torch.topk(logits, self.top_k, dim=1)
     scores = torch.sigmoid(values.float()).to(values.dtype)
-    experts, order = torch.sort(chosen.reshape(-1))
-    counts = torch.histc(experts.float(), bins=self.num_experts, min=0, max=self.num_experts - 1)
-    offsets = torch.cumsum(counts, dim=0, dtype=torch.int32)
+    _, order, offsets = by_expert(chosen, self.num_experts)
     rows = tokens[order // self.top_k] * scores.reshape(-1)[order].unsqueeze(-1)
     gate, up = _grouped_linear(rows, self.experts.gate_up_proj, offsets, is_transposed=True).chunk(2, dim=-1)
     made = _grouped_linear(up * self.experts.act_fn(gate), self.experts.down_proj, offsets, is_transposed=True)
-    back = torch.empty_like(order)
-    back[order] = torch.arange(order.shape[0], device=order.device)
-    routed = made[back].view(tokens.shape[0], self.top_k, self.hidden_dim).sum(dim=1)
-    return self.shared_expert(tokens) + routed, logits
+    return self.shared_expert(tokens) + to_tokens(made, order, self.top_k), logits

@@ -69,6 +69,14 @@ def device_choices() -> Iterator[None]:
         kept(self, "cpu", torch.get_autocast_dtype(device_type) if dtype is None else dtype, *rest, **named)
 
     torch.autocast.__init__ = init  # type: ignore[method-assign]
+    module_to = torch.nn.Module.to
+
+    def to(self: Any, *types: Any, **named: Any) -> Any:
+        """A module that is of the type already stays as it is: fake parameters have no data to put into them."""
+        dtypes = {weight.dtype for weight in self.parameters()}
+        return self if types and dtypes == {types[0]} else module_to(self, *types, **named)
+
+    torch.nn.Module.to = to  # type: ignore[method-assign]
     checked = torch.distributions.Distribution._validate_args
     torch.distributions.Distribution.set_default_validate_args(False)  # of values
     functions.scaled_dot_product_attention, functions.dropout = scaled_dot_product_attention, _dropout
@@ -79,4 +87,5 @@ def device_choices() -> Iterator[None]:
         torch.distributions.Distribution.set_default_validate_args(checked)
         torch._C._set_mkldnn_enabled(mkldnn)
         functions.scaled_dot_product_attention, functions.dropout = called
+        torch.nn.Module.to = module_to  # type: ignore[method-assign]
         torch.autocast.__init__ = kept  # type: ignore[method-assign]

@@ -149,6 +149,8 @@ def _configs(config: Any) -> list[Any]:
 
 def _prepare(config: Any, options: Options) -> None:
     """Set what a training step needs: no cache, the wanted attention (fused by default where a class can)."""
+    if getattr(config, "is_encoder_decoder", False) and getattr(config, "decoder_start_token_id", None) is None:
+        config.decoder_start_token_id = getattr(config, "pad_token_id", None) or 0  # labels, one to the right of it
     for one in _configs(config):
         one.use_cache = False
         if hasattr(one, "apply_spec_augment") or hasattr(one, "mask_time_prob"):
@@ -176,10 +178,15 @@ def own_types(module: torch.nn.Module, dtype: torch.dtype) -> frozenset[str]:
     """Return the parameters and buffers that keep their own type when a model of the library is loaded in another.
 
     Buffers that no checkpoint holds are made anew, in the type that the model's code gives them; what the model names
-    to keep in fp32 (always, or with fp16 alone) is given it here.
+    to keep in fp32 (always, or with fp16 alone) is given it here, and what a router casts to fp32 in each pass.
     """
     stored = set(module.state_dict(keep_vars=True))
     named = [name for name, _ in module.named_buffers(remove_duplicate=False) if name not in stored]
+    for path, part in module.named_modules():
+        if vars(part).get("dtype") is torch.float32:  # its own, of what it casts: Switch Transformers, NLLB
+            for name, _ in part.named_parameters():
+                _widen(module, f"{path}.{name}")
+                named.append(f"{path}.{name}")
     patterns = list(getattr(module, "_keep_in_fp32_modules_strict", None) or ())
     if dtype is torch.float16:
         patterns += list(getattr(module, "_keep_in_fp32_modules", None) or ())
@@ -209,7 +216,8 @@ def _length(config: Any, module: torch.nn.Module) -> int:
     text = _text_config(config)
     for key in _POSITIONS:
         if isinstance(getattr(text, key, None), int) and getattr(text, key) > 0:
-            return int(min(getattr(text, key), _LONGEST))
+            taken = 2 * hasattr(text, "ngram")  # ProphetNet's tables of relative places have two fewer
+            return int(min(getattr(text, key) - taken, _LONGEST))
     if getattr(config, "max_target_positions", None):
         return int(config.max_target_positions)
     if getattr(config, "image_size", None) and getattr(config, "patch_size", None):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -61,6 +62,9 @@ def shapes_of(name: str, sizes: Sizes, takes: frozenset[str]) -> Iterator[Given]
     height, width = sizes.image
     if takes & {"grid_thw", "image_grid_thw"} and name in ("hidden_states", "pixel_values"):
         yield from _patches(sizes)
+    patches = int(sizes.of("num_patches") or 256)
+    if "spatial_shapes" in takes and name == "pixel_values":
+        yield floats(patches, sizes.patch_width)
     match name:
         case "input_ids" | "decoder_input_ids" | "position_ids" | "token_type_ids" | "inputs":
             codebooks = sizes.of("num_codebooks", "num_audio_codebooks")
@@ -89,10 +93,24 @@ def shapes_of(name: str, sizes: Sizes, takes: frozenset[str]) -> Iterator[Given]
             yield floats(frames, sizes.channels, height, width)
             yield floats(2, sizes.channels, height, width)  # a pair that is compared
             yield floats(1, sizes.channels, height, width)
+        case "spatial_shapes":
+            side = math.isqrt(patches)
+            yield known((side, patches // side), 2)
+        case "pixel_attention_mask" if "spatial_shapes" in takes:
+            yield whole(patches)
+        case "pixel_attention_mask" if "actions" in takes:  # of one camera
+            yield whole(1)
+        case "image_embeds_position_mask":  # the image is at the beginning, after the first token
+            count = min(int(sizes.of("latent_query_num") or 64), sizes.length - 1)
+            yield known((0, *(1,) * count, *(0,) * (sizes.length - 1 - count)), sizes.length)
+        case "actions":
+            yield floats(int(sizes.of("chunk_size") or 50), int(sizes.of("max_action_dim", "action_dim") or 32))
         case "image_attention_mask":
             yield whole(sizes.length, 1)
         case "pixel_values_videos":
             yield floats(int(sizes.of("num_frames", "frames_per_clip") or 16), sizes.channels, height, width)
+        case "input_features" if "num_delay_tokens" in takes:  # as many tokens of sound as of text
+            yield floats(sizes.bands, 2 * int(sizes.of("downsample_factor") or 4) * sizes.length)
         case "input_features" | "spectrogram" | "audio_mel":
             yield from _sound_frames(sizes)
         case "input_values" | "audio_values" | "waveform" | "audio":
@@ -168,5 +186,6 @@ def _sound_frames(sizes: Sizes) -> Iterator[Given]:
         yield floats(long, sizes.bands * int(channels))
     yield floats(sizes.bands, long)
     yield floats(long, 2 * sizes.bands)
+    yield floats(long, 4 * sizes.bands)  # and their differences, of two frames
     yield floats(1, 1001, sizes.bands)
     yield floats(sizes.samples())

@@ -42,7 +42,10 @@ class Sizes:
         if isinstance(size, list | tuple):
             return (int(size[-2]), int(size[-1])) if len(size) > 1 else (int(size[0]), int(size[0]))
         patch = self.patch
-        return (int(size or (_IMAGE if patch < _IMAGE else 4 * patch)),) * 2
+        pixels = int(size or (_IMAGE if patch < _IMAGE else 4 * patch))
+        windows = self.of("num_windows_side", "num_windows")  # a side
+        unit = patch * windows if isinstance(windows, int) and windows > 0 else 1
+        return (-(-pixels // unit) * unit,) * 2
 
     @property
     def channels(self) -> int:

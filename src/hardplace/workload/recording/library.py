@@ -13,11 +13,13 @@ import torch
 
 from hardplace.workload.recording.attention import chunked_mask, library_attention
 from hardplace.workload.recording.experts import grouped_product, llama4_mixture
+from hardplace.workload.recording.looped_experts import FORWARDS
 from hardplace.workload.recording.scan import fused_scan
 
 # Of a class of the library, by the module that defines it: what its forward pass is taken for.
 _FORWARDS: dict[tuple[str, str], Callable[..., Any]] = {
     ("llama4", "Llama4TextMoe"): llama4_mixture,
+    **FORWARDS,
 }
 
 
@@ -48,6 +50,17 @@ def _chunks(original: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+def _resized(positional_embeddings: torch.Tensor, spatial_shapes: torch.Tensor, max_length: int) -> torch.Tensor:
+    """Stand in for SigLIP 2's loop over images of any shape, for images of one: resized once for all of them."""
+    height, width = spatial_shapes[0].tolist()
+    table = positional_embeddings.permute(2, 0, 1).unsqueeze(0).float()
+    size = (height, width)
+    table = torch.nn.functional.interpolate(table, size=size, mode="bilinear", align_corners=False, antialias=True)
+    table = table.flatten(2).transpose(1, 2).to(positional_embeddings.dtype)
+    rest = table[:, :1].expand(1, max_length - height * width, -1)
+    return torch.cat([table, rest], dim=1).expand(spatial_shapes.shape[0], -1, -1)
+
+
 def _replacements() -> Iterator[tuple[Any, str, Any]]:
     """Give owner, name and stand-in of functions and forward passes of the library."""
     from transformers import masking_utils, pytorch_utils
@@ -62,6 +75,12 @@ def _replacements() -> Iterator[tuple[Any, str, Any]]:
         defined = sys.modules.get(f"transformers.models.{family}.modeling_{family}")
         if defined is not None:
             yield getattr(defined, name), "forward", forward
+    siglip, gemma = (sys.modules.get(f"transformers.models.{one}.modeling_{one}") for one in ("siglip2", "t5gemma2"))
+    if siglip is not None:
+        yield siglip.Siglip2VisionEmbeddings, "resize_positional_embeddings", staticmethod(_resized)
+    if gemma is not None:  # it joins its masks before a kernel sees them
+        for mask in ("create_causal_mask", "create_sliding_window_causal_mask", "create_bidirectional_mask"):
+            yield gemma, mask, lambda *_, **__: torch.empty((1, 1, 1, 1), dtype=torch.bool, device="cpu")
 
 
 @contextmanager
@@ -83,7 +102,7 @@ def library_stand_ins() -> Iterator[None]:
     os.environ[_UNCHECKED] = "1"
     try:
         for owner, name, stand_in in list(_replacements()):
-            originals.append((owner, name, getattr(owner, name)))
+            originals.append((owner, name, inspect.getattr_static(owner, name)))
             setattr(owner, name, stand_in)
         with fused_scan():
             yield
@@ -101,13 +120,15 @@ def choose_kernels(module: torch.nn.Module) -> None:
 
     That which chooses its keys, their indices; that of images one after another, where each begins.
     """
-    for part in module.modules():
+    for path, part in module.named_modules():
         config = getattr(part, "config", None)
+        if type(part).__name__.endswith("Indexer"):
+            for owner in (part, module.get_submodule(path.rpartition(".")[0])):  # of the layer's own, and the model's
+                if getattr(owner, "config", None) is not None:
+                    owner.config._attn_implementation = SPARSE
         if config is None:
             continue
-        if type(part).__name__.endswith("Indexer"):
-            config._attn_implementation = SPARSE
-        elif "cu_seqlens" in inspect.signature(part.forward).parameters and "Vision" in type(part).__name__:
+        if "cu_seqlens" in inspect.signature(part.forward).parameters and "Vision" in type(part).__name__:
             config._attn_implementation = PACKED
 
 

@@ -36,6 +36,7 @@ _AUTO = (
     "AutoModelForMaskGeneration",
     "AutoModelForPreTraining",
     "AutoModel",
+    "AutoBackbone",
 )
 Classes = tuple[type[Any], Callable[[Any], torch.nn.Module]]
 

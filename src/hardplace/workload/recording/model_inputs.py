@@ -16,6 +16,13 @@ from hardplace.workload.recording.input_sizes import Sizes
 Maker = Callable[[int], dict[str, Any]]
 _SOUND = ("input_features", "input_values")
 _MOST_TRIES = 24  # of one set of inputs
+# What a model cannot do without, though its signature gives it a default: where it takes all before, all after.
+_TOGETHER = (
+    (("pixel_values", "spatial_shapes"), ("spatial_shapes", "pixel_attention_mask")),
+    (("pixel_values", "image_embeds_position_mask"), ("input_ids", "image_embeds_position_mask")),
+    (("input_features", "num_delay_tokens"), ("input_features",)),
+    (("state", "actions"), ("actions", "input_ids", "pixel_values", "pixel_attention_mask")),
+)
 _SEEN = (
     "pixel_values", "image_grid_thw", "mm_token_type_ids", "image_attention_mask", "bbox", "visual_feats", "visual_pos",
 )  # fmt: skip
@@ -99,6 +106,9 @@ def _names(module: torch.nn.Module, config: Any, found: Mapping[str, inspect.Par
         names.append("input_ids")
     if towers:
         names += [one for one in ("pixel_values", "pixel_values_videos", *_SOUND) if one in found][:1]
+    for signs, more in _TOGETHER:
+        if all(sign in found for sign in signs) and (signs[0] != "pixel_values" or signs[0] in names):
+            names += more
     names = [name for name in dict.fromkeys(names) if name in found]
     return names or [one for one in ("pixel_values", *_SOUND, "hidden_states") if one in found][:1]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,9 +23,11 @@ from hardplace.workload.recording.known_values import KnownValues
 from hardplace.workload.recording.library import library_stand_ins
 from hardplace.workload.recording.memory import RecordedMemory
 from hardplace.workload.recording.record import Recorder, record
+from hardplace.workload.recording.routing import BalancedRouting
 from hardplace.workload.recording.trace import Trace
 
 Inputs = dict[str, Any]
+_OF_VALUES = (DataDependentOutputException, DynamicOutputShapeException, UnsupportedFakeTensorException)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +36,8 @@ class TrainingStep:
     micro-batch (samples), tensors on the meta device, or on the CPU where their values are known. loss: from what the
     module returns and its inputs; None where there is no backward pass. dtype: of parameters and float buffers, but
     those of own_types, by their paths. autocast: dtype of mixed precision, or None. positional: the inputs that go
-    before the named ones, in order. notes: what is not as the model would have it. others: what to try, in turn, where
-    this does not run.
+    before the named ones, in order. balanced: whether choices of experts are known, each in turn. notes: what is not
+    as the model would have it. others: what to try, in turn, where this does not run.
     """
 
     name: str
@@ -49,6 +51,7 @@ class TrainingStep:
     autocast: torch.dtype | None = None
     own_types: frozenset[str] = frozenset()
     positional: tuple[str, ...] = ()
+    balanced: bool = False
     notes: tuple[str, ...] = ()
     others: tuple[TrainingStep, ...] = ()
 
@@ -144,12 +147,14 @@ def ready(step: TrainingStep, micro_batch: int) -> Iterator[ReadyStep]:
     with _faked(step, mode) as kept:
         given = step.inputs(micro_batch)
         inputs = tree_map_only(torch.Tensor, lambda one: _empty(one, one.dtype, mode) if one.is_meta else one, given)
-        known = any(isinstance(one, torch.Tensor) and not one.is_meta for one in tree_leaves(given))
+        known = any(isinstance(one, torch.Tensor) and not one.is_meta for one in tree_leaves(given)) or step.balanced
 
         def run() -> torch.Tensor:
             with ExitStack() as stack:
                 if known:
                     stack.enter_context(KnownValues())
+                if step.balanced:
+                    stack.enter_context(BalancedRouting(micro_batch))
                 if step.autocast is not None:
                     stack.enter_context(torch.autocast("cpu", dtype=step.autocast))
                 first = [inputs[name] for name in step.positional]
@@ -178,11 +183,7 @@ def trace(step: TrainingStep, micro_batch: int) -> Trace:
         recorder.trace.copies = _copies(step.module, kept, recorder.memory)
         try:
             found = record(recorder, run, training=step.loss is not None)
-        except (
-            DataDependentOutputException,
-            DynamicOutputShapeException,
-            UnsupportedFakeTensorException,
-        ) as problem:
+        except _OF_VALUES as problem:
             raise BadInput(_needs_values(step, recorder, problem)) from problem
         except BadInput as problem:
             said = str(problem)
@@ -194,16 +195,23 @@ def trace(step: TrainingStep, micro_batch: int) -> Trace:
 
 
 def first_that_runs(step: TrainingStep, micro_batch: int) -> tuple[TrainingStep, Trace]:
-    """Return the first of a step and its others that runs, and its trace; BadInput of the first if none does."""
-    try:
-        return step, trace(step, micro_batch)
-    except BadInput as problem:
-        for other in step.others:
+    """Return the first of a step and its others that runs, and its trace; BadInput of the first if none does.
+
+    Those that ask for values are tried again, at the end, with balanced routing.
+    """
+    problems: list[tuple[TrainingStep, BadInput]] = []
+    for one in (step, *step.others):
+        try:
+            return one, trace(one, micro_batch)
+        except BadInput as problem:
+            problems.append((one, problem))
+    for one, failed in problems:
+        if isinstance(failed.__cause__, _OF_VALUES):
             try:
-                return other, trace(other, micro_batch)
+                return (balanced := replace(one, balanced=True)), trace(balanced, micro_batch)
             except BadInput:
                 continue
-        raise problem
+    raise problems[0][1]
 
 
 def _needs_values(step: TrainingStep, recorder: Recorder, problem: Exception) -> str:

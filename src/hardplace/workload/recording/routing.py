@@ -1,0 +1,65 @@
+"""Routing whose shapes follow from its values: tokens go to experts in turn, so that each gets as many.
+
+A model that loops over its experts with the indices of their tokens asks which tokens those are. Balanced routing, as
+in every other mixture here, answers it: of a sample's choices of a token's k experts among E, number n is expert n
+modulo E.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.overrides import TorchFunctionMode
+
+_MOST = 2**24  # choices: what is larger has a shape alone
+_CHOICES = {  # of an operator along an axis, where that axis stands among its arguments
+    torch.topk: 2,
+    torch.Tensor.topk: 2,
+    torch.argmax: 1,
+    torch.Tensor.argmax: 1,
+    torch.max: 1,
+    torch.Tensor.max: 1,
+}
+_ALWAYS_LAST = (torch.topk, torch.Tensor.topk)  # where no axis is named
+
+
+def shares(choices: int, experts: int) -> list[int]:
+    """Return how many of a sample's choices each expert gets: as many, the first ones one more."""
+    each, more = divmod(choices, experts)
+    return [each + (expert < more) for expert in range(experts)]
+
+
+def in_turn(shape: torch.Size, experts: int, samples: int) -> torch.Tensor:
+    """Return choices of experts of this shape, samples one after another, each expert in turn within a sample."""
+    count = shape.numel() // samples
+    return (torch.arange(count) % experts).repeat(samples).reshape(shape)
+
+
+class BalancedRouting(TorchFunctionMode):
+    """Gives the indices of the largest along the last axis values: each place in turn, anew in every sample.
+
+    Enter it with known values computed (`KnownValues`), so that what follows from the indices is known too.
+    """
+
+    def __init__(self, samples: int) -> None:
+        super().__init__()
+        self._samples = samples
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call the function; of one that chooses, give its indices values."""
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        if func not in _CHOICES or not isinstance(args[0] if args else None, FakeTensor):
+            return result
+        place = _CHOICES[func]
+        axis = kwargs.get("dim", args[place] if len(args) > place else -1 if func in _ALWAYS_LAST else None)
+        if axis not in (-1, args[0].dim() - 1) or isinstance(axis, bool):
+            return result
+        chosen = result if isinstance(result, torch.Tensor) else result[1]
+        count = chosen.numel()
+        if not count or count > _MOST or count % self._samples or chosen.dtype is not torch.int64:
+            return result
+        known = in_turn(chosen.shape, args[0].shape[-1], self._samples)
+        return known if isinstance(result, torch.Tensor) else type(result)((result[0], known))
