@@ -20,13 +20,13 @@ def show(found: ShapeDesignResult) -> None:
     console.print(
         headed(
             found.model,
-            f": {found.parameters / 1e9:.3f} B parameters +-{percent(found.share)}{frozen}, sequence "
+            f": {words.parameters(found.parameters, 3)} +-{percent(found.share)}{frozen}, sequence "
             f"{found.sequence_length}, batch {found.batch_samples}, {found.devices} devices, setting {found.setting}",
         )
     )
     best, speed = found.best, found.best.evaluation
     answer = Table.grid(padding=(0, 2))
-    answer.add_row("shape", f"{sizes(best)}, {best.parameters / 1e9:.3f} B parameters, {best.divides}")
+    answer.add_row("shape", f"{sizes(best)}, {words.parameters(best.parameters, 3)}, {best.divides}")
     answer.add_row("changes", ", ".join(best.changes) or "none: the model's own shape")
     answer.add_row("chip", f"{words.chip(speed.chip)}, {words.area(speed.chip.area_mm2)}")
     answer.add_row("plan", words.plan(speed))

@@ -44,7 +44,7 @@ def show(exploration: DesignResult) -> None:
     console.print(
         headed(
             exploration.model,
-            f": {exploration.parameters / 1e9:.2f} B parameters, sequence "
+            f": {words.parameters(exploration.parameters)}, sequence "
             f"{exploration.sequence_length}, batch {exploration.batch_samples}, {exploration.cluster.devices} devices, "
             f"at most {exploration.budget.area_mm2:.2f} mm² a chip, setting {exploration.setting}, "
             f"{exploration.optimizer}",

@@ -41,6 +41,18 @@ def count(value: int) -> str:
     return f"{value:,}"
 
 
+def parameters(count: int, decimals: int = 2) -> str:
+    """Return the size of a model with its unit, B or M, small ones to the last parameter.
+
+    >>> parameters(6_738_415_616), parameters(331_196_416, 3), parameters(139_584)
+    ('6.74 B parameters', '331.196 M parameters', '139,584 parameters')
+    """
+    for scale, unit in ((10**9, "B"), (10**6, "M")):
+        if count >= scale:
+            return f"{count / scale:.{decimals}f} {unit} parameters"
+    return f"{count:,} parameters"
+
+
 def area(value_mm2: float) -> str:
     r"""Return an area in square millimetres.
 
