@@ -12,19 +12,17 @@ from hardplace.report.frontier_and_fleet import TextTable, sheet_page, show_shee
 from hardplace.report.plan import recompute_words, tensor_words, zero_words
 from hardplace.units import GIB, percent
 
-_HEADS = (
-    "step, s",
-    "memory, GiB",
-    "devices",
-    "MFU",
-    "tensor",
-    "pipe",
-    "data",
-    "ZeRO",
-    "micro",
-    "schedule",
-    "recompute",
-)
+_HEADS = ("devices", "MFU", "tensor", "pipe", "data", "ZeRO", "micro", "schedule", "recompute")  # behind step and memory
+
+
+def _alike(found: PlanFrontier) -> bool:
+    """Return whether all devices have as much memory: else the fullest is the one with the largest share filled, and
+    limits are shares of each device's own memory, not bytes."""
+    return len({size for one in found.points for size in one.estimate.memory_bytes}) == 1
+
+
+def _heads(found: PlanFrontier) -> tuple[str, ...]:
+    return ("step, s", "memory, GiB" if _alike(found) else "fullest device, %", *_HEADS)
 
 
 def _sheet(found: PlanFrontier) -> TextTable:
@@ -37,8 +35,8 @@ def _sheet(found: PlanFrontier) -> TextTable:
         about=f"{words.plural(len(found.points), 'plan')}, {found.considered:,} considered; {found.stop.value} after "
         f"{found.seconds:.1f} s",
         certificate=_certificate(found),
-        headings=_HEADS,
-        rows=tuple(_row(one) for one in found.points),
+        headings=_heads(found),
+        rows=tuple(_row(found, one) for one in found.points),
         notes=_notes(found),
     )
 
@@ -53,9 +51,10 @@ def _certificate(found: PlanFrontier) -> str:
         )
     more = percent(1.0 / (1.0 - MEMORY_STEP) - 1.0)
     of = "" if found.nothing_below else " that needs no less memory than the last one listed"
+    of_what = "memory" if _alike(found) else "of its fullest device's memory, as a share of it"
     return (
-        f"For every plan in the searched space{of}, one listed here is {fast} and needs at most {more} more memory, in "
-        f"this cost model."
+        f"For every plan in the searched space{of}, one listed here is {fast} and needs at most {more} more {of_what}, "
+        f"in this cost model."
     )
 
 
@@ -70,18 +69,21 @@ def _notes(found: PlanFrontier) -> tuple[str, ...]:
 def _limit(found: PlanFrontier, limit: float) -> str:
     if found.against is Against.DEVICES:
         return words.plural(int(limit), "device")
+    if not _alike(found):
+        return f"{percent(limit)} of each device's memory"
     return f"{limit * max(found.points[0].estimate.memory_bytes) / GIB:.1f} GiB of a device"
 
 
-def _memory_bytes(one: PlanPoint) -> float:
-    return max(held.total_bytes for held in one.estimate.memory)
+def _memory(found: PlanFrontier, one: PlanPoint) -> float:
+    """Return what a plan takes of the device that it fills most: GiB, or percent where devices are unlike."""
+    return max(held.total_bytes for held in one.estimate.memory) / GIB if _alike(found) else 100.0 * one.memory_share
 
 
-def _row(one: PlanPoint) -> tuple[str, ...]:
+def _row(found: PlanFrontier, one: PlanPoint) -> tuple[str, ...]:
     plan = one.estimate.plan
     return (
         f"{one.estimate.step_s:#.4g}",
-        f"{_memory_bytes(one) / GIB:.1f}",
+        f"{_memory(found, one):.1f}",
         f"{plan.devices:,}",
         percent(one.estimate.mfu),
         tensor_words(plan),
@@ -102,15 +104,16 @@ def show_plan_frontier(found: PlanFrontier) -> None:
 def page(found: PlanFrontier, command: str = "") -> str:
     """Return the self-contained page of a frontier of plans; command: the one that asked, if one did."""
     memory = found.against is Against.MEMORY
-    takes = [_memory_bytes(one) / GIB if memory else float(one.estimate.plan.devices) for one in found.points]
+    takes = [_memory(found, one) if memory else float(one.estimate.plan.devices) for one in found.points]
     steps = [one.estimate.step_s for one in found.points]
     marks = tuple(
-        Mark(x=taken, y=step_s, title=", ".join(f"{name} {cell}" for name, cell in zip(_HEADS, _row(one), strict=True)),
+        Mark(x=taken, y=step_s, title=", ".join(f"{name} {cell}" for name, cell in zip(_heads(found), _row(found, one), strict=True)),
              row=number)
         for number, (taken, step_s, one) in enumerate(zip(takes, steps, found.points, strict=True))
     )  # fmt: skip
+    axis = f"memory of the fullest device, {'GiB' if _alike(found) else '%'}"
     panel = Panel(
-        x=ChartAxis(title="memory of the fullest device, GiB" if memory else "devices", high=1.08 * max(takes)),
+        x=ChartAxis(title=axis if memory else "devices", high=1.08 * max(takes)),
         y=ChartAxis(title="step, s", high=1.08 * max(steps)),
         height=360.0,
         series=(Series(name="frontier", colour=style.BLUE, marks=marks, size=5.0, opacity=0.85),),

@@ -42,6 +42,24 @@ def test_of_every_plan_a_point_is_as_fast_with_hardly_more_memory(inventory):
             )
 
 
+def test_of_kinds_with_unlike_memory_what_is_filled_is_a_share_of_each():
+    """In bytes nothing is proven: below the limit of the larger device's GiB a plan may have those of the smaller."""
+    small = replace(A100, memory_bytes=0.25 * A100.memory_bytes)
+    inventory = [(small, node("dgx-a100"), 1), (H100, node("dgx-h100"), 1)]
+    space = PlanSpace(global_batch=4, fixed={"micro_batch": (1,)})
+    found = PlanFrontierSearch(short_model("llama2-7b", 4), inventory, space, Against.MEMORY).run()
+    said = io.StringIO()
+    with redirect_stdout(said):
+        show_plan_frontier(found)
+    text = " ".join(said.getvalue().replace("\u00a0", " ").split())
+    assert "GiB" not in text
+    assert "fullest device, %" in text
+    assert f"no plan fits {100 * found.least:.1f} % of each device's memory" in text
+    shares = [one.memory_share for one in found.points]
+    assert len(shares) > 1
+    assert all(f"{100 * share:.1f}" in text for share in shares)
+
+
 def test_fewer_devices_are_halves_until_the_model_no_longer_fits():
     found = PlanFrontierSearch(
         short_model("llama2-7b", 8), [(H100, node("dgx-h100"), 8)], PlanSpace(global_batch=16), Against.DEVICES
