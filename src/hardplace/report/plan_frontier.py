@@ -12,7 +12,7 @@ from hardplace.report.frontier_and_fleet import TextTable, sheet_page, show_shee
 from hardplace.report.plan import recompute_words, tensor_words, zero_words
 from hardplace.units import GIB, percent
 
-_HEADS = ("devices", "MFU", "tensor", "pipe", "data", "ZeRO", "micro", "schedule", "recompute")  # behind step and memory
+_OTHER_HEADS = ("devices", "MFU", "tensor", "pipe", "data", "ZeRO", "micro", "schedule", "recompute")
 
 
 def _alike(found: PlanFrontier) -> bool:
@@ -22,7 +22,7 @@ def _alike(found: PlanFrontier) -> bool:
 
 
 def _heads(found: PlanFrontier) -> tuple[str, ...]:
-    return ("step, s", "memory, GiB" if _alike(found) else "fullest device, %", *_HEADS)
+    return ("step, s", "memory, GiB" if _alike(found) else "fullest device, %", *_OTHER_HEADS)
 
 
 def _sheet(found: PlanFrontier) -> TextTable:
@@ -96,6 +96,10 @@ def _row(found: PlanFrontier, one: PlanPoint) -> tuple[str, ...]:
     )
 
 
+def _said(found: PlanFrontier, one: PlanPoint) -> str:
+    return ", ".join(f"{name} {cell}" for name, cell in zip(_heads(found), _row(found, one), strict=True))
+
+
 def show_plan_frontier(found: PlanFrontier) -> None:
     """Print a frontier of plans."""
     show_sheet(_sheet(found))
@@ -107,8 +111,7 @@ def page(found: PlanFrontier, command: str = "") -> str:
     takes = [_memory(found, one) if memory else float(one.estimate.plan.devices) for one in found.points]
     steps = [one.estimate.step_s for one in found.points]
     marks = tuple(
-        Mark(x=taken, y=step_s, title=", ".join(f"{name} {cell}" for name, cell in zip(_heads(found), _row(found, one), strict=True)),
-             row=number)
+        Mark(x=taken, y=step_s, title=_said(found, one), row=number)
         for number, (taken, step_s, one) in enumerate(zip(takes, steps, found.points, strict=True))
     )  # fmt: skip
     axis = f"memory of the fullest device, {'GiB' if _alike(found) else '%'}"
