@@ -9,22 +9,28 @@ from hardplace.api.plans import estimate
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
+    from hardplace.branch_and_bound.loop import Deadline
     from hardplace.design.results import DesignResult
     from hardplace.design.types import ExistingChip
     from hardplace.workload.types import Workload
 
 
-def with_fitted(result: DesignResult, workload: Workload) -> DesignResult:
-    """Return an answer with the throughput of each existing chip's plan by the model fitted on its kernels."""
+def with_fitted(result: DesignResult, workload: Workload, deadline: Deadline) -> DesignResult:
+    """Return an answer with the throughput of each existing chip's plan by the model fitted on its kernels, as far as
+    the time reaches.
+    """
+    from hardplace.branch_and_bound.loop import TimeUp
     from hardplace.cost.gpu.models import fitted_names
 
     names, beside = fitted_names(), list(result.existing)
     try:
         for index, chip in enumerate(beside):
             if chip.name in names:
+                deadline.check()
                 beside[index] = replace(chip, fitted_samples_per_s=_fitted(chip, result, workload))
-    except KeyboardInterrupt:
-        note = "interrupted before every fitted model was asked"
+    except (KeyboardInterrupt, TimeUp) as ended:
+        why = "time limit" if isinstance(ended, TimeUp) else "interrupted"
+        note = f"{why} before every fitted model was asked"
         return replace(result, existing=tuple(beside), notes=(*result.notes, note))
     return replace(result, existing=tuple(beside))
 

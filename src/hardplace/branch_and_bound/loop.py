@@ -26,6 +26,7 @@ J_co = TypeVar("J_co", covariant=True)
 R_co = TypeVar("R_co", covariant=True)  # its outcome
 R_contra = TypeVar("R_contra", contravariant=True)
 _Entry = tuple[float, float, int, Scores, C]  # key, tie-breaker, serial number, scores, candidate
+PROOF_SHARE = 0.85  # of a time limit; the rest is for what follows the proof
 AHEAD = 8  # refinements under way at most; the answer depends on it, so it is the same wherever they are done
 
 
@@ -35,15 +36,17 @@ class TimeUp(Exception):
 
 @dataclass(slots=True)
 class Deadline:
-    """When a search has to end.
+    """When a search has to end, and the answer that it is a part of.
 
     Attributes:
-        limit_s: Seconds from the start; None: never.
+        limit_s: Seconds from the start until the answer; None: never.
         start_s: Start, on the clock of time.perf_counter.
+        share: Share of the limit after which the search ends: what follows it has the rest.
     """
 
     limit_s: float | None = None
     start_s: float = field(default_factory=time.perf_counter)
+    share: float = 1.0
 
     @property
     def elapsed_s(self) -> float:
@@ -51,12 +54,33 @@ class Deadline:
         return time.perf_counter() - self.start_s
 
     @property
+    def ends_s(self) -> float:
+        """Return the moment at which the search ends, on the clock of time.perf_counter."""
+        return math.inf if self.limit_s is None else self.start_s + self.share * self.limit_s
+
+    @property
     def over(self) -> bool:
-        """Return whether the time limit has passed."""
+        """Return whether the time of the search has passed."""
+        return time.perf_counter() > self.ends_s
+
+    @property
+    def past(self) -> bool:
+        """Return whether the time limit has passed, with what follows the search."""
         return self.limit_s is not None and self.elapsed_s > self.limit_s
 
+    @property
+    def rest(self) -> Deadline:
+        """Return the deadline of what follows the search: the time limit itself."""
+        return Deadline(limit_s=self.limit_s, start_s=self.start_s)
+
+    @property
+    def half(self) -> Deadline:
+        """Return the deadline at half of the time limit that is left from now."""
+        left_s = None if self.limit_s is None else max(0.0, self.limit_s - self.elapsed_s)
+        return Deadline(limit_s=None if left_s is None else left_s / 2)
+
     def check(self) -> None:
-        """Raise TimeUp if the time limit has passed."""
+        """Raise TimeUp if the time of the search has passed."""
         if self.over:
             raise TimeUp
 

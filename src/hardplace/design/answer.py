@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 
 from hardplace.answers import Infeasible
-from hardplace.branch_and_bound.loop import Deadline
+from hardplace.branch_and_bound.loop import PROOF_SHARE, Deadline, TimeUp
 from hardplace.branch_and_bound.types import LIMITS, ONE_PERCENT, Finishing, Progress, Stop, StoppingRule
 from hardplace.certificate import gap_of, percent_at_most
 from hardplace.design.baselines import (
@@ -40,7 +41,7 @@ from hardplace.units import format_quantity
 from hardplace.version import __version__
 
 _EXISTING = "chips that exist"
-_COMPARING_S = 2.0  # for them beyond the time limit of the search, which is to end a few seconds after it
+_MOVES = "what moves the answer"
 
 
 def answer(
@@ -49,21 +50,25 @@ def answer(
     *,
     report: Callable[[Progress], None] | None = None,
     evaluator: ChipEvaluator | None = None,
+    within: Deadline | None = None,
 ) -> DesignResult | Infeasible:
     """Return the best chip and plan of a question with its certificate, or what every candidate lacks.
+
+    A time limit is of the whole: the search has a share of it (`PROOF_SHARE`), what follows has the rest, and is left
+    out, and named, where that does not suffice.
 
     Args:
         question: The question.
         ends: When to stop.
         report: Called with incumbent and bound as they move.
         evaluator: Where exact evaluations are done; None: in this process.
+        within: Deadline of what the answer is a part of; None: its own, from now.
 
     Raises:
         KeyboardInterrupt: For an interrupt before a first plan; a later one ends the search with the best answer so
             far.
     """
-    evaluator = evaluator or in_process(question, ends.gap)
-    search = DesignSearch(question=question, ends=ends, report=report, evaluator=evaluator)
+    search = laid_out(question, ends, report, evaluator, within or Deadline(limit_s=ends.limit_s, share=PROOF_SHARE))
     found = explored(search)
     if isinstance(found, Infeasible):
         return found
@@ -75,36 +80,58 @@ def answer(
     references = () if parts else ((TPUV4_LIKE, reference),)
     best, score = plan, found.scores[0][0]
     seen: Cloud | None = None
-    quick = quick_evaluator(search, found)
+    quick, lists = quick_evaluator(search, found), in_process(question, search.ends.gap, work=0.0)
+    rest = search.deadline.rest
     try:
         if found.stop is not Stop.INTERRUPTED:
-            if parts:
+            if parts and not rest.over:
                 _tell(search, found, f"comparing with {_EXISTING}")
                 hurried = found.stop in LIMITS or search.deadline.over
                 least = StoppingRule(gap=max(ends.gap, REFERENCE_GAP))
                 work = 0.0 if hurried else REFERENCE_WORK
-                beside = tuple(existing_chips(search, least, work, _comparing(search.deadline)))
+                beside = tuple(existing_chips(search, least, work, rest.half))
             for doing, compare in (*references, (DATA_PARALLEL, pure_data_parallel)):
+                if rest.over:
+                    break
                 _tell(search, found, f"comparing with {doing}")
-                baselines += (compare(search, plan, found.reached[0], quick),)
+                for each in (quick, lists):
+                    with suppress(TimeUp):
+                        baselines += (compare(search, plan, found.reached[0], each),)
+                        break
             if question.goal.objectives == (Objective.THROUGHPUT,):
                 best = fastest(search, plan, baselines)
                 score = best.samples_per_s
-                if parts:
-                    _tell(search, found, "looking at what moves the answer")
-                    lists = in_process(question, search.ends.gap, work=0.0)
-                    moved = tuple(sensitivity(search, found.reached[0], evaluated(best), lists))
-            _tell(search, found, "looking at the chips of the page")
-            seen = cloud(search, found.reached[0].section, evaluated(best))
+            if not rest.over:
+                _tell(search, found, "looking at the chips of the page")
+                seen = cloud(search, found.reached[0].section, evaluated(best))
+            if parts and question.goal.objectives == (Objective.THROUGHPUT,) and not rest.over:
+                _tell(search, found, f"looking at {_MOVES}")
+                with suppress(TimeUp):
+                    moved = tuple(sensitivity(search, found.reached[0], evaluated(best), lists, rest.check))
     except KeyboardInterrupt:
         found = replace(found, stop=Stop.INTERRUPTED)
     return _exploration(search, found, best, score, baselines, seen, beside, moved)
 
 
-def _comparing(search: Deadline) -> Deadline:
-    """Return the deadline of the comparisons: what is left of the search's own time, and a little more."""
-    left_s = None if search.limit_s is None else max(0.0, search.limit_s - search.elapsed_s)
-    return Deadline(limit_s=None if left_s is None else left_s + _COMPARING_S)
+def laid_out(
+    question: Question,
+    ends: StoppingRule,
+    report: Callable[[Progress], None] | None,
+    evaluator: ChipEvaluator | None,
+    within: Deadline,
+    start: tuple[Reached, ...] = (),
+) -> DesignSearch:
+    """Return the search of a question, from chips that were reached before.
+
+    `too_early` is raised if its time is over before it is laid out.
+    """
+    evaluator = evaluator or in_process(question, ends.gap, deadline=within)
+    try:
+        return DesignSearch(
+            question=question, ends=ends, report=report, evaluator=evaluator, start=start, within=within
+        )
+    except TimeUp:
+        raise too_early(Stop.SECONDS, "any plan was reached") from None
 
 
 def frontier(
@@ -115,7 +142,7 @@ def frontier(
     evaluator: ChipEvaluator | None = None,
 ) -> ParetoResult | Infeasible:
     """Return the Pareto front of a question with several objectives; arguments as for `answer`."""
-    search = DesignSearch(question=question, ends=ends, report=report, evaluator=evaluator)
+    search = laid_out(question, ends, report, evaluator, Deadline(limit_s=ends.limit_s, share=PROOF_SHARE))
     found = explored(search)
     if isinstance(found, Infeasible):
         return found
@@ -156,10 +183,12 @@ def explored(search: DesignSearch) -> SearchOutcome | Infeasible:
     found = search.run()
     if found.stop is Stop.SCHEDULES and search.question.budget.step_s is not None:
         # By its bound a chip is within the limit of a step, but not with the schedules that were found.
-        again = replace(search, evaluator=in_process(search.question, 0.0), within=search.deadline)
-        exact = again.run()
-        if exact.stop not in LIMITS and (exact.excess < found.excess or not found.reached):
-            search, found = again, exact
+        with suppress(TimeUp):
+            evaluator = in_process(search.question, 0.0, deadline=search.deadline)
+            again = replace(search, evaluator=evaluator, within=search.deadline)
+            exact = again.run()
+            if exact.stop not in LIMITS and (exact.excess < found.excess or not found.reached):
+                search, found = again, exact
     if found.reached and math.isfinite(found.excess):
         return found
     if found.reached:
@@ -233,7 +262,7 @@ def _exploration(
         levels=found.levels,
         progress=found.progress,
         cloud=seen or Cloud(area_mm2=(), samples_per_s=(), bound_samples_per_s=(), label=()),
-        notes=(*_lacking(baselines, seen, beside, parts=question.space.area_model is Preset.PARTS), *notes(question)),
+        notes=(*_lacking(search, found, baselines, seen, beside, moved), *notes(question)),
         tdp_w=tdp_w,
         usd=usd,
         existing=beside,
@@ -253,15 +282,21 @@ def _taken(search: DesignSearch, reached: Reached) -> tuple[float | None, float 
 
 
 def _lacking(
-    baselines: tuple[Baseline, ...], seen: Cloud | None, beside: tuple[ExistingChip, ...], *, parts: bool
-) -> Iterator[str]:
-    """Yield what an answer lacks that was interrupted, and which plans to compare with could be faster than said."""
+    search: DesignSearch, found: SearchOutcome, baselines: tuple[Baseline, ...], seen: Cloud | None,
+    beside: tuple[ExistingChip, ...], moved: tuple[Sensitivity, ...],
+) -> Iterator[str]:  # fmt: skip
+    """Yield what an answer lacks, and which plans to compare with could be faster than said."""
+    parts = search.question.space.area_model is Preset.PARTS
     names = [one.name for one in baselines] + [_EXISTING] * bool(beside)
     wanted = (_EXISTING if parts else TPUV4_LIKE, DATA_PARALLEL)
     missing = [f"the comparison with {name}" for name in wanted if name not in names]
     missing += ["the other chips of the page"] if seen is None else []
-    if missing:
+    if parts and not moved and search.question.goal.objectives == (Objective.THROUGHPUT,):
+        missing.append(_MOVES)
+    if missing and found.stop is Stop.INTERRUPTED:
         yield f"interrupted: {', '.join(missing)} missing; the same command goes on from here and adds them"
+    elif missing:
+        yield f"time limit: {', '.join(missing)} missing; a longer one adds them"
     if beside and (left := not_compared(beside)):
         yield f"{', '.join(left)}: not compared, since the time limit had passed; a longer one compares them"
     for one in baselines:

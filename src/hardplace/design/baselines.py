@@ -24,9 +24,12 @@ TPUV4_LIKE, DATA_PARALLEL = "TPUv4", "pure data parallel"
 
 
 def quick_evaluator(search: DesignSearch, found: SearchOutcome) -> ChipEvaluator:
-    """Return what evaluates plans to compare with: with a bounded effort, and with list schedules once time is up."""
+    """Return what evaluates plans to compare with: with a bounded effort until the time of the search is over, or with
+    list schedules if it is.
+    """
     hurried = found.stop in LIMITS or search.deadline.over
-    return in_process(search.question, search.ends.gap, work=0.0 if hurried else REFERENCE_WORK)
+    deadline = None if hurried else search.deadline
+    return in_process(search.question, search.ends.gap, work=0.0 if hurried else REFERENCE_WORK, deadline=deadline)
 
 
 def reference(search: DesignSearch, plan: ReachedPlan, found: Reached, evaluator: ChipEvaluator) -> Baseline:

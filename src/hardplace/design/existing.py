@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from hardplace.answers import Infeasible
-from hardplace.branch_and_bound.loop import Deadline
+from hardplace.branch_and_bound.loop import Deadline, TimeUp
 from hardplace.branch_and_bound.types import Stop, StoppingRule
 from hardplace.design.exact.evaluator import in_process
 from hardplace.design.goals import Costs, Goal
@@ -30,18 +30,21 @@ def existing_chips(search: DesignSearch, ends: StoppingRule, work: float, within
             is said.
         ends: When the search of plans on each stops.
         work: How hard schedules are tried (`design.exact.evaluator.in_process`).
-        within: After which no other chip is begun.
+        within: After which no other chip is begun, and one that is not done is left out.
 
     Raises:
         KeyboardInterrupt: For an interrupt.
     """
     for one in existing():
-        if within.over:
+        try:
+            within.check()
+            found = _placed(one, search, ends, work, within)
+        except TimeUp:
             return
-        yield _placed(one, search, ends, work)
+        yield found
 
 
-def _placed(one: Device, beside: DesignSearch, ends: StoppingRule, work: float) -> ExistingChip:
+def _placed(one: Device, beside: DesignSearch, ends: StoppingRule, work: float, within: Deadline) -> ExistingChip:
     question, costs = beside.question, costs_of(one)
     asked = replace(
         question,
@@ -50,12 +53,14 @@ def _placed(one: Device, beside: DesignSearch, ends: StoppingRule, work: float) 
         budget=Budget(area_mm2=MOST_MM2),
         goal=question.goal,
     )
-    evaluator = in_process(asked, ends.gap, work=work)
-    search = DesignSearch(question=asked, ends=ends, evaluator=evaluator, alike=beside.scoring.models)
+    evaluator = in_process(asked, ends.gap, work=work, deadline=within)
+    search = DesignSearch(question=asked, ends=ends, evaluator=evaluator, within=within, alike=beside.scoring.models)
     short: Infeasible | None = search.shortage()
     found = None if short is not None else search.run()
     if found is not None and found.stop is Stop.INTERRUPTED:
         raise KeyboardInterrupt
+    if found is not None and found.stop is Stop.SECONDS:
+        raise TimeUp  # its best plan is not known
     plan = found.reached[0].plans[0] if found is not None and found.reached else None
     evaluation = None if plan is None else plan.evaluation
     score = 0.0 if plan is None else _score(question.goal, plan, costs)

@@ -7,7 +7,7 @@ Speeds are of list schedules under the answer's plan, so that the answer and its
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import combinations, product
 
@@ -45,7 +45,11 @@ class _Near:
 
 
 def sensitivity(
-    search: DesignSearch, reached: Reached, best: Evaluation, evaluator: ChipEvaluator
+    search: DesignSearch,
+    reached: Reached,
+    best: Evaluation,
+    evaluator: ChipEvaluator,
+    check: Callable[[], None] = lambda: None,
 ) -> Iterator[Sensitivity]:
     """Yield what each assumption does to an answer of one model by throughput, in a space by parts.
 
@@ -54,12 +58,16 @@ def sensitivity(
         reached: The answer's chip.
         best: Its plan.
         evaluator: Where the answer is priced again; with list schedules.
+        check: Called before each change; may raise to end it.
     """
     near = _near(search, reached)
     base = _speeds(search, best, search.scoring.sections[reached.section].setting, near.chips)
     for factor in (*_SPEED, *_LIMITED, "wafer price"):
         if factor in _SPEED:
-            speeds = {change: _varied(search, reached, near, best, evaluator, factor, change) for change in _changes()}
+            speeds = {}
+            for change in _changes():
+                check()
+                speeds[change] = _varied(search, reached, near, best, evaluator, factor, change)
             allowed = _within(search, near, {})
             made = [_variation(search, near, speeds[change], allowed, {}, change) for change in (-STEP, STEP)]
             wins = [_first({0.0: base, **speeds}, allowed, side) for side in (-1, 1)]

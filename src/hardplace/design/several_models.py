@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 
 from hardplace.answers import Infeasible
-from hardplace.branch_and_bound.loop import Deadline
+from hardplace.branch_and_bound.loop import PROOF_SHARE, Deadline
 from hardplace.branch_and_bound.types import LIMITS, ONE_PERCENT, Progress, Stop, StoppingRule
 from hardplace.certificate import percent_at_most
-from hardplace.design.answer import explored
+from hardplace.design.answer import explored, laid_out
 from hardplace.design.chip_set import best_chip_set
 from hardplace.design.consistency import check_answer
 from hardplace.design.exact.evaluator import ChipEvaluator, in_process
@@ -20,7 +20,6 @@ from hardplace.design.notes import notes
 from hardplace.design.question import Question
 from hardplace.design.results import ModelOnChip, SharedResult
 from hardplace.design.search.candidates import Reached, SearchOutcome, evaluated, only_plan
-from hardplace.design.search.explore import DesignSearch
 from hardplace.hardware.space_files import label_of
 from hardplace.version import __version__
 
@@ -44,15 +43,9 @@ def together(
     whole = Deadline(limit_s=ends.limit_s)
     for place, workload in enumerate(question.workloads):
         own = replace(goal, weights=(1.0,), norms=(1.0,), fleet=1)
-        alone = explored(
-            DesignSearch(
-                question=replace(question, workloads=(workload,), goal=own),
-                ends=ends,
-                report=report,
-                evaluator=evaluator,
-                within=_share(whole, len(question.workloads) + 1 - place),
-            )
-        )
+        asked = replace(question, workloads=(workload,), goal=own)
+        within = _share(whole, len(question.workloads) + 1 - place)
+        alone = explored(laid_out(asked, ends, report, evaluator, within))
         if isinstance(alone, Infeasible):
             return replace(alone, what=f"{workload.name}: {alone.what}")
         if alone.stop is Stop.INTERRUPTED:
@@ -67,16 +60,14 @@ def together(
                 f"{percent_at_most(alone.excess)} above {norms[-1]:.6g}"
             )
     asked = replace(question, goal=replace(goal, norms=tuple(norms)))
-    last = DesignSearch(
-        question=asked, ends=ends, report=report, evaluator=evaluator, start=tuple(start), within=_share(whole, 1)
-    )
-    found = explored(last)
+    found = explored(laid_out(asked, ends, report, evaluator, _share(whole, 1), tuple(start)))
     return found if isinstance(found, Infeasible) else _shared(asked, found, tuple(open_))
 
 
 def _share(whole: Deadline, searches: int) -> Deadline:
     """Return the deadline of the next of so many searches that share what is left."""
-    return Deadline(limit_s=None if whole.limit_s is None else (whole.limit_s - whole.elapsed_s) / searches)
+    left_s = None if whole.limit_s is None else (whole.limit_s - whole.elapsed_s) / searches
+    return Deadline(limit_s=left_s, share=PROOF_SHARE)
 
 
 def _shared(question: Question, found: SearchOutcome, open_: tuple[str, ...]) -> SharedResult:

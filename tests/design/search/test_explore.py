@@ -1,5 +1,6 @@
 """The search against exhaustive evaluation, and its certificate."""
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -9,12 +10,14 @@ from hypothesis import strategies as st
 
 from hardplace.answers import Infeasible
 from hardplace.branch_and_bound.front import Front
+from hardplace.branch_and_bound.loop import Deadline, TimeUp
 from hardplace.branch_and_bound.types import Progress, Stop, StoppingRule
 from hardplace.design.answer import answer, frontier
 from hardplace.design.chip_set import best_chip_set
+from hardplace.design.exact.evaluator import in_process
 from hardplace.design.goals import Combine, Goal, Objective
 from hardplace.design.results import DesignResult, ParetoResult, SharedResult
-from hardplace.design.search.candidates import Reached
+from hardplace.design.search.candidates import Reached, only_plan
 from hardplace.design.search.explore import DesignSearch
 from hardplace.design.several_models import together
 from hardplace.errors import BadInput
@@ -254,6 +257,36 @@ def test_a_search_with_a_time_limit_looks_at_some_chips_and_at_its_answer(monkey
     assert isinstance(found, DesignResult)
     assert len(found.cloud.label) <= 7
     assert found.best.chip.name in found.cloud.label
+
+
+def test_what_the_time_limit_leaves_no_time_for_is_named() -> None:
+    """The limit passes with the proof: what follows it is left out, the answer and its bound stay."""
+    deadline = Deadline(limit_s=600.0, share=0.5)
+
+    def report(now: Progress) -> None:
+        if now.score and now.bound / now.score - 1.0 <= GAP:
+            deadline.start_s -= 600.0
+
+    asked = question("opt-350m", recompute=(False,), micro_batches=(1,))
+    found = answer(asked, StoppingRule(gap=GAP, limit_s=600.0), report=report, within=deadline)
+    assert isinstance(found, DesignResult)
+    assert found.bound >= found.score > 0.0
+    assert not found.baselines
+    assert not found.cloud.label
+    assert any(one.startswith("time limit: the comparison with TPUv4, the comparison with") for one in found.notes)
+
+
+def test_a_schedule_that_the_deadline_cuts_short_is_no_outcome() -> None:
+    asked = question("opt-350m", recompute=(False,), micro_batches=(1,))
+    search = DesignSearch(question=asked, ends=StoppingRule(gap=GAP))
+    (reached, *_) = search.run().reached
+    plan = only_plan(reached)
+    late = Deadline(limit_s=600.0, start_s=time.perf_counter() - 599.0, share=0.9)
+    assert late.over
+    assert not late.past
+    assert not late.rest.over
+    with pytest.raises(TimeUp):
+        in_process(asked, GAP, deadline=late).evaluate(plan.job)
 
 
 def test_a_model_that_fits_no_placement_says_what_is_short() -> None:

@@ -47,7 +47,7 @@ class InProcess:
         tasks: Model and setting, by the model's name.
         gap: Relative gap to which schedules are solved.
         work: Effort on each schedule (`scheduling.exact.schedule`); 0: list schedules with their bound in closed form.
-        deadline: At which TimeUp is raised between two schedules.
+        deadline: At which TimeUp is raised, in a schedule too.
     """
 
     tasks: Mapping[str, Task]
@@ -80,9 +80,13 @@ class InProcess:
         return evaluate(task.workload, setting, shard, job.chip, family, layers, choices, job.max_stages)
 
     def _solve(self, problem: ScheduleProblem) -> Schedule:
-        if self.deadline is not None:
-            self.deadline.check()
-        return schedule(problem, gap=self.gap, work=self.work, limit_s=None if self.work else 0.0)
+        limit_s = None if self.work else 0.0
+        if self.deadline is None:
+            return schedule(problem, gap=self.gap, work=self.work, limit_s=limit_s)
+        self.deadline.check()
+        found = schedule(problem, gap=self.gap, work=self.work, limit_s=limit_s, ends_s=self.deadline.ends_s)
+        self.deadline.check()  # one that was cut short depends on the clock
+        return found
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave here what only this machine's clock can tell."""

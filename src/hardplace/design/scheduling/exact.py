@@ -29,7 +29,12 @@ _FEW_CORES = 8  # for which naming cores in the model of a phase helps more than
 
 
 def schedule(
-    problem: ScheduleProblem, *, gap: float = 0.0005, work: float = 1.0, limit_s: float | None = None
+    problem: ScheduleProblem,
+    *,
+    gap: float = 0.0005,
+    work: float = 1.0,
+    limit_s: float | None = None,
+    ends_s: float = np.inf,
 ) -> Schedule:
     """Return the best schedule found, and a proven lower bound on any makespan.
 
@@ -41,6 +46,7 @@ def schedule(
         gap: Relative gap at which to stop.
         work: Limit of each method in the solver's deterministic seconds.
         limit_s: Wall-clock seconds; with it, the methods take turns until then.
+        ends_s: Moment of time.perf_counter at which any method stops, whatever work is left.
 
     Raises:
         BadInput: Naming layer and task, for a cycle, a time that is negative or missing, no cores of a kind that is
@@ -55,7 +61,7 @@ def schedule(
     problem = replace(
         problem, tensor_cores=max(1, problem.tensor_cores), vector_cores=max(1, problem.vector_cores)
     )  # of a kind that nothing needs there may be none; one that is idle changes nothing
-    deadline = np.inf if limit_s is None else time.perf_counter() + limit_s
+    deadline = min(ends_s, np.inf if limit_s is None else time.perf_counter() + limit_s)
     best = verify(problem, _listed(problem))
     search = PartialSearch(problem, best, gap)
 

@@ -72,7 +72,7 @@ class DesignSearch:
     alike: InitVar[tuple[ModelLayout, ...]] = ()
 
     def __post_init__(self, within: Deadline | None, alike: tuple[ModelLayout, ...]) -> None:
-        """Lay out models and sections; nothing depends on the chips yet."""
+        """Lay out models and sections; nothing depends on the chips yet. Raises TimeUp at the deadline."""
         self.deadline = within or Deadline(limit_s=self.ends.limit_s)
         question, goal = self.question, self.question.goal
         self._evaluator: ChipEvaluator = self.evaluator or in_process(question, self.ends.gap)
@@ -98,7 +98,7 @@ class DesignSearch:
             limits=Limits(space=question.space, budget=budget, billed=billed),
             models=models,
             sections=parts,
-            there=tuple(tuple(model.on(section) for model in models) for section in parts),
+            there=tuple(tuple(model.on(section, self.deadline.check) for model in models) for section in parts),
             front=Front[Reached](),
         )
         for one in self.start:
@@ -267,7 +267,8 @@ class DesignSearch:
     def _evaluated(self, points: list[Reached], stop: Stop) -> tuple[tuple[Reached, ...], Stop]:
         """Return points with all plans evaluated, and why the search stopped: also an interrupt or the deadline here.
 
-        From then on what is left is evaluated with list schedules.
+        From then on what is left is evaluated with list schedules, and, once the time limit has passed too, in the
+        memory that it was reached in.
         """
         found: list[Reached] = []
         quick = in_process(self.question, self.ends.gap, work=0.0)
@@ -295,6 +296,8 @@ class DesignSearch:
         outcome = plan.evaluation or evaluator.evaluate(plan.job)
         assert isinstance(outcome, Evaluation)
         for capacity in self.scoring.sections[reached.section].capacities[:-1]:
+            if self.deadline.past:
+                break
             family = replace(plan.job.family, memory_bytes=capacity)
             job = replace(plan.job, family=family, chip=replace(plan.job.chip, memory_bytes=capacity))
             smaller = evaluator.evaluate(job)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -100,8 +100,8 @@ class ModelLayout:
         """Return the samples of a global batch."""
         return self.setting.batch_samples
 
-    def on(self, section: Section) -> ModelInSection:
-        """Return the model in a section."""
+    def on(self, section: Section, check: Callable[[], None]) -> ModelInSection:
+        """Return the model in a section; `check` is called now and then, and may raise to end it."""
         degrees: dict[Group, tuple[Replication, ...]] = {}
         chains: dict[Group, BoundInputs] = {}
         collectives: dict[Group, Floats] = {}
@@ -115,6 +115,7 @@ class ModelLayout:
         kept: list[PlanFamily] = []
         found: list[FeasiblePlans] = []
         for family in families(self.choices_in(section), self.batch):
+            check()
             group = group_of(family)
             fitting = self._fitting(family, section, degrees[group])
             if fitting.pairs:
