@@ -153,9 +153,9 @@ def test_a_token_of_nllb_goes_through_two_experts():
 
 
 class Looped(nn.Module):
-    """A mixture as people write it: a loop over modules, with a mask of the tokens of each."""
+    """A mixture as people write it: a loop over modules, with the tokens of each."""
 
-    def __init__(self, chooses="topk"):
+    def __init__(self, chooses):
         super().__init__()
         self.router = nn.Linear(32, 4, bias=False)
         self.experts = nn.ModuleList(nn.Linear(32, 32, bias=False) for _ in range(4))
@@ -164,25 +164,34 @@ class Looped(nn.Module):
     def forward(self, x):
         tokens = x.reshape(-1, 32)
         scores = self.router(tokens).softmax(dim=-1)
-        if self.chooses == "topk":
-            weights, chosen = torch.topk(scores, 2, dim=-1)
-        else:
+        if self.chooses == "max":
             weights, chosen = (one.unsqueeze(-1) for one in scores.max(dim=-1))
+        elif self.chooses == "sort":
+            weights, chosen = (one[:, :2] for one in scores.sort(dim=-1, descending=True))
+        else:
+            weights, chosen = torch.topk(scores, 2)
         made = torch.zeros_like(tokens)
         for number, expert in enumerate(self.experts):
-            token, place = torch.where(chosen == number)
-            if token.numel() == 0:
+            if self.chooses == "mask":
+                mask = (chosen == number).any(dim=-1)
+                weight = torch.where(chosen == number, weights, 0).sum(dim=-1, keepdim=True)
+                if mask.any():
+                    made[mask] = made[mask] + expert(tokens[mask]) * weight[mask]
                 continue
-            made.index_add_(0, token, expert(tokens[token]) * weights[token, place, None])
+            token, place = torch.where(chosen == number)
+            if token.numel():
+                made.index_add_(0, token, expert(tokens[token]) * weights[token, place, None])
         return made.view_as(x)
 
 
-@pytest.mark.parametrize(("chooses", "each"), [("topk", 2), ("max", 1)])
+@pytest.mark.parametrize(("chooses", "each"), [("topk", 2), ("max", 1), ("sort", 2), ("mask", 2)])
 def test_a_loop_of_ones_own_over_experts_is_balanced(chooses, each):
+    """The input has no gradient, so of router and experts there are two products each."""
     workload = hp.trace(Looped(chooses), (torch.empty(2, 10, 32),), name="looped")
-    linear = 2 * 10 * 32
-    # The input has no gradient: of router and experts two products, three where tokens had one.
-    assert workload.flops_per_sample() == 2 * (linear * 4 + linear * 32 * each)
-    rows = [10 * each // 4 + (expert < 10 * each % 4) for expert in range(4)]
-    assert shares(10 * each, 4) == rows
-    assert torch.bincount(in_turn(torch.Size((20, each)), 4, 2).flatten()).tolist() == [2 * one for one in rows]
+    assert workload.flops_per_sample() == 2 * 2 * 10 * 32 * (4 + 32 * each)
+
+
+def test_choices_are_in_turn_in_each_sample():
+    rows = shares(10, 4)
+    assert rows == [3, 3, 2, 2]
+    assert torch.bincount(in_turn(torch.Size((10, 2)), 4, 2).flatten()).tolist() == [2 * one for one in rows]

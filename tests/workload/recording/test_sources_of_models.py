@@ -10,6 +10,7 @@ pytest.importorskip("transformers")
 
 from torch import nn  # noqa: E402
 
+import hardplace as hp  # noqa: E402
 from hardplace.errors import BadInput  # noqa: E402
 from hardplace.workload.recording.choose import recorded, step_of  # noqa: E402
 from hardplace.workload.types import OperatorKind  # noqa: E402
@@ -37,6 +38,15 @@ def config(folder, name="config.json", **fields):
         ({"text_config": {"n_layer": 3000}}, "text_config.n_layer: 3000: expected at most 2,000 layers"),
         ({"rope_theta": float("nan")}, "rope_theta: expected JSON: NaN"),
         ({"vocab_size": float("inf")}, "vocab_size: expected JSON: Infinity"),
+        ({"num_local_experts": 8, "num_experts_per_tok": 9}, "num_experts_per_tok: 9: expected 1 to 8"),
+        ({"num_local_experts": 8, "num_experts_per_tok": 0}, "num_experts_per_tok: 0: expected 1 to 8"),
+        (
+            {"text_config": {"n_routed_experts": 10, "n_group": 4}},
+            "text_config.n_group: 4: expected a divisor of the 10",
+        ),
+        ({"sliding_window": -4}, "sliding_window: -4: expected at least 1 key"),
+        ({"model_type": None, "peft_type": "LORA"}, "an adapter's: name the config.json of its base model"),
+        ({"model_type": None, "_class_name": "UNet2DConditionModel"}, "of the diffusers library"),
         ({"model_type": "mine", "auto_map": "evil.Evil"}, "auto_map: 'evil.Evil': expected an object"),
         ({"model_type": "mine", "auto_map": {"AutoConfig": "mine.C"}}, "llama"),
     ],
@@ -230,3 +240,27 @@ def test_a_module_that_cannot_be_imported_is_one_line(tmp_path, monkeypatch, cod
     sys.modules.pop("broken_one", None)
     with pytest.raises(BadInput, match=r"^broken_one:f: broken_one cannot be imported: \w+"):
         step_of("broken_one:f")
+
+
+def test_weights_alone_are_no_source(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(bytes(8))
+    with pytest.raises(BadInput, match=r"model\.safetensors: is none of these: expected a config\.json"):
+        step_of(str(tmp_path / "model.safetensors"))
+
+
+def test_quantisation_that_a_config_asks_for_is_said(tmp_path):
+    step = step_of(config(tmp_path, **LLAMA, quantization_config={"quant_method": "gptq", "bits": 4}))
+    assert "quantization_config (gptq) is not applied" in step.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("module", "said"),
+    [
+        (nn.Sequential(nn.LazyLinear(8)), r"0\.weight: has no size yet: expected a module that has run once"),
+        (torch.jit.script(nn.Sequential(nn.Linear(8, 8))), "a scripted module: expected the torch.nn.Module"),
+        (nn.Sequential(nn.Embedding(9, 8, sparse=True)), "0: sparse=True: expected sparse=False"),
+    ],
+)
+def test_a_module_that_cannot_be_recorded_is_one_line(module, said):
+    with pytest.raises(BadInput, match=said):
+        hp.trace(module, (torch.zeros(2, 8, dtype=torch.long),), name="odd")

@@ -72,7 +72,8 @@ def _unfrozen(source: str, name: str | None, options: Options, size: dict[str, i
 
     path = Path(source) / "config.json" if Path(source).is_dir() else Path(source)
     if path.suffix != ".json" or not path.exists():
-        raise BadInput(str(path), "no such file", "a config.json, package.module:function, or an .onnx file")
+        what = "is none of these" if path.exists() else "no such file"
+        raise BadInput(str(path), what, "a config.json, package.module:function, or an .onnx file")
     fields = read_config(path)
     return step_of_config(fields, str(path), name or name_of_config(path), options, command=command)
 
@@ -103,10 +104,11 @@ def record_module(
     options = _options(None, dtype, autocast, "fused", False)
     from torch import nn
 
-    from hardplace.workload.recording.source import step_of_returned
+    from hardplace.workload.recording.source import check_module, step_of_returned
 
     if not isinstance(module, nn.Module):
         raise BadInput("source", type(module).__name__, "a torch.nn.Module, a file, or package.module:function")
+    check_module(module, type(module).__name__)
     there = copy.deepcopy(module).to(device="meta", dtype=options.dtype)
     from hardplace.workload.recording.freeze import freeze as frozen
 

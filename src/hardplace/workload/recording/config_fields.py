@@ -18,6 +18,13 @@ _NEVER_ZERO = {
     "num_layers", "num_heads", "n_embd", "n_layer", "n_head", "num_key_value_heads", "image_size",
     "patch_size", "num_mel_bins",
 }  # fmt: skip
+_EXPERTS = ("n_routed_experts", "num_local_experts", "num_experts", "moe_num_experts")
+# What a file without a model type is, by a field that it has.
+_OTHERS = {
+    "peft_type": " (an adapter's: name the config.json of its base model, or a function that gives both)",
+    "_class_name": " (of the diffusers library: name a function that gives the module)",
+    "weight_map": " (an index of weights: the config.json beside it)",
+}
 _DEPTHS = {"n_layer", "n_layers", "num_layers", "num_blocks", "depth"}
 
 
@@ -27,11 +34,15 @@ def check_fields(fields: dict[str, Any], where: str) -> None:
     Configs within a config (text_config, vision_config, ...) are checked as the outer one is, named by their path.
     """
     if not isinstance(fields.get("model_type"), str):
-        raise BadInput(f"{where}: model_type: missing; expected the name of a Hugging Face model type, such as llama")
+        other = next((text for key, text in _OTHERS.items() if key in fields), "")
+        raise BadInput(
+            f"{where}: model_type: missing{other}; expected the name of a Hugging Face model type, such as llama"
+        )
     for path, inner in _configs(fields):
         for key, value in inner.items():
             _check_field(key, value, f"{where}: {path}{key}")
         _check_heads(inner, f"{where}: {path}")
+        _check_experts(inner, f"{where}: {path}")
 
 
 def _configs(fields: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -64,6 +75,35 @@ def _check_heads(fields: dict[str, Any], where: str) -> None:
             f"{where}num_key_value_heads: {kv_heads}: expected a divisor of num_attention_heads, {heads}: each head of "
             "keys and values serves as many of queries"
         )
+
+
+def _check_experts(fields: dict[str, Any], where: str) -> None:
+    experts = next((fields[key] for key in _EXPERTS if isinstance(fields.get(key), int)), 0)
+    chosen = next((key for key in ("num_experts_per_tok", "moe_topk", "moe_k") if isinstance(fields.get(key), int)), "")
+    if experts > 1 and chosen and not 1 <= fields[chosen] <= experts:
+        raise BadInput(
+            f"{where}{chosen}: {fields[chosen]}: expected 1 to {experts}, the experts that a token may choose"
+        )
+    groups = fields.get("n_group")
+    if experts > 1 and isinstance(groups, int) and groups > 0 and experts % groups:
+        raise BadInput(
+            f"{where}n_group: {groups}: expected a divisor of the {experts} experts, which it puts into groups"
+        )
+    window = fields.get("sliding_window")
+    if isinstance(window, int) and window < 0:
+        raise BadInput(f"{where}sliding_window: {window}: expected at least 1 key, or null for all")
+
+
+def quantised(fields: dict[str, Any]) -> str:
+    """Return that a config asks for quantised weights, which its class alone does not have; nothing if it does not."""
+    found = fields.get("quantization_config")
+    method = found.get("quant_method") if isinstance(found, dict) else None
+    if not method:
+        return ""
+    return (
+        f"quantization_config ({method}) is not applied: all weights are recorded in one type, and trained; quantised "
+        "ones are recorded from a function that gives the module with them"
+    )
 
 
 def unchosen(fields: dict[str, Any]) -> dict[str, Any]:

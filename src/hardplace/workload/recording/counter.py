@@ -124,8 +124,8 @@ def counted_flops(step: TrainingStep, micro_batch: int = 2) -> int:
 
 def _counted(step: TrainingStep, micro_batch: int) -> int:
     counter = flop_counter.FlopCounterMode(display=False, custom_mapping=formulas())
-    with ready(step, micro_batch) as (_, run, _), counter:
-        loss = run()
+    with ready(step, micro_batch) as here, counter:
+        loss = here.run()
         if step.loss is not None:
-            loss.backward()
+            here.backward(loss)
     return int(counter.get_total_flops())

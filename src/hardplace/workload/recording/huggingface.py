@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from hardplace.errors import BadInput
-from hardplace.workload.recording.config_fields import check_fields, unchosen
+from hardplace.workload.recording.config_fields import check_fields, quantised, unchosen
 from hardplace.workload.recording.input_sizes import side
 from hardplace.workload.recording.library import any_attention, choose_kernels
 from hardplace.workload.recording.model_classes import classes_of, config_type, custom_classes, said
@@ -68,7 +68,7 @@ def step_of_config(
             dtype=options.dtype,
             autocast=options.autocast,
             own_types=own_types(module, options.dtype),
-            notes=(_OWN_PAIRS,) if paired else (),
+            notes=tuple(note for note in (_OWN_PAIRS if paired else "", quantised(fields)) if note),
         )
         for inputs in makers(module, config, length, where)
     ]

@@ -264,10 +264,10 @@ class Recorder(TorchDispatchMode):
             before.remove()
             after.remove()
 
-    def backward(self, loss: torch.Tensor) -> None:
+    def backward(self, run: Callable[[torch.Tensor], None], loss: torch.Tensor) -> None:
         """Run the backward pass."""
         self._phase = Phase.BACKWARD
-        loss.backward()
+        run(loss)
 
 
 def _changed(event: TraceEvent, **changes: Any) -> TraceEvent:
@@ -276,10 +276,12 @@ def _changed(event: TraceEvent, **changes: Any) -> TraceEvent:
     return TraceEvent(**{**values, **changes})
 
 
-def record(recorder: Recorder, step: Callable[[], torch.Tensor], *, training: bool = True) -> Trace:
-    """Return the trace of one forward pass, which `step` runs to return the loss, and of its backward pass."""
+def record(
+    recorder: Recorder, step: Callable[[], torch.Tensor], backward: Callable[[torch.Tensor], None] | None
+) -> Trace:
+    """Return the trace of one forward pass, which `step` runs to return the loss, and of its backward pass, if any."""
     with recorder.listening():
         loss = step()
-        if training:
-            recorder.backward(loss)
+        if backward is not None:
+            recorder.backward(backward, loss)
     return recorder.trace

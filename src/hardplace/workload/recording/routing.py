@@ -21,8 +21,15 @@ _CHOICES = {  # of an operator along an axis, where that axis stands among its a
     torch.Tensor.argmax: 1,
     torch.max: 1,
     torch.Tensor.max: 1,
+    torch.sort: 1,
+    torch.Tensor.sort: 1,
+    torch.argsort: 1,
+    torch.Tensor.argsort: 1,
+    torch.multinomial: 9,  # it has none: samples of each row
+    torch.Tensor.multinomial: 9,
 }
-_ALWAYS_LAST = (torch.topk, torch.Tensor.topk)  # where no axis is named
+_OF_NAMED_AXES = (torch.argmax, torch.Tensor.argmax, torch.max, torch.Tensor.max)  # else the last where none is named
+_ORDERS = (torch.sort, torch.Tensor.sort, torch.argsort, torch.Tensor.argsort)
 
 
 def shares(choices: int, experts: int) -> list[int]:
@@ -54,7 +61,7 @@ class BalancedRouting(TorchFunctionMode):
         if func not in _CHOICES or not isinstance(args[0] if args else None, FakeTensor):
             return result
         place = _CHOICES[func]
-        axis = kwargs.get("dim", args[place] if len(args) > place else -1 if func in _ALWAYS_LAST else None)
+        axis = kwargs.get("dim", args[place] if len(args) > place else None if func in _OF_NAMED_AXES else -1)
         if axis not in (-1, args[0].dim() - 1) or isinstance(axis, bool):
             return result
         chosen = result if isinstance(result, torch.Tensor) else result[1]
@@ -62,4 +69,8 @@ class BalancedRouting(TorchFunctionMode):
         if not count or count > _MOST or count % self._samples or chosen.dtype is not torch.int64:
             return result
         known = in_turn(chosen.shape, args[0].shape[-1], self._samples)
+        if func in _ORDERS:  # of all experts, of which a token may take the first: others in the next row
+            rows = count // chosen.shape[-1]
+            row = torch.arange(rows) % (rows // self._samples)
+            known = (known + row.reshape(*chosen.shape[:-1], 1)) % chosen.shape[-1]
         return known if isinstance(result, torch.Tensor) else type(result)((result[0], known))

@@ -40,6 +40,7 @@ def step_of_returned(
     module = getattr(module, "_orig_mod", module)  # torch.compile's wrapper: the operators are the module's own
     if not isinstance(module, torch.nn.Module):
         raise BadInput(f"{source}: returned {type(module).__name__}: expected (torch.nn.Module, inputs[, loss])")
+    check_module(module, source)
     inputs, positional = _named(source, module, inputs)
     sizes = [one.shape[0] for one in tree_leaves(inputs) if isinstance(one, torch.Tensor) and one.dim()]
     if not sizes:
@@ -66,6 +67,22 @@ def step_of_returned(
         autocast=options.autocast,
         positional=positional,
     )
+
+
+def check_module(module: torch.nn.Module, source: str) -> None:
+    """Raise BadInput for a module without Python code, without sizes yet, or whose gradients have no dense storage."""
+    if isinstance(module, torch.jit.ScriptModule):
+        raise BadInput(f"{source}: a scripted module: expected the torch.nn.Module that it was made of")
+    for path, part in module.named_modules():
+        lazy = [name for name, weight in part.named_parameters(recurse=False) if torch.nn.parameter.is_lazy(weight)]
+        if lazy:
+            raise BadInput(
+                f"{source}: {path}.{lazy[0]}: has no size yet: expected a module that has run once".lstrip(".")
+            )
+        if isinstance(part, torch.nn.Embedding | torch.nn.EmbeddingBag) and part.sparse:
+            raise BadInput(
+                f"{source}: {path or type(part).__name__}: sparse=True: expected sparse=False: gradients are dense here"
+            )
 
 
 def _tokens(make: Callable[[int], Inputs]) -> int:

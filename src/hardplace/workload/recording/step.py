@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -132,8 +132,15 @@ def _stand_ins() -> Any:
         return ExitStack()
 
 
-# Fake inputs, what runs forward pass and loss, and what each module held before (parameters, buffers), by its path.
-ReadyStep = tuple[Inputs, Callable[[], torch.Tensor], dict[str, tuple[Any, Any]]]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadyStep:
+    """A step on fake tensors. inputs: fake, or with their values. run: forward pass and loss. backward: of the loss.
+    kept: what each module held before (parameters, buffers), by its path."""
+
+    inputs: Inputs
+    run: Callable[[], torch.Tensor]
+    backward: Callable[[torch.Tensor], None]
+    kept: dict[str, tuple[Any, Any]]
 
 
 @contextmanager
@@ -149,10 +156,12 @@ def ready(step: TrainingStep, micro_batch: int) -> Iterator[ReadyStep]:
         inputs = tree_map_only(torch.Tensor, lambda one: _empty(one, one.dtype, mode) if one.is_meta else one, given)
         known = any(isinstance(one, torch.Tensor) and not one.is_meta for one in tree_leaves(given)) or step.balanced
 
+        def values() -> Any:
+            return KnownValues() if known else nullcontext()
+
         def run() -> torch.Tensor:
             with ExitStack() as stack:
-                if known:
-                    stack.enter_context(KnownValues())
+                stack.enter_context(values())
                 if step.balanced:
                     stack.enter_context(BalancedRouting(micro_batch))
                 if step.autocast is not None:
@@ -160,6 +169,10 @@ def ready(step: TrainingStep, micro_batch: int) -> Iterator[ReadyStep]:
                 first = [inputs[name] for name in step.positional]
                 output = step.module(*first, **{key: one for key, one in inputs.items() if key not in step.positional})
                 return output if step.loss is None else step.loss(output, inputs)
+
+        def backward(loss: torch.Tensor) -> None:
+            with values():  # places that a known mask names
+                loss.backward()
 
         with (
             mode,
@@ -169,7 +182,7 @@ def ready(step: TrainingStep, micro_batch: int) -> Iterator[ReadyStep]:
             torch.set_grad_enabled(step.loss is not None),
             torch._dynamo.config.patch(disable=True),  # compiled parts run as they are written
         ):
-            yield inputs, run, kept
+            yield ReadyStep(inputs=inputs, run=run, backward=backward, kept=kept)
 
 
 def trace(step: TrainingStep, micro_batch: int) -> Trace:
@@ -177,12 +190,12 @@ def trace(step: TrainingStep, micro_batch: int) -> Trace:
 
     Raises BadInput, with the module's path and the operator, where the model needs values that do not exist.
     """
-    with ready(step, micro_batch) as (inputs, run, kept):
-        given = [one for one in tree_leaves(inputs) if isinstance(one, torch.Tensor)]
+    with ready(step, micro_batch) as here:
+        given = [one for one in tree_leaves(here.inputs) if isinstance(one, torch.Tensor)]
         recorder = Recorder(step.module, given)
-        recorder.trace.copies = _copies(step.module, kept, recorder.memory)
+        recorder.trace.copies = _copies(step.module, here.kept, recorder.memory)
         try:
-            found = record(recorder, run, training=step.loss is not None)
+            found = record(recorder, here.run, None if step.loss is None else here.backward)
         except _OF_VALUES as problem:
             raise BadInput(_needs_values(step, recorder, problem)) from problem
         except BadInput as problem:
