@@ -1,156 +1,208 @@
-"""Mutation testing: sampled mutants of packages, each against the tests that run its line; one JSON line a mutant.
+"""Mutation testing: sampled mutants of the core, each against the tests that run its statement.
 
-python benchmarks/mutations.py PACKAGE[=TESTS[,TESTS]] ... [--count 200] [--seed 0] [--seconds 60] [--out FILE]
+python benchmarks/mutations.py --out FOLDER [PACKAGE ...] [--count 200] [--seed 0] [--seconds 20] [--again]
 
-PACKAGE: a folder or module below the root, such as src/hardplace/scheduling; TESTS: files or folders that pytest runs
-for it (default: of src/NAME/a/b the folder tests/a/b). They run once with coverage; of them a mutant runs those that
-run its statement, shortest first (all of them where it runs on import, or maybe in a process of its own). Needs the
-extra `mutation`: cosmic-ray makes the mutants. Its own sessions run every mutant of a list of modules with one command,
-so sampling and running are done here: positions in the source are drawn first, then one of cosmic-ray's operators
-there, so that the ways to replace a plus do not count more than one. Left out: annotations, decorators and exceptions,
-and what fails at once (bits of floats). Mutants run in a copy of the tree, with -x and a limit in processor seconds
-(thrice what their tests take, if that is more); one that fails or does not end is killed. They run in a drawn order, so
-that what an interrupt leaves is a sample too; --out keeps a line a mutant, and what it has is not run again. Last comes
-a table by module, and the share killed.
+PACKAGE: folders or modules below the root (default: CORE). Needs the extra `mutation`: cosmic-ray makes the mutants.
+Its own sessions run every mutant of a list of modules with one command, so sampling and running are done here:
+positions in the source first, all alike, then one of cosmic-ray's operators there, so that the ways to replace a plus
+do not count more than one. A place is drawn by the digest of its line and the seed, so an edit elsewhere changes
+nothing of the sample. Left out: annotations, decorators and exceptions, and what fails at once (bits of floats).
+
+FOLDER keeps the sample, which tests run which mutant's statement (found once, with a probe before each; a test that
+changed is run again), and a line a mutant: what it has is not run again, so a killed run goes on where it was. --again
+runs what survived once more, after tests were written. A mutant runs in a copy of the tree, in a process of its own,
+with the tests that run its statement, shortest first, then the others of their files, until one fails; of these as many
+as take half of --seconds. A test that takes five seconds more than thrice its time is a timeout, which counts as
+killed. Survivors judged equivalent stand in validation/mutants_equivalent.csv, each with a reason; they do not count.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import csv
 import difflib
+import hashlib
 import json
-import os
-import random
 import re
-import resource
-import shutil
-import signal
-import subprocess
 import sys
-import tempfile
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator, operator_names
-from coverage import CoverageData
+from mutants import Mutant
+from mutation_runs import Tree
 
 ROOT = Path(__file__).parents[1]
-_WAITS = 10  # times its processor seconds: other work, or tests that wait for ever
-_IGNORED = shutil.ignore_patterns(".git", "__pycache__", ".*_cache", ".hypothesis", "hardplace-out")
+CORE = (
+    "src/hardplace/branch_and_bound",
+    "src/hardplace/cost",
+    "src/hardplace/design/partition",
+    "src/hardplace/design/scheduling",
+    "src/hardplace/design/search",
+    "src/hardplace/plans/placement",
+    "src/hardplace/plans/memory.py",
+    "src/hardplace/plans/pipeline.py",
+    "src/hardplace/plans/pricer.py",
+    "src/hardplace/plans/pricing.py",
+    "src/hardplace/plans/replanning/bounds.py",
+    "src/hardplace/plans/timing.py",
+)
+TESTS = ("tests/branch_and_bound", "tests/cost", "tests/design", "tests/plans")
+# What makes figures that are shipped, and answers nothing; what does steps in other processes, which tests kill.
+_APART = ("fitting", "study", "test_steps.py", "processes.py", "distributed.py", "steps.py")
+_EQUIVALENT = ROOT / "validation/mutants_equivalent.csv"
 # Decorators and classes of exceptions are not what answers come from; bit operators on floats fail at once.
 _LEFT_OUT = re.compile(
     r"RemoveDecorator|ExceptionReplacer|NoOp|Variable|Operator_(Add|Sub|Mul|Div|FloorDiv|Mod|Pow)_(.Shift|Bit)"
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mutant:
-    """One of cosmic-ray's operators at one place of a module, and the tests of its package."""
-
-    module: Path
-    line: int
-    operator: str
-    occurrence: int
-    tests: tuple[str, ...]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("packages", nargs="+")
+    parser.add_argument("packages", nargs="*", default=CORE)
+    parser.add_argument("--out", type=Path, required=True, help="a folder outside the tree")
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--seconds", type=int, default=60, help="of the processor, for one mutant at the least")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--seconds", type=int, default=20, help="of the processor, for the tests of one mutant")
+    parser.add_argument("--longest", type=float, default=2.0, help="seconds after which a probed test is broken off")
+    parser.add_argument("--fresh", action="store_true", help="import each mutant in a process of its own")
+    parser.add_argument("--again", action="store_true", help="run once more what survived")
     options = parser.parse_args()
-    known = options.out.read_text().splitlines() if options.out and options.out.exists() else []
-    lines = {_key(one): one for one in map(json.loads, known)}
-    chosen = _sampled(options.packages, options.count, random.Random(options.seed))
-    with tempfile.TemporaryDirectory() as folder:
-        tree = Path(folder) / "tree"
-        shutil.copytree(ROOT, tree, ignore=_IGNORED)
-        runs = {tests: _covered(tree, tests) for tests in sorted({one.tests for one in chosen})}
-        try:
-            for one in chosen:
-                name = str(one.module.relative_to(ROOT))
-                line = {"module": name, "line": one.line, "operator": one.operator, "occurrence": one.occurrence}
-                if _key(line) in lines:
-                    continue
-                start_s = time.perf_counter()
-                outcome, changed = _tried(tree, one, runs[one.tests], options.seconds)
-                line |= {"outcome": outcome, "change": changed, "seconds": round(time.perf_counter() - start_s, 1)}
-                lines[_key(line)] = line
-                print(json.dumps(line), flush=True)
-                if options.out:
-                    with options.out.open("a") as out:
-                        out.write(json.dumps(line) + "\n")
-        except KeyboardInterrupt:
-            print("interrupted: a table of what was run")
-    _table(lines.values())
+    options.out.mkdir(parents=True, exist_ok=True)
+    sample = _sampled(options.packages, options.count, options.seed, options.out / "sample.json")
+    file = options.out / "results.jsonl"
+    results = _results(file)
+    since = len(file.read_text()) if file.exists() else 0
+    equivalent = _equivalent()
+    try:
+        todo = [one for one in sample if _is_due(results.get(one.key), one, equivalent, options.again)]
+        if todo:
+            tree = Tree.copied(ROOT, options.out)
+            tests = [one for name in TESTS for one in _modules(name) if one.name.startswith("test_")]
+            covered = tree.covered(sample, [str(one.relative_to(ROOT)) for one in tests], options.longest)
+
+            def note(one: Mutant, result: dict[str, object]) -> None:
+                line = {"key": one.key, "module": one.module, "line": one.line, "change": [one.before, one.after]}
+                with file.open("a") as out:
+                    out.write(json.dumps(line | result) + "\n")
+
+            if not options.fresh:
+                tree.tried_in_place(todo, covered, options.seconds, note)
+            done = set() if options.fresh else set(_results(file, since=since))
+            for one in todo:
+                if one.key not in done:
+                    note(one, tree.tried(one, covered, options.seconds))
+            results = _results(file)
+            if failing := tree.failing(
+                {str(results[one.key]["by"]) for one in todo if results[one.key]["by"]}, covered
+            ):
+                sys.exit(f"mutations.py: {failing}: expected a test that passes unmutated")
+    except KeyboardInterrupt:
+        print("interrupted: a table of what was run")
+        results = _results(file)
+    _report(sample, results, equivalent)
 
 
-def _key(line: Mapping[str, object]) -> tuple[object, ...]:
-    return tuple(line[name] for name in ("module", "line", "operator", "occurrence"))
+def _results(file: Path, since: int = 0) -> dict[str, dict[str, object]]:
+    """Return the last result of each mutant, of those that a file has from an offset on."""
+    lines = file.read_text()[since:].splitlines() if file.exists() else []
+    return {one["key"]: one for one in map(json.loads, lines)}
 
 
-def _table(lines: Iterable[Mapping[str, object]]) -> None:
-    """Print how many mutants of each module were killed."""
-    total: Counter[str] = Counter()
-    killed: Counter[str] = Counter()
-    for line in lines:
-        total[str(line["module"])] += 1
-        killed[str(line["module"])] += line["outcome"] != "survived"
-    for name in sorted(total):
-        print(f"{name:60} {killed[name]:4} of {total[name]:4} killed")
-    share = sum(killed.values()) / max(1, sum(total.values()))
-    print(f"{'all':60} {sum(killed.values()):4} of {sum(total.values()):4} killed, {100 * share:.1f} %")
+def _is_due(
+    result: Mapping[str, object] | None, one: Mutant, equivalent: Mapping[tuple[str, ...], str], is_again: bool
+) -> bool:
+    if result is None:
+        return True
+    return is_again and result["outcome"] == "survived" and (one.module, one.before, one.after) not in equivalent
 
 
-def _sampled(packages: list[str], count: int, draw: random.Random) -> list[Mutant]:
-    """Return mutants at so many places of the packages, all places alike."""
-    places = [place for text in packages for place in _places(text)]
-    return [draw.choice(place) for place in draw.sample(places, min(count, len(places)))]
+def _equivalent() -> dict[tuple[str, ...], str]:
+    """Return the reason of each mutant judged equivalent, by module, line before and line after."""
+    with _EQUIVALENT.open(newline="") as file:
+        return {(row["module"], row["before"], row["after"]): row["reason"] for row in csv.DictReader(file)}
 
 
-def _places(text: str) -> Iterator[list[Mutant]]:
-    """Yield the mutants at each place of a package that has any."""
-    name, _, listed = text.partition("=")
-    package = (ROOT / name).resolve()
-    modules = sorted(package.rglob("*.py")) if package.is_dir() else [package]
-    tests = tuple(listed.split(",")) if listed else (str(Path("tests", *package.relative_to(ROOT).parts[2:])),)
-    missing = [one for one in (*tests, name) if not (ROOT / one).exists()]
-    if missing:
-        sys.exit(f"mutations.py: {missing[0]}: expected a file or folder below {ROOT}")
-    for module in modules:
-        source = module.read_text()
-        nodes, spans = list(ast_nodes(get_ast(source))), _apart(source)
-        found: dict[tuple[int, int], list[Mutant]] = {}
-        for operator in operator_names():
-            made = get_operator(operator)
-            if made.arguments() or _LEFT_OUT.search(operator):
-                continue
-            operation = made()
-            positions = (at for node in nodes for at in operation.mutation_positions(node))
-            for occurrence, (start, _) in enumerate(positions):
-                if not any(first <= start < last for first, last in spans):
-                    mutant = Mutant(
-                        module=module, line=start[0], operator=operator, occurrence=occurrence, tests=tests
-                    )  # fmt: skip
-                    found.setdefault(start, []).append(mutant)
-        yield from found.values()
+def _sampled(packages: Iterable[str], count: int, seed: int, file: Path) -> list[Mutant]:
+    """Return mutants at so many places of the packages, all places alike; a file keeps them until a source changes."""
+    modules = [module for name in packages for module in _modules(name)]
+    asked = [str(count), str(seed), *(f"{module}\n{module.read_text()}" for module in modules)]
+    digest = _digest(*asked)
+    if file.exists() and (kept := json.loads(file.read_text()))["of"] == digest:
+        return [Mutant(**one) for one in kept["mutants"]]
+    places = sorted(place for module in modules for place in _kept_places(module, seed, file.parent / "places"))
+    sample = [_mutant(*place) for place in places[:count]]
+    mutants = [{name: getattr(one, name) for name in one.__slots__} for one in sample]
+    file.write_text(json.dumps({"of": digest, "places": len(places), "mutants": mutants}, indent=1))
+    return sample
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _modules(name: str) -> list[Path]:
+    package = ROOT / name
+    if not package.exists():
+        sys.exit(f"mutations.py: {name}: expected a file or folder below {ROOT}")
+    found = sorted(package.rglob("*.py")) if package.is_dir() else [package]
+    return [one for one in found if not set(_APART) & set(one.parts)]
+
+
+def _kept_places(module: Path, seed: int, folder: Path) -> list[tuple[str, str, int, str, int]]:
+    """Return the places of a module, from a file of a folder if its source is the same."""
+    file = folder / f"{_digest(str(seed), str(module), module.read_text())}.json"
+    if not file.exists():
+        folder.mkdir(exist_ok=True)
+        file.write_text(json.dumps(list(_places(module, seed))))
+    return [(key, name, line, operator, at) for key, name, line, operator, at in json.loads(file.read_text())]
+
+
+def _places(module: Path, seed: int) -> Iterator[tuple[str, str, int, str, int]]:
+    """Yield each place of a module that has mutants: a digest, the module, and line, operator, occurrence of one."""
+    source = module.read_text()
+    lines = source.splitlines()
+    nodes, spans = list(ast_nodes(get_ast(source))), _apart(source)
+    found: dict[tuple[int, int], list[tuple[str, int]]] = {}
+    for operator in operator_names():
+        made = get_operator(operator)
+        if made.arguments() or _LEFT_OUT.search(operator):
+            continue
+        operation = made()
+        positions = (at for node in nodes for at in operation.mutation_positions(node))
+        for occurrence, (start, _) in enumerate(positions):
+            if not any(first <= start < last for first, last in spans):
+                found.setdefault(start, []).append((operator, occurrence))
+    alike: Counter[tuple[str, int]] = Counter()
+    for line, column in sorted(found):
+        text = lines[line - 1]
+        place = (text.strip(), column - len(text) + len(text.lstrip()))
+        alike[place] += 1
+        name = str(module.relative_to(ROOT))
+        key = _digest(str(seed), name, *map(str, place), str(alike[place]))
+        operator, occurrence = min(found[line, column], key=lambda one: _digest(key, one[0]))
+        yield key, name, line, operator, occurrence
+
+
+def _mutant(key: str, name: str, line: int, operator: str, occurrence: int) -> Mutant:
+    source = (ROOT / name).read_text()
+    mutated = mutate_code(source, get_operator(operator)(), occurrence)
+    assert mutated is not None
+    changed = list(difflib.unified_diff(source.splitlines(), mutated.splitlines(), n=0, lineterm=""))[2:]
+    before, after = (" ".join(one[1:].strip() for one in changed if one[0] == sign) for sign in "-+")
+    return Mutant(key=key[:12], module=name, line=line, before=before, after=after, source=mutated)
 
 
 def _apart(source: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
     """Return where annotations and decorators are, as (line, column) of their start and end."""
     spans = []
     for node in ast.walk(ast.parse(source)):
-        for one in (getattr(node, "annotation", None), getattr(node, "returns", None), *_decorators(node)):
+        listed = getattr(node, "decorator_list", [])
+        for one in (getattr(node, "annotation", None), getattr(node, "returns", None), *listed):
             if isinstance(one, ast.expr):
                 assert one.end_lineno is not None
                 assert one.end_col_offset is not None
@@ -158,115 +210,47 @@ def _apart(source: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
     return spans
 
 
-def _decorators(node: ast.AST) -> list[ast.expr]:
-    return list(getattr(node, "decorator_list", []))
+def _report(
+    sample: list[Mutant], results: Mapping[str, Mapping[str, object]], equivalent: Mapping[tuple[str, ...], str]
+) -> None:
+    """Print what became of the mutants by module and by package, then the survivors."""
+    by_module: dict[str, Counter[str]] = {}
+    by_package: dict[str, Counter[str]] = {}
+    survivors = []
+    for one in sample:
+        result = results.get(one.key)
+        outcome = str(result["outcome"]) if result else "not run"
+        is_listed = (one.module, one.before, one.after) in equivalent
+        if is_listed and outcome in ("killed", "timed out"):
+            print(f"{one.module}:{one.line}: listed as equivalent, and {outcome}: {one.before} -> {one.after}")
+        elif is_listed:
+            outcome = "equivalent"
+        elif outcome == "survived":
+            survivors.append(f"{one.module}:{one.line}: {one.before} -> {one.after}")
+        module = one.module.removeprefix("src/hardplace/")
+        by_module.setdefault(module, Counter())[outcome] += 1
+        by_package.setdefault(_package(module), Counter())[outcome] += 1
+    print("\n".join(survivors))
+    _table("Module", by_module)
+    _table("Package", by_package)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Covered:
-    """What some tests run: the tests of each line of each file ("": on import), and the seconds of each test."""
-
-    lines: Mapping[Path, Mapping[int, list[str]]]
-    seconds: Mapping[str, float]
-
-    def of(self, tree: Path, one: Mutant) -> tuple[str, ...]:
-        """Return the tests that run a mutant's statement, shortest first; all if it runs on import, or in none here."""
-        first, last = _statement(one.module, one.line)
-        lines = self.lines.get(tree / one.module.relative_to(ROOT), {})
-        contexts = {text.partition("|")[0] for line in range(first, last + 1) for text in lines.get(line, ())}
-        if "" in contexts or not contexts:
-            return one.tests
-        return tuple(sorted(contexts, key=lambda name: self.seconds.get(name, 0.0)))
+def _package(module: str) -> str:
+    """Return the first two folders of a module, of a module with one folder that folder."""
+    return "/".join(module.split("/")[:-1][:2])
 
 
-def _covered(tree: Path, tests: tuple[str, ...]) -> Covered:
-    """Run tests on the unmutated tree and return what they cover."""
-    file = tree / f"coverage-{'-'.join(tests).replace('/', '_')}"
-    command = [
-        *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=0", "--durations-min=0"),
-        *("--cov=hardplace", "--cov-context=test", "--cov-report=", *tests),
-    ]
-    environment = _environment(tree) | {"COVERAGE_FILE": str(file)}
-    ran = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
-    if ran.returncode:
-        sys.exit(f"mutations.py: {' '.join(tests)}: expected tests that pass unmutated\n{ran.stdout[-2000:]}")
-    data = CoverageData(str(file))
-    data.read()
-    seconds: dict[str, float] = {}
-    for time_s, name in re.findall(r"^ *([\d.]+)s (?:call|setup) +(tests/.*?) *$", ran.stdout, re.MULTILINE):
-        seconds[name] = seconds.get(name, 0.0) + float(time_s)
-    lines = {Path(name): data.contexts_by_lineno(name) for name in data.measured_files()}
-    return Covered(lines=lines, seconds=seconds)
-
-
-@cache
-def _statements(module: Path) -> list[tuple[int, int]]:
-    """Return the first and last line of each statement of a module, of a compound one those of its head."""
-    found = []
-    for node in ast.walk(ast.parse(module.read_text())):
-        if isinstance(node, ast.stmt):
-            body = getattr(node, "body", None)
-            found.append((node.lineno, body[0].lineno - 1 if body else node.end_lineno or node.lineno))
-    return found
-
-
-def _statement(module: Path, line: int) -> tuple[int, int]:
-    """Return the first and last line of the shortest statement that holds a line."""
-    held = [(first, last) for first, last in _statements(module) if first <= line <= last]
-    return min(held, key=lambda one: one[1] - one[0], default=(line, line))
-
-
-def _environment(tree: Path) -> dict[str, str]:
-    path = os.pathsep.join(filter(None, [str(tree / "src"), os.environ.get("PYTHONPATH")]))
-    return os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1"}
-
-
-def _tried(tree: Path, one: Mutant, covered: Covered, limit_s: int) -> tuple[str, list[str]]:
-    """Return what becomes of a mutant, and the lines it changes."""
-    path = tree / one.module.relative_to(ROOT)
-    source = path.read_text()
-    mutated = mutate_code(source, get_operator(one.operator)(), one.occurrence)
-    assert mutated is not None
-    lines = difflib.unified_diff(source.splitlines(), mutated.splitlines(), n=0, lineterm="")
-    changed = [line for line in lines if line[:1] in "+-" and line[:3] not in ("+++", "---")]
-    path.write_text(mutated)
-    try:
-        tests = covered.of(tree, one)
-        needed_s = 3.0 * sum(covered.seconds.get(name, 0.0) for name in tests)
-        return _outcome(tree, tests, max(limit_s, int(needed_s))), changed
-    finally:
-        path.write_text(source)
-
-
-def _outcome(tree: Path, tests: tuple[str, ...], limit_s: int) -> str:
-    """Return whether the tests of a tree find something: survived, killed, or timeout."""
-    command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", *tests]
-    command.append("--hypothesis-profile=no-shrinking")  # that one example fails is enough
-    quiet = subprocess.DEVNULL
-
-    def limited() -> None:
-        resource.setrlimit(resource.RLIMIT_CPU, (limit_s, limit_s))
-
-    # A session of its own, so that what the tests started ends with them.
-    with subprocess.Popen(
-        command,
-        cwd=tree,
-        env=_environment(tree),
-        stdout=quiet,
-        stderr=quiet,
-        start_new_session=True,
-        preexec_fn=limited,
-    ) as process:
-        try:
-            ended = process.wait(timeout=_WAITS * limit_s)
-        except BaseException as problem:
-            os.killpg(process.pid, signal.SIGKILL)
-            if not isinstance(problem, subprocess.TimeoutExpired):
-                raise
-            return "timeout"
-    if ended in (-signal.SIGKILL, -signal.SIGXCPU):
-        return "timeout"
-    return "survived" if ended == 0 else "killed"
+def _table(title: str, rows: dict[str, Counter[str]]) -> None:
+    outcomes = ("killed", "timed out", "survived", "equivalent", "not run")
+    heads = (title, "Mutants", *(one.capitalize() for one in outcomes))
+    print(f"\n| {' | '.join(heads)} |\n|---|{'---:|' * (len(heads) - 1)}")
+    total: Counter[str] = Counter()
+    for name, row in sorted(rows.items()):
+        total += row
+        print(f"| {name} | {row.total()} | {' | '.join(str(row[one]) for one in outcomes)} |")
+    print(f"| all | {total.total()} | {' | '.join(str(total[one]) for one in outcomes)} |")
+    found = total["killed"] + total["timed out"]
+    print(f"\nFound: {found} of {found + total['survived']}, {100 * found / max(1, found + total['survived']):.1f} %.")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import pytest
 
 from hardplace.cost.arrays.times import bytes_into, kernel_times
 from hardplace.cost.kernels.attention import seen_keys
-from hardplace.cost.kernels.fusion import FUSED, PHAZE, UNFUSED, kernel_graph
+from hardplace.cost.kernels.fusion import FUSED, PHAZE, UNFUSED, kernel_graph, readers, streamed
 from hardplace.cost.types import Engine, Fusion, Kernel, Matmul, Reuse
 from hardplace.hardware.phaze import tpuv4
 from hardplace.hardware.settings import CYCLES, HBM3
@@ -208,3 +208,42 @@ def test_a_collective_is_priced_as_what_it_is(name: str) -> None:
     seconds = kernel_times((kernel,), tpuv4(), HBM3, 8).whole_s[0, 0]
     moved = 7 / 8 * 1e9 / 450e9 * (2 if name == "all_reduce" else 1)
     assert moved < seconds < 1.05 * moved
+
+
+@pytest.mark.parametrize(("phase", "times"), [(Phase.FORWARD, 1), (Phase.BACKWARD, 3)])
+def test_a_scan_in_chunks_on_the_lanes_by_hand(phase: Phase, times: int) -> None:
+    """2 samples of 100 steps are 8 chunks of 32: a mask of exp, product and sum a head, two operations a state."""
+    one = operator(OperatorKind.SCAN, 2, 100, 3, 5, 1, 7, 32, phase=phase)
+    (kernel,) = kernels(one)
+    mask = 8 * 3 * 32 * 32 * (CYCLES["exp"] + 2)
+    assert kernel.lane_cycles == times * (mask + 8 * 3 * 5 * 7 * 2)
+
+
+def test_a_kernel_writes_gradients_and_what_is_read_elsewhere_or_nowhere() -> None:
+    roles = (
+        StorageRole.INPUT, StorageRole.ACTIVATION, StorageRole.GRADIENT, StorageRole.ACTIVATION, StorageRole.ACTIVATION,
+    )  # fmt: skip
+    one = operator(OperatorKind.ELEMENTWISE, 500)
+    layer = Layer(
+        name="layer",
+        storages=tuple(Storage(role=role, bytes=number(1000)) for role in roles),
+        tensors=tuple(Tensor(storage=index, shape=(number(500),), dtype="bfloat16") for index in range(5)),
+        operators=(
+            replace(one, reads=(0,), writes=(1, 4)),
+            replace(one, reads=(1,), writes=(2,)),
+            replace(one, reads=(2,), writes=(3,)),
+            replace(one, reads=(4,), writes=()),  # of another kernel
+        ),
+        saved=(),
+        inputs=(),
+        outputs=(),
+    )
+    assert sorted(streamed(layer, (0, 1, 2), readers(layer))) == [0, 2, 3, 4]  # 1 stays inside
+    assert sorted(streamed(layer, (1, 2), readers(layer))) == [1, 2, 3]
+
+
+def test_without_a_mask_all_keys_are_seen_or_those_that_the_windows_of_a_block_reach() -> None:
+    """128 queries with windows of 256 keys each look at 256 + 127 of them."""
+    assert seen_keys(1000, 1000, causal=False, window=0) == 1000
+    assert seen_keys(1000, 1000, causal=False, window=256) == 383
+    assert seen_keys(1000, 300, causal=False, window=256) == 300

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from hardplace.cost.learned.judge import pooled_score, shipped_scores
 from hardplace.cost.learned.measured import MeasuredKernels, read_kernels, read_sheets
 from hardplace.cost.learned.packed import trees_sum
 from hardplace.cost.learned.predict import LIMIT, equation_s, shipped_vector_model, vector_times
+from hardplace.cost.learned.rows_passes import PASS_START, pass_s
 from hardplace.cost.learned.types import FAMILIES, VectorKernels, VectorSheet
 from hardplace.errors import BadInput
 from hardplace.files import read_text
@@ -167,3 +169,36 @@ def test_rows_of_a_new_device(tmp_path: Path) -> None:
 def test_bad_sheets(row: str, said: str) -> None:
     with pytest.raises(BadInput, match=said):
         read_sheets(f"device,memory_gb_per_s,sms,mhz,fp32_gflops_per_s,l2_mb,tdp_w\n{row}\n", "sheets.csv")
+
+
+def test_features_of_a_product_by_hand(sheets: dict[str, VectorSheet]) -> None:
+    """Two products of 128 x 192 x 96: sizes, intensity, share of the L2, powers of two, waves, edges."""
+    sheet = replace(sheets["t4"], multiprocessors=2)
+    b, m, n, k, h = (np.array([one]) for one in (2, 128, 192, 96, 1))
+    kernels = VectorKernels(op=("bmm",), b=b, m=m, n=n, k=k, h=h)
+    moved, flops = 4 * 2 * (128 * 192 + 128 * 96 + 192 * 96), 2 * 2 * 128 * 192 * 96
+    ridge = sheet.fp32_flops_per_s / sheet.memory_bandwidth_bytes_per_s
+    expected = [7.0, math.log2(192), math.log2(96), math.log2(192)]
+    expected += [math.log2(flops / moved / ridge), math.log2(moved / sheet.l2_bytes), 5.0, 5.0, 5.0]
+    for waves in (2.0, 6.0, 3.0):  # tiles of 128 x 128, 64 x 64, 128 x 64
+        expected += [math.log2(waves), 1.0]
+    expected += [1.0, 256 / 192, 1.0, 1.0, math.log2(1e-4)]
+    found = features(kernels, sheet, np.array([1e-4]), "bmm")
+    assert found[0].tolist() == [round(256 * one) for one in expected]
+
+
+@pytest.mark.parametrize(("family", "h", "words"), [("layer_norm", 6000, 6144), ("softmax", 3000, 4096)])
+def test_a_pass_over_rows_by_hand(sheets: dict[str, VectorSheet], family: str, h: int, words: int) -> None:
+    """Rows in flight fill the L2 to the share x: of a row read again x^4 / (1 + x^4) comes from memory."""
+    sheet, rows, one = sheets["t4"], 5000, np.array([1])
+    kernels = VectorKernels(op=(family,), b=np.array([rows]), m=one, n=one, k=one, h=np.array([h]))
+    full = PASS_START["rows_in_flight"] * sheet.multiprocessors * 4 * h / sheet.l2_bytes
+    again = {"layer_norm": 1, "softmax": 2}[family] * full**4 / (1 + full**4)
+    rate = sheet.memory_bandwidth_bytes_per_s
+    moved_s = 4 * rows * h * (2 + again) / (rate * PASS_START["efficiency"] * (rate / 6e11) ** PASS_START["slope"])
+    cycles = PASS_START["row_cycles"] + PASS_START["word_cycles"] * words / 32
+    row_s = rows * cycles / (sheet.multiprocessors * sheet.clock_hz)
+    expected_s = PASS_START["launch_s"] + math.hypot(moved_s, row_s)
+    assert expected_s > 10 * PASS_START["floor_s"]
+    assert pass_s(kernels, sheet, PASS_START, family)[0] == pytest.approx(expected_s, rel=1e-2)
+    assert 0.1 < full < 10  # neither all of it nor nothing

@@ -18,7 +18,7 @@ from hardplace.design.exact.evaluator import in_process
 from hardplace.design.goals import Combine, Goal, Objective
 from hardplace.design.results import DesignResult, ParetoResult, SharedResult
 from hardplace.design.search.candidates import Reached, only_plan
-from hardplace.design.search.explore import DesignSearch
+from hardplace.design.search.explore import DesignSearch, _relative
 from hardplace.design.several_models import together
 from hardplace.errors import BadInput
 from hardplace.hardware.settings import HBM3, PHAZE
@@ -218,6 +218,7 @@ def test_the_answer_is_certified_and_never_worse_than_the_baselines(explored: De
             assert baseline.evaluation.samples_per_s <= explored.best.samples_per_s
     levels = {level.name: level for level in explored.levels}
     assert levels["limits"].entered == explored.candidates
+    assert levels["exact schedules and placement"].entered == explored.exact_evaluations
     settled = sum(level.discarded for level in explored.levels)
     assert settled <= explored.candidates
 
@@ -446,3 +447,12 @@ def test_a_frontier_names_what_its_points_reach() -> None:
     watts = [point.values[1] for point in found.points]
     assert watts == sorted(watts, reverse=True), "a slower chip of the frontier takes less"
     assert found.gap <= 0.02
+
+
+def test_an_excess_over_bounds_is_one_over_what_was_evaluated() -> None:
+    """By hand: what was reached at 100 is evaluated at 98 and 99, so 101 exceeds it by 101 / 98 - 1."""
+    front, scores = [(100.0, 0.0), (50.0, 100.0)], [(98.0, 0.0), (50.0, 99.0)]
+    assert _relative(0.01, front, scores) == pytest.approx(1.01 * 100 / 98 - 1)
+    assert _relative(0.0, [(100.0,)], [(104.0,)]) == 0.0  # evaluated above all bounds that were left
+    assert _relative(0.1, [(100.0,)], [(104.0,)]) == pytest.approx(1.1 / 1.04 - 1)
+    assert _relative(0.03, [], []) == 0.03
