@@ -259,10 +259,10 @@ def _design_result(
     """Return the best chip and plan, with what existing GPUs reach on their fitted models."""
     from hardplace.answers import Infeasible
     from hardplace.api.fitted import with_fitted
-    from hardplace.branch_and_bound.loop import PROOF_SHARE, Deadline
+    from hardplace.branch_and_bound.loop import deadline_of
     from hardplace.design.answer import answer
 
-    whole = Deadline(limit_s=ends.limit_s, share=PROOF_SHARE)
+    whole = deadline_of(ends)
     found = answer(question, ends, report=progress, evaluator=evaluator, within=whole)
     if not isinstance(found, Infeasible):
         found = with_fitted(found, question.workloads[0], whole.rest)

@@ -62,13 +62,13 @@ def search_run(
     Raises:
         BadInput: Where the journal is of another question.
     """
-    from hardplace.branch_and_bound.loop import PROOF_SHARE, Deadline
+    from hardplace.branch_and_bound.loop import deadline_of
     from hardplace.design.exact.evaluator import in_process
     from hardplace.design.fingerprint import asked
     from hardplace.design.journal import Journalled, journal, sought
     from hardplace.design.journal_rows import FILE
 
-    gap, deadline = ends.gap, Deadline(limit_s=ends.limit_s, share=PROOF_SHARE)
+    gap, deadline = ends.gap, deadline_of(ends)
     with ExitStack() as stack:
         pool: Pool[Any] | None = None
         if scheduler is not None:

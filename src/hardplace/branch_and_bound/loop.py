@@ -85,6 +85,12 @@ class Deadline:
             raise TimeUp
 
 
+def deadline_of(ends: StoppingRule) -> Deadline:
+    """Return the deadline of an answer whose search has its share of the time limit."""
+    start_s = time.perf_counter() if ends.start_s is None else ends.start_s
+    return Deadline(limit_s=ends.limit_s, start_s=start_s, share=PROOF_SHARE)
+
+
 class Evaluator(Protocol[J, R_co]):
     """Does exact evaluations; jobs and outcomes are plain data, and an outcome depends on its job alone."""
 

@@ -13,12 +13,14 @@ class StoppingRule:
     Attributes:
         gap: Relative gap; 0.01: no candidate of the space is more than 1 % better.
         limit_s: Wall-clock seconds; None: no limit.
+        start_s: Moment of time.perf_counter from which they count; None: where the search begins.
         evaluations: Number of exact evaluations; None: no limit.
         exhaustive: Evaluate every candidate to the end instead, of `design.search.exhaustive.MOST` at most.
     """
 
     gap: float
     limit_s: float | None = None
+    start_s: float | None = None
     evaluations: int | None = None
     exhaustive: bool = False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -98,6 +99,7 @@ def search(
     Ctrl-C stops with the best answer so far and its gap. After a kill, the same command goes on from the journal in
     the folder, and ends at the same answer. Without --out, each different search has a folder of its own.
     """
+    start_s = time.perf_counter()  # a time limit is of all that follows, the imports too
     from hardplace import api
     from hardplace.branch_and_bound.types import StoppingRule
     from hardplace.design.question import question_of
@@ -120,7 +122,7 @@ def search(
         raise BadInput(
             "--exhaustive: runs to its end, here; expected no --seconds, --evaluations, --workers, --scheduler"
         )
-    ends = StoppingRule(gap=gap, limit_s=limit_s, evaluations=evaluations, exhaustive=exhaustive)
+    ends = StoppingRule(gap=gap, limit_s=limit_s, start_s=start_s, evaluations=evaluations, exhaustive=exhaustive)
     folders.check_writable(out)
     if shaping.shapes:
         del chosen["ideal"]  # that search has ideal kernels alone

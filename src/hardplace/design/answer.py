@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from hardplace.answers import Infeasible
-from hardplace.branch_and_bound.loop import PROOF_SHARE, Deadline, TimeUp
+from hardplace.branch_and_bound.loop import Deadline, TimeUp, deadline_of
 from hardplace.branch_and_bound.types import LIMITS, ONE_PERCENT, Finishing, Progress, Stop, StoppingRule
 from hardplace.certificate import gap_of, percent_at_most
 from hardplace.design.baselines import (
@@ -68,7 +68,7 @@ def answer(
         KeyboardInterrupt: For an interrupt before a first plan; a later one ends the search with the best answer so
             far.
     """
-    search = laid_out(question, ends, report, evaluator, within or Deadline(limit_s=ends.limit_s, share=PROOF_SHARE))
+    search = laid_out(question, ends, report, evaluator, within or deadline_of(ends))
     found = explored(search)
     if isinstance(found, Infeasible):
         return found
@@ -103,7 +103,7 @@ def answer(
                 score = best.samples_per_s
             if not rest.over:
                 _tell(search, found, "looking at the chips of the page")
-                seen = cloud(search, found.reached[0].section, evaluated(best))
+                seen = cloud(search, found.reached[0].section, evaluated(best), rest)
             if parts and question.goal.objectives == (Objective.THROUGHPUT,) and not rest.over:
                 _tell(search, found, f"looking at {_MOVES}")
                 with suppress(TimeUp):
@@ -142,7 +142,7 @@ def frontier(
     evaluator: ChipEvaluator | None = None,
 ) -> ParetoResult | Infeasible:
     """Return the Pareto front of a question with several objectives; arguments as for `answer`."""
-    search = laid_out(question, ends, report, evaluator, Deadline(limit_s=ends.limit_s, share=PROOF_SHARE))
+    search = laid_out(question, ends, report, evaluator, deadline_of(ends))
     found = explored(search)
     if isinstance(found, Infeasible):
         return found

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from hardplace.branch_and_bound.loop import Deadline
 from hardplace.design.exact.layer_kernels import LayerTimes
 from hardplace.design.search.explore import DesignSearch
 from hardplace.design.types import Cloud, Evaluation
@@ -14,33 +15,41 @@ from hardplace.ndtypes import Floats, Ints
 
 _ALL = 6_000  # chips of a space that are all looked at
 _SOME = 6_000  # of a larger one, drawn at random
+_TOGETHER = 500  # chips that are priced at once
 _HURRIED = 1_500  # where the search has a time limit: all of PHAZE's space take 18 s for dlrm, longer than its limit
 
 
-def cloud(search: DesignSearch, section: int, best: Evaluation) -> Cloud:
+def cloud(search: DesignSearch, section: int, best: Evaluation, within: Deadline) -> Cloud:
     """Return the chips of the answer's section within the limits, its plan held fixed, with what list schedules reach.
 
     All chips of a small space; of a large one, and where the search has a time limit, a random choice with a fixed
-    seed, and the answer.
+    seed, and the answer; the first of these, as far as the time reaches.
     """
     scoring = search.scoring
     places = _places(search, best)
     costs, _, _ = scoring.limits.costs(scoring.sections[section], scoring.space.at(places))
     kept = np.flatnonzero(scoring.limits.within(costs) & scoring.limits.large(scoring.space.at(places), costs))
-    places = places[:, kept]
-    chips = replace(scoring.space.at(places), area_mm2=costs.area_mm2[kept])
     layout, setting = scoring.models[0], scoring.sections[section].setting
     group = (best.family.micro_batch, best.family.tensor_parallel)
-    _, seconds = layout.kernels[group].bounds(chips, setting)
-    known = scoring.known(section, places, places)
-    bound = known.samples_per_s[0].max(axis=0) if len(known.samples_per_s[0]) else np.zeros(len(chips))
-    return Cloud(
-        area_mm2=tuple(chips.area_mm2.tolist()),
-        samples_per_s=tuple((layout.batch / plan_seconds(best, seconds)).tolist()),
-        bound_samples_per_s=tuple(bound.tolist()),
-        label=tuple(name(chips, index) for index in range(len(chips))),
+    found = Cloud(
+        area_mm2=(), samples_per_s=(), bound_samples_per_s=(), label=(),
         sampled=scoring.space.whole.size > _most(search),
-    )
+    )  # fmt: skip
+    for some in np.split(kept, range(_TOGETHER, len(kept), _TOGETHER)):
+        if within.over and found.label:
+            return replace(found, sampled=True)
+        chips = replace(scoring.space.at(places[:, some]), area_mm2=costs.area_mm2[some])
+        _, seconds = layout.kernels[group].bounds(chips, setting)
+        known = scoring.known(section, places[:, some], places[:, some])
+        bound = known.samples_per_s[0].max(axis=0) if len(known.samples_per_s[0]) else np.zeros(len(chips))
+        found = replace(
+            found,
+            area_mm2=found.area_mm2 + tuple(chips.area_mm2.tolist()),
+            samples_per_s=found.samples_per_s + tuple((layout.batch / plan_seconds(best, seconds)).tolist()),
+            bound_samples_per_s=found.bound_samples_per_s + tuple(bound.tolist()),
+            label=found.label + tuple(name(chips, index) for index in range(len(chips))),
+        )
+    return found
 
 
 def _most(search: DesignSearch) -> int:
@@ -57,7 +66,8 @@ def _places(search: DesignSearch, best: Evaluation) -> Ints:
     random = np.random.default_rng(0)
     drawn = np.stack([random.integers(0, high, some) for high in space.whole.high])
     own = space.place_of(best.chip, search.question.setting.clock_hz)
-    return np.unique(np.concatenate([drawn[:, :0] if own is None else own, drawn], axis=1), axis=1)
+    mixed = random.permutation(np.unique(drawn, axis=1), axis=1)
+    return mixed if own is None else np.concatenate([own, mixed[:, (mixed != own).any(axis=0)]], axis=1)
 
 
 def plan_seconds(best: Evaluation, seconds: LayerTimes) -> Floats:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from hardplace.answers import Infeasible
-from hardplace.branch_and_bound.loop import PROOF_SHARE, Deadline
+from hardplace.branch_and_bound.loop import PROOF_SHARE, Deadline, deadline_of
 from hardplace.branch_and_bound.types import LIMITS, ONE_PERCENT, Progress, Stop, StoppingRule
 from hardplace.certificate import percent_at_most
 from hardplace.design.answer import explored, laid_out
@@ -40,7 +40,7 @@ def together(
     evaluator = evaluator or in_process(question, ends.gap)
     goal, norms, open_ = question.goal, [], []
     start: list[Reached] = []
-    whole = Deadline(limit_s=ends.limit_s)
+    whole = deadline_of(ends).rest
     for place, workload in enumerate(question.workloads):
         own = replace(goal, weights=(1.0,), norms=(1.0,), fleet=1)
         asked = replace(question, workloads=(workload,), goal=own)
