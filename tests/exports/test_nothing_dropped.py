@@ -105,6 +105,17 @@ def test_every_field_has_other_values():
     assert named == set(OTHERS) | NOT_SAID
 
 
+def test_a_name_from_somebodys_plan_is_no_command_of_a_launcher():
+    """A model's file may be named by whoever sent the plan."""
+    run = planned_of(LLAMA, Plan(global_batch=64, data=16, zero=1))
+    for target in TRAINERS:
+        job = replace(job_of(run, target, run.plan, None), model="its/a b\ntouch taken\r#$(touch taken).json.gz")
+        for file in exported(job).files:
+            for line in file.text.splitlines():
+                assert "taken" not in line or line.startswith(("# ", "#SBATCH --job-name=a-b-touch-taken-")), file.name
+                assert not re.search(r"^#SBATCH \S*[\s$();]", line), line
+
+
 def test_a_field_is_refused_written_or_warned_of(kept):
     target, found = kept
     silent = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
+from hardplace.errors import printable
 from hardplace.exports.architecture import Architecture
 from hardplace.exports.limits import ModelFacts, layers_by_chunk
 from hardplace.exports.targets import TRAINERS, Target
@@ -133,4 +134,5 @@ def headed_by(job: ExportJob, comment: str = "#") -> str:
         f"tensor {plan.tensor}, context {plan.context}, data {plan.data}, pipeline {plan.pipeline} x {plan.virtual}, "
         f"expert {plan.expert}, ZeRO {plan.zero}, {batches}",
     )
-    return "".join(f"{comment} {line}\n" for line in lines)
+    # A name may come from somebody else's plan: a line break in it would be a command of the launcher.
+    return "".join(f"{comment} {printable(line)}".replace("\n", "\\n") + "\n" for line in lines)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from hardplace.exports.job import ExportedFile, ExportJob, headed_by
 
 PORT = 29500
@@ -33,7 +35,7 @@ NODES={job.nodes} DEVICES_A_NODE={each}
 
 def _slurm(job: ExportJob, inner: str) -> str:
     each = min(job.node_devices, job.plan.devices)
-    name = job.model.rpartition("/")[2].partition(".")[0]
+    name = re.sub(r"[^\w.-]", "-", job.model.rpartition("/")[2].partition(".")[0]) or "-"
     return f"""#!/usr/bin/env bash
 {headed_by(job)}#SBATCH --job-name={name}
 #SBATCH --nodes={job.nodes}
