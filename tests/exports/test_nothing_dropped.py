@@ -1,6 +1,7 @@
 """No field of a plan that its price counts is dropped in silence: every target refuses, writes, or warns of it.
 What a target can say comes back from its file as a plan of the same price."""
 
+import ast
 import re
 from dataclasses import fields, replace
 
@@ -105,15 +106,18 @@ def test_every_field_has_other_values():
     assert named == set(OTHERS) | NOT_SAID
 
 
-def test_a_name_from_somebodys_plan_is_no_command_of_a_launcher():
+def test_a_name_from_somebodys_plan_is_no_code_of_what_is_written():
     """A model's file may be named by whoever sent the plan."""
+    name = 'its/a b\ntouch taken\r#$(touch taken)""");import taken#.json.gz'
     run = planned_of(LLAMA, Plan(global_batch=64, data=16, zero=1))
     for target in TRAINERS:
-        job = replace(job_of(run, target, run.plan, None), model="its/a b\ntouch taken\r#$(touch taken).json.gz")
-        for file in exported(job).files:
+        job = nearest_job(job_of(run, target, run.plan, None), run.priced)
+        for file in exported(replace(job, model=name)).files:
             for line in file.text.splitlines():
-                assert "taken" not in line or line.startswith(("# ", "#SBATCH --job-name=a-b-touch-taken-")), file.name
-                assert not re.search(r"^#SBATCH \S*[\s$();]", line), line
+                assert "taken" not in line or line.startswith(("# ", '"""its', "#SBATCH --job-name=a-b-touch-"))
+                assert not re.search(r"^#SBATCH \S*[\s$();]", line)
+            if file.name.endswith(".py"):
+                assert "taken" not in "".join(map(ast.unparse, ast.parse(file.text).body[1:]))
 
 
 def test_a_field_is_refused_written_or_warned_of(kept):

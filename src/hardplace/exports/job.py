@@ -134,5 +134,6 @@ def headed_by(job: ExportJob, comment: str = "#") -> str:
         f"tensor {plan.tensor}, context {plan.context}, data {plan.data}, pipeline {plan.pipeline} x {plan.virtual}, "
         f"expert {plan.expert}, ZeRO {plan.zero}, {batches}",
     )
-    # A name may come from somebody else's plan: a line break in it would be a command of the launcher.
-    return "".join(f"{comment} {printable(line)}".replace("\n", "\\n") + "\n" for line in lines)
+    # A name may come from somebody else's plan: a line break, or the end of a docstring, in it would be code.
+    safe = (printable(line).replace("\n", "\\n").replace('"', "'") for line in lines)
+    return "".join(f"{comment} {line}\n" for line in safe)
