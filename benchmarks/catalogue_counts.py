@@ -1,8 +1,9 @@
 """FLOPs and parameters of the catalogue's decoders, recorded and by a closed form of their published configs alone.
 
-python -m benchmarks.catalogue_counts
+python -m benchmarks.catalogue_counts           writes the table of docs/validation-models.md
+python -m benchmarks.catalogue_counts MODEL...  counts them again with torch's FlopCounterMode
 
-Writes the table of docs/validation-models.md. The closed form reads `catalogue/configs.json` and nothing that was
+The closed form reads `catalogue/configs.json` and nothing that was
 recorded: products of a layer as (inputs, outputs), 2 FLOPs a multiplication, the same again for each of the gradients
 of inputs and weights; attention 2 s^2 (d_qk + d_v) a head forward and 2 s^2 (3 d_qk + 2 d_v) backward, whatever is
 masked or out of a window, as torch's FlopCounterMode counts it.
@@ -10,13 +11,14 @@ masked or out of a window, as torch's FlopCounterMode counts it.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hardplace.files import write_text
-from hardplace.workload.load import catalogue, load, published_config
+from hardplace.workload.load import load, published_config
 from hardplace.workload.types import Gradient
 
 Config = Mapping[str, Any]
@@ -141,52 +143,45 @@ def recorded(name: str) -> Counts:
 
 
 def row(name: str) -> str:
-    """Return the row of a model: recorded counts, whether closed form and torch's counter agree, what was published."""
-    from hardplace.workload.recording.counter import counted_flops
-    from hardplace.workload.recording.models.entries import step_of
-
-    found = recorded(name)
-    total, active, source = PUBLISHED.get(name, ("", "", ""))
-    agrees = ""
-    if name in PUBLISHED:
-        agrees = _compared(closed_form(published_config(name), load(name).sequence_length), found)
-    counted = counted_flops(step_of(name))
-    torch = "equal" if counted == 2 * found.flops else f"{counted / 2:,.0f}"
-    each = f"{found.active / 1e9:.2f} B" if name in PUBLISHED else ""
-    cells = (name, f"{found.parameters:,}", total, each, active, f"{found.flops:,}", agrees, torch, source)
+    """Return the row of a decoder: recorded counts, what was published, and whether the closed form agrees."""
+    found, own = recorded(name), closed_form(published_config(name), load(name).sequence_length)
+    total, active, source = PUBLISHED[name]
+    unlike = [field for field in ("parameters", "active", "flops") if getattr(own, field) != getattr(found, field)]
+    agrees = ", ".join(f"{field} {getattr(own, field):,}" for field in unlike) or "equal"
+    each = f"{found.active / 1e9:.2f} B"
+    cells = (name, f"{found.parameters:,}", total, each, active, f"{found.flops:,}", agrees, source)
     return f"| {' | '.join(cells)} |"
 
 
-def _compared(own: Counts, found: Counts) -> str:
-    """Return "equal", or the fields of a closed form that differ, with its values."""
-    unlike = [name for name in ("parameters", "active", "flops") if getattr(own, name) != getattr(found, name)]
-    return ", ".join(f"{name} {getattr(own, name):,}" for name in unlike) or "equal"
-
-
-def main() -> None:
-    """Write the table into the document."""
+def write_table() -> None:
+    """Write the table of decoders into the document."""
     columns = (
         "model",
         "parameters",
-        "published",
+        "as published",
         "active",
-        "published",
+        "active as published",
         "FLOPs a sample",
         "closed form",
-        "torch",
         "source",
     )
-    head = f"| {' | '.join(columns)} |"
-    rows = []
-    for name in catalogue():
-        rows.append(row(name))
-        print(rows[-1], flush=True)
-    text = DOCUMENT.read_text(encoding="utf-8")
-    before, rest = text.split(_MARKS[0])
-    _, after = rest.split(_MARKS[1], 1)
-    table = "\n".join((head, "|---" * 9 + "|", *rows))
+    table = "\n".join((f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}", *map(row, sorted(PUBLISHED))))
+    before, _, rest = DOCUMENT.read_text(encoding="utf-8").partition(_MARKS[0])
+    _, _, after = rest.partition(_MARKS[1])
     write_text(DOCUMENT, f"{before}{_MARKS[0]}\n{table}\n{_MARKS[1]}{after}")
 
 
+def count(names: list[str]) -> None:
+    """Print the FLOPs of two samples as torch counts them, and as recorded."""
+    from hardplace.workload.recording.counter import counted_flops
+    from hardplace.workload.recording.models.entries import step_of
+
+    for name in names:
+        counted, found = counted_flops(step_of(name)), 2 * load(name).flops_per_sample()
+        print(
+            f"{name}: {counted:,} counted, {found:,} recorded: {'equal' if counted == found else 'UNEQUAL'}", flush=True
+        )
+
+
 if __name__ == "__main__":
-    main()
+    count(sys.argv[1:]) if sys.argv[1:] else write_table()
