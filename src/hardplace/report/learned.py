@@ -14,6 +14,7 @@ from hardplace.cost.learned.study.types import RegretScore, StudyResults
 from hardplace.csv_table import parse
 from hardplace.files import read_text
 from hardplace.report.console import screen
+from hardplace.units import percent
 
 _PUBLISHED_NAMES = ("Roofline", "Habitat", "Li et al.", "NeuSight")
 
@@ -33,7 +34,7 @@ def score_table(scores: Sequence[FamilyScore]) -> ScoreTable:
     rows = [
         (
             of.family, of.device, of.how, f"{of.distance:.1f}", str(of.scores[-1].rows),
-            *(f"{one.mape:.1%}" for one in of.scores), _interval(of.scores[-1]), f"{of.scores[-1].tau:.3f}",
+            *(percent(one.mape) for one in of.scores), _interval(of.scores[-1]), f"{of.scores[-1].tau:.3f}",
         )
         for of in scores
     ]  # fmt: skip
@@ -54,7 +55,7 @@ def published_table(scores: Sequence[FamilyScore], published: Path) -> ScoreTabl
                 continue
             count, mean = pooled_score(chosen, "shipped")
             others = (theirs.get((name, where, family), "-") for name in _PUBLISHED_NAMES)
-            rows.append((title, family, str(count), f"{100 * mean:.1f} %", *others))
+            rows.append((title, family, str(count), percent(mean), *others))
     return ScoreTable(
         title="Beside NeuSight's release (its devices not measured: L4, A100 80 GB, H100; ours: L4)",
         head=("device", "kernels", "rows", "ours", *_PUBLISHED_NAMES), rows=tuple(rows),
@@ -83,11 +84,19 @@ def study_tables(results: StudyResults) -> tuple[ScoreTable, ...]:
         head = ("accelerator", "layers / mappings", *names)
         title = f"{question}: cycles beyond the best, first choice (worst layer) / best of five, tau"
         tables.append(ScoreTable(title=title, head=head, rows=tuple(lines)))
+    if results.fusions:
+        head = ("accelerator", "block", "groups that fit", *(one.predictor for one in results.fusions[0].scores))
+        fused = tuple(
+            (of.accelerator, of.block, str(of.ways), *(f"{percent(one.regret)}, {one.groups}" for one in of.scores))
+            for of in results.fusions
+        )
+        title = "fusions: cycles beyond the best grouping's, and groups chosen"
+        tables.append(ScoreTable(title=title, head=head, rows=fused))
     return tuple(tables)
 
 
 def _regret(one: RegretScore) -> str:
-    return f"{one.top1:.1%} ({one.worst1:.0%}) / {one.top5:.1%}, {one.tau:.2f}"
+    return f"{percent(one.top1)} ({percent(one.worst1, 0)}) / {percent(one.top5)}, {one.tau:.2f}"
 
 
 def show(tables: Sequence[ScoreTable], markdown: bool) -> None:
@@ -106,8 +115,8 @@ def show(tables: Sequence[ScoreTable], markdown: bool) -> None:
 
 
 def _interval(one: PredictorScore) -> str:
-    return f"{one.low:.1%} to {one.high:.1%}"
+    return f"{percent(one.low)} to {percent(one.high)}"
 
 
 def _cell(one: PredictorScore | None) -> str:
-    return "-" if one is None else f"{one.mape:.1%} ({one.low:.1%} to {one.high:.1%}), {one.tau:.2f}"
+    return "-" if one is None else f"{percent(one.mape)} ({_interval(one)}), {one.tau:.2f}"

@@ -260,7 +260,7 @@ def fit_attention(
         seen = of.take(np.flatnonzero(~of.held_out))
         if len(seen.time_s) < MANY_ROWS:
             continue
-        figures = found[backend] = _attention_figures(sheet, seen)
+        figures = found[backend] = attention_figures(sheet, seen)
         held = of.take(np.flatnonzero(of.held_out))
         error = np.abs(attention_s(held, sheet, figures) / held.time_s - 1.0)
         long = error[held.sequence >= 1024]
@@ -269,7 +269,8 @@ def fit_attention(
     return found, tuple(fits)
 
 
-def _attention_figures(sheet: Datasheet, seen: AttentionRows) -> AttentionParameters:
+def attention_figures(sheet: Datasheet, seen: AttentionRows) -> AttentionParameters:
+    """Return the figures of one backend that fit rows best: long sequences count most; backward is one ratio."""
     forward = seen.take(np.flatnonzero(seen.backward == 0))
     rows = forward.take(np.random.default_rng(0).permutation(len(forward.time_s))[: 2 * _SAMPLE])
     dims = tuple(sorted(set(rows.head_dim.tolist())))

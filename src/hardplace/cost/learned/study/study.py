@@ -6,6 +6,8 @@ from pathlib import Path
 
 from hardplace.cost.learned.measured import read_kernels, read_sheets
 from hardplace.cost.learned.predict import shipped_vector_model
+from hardplace.cost.learned.study.attention_splits import attention_splits
+from hardplace.cost.learned.study.fusion_splits import fusion_splits
 from hardplace.cost.learned.study.gemm_splits import gemm_splits
 from hardplace.cost.learned.study.mapping_splits import mapping_splits
 from hardplace.cost.learned.study.types import StudyResults
@@ -27,6 +29,8 @@ def whole_study(vector: Path, gemms: Path) -> StudyResults:
             *unseen_kinds(train, test, sheets, model),
             *unseen_device(train, test, sheets),
             *gemm_splits(gemms),
+            *attention_splits(gemms),
         ),
         mappings=tuple(mapping_splits()),
+        fusions=tuple(fusion_splits()),
     )

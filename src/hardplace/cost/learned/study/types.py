@@ -65,13 +65,51 @@ class MappingResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FusionScore:
+    """What grouping the layers of a block by a predictor costs.
+
+    Attributes:
+        predictor: Its name; nothing fused: every layer alone.
+        groups: Groups that it chooses.
+        cycles: The simulator's cycles of them.
+        regret: Cycles over the best grouping's, less 1.
+    """
+
+    predictor: str
+    groups: int
+    cycles: int
+    regret: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FusionResult:
+    """How the predictors group the layers of a block.
+
+    Attributes:
+        accelerator: Name of the description.
+        block: What the layers are.
+        layers: Layers.
+        ways: Groups that fit, each with its numbers of strips.
+        scores: Of each predictor.
+    """
+
+    accelerator: str
+    block: str
+    layers: int
+    ways: int
+    scores: tuple[FusionScore, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StudyResults:
     """All results of the study.
 
     Attributes:
         splits: Of times of kernels.
         mappings: Of choices of mappings.
+        fusions: Of choices of fusions.
     """
 
     splits: tuple[StudySplit, ...]
     mappings: tuple[MappingResult, ...]
+    fusions: tuple[FusionResult, ...]
