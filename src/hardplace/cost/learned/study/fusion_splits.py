@@ -54,7 +54,7 @@ def blocks() -> dict[str, tuple[LayerShape, ...]]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Way:
+class _PricedGroup:
     """A group of a block with a number of strips, and what is known of it."""
 
     group: FusedGroup
@@ -96,7 +96,7 @@ def _chain(draw: random.Random) -> tuple[LayerShape, ...]:
     )  # fmt: skip
 
 
-def _segments(on: Description, layers: Sequence[LayerShape]) -> dict[tuple[int, int], list[_Way]]:
+def _segments(on: Description, layers: Sequence[LayerShape]) -> dict[tuple[int, int], list[_PricedGroup]]:
     """Return the ways to run every group of layers that follow each other; none where no way fits."""
     found = {}
     for first in range(len(layers)):
@@ -105,14 +105,14 @@ def _segments(on: Description, layers: Sequence[LayerShape]) -> dict[tuple[int, 
     return found
 
 
-def _way(on: Description, layers: Sequence[LayerShape], group: FusedGroup) -> _Way:
+def _way(on: Description, layers: Sequence[LayerShape], group: FusedGroup) -> _PricedGroup:
     count, held = totals(group.program)
     time = program_time(on, group.program)
     assert time.exact, "a group whose cycles are not proven"
     outside, weights, result = group_bytes(layers)
     sizes = (sum(layer.macs for layer in layers), outside, weights, result, group.kept_bytes, group.strips)
     kinds = [sum(layer.operation == kind for layer in layers) for kind in ("convolution", "depthwise", "elementwise")]
-    return _Way(
+    return _PricedGroup(
         group=group,
         seen=(*np.log2(np.array(sizes) + 1.0), len(layers), *kinds, float(on.name == _ACCELERATORS[0])),
         held=(max(held.values()), sum(held.values()), count),
@@ -123,12 +123,12 @@ def _way(on: Description, layers: Sequence[LayerShape], group: FusedGroup) -> _W
 def _judged(on: Description, title: str, layers: Sequence[LayerShape], residual: Any, learned: Any) -> FusionResult:
     segments = _segments(on, layers)
 
-    def with_residual(ways: Sequence[_Way]) -> Floats:
+    def with_residual(ways: Sequence[_PricedGroup]) -> Floats:
         held = np.array([way.held for way in ways])
         both = np.concatenate([np.array([way.seen for way in ways]), np.log2(held)], axis=1)
         return np.asarray(held[:, 0] * np.exp(residual.predict(both)))
 
-    predictors: dict[str, Callable[[Sequence[_Way]], Floats]] = {
+    predictors: dict[str, Callable[[Sequence[_PricedGroup]], Floats]] = {
         "nothing fused": lambda ways: np.array([float(way.cycles) for way in ways]),
         "most held unit": lambda ways: np.array([way.held[0] for way in ways]),
         "with residual": with_residual,
@@ -152,12 +152,14 @@ def _judged(on: Description, title: str, layers: Sequence[LayerShape], residual:
 
 
 def _grouped(
-    segments: Mapping[tuple[int, int], Sequence[_Way]], predict: Callable[[Sequence[_Way]], Floats], layers: int
-) -> list[_Way]:
+    segments: Mapping[tuple[int, int], Sequence[_PricedGroup]],
+    predict: Callable[[Sequence[_PricedGroup]], Floats],
+    layers: int,
+) -> list[_PricedGroup]:
     """Return the groups whose predicted cycles are fewest in all: the shortest path over the places to cut."""
-    best: list[tuple[float, list[_Way]]] = [(0.0, [])]
+    best: list[tuple[float, list[_PricedGroup]]] = [(0.0, [])]
     for end in range(1, layers + 1):
-        found: list[tuple[float, list[_Way]]] = []
+        found: list[tuple[float, list[_PricedGroup]]] = []
         for first in range(end):
             ways = segments.get((first, end), ())
             if not ways or best[first][0] == float("inf"):
