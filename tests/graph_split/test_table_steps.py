@@ -21,6 +21,7 @@ from hardplace.graph_split.table_step import (
 )
 from hardplace.graph_split.table_steps import plan_step
 from hardplace.graph_split.tables import EVERYWHERE, EmbeddingTable, TableSharding, TableSystem
+from oracles_tables import contradiction, random_tables
 
 EXAMPLE = Path(__file__).parents[2] / "examples/split/dlrm-small.json"
 
@@ -134,6 +135,13 @@ def test_the_best_of_every_plan(seed: int) -> None:
         return
     assert found.bound_s <= best * (1 + 1e-6)
     assert best * (1 - 1e-9) <= found.value_s <= best * 1.03
+
+
+@pytest.mark.parametrize("first", range(0, 40, 20))
+def test_no_answer_contradicts_every_plan_priced_from_the_document(first: int, tmp_path: Path) -> None:
+    for number in range(first, first + 20):
+        asked = random_tables(random.Random(f"1:{number}"))
+        assert not contradiction(asked, tmp_path / "tables.json"), number
 
 
 def test_batches_and_devices_are_searched() -> None:
