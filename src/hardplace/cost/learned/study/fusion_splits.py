@@ -54,8 +54,15 @@ def blocks() -> dict[str, tuple[LayerShape, ...]]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _PricedGroup:
-    """A group of a block with a number of strips, and what is known of it."""
+class PricedGroup:
+    """A group of a block with a number of strips, and what is known of it.
+
+    Attributes:
+        group: The group.
+        seen: Features that a purely learned model has: logarithms of sizes, counts of layers, the accelerator.
+        held: Cycles of its most held unit, sum over units, instructions.
+        cycles: By the generated model, proven.
+    """
 
     group: FusedGroup
     seen: tuple[float, ...]
@@ -66,7 +73,7 @@ class _PricedGroup:
 def fusion_splits() -> Iterator[FusionResult]:
     """Yield the regret of each predictor on each accelerator and block."""
     draw = random.Random(1)
-    known = [_segments(read_description(name), _chain(draw)) for name in _ACCELERATORS for _ in range(_TRAINED_ON)]
+    known = [segments_of(read_description(name), _chain(draw)) for name in _ACCELERATORS for _ in range(_TRAINED_ON)]
     ways = [way for segments in known for some in segments.values() for way in some]
     seen, held = np.array([way.seen for way in ways]), np.log2(np.array([way.held for way in ways]))
     cycles = np.log(np.array([way.cycles for way in ways], dtype=np.float64))
@@ -96,7 +103,7 @@ def _chain(draw: random.Random) -> tuple[LayerShape, ...]:
     )  # fmt: skip
 
 
-def _segments(on: Description, layers: Sequence[LayerShape]) -> dict[tuple[int, int], list[_PricedGroup]]:
+def segments_of(on: Description, layers: Sequence[LayerShape]) -> dict[tuple[int, int], list[PricedGroup]]:
     """Return the ways to run every group of layers that follow each other; none where no way fits."""
     found = {}
     for first in range(len(layers)):
@@ -105,14 +112,14 @@ def _segments(on: Description, layers: Sequence[LayerShape]) -> dict[tuple[int, 
     return found
 
 
-def _way(on: Description, layers: Sequence[LayerShape], group: FusedGroup) -> _PricedGroup:
+def _way(on: Description, layers: Sequence[LayerShape], group: FusedGroup) -> PricedGroup:
     count, held = totals(group.program)
     time = program_time(on, group.program)
     assert time.exact, "a group whose cycles are not proven"
     outside, weights, result = group_bytes(layers)
     sizes = (sum(layer.macs for layer in layers), outside, weights, result, group.kept_bytes, group.strips)
     kinds = [sum(layer.operation == kind for layer in layers) for kind in ("convolution", "depthwise", "elementwise")]
-    return _PricedGroup(
+    return PricedGroup(
         group=group,
         seen=(*np.log2(np.array(sizes) + 1.0), len(layers), *kinds, float(on.name == _ACCELERATORS[0])),
         held=(max(held.values()), sum(held.values()), count),
@@ -121,26 +128,26 @@ def _way(on: Description, layers: Sequence[LayerShape], group: FusedGroup) -> _P
 
 
 def _judged(on: Description, title: str, layers: Sequence[LayerShape], residual: Any, learned: Any) -> FusionResult:
-    segments = _segments(on, layers)
+    segments = segments_of(on, layers)
 
-    def with_residual(ways: Sequence[_PricedGroup]) -> Floats:
+    def with_residual(ways: Sequence[PricedGroup]) -> Floats:
         held = np.array([way.held for way in ways])
         both = np.concatenate([np.array([way.seen for way in ways]), np.log2(held)], axis=1)
         return np.asarray(held[:, 0] * np.exp(residual.predict(both)))
 
-    predictors: dict[str, Callable[[Sequence[_PricedGroup]], Floats]] = {
+    predictors: dict[str, Callable[[Sequence[PricedGroup]], Floats]] = {
         "nothing fused": lambda ways: np.array([float(way.cycles) for way in ways]),
         "most held unit": lambda ways: np.array([way.held[0] for way in ways]),
         "with residual": with_residual,
         "learned": lambda ways: np.exp(learned.predict(np.array([way.seen for way in ways]))),
         "generated model": lambda ways: np.array([float(way.cycles) for way in ways]),
     }
-    best = _grouped(segments, predictors["generated model"], len(layers))
+    best = grouped(segments, predictors["generated model"], len(layers))
     fewest = sum(way.cycles for way in best)
     scores, simulated = list[FusionScore](), dict[Block, int]()
     for name, predict in predictors.items():
         allowed = {key: ways for key, ways in segments.items() if name != "nothing fused" or key[1] - key[0] == 1}
-        chosen = _grouped(allowed, predict, len(layers))
+        chosen = grouped(allowed, predict, len(layers))
         for way in chosen:
             if way.group.program not in simulated:
                 simulated[way.group.program] = simulate(on, way.group.program)
@@ -151,15 +158,15 @@ def _judged(on: Description, title: str, layers: Sequence[LayerShape], residual:
     return FusionResult(accelerator=on.name, block=title, layers=len(layers), ways=ways, scores=tuple(scores))
 
 
-def _grouped(
-    segments: Mapping[tuple[int, int], Sequence[_PricedGroup]],
-    predict: Callable[[Sequence[_PricedGroup]], Floats],
+def grouped(
+    segments: Mapping[tuple[int, int], Sequence[PricedGroup]],
+    predict: Callable[[Sequence[PricedGroup]], Floats],
     layers: int,
-) -> list[_PricedGroup]:
+) -> list[PricedGroup]:
     """Return the groups whose predicted cycles are fewest in all: the shortest path over the places to cut."""
-    best: list[tuple[float, list[_PricedGroup]]] = [(0.0, [])]
+    best: list[tuple[float, list[PricedGroup]]] = [(0.0, [])]
     for end in range(1, layers + 1):
-        found: list[tuple[float, list[_PricedGroup]]] = []
+        found: list[tuple[float, list[PricedGroup]]] = []
         for first in range(end):
             ways = segments.get((first, end), ())
             if not ways or best[first][0] == float("inf"):
