@@ -27,6 +27,7 @@ R_co = TypeVar("R_co", covariant=True)  # its outcome
 R_contra = TypeVar("R_contra", contravariant=True)
 _Entry = tuple[float, float, int, Scores, C]  # key, tie-breaker, serial number, scores, candidate
 PROOF_SHARE = 0.85  # of a time limit; the rest is for what follows the proof
+_REST_SHARE = 0.95  # after which no more of that is begun
 AHEAD = 8  # refinements under way at most; the answer depends on it, so it is the same wherever they are done
 
 
@@ -70,8 +71,8 @@ class Deadline:
 
     @property
     def rest(self) -> Deadline:
-        """Return the deadline of what follows the search: the time limit itself."""
-        return Deadline(limit_s=self.limit_s, start_s=self.start_s)
+        """Return the deadline of what follows the search, which leaves time to print and to draw."""
+        return Deadline(limit_s=self.limit_s, start_s=self.start_s, share=_REST_SHARE)
 
     @property
     def half(self) -> Deadline:

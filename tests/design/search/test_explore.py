@@ -282,7 +282,7 @@ def test_a_schedule_that_the_deadline_cuts_short_is_no_outcome() -> None:
     search = DesignSearch(question=asked, ends=StoppingRule(gap=GAP))
     (reached, *_) = search.run().reached
     plan = only_plan(reached)
-    late = Deadline(limit_s=600.0, start_s=time.perf_counter() - 599.0, share=0.9)
+    late = Deadline(limit_s=600.0, start_s=time.perf_counter() - 560.0, share=0.9)
     assert late.over
     assert not late.past
     assert not late.rest.over

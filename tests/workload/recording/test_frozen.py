@@ -56,6 +56,11 @@ def test_lora_of_a_7b_model_fits_one_device():
     workload = recorded("examples.finetuning:lora")
     trained = 32 * 2 * 2 * 16 * 4096
     assert sizes(workload) == WeightSizes(parameters=trained, frozen_parameters=6_738_415_616)
+    # Of a token: two norms in fp32 with 1 / deviation, the branches' input and inner results, queries, keys, values and
+    # output of attention with fp32 row statistics, gate, its SiLU and up; the first norm needs no gradient.
+    token = 2 * (4 * 4096 + 4) + 2 * 4096 + 2 * 2 * 16 + 4 * 2 * 4096 + 4 * 32 + 3 * 2 * 11008
+    kept = sum(workload.layers[index].saved_bytes.at(1) for index in workload.order[:-1])
+    assert kept == 4096 * (32 * token - (4 * 4096 + 4))
     (room,) = memory(workload, recompute=Recompute.FULL, recompute_layers=0)
     assert room.weights_bytes == 2 * (trained + 6_738_415_616)
     assert (room.gradients_bytes, room.states_bytes) == (4 * trained, 12 * trained)
