@@ -41,10 +41,15 @@ def parameters_page(answer: ParameterResult, command: str = "") -> str:
     rest = [one for one in answer.choices if one.cycles is None]
     headings, rows = _table([*_evaluated(answer), *rest][:_MOST_LISTED])
     fastest = _evaluated(answer)[0]
+    *names, last = fastest.values
     variants = VariantTable(
-        varied=" and ".join(fastest.values), fastest=fastest.variant.replace(" ", ", "), headings=headings, rows=rows,
-        chart=_chart(answer), notes=_notes(answer),
-    )  # fmt: skip
+        varied=f"{', '.join(names)} and {last}" if names else last,
+        fastest=fastest.variant.replace(" ", ", "),
+        headings=headings,
+        rows=rows,
+        chart=_chart(answer),
+        notes=_notes(answer),
+    )
     return page(answer.best, command, variants)
 
 
