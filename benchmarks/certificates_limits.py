@@ -24,6 +24,7 @@ from hardplace.design.goals import Goal, Objective
 from hardplace.design.partition.programme import place
 from hardplace.design.partition.types import PipelinePartition
 from hardplace.design.question import Question
+from hardplace.design.search.bands import Band
 from hardplace.design.search.ceilings import ceilings
 from hardplace.design.search.explore import DesignSearch
 from hardplace.design.search.scoring import Scoring
@@ -37,6 +38,7 @@ from search_questions import question, small_space  # type: ignore[import-not-fo
 
 MODELS = ("opt-350m", "bert-base", "gpt2-xl")
 OBJECTIVES = (Objective.THROUGHPUT, Objective.PER_WATT, Objective.PER_DOLLAR, Objective.ENERGY, Objective.CARBON)
+BANDED = (Objective.THROUGHPUT, Objective.TDP, Objective.PRICE)
 BOXES = 12
 
 
@@ -138,7 +140,34 @@ def violations(made: Question, random: np.random.Generator) -> tuple[list[str], 
             ("vector cores", chips.vector_cores > left.vector_cores),
         ):
             said += [f"{name} of chip {places[:, chip].tolist()} beyond its box" for chip in np.flatnonzero(over)]
+        if space.area_model is Preset.PARTS:
+            said += _beyond_bands(scoring, (places, low, high), speed, random)
     return said, int(beyond.sum())
+
+
+def _beyond_bands(
+    scoring: Scoring, boxes: tuple[Ints, Ints, Ints], speed: Floats, random: np.random.Generator
+) -> list[str]:
+    """Return what chips reach beyond the bounds of random bands of boxes that have them."""
+    places, low, high = boxes
+    costs, _, _ = scoring.limits.costs(scoring.sections[0], scoring.space.at(places))
+    bands = [
+        Band(
+            over_mm2=area * random.uniform(0.8, 0.9999),
+            most_mm2=area * random.uniform(1.0, 1.1),
+            over_w=tdp * random.uniform(0.8, 0.9999),
+            most_w=tdp * random.uniform(1.0, 1.1),
+        )
+        for area, tdp in zip(costs.area_mm2, costs.tdp_w, strict=True)
+    ]
+    said = []
+    for of in (scoring.goal.objectives, BANDED):
+        judge = replace(scoring, goal=replace(scoring.goal, objectives=of))
+        at_chips = judge.known(0, places, places)
+        reached_scores = judge.vectors(replace(at_chips, samples_per_s=(speed,)))
+        over = (reached_scores > judge.vectors(judge.known(0, low, high, bands=bands)) * (1 + 1e-9)).any(axis=0)
+        said += [f"{of} of chip {places[:, chip].tolist()} beyond its band" for chip in np.flatnonzero(over)]
+    return said
 
 
 def main() -> None:

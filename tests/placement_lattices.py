@@ -22,7 +22,8 @@ from hardplace.design.partition.types import (
     SharedLoad,
     Variant,
 )
-from hardplace.design.search.bounds import batch_bound_s, linked, shapes
+from hardplace.design.search.bound_inputs import linked, shapes
+from hardplace.design.search.bounds import batch_bound_s
 from hardplace.design.search.whole_layers import fullest_stages, weights_of_layers
 from oracles_placement import batch_s, best_s, fits, partitions, slowest_s
 

@@ -52,6 +52,7 @@ LIMITS = {
     "memory": ("memory_bytes", "B"),
     "step": ("step_s", "s"),
 }
+OF_COSTS = frozenset({Objective.TDP, Objective.PRICE, Objective.AREA})  # the same for all plans that run on a chip
 _OF_PLANS = (Objective.PER_DOLLAR, Objective.ENERGY, Objective.CARBON)  # need the energy of a sample
 
 

@@ -69,7 +69,7 @@ def matrix_share(chips: Chips, setting: Setting) -> Floats:
     return kernels.matrix_share * product_power(plan, technology(kernels.power.node_nm)).share
 
 
-def most_array_cycles_per_s(least: Chips, most: Chips, built: Floats, setting: Setting, tdp_w: float | None) -> Floats:
+def most_array_cycles_per_s(least: Chips, most: Chips, built: Floats, setting: Setting, tdp_w: Floats | None) -> Floats:
     """Return upper bounds on the cycles a second of all arrays that kernels reach in boxes (proof in
     docs/model-search.md, "Limits together").
 
@@ -78,7 +78,7 @@ def most_array_cycles_per_s(least: Chips, most: Chips, built: Floats, setting: S
         most: Highest chip of each box.
         built: Most cycles a second of all arrays as built, (boxes,).
         setting: Setting of the chips.
-        tdp_w: Limit on TDP; None: none.
+        tdp_w: Limit on TDP, of all boxes or of each; None: none.
     """
     kernels = setting.kernels
     if kernels.power is None:

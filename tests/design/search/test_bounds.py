@@ -5,7 +5,8 @@ import pytest
 
 from hardplace.design.exact.layer_kernels import LayerTimes
 from hardplace.design.partition.types import Replication
-from hardplace.design.search.bounds import BoundInputs, FeasiblePlans, batch_bound_s, chain, linked, shapes
+from hardplace.design.search.bound_inputs import BoundInputs, FeasiblePlans, chain, linked, shapes
+from hardplace.design.search.bounds import batch_bound_s
 from hardplace.hardware.settings import HBM3
 from hardplace.workload.load import load
 from hardplace.workload.sharding import tensor_parallel

@@ -8,6 +8,7 @@ from enum import IntEnum
 from hardplace.branch_and_bound.types import Progress, Stop
 from hardplace.design.exact.layer_kernels import LayerTimes
 from hardplace.design.goals import Costs
+from hardplace.design.search.bands import Band
 from hardplace.design.search.scoring import FamilyBounds
 from hardplace.design.search.sections import Excluded
 from hardplace.design.types import Evaluation, Job, RefinementLevel
@@ -41,12 +42,16 @@ class BoxCandidate:
     Attributes:
         section: Index of the section of the space.
         box: First and last place on each axis.
+        chips: Number of chips that it counts for: of boxes that are the same but for their bands each a share.
         families: Of the only model, which may matter there, (families,); None: any.
+        band: What its chips take; None: whatever they take.
     """
 
     section: int
     box: Box
+    chips: int
     families: Bools | None = None
+    band: Band | None = None
 
 
 @dataclass(frozen=True, slots=True)

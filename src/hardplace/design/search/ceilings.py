@@ -41,6 +41,10 @@ class Shares:
     tensor_cores: Floats
     vector_cores: Floats
 
+    def take(self, boxes: Ints) -> Shares:
+        """Return the shares of the boxes at these positions."""
+        return Shares(**{name: getattr(self, name)[boxes] for name in self.__dataclass_fields__})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ceilings:
@@ -56,7 +60,7 @@ class Ceilings:
     tensor_cores: Floats
     vector_cores: Floats
     shares: tuple[Shares, ...]
-    tdp_w: float | None = None
+    tdp_w: Floats | None = None
 
 
 def ceilings(limits: Limits, section: Section, low: Ints, high: Ints) -> Ceilings:
@@ -64,9 +68,10 @@ def ceilings(limits: Limits, section: Section, low: Ints, high: Ints) -> Ceiling
     space = limits.space
     least, most = space.at(low), space.at(high)
     lanes = _lanes(space, low, high)
-    found = [_area(section, limits.budget.area_mm2, least, most, lanes)]
-    if limits.budget.tdp_w is not None:
-        found.append(_power(section, limits.budget.tdp_w, least, most, lanes))
+    tdp_w = limits.tdp_w
+    found = [_area(section, limits.area_mm2, least, most, lanes)]
+    if tdp_w is not None:
+        found.append(_power(section, tdp_w, least, most, lanes))
     tensor, vector = (np.asarray(one, dtype=np.float64) for one in (most.tensor_cores, most.vector_cores))
     for share in found:
         tensor, vector = np.minimum(tensor, share.tensor_cores), np.minimum(vector, share.vector_cores)
@@ -75,7 +80,7 @@ def ceilings(limits: Limits, section: Section, low: Ints, high: Ints) -> Ceiling
         tensor_cores=_listed(space.values[0], np.maximum(tensor, least.tensor_cores)),
         vector_cores=_listed(space.values[3], np.maximum(vector, least.vector_cores)),
         shares=tuple(found),
-        tdp_w=limits.budget.tdp_w * (1.0 + SLACK) if _alike(section) and limits.budget.tdp_w is not None else None,
+        tdp_w=tdp_w if _alike(section) else None,
     )
 
 
@@ -114,7 +119,7 @@ def _wide(chips: Chips, lanes: tuple[Ints, Ints, Ints]) -> Chips:
     return replace(_with(chips, 0, 1).take(lanes[0]), vector_lanes=lanes[1])
 
 
-def _area(section: Section, limit_mm2: float, least: Chips, most: Chips, lanes: tuple[Ints, Ints, Ints]) -> Shares:
+def _area(section: Section, limit_mm2: Floats, least: Chips, most: Chips, lanes: tuple[Ints, Ints, Ints]) -> Shares:
     """Return what a limit on area leaves."""
     taken = section.pricer.area_mm2
     none = taken(_with(least, 0, 0))
@@ -131,7 +136,7 @@ def _area(section: Section, limit_mm2: float, least: Chips, most: Chips, lanes: 
     )
 
 
-def _power(section: Section, limit_w: float, least: Chips, most: Chips, lanes: tuple[Ints, Ints, Ints]) -> Shares:
+def _power(section: Section, limit_w: Floats, least: Chips, most: Chips, lanes: tuple[Ints, Ints, Ints]) -> Shares:
     """Return what a limit on TDP leaves: all at the voltage of the lowest clock and with the wires of the least die.
 
     Leakage, clock and control go with the area. A cycle of an array takes energy, which rises with the voltage, and
@@ -170,7 +175,7 @@ def _power(section: Section, limit_w: float, least: Chips, most: Chips, lanes: t
 
 
 def _shares(
-    limit: float,
+    limit: Floats,
     taken: Floats,
     least: Chips,
     core: tuple[Floats, Floats],
@@ -179,7 +184,7 @@ def _shares(
 ) -> Shares:
     """Return shares from what one array, and one vector core of each number of lanes, takes: as a core, at a rate."""
     _, numbers, starts = lanes
-    left = limit * (1.0 + SLACK) - taken
+    left = limit - taken
     vector = np.minimum.reduceat(core[1], starts)
     return Shares(
         taken=taken,

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hardplace.design.search.least_work import KernelWork, Rates
+from hardplace.design.search.kernel_work import KernelWork
+from hardplace.design.search.least_work import Rates
 from hardplace.hardware.bill import Energies, feed_bytes_per_mac
 from hardplace.hardware.blueprint import Blueprint
 from hardplace.hardware.technology import CLOCK_SHARE

@@ -22,6 +22,7 @@ from hardplace.design.exact.evaluator import ChipEvaluator, in_process
 from hardplace.design.goals import Objective
 from hardplace.design.question import Question
 from hardplace.design.search import single as ones
+from hardplace.design.search.bands import Band, bands_of
 from hardplace.design.search.blocks import scheduled
 from hardplace.design.search.candidates import (
     LEVEL_NAMES,
@@ -35,7 +36,7 @@ from hardplace.design.search.candidates import (
     SearchCounts,
     SearchOutcome,
 )
-from hardplace.design.search.dives import dive
+from hardplace.design.search.dives import dive, dive_within
 from hardplace.design.search.exhaustive import everything
 from hardplace.design.search.layout import ModelLayout
 from hardplace.design.search.regions import ALIKE, BY_LIMITS, opened
@@ -44,8 +45,10 @@ from hardplace.design.search.sections import Limits, sections
 from hardplace.design.search.several_scores import spread
 from hardplace.design.search.shortage import no_memory, nothing_reached
 from hardplace.design.types import Evaluation, Job, Outcome, RefinementLevel
+from hardplace.hardware.chip_pricer import Preset
 from hardplace.hardware.space import corners
 
+_BANDED = {Objective.THROUGHPUT, Objective.TDP}  # objectives that both bound one another
 Candidate = BoxCandidate | ChipBlock | ChipCandidate
 
 
@@ -80,7 +83,9 @@ class DesignSearch:
         billed = any(one not in (Objective.THROUGHPUT, Objective.AREA) for one in goal.objectives)
         billed = billed or budget.tdp_w is not None or budget.usd is not None
         parts = sections(question.space, question.setting, question.choices.memory_bytes, budget, apart=billed)
-        known = [dict(layout.kernels) for layout in alike] or [{} for _ in question.workloads]
+        known = [
+            (dict(layout.kernels), {group: done.share_bytes for group, done in layout.work.items()}) for layout in alike
+        ] or [({}, {}) for _ in question.workloads]
         models = tuple(
             ModelLayout(
                 workload=workload,
@@ -88,8 +93,9 @@ class DesignSearch:
                 choices=question.choices,
                 space=question.space,
                 kernels=kernels,
+                shares=shares,
             )
-            for workload, kernels in zip(question.workloads, known, strict=True)
+            for workload, (kernels, shares) in zip(question.workloads, known, strict=True)
         )
         self.scoring = Scoring(
             goal=goal,
@@ -117,12 +123,27 @@ class DesignSearch:
 
     def roots(self) -> Iterator[tuple[Scores, Candidate]]:
         """Yield the box of all chips of each section in which every model has a plan that fits."""
+        for scores, box in self._boxes():
+            self._tally.levels[Refinement.BOX].entered += box.chips * self._families(box.section)
+            yield scores, box
+
+    def _boxes(self) -> Iterator[tuple[Scores, BoxCandidate]]:
         whole = self.question.space.whole
         for index in range(len(self.scoring.sections)):
             scores = scores_of(self.scoring.vectors(self.scoring.known(index, *corners([whole]))))
             if self.scoring.possible(np.array(scores)[:, None])[0]:
-                self._tally.levels[Refinement.BOX].entered += whole.size * self._families(index)
-                yield scores, BoxCandidate(index, whole)
+                yield scores, BoxCandidate(index, whole, whole.size, band=self._band(index))
+
+    def _band(self, section: int) -> Band | None:
+        """Return what chips of a section take, where that is of the objectives, else None (docs/model-search.md,
+        "Bands").
+        """
+        if not set(self.question.goal.objectives) >= _BANDED or self.question.space.area_model is not Preset.PARTS:
+            return None
+        limits, whole = self.scoring.limits, [self.question.space.whole]
+        least, most = (limits.costs(self.scoring.sections[section], limits.space.at(at))[0] for at in corners(whole))
+        allowed = Band(most_mm2=float(limits.area_mm2), most_w=np.inf if limits.tdp_w is None else float(limits.tdp_w))
+        return bands_of([allowed]).cut(least, most).at(0)
 
     def job(self, candidate: Candidate) -> Job | None:
         """Return the exact evaluation that refining a candidate needs."""
@@ -143,8 +164,10 @@ class DesignSearch:
         if isinstance(candidate, BoxCandidate):
             if not (scoring.front.points or self.question.goal.shared):
                 dive(scoring, candidate, self.deadline.check)
+                if self.question.goal.objectives[:2] == (Objective.THROUGHPUT, Objective.TDP):
+                    dive_within(scoring, [box for _, box in self._boxes()], self.deadline.check)
             # With several objectives the front says what a chip may cost, not a limit.
-            order = BY_LIMITS if len(self.question.goal.objectives) == 1 else ALIKE
+            order = BY_LIMITS if len(self.question.goal.objectives) == 1 or candidate.band is not None else ALIKE
             result = opened(scoring, candidate, self.deadline.check, order)
             tally.beyond += result.beyond * families
             small = candidate.box.size and all(isinstance(one, ChipBlock) for _, one in result.left)
@@ -191,7 +214,7 @@ class DesignSearch:
         """Count a candidate that was pruned in the heap, by the bound that put it there."""
         families = self._families(candidate.section)
         if isinstance(candidate, BoxCandidate):
-            self._tally.levels[Refinement.BOX].discarded += candidate.box.size * families
+            self._tally.levels[Refinement.BOX].discarded += candidate.chips * families
         elif isinstance(candidate, ChipBlock):
             self._tally.levels[Refinement.PARTS].discarded += candidate.places.shape[1] * families
         else:

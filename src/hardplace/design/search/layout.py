@@ -13,8 +13,8 @@ from hardplace.design.exact.partition_problem import families, placement_problem
 from hardplace.design.partition.cases import cases_of
 from hardplace.design.partition.programme import feasible_shapes, shortage
 from hardplace.design.partition.types import PartitionProblem, Replication
-from hardplace.design.search.bounds import BoundInputs, FeasiblePlans, chain, shapes
-from hardplace.design.search.least_work import KernelWork, network_s, work
+from hardplace.design.search.bound_inputs import BoundInputs, FeasiblePlans, chain, shapes
+from hardplace.design.search.kernel_work import KernelWork, network_s, work
 from hardplace.design.search.sections import Section
 from hardplace.design.search.whole_layers import Weights, fullest_stages, weights_of_layers
 from hardplace.design.types import PlanChoices, PlanFamily
@@ -22,7 +22,7 @@ from hardplace.hardware.space import ChipSpace
 from hardplace.hardware.types import Setting
 from hardplace.ndtypes import Floats
 from hardplace.workload.sharding import tensor_parallel
-from hardplace.workload.types import Workload
+from hardplace.workload.types import Shard, Workload
 
 Group = tuple[int, int]  # micro-batch, tensor-parallel degree
 
@@ -72,6 +72,7 @@ class ModelLayout:
         choices: The choices of a plan.
         space: The chips.
         kernels: Kernels of the distinct layers, by group of families; given, those of another space's layout.
+        shares: Bytes through memory with a core's share of the buffer, by group, where another space's layout has them.
         work: Work of every kernel, by group.
         shortages: What is short, of the families that fit nowhere.
     """
@@ -81,19 +82,22 @@ class ModelLayout:
     choices: PlanChoices
     space: ChipSpace
     kernels: dict[Group, LayerKernels] = field(default_factory=dict)
+    shares: Mapping[Group, Floats] = field(default_factory=dict)
     work: dict[Group, KernelWork] = field(default_factory=dict)
     shortages: list[Infeasible] = field(default_factory=list)
     _fits: dict[PlanFamily, _Fitting] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Lay out kernels; nothing depends on the chips yet."""
+        shards: dict[int, Shard] = {}
         for family in families(self.choices, self.setting.batch_samples):
-            group = group_of(family)
+            group, width = group_of(family), family.tensor_parallel
             if group not in self.kernels:
-                shard = tensor_parallel(self.workload, family.tensor_parallel)
-                self.kernels[group] = kernels_of(shard, family.micro_batch, self.setting)
+                if width not in shards:
+                    shards[width] = tensor_parallel(self.workload, width)
+                self.kernels[group] = kernels_of(shards[width], family.micro_batch, self.setting)
             if group not in self.work:
-                self.work[group] = work(self.kernels[group], self.space)
+                self.work[group] = work(self.kernels[group], self.space, self.shares.get(group))
 
     @property
     def batch(self) -> int:

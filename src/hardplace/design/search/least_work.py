@@ -9,150 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from hardplace.cost.arrays import times
-from hardplace.cost.arrays.tensor import array_cycles
-from hardplace.cost.types import Engine, Kernel
-from hardplace.design.exact.layer_kernels import LayerKernels, LayerTimes
-from hardplace.design.scheduling.modes import TENSOR, VECTOR
+from hardplace.design.exact.layer_kernels import LayerTimes
 from hardplace.design.search.ceilings import Ceilings, Shares
+from hardplace.design.search.kernel_work import SHARES, KernelWork
 from hardplace.hardware.space import ChipSpace
 from hardplace.hardware.throttle import most_array_cycles_per_s
-from hardplace.hardware.types import Setting, own_buffer_bytes
-from hardplace.ndtypes import Bools, Floats, Ints
-
-_SKEW = (2.0, 1.0, -2.0)  # rows, columns, one: cycles of filling and draining that array_cycles counts once a matmul
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KernelWork:
-    """Work of every kernel, first axis (kernels,), those of a phase of a layer next to one another.
-
-    Attributes:
-        layers: Number of distinct layers.
-        phases: Of each (layer, phase) its first kernel, and the predecessors of each of its kernels, counted from
-            there.
-        phase: Of each kernel, its row in phases.
-        macs: Multiply-accumulates.
-        lane_cycles: Cycles of vector lanes.
-        array_cycles: Cycles of one array, by (rows, columns) on the space's axes.
-        memory_bytes: Bytes through memory, by size of the buffer.
-        fed_bytes: Bytes through the shared buffer, by size of a core's own.
-        own_sizes: Sizes of a core's own buffer that `fed_bytes` is given for, in bytes.
-        update_bytes: Bytes of the optimizer step on unsharded states, (layers,).
-        on_tensor: Whether a kernel takes tensor cores, (kernels, 1).
-        on_vector: Whether a kernel takes vector cores, (kernels, 1).
-        share_bytes: Bytes through memory, by the size of a core's share of the buffer.
-        whole_cycles: Cycles of all arrays, fill and drain among them, with at most so many cores, by (cores, rows,
-            columns); None where the space has more of them than are worth it.
-        reductions: Reductions along the lanes, (kernels, 1).
-    """
-
-    layers: int
-    phases: tuple[tuple[int, tuple[tuple[int, ...], ...]], ...]
-    phase: Ints
-    macs: Floats
-    lane_cycles: Floats
-    array_cycles: Floats
-    memory_bytes: Floats
-    fed_bytes: Floats
-    own_sizes: Ints
-    update_bytes: Floats
-    on_tensor: Bools
-    on_vector: Bools
-    share_bytes: Floats
-    whole_cycles: Floats | None
-    reductions: Floats
-
-    def summed(self, kernels: Floats) -> Floats:
-        """Return the sums over the kernels of each phase, shape (layers, 2, ...), from (kernels, ...)."""
-        total = np.zeros((len(self.phases), *kernels.shape[1:]))
-        for row, (start, graph) in zip(total, self.phases, strict=True):
-            row += kernels[start : start + len(graph)].sum(axis=0)
-        return total.reshape(self.layers, 2, *kernels.shape[1:])
-
-    def longest(self, seconds: Floats) -> Floats:
-        """Return the critical path through the kernels of each phase, shape (layers, 2, boxes), from (kernels,
-        boxes).
-        """
-        found = np.zeros((len(self.phases), seconds.shape[1]))
-        for row, (start, graph) in zip(found, self.phases, strict=True):
-            ends: list[Floats] = []
-            for place, before in enumerate(graph):
-                begin = ends[before[0]] if before else 0.0
-                for other in before[1:]:
-                    begin = np.maximum(begin, ends[other])
-                ends.append(begin + seconds[start + place])
-                np.maximum(row, ends[-1], out=row)
-        return found.reshape(self.layers, 2, seconds.shape[1])
-
-
-def work(kernels: LayerKernels, space: ChipSpace) -> KernelWork:
-    """Return the work of every kernel at all sizes that a space has."""
-    every = tuple(kernel for pair in kernels.graphs for graph in pair for kernel in graph.kernels)
-    rows, columns = (np.array(one, dtype=np.int64) for one in (space.array_rows, space.array_columns))
-    high, wide = (grid.ravel() for grid in np.meshgrid(rows, columns, indexing="ij"))
-    own_sizes = np.unique(own_buffer_bytes(high * wide))
-    phases, start = [], 0
-    for pair in kernels.graphs:
-        for graph in pair:
-            phases.append((start, tuple(kernel.predecessors for kernel in graph.kernels)))
-            start += len(graph.kernels)
-    return KernelWork(
-        layers=len(kernels.graphs),
-        phases=tuple(phases),
-        phase=np.repeat(np.arange(len(phases)), [len(graph) for _, graph in phases]),
-        macs=np.array([sum(matmul.macs for matmul in kernel.matmuls) for kernel in every], dtype=np.float64),
-        lane_cycles=np.array([kernel.lane_cycles for kernel in every], dtype=np.float64),
-        array_cycles=_array_cycles(every, high, wide).reshape(len(every), len(rows), len(columns)),
-        memory_bytes=times.bytes_into(every, np.array(space.buffer_bytes, dtype=np.int64)),
-        fed_bytes=times.bytes_into(every, own_sizes),
-        own_sizes=own_sizes,
-        update_bytes=np.array([kernel.stream_bytes for kernel in kernels.updates], dtype=np.float64),
-        on_tensor=np.array([[kernel.engine in TENSOR] for kernel in every]).reshape(-1, 1),
-        on_vector=np.array([[kernel.engine in VECTOR] for kernel in every]).reshape(-1, 1),
-        share_bytes=np.minimum(times.bytes_into(every, _SHARES), _MANY_BYTES),
-        whole_cycles=_whole_cycles(every, space),
-        reductions=np.array([[float(kernel.reductions)] for kernel in every]).reshape(-1, 1),
-    )
-
-
-_SHARES = 2 ** np.arange(10, 41)  # sizes of a core's share of the buffer, which is taken as the next larger one
-_MANY_CYCLES = 2**20
-_MANY_BYTES = 1e30  # instead of no end of them, where a buffer holds no tile
-
-
-def _array_cycles(kernels: tuple[Kernel, ...], rows: Ints, columns: Ints) -> Floats:
-    """Return cycles of each kernel's matmuls on one array without filling, which many cores do side by side."""
-    fill = _SKEW[0] * rows + _SKEW[1] * columns + _SKEW[2]
-    return times.summed(
-        kernels, lambda matmuls: array_cycles(matmuls, np.ones_like(rows), rows, columns) - fill[None, :], len(rows)
-    )
-
-
-def _whole_cycles(kernels: tuple[Kernel, ...], space: ChipSpace) -> Floats | None:
-    """Return the least cycles of each kernel's matmuls on any number of cores up to each of a space."""
-    axes = space.tensor_cores, space.array_rows, space.array_columns
-    shape = (len(kernels), *(len(axis) for axis in axes))
-    if np.prod(shape) > _MANY_CYCLES:
-        return None
-    cores, rows, columns = (
-        grid.ravel() for grid in np.meshgrid(*(np.array(axis, dtype=np.int64) for axis in axes), indexing="ij")
-    )
-    cycles = times.summed(kernels, lambda matmuls: array_cycles(matmuls, cores, rows, columns), len(cores))
-    return np.asarray(np.minimum.accumulate(cycles.reshape(shape), axis=1))
-
-
-def network_s(kernels: LayerKernels, setting: Setting) -> Floats:
-    """Return the seconds of each kernel that is a collective, 0 of the others, shape (kernels,)."""
-    group = kernels.shard.parallelism.tensor
-    every = [kernel for pair in kernels.graphs for graph in pair for kernel in graph.kernels]
-    return np.array(
-        [times.network_s(one, setting, group) if one.engine is Engine.NETWORK else 0.0 for one in every],
-        dtype=np.float64,
-    )
+from hardplace.hardware.types import Setting
+from hardplace.ndtypes import Floats, Ints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,6 +62,17 @@ class Rates:
     rows: tuple[Ints, Ints]
     columns: tuple[Ints, Ints]
     shares: tuple[Shares, ...] = ()
+
+    def take(self, boxes: Ints) -> Rates:
+        """Return the rates of the boxes at these positions."""
+        found: dict[str, Any] = {}
+        for name in self.__dataclass_fields__:
+            value = getattr(self, name)
+            if name == "shares":
+                found[name] = tuple(share.take(boxes) for share in value)
+            else:
+                found[name] = tuple(one[boxes] for one in value) if isinstance(value, tuple) else value[boxes]
+        return Rates(**found)
 
 
 def rates(space: ChipSpace, low: Ints, high: Ints, setting: Setting, within: Ceilings | None = None) -> Rates:
@@ -245,8 +124,39 @@ def array_cycles_of(done: KernelWork, on: Rates) -> Floats:
     return np.asarray(np.stack(least, axis=-1)[:, which.ravel()])
 
 
-def least_seconds(done: KernelWork, on: Rates, collectives_s: Floats, setting: Setting) -> LayerTimes:
-    """Return lower bounds on the seconds of each layer in each box: its busiest part, and its critical path."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartSeconds:
+    """Least seconds of each kernel on each part of the chip, (kernels, boxes).
+
+    Attributes:
+        cycles: Least cycles of one array.
+        parts: Of all arrays, all lanes, memory, the shared buffer, links; then of what each limit leaves for cores.
+        busiest: Of each phase the seconds of its busiest part, (layers, 2, boxes).
+        update_s: Of the optimizer step, (layers, boxes).
+    """
+
+    cycles: Floats
+    parts: tuple[Floats, ...]
+    busiest: Floats
+    update_s: Floats
+
+    def take(self, boxes: Ints) -> PartSeconds:
+        """Return the seconds of the boxes at these positions."""
+        return PartSeconds(
+            cycles=self.cycles[:, boxes],
+            parts=tuple(part[:, boxes] for part in self.parts),
+            busiest=self.busiest[..., boxes],
+            update_s=self.update_s[:, boxes],
+        )
+
+    @property
+    def layers(self) -> LayerTimes:
+        """Return lower bounds on the seconds of each layer by its busiest part alone."""
+        return _layers(self.busiest, self.update_s)
+
+
+def part_seconds(done: KernelWork, on: Rates, collectives_s: Floats, setting: Setting) -> PartSeconds:
+    """Return how long each part is busy at least in each box."""
     own = np.searchsorted(done.own_sizes, on.own_bytes)
     reached, memory_bytes_per_s = setting.kernels, setting.memory_reached_bytes_per_s
     cycles = array_cycles_of(done, on)
@@ -263,22 +173,29 @@ def least_seconds(done: KernelWork, on: Rates, collectives_s: Floats, setting: S
             (cycles / on.matrix_share * share.per_array_rate + done.lane_cycles[:, None] * share.per_lane_rate)
             / share.left
         )
-    each = np.maximum(_whole_s(done, on, parts[0]), parts[1] + done.reductions * _depth(on) / on.clock_hz)
     busiest = done.summed(parts[0])
-    busiest = np.maximum(busiest, done.summed(parts[1]))
+    for part in parts[1:]:
+        busiest = np.maximum(busiest, done.summed(part))
+    update_s = done.update_bytes / memory_bytes_per_s + reached.launch_s
+    return PartSeconds(
+        cycles=cycles, parts=tuple(parts), busiest=busiest, update_s=np.repeat(update_s[:, None], len(own), axis=1)
+    )
+
+
+def least_seconds(done: KernelWork, on: Rates, taken: PartSeconds, setting: Setting) -> LayerTimes:
+    """Return lower bounds on the seconds of each layer in each box: its busiest part, and its critical path."""
+    parts, busiest = taken.parts, taken.busiest
+    each = np.maximum(_whole_s(done, on, parts[0]), parts[1] + done.reductions * _depth(on) / on.clock_hz)
     for part in parts[2:]:
         each = np.maximum(each, part)
-        busiest = np.maximum(busiest, done.summed(part))
-    each = each + reached.launch_s * (done.on_tensor | done.on_vector)
-    for energy in _energies(done, on, each, cycles / on.array_per_s, parts, setting):
+    each = each + setting.kernels.launch_s * (done.on_tensor | done.on_vector)
+    for energy in _energies(done, on, each, taken.cycles / on.array_per_s, parts, setting):
         busiest = np.maximum(busiest, done.summed(energy))
-    seconds = np.maximum(busiest, done.longest(each))
-    update_s = done.update_bytes / memory_bytes_per_s + reached.launch_s
-    return LayerTimes(
-        forward_s=seconds[:, 0],
-        backward_s=seconds[:, 1],
-        optimizer_s=np.repeat(update_s[:, None], seconds.shape[2], axis=1),
-    )
+    return _layers(np.maximum(busiest, done.longest(each)), taken.update_s)
+
+
+def _layers(seconds: Floats, update_s: Floats) -> LayerTimes:
+    return LayerTimes(forward_s=seconds[:, 0], backward_s=seconds[:, 1], optimizer_s=update_s)
 
 
 def taken_s(done: KernelWork, on: Rates, share: Shares, counts: Floats, tensor_parallel: int) -> Floats:
@@ -318,7 +235,7 @@ def _whole_s(done: KernelWork, on: Rates, shared_s: Floats) -> Floats:
 
 
 def _energies(
-    done: KernelWork, on: Rates, whole_s: Floats, array_s: Floats, parts: list[Floats], setting: Setting
+    done: KernelWork, on: Rates, whole_s: Floats, array_s: Floats, parts: tuple[Floats, ...], setting: Setting
 ) -> Iterator[Floats]:
     """Yield what each kernel takes at least of the time of both kinds of cores, by some weights, (kernels, boxes).
 
@@ -327,7 +244,7 @@ def _energies(
     """
     arrays_s, lanes_s, _, fed_s = parts[:4]
     (few_tensor, tensor), (few_vector, vector) = on.tensor_cores, on.vector_cores
-    share = np.searchsorted(_SHARES, on.share_bytes)
+    share = np.searchsorted(SHARES, on.share_bytes)
     moved_s = done.share_bytes[:, share] / setting.memory_reached_bytes_per_s
     moved_s = np.maximum(moved_s, fed_s) / np.where(done.on_tensor & done.on_vector, 2.0, 1.0)
     # Seconds on one core over the number of cores.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hardplace.design.search.ceilings import Shares
-from hardplace.design.search.sections import SLACK, Limits, Section
+from hardplace.design.search.sections import Limits, Section
 from hardplace.hardware.money import (
     BOARD_USD_PER_W,
     INTERPOSER_USD_PER_MM2,
@@ -45,7 +45,9 @@ def price_lines(
     """Return lines for boxes by their lowest and highest chips, and what cores take of the area, and of the TDP."""
     tech, pricer = technology(section.pricer.node_nm), section.pricer
     plan, low_mm2 = pricer.plan(least), pricer.area_mm2(least)
-    high_mm2 = np.maximum(np.minimum(pricer.area_mm2(most), limits.budget.area_mm2 * (1.0 + SLACK)), low_mm2)
+    if limits.bands is not None:
+        low_mm2 = np.maximum(low_mm2, limits.bands.over_mm2)
+    high_mm2 = np.maximum(np.minimum(pricer.area_mm2(most), limits.area_mm2), low_mm2)
     one = dies_of(high_mm2) == dies_of(low_mm2)
     nothing = np.zeros(len(least))
     made = cost(plan, tech, low_mm2, nothing)

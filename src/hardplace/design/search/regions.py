@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from hardplace.branch_and_bound.front import Scores
 from hardplace.design.search.candidates import BoxCandidate, ChipBlock
 from hardplace.design.search.scoring import Scoring, scores_of
 from hardplace.design.search.sections import tightened
-from hardplace.hardware.space import AXES, Box, ChipSpace, corners
+from hardplace.hardware.space import AXES, ChipSpace, corners
 from hardplace.hardware.types import Chips
 from hardplace.ndtypes import Floats, Ints
 
@@ -24,8 +25,24 @@ _BLOCKS = (64, 256, 1024)  # chips refined together: few at first, to reach some
 _WEIGHTS = {"buffer_bytes": 0.3, "clock_hz": 4.0}
 # Where sides and clock are given, limits bound the rest best (search.ceilings).
 _FIRST = {"array_rows": 100.0, "array_columns": 100.0, "clock_hz": 100.0}
-ALIKE = np.array([_WEIGHTS.get(axis, 1.0) for axis in AXES])
-BY_LIMITS = ALIKE * [_FIRST.get(axis, 1.0) for axis in AXES]
+_EACH = np.array([_WEIGHTS.get(axis, 1.0) for axis in AXES])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """How much a doubling matters, to choose where to divide.
+
+    Attributes:
+        axes: Of each axis of the space.
+        bands: Of area, and of TDP.
+    """
+
+    axes: Floats
+    bands: tuple[float, float]
+
+
+ALIKE = Order(axes=_EACH, bands=(0.0, 400.0))
+BY_LIMITS = Order(axes=_EACH * [_FIRST.get(axis, 1.0) for axis in AXES], bands=(0.0, 400.0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,59 +60,74 @@ class Opened:
     hopeless: int
 
 
-def opened(scoring: Scoring, region: BoxCandidate, check: Callable[[], None], order: Floats) -> Opened:
+def opened(scoring: Scoring, region: BoxCandidate, check: Callable[[], None], order: Order) -> Opened:
     """Return the parts of a box that may matter, with their scores.
 
     Args:
         scoring: What candidates are judged by.
         region: The box.
         check: Called now and then; may raise to end the refinement.
-        order: How much each axis matters, to choose where to divide: ALIKE or BY_LIMITS.
+        order: How much each axis matters, to choose where to divide.
     """
     if region.box.size <= _LEAF:
         return _chips(scoring, region)
     section = scoring.sections[region.section]
-    parts = list(_divided(region.box, scoring.space, order))
-    kept = tightened(scoring.limits, section, parts)
-    beyond = region.box.size - sum(box.size for box in kept)
+    parts = list(_divided(region, scoring.space, order))
+    kept = tightened(scoring.limits, section, [(part.box, part.band) for part in parts])
     check()
+    counts = _shared_out(region.chips, [box.size for box, _ in kept])
+    beyond = region.chips - sum(counts)
     if not kept:
         return Opened(left=[], beyond=beyond, hopeless=0)
-    known = scoring.known(region.section, *corners(kept), region.families)
+    boxes, bands = [box for box, _ in kept], [band for _, band in kept]
+    known = scoring.known(region.section, *corners(boxes), region.families, bands)
     vectors, families = scoring.vectors(known), scoring.matter(known)
     matters = scoring.excess(vectors) > 0.0
     return Opened(
         left=[
             (
                 scores_of(vectors[:, index : index + 1]),
-                BoxCandidate(region.section, kept[index], None if families is None else families[:, index]),
+                BoxCandidate(
+                    region.section,
+                    boxes[index],
+                    counts[index],
+                    None if families is None else families[:, index],
+                    bands[index],
+                ),
             )
             for index in np.flatnonzero(matters).tolist()
         ],
         beyond=beyond,
-        hopeless=sum(kept[index].size for index in np.flatnonzero(~matters).tolist()),
+        hopeless=sum(counts[index] for index in np.flatnonzero(~matters).tolist()),
     )
 
 
-def _divided(box: Box, space: ChipSpace, order: Floats) -> Iterator[Box]:
-    """Yield parts of a box, divided in half along the widest axes, the largest part first."""
-    parts = [(-box.size, 0, box)]
+def _divided(region: BoxCandidate, space: ChipSpace, order: Order) -> list[BoxCandidate]:
+    """Return parts of a box, divided in half along the widest axes, the largest part first; bands are axes too."""
+    parts: list[tuple[int, int, BoxCandidate]] = [(-region.box.size, 0, region)]
     made = 1
     while len(parts) < _PARTS and -parts[0][0] > _LEAF:
         _, _, largest = heapq.heappop(parts)
-        for half in largest.halves(_widest(largest, space, order)):
-            heapq.heappush(parts, (-half.size, made, half))
+        for half in _halves(largest, space, order):
+            heapq.heappush(parts, (-half.box.size, made, half))
             made += 1
-    yield from (part for _, _, part in parts)
+    return [part for _, _, part in parts]
 
 
-def _widest(box: Box, space: ChipSpace, order: Floats) -> int:
-    """Return the axis along which a box's chips differ most, in weighted doublings."""
+def _halves(part: BoxCandidate, space: ChipSpace, order: Order) -> list[BoxCandidate]:
+    """Return the halves of a part along the axis by which its chips differ most, in weighted doublings."""
+    box, band = part.box, part.band
     spans = [
         weight * np.log2(values[high - 1] / values[low]) if high - low > 1 else -1.0
-        for weight, values, low, high in zip(order, space.values, box.low, box.high, strict=True)
+        for weight, values, low, high in zip(order.axes, space.values, box.low, box.high, strict=True)
     ]
-    return int(np.argmax(spans))
+    axis = int(np.argmax(spans))
+    if band is not None:
+        widths = [order.bands[which] * band.doublings(which) if order.bands[which] else 0.0 for which in range(2)]
+        which = int(np.argmax(widths))
+        if widths[which] > spans[axis]:
+            return [replace(part, band=half, chips=0) for half in band.halves(which)]
+    return [replace(part, box=half, chips=0) for half in box.halves(axis)]
 
 
 def _chips(scoring: Scoring, region: BoxCandidate) -> Opened:
@@ -104,8 +136,11 @@ def _chips(scoring: Scoring, region: BoxCandidate) -> Opened:
     section, limits = scoring.sections[region.section], scoring.limits
     costs, _, _ = limits.costs(section, scoring.space.at(places))
     limits.note(costs, np.ones(places.shape[1], dtype=np.int64))
-    inside = np.flatnonzero(limits.within(costs) & limits.large(scoring.space.at(places), costs))
-    beyond = places.shape[1] - len(inside)
+    within = limits.within(costs) & limits.large(scoring.space.at(places), costs)
+    if region.band is not None:
+        within &= region.band.holds(costs)
+    inside = np.flatnonzero(within)
+    beyond = region.chips - len(inside)
     if not len(inside):
         return Opened(left=[], beyond=beyond, hopeless=0)
     places = places[:, inside]
@@ -145,3 +180,12 @@ def _sliced(order: Ints) -> Iterator[Ints]:
             return
         yield order[first : first + size]
         first += size
+
+
+def _shared_out(chips: int, sizes: Sequence[int]) -> list[int]:
+    """Return what each of these boxes counts for of so many chips: its size, or where they overlap, its share of it."""
+    total = sum(sizes)
+    if total <= chips:
+        return list(sizes)
+    ends = [chips * end // total for end in np.cumsum([0, *sizes]).tolist()]
+    return [high - low for low, high in pairwise(ends)]

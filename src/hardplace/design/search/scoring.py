@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from hardplace.branch_and_bound.front import Front, Scores
-from hardplace.design.goals import Costs, Goal, Objective
-from hardplace.design.search.bounds import batch_bound_s
+from hardplace.design.goals import OF_COSTS, Costs, Goal, Objective
+from hardplace.design.search.bands import Band
+from hardplace.design.search.bounds import batch_bound_s, rough_batch_s
 from hardplace.design.search.ceilings import ceilings
 from hardplace.design.search.energy import Prices, joules, prices
 from hardplace.design.search.layout import ModelInSection, ModelLayout
-from hardplace.design.search.least_work import Rates, least_seconds, rates, taken_s
+from hardplace.design.search.least_work import Rates, least_seconds, part_seconds, rates, taken_s
 from hardplace.design.search.price_lines import PriceLine, price_lines
 from hardplace.design.search.sections import SLACK, Limits, Section
 from hardplace.design.types import Evaluation
@@ -69,7 +71,9 @@ class Scoring:
     there: tuple[tuple[ModelInSection, ...], ...]
     front: Front[Any]
 
-    def known(self, section: int, low: Ints, high: Ints, among: Bools | None = None) -> FamilyBounds:
+    def known(
+        self, section: int, low: Ints, high: Ints, among: Bools | None = None, bands: Sequence[Band | None] = ()
+    ) -> FamilyBounds:
         """Return the bounds of boxes from the least work of parts alone.
 
         Args:
@@ -77,17 +81,16 @@ class Scoring:
             low: Lowest places, shape (axes, boxes).
             high: Highest places, shape (axes, boxes).
             among: Families of the only model that are asked for, (families,), the others are 0; None: all.
+            bands: What chips of each box take; (): whatever they take.
         """
-        place = self.sections[section]
-        costs, energies, plan = self.limits.costs(place, self.space.at(low))
+        place, limits = self.sections[section], self.limits.on(bands)
+        least, most = self.space.at(low), self.space.at(high)
         alone = np.array_equal(low, high)
-        if self.limits.billed and not alone:
-            top, _, plan = self.limits.costs(place, self.space.at(high))
-            costs = self.limits.least(costs, top)
-        on = rates(self.space, low, high, place.setting, None if alone else ceilings(self.limits, place, low, high))
+        costs, energies, plan = limits.costs(place, least) if alone else limits.least(place, least, most)
+        on = rates(self.space, low, high, place.setting, None if alone else ceilings(limits, place, low, high))
         lines: list[PriceLine] = []
         if on.shares and self.goal.objectives == (Objective.PER_DOLLAR,):
-            lines = price_lines(self.limits, place, self.space.at(low), self.space.at(high), on.shares)
+            lines = price_lines(limits, place, least, most, on.shares)
         each = prices(energies, _given(plan)) if energies is not None and self.goal.needs_energy else None
         pairs = [
             self._of_model(layout, there, on, each, place, among, costs, lines)
@@ -110,25 +113,36 @@ class Scoring:
     ) -> tuple[Floats, Floats]:
         boxes = len(on.arrays_per_s)
         speed, energy = np.zeros((2, len(there.families), boxes))
+        watts = on.shares[1] if len(on.shares) > 1 and self.goal.objectives == (Objective.PER_WATT,) else None
+        needed = self.needed(costs) if len(self.models) == 1 and not lines and watts is None else np.zeros(boxes)
+        with np.errstate(divide="ignore"):
+            enough_s = layout.batch / needed
         # What cores take of each limit for a sample at least, in mm2 s and J.
         taken = np.zeros((len(on.shares), len(there.families), boxes))
-        watts = on.shares[1] if len(on.shares) > 1 and self.goal.objectives == (Objective.PER_WATT,) else None
         for group, every in there.members.items():
             members = every if among is None else tuple(member for member in every if among[member])
             if not members:
                 continue
             done, links = layout.work[group], there.chains[group]
-            seconds = least_seconds(done, on, there.collectives_s[group], section.setting)
+            parts = part_seconds(done, on, there.collectives_s[group], section.setting)
+            for member in members:
+                speed[member] = layout.batch / rough_batch_s(parts.layers, links, there.shapes[member])
             if each is not None:
                 once, again = joules(done, on, each, links.counts, group[1], group[0])
+                for member in members:
+                    energy[member] = again if there.families[member].recompute else once
             for row, share in zip(taken, on.shares if lines or watts is not None else (), strict=False):
                 row[list(members)] = taken_s(done, on, share, links.counts, group[1]) / group[0]
+            matter = speed[list(members)] > needed
+            members = tuple(member for member, row in zip(members, matter, strict=True) if row.any())
+            open_ = np.flatnonzero(matter.any(axis=0))
+            if not members:
+                continue
+            seconds = least_seconds(done, on.take(open_), parts.take(open_), section.setting)
             for member in members:
                 recompute = there.families[member].recompute
-                bound_s = batch_bound_s(seconds, links, recompute, there.shapes[member])
-                speed[member] = layout.batch / bound_s
-                if each is not None:
-                    energy[member] = again if recompute else once
+                bound_s = batch_bound_s(seconds, links, recompute, there.shapes[member], enough_s=enough_s[open_])
+                speed[member, open_] = np.minimum(speed[member, open_], layout.batch / bound_s)
         speed = self.in_time(layout, speed)
         if watts is not None:
             speed = self._per_watt(speed, taken[1], watts.taken, costs.tdp_w)
@@ -136,6 +150,24 @@ class Scoring:
         for most in [self._per_dollar(speed, taken, line, costs) for line in lines]:
             speed = np.minimum(speed, most)
         return speed, energy
+
+    def needed(self, costs: Costs) -> Floats:
+        """Return samples a second up to which no plan of the only model matters, shape (boxes,); 0 where that is not
+        known: with a score beside the throughput that is none of costs alone.
+
+        Args:
+            costs: Least costs of each box.
+        """
+        others = self.goal.objectives[1:]
+        if not self.front.points or self.goal.objectives[0] is not Objective.THROUGHPUT or len(self.models) > 1:
+            return np.zeros(len(costs.area_mm2))
+        if not set(others) <= OF_COSTS:
+            return np.zeros(len(costs.area_mm2))
+        ones = np.ones(len(costs.area_mm2))
+        most = np.array([self.goal.scores(one, ones, ones, costs) for one in others]).reshape(len(others), len(ones))
+        reached = np.array([point for point, _ in self.front.points])
+        as_good = (reached[:, 1:, None] >= most[None, :, :]).all(axis=1)
+        return np.asarray(np.where(as_good, reached[:, :1], 0.0).max(axis=0))
 
     def _per_watt(self, speed: Floats, drawn_j: Floats, taken_w: Floats, tdp_w: Floats) -> Floats:
         """Return speeds which over the least TDP of each box bound samples a second and W (proof in

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from hardplace.answers import Infeasible
 from hardplace.design.goals import Costs
+from hardplace.design.search.bands import Band, Bands, bands_of
 from hardplace.hardware.bill import Energies
 from hardplace.hardware.blueprint import Blueprint
 from hardplace.hardware.chip_pricer import ChipPricer, Preset
@@ -17,6 +19,7 @@ from hardplace.hardware.space import AXES, Box, ChipSpace, corners
 from hardplace.hardware.types import Budget, Chips, Setting
 from hardplace.ndtypes import BoolVector, Floats, Ints
 
+Part = tuple[Box, Band | None]  # a box, and what its chips take; None: whatever they take
 SLACK = 1e-9  # of a limit, within which a chip counts as inside
 
 
@@ -129,15 +132,40 @@ class Limits:
         budget: The limits.
         billed: Whether any cost beside the area is asked for.
         excluded: What they left out.
+        bands: What of the chips of each box is asked for; None: all.
     """
 
     space: ChipSpace
     budget: Budget
     billed: bool
     excluded: Excluded = field(default_factory=Excluded)
+    bands: Bands | None = None
 
-    def costs(self, section: Section, chips: Chips) -> tuple[Costs, Energies | None, Blueprint | None]:
-        """Return the costs of chips; where only the area is asked for, the rest is nan."""
+    @property
+    def area_mm2(self) -> Floats:
+        """Return the most area of a chip, of each box where there are bands."""
+        most = np.asarray(self.budget.area_mm2 * (1.0 + SLACK))
+        return most if self.bands is None else np.minimum(most, self.bands.most_mm2)
+
+    @property
+    def tdp_w(self) -> Floats | None:
+        """Return the most TDP of a chip, of each box where there are bands; None: no limit."""
+        most = None if self.budget.tdp_w is None else np.asarray(self.budget.tdp_w * (1.0 + SLACK))
+        if self.bands is None:
+            return most
+        return self.bands.most_w if most is None else np.minimum(most, self.bands.most_w)
+
+    def costs(
+        self, section: Section, chips: Chips, floor_mm2: Floats | float = 0.0, floor_w: Floats | float = 0.0
+    ) -> tuple[Costs, Energies | None, Blueprint | None]:
+        """Return the costs of chips; where only the area is asked for, the rest is nan.
+
+        Args:
+            section: Their section.
+            chips: The chips.
+            floor_mm2: Least area of a die that is counted.
+            floor_w: Least TDP that is counted.
+        """
         if not self.billed:
             nothing = np.full(len(chips), np.nan)
             area = section.pricer.area_mm2(chips)
@@ -145,12 +173,12 @@ class Limits:
                 area_mm2=area, die_mm2=nothing, tdp_w=nothing, usd=nothing, embodied_kg=nothing, idle_w=nothing
             )
             return costs, None, None
-        bill, cost, energies = section.pricer.bill(chips)
-        area = bill.die_mm2 if section.pricer.preset is Preset.PARTS else section.pricer.area_mm2(chips)
+        bill, cost, energies = section.pricer.bill(chips, floor_mm2, floor_w)
+        die_mm2 = np.maximum(bill.die_mm2, floor_mm2)
         costs = Costs(
-            area_mm2=area,
-            die_mm2=bill.die_mm2,
-            tdp_w=bill.tdp_w,
+            area_mm2=die_mm2 if section.pricer.preset is Preset.PARTS else section.pricer.area_mm2(chips),
+            die_mm2=die_mm2,
+            tdp_w=np.maximum(bill.tdp_w, floor_w),
             usd=cost.usd,
             embodied_kg=cost.embodied_kg,
             idle_w=energies.idle_w,
@@ -166,11 +194,18 @@ class Limits:
         )
         return [(name, taken, limit) for name, taken, limit in limits if limit is not None]
 
+    def on(self, bands: Sequence[Band | None]) -> Limits:
+        """Return the limits in the bands of boxes, if they have any."""
+        given = [band for band in bands if band is not None]
+        return replace(self, bands=bands_of(given)) if given else self
+
     def within(self, costs: Costs) -> BoolVector:
-        """Return which chips are within every limit, shape (chips,)."""
+        """Return which chips are within every limit, or which lowest chips of boxes in their band, shape (chips,)."""
         inside = np.ones(len(costs.area_mm2), dtype=bool)
         for _, taken, limit in self.rows(costs):
             inside &= taken <= limit * (1.0 + SLACK)
+        if self.bands is not None:
+            inside &= (costs.area_mm2 <= self.bands.most_mm2) & (costs.tdp_w <= self.bands.most_w)
         return inside
 
     def large(self, chips: Chips, costs: Costs) -> BoolVector:
@@ -202,60 +237,70 @@ class Limits:
             remedy="a higher limit, or a space with smaller chips",
         )
 
-    def least(self, costs: Costs, top: Costs) -> Costs:
-        """Return lower bounds on the costs in boxes, from those of their lowest and highest chips.
+    def least(self, section: Section, low: Chips, high: Chips) -> tuple[Costs, Energies | None, Blueprint | None]:
+        """Return lower bounds on the costs in boxes, from their lowest and highest chips and their bands; energies
+        likewise, and the blueprint of the highest chips.
 
         All rise with every size, but for costs of dies: at a multiple of the reticle there is one die more, each
         smaller, with a better yield. A box that reaches over one within the limit on area is given no cost of making.
         """
+        floor_mm2, floor_w = (0.0, 0.0) if self.bands is None else (self.bands.over_mm2, self.bands.over_w)
+        costs, energies, _ = self.costs(section, low, floor_mm2, floor_w)
         if not self.billed:
-            return costs
+            return costs, energies, None
+        top, _, plan = self.costs(section, high)
         largest = top.die_mm2
         if self.space.area_model is Preset.PARTS:
-            largest = np.minimum(largest, self.budget.area_mm2 * (1.0 + SLACK))
+            largest = np.minimum(largest, self.area_mm2)
         crosses = dies_of(largest) > dies_of(costs.die_mm2)
-        if not crosses.any():
-            return costs
-        return replace(
-            costs,
-            usd=np.where(crosses, 0.0, costs.usd),
-            embodied_kg=np.where(crosses, 0.0, costs.embodied_kg),
-        )
+        if crosses.any():
+            costs = replace(
+                costs,
+                usd=np.where(crosses, 0.0, costs.usd),
+                embodied_kg=np.where(crosses, 0.0, costs.embodied_kg),
+            )
+        return costs, energies, plan
 
 
-def tightened(limits: Limits, section: Section, boxes: list[Box]) -> list[Box]:
-    """Return boxes without the upper places of each axis that no chip within the limits has.
+def tightened(limits: Limits, section: Section, parts: list[Part]) -> list[Part]:
+    """Return boxes without the upper places of each axis that no chip within the limits has, and their bands.
 
-    A place is out if the chip that has it and the lowest place on every other axis is beyond a limit. Boxes whose
-    lowest chip is beyond one are left out, and counted.
+    A place is out if the chip that has it and the lowest place on every other axis is beyond a limit or the band. Boxes
+    whose lowest chip is beyond one are left out, and counted where it is a limit; so are those whose highest chip is
+    not over the band. Bands are cut to what these two chips take.
     """
-    if not boxes:
-        return []
-    low, high = corners(boxes)
-    costs = least_costs(limits, section, low, high)
-    limits.note(costs, np.array([box.size for box in boxes]))
-    boxes = [box for box, inside in zip(boxes, limits.within(costs), strict=True) if inside]
+    parts = _inside(limits, section, parts)
     rows, tops, owners = [], [], []
-    for index, box in enumerate(boxes):
+    for index, (box, _) in enumerate(parts):
         for axis in range(len(AXES)):
             for place in range(box.low[axis] + 1, box.high[axis]):
                 rows.append((*box.low[:axis], place, *box.low[axis + 1 :]))
                 tops.append(box.high)
                 owners.append((index, axis, place))
     if not rows:
-        return boxes
-    costs = least_costs(limits, section, np.array(rows).T, np.array(tops).T - 1)
-    tops_of = [list(box.high) for box in boxes]
-    for which in np.flatnonzero(~limits.within(costs)).tolist():
+        return parts
+    within = limits.on([parts[index][1] for index, _, _ in owners])
+    costs, _, _ = within.least(section, limits.space.at(np.array(rows).T), limits.space.at(np.array(tops).T - 1))
+    tops_of = [list(box.high) for box, _ in parts]
+    for which in np.flatnonzero(~within.within(costs)).tolist():
         index, axis, place = owners[which]
         tops_of[index][axis] = min(tops_of[index][axis], place)
-    return [Box(low=box.low, high=tuple(top)) for box, top in zip(boxes, tops_of, strict=True)]
+    return [(Box(low=box.low, high=tuple(top)), band) for (box, band), top in zip(parts, tops_of, strict=True)]
 
 
-def least_costs(limits: Limits, section: Section, low: Ints, high: Ints) -> Costs:
-    """Return lower bounds on the costs between these places, both of shape (axes, boxes)."""
-    costs, _, _ = limits.costs(section, limits.space.at(low))
-    if not limits.billed:
-        return costs
-    top, _, _ = limits.costs(section, limits.space.at(high))
-    return limits.least(costs, top)
+def _inside(limits: Limits, section: Section, parts: list[Part]) -> list[Part]:
+    """Return the boxes that have chips within the limits and in their bands, as far as their corners tell."""
+    if not parts:
+        return []
+    boxes, bands = [box for box, _ in parts], [band for _, band in parts]
+    low, high = (limits.space.at(places) for places in corners(boxes))
+    within = limits.on(bands)
+    costs, _, _ = within.least(section, low, high)
+    limits.note(costs, np.array([box.size for box in boxes]))
+    inside = within.within(costs)
+    if within.bands is None:
+        return [part for part, kept in zip(parts, inside, strict=True) if kept]
+    top, _, _ = limits.costs(section, high)
+    inside &= (top.area_mm2 > within.bands.over_mm2) & (top.tdp_w > within.bands.over_w)
+    cut = within.bands.cut(costs, top)
+    return [(boxes[index], cut.at(index)) for index in np.flatnonzero(inside).tolist()]

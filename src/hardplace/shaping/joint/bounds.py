@@ -18,8 +18,8 @@ from hardplace.cost.types import Engine, Kernel, KernelGraph
 from hardplace.design.exact.partition_problem import replications
 from hardplace.design.scheduling.modes import TENSOR, VECTOR, ancestors, of
 from hardplace.design.scheduling.types import TaskGraph
-from hardplace.design.search.bounds import FeasiblePlans as Rows
-from hardplace.design.search.bounds import shapes as rows_of
+from hardplace.design.search.bound_inputs import FeasiblePlans as Rows
+from hardplace.design.search.bound_inputs import shapes as rows_of
 from hardplace.design.search.layout import Group
 from hardplace.hardware.types import Chips, Setting
 from hardplace.ndtypes import Floats, Ints

@@ -1,0 +1,153 @@
+"""Work of every kernel of a model at all sizes that the chips of a space have, before any chip is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hardplace.cost.arrays import times
+from hardplace.cost.arrays.tensor import array_cycles
+from hardplace.cost.types import Engine, Kernel
+from hardplace.design.exact.layer_kernels import LayerKernels
+from hardplace.design.scheduling.modes import TENSOR, VECTOR
+from hardplace.hardware.space import ChipSpace
+from hardplace.hardware.types import Setting, own_buffer_bytes
+from hardplace.ndtypes import Bools, Floats, Ints
+
+_SKEW = (2.0, 1.0, -2.0)  # rows, columns, one: cycles of filling and draining that array_cycles counts once a matmul
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelWork:
+    """Work of every kernel, first axis (kernels,), those of a phase of a layer next to one another.
+
+    Attributes:
+        layers: Number of distinct layers.
+        phases: Of each (layer, phase) its first kernel, and the predecessors of each of its kernels, counted from
+            there.
+        phase: Of each kernel, its row in phases.
+        macs: Multiply-accumulates.
+        lane_cycles: Cycles of vector lanes.
+        array_cycles: Cycles of one array, by (rows, columns) on the space's axes.
+        memory_bytes: Bytes through memory, by size of the buffer.
+        fed_bytes: Bytes through the shared buffer, by size of a core's own.
+        own_sizes: Sizes of a core's own buffer that `fed_bytes` is given for, in bytes.
+        update_bytes: Bytes of the optimizer step on unsharded states, (layers,).
+        on_tensor: Whether a kernel takes tensor cores, (kernels, 1).
+        on_vector: Whether a kernel takes vector cores, (kernels, 1).
+        share_bytes: Bytes through memory, by the size of a core's share of the buffer.
+        whole_cycles: Cycles of all arrays, fill and drain among them, with at most so many cores, by (cores, rows,
+            columns); None where the space has more of them than are worth it.
+        reductions: Reductions along the lanes, (kernels, 1).
+    """
+
+    layers: int
+    phases: tuple[tuple[int, tuple[tuple[int, ...], ...]], ...]
+    phase: Ints
+    macs: Floats
+    lane_cycles: Floats
+    array_cycles: Floats
+    memory_bytes: Floats
+    fed_bytes: Floats
+    own_sizes: Ints
+    update_bytes: Floats
+    on_tensor: Bools
+    on_vector: Bools
+    share_bytes: Floats
+    whole_cycles: Floats | None
+    reductions: Floats
+
+    def summed(self, kernels: Floats) -> Floats:
+        """Return the sums over the kernels of each phase, shape (layers, 2, ...), from (kernels, ...)."""
+        total = np.zeros((len(self.phases), *kernels.shape[1:]))
+        for row, (start, graph) in zip(total, self.phases, strict=True):
+            row += kernels[start : start + len(graph)].sum(axis=0)
+        return total.reshape(self.layers, 2, *kernels.shape[1:])
+
+    def longest(self, seconds: Floats) -> Floats:
+        """Return the critical path through the kernels of each phase, shape (layers, 2, boxes), from (kernels,
+        boxes).
+        """
+        found = np.zeros((len(self.phases), seconds.shape[1]))
+        for row, (start, graph) in zip(found, self.phases, strict=True):
+            ends: list[Floats] = []
+            for place, before in enumerate(graph):
+                begin = ends[before[0]] if before else 0.0
+                for other in before[1:]:
+                    begin = np.maximum(begin, ends[other])
+                ends.append(begin + seconds[start + place])
+                np.maximum(row, ends[-1], out=row)
+        return found.reshape(self.layers, 2, seconds.shape[1])
+
+
+def work(kernels: LayerKernels, space: ChipSpace, share_bytes: Floats | None = None) -> KernelWork:
+    """Return the work of every kernel at all sizes that a space has.
+
+    Args:
+        kernels: The kernels.
+        space: The space.
+        share_bytes: Their bytes through memory by a core's share, which are the same for all spaces, if known.
+    """
+    every = tuple(kernel for pair in kernels.graphs for graph in pair for kernel in graph.kernels)
+    rows, columns = (np.array(one, dtype=np.int64) for one in (space.array_rows, space.array_columns))
+    high, wide = (grid.ravel() for grid in np.meshgrid(rows, columns, indexing="ij"))
+    own_sizes = np.unique(own_buffer_bytes(high * wide))
+    phases, start = [], 0
+    for pair in kernels.graphs:
+        for graph in pair:
+            phases.append((start, tuple(kernel.predecessors for kernel in graph.kernels)))
+            start += len(graph.kernels)
+    return KernelWork(
+        layers=len(kernels.graphs),
+        phases=tuple(phases),
+        phase=np.repeat(np.arange(len(phases)), [len(graph) for _, graph in phases]),
+        macs=np.array([sum(matmul.macs for matmul in kernel.matmuls) for kernel in every], dtype=np.float64),
+        lane_cycles=np.array([kernel.lane_cycles for kernel in every], dtype=np.float64),
+        array_cycles=_array_cycles(every, high, wide).reshape(len(every), len(rows), len(columns)),
+        memory_bytes=times.bytes_into(every, np.array(space.buffer_bytes, dtype=np.int64)),
+        fed_bytes=times.bytes_into(every, own_sizes),
+        own_sizes=own_sizes,
+        update_bytes=np.array([kernel.stream_bytes for kernel in kernels.updates], dtype=np.float64),
+        on_tensor=np.array([[kernel.engine in TENSOR] for kernel in every]).reshape(-1, 1),
+        on_vector=np.array([[kernel.engine in VECTOR] for kernel in every]).reshape(-1, 1),
+        share_bytes=np.minimum(times.bytes_into(every, SHARES), _MANY_BYTES) if share_bytes is None else share_bytes,
+        whole_cycles=_whole_cycles(every, space),
+        reductions=np.array([[float(kernel.reductions)] for kernel in every]).reshape(-1, 1),
+    )
+
+
+SHARES = 2 ** np.arange(10, 41)  # sizes of a core's share of the buffer, which is taken as the next larger one
+_MANY_CYCLES = 2**20
+_MANY_BYTES = 1e30  # instead of no end of them, where a buffer holds no tile
+
+
+def _array_cycles(kernels: tuple[Kernel, ...], rows: Ints, columns: Ints) -> Floats:
+    """Return cycles of each kernel's matmuls on one array without filling, which many cores do side by side."""
+    fill = _SKEW[0] * rows + _SKEW[1] * columns + _SKEW[2]
+    return times.summed(
+        kernels, lambda matmuls: array_cycles(matmuls, np.ones_like(rows), rows, columns) - fill[None, :], len(rows)
+    )
+
+
+def _whole_cycles(kernels: tuple[Kernel, ...], space: ChipSpace) -> Floats | None:
+    """Return the least cycles of each kernel's matmuls on any number of cores up to each of a space."""
+    axes = space.tensor_cores, space.array_rows, space.array_columns
+    shape = (len(kernels), *(len(axis) for axis in axes))
+    if np.prod(shape) > _MANY_CYCLES:
+        return None
+    cores, rows, columns = (
+        grid.ravel() for grid in np.meshgrid(*(np.array(axis, dtype=np.int64) for axis in axes), indexing="ij")
+    )
+    cycles = times.summed(kernels, lambda matmuls: array_cycles(matmuls, cores, rows, columns), len(cores))
+    return np.asarray(np.minimum.accumulate(cycles.reshape(shape), axis=1))
+
+
+def network_s(kernels: LayerKernels, setting: Setting) -> Floats:
+    """Return the seconds of each kernel that is a collective, 0 of the others, shape (kernels,)."""
+    group = kernels.shard.parallelism.tensor
+    every = [kernel for pair in kernels.graphs for graph in pair for kernel in graph.kernels]
+    return np.array(
+        [times.network_s(one, setting, group) if one.engine is Engine.NETWORK else 0.0 for one in every],
+        dtype=np.float64,
+    )
