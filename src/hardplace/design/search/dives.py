@@ -46,7 +46,7 @@ def dive_within(scoring: Scoring, regions: Sequence[BoxCandidate], check: Callab
         regions: The whole space in each section, with the band of its chips.
         check: Called now and then; may raise to end the search.
     """
-    bands = [region.band or Band() for region in regions]
+    bands = [region.band for region in regions if region.band is not None]
     limits_w = np.geomspace(max(band.most_w for band in bands), min(band.over_w for band in bands), _LIMITS + 1)[:-1]
     first = np.eye(len(scoring.goal.objectives))[0]
     most = np.zeros((len(regions), _LIMITS))

@@ -164,7 +164,7 @@ class DesignSearch:
         if isinstance(candidate, BoxCandidate):
             if not (scoring.front.points or self.question.goal.shared):
                 dive(scoring, candidate, self.deadline.check)
-                if self.question.goal.objectives[:2] == (Objective.THROUGHPUT, Objective.TDP):
+                if candidate.band is not None and self.question.goal.objectives[0] is Objective.THROUGHPUT:
                     dive_within(scoring, [box for _, box in self._boxes()], self.deadline.check)
             # With several objectives the front says what a chip may cost, not a limit.
             order = BY_LIMITS if len(self.question.goal.objectives) == 1 or candidate.band is not None else ALIKE
