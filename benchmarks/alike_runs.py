@@ -10,7 +10,8 @@ over groups, with every other row taken to be predicted exactly, this is a lower
 
 Two rows of the same device, software and flags have the same figures. Their log seconds move with the logarithm x_k of
 figure k by slopes s_ik and s_jk; where sum_k |s_ik - s_jk| is small, no choice of figures moves one over the other, and
-what the ratios of predicted to measured differ by stays with one of the two.
+what the ratios of predicted to measured differ by stays with one of the two. All such pairs together, within sources
+and between them, bound the mean error of any figures from below (`least_mean`).
 """
 
 from __future__ import annotations
@@ -18,16 +19,19 @@ from __future__ import annotations
 import csv
 import math
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 from fit_training import Case, cases
+from ortools.linear_solver import pywraplp
 
 from hardplace.errors import BadInput
 from hardplace.files import write_text
-from hardplace.plans.efficiencies import FIGURES, FittedEfficiencies, fitted
+from hardplace.ndtypes import Floats
+from hardplace.plans.efficiencies import FIGURES, GPUS, FittedEfficiencies, fitted
 from hardplace.plans.pooling import Pooled
 from hardplace.plans.published.runs import NotModelled, run_of
 
@@ -36,6 +40,7 @@ TABLES = ("training.csv", "runs-2026b.csv")
 OUT = FOLDER / "alike.md"
 SHOWN = 1.05  # ratio of the slowest to the fastest from which a group is listed
 NEAR, APART = 0.1, 0.12  # sum of slopes' differences up to which rows are as one to the figures; log errors apart
+LEAST_GAP = 0.02  # of log errors apart from which a pair counts in the least mean error
 MOVED = 0.3  # most that a figure's logarithm is thought to be wrong by
 
 
@@ -94,27 +99,121 @@ def bound(found: Sequence[Sequence[Alike]]) -> dict[str, tuple[int, int, float]]
     return {source: (count, twins[source], off[source] / count) for source, count in rows.items()}
 
 
-def unlike_pairs() -> list[tuple[Case, Case, float, float, float]]:
-    """Return, for each two sources, the rows of one device and software that are most apart as priced but as one to the
-    figures: the rows, their log errors, the sum of their slopes' differences."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Priced:
+    """The counted rows as priced with the shipped figures.
+
+    Attributes:
+        cases: The rows.
+        off: Logarithm of predicted over measured seconds of each.
+        slopes: Change of log seconds by the logarithm of each figure, a row each.
+    """
+
+    cases: Sequence[Case]
+    off: Floats
+    slopes: Floats
+
+    def gap(self, one: int, other: int) -> tuple[float, float]:
+        """Return what the errors of two rows of equal keys are apart whatever the figures, and how unlike their shares
+        are."""
+        apart = float(np.abs(self.slopes[one] - self.slopes[other]).sum())
+        return abs(float(self.off[one] - self.off[other])) - MOVED * apart, apart
+
+    def together(self) -> Iterator[tuple[int, int]]:
+        """Yield the pairs of rows that every figure moves alike: of one device, software, flags and precision."""
+        groups: dict[tuple[object, ...], list[int]] = defaultdict(list)
+        for index, one in enumerate(self.cases):
+            groups[(*one.keys, one.plan.precision)].append(index)
+        for members in groups.values():
+            yield from combinations(members, 2)
+
+
+def priced() -> Priced:
+    """Return the counted rows of both splits as priced with the shipped figures."""
     known = list(cases(everything=True))
     figures = Pooled(values=shipped_logs(fitted()))
     rows = [one.slopes(figures) for one in known]
-    off = [row.predicted - row.measured for row in rows]
+    return Priced(
+        cases=known,
+        off=np.array([row.predicted - row.measured for row in rows]),
+        slopes=np.array([row.slopes for row in rows]),
+    )
+
+
+def unlike_pairs(rows: Priced) -> list[tuple[Case, Case, float, float, float]]:
+    """Return, for each two sources, the rows of one device and software that are most apart as priced but as one to the
+    figures: the rows, their log errors, the sum of their slopes' differences."""
     found: dict[tuple[str, str, str], tuple[float, tuple[Case, Case, float, float, float]]] = {}
-    for i, one in enumerate(known):
-        for j in range(i):
-            other = known[j]
-            if one.source == other.source or one.keys != other.keys or one.plan.precision != other.plan.precision:
-                continue
-            apart = float(np.abs(rows[i].slopes - rows[j].slopes).sum())
-            gap = abs(off[i] - off[j]) - MOVED * apart
-            if apart > NEAR or gap < APART:
-                continue
-            key = (other.source, one.source, one.fleet.sites[0].device)
-            if gap > found.get(key, (0.0,))[0]:
-                found[key] = gap, (other, one, off[j], off[i], apart)
+    for j, i in rows.together():
+        one, other = rows.cases[i], rows.cases[j]
+        gap, apart = rows.gap(i, j)
+        if one.source == other.source or apart > NEAR or gap < APART:
+            continue
+        key = (other.source, one.source, one.fleet.sites[0].device)
+        if gap > found.get(key, (0.0,))[0]:
+            found[key] = gap, (other, one, float(rows.off[j]), float(rows.off[i]), apart)
     return [pair for _, pair in sorted(found.values(), key=lambda item: -item[0])]
+
+
+def least_mean(rows: Priced, members: Sequence[int]) -> tuple[float, float, float]:
+    """Return the mean absolute log error of some rows that no figures within exp(MOVED) of the shipped ones go below,
+    over rows and over sources, and the mean of the rows today.
+
+    Whatever the figures, |e_i| + |e_j| is at least the gap of i and j: the least weighted sum of |e| under these is a
+    linear programme.
+    """
+    inside, chosen = set(members), [pair for pair in rows.together() if rows.gap(*pair)[0] > LEAST_GAP]
+    pairs = [(i, j) for i, j in chosen if i in inside and j in inside]
+    often = Counter(rows.cases[i].source for i in members)
+    found = []
+    for weights in (
+        {i: 1.0 / len(members) for i in members},
+        {i: 1.0 / often[rows.cases[i].source] / len(often) for i in members},
+    ):
+        solver = pywraplp.Solver.CreateSolver("GLOP")
+        errors = {i: solver.NumVar(0.0, solver.infinity(), "") for i in {one for pair in pairs for one in pair}}
+        for i, j in pairs:
+            solver.Add(errors[i] + errors[j] >= rows.gap(i, j)[0])
+        solver.Minimize(solver.Sum([weights[i] * error for i, error in errors.items()]))
+        assert solver.Solve() == pywraplp.Solver.OPTIMAL
+        found.append(float(solver.Objective().Value()))
+    return found[0], found[1], float(np.mean(np.abs(rows.off[list(members)])))
+
+
+def kind_of_row(one: Case) -> str:
+    """Return the class that a row is listed under."""
+    if one.chain.mixture:
+        return "mixtures of experts"
+    if one.chain.sequence_length >= 16384:
+        return "dense, 16,384 tokens and more"
+    return "dense, on GPUs" if one.keys[0] == GPUS else "dense, on chips with arrays"
+
+
+def classes_document(rows: Priced) -> str:
+    """Return the table of what no figures can go below, by class."""
+    groups: dict[str, list[int]] = {}
+    for index, one in enumerate(rows.cases):
+        groups.setdefault(kind_of_row(one), []).append(index)
+    everything = list(range(len(rows.cases)))
+    groups["all counted rows"] = everything
+    groups["all of the calibration splits"] = [i for i in everything if rows.cases[i].split == "calibration"]
+    groups["all of the test splits"] = [i for i in everything if rows.cases[i].split == "test"]
+    lines = [
+        "**What no figures of this model can go below**",
+        "",
+        "Two rows of one device, software, flags and precision have the same figures. Where these move both alike, "
+        "what their errors are apart stays. The least mean error that all such pairs leave, with every figure within "
+        f"a factor of {math.exp(MOVED):.2f} of the shipped one, chosen with every row in view (a linear programme; "
+        "absolute logarithms):",
+        "",
+        "| class | rows | sources | today | least, mean of the rows | least, mean of the sources |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for name, members in groups.items():
+        some, alike, today = least_mean(rows, members)
+        sources = len({rows.cases[i].source for i in members})
+        lines.append(f"| {name} | {len(members)} | {sources} | {today:.1%} | {some:.1%} | {alike:.1%} |")
+    return "\n".join([*lines, ""])
 
 
 def shipped_logs(known: FittedEfficiencies) -> dict[str, float]:
@@ -186,7 +285,9 @@ def document(found: Sequence[Sequence[Alike]]) -> str:
 
 
 def main() -> None:
-    write_text(OUT, document(groups()) + "\n" + pairs_document(unlike_pairs()))
+    rows = priced()
+    parts = document(groups()), pairs_document(unlike_pairs(rows)), classes_document(rows)
+    write_text(OUT, "\n".join(parts))
     print(OUT)
 
 

@@ -68,18 +68,18 @@ MOST_SLOWED = 4.0  # of kernels of plans that name no software
 OF_DEVICE = ("products", "attention")
 FLAGS = {"tensor": ("tensor",), "dispatcher": ("expert",), "experts": ("expert",)}
 WIDTHS = {  # of a logarithm, by the least error with a source left out (--choose)
-    "centre products": 0.4,
-    "centre low": 0.05,
+    "centre products": 0.2,
+    "centre low": 0.02,
     "centre attention": 0.7,
     "centre streams": 0.05,
-    "centre traffic": 0.4,
+    "centre traffic": 0.8,
     "centre host": 0.7,
-    "device products": 0.3,
+    "device products": 0.2,
     "device attention": 0.05,
-    "software products": 0.02,
-    "software attention": 0.1,
-    "software streams": 0.5,
-    "software traffic": 0.2,
+    "software products": 0.05,
+    "software attention": 0.05,
+    "software streams": 0.8,
+    "software traffic": 0.3,
     "software host": 0.3,
     "flags": 0.5,
     "neuron": 0.3,
@@ -91,6 +91,8 @@ ON_TPUS = ("2204.02311", "aws-neuron", "maxtext@")
 FEW = 2  # sources of a class below which all rows say how far off it can be
 MANY_SOURCES = 5  # from which the quantile of their rows is width enough
 GRID = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8)
+STEPS, NEAR_STEPS = 40, 10  # of reweighted least squares, and from a fit that is near
+LEAST_GAIN = 1e-4  # of the mean error for which a width moves
 
 
 @dataclass(slots=True, kw_only=True)
@@ -269,9 +271,10 @@ def width_of(widths: Mapping[str, float], key: str, figure: str) -> float:
     return 0.0
 
 
-def pooled(listed: Sequence[Slopes], widths: Mapping[str, float]) -> Pooled:
-    """Return the fit."""
-    return fit(listed, lambda key, figure: width_of(widths, key, figure), centres=(GPUS, ARRAYS))
+def pooled(listed: Sequence[Slopes], widths: Mapping[str, float], near: Pooled | None = None) -> Pooled:
+    """Return the fit; near: figures that are nearly it, from which a few steps are enough."""
+    steps = STEPS if near is None else NEAR_STEPS
+    return fit(listed, lambda key, figure: width_of(widths, key, figure), steps, centres=(GPUS, ARRAYS), near=near)
 
 
 def error(row: Slopes, found: Pooled) -> float:
@@ -305,13 +308,16 @@ def converged(listed: Sequence[Case], start: Pooled, widths: Mapping[str, float]
 
 
 def left_out(
-    rows: Sequence[Slopes], widths: Mapping[str, float], priced: Mapping[str, Case] | None = None
+    rows: Sequence[Slopes],
+    widths: Mapping[str, float],
+    priced: Mapping[str, Case] | None = None,
+    near: Pooled | None = None,
 ) -> dict[str, list[float]]:
     """Return the errors of each source's rows, fitted without it; priced: by id, to price them instead of taking their
-    slopes' word."""
+    slopes' word; near: the fit of all."""
     found = {}
     for source in dict.fromkeys(row.source for row in rows):
-        others = pooled([row for row in rows if row.source != source], widths)
+        others = pooled([row for row in rows if row.source != source], widths, near)
         own = [row for row in rows if row.source == source]
         if priced is None:
             found[source] = [error(row, others) for row in own]
@@ -326,29 +332,43 @@ def mean_of_sources(errors: Mapping[str, Sequence[float]]) -> float:
     return float(np.mean([np.mean(np.abs(one)) for one in errors.values()]))
 
 
+def median_of_sources(errors: Mapping[str, Sequence[float]]) -> float:
+    """Return the median over sources of their median errors."""
+    return float(np.median([np.median(np.abs(one)) for one in errors.values()]))
+
+
 def choose(rows: Sequence[Slopes], widths: Mapping[str, float]) -> dict[str, float]:
-    """Return the widths with the least error of sources left out, one width after another until none helps."""
+    """Return the widths with the least error of sources left out, one width a step wider or narrower after another
+    until none helps."""
+    reached = pooled(rows, widths)
 
     def judged(tried: Mapping[str, float]) -> float:
         """Sources unseen, and seen: a width that only a source of its own software needs does not show in the first."""
-        known = pooled(rows, tried)
+        known = pooled(rows, tried, reached)
         own: dict[str, list[float]] = defaultdict(list)
         for row in rows:
             own[row.source].append(error(row, known))
-        return 0.5 * (mean_of_sources(left_out(rows, tried)) + mean_of_sources(own))
+        return 0.5 * (mean_of_sources(left_out(rows, tried, near=known)) + mean_of_sources(own))
 
     best, found = judged(widths), dict(widths)
     better = True
     while better:
         better = False
-        for name in found:
-            for value in GRID:
+        for name in [
+            one for one in found if one != "neuron"
+        ]:  # of one source alone, which would choose it as wide as it can be
+            for value in neighbours(found[name]):
                 tried = found | {name: value}
                 got = judged(tried)
-                if got < best - 1e-4:
+                if got < best - LEAST_GAIN:
                     best, found, better = got, tried, True
-        print(f"{best:.2%} with {found}")
+        print(f"{best:.2%} with {found}", flush=True)
     return found
+
+
+def neighbours(value: float) -> tuple[float, ...]:
+    """Return the widths of the grid beside one: the next below and the next above."""
+    return (*sorted(one for one in GRID if one < value)[-1:], *sorted(one for one in GRID if one > value)[:1])
 
 
 def as_file(found: Pooled, rows: Sequence[Slopes], cases_: Sequence[Case]) -> FittedEfficiencies:
@@ -539,6 +559,10 @@ def document(left: Mapping[str, Sequence[float]], own: Mapping[str, Sequence[flo
     means = f"{mean_of_sources(own):.1%} | {mean_of_sources(left):.1%}"
     gpus = {source: one for source, one in left.items() if not any(name in source for name in ON_TPUS)}
     lines.append(f"| mean of the sources | {count} | {means} | | |")
+    medians = f"{median_of_sources(own):.1%} | {median_of_sources(left):.1%}"
+    lines.append(f"| median of the sources | | {medians} | | |")
+    rows = [[abs(one) for errors in every.values() for one in errors] for every in (own, left)]
+    lines.append(f"| median of the rows | {count} | {np.median(rows[0]):.1%} | {np.median(rows[1]):.1%} | | |")
     lines.append(f"| mean of those on GPUs | {sum(map(len, gpus.values()))} | | {mean_of_sources(gpus):.1%} | | |")
     return "\n".join([*lines, ""])
 

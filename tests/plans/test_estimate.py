@@ -21,6 +21,7 @@ from hardplace.plans.pricer import Efficiencies
 from hardplace.plans.pricing import pricer_of
 from hardplace.plans.published_best import best_run
 from hardplace.plans.timing import end_of_stage
+from hardplace.report.plan import evidence
 from hardplace.workload.decoder import Degrees
 from hardplace.workload.load import load
 from hardplace.workload.types import Recompute
@@ -48,6 +49,7 @@ def test_more_mfu_than_anyone_published_is_said(name, more):
     assert (found.mfu > 1.05 * best.mfu) == more
     said = [note for note in found.notes if "more than anyone published" in note]
     assert [f"on {name} in fp16: 42.2\u00a0% at most (mlm20-001" in note for note in said] == [True] * more
+    assert ("more than anyone published" in evidence(found)) == more  # of its first lines
 
 
 @pytest.mark.parametrize("zero", [0, 1, 2])
@@ -221,6 +223,15 @@ def test_plan_files_are_read_strictly(tmp_path):
 def test_layers_of_stages():
     assert stage_layers(126, Plan(global_batch=1, pipeline=8)) == (15, 16, 16, 16, 16, 16, 16, 15)
     assert stage_layers(10, Plan(global_batch=1, pipeline=4)) == (2, 3, 3, 2)
+    # NVIDIA-NeMo/Megatron-Bridge, recipes/deepseek/deepseek_v3.py, layout_map, and pp_layout of H100: a layer predicted
+    for pipeline, virtual, sizes in (
+        (4, 1, (16, 16, 16, 13)),
+        (8, 1, (*7 * (8,), 5)),
+        (16, 1, (*15 * (4,), 1)),
+        (4, 4, (16, 16, 16, 13)),
+        (8, 4, (1 + 2 + 2 + 2, *6 * (8,), 6)),
+    ):
+        assert stage_layers(61, Plan(global_batch=16, pipeline=pipeline, virtual=virtual), predicted=1) == sizes
     with pytest.raises(BadInput, match="expected numbers that sum to the model's 10 layers"):
         stage_layers(10, Plan(global_batch=1, pipeline=2, stages=(4, 5)))
 

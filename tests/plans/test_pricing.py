@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 
 import hardplace
+from hardplace.cost.collectives import Ring
+from hardplace.cost.layers.software import Graphs
 from hardplace.cost.layers.types import Layout
-from hardplace.cost.layers.work import AttentionWork, GemmWork
+from hardplace.cost.layers.work import AttentionWork, CollectiveWork, GemmWork
+from hardplace.cost.types import Collective
 from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import device, node, node_names
 from hardplace.plans.chain import of_workload
@@ -22,7 +25,7 @@ from hardplace.plans.pricing import pricer_of
 from hardplace.plans.published.runs import run_of
 from hardplace.plans.published.scores import settled
 from hardplace.workload.load import load
-from hardplace.workload.types import Recompute
+from hardplace.workload.types import Group, Recompute
 
 ROOT = Path(__file__).parents[2]
 PLAN = Plan(global_batch=8)
@@ -71,6 +74,46 @@ def test_a_rank_of_queries_does_its_share(name):
     pricer = alone(name)
     assert seconds(pricer, replace(whole, queries=2048)) == pytest.approx(seconds(pricer, whole) / 4)
     assert seconds(pricer, replace(whole, window=1024)) < seconds(pricer, whole)
+
+
+def test_tensor_traffic_beside_products_shows_its_first_chunk():
+    # longer than the products: they hide seven eighths of themselves in it; shorter: an eighth of it shows
+    cluster = node("dgx-h100").cluster(8)
+    groups = {Group.TENSOR: Ring(members=8, stride=1)}
+    product = GemmWork(m=4096, n=4096, k=4096)
+    apart, beside = (replace(alone("h100-sxm"), tensor_overlap=overlapped) for overlapped in (False, True))
+    for size in (1e6, 1e8, 1e10):
+        traffic = CollectiveWork(collective=Collective.ALL_GATHER, bytes=size, group=Group.TENSOR)
+        work_s = apart.seconds([product], cluster, groups).total_s
+        traffic_s = apart.seconds([traffic], cluster, groups).total_s
+        assert apart.seconds([product, traffic], cluster, groups).total_s == pytest.approx(work_s + traffic_s)
+        both_s = max(work_s, traffic_s) + min(work_s, traffic_s) / 8
+        assert beside.seconds([product, traffic], cluster, groups).total_s == pytest.approx(both_s)
+        experts = replace(product, batch=2, grouped=True)
+        alone_s = apart.seconds([experts, traffic], cluster, groups).total_s
+        assert beside.seconds([experts, traffic], cluster, groups).total_s == pytest.approx(alone_s)
+
+
+def test_graphs_of_parts_of_a_layer_leave_the_launches_of_experts():
+    works = [GemmWork(m=16, n=16, k=16), GemmWork(m=16, n=16, k=16, batch=8, grouped=True, cast=True)]
+    parts = alone("h100-sxm").parts(works, None, {})
+    assert (parts.launches, parts.expert_launches) == (1, 8)
+    for graphs, launched in (("none", 9.0), ("partial", 0.5 + 8.0), ("full", 0.05 * 9)):
+        pricer = pricer_of(device("h100-sxm"), Plan(global_batch=8, graphs=Graphs(graphs)))
+        held = replace(pricer, efficiencies=Efficiencies(launch_s=1.0))
+        assert held.seconds(works, None, {}).total_s == pytest.approx(launched)
+
+
+@pytest.mark.parametrize(("name", "ratio"), [("b200-sxm", 4.0), ("gb200", 4.0), ("b300-sxm", 6.0), ("gb300", 6.0)])
+def test_four_bits_are_as_much_faster_as_the_datasheet_says(name, ratio):
+    found = pricer_of(device(name), replace(PLAN, precision=Format.FP4)).efficiencies
+    assert found.fp4_rate == pytest.approx(0.8 * ratio, rel=0.01)
+
+
+def test_bf16_on_a_gpu_without_it_is_said():
+    for precision, lacks in ((Format.BF16, True), (Format.FP16, False)):
+        notes = pricer_of(device("v100-sxm2"), replace(PLAN, precision=precision)).notes
+        assert any("has no bf16" in note for note in notes) is lacks
 
 
 def test_precisions_of_arrays():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -284,6 +285,15 @@ class Plan:
         return min(self.expert_replicas, self.shard or self.expert_replicas)
 
 
+def _short_first(layers: int, chunks: int, each: int) -> Iterator[int]:
+    """Yield the layers of chunks of at most `each`, the first ones short of what is not there."""
+    short = chunks * each - layers
+    for _ in range(chunks):
+        less = min(short, each)
+        short -= less
+        yield each - less
+
+
 def stage_layers(layers: int, plan: Plan, predicted: int = 0) -> tuple[int, ...]:
     """Return the number of layers of each pipeline stage: the plan's own, else even.
 
@@ -293,8 +303,10 @@ def stage_layers(layers: int, plan: Plan, predicted: int = 0) -> tuple[int, ...]
     Args:
         layers: Layers of the model that are cut into stages.
         plan: The plan.
-        predicted: Layers of multi-token prediction, on the last stage with the head. Then embedding, these and the head
-            count as a layer each in a chunk of ceil((layers + predicted + 2) / chunks) (Megatron-Bridge's pp_layout).
+        predicted: Layers of multi-token prediction, on the last stage with the head. Then these and the head count as a
+            layer each of the last chunk, and chunks are full from the second on, ceil((layers + predicted + 1) /
+            chunks) (Megatron-Bridge's layouts of DeepSeek-V3: 16, 16, 16, 13 over four stages; 1 and 30 of 2 over 32
+            chunks, the last without).
 
     Raises:
         BadInput: Where the plan's stages do not sum to the layers, or there are fewer layers than stages.
@@ -308,17 +320,14 @@ def stage_layers(layers: int, plan: Plan, predicted: int = 0) -> tuple[int, ...]
             raise BadInput(f"stages: {list(plan.stages)}: expected a layer or more between the first and last stage")
         return plan.stages
     count = plan.pipeline
-    if predicted and count > 1:
-        chunks = count * plan.virtual
-        each = -(-(layers + predicted + 2) // chunks)
-        sizes, left = [], layers
-        for chunk in range(chunks):
-            sizes.append(min(left, each - 1 if chunk == 0 else each))
-            left -= sizes[-1]
-        sizes[-2] += left
-        return tuple(sum(sizes[stage::count]) for stage in range(count))
     if layers < count:
         raise BadInput(f"pipeline: {count}: expected at most the model's {layers} layers")
+    if predicted and count > 1:
+        chunks = count * plan.virtual
+        each = -(-(layers + predicted + 1) // chunks)
+        last = max(0, layers - (chunks - 1) * each)
+        sizes = [*_short_first(layers - last, chunks - 1, each), last]
+        return tuple(sum(sizes[stage::count]) for stage in range(count))
     if layers % count and (layers + 2) % count == 0:
         each = (layers + 2) // count
         return (each - 1, *(each,) * (count - 2), each - 1)

@@ -7,6 +7,7 @@ normal priors, with absolute errors (single outliers do not pull), by reweighted
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -96,7 +97,12 @@ def start() -> dict[str, float]:
 
 
 def fit(
-    rows: Sequence[Slopes], widths: Callable[[str, str], float], steps: int = 12, *, centres: Sequence[str] = (GPUS,)
+    rows: Sequence[Slopes],
+    widths: Callable[[str, str], float],
+    steps: int = 40,
+    *,
+    centres: Sequence[str] = (GPUS,),
+    near: Pooled | None = None,
 ) -> Pooled:
     """Fit the figures to rows: return the most probable ones.
 
@@ -106,22 +112,26 @@ def fit(
             where it starts; 0: it has none.
         steps: Steps of reweighted least squares.
         centres: Keys whose offsets are the centres, near where figures start.
+        near: Figures to begin the steps at; None: at the means of the priors.
     """
-    names = list(FIGURES)
-    begin = start()
+    begin, names = start(), list(FIGURES)
     wanted = sorted({key for row in rows for key in row.keys})
+    place = {key: index for index, key in enumerate(wanted)}
     terms = [(key, name) for key in wanted for name in names if widths(key, name) > 0.0]
     mean = np.array([begin[name] if key in centres else 0.0 for key, name in terms])
     sd = np.array([widths(key, name) for key, name in terms])
-    column = {name: index for index, name in enumerate(names)}
-    design = np.array([[row.slopes[column[name]] if key in row.keys else 0.0 for key, name in terms] for row in rows])
+    has = np.zeros((len(rows), len(wanted)))
+    for index, row in enumerate(rows):
+        has[index, [place[key] for key in row.keys]] = 1.0
+    slopes = np.array([row.slopes for row in rows])
+    design = slopes[:, [names.index(name) for _, name in terms]] * has[:, [place[key] for key, _ in terms]]
     target = np.array([row.measured - row.predicted + float(row.slopes @ row.at) for row in rows])
-    often: dict[str, int] = {}
-    for row in rows:
-        often[row.source] = often.get(row.source, 0) + 1
+    often = Counter(row.source for row in rows)
     alone = [1.0 / (1.0 + _ALIKE * (often[row.source] - 1)) for row in rows]
     weight = np.array(alone) / _NOISE
-    found, error = mean.copy(), target - design @ mean
+    known = {} if near is None else near.values
+    found = np.array([known.get(f"{key}/{name}", value) for (key, name), value in zip(terms, mean, strict=True)])
+    error = target - design @ found
     prior = np.diag(1.0 / sd**2)
     for _ in range(steps):
         scaled = weight / np.sqrt(error**2 + _SMOOTH**2)

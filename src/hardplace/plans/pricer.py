@@ -18,6 +18,9 @@ from hardplace.cost.types import Collective
 from hardplace.hardware.types import Cluster
 from hardplace.workload.types import Group
 
+# Into which a tensor-parallel collective and its product are cut where one runs beside the other.
+_CHUNKS = 8
+
 
 class Low(StrEnum):
     """Precision below 16 bit in which linear layers multiply."""
@@ -41,7 +44,7 @@ class Efficiencies:
         low_rate: Rate of fp8 GEMMs alone over that of bf16.
         fp4_rate: Rate of nvfp4 GEMMs alone over that of bf16.
         streams: Factor of kernels that move bytes, over the fused kernels counted; of the software.
-        tensor: Factor of tensor-parallel collectives that show, over the network's model.
+        tensor: Factor of tensor-parallel collectives, over the network's model.
         sync_s: Seconds that ranks of a tensor-parallel group wait for each other at each collective.
         expert: Factor of all-to-alls that show, over the network's model.
         context: Share of the seconds of a ring of keys that always shows, whatever attention hides.
@@ -107,15 +110,6 @@ class TimeShares:
             host_s=self.host_s + other.host_s,
         )
 
-    def __mul__(self, times: float) -> TimeShares:
-        return TimeShares(
-            products_s=self.products_s * times,
-            attention_s=self.attention_s * times,
-            streams_s=self.streams_s * times,
-            exchange_s=self.exchange_s * times,
-            host_s=self.host_s * times,
-        )
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IsolatedTimes:
@@ -124,6 +118,7 @@ class IsolatedTimes:
     Attributes:
         products_s: Matrix products in 16 bit or fp32.
         low_s: Matrix products that run in low precision, at the rate of bf16.
+        expert_share: Share of both that is experts', which no tensor-parallel collective runs beside.
         casts_bytes: Bytes that casts to low precision move.
         attention_s: Attention.
         streams_s: Kernels that only move bytes.
@@ -131,11 +126,13 @@ class IsolatedTimes:
         tensor_calls: Number of tensor-parallel collectives.
         context_s: Context-parallel collectives.
         expert_s: All-to-alls of experts.
-        launches: Number of kernels launched.
+        launches: Number of kernels launched, but those of experts' products.
+        expert_launches: Number of kernels that experts' products launch.
     """
 
     products_s: float
     low_s: float
+    expert_share: float
     casts_bytes: float
     attention_s: float
     streams_s: float
@@ -144,6 +141,7 @@ class IsolatedTimes:
     context_s: float
     expert_s: float
     launches: int
+    expert_launches: int
 
 
 @dataclass(slots=True, kw_only=True)
@@ -159,8 +157,11 @@ class StepPricer:
         low: Precision of products that allow it; None: 16 bit.
         wide: 16-bit peak over that of fp32 (or TF32) products where all is in fp32, else 1.
         flash: Attention is one kernel; else unfused.
+        tensor_overlap: Tensor-parallel collectives run beside products.
         deduplicates: A token goes to a rank, and to a node, once however many experts it has there (DeepEP, HybridEP).
         launched: Share of the kernels that the host launches one by one, not as CUDA graphs.
+        experts_launched: The same of experts' products, whose sizes change from step to step: no graph of parts of a
+            layer holds them.
         software: Whose figures these are; "": none named.
         notes: What to know of the timer's figures.
     """
@@ -173,8 +174,10 @@ class StepPricer:
     low: Low | None = None
     wide: float = 1.0
     flash: bool = True
+    tensor_overlap: bool = False
     deduplicates: bool = False
     launched: float = 1.0
+    experts_launched: float = 1.0
     software: str = ""
     notes: tuple[str, ...] = ()
     _known: dict[GemmWork | AttentionWork, float] = field(default_factory=dict)
@@ -195,10 +198,11 @@ class StepPricer:
         """Return the seconds that pieces of work take alone; arguments as for `seconds`."""
         listed = tuple(work)
         self._price({one for one in listed if isinstance(one, GemmWork | AttentionWork) and one not in self._known})
-        products_s = low_s = casts_bytes = attention_s = streams_s = 0.0
+        products_s = low_s = experts_s = casts_bytes = attention_s = streams_s = 0.0
         shared_s = {Group.TENSOR: 0.0, Group.CONTEXT: 0.0, Group.EXPERT: 0.0}
-        launches, calls, wide = 0, 0, 2.0 if self.wide > 1.0 else 1.0
+        launches, of_experts, calls, wide = 0, 0, 0, 2.0 if self.wide > 1.0 else 1.0
         for one in listed:
+            before = launches
             launches += 1
             match one:
                 case GemmWork():
@@ -211,6 +215,9 @@ class StepPricer:
                             launches += 2 * one.batch  # casts, scales in the order that the product wants
                     else:
                         products_s += self._known[one]
+                    if one.grouped:
+                        of_experts += launches - before
+                        experts_s += self._known[one]
                 case AttentionWork():
                     attention_s += self._known[one]
                 case StreamWork():
@@ -223,6 +230,7 @@ class StepPricer:
         return IsolatedTimes(
             products_s=products_s,
             low_s=low_s,
+            expert_share=experts_s / (products_s + low_s) if experts_s else 0.0,
             casts_bytes=casts_bytes,
             attention_s=attention_s,
             streams_s=streams_s,
@@ -230,7 +238,8 @@ class StepPricer:
             tensor_calls=calls,
             context_s=shared_s[Group.CONTEXT],
             expert_s=shared_s[Group.EXPERT],
-            launches=launches,
+            launches=launches - of_experts,
+            expert_launches=of_experts,
         )
 
     def reached(self, parts: IsolatedTimes, *, ring: bool = False) -> TimeShares:
@@ -247,16 +256,19 @@ class StepPricer:
         context_s = parts.context_s
         if ring:
             context_s = max(by.context * parts.context_s, parts.context_s - attention_s)
+        products_s = by.products * (parts.products_s + by.low * parts.low_s / rate)
+        tensor_s = by.tensor * parts.tensor_s
+        if self.tensor_overlap:
+            beside_s = products_s * (1.0 - parts.expert_share)
+            tensor_s = max(tensor_s, beside_s) + min(tensor_s, beside_s) / _CHUNKS - beside_s
         found = TimeShares(
-            products_s=by.products * (parts.products_s + by.low * parts.low_s / rate),
+            products_s=products_s,
             attention_s=attention_s,
             streams_s=by.streams * (parts.streams_s + casts_s),
-            exchange_s=by.tensor * parts.tensor_s
-            + by.sync_s * parts.tensor_calls
-            + context_s
-            + by.expert * parts.expert_s,
+            exchange_s=tensor_s + by.sync_s * parts.tensor_calls + context_s + by.expert * parts.expert_s,
         )
-        waits_s = max(0.0, self.launched * parts.launches * by.launch_s - found.total_s)
+        launches = self.launched * parts.launches + self.experts_launched * parts.expert_launches
+        waits_s = max(0.0, launches * by.launch_s - found.total_s)
         return found + TimeShares(host_s=waits_s)
 
     def moved_s(self, kind: Stream, moved_bytes: float, row: int = 0) -> float:

@@ -11,7 +11,7 @@ from hardplace.cost.gpu.datasheet import flops_per_clock
 from hardplace.cost.gpu.models import model_of
 from hardplace.cost.gpu.timer import GpuTimer
 from hardplace.cost.gpu.types import GpuModel
-from hardplace.cost.layers.software import LAUNCHED, ON_ARRAY_SOFTWARE, ON_ARRAYS, SOFTWARE, Dispatcher
+from hardplace.cost.layers.software import LAUNCHED, ON_ARRAY_SOFTWARE, ON_ARRAYS, SOFTWARE, Dispatcher, Graphs
 from hardplace.cost.one_chip.described_timer import DescribedDevice, DescribedTimer
 from hardplace.errors import BadInput
 from hardplace.hardware.device import Arrays, Device
@@ -61,8 +61,14 @@ def pricer_of(chip: Device | DescribedDevice, plan: Plan) -> StepPricer:
     kind = generation(model.datasheet)
     if plan.software in ON_ARRAY_SOFTWARE:
         raise BadInput(f"software: {plan.software}: {chip.name} is a GPU: expected software of GPUs")
-    found = _own(efficiencies(kind, plan.ways, flash=plan.flash, named=bool(plan.software)), chip, plan)
-    notes = [*_unmeasured(chip, kind, plan), *(fit.method for fit in model.fits if fit.part == "all")]
+    ratios = {str(one): chip.peak_flops_per_s(one.value) / half for one in Low if one.value in chip.dtypes}
+    reached = efficiencies(kind, plan.ways, flash=plan.flash, named=bool(plan.software), ratios=ratios)
+    found = _own(reached, chip, plan)
+    notes = [
+        *_lacking(chip, plan),
+        *_unmeasured(chip, kind, plan),
+        *(fit.method for fit in model.fits if fit.part == "all"),
+    ]
     if found.products != 1.0:
         notes.append(_reached(chip, found))
     if low is not None:
@@ -77,8 +83,10 @@ def pricer_of(chip: Device | DescribedDevice, plan: Plan) -> StepPricer:
         low=low,
         wide=wide,
         flash=plan.flash,
+        tensor_overlap=plan.ways.tensor_overlap,
         deduplicates=plan.ways.dispatcher is not Dispatcher.ALL_TO_ALL,
         launched=LAUNCHED[plan.ways.graphs],
+        experts_launched=1.0 if plan.ways.graphs is Graphs.PARTIAL else LAUNCHED[plan.ways.graphs],
         software=plan.software,
         notes=tuple(notes),
     )
@@ -112,6 +120,13 @@ def _attention(model: GpuModel, plan: Plan) -> str:
     return stand_in(usual, model) or backend_named("default", model)
 
 
+def _lacking(chip: Device, plan: Plan) -> list[str]:
+    """Return what says that a device runs a plan in another 16-bit format than the plan's."""
+    if plan.precision is Format.BF16 and "bf16" not in chip.dtypes:
+        return [f"{chip.name} has no bf16: priced as fp16, which needs its loss scaled"]
+    return []
+
+
 def _unmeasured(chip: Device, kind: str, plan: Plan) -> list[str]:
     """Return what says that no published run of a device and a software together was fitted."""
     if not is_fitted(kind):
@@ -132,7 +147,7 @@ def _on_arrays(chip: Device, plan: Plan) -> StepPricer:
         raise BadInput(f"software: {plan.software}: {chip.name} has arrays: expected {expected}, or none")
     kind = generation_of_arrays(chip)
     usual = "neuron" if chip.vendor == "AWS" else ON_ARRAYS
-    how = replace(plan.ways, software=plan.software or usual)
+    how = replace(plan, software=plan.software or usual).ways
     reached = efficiencies(kind, how, flash=plan.flash, named=bool(plan.software))
     found, on = _own(reached, chip, plan), machine(chip, "bf16")
     notes = [*on.notes, f"{chip.name}: kernels by closed forms of arrays, not fitted on kernels", _reached(chip, found)]
@@ -156,6 +171,7 @@ def _on_arrays(chip: Device, plan: Plan) -> StepPricer:
         low=low,
         wide=wide,
         flash=plan.flash,
+        tensor_overlap=how.tensor_overlap,
         software=how.software,
         notes=tuple(notes),
     )

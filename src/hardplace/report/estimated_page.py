@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hardplace.plans.estimate import PlanEstimate
-from hardplace.report.plan import estimate_notes, fit, plan_words, speed, surety, unmeasured
+from hardplace.report.plan import estimate_notes, evidence, fit, plan_words, speed, surety
 from hardplace.report.plan_detail import PART_COLOURS, PARTS, plan_detail
 from hardplace.report.plan_timeline import PASS_COLOURS
 from hardplace.report.rendering import rendered
@@ -25,7 +25,7 @@ def page(found: PlanEstimate, command: str = "") -> str:
         short=fit(found),
         speed=speed(found),
         surety=surety(found),
-        evidence=unmeasured(found),
+        evidence=evidence(found),
         plan=plan_words(found),
         step=format_quantity(found.step_s, "s", 4),
         one=plan_detail(1, found),

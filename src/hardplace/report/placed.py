@@ -17,12 +17,13 @@ from hardplace.report import text as words
 from hardplace.report.console import headed, screen
 from hardplace.report.plan import (
     device_ranges,
+    evidence,
+    evidence_notes,
     recompute_words,
     show_parts,
     speed,
     surety,
     tensor_words,
-    unmeasured,
     zero_words,
 )
 from hardplace.report.plan_timeline import text_timeline
@@ -168,7 +169,7 @@ def show_placed(found: PlacementResult) -> None:
     lines = Table.grid(padding=(0, 2))
     lines.add_row("speed", speed(best))
     lines.add_row("interval", surety(best))
-    if said := unmeasured(best):
+    if said := evidence(best):
         lines.add_row("evidence", said)
     lines.add_row("certificate", certificate(found))
     lines.add_row("recommended", recommended(found))
@@ -191,8 +192,8 @@ def show_placed(found: PlacementResult) -> None:
 
 def plan_notes(found: PlacementResult) -> tuple[str, ...]:
     """Return the notes of the best plan that no line above says already."""
-    known = unmeasured(found.best[0])
-    return tuple(note for note in dict.fromkeys(found.best[0].notes) if note != known)
+    known = evidence_notes(found.best[0])
+    return tuple(note for note in dict.fromkeys(found.best[0].notes) if note not in known)
 
 
 def show_plan_infeasible(found: PlanInfeasible) -> None:

@@ -10,7 +10,7 @@ from hardplace.plans.placement.result import PlacementResult
 from hardplace.report import style
 from hardplace.report import text as words
 from hardplace.report.placed import alike, certificate, counted, heads, plan_notes, recommended, row, ties
-from hardplace.report.plan import surety, tensor_words, zero_words
+from hardplace.report.plan import evidence, surety, tensor_words, zero_words
 from hardplace.report.plan_detail import PART_COLOURS, PARTS, plan_detail
 from hardplace.report.plan_timeline import PASS_COLOURS
 from hardplace.report.ranks import rank_cells
@@ -62,6 +62,7 @@ def page(found: PlacementResult, command: str = "") -> str:
         best=best,
         answer=answer_line(best),
         surety=surety(best),
+        evidence=evidence(best),
         certificate=certificate(found),
         recommended=recommended(found),
         recommended_place=chosen.place if chosen else -1,

@@ -100,9 +100,19 @@ def speed(found: PlanEstimate) -> str:
     return f"{found.tokens_per_s:,.0f} tokens/s, step {found.step_s:.4g} s, {mfu}"
 
 
-def unmeasured(found: PlanEstimate) -> str:
-    """Return what says that no published run is of this device and software together; empty: some are."""
-    return next((note for note in found.notes if "no published run" in note or "no software named" in note), "")
+# What an answer's first lines say of it: how its notes begin or what they hold.
+_EVIDENCE = ("no published run", "no software named", "more than anyone published", "has no bf16")
+
+
+def evidence_notes(found: PlanEstimate) -> tuple[str, ...]:
+    """Return the notes that say how well an estimate is supported: no published run of this device and software
+    together, more MFU than anyone published, a format that the device lacks."""
+    return tuple(note for note in dict.fromkeys(found.notes) if any(words in note for words in _EVIDENCE))
+
+
+def evidence(found: PlanEstimate) -> str:
+    """Return these notes in a line; empty: nothing to say."""
+    return "; ".join(evidence_notes(found))
 
 
 def surety(found: PlanEstimate) -> str:
@@ -156,7 +166,7 @@ def show_plan(found: PlanEstimate) -> None:
         console.print(f"{short}; speed and times as if it did")
     console.print(speed(found))
     console.print(surety(found))
-    if said := unmeasured(found):
+    if said := evidence(found):
         console.print(said)
     console.print()
     show_parts(console, found)
@@ -166,7 +176,7 @@ def show_plan(found: PlanEstimate) -> None:
 
 def estimate_notes(found: PlanEstimate) -> tuple[str, ...]:
     """Return the notes that no line above says already."""
-    return tuple(note for note in dict.fromkeys(found.notes) if note != unmeasured(found))
+    return tuple(note for note in dict.fromkeys(found.notes) if note not in evidence_notes(found))
 
 
 def show_parts(console: Console, found: PlanEstimate) -> None:

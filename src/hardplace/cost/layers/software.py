@@ -152,6 +152,7 @@ SOFTWARE: dict[str, Software] = {
     ),
     ON_ARRAYS: Software(
         title="XLA on chips with arrays (MaxText on TPUs)",
+        tensor_overlap=True,
         fused_loss=True,
         fragmentation=0.0,
         reserve_bytes=0.0,

@@ -52,6 +52,9 @@ DEVICES = {
     "RTX5090": ("rtx-5090", "pcie-rtx-5090"),
     "Trainium2-chip": ("trainium2", "trn2"),
 }
+# Software whose GPTs share the table of input and output (Megatron-LM unless --untie-embeddings-and-output-weights;
+# MPT's configurations, tie_word_embeddings).
+_TYING = ("megatron-2020", "megatron-2021", "megatron-deepspeed")
 _CORES = {"Trainium1-chip": 2}  # that a source counts as devices of a tensor-parallel group; of one chip they are one
 FABRICS = ("Omni-Path",)  # that reach less than their rate
 _RATE = re.compile(r"(?:(\d+)x)?(\d+) ?G([bB])/s")
@@ -206,6 +209,7 @@ def _shape(row: Mapping[str, str]) -> DecoderShape:
         sequence=_some(row, "seq"),
         gated=gated,
         positions=not gated,
+        tied=not gated and (software_of(row).startswith(_TYING) or "llm-foundry" in row["source"]),
         experts=experts,
         latent=latent,
         window=numbers.get("swa_window", 0),

@@ -18,10 +18,10 @@ from hardplace.cost.layers.software import (
 )
 from hardplace.errors import BadInput
 from hardplace.plans.plan import MODULES
+from hardplace.plans.published.recipes import recipe_fields, recipe_of, released
 
 ARRAYS = ("TPU", "Trainium", "Gaudi")
 OLD = ("V100", "A100", "A800")  # no distributed optimizer, no cuDNN attention by default
-_BLACKWELL = ("B200", "B300", "GB200", "GB300")
 # What a source, a model or a note names: the software, first match.
 _SOFTWARE = (
     (re.compile(r"mosaicml|llm-foundry"), "fsdp-eager"),
@@ -50,7 +50,6 @@ _SAYS: tuple[tuple[str, re.Pattern[str], object], ...] = (
     ("graphs", re.compile(r"partial CUDA graphs|CUDA graphs|\bgraphs\b", re.IGNORECASE), Graphs.PARTIAL),
     ("tensor_overlap", re.compile(r"overlap of TP[^;]* disabled|no TP overlap", re.IGNORECASE), False),
 )
-_RELEASE = re.compile(r"^(\d\d)\.(\d\d)")  # of a NeMo container
 _COLUMNS = {"tp_overlap": "tensor_overlap", "ep_overlap": "expert_overlap", "dp_overlap": "overlap"}
 _YES = {"1": True, "0": False, "true": True, "false": False, "on": True, "off": False, "yes": True, "no": False}
 
@@ -82,8 +81,8 @@ def ways_of(row: Mapping[str, str]) -> dict[str, Any]:
         found |= {"fused_loss": False, "backend": "default"}  # of 2024: loss not compiled, torch's attention FA2
     if "Megatron-Bridge" in row["source"]:
         found["fused_loss"] = True  # cross_entropy_fusion_impl te
-    if "Megatron-Bridge" in row["source"] and _RELEASE.match(row.get("note", "")):
-        found |= _recipe(row)
+    if "Megatron-Bridge" in row["source"] and released(row):
+        found |= recipe_fields(row)
     if row["precision"].startswith("nvfp4") and found["software"] == "megatron-core":
         found["tensor_overlap"] = False  # MLPerf's config_common_fp4.sh, Megatron-Bridge's recipes
     if (
@@ -137,8 +136,8 @@ def modules_of(row: Mapping[str, str]) -> tuple[str, ...]:
         return ("op",)  # selective_ac_option op, its default
     if software_of(row) in ("xla", ON_ARRAYS) and re.search("remat[_ ]policy", row.get("note", "")) and not names:
         return MINIMAL_WITH_CONTEXT if "with_context" in row["note"] else MINIMAL
-    if "mla_up_proj" in row.get("note", "") and "Megatron-Bridge" in row["source"] and not names:
-        names = ["mla_up_proj"]
+    if "recompute modules per recipe" in row.get("note", "") and not names and (recipe := recipe_of(row)):
+        return recipe.modules
     return tuple(one for one in names if one in MODULES)
 
 
@@ -162,32 +161,4 @@ def _stated(row: Mapping[str, str]) -> dict[str, Any]:
         found["backend"] = backend
     if layers := row.get("offload_layers", "").strip():
         found["offload_layers"] = int(float(layers))
-    return found
-
-
-def _recipe(row: Mapping[str, str]) -> dict[str, Any]:
-    """Return what Megatron-Bridge's recipe of a model, device and precision sets (NVIDIA-NeMo/Megatron-Bridge@042641823
-    and neighbours, scripts/performance/configs, Apache-2.0); releases before 25.11 dropped tokens and had no graphs."""
-    note, device, model = row["note"], row["device"], row.get("model", "") + row["note"]
-    match = _RELEASE.match(note)
-    assert match is not None
-    release, coarse = (int(match[1]), int(match[2])), row["precision"] in ("bf16", "fp8-cs", "fp8")
-    if not row["moe"]:
-        small = re.search(r"LLAMA3_8B|8B", model) is not None and device in _BLACKWELL and "SFT" not in note
-        return {"graphs": Graphs.FULL} if small and release >= (25, 11) else {}
-    if release < (25, 11):  # tokens dropped: shapes do not change, the host does not wait
-        return {"dispatcher": Dispatcher.ALL_TO_ALL, "expert_overlap": False, "graphs": Graphs.PARTIAL}
-    if "235" in model and device in ("H100-80GB", "B200", "B300"):
-        return {
-            "dispatcher": Dispatcher.ALL_TO_ALL, "expert_overlap": device == "H100-80GB", "graphs": Graphs.NONE,
-        }  # fmt: skip
-    found: dict[str, Any] = {"dispatcher": Dispatcher.HYBRIDEP, "expert_overlap": False, "graphs": Graphs.PARTIAL}
-    if release < (26, 4) and "30B" in model and device in ("H100-80GB", "B200"):
-        found["graphs"] = Graphs.NONE
-    found["fused_experts"] = release >= (26, 6) and device in _BLACKWELL and not coarse and "OSS" not in model
-    if "DeepSeek" in model:
-        if device.startswith("GB") and not coarse and release >= (26, 6):
-            found |= {"graphs": Graphs.FULL, "expert_overlap": row["precision"].startswith("mxfp8")}
-        elif device in ("H100-80GB", "B200"):
-            found["graphs"] = Graphs.NONE
     return found
