@@ -68,7 +68,9 @@ def test_gpts_share_the_table_of_input_and_output(name: str, tied: bool) -> None
         row = next(one for one in csv.DictReader(source) if one["id"] == name)
     run = run_of(row)
     assert run.shape.tied is tied
-    if name == "bloom-004":  # one stage: 8 layers of 12 h^2 and the table once over tensor 8, positions whole; 2 + 6 + 12 bytes
+    if (
+        name == "bloom-004"
+    ):  # one stage: 8 layers of 12 h^2 and the table once over tensor 8, positions whole; 2 + 6 + 12 bytes
         held = (8 * 12 * 14400**2 + 250680 * 14400) / 8 + 2048 * 14400
         memory = stage_memory_of(run)
         states = memory.weights_bytes + memory.gradients_bytes + memory.states_bytes
