@@ -42,4 +42,4 @@ def test_the_page_of_an_estimate_draws_them(plans):
     text = estimated_page.page(plans[0])
     assert f"of the {plans[0].plan.precision} peak (MFU)" in text
     assert 'aria-label="80 % intervals of step and of memory, by plan"' in text
-    assert f"{plans[0].interval.low_s:#.4g} to {plans[0].interval.high_s:#.4g} s" in text
+    assert f"{plans[0].interval.low_s:.4g} to {plans[0].interval.high_s:.4g} s" in text
