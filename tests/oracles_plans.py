@@ -420,7 +420,10 @@ class Checked:
 def checked(asked: Asked, rng: random.Random, most: int = 10**9) -> Checked | None:
     """Return what is wrong with the answer to a question, with memory for a random share of its plans; None if it has
     no plan or more than `most`."""
-    every = brute(asked, most)
+    try:
+        every = brute(asked, most)
+    except BadInput as contradicts:  # a value that a device cannot have: the question is refused
+        return Checked(0, _refused(asked, str(contradicts)))
     if every is None or not every.names:
         return None
     largest = sorted(max(size for _, size in held) for held in every.bytes_)
@@ -445,6 +448,16 @@ def checked(asked: Asked, rng: random.Random, most: int = 10**9) -> Checked | No
         if any(abs(one - other) > 1e-9 * other for one, other in zip(priced, said, strict=True)):
             wrong = f"priced {priced}: expected what estimate_plan says, {said}"
     return Checked(len(every.names), wrong)
+
+
+def _refused(asked: Asked, expected: str) -> str:
+    """Return what is wrong with the answer to a question that is to be refused with a line; "": nothing."""
+    space = PlanSpace(global_batch=asked.batch, fixed=asked.fixed, headroom=asked.headroom, within=asked.within)
+    try:
+        PlanSearch(asked.workload, asked.inventory, space).run()
+    except BadInput as problem:
+        return "" if str(problem) == expected else f"refused: {problem}: expected {expected}"
+    return f"answered, expected: {expected}"
 
 
 def _wrong(found: PlacementResult | None, expected: list[float]) -> str:
