@@ -10,7 +10,7 @@ import numpy as np
 
 from hardplace.answers import Infeasible
 from hardplace.branch_and_bound.front import Front
-from hardplace.branch_and_bound.loop import Deadline
+from hardplace.branch_and_bound.loop import Deadline, TimeUp
 from hardplace.branch_and_bound.types import LIMITS, Progress, Stop, StoppingRule
 from hardplace.design.answer import explored, too_early, undecided
 from hardplace.design.goals import Objective
@@ -65,7 +65,10 @@ def jointly(
         raise BadInput("shapes", None, "one model and the objective throughput")
     found, reshapes = reshapes_of(model, asked, raw=raw)
     layouts = layouts_of(question, reshapes)
-    own = explored(DesignSearch(question=question, ends=ends, within=deadline))
+    try:
+        own = explored(DesignSearch(question=question, ends=ends, within=deadline))
+    except TimeUp:
+        raise too_early(Stop.SECONDS, "any plan was reached") from None
     start = None
     if not isinstance(own, Infeasible):
         start = own.scores[0][0], _best(own.reached[0])
