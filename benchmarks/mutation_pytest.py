@@ -103,7 +103,7 @@ class Runner:
         (None: not known); the kernel ends a process that passes it. The last test begun is the last line of progress.
         """
         items = [self._items[name] for name in tests if name in self._items]
-        for item, following in zip(items, [*items[1:], None], strict=True):
+        for item, following in zip(items, [*items[1:], None], strict=False):
             with progress.open("a") as out:
                 out.write(item.nodeid + "\n")
             expected_s, now_s = tests[item.nodeid], _processor_s()

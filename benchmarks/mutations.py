@@ -70,6 +70,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=20, help="of the processor, for the tests of one mutant")
     parser.add_argument("--longest", type=float, default=2.0, help="seconds after which a probed test is broken off")
     parser.add_argument("--fresh", action="store_true", help="import each mutant in a process of its own")
+    parser.add_argument("--report", action="store_true", help="only print what is known")
     parser.add_argument("--again", action="store_true", help="run once more what survived")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -80,7 +81,7 @@ def main() -> None:
     equivalent = _equivalent()
     try:
         todo = [one for one in sample if _is_due(results.get(one.key), one, equivalent, options.again)]
-        if todo:
+        if todo and not options.report:
             tree = Tree.copied(ROOT, options.out)
             tests = [one for name in TESTS for one in _modules(name) if one.name.startswith("test_")]
             covered = tree.covered(sample, [str(one.relative_to(ROOT)) for one in tests], options.longest)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import hardplace
-from hardplace.cost.collectives import Ring
+from hardplace.cost.collectives import Ring, collective_s
 from hardplace.cost.layers.software import Graphs
-from hardplace.cost.layers.types import Layout
-from hardplace.cost.layers.work import AttentionWork, CollectiveWork, GemmWork
+from hardplace.cost.layers.types import Layout, Stream
+from hardplace.cost.layers.work import AttentionWork, CollectiveWork, GemmWork, StreamWork
 from hardplace.cost.types import Collective
 from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import device, node, node_names
@@ -220,3 +220,46 @@ def test_a_gpu_and_a_node_of_ones_own(tmp_path):
         for one in ((own, box, 2), (device("h100-sxm"), node("dgx-h100"), 2))
     ]
     assert steps[0] == pytest.approx(steps[1], rel=0.1)  # by transfer from its nearest kin
+
+
+def test_an_fp32_step_moves_twice_the_bytes():
+    work = StreamWork(kind=Stream.NORM, bytes=1e9, row=4096)
+    for precision, times in ((Format.BF16, 1), (Format.FP32, 2)):
+        pricer = alone("h100-sxm", replace(PLAN, precision=precision))
+        assert pricer.parts([work], None, {}).streams_s == pricer.moved_s(Stream.NORM, times * 1e9, 4096)
+
+
+def test_a_token_goes_once_to_a_rank_and_once_to_a_node():
+    """Eight copies over g equal groups reach g (1 - (1 - 1/g)^8) of them; the slower of both levels counts."""
+    cluster = fleet_of([(device("h100-sxm"), node("dgx-h100"), 16)], PLAN).sites[0].cluster
+    plain, once = alone("h100-sxm"), replace(alone("h100-sxm"), deduplicates=True)
+
+    def share(groups):
+        return groups * (1 - (1 - 1 / groups) ** 8) / 8
+
+    def all_to_all_s(members, size):
+        return collective_s(cluster, Collective.ALL_TO_ALL, members, 1, size)
+
+    def found_s(pricer, members):
+        work = CollectiveWork(collective=Collective.ALL_TO_ALL, bytes=8e8, group=Group.EXPERT, copies=8)
+        return pricer.parts([work], cluster, {Group.EXPERT: Ring(members=members, stride=1)}).expert_s
+
+    for members in (8, 16):
+        assert found_s(plain, members) == pytest.approx(all_to_all_s(members, 8e8))
+    assert found_s(once, 8) == pytest.approx(all_to_all_s(8, 8e8 * share(8)))
+    expected_s = max(all_to_all_s(8, 8e8 * share(16)), all_to_all_s(16, 8e8 * share(2)))
+    assert found_s(once, 16) == pytest.approx(expected_s)
+
+
+def test_calls_of_tensor_parallelism_are_counted_each_once():
+    cluster = fleet_of([(device("h100-sxm"), node("dgx-h100"), 8)], PLAN).sites[0].cluster
+    rings = {Group.TENSOR: Ring(members=4, stride=1), Group.EXPERT: Ring(members=8, stride=1)}
+    work = [
+        CollectiveWork(collective=Collective.ALL_GATHER, bytes=1e8, group=group)
+        for group in (Group.TENSOR, Group.TENSOR, Group.EXPERT)
+    ]
+    found = alone("h100-sxm").parts(work, cluster, rings)
+    assert (found.tensor_calls, found.launches) == (2, 3)
+    one_s = collective_s(cluster, Collective.ALL_GATHER, 4, 1, 1e8)
+    assert found.tensor_s == pytest.approx(2 * one_s)
+    assert alone("h100-sxm").parts(work, cluster, rings | {Group.TENSOR: Ring(members=1, stride=1)}).tensor_calls == 0

@@ -140,3 +140,11 @@ def test_tiles_are_searched_from_the_least_point_of_their_bound() -> None:
     some = np.isfinite(least)
     assert some.any()
     assert np.all(found[some] <= least[some] * (1 + 1e-9))
+
+
+@pytest.mark.parametrize(("m", "n"), [(3, 2), (2, 3)])
+def test_a_whole_operand_beside_one_row_of_the_other_is_read_once(m: int, n: int) -> None:
+    """By hand, k = 2: the smaller operand is 4 words of 2 bytes, a row of the other 2 words, one sum 4 bytes: 16."""
+    once = 2 * (m * 2 + 2 * n) + 2 * m * n
+    assert traffic(Matmul(batch=1, m=m, n=n, k=2), 16, PRECISIONS["bf16"], True) == once
+    assert traffic(Matmul(batch=1, m=m, n=n, k=2), 15, PRECISIONS["bf16"], True) > once

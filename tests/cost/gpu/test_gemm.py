@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hardplace.cost.gpu.datasheet import datasheet
 from hardplace.cost.gpu.fitting.errors import gemm_errors
-from hardplace.cost.gpu.gemm import STEP, TILES, gemm_s, gemms
+from hardplace.cost.gpu.gemm import SPLITS, STEP, TILES, gemm_s, gemms, in_range
 from hardplace.cost.gpu.measured import read_gemms
 from hardplace.cost.gpu.models import fitted_names, gpu_model, shipped
 from hardplace.cost.gpu.residual import corrected_s
@@ -246,3 +246,18 @@ def test_more_rows_than_the_model_knows_are_several_gemms() -> None:
         4 * took_s(4096, 4096, whole, layout=Layout.NT)
     )
     assert took_s(16, 64, 64, batch=3 * whole) == pytest.approx(3 * took_s(16, 64, 64, batch=whole))
+
+
+def test_tiles_are_powers_of_two_each_without_a_split_first() -> None:
+    for rows, columns, splits in TILES:
+        assert {rows, columns} <= {2**power for power in range(4, 9)}
+        assert splits[0] == 1
+        assert list(splits) == [one for one in SPLITS if one in splits]
+    assert len({(rows, columns) for rows, columns, _ in TILES}) == len(TILES)
+
+
+def test_sizes_beyond_the_largest_are_equal_parts() -> None:
+    """2^20 is the largest that the model knows: 2^21 + 2 rows are three parts of a third each, rounded up."""
+    sizes, times = in_range(np.array([100, 1 << 20, (1 << 21) + 2]), np.array([7, 1 << 21, 7]))
+    assert [one.tolist() for one in sizes] == [[100, 1 << 20, ((1 << 21) + 4) // 3], [7, 1 << 20, 7]]
+    assert times.tolist() == [1, 2, 3]

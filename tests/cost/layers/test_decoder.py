@@ -12,7 +12,8 @@ from hardplace.cost.collectives import Ring
 from hardplace.cost.layers.decoder import block, embedding, head, parameters
 from hardplace.cost.layers.recognise import decoder_of
 from hardplace.cost.layers.recorded import layer_work
-from hardplace.cost.layers.work import CollectiveWork, GemmWork
+from hardplace.cost.layers.types import Layout, Stream
+from hardplace.cost.layers.work import CollectiveWork, GemmWork, StreamWork
 from hardplace.cost.one_chip.gpu_kernels import gpu, gpu_kernel_costs
 from hardplace.cost.types import Collective
 from hardplace.hardware.catalogue import device, node
@@ -231,3 +232,34 @@ def test_full_recompute_runs_a_product_again_that_a_norm_reads() -> None:
     for shape, left_out in ((plain, down), (normed, 0.0)):
         found = block(shape, Degrees(micro_batch=1, stops_early=True), Recompute.FULL)
         assert flops(found.forward) - flops(found.again) == left_out
+
+
+def test_norms_read_one_and_a_half_times_as_much_backward():
+    """Forward: read, written; backward: input and gradient read, gradient written. Also those of latent attention."""
+    shape = decoder_of(load("deepseek-v3"))
+    made = block(shape, Degrees(), Recompute.NONE, shape.experts.dense_layers)
+    forward, backward = (
+        sorted((one.row, one.bytes) for one in work if isinstance(one, StreamWork) and one.kind is Stream.NORM)
+        for work in (made.forward, made.backward)
+    )
+    assert {row for row, _ in forward} == {7168, 1536, 512}
+    assert [(row, 1.5 * size) for row, size in forward] == backward
+    tokens = shape.sequence
+    assert (1536, 2.0 * 2 * tokens * 1536) in forward
+
+
+def test_the_head_keeps_its_input_gathered_where_products_keep_it_as_they_ran_on_it():
+    shape = SHAPES["llama2-7b"]
+    degrees = Degrees(tensor=4, sequence=True, micro_batch=2)
+    tokens = 2 * shape.sequence
+    for autograd, rows in ((False, tokens // 4 + tokens // 4), (True, tokens // 4 + tokens)):
+        made = head(shape, replace(degrees, autograd=autograd))
+        assert made.saved_bytes == 2 * shape.hidden * rows
+
+
+def test_results_are_written_in_16_bit_and_gradients_of_weights_added_up_in_32():
+    layer = shard(load("llama2-7b"), Parallelism()).layers[1]
+    made = layer_work(layer, 1, Recompute.NONE)
+    assert {one.output_bytes for one in made.forward if isinstance(one, GemmWork)} == {2.0}
+    written = [(one.layout, one.output_bytes) for one in made.backward if isinstance(one, GemmWork)]
+    assert set(written) == {(Layout.NN, 2.0), (Layout.NT, 8.0)}

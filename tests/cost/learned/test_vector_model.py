@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from hardplace.cli import main  # noqa: F401  (joins the verbs)
 from hardplace.cli.app import app
 from hardplace.cost.learned.features import features
-from hardplace.cost.learned.judge import pooled_score, shipped_scores
+from hardplace.cost.learned.judge import FamilyScore, PredictorScore, pooled_score, shipped_scores
 from hardplace.cost.learned.measured import MeasuredKernels, read_kernels, read_sheets
 from hardplace.cost.learned.packed import trees_sum
 from hardplace.cost.learned.predict import LIMIT, equation_s, shipped_vector_model, vector_times
@@ -202,3 +202,17 @@ def test_a_pass_over_rows_by_hand(sheets: dict[str, VectorSheet], family: str, h
     assert expected_s > 10 * PASS_START["floor_s"]
     assert pass_s(kernels, sheet, PASS_START, family)[0] == pytest.approx(expected_s, rel=1e-2)
     assert 0.1 < full < 10  # neither all of it nor nothing
+
+
+def test_scores_of_several_devices_count_each_row_once() -> None:
+    def of(rows: int, mape: float) -> FamilyScore:
+        scores = tuple(
+            PredictorScore(predictor=name, rows=rows, mape=error, low=0.0, high=1.0, tau=1.0)
+            for name, error in (("shipped", mape), ("equation", 9.0))
+        )
+        return FamilyScore(family="bmm", device="t4", how="own", distance=0.0, scores=scores)
+
+    assert pooled_score([of(30, 0.1), of(10, 0.3)], "shipped") == (40, pytest.approx(0.15))
+    rows, error = pooled_score([], "shipped")
+    assert rows == 0
+    assert math.isnan(error)

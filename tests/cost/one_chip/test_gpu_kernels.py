@@ -135,3 +135,14 @@ def test_transfer_is_said_and_other_operands_are_refused() -> None:
         gpu(device("v100-sxm2"), "bf16")
     with pytest.raises(BadInput, match="tpu-v4: a chip with arrays: expected a GPU"):
         gpu(device("tpu-v4"), "bf16")
+
+
+def test_a_convolution_reads_its_image_and_its_weights_and_writes_its_result() -> None:
+    """ResNet-50's first (224 x 224 of 3 channels to 112 x 112 of 64, 7 x 7) and a 3 x 3 one, of two samples."""
+    layers, on = tensor_parallel(load("resnet-50"), 1).layers, gpu(device("a100-80gb-sxm"), "bf16")
+    stem, inner = (
+        [one for one in gpu_kernel_costs(layer, Phase.FORWARD, 2, on) if one.name.endswith("convolution convolution")]
+        for layer in layers[:2]
+    )
+    assert stem[0].memory_bytes == 2 * (2 * 3 * 224**2 + 64 * 3 * 49 + 2 * 64 * 112**2)
+    assert inner[1].memory_bytes == 2 * (2 * 64 * 56**2 + 64 * 64 * 9 + 2 * 64 * 56**2)

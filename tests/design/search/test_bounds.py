@@ -33,6 +33,7 @@ def test_tied_embeddings_are_added_up_between_the_first_stage_and_the_last() -> 
     links = chain(workload, tensor_parallel(workload, 1), HBM3, 1)
     assert links.ends is not None
     assert links.ends.at == (0, len(workload.order) - 1)
+    assert links.ends.alone == (1.0, 1.0)  # each of them holds the table once
     ((size, holders),) = links.ends.shared
     assert (size, holders) == (30_522 * 1024 * HBM3.optimizer.gradient_bytes, 2)
     outer = HBM3.cluster.levels[-1]

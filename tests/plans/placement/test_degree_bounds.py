@@ -14,6 +14,7 @@ from hardplace.plans.chain import LayerChain
 from hardplace.plans.fleet import fleet_of
 from hardplace.plans.pipeline import pipelined
 from hardplace.plans.placement.degree_bounds import (
+    DegreeBounds,
     layer_bytes,
     least_of,
     least_step_s,
@@ -219,3 +220,14 @@ def test_layers_that_may_not_fit_fit_no_cut():
         found["of all"] += not every
         found["of the heavy"] += every and not both
     assert min(found.values()) > 0, found
+
+
+def test_a_stage_with_the_longest_layer_takes_all_its_passes() -> None:
+    """Layers of 3, 27 and 3 s (both passes) on two stages: four micro-batches take 108 s; the mean would be 66."""
+    forward, backward = np.array([0.0, 1.0, 9.0, 1.0, 0.0]), np.array([0.0, 2.0, 18.0, 2.0, 0.0])
+    least = DegreeBounds(forward=forward, backward=backward, recomputed=backward, apart=backward, inner=slice(1, 4))
+    plan = Plan(global_batch=4, pipeline=2)
+    assert least_step_s(least, plan, 0.0, any_schedule=True) == 108.0
+    # the way down and up, then on that stage three backward passes and what forward passes are left
+    assert least_step_s(least, plan, 0.0) >= 108.0
+    assert least_step_s(least, replace(plan, schedule=PipelineSchedule.GPIPE), 0.0) == 33.0 + 3 * 9.0 + 3 * 18.0

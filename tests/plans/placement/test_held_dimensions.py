@@ -4,7 +4,7 @@ import pytest
 
 from hardplace.cost.layers.software import Dispatcher
 from hardplace.errors import BadInput
-from hardplace.plans.placement.held_dimensions import fixed
+from hardplace.plans.placement.held_dimensions import fixed, fixed_of
 from hardplace.plans.plan import INSIDE_OUT, PipelineSchedule
 
 TEXTS = {
@@ -31,3 +31,11 @@ def test_each_text_is_a_value_of_its_dimension() -> None:
 def test_what_is_no_value_is_refused_by_its_name(text: str) -> None:
     with pytest.raises(BadInput, match=text.partition("=")[0]):
         fixed([text])
+
+
+def test_an_order_is_given_by_its_dimensions_or_as_a_text_and_several_in_a_list():
+    other = (INSIDE_OUT[1], INSIDE_OUT[0], *INSIDE_OUT[2:])
+    for given in (INSIDE_OUT, [INSIDE_OUT], ["-".join(INSIDE_OUT)], "-".join(INSIDE_OUT), list(map(str, INSIDE_OUT))):
+        assert fixed_of({"order": given}) == {"order": (INSIDE_OUT,)}
+    for given in ([INSIDE_OUT, other], ["-".join(INSIDE_OUT), "-".join(other)]):
+        assert fixed_of({"order": given, "tensor": [1, 2]}) == {"order": (INSIDE_OUT, other), "tensor": (1, 2)}
