@@ -169,7 +169,12 @@ WRITTEN = {
     "flavor.py",
     "accelerate_setup.py",
 }  # by verbs, in the user's folder
-PEERS = ("ops/", "chunk_o.py", "wy_fast.py")  # of state-spaces/mamba and flash-linear-attention
+PEERS = (
+    "ops/",
+    "chunk_o.py",
+    "wy_fast.py",
+    "recipes/",
+)  # of state-spaces/mamba, flash-linear-attention, Megatron-Bridge
 
 
 @pytest.mark.parametrize("path", [*DOCUMENTS, ROOT / "CONTRIBUTING.md"], ids=lambda path: path.name)
