@@ -90,12 +90,10 @@ def pipelined(
             before_s = simulated((WARM - 1) * stages + rest)
             more = groups - WARM
             ends_s = [end + more * (end - early) for end, early in zip(ends_s, before_s, strict=True)]
-            least_done_s, least_total_s = least(
-                np.array([forward_s, backward_s, weight_s])[..., None], np.array([hop_s]), micro_batches, schedule
-            )
-            ends_s = [max(end, float(one)) for end, one in zip(ends_s, least_done_s[:, 0], strict=True)]
-            short_s = float(least_total_s[0]) - max(ends_s)
-            ends_s = [end + max(0.0, short_s) for end in ends_s]
+            seconds = np.array([forward_s, backward_s, weight_s])[..., None]
+            ends_s = at_least(np.array(ends_s)[:, None], seconds, np.array([hop_s]), micro_batches, schedule)[
+                :, 0
+            ].tolist()
     return Pipelined(busy_s=busy_s, ends_s=tuple(ends_s), stage=slowest)
 
 
@@ -152,6 +150,32 @@ def least(seconds: Floats, hop_s: Floats, micro_batches: int, schedule: Pipeline
         chain = down + micro_batches * (f + b) + up + weight[0, 0]
         return done, np.maximum(done.max(axis=0), chain.max(axis=0))
     return done, np.asarray((done + up).max(axis=0))
+
+
+def at_least(ends_s: Floats, seconds: Floats, hop_s: Floats, micro_batches: int, schedule: PipelineSchedule) -> Floats:
+    """Return when each stage is done, no earlier than is proven: the stages, the whole (which makes all later), and the
+    last backward pass on its way up.
+
+    Args:
+        ends_s: When each stage is done, as extrapolated, shape (stages, plans).
+        seconds: As for `least`.
+        hop_s: As for `least`.
+        micro_batches: As for `least`.
+        schedule: As for `least`.
+    """
+    done, total = least(seconds, hop_s, micro_batches, schedule)
+    found = np.maximum(ends_s, done)
+    found = found + np.maximum(0.0, total - found.max(axis=0))
+    _, backward, weight = seconds[:, :, 0]
+    late = np.zeros(len(done))
+    if schedule is PipelineSchedule.ZERO_BUBBLE:
+        late += np.minimum(micro_batches, np.arange(len(done)) + 1)  # weight gradients after the last backward pass
+    rest = late[:, None] * seconds[2].sum(axis=1)
+    passed = done - rest
+    for stage in range(len(done) - 2, -1, -1):
+        own = backward[stage] + (0.0 if late.any() else weight[stage])
+        passed[stage] = np.maximum(passed[stage], passed[stage + 1] + hop_s + own)
+    return np.asarray(np.maximum(found, passed + rest))
 
 
 def forwards_left(stage: int, stages: int, micro_batches: int, virtual: int) -> tuple[int, ...]:

@@ -16,6 +16,11 @@ _MOST = 2**24  # of a degree or a batch
 _COUNTS = ("global_batch", "tensor", "pipeline", "virtual", "data", "context", "expert", "micro_batch")
 
 
+_CHECKED = {*_COUNTS, "zero", "shard", "recompute_layers", "offload_layers", "gradient", "fragmentation"}
+_CHECKED |= {"reserve_bytes", "software"}
+_FIELDS = tuple(one.name for one in fields(Plan) if one.name in _CHECKED)  # of which a value by itself may be wrong
+
+
 def expected_of(name: str, value: Any) -> str:
     """Return what a field of a plan should be, where a value by itself is not that; "" where it is."""
     if name in _COUNTS:
@@ -37,11 +42,11 @@ def expected_of(name: str, value: Any) -> str:
 
 def problems(plan: Plan) -> Iterator[str]:
     """Yield what is wrong with a plan by itself, one line each; whether it suits a model is checked elsewhere."""
-    for one in fields(plan):
-        value = getattr(plan, one.name)
-        if expected := expected_of(one.name, value):
-            yield f"{one.name}: {value!r}: expected {expected}"
-            if one.name in _COUNTS:
+    for name in _FIELDS:
+        value = getattr(plan, name)
+        if expected := expected_of(name, value):
+            yield f"{name}: {value!r}: expected {expected}"
+            if name in _COUNTS:
                 return
     if plan.global_batch % (plan.data * plan.micro_batch):
         yield (

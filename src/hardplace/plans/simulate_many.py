@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hardplace.ndtypes import Floats
-from hardplace.plans.pipeline import WARM, least
+from hardplace.plans.pipeline import WARM, at_least
 from hardplace.plans.plan import PipelineSchedule
 from hardplace.plans.waves import Waves, waves
 
@@ -95,7 +95,4 @@ def stages_done_s(seconds: Floats, hop_s: Floats, micro_batches: int, schedule: 
     if groups <= WARM + 1:
         return _done_s(seconds, hop_s, [micro_batches], schedule)[0]
     done, early = _done_s(seconds, hop_s, [WARM * stages + rest, (WARM - 1) * stages + rest], schedule)
-    found = done + (groups - WARM) * (done - early)
-    least_done_s, least_total_s = least(seconds, hop_s, micro_batches, schedule)
-    found = np.maximum(found, least_done_s)
-    return np.asarray(found + np.maximum(0.0, least_total_s - found.max(axis=0)))
+    return at_least(done + (groups - WARM) * (done - early), seconds, hop_s, micro_batches, schedule)

@@ -160,7 +160,7 @@ def test_the_bound_holds_where_not_all_ways_to_cut_are_priced(monkeypatch, most,
     assert few.bound_s <= exact.best[0].step_s * (1 + 1e-9) <= few.best[0].step_s * (1 + 2e-9)
 
 
-@pytest.mark.parametrize("budget", [0, 30, 20000])
+@pytest.mark.parametrize("budget", [0, 10, 20000])
 def test_so_many_plans_are_proven_as_are_the_best_of_the_space(monkeypatch, budget):
     """Where few ways to cut may be priced, what is called proven is the optimum of its place, and no plan that is
     missing, or faster than said, is below the bound of the list."""

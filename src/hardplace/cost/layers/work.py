@@ -176,4 +176,11 @@ class LayerWork:
     @property
     def weights(self) -> WeightSizes:
         """Return all weights of the layer."""
-        return WeightSizes(*(getattr(self, name) for name in WeightSizes._fields))
+        return WeightSizes(
+            self.parameters,
+            self.expert_parameters,
+            self.frozen_parameters,
+            self.expert_frozen_parameters,
+            self.packed_bytes,
+            self.expert_packed_bytes,
+        )

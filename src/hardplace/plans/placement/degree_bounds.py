@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -12,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hardplace.ndtypes import Floats
+from hardplace.ndtypes import Bools, Floats
 from hardplace.plans.chain import LayerChain
 from hardplace.plans.memory import StageContents, stage_memory, weight_bytes
 from hardplace.plans.pipeline import forwards_left, in_flight
@@ -184,7 +183,8 @@ def lightest_kinds(plain: LayerChain, recomputed: LayerChain) -> tuple[LightestL
 
     Where layers are unlike (dense ones before mixtures of experts) the lightest says little about the others.
     """
-    weights = [sum(one.weights) for one in plain.layers]
+    of_layer = {one: sum(one.weights) for one in dict.fromkeys(plain.layers)}
+    weights = [of_layer[one] for one in plain.layers]
     every = lightest_of(plain, recomputed)
     if len(set(weights)) < 2:
         return (every,)
@@ -196,11 +196,12 @@ def lightest_kinds(plain: LayerChain, recomputed: LayerChain) -> tuple[LightestL
 def _least_among(plain: LayerChain, recomputed: LayerChain, places: Sequence[int]) -> LightestLayer:
     """Return the least of each quantity over some of the layers that are cut, by their place among them."""
     shared = parts_of(plain.shared, len(plain.whole))[plain.inner]
-    own = [plain.layers[place].weights.plus(shared[place], -1) for place in places]
+    alike = dict.fromkeys((plain.layers[place], shared[place]) for place in places)
+    own = [layer.weights.plus(others, -1) for layer, others in alike]
     beside = replace(
         NO_CONTENTS,
-        working_bytes=min((one.working_bytes for one in recomputed.layers), default=0.0),
-        boundary_bytes=min(one.output_bytes for one in plain.whole),
+        working_bytes=min((one.working_bytes for one in dict.fromkeys(recomputed.layers)), default=0.0),
+        boundary_bytes=min(one.output_bytes for one in dict.fromkeys(plain.whole)),
     )
     return LightestLayer(
         layers=len(places),
@@ -246,37 +247,44 @@ def layer_bytes(lightest: LightestLayer, plan: Plan) -> DividedBytes:
 
 
 def may_fit(each: DividedBytes, layers: int, plan: Plan, memory_bytes: Sequence[float]) -> bool:
-    """Return whether the stages can hold so many layers at all, were embedding and head free.
+    """Return whether the stages can hold so many layers at all (`may_fit_with`), recomputed as the plan has it."""
+    return bool(may_fit_with((plan.recompute_layers,), each, layers, plan, memory_bytes)[0])
+
+
+def may_fit_with(
+    counts: Sequence[int], each: DividedBytes, layers: int, plan: Plan, memory_bytes: Sequence[float]
+) -> Bools:
+    """Return whether the stages can hold so many layers at all, were embedding and head free, (counts,).
 
     A stage holds as many layers as their weights, gradients, states and kept activations allow, beside what any layer
     takes for a moment. Where some of a stage's layers are recomputed, at most so many of these are: of the heavy ones
     maybe none. So what is counted of a layer is the less of what it keeps recomputed and not.
 
     Args:
+        counts: Layers of each stage that are recomputed, in place of the plan's; 0: all.
         each: Bytes of the lightest of the layers.
         layers: Number of layers that are cut.
         plan: The plan.
         memory_bytes: Memory of a device, by stage.
     """
-    held = 0
-    again = 0 if plan.recompute is Recompute.NONE else plan.recompute_layers or layers
+    some = np.array(counts)[:, None]
+    again = np.zeros_like(some) if plan.recompute is Recompute.NONE else np.where(some, some, layers)
     flights = _flights(plan.pipeline, plan.micro_batches, plan.virtual, plan.schedule)
-    for flight, memory in zip(flights, memory_bytes, strict=True):
-        free = memory - each.beside
-        if free < -1e-9 * memory:
-            continue
-        eased_bytes = min(each.eased, each.saved) if plan.recompute_layers else each.eased
-        plain, eased = each.layer + flight * each.saved, each.layer + flight * eased_bytes
-        count = math.floor(free / eased + 1e-9) if eased > 0 else layers
-        if count > again:
-            count = max(again, math.floor((free + again * (plain - eased)) / plain + 1e-9)) if plain > 0 else layers
-        held += max(0, min(count, layers))
-        if held >= layers:
-            return True
-    return held >= layers
+    memory = np.asarray(memory_bytes)
+    free = memory - each.beside
+    plain = each.layer + flights * each.saved
+    eased = each.layer + flights * np.where(some, min(each.eased, each.saved), each.eased)
+    count = np.floor(free / np.where(eased > 0, eased, np.inf) + 1e-9)
+    within = np.floor((free + again * (plain - eased)) / np.where(plain > 0, plain, np.inf) + 1e-9)
+    # a layer of no bytes: all of them
+    within = np.where(plain > 0, np.maximum(again, within), layers)
+    count = np.where(eased > 0, count, layers)
+    count = np.where(count > again, within, count)
+    held = np.where(free < -1e-9 * memory, 0.0, np.clip(count, 0.0, layers)).sum(axis=1)
+    return np.asarray(held >= layers)
 
 
 @lru_cache(maxsize=1024)
-def _flights(stages: int, micro_batches: int, virtual: int, schedule: PipelineSchedule) -> tuple[float, ...]:
-    """Return how many micro-batches' activations each stage holds at once."""
-    return tuple(in_flight(stage, stages, micro_batches, virtual, schedule) for stage in range(stages))
+def _flights(stages: int, micro_batches: int, virtual: int, schedule: PipelineSchedule) -> Floats:
+    """Return how many micro-batches' activations each stage holds at once, (stages,)."""
+    return np.array([in_flight(stage, stages, micro_batches, virtual, schedule) for stage in range(stages)])

@@ -14,6 +14,7 @@ from hardplace.cost.layers.recorded import FusedLayer, fused_layer
 from hardplace.cuts import Cuts, cuts_of
 from hardplace.errors import BadInput
 from hardplace.hardware.device import Node
+from hardplace.ndtypes import Bools, Floats
 from hardplace.plans.chain import LayerChain, chain_of, of_shape
 from hardplace.plans.dividing import rank_layers
 from hardplace.plans.estimate import PlanEstimate, estimate_plan
@@ -27,10 +28,10 @@ from hardplace.plans.placement.degree_bounds import (
     least_of,
     least_step_s,
     lightest_kinds,
-    may_fit,
+    may_fit_with,
 )
 from hardplace.plans.placement.enumeration import orders, pipelines, rank_degrees, shards
-from hardplace.plans.placement.partitions import PlanPartitions
+from hardplace.plans.placement.partitions import Cut, PlanPartitions
 from hardplace.plans.placement.space import ModelDims, PlanSpace, shape_of
 from hardplace.plans.placement.stages import LayerColumns, LayerVariants, Stages, layers_of
 from hardplace.plans.plan import INSIDE_OUT, PipelineSchedule, Plan
@@ -96,6 +97,8 @@ class Divisions:
         self._shards = RankShards(workload)
         self._fused: dict[Layer, FusedLayer] = {}
         self._bytes: dict[tuple[object, ...], list[tuple[DividedBytes, int]]] = {}
+        self._memory: dict[tuple[object, ...], Floats] = {}
+        self._simulated: dict[tuple[object, ...], dict[Cut, Floats]] = {}
 
     def each(self, plan: Plan) -> int:
         """Return the layers of a stage, rounded up."""
@@ -267,12 +270,26 @@ class Divisions:
 
     def may_fit(self, cell: DegreeChoice, plan: Plan) -> bool:
         """Return whether some way to cut a plan's stages may fit the devices."""
-        memory = [site.usable_bytes for site in cell.fleet.of_stages(plan)]
+        return bool(self.may_fit_with(cell, plan, (plan.recompute_layers,))[0])
+
+    def may_fit_with(self, cell: DegreeChoice, plan: Plan, counts: Sequence[int]) -> Bools:
+        """Return whether some way to cut a plan's stages may fit the devices with so many layers of each stage
+        recomputed, (counts,)."""
+        memory = self._usable_bytes(cell.fleet, plan)
         key = (cell.block, plan.recompute, plan.zero, plan.sharded_over, plan.experts_sharded_over, plan.pipeline > 1)
         if key not in self._bytes:
             kinds = cell.block.weights[plan.recompute]
             self._bytes[key] = [(layer_bytes(one, plan), one.layers) for one in kinds]
-        return all(may_fit(each, layers, plan, memory) for each, layers in self._bytes[key])
+        found = np.ones(len(counts), dtype=bool)
+        for each, layers in self._bytes[key]:
+            found &= may_fit_with(counts, each, layers, plan, memory)
+        return found
+
+    def _usable_bytes(self, fleet: Fleet, plan: Plan) -> Floats:
+        key = (fleet, plan.pipeline, plan.kinds)
+        if key not in self._memory:
+            self._memory[key] = np.array([site.usable_bytes for site in fleet.of_stages(plan)])
+        return self._memory[key]
 
     def family(self, cell: DegreeChoice, plan: Plan, limit_s: float) -> PlanPartitions:
         """Return all ways to cut a plan's stages, bounded as far as they are below a limit in seconds."""
@@ -286,4 +303,6 @@ class Divisions:
                 parts = LayerVariants(chain, self.cuts, again, plain)
                 self._stages[key] = Stages(parts, plan.virtual, plan.recompute_layers, site)
             by_site[site.device] = self._stages[key]
-        return PlanPartitions(plan, cell.fleet, by_site, self._ends_of(cell, plan), limit_s)
+        alike = (*by_site.values(), plan.pipeline, plan.kinds, plan.order, plan.schedule, plan.micro_batches)
+        simulated = self._simulated.setdefault(alike, {})
+        return PlanPartitions(plan, cell.fleet, by_site, self._ends_of(cell, plan), simulated, limit_s)

@@ -132,12 +132,13 @@ def recomputes(space: PlanSpace, plan: Plan, shape: ModelDims) -> list[tuple[Rec
     return found
 
 
-def more_recomputed(space: PlanSpace, plan: Plan, shape: ModelDims) -> Iterator[Plan]:
-    """Yield, of a plan that recomputes so many layers of each stage, those that recompute more, in rising order."""
+def more_recomputed(space: PlanSpace, plan: Plan, shape: ModelDims) -> list[int]:
+    """Return, of a plan that recomputes so many layers of each stage, the larger numbers that the space has, rising."""
     count = plan.recompute_layers
-    for more in _recomputed(space, plan, shape):
-        if more > count > 0:
-            yield replace(plan, recompute_layers=more)
+    more = [one for one in _recomputed(space, plan, shape) if one > count > 0]
+    if space.within is None:
+        return more
+    return [one for one in more if space.admits(replace(plan, recompute_layers=one))]
 
 
 def _recomputed(space: PlanSpace, plan: Plan, shape: ModelDims) -> Sequence[int]:

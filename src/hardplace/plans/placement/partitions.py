@@ -13,16 +13,18 @@ from itertools import islice
 import numpy as np
 
 from hardplace.cuts import Bottleneck, bottleneck
-from hardplace.ndtypes import Floats, Ints
+from hardplace.ndtypes import Bools, Floats, Ints
 from hardplace.plans.fleet import Fleet
-from hardplace.plans.placement.stage_bounds import PrefixBounds, around, stage_bound_s
+from hardplace.plans.placement.stage_bounds import LastPasses, PrefixBounds, around, last_passes, step_bounds
 from hardplace.plans.placement.stages import Stages
 from hardplace.plans.plan import PipelineSchedule, Plan
 from hardplace.plans.simulate_many import stages_done_s
 from hardplace.plans.timing import ties_s
 
 Cut = tuple[int, ...]  # the cut after each stage
+_Standing = tuple[Ints, LastPasses]  # stages that may stand at a place of the pipeline, by index, and their last passes
 _AT_ONCE = 256
+_ROUNDING = 1e-12  # by which a bound that is met may be above the step, whose sums are in another order
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +52,30 @@ class PlanPartitions:
         fleet: Its devices.
         by_site: Every stage that may be cut, on each kind of device.
         ends: Ends of the step known for the same degrees and sharding; this adds to it.
+        simulated: When the stages of cuts are done, known for the same layers and schedule; this adds to it.
         limit_s: What is not faster than this is of no interest.
     """
 
     def __init__(
-        self, plan: Plan, fleet: Fleet, by_site: dict[str, Stages], ends: dict[object, float], limit_s: float
+        self,
+        plan: Plan,
+        fleet: Fleet,
+        by_site: dict[str, Stages],
+        ends: dict[object, float],
+        simulated: dict[Cut, Floats],
+        limit_s: float,
     ) -> None:
         self.plan, self.fleet, self._ends, self._by_site = plan, fleet, ends, by_site
+        self._simulated = simulated
         self.sites = fleet.of_stages(plan)
         self.chain = by_site[self.sites[0].device].parts.chain
         self._near = around([one.parts for one in by_site.values()], plan)
         self._ties_s = ties_s(self.chain.shared, plan, fleet)
         self._hop_s = 0.0
-        if plan.pipeline > 1 and not self.chain.edges:
-            self._hop_s = fleet.hop_s(plan, self.sites, self.chain.crossing_bytes([0, 1]))
+        if plan.pipeline > 1:  # of layers that branch the least over all cuts
+            crossing = by_site[self.sites[0].device].crossing_bytes[1:-1]
+            least_bytes = crossing.min() if self.chain.edges else self.chain.crossing_bytes([0, 1])
+            self._hop_s = fleet.hop_s(plan, self.sites, float(least_bytes))
         self._fixed_s = max(site.pricer.efficiencies.step_s for site in fleet.sites)
         self.free_s = 0.0
         self.bottleneck = self._bounded(limit_s, late=plan.recompute_layers > 0 and math.isfinite(limit_s))
@@ -88,17 +100,12 @@ class PlanPartitions:
             if plan.virtual > 1:
                 chosen, costs = self._standing(limit_s, late)
                 found = bottleneck(costs)
-        self.free_s = found.least if late and not unsure else 0.0
+        self.free_s = found.least * (1.0 - _ROUNDING) if late and not unsure else 0.0
         if found.least >= limit_s:
             return found
-        for stage, ((here, done, total), useful) in enumerate(zip(chosen, found.useful(limit_s), strict=True)):
-            one = self._stages(stage)
-            which = useful[one.low[here], one.high[here]]
-            here, done, total = here[which], done[which], total[which]
-            bound = np.maximum(total, done + self._end_s(one, here)) + self._fixed_s
-            costs[stage] = self._spread(one, here, bound)
+        costs = self._ended(chosen, list(found.useful(limit_s)), costs)
         found = bottleneck(costs)
-        self.free_s = found.least if late and not unsure else 0.0
+        self.free_s = found.least * (1.0 - _ROUNDING) if late and not unsure else 0.0
         if not late or found.least >= limit_s:
             return found
         for stage, cost in enumerate(costs):
@@ -108,12 +115,32 @@ class PlanPartitions:
             costs[stage] = self._spread(one, here, cost[one.low[here], one.high[here]])
         return bottleneck(costs)
 
-    def _standing(self, limit_s: float, late: bool) -> tuple[list[tuple[Ints, Floats, Floats]], list[Floats]]:
-        """Return, by stage, the stages that may stand there with their bounds (done, step without its end), and these
-        bounds as matrices over pairs of cuts. late: without regard to memory."""
+    def _ended(self, chosen: Sequence[_Standing], useful: Sequence[Bools], costs: Sequence[Floats]) -> list[Floats]:
+        """Return bounds with the last backward pass on its way up and the end of the step, as matrices over pairs of
+        cuts.
+
+        Args:
+            chosen: By place, the stages that may stand there, with their last passes.
+            useful: By place, the pairs of cuts that a partition below the limit may have.
+            costs: Bounds without that, as matrices.
+        """
+        left: list[_Standing] = []
+        for stage, ((here, last), pairs) in enumerate(zip(chosen, useful, strict=True)):
+            which = pairs[last.low, last.high]
+            left.append((here[which], last.of(which, self._end_s(self._stages(stage), here[which]))))
+        bounds = step_bounds([last for _, last in left], costs[0].shape[0], self._hop_s)
+        found = []
+        for stage, ((here, _), bound, cost) in enumerate(zip(left, bounds, costs, strict=True)):
+            found.append(np.maximum(self._spread(self._stages(stage), here, bound + self._fixed_s), cost))
+        return found
+
+    def _standing(self, limit_s: float, late: bool) -> tuple[list[_Standing], list[Floats]]:
+        """Return, by stage, the stages that may stand there with their last passes, and bounds of a step without its
+        end as matrices over pairs of cuts. late: without regard to memory."""
         plan, apart = self.plan, self.plan.schedule is PipelineSchedule.ZERO_BUBBLE
         roles: dict[tuple[str, bool, bool], Ints] = {}
-        chosen, costs = [], []
+        chosen: list[_Standing] = []
+        costs = []
         ahead = PrefixBounds(len(self._near.down_s), self._near) if plan.virtual > 1 else None
         for stage in range(plan.pipeline):
             one, ends = self._stages(stage), (stage == 0, stage == plan.pipeline - 1)
@@ -125,12 +152,12 @@ class PlanPartitions:
             if not late:
                 here = here[one.fits(plan, stage, here)]
             before = self._near if ahead is None else ahead.near()
-            done, total = stage_bound_s(one, plan, here, stage, before, self._hop_s)
-            total = np.maximum(total, done)
+            last = last_passes(one, plan, here, stage, before, self._hop_s)
+            total = last.least_s + np.maximum(last.rest_s, before.up_s[last.low] + stage * self._hop_s)
             if ahead is not None:
                 ahead.past(one, here[total + self._fixed_s < limit_s], apart=apart)
             costs.append(self._spread(one, here, total + self._fixed_s))
-            chosen.append((here, done, total))
+            chosen.append((here, last))
         return chosen, costs
 
     def _end_s(self, one: Stages, here: Ints) -> Floats:
@@ -146,22 +173,35 @@ class PlanPartitions:
     def prices(self, cuts: Sequence[Cut]) -> list[PricedCuts]:
         """Return the seconds of a step of each partition, as `estimate_plan` has them."""
         plan = self.plan
-        shape = (3, plan.pipeline, plan.virtual, len(cuts))
-        seconds, ends = np.empty(shape), np.empty((plan.pipeline, len(cuts)))
-        after = np.array(cuts).reshape(len(cuts), plan.pipeline)
-        before = np.concatenate([np.zeros((len(cuts), 1), dtype=np.int64), after[:, :-1]], axis=1)
-        for stage in range(plan.pipeline):
-            one = self._stages(stage)
-            which = one.at(before[:, stage], after[:, stage])
-            seconds[:, stage] = one.seconds[:, :, which]
-            ends[stage] = self._end_s(one, which)
-        hop_s = np.full(len(cuts), self._hop_s)
-        if self.chain.edges and plan.pipeline > 1:
-            crossing = [self.chain.crossing_bytes(self.places(cut)) for cut in cuts]
-            hop_s = np.array([self.fleet.hop_s(plan, self.sites, size) for size in crossing])
-        done = stages_done_s(seconds, hop_s, plan.micro_batches, plan.schedule)
+        fresh = [cut for cut in cuts if cut not in self._simulated]
+        if fresh:
+            self._simulated.update(zip(fresh, self._done_s(fresh).T, strict=True))
+        done = np.array([self._simulated[cut] for cut in cuts]).T
+        ends = np.empty((plan.pipeline, len(cuts)))
+        for stage, which in enumerate(self._places(cuts)):
+            ends[stage] = self._end_s(self._stages(stage), which)
         step_s = (done + ends).max(axis=0) + self._fixed_s
         return [PricedCuts(cut, float(one)) for cut, one in zip(cuts, step_s, strict=True)]
+
+    def _places(self, cuts: Sequence[Cut]) -> Iterator[Ints]:
+        """Yield the stages of partitions, one place of the pipeline after the other, (cuts,)."""
+        after = np.array(cuts).reshape(len(cuts), self.plan.pipeline)
+        before = np.concatenate([np.zeros((len(cuts), 1), dtype=np.int64), after[:, :-1]], axis=1)
+        for stage in range(self.plan.pipeline):
+            yield self._stages(stage).at(before[:, stage], after[:, stage])
+
+    def _done_s(self, cuts: Sequence[Cut]) -> Floats:
+        """Return when each stage of each partition is done, (stages, cuts)."""
+        plan = self.plan
+        seconds = np.empty((3, plan.pipeline, plan.virtual, len(cuts)))
+        for stage, which in enumerate(self._places(cuts)):
+            seconds[:, stage] = self._stages(stage).seconds[:, :, which]
+        hop_s = np.full(len(cuts), self._hop_s)
+        if self.chain.edges and plan.pipeline > 1:
+            crossing = self._stages(0).crossing_bytes[np.array(cuts)[:, :-1]].max(axis=1)
+            sizes, which = np.unique(crossing, return_inverse=True)
+            hop_s = np.array([self.fleet.hop_s(plan, self.sites, size) for size in sizes.tolist()])[which]
+        return stages_done_s(seconds, hop_s, plan.micro_batches, plan.schedule)
 
     def below(self, limit_s: float, most: int) -> tuple[list[PricedCuts], float]:
         """Return partitions that may be faster than a limit, priced, and a lower bound on those left (inf: none).

@@ -10,9 +10,11 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeGuard
+
+import numpy as np
 
 from hardplace.branch_and_bound.loop import Deadline
 from hardplace.branch_and_bound.types import Stop
@@ -152,25 +154,22 @@ class PlanSearch:
                     self._push(max(bound_s, self.divided.end_s(one, plan, self.limit_s)), _Variant(one, plan))
             case _Variant(whole=False):
                 for plan in self._variants(one.cell, one.plan):
-                    self._next(bound_s, _Variant(one.cell, plan, True))
+                    more = more_recomputed(self.space, plan, self.divided.shape)
+                    self._next(bound_s, one.cell, plan, [plan.recompute_layers, *more])
             case _Variant():
                 self._cut(bound_s, one)
             case _Bounded():
                 self._price(one.family, one.first)
 
-    def _next(self, bound_s: float, one: _Variant) -> None:
-        """Push a variant, or the first that may fit of those with more layers of each stage recomputed."""
-        plan: Plan | None = one.plan
-        while plan is not None and not self.divided.may_fit(one.cell, plan):
-            self.short += 1
-            plan = self._more(plan)
-        if plan is not None:
-            self._push(max(bound_s, self.divided.least_s(one.cell, plan)), _Variant(one.cell, plan, True))
-
-    def _more(self, plan: Plan) -> Plan | None:
-        """Return a plan with the next larger number of each stage's layers recomputed; None: the space has none."""
-        more = more_recomputed(self.space, plan, self.divided.shape)
-        return next((one for one in more if self.space.admits(one)), None)
+    def _next(self, bound_s: float, cell: DegreeChoice, plan: Plan, counts: Sequence[int]) -> None:
+        """Push a plan with the first of these numbers of each stage's layers recomputed with which it may fit."""
+        fits = self.divided.may_fit_with(cell, plan, counts)
+        first = int(np.argmax(fits)) if fits.any() else len(counts)
+        self.short += first
+        if first < len(counts):
+            if counts[first] != plan.recompute_layers:
+                plan = replace(plan, recompute_layers=counts[first])
+            self._push(max(bound_s, self.divided.least_s(cell, plan)), _Variant(cell, plan, True))
 
     def _cut(self, bound_s: float, one: _Variant) -> None:
         """Bound a variant over all ways to cut its stages; then one more layer of each recomputed."""
@@ -184,8 +183,8 @@ class PlanSearch:
             self._push(max(bound_s, family.least_s), _Bounded(family, first))
         elif math.isfinite(self.limit_s):  # slower than the tenth best, or none fits: the bound holds for both
             self._map.bound(one.plan, max(bound_s, self.limit_s))
-        if (more := self._more(one.plan)) is not None:
-            self._next(max(bound_s, family.free_s), _Variant(one.cell, more))
+        if more := more_recomputed(self.space, one.plan, self.divided.shape):
+            self._next(max(bound_s, family.free_s), one.cell, one.plan, more)
 
     @property
     def limit_s(self) -> float:

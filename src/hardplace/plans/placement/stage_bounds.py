@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hardplace.ndtypes import Floats, Ints
+from hardplace.ndtypes import Bools, Floats, Ints
 from hardplace.plans.pipeline import forwards_left
 from hardplace.plans.placement.stages import LayerVariants, Stages
 from hardplace.plans.plan import PipelineSchedule, Plan
@@ -36,7 +37,7 @@ def around(parts: list[LayerVariants], plan: Plan) -> OutsideBounds:
     stage.
     """
     cuts, chain = parts[0].cuts, parts[0].chain
-    every = [layers.seconds for one in parts for layers in (one.recomputed, one.plain)]
+    every = [layers.seconds for one in parts for layers in one.run(plan)]
     least = np.min(every, axis=0)
     forward = least[0]
     back = least[1] + (0.0 if plan.schedule is PipelineSchedule.ZERO_BUBBLE else least[2])
@@ -86,10 +87,34 @@ class PrefixBounds:
         self.down_s, self.up_s = down_s, up_s
 
 
-def stage_bound_s(
-    stages: Stages, plan: Plan, chosen: Ints, stage: int, near: OutsideBounds, hop_s: float
-) -> tuple[Floats, Floats]:
-    """Return lower bounds for the chosen stages as the stage-th of the pipeline.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastPasses:
+    """The last backward pass of stages at one place of the pipeline, (chosen,).
+
+    Attributes:
+        low: Cut before each.
+        high: Cut after each.
+        least_s: Seconds until it ends, at least.
+        up_s: Seconds that it takes itself, of the first chunk.
+        rest_s: Seconds of the stage from then on, at least.
+    """
+
+    low: Ints
+    high: Ints
+    least_s: Floats
+    up_s: Floats
+    rest_s: Floats
+
+    def of(self, which: Bools, end_s: Floats) -> LastPasses:
+        """Return those of some of the stages, with the end of the step of each."""
+        low, high, least_s, up_s, rest_s = (
+            one[which] for one in (self.low, self.high, self.least_s, self.up_s, self.rest_s)
+        )
+        return LastPasses(low=low, high=high, least_s=least_s, up_s=up_s, rest_s=rest_s + end_s)
+
+
+def last_passes(stages: Stages, plan: Plan, chosen: Ints, stage: int, near: OutsideBounds, hop_s: float) -> LastPasses:
+    """Return the last backward pass of the chosen stages as the stage-th of the pipeline.
 
     Args:
         stages: All stages on its device.
@@ -98,20 +123,54 @@ def stage_bound_s(
         stage: Index in the pipeline, from 0.
         near: Least seconds of what comes before and after.
         hop_s: Seconds of a boundary tensor.
-
-    Returns:
-        Seconds until the stage is done, and of the step without its end, each (chosen,).
     """
     forward, backward, weight = stages.seconds[:, :, chosen]
     low, high = stages.low[chosen], stages.high[chosen]
     times, apart = plan.micro_batches, plan.schedule is PipelineSchedule.ZERO_BUBBLE
-    back = backward.sum(axis=0) + weight.sum(axis=0)
-    done = near.down_s[low] + stage * hop_s + times * (forward.sum(axis=0) + back)
-    if plan.schedule is not PipelineSchedule.GPIPE and plan.pipeline > 1:
-        left = np.array(forwards_left(stage, plan.pipeline, times, plan.virtual), dtype=np.float64)
+    late = min(times, stage + 1) if apart else 0  # weight gradients that follow the last backward pass
+    weight_s = weight.sum(axis=0)
+    back_s = times * backward.sum(axis=0) + (times - late) * weight_s
+    least_s = near.down_s[low] + stage * hop_s + times * forward.sum(axis=0) + back_s
+    if plan.pipeline > 1:
+        left = np.array(_forwards_left(plan, stage), dtype=np.float64)
         turn = near.turn_s + (plan.pipeline * plan.virtual - 1) * hop_s
         above = near.above_s[high] + (plan.pipeline - 1 - stage) * hop_s
-        done = np.maximum(done, turn + above + left @ forward + times * back)
-    if apart:
-        return done, done
-    return done, np.asarray(done + near.up_s[low] + stage * hop_s)
+        least_s = np.maximum(least_s, turn + above + left @ forward + back_s)
+    up_s = backward[0] if apart else backward[0] + weight[0]
+    return LastPasses(low=low, high=high, least_s=least_s, up_s=up_s, rest_s=late * weight_s)
+
+
+def _forwards_left(plan: Plan, stage: int) -> tuple[int, ...]:
+    """Return how many forward passes of each chunk come after the way that the first micro-batch takes down and up to
+    a stage's first backward pass: of GPipe all but its own."""
+    if plan.schedule is PipelineSchedule.GPIPE:
+        return (plan.micro_batches - 1,)
+    return forwards_left(stage, plan.pipeline, plan.micro_batches, plan.virtual)
+
+
+def step_bounds(passes: Sequence[LastPasses], cuts: int, hop_s: float) -> list[Floats]:
+    """Return, of each stage at each place, a lower bound on the step of every partition that has it there.
+
+    The last backward pass goes up from stage to stage. It is no earlier at a stage than the least that the stages after
+    it allow, and each stage before it still does its own and ends its step: the least of both over all ways to cut the
+    stages after and before.
+
+    Args:
+        passes: Last passes of the stages that may stand at each place.
+        cuts: Number of cuts.
+        hop_s: Seconds of a boundary tensor.
+
+    Source: docs/model-placement.md, "Bounds".
+    """
+    after, ended = np.full(cuts, -np.inf), []
+    for one in reversed(passes):
+        ended.append(np.maximum(one.least_s, after[one.high] + hop_s + one.up_s))
+        after = np.full(cuts, np.inf)
+        np.minimum.at(after, one.low, ended[-1])
+    before, found = np.full(cuts, -np.inf), []
+    for one, end_s in zip(passes, reversed(ended), strict=True):
+        rest_s = np.maximum(one.rest_s, before[one.low])
+        found.append(end_s + rest_s)
+        before = np.full(cuts, np.inf)
+        np.minimum.at(before, one.high, rest_s + hop_s + one.up_s)
+    return found

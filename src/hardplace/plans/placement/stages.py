@@ -93,12 +93,16 @@ class LayerVariants:
     recomputed: LayerColumns
     plain: LayerColumns
 
+    def run(self, plan: Plan) -> tuple[LayerColumns, ...]:
+        """Return the layers of which a plan runs some: with recompute, and without where it takes a part of a stage."""
+        return (self.recomputed, self.plain) if plan.recompute_layers else (self.recomputed,)
+
 
 class Stages:
     """All stages (pairs of cuts) of a model on one kind of device, as arrays over them.
 
     `low` and `high` are the cuts before and after a stage; `inner` counts its layers that are neither always first nor
-    always last.
+    always last; `crossing_bytes` is what passes each cut where the layers branch.
     """
 
     def __init__(self, parts: LayerVariants, virtual: int, recompute_layers: int, site: DevicePool) -> None:
@@ -120,6 +124,7 @@ class Stages:
         self.load_s = self.seconds.sum(axis=(0, 1))
         self.sharing = StageSharing(chain.shared, cuts.members, self.low, self.high)
         self.held = self._held()
+        self.crossing_bytes = _crossing_bytes(chain, cuts)
 
     def _split(self, again: Floats, eased: Floats, low: Ints, high: Ints, start: Ints) -> Floats:
         """Return sums between cuts: of the first recompute_layers inner layers of each stage as recomputed, of the
@@ -168,15 +173,16 @@ class Stages:
     def _held(self) -> StageContents:
         """Return what the stages hold, arrays in the place of numbers."""
         cuts, plain, again = self.parts.cuts, self.parts.plain, self.parts.recomputed
+        sizes = {one: (*one.weights, one.logits_bytes) for one in dict.fromkeys(again.work)}
+        columns = np.array([sizes[one] for one in again.work], dtype=np.float64)
+        before = cuts.members @ columns
+        totals = dict(
+            zip((*WeightSizes._fields, "logits_bytes"), (before[self.high] - before[self.low]).T, strict=True)
+        )
 
-        def of(name: str) -> Floats:
-            total = cuts.members @ np.array([getattr(one, name) for one in again.work], dtype=np.float64)
-            return np.asarray(total[self.high] - total[self.low])
+        def largest(names: slice) -> Floats:
+            return np.asarray(cuts.largest(columns[:, names].sum(axis=1))[self.low, self.high])
 
-        def largest(values: list[int]) -> Floats:
-            return np.asarray(cuts.largest(np.array(values, dtype=np.float64))[self.low, self.high])
-
-        weights = [one.weights for one in again.work]
         most = cuts.largest(again.working_bytes)
         working = most[self.low, self.high]
         if self.recompute_layers:  # only on a chain: cuts are prefixes
@@ -187,14 +193,14 @@ class Stages:
             working = np.maximum(most[begin, stop], around_it)
         outputs = np.array([one.output_bytes for one in again.work])
         held = {
-            **{name: of(name) - self.sharing.twice(name) for name in WeightSizes._fields},
+            **{name: totals[name] - self.sharing.twice(name) for name in WeightSizes._fields},
             "saved_bytes": self._split(again.saved_bytes, plain.saved_bytes, self.low, self.high, self._start)
             - self._kept_again(),
-            "logits_bytes": of("logits_bytes"),
+            "logits_bytes": totals["logits_bytes"],
             "working_bytes": working,
-            "largest_parameters": largest([sum(one[:4]) for one in weights]),
-            "largest_trained_parameters": largest([sum(one[:2]) for one in weights]),
-            "largest_packed_bytes": largest([sum(one[4:]) for one in weights]),
+            "largest_parameters": largest(slice(4)),
+            "largest_trained_parameters": largest(slice(2)),
+            "largest_packed_bytes": largest(slice(4, 6)),
             "boundary_bytes": outputs[self._first()],
         }
         return StageContents(**cast(Any, held))
@@ -282,3 +288,11 @@ class Stages:
             return tuple(self.parts.recomputed.work[one] for one in inside)
         end = int(self._start[stage]) + more
         return tuple((self.parts.recomputed if one < end else self.parts.plain).work[one] for one in inside)
+
+
+def _crossing_bytes(chain: LayerChain, cuts: Cuts) -> Floats:
+    """Return the bytes of a micro-batch that pass each cut of layers that branch, (cuts,)."""
+    found = np.zeros(len(cuts.members))
+    for source, target, size in chain.edges:
+        found += size * (cuts.members[:, source] & ~cuts.members[:, target])
+    return found
