@@ -252,7 +252,7 @@ def may_fit(each: DividedBytes, layers: int, plan: Plan, memory_bytes: Sequence[
 
 
 def may_fit_with(
-    counts: Sequence[int], each: DividedBytes, layers: int, plan: Plan, memory_bytes: Sequence[float]
+    counts: Sequence[int], each: DividedBytes, layers: int, plan: Plan, memory_bytes: Sequence[float] | Floats
 ) -> Bools:
     """Return whether the stages can hold so many layers at all, were embedding and head free, (counts,).
 

@@ -107,10 +107,13 @@ class LastPasses:
 
     def of(self, which: Bools, end_s: Floats) -> LastPasses:
         """Return those of some of the stages, with the end of the step of each."""
-        low, high, least_s, up_s, rest_s = (
-            one[which] for one in (self.low, self.high, self.least_s, self.up_s, self.rest_s)
+        return LastPasses(
+            low=self.low[which],
+            high=self.high[which],
+            least_s=self.least_s[which],
+            up_s=self.up_s[which],
+            rest_s=self.rest_s[which] + end_s,
         )
-        return LastPasses(low=low, high=high, least_s=least_s, up_s=up_s, rest_s=rest_s + end_s)
 
 
 def last_passes(stages: Stages, plan: Plan, chosen: Ints, stage: int, near: OutsideBounds, hop_s: float) -> LastPasses:
