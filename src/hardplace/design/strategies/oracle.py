@@ -36,7 +36,7 @@ class Oracle:
 
     def __init__(self, question: Question, ends: StoppingRule) -> None:
         self._ends, self._deadline = ends, Deadline(limit_s=ends.limit_s)
-        self.search = DesignSearch(question=question, ends=ends)
+        self.search = DesignSearch(question=question, ends=StoppingRule(gap=ends.gap))
         self.chips, self._places = chips_of_section(self.search.scoring, 0)
         self.best: Evaluation | None = None
         self.way: list[Point] = []
