@@ -39,6 +39,14 @@ def seconds(pricer, *work):
     return pricer.seconds(work, None, {}).total_s
 
 
+def test_a_pricer_with_another_field_has_prices_of_its_own():
+    pricer = replace(alone("h100-sxm"), timer=pricer_of(device("a100-80gb-sxm"), PLAN).timer)
+    product = GemmWork(m=4096, n=4096, k=4096)
+    assert seconds(pricer, product) > 0.0
+    other = replace(pricer, timer=alone("h100-sxm").timer)
+    assert seconds(other, product) == seconds(alone("h100-sxm"), product) < seconds(pricer, product)
+
+
 def test_products_on_arrays_by_hand():
     # TPU v4: 8 arrays of 128 x 128 at 1.05 GHz. Whole tiles: all of the peak, but for filling and draining.
     pricer, big = alone("tpu-v4"), GemmWork(m=16384, n=8192, k=8192)

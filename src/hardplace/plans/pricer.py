@@ -180,9 +180,9 @@ class StepPricer:
     experts_launched: float = 1.0
     software: str = ""
     notes: tuple[str, ...] = ()
-    _known: dict[GemmWork | AttentionWork, float] = field(default_factory=dict)
-    _moved: dict[tuple[Stream, float, int], float] = field(default_factory=dict)
-    _exchanged: dict[tuple[Collective, float, Cluster, Ring, int], float] = field(default_factory=dict)
+    _known: dict[GemmWork | AttentionWork, float] = field(default_factory=dict, init=False)
+    _moved: dict[tuple[Stream, float, int], float] = field(default_factory=dict, init=False)
+    _exchanged: dict[tuple[Collective, float, Cluster, Ring, int], float] = field(default_factory=dict, init=False)
 
     def seconds(self, work: Iterable[Work], cluster: Cluster, groups: Mapping[Group, Ring]) -> TimeShares:
         """Return the seconds of work in a training step, one piece after the other.

@@ -54,8 +54,10 @@ class InProcess:
     gap: float
     work: float = 1.0
     deadline: Deadline | None = None
-    _kernels: dict[tuple[str, int, int], LayerKernels] = field(default_factory=dict)
-    _schedules: dict[tuple[str, Accelerator, int, int], tuple[LayerSchedule, ...]] = field(default_factory=dict)
+    _kernels: dict[tuple[str, int, int], LayerKernels] = field(default_factory=dict, init=False)
+    _schedules: dict[tuple[str, Accelerator, int, int], tuple[LayerSchedule, ...]] = field(
+        default_factory=dict, init=False
+    )
 
     def steps(self, problem: Problem[C, Job, Outcome]) -> Steps[C, Job, Outcome]:
         """Return refinements in this process."""

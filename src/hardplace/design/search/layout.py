@@ -85,7 +85,7 @@ class ModelLayout:
     shares: Mapping[Group, Floats] = field(default_factory=dict)
     work: dict[Group, KernelWork] = field(default_factory=dict)
     shortages: list[Infeasible] = field(default_factory=list)
-    _fits: dict[PlanFamily, _Fitting] = field(default_factory=dict)
+    _fits: dict[PlanFamily, _Fitting] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         """Lay out kernels; nothing depends on the chips yet."""

@@ -72,7 +72,7 @@ class Layouts:
     reshaping: Reshaping
     workload: Callable[[int], Workload]
     cycles: Mapping[str, int]
-    _known: dict[tuple[int, int], tuple[SymbolicLayout, ...] | None] = field(default_factory=dict)
+    _known: dict[tuple[int, int], tuple[SymbolicLayout, ...] | None] = field(default_factory=dict, init=False)
 
     def of(self, row: int, group: Group) -> tuple[SymbolicLayout, ...] | None:
         """Return embedding, block and head of the shapes that are like one of them; None if they cannot be told."""
