@@ -114,7 +114,8 @@ def figure(rows: Sequence[RunScore]) -> str:
 
 
 def main() -> None:
-    before, _, _ = DOCUMENT.read_text().partition(FIRST)
+    before, _, tables = DOCUMENT.read_text().partition(FIRST)
+    _, heading, after = tables.partition("\n## ")
     known: Pricers = {}
     own, more = scores("training.csv", known), scores("runs-2026b.csv", known)
     parts = [
@@ -131,7 +132,7 @@ def main() -> None:
         MEMORY,
         printed(scores("memory.csv", known)),
     ]
-    DOCUMENT.write_text(before + "\n\n".join(parts) + "\n")
+    DOCUMENT.write_text(before + "\n\n".join(parts) + "\n" + heading + after)
     FIGURE.write_text(figure([*own, *more]))
 
 

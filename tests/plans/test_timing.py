@@ -58,6 +58,25 @@ def test_the_end_of_a_step_by_hand(zero: int) -> None:
     assert end_of_stage([LAYER], plan, site, 1.0, 2.0) == pytest.approx(expected_s, rel=1e-12)
 
 
+@pytest.mark.parametrize(("shard", "owners"), [(0, 32), (8, 8)])
+def test_ranks_that_own_whole_tensors_broadcast_them_one_after_another(shard: int, owners: int) -> None:
+    """Four nodes of eight, four layers of nine tensors: each of 32 ranks owns one at least, each of 8 within a node.
+
+    A chain through all has 3 hops between nodes and 28 inside; its bytes pass the eight links between nodes together.
+    """
+    plan = Plan(global_batch=32, data=32, zero=1, shard=shard, overlap=False, software="internevo")
+    site = fleet_of([(device("a100-80gb-sxm"), node("dgx-a100"), 32)], plan).sites[0]
+    ring, count = Ring(members=32, stride=1), 4 * LAYER.parameters
+    inside, between = site.cluster.levels
+    hops_s = 7 * inside.latency_s if shard else 28 * inside.latency_s + 3 * between.latency_s
+    sent_s = 2.0 * count / (inside.reached_bytes_per_s if shard else 8 * between.reached_bytes_per_s)
+    own = count / (shard or 32)
+    moved_bytes = own * (4 * 4 + 2 + 2 * 12) + 4 * count
+    expected_s = site.pricer.exchange_s(Collective.ALL_REDUCE, 4.0 * count, site.cluster, ring)
+    expected_s += owners * hops_s + sent_s + site.pricer.moved_s(Stream.OPTIMIZER, moved_bytes)
+    assert end_of_stage(4 * [LAYER], plan, site, 1.0, 2.0) == pytest.approx(expected_s, rel=1e-12)
+
+
 @pytest.mark.parametrize(("software", "waits"), [("xla", True), ("fsdp-compiled", False)])
 def test_groups_of_replicas_reduce_after_the_loop_of_layers(software: str, waits: bool) -> None:
     """Hybrid sharding of 8 of 16 with a backward pass longer than the all-reduce between nodes: all of it shows where

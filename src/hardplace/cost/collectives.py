@@ -242,6 +242,23 @@ def collective_s(
     return min((cost.seconds(calibration) for cost in costs), default=0.0)
 
 
+def broadcast_s(cluster: Cluster, group: int, stride: int, tensor_bytes: float) -> float:
+    """Return the seconds in which one member's tensor reaches all: a chain through all ranks, chunk after chunk, so
+    that all its bytes pass every link and every hop has its latency (NCCL has no other; docs/model-cost.md).
+
+    Args:
+        cluster: The network.
+        group: Number of members.
+        stride: Devices from one member to the next.
+        tensor_bytes: Bytes of the tensor.
+    """
+    found = parts(cluster, group, stride)
+    if not found:
+        return 0.0
+    cost = _rings(found, Collective.ALL_GATHER, tensor_bytes * group / (group - 1))
+    return cost.latency_s + cost.transfer_s
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ring:
     """A process group: number of members, and devices from one to the next."""

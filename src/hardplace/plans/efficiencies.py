@@ -74,7 +74,8 @@ class FittedEfficiencies:
         flags: Factors by flag (`flags_of`).
         rows: Number of rows by "generation software".
         fabrics: Share of its rate that a fabric between nodes reaches.
-        unnamed: Factors of plans that name no software, by generation: none is faster than the best published run.
+        unnamed: Factors of plans that name no software, or one without a fitted run, by generation: none is faster than
+            the best published run.
     """
 
     method: str
@@ -142,11 +143,12 @@ def flags_of(how: Ways) -> tuple[str, ...]:
 
 def figure_values(kind: str, how: Ways, known: FittedEfficiencies, *, named: bool) -> dict[str, float]:
     """Return the figures of a generation with a way to run: centre times factors, within what is possible; named: a
-    plan names its software, else it is not faster than the best published run."""
+    plan names its software. Without, or of software that no fitted run had, none is faster than the best published run.
+    """
     centre = known.centre[ARRAYS if how.software in ON_ARRAY_SOFTWARE else GPUS]
     tables = [known.devices.get(nearest(kind, known), {}), known.software.get(how.software, {})]
     tables += [known.flags.get(flag, {}) for flag in flags_of(how)]
-    slowed = {} if named else known.unnamed.get(nearest(kind, known), {})
+    slowed = {} if named and how.software in known.software else known.unnamed.get(nearest(kind, known), {})
     found = {}
     for name, figure in FIGURES.items():
         value = centre.get(name, figure.start) - figure.floor

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from hardplace.cost.collectives import Ring
+from hardplace.cost.collectives import Ring, broadcast_s
 from hardplace.cost.layers.types import Layout, Stream
 from hardplace.cost.layers.work import GemmWork, LayerWork
 from hardplace.cost.types import Collective
@@ -159,6 +159,19 @@ def _traffic_s(held: tuple[int, int], plan: Plan, site: DevicePool, collective: 
     return total_s
 
 
+def _broadcasts_s(held: tuple[int, int], layers: int, plan: Plan, site: DevicePool) -> float:
+    """Return seconds in which the ranks that own a stage's tensors whole send their weights to the others, one after
+    another. Nothing runs beside them, so they take what they take alone."""
+    total_s = 0.0
+    for count, ring in zip(held, replicas_of(plan), strict=True):
+        members = min(ring.members, plan.shard or ring.members)
+        if count and members > 1:
+            part, owners = Ring(members=members, stride=ring.stride), min(members, layers * plan.habits.whole_tensors)
+            each_bytes = weight_bytes(plan) * count / owners
+            total_s += owners * broadcast_s(site.cluster, part.members, part.stride, each_bytes)
+    return total_s
+
+
 def _between_s(held: tuple[int, int], plan: Plan, site: DevicePool) -> float:
     """Return seconds of adding up the gradients of a shard (dense, of experts) over the groups of a hybrid sharding."""
     total_s = 0.0
@@ -305,7 +318,10 @@ def stage_end_s(
         return max(traffic_s - hidden * beside_s, traffic_s / layers)
 
     between_s = _between_s(held, plan, site) if plan.shard and plan.zero else 0.0
-    if plan.zero == 0:
+    if plan.zero == 1 and plan.habits.whole_tensors:
+        reduced_s = _traffic_s(held, plan, site, Collective.ALL_REDUCE, gradient)
+        total_s = exposed_s(reduced_s, backward_s) + _broadcasts_s(held, layers, plan, site)
+    elif plan.zero == 0:
         total_s = exposed_s(_traffic_s(held, plan, site, Collective.ALL_REDUCE, gradient), backward_s)
     elif plan.zero < 3:
         reduced_s = _traffic_s(held, plan, site, Collective.REDUCE_SCATTER, gradient) + between_s

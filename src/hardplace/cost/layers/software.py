@@ -63,6 +63,9 @@ class Software:
             not reentrant; XLA, which drops what nobody reads), not with the layer.
         loops: Layers are a loop that the compiler does not open, so what is reduced between groups of replicas waits
             for its end (MaxText's scan_layers).
+        whole_tensors: Tensors of a layer, where ZeRO-1 gives each tensor to one rank whole: gradients are then
+            all-reduced, and each rank that owns some broadcasts its weights after the update, one rank after another
+            (docs/model-training.md, section 4); 0: states are divided evenly.
         policies: Modules that are usually computed again (`plans.plan.MODULES`), the least first, where a run says
             nothing of recompute.
     """
@@ -86,6 +89,7 @@ class Software:
     gradient_layers: float = 1.0
     stops_early: bool = False
     loops: bool = False
+    whole_tensors: int = 0
     policies: tuple[tuple[str, ...], ...] = ()
 
 
@@ -132,6 +136,10 @@ SOFTWARE: dict[str, Software] = {
         stops_early=True,
     ),
     "fsdp-compiled": Software(title="PyTorch FSDP with torch.compile (fms-fsdp)", one_copy=True, stops_early=True),
+    "internevo": Software(
+        title="InternEvo with its hybrid ZeRO (2023, 2024)",
+        whole_tensors=9,  # InternLM-7B: five matrices, two biases, two norms
+    ),
     "torchtitan": Software(
         title="torchtitan (FSDP2 by parameter, torch.compile of layers and loss)",
         fused_loss=True,

@@ -26,6 +26,7 @@ OLD = ("V100", "A100", "A800")  # no distributed optimizer, no cuDNN attention b
 _SOFTWARE = (
     (re.compile(r"mosaicml|llm-foundry"), "fsdp-eager"),
     (re.compile(r"torchtitan"), "torchtitan"),
+    (re.compile(r"InternEvo"), "internevo"),
     (re.compile(r"fms-fsdp|torch\.?compile"), "fsdp-compiled"),
     (re.compile(r"maxtext|tpu-recipes|\bJAX\b", re.IGNORECASE), "xla"),
     (
