@@ -65,18 +65,22 @@ class Tree:
     def covered(
         self, sample: Iterable[Mutant], files: Iterable[str], longest_s: float, before: int = -1
     ) -> dict[str, Probed]:
-        """Return what each test runs, from a file where no test of a file has changed since.
+        """Return what each test runs, from a file where no test of a file has changed since it was asked of these.
 
         Breaking off a test may end pytest itself, so this goes on as long as more is known than `before`.
         """
         sample = list(sample)
+        wanted = frozenset(one.key for one in sample)
         now = {file: hashlib.sha256((self.root / file).read_bytes()).hexdigest()[:12] for file in files}
         log = self.out / "covered.jsonl"
-        keys = hashlib.sha256("".join(sorted(one.key for one in sample)).encode()).hexdigest()[:12]
+        name = hashlib.sha256("".join(sorted(wanted)).encode()).hexdigest()[:12]
+        asked: dict[str, frozenset[str]] = {}  # by the name of a run's mutants
         known: dict[str, Probed] = {}
         done: set[str] = set()
         for line in map(json.loads, log.read_text().splitlines()) if log.exists() else ():
-            if line["sample"] == keys and now.get(line["file"]) == line["digest"]:
+            if "asked" in line:
+                asked[line["sample"]] = frozenset(line["asked"])
+            elif wanted <= asked[line["sample"]] and now.get(line["file"]) == line["digest"]:
                 if "test" in line:
                     known[line["test"]] = Probed(seconds=line["seconds"], keys=frozenset(line["keys"]))
                 else:
@@ -86,22 +90,25 @@ class Tree:
             return known
         if len(known) == before:
             raise SystemExit(f"mutation_runs.py: pytest ended: see {self.out / 'pytest.log'}")
+        if name not in asked:
+            with log.open("a") as out:
+                out.write(json.dumps({"sample": name, "asked": sorted(wanted)}) + "\n")
         probed = {one.module for one in sample}
         try:
-            for name in probed:
-                mutants = [one for one in sample if one.module == name]
-                self._write(name, with_probes((self.root / name).read_text(), mutants), 1)
-            plugin = Probing(log=log, sample=keys, digests=todo, known=frozenset(known), longest_s=longest_s)
+            for module in probed:
+                mutants = [one for one in sample if one.module == module]
+                self._write(module, with_probes((self.root / module).read_text(), mutants), 1)
+            plugin = Probing(log=log, sample=name, digests=todo, known=frozenset(known), longest_s=longest_s)
             status, _ = _forked(lambda: run_pytest(self.root, todo, plugin), _NO_LIMIT_S)
             if status in (0, 1, 5):  # ran to the end: passed, some failed, no tests
                 with log.open("a") as out:
                     out.writelines(
-                        json.dumps({"sample": keys, "file": name, "digest": digest}) + "\n"
-                        for name, digest in todo.items()
+                        json.dumps({"sample": name, "file": file, "digest": digest}) + "\n"
+                        for file, digest in todo.items()
                     )
         finally:
-            for name in probed:
-                self._restore(name)
+            for module in probed:
+                self._restore(module)
         return self.covered(sample, now, longest_s, len(known))
 
     def failing(self, names: Iterable[str], covered: Mapping[str, Probed]) -> str | None:

@@ -10,10 +10,11 @@ nothing of the sample. Left out: annotations, decorators and exceptions, and wha
 
 FOLDER keeps the sample, which tests run which mutant's statement (found once, with a probe before each; a test that
 changed is run again), and a line a mutant: what it has is not run again, so a killed run goes on where it was. --again
-runs what survived once more, after tests were written. A mutant runs in a copy of the tree, in a process of its own,
-with the tests that run its statement, shortest first, then the others of their files, until one fails; of these as many
-as take half of --seconds. A test that takes five seconds more than thrice its time is a timeout, which counts as
-killed. Survivors judged equivalent stand in validation/mutants_equivalent.csv, each with a reason; they do not count.
+runs what survived once more, after tests were written; --only FOLDER runs a part of the sample, probing its tests
+alone. A mutant runs in a copy of the tree, in a process of its own, with the tests that run its statement, shortest
+first, then the others of their files, until one fails; of these as many as take half of --seconds. A test that takes
+five seconds more than thrice its time is a timeout, which counts as killed. Survivors judged equivalent stand in
+validation/mutants_equivalent.csv, each with a reason; they do not count, and run last.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 
 from cosmic_ray.ast import ast_nodes, get_ast
@@ -72,19 +74,29 @@ def main() -> None:
     parser.add_argument("--fresh", action="store_true", help="import each mutant in a process of its own")
     parser.add_argument("--report", action="store_true", help="only print what is known")
     parser.add_argument("--again", action="store_true", help="run once more what survived")
+    parser.add_argument(
+        "--only", action="append", help="run the mutants of a package alone, with its tests; repeatable"
+    )
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     sample = _sampled(options.packages, options.count, options.seed, options.out / "sample.json")
+    mine = {str(one.relative_to(ROOT)) for name in options.only or options.packages for one in _modules(name)}
     file = options.out / "results.jsonl"
     results = _results(file)
     since = len(file.read_text()) if file.exists() else 0
     equivalent = _equivalent()
     try:
-        todo = [one for one in sample if _is_due(results.get(one.key), one, equivalent, options.again)]
+        todo = [
+            one
+            for one in sample
+            if one.module in mine and _is_due(results.get(one.key), one, equivalent, options.again)
+        ]
         if todo and not options.report:
             tree = Tree.copied(ROOT, options.out)
-            tests = [one for name in TESTS for one in _modules(name) if one.name.startswith("test_")]
-            covered = tree.covered(sample, [str(one.relative_to(ROOT)) for one in tests], options.longest)
+            todo.sort(key=lambda one: (one.module, one.before, one.after) in equivalent)
+            folders = sorted({_tests(name) for name in options.only or ()}) or TESTS
+            tests = [one for name in folders for one in _modules(name) if one.name.startswith("test_")]
+            covered = tree.covered(todo, [str(one.relative_to(ROOT)) for one in tests], options.longest)
 
             def note(one: Mutant, result: dict[str, object]) -> None:
                 line = {"key": one.key, "module": one.module, "line": one.line, "change": [one.before, one.after]}
@@ -106,6 +118,12 @@ def main() -> None:
         print("interrupted: a table of what was run")
         results = _results(file)
     _report(sample, results, equivalent)
+
+
+def _tests(package: str) -> str:
+    """Return the folder of the tests of a package or module."""
+    path = Path(package)
+    return str(Path("tests", *(path.parent if path.suffix else path).parts[2:]))
 
 
 def _results(file: Path, since: int = 0) -> dict[str, dict[str, object]]:
@@ -136,7 +154,8 @@ def _sampled(packages: Iterable[str], count: int, seed: int, file: Path) -> list
     if file.exists() and (kept := json.loads(file.read_text()))["of"] == digest:
         return [Mutant(**one) for one in kept["mutants"]]
     places = sorted(place for module in modules for place in _kept_places(module, seed, file.parent / "places"))
-    sample = [_mutant(*place) for place in places[:count]]
+    made = (one for place in places if (one := _mutant(*place)) is not None)
+    sample = list(islice(made, count))
     mutants = [{name: getattr(one, name) for name in one.__slots__} for one in sample]
     file.write_text(json.dumps({"of": digest, "places": len(places), "mutants": mutants}, indent=1))
     return sample
@@ -156,7 +175,8 @@ def _modules(name: str) -> list[Path]:
 
 def _kept_places(module: Path, seed: int, folder: Path) -> list[tuple[str, str, int, str, int]]:
     """Return the places of a module, from a file of a folder if its source is the same."""
-    file = folder / f"{_digest(str(seed), str(module), module.read_text())}.json"
+    name = str(module.relative_to(ROOT))
+    file = folder / f"{_digest(str(seed), name, module.read_text())}.json"
     if not file.exists():
         folder.mkdir(exist_ok=True)
         file.write_text(json.dumps(list(_places(module, seed))))
@@ -189,10 +209,15 @@ def _places(module: Path, seed: int) -> Iterator[tuple[str, str, int, str, int]]
         yield key, name, line, operator, occurrence
 
 
-def _mutant(key: str, name: str, line: int, operator: str, occurrence: int) -> Mutant:
+def _mutant(key: str, name: str, line: int, operator: str, occurrence: int) -> Mutant | None:
+    """Return the mutant of a place, or None where it is no Python (the star of a signature, made a plus)."""
     source = (ROOT / name).read_text()
     mutated = mutate_code(source, get_operator(operator)(), occurrence)
     assert mutated is not None
+    try:
+        compile(mutated, name, "exec", dont_inherit=True)
+    except SyntaxError:
+        return None
     changed = list(difflib.unified_diff(source.splitlines(), mutated.splitlines(), n=0, lineterm=""))[2:]
     before, after = (" ".join(one[1:].strip() for one in changed if one[0] == sign) for sign in "-+")
     return Mutant(key=key[:12], module=name, line=line, before=before, after=after, source=mutated)

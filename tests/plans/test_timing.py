@@ -12,7 +12,7 @@ from hardplace.hardware.catalogue import device, node
 from hardplace.plans.fleet import fleet_of
 from hardplace.plans.memory import StageContents, stage_memory
 from hardplace.plans.plan import Plan
-from hardplace.plans.timing import end_of_stage
+from hardplace.plans.timing import end_of_stage, layer_seconds
 
 LAYER = LayerWork(
     name="layer",
@@ -89,6 +89,19 @@ def test_groups_of_replicas_reduce_after_the_loop_of_layers(software: str, waits
     two = [LAYER, replace(LAYER, parameters=0)]
     ends_s = [end_of_stage(two, plan, site, 1.0, backward_s) for backward_s in (0.0, 1e3)]
     assert ends_s[0] - ends_s[1] == pytest.approx(0.0 if waits else between_s / 2.0)
+
+
+def test_weights_of_experts_are_gathered_over_their_replicas_frozen_ones_too() -> None:
+    """ZeRO-3 of 8 replicas, experts over 2 of them: 16-bit weights from 8 devices, those of experts from every other
+    one of 4. Nothing hides."""
+    plan = Plan(global_batch=8, data=8, expert=2, zero=3, overlap=False)
+    site = fleet_of([(device("h100-sxm"), node("dgx-h100"), 8)], plan).sites[0]
+    layer = replace(LAYER, frozen_parameters=5, expert_parameters=3 * 10**9, expert_frozen_parameters=2 * 10**9)
+    dense = site.pricer.exchange_s(
+        Collective.ALL_GATHER, 2.0 * (layer.parameters + 5), site.cluster, Ring(members=8, stride=1)
+    )
+    experts = site.pricer.exchange_s(Collective.ALL_GATHER, 2.0 * 5 * 10**9, site.cluster, Ring(members=4, stride=2))
+    assert layer_seconds(layer, plan, site, {}).forward_gather_s == pytest.approx(dense + experts, rel=1e-12)
 
 
 def test_states_divided_within_a_node_are_reduced_between_nodes_behind_the_same_pass() -> None:

@@ -240,3 +240,28 @@ def test_no_cores_of_a_kind_that_nothing_needs_are_no_problem() -> None:
 def test_a_gap_that_would_call_anything_optimal_is_refused(gap: float) -> None:
     with pytest.raises(BadInput, match="gap: "):
         schedule(NAMED, gap=gap)
+
+
+def test_cores_are_named_where_those_counted_cannot_be() -> None:
+    """Counted, seven tasks on two pairs of cores take 6 s: three chains leave none of them any slack. Then the vector
+    task beside both pairs stands opposite the first, as the long tensor task does, and opposite the second, which has
+    taken that one's core: no names. What is proven has to come from the model that names cores."""
+    first, long, before, beside = 0, 1, 4, 5
+    seconds = (2.0, 4.0, 4.0, 2.0, 1.0, 4.0, 1.0)
+    both, tensor, vector = Engine.BOTH, Engine.TENSOR, Engine.VECTOR
+    problem = ScheduleProblem(
+        graph=TaskGraph(
+            engines=(both, tensor, tensor, both, vector, vector, vector),
+            predecessors=((), (), (first,), (long,), (), (before,), (beside,)),
+        ),
+        tensor_cores=2,
+        vector_cores=2,
+        single_s=seconds,
+        whole_s=seconds,
+    )
+    best_s = best_makespan_s(problem)
+    assert best_s > 6.0
+    found = solved(problem, replace(best_list_schedule(problem), bound_s=0.0), 1e-6, 10.0)
+    check(problem, found)
+    assert found.makespan_s == pytest.approx(best_s)
+    assert found.bound_s == pytest.approx(best_s, rel=1e-5)

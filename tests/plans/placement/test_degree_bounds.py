@@ -22,7 +22,7 @@ from hardplace.plans.placement.degree_bounds import (
     lightest_of,
     may_fit,
 )
-from hardplace.plans.placement.stage_bounds import around, last_passes, step_bounds
+from hardplace.plans.placement.stage_bounds import PrefixBounds, around, last_passes, step_bounds
 from hardplace.plans.placement.stages import LayerColumns, LayerVariants, Stages
 from hardplace.plans.plan import PipelineSchedule, Plan
 from hardplace.plans.simulate_many import stages_done_s
@@ -272,3 +272,36 @@ def test_a_stage_with_the_longest_layer_takes_all_its_passes() -> None:
     # the way down and up, then on that stage three backward passes and what forward passes are left
     assert least_step_s(least, plan, 0.0) >= 108.0
     assert least_step_s(least, replace(plan, schedule=PipelineSchedule.GPIPE), 0.0) == 33.0 + 3 * 9.0 + 3 * 18.0
+
+
+def test_chunks_and_layers_of_stages_and_the_first_chunks_before_a_stage() -> None:
+    """Two chunks of seven layers between two that stand apart: the second has the odd one, but in the last stage. What
+    comes before a stage is the cheapest way to reach its cut, over the first chunks of the stages before."""
+    rng = np.random.default_rng(5)
+    seconds = rng.uniform(0.1, 3.0, (3, 9))
+    work = tuple(replace(NOTHING, name=str(one)) for one in range(9))
+    chain = LayerChain(before=work[:1], layers=work[1:-1], after=work[-1:], sequence_length=1)
+    columns, cuts = layers_of(seconds, work), cuts_of(9, [])
+    site = fleet_of([(device("h100-sxm"), node("dgx-h100"), 8)], Plan(global_batch=8)).sites[0]
+    parts = LayerVariants(chain, cuts, columns, columns)
+    stages, plan = Stages(parts, 2, 0, site), Plan(global_batch=8, pipeline=2, virtual=2)
+    first = {}
+    for at, (low, high) in enumerate(zip(stages.low.tolist(), stages.high.tolist(), strict=True)):
+        begin, end = max(low, 1), min(high, 8)
+        middle = begin + (max(0, end - begin) + (high == 9)) // 2
+        first[low, high] = seconds[:, low:middle].sum(axis=1)
+        assert stages.seconds[:, 0, at] == pytest.approx(first[low, high])
+        assert stages.seconds[:, 1, at] == pytest.approx(seconds[:, middle:high].sum(axis=1))
+        assert [one.name for one in stages.layers(at)] == [str(one) for one in range(low, high)]
+    chosen = np.flatnonzero((stages.low >= 0) & (stages.high <= 8))
+    for apart in (False, True):
+        before, near = PrefixBounds(len(cuts.members), around([parts], plan)), around([parts], plan)
+        for _ in range(2):
+            before.past(stages, chosen, apart=apart)
+        found = before.near()
+        assert found.turn_s == near.turn_s
+        for cut in range(2, 9):
+            ways = [(first[0, way], first[way, cut]) for way in range(1, cut)]
+            assert found.down_s[cut] == pytest.approx(min(one[0] + two[0] for one, two in ways))
+            back = [[each[1] + (0.0 if apart else each[2]) for each in way] for way in ways]
+            assert found.up_s[cut] == pytest.approx(min(map(sum, back)))

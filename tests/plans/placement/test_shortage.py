@@ -10,7 +10,7 @@ from hardplace.plans.dividing import rank_layers
 from hardplace.plans.memory import least_bytes_per_parameter
 from hardplace.plans.placement.held_dimensions import fixed_of
 from hardplace.plans.placement.search import PlanSearch
-from hardplace.plans.placement.shortage import cannot_hold, lightest
+from hardplace.plans.placement.shortage import _changes, cannot_hold, lightest
 from hardplace.plans.placement.space import PlanSpace
 from hardplace.plans.plan import OptimizerKind, Plan
 from hardplace.workload.load import load
@@ -59,3 +59,17 @@ def test_devices_too_small_for_the_states_alone_are_not_searched():
     assert held(64, optimizer=(OptimizerKind.ADAMW_8BIT,))
     assert not held(64, offload=(True,))
     assert not held(256)
+
+
+def test_a_pipeline_longer_than_the_layers_has_a_lightest_plan():
+    """Embedding and head are stages of their own."""
+    space = PlanSpace(global_batch=14, fixed=fixed_of({"pipeline": 14, "micro_batch": 1}))
+    found = list(lightest(PlanSearch(load("bert-base"), [(H100, DGX, 14)], space)))
+    assert [one.plan.stages for one in found] == [(0, *(1,) * 12, 0)]
+
+
+def test_a_longer_context_group_is_a_remedy_unless_its_degree_is_held():
+    space = PlanSpace(global_batch=8)
+    for fixed, expected in (({}, {"context 2", "context 4"}), ({"context": (1,)}, set())):
+        changes = _changes([(H100, DGX, 8)], replace(space, fixed=fixed))
+        assert {what for what, _, _ in changes if what.startswith("context")} == expected
