@@ -177,6 +177,8 @@ class Tree:
             outcome = "timed out"
             if by and chosen[by] is None:
                 outcome, left = "survived", left + 1
+        if not chosen:
+            outcome = "not run"
         by = "" if outcome == "survived" else by
         return {"outcome": outcome, "by": by, "tests": len(chosen), "left": left, "cpu_s": round(cpu_s, 1)}
 

@@ -135,7 +135,7 @@ def _results(file: Path, since: int = 0) -> dict[str, dict[str, object]]:
 def _is_due(
     result: Mapping[str, object] | None, one: Mutant, equivalent: Mapping[tuple[str, ...], str], is_again: bool
 ) -> bool:
-    if result is None:
+    if result is None or result["outcome"] == "not run":  # there was no test
         return True
     return is_again and result["outcome"] == "survived" and (one.module, one.before, one.after) not in equivalent
 

@@ -101,7 +101,9 @@ def test_weights_of_experts_are_gathered_over_their_replicas_frozen_ones_too() -
         Collective.ALL_GATHER, 2.0 * (layer.parameters + 5), site.cluster, Ring(members=8, stride=1)
     )
     experts = site.pricer.exchange_s(Collective.ALL_GATHER, 2.0 * 5 * 10**9, site.cluster, Ring(members=4, stride=2))
-    assert layer_seconds(layer, plan, site, {}).forward_gather_s == pytest.approx(dense + experts, rel=1e-12)
+    found = layer_seconds(layer, plan, site, {})
+    assert found.forward_gather_s == pytest.approx(dense + experts, rel=1e-12)
+    assert found.backward_host_s == 0.0  # nothing goes to host memory unless a plan says so
 
 
 def test_states_divided_within_a_node_are_reduced_between_nodes_behind_the_same_pass() -> None:
@@ -137,3 +139,5 @@ def test_the_memory_of_a_stage_by_hand() -> None:
     assert found.total_bytes == pytest.approx(1.04 * allocated + 2e9)
     alone = stage_memory(replace(plan, pipeline=1, zero=2), 0, CONTENTS)
     assert alone.allocated_bytes == pytest.approx(1e9 * (2 + 4 / 4 + 12 / 4) + 3e9 + 5e8 + 7e8 + 4e8)
+    scattered = stage_memory(replace(plan, pipeline=1, zero=2, software="xla"), 0, CONTENTS)  # a quarter at a time
+    assert scattered.allocated_bytes == pytest.approx(alone.allocated_bytes - 0.75 * 4e8)

@@ -42,6 +42,11 @@ def test_cycles_by_hand() -> None:
     assert cycles(Matmul(batch=1, m=7, n=128, k=128), 1, 32, 32) == 4 * 128 + 94
     # Four cores take one column of tiles each.
     assert cycles(Matmul(batch=1, m=100, n=128, k=128), 4, 32, 32) == 4 * 100 + 94
+    # Of a column of 8 tiles they take 2 each, weights held, and add up their sums; were the stream cut, 32 rows or more
+    # flow past all 8.
+    long, chip = Matmul(batch=1, m=100, n=32, k=8 * 32), [np.array([one]) for one in (4, 32, 32)]
+    assert array_cycles((long,), *chip, dataflows=(Dataflow.WEIGHT,))[0, 0] == 2 * 100 + 94
+    assert array_cycles((replace(long, m=30),), *chip, dataflows=(Dataflow.WEIGHT,))[0, 0] == 2 * 32 + 94
 
 
 SERIAL = [(Dataflow.WEIGHT, "ss_ws_nostall"), (Dataflow.OUTPUT, "ss_os_nostall")]
