@@ -7,6 +7,7 @@ from typing import cast
 import pytest
 
 import hardplace as hp
+from hardplace.api.fitted import with_fitted
 from hardplace.branch_and_bound.loop import Deadline
 from hardplace.branch_and_bound.types import StoppingRule
 from hardplace.design.existing import existing_chips
@@ -16,6 +17,7 @@ from hardplace.hardware.catalogue import device
 from hardplace.report.existing import existing_rows, over_existing
 from hardplace.report.page import page
 from hardplace.report.tornado import moves, tornado
+from hardplace.workload.types import Recompute
 
 SPACE = """
 name = "few"
@@ -168,3 +170,23 @@ def test_what_stands_beside_an_answer_by_another_objective_has_the_links_of_the_
     assert found.best.placement.data_parallel == alone.evaluation.placement.data_parallel == 64
     assert found.best.chip.link_bandwidth_bytes_per_s == 450e9
     assert alone.score == pytest.approx(found.score, rel=1e-9)
+
+
+def test_the_plan_that_the_fitted_model_priced_is_named_where_it_is_another(found: DesignResult) -> None:
+    """Of a mixture that model takes tensor parallelism with sequence parallelism alone, and keeps more in memory."""
+    assert not any("the fitted model's figure" in note for note in found.notes)
+    h100 = next(chip for chip in found.existing if chip.name == "h100-sxm")
+    assert h100.evaluation is not None
+    placement = h100.evaluation.placement
+    placed = replace(placement, tensor_parallel=2, data_parallel=128, stages=placement.stages[:1] * 4)
+    chip = replace(h100, evaluation=replace(h100.evaluation, placement=placed))
+    mixture = hp.load("mixtral-8x7b")
+    beside = with_fitted(replace(found, existing=(chip,), batch_samples=4096), mixture, Deadline())
+    plan = hp.Plan(global_batch=4096, tensor=2, pipeline=4, data=128, sequence=True, zero=1)
+    whole = hp.estimate(mixture, plan, "h100-sxm")
+    again = hp.estimate(mixture, replace(plan, recompute=Recompute.FULL), "h100-sxm")
+    assert (whole.fits, again.fits) == (False, True)
+    assert beside.existing[0].fitted_samples_per_s == pytest.approx(4096 / again.step_s)
+    assert "h100-sxm: the fitted model's figure is of the plan with sequence parallelism, full recompute: " in " ".join(
+        beside.notes
+    )

@@ -17,12 +17,15 @@ if TYPE_CHECKING:
     from hardplace.design.strategies.types import Comparison
     from hardplace.workload.types import Workload
 
+_OBJECTIVES = ("throughput", "throughput-per-watt")
+
 
 def compare(
     model: str | os.PathLike[str] | Workload,
     strategies: Named = (),
     *,
     setting: str = "hbm3",
+    objective: str = "throughput",
     limits: Mapping[str, str | float] | None = None,
     devices: int = 1024,
     batch: int = 4096,
@@ -38,7 +41,8 @@ def compare(
         model: A catalogue name, a Workload file, a config.json, or a Workload.
         strategies: Names among phaze, wham, bayesian, random. Empty: all.
         setting: As for `search`.
-        limits: As for `search`.
+        objective: throughput, or throughput-per-watt: samples a second per watt of TDP.
+        limits: As for `search`; they hold for every strategy.
         devices: As for `search`.
         batch: As for `search`.
         gap: Relative gap of the certified search, which runs to its proof.
@@ -59,13 +63,16 @@ def compare(
     from hardplace.design.strategies.compare import STRATEGIES
     from hardplace.design.strategies.compare import compare as compared
 
+    if objective not in _OBJECTIVES:
+        raise unknown("objective", objective, _OBJECTIVES)
     names = names_of(strategies)
     for name in names:
         if name not in STRATEGIES:
             raise unknown("strategy", name, STRATEGIES)
     question = question_of(
-        (load(model),), setting=setting, space="phaze", devices=devices, batch=batch, limits=limits or {}
-    )
+        (load(model),), setting=setting, space="phaze", devices=devices, batch=batch, limits=limits or {},
+        objectives=(objective,),
+    )  # fmt: skip
     if seconds is None and evaluations is None:
         seconds = 30.0
     ends = StoppingRule(gap=gap, limit_s=seconds, evaluations=evaluations)

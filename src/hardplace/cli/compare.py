@@ -15,7 +15,9 @@ from hardplace.cli.printing import give, say, say_json, say_written
 @app.command()
 @click.argument("model")
 @options.setting
+@click.option("--objective", default="throughput", show_default=True, help="throughput or throughput-per-watt (TDP).")
 @options.area
+@click.option("--limit", "limits", multiple=True, metavar="NAME=VALUE", help="As for search, e.g. tdp=300W.")
 @options.devices
 @options.batch
 @click.option("--strategy", "strategies", multiple=True, help="phaze, wham, bayesian or random.  [default: all four]")
@@ -32,7 +34,9 @@ from hardplace.cli.printing import give, say, say_json, say_written
 def compare(
     model: str,
     setting_name: str,
+    objective: str,
     area_mm2: float | None,
+    limits: tuple[str, ...],
     devices: int,
     batch: int,
     strategies: tuple[str, ...],
@@ -44,8 +48,8 @@ def compare(
 ) -> None:
     """Search the space of MODEL with PHAZE's, WHAM's, Bayesian and random search, and with the certified one.
 
-    All use the same cost model and exact evaluations; each strategy has the same budget. The certified search runs
-    until its proof is complete. Writes compare.json and compare.html (the best found over time).
+    All use the same cost model and exact evaluations; each strategy has the same limits and the same budget. The
+    certified search runs until its proof is complete. Writes compare.json and compare.html (the best found over time).
     """
     from hardplace import api
     from hardplace.answers import Infeasible
@@ -55,8 +59,9 @@ def compare(
 
     folders.check_writable(out)
     comparison = api.compare(
-        model, strategies, setting=setting_name, limits=limits_of(area_mm2, ()), devices=devices, batch=batch,
-        seconds=limit_s, evaluations=limit_evaluations, seed=seed, progress=lambda name: say(f"{name} ...", err=True),
+        model, strategies, setting=setting_name, objective=objective, limits=limits_of(area_mm2, limits),
+        devices=devices, batch=batch, seconds=limit_s, evaluations=limit_evaluations, seed=seed,
+        progress=lambda name: say(f"{name} ...", err=True),
     )  # fmt: skip
     if isinstance(comparison, Infeasible):
         say(f"infeasible: {model}: {infeasible_line(comparison)}", err=True)

@@ -64,6 +64,14 @@ def _notes(workload: Workload) -> tuple[str, ...]:
         names = ", ".join(sorted({operator.name for operator in other}))
         share = elements / every if every else 0.0
         found.append(f"operators without a model of their own ({percent(share, 2)} of vector elements): {names}")
+    products = [one for one in priced if one.kind is OperatorKind.GROUPED_MATMUL]
+    if products:
+        share = sum(one.model_flops_per_sample for one in products) / workload.model_flops_per_sample()
+        found.append(
+            f"experts ({percent(share)} of the FLOPs): every rank of a stage holds its tensor-parallel part of all of "
+            "them, so no plan of this search exchanges tokens between devices; tokens are taken as spread evenly, and "
+            "grouped products as fast as others of their size (place has expert parallelism, and measured kernels)"
+        )
     held = weights_of_model(workload)
     if workload.shared:
         used = "1 parameter is" if len(workload.shared) == 1 else f"{len(workload.shared):,} parameters are"

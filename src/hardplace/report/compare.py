@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
+from hardplace.design.goals import UNITS, Objective
 from hardplace.design.strategies.types import Comparison, Point
 from hardplace.report import style
 from hardplace.report import text as words
@@ -18,10 +19,12 @@ from hardplace.units import percent
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StrategyRow:
-    """One search, its numbers as text."""
+    """One search, its numbers as text; score and tdp: empty where the objective is the throughput."""
 
     name: str
+    score: str
     found: str
+    tdp: str
     share: str
     evaluations: str
     chips: str
@@ -36,12 +39,14 @@ def rows(comparison: Comparison) -> tuple[StrategyRow, ...]:
     certified = comparison.certified
     first = StrategyRow(
         name="certified",
+        score=_scored(comparison, certified.score),
         found=words.number(certified.samples_per_s, 5),
+        tdp=_watts(certified.tdp_w),
         share=percent(1.0),
         evaluations=f"{certified.evaluations:,}",
         chips=f"all {comparison.chips_in_space:,}",
         seconds=f"{certified.seconds:.1f}",
-        end=f"{certified.stop}, bound {words.number(certified.bound_samples_per_s, 5)}",
+        end=f"{certified.stop}, bound {words.number(certified.bound_score, 5)}",
         chip=certified.chip,
         plan=certified.plan,
     )
@@ -50,8 +55,10 @@ def rows(comparison: Comparison) -> tuple[StrategyRow, ...]:
         *(
             StrategyRow(
                 name=trial.strategy,
+                score=_scored(comparison, trial.score),
                 found=words.number(trial.samples_per_s, 5) if trial.samples_per_s else "nothing",
-                share=percent(trial.samples_per_s / certified.samples_per_s),
+                tdp=_watts(trial.tdp_w),
+                share=percent(trial.score / certified.score),
                 evaluations=f"{trial.evaluations:,}",
                 chips=f"{trial.chips:,}",
                 seconds=f"{trial.seconds:.1f}",
@@ -62,6 +69,19 @@ def rows(comparison: Comparison) -> tuple[StrategyRow, ...]:
             for trial in comparison.trials
         ),
     )
+
+
+def unit(comparison: Comparison) -> str:
+    """Return the unit of the scores."""
+    return UNITS[comparison.objective][0]
+
+
+def _scored(comparison: Comparison, score: float) -> str:
+    return "" if comparison.objective is Objective.THROUGHPUT else words.number(score, 5)
+
+
+def _watts(tdp_w: float | None) -> str:
+    return "" if tdp_w is None else f"{tdp_w:.1f}"
 
 
 def budget(comparison: Comparison) -> str:
@@ -82,19 +102,25 @@ def show(comparison: Comparison) -> None:
         )
     )
     table = Table("search", box=None, padding=(0, 2, 0, 0))
-    for heading in ("samples/s", "of the optimum", "exact evaluations", "chips", "seconds"):
+    lines = rows(comparison)
+    scored, billed = (any(getattr(row, one) for row in lines) for one in ("score", "tdp"))
+    headings = (unit(comparison),) * scored + ("samples/s",) + ("TDP, W",) * billed
+    for heading in (*headings, "of the optimum", "exact evaluations", "chips", "seconds"):
         table.add_column(heading, justify="right")
     for heading in ("ended by", "chip"):
         table.add_column(heading)
-    for row in rows(comparison):
-        table.add_row(row.name, row.found, row.share, row.evaluations, row.chips, row.seconds, row.end, row.chip)
+    for row in lines:
+        numbers = (row.score,) * scored + (row.found,) + (row.tdp,) * billed
+        table.add_row(row.name, *numbers, row.share, row.evaluations, row.chips, row.seconds, row.end, row.chip)
     console.print(table)
+    for note in comparison.notes:
+        console.print(f"note: {note}")
 
 
 def verdict(comparison: Comparison) -> str:
     """Return in a sentence which strategies reached the certified answer, and how near the others came."""
-    certified = comparison.certified.samples_per_s
-    shares = {one.strategy: one.samples_per_s / certified for one in comparison.trials}
+    certified = comparison.certified.score
+    shares = {one.strategy: one.score / certified for one in comparison.trials}
     same = [name for name, share in shares.items() if share >= 1.0 - 1e-9]
     less = [f"{name} {percent(share)}" for name, share in shares.items() if share < 1.0 - 1e-9]
     parts = [f"{' and '.join(same)} reached the certified answer"] if same else []
@@ -109,6 +135,7 @@ def page(comparison: Comparison, command: str = "") -> str:
         comparison=comparison,
         rows=rows(comparison),
         budget=budget(comparison),
+        unit=unit(comparison),
         verdict=verdict(comparison),
         chart=figure(comparison),
         reproduction=reproduction(comparison, command, "compare.json"),
@@ -117,10 +144,10 @@ def page(comparison: Comparison, command: str = "") -> str:
 
 def figure(comparison: Comparison) -> Chart:
     """Return the best found against the seconds of each search, as a share of the certified bound."""
-    bound = comparison.certified.bound_samples_per_s
+    bound, counted = comparison.certified.bound_score, unit(comparison)
     ways = [("certified", comparison.certified.way), *((trial.strategy, trial.way) for trial in comparison.trials)]
     colours = (style.RED, *style.PALETTE[:4])
-    series = tuple(_line(name, way, colour, bound) for (name, way), colour in zip(ways, colours, strict=False))
+    series = tuple(_line(name, way, colour, bound, counted) for (name, way), colour in zip(ways, colours, strict=False))
     seconds = [mark.x for one in series for mark in one.marks] or [1e-3, 1.0]
     panel = Panel(
         x=ChartAxis(
@@ -134,7 +161,7 @@ def figure(comparison: Comparison) -> Chart:
     return Chart(label="best found over the time of each search", panels=(panel,))
 
 
-def _line(name: str, way: tuple[Point, ...], colour: str, bound: float) -> Series:
+def _line(name: str, way: tuple[Point, ...], colour: str, bound: float, counted: str) -> Series:
     """Return a line that holds each value until the next one."""
     return Series(
         name=name,
@@ -142,12 +169,12 @@ def _line(name: str, way: tuple[Point, ...], colour: str, bound: float) -> Serie
         marks=tuple(
             Mark(
                 x=max(point.seconds, 1e-3),
-                y=100.0 * point.samples_per_s / bound,
-                title=f"{name} after {point.seconds:.3g} s: {point.samples_per_s:,.5g} samples/s, "
+                y=100.0 * point.score / bound,
+                title=f"{name} after {point.seconds:.3g} s: {point.score:,.5g} {counted}, "
                 f"{words.plural(point.evaluations, 'exact evaluation')}",
             )
             for point in way
-            if point.samples_per_s > 0
+            if point.score > 0
         ),
         line=LineKind.STEPS,
         dashed=name == "certified",

@@ -10,13 +10,17 @@ import pytest
 
 from hardplace.answers import Infeasible
 from hardplace.branch_and_bound.types import StoppingRule
+from hardplace.design.goals import Objective
 from hardplace.design.question import Question
+from hardplace.design.search.regions import chips_of_section
 from hardplace.design.strategies import phaze, wham
 from hardplace.design.strategies.compare import STRATEGIES, compare
 from hardplace.design.strategies.oracle import Oracle, Spent
 from hardplace.design.strategies.types import Comparison, End, Trial
+from hardplace.design.types import PlanChoices
 from hardplace.files import read
 from hardplace.report.compare import figure, page
+from hardplace.units import GIB
 from search_questions import ONE_PLAN, TINY, small
 
 GAP = 0.01
@@ -35,14 +39,15 @@ def compared() -> Comparison:
 
 
 def test_every_strategy_keeps_its_budget_and_the_certified_bound(compared: Comparison) -> None:
-    bound = compared.certified.bound_samples_per_s
-    assert compared.certified.samples_per_s <= bound <= compared.certified.samples_per_s * (1 + GAP)
+    bound = compared.certified.bound_score
+    assert compared.certified.score == compared.certified.samples_per_s <= bound
+    assert bound <= compared.certified.samples_per_s * (1 + GAP)
     assert [trial.strategy for trial in compared.trials] == list(STRATEGIES)
     for trial in compared.trials:
         assert 0 < trial.evaluations <= 12
         assert trial.end in (End.EVALUATIONS, End.OWN)
         assert 0 < trial.samples_per_s <= bound * (1 + 1e-9)
-        values = [point.samples_per_s for point in trial.way]
+        values = [point.score for point in trial.way]
         assert values == sorted(values)
         assert values[-1] == trial.samples_per_s
         assert trial.way[-1].evaluations == trial.evaluations
@@ -108,6 +113,59 @@ def test_wham_evaluates_only_chips_of_the_space_and_grows_them() -> None:
     assert 0 < len(oracle.seen) <= 6
     cores = [int(oracle.chips.tensor_cores[chip] * oracle.chips.vector_cores[chip]) for chip, _ in oracle.seen]
     assert max(cores) > 1
+
+
+def per_watt(tdp_w: float | None, choices: PlanChoices) -> Question:
+    asked = small(chips=TINY, choices=choices)
+    goal = replace(asked.goal, objectives=(Objective.PER_WATT,))
+    return replace(asked, goal=goal, budget=replace(asked.budget, tdp_w=tdp_w))
+
+
+MEMORIES = replace(ONE_PLAN, memory_bytes=(64.0 * GIB, 80.0 * GIB))
+
+
+def test_throughput_per_tdp_of_every_strategy_is_within_the_limits_and_the_bound() -> None:
+    free = comparison(per_watt(None, MEMORIES), ("random",), 10_000, 0.0, 0)
+    assert free.certified.tdp_w is not None
+    limit_w = 0.5 * (free.certified.tdp_w + min(tdps(per_watt(None, MEMORIES))))
+    asked = per_watt(limit_w, MEMORIES)
+    pytest.importorskip("optuna")
+    found = comparison(asked, tuple(STRATEGIES), 10_000, 0.0, 0)
+    assert found.certified.score < free.certified.score
+    for trial in found.trials:
+        assert trial.tdp_w is not None
+        assert trial.tdp_w <= limit_w
+        assert trial.score == pytest.approx(trial.samples_per_s / (found_devices(asked) * trial.tdp_w), rel=1e-12)
+        assert trial.score <= found.certified.bound_score * (1 + 1e-9)
+    assert found.trials[-1].score == pytest.approx(found.certified.score, rel=1e-9)
+    text = page(found)
+    assert "samples/s/W" in text
+    assert "TDP, W" in text
+    assert "TDP, price, carbon and energy are those of the parts" in text
+
+
+def found_devices(asked: Question) -> int:
+    return asked.setting.cluster.devices
+
+
+def tdps(asked: Question) -> list[float]:
+    scoring = Oracle(asked, StoppingRule(gap=GAP)).search.scoring
+    chips, _ = chips_of_section(scoring, 0)
+    return list(scoring.limits.costs(scoring.sections[0], chips)[0].tdp_w)
+
+
+def test_wham_grows_within_a_limit_on_tdp_and_keeps_what_is_best_by_its_metric() -> None:
+    oracle = Oracle(per_watt(None, ONE_PLAN), StoppingRule(gap=GAP))
+    wham.search(oracle, 0)
+    best = max(oracle.seen.values())
+    assert best == oracle.best_score > 0.0
+    tdp_w = tdps(per_watt(None, ONE_PLAN))
+    assert oracle.best_tdp_w == pytest.approx(tdp_w[max(oracle.seen, key=lambda pair: oracle.seen[pair])[0]])
+    limit_w = 0.5 * (oracle.best_tdp_w + min(tdp_w))
+    limited = Oracle(per_watt(limit_w, ONE_PLAN), StoppingRule(gap=GAP))
+    wham.search(limited, 0)
+    assert 0.0 < limited.best_score < oracle.best_score
+    assert limited.best_tdp_w <= limit_w
 
 
 def test_the_page_shows_every_search(compared: Comparison, tmp_path: Path) -> None:

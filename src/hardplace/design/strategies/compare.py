@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from types import MappingProxyType
 
 from hardplace.answers import Infeasible
 from hardplace.branch_and_bound.types import StoppingRule
 from hardplace.design.answer import explored
+from hardplace.design.notes import notes
 from hardplace.design.question import Question
 from hardplace.design.search.candidates import SearchOutcome, evaluated
 from hardplace.design.search.explore import DesignSearch
@@ -38,7 +40,7 @@ def compare(
     tell = report or (lambda name: None)
     tell("certified search")
     search = DesignSearch(question=question, ends=StoppingRule(gap=ends.gap))
-    if len(search.scoring.sections) != 1 or len(question.workloads) != 1:
+    if question.space.memories or question.space.links_bytes_per_s or len(question.workloads) != 1:
         raise BadInput("compare: expected one model and a space with one memory and one kind of link")
     found = explored(search)
     if isinstance(found, Infeasible):
@@ -51,28 +53,33 @@ def compare(
         version=__version__,
         model=question.workloads[0].name,
         setting=question.setting.name,
+        objective=question.goal.objectives[0],
         area_mm2=question.budget.area_mm2,
+        tdp_w=question.budget.tdp_w,
         chips_in_space=found.chips,
         candidates=found.candidates,
         seed=seed,
         limit_s=ends.limit_s,
         limit_evaluations=ends.evaluations,
-        certified=_certified(question, found),
+        certified=_certified(found),
         trials=tuple(trials),
+        notes=notes(question),
     )
 
 
-def _certified(question: Question, found: SearchOutcome) -> Certified:
-    best = evaluated(found.reached[0].plans[0])
+def _certified(found: SearchOutcome) -> Certified:
+    best, (score,) = evaluated(found.reached[0].plans[0]), found.scores[0]
     way = [
-        Point(seconds=now.seconds, evaluations=found.exact_evaluations, samples_per_s=now.score)
+        Point(seconds=now.seconds, evaluations=found.exact_evaluations, score=now.score)
         for now in found.progress
         if now.score > 0
     ]
-    last = Point(seconds=found.seconds, evaluations=found.exact_evaluations, samples_per_s=best.samples_per_s)
+    last = Point(seconds=found.seconds, evaluations=found.exact_evaluations, score=score)
     return Certified(
+        score=score,
+        bound_score=score * (1.0 + found.excess),
         samples_per_s=best.samples_per_s,
-        bound_samples_per_s=best.samples_per_s * (1.0 + found.excess),
+        tdp_w=_known(float(found.reached[0].costs.tdp_w[0])),
         chip=best.chip.name,
         plan=_plan(best),
         evaluations=found.exact_evaluations,
@@ -90,13 +97,13 @@ def _trial(question: Question, name: str, ends: StoppingRule, seed: int) -> Tria
     except Spent as spent:
         end = spent.end
     best = oracle.best
-    last = Point(
-        seconds=oracle.seconds, evaluations=len(oracle.seen), samples_per_s=best.samples_per_s if best else 0.0
-    )
+    last = Point(seconds=oracle.seconds, evaluations=len(oracle.seen), score=oracle.best_score)
     return Trial(
         strategy=name,
         source=STRATEGIES[name].SOURCE,
-        samples_per_s=last.samples_per_s,
+        score=last.score,
+        samples_per_s=best.samples_per_s if best else 0.0,
+        tdp_w=_known(oracle.best_tdp_w),
         chip=best.chip.name if best else "",
         plan=_plan(best) if best else "",
         evaluations=last.evaluations,
@@ -105,6 +112,10 @@ def _trial(question: Question, name: str, ends: StoppingRule, seed: int) -> Tria
         end=end,
         way=(*oracle.way, last),
     )
+
+
+def _known(tdp_w: float) -> float | None:
+    return None if math.isnan(tdp_w) else tdp_w
 
 
 def _plan(evaluation: Evaluation) -> str:

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import ClassVar
 
 from hardplace.answers import Answer
+from hardplace.design.goals import Objective
 
 
 class End(StrEnum):
@@ -24,12 +25,12 @@ class Point:
     Attributes:
         seconds: Seconds since the start.
         evaluations: Exact evaluations so far.
-        samples_per_s: Throughput of the incumbent.
+        score: Score of the incumbent in the objective, more is better.
     """
 
     seconds: float
     evaluations: int
-    samples_per_s: float
+    score: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +40,9 @@ class Trial:
     Attributes:
         strategy: Name of the strategy.
         source: Paper that it is from.
+        score: Score of its best in the objective, more is better; 0 where it found nothing.
         samples_per_s: Throughput of its best.
+        tdp_w: TDP of its best; None where nothing asks for it.
         chip: Chip of its best.
         plan: Plan of its best, in words.
         evaluations: Number of exact evaluations.
@@ -51,7 +54,9 @@ class Trial:
 
     strategy: str
     source: str
+    score: float
     samples_per_s: float
+    tdp_w: float | None
     chip: str
     plan: str
     evaluations: int
@@ -66,8 +71,10 @@ class Certified:
     """The certified search of the same question.
 
     Attributes:
+        score: Score of its best in the objective, more is better.
+        bound_score: Upper bound on the score of every candidate.
         samples_per_s: Throughput of its best.
-        bound_samples_per_s: Upper bound on the throughput of every candidate.
+        tdp_w: TDP of its best; None where nothing asks for it.
         chip: Chip of its best.
         plan: Plan of its best, in words.
         evaluations: Number of exact evaluations.
@@ -76,8 +83,10 @@ class Certified:
         way: A point at each improvement, and the end.
     """
 
+    score: float
+    bound_score: float
     samples_per_s: float
-    bound_samples_per_s: float
+    tdp_w: float | None
     chip: str
     plan: str
     evaluations: int
@@ -88,12 +97,17 @@ class Certified:
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Comparison(Answer):
-    """Strategies beside the certified search, on one question; limits that are None were not given."""
+    """Strategies beside the certified search, on one question; limits that are None were not given.
+
+    Scores are of the objective, in its unit (`goals.UNITS`).
+    """
 
     version: str
     model: str
     setting: str
+    objective: Objective
     area_mm2: float
+    tdp_w: float | None
     chips_in_space: int
     candidates: int
     seed: int
@@ -101,5 +115,6 @@ class Comparison(Answer):
     limit_evaluations: int | None
     certified: Certified
     trials: tuple[Trial, ...]
+    notes: tuple[str, ...]
 
     ROWS: ClassVar[str] = "trials"
