@@ -67,6 +67,18 @@ def test_layers_are_priced_for_the_order_of_degrees_that_they_run_in(fixed):
     assert not found.wrong
 
 
+def test_ends_of_software_that_broadcasts_whole_tensors_are_bounded():
+    """Their number grows with the layers of a stage, so bounds count layers there too."""
+    held = {
+        "software": ("internevo", "megatron-core"), "micro_batch": (1, 2), "virtual": (1,),
+        "schedule": (PipelineSchedule.ONE_F_ONE_B,), "recompute": (Recompute.NONE,),
+    }  # fmt: skip
+    inventory = [(A100, replace(node("dgx-a100"), levels=PAIRS.levels), 4)]
+    found = checked(Asked(short_model("llama2-7b", 4), inventory, 8, held), random.Random(0))
+    assert found.plans
+    assert not found.wrong
+
+
 def test_a_plan_that_was_interrupted_stays_in_the_bound():
     """Stopped at any moment after the first plan, the bound is not above the optimum."""
     question = short_model("llama2-7b", 6), [(H100, node("dgx-h100"), 4)], PlanSpace(global_batch=32)
