@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from hardplace.branch_and_bound.front import Front, Scores
-from hardplace.branch_and_bound.types import Progress, Stop, StoppingRule
+from hardplace.branch_and_bound.types import LIMITS, Progress, Stop, StoppingRule
 
 C = TypeVar("C")  # a candidate
 P = TypeVar("P")  # what a point of the front carries
@@ -252,7 +252,7 @@ class Loop(Generic[C, P]):
             excess, _ = self._state()
         for *_, serial, _, _ in self._flight:
             self._steps.drop(serial)
-        for *_, candidate in (*self._flight, *self._heap):
+        for *_, candidate in () if stop in LIMITS else (*self._flight, *self._heap):  # what a limit leaves is open
             self._problem.discard(candidate)
         return Ended(stop=stop, excess=excess, evaluations=self._evaluations, progress=tuple(self._progress))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from hardplace.answers import Infeasible
+from hardplace.branch_and_bound.types import LIMITS
 from hardplace.design.results import DesignResult
 from hardplace.design.types import Baseline, Evaluation
 from hardplace.hardware.phaze import name, tpuv4
@@ -83,7 +84,8 @@ def show(exploration: DesignResult) -> None:
 def _account(exploration: DesignResult) -> str:
     """Return what discarded the candidates, and why the search stopped."""
     levels = ", ".join(f"{level.discarded:,} by {level.name}" for level in exploration.levels if level.discarded)
-    return f"{levels}; {exploration.stop.value} after {exploration.seconds:.1f} s"
+    left = "; the others are open" if exploration.stop in LIMITS else ""
+    return f"{levels or 'none'}{left}; {exploration.stop.value} after {exploration.seconds:.1f} s"
 
 
 def _stages(best: Evaluation) -> Table:

@@ -223,6 +223,13 @@ def test_the_answer_is_certified_and_never_worse_than_the_baselines(explored: De
     assert settled <= explored.candidates
 
 
+def test_what_a_limit_leaves_open_is_not_counted_as_pruned() -> None:
+    asked = question(space=small_space(tensor_cores=(1, 4, 8, 16, 32), vector_cores=(1, 16, 64, 128)))
+    found = DesignSearch(question=asked, ends=StoppingRule(gap=0.01, evaluations=0)).run()
+    assert found.stop is Stop.EVALUATIONS
+    assert sum(level.discarded for level in found.levels) == 0
+
+
 def test_shares_of_time_add_up(explored: DesignResult) -> None:
     evaluations = [explored.best, *(one.evaluation for one in explored.baselines if one.evaluation)]
     for evaluation in evaluations:
