@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -25,7 +25,7 @@ from hardplace.design.results import DesignResult
 from hardplace.errors import BadInput
 from search_questions import small
 
-QUESTION = small("bert-large")
+QUESTION = small("opt-350m")
 GAP = 0.0  # many placements, and exact evaluations
 
 
@@ -33,7 +33,7 @@ def explore(
     pool: Pool[object] | None, folder: Path, report: Callable[[Progress], None] | None = None
 ) -> tuple[DesignResult, set[str]]:
     """Return the answer without its times, and the jobs that the journal holds."""
-    with journal(folder / FILE, asked(QUESTION, gap=GAP), "bert-large", "samples/s") as opened:
+    with journal(folder / FILE, asked(QUESTION, gap=GAP), "opt-350m", "samples/s") as opened:
         evaluator = Journalled(opened, in_process(QUESTION, GAP), pool)
         found = answer(QUESTION, StoppingRule(gap=GAP), evaluator=evaluator, report=report)
     assert isinstance(found, DesignResult)
@@ -49,13 +49,6 @@ def reference() -> tuple[DesignResult, set[str]]:
 
     with tempfile.TemporaryDirectory() as folder:
         return explore(None, Path(folder))
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
-        yield cluster.scheduler_address
 
 
 def test_there_is_something_to_share_out() -> None:
@@ -102,22 +95,33 @@ def test_no_process_outlives_a_pool_that_loses_another_while_it_starts() -> None
     assert not left
 
 
-def test_a_dask_cluster_gives_the_same_answer(address: str, tmp_path: Path) -> None:
-    with Dask(address) as pool:
-        assert explore(pool, tmp_path) == reference()
-
-
-def test_a_killed_worker_of_the_cluster_loses_nothing(address: str, tmp_path: Path) -> None:
+def test_workers_of_a_cluster_come_die_and_come_back(tmp_path: Path) -> None:
+    """The search begins without any; four come, two are killed, which come back, then all leave but one."""
+    distributed = pytest.importorskip("distributed")
     killed: list[int] = []
+    seen: list[int] = []
 
-    def kill(now: Progress) -> None:
-        if not killed and now.score > 0:
-            killed.extend(list(pool._client.run(os.getpid).values())[:1])
-            os.kill(killed[0], signal.SIGKILL)
+    with distributed.LocalCluster(n_workers=0, threads_per_worker=1, dashboard_address=":0") as cluster:
 
-    with Dask(address) as pool:
-        assert explore(pool, tmp_path, kill) == reference()
-    assert killed
+        def disturb(now: Progress) -> None:
+            if not seen:  # nothing was refined yet
+                seen.append(len(cluster.scheduler_info["workers"]))
+                cluster.scale(4)
+                pool._client.wait_for_workers(4)
+            elif not killed and now.score > 0:
+                killed.extend(list(pool._client.run(os.getpid).values())[:2])
+                for one in killed:
+                    os.kill(one, signal.SIGKILL)
+            elif len(seen) == 1 and killed:
+                pool._client.wait_for_workers(4)
+                back = pool._client.run(os.getpid).values()
+                seen.append(len(set(back) - set(killed)))
+                cluster.scale(1)
+
+        with Dask(cluster.scheduler_address) as pool:
+            assert explore(pool, tmp_path, disturb) == reference()
+    assert seen == [0, 4]
+    assert len(killed) == 2
 
 
 def test_a_lost_scheduler_is_one_line_and_the_journal_goes_on(tmp_path: Path) -> None:
