@@ -98,7 +98,8 @@ def replayed_s(events: list[Event], workers: int) -> float:
 
     Refinements begin in the order in which they were started; one that was dropped before it began is never done.
     """
-    now, free, queue = 0.0, [0.0] * workers, []  # queue: started and not begun, as (number, when, seconds)
+    now, free = 0.0, [0.0] * workers
+    queue: list[tuple[int, float, float]] = []  # started and not begun: number, when, seconds
     ended: dict[int, float] = {}
 
     def begin(until: float) -> None:

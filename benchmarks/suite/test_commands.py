@@ -26,7 +26,7 @@ COMMANDS: tuple[tuple[str, str, int | None], ...] = (
             f"place llama3-405b --device h100-sxm --devices {count} --batch {max(2048, count)}",
             count,
         )
-        for count in (256, 1024, 4096, 16384, 131072)
+        for count in (256, 4096, 131072)
     ),
     ("chips", "search llama2-7b", None),
 )

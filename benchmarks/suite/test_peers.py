@@ -18,9 +18,9 @@ from processes import children_s, peak_mib
 SCRIPT = Path(__file__).parent / "peer.py"
 PYTHON = os.environ.get("HARDPLACE_PEERS", sys.executable)
 TOOLS = {
-    "hardplace": ("hardplace", (128, 256, 512)),
-    "scale_sim": ("SCALE-Sim", (128, 256, 512)),
-    "zigzag": ("ZigZag", (128, 256, 512)),
+    "hardplace": ("hardplace", (128, 512)),
+    "scale_sim": ("SCALE-Sim", (128, 512)),
+    "zigzag": ("ZigZag", (128, 512)),
 }
 MODULES = {"hardplace": "numpy", "scale_sim": "scalesim.scale_sim", "zigzag": "zigzag.api"}
 
