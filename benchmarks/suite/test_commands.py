@@ -18,7 +18,6 @@ COMMANDS: tuple[tuple[str, str, int | None], ...] = (
     ("estimates", "describe gemmini --network resnet-50", None),
     ("estimates", "audit gpt3-2.7b --device a100-80gb-sxm --attention unfused", None),
     ("plans", "place llama3-70b --device h100-sxm --devices 256 --batch 512", None),
-    ("plans", "place mixtral-8x22b --device h100-sxm --devices 512 --batch 1024", None),
     ("plans", "replan examples/gpt3-175b-4096.json --lost 4080-4095", None),
     *(
         (
