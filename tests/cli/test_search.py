@@ -3,6 +3,7 @@
 import contextlib
 import html
 import json
+import os
 import shlex
 import signal
 import sqlite3
@@ -269,6 +270,18 @@ def test_import_is_light() -> None:
         "import sys, hardplace.cli; heavy = {'torch', 'ortools', 'numpy'} & set(sys.modules); assert not heavy, heavy"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize(("theirs", "threads"), [({}, "1"), ({"OMP_NUM_THREADS": "2"}, None)])
+def test_openblas_starts_no_threads_unless_the_user_says_how_many(theirs: dict[str, str], threads: str | None) -> None:
+    others = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    code = (
+        "import contextlib, os, sys; from hardplace.cli import main; sys.argv = ['hardplace', '--version']\n"
+        "with contextlib.suppress(SystemExit): main()\n"
+        "assert 'numpy' not in sys.modules; print(os.environ.get('OPENBLAS_NUM_THREADS'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=others | theirs, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1:] == [str(threads)], done.stderr
 
 
 def test_an_area_that_no_chip_meets_is_infeasible_and_names_the_least() -> None:

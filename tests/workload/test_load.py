@@ -9,6 +9,7 @@ import pytest
 from hardplace.errors import BadInput
 from hardplace.files import write
 from hardplace.workload.affine import Affine
+from hardplace.workload.listing import listed, listing_of
 from hardplace.workload.load import catalogue, check, load, path_of
 from hardplace.workload.types import Edge, Gradient, OperatorKind, Phase, StorageRole
 
@@ -102,6 +103,15 @@ def workload(request):
 def test_catalogue_is_complete_and_small():
     assert catalogue() == tuple(sorted(PARAMETERS))
     assert all(path_of(name).stat().st_size <= 200_000 for name in PARAMETERS)
+
+
+def test_the_list_says_of_each_model_what_its_graph_does(workload):
+    (said,) = (one for one in listed() if one.name == workload.name)
+    assert listing_of([workload]).models == (said,)
+
+
+def test_the_list_has_every_model_once():
+    assert tuple(one.name for one in listed()) == catalogue()
 
 
 def test_parameters(workload):

@@ -33,6 +33,7 @@ _ASCII = {
     "█": "#",
 }
 _ERRORS = "hardplace"
+_THREADS = {"OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"}  # by which a user says how many OpenBLAS may start
 
 
 class Terminated(KeyboardInterrupt):
@@ -41,6 +42,8 @@ class Terminated(KeyboardInterrupt):
 
 def main() -> NoReturn:
     """Run the command line and exit: 0, or a code of `hardplace.cli.app`."""
+    if not _THREADS & os.environ.keys():
+        os.environ["OPENBLAS_NUM_THREADS"] = "1"  # read as numpy is imported: our matrices are too small for threads
     codecs.register_error(_ERRORS, _shown)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -11,8 +11,8 @@ from hardplace.cli.printing import say_json
 @options.as_json
 def models(as_json: bool) -> None:
     """List the models that ship with the package: parameters, sequence length, FLOPs and where the graph is from."""
-    from hardplace.report.terminal import model_rows, show_models
-    from hardplace.workload.load import catalogue, load
+    from hardplace.report.models import model_rows, show_models
+    from hardplace.workload.listing import listed
 
-    found = [load(name) for name in catalogue()]
+    found = listed()
     say_json(model_rows(found)) if as_json else show_models(found)

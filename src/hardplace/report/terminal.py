@@ -16,7 +16,6 @@ from hardplace.report.existing import existing_rows, over_existing
 from hardplace.report.plan import folded
 from hardplace.report.tornado import moves
 from hardplace.units import GIB, MIB, format_quantity, percent
-from hardplace.workload.types import Workload
 
 
 def infeasible_line(short: Infeasible) -> str:
@@ -150,38 +149,6 @@ def _comparison(exploration: DesignResult) -> Table:
                 line.name, *value, "-", "-", "-", f"infeasible: {infeasible_line(short)}" if short else "infeasible"
             )
     return table
-
-
-def model_rows(workloads: list[Workload]) -> list[dict[str, object]]:
-    """Return the models of the catalogue as plain values."""
-    return [
-        {
-            "name": one.name,
-            "parameters": one.parameters,
-            "sequence_length": one.sequence_length,
-            "flops_per_sample": one.flops_per_sample(),
-            "layers": len(one.order),
-            "distinct_layers": len(one.layers),
-            "source": one.source,
-        }
-        for one in workloads
-    ]
-
-
-def show_models(workloads: list[Workload]) -> None:
-    """Print the models of the catalogue."""
-    table = Table("model", "parameters", "sequence", "FLOPs a sample", "layers", "distinct", "recorded from")
-    for one in workloads:
-        table.add_row(
-            one.name,
-            f"{one.parameters:,}",
-            str(one.sequence_length),
-            format_quantity(one.flops_per_sample(), "FLOP"),
-            str(len(one.order)),
-            str(len(one.layers)),
-            one.source,
-        )
-    screen().print(table)
 
 
 def chip_columns(chips: Chips, budget: Budget) -> dict[str, object]:

@@ -280,7 +280,7 @@ def may_fit_with(
     within = np.where(plain > 0, np.maximum(again, within), layers)
     count = np.where(eased > 0, count, layers)
     count = np.where(count > again, within, count)
-    held = np.where(free < -1e-9 * memory, 0.0, np.clip(count, 0.0, layers)).sum(axis=1)
+    held = np.where(free < -1e-9 * memory, 0.0, np.minimum(np.maximum(count, 0.0), layers)).sum(axis=1)
     return np.asarray(held >= layers)
 
 

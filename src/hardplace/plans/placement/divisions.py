@@ -97,6 +97,7 @@ class Divisions:
         self._shards = RankShards(workload)
         self._fused: dict[Layer, FusedLayer] = {}
         self._bytes: dict[tuple[object, ...], list[tuple[DividedBytes, int]]] = {}
+        self._fits: dict[tuple[object, ...], Bools] = {}  # the order of the degrees does not matter
         self._memory: dict[tuple[object, ...], Floats] = {}
         self._simulated: dict[tuple[object, ...], dict[Cut, Floats]] = {}
 
@@ -275,15 +276,20 @@ class Divisions:
     def may_fit_with(self, cell: DegreeChoice, plan: Plan, counts: Sequence[int]) -> Bools:
         """Return whether some way to cut a plan's stages may fit the devices with so many layers of each stage
         recomputed, (counts,)."""
-        memory = self._usable_bytes(cell.fleet, plan)
-        key = (cell.block, plan.recompute, plan.zero, plan.sharded_over, plan.experts_sharded_over, plan.pipeline > 1)
-        if key not in self._bytes:
-            kinds = cell.block.weights[plan.recompute]
-            self._bytes[key] = [(layer_bytes(one, plan), one.layers) for one in kinds]
-        found = np.ones(len(counts), dtype=bool)
-        for each, layers in self._bytes[key]:
-            found &= may_fit_with(counts, each, layers, plan, memory)
-        return found
+        over = (plan.sharded_over, plan.experts_sharded_over)
+        bytes_key = (cell.block, plan.recompute, plan.zero, over, plan.pipeline > 1)
+        kept = (plan.pipeline, plan.micro_batches, plan.virtual, plan.schedule)
+        key = (bytes_key, kept, cell.fleet, plan.kinds, *counts)
+        if key not in self._fits:
+            if bytes_key not in self._bytes:
+                kinds = cell.block.weights[plan.recompute]
+                self._bytes[bytes_key] = [(layer_bytes(one, plan), one.layers) for one in kinds]
+            memory = self._usable_bytes(cell.fleet, plan)
+            found = np.ones(len(counts), dtype=bool)
+            for each, layers in self._bytes[bytes_key]:
+                found &= may_fit_with(counts, each, layers, plan, memory)
+            self._fits[key] = found
+        return self._fits[key]
 
     def _usable_bytes(self, fleet: Fleet, plan: Plan) -> Floats:
         key = (fleet, plan.pipeline, plan.kinds)
