@@ -27,7 +27,6 @@ from hardplace.report.plan import (
     zero_words,
 )
 from hardplace.report.plan_timeline import text_timeline
-from hardplace.report.replan import say_stuck
 from hardplace.units import GIB, percent
 
 
@@ -201,6 +200,8 @@ def show_plan_infeasible(found: PlanInfeasible) -> None:
     if found.considered:
         show_short(found)
     else:
+        from hardplace.report.replan import say_stuck  # place has no need of what changes plans
+
         say_stuck(found)
 
 

@@ -16,7 +16,7 @@ from hardplace.workload.recording.models.entries import MODELS, step_of
 
 
 def main(names: list[str]) -> None:
-    """Record these models, or all, and list the catalogue; print how long each took (seconds) and its file size (bytes)."""
+    """Record these models, or all, and list the catalogue; print seconds and bytes of each file."""
     for name in names or list(MODELS):
         start = time.perf_counter()
         workload = record_workload(step_of(name))
