@@ -268,18 +268,19 @@ def may_fit_with(
         memory_bytes: Memory of a device, by stage.
     """
     some = np.array(counts)[:, None]
-    again = np.zeros_like(some) if plan.recompute is Recompute.NONE else np.where(some, some, layers)
     flights = _flights(plan.pipeline, plan.micro_batches, plan.virtual, plan.schedule)
     memory = np.asarray(memory_bytes)
     free = memory - each.beside
-    plain = each.layer + flights * each.saved
-    eased = each.layer + flights * np.where(some, min(each.eased, each.saved), each.eased)
+    kept = each.saved if plan.recompute is Recompute.NONE else each.eased
+    eased = each.layer + flights * np.where(some, min(each.eased, each.saved), kept)
     count = np.floor(free / np.where(eased > 0, eased, np.inf) + 1e-9)
-    within = np.floor((free + again * (plain - eased)) / np.where(plain > 0, plain, np.inf) + 1e-9)
-    # a layer of no bytes: all of them
-    within = np.where(plain > 0, np.maximum(again, within), layers)
-    count = np.where(eased > 0, count, layers)
-    count = np.where(count > again, within, count)
+    count = np.where(eased > 0, count, layers)  # a layer of no bytes: all of them
+    if any(counts):  # else the layers of a stage are all recomputed, or none is
+        again = np.where(some, some, layers)
+        plain = each.layer + flights * each.saved
+        within = np.floor((free + again * (plain - eased)) / np.where(plain > 0, plain, np.inf) + 1e-9)
+        within = np.where(plain > 0, np.maximum(again, within), layers)
+        count = np.where(count > again, within, count)
     held = np.where(free < -1e-9 * memory, 0.0, np.minimum(np.maximum(count, 0.0), layers)).sum(axis=1)
     return np.asarray(held >= layers)
 
