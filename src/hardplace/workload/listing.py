@@ -36,7 +36,7 @@ class CatalogueModel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Listing:
+class CatalogueModels:
     """The list, as a file holds it.
 
     Attributes:
@@ -46,7 +46,7 @@ class Listing:
     models: tuple[CatalogueModel, ...]
 
 
-def listing_of(workloads: Iterable[Workload]) -> Listing:
+def listing_of(workloads: Iterable[Workload]) -> CatalogueModels:
     """Return the list of some models, in alphabetical order."""
     found = [
         CatalogueModel(
@@ -60,9 +60,9 @@ def listing_of(workloads: Iterable[Workload]) -> Listing:
         )
         for one in workloads
     ]
-    return Listing(models=tuple(sorted(found, key=lambda one: one.name)))
+    return CatalogueModels(models=tuple(sorted(found, key=lambda one: one.name)))
 
 
 def listed() -> tuple[CatalogueModel, ...]:
     """Return the models that ship with the package, in alphabetical order."""
-    return read(LISTING, Listing).models
+    return read(LISTING, CatalogueModels).models
