@@ -25,7 +25,8 @@ from hardplace.plans.chain import of_shape
 from hardplace.plans.fleet import Pricers, node_of
 from hardplace.plans.placement.search import PlanSearch
 from hardplace.plans.placement.space import PlanSpace
-from hardplace.plans.plan import Format
+from hardplace.plans.plan import Format, Plan
+from hardplace.plans.pricing import pricer_of
 from hardplace.plans.published.rows import rows_of
 from hardplace.plans.published.runs import NotModelled, run_of
 from hardplace.plans.published.scores import estimated
@@ -59,6 +60,10 @@ def published() -> dict[tuple[str, str], tuple[float, str]]:
     return best
 
 
+def _generation(name: str) -> str:
+    return pricer_of(device(name), Plan(global_batch=1, data=1)).kind
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--published", action="store_true")
@@ -66,7 +71,7 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.published:
         lines = [
-            {"device": chip, "precision": kind, "mfu": round(mfu, 4), "run": run}
+            {"device": chip, "kind": _generation(chip), "precision": kind, "mfu": round(mfu, 4), "run": run}
             for (chip, kind), (mfu, run) in sorted(published().items())
         ]
         made = {"method": "python benchmarks/catalogue_mfu.py --published", "rows": lines}

@@ -17,6 +17,10 @@ _VALUES = re.compile(
 )
 
 
+class ModelNote(UserWarning):
+    """What a recording does not have of a model as its config asks for it, such as quantised weights."""
+
+
 class BadInput(ValueError):
     """Bad input, which the user can mend: its text is one line naming the field, the value and what was expected.
 

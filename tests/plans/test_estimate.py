@@ -21,7 +21,7 @@ from hardplace.plans.pricer import Efficiencies
 from hardplace.plans.pricing import pricer_of
 from hardplace.plans.published_best import best_run
 from hardplace.plans.timing import end_of_stage
-from hardplace.report.plan import evidence
+from hardplace.report.plan import evidence, speed, surety
 from hardplace.workload.decoder import Degrees
 from hardplace.workload.load import load
 from hardplace.workload.types import Recompute
@@ -50,6 +50,26 @@ def test_more_mfu_than_anyone_published_is_said(name, more):
     said = [note for note in found.notes if "more than anyone published" in note]
     assert [f"on {name} in fp16: 42.2\u00a0% at most (mlm20-001" in note for note in said] == [True] * more
     assert ("more than anyone published" in evidence(found)) == more  # of its first lines
+
+
+def test_more_mfu_than_on_the_nearest_device_is_said_where_nobody_published_any():
+    """Trainium 2 by Neuron's fit, and without a name held to the best run of Trainium."""
+    plan = Plan(global_batch=64, data=8, zero=1, software="neuron")
+    said = []
+    for one in (plan, replace(plan, software="")):
+        fleet = fleet_of([(device("trainium2"), node_of("trainium2"), 8)], one)
+        said.append(evidence(estimate_plan(of_workload(load("llama2-7b"), one), one, fleet)))
+    assert "more than anyone published on trainium1, the nearest device with a published run, in bf16" in said[0]
+    assert "more than anyone" not in said[1]
+    assert "no software named: AWS Neuron on Trainium, no faster than the best published run" in said[1]
+
+
+@pytest.mark.parametrize(("model", "unit"), [("resnet-50", "samples/s"), ("llama2-7b", "tokens/s")])
+def test_images_are_no_tokens(model, unit):
+    plan = Plan(global_batch=64, data=8)
+    found = estimate_plan(of_workload(load(model), plan), plan, Fleet(sites=(site_of(plan),)))
+    assert speed(found).split()[1] == f"{unit},"
+    assert f" {unit} (" in surety(found)
 
 
 @pytest.mark.parametrize("zero", [0, 1, 2])

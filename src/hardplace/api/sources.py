@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hardplace.api.asking import Named, name_of, names_of
-from hardplace.errors import BadInput
+from hardplace.errors import BadInput, ModelNote
 
 if TYPE_CHECKING:
     import os
@@ -110,16 +111,21 @@ def trace(
 
     Raises:
         BadInput: Without the extra `torch`, and for a model that cannot be recorded.
+
+    Warns:
+        ModelNote: What the recording does not have as the config asks for it.
     """
     from hardplace.workload.recording.choose import record_module, recorded, step_of
 
     if isinstance(source, str | Path):
-        return recorded(
-            step_of(
-                str(source), name=name, sequence_length=sequence_length, dtype=dtype, autocast=autocast,
-                attention=attention, size=size, trust_code=trust_code, freeze=names_of(freeze),
-            )
+        step = step_of(
+            str(source), name=name, sequence_length=sequence_length, dtype=dtype, autocast=autocast,
+            attention=attention, size=size, trust_code=trust_code, freeze=names_of(freeze),
         )  # fmt: skip
+        workload = recorded(step)
+        for note in step.notes:
+            warnings.warn(note, ModelNote, stacklevel=2)
+        return workload
     return record_module(
         source,
         inputs,

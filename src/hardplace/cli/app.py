@@ -10,12 +10,14 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
+import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
-from hardplace.errors import BadInput, unknown
+from hardplace.errors import BadInput, ModelNote, printable, unknown
 from hardplace.version import __version__
 
 BAD_INPUT, INFEASIBLE, DEFECT = 2, 3, 70
@@ -86,14 +88,33 @@ class _Verb(click.Command):
         ]  # fmt: skip
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the verb."""
+        """Run the verb; what a recorded model lacks of its config is a note on standard error."""
         try:
-            return super().invoke(ctx)
+            with _noted():
+                return super().invoke(ctx)
         except BadInput as problem:
             name = "--" + _OPTIONS.get(problem.field, problem.field).replace("_", "-")
             if (problem.value is None and not problem.expected) or not any(name in one.opts for one in self.params):
                 raise
             raise BadInput(name, problem.value, problem.expected) from None
+
+
+@contextlib.contextmanager
+def _noted() -> Iterator[None]:
+    """Print each note of a model once, in a line, and other warnings as Python does."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", ModelNote)
+        shown, said = warnings.showwarning, set()
+
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if not issubclass(category, ModelNote):
+                shown(message, category, *where, **more)
+            elif str(message) not in said:
+                said.add(str(message))
+                click.echo(f"note: {printable(str(message))}", err=True)
+
+        warnings.showwarning = show
+        yield
 
 
 def _quieten(ctx: click.Context, param: click.Parameter, value: bool) -> None:

@@ -22,7 +22,7 @@ from hardplace.plans.memory import StageContents, StageMemory, stage_memory
 from hardplace.plans.pipeline import Pipelined, end_of_step_s, pipelined
 from hardplace.plans.plan import PipelineSchedule, Plan
 from hardplace.plans.pricer import TimeShares
-from hardplace.plans.published_best import best_run
+from hardplace.plans.published_best import best_run, nearest_best_run
 from hardplace.plans.timing import Known, StepLayerTimes, end_of_stage, layer_seconds, tied_s, ties_s
 from hardplace.units import format_quantity, percent
 from hardplace.workload.kept import kept_twice
@@ -88,6 +88,11 @@ class PlanEstimate(Answer):
     def fits(self) -> bool:
         """Return whether every stage fits the memory of its device."""
         return all(one.total_bytes <= held for one, held in zip(self.memory, self.memory_bytes, strict=True))
+
+    @property
+    def counts(self) -> str:
+        """Return what a second's work is counted in: `samples` where each is one token, as images are, else `tokens`."""
+        return "samples" if round(self.tokens_per_s * self.step_s) == self.plan.global_batch else "tokens"
 
 
 def estimate_plan(chain: LayerChain, plan: Plan, fleet: Fleet, known: Known | None = None) -> PlanEstimate:
@@ -311,12 +316,17 @@ def _edge(memory: Sequence[StageMemory], capacity: Sequence[float], interval: In
 
 
 def _beyond(fleet: Fleet, plan: Plan, mfu: float) -> tuple[str, ...]:
-    """Return what says that nobody published as much MFU on the device: a plan that names its software has its fit."""
-    best = best_run(fleet.sites[0].device, plan.precision) if len(fleet.sites) == 1 else None
+    """Return what says that nobody published as much MFU on the device, or on the nearest one where nobody published
+    any: a plan that names its software has its fit."""
+    if len(fleet.sites) != 1:
+        return ()
+    site = fleet.sites[0]
+    best = best_run(site.device, plan.precision) or nearest_best_run(site.pricer.kind, plan.precision)
     if best is None or mfu <= MOST_BEYOND * best.mfu:
         return ()
+    on = best.device if best.device == site.device else f"{best.device}, the nearest device with a published run,"
     return (
-        f"{percent(mfu)} MFU is more than anyone published on {best.device} in {plan.precision}: "
+        f"{percent(mfu)} MFU is more than anyone published on {on} in {plan.precision}: "
         f"{percent(best.mfu)} at most ({best.run} of validation/training)",
     )
 

@@ -20,9 +20,11 @@ from hardplace.plans.device_contradictions import check_device
 from hardplace.plans.efficiencies import (
     anchored,
     efficiencies,
+    fitted,
     generation,
     generation_of_arrays,
     is_fitted,
+    nearest,
     rows_together,
 )
 from hardplace.plans.plan import Format, Plan
@@ -154,6 +156,11 @@ def _on_arrays(chip: Device, plan: Plan) -> StepPricer:
     if not is_fitted(kind):
         notes.append(
             f"{chip.name}: no published runs were fitted: steps may take up to {_UNFITTED:g} times these seconds"
+        )
+    if not plan.software and nearest(kind, fitted()) in fitted().unnamed:
+        notes.append(
+            f"no software named: {SOFTWARE[usual].title}, no faster than the best published run on the device or the "
+            "nearest one"
         )
     notes.append(f"{chip.name}: memory is what Megatron-LM keeps; compilers for arrays may keep less")
     if low is not None:

@@ -106,7 +106,7 @@ def answer_line(one: PlanEstimate) -> str:
     degrees = " × ".join([f"tensor {tensor_words(plan)}", f"pipeline {plan.pipeline}", f"data {plan.data}", *more])
     return (
         f"{degrees}, ZeRO {zero_words(plan)}, micro-batch {plan.micro_batch}, {plan.schedule}, recompute "
-        f"{plan.recompute}: {format_quantity(one.step_s, 's', 4)} a step, {one.tokens_per_s:,.0f} tokens/s, "
+        f"{plan.recompute}: {format_quantity(one.step_s, 's', 4)} a step, {one.tokens_per_s:,.0f} {one.counts}/s, "
         f"{percent(one.mfu)} MFU"
     )
 

@@ -97,7 +97,7 @@ def recompute_words(plan: Plan) -> str:
 def speed(found: PlanEstimate) -> str:
     """Return how fast a plan is."""
     mfu = f"MFU {percent(found.mfu)} of {found.plan.precision} peak"
-    return f"{found.tokens_per_s:,.0f} tokens/s, step {found.step_s:.4g} s, {mfu}"
+    return f"{found.tokens_per_s:,.0f} {found.counts}/s, step {found.step_s:.4g} s, {mfu}"
 
 
 # What an answer's first lines say of it: how its notes begin or what they hold.
@@ -124,7 +124,7 @@ def surety(found: PlanEstimate) -> str:
     errors = f"{one.memory_kind}: {of.rows} runs of {plural(of.sources, 'source')}"
     held = max(room.total_bytes for room in found.memory) / GIB
     memory = f"fullest device {held / factor:.1f} to {held * factor:.1f} GiB ({errors})"
-    return f"80 %: step {one.low_s:.4g} to {one.high_s:.4g} s, {low:,.0f} to {high:,.0f} tokens/s ({own}), {memory}"
+    return f"80 %: step {one.low_s:.4g} to {one.high_s:.4g} s, {low:,.0f} to {high:,.0f} {found.counts}/s ({own}), {memory}"
 
 
 def fit(found: PlanEstimate) -> str:

@@ -164,12 +164,13 @@ class Looped(nn.Module):
     def forward(self, x):
         tokens = x.reshape(-1, 32)
         scores = self.router(tokens).softmax(dim=-1)
+        scores = torch.max(scores, torch.zeros_like(scores))  # of two tensors: it chooses nothing
         if self.chooses == "max":
             weights, chosen = (one.unsqueeze(-1) for one in scores.max(dim=-1))
         elif self.chooses == "sort":
             weights, chosen = (one[:, :2] for one in scores.sort(dim=-1, descending=True))
         else:
-            weights, chosen = torch.topk(scores, 2)
+            weights, chosen = torch.topk(input=scores, k=2)
         made = torch.zeros_like(tokens)
         for number, expert in enumerate(self.experts):
             if self.chooses == "mask":

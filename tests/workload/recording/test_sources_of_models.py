@@ -11,7 +11,7 @@ pytest.importorskip("transformers")
 from torch import nn  # noqa: E402
 
 import hardplace as hp  # noqa: E402
-from hardplace.errors import BadInput  # noqa: E402
+from hardplace.errors import BadInput, ModelNote  # noqa: E402
 from hardplace.workload.recording.choose import recorded, step_of  # noqa: E402
 from hardplace.workload.types import OperatorKind  # noqa: E402
 
@@ -251,6 +251,8 @@ def test_weights_alone_are_no_source(tmp_path):
 def test_quantisation_that_a_config_asks_for_is_said(tmp_path):
     step = step_of(config(tmp_path, **LLAMA, quantization_config={"quant_method": "gptq", "bits": 4}))
     assert "quantization_config (gptq) is not applied" in step.notes[0]
+    with pytest.warns(ModelNote, match=r"quantization_config \(gptq\) is not applied"):
+        hp.load(tmp_path / "config.json")
 
 
 @pytest.mark.parametrize(

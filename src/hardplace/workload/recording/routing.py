@@ -58,17 +58,19 @@ class BalancedRouting(TorchFunctionMode):
         """Call the function; of one that chooses, give its indices values."""
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
-        if func not in _CHOICES or not isinstance(args[0] if args else None, FakeTensor):
+        scores = args[0] if args else kwargs.get("input")
+        if func not in _CHOICES or not isinstance(scores, FakeTensor):
             return result
         place = _CHOICES[func]
-        axis = kwargs.get("dim", args[place] if len(args) > place else None if func in _OF_NAMED_AXES else -1)
-        if axis not in (-1, args[0].dim() - 1) or isinstance(axis, bool):
+        axis = args[place] if len(args) > place else None if func in _OF_NAMED_AXES else -1
+        axis = kwargs.get("dim", kwargs.get("axis", axis))  # of torch.max it may be another tensor
+        if not isinstance(axis, int) or isinstance(axis, bool) or axis not in (-1, scores.dim() - 1):
             return result
         chosen = result if isinstance(result, torch.Tensor) else result[1]
         count = chosen.numel()
         if not count or count > _MOST or count % self._samples or chosen.dtype is not torch.int64:
             return result
-        known = in_turn(chosen.shape, args[0].shape[-1], self._samples)
+        known = in_turn(chosen.shape, scores.shape[-1], self._samples)
         if func in _ORDERS:  # of all experts, of which a token may take the first: others in the next row
             rows = count // chosen.shape[-1]
             row = torch.arange(rows) % (rows // self._samples)
