@@ -129,8 +129,8 @@ def headed_by(job: ExportJob, comment: str = "#") -> str:
         f"{job.model} on {plan.devices:,} {job.device.title}, for {info.title} {info.version}; {read}",
         f"plan {digest_of(plan)}, hardplace {__version__}",
         f"predicted: step {format_quantity(found.step_s, 's', 4)} (80 %: {low} to {high}), "
-        f"{found.tokens_per_s:,.0f} {found.counts}/s, memory {room.total_bytes / GIB:.1f} of {held / GIB:.1f} GiB on the "
-        f"fullest stage",
+        f"{found.tokens_per_s:,.0f} {found.counts}/s, memory {room.total_bytes / GIB:.1f} of {held / GIB:.1f} GiB on "
+        f"the fullest stage",
         f"tensor {plan.tensor}, context {plan.context}, data {plan.data}, pipeline {plan.pipeline} x {plan.virtual}, "
         f"expert {plan.expert}, ZeRO {plan.zero}, {batches}",
     )

@@ -91,7 +91,7 @@ class PlanEstimate(Answer):
 
     @property
     def counts(self) -> str:
-        """Return what a second's work is counted in: `samples` where each is one token, as images are, else `tokens`."""
+        """Return what a second's work is counted in: `samples` where each is one token, as of images; `tokens`."""
         return "samples" if round(self.tokens_per_s * self.step_s) == self.plan.global_batch else "tokens"
 
 

@@ -124,7 +124,8 @@ def surety(found: PlanEstimate) -> str:
     errors = f"{one.memory_kind}: {of.rows} runs of {plural(of.sources, 'source')}"
     held = max(room.total_bytes for room in found.memory) / GIB
     memory = f"fullest device {held / factor:.1f} to {held * factor:.1f} GiB ({errors})"
-    return f"80 %: step {one.low_s:.4g} to {one.high_s:.4g} s, {low:,.0f} to {high:,.0f} {found.counts}/s ({own}), {memory}"
+    rates = f"{low:,.0f} to {high:,.0f} {found.counts}/s"
+    return f"80 %: step {one.low_s:.4g} to {one.high_s:.4g} s, {rates} ({own}), {memory}"
 
 
 def fit(found: PlanEstimate) -> str:
