@@ -72,7 +72,9 @@ def document_of(run: dict[str, Any], earlier: dict[str, float]) -> str:
         "rounds. Commands and public tools are processes of their own, with their imports; their peak memory is that "
         "of the process (at least the runner's own, 51 MiB). Of other rows it is what a call allocates. Growth is the "
         "exponent of seconds over work from the row before: 1 grows as the work, 0 not at all. Ratios are to the run "
-        "that stood here before; of rows under 0.05 s they say little.", "",
+        "that stood here before, on its machine; of rows under 0.05 s they say little. Public tools are those of the "
+        "extra `peers` that are installed; AccelForge 1.0.467 did not install beside them by "
+        "pip (conflicting requirements, 30 November 2026).", "",
         f"Commit {commit['id'][:10]}{', with changes' if commit['dirty'] else ''}, {run['datetime'][:16]}; "
         f"{machine['cpu'].get('brand_raw', machine['machine'])}, {machine['cpu'].get('count', '?')} cores, load "
         f"{machine.get('load', '?')}, Python {machine['python_version']}.", "",

@@ -19,7 +19,7 @@ SCRIPT = Path(__file__).parent / "peer.py"
 PYTHON = os.environ.get("HARDPLACE_PEERS", sys.executable)
 TOOLS = {
     "hardplace": ("hardplace", (128, 512)),
-    "scale_sim": ("SCALE-Sim", (128, 512)),
+    "scale_sim": ("SCALE-Sim", (128, 256)),
     "zigzag": ("ZigZag", (128, 512)),
 }
 MODULES = {"hardplace": "numpy", "scale_sim": "scalesim.scale_sim", "zigzag": "zigzag.api"}
