@@ -6,9 +6,12 @@ import numpy as np
 
 from hardplace.branch_and_bound.types import StoppingRule
 from hardplace.design.goals import Goal, Objective
+from hardplace.design.search.bands import Band
 from hardplace.design.search.candidates import BoxCandidate, ChipBlock
 from hardplace.design.search.explore import DesignSearch
 from hardplace.design.search.regions import BY_LIMITS, opened
+from hardplace.hardware.settings import as_reached
+from hardplace.hardware.types import PowerLimit
 from search_questions import OPEN, question, small_space
 
 SPACE = small_space(
@@ -89,3 +92,17 @@ def test_only_questions_about_what_chips_take_have_bands() -> None:
         assert [box.band is not None for _, box in search(*objectives).roots() if isinstance(box, BoxCandidate)] == [
             banded
         ]
+
+
+def test_a_band_below_what_runs_beside_products_promises_nothing() -> None:
+    """Power that leaves the arrays nothing: no throughput, and no number that is none (warnings are errors)."""
+    made = search(*FRONT)
+    real = as_reached(
+        made.question.setting, PowerLimit(node_nm=SPACE.node_nm, dtype="bf16", memory_kind="HBM3", clock_hz=1e9)
+    )
+    scoring = DesignSearch(question=replace(made.question, setting=real), ends=made.ends).scoring
+    every = SPACE.whole.places()
+    low, high = every.min(axis=1, keepdims=True), every.max(axis=1, keepdims=True)
+    some, none = (scoring.known(0, low, high, bands=[Band(most_w=most_w)]).samples_per_s[0] for most_w in (300.0, 1.0))
+    assert (some > 0.0).any()
+    assert (none == 0.0).all()

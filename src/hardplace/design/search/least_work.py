@@ -155,13 +155,18 @@ class PartSeconds:
         return _layers(self.busiest, self.update_s)
 
 
+def _took_s(cycles: Floats, rate: Floats) -> Floats:
+    """Return cycles over a rate; where power leaves none of it, whatever has cycles takes for ever."""
+    return np.divide(cycles, rate, out=np.where(cycles > 0.0, np.inf, 0.0), where=rate > 0.0)
+
+
 def part_seconds(done: KernelWork, on: Rates, collectives_s: Floats, setting: Setting) -> PartSeconds:
     """Return how long each part is busy at least in each box."""
     own = np.searchsorted(done.own_sizes, on.own_bytes)
     reached, memory_bytes_per_s = setting.kernels, setting.memory_reached_bytes_per_s
     cycles = array_cycles_of(done, on)
     parts = [
-        cycles / on.arrays_per_s,
+        _took_s(cycles, on.arrays_per_s),
         done.lane_cycles[:, None] / on.lanes_per_s,
         done.memory_bytes[:, on.buffer] / memory_bytes_per_s,
         done.fed_bytes[:, own] / on.buffer_bytes_per_s,
@@ -170,7 +175,7 @@ def part_seconds(done: KernelWork, on: Rates, collectives_s: Floats, setting: Se
     for share in on.shares:
         # What takes arrays and lanes takes of a limit for both.
         parts.append(
-            (cycles / on.matrix_share * share.per_array_rate + done.lane_cycles[:, None] * share.per_lane_rate)
+            (_took_s(cycles, on.matrix_share) * share.per_array_rate + done.lane_cycles[:, None] * share.per_lane_rate)
             / share.left
         )
     busiest = done.summed(parts[0])
