@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hardplace.plans.pipeline import end_of_step_s, in_flight, least, pipelined
+from hardplace.plans.pipeline import at_least, end_of_step_s, in_flight, least, pipelined
 from hardplace.plans.plan import PipelineSchedule
 from hardplace.plans.simulate import Pass, simulate
 
@@ -167,3 +167,11 @@ def test_in_flight_of_interleaved_1f1b():
 def test_later_stages_have_time_for_their_reduction():
     assert end_of_step_s([1.0, 3.0, 5.0], [10.0, 8.0, 6.0]) == 1.0
     assert end_of_step_s([1.0, 3.5, 5.0], [10.0, 8.0, 6.0]) == 1.5
+
+
+def test_the_last_backward_pass_goes_up_through_every_stage():
+    """GPipe of four micro-batches, the last stage ten times as long: done after the way down, 3 s, and 120 s of its
+    own. Then up through the others, 2 s and a hop of 0.5 s each."""
+    seconds = np.array([[1.0, 1.0, 10.0], [2.0, 2.0, 20.0], [0.0] * 3])[:, :, None, None]
+    found = at_least(np.zeros((3, 1)), seconds, np.array([0.5]), 4, PipelineSchedule.GPIPE)
+    assert found[:2, 0].tolist() == pytest.approx([3 + 120 + 2 * 2.5, 3 + 120 + 2.5])

@@ -52,3 +52,9 @@ def test_a_micro_batch_goes_through_all_stages_where_weight_gradients_are_apart(
 ) -> None:
     """Of one: embedding and two layers without weight gradients, then two layers and the head without them."""
     assert bound_ms(table, PipelineSchedule.ZERO_BUBBLE, 2, 16) == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_running_cut_is_tried_for_its_own_number_of_stages_alone() -> None:
+    ways = WaysToCut(Plan(global_batch=16, pipeline=2, data=8, stages=(1, 3)))
+    assert [ways.ways(pipeline) for pipeline in (1, 2, 4)] == [((),), ((), (1, 3)), ((),)]
+    assert WaysToCut(RUNNING).ways(1) == ((),)
