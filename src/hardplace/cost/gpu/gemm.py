@@ -63,6 +63,12 @@ class Gemms:
     def __len__(self) -> int:
         return len(self.m)
 
+    def __getitem__(self, part: slice) -> Gemms:
+        return Gemms(
+            m=self.m[part], n=self.n[part], k=self.k[part], batch=self.batch[part], layout=self.layout[part],
+            output_bytes=self.output_bytes[part],
+        )  # fmt: skip
+
 
 def gemms(
     m: npt.ArrayLike,

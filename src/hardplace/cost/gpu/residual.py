@@ -43,11 +43,16 @@ def corrected_gemm_s(shapes: Gemms, sheet: Datasheet, figures: GemmParameters, t
 
 def corrected_s(shapes: Gemms, sheet: Datasheet, model_s: Floats, trees: Trees) -> Floats:
     """Return the model's times of GEMMs with the correction; batched ones, which were not fitted, are as they were."""
-    columns, _ = features(shapes, sheet, model_s)
-    log_model = np.log(model_s)
-    total = trees.intercept + (1.0 - trees.damping) * log_model + tree_sum(trees, columns)
-    limited = np.clip(total, log_model - trees.limit, log_model + trees.limit)
-    return np.asarray(np.where(shapes.batch == 1, np.exp(limited), model_s))
+    found = np.empty(len(shapes))
+    for start in range(0, len(shapes), _CHUNK):  # features of many GEMMs leave the cache
+        here = slice(start, start + _CHUNK)
+        part, part_s = shapes[here], model_s[here]
+        columns, _ = features(part, sheet, part_s)
+        log_model = np.log(part_s)
+        total = trees.intercept + (1.0 - trees.damping) * log_model + tree_sum(trees, columns)
+        limited = np.clip(total, log_model - trees.limit, log_model + trees.limit)
+        found[here] = np.where(part.batch == 1, np.exp(limited), part_s)
+    return found
 
 
 _Leaves = npt.NDArray[np.int32]
