@@ -39,6 +39,8 @@ class TableSearch:
         not give a worse plan."""
         listed: list[tuple[float, int, Places]] = []
         for target in (1.0, 1.01, 1.03, 1.1, 1.3, 2.0, 4.0):
+            if self.best is not None and time.monotonic() > ends_s:
+                break
             for share in (1.0, 0.5, 0.25, 0.1):
                 for by_bytes in (False, True):
                     places = self._exchanges.listed(bound_s * target, share, by_bytes)
