@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hardplace.branch_and_bound.loop import Deadline
 from hardplace.branch_and_bound.types import Stop, StoppingRule
 from hardplace.cost.kernels.fusion import kernel_graph
 from hardplace.cost.layers.recognise import decoder_of
@@ -187,9 +188,26 @@ def test_the_answer_holds_what_each_choice_alone_gives() -> None:
     assert only(CHIPS, found.best.evaluation.chip).chips == 1
 
 
+def test_the_best_is_evaluated_where_its_search_is_not_laid_out_in_time() -> None:
+    model, _ = model_of("gpt2-xl")
+    _, reshapes = reshapes_of(model, asked("layers=44:48:4"), raw=False)
+    within = Deadline()
+    joint = Joint(
+        question=question_of("gpt2-xl", micro_batches=(1,), widths=(1,)), reshapes=reshapes,
+        ends=StoppingRule(gap=0.05), within=within,
+    )  # fmt: skip
+    found = joint.run()
+    assert found.best is not None
+    assert found.evaluation is not None
+    joint._searches.clear()
+    within.limit_s = 0.0
+    after = joint._exactly(found.best)
+    assert after.samples_per_s == pytest.approx(found.evaluation.samples_per_s, rel=0.02)  # list schedules
+
+
 def test_a_time_limit_gives_the_best_so_far() -> None:
     model, _ = model_of("gpt2-xl")
-    found = jointly(model, question_of("gpt2-xl"), asked("layers=40:56:1"), StoppingRule(gap=0.0, limit_s=1.5))
+    found = jointly(model, question_of("gpt2-xl"), asked("layers=40:56:1"), StoppingRule(gap=0.0, limit_s=4.0))
     assert isinstance(found, ShapeDesignResult)
     assert found.stop is Stop.SECONDS
     assert found.bound > found.score > 0

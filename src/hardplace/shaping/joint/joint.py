@@ -18,7 +18,7 @@ import numpy as np
 
 from hardplace.answers import Infeasible
 from hardplace.branch_and_bound.front import Front, Scores
-from hardplace.branch_and_bound.loop import Deadline, Ended, Loop, Refined
+from hardplace.branch_and_bound.loop import Deadline, Ended, Loop, Refined, TimeUp
 from hardplace.branch_and_bound.types import Progress, Stop, StoppingRule
 from hardplace.design.exact.evaluator import ChipEvaluator, InProcess, Task
 from hardplace.design.question import Question
@@ -117,7 +117,7 @@ class Joint:
 
     def _attempt(self, row: int, group: Group, front: Front[Best]) -> None:
         """Search one shape with one group of plans alone; it stays a candidate."""
-        search = self._laid_out(row, group)
+        search = self._laid_out(row, group, self._deadline)
         if search.shortage() is not None:
             return
         found = search.run()
@@ -173,7 +173,7 @@ class Joint:
             float(candidate.bounds[candidate.first]),
         )
         left: list[tuple[Scores, Element | None]] = []
-        search = self._laid_out(row, group)
+        search = self._laid_out(row, group, self._deadline)
         short = search.shortage()
         if short is not None:
             self._shortages.append(short)
@@ -185,13 +185,13 @@ class Joint:
         self._seconds["laying out"] += time.perf_counter() - started
         return left
 
-    def _laid_out(self, row: int, group: Group) -> DesignSearch:
+    def _laid_out(self, row: int, group: Group, within: Deadline) -> DesignSearch:
         workload = self._layouts.workload(row)
         self._tasks[workload.name] = Task(workload=workload, setting=self.question.setting)
         choices = replace(self.question.choices, micro_batches=(group[0],), tensor_parallel=(group[1],))
         question = replace(self.question, workloads=(workload,), choices=choices)
         search = DesignSearch(
-            question=question, ends=StoppingRule(gap=self.ends.gap), evaluator=self._evaluator, within=self._deadline
+            question=question, ends=StoppingRule(gap=self.ends.gap), evaluator=self._evaluator, within=within
         )
         self._searches[row, group] = search
         return search
@@ -222,10 +222,12 @@ class Joint:
         known = only_plan(best.reached).evaluation
         if self.start is not None and best is self.start[1] and known is not None:
             return known
-        search = self._searches.get((best.row, best.group)) or self._laid_out(best.row, best.group)
+        search = self._searches.get((best.row, best.group))
         try:
+            search = search or self._laid_out(best.row, best.group, self._deadline)
             return evaluated(search.best_memory(best.reached, 0, self._evaluator))
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, TimeUp):  # the answer is laid out all the same
+            search = search or self._laid_out(best.row, best.group, Deadline())
             quick = InProcess(tasks=self._tasks, gap=self.ends.gap / 4, work=0.0)
             return evaluated(search.best_memory(best.reached, 0, quick))
 
