@@ -1,4 +1,4 @@
-"""Draws the README's picture: the step of every pair of tensor and pipeline degrees, and the ten best plans.
+"""Draws the README's picture: the least step priced of every pair of tensor and pipeline degrees, and the ten best plans.
 
 python -m benchmarks.readme_picture        writes docs/images/place.svg
 """
@@ -30,7 +30,7 @@ def picture() -> str:
             f"{escape(said)}</text>"
         )
 
-    text(16, 28, f"{found.title}: the least step of every pair of degrees", size=15)
+    text(16, 28, f"{found.title}: the least step priced of every pair of degrees", size=15)
     lines.append('<g transform="translate(0 36)">')
     for value, x in figure.columns:
         text(x + 36, 20, f"pipeline {value}", colour=_QUIET, anchor="middle")
