@@ -1,4 +1,4 @@
-"""Draws the README's picture: the least step priced of every pair of tensor and pipeline degrees, and the ten best plans.
+"""Draws the README's picture: the least step priced of each pair of degrees, and the ten best plans.
 
 python -m benchmarks.readme_picture        writes docs/images/place.svg
 """
