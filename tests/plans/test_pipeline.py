@@ -95,10 +95,10 @@ def plans(number):
         yield (*chunks, random.choice((0.0, 0.02, 0.3)), count, schedule)
 
 
-def test_a_thousand_plans_against_the_simulation_of_all_micro_batches():
+def test_random_plans_against_the_simulation_of_all_micro_batches():
     """The figures of docs/model-training.md, section 3."""
     exact = beyond = 0
-    for forward_s, backward_s, weight_s, hop_s, count, schedule in plans(1000):
+    for forward_s, backward_s, weight_s, hop_s, count, schedule in plans(300):
         back_s = backward_s
         if schedule is not PipelineSchedule.ZERO_BUBBLE:
             back_s = [[a + b for a, b in zip(*pair, strict=True)] for pair in zip(backward_s, weight_s, strict=True)]
@@ -113,8 +113,8 @@ def test_a_thousand_plans_against_the_simulation_of_all_micro_batches():
             beyond += 1
         bound_s = least_s(forward_s, backward_s, weight_s, hop_s, count, schedule)
         assert bound_s <= min(found.total_s, end_s) * (1 + 1e-9)
-    assert exact > 400
-    assert beyond > 300
+    assert exact > 120
+    assert beyond > 90
 
 
 def test_events_follow_each_other():
