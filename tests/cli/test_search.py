@@ -291,6 +291,13 @@ def test_an_area_that_no_chip_meets_is_infeasible_and_names_the_least() -> None:
     assert "3.36 mm2" in done.stderr
 
 
+def test_a_tdp_that_leaves_no_rate_at_all_is_infeasible_and_names_the_least() -> None:
+    done = hardplace("search", "llama2-7b", "--micro-batch", "1", "--tensor-parallel", "1", "--limit", "tdp=30W")
+    assert done.returncode == 3
+    assert "TDP of a chip" in done.stderr.strip().splitlines()[-1]
+    assert "needs 71.8 W, has 30.0 W" in done.stderr
+
+
 @pytest.mark.parametrize(
     "asked",
     [

@@ -12,6 +12,7 @@ from hardplace.design.goals import Combine
 from hardplace.design.question import Question
 from hardplace.design.search.scoring import Scoring
 from hardplace.errors import BadInput
+from hardplace.hardware.space import corners
 from hardplace.units import percent
 
 
@@ -53,6 +54,8 @@ def nothing_reached(question: Question, scoring: Scoring) -> Infeasible:
             unit="s",
             remedy="a longer step, more devices, a smaller batch, or larger chips",
         )
+    if not scoring.limits.excluded.chips:
+        _note_whole(scoring)
     short = scoring.limits.shortage()
     if short is None:
         space, area_mm2 = question.space, question.budget.area_mm2
@@ -61,6 +64,15 @@ def nothing_reached(question: Question, scoring: Scoring) -> Infeasible:
             f"{area_mm2:g} mm2, the least that the space takes; expected a smaller limit, or larger chips"
         )
     return short
+
+
+def _note_whole(scoring: Scoring) -> None:
+    """Count the chips of each section whose least chip is beyond a limit: no box of them was looked at where what the
+    TDP leaves bounds every rate by nothing."""
+    limits, whole = scoring.limits, scoring.limits.space.whole
+    low, high = (limits.space.at(places) for places in corners([whole]))
+    for section in scoring.sections:
+        limits.note(limits.least(section, low, high)[0], np.array([whole.size]))
 
 
 def _few_chips(question: Question, scoring: Scoring) -> Infeasible | None:
