@@ -152,13 +152,8 @@ def _beyond_bands(
     places, low, high = boxes
     costs, _, _ = scoring.limits.costs(scoring.sections[0], scoring.space.at(places))
     bands = [
-        Band(
-            over_mm2=area * random.uniform(0.8, 0.9999),
-            most_mm2=area * random.uniform(1.0, 1.1),
-            over_w=tdp * random.uniform(0.8, 0.9999),
-            most_w=tdp * random.uniform(1.0, 1.1),
-        )
-        for area, tdp in zip(costs.area_mm2, costs.tdp_w, strict=True)
+        Band(over_w=tdp_w * random.uniform(0.8, 0.9999), most_w=tdp_w * random.uniform(1.0, 1.1))
+        for tdp_w in costs.tdp_w
     ]
     said = []
     for of in (scoring.goal.objectives, BANDED):

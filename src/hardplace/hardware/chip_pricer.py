@@ -63,17 +63,14 @@ class ChipPricer:
             dtype=self.dtype,
         )
 
-    def bill(
-        self, chips: Chips, floor_mm2: Floats | float = 0.0, floor_w: Floats | float = 0.0
-    ) -> tuple[Bill, ChipCost, Energies]:
+    def bill(self, chips: Chips, floor_w: Floats | float = 0.0) -> tuple[Bill, ChipCost, Energies]:
         """Return area and power by part, cost and carbon, and energies; by parts in any preset.
 
         Args:
             chips: The chips.
-            floor_mm2: Least area of a die that costs and energies are given for.
             floor_w: Least TDP that costs are given for.
         """
         plan, tech = self.plan(chips), technology(self.node_nm)
         found = bill(plan, tech)
-        die_mm2, tdp_w = np.maximum(found.die_mm2, floor_mm2), np.maximum(found.tdp_w, floor_w)
-        return found, cost(plan, tech, die_mm2, tdp_w), energies(plan, tech, die_mm2)
+        tdp_w = np.maximum(found.tdp_w, floor_w)
+        return found, cost(plan, tech, found.die_mm2, tdp_w), energies(plan, tech, found.die_mm2)

@@ -49,11 +49,10 @@ def test_every_chip_within_the_limits_is_in_one_part_whose_scores_hold_for_it() 
     scores = scoring.vectors(scoring.known(0, every, every))
     wanted = {tuple(every[:, chip].tolist()): scores[:, chip] for chip in inside.tolist()}
     found: list[tuple[int, ...]] = []
-    narrow = replace(BY_LIMITS, bands=(40.0, 400.0))  # area too, though a front by TDP has no use for it
     banded = 0
     while open_:
         region = open_.pop()
-        for most, part in opened(scoring, region, lambda: None, narrow).left:
+        for most, part in opened(scoring, region, lambda: None, BY_LIMITS).left:
             if isinstance(part, BoxCandidate):
                 assert part.band is not None
                 banded += part.band != region.band
@@ -78,7 +77,7 @@ def test_a_band_bounds_its_chips_and_says_more_than_the_box() -> None:
     (root,) = (box for _, box in search(*FRONT).roots() if isinstance(box, BoxCandidate))
     assert root.band is not None
     said_more = []
-    for band in root.band.halves(1):
+    for band in root.band.halves():
         held = np.flatnonzero(band.holds(costs) & scoring.limits.within(costs))
         bound = scoring.vectors(scoring.known(0, low, high, bands=[band]))
         assert (scores[:, held].max(axis=1) <= bound[:, 0] * (1 + 1e-12)).all()

@@ -67,7 +67,7 @@ def _descend(scoring: Scoring, region: BoxCandidate, order: Order, mix: Floats, 
     """Attempt the chip of a box that promises most by a mix of the objectives."""
     # What is left out here is counted when the box is opened.
     uncounted = replace(scoring, limits=replace(scoring.limits, excluded=Excluded()))
-    order = replace(order, bands=(0.0, 0.0))
+    order = replace(order, tdp=0.0)
     best: BoxCandidate | ChipBlock = region
     while isinstance(best, BoxCandidate):
         left = opened(uncounted, best, check, order).left

@@ -142,7 +142,7 @@ class DesignSearch:
             return None
         limits, whole = self.scoring.limits, [self.question.space.whole]
         least, most = (limits.costs(self.scoring.sections[section], limits.space.at(at))[0] for at in corners(whole))
-        allowed = Band(most_mm2=float(limits.area_mm2), most_w=np.inf if limits.tdp_w is None else float(limits.tdp_w))
+        allowed = Band() if limits.tdp_w is None else Band(most_w=float(limits.tdp_w))
         return bands_of([allowed]).cut(least, most).at(0)
 
     def job(self, candidate: Candidate) -> Job | None:

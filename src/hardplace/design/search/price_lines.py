@@ -45,8 +45,6 @@ def price_lines(
     """Return lines for boxes by their lowest and highest chips, and what cores take of the area, and of the TDP."""
     tech, pricer = technology(section.pricer.node_nm), section.pricer
     plan, low_mm2 = pricer.plan(least), pricer.area_mm2(least)
-    if limits.bands is not None:
-        low_mm2 = np.maximum(low_mm2, limits.bands.over_mm2)
     high_mm2 = np.maximum(np.minimum(pricer.area_mm2(most), limits.area_mm2), low_mm2)
     one = dies_of(high_mm2) == dies_of(low_mm2)
     nothing = np.zeros(len(least))

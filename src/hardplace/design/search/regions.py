@@ -34,15 +34,15 @@ class Order:
 
     Attributes:
         axes: Of each axis of the space.
-        bands: Of area, and of TDP.
+        tdp: Of a band of TDP.
     """
 
     axes: Floats
-    bands: tuple[float, float]
+    tdp: float
 
 
-ALIKE = Order(axes=_EACH, bands=(0.0, 400.0))
-BY_LIMITS = Order(axes=_EACH * [_FIRST.get(axis, 1.0) for axis in AXES], bands=(0.0, 400.0))
+ALIKE = Order(axes=_EACH, tdp=400.0)
+BY_LIMITS = Order(axes=_EACH * [_FIRST.get(axis, 1.0) for axis in AXES], tdp=400.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,11 +122,8 @@ def _halves(part: BoxCandidate, space: ChipSpace, order: Order) -> list[BoxCandi
         for weight, values, low, high in zip(order.axes, space.values, box.low, box.high, strict=True)
     ]
     axis = int(np.argmax(spans))
-    if band is not None:
-        widths = [order.bands[which] * band.doublings(which) if order.bands[which] else 0.0 for which in range(2)]
-        which = int(np.argmax(widths))
-        if widths[which] > spans[axis]:
-            return [replace(part, band=half, chips=0) for half in band.halves(which)]
+    if band is not None and order.tdp and order.tdp * band.doublings > spans[axis]:
+        return [replace(part, band=half, chips=0) for half in band.halves()]
     return [replace(part, box=half, chips=0) for half in box.halves(axis)]
 
 

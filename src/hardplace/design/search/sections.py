@@ -143,9 +143,8 @@ class Limits:
 
     @property
     def area_mm2(self) -> Floats:
-        """Return the most area of a chip, of each box where there are bands."""
-        most = np.asarray(self.budget.area_mm2 * (1.0 + SLACK))
-        return most if self.bands is None else np.minimum(most, self.bands.most_mm2)
+        """Return the most area of a chip."""
+        return np.asarray(self.budget.area_mm2 * (1.0 + SLACK))
 
     @property
     def tdp_w(self) -> Floats | None:
@@ -156,14 +155,13 @@ class Limits:
         return self.bands.most_w if most is None else np.minimum(most, self.bands.most_w)
 
     def costs(
-        self, section: Section, chips: Chips, floor_mm2: Floats | float = 0.0, floor_w: Floats | float = 0.0
+        self, section: Section, chips: Chips, floor_w: Floats | float = 0.0
     ) -> tuple[Costs, Energies | None, Blueprint | None]:
         """Return the costs of chips; where only the area is asked for, the rest is nan.
 
         Args:
             section: Their section.
             chips: The chips.
-            floor_mm2: Least area of a die that is counted.
             floor_w: Least TDP that is counted.
         """
         if not self.billed:
@@ -173,11 +171,10 @@ class Limits:
                 area_mm2=area, die_mm2=nothing, tdp_w=nothing, usd=nothing, embodied_kg=nothing, idle_w=nothing
             )
             return costs, None, None
-        bill, cost, energies = section.pricer.bill(chips, floor_mm2, floor_w)
-        die_mm2 = np.maximum(bill.die_mm2, floor_mm2)
+        bill, cost, energies = section.pricer.bill(chips, floor_w)
         costs = Costs(
-            area_mm2=die_mm2 if section.pricer.preset is Preset.PARTS else section.pricer.area_mm2(chips),
-            die_mm2=die_mm2,
+            area_mm2=bill.die_mm2 if section.pricer.preset is Preset.PARTS else section.pricer.area_mm2(chips),
+            die_mm2=bill.die_mm2,
             tdp_w=np.maximum(bill.tdp_w, floor_w),
             usd=cost.usd,
             embodied_kg=cost.embodied_kg,
@@ -205,7 +202,7 @@ class Limits:
         for _, taken, limit in self.rows(costs):
             inside &= taken <= limit * (1.0 + SLACK)
         if self.bands is not None:
-            inside &= (costs.area_mm2 <= self.bands.most_mm2) & (costs.tdp_w <= self.bands.most_w)
+            inside &= costs.tdp_w <= self.bands.most_w
         return inside
 
     def large(self, chips: Chips, costs: Costs) -> BoolVector:
@@ -244,8 +241,7 @@ class Limits:
         All rise with every size, but for costs of dies: at a multiple of the reticle there is one die more, each
         smaller, with a better yield. A box that reaches over one within the limit on area is given no cost of making.
         """
-        floor_mm2, floor_w = (0.0, 0.0) if self.bands is None else (self.bands.over_mm2, self.bands.over_w)
-        costs, energies, _ = self.costs(section, low, floor_mm2, floor_w)
+        costs, energies, _ = self.costs(section, low, 0.0 if self.bands is None else self.bands.over_w)
         if not self.billed:
             return costs, energies, None
         top, _, plan = self.costs(section, high)
@@ -301,6 +297,6 @@ def _inside(limits: Limits, section: Section, parts: list[Part]) -> list[Part]:
     if within.bands is None:
         return [part for part, kept in zip(parts, inside, strict=True) if kept]
     top, _, _ = limits.costs(section, high)
-    inside &= (top.area_mm2 > within.bands.over_mm2) & (top.tdp_w > within.bands.over_w)
+    inside &= top.tdp_w > within.bands.over_w
     cut = within.bands.cut(costs, top)
     return [(boxes[index], cut.at(index)) for index in np.flatnonzero(inside).tolist()]
