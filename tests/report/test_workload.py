@@ -16,10 +16,11 @@ from hardplace.report.workload import page
 from hardplace.report.workload_rows import dims_text, facts, heaviest, notes
 from hardplace.units import percent
 from hardplace.workload.folding import order_text, runs
+from hardplace.workload.item_sizes import ITEM_BYTES
 from hardplace.workload.load import catalogue, load
 from hardplace.workload.sharding.degrees import rank_layers
 from hardplace.workload.summary import Summary, summarise
-from hardplace.workload.types import ITEM_BYTES, Edge, OperatorKind, Parallelism, Phase, Workload
+from hardplace.workload.types import Edge, OperatorKind, Parallelism, Phase, Workload
 
 SAMPLE = ("llama2-7b", "deepseek-v3", "t5-large", "u-net", "dlrm", "whisper-medium", "resnet-50", "mamba2-2.7b")
 

@@ -5,32 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hardplace.described.program import Block, Instruction, NextTile, Repeat, TileRing, totals
-from hardplace.described.types import Description
+from hardplace.described.types import Description, ProgramTime
 
 _MOST_STATES = 4096  # iterations of one loop after which its mean advance stands for the rest
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProgramTime:
-    """What the generated model says of a program.
-
-    Attributes:
-        cycles: Cycles from the first issue until the last result is there.
-        exact: Whether every loop that was extrapolated had come back to a state (the proven case).
-        evaluated: Instructions that were evaluated.
-        instructions: Instructions of the program.
-        iterations: Iterations of loops that were evaluated.
-        bound_cycles: The most that one unit, port or path is held: no run is shorter.
-        bound_by: Name of that unit, port or path.
-    """
-
-    cycles: int
-    exact: bool
-    evaluated: int
-    instructions: int
-    iterations: int
-    bound_cycles: int
-    bound_by: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,10 +10,10 @@ from hardplace.answers import Infeasible
 from hardplace.described.layers import LayerShape
 from hardplace.described.lowering import lowered
 from hardplace.described.mapping import LayerMapping, TileLoop, TileUse, place_after, real_loops, tile_uses
-from hardplace.described.model import ProgramTime, program_time
+from hardplace.described.model import program_time
 from hardplace.described.program import Block, totals
 from hardplace.described.targets import OperationTarget, target
-from hardplace.described.types import DIMS, OUTPUT, SOFTMAX, Description
+from hardplace.described.types import DIMS, OUTPUT, SOFTMAX, Description, ProgramTime
 
 MOST_BOUNDED = 32  # mappings of a layer whose programs are written and bounded at most
 MOST_TIMED = 8  # mappings of a layer that the generated model times at most

@@ -1,4 +1,4 @@
-"""Nouns of a described accelerator: memories with ports, paths, fetch stages and functional units."""
+"""Nouns of a described accelerator: memories with ports, paths, fetch stages, functional units; a program's time."""
 
 from __future__ import annotations
 
@@ -186,3 +186,26 @@ class Description:
     def memory_of(self, port: str) -> DescribedMemory:
         """Return the memory that a port belongs to."""
         return self.memories[port.rpartition(".")[0]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgramTime:
+    """What the generated model says of a program.
+
+    Attributes:
+        cycles: Cycles from the first issue until the last result is there.
+        exact: Whether every loop that was extrapolated had come back to a state (the proven case).
+        evaluated: Instructions that were evaluated.
+        instructions: Instructions of the program.
+        iterations: Iterations of loops that were evaluated.
+        bound_cycles: The most that one unit, port or path is held: no run is shorter.
+        bound_by: Name of that unit, port or path.
+    """
+
+    cycles: int
+    exact: bool
+    evaluated: int
+    instructions: int
+    iterations: int
+    bound_cycles: int
+    bound_by: str

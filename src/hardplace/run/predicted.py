@@ -18,7 +18,7 @@ from hardplace.workload.sharding import shard
 from hardplace.workload.types import Parallelism, Recompute, Workload
 from hardplace.workload.weights import surplus
 
-ITEM_BYTES = 4  # of fp32, in which runs are compared
+_FP32_BYTES = 4  # of fp32, in which runs are compared
 _SHORT_BYTES = 2  # of the elements that layers' work is laid out in
 
 
@@ -67,21 +67,21 @@ def _stage(
             before = traffic.get(name, (0, 0.0))
             traffic[name] = before[0] + count, before[1] + size
 
-    statistics = float(ITEM_BYTES * chain.sequence_length * plan.micro_batch // plan.context)
+    statistics = float(_FP32_BYTES * chain.sequence_length * plan.micro_batch // plan.context)
     for layer in stage:
         for work in (*layer.forward, *layer.again, *layer.backward):
             if isinstance(work, CollectiveWork):
-                wide = 1 if work.bytes == statistics else ITEM_BYTES / _SHORT_BYTES
+                wide = 1 if work.bytes == statistics else _FP32_BYTES / _SHORT_BYTES
                 add(f"{work.group} {work.collective}", plan.micro_batches, plan.micro_batches * wide * work.bytes)
     for name, count, size in _replicas(plan, contents.parameters):
         add(name, count, size)
     experts = contents.expert_parameters
     if plan.expert_replicas > 1:
         kind = "expert replicas" if plan.expert > 1 else "data"
-        add(f"{kind} {Collective.ALL_REDUCE}", int(plan.zero == 0), float(ITEM_BYTES * experts))
+        add(f"{kind} {Collective.ALL_REDUCE}", int(plan.zero == 0), float(_FP32_BYTES * experts))
     if plan.pipeline > 1:
         sends = plan.micro_batches * (2 * plan.virtual - (index == 0) - (index == plan.pipeline - 1))
-        boundary = ITEM_BYTES / _SHORT_BYTES * chain.crossing_bytes([0, 1])
+        boundary = _FP32_BYTES / _SHORT_BYTES * chain.crossing_bytes([0, 1])
         add("pipeline send", sends, sends * boundary)
     return RankCounts(
         weights_bytes=memory.weights_bytes,
@@ -96,7 +96,7 @@ def _replicas(plan: Plan, parameters: int) -> list[tuple[str, int, float]]:
     """Return the collectives of weights and gradients over the replicas: the number is of passes over all weights."""
     if plan.replicas == 1:
         return []
-    size, times = float(ITEM_BYTES * parameters), plan.micro_batches
+    size, times = float(_FP32_BYTES * parameters), plan.micro_batches
     groups = plan.replicas // plan.sharded_over
     found = {
         0: [(Collective.ALL_REDUCE, 1)],

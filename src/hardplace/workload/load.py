@@ -12,8 +12,9 @@ from typing import Any
 from hardplace.errors import BadInput, unknown
 from hardplace.files import read, read_json
 from hardplace.workload.affine import Affine
+from hardplace.workload.item_sizes import ITEM_BYTES
 from hardplace.workload.operators import CAUSAL, TRANSPOSED, flops_of
-from hardplace.workload.types import ITEM_BYTES, Holder, Layer, Operator, OperatorKind, StorageRole, Workload
+from hardplace.workload.types import Holder, Layer, Operator, OperatorKind, StorageRole, Workload
 from hardplace.workload.weights import weights_of_model
 
 _FOLDER = Path(__file__).parent / "catalogue"

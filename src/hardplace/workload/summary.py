@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 
 from hardplace.workload.affine import Affine, elements, total
 from hardplace.workload.folding import order_text
+from hardplace.workload.item_sizes import ITEM_BYTES
 from hardplace.workload.kept import kept_twice, shared_kept
 from hardplace.workload.operators import BAG
 from hardplace.workload.types import (
-    ITEM_BYTES,
     Gradient,
     Group,
     Layer,

@@ -76,24 +76,6 @@ class Recompute(StrEnum):
     FULL = "full"
 
 
-ITEM_BYTES = {
-    "float64": 8,
-    "float32": 4,
-    "bfloat16": 2,
-    "float16": 2,
-    "float8_e4m3fn": 1,
-    "float8_e5m2": 1,
-    "int64": 8,
-    "int32": 4,
-    "int16": 2,
-    "int8": 1,
-    "uint8": 1,
-    "bool": 1,
-    "complex64": 8,
-    "complex128": 16,
-}
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Storage:
     """Memory of one layer on one rank, which views share.

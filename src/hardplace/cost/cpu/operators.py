@@ -6,7 +6,8 @@ import math
 
 from hardplace.cost.cpu.types import CpuOperator
 from hardplace.workload.affine import elements
-from hardplace.workload.types import ITEM_BYTES, Layer, Operator, OperatorKind
+from hardplace.workload.item_sizes import ITEM_BYTES
+from hardplace.workload.types import Layer, Operator, OperatorKind
 
 _FP32_BYTES = 4
 _LOOKED_UP = (OperatorKind.EMBEDDING, OperatorKind.GATHER)

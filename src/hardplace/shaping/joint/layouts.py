@@ -19,10 +19,11 @@ from hardplace.cost.types import KernelGraph
 from hardplace.ndtypes import Ints
 from hardplace.shaping.types import ShapeColumns
 from hardplace.workload.affine import Affine
+from hardplace.workload.item_sizes import ITEM_BYTES
 from hardplace.workload.reshaping.polynomials import Polynomial, multiplied, number
 from hardplace.workload.reshaping.reshape import Reshaping
 from hardplace.workload.sharding import tensor_parallel
-from hardplace.workload.types import ITEM_BYTES, Layer, Operator, OperatorKind, Phase, Workload
+from hardplace.workload.types import Layer, Operator, OperatorKind, Phase, Workload
 from hardplace.workload.weights import weights_of_layer
 
 PHASES = (Phase.FORWARD, Phase.BACKWARD)

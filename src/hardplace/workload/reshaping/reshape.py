@@ -16,10 +16,11 @@ import numpy as np
 from hardplace.errors import BadInput
 from hardplace.ndtypes import Bools, Ints
 from hardplace.workload.affine import Affine, product, total
+from hardplace.workload.item_sizes import ITEM_BYTES
 from hardplace.workload.operators import sized
 from hardplace.workload.reshaping import labels_of
 from hardplace.workload.reshaping.polynomials import Polynomial, multiplied, number
-from hardplace.workload.types import ITEM_BYTES, Edge, Holder, Layer, Operator, OperatorKind, Storage, Tensor, Workload
+from hardplace.workload.types import Edge, Holder, Layer, Operator, OperatorKind, Storage, Tensor, Workload
 from hardplace.workload.weights import weights_of
 
 Labels = tuple[tuple[Polynomial, ...], ...]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from hardplace.workload.affine import GENERIC
+from hardplace.workload.item_sizes import ITEM_BYTES
 from hardplace.workload.sharding.held import Decided, TensorSplits
 from hardplace.workload.sharding.splits import PartialSum, Split, State, sequence_split
 from hardplace.workload.sharding.steps import Earlier, KeepWhole, OperatorStep, TensorMove
-from hardplace.workload.types import ITEM_BYTES, Group, Layer, Operator, Phase
+from hardplace.workload.types import Group, Layer, Operator, Phase
 
 
 class Resharding(TensorSplits):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from hardplace.workload.item_sizes import ITEM_BYTES
 from hardplace.workload.sharding.moves import Resharding
 from hardplace.workload.sharding.splits import PartialSum, Shape, Split, moved
-from hardplace.workload.types import ITEM_BYTES, Operator, Phase
+from hardplace.workload.types import Operator, Phase
 
 _JOINS = ("add", "sub")
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hardplace.workload.affine import Affine, elements, line, product
+from hardplace.workload.item_sizes import ITEM_BYTES
 from hardplace.workload.sharding.splits import State, local_shape
 from hardplace.workload.sharding.steps import Analysis
-from hardplace.workload.types import ITEM_BYTES, Layer, Storage, StorageRole, Tensor
+from hardplace.workload.types import Layer, Storage, StorageRole, Tensor
 
 States = tuple[State, ...]  # one of each group
 
