@@ -110,6 +110,8 @@ def test_a_run_that_was_cut_goes_on_from_its_journal_to_the_same_answer(tmp_path
     whole = Counting(question=BRANCHED)
     reference = _answer(whole, BRANCHED)
     assert whole.done >= 2
+    (exact,) = (level for level in reference.levels if level.name == "exact schedules and placement")
+    assert exact.entered == reference.exact_evaluations > 0
     cut = Counting(most=whole.done // 2, question=BRANCHED)
     with opened(tmp_path / FILE, BRANCHED) as made, pytest.raises(RuntimeError, match="killed"):
         _answer(Journalled(made, cut), BRANCHED)
