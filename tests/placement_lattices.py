@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from hardplace.design.exact.layer_kernels import LayerTimes
-from hardplace.design.partition.cases import cases_of
 from hardplace.design.partition.many_chips import least_bottlenecks
-from hardplace.design.partition.programme import feasible_shapes, place
+from hardplace.design.partition.memory_needs import feasible_shapes
+from hardplace.design.partition.programme import place
 from hardplace.design.partition.types import (
     Boundary,
     Charge,
@@ -24,7 +24,7 @@ from hardplace.design.partition.types import (
 )
 from hardplace.design.search.bound_inputs import linked, shapes
 from hardplace.design.search.bounds import batch_bound_s
-from hardplace.design.search.whole_layers import fullest_stages, weights_of_layers
+from hardplace.design.search.whole_layers import WholeLayers, weights_of_layers
 from oracles_placement import batch_s, best_s, fits, partitions, slowest_s
 
 _SLACK = 1 + 1e-9
@@ -125,8 +125,8 @@ def contradictions(problem: PartitionProblem, of: list[int]) -> Iterator[str]:
     sinks = set(range(len(of))) - {edge.source for edge in variant.boundaries}
     last = of[min(sinks)] if len(sinks) == 1 else None
     weights = weights_of_layers(of, last, problem.recompute)
-    fullest = fullest_stages(problem, cases_of(problem), of, weights)
-    units = shapes(feasible_shapes(problem), problem.micro_batches, weights, fullest)
+    whole = WholeLayers(problem=problem, order=tuple(of), weights=weights)
+    units = shapes(feasible_shapes(problem), problem.micro_batches, whole)
     bound = float(batch_bound_s(seconds, counted, problem.recompute, units)[0])
     if bound > best * _SLACK:
         yield f"whole layers in the memory {bound}, brute force {best}"

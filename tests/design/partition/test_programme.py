@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hardplace.answers import Infeasible
-from hardplace.design.partition.programme import feasible_shapes, place, shortage
+from hardplace.design.partition.memory_needs import feasible_shapes, shortage
+from hardplace.design.partition.programme import place
 from hardplace.design.partition.types import PartitionProblem, PipelinePartition
 from hardplace.errors import BadInput
 from oracles_placement import best_s, devices, fits, load_s, memory_bytes, partitions

@@ -12,17 +12,16 @@ import numpy as np
 
 from hardplace.answers import Infeasible
 from hardplace.design.partition.cases import PartitionCase, cases_of, ends_s, replicated_ends_s, shared_ends_s
+from hardplace.design.partition.fronts import Front, relaxed, start
+from hardplace.design.partition.memory_needs import memory_needs, shortage
 from hardplace.design.partition.types import (
     Charge,
     PartitionChoice,
     PartitionProblem,
     PipelinePartition,
-    Replication,
     Stage,
 )
 from hardplace.ndtypes import Bools, Floats
-
-_Front = dict[int, Floats]  # tensor-parallel stages -> least bottleneck from each downset to the end
 
 
 def place(
@@ -47,107 +46,15 @@ def place(
             best, limit_s = found, found.batch_s
     if best is not None:
         return best
-    if math.isinf(cutoff_s) or not (some_fits or any(_fits(problem, case) for case in cases)):
-        return shortage(problem)
-    return None
-
-
-def feasible_shapes(
-    problem: PartitionProblem, cases: list[PartitionCase] | None = None
-) -> list[tuple[Replication, int]]:
-    """Return every (replication, stages) for which some partition fits the memory; times play no part.
-
-    Args:
-        problem: The problem.
-        cases: Its cases, where they are known.
-    """
-    return [
-        (replication, stages)
-        for case in (cases_of(problem) if cases is None else cases)
-        for stages, needed in enumerate(_least_memory(problem, case), start=1)
-        if needed <= problem.memory_bytes
-        for replication in case.replications
-        if replication.data_parallel * stages * case.least_devices <= problem.devices
-    ]
-
-
-def shortage(problem: PartitionProblem) -> Infeasible:
-    """Return what the least demanding plan of an infeasible problem lacks: devices, or memory of a device."""
-    needs = [
-        (needed, case.variant.tensor_parallel)
-        for case in cases_of(problem)
-        for needed in _least_memory(problem, case)
-        if math.isfinite(needed)
-    ]
-    if not needs:
-        fewest = min((float(variant.tensor_parallel) for variant in problem.variants), default=1.0)
-        return Infeasible(
-            what="devices",
-            needed=fewest,
-            available=float(problem.devices),
-            unit="devices",
-            remedy="more devices, a lower tensor-parallel degree, or a data-parallel degree that divides the batch",
-        )
-    needed, width = min(needs)
-    return Infeasible(
-        what=f"memory of a device in the least demanding plan (tensor parallel {width})",
-        needed=needed,
-        available=problem.memory_bytes,
-        unit="bytes",
-        remedy="more memory a device, more stages or tensor parallelism, a smaller micro-batch"
-        + ("" if problem.recompute else ", or recompute"),
-    )
+    if some_fits and not math.isinf(cutoff_s):
+        return None
+    needs = memory_needs(problem, cases)
+    if not math.isinf(cutoff_s) and any(one.fits(problem.memory_bytes) for one in needs):
+        return None
+    return shortage(problem, needs)
 
 
 # -- the programme -------------------------------------------------------------------------------------------------
-
-
-def _relax(problem: PartitionProblem, case: PartitionCase, front: _Front, stage: int, load: Floats) -> _Front:
-    """Return, for each downset and number of tensor-parallel stages, the least maximum of load and what follows.
-
-    load: of every pair of downsets as the stage-th stage from the end, inf where it is not allowed.
-    """
-    following: _Front = {}
-    wide = case.sums.tensor_parallel
-    least_degree = float(case.degree.min())
-    for groups, rest in front.items():
-        for kind, mask in _kinds(case, wide):
-            devices = (groups + kind) * case.variant.tensor_parallel + (stage - groups - kind)
-            if devices * least_degree > problem.devices:
-                continue
-            held = load if mask is None else np.where(mask, load, np.inf)
-            value = np.maximum(held, rest[None, :]).min(axis=1)
-            known = following.get(groups + kind)
-            following[groups + kind] = value if known is None else np.minimum(known, value)
-    return following
-
-
-def _kinds(case: PartitionCase, wide: Bools) -> tuple[tuple[int, Bools | None], ...]:
-    """Return whether a stage may be on a tensor-parallel group, with the stages that are; None: all of them."""
-    if len(case.groups) == 1:
-        return ((case.groups[0], None),)
-    return ((0, ~wide), (1, wide))
-
-
-def _start(case: PartitionCase) -> _Front:
-    """Return the front of no stages: only the whole graph is done."""
-    rest = np.full(len(case.sums.members), np.inf)
-    rest[-1] = -np.inf
-    return {0: rest}
-
-
-def _least_memory(problem: PartitionProblem, case: PartitionCase) -> list[float]:
-    """Return, for each number of stages, the least memory (bytes) that the fullest stage needs."""
-    front, least = _start(case), []
-    for stage in range(1, case.most_stages + 1):
-        needed = np.where(case.sums.valid, case.costs.memory_bytes(stage), np.inf)
-        front = _relax(problem, case, front, stage, needed)
-        least.append(min((float(rest[0]) for rest in front.values()), default=math.inf))
-    return least
-
-
-def _fits(problem: PartitionProblem, case: PartitionCase) -> bool:
-    return any(needed <= problem.memory_bytes for needed in _least_memory(problem, case))
 
 
 def _loads(problem: PartitionProblem, case: PartitionCase, stage: int, allowed: Bools) -> Floats:
@@ -165,12 +72,12 @@ def _best_of(problem: PartitionProblem, case: PartitionCase, limit_s: float) -> 
     best: PipelinePartition | None = None
     chosen: PartitionChoice | None = None
     first_ends_s = replicated_ends_s(case) if problem.charge is Charge.FIRST_STAGE else None
-    fronts = [_start(case)]
+    fronts = [start(case)]
     for stages in range(1, case.most_stages + 1):
         if case.optimistic_s[stages - 1] >= limit_s:
             break
         load = _loads(problem, case, stages, case.sums.valid)
-        fronts.append(_relax(problem, case, fronts[-1], stages, load))
+        fronts.append(relaxed(problem, case, fronts[-1], stages, load))
         for groups in fronts[stages]:
             if first_ends_s is not None:
                 choice = _first_stage(problem, case, fronts, groups, first_ends_s, limit_s)
@@ -189,7 +96,7 @@ def _best_of(problem: PartitionProblem, case: PartitionCase, limit_s: float) -> 
 def _first_stage(
     problem: PartitionProblem,
     case: PartitionCase,
-    fronts: list[_Front],
+    fronts: list[Front],
     groups: int,
     first_ends_s: Floats,
     limit_s: float,
@@ -218,7 +125,7 @@ def _first_stage(
 
 
 def _slowest_stage(
-    problem: PartitionProblem, case: PartitionCase, fronts: list[_Front], stages: int, groups: int, limit_s: float
+    problem: PartitionProblem, case: PartitionCase, fronts: list[Front], stages: int, groups: int, limit_s: float
 ) -> PipelinePartition | None:
     """Return the best plan where the slowest stage counts at the end of a batch."""
     bottleneck_s = fronts[stages][groups][0]
@@ -242,7 +149,7 @@ def _slowest_stage(
 def _tighten(
     problem: PartitionProblem,
     case: PartitionCase,
-    fronts: list[_Front],
+    fronts: list[Front],
     stages: int,
     groups: int,
     which: int,
@@ -265,9 +172,9 @@ def _tighten(
         if found.bottleneck_s * rounds + end_s[0, -1] / stages >= limit_s:
             return best
         allowed = allowed & (end_s < found.end_of_batch_s)  # one of its own stages is among those: it never comes back
-        fronts = [_start(case)]
+        fronts = [start(case)]
         for stage in range(1, stages + 1):
-            fronts.append(_relax(problem, case, fronts[-1], stage, _loads(problem, case, stage, allowed)))
+            fronts.append(relaxed(problem, case, fronts[-1], stage, _loads(problem, case, stage, allowed)))
         if groups not in fronts[stages] or not np.isfinite(fronts[stages][groups][0]):
             return best
 
@@ -275,7 +182,7 @@ def _tighten(
 # -- from fronts to a plan -----------------------------------------------------------------------------------------
 
 
-def _bottlenecks(case: PartitionCase, fronts: list[_Front], stage: int, groups: int, at: int, load: Floats) -> Floats:
+def _bottlenecks(case: PartitionCase, fronts: list[Front], stage: int, groups: int, at: int, load: Floats) -> Floats:
     """Return, for each downset after a stage that starts at `at`, the bottleneck of it and the best that follows."""
     wide = case.sums.tensor_parallel[at]
     value = np.full(len(load), np.inf)
@@ -289,7 +196,7 @@ def _bottlenecks(case: PartitionCase, fronts: list[_Front], stage: int, groups: 
 def _plan(
     problem: PartitionProblem,
     case: PartitionCase,
-    fronts: list[_Front],
+    fronts: list[Front],
     groups: int,
     which: int,
     allowed: Bools,

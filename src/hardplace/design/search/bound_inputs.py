@@ -5,23 +5,23 @@ them.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
+from functools import cached_property
 
 import numpy as np
 
 from hardplace.cuts import connected
 from hardplace.design.exact.partition_problem import hops
 from hardplace.design.partition.types import Replication
-from hardplace.design.search.whole_layers import FullestStages, Weights
+from hardplace.design.search.whole_layers import FullestStages, WholeLayers
 from hardplace.hardware.types import Setting
 from hardplace.ndtypes import Bools, Floats, Ints
 from hardplace.workload.types import Shard, Workload
 from hardplace.workload.weights import SharedWeights, parts_of, shared_weights, weights_of
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class FeasiblePlans:
     """The plans of one family that fit the memory, by number of stages: columns of one length.
 
@@ -34,7 +34,8 @@ class FeasiblePlans:
         reduction_s_per_byte: Gradient reduction, seconds a byte.
         latency_s: Latency of the gradient reduction.
         shards: Ranks that divide the optimizer states.
-        fullest: What the fullest stage of each holds at least; None: not known.
+        plans: Of each the (replicas, stages) that hold least memory.
+        whole: Stages of whole layers; None: not known.
     """
 
     stages: Floats
@@ -42,39 +43,41 @@ class FeasiblePlans:
     reduction_s_per_byte: Floats
     latency_s: Floats
     shards: Floats
-    fullest: FullestStages | None = None
+    plans: tuple[tuple[int, int], ...] = ()
+    whole: WholeLayers | None = None
+
+    @cached_property
+    def fullest(self) -> FullestStages | None:
+        """Return what the fullest stage of each holds at least; worked out when a bound first asks; None: not known."""
+        return None if self.whole is None else self.whole.fullest(self.plans)
 
     def take(self, index: Ints) -> FeasiblePlans:
-        """Return the rows at these positions."""
+        """Return the rows at these positions, without what their fullest stages hold."""
         return FeasiblePlans(
             stages=self.stages[index],
             rounds=self.rounds[index],
             reduction_s_per_byte=self.reduction_s_per_byte[index],
             latency_s=self.latency_s[index],
             shards=self.shards[index],
-            fullest=None if self.fullest is None else self.fullest.take(index),
         )
 
 
 def shapes(
     feasible: list[tuple[Replication, int]],
     micro_batches: int,
-    weights: Weights | None = None,
-    fullest: Mapping[tuple[int, int], Floats] = MappingProxyType({}),
+    whole: WholeLayers | None = None,
 ) -> FeasiblePlans:
     """Return the feasible plans of (replication, stages) pairs as columns.
 
     Args:
         feasible: Pairs that fit the memory.
         micro_batches: Micro-batches of a global batch.
-        weights: Weights of the layers, under which the fullest stages are known; None: none.
-        fullest: What the fullest stage holds at least under each weight, by (replicas, stages), where it is known.
+        whole: Stages of whole layers; None: not known.
     """
     by_stages: dict[int, list[Replication]] = {}
     for replication, stages in feasible:
         by_stages.setdefault(stages, []).append(replication)
-    rows, least = [], []
-    unknown = np.zeros(0 if weights is None else len(weights.of))
+    rows, plans = [], []
     for stages, choices in sorted(by_stages.items()):
         ordered = sorted(choices, key=lambda one: -one.data_parallel)
         for group in (ordered[:1], ordered[1:2], ordered[2:]):
@@ -85,7 +88,7 @@ def shapes(
                 rows.append((stages, rounds, per_byte, latency_s, max(one.optimizer_shards for one in group)))
                 # Where states are divided most, least memory is held, so what fits there bounds all.
                 most = max(group, key=lambda one: one.optimizer_shards)
-                least.append(fullest.get((most.data_parallel, stages), unknown))
+                plans.append((most.data_parallel, stages))
     columns = np.array(rows, dtype=np.float64).reshape(-1, 5).T
     return FeasiblePlans(
         stages=columns[0],
@@ -93,14 +96,9 @@ def shapes(
         reduction_s_per_byte=columns[2],
         latency_s=columns[3],
         shards=columns[4],
-        fullest=None if weights is None else _known(weights, np.array(least).reshape(len(rows), len(unknown))),
+        plans=tuple(plans),
+        whole=whole,
     )
-
-
-def _known(weights: Weights, least: Floats) -> FullestStages | None:
-    """Return the fullest stages under the weights that tell something; None where none does."""
-    told = np.flatnonzero((least > 0.0).any(axis=0)) if len(least) else np.zeros(0, dtype=np.int64)
-    return FullestStages(weights=weights.take(told), least=least[:, told]) if len(told) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,8 +225,9 @@ def linked(
     least_bytes = min((size for _, _, size in edges), default=0.0)
     counts = np.bincount(np.array(order), minlength=len(reduced_bytes)).astype(np.float64)
     joined = connected(len(order), [(source, target) for source, target, _ in edges])
-    sources = [at for at in range(len(order)) if at not in {target for _, target, _ in edges}]
-    sinks = [at for at in range(len(order)) if at not in {source for source, _, _ in edges}]
+    read, written = {source for source, _, _ in edges}, {target for _, target, _ in edges}
+    sources = [at for at in range(len(order)) if at not in written]
+    sinks = [at for at in range(len(order)) if at not in read]
     ends = None
     if len(sources) == len(sinks) == 1 and sources != sinks:
         at = (sources[0], sinks[0])

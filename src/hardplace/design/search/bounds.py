@@ -8,6 +8,7 @@ import numpy as np
 
 from hardplace.design.exact.layer_kernels import LayerTimes
 from hardplace.design.search.bound_inputs import BoundInputs, EndLayers, FeasiblePlans
+from hardplace.design.search.whole_layers import FullestStages
 from hardplace.ndtypes import Floats, Ints
 
 _FEW = 8  # plans of a family that are bounded in every way before the others
@@ -73,7 +74,8 @@ def batch_bound_s(
 
     def known_s(plans: Ints) -> Floats:
         """Return the bound by all that is known of some plans."""
-        found = _plans_s(seconds, links, recompute, options.take(plans), load[which[plans]])
+        fullest = None if options.fullest is None else options.fullest.take(plans)
+        found = _plans_s(seconds, links, recompute, options.take(plans), load[which[plans]], fullest)
         return np.asarray(np.maximum(found, quick[plans]).min(axis=0))
 
     least = known_s(best)
@@ -100,14 +102,21 @@ def rough_batch_s(seconds: LayerTimes, links: BoundInputs, options: FeasiblePlan
     )
 
 
-def _plans_s(seconds: LayerTimes, links: BoundInputs, recompute: bool, options: FeasiblePlans, load: Floats) -> Floats:
+def _plans_s(
+    seconds: LayerTimes,
+    links: BoundInputs,
+    recompute: bool,
+    options: FeasiblePlans,
+    load: Floats,
+    whole: FullestStages | None,
+) -> Floats:
     """Return lower bounds on the batch time of plans, by their slowest stage, by the end of the batch and by the
-    stages at the ends, shape (plans, chips); arguments as for `_with_ends_s`.
+    stages at the ends, shape (plans, chips); arguments as for `_with_ends_s`; whole: their fullest stages.
     """
-    if options.fullest is not None:
+    if whole is not None:
         # Any stage of several pays once for what comes in or goes out; recompute may hide what goes out.
         hop_s = 0.0 if recompute else links.hop_s
-        fullest = options.fullest.loads_s(seconds)
+        fullest = whole.loads_s(seconds)
         load = np.maximum(load, fullest + hop_s * ((options.stages[:, None] > 1.0) & (fullest > 0.0)))
     per_byte, shards, count = options.reduction_s_per_byte[:, None], options.shards[:, None], options.stages[:, None]
     update_s = links.once @ seconds.optimizer_s

@@ -83,19 +83,15 @@ class DesignSearch:
         billed = any(one not in (Objective.THROUGHPUT, Objective.AREA) for one in goal.objectives)
         billed = billed or budget.tdp_w is not None or budget.usd is not None
         parts = sections(question.space, question.setting, question.choices.memory_bytes, budget, apart=billed)
-        known = [
-            (dict(layout.kernels), {group: done.share_bytes for group, done in layout.work.items()}) for layout in alike
-        ] or [({}, {}) for _ in question.workloads]
         models = tuple(
             ModelLayout(
                 workload=workload,
                 setting=question.setting,
                 choices=question.choices,
                 space=question.space,
-                kernels=kernels,
-                shares=shares,
+                alike=like,
             )
-            for workload, (kernels, shares) in zip(question.workloads, known, strict=True)
+            for workload, like in zip(question.workloads, alike or (None,) * len(question.workloads), strict=True)
         )
         self.scoring = Scoring(
             goal=goal,

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from hardplace.design.exact.layer_kernels import LayerTimes
-from hardplace.design.partition.cases import PartitionCase
+from hardplace.design.partition.cases import PartitionCase, cases_of
 from hardplace.design.partition.types import PartitionProblem
 from hardplace.ndtypes import Floats, Ints
 
@@ -101,30 +102,45 @@ def weights_of_layers(order: Sequence[int], last: int | None, recompute: bool) -
     )
 
 
-def fullest_stages(
-    problem: PartitionProblem, cases: Sequence[PartitionCase], order: Sequence[int], weights: Weights
-) -> dict[tuple[int, int], Floats]:
-    """Return the least weight of the fullest stage, by (replicas, stages), each of shape (columns,).
+@dataclass(frozen=True, kw_only=True)
+class WholeLayers:
+    """A family whose stages hold whole layers within the memory of a device.
 
-    Where states are divided less than in a case that was worked out to as many stages, no less memory is held: what
-    is known of that case bounds this one.
-
-    Args:
+    Attributes:
         problem: One variant; its layers' times play no part.
-        cases: Its cases.
         order: Which distinct layer stands at each position.
         weights: The weights.
     """
-    found: dict[tuple[int, int], Floats] = {}
-    whole: list[Floats] = []
-    for case in sorted(cases, key=lambda one: -max(each.optimizer_shards for each in one.replications)):
-        if len(case.sums.members) > _MOST_DOWNSETS:
-            continue
-        if len(whole) < min(case.most_stages, MOST_STAGES):
-            whole = _least(problem, case, weights, np.array(order), min(case.most_stages, MOST_STAGES))
-        for one in case.replications:
-            found |= {(one.data_parallel, stages): row for stages, row in enumerate(whole, start=1)}
-    return found
+
+    problem: PartitionProblem
+    order: tuple[int, ...]
+    weights: Weights
+
+    def fullest(self, plans: Sequence[tuple[int, int]]) -> FullestStages | None:
+        """Return the fullest stages of (replicas, stages) by the weights that tell something; None where none does."""
+        unknown = np.zeros(len(self.weights.of))
+        least = np.array([self._least_weights.get(one, unknown) for one in plans]).reshape(len(plans), len(unknown))
+        told = np.flatnonzero((least > 0.0).any(axis=0)) if len(least) else np.zeros(0, dtype=np.int64)
+        return FullestStages(weights=self.weights.take(told), least=least[:, told]) if len(told) else None
+
+    @cached_property
+    def _least_weights(self) -> dict[tuple[int, int], Floats]:
+        """Return the least weight of the fullest stage, by (replicas, stages), each of shape (columns,).
+
+        Where states are divided less than in a case that was worked out to as many stages, no less memory is held: what
+        is known of that case bounds this one.
+        """
+        found: dict[tuple[int, int], Floats] = {}
+        whole: list[Floats] = []
+        order, cases = np.array(self.order), cases_of(self.problem)
+        for case in sorted(cases, key=lambda one: -max(each.optimizer_shards for each in one.replications)):
+            if len(case.sums.members) > _MOST_DOWNSETS:
+                continue
+            if len(whole) < min(case.most_stages, MOST_STAGES):
+                whole = _least(self.problem, case, self.weights, order, min(case.most_stages, MOST_STAGES))
+            for one in case.replications:
+                found |= {(one.data_parallel, stages): row for stages, row in enumerate(whole, start=1)}
+        return found
 
 
 def _least(problem: PartitionProblem, case: PartitionCase, weights: Weights, order: Ints, most: int) -> list[Floats]:
