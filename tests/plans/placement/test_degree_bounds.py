@@ -22,6 +22,7 @@ from hardplace.plans.placement.degree_bounds import (
     lightest_of,
     may_fit,
 )
+from hardplace.plans.placement.hops import even_hops
 from hardplace.plans.placement.stage_bounds import PrefixBounds, around, last_passes, step_bounds
 from hardplace.plans.placement.stages import LayerColumns, LayerVariants, Stages
 from hardplace.plans.plan import PipelineSchedule, Plan
@@ -146,15 +147,15 @@ def test_bounds_of_stages_are_not_above_any_cut():
             seconds[2] = 0.0
         work = (NOTHING,) * 8
         chain = LayerChain(before=work[:1], layers=work[1:-1], after=work[-1:], sequence_length=1)
-        columns, hop_s = layers_of(seconds, work), 0.7
-        parts = LayerVariants(chain, cuts_of(8, []), columns, columns)
+        columns, hop_s, cuts = layers_of(seconds, work), 0.7, cuts_of(8, [])
+        parts = LayerVariants(chain, cuts, columns, columns)
         stages, plan = Stages(parts, 1, 0, site), Plan(global_batch=micro_batches, pipeline=pipeline, schedule=schedule)
         near = around([parts], plan)
         chosen = [stages.allowed(stage == 0, stage == pipeline - 1) for stage in range(pipeline)]
-        last = [last_passes(stages, plan, one, stage, near, hop_s) for stage, one in enumerate(chosen)]
+        last = [last_passes(stages, plan, one, stage, near, even_hops(hop_s, cuts)) for stage, one in enumerate(chosen)]
         end_s = rng.uniform(0.0, 5.0, len(stages.low))
         ended = [one.of(one.least_s > 0, end_s[here]) for one, here in zip(last, chosen, strict=True)]
-        bounds = step_bounds(ended, 9, hop_s)
+        bounds = step_bounds(ended, 9)
         best = {"bound": np.inf, "step": np.inf}
         for sizes in compositions(6, pipeline):
             if min(sizes) < 1:

@@ -31,6 +31,7 @@ from hardplace.plans.placement.degree_bounds import (
     may_fit_with,
 )
 from hardplace.plans.placement.enumeration import orders, pipelines, rank_degrees, shards
+from hardplace.plans.placement.hops import Crossings, Hops, branching_hops, crossings_of, even_hops
 from hardplace.plans.placement.partitions import Cut, PlanPartitions
 from hardplace.plans.placement.space import ModelDims, PlanSpace, shape_of
 from hardplace.plans.placement.stages import LayerColumns, LayerVariants, Stages, layers_of
@@ -65,7 +66,7 @@ class DegreeChoice:
         plan: The plan.
         block: Its layers on one rank.
         fleet: Its devices.
-        hop_s: Seconds of a boundary tensor; 0: one stage, or layers that branch.
+        hops: Seconds of a boundary tensor.
         sharded: ZeRO stages with the replicas that they shard over.
         priced: Whether its collectives are priced, which makes its bound tighter.
     """
@@ -73,7 +74,7 @@ class DegreeChoice:
     plan: Plan
     block: RankLayers
     fleet: Fleet
-    hop_s: float
+    hops: Hops
     sharded: tuple[tuple[int, int], ...]
     priced: bool = False
 
@@ -99,6 +100,7 @@ class Divisions:
         self._bytes: dict[tuple[object, ...], list[tuple[DividedBytes, int]]] = {}
         self._fits: dict[tuple[object, ...], Bools] = {}  # the order of the degrees does not matter
         self._memory: dict[tuple[object, ...], Floats] = {}
+        self._crossings: dict[tuple[object, ...], Crossings] = {}
         self._simulated: dict[tuple[object, ...], dict[Cut, Floats]] = {}
 
     def each(self, plan: Plan) -> int:
@@ -183,10 +185,19 @@ class Divisions:
         return RankLayers(plain, recomputed, weights)
 
     def _cell(self, plan: Plan, block: RankLayers, fleet: Fleet) -> DegreeChoice:
-        hop_s = 0.0
-        if plan.pipeline > 1 and not block.plain.edges:
-            hop_s = fleet.hop_s(plan, fleet.of_stages(plan), block.plain.crossing_bytes([0, 1]))
-        return DegreeChoice(plan, block, fleet, hop_s, tuple(shards(self.space, plan, fleet)))
+        return DegreeChoice(
+            plan, block, fleet, self._hops(plan, block.plain, fleet), tuple(shards(self.space, plan, fleet))
+        )
+
+    def _hops(self, plan: Plan, chain: LayerChain, fleet: Fleet) -> Hops:
+        if plan.pipeline == 1:
+            return even_hops(0.0, self.cuts)
+        if not chain.edges:
+            return even_hops(fleet.hop_s(plan, fleet.of_stages(plan), chain.crossing_bytes([0, 1])), self.cuts)
+        key = (chain.edges, plan.pipeline)
+        if key not in self._crossings:
+            self._crossings[key] = crossings_of(chain, self.cuts, plan.pipeline)
+        return branching_hops(self._crossings[key], plan, fleet)
 
     def least_s(self, cell: DegreeChoice, plan: Plan, *, any_schedule: bool = False) -> float:
         """Return a lower bound on the step over all ways to cut; with `any_schedule` over all schedules and
@@ -197,8 +208,8 @@ class Divisions:
         least = self._least(cell, plan)
         if any_schedule:
             free = replace(plan, recompute=Recompute.NONE, recompute_layers=0)
-            return least_step_s(least, free, cell.hop_s, any_schedule=True)
-        return least_step_s(least, plan, cell.hop_s)
+            return least_step_s(least, free, cell.hops.least_s, any_schedule=True)
+        return least_step_s(least, plan, cell.hops.least_s)
 
     def end_s(self, cell: DegreeChoice, plan: Plan, limit_s: float) -> float:
         """Return a lower bound on the step with its end, over all schedules, recompute and ways to cut.
@@ -311,4 +322,4 @@ class Divisions:
             by_site[site.device] = self._stages[key]
         alike = (*by_site.values(), plan.pipeline, plan.kinds, plan.order, plan.schedule, plan.micro_batches)
         simulated = self._simulated.setdefault(alike, {})
-        return PlanPartitions(plan, cell.fleet, by_site, self._ends_of(cell, plan), simulated, limit_s)
+        return PlanPartitions(plan, cell.fleet, by_site, cell.hops, self._ends_of(cell, plan), simulated, limit_s)

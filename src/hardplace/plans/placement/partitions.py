@@ -15,6 +15,7 @@ import numpy as np
 from hardplace.cuts import Bottleneck, bottleneck
 from hardplace.ndtypes import Bools, Floats, Ints
 from hardplace.plans.fleet import Fleet
+from hardplace.plans.placement.hops import Hops
 from hardplace.plans.placement.stage_bounds import LastPasses, PrefixBounds, around, last_passes, step_bounds
 from hardplace.plans.placement.stages import Stages
 from hardplace.plans.plan import PipelineSchedule, Plan
@@ -51,6 +52,7 @@ class PlanPartitions:
         plan: The plan, all but its stages.
         fleet: Its devices.
         by_site: Every stage that may be cut, on each kind of device.
+        hops: Seconds of a boundary tensor.
         ends: Ends of the step known for the same degrees and sharding; this adds to it.
         simulated: When the stages of cuts are done, known for the same layers and schedule; this adds to it.
         limit_s: What is not faster than this is of no interest.
@@ -61,21 +63,17 @@ class PlanPartitions:
         plan: Plan,
         fleet: Fleet,
         by_site: dict[str, Stages],
+        hops: Hops,
         ends: dict[object, float],
         simulated: dict[Cut, Floats],
         limit_s: float,
     ) -> None:
         self.plan, self.fleet, self._ends, self._by_site = plan, fleet, ends, by_site
-        self._simulated = simulated
+        self._simulated, self._hops = simulated, hops
         self.sites = fleet.of_stages(plan)
         self.chain = by_site[self.sites[0].device].parts.chain
         self._near = around([one.parts for one in by_site.values()], plan)
         self._ties_s = ties_s(self.chain.shared, plan, fleet)
-        self._hop_s = 0.0
-        if plan.pipeline > 1:  # of layers that branch the least over all cuts
-            crossing = by_site[self.sites[0].device].crossing_bytes[1:-1]
-            least_bytes = crossing.min() if self.chain.edges else self.chain.crossing_bytes([0, 1])
-            self._hop_s = fleet.hop_s(plan, self.sites, float(least_bytes))
         self._fixed_s = max(site.pricer.efficiencies.step_s for site in fleet.sites)
         self.free_s = 0.0
         self.bottleneck = self._bounded(limit_s, late=plan.recompute_layers > 0 and math.isfinite(limit_s))
@@ -128,7 +126,7 @@ class PlanPartitions:
         for stage, ((here, last), pairs) in enumerate(zip(chosen, useful, strict=True)):
             which = pairs[last.low, last.high]
             left.append((here[which], last.of(which, self._end_s(self._stages(stage), here[which]))))
-        bounds = step_bounds([last for _, last in left], costs[0].shape[0], self._hop_s)
+        bounds = step_bounds([last for _, last in left], costs[0].shape[0])
         found = []
         for stage, ((here, _), bound, cost) in enumerate(zip(left, bounds, costs, strict=True)):
             found.append(np.maximum(self._spread(self._stages(stage), here, bound + self._fixed_s), cost))
@@ -152,8 +150,8 @@ class PlanPartitions:
             if not late:
                 here = here[one.fits(plan, stage, here)]
             before = self._near if ahead is None else ahead.near()
-            last = last_passes(one, plan, here, stage, before, self._hop_s)
-            total = last.least_s + np.maximum(last.rest_s, before.up_s[last.low] + stage * self._hop_s)
+            last = last_passes(one, plan, here, stage, before, self._hops)
+            total = last.least_s + np.maximum(last.rest_s, before.up_s[last.low] + stage * last.hop_s)
             if ahead is not None:
                 ahead.past(one, here[total + self._fixed_s < limit_s], apart=apart)
             costs.append(self._spread(one, here, total + self._fixed_s))
@@ -196,12 +194,7 @@ class PlanPartitions:
         seconds = np.empty((3, plan.pipeline, plan.virtual, len(cuts)))
         for stage, which in enumerate(self._places(cuts)):
             seconds[:, stage] = self._stages(stage).seconds[:, :, which]
-        hop_s = np.full(len(cuts), self._hop_s)
-        if self.chain.edges and plan.pipeline > 1:
-            crossing = self._stages(0).crossing_bytes[np.array(cuts)[:, :-1]].max(axis=1)
-            sizes, which = np.unique(crossing, return_inverse=True)
-            hop_s = np.array([self.fleet.hop_s(plan, self.sites, size) for size in sizes.tolist()])[which]
-        return stages_done_s(seconds, hop_s, plan.micro_batches, plan.schedule)
+        return stages_done_s(seconds, self._hops.of_cuts(np.array(cuts)), plan.micro_batches, plan.schedule)
 
     def below(self, limit_s: float, most: int) -> tuple[list[PricedCuts], float]:
         """Return partitions that may be faster than a limit, priced, and a lower bound on those left (inf: none).

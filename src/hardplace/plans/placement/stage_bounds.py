@@ -9,6 +9,7 @@ import numpy as np
 
 from hardplace.ndtypes import Bools, Floats, Ints
 from hardplace.plans.pipeline import forwards_left
+from hardplace.plans.placement.hops import Hops
 from hardplace.plans.placement.stages import LayerVariants, Stages
 from hardplace.plans.plan import PipelineSchedule, Plan
 
@@ -97,6 +98,7 @@ class LastPasses:
         least_s: Seconds until it ends, at least.
         up_s: Seconds that it takes itself, of the first chunk.
         rest_s: Seconds of the stage from then on, at least.
+        hop_s: Seconds of a boundary tensor, at least.
     """
 
     low: Ints
@@ -104,6 +106,7 @@ class LastPasses:
     least_s: Floats
     up_s: Floats
     rest_s: Floats
+    hop_s: Floats
 
     def of(self, which: Bools, end_s: Floats) -> LastPasses:
         """Return those of some of the stages, with the end of the step of each."""
@@ -113,10 +116,11 @@ class LastPasses:
             least_s=self.least_s[which],
             up_s=self.up_s[which],
             rest_s=self.rest_s[which] + end_s,
+            hop_s=self.hop_s[which],
         )
 
 
-def last_passes(stages: Stages, plan: Plan, chosen: Ints, stage: int, near: OutsideBounds, hop_s: float) -> LastPasses:
+def last_passes(stages: Stages, plan: Plan, chosen: Ints, stage: int, near: OutsideBounds, hops: Hops) -> LastPasses:
     """Return the last backward pass of the chosen stages as the stage-th of the pipeline.
 
     Args:
@@ -125,10 +129,11 @@ def last_passes(stages: Stages, plan: Plan, chosen: Ints, stage: int, near: Outs
         chosen: Indices of stages.
         stage: Index in the pipeline, from 0.
         near: Least seconds of what comes before and after.
-        hop_s: Seconds of a boundary tensor.
+        hops: Seconds of a boundary tensor.
     """
     forward, backward, weight = stages.seconds[:, :, chosen]
     low, high = stages.low[chosen], stages.high[chosen]
+    hop_s = hops.of_stages(stage, low, high)
     times, apart = plan.micro_batches, plan.schedule is PipelineSchedule.ZERO_BUBBLE
     late = min(times, stage + 1) if apart else 0  # weight gradients that follow the last backward pass
     weight_s = weight.sum(axis=0)
@@ -140,7 +145,7 @@ def last_passes(stages: Stages, plan: Plan, chosen: Ints, stage: int, near: Outs
         above = near.above_s[high] + (plan.pipeline - 1 - stage) * hop_s
         least_s = np.maximum(least_s, turn + above + left @ forward + back_s)
     up_s = backward[0] if apart else backward[0] + weight[0]
-    return LastPasses(low=low, high=high, least_s=least_s, up_s=up_s, rest_s=late * weight_s)
+    return LastPasses(low=low, high=high, least_s=least_s, up_s=up_s, rest_s=late * weight_s, hop_s=hop_s)
 
 
 def _forwards_left(plan: Plan, stage: int) -> tuple[int, ...]:
@@ -151,7 +156,7 @@ def _forwards_left(plan: Plan, stage: int) -> tuple[int, ...]:
     return forwards_left(stage, plan.pipeline, plan.micro_batches, plan.virtual)
 
 
-def step_bounds(passes: Sequence[LastPasses], cuts: int, hop_s: float) -> list[Floats]:
+def step_bounds(passes: Sequence[LastPasses], cuts: int) -> list[Floats]:
     """Return, of each stage at each place, a lower bound on the step of every partition that has it there.
 
     The last backward pass goes up from stage to stage. It is no earlier at a stage than the least that the stages after
@@ -161,13 +166,12 @@ def step_bounds(passes: Sequence[LastPasses], cuts: int, hop_s: float) -> list[F
     Args:
         passes: Last passes of the stages that may stand at each place.
         cuts: Number of cuts.
-        hop_s: Seconds of a boundary tensor.
 
     Source: docs/model-placement.md, "Bounds".
     """
     after, ended = np.full(cuts, -np.inf), []
     for one in reversed(passes):
-        ended.append(np.maximum(one.least_s, after[one.high] + hop_s + one.up_s))
+        ended.append(np.maximum(one.least_s, after[one.high] + one.hop_s + one.up_s))
         after = np.full(cuts, np.inf)
         np.minimum.at(after, one.low, ended[-1])
     before, found = np.full(cuts, -np.inf), []
@@ -175,5 +179,5 @@ def step_bounds(passes: Sequence[LastPasses], cuts: int, hop_s: float) -> list[F
         rest_s = np.maximum(one.rest_s, before[one.low])
         found.append(end_s + rest_s)
         before = np.full(cuts, np.inf)
-        np.minimum.at(before, one.high, rest_s + hop_s + one.up_s)
+        np.minimum.at(before, one.high, rest_s + one.hop_s + one.up_s)
     return found

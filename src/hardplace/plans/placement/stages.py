@@ -102,7 +102,7 @@ class Stages:
     """All stages (pairs of cuts) of a model on one kind of device, as arrays over them.
 
     `low` and `high` are the cuts before and after a stage; `inner` counts its layers that are neither always first nor
-    always last; `crossing_bytes` is what passes each cut where the layers branch.
+    always last.
     """
 
     def __init__(self, parts: LayerVariants, virtual: int, recompute_layers: int, site: DevicePool) -> None:
@@ -124,7 +124,6 @@ class Stages:
         self.load_s = self.seconds.sum(axis=(0, 1))
         self.sharing = StageSharing(chain.shared, cuts.members, self.low, self.high)
         self.held = self._held()
-        self.crossing_bytes = _crossing_bytes(chain, cuts)
 
     def _split(self, again: Floats, eased: Floats, low: Ints, high: Ints, start: Ints) -> Floats:
         """Return sums between cuts: of the first recompute_layers inner layers of each stage as recomputed, of the
@@ -288,11 +287,3 @@ class Stages:
             return tuple(self.parts.recomputed.work[one] for one in inside)
         end = int(self._start[stage]) + more
         return tuple((self.parts.recomputed if one < end else self.parts.plain).work[one] for one in inside)
-
-
-def _crossing_bytes(chain: LayerChain, cuts: Cuts) -> Floats:
-    """Return the bytes of a micro-batch that pass each cut of layers that branch, (cuts,)."""
-    found = np.zeros(len(cuts.members))
-    for source, target, size in chain.edges:
-        found += size * (cuts.members[:, source] & ~cuts.members[:, target])
-    return found
