@@ -243,7 +243,7 @@ def divisions(asked: Asked) -> Iterator[Plan]:
 def sharded(asked: Asked, plan: Plan) -> Iterator[Plan]:
     """Yield what ZeRO divides, over all replicas or those within the innermost level."""
     inner = min(where.levels[0].devices or count for _, where, count in asked.inventory)
-    inner = min(inner, *(count for _, _, count in asked.inventory)) // plan.stride(DATA)
+    inner = min(inner, *(count for _, _, count in asked.inventory)) // min(plan.stride(CONTEXT), plan.stride(DATA))
     near = (0, inner) if 1 < inner < plan.replicas and plan.replicas % inner == 0 else (0,)
     for zero in asked.allows("zero", (0, 1, 2, 3) if plan.replicas > 1 else (0,)):
         if plan.pipeline > 1 and (zero == 3 or (zero == 2 and "zero" not in asked.fixed)):

@@ -93,15 +93,16 @@ def orders(space: PlanSpace, plan: Plan, fleet: Fleet) -> list[Plan]:
 
 
 def _landing(plan: Plan, fleet: Fleet) -> object:
-    """Return the levels that each group of ranks meets on."""
+    """Return the levels that each group of ranks meets on, and how many replicas the innermost one has."""
     dense, experts = replicas_of(plan)
     hop = Ring(members=2 if plan.pipeline > 1 else 1, stride=plan.stride(Dimension.PIPELINE))
     rings = [*groups_of(plan).values(), dense, experts, hop]
-    return tuple(
+    levels = tuple(
         tuple((part.members, part.level.name) for part in parts(site.cluster, ring.members, ring.stride))
         for site in fleet.sites
         for ring in rings
     )
+    return levels, _side_by_side(plan, fleet)
 
 
 def schedules(space: PlanSpace, plan: Plan, shape: ModelDims) -> list[tuple[PipelineSchedule, int]]:
@@ -152,7 +153,7 @@ def shards(space: PlanSpace, plan: Plan, fleet: Fleet) -> list[tuple[int, int]]:
     """Return ZeRO stages with the replicas that they shard over: all, or those within the innermost network level."""
     replicas = plan.replicas
     zeros = (0, 1, 2, 3) if replicas > 1 else (0,)
-    inner = min(site.cluster.levels[0].devices for site in fleet.sites) // plan.stride(Dimension.DATA)
+    inner = _side_by_side(plan, fleet)
     near = (0, inner) if 1 < inner < replicas and replicas % inner == 0 else (0,)
     found = []
     for zero in space.of("zero", zeros):
@@ -160,6 +161,11 @@ def shards(space: PlanSpace, plan: Plan, fleet: Fleet) -> list[tuple[int, int]]:
             continue  # not in DeepSpeed or Megatron-LM; ZeRO-2 if asked for
         found += [(zero, shard) for shard in space.of("shard", near) if zero or not shard]
     return [(zero, shard) for zero, shard in found if not shard or replicas % shard == 0]
+
+
+def _side_by_side(plan: Plan, fleet: Fleet) -> int:
+    """Return the replicas within the innermost network level."""
+    return min(site.cluster.levels[0].devices for site in fleet.sites) // plan.replica_stride
 
 
 def whole_plans(
